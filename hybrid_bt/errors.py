@@ -1,0 +1,61 @@
+"""What can go wrong, as one tree.
+
+    HybridError
+    |-- BarsError             prices or calendars that cannot be traded on
+    |-- ConfigError           a flag, a key or a combination that makes no sense
+    |-- PolicyError           a frozen policy that is damaged, newer, or asks for what the code does not produce
+    |-- InSampleError         bars that the policies were trained on, about to be reported as a result
+    `-- ReconciliationError   an account whose own fills do not explain its equity
+
+Every message holds the rule, what came (value, symbol, date) and what to do. The commands print it on one line and
+exit with status 2; anything that is not a `HybridError` is a bug.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "BarsError",
+    "ConfigError",
+    "HybridError",
+    "InSampleError",
+    "PolicyError",
+    "ReconciliationError",
+    "did_you_mean",
+]
+
+
+class HybridError(Exception):
+    """Root of all errors that a user can mend."""
+
+
+class BarsError(HybridError, ValueError):
+    """Prices or calendars that cannot be traded on."""
+
+
+class ConfigError(HybridError, ValueError):
+    """A flag, a key or a combination that makes no sense."""
+
+
+class PolicyError(HybridError, ValueError):
+    """A frozen policy that is damaged, newer than the code, or asks for an observation that the code does not make."""
+
+
+class InSampleError(HybridError):
+    """Bars inside a policy's training span, about to be traded as if they were out of sample."""
+
+
+class ReconciliationError(HybridError):
+    """An account whose fills do not explain its equity."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`"; did you mean 'x'?"` for the nearest known name, else the known names in short."""
+    names = list(known)
+    upper = {name.upper(): name for name in names}
+    near = difflib.get_close_matches(word.upper(), upper, n=1)
+    if near:
+        return f"; did you mean {upper[near[0]]!r}?"
+    return "; known: " + ", ".join(names[:30]) + (", ..." if len(names) > 30 else "")
