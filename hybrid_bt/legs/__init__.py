@@ -1,0 +1,1 @@
+"""Legs: causal signals that return target exposures."""

@@ -1,0 +1,1 @@
+"""What a run writes: CSV, PNG, tearsheet, run.json."""
