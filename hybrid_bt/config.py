@@ -1,0 +1,237 @@
+"""Every number that moves a result, with its unit, and where it comes from.
+
+A mode (`modes/*.toml`) is overridden by a user's TOML file, which is overridden by flags. The models are frozen and
+refuse unknown keys; `run.json` writes back all of them.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.features import WARMUP_BARS
+from hybrid_bt.fusion import FusionParams
+from hybrid_bt.kalman import KalmanParams
+from hybrid_bt.legs.kalman import PairRules
+from hybrid_bt.legs.sac import RiskUnit
+from hybrid_bt.risk import RiskParams
+from hybrid_bt.spread import SpreadParams
+
+__all__ = ["MODES", "Config", "load_config", "mode_text"]
+
+MODES = ("stable", "aggressive")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class AccountConfig(_Section):
+    """Account and orders."""
+
+    cash: float = Field(gt=0, description="start value, currency")
+    lot: float = Field(ge=0, description="smallest tradable number of shares; 0 allows fractions")
+    eps_trade: float = Field(ge=0, description="least |change of position| worth an order, shares")
+    rebalance_band: float = Field(ge=0, lt=1, description="least |change of target| worth an order, fraction of equity")
+    leverage: float = Field(ge=1, description="position value per unit of own cash that the broker allows")
+
+
+class CostConfig(_Section):
+    """Costs; a side is one buy or one sell."""
+
+    spread_bps: float = Field(ge=0, lt=1e4, description="bid-ask spread, bps of notional; half is paid per side")
+    fee_bps: float = Field(ge=0, lt=1e4, description="fee, bps of notional per side")
+    borrow_bps_per_year: float = Field(ge=0, description="interest on shorts, bps of entry notional per year")
+    financing_bps_per_year: float = Field(ge=0, description="interest on the borrowed part of levered longs, bps/year")
+
+
+class KalmanConfig(_Section):
+    """The filter, the spread and the pair rules."""
+
+    enabled: bool = Field(description="use the Kalman leg")
+    alpha_var_per_bar: float = Field(ge=0, description="drift variance of the intercept, squared log price per bar")
+    beta_var_per_bar: float = Field(ge=0, description="drift variance of the hedge ratio, per bar")
+    noise_var: float = Field(gt=0, description="variance of the observation noise, squared log price")
+    fit: bool = Field(description="recalibrate the variances per pair on the bars before the trading start")
+    spread_half_life_bars: float = Field(gt=0, description="memory of the spread, bars")
+    scale_half_life_bars: float = Field(gt=0, description="memory of the spread's scale, bars")
+    entry_z: float = Field(gt=0, description="|z| at which a pair opens, standard deviations")
+    exit_z: float = Field(description="z, towards the mean, at which it closes, standard deviations")
+    stop_z: float = Field(gt=0, description="|z| at which it is given up, standard deviations")
+    max_hold_bars: int = Field(ge=1, description="bars after which it is given up")
+    min_hedge_ratio: float = Field(gt=0, description="smallest hedge ratio that opens a pair")
+    max_hedge_ratio: float = Field(gt=0, description="largest hedge ratio that opens a pair")
+    gross_exposure: float = Field(gt=0, description="sum of |target| with every pair open, fraction of equity")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.exit_z < self.entry_z < self.stop_z:
+            raise ValueError(
+                f"exit_z < entry_z < stop_z must hold; got {self.exit_z} < {self.entry_z} < {self.stop_z}; "
+                "mend the one that is out of order"
+            )
+        if not self.min_hedge_ratio < self.max_hedge_ratio:
+            raise ValueError(
+                f"min_hedge_ratio {self.min_hedge_ratio} must be below max_hedge_ratio {self.max_hedge_ratio}"
+            )
+        return self
+
+
+class SacConfig(_Section):
+    """The SAC leg."""
+
+    enabled: bool = Field(description="use the SAC leg")
+    file: str = Field(description="frozen policy; `package:NAME` is one that ships with hybrid_bt")
+    risk_unit: float = Field(gt=0, description="volatility per year of an action of 1")
+    exposure_cap: float = Field(gt=0, description="largest exposure of an action of 1, times the asset's share of equity")
+
+
+class GateConfig(_Section):
+    """The regime gate."""
+
+    enabled: bool = Field(description="use the recurrent PPO gate; without it r = 0")
+    file: str = Field(description="frozen policy; `package:NAME` is one that ships with hybrid_bt")
+
+
+class FusionConfig(_Section):
+    """Weight of the SAC leg by regime score; the Kalman leg has the rest."""
+
+    at_reversion: float = Field(ge=0, le=1, description="w_SAC at r = -1")
+    at_neutral: float = Field(ge=0, le=1, description="w_SAC at r = 0")
+    at_trend: float = Field(ge=0, le=1, description="w_SAC at r = +1")
+
+    @model_validator(mode="after")
+    def _monotone(self) -> Self:
+        if not self.at_reversion <= self.at_neutral <= self.at_trend:
+            raise ValueError(
+                "w_SAC must not fall as r rises; got "
+                f"{self.at_reversion}, {self.at_neutral}, {self.at_trend} at r = -1, 0, +1"
+            )
+        return self
+
+
+class RiskConfig(_Section):
+    """Leverage and limits, as fractions of equity."""
+
+    volatility_target: float = Field(gt=0, description="volatility of the portfolio per year that targets are scaled to")
+    scale_limit: float = Field(gt=0, description="targets are never multiplied by more than this")
+    gross_limit: float = Field(gt=0, description="sum of |target|")
+    net_limit: float = Field(gt=0, description="|sum of targets|")
+    asset_limit: float = Field(gt=0, description="|target| of one asset")
+    bars_per_year: float = Field(gt=0, description="bars per year, for volatilities per year")
+
+
+class Config(_Section):
+    """A whole configuration."""
+
+    account: AccountConfig
+    costs: CostConfig
+    kalman: KalmanConfig
+    sac: SacConfig
+    gate: GateConfig
+    fusion: FusionConfig
+    risk: RiskConfig
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if not (self.sac.enabled or self.kalman.enabled):
+            raise ValueError("at least one leg must be on; drop --no-sac or --no-kalman")
+        if self.risk.net_limit >= self.account.leverage:
+            raise ValueError(
+                f"risk.net_limit {self.risk.net_limit} must stay below account.leverage {self.account.leverage}: "
+                "a gap and the costs need cash, or the broker rejects orders"
+            )
+        return self
+
+    def kalman_params(self) -> KalmanParams:
+        """Noise variances of every pair that is not fitted."""
+        k = self.kalman
+        return KalmanParams(k.alpha_var_per_bar, k.beta_var_per_bar, k.noise_var)
+
+    def spread_params(self) -> SpreadParams:
+        """Memory of the spread; a pair is quiet until its scale has seen half the bars that an asset needs."""
+        k = self.kalman
+        return SpreadParams(k.spread_half_life_bars, k.scale_half_life_bars, WARMUP_BARS / 2)
+
+    def pair_rules(self) -> PairRules:
+        """Rules of the Kalman leg."""
+        k = self.kalman
+        return PairRules(
+            k.entry_z, k.exit_z, k.stop_z, k.max_hold_bars, k.min_hedge_ratio, k.max_hedge_ratio, k.gross_exposure
+        )
+
+    def risk_unit(self) -> RiskUnit:
+        """How a SAC action becomes exposure."""
+        return RiskUnit(self.sac.risk_unit, self.sac.exposure_cap, self.risk.bars_per_year)
+
+    def fusion_params(self) -> FusionParams:
+        """Weights of the SAC leg."""
+        return FusionParams(self.fusion.at_reversion, self.fusion.at_neutral, self.fusion.at_trend)
+
+    def risk_params(self) -> RiskParams:
+        """Limits."""
+        return RiskParams(**self.risk.model_dump())
+
+
+def mode_text(mode: str) -> str:
+    """TOML text of a shipped mode."""
+    if mode not in MODES:
+        raise ConfigError(f"mode {mode!r} is unknown{did_you_mean(mode, MODES)}")
+    return (resources.files("hybrid_bt") / "modes" / f"{mode}.toml").read_text(encoding="utf-8")
+
+
+def load_config(
+    mode: str = "stable", file: str | Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None
+) -> Config:
+    """Mode, overridden by a TOML file, overridden by `overrides` (`{section: {key: value}}`).
+
+    Raises
+    ------
+    ConfigError
+        Unknown mode, section or key (with the nearest name), a value out of range, or a file that is not TOML.
+    """
+    merged = tomllib.loads(mode_text(mode))
+    for source, layer in (("file", _read_toml(file) if file else {}), ("flag", overrides or {})):
+        _merge(merged, layer, str(file) if source == "file" else source)
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def _read_toml(file: str | Path) -> dict[str, Any]:
+    path = Path(file)
+    if not path.is_file():
+        raise ConfigError(f"config file {path} does not exist; check --config")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config file {path} is not TOML: {error}") from None
+
+
+def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str) -> None:
+    for section, values in layer.items():
+        if section not in base:
+            raise ConfigError(f"{source}: unknown section [{section}]{did_you_mean(section, base)}")
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{source}: [{section}] must be a table of keys, got {values!r}")
+        for key, value in values.items():
+            if key not in base[section]:
+                raise ConfigError(f"{source}: unknown key {section}.{key}{did_you_mean(key, base[section])}")
+            base[section][key] = value
+
+
+def _explain(error: ValidationError) -> str:
+    problems = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        came = f" (got {problem['input']!r})" if where.count(".") else ""
+        problems.append(f"{where}: {message}{came}" if where else message)
+    return "config: " + "; ".join(problems)

@@ -1,0 +1,258 @@
+"""What the policies see: scale-free, causal features of one asset and of the market.
+
+Every quantity is a recursion on log closes with O(1) memory. Returns are measured in units of the asset's own
+volatility, so that a policy trained on one set of names can be asked about any other.
+
+    d_h <- (1 - a_h) (d_h + r),    trend_h = d_h / (sigma c_h),     a_h = 2 / (h + 1)
+
+===========  =========================================================================================================
+r            log return since the symbol's previous bar
+d_h          decaying sum of returns, equal to log close minus its exponential average of span h
+sigma        exponentially weighted volatility per bar (span 63)
+c_h          standard deviation of d_h for white noise of unit variance, so that trend_h is about N(0, 1) without trend
+correlation  equicorrelation of the universe, from the variance of the mean standardised return (Engle & Kelly 2012)
+===========  =========================================================================================================
+
+Sources: Engle & Kelly, Dynamic Equicorrelation, JBES 30(2), 2012; Lo & MacKinlay, Stock Market Prices Do Not Follow
+Random Walks, RFS 1(1), 1988 (variance ratio); RiskMetrics Technical Document, 4th ed. 1996 (volatility).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+__all__ = [
+    "ASSET_FEATURES",
+    "CLIP",
+    "MARKET_FEATURES",
+    "WARMUP_BARS",
+    "AssetState",
+    "MarketState",
+    "asset_features",
+    "asset_step",
+    "correlation",
+    "initial_asset",
+    "initial_market",
+    "market_features",
+    "market_step",
+]
+
+CLIP = 5.0  #: features are clipped to +-5 standard deviations
+WARMUP_BARS = 252  #: returns an asset must have shown before anybody acts on its features
+MIN_VARIANCE = 1e-12  #: squared log return per bar; the price of a halted stock does not divide by zero
+FAST, MEDIUM, SLOW = 2.0 / 11.0, 2.0 / 64.0, 2.0 / 253.0  #: gains of spans 10, 63 and 252 bars
+
+
+def _keep(span: float) -> float:
+    return 1.0 - 2.0 / (span + 1.0)
+
+
+def _unit_sd(keep: float) -> float:
+    return keep / math.sqrt(1.0 - keep * keep)
+
+
+KEEP_5, KEEP_21, KEEP_63, KEEP_252 = _keep(5.0), _keep(21.0), _keep(63.0), _keep(252.0)
+SD_5, SD_21, SD_63, SD_252 = _unit_sd(KEEP_5), _unit_sd(KEEP_21), _unit_sd(KEEP_63), _unit_sd(KEEP_252)
+
+#: per asset, in the order in which `asset_features` returns them; the leg appends its own previous action
+ASSET_FEATURES = (
+    "return_1",
+    "trend_5",
+    "trend_21",
+    "trend_63",
+    "trend_252",
+    "relative_21",
+    "relative_252",
+    "volatility_ratio",
+    "market_trend_21",
+    "market_trend_252",
+    "market_volatility_ratio",
+    "correlation",
+    "pair_zscore",
+)
+
+#: of the market, in the order in which `market_features` returns them
+MARKET_FEATURES = (
+    "market_return_1",
+    "market_trend_5",
+    "market_trend_21",
+    "market_trend_63",
+    "market_trend_252",
+    "market_volatility_ratio",
+    "market_volatility_shock",
+    "correlation",
+    "variance_ratio",
+    "pair_stretch",
+)
+
+
+class AssetState(NamedTuple):
+    """Recursions of one asset (or of the market, taken as an asset) after a bar."""
+
+    n_returns: float
+    log_close: float  #: NaN before the first bar
+    last_return: float
+    shock: float  #: last return in units of the volatility known before it
+    var_fast: float
+    var: float
+    var_slow: float
+    d_5: float
+    d_21: float
+    d_63: float
+    d_252: float
+
+
+class MarketState(NamedTuple):
+    """Recursions of the universe after a bar."""
+
+    index: AssetState  #: equal-weight mean log return, taken as an asset
+    mean_shock_sq: float  #: E[(mean shock)^2]
+    shock_sq: float  #: E[mean(shock^2)]
+    n_assets: float  #: E[number of assets with a bar]
+    trend_sq: float  #: E[mean(trend_21^2)]: above 1 trending, below 1 reverting
+
+
+def initial_asset() -> AssetState:
+    """No bar seen."""
+    return AssetState(0.0, math.nan, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def initial_market() -> MarketState:
+    """No bar seen; correlation 0 and variance ratio 1."""
+    return MarketState(initial_asset(), 0.0, 0.0, 0.0, 1.0)
+
+
+def _absorb_return(state: AssetState, ret: float, log_close: float) -> AssetState:
+    n = state.n_returns + 1.0
+    sq = ret * ret
+    shock = ret / math.sqrt(state.var) if state.var > MIN_VARIANCE else 0.0
+    # plain averages until a window is full, exponential ones from then on
+    first = 1.0 / n
+    return AssetState(
+        n,
+        log_close,
+        ret,
+        shock,
+        state.var_fast + max(FAST, first) * (sq - state.var_fast),
+        state.var + max(MEDIUM, first) * (sq - state.var),
+        state.var_slow + max(SLOW, first) * (sq - state.var_slow),
+        KEEP_5 * (state.d_5 + ret),
+        KEEP_21 * (state.d_21 + ret),
+        KEEP_63 * (state.d_63 + ret),
+        KEEP_252 * (state.d_252 + ret),
+    )
+
+
+def asset_step(state: AssetState, log_close: float) -> AssetState:
+    """Absorb one log close; call it only on bars on which the asset traded."""
+    if math.isnan(state.log_close):
+        return state._replace(log_close=log_close)
+    return _absorb_return(state, log_close - state.log_close, log_close)
+
+
+def market_step(state: MarketState, assets: Sequence[AssetState], traded: Sequence[bool]) -> MarketState:
+    """Absorb the bar of all assets, each already stepped; only those that traded and have a return count."""
+    n = 0
+    ret = shock = shock_sq = trend_sq = 0.0
+    for asset, has_bar in zip(assets, traded, strict=True):
+        if has_bar and asset.n_returns > 1.0:
+            n += 1
+            ret += asset.last_return
+            shock += asset.shock
+            shock_sq += asset.shock * asset.shock
+            trend = _clip(_in_sd(asset.d_21, SD_21, asset.var))
+            trend_sq += trend * trend
+    if n == 0:
+        return state
+    index = _absorb_return(state.index, ret / n, 0.0)
+    gain = max(MEDIUM, 1.0 / index.n_returns)
+    mean_shock = shock / n
+    return MarketState(
+        index,
+        state.mean_shock_sq + gain * (mean_shock * mean_shock - state.mean_shock_sq),
+        state.shock_sq + gain * (shock_sq / n - state.shock_sq),
+        state.n_assets + gain * (n - state.n_assets),
+        state.trend_sq + gain * (trend_sq / n - state.trend_sq),
+    )
+
+
+def correlation(market: MarketState) -> float:
+    """Equicorrelation in [0, 0.99]; 0 for a universe of one.
+
+    For n standardised returns of common correlation rho the mean has variance (1 + (n - 1) rho) / n.
+    """
+    n = market.n_assets
+    if n < 1.5 or market.shock_sq <= MIN_VARIANCE:
+        return 0.0
+    rho = (n * market.mean_shock_sq / market.shock_sq - 1.0) / (n - 1.0)
+    return min(max(rho, 0.0), 0.99)
+
+
+def _clip(value: float) -> float:
+    return min(max(value, -CLIP), CLIP)
+
+
+def _in_sd(d: float, unit_sd: float, variance: float) -> float:
+    return d / (unit_sd * math.sqrt(variance)) if variance > MIN_VARIANCE else 0.0
+
+
+def _log_ratio(variance: float, reference: float) -> float:
+    """Half the log ratio of two variances, that is the log ratio of the volatilities."""
+    if variance <= MIN_VARIANCE or reference <= MIN_VARIANCE:
+        return 0.0
+    return 0.5 * math.log(variance / reference)
+
+
+def asset_features(asset: AssetState, market: MarketState, pair_zscore: float) -> tuple[float, ...]:
+    """The features named in `ASSET_FEATURES`, each in [-CLIP, CLIP].
+
+    Parameters
+    ----------
+    asset, market
+        After the same bar.
+    pair_zscore : float
+        Mean z-score of the asset's pairs, signed so that positive means the asset is dear; 0 without a pair.
+    """
+    index = market.index
+    return (
+        _clip(asset.shock),
+        _clip(_in_sd(asset.d_5, SD_5, asset.var)),
+        _clip(_in_sd(asset.d_21, SD_21, asset.var)),
+        _clip(_in_sd(asset.d_63, SD_63, asset.var)),
+        _clip(_in_sd(asset.d_252, SD_252, asset.var)),
+        _clip(_in_sd(asset.d_21 - index.d_21, SD_21, asset.var)),
+        _clip(_in_sd(asset.d_252 - index.d_252, SD_252, asset.var)),
+        _clip(_log_ratio(asset.var_fast, asset.var_slow)),
+        _clip(_in_sd(index.d_21, SD_21, index.var)),
+        _clip(_in_sd(index.d_252, SD_252, index.var)),
+        _clip(_log_ratio(index.var_fast, index.var_slow)),
+        correlation(market),
+        _clip(pair_zscore),
+    )
+
+
+def market_features(market: MarketState, pair_stretch: float) -> tuple[float, ...]:
+    """The features named in `MARKET_FEATURES`, each in [-CLIP, CLIP].
+
+    Parameters
+    ----------
+    market
+        After the bar.
+    pair_stretch : float
+        Mean |z-score| of all pairs; 0 without pairs.
+    """
+    index = market.index
+    return (
+        _clip(index.shock),
+        _clip(_in_sd(index.d_5, SD_5, index.var)),
+        _clip(_in_sd(index.d_21, SD_21, index.var)),
+        _clip(_in_sd(index.d_63, SD_63, index.var)),
+        _clip(_in_sd(index.d_252, SD_252, index.var)),
+        _clip(_log_ratio(index.var, index.var_slow)),
+        _clip(_log_ratio(index.var_fast, index.var)),
+        correlation(market),
+        _clip(math.log(max(market.trend_sq, MIN_VARIANCE))),
+        _clip(pair_stretch),
+    )

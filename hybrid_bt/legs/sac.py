@@ -1,0 +1,70 @@
+"""The SAC leg: one frozen policy asked about every asset in one call.
+
+The policy's action is exposure in units of risk. Asset i of n gets
+
+    target_i = action_i min(exposure_cap, risk_unit / sigma_i) / n,      sigma_i = volatility per year,
+
+so that the same action means the same risk on a utility and on a chip maker. The policy sees its own previous action,
+never the account.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.features import ASSET_FEATURES, asset_features
+from hybrid_bt.legs.base import View
+
+__all__ = ["OBSERVATION", "AssetPolicy", "RiskUnit", "SacLeg", "exposure"]
+
+#: names of a row of the observation, in order
+OBSERVATION = (*ASSET_FEATURES, "previous_action")
+
+
+class AssetPolicy(Protocol):
+    """Anything that maps (n, features) observations to (n,) actions."""
+
+    def act(self, observations: NDArray[np.float64]) -> NDArray[np.float64]: ...
+
+
+class RiskUnit(NamedTuple):
+    """How an action becomes exposure."""
+
+    risk_unit: float  #: volatility per year of an action of 1
+    exposure_cap: float  #: of a single asset, as a fraction of its share of equity
+    bars_per_year: float
+
+
+def exposure(action: float, volatility: float, unit: RiskUnit) -> float:
+    """Exposure to one asset, as a fraction of its share of equity; `volatility` is per bar."""
+    yearly = volatility * unit.bars_per_year**0.5
+    if yearly * unit.exposure_cap <= unit.risk_unit:
+        return action * unit.exposure_cap
+    return action * unit.risk_unit / yearly
+
+
+class SacLeg:
+    """Targets of a frozen policy; symbols that are not warm get 0, symbols without a bar keep their action."""
+
+    def __init__(self, n_symbols: int, policy: AssetPolicy, unit: RiskUnit) -> None:
+        self.unit = unit
+        self.actions = [0.0] * n_symbols
+        self._policy = policy
+
+    def targets(self, view: View) -> list[float]:
+        """(N,) signed fractions of equity."""
+        asked = [i for i, (warm, traded) in enumerate(zip(view.warm, view.traded, strict=True)) if warm and traded]
+        if asked:
+            rows = [
+                (*asset_features(view.assets[i], view.market, view.pair_zscores[i]), self.actions[i]) for i in asked
+            ]
+            for i, action in zip(asked, self._policy.act(np.array(rows)).tolist(), strict=True):
+                self.actions[i] = action
+        n_warm = sum(view.warm)
+        return [
+            exposure(action, volatility, self.unit) / n_warm if warm else 0.0
+            for action, volatility, warm in zip(self.actions, view.volatilities, view.warm, strict=True)
+        ]

@@ -1,0 +1,81 @@
+"""Leverage: a volatility target on the whole portfolio and hard limits, applied after fusion.
+
+The volatility of targets a_i with volatilities sigma_i is taken under one common correlation rho,
+
+    sigma_p^2 = (1 - rho) sum_i (a_i sigma_i)^2 + rho (sum_i a_i sigma_i)^2,
+
+the constant-correlation model (Elton & Gruber, Journal of Finance 28(5), 1973), with rho and sigma_i causal recursions
+of `hybrid_bt.features`. It needs no matrix, reacts to the composition of the portfolio at once and overstates the risk
+of hedged pairs, whose own correlation is above the average: an error on the safe side. The targets are scaled to the
+volatility target, but never beyond `scale_limit` nor past a limit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+__all__ = ["RiskParams", "limit", "portfolio_volatility"]
+
+
+class RiskParams(NamedTuple):
+    """Limits as fractions of equity; volatility per year."""
+
+    volatility_target: float
+    scale_limit: float  #: the targets are never multiplied by more than this
+    gross_limit: float  #: sum of |target|
+    net_limit: float  #: |sum of targets|; below 1 it leaves the cash that a gap and the costs need
+    asset_limit: float  #: |target| of one asset
+    bars_per_year: float
+
+
+def portfolio_volatility(targets: Sequence[float], volatilities: Sequence[float], correlation: float) -> float:
+    """Volatility per bar of targets (N,) given volatilities per bar (N,) under one correlation."""
+    own = 0.0
+    together = 0.0
+    for target, volatility in zip(targets, volatilities, strict=True):
+        risk = target * volatility
+        own += risk * risk
+        together += risk
+    return math.sqrt((1.0 - correlation) * own + correlation * together * together)
+
+
+def limit(
+    targets: Sequence[float], volatilities: Sequence[float], correlation: float, params: RiskParams
+) -> tuple[list[float], float]:
+    """Scale targets to the volatility target and the limits.
+
+    Parameters
+    ----------
+    targets : (N,) signed fractions of equity
+    volatilities : (N,) per bar, as known at the decision
+    correlation : float in [0, 1)
+
+    Returns
+    -------
+    (N,) list of float, and the factor that was applied to all of them before the cap on single assets.
+    """
+    gross = 0.0
+    net = 0.0
+    for target in targets:
+        gross += abs(target)
+        net += target
+    if gross == 0.0:
+        return [0.0] * len(targets), 1.0
+    scale = params.scale_limit
+    volatility = portfolio_volatility(targets, volatilities, correlation) * math.sqrt(params.bars_per_year)
+    if volatility * scale > params.volatility_target:
+        scale = params.volatility_target / volatility
+    if gross * scale > params.gross_limit:
+        scale = params.gross_limit / gross
+    if abs(net) * scale > params.net_limit:
+        scale = params.net_limit / abs(net)
+    cap = params.asset_limit
+    # a cap may unbalance longs and shorts and so raise the net exposure: the net limit is checked once more
+    capped = [min(max(target * scale, -cap), cap) for target in targets]
+    net = math.fsum(capped)
+    if abs(net) > params.net_limit:
+        trim = params.net_limit / abs(net)
+        capped = [target * trim for target in capped]
+    return capped, scale

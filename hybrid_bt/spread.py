@@ -1,0 +1,61 @@
+"""The tradable spread of a pair: what the hedge at yesterday's ratio would have earned lately.
+
+    s_t = (1 - a) (s_{t-1} + v_t),      z_t = s_t / (c sd_t)
+
+======  ====================================================================================================
+v_t     Kalman innovation: the part of y's move that the *prior* intercept and hedge ratio did not foresee
+s_t     decaying sum of innovations, log price; its memory halves every `half_life_bars`
+sd_t    exponentially weighted standard deviation of earlier innovations, v_t excluded
+c       standard deviation of s for white noise of unit variance, (1 - a) / sqrt(1 - (1 - a)^2)
+======  ====================================================================================================
+
+Maximum likelihood gives real pairs an intercept that follows the spread almost at once (R near 0, see
+docs/research-log.md), so a single innovation is one bar's noise and the posterior residual is nothing. The decaying
+sum measures how far y has run ahead of its hedge over a chosen horizon, in money that could have been earned, and
+never contains what the filter learned from the bar itself.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+__all__ = ["SpreadParams", "SpreadState", "initial_state", "step"]
+
+MIN_VARIANCE = 1e-12  #: squared log price; a spread that never moves has z-score 0, not infinity
+
+
+class SpreadParams(NamedTuple):
+    """Memory of the spread and of its scale, in bars."""
+
+    half_life_bars: float
+    scale_half_life_bars: float
+    warmup_bars: float
+
+
+class SpreadState(NamedTuple):
+    """Spread after a bar; `zscore` is 0 until `warmup_bars` innovations have set the scale."""
+
+    spread: float
+    zscore: float
+    variance: float
+    n_bars: float
+
+
+def initial_state() -> SpreadState:
+    """No innovation seen."""
+    return SpreadState(0.0, 0.0, 0.0, 0.0)
+
+
+def step(state: SpreadState, innovation: float, params: SpreadParams) -> SpreadState:
+    """Absorb the innovation (log price) of one bar; the z-score is positive where y is dear against its hedge."""
+    keep = 0.5 ** (1.0 / params.half_life_bars)
+    spread = keep * (state.spread + innovation)
+    zscore = 0.0
+    if state.n_bars >= params.warmup_bars and state.variance > MIN_VARIANCE:
+        zscore = spread / math.sqrt(state.variance * keep * keep / (1.0 - keep * keep))
+    n_bars = state.n_bars + 1.0
+    # plain average until the window is full, exponential from then on: no start-up bias, no division by a warm-up weight
+    gain = max(1.0 - 0.5 ** (1.0 / params.scale_half_life_bars), 1.0 / n_bars)
+    variance = state.variance + gain * (innovation * innovation - state.variance)
+    return SpreadState(spread, zscore, variance, n_bars)
