@@ -39,7 +39,7 @@ __all__ = [
     "market_step",
 ]
 
-CLIP = 5.0  #: features are clipped to +-5 standard deviations
+CLIP = 5.0  #: policies are trained on features clipped to +-5 standard deviations
 WARMUP_BARS = 252  #: returns an asset must have shown before anybody acts on its features
 MIN_VARIANCE = 1e-12  #: squared log return per bar; the price of a halted stock does not divide by zero
 FAST, MEDIUM, SLOW = 2.0 / 11.0, 2.0 / 64.0, 2.0 / 253.0  #: gains of spans 10, 63 and 252 bars
@@ -206,7 +206,7 @@ def _log_ratio(variance: float, reference: float) -> float:
 
 
 def asset_features(asset: AssetState, market: MarketState, pair_zscore: float) -> tuple[float, ...]:
-    """The features named in `ASSET_FEATURES`, each in [-CLIP, CLIP].
+    """The features named in `ASSET_FEATURES`, not clipped: the policy clips to its own range and counts.
 
     Parameters
     ----------
@@ -217,24 +217,24 @@ def asset_features(asset: AssetState, market: MarketState, pair_zscore: float) -
     """
     index = market.index
     return (
-        _clip(asset.shock),
-        _clip(_in_sd(asset.d_5, SD_5, asset.var)),
-        _clip(_in_sd(asset.d_21, SD_21, asset.var)),
-        _clip(_in_sd(asset.d_63, SD_63, asset.var)),
-        _clip(_in_sd(asset.d_252, SD_252, asset.var)),
-        _clip(_in_sd(asset.d_21 - index.d_21, SD_21, asset.var)),
-        _clip(_in_sd(asset.d_252 - index.d_252, SD_252, asset.var)),
-        _clip(_log_ratio(asset.var_fast, asset.var_slow)),
-        _clip(_in_sd(index.d_21, SD_21, index.var)),
-        _clip(_in_sd(index.d_252, SD_252, index.var)),
-        _clip(_log_ratio(index.var_fast, index.var_slow)),
+        asset.shock,
+        _in_sd(asset.d_5, SD_5, asset.var),
+        _in_sd(asset.d_21, SD_21, asset.var),
+        _in_sd(asset.d_63, SD_63, asset.var),
+        _in_sd(asset.d_252, SD_252, asset.var),
+        _in_sd(asset.d_21 - index.d_21, SD_21, asset.var),
+        _in_sd(asset.d_252 - index.d_252, SD_252, asset.var),
+        _log_ratio(asset.var_fast, asset.var_slow),
+        _in_sd(index.d_21, SD_21, index.var),
+        _in_sd(index.d_252, SD_252, index.var),
+        _log_ratio(index.var_fast, index.var_slow),
         correlation(market),
-        _clip(pair_zscore),
+        pair_zscore,
     )
 
 
 def market_features(market: MarketState, pair_stretch: float) -> tuple[float, ...]:
-    """The features named in `MARKET_FEATURES`, each in [-CLIP, CLIP].
+    """The features named in `MARKET_FEATURES`, not clipped.
 
     Parameters
     ----------
@@ -245,14 +245,14 @@ def market_features(market: MarketState, pair_stretch: float) -> tuple[float, ..
     """
     index = market.index
     return (
-        _clip(index.shock),
-        _clip(_in_sd(index.d_5, SD_5, index.var)),
-        _clip(_in_sd(index.d_21, SD_21, index.var)),
-        _clip(_in_sd(index.d_63, SD_63, index.var)),
-        _clip(_in_sd(index.d_252, SD_252, index.var)),
-        _clip(_log_ratio(index.var, index.var_slow)),
-        _clip(_log_ratio(index.var_fast, index.var)),
+        index.shock,
+        _in_sd(index.d_5, SD_5, index.var),
+        _in_sd(index.d_21, SD_21, index.var),
+        _in_sd(index.d_63, SD_63, index.var),
+        _in_sd(index.d_252, SD_252, index.var),
+        _log_ratio(index.var, index.var_slow),
+        _log_ratio(index.var_fast, index.var),
         correlation(market),
-        _clip(math.log(max(market.trend_sq, MIN_VARIANCE))),
-        _clip(pair_stretch),
+        math.log(max(market.trend_sq, MIN_VARIANCE)),
+        pair_stretch,
     )

@@ -30,14 +30,14 @@ class Gate:
     """Regime score of each bar; neutral until the market's features are warm."""
 
     def __init__(self, policy: MarketPolicy) -> None:
-        self._policy = policy
+        self.policy = policy
 
     def score(self, view: View) -> float:
         """R in [-1, 1] at this close."""
         if view.market.index.n_returns < WARMUP_BARS:
             return 0.0
         observation = np.array([market_features(view.market, pair_stretch(view))])
-        return min(max(float(self._policy.act(observation)[0]), -1.0), 1.0)
+        return min(max(float(self.policy.act(observation)[0]), -1.0), 1.0)
 
 
 def pair_stretch(view: View) -> float:

@@ -52,7 +52,7 @@ class SacLeg:
     def __init__(self, n_symbols: int, policy: AssetPolicy, unit: RiskUnit) -> None:
         self.unit = unit
         self.actions = [0.0] * n_symbols
-        self._policy = policy
+        self.policy = policy
 
     def targets(self, view: View) -> list[float]:
         """(N,) signed fractions of equity."""
@@ -61,7 +61,7 @@ class SacLeg:
             rows = [
                 (*asset_features(view.assets[i], view.market, view.pair_zscores[i]), self.actions[i]) for i in asked
             ]
-            for i, action in zip(asked, self._policy.act(np.array(rows)).tolist(), strict=True):
+            for i, action in zip(asked, self.policy.act(np.array(rows)).tolist(), strict=True):
                 self.actions[i] = action
         n_warm = sum(view.warm)
         return [

@@ -1,0 +1,328 @@
+"""Gymnasium environments: the fast backtester with a reward.
+
+Both environments trade through `hybrid_bt.accounting`, the twin of Backtrader's broker: the action of bar t fills at
+the open of bar t + 1, pays spread, fee and interest, and is marked at the close of t + 1. The end of the data is
+truncation, ruin is termination.
+
+- `AssetEnv`: one asset, the SAC leg's world. Action: exposure in units of risk.
+- `RegimeEnv`: a whole portfolio, the gate's world. Action: r, which mixes two recorded legs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.accounting import OrderRules, Tape, broker_day, new_book, open_account, send_orders
+from hybrid_bt.costs import Costs
+from hybrid_bt.errors import BarsError, ConfigError
+from hybrid_bt.features import CLIP
+from hybrid_bt.fusion import FusionParams, fuse, sac_weight
+from hybrid_bt.history import MarketHistory
+from hybrid_bt.legs.sac import OBSERVATION as ASSET_OBSERVATION
+from hybrid_bt.legs.sac import RiskUnit, exposure
+from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
+from hybrid_bt.risk import RiskParams, limit
+
+__all__ = ["AssetEnv", "AssetTrack", "PaperAccount", "RegimeEnv", "RegimeTrack", "Reward", "Span", "asset_tracks"]
+
+START_CASH = 1_000_000.0  #: the environments trade fractions of shares, so only ratios matter
+REWARD_SCALE = 100.0  #: rewards are in percent: networks like numbers near 1
+FULLY_INVESTED = 0.97  #: an unlevered account keeps this little in cash for gaps and costs
+_NO_TAPE = Tape(
+    *([np.empty(0)] * 2), np.empty((0, 0)), *([np.empty(0, np.int64)] * 3), *([np.empty(0)] * 3)
+)
+
+
+class Span(NamedTuple):
+    """Rows on which an episode may begin and end: first <= row <= last."""
+
+    first: int
+    last: int
+
+
+class Reward(NamedTuple):
+    """Net log return g of a bar, in percent, less a variance penalty: 100 (g - aversion / 2 g^2)."""
+
+    risk_aversion: float
+
+    def of(self, growth: float) -> float:
+        """Reward of a bar on which equity grew by the factor `growth`."""
+        g = math.log(growth)
+        return REWARD_SCALE * (g - 0.5 * self.risk_aversion * g * g)
+
+
+class PaperAccount:
+    """An account that trades targets against rows of opens and closes, as Backtrader's broker would."""
+
+    def __init__(
+        self,
+        opens: Sequence[Sequence[float]],
+        closes: Sequence[Sequence[float]],
+        days: Sequence[int],
+        costs: Costs,
+        rules: OrderRules,
+        cash: float = START_CASH,
+    ) -> None:
+        self._opens, self._closes, self._days = opens, closes, days
+        self._costs, self._rules, self._cash = costs, rules, cash
+        self.reset(0)
+
+    def reset(self, row: int) -> None:
+        """Start anew, in cash, at the close of a row."""
+        self.book = new_book(len(self._closes[row]))
+        self.account = open_account(self._cash)
+        self._first = self.row = row
+        self._day()
+
+    def trade(self, targets: Sequence[float]) -> float:
+        """Send the orders of this close, go to the next, and return the growth of equity (0 when ruined)."""
+        before = self.account.equity
+        self.account = send_orders(
+            self.account, self.book, self.row - self._first, targets, self._closes[self.row], self._rules
+        )
+        self.row += 1
+        self._day()
+        return max(self.account.equity / before, 0.0)
+
+    def _day(self) -> None:
+        row = self.row
+        self.account = broker_day(
+            self.account,
+            self.book,
+            row - self._first,
+            self._days[row],
+            self._opens[row],
+            self._closes[row],
+            self._costs,
+            _NO_TAPE,
+        )
+
+
+class AssetTrack(NamedTuple):
+    """The bars of one asset on which it traded, and what is known at each close."""
+
+    symbol: str
+    observations: NDArray[np.float32]  #: (T, features) without the previous action
+    volatility: list[float]  #: (T,) per bar
+    opens: list[list[float]]  #: (T, 1)
+    closes: list[list[float]]  #: (T, 1)
+    days: list[int]  #: (T,)
+    span: Span
+
+
+def asset_tracks(
+    history: MarketHistory, start: str | np.datetime64, end: str | np.datetime64, least_close: float = 0.0
+) -> list[AssetTrack]:
+    """One track per symbol that has warm bars between two dates, both included.
+
+    Parameters
+    ----------
+    least_close : float
+        A symbol is used from the bar after its last close below this price: prices that were rounded to some decimals
+        are coarse while they are small.
+    """
+    bars = history.bars
+    tracks = []
+    for i, symbol in enumerate(bars.symbols):
+        traded = np.flatnonzero(bars.traded[:, i])
+        stamps = bars.stamps[traded]
+        inside = (stamps >= np.datetime64(start)) & (stamps <= np.datetime64(end)) & history.warm[traded, i]
+        coarse = np.flatnonzero(inside & (bars.close[traded, i] < least_close))
+        if coarse.size:
+            inside[: coarse[-1] + 1] = False
+        rows = np.flatnonzero(inside)
+        if rows.size < 2:
+            continue
+        tracks.append(
+            AssetTrack(
+                symbol,
+                history.assets[traded, i],
+                history.volatility[traded, i].tolist(),
+                bars.open[traded, i : i + 1].tolist(),
+                bars.close[traded, i : i + 1].tolist(),
+                stamps.astype("datetime64[D]").astype(np.int64).tolist(),
+                Span(int(rows[0]), int(rows[-1])),
+            )
+        )
+    if not tracks:
+        raise BarsError(f"training: no symbol has warm bars between {start} and {end}; choose an earlier start or more data")
+    return tracks
+
+
+class AssetEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
+    """One asset of several, drawn at each reset, from a random bar on.
+
+    Observation: float32 (features + 1,), `hybrid_bt.legs.sac.OBSERVATION`. Action: float32 (1,), exposure in units of
+    risk (`hybrid_bt.legs.sac.exposure`). Reward: `Reward.of` the bar, less that of holding `base_action` for nothing,
+    which no action can change and which takes the market's noise out of the value function.
+
+    Parameters
+    ----------
+    tracks : sequence of AssetTrack
+    action_range : (low, high)
+    episode_bars : int
+        Length of an episode, cut at the end of the span; None runs from the first bar of the span to its last.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012  gymnasium's own declaration
+
+    def __init__(
+        self,
+        tracks: Sequence[AssetTrack],
+        *,
+        action_range: tuple[float, float],
+        unit: RiskUnit,
+        reward: Reward,
+        costs: Costs,
+        rules: OrderRules,
+        episode_bars: int | None = 252,
+        base_action: float = 0.5,
+    ) -> None:
+        if not action_range[0] < action_range[1]:
+            raise ConfigError(f"action range {action_range}: the lower end must be below the upper one")
+        self._tracks, self._unit, self._reward = list(tracks), unit, reward
+        self._costs, self._rules = costs, rules
+        self._episode_bars, self._base_action = episode_bars, base_action
+        self._accounts = [PaperAccount(t.opens, t.closes, t.days, costs, rules) for t in self._tracks]
+        self.action_space = gym.spaces.Box(*map(np.float32, action_range), (1,), np.float32)
+        low, high = np.full(len(ASSET_OBSERVATION), -CLIP), np.full(len(ASSET_OBSERVATION), CLIP)
+        low[-1], high[-1] = min(action_range[0], 0.0), max(action_range[1], 0.0)
+        self.observation_space = gym.spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Draw an asset and a start, or take `options["track"]` and `options["row"]`."""
+        super().reset(seed=seed)
+        options = options or {}
+        number = int(options.get("track", self.np_random.integers(len(self._tracks))))
+        self.track = self._tracks[number]
+        span = self.track.span
+        # every episode has at least one step
+        first = int(options.get("row", self._random_start(span)))
+        self._last = span.last if self._episode_bars is None else min(span.last, first + self._episode_bars)
+        self.paper = self._accounts[number]
+        self.paper.reset(first)
+        self._action = 0.0
+        return self._observation(), {"symbol": self.track.symbol}
+
+    def _random_start(self, span: Span) -> int:
+        if self._episode_bars is None:
+            return span.first
+        return int(self.np_random.integers(span.first, max(span.last - self._episode_bars, span.first) + 1))
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Hold the exposure that the action asks for until the next close."""
+        low, high = float(self.action_space.low[0]), float(self.action_space.high[0])
+        self._action = min(max(float(action[0]), low), high)
+        before = self.paper.row
+        growth = self.paper.trade([self._target(self._action, before)])
+        ruined = growth <= 0.0
+        reward = -REWARD_SCALE if ruined else self._reward.of(growth) - self._base_reward(before)
+        truncated = not ruined and self.paper.row >= self._last
+        return self._observation(), reward, ruined, truncated, {}
+
+    def _target(self, action: float, row: int) -> float:
+        wanted = exposure(action, self.track.volatility[row], self._unit)
+        return min(max(wanted, -FULLY_INVESTED), FULLY_INVESTED)
+
+    def _base_reward(self, row: int) -> float:
+        if self._base_action == 0.0:
+            return 0.0
+        growth = self.track.closes[row + 1][0] / self.track.closes[row][0]
+        return self._reward.of(1.0 + self._target(self._base_action, row) * (growth - 1.0))
+
+    def _observation(self) -> NDArray[np.float32]:
+        return np.append(self.track.observations[self.paper.row], np.float32(self._action))
+
+
+class RegimeTrack(NamedTuple):
+    """A market with the recorded targets of two legs."""
+
+    observations: NDArray[np.float32]  #: (T, features)
+    sac: list[list[float]]  #: (T, N)
+    kalman: list[list[float]]  #: (T, N)
+    volatility: list[list[float]]  #: (T, N) per bar
+    correlation: list[float]  #: (T,)
+    opens: list[list[float]]  #: (T, N)
+    closes: list[list[float]]  #: (T, N)
+    days: list[int]  #: (T,)
+    span: Span
+
+
+class RegimeEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
+    """The fused portfolio under a regime score.
+
+    Observation: float32 (features,), `hybrid_bt.regime.OBSERVATION`. Action: float32 (1,), r in [-1, 1]. Reward: net
+    log return of the fused account less a variance penalty (`Reward`), less the same of a shadow account that keeps
+    `base_regime` throughout: doing nothing scores zero.
+
+    Parameters
+    ----------
+    track : RegimeTrack
+    episode_bars : int
+        Length of an episode, cut at the end of the span; None runs from the first bar of the span to its last.
+    base_regime : float
+        The constant gate to beat; choose the best one on the training span.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012  gymnasium's own declaration
+
+    def __init__(
+        self,
+        track: RegimeTrack,
+        *,
+        fusion: FusionParams,
+        risk: RiskParams,
+        reward: Reward,
+        costs: Costs,
+        rules: OrderRules,
+        episode_bars: int | None = 504,
+        base_regime: float = 0.0,
+    ) -> None:
+        self._track, self._fusion, self._risk, self._reward = track, fusion, risk, reward
+        self._episode_bars, self._base_regime = episode_bars, base_regime
+        self.paper = PaperAccount(track.opens, track.closes, track.days, costs, rules)
+        self._shadow = PaperAccount(track.opens, track.closes, track.days, costs, rules)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.observation_space = gym.spaces.Box(-CLIP, CLIP, (len(MARKET_OBSERVATION),), np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Draw a start, or take `options["row"]`."""
+        super().reset(seed=seed)
+        span = self._track.span
+        if self._episode_bars is None:
+            first, self._last = span.first, span.last
+        else:
+            latest = max(span.last - self._episode_bars, span.first)
+            first = int((options or {}).get("row", self.np_random.integers(span.first, latest + 1)))
+            self._last = min(span.last, first + self._episode_bars)
+        self.paper.reset(first)
+        self._shadow.reset(first)
+        return self._track.observations[first], {}
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Trade the mix at score r until the next close."""
+        growth = self.paper.trade(self._targets(float(action[0]), self.paper.row))
+        base = self._shadow.trade(self._targets(self._base_regime, self._shadow.row))
+        ruined = growth <= 0.0
+        reward = -REWARD_SCALE if ruined else self._reward.of(growth) - (self._reward.of(base) if base > 0.0 else 0.0)
+        truncated = not ruined and self.paper.row >= self._last
+        return self._track.observations[self.paper.row], reward, ruined, truncated, {}
+
+    def _targets(self, r: float, row: int) -> list[float]:
+        track = self._track
+        fused = fuse(track.sac[row], track.kalman[row], sac_weight(r, self._fusion))
+        return limit(fused, track.volatility[row], track.correlation[row], self._risk)[0]

@@ -1,0 +1,109 @@
+"""A growing record of decisions, kept as flat doubles: 8 bytes a number, whatever the number of bars."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.bars import Bars
+from hybrid_bt.features import correlation
+from hybrid_bt.hybrid import Decision, Hybrid
+from hybrid_bt.legs.base import PairView
+from hybrid_bt.records import Decisions, PairPaths
+
+__all__ = ["Recorder", "record"]
+
+_VECTORS = ("sac", "kalman", "fused", "target")
+_SCALARS = ("regime", "w_sac", "scale")
+#: fields of a pair, in the order in which `_pair_row` returns them and `PairPaths` names them
+_PAIR_FIELDS = ("alpha", "beta", "beta_var", "innovation", "innovation_var", "spread", "zscore", "position")
+
+
+class Recorder:
+    """Collects what a brain decides, bar by bar."""
+
+    def __init__(self, n_symbols: int, pair_names: Sequence[str]) -> None:
+        self._n_symbols = n_symbols
+        self._pair_names = tuple(pair_names)
+        self._vectors = {name: array("d") for name in _VECTORS}
+        self._scalars = {name: array("d") for name in _SCALARS}
+        self._pairs = array("d")
+        self._volatility = array("d")
+        self._correlation = array("d")
+        self._warm = array("b")
+
+    def add(self, decision: Decision, brain: Hybrid) -> None:
+        """Append one bar."""
+        for name, values in self._vectors.items():
+            values.extend(getattr(decision, name))
+        for name, values in self._scalars.items():
+            values.append(getattr(decision, name))
+        self._volatility.extend(decision.view.volatilities)
+        self._warm.extend(decision.view.warm)
+        self._correlation.append(correlation(decision.view.market))
+        directions = [p.direction for p in brain.kalman.positions] if brain.kalman else [0.0] * len(self._pair_names)
+        for pair, direction in zip(decision.view.pairs, directions, strict=True):
+            self._pairs.extend(_pair_row(pair, direction))
+
+    def decisions(self, start: int = 0) -> Decisions:
+        """The bars from row `start` on."""
+        vector = {name: _matrix(values, self._n_symbols)[start:] for name, values in self._vectors.items()}
+        scalar = {name: np.array(values)[start:] for name, values in self._scalars.items()}
+        return Decisions(
+            legs={"sac": vector["sac"], "kalman": vector["kalman"]},
+            weights={"sac": scalar["w_sac"], "kalman": 1.0 - scalar["w_sac"]},
+            regime=scalar["regime"],
+            fused=vector["fused"],
+            target=vector["target"],
+            scale=scalar["scale"],
+        )
+
+    def volatility(self, start: int = 0) -> NDArray[np.float64]:
+        """(T, N) volatilities per bar that the limits used, from row `start` on."""
+        return _matrix(self._volatility, self._n_symbols)[start:]
+
+    def correlation(self, start: int = 0) -> NDArray[np.float64]:
+        """(T,) correlation that the limits used, from row `start` on."""
+        return np.array(self._correlation)[start:]
+
+    def warm(self, start: int = 0) -> NDArray[np.bool_]:
+        """(T, N) whether the symbol's features were warm, from row `start` on."""
+        return np.array(self._warm, dtype=np.bool_).reshape(-1, self._n_symbols)[start:]
+
+    def pairs(self, start: int = 0) -> PairPaths:
+        """The pairs of the bars from row `start` on."""
+        n_pairs, n_fields = len(self._pair_names), len(_PAIR_FIELDS)
+        n_bars = len(self._scalars["regime"])
+        cube = np.array(self._pairs).reshape(n_bars, n_pairs, n_fields)[start:]
+        return PairPaths(self._pair_names, *(np.ascontiguousarray(cube[:, :, k]) for k in range(n_fields)))
+
+
+def _pair_row(pair: PairView, direction: float) -> tuple[float, ...]:
+    if not pair.started:
+        return (np.nan,) * (len(_PAIR_FIELDS) - 1) + (direction,)
+    state, spread = pair.kalman, pair.spread
+    return (
+        state.alpha,
+        state.beta,
+        state.p_bb,
+        state.innovation,
+        state.innovation_var,
+        spread.spread,
+        spread.zscore,
+        direction,
+    )
+
+
+def _matrix(values: array[float], width: int) -> NDArray[np.float64]:
+    return np.array(values).reshape(-1, width)
+
+
+def record(brain: Hybrid, bars: Bars, pair_names: Sequence[str]) -> Recorder:
+    """Ask the brain about every bar of a panel, without any broker."""
+    recorder = Recorder(bars.n_symbols, pair_names)
+    for closes in bars.close.tolist():
+        recorder.add(brain.decide(closes), brain)
+    return recorder

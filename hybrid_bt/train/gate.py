@@ -1,0 +1,97 @@
+"""Train the regime gate: RecurrentPPO over the fused portfolio of two recorded legs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hybrid_bt.accounting import OrderRules
+from hybrid_bt.config import Config
+from hybrid_bt.costs import Costs
+from hybrid_bt.envs import RegimeEnv, RegimeTrack, Reward, Span
+from hybrid_bt.history import MarketHistory
+from hybrid_bt.records import Decisions
+from hybrid_bt.train.spec import GateSpec
+
+if TYPE_CHECKING:
+    from sb3_contrib import RecurrentPPO
+    from stable_baselines3.common.callbacks import BaseCallback
+
+__all__ = ["regime_env", "regime_track", "train_gate"]
+
+
+def regime_track(history: MarketHistory, legs: Decisions, start: str, end: str) -> RegimeTrack:
+    """The market and the recorded legs, with episodes between two dates, both included."""
+    bars = history.bars
+    inside = (bars.stamps >= np.datetime64(start)) & (bars.stamps <= np.datetime64(end)) & history.market_warm
+    rows = np.flatnonzero(inside)
+    return RegimeTrack(
+        history.market,
+        legs.legs["sac"].tolist(),
+        legs.legs["kalman"].tolist(),
+        history.volatility.tolist(),
+        history.correlation.tolist(),
+        bars.open.tolist(),
+        bars.close.tolist(),
+        bars.stamps.astype("datetime64[D]").astype(np.int64).tolist(),
+        Span(int(rows[0]), int(rows[-1])),
+    )
+
+
+def regime_env(
+    track: RegimeTrack, config: Config, spec: GateSpec, *, base_regime: float = 0.0, whole_span: bool = False
+) -> RegimeEnv:
+    """The environment of the fused account under a mode's costs and order rules."""
+    c, a = config.costs, config.account
+    return RegimeEnv(
+        track,
+        fusion=config.fusion_params(),
+        risk=config.risk_params(),
+        reward=Reward(spec.risk_aversion),
+        costs=Costs(c.spread_bps, c.fee_bps, c.borrow_bps_per_year, a.leverage, c.financing_bps_per_year),
+        rules=OrderRules(a.lot, a.eps_trade, a.rebalance_band),
+        episode_bars=None if whole_span else spec.episode_bars,
+        base_regime=base_regime,
+    )
+
+
+def train_gate(
+    track: RegimeTrack,
+    config: Config,
+    spec: GateSpec,
+    *,
+    steps: int,
+    seed: int,
+    base_regime: float = 0.0,
+    tensorboard_log: Path | None = None,
+    callback: BaseCallback | None = None,
+    progress: bool = False,
+) -> RecurrentPPO:
+    """Train one RecurrentPPO model; the same seed gives the same weights on one thread."""
+    import torch
+    from sb3_contrib import RecurrentPPO
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+
+    torch.set_num_threads(1)
+
+    def make() -> RegimeEnv:
+        return regime_env(track, config, spec, base_regime=base_regime)
+
+    model = RecurrentPPO(
+        "MlpLstmPolicy",
+        VecMonitor(DummyVecEnv([make] * spec.n_envs)),
+        learning_rate=spec.learning_rate,
+        n_steps=spec.n_steps,
+        batch_size=spec.batch_size,
+        n_epochs=spec.n_epochs,
+        gamma=spec.gamma,
+        gae_lambda=spec.gae_lambda,
+        ent_coef=spec.entropy,
+        policy_kwargs={"lstm_hidden_size": spec.lstm_hidden, "net_arch": list(spec.net)},
+        seed=seed,
+        device="cpu",
+        tensorboard_log=str(tensorboard_log) if tensorboard_log else None,
+    )
+    return model.learn(steps, callback=callback, progress_bar=progress, tb_log_name=f"gate_{seed}")

@@ -1,0 +1,88 @@
+"""Train the SAC leg: one shared policy, many assets side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hybrid_bt.accounting import OrderRules
+from hybrid_bt.config import Config
+from hybrid_bt.costs import Costs
+from hybrid_bt.envs import AssetEnv, AssetTrack, Reward
+from hybrid_bt.train.spec import SacSpec
+
+if TYPE_CHECKING:
+    from stable_baselines3 import SAC
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.vec_env import VecEnv
+
+__all__ = ["asset_env", "train_sac"]
+
+
+def asset_env(tracks: Sequence[AssetTrack], config: Config, spec: SacSpec) -> AssetEnv:
+    """The environment of one asset under a mode's costs; shares are fractional, since an account of one asset stands
+    for a slice of a large one."""
+    c = config.costs
+    return AssetEnv(
+        tracks,
+        action_range=(spec.action_low, spec.action_high),
+        unit=config.risk_unit(),
+        reward=Reward(spec.risk_aversion),
+        costs=Costs(c.spread_bps * spec.cost_multiple, c.fee_bps * spec.cost_multiple, c.borrow_bps_per_year),
+        rules=OrderRules(lot=0.0, eps_trade=0.0, rebalance_band=spec.rebalance_band),
+        episode_bars=spec.episode_bars,
+        base_action=spec.base_action,
+    )
+
+
+def _vec_env(make: Callable[[], AssetEnv], n_envs: int) -> VecEnv:
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+
+    return VecMonitor(DummyVecEnv([make] * n_envs))
+
+
+def train_sac(
+    tracks: Sequence[AssetTrack],
+    config: Config,
+    spec: SacSpec,
+    *,
+    steps: int,
+    seed: int,
+    tensorboard_log: Path | None = None,
+    callback: BaseCallback | None = None,
+    progress: bool = False,
+) -> SAC:
+    """Train one SAC model; the same seed gives the same weights on one thread.
+
+    Parameters
+    ----------
+    tracks : sequence of AssetTrack
+        Bars of the training span only.
+    steps : int
+        Environment steps in all, over all environments.
+    """
+    import torch
+    from stable_baselines3 import SAC
+
+    torch.set_num_threads(1)
+    arguments: dict[str, Any] = {
+        "learning_rate": spec.learning_rate,
+        "batch_size": spec.batch_size,
+        "buffer_size": max(steps, spec.batch_size),
+        "learning_starts": spec.learning_starts,
+        "gamma": spec.gamma,
+        "ent_coef": f"auto_{spec.first_entropy_coefficient}",
+        "train_freq": 1,
+        "gradient_steps": spec.gradient_steps,
+        "policy_kwargs": {"net_arch": list(spec.net)},
+    }
+    model = SAC(
+        "MlpPolicy",
+        _vec_env(lambda: asset_env(tracks, config, spec), spec.n_envs),
+        seed=seed,
+        device="cpu",
+        tensorboard_log=str(tensorboard_log) if tensorboard_log else None,
+        **arguments,
+    )
+    return model.learn(steps, callback=callback, progress_bar=progress, tb_log_name=f"sac_{seed}")
