@@ -27,8 +27,8 @@ from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.fusion import fuse, sac_weight
 from hybrid_bt.kalman import KalmanParams, fit
 from hybrid_bt.reconcile import reconcile
-from hybrid_bt.records import AccountPath, Decisions, RunRecord
 from hybrid_bt.recording import Recorder
+from hybrid_bt.records import AccountPath, Decisions, RunRecord
 from hybrid_bt.replay import replay
 from hybrid_bt.risk import limit
 
@@ -118,7 +118,9 @@ def first_trading_row(
 def _row_of(bars: Bars, start: date) -> int:
     row = int(np.searchsorted(bars.stamps, np.datetime64(start)))
     if row >= bars.n_bars:
-        raise BarsError(f"start {start} is after the last bar of {bars.name}, {_day(bars, -1)}; choose an earlier start")
+        raise BarsError(
+            f"start {start} is after the last bar of {bars.name}, {_day(bars, -1)}; choose an earlier start"
+        )
     return row
 
 
@@ -229,7 +231,9 @@ def _trade(
     cerebro.addanalyzer(Ledger, start=row, _name="ledger")
     (strategy,) = cerebro.run()
     if done != bars.n_bars:
-        raise BarsError(f"bars: Backtrader ran {done} of {bars.n_bars} bars of {bars.name}; check the calendar of the data")
+        raise BarsError(
+            f"bars: Backtrader ran {done} of {bars.n_bars} bars of {bars.name}; check the calendar of the data"
+        )
     parts = {"sac": strategy.brain.sac, "gate": strategy.brain.gate}
     clipped = {name: part.policy.clipped_count for name, part in parts.items() if part is not None}
     return strategy.recorder, strategy.analyzers.ledger.path(), clipped
@@ -293,9 +297,7 @@ def _check_account(name: str, account: AccountPath, traded: Bars, cash: float) -
 def _replay_gap(request: Request, traded: Bars, decisions: Decisions, hybrid: AccountPath) -> float:
     """Largest relative difference between Backtrader's equity and the twin's for the same targets."""
     config = request.config
-    twin = replay(
-        decisions.target, traded, cash=config.account.cash, costs=costs_of(config), rules=order_rules(config)
-    )
+    twin = replay(decisions.target, traded, cash=config.account.cash, costs=costs_of(config), rules=order_rules(config))
     return float(np.max(np.abs(twin.equity - hybrid.equity)) / config.account.cash)
 
 
@@ -318,7 +320,9 @@ def _resolved(request: Request, fitted: list[KalmanParams] | None) -> dict[str, 
         "allow_in_sample": request.allow_in_sample,
         "seed": request.seed,
         **request.config.model_dump(mode="json"),
-        "kalman_fitted": None if fitted is None else {p: q._asdict() for p, q in zip(request.pairs, fitted, strict=True)},
+        "kalman_fitted": None
+        if fitted is None
+        else {p: q._asdict() for p, q in zip(request.pairs, fitted, strict=True)},
     }
 
 

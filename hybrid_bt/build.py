@@ -111,9 +111,7 @@ def build(
     columns = resolve_pairs(pairs, symbols)
     n = len(symbols)
     sac, gate = _fresh(policies.sac), _fresh(policies.gate)
-    reader = MarketReader(
-        n, columns, kalman_params or [config.kalman_params()] * len(columns), config.spread_params()
-    )
+    reader = MarketReader(n, columns, kalman_params or [config.kalman_params()] * len(columns), config.spread_params())
     return Hybrid(
         reader,
         SacLeg(n, sac, config.risk_unit()) if sac else None,

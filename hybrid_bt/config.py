@@ -89,7 +89,9 @@ class SacConfig(_Section):
     enabled: bool = Field(description="use the SAC leg")
     file: str = Field(description="frozen policy; `package:NAME` is one that ships with hybrid_bt")
     risk_unit: float = Field(gt=0, description="volatility per year of an action of 1")
-    exposure_cap: float = Field(gt=0, description="largest exposure of an action of 1, times the asset's share of equity")
+    exposure_cap: float = Field(
+        gt=0, description="largest exposure of an action of 1, times the asset's share of equity"
+    )
 
 
 class GateConfig(_Section):
@@ -119,7 +121,9 @@ class FusionConfig(_Section):
 class RiskConfig(_Section):
     """Leverage and limits, as fractions of equity."""
 
-    volatility_target: float = Field(gt=0, description="volatility of the portfolio per year that targets are scaled to")
+    volatility_target: float = Field(
+        gt=0, description="volatility of the portfolio per year that targets are scaled to"
+    )
     scale_limit: float = Field(gt=0, description="targets are never multiplied by more than this")
     gross_limit: float = Field(gt=0, description="sum of |target|")
     net_limit: float = Field(gt=0, description="|sum of targets|")

@@ -34,9 +34,7 @@ __all__ = ["AssetEnv", "AssetTrack", "PaperAccount", "RegimeEnv", "RegimeTrack",
 START_CASH = 1_000_000.0  #: the environments trade fractions of shares, so only ratios matter
 REWARD_SCALE = 100.0  #: rewards are in percent: networks like numbers near 1
 FULLY_INVESTED = 0.97  #: an unlevered account keeps this little in cash for gaps and costs
-_NO_TAPE = Tape(
-    *([np.empty(0)] * 2), np.empty((0, 0)), *([np.empty(0, np.int64)] * 3), *([np.empty(0)] * 3)
-)
+_NO_TAPE = Tape(*([np.empty(0)] * 2), np.empty((0, 0)), *([np.empty(0, np.int64)] * 3), *([np.empty(0)] * 3))
 
 
 class Span(NamedTuple):
@@ -151,7 +149,9 @@ def asset_tracks(
             )
         )
     if not tracks:
-        raise BarsError(f"training: no symbol has warm bars between {start} and {end}; choose an earlier start or more data")
+        raise BarsError(
+            f"training: no symbol has warm bars between {start} and {end}; choose an earlier start or more data"
+        )
     return tracks
 
 
@@ -217,9 +217,7 @@ class AssetEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             return span.first
         return int(self.np_random.integers(span.first, max(span.last - self._episode_bars, span.first) + 1))
 
-    def step(
-        self, action: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Hold the exposure that the action asks for until the next close."""
         low, high = float(self.action_space.low[0]), float(self.action_space.high[0])
         self._action = min(max(float(action[0]), low), high)
@@ -311,9 +309,7 @@ class RegimeEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._shadow.reset(first)
         return self._track.observations[first], {}
 
-    def step(
-        self, action: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Trade the mix at score r until the next close."""
         growth = self.paper.trade(self._targets(float(action[0]), self.paper.row))
         base = self._shadow.trade(self._targets(self._base_regime, self._shadow.row))

@@ -35,9 +35,7 @@ def read_history(bars: Bars, reader: MarketReader) -> MarketHistory:
     views = (reader.read(closes) for closes in bars.close.tolist())
     assets, market, volatility, rho, warm, market_warm = [], [], [], [], [], []
     for view in views:
-        assets.append(
-            [asset_features(a, view.market, z) for a, z in zip(view.assets, view.pair_zscores, strict=True)]
-        )
+        assets.append([asset_features(a, view.market, z) for a, z in zip(view.assets, view.pair_zscores, strict=True)])
         market.append(market_features(view.market, pair_stretch(view)))
         volatility.append(view.volatilities)
         rho.append(correlation(view.market))

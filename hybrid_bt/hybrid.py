@@ -1,6 +1,6 @@
 """The brain: closes in, decision out. It knows no broker, no order and no framework.
 
-    a = w_SAC(r) a_SAC + w_Kalman(r) a_Kalman,      then limits
+a = w_SAC(r) a_SAC + w_Kalman(r) a_Kalman,      then limits
 """
 
 from __future__ import annotations

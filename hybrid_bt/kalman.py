@@ -121,7 +121,9 @@ def _check_log_closes(y: Sequence[float] | NDArray[np.float64], x: Sequence[floa
     for name, series in (("y", y), ("x", x)):
         bad = np.flatnonzero(~np.isfinite(np.asarray(series, dtype=np.float64)))
         if bad.size:
-            raise BarsError(f"kalman: {name} is not finite at bar {bad[0]}; pass log closes of bars on which both traded")
+            raise BarsError(
+                f"kalman: {name} is not finite at bar {bad[0]}; pass log closes of bars on which both traded"
+            )
 
 
 def filter_pair(

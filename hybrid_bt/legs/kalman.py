@@ -38,9 +38,7 @@ class PairPosition(NamedTuple):
 
 
 def _wants_entry(zscore: float, hedge_ratio: float, rules: PairRules) -> bool:
-    return (
-        rules.entry_z <= abs(zscore) < rules.stop_z and rules.min_hedge_ratio <= hedge_ratio <= rules.max_hedge_ratio
-    )
+    return rules.entry_z <= abs(zscore) < rules.stop_z and rules.min_hedge_ratio <= hedge_ratio <= rules.max_hedge_ratio
 
 
 def pair_step(position: PairPosition, zscore: float, hedge_ratio: float, rules: PairRules) -> PairPosition:

@@ -1,0 +1,46 @@
+"""`hybrid-bt`: all commands under one name, each imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from hybrid_bt import __version__
+
+__all__ = ["main"]
+
+#: command -> module whose `main` it is, and what it does
+COMMANDS = {
+    "run": ("hybrid_bt.run", "Backtest the hybrid and write its report."),
+    "train": ("hybrid_bt.train.__main__", "Train policies and freeze them (needs the extra `train`)."),
+    "policy": ("hybrid_bt.policy_card", "Look into frozen policies."),
+    "parity": ("hybrid_bt.parity", "Compare Backtrader's account with its replay, bar by bar."),
+}
+
+
+class _LazyGroup(click.Group):
+    """Lists commands without importing them, so that `--help` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).main
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="hybrid-bt")
+def main() -> None:
+    """Kalman pairs, frozen SAC and an LSTM regime gate, fused and traded through Backtrader."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""`python -m hybrid_bt.run`: backtest the hybrid and write its report."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hybrid_bt.console import Command, comma_list, progress_bar
+from hybrid_bt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hybrid_bt.bars import Bars
+    from hybrid_bt.config import Config
+    from hybrid_bt.records import RunRecord
+
+__all__ = ["main"]
+
+#: flag -> section and key of the configuration that it overrides
+_OVERRIDES = {
+    "cash": ("account", "cash"),
+    "lot": ("account", "lot"),
+    "eps_trade": ("account", "eps_trade"),
+    "spread_bps": ("costs", "spread_bps"),
+    "fee_bps": ("costs", "fee_bps"),
+    "borrow_bps": ("costs", "borrow_bps_per_year"),
+    "use_kalman": ("kalman", "enabled"),
+    "fit_kalman": ("kalman", "fit"),
+    "use_sac": ("sac", "enabled"),
+    "sac": ("sac", "file"),
+    "use_ppo_lstm": ("gate", "enabled"),
+    "gate": ("gate", "file"),
+}
+DAY = click.DateTime(formats=["%Y-%m-%d"])
+
+
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--mode", type=click.Choice(["stable", "aggressive"]), default="stable", show_default=True)
+@click.option(
+    "--data",
+    default="us20",
+    show_default=True,
+    metavar="us20|tech6|yahoo|PATH",
+    help="Embedded sample, Yahoo, or a folder or file of OHLCV.",
+)
+@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols to trade.  [default: all]")
+@click.option(
+    "--pairs", callback=comma_list, metavar="Y:X,...", help="Pairs of the Kalman leg.  [default: the sample's own]"
+)
+@click.option(
+    "--start", type=DAY, help="First day traded; earlier bars warm up.  [default: the first out-of-sample bar]"
+)
+@click.option("--end", type=DAY, help="Last day.")
+@click.option("--cash", type=float, help="Start value, currency.")
+@click.option("--use-kalman/--no-kalman", default=None, help="Kalman leg on or off.")
+@click.option("--use-sac/--no-sac", default=None, help="SAC leg on or off.")
+@click.option("--use-ppo-lstm/--no-ppo-lstm", default=None, help="Regime gate on or off (off: r = 0).")
+@click.option("--spread-bps", type=float, help="Bid-ask spread, bps; half is paid per side.")
+@click.option("--fee-bps", type=float, help="Fee per side, bps of notional.")
+@click.option("--borrow-bps", type=float, help="Interest on shorts, bps per year.")
+@click.option("--eps-trade", type=float, help="Least |change of position| worth an order, shares.")
+@click.option("--lot", type=float, help="Smallest number of shares; 0 allows fractions.")
+@click.option(
+    "--fit-kalman", is_flag=True, default=None, help="Fit the noise variances of each pair before the trading start."
+)
+@click.option("--raw-prices", is_flag=True, help="Do not scale prices by adjusted / close.")
+@click.option(
+    "--benchmark",
+    default="equal-weight",
+    show_default=True,
+    metavar="SYMBOL|equal-weight",
+    help="Buy and hold of what.",
+)
+@click.option("--sac", type=click.Path(), help="Frozen SAC policy of your own (.onnx).")
+@click.option("--gate", type=click.Path(), help="Frozen gate of your own (.onnx).")
+@click.option(
+    "--allow-in-sample", is_flag=True, help="Trade bars that the policies were trained on; every output is marked."
+)
+@click.option("--config", type=click.Path(), help="TOML file that overrides the mode; flags override both.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("fig"), show_default=True, help="Folder of the report."
+)
+@click.option("--no-plots", is_flag=True, help="CSV and run.json only.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Recorded in run.json; a run draws no random numbers."
+)
+@click.option("--sac-steps", type=int, hidden=True, help="Belongs to `hybrid-bt train`.")
+@click.option("--tensorboard-log", type=click.Path(), hidden=True, help="Belongs to `hybrid-bt train`.")
+def main(**flags: Any) -> None:
+    """Backtest the hybrid: Kalman pairs and a frozen SAC policy, mixed by a regime gate, through Backtrader's broker.
+
+    Numbers without a default come from the mode (hybrid_bt/modes/*.toml). Writes CSV, PNG, tearsheet.html and
+    run.json under --out. Research and education, not financial advice.
+    """
+    for flag in ("sac_steps", "tensorboard_log"):
+        if flags.pop(flag) is not None:
+            raise ConfigError(f"--{flag.replace('_', '-')} belongs to training: python -m hybrid_bt.train sac --help")
+    _check_span(flags["start"], flags["end"])
+    record = _backtest(flags)
+    from hybrid_bt.report import write_report
+
+    paths = _write(write_report, record, flags)
+    _print(record, flags["out"], len(paths))
+
+
+def _check_span(start: datetime | None, end: datetime | None) -> None:
+    if start and end and end <= start:
+        raise ConfigError(
+            f"--end {end:%Y-%m-%d} is not after --start {start:%Y-%m-%d}; exchange them or widen the span"
+        )
+
+
+def _backtest(flags: dict[str, Any]) -> RunRecord:
+    from hybrid_bt.backtest import Request, backtest
+    from hybrid_bt.build import load_policies
+
+    config = _config(flags)
+    bars = _bars(flags)
+    request = Request(
+        bars=bars,
+        config=config,
+        policies=load_policies(config),
+        pairs=_pairs(flags, bars),
+        start=_as_date(flags["start"]),
+        benchmark=flags["benchmark"],
+        allow_in_sample=flags["allow_in_sample"],
+        seed=flags["seed"],
+        mode=flags["mode"],
+    )
+    with progress_bar(f"{bars.name}, {flags['mode']}") as progress:
+        return backtest(request, progress)
+
+
+def _config(flags: dict[str, Any]) -> Config:
+    from hybrid_bt.config import load_config
+
+    overrides: dict[str, dict[str, Any]] = {}
+    for flag, (section, key) in _OVERRIDES.items():
+        if flags[flag] is not None:
+            overrides.setdefault(section, {})[key] = flags[flag]
+    return load_config(flags["mode"], flags["config"], overrides)
+
+
+def _bars(flags: dict[str, Any]) -> Bars:
+    from hybrid_bt.feeds import load_bars
+
+    return load_bars(
+        flags["data"], symbols=flags["symbols"] or None, end=_as_date(flags["end"]), raw_prices=flags["raw_prices"]
+    )
+
+
+def _pairs(flags: dict[str, Any], bars: Bars) -> tuple[str, ...]:
+    """Pairs asked for, or those of the embedded sample whose symbols are all traded."""
+    from hybrid_bt.feeds.sample import SAMPLE_PAIRS
+
+    if flags["pairs"]:
+        return tuple(flags["pairs"])
+    return tuple(pair for pair in SAMPLE_PAIRS.get(flags["data"], ()) if set(pair.split(":")) <= set(bars.symbols))
+
+
+def _as_date(moment: datetime | None) -> date | None:
+    return None if moment is None else moment.date()
+
+
+def _write(write_report: Any, record: RunRecord, flags: dict[str, Any]) -> list[Path]:
+    paths: list[Path] = write_report(record, flags["out"], plots=not flags["no_plots"])
+    return paths
+
+
+def _print(record: RunRecord, out: Path, n_files: int) -> None:
+    """The summary table, then what every reader must know."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from hybrid_bt.report.tables import summaries
+
+    rows = summaries(record)
+    first = next(iter(rows.values()))
+    span = f"{first.start_date} to {first.end_date}"
+    costs = record.config["costs"]
+    sample = "IN-SAMPLE" if record.in_sample.any() else "out of sample"
+    table = Table(
+        title=f"{record.config['mode']} on {record.config['data']}, {span}, {sample}, net of {costs['spread_bps']:g} bps spread "
+        f"and {costs['fee_bps']:g} bps fee per side"
+    )
+    for name in (
+        "account",
+        "end value",
+        "CAGR",
+        "Sharpe",
+        "Sortino",
+        "max drawdown",
+        "volatility",
+        "turnover/y",
+        "costs",
+    ):
+        table.add_column(name, justify="left" if name == "account" else "right")
+    for account, s in rows.items():
+        table.add_row(
+            account,
+            f"{s.end_value:,.0f}",
+            f"{s.cagr:.2%}",
+            f"{s.sharpe:.2f}",
+            f"{s.sortino:.2f}",
+            f"{s.max_drawdown:.2%}",
+            f"{s.volatility:.2%}",
+            f"{s.turnover_per_year:.2f}",
+            f"{s.costs:,.0f}",
+        )
+    console = Console(width=None if Console().is_terminal else 120, soft_wrap=False)
+    console.print(table)
+    for note in record.notes:
+        console.print(f"note: {note}", highlight=False, markup=False)
+    console.print(f"{n_files} files in {out}", highlight=False, markup=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""`python -m hybrid_bt.train sac|gate`: train a policy and freeze it to one inert file."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hybrid_bt.console import Command, comma_list
+from hybrid_bt.errors import ConfigError
+
+__all__ = ["main"]
+
+DAY = click.DateTime(formats=["%Y-%m-%d"])
+NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
+
+
+@click.command("train", cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.argument("kind", type=click.Choice(["sac", "gate"]))
+@click.option("--mode", type=click.Choice(["stable", "aggressive"]), default="stable", show_default=True)
+@click.option("--data", default="us20", show_default=True, metavar="us20|tech6|yahoo|PATH", help="Bars to learn from.")
+@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols to learn from.  [default: all]")
+@click.option("--pairs", callback=comma_list, metavar="Y:X,...", help="Pairs.  [default: the sample's own]")
+@click.option("--train-start", type=DAY, default="1995-01-01", show_default=True, help="First training day; earlier bars warm up.")
+@click.option("--train-end", type=DAY, default="2009-12-31", show_default=True, help="Last training day; later bars are not read.")
+@click.option("--sac-steps", type=click.IntRange(min=1), default=100_000, show_default=True, help="Environment steps per SAC model.")
+@click.option("--ppo-steps", type=click.IntRange(min=1), default=30_000, show_default=True, help="Environment steps per gate model.")
+@click.option("--seeds", default="0,1,2,3,4", show_default=True, callback=comma_list, help="One member of the ensemble each.")
+@click.option("--config", type=click.Path(), help="TOML file that overrides the mode.")
+@click.option("--tensorboard-log", type=click.Path(path_type=Path), help="Folder for TensorBoard.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: KIND_MODE.onnx]")
+def main(kind: str, **flags: Any) -> None:
+    """Train sac (exposures) or gate (regime score) and freeze the ensemble of all seeds to one ONNX file.
+
+    The gate learns on targets of SAC models trained on the other half of the span (cross-fitting), so it takes
+    --sac-steps as well. The same seeds on one thread give the same file.
+    """
+    _check_extra()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from hybrid_bt.train.pipeline import learn_gate, learn_sac
+    from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
+
+    mode = flags["mode"]
+    out = flags["out"] or Path(f"{kind}_{mode}.onnx")
+    lesson = _lesson(flags)
+    if kind == "sac":
+        policy = learn_sac(lesson, SAC_SPECS[mode], flags["sac_steps"], out)
+    else:
+        policy = learn_gate(lesson, GATE_SPECS[mode], SAC_SPECS[mode], flags["ppo_steps"], flags["sac_steps"], out)
+    click.echo(f"{out}: {kind} for {mode}, {policy.manifest.members} members, sha256 {policy.sha256}")
+
+
+def _check_extra() -> None:
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"training needs {', '.join(missing)}: pip install 'hybrid_bt[train]'")
+
+
+def _lesson(flags: dict[str, Any]) -> Any:
+    from hybrid_bt.config import load_config
+    from hybrid_bt.feeds import load_bars
+    from hybrid_bt.feeds.sample import SAMPLE_PAIRS
+    from hybrid_bt.train.pipeline import Lesson
+
+    start, end = (_date(flags[name]) for name in ("train_start", "train_end"))
+    if end <= start:
+        raise ConfigError(f"--train-end {end} is not after --train-start {start}; exchange them or widen the span")
+    bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=end)
+    pairs = flags["pairs"] or tuple(
+        pair for pair in SAMPLE_PAIRS.get(flags["data"], ()) if set(pair.split(":")) <= set(bars.symbols)
+    )
+    return Lesson(
+        bars=bars,
+        config=load_config(flags["mode"], flags["config"]),
+        mode=flags["mode"],
+        pairs=tuple(pairs),
+        start=start,
+        end=end,
+        seeds=_seeds(flags["seeds"]),
+        tensorboard_log=flags["tensorboard_log"],
+        progress=sys.stderr.isatty(),
+    )
+
+
+def _date(moment: datetime) -> Any:
+    return moment.date()
+
+
+def _seeds(words: tuple[str, ...]) -> tuple[int, ...]:
+    try:
+        seeds = tuple(int(word) for word in words)
+    except ValueError:
+        raise ConfigError(f"--seeds {','.join(words)}: seeds are whole numbers; write 0,1,2") from None
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ConfigError(f"--seeds {','.join(words)}: each seed once, none negative")
+    return seeds
+
+
+if __name__ == "__main__":
+    main()
