@@ -123,6 +123,9 @@ class ArrayFeed(bt.feed.DataBase):  # type: ignore[misc]
                 self.__dict__[alias] = line
 
         self._cursors = tuple(self.lines.lines)
+        named = zip(self.getlinealiases(), self._cursors, strict=False)
+        self._ticks = {f"tick_{alias}": line for alias, line in named if alias != "datetime"}
+        self._ticks["tick_last"] = self._cursors[0]
 
     def __len__(self) -> int:
         return self._cursors[0].lencount  # type: ignore[no-any-return]
@@ -133,7 +136,7 @@ class ArrayFeed(bt.feed.DataBase):  # type: ignore[misc]
 
     def preload(self) -> None:
         fresh = all(len(line.array) == line.extension for line in self._cursors)
-        if not (self._plain() and fresh and self._unbounded()):
+        if not (self._plain() and fresh and self._unbounded() and self._may_cut()):
             super().preload()
             return
         columns = self._packed_columns()
@@ -194,6 +197,13 @@ class ArrayFeed(bt.feed.DataBase):  # type: ignore[misc]
         whole = len(self._cursors) == DATETIME + 1  # a subclass that adds lines fills them in its own `_load`
         return whole and ours and not (asked or bound or self.resampling or self.replaying)
 
+    def _may_cut(self) -> bool:
+        """Whether bars outside fromdate and todate leave no trace.
+
+        An input time zone shifts the bars first; in a look-ahead extension Backtrader leaves the bar after `todate`.
+        """
+        return not self._tzinput and (not self._cursors[0].extension or self.fromdate == -math.inf == -self.todate)
+
     def _unbounded(self) -> bool:
         return all(line.mode == line.UnBounded for line in self._cursors)
 
@@ -228,22 +238,25 @@ class ArrayFeed(bt.feed.DataBase):  # type: ignore[misc]
 
     def _tick_nullify(self) -> None:
         if not self._light:
-            super()._tick_nullify()
+            self.__dict__.update(dict.fromkeys(self._ticks))
 
     def _tick_fill(self, force: bool = False) -> None:
-        if not self._light:
-            super()._tick_fill(force)
+        if self._light:
+            return
+        ticks = self.__dict__
+        if force or ticks.get("tick_close") is None:
+            for name, line in self._ticks.items():
+                ticks[name] = line[0]
 
     def _packed_columns(self) -> tuple[array.array[float], ...]:
         """The symbol's own bars, one array per line in Backtrader's line order.
 
-        `fromdate` and `todate` are applied here unless bars are to change on their way in; applying them again bar by
-        bar, as `load` does, then changes nothing.
+        `fromdate` and `todate` are applied here where that leaves the lines as `load` does, which applies them again.
         """
         bars, column = self._bars, self._column
         rows = np.flatnonzero(bars.traded[:, column])
         numbers = date_numbers(bars.stamps[rows])
-        if not self._tzinput:
+        if self._may_cut():
             first, last = (
                 np.searchsorted(numbers, self.fromdate, "left"),
                 np.searchsorted(numbers, self.todate, "right"),

@@ -70,7 +70,7 @@ class Bars:
         object.__setattr__(self, "stamps", _frozen(_nanoseconds(self.stamps)))
         shape = (len(self.stamps), len(self.symbols))
         frozen: dict[int, FloatArray] = {}  # close-only bars share one array among four names
-        for field in ("open", "high", "low", "close", "volume"):
+        for field in ("close", "open", "high", "low", "volume"):
             values = getattr(self, field)
             if np.shape(values) != shape:
                 raise BarsError(f"bars: {field} has shape {np.shape(values)}; expected (bars, symbols) = {shape}")
