@@ -1,0 +1,113 @@
+"""One symbol's checked bars, and the panel that several of them make on the union of their calendars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.bars import Bars, check_positive, check_prices, check_stamps
+from hybrid_bt.errors import BarsError, did_you_mean
+
+__all__ = ["SymbolBars", "align", "pick", "symbol_bars"]
+
+FloatArray = NDArray[np.float64]
+
+
+class SymbolBars(NamedTuple):
+    """The bars of one symbol: arrays of shape (T,), no cell missing."""
+
+    stamps: NDArray[np.datetime64]
+    open: FloatArray
+    high: FloatArray
+    low: FloatArray
+    close: FloatArray
+    volume: FloatArray
+
+
+def symbol_bars(
+    symbol: str,
+    stamps: NDArray[np.datetime64],
+    columns: Mapping[str, FloatArray],
+    *,
+    raw_prices: bool,
+) -> SymbolBars:
+    """Check one symbol's columns as they came, then put them on one price.
+
+    Parameters
+    ----------
+    symbol : str
+        Named in errors.
+    stamps : ndarray of datetime64[ns], shape (T,)
+    columns : mapping of str to ndarray, shape (T,)
+        "close", or "open", "high", "low" and "close"; and "volume" and "adj" where there are any.
+    raw_prices : bool
+        Leave the prices as they are even where "adj" is given.
+
+    Raises
+    ------
+    BarsError
+        The first thing that is wrong, by symbol, date and value.
+    """
+    check_stamps(stamps, symbol)
+    close = columns["close"]
+    ranges = [columns[field] for field in ("open", "high", "low") if field in columns]
+    if len(ranges) not in (0, 3):
+        raise BarsError(
+            f"bars: {symbol} has only some of open, high and low; add the missing columns or drop all three"
+        )
+    for field in ("open", "high", "low", "close", "adj"):
+        if field in columns:
+            check_positive(field, columns[field][:, None], stamps, (symbol,), allow_nan=False)
+    volume = np.nan_to_num(columns.get("volume", np.zeros(len(close))), posinf=np.inf, neginf=-np.inf)
+    open, high, low = ranges or (close, close, close)
+    cells = [values[:, None] for values in (open, high, low, close, volume)]
+    check_prices(Bars(symbol, (symbol,), stamps, cells[0], cells[1], cells[2], cells[3], cells[4]))
+    if raw_prices or "adj" not in columns:
+        return SymbolBars(stamps, open, high, low, close, volume)
+    # adj * (x / close) rather than x * (adj / close): the close becomes adj exactly, and rounding keeps the order.
+    open, high, low, close = (columns["adj"] * (values / close) for values in (open, high, low, close))
+    return SymbolBars(stamps, open, high, low, close, volume)
+
+
+def pick(name: str, found: Iterable[str], symbols: Sequence[str] | None) -> list[str]:
+    """The symbols asked for, in that order, or all in the order found; BarsError for one that is not there."""
+    known = list(found)
+    if symbols is None:
+        return known
+    for symbol in symbols:
+        if symbol not in known:
+            raise BarsError(f"bars: {name} has no symbol {symbol!r}{did_you_mean(symbol, known)}")
+    if not symbols or len(set(symbols)) != len(symbols):
+        raise BarsError(f"bars: ask for at least one symbol and for each once, got {list(symbols)}")
+    return list(symbols)
+
+
+def align(name: str, series: Mapping[str, SymbolBars], notes: Iterable[str] = ()) -> Bars:
+    """The panel of all symbols on the union of their calendars; where a symbol has no bar, its cells are NaN.
+
+    A note counts the bars that symbols miss, because a symbol that did not trade can be neither bought nor sold.
+    """
+    stamps = np.unique(np.concatenate([one.stamps for one in series.values()]))
+    shape = (len(stamps), len(series))
+    panel = [np.full(shape, np.nan) for _ in range(4)] + [np.zeros(shape)]
+    for column, one in enumerate(series.values()):
+        rows = np.searchsorted(stamps, one.stamps)
+        for values, own in zip(panel, one[1:], strict=True):
+            values[rows, column] = own
+    open, high, low, close, volume = panel
+    if all(np.array_equal(one.open, one.close) and np.array_equal(one.low, one.high) for one in series.values()):
+        open = high = low = close  # one array in memory instead of four
+    missing = {symbol: len(stamps) - len(one.stamps) for symbol, one in series.items() if len(one.stamps) < len(stamps)}
+    told = [f"{name}: " + _say_missing(missing, len(stamps))] if missing else []
+    return Bars.checked(
+        name, list(series), stamps, close, open=open, high=high, low=low, volume=volume, notes=[*notes, *told]
+    )
+
+
+def _say_missing(missing: Mapping[str, int], n_bars: int) -> str:
+    named = [f"{symbol} {count}" for symbol, count in missing.items()]
+    more = f" and {len(named) - 10} more" if len(named) > 10 else ""
+    return f"bars missing out of {n_bars} (not traded there): {', '.join(named[:10])}{more}"

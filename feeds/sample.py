@@ -1,0 +1,111 @@
+"""The embedded price samples. Where they come from, and what they are good for: `hybrid_bt/sample/PROVENANCE.md`."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.bars import Bars
+from hybrid_bt.errors import BarsError
+from hybrid_bt.feeds.align import SymbolBars, align, pick, symbol_bars
+
+__all__ = ["SAMPLES", "Sample", "load_sample", "sample_bytes"]
+
+
+class Sample(NamedTuple):
+    """One embedded file and what every reader of a result on it must know."""
+
+    file: str
+    notes: tuple[str, ...]
+
+
+_EXAMPLES_ONLY = "for examples and testing, not for investment"
+
+SAMPLES = {
+    "us20": Sample(
+        "us20_close_1990_2022.csv.gz",
+        (
+            "us20: survivorship: the 20 companies were chosen with hindsight, which flatters any long position",
+            "us20: close only: open, high and low equal the close, so a fill at the next open is the next close",
+            "us20: early prices are rounded to 3 decimals, up to 28 bps in 1990 and below 2 bps from 2010 on",
+            f"us20: {_EXAMPLES_ONLY}",
+        ),
+    ),
+    "tech6": Sample(
+        "tech6_ohlcv_2013_2023.csv.gz",
+        (
+            "tech6: survivorship: the 6 companies were chosen with hindsight, which flatters any long position",
+            f"tech6: {_EXAMPLES_ONLY}",
+        ),
+    ),
+}
+
+
+def load_sample(name: str, *, symbols: Sequence[str] | None = None, raw_prices: bool = False) -> Bars:
+    """An embedded sample as Bars.
+
+    Read without pandas, which takes longer to import than the file to parse.
+
+    Parameters
+    ----------
+    name : str
+        A key of `SAMPLES`.
+    symbols : sequence of str, optional
+        Which ones, in this order; all by default.
+    raw_prices : bool
+        Leave tech6 unadjusted for dividends. us20 holds adjusted closes only.
+
+    Raises
+    ------
+    BarsError
+        An unknown symbol, or a file that is not the one that was shipped.
+    """
+    sample = SAMPLES[name]
+    rows = list(csv.reader(gzip.decompress(sample_bytes(sample.file)).decode().splitlines()))
+    header, body = rows[0], rows[1:]
+    series = _long(header, body, raw_prices) if "symbol" in header else _wide(header, body)
+    chosen = pick(name, series, symbols)
+    return align(name, {symbol: series[symbol] for symbol in chosen}, sample.notes)
+
+
+def sample_bytes(file: str) -> bytes:
+    """A packaged file, after its sha256 has been compared with `SHA256SUMS`."""
+    folder = files("hybrid_bt") / "sample"
+    content = (folder / file).read_bytes()
+    lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    sums = {name: digest for digest, name in (line.split() for line in lines)}
+    found = hashlib.sha256(content).hexdigest()
+    if sums.get(file) != found:
+        raise BarsError(f"bars: sample {file} has sha256 {found}, expected {sums.get(file)}; reinstall hybrid_bt")
+    return content
+
+
+def _wide(header: list[str], body: list[list[str]]) -> dict[str, SymbolBars]:
+    stamps = _stamps(row[0] for row in body)
+    closes = np.array([[float(cell) for cell in row[1:]] for row in body])
+    columns = {symbol: {"close": closes[:, i].copy()} for i, symbol in enumerate(header[1:])}
+    return {symbol: symbol_bars(symbol, stamps, column, raw_prices=True) for symbol, column in columns.items()}
+
+
+def _long(header: list[str], body: list[list[str]], raw_prices: bool) -> dict[str, SymbolBars]:
+    fields = header[2:]
+    by_symbol: dict[str, list[list[str]]] = {}
+    for row in body:
+        by_symbol.setdefault(row[1], []).append(row)
+    series = {}
+    for symbol, rows in by_symbol.items():
+        values = np.array([[float(cell) for cell in row[2:]] for row in rows])
+        columns = {field: values[:, i].copy() for i, field in enumerate(fields)}
+        series[symbol] = symbol_bars(symbol, _stamps(row[0] for row in rows), columns, raw_prices=raw_prices)
+    return series
+
+
+def _stamps(days: Iterable[str]) -> NDArray[np.datetime64]:
+    return np.array(list(days), dtype="M8[ns]")
