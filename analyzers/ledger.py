@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import backtrader as bt
@@ -14,7 +15,7 @@ from hybrid_bt.records import AccountPath, Fill
 __all__ = ["Ledger"]
 
 
-class Ledger(bt.Analyzer):
+class Ledger(bt.Analyzer):  # type: ignore[misc]
     """What the broker's account did on each row, for any strategies on Backtrader's simulated broker.
 
     A row is a bar on which the strategy ran (`prenext` included): the union of the feeds' stamps. Symbols are the
@@ -43,7 +44,7 @@ class Ledger(bt.Analyzer):
         self._margin_rows: list[int] = []
         self._known = 0  # orders of `broker.orders` already seen
         self._decided: dict[int, int] = {}  # order ref -> row
-        self._open: list[Any] = []
+        self._open: list[tuple[Any, int]] = []  # orders that may still fill, executions already seen
         self._held: list[tuple[Any, float, float, Any]] = []  # what interest will be due on
 
     def notify_cashvalue(self, cash: float, value: float) -> None:
@@ -76,7 +77,7 @@ class Ledger(bt.Analyzer):
     def _follow(self, order: Any, row: int) -> None:
         if order.ref not in self._decided:
             self._decided[order.ref] = row
-            self._open.append(order)
+            self._open.append((order, 0))
 
     def _note_interest(self, row: int) -> None:
         """Ask the commission scheme what it told the broker: same positions, same moment."""
@@ -96,14 +97,11 @@ class Ledger(bt.Analyzer):
     def _note_fills(self, row: int) -> bool:
         """Record what the broker executed and refused on this row; whether anything was executed."""
         before, still = len(self._fills), []
-        for order in self._open:
+        for order, seen in self._open:
             bits = order.executed.exbits
-            done = order.info.get("_ledger", 0)
-            for bit in list(bits)[done:]:
-                self._fills.append(self._as_fill(order, bit, row))
-            order.info["_ledger"] = len(bits)
+            self._fills += [self._as_fill(order, bit, row) for bit in islice(bits, seen, None)]
             if order.alive():
-                still.append(order)
+                still.append((order, len(bits)))
             elif order.status == order.Margin:
                 self._margin_rows.append(row)
         self._open = still

@@ -2,13 +2,13 @@
 
 One row of the account, in the broker's order (Backtrader 1.9.78.123, stocklike, `shortcash=True`, no slippage):
 
-    check     the orders sent on the row before, first in first out, on scratch cash, at the close they were decided on:
-              c += -closed m / L (longs) or -closed m (shorts) - fee;  c -= opened m / L or opened m + fee;  c < 0: refused.
-              A refused order leaves its hole in the scratch cash, so that it poisons the orders behind it.
+    check     the orders sent on the row before, first in first out, on scratch cash, as if filled at the close they
+              were decided on, bought at that very price. Scratch cash below 0: refused, and the hole stays, so that it
+              poisons the orders behind it.
     interest  cash -= sum of `borrow_interest` over positions with a bar today; days between the symbol's own bars
     fill      at the open of the symbol's next bar, first in first out:
               v = -closed e;   cash += (v / L if v > 0 else v) + -closed (x - e);   cash -= fee
-              v = opened x;    cash -= (v / L if v > 0 else v);   cash -= fee;   if cash < 0 the opening part is cancelled
+              v = opened x;    cash -= (v / L if v > 0 else v);   cash -= fee;   cash < 0: the opening part is cancelled
     mark      v = q m, u = q (m - e);   v > 0: a += (v - u) / L, a += u;   else a += v;   equity = cash + a
     decide    `order_size` per symbol with a bar on this row, queued by `submission_order`
 
@@ -135,10 +135,8 @@ def checked_rules(rules: OrderRules) -> OrderRules:
 
 def new_book(n_symbols: int) -> Book:
     """An empty book of Python lists."""
-    floats = [[0.0] * n_symbols for _ in range(8)]
-    size, entry, close, day, order, order_close, order_row, fresh = floats
-    ints = [[0] * n_symbols for _ in range(4)]
-    return Book(size, entry, close, ints[0], order, order_close, ints[1], fresh, ints[2], ints[3])
+    whole = ("day", "order_row", "queue", "marked")
+    return Book(*([0 if field in whole else 0.0] * n_symbols for field in Book._fields))
 
 
 def open_account(cash: float) -> Account:
@@ -303,7 +301,15 @@ def _interest(account: Account, book: Book, t: int, day: int, close_row: Any, co
 
 
 def _fill_waiting(
-    account: Account, book: Book, t: int, waiting: int, rejected: int, cash: float, open_row: Any, costs: Costs, tape: Tape
+    account: Account,
+    book: Book,
+    t: int,
+    waiting: int,
+    rejected: int,
+    cash: float,
+    open_row: Any,
+    costs: Costs,
+    tape: Tape,
 ) -> Account:
     """Fill the waiting orders of symbols with a bar; the others keep waiting, in their order."""
     kept, fills, paid = 0, account.fills, account.commission
@@ -325,9 +331,7 @@ def _fill_waiting(
                 tape.bar[fills], tape.decided[fills], tape.symbol[fills] = t, book.order_row[i], i
                 tape.size[fills], tape.price[fills], tape.fee[fills] = executed, price, fee
             fills += 1
-    return Account(
-        cash, account.equity, account.seen, kept, 0, account.ruined, rejected, fills, paid, account.interest
-    )
+    return Account(cash, account.equity, account.seen, kept, 0, account.ruined, rejected, fills, paid, account.interest)
 
 
 def broker_day(
@@ -448,7 +452,15 @@ def send_orders(account: Account, book: Book, t: int, target_row: Any, close_row
 
 
 def run_account(
-    opens: Any, closes: Any, days: Any, targets: Any, cash: float, costs: Costs, rules: OrderRules, book: Book, tape: Tape
+    opens: Any,
+    closes: Any,
+    days: Any,
+    targets: Any,
+    cash: float,
+    costs: Costs,
+    rules: OrderRules,
+    book: Book,
+    tape: Tape,
 ) -> Account:
     """Trade `targets` row by row: the loop that both drivers run.
 

@@ -150,9 +150,7 @@ def scenario_driver(compiled: bool) -> Callable[..., None]:
             c, r = costs[b], rules[b]
             unwritten = np.zeros(0)
             rows = np.zeros(0, np.int64)
-            tape = Tape(
-                out_cash[b], out_equity[b], np.zeros((0, 0)), rows, rows, rows, unwritten, unwritten, unwritten
-            )
+            tape = Tape(out_cash[b], out_equity[b], np.zeros((0, 0)), rows, rows, rows, unwritten, unwritten, unwritten)
             end = run_account(
                 opens,
                 closes,

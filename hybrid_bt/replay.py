@@ -77,7 +77,7 @@ def replay(
     inputs = [np.ascontiguousarray(array) if fast else array.tolist() for array in arrays]
     room = min(wanted.size, FIRST_FILLS)
     while True:
-        tape = _blank_tape(*wanted.shape, room)
+        tape = _blank_tape(wanted.shape, room)
         end = account_driver(fast)(*inputs, money, charged, ruled, tape)
         if end.fills <= room:
             return _as_path(end, tape)
@@ -172,10 +172,10 @@ def _days(bars: Bars) -> NDArray[np.int64]:
     return bars.stamps.astype("datetime64[D]").astype(np.int64)
 
 
-def _blank_tape(n_bars: int, n_symbols: int, room: int) -> Tape:
+def _blank_tape(shape: tuple[int, ...], room: int) -> Tape:
     ints = (np.empty(room, np.int64) for _ in range(3))
     floats = (np.empty(room) for _ in range(3))
-    return Tape(np.empty(n_bars), np.empty(n_bars), np.zeros((n_bars, n_symbols)), *ints, *floats)
+    return Tape(np.empty(shape[0]), np.empty(shape[0]), np.zeros(shape), *ints, *floats)
 
 
 def _as_path(end: Account, tape: Tape) -> AccountPath:

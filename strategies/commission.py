@@ -18,7 +18,7 @@ __all__ = ["SpreadFeeCommission"]
 FIXED = {"commtype": bt.CommInfoBase.COMM_PERC, "stocklike": True, "percabs": True}
 
 
-class SpreadFeeCommission(bt.CommInfoBase):
+class SpreadFeeCommission(bt.CommInfoBase):  # type: ignore[misc]
     """Costs of a share trade, charged by the functions that `hybrid_bt.accounting` charges with.
 
     Usable alone: `cerebro.broker.addcommissioninfo(SpreadFeeCommission(spread_bps=4, fee_bps=1))`.
@@ -44,8 +44,8 @@ class SpreadFeeCommission(bt.CommInfoBase):
         if args or unknown:
             name = next(iter(unknown), "a positional value")
             raise ConfigError(f"SpreadFeeCommission: no parameter {name!r}{did_you_mean(name, Costs._fields)}")
-        super().__init__()
         self._refuse_foreign()
+        super().__init__()
         self.costs = checked_costs(Costs(*(getattr(self.p, name) for name in Costs._fields)))
 
     @classmethod
@@ -55,7 +55,8 @@ class SpreadFeeCommission(bt.CommInfoBase):
 
     def _refuse_foreign(self) -> None:
         """Backtrader's own parameters would be accepted and do nothing: say so."""
-        for name, default in type(self).params._getitems():
+        params: Any = type(self).params
+        for name, default in params._getitems():
             if name not in Costs._fields and getattr(self.p, name) != default:
                 raise ConfigError(
                     f"SpreadFeeCommission: {name}={getattr(self.p, name)!r} has no effect here; "
@@ -65,7 +66,5 @@ class SpreadFeeCommission(bt.CommInfoBase):
     def _getcommission(self, size: float, price: float, pseudoexec: bool) -> float:
         return commission(size, price, self.costs)
 
-    def _get_credit_interest(
-        self, data: Any, size: float, price: float, days: int, dt0: object, dt1: object
-    ) -> float:
+    def _get_credit_interest(self, data: Any, size: float, price: float, days: int, dt0: object, dt1: object) -> float:
         return borrow_interest(size, price, days, self.costs)

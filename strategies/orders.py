@@ -1,4 +1,4 @@
-"""From targets to orders, the way the accounting twin does it: everything bit parity asks of a strategy, in one place."""
+"""From targets to orders, the way the accounting twin does it: all that bit parity asks of a strategy."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ class TargetOrders:
             length = len(feed)
             if length > self._lengths[i]:
                 self._lengths[i] = length
-                held = float(broker.getposition(feed).size)  # touches the position: fixes the order of the broker's sums
+                held = float(
+                    broker.getposition(feed).size
+                )  # touches the position: fixes the order of the broker's sums
                 target = 0.0 if self.ruined else float(targets[i])
                 sizes[i] = order_size(target, equity, feed.close[0], held, self.rules)
         queue = [0] * len(sizes)

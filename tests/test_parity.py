@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from broker_cases import Case, random_case, run_cerebro
 
-from hybrid_bt.records import AccountPath
 from hybrid_bt.reconcile import attribution, reconcile
+from hybrid_bt.records import AccountPath
 from hybrid_bt.replay import replay, replay_many
 
 CASES, CHUNK = 520, 20
@@ -70,9 +70,7 @@ def test_scenarios_equal_single_replays() -> None:
     case = random_case(3)
     sweep = [case.costs._replace(fee_bps=fee, leverage=1.0) for fee in (0.0, 5.0, 80.0)]
     for compiled in (False, True):
-        many = replay_many(
-            case.targets, case.panel, cash=case.cash, costs=sweep, rules=case.rules, compiled=compiled
-        )
+        many = replay_many(case.targets, case.panel, cash=case.cash, costs=sweep, rules=case.rules, compiled=compiled)
         for b, costs in enumerate(sweep):
             one = twin(case._replace(costs=costs), compiled=False)
             assert np.array_equal(many.equity[b], one.equity)
