@@ -1,0 +1,161 @@
+"""The account of a Backtrader run, bar by bar, read from the broker: cash, value, sizes, fills, interest."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import backtrader as bt
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.errors import ConfigError
+from hybrid_bt.records import AccountPath, Fill
+
+__all__ = ["Ledger"]
+
+
+class Ledger(bt.Analyzer):  # type: ignore[misc]
+    """What the broker's account did on each row, for any strategies on Backtrader's simulated broker.
+
+    A row is a bar on which the strategy ran (`prenext` included): the union of the feeds' stamps. Symbols are the
+    feeds in their order. Fills and rejections are those of the whole account, other strategies' orders included.
+    Shares only: futures settle in cash on every bar, which an `AccountPath` has no column for.
+
+    Parameters
+    ----------
+    start : int or datetime-like, optional
+        Row or stamp that `path` begins with; the first row by default.
+    """
+
+    params = (("start", 0),)
+
+    def start(self) -> None:
+        self.broker = self.strategy.broker
+        if not isinstance(self.broker, bt.brokers.BackBroker):
+            raise ConfigError(f"Ledger: reads Backtrader's simulated broker, not {type(self.broker).__name__}")
+        self._column = {feed: i for i, feed in enumerate(self.strategy.datas)}
+        self._stamps: list[float] = []
+        self._cash: list[float] = []
+        self._value: list[float] = []
+        self._sizes: list[list[float]] = []
+        self._interest: list[tuple[int, int, float]] = []
+        self._fills: list[Fill] = []
+        self._margin_rows: list[int] = []
+        self._known = 0  # orders of `broker.orders` already seen
+        self._decided: dict[int, int] = {}  # order ref -> row
+        self._open: list[tuple[Any, int]] = []  # orders that may still fill, executions already seen
+        self._held: list[tuple[Any, float, float, Any]] = []  # what interest will be due on
+
+    def notify_cashvalue(self, cash: float, value: float) -> None:
+        # Runs before the strategies' next(): an order unseen so far was sent on the row before, by a strategy that
+        # runs after this one, or on this row in next_open.
+        self._find_orders(len(self._stamps) - (not self.strategy.cerebro.p.cheat_on_open))
+
+    def next(self) -> None:
+        row = len(self._stamps)
+        self._stamps.append(self.strategy.datetime[0])
+        self._cash.append(self.broker.getcash())
+        self._value.append(self.broker.getvalue())
+        self._note_interest(row)
+        filled = self._note_fills(row) if self._open else False
+        if filled or not self._sizes:
+            self._sizes.append(self._read_sizes())
+        else:
+            self._sizes.append(self._sizes[-1])
+        self._find_orders(row)
+
+    def _find_orders(self, row: int) -> None:
+        """Follow the orders that appeared since the last look; they were decided on `row`."""
+        orders = self.broker.orders
+        for order in orders[self._known :] if len(orders) > self._known else ():
+            self._follow(order, row)
+        self._known = len(orders)
+        for order in self.broker.pending:  # an order sent without a margin check is listed here only
+            self._follow(order, row)
+
+    def _follow(self, order: Any, row: int) -> None:
+        if order.ref not in self._decided:
+            self._decided[order.ref] = row
+            self._open.append((order, 0))
+
+    def _note_interest(self, row: int) -> None:
+        """Ask the commission scheme what it told the broker: same positions, same moment."""
+        for feed, size, price, since in self._held:
+            position = bt.Position(size, price)
+            position.datetime = since
+            scheme = self.broker.getcommissioninfo(feed)
+            owed = scheme.get_credit_interest(feed, position, feed.datetime.datetime())
+            if owed:
+                self._interest.append((row, self._column[feed], owed))
+        self._held = [
+            (feed, position.size, position.price, position.datetime)
+            for feed, position in self.broker.positions.items()
+            if position.size and feed in self._column
+        ]
+
+    def _note_fills(self, row: int) -> bool:
+        """Record what the broker executed and refused on this row; whether anything was executed."""
+        before, still = len(self._fills), []
+        for order, seen in self._open:
+            bits = order.executed.exbits
+            self._fills += [self._as_fill(order, bit, row) for bit in islice(bits, seen, None)]
+            if order.alive():
+                still.append((order, len(bits)))
+            elif order.status == order.Margin:
+                self._margin_rows.append(row)
+        self._open = still
+        return len(self._fills) > before
+
+    def _as_fill(self, order: Any, bit: Any, row: int) -> Fill:
+        scheme = order.comminfo
+        # not bit.closedcomm: the broker adds the interest accrued so far to it
+        fee = scheme.getcommission(bit.closed, bit.price) + scheme.getcommission(bit.opened, bit.price)
+        decided = self._decided[order.ref]
+        return Fill(row, decided, self._column[order.data], float(bit.size), float(bit.price), float(fee))
+
+    def _read_sizes(self) -> list[float]:
+        sizes = [0.0] * len(self._column)
+        for feed, position in self.broker.positions.items():
+            if feed in self._column:
+                sizes[self._column[feed]] = float(position.size)
+        return sizes
+
+    @property
+    def stamps(self) -> NDArray[np.datetime64]:
+        """(T,) datetime64[us] of all rows, the first one included."""
+        return np.array([bt.num2date(stamp) for stamp in self._stamps], dtype="datetime64[us]")
+
+    def path(self, start: Any = None) -> AccountPath:
+        """The account from `start` (row or stamp; the parameter by default), rows counted from there.
+
+        Raises
+        ------
+        ConfigError
+            If `start` lies behind the last row, or the account had traded before it.
+        """
+        first = self._first_row(self.p.start if start is None else start)
+        if self._fills and self._fills[0].bar < first:
+            raise ConfigError(f"Ledger: the account traded on row {self._fills[0].bar}, before start {first}")
+        borrow = np.zeros((len(self._stamps), len(self._column)))
+        for row, column, owed in self._interest:
+            borrow[row, column] = owed
+        sizes = np.array(self._sizes, dtype=np.float64).reshape(borrow.shape)
+        return AccountPath(
+            cash=np.array(self._cash[first:], dtype=np.float64),
+            equity=np.array(self._value[first:], dtype=np.float64),
+            size=sizes[first:],
+            borrow=borrow[first:],
+            fills=tuple(fill._replace(bar=fill.bar - first, decided=fill.decided - first) for fill in self._fills),
+            rejected=len(self._margin_rows),
+        )
+
+    def _first_row(self, start: Any) -> int:
+        row = start if isinstance(start, int) else int(np.searchsorted(self.stamps, np.datetime64(start, "us")))
+        if not 0 <= row < max(len(self._stamps), 1):
+            raise ConfigError(f"Ledger: start {start!r} is not among the {len(self._stamps)} bars of the run")
+        return row
+
+    def get_analysis(self) -> AccountPath:
+        """The same as `path()`."""
+        return self.path()

@@ -1,0 +1,100 @@
+"""The accounting twin against Backtrader's broker: equal to the last bit, at every bar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from broker_cases import Case, random_case, run_cerebro
+
+from hybrid_bt.reconcile import attribution, reconcile
+from hybrid_bt.records import AccountPath
+from hybrid_bt.replay import replay, replay_many
+
+CASES, CHUNK = 520, 20
+FIELDS = ("cash", "equity", "size", "borrow")
+
+
+def twin(case: Case, **options: Any) -> AccountPath:
+    return replay(case.targets, case.panel, cash=case.cash, costs=case.costs, rules=case.rules, **options)
+
+
+def assert_same(mine: AccountPath, theirs: AccountPath, seed: int) -> None:
+    for field in FIELDS:
+        assert np.array_equal(getattr(mine, field), getattr(theirs, field)), (seed, field)
+    assert mine.fills == theirs.fills, seed
+    assert mine.rejected == theirs.rejected, seed
+
+
+def check_seed(seed: int) -> AccountPath:
+    case = random_case(seed)
+    theirs = run_cerebro(case)
+    assert_same(twin(case, compiled=False), theirs, seed)
+    assert_same(twin(case, compiled=True), theirs, seed)
+    assert reconcile(theirs, case.panel, case.cash, leverage=case.costs.leverage) < 1e-9
+    attribution(theirs, case.panel, case.cash)
+    return theirs
+
+
+@pytest.mark.parametrize("first", range(0, CASES, CHUNK))
+def test_twin_is_the_broker(first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        check_seed(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(CASES, CASES + 3000, 100))
+def test_twin_is_the_broker_on_more_paths(first: int) -> None:
+    for seed in range(first, first + 100):
+        check_seed(seed)
+
+
+def test_random_paths_meet_what_they_are_for() -> None:
+    # parity on paths without rejections, ruin, gaps or interest would prove little
+    cases = [random_case(seed) for seed in range(CASES)]
+    paths = [twin(case, compiled=True) for case in cases]
+    assert sum(len(path.cash) for path in paths) > 40_000
+    assert sum(len(path.fills) for path in paths) > 80_000
+    assert sum(path.rejected for path in paths) > 5_000
+    assert sum(bool((path.equity <= 0).any()) for path in paths) > 40
+    assert sum(bool(path.borrow.any()) for path in paths) > 200
+    assert sum(bool(not case.panel.traded.all()) for case in cases) > 200
+    assert sum(case.rules.lot == 0.0 for case in cases) > 100
+    assert sum(case.costs.leverage > 1.0 for case in cases) > 100
+    assert {case.panel.close.shape[1] for case in cases} == set(range(2, 9))
+    assert max(len(path.cash) for path in paths) > 500
+
+
+def test_scenarios_equal_single_replays() -> None:
+    case = random_case(3)
+    sweep = [case.costs._replace(fee_bps=fee, leverage=1.0) for fee in (0.0, 5.0, 80.0)]
+    for compiled in (False, True):
+        many = replay_many(case.targets, case.panel, cash=case.cash, costs=sweep, rules=case.rules, compiled=compiled)
+        for b, costs in enumerate(sweep):
+            one = twin(case._replace(costs=costs), compiled=False)
+            assert np.array_equal(many.equity[b], one.equity)
+            assert np.array_equal(many.cash[b], one.cash)
+            assert (many.fills[b], many.rejected[b]) == (len(one.fills), one.rejected)
+            assert many.commission[b] == pytest.approx(sum(fill.commission for fill in one.fills), rel=1e-12)
+            assert many.interest[b] == pytest.approx(one.borrow.sum(), rel=1e-12)
+
+
+def test_scenarios_may_have_their_own_targets_and_cash() -> None:
+    case = random_case(8)
+    targets = np.stack([case.targets, 0.5 * case.targets])
+    many = replay_many(targets, case.panel, cash=[1e5, 2e5], costs=case.costs, rules=case.rules, compiled=True)
+    for b, cash in enumerate((1e5, 2e5)):
+        one = twin(case._replace(targets=targets[b], cash=cash), compiled=False)
+        assert np.array_equal(many.equity[b], one.equity)
+
+
+def test_later_bars_leave_earlier_rows_alone() -> None:
+    case = random_case(11)
+    keep = len(case.targets) - 20
+    panel = case.panel._replace(
+        **{field: getattr(case.panel, field)[:keep] for field in case.panel._fields if field != "symbols"}
+    )
+    short, full = twin(case._replace(panel=panel, targets=case.targets[:keep])), twin(case)
+    for field in FIELDS:
+        assert np.array_equal(getattr(short, field), getattr(full, field)[:keep])
