@@ -1,0 +1,116 @@
+"""What each symbol earned, derived from an account's fills alone, and what the account held.
+
+For symbol i, with fills k of signed size q_k at price p_k, marked size s_t and marked close c_t:
+
+    gross_t = s_t c_t - sum over fills up to t of q_k p_k          net_t = gross_t - commissions - borrow interest
+
+The sum of net over symbols is the change of equity, whatever the leverage: it moves cash, not profit.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.records import AccountPath
+
+__all__ = ["FillArrays", "TickerPnl", "exposures", "fill_arrays", "marked_close", "round_trips", "ticker_pnl"]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+class FillArrays(NamedTuple):
+    """The K fills of an account, column by column."""
+
+    bar: IntArray
+    decided: IntArray
+    symbol: IntArray
+    size: FloatArray  #: signed shares
+    price: FloatArray
+    commission: FloatArray
+
+
+class TickerPnl(NamedTuple):
+    """Cumulative, from the trading start to each close, shape (T, N), account currency."""
+
+    gross: FloatArray
+    commission: FloatArray
+    borrow: FloatArray
+
+    @property
+    def costs(self) -> FloatArray:
+        """Commissions and borrow interest."""
+        return self.commission + self.borrow
+
+    @property
+    def net(self) -> FloatArray:
+        """Gross less costs."""
+        return self.gross - self.costs
+
+
+def fill_arrays(path: AccountPath) -> FillArrays:
+    """The fills as arrays of shape (K,)."""
+    bar, decided, symbol, size, price, commission = zip(*path.fills, strict=True) if path.fills else ((),) * 6
+    whole, real = (bar, decided, symbol), (size, price, commission)
+    return FillArrays(*(np.array(a, dtype=np.int64) for a in whole), *(np.array(a, dtype=np.float64) for a in real))
+
+
+def marked_close(close: FloatArray) -> FloatArray:
+    """Closes at which positions are marked: the symbol's last one; 0 before its first, when nothing can be held.
+
+    Parameters
+    ----------
+    close : ndarray of shape (T, N)
+        NaN where a symbol has no bar.
+
+    Returns
+    -------
+    ndarray of shape (T, N)
+    """
+    rows = np.arange(len(close))[:, None]
+    last = np.maximum.accumulate(np.where(np.isnan(close), 0, rows), axis=0)
+    return np.nan_to_num(np.take_along_axis(close, last, axis=0), nan=0.0)
+
+
+def ticker_pnl(path: AccountPath, close: FloatArray) -> TickerPnl:
+    """Profit and costs of each symbol up to each close.
+
+    Parameters
+    ----------
+    path : AccountPath
+    close : ndarray of shape (T, N)
+        From `marked_close`.
+
+    Returns
+    -------
+    TickerPnl
+    """
+    fills = fill_arrays(path)
+    paid, commission = np.zeros_like(close), np.zeros_like(close)
+    np.add.at(paid, (fills.bar, fills.symbol), fills.size * fills.price)
+    np.add.at(commission, (fills.bar, fills.symbol), fills.commission)
+    return TickerPnl(
+        path.size * close - paid.cumsum(axis=0), commission.cumsum(axis=0), path.borrow.cumsum(axis=0)
+    )
+
+
+def exposures(path: AccountPath, close: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Gross and net exposure at each close, fractions of equity, each (T,); NaN where equity is not positive."""
+    held = path.size * close
+    with np.errstate(divide="ignore", invalid="ignore"):
+        equity = np.where(path.equity > 0.0, path.equity, np.nan)
+        return np.abs(held).sum(axis=1) / equity, held.sum(axis=1) / equity
+
+
+def round_trips(fills: FillArrays, n_symbols: int) -> IntArray:
+    """How many positions each symbol opened, from flat or by a flip; one still open at the end counts, (N,)."""
+    counts = np.zeros(n_symbols, dtype=np.int64)
+    held = [0.0] * n_symbols
+    for symbol, size in zip(fills.symbol.tolist(), fills.size.tolist(), strict=True):
+        before = held[symbol]
+        held[symbol] = after = before + size
+        counts[symbol] += after != 0.0 and before * after <= 0.0
+    return counts

@@ -1,0 +1,230 @@
+"""Pictures with one panel per symbol or pair: profit, trades, hedge ratios."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.records import RunRecord
+from hybrid_bt.report.attribution import FillArrays, fill_arrays, marked_close, ticker_pnl
+from hybrid_bt.report.style import (
+    BLUE,
+    GREY,
+    INK,
+    VERMILLION,
+    Margins,
+    date_axis,
+    label_ends,
+    money,
+    panels,
+    shade_in_sample,
+    shade_positions,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["pairs", "pnl_per_ticker", "trades"]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+NAMED_LINES = 3  # best and worst symbols that get a colour and a label
+MOST_BARS = 30  # symbols in the bar chart
+MOST_PANELS = 24  # symbols with a panel of their own
+MOST_PAIRS = 12
+BAND = 1.96  # standard deviations on either side of beta: 95 %
+COLORS = {True: BLUE, False: VERMILLION}  # gain, loss; buy, sell
+
+
+def pnl_per_ticker(record: RunRecord, dates: FloatArray) -> Figure:
+    """Cumulative net profit of each symbol, the extremes named, and every symbol's final figure."""
+    net = ticker_pnl(record.accounts["hybrid"], marked_close(record.bars.close)).net
+    order = np.argsort(net[-1], kind="stable")
+    shown = _extremes(order, MOST_BARS)
+    height = max(3.6, 0.2 * len(shown) + 0.3)
+    note = "" if len(shown) == len(order) else f"{len(shown)} most extreme of {len(order)} symbols"
+    figure, ((left, right),) = panels(
+        record,
+        "Net profit per symbol, account currency",
+        (height,),
+        columns=2,
+        widths=(1.75, 1.0),
+        margins=Margins(across=1.55, right=0.75),
+        note=note,
+    )
+    named = _extremes(order, 2 * NAMED_LINES)
+    for symbol in order:
+        if symbol not in named:
+            left.plot(dates, net[:, symbol], color="#C8C8C8", linewidth=0.7, zorder=2)
+    for symbol in named:
+        left.plot(dates, net[:, symbol], color=COLORS[bool(net[-1, symbol] >= 0)], linewidth=1.2, zorder=3)
+    left.axhline(0.0, color=GREY, linewidth=0.8)
+    left.yaxis.set_major_formatter(money)
+    date_axis(left, dates, ticks=7)
+    shade_in_sample(left, record, dates, label=True)
+    names = record.bars.symbols
+    label_ends(left, [(net[-1, s], f"{names[s]}  {money(net[-1, s])}", COLORS[bool(net[-1, s] >= 0)]) for s in named])
+    _final_bars(right, [names[s] for s in shown], net[-1, shown])
+    return figure
+
+
+def _extremes(order: IntArray, most: int) -> IntArray:
+    """The first and last entries, `most` in all, order kept."""
+    if len(order) <= most:
+        return order
+    return np.concatenate([order[: most // 2], order[-(most - most // 2) :]])
+
+
+def _final_bars(axes: Axes, names: list[str], values: FloatArray) -> None:
+    places = np.arange(len(names))
+    axes.barh(places, values, color=[COLORS[bool(value >= 0)] for value in values], height=0.7)
+    axes.set_yticks(places, names)
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    room = 0.24 * (high - low) or 1.0  # for the figure beside the longest bar
+    axes.set_xlim(low - room if low < 0.0 else 0.0, high + room if high > 0.0 else 0.0)
+    for place, value in zip(places, values, strict=True):
+        axes.annotate(
+            money(value),
+            (value, place),
+            xytext=(3 if value >= 0 else -3, 0),
+            textcoords="offset points",
+            va="center",
+            ha="left" if value >= 0 else "right",
+            size=8,
+            color=GREY,
+        )
+    axes.axvline(0.0, color=GREY, linewidth=0.8)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.tick_params(axis="x", labelbottom=False, length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(False)
+
+
+def trades(record: RunRecord, dates: FloatArray) -> Figure:
+    """Price, fills and holding of each symbol; the most traded where there are too many."""
+    path, n = record.accounts["hybrid"], record.bars.n_symbols
+    fills = fill_arrays(path)
+    traded = np.bincount(fills.symbol, np.abs(fills.size * fills.price), n)
+    shown = np.sort(np.argsort(-traded, kind="stable")[:MOST_PANELS])
+    columns = min(4, max(len(shown), 1), 1 + len(shown) // 2)
+    rows = -(-len(shown) // columns)
+    note = "" if len(shown) == n else f"the {len(shown)} most traded of {n} symbols"
+    figure, grid = panels(
+        record,
+        "Fills on price:  ▲ buy  ▼ sell,  shaded while long (blue) or short (orange)",
+        (3.6,) if len(shown) == 1 else (1.45 if columns > 2 else 2.4,) * rows,
+        columns=columns,
+        margins=Margins(left=0.5, right=0.25, across=0.42, between=0.34),
+        note=note,
+    )
+    net = ticker_pnl(path, marked_close(record.bars.close)).net[-1]
+    cells = [axes for row in grid for axes in row]
+    for place, axes in enumerate(cells):
+        if place >= len(shown):
+            axes.remove()
+            continue
+        symbol = int(shown[place])
+        _price_and_fills(axes, record, fills, symbol, dates)
+        date_axis(axes, dates, labels=place + columns >= len(shown), ticks=5 if columns > 2 else 8)
+        count = int((fills.symbol == symbol).sum())
+        _panel_title(axes, record.bars.symbols[symbol], f"{count} fills, {money(float(net[symbol]))} net")
+    return figure
+
+
+def _price_and_fills(axes: Axes, record: RunRecord, fills: FillArrays, symbol: int, dates: FloatArray) -> None:
+    shade_in_sample(axes, record, dates)
+    shade_positions(axes, dates, record.accounts["hybrid"].size[:, symbol])
+    axes.plot(dates, record.bars.close[:, symbol], color=INK, linewidth=0.7, zorder=2)
+    for buy, marker in ((True, "^"), (False, "v")):
+        mine = (fills.symbol == symbol) & ((fills.size > 0) == buy)
+        axes.plot(
+            dates[fills.bar[mine]],
+            fills.price[mine],
+            linestyle="none",
+            marker=marker,
+            markersize=_marker_size(int(mine.sum())),
+            markerfacecolor=COLORS[buy],
+            markeredgewidth=0,
+            alpha=0.85,
+            zorder=3,
+        )
+    axes.yaxis.set_major_locator(_few_ticks(4))
+
+
+def _marker_size(count: int) -> float:
+    """Points: large for a handful of fills, small enough for hundreds."""
+    return float(np.clip(7.0 - 1.6 * np.log10(max(count, 1)), 2.0, 6.0))
+
+
+def pairs(record: RunRecord, dates: FloatArray) -> Figure:
+    """Hedge ratio with its 95 % band, and the z-score with entry, exit and position, pair by pair."""
+    paths = record.pairs
+    opened = (np.diff(paths.position, axis=0, prepend=0.0) != 0.0).sum(axis=0)
+    shown = np.sort(np.argsort(-opened, kind="stable")[:MOST_PAIRS])
+    note = "" if len(shown) == len(paths.names) else f"the {len(shown)} most traded of {len(paths.names)} pairs"
+    figure, grid = panels(
+        record,
+        "Pairs: hedge ratio (95 % band) and z-score (shaded: blue long, orange short the spread)",
+        (1.25 if len(shown) > 2 else 2.2,) * len(shown),
+        columns=2,
+        margins=Margins(left=0.55, right=0.25, across=0.5, between=0.34),
+        note=note,
+    )
+    for row, (left, right) in enumerate(grid):
+        pair = int(shown[row])
+        _hedge_ratio(left, record, pair, dates)
+        _zscore(right, record, pair, dates)
+        entries = int(((paths.position[1:, pair] != 0) & (np.diff(paths.position[:, pair]) != 0)).sum())
+        _panel_title(left, paths.names[pair], f"hedge ratio, last {_last_known(paths.beta[:, pair]):.3g}")
+        _panel_title(right, paths.names[pair], f"z-score, {entries} entries")
+        for axes in (left, right):
+            date_axis(axes, dates, labels=row == len(grid) - 1, ticks=8)
+            shade_in_sample(axes, record, dates)
+    return figure
+
+
+def _hedge_ratio(axes: Axes, record: RunRecord, pair: int, dates: FloatArray) -> None:
+    beta = record.pairs.beta[:, pair]
+    half = BAND * np.sqrt(np.maximum(record.pairs.beta_var[:, pair], 0.0))
+    axes.fill_between(dates, beta - half, beta + half, color=BLUE, alpha=0.22, linewidth=0)
+    axes.plot(dates, beta, color=BLUE, linewidth=1.0)
+    known = np.isfinite(beta) & np.isfinite(half)
+    if known.any():  # a diffuse prior's first bars would squeeze the rest into a line
+        low, high = np.quantile((beta - half)[known], 0.02), np.quantile((beta + half)[known], 0.98)
+        room = 0.08 * (high - low) or 0.5
+        axes.set_ylim(min(low, beta[known].min()) - room, max(high, beta[known].max()) + room)
+    axes.yaxis.set_major_locator(_few_ticks(4))
+
+
+def _zscore(axes: Axes, record: RunRecord, pair: int, dates: FloatArray) -> None:
+    zscore = record.pairs.zscore[:, pair]
+    shade_positions(axes, dates, record.pairs.position[:, pair])
+    axes.plot(dates, zscore, color=INK, linewidth=0.6, zorder=2)
+    for level, style, color in ((record.entry_z, "--", VERMILLION), (record.exit_z, ":", GREY)):
+        for sign in (1.0, -1.0):
+            axes.axhline(sign * level, color=color, linewidth=0.9, linestyle=style, zorder=3)
+    known = np.abs(zscore[np.isfinite(zscore)])
+    reach = max(1.4 * record.entry_z, float(np.quantile(known, 0.999)) if len(known) else 0.0) or 1.0
+    axes.set_ylim(-1.05 * reach, 1.05 * reach)
+    axes.yaxis.set_major_locator(_few_ticks(5))
+
+
+def _few_ticks(count: int) -> object:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(count, steps=[1, 2, 5, 10])
+
+
+def _panel_title(axes: Axes, name: str, detail: str) -> None:
+    axes.set_title(name, weight="bold", size=9, pad=3)
+    axes.set_title(detail, loc="right", size=8, color=GREY, pad=3)
+
+
+def _last_known(values: FloatArray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known[-1]) if len(known) else float("nan")

@@ -1,0 +1,46 @@
+"""The PNG files of a run: file name -> the function that draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.records import RunRecord
+from hybrid_bt.report import curves, panels
+from hybrid_bt.report.style import house_style, save
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["PICTURES", "picture_names", "write_picture"]
+
+Draw = Callable[[RunRecord, NDArray[np.float64]], "Figure"]
+
+PICTURES: dict[str, Draw] = {
+    "equity_drawdown.png": curves.equity_drawdown,
+    "pnl_per_ticker.png": panels.pnl_per_ticker,
+    "trades.png": panels.trades,
+    "pairs.png": panels.pairs,
+    "regime.png": curves.regime,
+    "exposures.png": curves.exposure,
+    "costs.png": curves.costs,
+}
+
+
+def picture_names(record: RunRecord) -> list[str]:
+    """The pictures that this run has something to show in: without pairs there is no picture of them."""
+    return [name for name in PICTURES if name != "pairs.png" or record.pairs.names]
+
+
+def write_picture(record: RunRecord, name: str, folder: Path) -> Path:
+    """Draw one of `PICTURES` into an existing folder."""
+    from matplotlib.dates import date2num
+
+    path = folder / name
+    with house_style():
+        save(PICTURES[name](record, date2num(record.bars.stamps)), path)
+    return path

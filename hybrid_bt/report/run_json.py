@@ -1,0 +1,111 @@
+"""run.json: what was run, on what, with what, and over which span.
+
+Sorted keys, valid JSON without NaN (null instead). Everything that depends on the clock or the machine's speed stands
+under the one key `wall_clock`, so that the rest is the same from run to run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import hybrid_bt
+from hybrid_bt.records import RunRecord
+from hybrid_bt.report.tables import stamp_texts
+
+__all__ = ["in_sample_spans", "plain", "run_document", "write_run_json"]
+
+VERSIONED = ("backtrader", "numpy", "onnxruntime")  # what a result may depend on; tools that only draw do not count
+
+
+def write_run_json(record: RunRecord, folder: Path) -> Path:
+    """Write `run.json` into an existing folder."""
+    path = folder / "run.json"
+    text = json.dumps(run_document(record), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    path.write_bytes((text + "\n").encode())
+    return path
+
+
+def run_document(record: RunRecord) -> dict[str, Any]:
+    """The document as plain data. Keys of `record.facts` stand at the top level and add to or replace ours."""
+    bars = record.bars
+    stamps = stamp_texts(bars.stamps)
+    spans = in_sample_spans(record.in_sample)
+    ours = {
+        "config": record.config,
+        "data": {"name": bars.name, "symbols": bars.symbols, "sha256": bars.sha256, "notes": bars.notes},
+        "span": {
+            "start": stamps[0],
+            "end": stamps[-1],
+            "bars": bars.n_bars,
+            "bars_per_year": bars.bars_per_year,
+            "in_sample": [{"start": stamps[first], "end": stamps[last]} for first, last in spans],
+            "in_sample_bars": int(record.in_sample.sum()),
+            "out_of_sample": not record.in_sample.any(),
+        },
+        "accounts": {
+            name: {"fills": len(path.fills), "rejected": path.rejected} for name, path in record.accounts.items()
+        },
+        "benchmark": record.benchmark,
+        "start_value": record.start_value,
+        "notes": record.notes,
+        "versions": _versions(),
+        "wall_clock": {},
+    }
+    return plain(_merged(ours, record.facts))
+
+
+def in_sample_spans(in_sample: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and last row of each unbroken stretch of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], in_sample, [False])).astype(np.int8)))
+    return [(int(first), int(after) - 1) for first, after in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _merged(ours: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    both = {key: {**ours[key], **facts[key]} for key in ours.keys() & facts.keys() if isinstance(facts[key], Mapping)}
+    return {**ours, **facts, **both}
+
+
+def _versions() -> dict[str, str]:
+    found = {"hybrid_bt": hybrid_bt.__version__, "python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Dicts, lists, texts, numbers, booleans and None; NaN and infinities become None.
+
+    Raises
+    ------
+    TypeError
+        For a type that has no obvious JSON form.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.datetime64):
+        return stamp_texts(np.array([value]))[0]
+    if isinstance(value, (np.generic, np.ndarray)):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(plain(item) for item in value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int)):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"run.json: {type(value).__name__} {value!r} has no JSON form")

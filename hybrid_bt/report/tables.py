@@ -1,0 +1,189 @@
+"""The CSV files of a run.
+
+Columns are built as lists of text and joined, which writes the 65,000 rows of a twenty-symbol decade in a third of a
+second. Floats are written by `repr`, so they read back exactly; NaN is an empty field. Dates are `YYYY-MM-DD` where
+every bar lies at midnight, ISO 8601 with the time otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.metrics import Summary, drawdown, summarise
+from hybrid_bt.records import AccountPath, RunRecord
+from hybrid_bt.report.attribution import exposures, fill_arrays, marked_close, round_trips, ticker_pnl
+
+__all__ = ["TABLES", "account_summary", "stamp_texts", "summaries", "write_table"]
+
+Columns = dict[str, Sequence[str]]
+
+
+def account_summary(record: RunRecord, name: str) -> Summary:
+    """Every measure of one account, net of its commissions and borrow interest."""
+    path = record.accounts[name]
+    fills = fill_arrays(path)
+    return summarise(
+        path.equity,
+        record.bars.stamps,
+        record.bars.bars_per_year,
+        traded_notional=float(np.abs(fills.size * fills.price).sum()),
+        costs=float(fills.commission.sum() + path.borrow.sum()),
+    )
+
+
+def summaries(record: RunRecord) -> dict[str, Summary]:
+    """Account name -> its measures, in the record's order (`hybrid` first)."""
+    return {name: account_summary(record, name) for name in record.accounts}
+
+
+def stamp_texts(stamps: NDArray[np.datetime64]) -> list[str]:
+    """One text per stamp, all of one form: dates if all lie at midnight, else seconds or as fine as it takes."""
+    for unit in ("D", "s"):
+        coarse = stamps.astype(f"datetime64[{unit}]")
+        if (coarse == stamps).all():
+            return np.datetime_as_string(coarse).tolist()
+    return np.datetime_as_string(stamps).tolist()
+
+
+def write_table(record: RunRecord, name: str, folder: Path) -> Path:
+    """Write one of `TABLES` into a folder.
+
+    Parameters
+    ----------
+    record : RunRecord
+    name : str
+        The file's name, a key of `TABLES`.
+    folder : Path
+        Where to; it must exist.
+
+    Returns
+    -------
+    Path
+    """
+    columns = TABLES[name](record)
+    lines = [",".join(map(_quoted, columns)), *map(",".join, zip(*columns.values(), strict=True)), ""]
+    path = folder / name
+    path.write_bytes("\n".join(lines).encode())
+    return path
+
+
+def _summary(record: RunRecord) -> Columns:
+    rows = summaries(record)
+    columns: Columns = {"account": [_quoted(name) for name in rows]}
+    for field in ("start_date", "end_date"):
+        stamp = record.bars.stamps[[0 if field == "start_date" else -1]]
+        columns[field] = stamp_texts(stamp) * len(rows)
+    for field in Summary._fields[2:]:
+        columns[field] = _floats([getattr(row, field) for row in rows.values()])
+    return columns
+
+
+def _per_ticker(record: RunRecord) -> Columns:
+    path = record.accounts["hybrid"]
+    fills = fill_arrays(path)
+    pnl = ticker_pnl(path, marked_close(record.bars.close))
+    n = record.bars.n_symbols
+    return {
+        "symbol": _symbols(record),
+        "gross_pnl": _floats(pnl.gross[-1]),
+        "costs": _floats(pnl.costs[-1]),
+        "pnl_net": _floats(pnl.net[-1]),
+        "buys": _texts(np.bincount(fills.symbol[fills.size > 0], minlength=n)),
+        "sells": _texts(np.bincount(fills.symbol[fills.size < 0], minlength=n)),
+        "trades": _texts(round_trips(fills, n)),
+    }
+
+
+def _equity(record: RunRecord) -> Columns:
+    path = record.accounts["hybrid"]
+    gross, net = exposures(path, marked_close(record.bars.close))
+    return {
+        "datetime": stamp_texts(record.bars.stamps),
+        "cash": _floats(path.cash),
+        "equity": _floats(path.equity),
+        "gross_exposure": _floats(gross),
+        "net_exposure": _floats(net),
+        "drawdown": _floats(drawdown(path.equity)),
+        "benchmark": _floats(record.accounts[record.benchmark].equity),
+    }
+
+
+def _fills(record: RunRecord) -> Columns:
+    fills = fill_arrays(record.accounts["hybrid"])
+    stamps, symbols = stamp_texts(record.bars.stamps), _symbols(record)
+    return {
+        "datetime": [stamps[row] for row in fills.bar],
+        "symbol": [symbols[column] for column in fills.symbol],
+        "size": _floats(fills.size),
+        "price": _floats(fills.price),
+        "notional": _floats(np.abs(fills.size) * fills.price),
+        "commission": _floats(fills.commission),
+        "decided": [stamps[row] for row in fills.decided],
+    }
+
+
+def _decisions(record: RunRecord) -> Columns:
+    wanted, n = record.decisions, record.bars.n_symbols
+    return {
+        "datetime": _each(stamp_texts(record.bars.stamps), n),
+        "symbol": _symbols(record) * record.bars.n_bars,
+        **{f"target_{leg}": _floats(target) for leg, target in wanted.legs.items()},
+        "r": _each(_floats(wanted.regime), n),
+        **{f"w_{leg}": _each(_floats(weight), n) for leg, weight in wanted.weights.items()},
+        "fused": _floats(wanted.fused),
+        "target": _floats(wanted.target),
+    }
+
+
+def _pairs(record: RunRecord) -> Columns:
+    pairs = record.pairs
+    with np.errstate(invalid="ignore", divide="ignore"):
+        z = pairs.innovation / np.sqrt(pairs.innovation_var)
+    return {
+        "datetime": _each(stamp_texts(record.bars.stamps), len(pairs.names)),
+        "pair": [_quoted(name) for name in pairs.names] * record.bars.n_bars,
+        "alpha": _floats(pairs.alpha),
+        "beta": _floats(pairs.beta),
+        "innovation": _floats(pairs.innovation),
+        "S": _floats(pairs.innovation_var),
+        "z": _floats(z),
+        "spread": _floats(pairs.spread),
+        "zscore": _floats(pairs.zscore),
+        "position": _floats(pairs.position),
+    }
+
+
+TABLES: dict[str, Callable[[RunRecord], Columns]] = {
+    "summary_pnl.csv": _summary,
+    "per_ticker_pnl.csv": _per_ticker,
+    "equity.csv": _equity,
+    "fills.csv": _fills,
+    "decisions.csv": _decisions,
+    "pairs.csv": _pairs,
+}
+
+
+def _floats(values: Iterable[float] | NDArray[np.float64]) -> list[str]:
+    """Exact texts in row-major order; NaN is empty."""
+    return ["" if value != value else repr(value) for value in np.asarray(values, dtype=np.float64).ravel().tolist()]
+
+
+def _texts(values: NDArray[np.int64]) -> list[str]:
+    return list(map(str, values.tolist()))
+
+
+def _each(texts: Sequence[str], times: int) -> list[str]:
+    return [text for text in texts for _ in range(times)]
+
+
+def _symbols(record: RunRecord) -> list[str]:
+    return [_quoted(symbol) for symbol in record.bars.symbols]
+
+
+def _quoted(text: str) -> str:
+    """RFC 4180."""
+    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') else text
