@@ -16,7 +16,7 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.align import SymbolBars, align, pick, symbol_bars
 
-__all__ = ["SAMPLES", "Sample", "load_sample", "sample_bytes"]
+__all__ = ["SAMPLES", "Sample", "load_sample", "sample_bytes", "sample_pairs"]
 
 
 class Sample(NamedTuple):
@@ -24,6 +24,7 @@ class Sample(NamedTuple):
 
     file: str
     notes: tuple[str, ...]
+    pairs: tuple[str, ...]  #: `Y:X`, companies of one trade; chosen by what they sell, not by their prices
 
 
 _EXAMPLES_ONLY = "for examples and testing, not for investment"
@@ -37,6 +38,18 @@ SAMPLES = {
             "us20: early prices are rounded to 3 decimals, up to 28 bps in 1990 and below 2 bps from 2010 on",
             f"us20: {_EXAMPLES_ONLY}",
         ),
+        (
+            "KO:PEP",
+            "CVX:XOM",
+            "BAC:JPM",
+            "MRK:PFE",
+            "HD:WMT",
+            "PG:JNJ",
+            "LLY:MRK",
+            "AAPL:MSFT",
+            "PG:KO",
+            "BBY:HD",
+        ),
     ),
     "tech6": Sample(
         "tech6_ohlcv_2013_2023.csv.gz",
@@ -44,6 +57,7 @@ SAMPLES = {
             "tech6: survivorship: the 6 companies were chosen with hindsight, which flatters any long position",
             f"tech6: {_EXAMPLES_ONLY}",
         ),
+        ("GOOG:META", "AMZN:NFLX", "AAPL:GOOG"),
     ),
 }
 
@@ -73,6 +87,12 @@ def load_sample(name: str, *, symbols: Sequence[str] | None = None, raw_prices: 
     series = _long(header, body, raw_prices) if "symbol" in header else _wide(header, body)
     chosen = pick(name, series, symbols)
     return align(name, {symbol: series[symbol] for symbol in chosen}, sample.notes)
+
+
+def sample_pairs(name: str, symbols: Sequence[str]) -> tuple[str, ...]:
+    """Pairs of an embedded sample whose assets are both among `symbols`; none for other data."""
+    pairs = SAMPLES[name].pairs if name in SAMPLES else ()
+    return tuple(pair for pair in pairs if set(pair.split(":")) <= set(symbols))
 
 
 def sample_bytes(file: str) -> bytes:

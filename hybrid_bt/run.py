@@ -115,6 +115,7 @@ def _check_span(start: datetime | None, end: datetime | None) -> None:
 def _backtest(flags: dict[str, Any]) -> RunRecord:
     from hybrid_bt.backtest import Request, backtest
     from hybrid_bt.build import load_policies
+    from hybrid_bt.feeds.sample import sample_pairs
 
     config = _config(flags)
     bars = _bars(flags)
@@ -122,7 +123,7 @@ def _backtest(flags: dict[str, Any]) -> RunRecord:
         bars=bars,
         config=config,
         policies=load_policies(config),
-        pairs=_pairs(flags, bars),
+        pairs=flags["pairs"] or sample_pairs(flags["data"], bars.symbols),
         start=_as_date(flags["start"]),
         benchmark=flags["benchmark"],
         allow_in_sample=flags["allow_in_sample"],
@@ -149,15 +150,6 @@ def _bars(flags: dict[str, Any]) -> Bars:
     return load_bars(
         flags["data"], symbols=flags["symbols"] or None, end=_as_date(flags["end"]), raw_prices=flags["raw_prices"]
     )
-
-
-def _pairs(flags: dict[str, Any], bars: Bars) -> tuple[str, ...]:
-    """Pairs asked for, or those of the embedded sample whose symbols are all traded."""
-    from hybrid_bt.feeds.sample import SAMPLE_PAIRS
-
-    if flags["pairs"]:
-        return tuple(flags["pairs"])
-    return tuple(pair for pair in SAMPLE_PAIRS.get(flags["data"], ()) if set(pair.split(":")) <= set(bars.symbols))
 
 
 def _as_date(moment: datetime | None) -> date | None:

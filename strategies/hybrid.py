@@ -95,7 +95,7 @@ class HybridStrategy(bt.Strategy):
         self.first_traded_row: int | None = None
         self.decision: Decision | None = None
         account = self.config.account
-        self._orders = TargetOrders(self, OrderRules(account.lot, account.eps_trade, account.rebalance_band))
+        self._target_orders = TargetOrders(self, OrderRules(account.lot, account.eps_trade, account.rebalance_band))
         self._trade_from = self._first_traded_stamp()
         self._rows = 0
         self._on_bar: Callable[[], None] | None = self.p.on_bar
@@ -115,7 +115,7 @@ class HybridStrategy(bt.Strategy):
         self.next()  # a feed that has not begun yet must not keep the others waiting
 
     def next(self) -> None:
-        delivered = self._orders.delivered()
+        delivered = self._target_orders.delivered()
         closes = [feed.close[0] if has_bar else math.nan for feed, has_bar in zip(self.datas, delivered, strict=True)]
         self.decision = decision = self.brain.decide(closes)
         if self.recorder is not None:
@@ -123,9 +123,9 @@ class HybridStrategy(bt.Strategy):
         if self.datetime[0] >= self._trade_from:
             if self.first_traded_row is None:
                 self.first_traded_row = self._rows
-            self._orders.send(decision.target)
+            self._target_orders.send(decision.target)
         else:
-            self._orders.skip()
+            self._target_orders.skip()
         self._rows += 1
         if self._on_bar is not None:
             self._on_bar()

@@ -64,21 +64,18 @@ def _check_extra() -> None:
 def _lesson(flags: dict[str, Any]) -> Any:
     from hybrid_bt.config import load_config
     from hybrid_bt.feeds import load_bars
-    from hybrid_bt.feeds.sample import SAMPLE_PAIRS
+    from hybrid_bt.feeds.sample import sample_pairs
     from hybrid_bt.train.pipeline import Lesson
 
     start, end = (_date(flags[name]) for name in ("train_start", "train_end"))
     if end <= start:
         raise ConfigError(f"--train-end {end} is not after --train-start {start}; exchange them or widen the span")
     bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=end)
-    pairs = flags["pairs"] or tuple(
-        pair for pair in SAMPLE_PAIRS.get(flags["data"], ()) if set(pair.split(":")) <= set(bars.symbols)
-    )
     return Lesson(
         bars=bars,
         config=load_config(flags["mode"], flags["config"]),
         mode=flags["mode"],
-        pairs=tuple(pairs),
+        pairs=flags["pairs"] or sample_pairs(flags["data"], bars.symbols),
         start=start,
         end=end,
         seeds=_seeds(flags["seeds"]),

@@ -37,7 +37,7 @@ class SacSpec(_Spec):
     episode_bars: int = Field(default=252, ge=2)
     rebalance_band: float = Field(default=0.05, ge=0, description="least change of exposure worth an order")
     cost_multiple: float = Field(
-        default=1.0, ge=1, description="training pays the mode's spread and fee this many times over: fewer wiggles"
+        default=5.0, ge=1, description="training pays the mode's spread and fee this many times over: fewer wiggles"
     )
     base_action: float = Field(default=0.5, description="action whose reward is subtracted")
 
@@ -66,7 +66,7 @@ class GateSpec(_Spec):
 
 
 SAC_SPECS = {
-    "stable": SacSpec(action_low=0.0, action_high=1.0, risk_aversion=6.0, gamma=0.9),
+    "stable": SacSpec(action_low=0.0, action_high=1.0, risk_aversion=2.0, gamma=0.9),
     "aggressive": SacSpec(action_low=-0.25, action_high=1.0, risk_aversion=2.0, gamma=0.9),
 }
 GATE_SPECS = {
