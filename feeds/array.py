@@ -108,9 +108,8 @@ class ArrayFeed(bt.feed.DataBase):  # type: ignore[misc]
     _light = False  #: True while nothing but whole bars passes: ticks are bars, and the lines move as one
     _row = 0  #: next bar of the bar-by-bar path
     _columns: tuple[array.array[float], ...] = ()  #: one per line, in line order; empty until a bar is asked for
-    _stream: tuple[tuple[Any, array.array[float]], ...] | None = (
-        None  #: lines with their columns, where bars pass whole
-    )
+    #: lines with their columns where bars pass whole, empty where they do not, None until the first bar
+    _stream: tuple[tuple[Any, array.array[float]], ...] | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +120,6 @@ class ArrayFeed(bt.feed.DataBase):  # type: ignore[misc]
         for alias, line in zip(self.getlinealiases(), self.lines.lines, strict=False):
             if not hasattr(type(self), alias):
                 self.__dict__[alias] = line
-
         self._cursors = tuple(self.lines.lines)
         named = zip(self.getlinealiases(), self._cursors, strict=False)
         self._ticks = {f"tick_{alias}": line for alias, line in named if alias != "datetime"}
@@ -138,14 +136,14 @@ class ArrayFeed(bt.feed.DataBase):  # type: ignore[misc]
         fresh = all(len(line.array) == line.extension for line in self._cursors)
         if not (self._plain() and fresh and self._unbounded() and self._may_cut()):
             super().preload()
-            return
-        columns = self._packed_columns()
-        for line, column in zip(self._cursors, columns, strict=True):
-            column.extend([NO_VALUE] * line.extension)
-            line.array = column
-        self._columns, self._stream = (array.array("d"),) * len(columns), ()  # a later `load` finds no more bars
-        self._lighten()
-        self.home()
+        else:
+            for line, column in zip(self._cursors, self._packed_columns(), strict=True):
+                column.extend([NO_VALUE] * line.extension)
+                line.array = column
+            self._lighten()
+            self.home()
+        # A later `load` finds no more bars, and the columns' memory is free.
+        self._row, self._columns, self._stream = 0, (array.array("d"),) * (DATETIME + 1), ()
 
     def load(self) -> bool:
         if self._stream is None:
@@ -154,7 +152,7 @@ class ArrayFeed(bt.feed.DataBase):  # type: ignore[misc]
         # The end of the data is left to Backtrader, which then steps forward and back in its own way.
         if not self._stream or row >= len(self._columns[0]) or self._filters or self._barstack or self._barstash:
             self._light = self._light and not self._filters
-            return bool(super().load())
+            return super().load()  # type: ignore[no-any-return]  # a subclass may answer None: no bar yet
         self._row = row + 1
         if self._light:
             for line, column in self._stream:
@@ -229,7 +227,7 @@ class ArrayFeed(bt.feed.DataBase):  # type: ignore[misc]
 
     def next(self, datamaster: Any = None, ticks: bool = True) -> bool:
         if not self._light or datamaster is not None:
-            return bool(super().next(datamaster, ticks))
+            return super().next(datamaster, ticks)  # type: ignore[no-any-return]
         line = self._cursors[0]
         if line.lencount < len(line.array) - line.extension:
             self.advance()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_bt.bars import Bars, Moment
+from hybrid_bt.bars import Bars, Moment, instant
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.align import SymbolBars, align, symbol_bars
 
@@ -50,7 +50,7 @@ def load_yahoo(
     if not symbols:
         raise BarsError("bars: yahoo has no list of its own; say which symbols, as in --symbols KO,PEP")
     today = np.datetime64(datetime.date.today(), "D")
-    last = today - 1 if end is None else np.datetime64(end).astype("M8[D]")
+    last = today - 1 if end is None else instant(end, whole=True).astype("M8[D]")
     frame = _fetch(download, list(symbols), start, str(last + 1))
     if frame is None or not len(frame):
         raise BarsError(f"bars: yahoo delivered nothing for {', '.join(symbols)} from {start} to {last}; {REMEDY}")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.errors import BarsError, did_you_mean
 
-__all__ = ["Bars", "Moment", "check_positive", "check_prices", "check_stamps", "say_stamp"]
+__all__ = ["Bars", "Moment", "check_positive", "check_prices", "check_stamps", "instant", "say_stamp"]
 
 FloatArray = NDArray[np.float64]
 Moment = str | date | np.datetime64  #: a day ("2010-01-04"), a month ("2010-01") or an instant, without time zone
@@ -171,8 +171,8 @@ class Bars:
 
     def between(self, start: Moment | None = None, end: Moment | None = None) -> Bars:
         """Bars from `start` to `end`, both included; a day, month or year as `end` is included whole."""
-        first = 0 if start is None else int(np.searchsorted(self.stamps, _moment(start), "left"))
-        last = self.n_bars if end is None else int(np.searchsorted(self.stamps, _moment(end, whole=True), "right"))
+        first = 0 if start is None else int(np.searchsorted(self.stamps, instant(start), "left"))
+        last = self.n_bars if end is None else int(np.searchsorted(self.stamps, instant(end, whole=True), "right"))
         if last - first < MIN_BARS:
             span = f"{say_stamp(self.stamps[0])}..{say_stamp(self.stamps[-1])}" if self.n_bars else "no bars"
             raise BarsError(
@@ -189,6 +189,12 @@ class Bars:
                 cut[id(values)] = values[where]
         open, high, low, close = (cut[id(values)] for values in prices)
         return Bars(self.name, symbols, stamps, open, high, low, close, self.volume[where], self.notes)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for value in state.values():
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)  # pickling forgets it
+        self.__dict__.update(state)
 
     def __repr__(self) -> str:
         span = f"{say_stamp(self.stamps[0])}..{say_stamp(self.stamps[-1])}" if self.n_bars else "empty"
@@ -329,7 +335,7 @@ def _frozen(values: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _moment(value: Moment, *, whole: bool = False) -> np.datetime64:
+def instant(value: Moment, *, whole: bool = False) -> np.datetime64:
     """A date as datetime64[ns]; with `whole`, the last nanosecond of the day, month or year that was named."""
     if isinstance(value, datetime) and value.tzinfo is not None:
         raise BarsError(f"bars: {value} has a time zone; give exchange time without one")

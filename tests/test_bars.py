@@ -183,6 +183,8 @@ def test_bars_cannot_change_and_leave_the_callers_arrays_alone() -> None:
     assert bars.close[0, 0] == 10.0
     with pytest.raises(AttributeError):
         bars.name = "other"  # type: ignore[misc]
+    with pytest.raises(ValueError, match="read-only"):
+        pickle.loads(pickle.dumps(bars)).close[0, 0] = 1.0
 
 
 def test_sha256_depends_on_content_alone() -> None:

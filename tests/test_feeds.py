@@ -241,6 +241,8 @@ def test_yahoo_frame_becomes_adjusted_bars_in_the_order_asked(first_level: str) 
     assert [getattr(bars, field)[0, 0] for field in PRICES] == [4.5, 6.0, 4.0, 5.0]
     assert (asked["auto_adjust"], asked["end"]) == (False, "2021-03-04")
     assert load_yahoo(["KO"], raw_prices=True, download=download).close[0, 0] == 10.0
+    load_yahoo(["KO"], end="2021-03", download=download)
+    assert asked["end"] == "2021-04-01"
 
 
 def test_yahoo_days_without_prices_are_missing_bars() -> None:
@@ -576,6 +578,33 @@ def test_feed_takes_a_frame_where_pandas_data_takes_one() -> None:
 def test_feed_without_a_clear_symbol_is_refused(params: dict[str, Any], message: str) -> None:
     with pytest.raises(BarsError, match=message):
         ArrayFeed(**params)
+
+
+@pytest.mark.parametrize(
+    ("modes", "change", "light"),
+    [
+        ({}, None, True),
+        ({"runonce": False}, None, True),
+        ({"preload": False}, None, True),
+        ({"lookahead": 2}, None, True),
+        ({"exactbars": 1}, None, False),
+        ({"lookahead": 2, "preload": False}, None, False),
+        ({}, lambda feed: feed.addfilter_simple(no_mondays), False),
+        ({}, lambda feed: feed.resample(timeframe=bt.TimeFrame.Weeks), False),
+        ({}, lambda feed: feed.replay(timeframe=bt.TimeFrame.Weeks), False),
+        ({}, lambda feed: feed.lines.close.addbinding(feed.lines.openinterest), False),
+    ],
+)
+def test_light_path_is_taken_only_where_bars_pass_whole(
+    modes: dict[str, Any], change: Callable[[Any], object] | None, light: bool
+) -> None:
+    (feed,) = to_feeds(panel(40, 1))
+    if change:
+        change(feed)
+    cerebro = bt.Cerebro(stdstats=False)
+    cerebro.adddata(feed)
+    cerebro.run(**modes)
+    assert feed._light is light
 
 
 @pytest.mark.parametrize(("n_symbols", "n_bars"), [(2, 1500), (30, 300)])
