@@ -1,0 +1,119 @@
+"""What a frozen policy says about itself: the manifest, format version 1.
+
+The manifest is plain data, checked by pydantic, and written as canonical JSON (sorted keys, no spaces, ASCII, no NaN).
+It holds no clock time, no path and no host name, so that the same training gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import date
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+__all__ = ["FORMAT_VERSION", "Manifest", "Recurrent", "canonical_json"]
+
+FORMAT_VERSION = 1
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(min_length=1)]
+
+
+def canonical_json(data: dict[str, Any]) -> str:
+    """The one JSON text of `data`; ValueError for NaN or infinity."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Recurrent(_Frozen):
+    """Shape of the LSTM that a policy carries from bar to bar."""
+
+    n_lstm: int = Field(ge=1)  #: stacked LSTM layers
+    hidden: int = Field(ge=1)  #: units per layer
+
+
+class Manifest(_Frozen):
+    """Manifest of a frozen policy.
+
+    A policy answers each row of a float32 observation matrix with one action. Observations are already scale-free:
+    the only treatment is a clip to +-`observation_clip`.
+    """
+
+    format_version: Literal[1] = 1  #: of the file layout and of this model
+    kind: Literal["sac", "gate"]  #: what the action is for
+    observation: tuple[Name, ...] = Field(min_length=1)  #: column names, in order
+    observation_clip: float = Field(gt=0.0)  #: observations are clipped to +- this
+    action_low: float  #: least action
+    action_high: float  #: greatest action
+    action_meaning: str  #: in words, with unit
+    recurrent: Recurrent | None = None  #: None for a policy without memory
+    members: int = Field(ge=1)  #: ensemble size; the action is the mean of the members' actions
+    train_start: date  #: first training bar
+    train_end: date  #: last training bar
+    valid_start: date | None = None  #: first bar used to choose among checkpoints or settings
+    valid_end: date | None = None  #: last such bar
+    symbols: tuple[Name, ...] = Field(min_length=1)  #: trained on
+    data_sha256: Sha256  #: of the training bars (`Bars.sha256`)
+    costs: dict[str, float]  #: charged in training, by name (`spread_bps`, ...)
+    reward: str | dict[str, JsonValue]  #: in words, or its parameters
+    gamma: float = Field(ge=0.0, le=1.0)  #: discount per bar
+    seeds: tuple[int, ...] = Field(min_length=1)  #: one per member
+    steps: int = Field(ge=0)  #: environment steps per member
+    versions: dict[str, str]  #: of the libraries that trained and froze it
+    results: dict[str, JsonValue] = {}  #: training and validation results
+    mode: Literal["stable", "aggressive"] | None = None  #: None where one policy serves both
+    graph_sha256: Sha256 | None = None  #: of the ONNX bytes before the manifest; set when packed
+    graph_bytes: int | None = Field(default=None, ge=1)  #: their number; set when packed
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(set(self.observation)) != len(self.observation):
+            raise ValueError("observation names must be unique")
+        if float(np.float32(self.observation_clip)) != self.observation_clip:
+            raise ValueError("observation_clip must be a float32 number (10.0, not 0.1): observations are float32")
+        if not self.action_low < self.action_high:
+            raise ValueError("action_low must lie below action_high")
+        if self.train_end < self.train_start:
+            raise ValueError("train_end must not lie before train_start")
+        if (self.valid_start is None) != (self.valid_end is None):
+            raise ValueError("valid_start and valid_end are given together or not at all")
+        if self.valid_start is not None and self.valid_end is not None and self.valid_end < self.valid_start:
+            raise ValueError("valid_end must not lie before valid_start")
+        if len(self.seeds) != self.members:
+            raise ValueError("seeds must hold one seed per member")
+        return self
+
+    @property
+    def last_seen(self) -> date:
+        """Last date that training or validation looked at: a result is out of sample only after it."""
+        return self.train_end if self.valid_end is None else max(self.train_end, self.valid_end)
+
+    def in_sample(self, stamps: NDArray[np.datetime64]) -> NDArray[np.bool_]:
+        """Which of the bars were seen in training or validation.
+
+        Parameters
+        ----------
+        stamps : ndarray of datetime64, shape (T,)
+
+        Returns
+        -------
+        ndarray of bool, shape (T,)
+            True from `train_start` to `train_end` and from `valid_start` to `valid_end`, both ends included.
+        """
+        days = np.asarray(stamps).astype("datetime64[D]")
+        seen: NDArray[np.bool_] = (days >= np.datetime64(self.train_start)) & (days <= np.datetime64(self.train_end))
+        if self.valid_start is not None and self.valid_end is not None:
+            seen |= (days >= np.datetime64(self.valid_start)) & (days <= np.datetime64(self.valid_end))
+        return seen
+
+    def sealed_json(self) -> str:
+        """Canonical JSON with `manifest_sha256`, the hash of the same JSON without that key."""
+        data = self.model_dump(mode="json")
+        return canonical_json(data | {"manifest_sha256": hashlib.sha256(canonical_json(data).encode()).hexdigest()})

@@ -1,0 +1,261 @@
+"""ONNX graphs of frozen policies, written by hand from plain numpy weights (needs `onnx`, extra `train`).
+
+The k members of an ensemble are stacked: one MatMul of shape (k, in, out) does the work of k, with no more nodes than
+one member has. Everything is computed in float64. The weights are stored as float32 where that is exact, with a Cast
+that onnxruntime folds away when the file is loaded.
+
+    MLP      y = act(x W + b), layer by layer
+    LSTM     i, f, g, o = x Wx + h Wh + b;   c' = sigmoid(f) c + sigmoid(i) tanh(g);   h' = sigmoid(o) tanh(c')
+             sigmoid(z) = (1 + tanh(z / 2)) / 2, so that one Tanh serves all four gates (onnxruntime's LSTM has no
+             double kernel); the halving of weights is exact in floating point
+    heads    squash: low + (tanh(mu) + 1) / 2 * (high - low)  (SAC);   clip: mu clipped to [low, high]  (PPO)
+
+onnxruntime's Tanh works on packets of up to 8 doubles and gives the rest of an array other last bits, so a row's answer
+would hang on how many rows came with it. Layers that end in a Tanh are therefore padded with zeros to a multiple of 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hybrid_bt.errors import PolicyError
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["Activation", "Dense", "Lstm", "graph_lstm", "graph_mlp"]
+
+FloatArray = NDArray[np.float64]
+Activation = Literal["relu", "tanh", "none"]
+Head = Literal["squash", "clip"]
+
+OPSET, IR_VERSION = 17, 8  # old enough for every onnxruntime >= 1.19
+PACKET = 8  # doubles in an AVX-512 register
+
+
+class Dense(NamedTuple):
+    """One layer of an MLP: act(x W + b)."""
+
+    weight: FloatArray  #: (in, out)
+    bias: FloatArray  #: (out,)
+    activation: Activation
+
+
+class Lstm(NamedTuple):
+    """One layer of an LSTM, gates in the order i, f, g, o (torch's)."""
+
+    weight_x: FloatArray  #: (in, 4 hidden)
+    weight_h: FloatArray  #: (hidden, 4 hidden)
+    bias: FloatArray  #: (4 hidden,)
+
+
+def graph_mlp(members: Sequence[Sequence[Dense]], *, low: float, high: float, head: Head) -> bytes:
+    """Graph of an ensemble of MLPs.
+
+    Parameters
+    ----------
+    members : sequence of k sequences of Dense
+        Same shapes and activations in every member; the last layer has one output and no activation.
+    low, high : float
+        Range of the action.
+    head : {'squash', 'clip'}
+        How the last layer's output becomes an action.
+
+    Returns
+    -------
+    bytes
+        Serialised ONNX model: `observation` (rows, in) float32 -> `action` (rows, 1) float64, the members' mean.
+
+    Raises
+    ------
+    PolicyError
+        If members differ in shape, shapes do not chain, or a weight is not finite.
+    """
+    graph = _Graph(len(members))
+    x = graph.op("Cast", ["observation"], to=graph.double)
+    graph.head(graph.dense(x, members, head), low, high, head)
+    return graph.serialise(len(members[0][0].weight), 0, 0)
+
+
+def graph_lstm(
+    lstms: Sequence[Sequence[Lstm]], members: Sequence[Sequence[Dense]], *, low: float, high: float, head: Head
+) -> bytes:
+    """Graph of one step of an ensemble of LSTMs, each followed by its MLP.
+
+    Parameters
+    ----------
+    lstms : sequence of k sequences of Lstm
+        The stacked layers of each member.
+    members : sequence of k sequences of Dense
+        As in `graph_mlp`; they read the last LSTM layer's h.
+    low, high, head
+        As in `graph_mlp`.
+
+    Returns
+    -------
+    bytes
+        As `graph_mlp`, with `h0`, `c0`, `h1`, ... as further inputs and `h0_next`, `c0_next`, ... as further outputs,
+        of shape (k, rows, hidden), or (rows, hidden) for one member.
+
+    Raises
+    ------
+    PolicyError
+        As `graph_mlp`.
+    """
+    graph = _Graph(len(members))
+    x = graph.op("Cast", ["observation"], to=graph.double)
+    layers = _transposed(lstms, len(members))
+    for index, layer in enumerate(layers):
+        x = graph.lstm(x, index, layer)
+    graph.head(graph.dense(x, members, head), low, high, head)
+    return graph.serialise(len(lstms[0][0].weight_x), len(layers), len(lstms[0][0].weight_h))
+
+
+class _Graph:
+    """Nodes and weights in the making; tensors are numbered as they come, so equal input gives equal bytes."""
+
+    def __init__(self, members: int) -> None:
+        import onnx
+
+        self._onnx = onnx
+        self.double: int = onnx.TensorProto.DOUBLE
+        self.members = members
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+
+    def op(self, kind: str, inputs: list[str], output: str = "", n_outputs: int = 1, **attributes: Any) -> str:
+        """Append a node; returns its (first) output."""
+        first = output or f"t{len(self.nodes)}"
+        outputs = [first, *(f"{first}_{i}" for i in range(1, n_outputs))]
+        self.nodes.append(self._onnx.helper.make_node(kind, inputs, outputs, **attributes))
+        return first
+
+    def constant(self, array: ArrayLike) -> str:
+        """A float64 tensor, stored as float32 where that is exact."""
+        value = np.ascontiguousarray(array, dtype=np.float64)
+        if not np.isfinite(value).all():
+            raise PolicyError("freeze: a weight is NaN or infinite; the training diverged, train again")
+        with np.errstate(over="ignore"):
+            short = value.astype(np.float32)
+        if not np.array_equal(short, value):
+            return self._tensor(value)
+        return self.op("Cast", [self._tensor(short)], to=self.double)
+
+    def integers(self, *values: int) -> str:
+        return self._tensor(np.array(values, dtype=np.int64))
+
+    def affine(self, x: str, weight: str, offset: str) -> str:
+        """X W + offset; Gemm does both at once, but knows no member axis."""
+        if self.members == 1:
+            return self.op("Gemm", [x, weight, offset])
+        return self.op("Add", [self.op("MatMul", [x, weight]), offset])
+
+    def stack(self, arrays: Sequence[FloatArray]) -> FloatArray:
+        """Members' weights as (k, ...), or without that axis for one member; vectors become rows."""
+        rows = [np.atleast_2d(array) for array in arrays]
+        if len({array.shape for array in rows}) != 1:
+            raise PolicyError(
+                f"freeze: members differ in shape, {[array.shape for array in rows]}; one net_arch for all"
+            )
+        return rows[0] if self.members == 1 else np.stack(rows)
+
+    def dense(self, x: str, members: Sequence[Sequence[Dense]], head: Head) -> str:
+        """The layers; the last is linear, and its unpadded width is 1."""
+        for layers in _transposed([_padded(member, head) for member in members], self.members):
+            weight, bias = self.stack([d.weight for d in layers]), self.stack([d.bias for d in layers])
+            x = self.affine(x, self.constant(weight), self.constant(bias))
+            activation = layers[0].activation
+            if any(layer.activation != activation for layer in layers):
+                raise PolicyError("freeze: members differ in activation; use one activation_fn for all")
+            if activation != "none":
+                x = self.op({"relu": "Relu", "tanh": "Tanh"}[activation], [x])
+        return x
+
+    def lstm(self, x: str, index: int, layers: Sequence[Lstm]) -> str:
+        """One step of one layer; returns its new h."""
+        hidden = len(layers[0].weight_h)
+        half = np.repeat([0.5, 0.5, 1.0, 0.5], hidden)  # i, f and o are sigmoids, g is a tanh
+        offset = np.repeat([0.5, 0.5, 0.0, 0.5], hidden)
+        weight_x = self.constant(self.stack([layer.weight_x * half for layer in layers]))
+        weight_h = self.constant(self.stack([layer.weight_h * half for layer in layers]))
+        bias = self.constant(self.stack([layer.bias * half for layer in layers]))
+        z = self.affine(f"h{index}", weight_h, self.affine(x, weight_x, bias))
+        gates = self.op("Add", [self.op("Mul", [self.op("Tanh", [z]), self.constant(half)]), self.constant(offset)])
+        i = self.op("Split", [gates, self.integers(*[hidden] * 4)], n_outputs=4, axis=-1)
+        f, g, o = f"{i}_1", f"{i}_2", f"{i}_3"
+        kept, fresh = self.op("Mul", [f, f"c{index}"]), self.op("Mul", [i, g])
+        c = self.op("Add", [kept, fresh], f"c{index}_next")
+        return self.op("Mul", [o, self.op("Tanh", [c])], f"h{index}_next")
+
+    def head(self, mu: str, low: float, high: float, head: Head) -> None:
+        """From the members' last layer to the mean action."""
+        box = [self.constant(low), self.constant(high)]
+        if head == "clip":
+            x = self.op("Clip", [mu, *box])
+            if self.members > 1:  # the mean's rounding may leave the box by a last digit
+                x = self.op("Clip", [self.mean(x), *box])
+        else:
+            first = [self.integers(0), self.integers(1), self.integers(-1)]  # start, end, axis: the rest is padding
+            x = self.mean(self.op("Slice", [self.op("Tanh", [mu]), *first]))
+            half, middle = 0.5 * (high - low), 0.5 * (high + low)
+            if (half, middle) != (1.0, 0.0):
+                x = self.op("Add", [self.op("Mul", [x, self.constant(half)]), self.constant(middle)])
+            if middle + half > high or middle - half < low:  # rounding again
+                x = self.op("Clip", [x, *box])
+        self.nodes[-1].output[0] = "action"
+
+    def mean(self, x: str) -> str:
+        """Over the members."""
+        return x if self.members == 1 else self.op("ReduceMean", [x], axes=[0], keepdims=0)
+
+    def serialise(self, features: int, n_lstm: int, hidden: int) -> bytes:
+        helper, proto = self._onnx.helper, self._onnx.TensorProto
+        memory = ["rows", hidden] if self.members == 1 else [self.members, "rows", hidden]
+        gates = [f"{gate}{layer}" for layer in range(n_lstm) for gate in "hc"]
+        graph = helper.make_graph(
+            self.nodes,
+            "policy",
+            [
+                helper.make_tensor_value_info("observation", proto.FLOAT, ["rows", features]),
+                *(helper.make_tensor_value_info(gate, proto.DOUBLE, memory) for gate in gates),
+            ],
+            [
+                helper.make_tensor_value_info("action", proto.DOUBLE, ["rows", 1]),
+                *(helper.make_tensor_value_info(f"{gate}_next", proto.DOUBLE, memory) for gate in gates),
+            ],
+            self.weights,
+        )
+        opset = helper.make_opsetid("", OPSET)
+        model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="hybrid_bt")
+        self._onnx.checker.check_model(model, full_check=True)
+        data: bytes = model.SerializeToString(deterministic=True)
+        return data
+
+    def _tensor(self, array: NDArray[Any]) -> str:
+        name = f"w{len(self.weights)}"
+        self.weights.append(self._onnx.numpy_helper.from_array(array, name))
+        return name
+
+
+def _transposed(members: Sequence[Sequence[Any]], k: int) -> list[tuple[Any, ...]]:
+    """Member by layer -> layer by member."""
+    if not k or len(members) != k or len({len(member) for member in members}) != 1 or not members[0]:
+        raise PolicyError(f"freeze: {k} members with {[len(m) for m in members]} layers; give each the same layers")
+    return list(zip(*members, strict=True))
+
+
+def _padded(member: Sequence[Dense], head: Head) -> list[Dense]:
+    """Widen layers that end in a Tanh to whole packets; the added units are 0 and feed nothing."""
+    layers, extra = [], 0
+    for index, layer in enumerate(member):
+        ends_in_tanh = layer.activation == "tanh" or (head == "squash" and index == len(member) - 1)
+        weight = np.pad(layer.weight, ((0, extra), (0, 0)))
+        extra = -layer.weight.shape[1] % PACKET if ends_in_tanh else 0
+        layers.append(Dense(np.pad(weight, ((0, 0), (0, extra))), np.pad(layer.bias, (0, extra)), layer.activation))
+    if member[-1].weight.shape[1] != 1 or member[-1].activation != "none":
+        raise PolicyError("freeze: the last layer must be linear with one output; one action per row is supported")
+    return layers

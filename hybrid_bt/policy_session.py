@@ -1,0 +1,119 @@
+"""One policy network in onnxruntime: a session on one thread, and calls with bound buffers."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.errors import PolicyError
+from hybrid_bt.manifest import Manifest
+
+__all__ = ["Call", "bind", "open_session"]
+
+FloatArray = NDArray[np.float64]
+
+
+class Call(NamedTuple):
+    """Buffers bound to a session, for one number of rows; onnxruntime reads and writes them in place."""
+
+    binding: Any  #: onnxruntime's IOBinding
+    observation: NDArray[np.float32]  #: (rows, features), input
+    magnitude: FloatArray  #: (rows, features), scratch
+    action: FloatArray  #: (rows,), output
+
+
+def open_session(data: bytes, manifest: Manifest, name: str) -> Any:
+    """A quiet session on the calling thread: a default one spins on every core for nets this small.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file, already checked by `policy_file.unpack`.
+    manifest : Manifest
+        What the network must look like.
+    name : str
+        Of the file, for messages.
+
+    Raises
+    ------
+    PolicyError
+        If onnxruntime refuses the network, or its inputs and outputs are not what the manifest says.
+    """
+    import onnxruntime as ort
+    from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 4  # fatal only: what goes wrong comes as an exception
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    refusals = (
+        ort_errors.Fail,
+        ort_errors.InvalidArgument,
+        ort_errors.InvalidGraph,
+        ort_errors.InvalidProtobuf,
+        ort_errors.NotImplemented,
+        ort_errors.RuntimeException,
+    )
+    try:
+        session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except refusals as error:
+        raise PolicyError(
+            f"policy: onnxruntime {ort.__version__} refuses {name} ({error}); freeze it again, or upgrade onnxruntime"
+        ) from error
+    _check_session(session, manifest, name)
+    return session
+
+
+def bind(session: Any, manifest: Manifest, rows: int, memory: FloatArray, memory_next: FloatArray) -> Call:
+    """Bind buffers, so that a call allocates nothing.
+
+    Parameters
+    ----------
+    rows : int
+    memory, memory_next : ndarray of shape (2, n_lstm, members, rows, hidden), C-contiguous
+        Read and written by each call; [0] is h, [1] is c. They must outlive the call.
+    """
+    observation = np.zeros((rows, len(manifest.observation)), dtype=np.float32)
+    action = np.zeros((rows, 1))
+    binding = session.io_binding()
+    _bind_array(binding.bind_input, "observation", observation)
+    _bind_array(binding.bind_output, "action", action)
+    shape = _memory_shape(manifest, rows)
+    for i, gate in enumerate("hc"):
+        for layer in range(memory.shape[1]):
+            _bind_array(binding.bind_input, f"{gate}{layer}", memory[i, layer].reshape(shape))
+            _bind_array(binding.bind_output, f"{gate}{layer}_next", memory_next[i, layer].reshape(shape))
+    return Call(binding, observation, np.zeros(observation.shape), action[:, 0])
+
+
+def _bind_array(bind: Any, name: str, array: NDArray[Any]) -> None:
+    bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+
+
+def _memory_shape(manifest: Manifest, rows: Any) -> tuple[Any, ...]:
+    """Of one layer's h or c in the graph: a single member has no member axis."""
+    hidden = manifest.recurrent.hidden if manifest.recurrent else 0
+    return (rows, hidden) if manifest.members == 1 else (manifest.members, rows, hidden)
+
+
+def _check_session(session: Any, manifest: Manifest, name: str) -> None:
+    """Compare the network's inputs and outputs with what the manifest says they are."""
+    inputs: dict[str, tuple[str, list[Any]]] = {"observation": ("tensor(float)", ["rows", len(manifest.observation)])}
+    outputs: dict[str, tuple[str, list[Any]]] = {"action": ("tensor(double)", ["rows", 1])}
+    for layer in range(manifest.recurrent.n_lstm if manifest.recurrent else 0):
+        for gate in "hc":
+            inputs[f"{gate}{layer}"] = ("tensor(double)", list(_memory_shape(manifest, "rows")))
+            outputs[f"{gate}{layer}_next"] = inputs[f"{gate}{layer}"]
+    for wanted, nodes in ((inputs, session.get_inputs()), (outputs, session.get_outputs())):
+        found = {node.name: (node.type, node.shape) for node in nodes}
+        for key in [*wanted, *found]:
+            if wanted.get(key) != found.get(key):
+                raise PolicyError(
+                    f"policy: tensor {key!r} of {name} is {found.get(key)}, its manifest says {wanted.get(key)}; "
+                    "freeze the policy again"
+                )
