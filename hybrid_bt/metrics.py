@@ -8,8 +8,8 @@ A measure that has no value is NaN, and never a warning: the Sharpe ratio of an 
 ratio of one that never lost, a rate per year over no time at all. An account that is ruined (e <= 0) returns 0 on every
 later bar and has a CAGR of -1.
 
-Sources: Sharpe, W. (1994), The Sharpe Ratio, J. of Portfolio Management 21(1), eq. 5-6; Sortino, F. and Price, L. (1994),
-Performance Measurement in a Downside Risk Framework, J. of Investing 3(3).
+Sources: Sharpe, W. (1994), The Sharpe Ratio, J. of Portfolio Management 21(1), eq. 5-6; Sortino, F. and Price, L.
+(1994), Performance Measurement in a Downside Risk Framework, J. of Investing 3(3).
 """
 
 from __future__ import annotations

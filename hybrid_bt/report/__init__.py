@@ -1,1 +1,7 @@
 """What a run writes: CSV, PNG, tearsheet, run.json."""
+
+from __future__ import annotations
+
+from hybrid_bt.report.writing import OUR_FILES, write_report
+
+__all__ = ["OUR_FILES", "write_report"]

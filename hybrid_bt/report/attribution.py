@@ -54,8 +54,10 @@ class TickerPnl(NamedTuple):
 def fill_arrays(path: AccountPath) -> FillArrays:
     """The fills as arrays of shape (K,)."""
     bar, decided, symbol, size, price, commission = zip(*path.fills, strict=True) if path.fills else ((),) * 6
-    whole, real = (bar, decided, symbol), (size, price, commission)
-    return FillArrays(*(np.array(a, dtype=np.int64) for a in whole), *(np.array(a, dtype=np.float64) for a in real))
+    return FillArrays(
+        *(np.array(values, dtype=np.int64) for values in (bar, decided, symbol)),
+        *(np.array(values, dtype=np.float64) for values in (size, price, commission)),
+    )
 
 
 def marked_close(close: FloatArray) -> FloatArray:
@@ -92,9 +94,7 @@ def ticker_pnl(path: AccountPath, close: FloatArray) -> TickerPnl:
     paid, commission = np.zeros_like(close), np.zeros_like(close)
     np.add.at(paid, (fills.bar, fills.symbol), fills.size * fills.price)
     np.add.at(commission, (fills.bar, fills.symbol), fills.commission)
-    return TickerPnl(
-        path.size * close - paid.cumsum(axis=0), commission.cumsum(axis=0), path.borrow.cumsum(axis=0)
-    )
+    return TickerPnl(path.size * close - paid.cumsum(axis=0), commission.cumsum(axis=0), path.borrow.cumsum(axis=0))
 
 
 def exposures(path: AccountPath, close: FloatArray) -> tuple[FloatArray, FloatArray]:

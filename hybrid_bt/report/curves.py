@@ -25,6 +25,7 @@ from hybrid_bt.report.style import (
     money,
     panels,
     percent,
+    percent_axis,
     shade_in_sample,
 )
 
@@ -81,7 +82,7 @@ def _underwater(axes: Axes, record: RunRecord, dates: FloatArray) -> None:
         if name == "hybrid":
             axes.fill_between(dates, depth, 0.0, color=line["color"], alpha=0.2, linewidth=0)
         labels.append((float(depth[-1]), f"{name}  {percent(depth.min(), digits=1)}", line["color"]))
-    axes.yaxis.set_major_formatter(percent)
+    percent_axis(axes)
     axes.set_title("drawdown, deepest beside the name", color=GREY)
     axes.set_ylim(top=0.0)
     date_axis(axes, dates)
@@ -103,7 +104,7 @@ def exposure(record: RunRecord, dates: FloatArray) -> Figure:
     for axes in (top, low):
         date_axis(axes, dates, labels=axes is low)
         shade_in_sample(axes, record, dates, label=axes is top)
-    top.yaxis.set_major_formatter(percent)
+    percent_axis(top)
     means = [_mean(values) for values in (gross, net, record.decisions.scale)]
     label_ends(
         top,
@@ -150,7 +151,10 @@ def costs(record: RunRecord, dates: FloatArray) -> Figure:
 def _per_bar(path: AccountPath) -> tuple[FloatArray, FloatArray]:
     fills, bars = fill_arrays(path), len(path.equity)
     notional = np.abs(fills.size * fills.price)
-    return np.bincount(fills.bar, notional, bars), np.bincount(fills.bar, fills.commission, bars)
+    traded, commission = np.zeros(bars), np.zeros(bars)
+    np.add.at(traded, fills.bar, notional)
+    np.add.at(commission, fills.bar, fills.commission)
+    return traded, commission
 
 
 def _window(record: RunRecord) -> tuple[int, str]:

@@ -26,6 +26,7 @@ from hybrid_bt.report.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import Locator
 
 __all__ = ["pairs", "pnl_per_ticker", "trades"]
 
@@ -34,6 +35,7 @@ IntArray = NDArray[np.int64]
 
 NAMED_LINES = 3  # best and worst symbols that get a colour and a label
 MOST_BARS = 30  # symbols in the bar chart
+FEWEST_BARS = 6  # room for as many, so that one symbol is not one giant bar
 MOST_PANELS = 24  # symbols with a panel of their own
 MOST_PAIRS = 12
 BAND = 1.96  # standard deviations on either side of beta: 95 %
@@ -83,10 +85,11 @@ def _final_bars(axes: Axes, names: list[str], values: FloatArray) -> None:
     places = np.arange(len(names))
     axes.barh(places, values, color=[COLORS[bool(value >= 0)] for value in values], height=0.7)
     axes.set_yticks(places, names)
-    axes.set_ylim(-0.6, len(names) - 0.4)
+    middle, half = (len(names) - 1) / 2, max(len(names), FEWEST_BARS) / 2 + 0.1
+    axes.set_ylim(middle - half, middle + half)
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     room = 0.24 * (high - low) or 1.0  # for the figure beside the longest bar
-    axes.set_xlim(low - room if low < 0.0 else 0.0, high + room if high > 0.0 else 0.0)
+    axes.set_xlim(low - room if low < 0.0 else 0.0, high + room if high > 0.0 or low == 0.0 else 0.0)
     for place, value in zip(places, values, strict=True):
         axes.annotate(
             money(value),
@@ -166,10 +169,12 @@ def pairs(record: RunRecord, dates: FloatArray) -> Figure:
     paths = record.pairs
     opened = (np.diff(paths.position, axis=0, prepend=0.0) != 0.0).sum(axis=0)
     shown = np.sort(np.argsort(-opened, kind="stable")[:MOST_PAIRS])
-    note = "" if len(shown) == len(paths.names) else f"the {len(shown)} most traded of {len(paths.names)} pairs"
+    note = "blue long, orange short the spread"
+    if len(shown) < len(paths.names):
+        note = f"the {len(shown)} most traded of {len(paths.names)} pairs"
     figure, grid = panels(
         record,
-        "Pairs: hedge ratio (95 % band) and z-score (shaded: blue long, orange short the spread)",
+        "Pairs: hedge ratio (95 % band) and z-score, shaded while held",
         (1.25 if len(shown) > 2 else 2.2,) * len(shown),
         columns=2,
         margins=Margins(left=0.55, right=0.25, across=0.5, between=0.34),
@@ -214,7 +219,7 @@ def _zscore(axes: Axes, record: RunRecord, pair: int, dates: FloatArray) -> None
     axes.yaxis.set_major_locator(_few_ticks(5))
 
 
-def _few_ticks(count: int) -> object:
+def _few_ticks(count: int) -> Locator:
     from matplotlib.ticker import MaxNLocator
 
     return MaxNLocator(count, steps=[1, 2, 5, 10])

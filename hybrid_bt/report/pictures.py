@@ -42,5 +42,6 @@ def write_picture(record: RunRecord, name: str, folder: Path) -> Path:
 
     path = folder / name
     with house_style():
-        save(PICTURES[name](record, date2num(record.bars.stamps)), path)
+        dates = date2num(record.bars.stamps)  # type: ignore[no-untyped-call]
+        save(PICTURES[name](record, dates), path)
     return path

@@ -60,7 +60,8 @@ def run_document(record: RunRecord) -> dict[str, Any]:
         "versions": _versions(),
         "wall_clock": {},
     }
-    return plain(_merged(ours, record.facts))
+    document: dict[str, Any] = plain(_merged(ours, record.facts))
+    return document
 
 
 def in_sample_spans(in_sample: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -41,6 +41,7 @@ __all__ = [
     "money",
     "panels",
     "percent",
+    "percent_axis",
     "run_text",
     "save",
     "shade_in_sample",
@@ -57,7 +58,7 @@ WIDTH_INCHES, DPI = 10.0, 120  # 1,200 pixels
 HEADER_INCHES = 0.95  # title and subtitle
 LABEL_GAP_POINTS = 11.0  # one line of small text
 
-RC = {
+RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so the bytes do not depend on the machine's fonts
     "font.size": 9.0,
     "text.color": INK,
@@ -86,6 +87,11 @@ RC = {
     "path.simplify_threshold": 0.3,  # of a pixel: invisible, and a fifth faster
     "date.converter": "concise",
 }
+
+# Date labels by spacing (years, months, days, hours, minutes, seconds), and those of ticks that begin a larger unit.
+TICKS = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%S.%f"]
+FIRST_TICKS = ["", "%Y", "%d %b", "%d %b", "%H:%M", "%H:%M"]
+LONGEST_NAME = 24  # characters of the data's name in the subtitle
 
 # colour, width, style; the hybrid is the one thick line
 ACCOUNT_LINES: dict[str, tuple[str, float, str]] = {
@@ -188,8 +194,10 @@ def _header(figure: Figure, record: RunRecord, title: str, note: str, height: fl
 
 def run_text(record: RunRecord) -> str:
     """Data, span and costs in one line."""
-    stamps = stamp_texts(record.bars.stamps)
-    return f"{record.bars.name} · {stamps[0]} to {stamps[-1]} · net of costs{_cost_text(record.config)}"
+    first, last = stamp_texts(record.bars.stamps[[0, -1]].astype("datetime64[D]"))
+    name = record.bars.name
+    name = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    return f"{name} · {first} to {last} · net of costs{_cost_text(record.config)}"
 
 
 def _cost_text(config: Mapping[str, Any]) -> str:
@@ -223,9 +231,13 @@ def date_axis(axes: Axes, dates: FloatArray, *, labels: bool = True, ticks: int 
     """Dates below, from the first bar to the last."""
     from matplotlib import dates as mdates
 
-    locator = mdates.AutoDateLocator(minticks=min(3, ticks), maxticks=ticks)
+    locator = mdates.AutoDateLocator(minticks=min(3, ticks), maxticks=ticks)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, show_offset=False))
+    axes.xaxis.set_major_formatter(
+        mdates.ConciseDateFormatter(  # type: ignore[no-untyped-call]
+            locator, formats=TICKS, zero_formats=FIRST_TICKS, show_offset=False
+        )
+    )
     axes.set_xlim(dates[0], dates[-1] if dates[-1] > dates[0] else dates[0] + 1.0)
     axes.tick_params(axis="x", labelbottom=labels, length=3 if labels else 0)
     axes.tick_params(axis="y", length=0)
@@ -316,9 +328,17 @@ def _apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     return placed
 
 
-def percent(value: float, _: object = None, *, digits: int = 0) -> str:
-    """`12%`, `-3%` with a real minus: for axes and labels."""
+def percent(value: float, *, digits: int = 0) -> str:
+    """`12%`, `-3%` with a real minus."""
     return f"{value:.{digits}%}".replace("-", "\u2212")
+
+
+def percent_axis(axes: Axes) -> None:
+    """Ticks at round percentages."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}%".replace("-", "\u2212"))
 
 
 def money(value: float, _: object = None) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.metrics import Summary, drawdown, summarise
-from hybrid_bt.records import AccountPath, RunRecord
+from hybrid_bt.records import RunRecord
 from hybrid_bt.report.attribution import exposures, fill_arrays, marked_close, round_trips, ticker_pnl
 
 __all__ = ["TABLES", "account_summary", "stamp_texts", "summaries", "write_table"]
@@ -45,8 +45,10 @@ def stamp_texts(stamps: NDArray[np.datetime64]) -> list[str]:
     for unit in ("D", "s"):
         coarse = stamps.astype(f"datetime64[{unit}]")
         if (coarse == stamps).all():
-            return np.datetime_as_string(coarse).tolist()
-    return np.datetime_as_string(stamps).tolist()
+            stamps = coarse
+            break
+    texts: list[str] = np.datetime_as_string(stamps).tolist()
+    return texts
 
 
 def write_table(record: RunRecord, name: str, folder: Path) -> Path:
@@ -74,9 +76,8 @@ def write_table(record: RunRecord, name: str, folder: Path) -> Path:
 def _summary(record: RunRecord) -> Columns:
     rows = summaries(record)
     columns: Columns = {"account": [_quoted(name) for name in rows]}
-    for field in ("start_date", "end_date"):
-        stamp = record.bars.stamps[[0 if field == "start_date" else -1]]
-        columns[field] = stamp_texts(stamp) * len(rows)
+    stamps = stamp_texts(record.bars.stamps)
+    columns |= {"start_date": stamps[:1] * len(rows), "end_date": stamps[-1:] * len(rows)}
     for field in Summary._fields[2:]:
         columns[field] = _floats([getattr(row, field) for row in rows.values()])
     return columns
