@@ -15,7 +15,7 @@ from hybrid_bt.records import AccountPath, Fill
 __all__ = ["Ledger"]
 
 
-class Ledger(bt.Analyzer):  # type: ignore[misc]
+class Ledger(bt.Analyzer):
     """What the broker's account did on each row, for any strategies on Backtrader's simulated broker.
 
     A row is a bar on which the strategy ran (`prenext` included): the union of the feeds' stamps. Symbols are the

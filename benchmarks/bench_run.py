@@ -39,7 +39,9 @@ def measure(arguments: list[str]) -> tuple[float, float, float]:
             "print(time.perf_counter() - t, u.ru_utime + u.ru_stime, u.ru_maxrss / 1024)\n"
         )
         out = ["--out", f"{folder}/fig"] if "hybrid_bt.run" in arguments and "--help" not in arguments else []
-        done = subprocess.run([sys.executable, "-c", script, *arguments, *out], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments, *out], capture_output=True, text=True, check=True
+        )
     wall, cpu, peak = map(float, done.stdout.split())
     return wall, cpu, peak
 
@@ -52,7 +54,9 @@ def main() -> None:
     print(f"Python {sys.version.split()[0]}, {time.strftime('%Y-%m-%d')}, median of {repeat}")
     print(f"{'':36}{'wall s':>9}{'cpu s':>9}{'peak MB':>9}{'bars/s':>9}")
     for name, arguments in CASES.items():
-        wall, cpu, peak = (statistics.median(column) for column in zip(*(measure(arguments) for _ in range(repeat)), strict=True))
+        wall, cpu, peak = (
+            statistics.median(column) for column in zip(*(measure(arguments) for _ in range(repeat)), strict=True)
+        )
         bars = BARS["tech6"] if "tech6" in name else BARS["us20"]
         rate = f"{bars / wall:9,.0f}" if name.startswith(("run", "empty")) else ""
         print(f"{name:36}{wall:9.2f}{cpu:9.2f}{peak:9.0f}{rate}")

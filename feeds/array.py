@@ -79,7 +79,7 @@ class _Tick:
         return line[0] if line.lencount else None
 
 
-class ArrayFeed(bt.feed.DataBase):  # type: ignore[misc]
+class ArrayFeed(bt.feed.DataBase):
     """One symbol's bars as a Backtrader data feed; bars on which the symbol did not trade are left out.
 
     Parameters

@@ -36,6 +36,7 @@ __all__ = ["PARITY_TOLERANCE", "Request", "backtest", "first_trading_row", "fit_
 
 PARITY_TOLERANCE = 1e-9  #: relative difference allowed between Backtrader's equity and its replay
 EQUAL_WEIGHT = "equal-weight"
+FULLY_INVESTED = 0.97  #: a buy-and-hold account keeps this little in cash, so that a gap does not cost it an order
 _VERSIONED = ("backtrader", "numpy", "onnxruntime", "pandas", "quantstats")
 
 
@@ -84,8 +85,8 @@ def first_trading_row(
     """
     if bars.n_bars <= WARMUP_BARS + 1:
         raise BarsError(
-            f"bars: {bars.name} has {bars.n_bars} bars up to {_day(bars, -1)}; the features need {WARMUP_BARS + 1} to warm "
-            "up and one more to trade; give a longer history"
+            f"bars: {bars.name} has {bars.n_bars} bars up to {_day(bars, -1)}; the features need {WARMUP_BARS + 1} "
+            "to warm up and one more to trade; give a longer history"
         )
     warm = WARMUP_BARS  # row 252 has seen 252 returns
     free = 0
@@ -104,13 +105,13 @@ def first_trading_row(
         )
     if row < warm:
         raise BarsError(
-            f"start {start} leaves {row} bars to warm up, {WARMUP_BARS} are needed; start on {_day(bars, warm)} or later, "
-            "or give an earlier history"
+            f"start {start} leaves {row} bars to warm up, {WARMUP_BARS} are needed; start on {_day(bars, warm)} "
+            "or later, or give an earlier history"
         )
     if row > bars.n_bars - 2:
         raise BarsError(
-            f"bars: {bars.name} has {bars.n_bars - row} bar(s) from {_day(bars, row)} on; a decision needs one more bar to "
-            "fill on; give later bars or an earlier start"
+            f"bars: {bars.name} has {bars.n_bars - row} bar(s) from {_day(bars, row)} on; a decision needs one more "
+            "bar to fill on; give later bars or an earlier start"
         )
     return row
 
@@ -263,28 +264,26 @@ def _baselines(
         found["gate-off"] = account(limited([fuse(a, b, neutral) for a, b in zip(sac, kalman, strict=True)]))
     else:
         found["gate-off"] = account(limited(decisions.fused.tolist()))
-    found[EQUAL_WEIGHT] = account(_held(traded, np.flatnonzero(traded.traded[0]), config))
+    found[EQUAL_WEIGHT] = account(_held(traded, np.flatnonzero(traded.traded[0])))
     found["vol-target"] = account(limited(_equal_weights(recorder, row)))
     if request.benchmark != EQUAL_WEIGHT:
-        found["benchmark"] = account(_held(traded, np.array([traded.index_of(request.benchmark)]), config))
+        found["benchmark"] = account(_held(traded, np.array([traded.index_of(request.benchmark)])))
     return found
 
 
-def _held(traded: Bars, columns: NDArray[np.intp], config: Config) -> NDArray[np.float64]:
+def _held(traded: Bars, columns: NDArray[np.intp]) -> NDArray[np.float64]:
     """Targets that buy some symbols on the first row, unlevered, and never trade again (NaN: keep what is held)."""
     targets = np.full(traded.close.shape, np.nan)
     targets[0] = 0.0
-    targets[0, columns] = min(config.risk.net_limit, UNLEVERED) / max(len(columns), 1)
+    targets[0, columns] = FULLY_INVESTED / max(len(columns), 1)
     return targets
-
-
-UNLEVERED = 0.97  #: a buy-and-hold account keeps this little in cash, so that a gap does not cost it an order
 
 
 def _equal_weights(recorder: Recorder, row: int) -> list[list[float]]:
     """1/n in each symbol that is warm, on every bar."""
     warm = recorder.warm(row)
-    return (warm / np.maximum(warm.sum(axis=1, keepdims=True), 1)).tolist()
+    weights: list[list[float]] = (warm / np.maximum(warm.sum(axis=1, keepdims=True), 1)).tolist()
+    return weights
 
 
 def _check_account(name: str, account: AccountPath, traded: Bars, cash: float) -> None:

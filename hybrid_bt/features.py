@@ -107,7 +107,7 @@ class AssetState(NamedTuple):
 class MarketState(NamedTuple):
     """Recursions of the universe after a bar."""
 
-    index: AssetState  #: equal-weight mean log return, taken as an asset
+    mean: AssetState  #: equal-weight mean log return, taken as an asset
     mean_shock_sq: float  #: E[(mean shock)^2]
     shock_sq: float  #: E[mean(shock^2)]
     n_assets: float  #: E[number of assets with a bar]
@@ -166,11 +166,11 @@ def market_step(state: MarketState, assets: Sequence[AssetState], traded: Sequen
             trend_sq += trend * trend
     if n == 0:
         return state
-    index = _absorb_return(state.index, ret / n, 0.0)
-    gain = max(MEDIUM, 1.0 / index.n_returns)
+    mean = _absorb_return(state.mean, ret / n, 0.0)
+    gain = max(MEDIUM, 1.0 / mean.n_returns)
     mean_shock = shock / n
     return MarketState(
-        index,
+        mean,
         state.mean_shock_sq + gain * (mean_shock * mean_shock - state.mean_shock_sq),
         state.shock_sq + gain * (shock_sq / n - state.shock_sq),
         state.n_assets + gain * (n - state.n_assets),
@@ -215,19 +215,19 @@ def asset_features(asset: AssetState, market: MarketState, pair_zscore: float) -
     pair_zscore : float
         Mean z-score of the asset's pairs, signed so that positive means the asset is dear; 0 without a pair.
     """
-    index = market.index
+    mean = market.mean
     return (
         asset.shock,
         _in_sd(asset.d_5, SD_5, asset.var),
         _in_sd(asset.d_21, SD_21, asset.var),
         _in_sd(asset.d_63, SD_63, asset.var),
         _in_sd(asset.d_252, SD_252, asset.var),
-        _in_sd(asset.d_21 - index.d_21, SD_21, asset.var),
-        _in_sd(asset.d_252 - index.d_252, SD_252, asset.var),
+        _in_sd(asset.d_21 - mean.d_21, SD_21, asset.var),
+        _in_sd(asset.d_252 - mean.d_252, SD_252, asset.var),
         _log_ratio(asset.var_fast, asset.var_slow),
-        _in_sd(index.d_21, SD_21, index.var),
-        _in_sd(index.d_252, SD_252, index.var),
-        _log_ratio(index.var_fast, index.var_slow),
+        _in_sd(mean.d_21, SD_21, mean.var),
+        _in_sd(mean.d_252, SD_252, mean.var),
+        _log_ratio(mean.var_fast, mean.var_slow),
         correlation(market),
         pair_zscore,
     )
@@ -243,15 +243,15 @@ def market_features(market: MarketState, pair_stretch: float) -> tuple[float, ..
     pair_stretch : float
         Mean |z-score| of all pairs; 0 without pairs.
     """
-    index = market.index
+    mean = market.mean
     return (
-        index.shock,
-        _in_sd(index.d_5, SD_5, index.var),
-        _in_sd(index.d_21, SD_21, index.var),
-        _in_sd(index.d_63, SD_63, index.var),
-        _in_sd(index.d_252, SD_252, index.var),
-        _log_ratio(index.var, index.var_slow),
-        _log_ratio(index.var_fast, index.var),
+        mean.shock,
+        _in_sd(mean.d_5, SD_5, mean.var),
+        _in_sd(mean.d_21, SD_21, mean.var),
+        _in_sd(mean.d_63, SD_63, mean.var),
+        _in_sd(mean.d_252, SD_252, mean.var),
+        _log_ratio(mean.var, mean.var_slow),
+        _log_ratio(mean.var_fast, mean.var),
         correlation(market),
         math.log(max(market.trend_sq, MIN_VARIANCE)),
         pair_stretch,

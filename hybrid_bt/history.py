@@ -40,7 +40,7 @@ def read_history(bars: Bars, reader: MarketReader) -> MarketHistory:
         volatility.append(view.volatilities)
         rho.append(correlation(view.market))
         warm.append(view.warm)
-        market_warm.append(view.market.index.n_returns >= WARMUP_BARS)
+        market_warm.append(view.market.mean.n_returns >= WARMUP_BARS)
     return MarketHistory(
         bars,
         _observed(assets),
@@ -54,4 +54,5 @@ def read_history(bars: Bars, reader: MarketReader) -> MarketHistory:
 
 def _observed(rows: list[Any]) -> NDArray[np.float32]:
     """As a frozen policy sees them: clipped, then rounded to float32."""
-    return np.clip(np.array(rows), -CLIP, CLIP).astype(np.float32)
+    observed: NDArray[np.float32] = np.clip(np.array(rows), -CLIP, CLIP).astype(np.float32)
+    return observed

@@ -34,7 +34,7 @@ class Gate:
 
     def score(self, view: View) -> float:
         """R in [-1, 1] at this close."""
-        if view.market.index.n_returns < WARMUP_BARS:
+        if view.market.mean.n_returns < WARMUP_BARS:
             return 0.0
         observation = np.array([market_features(view.market, pair_stretch(view))])
         return min(max(float(self.policy.act(observation)[0]), -1.0), 1.0)

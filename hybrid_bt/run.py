@@ -101,7 +101,7 @@ def main(**flags: Any) -> None:
     record = _backtest(flags)
     from hybrid_bt.report import write_report
 
-    paths = _write(write_report, record, flags)
+    paths = write_report(record, flags["out"], plots=not flags["no_plots"])
     _print(record, flags["out"], len(paths))
 
 
@@ -156,9 +156,14 @@ def _as_date(moment: datetime | None) -> date | None:
     return None if moment is None else moment.date()
 
 
-def _write(write_report: Any, record: RunRecord, flags: dict[str, Any]) -> list[Path]:
-    paths: list[Path] = write_report(record, flags["out"], plots=not flags["no_plots"])
-    return paths
+def _headline(record: RunRecord) -> str:
+    """Mode, data, span, in- or out-of-sample, costs."""
+    first, last = (str(record.bars.stamps[row].astype("datetime64[D]")) for row in (0, -1))
+    costs, sample = record.config["costs"], "IN-SAMPLE" if record.in_sample.any() else "out of sample"
+    return (
+        f"{record.config['mode']} on {record.config['data']}, {first} to {last}, {sample}, "
+        f"net of {costs['spread_bps']:g} bps spread and {costs['fee_bps']:g} bps fee per side"
+    )
 
 
 def _print(record: RunRecord, out: Path, n_files: int) -> None:
@@ -168,28 +173,11 @@ def _print(record: RunRecord, out: Path, n_files: int) -> None:
 
     from hybrid_bt.report.tables import summaries
 
-    rows = summaries(record)
-    first = next(iter(rows.values()))
-    span = f"{first.start_date} to {first.end_date}"
-    costs = record.config["costs"]
-    sample = "IN-SAMPLE" if record.in_sample.any() else "out of sample"
-    table = Table(
-        title=f"{record.config['mode']} on {record.config['data']}, {span}, {sample}, net of {costs['spread_bps']:g} bps spread "
-        f"and {costs['fee_bps']:g} bps fee per side"
-    )
-    for name in (
-        "account",
-        "end value",
-        "CAGR",
-        "Sharpe",
-        "Sortino",
-        "max drawdown",
-        "volatility",
-        "turnover/y",
-        "costs",
-    ):
-        table.add_column(name, justify="left" if name == "account" else "right")
-    for account, s in rows.items():
+    table = Table(title=_headline(record), title_justify="left")
+    table.add_column("account")
+    for name in ("end value", "CAGR", "Sharpe", "Sortino", "max drawdown", "volatility", "turnover/y", "costs"):
+        table.add_column(name, justify="right")
+    for account, s in summaries(record).items():
         table.add_row(
             account,
             f"{s.end_value:,.0f}",

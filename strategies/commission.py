@@ -18,7 +18,7 @@ __all__ = ["SpreadFeeCommission"]
 FIXED = {"commtype": bt.CommInfoBase.COMM_PERC, "stocklike": True, "percabs": True}
 
 
-class SpreadFeeCommission(bt.CommInfoBase):  # type: ignore[misc]
+class SpreadFeeCommission(bt.CommInfoBase):
     """Costs of a share trade, charged by the functions that `hybrid_bt.accounting` charges with.
 
     Usable alone: `cerebro.broker.addcommissioninfo(SpreadFeeCommission(spread_bps=4, fee_bps=1))`.

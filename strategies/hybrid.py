@@ -9,15 +9,15 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import backtrader as bt
-from hybrid_bt.accounting import OrderRules
-from hybrid_bt.strategies.orders import TargetOrders
 
+from hybrid_bt.accounting import OrderRules
 from hybrid_bt.build import Policies, build, load_policies, training_end
 from hybrid_bt.config import Config, load_config
 from hybrid_bt.errors import ConfigError, InSampleError, did_you_mean
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.recording import Recorder
+from hybrid_bt.strategies.orders import TargetOrders
 
 __all__ = ["HybridStrategy"]
 

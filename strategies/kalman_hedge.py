@@ -64,7 +64,7 @@ class KalmanHedge(bt.Indicator):
         if self._started:
             self._spread = spread.step(self._spread, self._state.innovation, self._spread_params)
         self._started = True
-        self.lines.alpha[0] = self._state.alpha
-        self.lines.beta[0] = self._state.beta
-        self.lines.spread[0] = self._spread.spread
-        self.lines.zscore[0] = self._spread.zscore
+        self.l.alpha[0] = self._state.alpha
+        self.l.beta[0] = self._state.beta
+        self.l.spread[0] = self._spread.spread
+        self.l.zscore[0] = self._spread.zscore

@@ -26,11 +26,29 @@ NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 @click.option("--data", default="us20", show_default=True, metavar="us20|tech6|yahoo|PATH", help="Bars to learn from.")
 @click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols to learn from.  [default: all]")
 @click.option("--pairs", callback=comma_list, metavar="Y:X,...", help="Pairs.  [default: the sample's own]")
-@click.option("--train-start", type=DAY, default="1995-01-01", show_default=True, help="First training day; earlier bars warm up.")
-@click.option("--train-end", type=DAY, default="2009-12-31", show_default=True, help="Last training day; later bars are not read.")
-@click.option("--sac-steps", type=click.IntRange(min=1), default=100_000, show_default=True, help="Environment steps per SAC model.")
-@click.option("--ppo-steps", type=click.IntRange(min=1), default=30_000, show_default=True, help="Environment steps per gate model.")
-@click.option("--seeds", default="0,1,2,3,4", show_default=True, callback=comma_list, help="One member of the ensemble each.")
+@click.option(
+    "--train-start", type=DAY, default="1995-01-01", show_default=True, help="First training day; earlier bars warm up."
+)
+@click.option(
+    "--train-end", type=DAY, default="2009-12-31", show_default=True, help="Last training day; later bars are not read."
+)
+@click.option(
+    "--sac-steps",
+    type=click.IntRange(min=1),
+    default=100_000,
+    show_default=True,
+    help="Environment steps per SAC model.",
+)
+@click.option(
+    "--ppo-steps",
+    type=click.IntRange(min=1),
+    default=30_000,
+    show_default=True,
+    help="Environment steps per gate model.",
+)
+@click.option(
+    "--seeds", default="0,1,2,3,4", show_default=True, callback=comma_list, help="One member of the ensemble each."
+)
 @click.option("--config", type=click.Path(), help="TOML file that overrides the mode.")
 @click.option("--tensorboard-log", type=click.Path(path_type=Path), help="Folder for TensorBoard.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: KIND_MODE.onnx]")

@@ -85,7 +85,9 @@ def learn_sac(lesson: Lesson, spec: SacSpec, steps: int, out: Path) -> FrozenPol
     return freeze_sac(models, fields, out)
 
 
-def learn_gate(lesson: Lesson, spec: GateSpec, sac_spec: SacSpec, steps: int, sac_steps: int, out: Path) -> FrozenPolicy:
+def learn_gate(
+    lesson: Lesson, spec: GateSpec, sac_spec: SacSpec, steps: int, sac_steps: int, out: Path
+) -> FrozenPolicy:
     """Train one RecurrentPPO per seed on cross-fitted legs and freeze them into one ensemble."""
     from hybrid_bt.freeze import freeze_recurrent_ppo
 
@@ -130,9 +132,7 @@ def cross_fitted_legs(lesson: Lesson, history: MarketHistory, spec: SacSpec, ste
     return records[0]
 
 
-def _legs_of(
-    lesson: Lesson, history: MarketHistory, spec: SacSpec, steps: int, half: tuple[date, date]
-) -> Decisions:
+def _legs_of(lesson: Lesson, history: MarketHistory, spec: SacSpec, steps: int, half: tuple[date, date]) -> Decisions:
     """Targets on all bars, SAC trained on one half of the span."""
     from hybrid_bt.freeze import freeze_sac
 

@@ -9,9 +9,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hybrid_bt.errors import ConfigError, did_you_mean
-
-__all__ = ["GATE_SPECS", "SAC_SPECS", "GateSpec", "SacSpec", "spec_of"]
+__all__ = ["GATE_SPECS", "SAC_SPECS", "GateSpec", "SacSpec"]
 
 
 class _Spec(BaseModel):
@@ -73,11 +71,3 @@ GATE_SPECS = {
     "stable": GateSpec(risk_aversion=6.0),
     "aggressive": GateSpec(risk_aversion=2.0),
 }
-
-
-def spec_of(kind: str, mode: str) -> SacSpec | GateSpec:
-    """The spec of `sac` or `gate` for a mode."""
-    specs: dict[str, SacSpec] | dict[str, GateSpec] = {"sac": SAC_SPECS, "gate": GATE_SPECS}[kind]
-    if mode not in specs:
-        raise ConfigError(f"mode {mode!r} has no {kind} to train{did_you_mean(mode, specs)}")
-    return specs[mode]
