@@ -3,8 +3,8 @@
     a = FrozenPolicy.load("sac.onnx").act(x)      x (rows, features) -> a (rows,)
 
 What happens to an observation is the same in training and here: clip to +-`observation_clip`, round to float32 (SB3
-learns from float32 observations), then compute in float64. A network of float32 numbers evaluated in float64 agrees
-with SB3's float32 arithmetic to about 1e-6, and does not hang on the order of a sum, the processor or the batch.
+learns from float32 observations), then compute in float64. A network of float32 weights evaluated in float64
+agrees with SB3's own float32 arithmetic to about 1e-6 (the freezer checks it), and with other libraries to 1e-14.
 
 A recurrent policy carries its LSTM state (h, c) from call to call, for a fixed number of rows; `reset` begins an
 episode, `state` and `restore` serve snapshots.
@@ -153,6 +153,7 @@ class FrozenPolicy:
         -------
         ndarray of float64, shape (rows,)
             Deterministic actions within [`action_low`, `action_high`]; of an ensemble, the mean over its members.
+            A row's action does not depend on the rows beside it, to the last bit.
 
         Raises
         ------
