@@ -54,10 +54,9 @@ class TickerPnl(NamedTuple):
 def fill_arrays(path: AccountPath) -> FillArrays:
     """The fills as arrays of shape (K,)."""
     bar, decided, symbol, size, price, commission = zip(*path.fills, strict=True) if path.fills else ((),) * 6
-    return FillArrays(
-        *(np.array(values, dtype=np.int64) for values in (bar, decided, symbol)),
-        *(np.array(values, dtype=np.float64) for values in (size, price, commission)),
-    )
+    rows = [np.array(values, dtype=np.int64) for values in (bar, decided, symbol)]
+    values = [np.array(values, dtype=np.float64) for values in (size, price, commission)]
+    return FillArrays(rows[0], rows[1], rows[2], values[0], values[1], values[2])
 
 
 def marked_close(close: FloatArray) -> FloatArray:

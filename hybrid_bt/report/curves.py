@@ -142,7 +142,7 @@ def costs(record: RunRecord, dates: FloatArray) -> Figure:
         [
             (spread_and_fee[-1] / 2, f"spread and fee  {money(spread_and_fee[-1])}", BLUE),
             (spread_and_fee[-1] + borrow[-1] / 2, f"borrow  {money(borrow[-1])}", ORANGE),
-            (spread_and_fee[-1] + borrow[-1], f"{percent(share, digits=1)} of the start", INK),
+            (spread_and_fee[-1] + borrow[-1], f"{100 * share:.3g}% of the start", INK),
         ],
     )
     return figure

@@ -252,7 +252,16 @@ def shade_in_sample(axes: Axes, record: RunRecord, dates: FloatArray, *, label: 
         if label:
             where = (dates[first] + dates[last]) / 2
             axes.text(
-                where, 0.97, "in sample", transform=axes.get_xaxis_transform(), ha="center", va="top", color=VERMILLION
+                where,
+                0.95,
+                "in sample",
+                transform=axes.get_xaxis_transform(),
+                ha="center",
+                va="top",
+                color=VERMILLION,
+                clip_on=True,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
+                zorder=6,
             )
 
 
