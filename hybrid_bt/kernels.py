@@ -1,7 +1,7 @@
 """`run_account` under numba. Imports numba: reach it through `hybrid_bt.batch` only.
 
-Nothing is computed here; the step functions of `costs`, `sizing` and `accounting` are made callable from compiled code and
-looped over. No fastmath, so that the bits are CPython's.
+Nothing is computed here; the step functions of `costs`, `sizing` and `accounting` are made callable from compiled
+code and looped over. No fastmath, so that the bits are CPython's.
 """
 
 from __future__ import annotations
