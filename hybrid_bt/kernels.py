@@ -1,7 +1,7 @@
 """`run_account` under numba. Imports numba: reach it through `hybrid_bt.batch` only.
 
-Nothing is computed here; the step functions of `costs` and `accounting` are made callable from compiled code and
-looped over. No fastmath, so that the bits are CPython's.
+Nothing is computed here; the step functions of `costs`, `sizing` and `accounting` are made callable from compiled
+code and looped over. No fastmath, so that the bits are CPython's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba import njit, prange
 from numba.extending import intrinsic, register_jitable
 
-from hybrid_bt import accounting, costs
+from hybrid_bt import accounting, costs, sizing
 from hybrid_bt.accounting import Account, Book, OrderRules, Tape, run_account
 from hybrid_bt.costs import Costs
 
@@ -25,11 +25,11 @@ __all__ = ["one_account", "scenarios"]
 CALLED = (
     costs.commission,
     costs.borrow_interest,
-    accounting._toward_zero,
-    accounting._whole_lots,
+    sizing._toward_zero,
+    sizing._whole_lots,
+    sizing.order_size,
+    sizing.submission_order,
     accounting._closing_part,
-    accounting.order_size,
-    accounting.submission_order,
     accounting.margin_check,
     accounting.execute,
     accounting.open_account,
@@ -94,7 +94,7 @@ def _compile(function: Callable[..., Any], parallel: bool) -> Callable[..., Any]
 def _kernels() -> tuple[Callable[..., Account], Callable[..., None]]:
     # numba's cache watches this file only. Free variables are part of its key, so the kernels have the digest of the
     # sources they call as one.
-    text = inspect.getsource(costs) + inspect.getsource(accounting)
+    text = "".join(inspect.getsource(module) for module in (costs, sizing, accounting))
     digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
     def one(

@@ -126,16 +126,16 @@ def random_panel(rng: np.random.Generator, n_bars: int, n: int, wild: bool) -> P
         missing |= np.arange(n_bars)[:, None] < rng.integers(0, n_bars // 2, n)
     if rng.random() < 0.2:
         missing |= np.arange(n_bars)[:, None] >= rng.integers(n_bars // 2, n_bars + 1, n)
-    missing[0, rng.integers(n)] = False
+    for t in np.flatnonzero(missing.all(axis=1)):
+        missing[t, rng.integers(n)] = False
     for i in np.flatnonzero(missing.all(axis=0)):
         missing[rng.integers(n_bars), i] = False
-    rows = ~missing.all(axis=1)
     close[missing] = opens[missing] = np.nan
     if rng.random() < 0.7:
         stamps = np.datetime64("2015-01-01") + np.cumsum(rng.choice([1, 1, 1, 3, 5], n_bars))
     else:  # minutes, within and across days
         stamps = np.datetime64("2015-01-01T09:30") + np.cumsum(rng.choice([1, 60, 400, 1440], n_bars))
-    return panel_of(opens[rows], close[rows], stamps[rows])
+    return panel_of(opens, close, stamps)
 
 
 def random_targets(rng: np.random.Generator, panel: Panel, wild: bool) -> Any:
