@@ -174,7 +174,7 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     decisions = recorder.decisions(row)
     accounts = {"hybrid": hybrid} | _baselines(request, traded, decisions, recorder, row)
     for name, account in accounts.items():
-        _check_account(name, account, traded, config.account.cash)
+        _check_account(name, account, traded, config.account.cash, config.account.leverage)
     gap = _replay_gap(request, traded, decisions, hybrid)
     in_sample = _in_sample(traded, trained_until)
     benchmark = EQUAL_WEIGHT if request.benchmark == EQUAL_WEIGHT else "benchmark"
@@ -286,11 +286,11 @@ def _equal_weights(recorder: Recorder, row: int) -> list[list[float]]:
     return weights
 
 
-def _check_account(name: str, account: AccountPath, traded: Bars, cash: float) -> None:
+def _check_account(name: str, account: AccountPath, traded: Bars, cash: float, leverage: float) -> None:
     if not np.isfinite(account.equity).all():
         bar = _day(traded, int(np.flatnonzero(~np.isfinite(account.equity))[0]))
         raise BarsError(f"account {name}: equity is not finite on {bar}; check the prices of that day")
-    reconcile(account, traded, cash)
+    reconcile(account, traded, cash, leverage=leverage)
 
 
 def _replay_gap(request: Request, traded: Bars, decisions: Decisions, hybrid: AccountPath) -> float:
