@@ -32,7 +32,7 @@ from hybrid_bt.records import AccountPath, Decisions, RunRecord
 from hybrid_bt.replay import replay
 from hybrid_bt.risk import limit
 
-__all__ = ["PARITY_TOLERANCE", "Request", "backtest", "first_trading_row", "fit_pairs"]
+__all__ = ["PARITY_TOLERANCE", "Request", "backtest", "first_trading_row", "fit_pairs", "trade"]
 
 PARITY_TOLERANCE = 1e-9  #: relative difference allowed between Backtrader's equity and its replay
 EQUAL_WEIGHT = "equal-weight"
@@ -169,7 +169,7 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     trained_until = training_end(request.policies)
     row = first_trading_row(bars, trained_until, request.start, request.allow_in_sample)
     fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
-    recorder, hybrid, clipped = _trade(request, row, fitted, progress)
+    recorder, hybrid, clipped = trade(request, row, fitted, progress)
     traded = bars.between(bars.stamps[row], None)
     decisions = recorder.decisions(row)
     accounts = {"hybrid": hybrid} | _baselines(request, traded, decisions, recorder, row)
@@ -194,7 +194,7 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     )
 
 
-def _trade(
+def trade(
     request: Request, row: int, fitted: list[KalmanParams] | None, progress: Callable[[int, int], None] | None
 ) -> tuple[Recorder, AccountPath, dict[str, int]]:
     """Run the strategy through Cerebro on all bars, trading from `row` on."""

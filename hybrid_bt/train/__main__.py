@@ -42,7 +42,7 @@ NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 @click.option(
     "--ppo-steps",
     type=click.IntRange(min=1),
-    default=30_000,
+    default=40_000,
     show_default=True,
     help="Environment steps per gate model.",
 )

@@ -65,9 +65,9 @@ class GateSpec(_Spec):
 
 SAC_SPECS = {
     "stable": SacSpec(action_low=0.0, action_high=1.0, risk_aversion=2.0, gamma=0.9),
-    "aggressive": SacSpec(action_low=-0.25, action_high=1.0, risk_aversion=2.0, gamma=0.9),
+    "aggressive": SacSpec(action_low=-0.25, action_high=1.0, risk_aversion=1.0, gamma=0.9),
 }
 GATE_SPECS = {
-    "stable": GateSpec(risk_aversion=6.0),
-    "aggressive": GateSpec(risk_aversion=2.0),
+    "stable": GateSpec(risk_aversion=4.0),
+    "aggressive": GateSpec(risk_aversion=1.0),
 }

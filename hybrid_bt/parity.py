@@ -1,0 +1,117 @@
+"""`hybrid-bt parity`: Backtrader against arrays, the whole stack, on the user's own data.
+
+One side is Cerebro: feeds, strategy, broker. The other has neither: the brain is asked about every row of the panel
+and its targets are replayed by the accounting twin. Every number of the two must be equal.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.console import Command, comma_list, progress_bar
+
+__all__ = ["Difference", "compare", "main"]
+
+TOLERANCE = 1e-9  #: relative; decisions must be equal to the bit
+
+
+class Difference(NamedTuple):
+    """Largest difference of one quantity."""
+
+    quantity: str
+    largest: float  #: relative to the start value for money, absolute for the rest
+    row: int  #: where it stands, -1 if there is none
+    allowed: float
+
+
+def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
+    """Differences of every quantity, and the traded bars.
+
+    Parameters
+    ----------
+    request : hybrid_bt.backtest.Request
+    """
+    from hybrid_bt.backtest import costs_of, first_trading_row, fit_pairs, order_rules, trade
+    from hybrid_bt.build import build, training_end
+    from hybrid_bt.recording import record
+    from hybrid_bt.replay import replay
+
+    bars, config = request.bars, request.config
+    row = first_trading_row(bars, training_end(request.policies), request.start, request.allow_in_sample)
+    fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
+    recorder, broker, _ = trade(request, row, fitted, progress)
+    brain = build(config, bars.symbols, request.pairs, request.policies, fitted)
+    streamed, recorded = recorder.decisions(row), record(brain, bars, request.pairs).decisions(row)
+    traded = bars.between(bars.stamps[row], None)
+    twin = replay(recorded.target, traded, cash=config.account.cash, costs=costs_of(config), rules=order_rules(config))
+    pairs = [(f"target of {leg}", streamed.legs[leg], recorded.legs[leg], 1.0, 0.0) for leg in streamed.legs] + [
+        ("regime score r", streamed.regime, recorded.regime, 1.0, 0.0),
+        ("final target", streamed.target, recorded.target, 1.0, 0.0),
+        ("cash", broker.cash, twin.cash, config.account.cash, TOLERANCE),
+        ("position, shares", broker.size, twin.size, 1.0, TOLERANCE),
+        ("equity", broker.equity, twin.equity, config.account.cash, TOLERANCE),
+    ]
+    found = [_largest(name, a, b, unit, allowed) for name, a, b, unit, allowed in pairs]
+    for name, a, b in (("fills", len(broker.fills), len(twin.fills)), ("rejections", broker.rejected, twin.rejected)):
+        found.append(Difference(name, float(abs(a - b)), -1, 0.0))
+    return found, traded
+
+
+def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: float, allowed: float) -> Difference:
+    gaps = np.abs(a - b).reshape(len(a), -1).max(axis=1, initial=0.0) / unit
+    row = int(np.argmax(gaps))
+    return Difference(name, float(gaps[row]), row if gaps[row] > 0.0 else -1, allowed)
+
+
+@click.command("parity", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--mode", type=click.Choice(["stable", "aggressive"]), default="stable", show_default=True)
+@click.option("--data", default="us20", show_default=True, metavar="us20|tech6|yahoo|PATH", help="Bars.")
+@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols.  [default: all]")
+@click.option("--pairs", callback=comma_list, metavar="Y:X,...", help="Pairs.  [default: the sample's own]")
+@click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help="First day traded.")
+@click.option("--end", type=click.DateTime(["%Y-%m-%d"]), help="Last day.")
+@click.option("--config", type=click.Path(), help="TOML file that overrides the mode.")
+@click.option("--allow-in-sample", is_flag=True, help="Trade bars that the policies were trained on.")
+@click.pass_context
+def main(ctx: click.Context, **flags: Any) -> None:
+    """Compare Backtrader's account with its replay on arrays, bar by bar: 0 equal, 1 a difference, 2 misuse."""
+    from hybrid_bt.backtest import Request
+    from hybrid_bt.build import load_policies
+    from hybrid_bt.config import load_config
+    from hybrid_bt.feeds import load_bars
+    from hybrid_bt.feeds.sample import sample_pairs
+
+    config = load_config(flags["mode"], flags["config"])
+    bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=_date(flags["end"]))
+    request = Request(
+        bars=bars,
+        config=config,
+        policies=load_policies(config),
+        pairs=flags["pairs"] or sample_pairs(flags["data"], bars.symbols),
+        start=_date(flags["start"]),
+        allow_in_sample=flags["allow_in_sample"],
+        mode=flags["mode"],
+    )
+    with progress_bar("parity") as progress:
+        differences, traded = compare(request, progress)
+    click.echo(f"{bars.name}, {flags['mode']}: {traded.n_bars} bars x {traded.n_symbols} symbols")
+    for difference in differences:
+        where = "" if difference.row < 0 else f" on {traded.stamps[difference.row].astype('datetime64[s]')}"
+        click.echo(f"  {difference.quantity:18} largest difference {difference.largest:.3g}{where}")
+    if any(difference.largest > difference.allowed for difference in differences):
+        click.echo("different")
+        ctx.exit(1)
+    click.echo("equal")
+
+
+def _date(moment: datetime | None) -> date | None:
+    return None if moment is None else moment.date()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""`hybrid-bt policy show FILE`: a frozen policy's manifest as a card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hybrid_bt.console import Command
+
+__all__ = ["main"]
+
+
+@click.group("policy", context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Look into frozen policies."""
+
+
+@main.command("show", cls=Command)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="The manifest as JSON.")
+def show(file: Path, as_json: bool) -> None:
+    """Check a frozen policy and print what it observes, does and was trained on."""
+    from hybrid_bt.build import policy_path
+    from hybrid_bt.policy import FrozenPolicy
+
+    policy = FrozenPolicy.load(policy_path(str(file)))
+    fields = {"file": str(file), "sha256": policy.sha256, **policy.manifest.model_dump(mode="json")}
+    if as_json:
+        click.echo(json.dumps(fields, indent=2, sort_keys=True))
+        return
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        click.echo(f"{name:{width}}  {_plain(value)}")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items()) or "-"
+    return "-" if value is None else str(value)
