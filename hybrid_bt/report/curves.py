@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hybrid_bt.metrics import drawdown
 from hybrid_bt.records import AccountPath, RunRecord
 from hybrid_bt.report.attribution import exposures, fill_arrays, marked_close
+from hybrid_bt.report.marks import date_axis, label_ends, percent_axis, shade_in_sample
 from hybrid_bt.report.style import (
     BLUE,
     GREEN,
@@ -20,13 +21,9 @@ from hybrid_bt.report.style import (
     VERMILLION,
     Margins,
     account_line,
-    date_axis,
-    label_ends,
     money,
     panels,
     percent,
-    percent_axis,
-    shade_in_sample,
 )
 
 if TYPE_CHECKING:

@@ -9,19 +9,8 @@ from numpy.typing import NDArray
 
 from hybrid_bt.records import RunRecord
 from hybrid_bt.report.attribution import FillArrays, fill_arrays, marked_close, ticker_pnl
-from hybrid_bt.report.style import (
-    BLUE,
-    GREY,
-    INK,
-    VERMILLION,
-    Margins,
-    date_axis,
-    label_ends,
-    money,
-    panels,
-    shade_in_sample,
-    shade_positions,
-)
+from hybrid_bt.report.marks import date_axis, label_ends, shade_in_sample, shade_positions
+from hybrid_bt.report.style import BLUE, GREY, INK, VERMILLION, Margins, money, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,7 +1,7 @@
 """One look for every picture: 1,200 pixels wide, colours that the colour-blind tell apart, labels on the lines.
 
 Figures are matplotlib objects without pyplot: no global state, no window, nothing left open. Margins are given in
-inches, which costs nothing where a layout engine costs seconds on twenty panels. The Okabe-Ito palette is from Okabe
+inches, which costs nothing where a layout engine doubles the time of twenty panels. The Okabe-Ito palette is from Okabe
 and Ito (2008), Color Universal Design.
 """
 
@@ -12,11 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report.run_json import in_sample_spans
 from hybrid_bt.report.tables import stamp_texts
 
 if TYPE_CHECKING:
@@ -35,28 +31,18 @@ __all__ = [
     "WIDTH_INCHES",
     "Margins",
     "account_line",
-    "date_axis",
     "house_style",
-    "label_ends",
     "money",
     "panels",
     "percent",
-    "percent_axis",
     "run_text",
     "save",
-    "shade_in_sample",
-    "shade_positions",
 ]
-
-FloatArray = NDArray[np.float64]
 
 INK, GREY, PALE = "#222222", "#767676", "#BBBBBB"
 BLUE, SKY, GREEN, ORANGE, VERMILLION, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
-# Thin lines carry a light colour, small text on white does not.
-TEXT_COLORS = {ORANGE: "#A86F00", PURPLE: "#A8568A", SKY: "#2A7FAF", GREEN: "#00805C"}
 WIDTH_INCHES, DPI = 10.0, 120  # 1,200 pixels
 HEADER_INCHES = 0.95  # title and subtitle
-LABEL_GAP_POINTS = 11.0  # one line of small text
 
 RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so the bytes do not depend on the machine's fonts
@@ -84,13 +70,9 @@ RC: dict[Any, Any] = {
     "ytick.labelsize": 8.5,
     "lines.linewidth": 1.1,
     "lines.solid_capstyle": "round",
-    "path.simplify_threshold": 0.3,  # of a pixel: invisible, and a fifth faster
     "date.converter": "concise",
 }
 
-# Date labels by spacing (years, months, days, hours, minutes, seconds), and those of ticks that begin a larger unit.
-TICKS = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%S.%f"]
-FIRST_TICKS = ["", "%Y", "%d %b", "%d %b", "%H:%M", "%H:%M"]
 LONGEST_NAME = 24  # characters of the data's name in the subtitle
 
 # colour, width, style; the hybrid is the one thick line
@@ -227,127 +209,9 @@ def account_line(name: str, benchmark: str) -> dict[str, Any]:
     }
 
 
-def date_axis(axes: Axes, dates: FloatArray, *, labels: bool = True, ticks: int = 9) -> None:
-    """Dates below, from the first bar to the last."""
-    from matplotlib import dates as mdates
-
-    locator = mdates.AutoDateLocator(minticks=min(3, ticks), maxticks=ticks)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(
-        mdates.ConciseDateFormatter(  # type: ignore[no-untyped-call]
-            locator, formats=TICKS, zero_formats=FIRST_TICKS, show_offset=False
-        )
-    )
-    axes.set_xlim(dates[0], dates[-1] if dates[-1] > dates[0] else dates[0] + 1.0)
-    axes.tick_params(axis="x", labelbottom=labels, length=3 if labels else 0)
-    axes.tick_params(axis="y", length=0)
-
-
-def shade_in_sample(axes: Axes, record: RunRecord, dates: FloatArray, *, label: bool = False) -> None:
-    """Hatch the spans on which a policy was trained."""
-    for first, last in in_sample_spans(record.in_sample):
-        axes.axvspan(
-            dates[first], dates[last], facecolor="#F3E9E4", edgecolor="#E3CFC5", hatch="///", linewidth=0, zorder=0
-        )
-        if label:
-            where = (dates[first] + dates[last]) / 2
-            axes.text(
-                where,
-                0.95,
-                "in sample",
-                transform=axes.get_xaxis_transform(),
-                ha="center",
-                va="top",
-                color=VERMILLION,
-                clip_on=True,
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
-                zorder=6,
-            )
-
-
-def shade_positions(axes: Axes, dates: FloatArray, position: FloatArray) -> None:
-    """Blue where long, orange where short, over the panel's whole height."""
-    for color, held in ((BLUE, position > 0.0), (ORANGE, position < 0.0)):
-        spans = in_sample_spans(held)
-        if spans:
-            starts = np.array([dates[first] for first, _ in spans])
-            ends = np.array([dates[min(last + 1, len(dates) - 1)] for _, last in spans])
-            _bands(axes, starts, ends - starts, color)
-
-
-def _bands(axes: Axes, starts: FloatArray, widths: FloatArray, color: str) -> None:
-    from matplotlib.collections import PolyCollection
-
-    # One collection for all spans: a patch for each took most of the drawing time.
-    ends = starts + widths
-    corners = np.stack([np.stack([starts, starts, ends, ends], 1), np.tile([0.0, 1.0, 1.0, 0.0], (len(starts), 1))], 2)
-    axes.add_collection(
-        PolyCollection(
-            list(corners),
-            facecolors=color,
-            alpha=0.14,
-            linewidths=0,
-            antialiaseds=False,
-            transform=axes.get_xaxis_transform(),
-            zorder=1,
-        ),
-        autolim=False,
-    )
-
-
-def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]], *, bold: str = "") -> None:
-    """Write each line's name at its right end, moved apart where they would overlap.
-
-    Parameters
-    ----------
-    axes : Axes
-        Limits and scale already final.
-    labels : sequence of (y in data units, text, colour)
-    bold : str
-        The text that stands out.
-    """
-    bottom, top = axes.transAxes.transform([(0.0, 0.0), (0.0, 1.0)])[:, 1]
-    gap = LABEL_GAP_POINTS * axes.figure.dpi / 72.0
-    wanted = sorted((float(axes.transData.transform((0.0, y))[1]), text, color) for y, text, color in labels)
-    heights = _apart([height for height, _, _ in wanted], gap, float(bottom), float(top))
-    for height, (_, text, color) in zip(heights, wanted, strict=True):
-        axes.annotate(
-            text,
-            (1.0, (height - bottom) / (top - bottom)),
-            xycoords="axes fraction",
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            size=8.5,
-            color=TEXT_COLORS.get(color, color),
-            weight="bold" if text == bold else "normal",
-            annotation_clip=False,
-        )
-
-
-def _apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Sorted heights moved as little as two passes allow so that neighbours are `gap` apart, topmost inside."""
-    placed: list[float] = []
-    for height in wanted:
-        placed.append(max(height, placed[-1] + gap) if placed else max(height, low))
-    ceiling = high
-    for k in range(len(placed) - 1, -1, -1):
-        placed[k] = min(placed[k], ceiling)
-        ceiling = placed[k] - gap
-    return placed
-
-
 def percent(value: float, *, digits: int = 0) -> str:
     """`12%`, `-3%` with a real minus."""
     return f"{value:.{digits}%}".replace("-", "\u2212")
-
-
-def percent_axis(axes: Axes) -> None:
-    """Ticks at round percentages."""
-    from matplotlib.ticker import MaxNLocator
-
-    axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}%".replace("-", "\u2212"))
 
 
 def money(value: float, _: object = None) -> str:
@@ -360,5 +224,4 @@ def money(value: float, _: object = None) -> str:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG whose bytes depend on the picture alone."""
-    # Level 3 takes a third of the time of the default 6 and a tenth more space.
-    figure.savefig(path, dpi=DPI, metadata={"Software": "hybrid_bt"}, pil_kwargs={"compress_level": 3})
+    figure.savefig(path, dpi=DPI, metadata={"Software": "hybrid_bt"})

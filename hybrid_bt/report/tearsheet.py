@@ -211,7 +211,7 @@ def _mend_yearly_bars(core: Any) -> None:
     pandas 3 counts the bars of a yearly calendar from 1970 while quantstats labels them from 0, which puts labels and
     bars at opposite ends. quantstats takes an index of plain numbers, too.
     """
-    resample = getattr(core, "safe_resample", None)
+    resample: Any = getattr(core, "safe_resample", None)
 
     def with_years(data: Any, freq: str, *rest: Any, **more: Any) -> Any:
         sampled = resample(data, freq, *rest, **more)

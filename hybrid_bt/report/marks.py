@@ -1,0 +1,145 @@
+"""What is put on a panel beside its curves: dates, labels at line ends, shaded spans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.records import RunRecord
+from hybrid_bt.report.run_json import in_sample_spans
+from hybrid_bt.report.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["date_axis", "label_ends", "percent_axis", "shade_in_sample", "shade_positions"]
+
+FloatArray = NDArray[np.float64]
+
+# Thin lines carry a light colour, small text on white does not.
+TEXT_COLORS = {ORANGE: "#A86F00", PURPLE: "#A8568A", SKY: "#2A7FAF", GREEN: "#00805C"}
+LABEL_GAP_POINTS = 11.0  # one line of small text
+# Date labels by spacing (years, months, days, hours, minutes, seconds), and those of ticks that begin a larger unit.
+TICKS = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%S.%f"]
+FIRST_TICKS = ["", "%Y", "%d %b", "%d %b", "%H:%M", "%H:%M"]
+
+
+def date_axis(axes: Axes, dates: FloatArray, *, labels: bool = True, ticks: int = 9) -> None:
+    """Dates below, from the first bar to the last."""
+    from matplotlib import dates as mdates
+
+    locator = mdates.AutoDateLocator(minticks=min(3, ticks), maxticks=ticks)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(
+        mdates.ConciseDateFormatter(  # type: ignore[no-untyped-call]
+            locator, formats=TICKS, zero_formats=FIRST_TICKS, show_offset=False
+        )
+    )
+    axes.set_xlim(dates[0], dates[-1] if dates[-1] > dates[0] else dates[0] + 1.0)
+    axes.tick_params(axis="x", labelbottom=labels, length=3 if labels else 0)
+    axes.tick_params(axis="y", length=0)
+
+
+def percent_axis(axes: Axes) -> None:
+    """Ticks at round percentages."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}%".replace("-", "\u2212"))
+
+
+def shade_in_sample(axes: Axes, record: RunRecord, dates: FloatArray, *, label: bool = False) -> None:
+    """Hatch the spans on which a policy was trained."""
+    for first, last in in_sample_spans(record.in_sample):
+        axes.axvspan(
+            dates[first], dates[last], facecolor="#F3E9E4", edgecolor="#E3CFC5", hatch="///", linewidth=0, zorder=0
+        )
+        if label:
+            where = (dates[first] + dates[last]) / 2
+            axes.text(
+                where,
+                0.95,
+                "in sample",
+                transform=axes.get_xaxis_transform(),
+                ha="center",
+                va="top",
+                color=VERMILLION,
+                clip_on=True,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
+                zorder=6,
+            )
+
+
+def shade_positions(axes: Axes, dates: FloatArray, position: FloatArray) -> None:
+    """Blue where long, orange where short, over the panel's whole height."""
+    for color, held in ((BLUE, position > 0.0), (ORANGE, position < 0.0)):
+        spans = in_sample_spans(held)
+        if spans:
+            starts = np.array([dates[first] for first, _ in spans])
+            ends = np.array([dates[min(last + 1, len(dates) - 1)] for _, last in spans])
+            _bands(axes, starts, ends - starts, color)
+
+
+def _bands(axes: Axes, starts: FloatArray, widths: FloatArray, color: str) -> None:
+    from matplotlib.collections import PolyCollection
+
+    # One collection for all spans: a patch for each took most of the drawing time.
+    ends = starts + widths
+    corners = np.stack([np.stack([starts, starts, ends, ends], 1), np.tile([0.0, 1.0, 1.0, 0.0], (len(starts), 1))], 2)
+    axes.add_collection(
+        PolyCollection(
+            list(corners),
+            facecolors=color,
+            alpha=0.14,
+            linewidths=0,
+            antialiaseds=False,
+            transform=axes.get_xaxis_transform(),
+            zorder=1,
+        ),
+        autolim=False,
+    )
+
+
+def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]], *, bold: str = "") -> None:
+    """Write each line's name at its right end, moved apart where they would overlap.
+
+    Parameters
+    ----------
+    axes : Axes
+        Limits and scale already final.
+    labels : sequence of (y in data units, text, colour)
+    bold : str
+        The text that stands out.
+    """
+    bottom, top = axes.transAxes.transform([(0.0, 0.0), (0.0, 1.0)])[:, 1]
+    gap = LABEL_GAP_POINTS * axes.figure.dpi / 72.0
+    wanted = sorted((float(axes.transData.transform((0.0, y))[1]), text, color) for y, text, color in labels)
+    heights = _apart([height for height, _, _ in wanted], gap, float(bottom), float(top))
+    for height, (_, text, color) in zip(heights, wanted, strict=True):
+        axes.annotate(
+            text,
+            (1.0, (height - bottom) / (top - bottom)),
+            xycoords="axes fraction",
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            size=8.5,
+            color=TEXT_COLORS.get(color, color),
+            weight="bold" if text == bold else "normal",
+            annotation_clip=False,
+        )
+
+
+def _apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Sorted heights moved as little as two passes allow so that neighbours are `gap` apart, topmost inside."""
+    placed: list[float] = []
+    for height in wanted:
+        placed.append(max(height, placed[-1] + gap) if placed else max(height, low))
+    ceiling = high
+    for k in range(len(placed) - 1, -1, -1):
+        placed[k] = min(placed[k], ceiling)
+        ceiling = placed[k] - gap
+    return placed
