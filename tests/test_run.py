@@ -206,7 +206,9 @@ def repeat(lines: list[str]) -> None:
         (repeat, ("AAA", "twice")),
     ],
 )
-def test_bad_prices_end_in_one_line_and_status_2(edit: object, words: tuple[str, ...], prices: Path, tmp_path: Path) -> None:
+def test_bad_prices_end_in_one_line_and_status_2(
+    edit: object, words: tuple[str, ...], prices: Path, tmp_path: Path
+) -> None:
     folder = edited(prices, tmp_path, edit)
     refused(run("--data", folder, "--out", tmp_path / "fig"), words, tmp_path)
 

@@ -1,0 +1,122 @@
+"""Training: reproducible files, an honest manifest, nothing read behind the training span."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from hybrid_bt.bars import Bars
+from hybrid_bt.config import load_config
+from hybrid_bt.feeds import load_bars
+from hybrid_bt.policy import FrozenPolicy
+from hybrid_bt.train.__main__ import main
+from hybrid_bt.train.pipeline import Lesson, cross_fitted_legs, learn_gate, learn_sac
+from hybrid_bt.train.spec import GateSpec, SacSpec
+
+SAC = SacSpec(
+    action_low=0.0,
+    action_high=1.0,
+    risk_aversion=2.0,
+    gamma=0.9,
+    net=(8, 8),
+    batch_size=32,
+    n_envs=4,
+    learning_starts=32,
+)
+GATE = GateSpec(risk_aversion=1.0, lstm_hidden=8, net=(8,), n_steps=16, batch_size=16, n_epochs=1, n_envs=2)
+END = date(1997, 6, 30)
+
+
+def lesson(bars: Bars, seeds: tuple[int, ...] = (3,)) -> Lesson:
+    return Lesson(
+        bars=bars,
+        config=load_config("stable"),
+        mode="stable",
+        pairs=("KO:PEP",),
+        start=date(1996, 1, 2),
+        end=END,
+        seeds=seeds,
+    )
+
+
+@pytest.fixture(scope="module")
+def bars() -> Bars:
+    return load_bars("us20", symbols=["KO", "PEP", "JNJ"], end="1997-12-31").between("1994-06-01")
+
+
+def with_another_future(bars: Bars) -> Bars:
+    close = bars.close.copy()
+    after = bars.stamps > np.datetime64(END)
+    close[after] = close[after][::-1] * 3.0
+    return Bars.checked(bars.name, bars.symbols, bars.stamps, close)
+
+
+def test_the_same_seed_gives_the_same_bytes_whatever_comes_after_the_span(bars: Bars, tmp_path: Path) -> None:
+    first = learn_sac(lesson(bars), SAC, 200, tmp_path / "a.onnx")
+    again = learn_sac(lesson(with_another_future(bars)), SAC, 200, tmp_path / "b.onnx")
+    other = learn_sac(lesson(bars, seeds=(4,)), SAC, 200, tmp_path / "c.onnx")
+    assert first.sha256 == again.sha256
+    assert first.manifest.graph_sha256 != other.manifest.graph_sha256
+
+
+def test_the_manifest_says_what_was_learned_from(bars: Bars, tmp_path: Path) -> None:
+    manifest = learn_sac(lesson(bars, seeds=(0, 1)), SAC, 100, tmp_path / "sac.onnx").manifest
+    assert (manifest.kind, manifest.members, manifest.seeds, manifest.steps) == ("sac", 2, (0, 1), 100)
+    assert (manifest.train_start, manifest.train_end) == (date(1996, 1, 2), END)
+    assert manifest.symbols == ("KO", "PEP", "JNJ")
+    assert manifest.data_sha256 == bars.between(None, END).sha256
+    assert manifest.costs["fee_bps"] == 2.0
+
+
+def test_the_gate_learns_on_legs_that_never_saw_their_own_half(bars: Bars, tmp_path: Path) -> None:
+    policy = learn_gate(lesson(bars), GATE, SAC, 64, 100, tmp_path / "gate.onnx")
+    assert policy.manifest.kind == "gate"
+    assert policy.is_recurrent
+    assert policy.manifest.results["best_constant_regime"] in (-1.0, -0.5, 0.0, 0.5, 1.0)
+
+
+def test_a_half_is_answered_for_by_the_model_of_the_other_half(bars: Bars) -> None:
+    """With the second half's prices altered, the first half's targets move; its prices and features did not."""
+    middle = np.datetime64("1996-10-15")
+    close = bars.close.copy()
+    late = bars.stamps > middle
+    close[late] *= np.linspace(1.0, 3.0, late.sum())[:, None]
+    altered = Bars.checked(bars.name, bars.symbols, bars.stamps, close)
+    targets = []
+    for panel in (bars, altered):
+        history = lesson(panel).history()
+        targets.append(cross_fitted_legs(lesson(panel), history, SAC, 200).legs["sac"])
+    first_half = np.flatnonzero(
+        (bars.stamps[: len(targets[0])] > np.datetime64("1996-01-02")) & ~late[: len(targets[0])]
+    )
+    assert not np.array_equal(targets[0][first_half], targets[1][first_half])
+
+
+def test_the_command_freezes_a_loadable_file(tmp_path: Path) -> None:
+    out = tmp_path / "sac.onnx"
+    flags = ("--symbols", "KO,PEP", "--train-start", "1996-01-02", "--train-end", "1996-12-31", "--sac-steps", "64")
+    result = CliRunner().invoke(main, ["sac", *flags, "--seeds", "0", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert FrozenPolicy.load(out).manifest.train_end == date(1996, 12, 31)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--train-start", "2009-01-01", "--train-end", "2008-01-01"), "2008-01-01"),
+        (("--seeds", "0,x"), "whole numbers"),
+        (("--seeds", "1,1"), "once"),
+        (("--data", "nowhere"), "nowhere"),
+        (("--train-start", "1989-01-01", "--train-end", "1990-03-01"), "warm"),
+        (("--sac-steps", "0"), "--sac-steps"),
+    ],
+)
+def test_misuse_ends_with_status_2_and_no_file(flags: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["sac", *flags, "--out", str(tmp_path / "sac.onnx")])
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert not list(tmp_path.iterdir())
