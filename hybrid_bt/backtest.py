@@ -36,6 +36,7 @@ __all__ = ["PARITY_TOLERANCE", "Request", "backtest", "first_trading_row", "fit_
 
 PARITY_TOLERANCE = 1e-9  #: relative difference allowed between Backtrader's equity and its replay
 EQUAL_WEIGHT = "equal-weight"
+BENCHMARK = "benchmark"
 FULLY_INVESTED = 0.97  #: a buy-and-hold account keeps this little in cash, so that a gap does not cost it an order
 _VERSIONED = ("backtrader", "numpy", "onnxruntime", "pandas", "quantstats")
 
@@ -174,10 +175,10 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     decisions = recorder.decisions(row)
     accounts = {"hybrid": hybrid} | _baselines(request, traded, decisions, recorder, row)
     for name, account in accounts.items():
-        _check_account(name, account, traded, config.account.cash, config.account.leverage)
+        _check_account(name, account, traded, config.account.cash, _costs_of_account(name, config).leverage)
     gap = _replay_gap(request, traded, decisions, hybrid)
     in_sample = _in_sample(traded, trained_until)
-    benchmark = EQUAL_WEIGHT if request.benchmark == EQUAL_WEIGHT else "benchmark"
+    benchmark = EQUAL_WEIGHT if request.benchmark == EQUAL_WEIGHT else BENCHMARK
     return RunRecord(
         bars=traded,
         accounts=accounts,
@@ -251,24 +252,30 @@ def _baselines(
     def limited(targets: Sequence[Sequence[float]]) -> list[list[float]]:
         return [limit(t, v, c, risk)[0] for t, v, c in zip(targets, volatility, rho, strict=True)]
 
-    def account(targets: Any) -> AccountPath:
-        return replay(targets, traded, cash=config.account.cash, costs=costs_of(config), rules=order_rules(config))
+    def account(name: str, targets: Any) -> AccountPath:
+        costs, rules = _costs_of_account(name, config), order_rules(config)
+        return replay(targets, traded, cash=config.account.cash, costs=costs, rules=rules)
 
     sac, kalman = decisions.legs["sac"].tolist(), decisions.legs["kalman"].tolist()
-    found = {}
+    targets: dict[str, Any] = {}
     if config.sac.enabled:
-        found["sac"] = account(limited(sac))
+        targets["sac"] = limited(sac)
     if config.kalman.enabled:
-        found["kalman"] = account(limited(kalman))
+        targets["kalman"] = limited(kalman)
     if config.sac.enabled and config.kalman.enabled:
-        found["gate-off"] = account(limited([fuse(a, b, neutral) for a, b in zip(sac, kalman, strict=True)]))
+        targets["gate-off"] = limited([fuse(a, b, neutral) for a, b in zip(sac, kalman, strict=True)])
     else:
-        found["gate-off"] = account(limited(decisions.fused.tolist()))
-    found[EQUAL_WEIGHT] = account(_held(traded, np.flatnonzero(traded.traded[0])))
-    found["vol-target"] = account(limited(_equal_weights(recorder, row)))
+        targets["gate-off"] = limited(decisions.fused.tolist())
+    targets[EQUAL_WEIGHT] = _held(traded, np.flatnonzero(traded.traded[0]))
+    targets["vol-target"] = limited(_equal_weights(recorder, row))
     if request.benchmark != EQUAL_WEIGHT:
-        found["benchmark"] = account(_held(traded, np.array([traded.index_of(request.benchmark)])))
-    return found
+        targets[BENCHMARK] = _held(traded, np.array([traded.index_of(request.benchmark)]))
+    return {name: account(name, wanted) for name, wanted in targets.items()}
+
+
+def _costs_of_account(name: str, config: Config) -> Costs:
+    """Costs of an account; what is bought and held is never levered, so it pays no financing either."""
+    return costs_of(config)._replace(leverage=1.0) if name in (EQUAL_WEIGHT, BENCHMARK) else costs_of(config)
 
 
 def _held(traded: Bars, columns: NDArray[np.intp]) -> NDArray[np.float64]:
