@@ -78,7 +78,7 @@ def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: fl
 @click.option("--config", type=click.Path(), help="TOML file that overrides the mode.")
 @click.option("--allow-in-sample", is_flag=True, help="Trade bars that the policies were trained on.")
 @click.pass_context
-def main(ctx: click.Context, **flags: Any) -> None:
+def main(ctx: click.Context, /, **flags: Any) -> None:
     """Compare Backtrader's account with its replay on arrays, bar by bar: 0 equal, 1 a difference, 2 misuse."""
     from hybrid_bt.backtest import Request
     from hybrid_bt.build import load_policies
