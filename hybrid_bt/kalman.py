@@ -7,17 +7,18 @@ Estimated is the time-varying regression of y's log price on x's,
 
 ======================  =======================================================================
 alpha, beta             intercept (log price) and hedge ratio (elasticity of y to x)
-p_aa, p_ab, p_bb        covariance of (alpha, beta)
+P = U D U'              covariance of (alpha, beta), U = [[1, u], [0, 1]], D = diag(d, p_bb)
 innovation              forecast error of y given all *earlier* bars, log price
 innovation_var (S)      its variance
 ======================  =======================================================================
 
 Source: Durbin & Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, section 4.3 (filter), 7.2
-(likelihood); Chan, Algorithmic Trading, 2013, ch. 3 (the pair as a dynamic regression).
+(likelihood); Chan, Algorithmic Trading, 2013, ch. 3 (the pair as a dynamic regression); Bierman, Factorization Methods
+for Discrete Sequential Estimation, 1977, ch. V (the update of the factors).
 
-The covariance update is Joseph's form, (I - K H) P (I - K H)' + K R K'. The textbook (I - K H) P loses symmetry and
-positive definiteness after some thousand bars because x is nearly constant, which makes alpha and beta almost
-collinear; Joseph's form is a sum of squares and cannot.
+The covariance is kept as its factors. x is nearly constant, so alpha and beta are almost collinear, and both the
+textbook update (I - K H) P and Joseph's form lose positive definiteness, even the sign of S, once the noise is small
+against the prior. The factors' variances are only ever sums, products and quotients of positive numbers.
 """
 
 from __future__ import annotations
@@ -49,17 +50,27 @@ class KalmanState(NamedTuple):
 
     alpha: float
     beta: float
-    p_aa: float
-    p_ab: float
-    p_bb: float
+    p_bb: float  #: variance of beta
+    u: float  #: regression of alpha's error on beta's
+    d: float  #: variance of alpha given beta
     innovation: float
     innovation_var: float
     prior_beta: float  #: beta as known before this bar: the only one that may hedge a trade on this bar's spread
 
+    @property
+    def p_ab(self) -> float:
+        """Covariance of alpha and beta."""
+        return self.u * self.p_bb
+
+    @property
+    def p_aa(self) -> float:
+        """Variance of alpha."""
+        return self.d + self.u * self.u * self.p_bb
+
 
 def initial_state(params: KalmanParams) -> KalmanState:
     """Prior before the first bar: alpha 0, beta 1, wide and uncorrelated."""
-    return KalmanState(0.0, 1.0, params.initial_alpha_var, 0.0, params.initial_beta_var, 0.0, 1.0, 1.0)
+    return KalmanState(0.0, 1.0, params.initial_beta_var, 0.0, params.initial_alpha_var, 0.0, 1.0, 1.0)
 
 
 def step(state: KalmanState, y: float, x: float, params: KalmanParams) -> KalmanState:
@@ -79,30 +90,26 @@ def step(state: KalmanState, y: float, x: float, params: KalmanParams) -> Kalman
         Posterior after bar t. `innovation` is the forecast error of y *before* this update: trade on it, never on the
         fitted residual, which has already seen the bar.
     """
-    # P_{t|t-1} = P_{t-1} + Q
-    p_aa = state.p_aa + params.alpha_var_per_bar
-    p_ab = state.p_ab
+    # P_{t|t-1} = P_{t-1} + Q: p_bb first, then what is left to u and d
     p_bb = state.p_bb + params.beta_var_per_bar
+    u = state.u * state.p_bb / p_bb
+    d = state.d + params.alpha_var_per_bar + state.u * u * params.beta_var_per_bar
     # v_t = y_t - H a_{t|t-1},  H = (1, x)
     innovation = y - (state.alpha + state.beta * x)
-    # S = H P H' + R
-    ph_a = p_aa + p_ab * x
-    ph_b = p_ab + p_bb * x
-    s = ph_a + ph_b * x + params.noise_var
+    # S = H P H' + R = d + f^2 p_bb + R,  (1, f) = H U
+    f = u + x
+    r_and_d = params.noise_var + d
+    s = r_and_d + f * p_bb * f
     # K = P H' / S
-    k_a = ph_a / s
-    k_b = ph_b / s
-    # P_t = (I - K H) P (I - K H)' + K R K'
-    g_aa, g_ab = 1.0 - k_a, -k_a * x
-    g_ba, g_bb = -k_b, 1.0 - k_b * x
-    m_aa, m_ab = g_aa * p_aa + g_ab * p_ab, g_aa * p_ab + g_ab * p_bb
-    m_ba, m_bb = g_ba * p_aa + g_bb * p_ab, g_ba * p_ab + g_bb * p_bb
+    k_a = (d + u * p_bb * f) / s
+    k_b = p_bb * f / s
+    # P_t = P - K S K', factor by factor (Bierman's update for one observation and two states)
     return KalmanState(
         state.alpha + k_a * innovation,
         state.beta + k_b * innovation,
-        m_aa * g_aa + m_ab * g_ab + k_a * params.noise_var * k_a,
-        m_aa * g_ba + m_ab * g_bb + k_a * params.noise_var * k_b,
-        m_ba * g_ba + m_bb * g_bb + k_b * params.noise_var * k_b,
+        p_bb * r_and_d / s,
+        u - f * d / r_and_d,
+        d * params.noise_var / r_and_d,
         innovation,
         s,
         state.beta,

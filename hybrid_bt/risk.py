@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 __all__ = ["RiskParams", "limit", "portfolio_volatility"]
 
+ROUNDING = 1e-12  #: relative; scaling to the volatility target meets it only so nearly
+
 
 class RiskParams(NamedTuple):
     """Limits as fractions of equity; volatility per year."""
@@ -72,10 +74,13 @@ def limit(
     if abs(net) * scale > params.net_limit:
         scale = params.net_limit / abs(net)
     cap = params.asset_limit
-    # a cap may unbalance longs and shorts and so raise the net exposure: the net limit is checked once more
+    # a cap may unbalance longs and shorts and so raise net exposure and volatility: both are checked once more
     capped = [min(max(target * scale, -cap), cap) for target in targets]
-    net = math.fsum(capped)
-    if abs(net) > params.net_limit:
-        trim = params.net_limit / abs(net)
-        capped = [target * trim for target in capped]
-    return capped, scale
+    net = abs(math.fsum(capped))
+    volatility = portfolio_volatility(capped, volatilities, correlation) * math.sqrt(params.bars_per_year)
+    trim = 1.0
+    if net > params.net_limit:
+        trim = params.net_limit / net
+    if volatility * trim > params.volatility_target * (1.0 + ROUNDING):
+        trim = params.volatility_target / volatility
+    return [target * trim for target in capped] if trim < 1.0 else capped, scale
