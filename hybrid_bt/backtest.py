@@ -84,8 +84,8 @@ def first_trading_row(
     """
     if bars.n_bars <= WARMUP_BARS + 1:
         raise BarsError(
-            f"bars: {bars.name} has {bars.n_bars} bars up to {_day(bars, -1)}; the features need {WARMUP_BARS + 1} to warm "
-            "up and one more to trade; give a longer history"
+            f"bars: {bars.name} has {bars.n_bars} bars up to {_day(bars, -1)}; the features need {WARMUP_BARS + 1} to "
+            "warm up and one more to trade; give a longer history"
         )
     warm = WARMUP_BARS  # row 252 has seen 252 returns
     free = 0
@@ -104,13 +104,13 @@ def first_trading_row(
         )
     if row < warm:
         raise BarsError(
-            f"start {start} leaves {row} bars to warm up, {WARMUP_BARS} are needed; start on {_day(bars, warm)} or later, "
-            "or give an earlier history"
+            f"start {start} leaves {row} bars to warm up, {WARMUP_BARS} are needed; start on {_day(bars, warm)} or "
+            "later, or give an earlier history"
         )
     if row > bars.n_bars - 2:
         raise BarsError(
-            f"bars: {bars.name} has {bars.n_bars - row} bar(s) from {_day(bars, row)} on; a decision needs one more bar to "
-            "fill on; give later bars or an earlier start"
+            f"bars: {bars.name} has {bars.n_bars - row} bar(s) from {_day(bars, row)} on; a decision needs one more "
+            "bar to fill on; give later bars or an earlier start"
         )
     return row
 
@@ -284,7 +284,8 @@ UNLEVERED = 0.97  #: a buy-and-hold account keeps this little in cash, so that a
 def _equal_weights(recorder: Recorder, row: int) -> list[list[float]]:
     """1/n in each symbol that is warm, on every bar."""
     warm = recorder.warm(row)
-    return (warm / np.maximum(warm.sum(axis=1, keepdims=True), 1)).tolist()
+    weights: list[list[float]] = (warm / np.maximum(warm.sum(axis=1, keepdims=True), 1)).tolist()
+    return weights
 
 
 def _check_account(name: str, account: AccountPath, traded: Bars, cash: float) -> None:

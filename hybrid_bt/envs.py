@@ -18,7 +18,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.accounting import OrderRules, Tape, broker_day, new_book, open_account, send_orders
+from hybrid_bt.accounting import NO_TAPE, OrderRules, broker_day, new_book, open_account, send_orders
 from hybrid_bt.costs import Costs
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.features import CLIP
@@ -34,7 +34,6 @@ __all__ = ["AssetEnv", "AssetTrack", "PaperAccount", "RegimeEnv", "RegimeTrack",
 START_CASH = 1_000_000.0  #: the environments trade fractions of shares, so only ratios matter
 REWARD_SCALE = 100.0  #: rewards are in percent: networks like numbers near 1
 FULLY_INVESTED = 0.97  #: an unlevered account keeps this little in cash for gaps and costs
-_NO_TAPE = Tape(*([np.empty(0)] * 2), np.empty((0, 0)), *([np.empty(0, np.int64)] * 3), *([np.empty(0)] * 3))
 
 
 class Span(NamedTuple):
@@ -98,7 +97,7 @@ class PaperAccount:
             self._opens[row],
             self._closes[row],
             self._costs,
-            _NO_TAPE,
+            NO_TAPE,
         )
 
 
@@ -190,7 +189,8 @@ class AssetEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._costs, self._rules = costs, rules
         self._episode_bars, self._base_action = episode_bars, base_action
         self._accounts = [PaperAccount(t.opens, t.closes, t.days, costs, rules) for t in self._tracks]
-        self.action_space = gym.spaces.Box(*map(np.float32, action_range), (1,), np.float32)
+        self._action_range = float(np.float32(action_range[0])), float(np.float32(action_range[1]))
+        self.action_space = gym.spaces.Box(*self._action_range, (1,), np.float32)
         low, high = np.full(len(ASSET_OBSERVATION), -CLIP), np.full(len(ASSET_OBSERVATION), CLIP)
         low[-1], high[-1] = min(action_range[0], 0.0), max(action_range[1], 0.0)
         self.observation_space = gym.spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
@@ -219,7 +219,7 @@ class AssetEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Hold the exposure that the action asks for until the next close."""
-        low, high = float(self.action_space.low[0]), float(self.action_space.high[0])
+        low, high = self._action_range
         self._action = min(max(float(action[0]), low), high)
         before = self.paper.row
         growth = self.paper.trade([self._target(self._action, before)])

@@ -107,7 +107,7 @@ class AssetState(NamedTuple):
 class MarketState(NamedTuple):
     """Recursions of the universe after a bar."""
 
-    index: AssetState  #: equal-weight mean log return, taken as an asset
+    index: AssetState  # type: ignore[assignment]  #: equal-weight mean log return, taken as an asset
     mean_shock_sq: float  #: E[(mean shock)^2]
     shock_sq: float  #: E[mean(shock^2)]
     n_assets: float  #: E[number of assets with a bar]

@@ -54,4 +54,5 @@ def read_history(bars: Bars, reader: MarketReader) -> MarketHistory:
 
 def _observed(rows: list[Any]) -> NDArray[np.float32]:
     """As a frozen policy sees them: clipped, then rounded to float32."""
-    return np.clip(np.array(rows), -CLIP, CLIP).astype(np.float32)
+    clipped: NDArray[np.float32] = np.clip(np.array(rows), -CLIP, CLIP).astype(np.float32)
+    return clipped

@@ -13,6 +13,7 @@ from hybrid_bt import features, kalman, spread
 from hybrid_bt.errors import BarsError
 from hybrid_bt.fusion import FusionParams, fuse, sac_weight
 from hybrid_bt.legs.base import Leg, PairView, View
+from hybrid_bt.legs.kalman import KalmanLeg
 from hybrid_bt.regime import Gate
 from hybrid_bt.risk import RiskParams, limit
 
@@ -113,7 +114,7 @@ class Hybrid:
     Parameters
     ----------
     reader : MarketReader
-    sac, kalman : Leg or None
+    sac, kalman_leg : Leg or None
         A leg that is switched off leaves its weight to the other one.
     gate : Gate or None
         Without a gate r is 0.
@@ -123,7 +124,7 @@ class Hybrid:
         self,
         reader: MarketReader,
         sac: Leg | None,
-        kalman_leg: Leg | None,
+        kalman_leg: KalmanLeg | None,
         gate: Gate | None,
         fusion: FusionParams,
         risk: RiskParams,

@@ -55,7 +55,7 @@ def step(state: SpreadState, innovation: float, params: SpreadParams) -> SpreadS
     if state.n_bars >= params.warmup_bars and state.variance > MIN_VARIANCE:
         zscore = spread / math.sqrt(state.variance * keep * keep / (1.0 - keep * keep))
     n_bars = state.n_bars + 1.0
-    # plain average until the window is full, exponential from then on: no start-up bias, no division by a warm-up weight
+    # plain average until the window is full, exponential from then on: no start-up bias and no warm-up weight
     gain = max(1.0 - 0.5 ** (1.0 / params.scale_half_life_bars), 1.0 / n_bars)
     variance = state.variance + gain * (innovation * innovation - state.variance)
     return SpreadState(spread, zscore, variance, n_bars)

@@ -22,7 +22,7 @@ from hybrid_bt.strategies.orders import TargetOrders
 __all__ = ["HybridStrategy"]
 
 
-class HybridStrategy(bt.Strategy):
+class HybridStrategy(bt.Strategy):  # type: ignore[misc]
     """Kalman pairs and a frozen SAC policy, mixed by a frozen regime gate, traded on every feed of a Cerebro.
 
     >>> cerebro.addstrategy(HybridStrategy, mode="stable", pairs=["KO:PEP"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import backtrader as bt
 
@@ -12,7 +13,7 @@ from hybrid_bt.config import load_config
 __all__ = ["KalmanHedge"]
 
 
-class KalmanHedge(bt.Indicator):
+class KalmanHedge(bt.Indicator):  # type: ignore[misc]
     """Recursive Kalman regression of the first data's log close on the second's.
 
     Lines
@@ -36,8 +37,8 @@ class KalmanHedge(bt.Indicator):
         ("scale_half_life_bars", None),
         ("warmup_bars", None),
     )
-    plotinfo = {"subplot": True, "plotname": "Kalman hedge"}
-    plotlines = {"alpha": {"_plotskip": True}, "spread": {"_plotskip": True}}
+    plotinfo = {"subplot": True, "plotname": "Kalman hedge"}  # noqa: RUF012  Backtrader's own declaration
+    plotlines = {"alpha": {"_plotskip": True}, "spread": {"_plotskip": True}}  # noqa: RUF012
 
     def __init__(self) -> None:
         config = load_config("stable")
@@ -66,7 +67,8 @@ class KalmanHedge(bt.Indicator):
         if self._started:
             self._spread = spread.step(self._spread, self._state.innovation, self._spread_params)
         self._started = True
-        self.lines.alpha[0] = self._state.alpha
-        self.lines.beta[0] = self._state.beta
-        self.lines.spread[0] = self._spread.spread
-        self.lines.zscore[0] = self._spread.zscore
+        lines: Any = self.lines
+        lines.alpha[0] = self._state.alpha
+        lines.beta[0] = self._state.beta
+        lines.spread[0] = self._spread.spread
+        lines.zscore[0] = self._spread.zscore

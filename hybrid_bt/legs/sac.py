@@ -10,6 +10,7 @@ never the account.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -40,7 +41,7 @@ class RiskUnit(NamedTuple):
 
 def exposure(action: float, volatility: float, unit: RiskUnit) -> float:
     """Exposure to one asset, as a fraction of its share of equity; `volatility` is per bar."""
-    yearly = volatility * unit.bars_per_year**0.5
+    yearly = volatility * math.sqrt(unit.bars_per_year)
     if yearly * unit.exposure_cap <= unit.risk_unit:
         return action * unit.exposure_cap
     return action * unit.risk_unit / yearly
