@@ -23,7 +23,7 @@ from hybrid_bt.legs.sac import RiskUnit
 from hybrid_bt.risk import RiskParams
 from hybrid_bt.spread import SpreadParams
 
-__all__ = ["MODES", "Config", "load_config", "mode_text"]
+__all__ = ["MODES", "Config", "load_config", "mode_text", "overridden"]
 
 MODES = ("stable", "aggressive")
 
@@ -203,6 +203,17 @@ def load_config(
     merged = tomllib.loads(mode_text(mode))
     for source, layer in (("file", _read_toml(file) if file else {}), ("flag", overrides or {})):
         _merge(merged, layer, str(file) if source == "file" else source)
+    return _validated(merged)
+
+
+def overridden(config: Config, overrides: Mapping[str, Mapping[str, Any]]) -> Config:
+    """The configuration with some keys replaced, checked as a whole again; errors as `load_config`."""
+    merged = config.model_dump()
+    _merge(merged, overrides, "flag")
+    return _validated(merged)
+
+
+def _validated(merged: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(merged)
     except ValidationError as error:

@@ -306,7 +306,7 @@ class RegimeEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             self._last = min(span.last, first + self._episode_bars)
         self.paper.reset(first)
         self._shadow.reset(first)
-        return self._track.observations[first], {}
+        return self._track.observations[first].copy(), {}
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Trade the mix at score r until the next close."""
@@ -315,7 +315,7 @@ class RegimeEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         ruined = growth <= 0.0
         reward = -REWARD_SCALE if ruined else self._reward.of(growth) - (self._reward.of(base) if base > 0.0 else 0.0)
         truncated = not ruined and self.paper.row >= self._last
-        return self._track.observations[self.paper.row], reward, ruined, truncated, {}
+        return self._track.observations[self.paper.row].copy(), reward, ruined, truncated, {}
 
     def _targets(self, r: float, row: int) -> list[float]:
         track = self._track

@@ -114,7 +114,7 @@ class Hybrid:
     Parameters
     ----------
     reader : MarketReader
-    sac, kalman : Leg or None
+    sac, kalman_leg : Leg or None
         A leg that is switched off leaves its weight to the other one.
     gate : Gate or None
         Without a gate r is 0.
