@@ -27,6 +27,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "accounting",
         "sizing",
         "batch",
+        "kernels",
         "replay",
         "reconcile",
         "metrics",
@@ -36,7 +37,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "opinions": ("manifest", "policy", "policy_file", "policy_graph", "policy_session", "freeze", "legs", "regime"),
     "brain": ("hybrid", "config", "build", "recording", "history"),
     "bodies": ("envs", "strategies", "feeds", "analyzers", "report"),
-    "commands": ("backtest", "train", "console", "run", "cli", "__main__"),
+    "commands": ("backtest", "train", "console", "run", "parity", "policy_card", "cli", "__main__"),
 }
 
 #: where a framework may be imported: modules, or packages with everything in them
@@ -51,7 +52,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
     "pandas": ("feeds", "report"),
     "matplotlib": ("report",),
     "quantstats": ("report",),
-    "numba": ("batch",),
+    "numba": ("batch", "kernels"),
 }
 
 #: what `import hybrid_bt` must not cost
