@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.features import CLIP, WARMUP_BARS, asset_features, correlation, market_features
-from hybrid_bt.hybrid import MarketReader
+from hybrid_bt.reader import MarketReader
 from hybrid_bt.regime import pair_stretch
 
 __all__ = ["MarketHistory", "read_history"]
@@ -36,7 +36,7 @@ def read_history(bars: Bars, reader: MarketReader) -> MarketHistory:
     assets, market, volatility, rho, warm, market_warm = [], [], [], [], [], []
     for view in views:
         assets.append([asset_features(a, view.market, z) for a, z in zip(view.assets, view.pair_zscores, strict=True)])
-        market.append(market_features(view.market, pair_stretch(view)))
+        market.append(market_features(view.market, pair_stretch(view.pairs)))
         volatility.append(view.volatilities)
         rho.append(correlation(view.market))
         warm.append(view.warm)
