@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 from importlib import metadata
 from typing import Any, NamedTuple
@@ -24,13 +25,12 @@ from hybrid_bt.config import Config
 from hybrid_bt.costs import Costs
 from hybrid_bt.errors import BarsError, InSampleError
 from hybrid_bt.features import WARMUP_BARS
-from hybrid_bt.fusion import fuse, sac_weight
 from hybrid_bt.kalman import KalmanParams, fit
 from hybrid_bt.reconcile import reconcile
 from hybrid_bt.recording import Recorder
-from hybrid_bt.records import AccountPath, Decisions, RunRecord
+from hybrid_bt.records import AccountPath, Decisions, LegPaths, RunRecord
 from hybrid_bt.replay import replay
-from hybrid_bt.risk import limit
+from hybrid_bt.replay_legs import constant_weight, replay_legs
 
 __all__ = ["PARITY_TOLERANCE", "Request", "backtest", "first_trading_row", "fit_pairs", "trade"]
 
@@ -173,7 +173,7 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     recorder, hybrid, clipped = trade(request, row, fitted, progress)
     traded = bars.between(bars.stamps[row], None)
     decisions = recorder.decisions(row)
-    accounts = {"hybrid": hybrid} | _baselines(request, traded, decisions, recorder, row)
+    accounts = {"hybrid": hybrid} | _baselines(request, traded, recorder, row)
     for name, account in accounts.items():
         _check_account(name, account, traded, config.account.cash, _costs_of_account(name, config).leverage)
     gap = _replay_gap(request, traded, decisions, hybrid)
@@ -241,36 +241,31 @@ def trade(
     return strategy.recorder, strategy.analyzers.ledger.path(), clipped
 
 
-def _baselines(
-    request: Request, traded: Bars, decisions: Decisions, recorder: Recorder, row: int
-) -> dict[str, AccountPath]:
+def _baselines(request: Request, traded: Bars, recorder: Recorder, row: int) -> dict[str, AccountPath]:
     """Accounts that say what each part added, in the order of the summary."""
-    config = request.config
-    volatility, rho = recorder.volatility(row).tolist(), recorder.correlation(row).tolist()
-    risk, neutral = config.risk_params(), sac_weight(0.0, config.fusion_params())
+    config, legs = request.config, recorder.legs(row)
+    fusion, risk, rules = config.fusion_params(), config.risk_params(), order_rules(config)
 
-    def limited(targets: Sequence[Sequence[float]]) -> list[list[float]]:
-        return [limit(t, v, c, risk)[0] for t, v, c in zip(targets, volatility, rho, strict=True)]
+    def mixed(paths: LegPaths, w_sac: float) -> AccountPath:
+        weights, costs = constant_weight(w_sac), costs_of(config)
+        return replay_legs(paths, traded, fusion=weights, risk=risk, cash=config.account.cash, costs=costs, rules=rules)
 
-    def account(name: str, targets: Any) -> AccountPath:
-        costs, rules = _costs_of_account(name, config), order_rules(config)
-        return replay(targets, traded, cash=config.account.cash, costs=costs, rules=rules)
+    def held(columns: NDArray[np.intp]) -> AccountPath:
+        costs = _costs_of_account(EQUAL_WEIGHT, config)
+        return replay(_held(traded, columns), traded, cash=config.account.cash, costs=costs, rules=rules)
 
-    sac, kalman = decisions.legs["sac"].tolist(), decisions.legs["kalman"].tolist()
-    targets: dict[str, Any] = {}
+    found: dict[str, AccountPath] = {}
     if config.sac.enabled:
-        targets["sac"] = limited(sac)
+        found["sac"] = mixed(legs, 1.0)
     if config.kalman.enabled:
-        targets["kalman"] = limited(kalman)
-    if config.sac.enabled and config.kalman.enabled:
-        targets["gate-off"] = limited([fuse(a, b, neutral) for a, b in zip(sac, kalman, strict=True)])
-    else:
-        targets["gate-off"] = limited(decisions.fused.tolist())
-    targets[EQUAL_WEIGHT] = _held(traded, np.flatnonzero(traded.traded[0]))
-    targets["vol-target"] = limited(_equal_weights(recorder, row))
+        found["kalman"] = mixed(legs, 0.0)
+    both = config.sac.enabled and config.kalman.enabled
+    found["gate-off"] = mixed(legs, fusion.at_neutral if both else float(config.sac.enabled))
+    found[EQUAL_WEIGHT] = held(np.flatnonzero(traded.traded[0]))
+    found["vol-target"] = mixed(replace(legs, sac=_equal_weights(recorder, row)), 1.0)
     if request.benchmark != EQUAL_WEIGHT:
-        targets[BENCHMARK] = _held(traded, np.array([traded.index_of(request.benchmark)]))
-    return {name: account(name, wanted) for name, wanted in targets.items()}
+        found[BENCHMARK] = held(np.array([traded.index_of(request.benchmark)]))
+    return found
 
 
 def _costs_of_account(name: str, config: Config) -> Costs:
@@ -286,10 +281,10 @@ def _held(traded: Bars, columns: NDArray[np.intp]) -> NDArray[np.float64]:
     return targets
 
 
-def _equal_weights(recorder: Recorder, row: int) -> list[list[float]]:
+def _equal_weights(recorder: Recorder, row: int) -> NDArray[np.float64]:
     """1/n in each symbol that is warm, on every bar."""
     warm = recorder.warm(row)
-    weights: list[list[float]] = (warm / np.maximum(warm.sum(axis=1, keepdims=True), 1)).tolist()
+    weights: NDArray[np.float64] = warm / np.maximum(warm.sum(axis=1, keepdims=True), 1)
     return weights
 
 
