@@ -14,6 +14,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hybrid_bt.accounting import OrderRules
+from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.fusion import FusionParams
@@ -152,6 +154,14 @@ class Config(_Section):
                 "a gap and the costs need cash, or the broker rejects orders"
             )
         return self
+
+    def order_rules(self) -> OrderRules:
+        """When a target becomes an order."""
+        return OrderRules(self.account.lot, self.account.eps_trade, self.account.rebalance_band)
+
+    def trading_costs(self) -> Costs:
+        """What trading costs, under the account's leverage."""
+        return Costs(leverage=self.account.leverage, **self.costs.model_dump())
 
     def kalman_params(self) -> KalmanParams:
         """Noise variances of every pair that is not fitted."""

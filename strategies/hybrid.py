@@ -10,7 +10,6 @@ from typing import Any
 
 import backtrader as bt
 
-from hybrid_bt.accounting import OrderRules
 from hybrid_bt.build import Policies, build, load_policies, taking_part, training_end
 from hybrid_bt.config import Config, load_config, overridden
 from hybrid_bt.errors import BarsError, ConfigError, InSampleError, did_you_mean
@@ -97,8 +96,7 @@ class HybridStrategy(bt.Strategy):
         self.recorder = Recorder(len(self.symbols), self.pair_names) if self.p.record else None
         self.first_traded_row: int | None = None
         self.decision: Decision | None = None
-        account = self.config.account
-        self._target_orders = TargetOrders(self, OrderRules(account.lot, account.eps_trade, account.rebalance_band))
+        self._target_orders = TargetOrders(self, self.config.order_rules())
         self._trade_from = self._first_traded_stamp()
         self._rows = 0
         self._on_bar: Callable[[], None] | None = self.p.on_bar
