@@ -98,17 +98,21 @@ def fused_scenario_driver(compiled: bool) -> Callable[..., None]:
     return fused_scenarios
 
 
-def _interpreted(
-    opens: Any, closes: Any, days: Any, targets: Any, cash: float, costs: Costs, rules: OrderRules, tape: Tape
-) -> Account:
-    book = new_book(len(closes[0]) if len(closes) else 0)
-    return run_account(opens, closes, days, targets, cash, costs, rules, book, tape)
+def _interpreted(*given: Any) -> Account:
+    *inputs, tape = given
+    run: Callable[..., Account] = run_account
+    return run(*inputs, new_book(_n_symbols(inputs)), tape)
 
 
-def _interpreted_fused(opens: Any, closes: Any, *rest: Any) -> Account:
-    n_symbols = len(closes[0]) if len(closes) else 0
-    *given, tape = rest
-    return run_fused_account(opens, closes, *given, new_book(n_symbols), tape, [0.0] * n_symbols)
+def _interpreted_fused(*given: Any) -> Account:
+    *inputs, tape = given
+    run: Callable[..., Account] = run_fused_account
+    return run(*inputs, new_book(_n_symbols(inputs)), tape, [0.0] * _n_symbols(inputs))
+
+
+def _n_symbols(inputs: Any) -> int:
+    closes = inputs[1]
+    return len(closes[0]) if len(closes) else 0
 
 
 def _interpreted_scenarios(*arrays: Any) -> None:
