@@ -24,6 +24,7 @@ __all__ = [
     "fused_driver",
     "fused_scenario_driver",
     "have_numba",
+    "panel_driver",
     "scenario_driver",
 ]
 
@@ -69,6 +70,19 @@ def fused_driver(compiled: bool) -> Callable[..., Account]:
     from hybrid_bt.kernels.accounts import one_fused_account
 
     return one_fused_account
+
+
+def panel_driver() -> Callable[..., None]:
+    """The market and the Kalman leg over a panel, compiled only: a `MarketReader` is the interpreted driver.
+
+    f(closes, sides, noise, rates, rules, n_pairs_of, assets, market, volatility, correlation, warm, market_warm,
+    targets, pairs): closes (T, N) positive or NaN, sides (P, 2) int64, noise (P, 5) `KalmanParams`, n_pairs_of (N,).
+    assets (T, N, features) and market (T, features) float32, clipped, volatility (T, N), correlation (T,), warm
+    (T, N), market_warm (T,), targets (T, N) zeros and pairs (T, P, fields) are written; of length 0 they are not.
+    """
+    from hybrid_bt.kernels.market import read_panel
+
+    return read_panel
 
 
 def scenario_driver(compiled: bool) -> Callable[..., None]:
