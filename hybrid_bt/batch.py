@@ -24,6 +24,7 @@ __all__ = [
     "fused_driver",
     "fused_scenario_driver",
     "have_numba",
+    "panel_driver",
     "scenario_driver",
 ]
 
@@ -71,6 +72,19 @@ def fused_driver(compiled: bool) -> Callable[..., Account]:
     return one_fused_account
 
 
+def panel_driver() -> Callable[..., None]:
+    """The market and the Kalman leg over a panel, compiled only: a `MarketReader` is the interpreted driver.
+
+    f(closes, sides, noise, rates, rules, n_pairs_of, assets, market, volatility, correlation, warm, market_warm,
+    targets, pairs): closes (T, N) positive or NaN, sides (P, 2) int64, noise (P, 5) `KalmanParams`, n_pairs_of (N,).
+    assets (T, N, features) and market (T, features) float32, clipped, volatility (T, N), correlation (T,), warm
+    (T, N), market_warm (T,), targets (T, N) zeros and pairs (T, P, fields) are written; of length 0 they are not.
+    """
+    from hybrid_bt.kernels.market import read_panel
+
+    return read_panel
+
+
 def scenario_driver(compiled: bool) -> Callable[..., None]:
     """B accounts: f(opens, closes, days, targets, cash, costs, rules, out_cash, out_equity, totals) -> None.
 
@@ -98,17 +112,21 @@ def fused_scenario_driver(compiled: bool) -> Callable[..., None]:
     return fused_scenarios
 
 
-def _interpreted(
-    opens: Any, closes: Any, days: Any, targets: Any, cash: float, costs: Costs, rules: OrderRules, tape: Tape
-) -> Account:
-    book = new_book(len(closes[0]) if len(closes) else 0)
-    return run_account(opens, closes, days, targets, cash, costs, rules, book, tape)
+def _interpreted(*given: Any) -> Account:
+    *inputs, tape = given
+    run: Callable[..., Account] = run_account
+    return run(*inputs, new_book(_n_symbols(inputs)), tape)
 
 
-def _interpreted_fused(opens: Any, closes: Any, *rest: Any) -> Account:
-    n_symbols = len(closes[0]) if len(closes) else 0
-    *given, tape = rest
-    return run_fused_account(opens, closes, *given, new_book(n_symbols), tape, [0.0] * n_symbols)
+def _interpreted_fused(*given: Any) -> Account:
+    *inputs, tape = given
+    run: Callable[..., Account] = run_fused_account
+    return run(*inputs, new_book(_n_symbols(inputs)), tape, [0.0] * _n_symbols(inputs))
+
+
+def _n_symbols(inputs: Any) -> int:
+    closes = inputs[1]
+    return len(closes[0]) if len(closes) else 0
 
 
 def _interpreted_scenarios(*arrays: Any) -> None:

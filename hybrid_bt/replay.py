@@ -20,6 +20,7 @@ from hybrid_bt.scenarios import (
     count_scenarios,
     days_of,
     one_path,
+    panels_of,
     run_scenarios,
     stack_bars,
 )
@@ -89,7 +90,7 @@ def replay_many(
     ConfigError
         As `replay`, and where the numbers of scenarios differ.
     """
-    panels = [bars] if hasattr(bars, "close") else list(bars)
+    panels = panels_of(bars)
     opens, closes, days = stack_bars(panels)
     wanted = _checked_targets(targets, panels[0])
     wanted = wanted[np.newaxis] if wanted.ndim == 2 else wanted

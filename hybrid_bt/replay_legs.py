@@ -27,6 +27,7 @@ from hybrid_bt.scenarios import (
     count_scenarios,
     days_of,
     one_path,
+    panels_of,
     run_scenarios,
     stack_bars,
     stack_tuples,
@@ -113,7 +114,7 @@ def replay_legs_many(
     ConfigError
         As `replay_legs`, and where the numbers of scenarios differ.
     """
-    panels = [bars] if hasattr(bars, "close") else list(bars)
+    panels = panels_of(bars)
     recorded = [legs] if isinstance(legs, LegPaths) else list(legs)
     mixes = [fusion] if isinstance(fusion, FusionParams) else list(fusion)
     limits = [risk] if isinstance(risk, RiskParams) else list(risk)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ __all__ = [
     "count_scenarios",
     "days_of",
     "one_path",
+    "panels_of",
     "run_scenarios",
     "stack_bars",
     "stack_tuples",
@@ -85,6 +86,11 @@ def stack_tuples(settings: Sequence[Sequence[float]], n: int) -> FloatArray:
     """(n, fields) array of NamedTuples, one repeated if it is shared."""
     table = np.array(settings, dtype=np.float64)
     return np.ascontiguousarray(np.broadcast_to(table, (n, table.shape[1])))
+
+
+def panels_of(bars: Bars | Sequence[Bars]) -> list[Bars]:
+    """The panels of all scenarios."""
+    return list(bars) if isinstance(bars, Sequence) and not hasattr(bars, "close") else [cast(Bars, bars)]
 
 
 def days_of(bars: Bars) -> NDArray[np.int64]:
