@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -184,7 +185,7 @@ def _sizes(weights: dict[str, Any], prefix: str) -> list[int]:
     part = re.compile(rf"{re.escape(prefix)}(\d{{1,4}})\.weight")
     found = {int(match[1]): len(weight) for key, weight in weights.items() if (match := part.fullmatch(key))}
     sizes = [found[index] for index in sorted(found)]
-    if sum(a * b for a, b in zip(sizes, sizes[1:], strict=False)) > MAX_WEIGHTS:  # SB3 would make room for it
+    if sum(a * b for a, b in pairwise(sizes)) > MAX_WEIGHTS:  # SB3 would make room for it
         raise PolicyError(f"import: the weights claim layers of {sizes} units; no policy is that large")
     return sizes
 
