@@ -238,12 +238,17 @@ def draw_episode(
     """A random asset and start, or `options["track"]` and `options["row"]`; every episode has at least one step."""
     drawn = rng.integers(len(tracks))
     number = int(options.get("track", drawn))
+    if not 0 <= number < len(tracks):
+        raise ConfigError(f"episode: there is no track {number}; there are {len(tracks)}")
     span = tracks[number].span
     if episode_bars is None:
-        return Episode(number, int(options.get("row", span.first)), span.last)
-    drawn = rng.integers(span.first, max(span.last - episode_bars, span.first) + 1)
-    first = int(options.get("row", drawn))
-    return Episode(number, first, min(span.last, first + episode_bars))
+        first, length = int(options.get("row", span.first)), span.last
+    else:
+        drawn = rng.integers(span.first, max(span.last - episode_bars, span.first) + 1)
+        first, length = int(options.get("row", drawn)), episode_bars
+    if not span.first <= first < span.last:
+        raise ConfigError(f"episode: row {first} of {tracks[number].symbol} is not in its span {tuple(span)}")
+    return Episode(number, first, min(span.last, first + length))
 
 
 def _as_float32(value: float) -> float:
