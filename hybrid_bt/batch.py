@@ -12,10 +12,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from hybrid_bt.accounting import Account, OrderRules, Tape, new_book, run_account
+from hybrid_bt.accounting import NO_TAPE, Account, OrderRules, Tape, new_book, run_account
 from hybrid_bt.costs import Costs
 from hybrid_bt.fused_account import run_fused_account
 from hybrid_bt.fusion import FusionParams
+from hybrid_bt.paper import AssetTask
 from hybrid_bt.risk import RiskParams
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "fused_driver",
     "fused_scenario_driver",
     "have_numba",
+    "lane_driver",
     "panel_driver",
     "scenario_driver",
 ]
@@ -70,6 +72,25 @@ def fused_driver(compiled: bool) -> Callable[..., Account]:
     from hybrid_bt.kernels.accounts import one_fused_account
 
     return one_fused_account
+
+
+def lane_driver(compiled: bool, task: AssetTask) -> tuple[Callable[..., None], Callable[..., None]]:
+    """Lanes of an environment: begin(lane, first, last, state, market) and step(actions, low, high, state, market,
+    observations, rewards, ended); see `hybrid_bt.lanes`."""
+    if compiled:
+        from hybrid_bt.kernels.lanes import compiled_lanes
+
+        return compiled_lanes(task)
+    from hybrid_bt.lanes import begin_lane, step_lanes
+
+    def begin(*given: Any) -> None:
+        begin_lane(*given, task, NO_TAPE)
+
+    def step(*given: Any) -> None:
+        *inputs, observations, rewards, ended = given
+        step_lanes(*inputs, task, NO_TAPE, observations, rewards, ended)
+
+    return begin, step
 
 
 def panel_driver() -> Callable[..., None]:
