@@ -135,7 +135,9 @@ def _check_members(archive: zipfile.ZipFile, name: str) -> set[str]:
         raise PolicyError(f"import: {name} has {len(names)} members, or two of one name; SB3 saves no such zip")
     for member in ("data", "policy.pth"):
         if member not in names:
-            raise PolicyError(f"import: {name} has no member {member!r}, so SB3 did not save it, or it is cut off; {AGAIN}")
+            raise PolicyError(
+                f"import: {name} has no member {member!r}, so SB3 did not save it, or it is cut off; {AGAIN}"
+            )
     return set(names)
 
 
