@@ -144,7 +144,10 @@ def test_equals_predict(tmp_path: Path, case: str) -> None:
     x = seen(10_000)
     expected = model.predict(x, deterministic=True)[0][:, 0]
     assert np.ptp(expected) > 0.05
-    np.testing.assert_allclose(policy.act(whole(x, ASSET[:N], ASSET)), expected, rtol=0, atol=1e-5)
+    rows = whole(x, ASSET[:N], ASSET)
+    answers = policy.act(rows)
+    np.testing.assert_allclose(answers, expected, rtol=0, atol=1e-5)
+    assert [policy.act(rows[i : i + 3])[0] for i in range(20)] == answers[:20].tolist(), "rows do not touch each other"
     found = str(policy.manifest.results["imported_from"])
     assert found == {"DDPG": "TD3"}.get(case.split()[0], case.split()[0])
 

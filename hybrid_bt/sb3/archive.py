@@ -109,11 +109,18 @@ def read_statistics(path: Path) -> Statistics | None:
         return None
     moments = attributes(found.get("obs_rms"), f"obs_rms in {path.name}")
     mean, var = (as_array(moments.get(key), f"obs_rms.{key} in {path.name}").astype(float) for key in ("mean", "var"))
-    epsilon, clip = (float(as_array(found.get(key), f"{key} in {path.name}")[0]) for key in ("epsilon", "clip_obs"))
+    epsilon, clip = (_number(found.get(key), f"{key} in {path.name}") for key in ("epsilon", "clip_obs"))
     numbers = (*mean, *var, epsilon, clip)
     if len(mean) != len(var) or not all(map(math.isfinite, numbers)) or (var + epsilon <= 0).any() or clip <= 0:
         raise PolicyError(f"import: {path.name} cannot scale observations: mean {mean}, var {var}; train it longer")
     return Statistics(hashlib.sha256(raw).hexdigest(), mean, var, epsilon, clip)
+
+
+def _number(value: Any, what: str) -> float:
+    numbers = as_array(value, what)
+    if len(numbers) != 1:
+        raise PolicyError(f"import: {what} is {len(numbers)} numbers, not one; save it again with SB3")
+    return float(numbers[0])
 
 
 def _bytes(path: Path, limit: int, wanted: str) -> bytes:

@@ -27,6 +27,7 @@ DAY = click.DateTime(formats=["%Y-%m-%d"])
 NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 TIMEOUT_SECONDS = 600
 MAX_NAMES_BYTES = 65_536
+MAX_MESSAGE = 1_000  # letters
 
 
 @click.command(
@@ -72,12 +73,17 @@ def import_sb3(model: Path, trust: bool, **flags: Any) -> None:
     _check_extra()
     answer = _ask(_request(model, flags))
     if "error" in answer:
-        raise PolicyError(answer["error"])
+        raise PolicyError(_printable(answer["error"]))
     from hybrid_bt.policy import FrozenPolicy
 
     policy = FrozenPolicy.load(flags["out"])
     origin = policy.manifest.results["imported_from"]
     click.echo(f"{flags['out']}: {flags['kind']} from {origin}, sha256 {policy.sha256}")
+
+
+def _printable(said: str) -> str:
+    """Names out of a file may be long, or hold what moves a terminal's cursor."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in said[:MAX_MESSAGE])
 
 
 def _check_extra() -> None:
