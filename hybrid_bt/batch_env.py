@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.accounting import NO_TAPE
 from hybrid_bt.envs import AssetTrack, Episode
+from hybrid_bt.errors import ConfigError
 from hybrid_bt.lanes import LaneMarket, LaneState, begin_lane, step_lanes
 from hybrid_bt.paper import AssetTask
 
@@ -45,6 +46,11 @@ class Lanes:
     n_lanes : int
     compiled : bool
         Step under numba (same bits).
+
+    Attributes
+    ----------
+    waiting : set of int
+        Lanes that have to `begin` before the next step: all at first, then those whose episode has ended.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class Lanes:
         compiled: bool,
     ) -> None:
         self.n_lanes, self._range = n_lanes, action_range
+        self.waiting = set(range(n_lanes))
         self._offsets = np.cumsum([0, *(len(track.days) for track in tracks)]).tolist()
         self._market = LaneMarket(
             np.ascontiguousarray(np.concatenate([track.observations for track in tracks])),
@@ -72,14 +79,25 @@ class Lanes:
 
     def begin(self, lane: int, episode: Episode) -> NDArray[np.float32]:
         """Start an episode; its first observation."""
+        self.waiting.discard(lane)
         offset = self._offsets[episode.track]
         self._begin(lane, offset + episode.first, offset + episode.last, self._state, self._market)
         seen: NDArray[np.float32] = self._market.observations[offset + episode.first]
         return seen
 
     def step(self, actions: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-        """Observations (L, features), rewards (L,) and how the steps ended (L,); see `step_lanes`."""
+        """Observations (L, features), rewards (L,) and how the steps ended (L,); see `step_lanes`.
+
+        Raises
+        ------
+        ConfigError
+            If a lane has not begun since its episode ended.
+        """
+        if self.waiting:
+            raise ConfigError(f"lanes: {sorted(self.waiting)} have ended or not begun; call begin for each")
         observations = np.empty((self.n_lanes, self._market.observations.shape[1]), np.float32)
         rewards, ended = np.empty(self.n_lanes, np.float32), np.empty(self.n_lanes, np.int64)
         self._step(actions, *self._range, self._state, self._market, observations, rewards, ended)
+        if ended.any():
+            self.waiting = set(np.flatnonzero(ended).tolist())
         return observations, rewards, ended

@@ -315,6 +315,12 @@ def test_training_gives_the_same_weights_on_lanes(monkeypatch: pytest.MonkeyPatc
     assert all(bool((lanes[name] == objects[name]).all()) for name in lanes)
 
 
+def test_lanes_that_have_not_begun_are_not_stepped() -> None:
+    lanes = LaneVecEnv(environment(), 2)
+    with pytest.raises(ConfigError, match=r"\[0, 1\] have ended or not begun"):
+        lanes.step(np.zeros((2, 1), np.float32))
+
+
 def test_lanes_take_options_and_refuse_rows_outside_the_span() -> None:
     lanes = LaneVecEnv(environment(), 2)
     lanes.set_options({"track": len(TRACKS) - 1, "row": 7})

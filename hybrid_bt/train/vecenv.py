@@ -63,7 +63,7 @@ class LaneVecEnv(VecEnv):
         observations, rewards, ended = self._lanes.step(self._actions)
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
         dones: NDArray[np.bool_] = ended != GOES_ON
-        for lane in np.flatnonzero(dones).tolist() if dones.any() else ():
+        for lane in sorted(self._lanes.waiting):
             infos[lane] = {
                 "TimeLimit.truncated": bool(ended[lane] == TRUNCATED),
                 "terminal_observation": observations[lane].copy(),
