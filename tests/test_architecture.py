@@ -60,6 +60,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "run",
         "parity",
         "policy_card",
+        "sb3",
         "cli",
         "__main__",
     ),
@@ -68,10 +69,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
 #: where a framework may be imported: modules, or packages with everything in them
 ADDRESSES: dict[str, tuple[str, ...]] = {
     "backtrader": ("strategies", "feeds", "analyzers", "backtest"),
-    "gymnasium": ("envs", "freeze"),
-    "torch": ("train", "freeze"),
-    "stable_baselines3": ("train", "freeze"),
-    "sb3_contrib": ("train", "freeze"),
+    "gymnasium": ("envs", "freeze", "sb3"),
+    "torch": ("train", "freeze", "sb3"),
+    "stable_baselines3": ("train", "freeze", "sb3"),
+    "sb3_contrib": ("train", "freeze", "sb3"),
     "onnx": ("train", "freeze", "policy_graph"),
     "onnxruntime": ("policy_session",),
     "pandas": ("feeds", "report"),
