@@ -48,6 +48,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "console",
         "run",
         "parity",
+        "audit",
         "policy_card",
         "cli",
         "__main__",
@@ -56,14 +57,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
 
 #: where a framework may be imported: modules, or packages with everything in them
 ADDRESSES: dict[str, tuple[str, ...]] = {
-    "backtrader": ("strategies", "feeds", "analyzers", "backtest"),
+    "backtrader": ("strategies", "feeds", "analyzers", "backtest", "audit"),
     "gymnasium": ("envs", "freeze"),
     "torch": ("train", "freeze"),
     "stable_baselines3": ("train", "freeze"),
     "sb3_contrib": ("train", "freeze"),
     "onnx": ("train", "freeze", "policy_graph"),
     "onnxruntime": ("policy_session",),
-    "pandas": ("feeds", "report"),
+    "pandas": ("feeds", "report", "audit"),
     "matplotlib": ("report",),
     "quantstats": ("report",),
     "numba": ("batch", "kernels"),
