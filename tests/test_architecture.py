@@ -59,6 +59,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "console",
         "run",
         "parity",
+        "audit",
         "policy_card",
         "sb3",
         "cli",
@@ -68,14 +69,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
 
 #: where a framework may be imported: modules, or packages with everything in them
 ADDRESSES: dict[str, tuple[str, ...]] = {
-    "backtrader": ("strategies", "feeds", "analyzers", "backtest"),
+    "backtrader": ("strategies", "feeds", "analyzers", "backtest", "audit"),
     "gymnasium": ("envs", "freeze", "sb3"),
     "torch": ("train", "freeze", "sb3"),
     "stable_baselines3": ("train", "freeze", "sb3"),
     "sb3_contrib": ("train", "freeze", "sb3"),
     "onnx": ("train", "freeze", "policy_graph"),
     "onnxruntime": ("policy_session",),
-    "pandas": ("feeds", "report"),
+    "pandas": ("feeds", "report", "audit"),
     "matplotlib": ("report",),
     "quantstats": ("report",),
     "numba": ("batch", "kernels"),
