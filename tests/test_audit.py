@@ -125,18 +125,24 @@ def test_misuse_is_status_2(strategy: str, message: str) -> None:
 # --- our own stack ---
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_own_stack_is_clean_in_every_mode(part: str) -> None:
-    (check,) = PARTS[part](STACK, 17)
-    assert check.findings == []
-    assert check.replays >= 3 and check.orders > 20 and check.values > 100_000
-
-
-def test_own_stack_with_its_shipped_policies_is_clean() -> None:
-    result = CliRunner().invoke(main, ["--symbols", "KO,PEP,JNJ", "--bars", "295", "--jobs", "2", "--every", "20"])
+def test_own_stack_is_clean_in_every_mode() -> None:
+    result = CliRunner().invoke(main, ["--symbols", "KO,PEP,JNJ", "--bars", "295", "--jobs", "2", "--json"])
     assert result.exit_code == 0, result.output
-    assert result.output.count(" clean") == len(PARTS)
-    assert "16 run modes, PandasData" in result.output
+    answer = json.loads(result.stdout)
+    assert answer["clean"] and len(answer["checks"]) == len(PARTS)
+    for check in answer["checks"]:
+        assert check["findings"] == [] and check["replays"] >= 2, check
+        assert check["orders"] > 20 and check["values"] > 100_000, check
+    modes = [check for check in answer["checks"] if "16 run modes" in check["name"]]
+    assert [check["replays"] for check in modes] == [48, 48]
+
+
+def test_startup_is_a_figure_and_no_failure() -> None:
+    result = audit("ManyClean", "--every", "50", "--json")
+    assert result.exit_code == 0
+    told = {(item["quantity"], item["after_bars"]): item["largest"] for item in json.loads(result.stdout)["startup"]}
+    assert told["rsi (RSI).rsi", 50] > 0.0  # exponential: remembers its start
+    assert told["band (BollingerBands).mid", 50] == 0.0  # a window does not
 
 
 def only(part: str) -> Check:
