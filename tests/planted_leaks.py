@@ -163,6 +163,16 @@ class Idle(bt.Strategy):
     """Does nothing; what its feeds say is looked at all the same."""
 
 
+class LastFeed(bt.Strategy):
+    """Clean: trades the first feed by an average of the last."""
+
+    def __init__(self) -> None:
+        self.slow = bt.indicators.SMA(self.datas[-1], period=3)
+
+    def next(self) -> None:
+        self.order_target_size(target=10 if self.data.close[0] > self.slow[0] else 0)
+
+
 class Broken(bt.Strategy):
     def next(self) -> None:
         raise ValueError("no such thing")

@@ -89,6 +89,17 @@ def test_resampled_bar_stamped_at_its_start_is_seen_early() -> None:
     assert [f for check in cuts_at_week_ends for f in check.findings if f.kind == "future"] == []
 
 
+def test_backtrader_resampling_is_clean() -> None:
+    # regression: where the data end, Backtrader hands out the unfinished week; that is no look-ahead
+    def fill(cerebro: Any, bars: Bars) -> None:
+        cerebro.resampledata(cerebro.datas[0], timeframe=bt.TimeFrame.Weeks, name="WEEK")
+        cerebro.addstrategy(planted_leaks.LastFeed)
+
+    checks = audit_strategy("weekly", fill, random_bars(200, 1))
+    assert [finding for check in checks for finding in check.findings] == []
+    assert checks[0].orders > 20
+
+
 def test_module_is_found_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "folder_only_strategy.py").write_text(
         "import backtrader as bt\nclass Mine(bt.Strategy):\n    params = (('size', 1),)\n"
