@@ -53,7 +53,7 @@ def _scaled(bars: Bars, row: int, rng: Rng) -> Bars:
 
 
 def _missing(bars: Bars, row: int, rng: Rng) -> Bars:
-    """Half of the cells NaN, the next bar whole: what a causal reader sees as symbols that do not trade."""
+    """The next bar NaN for all symbols, then half of the cells: symbols that do not trade."""
     gone = np.zeros(bars.close.shape, dtype=np.bool_)
     gone[row:] = rng.random((bars.n_bars - row, bars.n_symbols)) < 0.5
     gone[row] = True

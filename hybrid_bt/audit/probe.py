@@ -71,7 +71,8 @@ class Probe(bt.Analyzer):
         values = np.array(self._values).reshape(len(stamps), len(self._columns))
         first = self._first if self._first >= 0 else len(stamps)
         said = "" if error is None else f"raised {type(error).__name__}: {error}"
-        return Trace(tuple(self._columns), values, stamps, self._orders, first, self._same_bar, said)
+        unfinished = any(feed.resampling or feed.replaying for feed in self.strategy.datas)
+        return Trace(tuple(self._columns), values, stamps, self._orders, first, self._same_bar, unfinished, said)
 
     def _read(self) -> None:
         strategy, broker = self.strategy, self.strategy.broker

@@ -43,6 +43,7 @@ class Trace:
     orders: Sequence[OrderRow] = ()
     first: int = 0  #: first row on which the strategy's next ran
     same_bar: Sequence[tuple[np.datetime64, str, str, str]] = ()  #: stamp, symbol, filled at, next open
+    unfinished: bool = False  #: a resampled or replayed feed hands out its unfinished bar where the data end
     error: str = ""  #: type and text of the exception that ended the run
 
 

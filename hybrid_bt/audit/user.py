@@ -141,6 +141,8 @@ def _judge_first_run(name: str, full: Trace, bars: Bars, check: Check) -> None:
         return
     if full.error:
         where = f" on its bar number {rows + 1}" if rows else ""
-        raise ConfigError(f"{name} {full.error}{where}; mend it, or choose other data, before it is audited")
+        # with runonce an indicator whose period is longer than the data ends like this
+        short = "give a longer history (--bars) or " if "IndexError" in full.error and not rows else ""
+        raise ConfigError(f"{name} {full.error}{where}; {short}mend it before it is audited")
     if full.first >= rows - 2:
         raise ConfigError(f"{name}: `next` did not run on {rows} bars; give a longer history (--bars)")
