@@ -30,6 +30,7 @@ _EXPORTS = {
     "load_bars": "hybrid_bt.feeds",
     "load_config": "hybrid_bt.config",
     "replay": "hybrid_bt.replay",
+    "replay_legs": "hybrid_bt.replay_legs",
 }
 
 __all__ = [*_EXPORTS, "__version__"]

@@ -199,11 +199,12 @@ def _check_submitted(account: Account, book: Book, costs: Costs) -> tuple[int, i
 
 def _interest(account: Account, book: Book, t: int, day: int, close_row: Any, costs: Costs, tape: Tape) -> float:
     """Interest that all positions with a bar on this row owe since their previous bar."""
-    total = 0.0
+    total, longs_pay = 0.0, costs.financing_bps_per_year > 0.0
     for k in range(account.seen):
         i = book.marked[k]
-        if book.size[i] != 0.0 and close_row[i] == close_row[i] and day > book.day[i]:
-            owed = borrow_interest(book.size[i], book.entry[i], day - book.day[i], costs)
+        size = book.size[i]
+        if (size < 0.0 or (longs_pay and size > 0.0)) and close_row[i] == close_row[i] and day > book.day[i]:
+            owed = borrow_interest(size, book.entry[i], day - book.day[i], costs)
             total += owed
             if t < len(tape.borrow):
                 tape.borrow[t, i] = owed
@@ -220,8 +221,13 @@ def _fill_waiting(
     open_row: Any,
     costs: Costs,
     tape: Tape,
-) -> Account:
-    """Fill the waiting orders of symbols with a bar; the others keep waiting, in their order."""
+) -> tuple[float, int, int, int, float]:
+    """Fill the waiting orders of symbols with a bar; the others keep waiting, in their order.
+
+    Returns
+    -------
+    The new cash, waiting, rejected, fills and commission of `Account`.
+    """
     kept, fills, paid = 0, account.fills, account.commission
     for k in range(waiting):
         i = book.queue[k]
@@ -241,7 +247,7 @@ def _fill_waiting(
                 tape.bar[fills], tape.decided[fills], tape.symbol[fills] = t, book.order_row[i], i
                 tape.size[fills], tape.price[fills], tape.fee[fills] = executed, price, fee
             fills += 1
-    return Account(cash, account.equity, account.seen, kept, 0, account.ruined, rejected, fills, paid, account.interest)
+    return cash, kept, rejected, fills, paid
 
 
 def broker_day(
@@ -271,8 +277,9 @@ def broker_day(
         cash -= interest
     fills, paid, seen = account.fills, account.commission, account.seen
     if waiting > 0:
-        after = _fill_waiting(account, book, t, waiting, rejected, cash, open_row, costs, tape)
-        cash, waiting, rejected, fills, paid = after.cash, after.waiting, after.rejected, after.fills, after.commission
+        cash, waiting, rejected, fills, paid = _fill_waiting(
+            account, book, t, waiting, rejected, cash, open_row, costs, tape
+        )
     if seen < len(close_row):
         seen = _first_bars(book, seen, close_row)
     equity = cash + _mark(book, seen, day, close_row, costs.leverage)

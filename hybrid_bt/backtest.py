@@ -7,38 +7,31 @@ alone, no gate, no learning) are replayed on the same bars under the same costs,
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Sequence
-from datetime import date
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime
 from importlib import metadata
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt import __version__
-from hybrid_bt.accounting import OrderRules
-from hybrid_bt.bars import Bars
+from hybrid_bt.bars import Bars, say_stamp
+from hybrid_bt.baselines import BENCHMARK, EQUAL_WEIGHT, baselines, leverage_of
 from hybrid_bt.build import Policies, resolve_pairs, training_end
 from hybrid_bt.config import Config
-from hybrid_bt.costs import Costs
-from hybrid_bt.errors import BarsError, InSampleError
-from hybrid_bt.features import WARMUP_BARS
-from hybrid_bt.fusion import fuse, sac_weight
-from hybrid_bt.kalman import KalmanParams, fit
+from hybrid_bt.errors import BarsError, ReconciliationError
+from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.reconcile import reconcile
 from hybrid_bt.recording import Recorder
 from hybrid_bt.records import AccountPath, Decisions, RunRecord
 from hybrid_bt.replay import replay
-from hybrid_bt.risk import limit
+from hybrid_bt.trading_start import first_trading_row, fit_pairs
 
-__all__ = ["PARITY_TOLERANCE", "Request", "backtest", "first_trading_row", "fit_pairs", "trade"]
+__all__ = ["PARITY_TOLERANCE", "Request", "backtest", "trade"]
 
 PARITY_TOLERANCE = 1e-9  #: relative difference allowed between Backtrader's equity and its replay
-EQUAL_WEIGHT = "equal-weight"
-BENCHMARK = "benchmark"
-FULLY_INVESTED = 0.97  #: a buy-and-hold account keeps this little in cash, so that a gap does not cost it an order
-_VERSIONED = ("backtrader", "numpy", "onnxruntime", "pandas", "quantstats")
+_VERSIONED = ("pandas", "quantstats")  #: beside those that the report names itself
 
 
 class Request(NamedTuple):
@@ -55,101 +48,6 @@ class Request(NamedTuple):
     mode: str = "stable"
 
 
-def order_rules(config: Config) -> OrderRules:
-    """When a target becomes an order."""
-    return OrderRules(config.account.lot, config.account.eps_trade, config.account.rebalance_band)
-
-
-def costs_of(config: Config) -> Costs:
-    """Costs of every account of a run."""
-    return Costs(leverage=config.account.leverage, **config.costs.model_dump())
-
-
-def first_trading_row(
-    bars: Bars, trained_until: date | None, start: date | None = None, allow_in_sample: bool = False
-) -> int:
-    """Row of the first decision.
-
-    Parameters
-    ----------
-    trained_until : date or None
-        Last day that a policy was trained on.
-    start : date, optional
-        Asked for by the user; by default the first bar behind the training span on which the features are warm.
-
-    Raises
-    ------
-    InSampleError
-        If the start lies in the training span, or no bar lies behind it, and `allow_in_sample` is False.
-    BarsError
-        If there are fewer bars than the features need, or none from `start` on.
-    """
-    if bars.n_bars <= WARMUP_BARS + 1:
-        raise BarsError(
-            f"bars: {bars.name} has {bars.n_bars} bars up to {_day(bars, -1)}; the features need {WARMUP_BARS + 1} "
-            "to warm up and one more to trade; give a longer history"
-        )
-    warm = WARMUP_BARS  # row 252 has seen 252 returns
-    free = 0
-    if trained_until is not None and not allow_in_sample:
-        free = int(np.searchsorted(bars.stamps, np.datetime64(trained_until) + 1))
-        if free >= bars.n_bars:
-            raise InSampleError(
-                f"all bars of {bars.name} (to {_day(bars, -1)}) lie in the policies' training span, which ends "
-                f"{trained_until}; give later bars, other policies, or --allow-in-sample, which marks every output"
-            )
-    row = max(free, warm) if start is None else _row_of(bars, start)
-    if row < free:
-        raise InSampleError(
-            f"start {start} lies in the policies' training span, which ends {trained_until}; start on "
-            f"{_day(bars, max(free, warm))} or later, or give --allow-in-sample, which marks every output"
-        )
-    if row < warm:
-        raise BarsError(
-            f"start {start} leaves {row} bars to warm up, {WARMUP_BARS} are needed; start on {_day(bars, warm)} "
-            "or later, or give an earlier history"
-        )
-    if row > bars.n_bars - 2:
-        raise BarsError(
-            f"bars: {bars.name} has {bars.n_bars - row} bar(s) from {_day(bars, row)} on; a decision needs one more "
-            "bar to fill on; give later bars or an earlier start"
-        )
-    return row
-
-
-def _row_of(bars: Bars, start: date) -> int:
-    row = int(np.searchsorted(bars.stamps, np.datetime64(start)))
-    if row >= bars.n_bars:
-        raise BarsError(
-            f"start {start} is after the last bar of {bars.name}, {_day(bars, -1)}; choose an earlier start"
-        )
-    return row
-
-
-def _day(bars: Bars, row: int) -> str:
-    return str(bars.stamps[row].astype("datetime64[D]"))
-
-
-def fit_pairs(bars: Bars, pairs: Sequence[str], start_row: int, config: Config) -> list[KalmanParams]:
-    """Noise variances of each pair by maximum likelihood on the bars before `start_row`, never after.
-
-    Raises
-    ------
-    BarsError
-        If a pair has fewer common bars before the start than the features need.
-    """
-    found = []
-    for name, (y, x) in zip(pairs, resolve_pairs(pairs, bars.symbols), strict=True):
-        both = np.flatnonzero(bars.traded[:start_row, y] & bars.traded[:start_row, x])
-        if both.size < WARMUP_BARS:
-            raise BarsError(
-                f"pair {name}: {both.size} common bars before the trading start, {WARMUP_BARS} are needed to fit; "
-                "drop --fit-kalman or start later"
-            )
-        found.append(fit(np.log(bars.close[both, y]), np.log(bars.close[both, x]), config.kalman_params()))
-    return found
-
-
 def backtest(request: Request, progress: Callable[[int, int], None] | None = None) -> RunRecord:
     """Trade the hybrid through Backtrader's broker and put its baselines beside it.
 
@@ -163,8 +61,9 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     HybridError
         For bars, pairs or spans that cannot be traded; `ReconciliationError` if an account does not add up.
     """
+    began = time.perf_counter()
     bars, config = request.bars, request.config
-    resolve_pairs((*request.pairs,), bars.symbols)
+    resolve_pairs(request.pairs, bars.symbols)
     if request.benchmark != EQUAL_WEIGHT:
         bars.index_of(request.benchmark)
     trained_until = training_end(request.policies)
@@ -173,9 +72,9 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     recorder, hybrid, clipped = trade(request, row, fitted, progress)
     traded = bars.between(bars.stamps[row], None)
     decisions = recorder.decisions(row)
-    accounts = {"hybrid": hybrid} | _baselines(request, traded, decisions, recorder, row)
+    accounts = {"hybrid": hybrid} | baselines(config, traded, recorder, row, request.benchmark)
     for name, account in accounts.items():
-        _check_account(name, account, traded, config.account.cash, _costs_of_account(name, config).leverage)
+        _check_account(name, account, traded, config.account.cash, leverage_of(name, config))
     gap = _replay_gap(request, traded, decisions, hybrid)
     in_sample = _in_sample(traded, trained_until)
     benchmark = EQUAL_WEIGHT if request.benchmark == EQUAL_WEIGHT else BENCHMARK
@@ -190,7 +89,7 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
         start_value=config.account.cash,
         in_sample=in_sample,
         config=_resolved(request, fitted),
-        facts=_facts(request, traded, row, trained_until, gap, clipped),
+        facts=_facts(request, row, trained_until, gap, clipped, time.perf_counter() - began),
         notes=_notes(request, traded, in_sample, accounts),
     )
 
@@ -208,7 +107,7 @@ def trade(
     bars, config = request.bars, request.config
     cerebro = bt.Cerebro(stdstats=False)
     cerebro.broker.setcash(config.account.cash)
-    cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(costs_of(config)))
+    cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.trading_costs()))
     for feed in to_feeds(bars):
         cerebro.adddata(feed, name=feed._name)
     done = 0
@@ -241,70 +140,26 @@ def trade(
     return strategy.recorder, strategy.analyzers.ledger.path(), clipped
 
 
-def _baselines(
-    request: Request, traded: Bars, decisions: Decisions, recorder: Recorder, row: int
-) -> dict[str, AccountPath]:
-    """Accounts that say what each part added, in the order of the summary."""
-    config = request.config
-    volatility, rho = recorder.volatility(row).tolist(), recorder.correlation(row).tolist()
-    risk, neutral = config.risk_params(), sac_weight(0.0, config.fusion_params())
-
-    def limited(targets: Sequence[Sequence[float]]) -> list[list[float]]:
-        return [limit(t, v, c, risk)[0] for t, v, c in zip(targets, volatility, rho, strict=True)]
-
-    def account(name: str, targets: Any) -> AccountPath:
-        costs, rules = _costs_of_account(name, config), order_rules(config)
-        return replay(targets, traded, cash=config.account.cash, costs=costs, rules=rules)
-
-    sac, kalman = decisions.legs["sac"].tolist(), decisions.legs["kalman"].tolist()
-    targets: dict[str, Any] = {}
-    if config.sac.enabled:
-        targets["sac"] = limited(sac)
-    if config.kalman.enabled:
-        targets["kalman"] = limited(kalman)
-    if config.sac.enabled and config.kalman.enabled:
-        targets["gate-off"] = limited([fuse(a, b, neutral) for a, b in zip(sac, kalman, strict=True)])
-    else:
-        targets["gate-off"] = limited(decisions.fused.tolist())
-    targets[EQUAL_WEIGHT] = _held(traded, np.flatnonzero(traded.traded[0]))
-    targets["vol-target"] = limited(_equal_weights(recorder, row))
-    if request.benchmark != EQUAL_WEIGHT:
-        targets[BENCHMARK] = _held(traded, np.array([traded.index_of(request.benchmark)]))
-    return {name: account(name, wanted) for name, wanted in targets.items()}
-
-
-def _costs_of_account(name: str, config: Config) -> Costs:
-    """Costs of an account; what is bought and held is never levered, so it pays no financing either."""
-    return costs_of(config)._replace(leverage=1.0) if name in (EQUAL_WEIGHT, BENCHMARK) else costs_of(config)
-
-
-def _held(traded: Bars, columns: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Targets that buy some symbols on the first row, unlevered, and never trade again (NaN: keep what is held)."""
-    targets = np.full(traded.close.shape, np.nan)
-    targets[0] = 0.0
-    targets[0, columns] = FULLY_INVESTED / max(len(columns), 1)
-    return targets
-
-
-def _equal_weights(recorder: Recorder, row: int) -> list[list[float]]:
-    """1/n in each symbol that is warm, on every bar."""
-    warm = recorder.warm(row)
-    weights: list[list[float]] = (warm / np.maximum(warm.sum(axis=1, keepdims=True), 1)).tolist()
-    return weights
-
-
 def _check_account(name: str, account: AccountPath, traded: Bars, cash: float, leverage: float) -> None:
     if not np.isfinite(account.equity).all():
-        bar = _day(traded, int(np.flatnonzero(~np.isfinite(account.equity))[0]))
+        bar = say_stamp(traded.stamps[int(np.flatnonzero(~np.isfinite(account.equity))[0])])
         raise BarsError(f"account {name}: equity is not finite on {bar}; check the prices of that day")
     reconcile(account, traded, cash, leverage=leverage)
 
 
 def _replay_gap(request: Request, traded: Bars, decisions: Decisions, hybrid: AccountPath) -> float:
-    """Largest relative difference between Backtrader's equity and the twin's for the same targets."""
+    """Largest difference between Backtrader's equity and the twin's for the same targets, relative to the start."""
     config = request.config
-    twin = replay(decisions.target, traded, cash=config.account.cash, costs=costs_of(config), rules=order_rules(config))
-    return float(np.max(np.abs(twin.equity - hybrid.equity)) / config.account.cash)
+    cash, costs, rules = config.account.cash, config.trading_costs(), config.order_rules()
+    twin = replay(decisions.target, traded, cash=cash, costs=costs, rules=rules)
+    gaps = np.abs(twin.equity - hybrid.equity) / cash
+    row = int(np.argmax(gaps))
+    if gaps[row] > PARITY_TOLERANCE:
+        raise ReconciliationError(
+            f"parity: on {say_stamp(traded.stamps[row])} Backtrader's equity is {hybrid.equity[row]!r}, its replay's "
+            f"{twin.equity[row]!r}; please report this with the data and `hybrid-bt parity`"
+        )
+    return float(gaps[row])
 
 
 def _in_sample(traded: Bars, trained_until: date | None) -> NDArray[np.bool_]:
@@ -333,28 +188,25 @@ def _resolved(request: Request, fitted: list[KalmanParams] | None) -> dict[str, 
 
 
 def _facts(
-    request: Request, traded: Bars, row: int, trained_until: date | None, gap: float, clipped: dict[str, int]
+    request: Request, row: int, trained_until: date | None, gap: float, clipped: dict[str, int], seconds: float
 ) -> dict[str, Any]:
+    """What `run.json` says beside the configuration and the result."""
+    bars = request.bars
     return {
-        "versions": {
-            "hybrid_bt": __version__,
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in _VERSIONED},
-        },
-        "data_sha256": request.bars.sha256,
+        "seed": request.seed,
+        "versions": {name: metadata.version(name) for name in _VERSIONED},
+        "data": {"sha256": bars.sha256, "start": say_stamp(bars.stamps[0]), "end": say_stamp(bars.stamps[-1])},
         "policies": {
             name: {"file": getattr(request.config, name).file, "sha256": policy.sha256}
             for name, policy in request.policies.loaded().items()
         },
-        "spans": {
-            "data": [_day(request.bars, 0), _day(request.bars, -1)],
+        "span": {
             "warm_up_bars": row,
-            "trading": [_day(traded, 0), _day(traded, -1)],
             "policies_trained_until": None if trained_until is None else trained_until.isoformat(),
         },
-        "bars_per_year": traded.bars_per_year,
         "replay_difference": gap,
         "clipped_observations": clipped,
+        "wall_clock": {"finished": datetime.now(UTC).isoformat(timespec="seconds"), "backtest_seconds": seconds},
     }
 
 

@@ -1,4 +1,4 @@
-"""The two drivers of the accounting, interpreted and compiled: same functions, same bits.
+"""Whether to run interpreted or compiled, and the two drivers of accounts: same functions, same bits.
 
 numba is imported on first use of a compiled driver. Where it is missing, a warning says so once.
 """
@@ -6,6 +6,7 @@ numba is imported on first use of a compiled driver. Where it is missing, a warn
 from __future__ import annotations
 
 import importlib.util
+import sys
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -13,8 +14,21 @@ from typing import Any
 
 from hybrid_bt.accounting import Account, OrderRules, Tape, new_book, run_account
 from hybrid_bt.costs import Costs
+from hybrid_bt.fused_account import run_fused_account
+from hybrid_bt.fusion import FusionParams
+from hybrid_bt.risk import RiskParams
 
-__all__ = ["account_driver", "have_numba", "scenario_driver"]
+__all__ = [
+    "account_driver",
+    "choose",
+    "fused_driver",
+    "fused_scenario_driver",
+    "have_numba",
+    "scenario_driver",
+]
+
+SECONDS_TO_LOAD = 1.0  # numba and a kernel that was compiled in an earlier process
+SECONDS_LOADED = 0.05  # a kernel, numba being there already
 
 
 @cache
@@ -26,6 +40,13 @@ def have_numba() -> bool:
     return False
 
 
+def choose(compiled: bool | None, interpreted_seconds: float) -> bool:
+    """Whether to run compiled: as asked, or where it saves more time than it takes to load."""
+    if compiled is None:
+        compiled = interpreted_seconds >= (SECONDS_LOADED if "numba" in sys.modules else SECONDS_TO_LOAD)
+    return compiled and have_numba()
+
+
 def account_driver(compiled: bool) -> Callable[..., Account]:
     """One account: f(opens, closes, days, targets, cash, costs, rules, tape) -> Account.
 
@@ -33,47 +54,88 @@ def account_driver(compiled: bool) -> Callable[..., Account]:
     """
     if not compiled:
         return _interpreted
-    from hybrid_bt.kernels import one_account
+    from hybrid_bt.kernels.accounts import one_account
 
     return one_account
+
+
+def fused_driver(compiled: bool) -> Callable[..., Account]:
+    """One account on recorded legs.
+
+    f(opens, closes, days, sac, kalman, regime, volatility, correlation, fusion, risk, cash, costs, rules, tape)
+    """
+    if not compiled:
+        return _interpreted_fused
+    from hybrid_bt.kernels.accounts import one_fused_account
+
+    return one_fused_account
 
 
 def scenario_driver(compiled: bool) -> Callable[..., None]:
     """B accounts: f(opens, closes, days, targets, cash, costs, rules, out_cash, out_equity, totals) -> None.
 
-    targets (1 or B, T, N), cash (B,), costs (B, 5), rules (B, 3), all C-contiguous; out_* (B, T) and totals (B, 5),
-    columns rejected, fills, commission, interest, ruined, are written. Compiled, scenarios run in parallel.
+    opens, closes, targets (1 or B, T, N), days (1 or B, T), cash (B,), costs (B, 5), rules (B, 3), all C-contiguous;
+    out_* (B, T) and totals (B, 5), columns rejected, fills, commission, interest, ruined, are written. Compiled,
+    scenarios run in parallel.
     """
     if not compiled:
         return _interpreted_scenarios
-    from hybrid_bt.kernels import scenarios
+    from hybrid_bt.kernels.accounts import scenarios
 
     return scenarios
 
 
-def _interpreted(
-    opens: Any, closes: Any, days: Any, targets: Any, cash: float, costs: Costs, rules: OrderRules, tape: Tape
-) -> Account:
-    book = new_book(len(closes[0]) if len(closes) else 0)
-    return run_account(opens, closes, days, targets, cash, costs, rules, book, tape)
+def fused_scenario_driver(compiled: bool) -> Callable[..., None]:
+    """B accounts on recorded legs, as `scenario_driver`.
+
+    f(opens, closes, days, sac, kalman, regime, volatility, correlation, fusion, risk, cash, costs, rules, out_cash,
+    out_equity, totals): legs (1 or B, T, N) and (1 or B, T), fusion (B, 3), risk (B, 6)
+    """
+    if not compiled:
+        return _interpreted_fused_scenarios
+    from hybrid_bt.kernels.accounts import fused_scenarios
+
+    return fused_scenarios
 
 
-def _interpreted_scenarios(
-    opens: Any,
-    closes: Any,
-    days: Any,
-    targets: Any,
-    cash: Any,
-    costs: Any,
-    rules: Any,
-    out_cash: Any,
-    out_equity: Any,
-    totals: Any,
-) -> None:
-    opens, closes, days, money = opens.tolist(), closes.tolist(), days.tolist(), cash.tolist()
-    for b in range(len(money)):
-        tape = Tape(out_cash[b], out_equity[b], (), (), (), (), (), (), ())
-        wanted = targets[b % len(targets)].tolist()
-        charged, ruled = Costs(*costs[b].tolist()), OrderRules(*rules[b].tolist())
-        end = _interpreted(opens, closes, days, wanted, money[b], charged, ruled, tape)
+def _interpreted(*given: Any) -> Account:
+    *inputs, tape = given
+    run: Callable[..., Account] = run_account
+    return run(*inputs, new_book(_n_symbols(inputs)), tape)
+
+
+def _interpreted_fused(*given: Any) -> Account:
+    *inputs, tape = given
+    run: Callable[..., Account] = run_fused_account
+    return run(*inputs, new_book(_n_symbols(inputs)), tape, [0.0] * _n_symbols(inputs))
+
+
+def _n_symbols(inputs: Any) -> int:
+    closes = inputs[1]
+    return len(closes[0]) if len(closes) else 0
+
+
+def _interpreted_scenarios(*arrays: Any) -> None:
+    *shared, cash, costs, rules, out_cash, out_equity, totals = arrays
+    for b in range(len(cash)):
+        terms = float(cash[b]), Costs(*costs[b].tolist()), OrderRules(*rules[b].tolist())
+        end = _interpreted(*_scenario(shared, b), *terms, _rows(out_cash[b], out_equity[b]))
         totals[b] = end.rejected, end.fills, end.commission, end.interest, end.ruined
+
+
+def _interpreted_fused_scenarios(*arrays: Any) -> None:
+    *shared, fusion, risk, cash, costs, rules, out_cash, out_equity, totals = arrays
+    for b in range(len(cash)):
+        settings = FusionParams(*fusion[b].tolist()), RiskParams(*risk[b].tolist())
+        terms = float(cash[b]), Costs(*costs[b].tolist()), OrderRules(*rules[b].tolist())
+        end = _interpreted_fused(*_scenario(shared, b), *settings, *terms, _rows(out_cash[b], out_equity[b]))
+        totals[b] = end.rejected, end.fills, end.commission, end.interest, end.ruined
+
+
+def _scenario(shared: Any, b: int) -> list[Any]:
+    """Lists of scenario b; what is shared by all has one row."""
+    return [array[b % len(array)].tolist() for array in shared]
+
+
+def _rows(cash: Any, equity: Any) -> Tape:
+    return Tape(cash, equity, (), (), (), (), (), (), ())

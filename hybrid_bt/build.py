@@ -19,7 +19,7 @@ from hybrid_bt.legs import sac as sac_leg
 from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.regime import Gate
 
-__all__ = ["Policies", "build", "load_policies", "policy_path", "resolve_pairs", "training_end"]
+__all__ = ["Policies", "build", "load_policies", "policy_path", "resolve_pairs", "taking_part", "training_end"]
 
 PACKAGED = "package:"
 
@@ -55,6 +55,14 @@ def _load(file: str, kind: str, observation: tuple[str, ...]) -> FrozenPolicy:
         raise ConfigError(f"policy {file} is a {policy.manifest.kind}, not a {kind}; check --sac and --gate")
     policy.check_observation(observation)
     return policy
+
+
+def taking_part(policies: Policies, config: Config) -> Policies:
+    """Without the policies of parts that the configuration switches off."""
+    return Policies(
+        policies.sac if config.sac.enabled else None,
+        policies.gate if config.gate.enabled else None,
+    )
 
 
 def training_end(policies: Policies) -> date | None:
@@ -105,12 +113,14 @@ def build(
 
     Parameters
     ----------
+    policies : Policies
+        None leaves a part out, as does a configuration that switches it off.
     kalman_params : one per pair, optional
         Fitted noise variances; by default every pair has the mode's.
     """
     columns = resolve_pairs(pairs, symbols)
     n = len(symbols)
-    sac, gate = _fresh(policies.sac), _fresh(policies.gate)
+    sac, gate = (_fresh(policy) for policy in taking_part(policies, config))
     reader = MarketReader(n, columns, kalman_params or [config.kalman_params()] * len(columns), config.spread_params())
     return Hybrid(
         reader,

@@ -14,6 +14,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hybrid_bt.accounting import OrderRules
+from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.fusion import FusionParams
@@ -23,7 +25,7 @@ from hybrid_bt.legs.sac import RiskUnit
 from hybrid_bt.risk import RiskParams
 from hybrid_bt.spread import SpreadParams
 
-__all__ = ["MODES", "Config", "load_config", "mode_text"]
+__all__ = ["MODES", "Config", "load_config", "mode_text", "overridden"]
 
 MODES = ("stable", "aggressive")
 
@@ -153,6 +155,14 @@ class Config(_Section):
             )
         return self
 
+    def order_rules(self) -> OrderRules:
+        """When a target becomes an order."""
+        return OrderRules(self.account.lot, self.account.eps_trade, self.account.rebalance_band)
+
+    def trading_costs(self) -> Costs:
+        """What trading costs, under the account's leverage."""
+        return Costs(leverage=self.account.leverage, **self.costs.model_dump())
+
     def kalman_params(self) -> KalmanParams:
         """Noise variances of every pair that is not fitted."""
         k = self.kalman
@@ -203,6 +213,17 @@ def load_config(
     merged = tomllib.loads(mode_text(mode))
     for source, layer in (("file", _read_toml(file) if file else {}), ("flag", overrides or {})):
         _merge(merged, layer, str(file) if source == "file" else source)
+    return _validated(merged)
+
+
+def overridden(config: Config, overrides: Mapping[str, Mapping[str, Any]]) -> Config:
+    """The configuration with some keys replaced, checked as a whole again; errors as `load_config`."""
+    merged = config.model_dump()
+    _merge(merged, overrides, "flag")
+    return _validated(merged)
+
+
+def _validated(merged: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(merged)
     except ValidationError as error:

@@ -10,30 +10,38 @@ truncation, ruin is termination.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.accounting import NO_TAPE, OrderRules, broker_day, new_book, open_account, send_orders
+from hybrid_bt.accounting import NO_TAPE, OrderRules, broker_day, new_book, open_account
 from hybrid_bt.costs import Costs
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.features import CLIP
 from hybrid_bt.fusion import FusionParams, fuse, sac_weight
 from hybrid_bt.history import MarketHistory
 from hybrid_bt.legs.sac import OBSERVATION as ASSET_OBSERVATION
-from hybrid_bt.legs.sac import RiskUnit, exposure
+from hybrid_bt.legs.sac import RiskUnit
+from hybrid_bt.paper import REWARD_SCALE, START_CASH, AssetTask, asset_bar, reward_of, trade_row
 from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
 from hybrid_bt.risk import RiskParams, limit
 
-__all__ = ["AssetEnv", "AssetTrack", "PaperAccount", "RegimeEnv", "RegimeTrack", "Reward", "Span", "asset_tracks"]
-
-START_CASH = 1_000_000.0  #: the environments trade fractions of shares, so only ratios matter
-REWARD_SCALE = 100.0  #: rewards are in percent: networks like numbers near 1
-FULLY_INVESTED = 0.97  #: an unlevered account keeps this little in cash for gaps and costs
+__all__ = [
+    "AssetEnv",
+    "AssetTrack",
+    "Episode",
+    "PaperAccount",
+    "RegimeEnv",
+    "RegimeTrack",
+    "Reward",
+    "Span",
+    "asset_tracks",
+    "draw_episode",
+    "seeded",
+]
 
 
 class Span(NamedTuple):
@@ -50,8 +58,7 @@ class Reward(NamedTuple):
 
     def of(self, growth: float) -> float:
         """Reward of a bar on which equity grew by the factor `growth`."""
-        g = math.log(growth)
-        return REWARD_SCALE * (g - 0.5 * self.risk_aversion * g * g)
+        return reward_of(growth, self.risk_aversion)
 
 
 class PaperAccount:
@@ -73,39 +80,27 @@ class PaperAccount:
     def reset(self, row: int) -> None:
         """Start anew, in cash, at the close of a row."""
         self.book = new_book(len(self._closes[row]))
-        self.account = open_account(self._cash)
-        self._first = self.row = row
-        self._day()
+        self.first = self.row = row
+        prices = self._opens[row], self._closes[row]
+        self.account = broker_day(
+            open_account(self._cash), self.book, 0, self._days[row], *prices, self._costs, NO_TAPE
+        )
 
     def trade(self, targets: Sequence[float]) -> float:
         """Send the orders of this close, go to the next, and return the growth of equity (0 when ruined)."""
-        before = self.account.equity
-        self.account = send_orders(
-            self.account, self.book, self.row - self._first, targets, self._closes[self.row], self._rules
+        before, market = self.account, (self._opens, self._closes, self._days)
+        self.account = trade_row(
+            before, self.book, self.first, self.row, targets, *market, self._costs, self._rules, NO_TAPE
         )
         self.row += 1
-        self._day()
-        return max(self.account.equity / before, 0.0)
-
-    def _day(self) -> None:
-        row = self.row
-        self.account = broker_day(
-            self.account,
-            self.book,
-            row - self._first,
-            self._days[row],
-            self._opens[row],
-            self._closes[row],
-            self._costs,
-            NO_TAPE,
-        )
+        return max(self.account.equity / before.equity, 0.0)
 
 
 class AssetTrack(NamedTuple):
     """The bars of one asset on which it traded, and what is known at each close."""
 
     symbol: str
-    observations: NDArray[np.float32]  #: (T, features) without the previous action
+    observations: NDArray[np.float32]  #: (T, features) as `legs.sac.OBSERVATION`, with 0 for the previous action
     volatility: list[float]  #: (T,) per bar
     opens: list[list[float]]  #: (T, 1)
     closes: list[list[float]]  #: (T, 1)
@@ -139,7 +134,7 @@ def asset_tracks(
         tracks.append(
             AssetTrack(
                 symbol,
-                history.assets[traded, i],
+                np.pad(history.assets[traded, i], ((0, 0), (0, 1))),
                 history.volatility[traded, i].tolist(),
                 bars.open[traded, i : i + 1].tolist(),
                 bars.close[traded, i : i + 1].tolist(),
@@ -185,60 +180,84 @@ class AssetEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     ) -> None:
         if not action_range[0] < action_range[1]:
             raise ConfigError(f"action range {action_range}: the lower end must be below the upper one")
-        self._tracks, self._unit, self._reward = list(tracks), unit, reward
-        self._costs, self._rules = costs, rules
-        self._episode_bars, self._base_action = episode_bars, base_action
-        self._accounts = [PaperAccount(t.opens, t.closes, t.days, costs, rules) for t in self._tracks]
-        self._low, self._high = (float(np.float32(end)) for end in action_range)
-        self.action_space = gym.spaces.Box(self._low, self._high, (1,), np.float32)
+        self.tracks = list(tracks)
+        self.task = AssetTask(unit, reward.risk_aversion, base_action, costs, rules)
+        self.episode_bars = episode_bars
+        self.action_range = _as_float32(action_range[0]), _as_float32(action_range[1])
+        self.action_space = gym.spaces.Box(*self.action_range, (1,), np.float32)
         low, high = np.full(len(ASSET_OBSERVATION), -CLIP), np.full(len(ASSET_OBSERVATION), CLIP)
         low[-1], high[-1] = min(action_range[0], 0.0), max(action_range[1], 0.0)
         self.observation_space = gym.spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
+        self._wanted = [0.0]
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Draw an asset and a start, or take `options["track"]` and `options["row"]`."""
         super().reset(seed=seed)
-        options = options or {}
-        number = int(options.get("track", self.np_random.integers(len(self._tracks))))
-        self.track = self._tracks[number]
-        span = self.track.span
-        # every episode has at least one step
-        first = int(options.get("row", self._random_start(span)))
-        self._last = span.last if self._episode_bars is None else min(span.last, first + self._episode_bars)
-        self.paper = self._accounts[number]
-        self.paper.reset(first)
-        self._action = 0.0
-        return self._observation(), {"symbol": self.track.symbol}
-
-    def _random_start(self, span: Span) -> int:
-        if self._episode_bars is None:
-            return span.first
-        return int(self.np_random.integers(span.first, max(span.last - self._episode_bars, span.first) + 1))
+        episode = draw_episode(self.np_random, self.tracks, self.episode_bars, options or {})
+        self.track, self._last = self.tracks[episode.track], episode.last
+        self.paper = PaperAccount(
+            self.track.opens, self.track.closes, self.track.days, self.task.costs, self.task.rules
+        )
+        self.paper.reset(episode.first)
+        return self._observation(episode.first, 0.0), {"symbol": self.track.symbol}
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Hold the exposure that the action asks for until the next close."""
-        self._action = min(max(float(action[0]), self._low), self._high)
-        before = self.paper.row
-        growth = self.paper.trade([self._target(self._action, before)])
-        ruined = growth <= 0.0
-        reward = -REWARD_SCALE if ruined else self._reward.of(growth) - self._base_reward(before)
-        truncated = not ruined and self.paper.row >= self._last
-        return self._observation(), reward, ruined, truncated, {}
+        low, high = self.action_range
+        asked = float(action[0])
+        held = low if asked < low else high if asked > high else asked
+        paper, track = self.paper, self.track
+        row = paper.row
+        market = track.volatility, track.opens, track.closes, track.days
+        paper.account, reward, ruined = asset_bar(
+            paper.account, paper.book, paper.first, row, held, self._wanted, *market, self.task, NO_TAPE
+        )
+        paper.row = row = row + 1
+        return self._observation(row, held), reward, ruined, not ruined and row >= self._last, {}
 
-    def _target(self, action: float, row: int) -> float:
-        wanted = exposure(action, self.track.volatility[row], self._unit)
-        return min(max(wanted, -FULLY_INVESTED), FULLY_INVESTED)
+    def _observation(self, row: int, action: float) -> NDArray[np.float32]:
+        observation: NDArray[np.float32] = self.track.observations[row].copy()
+        observation[-1] = action
+        return observation
 
-    def _base_reward(self, row: int) -> float:
-        if self._base_action == 0.0:
-            return 0.0
-        growth = self.track.closes[row + 1][0] / self.track.closes[row][0]
-        return self._reward.of(1.0 + self._target(self._base_action, row) * (growth - 1.0))
 
-    def _observation(self) -> NDArray[np.float32]:
-        return np.append(self.track.observations[self.paper.row], np.float32(self._action))
+def seeded(seed: int | None) -> np.random.Generator:
+    """Randomness as an environment that was reset with this seed has it."""
+    return gym.utils.seeding.np_random(seed)[0]
+
+
+class Episode(NamedTuple):
+    """Where an episode runs."""
+
+    track: int
+    first: int  #: row of the first decision
+    last: int  #: row that it is cut at
+
+
+def draw_episode(
+    rng: np.random.Generator, tracks: Sequence[AssetTrack], episode_bars: int | None, options: Mapping[str, Any]
+) -> Episode:
+    """A random asset and start, or `options["track"]` and `options["row"]`; every episode has at least one step."""
+    drawn = rng.integers(len(tracks))
+    number = int(options.get("track", drawn))
+    if not 0 <= number < len(tracks):
+        raise ConfigError(f"episode: there is no track {number}; there are {len(tracks)}")
+    span = tracks[number].span
+    if episode_bars is None:
+        first, length = int(options.get("row", span.first)), span.last
+    else:
+        drawn = rng.integers(span.first, max(span.last - episode_bars, span.first) + 1)
+        first, length = int(options.get("row", drawn)), episode_bars
+    if not span.first <= first < span.last:
+        raise ConfigError(f"episode: row {first} of {tracks[number].symbol} is not in its span {tuple(span)}")
+    return Episode(number, first, min(span.last, first + length))
+
+
+def _as_float32(value: float) -> float:
+    """The float32 nearest to a number: what an action space can say."""
+    return float(np.float32(value))
 
 
 class RegimeTrack(NamedTuple):
@@ -306,7 +325,7 @@ class RegimeEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             self._last = min(span.last, first + self._episode_bars)
         self.paper.reset(first)
         self._shadow.reset(first)
-        return self._track.observations[first], {}
+        return self._track.observations[first].copy(), {}
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Trade the mix at score r until the next close."""
@@ -315,7 +334,7 @@ class RegimeEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         ruined = growth <= 0.0
         reward = -REWARD_SCALE if ruined else self._reward.of(growth) - (self._reward.of(base) if base > 0.0 else 0.0)
         truncated = not ruined and self.paper.row >= self._last
-        return self._track.observations[self.paper.row], reward, ruined, truncated, {}
+        return self._track.observations[self.paper.row].copy(), reward, ruined, truncated, {}
 
     def _targets(self, r: float, row: int) -> list[float]:
         track = self._track

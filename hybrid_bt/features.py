@@ -36,9 +36,11 @@ __all__ = [
     "correlation",
     "initial_asset",
     "initial_market",
+    "is_warm",
     "market_features",
     "market_step",
     "own_features",
+    "volatility",
 ]
 
 CLIP = 5.0  #: policies are trained on features clipped to +-5 standard deviations
@@ -150,7 +152,19 @@ def _absorb_return(state: AssetState, ret: float, log_close: float) -> AssetStat
 def asset_step(state: AssetState, log_close: float) -> AssetState:
     """Absorb one log close; call it only on bars on which the asset traded."""
     if math.isnan(state.log_close):
-        return state._replace(log_close=log_close)
+        return AssetState(
+            state.n_returns,
+            log_close,
+            state.last_return,
+            state.shock,
+            state.var_fast,
+            state.var,
+            state.var_slow,
+            state.d_5,
+            state.d_21,
+            state.d_63,
+            state.d_252,
+        )
     return _absorb_return(state, log_close - state.log_close, log_close)
 
 
@@ -158,7 +172,7 @@ def market_step(state: MarketState, assets: Sequence[AssetState], traded: Sequen
     """Absorb the bar of all assets, each already stepped; only those that traded and have a return count."""
     n = 0
     ret = shock = shock_sq = trend_sq = 0.0
-    for asset, has_bar in zip(assets, traded, strict=True):
+    for asset, has_bar in zip(assets, traded):  # noqa: B905  numba knows no strict zip
         if has_bar and asset.n_returns > 1.0:
             n += 1
             ret += asset.last_return
@@ -190,6 +204,16 @@ def correlation(market: MarketState) -> float:
         return 0.0
     rho = (n * market.mean_shock_sq / market.shock_sq - 1.0) / (n - 1.0)
     return min(max(rho, 0.0), 0.99)
+
+
+def volatility(asset: AssetState) -> float:
+    """Of an asset, per bar, above 0."""
+    return math.sqrt(max(asset.var, MIN_VARIANCE))
+
+
+def is_warm(asset: AssetState) -> bool:
+    """Whether the asset (or the market's mean) has shown `WARMUP_BARS` returns."""
+    return asset.n_returns >= WARMUP_BARS
 
 
 def _clip(value: float) -> float:

@@ -9,9 +9,9 @@ r runs from -1 (mean reversion, the Kalman leg leads) to +1 (trend, SAC leads). 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-__all__ = ["FusionParams", "fuse", "sac_weight"]
+__all__ = ["FusionParams", "fuse", "fuse_into", "sac_weight"]
 
 
 class FusionParams(NamedTuple):
@@ -32,5 +32,15 @@ def sac_weight(r: float, params: FusionParams) -> float:
 
 def fuse(sac: Sequence[float], kalman: Sequence[float], w_sac: float) -> list[float]:
     """Mix of two vectors of targets, (N,) each, as signed fractions of equity."""
+    mixed = list(sac)
+    if len(mixed) != len(kalman):
+        raise ValueError(f"fuse: {len(mixed)} targets of one leg and {len(kalman)} of the other")
+    fuse_into(mixed, sac, kalman, w_sac)
+    return mixed
+
+
+def fuse_into(mixed: Any, sac: Any, kalman: Any, w_sac: float) -> None:
+    """`fuse` written over `mixed`, (N,): the same source for CPython and numba."""
     w_kalman = 1.0 - w_sac
-    return [w_sac * a + w_kalman * b for a, b in zip(sac, kalman, strict=True)]
+    for i, target in enumerate(sac):
+        mixed[i] = w_sac * target + w_kalman * kalman[i]

@@ -1,21 +1,37 @@
-"""A panel's features, bar by bar, as arrays: what training environments look at.
+"""A panel read bar by bar, as arrays: what training environments look at, and what the Kalman leg says.
 
-Made by the same `MarketReader` that the strategy drives, so an environment sees exactly what the strategy will see.
+Made by the step that `MarketReader` drives for the strategy, so an environment sees exactly what the strategy will see.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.features import CLIP, WARMUP_BARS, asset_features, correlation, market_features
-from hybrid_bt.hybrid import MarketReader
+from hybrid_bt.batch import choose
+from hybrid_bt.features import (
+    ASSET_FEATURES,
+    CLIP,
+    MARKET_FEATURES,
+    asset_features,
+    correlation,
+    is_warm,
+    market_features,
+)
+from hybrid_bt.legs.kalman import KalmanLeg, PairRules
+from hybrid_bt.reader import MarketReader, check_closes
+from hybrid_bt.recording import PAIR_FIELDS, pair_paths, pair_row
+from hybrid_bt.records import PairPaths
 from hybrid_bt.regime import pair_stretch
 
-__all__ = ["MarketHistory", "read_history"]
+__all__ = ["MarketHistory", "read_history", "record_kalman_leg"]
+
+FEATURE_SECONDS, LEG_SECONDS = 2e-5, 5e-6  # of a bar x symbol, interpreted
+NO_RULES = PairRules(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 class MarketHistory(NamedTuple):
@@ -30,17 +46,34 @@ class MarketHistory(NamedTuple):
     market_warm: NDArray[np.bool_]  #: (T,)
 
 
-def read_history(bars: Bars, reader: MarketReader) -> MarketHistory:
-    """Drive a fresh reader over all bars."""
-    views = (reader.read(closes) for closes in bars.close.tolist())
+def read_history(bars: Bars, reader: MarketReader, *, compiled: bool | None = None) -> MarketHistory:
+    """Features of all bars.
+
+    Parameters
+    ----------
+    reader : MarketReader
+        Names the pairs and their parameters; it is not driven itself.
+    compiled : bool, optional
+        Run under numba (same bits). By default where the work is worth loading it.
+
+    Raises
+    ------
+    BarsError
+        If a close is neither NaN nor positive and finite.
+    """
+    check_closes(bars)
+    if choose(compiled, bars.close.size * FEATURE_SECONDS):
+        return _compiled_history(bars, reader)
+    fresh = reader.anew()
     assets, market, volatility, rho, warm, market_warm = [], [], [], [], [], []
-    for view in views:
+    for closes in bars.close.tolist():
+        view = fresh.read(closes)
         assets.append([asset_features(a, view.market, z) for a, z in zip(view.assets, view.pair_zscores, strict=True)])
-        market.append(market_features(view.market, pair_stretch(view)))
+        market.append(market_features(view.market, pair_stretch(view.pairs)))
         volatility.append(view.volatilities)
         rho.append(correlation(view.market))
         warm.append(view.warm)
-        market_warm.append(view.market.mean.n_returns >= WARMUP_BARS)
+        market_warm.append(is_warm(view.market.mean))
     return MarketHistory(
         bars,
         _observed(assets),
@@ -52,7 +85,82 @@ def read_history(bars: Bars, reader: MarketReader) -> MarketHistory:
     )
 
 
+def record_kalman_leg(
+    bars: Bars, reader: MarketReader, rules: PairRules, pair_names: Sequence[str], *, compiled: bool | None = None
+) -> tuple[NDArray[np.float64], PairPaths]:
+    """Targets of the Kalman leg on all bars, (T, N), and what its pairs did.
+
+    Parameters
+    ----------
+    reader, compiled
+        As in `read_history`.
+    pair_names : (P,) names `Y:X`
+    """
+    check_closes(bars)
+    if choose(compiled, bars.close.size * LEG_SECONDS):
+        targets, cube = _compiled_leg(bars, reader, rules)
+    else:
+        targets, cube = _interpreted_leg(bars, reader.anew(), rules)
+    return targets, pair_paths(pair_names, cube)
+
+
+def _interpreted_leg(bars: Bars, reader: MarketReader, rules: PairRules) -> tuple[Any, Any]:
+    leg = KalmanLeg(reader.n_symbols, len(reader.columns), rules)
+    targets, rows = [], []
+    for closes in bars.close.tolist():
+        view = reader.read(closes)
+        targets.append(leg.targets(view))
+        rows.append([pair_row(pair, held.direction) for pair, held in zip(view.pairs, leg.positions, strict=True)])
+    return np.array(targets), np.array(rows).reshape(len(rows), len(reader.columns), len(PAIR_FIELDS))
+
+
 def _observed(rows: list[Any]) -> NDArray[np.float32]:
     """As a frozen policy sees them: clipped, then rounded to float32."""
     observed: NDArray[np.float32] = np.clip(np.array(rows), -CLIP, CLIP).astype(np.float32)
     return observed
+
+
+def _compiled_history(bars: Bars, reader: MarketReader) -> MarketHistory:
+    from hybrid_bt.kernels.market import read_panel
+
+    t, n = bars.close.shape
+    assets, market = np.empty((t, n, len(ASSET_FEATURES)), np.float32), np.empty((t, len(MARKET_FEATURES)), np.float32)
+    history = MarketHistory(
+        bars, assets, market, np.empty((t, n)), np.empty(t), np.empty((t, n), np.bool_), np.empty(t, np.bool_)
+    )
+    read_panel(*_inputs(bars, reader, NO_RULES), *history[1:], *_outputs(0, n, reader))
+    return history
+
+
+def _compiled_leg(bars: Bars, reader: MarketReader, rules: PairRules) -> tuple[Any, Any]:
+    from hybrid_bt.kernels.market import read_panel
+
+    t, n = bars.close.shape
+    nothing = MarketHistory(
+        bars,
+        np.empty((0, 0, 0), np.float32),
+        np.empty((0, 0), np.float32),
+        np.empty((0, 0)),
+        np.empty(0),
+        np.empty((0, 0), np.bool_),
+        np.empty(0, np.bool_),
+    )
+    outputs = _outputs(t, n, reader)
+    read_panel(*_inputs(bars, reader, rules), *nothing[1:], *outputs)
+    return outputs
+
+
+def _outputs(n_bars: int, n_symbols: int, reader: MarketReader) -> tuple[Any, Any]:
+    return np.zeros((n_bars, n_symbols)), np.empty((n_bars, len(reader.columns), len(PAIR_FIELDS)))
+
+
+def _inputs(bars: Bars, reader: MarketReader, rules: PairRules) -> tuple[Any, ...]:
+    """Everything that the compiled panel reads, in the types that it is compiled for."""
+    return (
+        np.ascontiguousarray(bars.close),
+        np.array(reader.columns, dtype=np.int64).reshape(-1, 2),
+        np.array(reader.kalman_params, dtype=np.float64).reshape(-1, 5),
+        type(reader.rates)(*map(float, reader.rates)),
+        PairRules(*map(float, rules)),
+        np.array(reader.n_pairs_of, dtype=np.int64),
+    )

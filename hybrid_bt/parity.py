@@ -36,10 +36,11 @@ def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
     ----------
     request : hybrid_bt.backtest.Request
     """
-    from hybrid_bt.backtest import costs_of, first_trading_row, fit_pairs, order_rules, trade
+    from hybrid_bt.backtest import trade
     from hybrid_bt.build import build, training_end
     from hybrid_bt.recording import record
     from hybrid_bt.replay import replay
+    from hybrid_bt.trading_start import first_trading_row, fit_pairs
 
     bars, config = request.bars, request.config
     row = first_trading_row(bars, training_end(request.policies), request.start, request.allow_in_sample)
@@ -48,7 +49,9 @@ def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
     brain = build(config, bars.symbols, request.pairs, request.policies, fitted)
     streamed, recorded = recorder.decisions(row), record(brain, bars, request.pairs).decisions(row)
     traded = bars.between(bars.stamps[row], None)
-    twin = replay(recorded.target, traded, cash=config.account.cash, costs=costs_of(config), rules=order_rules(config))
+    twin = replay(
+        recorded.target, traded, cash=config.account.cash, costs=config.trading_costs(), rules=config.order_rules()
+    )
     pairs = [(f"target of {leg}", streamed.legs[leg], recorded.legs[leg], 1.0, 0.0) for leg in streamed.legs] + [
         ("regime score r", streamed.regime, recorded.regime, 1.0, 0.0),
         ("final target", streamed.target, recorded.target, 1.0, 0.0),

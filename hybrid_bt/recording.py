@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Sequence
 
@@ -12,14 +13,14 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.features import correlation
 from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.legs.base import PairView
-from hybrid_bt.records import Decisions, PairPaths
+from hybrid_bt.records import Decisions, LegPaths, PairPaths
 
-__all__ = ["Recorder", "record"]
+__all__ = ["PAIR_FIELDS", "Recorder", "pair_paths", "pair_row", "record"]
 
 _VECTORS = ("sac", "kalman", "fused", "target")
 _SCALARS = ("regime", "w_sac", "scale")
-#: fields of a pair, in the order in which `_pair_row` returns them and `PairPaths` names them
-_PAIR_FIELDS = ("alpha", "beta", "beta_var", "innovation", "innovation_var", "spread", "zscore", "position")
+#: fields of a pair, in the order in which `pair_row` returns them and `PairPaths` names them
+PAIR_FIELDS = ("alpha", "beta", "beta_var", "innovation", "innovation_var", "spread", "zscore", "position")
 
 
 class Recorder:
@@ -46,7 +47,7 @@ class Recorder:
         self._correlation.append(correlation(decision.view.market))
         directions = [p.direction for p in brain.kalman.positions] if brain.kalman else [0.0] * len(self._pair_names)
         for pair, direction in zip(decision.view.pairs, directions, strict=True):
-            self._pairs.extend(_pair_row(pair, direction))
+            self._pairs.extend(pair_row(pair, direction))
 
     def decisions(self, start: int = 0) -> Decisions:
         """The bars from row `start` on."""
@@ -60,6 +61,12 @@ class Recorder:
             target=vector["target"],
             scale=scalar["scale"],
         )
+
+    def legs(self, start: int = 0) -> LegPaths:
+        """What can be mixed, limited and traded again (`hybrid_bt.replay_legs`), from row `start` on."""
+        sac, kalman = (_matrix(self._vectors[name], self._n_symbols)[start:] for name in ("sac", "kalman"))
+        regime = np.array(self._scalars["regime"])[start:]
+        return LegPaths(sac, kalman, regime, self.volatility(start), self.correlation(start))
 
     def volatility(self, start: int = 0) -> NDArray[np.float64]:
         """(T, N) volatilities per bar that the limits used, from row `start` on."""
@@ -75,15 +82,16 @@ class Recorder:
 
     def pairs(self, start: int = 0) -> PairPaths:
         """The pairs of the bars from row `start` on."""
-        n_pairs, n_fields = len(self._pair_names), len(_PAIR_FIELDS)
+        n_pairs, n_fields = len(self._pair_names), len(PAIR_FIELDS)
         n_bars = len(self._scalars["regime"])
-        cube = np.array(self._pairs).reshape(n_bars, n_pairs, n_fields)[start:]
-        return PairPaths(self._pair_names, *(np.ascontiguousarray(cube[:, :, k]) for k in range(n_fields)))
+        return pair_paths(self._pair_names, np.array(self._pairs).reshape(n_bars, n_pairs, n_fields)[start:])
 
 
-def _pair_row(pair: PairView, direction: float) -> tuple[float, ...]:
+def pair_row(pair: PairView, direction: float) -> tuple[float, ...]:
+    """A pair's row of `PAIR_FIELDS`; NaN before its first bar."""
     if not pair.started:
-        return (np.nan,) * (len(_PAIR_FIELDS) - 1) + (direction,)
+        nan = math.nan
+        return nan, nan, nan, nan, nan, nan, nan, direction
     state, spread = pair.kalman, pair.spread
     return (
         state.alpha,
@@ -95,6 +103,11 @@ def _pair_row(pair: PairView, direction: float) -> tuple[float, ...]:
         spread.zscore,
         direction,
     )
+
+
+def pair_paths(names: Sequence[str], cube: NDArray[np.float64]) -> PairPaths:
+    """Paths from a (T, P, fields) array of `pair_row`."""
+    return PairPaths(tuple(names), *(np.ascontiguousarray(cube[:, :, k]) for k in range(len(PAIR_FIELDS))))
 
 
 def _matrix(values: array[float], width: int) -> NDArray[np.float64]:

@@ -6,15 +6,16 @@ P pairs. A decision made on row t may fill on row t + 1 at the earliest.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
 
-__all__ = ["AccountPath", "Decisions", "Fill", "PairPaths", "RunRecord"]
+__all__ = ["AccountPath", "Decisions", "Fill", "Fills", "LegPaths", "PairPaths", "RunRecord"]
 
 FloatArray = NDArray[np.float64]
 
@@ -30,6 +31,45 @@ class Fill(NamedTuple):
     commission: float  #: spread and fee, >= 0
 
 
+class Fills(Sequence[Fill]):
+    """Fills kept as columns, 48 bytes each; a `Fill` is made when it is looked at.
+
+    Parameters
+    ----------
+    columns : sequence of six (F,) arrays
+        In the order of `Fill`'s fields.
+    """
+
+    def __init__(self, columns: Sequence[NDArray[Any]]) -> None:
+        self.columns = tuple(columns)
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    @overload
+    def __getitem__(self, index: int) -> Fill: ...
+    @overload
+    def __getitem__(self, index: slice) -> Fills: ...
+    def __getitem__(self, index: int | slice) -> Fill | Fills:
+        if isinstance(index, slice):
+            return Fills([column[index] for column in self.columns])
+        return Fill(*(column[index].item() for column in self.columns))
+
+    def __iter__(self) -> Iterator[Fill]:
+        return map(Fill._make, zip(*(column.tolist() for column in self.columns), strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        """Equal to any sequence of the same fills."""
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list: equal to tuples that hash otherwise
+
+    def __repr__(self) -> str:
+        return f"Fills({list(self)!r})"
+
+
 @dataclass(frozen=True, eq=False)
 class AccountPath:
     """One account, bar by bar, as marked at each close."""
@@ -38,7 +78,7 @@ class AccountPath:
     equity: FloatArray  #: (T,)
     size: FloatArray  #: (T, N) signed shares held at the close
     borrow: FloatArray  #: (T, N) interest charged on shorts on each bar, >= 0
-    fills: tuple[Fill, ...]
+    fills: Sequence[Fill]  #: in the order in which they happened
     rejected: int = 0  #: orders that the margin check refused
 
 
@@ -52,6 +92,17 @@ class Decisions:
     fused: FloatArray  #: (T, N) convex mix of the legs' targets
     target: FloatArray  #: (T, N) after limits: what is traded
     scale: FloatArray  #: (T,) factor that the volatility target and the limits put on the fused target
+
+
+@dataclass(frozen=True, eq=False)
+class LegPaths:
+    """What two legs and a gate said, bar by bar, and what the limits need: enough to trade any mix of them again."""
+
+    sac: FloatArray  #: (T, N) targets, signed fractions of equity
+    kalman: FloatArray  #: (T, N)
+    regime: FloatArray  #: (T,) r in [-1, 1]
+    volatility: FloatArray  #: (T, N) per bar, as known at the decision
+    correlation: FloatArray  #: (T,) in [0, 1)
 
 
 @dataclass(frozen=True, eq=False)

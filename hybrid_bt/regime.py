@@ -6,13 +6,14 @@ scores do not depend on costs, weights or limits and can be recorded once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.features import MARKET_FEATURES, WARMUP_BARS, market_features
-from hybrid_bt.legs.base import View
+from hybrid_bt.features import MARKET_FEATURES, is_warm, market_features
+from hybrid_bt.legs.base import PairView, View
 
 __all__ = ["OBSERVATION", "Gate", "MarketPolicy"]
 
@@ -34,14 +35,17 @@ class Gate:
 
     def score(self, view: View) -> float:
         """R in [-1, 1] at this close."""
-        if view.market.mean.n_returns < WARMUP_BARS:
+        if not is_warm(view.market.mean):
             return 0.0
-        observation = np.array([market_features(view.market, pair_stretch(view))])
+        observation = np.array([market_features(view.market, pair_stretch(view.pairs))])
         return min(max(float(self.policy.act(observation)[0]), -1.0), 1.0)
 
 
-def pair_stretch(view: View) -> float:
+def pair_stretch(pairs: Sequence[PairView]) -> float:
     """Mean |z-score| of all pairs; 0 without pairs."""
-    if not view.pairs:
+    if len(pairs) == 0:
         return 0.0
-    return sum(abs(pair.spread.zscore) for pair in view.pairs) / len(view.pairs)
+    total = 0.0
+    for pair in pairs:
+        total += abs(pair.spread.zscore)
+    return total / len(pairs)

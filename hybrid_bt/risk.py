@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-__all__ = ["RiskParams", "limit", "portfolio_volatility"]
+__all__ = ["RiskParams", "limit", "limit_in_place", "portfolio_volatility"]
 
 ROUNDING = 1e-12  #: relative; scaling to the volatility target meets it only so nearly
 
@@ -32,11 +32,11 @@ class RiskParams(NamedTuple):
     bars_per_year: float
 
 
-def portfolio_volatility(targets: Sequence[float], volatilities: Sequence[float], correlation: float) -> float:
+def portfolio_volatility(targets: Any, volatilities: Any, correlation: float) -> float:
     """Volatility per bar of targets (N,) given volatilities per bar (N,) under one correlation."""
     own = 0.0
     together = 0.0
-    for target, volatility in zip(targets, volatilities, strict=True):
+    for target, volatility in zip(targets, volatilities):  # noqa: B905  numba knows no strict zip
         risk = target * volatility
         own += risk * risk
         together += risk
@@ -58,15 +58,27 @@ def limit(
     -------
     (N,) list of float, and the factor that was applied to all of them before the cap on single assets.
     """
+    if len(targets) != len(volatilities):
+        raise ValueError(f"limit: {len(targets)} targets and {len(volatilities)} volatilities")
+    limited = list(targets)
+    scale = limit_in_place(limited, volatilities, correlation, params)
+    return limited, scale
+
+
+def limit_in_place(targets: Any, volatilities: Any, correlation: float, params: RiskParams) -> float:
+    """`limit` written over `targets`, (N,): the same source for CPython and numba."""
     gross = 0.0
     net = 0.0
     for target in targets:
         gross += abs(target)
         net += target
     if gross == 0.0:
-        return [0.0] * len(targets), 1.0
+        for i in range(len(targets)):
+            targets[i] = 0.0
+        return 1.0
     scale = params.scale_limit
-    volatility = portfolio_volatility(targets, volatilities, correlation) * math.sqrt(params.bars_per_year)
+    per_year = math.sqrt(params.bars_per_year)
+    volatility = portfolio_volatility(targets, volatilities, correlation) * per_year
     if volatility * scale > params.volatility_target:
         scale = params.volatility_target / volatility
     if gross * scale > params.gross_limit:
@@ -74,13 +86,18 @@ def limit(
     if abs(net) * scale > params.net_limit:
         scale = params.net_limit / abs(net)
     cap = params.asset_limit
+    for i, target in enumerate(targets):
+        wanted = target * scale
+        targets[i] = cap if wanted > cap else -cap if wanted < -cap else wanted
     # a cap may unbalance longs and shorts and so raise net exposure and volatility: both are checked once more
-    capped = [min(max(target * scale, -cap), cap) for target in targets]
-    net = abs(math.fsum(capped))
-    volatility = portfolio_volatility(capped, volatilities, correlation) * math.sqrt(params.bars_per_year)
+    net = abs(math.fsum(targets))
+    volatility = portfolio_volatility(targets, volatilities, correlation) * per_year
     trim = 1.0
     if net > params.net_limit:
         trim = params.net_limit / net
     if volatility * trim > params.volatility_target * (1.0 + ROUNDING):
         trim = params.volatility_target / volatility
-    return [target * trim for target in capped] if trim < 1.0 else capped, scale
+    if trim < 1.0:
+        for i, target in enumerate(targets):
+            targets[i] = target * trim
+    return scale

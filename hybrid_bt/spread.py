@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-__all__ = ["SpreadParams", "SpreadState", "initial_state", "step"]
+__all__ = ["SpreadParams", "SpreadRates", "SpreadState", "absorb", "initial_state", "rates_of", "step"]
 
 MIN_VARIANCE = 1e-12  #: squared log price; a spread that never moves has z-score 0, not infinity
 
@@ -30,6 +30,14 @@ class SpreadParams(NamedTuple):
 
     half_life_bars: float
     scale_half_life_bars: float
+    warmup_bars: float
+
+
+class SpreadRates(NamedTuple):
+    """`SpreadParams` as the factors that `absorb` multiplies by: powers are taken once, not at each bar."""
+
+    keep: float  #: 1 - a, the share of the spread that a bar leaves
+    scale_gain: float  #: weight of the newest innovation in the variance, once its window is full
     warmup_bars: float
 
 
@@ -47,15 +55,27 @@ def initial_state() -> SpreadState:
     return SpreadState(0.0, 0.0, 0.0, 0.0)
 
 
+def rates_of(params: SpreadParams) -> SpreadRates:
+    """Factors per bar."""
+    return SpreadRates(
+        0.5 ** (1.0 / params.half_life_bars), 1.0 - 0.5 ** (1.0 / params.scale_half_life_bars), params.warmup_bars
+    )
+
+
 def step(state: SpreadState, innovation: float, params: SpreadParams) -> SpreadState:
     """Absorb the innovation (log price) of one bar; the z-score is positive where y is dear against its hedge."""
-    keep = 0.5 ** (1.0 / params.half_life_bars)
+    return absorb(state, innovation, rates_of(params))
+
+
+def absorb(state: SpreadState, innovation: float, rates: SpreadRates) -> SpreadState:
+    """`step` at rates worked out before."""
+    keep = rates.keep
     spread = keep * (state.spread + innovation)
     zscore = 0.0
-    if state.n_bars >= params.warmup_bars and state.variance > MIN_VARIANCE:
+    if state.n_bars >= rates.warmup_bars and state.variance > MIN_VARIANCE:
         zscore = spread / math.sqrt(state.variance * keep * keep / (1.0 - keep * keep))
     n_bars = state.n_bars + 1.0
     # plain average until the window is full, exponential from then on: no start-up bias
-    gain = max(1.0 - 0.5 ** (1.0 / params.scale_half_life_bars), 1.0 / n_bars)
+    gain = max(rates.scale_gain, 1.0 / n_bars)
     variance = state.variance + gain * (innovation * innovation - state.variance)
     return SpreadState(spread, zscore, variance, n_bars)

@@ -10,10 +10,9 @@ from typing import Any
 
 import backtrader as bt
 
-from hybrid_bt.accounting import OrderRules
-from hybrid_bt.build import Policies, build, load_policies, training_end
-from hybrid_bt.config import Config, load_config
-from hybrid_bt.errors import ConfigError, InSampleError, did_you_mean
+from hybrid_bt.build import Policies, build, load_policies, taking_part, training_end
+from hybrid_bt.config import Config, load_config, overridden
+from hybrid_bt.errors import BarsError, ConfigError, InSampleError, did_you_mean
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.recording import Recorder
@@ -38,14 +37,15 @@ class HybridStrategy(bt.Strategy):
     pairs : sequence of str, or str with commas
         `Y:X` by feed name; without pairs the Kalman leg is idle.
     config : str, Path or Config, optional
-        A TOML file that overrides the mode, or a whole configuration that replaces it.
+        A TOML file that overrides the mode, or a whole configuration that replaces it; both are open to the
+        overrides and switches below.
     overrides : mapping, optional
         `{section: {key: value}}` on top, for example `{"risk": {"volatility_target": 0.08}}`.
     use_kalman, use_sac, use_ppo_lstm : bool, optional
         Switch a part off; None keeps the mode's choice.
     trade_from : datetime or date, optional
-        First bar that is traded. By default the first bar after the policies' training span; earlier bars warm the
-        recursions up.
+        First bar that is traded. By default the first bar after the policies' training span (with `allow_in_sample`
+        the first bar of all); earlier bars warm the recursions up.
     allow_in_sample : bool
         Trade bars that the policies were trained on.
     policies : Policies, optional
@@ -63,6 +63,8 @@ class HybridStrategy(bt.Strategy):
         Unknown parameter, mode, key or pair, or feeds of the same name.
     InSampleError
         If `trade_from` lies in the training span, or no bar lies behind it, unless `allow_in_sample`.
+    BarsError
+        If no bar lies behind `trade_from`.
     """
 
     params = (
@@ -88,14 +90,13 @@ class HybridStrategy(bt.Strategy):
         self.symbols = _feed_names(self.datas)
         self.pair_names = _names(self.p.pairs)
         self.config = _config(self.p)
-        policies: Policies = self.p.policies or load_policies(self.config)
+        policies: Policies = taking_part(self.p.policies or load_policies(self.config), self.config)
         self.brain: Hybrid = build(self.config, self.symbols, self.pair_names, policies, self.p.kalman_params)
         self.training_end = training_end(policies)
         self.recorder = Recorder(len(self.symbols), self.pair_names) if self.p.record else None
         self.first_traded_row: int | None = None
         self.decision: Decision | None = None
-        account = self.config.account
-        self._target_orders = TargetOrders(self, OrderRules(account.lot, account.eps_trade, account.rebalance_band))
+        self._target_orders = TargetOrders(self, self.config.order_rules())
         self._trade_from = self._first_traded_stamp()
         self._rows = 0
         self._on_bar: Callable[[], None] | None = self.p.on_bar
@@ -103,8 +104,10 @@ class HybridStrategy(bt.Strategy):
     def _first_traded_stamp(self) -> float:
         """Backtrader's number of the first moment that may be traded."""
         free = datetime.min if self.training_end is None else _midnight_after(self.training_end)
+        if self.p.allow_in_sample:
+            free = datetime.min
         wanted = _as_datetime(self.p.trade_from) if self.p.trade_from else free
-        if wanted < free and not self.p.allow_in_sample:
+        if wanted < free:
             raise InSampleError(
                 f"trade_from {wanted:%Y-%m-%d} lies in the policies' training span, which ends {self.training_end}: "
                 f"trade from {free:%Y-%m-%d} on, or pass allow_in_sample=True and call the result in-sample"
@@ -133,7 +136,12 @@ class HybridStrategy(bt.Strategy):
     def stop(self) -> None:
         if self.decision is None:
             return
-        if self.first_traded_row is None and not self.p.allow_in_sample:
+        if self.first_traded_row is None and self.p.trade_from:
+            raise BarsError(
+                f"trade_from {_as_datetime(self.p.trade_from):%Y-%m-%d} lies behind the last of {self._rows} bars, "
+                f"{self.datetime.date(0)}: give later bars or an earlier trade_from"
+            )
+        if self.first_traded_row is None:
             raise InSampleError(
                 f"all {self._rows} bars lie in the policies' training span, which ends {self.training_end}: "
                 "give later bars, or pass allow_in_sample=True and call the result in-sample"
@@ -159,12 +167,12 @@ def _feed_names(feeds: Sequence[Any]) -> tuple[str, ...]:
 
 
 def _config(params: Any) -> Config:
-    if isinstance(params.config, Config):
-        return params.config
     overrides: dict[str, dict[str, Any]] = {key: dict(values) for key, values in _mapping(params.overrides).items()}
     for section, flag in (("kalman", params.use_kalman), ("sac", params.use_sac), ("gate", params.use_ppo_lstm)):
         if flag is not None:
             overrides.setdefault(section, {})["enabled"] = bool(flag)
+    if isinstance(params.config, Config):
+        return overridden(params.config, overrides)
     return load_config(params.mode, params.config, overrides)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import backtrader as bt
 
@@ -42,6 +43,8 @@ class KalmanHedge(bt.Indicator):
     def __init__(self) -> None:
         config = load_config("stable")
         given = {name: getattr(self.p, name) for name in self.p._getkeys() if getattr(self.p, name) is not None}
+        if "spread_half_life_bars" in given:
+            given["half_life_bars"] = given["spread_half_life_bars"]  # the spread itself calls it by its short name
         self._params = config.kalman_params()._replace(
             **{name: value for name, value in given.items() if name in kalman.KalmanParams._fields}
         )
@@ -64,7 +67,8 @@ class KalmanHedge(bt.Indicator):
         if self._started:
             self._spread = spread.step(self._spread, self._state.innovation, self._spread_params)
         self._started = True
-        self.l.alpha[0] = self._state.alpha
-        self.l.beta[0] = self._state.beta
-        self.l.spread[0] = self._spread.spread
-        self.l.zscore[0] = self._spread.zscore
+        lines: Any = self.lines
+        lines.alpha[0] = self._state.alpha
+        lines.beta[0] = self._state.beta
+        lines.spread[0] = self._spread.spread
+        lines.zscore[0] = self._spread.zscore

@@ -152,6 +152,16 @@ def test_correlation_stays_below_one_when_all_assets_are_the_same() -> None:
     assert equicorrelated(1.0, 5)[-1] == 0.99
 
 
+def test_market_is_the_equal_weight_mean_of_what_traded() -> None:
+    market = reader(3)
+    for closes in ([8.0, 20.0, 5.0], [8.0, 20.0, 5.0], [4.0, 20.0, 5.0]):
+        view = market.read(closes)
+    assert view.market.mean.last_return == pytest.approx(-math.log(2.0) / 3, rel=1e-14)
+    view = market.read([16.0, 10.0, math.nan])  # up fourfold, down by half, absent
+    assert view.market.mean.last_return == pytest.approx(math.log(2.0) / 2, rel=1e-14)
+    assert view.market.mean.n_returns == 2.0
+
+
 def test_variance_ratio_tells_trends_from_reversion() -> None:
     rng = np.random.default_rng(3)
     found = {}

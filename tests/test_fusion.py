@@ -65,5 +65,5 @@ def test_all_the_weight_is_the_leg_itself(sac: list[float]) -> None:
 
 
 def test_legs_of_different_width_are_a_bug() -> None:
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="fuse: 1 targets"):
         fuse([1.0], [1.0, 2.0], 0.5)

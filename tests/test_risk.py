@@ -111,8 +111,6 @@ def test_nothing_in_nothing_out(n: int, rho: float, p: RiskParams) -> None:
         ({"scale_limit": 2.0, "gross_limit": 0.9}, [0.6, -0.3]),
         ({"scale_limit": 2.0, "net_limit": 0.1}, [0.2, -0.1]),
         ({"scale_limit": 2.0, "asset_limit": 0.5}, [0.5, -0.4]),
-        # capped at 0.3 the longs no longer cover the shorts: -0.1 is cut to -0.05, both sides in proportion
-        ({"scale_limit": 2.0, "asset_limit": 0.3, "net_limit": 0.05}, [0.1, -0.05]),
         ({"volatility_target": 0.05}, [0.4, -0.2]),
     ],
 )
@@ -120,3 +118,10 @@ def test_each_limit_by_hand(change: dict[str, float], wanted: list[float]) -> No
     # volatilities 0.1 and 0.15 per bar, one bar a year: risks 0.04 and 0.03, together 0.05
     p = WIDE._replace(bars_per_year=1.0)._replace(**change)
     assert limit([0.4, -0.2], [0.1, 0.15], 0.0, p)[0] == pytest.approx(wanted, rel=1e-12)
+
+
+def test_cap_that_unbalances_a_hedged_book_does_not_break_the_net_limit() -> None:
+    # the cap leaves 0.4 against 0.6; half of everything brings the net from 0.2 down to 0.1
+    p = WIDE._replace(scale_limit=1.0, asset_limit=0.4, net_limit=0.1)
+    held, scale = limit([0.6, -0.3, -0.3], [1e-6] * 3, 0.0, p)
+    assert held == pytest.approx([0.2, -0.15, -0.15], rel=1e-12) and scale == 1.0

@@ -9,11 +9,11 @@ may share an asset: their targets add up.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from hybrid_bt.legs.base import PairView, View
+from hybrid_bt.legs.base import View
 
-__all__ = ["KalmanLeg", "PairPosition", "PairRules", "pair_step"]
+__all__ = ["KalmanLeg", "PairPosition", "PairRules", "hold_pairs", "pair_step"]
 
 
 class PairRules(NamedTuple):
@@ -54,16 +54,39 @@ def pair_step(position: PairPosition, zscore: float, hedge_ratio: float, rules: 
     if position.direction == 0.0:
         barred = position.barred if abs(zscore) >= rules.entry_z else 0.0
         if barred == 0.0 and _wants_entry(zscore, hedge_ratio, rules):
-            return PairPosition(-1.0 if zscore > 0.0 else 1.0, hedge_ratio)
-        return PairPosition(barred=barred)
+            return PairPosition(-1.0 if zscore > 0.0 else 1.0, hedge_ratio, 0.0, 0.0)
+        return PairPosition(0.0, 0.0, 0.0, barred)
     held = position.held_bars + 1.0
     # `stretch` is how far the spread still is on the side on which the pair was opened
     stretch = -position.direction * zscore
     if stretch <= rules.exit_z:
-        return PairPosition()
+        return PairPosition(0.0, 0.0, 0.0, 0.0)
     if stretch >= rules.stop_z or held >= rules.max_hold_bars:
-        return PairPosition(barred=1.0)
-    return position._replace(held_bars=held)
+        return PairPosition(0.0, 0.0, 0.0, 1.0)
+    return PairPosition(position.direction, position.hedge_ratio, held, position.barred)
+
+
+def hold_pairs(positions: Any, pairs: Any, rules: PairRules, targets: Any) -> None:
+    """Step the positions of all pairs, in place, and add up what they ask of each asset.
+
+    Parameters
+    ----------
+    positions : (P,) list of PairPosition
+        A pair whose assets did not both trade keeps its position.
+    pairs : (P,) list of PairView
+    targets : (N,) zeros, written
+        Signed fractions of equity.
+    """
+    for number, pair in enumerate(pairs):
+        position = positions[number]
+        if pair.fresh:
+            position = pair_step(position, pair.spread.zscore, pair.kalman.prior_beta, rules)
+            positions[number] = position
+        if position.direction != 0.0:
+            share = rules.gross_exposure / len(positions)
+            unit = position.direction * share / (1.0 + position.hedge_ratio)
+            targets[pair.y] += unit
+            targets[pair.x] -= unit * position.hedge_ratio
 
 
 class KalmanLeg:
@@ -76,19 +99,6 @@ class KalmanLeg:
 
     def targets(self, view: View) -> list[float]:
         """(N,) signed fractions of equity; a pair whose assets did not both trade keeps its position."""
-        self.positions = [
-            pair_step(position, pair.spread.zscore, pair.kalman.prior_beta, self.rules) if pair.fresh else position
-            for position, pair in zip(self.positions, view.pairs, strict=True)
-        ]
         targets = [0.0] * self._n_symbols
-        for position, pair in zip(self.positions, view.pairs, strict=True):
-            self._add(targets, position, pair)
+        hold_pairs(self.positions, view.pairs, self.rules, targets)
         return targets
-
-    def _add(self, targets: list[float], position: PairPosition, pair: PairView) -> None:
-        if position.direction == 0.0:
-            return
-        share = self.rules.gross_exposure / len(self.positions)
-        unit = position.direction * share / (1.0 + position.hedge_ratio)
-        targets[pair.y] += unit
-        targets[pair.x] -= unit * position.hedge_ratio

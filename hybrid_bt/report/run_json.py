@@ -41,7 +41,7 @@ def run_document(record: RunRecord) -> dict[str, Any]:
     spans = in_sample_spans(record.in_sample)
     ours = {
         "config": record.config,
-        "data": {"name": bars.name, "symbols": bars.symbols, "sha256": bars.sha256, "notes": bars.notes},
+        "data": {"name": bars.name, "symbols": bars.symbols, "sha256": bars.sha256},
         "span": {
             "start": stamps[0],
             "end": stamps[-1],

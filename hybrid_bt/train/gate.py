@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hybrid_bt.accounting import OrderRules
 from hybrid_bt.config import Config
-from hybrid_bt.costs import Costs
 from hybrid_bt.envs import RegimeEnv, RegimeTrack, Reward, Span
 from hybrid_bt.history import MarketHistory
 from hybrid_bt.records import Decisions
@@ -44,14 +42,13 @@ def regime_env(
     track: RegimeTrack, config: Config, spec: GateSpec, *, base_regime: float = 0.0, whole_span: bool = False
 ) -> RegimeEnv:
     """The environment of the fused account under a mode's costs and order rules."""
-    c, a = config.costs, config.account
     return RegimeEnv(
         track,
         fusion=config.fusion_params(),
         risk=config.risk_params(),
         reward=Reward(spec.risk_aversion),
-        costs=Costs(c.spread_bps, c.fee_bps, c.borrow_bps_per_year, a.leverage, c.financing_bps_per_year),
-        rules=OrderRules(a.lot, a.eps_trade, a.rebalance_band),
+        costs=config.trading_costs(),
+        rules=config.order_rules(),
         episode_bars=None if whole_span else spec.episode_bars,
         base_regime=base_regime,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybrid_bt.accounting import OrderRules
+from hybrid_bt.batch import have_numba
 from hybrid_bt.config import Config
 from hybrid_bt.costs import Costs
 from hybrid_bt.envs import AssetEnv, AssetTrack, Reward
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.vec_env import VecEnv
 
-__all__ = ["asset_env", "train_sac"]
+__all__ = ["asset_env", "train_sac", "vec_env"]
 
 
 def asset_env(tracks: Sequence[AssetTrack], config: Config, spec: SacSpec) -> AssetEnv:
@@ -36,9 +37,14 @@ def asset_env(tracks: Sequence[AssetTrack], config: Config, spec: SacSpec) -> As
     )
 
 
-def _vec_env(make: Callable[[], AssetEnv], n_envs: int) -> VecEnv:
+def vec_env(make: Callable[[], AssetEnv], n_envs: int) -> VecEnv:
+    """Environments side by side: compiled lanes where numba is installed, one object each otherwise; same numbers."""
     from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
+    if have_numba():
+        from hybrid_bt.train.vecenv import LaneVecEnv
+
+        return VecMonitor(LaneVecEnv(make(), n_envs))
     return VecMonitor(DummyVecEnv([make] * n_envs))
 
 
@@ -79,7 +85,7 @@ def train_sac(
     }
     model = SAC(
         "MlpPolicy",
-        _vec_env(lambda: asset_env(tracks, config, spec), spec.n_envs),
+        vec_env(lambda: asset_env(tracks, config, spec), spec.n_envs),
         seed=seed,
         device="cpu",
         tensorboard_log=str(tensorboard_log) if tensorboard_log else None,

@@ -1,0 +1,263 @@
+"""Accounts: on targets, or on recorded legs that are mixed and limited on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import prange
+from numba.extending import register_jitable
+
+from hybrid_bt import accounting, costs, fused_account, fusion, risk, sizing
+from hybrid_bt.accounting import Account, Book, OrderRules, Tape, run_account
+from hybrid_bt.costs import Costs
+from hybrid_bt.fused_account import run_fused_account
+from hybrid_bt.fusion import FusionParams
+from hybrid_bt.kernels.compiling import borrowed, compile_kernel, digest_of, frozen, register
+from hybrid_bt.risk import RiskParams
+
+__all__ = ["ACCOUNTING", "fused_scenarios", "one_account", "one_fused_account", "scenarios"]
+
+#: what any account calls
+ACCOUNTING = (
+    costs.commission,
+    costs.borrow_interest,
+    sizing._toward_zero,
+    sizing._whole_lots,
+    sizing.order_size,
+    sizing.submission_order,
+    accounting._closing_part,
+    accounting.margin_check,
+    accounting.execute,
+    accounting.open_account,
+    accounting._check_submitted,
+    accounting._interest,
+    accounting._fill_waiting,
+    accounting._first_bars,
+    accounting._mark,
+    accounting.broker_day,
+    accounting.send_orders,
+    accounting.run_account,
+)
+FUSION = (
+    fusion.sac_weight,
+    fusion.fuse_into,
+    risk.portfolio_volatility,
+    risk.limit_in_place,
+    fused_account.run_fused_account,
+)
+register(ACCOUNTING)
+register(FUSION)
+MODULES = (costs, sizing, accounting)
+
+
+@register_jitable
+def _book(floats: Any, ints: Any) -> Book:
+    """A book on (6 or more, N) and (4, N) zeros."""
+    f, k = borrowed(floats), borrowed(ints)
+    return Book(f[0], f[1], f[2], k[0], f[3], f[4], k[1], f[5], k[2], k[3])
+
+
+@register_jitable
+def _tape(t: Tape) -> Tape:
+    """The tape on borrowed arrays."""
+    ints = borrowed(t.bar), borrowed(t.decided), borrowed(t.symbol)
+    floats = borrowed(t.size), borrowed(t.price), borrowed(t.fee)
+    rows = borrowed(t.cash), borrowed(t.equity), borrowed(t.borrow)
+    return Tape(rows[0], rows[1], rows[2], ints[0], ints[1], ints[2], floats[0], floats[1], floats[2])
+
+
+def _kernels() -> tuple[Callable[..., Account], Callable[..., None]]:
+    digest = digest_of(MODULES)
+
+    def one(
+        opens: Any,
+        closes: Any,
+        days: Any,
+        targets: Any,
+        cash: float,
+        costs: Costs,
+        rules: OrderRules,
+        tape: Tape,
+        floats: Any,
+        ints: Any,
+    ) -> Account:
+        assert digest >= 0
+        prices = borrowed(opens), borrowed(closes)
+        book = _book(floats[0], ints[0])
+        return run_account(
+            prices[0], prices[1], borrowed(days), borrowed(targets), cash, costs, rules, book, _tape(tape)
+        )
+
+    def many(
+        opens: Any,
+        closes: Any,
+        days: Any,
+        targets: Any,
+        cash: Any,
+        costs: Any,
+        rules: Any,
+        out_cash: Any,
+        out_equity: Any,
+        totals: Any,
+        floats: Any,
+        ints: Any,
+        no_borrow: Any,
+        no_rows: Any,
+        no_money: Any,
+    ) -> None:
+        assert digest >= 0
+        for b in prange(len(cash)):
+            c, r = costs[b], rules[b]
+            blank, zero = no_rows, no_money
+            tape = _tape(Tape(out_cash[b], out_equity[b], no_borrow, blank, blank, blank, zero, zero, zero))
+            end = run_account(
+                borrowed(opens[b % len(opens)]),
+                borrowed(closes[b % len(closes)]),
+                borrowed(days[b % len(days)]),
+                borrowed(targets[b % len(targets)]),
+                cash[b],
+                Costs(c[0], c[1], c[2], c[3], c[4]),
+                OrderRules(r[0], r[1], r[2]),
+                _book(floats[b], ints[b]),
+                tape,
+            )
+            totals[b, 0], totals[b, 1] = end.rejected, end.fills
+            totals[b, 2], totals[b, 3] = end.commission, end.interest
+            totals[b, 4] = 1.0 if end.ruined else 0.0
+
+    return compile_kernel(one, parallel=False), compile_kernel(many, parallel=True)
+
+
+def _fused_kernels() -> tuple[Callable[..., Account], Callable[..., None]]:
+    digest = digest_of((*MODULES, fusion, risk, fused_account))
+
+    def one(
+        opens: Any,
+        closes: Any,
+        days: Any,
+        sac: Any,
+        kalman: Any,
+        regime: Any,
+        volatility: Any,
+        correlation: Any,
+        fused: FusionParams,
+        limits: RiskParams,
+        cash: float,
+        costs: Costs,
+        rules: OrderRules,
+        tape: Tape,
+        floats: Any,
+        ints: Any,
+    ) -> Account:
+        assert digest >= 0
+        return run_fused_account(
+            borrowed(opens),
+            borrowed(closes),
+            borrowed(days),
+            borrowed(sac),
+            borrowed(kalman),
+            borrowed(regime),
+            borrowed(volatility),
+            borrowed(correlation),
+            fused,
+            limits,
+            cash,
+            costs,
+            rules,
+            _book(floats[0], ints[0]),
+            _tape(tape),
+            borrowed(floats[0, 6]),
+        )
+
+    def many(
+        opens: Any,
+        closes: Any,
+        days: Any,
+        sac: Any,
+        kalman: Any,
+        regime: Any,
+        volatility: Any,
+        correlation: Any,
+        fused: Any,
+        limits: Any,
+        cash: Any,
+        costs: Any,
+        rules: Any,
+        out_cash: Any,
+        out_equity: Any,
+        totals: Any,
+        floats: Any,
+        ints: Any,
+        no_borrow: Any,
+        no_rows: Any,
+        no_money: Any,
+    ) -> None:
+        assert digest >= 0
+        for b in prange(len(cash)):
+            w, k, c, r = fused[b], limits[b], costs[b], rules[b]
+            blank, zero = no_rows, no_money
+            tape = _tape(Tape(out_cash[b], out_equity[b], no_borrow, blank, blank, blank, zero, zero, zero))
+            end = run_fused_account(
+                borrowed(opens[b % len(opens)]),
+                borrowed(closes[b % len(closes)]),
+                borrowed(days[b % len(days)]),
+                borrowed(sac[b % len(sac)]),
+                borrowed(kalman[b % len(kalman)]),
+                borrowed(regime[b % len(regime)]),
+                borrowed(volatility[b % len(volatility)]),
+                borrowed(correlation[b % len(correlation)]),
+                FusionParams(w[0], w[1], w[2]),
+                RiskParams(k[0], k[1], k[2], k[3], k[4], k[5]),
+                cash[b],
+                Costs(c[0], c[1], c[2], c[3], c[4]),
+                OrderRules(r[0], r[1], r[2]),
+                _book(floats[b], ints[b]),
+                tape,
+                borrowed(floats[b, 6]),
+            )
+            totals[b, 0], totals[b, 1] = end.rejected, end.fills
+            totals[b, 2], totals[b, 3] = end.commission, end.interest
+            totals[b, 4] = 1.0 if end.ruined else 0.0
+
+    return compile_kernel(one, parallel=False), compile_kernel(many, parallel=True)
+
+
+_one, _many = _kernels()
+_one_fused, _many_fused = _fused_kernels()
+
+
+def _blank_books(n_accounts: int, n_symbols: int) -> tuple[Any, Any]:
+    """Books, and behind each a row for targets."""
+    return np.zeros((n_accounts, 7, n_symbols)), np.zeros((n_accounts, 4, n_symbols), np.int64)
+
+
+def _nothing() -> tuple[Any, Any, Any]:
+    return np.zeros((0, 0)), np.zeros(0, np.int64), np.zeros(0)
+
+
+def one_account(*given: Any) -> Account:
+    """See `hybrid_bt.batch.account_driver`."""
+    *inputs, tape = given
+    return _one(*map(frozen, inputs), tape, *_blank_books(1, inputs[1].shape[1]))
+
+
+def one_fused_account(*given: Any) -> Account:
+    """See `hybrid_bt.batch.fused_driver`."""
+    *inputs, tape = given
+    return _one_fused(*map(frozen, inputs), tape, *_blank_books(1, inputs[1].shape[1]))
+
+
+def scenarios(*given: Any) -> None:
+    """See `hybrid_bt.batch.scenario_driver`."""
+    *inputs, cash, equity, totals = given
+    books = _blank_books(len(totals), inputs[1].shape[2])
+    _many(*map(frozen, inputs), cash, equity, totals, *books, *_nothing())
+
+
+def fused_scenarios(*given: Any) -> None:
+    """See `hybrid_bt.batch.fused_scenario_driver`."""
+    *inputs, cash, equity, totals = given
+    books = _blank_books(len(totals), inputs[1].shape[2])
+    _many_fused(*map(frozen, inputs), cash, equity, totals, *books, *_nothing())

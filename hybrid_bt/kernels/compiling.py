@@ -1,0 +1,128 @@
+"""How the step functions of other modules become callable from compiled code, and how a kernel is compiled and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import math
+import sys
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic, overload, register_jitable
+
+__all__ = ["borrowed", "compile_kernel", "digest_of", "frozen", "register"]
+
+_REGISTERED: set[Callable[..., Any]] = set()
+
+
+def register(functions: Iterable[Callable[..., Any]]) -> None:
+    """Let compiled code call these functions; each once, however many kernels need it."""
+    for function in functions:
+        if function not in _REGISTERED:
+            _REGISTERED.add(function)
+            # Divisors are checked to be positive where they come from: numpy's error model changes no value.
+            register_jitable(forceinline=True, error_model="numpy")(function)
+
+
+def digest_of(modules: Iterable[ModuleType]) -> int:
+    """A number that changes with the sources.
+
+    numba's cache watches the file of a kernel only. Free variables are part of its key, so each kernel has this number
+    of the sources it calls as one.
+    """
+    text = "".join(inspect.getsource(module) for module in (sys.modules[__name__], *modules))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+
+
+def compile_kernel(function: Callable[..., Any], parallel: bool) -> Callable[..., Any]:
+    """Compiled on first call, and kept on disk."""
+    try:
+        compiled: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=parallel)(function)
+    except RuntimeError:  # no place that a cache can be written to
+        compiled = njit(error_model="numpy", parallel=parallel)(function)
+    return compiled
+
+
+def frozen(values: Any) -> Any:
+    """A read-only view of an array, anything else as it is.
+
+    numba compiles anew for arrays that may be written and for those that may not: inputs are all made the latter.
+    """
+    if not isinstance(values, np.ndarray):
+        return values
+    view = values.view()
+    view.flags.writeable = False
+    return view
+
+
+@intrinsic
+def _borrowed(typingctx: Any, array: Any) -> Any:
+    """The array without its owner.
+
+    numba counts references, atomically, for each array of a NamedTuple at each call: most of the time of a bar. Safe
+    here because the Python caller holds every array until the kernel returns.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        view = context.make_array(signature.args[0])(context, builder, args[0])
+        view.meminfo = ir.Constant(view.meminfo.type, None)
+        view.parent = ir.Constant(view.parent.type, None)
+        return view._getvalue()
+
+    return array(array), codegen
+
+
+borrowed: Any = _borrowed  # called without its typing context
+
+MOST_PARTIALS = 64  # non-overlapping doubles of 53 bits that fit between the largest and the smallest: 40
+
+
+@overload(math.fsum)
+def _fsum(values: Any) -> Any:
+    """`math.fsum`, which numba lacks: the correctly rounded sum, so there is only one answer.
+
+    Shewchuk, Adaptive Precision Floating-Point Arithmetic, Discrete & Computational Geometry 18, 1997; the last
+    rounding as CPython does it.
+    """
+    if not isinstance(values, types.Array):
+        return None
+
+    def compiled(values: Any) -> float:
+        if len(values) <= 2:  # one addition rounds correctly
+            return 0.0 + values[0] + values[1] if len(values) == 2 else values.sum()  # type: ignore[no-any-return]
+        partials, n = np.empty(MOST_PARTIALS), 0
+        for value in values:
+            x, kept = value, 0
+            for j in range(n):
+                y = partials[j]
+                if abs(x) < abs(y):
+                    x, y = y, x
+                high = x + y
+                low = y - (high - x)
+                if low != 0.0:
+                    partials[kept] = low
+                    kept += 1
+                x = high
+            partials[kept] = x
+            n = kept + 1
+        # add from the largest down until something is lost; then round half to even
+        n -= 1
+        high, low = partials[n], 0.0
+        while n > 0 and low == 0.0:
+            n -= 1
+            x, y = high, partials[n]
+            high = x + y
+            low = y - (high - x)
+        if n > 0 and ((low < 0.0 and partials[n - 1] < 0.0) or (low > 0.0 and partials[n - 1] > 0.0)):
+            y = low * 2.0
+            x = high + y
+            if y == x - high:
+                high = x
+        return high  # type: ignore[no-any-return]
+
+    return compiled

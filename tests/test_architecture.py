@@ -1,0 +1,231 @@
+"""Imports point down, and each framework has an address: read from the source, without running it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ADAPTERS = ("strategies", "feeds", "analyzers")
+
+#: lowest first; a module may import from its own layer and from those below it. A kernel lies where its source lies.
+LAYERS: dict[str, tuple[str, ...]] = {
+    "words": ("errors", "bars", "records"),
+    "maths": (
+        "kalman",
+        "spread",
+        "features",
+        "costs",
+        "accounting",
+        "sizing",
+        "batch",
+        "kernels",
+        "replay",
+        "replay_legs",
+        "scenarios",
+        "fused_account",
+        "reconcile",
+        "metrics",
+        "fusion",
+        "risk",
+    ),
+    "opinions": ("manifest", "policy", "policy_file", "policy_graph", "policy_session", "freeze", "legs", "regime"),
+    "brain": (
+        "reader",
+        "hybrid",
+        "config",
+        "build",
+        "recording",
+        "history",
+        "paper",
+        "lanes",
+        "kernels.market",
+        "kernels.lanes",
+    ),
+    "bodies": ("envs", "batch_env", "strategies", "feeds", "analyzers", "report"),
+    "commands": (
+        "baselines",
+        "trading_start",
+        "backtest",
+        "train",
+        "console",
+        "run",
+        "parity",
+        "audit",
+        "policy_card",
+        "sb3",
+        "cli",
+        "__main__",
+    ),
+}
+
+#: where a framework may be imported: modules, or packages with everything in them
+ADDRESSES: dict[str, tuple[str, ...]] = {
+    "backtrader": ("strategies", "feeds", "analyzers", "backtest", "audit"),
+    "gymnasium": ("envs", "freeze", "sb3"),
+    "torch": ("train", "freeze", "sb3"),
+    "stable_baselines3": ("train", "freeze", "sb3"),
+    "sb3_contrib": ("train", "freeze", "sb3"),
+    "onnx": ("train", "freeze", "policy_graph"),
+    "onnxruntime": ("policy_session",),
+    "pandas": ("feeds", "report", "audit"),
+    "matplotlib": ("report",),
+    "quantstats": ("report",),
+    "numba": ("batch", "kernels"),
+}
+
+#: what `import hybrid_bt` must not cost
+HEAVY = ("torch", "numba", "matplotlib", "quantstats", "pandas", "backtrader", "scipy", "onnxruntime", "gymnasium")
+
+
+class Import(NamedTuple):
+    """One module asking for another."""
+
+    module: str  #: without `hybrid_bt.`
+    wanted: str  #: whole dotted name
+    runs: bool  #: False where only a type checker follows it
+
+
+@cache
+def sources() -> dict[str, ast.Module]:
+    """Parsed source of every module, by its name without `hybrid_bt.`; the package itself is ""."""
+    found = {}
+    for top, folder in (("", ROOT / "hybrid_bt"), *((name, ROOT / name) for name in ADAPTERS)):
+        for file in sorted(folder.rglob("*.py")):
+            parts = file.relative_to(folder).with_suffix("").parts
+            if not top and parts[0] in ADAPTERS:
+                continue  # the symlinks to the adapters, which are read at their own place
+            parts = parts[:-1] if parts[-1] == "__init__" else parts
+            found[".".join((*([top] if top else []), *parts))] = ast.parse(file.read_text(encoding="utf-8"))
+    return found
+
+
+@cache
+def imports() -> tuple[Import, ...]:
+    return tuple(found for module, tree in sources().items() for found in _imports_of(module, tree))
+
+
+def _imports_of(module: str, tree: ast.Module) -> Iterator[Import]:
+    unrun = {id(node) for test in ast.walk(tree) if _is_type_checking(test) for node in ast.walk(test)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: write imports out in full"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (Import(module, name, id(node) not in unrun) for name in names)
+
+
+def _is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def _module_of(wanted: str) -> str | None:
+    """The module of ours that a dotted name lies in, without `hybrid_bt.`; None for somebody else's."""
+    if wanted.split(".")[0] != "hybrid_bt":
+        return None
+    name = wanted.removeprefix("hybrid_bt").removeprefix(".")
+    while name and name not in sources():
+        name = name.rpartition(".")[0]
+    return name
+
+
+def _layer(module: str) -> int:
+    known = next(name for name in (module, module.split(".")[0]) if any(name in names for names in LAYERS.values()))
+    return next(i for i, names in enumerate(LAYERS.values()) if known in names)
+
+
+def test_every_module_has_a_layer() -> None:
+    known = {name for names in LAYERS.values() for name in names}
+    assert {module.split(".")[0] for module in sources()} - {""} <= known
+
+
+def test_imports_point_down() -> None:
+    upward = [
+        f"{found.module} -> {target}"
+        for found in imports()
+        if (target := _module_of(found.wanted)) and found.module and _layer(target) > _layer(found.module)
+    ]
+    assert upward == []
+
+
+@pytest.mark.parametrize("framework", ADDRESSES)
+def test_framework_is_imported_at_its_address_only(framework: str) -> None:
+    users = {found.module for found in imports() if found.wanted.split(".")[0] == framework}
+    strays = {user for user in users if user.split(".")[0] not in ADDRESSES[framework]}
+    assert strays == set()
+
+
+def test_adapters_are_never_imported_by_their_bare_names() -> None:
+    assert [found for found in imports() if found.wanted.split(".")[0] in ADAPTERS] == []
+
+
+def test_no_import_cycles() -> None:
+    graph: dict[str, set[str]] = {module: set() for module in sources() if module}
+    for found in imports():
+        target = _module_of(found.wanted)
+        # a package whose __init__ gathers its own modules is no cycle: they do not ask for the package
+        if found.runs and found.module and target and target != found.module:
+            graph[found.module].add(target)
+    while leaves := [module for module, wanted in graph.items() if not wanted & graph.keys()]:
+        for leaf in leaves:
+            del graph[leaf]
+    assert {module: wanted & graph.keys() for module, wanted in graph.items()} == {}
+
+
+def test_every_subpackage_is_listed() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    folders = {ROOT / "hybrid_bt": "hybrid_bt", **{ROOT / name: f"hybrid_bt.{name}" for name in ADAPTERS}}
+    found = {
+        ".".join((package, *file.parent.relative_to(folder).parts))
+        for folder, package in folders.items()
+        for file in folder.rglob("__init__.py")
+        if "__pycache__" not in file.parts
+    }
+    assert set(listed) == found
+
+
+def test_every_module_says_what_it_offers() -> None:
+    silent = [module for module, tree in sources().items() if module and not _offers(tree)]
+    assert [module for module in silent if not _is_empty(sources()[module]) and "__main__" not in module] == []
+    assert [module for module, tree in sources().items() if not ast.get_docstring(tree)] == []
+
+
+def _offers(tree: ast.Module) -> bool:
+    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    return any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets)
+
+
+def _is_empty(tree: ast.Module) -> bool:
+    return all(isinstance(node, ast.Expr) for node in tree.body)
+
+
+def test_importing_the_package_costs_nothing() -> None:
+    code = "import sys, hybrid_bt; print(' '.join(name for name in sys.argv[1:] if name in sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *HEAVY], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == []
+
+
+def test_deciding_needs_neither_backtrader_nor_training_nor_plots() -> None:
+    code = (
+        "import sys, hybrid_bt.build, hybrid_bt.recording; from hybrid_bt.config import load_config;"
+        "hybrid_bt.build.load_policies(load_config());"
+        "print(' '.join(name for name in sys.argv[1:] if name in sys.modules))"
+    )
+    heavy = [name for name in HEAVY if name != "onnxruntime"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *heavy], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == []

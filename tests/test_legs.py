@@ -1,0 +1,273 @@
+"""Legs: when a pair is held and how it is sized; what the SAC policy is asked and what its answer means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from brain_cases import TiltPolicy, altered_from, random_bars
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hybrid_bt.features import asset_features, initial_asset, initial_market
+from hybrid_bt.hybrid import MarketReader
+from hybrid_bt.kalman import KalmanParams, initial_state
+from hybrid_bt.legs import LEGS, KalmanLeg, Leg, PairView, SacLeg, View
+from hybrid_bt.legs.kalman import PairPosition, PairRules, pair_step
+from hybrid_bt.legs.sac import OBSERVATION, RiskUnit, exposure
+from hybrid_bt.spread import SpreadParams, SpreadState
+
+RULES = PairRules(
+    entry_z=1.0,
+    exit_z=0.0,
+    stop_z=4.0,
+    max_hold_bars=5.0,
+    min_hedge_ratio=0.1,
+    max_hedge_ratio=3.0,
+    gross_exposure=1.0,
+)
+UNIT = RiskUnit(risk_unit=0.20, exposure_cap=1.5, bars_per_year=256.0)
+KALMAN, SPREAD = KalmanParams(1.9e-4, 1.1e-5, 2e-6), SpreadParams(10.0, 60.0, 126.0)
+
+
+# --- when a pair is held ---
+
+
+def directions(zscores: list[float], rules: PairRules = RULES, hedge_ratio: float = 0.5) -> list[float]:
+    position, path = PairPosition(), []
+    for zscore in zscores:
+        position = pair_step(position, zscore, hedge_ratio, rules)
+        path.append(position.direction)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("what", "zscores", "wanted"),
+    [
+        ("enters at the level, not before", [0.99, 1.0], [0, -1]),
+        ("a cheap spread is bought", [-0.99, -1.0], [0, 1]),
+        ("held between exit and entry", [1.2, 0.5, 0.1], [-1, -1, -1]),
+        ("closed at the mean", [1.2, 0.5, 0.0], [-1, -1, 0]),
+        ("closed beyond the mean, reopened the bar after", [1.2, -1.5, -1.5], [-1, 0, 1]),
+        ("closed when given up", [1.2, 4.0], [-1, 0]),
+        ("barred after a stop until it is back inside", [1.2, 4.0, 3.0, 1.0, 0.9, 1.1], [-1, 0, 0, 0, 0, -1]),
+        ("barred on the other side too", [1.2, 4.0, -2.0, -0.5, -2.0], [-1, 0, 0, 0, 1]),
+        ("closed after max_hold_bars", [1.2, 1.2, 1.2, 1.2, 1.2, 1.2, 1.2], [-1, -1, -1, -1, -1, 0, 0]),
+        ("reopened after a time-out once it was inside", [2, 2, 2, 2, 2, 2, 2, 0.5, 2], [-1] * 5 + [0, 0, 0, -1]),
+        ("not opened beyond the stop", [4.0, 3.9], [0, -1]),
+    ],
+)
+def test_hysteresis_of_a_pair(what: str, zscores: list[float], wanted: list[float]) -> None:
+    assert directions(zscores) == wanted, what
+
+
+def test_exit_below_the_mean_waits_for_the_other_side() -> None:
+    rules = RULES._replace(exit_z=-0.5)
+    assert directions([1.2, 0.0, -0.4, -0.5], rules) == [-1, -1, -1, 0]
+
+
+@pytest.mark.parametrize(
+    ("hedge_ratio", "opens"), [(0.09, False), (0.1, True), (3.0, True), (3.01, False), (-1, False)]
+)
+def test_pair_opens_within_the_hedge_ratios_only(hedge_ratio: float, opens: bool) -> None:
+    assert directions([2.0], hedge_ratio=hedge_ratio) == [-1.0 if opens else 0.0]
+
+
+def test_hedge_ratio_is_frozen_at_entry() -> None:
+    position = pair_step(PairPosition(), 1.5, 0.5, RULES)
+    for ratio in (0.6, 9.0, -1.0):
+        position = pair_step(position, 1.5, ratio, RULES)
+        assert position.hedge_ratio == 0.5
+
+
+@given(st.lists(st.floats(-6.0, 6.0), max_size=60))
+def test_swapped_spread_swaps_the_position(zscores: list[float]) -> None:
+    assert directions([-z for z in zscores]) == [-d for d in directions(zscores)]
+
+
+@given(st.lists(st.floats(-6.0, 6.0), max_size=60))
+def test_pair_is_held_against_the_spread_and_never_past_a_limit(zscores: list[float]) -> None:
+    held = 0
+    before = 0.0
+    for zscore, direction in zip(zscores, directions(zscores), strict=True):
+        held = held + 1 if direction else 0
+        assert held <= RULES.max_hold_bars
+        if direction:
+            assert 0.0 < -direction * zscore < RULES.stop_z
+            assert before == direction or abs(zscore) >= RULES.entry_z
+        before = direction
+
+
+# --- targets of pairs ---
+
+
+def pair(y: int, x: int, zscore: float, prior_beta: float = 0.5, *, fresh: bool = True) -> PairView:
+    state = initial_state(KALMAN)._replace(prior_beta=prior_beta, beta=17.0)
+    return PairView(y, x, state, SpreadState(0.0, zscore, 1.0, 500.0), fresh, True)
+
+
+def view_of(*pairs: PairView, n: int = 3) -> View:
+    asset = initial_asset()
+    return View([True] * n, [True] * n, [asset] * n, [0.0125] * n, initial_market(), list(pairs), [0.0] * n)
+
+
+def test_assets_of_a_pair_are_opposite_and_sized_by_the_prior_hedge_ratio() -> None:
+    leg = KalmanLeg(3, 1, RULES)
+    # dear y: short it against 0.5 of x in money, together 1 of equity
+    assert leg.targets(view_of(pair(0, 2, 2.0))) == pytest.approx([-2 / 3, 0.0, 1 / 3], rel=1e-15)
+    assert leg.targets(view_of(pair(0, 2, 1.5, prior_beta=2.0))) == pytest.approx([-2 / 3, 0.0, 1 / 3], rel=1e-15)
+    assert leg.targets(view_of(pair(0, 2, -0.1))) == [0.0, 0.0, 0.0]
+
+
+def test_targets_on_a_shared_asset_are_netted() -> None:
+    leg = KalmanLeg(3, 2, RULES)
+    # half the account each: -1/3 and +1/6 in the first pair, -1/4 and +1/4 in the second
+    wanted = [-1 / 3, 1 / 6 - 1 / 4, 1 / 4]
+    assert leg.targets(view_of(pair(0, 1, 2.0), pair(1, 2, 2.0, prior_beta=1.0))) == pytest.approx(wanted, rel=1e-15)
+
+
+@given(st.lists(st.tuples(st.floats(-5.0, 5.0), st.floats(0.2, 2.5)), min_size=1, max_size=30))
+def test_swapped_spread_swaps_the_targets_and_gross_stays_inside(path: list[tuple[float, float]]) -> None:
+    legs = KalmanLeg(3, 2, RULES), KalmanLeg(3, 2, RULES)
+    for z, beta in path:
+        one, other = (
+            leg.targets(view_of(pair(0, 1, sign * z, beta), pair(1, 2, sign * z / 2, beta)))
+            for leg, sign in zip(legs, (1.0, -1.0), strict=True)
+        )
+        assert other == [-value for value in one]
+        assert sum(map(abs, one)) <= RULES.gross_exposure * (1.0 + 1e-12)
+
+
+def test_pair_without_both_bars_keeps_its_position() -> None:
+    leg = KalmanLeg(3, 1, RULES)
+    opened = leg.targets(view_of(pair(0, 2, 2.0)))
+    held = leg.positions[0]
+    for _ in range(10):  # neither the mean nor the time-out is seen
+        assert leg.targets(view_of(pair(0, 2, 0.0, fresh=False))) == opened
+        assert leg.positions[0] == held
+    assert leg.targets(view_of(pair(0, 2, 0.0))) == [0.0] * 3
+
+
+def test_pair_does_not_open_on_a_bar_that_one_side_missed() -> None:
+    assert KalmanLeg(3, 1, RULES).targets(view_of(pair(0, 2, 2.0, fresh=False))) == [0.0] * 3
+
+
+# --- the SAC leg ---
+
+
+class NotedPolicy:
+    """Answers with given actions and keeps what it was asked."""
+
+    def __init__(self, *answers: list[float]) -> None:
+        self.answers = list(answers)
+        self.asked: list[Any] = []
+
+    def act(self, observations: Any) -> Any:
+        self.asked.append(observations)
+        return np.array(self.answers[len(self.asked) - 1])
+
+
+def test_exposure_by_hand() -> None:
+    # 0.0125 per bar is 0.2 a year at 256 bars: one risk unit; twice as wild gets half; calm assets are capped
+    assert exposure(1.0, 0.0125, UNIT) == 1.0
+    assert exposure(-0.5, 0.025, UNIT) == -0.25
+    assert exposure(1.0, 1e-6, UNIT) == 1.5
+    assert exposure(1.0, 0.2 / 1.5 / 16, UNIT) == pytest.approx(1.5, rel=1e-12)
+
+
+@given(st.floats(-1.0, 1.0).filter(lambda action: action == 0.0 or abs(action) > 1e-100), st.floats(1e-6, 1.0))
+def test_exposure_stays_under_its_cap_and_its_risk_unit(action: float, volatility: float) -> None:
+    held = exposure(action, volatility, UNIT)
+    assert abs(held) <= abs(action) * UNIT.exposure_cap * (1.0 + 1e-12)
+    assert abs(held) * volatility * 16.0 <= abs(action) * UNIT.risk_unit * (1.0 + 1e-12)
+    assert held * action >= 0.0
+
+
+def test_actions_become_equal_shares_of_risk_units() -> None:
+    view = view_of()._replace(volatilities=[0.0125, 0.025, 1e-6])
+    leg = SacLeg(3, NotedPolicy([0.6, -1.0, 1.0]), UNIT)
+    assert leg.targets(view) == pytest.approx([0.6 / 3, -0.5 / 3, 1.5 / 3], rel=1e-15)
+
+
+def test_cold_symbols_get_nothing_and_no_share() -> None:
+    policy = NotedPolicy([0.6, 0.9])
+    leg = SacLeg(3, policy, UNIT)
+    assert leg.targets(view_of()._replace(warm=[True, False, True])) == pytest.approx([0.3, 0.0, 0.45], rel=1e-15)
+    assert policy.asked[0].shape == (2, len(OBSERVATION))
+    assert leg.targets(view_of()._replace(warm=[False] * 3)) == [0.0] * 3
+    assert len(policy.asked) == 1
+
+
+def test_symbols_without_a_bar_keep_their_action_and_are_not_asked() -> None:
+    policy = NotedPolicy([0.6, 0.9, 0.3], [-0.6, -0.3])
+    leg = SacLeg(3, policy, UNIT)
+    leg.targets(view_of())
+    after = leg.targets(view_of()._replace(traded=[True, False, True]))
+    assert after == pytest.approx([-0.2, 0.3, -0.1], rel=1e-15)
+    assert policy.asked[1].shape[0] == 2
+
+
+def test_previous_action_is_fed_back_to_its_own_symbol() -> None:
+    policy = NotedPolicy([0.6, 0.9, 0.3], [0.0, -0.5], [0.1, 0.1, 0.1])
+    leg = SacLeg(3, policy, UNIT)
+    leg.targets(view_of())
+    leg.targets(view_of()._replace(traded=[False, True, True]))
+    leg.targets(view_of())
+    assert [rows[:, -1].tolist() for rows in policy.asked] == [[0.0] * 3, [0.9, 0.3], [0.6, 0.0, -0.5]]
+
+
+def test_policy_is_asked_about_the_features_of_each_symbol() -> None:
+    reader, view = MarketReader(3, [(0, 1)], [KALMAN], SPREAD), None
+    for closes in random_bars(300, 3).close.tolist():
+        view = reader.read(closes)
+    assert view is not None and view.pair_zscores[0] == -view.pair_zscores[1] != 0.0
+    policy = NotedPolicy([0.0] * 3)
+    SacLeg(3, policy, UNIT).targets(view)
+    wanted = [asset_features(view.assets[i], view.market, view.pair_zscores[i]) for i in range(3)]
+    assert np.array_equal(policy.asked[0][:, :-1], np.array(wanted))
+
+
+# --- every leg ---
+
+MAKERS: dict[str, Callable[[], Leg]] = {
+    "sac": lambda: SacLeg(4, TiltPolicy(), UNIT),
+    "kalman": lambda: KalmanLeg(4, 2, RULES),
+}
+
+
+def drive(name: str, bars: Any) -> Any:
+    reader = MarketReader(4, [(0, 1), (2, 0)], [KALMAN] * 2, SPREAD)
+    leg = MAKERS[name]()
+    return np.array([leg.targets(reader.read(closes)) for closes in bars.close.tolist()])
+
+
+def test_every_leg_is_tested() -> None:
+    assert set(MAKERS) == set(LEGS)
+    assert all(type(make()) is LEGS[name] for name, make in MAKERS.items())
+
+
+@pytest.mark.parametrize("name", LEGS)
+def test_leg_answers_with_finite_targets_once_warm(name: str) -> None:
+    targets = drive(name, random_bars(400, missing=0.05, late=30))
+    assert targets.shape == (400, 4) and np.isfinite(targets).all()
+    assert not targets[:100].any() and targets[300:].any()
+
+
+@pytest.mark.parametrize("name", LEGS)
+def test_leg_does_not_read_the_future(name: str) -> None:
+    bars = random_bars(400, missing=0.05)
+    before, after = drive(name, bars), drive(name, altered_from(bars, 350))
+    assert np.array_equal(before[:350], after[:350])
+    assert not np.array_equal(before[350:], after[350:])
+
+
+@pytest.mark.parametrize("name", LEGS)
+def test_leg_survives_a_bar_on_which_nothing_trades(name: str) -> None:
+    reader = MarketReader(4, [(0, 1), (2, 0)], [KALMAN] * 2, SPREAD)
+    leg = MAKERS[name]()
+    for closes in random_bars(330).close.tolist():
+        before = leg.targets(reader.read(closes))
+    assert leg.targets(reader.read([math.nan] * 4)) == before

@@ -1,0 +1,97 @@
+"""`hybrid-bt parity`: 0 equal, 1 a difference and where it stands, 2 misuse; and frozen policies against SB3's own."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from numpy.typing import NDArray
+
+import hybrid_bt.envs
+import hybrid_bt.legs.sac
+import hybrid_bt.replay
+from hybrid_bt.build import Policies, build
+from hybrid_bt.config import load_config
+from hybrid_bt.feeds import load_bars
+from hybrid_bt.freeze import freeze_sac
+from hybrid_bt.legs import SacLeg
+from hybrid_bt.parity import main
+from hybrid_bt.recording import record
+from hybrid_bt.train.pipeline import LEAST_CLOSE, Lesson
+from hybrid_bt.train.sac import train_sac
+from hybrid_bt.train.spec import SacSpec
+
+SPAN = ("--data", "us20", "--symbols", "KO,PEP,JNJ,PG", "--end", "2010-12-31")
+
+
+def test_the_whole_stack_is_equal() -> None:
+    for mode in ("stable", "aggressive"):
+        result = CliRunner().invoke(main, [*SPAN, "--mode", mode])
+        assert result.exit_code == 0, result.output
+        assert result.output.splitlines()[-1] == "equal"
+        assert result.output.count("largest difference 0") == 9
+
+
+def test_a_difference_is_found_and_placed(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = hybrid_bt.replay.replay
+
+    def tampered(*arguments: Any, **named: Any) -> Any:
+        path = honest(*arguments, **named)
+        path.cash[100] += 0.01
+        return path
+
+    monkeypatch.setattr(hybrid_bt.replay, "replay", tampered)
+    result = CliRunner().invoke(main, SPAN)
+    assert result.exit_code == 1, result.output
+    assert "cash               largest difference 1e-08 on 2010-05-27" in result.output
+
+
+def test_misuse_is_status_2() -> None:
+    result = CliRunner().invoke(main, ["--data", "nowhere"])
+    assert result.exit_code == 2
+    assert "nowhere" in result.stderr
+
+
+class ModelPolicy:
+    """SB3's own predict in place of the frozen policy."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def act(self, observations: NDArray[np.float64]) -> NDArray[np.float64]:
+        clipped = np.clip(observations, -5.0, 5.0).astype(np.float32)
+        actions: NDArray[np.float64] = self.model.predict(clipped, deterministic=True)[0][:, 0].astype(np.float64)
+        return actions
+
+
+def test_final_equity_with_the_frozen_policy_is_that_of_sb3_predict(tmp_path: Path) -> None:
+    """To 1e-5: SB3 computes in float32, the frozen net in float64, and a whole share may flip."""
+    bars = load_bars("us20", symbols=["KO", "PEP", "JNJ", "PG"], end="2000-12-31")
+    config, pairs = load_config("stable"), ("KO:PEP",)
+    lesson = Lesson(bars, config, "stable", pairs, date(1995, 1, 3), date(1996, 12, 31), seeds=(0,))
+    spec = SacSpec(
+        action_low=0.0, action_high=1.0, risk_aversion=2.0, gamma=0.9, n_envs=8, batch_size=128, learning_starts=64
+    )
+    tracks = hybrid_bt.envs.asset_tracks(lesson.history(), "1995-01-03", "1996-12-31", LEAST_CLOSE)
+    model = train_sac(tracks, config, spec, steps=4_000, seed=0)
+    fields = lesson.manifest(spec, bars.symbols, bars) | {
+        "observation": hybrid_bt.legs.sac.OBSERVATION,
+        "action_meaning": "exposure",
+        "seeds": (0,),
+    }
+    frozen = freeze_sac([model], fields, tmp_path / "sac.onnx")
+    equity = []
+    for policy in (frozen, ModelPolicy(model)):
+        brain = build(config, bars.symbols, pairs, Policies(frozen, None))
+        brain.sac = SacLeg(bars.n_symbols, policy, config.risk_unit())
+        targets = record(brain, bars, pairs).decisions(300).target
+        path = hybrid_bt.replay.replay(
+            targets, bars.between(bars.stamps[300]), costs=config.trading_costs(), rules=config.order_rules()
+        )
+        assert len(path.fills) > 1_000
+        equity.append(path.equity[-1])
+    assert equity[0] == pytest.approx(equity[1], rel=1e-5)
