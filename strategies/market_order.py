@@ -3,9 +3,9 @@
 An order's way through the broker takes some 150 us, and most of that is not accounting: a metaclass sets 15 parameters
 one by one, every later look at `order.data` fails first and is then answered by `__getattr__`, the session's end is
 worked out from the calendar though no market order asks for it, and each notice copies the order by way of
-`__reduce_ex__`. Here everything lies in the instance from the start, and a copy is a copy of its dictionary. The
-broker, its arithmetic and its notices are Backtrader's own, and what a notified order says is the same to the last
-attribute.
+`__reduce_ex__`. Here what all market orders have in common lies in the class, the rest in the instance from the start,
+and a copy is a copy of its dictionary. The broker, its arithmetic and its notices are Backtrader's own, and what a
+notified order says is the same to the last attribute.
 """
 
 from __future__ import annotations
@@ -34,19 +34,6 @@ _PARAMETERS = {
     "simulated": False,
     "histnotify": False,
 }
-#: what `Order.__init__` makes of them
-_FRESH = {
-    **_PARAMETERS,
-    "exectype": bt.Order.Market,
-    "broker": None,
-    "comminfo": None,
-    "triggered": False,
-    "status": bt.Order.Created,
-    "position": 0,
-    "_active": True,
-    "_plimit": None,
-    "_limitoffset": 0.0,
-}
 
 
 class _LightData(OrderData):
@@ -60,11 +47,24 @@ class _LightData(OrderData):
 
 
 class _Light:
-    """What the two orders share."""
+    """What the two orders share: first of all, what `Order.__init__` makes of these parameters."""
 
+    price = pricelimit = valid = oco = trailamount = trailpercent = parent = broker = comminfo = None
+    simulated = histnotify = triggered = False
+    transmit = _active = True
+    tradeid = position = 0
+    exectype, status = bt.Order.Market, bt.Order.Created
+    _plimit, _limitoffset = None, 0.0
+
+    params: Any
     data: Any
     created: Any
     executed: Any
+
+    @property
+    def p(self) -> Any:
+        """Backtrader's short name of the parameters."""
+        return self.params
 
     def clone(self) -> Any:
         """The order as it stands, for a notice."""
@@ -129,9 +129,7 @@ def _made(kind: Any, strategy: bt.Strategy, data: Any, size: float) -> Any:
     parameters = kind.params()
     parameters.__dict__.update(_PARAMETERS, owner=strategy, data=data, size=abs(size))
     order.__dict__.update(
-        _FRESH,
         params=parameters,
-        p=parameters,
         owner=strategy,
         data=data,
         size=size,
