@@ -16,15 +16,22 @@ from benchmarks.pandas_env import INDICATORS, PandasEnv, finrl_frame
 from benchmarks.panels import START_CASH, random_panel
 from hybrid_bt.accounting import OrderRules
 from hybrid_bt.bars import Bars
+from hybrid_bt.batch import have_numba
+from hybrid_bt.batch_env import Lanes
 from hybrid_bt.config import load_config
 from hybrid_bt.costs import Costs
-from hybrid_bt.envs import RegimeEnv, RegimeTrack, Reward, Span
+from hybrid_bt.envs import AssetEnv, Episode, RegimeEnv, RegimeTrack, Reward, Span, asset_tracks
+from hybrid_bt.history import read_history
+from hybrid_bt.reader import MarketReader
 
 __all__ = ["env_steps"]
 
 WARM_ROW = 300
 HMAX = 100
 FEE = 1e-3
+LANES = (64, 512)
+TEN_YEARS = 2_500
+NONE = Bound("faster", math.nan)
 
 
 class Idle(gym.Env[Any, Any]):
@@ -83,6 +90,57 @@ def portfolio_env(bars: Bars) -> RegimeEnv:
     )
 
 
+def asset_env(bars: Bars) -> AssetEnv:
+    """The SAC leg's world over the panel's assets, one at a time; every step trades."""
+    config = load_config("stable")
+    reader = MarketReader(bars.n_symbols, [], [], config.spread_params())
+    tracks = asset_tracks(read_history(bars, reader), bars.stamps[WARM_ROW], bars.stamps[-1])
+    return AssetEnv(
+        tracks,
+        action_range=(-1.0, 1.0),
+        unit=config.risk_unit(),
+        reward=Reward(2.0),
+        costs=Costs(4.0, 1.0, 50.0),
+        rules=OrderRules(lot=0.0),
+        episode_bars=None,
+    )
+
+
+def lanes_of(env: AssetEnv, n_lanes: int) -> Lanes:
+    """The same environment many times over, in compiled code."""
+    return Lanes(env.tracks, env.task, env.action_range, n_lanes, compiled=have_numba())
+
+
+def restart(lanes: Lanes, env: AssetEnv) -> None:
+    """Every lane at the first bar of one of the assets."""
+    for lane in range(lanes.n_lanes):
+        track = lane % len(env.tracks)
+        lanes.begin(lane, Episode(track, env.tracks[track].span.first, env.tracks[track].span.last))
+
+
+def lane_stepper(lanes: Lanes, env: AssetEnv, actions: Any) -> Callable[[], None]:
+    """Step all lanes through `actions`, (steps, lanes, 1)."""
+
+    def run() -> None:
+        restart(lanes, env)
+        for row in actions:
+            lanes.step(row)
+
+    return run
+
+
+def check_lanes(env: AssetEnv, actions: Any) -> None:
+    """The first lane's rewards are the single environment's."""
+    lanes = lanes_of(env, 2)
+    restart(lanes, env)
+    env.reset(options={"track": 0})
+    for action in actions[:50]:
+        single = env.step(action)[1]
+        batched = lanes.step(np.stack([action, action]))[1][0]
+        if batched != np.float32(single):
+            raise AssertionError(f"a lane's reward is {batched}, the environment's {single}")
+
+
 def finrl_env(path: str, bars: Bars) -> Any:
     """FinRL's own environment, loaded by the path of its file (importing `finrl` needs all that it depends on)."""
     found = importlib.util.spec_from_file_location("finrl_env", path)
@@ -116,25 +174,46 @@ def env_steps(quick: bool, finrl: str | None = None) -> list[Row]:
 
 
 def _of(n_symbols: int, quick: bool, finrl: str | None) -> list[Row]:
-    bars = random_panel(1_000, n_symbols)
+    bars = random_panel(TEN_YEARS, n_symbols)
     n_steps = 200 if quick else 600
     rng = np.random.default_rng(1)
     shares = rng.uniform(-1.0, 1.0, (n_steps, n_symbols)).astype(np.float32)
     scores = rng.uniform(-1.0, 1.0, (n_steps, 1)).astype(np.float32)
+    single = asset_env(bars)
+    check_lanes(single, scores)
     cases = {
-        "ours": stepper(portfolio_env(bars), scores),
+        "portfolio": stepper(portfolio_env(bars), scores),
+        "asset": stepper(single, scores),
         "gymnasium": stepper(Idle(10), scores),
         "pandas": stepper(PandasEnv(finrl_frame(bars), START_CASH, FEE, HMAX), shares),
     }
+    for n_lanes in LANES:
+        actions = rng.uniform(-1.0, 1.0, (n_steps, n_lanes, 1)).astype(np.float32)
+        cases[f"{n_lanes}"] = lane_stepper(lanes_of(single, n_lanes), single, actions)
+        cases[f"{n_lanes}"]()  # compiles
     if finrl is not None and Path(finrl).is_file():
         cases["finrl"] = stepper(finrl_env(finrl, bars), shares)
     cost = {name: seconds * 1e6 / n_steps for name, seconds in medians(cases, 3 if quick else 5).items()}
-    what = f"env step, {n_symbols} assets, two accounts"
-    none = Bound("faster", math.nan)
+    rival = ("FinRL StockTradingEnv", cost["finrl"]) if "finrl" in cost else ("pandas environment", cost["pandas"])
+    given = "finrl" in cost
     rows = [
-        Row(what, "us", cost["ours"], "gymnasium's own overhead", cost["gymnasium"], none),
-        Row(what, "us", cost["ours"], "pandas environment", cost["pandas"], none),
+        Row("env step, one asset", "us", cost["asset"], "gymnasium's own overhead", cost["gymnasium"], NONE),
+        Row(f"env step, {n_symbols} assets, two accounts", "us", cost["portfolio"], *rival, NONE),
+        Row(f"env steps of {n_symbols} assets, single", "us", n_symbols * cost["asset"], *rival, _bound(200.0, given)),
     ]
-    if "finrl" in cost:
-        rows.append(Row(what, "us", cost["ours"], "FinRL StockTradingEnv", cost["finrl"], at_least(200.0)))
+    for n_lanes in LANES:
+        ours = n_symbols * cost[f"{n_lanes}"] / n_lanes
+        rows.append(
+            Row(f"env steps of {n_symbols} assets, {n_lanes} lanes", "us", ours, *rival, _bound(3_000.0, given))
+        )
+    if given:
+        name, theirs = "pandas environment", cost["pandas"]
+        rows.append(
+            Row(f"env steps of {n_symbols} assets, single", "us", n_symbols * cost["asset"], name, theirs, NONE)
+        )
     return rows
+
+
+def _bound(limit: float, given: bool) -> Bound:
+    """The bound is against FinRL; the stand-in is faster."""
+    return at_least(limit) if given else NONE

@@ -57,27 +57,32 @@ def _event(bars: Bars) -> float:
     return time.process_time() - before
 
 
-def with_second_leg(bars: Bars) -> Bars:
-    """The first symbol and a synthetic one that reverts to it: O = H = L = C."""
+def minute_bars(path: Path) -> Bars:
+    """The file's bars, and a second leg that reverts to the first.
+
+    High and low are widened where the file has them inside open and close, which checked bars refuse.
+    """
+    import pandas as pd
+
+    frame = pd.read_csv(path, parse_dates=["date"]).sort_values("date")
+    first = frame[["open", "high", "low", "close"]].to_numpy()
     rng = np.random.default_rng(0)
     gap, gaps = 0.0, []
-    for shock in rng.normal(0.0, 2e-4, bars.n_bars).tolist():
+    for shock in rng.normal(0.0, 2e-4, len(frame)).tolist():
         gap = 0.999 * gap + shock
         gaps.append(gap)
-    close = np.round(0.5 * bars.close[:, 0] * np.exp(gaps), 4)
-    both: dict[str, Any] = {
-        name: np.column_stack([getattr(bars, name)[:, 0], close]) for name in ("open", "high", "low", "close")
-    }
-    return Bars.checked("minutes", (bars.symbols[0], symbols_of(1)[0]), bars.stamps, both.pop("close"), **both)
+    second = 0.5 * first * np.exp(gaps)[:, np.newaxis]
+    panel = np.stack([first, second], axis=1)
+    names = (path.stem.split("_")[0], symbols_of(1)[0])
+    prices: dict[str, Any] = {"open": panel[:, :, 0], "high": panel.max(axis=2), "low": panel.min(axis=2)}
+    return Bars.checked("minutes", names, frame["date"].to_numpy().astype("M8[ns]"), panel[:, :, 3], **prices)
 
 
 def point(arguments: list[str]) -> None:
     """One measurement, in this process."""
     kind, *size = arguments
     if kind == "minutes":
-        from hybrid_bt.feeds import load_bars
-
-        bars, work = with_second_leg(load_bars(Path(size[0]))), _event
+        bars, work = minute_bars(Path(size[0])), _event
     else:
         bars = random_panel(int(size[0]), int(size[1]), "1m")
         work = {"replay": _replay, "event": _event}[kind]

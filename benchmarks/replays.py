@@ -44,7 +44,7 @@ def event_path(quick: bool) -> list[Row]:
 
 
 def _against_cerebro(n_symbols: int, quick: bool) -> list[Row]:
-    from hybrid_bt.backtest import Request, costs_of, order_rules, trade
+    from hybrid_bt.backtest import Request, trade
     from hybrid_bt.build import load_policies
     from hybrid_bt.config import load_config
 
@@ -58,8 +58,8 @@ def _against_cerebro(n_symbols: int, quick: bool) -> list[Row]:
     targets, traded = recorder.decisions(first).target, bars.between(bars.stamps[first], None)
     given: dict[str, Any] = {
         "cash": config.account.cash,
-        "costs": costs_of(config),
-        "rules": order_rules(config),
+        "costs": config.trading_costs(),
+        "rules": config.order_rules(),
         "compiled": True,
     }
     twin = replay(targets, traded, **given)  # compiles

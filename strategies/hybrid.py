@@ -133,6 +133,11 @@ class HybridStrategy(bt.Strategy):
         if self._on_bar is not None:
             self._on_bar()
 
+    def clear(self) -> None:
+        """Forget the notices of this bar, which Backtrader would keep to the end of the run and never look at."""
+        self._orderspending: list[Any] = []
+        self._tradespending: list[Any] = []
+
     def stop(self) -> None:
         if self.decision is None:
             return

@@ -1,22 +1,26 @@
 """Market orders that cost Backtrader half the time: the same orders, made and copied without its machinery.
 
 An order's way through the broker takes some 150 us, and most of that is not accounting: a metaclass sets 15 parameters
-one by one, every later look at `order.data` fails first and is then answered by `__getattr__`, and each notice copies
-the order by way of `__reduce_ex__`. Here the parameters are laid into the instance as well, and a copy is a copy of the
-dictionary. `__init__`, the broker, its arithmetic and its notices are Backtrader's own.
+one by one, every later look at `order.data` fails first and is then answered by `__getattr__`, the session's end is
+worked out from the calendar though no market order asks for it, and each notice copies the order by way of
+`__reduce_ex__`. Here what all market orders have in common lies in the class, the rest in the instance from the start,
+and a copy is a copy of its dictionary. The broker, its arithmetic and its notices are Backtrader's own, and what a
+notified order says is the same to the last attribute.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import backtrader as bt
 from backtrader.order import OrderData
+from backtrader.utils import AutoOrderedDict
 
 __all__ = ["LightBuy", "LightSell", "market_order", "sends_plainly"]
 
-#: what `Strategy.buy` hands to the broker for a market order, owner, data and size aside
-_PLAIN = {
+#: parameters of a market order; owner, data and size are the caller's
+_PARAMETERS = {
     "price": None,
     "pricelimit": None,
     "exectype": None,
@@ -32,24 +36,56 @@ _PLAIN = {
 }
 
 
-class _Copied:
-    """A shallow copy by way of the instance's dictionary."""
+class _LightData(OrderData):
+    """What was asked for, or has been executed so far."""
 
-    def __copy__(self) -> Any:
-        twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__)
+    def clone(self) -> Any:
+        self.markpending()
+        twin = object.__new__(_LightData)
+        twin.__dict__ = self.__dict__.copy()
         return twin
 
 
-class _LightData(_Copied, OrderData):
-    """What has been executed so far."""
+class _Light:
+    """What the two orders share: first of all, what `Order.__init__` makes of these parameters."""
+
+    price = pricelimit = valid = oco = trailamount = trailpercent = parent = broker = comminfo = None
+    simulated = histnotify = triggered = False
+    transmit = _active = True
+    tradeid = position = 0
+    exectype, status = bt.Order.Market, bt.Order.Created
+    _plimit, _limitoffset = None, 0.0
+
+    params: Any
+    data: Any
+    created: Any
+    executed: Any
+
+    @property
+    def p(self) -> Any:
+        """Backtrader's short name of the parameters."""
+        return self.params
+
+    def clone(self) -> Any:
+        """The order as it stands, for a notice."""
+        twin = object.__new__(type(self))
+        twin.__dict__ = self.__dict__.copy()
+        twin.executed = self.executed.clone()
+        return twin
+
+    @property
+    def dteos(self) -> float:
+        """End of the session in which the order was made."""
+        made, end = self.data.num2date(self.created.dt), self.data.p.sessionend
+        last = made.replace(hour=end.hour, minute=end.minute, second=end.second, microsecond=end.microsecond)
+        return float(self.data.date2num(last if last >= made else last + timedelta(days=1)))
 
 
-class LightBuy(_Copied, bt.BuyOrder):
+class LightBuy(_Light, bt.BuyOrder):
     """A market order to buy; make it with `market_order`."""
 
 
-class LightSell(_Copied, bt.SellOrder):
+class LightSell(_Light, bt.SellOrder):
     """A market order to sell; make it with `market_order`."""
 
 
@@ -65,7 +101,7 @@ def sends_plainly(strategy: bt.Strategy) -> bool:
     )
 
 
-def market_order(strategy: bt.Strategy, data: Any, size: float, *, check: bool = True) -> bt.Order:
+def market_order(strategy: bt.Strategy, data: Any, size: float, *, check: bool = True) -> Any:
     """Send a market order, as `strategy.buy(data, size)` or `strategy.sell(data, -size)` would.
 
     Parameters
@@ -76,14 +112,30 @@ def market_order(strategy: bt.Strategy, data: Any, size: float, *, check: bool =
         Signed shares, not 0.
     check : bool
         False skips the broker's margin check.
+
+    Returns
+    -------
+    bt.Order
     """
-    kind: Any = LightBuy if size > 0.0 else LightSell
-    order = object.__new__(kind)
-    given = {**_PLAIN, "owner": strategy, "data": data, "size": abs(size)}
-    order.params = order.p = kind.params()
-    order.p.__dict__.update(given)
-    order.__dict__.update(given)
-    order.__init__()
-    order.executed = _LightData(remsize=order.size)
+    order = _made(LightBuy if size > 0.0 else LightSell, strategy, data, size)
     strategy.broker._ocoize(order, None)
     return strategy.broker.submit(order, check=check)
+
+
+def _made(kind: Any, strategy: bt.Strategy, data: Any, size: float) -> Any:
+    """The order as Backtrader's constructor leaves it."""
+    close = data.close[0]
+    order = object.__new__(kind)
+    parameters = kind.params()
+    parameters.__dict__.update(_PARAMETERS, owner=strategy, data=data, size=abs(size))
+    order.__dict__.update(
+        params=parameters,
+        owner=strategy,
+        data=data,
+        size=size,
+        ref=next(kind.refbasis),
+        info=AutoOrderedDict(),
+        created=_LightData(data.datetime[0], size, close, None, 0, close, None, None),
+        executed=_LightData(remsize=size),
+    )
+    return order

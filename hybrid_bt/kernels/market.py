@@ -34,6 +34,8 @@ register(
         features._clip,
         features._in_sd,
         features._log_ratio,
+        features.own_features,
+        features.context_features,
         features.asset_features,
         features.market_features,
         regime.pair_stretch,
