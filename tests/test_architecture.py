@@ -18,7 +18,7 @@ ADAPTERS = ("strategies", "feeds", "analyzers")
 
 #: lowest first; a module may import from its own layer and from those below it
 LAYERS: dict[str, tuple[str, ...]] = {
-    "words": ("errors", "bars", "records"),
+    "words": ("errors", "findings", "bar_checks", "bars", "records"),
     "maths": (
         "kalman",
         "spread",
@@ -49,6 +49,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "run",
         "parity",
         "policy_card",
+        "data_check",
         "cli",
         "__main__",
     ),
