@@ -45,9 +45,19 @@ def _sample(name: str, query: Query) -> Bars:
 
 
 def _yahoo(query: Query) -> Bars:
-    from hybrid_bt.feeds.yahoo import load_yahoo
+    from hybrid_bt.feeds.snapshots import cache_folder
+    from hybrid_bt.feeds.yahoo import load_yahoo, warm_up_start
 
-    return load_yahoo(query.symbols, end=query.end, raw_prices=query.raw_prices)
+    return load_yahoo(
+        query.symbols,
+        start=warm_up_start(query.trade_from),
+        end=query.end,
+        raw_prices=query.raw_prices,
+        on_bad_data=query.on_bad_data,
+        calendar=query.calendar,
+        cache=cache_folder(),
+        offline=query.offline,
+    )
 
 
 SOURCES: dict[str, Source] = {
