@@ -107,14 +107,23 @@ def align(
     fields = ["close", "volume"] if _close_only(series) else ["close", "volume", "open", "high", "low"]
     panel = {}
     for field in fields:
-        values = np.full((len(stamps), len(series)), 0.0 if field == "volume" else np.nan)
-        for column, (symbol, one) in enumerate(series.items()):
-            values[rows[symbol], column] = getattr(one, field)
+        values = _column_of_one(series, field)
+        if values is None:
+            values = np.full((len(stamps), len(series)), 0.0 if field == "volume" else np.nan)
+            for column, (symbol, one) in enumerate(series.items()):
+                values[rows[symbol], column] = getattr(one, field)
         values.setflags(write=False)  # what nobody can write to is taken over without a copy
         panel[field] = values
     missing = {symbol: len(stamps) - len(one.stamps) for symbol, one in series.items() if len(one.stamps) < len(stamps)}
     told = [f"{name}: " + _say_missing(missing, len(stamps))] if missing else []
     return Bars.checked(name, list(series), stamps, **panel, notes=[*notes, *told], findings=findings)
+
+
+def _column_of_one(series: Mapping[str, SymbolBars], field: str) -> FloatArray | None:
+    """A symbol that is alone is its own panel; no copy, unless somebody else may hold the array."""
+    first = next(iter(series.values()))
+    own: FloatArray = getattr(first, field)
+    return own[:, None] if len(series) == 1 and own.flags.owndata else None
 
 
 def _close_only(series: Mapping[str, SymbolBars]) -> bool:

@@ -11,7 +11,17 @@ from hybrid_bt.bar_checks import say_stamp
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.align import RawBars
 
-__all__ = ["PRICES", "dated", "field_of", "hint_delimiter", "numbers", "refuse_repeats", "single", "stamps_of"]
+__all__ = [
+    "NO_ZONE",
+    "PRICES",
+    "dated",
+    "field_of",
+    "hint_delimiter",
+    "numbers",
+    "refuse_repeats",
+    "single",
+    "stamps_of",
+]
 
 FIELDS = {name: name for name in ("open", "high", "low", "close", "volume")} | {
     "date": "date",
@@ -25,7 +35,10 @@ FIELDS = {name: name for name in ("open", "high", "low", "close", "volume")} | {
 PRICES = ("open", "high", "low", "close", "adj")
 ISO = r"\d{4}-?\d{2}-?\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?"
 ZONED = r".*\d{2}:\d{2}.*(?:Z|[+-]\d{2}:?\d{2})"
-NO_ZONE = "convert to exchange time and write it without a zone, or give --on-bad-data mend to keep the clock as it is"
+NO_ZONE = "no zone"  #: among zones, for the dates that carry none
+SAY_NO_ZONE = (
+    "convert to exchange time and write it without a zone, or give --on-bad-data mend to keep the clock as it is"
+)
 
 
 def field_of(column: object) -> str | None:
@@ -89,7 +102,7 @@ def stamps_of(column: Any, owner: str, *, keep_zone: bool) -> tuple[NDArray[np.d
 
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         if not keep_zone:
-            raise BarsError(f"bars: {owner} dates have the time zone {column.dtype.tz}; {NO_ZONE}")
+            raise BarsError(f"bars: {owner} dates have the time zone {column.dtype.tz}; {SAY_NO_ZONE}")
         zones = frozenset({str(column.dtype.tz)})
         return _nanoseconds(column.dt.tz_localize(None).to_numpy(), owner), zones
     if column.dtype.kind == "M":
@@ -99,9 +112,9 @@ def stamps_of(column: Any, owner: str, *, keep_zone: bool) -> tuple[NDArray[np.d
     zoned = text.str.fullmatch(ZONED).to_numpy(dtype=bool)
     if zoned.any():
         if not keep_zone:
-            raise BarsError(f"bars: {owner} date {text.iloc[int(np.argmax(zoned))]!r} has a time zone; {NO_ZONE}")
+            raise BarsError(f"bars: {owner} date {text.iloc[int(np.argmax(zoned))]!r} has a time zone; {SAY_NO_ZONE}")
         zones = frozenset(text[zoned].str.extract(r"(Z|[+-]\d{2}:?\d{2})$")[0].dropna().unique())
-        zones |= frozenset() if zoned.all() else {"none"}
+        zones |= frozenset() if zoned.all() else {NO_ZONE}
         text = text.str.replace(r"\s*(?:Z|[+-]\d{2}:?\d{2})$", "", regex=True).where(zoned, text)
     parsed = pd.to_datetime(text.where(text.str.fullmatch(ISO)), format="ISO8601", errors="coerce")
     bad = parsed.isna().to_numpy()

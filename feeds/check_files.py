@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from hybrid_bt.bar_checks import check_name
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.align import RawBars, SymbolBars, pick, symbol_bars
-from hybrid_bt.feeds.checks import inspect_rows
+from hybrid_bt.feeds.checks import inspect_rows, inspect_zones
 from hybrid_bt.feeds.files import files_of, parts_of, stem_of
 from hybrid_bt.feeds.overlap import inspect_panel
 from hybrid_bt.feeds.suspects import inspect_prices
@@ -29,6 +30,7 @@ def findings_of_path(path: Path, symbols: Sequence[str] | None, calendar: str | 
     found: list[Finding] = []
     series: dict[str, SymbolBars] = {}
     names: list[str] = []
+    zones: dict[str, frozenset[str]] = {}
     for one in files_of(path):
         stem = stem_of(one)
         if path.is_dir() and symbols is not None and stem not in symbols:
@@ -45,15 +47,20 @@ def findings_of_path(path: Path, symbols: Sequence[str] | None, calendar: str | 
                 continue
             names.append(symbol)
             if symbols is None or symbol in symbols:
+                zones[symbol] = raw.zones
                 found += _of_symbol(symbol, raw, series)
     pick(str(path), names, symbols)
     if series:
-        found += inspect_panel(series, "fail", calendar)[1]
+        found += inspect_zones(zones, "fail") + inspect_panel(series, "fail", calendar)[1]
     return found
 
 
 def _of_symbol(symbol: str, raw: RawBars, series: dict[str, SymbolBars]) -> list[Finding]:
     """Findings of one symbol, which joins `series` as far as it can be mended."""
+    try:
+        check_name(symbol)
+    except BarsError as error:
+        return [_unreadable(symbol, error)]
     left, found = inspect_rows(symbol, raw, "fail")
     if len(left.stamps) < 2:
         return [*found, Finding("too_few_bars", symbol, len(left.stamps), "", f"{len(left.stamps)} bars are left")]

@@ -6,20 +6,20 @@ would be traded, after scaling by an adjusted close.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bar_checks import ROUNDING, say_stamp
 from hybrid_bt.feeds.align import RawBars, SymbolBars
+from hybrid_bt.feeds.cells import NO_ZONE
 from hybrid_bt.findings import RULES, Finding, OnBadData
 
-__all__ = ["first_of", "inspect_rows"]
+__all__ = ["first_of", "inspect_rows", "inspect_zones", "volume_missing"]
 
 PRICES = ("open", "high", "low", "close", "adj")
 BoolArray = NDArray[np.bool_]
-Drop = Callable[[RawBars, BoolArray], RawBars]
 
 
 def first_of(
@@ -57,6 +57,14 @@ def inspect_rows(symbol: str, raw: RawBars, mode: OnBadData) -> tuple[RawBars, l
         raw, more = look(symbol, raw, mode)
         found += more
     return raw, found
+
+
+def inspect_zones(zones: Mapping[str, frozenset[str]], mode: OnBadData) -> list[Finding]:
+    """Symbols of exchanges in different time zones share no calendar; dates without a zone are taken as they are."""
+    together = frozenset().union(*zones.values())
+    if len(together) < 2 or NO_ZONE in together or not _far_apart(together):
+        return []
+    return [Finding("mixed_zones", "", 0, "", ", ".join(sorted(together)[:6]), RULES["mixed_zones"].action(mode))]
 
 
 def _far_apart(zones: frozenset[str]) -> bool:

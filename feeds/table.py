@@ -139,8 +139,10 @@ def _joined(pieces: list[RawBars], symbol: str, where: str) -> RawBars:
     if len(pieces) == 1:
         whole = pieces[0]
     else:
-        columns = {field: np.concatenate([piece.columns[field] for piece in pieces]) for field in pieces[0].columns}
-        whole = RawBars(np.concatenate([piece.stamps for piece in pieces]), columns, zones)
+        stamps = np.concatenate([piece.stamps for piece in pieces])
+        parts = [dict(piece.columns) for piece in pieces]
+        pieces.clear()  # each part goes as soon as it stands in the whole
+        whole = RawBars(stamps, {f: np.concatenate([part.pop(f) for part in parts]) for f in list(parts[0])}, zones)
     if not len(whole.stamps):
         raise BarsError(f"bars: {symbol} has no price at all in {where}; remove the column")
     return whole

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ROUNDING",
     "Moment",
+    "check_name",
     "check_positive",
     "check_presence",
     "check_prices",
@@ -139,13 +140,18 @@ def check_symbols(bars: Bars) -> None:
     if not bars.symbols:
         raise BarsError(f"bars: {bars.name} has no symbols; give at least one")
     for position, symbol in enumerate(bars.symbols):
-        if not isinstance(symbol, str) or not SYMBOL.fullmatch(symbol):
-            raise BarsError(
-                f"bars: {symbol!r} is no symbol name: 1 to 32 characters, no space and none of : , / \\ \" ' * ? < > | "
-                "and no dot in front; rename it"
-            )
+        check_name(symbol)
         if symbol in bars.symbols[:position]:
             raise BarsError(f"bars: {bars.name} holds symbol {symbol!r} twice; rename or remove one")
+
+
+def check_name(symbol: object) -> None:
+    """BarsError for what cannot name a symbol, a file and a pair's side."""
+    if not isinstance(symbol, str) or not SYMBOL.fullmatch(symbol):
+        raise BarsError(
+            f"bars: {str(symbol)[:60]!r} is no symbol name: 1 to 32 characters, no space and none of "
+            ": , / \\ \" ' * ? < > | and no dot in front; rename it"
+        )
 
 
 def check_presence(bars: Bars) -> None:
