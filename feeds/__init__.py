@@ -1,7 +1,7 @@
 """Data sources, each one file and one line in `SOURCES`, and the Backtrader feed over what they give.
 
-A source is a function `(symbols, end, raw_prices) -> Bars`. Anything else that is passed to `load_bars` is a path.
-Backtrader, pandas and yfinance are imported when they are first needed.
+A source is a function of a `Query`. Anything else that is passed to `load_bars` is a path, a pandas frame, a dict of
+frames, or Backtrader feeds. Backtrader, pandas and yfinance are imported when they are first needed.
 """
 
 from __future__ import annotations
@@ -10,30 +10,54 @@ import importlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hybrid_bt.bars import Bars, Moment
-from hybrid_bt.errors import did_you_mean
+from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.findings import ON_BAD_DATA, OnBadData
 
 if TYPE_CHECKING:
     from hybrid_bt.feeds.array import ArrayFeed, to_feeds
 
-__all__ = ["SOURCES", "ArrayFeed", "load_bars", "to_feeds"]
-
-Source = Callable[[Sequence[str] | None, Moment | None, bool], Bars]
+__all__ = ["SOURCES", "ArrayFeed", "Query", "load_bars", "to_feeds"]
 
 
-def _sample(name: str, symbols: Sequence[str] | None, end: Moment | None, raw_prices: bool) -> Bars:
+class Query(NamedTuple):
+    """What is asked of a source."""
+
+    symbols: Sequence[str] | None = None  #: which, in this order; all that are there by default
+    end: Moment | None = None  #: last day, included
+    raw_prices: bool = False  #: leave prices unscaled where an adjusted close is given
+    trade_from: Moment | None = None  #: first day to trade; a source that fetches may leave out what nobody warms up on
+    on_bad_data: OnBadData = "fail"
+    offline: bool = False  #: call nobody
+    calendar: str | None = None  #: exchange to compare dates with
+
+
+Source = Callable[[Query], Bars]
+
+
+def _sample(name: str, query: Query) -> Bars:
     from hybrid_bt.feeds.sample import load_sample
 
-    bars = load_sample(name, symbols=symbols, raw_prices=raw_prices)
-    return bars if end is None else bars.between(end=end)
+    bars = load_sample(name, symbols=query.symbols, raw_prices=query.raw_prices)
+    return bars if query.end is None else bars.between(end=query.end)
 
 
-def _yahoo(symbols: Sequence[str] | None, end: Moment | None, raw_prices: bool) -> Bars:
-    from hybrid_bt.feeds.yahoo import load_yahoo
+def _yahoo(query: Query) -> Bars:
+    from hybrid_bt.feeds.snapshots import cache_folder
+    from hybrid_bt.feeds.yahoo import load_yahoo, warm_up_start
 
-    return load_yahoo(symbols, end=end, raw_prices=raw_prices)
+    return load_yahoo(
+        query.symbols,
+        start=warm_up_start(query.trade_from),
+        end=query.end,
+        raw_prices=query.raw_prices,
+        on_bad_data=query.on_bad_data,
+        calendar=query.calendar,
+        cache=cache_folder(),
+        offline=query.offline,
+    )
 
 
 SOURCES: dict[str, Source] = {
@@ -44,36 +68,64 @@ SOURCES: dict[str, Source] = {
 
 
 def load_bars(
-    source: str | Path,
+    source: Any,
     *,
     symbols: Sequence[str] | None = None,
     end: Moment | None = None,
     raw_prices: bool = False,
+    trade_from: Moment | None = None,
+    on_bad_data: OnBadData = "fail",
+    offline: bool = False,
+    calendar: str | None = None,
 ) -> Bars:
-    """Checked bars from a named source or a path.
+    """Checked bars from a named source, a path, pandas frames or Backtrader feeds.
 
     Parameters
     ----------
-    source : str or Path
-        A key of `SOURCES` ("us20", "tech6", "yahoo"), or a folder or file of prices: see `hybrid_bt.feeds.table`.
+    source : str, Path, DataFrame, dict of DataFrame, or Backtrader feeds
+        A key of `SOURCES` ("us20", "tech6", "yahoo"); a folder or file of prices (`hybrid_bt.feeds.table`); one long or
+        wide frame, or one frame per symbol (`hybrid_bt.feeds.frame`); a feed or a list of them.
     symbols : sequence of str, optional
         Which symbols, in this order. All that are there by default; yahoo needs them.
     end : str, date or datetime64, optional
         Last day, included.
     raw_prices : bool
         Leave prices unscaled where an adjusted close is given.
+    trade_from : str, date or datetime64, optional
+        First day that will be traded: yahoo fetches no more than the warm-up before it.
+    on_bad_data : "fail", "mend" or "warn"
+        Refuse errors; repair them; or repair nothing and leave out the bars that cannot be traded on. What was found
+        and done is in `Bars.findings`. The embedded samples hold no errors.
+    offline : bool
+        Take yahoo from the snapshots on disk only.
+    calendar : str, optional
+        Exchange whose sessions files and frames are compared with, such as "XNYS" (needs exchange_calendars).
 
     Raises
     ------
     BarsError
         Whatever is wrong with the prices or the path, by symbol, date and value.
     """
+    if on_bad_data not in ON_BAD_DATA:
+        raise ConfigError(f"on_bad_data is {on_bad_data!r}{did_you_mean(str(on_bad_data), ON_BAD_DATA)}")
     if isinstance(source, str) and source in SOURCES:
-        return SOURCES[source](symbols, end, raw_prices)
+        return SOURCES[source](Query(symbols, end, raw_prices, trade_from, on_bad_data, offline, calendar))
+    if not isinstance(source, (str, Path)):
+        from hybrid_bt.feeds.frame import load_objects
+        from hybrid_bt.feeds.panel import Handling
+
+        bars = load_objects(source, symbols, Handling(raw_prices, on_bad_data, calendar))
+        return bars if end is None else bars.between(end=end)
     from hybrid_bt.feeds.table import load_table
 
-    hint = did_you_mean(str(source), SOURCES)
-    bars: Bars = load_table(Path(source), symbols=symbols, raw_prices=raw_prices, hint=hint)
+    bars = load_table(
+        Path(source),
+        symbols=symbols,
+        raw_prices=raw_prices,
+        hint=did_you_mean(str(source), SOURCES),
+        on_bad_data=on_bad_data,
+        calendar=calendar,
+    )
     return bars if end is None else bars.between(end=end)
 
 

@@ -8,12 +8,22 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bars import Bars, check_positive, check_prices, check_stamps
+from hybrid_bt.bar_checks import check_positive, check_prices, check_stamps
+from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError, did_you_mean
+from hybrid_bt.findings import Finding
 
-__all__ = ["SymbolBars", "align", "pick", "symbol_bars"]
+__all__ = ["RawBars", "SymbolBars", "align", "pick", "symbol_bars"]
 
 FloatArray = NDArray[np.float64]
+
+
+class RawBars(NamedTuple):
+    """One symbol's rows as they came: arrays of shape (T,), nothing checked but their types."""
+
+    stamps: NDArray[np.datetime64]  #: datetime64[ns], the clock as written
+    columns: Mapping[str, FloatArray]  #: "close"; open, high, low, volume and adj where there are any
+    zones: frozenset[str] = frozenset()  #: UTC offsets or names that the dates carried
 
 
 class SymbolBars(NamedTuple):
@@ -85,26 +95,40 @@ def pick(name: str, found: Iterable[str], symbols: Sequence[str] | None) -> list
     return list(symbols)
 
 
-def align(name: str, series: Mapping[str, SymbolBars], notes: Iterable[str] = ()) -> Bars:
+def align(
+    name: str, series: Mapping[str, SymbolBars], notes: Iterable[str] = (), findings: Iterable[Finding] = ()
+) -> Bars:
     """The panel of all symbols on the union of their calendars; where a symbol has no bar, its cells are NaN.
 
     A note counts the bars that symbols miss, because a symbol that did not trade can be neither bought nor sold.
     """
     stamps = np.unique(np.concatenate([one.stamps for one in series.values()]))
-    shape = (len(stamps), len(series))
-    panel = [np.full(shape, np.nan) for _ in range(4)] + [np.zeros(shape)]
-    for column, one in enumerate(series.values()):
-        rows = np.searchsorted(stamps, one.stamps)
-        for values, own in zip(panel, one[1:], strict=True):
-            values[rows, column] = own
-    open, high, low, close, volume = panel
-    if all(np.array_equal(one.open, one.close) and np.array_equal(one.low, one.high) for one in series.values()):
-        open = high = low = close  # one array in memory instead of four
+    rows = {symbol: np.searchsorted(stamps, one.stamps) for symbol, one in series.items()}
+    fields = ["close", "volume"] if _close_only(series) else ["close", "volume", "open", "high", "low"]
+    panel = {}
+    for field in fields:
+        values = _column_of_one(series, field)
+        if values is None:
+            values = np.full((len(stamps), len(series)), 0.0 if field == "volume" else np.nan)
+            for column, (symbol, one) in enumerate(series.items()):
+                values[rows[symbol], column] = getattr(one, field)
+        values.setflags(write=False)  # what nobody can write to is taken over without a copy
+        panel[field] = values
     missing = {symbol: len(stamps) - len(one.stamps) for symbol, one in series.items() if len(one.stamps) < len(stamps)}
     told = [f"{name}: " + _say_missing(missing, len(stamps))] if missing else []
-    return Bars.checked(
-        name, list(series), stamps, close, open=open, high=high, low=low, volume=volume, notes=[*notes, *told]
-    )
+    return Bars.checked(name, list(series), stamps, **panel, notes=[*notes, *told], findings=findings)
+
+
+def _column_of_one(series: Mapping[str, SymbolBars], field: str) -> FloatArray | None:
+    """A symbol that is alone is its own panel; no copy, unless somebody else may hold the array."""
+    first = next(iter(series.values()))
+    own: FloatArray = getattr(first, field)
+    return own[:, None] if len(series) == 1 and own.flags.owndata else None
+
+
+def _close_only(series: Mapping[str, SymbolBars]) -> bool:
+    """Whether one array can stand for all four prices."""
+    return all(np.array_equal(one.open, one.close) and np.array_equal(one.low, one.high) for one in series.values())
 
 
 def _say_missing(missing: Mapping[str, int], n_bars: int) -> str:

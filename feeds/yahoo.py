@@ -1,22 +1,40 @@
-"""Daily bars from Yahoo Finance through yfinance."""
+"""Daily bars from Yahoo Finance through yfinance, with a snapshot of each history on disk.
+
+A span that a snapshot covers is read from it, so that the same command gives the same prices; a span beyond is fetched
+whole, and where the new history differs from the old one, a note says where and both stay on disk.
+"""
 
 from __future__ import annotations
 
 import datetime
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hybrid_bt.bars import Bars, Moment, instant
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import SymbolBars, align, symbol_bars
+from hybrid_bt.feeds.align import RawBars, pick
+from hybrid_bt.feeds.panel import Handling, build_panel
+from hybrid_bt.feeds.snapshots import Snapshot, difference, read_latest, store
+from hybrid_bt.feeds.yahoo_fetch import REMEDY, fetch
+from hybrid_bt.findings import OnBadData
 
-__all__ = ["load_yahoo"]
+__all__ = ["load_yahoo", "warm_up_start"]
 
 FIELDS = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume", "Adj Close": "adj"}
 FIRST_DAY = "1990-01-01"
-REMEDY = "check the connection and the symbols, or give prices of your own with --data PATH"
+WARM_UP_DAYS = 730  #: two years, twice the 252 bars that the features need: their averages have settled by then
+REVISED = "yahoo: downloaded; Yahoo revises its history, so another day may give other prices"
+
+
+def warm_up_start(trade_from: Moment | None) -> str:
+    """First day to fetch so that everything is warm on `trade_from`; all history where nothing is asked for."""
+    if trade_from is None:
+        return FIRST_DAY
+    return str(max(instant(trade_from).astype("M8[D]") - WARM_UP_DAYS, np.datetime64(FIRST_DAY)))
 
 
 def load_yahoo(
@@ -25,7 +43,12 @@ def load_yahoo(
     start: str = FIRST_DAY,
     end: Moment | None = None,
     raw_prices: bool = False,
+    on_bad_data: OnBadData = "fail",
+    calendar: str | None = None,
+    cache: Path | None = None,
+    offline: bool = False,
     download: Callable[..., Any] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Bars:
     """Daily bars of the named symbols, in the order asked.
 
@@ -39,50 +62,101 @@ def load_yahoo(
         Last day, included. By default yesterday, because today's bar is unfinished until the close.
     raw_prices : bool
         Leave prices unadjusted for dividends (Yahoo always adjusts for splits).
-    download : callable, optional
-        Stands in for `yfinance.download`.
+    on_bad_data, calendar
+        As `hybrid_bt.feeds.load_bars`.
+    cache : Path, optional
+        Folder of the snapshots; without it nothing is kept.
+    offline : bool
+        Take what the snapshots hold, and call nobody.
+    download, sleep : callable, optional
+        Stand in for `yfinance.download` and `time.sleep`.
 
     Raises
     ------
     BarsError
-        No symbols, no connection, nothing delivered, a symbol missing, or prices that cannot be traded on.
+        No symbols, no connection and no snapshot, nothing delivered, a symbol missing, or prices that cannot be
+        traded on.
     """
     if not symbols:
         raise BarsError("bars: yahoo has no list of its own; say which symbols, as in --symbols KO,PEP")
+    pick("yahoo", symbols, symbols)
     today = np.datetime64(datetime.date.today(), "D")
     last = today - 1 if end is None else instant(end, whole=True).astype("M8[D]")
-    frame = _fetch(download, list(symbols), start, str(last + 1))
-    if frame is None or not len(frame):
-        raise BarsError(f"bars: yahoo delivered nothing for {', '.join(symbols)} from {start} to {last}; {REMEDY}")
-    stamps = _stamps(frame)
-    series = {symbol: _one(frame, stamps, symbol, symbols, raw_prices) for symbol in symbols}
-    return align(
-        "yahoo", series, ("yahoo: downloaded; Yahoo revises its history, so another day may give other prices",)
-    )
+    stop = str(last + 1)
+    held = {symbol: None if cache is None else read_latest(cache, symbol) for symbol in symbols}
+    wanted = [s for s, kept in held.items() if kept is None or not kept.covers(start, min(stop, str(today)))]
+    fresh: dict[str, RawBars] = {}
+    notes = [REVISED]
+    if wanted and not offline:
+        try:
+            fresh, more = _fetched(wanted, held, start, stop, cache, download, sleep)
+            notes += more
+        except _NoAnswerError as refusal:
+            if any(held[symbol] is None for symbol in wanted):
+                raise BarsError(str(refusal)) from refusal.__cause__
+            notes.append(f"yahoo: {refusal}; went on with the snapshots on disk")
+    rows = []
+    for symbol in symbols:
+        own = fresh.get(symbol) or _kept(symbol, held[symbol], start, stop, notes)
+        if "adj" not in own.columns and not raw_prices:
+            raise BarsError(f"bars: yahoo delivered no adjusted close for {symbol}; ask for --raw-prices")
+        rows.append((symbol, _span(own, start, stop, symbol)))
+    return build_panel("yahoo", rows, Handling(raw_prices, on_bad_data, calendar), notes)
 
 
-def _fetch(download: Callable[..., Any] | None, symbols: list[str], start: str, stop: str) -> Any:
-    """Yahoo's frame, unadjusted and with the adjusted close beside it, whatever the installed version's defaults."""
-    failures: tuple[type[Exception], ...] = (OSError,)
-    if download is None:
-        import yfinance
+class _NoAnswerError(Exception):
+    """Yahoo could not be read at all."""
 
-        download = yfinance.download
-        failures = (OSError, yfinance.exceptions.YFException)
+
+def _fetched(
+    symbols: Sequence[str],
+    held: dict[str, Snapshot | None],
+    start: str,
+    stop: str,
+    cache: Path | None,
+    download: Callable[..., Any] | None,
+    sleep: Callable[[float], None],
+) -> tuple[dict[str, RawBars], list[str]]:
+    """New histories, kept where there is a cache, and what differs from the ones before."""
+    starts = [start, *(str(kept.arguments["start"]) for s in symbols if (kept := held[s]) is not None)]
+    start = min(starts)
     try:
-        return download(symbols, start=start, end=stop, auto_adjust=False, actions=False, progress=False, threads=False)
-    except failures as error:
-        raise BarsError(f"bars: yahoo could not be read ({error}); {REMEDY}") from error
+        frame = fetch(symbols, start, stop, download, sleep)
+    except BarsError as error:
+        raise _NoAnswerError(str(error)) from error.__cause__
+    fresh = {symbol: _one(frame, symbol, symbols) for symbol in symbols}
+    notes = []
+    for symbol, rows in fresh.items():
+        if cache is None:
+            continue
+        kept = held[symbol]
+        told = "" if kept is None else difference(kept.rows, rows)
+        if kept is not None and told:
+            notes.append(f"yahoo: {symbol} differs from the snapshot of {kept.fetched_at}: {told}; both are kept")
+        # yesterday's bar is whole today; one that was asked for before its day had ended would not be
+        whole = min(stop, str(np.datetime64(datetime.date.today(), "D")))
+        store(cache, symbol, rows, {"start": start, "end": whole})
+    return fresh, notes
 
 
-def _stamps(frame: Any) -> Any:
-    index = frame.index
-    if index.tz is not None:
-        index = index.tz_localize(None)  # daily stamps are the exchange's own midnight
-    return index.to_numpy().astype("M8[ns]")
+def _kept(symbol: str, kept: Snapshot | None, start: str, stop: str, notes: list[str]) -> RawBars:
+    """A snapshot's rows, with a note where it reaches less far than was asked."""
+    if kept is None:
+        raise BarsError(f"bars: yahoo has no snapshot of {symbol} on disk; run once without --offline")
+    if not kept.covers(start, min(stop, str(np.datetime64(datetime.date.today(), "D")))):
+        span = f"{kept.arguments['start']} to before {kept.arguments['end']}"
+        notes.append(f"yahoo: the snapshot of {symbol} of {kept.fetched_at} reaches from {span} only")
+    return kept.rows
 
 
-def _one(frame: Any, stamps: Any, symbol: str, symbols: Sequence[str], raw_prices: bool) -> SymbolBars:
+def _span(rows: RawBars, start: str, stop: str, symbol: str) -> RawBars:
+    inside = (rows.stamps >= np.datetime64(start)) & (rows.stamps < np.datetime64(stop))
+    if not inside.any():
+        raise BarsError(f"bars: yahoo has no bar of {symbol} from {start} to before {stop}; {REMEDY}")
+    return RawBars(rows.stamps[inside], {field: values[inside] for field, values in rows.columns.items()})
+
+
+def _one(frame: Any, symbol: str, symbols: Sequence[str]) -> RawBars:
     """One symbol's columns; days on which Yahoo has nothing for it are left out."""
     columns = {
         ours: values
@@ -91,14 +165,15 @@ def _one(frame: Any, stamps: Any, symbol: str, symbols: Sequence[str], raw_price
     }
     if "close" not in columns:
         raise BarsError(f"bars: yahoo delivered no {symbol}; {REMEDY}")
-    if "adj" not in columns and not raw_prices:
-        raise BarsError(f"bars: yahoo delivered no adjusted close for {symbol}; ask for --raw-prices")
     prices = np.array([values for field, values in columns.items() if field != "volume"])
     present = ~np.isnan(prices).all(axis=0)
     if not present.any():
         raise BarsError(f"bars: yahoo delivered no prices of {symbol}; {REMEDY}")
-    own = {field: values[present] for field, values in columns.items()}
-    return symbol_bars(symbol, stamps[present], own, raw_prices=raw_prices)
+    index = frame.index
+    if index.tz is not None:
+        index = index.tz_localize(None)  # daily stamps are the exchange's own midnight
+    stamps = index.to_numpy().astype("M8[ns]")
+    return RawBars(stamps[present], {field: values[present] for field, values in columns.items()})
 
 
 def _column(frame: Any, field: str, symbol: str, symbols: Sequence[str]) -> Any:

@@ -21,6 +21,7 @@ from hybrid_bt.baselines import BENCHMARK, EQUAL_WEIGHT, baselines, leverage_of
 from hybrid_bt.build import Policies, resolve_pairs, training_end
 from hybrid_bt.config import Config
 from hybrid_bt.errors import BarsError, ReconciliationError
+from hybrid_bt.findings import counters
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.reconcile import reconcile
 from hybrid_bt.recording import Recorder
@@ -195,7 +196,12 @@ def _facts(
     return {
         "seed": request.seed,
         "versions": {name: metadata.version(name) for name in _VERSIONED},
-        "data": {"sha256": bars.sha256, "start": say_stamp(bars.stamps[0]), "end": say_stamp(bars.stamps[-1])},
+        "data": {
+            "sha256": bars.sha256,
+            "start": say_stamp(bars.stamps[0]),
+            "end": say_stamp(bars.stamps[-1]),
+            "findings": counters(bars.findings),
+        },
         "policies": {
             name: {"file": getattr(request.config, name).file, "sha256": policy.sha256}
             for name, policy in request.policies.loaded().items()

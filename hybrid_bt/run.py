@@ -67,6 +67,14 @@ DAY = click.DateTime(formats=["%Y-%m-%d"])
 )
 @click.option("--raw-prices", is_flag=True, help="Do not scale prices by adjusted / close.")
 @click.option(
+    "--on-bad-data",
+    type=click.Choice(["fail", "mend", "warn"]),
+    default="fail",
+    show_default=True,
+    help="Errors in prices: refuse, repair, or leave out the bars that cannot be traded on.",
+)
+@click.option("--offline", is_flag=True, help="Take yahoo from its snapshots on disk; call nobody.")
+@click.option(
     "--benchmark",
     default="equal-weight",
     show_default=True,
@@ -148,7 +156,13 @@ def _bars(flags: dict[str, Any]) -> Bars:
     from hybrid_bt.feeds import load_bars
 
     return load_bars(
-        flags["data"], symbols=flags["symbols"] or None, end=_as_date(flags["end"]), raw_prices=flags["raw_prices"]
+        flags["data"],
+        symbols=flags["symbols"] or None,
+        end=_as_date(flags["end"]),
+        raw_prices=flags["raw_prices"],
+        trade_from=_as_date(flags["start"]),
+        on_bad_data=flags["on_bad_data"],
+        offline=flags["offline"],
     )
 
 

@@ -18,7 +18,7 @@ ADAPTERS = ("strategies", "feeds", "analyzers")
 
 #: lowest first; a module may import from its own layer and from those below it. A kernel lies where its source lies.
 LAYERS: dict[str, tuple[str, ...]] = {
-    "words": ("errors", "bars", "records"),
+    "words": ("errors", "findings", "bar_checks", "bars", "records"),
     "maths": (
         "kalman",
         "spread",
@@ -62,6 +62,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "audit",
         "policy_card",
         "sb3",
+        "data_check",
         "cli",
         "__main__",
     ),

@@ -273,7 +273,7 @@ def test_yahoo_without_prices_says_what_to_do(
     symbols: list[str] | None, download: Callable[..., Any] | None, message: str
 ) -> None:
     with pytest.raises(BarsError, match=message):
-        load_yahoo(symbols, download=download)
+        load_yahoo(symbols, download=download, sleep=lambda seconds: None)
 
 
 # --- the Backtrader feed ---

@@ -1,0 +1,172 @@
+"""Text and frames to cells: names of columns, dates and numbers read to the last digit, nothing guessed or dropped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.bar_checks import say_stamp
+from hybrid_bt.errors import BarsError
+from hybrid_bt.feeds.align import RawBars
+
+__all__ = [
+    "NO_ZONE",
+    "PRICES",
+    "dated",
+    "field_of",
+    "hint_delimiter",
+    "numbers",
+    "refuse_repeats",
+    "single",
+    "stamps_of",
+]
+
+FIELDS = {name: name for name in ("open", "high", "low", "close", "volume")} | {
+    "date": "date",
+    "datetime": "date",
+    "timestamp": "date",
+    "adj close": "adj",
+    "adj_close": "adj",
+    "adj": "adj",
+    "symbol": "symbol",
+}
+PRICES = ("open", "high", "low", "close", "adj")
+ISO = r"\d{4}-?\d{2}-?\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?"
+ZONED = r".*\d{2}:\d{2}.*(?:Z|[+-]\d{2}:?\d{2})"
+NO_ZONE = "no zone"  #: among zones, for the dates that carry none
+SAY_NO_ZONE = (
+    "convert to exchange time and write it without a zone, or give --on-bad-data mend to keep the clock as it is"
+)
+
+
+def field_of(column: object) -> str | None:
+    """What a column's name means: date, symbol, open, high, low, close, volume or adj; None for any other."""
+    return FIELDS.get(str(column).strip().lower())
+
+
+def refuse_repeats(names: list[str], where: str) -> None:
+    """BarsError if two columns have one name or one meaning."""
+    meanings = [field_of(name) or name for name in names]
+    for position, meaning in enumerate(meanings):
+        if meaning in meanings[:position]:
+            listed = ", ".join(names[:12])
+            raise BarsError(f"bars: {where} has more than one column for {meaning!r}: {listed}; keep one")
+
+
+def dated(frame: Any) -> Any:
+    """The frame with its dates as a column, taken from the index if they are there, and rows counted from 0."""
+    import pandas as pd
+
+    if isinstance(frame.columns, pd.MultiIndex):
+        raise BarsError("bars: a table with two rows of headers holds several symbols; give one table per symbol")
+    if not any(field_of(column) == "date" for column in frame.columns) and isinstance(frame.index, pd.DatetimeIndex):
+        frame = frame.rename_axis(index="date").reset_index()
+    refuse_repeats([str(column) for column in frame.columns], "the table")
+    return frame.reset_index(drop=True)
+
+
+def single(frame: Any, symbol: str, *, keep_zone: bool) -> RawBars:
+    """One symbol's columns. An empty price stays NaN here."""
+    columns = {field: column for column in frame.columns if (field := field_of(column)) is not None}
+    for needed in ("date", "close"):
+        if needed not in columns:
+            raise BarsError(
+                f"bars: {symbol} has no {needed} column; found {', '.join(map(str, frame.columns[:12]))}"
+                + hint_delimiter(list(frame.columns))
+            )
+    stamps, zones = stamps_of(frame[columns["date"]], symbol, keep_zone=keep_zone)
+    values = {
+        field: numbers(frame[columns[field]], f"{symbol} {field}", stamps)
+        for field in (*PRICES, "volume")
+        if field in columns
+    }
+    return RawBars(stamps, values, zones)
+
+
+def hint_delimiter(columns: list[Any]) -> str:
+    """What to say where all columns are one."""
+    if len(columns) == 1 and any(mark in str(columns[0]) for mark in ";\t|"):
+        return "; separate the columns by commas"
+    return ""
+
+
+def stamps_of(column: Any, owner: str, *, keep_zone: bool) -> tuple[NDArray[np.datetime64], frozenset[str]]:
+    """Dates as datetime64[ns], and the time zones that they carried.
+
+    With `keep_zone` the clock is taken as written and the zone is told; without, a zone is refused. Whatever is not
+    plainly an ISO date is refused.
+    """
+    import pandas as pd
+
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        if not keep_zone:
+            raise BarsError(f"bars: {owner} dates have the time zone {column.dtype.tz}; {SAY_NO_ZONE}")
+        zones = frozenset({str(column.dtype.tz)})
+        return _nanoseconds(column.dt.tz_localize(None).to_numpy(), owner), zones
+    if column.dtype.kind == "M":
+        return _nanoseconds(column.to_numpy(), owner), frozenset()
+    text = column.astype(str).str.strip().str.replace("/", "-", regex=False)
+    zones = frozenset()
+    zoned = text.str.fullmatch(ZONED).to_numpy(dtype=bool)
+    if zoned.any():
+        if not keep_zone:
+            raise BarsError(f"bars: {owner} date {text.iloc[int(np.argmax(zoned))]!r} has a time zone; {SAY_NO_ZONE}")
+        zones = frozenset(text[zoned].str.extract(r"(Z|[+-]\d{2}:?\d{2})$")[0].dropna().unique())
+        zones |= frozenset() if zoned.all() else {NO_ZONE}
+        text = text.str.replace(r"\s*(?:Z|[+-]\d{2}:?\d{2})$", "", regex=True).where(zoned, text)
+    parsed = pd.to_datetime(text.where(text.str.fullmatch(ISO)), format="ISO8601", errors="coerce")
+    bad = parsed.isna().to_numpy()
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise BarsError(
+            f"bars: {owner} row {_row(column, row)} date {_short(column.iloc[row])} is no date; write YYYY-MM-DD"
+        )
+    return _nanoseconds(parsed.to_numpy(), owner), zones
+
+
+def _nanoseconds(stamps: NDArray[np.datetime64], owner: str) -> NDArray[np.datetime64]:
+    """As datetime64[ns], which reaches from 1678 to 2261; a date beyond is refused, not wrapped around."""
+    exact = stamps.astype("M8[ns]")
+    there = ~np.isnat(stamps)
+    if not np.array_equal(exact[there].astype(stamps.dtype), stamps[there]):
+        raise BarsError(f"bars: {owner} has dates outside 1678 to 2261; mend the dates")
+    return exact
+
+
+def numbers(column: Any, owner: str, stamps: NDArray[np.datetime64]) -> NDArray[np.float64]:
+    """A column as float64; BarsError naming the first cell that is text."""
+    import pandas as pd
+
+    if column.dtype.kind in "fiu" and isinstance(column.dtype, np.dtype):
+        return column.to_numpy(dtype=np.float64)  # type: ignore[no-any-return]
+    row = 0
+    if column.dtype.kind != "b" and column.dtype.kind not in "mM":
+        bad = (pd.to_numeric(column, errors="coerce").isna() & column.notna()).to_numpy(dtype=bool)
+        if not bad.any():
+            return _exactly(column)
+        row = int(np.argmax(bad))
+    comma = "; write decimals with a point and thousands without a mark" if "," in str(column.iloc[row]) else ""
+    day = "" if np.isnat(stamps[row]) else f" ({say_stamp(stamps[row])})"
+    raise BarsError(
+        f"bars: {owner} row {_row(column, row)}{day} is {_short(column.iloc[row])}, not a number{comma}; "
+        "mend the value or remove the row"
+    )
+
+
+def _exactly(column: Any) -> NDArray[np.float64]:
+    """Python reads text to the last digit; pandas' own conversion may miss it."""
+    import pandas as pd
+
+    return np.array([np.nan if pd.isna(cell) else float(cell) for cell in column.astype(object)], dtype=np.float64)
+
+
+def _row(column: Any, position: int) -> int:
+    """The row as people count, from 1, through all parts of a file that is read in parts."""
+    return int(column.index[position]) + 1
+
+
+def _short(value: object) -> str:
+    text = repr(value if isinstance(value, (str, bool, int, float)) else str(value))
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,145 @@
+"""CSV and Parquet files to frames, in parts, so that a long file never stands in memory as text."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hybrid_bt.errors import BarsError
+from hybrid_bt.feeds.cells import dated, field_of, refuse_repeats
+
+__all__ = ["SUFFIXES", "files_of", "parts_of", "stem_of"]
+
+SUFFIXES = (".csv.gz", ".csv", ".parquet")
+EMPTY = ("", "NaN", "nan", "NA", "N/A", "null", "NULL", "None")
+PART_ROWS = 65_536  #: rows of CSV that stand in memory as text at a time
+LONGEST_LINE = 1 << 20  #: bytes; a line beyond is no line of prices, and a compressed one could fill the memory
+
+
+def files_of(path: Path) -> list[Path]:
+    """The table at a path, or the tables of a folder in alphabetical order."""
+    try:
+        if path.is_file():
+            if not path.name.lower().endswith(SUFFIXES):
+                raise BarsError(f"bars: {path} is no table; give one of {', '.join(SUFFIXES)} or a folder of them")
+            return [path]
+        found = [one for one in sorted(path.iterdir()) if one.name.lower().endswith(SUFFIXES) and one.name[0] != "."]
+    except OSError as error:
+        raise BarsError(f"bars: {path} cannot be read: {error.strerror or error}; give another path") from error
+    if not found:
+        raise BarsError(f"bars: folder {path} holds no {', '.join(SUFFIXES)} file; put one file per symbol there")
+    return found
+
+
+def stem_of(path: Path) -> str:
+    """The file's name without what says how it is written: the symbol, in a folder."""
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.resolve().name
+
+
+def parts_of(path: Path) -> Iterator[Any]:
+    """Frames that together are the file; rows are counted through all of them. BarsError if it cannot be read."""
+    rows = 0
+    for part in _parquet(path) if path.name.lower().endswith(".parquet") else _csv(path):
+        rows += len(part)
+        yield part
+    if not rows:
+        raise BarsError(f"bars: {path} has no rows; give at least 2 bars")
+
+
+class _Lines(io.RawIOBase):
+    """A stream that refuses to go on where a line does not end."""
+
+    def __init__(self, stream: Any, name: str) -> None:
+        super().__init__()
+        self._stream, self._name, self._open = stream, name, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._stream.read(min(len(buffer), LONGEST_LINE))
+        end = block.rfind(b"\n")
+        self._open = self._open + len(block) if end < 0 else len(block) - end - 1
+        if self._open > LONGEST_LINE:
+            raise OSError(f"{self._name} has a line of more than {LONGEST_LINE} bytes")
+        buffer[: len(block)] = block
+        return len(block)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+def _opened(path: Path) -> Any:
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    lines = io.BufferedReader(_Lines(opener(path, "rb"), path.name), 1 << 18)
+    return io.TextIOWrapper(lines, encoding="utf-8-sig", newline="", errors="strict")
+
+
+def _csv(path: Path) -> Iterator[Any]:
+    """Dates and symbols as text, all else as numbers where every cell is one; nothing is guessed or dropped."""
+    import pandas as pd
+
+    try:
+        with _opened(path) as stream:
+            head = pd.read_csv(stream, header=None, nrows=1, dtype=str, keep_default_na=False)
+        names = [str(cell).strip() for cell in head.iloc[0]]
+        refuse_repeats(names, path.name)
+        text = {name: str for i, name in enumerate(names) if field_of(name) in ("date", "symbol") or i == 0}
+        options: dict[str, Any] = {
+            "header": 0,
+            "names": names,
+            "index_col": False,
+            "dtype": text,
+            "keep_default_na": False,
+            "na_values": {name: list(EMPTY) for name in names if name not in text},
+            "low_memory": False,
+            "chunksize": PART_ROWS,
+            **_exact_floats(pd.__version__),
+        }
+        with warnings.catch_warnings(), _opened(path) as stream:
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+            yield from pd.read_csv(stream, **options)
+    except pd.errors.EmptyDataError:
+        raise BarsError(f"bars: {path} is empty; give a header and at least 2 bars") from None
+    except BarsError:
+        raise
+    except (
+        pd.errors.ParserError,
+        pd.errors.ParserWarning,
+        OSError,
+        EOFError,
+        ValueError,
+        OverflowError,
+        zlib.error,
+    ) as error:
+        cause = " ".join(str(error.__cause__ or error).split())[:200]
+        raise BarsError(f"bars: {path} cannot be read as CSV in UTF-8: {cause}; mend the file") from error
+
+
+def _exact_floats(pandas_version: str) -> dict[str, Any]:
+    """The option that makes pandas read every digit; from 3.1 it always does, and the option is deprecated."""
+    major, minor = (int(part) for part in pandas_version.split(".")[:2])
+    return {} if (major, minor) >= (3, 1) else {"float_precision": "round_trip"}
+
+
+def _parquet(path: Path) -> Iterator[Any]:
+    import pandas as pd
+
+    try:
+        yield dated(pd.read_parquet(path))
+    except ImportError as error:
+        raise BarsError(f"bars: {path} needs pyarrow; pip install pyarrow, or give CSV") from error
+    except BarsError:
+        raise
+    except (OSError, ValueError, MemoryError) as error:
+        cause = " ".join(str(error).split())[:200]
+        raise BarsError(f"bars: {path} cannot be read as Parquet: {cause}; mend the file") from error

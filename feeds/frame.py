@@ -1,0 +1,94 @@
+"""Prices that are in memory already: pandas frames, and the feeds of any other Backtrader project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hybrid_bt.bars import Bars
+from hybrid_bt.errors import BarsError
+from hybrid_bt.feeds.align import RawBars, pick
+from hybrid_bt.feeds.cells import dated, single
+from hybrid_bt.feeds.panel import Handling, build_panel
+from hybrid_bt.feeds.table import rows_of_frames
+
+__all__ = ["load_objects"]
+
+KINDS = "give a source's name, a path, a DataFrame, a dict of DataFrames, or Backtrader feeds"
+LINES = ("open", "high", "low", "close", "volume")
+
+
+def load_objects(source: Any, symbols: Sequence[str] | None, handling: Handling) -> Bars:
+    """Checked bars from objects.
+
+    Parameters
+    ----------
+    source : DataFrame, mapping of str to DataFrame, or a Backtrader feed or a sequence of them
+        One frame is long (a `symbol` column) or wide (date, then one column of closes per symbol), named and typed as
+        in a file; dates may be the index. Feeds are run once through a Cerebro of their own, with their filters,
+        `fromdate` and `todate`; they can be used again behind it.
+
+    Raises
+    ------
+    BarsError
+        Anything else, and whatever is wrong with the prices.
+    """
+    import pandas as pd
+
+    keep_zone = handling.on_bad_data != "fail"
+    if isinstance(source, pd.DataFrame):
+        found = rows_of_frames([dated(source)], "the frame", "data", keep_zone=keep_zone)
+    elif isinstance(source, Mapping):
+        found = {str(symbol): _framed(symbol, frame, keep_zone) for symbol, frame in source.items()}
+    else:
+        found = dict(_from_feeds(source))
+    if not found:
+        raise BarsError(f"bars: nothing to read; {KINDS}")
+    rows = [(symbol, found[symbol]) for symbol in pick("the data", found, symbols)]
+    return build_panel("data", rows, handling)
+
+
+def _framed(symbol: object, frame: Any, keep_zone: bool) -> RawBars:
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame):
+        raise BarsError(f"bars: {symbol} is {type(frame).__name__}, no DataFrame; {KINDS}")
+    return single(dated(frame), str(symbol), keep_zone=keep_zone)
+
+
+def _from_feeds(source: Any) -> Iterator[tuple[str, RawBars]]:
+    import backtrader as bt
+
+    feeds = [source] if isinstance(source, bt.feed.DataBase) else source
+    if not isinstance(feeds, Sequence) or not all(isinstance(feed, bt.feed.DataBase) for feed in feeds):
+        raise BarsError(f"bars: {type(source).__name__} is no source; {KINDS}")
+    seen: set[str] = set()
+    for feed in feeds:
+        name = str(feed._name or "")
+        if not name or name in seen:
+            raise BarsError(f"bars: feed {name!r} needs a name of its own; give each feed name=SYMBOL")
+        seen.add(name)
+        yield name, _played(feed)
+
+
+def _played(feed: Any) -> RawBars:
+    """What a strategy would see of a feed, bar by bar."""
+    import backtrader as bt
+
+    seen: list[tuple[float, ...]] = []
+    stamps: list[Any] = []
+
+    class Reader(bt.Strategy):
+        def next(self) -> None:
+            stamps.append(self.data.datetime.datetime(0))
+            seen.append(tuple(getattr(self.data, line)[0] for line in LINES))
+
+    cerebro = bt.Cerebro(stdstats=False)
+    cerebro.adddata(feed)
+    cerebro.addstrategy(Reader)
+    cerebro.run(runonce=False)
+    values = np.array(seen, dtype=np.float64).reshape(len(seen), len(LINES))
+    columns = {line: np.ascontiguousarray(values[:, i]) for i, line in enumerate(LINES)}
+    return RawBars(np.array(stamps, dtype="M8[us]").astype("M8[ns]"), columns)

@@ -1,0 +1,143 @@
+"""What several symbols' calendars say together: gaps, listings, clocks, frequencies, and the exchange's own days."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.bar_checks import say_stamp
+from hybrid_bt.feeds.align import SymbolBars
+from hybrid_bt.feeds.exchange import sessions_between
+from hybrid_bt.findings import RULES, Finding, OnBadData
+
+__all__ = ["inspect_panel"]
+
+Stamps = NDArray[np.datetime64]
+DAY = np.timedelta64(1, "D")
+SHORT_BARS = 254  #: 252 returns warm the features up, one bar decides, one fills
+FEW_STEPS = 20  #: below this many bars, the length of a bar is not told
+FREQUENCY_RATIO = 1.5  #: usual steps of two symbols further apart than this are two frequencies
+GAP_DAYS = 10  #: the longest closure of a stock exchange in peace was 7 days (2001), of China's holidays 9 to 10
+DELISTED_BARS = 5  #: last bar this many bars before the panel's
+
+
+def inspect_panel(
+    series: Mapping[str, SymbolBars], mode: OnBadData, calendar: str | None = None
+) -> tuple[dict[str, SymbolBars], list[Finding]]:
+    """Findings about calendars, and the symbols whose stamps had to change.
+
+    Parameters
+    ----------
+    series : mapping of symbol to SymbolBars
+        Checked one by one.
+    calendar : str, optional
+        Compare with this exchange's sessions; without, only with the panel's own calendar.
+    """
+    changed, found = _clocks(series, mode)
+    series = {**series, **changed}
+    stamps = np.unique(np.concatenate([one.stamps for one in series.values()]))
+    found += _frequencies(series, mode)
+    found += _gaps(stamps, mode)
+    for symbol, one in series.items():
+        found += _listing(symbol, one, stamps, mode)
+    if calendar is not None:
+        for symbol, one in series.items():
+            found += _sessions(symbol, one.stamps, calendar, mode)
+    return changed, found
+
+
+def _is_daily(stamps: Stamps) -> bool:
+    return len(stamps) < 2 or bool(np.diff(stamps.astype("M8[D]")).min() >= DAY)
+
+
+def _clocks(series: Mapping[str, SymbolBars], mode: OnBadData) -> tuple[dict[str, SymbolBars], list[Finding]]:
+    """Daily bars stamped at midnight in one symbol and at 16:00 in another never meet on one row."""
+    clocks = {
+        symbol: np.unique(one.stamps - one.stamps.astype("M8[D]"))
+        for symbol, one in series.items()
+        if _is_daily(one.stamps)
+    }
+    times = {int(clock.astype(np.int64)) for own in clocks.values() for clock in own}
+    if len(clocks) < len(series) or len(times) < 2:
+        return {}, []
+    common = next(iter(clocks.values()))
+    changed, found = {}, []
+    for symbol, own in clocks.items():
+        one = series[symbol]
+        if len(own) > 1 or own[0] != common[0]:
+            what = f"{say_stamp(one.stamps[0])} beside {say_stamp(next(iter(series.values())).stamps[0])}"
+            action = RULES["mixed_clock"].action(mode)
+            found.append(Finding("mixed_clock", symbol, len(one.stamps), say_stamp(one.stamps[0]), what, action))
+    if mode != "fail":
+        for symbol, one in series.items():
+            changed[symbol] = one._replace(stamps=one.stamps.astype("M8[D]").astype("M8[ns]"))
+    return changed, found
+
+
+def _frequencies(series: Mapping[str, SymbolBars], mode: OnBadData) -> list[Finding]:
+    """Bars of different lengths, in one symbol or among several."""
+    found = []
+    action = RULES["mixed_frequency"].action(mode)
+    steps: dict[str, float] = {}
+    for symbol, one in series.items():
+        if len(one.stamps) < FEW_STEPS:
+            continue
+        between = np.diff(one.stamps).astype(np.float64)
+        half = len(between) // 2
+        early, late = float(np.median(between[:half])), float(np.median(between[half:]))
+        steps[symbol] = float(np.median(between))
+        if max(early, late) > FREQUENCY_RATIO * min(early, late):
+            what = f"usually {_say_step(early)}, later {_say_step(late)}"
+            found.append(Finding("mixed_frequency", symbol, 0, say_stamp(one.stamps[half]), what, action))
+    if found or not steps:
+        return found
+    (fast, shortest), (slow, longest) = (pick(steps.items(), key=lambda item: item[1]) for pick in (min, max))
+    if longest > FREQUENCY_RATIO * shortest:
+        what = f"{fast} has a bar every {_say_step(shortest)}, {slow} every {_say_step(longest)}"
+        found.append(Finding("mixed_frequency", "", 0, "", what, action))
+    return found
+
+
+def _say_step(nanoseconds: float) -> str:
+    minutes = nanoseconds / 60e9
+    return f"{minutes / 1440:g} days" if minutes >= 1440 else f"{minutes:g} min"
+
+
+def _gaps(stamps: Stamps, mode: OnBadData) -> list[Finding]:
+    wide = np.flatnonzero(np.diff(stamps) > GAP_DAYS * DAY)
+    if not len(wide) or np.median(np.diff(stamps)) >= GAP_DAYS / 2 * DAY:  # weekly and monthly bars
+        return []
+    before, after = stamps[wide[0]], stamps[wide[0] + 1]
+    what = f"none until {say_stamp(after)}"
+    return [Finding("calendar_gap", "", len(wide), say_stamp(before), what, RULES["calendar_gap"].action(mode))]
+
+
+def _listing(symbol: str, one: SymbolBars, stamps: Stamps, mode: OnBadData) -> Iterator[Finding]:
+    first, last = (int(np.searchsorted(stamps, one.stamps[row])) for row in (0, -1))
+    for rule, bars, at in (
+        ("late_listing", first, say_stamp(one.stamps[0])),
+        ("missing_bars", last + 1 - first - len(one.stamps), _first_hole(one.stamps, stamps[first : last + 1])),
+        ("delisted", len(stamps) - 1 - last, say_stamp(one.stamps[-1])),
+        ("short", len(one.stamps) if len(one.stamps) < SHORT_BARS else 0, say_stamp(one.stamps[0])),
+    ):
+        if bars > (DELISTED_BARS if rule == "delisted" else 0):
+            yield Finding(rule, symbol, bars, at, "", RULES[rule].action(mode))
+
+
+def _first_hole(own: Stamps, panel: Stamps) -> str:
+    if len(own) == len(panel):
+        return ""
+    return say_stamp(panel[int(np.argmax(panel[: len(own)] != own))])
+
+
+def _sessions(symbol: str, stamps: Stamps, calendar: str, mode: OnBadData) -> Iterator[Finding]:
+    days = np.unique(stamps.astype("M8[D]"))
+    sessions = sessions_between(calendar, days[0], days[-1])
+    for rule, odd in (
+        ("off_calendar", np.setdiff1d(days, sessions, assume_unique=True)),
+        ("missing_sessions", np.setdiff1d(sessions, days, assume_unique=True)),
+    ):
+        if len(odd):
+            yield Finding(rule, symbol, len(odd), str(odd[0]), calendar, RULES[rule].action(mode))

@@ -1,0 +1,165 @@
+"""`hybrid-bt data check`: everything that is wrong with somebody's prices, in one list, and mended copies of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hybrid_bt.console import Command, comma_list
+from hybrid_bt.errors import BarsError, ConfigError
+from hybrid_bt.findings import ON_BAD_DATA, RULES, Finding, counters, say
+
+if TYPE_CHECKING:
+    from hybrid_bt.bars import Bars
+
+__all__ = ["check_path", "main", "write_bars"]
+
+FOUND = 1  #: exit status
+_SORTED = {"error": 0, "warning": 1, "info": 2}
+
+
+def check_path(path: Path, symbols: Sequence[str] | None = None, calendar: str | None = None) -> list[Finding]:
+    """All findings of a folder or file, worst first; a file that cannot be read is a finding, too.
+
+    Raises
+    ------
+    BarsError
+        If there is no such path, no table in it, or no such symbol.
+    """
+    from hybrid_bt.feeds.check_files import findings_of_path
+
+    found = findings_of_path(path, symbols, calendar)
+    return sorted(found, key=lambda one: (_SORTED[one.severity], one.symbol))
+
+
+def write_bars(bars: Bars, out: Path) -> list[Path]:
+    """One CSV per symbol into a new folder, whole or not at all; numbers read back exactly.
+
+    Raises
+    ------
+    ConfigError
+        If the folder exists and holds anything, or cannot be written to.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"out: {out} exists and is not an empty folder; give another with --out")
+    workshop = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        workshop = Path(tempfile.mkdtemp(prefix=".hybrid-bt-", dir=out.parent))
+        fresh = workshop / "fresh"
+        fresh.mkdir()
+        for column, symbol in enumerate(bars.symbols):
+            _write_symbol(bars, column, fresh / f"{symbol}.csv")
+        if out.exists():
+            out.rmdir()
+        os.replace(fresh, out)
+    except OSError as error:
+        raise ConfigError(f"out: cannot write to {out}: {error.strerror or error}; give another folder") from error
+    finally:
+        if workshop is not None:
+            shutil.rmtree(workshop, ignore_errors=True)
+    return [out / f"{symbol}.csv" for symbol in bars.symbols]
+
+
+def _write_symbol(bars: Bars, column: int, path: Path) -> None:
+    from hybrid_bt.bars import say_stamp
+
+    rows = bars.traded[:, column].nonzero()[0]
+    fields = ("open", "high", "low", "close", "volume")
+    cells = [getattr(bars, field)[rows, column].tolist() for field in fields]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("date", *fields))
+        for stamp, *values in zip(bars.stamps[rows], *cells, strict=True):
+            writer.writerow((say_stamp(stamp), *map(repr, values)))
+
+
+@click.group("data", context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Look into prices before they are traded."""
+
+
+@main.command("check", cls=Command)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols.  [default: all]")
+@click.option("--calendar", metavar="XNYS", help="Compare dates with an exchange's (needs the extra `calendars`).")
+@click.option("--mend", is_flag=True, help="Write mended prices to --out.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the mended prices, one CSV per symbol.")
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
+@click.option("--rules", is_flag=True, expose_value=False, is_eager=True, callback=lambda c, p, v: _rules(c, v),
+              help="List what is looked for, and what is done about it.")  # fmt: skip
+@click.pass_context
+def check(
+    ctx: click.Context,
+    path: Path,
+    symbols: tuple[str, ...],
+    calendar: str | None,
+    mend: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Check the prices at PATH: 0 clean, 1 findings, 2 misuse. Infos alone are clean."""
+    if mend != (out is not None):
+        raise ConfigError("--mend and --out DIR belong together; give both or neither")
+    found = check_path(path, symbols or None, calendar)
+    written: list[Path] = []
+    refusal = None
+    if mend and out is not None:
+        try:
+            written = write_bars(_mended(path, symbols, calendar), out)
+        except BarsError as error:
+            refusal = str(error)
+    if as_json:
+        click.echo(json.dumps(_document(path, found, written, refusal), indent=2, ensure_ascii=False))
+    else:
+        _print(path, found, written, refusal)
+    if any(one.severity != "info" for one in found):
+        ctx.exit(FOUND)
+
+
+def _mended(path: Path, symbols: tuple[str, ...], calendar: str | None) -> Bars:
+    from hybrid_bt.feeds import load_bars
+
+    return load_bars(path, symbols=symbols or None, on_bad_data="mend", calendar=calendar)
+
+
+def _document(path: Path, found: list[Finding], written: list[Path], refusal: str | None) -> dict[str, Any]:
+    return {
+        "path": str(path),
+        "findings": [{"severity": one.severity, **one._asdict(), "mend": RULES[one.rule].mend} for one in found],
+        "counts": counters(found),
+        "written": [str(one) for one in written],
+        "not_mended": refusal,
+    }
+
+
+def _print(path: Path, found: list[Finding], written: list[Path], refusal: str | None) -> None:
+    for one in found:
+        remedy = "" if one.severity == "info" else f"; mend: {RULES[one.rule].mend}"
+        click.echo(say(one) + remedy)
+    counts = [sum(one.severity == level for one in found) for level in _SORTED]
+    click.echo(f"{path}: {counts[0]} errors, {counts[1]} warnings, {counts[2]} infos")
+    if written:
+        click.echo(f"{len(written)} mended files in {written[0].parent}")
+    if refusal:
+        click.echo(f"error: not mended: {refusal}", err=True)
+
+
+def _rules(ctx: click.Context, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        for name, rule in RULES.items():
+            actions = "; ".join(f"{mode}: {rule.action(mode)}" for mode in ON_BAD_DATA[1:])
+            click.echo(f"{rule.severity:8} {name:17} {rule.wrong} ({actions})")
+        ctx.exit(0)
+
+
+if __name__ == "__main__":
+    main()

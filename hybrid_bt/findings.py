@@ -1,0 +1,104 @@
+"""What a look at somebody's prices can find: each rule with its severity and its mend, and findings that are counted.
+
+error     changes results, or cannot be traded on: refused unless the caller says `mend` or `warn`
+warning   may change results: the bars are taken as they are, and a note says so
+info      good to know
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+__all__ = ["ON_BAD_DATA", "RULES", "Finding", "OnBadData", "Rule", "counters", "say"]
+
+OnBadData = Literal["fail", "mend", "warn"]
+ON_BAD_DATA: tuple[OnBadData, ...] = ("fail", "mend", "warn")
+
+
+class Rule(NamedTuple):
+    """One check: how bad it is, what is wrong, and what `mend` and `warn` do about it."""
+
+    severity: Literal["error", "warning", "info"]
+    wrong: str
+    mend: str
+    warn: str = ""  #: where it is not the same as `mend`
+
+    def action(self, on_bad_data: OnBadData) -> str:
+        """What is done about it."""
+        return {"fail": "none", "mend": self.mend, "warn": self.warn or self.mend}[on_bad_data]
+
+
+_LEFT_OUT = "the bars are left out"
+_KEPT = "kept as it is"
+_REFUSED = "none: refused"
+
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        "unreadable": Rule("error", "the file cannot be read", _REFUSED),
+        "time_zone": Rule("error", "dates carry a time zone", "the clock as written is kept, the zone dropped"),
+        "mixed_zones": Rule("error", "dates come in several time zones", _REFUSED),
+        "no_date": Rule("error", "a row without a date", _LEFT_OUT),
+        "unsorted": Rule("error", "dates do not increase", "sorted by date"),
+        "duplicate": Rule("error", "a date appears more than once", "the last row of a date is kept"),
+        "no_price": Rule("error", "a row without any price", _LEFT_OUT),
+        "nan": Rule("error", "a price is missing", "high and low from open and close, else left out", _LEFT_OUT),
+        "not_positive": Rule("error", "a price is zero, negative or infinite", _LEFT_OUT),
+        "low_above": Rule("error", "low above open or close", "low = least of the four", _LEFT_OUT),
+        "high_below": Rule("error", "high below open or close", "high = greatest of the four", _LEFT_OUT),
+        "volume_bad": Rule("error", "volume is negative or infinite", "0, that is unknown"),
+        "split": Rule("error", "a jump that looks like an unadjusted split", "earlier prices rescaled", _KEPT),
+        "mixed_clock": Rule("error", "daily bars at different times of day", "stamped at midnight"),
+        "mixed_frequency": Rule("error", "bars of different lengths", _REFUSED, _KEPT),
+        "too_few_bars": Rule("error", "fewer than 2 bars", _REFUSED),
+        "jump": Rule("warning", "a jump that may be an unadjusted split or a bad print", _KEPT),
+        "stale": Rule("warning", "the price stands still", _KEPT),
+        "calendar_gap": Rule("warning", "no symbol has a bar for long", _KEPT),
+        "off_calendar": Rule("warning", "bars on days on which the exchange is closed", _KEPT),
+        "missing_sessions": Rule("warning", "no bar on days on which the exchange is open", _KEPT),
+        "delisted": Rule("warning", "the last bar lies before the panel's end", "not traded afterwards"),
+        "missing_bars": Rule("info", "no bar where other symbols have one", "not traded on those bars"),
+        "late_listing": Rule("info", "the first bar lies behind the panel's start", "not traded before"),
+        "volume_missing": Rule("info", "no volume", "0, that is unknown"),
+        "short": Rule("info", "too few bars to warm the features up", "the features stay silent"),
+    }
+)
+
+
+class Finding(NamedTuple):
+    """One rule broken by one symbol (or by the panel as a whole)."""
+
+    rule: str  #: key of `RULES`
+    symbol: str  #: "" for the panel
+    bars: int  #: how many
+    first: str  #: date of the first of them
+    what: str  #: value, ratio or span of the first of them
+    action: str = "none"  #: what was done about it
+
+    @property
+    def severity(self) -> str:
+        """error, warning or info."""
+        return RULES[self.rule].severity
+
+
+def counters(findings: Iterable[Finding]) -> dict[str, dict[str, Any]]:
+    """Per rule: severity, bars, symbols, and what was done. For `run.json`."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in findings:
+        entry = found.setdefault(
+            one.rule, {"severity": one.severity, "bars": 0, "symbols": [], "action": one.action or "none"}
+        )
+        entry["bars"] += one.bars
+        if one.symbol and one.symbol not in entry["symbols"]:
+            entry["symbols"].append(one.symbol)
+    return found
+
+
+def say(finding: Finding) -> str:
+    """One line: `error: KO 2021-03-02 high below open or close (1 bar): high 2.5; high = greatest of the four`."""
+    bars = "" if not finding.bars else f" ({finding.bars} bar{'s' if finding.bars > 1 else ''})"
+    where = " ".join(part for part in (finding.symbol, finding.first) if part)
+    done = f"; {finding.action}" if finding.action != "none" else ""
+    about = f": {finding.what}" if finding.what else ""
+    return f"{finding.severity}: {where + ' ' if where else ''}{RULES[finding.rule].wrong}{bars}{about}{done}"
