@@ -72,7 +72,7 @@ class Lesson(NamedTuple):
             raise ConfigError(f"--valid-end {self.valid_end} is not after --train-end {self.end}; choose a later day")
         self.bars.between(self.end + timedelta(days=1), self.valid_end)
 
-    def manifest(self, spec: SacSpec | GateSpec, symbols: Sequence[str]) -> dict[str, Any]:
+    def manifest(self, spec: SacSpec | GateSpec, symbols: Sequence[str], bars: Bars) -> dict[str, Any]:
         """Fields of the manifest that do not depend on the kind."""
         validated = {"valid_start": self.end + timedelta(days=1), "valid_end": self.valid_end}
         return (validated if self.valid_end else {}) | {
@@ -80,7 +80,7 @@ class Lesson(NamedTuple):
             "train_start": self.start,
             "train_end": self.end,
             "symbols": tuple(symbols),
-            "data_sha256": self.bars.between(None, self.end).sha256,
+            "data_sha256": bars.between(None, self.end).sha256,
             "costs": self.config.costs.model_dump(),
             "reward": {"risk_aversion": spec.risk_aversion, **spec.model_dump(mode="json")},
             "mode": self.mode,
@@ -97,7 +97,7 @@ def learn_sac(lesson: Lesson, spec: SacSpec, steps: int, out: Path) -> FrozenPol
     validation = SacValidation.of(history, lesson.end, lesson.config) if lesson.valid_end else None
     members = [_sac_member(lesson, spec, tracks, steps, seed)._replace(validation=validation) for seed in lesson.seeds]
     trained = train_all(members, lesson.tell)
-    fields = lesson.manifest(spec, [track.symbol for track in tracks])
+    fields = lesson.manifest(spec, [track.symbol for track in tracks], history.bars)
     fields |= {
         "observation": ASSET_OBSERVATION,
         "action_meaning": "exposure to one asset in units of risk: 1 is risk_unit of volatility per year",
@@ -123,7 +123,7 @@ def learn_gate(
     blank = Member("", "gate", track, lesson.config, spec, steps, 0, base, validation, lesson.practice)
     members = [blank._replace(name=f"gate_seed{seed}", seed=seed) for seed in lesson.seeds]
     trained = train_all(members, lesson.tell)
-    fields = lesson.manifest(spec, history.bars.symbols)
+    fields = lesson.manifest(spec, history.bars.symbols, history.bars)
     results = {"best_constant_regime": base}
     fields |= {
         "observation": MARKET_OBSERVATION,
@@ -180,7 +180,7 @@ def _legs_of(lesson: Lesson, history: MarketHistory, spec: SacSpec, member: Memb
     """Targets on all bars of a model that was trained on one half of the span."""
     from hybrid_bt.freeze import freeze_sac
 
-    fields = lesson.manifest(spec, [track.symbol for track in member.tracks])
+    fields = lesson.manifest(spec, [track.symbol for track in member.tracks], history.bars)
     fields |= {"observation": ASSET_OBSERVATION, "action_meaning": "exposure", "seeds": lesson.seeds[:1]}
     with tempfile.TemporaryDirectory() as folder:
         policy = freeze_sac([model], fields, Path(folder) / "half.onnx")
