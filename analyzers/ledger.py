@@ -91,8 +91,14 @@ class Ledger(bt.Analyzer):
         self._held = [
             (feed, position.size, position.price, position.datetime)
             for feed, position in self.broker.positions.items()
-            if position.size and feed in self._column
+            if position.size and feed in self._column and self._may_owe(feed, position.size)
         ]
+
+    def _may_owe(self, feed: Any, size: float) -> bool:
+        """False for a long under a scheme that, by Backtrader's own rule, charges shorts only."""
+        scheme = self.broker.getcommissioninfo(feed)
+        usual = type(scheme).get_credit_interest is bt.CommInfoBase.get_credit_interest
+        return size < 0 or not usual or scheme.p.interest_long
 
     def _note_fills(self, row: int) -> bool:
         """Record what the broker executed and refused on this row; whether anything was executed."""

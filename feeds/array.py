@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import array
 import math
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import backtrader as bt
@@ -51,6 +53,12 @@ def date_numbers(stamps: NDArray[np.datetime64]) -> NDArray[np.float64]:
     fractions = np.array([_day_fraction(int(time)) for time in times])
     numbers: NDArray[np.float64] = (days + UNIX_EPOCH_ORDINAL).astype(np.float64) + fractions[which]
     return numbers
+
+
+@lru_cache(maxsize=8)  # the feeds of a Cerebro share their stamps
+def _utc(number: float) -> datetime:
+    """`num2date` without a time zone."""
+    return bt.num2date(number)  # type: ignore[no-any-return]
 
 
 def _day_fraction(clock_us: int) -> float:
@@ -124,6 +132,15 @@ class ArrayFeed(bt.feed.DataBase):
         named = zip(self.getlinealiases(), self._cursors, strict=False)
         self._ticks = {f"tick_{alias}": line for alias, line in named if alias != "datetime"}
         self._ticks["tick_last"] = self._cursors[0]
+
+        self._cursors[DATETIME].datetime = self._moment
+
+    def _moment(self, ago: int = 0, tz: Any = None, naive: bool = True) -> datetime:
+        """What `data.datetime.datetime()` answers; the broker asks it of every position on every bar."""
+        line = self._cursors[DATETIME]
+        if tz or line._tz or not naive:
+            return type(line).datetime(line, ago, tz, naive)  # type: ignore[no-any-return]
+        return _utc(line[ago])
 
     def __len__(self) -> int:
         return self._cursors[0].lencount  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""The two drivers of every recursion, interpreted and compiled: same functions, same bits.
+"""Whether to run interpreted or compiled, and the two drivers of accounts: same functions, same bits.
 
 numba is imported on first use of a compiled driver. Where it is missing, a warning says so once.
 """
@@ -12,11 +12,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from hybrid_bt.accounting import NO_TAPE, Account, OrderRules, Tape, new_book, run_account
+from hybrid_bt.accounting import Account, OrderRules, Tape, new_book, run_account
 from hybrid_bt.costs import Costs
 from hybrid_bt.fused_account import run_fused_account
 from hybrid_bt.fusion import FusionParams
-from hybrid_bt.paper import AssetTask
 from hybrid_bt.risk import RiskParams
 
 __all__ = [
@@ -25,8 +24,6 @@ __all__ = [
     "fused_driver",
     "fused_scenario_driver",
     "have_numba",
-    "lane_driver",
-    "panel_driver",
     "scenario_driver",
 ]
 
@@ -72,38 +69,6 @@ def fused_driver(compiled: bool) -> Callable[..., Account]:
     from hybrid_bt.kernels.accounts import one_fused_account
 
     return one_fused_account
-
-
-def lane_driver(compiled: bool, task: AssetTask) -> tuple[Callable[..., None], Callable[..., None]]:
-    """Lanes of an environment: begin(lane, first, last, state, market) and step(actions, low, high, state, market,
-    observations, rewards, ended); see `hybrid_bt.lanes`."""
-    if compiled:
-        from hybrid_bt.kernels.lanes import compiled_lanes
-
-        return compiled_lanes(task)
-    from hybrid_bt.lanes import begin_lane, step_lanes
-
-    def begin(*given: Any) -> None:
-        begin_lane(*given, task, NO_TAPE)
-
-    def step(*given: Any) -> None:
-        *inputs, observations, rewards, ended = given
-        step_lanes(*inputs, task, NO_TAPE, observations, rewards, ended)
-
-    return begin, step
-
-
-def panel_driver() -> Callable[..., None]:
-    """The market and the Kalman leg over a panel, compiled only: a `MarketReader` is the interpreted driver.
-
-    f(closes, sides, noise, rates, rules, n_pairs_of, assets, market, volatility, correlation, warm, market_warm,
-    targets, pairs): closes (T, N) positive or NaN, sides (P, 2) int64, noise (P, 5) `KalmanParams`, n_pairs_of (N,).
-    assets (T, N, features) and market (T, features) float32, clipped, volatility (T, N), correlation (T,), warm
-    (T, N), market_warm (T,), targets (T, N) zeros and pairs (T, P, fields) are written; of length 0 they are not.
-    """
-    from hybrid_bt.kernels.market import read_panel
-
-    return read_panel
 
 
 def scenario_driver(compiled: bool) -> Callable[..., None]:

@@ -14,8 +14,9 @@ __all__ = ["main"]
 COMMANDS = {
     "run": ("hybrid_bt.run", "Backtest the hybrid and write its report."),
     "train": ("hybrid_bt.train.__main__", "Train policies and freeze them (needs the extra `train`)."),
-    "policy": ("hybrid_bt.policy_card", "Look into frozen policies."),
+    "policy": ("hybrid_bt.policy_card", "Look into frozen policies; import models of Stable-Baselines3."),
     "parity": ("hybrid_bt.parity", "Compare Backtrader's account with its replay, bar by bar."),
+    "audit": ("hybrid_bt.audit.command", "Look for look-ahead in the stack, or in a Backtrader strategy of yours."),
 }
 
 

@@ -25,7 +25,7 @@ from hybrid_bt.fusion import FusionParams, fuse, sac_weight
 from hybrid_bt.history import MarketHistory
 from hybrid_bt.legs.sac import OBSERVATION as ASSET_OBSERVATION
 from hybrid_bt.legs.sac import RiskUnit
-from hybrid_bt.paper import REWARD_SCALE, AssetTask, asset_bar, reward_of, trade_row
+from hybrid_bt.paper import REWARD_SCALE, START_CASH, AssetTask, asset_bar, reward_of, trade_row
 from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
 from hybrid_bt.risk import RiskParams, limit
 
@@ -40,9 +40,8 @@ __all__ = [
     "Span",
     "asset_tracks",
     "draw_episode",
+    "seeded",
 ]
-
-START_CASH = 1_000_000.0  #: the environments trade fractions of shares, so only ratios matter
 
 
 class Span(NamedTuple):
@@ -250,6 +249,11 @@ class AssetEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         )
         self.paper.recall(memory["paper"])
         self.np_random.bit_generator.state = dict(memory["rng"])
+
+
+def seeded(seed: int | None) -> np.random.Generator:
+    """Randomness as an environment that was reset with this seed has it."""
+    return gym.utils.seeding.np_random(seed)[0]
 
 
 class Episode(NamedTuple):

@@ -32,12 +32,14 @@ __all__ = [
     "MarketState",
     "asset_features",
     "asset_step",
+    "context_features",
     "correlation",
     "initial_asset",
     "initial_market",
     "is_warm",
     "market_features",
     "market_step",
+    "own_features",
     "volatility",
 ]
 
@@ -239,21 +241,34 @@ def asset_features(asset: AssetState, market: MarketState, pair_zscore: float) -
     pair_zscore : float
         Mean z-score of the asset's pairs, signed so that positive means the asset is dear; 0 without a pair.
     """
-    mean = market.mean
+    return own_features(asset, market.mean) + context_features(market) + (pair_zscore,)
+
+
+def own_features(asset: AssetState, mean: AssetState) -> tuple[float, ...]:
+    """The part of `asset_features` that is the asset's own; `mean` is the market's."""
+    if asset.var <= MIN_VARIANCE:
+        return asset.shock, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, _log_ratio(asset.var_fast, asset.var_slow)
+    sd = math.sqrt(asset.var)
     return (
         asset.shock,
-        _in_sd(asset.d_5, SD_5, asset.var),
-        _in_sd(asset.d_21, SD_21, asset.var),
-        _in_sd(asset.d_63, SD_63, asset.var),
-        _in_sd(asset.d_252, SD_252, asset.var),
-        _in_sd(asset.d_21 - mean.d_21, SD_21, asset.var),
-        _in_sd(asset.d_252 - mean.d_252, SD_252, asset.var),
+        asset.d_5 / (SD_5 * sd),
+        asset.d_21 / (SD_21 * sd),
+        asset.d_63 / (SD_63 * sd),
+        asset.d_252 / (SD_252 * sd),
+        (asset.d_21 - mean.d_21) / (SD_21 * sd),
+        (asset.d_252 - mean.d_252) / (SD_252 * sd),
         _log_ratio(asset.var_fast, asset.var_slow),
+    )
+
+
+def context_features(market: MarketState) -> tuple[float, ...]:
+    """The part of `asset_features` that all assets share."""
+    mean = market.mean
+    return (
         _in_sd(mean.d_21, SD_21, mean.var),
         _in_sd(mean.d_252, SD_252, mean.var),
         _log_ratio(mean.var_fast, mean.var_slow),
         correlation(market),
-        pair_zscore,
     )
 
 

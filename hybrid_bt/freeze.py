@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sb3_contrib import RecurrentPPO
     from stable_baselines3 import SAC
 
-__all__ = ["TOLERANCE", "freeze_recurrent_ppo", "freeze_sac"]
+__all__ = ["TOLERANCE", "dense_layers", "freeze_recurrent_ppo", "freeze_sac", "lstm_layers", "write"]
 
 FloatArray = NDArray[np.float64]
 Predict = Callable[[NDArray[np.float32]], FloatArray]
@@ -42,6 +42,7 @@ Predict = Callable[[NDArray[np.float32]], FloatArray]
 TOLERANCE = 2e-6  #: largest allowed difference to SB3's own float32 arithmetic, in units of the action
 N_COMPARED = 2_000  #: random observations compared, in one episode for a recurrent policy
 SPREAD = 2.0  #: their standard deviation; scale-free observations are of order 1
+LAYERS = "use Linear layers with ReLU, Tanh, LeakyReLU, Sigmoid or SiLU"
 LIBRARIES = ("torch", "stable-baselines3", "sb3-contrib", "gymnasium", "onnx", "numpy")
 DERIVED = ("format_version", "kind", "action_low", "action_high", "recurrent", "members", "graph_sha256", "graph_bytes")
 
@@ -81,10 +82,10 @@ def freeze_sac(
         if model.actor.use_sde:
             raise _unsupported("use_sde=True", "train with use_sde=False")
     # log_std serves exploration only.
-    members = [[*_dense_layers(model.actor.latent_pi), *_dense_layers(model.actor.mu)] for model in models]
+    members = [[*dense_layers(model.actor.latent_pi), *dense_layers(model.actor.mu)] for model in models]
     graph = graph_mlp(members, low=low, high=high, head="squash")
     sealed = _manifest("sac", models, manifest, low, high, None)
-    return _write(graph, sealed, Path(path), lambda x: _predict_sac(models, x), tolerance)
+    return write(graph, sealed, Path(path), lambda x: _predict_sac(models, x), tolerance)
 
 
 def freeze_recurrent_ppo(
@@ -116,13 +117,13 @@ def freeze_recurrent_ppo(
     for model in models:
         if model.policy.use_sde or model.policy.squash_output:
             raise _unsupported("use_sde or squash_output", "train with both off")
-        lstms.append(_lstm_layers(model.policy.lstm_actor))
+        lstms.append(lstm_layers(model.policy.lstm_actor))
         policy_net, action_net = model.policy.mlp_extractor.policy_net, model.policy.action_net
-        members.append([*_dense_layers(policy_net), *_dense_layers(action_net)])
+        members.append([*dense_layers(policy_net), *dense_layers(action_net)])
     graph = graph_lstm(lstms, members, low=low, high=high, head="clip")
     shape = {"n_lstm": len(lstms[0]), "hidden": len(lstms[0][0].weight_h)}
     sealed = _manifest("gate", models, manifest, low, high, shape)
-    return _write(graph, sealed, Path(path), lambda x: _predict_recurrent(models, x), tolerance)
+    return write(graph, sealed, Path(path), lambda x: _predict_recurrent(models, x), tolerance)
 
 
 def _unsupported(what: str, instead: str) -> PolicyError:
@@ -164,11 +165,17 @@ def _array(tensor: Any) -> FloatArray:
     return value
 
 
-def _dense_layers(module: Any) -> list[Dense]:
-    """Layers of a Linear, or of a Sequential of Linear, ReLU and Tanh."""
+def dense_layers(module: Any) -> list[Dense]:
+    """Layers of a Linear, or of a Sequential of Linear and activations."""
     from torch import nn
 
-    activations: dict[type, Activation] = {nn.ReLU: "relu", nn.Tanh: "tanh"}
+    activations: dict[type, Activation] = {
+        nn.ReLU: "relu",
+        nn.Tanh: "tanh",
+        nn.LeakyReLU: "leaky_relu",
+        nn.Sigmoid: "sigmoid",
+        nn.SiLU: "silu",
+    }
     layers: list[Dense] = []
     for part in module if isinstance(module, nn.Sequential) else [module]:
         if type(part) is nn.Linear:
@@ -177,11 +184,11 @@ def _dense_layers(module: Any) -> list[Dense]:
         elif type(part) in activations and layers and layers[-1].activation == "none":
             layers[-1] = layers[-1]._replace(activation=activations[type(part)])
         else:
-            raise _unsupported(f"layer {type(part).__name__} there", "use Linear layers with ReLU or Tanh")
+            raise _unsupported(f"layer {type(part).__name__} there", LAYERS)
     return layers
 
 
-def _lstm_layers(lstm: Any) -> list[Lstm]:
+def lstm_layers(lstm: Any) -> list[Lstm]:
     """Layers of a torch LSTM; its two biases only ever come as a sum."""
     if lstm.bidirectional or lstm.proj_size:
         raise _unsupported("a bidirectional or projected LSTM", "leave these out of lstm_kwargs")
@@ -230,8 +237,8 @@ def _manifest(
     return sealed
 
 
-def _write(graph: bytes, manifest: Manifest, path: Path, predict: Predict, tolerance: float) -> FrozenPolicy:
-    """Write beside, read back, compare, then move into place."""
+def write(graph: bytes, manifest: Manifest, path: Path, predict: Predict, tolerance: float) -> FrozenPolicy:
+    """Write beside, read back, compare with `predict` on random observations, then move into place."""
     if not path.parent.is_dir():
         raise PolicyError(f"freeze: there is no folder {path.parent}; make it first")
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -251,7 +258,10 @@ def _compare(policy: FrozenPolicy, predict: Predict, tolerance: float) -> None:
     """Refuse a file that does not repeat SB3's predictions."""
     clip = policy.manifest.observation_clip
     shape = (N_COMPARED, len(policy.observation_names))
-    x = np.clip(SPREAD * np.random.default_rng(0).standard_normal(shape), -clip, clip).astype(np.float32)
+    drawn = SPREAD * np.random.default_rng(0).standard_normal(shape)
+    if policy.manifest.scaling is not None:
+        drawn = drawn * np.array(policy.manifest.scaling.std) + np.array(policy.manifest.scaling.mean)
+    x = np.clip(drawn, -clip, clip).astype(np.float32)
     gap = float(np.abs(policy.run(x) - predict(x)).max())
     if not gap <= tolerance:
         raise PolicyError(

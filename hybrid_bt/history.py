@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.batch import choose, panel_driver
+from hybrid_bt.batch import choose
 from hybrid_bt.features import (
     ASSET_FEATURES,
     CLIP,
@@ -121,16 +121,20 @@ def _observed(rows: list[Any]) -> NDArray[np.float32]:
 
 
 def _compiled_history(bars: Bars, reader: MarketReader) -> MarketHistory:
+    from hybrid_bt.kernels.market import read_panel
+
     t, n = bars.close.shape
     assets, market = np.empty((t, n, len(ASSET_FEATURES)), np.float32), np.empty((t, len(MARKET_FEATURES)), np.float32)
     history = MarketHistory(
         bars, assets, market, np.empty((t, n)), np.empty(t), np.empty((t, n), np.bool_), np.empty(t, np.bool_)
     )
-    panel_driver()(*_inputs(bars, reader, NO_RULES), *history[1:], *_outputs(0, n, reader))
+    read_panel(*_inputs(bars, reader, NO_RULES), *history[1:], *_outputs(0, n, reader))
     return history
 
 
 def _compiled_leg(bars: Bars, reader: MarketReader, rules: PairRules) -> tuple[Any, Any]:
+    from hybrid_bt.kernels.market import read_panel
+
     t, n = bars.close.shape
     nothing = MarketHistory(
         bars,
@@ -142,7 +146,7 @@ def _compiled_leg(bars: Bars, reader: MarketReader, rules: PairRules) -> tuple[A
         np.empty(0, np.bool_),
     )
     outputs = _outputs(t, n, reader)
-    panel_driver()(*_inputs(bars, reader, rules), *nothing[1:], *outputs)
+    read_panel(*_inputs(bars, reader, rules), *nothing[1:], *outputs)
     return outputs
 
 

@@ -1,23 +1,17 @@
 """Many asset environments side by side: a lane is one episode of one asset, and one call steps all of them.
 
 The bar is `paper.asset_bar`, as in `hybrid_bt.envs.AssetEnv`; state lies in arrays so that `hybrid_bt.kernels.lanes`
-can compile `step_lanes` as it stands. No framework: `hybrid_bt.train.vecenv` makes a `VecEnv` of it.
+can compile `step_lanes` as it stands. `hybrid_bt.batch_env` holds the arrays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hybrid_bt.accounting import Account, Book, Tape, broker_day, open_account
-from hybrid_bt.batch import lane_driver
-from hybrid_bt.envs import START_CASH, AssetTrack, Episode
-from hybrid_bt.paper import AssetTask, asset_bar
+from hybrid_bt.paper import START_CASH, AssetTask, asset_bar
 
-__all__ = ["GOES_ON", "RUINED", "TRUNCATED", "LaneMarket", "LaneState", "Lanes", "begin_lane", "step_lanes"]
+__all__ = ["GOES_ON", "RUINED", "TRUNCATED", "LaneMarket", "LaneState", "begin_lane", "step_lanes"]
 
 GOES_ON, TRUNCATED, RUINED = 0, 1, 2  #: how a step ended
 
@@ -126,55 +120,3 @@ def step_lanes(
         observations[lane, len(seen) - 1] = held
         rewards[lane] = reward
         ended[lane] = RUINED if ruined else TRUNCATED if row >= state.last[lane] else GOES_ON
-
-
-class Lanes:
-    """L lanes on some tracks.
-
-    Parameters
-    ----------
-    tracks : sequence of AssetTrack
-    task : AssetTask
-    action_range : (low, high)
-        As float32 has them (`AssetEnv.action_range`).
-    n_lanes : int
-    compiled : bool
-        Step under numba (same bits).
-    """
-
-    def __init__(
-        self,
-        tracks: Sequence[AssetTrack],
-        task: AssetTask,
-        action_range: tuple[float, float],
-        n_lanes: int,
-        *,
-        compiled: bool,
-    ) -> None:
-        self.n_lanes, self._range = n_lanes, action_range
-        self._offsets = np.cumsum([0, *(len(track.days) for track in tracks)]).tolist()
-        self._market = LaneMarket(
-            np.ascontiguousarray(np.concatenate([track.observations for track in tracks])),
-            np.concatenate([np.array(track.volatility) for track in tracks]),
-            np.concatenate([np.array(track.opens) for track in tracks]),
-            np.concatenate([np.array(track.closes) for track in tracks]),
-            np.concatenate([np.array(track.days, np.int64) for track in tracks]),
-        )
-        n = n_lanes
-        rows = (np.zeros(n, np.int64) for _ in range(3))
-        self._state = LaneState(np.zeros((n, 7, 1)), np.zeros((n, 4, 1), np.int64), np.zeros((n, 10)), *rows)
-        self._begin, self._step = lane_driver(compiled, task)
-
-    def begin(self, lane: int, episode: Episode) -> NDArray[np.float32]:
-        """Start an episode; its first observation."""
-        offset = self._offsets[episode.track]
-        self._begin(lane, offset + episode.first, offset + episode.last, self._state, self._market)
-        seen: NDArray[np.float32] = self._market.observations[offset + episode.first]
-        return seen
-
-    def step(self, actions: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-        """Observations (L, features), rewards (L,) and how the steps ended (L,); see `step_lanes`."""
-        observations = np.empty((self.n_lanes, self._market.observations.shape[1]), np.float32)
-        rewards, ended = np.empty(self.n_lanes, np.float32), np.empty(self.n_lanes, np.int64)
-        self._step(actions, *self._range, self._state, self._market, observations, rewards, ended)
-        return observations, rewards, ended

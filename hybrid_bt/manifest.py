@@ -1,7 +1,11 @@
-"""What a frozen policy says about itself: the manifest, format version 1.
+"""What a frozen policy says about itself: the manifest, format versions 1 and 2.
 
 The manifest is plain data, checked by pydantic, and written as canonical JSON (sorted keys, no spaces, ASCII, no NaN).
 It holds no clock time, no path and no host name, so that the same training gives the same bytes.
+
+Version 1 is what this house trains. Version 2 is what it imports: observations may be scaled inside the network
+(`scaling`), and what nobody recorded, a seed or the hash of the data, may be null. A file that needs none of that
+stays version 1, byte for byte.
 """
 
 from __future__ import annotations
@@ -15,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-__all__ = ["FORMAT_VERSION", "Manifest", "Recurrent", "canonical_json"]
+__all__ = ["FORMAT_VERSION", "Manifest", "Recurrent", "Scaling", "canonical_json"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  #: newest that is read
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(min_length=1)]
@@ -39,14 +43,28 @@ class Recurrent(_Frozen):
     hidden: int = Field(ge=1)  #: units per layer
 
 
+class Scaling(_Frozen):
+    """How the network scales observations before its first layer: clip((x - mean) / std, -clip, clip)."""
+
+    mean: tuple[float, ...] = Field(min_length=1)  #: one per observation
+    std: tuple[Annotated[float, Field(gt=0.0)], ...] = Field(min_length=1)  #: one per observation
+    clip: float = Field(gt=0.0)  #: of the scaled value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.mean) != len(self.std):
+            raise ValueError("mean and std must have the same length")
+        return self
+
+
 class Manifest(_Frozen):
     """Manifest of a frozen policy.
 
-    A policy answers each row of a float32 observation matrix with one action. Observations are already scale-free:
-    the only treatment is a clip to +-`observation_clip`.
+    A policy answers each row of a float32 observation matrix with one action. Observations are clipped to
+    +-`observation_clip`; where `scaling` is given, the network then scales them.
     """
 
-    format_version: Literal[1] = 1  #: of the file layout and of this model
+    format_version: Literal[1, 2] = 1  #: of the file layout and of this model
     kind: Literal["sac", "gate"]  #: what the action is for
     observation: tuple[Name, ...] = Field(min_length=1)  #: column names, in order
     observation_clip: float = Field(gt=0.0)  #: observations are clipped to +- this
@@ -60,15 +78,16 @@ class Manifest(_Frozen):
     valid_start: date | None = None  #: first bar used to choose among checkpoints or settings
     valid_end: date | None = None  #: last such bar
     symbols: tuple[Name, ...] = Field(min_length=1)  #: trained on
-    data_sha256: Sha256  #: of the training bars (`Bars.sha256`)
+    data_sha256: Sha256 | None  #: of the training bars (`Bars.sha256`); None (version 2) if not known
     costs: dict[str, float]  #: charged in training, by name (`spread_bps`, ...)
     reward: str | dict[str, JsonValue]  #: in words, or its parameters
     gamma: float = Field(ge=0.0, le=1.0)  #: discount per bar
-    seeds: tuple[int, ...] = Field(min_length=1)  #: one per member
+    seeds: tuple[int | None, ...] = Field(min_length=1)  #: one per member; None (version 2) if not known
     steps: int = Field(ge=0)  #: environment steps per member
     versions: dict[str, str]  #: of the libraries that trained and froze it
     results: dict[str, JsonValue] = {}  #: training and validation results
     mode: Literal["stable", "aggressive"] | None = None  #: None where one policy serves both
+    scaling: Scaling | None = None  #: version 2: part of the network, and said here
     graph_sha256: Sha256 | None = None  #: of the ONNX bytes before the manifest; set when packed
     graph_bytes: int | None = Field(default=None, ge=1)  #: their number; set when packed
 
@@ -88,6 +107,10 @@ class Manifest(_Frozen):
             raise ValueError("valid_end must not lie before valid_start")
         if len(self.seeds) != self.members:
             raise ValueError("seeds must hold one seed per member")
+        if self.scaling is not None and len(self.scaling.mean) != len(self.observation):
+            raise ValueError("scaling must hold one mean and one std per observation")
+        if self.format_version == 1 and (self.scaling or self.data_sha256 is None or None in self.seeds):
+            raise ValueError("version 1 knows no scaling, and needs data_sha256 and seeds; this is format_version 2")
         return self
 
     @property
@@ -116,4 +139,6 @@ class Manifest(_Frozen):
     def sealed_json(self) -> str:
         """Canonical JSON with `manifest_sha256`, the hash of the same JSON without that key."""
         data = self.model_dump(mode="json")
+        if self.format_version == 1:
+            del data["scaling"]  # version 1 has no such key
         return canonical_json(data | {"manifest_sha256": hashlib.sha256(canonical_json(data).encode()).hexdigest()})

@@ -9,13 +9,17 @@ from typing import Any
 import click
 
 from hybrid_bt.console import Command
+from hybrid_bt.sb3.command import import_sb3
 
 __all__ = ["main"]
 
 
 @click.group("policy", context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Look into frozen policies."""
+    """Look into frozen policies, and make them from models of Stable-Baselines3."""
+
+
+main.add_command(import_sb3)
 
 
 @main.command("show", cls=Command)

@@ -8,7 +8,8 @@ that onnxruntime folds away when the file is loaded.
     LSTM     i, f, g, o = x Wx + h Wh + b;   c' = sigmoid(f) c + sigmoid(i) tanh(g);   h' = sigmoid(o) tanh(c')
              sigmoid(z) = (1 + tanh(z / 2)) / 2, so that one Tanh serves all four gates (onnxruntime's LSTM has no
              double kernel); the halving of weights is exact in floating point
-    heads    squash: low + (tanh(mu) + 1) / 2 * (high - low)  (SAC);   clip: mu clipped to [low, high]  (PPO)
+    scaling  clip((x - mean) / std, -c, c), before everything else  (SB3's VecNormalize)
+    heads    squash: low + (tanh(mu) + 1) / 2 * (high - low)  (SAC, TD3);   clip: mu clipped to [low, high]  (PPO)
 
 onnxruntime's Tanh works on packets of up to 8 doubles and gives the rest of an array other last bits, so a row's answer
 would hang on how many rows came with it. Layers that end in a Tanh are therefore padded with zeros to a multiple of 8.
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.errors import PolicyError
+from hybrid_bt.manifest import Scaling
 
 if TYPE_CHECKING:
     import onnx
@@ -30,11 +32,13 @@ if TYPE_CHECKING:
 __all__ = ["Activation", "Dense", "Lstm", "graph_lstm", "graph_mlp"]
 
 FloatArray = NDArray[np.float64]
-Activation = Literal["relu", "tanh", "none"]
+Activation = Literal["relu", "tanh", "leaky_relu", "sigmoid", "silu", "none"]
 Head = Literal["squash", "clip"]
 
 OPSET, IR_VERSION = 17, 8  # old enough for every onnxruntime >= 1.19
 PACKET = 8  # doubles in an AVX-512 register
+LEAK = 0.01  # torch's default slope of LeakyReLU below zero
+ENDS_IN_TANH = ("tanh", "sigmoid", "silu")
 
 
 class Dense(NamedTuple):
@@ -53,7 +57,9 @@ class Lstm(NamedTuple):
     bias: FloatArray  #: (4 hidden,)
 
 
-def graph_mlp(members: Sequence[Sequence[Dense]], *, low: float, high: float, head: Head) -> bytes:
+def graph_mlp(
+    members: Sequence[Sequence[Dense]], *, low: float, high: float, head: Head, scaling: Scaling | None = None
+) -> bytes:
     """Graph of an ensemble of MLPs.
 
     Parameters
@@ -64,6 +70,8 @@ def graph_mlp(members: Sequence[Sequence[Dense]], *, low: float, high: float, he
         Range of the action.
     head : {'squash', 'clip'}
         How the last layer's output becomes an action.
+    scaling : Scaling, optional
+        What is done to observations first, the same for all members.
 
     Returns
     -------
@@ -76,13 +84,18 @@ def graph_mlp(members: Sequence[Sequence[Dense]], *, low: float, high: float, he
         If members differ in shape, shapes do not chain, or a weight is not finite.
     """
     graph = _Graph(len(members))
-    x = graph.op("Cast", ["observation"], to=graph.double)
-    graph.head(graph.dense(x, members, head), low, high, head)
+    graph.head(graph.dense(graph.observation(scaling), members, head), low, high, head)
     return graph.serialise(len(members[0][0].weight), 0, 0)
 
 
 def graph_lstm(
-    lstms: Sequence[Sequence[Lstm]], members: Sequence[Sequence[Dense]], *, low: float, high: float, head: Head
+    lstms: Sequence[Sequence[Lstm]],
+    members: Sequence[Sequence[Dense]],
+    *,
+    low: float,
+    high: float,
+    head: Head,
+    scaling: Scaling | None = None,
 ) -> bytes:
     """Graph of one step of an ensemble of LSTMs, each followed by its MLP.
 
@@ -92,7 +105,7 @@ def graph_lstm(
         The stacked layers of each member.
     members : sequence of k sequences of Dense
         As in `graph_mlp`; they read the last LSTM layer's h.
-    low, high, head
+    low, high, head, scaling
         As in `graph_mlp`.
 
     Returns
@@ -107,7 +120,7 @@ def graph_lstm(
         As `graph_mlp`.
     """
     graph = _Graph(len(members))
-    x = graph.op("Cast", ["observation"], to=graph.double)
+    x = graph.observation(scaling)
     layers = _transposed(lstms, len(members))
     for index, layer in enumerate(layers):
         x = graph.lstm(x, index, layer)
@@ -145,6 +158,15 @@ class _Graph:
             return self._tensor(value)
         return self.op("Cast", [self._tensor(short)], to=self.double)
 
+    def observation(self, scaling: Scaling | None) -> str:
+        """The input in float64, scaled."""
+        x = self.op("Cast", ["observation"], to=self.double)
+        if scaling is None:
+            return x
+        shifted = self.op("Add", [x, self.constant(-np.array(scaling.mean))])
+        scaled = self.op("Mul", [shifted, self.constant(1.0 / np.array(scaling.std))])
+        return self.op("Clip", [scaled, self.constant(-scaling.clip), self.constant(scaling.clip)])
+
     def integers(self, *values: int) -> str:
         return self._tensor(np.array(values, dtype=np.int64))
 
@@ -171,9 +193,29 @@ class _Graph:
             activation = layers[0].activation
             if any(layer.activation != activation for layer in layers):
                 raise PolicyError("freeze: members differ in activation; use one activation_fn for all")
-            if activation != "none":
-                x = self.op({"relu": "Relu", "tanh": "Tanh"}[activation], [x])
+            x = self.activated(x, activation)
         return x
+
+    def activated(self, x: str, activation: Activation) -> str:
+        match activation:
+            case "relu":
+                return self.op("Relu", [x])
+            case "tanh":
+                return self.op("Tanh", [x])
+            case "leaky_relu":  # relu(x) - leak relu(-x): ONNX's own has no double kernel
+                below = self.op("Relu", [self.op("Mul", [x, self.constant(-1.0)])])
+                return self.op("Add", [self.op("Relu", [x]), self.op("Mul", [below, self.constant(-LEAK)])])
+            case "sigmoid":
+                return self.sigmoid(x)
+            case "silu":
+                return self.op("Mul", [x, self.sigmoid(x)])
+            case "none":
+                return x
+
+    def sigmoid(self, x: str) -> str:
+        half = self.constant(0.5)
+        tanh = self.op("Tanh", [self.op("Mul", [x, half])])
+        return self.op("Add", [self.op("Mul", [tanh, half]), half])
 
     def lstm(self, x: str, index: int, layers: Sequence[Lstm]) -> str:
         """One step of one layer; returns its new h."""
@@ -249,10 +291,10 @@ def _transposed(members: Sequence[Sequence[Any]], k: int) -> list[tuple[Any, ...
 
 
 def _padded(member: Sequence[Dense], head: Head) -> list[Dense]:
-    """Widen layers that end in a Tanh to whole packets; the added units are 0 and feed nothing."""
+    """Widen layers that end in a Tanh to whole packets; the added units feed nothing."""
     layers, extra = [], 0
     for index, layer in enumerate(member):
-        ends_in_tanh = layer.activation == "tanh" or (head == "squash" and index == len(member) - 1)
+        ends_in_tanh = layer.activation in ENDS_IN_TANH or (head == "squash" and index == len(member) - 1)
         weight = np.pad(layer.weight, ((0, extra), (0, 0)))
         extra = -layer.weight.shape[1] % PACKET if ends_in_tanh else 0
         layers.append(Dense(np.pad(weight, ((0, 0), (0, extra))), np.pad(layer.bias, (0, extra)), layer.activation))

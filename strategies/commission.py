@@ -34,11 +34,7 @@ class SpreadFeeCommission(bt.CommInfoBase):
         For an unknown parameter, one of Backtrader's that this scheme does not read, or a value below its least.
     """
 
-    params = (
-        *Costs._field_defaults.items(),
-        *FIXED.items(),
-        ("interest_long", True),  # ask about longs as well: the borrowed part of a leveraged one is charged
-    )
+    params = (*Costs._field_defaults.items(), *FIXED.items())
 
     def __init__(self, *args: Any, **unknown: Any) -> None:
         if args or unknown:
@@ -47,6 +43,8 @@ class SpreadFeeCommission(bt.CommInfoBase):
         self._refuse_foreign()
         super().__init__()
         self.costs = checked_costs(Costs(*(getattr(self.p, name) for name in Costs._fields)))
+        # Of longs only the borrowed part is charged. Where that is nothing the broker need not ask on every bar.
+        self.p.interest_long = borrow_interest(1.0, 1.0, 1, self.costs) > 0.0
 
     @classmethod
     def from_costs(cls, costs: Costs) -> SpreadFeeCommission:

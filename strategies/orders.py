@@ -8,6 +8,7 @@ from typing import Any
 import backtrader as bt
 
 from hybrid_bt.accounting import OrderRules, checked_rules, order_size, submission_order
+from hybrid_bt.strategies.market_order import market_order, sends_plainly
 
 __all__ = ["TargetOrders"]
 
@@ -35,6 +36,7 @@ class TargetOrders:
         self.rules = checked_rules(rules)
         self.ruined = False
         self._lengths = [0] * len(strategy.datas)
+        self._light: bool | None = None  # whether orders may be made without Backtrader's machinery
 
     def delivered(self) -> list[bool]:
         """For each feed, whether it has a bar on this row; true until `send` or `skip` is called."""
@@ -69,6 +71,10 @@ class TargetOrders:
         return [self._order(i, sizes[i]) for i in queue[: submission_order(sizes, queue, 0)]]
 
     def _order(self, i: int, size: float) -> Any:
+        if self._light is None:
+            self._light = sends_plainly(self.strategy)
+        if self._light:
+            return market_order(self.strategy, self.strategy.datas[i], size, check=not self.ruined)
         trade = self.strategy.buy if size > 0.0 else self.strategy.sell
         unchecked = {"_checksubmit": False} if self.ruined else {}
         return trade(data=self.strategy.datas[i], size=abs(size), **unchecked)

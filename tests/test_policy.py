@@ -368,8 +368,8 @@ def resealed(data: bytes, **changes: Any) -> bytes:
 
 
 def test_newer_format_asks_for_an_upgrade() -> None:
-    newer = resealed(mlp_bytes(), format_version=2, something_new=[1, 2])
-    with pytest.raises(PolicyError, match=r"format version 2, this code reads up to 1; upgrade"):
+    newer = resealed(mlp_bytes(), format_version=3, something_new=[1, 2])
+    with pytest.raises(PolicyError, match=r"format version 3, this code reads up to 2; upgrade"):
         FrozenPolicy.from_bytes(newer)
 
 

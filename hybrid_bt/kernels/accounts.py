@@ -14,7 +14,7 @@ from hybrid_bt.accounting import Account, Book, OrderRules, Tape, run_account
 from hybrid_bt.costs import Costs
 from hybrid_bt.fused_account import run_fused_account
 from hybrid_bt.fusion import FusionParams
-from hybrid_bt.kernels.compiling import borrowed, compile_kernel, digest_of, register
+from hybrid_bt.kernels.compiling import borrowed, compile_kernel, digest_of, frozen, register
 from hybrid_bt.risk import RiskParams
 
 __all__ = ["ACCOUNTING", "fused_scenarios", "one_account", "one_fused_account", "scenarios"]
@@ -237,22 +237,27 @@ def _nothing() -> tuple[Any, Any, Any]:
     return np.zeros((0, 0)), np.zeros(0, np.int64), np.zeros(0)
 
 
-def one_account(opens: Any, closes: Any, *rest: Any) -> Account:
+def one_account(*given: Any) -> Account:
     """See `hybrid_bt.batch.account_driver`."""
-    return _one(opens, closes, *rest, *_blank_books(1, closes.shape[1]))
+    *inputs, tape = given
+    return _one(*map(frozen, inputs), tape, *_blank_books(1, inputs[1].shape[1]))
 
 
-def one_fused_account(opens: Any, closes: Any, *rest: Any) -> Account:
+def one_fused_account(*given: Any) -> Account:
     """See `hybrid_bt.batch.fused_driver`."""
-    return _one_fused(opens, closes, *rest, *_blank_books(1, closes.shape[1]))
+    *inputs, tape = given
+    return _one_fused(*map(frozen, inputs), tape, *_blank_books(1, inputs[1].shape[1]))
 
 
-def scenarios(opens: Any, closes: Any, days: Any, targets: Any, cash: Any, *rest: Any) -> None:
+def scenarios(*given: Any) -> None:
     """See `hybrid_bt.batch.scenario_driver`."""
-    _many(opens, closes, days, targets, cash, *rest, *_blank_books(len(cash), closes.shape[2]), *_nothing())
+    *inputs, cash, equity, totals = given
+    books = _blank_books(len(totals), inputs[1].shape[2])
+    _many(*map(frozen, inputs), cash, equity, totals, *books, *_nothing())
 
 
-def fused_scenarios(opens: Any, closes: Any, *rest: Any) -> None:
+def fused_scenarios(*given: Any) -> None:
     """See `hybrid_bt.batch.fused_scenario_driver`."""
-    n_accounts = len(rest[-3])
-    _many_fused(opens, closes, *rest, *_blank_books(n_accounts, closes.shape[2]), *_nothing())
+    *inputs, cash, equity, totals = given
+    books = _blank_books(len(totals), inputs[1].shape[2])
+    _many_fused(*map(frozen, inputs), cash, equity, totals, *books, *_nothing())

@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload, register_jitable
 
-__all__ = ["borrowed", "compile_kernel", "digest_of", "register"]
+__all__ = ["borrowed", "compile_kernel", "digest_of", "frozen", "register"]
 
 _REGISTERED: set[Callable[..., Any]] = set()
 
@@ -46,6 +46,18 @@ def compile_kernel(function: Callable[..., Any], parallel: bool) -> Callable[...
     except RuntimeError:  # no place that a cache can be written to
         compiled = njit(error_model="numpy", parallel=parallel)(function)
     return compiled
+
+
+def frozen(values: Any) -> Any:
+    """A read-only view of an array, anything else as it is.
+
+    numba compiles anew for arrays that may be written and for those that may not: inputs are all made the latter.
+    """
+    if not isinstance(values, np.ndarray):
+        return values
+    view = values.view()
+    view.flags.writeable = False
+    return view
 
 
 @intrinsic

@@ -12,7 +12,7 @@ from hybrid_bt import accounting, costs, lanes, paper, sizing
 from hybrid_bt.accounting import OrderRules, Tape
 from hybrid_bt.costs import Costs
 from hybrid_bt.kernels.accounts import ACCOUNTING
-from hybrid_bt.kernels.compiling import borrowed, compile_kernel, digest_of, register
+from hybrid_bt.kernels.compiling import borrowed, compile_kernel, digest_of, frozen, register
 from hybrid_bt.lanes import LaneMarket, LaneState
 from hybrid_bt.legs import sac
 from hybrid_bt.legs.sac import RiskUnit
@@ -136,13 +136,14 @@ _begin, _step = _kernels()
 
 
 def compiled_lanes(task: AssetTask) -> tuple[Callable[..., None], Callable[..., None]]:
-    """See `hybrid_bt.batch.lane_driver`."""
+    """`begin_lane` and `step_lanes` of one task: begin(lane, first, last, state, market) and step(actions, low, high,
+    state, market, observations, rewards, ended)."""
     fixed = _numbers(task), np.zeros(0, np.int64), np.zeros((0, 0)), np.zeros(0)
 
     def begin(lane: int, first: int, last: int, state: LaneState, market: LaneMarket) -> None:
         _begin(lane, first, last, *state, *market, *fixed)
 
     def step(actions: Any, low: float, high: float, state: LaneState, market: LaneMarket, *out: Any) -> None:
-        _step(actions, low, high, *state, *market, *out, *fixed)
+        _step(frozen(actions), low, high, *state, *market, *out, *fixed)
 
     return begin, step

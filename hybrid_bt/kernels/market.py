@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_bt import features, kalman, reader, recording, regime, spread
-from hybrid_bt.kernels.compiling import borrowed, compile_kernel, digest_of, register
+from hybrid_bt.kernels.compiling import borrowed, compile_kernel, digest_of, frozen, register
 from hybrid_bt.legs import base
 from hybrid_bt.legs import kalman as kalman_leg
 from hybrid_bt.legs.kalman import PairPosition, PairRules
@@ -108,7 +108,18 @@ _walk = _kernel()
 
 
 def read_panel(closes: Any, *rest: Any) -> None:
-    """See `hybrid_bt.batch.panel_driver`."""
+    """Walk a panel.
+
+    Parameters
+    ----------
+    closes : (T, N)
+        Positive or NaN.
+    rest
+        What the market is: sides (P, 2) int64, noise (P, 5) of `KalmanParams`, `SpreadRates`, `PairRules`, pairs of
+        each asset (N,) int64. What is written: clipped features (T, N, features) and (T, features) float32, volatility
+        (T, N), correlation (T,), warm (T, N), market warm (T,); the Kalman leg's targets (T, N), zeros, and pairs
+        (T, P, fields). Arrays of length 0 are not written.
+    """
     n = closes.shape[1]
     settings, outputs = rest[:5], rest[5:]  # arrays of a row lie between
-    _walk(closes, *settings, np.empty(n), np.empty(n, np.bool_), np.empty(n), *outputs)
+    _walk(frozen(closes), *map(frozen, settings), np.empty(n), np.empty(n, np.bool_), np.empty(n), *outputs)

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.features import ASSET_FEATURES, asset_features
+from hybrid_bt.features import ASSET_FEATURES, context_features, own_features
 from hybrid_bt.legs.base import View
 
 __all__ = ["OBSERVATION", "AssetPolicy", "RiskUnit", "SacLeg", "exposure"]
@@ -59,8 +59,9 @@ class SacLeg:
         """(N,) signed fractions of equity."""
         asked = [i for i, (warm, traded) in enumerate(zip(view.warm, view.traded, strict=True)) if warm and traded]
         if asked:
-            rows = [
-                (*asset_features(view.assets[i], view.market, view.pair_zscores[i]), self.actions[i]) for i in asked
+            mean, context = view.market.mean, context_features(view.market)
+            rows = [  # `asset_features`, then the previous action
+                own_features(view.assets[i], mean) + context + (view.pair_zscores[i], self.actions[i]) for i in asked
             ]
             for i, action in zip(asked, self.policy.act(np.array(rows)).tolist(), strict=True):
                 self.actions[i] = action

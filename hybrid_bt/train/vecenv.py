@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from gymnasium.utils import seeding
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from hybrid_bt.batch import have_numba
-from hybrid_bt.envs import AssetEnv, draw_episode
-from hybrid_bt.lanes import GOES_ON, TRUNCATED, Lanes
+from hybrid_bt.batch_env import Lanes
+from hybrid_bt.envs import AssetEnv, draw_episode, seeded
+from hybrid_bt.lanes import GOES_ON, TRUNCATED
 
 __all__ = ["LaneVecEnv"]
 
@@ -41,7 +40,7 @@ class LaneVecEnv(VecEnv):
         """Begin an episode in every lane."""
         for lane, seed in enumerate(self._seeds):
             if seed is not None:
-                self._rngs[lane] = seeding.np_random(seed)[0]
+                self._rngs[lane] = seeded(seed)
         observations = np.stack([self._begin(lane, self._options[lane]) for lane in range(self.num_envs)])
         self._reset_seeds()
         self._reset_options()
@@ -50,7 +49,7 @@ class LaneVecEnv(VecEnv):
     def _begin(self, lane: int, options: dict[str, Any]) -> NDArray[np.float32]:
         rng = self._rngs[lane]
         if rng is None:
-            rng = self._rngs[lane] = seeding.np_random()[0]
+            rng = self._rngs[lane] = seeded(None)
         episode = draw_episode(rng, self.env.tracks, self.env.episode_bars, options)
         self.reset_infos[lane] = {"symbol": self.env.tracks[episode.track].symbol}
         return self._lanes.begin(lane, episode)
@@ -64,7 +63,7 @@ class LaneVecEnv(VecEnv):
         observations, rewards, ended = self._lanes.step(self._actions)
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
         dones: NDArray[np.bool_] = ended != GOES_ON
-        for lane in np.flatnonzero(dones).tolist() if dones.any() else ():
+        for lane in sorted(self._lanes.waiting):
             infos[lane] = {
                 "TimeLimit.truncated": bool(ended[lane] == TRUNCATED),
                 "terminal_observation": observations[lane].copy(),

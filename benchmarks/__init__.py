@@ -1,0 +1,1 @@
+"""Speed and memory beside what one would use otherwise: `python -m benchmarks`, from a checkout."""

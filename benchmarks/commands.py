@@ -1,0 +1,76 @@
+"""The commands end to end, each in a process of its own: start-up, imports and files included."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import statistics
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.measure import Bound, Process, Row, at_least, in_process, missing
+
+__all__ = ["commands"]
+
+RUN = ["-m", "hybrid_bt.run", "--mode", "stable"]
+TWO_ASSET_BARS = 2_500
+SMALL = "run, 2 assets x 2,500 bars, --no-plots"
+
+
+def measured(arguments: Sequence[str], repeats: int) -> Process:
+    """Median of some runs; `{out}` in an argument becomes a fresh folder."""
+    runs = []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            runs.append(in_process([argument.replace("{out}", f"{folder}/fig") for argument in arguments]))
+    wall, cpu, peak = (statistics.median(column) for column in zip(*(run[:3] for run in runs), strict=True))
+    return Process(wall, cpu, peak, runs[-1].printed)
+
+
+def commands(quick: bool) -> list[Row]:
+    """Seconds of CPU, with the bounds of an idle machine."""
+    repeats = 1 if quick else 3
+    with tempfile.TemporaryDirectory() as folder:
+        two = str(_two_assets(Path(folder)))
+        pair = ["--data", two, "--pairs", "KO:PEP"]
+        cases = [
+            ("hybrid-bt --help", ["-m", "hybrid_bt.cli", "--help"], 0.4),
+            (SMALL, [*RUN, *pair, "--no-plots"], 1.5),
+        ]
+        if not quick:
+            cases.append(("run us20, --no-plots", [*RUN, "--no-plots"], 4.0))
+            cases.append(("run us20, plots and tearsheet", RUN, 12.0))
+        rows = []
+        for what, arguments, limit in cases:
+            out = [] if "--help" in arguments else ["--out", "{out}"]
+            took = measured([*arguments, *out], repeats)
+            note = f"wall {took.wall:.2f} s, peak {took.peak:.0f} MB"
+            rows.append(Row(what, "s", took.cpu, "", math.nan, Bound("figure", limit), note))
+    if quick:
+        return rows
+    return [*rows, *_against_obvious(rows, repeats)]
+
+
+def _against_obvious(rows: list[Row], repeats: int) -> list[Row]:
+    """The same job with SB3, PandasData and quantstats."""
+    if importlib.util.find_spec("sb3_contrib") is None:
+        return [missing("run vs the obvious build", "not installed: pip install 'hybrid_bt[train]'")]
+    ours = next(row.ours for row in rows if row.what == SMALL)
+    took = measured(["-m", "benchmarks.obvious_build", "--bars", str(TWO_ASSET_BARS)], repeats)
+    note = f"wall {took.wall:.2f} s, peak {took.peak:.0f} MB"
+    return [Row(SMALL, "s", ours, "obvious build", took.cpu, at_least(10.0), note)]
+
+
+def _two_assets(folder: Path) -> Path:
+    """KO and PEP of us20 as a user's own folder of CSV: their last 2,500 bars."""
+    from hybrid_bt.feeds import load_bars
+
+    bars = load_bars("us20", symbols=["KO", "PEP"])
+    out = folder / "two"
+    out.mkdir()
+    for i, symbol in enumerate(bars.symbols):
+        rows = zip(bars.stamps[-TWO_ASSET_BARS:], bars.close[-TWO_ASSET_BARS:, i].tolist(), strict=True)
+        text = "".join(f"{stamp.astype('datetime64[D]')},{close!r}\n" for stamp, close in rows)
+        (out / f"{symbol}.csv").write_text("date,close\n" + text, encoding="utf-8")
+    return out

@@ -1,0 +1,77 @@
+"""Untrained SB3 models of the shipped policies' architecture, and the frozen policies that repeat them."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from hybrid_bt.features import CLIP
+from hybrid_bt.legs.sac import OBSERVATION as ASSET_OBSERVATION
+from hybrid_bt.policy import FrozenPolicy
+from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
+from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
+
+__all__ = ["gate_and_frozen", "sac_and_frozen"]
+
+MANIFEST: dict[str, Any] = {
+    "observation_clip": CLIP,
+    "action_meaning": "none, untrained",
+    "train_start": "1990-01-02",
+    "train_end": "1990-01-03",
+    "symbols": ["S000"],
+    "data_sha256": "0" * 64,
+    "costs": {"spread_bps": 0.0},
+    "reward": "none",
+    "gamma": 0.9,
+    "steps": 0,
+}
+
+
+class _Spaces(gym.Env[Any, Any]):
+    """Spaces without a world: enough to build a model."""
+
+    def __init__(self, n_features: int, low: float) -> None:
+        self.observation_space = gym.spaces.Box(-CLIP, CLIP, (n_features,), np.float32)
+        self.action_space = gym.spaces.Box(low, 1.0, (1,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return np.zeros(self.observation_space.shape or (), np.float32), {}
+
+
+def _freeze(freezer: Any, model: Any, names: tuple[str, ...]) -> FrozenPolicy:
+    with tempfile.TemporaryDirectory() as folder:
+        frozen: FrozenPolicy = freezer([model], {**MANIFEST, "observation": names}, Path(folder) / "policy.onnx")
+    return frozen
+
+
+def sac_and_frozen() -> tuple[Any, FrozenPolicy]:
+    """An SB3 SAC and the same frozen."""
+    import torch
+    from stable_baselines3 import SAC
+
+    from hybrid_bt.freeze import freeze_sac
+
+    torch.set_num_threads(1)
+    net = list(SAC_SPECS["stable"].net)
+    env = _Spaces(len(ASSET_OBSERVATION), 0.0)
+    model = SAC("MlpPolicy", env, policy_kwargs={"net_arch": net}, buffer_size=1, seed=0, device="cpu")
+    return model, _freeze(freeze_sac, model, ASSET_OBSERVATION)
+
+
+def gate_and_frozen() -> tuple[Any, FrozenPolicy]:
+    """An sb3-contrib RecurrentPPO and the same frozen."""
+    import torch
+    from sb3_contrib import RecurrentPPO
+
+    from hybrid_bt.freeze import freeze_recurrent_ppo
+
+    torch.set_num_threads(1)
+    spec = GATE_SPECS["stable"]
+    policy = {"lstm_hidden_size": spec.lstm_hidden, "net_arch": list(spec.net)}
+    env = _Spaces(len(MARKET_OBSERVATION), -1.0)
+    model = RecurrentPPO("MlpLstmPolicy", env, policy_kwargs=policy, n_steps=2, batch_size=2, seed=0, device="cpu")
+    return model, _freeze(freeze_recurrent_ppo, model, MARKET_OBSERVATION)

@@ -1,0 +1,109 @@
+"""The main job the obvious way: PandasData, SB3's `predict` per asset and bar, `order_target_percent`, quantstats.
+
+    python -m benchmarks.obvious_build --symbols KO,PEP --bars 2500 [--plots]
+
+The same bars, features, filter and mix as the hybrid; what differs is how each part is driven. The models have the
+architecture of the shipped policies (one member each instead of five) and untrained weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import backtrader as bt
+import numpy as np
+import pandas as pd
+
+from benchmarks.models import gate_and_frozen, sac_and_frozen
+from benchmarks.panels import START_CASH, pandas_feeds
+from hybrid_bt import features
+from hybrid_bt.build import resolve_pairs
+from hybrid_bt.config import load_config
+from hybrid_bt.feeds import load_bars
+from hybrid_bt.fusion import fuse, sac_weight
+from hybrid_bt.hybrid import MarketReader
+from hybrid_bt.legs.kalman import KalmanLeg
+from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
+from hybrid_bt.risk import limit
+
+__all__ = ["main"]
+
+
+class ObviousHybrid(bt.Strategy):
+    """One model call per asset, one for the gate, on every bar."""
+
+    params = (("pair", ""), ("sac", None), ("gate", None))
+
+    def __init__(self) -> None:
+        config = load_config("stable")
+        names = [feed._name for feed in self.datas]
+        pairs = resolve_pairs([self.p.pair], names)
+        self.reader = MarketReader(len(names), pairs, [config.kalman_params()], config.spread_params())
+        self.kalman = KalmanLeg(len(names), 1, config.pair_rules())
+        self.fusion, self.risk = config.fusion_params(), config.risk_params()
+        self.actions = [0.0] * len(names)
+        self.memory: Any = None
+        self.values: list[float] = []
+
+    def next(self) -> None:
+        view = self.reader.read([feed.close[0] for feed in self.datas])
+        self.values.append(self.broker.getvalue())
+        if not all(view.warm):
+            return
+        for i, asset in enumerate(view.assets):
+            row = features.asset_features(asset, view.market, view.pair_zscores[i])
+            seen = np.array([*row, self.actions[i]], dtype=np.float32)
+            self.actions[i] = float(self.p.sac.predict(seen, deterministic=True)[0][0])
+        market = np.array(features.market_features(view.market, 0.0), dtype=np.float32)
+        assert len(market) == len(MARKET_OBSERVATION)
+        start = np.array([self.memory is None])
+        r, self.memory = self.p.gate.predict(market, state=self.memory, episode_start=start, deterministic=True)
+        sac = [action / len(self.actions) for action in self.actions]
+        fused = fuse(sac, self.kalman.targets(view), sac_weight(float(np.reshape(r, -1)[0]), self.fusion))
+        target, _ = limit(fused, view.volatilities, features.correlation(view.market), self.risk)
+        for feed, share in zip(self.datas, target, strict=True):
+            self.order_target_percent(feed, share)
+
+
+def main() -> None:
+    """Run it and write what an obvious build writes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--symbols", default="KO,PEP")
+    parser.add_argument("--bars", type=int, default=2_500)
+    parser.add_argument("--plots", action="store_true")
+    given = parser.parse_args()
+    symbols = given.symbols.split(",")
+    bars = load_bars("us20", symbols=symbols)
+    bars = bars.between(bars.stamps[-given.bars], None)
+    cerebro = bt.Cerebro()
+    cerebro.broker.setcash(START_CASH)
+    cerebro.broker.setcommission(commission=0.0003)
+    for feed in pandas_feeds(bars):
+        cerebro.adddata(feed, name=feed._name)
+    sac, gate = sac_and_frozen()[0], gate_and_frozen()[0]
+    cerebro.addstrategy(ObviousHybrid, pair=":".join(symbols[:2]), sac=sac, gate=gate)
+    for analyzer in (bt.analyzers.SharpeRatio, bt.analyzers.DrawDown, bt.analyzers.TradeAnalyzer, bt.analyzers.PyFolio):
+        cerebro.addanalyzer(analyzer)
+    (strategy,) = cerebro.run()
+    values = pd.Series(strategy.values, index=pd.DatetimeIndex(bars.stamps), name="hybrid")
+    with tempfile.TemporaryDirectory() as folder:
+        _report(values, bars, Path(folder), given.plots)
+    print(values.iloc[-1])
+
+
+def _report(values: pd.Series, bars: Any, out: Path, plots: bool) -> None:
+    import quantstats as qs
+
+    returns = values.pct_change().fillna(0.0)
+    benchmark = pd.Series(bars.close.mean(axis=1), index=values.index, name="benchmark").pct_change().fillna(0.0)
+    values.to_csv(out / "equity.csv")
+    qs.reports.metrics(returns, benchmark=benchmark, mode="basic", display=False)
+    if plots:
+        qs.reports.html(returns, benchmark=benchmark, output=str(out / "tearsheet.html"), match_dates=False)
+
+
+if __name__ == "__main__":
+    main()

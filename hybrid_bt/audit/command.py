@@ -1,0 +1,129 @@
+"""`hybrid-bt audit`: does anything that is known at a bar depend on a later one?"""
+
+from __future__ import annotations
+
+import ast
+import os
+import time
+from typing import Any
+
+import click
+
+from hybrid_bt.console import Command, comma_list, progress_bar
+from hybrid_bt.errors import ConfigError
+
+__all__ = ["main"]
+
+STRATEGY_BARS = 750  #: audited of a user's strategy, whose speed is unknown
+AFTER = (252, 504, 1008)  #: bars since a later start at which start-up sensitivity is told
+STRATEGY_AFTER = (50, 100, 250)
+STARTS = (252, 1000)  #: later first rows
+STARTUP_BARS = 2600
+#: what a decision is made of, for the start-up figures
+TOLD = ("regime r", "leg target sac", "leg target kalman", "final target", "volatility", "pair zscore", "pair beta")
+
+
+@click.command("audit", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--strategy", metavar="module:Class", help="A Backtrader strategy of yours.  [default: the own stack]")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Parameter of that strategy; repeatable.")
+@click.option("--mode", type=click.Choice(["stable", "aggressive"]), default="stable", show_default=True)
+@click.option("--data", default="us20", show_default=True, metavar="us20|tech6|yahoo|PATH", help="Bars.")
+@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols.  [default: all]")
+@click.option("--pairs", callback=comma_list, metavar="Y:X,...", help="Pairs.  [default: the sample's own]")
+@click.option("--bars", type=click.IntRange(min=0), help=f"Last bars; 0 is all.  [all; {STRATEGY_BARS} of a strategy]")
+@click.option("--every", type=click.IntRange(min=1), help="Bars between cuts.")
+@click.option("--cash", type=float, default=1e6, show_default=True, help="Start value of a strategy.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes for the own stack.  [default: 2, if there are]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every finding.")
+@click.pass_context
+def main(ctx: click.Context, /, **flags: Any) -> None:
+    """Replay on cut and altered futures: 0 nothing earlier moved, 1 a leak, 2 misuse."""
+    from hybrid_bt.audit import report
+
+    began = time.perf_counter()
+    subject, checks, forgetting = _strategy(flags) if flags["strategy"] else _stack(flags)
+    say = report.as_json if flags["as_json"] else report.as_text
+    click.echo(say(subject, checks, forgetting, time.perf_counter() - began))
+    if any(check.findings for check in checks):
+        ctx.exit(1)
+
+
+def _bars(flags: dict[str, Any], default: int) -> Any:
+    from hybrid_bt.audit.alterations import last_rows
+    from hybrid_bt.feeds import load_bars
+
+    bars = load_bars(flags["data"], symbols=flags["symbols"] or None)
+    return last_rows(bars, default if flags["bars"] is None else flags["bars"])
+
+
+def _subject(name: str, bars: Any) -> str:
+    from hybrid_bt.bars import say_stamp
+
+    span = f"{say_stamp(bars.stamps[0])} to {say_stamp(bars.stamps[-1])}"
+    return f"audit of {name} on {bars.name}, {bars.n_symbols} symbols, {bars.n_bars} bars, {span}"
+
+
+def _stack(flags: dict[str, Any]) -> tuple[str, Any, Any]:
+    from hybrid_bt.audit.alterations import last_rows
+    from hybrid_bt.audit.stack import Stack, audit_stack, brain_trace
+    from hybrid_bt.audit.startup import measure_startup
+    from hybrid_bt.build import load_policies
+    from hybrid_bt.config import load_config
+    from hybrid_bt.feeds.sample import sample_pairs
+
+    if flags["settings"]:
+        raise ConfigError("--set is for a strategy of yours; name it with --strategy module:Class")
+    bars, config = _bars(flags, 0), load_config(flags["mode"])
+    pairs = flags["pairs"] or sample_pairs(flags["data"], bars.symbols)
+    stack = Stack(bars, config, load_policies(config), tuple(pairs))
+    jobs = flags["jobs"] or min(2, os.cpu_count() or 1)
+    with progress_bar("audit") as progress:
+        checks = audit_stack(stack, flags["every"], jobs, progress)
+    late = last_rows(bars, STARTUP_BARS)
+
+    def run(panel: Any) -> Any:
+        return brain_trace(stack, panel)
+
+    starts = [start for start in STARTS if start + AFTER[0] < late.n_bars]
+    forgetting = measure_startup(run, late, run(late), starts, AFTER, TOLD.__contains__)
+    return _subject(f"the {flags['mode']} stack", bars), checks, forgetting
+
+
+def _strategy(flags: dict[str, Any]) -> tuple[str, Any, Any]:
+    from hybrid_bt.audit.cerebros import run
+    from hybrid_bt.audit.startup import measure_startup
+    from hybrid_bt.audit.user import audit_strategy, fill_with, find_strategy
+
+    strategy = find_strategy(flags["strategy"])
+    fill = fill_with(strategy, _settings(flags["settings"]))
+    bars, cash = _bars(flags, STRATEGY_BARS), flags["cash"]
+    with progress_bar("audit") as progress:
+        checks = audit_strategy(flags["strategy"], fill, bars, flags["every"], cash, progress)
+
+    def replay(panel: Any) -> Any:
+        return run(fill, panel, cash=cash)
+
+    def own(quantity: str) -> bool:
+        return not quantity.startswith(("data ", "observer ", "cash", "value"))
+
+    starts = [bars.n_bars // 4, bars.n_bars // 2]
+    forgetting = measure_startup(replay, bars, replay(bars), starts, STRATEGY_AFTER, own)
+    return _subject(flags["strategy"], bars), checks, forgetting
+
+
+def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """`name=value`, the value as Python writes it, else as text."""
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise ConfigError(f"--set {pair!r}: write NAME=VALUE, for example --set period=20")
+        try:
+            found[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[name] = value
+    return found
+
+
+if __name__ == "__main__":
+    main()

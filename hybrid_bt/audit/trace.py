@@ -1,0 +1,156 @@
+"""What a run left behind, bar by bar, and the first place where two runs part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.bars import say_stamp
+
+__all__ = ["Column", "Finding", "Moved", "OrderRow", "Trace", "first_move"]
+
+
+class Column(NamedTuple):
+    """What one number of a row is."""
+
+    quantity: str
+    symbol: str  #: "-" for what belongs to no single symbol
+
+
+class OrderRow(NamedTuple):
+    """An order as it was created."""
+
+    stamp: np.datetime64
+    symbol: str
+    what: str  #: side and type
+    size: float  #: signed shares
+    price: float  #: NaN where the type has none
+    limit: float
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One run."""
+
+    columns: tuple[Column, ...]
+    values: NDArray[np.float64]  #: (T, columns) as known when the bar was over
+    stamps: NDArray[np.datetime64]  #: (T,)
+    orders: Sequence[OrderRow] = ()
+    first: int = 0  #: first row on which the strategy's next ran
+    same_bar: Sequence[tuple[np.datetime64, str, str, str]] = ()  #: stamp, symbol, filled at, next open
+    error: str = ""  #: type and text of the exception that ended the run
+
+
+class Moved(NamedTuple):
+    """The first number that differs between two runs."""
+
+    stamp: np.datetime64
+    symbol: str
+    quantity: str
+    before: str  #: value in the full run
+    after: str
+
+
+class Finding(NamedTuple):
+    """Something that must not be."""
+
+    check: str
+    kind: str  #: future, run mode or same bar
+    how: str  #: what was altered
+    cut: str  #: first altered bar, "" where none was
+    bar: str  #: bar of the first number that moved
+    symbol: str
+    quantity: str
+    before: str
+    after: str
+
+    @classmethod
+    def of(cls, check: str, kind: str, how: str, cut: str, moved: Moved) -> Finding:
+        """A finding from the first move of a replay."""
+        return cls(check, kind, how, cut, say_stamp(moved.stamp), *moved[1:])
+
+
+def first_move(
+    full: Trace, other: Trace, until: np.datetime64 | None = None, *, start: int = 0, tolerance: float = 0.0
+) -> Moved | None:
+    """The first bar before `until` on which the runs differ; None if none does.
+
+    Parameters
+    ----------
+    start : int
+        First row compared.
+    tolerance : float
+        Relative; 0 asks for equal bits (NaN equals NaN).
+    """
+    n, m = (len(t.stamps) if until is None else int(np.searchsorted(t.stamps, until)) for t in (full, other))
+    if full.columns != other.columns and other.columns:
+        strange = next(iter(set(full.columns) ^ set(other.columns)), Column("order of lines", "-"))
+        return Moved(full.stamps[0], strange.symbol, f"line {strange.quantity}", "there", "not there")
+    rows = min(n, m)
+    candidates = [
+        _first_value(full, other, start, rows, tolerance),
+        _first_order(full, other, _before(full, rows), start, tolerance),
+    ]
+    found = [moved for moved in candidates if moved is not None]
+    if found:
+        return min(found, key=lambda moved: moved.stamp)
+    if n == m:
+        return None
+    stamps = (full if n > m else other).stamps
+    return Moved(stamps[rows], "-", "the bar itself", _presence(full, n > rows), _presence(other, m > rows))
+
+
+def _presence(trace: Trace, there: bool) -> str:
+    return "ran" if there else trace.error or "did not run"
+
+
+def _before(trace: Trace, rows: int) -> np.datetime64:
+    """Stamp after the first `rows` bars."""
+    after: np.datetime64 = trace.stamps[rows - 1] + np.timedelta64(1, "us") if rows else trace.stamps[0]
+    return after
+
+
+def _first_value(full: Trace, other: Trace, start: int, rows: int, tolerance: float) -> Moved | None:
+    if rows <= start or not full.columns:
+        return None
+    a, b = full.values[start:rows], other.values[start:rows]
+    with np.errstate(invalid="ignore"):
+        far = a != b if tolerance == 0.0 else ~(np.abs(a - b) <= tolerance * np.maximum(1.0, np.abs(a)))
+    moved = far & ~(np.isnan(a) & np.isnan(b)) & ~(a == b)
+    if not moved.any():
+        return None
+    row = int(np.argmax(moved.any(axis=1)))
+    column = int(np.argmax(moved[row]))
+    quantity, symbol = full.columns[column]
+    return Moved(full.stamps[start + row], symbol, quantity, repr(float(a[row, column])), repr(float(b[row, column])))
+
+
+def _first_order(full: Trace, other: Trace, until: np.datetime64, start: int, tolerance: float) -> Moved | None:
+    since = full.stamps[start] if start < len(full.stamps) else until
+    mine, theirs = ([order for order in t.orders if since <= order.stamp < until] for t in (full, other))
+    for a, b in zip(mine, theirs, strict=False):
+        if not _same_order(a, b, tolerance):
+            return Moved(min(a.stamp, b.stamp), a.symbol, "order", _say(a), _say(b))
+    if len(mine) == len(theirs):
+        return None
+    longer, at = (mine, len(theirs)) if len(mine) > len(theirs) else (theirs, len(mine))
+    extra = longer[at]
+    said = (_say(extra), "none") if longer is mine else ("none", _say(extra))
+    return Moved(extra.stamp, extra.symbol, "order", *said)
+
+
+def _same_order(a: OrderRow, b: OrderRow, tolerance: float) -> bool:
+    return a[:3] == b[:3] and all(
+        x == y or (math.isnan(x) and math.isnan(y)) or abs(x - y) <= tolerance * max(1.0, abs(x))
+        for x, y in zip(a[3:], b[3:], strict=True)
+    )
+
+
+def _say(order: OrderRow) -> str:
+    price = "" if math.isnan(order.price) else f" at {order.price!r}"
+    return f"{order.what} {order.size:g}{price} {order.symbol} on {say_stamp(order.stamp)}"
