@@ -160,10 +160,8 @@ def test_without_numba_as_well(kind: str, bars: Bars, tmp_path: Path, monkeypatc
     test_a_training_that_was_killed_and_resumed_ends_with_the_same_weights(kind, bars, tmp_path)
 
 
-COMMAND = (
-    "sac --symbols KO,PEP --train-start 1996-01-02 --train-end 1996-12-31 --sac-steps 6500 --seeds 0 "
-    "--checkpoint-every 5500"
-).split()
+SPAN = ("--symbols", "KO,PEP", "--train-start", "1996-01-02", "--train-end", "1996-12-31")
+COMMAND = ("sac", *SPAN, "--sac-steps", "6500", "--seeds", "0", "--checkpoint-every", "5500")
 
 
 def command(*flags: str) -> list[str]:
@@ -289,8 +287,7 @@ def test_the_best_weights_are_kept_and_patience_ends_a_training(bars: Bars) -> N
 
 
 def test_jobs_give_the_files_of_one_by_one(tmp_path: Path) -> None:
-    flags = ["--symbols", "KO,PEP", "--train-start", "1996-01-02", "--train-end", "1996-12-31", "--sac-steps", "64"]
-    flags += ["--valid-end", "1997-06-30", "--valid-every", "32", "--seeds", "0,1"]
+    flags = [*SPAN, "--sac-steps", "64", "--valid-end", "1997-06-30", "--valid-every", "32", "--seeds", "0,1"]
     for name, more in (("one", []), ("two", ["--jobs", "2"])):
         result = CliRunner().invoke(main, ["sac", *flags, *more, "--out", str(tmp_path / f"{name}.onnx")])
         assert result.exit_code == 0, result.output
@@ -318,3 +315,27 @@ def test_misuse_ends_with_status_2_and_no_file(flags: tuple[str, ...], words: st
     assert result.exit_code == 2, result.output
     assert words in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_an_agent_that_is_told_the_future_wins_and_one_that_knows_nothing_does_not() -> None:
+    """Small; the full run is `hybrid-bt train controls`."""
+    from hybrid_bt.envs import asset_tracks
+    from hybrid_bt.train.controls import run_controls
+
+    panel = load_bars("us20", symbols=["KO", "PEP", "JNJ", "PG"], end="2003-12-31")
+    given = Lesson(panel, load_config("stable"), "stable", (), date(1995, 1, 3), date(2003, 12, 31), (0,))
+    tracks = asset_tracks(given.history(), "1995-01-03", "2003-12-31")
+    spec = SacSpec(
+        action_low=0.0,
+        action_high=1.0,
+        risk_aversion=2.0,
+        gamma=0.5,
+        net=(32, 32),
+        batch_size=128,
+        n_envs=8,
+        learning_starts=500,
+        cost_multiple=1.0,
+    )
+    found = {row.name: row for row in run_controls(tracks, given.config, spec, steps=6_000, seeds=(0,))}
+    assert all(row.passed for row in found.values())
+    assert found["tomorrow"].agent_sharpe > 3.0

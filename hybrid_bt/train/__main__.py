@@ -1,4 +1,4 @@
-"""`python -m hybrid_bt.train sac|gate`: train a policy and freeze it to one inert file."""
+"""`python -m hybrid_bt.train sac|gate|controls`: train a policy and freeze it to one inert file; check the learner."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 
 
 @click.command("train", cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.argument("kind", type=click.Choice(["sac", "gate"]))
+@click.argument("kind", type=click.Choice(["sac", "gate", "controls"]))
 @click.option("--mode", type=click.Choice(["stable", "aggressive"]), default="stable", show_default=True)
 @click.option("--data", default="us20", show_default=True, metavar="us20|tech6|yahoo|PATH", help="Bars to learn from.")
 @click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols to learn from.  [default: all]")
@@ -78,6 +78,9 @@ def main(kind: str, **flags: Any) -> None:
     The gate learns on targets of SAC models trained on the other half of the span (cross-fitting), so it takes
     --sac-steps as well. The same seeds on one thread give the same file, whatever --jobs and however often a training
     with --checkpoint-dir was interrupted and resumed. Validations go to OUT's name with .validation.csv and .png.
+
+    controls trains agents that must win (one is told the return that its order will earn) and agents that must not
+    (shuffled returns; a feature of noise), within the training span; status 1 if one of them does otherwise.
     """
     _check_extra()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -89,6 +92,9 @@ def main(kind: str, **flags: Any) -> None:
     out = flags["out"] or Path(f"{kind}_{mode}.onnx")
     logbook = Logbook(out)
     lesson = _lesson(flags)._replace(tell=logbook.hear)
+    if kind == "controls":
+        _controls(lesson, SAC_SPECS[mode], flags["sac_steps"])
+        return
     with logbook.progress(sys.stderr.isatty()):
         if kind == "sac":
             policy = learn_sac(lesson, SAC_SPECS[mode], flags["sac_steps"], out)
@@ -97,6 +103,23 @@ def main(kind: str, **flags: Any) -> None:
     if lesson.valid_end:
         _draw(logbook, lesson, kind, policy.manifest.results["validation"])
     click.echo(f"{out}: {kind} for {mode}, {policy.manifest.members} members, sha256 {policy.sha256}")
+
+
+def _controls(lesson: Any, spec: Any, steps: int) -> None:
+    from hybrid_bt.envs import asset_tracks
+    from hybrid_bt.train.controls import run_controls
+    from hybrid_bt.train.pipeline import LEAST_CLOSE
+
+    tracks = asset_tracks(lesson.history(), str(lesson.start), str(lesson.end), LEAST_CLOSE)
+    rows = run_controls(tracks, lesson.config, spec, steps=steps, seeds=lesson.seeds)
+    click.echo(f"{'control':<10}{'seed':>5}{'agent Sharpe':>14}{'held Sharpe':>13}{'z':>8}")
+    for row in rows:
+        verdict = "as it must" if row.passed else "NOT AS IT MUST"
+        click.echo(
+            f"{row.name:<10}{row.seed:>5}{row.agent_sharpe:>14.2f}{row.held_sharpe:>13.2f}{row.z:>8.1f}  {verdict}"
+        )
+    if not all(row.passed for row in rows):
+        raise click.exceptions.Exit(1)
 
 
 def _check_extra() -> None:
