@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.accounting import NO_TAPE, OrderRules, broker_day, new_book, open_account
+from hybrid_bt.accounting import NO_TAPE, Account, Book, OrderRules, broker_day, new_book, open_account
 from hybrid_bt.costs import Costs
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.features import CLIP
@@ -94,6 +94,15 @@ class PaperAccount:
         )
         self.row += 1
         return max(self.account.equity / before.equity, 0.0)
+
+    def memory(self) -> dict[str, Any]:
+        """Where the account stands, as JSON data."""
+        return {"first": self.first, "row": self.row, "account": list(self.account), "book": list(self.book)}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Stand where `memory` says."""
+        self.first, self.row = memory["first"], memory["row"]
+        self.account, self.book = Account(*memory["account"]), Book(*memory["book"])
 
 
 class AssetTrack(NamedTuple):
@@ -222,6 +231,25 @@ class AssetEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         observation[-1] = action
         return observation
 
+    def memory(self) -> dict[str, Any]:
+        """The running episode and the generator, as JSON data: what a checkpoint keeps."""
+        number = next(k for k, track in enumerate(self.tracks) if track is self.track)
+        return {
+            "track": number,
+            "last": self._last,
+            "paper": self.paper.memory(),
+            "rng": self.np_random.bit_generator.state,
+        }
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Go on where `memory` was taken; the environment has been reset before."""
+        self.track, self._last = self.tracks[memory["track"]], memory["last"]
+        self.paper = PaperAccount(
+            self.track.opens, self.track.closes, self.track.days, self.task.costs, self.task.rules
+        )
+        self.paper.recall(memory["paper"])
+        self.np_random.bit_generator.state = dict(memory["rng"])
+
 
 def seeded(seed: int | None) -> np.random.Generator:
     """Randomness as an environment that was reset with this seed has it."""
@@ -335,6 +363,22 @@ class RegimeEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         reward = -REWARD_SCALE if ruined else self._reward.of(growth) - (self._reward.of(base) if base > 0.0 else 0.0)
         truncated = not ruined and self.paper.row >= self._last
         return self._track.observations[self.paper.row].copy(), reward, ruined, truncated, {}
+
+    def memory(self) -> dict[str, Any]:
+        """The running episode and the generator, as JSON data: what a checkpoint keeps."""
+        return {
+            "last": self._last,
+            "paper": self.paper.memory(),
+            "shadow": self._shadow.memory(),
+            "rng": self.np_random.bit_generator.state,
+        }
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Go on where `memory` was taken."""
+        self._last = memory["last"]
+        self.paper.recall(memory["paper"])
+        self._shadow.recall(memory["shadow"])
+        self.np_random.bit_generator.state = dict(memory["rng"])
 
     def _targets(self, r: float, row: int) -> list[float]:
         track = self._track

@@ -1,4 +1,4 @@
-"""`python -m hybrid_bt.train sac|gate`: train a policy and freeze it to one inert file."""
+"""`python -m hybrid_bt.train sac|gate|controls`: train a policy and freeze it to one inert file; check the learner."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 
 
 @click.command("train", cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.argument("kind", type=click.Choice(["sac", "gate"]))
+@click.argument("kind", type=click.Choice(["sac", "gate", "controls"]))
 @click.option("--mode", type=click.Choice(["stable", "aggressive"]), default="stable", show_default=True)
 @click.option("--data", default="us20", show_default=True, metavar="us20|tech6|yahoo|PATH", help="Bars to learn from.")
 @click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols to learn from.  [default: all]")
@@ -51,26 +51,75 @@ NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 )
 @click.option("--config", type=click.Path(), help="TOML file that overrides the mode.")
 @click.option("--tensorboard-log", type=click.Path(path_type=Path), help="Folder for TensorBoard.")
+@click.option(
+    "--valid-end",
+    type=DAY,
+    help="Last validation day; validation begins behind --train-end.  [default: no validation]",
+)
+@click.option(
+    "--valid-every", type=click.IntRange(min=1), metavar="STEPS", help="Steps between validations.  [default: 1/20]"
+)
+@click.option(
+    "--patience", type=click.IntRange(min=1), help="Validations without a better Sharpe ratio that end a training."
+)
+@click.option(
+    "--keep", type=click.Choice(["best", "last"]), default="last", show_default=True, help="Weights to freeze."
+)
+@click.option("--checkpoint-dir", type=click.Path(path_type=Path, file_okay=False), help="Folder for checkpoints.")
+@click.option(
+    "--checkpoint-every", type=click.IntRange(min=1), default=10_000, show_default=True, help="Steps between two."
+)
+@click.option("--resume", is_flag=True, help="Go on from the checkpoints that are there.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings side by side.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: KIND_MODE.onnx]")
 def main(kind: str, **flags: Any) -> None:
     """Train sac (exposures) or gate (regime score) and freeze the ensemble of all seeds to one ONNX file.
 
     The gate learns on targets of SAC models trained on the other half of the span (cross-fitting), so it takes
-    --sac-steps as well. The same seeds on one thread give the same file.
+    --sac-steps as well. The same seeds on one thread give the same file, whatever --jobs and however often a training
+    with --checkpoint-dir was interrupted and resumed. Validations go to OUT's name with .validation.csv and .png.
+
+    controls trains agents that must win (one is told the return that its order will earn) and agents that must not
+    (shuffled returns; a feature of noise), within the training span; status 1 if one of them does otherwise.
     """
     _check_extra()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from hybrid_bt.train.logbook import Logbook
     from hybrid_bt.train.pipeline import learn_gate, learn_sac
     from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
 
     mode = flags["mode"]
     out = flags["out"] or Path(f"{kind}_{mode}.onnx")
-    lesson = _lesson(flags)
-    if kind == "sac":
-        policy = learn_sac(lesson, SAC_SPECS[mode], flags["sac_steps"], out)
-    else:
-        policy = learn_gate(lesson, GATE_SPECS[mode], SAC_SPECS[mode], flags["ppo_steps"], flags["sac_steps"], out)
+    logbook = Logbook(out)
+    lesson = _lesson(flags)._replace(tell=logbook.hear)
+    if kind == "controls":
+        _controls(lesson, SAC_SPECS[mode], flags["sac_steps"])
+        return
+    with logbook.progress(sys.stderr.isatty()):
+        if kind == "sac":
+            policy = learn_sac(lesson, SAC_SPECS[mode], flags["sac_steps"], out)
+        else:
+            policy = learn_gate(lesson, GATE_SPECS[mode], SAC_SPECS[mode], flags["ppo_steps"], flags["sac_steps"], out)
+    if lesson.valid_end:
+        _draw(logbook, lesson, kind, policy.manifest.results["validation"])
     click.echo(f"{out}: {kind} for {mode}, {policy.manifest.members} members, sha256 {policy.sha256}")
+
+
+def _controls(lesson: Any, spec: Any, steps: int) -> None:
+    from hybrid_bt.envs import asset_tracks
+    from hybrid_bt.train.controls import run_controls
+    from hybrid_bt.train.pipeline import LEAST_CLOSE
+
+    tracks = asset_tracks(lesson.history(), str(lesson.start), str(lesson.end), LEAST_CLOSE)
+    rows = run_controls(tracks, lesson.config, spec, steps=steps, seeds=lesson.seeds)
+    click.echo(f"{'control':<10}{'seed':>5}{'agent Sharpe':>14}{'held Sharpe':>13}{'z':>8}")
+    for row in rows:
+        verdict = "as it must" if row.passed else "NOT AS IT MUST"
+        click.echo(
+            f"{row.name:<10}{row.seed:>5}{row.agent_sharpe:>14.2f}{row.held_sharpe:>13.2f}{row.z:>8.1f}  {verdict}"
+        )
+    if not all(row.passed for row in rows):
+        raise click.exceptions.Exit(1)
 
 
 def _check_extra() -> None:
@@ -85,10 +134,10 @@ def _lesson(flags: dict[str, Any]) -> Any:
     from hybrid_bt.feeds.sample import sample_pairs
     from hybrid_bt.train.pipeline import Lesson
 
-    start, end = (_date(flags[name]) for name in ("train_start", "train_end"))
+    start, end, valid_end = (_date(flags[name]) for name in ("train_start", "train_end", "valid_end"))
     if end <= start:
         raise ConfigError(f"--train-end {end} is not after --train-start {start}; exchange them or widen the span")
-    bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=end)
+    bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=valid_end or end)
     return Lesson(
         bars=bars,
         config=load_config(flags["mode"], flags["config"]),
@@ -97,13 +146,39 @@ def _lesson(flags: dict[str, Any]) -> Any:
         start=start,
         end=end,
         seeds=_seeds(flags["seeds"]),
-        tensorboard_log=flags["tensorboard_log"],
-        progress=sys.stderr.isatty(),
+        valid_end=valid_end,
+        practice=_practice(flags),
     )
 
 
-def _date(moment: datetime) -> Any:
-    return moment.date()
+def _practice(flags: dict[str, Any]) -> Any:
+    from hybrid_bt.train.practice import Practice
+
+    if flags["valid_end"] is None:
+        for name in ("valid_every", "patience"):
+            if flags[name] is not None:
+                raise ConfigError(f"--{name.replace('_', '-')} needs --valid-end: there is nothing to validate on")
+        if flags["keep"] == "best":
+            raise ConfigError("--keep best needs --valid-end: nothing says which weights are best")
+    if flags["resume"] and flags["checkpoint_dir"] is None:
+        raise ConfigError("--resume needs --checkpoint-dir: name the folder that the checkpoints are in")
+    return Practice(**{name: flags[name] for name in Practice._fields})
+
+
+def _draw(logbook: Any, lesson: Any, kind: str, found: Any) -> None:
+    from hybrid_bt.train.validation import Score
+
+    values = {name: float("nan") if value is None else value for name, value in found["reference"].items()}
+    name = "equal weight" if kind == "sac" else "best constant r"
+    title = f"{'SAC leg' if kind == 'sac' else 'Fused account'} on validation, {lesson.mode}"
+    note = (
+        f"{lesson.bars.name} · trained {lesson.start} to {lesson.end}, validated to {lesson.valid_end} · net of costs"
+    )
+    logbook.draw(title, f"{note} · dashed: {name} under the same limits, no learning", (name, Score(**values)))
+
+
+def _date(moment: datetime | None) -> Any:
+    return moment.date() if moment else None
 
 
 def _seeds(words: tuple[str, ...]) -> tuple[int, ...]:

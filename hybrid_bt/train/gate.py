@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sb3_contrib import RecurrentPPO
     from stable_baselines3.common.callbacks import BaseCallback
 
-__all__ = ["regime_env", "regime_track", "train_gate"]
+__all__ = ["new_gate", "regime_env", "regime_track", "train_gate"]
 
 
 def regime_track(history: MarketHistory, legs: Decisions, start: str, end: str) -> RegimeTrack:
@@ -64,9 +64,22 @@ def train_gate(
     base_regime: float = 0.0,
     tensorboard_log: Path | None = None,
     callback: BaseCallback | None = None,
-    progress: bool = False,
 ) -> RecurrentPPO:
     """Train one RecurrentPPO model; the same seed gives the same weights on one thread."""
+    model = new_gate(track, config, spec, seed=seed, base_regime=base_regime, tensorboard_log=tensorboard_log)
+    return model.learn(steps, callback=callback, tb_log_name=f"gate_{seed}")
+
+
+def new_gate(
+    track: RegimeTrack,
+    config: Config,
+    spec: GateSpec,
+    *,
+    seed: int,
+    base_regime: float = 0.0,
+    tensorboard_log: Path | None = None,
+) -> RecurrentPPO:
+    """A RecurrentPPO model that has not learned yet."""
     import torch
     from sb3_contrib import RecurrentPPO
     from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
@@ -76,7 +89,7 @@ def train_gate(
     def make() -> RegimeEnv:
         return regime_env(track, config, spec, base_regime=base_regime)
 
-    model = RecurrentPPO(
+    return RecurrentPPO(
         "MlpLstmPolicy",
         VecMonitor(DummyVecEnv([make] * spec.n_envs)),
         learning_rate=spec.learning_rate,
@@ -91,4 +104,3 @@ def train_gate(
         device="cpu",
         tensorboard_log=str(tensorboard_log) if tensorboard_log else None,
     )
-    return model.learn(steps, callback=callback, progress_bar=progress, tb_log_name=f"gate_{seed}")

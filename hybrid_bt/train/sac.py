@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.vec_env import VecEnv
 
-__all__ = ["asset_env", "train_sac", "vec_env"]
+__all__ = ["asset_env", "new_sac", "train_sac", "vec_env"]
 
 
 def asset_env(tracks: Sequence[AssetTrack], config: Config, spec: SacSpec) -> AssetEnv:
@@ -57,9 +57,22 @@ def train_sac(
     seed: int,
     tensorboard_log: Path | None = None,
     callback: BaseCallback | None = None,
-    progress: bool = False,
 ) -> SAC:
-    """Train one SAC model; the same seed gives the same weights on one thread.
+    """Train one SAC model; the same seed gives the same weights on one thread. Parameters as in `new_sac`."""
+    model = new_sac(tracks, config, spec, steps=steps, seed=seed, tensorboard_log=tensorboard_log)
+    return model.learn(steps, callback=callback, tb_log_name=f"sac_{seed}")
+
+
+def new_sac(
+    tracks: Sequence[AssetTrack],
+    config: Config,
+    spec: SacSpec,
+    *,
+    steps: int,
+    seed: int,
+    tensorboard_log: Path | None = None,
+) -> SAC:
+    """A SAC model that has not learned yet.
 
     Parameters
     ----------
@@ -83,7 +96,7 @@ def train_sac(
         "gradient_steps": spec.gradient_steps,
         "policy_kwargs": {"net_arch": list(spec.net)},
     }
-    model = SAC(
+    return SAC(
         "MlpPolicy",
         vec_env(lambda: asset_env(tracks, config, spec), spec.n_envs),
         seed=seed,
@@ -91,4 +104,3 @@ def train_sac(
         tensorboard_log=str(tensorboard_log) if tensorboard_log else None,
         **arguments,
     )
-    return model.learn(steps, callback=callback, progress_bar=progress, tb_log_name=f"sac_{seed}")

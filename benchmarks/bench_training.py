@@ -1,0 +1,107 @@
+"""Training throughput, CPU time on one thread: what the environment, the actor and the gradient steps take.
+
+    OMP_NUM_THREADS=1 python benchmarks/bench_training.py [--sac-steps 50000] [--ppo-steps 30000]
+
+us20 up to 2009, the settings of `stable` ([64, 64], one gradient step of 512 rows per 32 environment steps). CPU
+seconds, since wall seconds on a shared machine say more about the neighbours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from hybrid_bt.config import load_config
+from hybrid_bt.feeds import load_bars
+from hybrid_bt.feeds.sample import sample_pairs
+from hybrid_bt.train.gate import new_gate, regime_track
+from hybrid_bt.train.pipeline import LEAST_CLOSE, Lesson
+from hybrid_bt.train.sac import new_sac
+from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
+
+START, END = date(1995, 1, 1), date(2009, 12, 31)
+
+
+class Stopwatch:
+    """CPU seconds by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    def watch(self, owner: Any, method: str, name: str) -> None:
+        """Time every call of a method of one object."""
+        call = getattr(owner, method)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            begun = time.process_time()
+            try:
+                return call(*args, **kwargs)
+            finally:
+                self.seconds[name] += time.process_time() - begun
+
+        setattr(owner, method, timed)
+
+
+def learn(label: str, model: Any, steps: int, stopwatch: Stopwatch) -> float:
+    """Train, print the parts, and return the CPU seconds."""
+    model.env.reset()  # compiled code is loaded before the clock starts
+    begun = time.process_time()
+    model.learn(steps)
+    total = time.process_time() - begun
+    print(f"{label}: {model.num_timesteps:,} steps, {total:.1f} s CPU, {model.num_timesteps / total:,.0f} steps/s")
+    parts = dict(stopwatch.seconds)
+    for name, seconds in [*parts.items(), ("the rest", total - sum(parts.values()))]:
+        print(f"  {name:<34} {seconds:7.2f} s  {seconds / total:6.1%}")
+    return total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--sac-steps", type=int, default=50_000)
+    parser.add_argument("--ppo-steps", type=int, default=30_000)
+    given = parser.parse_args()
+    bars, config = load_bars("us20", end=END), load_config("stable")
+    lesson = Lesson(bars, config, "stable", sample_pairs("us20", bars.symbols), START, END, (0,))
+    history = lesson.history()
+    total = _sac(history, config, given.sac_steps) + _gate(history, config, given.ppo_steps)
+    print(f"both: {total:.1f} s CPU")
+
+
+def _sac(history: Any, config: Any, steps: int) -> float:
+    from hybrid_bt.envs import asset_tracks
+
+    tracks = asset_tracks(history, str(START), str(END), LEAST_CLOSE)
+    make: Callable[[], Any] = lambda: new_sac(tracks, config, SAC_SPECS["stable"], steps=steps, seed=0)  # noqa: E731
+    make().learn(64)  # warm
+    model, stopwatch = make(), Stopwatch()
+    stopwatch.watch(model.env.venv, "step_wait", "environment, 32 lanes")
+    stopwatch.watch(model, "train", "gradient steps")
+    stopwatch.watch(model, "_sample_action", "actor and random actions")
+    stopwatch.watch(model, "_store_transition", "replay buffer, writing")
+    return learn("SAC", model, steps, stopwatch)
+
+
+def _gate(history: Any, config: Any, steps: int) -> float:
+    from hybrid_bt.records import Decisions
+
+    shape = history.bars.close.shape
+    rng = np.random.default_rng(0)
+    legs = {"sac": rng.uniform(0.0, 0.1, shape), "kalman": rng.uniform(-0.1, 0.1, shape)}
+    rest = np.zeros(shape[0])
+    decisions = Decisions(legs=legs, weights={}, regime=rest, fused=legs["sac"], target=legs["sac"], scale=rest)
+    track = regime_track(history, decisions, str(START), str(END))
+    model, stopwatch = new_gate(track, config, GATE_SPECS["stable"], seed=0), Stopwatch()
+    stopwatch.watch(model.env.venv, "step_wait", "environment, 16 portfolios")
+    stopwatch.watch(model, "train", "gradient steps")
+    stopwatch.watch(model.policy, "forward", "actor and critic")
+    return learn("RecurrentPPO", model, steps, stopwatch)
+
+
+if __name__ == "__main__":
+    main()

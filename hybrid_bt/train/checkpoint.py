@@ -1,0 +1,233 @@
+"""Everything that a training in progress is, as one file; torch is imported inside functions.
+
+A file is `MAGIC`, the SHA-256 of the rest, and a `torch.save` of tensors, numbers, texts, lists and dicts. It is read
+by `torch.load(weights_only=True)` after the hash was checked: no pickled code runs, unlike Stable-Baselines3's own
+files. What remains trusted is torch's reader of tensors; the hash finds damage, not malice.
+
+State is taken between a gradient step and the next rollout, where nothing is half done: weights, optimisers, replay
+buffer, counters, the generators of numpy, torch, Python and the action space, and each environment's generator and
+running episode.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import random
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hybrid_bt.errors import ConfigError
+
+__all__ = ["gather", "read_checkpoint", "scatter", "write_checkpoint"]
+
+MAGIC = b"hybrid_bt checkpoint 1\n"
+HASH_BYTES = 32
+COUNTERS = ("num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining")
+BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+
+
+def write_checkpoint(path: Path, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """The file appears whole or the one before it stays.
+
+    Raises
+    ------
+    ConfigError
+        If the folder cannot be written to.
+    """
+    import torch
+
+    memory = io.BytesIO()
+    torch.save({"identity": json.dumps(identity, sort_keys=True), **state}, memory)
+    body = memory.getbuffer()
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            file.write(MAGIC + hashlib.sha256(body).digest())
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        raise ConfigError(
+            f"checkpoint: cannot write {path} ({error.strerror}); choose another --checkpoint-dir"
+        ) from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a file, if it is whole and of the same training.
+
+    Raises
+    ------
+    ConfigError
+        For a file that is damaged or no checkpoint, or whose settings, bars, seed or libraries are others; the first
+        difference is named.
+    """
+    import pickle
+
+    import torch
+
+    raw = path.read_bytes()
+    digest, body = raw[len(MAGIC) : len(MAGIC) + HASH_BYTES], raw[len(MAGIC) + HASH_BYTES :]
+    if not raw.startswith(MAGIC) or hashlib.sha256(body).digest() != digest:
+        raise ConfigError(f"checkpoint: {path} is damaged or no checkpoint; remove it and train that part again")
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(body), weights_only=True)
+        found = json.loads(state["identity"])
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"checkpoint: {path} holds something else than tensors ({reason}); remove it") from None
+    difference = _first_difference(found, json.loads(json.dumps(identity)))
+    if difference:
+        raise ConfigError(
+            f"checkpoint: {path} is of another training: {difference}; repeat its flags, or choose another "
+            "--checkpoint-dir"
+        )
+    return state
+
+
+def _first_difference(found: Any, wanted: Any, where: str = "") -> str:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in wanted:
+            difference = _first_difference(found.get(key), wanted[key], f"{where}.{key}" if where else key)
+            if difference:
+                return difference
+        return ""
+    return "" if found == wanted else f"{where} was {_short(found)}, now {_short(wanted)}"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else text[:12] + "..."
+
+
+def gather(model: Any) -> dict[str, Any]:
+    """State of a SAC or RecurrentPPO model, its environments and all generators, between two rollouts."""
+    state = {
+        "parameters": model.get_parameters(),
+        "counters": {name: getattr(model, name) for name in COUNTERS},
+        "last_obs": _tensor(model._last_obs),
+        "episode_starts": _tensor(model._last_episode_starts),
+        "episodes": [[float(info["r"]), int(info["l"]), float(info["t"])] for info in model.ep_info_buffer],
+        "random": _gather_random(model),
+        "envs": _gather_envs(model.env),
+    }
+    if getattr(model, "ent_coef_optimizer", None) is not None:
+        state["log_ent_coef"] = model.log_ent_coef.detach()
+    if getattr(model, "replay_buffer", None) is not None:
+        state["buffer"] = _gather_buffer(model.replay_buffer)
+    if hasattr(model, "_last_lstm_states"):
+        state["lstm"] = [[part.detach() for part in pair] for pair in model._last_lstm_states]
+    return state
+
+
+def scatter(state: Mapping[str, Any], model: Any) -> None:
+    """Give a fresh model, made with the same settings and about to learn, the state of `gather`."""
+    import torch
+
+    model.set_parameters(state["parameters"], exact_match=True)
+    for name, value in state["counters"].items():
+        setattr(model, name, value)
+    model._num_timesteps_at_start = model.num_timesteps
+    model._last_obs = state["last_obs"].numpy().copy()
+    model._last_episode_starts = state["episode_starts"].numpy().copy()
+    infos = [{"r": r, "l": length, "t": t} for r, length, t in state["episodes"]]
+    model.ep_info_buffer = deque(infos, maxlen=model.ep_info_buffer.maxlen)
+    if "log_ent_coef" in state:
+        with torch.no_grad():
+            model.log_ent_coef.copy_(state["log_ent_coef"])
+    if "buffer" in state:
+        _scatter_buffer(state["buffer"], model.replay_buffer)
+    if "lstm" in state:
+        model._last_lstm_states = type(model._last_lstm_states)(*(tuple(pair) for pair in state["lstm"]))
+    _scatter_envs(state["envs"], model.env)
+    _scatter_random(state["random"], model)  # last: whatever was drawn on the way does not count
+
+
+def _tensor(array: Any) -> Any:
+    import torch
+
+    return torch.from_numpy(np.array(array))
+
+
+def _gather_buffer(buffer: Any) -> dict[str, Any]:
+    used = buffer.buffer_size if buffer.full else buffer.pos
+    columns = {name: _tensor(getattr(buffer, name)[:used]) for name in BUFFER}
+    return {"pos": buffer.pos, "full": buffer.full, **columns}
+
+
+def _scatter_buffer(state: Mapping[str, Any], buffer: Any) -> None:
+    buffer.pos, buffer.full = state["pos"], state["full"]
+    for name in BUFFER:
+        getattr(buffer, name)[: len(state[name])] = state[name].numpy()
+
+
+def _gather_random(model: Any) -> dict[str, Any]:
+    import torch
+
+    state: Any = np.random.get_state(legacy=True)
+    kind, keys, position, has_gauss, gauss = state
+    return {
+        "numpy": [str(kind), _tensor(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)],
+        "torch": torch.get_rng_state(),
+        "python": json.dumps(random.getstate()),
+        "actions": json.dumps(model.action_space.np_random.bit_generator.state),
+    }
+
+
+def _scatter_random(state: Mapping[str, Any], model: Any) -> None:
+    import torch
+
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    version, words, gauss = json.loads(state["python"])
+    random.setstate((version, tuple(words), gauss))
+    model.action_space.np_random.bit_generator.state = json.loads(state["actions"])
+
+
+def _gather_envs(env: Any) -> dict[str, Any]:
+    """Of a `VecMonitor` over compiled lanes or over environments one by one."""
+    state = {
+        "returns": _tensor(env.episode_returns),
+        "lengths": _tensor(env.episode_lengths),
+        "episodes": env.episode_count,
+    }
+    inner = env.venv
+    if hasattr(inner, "envs"):
+        state["memories"] = json.dumps([each.unwrapped.memory() for each in inner.envs])
+        state["seen"] = _tensor(inner.buf_obs[None])
+        return state
+    # the lanes' own state; private, since nobody but a checkpoint has any business with it
+    state["generators"] = json.dumps([rng.bit_generator.state for rng in inner._rngs])
+    state["lanes"] = [_tensor(array) for array in inner._lanes._state]
+    return state
+
+
+def _scatter_envs(state: Mapping[str, Any], env: Any) -> None:
+    env.episode_returns[:] = state["returns"].numpy()
+    env.episode_lengths[:] = state["lengths"].numpy()
+    env.episode_count = state["episodes"]
+    inner = env.venv
+    if hasattr(inner, "envs"):
+        if "memories" not in state:
+            raise ConfigError("checkpoint: it was written with numba; install it again (pip install numba) and resume")
+        for each, memory in zip(inner.envs, json.loads(state["memories"]), strict=True):
+            each.unwrapped.recall(memory)
+        inner.buf_obs[None][:] = state["seen"].numpy()
+        return
+    if "lanes" not in state:
+        raise ConfigError("checkpoint: it was written without numba; uninstall numba to resume it, or train anew")
+    for rng, memory in zip(inner._rngs, json.loads(state["generators"]), strict=True):
+        rng.bit_generator.state = memory
+    for array, saved in zip(inner._lanes._state, state["lanes"], strict=True):
+        array[...] = saved.numpy()

@@ -1,0 +1,79 @@
+"""What trainings say while they run: a progress bar with the time left, and their validations as CSV and picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hybrid_bt.report.training import write_training_curves
+from hybrid_bt.train.practice import Event, member_seed
+from hybrid_bt.train.validation import Evaluation, Score
+
+__all__ = ["COLUMNS", "Logbook"]
+
+COLUMNS = ("seed", "step", *Score._fields)
+
+
+class Logbook:
+    """Listens to trainings.
+
+    Parameters
+    ----------
+    stem : Path
+        `NAME.validation.csv` and `.png` are written beside, the CSV anew after each evaluation.
+    """
+
+    def __init__(self, stem: Path) -> None:
+        self.csv, self.png = (stem.with_suffix(f".validation{suffix}") for suffix in (".csv", ".png"))
+        self.evaluations: dict[str, list[Evaluation]] = {}
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    @contextmanager
+    def progress(self, show: bool) -> Iterator[None]:
+        """While it lasts, a line on stderr for each training that runs."""
+        if not show:
+            yield
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import TimeRemainingColumn as TimeLeft
+
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeLeft()
+        with Progress(*columns, console=Console(stderr=True)) as self._bar:
+            yield
+        self._bar = None
+
+    def hear(self, event: Event) -> None:
+        """Take note of an event."""
+        if event.evaluation is not None:
+            self.evaluations.setdefault(event.name, []).append(event.evaluation)
+            self._write()
+        if self._bar is not None:
+            if event.name not in self._tasks:
+                self._tasks[event.name] = self._bar.add_task(event.name, total=event.steps)
+            self._bar.update(self._tasks[event.name], completed=min(event.step, event.steps))
+
+    def draw(self, title: str, note: str, reference: tuple[str, Score]) -> None:
+        """The picture of all evaluations, if there are any."""
+        curves = {}
+        for name in sorted(self.evaluations, key=member_seed):
+            rows = [(e.step, *e.score) for e in self.evaluations[name]]
+            curves[f"seed {member_seed(name)}"] = dict(zip(COLUMNS[1:], zip(*rows, strict=True), strict=True))
+        if curves:
+            write_training_curves(curves, (reference[0], reference[1]._asdict()), self.png, title=title, note=note)
+
+    def _write(self) -> None:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for name in sorted(self.evaluations, key=member_seed):
+            writer.writerows([member_seed(name), e.step, *map(repr, e.score)] for e in self.evaluations[name])
+        beside = self.csv.with_name(f".{self.csv.name}.{os.getpid()}.tmp")
+        beside.write_text(text.getvalue(), encoding="utf-8")
+        os.replace(beside, self.csv)

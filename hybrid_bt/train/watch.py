@@ -1,0 +1,158 @@
+"""The one callback of a training: evaluate, keep a checkpoint, report, stop.
+
+All of it happens between a gradient step and the next rollout, and none of it draws a random number.
+Imports Stable-Baselines3: import this module inside functions only.
+"""
+
+from __future__ import annotations
+
+import copy
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+from hybrid_bt.train.checkpoint import gather, read_checkpoint, scatter, write_checkpoint
+from hybrid_bt.train.practice import Event, Member, identity
+from hybrid_bt.train.validation import Evaluation, Score
+
+__all__ = ["Watch"]
+
+SIGNAL_STATUS = 128  #: exit status of a process that a signal ended, less the signal's number
+
+
+class Watch(BaseCallback):
+    """Of one member.
+
+    Attributes
+    ----------
+    evaluations : list of Evaluation
+    """
+
+    def __init__(self, member: Member, tell: Callable[[Event], None]) -> None:
+        super().__init__()
+        self.member, self.practice, self.tell = member, member.practice, tell
+        self.evaluations: list[Evaluation] = []
+        self._best: dict[str, Any] | None = None
+        self._finished = False
+        self._saved = self._said = 0
+        self._signal: int | None = None
+        folder = self.practice.checkpoint_dir
+        self._path: Path | None = folder / f"{member.name}.ckpt" if folder else None
+        self._identity = identity(member) if folder else {}
+
+    @property
+    def kept(self) -> Evaluation | None:
+        """The evaluation whose weights `apply_choice` leaves in the model."""
+        if not self.evaluations:
+            return None
+        return self._best_evaluation() if self.practice.keep == "best" else self.evaluations[-1]
+
+    def apply_choice(self) -> None:
+        """Put the best weights into the model where those are to be kept."""
+        if self.practice.keep == "best" and self._best is not None:
+            self.model.policy.load_state_dict(self._best)
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """While training, Ctrl-C and SIGTERM wait for the end of the rollout, so that a checkpoint can be kept."""
+        if self._path is None or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._note_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signal = number
+
+    def _on_training_start(self) -> None:
+        if self._path is not None and self.practice.resume and self._path.exists():
+            self._restore(read_checkpoint(self._path, self._identity))
+        for evaluation in self.evaluations:
+            self._tell(evaluation)
+        self._tell(None)
+
+    def _on_rollout_start(self) -> None:
+        if self._finished:
+            return
+        step = self.model.num_timesteps
+        if self.member.validation is not None and step and self._is_due(step):
+            self._evaluate(step)
+        if self._path is not None and (self._signal or step - self._saved >= self.practice.checkpoint_every):
+            self._save()
+        if self._signal:
+            self._leave(step)
+        if step - self._said >= max(self.member.steps // 100, 1):
+            self._said = step
+            self._tell(None)
+
+    def _on_step(self) -> bool:
+        return not self._finished
+
+    def _on_training_end(self) -> None:
+        step = self.evaluations[-1].step if self._finished and self.evaluations else self.model.num_timesteps
+        self.model.num_timesteps = step  # after an early stop: one rollout was begun, and nothing learned from it
+        if self.member.validation is not None and not (self.evaluations and self.evaluations[-1].step == step):
+            self._evaluate(step)
+        fresh = not (self._finished and self._saved == step)
+        self._finished = True
+        if self._path is not None and fresh:
+            self._save()
+        self.tell(Event(self.member.name, self.member.steps, self.member.steps))
+
+    def _is_due(self, step: int) -> bool:
+        last = self.evaluations[-1].step if self.evaluations else 0
+        return step // self.member.valid_every > last // self.member.valid_every
+
+    def _evaluate(self, step: int) -> None:
+        validation: Any = self.member.validation
+        evaluation = Evaluation(step, validation.score(self.model))
+        self.evaluations.append(evaluation)
+        if self._best_evaluation() is evaluation:
+            self._best = copy.deepcopy(self.model.policy.state_dict())
+        for name, value in evaluation.score._asdict().items():
+            self.logger.record(f"validation/{name}", value)
+        self.logger.dump(step)
+        self._tell(evaluation)
+        patience = self.practice.patience
+        since = len(self.evaluations) - 1 - self.evaluations.index(self._best_evaluation())
+        self._finished = patience is not None and since >= patience
+
+    def _best_evaluation(self) -> Evaluation:
+        return max(self.evaluations, key=lambda evaluation: evaluation.score.rank)  # the first of equals
+
+    def _tell(self, evaluation: Evaluation | None) -> None:
+        step = evaluation.step if evaluation else self.model.num_timesteps
+        self.tell(Event(self.member.name, step, self.member.steps, evaluation))
+
+    def _leave(self, step: int) -> None:
+        print(
+            f"{self.member.name}: stopped at step {step} of {self.member.steps}; "
+            f"the same command with --resume goes on from {self.practice.checkpoint_dir}",
+            file=sys.stderr,
+        )
+        raise SystemExit(SIGNAL_STATUS + (self._signal or 0))
+
+    def _save(self) -> None:
+        assert self._path is not None
+        rows = [[e.step, *e.score] for e in self.evaluations]
+        own = {"evaluations": rows, "best": self._best, "finished": self._finished}
+        write_checkpoint(self._path, self._identity, gather(self.model) | {"watch": own})
+        self._saved = self.model.num_timesteps
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        own = state["watch"]
+        self.evaluations = [Evaluation(int(row[0]), Score(*row[1:])) for row in own["evaluations"]]
+        self._best, self._finished = own["best"], own["finished"]
+        scatter(state, self.model)
+        self._saved = self._said = self.num_timesteps = self.model.num_timesteps

@@ -1,0 +1,341 @@
+"""Training under watch: validation, checkpoints, processes; none of it moves a weight."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from hybrid_bt.bars import Bars
+from hybrid_bt.build import Policies, build
+from hybrid_bt.config import load_config
+from hybrid_bt.errors import ConfigError
+from hybrid_bt.feeds import load_bars
+from hybrid_bt.recording import record
+from hybrid_bt.train.__main__ import main
+from hybrid_bt.train.checkpoint import MAGIC, read_checkpoint
+from hybrid_bt.train.members import Trained, train_member
+from hybrid_bt.train.pipeline import Lesson, learn_gate, learn_sac
+from hybrid_bt.train.practice import Event, Member, Practice
+from hybrid_bt.train.spec import GateSpec, SacSpec
+from hybrid_bt.train.validation import GateValidation, SacValidation, rows_after, sac_targets
+
+ROOT = Path(__file__).resolve().parent.parent
+SAC = SacSpec(
+    action_low=0.0,
+    action_high=1.0,
+    risk_aversion=2.0,
+    gamma=0.9,
+    net=(8, 8),
+    batch_size=32,
+    n_envs=4,
+    learning_starts=32,
+    episode_bars=20,
+)
+GATE = GateSpec(
+    risk_aversion=1.0, lstm_hidden=8, net=(8,), n_steps=16, batch_size=16, n_epochs=1, n_envs=2, episode_bars=20
+)
+END, VALID_END = date(1996, 12, 31), date(1997, 9, 30)
+
+
+@pytest.fixture(scope="module")
+def bars() -> Bars:
+    return load_bars("us20", symbols=["KO", "PEP", "JNJ"], end="1997-12-31").between("1994-06-01")
+
+
+def lesson(bars: Bars, practice: Practice = Practice(), valid_end: date | None = None, **more: Any) -> Lesson:  # noqa: B008
+    given: dict[str, Any] = {"seeds": (3,), **more}
+    return Lesson(
+        bars,
+        load_config("stable"),
+        "stable",
+        ("KO:PEP",),
+        date(1996, 1, 2),
+        END,
+        valid_end=valid_end,
+        practice=practice,
+        **given,
+    )
+
+
+class KilledError(Exception):
+    """Stands for the end of a process."""
+
+
+class KillAt:
+    """Ends a training at the first word about a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def __call__(self, event: Event) -> None:
+        if self.step <= event.step < event.steps:
+            raise KilledError
+
+
+def silent(event: Event) -> None:
+    """Listen to nothing."""
+
+
+def weights(trained: Trained) -> list[np.ndarray[Any, Any]]:
+    return [tensor.numpy().copy() for tensor in trained.model.policy.state_dict().values()]
+
+
+def members(bars: Bars, practice: Practice) -> dict[str, Member]:
+    """A small SAC and a small gate on the same bars, with validation."""
+    from hybrid_bt.envs import asset_tracks
+    from hybrid_bt.records import Decisions
+    from hybrid_bt.train.gate import regime_track
+
+    given = lesson(bars, practice, VALID_END)
+    history = given.history()
+    tracks = asset_tracks(history, "1996-01-02", str(END))
+    rng = np.random.default_rng(5)
+    shape = history.bars.close.shape
+    legs = Decisions(
+        legs={"sac": rng.uniform(0, 0.3, shape), "kalman": rng.uniform(-0.3, 0.3, shape)},
+        weights={},
+        regime=np.zeros(shape[0]),
+        fused=np.zeros(shape),
+        target=np.zeros(shape),
+        scale=np.ones(shape[0]),
+    )
+    track = regime_track(history, legs, "1996-01-02", str(END))
+    config = given.config
+    watched: dict[str, Any] = {"practice": practice}
+    return {
+        "sac": Member(
+            "sac_seed3", "sac", tracks, config, SAC, 400, 3, 0.0, SacValidation.of(history, END, config), **watched
+        ),
+        "gate": Member(
+            "gate_seed3",
+            "gate",
+            track,
+            config,
+            GATE,
+            320,
+            3,
+            0.5,
+            GateValidation.of(history, END, config, legs, 0.5),
+            **watched,
+        ),
+    }
+
+
+@pytest.mark.parametrize("kind", ["sac", "gate"])
+def test_a_training_that_was_killed_and_resumed_ends_with_the_same_weights(
+    kind: str, bars: Bars, tmp_path: Path
+) -> None:
+    whole = train_member(members(bars, Practice(valid_every=64))[kind], silent)
+    kept = Practice(valid_every=64, checkpoint_dir=tmp_path, checkpoint_every=32)
+    with pytest.raises(KilledError):
+        train_member(members(bars, kept)[kind], KillAt(192))
+    torch.rand(3), np.random.rand(3)  # another process would have other generators
+    resumed = train_member(members(bars, kept._replace(resume=True))[kind], silent)
+    for a, b in zip(weights(whole), weights(resumed), strict=True):
+        assert np.array_equal(a, b)
+    assert resumed.evaluations == whole.evaluations
+    assert resumed.model.num_timesteps == whole.model.num_timesteps
+    again = train_member(members(bars, kept._replace(resume=True))[kind], silent)
+    assert all(np.array_equal(a, b) for a, b in zip(weights(whole), weights(again), strict=True))
+
+
+@pytest.mark.parametrize("kind", ["sac", "gate"])
+def test_without_numba_as_well(kind: str, bars: Bars, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hybrid_bt.train.sac.have_numba", lambda: False)
+    test_a_training_that_was_killed_and_resumed_ends_with_the_same_weights(kind, bars, tmp_path)
+
+
+SPAN = ("--symbols", "KO,PEP", "--train-start", "1996-01-02", "--train-end", "1996-12-31")
+COMMAND = ("sac", *SPAN, "--sac-steps", "6500", "--seeds", "0", "--checkpoint-every", "5500")
+
+
+def command(*flags: str) -> list[str]:
+    return [sys.executable, "-m", "hybrid_bt.train", *COMMAND, *flags]
+
+
+def test_a_process_that_is_killed_loses_one_interval_and_resumes_to_the_same_file(tmp_path: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    folder, out = tmp_path / "checkpoints", tmp_path / "resumed.onnx"
+    flags = ["--checkpoint-dir", str(folder), "--out", str(out)]
+    process = subprocess.Popen(command(*flags), cwd=ROOT, env=environment)
+    file = folder / "sac_seed0.ckpt"
+    try:
+        deadline = time.monotonic() + 60
+        while not file.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert file.exists()
+    assert not out.exists()
+    refused = CliRunner().invoke(main, [*COMMAND, *flags])
+    assert refused.exit_code == 2
+    assert "--resume" in refused.stderr
+    for name, more in (("resumed", [*flags, "--resume"]), ("whole", ["--out", str(tmp_path / "whole.onnx")])):
+        done = subprocess.run(command(*more), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"{name}: {done.stderr}"
+    assert out.read_bytes() == (tmp_path / "whole.onnx").read_bytes()
+
+
+def test_a_terminated_training_keeps_a_checkpoint_and_says_how_to_go_on(bars: Bars, tmp_path: Path) -> None:
+    def terminate(event: Event) -> None:
+        if event.step == 100:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    member = members(bars, Practice(checkpoint_dir=tmp_path, checkpoint_every=10**9))["sac"]
+    with pytest.raises(SystemExit) as left:
+        train_member(member, terminate)
+    assert left.value.code == 128 + signal.SIGTERM
+    assert [path.name for path in tmp_path.iterdir()] == ["sac_seed3.ckpt"]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_checkpoint_of_another_training_is_refused_with_the_difference(bars: Bars, tmp_path: Path) -> None:
+    practice = Practice(checkpoint_dir=tmp_path, checkpoint_every=64, resume=True)
+    member = members(bars, practice)["sac"]._replace(validation=None, steps=128)
+    train_member(member, silent)
+    scaled = member.tracks[0]._replace(closes=[[2.0 * row[0]] for row in member.tracks[0].closes])
+    for other, words in (
+        (member._replace(steps=256), "steps was 128, now 256"),
+        (member._replace(seed=4), "seed was 3, now 4"),
+        (member._replace(spec=SAC.model_copy(update={"gamma": 0.8})), "spec.gamma was 0.9, now 0.8"),
+        (member._replace(config=load_config("aggressive")), "config."),
+        (member._replace(tracks=[scaled, *member.tracks[1:]]), "training bars"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            train_member(other, silent)
+
+
+def test_a_damaged_or_harmful_checkpoint_is_refused_and_runs_no_code(tmp_path: Path) -> None:
+    class Harm:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(tmp_path / "harm"),)
+
+    harmful = tmp_path / "harmful.ckpt"
+    memory = io.BytesIO()
+    torch.save({"identity": "{}", "harm": Harm()}, memory)
+    harmful.write_bytes(MAGIC + hashlib.sha256(memory.getvalue()).digest() + memory.getvalue())
+    with pytest.raises(ConfigError, match="else than tensors"):
+        read_checkpoint(harmful, {})
+    for raw in (b"", pickle.dumps(Harm()), harmful.read_bytes()[:-7]):
+        (tmp_path / "damaged.ckpt").write_bytes(raw)
+        with pytest.raises(ConfigError, match="damaged"):
+            read_checkpoint(tmp_path / "damaged.ckpt", {})
+    assert not (tmp_path / "harm").exists()
+
+
+def test_validation_sees_what_a_run_would_trade(bars: Bars, tmp_path: Path) -> None:
+    """The targets of a model in training are those that the brain records from its frozen file."""
+    given = lesson(bars)
+    policy = learn_sac(given, SAC, 200, tmp_path / "sac.onnx")
+    brain = build(given.config, bars.symbols, given.pairs, Policies(policy, None))
+    recorded = record(brain, bars, given.pairs).decisions().legs["sac"]
+    history = lesson(bars, valid_end=date(1997, 12, 31)).history()
+    targets = sac_targets(history, lambda rows: policy.run(rows), given.config)
+    np.testing.assert_allclose(targets, recorded, atol=1e-12)
+    assert np.abs(targets[-100:]).max() > 0.01
+
+
+def test_watching_moves_no_weight_and_ends_before_the_test_span(bars: Bars, tmp_path: Path) -> None:
+    plain = learn_sac(lesson(bars), SAC, 200, tmp_path / "a.onnx").manifest
+    watched = learn_sac(lesson(bars, Practice(valid_every=50), VALID_END), SAC, 200, tmp_path / "b.onnx").manifest
+    assert watched.graph_sha256 == plain.graph_sha256
+    assert (watched.valid_start, watched.valid_end) == (date(1997, 1, 1), VALID_END)
+    assert watched.data_sha256 == plain.data_sha256
+    close = bars.close.copy()
+    close[rows_after(bars, VALID_END) :] *= 3.0
+    other = Bars.checked(bars.name, bars.symbols, bars.stamps, close)
+    again = learn_sac(lesson(other, Practice(valid_every=50), VALID_END), SAC, 200, tmp_path / "c.onnx").manifest
+    assert again == watched
+
+
+def test_the_gate_is_watched_as_well(bars: Bars, tmp_path: Path) -> None:
+    plain = learn_gate(lesson(bars), GATE, SAC, 64, 100, tmp_path / "a.onnx").manifest
+    watched = learn_gate(lesson(bars, Practice(), VALID_END), GATE, SAC, 64, 100, tmp_path / "b.onnx").manifest
+    assert watched.graph_sha256 == plain.graph_sha256
+    assert watched.results["best_constant_regime"] == plain.results["best_constant_regime"]
+    found: Any = watched.results["validation"]
+    assert found["members"][0]["seed"] == 3
+
+
+def test_the_best_weights_are_kept_and_patience_ends_a_training(bars: Bars) -> None:
+    practice = Practice(valid_every=20, keep="best", patience=2)
+    member = members(bars, practice)["sac"]
+    trained = train_member(member, silent)
+    ranks = [evaluation.score.rank for evaluation in trained.evaluations]
+    best = int(np.argmax(ranks))
+    assert trained.kept == trained.evaluations[best]
+    assert member.validation is not None
+    assert member.validation.score(trained.model) == trained.evaluations[best].score
+    assert trained.evaluations[-1].step == trained.model.num_timesteps
+    assert trained.model.num_timesteps == 400 or len(ranks) - 1 - best == 2
+
+
+def test_jobs_give_the_files_of_one_by_one(tmp_path: Path) -> None:
+    flags = [*SPAN, "--sac-steps", "64", "--valid-end", "1997-06-30", "--valid-every", "32", "--seeds", "0,1"]
+    for name, more in (("one", []), ("two", ["--jobs", "2"])):
+        result = CliRunner().invoke(main, ["sac", *flags, *more, "--out", str(tmp_path / f"{name}.onnx")])
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
+    texts = [(tmp_path / f"{name}.validation.csv").read_text() for name in ("one", "two")]
+    assert texts[0] == texts[1]
+    rows = list(csv.DictReader(texts[0].splitlines()))
+    assert [(row["seed"], row["step"]) for row in rows] == [("0", "32"), ("0", "64"), ("1", "32"), ("1", "64")]
+    pictures = [(tmp_path / f"{name}.validation.png").read_bytes() for name in ("one", "two")]
+    assert pictures[0] == pictures[1]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".csv", ".onnx", ".onnx", ".png", ".png"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--valid-end", "2009-01-01"), "--valid-end 2009-01-01 is not after"),
+        (("--patience", "3"), "--patience needs --valid-end"),
+        (("--keep", "best"), "--keep best needs --valid-end"),
+        (("--resume",), "--resume needs --checkpoint-dir"),
+    ],
+)
+def test_misuse_ends_with_status_2_and_no_file(flags: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["sac", *flags, "--out", str(tmp_path / "sac.onnx")])
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_agent_that_is_told_the_future_wins_and_one_that_knows_nothing_does_not() -> None:
+    """Small; the full run is `hybrid-bt train controls`."""
+    from hybrid_bt.envs import asset_tracks
+    from hybrid_bt.train.controls import run_controls
+
+    panel = load_bars("us20", symbols=["KO", "PEP", "JNJ", "PG"], end="2003-12-31")
+    given = Lesson(panel, load_config("stable"), "stable", (), date(1995, 1, 3), date(2003, 12, 31), (0,))
+    tracks = asset_tracks(given.history(), "1995-01-03", "2003-12-31")
+    spec = SacSpec(
+        action_low=0.0,
+        action_high=1.0,
+        risk_aversion=2.0,
+        gamma=0.5,
+        net=(32, 32),
+        batch_size=128,
+        n_envs=8,
+        learning_starts=500,
+        cost_multiple=1.0,
+    )
+    found = {row.name: row for row in run_controls(tracks, given.config, spec, steps=6_000, seeds=(0,))}
+    assert all(row.passed for row in found.values())
+    assert found["tomorrow"].agent_sharpe > 3.0
