@@ -22,8 +22,8 @@ from benchmarks.pairs_rule import FEE, bare_loop, order_sizes, positions
 from benchmarks.panels import START_CASH, random_panel
 from hybrid_bt.bars import Bars
 from hybrid_bt.costs import Costs
-from hybrid_bt.replay import replay, replay_many
 from hybrid_bt.sizing import OrderRules
+from hybrid_bt.target_replay import replay, replay_many
 
 __all__ = ["event_path", "rivals"]
 

@@ -29,8 +29,8 @@ _EXPORTS = {
     "SpreadFeeCommission": "hybrid_bt.strategies",
     "load_bars": "hybrid_bt.feeds",
     "load_config": "hybrid_bt.config",
-    "replay": "hybrid_bt.replay",
-    "replay_legs": "hybrid_bt.replay_legs",
+    "replay": "hybrid_bt.target_replay",
+    "replay_legs": "hybrid_bt.leg_replay",
 }
 
 __all__ = [*_EXPORTS, "__version__"]

@@ -26,7 +26,7 @@ from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.reconcile import reconcile
 from hybrid_bt.recording import Recorder
 from hybrid_bt.records import AccountPath, Decisions, RunRecord
-from hybrid_bt.replay import replay
+from hybrid_bt.target_replay import replay
 from hybrid_bt.trading_start import first_trading_row, fit_pairs
 
 __all__ = ["PARITY_TOLERANCE", "Request", "backtest", "trade"]

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from hybrid_bt.accounting import OrderRules
 from hybrid_bt.bars import Bars
 from hybrid_bt.config import Config
+from hybrid_bt.leg_replay import constant_weight, replay_legs
 from hybrid_bt.recording import Recorder
 from hybrid_bt.records import AccountPath, LegPaths
-from hybrid_bt.replay import replay
-from hybrid_bt.replay_legs import constant_weight, replay_legs
+from hybrid_bt.target_replay import replay
 
 __all__ = ["BENCHMARK", "EQUAL_WEIGHT", "baselines", "leverage_of"]
 

@@ -39,7 +39,7 @@ def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
     from hybrid_bt.backtest import trade
     from hybrid_bt.build import build, training_end
     from hybrid_bt.recording import record
-    from hybrid_bt.replay import replay
+    from hybrid_bt.target_replay import replay
     from hybrid_bt.trading_start import first_trading_row, fit_pairs
 
     bars, config = request.bars, request.config

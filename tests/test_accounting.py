@@ -19,7 +19,7 @@ from hybrid_bt.analyzers.ledger import Ledger
 from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.records import AccountPath, Fill
-from hybrid_bt.replay import replay
+from hybrid_bt.target_replay import replay
 
 FREE = Costs(0.0, 0.0, 0.0)
 WHOLE, FRACTIONS = OrderRules(lot=1.0), OrderRules(lot=0.0)
@@ -282,7 +282,7 @@ found = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *rest: None if name == "numba" else found(name, *rest)
 import numpy as np
 from types import SimpleNamespace
-from hybrid_bt.replay import replay
+from hybrid_bt.target_replay import replay
 prices = np.full((4, 1), 10.0)
 bars = SimpleNamespace(open=prices, close=prices, symbols=("A",), stamps=np.arange(4).astype("datetime64[D]"))
 with warnings.catch_warnings(record=True) as caught:
@@ -296,7 +296,7 @@ assert len(caught) == 1, caught
 
 
 def test_importing_replay_loads_neither_numba_nor_backtrader() -> None:
-    script = "import sys, hybrid_bt.replay as r; assert not {'numba', 'backtrader', 'pandas'} & set(sys.modules)"
+    script = "import sys, hybrid_bt.target_replay as r; assert not {'numba', 'backtrader', 'pandas'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
 
 

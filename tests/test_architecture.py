@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
+import hybrid_bt
+
 ROOT = Path(__file__).resolve().parent.parent
 ADAPTERS = ("strategies", "feeds", "analyzers")
 
@@ -28,8 +30,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "sizing",
         "batch",
         "kernels",
-        "replay",
-        "replay_legs",
+        "target_replay",
+        "leg_replay",
         "scenarios",
         "fused_account",
         "reconcile",
@@ -230,3 +232,10 @@ def test_deciding_needs_neither_backtrader_nor_training_nor_plots() -> None:
         [sys.executable, "-c", code, *heavy], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() == []
+
+
+def test_no_export_bears_the_name_of_a_module() -> None:
+    """Importing the module would put it in the place of the export."""
+    modules = {module.split(".")[0] for module in sources()}
+    assert set(hybrid_bt.__all__) & modules == set()
+    assert all(callable(getattr(hybrid_bt, name)) for name in hybrid_bt.__all__ if name != "__version__")

@@ -26,14 +26,14 @@ from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.fusion import FusionParams
 from hybrid_bt.history import read_history, record_kalman_leg
 from hybrid_bt.kernels import compiling
+from hybrid_bt.leg_replay import constant_weight, replay_legs, replay_legs_many
 from hybrid_bt.legs.sac import OBSERVATION, RiskUnit
 from hybrid_bt.reader import MarketReader
 from hybrid_bt.recording import record
 from hybrid_bt.records import AccountPath, Fill, Fills, LegPaths
-from hybrid_bt.replay import replay, replay_many
-from hybrid_bt.replay_legs import constant_weight, replay_legs, replay_legs_many
 from hybrid_bt.risk import RiskParams
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
+from hybrid_bt.target_replay import replay, replay_many
 from hybrid_bt.train.sac import train_sac
 from hybrid_bt.train.spec import SacSpec
 from hybrid_bt.train.vecenv import LaneVecEnv
@@ -347,8 +347,8 @@ from hybrid_bt.envs import asset_tracks
 from hybrid_bt.history import read_history, record_kalman_leg
 from hybrid_bt.reader import MarketReader
 from hybrid_bt.records import LegPaths
-from hybrid_bt.replay import replay, replay_many
-from hybrid_bt.replay_legs import replay_legs, replay_legs_many
+from hybrid_bt.target_replay import replay, replay_many
+from hybrid_bt.leg_replay import replay_legs, replay_legs_many
 from hybrid_bt.train.sac import asset_env, vec_env
 from hybrid_bt.train.spec import SAC_SPECS
 
@@ -380,7 +380,7 @@ import sys
 sys.path.insert(0, "tests")
 import numpy as np
 from broker_cases import random_case
-from hybrid_bt.replay import replay
+from hybrid_bt.target_replay import replay
 case = random_case(1)
 replay(case.targets, case.panel)
 assert "numba" not in sys.modules

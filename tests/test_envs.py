@@ -26,8 +26,8 @@ from hybrid_bt.history import MarketHistory, read_history
 from hybrid_bt.hybrid import MarketReader
 from hybrid_bt.legs.sac import OBSERVATION, RiskUnit, exposure
 from hybrid_bt.recording import record
-from hybrid_bt.replay import replay
 from hybrid_bt.risk import limit
+from hybrid_bt.target_replay import replay
 
 CONFIG = load_config("stable")
 BARS = random_bars(400)

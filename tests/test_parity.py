@@ -10,7 +10,7 @@ from broker_cases import Case, random_case, run_cerebro
 
 from hybrid_bt.reconcile import attribution, reconcile
 from hybrid_bt.records import AccountPath
-from hybrid_bt.replay import replay, replay_many
+from hybrid_bt.target_replay import replay, replay_many
 
 CASES, CHUNK = 520, 20
 FIELDS = ("cash", "equity", "size", "borrow")

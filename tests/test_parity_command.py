@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import hybrid_bt.envs
 import hybrid_bt.legs.sac
-import hybrid_bt.replay
+import hybrid_bt.target_replay
 from hybrid_bt.build import Policies, build
 from hybrid_bt.config import load_config
 from hybrid_bt.feeds import load_bars
@@ -37,14 +37,14 @@ def test_the_whole_stack_is_equal() -> None:
 
 
 def test_a_difference_is_found_and_placed(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = hybrid_bt.replay.replay
+    honest = hybrid_bt.target_replay.replay
 
     def tampered(*arguments: Any, **named: Any) -> Any:
         path = honest(*arguments, **named)
         path.cash[100] += 0.01
         return path
 
-    monkeypatch.setattr(hybrid_bt.replay, "replay", tampered)
+    monkeypatch.setattr(hybrid_bt.target_replay, "replay", tampered)
     result = CliRunner().invoke(main, SPAN)
     assert result.exit_code == 1, result.output
     assert "cash               largest difference 1e-08 on 2010-05-27" in result.output
@@ -89,7 +89,7 @@ def test_final_equity_with_the_frozen_policy_is_that_of_sb3_predict(tmp_path: Pa
         brain = build(config, bars.symbols, pairs, Policies(frozen, None))
         brain.sac = SacLeg(bars.n_symbols, policy, config.risk_unit())
         targets = record(brain, bars, pairs).decisions(300).target
-        path = hybrid_bt.replay.replay(
+        path = hybrid_bt.target_replay.replay(
             targets, bars.between(bars.stamps[300]), costs=config.trading_costs(), rules=config.order_rules()
         )
         assert len(path.fills) > 1_000

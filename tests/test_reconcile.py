@@ -14,7 +14,7 @@ from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ReconciliationError
 from hybrid_bt.reconcile import TickerPnl, attribution, reconcile
 from hybrid_bt.records import AccountPath, Fill
-from hybrid_bt.replay import replay
+from hybrid_bt.target_replay import replay
 
 
 def traded() -> tuple[AccountPath, Any]:

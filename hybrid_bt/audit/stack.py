@@ -22,7 +22,7 @@ from hybrid_bt.errors import BarsError
 from hybrid_bt.features import ASSET_FEATURES, MARKET_FEATURES, WARMUP_BARS
 from hybrid_bt.history import read_history, record_kalman_leg
 from hybrid_bt.recording import record
-from hybrid_bt.replay import replay
+from hybrid_bt.target_replay import replay
 
 __all__ = ["Stack", "audit_stack", "brain_trace"]
 

@@ -20,10 +20,10 @@ from hybrid_bt.config import Config
 from hybrid_bt.features import CLIP
 from hybrid_bt.fusion import FusionParams
 from hybrid_bt.history import MarketHistory
+from hybrid_bt.leg_replay import constant_weight, replay_legs
 from hybrid_bt.legs.sac import exposure
 from hybrid_bt.metrics import max_drawdown, sharpe
 from hybrid_bt.records import Decisions, LegPaths
-from hybrid_bt.replay_legs import constant_weight, replay_legs
 
 if TYPE_CHECKING:
     from sb3_contrib import RecurrentPPO

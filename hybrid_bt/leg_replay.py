@@ -70,7 +70,7 @@ def replay_legs(
     regime : (T,) array_like, optional
         Another path of r than the recorded one.
     cash, costs, rules, compiled
-        As in `hybrid_bt.replay.replay`.
+        As in `hybrid_bt.target_replay.replay`.
 
     Raises
     ------
