@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -338,3 +339,22 @@ def test_intraday_bars_are_annualised_from_their_calendar() -> None:
     bars = load_bars({"KO": pd.DataFrame({"close": close}, index=stamps)})
     assert bars.bars_per_year == pytest.approx(26 * 261, rel=0.05)
     assert {one.rule for one in bars.findings} <= {"volume_missing", "short"}
+
+
+# --- memory ---
+
+
+@pytest.mark.parametrize(("n_bars", "n_symbols"), [(400_000, 1), (2_000, 100)])
+def test_loading_takes_less_than_four_times_the_raw_size(n_bars: int, n_symbols: int, tmp_path: Path) -> None:
+    stamps = np.datetime64("2010-01-04T09:30") + np.arange(n_bars) * np.timedelta64(1, "m")
+    close = 50.0 + 0.01 * (np.arange(n_bars) % 997)
+    rows = (f"{s},{c:.2f},{c + 1:.2f},{c - 1:.2f},{c:.2f},1000" for s, c in zip(stamps, close.tolist(), strict=True))
+    text = "date,open,high,low,close,volume\n" + "\n".join(rows)
+    for symbol in range(n_symbols):
+        (tmp_path / f"S{symbol}.csv").write_text(text)
+    tracemalloc.start()
+    bars = load_bars(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert bars.close.shape == (n_bars, n_symbols)
+    assert peak < 4.0 * 5 * 8 * n_bars * n_symbols
