@@ -15,6 +15,7 @@ __all__ = ["as_json", "as_text"]
 
 MAX_FINDINGS = 5  #: told in full; JSON holds all
 MAX_FORGETTING = 12
+KINDS = ("future", "same bar", "run mode")  #: worst first
 
 
 def as_text(subject: str, checks: Sequence[Check], forgetting: Sequence[Forgetting], seconds: float) -> str:
@@ -22,20 +23,26 @@ def as_text(subject: str, checks: Sequence[Check], forgetting: Sequence[Forgetti
     width = max(len(check.name) for check in checks)
     lines = [subject, f"  {'check':{width}}  {'bars':>6} {'replays':>8} {'numbers compared':>17} {'orders':>8}  result"]
     for check in checks:
-        result = "clean" if not check.findings else f"{len(check.findings)} replays differ"
+        result = "clean" if not check.findings else f"found {len(check.findings)}"
         counts = f"{check.bars:6} {check.replays:8} {check.values:17,} {check.orders:8,}"
         lines.append(f"  {check.name:{width}}  {counts}  {result}")
     lines += _told([finding for check in checks for finding in check.findings])
     lines += _startup(forgetting)
-    leaks = any(check.findings for check in checks)
-    lines.append(f"{'LEAK FOUND' if leaks else 'clean'} ({seconds:.0f} s)")
+    lines.append(f"{_verdict(checks)} ({seconds:.0f} s)")
     return "\n".join(lines)
 
 
+def _verdict(checks: Sequence[Check]) -> str:
+    kinds = {finding.kind for check in checks for finding in check.findings}
+    if not kinds:
+        return "clean"
+    return "RUN MODES DIFFER" if kinds == {"run mode"} else "LEAK FOUND"
+
+
 def _told(findings: list[Finding]) -> Iterator[str]:
-    """The first finding of each kind and quantity, earliest bar first."""
+    """The first finding of each kind and quantity, worst kind and earliest bar first."""
     first: dict[tuple[str, str], Finding] = {}
-    for finding in sorted(findings, key=lambda finding: finding.bar):
+    for finding in sorted(findings, key=lambda finding: (KINDS.index(finding.kind), finding.bar)):
         first.setdefault((finding.kind, finding.quantity), finding)
     told = list(first.values())
     for finding in told[:MAX_FINDINGS]:
@@ -49,6 +56,8 @@ def _told(findings: list[Finding]) -> Iterator[str]:
 
 
 def _values(finding: Finding) -> str:
+    if finding.kind == "same bar":
+        return f"{finding.after} instead of {finding.before}"
     return f"{finding.before} became {finding.after}"
 
 
