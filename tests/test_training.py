@@ -154,10 +154,9 @@ def test_a_training_that_was_killed_and_resumed_ends_with_the_same_weights(
     assert all(np.array_equal(a, b) for a, b in zip(weights(whole), weights(again), strict=True))
 
 
-@pytest.mark.parametrize("kind", ["sac", "gate"])
-def test_without_numba_as_well(kind: str, bars: Bars, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_numba_as_well(bars: Bars, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hybrid_bt.train.sac.have_numba", lambda: False)
-    test_a_training_that_was_killed_and_resumed_ends_with_the_same_weights(kind, bars, tmp_path)
+    test_a_training_that_was_killed_and_resumed_ends_with_the_same_weights("sac", bars, tmp_path)
 
 
 SPAN = ("--symbols", "KO,PEP", "--train-start", "1996-01-02", "--train-end", "1996-12-31")
