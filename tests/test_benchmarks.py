@@ -16,7 +16,12 @@ def checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
 
 
-@pytest.mark.parametrize("part", ["feeds", "policies", "kalman", "env", "replay", "rivals"])
+LONGER = [
+    pytest.param(part, marks=pytest.mark.slow) for part in ("policies", "env", "replay")
+]  # they compile or freeze
+
+
+@pytest.mark.parametrize("part", ["feeds", "kalman", "rivals", *LONGER])
 def test_a_part_of_the_quick_table(part: str) -> None:
     from benchmarks.__main__ import groups, line
 
