@@ -115,7 +115,7 @@ def exposure(record: RunRecord, dates: FloatArray) -> Figure:
 
 
 def costs(record: RunRecord, dates: FloatArray) -> Figure:
-    """What trading and borrowing took, accumulated, and how much was traded."""
+    """What trading, short selling and leverage took, accumulated, and how much was traded."""
     figure, ((top,), (low,)) = panels(record, "Costs and turnover of the hybrid", (2.6, 1.6), margins=LABEL_ROOM)
     path = record.accounts["hybrid"]
     traded, commission = _per_bar(path)
@@ -138,7 +138,7 @@ def costs(record: RunRecord, dates: FloatArray) -> Figure:
         top,
         [
             (spread_and_fee[-1] / 2, f"spread and fee  {money(spread_and_fee[-1])}", BLUE),
-            (spread_and_fee[-1] + borrow[-1] / 2, f"borrow  {money(borrow[-1])}", ORANGE),
+            (spread_and_fee[-1] + borrow[-1] / 2, f"interest  {money(borrow[-1])}", ORANGE),
             (spread_and_fee[-1] + borrow[-1], f"{100 * share:.3g}% of the start", INK),
         ],
     )

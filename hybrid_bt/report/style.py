@@ -187,7 +187,10 @@ def _cost_text(config: Mapping[str, Any]) -> str:
     if spread is None or fee is None:
         return ""
     shorts = "" if borrow is None else f", {borrow:g} bps a year on shorts"
-    return f": {spread / 2 + fee:g} bps a side (half of {spread:g} spread + {fee:g} fee){shorts}"
+    financing, leverage = _find(config, "financing_bps_per_year"), _find(config, "leverage")
+    levered = financing and leverage and leverage > 1.0
+    longs = f", {financing:g} on the financed {1.0 - 1.0 / leverage:.0%} of longs" if levered and leverage else ""
+    return f": {spread / 2 + fee:g} bps a side (half of {spread:g} spread + {fee:g} fee){shorts}{longs}"
 
 
 def _find(config: Mapping[str, Any], key: str) -> float | None:

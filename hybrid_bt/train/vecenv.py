@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from hybrid_bt.batch import have_numba
 from hybrid_bt.batch_env import Lanes
 from hybrid_bt.envs import AssetEnv, draw_episode, seeded
+from hybrid_bt.errors import ConfigError
 from hybrid_bt.lanes import GOES_ON, TRUNCATED
 
 __all__ = ["LaneVecEnv"]
@@ -80,11 +81,11 @@ class LaneVecEnv(VecEnv):
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Lanes share their settings."""
-        raise NotImplementedError("LaneVecEnv: lanes share one environment's settings; make another LaneVecEnv")
+        raise ConfigError(f"LaneVecEnv: {attr_name} is one setting of all lanes; make another LaneVecEnv to change it")
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
         """Lanes are no objects."""
-        raise NotImplementedError("LaneVecEnv: lanes have no methods; use DummyVecEnv for that")
+        raise ConfigError(f"LaneVecEnv: a lane has no method {method_name}; use DummyVecEnv to call one")
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
         """Never."""
