@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.records import RunRecord
+from hybrid_bt.report.explorer import EXPLORER, write_explorer
 from hybrid_bt.report.pictures import PICTURES, picture_names, write_picture
 from hybrid_bt.report.run_json import write_run_json
 from hybrid_bt.report.tables import TABLES, write_table
@@ -22,7 +23,7 @@ from hybrid_bt.report.tearsheet import TEARSHEET, Tearsheet
 
 __all__ = ["OUR_FILES", "write_report"]
 
-OUR_FILES = (*TABLES, *PICTURES, TEARSHEET, "run.json")
+OUR_FILES = (*TABLES, *PICTURES, TEARSHEET, EXPLORER, "run.json")
 
 
 def write_report(record: RunRecord, out: Path, *, plots: bool = True) -> list[Path]:
@@ -35,7 +36,8 @@ def write_report(record: RunRecord, out: Path, *, plots: bool = True) -> list[Pa
         Folder to write to; made, with its parents, if it does not exist. Files of an earlier run are replaced, and
         those of them that this run does not write (pictures, with `plots=False`) are removed. Other files stay.
     plots : bool
-        Whether to write the pictures and the tearsheet; without, neither matplotlib nor quantstats is imported.
+        Whether to write the pictures, the tearsheet and the explorer; without, neither matplotlib nor quantstats is
+        imported.
 
     Returns
     -------
@@ -68,7 +70,7 @@ def _render(record: RunRecord, folder: Path, *, plots: bool) -> list[Path]:
         with Tearsheet(record, folder) as tearsheet:
             written = [write_picture(record, name, folder) for name in picture_names(record)]
             written += [write_table(record, name, folder) for name in TABLES]
-            written.append(tearsheet.finish())
+            written += [write_explorer(record, folder), tearsheet.finish()]
     else:
         written = [write_table(record, name, folder) for name in TABLES]
     return [*written, write_run_json(record, folder)]

@@ -1,0 +1,137 @@
+"""The decision explorer: whole, inert, and saying what the tables say."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_report import make_record
+
+from hybrid_bt.bars import Bars
+from hybrid_bt.report.explorer import page, write_explorer
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SANDBOX = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+def part(text: str, name: str):
+    return json.loads(re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def unpacked(text: str, name: str) -> np.ndarray:
+    kind, data = part(text, "arrays")[name]
+    return np.frombuffer(base64.b64decode(data), kind)
+
+
+def test_the_page_holds_the_run_s_numbers():
+    record = make_record()
+    text = page(record)
+    assert np.array_equal(unpacked(text, "equity:hybrid"), record.accounts["hybrid"].equity)
+    assert np.array_equal(unpacked(text, "size"), [fill.size for fill in record.accounts["hybrid"].fills])
+    assert np.array_equal(unpacked(text, "target"), record.decisions.target.astype("<f4").ravel())
+    assert np.array_equal(unpacked(text, "z"), record.pairs.zscore.astype("<f4").ravel(), equal_nan=True)
+    assert part(text, "facts")["symbols"] == list(record.bars.symbols)
+
+
+def test_the_same_record_gives_the_same_page():
+    assert page(make_record()) == page(make_record())
+
+
+def test_nothing_is_loaded_from_anywhere():
+    own = re.sub(r"<script>/\*\*\n\* plotly.js.*?</script>", "", page(make_record()), count=1, flags=re.DOTALL)
+    assert len(own) < 300_000, "plotly.js is there once, and was taken out"
+    assert "default-src 'none'" in own
+    assert not re.search(r'(src|href)="', own) and "http" not in own.replace("http-equiv", "")
+
+
+def test_names_cannot_break_out_of_the_page():
+    record = make_record()
+    names = ("KO", "</script><script>alert(1)</script>", "{{plotly}}")
+    bars = record.bars
+    hostile = Bars(bars.name, names, bars.stamps, bars.open, bars.high, bars.low, bars.close, bars.volume)
+    pairs = dataclasses.replace(record.pairs, names=("KO:{{plotly}}",))
+    text = page(dataclasses.replace(record, bars=hostile, pairs=pairs))
+    assert "<script>alert" not in text
+    assert text.count("* plotly.js") == 1
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=SANDBOX)
+        yield chromium
+        chromium.close()
+
+
+@pytest.mark.browser
+def test_clicks_and_keys_tell_why(browser, tmp_path: Path):
+    record = make_record(t=3000, every=0.05)
+    tab = browser.new_page(viewport={"width": 1200, "height": 1080})
+    said: list[str] = []
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("request", lambda request: said.append(request.url))
+    address = write_explorer(record, tmp_path).as_uri()
+    tab.goto(address)
+    tab.wait_for_selector("body[data-ready=yes]")
+
+    tab.click("#symbols >> text=PEP")
+    box = tab.locator("#chart").bounding_box()
+    tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + 100)
+    assert tab.inner_text("#state").startswith("kept")
+    tab.keyboard.press("Shift+ArrowRight")
+    row = int(tab.evaluate("view.bar"))
+    fill = next(f for f in record.accounts["hybrid"].fills if f.symbol == 1 and f.decided == row)
+    when = np.datetime_as_string(record.bars.stamps[row], "D")
+    assert tab.inner_text("#when").endswith(when) and tab.inner_text("#when").startswith("PEP")
+    words = tab.inner_text("#why").replace("\u2212", "-")
+    assert f"{fill.size:+,.0f} PEP" in words
+    assert f"r = {record.decisions.regime[row]:+.2f}" in words
+    assert f"SAC wants {record.decisions.legs['sac'][row, 1]:+.3f} PEP" in words
+    assert f"KO:PEP z = {np.float32(record.pairs.zscore[row, 0]):+.1f}" in words
+    assert f"Target {record.decisions.target[row, 1]:+.3f}" in words
+
+    tab.keyboard.press("ArrowLeft")
+    assert int(tab.evaluate("view.bar")) == row - 1
+    tab.mouse.move(box["x"] + 250, box["y"] + 100)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + 400, box["y"] + 100, steps=4)
+    tab.mouse.up()
+    tab.wait_for_function("view.last - view.first < 1500")
+    tab.keyboard.press("Escape")
+    assert tab.inner_text("#state") == "under the pointer"
+    tab.screenshot(path=tmp_path / "explorer.png")
+    assert said == [address], "no error, no warning, no request but the page itself"
+
+
+@pytest.mark.browser
+def test_twenty_symbols_and_thirteen_years_open_in_two_seconds(browser, tmp_path: Path):
+    record = make_record(t=3272, every=0.1)
+    many = 20
+    bars = record.bars
+    wide = [np.tile(a[:, :1], (1, many)) for a in (bars.open, bars.high, bars.low, bars.close, bars.volume)]
+    wide_bars = Bars(bars.name, tuple(f"S{i}" for i in range(many)), bars.stamps, *wide)
+    wanted = record.decisions
+    tile = {leg: np.tile(target[:, :1], (1, many)) for leg, target in wanted.legs.items()}
+    decisions = dataclasses.replace(wanted, legs=tile, fused=tile["sac"], target=tile["sac"])
+    hybrid = record.accounts["hybrid"]
+    accounts = record.accounts | {"hybrid": dataclasses.replace(hybrid, size=np.tile(hybrid.size[:, :1], (1, many)))}
+    pairs = dataclasses.replace(record.pairs, names=("S0:S1",))
+    path = write_explorer(
+        dataclasses.replace(record, bars=wide_bars, decisions=decisions, accounts=accounts, pairs=pairs), tmp_path
+    )
+    tab = browser.new_page(viewport={"width": 1200, "height": 1080})
+    # CPU time: other work on the machine does not count
+    console = tab.context.new_cdp_session(tab)
+    console.send("Performance.enable", {"timeDomain": "threadTicks"})
+    tab.goto(path.as_uri())
+    tab.wait_for_selector("body[data-ready=yes]")
+    used = {metric["name"]: metric["value"] for metric in console.send("Performance.getMetrics")["metrics"]}
+    assert 0.05 < used["TaskDuration"] < 2.0
