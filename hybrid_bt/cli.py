@@ -7,17 +7,27 @@ import importlib
 import click
 
 from hybrid_bt import __version__
+from hybrid_bt.errors import did_you_mean
 
 __all__ = ["main"]
 
 #: command -> module whose `main` it is, and what it does
 COMMANDS = {
     "run": ("hybrid_bt.run", "Backtest the hybrid and write its report."),
+    "init": ("hybrid_bt.init", "Write a commented configuration file to begin with."),
     "train": ("hybrid_bt.train.__main__", "Train policies and freeze them (needs the extra `train`)."),
     "policy": ("hybrid_bt.policy_card", "Look into frozen policies; import models of Stable-Baselines3."),
     "data": ("hybrid_bt.data_check", "Check prices before they are traded."),
     "parity": ("hybrid_bt.parity", "Compare Backtrader's account with its replay, bar by bar."),
     "audit": ("hybrid_bt.audit.command", "Look for look-ahead in the stack, or in a Backtrader strategy of yours."),
+}
+
+#: heading of `--help` -> its commands; a command that stands nowhere here comes last
+GROUPS = {
+    "Trade": ("run", "init"),
+    "Prices and pairs": ("data", "pairs", "news"),
+    "Policies": ("train", "policy"),
+    "Evidence": ("study", "runs", "parity", "audit"),
 }
 
 
@@ -29,13 +39,17 @@ class _LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return None
+            raise click.UsageError(f"no command {cmd_name!r}{did_you_mean(cmd_name, COMMANDS)}", ctx)
         command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).main
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        placed = {name for names in GROUPS.values() for name in names}
+        for heading, names in (*GROUPS.items(), ("Other", tuple(name for name in COMMANDS if name not in placed))):
+            known = [(name, COMMANDS[name][1]) for name in names if name in COMMANDS]
+            if known:
+                with formatter.section(heading):
+                    formatter.write_dl(known)
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

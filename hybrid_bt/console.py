@@ -11,9 +11,17 @@ import click
 
 from hybrid_bt.errors import HybridError
 
-__all__ = ["Command", "comma_list", "progress_bar"]
+__all__ = ["Command", "comma_list", "mode_option", "progress_bar"]
 
 USER_MISTAKE = 2  #: exit status
+
+mode_option = click.option(
+    "--mode",
+    type=click.Choice(["stable", "aggressive"]),
+    default="stable",
+    show_default=True,
+    help="Where every number comes from that no flag gives.",
+)
 
 
 class Command(click.Command):
@@ -39,9 +47,9 @@ def comma_list(ctx: click.Context, param: click.Parameter, value: str | None) ->
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A `progress(done, total)` callable that draws on a terminal; None elsewhere."""
-    if not sys.stderr.isatty():
+def progress_bar(label: str, *, hidden: bool = False) -> Iterator[Callable[[int, int], None] | None]:
+    """A `progress(done, total)` callable that draws on a terminal; None elsewhere, or where it is to be hidden."""
+    if hidden or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console

@@ -13,7 +13,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.console import Command, comma_list, progress_bar
+from hybrid_bt.console import Command, comma_list, mode_option, progress_bar
 
 __all__ = ["Difference", "compare", "main"]
 
@@ -72,7 +72,7 @@ def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: fl
 
 
 @click.command("parity", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--mode", type=click.Choice(["stable", "aggressive"]), default="stable", show_default=True)
+@mode_option
 @click.option("--data", default="us20", show_default=True, metavar="us20|tech6|yahoo|PATH", help="Bars.")
 @click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols.  [default: all]")
 @click.option("--pairs", callback=comma_list, metavar="Y:X,...", help="Pairs.  [default: the sample's own]")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.console import Command, comma_list, progress_bar
+from hybrid_bt.console import Command, comma_list, mode_option, progress_bar
 from hybrid_bt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--mode", type=click.Choice(["stable", "aggressive"]), default="stable", show_default=True)
+@mode_option
 @click.option(
     "--data",
     default="us20",
@@ -52,18 +52,23 @@ DAY = click.DateTime(formats=["%Y-%m-%d"])
 @click.option(
     "--start", type=DAY, help="First day traded; earlier bars warm up.  [default: the first out-of-sample bar]"
 )
-@click.option("--end", type=DAY, help="Last day.")
-@click.option("--cash", type=float, help="Start value, currency.")
-@click.option("--use-kalman/--no-kalman", default=None, help="Kalman leg on or off.")
-@click.option("--use-sac/--no-sac", default=None, help="SAC leg on or off.")
-@click.option("--use-ppo-lstm/--no-ppo-lstm", default=None, help="Regime gate on or off (off: r = 0).")
-@click.option("--spread-bps", type=float, help="Bid-ask spread, bps; half is paid per side.")
-@click.option("--fee-bps", type=float, help="Fee per side, bps of notional.")
-@click.option("--borrow-bps", type=float, help="Interest on shorts, bps per year.")
-@click.option("--eps-trade", type=float, help="Least |change of position| worth an order, shares.")
-@click.option("--lot", type=float, help="Smallest number of shares; 0 allows fractions.")
+@click.option("--end", type=DAY, help="Last day.  [default: the last bar]")
+@click.option("--cash", type=float, help="Start value, currency.  [default: the mode's]")
+@click.option("--use-kalman/--no-kalman", default=None, help="Kalman leg on or off.  [default: the mode's]")
+@click.option("--use-sac/--no-sac", default=None, help="SAC leg on or off.  [default: the mode's]")
 @click.option(
-    "--fit-kalman", is_flag=True, default=None, help="Fit the noise variances of each pair before the trading start."
+    "--use-ppo-lstm/--no-ppo-lstm", default=None, help="Regime gate on or off (off: r = 0).  [default: the mode's]"
+)
+@click.option("--spread-bps", type=float, help="Bid-ask spread, bps; half is paid per side.  [default: the mode's]")
+@click.option("--fee-bps", type=float, help="Fee per side, bps of notional.  [default: the mode's]")
+@click.option("--borrow-bps", type=float, help="Interest on shorts, bps per year.  [default: the mode's]")
+@click.option("--eps-trade", type=float, help="Least change of position worth an order, shares.  [default: the mode's]")
+@click.option("--lot", type=float, help="Smallest number of shares; 0 allows fractions.  [default: the mode's]")
+@click.option(
+    "--fit-kalman",
+    is_flag=True,
+    default=None,
+    help="Fit each pair's noise variances before the trading start.  [default: the mode's]",
 )
 @click.option("--raw-prices", is_flag=True, help="Do not scale prices by adjusted / close.")
 @click.option(
@@ -81,8 +86,8 @@ DAY = click.DateTime(formats=["%Y-%m-%d"])
     metavar="SYMBOL|equal-weight",
     help="Buy and hold of what.",
 )
-@click.option("--sac", type=click.Path(), help="Frozen SAC policy of your own (.onnx).")
-@click.option("--gate", type=click.Path(), help="Frozen gate of your own (.onnx).")
+@click.option("--sac", type=click.Path(), help="Frozen SAC policy of your own (.onnx).  [default: the mode's]")
+@click.option("--gate", type=click.Path(), help="Frozen gate of your own (.onnx).  [default: the mode's]")
 @click.option(
     "--allow-in-sample", is_flag=True, help="Trade bars that the policies were trained on; every output is marked."
 )
@@ -91,6 +96,10 @@ DAY = click.DateTime(formats=["%Y-%m-%d"])
     "--out", type=click.Path(path_type=Path), default=Path("fig"), show_default=True, help="Folder of the report."
 )
 @click.option("--no-plots", is_flag=True, help="CSV and run.json only.")
+@click.option("--open", "open_page", is_flag=True, help="Open the decision explorer in the browser when done.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object instead of a table.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors, and draw no progress bar.")
+@click.option("--verbose", "-v", is_flag=True, help="Print every file written, and the seconds.")
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Recorded in run.json; a run draws no random numbers."
 )
@@ -106,11 +115,24 @@ def main(**flags: Any) -> None:
         if flags.pop(flag) is not None:
             raise ConfigError(f"--{flag.replace('_', '-')} belongs to training: python -m hybrid_bt.train sac --help")
     _check_span(flags["start"], flags["end"])
+    _check_talk(flags)
     record = _backtest(flags)
+    from hybrid_bt.announce import announce, open_page
     from hybrid_bt.report import write_report
 
     paths = write_report(record, flags["out"], plots=not flags["no_plots"])
-    _print(record, flags["out"], len(paths))
+    announce(record, paths, flags["out"], as_json=flags["as_json"], quiet=flags["quiet"], verbose=flags["verbose"])
+    if flags["open_page"]:
+        open_page(paths)
+
+
+def _check_talk(flags: dict[str, Any]) -> None:
+    asked = [flag for flag in ("as_json", "quiet", "verbose") if flags[flag]]
+    if len(asked) > 1:
+        names = " and ".join(f"--{flag.removeprefix('as_')}" for flag in asked)
+        raise ConfigError(f"{names} contradict each other; give one of them")
+    if flags["open_page"] and flags["no_plots"]:
+        raise ConfigError("--open shows a page, and --no-plots writes none; drop one of them")
 
 
 def _check_span(start: datetime | None, end: datetime | None) -> None:
@@ -138,7 +160,7 @@ def _backtest(flags: dict[str, Any]) -> RunRecord:
         seed=flags["seed"],
         mode=flags["mode"],
     )
-    with progress_bar(f"{bars.name}, {flags['mode']}") as progress:
+    with progress_bar(f"{bars.name}, {flags['mode']}", hidden=flags["quiet"]) as progress:
         return backtest(request, progress)
 
 
@@ -168,46 +190,6 @@ def _bars(flags: dict[str, Any]) -> Bars:
 
 def _as_date(moment: datetime | None) -> date | None:
     return None if moment is None else moment.date()
-
-
-def _headline(record: RunRecord) -> str:
-    """Mode, data, span, in- or out-of-sample, costs."""
-    first, last = (str(record.bars.stamps[row].astype("datetime64[D]")) for row in (0, -1))
-    costs, sample = record.config["costs"], "IN-SAMPLE" if record.in_sample.any() else "out of sample"
-    return (
-        f"{record.config['mode']} on {record.config['data']}, {first} to {last}, {sample}, "
-        f"net of {costs['spread_bps']:g} bps spread and {costs['fee_bps']:g} bps fee per side"
-    )
-
-
-def _print(record: RunRecord, out: Path, n_files: int) -> None:
-    """The summary table, then what every reader must know."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from hybrid_bt.report.tables import summaries
-
-    table = Table(title=_headline(record), title_justify="left")
-    table.add_column("account")
-    for name in ("end value", "CAGR", "Sharpe", "Sortino", "max drawdown", "volatility", "turnover/y", "costs"):
-        table.add_column(name, justify="right")
-    for account, s in summaries(record).items():
-        table.add_row(
-            account,
-            f"{s.end_value:,.0f}",
-            f"{s.cagr:.2%}",
-            f"{s.sharpe:.2f}",
-            f"{s.sortino:.2f}",
-            f"{s.max_drawdown:.2%}",
-            f"{s.volatility:.2%}",
-            f"{s.turnover_per_year:.2f}",
-            f"{s.costs:,.0f}",
-        )
-    console = Console(width=None if Console().is_terminal else 120, soft_wrap=False)
-    console.print(table)
-    for note in record.notes:
-        console.print(f"note: {note}", highlight=False, markup=False)
-    console.print(f"{n_files} files in {out}", highlight=False, markup=False)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "backtest",
         "train",
         "console",
+        "announce",
+        "init",
         "run",
         "parity",
         "audit",

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from hybrid_bt.console import Command, comma_list, progress_bar
+from hybrid_bt.console import Command, comma_list, mode_option, progress_bar
 from hybrid_bt.errors import ConfigError
 
 __all__ = ["main"]
@@ -26,7 +26,7 @@ TOLD = ("regime r", "leg target sac", "leg target kalman", "final target", "vola
 @click.command("audit", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--strategy", metavar="module:Class", help="A Backtrader strategy of yours.  [default: the own stack]")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Parameter of that strategy; repeatable.")
-@click.option("--mode", type=click.Choice(["stable", "aggressive"]), default="stable", show_default=True)
+@mode_option
 @click.option("--data", default="us20", show_default=True, metavar="us20|tech6|yahoo|PATH", help="Bars.")
 @click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols.  [default: all]")
 @click.option("--pairs", callback=comma_list, metavar="Y:X,...", help="Pairs.  [default: the sample's own]")

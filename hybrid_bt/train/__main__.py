@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from hybrid_bt.console import Command, comma_list
+from hybrid_bt.console import Command, comma_list, mode_option
 from hybrid_bt.errors import ConfigError
 
 __all__ = ["main"]
@@ -22,7 +22,7 @@ NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 
 @click.command("train", cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.argument("kind", type=click.Choice(["sac", "gate", "controls"]))
-@click.option("--mode", type=click.Choice(["stable", "aggressive"]), default="stable", show_default=True)
+@mode_option
 @click.option("--data", default="us20", show_default=True, metavar="us20|tech6|yahoo|PATH", help="Bars to learn from.")
 @click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols to learn from.  [default: all]")
 @click.option("--pairs", callback=comma_list, metavar="Y:X,...", help="Pairs.  [default: the sample's own]")

@@ -1,0 +1,105 @@
+"""What `run` says when it is done: a table for people, one JSON object for machines, or nothing."""
+
+from __future__ import annotations
+
+import json
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hybrid_bt.records import RunRecord
+
+__all__ = ["announce", "headline", "open_page", "result_document"]
+
+WIDTH = 120  #: columns where the output is no terminal
+_COLUMNS = ("end value", "CAGR", "Sharpe", "Sortino", "max drawdown", "volatility", "turnover/y", "costs")
+
+
+def announce(record: RunRecord, paths: list[Path], out: Path, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Say what came of a run on standard output.
+
+    Parameters
+    ----------
+    record : RunRecord
+    paths : list of Path
+        What was written to `out`.
+    as_json : bool
+        One JSON object instead of the table.
+    quiet : bool
+        Nothing at all; errors still go to standard error.
+    verbose : bool
+        The files and the seconds as well.
+    """
+    if as_json:
+        click.echo(json.dumps(result_document(record, paths), ensure_ascii=False))
+    elif not quiet:
+        _print(record, paths, out, verbose=verbose)
+
+
+def open_page(paths: list[Path]) -> None:
+    """Show a run's page in the browser: the explorer, else whatever was written last."""
+    pages = [path for path in paths if path.name == "explorer.html"] or paths[-1:]
+    webbrowser.open(pages[0].resolve().as_uri())
+
+
+def headline(record: RunRecord) -> str:
+    """Mode, data, span, in- or out-of-sample, costs."""
+    first, last = (str(record.bars.stamps[row].astype("datetime64[D]")) for row in (0, -1))
+    costs, sample = record.config["costs"], "IN-SAMPLE" if record.in_sample.any() else "out of sample"
+    return (
+        f"{record.config['mode']} on {record.config['data']}, {first} to {last}, {sample}, "
+        f"net of {costs['spread_bps']:g} bps spread and {costs['fee_bps']:g} bps fee per side"
+    )
+
+
+def result_document(record: RunRecord, paths: list[Path]) -> dict[str, Any]:
+    """The table as plain data: fractions and account currency, as in `summary_pnl.csv`."""
+    from hybrid_bt.report.run_json import plain
+    from hybrid_bt.report.tables import summaries
+
+    document: dict[str, Any] = plain(
+        {
+            "title": headline(record),
+            "accounts": {name: summary._asdict() for name, summary in summaries(record).items()},
+            "out_of_sample": not record.in_sample.any(),
+            "notes": list(record.notes),
+            "files": [str(path) for path in paths],
+        }
+    )
+    return document
+
+
+def _print(record: RunRecord, paths: list[Path], out: Path, *, verbose: bool) -> None:
+    """The summary table, then what every reader must know."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from hybrid_bt.report.tables import summaries
+
+    table = Table(title=headline(record), title_justify="left")
+    table.add_column("account")
+    for name in _COLUMNS:
+        table.add_column(name, justify="right")
+    for account, s in summaries(record).items():
+        table.add_row(
+            account,
+            f"{s.end_value:,.0f}",
+            f"{s.cagr:.2%}",
+            f"{s.sharpe:.2f}",
+            f"{s.sortino:.2f}",
+            f"{s.max_drawdown:.2%}",
+            f"{s.volatility:.2%}",
+            f"{s.turnover_per_year:.2f}",
+            f"{s.costs:,.0f}",
+        )
+    console = Console(width=None if Console().is_terminal else WIDTH, soft_wrap=False)
+    console.print(table)
+    for note in record.notes:
+        console.print(f"note: {note}", highlight=False, markup=False)
+    if verbose:
+        for path in paths:
+            console.print(f"{path} {path.stat().st_size:,} bytes", highlight=False, markup=False)
+        console.print(f"backtest {record.facts['wall_clock']['backtest_seconds']:.2f} s", highlight=False, markup=False)
+    console.print(f"{len(paths)} files in {out}", highlight=False, markup=False)

@@ -1,0 +1,88 @@
+"""`hybrid-bt init`: a configuration file to begin with, every key with its meaning, unit and value in a mode."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hybrid_bt.console import Command, mode_option
+from hybrid_bt.errors import ConfigError
+
+__all__ = ["commented_toml", "main"]
+
+
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@mode_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("hybrid_bt.toml"),
+    show_default=True,
+    help="File to write; `-` prints it.",
+)
+@click.option("--force", is_flag=True, help="Replace a file that exists.")
+def main(mode: str, out: Path, force: bool) -> None:
+    """Write a commented TOML file for `hybrid-bt run --config`.
+
+    Keys that you delete from it keep the mode's value.
+    """
+    text = commented_toml(mode)
+    if str(out) == "-":
+        click.echo(text, nl=False)
+        return
+    if out.exists() and not force:
+        raise ConfigError(f"init: {out} exists; name another file with --out, or pass --force to replace it")
+    _write(out, text)
+    click.echo(f"wrote {out}; use it with: hybrid-bt run --mode {mode} --config {out}")
+
+
+def commented_toml(mode: str) -> str:
+    """A mode's values as TOML, each key under a comment with its meaning and unit; it loads to the mode itself."""
+    from hybrid_bt.config import Config, load_config
+
+    config = load_config(mode)
+    lines = [f"# hybrid_bt, mode {mode}. Every key is optional: what is deleted here keeps the mode's value.", ""]
+    for section, field in Config.model_fields.items():
+        model = getattr(config, section)
+        says = (type(model).__doc__ or field.description or "").splitlines()[0]
+        lines += [f"# {says}", f"[{section}]"]
+        for key, meaning in type(model).model_fields.items():
+            lines.append(f"# {meaning.description}")
+            lines.append(_assignment(key, getattr(model, key)))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _assignment(key: str, value: Any) -> str:
+    """One TOML line; a key without a value is left as a comment, for TOML has no null."""
+    if value is None:
+        return f"# {key} ="
+    if isinstance(value, bool):
+        return f"{key} = {str(value).lower()}"
+    if isinstance(value, str):
+        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'{key} = "{quoted}"'
+    return f"{key} = {value!r}"
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".hybrid-bt-", dir=path.parent)
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).chmod(0o644)
+        os.replace(name, path)
+    except OSError as error:
+        raise ConfigError(
+            f"init: cannot write {path}: {error.strerror or error}; give another file with --out"
+        ) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""What the commands share: help, nearest names, output for people and for machines, a configuration to begin with."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from hybrid_bt import cli
+from hybrid_bt.announce import open_page
+from hybrid_bt.config import MODES, load_config
+from hybrid_bt.init import commented_toml
+from hybrid_bt.run import main as run
+
+SHORT = ["--data", "us20", "--symbols", "KO,PEP", "--end", "2011-03-01", "--no-plots"]
+
+
+def invoke(*arguments: str):
+    return CliRunner().invoke(cli.main, list(arguments))
+
+
+def test_every_command_is_listed_once_under_a_heading():
+    help_text = invoke("--help").stdout
+    for name, (_, text) in cli.COMMANDS.items():
+        assert help_text.count(f"\n  {name} ") == 1
+        assert text.split()[0] in help_text
+    assert "Other" not in help_text, "a command without a group"
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
+def test_every_option_says_what_it_is(name: str):
+    command = cli.main.get_command(click.Context(cli.main), name)
+    for option in (option for option in command.params if isinstance(option, click.Option)):
+        assert option.help, f"{name} {option.opts}"
+
+
+def test_a_misspelt_command_gets_the_nearest_name():
+    answer = invoke("rnu")
+    assert answer.exit_code == 2
+    assert "did you mean 'run'" in answer.stderr
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_commented_file_is_the_mode(mode: str, tmp_path: Path):
+    text = commented_toml(mode)
+    plain = load_config(mode)
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    assert load_config(mode, file) == plain
+    assert set(tomllib.loads(text)) == set(plain.model_dump())
+    lines = text.splitlines()
+    assert all(lines[i - 1].startswith("# ") for i, line in enumerate(lines) if " = " in line and line[0] != "#")
+
+
+def test_init_writes_a_file_that_run_takes_and_never_replaces_one(tmp_path: Path):
+    file = tmp_path / "deep" / "mine.toml"
+    assert invoke("init", "--mode", "aggressive", "--out", str(file)).exit_code == 0
+    answer = invoke("init", "--out", str(file))
+    assert answer.exit_code == 2 and "--force" in answer.stderr
+    assert invoke("init", "--out", str(file), "--force").exit_code == 0
+    assert invoke("init", "--out", "-").stdout == file.read_text()
+    assert [path.name for path in file.parent.iterdir()] == ["mine.toml"]
+
+
+def test_json_is_the_summary_and_nothing_else(tmp_path: Path):
+    answer = CliRunner().invoke(run, [*SHORT, "--out", str(tmp_path / "fig"), "--json"])
+    result = json.loads(answer.stdout)
+    table = (tmp_path / "fig" / "summary_pnl.csv").read_text().splitlines()
+    header, first = (line.split(",") for line in table[:2])
+    assert first[0] == "hybrid"
+    assert repr(result["accounts"]["hybrid"]["end_value"]) == first[header.index("end_value")]
+    assert set(result["accounts"]) == {line.split(",")[0] for line in table[1:]}
+    assert result["out_of_sample"] is True
+    assert all(Path(file).is_file() for file in result["files"])
+
+
+def test_quiet_says_nothing_and_verbose_names_the_files(tmp_path: Path):
+    assert CliRunner().invoke(run, [*SHORT, "--out", str(tmp_path / "fig"), "-q"]).output == ""
+    said = CliRunner().invoke(run, [*SHORT, "--out", str(tmp_path / "fig"), "-v"]).stdout
+    assert "run.json" in said and "backtest" in said
+
+
+@pytest.mark.parametrize("flags", [["--json", "--quiet"], ["-q", "-v"], ["--open"]])
+def test_flags_that_contradict_each_other_are_refused(flags: list[str], tmp_path: Path):
+    answer = CliRunner().invoke(run, [*SHORT, "--out", str(tmp_path / "fig"), *flags])
+    assert answer.exit_code == 2
+    assert not (tmp_path / "fig").exists()
+
+
+def test_colours_are_for_terminals_that_want_them(tmp_path: Path):
+    said = CliRunner(env={"NO_COLOR": "1", "FORCE_COLOR": "1"}).invoke(run, [*SHORT, "--out", str(tmp_path / "fig")])
+    assert "\x1b[3" not in said.stdout.replace("\x1b[3m", "")
+
+
+def test_open_shows_the_explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shown: list[str] = []
+    monkeypatch.setattr("webbrowser.open", shown.append)
+    open_page([tmp_path / "explorer.html", tmp_path / "run.json"])
+    assert shown == [(tmp_path / "explorer.html").as_uri()]
