@@ -52,7 +52,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "kernels.market",
         "kernels.lanes",
     ),
-    "bodies": ("envs", "batch_env", "strategies", "feeds", "analyzers", "report"),
+    "bodies": ("envs", "batch_env", "strategies", "feeds", "analyzers", "evidence", "report"),
     "commands": (
         "baselines",
         "trading_start",

@@ -1,0 +1,107 @@
+"""Results under conditions: regime score, volatility, calendar year, and spans that people remember.
+
+A return from close t - 1 to close t is put under what was known at close t - 1. The terciles are cut over the whole
+span, in hindsight: they describe, and nothing could have been traded on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.metrics import simple_returns
+from hybrid_bt.records import RunRecord
+
+__all__ = ["STRESS", "Condition", "conditional_rows", "conditions"]
+
+FloatArray = NDArray[np.float64]
+
+VOLATILITY_BARS = 63  #: a quarter of daily bars
+#: name -> first and last day
+STRESS = {
+    "2000-02 dot-com bust": ("2000-03-24", "2002-10-09"),
+    "2008 financial crisis": ("2007-10-09", "2009-03-09"),
+    "2020 pandemic": ("2020-02-19", "2020-03-23"),
+    "2022 inflation": ("2022-01-03", "2022-10-12"),
+}
+_TERCILES = ("low", "middle", "high")
+
+
+class Condition(NamedTuple):
+    """One account under one condition."""
+
+    condition: str
+    account: str
+    bars: int
+    total_return: float  #: compounded over the condition's bars
+    return_per_year: float  #: mean simple return times bars per year
+    volatility: float  #: per year
+    sharpe: float  #: per year; NaN where the returns do not vary
+    max_drawdown: float  #: over the condition's bars joined together
+
+
+def conditions(record: RunRecord) -> dict[str, NDArray[np.bool_]]:
+    """Condition -> which of the T - 1 returns it holds; those without a bar are left out."""
+    stamps = record.bars.stamps[1:]
+    found = dict(_terciles("r", record.decisions.regime[:-1]))
+    found |= _terciles("volatility", _market_volatility(record)[:-1])
+    years = stamps.astype("datetime64[Y]")
+    found |= {f"year {year}": years == year for year in np.unique(years)}
+    days = stamps.astype("datetime64[D]")
+    for name, (first, last) in STRESS.items():
+        found[name] = (days >= np.datetime64(first)) & (days <= np.datetime64(last))
+    return {name: held for name, held in found.items() if held.any()}
+
+
+def conditional_rows(record: RunRecord) -> list[Condition]:
+    """Every account under every condition, in the order of `conditions` and of the summary."""
+    held = conditions(record)
+    returns = {name: simple_returns(path.equity) for name, path in record.accounts.items()}
+    return [
+        _row(condition, account, series[mask], record.bars.bars_per_year)
+        for condition, mask in held.items()
+        for account, series in returns.items()
+    ]
+
+
+def _row(condition: str, account: str, returns: FloatArray, bars_per_year: float) -> Condition:
+    n = len(returns)
+    wealth = np.concatenate(([1.0], np.cumprod(1.0 + returns)))
+    deviation = float(returns.std(ddof=1)) if n > 1 else 0.0
+    mean = float(returns.mean())
+    return Condition(
+        condition,
+        account,
+        n,
+        float(wealth[-1] - 1.0),
+        mean * bars_per_year,
+        deviation * bars_per_year**0.5,
+        mean / deviation * bars_per_year**0.5 if deviation > 0.0 else float("nan"),
+        float((wealth / np.maximum.accumulate(wealth)).min() - 1.0),
+    )
+
+
+def _terciles(name: str, values: FloatArray) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    known = values[np.isfinite(values)]
+    if not len(known) or known.min() == known.max():
+        return
+    low, high = np.quantile(known, [1 / 3, 2 / 3])
+    masks = (values <= low, (values > low) & (values <= high), values > high)
+    for tercile, mask in zip(_TERCILES, masks, strict=True):
+        yield f"{name} {tercile}", mask
+
+
+def _market_volatility(record: RunRecord) -> FloatArray:
+    """Standard deviation of the equal-weight return over the last quarter, (T,), NaN before it is whole."""
+    with np.errstate(invalid="ignore"):
+        moves = np.diff(np.log(record.bars.close), axis=0)
+    there = np.isfinite(moves)
+    market = np.where(there, moves, 0.0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+    out = np.full(len(market) + 1, np.nan)
+    if len(market) >= VOLATILITY_BARS:
+        windows = np.lib.stride_tricks.sliding_window_view(market, VOLATILITY_BARS)
+        out[VOLATILITY_BARS:] = windows.std(axis=1)
+    return out

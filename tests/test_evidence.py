@@ -1,0 +1,167 @@
+"""Statistics against published examples, other libraries, and cases whose answer is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import kurtosis, norm, skew, trim_mean
+from test_report import make_record
+
+from hybrid_bt import metrics
+from hybrid_bt.errors import ConfigError
+from hybrid_bt.evidence import (
+    backtest_overfitting,
+    bootstrap,
+    conditional_rows,
+    deflated_sharpe,
+    expected_maximum_sharpe,
+    interquartile_mean,
+    interquartile_mean_interval,
+    measures,
+    minimum_track_record,
+    probabilistic_sharpe,
+)
+from hybrid_bt.evidence.conditional import conditions
+from hybrid_bt.evidence.ratios import Moments, moments_of, sharpe_probability
+
+YEARS, PER_YEAR = 4.0, 250.0
+
+
+def noise(t: int = 1000, k: int = 3, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0.0003, 0.01, (t, k))
+
+
+def test_the_columns_measures_are_those_of_the_summary():
+    returns = noise()
+    for name, measure in measures(PER_YEAR, YEARS).items():
+        for column, value in enumerate(measure(returns)):
+            equity = np.concatenate(([1.0], np.cumprod(1.0 + returns[:, column])))
+            if name == "cagr":
+                expected = metrics.cagr(1.0, equity[-1], YEARS)
+            elif name == "max_drawdown":
+                expected = metrics.max_drawdown(equity)
+            else:
+                expected = getattr(metrics, name)(equity, PER_YEAR)
+            assert value == pytest.approx(expected, rel=1e-9), name
+
+
+def test_the_published_example_of_the_probabilistic_ratio():
+    """Bailey and Lopez de Prado (2012): 24 months, SR 0.458 a month, skewness -2.448, kurtosis 10.164: 0.913."""
+    assert sharpe_probability(Moments(0.458, 24, -2.448, 10.164)) == pytest.approx(0.913, abs=5e-4)
+    assert sharpe_probability(Moments(0.458, 24)) == pytest.approx(0.982, abs=5e-4)
+
+
+def test_the_published_example_of_the_deflated_ratio():
+    """Bailey and Lopez de Prado (2014): 100 trials of variance 1/2 a year, 1,250 days at SR 2.5 a year: 0.9004."""
+    best_of_noise = expected_maximum_sharpe(100, math.sqrt(0.5 / 250))
+    assert best_of_noise == pytest.approx(0.1132, abs=5e-5)
+    assert sharpe_probability(Moments(2.5 / math.sqrt(250), 1250, -3.0, 10.0), best_of_noise) == pytest.approx(
+        0.9004, abs=5e-4
+    )
+
+
+def test_moments_are_those_of_scipy():
+    series = noise(500, 1)[:, 0] ** 3
+    moments = moments_of(series)
+    assert moments.skewness == pytest.approx(skew(series)) and moments.kurtosis == pytest.approx(kurtosis(series) + 3)
+    assert deflated_sharpe(series, 10, 0.02) == sharpe_probability(moments, expected_maximum_sharpe(10, 0.02))
+    assert deflated_sharpe(series, 1, 0.02) == probabilistic_sharpe(series)
+
+
+def test_the_track_record_is_long_enough_where_the_probability_says_so():
+    series = noise(800, 1)[:, 0] + 0.0004
+    bars = minimum_track_record(series, level=0.95)
+    spread = 1.0 / norm.ppf(probabilistic_sharpe(series)) * math.sqrt(len(series) - 1)
+    assert bars == pytest.approx(1 + (spread * norm.ppf(0.95)) ** 2, rel=1e-9)
+    assert minimum_track_record(-series) == math.inf
+
+
+def test_an_interval_covers_what_it_should():
+    """The 90 % interval of the mean of noise, over 60 samples, covers the truth most of the time, and not always."""
+    covered = 0
+    for seed in range(60):
+        returns = np.random.default_rng(seed).normal(0.001, 0.01, 300)
+        draws = bootstrap({"a": returns}, {"mean": lambda x: x.mean(axis=0)}, n_resamples=300, seed=seed, block_bars=3)
+        low, high = draws.interval("mean", "a", level=0.9)[1:]
+        covered += low <= 0.001 <= high
+    assert 46 <= covered <= 59
+
+
+def test_differences_are_drawn_on_the_same_bars():
+    market = noise(600, 1)[:, 0]
+    mine = market + 0.0002
+    draws = bootstrap({"mine": mine, "market": market}, measures(PER_YEAR, YEARS), n_resamples=200)
+    alone, paired = draws.interval("sharpe", "mine"), draws.difference("sharpe", "mine", "market")
+    assert paired.high - paired.low < 0.1 * (alone.high - alone.low)
+    assert paired.excludes_zero
+    assert not alone.excludes_zero or alone.low > 0
+
+
+def test_clustered_returns_get_longer_blocks():
+    calm_and_wild = np.repeat(np.random.default_rng(1).choice([0.002, 0.03], 30), 50)
+    clustered = np.random.default_rng(2).normal(0, 1, 1500) * calm_and_wild
+    plain = np.random.default_rng(2).normal(0, 0.01, 1500)
+    wide, narrow = (bootstrap({"a": x}, {}, n_resamples=1).block_bars for x in (clustered, plain))
+    assert wide > 3 * narrow
+
+
+def test_too_few_bars_are_refused():
+    with pytest.raises(ConfigError, match="too few"):
+        bootstrap({"a": np.zeros(5)}, {})
+
+
+def test_the_best_of_pure_noise_is_overfitted_and_a_real_edge_is_not():
+    rng = np.random.default_rng(3)
+    probabilities = [backtest_overfitting(rng.normal(0, 0.01, (1600, 20)), 10).probability for _ in range(20)]
+    assert 0.35 < np.mean(probabilities) < 0.65
+    edge = rng.normal(0, 0.01, (1600, 20))
+    edge[:, 7] += 0.004
+    found = backtest_overfitting(edge)
+    assert found.probability == 0.0
+    assert len(found.logits) == math.comb(16, 8)
+
+
+def test_a_rule_that_reverses_is_overfitted_for_sure():
+    """Two rules: in each block one wins what the other loses, so the better half is always the worse elsewhere."""
+    wave = np.repeat(np.random.default_rng(4).normal(0, 1, 8), 20)
+    wave -= wave.mean()
+    returns = np.column_stack([wave, -wave]) + np.random.default_rng(5).normal(0, 1e-3, (160, 2))
+    assert backtest_overfitting(returns, 8).probability > 0.9
+
+
+def test_overfitting_needs_two_configurations_and_even_blocks():
+    with pytest.raises(ConfigError, match="two or more"):
+        backtest_overfitting(noise(100, 1))
+    with pytest.raises(ConfigError, match="even"):
+        backtest_overfitting(noise(100, 2), 7)
+
+
+def test_the_interquartile_mean_and_its_interval():
+    scores = np.random.default_rng(6).normal(1.0, 0.2, (5, 10))
+    found = interquartile_mean_interval(scores)
+    assert found.estimate == interquartile_mean(scores) == pytest.approx(trim_mean(scores.ravel(), 0.25))
+    assert found.low < found.estimate < found.high
+    single = interquartile_mean_interval(np.array([0.3, 0.3, 0.3, 0.3, 0.3]))
+    assert single == (pytest.approx(0.3),) * 3
+    # strata are kept: columns that differ by far do not widen the interval
+    apart = scores + np.arange(10) * 100.0
+    assert interquartile_mean_interval(apart).high - interquartile_mean_interval(apart).low < 1.0
+
+
+def test_conditions_split_the_returns_and_know_only_the_past():
+    record = make_record(t=200)
+    held = conditions(record)
+    terciles = [held[f"r {name}"] for name in ("low", "middle", "high")]
+    assert np.array_equal(np.sum(terciles, axis=0), np.ones(199))
+    known = record.decisions.regime[:-1]
+    assert known[held["r low"]].max() < known[held["r high"]].min()
+    years = [mask for name, mask in held.items() if name.startswith("year")]
+    assert np.array_equal(np.sum(years, axis=0), np.ones(199))
+    rows = [row for row in conditional_rows(record) if row.condition == "2020 pandemic" and row.account == "hybrid"]
+    equity, stamps = record.accounts["hybrid"].equity, record.bars.stamps
+    first = int(np.searchsorted(stamps, np.datetime64("2020-02-19")))
+    last = int(np.searchsorted(stamps, np.datetime64("2020-03-23")))
+    assert rows[0].total_return == pytest.approx(equity[last] / equity[first - 1] - 1.0)
+    assert rows[0].bars == last - first + 1
