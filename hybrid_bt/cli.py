@@ -18,6 +18,8 @@ COMMANDS = {
     "train": ("hybrid_bt.train.__main__", "Train policies and freeze them (needs the extra `train`)."),
     "policy": ("hybrid_bt.policy_card", "Look into frozen policies; import models of Stable-Baselines3."),
     "data": ("hybrid_bt.data_check", "Check prices before they are traded."),
+    "study": ("hybrid_bt.study.command", "Weigh a result: windows, ablations, seeds, costs, with intervals."),
+    "runs": ("hybrid_bt.runs", "List and compare what was tried."),
     "parity": ("hybrid_bt.parity", "Compare Backtrader's account with its replay, bar by bar."),
     "audit": ("hybrid_bt.audit.command", "Look for look-ahead in the stack, or in a Backtrader strategy of yours."),
 }

@@ -196,6 +196,27 @@ class FrozenPolicy:
             actions[t] = self._step(call, x[t : t + 1])[0]
         return actions
 
+    def member(self, index: int) -> Self:
+        """One member of an ensemble as a policy of its own: what one seed would have done alone.
+
+        The manifest and its training span stay those of the ensemble. Needs the library onnx (extra `study`).
+
+        Raises
+        ------
+        PolicyError
+            If there is no such member, or onnx is missing.
+        """
+        if not 0 <= index < self.manifest.members:
+            raise PolicyError(
+                f"policy: {self._name} has {self.manifest.members} member(s), no number {index}; count from 0"
+            )
+        alone = type(self)(self._data, f"{self._name} member {index}", self.rows)
+        if self.manifest.members > 1:
+            from hybrid_bt.policy_graph import member_graph
+
+            alone._session = open_session(member_graph(self._data, index), self.manifest, alone._name)
+        return alone
+
     def reset(self) -> None:
         """Forget: the next call begins an episode. `clipped_count` goes on."""
         self._memory[...] = 0.0

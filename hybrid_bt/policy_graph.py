@@ -29,7 +29,7 @@ from hybrid_bt.manifest import Scaling
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Activation", "Dense", "Lstm", "graph_lstm", "graph_mlp"]
+__all__ = ["Activation", "Dense", "Lstm", "graph_lstm", "graph_mlp", "member_graph"]
 
 FloatArray = NDArray[np.float64]
 Activation = Literal["relu", "tanh", "leaky_relu", "sigmoid", "silu", "none"]
@@ -301,3 +301,29 @@ def _padded(member: Sequence[Dense], head: Head) -> list[Dense]:
     if member[-1].weight.shape[1] != 1 or member[-1].activation != "none":
         raise PolicyError("freeze: the last layer must be linear with one output; one action per row is supported")
     return layers
+
+
+def member_graph(data: bytes, index: int) -> bytes:
+    """The graph of an ensemble with the mean over its members replaced by one of them; shapes stay.
+
+    Parameters
+    ----------
+    data : bytes
+        A frozen policy of two members or more.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise PolicyError("one member of an ensemble needs the library onnx: pip install 'hybrid_bt[study]'") from None
+
+    model = onnx.load_from_string(data)
+    name = "member_index"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(index, dtype=np.int64), name))
+    means = [node for node in model.graph.node if node.op_type == "ReduceMean"]
+    if len(means) != 1:
+        raise PolicyError(f"policy: {len(means)} means over members in the graph, one was expected; freeze it again")
+    (mean,) = means
+    one = onnx.helper.make_node("Gather", [mean.input[0], name], list(mean.output), axis=0)
+    mean.CopyFrom(one)
+    picked: bytes = model.SerializeToString(deterministic=True)
+    return picked

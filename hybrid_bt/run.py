@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hybrid_bt import __version__
 from hybrid_bt.console import Command, comma_list, mode_option, progress_bar
 from hybrid_bt.errors import ConfigError
 
@@ -96,6 +97,7 @@ DAY = click.DateTime(formats=["%Y-%m-%d"])
     "--out", type=click.Path(path_type=Path), default=Path("fig"), show_default=True, help="Folder of the report."
 )
 @click.option("--no-plots", is_flag=True, help="CSV and run.json only.")
+@click.option("--no-ledger", is_flag=True, help="Add no line to runs.jsonl, which lies beside --out.")
 @click.option("--open", "open_page", is_flag=True, help="Open the decision explorer in the browser when done.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object instead of a table.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors, and draw no progress bar.")
@@ -121,9 +123,35 @@ def main(**flags: Any) -> None:
     from hybrid_bt.report import write_report
 
     paths = write_report(record, flags["out"], plots=not flags["no_plots"])
+    if not flags["no_ledger"]:
+        _remember(record, flags["out"])
     announce(record, paths, flags["out"], as_json=flags["as_json"], quiet=flags["quiet"], verbose=flags["verbose"])
     if flags["open_page"]:
         open_page(paths)
+
+
+def _remember(record: RunRecord, out: Path) -> None:
+    """One line in the ledger beside the report's folder."""
+    from hybrid_bt.report.run_json import plain
+    from hybrid_bt.report.tables import account_summary
+    from hybrid_bt.trials import LEDGER, append_trial, configuration_key
+
+    config = plain(record.config)
+    summary = account_summary(record, "hybrid")
+    entry = {
+        "command": "run",
+        "version": __version__,
+        "mode": record.config["mode"],
+        "data": record.bars.name,
+        "data_sha256": record.facts["data"]["sha256"],
+        "policies": {name: policy["sha256"] for name, policy in record.facts["policies"].items()},
+        "config": config,
+        "config_sha256": configuration_key(config),
+        "span": [str(record.bars.stamps[row].astype("datetime64[D]")) for row in (0, -1)],
+        "in_sample": bool(record.in_sample.any()),
+        "result": {name: getattr(summary, name) for name in ("cagr", "sharpe", "max_drawdown", "volatility")},
+    }
+    append_trial(out.absolute().parent / LEDGER, plain(entry))
 
 
 def _check_talk(flags: dict[str, Any]) -> None:

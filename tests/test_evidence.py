@@ -152,15 +152,17 @@ def test_the_interquartile_mean_and_its_interval():
 
 def test_conditions_split_the_returns_and_know_only_the_past():
     record = make_record(t=200)
-    held = conditions(record)
+    held = conditions(record.bars, record.decisions.regime)
     terciles = [held[f"r {name}"] for name in ("low", "middle", "high")]
     assert np.array_equal(np.sum(terciles, axis=0), np.ones(199))
     known = record.decisions.regime[:-1]
     assert known[held["r low"]].max() < known[held["r high"]].min()
     years = [mask for name, mask in held.items() if name.startswith("year")]
     assert np.array_equal(np.sum(years, axis=0), np.ones(199))
-    rows = [row for row in conditional_rows(record) if row.condition == "2020 pandemic" and row.account == "hybrid"]
-    equity, stamps = record.accounts["hybrid"].equity, record.bars.stamps
+    equity = record.accounts["hybrid"].equity
+    all_rows = conditional_rows(record.bars, record.decisions.regime, {"hybrid": equity})
+    rows = [row for row in all_rows if row.condition == "2020 pandemic"]
+    stamps = record.bars.stamps
     first = int(np.searchsorted(stamps, np.datetime64("2020-02-19")))
     last = int(np.searchsorted(stamps, np.datetime64("2020-03-23")))
     assert rows[0].total_return == pytest.approx(equity[last] / equity[first - 1] - 1.0)

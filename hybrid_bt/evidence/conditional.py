@@ -6,14 +6,14 @@ span, in hindsight: they describe, and nothing could have been traded on them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.bars import Bars
 from hybrid_bt.metrics import simple_returns
-from hybrid_bt.records import RunRecord
 
 __all__ = ["STRESS", "Condition", "conditional_rows", "conditions"]
 
@@ -43,11 +43,18 @@ class Condition(NamedTuple):
     max_drawdown: float  #: over the condition's bars joined together
 
 
-def conditions(record: RunRecord) -> dict[str, NDArray[np.bool_]]:
-    """Condition -> which of the T - 1 returns it holds; those without a bar are left out."""
-    stamps = record.bars.stamps[1:]
-    found = dict(_terciles("r", record.decisions.regime[:-1]))
-    found |= _terciles("volatility", _market_volatility(record)[:-1])
+def conditions(bars: Bars, regime: FloatArray) -> dict[str, NDArray[np.bool_]]:
+    """Condition -> which of the T - 1 returns it holds; those without a bar are left out.
+
+    Parameters
+    ----------
+    bars : Bars
+        T bars.
+    regime : (T,) r
+    """
+    stamps = bars.stamps[1:]
+    found = dict(_terciles("r", regime[:-1]))
+    found |= _terciles("volatility", _market_volatility(bars)[:-1])
     years = stamps.astype("datetime64[Y]")
     found |= {f"year {year}": years == year for year in np.unique(years)}
     days = stamps.astype("datetime64[D]")
@@ -56,12 +63,12 @@ def conditions(record: RunRecord) -> dict[str, NDArray[np.bool_]]:
     return {name: held for name, held in found.items() if held.any()}
 
 
-def conditional_rows(record: RunRecord) -> list[Condition]:
-    """Every account under every condition, in the order of `conditions` and of the summary."""
-    held = conditions(record)
-    returns = {name: simple_returns(path.equity) for name, path in record.accounts.items()}
+def conditional_rows(bars: Bars, regime: FloatArray, equity: Mapping[str, FloatArray]) -> list[Condition]:
+    """Every account under every condition, in the order of `conditions` and of `equity`, account -> (T,)."""
+    held = conditions(bars, regime)
+    returns = {name: simple_returns(path) for name, path in equity.items()}
     return [
-        _row(condition, account, series[mask], record.bars.bars_per_year)
+        _row(condition, account, series[mask], bars.bars_per_year)
         for condition, mask in held.items()
         for account, series in returns.items()
     ]
@@ -94,10 +101,10 @@ def _terciles(name: str, values: FloatArray) -> Iterator[tuple[str, NDArray[np.b
         yield f"{name} {tercile}", mask
 
 
-def _market_volatility(record: RunRecord) -> FloatArray:
+def _market_volatility(bars: Bars) -> FloatArray:
     """Standard deviation of the equal-weight return over the last quarter, (T,), NaN before it is whole."""
     with np.errstate(invalid="ignore"):
-        moves = np.diff(np.log(record.bars.close), axis=0)
+        moves = np.diff(np.log(bars.close), axis=0)
     there = np.isfinite(moves)
     market = np.where(there, moves, 0.0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
     out = np.full(len(market) + 1, np.nan)

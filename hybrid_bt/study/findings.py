@@ -1,0 +1,327 @@
+"""A study from its plan to its findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.bars import Bars
+from hybrid_bt.build import Policies
+from hybrid_bt.config import Config
+from hybrid_bt.errors import ConfigError
+from hybrid_bt.evidence import (
+    Condition,
+    Draws,
+    Interval,
+    Overfitting,
+    backtest_overfitting,
+    bootstrap,
+    conditional_rows,
+    deflated_sharpe,
+    interquartile_mean_interval,
+    measures,
+    minimum_track_record,
+    probabilistic_sharpe,
+)
+from hybrid_bt.metrics import Summary, elapsed_years, simple_returns, summarise
+from hybrid_bt.study.ablations import ABLATIONS, LEARNED, Panel, momentum
+from hybrid_bt.study.jobs import ENSEMBLE, Lessons, Result, TradeJob, VoiceJob, at_costs, legs_of
+from hybrid_bt.study.schedule import Store, execute
+from hybrid_bt.study.windows import Window
+
+__all__ = ["COST_LEVELS_BPS", "Findings", "Plan", "Seed", "study"]
+
+FloatArray = NDArray[np.float64]
+
+#: costs a side at which the sweep trades, bps of notional
+COST_LEVELS_BPS = (0.0, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0)
+SWEPT = ("hybrid", "sac", "kalman", "vol-target", "equal-weight")
+SCORED = ("sharpe", "cagr", "max_drawdown")
+HURDLES = ("vol-target", "equal-weight")
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a study looks at."""
+
+    bars: Bars
+    config: Config
+    mode: str
+    policies: Policies
+    pairs: tuple[str, ...]
+    first: int  #: row of the first decision out of sample
+    windows: tuple[Window, ...]
+    n_seeds: int
+    n_resamples: int = 1000
+    seed: int = 0  #: of shuffles and resamples
+    lessons: tuple[Lessons, ...] = ()  #: one per window: train anew for each
+    n_trials_before: int = 0  #: other configurations tried on these bars, from the ledger
+    in_sample: bool = False
+
+
+class Seed(NamedTuple):
+    """One member of the ensembles, alone, over the whole span."""
+
+    number: int
+    account: str
+    summary: Summary
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What came of it; returns are on the whole span, from the first decision on."""
+
+    plan: Plan
+    bars: Bars  #: of the whole span
+    regime: FloatArray  #: (T,) of the ensemble
+    equity: dict[str, FloatArray]  #: account -> (T,), the ensemble's
+    summaries: dict[str, Summary]
+    draws: Draws
+    windows: list[tuple[Window, dict[str, Summary]]]
+    seeds: list[Seed]
+    interquartile: dict[tuple[str, str], Interval]  #: (account, measure) -> over seeds and windows
+    costs: dict[str, list[Summary]]  #: account -> one per `COST_LEVELS_BPS`
+    break_even: dict[str, float]  #: account -> bps a side at which it no longer beats vol-target, or is worth nothing
+    conditions: list[Condition]
+    overfitting: Overfitting | None
+    ratios: dict[str, dict[str, float]]  #: account -> psr, dsr, track record in years
+    n_trials: int
+    failures: dict[str, str] = field(default_factory=dict)  #: cell -> why
+
+
+def study(
+    plan: Plan, store: Store, *, run: dict[str, Any], progress: Callable[[str, int, int], None] | None = None
+) -> Findings:
+    """Record, trade and weigh.
+
+    Parameters
+    ----------
+    run : dict
+        `backend` and `n_jobs` of `hybrid_bt.study.schedule.execute`.
+    progress : callable, optional
+        Called as `progress(stage, done, total)`.
+
+    Raises
+    ------
+    ConfigError
+        If the whole span itself failed, so that there is nothing to weigh.
+    """
+
+    def go(stage: str, jobs: list[Any]) -> list[Result]:
+        tell = None if progress is None else (lambda done, total: progress(stage, done, total))
+        return execute(jobs, store, progress=tell, **run)
+
+    voices = _voice_jobs(plan)
+    heard = dict(zip(voices, go("recording", list(voices.values())), strict=True))
+    failures = {voices[key].name: result.failure for key, result in heard.items() if result.failure}
+    trades = _trade_jobs(plan, heard)
+    traded = dict(zip(trades, go("trading", list(trades.values())), strict=True))
+    failures |= {trades[key].name: result.failure for key, result in traded.items() if result.failure}
+    whole = traded.get(("whole", ENSEMBLE))
+    if whole is None or whole.failure:
+        raise ConfigError(f"study: the whole span failed: {'; '.join(failures.values())}")
+    return _weigh(plan, heard, traded, failures)
+
+
+def _voice_jobs(plan: Plan) -> dict[tuple[int, int], VoiceJob]:
+    """(window or -1 for the shipped policies, member) -> job."""
+    shared = plan.bars, plan.config, plan.pairs, plan.policies
+    if not plan.lessons:
+        members = (ENSEMBLE, *range(plan.n_seeds))
+        return {(-1, m): VoiceJob(f"record, {_member(m)}", *shared, m) for m in members}
+    return {
+        (w, ENSEMBLE): VoiceJob(f"train and record, {plan.windows[w].name}", *shared, ENSEMBLE, lessons)
+        for w, lessons in enumerate(plan.lessons)
+    }
+
+
+def _member(number: int) -> str:
+    return "ensemble" if number == ENSEMBLE else f"seed {number}"
+
+
+def _trade_jobs(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[tuple[str, int], TradeJob]:
+    """(window's name, `whole` or cost level; member) -> job."""
+    moves = momentum(plan.bars)
+    jobs: dict[tuple[str, int], TradeJob] = {}
+
+    def panel(arrays: dict[str, Any], first: int, last: int, member: int) -> Panel:
+        rows = slice(first, last + 1)
+        bars = plan.bars.between(plan.bars.stamps[first], plan.bars.stamps[last])
+        costs = plan.config.trading_costs()
+        return Panel(
+            bars,
+            legs_of(arrays, rows),
+            arrays["warm"][rows],
+            moves[rows],
+            plan.config,
+            costs,
+            plan.seed + max(member, 0),
+        )
+
+    for (window, member), result in heard.items():
+        if result.failure:
+            continue
+        learned = tuple(ABLATIONS) if member == ENSEMBLE else tuple(LEARNED)
+        for w, cut in enumerate(plan.windows):
+            if window in (-1, w):
+                name = f"{cut.name}, {_member(member)}"
+                jobs[cut.name, member] = TradeJob(name, panel(result.arrays, cut.first, cut.last, member), learned)
+    spoken = _joined(plan, heard)
+    for member, arrays in spoken.items():
+        whole = panel(arrays, plan.first, plan.bars.n_bars - 1, member)
+        learned = tuple(ABLATIONS) if member == ENSEMBLE else tuple(LEARNED)
+        jobs["whole", member] = TradeJob(f"whole span, {_member(member)}", whole, learned)
+        if member == ENSEMBLE:
+            for bps in COST_LEVELS_BPS:
+                jobs[f"cost {bps:g}", member] = TradeJob(f"{bps:g} bps a side", at_costs(whole, bps), SWEPT)
+    return jobs
+
+
+def _joined(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[int, dict[str, Any]]:
+    """Member -> arrays on all bars; where each window has policies of its own, those of each window in its rows."""
+    if not plan.lessons:
+        return {member: result.arrays for (_, member), result in heard.items() if not result.failure}
+    if any(result.failure for result in heard.values()):
+        return {}
+    joined = {name: array.copy() for name, array in heard[0, ENSEMBLE].arrays.items()}
+    for (w, _), result in heard.items():
+        rows = slice(plan.windows[w].first, plan.windows[w].last + 1)
+        for name, array in result.arrays.items():
+            joined[name][rows] = array[rows]
+    return {ENSEMBLE: joined}
+
+
+def _summaries(bars: Bars, result: Result) -> dict[str, Summary]:
+    found = {}
+    for name in ABLATIONS:
+        if f"equity:{name}" in result.arrays:
+            notional, paid, _ = result.arrays[f"totals:{name}"]
+            found[name] = summarise(
+                result.arrays[f"equity:{name}"],
+                bars.stamps,
+                bars.bars_per_year,
+                traded_notional=float(notional),
+                costs=float(paid),
+            )
+    return found
+
+
+def _weigh(
+    plan: Plan,
+    heard: dict[tuple[int, int], Result],
+    traded: dict[tuple[str, int], Result],
+    failures: dict[str, str],
+) -> Findings:
+    bars = plan.bars.between(plan.bars.stamps[plan.first], None)
+    whole = traded["whole", ENSEMBLE]
+    equity = {name: whole.arrays[f"equity:{name}"] for name in ABLATIONS}
+    returns = {name: simple_returns(path) for name, path in equity.items()}
+    wanted = measures(bars.bars_per_year, elapsed_years(bars.stamps))
+    regime = _joined(plan, heard)[ENSEMBLE]["regime"][plan.first :]
+    windows = [
+        (cut, _summaries(plan.bars.between(plan.bars.stamps[cut.first], plan.bars.stamps[cut.last]), result))
+        for cut in plan.windows
+        if (result := traded.get((cut.name, ENSEMBLE))) is not None and not result.failure
+    ]
+    costs = _cost_sweep(bars, traded)
+    n_trials = plan.n_trials_before + len(LEARNED)
+    table = np.column_stack(list(returns.values()))
+    return Findings(
+        plan=plan,
+        bars=bars,
+        regime=regime,
+        equity=equity,
+        summaries=_summaries(bars, whole),
+        draws=bootstrap(returns, wanted, n_resamples=plan.n_resamples, seed=plan.seed),
+        windows=windows,
+        seeds=[
+            Seed(member, name, summary)
+            for (cell, member), result in traded.items()
+            if cell == "whole" and member != ENSEMBLE and not result.failure
+            for name, summary in _summaries(bars, result).items()
+        ],
+        interquartile=_over_seeds(plan, traded),
+        costs=costs,
+        break_even=_break_even(costs),
+        conditions=conditional_rows(bars, regime, equity),
+        overfitting=backtest_overfitting(table) if len(table) >= 64 else None,
+        ratios=_ratios(returns, bars.bars_per_year, n_trials),
+        n_trials=n_trials,
+        failures=failures,
+    )
+
+
+def _over_seeds(plan: Plan, traded: dict[tuple[str, int], Result]) -> dict[tuple[str, str], Interval]:
+    """Interquartile means over members and windows; windows are the strata."""
+    found: dict[tuple[str, str], Interval] = {}
+    members = range(plan.n_seeds if not plan.lessons else 0)
+    cells = {(w.name, m): traded.get((w.name, m)) for w in plan.windows for m in members}
+    if not cells or any(result is None or result.failure for result in cells.values()):
+        return found
+    for name in LEARNED:
+        for measure in SCORED:
+            table = np.array(
+                [[_score(plan, cells[w.name, m], w, name, measure) for w in plan.windows] for m in members]
+            )
+            if np.isfinite(table).all():
+                found[name, measure] = interquartile_mean_interval(table, seed=plan.seed)
+    return found
+
+
+def _score(plan: Plan, result: Result | None, window: Window, name: str, measure: str) -> float:
+    assert result is not None
+    bars = plan.bars.between(plan.bars.stamps[window.first], plan.bars.stamps[window.last])
+    wanted = measures(bars.bars_per_year, elapsed_years(bars.stamps))[measure]
+    return float(wanted(simple_returns(result.arrays[f"equity:{name}"])[:, None])[0])
+
+
+def _cost_sweep(bars: Bars, traded: dict[tuple[str, int], Result]) -> dict[str, list[Summary]]:
+    levels = [traded.get((f"cost {bps:g}", ENSEMBLE)) for bps in COST_LEVELS_BPS]
+    if any(level is None or level.failure for level in levels):
+        return {}
+    tables = [_summaries(bars, level) for level in levels if level is not None]
+    return {name: [table[name] for table in tables] for name in SWEPT}
+
+
+def _break_even(costs: dict[str, list[Summary]]) -> dict[str, float]:
+    """Costs a side, bps, at which growth falls to vol-target's (the hybrid, sac) or to nothing (kalman)."""
+    if not costs:
+        return {}
+    hurdle = np.array([summary.cagr for summary in costs["vol-target"]])
+    return {
+        name: _crossing(np.array([summary.cagr for summary in costs[name]]) - (0.0 if name == "kalman" else hurdle))
+        for name in ("hybrid", "sac", "kalman")
+    }
+
+
+def _crossing(excess: FloatArray) -> float:
+    """Where a falling line first meets zero, linear between levels; 0 if it begins below, infinite if it never does."""
+    levels = np.array(COST_LEVELS_BPS)
+    below = np.flatnonzero(excess <= 0.0)
+    if not len(below):
+        return float("inf")
+    k = int(below[0])
+    if k == 0:
+        return 0.0
+    share = excess[k - 1] / (excess[k - 1] - excess[k])
+    return float(levels[k - 1] + share * (levels[k] - levels[k - 1]))
+
+
+def _ratios(returns: dict[str, FloatArray], bars_per_year: float, n_trials: int) -> dict[str, dict[str, float]]:
+    """Probabilistic and deflated Sharpe ratio, and the record that would be needed, years."""
+    moving = {name: series for name, series in returns.items() if series.std() > 0.0}
+    spread = float(
+        np.std([moving[name].mean() / moving[name].std(ddof=1) for name in LEARNED if name in moving], ddof=1)
+    )
+    return {
+        name: {
+            "psr": probabilistic_sharpe(series),
+            "dsr": deflated_sharpe(series, n_trials, spread),
+            "track_record_years": minimum_track_record(series) / bars_per_year,
+        }
+        for name, series in moving.items()
+    }

@@ -1,0 +1,173 @@
+"""The work of a study: recording what the legs say, and trading it in many ways. Plain data in, plain arrays out.
+
+A job knows everything it needs, so any process on any machine gives the same result; its key is the sha256 of that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import traceback
+from dataclasses import dataclass, fields
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.bars import Bars
+from hybrid_bt.build import Policies, build, taking_part
+from hybrid_bt.config import Config
+from hybrid_bt.recording import record
+from hybrid_bt.records import LegPaths
+from hybrid_bt.study.ablations import ABLATIONS, Panel
+
+__all__ = [
+    "ENSEMBLE",
+    "FORMAT",
+    "Lessons",
+    "Result",
+    "TradeJob",
+    "VoiceJob",
+    "at_costs",
+    "leg_arrays",
+    "legs_of",
+    "run_job",
+]
+
+FORMAT = 1  #: of results on disk; another one is computed anew
+ENSEMBLE = -1  #: instead of the number of a member
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Lessons(NamedTuple):
+    """How policies of a window are trained."""
+
+    train_start: date
+    train_end: date
+    sac_steps: int
+    ppo_steps: int
+    mode: str
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class VoiceJob:
+    """Ask the legs and the gate about every bar of a panel."""
+
+    name: str
+    bars: Bars
+    config: Config
+    pairs: tuple[str, ...]
+    policies: Policies
+    member: int = ENSEMBLE
+    lessons: Lessons | None = None  #: train policies first, instead of those given
+
+    @property
+    def key(self) -> str:
+        """Of everything that the answer depends on."""
+        files = {name: policy.sha256 for name, policy in self.policies.loaded().items()}
+        taught = None if self.lessons is None else [str(value) for value in self.lessons]
+        return _key(
+            "voice", self.bars.sha256, self.config, self.pairs, files if taught is None else {}, taught, self.member
+        )
+
+    def run(self) -> Arrays:
+        """The legs' paths on all bars, and whether each symbol was warm."""
+        policies = self.policies if self.lessons is None else _learn(self, self.lessons)
+        if self.member != ENSEMBLE:
+            policies = Policies(*(p.member(min(self.member, p.manifest.members - 1)) if p else None for p in policies))
+        recorder = record(build(self.config, self.bars.symbols, self.pairs, policies), self.bars, self.pairs)
+        return leg_arrays(recorder.legs()) | {"warm": recorder.warm()}
+
+
+@dataclass(frozen=True, eq=False)
+class TradeJob:
+    """Trade what was recorded on one window in every way of `ABLATIONS`, or in some."""
+
+    name: str
+    panel: Panel
+    accounts: tuple[str, ...] = tuple(ABLATIONS)
+
+    @property
+    def key(self) -> str:
+        """Of everything that the accounts depend on."""
+        panel = self.panel
+        said = hashlib.sha256()
+        for array in (*leg_arrays(panel.legs).values(), panel.warm, panel.momentum):
+            said.update(np.ascontiguousarray(array).tobytes())
+        return _key("trade", panel.bars.sha256, said.hexdigest(), panel.config, panel.costs, panel.seed, self.accounts)
+
+    def run(self) -> Arrays:
+        """Equity, (T,), and traded notional, costs, rejected orders, (3,), of each account."""
+        found: Arrays = {}
+        for name in self.accounts:
+            path = ABLATIONS[name](self.panel)
+            columns = path.fills.columns if hasattr(path.fills, "columns") else ()
+            notional = float(np.abs(columns[3] * columns[4]).sum()) if columns else 0.0
+            paid = float(columns[5].sum()) if columns else 0.0
+            found[f"equity:{name}"] = path.equity
+            found[f"totals:{name}"] = np.array([notional, paid + float(path.borrow.sum()), float(path.rejected)])
+        return found
+
+
+class Result(NamedTuple):
+    """What came of a job: arrays, or why there are none."""
+
+    key: str
+    arrays: Arrays
+    failure: str = ""
+
+
+def run_job(job: VoiceJob | TradeJob) -> Result:
+    """Run a job anywhere. Whatever goes wrong in it is told, so that one cell cannot take the others with it."""
+    try:
+        return Result(job.key, job.run())
+    except Exception as error:  # the boundary of a cell: reported in every table and in the exit status
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        return Result(job.key, {}, f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})")
+
+
+def leg_arrays(legs: LegPaths) -> Arrays:
+    """Field -> array."""
+    return {field.name: getattr(legs, field.name) for field in fields(LegPaths)}
+
+
+def legs_of(arrays: Arrays, rows: slice) -> LegPaths:
+    """The paths of some rows, out of a `VoiceJob`'s arrays."""
+    return LegPaths(**{field.name: arrays[field.name][rows] for field in fields(LegPaths)})
+
+
+def _learn(job: VoiceJob, lessons: Lessons) -> Policies:
+    from hybrid_bt.train.pipeline import Lesson, learn_gate, learn_sac
+    from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
+
+    lesson = Lesson(
+        job.bars.between(None, lessons.train_end),
+        job.config,
+        lessons.mode,
+        job.pairs,
+        lessons.train_start,
+        lessons.train_end,
+        lessons.seeds,
+    )
+    sac_spec = SAC_SPECS[lessons.mode]
+    with tempfile.TemporaryDirectory() as folder:
+        sac = learn_sac(lesson, sac_spec, lessons.sac_steps, Path(folder) / "sac.onnx")
+        gate = learn_gate(
+            lesson, GATE_SPECS[lessons.mode], sac_spec, lessons.ppo_steps, lessons.sac_steps, Path(folder) / "gate.onnx"
+        )
+    return taking_part(Policies(sac, gate), job.config)
+
+
+def _key(*parts: Any) -> str:
+    plain = [part.model_dump(mode="json") if isinstance(part, Config) else part for part in (FORMAT, *parts)]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def at_costs(panel: Panel, bps_per_side: float) -> Panel:
+    """The panel at another cost of trading: all of it as a fee."""
+    return panel._replace(costs=panel.costs._replace(spread_bps=0.0, fee_bps=bps_per_side))
