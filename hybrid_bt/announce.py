@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import webbrowser
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hybrid_bt.records import RunRecord
 
-__all__ = ["announce", "headline", "open_page", "result_document"]
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["announce", "headline", "open_page", "result_document", "result_table"]
 
 WIDTH = 120  #: columns where the output is no terminal
 _COLUMNS = ("end value", "CAGR", "Sharpe", "Sortino", "max drawdown", "volatility", "turnover/y", "costs")
@@ -71,9 +74,8 @@ def result_document(record: RunRecord, paths: list[Path]) -> dict[str, Any]:
     return document
 
 
-def _print(record: RunRecord, paths: list[Path], out: Path, *, verbose: bool) -> None:
-    """The summary table, then what every reader must know."""
-    from rich.console import Console
+def result_table(record: RunRecord) -> Table:
+    """The summary, one row an account, as rich draws it."""
     from rich.table import Table
 
     from hybrid_bt.report.tables import summaries
@@ -94,8 +96,15 @@ def _print(record: RunRecord, paths: list[Path], out: Path, *, verbose: bool) ->
             f"{s.turnover_per_year:.2f}",
             f"{s.costs:,.0f}",
         )
+    return table
+
+
+def _print(record: RunRecord, paths: list[Path], out: Path, *, verbose: bool) -> None:
+    """The summary table, then what every reader must know."""
+    from rich.console import Console
+
     console = Console(width=None if Console().is_terminal else WIDTH, soft_wrap=False)
-    console.print(table)
+    console.print(result_table(record))
     for note in record.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
     if verbose:

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from hybrid_bt.errors import PolicyError, did_you_mean
 from hybrid_bt.manifest import Manifest
 from hybrid_bt.policy_file import read_bytes, unpack
+from hybrid_bt.policy_graph import member_graph
 from hybrid_bt.policy_session import Call, bind, open_session
 
 __all__ = ["FrozenPolicy"]
@@ -45,6 +46,8 @@ class FrozenPolicy:
     rows : int
         Rows of a recurrent policy, each with a memory of its own (the gate has one). Without memory any number of rows
         may come in each call, and this is not looked at.
+    only : int, optional
+        Answer with this member of an ensemble alone, see `member`.
 
     Attributes
     ----------
@@ -61,7 +64,7 @@ class FrozenPolicy:
         If the bytes are not an undamaged frozen policy of a known format.
     """
 
-    def __init__(self, data: bytes, name: str = "policy", rows: int = 1) -> None:
+    def __init__(self, data: bytes, name: str = "policy", rows: int = 1, only: int | None = None) -> None:
         if rows < 1:
             raise PolicyError(f"policy: a recurrent policy needs at least one row, got {rows}; give rows >= 1")
         self.manifest: Manifest = unpack(data, name)
@@ -71,7 +74,8 @@ class FrozenPolicy:
         self._data, self._name = data, name
         self._clip = self.manifest.observation_clip
         self._features = len(self.manifest.observation)
-        self._session = open_session(data, self.manifest, name)
+        self._only = only
+        self._session = open_session(data if only is None else member_graph(data, only), self.manifest, name)
         self._calls: dict[int, Call] = {}
         recurrent = self.manifest.recurrent
         layers, hidden = (recurrent.n_lstm, recurrent.hidden) if recurrent else (0, 0)
@@ -94,7 +98,7 @@ class FrozenPolicy:
         return f"FrozenPolicy({self._name!r}, kind={manifest.kind!r}, members={manifest.members}, {self.sha256[:12]})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _thaw, (self._data, self._name, self.rows, self.state(), self.clipped_count)
+        return _thaw, (self._data, self._name, self.rows, self._only, self.state(), self.clipped_count)
 
     @property
     def observation_names(self) -> tuple[str, ...]:
@@ -210,12 +214,8 @@ class FrozenPolicy:
             raise PolicyError(
                 f"policy: {self._name} has {self.manifest.members} member(s), no number {index}; count from 0"
             )
-        alone = type(self)(self._data, f"{self._name} member {index}", self.rows)
-        if self.manifest.members > 1:
-            from hybrid_bt.policy_graph import member_graph
-
-            alone._session = open_session(member_graph(self._data, index), self.manifest, alone._name)
-        return alone
+        only = index if self.manifest.members > 1 else None
+        return type(self)(self._data, f"{self._name} member {index}", self.rows, only)
 
     def reset(self) -> None:
         """Forget: the next call begins an episode. `clipped_count` goes on."""
@@ -286,8 +286,10 @@ class FrozenPolicy:
         return call.action.copy()
 
 
-def _thaw(data: bytes, name: str, rows: int, state: dict[str, FloatArray], clipped_count: int) -> FrozenPolicy:
-    policy = FrozenPolicy(data, name, rows)
+def _thaw(
+    data: bytes, name: str, rows: int, only: int | None, state: dict[str, FloatArray], clipped_count: int
+) -> FrozenPolicy:
+    policy = FrozenPolicy(data, name, rows, only)
     policy.restore(state)
     policy.clipped_count = clipped_count
     return policy

@@ -83,9 +83,10 @@ def configuration_key(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def count_trials(ledger: Ledger, data_sha256: str) -> int:
-    """Different configurations that were tried on these prices."""
-    return len({trial.get("config_sha256") for trial in ledger.trials if trial.get("data_sha256") == data_sha256})
+def count_trials(ledger: Ledger, data_sha256: str, but: str = "") -> int:
+    """Different configurations that were tried on these prices, leaving out the one whose key is `but`."""
+    tried = {trial.get("config_sha256") for trial in ledger.trials if trial.get("data_sha256") == data_sha256}
+    return len(tried - {but})
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

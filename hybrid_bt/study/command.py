@@ -16,6 +16,7 @@ from hybrid_bt.errors import ConfigError
 from hybrid_bt.trials import LEDGER
 
 if TYPE_CHECKING:
+    from hybrid_bt.config import Config
     from hybrid_bt.study.findings import Findings, Plan
 
 __all__ = ["main"]
@@ -108,7 +109,7 @@ PRESETS = {"quick": (4, 2, 200), "full": (10, 5, 1000)}  #: windows, seeds, resa
     "--check", is_flag=True, help="With --preset readme: compare instead of writing; status 1 if they differ."
 )
 @click.pass_context
-def main(context: click.Context, **flags: Any) -> None:
+def main(context: click.Context, /, **flags: Any) -> None:
     """Weigh a result: walk-forward windows, ablations, seeds, costs and delays on the same bars, with intervals.
 
     Writes study.html, CSV and PNG under --out. Status 1 if a cell failed.
@@ -145,7 +146,7 @@ def make_plan(flags: dict[str, Any]) -> Plan:
     from hybrid_bt.study.findings import Plan
     from hybrid_bt.study.windows import split
     from hybrid_bt.trading_start import first_trading_row
-    from hybrid_bt.trials import count_trials, read_trials
+    from hybrid_bt.trials import configuration_key, count_trials, read_trials
 
     n_windows, n_seeds, n_resamples = PRESETS[flags["preset"] if flags["preset"] in PRESETS else "full"]
     config = load_config(flags["mode"], flags["config"])
@@ -166,19 +167,22 @@ def make_plan(flags: dict[str, Any]) -> Plan:
     wanted = n_seeds if flags["seeds"] is None else flags["seeds"]
     if flags["seeds"] is not None and wanted > members:
         raise ConfigError(f"--seeds {wanted}: the policies have {members} members; ask for no more")
+    pairs = tuple(flags["pairs"] or sample_pairs(flags["data"], bars.symbols))
     ledger = read_trials(flags["out"].absolute().parent / LEDGER)
     plan = Plan(
         bars=bars,
         config=config,
         mode=flags["mode"],
         policies=policies,
-        pairs=flags["pairs"] or sample_pairs(flags["data"], bars.symbols),
+        pairs=pairs,
         first=first,
         windows=tuple(windows),
         n_seeds=0 if flags["retrain"] else min(wanted, members),
         n_resamples=flags["resamples"] or n_resamples,
         seed=flags["seed"],
-        n_trials_before=count_trials(ledger, bars.sha256),
+        n_trials_before=count_trials(
+            ledger, bars.sha256, configuration_key(_configuration(flags["mode"], pairs, config))
+        ),
         in_sample=last_taught is not None and bars.stamps[first].astype("datetime64[D]").item() <= last_taught,
     )
     return with_changes(plan, lessons=_lessons(plan, flags)) if flags["retrain"] else plan
@@ -242,7 +246,7 @@ def _remember(found: Findings, out: Path) -> None:
     from hybrid_bt.trials import append_trial, configuration_key
 
     plan, summary = found.plan, found.summaries["hybrid"]
-    config = {"mode": plan.mode, "pairs": list(plan.pairs), **plan.config.model_dump(mode="json")}
+    config = _configuration(plan.mode, plan.pairs, plan.config)
     entry = {
         "command": "study",
         "version": __version__,
@@ -258,6 +262,11 @@ def _remember(found: Findings, out: Path) -> None:
         "result": {name: getattr(summary, name) for name in ("cagr", "sharpe", "max_drawdown", "volatility")},
     }
     append_trial(out.absolute().parent / LEDGER, plain(entry))
+
+
+def _configuration(mode: str, pairs: tuple[str, ...], config: Config) -> dict[str, Any]:
+    """What makes two studies the same trial."""
+    return {"mode": mode, "pairs": list(pairs), **config.model_dump(mode="json")}
 
 
 def _print(found: Findings, out: Path) -> None:

@@ -17,10 +17,12 @@ SHELL = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
 <style>
-body{{font:15px/1.55 "DejaVu Sans","Segoe UI",Helvetica,Arial,sans-serif;max-width:1160px;margin:2em auto;padding:0 20px;color:#222}}
-h1{{font-size:21px}} h2{{font-size:17px;margin-top:2em}} .claim{{font-size:17px;border-left:4px solid #0072B2;padding-left:14px}}
-.in{{border-color:#D55E00;color:#D55E00}} img{{max-width:100%}} li{{margin:3px 0}} .small{{color:#767676;font-size:13px}}
-table{{border-collapse:collapse;font-size:13px}} th,td{{padding:3px 10px;text-align:right;border-bottom:1px solid #e8e8e8}}
+body{{font:15px/1.55 "DejaVu Sans","Segoe UI",Helvetica,Arial,sans-serif;color:#222}}
+body{{max-width:1160px;margin:2em auto;padding:0 20px}} img{{max-width:100%}} li{{margin:3px 0}}
+h1{{font-size:21px}} h2{{font-size:17px;margin-top:2em}} .small{{color:#767676;font-size:13px}}
+.claim{{font-size:17px;border-left:4px solid #0072B2;padding-left:14px}} .in{{border-color:#D55E00;color:#D55E00}}
+table{{border-collapse:collapse;font-size:13px}}
+th,td{{padding:3px 10px;text-align:right;border-bottom:1px solid #e8e8e8}}
 th:first-child,td:first-child{{text-align:left}} th{{color:#767676;font-weight:normal}} tr.own td{{font-weight:bold}}
 </style></head><body>
 <h1>{title}</h1>
@@ -29,7 +31,8 @@ th:first-child,td:first-child{{text-align:left}} th{{color:#767676;font-weight:n
 <h2>Accounts on the same bars at the same costs</h2>
 {accounts}
 <p class="small">95 % intervals by the stationary block bootstrap ({resamples} resamples, blocks of {block:.0f} bars on
-average). DSR: probability that the Sharpe ratio is above 0 after {trials} trials. Record: years of such returns that 95 % confidence would take.</p>
+average). DSR: probability that the Sharpe ratio is above 0 after {trials} trials, which resemble one another, so that
+it flatters. Record: years of such returns that it takes to be 95 % sure of a ratio above 0.</p>
 {pictures}
 <h2>Seeds</h2>
 {seeds}
@@ -44,7 +47,8 @@ def page(found: Findings, pictures: Sequence[Path]) -> str:
     """The whole page; the same findings give the same text."""
     plan = found.plan
     method = (
-        f"{len(plan.windows)} windows, {plan.n_seeds} seeds, {len(found.summaries)} accounts, pairs {', '.join(plan.pairs) or 'none'}. "
+        f"{len(plan.windows)} windows, {plan.n_seeds} seeds, {len(found.summaries)} accounts, "
+        f"pairs {', '.join(plan.pairs) or 'none'}. "
         + (
             "Policies were trained anew for each window."
             if plan.lessons
@@ -127,17 +131,17 @@ def _seeds(found: Findings) -> str:
         )
     head = ("Sharpe ratio", *(f"seed {number}" for number in numbers), "ensemble", "IQM over seeds and windows")
     return _table(head, rows) + (
-        "<p class='small'>A seed is one member of the ensemble alone. The interquartile mean is over the windows' ratios, "
-        "with a stratified bootstrap interval over seeds: it says how much the seed matters, not how much luck the bars held.</p>"
+        "<p class='small'>A seed is one member of the ensemble alone. The interquartile mean is over the windows' "
+        "ratios, with a stratified bootstrap interval over seeds: it says how much the seed matters, and nothing of how much "
+        "luck the bars held.</p>"
     )
 
 
 def _table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
     header = "".join(f"<th>{html.escape(text)}</th>" for text in head)
+    own = {True: " class=own", False: ""}
     body = "".join(
-        f"<tr{' class=own' if row[0] == 'hybrid' else ''}>"
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
-        + "</tr>"
+        f"<tr{own[row[0] == 'hybrid']}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
         for row in rows
     )
     return f"<table><tr>{header}</tr>{body}</table>"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hybrid_bt.evidence import Condition
 from hybrid_bt.report.style import (
     BLUE,
     GREY,
@@ -61,7 +62,7 @@ def _figure(
 def _intervals(found: Findings, title: str) -> Figure:
     names = list(found.summaries)
     n, block = found.plan.n_resamples, found.draws.block_bars
-    note = f"dots: estimates; lines: 95 % intervals, stationary bootstrap, {n} resamples, blocks of {block:.0f} bars on average"
+    note = f"lines: 95 % intervals, stationary bootstrap, {n} resamples, blocks of {block:.0f} bars on average"
     figure, (left, right) = _figure(found, title, note, 1.6 + 0.28 * len(names), columns=2)
     for row, name in enumerate(reversed(names)):
         color = BLUE if name == "hybrid" else INK
@@ -133,13 +134,13 @@ def _conditions(found: Findings, title: str) -> Figure:
     figure, (axis,) = _figure(
         found,
         title,
-        "mean return a year under each condition, net; terciles are cut in hindsight",
+        "net: mean return a year by tercile (cut in hindsight), total return by year and in named spans",
         1.6 + 0.27 * len(names),
-        left=0.17,
+        left=0.19,
     )
     for k, (name, color) in enumerate((("hybrid", BLUE), ("vol-target", PALE), ("kalman", ORANGE))):
         places = np.arange(len(names))[::-1] + 0.26 * (1 - k)
-        axis.barh(places, [by[condition, name].return_per_year for condition in names], 0.24, color=color, label=name)
+        axis.barh(places, [_height(by[condition, name]) for condition in names], 0.24, color=color, label=name)
     axis.set_yticks(np.arange(len(names))[::-1], [f"{name}  ({by[name, 'hybrid'].bars} bars)" for name in names])
     axis.axvline(0.0, color=GREY, linewidth=0.8)
     axis.set_ylim(-0.6, len(names) - 0.4)
@@ -148,6 +149,11 @@ def _conditions(found: Findings, title: str) -> Figure:
     axis.xaxis.set_major_formatter(lambda value, _: percent(value))
     axis.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1.0, 1.0))
     return figure
+
+
+def _height(row: Condition) -> float:
+    """Terciles are scattered bars, years and spans are not."""
+    return row.return_per_year if row.condition.split()[0] in ("r", "volatility") else row.total_return
 
 
 #: file name -> title and the function that draws it; None where there is nothing to show

@@ -43,7 +43,7 @@ def claim(found: Findings) -> str:
         f"{sample} on {bars.name}, {first} to {last}, net of {side:g} bps a side: {plan.mode} has a Sharpe ratio of "
         f"{interval(found.draws.interval('sharpe', 'hybrid'))} and a drawdown of "
         f"{interval(found.draws.interval('max_drawdown', 'hybrid'), percent=True)} (95 % intervals); "
-        f"{found.n_trials} configurations were tried, and the probability that the ratio is above 0 after that is {dsr:.2f}."
+        f"{found.n_trials} configurations were tried, and the probability of a ratio above 0 after that is {dsr:.2f}."
     )
 
 
@@ -66,8 +66,8 @@ def verdicts(found: Findings) -> list[str]:
     said.append(f"Every decision one bar late changes the Sharpe ratio by {interval(late, plus=True)}.")
     if found.overfitting is not None:
         said.append(
-            f"Choosing the best of these {len(found.equity)} accounts on half of the bars gives one that is below the median "
-            f"on the other half in {100 * found.overfitting.probability:.0f} % of all splits (PBO)."
+            f"Choosing the best of these {len(found.equity)} accounts on half of the bars gives one that is below the "
+            f"median on the other half in {100 * found.overfitting.probability:.0f} % of all splits (PBO)."
         )
     if found.failures:
         said.insert(
@@ -88,6 +88,10 @@ def _answer(question: _Question, difference: Interval) -> str:
 def interval(found: Interval, *, percent: bool = False, plus: bool = False) -> str:
     """`0.89 [0.33, 1.45]`, with a real minus."""
     scale, unit, digits = (100.0, " %", 1) if percent else (1.0, "", 2)
-    estimate, low, high = (f"{scale * value:.{digits}f}" for value in found)
+    estimate, low, high = (_unsigned_zero(f"{scale * value:.{digits}f}") for value in found)
     sign = "+" if plus and not estimate.startswith("-") else ""
     return f"{sign}{estimate}{unit} [{low}, {high}]".replace("-", MINUS)
+
+
+def _unsigned_zero(text: str) -> str:
+    return text.removeprefix("-") if float(text) == 0.0 else text
