@@ -132,8 +132,8 @@ def _seeds(found: Findings) -> str:
     head = ("Sharpe ratio", *(f"seed {number}" for number in numbers), "ensemble", "IQM over seeds and windows")
     return _table(head, rows) + (
         "<p class='small'>A seed is one member of the ensemble alone. The interquartile mean is over the windows' "
-        "ratios, with a stratified bootstrap interval over seeds: it says how much the seed matters, and nothing of how much "
-        "luck the bars held.</p>"
+        "ratios, with a stratified bootstrap interval over seeds: it says how much the seed matters, and nothing of "
+        "how much luck the bars held.</p>"
     )
 
 

@@ -87,9 +87,7 @@ def _run_table(mode: str) -> str:
 def _study(mode: str, out: Path, n_jobs: int) -> Findings:
     from hybrid_bt.study.command import main, make_plan, perform, write_study
 
-    with click.Context(main) as context:
-        flags: dict[str, Any] = {option.name: option.get_default(context) for option in main.params if option.name}
-    flags |= {"mode": mode, "preset": "full", "symbols": (), "pairs": (), "out": out}
+    flags: dict[str, Any] = main.make_context("study", ["--mode", mode]).params
     with tempfile.TemporaryDirectory() as nowhere:  # the trials of a ledger that happens to lie here do not count
         plan = make_plan(flags | {"out": Path(nowhere) / "study"})
     found = perform(plan, out, backend="joblib", n_jobs=n_jobs)

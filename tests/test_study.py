@@ -1,0 +1,215 @@
+"""The study: windows, cells that are kept, backends that agree, the hybrid's own cell, and plain words."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import itertools
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from hybrid_bt.backtest import Request, backtest
+from hybrid_bt.build import load_policies, policy_path
+from hybrid_bt.config import load_config
+from hybrid_bt.errors import BarsError, PolicyError
+from hybrid_bt.feeds import load_bars
+from hybrid_bt.policy import FrozenPolicy
+from hybrid_bt.study.ablations import ABLATIONS, LEARNED, momentum
+from hybrid_bt.study.command import main
+from hybrid_bt.study.findings import COST_LEVELS_BPS, _crossing
+from hybrid_bt.study.jobs import VoiceJob, run_job
+from hybrid_bt.study.schedule import Store, execute
+from hybrid_bt.study.windows import split
+from hybrid_bt.trials import append_trial, count_trials, read_trials
+
+SHORT = ["--symbols", "KO,PEP,XOM,CVX", "--pairs", "KO:PEP", "--end", "2011-06-30", "--windows", "2", "--seeds", "2"]
+SHORT += ["--resamples", "60"]
+
+
+def bars_of(symbols: tuple[str, ...] = ("KO", "PEP", "XOM", "CVX")):
+    return load_bars("us20", symbols=symbols, end=np.datetime64("2011-06-30").item())
+
+
+def voice(member: int = -1) -> VoiceJob:
+    config = load_config("stable")
+    bars = bars_of().between("2008-06-01", None)
+    return VoiceJob(f"m{member}", bars, config, ("KO:PEP",), load_policies(config), member)
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    answer = CliRunner().invoke(main, [*SHORT, "--out", str(folder / "study")])
+    assert answer.exit_code == 0, answer.output
+    return folder / "study"
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("file", ["sac_stable", "sac_aggressive", "gate_stable"])
+def test_the_members_mean_is_the_ensemble(file: str):
+    whole = FrozenPolicy.load(policy_path(f"package:{file}.onnx"))
+    members = [whole.member(index) for index in range(whole.manifest.members)]
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        seen = rng.normal(size=(1 if whole.is_recurrent else 5, len(whole.observation_names)))
+        alone = np.array([member.act(seen) for member in members])
+        assert np.abs(alone.mean(axis=0) - whole.act(seen)).max() <= 1e-12
+        assert alone.std(axis=0).max() > 0.0
+    with pytest.raises(PolicyError, match="count from 0"):
+        whole.member(whole.manifest.members)
+
+
+def test_windows_follow_one_another_and_learn_only_from_before():
+    bars = bars_of()
+    first = int(np.searchsorted(bars.stamps, np.datetime64("2010-01-04")))
+    for scheme in ("anchored", "rolling"):
+        found = split(bars, first, 4, scheme=scheme, purge_bars=1, embargo_bars=5)
+        assert found[0].first == first and found[-1].last == bars.n_bars - 1
+        assert all(a.last + 1 == b.first for a, b in itertools.pairwise(found))
+        for window in found:
+            end = int(np.searchsorted(bars.stamps, np.datetime64(window.train_end)))
+            assert window.first - end == 1 + 1 + 5
+    assert len({window.train_start for window in split(bars, first, 4, scheme="rolling")}) == 4
+    with pytest.raises(BarsError, match="fewer windows"):
+        split(bars, first, 40)
+
+
+def test_the_hybrid_s_cell_is_the_account_of_the_run(studied: Path):
+    config = load_config("stable")
+    record = backtest(
+        Request(bars=bars_of(), config=config, policies=load_policies(config), pairs=("KO:PEP",), mode="stable")
+    )
+    whole = [np.load(path) for path in (studied / "cells").glob("*.npz")]
+    equities = [cell["equity:hybrid"] for cell in whole if "equity:momentum" in cell.files]
+    longest = max(equities, key=len)
+    assert np.abs(longest / record.accounts["hybrid"].equity - 1.0).max() < 1e-9
+
+
+def test_every_account_stands_in_every_table(studied: Path):
+    ablation = rows(studied / "ablation.csv")
+    assert [row["account"] for row in ablation] == list(ABLATIONS)
+    for row in ablation:
+        assert float(row["sharpe_low"]) <= float(row["sharpe"]) <= float(row["sharpe_high"])
+    assert {row["account"] for row in rows(studied / "windows.csv")} == set(ABLATIONS)
+    seeds = [row for row in rows(studied / "seeds.csv") if row["seed"] in "01"]
+    assert {row["account"] for row in seeds} == set(LEARNED)
+    hybrid = {row["seed"]: row["sharpe"] for row in seeds if row["account"] == "hybrid"}
+    assert hybrid["0"] != hybrid["1"]
+    free, dear = (
+        [float(row["cagr"]) for row in rows(studied / "costs.csv") if row["account"] == "hybrid"][k] for k in (0, -1)
+    )
+    assert free > dear
+
+
+def test_the_page_says_what_is_claimed_and_needs_no_network(studied: Path):
+    page = (studied / "study.html").read_text()
+    first = re.search(r'<p class="claim">(.*?)</p>', page)[1]
+    assert "Out of sample on us20, 2010-01-04 to 2011-06-30" in first and "95 % intervals" in first
+    assert "No evidence that" in page or "There is evidence" in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert page.count("data:image/png") == 4
+
+
+def test_a_second_study_takes_what_the_first_one_kept(studied: Path):
+    kept = {path.name: path.stat().st_mtime_ns for path in (studied / "cells").iterdir()}
+    before = {path.name: path.read_bytes() for path in studied.glob("*.csv")}
+    next(iter((studied / "cells").glob("*.npz"))).write_bytes(b"torn")
+    answer = CliRunner().invoke(main, [*SHORT, "--out", str(studied)])
+    assert answer.exit_code == 0
+    changed = [p.name for p in (studied / "cells").iterdir() if kept.get(p.name) != p.stat().st_mtime_ns]
+    assert len(changed) == 1, "only the damaged cell was done again"
+    assert {path.name: path.read_bytes() for path in studied.glob("*.csv")} == before
+    ledger = read_trials(studied.parent / "runs.jsonl")
+    assert [trial["command"] for trial in ledger.trials] == ["study", "study"]
+    assert count_trials(ledger, ledger.trials[0]["data_sha256"]) == 1
+
+
+@pytest.mark.parametrize("backend", ["joblib", pytest.param("dask"), pytest.param("ray", marks=pytest.mark.slow)])
+def test_every_backend_gives_the_same_arrays(backend: str, tmp_path: Path):
+    pytest.importorskip(backend)
+    jobs = [voice(0), voice(1)]
+    here = [run_job(job) for job in jobs]
+    there = execute(jobs, Store(tmp_path / "cells"), backend=backend, n_jobs=2)
+    for mine, theirs in zip(here, there, strict=True):
+        assert mine.key == theirs.key and not theirs.failure
+        assert all(np.array_equal(mine.arrays[name], theirs.arrays[name]) for name in mine.arrays)
+
+
+def test_a_failed_cell_is_told_and_not_kept(tmp_path: Path):
+    job = dataclasses.replace(voice(), pairs=("KO:NONE",))
+    (result,) = execute([job], Store(tmp_path), n_jobs=1)
+    assert "NONE" in result.failure and not list(tmp_path.iterdir())
+
+
+def test_momentum_skips_the_last_month():
+    bars = bars_of(("KO",))
+    found = momentum(bars)
+    assert np.isnan(found[:252]).all()
+    assert found[300, 0] == np.log(bars.close[279, 0]) - np.log(bars.close[48, 0])
+
+
+def test_break_even_lies_between_levels():
+    levels = np.array(COST_LEVELS_BPS)
+    assert _crossing(0.004 - 0.001 * levels) == pytest.approx(4.0)
+    assert _crossing(-0.001 - levels) == 0.0
+    assert _crossing(1.0 + levels) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--windows", "900"], "fewer windows"),
+        (["--seeds", "9"], "ask for no more"),
+        (["--check"], "--preset readme"),
+        (["--preset", "readme", "--readme", "nowhere.md"], "nowhere.md"),
+        (["--start", "2001-01-01"], "training span"),
+    ],
+)
+def test_mistakes_end_in_one_line(flags: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    answer = CliRunner().invoke(main, flags)
+    assert answer.exit_code == 2 and said in answer.stderr and len(answer.stderr.splitlines()) == 1
+
+
+def test_an_out_that_is_a_file_is_refused(tmp_path: Path):
+    (tmp_path / "study").write_text("mine")
+    answer = CliRunner().invoke(main, [*SHORT, "--out", str(tmp_path / "study")])
+    assert answer.exit_code == 2 and "is a file" in answer.stderr
+
+
+def test_the_ledger_survives_torn_lines(tmp_path: Path):
+    path = tmp_path / "runs.jsonl"
+    append_trial(path, {"data_sha256": "a", "config_sha256": "1"})
+    with open(path, "ab") as file:
+        file.write(b'{"data_sha256": "a", "conf')
+    append_trial(path, {"data_sha256": "a", "config_sha256": "2"})
+    append_trial(path, {"data_sha256": "b", "config_sha256": "2"})
+    ledger = read_trials(path)
+    assert (len(ledger.trials), ledger.damaged) == (3, 1)
+    assert count_trials(ledger, "a") == 2 and count_trials(ledger, "a", but="2") == 1
+
+
+def test_runs_lists_and_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from hybrid_bt.run import main as run
+    from hybrid_bt.runs import main as runs
+
+    monkeypatch.chdir(tmp_path)
+    assert "holds no trial" in CliRunner().invoke(runs, []).stderr
+    short = ["--symbols", "KO,PEP", "--end", "2010-06-30", "--no-plots", "-q"]
+    assert CliRunner().invoke(run, [*short, "--no-ledger"]).exit_code == 0
+    assert not (tmp_path / "runs.jsonl").exists()
+    for fee in ("2", "9"):
+        assert CliRunner().invoke(run, [*short, "--fee-bps", fee]).exit_code == 0
+    assert "2 different configurations" in CliRunner().invoke(runs, []).stdout
+    differing = json.loads(CliRunner().invoke(runs, ["0", "1", "--json"]).stdout)
+    assert differing["config.costs.fee_bps"] == [2.0, 9.0]
+    assert CliRunner().invoke(runs, ["0", "7"]).exit_code == 2
