@@ -85,7 +85,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
     "onnx": ("train", "freeze", "policy_graph"),
     "onnxruntime": ("policy_session",),
     "pandas": ("feeds", "report", "audit"),
-    "matplotlib": ("report",),
+    "matplotlib": ("report", "study.pictures"),
     "quantstats": ("report",),
     "numba": ("batch", "kernels"),
 }

@@ -5,25 +5,23 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.console import Command, comma_list, mode_option, progress_bar
+from hybrid_bt.console import Command, comma_list, mode_option
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.study.doing import configuration, make_plan, perform, write_study
 from hybrid_bt.trials import LEDGER
 
 if TYPE_CHECKING:
-    from hybrid_bt.config import Config
-    from hybrid_bt.study.findings import Findings, Plan
+    from hybrid_bt.study.findings import Findings
 
 __all__ = ["main"]
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
 FAILED = 1  #: exit status: a cell failed
-PRESETS = {"quick": (4, 2, 200), "full": (10, 5, 1000)}  #: windows, seeds, resamples
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -118,9 +116,12 @@ def main(context: click.Context, /, **flags: Any) -> None:
     if flags["check"] and flags["preset"] != "readme":
         raise ConfigError("--check compares README's results: it goes with --preset readme")
     if flags["preset"] == "readme":
+        from hybrid_bt.config import MODES
         from hybrid_bt.study.readme import renew
 
-        same = renew(flags["readme"], flags["out"], check=flags["check"], n_jobs=flags["jobs"])
+        with tempfile.TemporaryDirectory() as nowhere:  # the trials of a ledger that happens to lie here do not count
+            plans = [make_plan(flags | {"mode": mode, "out": Path(nowhere) / "study"}) for mode in MODES]
+        same = renew(flags["readme"], plans, flags["out"], check=flags["check"], n_jobs=flags["jobs"])
         if not same and flags["check"]:
             click.echo(f"{flags['readme']} does not hold what the commands print; run without --check", err=True)
             context.exit(FAILED)
@@ -135,118 +136,13 @@ def main(context: click.Context, /, **flags: Any) -> None:
         context.exit(FAILED)
 
 
-def make_plan(flags: dict[str, Any]) -> Plan:
-    """From flags to a plan; errors as `hybrid-bt run` has them."""
-    from dataclasses import replace as with_changes
-
-    from hybrid_bt.build import load_policies, training_end
-    from hybrid_bt.config import load_config
-    from hybrid_bt.feeds import load_bars
-    from hybrid_bt.feeds.sample import sample_pairs
-    from hybrid_bt.study.findings import Plan
-    from hybrid_bt.study.windows import split
-    from hybrid_bt.trading_start import first_trading_row
-    from hybrid_bt.trials import configuration_key, count_trials, read_trials
-
-    n_windows, n_seeds, n_resamples = PRESETS[flags["preset"] if flags["preset"] in PRESETS else "full"]
-    config = load_config(flags["mode"], flags["config"])
-    start, end = (None if flags[name] is None else _day(flags[name]) for name in ("start", "end"))
-    bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=end, trade_from=start)
-    policies = load_policies(config)
-    first = first_trading_row(bars, training_end(policies), start, flags["allow_in_sample"])
-    last_taught = training_end(policies)
-    windows = split(
-        bars,
-        first,
-        flags["windows"] or n_windows,
-        scheme=flags["scheme"],
-        purge_bars=flags["purge_bars"],
-        embargo_bars=flags["embargo_bars"],
-    )
-    members = max((policy.manifest.members for policy in policies.loaded().values()), default=0)
-    wanted = n_seeds if flags["seeds"] is None else flags["seeds"]
-    if flags["seeds"] is not None and wanted > members:
-        raise ConfigError(f"--seeds {wanted}: the policies have {members} members; ask for no more")
-    pairs = tuple(flags["pairs"] or sample_pairs(flags["data"], bars.symbols))
-    ledger = read_trials(flags["out"].absolute().parent / LEDGER)
-    plan = Plan(
-        bars=bars,
-        config=config,
-        mode=flags["mode"],
-        policies=policies,
-        pairs=pairs,
-        first=first,
-        windows=tuple(windows),
-        n_seeds=0 if flags["retrain"] else min(wanted, members),
-        n_resamples=flags["resamples"] or n_resamples,
-        seed=flags["seed"],
-        n_trials_before=count_trials(
-            ledger, bars.sha256, configuration_key(_configuration(flags["mode"], pairs, config))
-        ),
-        in_sample=last_taught is not None and bars.stamps[first].astype("datetime64[D]").item() <= last_taught,
-    )
-    return with_changes(plan, lessons=_lessons(plan, flags)) if flags["retrain"] else plan
-
-
-def _lessons(plan: Plan, flags: dict[str, Any]) -> tuple[Any, ...]:
-    from hybrid_bt.study.jobs import Lessons
-
-    seeds = tuple(range(flags["seeds"] or 1))
-    seconds = (flags["sac_steps"] * (len(seeds) + 2) / SAC_STEPS_PER_SECOND) + flags["ppo_steps"] * len(
-        seeds
-    ) / PPO_STEPS_PER_SECOND
-    hours = seconds * len(plan.windows) / flags["jobs"] / 3600.0
-    click.echo(
-        f"about {hours:.1f} h for {len(plan.windows)} windows x {len(seeds)} seeds, two cores of the kind of 2026",
-        err=True,
-    )
-    return tuple(
-        Lessons(w.train_start, w.train_end, flags["sac_steps"], flags["ppo_steps"], flags["mode"], seeds)
-        for w in plan.windows
-    )
-
-
-SAC_STEPS_PER_SECOND, PPO_STEPS_PER_SECOND = 4_000.0, 1_700.0  # one thread; docs/research-log.md
-
-
-def perform(plan: Plan, out: Path, *, backend: str, n_jobs: int) -> Findings:
-    """Run the cells of a plan, those of an earlier study aside, and weigh them."""
-    from hybrid_bt.study.findings import study
-    from hybrid_bt.study.schedule import Store
-
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"study: {out} is a file; give a folder with --out")
-    store = Store(out / "cells")
-    with progress_bar(f"study of {plan.bars.name}, {plan.mode}") as bar:
-        tell = None if bar is None else (lambda stage, done, total: bar(done, total))
-        return study(plan, store, run={"backend": backend, "n_jobs": n_jobs}, progress=tell)
-
-
-def write_study(found: Findings, out: Path) -> list[Path]:
-    """Write the page, the tables and the pictures, each whole or not at all."""
-    from hybrid_bt.study.page import page
-    from hybrid_bt.study.pictures import write_pictures
-    from hybrid_bt.study.tables import TABLES, csv_text
-
-    with tempfile.TemporaryDirectory(prefix=".study-", dir=out) as name:
-        folder = Path(name)
-        pictures = write_pictures(found, folder)
-        for table, rows in TABLES.items():
-            (folder / table).write_text(csv_text(rows(found)), encoding="utf-8", newline="")
-        (folder / "study.html").write_text(page(found, pictures), encoding="utf-8", newline="")
-        written = sorted(folder.iterdir())
-        for path in written:
-            os.replace(path, out / path.name)
-    return [out / path.name for path in written]
-
-
 def _remember(found: Findings, out: Path) -> None:
     from hybrid_bt import __version__
     from hybrid_bt.report.run_json import plain
     from hybrid_bt.trials import append_trial, configuration_key
 
     plan, summary = found.plan, found.summaries["hybrid"]
-    config = _configuration(plan.mode, plan.pairs, plan.config)
+    config = configuration(plan.mode, plan.pairs, plan.config)
     entry = {
         "command": "study",
         "version": __version__,
@@ -264,11 +160,6 @@ def _remember(found: Findings, out: Path) -> None:
     append_trial(out.absolute().parent / LEDGER, plain(entry))
 
 
-def _configuration(mode: str, pairs: tuple[str, ...], config: Config) -> dict[str, Any]:
-    """What makes two studies the same trial."""
-    return {"mode": mode, "pairs": list(pairs), **config.model_dump(mode="json")}
-
-
 def _print(found: Findings, out: Path) -> None:
     from rich.console import Console
 
@@ -279,10 +170,6 @@ def _print(found: Findings, out: Path) -> None:
     for text in verdicts(found):
         console.print(f"- {text}", highlight=False, markup=False)
     console.print(f"study.html, CSV and PNG in {out}", highlight=False, markup=False)
-
-
-def _day(moment: datetime) -> Any:
-    return moment.date()
 
 
 if __name__ == "__main__":

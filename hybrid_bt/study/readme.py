@@ -8,18 +8,18 @@ from __future__ import annotations
 import io
 import os
 import re
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hybrid_bt.announce import result_table
-from hybrid_bt.config import MODES
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.study.doing import perform, write_study
 
 if TYPE_CHECKING:
-    from hybrid_bt.study.findings import Findings
+    from hybrid_bt.study.findings import Findings, Plan
 
 __all__ = ["blocks", "renew"]
 
@@ -27,7 +27,7 @@ WIDTH = 120
 _SHOWN = ("hybrid", "sac", "kalman", "gate r=0", "equal-weight", "vol-target", "inverse-vol", "momentum")
 
 
-def renew(file: Path, out: Path, *, check: bool, n_jobs: int) -> bool:
+def renew(file: Path, plans: Sequence[Plan], out: Path, *, check: bool, n_jobs: int) -> bool:
     """Make the blocks anew and put them into the file, or compare only.
 
     Returns
@@ -45,7 +45,7 @@ def renew(file: Path, out: Path, *, check: bool, n_jobs: int) -> bool:
     except OSError as error:
         raise ConfigError(f"readme: cannot read {file}: {error.strerror or error}; name it with --readme") from None
     after = before
-    for name, text in blocks(out, n_jobs=n_jobs).items():
+    for name, text in blocks(plans, out, n_jobs=n_jobs).items():
         after = _replaced(after, name, text, file)
     if after != before and not check:
         beside = file.with_name(f".{file.name}.{os.getpid()}")
@@ -62,37 +62,25 @@ def _replaced(text: str, name: str, block: str, file: Path) -> str:
     return pattern.sub(lambda found: found[1] + block + found[2], text, count=1)
 
 
-def blocks(out: Path, *, n_jobs: int) -> dict[str, str]:
+def blocks(plans: Sequence[Plan], out: Path, *, n_jobs: int) -> dict[str, str]:
     """Name of a block -> its text."""
-    found = {f"results {mode}": _run_table(mode) for mode in MODES}
-    studies = [_study(mode, out / mode, n_jobs) for mode in MODES]
-    found["results study"] = "\n".join(_study_text(study) for study in studies)
+    found = {f"results {plan.mode}": _run_table(plan) for plan in plans}
+    found["results study"] = "\n".join(_study_text(_studied(plan, out / plan.mode, n_jobs)) for plan in plans)
     return found
 
 
-def _run_table(mode: str) -> str:
-    """What `python -m hybrid_bt.run --mode MODE` prints first."""
-    from hybrid_bt.backtest import Request, backtest
-    from hybrid_bt.build import load_policies
-    from hybrid_bt.config import load_config
-    from hybrid_bt.feeds import load_bars
-    from hybrid_bt.feeds.sample import sample_pairs
-
-    bars, config = load_bars("us20"), load_config(mode)
-    pairs = tuple(sample_pairs("us20", bars.symbols))
-    record = backtest(Request(bars=bars, config=config, policies=load_policies(config), pairs=pairs, mode=mode))
-    return _printed(result_table(record))
-
-
-def _study(mode: str, out: Path, n_jobs: int) -> Findings:
-    from hybrid_bt.study.command import main, make_plan, perform, write_study
-
-    flags: dict[str, Any] = main.make_context("study", ["--mode", mode]).params
-    with tempfile.TemporaryDirectory() as nowhere:  # the trials of a ledger that happens to lie here do not count
-        plan = make_plan(flags | {"out": Path(nowhere) / "study"})
+def _studied(plan: Plan, out: Path, n_jobs: int) -> Findings:
     found = perform(plan, out, backend="joblib", n_jobs=n_jobs)
     write_study(found, out)
     return found
+
+
+def _run_table(plan: Plan) -> str:
+    """What `python -m hybrid_bt.run --mode MODE` prints first."""
+    from hybrid_bt.backtest import Request, backtest
+
+    record = backtest(Request(plan.bars, plan.config, plan.policies, plan.pairs, mode=plan.mode))
+    return _printed(result_table(record))
 
 
 def _study_text(found: Findings) -> str:
@@ -105,7 +93,7 @@ def _study_text(found: Findings) -> str:
     title = f"{found.plan.mode} on {found.bars.name}, {first} to {last}, out of sample, net; 95 % intervals"
     table = Table(title=title, title_justify="left")
     table.add_column("account")
-    for name in ("Sharpe", "less vol-target", "less equal-weight", "max drawdown, %", "IQM of seeds"):
+    for name in ("Sharpe", "less vol-target", "less equal-weight", "IQM of seeds"):
         table.add_column(name, justify="right")
     for name in _SHOWN:
         seeds = found.interquartile.get((name, "sharpe"))
@@ -113,9 +101,8 @@ def _study_text(found: Findings) -> str:
             "" if name == other else interval(found.draws.difference("sharpe", name, other), plus=True)
             for other in ("vol-target", "equal-weight")
         ]
-        deepest = interval(found.draws.interval("max_drawdown", name), percent=True).replace(" %", "")
         sharpe = interval(found.draws.interval("sharpe", name))
-        table.add_row(name, sharpe, *against, deepest, "" if seeds is None else interval(seeds))
+        table.add_row(name, sharpe, *against, "" if seeds is None else interval(seeds))
     return _printed(table)
 
 

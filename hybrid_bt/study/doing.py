@@ -1,0 +1,131 @@
+"""How a study is done: a plan from flags, its cells run, its findings written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hybrid_bt.console import progress_bar
+from hybrid_bt.errors import ConfigError
+from hybrid_bt.trials import LEDGER
+
+if TYPE_CHECKING:
+    from hybrid_bt.config import Config
+    from hybrid_bt.study.findings import Findings, Plan
+
+__all__ = ["PRESETS", "configuration", "make_plan", "perform", "write_study"]
+
+#: windows, seeds, resamples
+PRESETS = {"quick": (4, 2, 200), "full": (10, 5, 1000)}
+SAC_STEPS_PER_SECOND, PPO_STEPS_PER_SECOND = 4_000.0, 1_700.0  #: one thread; docs/research-log.md
+
+
+def make_plan(flags: dict[str, Any]) -> Plan:
+    """From flags to a plan; errors as `hybrid-bt run` has them."""
+    from dataclasses import replace as with_changes
+
+    from hybrid_bt.build import load_policies, training_end
+    from hybrid_bt.config import load_config
+    from hybrid_bt.feeds import load_bars
+    from hybrid_bt.feeds.sample import sample_pairs
+    from hybrid_bt.study.findings import Plan
+    from hybrid_bt.study.windows import split
+    from hybrid_bt.trading_start import first_trading_row
+    from hybrid_bt.trials import configuration_key, count_trials, read_trials
+
+    n_windows, n_seeds, n_resamples = PRESETS[flags["preset"] if flags["preset"] in PRESETS else "full"]
+    config = load_config(flags["mode"], flags["config"])
+    start, end = (None if flags[name] is None else flags[name].date() for name in ("start", "end"))
+    bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=end, trade_from=start)
+    policies = load_policies(config)
+    first = first_trading_row(bars, training_end(policies), start, flags["allow_in_sample"])
+    last_taught = training_end(policies)
+    windows = split(
+        bars,
+        first,
+        flags["windows"] or n_windows,
+        scheme=flags["scheme"],
+        purge_bars=flags["purge_bars"],
+        embargo_bars=flags["embargo_bars"],
+    )
+    members = max((policy.manifest.members for policy in policies.loaded().values()), default=0)
+    wanted = n_seeds if flags["seeds"] is None else flags["seeds"]
+    if flags["seeds"] is not None and wanted > members:
+        raise ConfigError(f"--seeds {wanted}: the policies have {members} members; ask for no more")
+    pairs = tuple(flags["pairs"] or sample_pairs(flags["data"], bars.symbols))
+    ledger = read_trials(flags["out"].absolute().parent / LEDGER)
+    plan = Plan(
+        bars=bars,
+        config=config,
+        mode=flags["mode"],
+        policies=policies,
+        pairs=pairs,
+        first=first,
+        windows=tuple(windows),
+        n_seeds=0 if flags["retrain"] else min(wanted, members),
+        n_resamples=flags["resamples"] or n_resamples,
+        seed=flags["seed"],
+        n_trials_before=count_trials(
+            ledger, bars.sha256, configuration_key(configuration(flags["mode"], pairs, config))
+        ),
+        in_sample=last_taught is not None and bars.stamps[first].astype("datetime64[D]").item() <= last_taught,
+    )
+    return with_changes(plan, lessons=_lessons(plan, flags)) if flags["retrain"] else plan
+
+
+def _lessons(plan: Plan, flags: dict[str, Any]) -> tuple[Any, ...]:
+    from hybrid_bt.study.jobs import Lessons
+
+    seeds = tuple(range(flags["seeds"] or 1))
+    seconds = (flags["sac_steps"] * (len(seeds) + 2) / SAC_STEPS_PER_SECOND) + flags["ppo_steps"] * len(
+        seeds
+    ) / PPO_STEPS_PER_SECOND
+    hours = seconds * len(plan.windows) / flags["jobs"] / 3600.0
+    click.echo(
+        f"about {hours:.1f} h for {len(plan.windows)} windows x {len(seeds)} seeds, two cores of the kind of 2026",
+        err=True,
+    )
+    return tuple(
+        Lessons(w.train_start, w.train_end, flags["sac_steps"], flags["ppo_steps"], flags["mode"], seeds)
+        for w in plan.windows
+    )
+
+
+def perform(plan: Plan, out: Path, *, backend: str, n_jobs: int) -> Findings:
+    """Run the cells of a plan, those of an earlier study aside, and weigh them."""
+    from hybrid_bt.study.findings import study
+    from hybrid_bt.study.schedule import Store
+
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"study: {out} is a file; give a folder with --out")
+    store = Store(out / "cells")
+    with progress_bar(f"study of {plan.bars.name}, {plan.mode}") as bar:
+        tell = None if bar is None else (lambda stage, done, total: bar(done, total))
+        return study(plan, store, run={"backend": backend, "n_jobs": n_jobs}, progress=tell)
+
+
+def write_study(found: Findings, out: Path) -> list[Path]:
+    """Write the page, the tables and the pictures, each whole or not at all."""
+    from hybrid_bt.study.page import page
+    from hybrid_bt.study.pictures import write_pictures
+    from hybrid_bt.study.tables import TABLES, csv_text
+
+    with tempfile.TemporaryDirectory(prefix=".study-", dir=out) as name:
+        folder = Path(name)
+        pictures = write_pictures(found, folder)
+        for table, rows in TABLES.items():
+            (folder / table).write_text(csv_text(rows(found)), encoding="utf-8", newline="")
+        (folder / "study.html").write_text(page(found, pictures), encoding="utf-8", newline="")
+        written = sorted(folder.iterdir())
+        for path in written:
+            os.replace(path, out / path.name)
+    return [out / path.name for path in written]
+
+
+def configuration(mode: str, pairs: tuple[str, ...], config: Config) -> dict[str, Any]:
+    """What makes two studies the same trial."""
+    return {"mode": mode, "pairs": list(pairs), **config.model_dump(mode="json")}
