@@ -85,7 +85,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
     "onnx": ("train", "freeze", "policy_graph"),
     "onnxruntime": ("policy_session",),
     "pandas": ("feeds", "report", "audit"),
-    "matplotlib": ("report", "study.pictures"),
+    "matplotlib": ("report", "study"),
     "quantstats": ("report",),
     "numba": ("batch", "kernels"),
 }

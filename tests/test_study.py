@@ -213,3 +213,10 @@ def test_runs_lists_and_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     differing = json.loads(CliRunner().invoke(runs, ["0", "1", "--json"]).stdout)
     assert differing["config.costs.fee_bps"] == [2.0, 9.0]
     assert CliRunner().invoke(runs, ["0", "7"]).exit_code == 2
+
+
+@pytest.mark.slow
+def test_the_readme_holds_what_the_study_writes(tmp_path: Path):
+    readme = Path(__file__).resolve().parent.parent / "README.md"
+    flags = ["--preset", "readme", "--check", "--readme", str(readme), "--out", str(tmp_path), "--jobs", "2"]
+    assert CliRunner().invoke(main, flags).exit_code == 0
