@@ -20,6 +20,7 @@ COMMANDS = {
     "data": ("hybrid_bt.data_check", "Check prices before they are traded."),
     "study": ("hybrid_bt.study.command", "Weigh a result: windows, ablations, seeds, costs, with intervals."),
     "runs": ("hybrid_bt.runs", "List and compare what was tried."),
+    "pairs": ("hybrid_bt.pairs", "Look for cointegrated pairs on training bars."),
     "parity": ("hybrid_bt.parity", "Compare Backtrader's account with its replay, bar by bar."),
     "audit": ("hybrid_bt.audit.command", "Look for look-ahead in the stack, or in a Backtrader strategy of yours."),
 }

@@ -64,6 +64,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "trials",
         "runs",
         "study",
+        "pair_selection",
+        "pairs",
         "run",
         "parity",
         "audit",
