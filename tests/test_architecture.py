@@ -36,6 +36,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "fused_account",
         "reconcile",
         "metrics",
+        "attribution",
         "fusion",
         "risk",
     ),

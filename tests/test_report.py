@@ -27,7 +27,7 @@ from hybrid_bt.report.tearsheet import daily_returns
 T, SYMBOLS, PAIRS = 90, ("KO", "PEP", "A$B"), ("KO:PEP",)
 START = 1_000_000.0
 ACCOUNTS = ("hybrid", "sac", "kalman", "gate-off", "equal-weight", "vol-target")
-TABLES = ("summary_pnl", "per_ticker_pnl", "equity", "fills", "decisions", "pairs")
+TABLES = ("summary_pnl", "per_ticker_pnl", "equity", "fills", "decisions", "pairs", "attribution")
 
 
 def make_bars(t: int = T, *, minutes: int = 1440, seed: int = 0) -> Bars:
@@ -133,6 +133,8 @@ COLUMNS = {
     "equity": "datetime cash equity gross_exposure net_exposure drawdown benchmark",
     "fills": "datetime symbol size price notional commission decided",
     "decisions": "datetime symbol target_sac target_kalman r w_sac w_kalman fused target",
+    "attribution": "datetime sac_market sac_selection kalman_spread kalman_hedge_revision kalman_market execution "
+    "commissions borrow",
     "pairs": "datetime pair alpha beta innovation S z spread zscore position",
 }
 

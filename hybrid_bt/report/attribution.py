@@ -14,9 +14,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.records import AccountPath
+from hybrid_bt.attribution import Contributions, PriceMoves, contributions
+from hybrid_bt.records import AccountPath, RunRecord
 
-__all__ = ["FillArrays", "TickerPnl", "exposures", "fill_arrays", "marked_close", "round_trips", "ticker_pnl"]
+__all__ = [
+    "FillArrays",
+    "TickerPnl",
+    "exposures",
+    "fill_arrays",
+    "marked_close",
+    "round_trips",
+    "split_of",
+    "ticker_pnl",
+]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -113,3 +123,15 @@ def round_trips(fills: FillArrays, n_symbols: int) -> IntArray:
         held[symbol] = after = before + size
         counts[symbol] += after != 0.0 and before * after <= 0.0
     return counts
+
+
+def split_of(record: RunRecord) -> Contributions:
+    """The parts of a run's profit, bar by bar."""
+    mark = marked_close(record.bars.close)
+    before = np.vstack([mark[:1], mark[:-1]])
+    opened = np.where(np.isnan(record.bars.open), before, record.bars.open)
+    columns = {symbol: i for i, symbol in enumerate(record.bars.symbols)}
+    sides = [(columns[y], columns[x]) for y, x in (name.split(":") for name in record.pairs.names)]
+    gross = float(record.config.get("kalman", {}).get("gross_exposure", 1.0))
+    account = record.accounts["hybrid"]
+    return contributions(account, record.decisions, record.pairs, sides, gross, PriceMoves(opened, mark))

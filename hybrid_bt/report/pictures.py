@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report import curves, panels
+from hybrid_bt.report import curves, panels, split
 from hybrid_bt.report.style import house_style, save
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ PICTURES: dict[str, Draw] = {
     "regime.png": curves.regime,
     "exposures.png": curves.exposure,
     "costs.png": curves.costs,
+    "attribution.png": split.profit_split,
 }
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.metrics import Summary, drawdown, summarise
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report.attribution import exposures, fill_arrays, marked_close, round_trips, ticker_pnl
+from hybrid_bt.report.attribution import exposures, fill_arrays, marked_close, round_trips, split_of, ticker_pnl
 
 __all__ = ["TABLES", "account_summary", "stamp_texts", "summaries", "write_table"]
 
@@ -158,6 +158,14 @@ def _pairs(record: RunRecord) -> Columns:
     }
 
 
+def _attribution(record: RunRecord) -> Columns:
+    parts = split_of(record)
+    return {
+        "datetime": stamp_texts(record.bars.stamps),
+        **{name: _floats(values) for name, values in parts._asdict().items()},
+    }
+
+
 TABLES: dict[str, Callable[[RunRecord], Columns]] = {
     "summary_pnl.csv": _summary,
     "per_ticker_pnl.csv": _per_ticker,
@@ -165,6 +173,7 @@ TABLES: dict[str, Callable[[RunRecord], Columns]] = {
     "fills.csv": _fills,
     "decisions.csv": _decisions,
     "pairs.csv": _pairs,
+    "attribution.csv": _attribution,
 }
 
 

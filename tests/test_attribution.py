@@ -1,0 +1,83 @@
+"""The profit taken apart: a hand-worked pair, sums to the cent, and the market's part."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from test_report import make_record
+
+from hybrid_bt.attribution import PriceMoves, contributions
+from hybrid_bt.backtest import Request, backtest
+from hybrid_bt.build import load_policies
+from hybrid_bt.config import load_config
+from hybrid_bt.feeds import load_bars
+from hybrid_bt.records import AccountPath, Decisions, PairPaths
+from hybrid_bt.report.attribution import split_of
+
+
+def flat(t: int, n: int = 2) -> np.ndarray:
+    return np.zeros((t, n))
+
+
+def test_a_pair_by_hand():
+    """1,000 of equity, prices of 10; +20 Y against -10 X (U = 200, V = 100, entry ratio 0.5), then Y +5 %, X +1 %."""
+    close = np.array([[10.0, 10.0], [10.0, 10.0], [10.0, 10.0], [10.5, 10.1]])
+    t = len(close)
+    kalman = np.array([[0.2, -0.1]] * t)
+    decisions = Decisions(
+        legs={"sac": flat(t), "kalman": kalman},
+        weights={"sac": np.zeros(t), "kalman": np.ones(t)},
+        regime=np.zeros(t),
+        fused=kalman,
+        target=kalman,
+        scale=np.ones(t),
+    )
+    beta = np.array([[0.5], [0.5], [0.7], [0.7]])
+    blank = np.zeros((t, 1))
+    pairs = PairPaths(("Y:X",), blank, beta, blank, blank, blank, blank, blank, np.ones((t, 1)))
+    profit = 20 * 0.5 - 10 * 0.1
+    equity = np.array([1000.0, 1000.0, 1000.0, 1000.0 + profit])
+    account = AccountPath(equity, equity, np.tile([20.0, -10.0], (t, 1)), flat(t), ())
+    # the open of the last bar is its close, so the decision before the last two is what was held
+    found = contributions(account, decisions, pairs, [(0, 1)], 0.3, PriceMoves(close, close))
+    y, x, m, b = 0.05, 0.01, 0.03, 0.5
+    assert found.kalman_spread[-1] == pytest.approx(200 * ((y - m) - b * (x - m)))
+    assert found.kalman_hedge_revision[-1] == pytest.approx((200 * b - 100) * (x - m), abs=1e-12)
+    assert found.kalman_market[-1] == pytest.approx((200 - 100) * m)
+    assert found.execution[-1] == pytest.approx(0.0, abs=1e-12)
+    assert found.total[-1] == pytest.approx(profit)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_parts_sum_to_the_profit_whatever_was_traded(seed: int):
+    record = make_record(t=120 + seed, every=0.3)
+    found = split_of(record)
+    equity = record.accounts["hybrid"].equity
+    assert np.isfinite(np.array(found)).all()
+    assert np.abs(found.total.cumsum() - (equity - equity[0])).max() < 0.01
+    assert found.borrow.sum() == pytest.approx(-record.accounts["hybrid"].borrow.sum())
+
+
+@pytest.fixture(scope="module")
+def real():
+    config = load_config("stable")
+    bars = load_bars("us20", symbols=("KO", "PEP", "XOM", "CVX"), end=np.datetime64("2012-12-31").item())
+    return backtest(Request(bars, config, load_policies(config), ("KO:PEP", "CVX:XOM"), mode="stable"))
+
+
+def test_a_real_run_adds_up_and_little_is_left_to_execution(real):
+    found = split_of(real)
+    equity = real.accounts["hybrid"].equity
+    assert found.total.sum() == pytest.approx(equity[-1] - equity[0], abs=0.01)
+    assert np.abs(found.execution).mean() < 0.2 * np.abs(found.sac_market).mean()
+    assert found.commissions.sum() == pytest.approx(-sum(f.commission for f in real.accounts["hybrid"].fills))
+
+
+def test_a_leg_without_weight_earns_nothing(real):
+    wanted = real.decisions
+    weights = {"sac": np.ones_like(wanted.regime), "kalman": np.zeros_like(wanted.regime)}
+    alone = dataclasses.replace(real, decisions=dataclasses.replace(wanted, weights=weights))
+    found = split_of(alone)
+    assert not np.any([found.kalman_spread, found.kalman_hedge_revision, found.kalman_market])
