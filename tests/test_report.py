@@ -147,7 +147,7 @@ def test_columns_are_those_of_the_contract(tables, table):
 def test_one_row_per_account_bar_symbol_and_pair(tables, record):
     lengths = {table: len(rows(tables, table)) for table in TABLES}
     fills = len(record.accounts["hybrid"].fills)
-    assert lengths == dict(zip(TABLES, (6, 3, T, fills, T * 3, T), strict=True))
+    assert lengths == dict(zip(TABLES, (6, 3, T, fills, T * 3, T, T), strict=True))
     assert [row["account"] for row in rows(tables, "summary_pnl")] == list(ACCOUNTS)
 
 

@@ -220,3 +220,24 @@ def test_the_readme_holds_what_the_study_writes(tmp_path: Path):
     readme = Path(__file__).resolve().parent.parent / "README.md"
     flags = ["--preset", "readme", "--check", "--readme", str(readme), "--out", str(tmp_path), "--jobs", "2"]
     assert CliRunner().invoke(main, flags).exit_code == 0
+
+
+@pytest.mark.slow
+def test_each_window_can_be_taught_anew(tmp_path: Path):
+    flags = [
+        *SHORT[:-4],
+        "--seeds",
+        "1",
+        "--resamples",
+        "60",
+        "--retrain",
+        "--sac-steps",
+        "6000",
+        "--ppo-steps",
+        "4096",
+    ]
+    answer = CliRunner().invoke(main, [*flags, "--out", str(tmp_path / "study")])
+    assert answer.exit_code == 0, answer.output
+    assert "2 windows x 1 seeds" in answer.stderr
+    assert "trained anew for each window" in (tmp_path / "study" / "study.html").read_text()
+    assert {row["window"] for row in rows(tmp_path / "study" / "windows.csv")} == {"0", "1"}
