@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import importlib.util
 import itertools
 import json
 import re
@@ -178,6 +179,14 @@ def test_mistakes_end_in_one_line(flags: list[str], said: str, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     answer = CliRunner().invoke(main, flags)
     assert answer.exit_code == 2 and said in answer.stderr and len(answer.stderr.splitlines()) == 1
+
+
+def test_a_missing_library_is_named_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "arch" else there(name))
+    answer = CliRunner().invoke(main, [*SHORT, "--out", str(tmp_path / "study")])
+    assert answer.exit_code == 2 and "needs arch: pip install 'hybrid_bt[study]'" in answer.stderr
+    assert not (tmp_path / "study").exists()
 
 
 def test_an_out_that_is_a_file_is_refused(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import tempfile
@@ -112,6 +113,7 @@ def main(context: click.Context, /, **flags: Any) -> None:
 
     Writes study.html, CSV and PNG under --out. Status 1 if a cell failed.
     """
+    _check_extra(flags)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if flags["check"] and flags["preset"] != "readme":
         raise ConfigError("--check compares README's results: it goes with --preset readme")
@@ -134,6 +136,14 @@ def main(context: click.Context, /, **flags: Any) -> None:
     _print(found, flags["out"])
     if found.failures:
         context.exit(FAILED)
+
+
+def _check_extra(flags: dict[str, Any]) -> None:
+    """Name what is missing before anything is computed."""
+    wanted = ["arch", "onnx", *(["joblib"] if flags["backend"] == "joblib" and flags["jobs"] > 1 else [])]
+    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"a study needs {', '.join(missing)}: pip install 'hybrid_bt[study]'")
 
 
 def _remember(found: Findings, out: Path) -> None:
