@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -14,13 +14,22 @@ from hybrid_bt.records import RunRecord
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["announce", "headline", "open_page", "result_document", "result_table"]
+__all__ = ["Talk", "announce", "headline", "open_page", "result_document", "result_table"]
 
 WIDTH = 120  #: columns where the output is no terminal
 _COLUMNS = ("end value", "CAGR", "Sharpe", "Sortino", "max drawdown", "volatility", "turnover/y", "costs")
 
 
-def announce(record: RunRecord, paths: list[Path], out: Path, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+class Talk(NamedTuple):
+    """How much is said; at most one of the three is set."""
+
+    as_json: bool = False  #: one JSON object instead of the table
+    quiet: bool = False  #: nothing at all; errors still go to standard error
+    verbose: bool = False  #: the files and the seconds as well
+    claim: str = ""  #: a sentence to put beside the result (`hybrid_bt.evidence.claim`)
+
+
+def announce(record: RunRecord, paths: list[Path], out: Path, talk: Talk) -> None:
     """Say what came of a run on standard output.
 
     Parameters
@@ -28,17 +37,13 @@ def announce(record: RunRecord, paths: list[Path], out: Path, *, as_json: bool, 
     record : RunRecord
     paths : list of Path
         What was written to `out`.
-    as_json : bool
-        One JSON object instead of the table.
-    quiet : bool
-        Nothing at all; errors still go to standard error.
-    verbose : bool
-        The files and the seconds as well.
+    talk : Talk
     """
-    if as_json:
-        click.echo(json.dumps(result_document(record, paths), ensure_ascii=False))
-    elif not quiet:
-        _print(record, paths, out, verbose=verbose)
+    if talk.as_json:
+        said = {"claim": talk.claim} if talk.claim else {}
+        click.echo(json.dumps(result_document(record, paths) | said, ensure_ascii=False))
+    elif not talk.quiet:
+        _print(record, paths, out, talk)
 
 
 def open_page(paths: list[Path]) -> None:
@@ -99,15 +104,17 @@ def result_table(record: RunRecord) -> Table:
     return table
 
 
-def _print(record: RunRecord, paths: list[Path], out: Path, *, verbose: bool) -> None:
-    """The summary table, then what every reader must know."""
+def _print(record: RunRecord, paths: list[Path], out: Path, talk: Talk) -> None:
+    """The summary table, what it claims, then what every reader must know."""
     from rich.console import Console
 
     console = Console(width=None if Console().is_terminal else WIDTH, soft_wrap=False)
     console.print(result_table(record))
+    if talk.claim:
+        console.print(talk.claim, highlight=False, markup=False)
     for note in record.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
-    if verbose:
+    if talk.verbose:
         for path in paths:
             console.print(f"{path} {path.stat().st_size:,} bytes", highlight=False, markup=False)
         console.print(f"backtest {record.facts['wall_clock']['backtest_seconds']:.2f} s", highlight=False, markup=False)

@@ -11,6 +11,15 @@ import click
 from hybrid_bt import __version__
 from hybrid_bt.console import Command, comma_list, mode_option, progress_bar
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.trials import (
+    LEDGER,
+    append_trial,
+    check_ledger,
+    configuration_key,
+    count_trials,
+    read_trials,
+    trial_sharpes,
+)
 
 if TYPE_CHECKING:
     from hybrid_bt.bars import Bars
@@ -118,14 +127,18 @@ def main(**flags: Any) -> None:
             raise ConfigError(f"--{flag.replace('_', '-')} belongs to training: python -m hybrid_bt.train sac --help")
     _check_span(flags["start"], flags["end"])
     _check_talk(flags)
+    if not flags["no_ledger"]:
+        check_ledger(_ledger(flags["out"]))
     record = _backtest(flags)
-    from hybrid_bt.announce import announce, open_page
+    from hybrid_bt.announce import Talk, announce, open_page
     from hybrid_bt.report import write_report
 
     paths = write_report(record, flags["out"], plots=not flags["no_plots"])
     if not flags["no_ledger"]:
         _remember(record, flags["out"])
-    announce(record, paths, flags["out"], as_json=flags["as_json"], quiet=flags["quiet"], verbose=flags["verbose"])
+    said = "" if flags["no_plots"] or flags["quiet"] else _claim(record, flags["out"])
+    talk = Talk(as_json=flags["as_json"], quiet=flags["quiet"], verbose=flags["verbose"], claim=said)
+    announce(record, paths, flags["out"], talk)
     if flags["open_page"]:
         open_page(paths)
 
@@ -134,24 +147,45 @@ def _remember(record: RunRecord, out: Path) -> None:
     """One line in the ledger beside the report's folder."""
     from hybrid_bt.report.run_json import plain
     from hybrid_bt.report.tables import account_summary
-    from hybrid_bt.trials import LEDGER, append_trial, configuration_key
 
     config = plain(record.config)
     summary = account_summary(record, "hybrid")
+    policies = {name: policy["sha256"] for name, policy in record.facts["policies"].items()}
     entry = {
         "command": "run",
         "version": __version__,
         "mode": record.config["mode"],
         "data": record.bars.name,
         "data_sha256": record.facts["data"]["sha256"],
-        "policies": {name: policy["sha256"] for name, policy in record.facts["policies"].items()},
+        "policies": policies,
         "config": config,
-        "config_sha256": configuration_key(config),
+        "config_sha256": _trial(record),
         "span": [str(record.bars.stamps[row].astype("datetime64[D]")) for row in (0, -1)],
         "in_sample": bool(record.in_sample.any()),
         "result": {name: getattr(summary, name) for name in ("cagr", "sharpe", "max_drawdown", "volatility")},
     }
-    append_trial(out.absolute().parent / LEDGER, plain(entry))
+    append_trial(_ledger(out), plain(entry))
+
+
+def _ledger(out: Path) -> Path:
+    return out.absolute().parent / LEDGER
+
+
+def _trial(record: RunRecord) -> str:
+    """Key of this run among the trials."""
+    from hybrid_bt.report.run_json import plain
+
+    policies = {name: policy["sha256"] for name, policy in record.facts["policies"].items()}
+    return configuration_key(plain(record.config), policies, str(record.bars.stamps[0].astype("datetime64[D]")))
+
+
+def _claim(record: RunRecord, out: Path) -> str:
+    """What the run shows, its luck considered, after the other trials on these prices."""
+    from hybrid_bt.evidence.claim import claim
+
+    ledger, key, data = read_trials(_ledger(out)), _trial(record), record.facts["data"]["sha256"]
+    others = trial_sharpes(ledger, data, but=key)
+    return claim(record, n_trials=1 + count_trials(ledger, data, but=key), other_sharpes=others)
 
 
 def _check_talk(flags: dict[str, Any]) -> None:

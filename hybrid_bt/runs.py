@@ -34,7 +34,10 @@ def main(compared: tuple[int, ...], ledger: Path, last: int, as_json: bool) -> N
     """List the runs and studies of a ledger, or compare the settings and results of numbers A and B of the list."""
     found = read_trials(ledger)
     if not found.trials:
-        raise ConfigError(f"ledger: {ledger} holds no trial; run something first, or name another with --ledger")
+        damaged = f" but {found.damaged} damaged line(s)" if found.damaged else ""
+        raise ConfigError(
+            f"ledger: {ledger} holds no trial{damaged}; run something first, or name another with --ledger"
+        )
     if compared:
         _compare(found.trials, compared, as_json)
         return
@@ -58,21 +61,28 @@ def _print(numbered: list[tuple[int, dict[str, Any]]]) -> None:
     for name in ("number", "when", "command", "mode", "data", "span", "CAGR", "Sharpe", "max drawdown", "in sample"):
         table.add_column(name, justify="right" if name in ("number", "CAGR", "Sharpe", "max drawdown") else "left")
     for number, trial in numbered:
-        result = trial.get("result") or {}
-        cagr, sharpe, deepest = (result.get(name) for name in _FIGURES)
+        cagr, sharpe, deepest = (_figure(trial, name) for name in _FIGURES)
+        span = trial.get("span")
         table.add_row(
             str(number),
             str(trial.get("when", ""))[:16].replace("T", " "),
             str(trial.get("command", "")),
             str(trial.get("mode", "")),
             str(trial.get("data", "")),
-            " to ".join(str(day) for day in trial.get("span", [])),
+            " to ".join(str(day) for day in span) if isinstance(span, list) else "",
             "" if cagr is None else f"{cagr:.2%}",
             "" if sharpe is None else f"{sharpe:.2f}",
             "" if deepest is None else f"{deepest:.2%}",
             "yes" if trial.get("in_sample") else "",
         )
     Console(width=None if Console().is_terminal else WIDTH + 20).print(table)
+
+
+def _figure(trial: Mapping[str, Any], name: str) -> float | None:
+    """A number of the result; None where a line written by hand, or by another version, has none."""
+    result = trial.get("result")
+    value = result.get(name) if isinstance(result, Mapping) else None
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _compare(trials: list[dict[str, Any]], numbers: tuple[int, ...], as_json: bool) -> None:

@@ -7,6 +7,7 @@ crash cut off is counted and passed over, and the next one begins on a line of i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -18,10 +19,21 @@ from typing import IO, Any, NamedTuple
 
 from hybrid_bt.errors import ConfigError
 
-__all__ = ["LEDGER", "Ledger", "append_trial", "configuration_key", "count_trials", "read_trials"]
+__all__ = [
+    "LEDGER",
+    "Ledger",
+    "append_trial",
+    "check_ledger",
+    "configuration_key",
+    "count_trials",
+    "read_trials",
+    "trial_sharpes",
+]
 
 LEDGER = "runs.jsonl"
 FORMAT = 1
+#: keys of a run's configuration that move no order of the hybrid, or that the prices' sha256 stands for already
+NOT_TRIED = ("mode", "data", "symbols", "start", "benchmark", "allow_in_sample", "seed", "kalman_fitted")
 
 
 class Ledger(NamedTuple):
@@ -44,20 +56,50 @@ def append_trial(path: Path, entry: Mapping[str, Any]) -> None:
     ConfigError
         If the file cannot be written to.
     """
-    line = json.dumps({"format": FORMAT, "when": datetime.now(UTC).isoformat(timespec="seconds"), **entry}) + "\n"
+    text = json.dumps({"format": FORMAT, "when": datetime.now(UTC).isoformat(timespec="seconds"), **entry})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab+") as file, _locked(file):
-            if file.seek(0, os.SEEK_END):
-                file.seek(-1, os.SEEK_END)
-                line = line if file.read(1) == b"\n" else "\n" + line  # after a line that a crash cut off
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        with open(path, "ab+", buffering=0) as file, _locked(file):
+            torn = _ends_within_a_line(file)
+            _append(file, (("\n" if torn else "") + text + "\n").encode())
     except OSError as error:
-        raise ConfigError(
-            f"ledger: cannot write to {path}: {error.strerror or error}; pass --no-ledger, or write elsewhere"
-        ) from None
+        raise ConfigError(_cannot_write(path, error)) from None
+
+
+def check_ledger(path: Path) -> None:
+    """Say before the work, not after it, that no line could be added; nothing is written.
+
+    Raises
+    ------
+    ConfigError
+    """
+    home = next(folder for folder in path.absolute().parents if folder.exists())
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not os.access(path if path.exists() else home, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise ConfigError(_cannot_write(path, error)) from None
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    return f"ledger: cannot write to {path}: {error.strerror or error}; pass --no-ledger, or write elsewhere"
+
+
+def _ends_within_a_line(file: IO[bytes]) -> bool:
+    """Whether a crash cut the last line off."""
+    if not file.seek(0, os.SEEK_END):
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
+
+
+def _append(file: IO[bytes], line: bytes) -> None:
+    """One write, on the disk when it returns; the rest of a line that did not fit (a full disk) is not tried again."""
+    if file.write(line) != len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.fsync(file.fileno())
 
 
 def read_trials(path: Path) -> Ledger:
@@ -78,21 +120,48 @@ def read_trials(path: Path) -> Ledger:
     return Ledger(trials, sum(1 for line in lines if line.strip()) - len(trials))
 
 
-def configuration_key(config: Mapping[str, Any]) -> str:
-    """sha256 of a resolved configuration: runs of the same one are one trial."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
+def configuration_key(config: Mapping[str, Any], policies: Mapping[str, str], first_day: str) -> str:
+    """sha256 of what makes a trial: runs and studies that decide alike on the same prices are one.
+
+    Parameters
+    ----------
+    config : mapping
+        Resolved configuration as plain data; `NOT_TRIED` is left out.
+    policies : mapping
+        Name -> sha256.
+    first_day : str
+        Date of the first decision.
+    """
+    tried = {key: value for key, value in config.items() if key not in NOT_TRIED}
+    whole = {"config": tried, "policies": dict(policies), "first_day": first_day}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def count_trials(ledger: Ledger, data_sha256: str, but: str = "") -> int:
     """Different configurations that were tried on these prices, leaving out the one whose key is `but`."""
-    tried = {trial.get("config_sha256") for trial in ledger.trials if trial.get("data_sha256") == data_sha256}
-    return len(tried - {but})
+    return len(_results(ledger, data_sha256).keys() - {but})
+
+
+def trial_sharpes(ledger: Ledger, data_sha256: str, but: str = "") -> list[float]:
+    """Sharpe ratio, per year, of each of those configurations that has one: the last that was written."""
+    found = {key: value for key, value in _results(ledger, data_sha256).items() if key != but}
+    return [float(value) for value in found.values() if isinstance(value, int | float)]
+
+
+def _results(ledger: Ledger, data_sha256: str) -> dict[str, Any]:
+    """Key of each configuration tried on these prices -> its Sharpe ratio, or None."""
+    found: dict[str, Any] = {}
+    for trial in ledger.trials:
+        if trial.get("data_sha256") == data_sha256:
+            result = trial.get("result")
+            found[str(trial.get("config_sha256"))] = result.get("sharpe") if isinstance(result, dict) else None
+    return found
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         trial = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return trial if isinstance(trial, dict) else None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -23,8 +25,9 @@ from hybrid_bt.evidence import (
     minimum_track_record,
     probabilistic_sharpe,
 )
+from hybrid_bt.evidence.claim import claim
 from hybrid_bt.evidence.conditional import conditions
-from hybrid_bt.evidence.ratios import Moments, moments_of, sharpe_probability
+from hybrid_bt.evidence.ratios import Moments, moments_of, sharpe_probability, track_record_bars
 
 YEARS, PER_YEAR = 4.0, 250.0
 
@@ -76,6 +79,13 @@ def test_the_track_record_is_long_enough_where_the_probability_says_so():
     spread = 1.0 / norm.ppf(probabilistic_sharpe(series)) * math.sqrt(len(series) - 1)
     assert bars == pytest.approx(1 + (spread * norm.ppf(0.95)) ** 2, rel=1e-9)
     assert minimum_track_record(-series) == math.inf
+
+
+@pytest.mark.parametrize(("per_year", "years"), [(252, 2.73), (52, 2.83), (12, 3.24)])
+def test_the_published_examples_of_the_track_record(per_year: int, years: float):
+    """Bailey and Lopez de Prado (2012): a yearly ratio of 2 above 1 at 95 %, normal returns a day, a week, a month."""
+    moments = Moments(2.0 / math.sqrt(per_year), 1000)
+    assert track_record_bars(moments, 1.0 / math.sqrt(per_year)) / per_year == pytest.approx(years, abs=5e-3)
 
 
 def test_an_interval_covers_what_it_should():
@@ -167,3 +177,49 @@ def test_conditions_split_the_returns_and_know_only_the_past():
     last = int(np.searchsorted(stamps, np.datetime64("2020-03-23")))
     assert rows[0].total_return == pytest.approx(equity[last] / equity[first - 1] - 1.0)
     assert rows[0].bars == last - first + 1
+
+
+def record_of(hybrid: np.ndarray, hurdle: np.ndarray):
+    """A record whose hybrid and vol-target have these returns."""
+    record = make_record(t=len(hybrid) + 1)
+    paths = {
+        name: dataclasses.replace(
+            record.accounts[name], equity=1e6 * np.cumprod(np.concatenate(([1.0], 1.0 + returns)))
+        )
+        for name, returns in (("hybrid", hybrid), ("vol-target", hurdle))
+    }
+    return dataclasses.replace(record, accounts=record.accounts | paths)
+
+
+def test_the_claim_says_who_beats_whom_only_where_the_interval_does():
+    market = noise(400, 1)[:, 0]
+    better = claim(record_of(market + 0.002, market), n_resamples=200)
+    assert "there is evidence that it beats vol-target: difference +" in better
+    assert "there is evidence that vol-target beats it" in claim(record_of(market - 0.002, market), n_resamples=200)
+    other = np.random.default_rng(9).normal(0.0003, 0.01, 400)
+    assert "no evidence that it beats vol-target" in claim(record_of(market, other), n_resamples=200)
+    assert better.startswith("claim (out of sample, 2020-01-01 to 2021-02-04): hybrid Sharpe ")
+
+
+def test_the_claim_gets_smaller_with_every_trial():
+    record = record_of(noise(400, 1)[:, 0], noise(400, 1, seed=2)[:, 0])
+    worth = [
+        float(claim(record, n_trials=n, other_sharpes=[-1.0, 0.0, 1.0], n_resamples=2)[-4:]) for n in (1, 4, 40, 400)
+    ]
+    assert worth == sorted(worth, reverse=True) and worth[0] > worth[-1]
+    assert "1 trial on this data" in claim(record, n_resamples=2) and "4 trials" in claim(
+        record, n_trials=4, n_resamples=2
+    )
+
+
+def test_without_arch_the_claim_has_no_interval_and_says_why(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "arch.bootstrap", None)
+    said = claim(record_of(noise(100, 1)[:, 0], noise(100, 1)[:, 0]))
+    assert "without an interval" in said and "hybrid_bt[study]" in said and "\n" not in said
+
+
+def test_an_account_that_did_not_move_claims_nothing():
+    assert "nothing to claim" in claim(record_of(np.zeros(50), noise(50, 1)[:, 0]))
+    assert "too few bars" in claim(record_of(noise(9, 1)[:, 0], noise(9, 1)[:, 0]))
+    in_sample = dataclasses.replace(record_of(noise(9, 1)[:, 0], noise(9, 1)[:, 0]), in_sample=np.ones(10, bool))
+    assert claim(in_sample).startswith("claim (IN SAMPLE")

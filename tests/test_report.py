@@ -27,7 +27,7 @@ from hybrid_bt.report.tearsheet import daily_returns
 T, SYMBOLS, PAIRS = 90, ("KO", "PEP", "A$B"), ("KO:PEP",)
 START = 1_000_000.0
 ACCOUNTS = ("hybrid", "sac", "kalman", "gate-off", "equal-weight", "vol-target")
-TABLES = ("summary_pnl", "per_ticker_pnl", "equity", "fills", "decisions", "pairs", "attribution")
+TABLES = ("summary_pnl", "per_ticker_pnl", "equity", "fills", "decisions", "pairs", "attribution", "conditional")
 
 
 def make_bars(t: int = T, *, minutes: int = 1440, seed: int = 0) -> Bars:
@@ -135,6 +135,7 @@ COLUMNS = {
     "decisions": "datetime symbol target_sac target_kalman r w_sac w_kalman fused target",
     "attribution": "datetime sac_market sac_selection kalman_spread kalman_hedge_revision kalman_market execution "
     "commissions borrow",
+    "conditional": "condition account bars total_return return_per_year volatility sharpe max_drawdown",
     "pairs": "datetime pair alpha beta innovation S z spread zscore position",
 }
 
@@ -147,7 +148,8 @@ def test_columns_are_those_of_the_contract(tables, table):
 def test_one_row_per_account_bar_symbol_and_pair(tables, record):
     lengths = {table: len(rows(tables, table)) for table in TABLES}
     fills = len(record.accounts["hybrid"].fills)
-    assert lengths == dict(zip(TABLES, (6, 3, T, fills, T * 3, T, T), strict=True))
+    conditions = 3 + 3 + 1 + 1  # terciles of r and of volatility, 2020, and the spring of it
+    assert lengths == dict(zip(TABLES, (6, 3, T, fills, T * 3, T, T, conditions * 6), strict=True))
     assert [row["account"] for row in rows(tables, "summary_pnl")] == list(ACCOUNTS)
 
 

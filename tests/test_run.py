@@ -14,7 +14,7 @@ from hybrid_bt.run import main
 
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD")
 N_BARS = 420
-TABLES = ("summary_pnl", "per_ticker_pnl", "equity", "fills", "decisions", "pairs", "attribution")
+TABLES = ("summary_pnl", "per_ticker_pnl", "equity", "fills", "decisions", "pairs", "attribution", "conditional")
 
 
 def write_prices(folder: Path, n_bars: int = N_BARS) -> Path:

@@ -8,6 +8,8 @@ import importlib.util
 import itertools
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ from hybrid_bt.study.findings import COST_LEVELS_BPS, _crossing
 from hybrid_bt.study.jobs import VoiceJob, run_job
 from hybrid_bt.study.schedule import Store, execute
 from hybrid_bt.study.windows import split
-from hybrid_bt.trials import append_trial, count_trials, read_trials
+from hybrid_bt.trials import append_trial, configuration_key, count_trials, read_trials, trial_sharpes
 
 SHORT = ["--symbols", "KO,PEP,XOM,CVX", "--pairs", "KO:PEP", "--end", "2011-06-30", "--windows", "2", "--seeds", "2"]
 SHORT += ["--resamples", "60"]
@@ -205,6 +207,70 @@ def test_the_ledger_survives_torn_lines(tmp_path: Path):
     ledger = read_trials(path)
     assert (len(ledger.trials), ledger.damaged) == (3, 1)
     assert count_trials(ledger, "a") == 2 and count_trials(ledger, "a", but="2") == 1
+
+
+def test_lines_written_side_by_side_are_all_there(tmp_path: Path):
+    """Three processes at once: each line whole, none lost, though some are longer than a disk block."""
+    path = tmp_path / "runs.jsonl"
+    code = (
+        "import sys; from pathlib import Path; from hybrid_bt.trials import append_trial\n"
+        "for k in range(40): append_trial(Path(sys.argv[1]), {'who': sys.argv[2], 'k': k, 'pad': 'x' * 9000 * (k % 2)})"
+    )
+    root = Path(__file__).resolve().parent.parent
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(path), who], cwd=root) for who in "abc"]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    ledger = read_trials(path)
+    assert ledger.damaged == 0
+    assert {(t["who"], t["k"]) for t in ledger.trials} == {(who, k) for who in "abc" for k in range(40)}
+
+
+def test_lines_of_another_hand_are_listed_and_not_believed(tmp_path: Path):
+    from hybrid_bt.runs import main as runs
+
+    path = tmp_path / "runs.jsonl"
+    odd = ['{"result": 5, "span": 7}', '{"config_sha256": [1], "data_sha256": "a", "result": {"sharpe": "high"}}', "[]"]
+    path.write_text("\n".join(odd) + "\n")
+    answer = CliRunner().invoke(runs, ["--ledger", str(path)])
+    assert answer.exit_code == 0 and "1 damaged line(s)" in answer.stdout
+    assert trial_sharpes(read_trials(path), "a") == []
+    path.write_text("torn")
+    answer = CliRunner().invoke(runs, ["--ledger", str(path)])
+    assert answer.exit_code == 2 and "1 damaged line(s)" in answer.stderr
+
+
+def test_a_ledger_that_cannot_be_written_is_told_before_the_work(tmp_path: Path):
+    from hybrid_bt.run import main as run
+
+    (tmp_path / "runs.jsonl").mkdir()
+    short = ["--symbols", "KO,PEP", "--end", "2010-06-30", "--no-plots", "-q", "--out", str(tmp_path / "fig")]
+    answer = CliRunner().invoke(run, short)
+    assert answer.exit_code == 2 and "--no-ledger" in answer.stderr
+    assert not (tmp_path / "fig").exists()
+    assert CliRunner().invoke(run, [*short, "--no-ledger"]).exit_code == 0
+
+
+def test_a_run_and_a_study_of_the_same_settings_are_one_trial(studied: Path, tmp_path: Path):
+    from hybrid_bt.run import main as run
+
+    flags = [*SHORT[:6], "--no-plots", "-q", "--seed", "5", "--out", str(tmp_path / "fig")]
+    assert CliRunner().invoke(run, flags).exit_code == 0
+    (mine,) = read_trials(tmp_path / "runs.jsonl").trials
+    theirs = read_trials(studied.parent / "runs.jsonl").trials[0]
+    assert (mine["config_sha256"], mine["data_sha256"]) == (theirs["config_sha256"], theirs["data_sha256"])
+    assert mine["config_sha256"] != configuration_key(mine["config"], {}, mine["span"][0])
+    assert mine["config_sha256"] != configuration_key(mine["config"], mine["policies"], "2010-02-01")
+
+
+def test_a_run_without_plots_imports_no_statistics(tmp_path: Path):
+    code = (
+        "import sys; from hybrid_bt.run import main\n"
+        "main(sys.argv[1:], standalone_mode=False)\n"
+        "print(sorted({'arch', 'scipy', 'statsmodels', 'matplotlib', 'quantstats'} & set(sys.modules)))"
+    )
+    flags = ["--symbols", "KO,PEP", "--end", "2010-06-30", "--no-plots", "-q", "--out", str(tmp_path / "fig")]
+    root = Path(__file__).resolve().parent.parent
+    done = subprocess.run([sys.executable, "-c", code, *flags], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_runs_lists_and_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

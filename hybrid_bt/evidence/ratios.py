@@ -27,6 +27,7 @@ __all__ = [
     "moments_of",
     "probabilistic_sharpe",
     "sharpe_probability",
+    "track_record_bars",
 ]
 
 FloatArray = NDArray[np.float64]
@@ -87,9 +88,13 @@ def minimum_track_record(returns: FloatArray, benchmark_sharpe: float = 0.0, lev
 
     Infinite where the estimate is not above it.
     """
+    return track_record_bars(moments_of(returns), benchmark_sharpe, level)
+
+
+def track_record_bars(moments: Moments, benchmark_sharpe: float = 0.0, level: float = 0.95) -> float:
+    """`minimum_track_record` of a series with these moments."""
     from scipy.stats import norm
 
-    moments = moments_of(returns)
     if not moments.sharpe > benchmark_sharpe:
         return math.inf
     return float(1.0 + (moments.spread * norm.ppf(level) / (moments.sharpe - benchmark_sharpe)) ** 2)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.evidence.conditional import Condition, conditional_rows
 from hybrid_bt.metrics import Summary, drawdown, summarise
 from hybrid_bt.records import RunRecord
 from hybrid_bt.report.attribution import exposures, fill_arrays, marked_close, round_trips, split_of, ticker_pnl
@@ -166,6 +167,14 @@ def _attribution(record: RunRecord) -> Columns:
     }
 
 
+def _conditional(record: RunRecord) -> Columns:
+    equity = {name: path.equity for name, path in record.accounts.items()}
+    rows = conditional_rows(record.bars, record.decisions.regime, equity)
+    columns: Columns = {name: [_quoted(getattr(row, name)) for row in rows] for name in ("condition", "account")}
+    columns["bars"] = [str(row.bars) for row in rows]
+    return columns | {name: _floats([getattr(row, name) for row in rows]) for name in Condition._fields[3:]}
+
+
 TABLES: dict[str, Callable[[RunRecord], Columns]] = {
     "summary_pnl.csv": _summary,
     "per_ticker_pnl.csv": _per_ticker,
@@ -174,6 +183,7 @@ TABLES: dict[str, Callable[[RunRecord], Columns]] = {
     "decisions.csv": _decisions,
     "pairs.csv": _pairs,
     "attribution.csv": _attribution,
+    "conditional.csv": _conditional,
 }
 
 

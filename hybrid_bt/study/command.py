@@ -153,15 +153,17 @@ def _remember(found: Findings, out: Path) -> None:
 
     plan, summary = found.plan, found.summaries["hybrid"]
     config = configuration(plan.mode, plan.pairs, plan.config)
+    policies = {name: policy.sha256 for name, policy in plan.policies.loaded().items()}
+    first_day = str(found.bars.stamps[0].astype("datetime64[D]"))
     entry = {
         "command": "study",
         "version": __version__,
         "mode": plan.mode,
         "data": plan.bars.name,
         "data_sha256": plan.bars.sha256,
-        "policies": {name: policy.sha256 for name, policy in plan.policies.loaded().items()},
+        "policies": policies,
         "config": config,
-        "config_sha256": configuration_key(config),
+        "config_sha256": configuration_key(config, policies, first_day),
         "span": [str(found.bars.stamps[row].astype("datetime64[D]")) for row in (0, -1)],
         "in_sample": plan.in_sample,
         "accounts": list(found.summaries),

@@ -58,6 +58,9 @@ def make_plan(flags: dict[str, Any]) -> Plan:
         raise ConfigError(f"--seeds {wanted}: the policies have {members} members; ask for no more")
     pairs = tuple(flags["pairs"] or sample_pairs(flags["data"], bars.symbols))
     ledger = read_trials(flags["out"].absolute().parent / LEDGER)
+    shas = {name: policy.sha256 for name, policy in policies.loaded().items()}
+    first_day = str(bars.stamps[first].astype("datetime64[D]"))
+    key = configuration_key(configuration(flags["mode"], pairs, config), shas, first_day)
     plan = Plan(
         bars=bars,
         config=config,
@@ -69,9 +72,7 @@ def make_plan(flags: dict[str, Any]) -> Plan:
         n_seeds=0 if flags["retrain"] else min(wanted, members),
         n_resamples=flags["resamples"] or n_resamples,
         seed=flags["seed"],
-        n_trials_before=count_trials(
-            ledger, bars.sha256, configuration_key(configuration(flags["mode"], pairs, config))
-        ),
+        n_trials_before=count_trials(ledger, bars.sha256, key),
         in_sample=last_taught is not None and bars.stamps[first].astype("datetime64[D]").item() <= last_taught,
     )
     return with_changes(plan, lessons=_lessons(plan, flags)) if flags["retrain"] else plan

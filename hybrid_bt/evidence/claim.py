@@ -1,0 +1,103 @@
+"""What a run shows, in one sentence: the Sharpe ratio and its interval, the hurdle, and the trials it took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hybrid_bt.errors import ConfigError
+from hybrid_bt.evidence.bootstrap import FEWEST_BARS, N_RESAMPLES, Draws, Interval, bootstrap
+from hybrid_bt.evidence.measures import measures
+from hybrid_bt.evidence.ratios import deflated_sharpe
+from hybrid_bt.metrics import elapsed_years, simple_returns
+from hybrid_bt.records import RunRecord
+
+__all__ = ["HURDLE", "claim"]
+
+ACCOUNT, HURDLE = "hybrid", "vol-target"
+MINUS = "\u2212"
+
+
+def claim(
+    record: RunRecord,
+    *,
+    n_trials: int = 1,
+    other_sharpes: Sequence[float] = (),
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> str:
+    """One sentence in plain words about the hybrid's Sharpe ratio.
+
+    Parameters
+    ----------
+    record : RunRecord
+    n_trials : int
+        Different configurations tried on these prices, this one included.
+    other_sharpes : sequence of float
+        Sharpe ratios per year of the other ones, as far as they are known.
+    n_resamples, seed
+        As in `bootstrap`.
+
+    Returns
+    -------
+    str
+        With 95 % intervals; where arch is missing or the bars are too few it says so and goes without.
+    """
+    first, last = (str(record.bars.stamps[row].astype("datetime64[D]")) for row in (0, -1))
+    sample = "IN SAMPLE" if record.in_sample.any() else "out of sample"
+    return f"claim ({sample}, {first} to {last}): {_result(record, n_resamples, seed)}; " + _trials(
+        record, n_trials, other_sharpes
+    )
+
+
+def _result(record: RunRecord, n_resamples: int, seed: int) -> str:
+    names = [name for name in (ACCOUNT, HURDLE) if name in record.accounts]
+    returns = {name: simple_returns(record.accounts[name].equity) for name in names}
+    sharpe = measures(record.bars.bars_per_year, elapsed_years(record.bars.stamps))["sharpe"]
+    estimate = float(sharpe(returns[ACCOUNT][:, None])[0]) if len(returns[ACCOUNT]) > 1 else float("nan")
+    if not np.isfinite(estimate):
+        return f"{ACCOUNT} did not trade, so that there is nothing to claim"
+    if len(returns[ACCOUNT]) < FEWEST_BARS:
+        return f"{ACCOUNT} Sharpe {_number(estimate)}, on too few bars for an interval"
+    try:
+        draws = bootstrap(returns, {"sharpe": sharpe}, n_resamples=n_resamples, seed=seed)
+    except ConfigError as missing:
+        return f"{ACCOUNT} Sharpe {_number(estimate)}, without an interval ({missing})"
+    return f"{ACCOUNT} Sharpe {_interval(draws.interval('sharpe', ACCOUNT))}{_against(draws)}"
+
+
+def _against(draws: Draws) -> str:
+    if HURDLE not in draws.names:
+        return ""
+    difference = draws.difference("sharpe", ACCOUNT, HURDLE)
+    said = f"difference {'' if _number(difference.estimate)[0] == MINUS else '+'}{_interval(difference)}"
+    if difference.low > 0.0:
+        return f"; there is evidence that it beats {HURDLE}: {said}"
+    if difference.high < 0.0:
+        return f"; there is evidence that {HURDLE} beats it: {said}"
+    return f"; no evidence that it beats {HURDLE}: {said}"
+
+
+def _trials(record: RunRecord, n_trials: int, other_sharpes: Sequence[float]) -> str:
+    """How many were tried, and what the best of so many would be worth."""
+    counted = f"{n_trials} trial{'' if n_trials == 1 else 's'} on this data"
+    returns = simple_returns(record.accounts[ACCOUNT].equity)
+    deviation = float(returns.std(ddof=1)) if len(returns) > 1 else 0.0
+    if not deviation > 0.0:
+        return counted
+    mine = float(returns.mean()) / deviation
+    known = [mine, *(value / record.bars.bars_per_year**0.5 for value in other_sharpes)]
+    spread = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
+    worth = deflated_sharpe(returns, n_trials, spread)
+    return f"{counted}, after which the probability of a ratio above 0 is {worth:.2f}"
+
+
+def _interval(found: Interval) -> str:
+    return f"{_number(found.estimate)} [{_number(found.low)}, {_number(found.high)}]"
+
+
+def _number(value: float) -> str:
+    """Two digits, a real minus, no minus before zero."""
+    text = f"{value:.2f}"
+    return text.removeprefix("-") if float(text) == 0.0 else text.replace("-", MINUS)
