@@ -22,6 +22,7 @@ __all__ = ["PRESETS", "configuration", "make_plan", "perform", "write_study"]
 #: windows, seeds, resamples
 PRESETS = {"quick": (4, 2, 200), "full": (10, 5, 1000)}
 SAC_STEPS_PER_SECOND, PPO_STEPS_PER_SECOND = 4_000.0, 1_700.0  #: one thread; docs/research-log.md
+START_SECONDS = 8.0  #: of a window: imports, features, freezing, recording
 
 
 def make_plan(flags: dict[str, Any]) -> Plan:
@@ -85,9 +86,10 @@ def _lessons(plan: Plan, flags: dict[str, Any]) -> tuple[Any, ...]:
     seconds = (flags["sac_steps"] * (len(seeds) + 2) / SAC_STEPS_PER_SECOND) + flags["ppo_steps"] * len(
         seeds
     ) / PPO_STEPS_PER_SECOND
-    hours = seconds * len(plan.windows) / flags["jobs"] / 3600.0
+    minutes = (seconds + START_SECONDS) * len(plan.windows) / flags["jobs"] / 60.0
     click.echo(
-        f"about {hours:.1f} h for {len(plan.windows)} windows x {len(seeds)} seeds, two cores of the kind of 2026",
+        f"about {minutes:.0f} minutes for {len(plan.windows)} windows x {len(seeds)} seeds on cores of 2026; "
+        "what is done is kept, so it may be interrupted",
         err=True,
     )
     return tuple(
