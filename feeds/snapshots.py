@@ -14,7 +14,6 @@ import io
 import json
 import os
 import sys
-import tempfile
 import urllib.parse
 import zipfile
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ import numpy as np
 
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.align import RawBars
+from hybrid_bt.whole_file import write_whole
 
 __all__ = ["Snapshot", "cache_folder", "difference", "read_latest", "store"]
 
@@ -98,9 +98,9 @@ def store(cache: Path, symbol: str, rows: RawBars, arguments: Mapping[str, str])
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / file, buffer.getvalue())
+        write_whole(folder / file, buffer.getvalue())
         text = json.dumps({"symbol": symbol, "snapshots": [*_manifest(folder), entry]}, indent=2)
-        _write(folder / MANIFEST, text.encode())
+        write_whole(folder / MANIFEST, text.encode())
     except OSError as error:
         raise BarsError(
             f"bars: yahoo's snapshot cannot be kept in {folder}: {error.strerror or error}; free the disk, or point "
@@ -152,17 +152,3 @@ def _manifest(folder: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all: to a temporary name, to the disk, then renamed."""
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

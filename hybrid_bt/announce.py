@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from hybrid_bt.console import wide_console
 from hybrid_bt.records import RunRecord
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Talk", "announce", "headline", "open_page", "result_document", "result_table"]
 
-WIDTH = 120  #: columns where the output is no terminal
 _COLUMNS = ("end value", "CAGR", "Sharpe", "Sortino", "max drawdown", "volatility", "turnover/y", "costs")
 
 
@@ -106,9 +106,7 @@ def result_table(record: RunRecord) -> Table:
 
 def _print(record: RunRecord, paths: list[Path], out: Path, talk: Talk) -> None:
     """The summary table, what it claims, then what every reader must know."""
-    from rich.console import Console
-
-    console = Console(width=None if Console().is_terminal else WIDTH, soft_wrap=False)
+    console = wide_console()
     console.print(result_table(record))
     if talk.claim:
         console.print(talk.claim, highlight=False, markup=False)

@@ -21,6 +21,7 @@ refused orders, and pairs that were open before the trading start, whose entry i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,7 +63,7 @@ def contributions(
     account: AccountPath,
     decisions: Decisions,
     pairs: PairPaths,
-    sides: list[tuple[int, int]],
+    sides: Sequence[tuple[int, int]],
     gross_exposure: float,
     prices: PriceMoves,
 ) -> Contributions:
@@ -84,9 +85,10 @@ def contributions(
     """
     limits = _limits(decisions)
     shares = _per_close(account.equity, prices.mark)
-    wanted = {leg: limits * decisions.weights[leg][:, None] * decisions.legs[leg] for leg in decisions.legs}
-    sac = _split_market(wanted["sac"] * shares, prices)
-    kalman = _pair_parts(limits * decisions.weights["kalman"][:, None], shares, pairs, sides, gross_exposure, prices)
+    stages = _stages(prices)
+    sac = _split_market(limits * decisions.weights["sac"][:, None] * decisions.legs["sac"] * shares, stages)
+    strength = limits * decisions.weights["kalman"][:, None] * shares
+    kalman = _pair_parts(strength * gross_exposure / max(len(sides), 1), pairs, sides, stages)
     commissions, borrow = _costs(account)
     earned = np.diff(account.equity, prepend=account.equity[0])
     known = sum((*sac, *kalman), np.zeros(len(earned))) + commissions + borrow
@@ -105,23 +107,24 @@ def _per_close(equity: FloatArray, mark: FloatArray) -> FloatArray:
     return np.divide(equity[:, None], mark, out=np.zeros_like(mark), where=mark > 0.0)
 
 
-class _Legs(NamedTuple):
-    """The two parts of a bar: what is held over each, and the moves."""
+class _Stage(NamedTuple):
+    """One part of each bar: from the last close to the open, or from the open to the close."""
 
-    held: tuple[FloatArray, FloatArray]  #: shares over the gap and over the session, (T, N)
-    moves: tuple[FloatArray, FloatArray]  #: price changes, (T, N)
-    market: tuple[FloatArray, FloatArray]  #: mean relative change, (T, 1)
-    before: tuple[FloatArray, FloatArray]  #: price that each part begins at, (T, N)
+    decided: int  #: bars ago that what is held over it was decided
+    before: FloatArray  #: price that it begins at, (T, N); 0 where there is none yet
+    move: FloatArray  #: relative, (T, N)
+    market: FloatArray  #: mean of the moves, (T,)
 
 
-def _parts(shares: FloatArray, prices: PriceMoves) -> _Legs:
-    mark, opened = prices.mark, prices.open
-    last = _late(mark, 1)
-    moves = np.where(last > 0.0, opened - last, 0.0), np.where(opened > 0.0, mark - opened, 0.0)
-    moves[0][0] = moves[1][0] = 0.0
-    before = last, opened
-    market = tuple(_mean_move(move, base) for move, base in zip(moves, before, strict=True))
-    return _Legs((_late(shares, 2), _late(shares, 1)), moves, (market[0], market[1]), before)
+def _stages(prices: PriceMoves) -> tuple[_Stage, _Stage]:
+    last = _late(prices.mark, 1)
+    return _stage(2, last, prices.open), _stage(1, np.where(last > 0.0, prices.open, 0.0), prices.mark)
+
+
+def _stage(decided: int, before: FloatArray, after: FloatArray) -> _Stage:
+    there = before > 0.0
+    move = np.divide(after, before, out=np.ones_like(before), where=there) - 1.0
+    return _Stage(decided, before, move, move.sum(axis=1) / np.maximum(there.sum(axis=1), 1))
 
 
 def _late(values: FloatArray, bars: int) -> FloatArray:
@@ -131,61 +134,33 @@ def _late(values: FloatArray, bars: int) -> FloatArray:
     return out
 
 
-def _mean_move(move: FloatArray, before: FloatArray) -> FloatArray:
-    relative = np.divide(move, before, out=np.zeros_like(move), where=before > 0.0)
-    there = (before > 0.0).sum(axis=1)
-    mean: FloatArray = (relative.sum(axis=1) / np.maximum(there, 1))[:, None]
-    return mean
-
-
-def _split_market(shares: FloatArray, prices: PriceMoves) -> tuple[FloatArray, FloatArray]:
-    """Market and selection of a leg that holds these shares from the next open on."""
-    parts = _parts(shares, prices)
-    market, rest = np.zeros(len(shares)), np.zeros(len(shares))
-    for held, move, mean, before in zip(*parts, strict=True):
-        money = held * before
-        market += (money * mean).sum(axis=1)
-        rest += (held * move - money * mean).sum(axis=1)
-    return market, rest
+def _split_market(shares: FloatArray, stages: Sequence[_Stage]) -> tuple[FloatArray, FloatArray]:
+    """Market and selection of a leg that wants these shares, (T, N), from the next open on."""
+    market, selection = np.zeros(len(shares)), np.zeros(len(shares))
+    for stage in stages:
+        money = _late(shares, stage.decided) * stage.before
+        market += money.sum(axis=1) * stage.market
+        selection += (money * (stage.move - stage.market[:, None])).sum(axis=1)
+    return market, selection
 
 
 def _pair_parts(
-    strength: FloatArray,
-    shares: FloatArray,
-    pairs: PairPaths,
-    sides: list[tuple[int, int]],
-    gross_exposure: float,
-    prices: PriceMoves,
+    unit: FloatArray, pairs: PairPaths, sides: Sequence[tuple[int, int]], stages: Sequence[_Stage]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Spread move, hedge-ratio revision and market exposure of all pairs."""
-    n = len(strength)
-    spread, revision, market = np.zeros(n), np.zeros(n), np.zeros(n)
+    """Spread move, hedge-ratio revision and market exposure of all pairs; `unit` is a pair's whole gross, shares."""
+    spread, revision, market = (np.zeros(len(unit)) for _ in range(3))
     for p, (y, x) in enumerate(sides):
         direction = np.nan_to_num(pairs.position[:, p])  # NaN before the pair's first bar
         entry = _entry_ratios(direction, pairs.beta[:, p])
-        unit = direction * gross_exposure / len(sides) / (1.0 + entry)
-        both = np.column_stack([unit * strength[:, y], unit * entry * strength[:, x]]) * shares[:, [y, x]]
-        ratio = np.nan_to_num(pairs.beta[:, [p]])
-        parts = _parts(np.column_stack([both, ratio]), PriceMoves(_three(prices.open, y, x), _three(prices.mark, y, x)))
-        whole = _parts(np.zeros_like(prices.mark), prices)
-        for k in (0, 1):
-            held, before, mean = parts.held[k], parts.before[k], whole.market[k][:, 0]
-            u, v = held[:, 0] * before[:, 0], held[:, 1] * before[:, 1]
-            dy, dx = (_relative(parts.moves[k][:, side], before[:, side]) for side in (0, 1))
-            b = held[:, 2]
-            spread += u * ((dy - mean) - b * (dx - mean))
-            revision += (u * b - v) * (dx - mean)
-            market += (u - v) * mean
+        long, short = (direction / (1.0 + entry) * part for part in (unit[:, y], entry * unit[:, x]))
+        for stage in stages:
+            u, v = _late(long, stage.decided) * stage.before[:, y], _late(short, stage.decided) * stage.before[:, x]
+            b, m = _late(np.nan_to_num(pairs.beta[:, p]), stage.decided), stage.market
+            dy, dx = stage.move[:, y] - m, stage.move[:, x] - m
+            spread += u * (dy - b * dx)
+            revision += (u * b - v) * dx
+            market += (u - v) * m
     return spread, revision, market
-
-
-def _three(values: FloatArray, y: int, x: int) -> FloatArray:
-    """Columns of both sides, and one that stands still beside the hedge ratio."""
-    return np.column_stack([values[:, y], values[:, x], np.ones(len(values))])
-
-
-def _relative(move: FloatArray, before: FloatArray) -> FloatArray:
-    return np.divide(move, before, out=np.zeros_like(move), where=before > 0.0)
 
 
 def _entry_ratios(position: FloatArray, beta: FloatArray) -> FloatArray:

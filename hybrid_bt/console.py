@@ -5,23 +5,35 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hybrid_bt.errors import HybridError
 
-__all__ = ["Command", "comma_list", "mode_option", "progress_bar"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = [
+    "DAY",
+    "WIDTH",
+    "Command",
+    "comma_list",
+    "command",
+    "config_option",
+    "data_option",
+    "mode_option",
+    "pairs_option",
+    "ppo_steps_option",
+    "progress_bar",
+    "sac_steps_option",
+    "symbols_option",
+    "wide_console",
+]
 
 USER_MISTAKE = 2  #: exit status
-
-mode_option = click.option(
-    "--mode",
-    type=click.Choice(["stable", "aggressive"]),
-    default="stable",
-    show_default=True,
-    help="Where every number comes from that no flag gives.",
-)
+WIDTH = 120  #: columns where the output is no terminal
+DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 
 class Command(click.Command):
@@ -44,6 +56,56 @@ def comma_list(ctx: click.Context, param: click.Parameter, value: str | None) ->
     if not all(items):
         raise click.BadParameter(f"{value!r} has an empty item; write A,B,C", ctx, param)
     return items
+
+
+def command(name: str | None = None) -> Callable[[Callable[..., Any]], Command]:
+    """Decorator of a command of this program."""
+    settings = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+    return click.command(name, cls=Command, context_settings=settings)
+
+
+mode_option = click.option(
+    "--mode",
+    type=click.Choice(["stable", "aggressive"]),
+    default="stable",
+    show_default=True,
+    help="Where every number comes from that no flag gives.",
+)
+data_option = click.option(
+    "--data",
+    default="us20",
+    show_default=True,
+    metavar="us20|tech6|yahoo|PATH",
+    help="Embedded sample, Yahoo, or a folder or file of OHLCV.",
+)
+symbols_option = click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols.  [default: all]")
+pairs_option = click.option(
+    "--pairs", callback=comma_list, metavar="Y:X,...", help="Pairs of the Kalman leg.  [default: the sample's own]"
+)
+config_option = click.option(
+    "--config", type=click.Path(), help="TOML file that overrides the mode; flags override both."
+)
+sac_steps_option = click.option(
+    "--sac-steps",
+    type=click.IntRange(min=1),
+    default=100_000,
+    show_default=True,
+    help="Environment steps per SAC model.",
+)
+ppo_steps_option = click.option(
+    "--ppo-steps",
+    type=click.IntRange(min=1),
+    default=40_000,
+    show_default=True,
+    help="Environment steps per gate model.",
+)
+
+
+def wide_console(width: int = WIDTH) -> Console:
+    """Standard output as rich writes to it: a terminal's own width, `width` columns elsewhere."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else width)
 
 
 @contextmanager

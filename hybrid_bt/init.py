@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hybrid_bt.console import Command, mode_option
+from hybrid_bt.console import command, mode_option
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.whole_file import write_whole
 
 __all__ = ["commented_toml", "main"]
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@command()
 @mode_option
 @click.option(
     "--out",
@@ -70,18 +69,12 @@ def _assignment(key: str, value: Any) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".hybrid-bt-", dir=path.parent)
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).chmod(0o644)
-        os.replace(name, path)
+        write_whole(path, text.encode())
     except OSError as error:
-        raise ConfigError(
-            f"init: cannot write {path}: {error.strerror or error}; give another file with --out"
-        ) from None
+        why = error.strerror or error
+        raise ConfigError(f"init: cannot write {path}: {why}; give another file with --out") from None
 
 
 if __name__ == "__main__":

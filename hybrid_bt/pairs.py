@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.console import Command, comma_list, progress_bar
+from hybrid_bt.console import DAY, command, data_option, progress_bar, symbols_option, wide_console
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.whole_file import write_whole
 
 if TYPE_CHECKING:
     from hybrid_bt.pair_selection import Candidate
 
 __all__ = ["main"]
 
-WIDTH = 120
 LEVEL = 0.05  #: of a single test, for the comparison with luck
 LAST_TRAINING_DAY = datetime(2009, 12, 31)  #: of the shipped policies
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option(
-    "--data", default="us20", show_default=True, metavar="us20|tech6|yahoo|PATH", help="As in `hybrid-bt run`."
-)
-@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols to look at.  [default: all]")
-@click.option("--train-start", type=click.DateTime(["%Y-%m-%d"]), help="First day looked at.  [default: the first bar]")
+@command()
+@data_option
+@symbols_option
+@click.option("--train-start", type=DAY, help="First day looked at.  [default: the first bar]")
 @click.option(
     "--train-end",
-    type=click.DateTime(["%Y-%m-%d"]),
+    type=DAY,
     default=LAST_TRAINING_DAY,
     show_default="2009-12-31",
     help="Last day looked at; nothing behind it is read.",
@@ -97,14 +94,12 @@ def _fitted(bars: Any, shown: list[Candidate]) -> dict[str, dict[str, float]]:
 
 
 def _write(path: Path, found: list[Candidate]) -> None:
-    """Whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(found[0]._fields)
+    writer.writerows(found)
     try:
-        with open(beside, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(found[0]._fields)
-            writer.writerows(found)
-        os.replace(beside, path)
+        write_whole(path, text.getvalue().encode())
     except OSError as error:
         raise ConfigError(f"pairs: cannot write {path}: {error.strerror or error}; give another --out") from None
 
@@ -112,7 +107,6 @@ def _write(path: Path, found: list[Candidate]) -> None:
 def _print(
     bars: Any, found: list[Candidate], passed: list[Candidate], noise: dict[str, dict[str, float]], top: int
 ) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     first, last = (str(bars.stamps[row].astype("datetime64[D]")) for row in (0, -1))
@@ -134,8 +128,7 @@ def _print(
             *fitted,
             "yes" if c in passed else "",
         )
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    console.print(table)
+    wide_console().print(table)
     by_luck = sum(1 for c in found if c.p_value <= LEVEL)
     click.echo(f"{by_luck} of {len(found)} have p <= {LEVEL}; luck alone gives about {LEVEL * len(found):.0f}")
     click.echo(f"--pairs {','.join(c.pair for c in passed)}" if passed else "no pair passes")

@@ -13,7 +13,16 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.console import Command, comma_list, mode_option, progress_bar
+from hybrid_bt.console import (
+    DAY,
+    command,
+    config_option,
+    data_option,
+    mode_option,
+    pairs_option,
+    progress_bar,
+    symbols_option,
+)
 
 __all__ = ["Difference", "compare", "main"]
 
@@ -71,14 +80,14 @@ def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: fl
     return Difference(name, float(gaps[row]), row if gaps[row] > 0.0 else -1, allowed)
 
 
-@click.command("parity", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@command("parity")
 @mode_option
-@click.option("--data", default="us20", show_default=True, metavar="us20|tech6|yahoo|PATH", help="Bars.")
-@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols.  [default: all]")
-@click.option("--pairs", callback=comma_list, metavar="Y:X,...", help="Pairs.  [default: the sample's own]")
-@click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help="First day traded.")
-@click.option("--end", type=click.DateTime(["%Y-%m-%d"]), help="Last day.")
-@click.option("--config", type=click.Path(), help="TOML file that overrides the mode.")
+@data_option
+@symbols_option
+@pairs_option
+@click.option("--start", type=DAY, help="First day traded.")
+@click.option("--end", type=DAY, help="Last day.")
+@config_option
 @click.option("--allow-in-sample", is_flag=True, help="Trade bars that the policies were trained on.")
 @click.pass_context
 def main(ctx: click.Context, /, **flags: Any) -> None:

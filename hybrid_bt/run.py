@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybrid_bt import __version__
-from hybrid_bt.console import Command, comma_list, mode_option, progress_bar
+from hybrid_bt.console import (
+    DAY,
+    command,
+    config_option,
+    data_option,
+    mode_option,
+    pairs_option,
+    progress_bar,
+    symbols_option,
+)
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.trials import (
     LEDGER,
@@ -43,22 +52,13 @@ _OVERRIDES = {
     "use_ppo_lstm": ("gate", "enabled"),
     "gate": ("gate", "file"),
 }
-DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@command()
 @mode_option
-@click.option(
-    "--data",
-    default="us20",
-    show_default=True,
-    metavar="us20|tech6|yahoo|PATH",
-    help="Embedded sample, Yahoo, or a folder or file of OHLCV.",
-)
-@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols to trade.  [default: all]")
-@click.option(
-    "--pairs", callback=comma_list, metavar="Y:X,...", help="Pairs of the Kalman leg.  [default: the sample's own]"
-)
+@data_option
+@symbols_option
+@pairs_option
 @click.option(
     "--start", type=DAY, help="First day traded; earlier bars warm up.  [default: the first out-of-sample bar]"
 )
@@ -101,7 +101,7 @@ DAY = click.DateTime(formats=["%Y-%m-%d"])
 @click.option(
     "--allow-in-sample", is_flag=True, help="Trade bars that the policies were trained on; every output is marked."
 )
-@click.option("--config", type=click.Path(), help="TOML file that overrides the mode; flags override both.")
+@config_option
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("fig"), show_default=True, help="Folder of the report."
 )

@@ -9,17 +9,17 @@ from typing import Any
 
 import click
 
-from hybrid_bt.console import Command
+from hybrid_bt.console import command, wide_console
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.trials import LEDGER, count_trials, read_trials
 
 __all__ = ["main"]
 
-WIDTH = 120
+WIDTH = 140  #: of a row with its span
 _FIGURES = ("cagr", "sharpe", "max_drawdown")
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@command()
 @click.argument("compared", nargs=-1, type=int, metavar="[A B]")
 @click.option(
     "--ledger",
@@ -54,7 +54,6 @@ def main(compared: tuple[int, ...], ledger: Path, last: int, as_json: bool) -> N
 
 
 def _print(numbered: list[tuple[int, dict[str, Any]]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table()
@@ -75,7 +74,7 @@ def _print(numbered: list[tuple[int, dict[str, Any]]]) -> None:
             "" if deepest is None else f"{deepest:.2%}",
             "yes" if trial.get("in_sample") else "",
         )
-    Console(width=None if Console().is_terminal else WIDTH + 20).print(table)
+    wide_console(WIDTH).print(table)
 
 
 def _figure(trial: Mapping[str, Any], name: str) -> float | None:

@@ -91,11 +91,6 @@ def test_flags_that_contradict_each_other_are_refused(flags: list[str], tmp_path
     assert not (tmp_path / "fig").exists()
 
 
-def test_colours_are_for_terminals_that_want_them(tmp_path: Path):
-    said = CliRunner(env={"NO_COLOR": "1", "FORCE_COLOR": "1"}).invoke(run, [*SHORT, "--out", str(tmp_path / "fig")])
-    assert "\x1b[3" not in said.stdout.replace("\x1b[3m", "")
-
-
 def test_open_shows_the_explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     shown: list[str] = []
     monkeypatch.setattr("webbrowser.open", shown.append)

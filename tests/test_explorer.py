@@ -63,8 +63,9 @@ def test_names_cannot_break_out_of_the_page():
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
+    from playwright.sync_api import sync_playwright  # the extra `browser`
+
+    with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=SANDBOX)
         yield chromium
         chromium.close()

@@ -138,7 +138,6 @@ def test_a_second_study_takes_what_the_first_one_kept(studied: Path):
 
 @pytest.mark.parametrize("backend", ["joblib", pytest.param("dask"), pytest.param("ray", marks=pytest.mark.slow)])
 def test_every_backend_gives_the_same_arrays(backend: str, tmp_path: Path):
-    pytest.importorskip(backend)
     jobs = [voice(0), voice(1)]
     here = [run_job(job) for job in jobs]
     there = execute(jobs, Store(tmp_path / "cells"), backend=backend, n_jobs=2)

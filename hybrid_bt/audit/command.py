@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from hybrid_bt.console import Command, comma_list, mode_option, progress_bar
+from hybrid_bt.console import comma_list, command, mode_option, progress_bar
 from hybrid_bt.errors import ConfigError
 
 __all__ = ["main"]
@@ -23,7 +23,7 @@ STARTUP_BARS = 2600
 TOLD = ("regime r", "leg target sac", "leg target kalman", "final target", "volatility", "pair zscore", "pair beta")
 
 
-@click.command("audit", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@command("audit")
 @click.option("--strategy", metavar="module:Class", help="A Backtrader strategy of yours.  [default: the own stack]")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Parameter of that strategy; repeatable.")
 @mode_option

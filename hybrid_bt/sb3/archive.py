@@ -37,7 +37,8 @@ MAX_STATISTICS = 32 << 20
 MAX_VERSION = 64
 SERIALIZED = ":serialized:"
 AGAIN = "save the model again with model.save()"
-BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, RuntimeError, ValueError)
+#: what zipfile and zlib raise on damaged input; RuntimeError is an encrypted member, or one of an unknown packing
+BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
 
 
 class Archive(NamedTuple):

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.console import Command, comma_list, mode_option
+from hybrid_bt.console import (
+    DAY,
+    command,
+    config_option,
+    data_option,
+    mode_option,
+    pairs_option,
+    ppo_steps_option,
+    sac_steps_option,
+    symbols_option,
+    wide_console,
+)
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.study.doing import configuration, make_plan, perform, write_study
 from hybrid_bt.trials import LEDGER
@@ -21,11 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-DAY = click.DateTime(formats=["%Y-%m-%d"])
 FAILED = 1  #: exit status: a cell failed
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@command()
 @mode_option
 @click.option(
     "--preset",
@@ -34,11 +43,9 @@ FAILED = 1  #: exit status: a cell failed
     show_default=True,
     help="quick: 4 windows, 2 seeds; full: 10 and 5; readme: both modes in full, and README's results are written.",
 )
-@click.option(
-    "--data", default="us20", show_default=True, metavar="us20|tech6|yahoo|PATH", help="As in `hybrid-bt run`."
-)
-@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols to trade.  [default: all]")
-@click.option("--pairs", callback=comma_list, metavar="Y:X,...", help="Pairs.  [default: the sample's own]")
+@data_option
+@symbols_option
+@pairs_option
 @click.option("--start", type=DAY, help="First day traded.  [default: the first out-of-sample bar]")
 @click.option("--end", type=DAY, help="Last day.  [default: the last bar]")
 @click.option("--windows", type=click.IntRange(min=1), help="Walk-forward windows.  [default: the preset's]")
@@ -60,23 +67,11 @@ FAILED = 1  #: exit status: a cell failed
     type=click.IntRange(min=0),
     help="Members of the ensembles that are looked at alone.  [default: the preset's]",
 )
-@click.option("--retrain", is_flag=True, help="Train policies for each window (extra `train`; long).")
-@click.option(
-    "--sac-steps",
-    type=click.IntRange(min=1),
-    default=100_000,
-    show_default=True,
-    help="With --retrain: steps per SAC training.",
-)
-@click.option(
-    "--ppo-steps",
-    type=click.IntRange(min=1),
-    default=40_000,
-    show_default=True,
-    help="With --retrain: steps per gate training.",
-)
+@click.option("--retrain", is_flag=True, help="Train policies for each window with these steps (extra `train`; long).")
+@sac_steps_option
+@ppo_steps_option
 @click.option("--resamples", type=click.IntRange(min=10), help="Of the bootstrap.  [default: the preset's]")
-@click.option("--config", type=click.Path(), help="TOML file that overrides the mode.")
+@config_option
 @click.option(
     "--allow-in-sample", is_flag=True, help="Study bars that the policies were trained on; every output is marked."
 )
@@ -173,11 +168,9 @@ def _remember(found: Findings, out: Path) -> None:
 
 
 def _print(found: Findings, out: Path) -> None:
-    from rich.console import Console
-
     from hybrid_bt.study.words import claim, verdicts
 
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = wide_console()
     console.print(claim(found), highlight=False, markup=False)
     for text in verdicts(found):
         console.print(f"- {text}", highlight=False, markup=False)

@@ -107,8 +107,7 @@ def perform(plan: Plan, out: Path, *, backend: str, n_jobs: int) -> Findings:
         raise ConfigError(f"study: {out} is a file; give a folder with --out")
     store = Store(out / "cells")
     with progress_bar(f"study of {plan.bars.name}, {plan.mode}") as bar:
-        tell = None if bar is None else (lambda stage, done, total: bar(done, total))
-        return study(plan, store, run={"backend": backend, "n_jobs": n_jobs}, progress=tell)
+        return study(plan, store, backend=backend, n_jobs=n_jobs, progress=bar)
 
 
 def write_study(found: Findings, out: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +42,6 @@ FloatArray = NDArray[np.float64]
 COST_LEVELS_BPS = (0.0, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0)
 SWEPT = ("hybrid", "sac", "kalman", "vol-target", "equal-weight")
 SCORED = ("sharpe", "cagr", "max_drawdown")
-HURDLES = ("vol-target", "equal-weight")
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,32 +94,33 @@ class Findings:
 
 
 def study(
-    plan: Plan, store: Store, *, run: dict[str, Any], progress: Callable[[str, int, int], None] | None = None
+    plan: Plan,
+    store: Store,
+    *,
+    backend: str = "joblib",
+    n_jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Findings:
     """Record, trade and weigh.
 
     Parameters
     ----------
-    run : dict
-        `backend` and `n_jobs` of `hybrid_bt.study.schedule.execute`.
+    backend, n_jobs
+        As in `hybrid_bt.study.schedule.execute`.
     progress : callable, optional
-        Called as `progress(stage, done, total)`.
+        Called as `progress(cells_done, cells_in_all)`, first while recording, then anew while trading.
 
     Raises
     ------
     ConfigError
         If the whole span itself failed, so that there is nothing to weigh.
     """
-
-    def go(stage: str, jobs: list[Any]) -> list[Result]:
-        tell = None if progress is None else (lambda done, total: progress(stage, done, total))
-        return execute(jobs, store, progress=tell, **run)
-
+    go = partial(execute, store=store, backend=backend, n_jobs=n_jobs, progress=progress)
     voices = _voice_jobs(plan)
-    heard = dict(zip(voices, go("recording", list(voices.values())), strict=True))
+    heard = dict(zip(voices, go(list(voices.values())), strict=True))
     failures = {voices[key].name: result.failure for key, result in heard.items() if result.failure}
     trades = _trade_jobs(plan, heard)
-    traded = dict(zip(trades, go("trading", list(trades.values())), strict=True))
+    traded = dict(zip(trades, go(list(trades.values())), strict=True))
     failures |= {trades[key].name: result.failure for key, result in traded.items() if result.failure}
     whole = traded.get(("whole", ENSEMBLE))
     if whole is None or whole.failure:
@@ -223,7 +224,7 @@ def _weigh(
     wanted = measures(bars.bars_per_year, elapsed_years(bars.stamps))
     regime = _joined(plan, heard)[ENSEMBLE]["regime"][plan.first :]
     windows = [
-        (cut, _summaries(plan.bars.between(plan.bars.stamps[cut.first], plan.bars.stamps[cut.last]), result))
+        (cut, _summaries(_cut(plan, cut), result))
         for cut in plan.windows
         if (result := traded.get((cut.name, ENSEMBLE))) is not None and not result.failure
     ]
@@ -257,26 +258,25 @@ def _weigh(
 
 def _over_seeds(plan: Plan, traded: dict[tuple[str, int], Result]) -> dict[tuple[str, str], Interval]:
     """Interquartile means over members and windows; windows are the strata."""
+    if plan.lessons or not plan.n_seeds:
+        return {}
+    rows: list[list[dict[str, Summary]]] = []  # member x window
+    for member in range(plan.n_seeds):
+        cells = [(window, traded.get((window.name, member))) for window in plan.windows]
+        if any(result is None or result.failure for _, result in cells):
+            return {}
+        rows.append([_summaries(_cut(plan, window), result) for window, result in cells if result is not None])
     found: dict[tuple[str, str], Interval] = {}
-    members = range(plan.n_seeds if not plan.lessons else 0)
-    cells = {(w.name, m): traded.get((w.name, m)) for w in plan.windows for m in members}
-    if not cells or any(result is None or result.failure for result in cells.values()):
-        return found
     for name in LEARNED:
         for measure in SCORED:
-            table = np.array(
-                [[_score(plan, cells[w.name, m], w, name, measure) for w in plan.windows] for m in members]
-            )
+            table = np.array([[getattr(summaries[name], measure) for summaries in row] for row in rows])
             if np.isfinite(table).all():
                 found[name, measure] = interquartile_mean_interval(table, seed=plan.seed)
     return found
 
 
-def _score(plan: Plan, result: Result | None, window: Window, name: str, measure: str) -> float:
-    assert result is not None
-    bars = plan.bars.between(plan.bars.stamps[window.first], plan.bars.stamps[window.last])
-    wanted = measures(bars.bars_per_year, elapsed_years(bars.stamps))[measure]
-    return float(wanted(simple_returns(result.arrays[f"equity:{name}"])[:, None])[0])
+def _cut(plan: Plan, window: Window) -> Bars:
+    return plan.bars.between(plan.bars.stamps[window.first], plan.bars.stamps[window.last])
 
 
 def _cost_sweep(bars: Bars, traded: dict[tuple[str, int], Result]) -> dict[str, list[Summary]]:

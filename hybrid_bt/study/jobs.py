@@ -11,6 +11,7 @@ import tempfile
 import traceback
 from dataclasses import dataclass, fields
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +67,7 @@ class VoiceJob:
     member: int = ENSEMBLE
     lessons: Lessons | None = None  #: train policies first, instead of those given
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Of everything that the answer depends on."""
         files = {name: policy.sha256 for name, policy in self.policies.loaded().items()}
@@ -92,7 +93,7 @@ class TradeJob:
     panel: Panel
     accounts: tuple[str, ...] = tuple(ABLATIONS)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Of everything that the accounts depend on."""
         panel = self.panel

@@ -6,7 +6,6 @@ Three blocks between HTML comments: the tables of `run` in both modes, and the s
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybrid_bt.announce import result_table
+from hybrid_bt.console import WIDTH
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.study.doing import perform, write_study
+from hybrid_bt.whole_file import write_whole
 
 if TYPE_CHECKING:
     from hybrid_bt.study.findings import Findings, Plan
 
 __all__ = ["blocks", "renew"]
 
-WIDTH = 120
 _SHOWN = ("hybrid", "sac", "kalman", "gate r=0", "equal-weight", "vol-target", "inverse-vol", "momentum")
 
 
@@ -48,9 +48,7 @@ def renew(file: Path, plans: Sequence[Plan], out: Path, *, check: bool, n_jobs: 
     for name, text in blocks(plans, out, n_jobs=n_jobs).items():
         after = _replaced(after, name, text, file)
     if after != before and not check:
-        beside = file.with_name(f".{file.name}.{os.getpid()}")
-        beside.write_text(after, encoding="utf-8", newline="")
-        os.replace(beside, file)
+        write_whole(file, after.encode())
         click.echo(f"wrote the results in {file}")
     return after == before
 

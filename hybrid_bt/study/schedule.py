@@ -7,8 +7,8 @@ in, whole or not at all; a study that is started again finds it by its key.
 
 from __future__ import annotations
 
+import io
 import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.study.jobs import Result, TradeJob, VoiceJob, run_job
+from hybrid_bt.whole_file import write_whole
 
 __all__ = ["BACKENDS", "Store", "execute"]
 
@@ -48,10 +49,9 @@ class Store:
         """Keep a result; a failure is not kept, so that the next study tries again."""
         if result.failure:
             return
-        handle, name = tempfile.mkstemp(prefix=".cell-", dir=self._folder)
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **result.arrays)
-        os.replace(name, self._folder / f"{result.key}.npz")
+        packed = io.BytesIO()
+        np.savez(packed, allow_pickle=False, **result.arrays)
+        write_whole(self._folder / f"{result.key}.npz", packed.getvalue())
 
 
 def execute(

@@ -11,45 +11,43 @@ from typing import Any
 
 import click
 
-from hybrid_bt.console import Command, comma_list, mode_option
+from hybrid_bt.console import (
+    DAY,
+    comma_list,
+    command,
+    config_option,
+    data_option,
+    mode_option,
+    pairs_option,
+    ppo_steps_option,
+    sac_steps_option,
+    symbols_option,
+)
 from hybrid_bt.errors import ConfigError
 
 __all__ = ["main"]
 
-DAY = click.DateTime(formats=["%Y-%m-%d"])
 NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 
 
-@click.command("train", cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@command("train")
 @click.argument("kind", type=click.Choice(["sac", "gate", "controls"]))
 @mode_option
-@click.option("--data", default="us20", show_default=True, metavar="us20|tech6|yahoo|PATH", help="Bars to learn from.")
-@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols to learn from.  [default: all]")
-@click.option("--pairs", callback=comma_list, metavar="Y:X,...", help="Pairs.  [default: the sample's own]")
+@data_option
+@symbols_option
+@pairs_option
 @click.option(
     "--train-start", type=DAY, default="1995-01-01", show_default=True, help="First training day; earlier bars warm up."
 )
 @click.option(
     "--train-end", type=DAY, default="2009-12-31", show_default=True, help="Last training day; later bars are not read."
 )
-@click.option(
-    "--sac-steps",
-    type=click.IntRange(min=1),
-    default=100_000,
-    show_default=True,
-    help="Environment steps per SAC model.",
-)
-@click.option(
-    "--ppo-steps",
-    type=click.IntRange(min=1),
-    default=40_000,
-    show_default=True,
-    help="Environment steps per gate model.",
-)
+@sac_steps_option
+@ppo_steps_option
 @click.option(
     "--seeds", default="0,1,2,3,4", show_default=True, callback=comma_list, help="One member of the ensemble each."
 )
-@click.option("--config", type=click.Path(), help="TOML file that overrides the mode.")
+@config_option
 @click.option("--tensorboard-log", type=click.Path(path_type=Path), help="Folder for TensorBoard.")
 @click.option(
     "--valid-end",
