@@ -8,6 +8,10 @@ import importlib.util
 import itertools
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +138,22 @@ def test_a_second_study_takes_what_the_first_one_kept(studied: Path):
     ledger = read_trials(studied.parent / "runs.jsonl")
     assert [trial["command"] for trial in ledger.trials] == ["study", "study"]
     assert count_trials(ledger, ledger.trials[0]["data_sha256"]) == 1
+
+
+def test_a_killed_study_goes_on_to_the_same_tables(studied: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "hybrid_bt.study.command", *SHORT, "--out", str(tmp_path / "study")]
+    cells = tmp_path / "study" / "cells"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as doomed:
+        while doomed.poll() is None and not list(cells.glob("*.npz")):
+            time.sleep(0.01)
+        doomed.kill()
+    kept = {path.name for path in cells.glob("*.npz")}
+    assert doomed.returncode == -signal.SIGKILL and kept
+    assert not (tmp_path / "study" / "study.html").exists()
+    assert CliRunner().invoke(main, [*SHORT, "--out", str(tmp_path / "study")]).exit_code == 0
+    assert kept < {path.name for path in cells.glob("*.npz")} == {p.name for p in (studied / "cells").glob("*.npz")}
+    for table in studied.glob("*.csv"):
+        assert (tmp_path / "study" / table.name).read_bytes() == table.read_bytes()
 
 
 @pytest.mark.parametrize("backend", ["joblib", pytest.param("dask"), pytest.param("ray", marks=pytest.mark.slow)])
