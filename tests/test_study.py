@@ -12,8 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
