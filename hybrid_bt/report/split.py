@@ -36,7 +36,7 @@ def profit_split(record: RunRecord, dates: FloatArray) -> Figure:
     """Accumulated parts: the market's above, everything smaller below on a scale of its own."""
     parts = {name: values.cumsum() for name, values in split_of(record)._asdict().items()}
     figure, ((top,), (low,)) = panels(
-        record, "What the profit is made of", (1.8, HEIGHT_INCHES), margins=Margins(left=0.65, right=1.75)
+        record, "What the profit is made of", (1.8, HEIGHT_INCHES), margins=Margins(left=0.65, right=1.95)
     )
     total = record.accounts["hybrid"].equity - record.start_value
     top.plot(dates, total, color=BLUE, linewidth=2.0)

@@ -74,6 +74,7 @@ RC: dict[Any, Any] = {
 }
 
 LONGEST_NAME = 24  # characters of the data's name in the subtitle
+LONGEST_SUBTITLE = 150  # characters on a line
 
 # colour, width, style; the hybrid is the one thick line
 ACCOUNT_LINES: dict[str, tuple[str, float, str]] = {
@@ -165,7 +166,9 @@ def panels(
 def _header(figure: Figure, record: RunRecord, title: str, note: str, height: float) -> None:
     left = 0.2 / WIDTH_INCHES
     figure.text(left, 1.0 - 0.14 / height, title, size=13, weight="bold", va="top")
-    subtitle = run_text(record) + (f" · {note}" if note else "")
+    run = run_text(record)
+    between = " · " if len(run) + len(note) < LONGEST_SUBTITLE else "\n"
+    subtitle = run + (f"{between}{note}" if note else "")
     figure.text(left, 1.0 - 0.42 / height, subtitle, size=8.5, color=GREY, va="top")
     if record.in_sample.any():
         stamp = "IN SAMPLE" if record.in_sample.all() else "PARTLY IN SAMPLE"
