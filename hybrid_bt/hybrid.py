@@ -16,7 +16,16 @@ from hybrid_bt.reader import MarketReader
 from hybrid_bt.regime import Gate
 from hybrid_bt.risk import RiskParams, limit
 
-__all__ = ["Decision", "Hybrid", "MarketReader"]
+__all__ = ["Decision", "Hybrid", "MarketReader", "Opinion"]
+
+
+class Opinion(NamedTuple):
+    """What each part said at a close, before anything was mixed: it depends on bars alone."""
+
+    view: View
+    sac: list[float]  #: (N,) targets, signed fractions of equity
+    kalman: list[float]  #: (N,)
+    regime: float  #: r in [-1, 1]
 
 
 class Decision(NamedTuple):
@@ -58,11 +67,20 @@ class Hybrid:
 
     def decide(self, closes: Sequence[float]) -> Decision:
         """Decision at the close of a bar; closes (N,), NaN where a symbol has no bar."""
+        return self.settle(self.opine(closes))
+
+    def opine(self, closes: Sequence[float]) -> Opinion:
+        """Step every memory over the close of a bar and ask each part."""
         view = self.reader.read(closes)
         flat = [0.0] * len(closes)
         a_sac = self.sac.targets(view) if self.sac else flat
         a_kalman = self.kalman.targets(view) if self.kalman else flat
         r = self.gate.score(view) if self.gate else 0.0
+        return Opinion(view, a_sac, a_kalman, r)
+
+    def settle(self, opinion: Opinion) -> Decision:
+        """Mix and limit; remembers nothing."""
+        view, a_sac, a_kalman, r = opinion
         w_sac = self._sac_weight(r)
         fused = fuse(a_sac, a_kalman, w_sac)
         target, scale = limit(fused, view.volatilities, correlation(view.market), self._risk)
