@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 
 from hybrid_bt.accounting import NO_TAPE, Account, Book, OrderRules, broker_day, new_book, open_account
 from hybrid_bt.costs import Costs
-from hybrid_bt.errors import BarsError, ConfigError
+from hybrid_bt.errors import ConfigError
 from hybrid_bt.features import CLIP
 from hybrid_bt.fusion import FusionParams, fuse, sac_weight
-from hybrid_bt.history import MarketHistory
 from hybrid_bt.legs.sac import OBSERVATION as ASSET_OBSERVATION
 from hybrid_bt.legs.sac import RiskUnit
 from hybrid_bt.paper import REWARD_SCALE, START_CASH, AssetTask, asset_bar, reward_of, trade_row
 from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
 from hybrid_bt.risk import RiskParams, limit
+from hybrid_bt.tracks import AssetTrack, Episode, Span, asset_tracks, draw_episode
 
 __all__ = [
     "AssetEnv",
@@ -42,13 +42,6 @@ __all__ = [
     "draw_episode",
     "seeded",
 ]
-
-
-class Span(NamedTuple):
-    """Rows on which an episode may begin and end: first <= row <= last."""
-
-    first: int
-    last: int
 
 
 class Reward(NamedTuple):
@@ -103,59 +96,6 @@ class PaperAccount:
         """Stand where `memory` says."""
         self.first, self.row = memory["first"], memory["row"]
         self.account, self.book = Account(*memory["account"]), Book(*memory["book"])
-
-
-class AssetTrack(NamedTuple):
-    """The bars of one asset on which it traded, and what is known at each close."""
-
-    symbol: str
-    observations: NDArray[np.float32]  #: (T, features) as `legs.sac.OBSERVATION`, with 0 for the previous action
-    volatility: list[float]  #: (T,) per bar
-    opens: list[list[float]]  #: (T, 1)
-    closes: list[list[float]]  #: (T, 1)
-    days: list[int]  #: (T,)
-    span: Span
-
-
-def asset_tracks(
-    history: MarketHistory, start: str | np.datetime64, end: str | np.datetime64, least_close: float = 0.0
-) -> list[AssetTrack]:
-    """One track per symbol that has warm bars between two dates, both included.
-
-    Parameters
-    ----------
-    least_close : float
-        A symbol is used from the bar after its last close below this price: prices that were rounded to some decimals
-        are coarse while they are small.
-    """
-    bars = history.bars
-    tracks = []
-    for i, symbol in enumerate(bars.symbols):
-        traded = np.flatnonzero(bars.traded[:, i])
-        stamps = bars.stamps[traded]
-        inside = (stamps >= np.datetime64(start)) & (stamps <= np.datetime64(end)) & history.warm[traded, i]
-        coarse = np.flatnonzero(inside & (bars.close[traded, i] < least_close))
-        if coarse.size:
-            inside[: coarse[-1] + 1] = False
-        rows = np.flatnonzero(inside)
-        if rows.size < 2:
-            continue
-        tracks.append(
-            AssetTrack(
-                symbol,
-                np.pad(history.assets[traded, i], ((0, 0), (0, 1))),
-                history.volatility[traded, i].tolist(),
-                bars.open[traded, i : i + 1].tolist(),
-                bars.close[traded, i : i + 1].tolist(),
-                stamps.astype("datetime64[D]").astype(np.int64).tolist(),
-                Span(int(rows[0]), int(rows[-1])),
-            )
-        )
-    if not tracks:
-        raise BarsError(
-            f"training: no symbol has warm bars between {start} and {end}; choose an earlier start or more data"
-        )
-    return tracks
 
 
 class AssetEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
@@ -254,33 +194,6 @@ class AssetEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
 def seeded(seed: int | None) -> np.random.Generator:
     """Randomness as an environment that was reset with this seed has it."""
     return gym.utils.seeding.np_random(seed)[0]
-
-
-class Episode(NamedTuple):
-    """Where an episode runs."""
-
-    track: int
-    first: int  #: row of the first decision
-    last: int  #: row that it is cut at
-
-
-def draw_episode(
-    rng: np.random.Generator, tracks: Sequence[AssetTrack], episode_bars: int | None, options: Mapping[str, Any]
-) -> Episode:
-    """A random asset and start, or `options["track"]` and `options["row"]`; every episode has at least one step."""
-    drawn = rng.integers(len(tracks))
-    number = int(options.get("track", drawn))
-    if not 0 <= number < len(tracks):
-        raise ConfigError(f"episode: there is no track {number}; there are {len(tracks)}")
-    span = tracks[number].span
-    if episode_bars is None:
-        first, length = int(options.get("row", span.first)), span.last
-    else:
-        drawn = rng.integers(span.first, max(span.last - episode_bars, span.first) + 1)
-        first, length = int(options.get("row", drawn)), episode_bars
-    if not span.first <= first < span.last:
-        raise ConfigError(f"episode: row {first} of {tracks[number].symbol} is not in its span {tuple(span)}")
-    return Episode(number, first, min(span.last, first + length))
 
 
 def _as_float32(value: float) -> float:
