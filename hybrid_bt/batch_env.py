@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from hybrid_bt.accounting import NO_TAPE, Account, Book
 from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.lanes import LaneMarket, LaneState, begin_lane, book_of, load_account, step_lane, step_lanes
+from hybrid_bt.lanes import (
+    LaneMarket,
+    LaneState,
+    begin_lane,
+    book_of,
+    load_account,
+    step_lane,
+    step_lanes,
+    store_account,
+)
 from hybrid_bt.paper import START_CASH, AssetTask
 from hybrid_bt.portfolio import PortfolioMarket, PortfolioTask, step_portfolio, step_portfolios
 from hybrid_bt.tracks import AssetTrack, Episode, PortfolioTrack
@@ -42,7 +51,8 @@ class _Lanes:
         n = n_lanes
         self.n_lanes, self.n_features = n, n_features
         self._asked = np.zeros((n, n_assets), np.float32)
-        self._now, self._next = (self._fresh(), self._fresh()) if reuse else (None, None)
+        self._now: Outcome | None = self._fresh() if reuse else None
+        self._next: Outcome | None = self._fresh() if reuse else None
         self.waiting = set(range(n))
         floats, ints = np.zeros((n, 7, n_assets)), np.zeros((n, 4, n_assets), np.int64)
         self._arrays = floats, ints, np.zeros((n, 10)), np.zeros((3, n), np.int64)
@@ -95,6 +105,23 @@ class _Lanes:
         if self._step(self._asked, *out):
             self.waiting = set(np.flatnonzero(out[2]).tolist())
         return out
+
+    def offset(self, track: int) -> int:
+        """Row at which a track begins."""
+        return self._offsets[track]
+
+    def rows(self, lane: int = 0) -> tuple[int, int, int]:
+        """First row of a lane's episode, the row it stands on, and the last."""
+        first, row, last = self._arrays[3][:, lane].tolist()
+        return first, row, last
+
+    def place(self, first: int, row: int, last: int, account: Account, book: Book) -> None:
+        """Put lane 0 where an account stands, in the midst of its episode; rows of all tracks, one behind the other."""
+        self.waiting.discard(0)
+        self._arrays[3][:, 0] = first, row, last
+        store_account(self._state.accounts[0], account)
+        for mine, theirs in zip(self.book(), book, strict=True):
+            mine[:] = theirs
 
     def account(self, lane: int = 0) -> Account:
         """Of one lane, at its last close."""
@@ -186,9 +213,14 @@ class PortfolioLanes(_Lanes):
         n_features, n_assets = track.features.shape[1], len(track.symbols)
         super().__init__(n_lanes, n_assets, n_features + n_assets, reuse)
         self._offsets = [0]
-        floats = map(np.ascontiguousarray, (track.volatility, track.opens, track.closes, track.correlation))
-        features = np.ascontiguousarray(track.features, np.float32)
-        market = self._market = PortfolioMarket(features, *floats, np.ascontiguousarray(track.days, np.int64))
+        market = self._market = PortfolioMarket(
+            features=np.ascontiguousarray(track.features, np.float32),
+            volatility=track.volatility,
+            opens=track.opens,
+            closes=track.closes,
+            correlation=np.ascontiguousarray(track.correlation),
+            days=np.ascontiguousarray(track.days, np.int64),
+        )
         state = self._state
         if compiled:
             from hybrid_bt.kernels.lanes import portfolio_kernels
