@@ -75,7 +75,8 @@ def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
 
 
 def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: float, allowed: float) -> Difference:
-    gaps = np.abs(a - b).reshape(len(a), -1).max(axis=1, initial=0.0) / unit
+    gaps = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b)).reshape(len(a), -1)
+    gaps = np.nan_to_num(gaps, nan=np.inf).max(axis=1, initial=0.0) / unit  # NaN on one side only is no agreement
     row = int(np.argmax(gaps))
     return Difference(name, float(gaps[row]), row if gaps[row] > 0.0 else -1, allowed)
 
