@@ -17,6 +17,7 @@ from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.recording import Recorder
 from hybrid_bt.strategies.orders import TargetOrders
+from hybrid_bt.waiting import withheld
 
 __all__ = ["HybridStrategy"]
 
@@ -126,7 +127,7 @@ class HybridStrategy(bt.Strategy):
         if self.datetime[0] >= self._trade_from:
             if self.first_traded_row is None:
                 self.first_traded_row = self._rows
-            self._target_orders.send(decision.target)
+            self._target_orders.send(withheld(decision.target, decision.waits))
         else:
             self._target_orders.skip()
         self._rows += 1
