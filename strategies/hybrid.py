@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import backtrader as bt
+import numpy as np
 
 from hybrid_bt.build import Policies, build, load_policies, taking_part, training_end
 from hybrid_bt.config import Config, load_config, overridden
@@ -100,6 +101,8 @@ class HybridStrategy(bt.Strategy):
         self._target_orders = TargetOrders(self, self.config.order_rules())
         self._trade_from = self._first_traded_stamp()
         self._rows = 0
+        #: numbers of the bars before trading, where they are to say how many a year has
+        self._early: list[float] | None = [] if self.config.risk.bars_per_year == "auto" else None
         self._on_bar: Callable[[], None] | None = self.p.on_bar
 
     def _first_traded_stamp(self) -> float:
@@ -119,12 +122,15 @@ class HybridStrategy(bt.Strategy):
         self.next()  # a feed that has not begun yet must not keep the others waiting
 
     def next(self) -> None:
+        trades = self.datetime[0] >= self._trade_from
+        if self._early is not None:
+            self._count_bars(trades)
         delivered = self._target_orders.delivered()
         closes = [feed.close[0] if has_bar else math.nan for feed, has_bar in zip(self.datas, delivered, strict=True)]
         self.decision = decision = self.brain.decide(closes)
         if self.recorder is not None:
             self.recorder.add(decision, self.brain)
-        if self.datetime[0] >= self._trade_from:
+        if trades:
             if self.first_traded_row is None:
                 self.first_traded_row = self._rows
             self._target_orders.send(withheld(decision.target, decision.waits))
@@ -133,6 +139,18 @@ class HybridStrategy(bt.Strategy):
         self._rows += 1
         if self._on_bar is not None:
             self._on_bar()
+
+    def _count_bars(self, trades: bool) -> None:
+        """Settle the bars per year on the first bar traded; no earlier than a pair can open."""
+        early: list[float] = self._early or []
+        if trades and len(early) >= WARMUP_BARS // 2:
+            stamps = np.array([bt.num2date(number) for number in early], dtype="M8[s]")
+            self.config = self.config.for_stamps(stamps)
+            self.brain.take_rate(self.config.bars_per_year)
+            self._early = None
+        else:
+            early.append(self.datetime[0])
+            self._early = early
 
     def clear(self) -> None:
         """Forget the notices of this bar, which Backtrader would keep to the end of the run and never look at."""

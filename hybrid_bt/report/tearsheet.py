@@ -195,7 +195,7 @@ def _render(job: dict[str, Any]) -> None:
         pd.Series(job["benchmark"], index, name=job["benchmark_name"]),
         output=job["path"],
         title=html.escape(job["title"]),
-        parameters={"Run": html.escape(job["subtitle"])},
+        parameters={"Run": html.escape(job["subtitle"]), "Annualised with": f"{job['periods_per_year']} days a year"},
         strategy_title="hybrid",
         benchmark_title=job["benchmark_name"],
         periods_per_year=job["periods_per_year"],
