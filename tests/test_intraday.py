@@ -40,6 +40,7 @@ def session_stamps(days: pd.DatetimeIndex, minutes: int, first: str = "09:30", l
     [
         ("15 minutes of a stock exchange", session_stamps(pd.bdate_range("2019-01-02", periods=120), 15), 6552, 6552),
         ("one day of minutes", session_stamps(pd.bdate_range("2019-01-02", periods=1), 1), 98_280, 98_280),
+        ("part of a day", session_stamps(pd.bdate_range("2019-01-02", periods=1), 1)[:252], 98_280, 98_280),
         (
             "minutes of a market that never closes",
             np.arange("2019-01-01T00:01", "2019-06-01T00:00", 60, dtype="M8[m]").astype("M8[ns]"),
