@@ -200,6 +200,5 @@ def _volume(symbol: str, raw: RawBars, mode: OnBadData) -> tuple[RawBars, list[F
 
 
 def volume_missing(symbol: str, bars: SymbolBars, mode: OnBadData) -> list[Finding]:
-    """No volume on any bar."""
-    none = np.full(len(bars.stamps), not bars.volume.any())
-    return first_of("volume_missing", symbol, bars.stamps, none, "", mode)
+    """Bars whose volume is 0 or was not given."""
+    return first_of("volume_missing", symbol, bars.stamps, bars.volume == 0.0, "", mode)

@@ -86,14 +86,12 @@ def check_positive(
     """BarsError naming the first cell of (T, N) `values` that is not finite and above zero."""
     with np.errstate(invalid="ignore"):
         good = (values >= LEAST_PRICE) & (values <= GREATEST_PRICE)
-    _refuse(
-        ~good & ~(np.isnan(values) & allow_nan),
-        (field, values),
-        stamps,
-        symbols,
-        "prices must be finite and above 0; mend the value or remove the row; "
-        f"{LEAST_PRICE:g} to {GREATEST_PRICE:g} is taken",
-    )
+        absurd = ~good & (values > 0.0) & (values < np.inf)
+    mend = "mend the value or remove the row"
+    bad = ~good & ~absurd & ~(np.isnan(values) & allow_nan)
+    _refuse(bad, (field, values), stamps, symbols, f"prices must be finite and above 0; {mend}")
+    rule = f"prices must lie within {LEAST_PRICE:g} and {GREATEST_PRICE:g}; {mend}"
+    _refuse(absurd, (field, values), stamps, symbols, rule)
 
 
 def check_prices(bars: Bars) -> None:
