@@ -24,7 +24,7 @@ __all__ = ["HybridStrategy"]
 class HybridStrategy(bt.Strategy):
     """Kalman pairs and a frozen SAC policy, mixed by a frozen regime gate, traded on every feed of a Cerebro.
 
-    >>> cerebro.addstrategy(HybridStrategy, mode="stable", pairs=["KO:PEP"])
+        cerebro.addstrategy(HybridStrategy, mode="stable", pairs=["KO:PEP"])
 
     Decisions are made at the close of a bar and fill at the next open of their feed. A feed that begins later, ends
     early or misses bars is traded only on bars that it delivers. Costs are those of the broker: give it a
