@@ -22,7 +22,7 @@ def refuse_cheating(strategy: Any, allowed: bool) -> tuple[str, ...]:
     cheats = cheats_of(strategy)
     if cheats and not allowed:
         raise ConfigError(
-            f"{type(strategy).__name__}: {' and '.join(cheats)} is on, so that orders fill or are checked at prices that "
-            "no decision could have met; switch it off, or pass allow_cheating=True and say so beside the result"
+            f"{type(strategy).__name__}: {' and '.join(cheats)} is on, so that orders fill or are checked at prices "
+            "that no decision could have met; switch it off, or pass allow_cheating=True and say so beside the result"
         )
     return cheats

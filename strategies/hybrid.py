@@ -150,7 +150,7 @@ class HybridStrategy(bt.Strategy):
         if not any(delivered):
             return  # a bar of a feed that is not traded, or one more tick of a replayed bar
         if self._finding is not None:
-            self._find_pairs(closes)
+            self._find_pairs(self._finding, closes)
         self.decision = decision = self.brain.decide(closes)
         if self.recorder is not None:
             self.recorder.add(decision, self.brain)
@@ -164,15 +164,15 @@ class HybridStrategy(bt.Strategy):
         if self._on_bar is not None:
             self._on_bar()
 
-    def _find_pairs(self, closes: list[float]) -> None:
+    def _find_pairs(self, finding: FoundPairs, closes: list[float]) -> None:
         """Keep the bars before the trading start; there, find the pairs and bring a brain with them up to date."""
         if self.datetime[0] < self._trade_from:
-            self._finding.keep(self.datetime.datetime(0), closes)
+            finding.keep(self.datetime.datetime(0), closes)
             return
-        self.pair_names = self._finding.names(self.symbols)
+        self.pair_names = finding.names(self.symbols)
         self.brain = self._build(self.pair_names, kalman_params=self.p.kalman_params)
         self.recorder = Recorder(len(self.symbols), self.pair_names) if self.p.record else None
-        for row in self._finding.closes:
+        for row in finding.closes:
             decision = self.brain.decide(row)
             if self.recorder is not None:
                 self.recorder.add(decision, self.brain)

@@ -88,7 +88,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
     "sb3_contrib": ("train", "freeze", "sb3"),
     "onnx": ("train", "freeze", "policy_graph"),
     "onnxruntime": ("policy_session",),
-    "pandas": ("feeds", "report", "audit"),
+    "pandas": ("feeds", "report", "audit", "analyzers"),
     "matplotlib": ("report", "study"),
     "quantstats": ("report",),
     "numba": ("batch", "kernels"),
