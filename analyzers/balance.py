@@ -71,7 +71,7 @@ def check_balance(
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise ReconciliationError(
-            f"ledger: on {say_stamp(stamps[row])} equity moved by {float(found[row])!r}, but fills, prices, costs and deposits explain "
-            f"{float(wanted[row])!r}; a price that is not finite, a cash balance set by hand, or a commission scheme "
-            "whose value of a position moves by itself"
+            f"ledger: on {say_stamp(stamps[row])} equity moved by {float(found[row])!r}, but fills, prices, costs and "
+            f"deposits explain {float(wanted[row])!r}; a price that is not finite, a cash balance set by hand, "
+            "or a commission scheme whose value of a position moves by itself"
         )

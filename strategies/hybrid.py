@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -19,6 +18,7 @@ from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.own_parts import own_legs, own_policies
 from hybrid_bt.recording import Recorder
 from hybrid_bt.strategies.cheating import refuse_cheating
+from hybrid_bt.strategies.first_bar import as_datetime, first_traded_stamp
 from hybrid_bt.strategies.found_pairs import FoundPairs
 from hybrid_bt.strategies.orders import TargetOrders
 
@@ -124,22 +124,9 @@ class HybridStrategy(bt.Strategy):
         self.first_traded_row: int | None = None
         self.decision: Decision | None = None
         self._target_orders = TargetOrders(self, self.config.order_rules(), self.feeds, _share(self.p.equity_share))
-        self._trade_from = self._first_traded_stamp()
+        self._trade_from = first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
         self._rows = 0
         self._on_bar: Callable[[], None] | None = self.p.on_bar
-
-    def _first_traded_stamp(self) -> float:
-        """Backtrader's number of the first moment that may be traded."""
-        free = datetime.min if self.training_end is None else _midnight_after(self.training_end)
-        if self.p.allow_in_sample:
-            free = datetime.min
-        wanted = _as_datetime(self.p.trade_from) if self.p.trade_from else free
-        if wanted < free:
-            raise InSampleError(
-                f"trade_from {wanted:%Y-%m-%d} lies in the policies' training span, which ends {self.training_end}: "
-                f"trade from {free:%Y-%m-%d} on, or pass allow_in_sample=True and call the result in-sample"
-            )
-        return 0.0 if wanted == datetime.min else float(bt.date2num(wanted))
 
     def prenext(self) -> None:
         self.next()  # a feed that has not begun yet must not keep the others waiting
@@ -188,7 +175,7 @@ class HybridStrategy(bt.Strategy):
             return
         if self.first_traded_row is None and self.p.trade_from:
             raise BarsError(
-                f"trade_from {_as_datetime(self.p.trade_from):%Y-%m-%d} lies behind the last of {self._rows} bars, "
+                f"trade_from {as_datetime(self.p.trade_from):%Y-%m-%d} lies behind the last of {self._rows} bars, "
                 f"{self.datetime.date(0)}: give later bars or an earlier trade_from"
             )
         if self.first_traded_row is None:
@@ -247,11 +234,3 @@ def _config(params: Any) -> Config:
 
 def _mapping(overrides: Mapping[str, Mapping[str, Any]] | None) -> Mapping[str, Mapping[str, Any]]:
     return overrides or {}
-
-
-def _as_datetime(moment: date | datetime) -> datetime:
-    return moment if isinstance(moment, datetime) else datetime(moment.year, moment.month, moment.day)
-
-
-def _midnight_after(day: date) -> datetime:
-    return _as_datetime(day) + timedelta(days=1)
