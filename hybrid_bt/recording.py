@@ -45,8 +45,7 @@ class Recorder:
         self._volatility.extend(decision.view.volatilities)
         self._warm.extend(decision.view.warm)
         self._correlation.append(correlation(decision.view.market))
-        directions = [p.direction for p in brain.kalman.positions] if brain.kalman else [0.0] * len(self._pair_names)
-        for pair, direction in zip(decision.view.pairs, directions, strict=True):
+        for pair, direction in zip(decision.view.pairs, brain.pair_directions, strict=True):
             self._pairs.extend(pair_row(pair, direction))
 
     def decisions(self, start: int = 0) -> Decisions:
