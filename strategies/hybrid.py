@@ -21,6 +21,7 @@ from hybrid_bt.strategies.cheating import refuse_cheating
 from hybrid_bt.strategies.first_bar import as_datetime, first_traded_stamp
 from hybrid_bt.strategies.found_pairs import FoundPairs
 from hybrid_bt.strategies.orders import TargetOrders
+from hybrid_bt.waiting import withheld
 
 __all__ = ["HybridStrategy", "traded_feeds"]
 
@@ -144,7 +145,7 @@ class HybridStrategy(bt.Strategy):
         if self.datetime[0] >= self._trade_from:
             if self.first_traded_row is None:
                 self.first_traded_row = self._rows
-            self._target_orders.send(decision.target)
+            self._target_orders.send(withheld(decision.target, decision.waits))
         else:
             self._target_orders.skip()
         self._rows += 1
