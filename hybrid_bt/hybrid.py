@@ -85,7 +85,8 @@ class Hybrid:
         a_sac = self.sac.targets(view) if self.sac else flat
         a_kalman = self.kalman.targets(view) if self.kalman else flat
         r = self.gate.score(view) if self.gate else 0.0
-        return Opinion(view, a_sac, a_kalman, r, self.kalman.waits if self.kalman else ())
+        waits = self.kalman.waits if isinstance(self.kalman, KalmanLeg) else ()
+        return Opinion(view, a_sac, a_kalman, r, waits)
 
     def settle(self, opinion: Opinion) -> Decision:
         """Mix and limit; remembers nothing."""
