@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -21,6 +20,7 @@ from hybrid_bt.recording import Recorder
 from hybrid_bt.strategies.cheating import refuse_cheating
 from hybrid_bt.strategies.first_bar import as_datetime, first_traded_stamp
 from hybrid_bt.strategies.found_pairs import FoundPairs
+from hybrid_bt.strategies.gathering import Gathering
 from hybrid_bt.strategies.orders import TargetOrders
 from hybrid_bt.waiting import withheld
 
@@ -127,6 +127,7 @@ class HybridStrategy(bt.Strategy):
         self.decision: Decision | None = None
         self._target_orders = TargetOrders(self, self.config.order_rules(), self.feeds, _share(self.p.equity_share))
         self._trade_from = first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
+        self._gathering = Gathering(self.feeds)
         self._rows = 0
         #: numbers of the bars before trading, where they are to say how many a year has
         self._early: list[float] | None = [] if self.config.risk.bars_per_year == "auto" else None
@@ -136,24 +137,25 @@ class HybridStrategy(bt.Strategy):
         self.next()  # a feed that has not begun yet must not keep the others waiting
 
     def next(self) -> None:
+        rows, is_complete = self._gathering.rows()
+        for number, closes in enumerate(rows, 1):
+            self._decide(closes, may_trade=is_complete and number == len(rows))
+
+    def _decide(self, closes: list[float], may_trade: bool) -> None:
         trades = self.datetime[0] >= self._trade_from
         if self._early is not None:
             self._count_bars(trades)
-        delivered = self._target_orders.delivered()
-        closes = [_close(feed) if has_bar else math.nan for feed, has_bar in zip(self.feeds, delivered, strict=True)]
-        if not any(delivered):
-            return  # a bar of a feed that is not traded, or one more tick of a replayed bar
         if self._finding is not None:
             self._find_pairs(self._finding, closes)
         self.decision = decision = self.brain.decide(closes)
         if self.recorder is not None:
             self.recorder.add(decision, self.brain)
-        if trades:
+        if not trades:
+            self._target_orders.skip()
+        elif may_trade:
             if self.first_traded_row is None:
                 self.first_traded_row = self._rows
             self._target_orders.send(withheld(decision.target, decision.waits))
-        else:
-            self._target_orders.skip()
         self._rows += 1
         if self._on_bar is not None:
             self._on_bar()
@@ -212,13 +214,6 @@ class HybridStrategy(bt.Strategy):
 
 def _names(pairs: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(name.strip() for name in pairs.split(",") if name.strip()) if isinstance(pairs, str) else tuple(pairs)
-
-
-def _close(feed: Any) -> float:
-    """Close of the bar that has just come; of a replayed feed, of the bar that its new one completes."""
-    if not feed.replaying:
-        return float(feed.close[0])
-    return float(feed.close[-1]) if len(feed) > 1 else math.nan
 
 
 def _share(share: float) -> float:
