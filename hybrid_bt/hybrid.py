@@ -60,13 +60,20 @@ class Hybrid:
         self,
         reader: MarketReader,
         sac: Leg | None,
-        kalman_leg: KalmanLeg | None,
+        kalman_leg: Leg | None,
         gate: Gate | None,
         fusion: FusionParams,
         risk: RiskParams,
     ) -> None:
         self.reader, self.sac, self.kalman, self.gate = reader, sac, kalman_leg, gate
         self._fusion, self._risk = fusion, risk
+
+    @property
+    def pair_directions(self) -> list[float]:
+        """(P,) +1, 0 or -1 for each pair that the Kalman leg holds; 0 where another leg stands in its place."""
+        if isinstance(self.kalman, KalmanLeg):
+            return [position.direction for position in self.kalman.positions]
+        return [0.0] * len(self.reader.columns)
 
     def decide(self, closes: Sequence[float]) -> Decision:
         """Decision at the close of a bar; closes (N,), NaN where a symbol has no bar."""
@@ -79,7 +86,8 @@ class Hybrid:
         a_sac = self.sac.targets(view) if self.sac else flat
         a_kalman = self.kalman.targets(view) if self.kalman else flat
         r = self.gate.score(view) if self.gate else 0.0
-        return Opinion(view, a_sac, a_kalman, r, self.kalman.waits if self.kalman else ())
+        waits = self.kalman.waits if isinstance(self.kalman, KalmanLeg) else ()
+        return Opinion(view, a_sac, a_kalman, r, waits)
 
     def take_rate(self, bars_per_year: float) -> None:
         """Bars per year from now on, where they were not known when the brain was made."""

@@ -48,8 +48,7 @@ class Recorder:
         self._warm.extend(decision.view.warm)
         self._waits.extend(decision.waits or self._nobody)
         self._correlation.append(correlation(decision.view.market))
-        directions = [p.direction for p in brain.kalman.positions] if brain.kalman else [0.0] * len(self._pair_names)
-        for pair, direction in zip(decision.view.pairs, directions, strict=True):
+        for pair, direction in zip(decision.view.pairs, brain.pair_directions, strict=True):
             self._pairs.extend(pair_row(pair, direction))
 
     def decisions(self, start: int = 0) -> Decisions:
