@@ -27,7 +27,8 @@ class Rule(NamedTuple):
 
     def action(self, on_bad_data: OnBadData) -> str:
         """What is done about it."""
-        return {"fail": "none", "mend": self.mend, "warn": self.warn or self.mend}[on_bad_data]
+        refused = "none" if self.severity == "error" else self.mend  # only errors are; the rest is as with `mend`
+        return {"fail": refused, "mend": self.mend, "warn": self.warn or self.mend}[on_bad_data]
 
 
 _LEFT_OUT = "the bars are left out"
