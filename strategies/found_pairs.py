@@ -43,9 +43,10 @@ class FoundPairs:
         closes = np.array(self.closes, dtype=np.float64).reshape(-1, len(symbols))
         there = np.flatnonzero(np.isfinite(closes).any(axis=0))  # a feed that begins later has no part in this
         begun = [symbols[i] for i in there]
+        stamps = np.array(self._stamps, dtype="datetime64[ns]")
         taken: set[int] = set()
         names: list[str] = []
-        for candidate in select_pairs(Bars.checked("warm-up", begun, self._stamps, closes[:, there])):
+        for candidate in select_pairs(Bars.checked("warm-up", begun, stamps, closes[:, there])):
             ((y, x),) = resolve_pairs([candidate.pair], begun)
             if _passes(candidate) and taken.isdisjoint((y, x)):
                 names.append(candidate.pair)

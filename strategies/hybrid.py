@@ -16,6 +16,7 @@ from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.own_parts import own_legs, own_policies
 from hybrid_bt.recording import Recorder
+from hybrid_bt.strategies.bounded import give_room
 from hybrid_bt.strategies.cheating import refuse_cheating
 from hybrid_bt.strategies.first_bar import as_datetime, first_traded_stamp
 from hybrid_bt.strategies.found_pairs import FoundPairs
@@ -128,6 +129,11 @@ class HybridStrategy(bt.Strategy):
         self._gathering = Gathering(self.feeds)
         self._rows = 0
         self._on_bar: Callable[[], None] | None = self.p.on_bar
+
+    def qbuffer(self, savemem: int = 0, replaying: bool = False) -> None:
+        for feed in self.datas if savemem > 0 else ():
+            give_room(feed)
+        super().qbuffer(savemem, replaying)
 
     def prenext(self) -> None:
         self.next()  # a feed that has not begun yet must not keep the others waiting
