@@ -11,6 +11,7 @@ from typing import Any
 
 import backtrader as bt
 import numpy as np
+import pandas as pd
 import pytest
 from brain_cases import PAIRS, TiltPolicy, random_bars
 from test_strategy import MODES, assert_same_decisions, pandas_feeds
@@ -195,6 +196,26 @@ def test_live_feed_that_stays_away_is_waited_for_once() -> None:
     strategy = ran(cerebro)
     assert BARS.n_bars <= len(strategy.recorder.decisions().target) <= 1.1 * BARS.n_bars
     assert len(fills_of(strategy)) > 20
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("open", np.nan, "equity is not a number on 2011-10-31"),
+        ("close", 0.0, "a close must be positive and finite"),
+        ("close", np.inf, "a close must be positive and finite"),
+    ],
+)
+def test_price_that_is_none_is_named(column: str, value: float, message: str) -> None:
+    def frames() -> Any:
+        for i, symbol in enumerate(BARS.symbols):
+            columns = {name: getattr(BARS, name)[:, i].copy() for name in ("open", "high", "low", "close", "volume")}
+            columns[column][300:302] = value if i == 1 else columns[column][300:302]
+            frame = pd.DataFrame(columns, index=pd.DatetimeIndex(BARS.stamps))
+            yield bt.feeds.PandasData(dataname=frame, name=symbol)
+
+    with pytest.raises(BarsError, match=message):
+        ran(cerebro_of(frames()), overrides={"account": {"rebalance_band": 0.0}})
 
 
 # --- company ---
@@ -430,6 +451,7 @@ def test_leg_takes_the_place_of_another(place: str) -> None:
         ({"legs": {"sac": 3}}, "sac is 3; give a class or function"),
         ({"sac": 3}, "sac is 3; give a frozen policy, its file, or a function"),
         ({"policies": TiltPolicy()}, "policies is a TiltPolicy; give Policies"),
+        ({"symbols": "", "pairs": ()}, "symbols is empty"),
         ({"equity_share": 1.5}, "equity_share must lie above 0 and at most at 1"),
     ],
 )
