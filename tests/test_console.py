@@ -84,7 +84,7 @@ def test_quiet_says_nothing_and_verbose_names_the_files(tmp_path: Path):
     assert "run.json" in said and "backtest" in said
 
 
-@pytest.mark.parametrize("flags", [["--json", "--quiet"], ["-q", "-v"], ["--open"]])
+@pytest.mark.parametrize("flags", [["--json", "--quiet"], ["-q", "-v"], ["--open"], ["--plot-symbols", "KO"]])
 def test_flags_that_contradict_each_other_are_refused(flags: list[str], tmp_path: Path):
     answer = CliRunner().invoke(run, [*SHORT, "--out", str(tmp_path / "fig"), *flags])
     assert answer.exit_code == 2
