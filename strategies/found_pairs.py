@@ -46,7 +46,7 @@ class FoundPairs:
         begun = [symbols[i] for i in there]
         if len(begun) < 2:
             raise BarsError(
-                f'pairs="auto": {len(begun)} symbol(s) have bars before the first traded one, and {len(symbols)} in all; '
+                f'pairs="auto": {len(begun)} of {len(symbols)} symbol(s) have bars before the first traded one; '
                 "give earlier bars, a later trade_from, or name the pairs"
             )
         stamps = np.array(self._stamps, dtype="datetime64[ns]")

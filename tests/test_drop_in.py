@@ -201,7 +201,7 @@ def test_live_feed_that_stays_away_is_waited_for_once() -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("open", np.nan, "equity is not a number on 2011-10-31"),
+        ("open", np.nan, "equity is not a number on 2011-10-30"),
         ("close", 0.0, "a close must be positive and finite"),
         ("close", np.inf, "a close must be positive and finite"),
     ],
