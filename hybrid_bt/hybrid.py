@@ -12,6 +12,7 @@ from hybrid_bt.features import correlation
 from hybrid_bt.fusion import FusionParams, fuse, pairs_traded, sac_weight
 from hybrid_bt.legs.base import Leg, View
 from hybrid_bt.legs.kalman import KalmanLeg
+from hybrid_bt.legs.sac import SacLeg
 from hybrid_bt.reader import MarketReader
 from hybrid_bt.regime import Gate
 from hybrid_bt.risk import RiskParams, limit
@@ -87,6 +88,12 @@ class Hybrid:
         r = self.gate.score(view) if self.gate else 0.0
         waits = self.kalman.waits if isinstance(self.kalman, KalmanLeg) else ()
         return Opinion(view, a_sac, a_kalman, r, waits)
+
+    def take_rate(self, bars_per_year: float) -> None:
+        """Bars per year from now on, where they were not known when the brain was made."""
+        self._risk = self._risk._replace(bars_per_year=bars_per_year)
+        if isinstance(self.sac, SacLeg):
+            self.sac.unit = self.sac.unit._replace(bars_per_year=bars_per_year)
 
     def settle(self, opinion: Opinion) -> Decision:
         """Mix and limit; remembers nothing."""

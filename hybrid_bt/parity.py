@@ -54,6 +54,8 @@ def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
 
     bars, config = request.bars, request.config
     row = first_trading_row(bars, training_end(request.policies), request.start, request.allow_in_sample)
+    config = config.for_stamps(bars.stamps[:row])
+    request = request._replace(config=config)
     fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
     recorder, broker, _ = trade(request, row, fitted, progress)
     brain = build(config, bars.symbols, request.pairs, request.policies, fitted)

@@ -92,7 +92,7 @@ class Decisions:
     fused: FloatArray  #: (T, N) convex mix of the legs' targets
     target: FloatArray  #: (T, N) after limits: what is traded
     scale: FloatArray  #: (T,) factor that the volatility target and the limits put on the fused target
-    waits: NDArray[np.bool_] | None = None  #: (T, N) not ordered, whatever the target (`hybrid_bt.waiting`); None: never
+    waits: NDArray[np.bool_] | None = None  #: (T, N) not ordered, (`hybrid_bt.waiting`); None: nobody
 
     @property
     def sent(self) -> FloatArray:

@@ -89,6 +89,16 @@ _OVERRIDES = {
     show_default=True,
     help="Errors in prices: refuse, repair, or leave out the bars that cannot be traded on.",
 )
+@click.option(
+    "--align",
+    type=click.Choice(["union", "intersection"]),
+    default="union",
+    show_default=True,
+    help="Calendar of several symbols: bars of any, untraded where one has none, or bars that all have.",
+)
+@click.option(
+    "--resample", metavar="1D|60min", help="Make longer bars, session by session; 1D@17:00 ends sessions then."
+)
 @click.option("--offline", is_flag=True, help="Take yahoo from its snapshots on disk; call nobody.")
 @click.option(
     "--benchmark",
@@ -260,6 +270,8 @@ def _bars(flags: dict[str, Any]) -> Bars:
         trade_from=_as_date(flags["start"]),
         on_bad_data=flags["on_bad_data"],
         offline=flags["offline"],
+        align=flags["align"],
+        resample=flags["resample"],
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import backtrader as bt
+import numpy as np
 
 from hybrid_bt.build import Policies, build, training_end
 from hybrid_bt.config import Config, load_config, overridden
@@ -20,6 +20,7 @@ from hybrid_bt.recording import Recorder
 from hybrid_bt.strategies.cheating import refuse_cheating
 from hybrid_bt.strategies.first_bar import as_datetime, first_traded_stamp
 from hybrid_bt.strategies.found_pairs import FoundPairs
+from hybrid_bt.strategies.gathering import Gathering
 from hybrid_bt.strategies.orders import TargetOrders
 from hybrid_bt.waiting import withheld
 
@@ -118,36 +119,43 @@ class HybridStrategy(bt.Strategy):
         policies: Policies = own_policies(self.config, self.p.policies, self.p.sac, self.p.gate, legs)
         self._finding = FoundPairs() if self.p.pairs == "auto" else None
         self.pair_names = () if self._finding else _names(self.p.pairs)
-        self._build = partial(build, self.config, self.symbols, policies=policies, legs=legs)
-        self.brain: Hybrid = self._build(self.pair_names, kalman_params=self.p.kalman_params)
+        self._build = partial(build, symbols=self.symbols, policies=policies, legs=legs)
+        self.brain: Hybrid = self._build(self.config, pairs=self.pair_names, kalman_params=self.p.kalman_params)
         self.training_end = training_end(policies)
         self.recorder = Recorder(len(self.symbols), self.pair_names) if self.p.record else None
         self.first_traded_row: int | None = None
         self.decision: Decision | None = None
         self._target_orders = TargetOrders(self, self.config.order_rules(), self.feeds, _share(self.p.equity_share))
         self._trade_from = first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
+        self._gathering = Gathering(self.feeds)
         self._rows = 0
+        #: numbers of the bars before trading, where they are to say how many a year has
+        self._early: list[float] | None = [] if self.config.risk.bars_per_year == "auto" else None
         self._on_bar: Callable[[], None] | None = self.p.on_bar
 
     def prenext(self) -> None:
         self.next()  # a feed that has not begun yet must not keep the others waiting
 
     def next(self) -> None:
-        delivered = self._target_orders.delivered()
-        closes = [_close(feed) if has_bar else math.nan for feed, has_bar in zip(self.feeds, delivered, strict=True)]
-        if not any(delivered):
-            return  # a bar of a feed that is not traded, or one more tick of a replayed bar
+        rows, is_complete = self._gathering.rows()
+        for number, closes in enumerate(rows, 1):
+            self._decide(closes, may_trade=is_complete and number == len(rows))
+
+    def _decide(self, closes: list[float], may_trade: bool) -> None:
+        trades = self.datetime[0] >= self._trade_from
+        if self._early is not None:
+            self._count_bars(trades)
         if self._finding is not None:
             self._find_pairs(self._finding, closes)
         self.decision = decision = self.brain.decide(closes)
         if self.recorder is not None:
             self.recorder.add(decision, self.brain)
-        if self.datetime[0] >= self._trade_from:
+        if not trades:
+            self._target_orders.skip()
+        elif may_trade:
             if self.first_traded_row is None:
                 self.first_traded_row = self._rows
             self._target_orders.send(withheld(decision.target, decision.waits))
-        else:
-            self._target_orders.skip()
         self._rows += 1
         if self._on_bar is not None:
             self._on_bar()
@@ -158,13 +166,25 @@ class HybridStrategy(bt.Strategy):
             finding.keep(self.datetime.datetime(0), closes)
             return
         self.pair_names = finding.names(self.symbols)
-        self.brain = self._build(self.pair_names, kalman_params=self.p.kalman_params)
+        self.brain = self._build(self.config, pairs=self.pair_names, kalman_params=self.p.kalman_params)
         self.recorder = Recorder(len(self.symbols), self.pair_names) if self.p.record else None
         for row in finding.closes:
             decision = self.brain.decide(row)
             if self.recorder is not None:
                 self.recorder.add(decision, self.brain)
         self._finding = None
+
+    def _count_bars(self, trades: bool) -> None:
+        """Settle the bars per year on the first bar traded; no earlier than a pair can open."""
+        early: list[float] = self._early or []
+        if trades and len(early) >= WARMUP_BARS // 2:
+            stamps = np.array([bt.num2date(number) for number in early], dtype="M8[s]")
+            self.config = self.config.for_stamps(stamps)
+            self.brain.take_rate(self.config.bars_per_year)
+            self._early = None
+        else:
+            early.append(self.datetime[0])
+            self._early = early
 
     def clear(self) -> None:
         """Forget the notices of this bar, which Backtrader would keep to the end of the run and never look at."""
@@ -194,13 +214,6 @@ class HybridStrategy(bt.Strategy):
 
 def _names(pairs: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(name.strip() for name in pairs.split(",") if name.strip()) if isinstance(pairs, str) else tuple(pairs)
-
-
-def _close(feed: Any) -> float:
-    """Close of the bar that has just come; of a replayed feed, of the bar that its new one completes."""
-    if not feed.replaying:
-        return float(feed.close[0])
-    return float(feed.close[-1]) if len(feed) > 1 else math.nan
 
 
 def _share(share: float) -> float:

@@ -4,8 +4,8 @@ A pair opens when the z-score of its spread passes `entry_z`, against the spread
 `exit_z`, past `stop_z`, or after `max_hold_bars`; the gap between entry and exit is what keeps costs down. After a stop
 or a time-out it waits until the spread has come back inside the entry level. Both assets of a pair are sized by one
 decision, y against prior_beta times x in money, and the hedge ratio is frozen while the pair is open. Several pairs
-may share an asset: their targets add up. A pair whose assets have not both had a bar for `orphan_bars` bars is closed as
-an orphan; see `hybrid_bt.waiting`.
+may share an asset: their targets add up. A pair whose assets have not both had a bar for `orphan_bars` bars is closed
+as an orphan; see `hybrid_bt.waiting`.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def _render(job: dict[str, Any]) -> list[Check]:
         benchmark,
         output=job["path"],
         title=html.escape(job["title"]),
-        parameters={"Run": html.escape(job["subtitle"])},
+        parameters={"Run": html.escape(job["subtitle"]), "Annualised with": f"{job['periods_per_year']} days a year"},
         strategy_title=strategy.name,
         benchmark_title=benchmark.name,
         periods_per_year=job["periods_per_year"],
