@@ -72,6 +72,16 @@ def test_no_color_is_honoured_and_progress_is_for_terminals(tmp_path: Path):
     assert quiet not in piped.stdout + piped.stderr and piped.stderr == ""
 
 
+def test_a_run_without_plots_imports_nothing_that_draws(tmp_path: Path):
+    drawing = {"matplotlib", "plotly", "quantstats", "seaborn"}
+    code = (
+        "import sys; from hybrid_bt.run import main; main(sys.argv[1:], standalone_mode=False);"
+        f"print(sorted({drawing} & {{name.split('.')[0] for name in sys.modules}}))"
+    )
+    command = [sys.executable, "-c", code, *SHORT, "--quiet", "--no-ledger", "--out", str(tmp_path / "fig")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
 def in_terminal(command: list[str], environment: dict[str, str]) -> str:
     master, slave = pty.openpty()
     process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment)
