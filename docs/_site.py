@@ -7,6 +7,7 @@ order, and any other under "Guides", so that a new guide needs no line anywhere.
 
 from __future__ import annotations
 
+import logging
 import posixpath
 import re
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from hybrid_bt.cli import main
 
 __all__ = ["on_config", "on_files", "on_page_markdown", "on_post_page"]
 
+LOG = logging.getLogger("mkdocs.hooks.site")  # a warning here ends a strict build
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 EXAMPLES = "examples"  #: folder whose programs make up the page of the same name
@@ -105,6 +107,8 @@ def _relinked(text: str, home: Path) -> str:
         pages = {source: page for page, source in BORROWED.items()}
         if path in pages:
             return f"[{label}]({pages[path]}{anchor})"
+        if not path.startswith("docs/") and not (ROOT / path).exists():
+            LOG.warning("a link leads to %s, which does not exist", path)
         if path.startswith("docs/"):
             return f"[{label}]({path.removeprefix('docs/')}{anchor})"
         if path == EXAMPLES or (path.startswith(f"{EXAMPLES}/") and path.endswith(".py")):
