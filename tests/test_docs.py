@@ -20,8 +20,9 @@ NO_PROXY_ANSWERS = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     environment = {**os.environ, **NO_PROXY_ANSWERS, "NO_MKDOCS_2_WARNING": "1"}
+    # not --quiet: it silences warnings, and what is silent does not end a strict build
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder

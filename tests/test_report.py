@@ -344,7 +344,9 @@ def test_out_that_is_a_file_or_holds_a_folder_of_our_name_is_refused(record, tmp
     ids=["never traded", "two bars", "intraday without pairs"],
 )
 def test_bare_runs_are_drawn_too(record, tmp_path):
-    names = {path.name for path in write_report(record, tmp_path)}
+    told: list[str] = []
+    names = {path.name for path in write_report(record, tmp_path, tell=told.append)}
+    assert told == [], "quantstats neither failed nor disagreed"
     assert names == set(OUR_FILES) - (set() if record.pairs.names else {"pairs.png"})
     page = (tmp_path / "tearsheet.html").read_text(encoding="utf-8")
     assert ("never vary" in page) == (not record.accounts["hybrid"].fills and record.bars.n_bars > 2)

@@ -118,10 +118,12 @@ def _arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
         **{f"equity:{name}": account.equity for name, account in record.accounts.items()},
     }
     whole = {"bar": fills.bar, "decided": fills.decided, "symbol": fills.symbol}
+    flags = {} if wanted.waits is None or not wanted.waits.any() else {"waits": wanted.waits}
     return (
         {name: np.asarray(values, "<f4") for name, values in single.items()}
         | {name: np.asarray(values, "<f8") for name, values in exact.items()}
         | {name: np.asarray(values, "<i4") for name, values in whole.items()}
+        | {name: np.asarray(values, "u1") for name, values in flags.items()}
     )
 
 
