@@ -38,7 +38,8 @@ class RehearsalStore:
         rounds = np.random.default_rng(seed).integers(0, latency + 1, bars.close.shape)
         rows = np.maximum(np.arange(bars.n_bars) - history, 0)[:, None]
         # the next row comes after the latest bar of this one, as tomorrow comes after today
-        self._due = (rows * (latency + 2) + np.where(rows == 0, 0, rounds)) * bars.n_symbols
+        live = history + rows * (latency + 2) + rounds
+        self._due = np.where(rows == 0, 0, live) * bars.n_symbols
         self._clock = 0
 
     def feeds(self) -> list[RehearsalFeed]:

@@ -17,6 +17,7 @@ from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.own_parts import own_legs, own_policies
 from hybrid_bt.recording import Recorder
+from hybrid_bt.strategies.bounded import give_room
 from hybrid_bt.strategies.cheating import refuse_cheating
 from hybrid_bt.strategies.first_bar import as_datetime, first_traded_stamp
 from hybrid_bt.strategies.found_pairs import FoundPairs
@@ -133,6 +134,11 @@ class HybridStrategy(bt.Strategy):
         self._early: list[float] | None = [] if self.config.risk.bars_per_year == "auto" else None
         self._on_bar: Callable[[], None] | None = self.p.on_bar
 
+    def qbuffer(self, savemem: int = 0, replaying: bool = False) -> None:
+        for feed in self.datas if savemem > 0 else ():
+            give_room(feed)
+        super().qbuffer(savemem, replaying)
+
     def prenext(self) -> None:
         self.next()  # a feed that has not begun yet must not keep the others waiting
 
@@ -229,6 +235,8 @@ def traded_feeds(feeds: Sequence[Any], wanted: str | Sequence[str] | None) -> tu
         if name in names[:i]:
             raise ConfigError(f"two feeds are named {name!r}; give each its own: cerebro.adddata(feed, name=...)")
     symbols = names if wanted is None else _names(wanted)
+    if not symbols:
+        raise ConfigError("symbols is empty; name the feeds to trade, or leave it out for all")
     for i, symbol in enumerate(symbols):
         if symbol not in names or symbol in symbols[:i]:
             rule = "comes twice" if symbol in names else f"is not a feed{did_you_mean(symbol, names)}"
