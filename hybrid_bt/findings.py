@@ -61,6 +61,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "delisted": Rule("warning", "the last bar lies before the panel's end", "not traded afterwards"),
         "missing_bars": Rule("info", "no bar where other symbols have one", "not traded on those bars"),
         "late_listing": Rule("info", "the first bar lies behind the panel's start", "not traded before"),
+        "short_session": Rule("info", "fewer bars on a day than usual: a half day, or holes", _KEPT),
         "volume_missing": Rule("info", "no volume", "0, that is unknown"),
         "short": Rule("info", "too few bars to warm the features up", "the features stay silent"),
     }

@@ -34,8 +34,8 @@ class HybridStrategy(bt.Strategy):
         cerebro.addstrategy(HybridStrategy, mode="stable", pairs=["KO:PEP"])
 
     Decisions are made at the close of a bar and fill at the next open of their feed. A feed that begins later, ends
-    early or misses bars is traded only on bars that it delivers. Costs are those of the broker: give it a
-    `SpreadFeeCommission`, or keep your own scheme.
+    early or misses bars is traded only on bars that it delivers, and so is the other side of a pair that is open with
+    it. Costs are those of the broker: give it a `SpreadFeeCommission`, or keep your own scheme.
 
     Parameters
     ----------

@@ -201,3 +201,12 @@ def test_daily_bars_of_a_random_panel_stay_as_they_are() -> None:
     bars = random_bars(50)
     made = resample(bars, "1D")
     assert made.sha256 == bars.sha256
+
+
+def test_days_with_holes_are_found() -> None:
+    days = pd.bdate_range("2019-01-02", periods=40)
+    stamps = session_stamps(days, 15)
+    kept = stamps[~np.isin(stamps, stamps[26 * 10 + 3 : 26 * 10 + 6])]
+    frame = pd.DataFrame({"close": 50.0 + 0.01 * (np.arange(len(kept)) % 7)}, index=kept)
+    (found,) = (one for one in load_bars({"KO": frame}).findings if one.rule == "short_session")
+    assert (found.bars, found.first, found.what) == (3, "2019-01-16", "23 instead of 26")
