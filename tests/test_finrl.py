@@ -198,6 +198,18 @@ def test_misuse_is_named(params: dict[str, Any], error: Any, message: str) -> No
         run(params.pop("agent", Agent()), **{"indicators": ("macd",), **params})
 
 
+def test_model_of_stable_baselines_is_an_agent() -> None:
+    sb3, spaces = pytest.importorskip("stable_baselines3"), pytest.importorskip("gymnasium.spaces")
+
+    class Spaces(pytest.importorskip("gymnasium").Env):  # type: ignore[misc]
+        observation_space = spaces.Box(-np.inf, np.inf, (1 + 3 * 3,))
+        action_space = spaces.Box(-1.0, 1.0, (3,))
+
+    model = sb3.PPO("MlpPolicy", Spaces(), n_steps=8, batch_size=8, seed=0, device="cpu")
+    strategy = run(model, indicators=("close_5_sma",))
+    assert strategy.state.shape == (10,) and strategy.state.dtype == np.float32
+
+
 def test_cheating_on_close_must_be_asked_for() -> None:
     with pytest.raises(ConfigError, match="cheat_on_close is on"):
         run(Agent(), on_close=True, allow_cheating=False)
