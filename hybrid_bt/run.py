@@ -97,6 +97,9 @@ _OVERRIDES = {
     help="Calendar of several symbols: bars of any, untraded where one has none, or bars that all have.",
 )
 @click.option(
+    "--calendar", metavar="XNYS", help="Count days that differ from an exchange's (needs the extra `calendars`)."
+)
+@click.option(
     "--resample", metavar="1D|60min", help="Make longer bars, session by session; 1D@17:00 ends sessions then."
 )
 @click.option("--offline", is_flag=True, help="Take yahoo from its snapshots on disk; call nobody.")
@@ -272,6 +275,7 @@ def _bars(flags: dict[str, Any]) -> Bars:
         offline=flags["offline"],
         align=flags["align"],
         resample=flags["resample"],
+        calendar=flags["calendar"],
     )
 
 

@@ -116,7 +116,8 @@ def _put(fresh: Path, out: Path, names: Iterable[str], earlier: Path) -> None:
     for name in OUR_FILES:
         if (out / name).is_dir():
             raise IsADirectoryError(errno.EISDIR, f"{name} is a folder there")
-    old = [name for name in OUR_FILES if (out / name).is_symlink() or (out / name).exists()]
+    # run.json goes first and comes last: where it lies, everything beside it is of the same run, whatever was killed
+    old = [name for name in reversed(OUR_FILES) if (out / name).is_symlink() or (out / name).exists()]
     moves = [(out / name, earlier / name) for name in old] + [(fresh / name, out / name) for name in names]
     done: list[tuple[Path, Path]] = []
     try:
