@@ -132,8 +132,9 @@ def test_files_read_by_backtrader_give_the_same_decisions(tmp_path: Path, kind: 
     assert np.array_equal(strategy.recorder.decisions().target, wanted(BARS).decisions().target)
 
 
-def test_symbols_choose_the_feeds_and_their_order() -> None:
-    cerebro = cerebro_of(to_feeds(BARS))
+@pytest.mark.parametrize("modes", [{}, {"runonce": False}, {"exactbars": 1}], ids=str)
+def test_symbols_choose_the_feeds_and_their_order(modes: Any) -> None:
+    cerebro = cerebro_of(to_feeds(BARS), **modes)
     cerebro.resampledata(cerebro.datas[0], timeframe=bt.TimeFrame.Weeks, name="WEEK")
     strategy = ran(cerebro, symbols="CC,AA,BB", pairs="AA:BB,CC:AA")
     chosen = BARS.select(["CC", "AA", "BB"])

@@ -198,6 +198,41 @@ def test_misuse_is_named(params: dict[str, Any], error: Any, message: str) -> No
         run(params.pop("agent", Agent()), **{"indicators": ("macd",), **params})
 
 
+def test_agent_sells_only_what_it_bought_itself() -> None:
+    class Holder(bt.Strategy):
+        def next(self) -> None:
+            if len(self) == 1:
+                self.buy(self.data0, size=500)
+
+    def selling(state: Any) -> Any:
+        return [0.5, 0.0, 0.0] if len(strategy_rows) < 20 else [-1.0, 0.0, 0.0]
+
+    strategy_rows: list[Any] = []
+    cerebro = bt.Cerebro()
+    for feed in to_feeds(BARS):
+        cerebro.adddata(feed, name=feed._name)
+    cerebro.broker.setcash(1e6)
+    cerebro.addstrategy(Holder)
+    agent = lambda state: (strategy_rows.append(state.copy()), selling(state))[1]  # noqa: E731
+    cerebro.addstrategy(FinRLStrategy, agent=agent, indicators=("macd",), hmax=10)
+    cerebro.run()
+    held = [state[4] for state in strategy_rows]
+    assert held[:3] == [0.0, 5.0, 10.0] and max(held) == 95.0 and held[-1] == 0.0
+    assert cerebro.broker.getposition(cerebro.datas[0]).size == 500
+
+
+def test_model_of_stable_baselines_is_an_agent() -> None:
+    sb3, spaces = pytest.importorskip("stable_baselines3"), pytest.importorskip("gymnasium.spaces")
+
+    class Spaces(pytest.importorskip("gymnasium").Env):  # type: ignore[misc]
+        observation_space = spaces.Box(-np.inf, np.inf, (1 + 3 * 3,))
+        action_space = spaces.Box(-1.0, 1.0, (3,))
+
+    model = sb3.PPO("MlpPolicy", Spaces(), n_steps=8, batch_size=8, seed=0, device="cpu")
+    strategy = run(model, indicators=("close_5_sma",))
+    assert strategy.state.shape == (10,) and strategy.state.dtype == np.float32
+
+
 def test_cheating_on_close_must_be_asked_for() -> None:
     with pytest.raises(ConfigError, match="cheat_on_close is on"):
         run(Agent(), on_close=True, allow_cheating=False)
