@@ -39,6 +39,8 @@ class Decision(NamedTuple):
     target: list[float]  #: (N,) after limits
     scale: float
     view: View
+    wanted: list[float] | None = None  #: (N,) `target` before the guard; None where no guard stood behind it
+    guard: int = 0  #: rules of `hybrid_bt.guard` that changed it, as a mask
 
 
 class Hybrid:

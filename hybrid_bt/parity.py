@@ -48,22 +48,22 @@ def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
     from hybrid_bt.backtest import trade
     from hybrid_bt.build import build, training_end
     from hybrid_bt.recording import record
-    from hybrid_bt.target_replay import replay
+    from hybrid_bt.safe_policy import make_safe
     from hybrid_bt.trading_start import first_trading_row, fit_pairs
 
     bars, config = request.bars, request.config
     row = first_trading_row(bars, training_end(request.policies), request.start, request.allow_in_sample)
     fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
-    recorder, broker, _ = trade(request, row, fitted, progress)
+    trading = trade(request, row, fitted, progress)
+    recorder, broker = trading.recorder, trading.account
     brain = build(config, bars.symbols, request.pairs, request.policies, fitted)
+    make_safe(brain)
     streamed, recorded = recorder.decisions(row), record(brain, bars, request.pairs).decisions(row)
     traded = bars.between(bars.stamps[row], None)
-    twin = replay(
-        recorded.target, traded, cash=config.account.cash, costs=config.trading_costs(), rules=config.order_rules()
-    )
+    twin, sent = _twin(request, brain.reader.columns, streamed, recorded, traded)
     pairs = [(f"target of {leg}", streamed.legs[leg], recorded.legs[leg], 1.0, 0.0) for leg in streamed.legs] + [
         ("regime score r", streamed.regime, recorded.regime, 1.0, 0.0),
-        ("final target", streamed.target, recorded.target, 1.0, 0.0),
+        ("final target", streamed.target, sent, 1.0, 0.0),
         ("cash", broker.cash, twin.cash, config.account.cash, TOLERANCE),
         ("position, shares", broker.size, twin.size, 1.0, TOLERANCE),
         ("equity", broker.equity, twin.equity, config.account.cash, TOLERANCE),
@@ -74,8 +74,26 @@ def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
     return found, traded
 
 
+def _twin(request: Any, pairs: Any, streamed: Any, recorded: Any, traded: Any) -> tuple[Any, NDArray[np.float64]]:
+    """The account without Backtrader, and the targets that it was sent; through the guard where one is on."""
+    from hybrid_bt.guard import is_active
+    from hybrid_bt.guarded_replay import replay_guarded
+    from hybrid_bt.target_replay import replay
+
+    config = request.config
+    terms: dict[str, Any] = {
+        "cash": config.account.cash,
+        "costs": config.trading_costs(),
+        "rules": config.order_rules(),
+    }
+    if is_active(config.guard_params()) or streamed.guard.any():
+        return replay_guarded(recorded.target, traded, pairs, config.guard_params(), **terms, masks=streamed.guard)
+    return replay(recorded.target, traded, **terms), recorded.target
+
+
 def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: float, allowed: float) -> Difference:
-    gaps = np.abs(a - b).reshape(len(a), -1).max(axis=1, initial=0.0) / unit
+    both_hold = np.isnan(a) & np.isnan(b)
+    gaps = np.where(both_hold, 0.0, np.abs(a - b)).reshape(len(a), -1).max(axis=1, initial=0.0) / unit
     row = int(np.argmax(gaps))
     return Difference(name, float(gaps[row]), row if gaps[row] > 0.0 else -1, allowed)
 

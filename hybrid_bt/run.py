@@ -103,6 +103,19 @@ _OVERRIDES = {
 )
 @config_option
 @click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep the whole state here after each bar; if it is there already, go on from it.",
+)
+@click.option(
+    "--state-every",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Bars from one snapshot to the next.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), default=Path("fig"), show_default=True, help="Folder of the report."
 )
 @click.option("--no-plots", is_flag=True, help="CSV and run.json only.")
@@ -221,6 +234,8 @@ def _backtest(flags: dict[str, Any]) -> RunRecord:
         allow_in_sample=flags["allow_in_sample"],
         seed=flags["seed"],
         mode=flags["mode"],
+        state=flags["state"],
+        state_every=flags["state_every"],
     )
     with progress_bar(f"{bars.name}, {flags['mode']}", hidden=flags["quiet"]) as progress:
         return backtest(request, progress)

@@ -16,6 +16,9 @@ from hybrid_bt.errors import BarsError, ConfigError, InSampleError, did_you_mean
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.recording import Recorder
+from hybrid_bt.snapshot import fit_of
+from hybrid_bt.strategies.account_guard import AccountGuard
+from hybrid_bt.strategies.keeper import StateKeeper
 from hybrid_bt.strategies.orders import TargetOrders
 
 __all__ = ["HybridStrategy"]
@@ -54,6 +57,11 @@ class HybridStrategy(bt.Strategy):
         Fitted noise variances, one per pair.
     record : bool
         Keep every decision in `self.recorder`.
+    state : str or Path, optional
+        File that the whole state is kept in (and `FILE.journal` beside it). If it exists, the run goes on from it: see
+        `hybrid_bt.strategies.keeper` and docs/keep-running.md.
+    state_every : int
+        Bars from one snapshot to the next.
     on_bar : callable, optional
         Called with no argument after each bar, for progress.
 
@@ -65,6 +73,16 @@ class HybridStrategy(bt.Strategy):
         If `trade_from` lies in the training span, or no bar lies behind it, unless `allow_in_sample`.
     BarsError
         If no bar lies behind `trade_from`.
+    StateError
+        If the state is damaged, newer than the code, in use, or of another run or other data.
+
+    Attributes
+    ----------
+    decision : Decision or None
+        The last one; `target` is what was sent, after the guard. None on bars that were taken from a state.
+    guard : AccountGuard
+        Its `triggers` and `failures`.
+    keeper : StateKeeper or None
     """
 
     params = (
@@ -80,6 +98,8 @@ class HybridStrategy(bt.Strategy):
         ("policies", None),
         ("kalman_params", None),
         ("record", False),
+        ("state", None),
+        ("state_every", 1),
         ("on_bar", None),
     )
 
@@ -93,12 +113,14 @@ class HybridStrategy(bt.Strategy):
         policies: Policies = taking_part(self.p.policies or load_policies(self.config), self.config)
         self.brain: Hybrid = build(self.config, self.symbols, self.pair_names, policies, self.p.kalman_params)
         self.training_end = training_end(policies)
+        self.guard = AccountGuard(self, self.config)
         self.recorder = Recorder(len(self.symbols), self.pair_names) if self.p.record else None
         self.first_traded_row: int | None = None
         self.decision: Decision | None = None
         self._target_orders = TargetOrders(self, self.config.order_rules())
         self._trade_from = self._first_traded_stamp()
         self._rows = 0
+        self.keeper = self._keeper(policies)
         self._on_bar: Callable[[], None] | None = self.p.on_bar
 
     def _first_traded_stamp(self) -> float:
@@ -114,24 +136,79 @@ class HybridStrategy(bt.Strategy):
             )
         return 0.0 if wanted == datetime.min else float(bt.date2num(wanted))
 
+    def _keeper(self, policies: Policies) -> StateKeeper | None:
+        if self.p.state is None:
+            return None
+        if self.p.state_every != int(self.p.state_every) or self.p.state_every < 1:
+            raise ConfigError(f"state_every must be a whole number of bars from 1 on, not {self.p.state_every!r}")
+        fit = fit_of(self.config, self.symbols, self.pair_names, policies, self.p.kalman_params, self._trade_from)
+        return StateKeeper(self, self.p.state, int(self.p.state_every), fit)
+
+    def start(self) -> None:
+        if self.keeper is not None:
+            self.keeper.start()
+
     def prenext(self) -> None:
         self.next()  # a feed that has not begun yet must not keep the others waiting
 
     def next(self) -> None:
         delivered = self._target_orders.delivered()
         closes = [feed.close[0] if has_bar else math.nan for feed, has_bar in zip(self.datas, delivered, strict=True)]
-        self.decision = decision = self.brain.decide(closes)
-        if self.recorder is not None:
-            self.recorder.add(decision, self.brain)
-        if self.datetime[0] >= self._trade_from:
-            if self.first_traded_row is None:
-                self.first_traded_row = self._rows
-            self._target_orders.send(decision.target)
+        sent = self.keeper.recall(closes) if self.keeper is not None else None
+        if self.keeper is not None and sent is not None:
+            self._repeat(self.keeper, sent)
         else:
-            self._target_orders.skip()
+            self._decide(closes, delivered)
         self._rows += 1
         if self._on_bar is not None:
             self._on_bar()
+
+    def _decide(self, closes: Sequence[float], delivered: Sequence[bool]) -> None:
+        """A new bar: ask the brain, let the guard look at it, send the orders, keep the state."""
+        decision = self.brain.decide(closes)
+        trading = self._is_traded()
+        if trading:
+            decision = self.guard.settled(decision, delivered)
+        else:
+            self.guard.passed()
+        self.decision = decision
+        if self.recorder is not None:
+            self.recorder.add(decision, self.brain)
+        if trading:
+            self._target_orders.send(decision.target)
+        else:
+            self._target_orders.skip()
+        if self.keeper is not None:
+            self.keeper.keep(closes, decision)
+
+    def _repeat(self, keeper: StateKeeper, sent: Sequence[float]) -> None:
+        """A bar that the state has seen: no opinion is asked for, and orders go to a simulated broker only."""
+        if keeper.resends and self._is_traded():
+            self._target_orders.send(sent)
+        else:
+            self._target_orders.skip()
+        keeper.end_past_bar()
+
+    def _is_traded(self) -> bool:
+        if self.datetime[0] < self._trade_from:
+            return False
+        if self.first_traded_row is None:
+            self.first_traded_row = self._rows
+        return True
+
+    def begin_at(self, row: int) -> None:
+        """Count bars on from `row`: the data begins there, not where the state began."""
+        self._rows = row
+
+    def own_state(self) -> dict[str, Any]:
+        """What this shell remembers beside the brain, for `restore_own`."""
+        ruined = self._target_orders.ruined
+        return {"first_traded_row": self.first_traded_row, "ruined": ruined, "guard": self.guard.state()}
+
+    def restore_own(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `own_state` gave."""
+        self.first_traded_row, self._target_orders.ruined = state["first_traded_row"], state["ruined"]
+        self.guard.restore(state["guard"])
 
     def clear(self) -> None:
         """Forget the notices of this bar, which Backtrader would keep to the end of the run and never look at."""
@@ -139,6 +216,8 @@ class HybridStrategy(bt.Strategy):
         self._tradespending: list[Any] = []
 
     def stop(self) -> None:
+        if self.keeper is not None:
+            self.keeper.stop()
         if self.decision is None:
             return
         if self.first_traded_row is None and self.p.trade_from:

@@ -9,7 +9,10 @@ may share an asset: their targets add up.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from hybrid_bt.legs.base import View
 
@@ -102,3 +105,12 @@ class KalmanLeg:
         targets = [0.0] * self._n_symbols
         hold_pairs(self.positions, view.pairs, self.rules, targets)
         return targets
+
+    def state(self) -> dict[str, Any]:
+        """What is held of each pair, for `restore`."""
+        held = np.array(self.positions, dtype=np.float64)
+        return {"positions": held.reshape(len(self.positions), len(PairPosition._fields))}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `state` gave."""
+        self.positions = [PairPosition(*row) for row in state["positions"].tolist()]
