@@ -69,7 +69,7 @@ def _part_state(name: str, part: Any) -> dict[str, Any]:
     if policy is not None and _remembers(policy):
         kept |= {"policy": policy.state(), "clipped_count": int(getattr(policy, "clipped_count", 0))}
     elif policy is not None or not kept:
-        what = type(part if policy is None else policy).__name__
+        what = type(part if policy is None else getattr(policy, "policy", policy)).__name__
         raise StateError(
             f"state: {name} ({what}) has no state() and restore(), so its memory would be lost; add both "
             "(they may give and take an empty dict), or drop state="

@@ -74,7 +74,7 @@ def read_state(path: Path) -> dict[str, Any]:
     body = body.removesuffix(b"\n")
     if hashlib.sha256(body).hexdigest() != said.get("sha256"):
         raise StateError(
-            f"state: {path} is damaged or cut off (its sha256 does not match); restore a copy, or remove it to begin anew"
+            f"state: {path} is damaged or cut off: its sha256 does not match; restore a copy, or remove it"
         )
     state = json.loads(body, object_hook=_unpacked)  # as written, or the seal would not match
     if not isinstance(state, dict):

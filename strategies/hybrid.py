@@ -159,6 +159,9 @@ class HybridStrategy(bt.Strategy):
             self._repeat(self.keeper, sent)
         else:
             self._decide(closes, delivered)
+        self._bar_is_over()
+
+    def _bar_is_over(self) -> None:
         self._rows += 1
         if self._on_bar is not None:
             self._on_bar()

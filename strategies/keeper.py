@@ -1,8 +1,8 @@
 """Keeps a strategy's state on disk, and goes on from it after the process has died.
 
-A bar is kept in two steps: a row is appended to `FILE.journal` (stamp, closes, targets sent, what a recorder notes), then,
-on every `every`-th bar, FILE is replaced by a snapshot that says how many rows count. Whenever the process dies, FILE
-holds the whole state after some bar.
+A bar is kept in two steps: a row is appended to `FILE.journal` (stamp, closes, targets sent, what a recorder notes);
+then, on every `every`-th bar, FILE is replaced by a snapshot that says how many rows count. Whenever the process dies,
+FILE holds the whole state after some bar.
 
 On the way back, bars up to that one are not decided again:
 
@@ -225,7 +225,7 @@ class StateKeeper:
         for name, before in kept.items():
             if before != now[name] and repr(before) != repr(now[name]):  # NaN is not equal to itself
                 raise StateError(
-                    f"state: the account's {name} on {self.resumed_after} were {before!r}, now they are {now[name]!r}: "
+                    f"state: the account's {name} on {self.resumed_after} was {before!r}, now it is {now[name]!r}: "
                     "the broker's cash, costs or settings, or other prices than closes, have changed since"
                 )
 
