@@ -106,14 +106,14 @@ _OVERRIDES = {
     "--state",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Keep the whole state here after each bar; if it is there already, go on from it.",
+    help="Keep the whole state here while running; if it is there already, go on from it.",
 )
 @click.option(
     "--state-every",
     type=click.IntRange(min=1),
-    default=1,
+    default=50,
     show_default=True,
-    help="Bars from one snapshot to the next.",
+    help="Bars from one snapshot to the next; those behind the last one are decided again.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("fig"), show_default=True, help="Folder of the report."

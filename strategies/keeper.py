@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -84,16 +85,23 @@ class StateKeeper:
             if other is not self.strategy and keeper and keeper.path.absolute() == self.path.absolute():
                 raise StateError(f"state: two strategies share {self.path}; name a file for each")
         brain_state(self.strategy.brain)  # what cannot be kept is said now, not after the first bar
+        self._read()
         self._journal = journal = Journal(self.path.with_name(self.path.name + ".journal"), self._past.shape[1])
+        kept = self._read()  # again: before the lock another process may have written it
+        self._past = (
+            journal.recall(kept["rows"], kept["sha256"]) if kept else journal.recall(0, sha256(b"").hexdigest())
+        )
+
+    def _read(self) -> dict[str, Any]:
+        """Read the snapshot, if there is one; what it says of the journal."""
         if not self.path.exists():
-            journal.recall(0, journal.sync()["sha256"])
-            return
-        self._state = state = read_state(self.path)
-        check_fit(self.path, state["fit"], self.fit)
-        kept = state["journal"]
-        if kept["width"] != journal.width:
+            return {}
+        self._state = read_state(self.path)
+        check_fit(self.path, self._state["fit"], self.fit)
+        kept: dict[str, Any] = self._state["journal"]
+        if kept["width"] != self._past.shape[1]:
             raise StateError(f"state: {self.path} is of another version of hybrid_bt; finish with that, or begin anew")
-        self._past = journal.recall(kept["rows"], kept["sha256"])
+        return kept
 
     def recall(self, closes: Sequence[float]) -> list[float] | None:
         """The targets sent on this bar, if the state has seen it; None from the first new bar on.
