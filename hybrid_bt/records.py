@@ -95,6 +95,13 @@ class Decisions:
     wanted: FloatArray | None = None  #: (T, N) target before the guard; NaN in `target` holds what is held
     guard: FloatArray | None = None  #: (T,) rules of `hybrid_bt.guard` that changed the target, as a mask
 
+    waits: NDArray[np.bool_] | None = None  #: (T, N) not ordered, (`hybrid_bt.waiting`); None: nobody
+
+    @property
+    def sent(self) -> FloatArray:
+        """(T, N) the targets that orders were made for: NaN, which keeps what is held, where a symbol waits."""
+        return self.target if self.waits is None else np.where(self.waits, np.nan, self.target)
+
     @property
     def standing_target(self) -> FloatArray:
         """`target` with the last one carried on where it is NaN, which holds what is held; 0 before the first."""
@@ -115,6 +122,11 @@ class LegPaths:
     regime: FloatArray  #: (T,) r in [-1, 1]
     volatility: FloatArray  #: (T, N) per bar, as known at the decision
     correlation: FloatArray  #: (T,) in [0, 1)
+    waits: NDArray[np.bool_] = None  # type: ignore[assignment]  #: (T, N) not ordered on this bar; by default nobody
+
+    def __post_init__(self) -> None:
+        if self.waits is None:
+            object.__setattr__(self, "waits", np.zeros(np.shape(self.kalman), np.bool_))
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,7 +85,7 @@ def make_safe(brain: Any) -> list[SafePolicy]:
     found = []
     for name, instead in (("sac", _previous_actions), ("gate", _neutral)):
         part = getattr(brain, name)
-        if part is not None:
+        if getattr(part, "policy", None) is not None:  # a leg of the user's own may ask none
             part.policy = SafePolicy(part.policy, name, instead)
             found.append(part.policy)
     return found

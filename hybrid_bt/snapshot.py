@@ -103,7 +103,7 @@ def fit_of(
         "symbols": list(symbols),
         "pairs": list(pairs),
         "policies": {
-            name: getattr(policy, "sha256", type(policy).__qualname__) for name, policy in policies.loaded().items()
+            name: getattr(policy, "sha256", None) or repr(policy) for name, policy in policies.loaded().items()
         },
         "config": numbers,
         "kalman_params": None if kalman_params is None else [list(params) for params in kalman_params],

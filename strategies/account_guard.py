@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from hybrid_bt.guard import (
 )
 from hybrid_bt.hybrid import Decision
 from hybrid_bt.safe_policy import make_safe
+from hybrid_bt.strategies.orders import TargetOrders
+from hybrid_bt.waiting import withheld
 
 __all__ = ["AccountGuard"]
 
@@ -60,20 +62,22 @@ class AccountGuard:
         self.first: dict[str, float] = {}
         self.failures: list[str] = []
 
-    def settled(self, decision: Decision, delivered: Sequence[bool]) -> Decision:
+    def settled(self, decision: Decision, orders: TargetOrders) -> Decision:
         """The decision with the targets that may be sent; call it once on every bar that is traded."""
         failed = self._collect_failures()
         if not (failed or self.is_active):
             return decision
         killed = self._kill_file is not None and self._kill_file.exists()
-        facts = self._facts(delivered)._replace(failed=failed, killed=killed)
-        self._guard, targets, mask = guard_step(
-            self._guard, decision.target, facts, self._pairs, self.params, self._band
-        )
+        equity, sizes, worth = orders.books()
+        delivered, day = orders.delivered(), int(self.strategy.datetime[0])
+        facts = GuardFacts(day, equity, held_weights(sizes, worth, equity), delivered, failed, killed)
+        wanted = withheld(decision.target, decision.waits)
+        self._guard, targets, mask = guard_step(self._guard, wanted, facts, self._pairs, self.params, self._band)
         for name in rule_names(mask):
             self.triggers[name] = self.triggers.get(name, 0) + 1
             self.first.setdefault(name, self.strategy.datetime[0])
-        return decision._replace(target=targets, wanted=decision.target, guard=mask)
+        waits = tuple(wait and target != target for wait, target in zip(decision.waits, targets, strict=False))
+        return decision._replace(target=targets, waits=waits, wanted=decision.target, guard=mask)
 
     def passed(self) -> None:
         """Let a bar before the first traded one pass; a policy that failed on it is named, and moves nothing."""
@@ -88,13 +92,6 @@ class AccountGuard:
                 self.failures.append(text)
                 warnings.warn(f"HybridStrategy: {self.strategy.datetime.datetime(0)} {text}", stacklevel=1)
         return bool(texts)
-
-    def _facts(self, delivered: Sequence[bool]) -> GuardFacts:
-        broker = self.strategy.broker
-        equity = float(broker.getvalue())
-        sizes = [_size(broker, feed) for feed in self.strategy.datas]
-        closes = [feed.close[0] if size else 0.0 for feed, size in zip(self.strategy.datas, sizes, strict=True)]
-        return GuardFacts(int(self.strategy.datetime[0]), equity, held_weights(sizes, closes, equity), delivered)
 
     def report(self) -> dict[str, Any]:
         """Plain data for `run.json`; empty where no limit is on and no policy failed."""
@@ -120,12 +117,3 @@ class AccountGuard:
         self._guard = GuardState(*state["guard"])
         self.triggers, self.first = dict(state["triggers"]), dict(state["first"])
         self.failures = list(state["failures"])
-
-
-def _size(broker: Any, feed: Any) -> float:
-    """Signed shares held; looking must not make the broker list a position that it does not know yet."""
-    positions = getattr(broker, "positions", None)
-    if isinstance(positions, Mapping):
-        position = positions.get(feed)
-        return float(position.size) if position is not None else 0.0
-    return float(broker.getposition(feed).size)

@@ -56,7 +56,7 @@ class StateKeeper:
 
     def __init__(self, strategy: Any, path: str | Path, every: int, fit: dict[str, Any]) -> None:
         self.strategy, self.path, self.every, self.fit = strategy, Path(path), every, fit
-        self.symbols = dict(zip(strategy.datas, strategy.symbols, strict=True))
+        self.symbols = dict(zip(strategy.feeds, strategy.symbols, strict=True))
         self.resumed_after = ""
         self._resends = False  # whether past targets go to the broker again
         self._joined = False  # whether the first bar has been found among the past ones
@@ -133,11 +133,11 @@ class StateKeeper:
         if self._at == len(self._past):
             self._take_over(at_its_bar=True)
 
-    def keep(self, closes: Sequence[float], decision: Decision) -> None:
-        """End a new bar, after its orders."""
+    def keep(self, closes: Sequence[float], decision: Decision, sent: Sequence[float]) -> None:
+        """End a new bar, after its orders; `sent` is what they were made for, NaN where nothing was."""
         recorder = self._recorder()
         recorder.add(decision, self.strategy.brain)
-        self._open_journal().append([self.strategy.datetime[0], *closes, *decision.target, *recorder.last_row()])
+        self._open_journal().append([self.strategy.datetime[0], *closes, *sent, *recorder.last_row()])
         self._unsaved += 1
         if self._unsaved >= self.every:
             self.save()
@@ -219,14 +219,26 @@ class StateKeeper:
         """Go on from the snapshot: at the close of its bar, or on the first bar behind it, before it is decided on."""
         strategy, account = self.strategy, self._state["account"]
         restore_brain(strategy.brain, self._state["brain"])
-        strategy.restore_own(self._state["strategy"])
+        strategy.restore_own(self._state["strategy"], self._past[:, 0].tolist())
         self.resumed_after = _moment(self._past[-1, 0])
         if self._resends:
             self._check_account(account)
+        elif strategy.shares_account():
+            raise StateError(
+                f"state: beside other strategies, or where orders fill in parts, {self.path} can only be gone on from "
+                f"with the whole data, from {_moment(self._past[0, 0])} on"
+            )
         elif is_fresh_simulator(strategy.broker) and "orders" in account:
             put_account(strategy, account, self.symbols)
             if not at_its_bar:
                 strategy.broker.next()  # what it did on this bar so far, it did without the account
+            self._tell_analyzers()
+
+    def _tell_analyzers(self) -> None:
+        """The account of this bar once more, for those who noted it before it was put in."""
+        broker = self.strategy.broker
+        for analyzer in self.strategy.analyzers:
+            analyzer._notify_fund(broker.getcash(), broker.getvalue(), broker.fundvalue, broker.fundshares)
 
     def _check_account(self, kept: dict[str, Any]) -> None:
         now = read_account(self.strategy, self.symbols)

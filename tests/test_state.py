@@ -30,7 +30,7 @@ from hybrid_bt.journal import Journal
 from hybrid_bt.run import main
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission, TargetOrders
 
-N = 330  #: bars; trading begins on row 252
+N = 330  #: bars; pairs trade from row 127 on, SAC from 252
 BARS = random_bars(N)
 HOLED = random_bars(N, missing=0.15, late=290, seed=3)
 #: shorts, several orders a bar, and a guard with a memory
@@ -112,7 +112,6 @@ def arm(row: int, stage: str) -> None:
     def half_state(path: Path, state: Any) -> None:
         state_file.part_of(path).write_bytes(path.read_bytes()[:999] if path.exists() else b"{")
 
-    before(TargetOrders, "delivered", "filled")
     before(TargetOrders, "send", "decided")
     before(keeper_module.StateKeeper, "keep", "sent")
     before(Journal, "append", "half a row", half_row)
@@ -120,13 +119,15 @@ def arm(row: int, stage: str) -> None:
     before(keeper_module, "write_state", "half a state", half_state)
     before(state_file.os, "replace", "state not renamed")
     before(HybridStrategy, "_bar_is_over", "renamed")
-    delivered = TargetOrders.delivered
+    next_bar = HybridStrategy.next
 
-    def counting(orders: Any) -> Any:
-        at["row"] = orders.strategy._rows
-        return delivered(orders)
+    def counting(strategy: Any) -> None:
+        at["row"] = strategy._rows
+        if at["row"] == row and stage == "filled":
+            die()
+        next_bar(strategy)
 
-    TargetOrders.delivered = counting  # type: ignore[method-assign]
+    HybridStrategy.next = counting  # type: ignore[method-assign]
 
 
 def killed(bars: Bars, state: Path, row: int, stage: str, **params: Any) -> None:
