@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from hybrid_bt.build import Policies, resolve_pairs, training_end
 from hybrid_bt.config import Config
 from hybrid_bt.errors import BarsError, ReconciliationError
 from hybrid_bt.findings import counters
+from hybrid_bt.guard_notes import guard_notes, numbers_of
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.reconcile import reconcile
 from hybrid_bt.recording import Recorder
@@ -33,7 +35,7 @@ from hybrid_bt.target_replay import replay
 from hybrid_bt.trading_start import first_trading_row, fit_pairs
 from hybrid_bt.waiting import gap_counts, gap_notes
 
-__all__ = ["PARITY_TOLERANCE", "Request", "backtest", "trade"]
+__all__ = ["PARITY_TOLERANCE", "Request", "Trading", "backtest", "trade"]
 
 PARITY_TOLERANCE = 1e-9  #: relative difference allowed between Backtrader's equity and its replay
 _VERSIONED = ("pandas", "quantstats")  #: beside those that the report names itself
@@ -51,6 +53,18 @@ class Request(NamedTuple):
     allow_in_sample: bool = False
     seed: int = 0
     mode: str = "stable"
+    state: Path | None = None  #: file that the strategy's state is kept in, and gone on from if it is there
+    state_every: int = 1  #: bars from one snapshot to the next
+
+
+class Trading(NamedTuple):
+    """What comes out of a Cerebro."""
+
+    recorder: Recorder
+    account: AccountPath
+    clipped: dict[str, int]  #: policy -> observation values out of range
+    guard: dict[str, Any]  #: triggers, their first bars, failures; empty if nothing stood in the way
+    resumed_after: str  #: stamp of the last bar that came from the state; empty if none did
 
 
 def backtest(request: Request, progress: Callable[[int, int], None] | None = None) -> RunRecord:
@@ -76,7 +90,8 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     config = config.for_stamps(bars.stamps[:row])
     request = request._replace(config=config)
     fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
-    recorder, hybrid, clipped = trade(request, row, fitted, progress)
+    traded_through = trade(request, row, fitted, progress)
+    recorder, hybrid = traded_through.recorder, traded_through.account
     traded = bars.between(bars.stamps[row], None)
     decisions = recorder.decisions(row)
     accounts = {"hybrid": hybrid} | baselines(config, traded, recorder, row, request.benchmark)
@@ -88,7 +103,7 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     in_sample = _in_sample(traded, trained_until)
     benchmark = EQUAL_WEIGHT if request.benchmark == EQUAL_WEIGHT else BENCHMARK
     facts = {
-        **_facts(request, row, trained_until, gap, clipped, time.perf_counter() - began),
+        **_facts(request, row, trained_until, gap, traded_through, time.perf_counter() - began),
         "gaps": gaps,
         "annualisation": {"reports": traded.bars_per_year, "decisions": config.bars_per_year},
     }
@@ -104,13 +119,17 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
         in_sample=in_sample,
         config=_resolved(request, fitted),
         facts=facts,
-        notes=(*_notes(request, traded, in_sample, accounts), *gap_notes(gaps)),
+        notes=(
+            *_notes(request, traded, in_sample, accounts),
+            *gap_notes(gaps),
+            *guard_notes(config, traded_through.guard),
+        ),
     )
 
 
 def trade(
     request: Request, row: int, fitted: list[KalmanParams] | None, progress: Callable[[int, int], None] | None
-) -> tuple[Recorder, AccountPath, dict[str, int]]:
+) -> Trading:
     """Run the strategy through Cerebro on all bars, trading from `row` on."""
     import backtrader as bt
 
@@ -141,6 +160,8 @@ def trade(
         trade_from=bars.stamps[row].astype("datetime64[us]").item(),
         allow_in_sample=request.allow_in_sample,
         record=True,
+        state=request.state,
+        state_every=request.state_every,
         on_bar=on_bar,
     )
     cerebro.addanalyzer(Ledger, start=row, _name="ledger")
@@ -152,7 +173,8 @@ def trade(
         )
     parts = {"sac": strategy.brain.sac, "gate": strategy.brain.gate}
     clipped = {name: part.policy.clipped_count for name, part in parts.items() if part is not None}
-    return strategy.recorder, strategy.analyzers.ledger.path(), clipped
+    resumed = strategy.keeper.resumed_after if strategy.keeper else ""
+    return Trading(strategy.recorder, strategy.analyzers.ledger.path(), clipped, strategy.guard.report(), resumed)
 
 
 @contextmanager
@@ -207,7 +229,7 @@ def _resolved(request: Request, fitted: list[KalmanParams] | None) -> dict[str, 
         "benchmark": request.benchmark,
         "allow_in_sample": request.allow_in_sample,
         "seed": request.seed,
-        **request.config.model_dump(mode="json"),
+        **numbers_of(request.config),
         "kalman_fitted": None
         if fitted is None
         else {p: q._asdict() for p, q in zip(request.pairs, fitted, strict=True)},
@@ -215,7 +237,7 @@ def _resolved(request: Request, fitted: list[KalmanParams] | None) -> dict[str, 
 
 
 def _facts(
-    request: Request, row: int, trained_until: date | None, gap: float, clipped: dict[str, int], seconds: float
+    request: Request, row: int, trained_until: date | None, gap: float, trading: Trading, seconds: float
 ) -> dict[str, Any]:
     """What `run.json` says beside the configuration and the result."""
     bars = request.bars
@@ -237,8 +259,13 @@ def _facts(
             "policies_trained_until": None if trained_until is None else trained_until.isoformat(),
         },
         "replay_difference": gap,
-        "clipped_observations": clipped,
-        "wall_clock": {"finished": datetime.now(UTC).isoformat(timespec="seconds"), "backtest_seconds": seconds},
+        "clipped_observations": trading.clipped,
+        **({"guard": trading.guard} if trading.guard else {}),
+        "wall_clock": {
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "backtest_seconds": seconds,
+            **({"resumed_after": trading.resumed_after} if trading.resumed_after else {}),
+        },
     }
 
 

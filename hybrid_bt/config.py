@@ -23,6 +23,7 @@ from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.fusion import FusionParams
+from hybrid_bt.guard import GuardParams
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.legs.kalman import PairRules
 from hybrid_bt.legs.sac import RiskUnit
@@ -148,6 +149,44 @@ class RiskConfig(_Section):
         raise ValueError('give a number above 0, or "auto"')
 
 
+class GuardConfig(_Section):
+    """Hard limits on the account, after everything else, as fractions of equity; 0 = off."""
+
+    gross_limit: float = Field(ge=0, description="sum of |position|; 0 = off")
+    net_limit: float = Field(ge=0, description="|sum of positions|; 0 = off")
+    asset_limit: float = Field(ge=0, description="|position| of one asset; 0 = off")
+    pair_limit: float = Field(ge=0, description="|position| of a pair's two assets together; 0 = off")
+    max_order_notional: float = Field(
+        ge=0, description="largest order that opens, currency at the close of the decision; 0 = off"
+    )
+    daily_loss_limit: float = Field(
+        ge=0, lt=1, description="loss since the last close of the day before at which all is sold for the day; 0 = off"
+    )
+    drawdown_limit: float = Field(ge=0, lt=1, description="loss from the peak at which the brake goes on; 0 = off")
+    drawdown_scale: float = Field(ge=0, lt=1, description="targets are multiplied by it while the brake is on")
+    drawdown_release: float = Field(ge=0, lt=1, description="loss from the peak at which the brake goes off")
+    drawdown_pause_bars: int = Field(
+        ge=0, description="bars after which it goes off in any case and the peak begins anew; 0 = never"
+    )
+    kill_file: str = Field(description="while this file exists, all is sold and nothing is opened; empty = off")
+    on_policy_failure: Literal["hold", "flatten"] = Field(
+        description="a policy fails or answers out of range: hold what is held, or flatten"
+    )
+
+    @model_validator(mode="after")
+    def _released(self) -> Self:
+        if self.drawdown_limit > 0.0 and not self.drawdown_release < self.drawdown_limit:
+            raise ValueError(
+                f"drawdown_release {self.drawdown_release} must be below drawdown_limit {self.drawdown_limit}"
+            )
+        if self.drawdown_limit > 0.0 and self.drawdown_scale == 0.0 and self.drawdown_pause_bars == 0:
+            raise ValueError(
+                "with drawdown_scale 0 the account is flat and never recovers, so the brake would never go off; "
+                "give drawdown_pause_bars"
+            )
+        return self
+
+
 class Config(_Section):
     """A whole configuration."""
 
@@ -158,6 +197,7 @@ class Config(_Section):
     gate: GateConfig
     fusion: FusionConfig
     risk: RiskConfig
+    guard: GuardConfig
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -227,6 +267,11 @@ class Config(_Section):
     def fusion_params(self) -> FusionParams:
         """Weights of the SAC leg."""
         return FusionParams(self.fusion.at_reversion, self.fusion.at_neutral, self.fusion.at_trend)
+
+    def guard_params(self) -> GuardParams:
+        """Hard limits on the account."""
+        g = self.guard.model_dump(exclude={"kill_file", "on_policy_failure"})
+        return GuardParams(**g, flatten_on_failure=self.guard.on_policy_failure == "flatten")
 
     def risk_params(self) -> RiskParams:
         """Limits."""

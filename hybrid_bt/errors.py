@@ -4,6 +4,7 @@
     |-- BarsError             prices or calendars that cannot be traded on
     |-- ConfigError           a flag, a key or a combination that makes no sense
     |-- PolicyError           a frozen policy that is damaged, newer, or asks for what the code does not produce
+    |-- StateError            a snapshot that is damaged, newer, or of another run
     |-- InSampleError         bars that the policies were trained on, about to be reported as a result
     `-- ReconciliationError   an account whose own fills do not explain its equity
 
@@ -23,6 +24,7 @@ __all__ = [
     "InSampleError",
     "PolicyError",
     "ReconciliationError",
+    "StateError",
     "did_you_mean",
 ]
 
@@ -41,6 +43,10 @@ class ConfigError(HybridError, ValueError):
 
 class PolicyError(HybridError, ValueError):
     """A frozen policy that is damaged, newer than the code, or asks for an observation that the code does not make."""
+
+
+class StateError(HybridError, ValueError):
+    """A snapshot that is damaged, newer than the code, or does not fit the run that is to go on from it."""
 
 
 class InSampleError(HybridError):

@@ -42,6 +42,8 @@ class Decision(NamedTuple):
     scale: float
     view: View
     waits: Sequence[bool] = ()  #: (N,) what is held is kept on this bar, whatever the target; empty for nobody
+    wanted: list[float] | None = None  #: (N,) `target` before the guard; None where no guard stood behind it
+    guard: int = 0  #: rules of `hybrid_bt.guard` that changed it, as a mask
 
 
 class Hybrid:

@@ -49,7 +49,7 @@ def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
     from hybrid_bt.backtest import trade
     from hybrid_bt.build import build, training_end
     from hybrid_bt.recording import record
-    from hybrid_bt.target_replay import replay
+    from hybrid_bt.safe_policy import make_safe
     from hybrid_bt.trading_start import first_trading_row, fit_pairs
 
     bars, config = request.bars, request.config
@@ -57,16 +57,16 @@ def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
     config = config.for_stamps(bars.stamps[:row])
     request = request._replace(config=config)
     fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
-    recorder, broker, _ = trade(request, row, fitted, progress)
+    trading = trade(request, row, fitted, progress)
+    recorder, broker = trading.recorder, trading.account
     brain = build(config, bars.symbols, request.pairs, request.policies, fitted)
+    make_safe(brain)
     streamed, recorded = recorder.decisions(row), record(brain, bars, request.pairs).decisions(row)
     traded = bars.between(bars.stamps[row], None)
-    twin = replay(
-        recorded.sent, traded, cash=config.account.cash, costs=config.trading_costs(), rules=config.order_rules()
-    )
+    twin, sent = _twin(request, brain.reader.columns, streamed, recorded, traded)
     pairs = [(f"target of {leg}", streamed.legs[leg], recorded.legs[leg], 1.0, 0.0) for leg in streamed.legs] + [
         ("regime score r", streamed.regime, recorded.regime, 1.0, 0.0),
-        ("final target", streamed.target, recorded.target, 1.0, 0.0),
+        ("final target", streamed.target, sent, 1.0, 0.0),
         ("cash", broker.cash, twin.cash, config.account.cash, TOLERANCE),
         ("position, shares", broker.size, twin.size, 1.0, TOLERANCE),
         ("equity", broker.equity, twin.equity, config.account.cash, TOLERANCE),
@@ -75,6 +75,23 @@ def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
     for name, a, b in (("fills", len(broker.fills), len(twin.fills)), ("rejections", broker.rejected, twin.rejected)):
         found.append(Difference(name, float(abs(a - b)), -1, 0.0))
     return found, traded
+
+
+def _twin(request: Any, pairs: Any, streamed: Any, recorded: Any, traded: Any) -> tuple[Any, NDArray[np.float64]]:
+    """The account without Backtrader, and the targets that it was sent; through the guard where one is on."""
+    from hybrid_bt.guard import is_active
+    from hybrid_bt.guarded_replay import replay_guarded
+    from hybrid_bt.target_replay import replay
+
+    config = request.config
+    terms: dict[str, Any] = {
+        "cash": config.account.cash,
+        "costs": config.trading_costs(),
+        "rules": config.order_rules(),
+    }
+    if is_active(config.guard_params()) or streamed.guard.any():
+        return replay_guarded(recorded.sent, traded, pairs, config.guard_params(), **terms, masks=streamed.guard)
+    return replay(recorded.sent, traded, **terms), recorded.target
 
 
 def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: float, allowed: float) -> Difference:

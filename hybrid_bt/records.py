@@ -92,12 +92,25 @@ class Decisions:
     fused: FloatArray  #: (T, N) convex mix of the legs' targets
     target: FloatArray  #: (T, N) after limits: what is traded
     scale: FloatArray  #: (T,) factor that the volatility target and the limits put on the fused target
+    wanted: FloatArray | None = None  #: (T, N) target before the guard; NaN in `target` holds what is held
+    guard: FloatArray | None = None  #: (T,) rules of `hybrid_bt.guard` that changed the target, as a mask
+
     waits: NDArray[np.bool_] | None = None  #: (T, N) not ordered, (`hybrid_bt.waiting`); None: nobody
 
     @property
     def sent(self) -> FloatArray:
         """(T, N) the targets that orders were made for: NaN, which keeps what is held, where a symbol waits."""
         return self.target if self.waits is None else np.where(self.waits, np.nan, self.target)
+
+    @property
+    def standing_target(self) -> FloatArray:
+        """`target` with the last one carried on where it is NaN, which holds what is held; 0 before the first."""
+        if not np.isnan(self.target).any():
+            return self.target
+        rows = np.where(np.isnan(self.target), 0, np.arange(1, len(self.target) + 1)[:, None])
+        known = np.vstack([np.zeros((1, self.target.shape[1])), self.target])
+        carried: FloatArray = np.take_along_axis(known, np.maximum.accumulate(rows, axis=0), axis=0)
+        return carried
 
 
 @dataclass(frozen=True, eq=False)

@@ -117,6 +117,19 @@ _OVERRIDES = {
 )
 @config_option
 @click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep the whole state here while running; if it is there already, go on from it.",
+)
+@click.option(
+    "--state-every",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="Bars from one snapshot to the next; those behind the last one are decided again.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), default=Path("fig"), show_default=True, help="Folder of the report."
 )
 @click.option(
@@ -247,6 +260,8 @@ def _backtest(flags: dict[str, Any]) -> RunRecord:
         allow_in_sample=flags["allow_in_sample"],
         seed=flags["seed"],
         mode=flags["mode"],
+        state=flags["state"],
+        state_every=flags["state_every"],
     )
     with progress_bar(f"{bars.name}, {flags['mode']}", hidden=flags["quiet"]) as progress:
         return backtest(request, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -17,11 +18,14 @@ from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.own_parts import own_legs, own_policies
 from hybrid_bt.recording import Recorder
+from hybrid_bt.snapshot import fit_of
+from hybrid_bt.strategies.account_guard import AccountGuard
 from hybrid_bt.strategies.bounded import give_room
 from hybrid_bt.strategies.cheating import refuse_cheating
 from hybrid_bt.strategies.first_bar import as_datetime, first_traded_stamp
 from hybrid_bt.strategies.found_pairs import FoundPairs
 from hybrid_bt.strategies.gathering import Gathering
+from hybrid_bt.strategies.keeper import StateKeeper
 from hybrid_bt.strategies.orders import TargetOrders
 from hybrid_bt.waiting import withheld
 
@@ -74,6 +78,11 @@ class HybridStrategy(bt.Strategy):
         Targets are fractions of this share of the account, (0, 1]; for several strategies in one Cerebro.
     record : bool
         Keep every decision in `self.recorder`.
+    state : str or Path, optional
+        File that the whole state is kept in (and `FILE.journal` beside it). If it exists, the run goes on from it: see
+        `hybrid_bt.strategies.keeper` and docs/keep-running.md.
+    state_every : int
+        Bars from one snapshot to the next.
     on_bar : callable, optional
         Called with no argument after each bar, for progress.
 
@@ -85,6 +94,16 @@ class HybridStrategy(bt.Strategy):
         If `trade_from` lies in the training span, or no bar lies behind it, unless `allow_in_sample`.
     BarsError
         If no bar lies behind `trade_from`.
+    StateError
+        If the state is damaged, newer than the code, in use, or of another run or other data.
+
+    Attributes
+    ----------
+    decision : Decision or None
+        The last one; `target` is what was sent, after the guard. None on bars that were taken from a state.
+    guard : AccountGuard
+        Its `triggers` and `failures`.
+    keeper : StateKeeper or None
     """
 
     params = (
@@ -106,6 +125,8 @@ class HybridStrategy(bt.Strategy):
         ("allow_cheating", False),
         ("equity_share", 1.0),
         ("record", False),
+        ("state", None),
+        ("state_every", 1),
         ("on_bar", None),
     )
 
@@ -123,6 +144,7 @@ class HybridStrategy(bt.Strategy):
         self._build = partial(build, symbols=self.symbols, policies=policies, legs=legs)
         self.brain: Hybrid = self._build(self.config, pairs=self.pair_names, kalman_params=self.p.kalman_params)
         self.training_end = training_end(policies)
+        self.guard = AccountGuard(self, self.config)
         self.recorder = Recorder(len(self.symbols), self.pair_names) if self.p.record else None
         self.first_traded_row: int | None = None
         self.decision: Decision | None = None
@@ -132,6 +154,7 @@ class HybridStrategy(bt.Strategy):
         self._rows = 0
         #: numbers of the bars before trading, where they are to say how many a year has
         self._early: list[float] | None = [] if self.config.risk.bars_per_year == "auto" else None
+        self.keeper = self._keeper(policies)
         self._on_bar: Callable[[], None] | None = self.p.on_bar
 
     def qbuffer(self, savemem: int = 0, replaying: bool = False) -> None:
@@ -139,32 +162,93 @@ class HybridStrategy(bt.Strategy):
             give_room(feed)
         super().qbuffer(savemem, replaying)
 
+    def _keeper(self, policies: Policies) -> StateKeeper | None:
+        if self.p.state is None:
+            return None
+        if self._finding is not None:
+            raise ConfigError("state: pairs='auto' are found anew in every process; name the pairs that it found")
+        if self.p.state_every != int(self.p.state_every) or self.p.state_every < 1:
+            raise ConfigError(f"state_every must be a whole number of bars from 1 on, not {self.p.state_every!r}")
+        fit = fit_of(self.config, self.symbols, self.pair_names, policies, self.p.kalman_params, self._trade_from)
+        return StateKeeper(self, self.p.state, int(self.p.state_every), fit)
+
+    def start(self) -> None:
+        if self.keeper is not None:
+            self.keeper.start()
+
     def prenext(self) -> None:
         self.next()  # a feed that has not begun yet must not keep the others waiting
 
     def next(self) -> None:
         rows, is_complete = self._gathering.rows()
         for number, closes in enumerate(rows, 1):
-            self._decide(closes, may_trade=is_complete and number == len(rows))
+            sent = self.keeper.recall(closes) if self.keeper is not None else None
+            if self.keeper is not None and sent is not None:
+                self._repeat(self.keeper, sent)
+            else:
+                self._decide(closes, may_trade=is_complete and number == len(rows))
+            self._bar_is_over()
 
     def _decide(self, closes: list[float], may_trade: bool) -> None:
+        """A new bar: ask the brain, let the guard look at it, send the orders, keep the state."""
         trades = self.datetime[0] >= self._trade_from
         if self._early is not None:
-            self._count_bars(trades)
+            self._count_bar(self.datetime[0])
         if self._finding is not None:
             self._find_pairs(self._finding, closes)
-        self.decision = decision = self.brain.decide(closes)
+        decision = self.brain.decide(closes)
+        if trades and may_trade:
+            decision = self.guard.settled(decision, self._target_orders)
+        else:
+            self.guard.passed()
+        self.decision = decision
         if self.recorder is not None:
             self.recorder.add(decision, self.brain)
+        sent = withheld(decision.target, decision.waits)
         if not trades:
             self._target_orders.skip()
         elif may_trade:
             if self.first_traded_row is None:
                 self.first_traded_row = self._rows
-            self._target_orders.send(withheld(decision.target, decision.waits))
+            self._target_orders.send(sent)
+        if self.keeper is not None:
+            self.keeper.keep(closes, decision, sent if may_trade else [math.nan] * len(sent))
+
+    def _repeat(self, keeper: StateKeeper, sent: Sequence[float]) -> None:
+        """A bar that the state has seen: no opinion is asked for, and orders go to a simulated broker only."""
+        if keeper.resends and self.datetime[0] >= self._trade_from:
+            if self.first_traded_row is None:
+                self.first_traded_row = self._rows
+            self._target_orders.send(sent)
+        else:
+            self._target_orders.skip()
+        keeper.end_past_bar()
+
+    def _bar_is_over(self) -> None:
         self._rows += 1
         if self._on_bar is not None:
             self._on_bar()
+
+    def shares_account(self) -> bool:
+        """Whether positions of the account may be somebody else's."""
+        return self._target_orders.counts_itself
+
+    def begin_at(self, row: int) -> None:
+        """Count bars on from `row`: the data begins there, not where the state began."""
+        self._rows = row
+
+    def own_state(self) -> dict[str, Any]:
+        """What this shell remembers beside the brain, for `restore_own`."""
+        ruined = self._target_orders.ruined
+        return {"first_traded_row": self.first_traded_row, "ruined": ruined, "guard": self.guard.state()}
+
+    def restore_own(self, state: Mapping[str, Any], stamps: Sequence[float]) -> None:
+        """Go back to what `own_state` gave, after bars of these stamps (Backtrader's numbers)."""
+        self.first_traded_row, self._target_orders.ruined = state["first_traded_row"], state["ruined"]
+        self.guard.restore(state["guard"])
+        for stamp in stamps:
+            if self._early is not None:
+                self._count_bar(stamp)
 
     def _find_pairs(self, finding: FoundPairs, closes: list[float]) -> None:
         """Keep the bars before the trading start; there, find the pairs and bring a brain with them up to date."""
@@ -180,16 +264,16 @@ class HybridStrategy(bt.Strategy):
                 self.recorder.add(decision, self.brain)
         self._finding = None
 
-    def _count_bars(self, trades: bool) -> None:
+    def _count_bar(self, stamp: float) -> None:
         """Settle the bars per year on the first bar traded; no earlier than a pair can open."""
         early: list[float] = self._early or []
-        if trades and len(early) >= WARMUP_BARS // 2:
+        if stamp >= self._trade_from and len(early) >= WARMUP_BARS // 2:
             stamps = np.array([bt.num2date(number) for number in early], dtype="M8[s]")
             self.config = self.config.for_stamps(stamps)
             self.brain.take_rate(self.config.bars_per_year)
             self._early = None
         else:
-            early.append(self.datetime[0])
+            early.append(stamp)
             self._early = early
 
     def clear(self) -> None:
@@ -198,6 +282,8 @@ class HybridStrategy(bt.Strategy):
         self._tradespending: list[Any] = []
 
     def stop(self) -> None:
+        if self.keeper is not None:
+            self.keeper.stop()
         if self.decision is None:
             return
         if self.first_traded_row is None and self.p.trade_from:

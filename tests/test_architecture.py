@@ -20,7 +20,18 @@ ADAPTERS = ("strategies", "feeds", "analyzers")
 
 #: lowest first; a module may import from its own layer and from those below it. A kernel lies where its source lies.
 LAYERS: dict[str, tuple[str, ...]] = {
-    "words": ("errors", "whole_file", "findings", "bar_checks", "bar_rate", "bars", "records", "waiting"),
+    "words": (
+        "errors",
+        "whole_file",
+        "state_file",
+        "journal",
+        "findings",
+        "bar_checks",
+        "bar_rate",
+        "bars",
+        "records",
+        "waiting",
+    ),
     "maths": (
         "kalman",
         "spread",
@@ -39,8 +50,20 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "attribution",
         "fusion",
         "risk",
+        "guard",
+        "guarded_replay",
     ),
-    "opinions": ("manifest", "policy", "policy_file", "policy_graph", "policy_session", "freeze", "legs", "regime"),
+    "opinions": (
+        "manifest",
+        "policy",
+        "policy_file",
+        "policy_graph",
+        "policy_session",
+        "safe_policy",
+        "freeze",
+        "legs",
+        "regime",
+    ),
     "brain": (
         "reader",
         "hybrid",
@@ -49,6 +72,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "own_parts",
         "pair_selection",
         "recording",
+        "snapshot",
         "history",
         "paper",
         "lanes",
@@ -62,6 +86,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "baselines",
         "trading_start",
         "backtest",
+        "guard_notes",
         "train",
         "console",
         "announce",

@@ -11,7 +11,8 @@ never the account.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,3 +71,11 @@ class SacLeg:
             exposure(action, volatility, self.unit) / n_warm if warm else 0.0
             for action, volatility, warm in zip(self.actions, view.volatilities, view.warm, strict=True)
         ]
+
+    def state(self) -> dict[str, Any]:
+        """The last actions, for `restore`; the policy's memory is the policy's."""
+        return {"actions": np.array(self.actions, dtype=np.float64)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `state` gave."""
+        self.actions = state["actions"].tolist()

@@ -101,7 +101,7 @@ def _arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
         **{f"leg:{name}": targets for name, targets in wanted.legs.items()},
         **{f"weight:{name}": weight for name, weight in wanted.weights.items()},
         "fused": wanted.fused,
-        "target": wanted.target,
+        "target": wanted.standing_target,
         "scale": wanted.scale,
         "regime": wanted.regime,
         "beta": pairs.beta,
