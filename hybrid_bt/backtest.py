@@ -139,9 +139,7 @@ def trade(
         raise BarsError(
             f"bars: Backtrader ran {done} of {bars.n_bars} bars of {bars.name}; check the calendar of the data"
         )
-    parts = {"sac": strategy.brain.sac, "gate": strategy.brain.gate}
-    clipped = {name: part.policy.clipped_count for name, part in parts.items() if part is not None}
-    return strategy.recorder, strategy.analyzers.ledger.path(), clipped
+    return strategy.recorder, strategy.analyzers.ledger.path(), strategy.clipped_observations
 
 
 @contextmanager

@@ -74,6 +74,8 @@ class FrozenPolicy:
         self._data, self._name = data, name
         self._clip = self.manifest.observation_clip
         self._features = len(self.manifest.observation)
+        #: whether the policy remembers earlier calls
+        self.is_recurrent: bool = self.manifest.recurrent is not None
         self._only = only
         self._session = open_session(data if only is None else member_graph(data, only), self.manifest, name)
         self._calls: dict[int, Call] = {}
@@ -104,11 +106,6 @@ class FrozenPolicy:
     def observation_names(self) -> tuple[str, ...]:
         """Columns of an observation, in order."""
         return self.manifest.observation
-
-    @property
-    def is_recurrent(self) -> bool:
-        """Whether the policy remembers earlier calls."""
-        return self.manifest.recurrent is not None
 
     def check_observation(self, names: Sequence[str]) -> None:
         """Refuse running code whose observation differs from the one trained on.
@@ -172,6 +169,16 @@ class FrozenPolicy:
         if not call.magnitude.max() <= self._clip:  # NaN fails this too
             x = self._clipped(x)
         return self._step(call, x)
+
+    def answer(self, observations: NDArray[np.float32]) -> FloatArray:
+        """`act` on observations that are already clipped, counted and rounded; nothing is checked.
+
+        Parameters
+        ----------
+        observations : array of shape (rows, features)
+        """
+        rows = len(observations)
+        return self._step(self._calls.get(rows) or self._bind(rows), observations)
 
     def run(self, sequence: ArrayLike) -> FloatArray:
         """Answer a sequence of bars of one row, carrying the memory: the same bits as one `act` per bar.
@@ -279,10 +286,11 @@ class FrozenPolicy:
         self._calls[rows] = call
         return call
 
-    def _step(self, call: Call, x: FloatArray) -> FloatArray:
+    def _step(self, call: Call, x: FloatArray | NDArray[np.float32]) -> FloatArray:
         call.observation[...] = x  # rounds to float32
         self._session.run_with_iobinding(call.binding)
-        self._memory[...] = self._memory_next
+        if self.is_recurrent:
+            self._memory[...] = self._memory_next
         return call.action.copy()
 
 

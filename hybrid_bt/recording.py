@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.features import correlation
 from hybrid_bt.hybrid import Decision, Hybrid
-from hybrid_bt.legs.base import PairView
+from hybrid_bt.legs.base import PairView, View
 from hybrid_bt.records import Decisions, LegPaths, PairPaths
 
-__all__ = ["PAIR_FIELDS", "Recorder", "pair_paths", "pair_row", "record"]
+__all__ = ["PAIR_FIELDS", "Recorder", "pair_paths", "pair_row", "pair_rows", "record"]
 
 _VECTORS = ("sac", "kalman", "fused", "target")
 _SCALARS = ("regime", "w_sac", "scale")
@@ -37,17 +36,19 @@ class Recorder:
         self._warm = array("b")
 
     def add(self, decision: Decision, brain: Hybrid) -> None:
-        """Append one bar."""
+        """Append one bar of a brain that has just decided it."""
+        self.append(decision, pair_rows(brain, decision.view))
+
+    def append(self, decision: Decision, pairs: Sequence[float]) -> None:
+        """Append one bar; `pairs` are its `pair_rows`."""
         for name, values in self._vectors.items():
             values.extend(getattr(decision, name))
         for name, values in self._scalars.items():
             values.append(getattr(decision, name))
         self._volatility.extend(decision.view.volatilities)
         self._warm.extend(decision.view.warm)
-        self._correlation.append(correlation(decision.view.market))
-        directions = [p.direction for p in brain.kalman.positions] if brain.kalman else [0.0] * len(self._pair_names)
-        for pair, direction in zip(decision.view.pairs, directions, strict=True):
-            self._pairs.extend(pair_row(pair, direction))
+        self._correlation.append(decision.view.correlation)
+        self._pairs.extend(pairs)
 
     def decisions(self, start: int = 0) -> Decisions:
         """The bars from row `start` on."""
@@ -103,6 +104,15 @@ def pair_row(pair: PairView, direction: float) -> tuple[float, ...]:
         spread.zscore,
         direction,
     )
+
+
+def pair_rows(brain: Hybrid, view: View) -> list[float]:
+    """The fields of all pairs, one pair after the other, as the brain holds them after the bar of this view."""
+    directions = [p.direction for p in brain.kalman.positions] if brain.kalman else [0.0] * len(view.pairs)
+    rows: list[float] = []
+    for pair, direction in zip(view.pairs, directions, strict=True):
+        rows += pair_row(pair, direction)
+    return rows
 
 
 def pair_paths(names: Sequence[str], cube: NDArray[np.float64]) -> PairPaths:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import backtrader as bt
@@ -17,6 +17,7 @@ from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.recording import Recorder
 from hybrid_bt.strategies.orders import TargetOrders
+from hybrid_bt.strategies.thinking import Thinking
 
 __all__ = ["HybridStrategy"]
 
@@ -56,6 +57,9 @@ class HybridStrategy(bt.Strategy):
         Keep every decision in `self.recorder`.
     on_bar : callable, optional
         Called with no argument after each bar, for progress.
+    compiled : bool, optional
+        Make the opinions of all bars ahead, under numba, where every feed is preloaded: same bits, sooner. By default
+        where the work is worth loading numba; False makes each on its own bar.
 
     Raises
     ------
@@ -81,6 +85,7 @@ class HybridStrategy(bt.Strategy):
         ("kalman_params", None),
         ("record", False),
         ("on_bar", None),
+        ("compiled", None),
     )
 
     def __init__(self, **unknown: Any) -> None:
@@ -91,7 +96,11 @@ class HybridStrategy(bt.Strategy):
         self.pair_names = _names(self.p.pairs)
         self.config = _config(self.p)
         policies: Policies = taking_part(self.p.policies or load_policies(self.config), self.config)
-        self.brain: Hybrid = build(self.config, self.symbols, self.pair_names, policies, self.p.kalman_params)
+        self._thinking = Thinking(
+            self,
+            partial(build, self.config, self.symbols, self.pair_names, policies, self.p.kalman_params),
+            self.p.compiled,
+        )
         self.training_end = training_end(policies)
         self.recorder = Recorder(len(self.symbols), self.pair_names) if self.p.record else None
         self.first_traded_row: int | None = None
@@ -114,15 +123,28 @@ class HybridStrategy(bt.Strategy):
             )
         return 0.0 if wanted == datetime.min else float(bt.date2num(wanted))
 
+    @property
+    def brain(self) -> Hybrid:
+        """What decides, as it stands after the last bar. Whoever asks for it may change it, so from then on every
+        opinion is made on its own bar; before that they may have been made ahead (`hybrid_bt.ahead`)."""
+        return self._thinking.brain
+
+    @brain.setter
+    def brain(self, brain: Hybrid) -> None:
+        self._thinking.brain = brain
+
+    @property
+    def clipped_observations(self) -> dict[str, int]:
+        """Observation values that each policy had to clip so far."""
+        return self._thinking.clipped()
+
     def prenext(self) -> None:
         self.next()  # a feed that has not begun yet must not keep the others waiting
 
     def next(self) -> None:
-        delivered = self._target_orders.delivered()
-        closes = [feed.close[0] if has_bar else math.nan for feed, has_bar in zip(self.datas, delivered, strict=True)]
-        self.decision = decision = self.brain.decide(closes)
+        self.decision = decision = self._thinking.decide(self._target_orders.delivered())
         if self.recorder is not None:
-            self.recorder.add(decision, self.brain)
+            self.recorder.append(decision, self._thinking.pair_rows(decision))
         if self.datetime[0] >= self._trade_from:
             if self.first_traded_row is None:
                 self.first_traded_row = self._rows

@@ -48,6 +48,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "build",
         "recording",
         "history",
+        "ahead",
         "paper",
         "lanes",
         "kernels.market",
