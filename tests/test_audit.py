@@ -23,6 +23,7 @@ from hybrid_bt.audit.stack import PARTS, Stack, audit_stack
 from hybrid_bt.audit.trace import Column, Trace, first_move
 from hybrid_bt.audit.user import audit_strategy
 from hybrid_bt.bars import Bars
+from hybrid_bt.build import load_policies
 from hybrid_bt.config import load_config
 from hybrid_bt.errors import BarsError
 
@@ -194,7 +195,9 @@ def test_opinions_made_ahead_from_the_next_row_are_caught(monkeypatch: pytest.Mo
         return honest(np.vstack([closes[1:], closes[-1:]]), *rest)
 
     monkeypatch.setattr(ahead, "read_whole", shifted)
-    findings = only("opinions ahead").findings
+    config = load_config("stable")
+    (check,) = PARTS["opinions ahead"](STACK._replace(config=config, policies=load_policies(config)), 60)
+    findings = check.findings
     assert findings and all(finding.bar < finding.cut for finding in findings)
 
 
