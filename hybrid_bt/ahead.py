@@ -2,7 +2,8 @@
 
 What a part says at a close depends on bars up to it and on nothing else, so the recursions of a whole panel may run in
 one compiled loop, and the opinion of bar t is then looked up instead of worked out: the same steps in the same order,
-the same bits as `Hybrid.opine`. SAC is asked bar by bar all the same, because it sees its own previous action.
+the same bits as `Hybrid.opine`. The gate answers many bars in one call; SAC is asked bar by bar all the same, because
+it sees its own previous action.
 
 No look-ahead: row t of everything here is a function of rows up to t, by the same source that runs bar by bar, and the
 audit runs this path against cut and altered futures.
@@ -30,6 +31,7 @@ from hybrid_bt.regime import Gate
 
 __all__ = ["Ahead", "can_run_ahead"]
 
+GATE_BARS = 512  #: that the gate, which sees the market alone, answers in one call
 READING_SECONDS = 2e-5  # of a bar x symbol, interpreted
 
 
@@ -90,6 +92,7 @@ class Ahead:
         n = closes.shape[1]
         self._observation = np.zeros((n, len(OBSERVATION)), np.float32)
         self._actions = np.zeros(n)
+        self._scores: list[float] = []  # of the gate, the next bar's last
         self._views = _Views(closes, brain.reader)
 
     @property
@@ -136,7 +139,9 @@ class Ahead:
         if not self._panel.market_warm[t]:
             return 0.0
         gate.policy.clipped_count += int(self._panel.beyond[t, -1])
-        return min(max(float(gate.policy.answer(self._panel.market[t : t + 1])[0]), -1.0), 1.0)
+        if not self._scores:  # warm once is warm for ever, so these are the next bars
+            self._scores = gate.policy.answer_sequence(self._panel.market[t : t + GATE_BARS])[::-1].tolist()
+        return min(max(self._scores.pop(), -1.0), 1.0)
 
 
 class _Views:

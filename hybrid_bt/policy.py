@@ -24,9 +24,11 @@ from hybrid_bt.errors import PolicyError, did_you_mean
 from hybrid_bt.manifest import Manifest
 from hybrid_bt.policy_file import read_bytes, unpack
 from hybrid_bt.policy_graph import member_graph
-from hybrid_bt.policy_session import Call, bind, open_session
+from hybrid_bt.policy_session import Call, bind, open_sequence, open_session, run_sequence
 
 __all__ = ["FrozenPolicy"]
+
+LONG_SEQUENCE = 64  #: bars from which a session of its own, some 10 ms to open, pays
 
 FloatArray = NDArray[np.float64]
 
@@ -77,7 +79,8 @@ class FrozenPolicy:
         #: whether the policy remembers earlier calls
         self.is_recurrent: bool = self.manifest.recurrent is not None
         self._only = only
-        self._session = open_session(data if only is None else member_graph(data, only), self.manifest, name)
+        self._session = open_session(self._graph(), self.manifest, name)
+        self._sequence: Any = None  # a session for many bars, opened when it is asked for
         self._calls: dict[int, Call] = {}
         recurrent = self.manifest.recurrent
         layers, hidden = (recurrent.n_lstm, recurrent.hidden) if recurrent else (0, 0)
@@ -200,7 +203,14 @@ class FrozenPolicy:
             raise PolicyError(
                 f"policy: run() needs a memory of one row, {self._name} has {self.rows}; load with rows=1"
             )
-        x = self._clipped(self._matrix(sequence))
+        return self.answer_sequence(self._clipped(self._matrix(sequence)).astype(np.float32))
+
+    def answer_sequence(self, x: NDArray[np.float32]) -> FloatArray:
+        """`run` on observations that are already clipped, counted and rounded; nothing is checked."""
+        if self.is_recurrent and len(x) >= LONG_SEQUENCE:
+            if self._sequence is None:
+                self._sequence = open_sequence(self._graph(), self.manifest, self._name)
+            return run_sequence(self._sequence, self._memory, self.manifest, x)
         call = self._calls.get(1) or self._bind(1)
         actions = np.empty(len(x))
         for t in range(len(x)):
@@ -254,6 +264,9 @@ class FrozenPolicy:
                 )
         for i, key in enumerate(keys):
             self._memory[i] = state[key]
+
+    def _graph(self) -> bytes:
+        return self._data if self._only is None else member_graph(self._data, self._only)
 
     def _matrix(self, observations: ArrayLike) -> FloatArray:
         x = np.asarray(observations, dtype=np.float64)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybrid_bt import __version__
+from hybrid_bt.collector import collector_paused, end_without_collecting
 from hybrid_bt.console import (
     DAY,
     command,
@@ -129,11 +130,13 @@ def main(**flags: Any) -> None:
     _check_talk(flags)
     if not flags["no_ledger"]:
         check_ledger(_ledger(flags["out"]))
-    record = _backtest(flags)
     from hybrid_bt.announce import Talk, announce, open_page
     from hybrid_bt.report import write_report
 
-    paths = write_report(record, flags["out"], plots=not flags["no_plots"])
+    end_without_collecting()
+    with collector_paused():
+        record = _backtest(flags)
+        paths = write_report(record, flags["out"], plots=not flags["no_plots"])
     if not flags["no_ledger"]:
         _remember(record, flags["out"])
     said = "" if flags["no_plots"] or flags["quiet"] else _claim(record, flags["out"])

@@ -20,7 +20,7 @@ ADAPTERS = ("strategies", "feeds", "analyzers")
 
 #: lowest first; a module may import from its own layer and from those below it. A kernel lies where its source lies.
 LAYERS: dict[str, tuple[str, ...]] = {
-    "words": ("errors", "whole_file", "findings", "bar_checks", "bars", "records"),
+    "words": ("errors", "whole_file", "collector", "findings", "bar_checks", "bars", "records"),
     "maths": (
         "kalman",
         "spread",
@@ -40,7 +40,17 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "fusion",
         "risk",
     ),
-    "opinions": ("manifest", "policy", "policy_file", "policy_graph", "policy_session", "freeze", "legs", "regime"),
+    "opinions": (
+        "manifest",
+        "policy",
+        "policy_file",
+        "policy_graph",
+        "policy_session",
+        "policy_sequence",
+        "freeze",
+        "legs",
+        "regime",
+    ),
     "brain": (
         "reader",
         "hybrid",
