@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.collector import collector_paused, end_without_collecting
 from hybrid_bt.metrics import elapsed_years
 from hybrid_bt.records import RunRecord
 from hybrid_bt.report.style import run_text
@@ -172,7 +173,9 @@ def _start(job: dict[str, Any]) -> subprocess.Popen[bytes]:
 
 def main() -> None:
     """Read a job from standard input and write its page."""
-    _render(json.load(sys.stdin))
+    end_without_collecting()
+    with collector_paused():
+        _render(json.load(sys.stdin))
 
 
 def _render(job: dict[str, Any]) -> None:
