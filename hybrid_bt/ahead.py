@@ -27,11 +27,14 @@ from hybrid_bt.legs.kalman import KalmanLeg
 from hybrid_bt.legs.sac import OBSERVATION, SacLeg
 from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.reader import MarketReader
+from hybrid_bt.recording import PAIR_FIELDS
 from hybrid_bt.regime import Gate
+from hybrid_bt.waiting import waiting_sides
 
 __all__ = ["Ahead", "can_run_ahead"]
 
 GATE_BARS = 512  #: that the gate, which sees the market alone, answers in one call
+DIRECTION = PAIR_FIELDS.index("position")
 READING_SECONDS = 2e-5  # of a bar x symbol, interpreted
 
 
@@ -80,7 +83,8 @@ class Ahead:
     def __init__(self, brain: Hybrid, closes: NDArray[np.float64]) -> None:
         self.row = -1  #: of the last opinion
         self._brain, self._closes = brain, closes
-        rules = brain.kalman.rules if brain.kalman else NO_RULES
+        rules = brain.kalman.rules if isinstance(brain.kalman, KalmanLeg) else NO_RULES
+        self._sides = brain.reader.columns
         self._panel: Panel = read_whole(closes, brain.reader, rules)
         self._traded: NDArray[np.bool_] = ~np.isnan(closes)
         self._asked: NDArray[np.bool_] = self._panel.warm & self._traded
@@ -116,7 +120,8 @@ class Ahead:
         panel = self._panel
         view: Any = _View(self._views, t, self.traded(t), panel)
         sac = self._sac_targets(view, t) if self._brain.sac else [0.0] * len(view.traded)
-        return Opinion(view, sac, panel.targets[t].tolist(), self._regime(t) if self._brain.gate else 0.0)
+        r = self._regime(t) if self._brain.gate else 0.0
+        return Opinion(view, sac, panel.targets[t].tolist(), r, self._waits(view, t))
 
     def pair_rows(self) -> Sequence[float]:
         """`recording.pair_rows` after the last opinion."""
@@ -133,6 +138,14 @@ class Ahead:
             self._actions[asked] = leg.policy.answer(x[asked])
             leg.policy.clipped_count += self._clipped[t]
         return leg.exposures(self._actions.tolist(), view)  # type: ignore[no-any-return]
+
+    def _waits(self, view: View, t: int) -> Sequence[bool]:
+        """As `KalmanLeg.waits`."""
+        if self._brain.kalman is None or not self._sides or all(view.traded):
+            return ()
+        directions = self._panel.pairs[:, :, DIRECTION]
+        before = directions[t - 1].tolist() if t else [0.0] * len(self._sides)
+        return waiting_sides(view.traded, self._sides, before, directions[t].tolist())
 
     def _regime(self, t: int) -> float:
         gate: Any = self._brain.gate

@@ -27,6 +27,7 @@ class Recorder:
 
     def __init__(self, n_symbols: int, pair_names: Sequence[str]) -> None:
         self._n_symbols = n_symbols
+        self._nobody = (False,) * n_symbols
         self._pair_names = tuple(pair_names)
         self._vectors = {name: array("d") for name in _VECTORS}
         self._scalars = {name: array("d") for name in _SCALARS}
@@ -34,6 +35,7 @@ class Recorder:
         self._volatility = array("d")
         self._correlation = array("d")
         self._warm = array("b")
+        self._waits = array("b")
 
     def add(self, decision: Decision, brain: Hybrid) -> None:
         """Append one bar of a brain that has just decided it."""
@@ -47,6 +49,7 @@ class Recorder:
             values.append(getattr(decision, name))
         self._volatility.extend(decision.view.volatilities)
         self._warm.extend(decision.view.warm)
+        self._waits.extend(decision.waits or self._nobody)
         self._correlation.append(decision.view.correlation)
         self._pairs.extend(pairs)
 
@@ -61,13 +64,14 @@ class Recorder:
             fused=vector["fused"],
             target=vector["target"],
             scale=scalar["scale"],
+            waits=self.waits(start),
         )
 
     def legs(self, start: int = 0) -> LegPaths:
         """What can be mixed, limited and traded again (`hybrid_bt.replay_legs`), from row `start` on."""
         sac, kalman = (_matrix(self._vectors[name], self._n_symbols)[start:] for name in ("sac", "kalman"))
         regime = np.array(self._scalars["regime"])[start:]
-        return LegPaths(sac, kalman, regime, self.volatility(start), self.correlation(start))
+        return LegPaths(sac, kalman, regime, self.volatility(start), self.correlation(start), self.waits(start))
 
     def volatility(self, start: int = 0) -> NDArray[np.float64]:
         """(T, N) volatilities per bar that the limits used, from row `start` on."""
@@ -80,6 +84,10 @@ class Recorder:
     def warm(self, start: int = 0) -> NDArray[np.bool_]:
         """(T, N) whether the symbol's features were warm, from row `start` on."""
         return np.array(self._warm, dtype=np.bool_).reshape(-1, self._n_symbols)[start:]
+
+    def waits(self, start: int = 0) -> NDArray[np.bool_]:
+        """(T, N) whether the symbol might not be ordered (`hybrid_bt.waiting`), from row `start` on."""
+        return np.array(self._waits, dtype=np.bool_).reshape(-1, self._n_symbols)[start:]
 
     def pairs(self, start: int = 0) -> PairPaths:
         """The pairs of the bars from row `start` on."""
@@ -108,9 +116,8 @@ def pair_row(pair: PairView, direction: float) -> tuple[float, ...]:
 
 def pair_rows(brain: Hybrid, view: View) -> list[float]:
     """The fields of all pairs, one pair after the other, as the brain holds them after the bar of this view."""
-    directions = [p.direction for p in brain.kalman.positions] if brain.kalman else [0.0] * len(view.pairs)
     rows: list[float] = []
-    for pair, direction in zip(view.pairs, directions, strict=True):
+    for pair, direction in zip(view.pairs, brain.pair_directions, strict=True):
         rows += pair_row(pair, direction)
     return rows
 

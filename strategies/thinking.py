@@ -7,7 +7,6 @@ goes on bar by bar.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,7 +25,7 @@ class Thinking:
     Parameters
     ----------
     strategy : bt.Strategy
-        Its feeds, in order, are the symbols.
+        Its `feeds`, in order, are the symbols.
     make : callable
         A fresh brain; called again if the ahead path has to be left.
     compiled : bool or None
@@ -38,6 +37,7 @@ class Thinking:
         self._brain: Hybrid = make()
         self._ahead: Any = None
         self._stamps: list[float] = []
+        self._rate: float | None = None
         self._settled = False  # whether it is known which path is taken
 
     @property
@@ -59,19 +59,22 @@ class Thinking:
     def clipped(self) -> dict[str, int]:
         """Observations that each policy clipped so far."""
         parts: dict[str, Any] = {"sac": self._brain.sac, "gate": self._brain.gate}
-        return {name: part.policy.clipped_count for name, part in parts.items() if part is not None}
+        policies = {name: getattr(part, "policy", None) for name, part in parts.items()}
+        return {name: policy.clipped_count for name, policy in policies.items() if policy is not None}
 
-    def decide(self, delivered: Sequence[bool]) -> Decision:
-        """Decision at the close of this bar; `delivered` says which feeds have one."""
+    def take_rate(self, bars_per_year: float) -> None:
+        """`Hybrid.take_rate`: it changes what is made of opinions, and nothing that is remembered."""
+        self._rate = bars_per_year
+        self._brain.take_rate(bars_per_year)
+
+    def decide(self, closes: list[float]) -> Decision:
+        """Decision at the close of this bar; closes (N,), NaN where a symbol has none."""
         if not self._settled:
             self._look_ahead()
         if self._ahead is not None:
-            row = self._ahead.row + 1
-            if self._is_foreseen(row, delivered):
+            if self._is_foreseen(self._ahead.row + 1, closes):
                 return self._brain.settle(self._ahead.next())
             self._go_bar_by_bar()
-        feeds = self._strategy.datas
-        closes = [feed.close[0] if has_bar else math.nan for feed, has_bar in zip(feeds, delivered, strict=True)]
         return self._brain.decide(closes)
 
     def pair_rows(self, decision: Decision) -> Sequence[float]:
@@ -93,16 +96,19 @@ class Thinking:
         if can_run_ahead(self._brain, closes, self._compiled):
             self._stamps, self._ahead = stamps.tolist(), Ahead(self._brain, closes)
 
-    def _is_foreseen(self, row: int, delivered: Sequence[bool]) -> bool:
+    def _is_foreseen(self, row: int, closes: list[float]) -> bool:
         if row >= len(self._stamps) or self._strategy.datetime[0] != self._stamps[row]:
             return False
-        return bool(self._ahead.traded(row) == delivered)
+        due = self._ahead.closes(row)
+        return due == closes or all(a == b or (a != a and b != b) for a, b in zip(due, closes, strict=True))
 
     def _go_bar_by_bar(self) -> None:
         self._settled = True
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             self._brain = self._make()
+            if self._rate is not None:
+                self._brain.take_rate(self._rate)
             for row in range(ahead.row + 1):
                 self._brain.opine(ahead.closes(row))
 
@@ -110,11 +116,11 @@ class Thinking:
 def foreseen_panel(strategy: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Stamps (T,) and closes (T, N) of the bars that Cerebro will hand a strategy; None where that is not certain.
 
-    It is certain where every feed was preloaded whole, is neither resampled, replayed nor live, and its stamps rise:
-    then each bar is one stamp of any feed, as `Cerebro._runonce` merges them. Each bar is compared all the same.
+    It is certain where every traded feed was preloaded whole, is neither resampled, replayed nor live, and its stamps
+    rise: then each bar is one stamp of any of them, as `Cerebro._runonce` merges them. Each is compared all the same.
     """
-    cerebro, feeds = strategy.cerebro, list(strategy.datas)
-    whole = cerebro._dopreload and cerebro._dorunonce and not cerebro.p.oldsync and list(cerebro.datas) == feeds
+    cerebro, feeds = strategy.cerebro, strategy.feeds
+    whole = cerebro._dopreload and cerebro._dorunonce and not cerebro.p.oldsync
     if not whole or any(feed.islive() or feed.resampling or feed.replaying for feed in feeds):
         return None
     stamps, columns = zip(*((_loaded(feed.lines.datetime), _loaded(feed.lines.close)) for feed in feeds), strict=True)

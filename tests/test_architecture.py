@@ -20,7 +20,7 @@ ADAPTERS = ("strategies", "feeds", "analyzers")
 
 #: lowest first; a module may import from its own layer and from those below it. A kernel lies where its source lies.
 LAYERS: dict[str, tuple[str, ...]] = {
-    "words": ("errors", "whole_file", "collector", "findings", "bar_checks", "bars", "records"),
+    "words": ("errors", "whole_file", "collector", "findings", "bar_checks", "bar_rate", "bars", "records", "waiting"),
     "maths": (
         "kalman",
         "spread",
@@ -56,15 +56,19 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "hybrid",
         "config",
         "build",
+        "own_parts",
+        "pair_selection",
         "recording",
         "history",
         "ahead",
         "paper",
         "lanes",
+        "portfolio",
+        "tracks",
         "kernels.market",
         "kernels.lanes",
     ),
-    "bodies": ("envs", "batch_env", "strategies", "feeds", "analyzers", "evidence", "report"),
+    "bodies": ("envs", "portfolio_env", "batch_env", "strategies", "feeds", "analyzers", "evidence", "report"),
     "commands": (
         "baselines",
         "trading_start",
@@ -76,7 +80,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "trials",
         "runs",
         "study",
-        "pair_selection",
         "pairs",
         "run",
         "parity",
@@ -92,13 +95,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
 #: where a framework may be imported: modules, or packages with everything in them
 ADDRESSES: dict[str, tuple[str, ...]] = {
     "backtrader": ("strategies", "feeds", "analyzers", "backtest", "audit"),
-    "gymnasium": ("envs", "freeze", "sb3"),
+    "gymnasium": ("envs", "portfolio_env", "freeze", "sb3"),
     "torch": ("train", "freeze", "sb3"),
     "stable_baselines3": ("train", "freeze", "sb3"),
     "sb3_contrib": ("train", "freeze", "sb3"),
     "onnx": ("train", "freeze", "policy_graph"),
     "onnxruntime": ("policy_session",),
-    "pandas": ("feeds", "report", "audit"),
+    "pandas": ("feeds", "report", "audit", "analyzers", "strategies"),
+    "stockstats": ("strategies",),
     "matplotlib": ("report", "study"),
     "quantstats": ("report",),
     "numba": ("batch", "kernels"),

@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from hybrid_bt.errors import ConfigError
@@ -26,7 +27,19 @@ __all__ = ["OUR_FILES", "write_report"]
 OUR_FILES = (*TABLES, *PICTURES, TEARSHEET, EXPLORER, "run.json")
 
 
-def write_report(record: RunRecord, out: Path, *, plots: bool = True) -> list[Path]:
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def write_report(
+    record: RunRecord,
+    out: Path,
+    *,
+    plots: bool = True,
+    claim: str = "",
+    plot_symbols: Sequence[str] = (),
+    tell: Callable[[str], None] = _to_stderr,
+) -> list[Path]:
     """Write every file of the contract.
 
     Parameters
@@ -38,6 +51,13 @@ def write_report(record: RunRecord, out: Path, *, plots: bool = True) -> list[Pa
     plots : bool
         Whether to write the pictures, the tearsheet and the explorer; without, neither matplotlib nor quantstats is
         imported.
+    claim : str
+        The sentence on top of the tearsheet (`hybrid_bt.evidence.claim`).
+    plot_symbols : sequence of str
+        Whose fills `trades.png` shows; by default the most traded ones'.
+    tell : callable
+        Hears in one line of what went wrong without spoiling the rest: quantstats missing or broken, or at odds with
+        our own metrics. Standard error by default.
 
     Returns
     -------
@@ -54,7 +74,11 @@ def write_report(record: RunRecord, out: Path, *, plots: bool = True) -> list[Pa
     try:
         fresh = workshop / "fresh"
         fresh.mkdir()
-        names = [path.name for path in _render(record, fresh, plots=plots)]
+        if plots:
+            made = _draw_and_tell(record, fresh, claim, plot_symbols, tell)
+        else:
+            made = [write_table(record, name, fresh) for name in TABLES]
+        names = [path.name for path in (*made, write_run_json(record, fresh))]
         try:
             _put(fresh, out, names, workshop / "earlier")
         except OSError as error:
@@ -64,16 +88,14 @@ def write_report(record: RunRecord, out: Path, *, plots: bool = True) -> list[Pa
         shutil.rmtree(workshop, ignore_errors=True)
 
 
-def _render(record: RunRecord, folder: Path, *, plots: bool) -> list[Path]:
-    written = []
-    if plots:
-        with Tearsheet(record, folder) as tearsheet:
-            written = [write_picture(record, name, folder) for name in picture_names(record)]
-            written += [write_table(record, name, folder) for name in TABLES]
-            written += [write_explorer(record, folder), tearsheet.finish()]
-    else:
-        written = [write_table(record, name, folder) for name in TABLES]
-    return [*written, write_run_json(record, folder)]
+def _draw_and_tell(
+    record: RunRecord, folder: Path, claim: str, symbols: Sequence[str], tell: Callable[[str], None]
+) -> list[Path]:
+    """Everything but run.json; quantstats works beside."""
+    with Tearsheet(record, folder, claim) as tearsheet:
+        written = [write_picture(record, name, folder, symbols) for name in picture_names(record)]
+        written += [write_table(record, name, folder) for name in TABLES]
+        return [*written, write_explorer(record, folder), tearsheet.finish(tell)]
 
 
 def _workshop(out: Path) -> Path:
@@ -94,7 +116,8 @@ def _put(fresh: Path, out: Path, names: Iterable[str], earlier: Path) -> None:
     for name in OUR_FILES:
         if (out / name).is_dir():
             raise IsADirectoryError(errno.EISDIR, f"{name} is a folder there")
-    old = [name for name in OUR_FILES if (out / name).is_symlink() or (out / name).exists()]
+    # run.json goes first and comes last: where it lies, everything beside it is of the same run, whatever was killed
+    old = [name for name in reversed(OUR_FILES) if (out / name).is_symlink() or (out / name).exists()]
     moves = [(out / name, earlier / name) for name in old] + [(fresh / name, out / name) for name in names]
     done: list[tuple[Path, Path]] = []
     try:

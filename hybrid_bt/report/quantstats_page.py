@@ -1,0 +1,133 @@
+"""quantstats at work, in a process of its own: its report, its metrics beside ours, our first page on top.
+
+`python -c CHILD` (see `tearsheet.py`) reads a job from standard input, writes the page, and prints what nobody can
+explain. quantstats, pandas and matplotlib are imported here and nowhere else in the tearsheet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import json
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hybrid_bt.collector import collector_paused, end_without_collecting
+from hybrid_bt.report.cross_check import Check, alike, checks
+from hybrid_bt.report.first_page import first_page
+
+__all__ = ["main"]
+
+NETWORK = (
+    re.compile(r"<link\b[^>]*>\s*"),  # favicon from quantstats' site
+    re.compile(r"<script\b.*?</script>\s*", re.DOTALL),
+    re.compile(r'\s+onload="[^"]*"'),  # calls a function that the page does not have
+    re.compile(r"<\?xml[^>]*\?>\s*|<!DOCTYPE svg[^>]*>\s*"),  # not allowed inside HTML; the second names a URL
+    re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL),
+)
+BODY = re.compile(r"<body[^>]*>")
+
+
+def main() -> None:
+    """Read a job from standard input, write its page, and print the differences that conventions do not explain."""
+    job = json.load(sys.stdin)
+    end_without_collecting()
+    with collector_paused(), contextlib.redirect_stdout(sys.stderr):  # quantstats prints at will
+        found = _render(job)
+    print(json.dumps([_told(check) for check in found if not check.agrees]))
+
+
+def _told(check: Check) -> str:
+    return (
+        f"{check.metric} of {check.account} is {check.theirs!r} to quantstats and {check.alike!r} by our formula under "
+        "its conventions; one of the two is wrong"
+    )
+
+
+def _render(job: dict[str, Any]) -> list[Check]:
+    import matplotlib
+    import pandas as pd
+
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # a hundred lines about Arial
+    warnings.simplefilter("ignore")
+    matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
+    import quantstats.reports
+    from quantstats._plotting import core
+
+    _mend_yearly_bars(core)
+    matplotlib.rcParams["svg.hashsalt"] = "hybrid_bt"
+    index = pd.DatetimeIndex(job["days"])
+    accounts = {name: pd.Series(returns, index, name=name) for name, returns in job["returns"].items()}
+    strategy, benchmark = accounts.values()
+    found = _compared(accounts, job)
+    quantstats.reports.html(  # type: ignore[no-untyped-call]
+        strategy,
+        benchmark,
+        output=job["path"],
+        title=html.escape(job["title"]),
+        parameters={"Run": html.escape(job["subtitle"]), "Annualised with": f"{job['periods_per_year']} days a year"},
+        strategy_title=strategy.name,
+        benchmark_title=benchmark.name,
+        periods_per_year=job["periods_per_year"],
+        match_dates=False,
+    )
+    path = Path(job["path"])
+    path.write_bytes(_mended(path.read_text(encoding="utf-8"), job, found).encode())
+    return found
+
+
+def _compared(accounts: Mapping[str, Any], job: dict[str, Any]) -> list[Check]:
+    from quantstats import stats
+
+    m = job["periods_per_year"]
+    found = []
+    for name, returns in accounts.items():
+        theirs = {
+            "total return": stats.comp(returns),
+            "CAGR": stats.cagr(returns, periods=m),
+            "Sharpe": stats.sharpe(returns, periods=m),
+            "Sortino": stats.sortino(returns, periods=m),
+            "volatility": stats.volatility(returns, periods=m),
+            "max drawdown": stats.max_drawdown(returns),
+        }
+        own = {metric: np.nan if value is None else value for metric, value in job["ours"][name].items()}
+        same = alike(np.array(job["returns"][name]), m)
+        found += checks(name, own, same, {metric: float(value) for metric, value in theirs.items()})
+    return found
+
+
+def _mend_yearly_bars(core: Any) -> None:
+    """Give the chart of yearly returns its years as names.
+
+    pandas 3 counts the bars of a yearly calendar from 1970 while quantstats labels them from 0, which puts labels and
+    bars at opposite ends. quantstats takes an index of plain numbers, too.
+    """
+    resample: Any = getattr(core, "safe_resample", None)
+
+    def with_years(data: Any, freq: str, *rest: Any, **more: Any) -> Any:
+        sampled = resample(data, freq, *rest, **more)
+        if freq == "YE" and rest == ("last",) and sampled.ndim == 2:
+            sampled.index = sampled.index.year
+        return sampled
+
+    if resample is not None:
+        core.safe_resample = with_years
+
+
+def _mended(page: str, job: dict[str, Any], found: list[Check]) -> str:
+    for pattern in NETWORK:
+        page = pattern.sub("", page)
+    page = page.replace("CAGR\ufe6a", "CAGR")  # a small percent sign that few fonts have
+    page = page.replace("Tearsheet (generated by QuantStats)", html.escape(job["title"]))
+    ours = first_page(job["first"], found)
+    page, count = BODY.subn(lambda tag: tag[0] + ours, page, count=1)
+    if not count:
+        raise ValueError("quantstats' page has no <body> to put the first page into")
+    return page
