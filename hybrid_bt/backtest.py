@@ -7,10 +7,8 @@ alone, no gate, no learning) are replayed on the same bars under the same costs,
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +21,7 @@ from hybrid_bt.bar_rate import is_intraday
 from hybrid_bt.bars import Bars, say_stamp
 from hybrid_bt.baselines import BENCHMARK, EQUAL_WEIGHT, baselines, leverage_of
 from hybrid_bt.build import Policies, resolve_pairs, training_end
+from hybrid_bt.collector import collector_paused
 from hybrid_bt.config import Config
 from hybrid_bt.errors import BarsError, ReconciliationError
 from hybrid_bt.findings import counters
@@ -165,28 +164,20 @@ def trade(
         on_bar=on_bar,
     )
     cerebro.addanalyzer(Ledger, start=row, _name="ledger")
-    with _collector_paused():
+    with collector_paused():
         (strategy,) = cerebro.run()
     if done != bars.n_bars:
         raise BarsError(
             f"bars: Backtrader ran {done} of {bars.n_bars} bars of {bars.name}; check the calendar of the data"
         )
-    parts = {"sac": strategy.brain.sac, "gate": strategy.brain.gate}
-    clipped = {name: part.policy.clipped_count for name, part in parts.items() if part is not None}
     resumed = strategy.keeper.resumed_after if strategy.keeper else ""
-    return Trading(strategy.recorder, strategy.analyzers.ledger.path(), clipped, strategy.guard.report(), resumed)
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """A run makes millions of tuples and next to no cycles: looking for some costs a tenth of its time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
+    return Trading(
+        strategy.recorder,
+        strategy.analyzers.ledger.path(),
+        strategy.clipped_observations,
+        strategy.guard.report(),
+        resumed,
+    )
 
 
 def _check_account(name: str, account: AccountPath, traded: Bars, cash: float, leverage: float) -> None:

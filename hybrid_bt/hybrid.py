@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hybrid_bt.features import correlation
 from hybrid_bt.fusion import FusionParams, fuse, pairs_traded, sac_weight
 from hybrid_bt.legs.base import Leg, View
 from hybrid_bt.legs.kalman import KalmanLeg
@@ -102,7 +101,7 @@ class Hybrid:
         view, a_sac, a_kalman, r, waits = opinion
         w_sac = self._sac_weight(r)
         fused = fuse(a_sac, a_kalman, w_sac)
-        target, scale = limit(fused, view.volatilities, correlation(view.market), self._risk)
+        target, scale = limit(fused, view.volatilities, view.correlation, self._risk)
         waits = waits if pairs_traded(self._fusion) or self.sac is None else ()
         return Decision(a_sac, a_kalman, r, w_sac, fused, target, scale, view, waits)
 

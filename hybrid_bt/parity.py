@@ -59,8 +59,7 @@ def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
     fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
     trading = trade(request, row, fitted, progress)
     recorder, broker = trading.recorder, trading.account
-    brain = build(config, bars.symbols, request.pairs, request.policies, fitted)
-    make_safe(brain)
+    brain = make_safe(build(config, bars.symbols, request.pairs, request.policies, fitted))
     streamed, recorded = recorder.decisions(row), record(brain, bars, request.pairs).decisions(row)
     traded = bars.between(bars.stamps[row], None)
     twin, sent = _twin(request, brain.reader.columns, streamed, recorded, traded)

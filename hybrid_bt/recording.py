@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.features import correlation
 from hybrid_bt.hybrid import Decision, Hybrid
-from hybrid_bt.legs.base import PairView
+from hybrid_bt.legs.base import PairView, View
 from hybrid_bt.records import Decisions, LegPaths, PairPaths
 
-__all__ = ["PAIR_FIELDS", "Recorder", "pair_paths", "pair_row", "record"]
+__all__ = ["PAIR_FIELDS", "Recorder", "pair_paths", "pair_row", "pair_rows", "record"]
 
 _VECTORS = ("sac", "kalman", "fused", "target")
 _SCALARS = ("regime", "w_sac", "scale", "guard")
@@ -41,7 +40,11 @@ class Recorder:
         self._waits = array("b")
 
     def add(self, decision: Decision, brain: Hybrid) -> None:
-        """Append one bar."""
+        """Append one bar of a brain that has just decided it."""
+        self.append(decision, pair_rows(brain, decision.view))
+
+    def append(self, decision: Decision, pairs: Sequence[float]) -> None:
+        """Append one bar; `pairs` are its `pair_rows`."""
         for name, values in self._vectors.items():
             values.extend(getattr(decision, name))
         for name, values in self._scalars.items():
@@ -50,9 +53,8 @@ class Recorder:
         self._volatility.extend(decision.view.volatilities)
         self._warm.extend(decision.view.warm)
         self._waits.extend(decision.waits or self._nobody)
-        self._correlation.append(correlation(decision.view.market))
-        for pair, direction in zip(decision.view.pairs, brain.pair_directions, strict=True):
-            self._pairs.extend(pair_row(pair, direction))
+        self._correlation.append(decision.view.correlation)
+        self._pairs.extend(pairs)
 
     def last_row(self) -> list[float]:
         """The numbers of the last bar, for `add_row`."""
@@ -148,6 +150,14 @@ def pair_row(pair: PairView, direction: float) -> tuple[float, ...]:
         spread.zscore,
         direction,
     )
+
+
+def pair_rows(brain: Hybrid, view: View) -> list[float]:
+    """The fields of all pairs, one pair after the other, as the brain holds them after the bar of this view."""
+    rows: list[float] = []
+    for pair, direction in zip(view.pairs, brain.pair_directions, strict=True):
+        rows += pair_row(pair, direction)
+    return rows
 
 
 def pair_paths(names: Sequence[str], cube: NDArray[np.float64]) -> PairPaths:

@@ -6,7 +6,7 @@ P pairs. A decision made on row t may fill on row t + 1 at the earliest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, overload
 
@@ -31,6 +31,10 @@ class Fill(NamedTuple):
     commission: float  #: spread and fee, >= 0
 
 
+#: of `Fill`'s fields, in arrays
+FILL_TYPES = (np.int64, np.int64, np.int64, np.float64, np.float64, np.float64)
+
+
 class Fills(Sequence[Fill]):
     """Fills kept as columns, 48 bytes each; a `Fill` is made when it is looked at.
 
@@ -42,6 +46,14 @@ class Fills(Sequence[Fill]):
 
     def __init__(self, columns: Sequence[NDArray[Any]]) -> None:
         self.columns = tuple(columns)
+
+    @classmethod
+    def of(cls, fills: Iterable[Fill]) -> Fills:
+        """The same fills as columns."""
+        if isinstance(fills, cls):
+            return fills
+        columns = list(zip(*fills, strict=True)) or [()] * len(Fill._fields)
+        return cls([np.array(column, dtype=kind) for column, kind in zip(columns, FILL_TYPES, strict=True)])
 
     def __len__(self) -> int:
         return len(self.columns[0])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybrid_bt import __version__
+from hybrid_bt.collector import collector_paused, end_without_collecting
 from hybrid_bt.console import (
     DAY,
     comma_list,
@@ -162,14 +163,16 @@ def main(**flags: Any) -> None:
     _check_talk(flags)
     if not flags["no_ledger"]:
         check_ledger(_ledger(flags["out"]))
-    record = _backtest(flags)
     from hybrid_bt.announce import Talk, announce, open_page
     from hybrid_bt.report import write_report
 
-    said = "" if flags["no_plots"] else _claim(record, flags["out"])
-    paths = write_report(
-        record, flags["out"], plots=not flags["no_plots"], claim=said, plot_symbols=flags["plot_symbols"]
-    )
+    end_without_collecting()
+    with collector_paused():
+        record = _backtest(flags)
+        said = "" if flags["no_plots"] else _claim(record, flags["out"])
+        paths = write_report(
+            record, flags["out"], plots=not flags["no_plots"], claim=said, plot_symbols=flags["plot_symbols"]
+        )
     if not flags["no_ledger"]:
         _remember(record, flags["out"])
     talk = Talk(as_json=flags["as_json"], quiet=flags["quiet"], verbose=flags["verbose"], claim=said)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SafePolicy", "make_safe"]
+__all__ = ["SafePolicy", "make_safe", "policies_of"]
 
 FloatArray = NDArray[np.float64]
 
@@ -56,17 +56,25 @@ class SafePolicy:
     def act(self, observations: FloatArray) -> FloatArray:
         """Actions (rows,); never raises for what the policy does."""
         before = self.policy.state() if self._remembers else None
-        try:
-            actions = np.asarray(self.policy.act(observations), dtype=np.float64)
-            problem = self._problem(actions, len(observations))
-        except Exception as error:  # anything may go wrong in somebody's own policy; it is named, counted and reported
-            problem = f"{type(error).__name__}: {error}"
+        actions, problem = self._tried(self.policy.act, observations)
         if not problem:
             return actions
         self.failure = f"{self.name}: {problem}"
         if before is not None:
             self.policy.restore(before)
         return self._instead(observations)
+
+    def tried(self, ask: Callable[[Any], FloatArray], observations: Any) -> FloatArray | None:
+        """What another method of the policy answers, one action a row; None, and nothing noted, where it fails."""
+        actions, problem = self._tried(ask, observations)
+        return None if problem else actions
+
+    def _tried(self, ask: Callable[[Any], FloatArray], observations: Any) -> tuple[FloatArray, str]:
+        try:
+            actions = np.asarray(ask(observations), dtype=np.float64)
+        except Exception as error:  # anything may go wrong in somebody's own policy; it is named, counted and reported
+            return np.empty(0), f"{type(error).__name__}: {error}"
+        return actions, self._problem(actions, len(observations))
 
     def _problem(self, actions: FloatArray, rows: int) -> str:
         if actions.shape != (rows,):
@@ -77,18 +85,20 @@ class SafePolicy:
         return ""
 
 
-def make_safe(brain: Any) -> list[SafePolicy]:
-    """Put the policies of a brain into safe ones; those.
+def make_safe(brain: Any) -> Any:
+    """Put the policies of a brain into safe ones; the brain.
 
     A failing SAC policy leaves each action as it was (the last column of its observation), a failing gate says r = 0.
     """
-    found = []
-    for name, instead in (("sac", _previous_actions), ("gate", _neutral)):
-        part = getattr(brain, name)
-        if getattr(part, "policy", None) is not None:  # a leg of the user's own may ask none
-            part.policy = SafePolicy(part.policy, name, instead)
-            found.append(part.policy)
-    return found
+    for name, policy in policies_of(brain).items():
+        getattr(brain, name).policy = SafePolicy(policy, name, _INSTEAD[name])
+    return brain
+
+
+def policies_of(brain: Any) -> dict[str, Any]:
+    """Policies of a brain by name; a part that is off, or a leg of the user's own, may have none."""
+    found = {name: getattr(getattr(brain, name), "policy", None) for name in _INSTEAD}
+    return {name: policy for name, policy in found.items() if policy is not None}
 
 
 def _previous_actions(observations: FloatArray) -> FloatArray:
@@ -97,3 +107,6 @@ def _previous_actions(observations: FloatArray) -> FloatArray:
 
 def _neutral(observations: FloatArray) -> FloatArray:
     return np.zeros(len(observations))
+
+
+_INSTEAD = {"sac": _previous_actions, "gate": _neutral}

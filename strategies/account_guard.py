@@ -21,8 +21,8 @@ from hybrid_bt.guard import (
     rule_names,
 )
 from hybrid_bt.hybrid import Decision
-from hybrid_bt.safe_policy import make_safe
 from hybrid_bt.strategies.orders import TargetOrders
+from hybrid_bt.strategies.thinking import Thinking
 from hybrid_bt.waiting import withheld
 
 __all__ = ["AccountGuard"]
@@ -36,7 +36,8 @@ class AccountGuard:
     Parameters
     ----------
     strategy : bt.Strategy
-        With a `brain`, whose policies are made safe.
+    thinking : Thinking
+        Of the strategy; its brain's policies are safe ones (`hybrid_bt.safe_policy`).
     config : Config
 
     Attributes
@@ -49,14 +50,12 @@ class AccountGuard:
         What the policies did wrong, each text once, in order.
     """
 
-    def __init__(self, strategy: Any, config: Config) -> None:
-        self.strategy = strategy
+    def __init__(self, strategy: Any, thinking: Thinking, config: Config) -> None:
+        self.strategy, self._thinking = strategy, thinking
         self.params = config.guard_params()
         self.is_active = is_active(self.params) or bool(config.guard.kill_file)
         self._kill_file = Path(config.guard.kill_file) if config.guard.kill_file else None
         self._band = config.account.rebalance_band
-        self._pairs: list[tuple[int, int]] = list(strategy.brain.reader.columns)
-        self._policies = make_safe(strategy.brain)
         self._guard = initial_guard()
         self.triggers: dict[str, int] = {}
         self.first: dict[str, float] = {}
@@ -72,7 +71,9 @@ class AccountGuard:
         delivered, day = orders.delivered(), int(self.strategy.datetime[0])
         facts = GuardFacts(day, equity, held_weights(sizes, worth, equity), delivered, failed, killed)
         wanted = withheld(decision.target, decision.waits)
-        self._guard, targets, mask = guard_step(self._guard, wanted, facts, self._pairs, self.params, self._band)
+        self._guard, targets, mask = guard_step(
+            self._guard, wanted, facts, self._thinking.pairs, self.params, self._band
+        )
         for name in rule_names(mask):
             self.triggers[name] = self.triggers.get(name, 0) + 1
             self.first.setdefault(name, self.strategy.datetime[0])
@@ -84,9 +85,7 @@ class AccountGuard:
         self._collect_failures()
 
     def _collect_failures(self) -> bool:
-        texts = [policy.failure for policy in self._policies if policy.failure]
-        for policy in self._policies:
-            policy.failure = ""
+        texts = self._thinking.take_failures()
         for text in texts:
             if text not in self.failures and len(self.failures) < MOST_TEXTS:
                 self.failures.append(text)

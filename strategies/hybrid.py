@@ -18,6 +18,7 @@ from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.own_parts import own_legs, own_policies
 from hybrid_bt.recording import Recorder
+from hybrid_bt.safe_policy import make_safe
 from hybrid_bt.snapshot import fit_of
 from hybrid_bt.strategies.account_guard import AccountGuard
 from hybrid_bt.strategies.bounded import give_room
@@ -27,6 +28,7 @@ from hybrid_bt.strategies.found_pairs import FoundPairs
 from hybrid_bt.strategies.gathering import Gathering
 from hybrid_bt.strategies.keeper import StateKeeper
 from hybrid_bt.strategies.orders import TargetOrders
+from hybrid_bt.strategies.thinking import Thinking
 from hybrid_bt.waiting import withheld
 
 __all__ = ["HybridStrategy", "traded_feeds"]
@@ -85,6 +87,9 @@ class HybridStrategy(bt.Strategy):
         Bars from one snapshot to the next.
     on_bar : callable, optional
         Called with no argument after each bar, for progress.
+    compiled : bool, optional
+        Make the opinions of all bars ahead, under numba, where every feed is preloaded: same bits, sooner. By default
+        where the work is worth loading numba; False makes each on its own bar.
 
     Raises
     ------
@@ -128,6 +133,7 @@ class HybridStrategy(bt.Strategy):
         ("state", None),
         ("state_every", 1),
         ("on_bar", None),
+        ("compiled", None),
     )
 
     def __init__(self, **unknown: Any) -> None:
@@ -141,10 +147,14 @@ class HybridStrategy(bt.Strategy):
         policies: Policies = own_policies(self.config, self.p.policies, self.p.sac, self.p.gate, legs)
         self._finding = FoundPairs() if self.p.pairs == "auto" else None
         self.pair_names = () if self._finding else _names(self.p.pairs)
-        self._build = partial(build, symbols=self.symbols, policies=policies, legs=legs)
-        self.brain: Hybrid = self._build(self.config, pairs=self.pair_names, kalman_params=self.p.kalman_params)
+        self._build = partial(_built, symbols=self.symbols, policies=policies, legs=legs)
+        self._thinking = Thinking(
+            self,
+            partial(self._build, self.config, pairs=self.pair_names, kalman_params=self.p.kalman_params),
+            False if self._finding else self.p.compiled,
+        )
         self.training_end = training_end(policies)
-        self.guard = AccountGuard(self, self.config)
+        self.guard = AccountGuard(self, self._thinking, self.config)
         self.recorder = Recorder(len(self.symbols), self.pair_names) if self.p.record else None
         self.first_traded_row: int | None = None
         self.decision: Decision | None = None
@@ -176,6 +186,24 @@ class HybridStrategy(bt.Strategy):
         if self.keeper is not None:
             self.keeper.start()
 
+    @property
+    def brain(self) -> Hybrid:
+        """What decides, as it stands after the last bar.
+
+        Whoever asks for it may change it, so from then on every opinion is made on its own bar; before that they may
+        have been made ahead (`hybrid_bt.ahead`).
+        """
+        return self._thinking.brain
+
+    @brain.setter
+    def brain(self, brain: Hybrid) -> None:
+        self._thinking.brain = brain
+
+    @property
+    def clipped_observations(self) -> dict[str, int]:
+        """Observation values that each policy had to clip so far."""
+        return self._thinking.clipped()
+
     def prenext(self) -> None:
         self.next()  # a feed that has not begun yet must not keep the others waiting
 
@@ -196,14 +224,14 @@ class HybridStrategy(bt.Strategy):
             self._count_bar(self.datetime[0])
         if self._finding is not None:
             self._find_pairs(self._finding, closes)
-        decision = self.brain.decide(closes)
+        decision = self._thinking.decide(closes)
         if trades and may_trade:
             decision = self.guard.settled(decision, self._target_orders)
         else:
             self.guard.passed()
         self.decision = decision
         if self.recorder is not None:
-            self.recorder.add(decision, self.brain)
+            self.recorder.append(decision, self._thinking.pair_rows(decision))
         sent = withheld(decision.target, decision.waits)
         if not trades:
             self._target_orders.skip()
@@ -270,7 +298,7 @@ class HybridStrategy(bt.Strategy):
         if stamp >= self._trade_from and len(early) >= WARMUP_BARS // 2:
             stamps = np.array([bt.num2date(number) for number in early], dtype="M8[s]")
             self.config = self.config.for_stamps(stamps)
-            self.brain.take_rate(self.config.bars_per_year)
+            self._thinking.take_rate(self.config.bars_per_year)
             self._early = None
         else:
             early.append(stamp)
@@ -302,6 +330,12 @@ class HybridStrategy(bt.Strategy):
                 "nothing was traded",
                 stacklevel=1,
             )
+
+
+def _built(*what: Any, **more: Any) -> Hybrid:
+    """`build` with policies that cannot bring the run down."""
+    brain: Hybrid = make_safe(build(*what, **more))
+    return brain
 
 
 def _names(pairs: str | Sequence[str]) -> tuple[str, ...]:

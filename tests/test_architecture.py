@@ -23,6 +23,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "words": (
         "errors",
         "whole_file",
+        "collector",
         "state_file",
         "journal",
         "findings",
@@ -59,6 +60,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "policy_file",
         "policy_graph",
         "policy_session",
+        "policy_sequence",
         "safe_policy",
         "freeze",
         "legs",
@@ -74,6 +76,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "recording",
         "snapshot",
         "history",
+        "ahead",
         "paper",
         "lanes",
         "portfolio",

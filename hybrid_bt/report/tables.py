@@ -202,7 +202,11 @@ TABLES: dict[str, Callable[[RunRecord], Columns]] = {
 
 def _floats(values: Iterable[float] | NDArray[np.float64]) -> list[str]:
     """Exact texts in row-major order; NaN is empty."""
-    return ["" if value != value else repr(value) for value in np.asarray(values, dtype=np.float64).ravel().tolist()]
+    numbers = np.asarray(values, dtype=np.float64).ravel()
+    texts = list(map(repr, numbers.tolist()))
+    for place in np.flatnonzero(np.isnan(numbers)).tolist():
+        texts[place] = ""
+    return texts
 
 
 def _texts(values: NDArray[np.int64]) -> list[str]:
