@@ -140,7 +140,7 @@ def test_order_of_symbols_does_not_matter() -> None:
 
 def test_first_innovation_is_no_move_of_the_spread() -> None:
     pairs = recorded(random_bars(5)).pairs()
-    assert pairs.innovation[0].all() and not pairs.spread[0].any() and pairs.spread[1].all()
+    assert not pairs.innovation[0].any() and not pairs.spread[0].any() and pairs.spread[1].all()
 
 
 def test_pair_begins_with_its_first_common_bar() -> None:
