@@ -28,6 +28,7 @@ from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.reconcile import reconcile
 from hybrid_bt.recording import Recorder
 from hybrid_bt.records import AccountPath, Decisions, RunRecord
+from hybrid_bt.regime_reading import read_regime
 from hybrid_bt.target_replay import replay
 from hybrid_bt.trading_start import first_trading_row, fit_pairs
 
@@ -80,6 +81,7 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
         _check_account(name, account, traded, config.account.cash, leverage_of(name, config))
     gap = _replay_gap(request, traded, decisions, hybrid)
     in_sample = _in_sample(traded, trained_until)
+    reading = read_regime(decisions.regime, bars, row)._asdict() if request.policies.gate else None
     benchmark = EQUAL_WEIGHT if request.benchmark == EQUAL_WEIGHT else BENCHMARK
     return RunRecord(
         bars=traded,
@@ -92,7 +94,7 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
         start_value=config.account.cash,
         in_sample=in_sample,
         config=_resolved(request, fitted),
-        facts=_facts(request, row, trained_until, gap, clipped, time.perf_counter() - began),
+        facts=_facts(request, row, trained_until, gap, clipped, time.perf_counter() - began) | {"regime": reading},
         notes=_notes(request, traded, in_sample, accounts),
     )
 

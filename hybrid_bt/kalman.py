@@ -16,9 +16,9 @@ Source: Durbin & Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2
 (likelihood); Chan, Algorithmic Trading, 2013, ch. 3 (the pair as a dynamic regression); Bierman, Factorization Methods
 for Discrete Sequential Estimation, 1977, ch. V (the update of the factors).
 
-Log prices have an arbitrary origin, the unit of money, and a drift of beta turns the line about that origin. Traded pairs
-are therefore filtered by `follow`, which puts the origin at the last closes before each step: alpha is then the fitted
-level there less y, Q_alpha the drift of that level, and nothing depends on the unit of prices or on where history begins.
+Log prices have an arbitrary origin, the unit of money, and a drift of beta turns the line about that origin. Traded
+pairs are therefore filtered by `follow`, which puts the origin at the last closes before each step: alpha is then the
+fitted level there less y, Q_alpha the drift of that level, and nothing depends on the unit of prices.
 
 The covariance is kept as its factors. x is nearly constant, so alpha and beta are almost collinear, and both the
 textbook update (I - K H) P and Joseph's form lose positive definiteness, even the sign of S, once the noise is small
@@ -215,7 +215,8 @@ def follow_pair(
 def _moves(logs: Sequence[float] | NDArray[np.float64]) -> list[float]:
     """Log returns, the first 0."""
     closes = np.asarray(logs, dtype=np.float64)
-    return np.diff(closes, prepend=closes[:1]).tolist()
+    moves: list[float] = np.diff(closes, prepend=closes[:1]).tolist()
+    return moves
 
 
 def log_likelihood(

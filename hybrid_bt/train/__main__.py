@@ -1,4 +1,4 @@
-"""`python -m hybrid_bt.train sac|gate|controls`: train a policy and freeze it to one inert file; check the learner."""
+"""`hybrid-bt train sac|gate|shipped|controls`: train policies, freeze them to inert files, check the learner."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from hybrid_bt.config import MODES
 from hybrid_bt.console import (
     DAY,
     comma_list,
@@ -27,11 +29,12 @@ from hybrid_bt.errors import ConfigError
 
 __all__ = ["main"]
 
+REHEARSED_TO = datetime(2004, 12, 31)  #: where the shipped policies' rehearsal ends: the bars that settings learned on
 NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 
 
 @command("train")
-@click.argument("kind", type=click.Choice(["sac", "gate", "controls"]))
+@click.argument("kind", type=click.Choice(["sac", "gate", "shipped", "controls"]))
 @mode_option
 @data_option
 @symbols_option
@@ -63,13 +66,20 @@ NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 @click.option(
     "--keep", type=click.Choice(["best", "last"]), default="last", show_default=True, help="Weights to freeze."
 )
+@click.option(
+    "--rehearse-to",
+    type=DAY,
+    help="First train the same up to this day and put its result on the rest of the training span into the manifest.",
+)
 @click.option("--checkpoint-dir", type=click.Path(path_type=Path, file_okay=False), help="Folder for checkpoints.")
 @click.option(
     "--checkpoint-every", type=click.IntRange(min=1), default=10_000, show_default=True, help="Steps between two."
 )
 @click.option("--resume", is_flag=True, help="Go on from the checkpoints that are there.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings side by side.")
-@click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: KIND_MODE.onnx]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="File; for shipped a folder.  [default: KIND_MODE.onnx, policies]"
+)
 def main(kind: str, **flags: Any) -> None:
     """Train sac (exposures) or gate (regime score) and freeze the ensemble of all seeds to one ONNX file.
 
@@ -77,16 +87,23 @@ def main(kind: str, **flags: Any) -> None:
     --sac-steps as well. The same seeds on one thread give the same file, whatever --jobs and however often a training
     with --checkpoint-dir was interrupted and resumed. Validations go to OUT's name with .validation.csv and .png.
 
+    shipped makes all four shipped policies again (--mode: that mode's two), in the folder --out, and compares them with
+    the files that ship; status 1 if one is not the same.
+
     controls trains agents that must win (one is told the return that its order will earn) and agents that must not
     (shuffled returns; a feature of noise), within the training span; status 1 if one of them does otherwise.
     """
     _check_extra()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from hybrid_bt.train.logbook import Logbook
-    from hybrid_bt.train.pipeline import learn_gate, learn_sac
+    from hybrid_bt.train.rehearsal import rehearsed_gate, rehearsed_sac
     from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
 
     mode = flags["mode"]
+    if kind == "shipped":
+        given = click.get_current_context().get_parameter_source("mode") is not ParameterSource.DEFAULT
+        _shipped(flags, (mode,) if given else MODES)
+        return
     out = flags["out"] or Path(f"{kind}_{mode}.onnx")
     logbook = Logbook(out)
     lesson = _lesson(flags)._replace(tell=logbook.hear)
@@ -95,12 +112,36 @@ def main(kind: str, **flags: Any) -> None:
         return
     with logbook.progress(sys.stderr.isatty()):
         if kind == "sac":
-            policy = learn_sac(lesson, SAC_SPECS[mode], flags["sac_steps"], out)
+            policy = rehearsed_sac(lesson, SAC_SPECS[mode], flags["sac_steps"], out)
         else:
-            policy = learn_gate(lesson, GATE_SPECS[mode], SAC_SPECS[mode], flags["ppo_steps"], flags["sac_steps"], out)
+            specs, steps = (GATE_SPECS[mode], SAC_SPECS[mode]), (flags["ppo_steps"], flags["sac_steps"])
+            policy = rehearsed_gate(lesson, *specs, *steps, out)
     if lesson.valid_end:
         _draw(logbook, lesson, kind, policy.manifest.results["validation"])
     click.echo(f"{out}: {kind} for {mode}, {policy.manifest.members} members, sha256 {policy.sha256}")
+
+
+def _shipped(flags: dict[str, Any], modes: tuple[str, ...]) -> None:
+    from hybrid_bt.train.logbook import Logbook
+    from hybrid_bt.train.shipped import rebuild
+
+    folder = flags["out"] or Path("policies")
+    logbook = Logbook(folder / "shipped")
+
+    if flags["valid_end"] is not None:
+        raise ConfigError("shipped policies are trained to the end and rehearsed, not validated; drop --valid-end")
+    flags["rehearse_to"] = flags["rehearse_to"] or REHEARSED_TO
+
+    def lesson_of(mode: str) -> Any:
+        return _lesson(flags | {"mode": mode})._replace(tell=logbook.hear)
+
+    all_same = True
+    with logbook.progress(sys.stderr.isatty()):
+        for row in rebuild(lesson_of, modes, flags["sac_steps"], flags["ppo_steps"], folder):
+            click.echo(row.words())
+            all_same &= row.same_bytes
+    if not all_same:
+        raise click.exceptions.Exit(1)
 
 
 def _controls(lesson: Any, spec: Any, steps: int) -> None:
@@ -132,9 +173,12 @@ def _lesson(flags: dict[str, Any]) -> Any:
     from hybrid_bt.feeds.sample import sample_pairs
     from hybrid_bt.train.pipeline import Lesson
 
-    start, end, valid_end = (_date(flags[name]) for name in ("train_start", "train_end", "valid_end"))
+    dates = ("train_start", "train_end", "valid_end", "rehearse_to")
+    start, end, valid_end, rehearse_to = (_date(flags[name]) for name in dates)
     if end <= start:
         raise ConfigError(f"--train-end {end} is not after --train-start {start}; exchange them or widen the span")
+    if rehearse_to and not start < rehearse_to < end:
+        raise ConfigError(f"--rehearse-to {rehearse_to} is not between --train-start {start} and --train-end {end}")
     bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=valid_end or end)
     return Lesson(
         bars=bars,
@@ -145,6 +189,7 @@ def _lesson(flags: dict[str, Any]) -> Any:
         end=end,
         seeds=_seeds(flags["seeds"]),
         valid_end=valid_end,
+        rehearse_to=rehearse_to,
         practice=_practice(flags),
     )
 
