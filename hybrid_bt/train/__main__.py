@@ -30,6 +30,7 @@ from hybrid_bt.errors import ConfigError
 __all__ = ["main"]
 
 REHEARSED_TO = datetime(2004, 12, 31)  #: where the shipped policies' rehearsal ends: the bars that settings learned on
+MOST_SEED = 2**31 - 1  #: environments count on from it, and numpy's seeds end at 2**32
 NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 
 
@@ -51,7 +52,7 @@ NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
     "--seeds", default="0,1,2,3,4", show_default=True, callback=comma_list, help="One member of the ensemble each."
 )
 @config_option
-@click.option("--tensorboard-log", type=click.Path(path_type=Path), help="Folder for TensorBoard.")
+@click.option("--tensorboard-log", type=click.Path(path_type=Path, file_okay=False), help="Folder for TensorBoard.")
 @click.option(
     "--valid-end",
     type=DAY,
@@ -105,6 +106,8 @@ def main(kind: str, **flags: Any) -> None:
         _shipped(flags, (mode,) if given else MODES)
         return
     out = flags["out"] or Path(f"{kind}_{mode}.onnx")
+    if kind != "controls":
+        _check_writable(out)
     logbook = Logbook(out)
     lesson = _lesson(flags)._replace(tell=logbook.hear)
     if kind == "controls":
@@ -126,6 +129,7 @@ def _shipped(flags: dict[str, Any], modes: tuple[str, ...]) -> None:
     from hybrid_bt.train.shipped import rebuild
 
     folder = flags["out"] or Path("policies")
+    _make_folder("--out", folder)
     logbook = Logbook(folder / "shipped")
 
     if flags["valid_end"] is not None:
@@ -205,6 +209,9 @@ def _practice(flags: dict[str, Any]) -> Any:
             raise ConfigError("--keep best needs --valid-end: nothing says which weights are best")
     if flags["resume"] and flags["checkpoint_dir"] is None:
         raise ConfigError("--resume needs --checkpoint-dir: name the folder that the checkpoints are in")
+    for name in ("checkpoint_dir", "tensorboard_log"):
+        if flags[name] is not None:
+            _make_folder(f"--{name.replace('_', '-')}", flags[name])
     return Practice(**{name: flags[name] for name in Practice._fields})
 
 
@@ -220,6 +227,21 @@ def _draw(logbook: Any, lesson: Any, kind: str, found: Any) -> None:
     logbook.draw(title, f"{note} · dashed: {name} under the same limits, no learning", (name, Score(**values)))
 
 
+def _check_writable(out: Path) -> None:
+    """Refuse now what could not be written after hours of training."""
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; name a file, {out / 'policy.onnx'} say")
+    if not (out.parent.is_dir() and os.access(out.parent, os.W_OK)):
+        raise ConfigError(f"--out {out}: {out.parent} is no folder that can be written to; make it first")
+
+
+def _make_folder(flag: str, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{flag} {folder}: {error.strerror}; name another folder") from None
+
+
 def _date(moment: datetime | None) -> Any:
     return moment.date() if moment else None
 
@@ -229,8 +251,8 @@ def _seeds(words: tuple[str, ...]) -> tuple[int, ...]:
         seeds = tuple(int(word) for word in words)
     except ValueError:
         raise ConfigError(f"--seeds {','.join(words)}: seeds are whole numbers; write 0,1,2") from None
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise ConfigError(f"--seeds {','.join(words)}: each seed once, none negative")
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) > MOST_SEED:
+        raise ConfigError(f"--seeds {','.join(words)}: each seed once, from 0 to {MOST_SEED}")
     return seeds
 
 

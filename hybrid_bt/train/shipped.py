@@ -55,9 +55,8 @@ def rebuild(
     lesson_of : callable
         Mode -> what its trainings share.
     folder : Path
-        Gets `sac_MODE.onnx` and `gate_MODE.onnx`.
+        Exists; gets `sac_MODE.onnx` and `gate_MODE.onnx`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     for mode in modes:
         for kind in KINDS:
             out = folder / f"{kind}_{mode}.onnx"
