@@ -40,7 +40,17 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "fusion",
         "risk",
     ),
-    "opinions": ("manifest", "policy", "policy_file", "policy_graph", "policy_session", "freeze", "legs", "regime"),
+    "opinions": (
+        "manifest",
+        "policy",
+        "policy_file",
+        "policy_graph",
+        "policy_session",
+        "freeze",
+        "legs",
+        "regime",
+        "regime_reading",
+    ),
     "brain": (
         "reader",
         "hybrid",

@@ -1,8 +1,8 @@
 """A rehearsal: the same training on an earlier span, tried on the bars behind it, for the manifest.
 
-A shipped policy learns from every bar before the test span, so nothing in that span can validate it. What can be
-validated is its recipe: the same settings and seeds, trained up to an earlier day. The rehearsal's weights are dropped,
-and its span lies inside the training span, so it takes no bars away.
+A shipped policy learns from every bar before the test span, so nothing there can validate it. What can be validated is
+its recipe: the same settings and the first seeds, trained up to an earlier day. The rehearsal's weights are dropped, and
+its span lies inside the training span, so it takes no bars away.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from hybrid_bt.train.spec import GateSpec, SacSpec
 from hybrid_bt.train.validation import GateValidation, SacValidation, Score
 
 __all__ = ["rehearse_gate", "rehearse_sac", "rehearsed_gate", "rehearsed_sac"]
+
+SEEDS = 3  #: the first so many are rehearsed: enough to see how a recipe does, at a fair part of the time
 
 
 def rehearse_sac(lesson: Lesson, spec: SacSpec, steps: int) -> dict[str, Any]:
@@ -72,7 +74,11 @@ def _earlier(lesson: Lesson) -> Lesson:
     folder = lesson.practice.checkpoint_dir
     practice = lesson.practice._replace(keep="last", patience=None, checkpoint_dir=folder and folder / "rehearsal")
     return lesson._replace(
-        end=lesson.rehearse_to, valid_end=lesson.end, bars=lesson.bars.between(None, lesson.end), practice=practice
+        end=lesson.rehearse_to,
+        valid_end=lesson.end,
+        bars=lesson.bars.between(None, lesson.end),
+        seeds=lesson.seeds[:SEEDS],
+        practice=practice,
     )
 
 

@@ -54,7 +54,7 @@ class GateSpec(_Spec):
     gae_lambda: float = Field(default=0.9, gt=0, le=1)
     lstm_hidden: int = Field(default=32, ge=1)
     net: tuple[int, ...] = Field(default=(32,), description="hidden layers behind the LSTM")
-    learning_rate: float = Field(default=3e-4, gt=0)
+    learning_rate: float = Field(default=3e-3, gt=0)
     entropy: float = Field(default=1e-3, ge=0, description="weight of the entropy bonus")
     first_sd: float = Field(default=1.0, gt=0, description="standard deviation of r around the policy's mean at first")
     n_steps: int = Field(default=128, ge=2, description="bars per environment and update")
