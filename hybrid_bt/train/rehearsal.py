@@ -1,8 +1,8 @@
 """A rehearsal: the same training on an earlier span, tried on the bars behind it, for the manifest.
 
-A shipped policy learns from every bar before the test span, so nothing there can validate it. What can be validated is
-its recipe: the same settings and the first seeds, trained up to an earlier day. The rehearsal's weights are dropped, and
-its span lies inside the training span, so it takes no bars away.
+A shipped policy learns from every bar before the test span, so nothing there can validate it. What can be validated
+is its recipe: the same settings and the first seeds, trained up to an earlier day. The rehearsal's weights are dropped,
+and its span lies inside the training span, so it takes no bars away.
 """
 
 from __future__ import annotations
