@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Talk", "announce", "headline", "open_page", "result_document", "result_table"]
 
-_COLUMNS = ("end value", "CAGR", "Sharpe", "Sortino", "max drawdown", "volatility", "turnover/y", "costs")
-
 
 class Talk(NamedTuple):
     """How much is said; at most one of the three is set."""
@@ -71,6 +69,7 @@ def result_document(record: RunRecord, paths: list[Path]) -> dict[str, Any]:
         {
             "title": headline(record),
             "accounts": {name: summary._asdict() for name, summary in summaries(record).items()},
+            "bars_per_year": record.bars.bars_per_year,
             "out_of_sample": not record.in_sample.any(),
             "notes": list(record.notes),
             "files": [str(path) for path in paths],
@@ -83,24 +82,14 @@ def result_table(record: RunRecord) -> Table:
     """The summary, one row an account, as rich draws it."""
     from rich.table import Table
 
-    from hybrid_bt.report.tables import summaries
+    from hybrid_bt.report.headline import HEADLINES, headline_rows
 
     table = Table(title=headline(record), title_justify="left")
     table.add_column("account")
-    for name in _COLUMNS:
+    for name in HEADLINES:
         table.add_column(name, justify="right")
-    for account, s in summaries(record).items():
-        table.add_row(
-            account,
-            f"{s.end_value:,.0f}",
-            f"{s.cagr:.2%}",
-            f"{s.sharpe:.2f}",
-            f"{s.sortino:.2f}",
-            f"{s.max_drawdown:.2%}",
-            f"{s.volatility:.2%}",
-            f"{s.turnover_per_year:.2f}",
-            f"{s.costs:,.0f}",
-        )
+    for row in headline_rows(record):
+        table.add_row(*row)
     return table
 
 
@@ -108,6 +97,7 @@ def _print(record: RunRecord, paths: list[Path], out: Path, talk: Talk) -> None:
     """The summary table, what it claims, then what every reader must know."""
     console = wide_console()
     console.print(result_table(record))
+    console.print(f"annualised with {record.bars.bars_per_year:.1f} bars a year", highlight=False, markup=False)
     if talk.claim:
         console.print(talk.claim, highlight=False, markup=False)
     for note in record.notes:

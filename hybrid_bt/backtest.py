@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.bar_rate import is_intraday
 from hybrid_bt.bars import Bars, say_stamp
 from hybrid_bt.baselines import BENCHMARK, EQUAL_WEIGHT, baselines, leverage_of
 from hybrid_bt.build import Policies, resolve_pairs, training_end
@@ -31,6 +32,7 @@ from hybrid_bt.records import AccountPath, Decisions, RunRecord
 from hybrid_bt.regime_reading import read_regime
 from hybrid_bt.target_replay import replay
 from hybrid_bt.trading_start import first_trading_row, fit_pairs
+from hybrid_bt.waiting import gap_counts, gap_notes
 
 __all__ = ["PARITY_TOLERANCE", "Request", "backtest", "trade"]
 
@@ -72,6 +74,8 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
         bars.index_of(request.benchmark)
     trained_until = training_end(request.policies)
     row = first_trading_row(bars, trained_until, request.start, request.allow_in_sample)
+    config = config.for_stamps(bars.stamps[:row])
+    request = request._replace(config=config)
     fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
     recorder, hybrid, clipped = trade(request, row, fitted, progress)
     traded = bars.between(bars.stamps[row], None)
@@ -80,22 +84,30 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     for name, account in accounts.items():
         _check_account(name, account, traded, config.account.cash, leverage_of(name, config))
     gap = _replay_gap(request, traded, decisions, hybrid)
+    pairs = recorder.pairs(row)
+    gaps = gap_counts(traded, decisions, pairs, resolve_pairs(request.pairs, bars.symbols), hybrid)
     in_sample = _in_sample(traded, trained_until)
     reading = read_regime(decisions.regime, bars, row)._asdict() if request.policies.gate else None
     benchmark = EQUAL_WEIGHT if request.benchmark == EQUAL_WEIGHT else BENCHMARK
+    facts = {
+        **_facts(request, row, trained_until, gap, clipped, time.perf_counter() - began),
+        "gaps": gaps,
+        "regime": reading,
+        "annualisation": {"reports": traded.bars_per_year, "decisions": config.bars_per_year},
+    }
     return RunRecord(
         bars=traded,
         accounts=accounts,
         decisions=decisions,
-        pairs=recorder.pairs(row),
+        pairs=pairs,
         entry_z=config.kalman.entry_z,
         exit_z=config.kalman.exit_z,
         benchmark=benchmark,
         start_value=config.account.cash,
         in_sample=in_sample,
         config=_resolved(request, fitted),
-        facts=_facts(request, row, trained_until, gap, clipped, time.perf_counter() - began) | {"regime": reading},
-        notes=_notes(request, traded, in_sample, accounts),
+        facts=facts,
+        notes=(*_notes(request, traded, in_sample, accounts), *gap_notes(gaps)),
     )
 
 
@@ -169,7 +181,7 @@ def _replay_gap(request: Request, traded: Bars, decisions: Decisions, hybrid: Ac
     """Largest difference between Backtrader's equity and the twin's for the same targets, relative to the start."""
     config = request.config
     cash, costs, rules = config.account.cash, config.trading_costs(), config.order_rules()
-    twin = replay(decisions.target, traded, cash=cash, costs=costs, rules=rules)
+    twin = replay(decisions.sent, traded, cash=cash, costs=costs, rules=rules)
     gaps = np.abs(twin.equity - hybrid.equity) / cash
     row = int(np.argmax(gaps))
     if gaps[row] > PARITY_TOLERANCE:
@@ -241,6 +253,11 @@ def _notes(
         notes.append(
             f"IN-SAMPLE: {int(in_sample.sum())} of {traded.n_bars} bars lie in the policies' training span; "
             "this is no out-of-sample result."
+        )
+    if is_intraday(traded.stamps):
+        notes.append(
+            f"Intraday bars: decisions take {request.config.bars_per_year:.0f} bars a year, as counted before trading. "
+            "Memories and pair rules count in bars; the shipped modes and policies were made for daily ones."
         )
     if request.config.kalman.enabled and not request.pairs:
         notes.append("No pairs were given, so the Kalman leg is idle; name some with --pairs Y:X.")

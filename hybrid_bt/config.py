@@ -6,15 +6,19 @@ refuse unknown keys; `run.json` writes back all of them.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hybrid_bt.accounting import OrderRules
+from hybrid_bt.bar_rate import EXCHANGE_SESSIONS, decision_rate
 from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.features import WARMUP_BARS
@@ -67,6 +71,7 @@ class KalmanConfig(_Section):
     exit_z: float = Field(description="z, towards the mean, at which it closes, standard deviations")
     stop_z: float = Field(gt=0, description="|z| at which it is given up, standard deviations")
     max_hold_bars: int = Field(ge=1, description="bars after which it is given up")
+    orphan_bars: int = Field(ge=1, description="bars that one side may miss before an open pair is closed")
     min_hedge_ratio: float = Field(gt=0, description="smallest hedge ratio that opens a pair")
     max_hedge_ratio: float = Field(gt=0, description="largest hedge ratio that opens a pair")
     gross_exposure: float = Field(gt=0, description="sum of |target| with every pair open, fraction of equity")
@@ -130,7 +135,17 @@ class RiskConfig(_Section):
     gross_limit: float = Field(gt=0, description="sum of |target|")
     net_limit: float = Field(gt=0, description="|sum of targets|")
     asset_limit: float = Field(gt=0, description="|target| of one asset")
-    bars_per_year: float = Field(gt=0, description="bars per year, for volatilities per year")
+    bars_per_year: float | Literal["auto"] = Field(
+        description="for volatilities per year; auto: 252 where bars are daily, else counted before trading begins"
+    )
+
+    @field_validator("bars_per_year", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: Any) -> Any:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value == "auto" or (number and math.isfinite(value) and value > 0):
+            return value
+        raise ValueError('give a number above 0, or "auto"')
 
 
 class Config(_Section):
@@ -155,6 +170,24 @@ class Config(_Section):
             )
         return self
 
+    @property
+    def bars_per_year(self) -> float:
+        """As decisions take it; 252 as long as nobody has looked at the bars (`for_stamps`)."""
+        rate = self.risk.bars_per_year
+        return EXCHANGE_SESSIONS if rate == "auto" else rate
+
+    def for_stamps(self, stamps: NDArray[np.datetime64]) -> Config:
+        """The same configuration with `risk.bars_per_year = "auto"` replaced by what the bars before trading say.
+
+        Parameters
+        ----------
+        stamps : ndarray of datetime64, shape (T,)
+            Of the bars before the first decision that is traded, never later ones.
+        """
+        if self.risk.bars_per_year != "auto":
+            return self
+        return overridden(self, {"risk": {"bars_per_year": decision_rate(stamps)}})
+
     def order_rules(self) -> OrderRules:
         """When a target becomes an order."""
         return OrderRules(self.account.lot, self.account.eps_trade, self.account.rebalance_band)
@@ -177,12 +210,19 @@ class Config(_Section):
         """Rules of the Kalman leg."""
         k = self.kalman
         return PairRules(
-            k.entry_z, k.exit_z, k.stop_z, k.max_hold_bars, k.min_hedge_ratio, k.max_hedge_ratio, k.gross_exposure
+            k.entry_z,
+            k.exit_z,
+            k.stop_z,
+            k.max_hold_bars,
+            k.min_hedge_ratio,
+            k.max_hedge_ratio,
+            k.gross_exposure,
+            k.orphan_bars,
         )
 
     def risk_unit(self) -> RiskUnit:
         """How a SAC action becomes exposure."""
-        return RiskUnit(self.sac.risk_unit, self.sac.exposure_cap, self.risk.bars_per_year)
+        return RiskUnit(self.sac.risk_unit, self.sac.exposure_cap, self.bars_per_year)
 
     def fusion_params(self) -> FusionParams:
         """Weights of the SAC leg."""
@@ -190,7 +230,7 @@ class Config(_Section):
 
     def risk_params(self) -> RiskParams:
         """Limits."""
-        return RiskParams(**self.risk.model_dump())
+        return RiskParams(**self.risk.model_dump() | {"bars_per_year": self.bars_per_year})
 
 
 def mode_text(mode: str) -> str:

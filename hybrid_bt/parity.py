@@ -53,13 +53,15 @@ def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
 
     bars, config = request.bars, request.config
     row = first_trading_row(bars, training_end(request.policies), request.start, request.allow_in_sample)
+    config = config.for_stamps(bars.stamps[:row])
+    request = request._replace(config=config)
     fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
     recorder, broker, _ = trade(request, row, fitted, progress)
     brain = build(config, bars.symbols, request.pairs, request.policies, fitted)
     streamed, recorded = recorder.decisions(row), record(brain, bars, request.pairs).decisions(row)
     traded = bars.between(bars.stamps[row], None)
     twin = replay(
-        recorded.target, traded, cash=config.account.cash, costs=config.trading_costs(), rules=config.order_rules()
+        recorded.sent, traded, cash=config.account.cash, costs=config.trading_costs(), rules=config.order_rules()
     )
     pairs = [(f"target of {leg}", streamed.legs[leg], recorded.legs[leg], 1.0, 0.0) for leg in streamed.legs] + [
         ("regime score r", streamed.regime, recorded.regime, 1.0, 0.0),

@@ -88,6 +88,16 @@ _OVERRIDES = {
     show_default=True,
     help="Errors in prices: refuse, repair, or leave out the bars that cannot be traded on.",
 )
+@click.option(
+    "--align",
+    type=click.Choice(["union", "intersection"]),
+    default="union",
+    show_default=True,
+    help="Calendar of several symbols: bars of any, untraded where one has none, or bars that all have.",
+)
+@click.option(
+    "--resample", metavar="1D|60min", help="Make longer bars, session by session; 1D@17:00 ends sessions then."
+)
 @click.option("--offline", is_flag=True, help="Take yahoo from its snapshots on disk; call nobody.")
 @click.option(
     "--benchmark",
@@ -133,10 +143,10 @@ def main(**flags: Any) -> None:
     from hybrid_bt.announce import Talk, announce, open_page
     from hybrid_bt.report import write_report
 
-    paths = write_report(record, flags["out"], plots=not flags["no_plots"])
+    said = "" if flags["no_plots"] else _claim(record, flags["out"])
+    paths = write_report(record, flags["out"], plots=not flags["no_plots"], claim=said)
     if not flags["no_ledger"]:
         _remember(record, flags["out"])
-    said = "" if flags["no_plots"] or flags["quiet"] else _claim(record, flags["out"])
     talk = Talk(as_json=flags["as_json"], quiet=flags["quiet"], verbose=flags["verbose"], claim=said)
     announce(record, paths, flags["out"], talk)
     if flags["open_page"]:
@@ -247,6 +257,8 @@ def _bars(flags: dict[str, Any]) -> Bars:
         trade_from=_as_date(flags["start"]),
         on_bad_data=flags["on_bad_data"],
         offline=flags["offline"],
+        align=flags["align"],
+        resample=flags["resample"],
     )
 
 
