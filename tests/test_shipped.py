@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from brain_cases import random_bars
 from click.testing import CliRunner
+from small_specs import GATE, SAC
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import policy_path
@@ -23,22 +24,6 @@ from hybrid_bt.train.pipeline import Lesson, learn_gate, learn_sac
 from hybrid_bt.train.practice import Practice
 from hybrid_bt.train.rehearsal import rehearse_gate, rehearse_sac
 from hybrid_bt.train.shipped import compare
-from hybrid_bt.train.spec import GateSpec, SacSpec
-
-SAC = SacSpec(
-    action_low=0.0,
-    action_high=1.0,
-    risk_aversion=2.0,
-    gamma=0.9,
-    net=(8, 8),
-    batch_size=32,
-    n_envs=4,
-    learning_starts=32,
-    episode_bars=20,
-)
-GATE = GateSpec(
-    risk_aversion=1.0, lstm_hidden=8, net=(8,), n_steps=16, batch_size=16, n_epochs=1, n_envs=2, episode_bars=20
-)
 
 
 @pytest.fixture(scope="module")

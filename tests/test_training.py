@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from small_specs import GATE, SAC
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import Policies, build
@@ -32,24 +33,10 @@ from hybrid_bt.train.gate import regime_env
 from hybrid_bt.train.members import Trained, train_member
 from hybrid_bt.train.pipeline import Lesson, learn_gate, learn_sac, regime_reward_unit
 from hybrid_bt.train.practice import Event, Member, Practice
-from hybrid_bt.train.spec import GateSpec, SacSpec
+from hybrid_bt.train.spec import SacSpec
 from hybrid_bt.train.validation import GateValidation, SacValidation, rows_after, sac_targets
 
 ROOT = Path(__file__).resolve().parent.parent
-SAC = SacSpec(
-    action_low=0.0,
-    action_high=1.0,
-    risk_aversion=2.0,
-    gamma=0.9,
-    net=(8, 8),
-    batch_size=32,
-    n_envs=4,
-    learning_starts=32,
-    episode_bars=20,
-)
-GATE = GateSpec(
-    risk_aversion=1.0, lstm_hidden=8, net=(8,), n_steps=16, batch_size=16, n_epochs=1, n_envs=2, episode_bars=20
-)
 END, VALID_END = date(1996, 12, 31), date(1997, 9, 30)
 
 
