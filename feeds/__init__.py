@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hybrid_bt.bars import Bars, Moment
-from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 from hybrid_bt.feeds.align import ALIGN, Align
 from hybrid_bt.findings import ON_BAD_DATA, OnBadData
 
@@ -136,6 +136,8 @@ def _load(source: Any, query: Query) -> Bars:
 
     handling = Handling(query.raw_prices, query.on_bad_data, query.calendar, query.align)
     if isinstance(source, (str, Path)):
+        if not str(source):
+            raise BarsError("bars: the source has no name; give one, or a path")
         from hybrid_bt.feeds.table import load_table
 
         bars = load_table(Path(source), handling, symbols=query.symbols, hint=did_you_mean(str(source), SOURCES))

@@ -145,7 +145,7 @@ def _joined(pieces: list[RawBars], symbol: str, where: str) -> RawBars:
 
 def _long(frame: Any, where: str, keep_zone: bool) -> dict[str, RawBars]:
     column = next(name for name in frame.columns if field_of(name) == "symbol")
-    names = frame[column].fillna("").astype(str).str.strip()
+    names = frame[column].astype(object).where(frame[column].notna(), "").astype(str).str.strip()
     if (names == "").any():
         row = int(frame.index[int(np.argmax(names == ""))]) + 1
         raise BarsError(f"bars: {where} row {row} has no symbol; fill it in")

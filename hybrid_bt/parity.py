@@ -6,6 +6,7 @@ and its targets are replayed by the accounting twin. Every number of the two mus
 
 from __future__ import annotations
 
+import json
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
@@ -87,10 +88,11 @@ def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: fl
 @data_option
 @symbols_option
 @pairs_option
-@click.option("--start", type=DAY, help="First day traded.")
-@click.option("--end", type=DAY, help="Last day.")
+@click.option("--start", type=DAY, help="First day traded.  [default: the first out-of-sample bar]")
+@click.option("--end", type=DAY, help="Last day.  [default: the last bar]")
 @config_option
 @click.option("--allow-in-sample", is_flag=True, help="Trade bars that the policies were trained on.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.pass_context
 def main(ctx: click.Context, /, **flags: Any) -> None:
     """Compare Backtrader's account with its replay on arrays, bar by bar: 0 equal, 1 a difference, 2 misuse."""
@@ -113,14 +115,23 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
     )
     with progress_bar("parity") as progress:
         differences, traded = compare(request, progress)
-    click.echo(f"{bars.name}, {flags['mode']}: {traded.n_bars} bars x {traded.n_symbols} symbols")
-    for difference in differences:
-        where = "" if difference.row < 0 else f" on {traded.stamps[difference.row].astype('datetime64[s]')}"
-        click.echo(f"  {difference.quantity:18} largest difference {difference.largest:.3g}{where}")
-    if any(difference.largest > difference.allowed for difference in differences):
-        click.echo("different")
-        ctx.exit(1)
-    click.echo("equal")
+    equal = all(difference.largest <= difference.allowed for difference in differences)
+    title = f"{bars.name}, {flags['mode']}: {traded.n_bars} bars x {traded.n_symbols} symbols"
+    if flags["as_json"]:
+        found = [{**difference._asdict(), "at": _at(traded, difference)} for difference in differences]
+        click.echo(json.dumps({"title": title, "equal": equal, "differences": found}))
+    else:
+        click.echo(title)
+        for difference in differences:
+            where = _at(traded, difference)
+            on = f" on {where}" if where else ""
+            click.echo(f"  {difference.quantity:18} largest difference {difference.largest:.3g}{on}")
+        click.echo("equal" if equal else "different")
+    ctx.exit(0 if equal else 1)
+
+
+def _at(traded: Any, difference: Difference) -> str | None:
+    return None if difference.row < 0 else str(traded.stamps[difference.row].astype("datetime64[s]"))
 
 
 def _date(moment: datetime | None) -> date | None:

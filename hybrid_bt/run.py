@@ -11,6 +11,7 @@ import click
 from hybrid_bt import __version__
 from hybrid_bt.console import (
     DAY,
+    comma_list,
     command,
     config_option,
     data_option,
@@ -96,6 +97,9 @@ _OVERRIDES = {
     help="Calendar of several symbols: bars of any, untraded where one has none, or bars that all have.",
 )
 @click.option(
+    "--calendar", metavar="XNYS", help="Count days that differ from an exchange's (needs the extra `calendars`)."
+)
+@click.option(
     "--resample", metavar="1D|60min", help="Make longer bars, session by session; 1D@17:00 ends sessions then."
 )
 @click.option("--offline", is_flag=True, help="Take yahoo from its snapshots on disk; call nobody.")
@@ -114,6 +118,12 @@ _OVERRIDES = {
 @config_option
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("fig"), show_default=True, help="Folder of the report."
+)
+@click.option(
+    "--plot-symbols",
+    callback=comma_list,
+    metavar="A,B,C",
+    help="Whose fills trades.png shows; up to 4 are drawn large, with positions.  [default: the most traded, small]",
 )
 @click.option("--no-plots", is_flag=True, help="CSV and run.json only.")
 @click.option("--no-ledger", is_flag=True, help="Add no line to runs.jsonl, which lies beside --out.")
@@ -144,7 +154,9 @@ def main(**flags: Any) -> None:
     from hybrid_bt.report import write_report
 
     said = "" if flags["no_plots"] else _claim(record, flags["out"])
-    paths = write_report(record, flags["out"], plots=not flags["no_plots"], claim=said)
+    paths = write_report(
+        record, flags["out"], plots=not flags["no_plots"], claim=said, plot_symbols=flags["plot_symbols"]
+    )
     if not flags["no_ledger"]:
         _remember(record, flags["out"])
     talk = Talk(as_json=flags["as_json"], quiet=flags["quiet"], verbose=flags["verbose"], claim=said)
@@ -203,6 +215,8 @@ def _check_talk(flags: dict[str, Any]) -> None:
     if len(asked) > 1:
         names = " and ".join(f"--{flag.removeprefix('as_')}" for flag in asked)
         raise ConfigError(f"{names} contradict each other; give one of them")
+    if flags["plot_symbols"] and flags["no_plots"]:
+        raise ConfigError("--plot-symbols is about a picture, and --no-plots draws none; drop one of them")
     if flags["open_page"] and flags["no_plots"]:
         raise ConfigError("--open shows a page, and --no-plots writes none; drop one of them")
 
@@ -221,6 +235,8 @@ def _backtest(flags: dict[str, Any]) -> RunRecord:
 
     config = _config(flags)
     bars = _bars(flags)
+    for symbol in flags["plot_symbols"]:
+        bars.index_of(symbol)
     request = Request(
         bars=bars,
         config=config,
@@ -259,6 +275,7 @@ def _bars(flags: dict[str, Any]) -> Bars:
         offline=flags["offline"],
         align=flags["align"],
         resample=flags["resample"],
+        calendar=flags["calendar"],
     )
 
 

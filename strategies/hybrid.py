@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,9 +17,11 @@ from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.own_parts import own_legs, own_policies
 from hybrid_bt.recording import Recorder
+from hybrid_bt.strategies.bounded import give_room
 from hybrid_bt.strategies.cheating import refuse_cheating
 from hybrid_bt.strategies.first_bar import as_datetime, first_traded_stamp
 from hybrid_bt.strategies.found_pairs import FoundPairs
+from hybrid_bt.strategies.gathering import Gathering
 from hybrid_bt.strategies.orders import TargetOrders
 from hybrid_bt.waiting import withheld
 
@@ -127,33 +128,40 @@ class HybridStrategy(bt.Strategy):
         self.decision: Decision | None = None
         self._target_orders = TargetOrders(self, self.config.order_rules(), self.feeds, _share(self.p.equity_share))
         self._trade_from = first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
+        self._gathering = Gathering(self.feeds)
         self._rows = 0
         #: numbers of the bars before trading, where they are to say how many a year has
         self._early: list[float] | None = [] if self.config.risk.bars_per_year == "auto" else None
         self._on_bar: Callable[[], None] | None = self.p.on_bar
 
+    def qbuffer(self, savemem: int = 0, replaying: bool = False) -> None:
+        for feed in self.datas if savemem > 0 else ():
+            give_room(feed)
+        super().qbuffer(savemem, replaying)
+
     def prenext(self) -> None:
         self.next()  # a feed that has not begun yet must not keep the others waiting
 
     def next(self) -> None:
+        rows, is_complete = self._gathering.rows()
+        for number, closes in enumerate(rows, 1):
+            self._decide(closes, may_trade=is_complete and number == len(rows))
+
+    def _decide(self, closes: list[float], may_trade: bool) -> None:
         trades = self.datetime[0] >= self._trade_from
         if self._early is not None:
             self._count_bars(trades)
-        delivered = self._target_orders.delivered()
-        closes = [_close(feed) if has_bar else math.nan for feed, has_bar in zip(self.feeds, delivered, strict=True)]
-        if not any(delivered):
-            return  # a bar of a feed that is not traded, or one more tick of a replayed bar
         if self._finding is not None:
             self._find_pairs(self._finding, closes)
         self.decision = decision = self.brain.decide(closes)
         if self.recorder is not None:
             self.recorder.add(decision, self.brain)
-        if trades:
+        if not trades:
+            self._target_orders.skip()
+        elif may_trade:
             if self.first_traded_row is None:
                 self.first_traded_row = self._rows
             self._target_orders.send(withheld(decision.target, decision.waits))
-        else:
-            self._target_orders.skip()
         self._rows += 1
         if self._on_bar is not None:
             self._on_bar()
@@ -214,13 +222,6 @@ def _names(pairs: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(name.strip() for name in pairs.split(",") if name.strip()) if isinstance(pairs, str) else tuple(pairs)
 
 
-def _close(feed: Any) -> float:
-    """Close of the bar that has just come; of a replayed feed, of the bar that its new one completes."""
-    if not feed.replaying:
-        return float(feed.close[0])
-    return float(feed.close[-1]) if len(feed) > 1 else math.nan
-
-
 def _share(share: float) -> float:
     if not 0.0 < share <= 1.0:
         raise ConfigError(f"equity_share must lie above 0 and at most at 1, not {share!r}")
@@ -234,6 +235,8 @@ def traded_feeds(feeds: Sequence[Any], wanted: str | Sequence[str] | None) -> tu
         if name in names[:i]:
             raise ConfigError(f"two feeds are named {name!r}; give each its own: cerebro.adddata(feed, name=...)")
     symbols = names if wanted is None else _names(wanted)
+    if not symbols:
+        raise ConfigError("symbols is empty; name the feeds to trade, or leave it out for all")
     for i, symbol in enumerate(symbols):
         if symbol not in names or symbol in symbols[:i]:
             rule = "comes twice" if symbol in names else f"is not a feed{did_you_mean(symbol, names)}"

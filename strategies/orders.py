@@ -8,6 +8,7 @@ from typing import Any
 import backtrader as bt
 
 from hybrid_bt.accounting import OrderRules, checked_rules, order_size, submission_order
+from hybrid_bt.errors import BarsError
 from hybrid_bt.strategies.holdings import Holdings
 from hybrid_bt.strategies.market_order import market_order, sends_plainly
 
@@ -75,6 +76,11 @@ class TargetOrders:
         if not self._multipliers:
             self._open_books()
         equity = float(broker.getvalue()) * self.equity_share
+        if equity != equity:
+            raise BarsError(
+                f"account: equity is not a number on {self.strategy.datetime.datetime(0)}; a feed gave a price that is "
+                "not one, and the broker filled or marked at it; check the prices (hybrid-bt data check)"
+            )
         self.ruined = self.ruined or not equity > 0.0
         sizes = [0.0] * len(self._lengths)
         for i, feed in enumerate(self.feeds):

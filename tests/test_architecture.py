@@ -62,10 +62,12 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "history",
         "paper",
         "lanes",
+        "portfolio",
+        "tracks",
         "kernels.market",
         "kernels.lanes",
     ),
-    "bodies": ("envs", "batch_env", "strategies", "feeds", "analyzers", "evidence", "report"),
+    "bodies": ("envs", "portfolio_env", "batch_env", "strategies", "feeds", "analyzers", "evidence", "report"),
     "commands": (
         "baselines",
         "trading_start",
@@ -92,7 +94,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
 #: where a framework may be imported: modules, or packages with everything in them
 ADDRESSES: dict[str, tuple[str, ...]] = {
     "backtrader": ("strategies", "feeds", "analyzers", "backtest", "audit"),
-    "gymnasium": ("envs", "freeze", "sb3"),
+    "gymnasium": ("envs", "portfolio_env", "freeze", "sb3"),
     "torch": ("train", "freeze", "sb3"),
     "stable_baselines3": ("train", "freeze", "sb3"),
     "sb3_contrib": ("train", "freeze", "sb3"),

@@ -159,7 +159,9 @@ def test_orders_fill_at_the_next_open_and_the_account_never_borrows() -> None:
     cerebro.addstrategy(Watching, agent=Agent(), hmax=HMAX, indicators=("macd",))
     cerebro.run()
     assert len(fills) > 50
-    assert all(price == opened and filled == made + 1.0 for price, opened, made, filled in fills)
+    assert all(
+        price == pytest.approx(opened, rel=1e-14) and filled == made + 1.0 for price, opened, made, filled in fills
+    )
 
 
 def test_indicators_come_from_lines_of_the_feed_where_it_has_them() -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from hybrid_bt.records import RunRecord
 from hybrid_bt.report.attribution import fill_arrays
 from hybrid_bt.report.run_json import in_sample_spans
-from hybrid_bt.report.style import ACCOUNT_LINES, run_text
+from hybrid_bt.report.style import ACCOUNT_LINES, run_text, sample_stamp
 
 __all__ = ["EXPLORER", "page", "write_explorer"]
 
@@ -72,6 +72,7 @@ def _facts(record: RunRecord) -> dict[str, Any]:
     return {
         "title": _title(record),
         "subtitle": run_text(record),
+        "stamp": sample_stamp(record),
         "inSample": in_sample_spans(record.in_sample),
         "symbols": record.bars.symbols,
         "pairs": [{"name": name, "sides": [columns[side] for side in name.split(":")]} for name in record.pairs.names],
