@@ -65,6 +65,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "freeze",
         "legs",
         "regime",
+        "regime_reading",
     ),
     "brain": (
         "reader",
