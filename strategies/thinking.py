@@ -68,6 +68,8 @@ class Thinking:
 
     def take_failures(self) -> list[str]:
         """What the policies did wrong since this was last asked for."""
+        if self._ahead is not None:
+            return []  # it is left before a failure is noted
         failures = []
         for policy in policies_of(self._brain).values():
             if policy.failure:
