@@ -39,6 +39,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "attribution",
         "fusion",
         "risk",
+        "news.manager",
     ),
     "opinions": ("manifest", "policy", "policy_file", "policy_graph", "policy_session", "freeze", "legs", "regime"),
     "brain": (
@@ -53,7 +54,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "kernels.market",
         "kernels.lanes",
     ),
-    "bodies": ("envs", "batch_env", "strategies", "feeds", "analyzers", "evidence", "report"),
+    "bodies": ("envs", "batch_env", "strategies", "feeds", "analyzers", "evidence", "report", "news"),
     "commands": (
         "baselines",
         "trading_start",
@@ -73,6 +74,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "policy_card",
         "sb3",
         "data_check",
+        "news.command",
         "cli",
         "__main__",
     ),
