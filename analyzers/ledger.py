@@ -1,7 +1,8 @@
-"""The account of a Backtrader run, bar by bar, read from the broker: cash, value, sizes, fills, interest."""
+"""The account of a Backtrader run, bar by bar, read from the broker: cash, value, sizes, fills, interest, deposits."""
 
 from __future__ import annotations
 
+from array import array
 from itertools import islice
 from typing import Any
 
@@ -9,10 +10,14 @@ import backtrader as bt
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.analyzers.balance import Flows, check_balance, flows_of
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.records import AccountPath, Fill
+from hybrid_bt.strategies.cheating import cheats_of
 
-__all__ = ["Ledger"]
+__all__ = ["NO_MARK", "Ledger"]
+
+NO_MARK = float("nan")
 
 
 class Ledger(bt.Analyzer):
@@ -20,12 +25,19 @@ class Ledger(bt.Analyzer):
 
     A row is a bar on which the strategy ran (`prenext` included): the union of the feeds' stamps. Symbols are the
     feeds in their order. Fills and rejections are those of the whole account, other strategies' orders included.
-    Shares only: futures settle in cash on every bar, which an `AccountPath` has no column for.
+    Futures settle in cash on every bar, which an `AccountPath` has no column for; `flows` knows them.
 
     Parameters
     ----------
     start : int or datetime-like, optional
         Row or stamp that `path` begins with; the first row by default.
+
+    Attributes
+    ----------
+    symbols : tuple of str
+        Names of the feeds; `data` and its number where a feed has none.
+    cheats : tuple of str
+        Which of Backtrader's cheats the account was traded with.
     """
 
     params = (("start", 0),)
@@ -34,10 +46,18 @@ class Ledger(bt.Analyzer):
         self.broker = self.strategy.broker
         if not isinstance(self.broker, bt.brokers.BackBroker):
             raise ConfigError(f"Ledger: reads Backtrader's simulated broker, not {type(self.broker).__name__}")
-        self._column = {feed: i for i, feed in enumerate(self.strategy.datas)}
+        self._feeds = list(self.strategy.datas)
+        self._column = {feed: i for i, feed in enumerate(self._feeds)}
+        self.symbols = _names(self._feeds)
+        self.cheats = cheats_of(self.strategy)
+        self.start_value = float(self.broker.getcash())
         self._stamps: list[float] = []
         self._cash: list[float] = []
         self._value: list[float] = []
+        self._deposits: list[float] = []
+        self._fund = self.broker.get_fundvalue(), self.broker.get_fundshares()
+        self._marks = array("d")
+        self._multipliers: list[float] = []
         self._sizes: list[list[float]] = []
         self._interest: list[tuple[int, int, float]] = []
         self._fills: list[Fill] = []
@@ -52,11 +72,18 @@ class Ledger(bt.Analyzer):
         # runs after this one, or on this row in next_open.
         self._find_orders(len(self._stamps) - (not self.strategy.cerebro.p.cheat_on_open))
 
+    def notify_fund(self, cash: float, value: float, fundvalue: float, shares: float) -> None:
+        # The broker turns money that comes or goes into shares of a fund at the value before it.
+        price, before = self._fund
+        self._now = cash, value, (shares - before) * price if shares != before else 0.0
+        self._fund = fundvalue, shares
+
     def next(self) -> None:
         row = len(self._stamps)
         self._stamps.append(self.strategy.datetime[0])
-        self._cash.append(self.broker.getcash())
-        self._value.append(self.broker.getvalue())
+        for values, value in zip((self._cash, self._value, self._deposits), self._now, strict=True):
+            values.append(value)
+        self._marks.extend([feed.close[0] if len(feed) else NO_MARK for feed in self._feeds])
         self._note_interest(row)
         filled = self._note_fills(row) if self._open else False
         if filled or not self._sizes:
@@ -127,6 +154,40 @@ class Ledger(bt.Analyzer):
                 sizes[self._column[feed]] = float(position.size)
         return sizes
 
+    def stop(self) -> None:
+        schemes = [self.broker.getcommissioninfo(feed) for feed in self._feeds]
+        self._multipliers = [1.0 if scheme.stocklike else float(scheme.p.mult) for scheme in schemes]
+        # What is left can be pickled, as the analyzers of an optimisation are.
+        self.broker, self._feeds, self._column, self._open, self._held = None, [], {}, [], []
+
+    @property
+    def deposits(self) -> NDArray[np.float64]:
+        """(T,) money that came from outside on each row, negative where it was withdrawn (`broker.add_cash`)."""
+        return np.array(self._deposits, dtype=np.float64)
+
+    @property
+    def marks(self) -> NDArray[np.float64]:
+        """(T, N) last close of each feed; NaN before its first bar."""
+        return np.array(self._marks, dtype=np.float64).reshape(-1, len(self.symbols))
+
+    @property
+    def multipliers(self) -> NDArray[np.float64]:
+        """(N,) what a point of each feed's price is worth: 1 for shares."""
+        return np.array(self._multipliers)
+
+    def flows(self) -> Flows:
+        """Cash flows and profits of each asset, after a check that they explain the account on every bar.
+
+        Raises
+        ------
+        ReconciliationError
+            Naming the first bar on which cash or profits do not add up.
+        """
+        path = self.path(0)
+        flows = flows_of(path, self.marks, self.multipliers)
+        check_balance(path, flows, self.deposits, self.start_value, self.stamps)
+        return flows
+
     @property
     def stamps(self) -> NDArray[np.datetime64]:
         """(T,) datetime64[us] of all rows, the first one included."""
@@ -143,7 +204,7 @@ class Ledger(bt.Analyzer):
         first = self._first_row(self.p.start if start is None else start)
         if self._fills and self._fills[0].bar < first:
             raise ConfigError(f"Ledger: the account traded on row {self._fills[0].bar}, before start {first}")
-        borrow = np.zeros((len(self._stamps), len(self._column)))
+        borrow = np.zeros((len(self._stamps), len(self.symbols)))
         for row, column, owed in self._interest:
             borrow[row, column] = owed
         sizes = np.array(self._sizes, dtype=np.float64).reshape(borrow.shape)
@@ -162,6 +223,12 @@ class Ledger(bt.Analyzer):
             raise ConfigError(f"Ledger: start {start!r} is not among the {len(self._stamps)} bars of the run")
         return row
 
-    def get_analysis(self) -> AccountPath:
+    def get_analysis(self) -> Any:
         """The same as `path()`."""
         return self.path()
+
+
+def _names(feeds: list[Any]) -> tuple[str, ...]:
+    """A name for each feed; `#` and its number set apart those that share one."""
+    names = [f"data{i}" if feed._name in (None, "") else str(feed._name) for i, feed in enumerate(feeds)]
+    return tuple(f"{name}#{i}" if names.count(name) > 1 else name for i, name in enumerate(names))

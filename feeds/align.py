@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from functools import reduce
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bar_checks import check_positive, check_prices, check_stamps
-from hybrid_bt.bars import Bars
+from hybrid_bt.bars import MIN_BARS, Bars
 from hybrid_bt.errors import BarsError, did_you_mean
 from hybrid_bt.findings import Finding
 
-__all__ = ["RawBars", "SymbolBars", "align", "pick", "symbol_bars"]
+__all__ = ["ALIGN", "Align", "RawBars", "SymbolBars", "align", "on_common_bars", "pick", "symbol_bars"]
 
 FloatArray = NDArray[np.float64]
+Align = Literal["union", "intersection"]
+ALIGN: tuple[Align, ...] = ("union", "intersection")
+_UNEVEN = ("late_listing", "missing_bars", "delisted")  #: rules about bars that some symbols have and others lack
 
 
 class RawBars(NamedTuple):
@@ -119,6 +123,33 @@ def align(
     return Bars.checked(name, list(series), stamps, **panel, notes=[*notes, *told], findings=findings)
 
 
+def on_common_bars(
+    name: str, series: Mapping[str, SymbolBars], found: Iterable[Finding]
+) -> tuple[dict[str, SymbolBars], list[Finding], list[str]]:
+    """Every symbol on the bars that all of them have; the findings and a note say what went.
+
+    Raises
+    ------
+    BarsError
+        If fewer than two bars are common.
+    """
+    common = reduce(np.intersect1d, (one.stamps for one in series.values()))
+    if len(common) < MIN_BARS:
+        raise BarsError(
+            f"bars: the symbols of {name} have {len(common)} bar(s) in common, at least {MIN_BARS} are needed; leave some "
+            "symbols out, check times and zones, or give --align union"
+        )
+    gone = {symbol: len(one.stamps) - len(common) for symbol, one in series.items() if len(one.stamps) > len(common)}
+    cut = {
+        symbol: SymbolBars(*(values[np.searchsorted(one.stamps, common)] for values in one))
+        for symbol, one in series.items()
+    }
+    said = [one._replace(action="left out of all symbols") if one.rule in _UNEVEN else one for one in found]
+    listed = _say_some(gone)
+    notes = [f"{name}: on the {len(common)} bars that all symbols have; left out: {listed}"] if gone else []
+    return cut, said, notes
+
+
 def _column_of_one(series: Mapping[str, SymbolBars], field: str) -> FloatArray | None:
     """A symbol that is alone is its own panel; no copy, unless somebody else may hold the array."""
     first = next(iter(series.values()))
@@ -132,6 +163,10 @@ def _close_only(series: Mapping[str, SymbolBars]) -> bool:
 
 
 def _say_missing(missing: Mapping[str, int], n_bars: int) -> str:
-    named = [f"{symbol} {count}" for symbol, count in missing.items()]
+    return f"bars missing out of {n_bars} (not traded there): {_say_some(missing)}"
+
+
+def _say_some(counts: Mapping[str, int]) -> str:
+    named = [f"{symbol} {count}" for symbol, count in counts.items()]
     more = f" and {len(named) - 10} more" if len(named) > 10 else ""
-    return f"bars missing out of {n_bars} (not traded there): {', '.join(named[:10])}{more}"
+    return ", ".join(named[:10]) + more

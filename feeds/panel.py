@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hybrid_bt.bar_checks import check_name
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import RawBars, SymbolBars, align, symbol_bars
+from hybrid_bt.feeds.align import Align, RawBars, SymbolBars, align, on_common_bars, symbol_bars
 from hybrid_bt.feeds.checks import inspect_rows, inspect_zones
 from hybrid_bt.feeds.overlap import inspect_panel
 from hybrid_bt.feeds.suspects import inspect_prices
@@ -23,6 +23,7 @@ class Handling(NamedTuple):
     raw_prices: bool = False  #: leave prices unscaled where an adjusted close is given
     on_bad_data: OnBadData = "fail"
     calendar: str | None = None  #: exchange to compare dates with, as exchange_calendars names it: XNYS
+    align: Align = "union"  #: calendar of several symbols: every bar of any, or those that all have
 
 
 def build_panel(name: str, rows: Iterable[tuple[str, RawBars]], handling: Handling, notes: Iterable[str] = ()) -> Bars:
@@ -51,7 +52,11 @@ def build_panel(name: str, rows: Iterable[tuple[str, RawBars]], handling: Handli
     refuse_errors(more, handling.on_bad_data)
     series.update(changed)
     found += more
-    return align(name, series, [*notes, *_notes(name, found)], found)
+    notes = [*notes, *_notes(name, found)]
+    if handling.align == "intersection":
+        series, found, more_notes = on_common_bars(name, series, found)
+        notes += more_notes
+    return align(name, series, notes, found)
 
 
 def inspect_symbol(symbol: str, raw: RawBars, handling: Handling) -> tuple[SymbolBars, list[Finding]]:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Talk", "announce", "headline", "open_page", "result_document", "result_table"]
 
-_COLUMNS = ("end value", "CAGR", "Sharpe", "Sortino", "max drawdown", "volatility", "turnover/y", "costs")
-
 
 class Talk(NamedTuple):
     """How much is said; at most one of the three is set."""
@@ -83,24 +81,14 @@ def result_table(record: RunRecord) -> Table:
     """The summary, one row an account, as rich draws it."""
     from rich.table import Table
 
-    from hybrid_bt.report.tables import summaries
+    from hybrid_bt.report.headline import HEADLINES, headline_rows
 
     table = Table(title=headline(record), title_justify="left")
     table.add_column("account")
-    for name in _COLUMNS:
+    for name in HEADLINES:
         table.add_column(name, justify="right")
-    for account, s in summaries(record).items():
-        table.add_row(
-            account,
-            f"{s.end_value:,.0f}",
-            f"{s.cagr:.2%}",
-            f"{s.sharpe:.2f}",
-            f"{s.sortino:.2f}",
-            f"{s.max_drawdown:.2%}",
-            f"{s.volatility:.2%}",
-            f"{s.turnover_per_year:.2f}",
-            f"{s.costs:,.0f}",
-        )
+    for row in headline_rows(record):
+        table.add_row(*row)
     return table
 
 

@@ -30,6 +30,7 @@ from hybrid_bt.recording import Recorder
 from hybrid_bt.records import AccountPath, Decisions, RunRecord
 from hybrid_bt.target_replay import replay
 from hybrid_bt.trading_start import first_trading_row, fit_pairs
+from hybrid_bt.waiting import gap_counts, gap_notes
 
 __all__ = ["PARITY_TOLERANCE", "Request", "backtest", "trade"]
 
@@ -79,21 +80,24 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     for name, account in accounts.items():
         _check_account(name, account, traded, config.account.cash, leverage_of(name, config))
     gap = _replay_gap(request, traded, decisions, hybrid)
+    pairs = recorder.pairs(row)
+    gaps = gap_counts(traded, decisions, pairs, resolve_pairs(request.pairs, bars.symbols), hybrid)
     in_sample = _in_sample(traded, trained_until)
     benchmark = EQUAL_WEIGHT if request.benchmark == EQUAL_WEIGHT else BENCHMARK
     return RunRecord(
         bars=traded,
         accounts=accounts,
         decisions=decisions,
-        pairs=recorder.pairs(row),
+        pairs=pairs,
         entry_z=config.kalman.entry_z,
         exit_z=config.kalman.exit_z,
         benchmark=benchmark,
         start_value=config.account.cash,
         in_sample=in_sample,
         config=_resolved(request, fitted),
-        facts=_facts(request, row, trained_until, gap, clipped, time.perf_counter() - began),
-        notes=_notes(request, traded, in_sample, accounts),
+        facts=_facts(request, row, trained_until, gap, clipped, time.perf_counter() - began)
+        | {"gaps": gaps},
+        notes=(*_notes(request, traded, in_sample, accounts), *gap_notes(gaps)),
     )
 
 
@@ -167,7 +171,7 @@ def _replay_gap(request: Request, traded: Bars, decisions: Decisions, hybrid: Ac
     """Largest difference between Backtrader's equity and the twin's for the same targets, relative to the start."""
     config = request.config
     cash, costs, rules = config.account.cash, config.trading_costs(), config.order_rules()
-    twin = replay(decisions.target, traded, cash=cash, costs=costs, rules=rules)
+    twin = replay(decisions.sent, traded, cash=cash, costs=costs, rules=rules)
     gaps = np.abs(twin.equity - hybrid.equity) / cash
     row = int(np.argmax(gaps))
     if gaps[row] > PARITY_TOLERANCE:

@@ -62,7 +62,7 @@ def account_driver(compiled: bool) -> Callable[..., Account]:
 def fused_driver(compiled: bool) -> Callable[..., Account]:
     """One account on recorded legs.
 
-    f(opens, closes, days, sac, kalman, regime, volatility, correlation, fusion, risk, cash, costs, rules, tape)
+    f(opens, closes, days, sac, kalman, regime, volatility, correlation, waits, fusion, risk, cash, costs, rules, tape)
     """
     if not compiled:
         return _interpreted_fused
@@ -88,8 +88,8 @@ def scenario_driver(compiled: bool) -> Callable[..., None]:
 def fused_scenario_driver(compiled: bool) -> Callable[..., None]:
     """B accounts on recorded legs, as `scenario_driver`.
 
-    f(opens, closes, days, sac, kalman, regime, volatility, correlation, fusion, risk, cash, costs, rules, out_cash,
-    out_equity, totals): legs (1 or B, T, N) and (1 or B, T), fusion (B, 3), risk (B, 6)
+    f(opens, closes, days, sac, kalman, regime, volatility, correlation, waits, fusion, risk, cash, costs, rules,
+    out_cash, out_equity, totals): legs (1 or B, T, N) and (1 or B, T), fusion (B, 3), risk (B, 6)
     """
     if not compiled:
         return _interpreted_fused_scenarios

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date
 from importlib import resources
 from pathlib import Path
@@ -14,14 +14,28 @@ from hybrid_bt.config import Config
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.hybrid import Hybrid, MarketReader
 from hybrid_bt.kalman import KalmanParams
-from hybrid_bt.legs import KalmanLeg, SacLeg
+from hybrid_bt.legs import KalmanLeg, Leg, SacLeg
 from hybrid_bt.legs import sac as sac_leg
 from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.regime import Gate
 
-__all__ = ["Policies", "build", "load_policies", "policy_path", "resolve_pairs", "taking_part", "training_end"]
+__all__ = [
+    "LegMaker",
+    "Policies",
+    "build",
+    "load_policies",
+    "load_policy",
+    "policy_path",
+    "resolve_pairs",
+    "taking_part",
+    "training_end",
+]
 
 PACKAGED = "package:"
+OBSERVATIONS = {"sac": sac_leg.OBSERVATION, "gate": regime.OBSERVATION}
+
+#: makes a leg of the user's own from the symbols, the pairs as columns (y, x), and the configuration
+LegMaker = Callable[[tuple[str, ...], list[tuple[int, int]], Config], Leg]
 
 
 class Policies(NamedTuple):
@@ -44,16 +58,17 @@ def policy_path(file: str) -> Path:
 
 def load_policies(config: Config) -> Policies:
     """Load the policies that are switched on and check that the code produces what they observe."""
-    sac = _load(config.sac.file, "sac", sac_leg.OBSERVATION) if config.sac.enabled else None
-    gate = _load(config.gate.file, "gate", regime.OBSERVATION) if config.gate.enabled else None
+    sac = load_policy(config.sac.file, "sac") if config.sac.enabled else None
+    gate = load_policy(config.gate.file, "gate") if config.gate.enabled else None
     return Policies(sac, gate)
 
 
-def _load(file: str, kind: str, observation: tuple[str, ...]) -> FrozenPolicy:
+def load_policy(file: str, kind: str) -> FrozenPolicy:
+    """One policy, `sac` or `gate`, checked to be that and to read what the code produces."""
     policy = FrozenPolicy.load(policy_path(file))
     if policy.manifest.kind != kind:
         raise ConfigError(f"policy {file} is a {policy.manifest.kind}, not a {kind}; check --sac and --gate")
-    policy.check_observation(observation)
+    policy.check_observation(OBSERVATIONS[kind])
     return policy
 
 
@@ -87,9 +102,7 @@ def resolve_pairs(pairs: Sequence[str], symbols: Sequence[str]) -> list[tuple[in
     columns = {symbol: i for i, symbol in enumerate(symbols)}
     found: list[tuple[int, int]] = []
     for name in pairs:
-        sides = name.split(":")
-        if len(sides) != 2 or not all(sides):
-            raise ConfigError(f"pair {name!r}: write Y:X, for example KO:PEP")
+        sides = _sides(name, columns)
         for side in sides:
             if side not in columns:
                 raise ConfigError(f"pair {name!r}: symbol {side!r} is not in the data{did_you_mean(side, symbols)}")
@@ -102,12 +115,26 @@ def resolve_pairs(pairs: Sequence[str], symbols: Sequence[str]) -> list[tuple[in
     return found
 
 
+def _sides(name: str, symbols: Collection[str]) -> tuple[str, str]:
+    """Y and X of `Y:X`; a symbol may hold colons itself where that leaves one reading only."""
+    parts = name.split(":")
+    cuts = [(":".join(parts[:i]), ":".join(parts[i:])) for i in range(1, len(parts))]
+    known = [cut for cut in cuts if cut[0] in symbols and cut[1] in symbols]
+    if len(known) > 1:
+        readings = " or ".join(f"{y!r} against {x!r}" for y, x in known)
+        raise ConfigError(f"pair {name!r} can be read as {readings}; give the feeds other names")
+    if not known and (len(cuts) != 1 or not all(parts)):
+        raise ConfigError(f"pair {name!r}: write Y:X, for example KO:PEP")
+    return (known or cuts)[0]
+
+
 def build(
     config: Config,
     symbols: Sequence[str],
     pairs: Sequence[str],
     policies: Policies,
     kalman_params: Sequence[KalmanParams] | None = None,
+    legs: Mapping[str, LegMaker] | None = None,
 ) -> Hybrid:
     """A fresh brain for these symbols and pairs, with copies of the policies that remember nothing.
 
@@ -117,15 +144,25 @@ def build(
         None leaves a part out, as does a configuration that switches it off.
     kalman_params : one per pair, optional
         Fitted noise variances; by default every pair has the mode's.
+    legs : mapping, optional
+        Legs of the user's own in the place of `sac` or `kalman`; a part that is switched off is not made.
     """
     columns = resolve_pairs(pairs, symbols)
     n = len(symbols)
     sac, gate = (_fresh(policy) for policy in taking_part(policies, config))
     reader = MarketReader(n, columns, kalman_params or [config.kalman_params()] * len(columns), config.spread_params())
+    makers: dict[str, LegMaker] = {"kalman": lambda *_: KalmanLeg(n, len(columns), config.pair_rules())}
+    if sac is not None:
+        makers["sac"] = lambda *_: SacLeg(n, sac, config.risk_unit())
+    made = {
+        name: maker(tuple(symbols), columns, config)
+        for name, maker in (makers | dict(legs or {})).items()
+        if getattr(config, name).enabled
+    }
     return Hybrid(
         reader,
-        SacLeg(n, sac, config.risk_unit()) if sac else None,
-        KalmanLeg(n, len(columns), config.pair_rules()) if config.kalman.enabled else None,
+        made.get("sac"),
+        made.get("kalman"),
         Gate(gate) if gate else None,
         config.fusion_params(),
         config.risk_params(),

@@ -67,6 +67,7 @@ class KalmanConfig(_Section):
     exit_z: float = Field(description="z, towards the mean, at which it closes, standard deviations")
     stop_z: float = Field(gt=0, description="|z| at which it is given up, standard deviations")
     max_hold_bars: int = Field(ge=1, description="bars after which it is given up")
+    orphan_bars: int = Field(ge=1, description="bars that one side may miss before an open pair is closed")
     min_hedge_ratio: float = Field(gt=0, description="smallest hedge ratio that opens a pair")
     max_hedge_ratio: float = Field(gt=0, description="largest hedge ratio that opens a pair")
     gross_exposure: float = Field(gt=0, description="sum of |target| with every pair open, fraction of equity")
@@ -177,7 +178,14 @@ class Config(_Section):
         """Rules of the Kalman leg."""
         k = self.kalman
         return PairRules(
-            k.entry_z, k.exit_z, k.stop_z, k.max_hold_bars, k.min_hedge_ratio, k.max_hedge_ratio, k.gross_exposure
+            k.entry_z,
+            k.exit_z,
+            k.stop_z,
+            k.max_hold_bars,
+            k.min_hedge_ratio,
+            k.max_hedge_ratio,
+            k.gross_exposure,
+            k.orphan_bars,
         )
 
     def risk_unit(self) -> RiskUnit:

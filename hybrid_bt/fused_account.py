@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from hybrid_bt.accounting import Account, Book, OrderRules, Tape, broker_day, open_account, send_orders
 from hybrid_bt.costs import Costs
-from hybrid_bt.fusion import FusionParams, fuse_into, sac_weight
+from hybrid_bt.fusion import FusionParams, fuse_into, pairs_traded, sac_weight
 from hybrid_bt.risk import RiskParams, limit_in_place
 
 __all__ = ["run_fused_account"]
@@ -21,6 +22,7 @@ def run_fused_account(
     regime: Any,
     volatility: Any,
     correlation: Any,
+    waits: Any,
     fusion: FusionParams,
     risk: RiskParams,
     cash: float,
@@ -36,6 +38,8 @@ def run_fused_account(
     ----------
     sac, kalman, volatility : (T, N), rows of lists or a two-dimensional array
     regime, correlation : (T,)
+    waits : (T, N) or empty
+        1 where a symbol may not be ordered (`hybrid_bt.waiting`), else 0.
     wanted : (N,)
         Room for the targets of a row.
     """
@@ -47,5 +51,9 @@ def run_fused_account(
             tape.equity[t] = account.equity
         fuse_into(wanted, sac[t], kalman[t], sac_weight(regime[t], fusion))
         limit_in_place(wanted, volatility[t], correlation[t], risk)
+        if t < len(waits) and pairs_traded(fusion):
+            for i in range(len(wanted)):
+                if waits[t][i] > 0.0:
+                    wanted[i] = math.nan
         account = send_orders(account, book, t, wanted, closes[t], rules)
     return account

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["FusionParams", "fuse", "fuse_into", "sac_weight"]
+__all__ = ["FusionParams", "fuse", "fuse_into", "pairs_traded", "sac_weight"]
 
 
 class FusionParams(NamedTuple):
@@ -28,6 +28,11 @@ def sac_weight(r: float, params: FusionParams) -> float:
     if r < 0.0:
         return params.at_neutral + r * (params.at_neutral - params.at_reversion)
     return params.at_neutral + r * (params.at_trend - params.at_neutral)
+
+
+def pairs_traded(params: FusionParams) -> bool:
+    """Whether the Kalman leg has a weight at any r."""
+    return params.at_reversion < 1.0
 
 
 def fuse(sac: Sequence[float], kalman: Sequence[float], w_sac: float) -> list[float]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hybrid_bt.features import correlation
-from hybrid_bt.fusion import FusionParams, fuse, sac_weight
+from hybrid_bt.fusion import FusionParams, fuse, pairs_traded, sac_weight
 from hybrid_bt.legs.base import Leg, View
 from hybrid_bt.legs.kalman import KalmanLeg
 from hybrid_bt.reader import MarketReader
@@ -26,6 +26,7 @@ class Opinion(NamedTuple):
     sac: list[float]  #: (N,) targets, signed fractions of equity
     kalman: list[float]  #: (N,)
     regime: float  #: r in [-1, 1]
+    waits: Sequence[bool] = ()  #: (N,) no order on this bar: the other side of a pair has none; empty for nobody
 
 
 class Decision(NamedTuple):
@@ -39,6 +40,7 @@ class Decision(NamedTuple):
     target: list[float]  #: (N,) after limits
     scale: float
     view: View
+    waits: Sequence[bool] = ()  #: (N,) what is held is kept on this bar, whatever the target; empty for nobody
 
 
 class Hybrid:
@@ -57,13 +59,20 @@ class Hybrid:
         self,
         reader: MarketReader,
         sac: Leg | None,
-        kalman_leg: KalmanLeg | None,
+        kalman_leg: Leg | None,
         gate: Gate | None,
         fusion: FusionParams,
         risk: RiskParams,
     ) -> None:
         self.reader, self.sac, self.kalman, self.gate = reader, sac, kalman_leg, gate
         self._fusion, self._risk = fusion, risk
+
+    @property
+    def pair_directions(self) -> list[float]:
+        """(P,) +1, 0 or -1 for each pair that the Kalman leg holds; 0 where another leg stands in its place."""
+        if isinstance(self.kalman, KalmanLeg):
+            return [position.direction for position in self.kalman.positions]
+        return [0.0] * len(self.reader.columns)
 
     def decide(self, closes: Sequence[float]) -> Decision:
         """Decision at the close of a bar; closes (N,), NaN where a symbol has no bar."""
@@ -76,15 +85,17 @@ class Hybrid:
         a_sac = self.sac.targets(view) if self.sac else flat
         a_kalman = self.kalman.targets(view) if self.kalman else flat
         r = self.gate.score(view) if self.gate else 0.0
-        return Opinion(view, a_sac, a_kalman, r)
+        waits = self.kalman.waits if isinstance(self.kalman, KalmanLeg) else ()
+        return Opinion(view, a_sac, a_kalman, r, waits)
 
     def settle(self, opinion: Opinion) -> Decision:
         """Mix and limit; remembers nothing."""
-        view, a_sac, a_kalman, r = opinion
+        view, a_sac, a_kalman, r, waits = opinion
         w_sac = self._sac_weight(r)
         fused = fuse(a_sac, a_kalman, w_sac)
         target, scale = limit(fused, view.volatilities, correlation(view.market), self._risk)
-        return Decision(a_sac, a_kalman, r, w_sac, fused, target, scale, view)
+        waits = waits if pairs_traded(self._fusion) or self.sac is None else ()
+        return Decision(a_sac, a_kalman, r, w_sac, fused, target, scale, view, waits)
 
     def _sac_weight(self, r: float) -> float:
         if self.sac is None or self.kalman is None:

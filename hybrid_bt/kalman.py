@@ -90,29 +90,31 @@ def step(state: KalmanState, y: float, x: float, params: KalmanParams) -> Kalman
         Posterior after bar t. `innovation` is the forecast error of y *before* this update: trade on it, never on the
         fitted residual, which has already seen the bar.
     """
+    # unpacked once: an attribute of a NamedTuple costs as much as a product
+    alpha, beta, last_p_bb, last_u, last_d, _, _, _ = state
+    q_alpha, q_beta, noise_var, _, _ = params
     # P_{t|t-1} = P_{t-1} + Q: p_bb first, then what is left to u and d
-    p_bb = state.p_bb + params.beta_var_per_bar
-    u = state.u * state.p_bb / p_bb
-    d = state.d + params.alpha_var_per_bar + state.u * u * params.beta_var_per_bar
+    p_bb = last_p_bb + q_beta
+    u = last_u * last_p_bb / p_bb
+    d = last_d + q_alpha + last_u * u * q_beta
     # v_t = y_t - H a_{t|t-1},  H = (1, x)
-    innovation = y - (state.alpha + state.beta * x)
+    innovation = y - (alpha + beta * x)
     # S = H P H' + R = d + f^2 p_bb + R,  (1, f) = H U
     f = u + x
-    r_and_d = params.noise_var + d
-    s = r_and_d + f * p_bb * f
-    # K = P H' / S
-    k_a = (d + u * p_bb * f) / s
-    k_b = p_bb * f / s
-    # P_t = P - K S K', factor by factor (Bierman's update for one observation and two states)
+    f_p_bb = f * p_bb
+    r_and_d = noise_var + d
+    s = r_and_d + f_p_bb * f
+    # a_t = a_{t|t-1} + K v_t, K = P H' / S;  P_t = P - K S K', factor by factor (Bierman's update for one observation
+    # and two states)
     return KalmanState(
-        state.alpha + k_a * innovation,
-        state.beta + k_b * innovation,
+        alpha + (d + u * p_bb * f) / s * innovation,
+        beta + f_p_bb / s * innovation,
         p_bb * r_and_d / s,
         u - f * d / r_and_d,
-        d * params.noise_var / r_and_d,
+        d * noise_var / r_and_d,
         innovation,
         s,
-        state.beta,
+        beta,
     )
 
 

@@ -77,7 +77,7 @@ def replay_legs(
     ConfigError
         For arrays of another shape or with values that are not finite, or cash, costs or rules out of range.
     """
-    arrays = _checked_legs(legs, bars)
+    arrays = _checked_legs(legs, bars, waiting=bool(legs.waits.any()))
     r = arrays[2] if regime is None else _checked_regime(regime, bars)[0]
     terms = checked_cash(cash), checked_costs(costs), checked_rules(rules)
     fast = choose(compiled, bars.close.size * SECONDS_PER_CELL)
@@ -119,7 +119,8 @@ def replay_legs_many(
     mixes = [fusion] if isinstance(fusion, FusionParams) else list(fusion)
     limits = [risk] if isinstance(risk, RiskParams) else list(risk)
     prices = stack_bars(panels)
-    columns = zip(*(_checked_legs(one, panels[0]) for one in recorded), strict=True)
+    waiting = any(bool(one.waits.any()) for one in recorded)
+    columns = zip(*(_checked_legs(one, panels[0], waiting=waiting) for one in recorded), strict=True)
     arrays = [column[0][np.newaxis] if len(column) == 1 else np.stack(column) for column in columns]
     if regime is not None:
         arrays[2] = _checked_regime(regime, panels[0])
@@ -133,8 +134,8 @@ def replay_legs_many(
     )
 
 
-def _checked_legs(legs: LegPaths, bars: Bars) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
-    """sac, kalman, regime, volatility, correlation, C-contiguous."""
+def _checked_legs(legs: LegPaths, bars: Bars, *, waiting: bool) -> tuple[FloatArray, ...]:
+    """sac, kalman, regime, volatility, correlation, waits, C-contiguous; waits of no row where nobody ever waits."""
     shape = bars.close.shape
     return (
         _checked("the SAC leg's targets", legs.sac, shape),
@@ -142,6 +143,7 @@ def _checked_legs(legs: LegPaths, bars: Bars) -> tuple[FloatArray, FloatArray, F
         _checked("regime", legs.regime, shape[:1]),
         _checked("volatility", legs.volatility, shape),
         _checked("correlation", legs.correlation, shape[:1]),
+        _checked("waits", legs.waits, shape) if waiting else np.zeros((0, shape[1])),
     )
 
 

@@ -59,7 +59,7 @@ def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
     streamed, recorded = recorder.decisions(row), record(brain, bars, request.pairs).decisions(row)
     traded = bars.between(bars.stamps[row], None)
     twin = replay(
-        recorded.target, traded, cash=config.account.cash, costs=config.trading_costs(), rules=config.order_rules()
+        recorded.sent, traded, cash=config.account.cash, costs=config.trading_costs(), rules=config.order_rules()
     )
     pairs = [(f"target of {leg}", streamed.legs[leg], recorded.legs[leg], 1.0, 0.0) for leg in streamed.legs] + [
         ("regime score r", streamed.regime, recorded.regime, 1.0, 0.0),

@@ -28,6 +28,7 @@ class Recorder:
 
     def __init__(self, n_symbols: int, pair_names: Sequence[str]) -> None:
         self._n_symbols = n_symbols
+        self._nobody = (False,) * n_symbols
         self._pair_names = tuple(pair_names)
         self._vectors = {name: array("d") for name in _VECTORS}
         self._scalars = {name: array("d") for name in _SCALARS}
@@ -35,6 +36,7 @@ class Recorder:
         self._volatility = array("d")
         self._correlation = array("d")
         self._warm = array("b")
+        self._waits = array("b")
 
     def add(self, decision: Decision, brain: Hybrid) -> None:
         """Append one bar."""
@@ -44,9 +46,9 @@ class Recorder:
             values.append(getattr(decision, name))
         self._volatility.extend(decision.view.volatilities)
         self._warm.extend(decision.view.warm)
+        self._waits.extend(decision.waits or self._nobody)
         self._correlation.append(correlation(decision.view.market))
-        directions = [p.direction for p in brain.kalman.positions] if brain.kalman else [0.0] * len(self._pair_names)
-        for pair, direction in zip(decision.view.pairs, directions, strict=True):
+        for pair, direction in zip(decision.view.pairs, brain.pair_directions, strict=True):
             self._pairs.extend(pair_row(pair, direction))
 
     def decisions(self, start: int = 0) -> Decisions:
@@ -60,13 +62,14 @@ class Recorder:
             fused=vector["fused"],
             target=vector["target"],
             scale=scalar["scale"],
+            waits=self.waits(start),
         )
 
     def legs(self, start: int = 0) -> LegPaths:
         """What can be mixed, limited and traded again (`hybrid_bt.replay_legs`), from row `start` on."""
         sac, kalman = (_matrix(self._vectors[name], self._n_symbols)[start:] for name in ("sac", "kalman"))
         regime = np.array(self._scalars["regime"])[start:]
-        return LegPaths(sac, kalman, regime, self.volatility(start), self.correlation(start))
+        return LegPaths(sac, kalman, regime, self.volatility(start), self.correlation(start), self.waits(start))
 
     def volatility(self, start: int = 0) -> NDArray[np.float64]:
         """(T, N) volatilities per bar that the limits used, from row `start` on."""
@@ -79,6 +82,10 @@ class Recorder:
     def warm(self, start: int = 0) -> NDArray[np.bool_]:
         """(T, N) whether the symbol's features were warm, from row `start` on."""
         return np.array(self._warm, dtype=np.bool_).reshape(-1, self._n_symbols)[start:]
+
+    def waits(self, start: int = 0) -> NDArray[np.bool_]:
+        """(T, N) whether the symbol might not be ordered (`hybrid_bt.waiting`), from row `start` on."""
+        return np.array(self._waits, dtype=np.bool_).reshape(-1, self._n_symbols)[start:]
 
     def pairs(self, start: int = 0) -> PairPaths:
         """The pairs of the bars from row `start` on."""

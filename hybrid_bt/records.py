@@ -92,6 +92,12 @@ class Decisions:
     fused: FloatArray  #: (T, N) convex mix of the legs' targets
     target: FloatArray  #: (T, N) after limits: what is traded
     scale: FloatArray  #: (T,) factor that the volatility target and the limits put on the fused target
+    waits: NDArray[np.bool_] | None = None  #: (T, N) not ordered, whatever the target (`hybrid_bt.waiting`); None: never
+
+    @property
+    def sent(self) -> FloatArray:
+        """(T, N) the targets that orders were made for: NaN, which keeps what is held, where a symbol waits."""
+        return self.target if self.waits is None else np.where(self.waits, np.nan, self.target)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +109,11 @@ class LegPaths:
     regime: FloatArray  #: (T,) r in [-1, 1]
     volatility: FloatArray  #: (T, N) per bar, as known at the decision
     correlation: FloatArray  #: (T,) in [0, 1)
+    waits: NDArray[np.bool_] = None  # type: ignore[assignment]  #: (T, N) not ordered on this bar; by default nobody
+
+    def __post_init__(self) -> None:
+        if self.waits is None:
+            object.__setattr__(self, "waits", np.zeros(np.shape(self.kalman), np.bool_))
 
 
 @dataclass(frozen=True, eq=False)

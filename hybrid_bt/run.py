@@ -133,10 +133,10 @@ def main(**flags: Any) -> None:
     from hybrid_bt.announce import Talk, announce, open_page
     from hybrid_bt.report import write_report
 
-    paths = write_report(record, flags["out"], plots=not flags["no_plots"])
+    said = "" if flags["no_plots"] else _claim(record, flags["out"])
+    paths = write_report(record, flags["out"], plots=not flags["no_plots"], claim=said)
     if not flags["no_ledger"]:
         _remember(record, flags["out"])
-    said = "" if flags["no_plots"] or flags["quiet"] else _claim(record, flags["out"])
     talk = Talk(as_json=flags["as_json"], quiet=flags["quiet"], verbose=flags["verbose"], claim=said)
     announce(record, paths, flags["out"], talk)
     if flags["open_page"]:

@@ -5,26 +5,31 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import backtrader as bt
 
-from hybrid_bt.build import Policies, build, load_policies, taking_part, training_end
+from hybrid_bt.build import Policies, build, training_end
 from hybrid_bt.config import Config, load_config, overridden
 from hybrid_bt.errors import BarsError, ConfigError, InSampleError, did_you_mean
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import Decision, Hybrid
+from hybrid_bt.own_parts import own_legs, own_policies
 from hybrid_bt.recording import Recorder
+from hybrid_bt.strategies.cheating import refuse_cheating
+from hybrid_bt.strategies.first_bar import as_datetime, first_traded_stamp
+from hybrid_bt.strategies.found_pairs import FoundPairs
 from hybrid_bt.strategies.orders import TargetOrders
+from hybrid_bt.waiting import withheld
 
-__all__ = ["HybridStrategy"]
+__all__ = ["HybridStrategy", "traded_feeds"]
 
 
 class HybridStrategy(bt.Strategy):
     """Kalman pairs and a frozen SAC policy, mixed by a frozen regime gate, traded on every feed of a Cerebro.
 
-    >>> cerebro.addstrategy(HybridStrategy, mode="stable", pairs=["KO:PEP"])
+        cerebro.addstrategy(HybridStrategy, mode="stable", pairs=["KO:PEP"])
 
     Decisions are made at the close of a bar and fill at the next open of their feed. A feed that begins later, ends
     early or misses bars is traded only on bars that it delivers. Costs are those of the broker: give it a
@@ -35,7 +40,11 @@ class HybridStrategy(bt.Strategy):
     mode : str
         `stable` or `aggressive`.
     pairs : sequence of str, or str with commas
-        `Y:X` by feed name; without pairs the Kalman leg is idle.
+        `Y:X` by feed name; without pairs the Kalman leg is idle. `"auto"` looks for cointegrated pairs on the bars
+        before the first traded one, once; see `hybrid_bt.pair_selection`.
+    symbols : sequence of str, or str with commas, optional
+        Names of the feeds that are traded, in this order; all by default. Name them where a feed is only looked at by
+        others, such as a resampled one.
     config : str, Path or Config, optional
         A TOML file that overrides the mode, or a whole configuration that replaces it; both are open to the
         overrides and switches below.
@@ -50,8 +59,17 @@ class HybridStrategy(bt.Strategy):
         Trade bars that the policies were trained on.
     policies : Policies, optional
         Loaded policies instead of the configuration's files.
+    sac, gate : path, FrozenPolicy or callable, optional
+        One of the two instead: a file, a loaded policy, or a function of observations
+        (`hybrid_bt.own_parts.CallablePolicy`).
+    legs : mapping, optional
+        Legs of your own in the place of `sac` or `kalman`: `{"sac": MyLeg}`, see `hybrid_bt.own_parts`.
     kalman_params : sequence of KalmanParams, optional
         Fitted noise variances, one per pair.
+    allow_cheating : bool
+        Trade although cheat-on-open or cheat-on-close is on; `self.cheats` names it.
+    equity_share : float
+        Targets are fractions of this share of the account, (0, 1]; for several strategies in one Cerebro.
     record : bool
         Keep every decision in `self.recorder`.
     on_bar : callable, optional
@@ -60,7 +78,7 @@ class HybridStrategy(bt.Strategy):
     Raises
     ------
     ConfigError
-        Unknown parameter, mode, key or pair, or feeds of the same name.
+        Unknown parameter, mode, key, pair or symbol, feeds of the same name, or a cheat that was not allowed.
     InSampleError
         If `trade_from` lies in the training span, or no bar lies behind it, unless `allow_in_sample`.
     BarsError
@@ -70,6 +88,7 @@ class HybridStrategy(bt.Strategy):
     params = (
         ("mode", "stable"),
         ("pairs", ()),
+        ("symbols", None),
         ("config", None),
         ("overrides", None),
         ("use_kalman", None),
@@ -78,7 +97,12 @@ class HybridStrategy(bt.Strategy):
         ("trade_from", None),
         ("allow_in_sample", False),
         ("policies", None),
+        ("sac", None),
+        ("gate", None),
+        ("legs", None),
         ("kalman_params", None),
+        ("allow_cheating", False),
+        ("equity_share", 1.0),
         ("record", False),
         ("on_bar", None),
     )
@@ -87,51 +111,60 @@ class HybridStrategy(bt.Strategy):
         if unknown:
             name = next(iter(unknown))
             raise ConfigError(f"HybridStrategy: no parameter {name!r}{did_you_mean(name, self.p._getkeys())}")
-        self.symbols = _feed_names(self.datas)
-        self.pair_names = _names(self.p.pairs)
+        self.cheats = refuse_cheating(self, self.p.allow_cheating)
+        self.symbols, self.feeds = traded_feeds(self.datas, self.p.symbols)
         self.config = _config(self.p)
-        policies: Policies = taking_part(self.p.policies or load_policies(self.config), self.config)
-        self.brain: Hybrid = build(self.config, self.symbols, self.pair_names, policies, self.p.kalman_params)
+        legs = own_legs(self.p.legs)
+        policies: Policies = own_policies(self.config, self.p.policies, self.p.sac, self.p.gate, legs)
+        self._finding = FoundPairs() if self.p.pairs == "auto" else None
+        self.pair_names = () if self._finding else _names(self.p.pairs)
+        self._build = partial(build, self.config, self.symbols, policies=policies, legs=legs)
+        self.brain: Hybrid = self._build(self.pair_names, kalman_params=self.p.kalman_params)
         self.training_end = training_end(policies)
         self.recorder = Recorder(len(self.symbols), self.pair_names) if self.p.record else None
         self.first_traded_row: int | None = None
         self.decision: Decision | None = None
-        self._target_orders = TargetOrders(self, self.config.order_rules())
-        self._trade_from = self._first_traded_stamp()
+        self._target_orders = TargetOrders(self, self.config.order_rules(), self.feeds, _share(self.p.equity_share))
+        self._trade_from = first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
         self._rows = 0
         self._on_bar: Callable[[], None] | None = self.p.on_bar
-
-    def _first_traded_stamp(self) -> float:
-        """Backtrader's number of the first moment that may be traded."""
-        free = datetime.min if self.training_end is None else _midnight_after(self.training_end)
-        if self.p.allow_in_sample:
-            free = datetime.min
-        wanted = _as_datetime(self.p.trade_from) if self.p.trade_from else free
-        if wanted < free:
-            raise InSampleError(
-                f"trade_from {wanted:%Y-%m-%d} lies in the policies' training span, which ends {self.training_end}: "
-                f"trade from {free:%Y-%m-%d} on, or pass allow_in_sample=True and call the result in-sample"
-            )
-        return 0.0 if wanted == datetime.min else float(bt.date2num(wanted))
 
     def prenext(self) -> None:
         self.next()  # a feed that has not begun yet must not keep the others waiting
 
     def next(self) -> None:
         delivered = self._target_orders.delivered()
-        closes = [feed.close[0] if has_bar else math.nan for feed, has_bar in zip(self.datas, delivered, strict=True)]
+        closes = [_close(feed) if has_bar else math.nan for feed, has_bar in zip(self.feeds, delivered, strict=True)]
+        if not any(delivered):
+            return  # a bar of a feed that is not traded, or one more tick of a replayed bar
+        if self._finding is not None:
+            self._find_pairs(self._finding, closes)
         self.decision = decision = self.brain.decide(closes)
         if self.recorder is not None:
             self.recorder.add(decision, self.brain)
         if self.datetime[0] >= self._trade_from:
             if self.first_traded_row is None:
                 self.first_traded_row = self._rows
-            self._target_orders.send(decision.target)
+            self._target_orders.send(withheld(decision.target, decision.waits))
         else:
             self._target_orders.skip()
         self._rows += 1
         if self._on_bar is not None:
             self._on_bar()
+
+    def _find_pairs(self, finding: FoundPairs, closes: list[float]) -> None:
+        """Keep the bars before the trading start; there, find the pairs and bring a brain with them up to date."""
+        if self.datetime[0] < self._trade_from:
+            finding.keep(self.datetime.datetime(0), closes)
+            return
+        self.pair_names = finding.names(self.symbols)
+        self.brain = self._build(self.pair_names, kalman_params=self.p.kalman_params)
+        self.recorder = Recorder(len(self.symbols), self.pair_names) if self.p.record else None
+        for row in finding.closes:
+            decision = self.brain.decide(row)
+            if self.recorder is not None:
+                self.recorder.add(decision, self.brain)
+        self._finding = None
 
     def clear(self) -> None:
         """Forget the notices of this bar, which Backtrader would keep to the end of the run and never look at."""
@@ -143,7 +176,7 @@ class HybridStrategy(bt.Strategy):
             return
         if self.first_traded_row is None and self.p.trade_from:
             raise BarsError(
-                f"trade_from {_as_datetime(self.p.trade_from):%Y-%m-%d} lies behind the last of {self._rows} bars, "
+                f"trade_from {as_datetime(self.p.trade_from):%Y-%m-%d} lies behind the last of {self._rows} bars, "
                 f"{self.datetime.date(0)}: give later bars or an earlier trade_from"
             )
         if self.first_traded_row is None:
@@ -163,12 +196,31 @@ def _names(pairs: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(name.strip() for name in pairs.split(",") if name.strip()) if isinstance(pairs, str) else tuple(pairs)
 
 
-def _feed_names(feeds: Sequence[Any]) -> tuple[str, ...]:
-    names = tuple(feed._name or f"data{i}" for i, feed in enumerate(feeds))
+def _close(feed: Any) -> float:
+    """Close of the bar that has just come; of a replayed feed, of the bar that its new one completes."""
+    if not feed.replaying:
+        return float(feed.close[0])
+    return float(feed.close[-1]) if len(feed) > 1 else math.nan
+
+
+def _share(share: float) -> float:
+    if not 0.0 < share <= 1.0:
+        raise ConfigError(f"equity_share must lie above 0 and at most at 1, not {share!r}")
+    return float(share)
+
+
+def traded_feeds(feeds: Sequence[Any], wanted: str | Sequence[str] | None) -> tuple[tuple[str, ...], list[Any]]:
+    """Names and feeds to trade; a feed without a name is `data` and its number."""
+    names = tuple(f"data{i}" if feed._name in (None, "") else str(feed._name) for i, feed in enumerate(feeds))
     for i, name in enumerate(names):
         if name in names[:i]:
             raise ConfigError(f"two feeds are named {name!r}; give each its own: cerebro.adddata(feed, name=...)")
-    return names
+    symbols = names if wanted is None else _names(wanted)
+    for i, symbol in enumerate(symbols):
+        if symbol not in names or symbol in symbols[:i]:
+            rule = "comes twice" if symbol in names else f"is not a feed{did_you_mean(symbol, names)}"
+            raise ConfigError(f"symbols: {symbol!r} {rule}")
+    return symbols, [feeds[names.index(symbol)] for symbol in symbols]
 
 
 def _config(params: Any) -> Config:
@@ -183,11 +235,3 @@ def _config(params: Any) -> Config:
 
 def _mapping(overrides: Mapping[str, Mapping[str, Any]] | None) -> Mapping[str, Mapping[str, Any]]:
     return overrides or {}
-
-
-def _as_datetime(moment: date | datetime) -> datetime:
-    return moment if isinstance(moment, datetime) else datetime(moment.year, moment.month, moment.day)
-
-
-def _midnight_after(day: date) -> datetime:
-    return _as_datetime(day) + timedelta(days=1)

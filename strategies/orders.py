@@ -8,6 +8,7 @@ from typing import Any
 import backtrader as bt
 
 from hybrid_bt.accounting import OrderRules, checked_rules, order_size, submission_order
+from hybrid_bt.strategies.holdings import Holdings
 from hybrid_bt.strategies.market_order import market_order, sends_plainly
 
 __all__ = ["TargetOrders"]
@@ -22,8 +23,14 @@ class TargetOrders:
     Parameters
     ----------
     strategy : bt.Strategy
-        Its feeds, in order, are the symbols.
     rules : OrderRules
+    feeds : sequence of feeds, optional
+        The symbols, in order; all of the strategy's by default.
+    equity_share : float
+        Targets are fractions of this share of the account's equity.
+
+    Alone in a Cerebro it takes the account's positions for its own. Beside other strategies, or where orders may fill
+    in parts, it counts what it bought and sold itself.
 
     Attributes
     ----------
@@ -31,20 +38,30 @@ class TargetOrders:
         True from the first `send` that met equity <= 0: everything is being closed and nothing opens again.
     """
 
-    def __init__(self, strategy: bt.Strategy, rules: OrderRules) -> None:
+    def __init__(
+        self,
+        strategy: bt.Strategy,
+        rules: OrderRules,
+        feeds: Sequence[Any] | None = None,
+        equity_share: float = 1.0,
+    ) -> None:
         self.strategy = strategy
+        self.feeds = list(strategy.datas if feeds is None else feeds)
+        self.equity_share = equity_share
         self.rules = checked_rules(rules)
         self.ruined = False
-        self._lengths = [0] * len(strategy.datas)
+        self._lengths = [0] * len(self.feeds)
+        self._multipliers: list[float] = []  # of a future's price; known when the first order may be sent
+        self._holdings: Holdings | None = None
         self._light: bool | None = None  # whether orders may be made without Backtrader's machinery
 
     def delivered(self) -> list[bool]:
         """For each feed, whether it has a bar on this row; true until `send` or `skip` is called."""
-        return [len(feed) > seen for feed, seen in zip(self.strategy.datas, self._lengths, strict=True)]
+        return [len(feed) > seen for feed, seen in zip(self.feeds, self._lengths, strict=True)]
 
     def skip(self) -> None:
         """Let a bar before the first decision pass."""
-        self._lengths = [len(feed) for feed in self.strategy.datas]
+        self._lengths = [len(feed) for feed in self.feeds]
 
     def send(self, targets: Sequence[float]) -> list[Any]:
         """Trade toward `targets`, signed fractions of equity per feed (NaN keeps what is held).
@@ -55,26 +72,45 @@ class TargetOrders:
             The orders sent, in the order of submission.
         """
         broker = self.strategy.broker
-        equity = float(broker.getvalue())
+        if not self._multipliers:
+            self._open_books()
+        equity = float(broker.getvalue()) * self.equity_share
         self.ruined = self.ruined or not equity > 0.0
         sizes = [0.0] * len(self._lengths)
-        for i, feed in enumerate(self.strategy.datas):
+        for i, feed in enumerate(self.feeds):
             length = len(feed)
             if length > self._lengths[i]:
                 self._lengths[i] = length
                 held = float(
                     broker.getposition(feed).size
                 )  # touches the position: fixes the order of the broker's sums
+                if self._holdings is not None:
+                    held = self._holdings.size(i)
                 target = 0.0 if self.ruined else float(targets[i])
-                sizes[i] = order_size(target, equity, feed.close[0], held, self.rules)
+                sizes[i] = order_size(target, equity, feed.close[0] * self._multipliers[i], held, self.rules)
         queue = [0] * len(sizes)
         return [self._order(i, sizes[i]) for i in queue[: submission_order(sizes, queue, 0)]]
 
+    def _open_books(self) -> None:
+        """See who else trades here, and what a point of each feed is worth."""
+        broker = self.strategy.broker
+        schemes = [broker.getcommissioninfo(feed) for feed in self.feeds]
+        self._multipliers = [1.0 if scheme.stocklike else float(scheme.p.mult) for scheme in schemes]
+        in_parts = getattr(getattr(broker, "p", None), "filler", None) is not None
+        if in_parts or len(self.strategy.cerebro.runningstrats) > 1:
+            self._holdings = Holdings(len(self.feeds))
+
     def _order(self, i: int, size: float) -> Any:
+        order = self._sent(i, size)
+        if self._holdings is not None:
+            self._holdings.add(i, order)
+        return order
+
+    def _sent(self, i: int, size: float) -> Any:
         if self._light is None:
             self._light = sends_plainly(self.strategy)
         if self._light:
-            return market_order(self.strategy, self.strategy.datas[i], size, check=not self.ruined)
+            return market_order(self.strategy, self.feeds[i], size, check=not self.ruined)
         trade = self.strategy.buy if size > 0.0 else self.strategy.sell
         unchecked = {"_checksubmit": False} if self.ruined else {}
-        return trade(data=self.strategy.datas[i], size=abs(size), **unchecked)
+        return trade(data=self.feeds[i], size=abs(size), **unchecked)

@@ -20,7 +20,7 @@ ADAPTERS = ("strategies", "feeds", "analyzers")
 
 #: lowest first; a module may import from its own layer and from those below it. A kernel lies where its source lies.
 LAYERS: dict[str, tuple[str, ...]] = {
-    "words": ("errors", "whole_file", "findings", "bar_checks", "bars", "records"),
+    "words": ("errors", "whole_file", "findings", "bar_checks", "bars", "records", "waiting"),
     "maths": (
         "kalman",
         "spread",
@@ -47,6 +47,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "hybrid",
         "config",
         "build",
+        "own_parts",
+        "pair_selection",
         "recording",
         "history",
         "paper",
@@ -66,7 +68,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "trials",
         "runs",
         "study",
-        "pair_selection",
         "pairs",
         "run",
         "parity",
@@ -89,7 +90,8 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
     "sb3_contrib": ("train", "freeze", "sb3"),
     "onnx": ("train", "freeze", "policy_graph"),
     "onnxruntime": ("policy_session",),
-    "pandas": ("feeds", "report", "audit"),
+    "pandas": ("feeds", "report", "audit", "analyzers", "strategies"),
+    "stockstats": ("strategies",),
     "matplotlib": ("report", "study"),
     "quantstats": ("report",),
     "numba": ("batch", "kernels"),

@@ -145,9 +145,9 @@ def test_pair_without_both_bars_keeps_its_position() -> None:
     leg = KalmanLeg(3, 1, RULES)
     opened = leg.targets(view_of(pair(0, 2, 2.0)))
     held = leg.positions[0]
-    for _ in range(10):  # neither the mean nor the time-out is seen
+    for bar in range(10):  # neither the mean nor the time-out is seen
         assert leg.targets(view_of(pair(0, 2, 0.0, fresh=False))) == opened
-        assert leg.positions[0] == held
+        assert leg.positions[0] == held._replace(stale_bars=bar + 1.0)
     assert leg.targets(view_of(pair(0, 2, 0.0))) == [0.0] * 3
 
 

@@ -18,8 +18,9 @@ import pytest
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.records import AccountPath, Decisions, Fill, PairPaths, RunRecord
-from hybrid_bt.report import OUR_FILES, pictures, write_report, writing
+from hybrid_bt.report import OUR_FILES, cross_check, pictures, tearsheet, write_report, writing
 from hybrid_bt.report.attribution import fill_arrays, marked_close, round_trips
+from hybrid_bt.report.first_page import first_page
 from hybrid_bt.report.run_json import in_sample_spans, plain
 from hybrid_bt.report.tables import stamp_texts
 from hybrid_bt.report.tearsheet import daily_returns
@@ -121,7 +122,7 @@ def tables(record, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def full(record, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("run")
-    written = write_report(record, out)
+    written = write_report(record, out, claim="claim of a test")
     assert sorted(path.name for path in written) == sorted(OUR_FILES)
     return out
 
@@ -255,7 +256,7 @@ def test_daily_returns_of_intraday_bars_count_from_the_start_value():
 
 
 def test_same_record_gives_the_same_bytes(record, full, tmp_path):
-    again = write_report(record, tmp_path / "again")
+    again = write_report(record, tmp_path / "again", claim="claim of a test")
     assert {path.name: path.read_bytes() for path in again} == contents(full)
 
 
@@ -359,3 +360,75 @@ def test_a_ruined_account_is_reported(tmp_path):
     assert rows(tmp_path, "summary_pnl")[0]["cagr"] == "-1.0"
     assert rows(tmp_path, "equity")[-1]["gross_exposure"] == ""
     assert "ruined" in (tmp_path / "tearsheet.html").read_text(encoding="utf-8")
+
+
+def without_quantstats(folder: Path, how: str) -> str:
+    (folder / "quantstats.py").write_text(how)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("raise ModuleNotFoundError(\"No module named 'quantstats'\")", "No module named 'quantstats'"),
+        ("import sys; sys.exit(3)", "status 3"),
+        ("raise ValueError('a change in some version')", "a change in some version"),
+    ],
+    ids=["missing", "dead", "broken"],
+)
+def test_without_quantstats_the_page_is_ours_and_says_why(record, tmp_path, monkeypatch, how, said):
+    monkeypatch.syspath_prepend(without_quantstats(tmp_path, how))
+    told: list[str] = []
+    pictures.write_picture(record, "equity_drawdown.png", tmp_path)
+    with tearsheet.Tearsheet(record, tmp_path, "claim: none") as sheet:
+        page = sheet.finish(told.append).read_text(encoding="utf-8")
+    assert len(told) == 1 and said in told[0] and "\n" not in told[0]
+    assert "claim: none" in page and "PARTLY IN SAMPLE" in page and "data:image/png;base64," in page
+    assert said in page.replace("&#x27;", "'")
+    growth = record.accounts["hybrid"].equity[-1] / START - 1  # the record lies within one year
+    assert f"<td>2020</td><td>{growth:.2%}</td>".replace("-", "\u2212") in page
+    assert not re.search(r"https?:", page)
+
+
+def test_a_quantstats_that_never_ends_is_ended(record, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(without_quantstats(tmp_path, "import time; time.sleep(60)"))
+    monkeypatch.setattr(tearsheet, "LONGEST_SECONDS", 1.0)
+    told: list[str] = []
+    with tearsheet.Tearsheet(record, tmp_path) as sheet:
+        page = sheet.finish(told.append)
+    assert "more than 1 s" in told[0] and "more than 1 s" in page.read_text(encoding="utf-8")
+
+
+def test_the_first_page_gives_each_metric_twice_and_leaves_nothing_unexplained(full):
+    page = (full / "tearsheet.html").read_text(encoding="utf-8")
+    first, rest = page.split("</section>", 1)
+    assert first.index("claim of a test") < first.index("Cross-check") and "Key Performance Metrics" in rest
+    figures = re.findall(r"<tr><td>hybrid</td><td class=\"text\">([^<]*)</td>" + r"<td>([^<]*)</td>" * 4, first)
+    assert [row[0] for row in figures] == list(cross_check.METRICS)
+    summary = rows(full, "summary_pnl")[0]
+    sharpe = next(row for row in figures if row[0] == "Sharpe")
+    assert sharpe[1] == f"{float(summary['sharpe']):.4f}".replace("-", "\u2212")
+    assert sharpe[2] == sharpe[3], "quantstats and our formula under its conventions"
+    assert "nothing is left unexplained" in first
+
+
+def test_a_difference_that_conventions_do_not_explain_is_told():
+    returns = np.random.default_rng(0).normal(0.0005, 0.01, 500)
+    ours = cross_check.alike(returns, 252)
+    wrong = ours | {"Sharpe": ours["Sharpe"] * 1.001}
+    found = cross_check.checks("hybrid", ours, ours, wrong)
+    assert [check.metric for check in found if not check.agrees] == ["Sharpe"]
+    facts = {"title": "", "stamp": "", "subtitle": "", "claim": "", "facts": [], "columns": [], "accounts": []}
+    page = first_page(facts | {"reasons": dict.fromkeys(cross_check.METRICS, ""), "notes": []}, found)
+    assert "DISAGREE" in page and page.count('class="bad"') == 1
+
+
+def test_the_metrics_under_quantstats_conventions_are_worked_out_by_hand():
+    found = cross_check.alike(np.array([0.1, -0.5, 0.2]), 3)
+    assert found["total return"] == pytest.approx(1.1 * 0.5 * 1.2 - 1)
+    assert found["CAGR"] == pytest.approx(found["total return"]), "three periods are one year"
+    assert found["max drawdown"] == pytest.approx(-0.5)
+    mean = -0.2 / 3
+    deviation = math.sqrt(sum((r - mean) ** 2 for r in (0.1, -0.5, 0.2)) / 2)
+    assert found["Sharpe"] == pytest.approx(math.sqrt(3) * mean / deviation)
+    assert found["Sortino"] == pytest.approx(math.sqrt(3) * mean / math.sqrt(0.25 / 3))

@@ -64,7 +64,7 @@ def brain_trace(stack: Stack, bars: Bars, *, panel: bool = False) -> Trace:
         columns += found
         blocks.append(values.reshape(bars.n_bars, -1).astype(np.float64))
     path = replay(
-        recorder.decisions().target,
+        recorder.decisions().sent,
         bars,
         cash=stack.config.account.cash,
         costs=stack.config.trading_costs(),

@@ -89,10 +89,7 @@ class WatchedBrain:
         view = decision.view
         row = [value for asset in view.assets for value in asset]
         row += [*view.market.mean, *view.market[1:]]
-        directions = (
-            [p.direction for p in self.brain.kalman.positions] if self.brain.kalman else [0.0] * len(view.pairs)
-        )
-        for pair, direction in zip(view.pairs, directions, strict=True):
+        for pair, direction in zip(view.pairs, self.brain.pair_directions, strict=True):
             row += pair_row(pair, direction)
         row += [*view.volatilities, correlation(view.market)]
         for name, tap in self._taps.items():

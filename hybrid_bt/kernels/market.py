@@ -45,6 +45,7 @@ register(
         reader.pair_zscores,
         kalman_leg._wants_entry,
         kalman_leg.pair_step,
+        kalman_leg.stale_step,
         kalman_leg.hold_pairs,
         recording.pair_row,
     )
@@ -78,7 +79,7 @@ def _kernel() -> Callable[..., None]:
         params = [kalman.KalmanParams(k[0], k[1], k[2], k[3], k[4]) for k in noise]
         pairs = [reader.first_pair(sides[p, 0], sides[p, 1], params[p]) for p in range(len(params))]
         assets = [features.initial_asset() for _ in range(closes.shape[1])]
-        positions = [PairPosition(0.0, 0.0, 0.0, 0.0) for _ in params]
+        positions = [PairPosition(0.0, 0.0, 0.0, 0.0, 0.0) for _ in params]
         market = features.initial_market()
         for t in range(len(closes)):
             for i, close in enumerate(closes[t]):

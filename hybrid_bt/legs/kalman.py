@@ -4,16 +4,20 @@ A pair opens when the z-score of its spread passes `entry_z`, against the spread
 `exit_z`, past `stop_z`, or after `max_hold_bars`; the gap between entry and exit is what keeps costs down. After a stop
 or a time-out it waits until the spread has come back inside the entry level. Both assets of a pair are sized by one
 decision, y against prior_beta times x in money, and the hedge ratio is frozen while the pair is open. Several pairs
-may share an asset: their targets add up.
+may share an asset: their targets add up. A pair whose assets have not both had a bar for `orphan_bars` bars is closed as
+an orphan; see `hybrid_bt.waiting`.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from hybrid_bt.legs.base import View
+from hybrid_bt.waiting import waiting_sides
 
-__all__ = ["KalmanLeg", "PairPosition", "PairRules", "hold_pairs", "pair_step"]
+__all__ = ["KalmanLeg", "PairPosition", "PairRules", "hold_pairs", "pair_step", "stale_step"]
 
 
 class PairRules(NamedTuple):
@@ -26,6 +30,7 @@ class PairRules(NamedTuple):
     min_hedge_ratio: float  #: a smaller ratio hedges nothing
     max_hedge_ratio: float  #: a larger one is a filter that has not settled
     gross_exposure: float  #: sum of |target| when every pair is open, before netting
+    orphan_bars: float = math.inf  #: an open pair is closed after this many bars in a row that one side missed
 
 
 class PairPosition(NamedTuple):
@@ -35,6 +40,7 @@ class PairPosition(NamedTuple):
     hedge_ratio: float = 0.0  #: as known before the bar of entry
     held_bars: float = 0.0
     barred: float = 0.0  #: 1 after a stop or time-out, until the spread is back inside the entry level
+    stale_bars: float = 0.0  #: bars in a row, while open, on which the assets did not both trade
 
 
 def _wants_entry(zscore: float, hedge_ratio: float, rules: PairRules) -> bool:
@@ -54,16 +60,26 @@ def pair_step(position: PairPosition, zscore: float, hedge_ratio: float, rules: 
     if position.direction == 0.0:
         barred = position.barred if abs(zscore) >= rules.entry_z else 0.0
         if barred == 0.0 and _wants_entry(zscore, hedge_ratio, rules):
-            return PairPosition(-1.0 if zscore > 0.0 else 1.0, hedge_ratio, 0.0, 0.0)
-        return PairPosition(0.0, 0.0, 0.0, barred)
+            return PairPosition(-1.0 if zscore > 0.0 else 1.0, hedge_ratio, 0.0, 0.0, 0.0)
+        return PairPosition(0.0, 0.0, 0.0, barred, 0.0)
     held = position.held_bars + 1.0
     # `stretch` is how far the spread still is on the side on which the pair was opened
     stretch = -position.direction * zscore
     if stretch <= rules.exit_z:
-        return PairPosition(0.0, 0.0, 0.0, 0.0)
+        return PairPosition(0.0, 0.0, 0.0, 0.0, 0.0)
     if stretch >= rules.stop_z or held >= rules.max_hold_bars:
-        return PairPosition(0.0, 0.0, 0.0, 1.0)
-    return PairPosition(position.direction, position.hedge_ratio, held, position.barred)
+        return PairPosition(0.0, 0.0, 0.0, 1.0, 0.0)
+    return PairPosition(position.direction, position.hedge_ratio, held, position.barred, 0.0)
+
+
+def stale_step(position: PairPosition, rules: PairRules) -> PairPosition:
+    """Position after a bar on which the assets did not both trade: kept, or closed as an orphan."""
+    if position.direction == 0.0:
+        return position
+    stale = position.stale_bars + 1.0
+    if stale >= rules.orphan_bars:
+        return PairPosition(0.0, 0.0, 0.0, 1.0, 0.0)
+    return PairPosition(position.direction, position.hedge_ratio, position.held_bars, position.barred, stale)
 
 
 def hold_pairs(positions: Any, pairs: Any, rules: PairRules, targets: Any) -> None:
@@ -72,7 +88,7 @@ def hold_pairs(positions: Any, pairs: Any, rules: PairRules, targets: Any) -> No
     Parameters
     ----------
     positions : (P,) list of PairPosition
-        A pair whose assets did not both trade keeps its position.
+        A pair whose assets did not both trade keeps its position, up to `orphan_bars`.
     pairs : (P,) list of PairView
     targets : (N,) zeros, written
         Signed fractions of equity.
@@ -81,7 +97,9 @@ def hold_pairs(positions: Any, pairs: Any, rules: PairRules, targets: Any) -> No
         position = positions[number]
         if pair.fresh:
             position = pair_step(position, pair.spread.zscore, pair.kalman.prior_beta, rules)
-            positions[number] = position
+        else:
+            position = stale_step(position, rules)
+        positions[number] = position
         if position.direction != 0.0:
             share = rules.gross_exposure / len(positions)
             unit = position.direction * share / (1.0 + position.hedge_ratio)
@@ -90,15 +108,28 @@ def hold_pairs(positions: Any, pairs: Any, rules: PairRules, targets: Any) -> No
 
 
 class KalmanLeg:
-    """Targets of all pairs, netted per asset."""
+    """Targets of all pairs, netted per asset.
+
+    Attributes
+    ----------
+    waits : (N,) sequence of bool
+        Symbols that may not be ordered on the last bar, because the other side of a pair had none; empty for none.
+    """
 
     def __init__(self, n_symbols: int, n_pairs: int, rules: PairRules) -> None:
         self.rules = rules
         self.positions = [PairPosition()] * n_pairs
+        self.waits: Sequence[bool] = ()
         self._n_symbols = n_symbols
 
     def targets(self, view: View) -> list[float]:
         """(N,) signed fractions of equity; a pair whose assets did not both trade keeps its position."""
         targets = [0.0] * self._n_symbols
+        before = [] if all(view.traded) else [position.direction for position in self.positions]
         hold_pairs(self.positions, view.pairs, self.rules, targets)
+        self.waits = self._waiting(view, before) if before else ()
         return targets
+
+    def _waiting(self, view: View, before: Sequence[float]) -> list[bool]:
+        sides = [(pair.y, pair.x) for pair in view.pairs]
+        return waiting_sides(view.traded, sides, before, [position.direction for position in self.positions])

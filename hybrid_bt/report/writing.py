@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hybrid_bt.errors import ConfigError
@@ -26,7 +27,18 @@ __all__ = ["OUR_FILES", "write_report"]
 OUR_FILES = (*TABLES, *PICTURES, TEARSHEET, EXPLORER, "run.json")
 
 
-def write_report(record: RunRecord, out: Path, *, plots: bool = True) -> list[Path]:
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def write_report(
+    record: RunRecord,
+    out: Path,
+    *,
+    plots: bool = True,
+    claim: str = "",
+    tell: Callable[[str], None] = _to_stderr,
+) -> list[Path]:
     """Write every file of the contract.
 
     Parameters
@@ -38,6 +50,11 @@ def write_report(record: RunRecord, out: Path, *, plots: bool = True) -> list[Pa
     plots : bool
         Whether to write the pictures, the tearsheet and the explorer; without, neither matplotlib nor quantstats is
         imported.
+    claim : str
+        The sentence on top of the tearsheet (`hybrid_bt.evidence.claim`).
+    tell : callable
+        Hears in one line of what went wrong without spoiling the rest: quantstats missing or broken, or at odds with
+        our own metrics. Standard error by default.
 
     Returns
     -------
@@ -54,7 +71,7 @@ def write_report(record: RunRecord, out: Path, *, plots: bool = True) -> list[Pa
     try:
         fresh = workshop / "fresh"
         fresh.mkdir()
-        names = [path.name for path in _render(record, fresh, plots=plots)]
+        names = [path.name for path in _render(record, fresh, plots=plots, claim=claim, tell=tell)]
         try:
             _put(fresh, out, names, workshop / "earlier")
         except OSError as error:
@@ -64,13 +81,13 @@ def write_report(record: RunRecord, out: Path, *, plots: bool = True) -> list[Pa
         shutil.rmtree(workshop, ignore_errors=True)
 
 
-def _render(record: RunRecord, folder: Path, *, plots: bool) -> list[Path]:
+def _render(record: RunRecord, folder: Path, *, plots: bool, claim: str, tell: Callable[[str], None]) -> list[Path]:
     written = []
     if plots:
-        with Tearsheet(record, folder) as tearsheet:
+        with Tearsheet(record, folder, claim) as tearsheet:
             written = [write_picture(record, name, folder) for name in picture_names(record)]
             written += [write_table(record, name, folder) for name in TABLES]
-            written += [write_explorer(record, folder), tearsheet.finish()]
+            written += [write_explorer(record, folder), tearsheet.finish(tell)]
     else:
         written = [write_table(record, name, folder) for name in TABLES]
     return [*written, write_run_json(record, folder)]

@@ -1,0 +1,101 @@
+"""What mkdocs is told before it builds the site.
+
+The front page is README.md, with its links turned to where they lead from there; CHANGELOG, CONTRIBUTING and the
+provenance of the samples become pages. Every Markdown file in docs/ is in the navigation: those named below in that
+order, and any other under "Guides", so that a new guide needs no line anywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from mkdocs.structure.files import File, Files
+
+from hybrid_bt.cli import main
+
+__all__ = ["on_config", "on_files", "on_page_markdown", "on_post_page"]
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+
+COMMANDS_HERE = "<!-- every command -->"
+HELP_WIDTH = 92  #: columns that a page has room for
+SHIM = "https://unpkg.com/iframe-worker/shim"
+
+#: page -> file outside docs/ that it is made of
+BORROWED = {
+    "index.md": "README.md",
+    "changelog.md": "CHANGELOG.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "provenance.md": "hybrid_bt/sample/PROVENANCE.md",
+}
+ORDER = {
+    "Concepts": ("fusion.md", "kalman.md", "checks.md", "out-of-sample.md", "metrics.md"),
+    "Guides": ("drop-in.md", "data.md", "study.md", "evidence.md", "training.md", "import-sb3.md"),
+    "Reference": ("commands.md", "api.md", "benchmarks.md"),
+    "Record": ("research-log.md", "faq.md", "changelog.md", "contributing.md", "provenance.md"),
+}
+
+
+def on_config(config: Any) -> Any:
+    """Write the navigation."""
+    pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} | set(BORROWED)
+    placed = {page for names in ORDER.values() for page in names} | {"index.md"}
+    nav: list[Any] = [{"hybrid_bt": "index.md"}]
+    for heading, names in ORDER.items():
+        others = sorted(pages - placed) if heading == "Guides" else []
+        nav.append({heading: [page for page in (*names, *others) if page in pages]})
+    config.nav = nav
+    return config
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pages that lie outside of docs/."""
+    for page, source in BORROWED.items():
+        text = (ROOT / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=_relinked(text, Path(source).parent)))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put the commands' own help where a page asks for it."""
+    if COMMANDS_HERE not in markdown:
+        return markdown
+    return markdown.replace(COMMANDS_HERE, "\n".join(_helps(main, None, "hybrid-bt")))
+
+
+def _helps(command: click.Command, parent: click.Context | None, name: str) -> Iterator[str]:
+    """A heading and the help of a command, then those of its subcommands, as the terminal shows them."""
+    settings = {**command.context_settings, "terminal_width": HELP_WIDTH, "max_content_width": HELP_WIDTH}
+    with click.Context(command, parent, info_name=name, **settings) as context:
+        yield f"## {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
+        if isinstance(command, click.Group):
+            for child in command.list_commands(context):
+                found = command.get_command(context, child)
+                if found is not None and not found.hidden:
+                    yield from _helps(found, context, child)
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """Take the search's helper from the site itself: the theme would ask a server for it."""
+    return output.replace(SHIM, "../" * page.url.count("/") + "js/iframe-worker.js")
+
+
+def _relinked(text: str, home: Path) -> str:
+    """Links to files of the repository as seen from docs/; a file that is no page keeps its name only."""
+
+    def moved(found: re.Match[str]) -> str:
+        label, target, anchor = found.groups(default="")
+        path = (home / target).as_posix()
+        pages = {source: page for page, source in BORROWED.items()}
+        if path in pages:
+            return f"[{label}]({pages[path]}{anchor})"
+        if path.startswith("docs/"):
+            return f"[{label}]({path.removeprefix('docs/')}{anchor})"
+        return f"{label} (`{path}`)"
+
+    return re.sub(r"\[([^\]]*)\]\((?!https?:|#)([^)#]+)(#[^)]*)?\)", moved, text)

@@ -1,0 +1,67 @@
+"""Pairs found by the strategy itself, on the bars before its trading start."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import datetime
+
+import numpy as np
+
+from hybrid_bt.bars import Bars
+from hybrid_bt.build import resolve_pairs
+from hybrid_bt.pair_selection import Candidate, select_pairs
+
+__all__ = ["FoundPairs"]
+
+# as `hybrid-bt pairs` has them by default
+
+FALSE_DISCOVERIES = 0.1  #: share of false finds allowed, as `hybrid-bt pairs` has it
+LONGEST_HALF_LIFE_BARS = 60.0
+GREATEST_DRIFT = 0.5  #: relative change of the hedge ratio from the first half to the second
+
+
+class FoundPairs:
+    """Keeps the closes of the warm-up, and names the pairs that are cointegrated on them."""
+
+    def __init__(self) -> None:
+        self._stamps: list[datetime] = []
+        self.closes: list[list[float]] = []
+
+    def keep(self, stamp: datetime, closes: list[float]) -> None:
+        """One bar; closes (N,), NaN where a symbol has none."""
+        self._stamps.append(stamp)
+        self.closes.append(closes)
+
+    def names(self, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        """Pairs `Y:X` that pass, each symbol in one pair at most, the surest first; a warning if there is none.
+
+        Raises
+        ------
+        BarsError
+            If no two symbols have bars enough in common before the trading start.
+        """
+        closes = np.array(self.closes, dtype=np.float64).reshape(-1, len(symbols))
+        there = np.flatnonzero(np.isfinite(closes).any(axis=0))  # a feed that begins later has no part in this
+        begun = [symbols[i] for i in there]
+        taken: set[int] = set()
+        names: list[str] = []
+        for candidate in select_pairs(Bars.checked("warm-up", begun, self._stamps, closes[:, there])):
+            ((y, x),) = resolve_pairs([candidate.pair], begun)
+            if _passes(candidate) and taken.isdisjoint((y, x)):
+                names.append(candidate.pair)
+                taken |= {y, x}
+        if not names:
+            warnings.warn(
+                f'HybridStrategy: pairs="auto" found no cointegrated pair among {len(symbols)} symbols on '
+                f"{len(self._stamps)} bars; the Kalman leg is idle",
+                stacklevel=1,
+            )
+        return tuple(names)
+
+
+def _passes(candidate: Candidate) -> bool:
+    return (
+        candidate.q_value <= FALSE_DISCOVERIES
+        and candidate.half_life_bars <= LONGEST_HALF_LIFE_BARS
+        and abs(candidate.stability) <= GREATEST_DRIFT
+    )
