@@ -13,7 +13,8 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.features import correlation
 from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.legs.base import PairView
-from hybrid_bt.records import Decisions, LegPaths, PairPaths
+from hybrid_bt.news.manager import Managed
+from hybrid_bt.records import Decisions, LegPaths, ManagedPaths, PairPaths
 
 __all__ = ["PAIR_FIELDS", "Recorder", "pair_paths", "pair_row", "record"]
 
@@ -37,6 +38,7 @@ class Recorder:
         self._correlation = array("d")
         self._warm = array("b")
         self._waits = array("b")
+        self._managed: list[Managed | None] = []
 
     def add(self, decision: Decision, brain: Hybrid) -> None:
         """Append one bar."""
@@ -48,6 +50,7 @@ class Recorder:
         self._warm.extend(decision.view.warm)
         self._waits.extend(decision.waits or self._nobody)
         self._correlation.append(correlation(decision.view.market))
+        self._managed.append(decision.managed)
         for pair, direction in zip(decision.view.pairs, brain.pair_directions, strict=True):
             self._pairs.extend(pair_row(pair, direction))
 
@@ -63,6 +66,7 @@ class Recorder:
             target=vector["target"],
             scale=scalar["scale"],
             waits=self.waits(start),
+            managed=_managed_paths(self._managed[start:]),
         )
 
     def legs(self, start: int = 0) -> LegPaths:
@@ -92,6 +96,26 @@ class Recorder:
         n_pairs, n_fields = len(self._pair_names), len(PAIR_FIELDS)
         n_bars = len(self._scalars["regime"])
         return pair_paths(self._pair_names, np.array(self._pairs).reshape(n_bars, n_pairs, n_fields)[start:])
+
+
+def _managed_paths(rows: Sequence[Managed | None]) -> ManagedPaths | None:
+    known = [row for row in rows if row is not None]
+    if not known or len(known) < len(rows):
+        return None  # a risk manager is asked on every traded bar, or on none
+    advice = [row.advice for row in known]
+    nothing = ("",) * len(known[0].proposed)
+    return ManagedPaths(
+        proposed=np.array([row.proposed for row in known]),
+        multiplier=np.array([row.multipliers for row in known]),
+        regime=np.array([row.regime for row in known]),
+        risk=np.array([one.risk for one in advice], dtype=np.float64),
+        sentiment=np.array([one.sentiment for one in advice], dtype=np.float64),
+        regime_read=np.array([one.regime for one in advice]),
+        confidence=np.array([one.confidence for one in advice]),
+        no_new_risk=np.array([one.no_new_risk for one in advice]),
+        reasons=tuple(text for one in advice for text in one.reasons or nothing),
+        documents=tuple(text for one in advice for text in one.documents or nothing),
+    )
 
 
 def pair_row(pair: PairView, direction: float) -> tuple[float, ...]:

@@ -70,6 +70,8 @@ class HybridStrategy(bt.Strategy):
         Trade although cheat-on-open or cheat-on-close is on; `self.cheats` names it.
     equity_share : float
         Targets are fractions of this share of the account, (0, 1]; for several strategies in one Cerebro.
+    news : object with `advise(moment) -> Advice`, optional
+        What documents say at a close (`hybrid_bt.news.stage.RiskStage`), asked on every traded bar.
     record : bool
         Keep every decision in `self.recorder`.
     on_bar : callable, optional
@@ -103,6 +105,7 @@ class HybridStrategy(bt.Strategy):
         ("kalman_params", None),
         ("allow_cheating", False),
         ("equity_share", 1.0),
+        ("news", None),
         ("record", False),
         ("on_bar", None),
     )
@@ -139,7 +142,7 @@ class HybridStrategy(bt.Strategy):
             return  # a bar of a feed that is not traded, or one more tick of a replayed bar
         if self._finding is not None:
             self._find_pairs(self._finding, closes)
-        self.decision = decision = self.brain.decide(closes)
+        self.decision = decision = self.brain.decide(closes, *self._advice())
         if self.recorder is not None:
             self.recorder.add(decision, self.brain)
         if self.datetime[0] >= self._trade_from:
@@ -151,6 +154,13 @@ class HybridStrategy(bt.Strategy):
         self._rows += 1
         if self._on_bar is not None:
             self._on_bar()
+
+    def _advice(self) -> tuple[Any, ...]:
+        """What documents say, and what the last traded bar wanted to hold; nothing without them."""
+        if self.p.news is None or self.datetime[0] < self._trade_from:
+            return ()
+        held = self.decision.target if self.decision and self.first_traded_row is not None else None
+        return self.p.news.advise(self.datetime.datetime(0)), held
 
     def _find_pairs(self, finding: FoundPairs, closes: list[float]) -> None:
         """Keep the bars before the trading start; there, find the pairs and bring a brain with them up to date."""

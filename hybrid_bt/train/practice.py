@@ -73,7 +73,7 @@ def identity(member: Member) -> dict[str, Any]:
         "steps": member.steps,
         "seed": member.seed,
         "spec": member.spec.model_dump(mode="json"),
-        "config": member.config.model_dump(mode="json"),
+        "config": member.config.without_news(),
         "base_regime": member.base_regime,
         "training bars": _fingerprint(member.tracks),
         "validation bars": member.validation.history.bars.sha256 if member.validation else None,
