@@ -111,7 +111,6 @@ class Decisions:
     waits: NDArray[np.bool_] | None = (
         None  #: (T, N) not ordered, whatever the target (`hybrid_bt.waiting`); None: never
     )
-
     managed: ManagedPaths | None = None  #: None where no risk manager was asked
 
     @property
