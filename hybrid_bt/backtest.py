@@ -19,12 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars, say_stamp
-from hybrid_bt.baselines import BENCHMARK, EQUAL_WEIGHT, baselines, leverage_of
+from hybrid_bt.baselines import BENCHMARK, EQUAL_WEIGHT, RISK_OFF, baselines, leverage_of, unmanaged
 from hybrid_bt.build import Policies, resolve_pairs, training_end
 from hybrid_bt.config import Config
 from hybrid_bt.errors import BarsError, ReconciliationError
 from hybrid_bt.findings import counters
 from hybrid_bt.kalman import KalmanParams
+from hybrid_bt.news.desk import Desk
+from hybrid_bt.news.facts import news_facts, news_notes, settled_on
+from hybrid_bt.news.stage import RiskStage, stage_of
 from hybrid_bt.reconcile import reconcile
 from hybrid_bt.recording import Recorder
 from hybrid_bt.records import AccountPath, Decisions, RunRecord
@@ -50,6 +53,7 @@ class Request(NamedTuple):
     allow_in_sample: bool = False
     seed: int = 0
     mode: str = "stable"
+    news: Desk | None = None  #: documents and their scorer; None leaves the risk manager out
 
 
 def backtest(request: Request, progress: Callable[[int, int], None] | None = None) -> RunRecord:
@@ -73,10 +77,13 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     trained_until = training_end(request.policies)
     row = first_trading_row(bars, trained_until, request.start, request.allow_in_sample)
     fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
-    recorder, hybrid, clipped = trade(request, row, fitted, progress)
+    stage = None if request.news is None else stage_of(request.news, bars.stamps, row)
+    recorder, hybrid, clipped = trade(request, row, fitted, progress, stage)
     traded = bars.between(bars.stamps[row], None)
     decisions = recorder.decisions(row)
     accounts = {"hybrid": hybrid} | baselines(config, traded, recorder, row, request.benchmark)
+    if stage is not None:
+        accounts[RISK_OFF] = unmanaged(config, traded, recorder, row)
     for name, account in accounts.items():
         _check_account(name, account, traded, config.account.cash, leverage_of(name, config))
     gap = _replay_gap(request, traded, decisions, hybrid)
@@ -96,13 +103,18 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
         in_sample=in_sample,
         config=_resolved(request, fitted),
         facts=_facts(request, row, trained_until, gap, clipped, time.perf_counter() - began)
-        | {"gaps": gaps},
-        notes=(*_notes(request, traded, in_sample, accounts), *gap_notes(gaps)),
+        | {"gaps": gaps}
+        | news_facts(stage),
+        notes=(*_notes(request, traded, in_sample, accounts), *gap_notes(gaps), *news_notes(stage)),
     )
 
 
 def trade(
-    request: Request, row: int, fitted: list[KalmanParams] | None, progress: Callable[[int, int], None] | None
+    request: Request,
+    row: int,
+    fitted: list[KalmanParams] | None,
+    progress: Callable[[int, int], None] | None,
+    stage: RiskStage | None = None,
 ) -> tuple[Recorder, AccountPath, dict[str, int]]:
     """Run the strategy through Cerebro on all bars, trading from `row` on."""
     import backtrader as bt
@@ -133,6 +145,7 @@ def trade(
         kalman_params=fitted,
         trade_from=bars.stamps[row].astype("datetime64[us]").item(),
         allow_in_sample=request.allow_in_sample,
+        news=stage,
         record=True,
         on_bar=on_bar,
     )
@@ -200,7 +213,8 @@ def _resolved(request: Request, fitted: list[KalmanParams] | None) -> dict[str, 
         "benchmark": request.benchmark,
         "allow_in_sample": request.allow_in_sample,
         "seed": request.seed,
-        **request.config.model_dump(mode="json"),
+        **request.config.without_news(),
+        **settled_on(request.news),
         "kalman_fitted": None
         if fitted is None
         else {p: q._asdict() for p, q in zip(request.pairs, fitted, strict=True)},

@@ -20,7 +20,7 @@ ADAPTERS = ("strategies", "feeds", "analyzers")
 
 #: lowest first; a module may import from its own layer and from those below it. A kernel lies where its source lies.
 LAYERS: dict[str, tuple[str, ...]] = {
-    "words": ("errors", "whole_file", "findings", "bar_checks", "bars", "records", "waiting"),
+    "words": ("errors", "whole_file", "appended", "findings", "bar_checks", "bars", "records", "waiting"),
     "maths": (
         "kalman",
         "spread",

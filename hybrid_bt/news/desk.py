@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
+
+import numpy as np
 
 from hybrid_bt.config import NewsConfig
 from hybrid_bt.news.documents import US_PER_DAY, say_us
@@ -82,20 +85,28 @@ class Desk:
     config : NewsConfig
     symbols : sequence of str
         That are traded; documents about others are not read.
+    name : str
+        Of the documents, in reports.
     """
 
     def __init__(
-        self, store: DocumentStore, index: DocumentIndex, answers: Answers, config: NewsConfig, symbols: Sequence[str]
+        self,
+        store: DocumentStore,
+        index: DocumentIndex,
+        answers: Answers,
+        config: NewsConfig,
+        symbols: Sequence[str],
+        name: str = "documents in memory",
     ) -> None:
         self.store, self.index, self.answers, self.config = store, index, answers, config
-        self.symbols = tuple(symbols)
+        self.symbols, self.name = tuple(symbols), name
+        self.is_sample = False  #: the documents are the embedded ones
         self._known: dict[str, RiskVerdict | Failed] = {}
         self._ids: dict[int, str] = {}
+        self._alone = threading.Lock()  # questions may be put by several threads, the database is one
 
     def select(self, cutoffs: Sequence[int], since: int | None = None) -> list[Selected]:
         """What is asked on bars with these cutoffs (`DocumentIndex.select`)."""
-        import numpy as np
-
         window = round(self.config.window_days * US_PER_DAY)
         return self.index.select(np.asarray(cutoffs, np.int64), self.symbols, self.config.documents, window, since)
 
@@ -121,7 +132,8 @@ class Desk:
         return Asked(key, say_us(cutoff), lambda: self._request(selected, cutoff))
 
     def _request(self, selected: Selected, cutoff: int) -> RiskRequest:
-        documents = {name: tuple(map(self._passage, numbers)) for name, numbers in selected.documents}
+        with self._alone:
+            documents = {name: tuple(map(self._passage, numbers)) for name, numbers in selected.documents}
         return RiskRequest(say_us(cutoff), documents)
 
     def _passage(self, number: int) -> Passage:

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.errors import NewsError
-from hybrid_bt.news.clock import Clock
+from hybrid_bt.news.clock import Clock, clock_of, is_daily
 from hybrid_bt.news.desk import Desk, Failed
 from hybrid_bt.news.index import Selected
 from hybrid_bt.news.manager import NEUTRAL_RISK, Advice
 from hybrid_bt.news.verdicts import MARKET, RiskVerdict, SymbolRisk
 
-__all__ = ["RiskStage"]
+__all__ = ["RiskStage", "stage_of"]
 
 
 class _Standing(NamedTuple):
@@ -45,7 +45,7 @@ class RiskStage:
     """
 
     def __init__(self, desk: Desk, clock: Clock) -> None:
-        self._desk, self._clock, self._config = desk, clock, desk.config
+        self.desk, self._clock, self._config = desk, clock, desk.config
         self._planned: dict[int, tuple[Selected, RiskVerdict | Failed] | None] = {}
         self._standing = dict.fromkeys((MARKET, *desk.symbols), _NOTHING)
         self._regime = (0.0, 0.0, -(10**9))  # r, confidence, row
@@ -57,8 +57,8 @@ class RiskStage:
     def prepare(self, stamps: NDArray[np.datetime64]) -> None:
         """Ask about all bars of a backtest at once; what each is told does not change by it."""
         cutoffs = self._clock.cutoffs(stamps).tolist()
-        selected = self._desk.select(cutoffs)
-        verdicts = self._desk.verdicts(selected, cutoffs)
+        selected = self.desk.select(cutoffs)
+        verdicts = self.desk.verdicts(selected, cutoffs)
         self._planned = dict.fromkeys(cutoffs)
         for one, verdict in zip(selected, verdicts, strict=True):
             self._planned[cutoffs[one.row]] = one, verdict
@@ -88,8 +88,8 @@ class RiskStage:
 
     def _found(self, cutoff: int) -> tuple[Selected, RiskVerdict | Failed] | None:
         """Of a bar that nobody prepared."""
-        selected = self._desk.select([cutoff], self._last)
-        verdicts = self._desk.verdicts(selected, [cutoff])
+        selected = self.desk.select([cutoff], self._last)
+        verdicts = self.desk.verdicts(selected, [cutoff])
         return (selected[0], verdicts[0]) if selected else None
 
     def _take(self, selected: Selected, verdict: RiskVerdict | Failed) -> str | None:
@@ -102,7 +102,7 @@ class RiskStage:
         cited = set(verdict.documents)
         for name, numbers in selected.documents:
             risk: SymbolRisk = verdict.market if name == MARKET else verdict.symbols[name]
-            ids = self._desk.ids(numbers)
+            ids = self.desk.ids(numbers)
             said = " ".join([one for one in ids if one in cited] or ids)
             self._standing[name] = _Standing(risk.risk, risk.sentiment, self._row, verdict.reason, said)
         if verdict.confidence > 0.0:
@@ -116,7 +116,7 @@ class RiskStage:
         market = self._standing[MARKET]
         of_market = self._excess(market)
         risk, sentiment, reasons, documents = [], [], [], []
-        for name in self._desk.symbols:
+        for name in self.desk.symbols:
             mine = self._standing[name]
             own = self._excess(mine)
             leading = market if of_market > max(own, 0.0) else mine
@@ -155,3 +155,10 @@ def _whole_seconds(stamp: datetime) -> datetime:
     rounded = np.datetime64(stamp, "us") + np.timedelta64(500_000, "us")
     whole: datetime = rounded.astype("datetime64[s]").item()
     return whole
+
+
+def stage_of(desk: Desk, stamps: NDArray[np.datetime64], row: int) -> RiskStage:
+    """The stage of a backtest on bars with these stamps, traded from `row` on, all verdicts at hand."""
+    stage = RiskStage(desk, clock_of(desk.config, is_daily(stamps)))
+    stage.prepare(stamps[row:])
+    return stage
