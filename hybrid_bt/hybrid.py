@@ -111,8 +111,8 @@ class Hybrid:
         r = blend(opinion.regime, advice, self._manager)
         moved = plain if r == opinion.regime else _capped(self._mixed(opinion, r), plain)
         pairs = [(y, x) for y, x in self.reader.columns if opinion.kalman[y] != 0.0 and opinion.kalman[x] != 0.0]
-        factors = multipliers(moved.target, held or [0.0] * len(moved.target), pairs, advice, self._manager)
-        managed = Managed(advice, r, moved.target, factors)
+        factors, sources = multipliers(moved.target, held or [0.0] * len(moved.target), pairs, advice, self._manager)
+        managed = Managed(advice, r, moved.target, factors, sources)
         return moved._replace(regime=opinion.regime, target=reduce(moved.target, factors), managed=managed)
 
     def _mixed(self, opinion: Opinion, r: float) -> Decision:

@@ -103,7 +103,6 @@ def _managed_paths(rows: Sequence[Managed | None]) -> ManagedPaths | None:
     if not known or len(known) < len(rows):
         return None  # a risk manager is asked on every traded bar, or on none
     advice = [row.advice for row in known]
-    nothing = ("",) * len(known[0].proposed)
     return ManagedPaths(
         proposed=np.array([row.proposed for row in known]),
         multiplier=np.array([row.multipliers for row in known]),
@@ -113,9 +112,16 @@ def _managed_paths(rows: Sequence[Managed | None]) -> ManagedPaths | None:
         regime_read=np.array([one.regime for one in advice]),
         confidence=np.array([one.confidence for one in advice]),
         no_new_risk=np.array([one.no_new_risk for one in advice]),
-        reasons=tuple(text for one in advice for text in one.reasons or nothing),
-        documents=tuple(text for one in advice for text in one.documents or nothing),
+        reasons=tuple(text for row in known for text in _told(row.advice.reasons, row.sources, "pair: ")),
+        documents=tuple(text for row in known for text in _told(row.advice.documents, row.sources, "")),
     )
+
+
+def _told(texts: Sequence[str], sources: Sequence[int], mark: str) -> list[str]:
+    """Each symbol's text, or that of the one that it shares its multiplier with."""
+    if not texts:
+        return [""] * len(sources)
+    return [texts[i] if i == source else mark + texts[source] for i, source in enumerate(sources)]
 
 
 def pair_row(pair: PairView, direction: float) -> tuple[float, ...]:

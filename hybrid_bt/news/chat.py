@@ -74,7 +74,8 @@ class ChatScorer:
         said = json.dumps([_SYSTEM, settings.max_tokens, settings.temperature])
         digest = hashlib.sha256(said.encode()).hexdigest()[:8]
         self.name = f"{settings.model}@prompt-{PROMPT_VERSION}-{digest}"
-        self._client = _client(settings)
+        self._client: httpx.Client | None = None  # made when it is first needed: a replay needs none
+        self._making = threading.Lock()
         self._spent = threading.local()
 
     def score(self, request: RiskRequest) -> RiskVerdict:
@@ -98,6 +99,7 @@ class ChatScorer:
         return float(getattr(self._spent, "patience", 0.0))
 
     def _answer(self, talk: list[dict[str, str]]) -> str:
+        self._connection()
         import httpx
 
         self._count(calls=1)
@@ -124,7 +126,7 @@ class ChatScorer:
         key = os.environ.get(self._settings.key_variable, "")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         parts, size = [], 0
-        with self._client.stream("POST", self._address, json=body, headers=headers) as answer:
+        with self._connection().stream("POST", self._address, json=body, headers=headers) as answer:
             if answer.status_code != 200:
                 self._spent.patience = _patience(answer.headers.get("Retry-After", ""))
                 raise ScorerError(f"the server answered with status {answer.status_code}")
@@ -139,6 +141,12 @@ class ChatScorer:
         if key and (key.encode() in whole or json.dumps(key)[1:-1].encode() in whole):
             raise ScorerError("the answer holds the key that was sent; do not trust this server")
         return whole
+
+    def _connection(self) -> httpx.Client:
+        with self._making:
+            if self._client is None:
+                self._client = _client(self._settings)
+            return self._client
 
     def _text(self, content: bytes) -> str:
         try:

@@ -58,6 +58,7 @@ class Managed(NamedTuple):
     regime: float  #: r'
     proposed: list[float]  #: (N,) targets before m
     multipliers: list[float]  #: (N,) m
+    sources: list[int]  #: (N,) the symbol whose m that is: its own, or one that it is paired with
 
 
 def blend(regime: float, advice: Advice, params: ManagerParams) -> float:
@@ -74,8 +75,8 @@ def multipliers(
     pairs: Sequence[tuple[int, int]],
     advice: Advice,
     params: ManagerParams,
-) -> list[float]:
-    """m per symbol, (N,).
+) -> tuple[list[float], list[int]]:
+    """m per symbol, (N,), and the symbols they come from.
 
     Parameters
     ----------
@@ -87,14 +88,16 @@ def multipliers(
     found = [_multiplier(risk, params) for risk in advice.risk]
     if advice.no_new_risk:
         found = [min(m, _within(held[i], target, m)) for i, (m, target) in enumerate(zip(found, proposed, strict=True))]
+    sources = list(range(len(found)))
     changed = True
     while changed:  # pairs may share a symbol, so the lowest m of a chain reaches all of it
         changed = False
         for y, x in pairs:
-            if found[y] != found[x]:
-                found[y] = found[x] = min(found[y], found[x])
+            low, high = (y, x) if found[y] < found[x] else (x, y)
+            if found[low] < found[high]:
+                found[high], sources[high] = found[low], sources[low]
                 changed = True
-    return found
+    return found, sources
 
 
 def _multiplier(risk: float, params: ManagerParams) -> float:
