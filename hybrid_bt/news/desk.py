@@ -102,7 +102,6 @@ class Desk:
         self.symbols, self.name = tuple(symbols), name
         self.is_sample = False  #: the documents are the embedded ones
         self._known: dict[str, RiskVerdict | Failed] = {}
-        self._ids: dict[int, str] = {}
         self._alone = threading.Lock()  # questions may be put by several threads, the database is one
 
     def select(self, cutoffs: Sequence[int], since: int | None = None) -> list[Selected]:
@@ -116,13 +115,6 @@ class Desk:
         fresh = list({one.key: one for one in asked if one.key not in self._known}.values())
         self._known.update(zip((one.key for one in fresh), self.answers.answer(fresh), strict=True))
         return [self._known[one.key] for one in asked]
-
-    def ids(self, numbers: Sequence[int]) -> list[str]:
-        """Ids of documents."""
-        for number in numbers:
-            if number not in self._ids:
-                self._ids[number] = self.store.get(number).id
-        return [self._ids[number] for number in numbers]
 
     def _asked(self, selected: Selected, cutoff: int) -> Asked:
         content = self.index.content
@@ -138,6 +130,5 @@ class Desk:
 
     def _passage(self, number: int) -> Passage:
         one = self.store.get(number)
-        self._ids[number] = one.id
         text = one.text[: self.config.document_chars]
         return Passage(one.id, say_us(one.published_at), one.source, one.title, text)

@@ -36,7 +36,7 @@ halted
 resign resigned suspended delay guidance uncertainty record rally trend reversal rebound
 """
 QUERY = tuple(_WORDS.split())  #: what is looked for; a change of it is a change of `PACKED`
-PACKED = "index-1"
+PACKED = "index-2"
 SCORED = "scores-"  #: packed under this and the name of a relevance of another kind
 K1, B = 1.5, 0.75
 DECIMALS = 9  #: of scores that are compared, below which vectorised logarithms may differ
@@ -61,6 +61,7 @@ class DocumentIndex:
         self.visible: IntArray = arrays["visible"]  #: (D,) microseconds, UTC, ascending
         self.length = arrays["length"]  #: (D,) words
         self.sha256: list[str] = arrays["sha256"].astype(str).tolist()
+        self._ids: list[str] = arrays["ids"].tobytes().decode().split("\n")
         self.n_unseen = int(arrays["n_unseen"])  #: documents without `first_seen_at`
         self._starts, self._words, self._counts = arrays["starts"], arrays["words"], arrays["counts"]
         names = arrays["symbols"].tobytes().decode().split("\n")
@@ -75,6 +76,10 @@ class DocumentIndex:
     def symbols(self) -> set[str]:
         """All that documents are about."""
         return set(self._of) - {MARKET}
+
+    def id(self, number: int) -> str:
+        """Id of a document by its number."""
+        return self._ids[self._place[number]]
 
     def content(self, number: int) -> str:
         """sha256 of a document by its number."""
@@ -180,10 +185,12 @@ def with_scores(index: DocumentIndex, scores: FloatArray) -> DocumentIndex:
 
 def _built(store: DocumentStore) -> dict[str, NDArray[Any]]:
     number, sha256, symbols, length, published, seen = [], [], [], [], [], []
+    ids: list[str] = []
     words: list[IntArray] = []
     counts: list[IntArray] = []
     rows = store.rows()
     while batch := list(islice(rows, BATCH)):
+        ids += [store_id for *_, store_id in batch]
         for row, (total, found) in zip(batch, _word_counts([f"{row[3]}\n{row[4]}" for row in batch]), strict=True):
             number.append(row[0])
             sha256.append(row[1])
@@ -203,6 +210,7 @@ def _built(store: DocumentStore) -> dict[str, NDArray[Any]]:
         "length": np.array(length, dtype=np.int64)[order],
         "sha256": digests[order],
         "symbols": np.frombuffer("\n".join(symbols[i] for i in order).encode(), dtype=np.uint8),
+        "ids": np.frombuffer("\n".join(ids[i] for i in order).encode(), dtype=np.uint8),
         "starts": np.concatenate(([0], np.cumsum(sizes))).astype(np.int64),
         "words": np.concatenate([words[i] for i in order] or [np.zeros(0, np.int64)]),
         "counts": np.concatenate([counts[i] for i in order] or [np.zeros(0, np.int64)]),

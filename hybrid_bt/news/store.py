@@ -129,10 +129,11 @@ class DocumentStore:
             raise NewsError(f"documents: {len(found)} documents are called {name!r}; `hybrid-bt news list` shows ids")
         return found[0]
 
-    def rows(self) -> Iterator[tuple[int, str, str, str, str, int, int | None]]:
-        """(number, sha256, symbols, title, text, published_at, first_seen_at) by number, one at a time."""
+    def rows(self) -> Iterator[tuple[int, str, str, str, str, int, int | None, str]]:
+        """(number, sha256, symbols, title, text, published_at, first_seen_at, id) by number, one at a time."""
         yield from self._db.execute(
-            "SELECT number, sha256, symbols, title, text, published_at, first_seen_at FROM documents ORDER BY number"
+            "SELECT number, sha256, symbols, title, text, published_at, first_seen_at, id FROM documents "
+            "ORDER BY number"
         )
 
     def sha256(self) -> str:
