@@ -76,6 +76,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "sb3",
         "data_check",
         "news.command",
+        "news.evaluate_command",
         "cli",
         "__main__",
     ),

@@ -116,6 +116,10 @@ class Replay:
         self._hits += len(asked)
         return [self._known[one.key].verdict for one in asked]
 
+    def recorded(self) -> list[Recorded]:
+        """All that is known, for evaluation."""
+        return list(self._known.values())
+
     def counts(self) -> dict[str, object]:
         """Cache hits."""
         return {"hits": self._hits, "verdicts_in_cache": len(self._known)}
@@ -157,6 +161,10 @@ class Recording:
             if self._progress is not None:
                 self._progress(done, len(missing))
         return [self._known[one.key].verdict for one in asked]
+
+    def recorded(self) -> list[Recorded]:
+        """All that is known, for evaluation."""
+        return list(self._known.values())
 
     def counts(self) -> dict[str, object]:
         """Hits, calls, failures, tokens and cost."""

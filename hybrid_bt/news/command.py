@@ -23,12 +23,27 @@ STORE = "news.db"
 FOUND = 1  #: exit status of `check`
 _SNIPPET = 90  #: characters of a title or text in a list
 
+
+class _Group(click.Group):
+    """`evaluate` is imported when it is asked for: it needs the whole stack."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), "evaluate"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "evaluate":
+            return super().get_command(ctx, cmd_name)
+        from hybrid_bt.news.evaluate_command import main as evaluate
+
+        return evaluate
+
+
 store_option = click.option(
     "--store", type=click.Path(path_type=Path), default=Path(STORE), show_default=True, help="Store of documents."
 )
 
 
-@click.group("news", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("news", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Keep documents for the risk manager: news, filings, notes, with the moment at which each was known."""
 
