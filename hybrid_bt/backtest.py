@@ -77,7 +77,8 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     trained_until = training_end(request.policies)
     row = first_trading_row(bars, trained_until, request.start, request.allow_in_sample)
     fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
-    stage = None if request.news is None else stage_of(request.news, bars.stamps, row)
+    with _collector_paused():
+        stage = None if request.news is None else stage_of(request.news, bars.stamps, row)
     recorder, hybrid, clipped = trade(request, row, fitted, progress, stage)
     traded = bars.between(bars.stamps[row], None)
     decisions = recorder.decisions(row)

@@ -76,7 +76,13 @@ def _recorded(entry: dict[str, Any], where: str) -> Recorded:
     try:
         calls = tuple(RiskVerdict.model_validate(one) for one in entry["calls"])
         failed = entry.get("failed")
-        verdict = Failed(str(failed)) if failed is not None else RiskVerdict.model_validate(entry["verdict"])
+        verdict: RiskVerdict | Failed
+        if failed is not None:
+            verdict = Failed(str(failed))
+        elif len(calls) == 1 and entry["calls"][0] == entry["verdict"]:
+            verdict = calls[0]
+        else:
+            verdict = RiskVerdict.model_validate(entry["verdict"])
         usage = {str(key): float(value) for key, value in entry["usage"].items()}
     except (ValidationError, KeyError, TypeError, ValueError, AttributeError) as error:
         said = str(error).splitlines()[0]
