@@ -85,11 +85,10 @@ class Ledger(bt.Analyzer):
             values.append(value)
         self._marks.extend([feed.close[0] if len(feed) else NO_MARK for feed in self._feeds])
         self._note_interest(row)
-        filled = self._note_fills(row) if self._open else False
-        if filled or not self._sizes:
-            self._sizes.append(self._read_sizes())
-        else:
-            self._sizes.append(self._sizes[-1])
+        if self._open:
+            self._note_fills(row)
+        sizes = self._read_sizes()  # not from the fills: a resumed account begins with positions
+        self._sizes.append(self._sizes[-1] if self._sizes and self._sizes[-1] == sizes else sizes)
         self._find_orders(row)
 
     def _find_orders(self, row: int) -> None:
@@ -127,9 +126,9 @@ class Ledger(bt.Analyzer):
         usual = type(scheme).get_credit_interest is bt.CommInfoBase.get_credit_interest
         return size < 0 or not usual or scheme.p.interest_long
 
-    def _note_fills(self, row: int) -> bool:
-        """Record what the broker executed and refused on this row; whether anything was executed."""
-        before, still = len(self._fills), []
+    def _note_fills(self, row: int) -> None:
+        """Record what the broker executed and refused on this row."""
+        still = []
         for order, seen in self._open:
             bits = order.executed.exbits
             self._fills += [self._as_fill(order, bit, row) for bit in islice(bits, seen, None)]
@@ -138,7 +137,6 @@ class Ledger(bt.Analyzer):
             elif order.status == order.Margin:
                 self._margin_rows.append(row)
         self._open = still
-        return len(self._fills) > before
 
     def _as_fill(self, order: Any, bit: Any, row: int) -> Fill:
         scheme = order.comminfo

@@ -10,6 +10,7 @@ from hybrid_bt.analyzers.ledger import NO_MARK, Ledger
 from hybrid_bt.attribution import Contributions, PriceMoves, contributions
 from hybrid_bt.build import resolve_pairs
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.legs import KalmanLeg
 
 __all__ = ["LegAttribution"]
 
@@ -30,6 +31,8 @@ class LegAttribution(Ledger):
             )
         if len(self.strategy.feeds) != len(self.strategy.datas) or len(self.strategy.cerebro.runningstrats) > 1:
             raise ConfigError("LegAttribution: explains one strategy that trades every feed of its Cerebro alone")
+        if self.strategy.p.equity_share != 1.0 or not isinstance(self.strategy.brain.kalman, KalmanLeg | None):
+            raise ConfigError("LegAttribution: explains the shipped Kalman leg, or none, on the whole of the equity")
         self._opens: list[list[float]] = []
         self._lengths = [0] * len(self._feeds)
 

@@ -17,12 +17,14 @@ from benchmarks.panels import START_CASH, random_panel
 from hybrid_bt.accounting import OrderRules
 from hybrid_bt.bars import Bars
 from hybrid_bt.batch import have_numba
-from hybrid_bt.batch_env import Lanes
+from hybrid_bt.batch_env import Lanes, PortfolioLanes
 from hybrid_bt.config import load_config
 from hybrid_bt.costs import Costs
-from hybrid_bt.envs import AssetEnv, Episode, RegimeEnv, RegimeTrack, Reward, Span, asset_tracks
+from hybrid_bt.envs import AssetEnv, RegimeEnv, RegimeTrack, Reward
 from hybrid_bt.history import read_history
+from hybrid_bt.portfolio_env import PortfolioEnv
 from hybrid_bt.reader import MarketReader
+from hybrid_bt.tracks import Episode, Span, asset_tracks, portfolio_track
 
 __all__ = ["env_steps"]
 
@@ -37,10 +39,10 @@ NONE = Bound("faster", math.nan)
 class Idle(gym.Env[Any, Any]):
     """What gymnasium itself costs: spaces, a copy of an observation, nothing else."""
 
-    def __init__(self, n_features: int) -> None:
-        self.observation_space = gym.spaces.Box(-1.0, 1.0, (n_features,), np.float32)
+    def __init__(self, shape: Any) -> None:
+        self.observation_space = gym.spaces.Box(-1.0, 1.0, shape, np.float32)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
-        self.row = np.zeros(n_features, np.float32)
+        self.row = np.zeros(shape, np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
@@ -108,35 +110,46 @@ def asset_env(bars: Bars) -> AssetEnv:
 
 def lanes_of(env: AssetEnv, n_lanes: int) -> Lanes:
     """The same environment many times over, in compiled code."""
-    return Lanes(env.tracks, env.task, env.action_range, n_lanes, compiled=have_numba())
+    return Lanes(env.tracks, env.task, env.action_range, n_lanes, compiled=have_numba(), reuse=True)
 
 
-def restart(lanes: Lanes, env: AssetEnv) -> None:
-    """Every lane at the first bar of one of the assets."""
+def account_env(bars: Bars) -> PortfolioEnv:
+    """One account of all symbols, an action per symbol: the work of FinRL's environment; every step trades all."""
+    history = read_history(bars, MarketReader(bars.n_symbols, [], [], load_config("stable").spread_params()))
+    return PortfolioEnv(
+        portfolio_track(history, bars.stamps[WARM_ROW], bars.stamps[-1]),
+        reward=Reward(2.0),
+        costs=Costs(4.0, 1.0, 50.0),
+        rules=OrderRules(lot=0.0),
+        episode_bars=None,
+    )
+
+
+def restart(lanes: Lanes | PortfolioLanes, tracks: Any) -> None:
+    """Every lane at the first bar of one of the tracks."""
     for lane in range(lanes.n_lanes):
-        track = lane % len(env.tracks)
-        lanes.begin(lane, Episode(track, env.tracks[track].span.first, env.tracks[track].span.last))
+        track = lane % len(tracks)
+        lanes.begin(lane, Episode(track, tracks[track].span.first, tracks[track].span.last))
 
 
-def lane_stepper(lanes: Lanes, env: AssetEnv, actions: Any) -> Callable[[], None]:
-    """Step all lanes through `actions`, (steps, lanes, 1)."""
+def lane_stepper(lanes: Lanes | PortfolioLanes, tracks: Any, actions: Any) -> Callable[[], None]:
+    """Step all lanes through `actions`, (steps, lanes, assets)."""
 
     def run() -> None:
-        restart(lanes, env)
+        restart(lanes, tracks)
         for row in actions:
             lanes.step(row)
 
     return run
 
 
-def check_lanes(env: AssetEnv, actions: Any) -> None:
+def check_lanes(env: AssetEnv | PortfolioEnv, lanes: Lanes | PortfolioLanes, actions: Any) -> None:
     """The first lane's rewards are the single environment's."""
-    lanes = lanes_of(env, 2)
-    restart(lanes, env)
+    restart(lanes, env.tracks)
     env.reset(options={"track": 0})
     for action in actions[:50]:
         single = env.step(action)[1]
-        batched = lanes.step(np.stack([action, action]))[1][0]
+        batched = lanes.step(np.stack([action] * lanes.n_lanes))[1][0]
         if batched != np.float32(single):
             raise AssertionError(f"a lane's reward is {batched}, the environment's {single}")
 
@@ -166,7 +179,7 @@ def finrl_env(path: str, bars: Bars) -> Any:
 
 
 def env_steps(quick: bool, finrl: str | None = None) -> list[Row]:
-    """A step of a portfolio of 2 and of 5 assets that trades all of them."""
+    """A step of an account of 2 and of 5 assets that trades all of them; and of the environments that training uses."""
     rows = [row for n in (2, 5) for row in _of(n, quick, finrl)]
     if finrl is None or not Path(finrl).is_file():
         rows.append(missing("env step, FinRL", "not given: --finrl PATH of env_stocktrading.py"))
@@ -175,42 +188,50 @@ def env_steps(quick: bool, finrl: str | None = None) -> list[Row]:
 
 def _of(n_symbols: int, quick: bool, finrl: str | None) -> list[Row]:
     bars = random_panel(TEN_YEARS, n_symbols)
-    n_steps = 200 if quick else 600
+    n_steps, n_rival = 2_000, 200 if quick else 600  # ours are over before a clock ticks twice
     rng = np.random.default_rng(1)
     shares = rng.uniform(-1.0, 1.0, (n_steps, n_symbols)).astype(np.float32)
+    slow = {"regime", "pandas", "finrl"}
     scores = rng.uniform(-1.0, 1.0, (n_steps, 1)).astype(np.float32)
-    single = asset_env(bars)
-    check_lanes(single, scores)
+    alone, account = asset_env(bars), account_env(bars)
+    check_lanes(alone, lanes_of(alone, 2), scores)
+    check_lanes(account, account.lanes(2, compiled=have_numba()), shares)
     cases = {
-        "portfolio": stepper(portfolio_env(bars), scores),
-        "asset": stepper(single, scores),
-        "gymnasium": stepper(Idle(10), scores),
-        "pandas": stepper(PandasEnv(finrl_frame(bars), START_CASH, FEE, HMAX), shares),
+        "regime": stepper(portfolio_env(bars), scores[:n_rival]),
+        "asset": stepper(alone, scores),
+        "account": stepper(account, shares),
+        "gymnasium": stepper(Idle(account.observation_space.shape), scores),
+        "pandas": stepper(PandasEnv(finrl_frame(bars), START_CASH, FEE, HMAX), shares[:n_rival]),
     }
     for n_lanes in LANES:
-        actions = rng.uniform(-1.0, 1.0, (n_steps, n_lanes, 1)).astype(np.float32)
-        cases[f"{n_lanes}"] = lane_stepper(lanes_of(single, n_lanes), single, actions)
-        cases[f"{n_lanes}"]()  # compiles
+        given = rng.uniform(-1.0, 1.0, (n_steps, n_lanes, n_symbols)).astype(np.float32)
+        lanes = account.lanes(n_lanes, compiled=have_numba(), reuse=True)
+        cases[f"account {n_lanes}"] = lane_stepper(lanes, account.tracks, given)
+        cases[f"asset {n_lanes}"] = lane_stepper(lanes_of(alone, n_lanes), alone.tracks, given[:, :, :1])
     if finrl is not None and Path(finrl).is_file():
-        cases["finrl"] = stepper(finrl_env(finrl, bars), shares)
-    cost = {name: seconds * 1e6 / n_steps for name, seconds in medians(cases, 3 if quick else 5).items()}
+        cases["finrl"] = stepper(finrl_env(finrl, bars), shares[:n_rival])
+    for name, work in cases.items():
+        if name not in ("finrl", "pandas"):
+            work()  # compiles
+    spent = medians(cases, 3 if quick else 7)
+    cost = {name: seconds * 1e6 / (n_rival if name in slow else n_steps) for name, seconds in spent.items()}
     rival = ("FinRL StockTradingEnv", cost["finrl"]) if "finrl" in cost else ("pandas environment", cost["pandas"])
-    given = "finrl" in cost
+    given_finrl = "finrl" in cost
+    nothing = "gymnasium's own overhead", cost["gymnasium"], NONE
+    what = f"{n_symbols} assets in one account"
     rows = [
-        Row("env step, one asset", "us", cost["asset"], "gymnasium's own overhead", cost["gymnasium"], NONE),
-        Row(f"env step, {n_symbols} assets, two accounts", "us", cost["portfolio"], *rival, NONE),
-        Row(f"env steps of {n_symbols} assets, single", "us", n_symbols * cost["asset"], *rival, _bound(200.0, given)),
+        Row(f"env step, {what}", "us", cost["account"], *rival, _bound(200.0, given_finrl)),
+        *(
+            Row(f"env step, {what}, {n} lanes", "us", cost[f"account {n}"] / n, *rival, _bound(3_000.0, given_finrl))
+            for n in LANES
+        ),
+        Row(f"env step, {what}", "us", cost["account"], "pandas environment", cost["pandas"], NONE),
+        Row(f"env step, {what}", "us", cost["account"], *nothing),
+        Row(f"gate's env step, {n_symbols} assets, two accounts", "us", cost["regime"], *nothing),
     ]
-    for n_lanes in LANES:
-        ours = n_symbols * cost[f"{n_lanes}"] / n_lanes
-        rows.append(
-            Row(f"env steps of {n_symbols} assets, {n_lanes} lanes", "us", ours, *rival, _bound(3_000.0, given))
-        )
-    if given:
-        name, theirs = "pandas environment", cost["pandas"]
-        rows.append(
-            Row(f"env steps of {n_symbols} assets, single", "us", n_symbols * cost["asset"], name, theirs, NONE)
-        )
+    if n_symbols == 2:
+        rows.append(Row("SAC's env step, one asset", "us", cost["asset"], *nothing))
+        rows += [Row(f"SAC's env step, one asset, {n} lanes", "us", cost[f"asset {n}"] / n, *nothing) for n in LANES]
     return rows
 
 

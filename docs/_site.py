@@ -7,6 +7,8 @@ order, and any other under "Guides", so that a new guide needs no line anywhere.
 
 from __future__ import annotations
 
+import logging
+import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +21,10 @@ from hybrid_bt.cli import main
 
 __all__ = ["on_config", "on_files", "on_page_markdown", "on_post_page"]
 
+LOG = logging.getLogger("mkdocs.hooks.site")  # a warning here ends a strict build
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+EXAMPLES = "examples"  #: folder whose programs make up the page of the same name
 
 COMMANDS_HERE = "<!-- every command -->"
 HELP_WIDTH = 92  #: columns that a page has room for
@@ -35,7 +39,7 @@ BORROWED = {
 }
 ORDER = {
     "Concepts": ("fusion.md", "kalman.md", "checks.md", "out-of-sample.md", "metrics.md"),
-    "Guides": ("drop-in.md", "data.md", "study.md", "evidence.md", "training.md", "import-sb3.md"),
+    "Guides": ("drop-in.md", "examples.md", "data.md", "study.md", "evidence.md", "training.md", "import-sb3.md"),
     "Reference": ("commands.md", "api.md", "benchmarks.md"),
     "Record": ("research-log.md", "faq.md", "changelog.md", "contributing.md", "provenance.md"),
 }
@@ -43,7 +47,7 @@ ORDER = {
 
 def on_config(config: Any) -> Any:
     """Write the navigation."""
-    pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} | set(BORROWED)
+    pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} | {*BORROWED, f"{EXAMPLES}.md"}
     placed = {page for names in ORDER.values() for page in names} | {"index.md"}
     nav: list[Any] = [{"hybrid_bt": "index.md"}]
     for heading, names in ORDER.items():
@@ -58,11 +62,20 @@ def on_files(files: Files, config: Any) -> Files:
     for page, source in BORROWED.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=_relinked(text, Path(source).parent)))
+    files.append(File.generated(config, f"{EXAMPLES}.md", content=_examples()))
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the commands' own help where a page asks for it."""
+def _examples() -> str:
+    programs = sorted((ROOT / EXAMPLES).glob("*.py"))
+    shown = (f"## {path.stem}\n\n```python\n{path.read_text(encoding='utf-8')}```\n" for path in programs)
+    return "# Examples\n\nPrograms of the folder `examples/`, as they are run by the tests.\n\n" + "\n".join(shown)
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Turn links that leave docs/, and put the commands' own help where a page asks for it."""
+    if page.file.src_uri not in BORROWED:
+        markdown = _relinked(markdown, DOCS.relative_to(ROOT))
     if COMMANDS_HERE not in markdown:
         return markdown
     return markdown.replace(COMMANDS_HERE, "\n".join(_helps(main, None, "hybrid-bt")))
@@ -90,12 +103,16 @@ def _relinked(text: str, home: Path) -> str:
 
     def moved(found: re.Match[str]) -> str:
         label, target, anchor = found.groups(default="")
-        path = (home / target).as_posix()
+        path = posixpath.normpath((home / target).as_posix())
         pages = {source: page for page, source in BORROWED.items()}
         if path in pages:
             return f"[{label}]({pages[path]}{anchor})"
+        if not path.startswith("docs/") and not (ROOT / path).exists():
+            LOG.warning("a link leads to %s, which does not exist", path)
         if path.startswith("docs/"):
             return f"[{label}]({path.removeprefix('docs/')}{anchor})"
-        return f"{label} (`{path}`)"
+        if path == EXAMPLES or (path.startswith(f"{EXAMPLES}/") and path.endswith(".py")):
+            return f"[{label}]({EXAMPLES}.md{'' if path == EXAMPLES else '#' + Path(path).stem})"
+        return label if path.endswith(label.strip("`")) else f"{label} (`{path}`)"
 
     return re.sub(r"\[([^\]]*)\]\((?!https?:|#)([^)#]+)(#[^)]*)?\)", moved, text)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hybrid_bt.bars import Bars, Moment
-from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
+from hybrid_bt.feeds.align import ALIGN, Align
 from hybrid_bt.findings import ON_BAD_DATA, OnBadData
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Query(NamedTuple):
     on_bad_data: OnBadData = "fail"
     offline: bool = False  #: call nobody
     calendar: str | None = None  #: exchange to compare dates with
+    align: Align = "union"  #: calendar of several symbols
 
 
 Source = Callable[[Query], Bars]
@@ -55,6 +57,7 @@ def _yahoo(query: Query) -> Bars:
         raw_prices=query.raw_prices,
         on_bad_data=query.on_bad_data,
         calendar=query.calendar,
+        align=query.align,
         cache=cache_folder(),
         offline=query.offline,
     )
@@ -77,6 +80,8 @@ def load_bars(
     on_bad_data: OnBadData = "fail",
     offline: bool = False,
     calendar: str | None = None,
+    align: Align = "union",
+    resample: str | None = None,
 ) -> Bars:
     """Checked bars from a named source, a path, pandas frames or Backtrader feeds.
 
@@ -100,6 +105,11 @@ def load_bars(
         Take yahoo from the snapshots on disk only.
     calendar : str, optional
         Exchange whose sessions files and frames are compared with, such as "XNYS" (needs exchange_calendars).
+    align : "union" or "intersection"
+        Bars of all symbols, where one that has none is neither traded nor given a price and keeps its last value; or
+        only those that all of them have. The embedded samples have every bar.
+    resample : str, optional
+        Make longer bars of shorter ones, session by session: "60min", "1D", "1D@17:00" (`hybrid_bt.feeds.resample`).
 
     Raises
     ------
@@ -108,25 +118,34 @@ def load_bars(
     """
     if on_bad_data not in ON_BAD_DATA:
         raise ConfigError(f"on_bad_data is {on_bad_data!r}{did_you_mean(str(on_bad_data), ON_BAD_DATA)}")
+    if align not in ALIGN:
+        raise ConfigError(f"align is {align!r}{did_you_mean(str(align), ALIGN)}")
+    if resample is not None:
+        from hybrid_bt.feeds.resample import parse_step
+        from hybrid_bt.feeds.resample import resample as longer
+
+        parse_step(resample)  # a mistake is told before anything is fetched
+    bars = _load(source, Query(symbols, end, raw_prices, trade_from, on_bad_data, offline, calendar, align))
+    return bars if resample is None else longer(bars, resample)
+
+
+def _load(source: Any, query: Query) -> Bars:
     if isinstance(source, str) and source in SOURCES:
-        return SOURCES[source](Query(symbols, end, raw_prices, trade_from, on_bad_data, offline, calendar))
-    if not isinstance(source, (str, Path)):
+        return SOURCES[source](query)
+    from hybrid_bt.feeds.panel import Handling
+
+    handling = Handling(query.raw_prices, query.on_bad_data, query.calendar, query.align)
+    if isinstance(source, (str, Path)):
+        if not str(source):
+            raise BarsError("bars: the source has no name; give one, or a path")
+        from hybrid_bt.feeds.table import load_table
+
+        bars = load_table(Path(source), handling, symbols=query.symbols, hint=did_you_mean(str(source), SOURCES))
+    else:
         from hybrid_bt.feeds.frame import load_objects
-        from hybrid_bt.feeds.panel import Handling
 
-        bars = load_objects(source, symbols, Handling(raw_prices, on_bad_data, calendar))
-        return bars if end is None else bars.between(end=end)
-    from hybrid_bt.feeds.table import load_table
-
-    bars = load_table(
-        Path(source),
-        symbols=symbols,
-        raw_prices=raw_prices,
-        hint=did_you_mean(str(source), SOURCES),
-        on_bad_data=on_bad_data,
-        calendar=calendar,
-    )
-    return bars if end is None else bars.between(end=end)
+        bars = load_objects(source, query.symbols, handling)
+    return bars if query.end is None else bars.between(end=query.end)
 
 
 def __getattr__(name: str) -> Any:

@@ -136,12 +136,12 @@ def on_common_bars(
     common = reduce(np.intersect1d, (one.stamps for one in series.values()))
     if len(common) < MIN_BARS:
         raise BarsError(
-            f"bars: the symbols of {name} have {len(common)} bar(s) in common, at least {MIN_BARS} are needed; leave some "
-            "symbols out, check times and zones, or give --align union"
+            f"bars: the symbols of {name} have {len(common)} bar(s) in common, at least {MIN_BARS} are needed; leave "
+            "some symbols out, check times and zones, or give --align union"
         )
     gone = {symbol: len(one.stamps) - len(common) for symbol, one in series.items() if len(one.stamps) > len(common)}
     cut = {
-        symbol: SymbolBars(*(values[np.searchsorted(one.stamps, common)] for values in one))
+        symbol: SymbolBars._make(values[np.searchsorted(one.stamps, common)] for values in one)
         for symbol, one in series.items()
     }
     said = [one._replace(action="left out of all symbols") if one.rule in _UNEVEN else one for one in found]

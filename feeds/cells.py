@@ -61,8 +61,13 @@ def dated(frame: Any) -> Any:
 
     if isinstance(frame.columns, pd.MultiIndex):
         raise BarsError("bars: a table with two rows of headers holds several symbols; give one table per symbol")
-    if not any(field_of(column) == "date" for column in frame.columns) and isinstance(frame.index, pd.DatetimeIndex):
-        frame = frame.rename_axis(index="date").reset_index()
+    if not len(frame.columns):
+        raise BarsError("bars: the table has no columns; give a date and a close at least")
+    if not any(field_of(column) == "date" for column in frame.columns):
+        if isinstance(frame.index, pd.DatetimeIndex):
+            frame = frame.rename_axis(index="date").reset_index()
+        elif any(field_of(name) == "date" for name in frame.index.names):  # (symbol, date), or dates as text
+            frame = frame.reset_index()
     refuse_repeats([str(column) for column in frame.columns], "the table")
     return frame.reset_index(drop=True)
 
@@ -142,7 +147,7 @@ def numbers(column: Any, owner: str, stamps: NDArray[np.datetime64]) -> NDArray[
     if column.dtype.kind in "fiu" and isinstance(column.dtype, np.dtype):
         return column.to_numpy(dtype=np.float64)  # type: ignore[no-any-return]
     row = 0
-    if column.dtype.kind != "b" and column.dtype.kind not in "mM":
+    if column.dtype.kind not in "bcmM":
         bad = (pd.to_numeric(column, errors="coerce").isna() & column.notna()).to_numpy(dtype=bool)
         if not bad.any():
             return _exactly(column)

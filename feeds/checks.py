@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bar_checks import ROUNDING, say_stamp
+from hybrid_bt.bar_checks import GREATEST_PRICE, LEAST_PRICE, ROUNDING, say_stamp
 from hybrid_bt.feeds.align import RawBars, SymbolBars
 from hybrid_bt.feeds.cells import NO_ZONE
 from hybrid_bt.findings import RULES, Finding, OnBadData
@@ -125,7 +125,7 @@ def _signs(symbol: str, raw: RawBars, mode: OnBadData) -> tuple[RawBars, list[Fi
     bad, what = np.zeros(len(raw.stamps), np.bool_), ""
     for field in _prices(raw):
         values = raw.columns[field]
-        wrong = (values <= 0.0) | (values == np.inf)
+        wrong = (values < LEAST_PRICE) | (values > GREATEST_PRICE)  # NaN is neither
         if wrong.any() and (not bad.any() or int(np.argmax(wrong)) < int(np.argmax(bad))):
             what = f"{field} {values[int(np.argmax(wrong))]:g}"
         bad |= wrong
@@ -200,6 +200,5 @@ def _volume(symbol: str, raw: RawBars, mode: OnBadData) -> tuple[RawBars, list[F
 
 
 def volume_missing(symbol: str, bars: SymbolBars, mode: OnBadData) -> list[Finding]:
-    """No volume on any bar."""
-    none = np.full(len(bars.stamps), not bars.volume.any())
-    return first_of("volume_missing", symbol, bars.stamps, none, "", mode)
+    """Bars whose volume is 0 or was not given."""
+    return first_of("volume_missing", symbol, bars.stamps, bars.volume == 0.0, "", mode)

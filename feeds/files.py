@@ -18,6 +18,7 @@ __all__ = ["SUFFIXES", "files_of", "parts_of", "stem_of"]
 SUFFIXES = (".csv.gz", ".csv", ".parquet")
 EMPTY = ("", "NaN", "nan", "NA", "N/A", "null", "NULL", "None")
 PART_ROWS = 65_536  #: rows of CSV that stand in memory as text at a time
+MOST_ROWS = 50_000_000  #: of one file; 200 years of minutes, while a small compressed file may hold any number
 LONGEST_LINE = 1 << 20  #: bytes; a line beyond is no line of prices, and a compressed one could fill the memory
 
 
@@ -46,12 +47,20 @@ def stem_of(path: Path) -> str:
 
 def parts_of(path: Path) -> Iterator[Any]:
     """Frames that together are the file; rows are counted through all of them. BarsError if it cannot be read."""
+    if not path.is_file():  # a pipe would be waited for, a folder or a circle of links has no rows
+        raise BarsError(f"bars: {path} cannot be read: it is no regular file; remove it, or give a table")
     rows = 0
     for part in _parquet(path) if path.name.lower().endswith(".parquet") else _csv(path):
         rows += len(part)
+        refuse_more(rows, path)
         yield part
     if not rows:
         raise BarsError(f"bars: {path} has no rows; give at least 2 bars")
+
+
+def refuse_more(rows: int, path: Path) -> None:
+    if rows > MOST_ROWS:
+        raise BarsError(f"bars: {path} has more than {MOST_ROWS:,} rows; split it, or make longer bars first")
 
 
 class _Lines(io.RawIOBase):
@@ -132,12 +141,15 @@ def _exact_floats(pandas_version: str) -> dict[str, Any]:
 
 
 def _parquet(path: Path) -> Iterator[Any]:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise BarsError(f"bars: {path} needs pyarrow; pip install pyarrow, or give CSV") from error
     import pandas as pd
 
     try:
+        refuse_more(parquet.read_metadata(path).num_rows, path)  # before any of them stands in memory
         yield dated(pd.read_parquet(path))
-    except ImportError as error:
-        raise BarsError(f"bars: {path} needs pyarrow; pip install pyarrow, or give CSV") from error
     except BarsError:
         raise
     except (OSError, ValueError, MemoryError) as error:

@@ -43,7 +43,7 @@ def load_objects(source: Any, symbols: Sequence[str] | None, handling: Handling)
     elif isinstance(source, Mapping):
         found = {str(symbol): _framed(symbol, frame, keep_zone) for symbol, frame in source.items()}
     else:
-        found = dict(_from_feeds(source))
+        found = dict(_from_feeds(source, keep_zone))
     if not found:
         raise BarsError(f"bars: nothing to read; {KINDS}")
     rows = [(symbol, found[symbol]) for symbol in pick("the data", found, symbols)]
@@ -58,7 +58,7 @@ def _framed(symbol: object, frame: Any, keep_zone: bool) -> RawBars:
     return single(dated(frame), str(symbol), keep_zone=keep_zone)
 
 
-def _from_feeds(source: Any) -> Iterator[tuple[str, RawBars]]:
+def _from_feeds(source: Any, keep_zone: bool) -> Iterator[tuple[str, RawBars]]:
     import backtrader as bt
 
     feeds = [source] if isinstance(source, bt.feed.DataBase) else source
@@ -70,7 +70,20 @@ def _from_feeds(source: Any) -> Iterator[tuple[str, RawBars]]:
         if not name or name in seen:
             raise BarsError(f"bars: feed {name!r} needs a name of its own; give each feed name=SYMBOL")
         seen.add(name)
-        yield name, _played(feed)
+        zone = getattr(getattr(getattr(feed.p, "dataname", None), "index", None), "tz", None)
+        if zone is not None and not keep_zone:
+            raise BarsError(
+                f"bars: the feed {name} reads a table in the zone {zone}, which Backtrader turns into UTC; convert "
+                "it to exchange time and drop the zone, or give on_bad_data='mend' to take UTC"
+            )
+        try:
+            rows = _played(feed)
+        except Exception as error:  # somebody else's code, which may raise anything
+            cause = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise BarsError(f"bars: the feed {name} cannot be played: {cause}; mend the feed") from error
+        if not len(rows.stamps):
+            raise BarsError(f"bars: the feed {name} delivered no bar; check its fromdate, todate and filters")
+        yield name, rows
 
 
 def _played(feed: Any) -> RawBars:

@@ -19,6 +19,7 @@ DAY = np.timedelta64(1, "D")
 SHORT_BARS = 254  #: 252 returns warm the features up, one bar decides, one fills
 FEW_STEPS = 20  #: below this many bars, the length of a bar is not told
 FREQUENCY_RATIO = 1.5  #: usual steps of two symbols further apart than this are two frequencies
+FULL_SESSION, FEWEST_INTRADAY = 0.95, 4.0  #: of the usual number of bars of a day; what makes bars intraday
 GAP_DAYS = 10  #: the longest closure of a stock exchange in peace was 7 days (2001), of China's holidays 9 to 10
 DELISTED_BARS = 5  #: last bar this many bars before the panel's
 
@@ -42,6 +43,7 @@ def inspect_panel(
     found += _gaps(stamps, mode)
     for symbol, one in series.items():
         found += _listing(symbol, one, stamps, mode)
+        found += _short_sessions(symbol, one.stamps, mode)
     if calendar is not None:
         for symbol, one in series.items():
             found += _sessions(symbol, one.stamps, calendar, mode)
@@ -124,6 +126,20 @@ def _listing(symbol: str, one: SymbolBars, stamps: Stamps, mode: OnBadData) -> I
     ):
         if bars > (DELISTED_BARS if rule == "delisted" else 0):
             yield Finding(rule, symbol, bars, at, "", RULES[rule].action(mode))
+
+
+def _short_sessions(symbol: str, stamps: Stamps, mode: OnBadData) -> list[Finding]:
+    """Days with fewer bars than usual, where days have several; the first and the last may be cut."""
+    days, counts = np.unique(stamps.astype("M8[D]"), return_counts=True)
+    usual = float(np.median(counts))
+    short = np.flatnonzero(counts[1:-1] < FULL_SESSION * usual) + 1
+    if usual < FEWEST_INTRADAY or not len(short):
+        return []
+    missing = int(usual * len(short) - counts[short].sum())
+    days_in_all = f" on the first of {len(short)} days" if len(short) > 1 else ""
+    what = f"{counts[short[0]]} instead of {usual:g}{days_in_all}"
+    action = RULES["short_session"].action(mode)
+    return [Finding("short_session", symbol, missing, str(days[short[0]]), what, action)]
 
 
 def _first_hole(own: Stamps, panel: Stamps) -> str:

@@ -64,7 +64,11 @@ def inspect_symbol(symbol: str, raw: RawBars, handling: Handling) -> tuple[Symbo
     mode = handling.on_bad_data
     found: list[Finding] = []
     if mode == "fail" and not raw.zones:
-        bars = symbol_bars(symbol, raw.stamps, raw.columns, raw_prices=handling.raw_prices)  # refuses by itself
+        try:
+            bars = symbol_bars(symbol, raw.stamps, raw.columns, raw_prices=handling.raw_prices)  # refuses by itself
+        except BarsError as error:
+            mendable = any(one.severity == "error" for one in inspect_rows(symbol, raw, mode)[1])
+            raise BarsError(f"{error}{', or give --on-bad-data mend' if mendable else ''}") from None
     else:
         raw, found = inspect_rows(symbol, raw, mode)
         refuse_errors(found, mode)

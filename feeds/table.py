@@ -23,19 +23,18 @@ from hybrid_bt.feeds.align import RawBars, pick
 from hybrid_bt.feeds.cells import PRICES, dated, field_of, hint_delimiter, numbers, single, stamps_of
 from hybrid_bt.feeds.files import files_of, parts_of, stem_of
 from hybrid_bt.feeds.panel import Handling, build_panel
-from hybrid_bt.findings import OnBadData
 
 __all__ = ["frame_bars", "load_table", "rows_of_frames", "rows_of_path"]
+
+AS_IT_IS = Handling()
 
 
 def load_table(
     path: Path,
+    handling: Handling = AS_IT_IS,
     *,
     symbols: Sequence[str] | None = None,
-    raw_prices: bool = False,
     hint: str = "",
-    on_bad_data: OnBadData = "fail",
-    calendar: str | None = None,
 ) -> Bars:
     """Checked bars from a folder or a file.
 
@@ -43,16 +42,12 @@ def load_table(
     ----------
     path : Path
         Folder, .csv, .csv.gz or .parquet (which needs pyarrow).
+    handling : Handling
+        Raw or adjusted prices, what to do about errors, calendars.
     symbols : sequence of str, optional
         Which ones, in this order. All by default: a folder's in alphabetical order, a file's as they come.
-    raw_prices : bool
-        Leave prices unscaled where an adjusted close is given.
     hint : str
         Ends the message about a missing path.
-    on_bad_data : "fail", "mend" or "warn"
-        What to do about errors: see `hybrid_bt.findings`.
-    calendar : str, optional
-        Exchange whose sessions the dates are compared with (needs exchange_calendars).
 
     Raises
     ------
@@ -61,8 +56,8 @@ def load_table(
         zoned dates, prices that cannot be traded on; by file or symbol, date and value, with what to do.
     """
     refuse_missing(path, hint)
-    rows = rows_of_path(path, symbols, keep_zone=on_bad_data != "fail")
-    return build_panel(stem_of(path), rows, Handling(raw_prices, on_bad_data, calendar))
+    rows = rows_of_path(path, symbols, keep_zone=handling.on_bad_data != "fail")
+    return build_panel(stem_of(path), rows, handling)
 
 
 def frame_bars(frame: Any, symbol: str, *, raw_prices: bool = False) -> Bars:
@@ -150,7 +145,7 @@ def _joined(pieces: list[RawBars], symbol: str, where: str) -> RawBars:
 
 def _long(frame: Any, where: str, keep_zone: bool) -> dict[str, RawBars]:
     column = next(name for name in frame.columns if field_of(name) == "symbol")
-    names = frame[column].fillna("").astype(str).str.strip()
+    names = frame[column].astype(object).where(frame[column].notna(), "").astype(str).str.strip()
     if (names == "").any():
         row = int(frame.index[int(np.argmax(names == ""))]) + 1
         raise BarsError(f"bars: {where} row {row} has no symbol; fill it in")

@@ -16,7 +16,7 @@ import numpy as np
 
 from hybrid_bt.bars import Bars, Moment, instant
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import RawBars, pick
+from hybrid_bt.feeds.align import Align, RawBars, pick
 from hybrid_bt.feeds.panel import Handling, build_panel
 from hybrid_bt.feeds.snapshots import Snapshot, difference, read_latest, store
 from hybrid_bt.feeds.yahoo_fetch import REMEDY, fetch
@@ -45,6 +45,7 @@ def load_yahoo(
     raw_prices: bool = False,
     on_bad_data: OnBadData = "fail",
     calendar: str | None = None,
+    align: Align = "union",
     cache: Path | None = None,
     offline: bool = False,
     download: Callable[..., Any] | None = None,
@@ -62,7 +63,7 @@ def load_yahoo(
         Last day, included. By default yesterday, because today's bar is unfinished until the close.
     raw_prices : bool
         Leave prices unadjusted for dividends (Yahoo always adjusts for splits).
-    on_bad_data, calendar
+    on_bad_data, calendar, align
         As `hybrid_bt.feeds.load_bars`.
     cache : Path, optional
         Folder of the snapshots; without it nothing is kept.
@@ -101,7 +102,7 @@ def load_yahoo(
         if "adj" not in own.columns and not raw_prices:
             raise BarsError(f"bars: yahoo delivered no adjusted close for {symbol}; ask for --raw-prices")
         rows.append((symbol, _span(own, start, stop, symbol)))
-    return build_panel("yahoo", rows, Handling(raw_prices, on_bad_data, calendar), notes)
+    return build_panel("yahoo", rows, Handling(raw_prices, on_bad_data, calendar, align), notes)
 
 
 class _NoAnswerError(Exception):

@@ -69,6 +69,7 @@ def result_document(record: RunRecord, paths: list[Path]) -> dict[str, Any]:
         {
             "title": headline(record),
             "accounts": {name: summary._asdict() for name, summary in summaries(record).items()},
+            "bars_per_year": record.bars.bars_per_year,
             "out_of_sample": not record.in_sample.any(),
             "notes": list(record.notes),
             "files": [str(path) for path in paths],
@@ -96,6 +97,7 @@ def _print(record: RunRecord, paths: list[Path], out: Path, talk: Talk) -> None:
     """The summary table, what it claims, then what every reader must know."""
     console = wide_console()
     console.print(result_table(record))
+    console.print(f"annualised with {record.bars.bars_per_year:.1f} bars a year", highlight=False, markup=False)
     if talk.claim:
         console.print(talk.claim, highlight=False, markup=False)
     for note in record.notes:

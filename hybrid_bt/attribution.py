@@ -99,7 +99,7 @@ def _limits(decisions: Decisions) -> FloatArray:
     """What the limits made of each fused target, (T, N); the common factor where nothing was wanted."""
     scale = np.broadcast_to(decisions.scale[:, None], decisions.fused.shape)
     wanted = decisions.fused != 0.0
-    return np.divide(decisions.target, decisions.fused, out=scale.copy(), where=wanted)
+    return np.divide(decisions.standing_target, decisions.fused, out=scale.copy(), where=wanted)
 
 
 def _per_close(equity: FloatArray, mark: FloatArray) -> FloatArray:

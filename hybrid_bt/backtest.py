@@ -7,23 +7,25 @@ alone, no gate, no learning) are replayed on the same bars under the same costs,
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.bar_rate import is_intraday
 from hybrid_bt.bars import Bars, say_stamp
 from hybrid_bt.baselines import BENCHMARK, EQUAL_WEIGHT, RISK_OFF, baselines, leverage_of, unmanaged
 from hybrid_bt.build import Policies, resolve_pairs, training_end
+from hybrid_bt.collector import collector_paused
 from hybrid_bt.config import Config
 from hybrid_bt.errors import BarsError, ReconciliationError
 from hybrid_bt.findings import counters
+from hybrid_bt.guard_notes import guard_notes, numbers_of
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.news.desk import Desk
 from hybrid_bt.news.facts import news_facts, news_notes, settled_on
@@ -35,7 +37,7 @@ from hybrid_bt.target_replay import replay
 from hybrid_bt.trading_start import first_trading_row, fit_pairs
 from hybrid_bt.waiting import gap_counts, gap_notes
 
-__all__ = ["PARITY_TOLERANCE", "Request", "backtest", "trade"]
+__all__ = ["PARITY_TOLERANCE", "Request", "Trading", "backtest", "trade"]
 
 PARITY_TOLERANCE = 1e-9  #: relative difference allowed between Backtrader's equity and its replay
 _VERSIONED = ("pandas", "quantstats")  #: beside those that the report names itself
@@ -54,6 +56,18 @@ class Request(NamedTuple):
     seed: int = 0
     mode: str = "stable"
     news: Desk | None = None  #: documents and their scorer; None leaves the risk manager out
+    state: Path | None = None  #: file that the strategy's state is kept in, and gone on from if it is there
+    state_every: int = 1  #: bars from one snapshot to the next
+
+
+class Trading(NamedTuple):
+    """What comes out of a Cerebro."""
+
+    recorder: Recorder
+    account: AccountPath
+    clipped: dict[str, int]  #: policy -> observation values out of range
+    guard: dict[str, Any]  #: triggers, their first bars, failures; empty if nothing stood in the way
+    resumed_after: str  #: stamp of the last bar that came from the state; empty if none did
 
 
 def backtest(request: Request, progress: Callable[[int, int], None] | None = None) -> RunRecord:
@@ -76,10 +90,13 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
         bars.index_of(request.benchmark)
     trained_until = training_end(request.policies)
     row = first_trading_row(bars, trained_until, request.start, request.allow_in_sample)
+    config = config.for_stamps(bars.stamps[:row])
+    request = request._replace(config=config)
     fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
-    with _collector_paused():
+    with collector_paused():
         stage = None if request.news is None else stage_of(request.news, bars.stamps, row)
-    recorder, hybrid, clipped = trade(request, row, fitted, progress, stage)
+    traded_through = trade(request, row, fitted, progress, stage)
+    recorder, hybrid = traded_through.recorder, traded_through.account
     traded = bars.between(bars.stamps[row], None)
     decisions = recorder.decisions(row)
     accounts = {"hybrid": hybrid} | baselines(config, traded, recorder, row, request.benchmark)
@@ -92,6 +109,12 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     gaps = gap_counts(traded, decisions, pairs, resolve_pairs(request.pairs, bars.symbols), hybrid)
     in_sample = _in_sample(traded, trained_until)
     benchmark = EQUAL_WEIGHT if request.benchmark == EQUAL_WEIGHT else BENCHMARK
+    facts = {
+        **_facts(request, row, trained_until, gap, traded_through, time.perf_counter() - began),
+        "gaps": gaps,
+        **news_facts(stage),
+        "annualisation": {"reports": traded.bars_per_year, "decisions": config.bars_per_year},
+    }
     return RunRecord(
         bars=traded,
         accounts=accounts,
@@ -103,10 +126,13 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
         start_value=config.account.cash,
         in_sample=in_sample,
         config=_resolved(request, fitted),
-        facts=_facts(request, row, trained_until, gap, clipped, time.perf_counter() - began)
-        | {"gaps": gaps}
-        | news_facts(stage),
-        notes=(*_notes(request, traded, in_sample, accounts), *gap_notes(gaps), *news_notes(stage)),
+        facts=facts,
+        notes=(
+            *_notes(request, traded, in_sample, accounts),
+            *gap_notes(gaps),
+            *guard_notes(config, traded_through.guard),
+            *news_notes(stage),
+        ),
     )
 
 
@@ -116,7 +142,7 @@ def trade(
     fitted: list[KalmanParams] | None,
     progress: Callable[[int, int], None] | None,
     stage: RiskStage | None = None,
-) -> tuple[Recorder, AccountPath, dict[str, int]]:
+) -> Trading:
     """Run the strategy through Cerebro on all bars, trading from `row` on."""
     import backtrader as bt
 
@@ -148,30 +174,25 @@ def trade(
         allow_in_sample=request.allow_in_sample,
         news=stage,
         record=True,
+        state=request.state,
+        state_every=request.state_every,
         on_bar=on_bar,
     )
     cerebro.addanalyzer(Ledger, start=row, _name="ledger")
-    with _collector_paused():
+    with collector_paused():
         (strategy,) = cerebro.run()
     if done != bars.n_bars:
         raise BarsError(
             f"bars: Backtrader ran {done} of {bars.n_bars} bars of {bars.name}; check the calendar of the data"
         )
-    parts = {"sac": strategy.brain.sac, "gate": strategy.brain.gate}
-    clipped = {name: part.policy.clipped_count for name, part in parts.items() if part is not None}
-    return strategy.recorder, strategy.analyzers.ledger.path(), clipped
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """A run makes millions of tuples and next to no cycles: looking for some costs a tenth of its time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
+    resumed = strategy.keeper.resumed_after if strategy.keeper else ""
+    return Trading(
+        strategy.recorder,
+        strategy.analyzers.ledger.path(),
+        strategy.clipped_observations,
+        strategy.guard.report(),
+        resumed,
+    )
 
 
 def _check_account(name: str, account: AccountPath, traded: Bars, cash: float, leverage: float) -> None:
@@ -214,7 +235,7 @@ def _resolved(request: Request, fitted: list[KalmanParams] | None) -> dict[str, 
         "benchmark": request.benchmark,
         "allow_in_sample": request.allow_in_sample,
         "seed": request.seed,
-        **request.config.without_news(),
+        **numbers_of(request.config),
         **settled_on(request.news),
         "kalman_fitted": None
         if fitted is None
@@ -223,7 +244,7 @@ def _resolved(request: Request, fitted: list[KalmanParams] | None) -> dict[str, 
 
 
 def _facts(
-    request: Request, row: int, trained_until: date | None, gap: float, clipped: dict[str, int], seconds: float
+    request: Request, row: int, trained_until: date | None, gap: float, trading: Trading, seconds: float
 ) -> dict[str, Any]:
     """What `run.json` says beside the configuration and the result."""
     bars = request.bars
@@ -245,8 +266,13 @@ def _facts(
             "policies_trained_until": None if trained_until is None else trained_until.isoformat(),
         },
         "replay_difference": gap,
-        "clipped_observations": clipped,
-        "wall_clock": {"finished": datetime.now(UTC).isoformat(timespec="seconds"), "backtest_seconds": seconds},
+        "clipped_observations": trading.clipped,
+        **({"guard": trading.guard} if trading.guard else {}),
+        "wall_clock": {
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "backtest_seconds": seconds,
+            **({"resumed_after": trading.resumed_after} if trading.resumed_after else {}),
+        },
     }
 
 
@@ -258,6 +284,11 @@ def _notes(
         notes.append(
             f"IN-SAMPLE: {int(in_sample.sum())} of {traded.n_bars} bars lie in the policies' training span; "
             "this is no out-of-sample result."
+        )
+    if is_intraday(traded.stamps):
+        notes.append(
+            f"Intraday bars: decisions take {request.config.bars_per_year:.0f} bars a year, as counted before trading. "
+            "Memories and pair rules count in bars; the shipped modes and policies were made for daily ones."
         )
     if request.config.kalman.enabled and not request.pairs:
         notes.append("No pairs were given, so the Kalman leg is idle; name some with --pairs Y:X.")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from hybrid_bt.bars import Bars
 
 __all__ = [
+    "GREATEST_PRICE",
+    "LEAST_PRICE",
     "ROUNDING",
     "Moment",
     "check_name",
@@ -36,6 +38,7 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 Moment = str | date | np.datetime64  #: a day ("2010-01-04"), a month ("2010-01") or an instant, without time zone
 
+LEAST_PRICE, GREATEST_PRICE = 1e-12, 1e15  #: in any currency; beyond, sums of money lose their digits
 ROUNDING = 1e-9  #: relative; scaling by an adjusted close moves a price by a few 1e-16, single precision by 6e-8
 SYMBOL = re.compile(r"""[^\s:,/\\"'*?<>|.][^\s:,/\\"'*?<>|]{0,31}""")
 
@@ -82,14 +85,13 @@ def check_positive(
 ) -> None:
     """BarsError naming the first cell of (T, N) `values` that is not finite and above zero."""
     with np.errstate(invalid="ignore"):
-        good = (values > 0.0) & (values < np.inf)
-    _refuse(
-        ~good & ~(np.isnan(values) & allow_nan),
-        (field, values),
-        stamps,
-        symbols,
-        "prices must be finite and above 0; mend the value or remove the row",
-    )
+        good = (values >= LEAST_PRICE) & (values <= GREATEST_PRICE)
+        absurd = ~good & (values > 0.0) & (values < np.inf)
+    mend = "mend the value or remove the row"
+    bad = ~good & ~absurd & ~(np.isnan(values) & allow_nan)
+    _refuse(bad, (field, values), stamps, symbols, f"prices must be finite and above 0; {mend}")
+    rule = f"prices must lie within {LEAST_PRICE:g} and {GREATEST_PRICE:g}; {mend}"
+    _refuse(absurd, (field, values), stamps, symbols, rule)
 
 
 def check_prices(bars: Bars) -> None:

@@ -27,6 +27,7 @@ from hybrid_bt.bar_checks import (
     nanoseconds,
     say_stamp,
 )
+from hybrid_bt.bar_rate import bars_per_year
 from hybrid_bt.errors import BarsError, did_you_mean
 from hybrid_bt.findings import Finding
 
@@ -34,8 +35,6 @@ __all__ = ["Bars", "Moment", "instant", "say_stamp"]
 
 FloatArray = NDArray[np.float64]
 
-DAY = np.timedelta64(1, "D")
-DAYS_PER_YEAR = 365.25
 MIN_BARS = 2  # one decision and one fill
 
 
@@ -160,11 +159,11 @@ class Bars:
 
     @property
     def bars_per_year(self) -> float:
-        """Bars per calendar year (365.25 days) over the span: about 252 for daily stocks. For annualisation."""
-        days = float((self.stamps[-1] - self.stamps[0]) / DAY) if self.n_bars else 0.0
-        if days <= 0.0:
+        """Bars per calendar year (365.25 days) over the span, for annualisation: see `hybrid_bt.bar_rate`."""
+        rate = bars_per_year(self.stamps)
+        if rate <= 0.0:
             raise BarsError(f"bars: {self.name} spans no time, so nothing can be annualised; give more bars")
-        return (self.n_bars - 1) * DAYS_PER_YEAR / days
+        return rate
 
     def index_of(self, symbol: str) -> int:
         """Column of a symbol; BarsError with the nearest name if there is none."""

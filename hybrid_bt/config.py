@@ -6,19 +6,24 @@ refuse unknown keys; `run.json` writes back all of them.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hybrid_bt.accounting import OrderRules
+from hybrid_bt.bar_rate import EXCHANGE_SESSIONS, decision_rate
 from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.fusion import FusionParams
+from hybrid_bt.guard import GuardParams
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.legs.kalman import PairRules
 from hybrid_bt.legs.sac import RiskUnit
@@ -132,7 +137,55 @@ class RiskConfig(_Section):
     gross_limit: float = Field(gt=0, description="sum of |target|")
     net_limit: float = Field(gt=0, description="|sum of targets|")
     asset_limit: float = Field(gt=0, description="|target| of one asset")
-    bars_per_year: float = Field(gt=0, description="bars per year, for volatilities per year")
+    bars_per_year: float | Literal["auto"] = Field(
+        description="for volatilities per year; auto: 252 where bars are daily, else counted before trading begins"
+    )
+
+    @field_validator("bars_per_year", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: Any) -> Any:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value == "auto" or (number and math.isfinite(value) and value > 0):
+            return value
+        raise ValueError('give a number above 0, or "auto"')
+
+
+class GuardConfig(_Section):
+    """Hard limits on the account, after everything else, as fractions of equity; 0 = off."""
+
+    gross_limit: float = Field(ge=0, description="sum of |position|; 0 = off")
+    net_limit: float = Field(ge=0, description="|sum of positions|; 0 = off")
+    asset_limit: float = Field(ge=0, description="|position| of one asset; 0 = off")
+    pair_limit: float = Field(ge=0, description="|position| of a pair's two assets together; 0 = off")
+    max_order_notional: float = Field(
+        ge=0, description="largest order that opens, currency at the close of the decision; 0 = off"
+    )
+    daily_loss_limit: float = Field(
+        ge=0, lt=1, description="loss since the last close of the day before at which all is sold for the day; 0 = off"
+    )
+    drawdown_limit: float = Field(ge=0, lt=1, description="loss from the peak at which the brake goes on; 0 = off")
+    drawdown_scale: float = Field(ge=0, lt=1, description="targets are multiplied by it while the brake is on")
+    drawdown_release: float = Field(ge=0, lt=1, description="loss from the peak at which the brake goes off")
+    drawdown_pause_bars: int = Field(
+        ge=0, description="bars after which it goes off in any case and the peak begins anew; 0 = never"
+    )
+    kill_file: str = Field(description="while this file exists, all is sold and nothing is opened; empty = off")
+    on_policy_failure: Literal["hold", "flatten"] = Field(
+        description="a policy fails or answers out of range: hold what is held, or flatten"
+    )
+
+    @model_validator(mode="after")
+    def _released(self) -> Self:
+        if self.drawdown_limit > 0.0 and not self.drawdown_release < self.drawdown_limit:
+            raise ValueError(
+                f"drawdown_release {self.drawdown_release} must be below drawdown_limit {self.drawdown_limit}"
+            )
+        if self.drawdown_limit > 0.0 and self.drawdown_scale == 0.0 and self.drawdown_pause_bars == 0:
+            raise ValueError(
+                "with drawdown_scale 0 the account is flat and never recovers, so the brake would never go off; "
+                "give drawdown_pause_bars"
+            )
+        return self
 
 
 class NewsConfig(_Section):
@@ -166,6 +219,7 @@ class Config(_Section):
     gate: GateConfig
     fusion: FusionConfig
     risk: RiskConfig
+    guard: GuardConfig
     news: NewsConfig
 
     @model_validator(mode="after")
@@ -178,6 +232,24 @@ class Config(_Section):
                 "a gap and the costs need cash, or the broker rejects orders"
             )
         return self
+
+    @property
+    def bars_per_year(self) -> float:
+        """As decisions take it; 252 as long as nobody has looked at the bars (`for_stamps`)."""
+        rate = self.risk.bars_per_year
+        return EXCHANGE_SESSIONS if rate == "auto" else rate
+
+    def for_stamps(self, stamps: NDArray[np.datetime64]) -> Config:
+        """The same configuration with `risk.bars_per_year = "auto"` replaced by what the bars before trading say.
+
+        Parameters
+        ----------
+        stamps : ndarray of datetime64, shape (T,)
+            Of the bars before the first decision that is traded, never later ones.
+        """
+        if self.risk.bars_per_year != "auto":
+            return self
+        return overridden(self, {"risk": {"bars_per_year": decision_rate(stamps)}})
 
     def order_rules(self) -> OrderRules:
         """When a target becomes an order."""
@@ -213,15 +285,20 @@ class Config(_Section):
 
     def risk_unit(self) -> RiskUnit:
         """How a SAC action becomes exposure."""
-        return RiskUnit(self.sac.risk_unit, self.sac.exposure_cap, self.risk.bars_per_year)
+        return RiskUnit(self.sac.risk_unit, self.sac.exposure_cap, self.bars_per_year)
 
     def fusion_params(self) -> FusionParams:
         """Weights of the SAC leg."""
         return FusionParams(self.fusion.at_reversion, self.fusion.at_neutral, self.fusion.at_trend)
 
+    def guard_params(self) -> GuardParams:
+        """Hard limits on the account."""
+        g = self.guard.model_dump(exclude={"kill_file", "on_policy_failure"})
+        return GuardParams(**g, flatten_on_failure=self.guard.on_policy_failure == "flatten")
+
     def risk_params(self) -> RiskParams:
         """Limits."""
-        return RiskParams(**self.risk.model_dump())
+        return RiskParams(**self.risk.model_dump() | {"bars_per_year": self.bars_per_year})
 
     def manager_params(self) -> ManagerParams:
         """How far documents reach."""

@@ -33,11 +33,38 @@ __all__ = [
 
 USER_MISTAKE = 2  #: exit status
 WIDTH = 120  #: columns where the output is no terminal
-DAY = click.DateTime(formats=["%Y-%m-%d"])
+
+
+class _Day(click.DateTime):
+    """A date, which help and errors call by its form."""
+
+    def __init__(self) -> None:
+        super().__init__(formats=["%Y-%m-%d"])
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "YYYY-MM-DD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is no date; write YYYY-MM-DD, for example 2010-01-04", param, ctx)
+
+
+DAY = _Day()
 
 
 class Command(click.Command):
-    """A command that answers a user's mistake with one line on stderr and status 2."""
+    """A command that answers a user's mistake with one line on stderr and status 2.
+
+    Its help names the default of every option that takes a value, also where that is to do without.
+    """
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        for option in self.params:
+            if isinstance(option, click.Option) and _is_silent(option):
+                option.help = f"{option.help}  [default: none]"
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; anything that is not a `HybridError` is our bug and keeps its traceback."""
@@ -46,6 +73,12 @@ class Command(click.Command):
         except HybridError as error:
             click.echo(f"error: {' '.join(str(error).split())}", err=True)
             ctx.exit(USER_MISTAKE)
+
+
+def _is_silent(option: click.Option) -> bool:
+    """Takes a value, may be left out, and does not say what happens then."""
+    named = option.show_default or "[default:" in (option.help or "")
+    return not (option.is_flag or option.required or option.hidden or named)
 
 
 def comma_list(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:

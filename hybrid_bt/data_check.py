@@ -143,7 +143,7 @@ def _document(path: Path, found: list[Finding], written: list[Path], refusal: st
 
 def _print(path: Path, found: list[Finding], written: list[Path], refusal: str | None) -> None:
     for one in found:
-        remedy = "" if one.severity == "info" else f"; mend: {RULES[one.rule].mend}"
+        remedy = f"; mend: {RULES[one.rule].mend}" if one.severity == "error" else ""
         click.echo(say(one) + remedy)
     counts = [sum(one.severity == level for one in found) for level in _SORTED]
     click.echo(f"{path}: {counts[0]} errors, {counts[1]} warnings, {counts[2]} infos")

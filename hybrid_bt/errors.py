@@ -5,6 +5,7 @@
     |-- ConfigError           a flag, a key or a combination that makes no sense
     |-- PolicyError           a frozen policy that is damaged, newer, or asks for what the code does not produce
     |-- NewsError             documents, verdicts or scorers that cannot be used
+    |-- StateError            a snapshot that is damaged, newer, or of another run
     |-- InSampleError         bars that the policies were trained on, about to be reported as a result
     `-- ReconciliationError   an account whose own fills do not explain its equity
 
@@ -25,6 +26,7 @@ __all__ = [
     "NewsError",
     "PolicyError",
     "ReconciliationError",
+    "StateError",
     "did_you_mean",
 ]
 
@@ -47,6 +49,10 @@ class PolicyError(HybridError, ValueError):
 
 class NewsError(HybridError, ValueError):
     """Documents, verdicts or scorers that cannot be used."""
+
+
+class StateError(HybridError, ValueError):
+    """A snapshot that is damaged, newer than the code, or does not fit the run that is to go on from it."""
 
 
 class InSampleError(HybridError):

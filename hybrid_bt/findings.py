@@ -27,7 +27,8 @@ class Rule(NamedTuple):
 
     def action(self, on_bad_data: OnBadData) -> str:
         """What is done about it."""
-        return {"fail": "none", "mend": self.mend, "warn": self.warn or self.mend}[on_bad_data]
+        refused = "none" if self.severity == "error" else self.mend  # only errors are; the rest is as with `mend`
+        return {"fail": refused, "mend": self.mend, "warn": self.warn or self.mend}[on_bad_data]
 
 
 _LEFT_OUT = "the bars are left out"
@@ -44,7 +45,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "duplicate": Rule("error", "a date appears more than once", "the last row of a date is kept"),
         "no_price": Rule("error", "a row without any price", _LEFT_OUT),
         "nan": Rule("error", "a price is missing", "high and low from open and close, else left out", _LEFT_OUT),
-        "not_positive": Rule("error", "a price is zero, negative or infinite", _LEFT_OUT),
+        "not_positive": Rule("error", "a price is zero, negative, infinite or absurd", _LEFT_OUT),
         "low_above": Rule("error", "low above open or close", "low = least of the four", _LEFT_OUT),
         "high_below": Rule("error", "high below open or close", "high = greatest of the four", _LEFT_OUT),
         "volume_bad": Rule("error", "volume is negative or infinite", "0, that is unknown"),
@@ -60,6 +61,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "delisted": Rule("warning", "the last bar lies before the panel's end", "not traded afterwards"),
         "missing_bars": Rule("info", "no bar where other symbols have one", "not traded on those bars"),
         "late_listing": Rule("info", "the first bar lies behind the panel's start", "not traded before"),
+        "short_session": Rule("info", "fewer bars on a day than usual: a half day, or holes", _KEPT),
         "volume_missing": Rule("info", "no volume", "0, that is unknown"),
         "short": Rule("info", "too few bars to warm the features up", "the features stay silent"),
     }

@@ -28,7 +28,7 @@ from hybrid_bt.recording import PAIR_FIELDS, pair_paths, pair_row
 from hybrid_bt.records import PairPaths
 from hybrid_bt.regime import pair_stretch
 
-__all__ = ["MarketHistory", "read_history", "record_kalman_leg"]
+__all__ = ["MarketHistory", "Panel", "read_history", "read_whole", "record_kalman_leg"]
 
 FEATURE_SECONDS, LEG_SECONDS = 2e-5, 5e-6  # of a bar x symbol, interpreted
 NO_RULES = PairRules(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -44,6 +44,49 @@ class MarketHistory(NamedTuple):
     correlation: NDArray[np.float64]  #: (T,)
     warm: NDArray[np.bool_]  #: (T, N)
     market_warm: NDArray[np.bool_]  #: (T,)
+
+
+class Panel(NamedTuple):
+    """All that bars alone decide, T bars of N symbols and P pairs; every row is known at its close."""
+
+    assets: NDArray[np.float32]  #: as in `MarketHistory`
+    market: NDArray[np.float32]
+    volatility: NDArray[np.float64]
+    correlation: NDArray[np.float64]
+    warm: NDArray[np.bool_]
+    market_warm: NDArray[np.bool_]
+    beyond: NDArray[np.uint8]  #: (T, N + 1) features that were clipped, of each asset and then of the market
+    targets: NDArray[np.float64]  #: (T, N) of the Kalman leg
+    pairs: NDArray[np.float64]  #: (T, P, fields) `recording.PAIR_FIELDS`
+
+
+def read_whole(closes: NDArray[np.float64], reader: MarketReader, rules: PairRules) -> Panel:
+    """Features and Kalman leg of all bars, compiled (needs numba).
+
+    Parameters
+    ----------
+    closes : (T, N)
+        Positive and finite, or NaN where a symbol has no bar.
+    reader, rules
+        As in `record_kalman_leg`.
+    """
+    from hybrid_bt.kernels.market import read_panel
+
+    t, n = closes.shape
+    targets, pairs = _outputs(t, n, reader)
+    panel = Panel(
+        np.empty((t, n, len(ASSET_FEATURES)), np.float32),
+        np.empty((t, len(MARKET_FEATURES)), np.float32),
+        np.empty((t, n)),
+        np.empty(t),
+        np.empty((t, n), np.bool_),
+        np.empty(t, np.bool_),
+        _counts(t, n),
+        targets,
+        pairs,
+    )
+    read_panel(*_inputs(closes, reader, rules), *panel)
+    return panel
 
 
 def read_history(bars: Bars, reader: MarketReader, *, compiled: bool | None = None) -> MarketHistory:
@@ -121,15 +164,7 @@ def _observed(rows: list[Any]) -> NDArray[np.float32]:
 
 
 def _compiled_history(bars: Bars, reader: MarketReader) -> MarketHistory:
-    from hybrid_bt.kernels.market import read_panel
-
-    t, n = bars.close.shape
-    assets, market = np.empty((t, n, len(ASSET_FEATURES)), np.float32), np.empty((t, len(MARKET_FEATURES)), np.float32)
-    history = MarketHistory(
-        bars, assets, market, np.empty((t, n)), np.empty(t), np.empty((t, n), np.bool_), np.empty(t, np.bool_)
-    )
-    read_panel(*_inputs(bars, reader, NO_RULES), *history[1:], *_outputs(0, n, reader))
-    return history
+    return MarketHistory(bars, *read_whole(bars.close, reader, NO_RULES)[:6])
 
 
 def _compiled_leg(bars: Bars, reader: MarketReader, rules: PairRules) -> tuple[Any, Any]:
@@ -146,18 +181,22 @@ def _compiled_leg(bars: Bars, reader: MarketReader, rules: PairRules) -> tuple[A
         np.empty(0, np.bool_),
     )
     outputs = _outputs(t, n, reader)
-    read_panel(*_inputs(bars, reader, rules), *nothing[1:], *outputs)
+    read_panel(*_inputs(bars.close, reader, rules), *nothing[1:], _counts(0, n), *outputs)
     return outputs
+
+
+def _counts(n_bars: int, n_symbols: int) -> NDArray[np.uint8]:
+    return np.zeros((n_bars, n_symbols + 1), np.uint8)
 
 
 def _outputs(n_bars: int, n_symbols: int, reader: MarketReader) -> tuple[Any, Any]:
     return np.zeros((n_bars, n_symbols)), np.empty((n_bars, len(reader.columns), len(PAIR_FIELDS)))
 
 
-def _inputs(bars: Bars, reader: MarketReader, rules: PairRules) -> tuple[Any, ...]:
+def _inputs(closes: NDArray[np.float64], reader: MarketReader, rules: PairRules) -> tuple[Any, ...]:
     """Everything that the compiled panel reads, in the types that it is compiled for."""
     return (
-        np.ascontiguousarray(bars.close),
+        np.ascontiguousarray(closes),
         np.array(reader.columns, dtype=np.int64).reshape(-1, 2),
         np.array(reader.kalman_params, dtype=np.float64).reshape(-1, 5),
         type(reader.rates)(*map(float, reader.rates)),

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hybrid_bt.features import correlation
 from hybrid_bt.fusion import FusionParams, fuse, pairs_traded, sac_weight
 from hybrid_bt.legs.base import Leg, View
 from hybrid_bt.legs.kalman import KalmanLeg
+from hybrid_bt.legs.sac import SacLeg
 from hybrid_bt.news.manager import Advice, Managed, ManagerParams, blend, multipliers, reduce
 from hybrid_bt.reader import MarketReader
 from hybrid_bt.regime import Gate
@@ -43,6 +43,8 @@ class Decision(NamedTuple):
     view: View
     waits: Sequence[bool] = ()  #: (N,) what is held is kept on this bar, whatever the target; empty for nobody
     managed: Managed | None = None  #: what the risk manager did; None where it was not asked
+    wanted: list[float] | None = None  #: (N,) `target` before the guard; None where no guard stood behind it
+    guard: int = 0  #: rules of `hybrid_bt.guard` that changed it, as a mask
 
 
 class Hybrid:
@@ -95,6 +97,12 @@ class Hybrid:
         waits = self.kalman.waits if isinstance(self.kalman, KalmanLeg) else ()
         return Opinion(view, a_sac, a_kalman, r, waits)
 
+    def take_rate(self, bars_per_year: float) -> None:
+        """Bars per year from now on, where they were not known when the brain was made."""
+        self._risk = self._risk._replace(bars_per_year=bars_per_year)
+        if isinstance(self.sac, SacLeg):
+            self.sac.unit = self.sac.unit._replace(bars_per_year=bars_per_year)
+
     def settle(self, opinion: Opinion, advice: Advice | None = None, held: Sequence[float] | None = None) -> Decision:
         """Mix and limit, and take away what documents advise against; remembers nothing.
 
@@ -119,7 +127,7 @@ class Hybrid:
         view, a_sac, a_kalman, _, waits = opinion
         w_sac = self._sac_weight(r)
         fused = fuse(a_sac, a_kalman, w_sac)
-        target, scale = limit(fused, view.volatilities, correlation(view.market), self._risk)
+        target, scale = limit(fused, view.volatilities, view.correlation, self._risk)
         waits = waits if pairs_traded(self._fusion) or self.sac is None else ()
         return Decision(a_sac, a_kalman, r, w_sac, fused, target, scale, view, waits)
 

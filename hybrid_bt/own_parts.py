@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,6 +72,34 @@ class CallablePolicy:
         reset = getattr(self.function, "reset", None)
         if reset is not None:
             reset()
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether the function gives and takes back a memory."""
+        return hasattr(self.function, "state") and hasattr(self.function, "restore")
+
+    def state(self) -> dict[str, Any]:
+        """Memory of the function, for `restore`; a plain function is taken to have none.
+
+        Raises
+        ------
+        PolicyError
+            If it is an object that may have a memory, but has no `state` and `restore`.
+        """
+        if self.is_recurrent:
+            given: dict[str, Any] = self.function.state()  # type: ignore[attr-defined]
+            return given
+        if not isinstance(self.function, FunctionType):
+            raise PolicyError(
+                f"state: {self!r} has no state() and restore(), so its memory would be lost; add both "
+                "(they may give and take an empty dict), or drop state="
+            )
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to what `state` gave."""
+        if self.is_recurrent:
+            self.function.restore(state)  # type: ignore[attr-defined]
 
     def act(self, observations: FloatArray) -> FloatArray:
         """Answer one bar: (rows, features) to (rows,)."""

@@ -32,8 +32,7 @@ LAST_TRAINING_DAY = datetime(2009, 12, 31)  #: of the shipped policies
     "--train-end",
     type=DAY,
     default=LAST_TRAINING_DAY,
-    show_default="2009-12-31",
-    help="Last day looked at; nothing behind it is read.",
+    help=f"Last day looked at; nothing behind it is read.  [default: {LAST_TRAINING_DAY:%Y-%m-%d}]",
 )
 @click.option(
     "--fdr", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share of false finds allowed."

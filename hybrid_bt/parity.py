@@ -6,6 +6,7 @@ and its targets are replayed by the accounting twin. Every number of the two mus
 
 from __future__ import annotations
 
+import json
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
@@ -48,22 +49,23 @@ def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
     from hybrid_bt.backtest import trade
     from hybrid_bt.build import build, training_end
     from hybrid_bt.recording import record
-    from hybrid_bt.target_replay import replay
+    from hybrid_bt.safe_policy import make_safe
     from hybrid_bt.trading_start import first_trading_row, fit_pairs
 
     bars, config = request.bars, request.config
     row = first_trading_row(bars, training_end(request.policies), request.start, request.allow_in_sample)
+    config = config.for_stamps(bars.stamps[:row])
+    request = request._replace(config=config)
     fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
-    recorder, broker, _ = trade(request, row, fitted, progress)
-    brain = build(config, bars.symbols, request.pairs, request.policies, fitted)
+    trading = trade(request, row, fitted, progress)
+    recorder, broker = trading.recorder, trading.account
+    brain = make_safe(build(config, bars.symbols, request.pairs, request.policies, fitted))
     streamed, recorded = recorder.decisions(row), record(brain, bars, request.pairs).decisions(row)
     traded = bars.between(bars.stamps[row], None)
-    twin = replay(
-        recorded.sent, traded, cash=config.account.cash, costs=config.trading_costs(), rules=config.order_rules()
-    )
+    twin, sent = _twin(request, brain.reader.columns, streamed, recorded, traded)
     pairs = [(f"target of {leg}", streamed.legs[leg], recorded.legs[leg], 1.0, 0.0) for leg in streamed.legs] + [
         ("regime score r", streamed.regime, recorded.regime, 1.0, 0.0),
-        ("final target", streamed.target, recorded.target, 1.0, 0.0),
+        ("final target", streamed.target, sent, 1.0, 0.0),
         ("cash", broker.cash, twin.cash, config.account.cash, TOLERANCE),
         ("position, shares", broker.size, twin.size, 1.0, TOLERANCE),
         ("equity", broker.equity, twin.equity, config.account.cash, TOLERANCE),
@@ -74,8 +76,26 @@ def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
     return found, traded
 
 
+def _twin(request: Any, pairs: Any, streamed: Any, recorded: Any, traded: Any) -> tuple[Any, NDArray[np.float64]]:
+    """The account without Backtrader, and the targets that it was sent; through the guard where one is on."""
+    from hybrid_bt.guard import is_active
+    from hybrid_bt.guarded_replay import replay_guarded
+    from hybrid_bt.target_replay import replay
+
+    config = request.config
+    terms: dict[str, Any] = {
+        "cash": config.account.cash,
+        "costs": config.trading_costs(),
+        "rules": config.order_rules(),
+    }
+    if is_active(config.guard_params()) or streamed.guard.any():
+        return replay_guarded(recorded.sent, traded, pairs, config.guard_params(), **terms, masks=streamed.guard)
+    return replay(recorded.sent, traded, **terms), recorded.target
+
+
 def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: float, allowed: float) -> Difference:
-    gaps = np.abs(a - b).reshape(len(a), -1).max(axis=1, initial=0.0) / unit
+    gaps = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b)).reshape(len(a), -1)
+    gaps = np.nan_to_num(gaps, nan=np.inf).max(axis=1, initial=0.0) / unit  # NaN on one side only is no agreement
     row = int(np.argmax(gaps))
     return Difference(name, float(gaps[row]), row if gaps[row] > 0.0 else -1, allowed)
 
@@ -85,10 +105,11 @@ def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: fl
 @data_option
 @symbols_option
 @pairs_option
-@click.option("--start", type=DAY, help="First day traded.")
-@click.option("--end", type=DAY, help="Last day.")
+@click.option("--start", type=DAY, help="First day traded.  [default: the first out-of-sample bar]")
+@click.option("--end", type=DAY, help="Last day.  [default: the last bar]")
 @config_option
 @click.option("--allow-in-sample", is_flag=True, help="Trade bars that the policies were trained on.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.pass_context
 def main(ctx: click.Context, /, **flags: Any) -> None:
     """Compare Backtrader's account with its replay on arrays, bar by bar: 0 equal, 1 a difference, 2 misuse."""
@@ -111,14 +132,23 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
     )
     with progress_bar("parity") as progress:
         differences, traded = compare(request, progress)
-    click.echo(f"{bars.name}, {flags['mode']}: {traded.n_bars} bars x {traded.n_symbols} symbols")
-    for difference in differences:
-        where = "" if difference.row < 0 else f" on {traded.stamps[difference.row].astype('datetime64[s]')}"
-        click.echo(f"  {difference.quantity:18} largest difference {difference.largest:.3g}{where}")
-    if any(difference.largest > difference.allowed for difference in differences):
-        click.echo("different")
-        ctx.exit(1)
-    click.echo("equal")
+    equal = all(difference.largest <= difference.allowed for difference in differences)
+    title = f"{bars.name}, {flags['mode']}: {traded.n_bars} bars x {traded.n_symbols} symbols"
+    if flags["as_json"]:
+        found = [{**difference._asdict(), "at": _at(traded, difference)} for difference in differences]
+        click.echo(json.dumps({"title": title, "equal": equal, "differences": found}))
+    else:
+        click.echo(title)
+        for difference in differences:
+            where = _at(traded, difference)
+            on = f" on {where}" if where else ""
+            click.echo(f"  {difference.quantity:18} largest difference {difference.largest:.3g}{on}")
+        click.echo("equal" if equal else "different")
+    ctx.exit(0 if equal else 1)
+
+
+def _at(traded: Any, difference: Difference) -> str | None:
+    return None if difference.row < 0 else str(traded.stamps[difference.row].astype("datetime64[s]"))
 
 
 def _date(moment: datetime | None) -> date | None:

@@ -24,9 +24,11 @@ from hybrid_bt.errors import PolicyError, did_you_mean
 from hybrid_bt.manifest import Manifest
 from hybrid_bt.policy_file import read_bytes, unpack
 from hybrid_bt.policy_graph import member_graph
-from hybrid_bt.policy_session import Call, bind, open_session
+from hybrid_bt.policy_session import Call, bind, open_sequence, open_session, run_sequence
 
 __all__ = ["FrozenPolicy"]
+
+LONG_SEQUENCE = 64  #: bars from which a session of its own, some 10 ms to open, pays
 
 FloatArray = NDArray[np.float64]
 
@@ -74,8 +76,11 @@ class FrozenPolicy:
         self._data, self._name = data, name
         self._clip = self.manifest.observation_clip
         self._features = len(self.manifest.observation)
+        #: whether the policy remembers earlier calls
+        self.is_recurrent: bool = self.manifest.recurrent is not None
         self._only = only
-        self._session = open_session(data if only is None else member_graph(data, only), self.manifest, name)
+        self._session = open_session(self._graph(), self.manifest, name)
+        self._sequence: Any = None  # a session for many bars, opened when it is asked for
         self._calls: dict[int, Call] = {}
         recurrent = self.manifest.recurrent
         layers, hidden = (recurrent.n_lstm, recurrent.hidden) if recurrent else (0, 0)
@@ -104,11 +109,6 @@ class FrozenPolicy:
     def observation_names(self) -> tuple[str, ...]:
         """Columns of an observation, in order."""
         return self.manifest.observation
-
-    @property
-    def is_recurrent(self) -> bool:
-        """Whether the policy remembers earlier calls."""
-        return self.manifest.recurrent is not None
 
     def check_observation(self, names: Sequence[str]) -> None:
         """Refuse running code whose observation differs from the one trained on.
@@ -173,6 +173,16 @@ class FrozenPolicy:
             x = self._clipped(x)
         return self._step(call, x)
 
+    def answer(self, observations: NDArray[np.float32]) -> FloatArray:
+        """`act` on observations that are already clipped, counted and rounded; nothing is checked.
+
+        Parameters
+        ----------
+        observations : array of shape (rows, features)
+        """
+        rows = len(observations)
+        return self._step(self._calls.get(rows) or self._bind(rows), observations)
+
     def run(self, sequence: ArrayLike) -> FloatArray:
         """Answer a sequence of bars of one row, carrying the memory: the same bits as one `act` per bar.
 
@@ -193,7 +203,14 @@ class FrozenPolicy:
             raise PolicyError(
                 f"policy: run() needs a memory of one row, {self._name} has {self.rows}; load with rows=1"
             )
-        x = self._clipped(self._matrix(sequence))
+        return self.answer_sequence(self._clipped(self._matrix(sequence)).astype(np.float32))
+
+    def answer_sequence(self, x: NDArray[np.float32]) -> FloatArray:
+        """`run` on observations that are already clipped, counted and rounded; nothing is checked."""
+        if self.is_recurrent and len(x) >= LONG_SEQUENCE:
+            if self._sequence is None:
+                self._sequence = open_sequence(self._graph(), self.manifest, self._name)
+            return run_sequence(self._sequence, self._memory, self.manifest, x)
         call = self._calls.get(1) or self._bind(1)
         actions = np.empty(len(x))
         for t in range(len(x)):
@@ -248,6 +265,9 @@ class FrozenPolicy:
         for i, key in enumerate(keys):
             self._memory[i] = state[key]
 
+    def _graph(self) -> bytes:
+        return self._data if self._only is None else member_graph(self._data, self._only)
+
     def _matrix(self, observations: ArrayLike) -> FloatArray:
         x = np.asarray(observations, dtype=np.float64)
         if x.ndim != 2 or x.shape[1] != self._features:
@@ -279,10 +299,11 @@ class FrozenPolicy:
         self._calls[rows] = call
         return call
 
-    def _step(self, call: Call, x: FloatArray) -> FloatArray:
+    def _step(self, call: Call, x: FloatArray | NDArray[np.float32]) -> FloatArray:
         call.observation[...] = x  # rounds to float32
         self._session.run_with_iobinding(call.binding)
-        self._memory[...] = self._memory_next
+        if self.is_recurrent:
+            self._memory[...] = self._memory_next
         return call.action.copy()
 
 

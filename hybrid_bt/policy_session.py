@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from hybrid_bt.errors import PolicyError
 from hybrid_bt.manifest import Manifest
+from hybrid_bt.policy_sequence import sequence_graph
 
-__all__ = ["Call", "bind", "open_session"]
+__all__ = ["Call", "bind", "open_sequence", "open_session", "run_sequence"]
 
 FloatArray = NDArray[np.float64]
 
@@ -41,6 +42,46 @@ def open_session(data: bytes, manifest: Manifest, name: str) -> Any:
     PolicyError
         If onnxruntime refuses the network, or its inputs and outputs are not what the manifest says.
     """
+    session = _start(data, name)
+    _check_session(session, manifest, name)
+    return session
+
+
+def open_sequence(graph: bytes, manifest: Manifest, name: str) -> Any:
+    """A session that answers a whole sequence in one call; see `policy_sequence`.
+
+    Parameters
+    ----------
+    graph : bytes
+        Of one step, already opened once by `open_session`.
+    """
+    return _start(sequence_graph(graph, manifest.recurrent.n_lstm if manifest.recurrent else 0), name)
+
+
+def run_sequence(session: Any, memory: FloatArray, manifest: Manifest, sequence: NDArray[np.float32]) -> FloatArray:
+    """Answer T bars of one row and carry the memory.
+
+    Parameters
+    ----------
+    memory : ndarray of shape (2, n_lstm, members, 1, hidden)
+        Written.
+    sequence : ndarray of shape (T, features)
+
+    Returns
+    -------
+    ndarray of shape (T,)
+    """
+    shape = _memory_shape(manifest, 1)
+    layers = [memory[i, layer] for layer in range(memory.shape[1]) for i in range(2)]
+    given = {node.name: value.reshape(shape) for node, value in zip(session.get_inputs(), layers, strict=False)}
+    *after, action = session.run(None, {**given, session.get_inputs()[-1].name: sequence[:, np.newaxis]})
+    for layer, value in zip(layers, after, strict=True):
+        layer[...] = value.reshape(layer.shape)
+    answers: FloatArray = action[:, 0, 0]
+    return answers
+
+
+def _start(data: bytes, name: str) -> Any:
     import onnxruntime as ort
     from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
@@ -60,13 +101,11 @@ def open_session(data: bytes, manifest: Manifest, name: str) -> Any:
         ort_errors.RuntimeException,
     )
     try:
-        session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except refusals as error:
         raise PolicyError(
             f"policy: onnxruntime {ort.__version__} refuses {name} ({error}); freeze it again, or upgrade onnxruntime"
         ) from error
-    _check_session(session, manifest, name)
-    return session
 
 
 def bind(session: Any, manifest: Manifest, rows: int, memory: FloatArray, memory_next: FloatArray) -> Call:

@@ -7,7 +7,7 @@ source and loops over a panel.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,13 @@ import numpy as np
 from hybrid_bt import features, kalman, spread
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError
-from hybrid_bt.kalman import KalmanParams
+from hybrid_bt.kalman import KalmanParams, KalmanState
 from hybrid_bt.legs.base import PairView, View
-from hybrid_bt.spread import SpreadParams, SpreadRates
+from hybrid_bt.spread import SpreadParams, SpreadRates, SpreadState
 
 __all__ = ["MarketReader", "absorb_bar", "check_closes", "first_pair", "pair_bar", "pair_zscores"]
+
+PAIR_WIDTH = len(KalmanState._fields) + len(SpreadState._fields) + 2  #: numbers of a pair in a snapshot
 
 
 def first_pair(y: int, x: int, params: KalmanParams) -> PairView:
@@ -123,6 +125,26 @@ class MarketReader:
             pairs,
             zscores,
         )
+
+    def state(self) -> dict[str, Any]:
+        """All recursions as arrays, for `restore`."""
+        pairs = [(*pair.kalman, *pair.spread, pair.fresh, pair.started) for pair in self._pairs]
+        return {
+            "assets": np.array(self._assets, dtype=np.float64),
+            "market": np.array([*self._market.mean, *self._market[1:]], dtype=np.float64),
+            "pairs": np.array(pairs, dtype=np.float64).reshape(len(pairs), PAIR_WIDTH),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `state` gave, of a reader of the same symbols and pairs."""
+        k, s, m = len(KalmanState._fields), len(SpreadState._fields), len(features.AssetState._fields)
+        market = state["market"].tolist()
+        self._assets = [features.AssetState(*row) for row in state["assets"].tolist()]
+        self._market = features.MarketState(features.AssetState(*market[:m]), *market[m:])
+        self._pairs = [
+            PairView(y, x, KalmanState(*row[:k]), SpreadState(*row[k : k + s]), bool(row[k + s]), bool(row[k + s + 1]))
+            for (y, x), row in zip(self.columns, state["pairs"].tolist(), strict=True)
+        ]
 
 
 def _log_close(close: float, column: int) -> float:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.features import correlation
 from hybrid_bt.hybrid import Decision, Hybrid
-from hybrid_bt.legs.base import PairView
+from hybrid_bt.legs.base import PairView, View
 from hybrid_bt.news.manager import Managed
 from hybrid_bt.records import Decisions, LegPaths, ManagedPaths, PairPaths
 
-__all__ = ["PAIR_FIELDS", "Recorder", "pair_paths", "pair_row", "record"]
+__all__ = ["PAIR_FIELDS", "Recorder", "pair_paths", "pair_row", "pair_rows", "record"]
 
 _VECTORS = ("sac", "kalman", "fused", "target")
-_SCALARS = ("regime", "w_sac", "scale")
+_SCALARS = ("regime", "w_sac", "scale", "guard")
 #: fields of a pair, in the order in which `pair_row` returns them and `PairPaths` names them
 PAIR_FIELDS = ("alpha", "beta", "beta_var", "innovation", "innovation_var", "spread", "zscore", "position")
 
@@ -34,6 +34,7 @@ class Recorder:
         self._vectors = {name: array("d") for name in _VECTORS}
         self._scalars = {name: array("d") for name in _SCALARS}
         self._pairs = array("d")
+        self._wanted = array("d")
         self._volatility = array("d")
         self._correlation = array("d")
         self._warm = array("b")
@@ -41,18 +42,56 @@ class Recorder:
         self._managed: list[Managed | None] = []
 
     def add(self, decision: Decision, brain: Hybrid) -> None:
-        """Append one bar."""
+        """Append one bar of a brain that has just decided it."""
+        self.append(decision, pair_rows(brain, decision.view))
+
+    def append(self, decision: Decision, pairs: Sequence[float]) -> None:
+        """Append one bar; `pairs` are its `pair_rows`."""
         for name, values in self._vectors.items():
             values.extend(getattr(decision, name))
         for name, values in self._scalars.items():
             values.append(getattr(decision, name))
+        self._wanted.extend(decision.target if decision.wanted is None else decision.wanted)
         self._volatility.extend(decision.view.volatilities)
         self._warm.extend(decision.view.warm)
         self._waits.extend(decision.waits or self._nobody)
-        self._correlation.append(correlation(decision.view.market))
+        self._correlation.append(decision.view.correlation)
         self._managed.append(decision.managed)
-        for pair, direction in zip(decision.view.pairs, brain.pair_directions, strict=True):
-            self._pairs.extend(pair_row(pair, direction))
+        self._pairs.extend(pairs)
+
+    def last_row(self) -> list[float]:
+        """The numbers of the last bar, for `add_row`."""
+        return [value for values, width in self._columns() for value in values[len(values) - width :]]
+
+    @property
+    def width(self) -> int:
+        """Numbers that a bar adds."""
+        return sum(width for _, width in self._columns())
+
+    def add_row(self, row: Sequence[float]) -> None:
+        """Append a bar from what `last_row` of another recorder gave."""
+        self._managed.append(None)  # a run that goes on from a state has no risk manager
+        at = 0
+        for values, width in self._columns():
+            numbers = row[at : at + width]
+            values.extend(map(int, numbers) if values.typecode == "b" else numbers)
+            at += width
+        if at != len(row):
+            raise ValueError(f"recorder: a row of {len(row)} numbers, not {at}")
+
+    def _columns(self) -> list[tuple[array[Any], int]]:
+        """Everything that a bar adds to, and by how many numbers."""
+        n = self._n_symbols
+        return [
+            *((values, n) for values in self._vectors.values()),
+            *((values, 1) for values in self._scalars.values()),
+            (self._pairs, len(self._pair_names) * len(PAIR_FIELDS)),
+            (self._wanted, n),
+            (self._volatility, n),
+            (self._correlation, 1),
+            (self._warm, n),
+            (self._waits, n),
+        ]
 
     def decisions(self, start: int = 0) -> Decisions:
         """The bars from row `start` on."""
@@ -65,6 +104,8 @@ class Recorder:
             fused=vector["fused"],
             target=vector["target"],
             scale=scalar["scale"],
+            wanted=_matrix(self._wanted, self._n_symbols)[start:],
+            guard=scalar["guard"],
             waits=self.waits(start),
             managed=_managed_paths(self._managed[start:]),
         )
@@ -140,6 +181,14 @@ def pair_row(pair: PairView, direction: float) -> tuple[float, ...]:
         spread.zscore,
         direction,
     )
+
+
+def pair_rows(brain: Hybrid, view: View) -> list[float]:
+    """The fields of all pairs, one pair after the other, as the brain holds them after the bar of this view."""
+    rows: list[float] = []
+    for pair, direction in zip(view.pairs, brain.pair_directions, strict=True):
+        rows += pair_row(pair, direction)
+    return rows
 
 
 def pair_paths(names: Sequence[str], cube: NDArray[np.float64]) -> PairPaths:

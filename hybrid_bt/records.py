@@ -6,7 +6,7 @@ P pairs. A decision made on row t may fill on row t + 1 at the earliest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, overload
 
@@ -31,6 +31,10 @@ class Fill(NamedTuple):
     commission: float  #: spread and fee, >= 0
 
 
+#: of `Fill`'s fields, in arrays
+FILL_TYPES = (np.int64, np.int64, np.int64, np.float64, np.float64, np.float64)
+
+
 class Fills(Sequence[Fill]):
     """Fills kept as columns, 48 bytes each; a `Fill` is made when it is looked at.
 
@@ -42,6 +46,14 @@ class Fills(Sequence[Fill]):
 
     def __init__(self, columns: Sequence[NDArray[Any]]) -> None:
         self.columns = tuple(columns)
+
+    @classmethod
+    def of(cls, fills: Iterable[Fill]) -> Fills:
+        """The same fills as columns."""
+        if isinstance(fills, cls):
+            return fills
+        columns = list(zip(*fills, strict=True)) or [()] * len(Fill._fields)
+        return cls([np.array(column, dtype=kind) for column, kind in zip(columns, FILL_TYPES, strict=True)])
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -108,15 +120,26 @@ class Decisions:
     fused: FloatArray  #: (T, N) convex mix of the legs' targets
     target: FloatArray  #: (T, N) after limits: what is traded
     scale: FloatArray  #: (T,) factor that the volatility target and the limits put on the fused target
-    waits: NDArray[np.bool_] | None = (
-        None  #: (T, N) not ordered, whatever the target (`hybrid_bt.waiting`); None: never
-    )
+    wanted: FloatArray | None = None  #: (T, N) target before the guard; NaN in `target` holds what is held
+    guard: FloatArray | None = None  #: (T,) rules of `hybrid_bt.guard` that changed the target, as a mask
+
+    waits: NDArray[np.bool_] | None = None  #: (T, N) not ordered, (`hybrid_bt.waiting`); None: nobody
     managed: ManagedPaths | None = None  #: None where no risk manager was asked
 
     @property
     def sent(self) -> FloatArray:
         """(T, N) the targets that orders were made for: NaN, which keeps what is held, where a symbol waits."""
         return self.target if self.waits is None else np.where(self.waits, np.nan, self.target)
+
+    @property
+    def standing_target(self) -> FloatArray:
+        """`target` with the last one carried on where it is NaN, which holds what is held; 0 before the first."""
+        if not np.isnan(self.target).any():
+            return self.target
+        rows = np.where(np.isnan(self.target), 0, np.arange(1, len(self.target) + 1)[:, None])
+        known = np.vstack([np.zeros((1, self.target.shape[1])), self.target])
+        carried: FloatArray = np.take_along_axis(known, np.maximum.accumulate(rows, axis=0), axis=0)
+        return carried
 
 
 @dataclass(frozen=True, eq=False)

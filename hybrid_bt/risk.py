@@ -78,7 +78,9 @@ def limit_in_place(targets: Any, volatilities: Any, correlation: float, params: 
         return 1.0
     scale = params.scale_limit
     per_year = math.sqrt(params.bars_per_year)
-    volatility = portfolio_volatility(targets, volatilities, correlation) * per_year
+    # what has no limit need not be known
+    aimed, netted = params.volatility_target < math.inf, params.net_limit < math.inf
+    volatility = portfolio_volatility(targets, volatilities, correlation) * per_year if aimed else 0.0
     if volatility * scale > params.volatility_target:
         scale = params.volatility_target / volatility
     if gross * scale > params.gross_limit:
@@ -90,8 +92,8 @@ def limit_in_place(targets: Any, volatilities: Any, correlation: float, params: 
         wanted = target * scale
         targets[i] = cap if wanted > cap else -cap if wanted < -cap else wanted
     # a cap may unbalance longs and shorts and so raise net exposure and volatility: both are checked once more
-    net = abs(math.fsum(targets))
-    volatility = portfolio_volatility(targets, volatilities, correlation) * per_year
+    net = abs(math.fsum(targets)) if netted else 0.0
+    volatility = portfolio_volatility(targets, volatilities, correlation) * per_year if aimed else 0.0
     trim = 1.0
     if net > params.net_limit:
         trim = params.net_limit / net

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybrid_bt import __version__
+from hybrid_bt.collector import collector_paused, end_without_collecting
 from hybrid_bt.console import (
     DAY,
+    comma_list,
     command,
     config_option,
     data_option,
@@ -90,6 +92,19 @@ _OVERRIDES = {
     show_default=True,
     help="Errors in prices: refuse, repair, or leave out the bars that cannot be traded on.",
 )
+@click.option(
+    "--align",
+    type=click.Choice(["union", "intersection"]),
+    default="union",
+    show_default=True,
+    help="Calendar of several symbols: bars of any, untraded where one has none, or bars that all have.",
+)
+@click.option(
+    "--calendar", metavar="XNYS", help="Count days that differ from an exchange's (needs the extra `calendars`)."
+)
+@click.option(
+    "--resample", metavar="1D|60min", help="Make longer bars, session by session; 1D@17:00 ends sessions then."
+)
 @click.option("--offline", is_flag=True, help="Take yahoo from its snapshots on disk; call nobody.")
 @click.option(
     "--benchmark",
@@ -106,7 +121,26 @@ _OVERRIDES = {
 @config_option
 @risk_options
 @click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep the whole state here while running; if it is there already, go on from it.",
+)
+@click.option(
+    "--state-every",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="Bars from one snapshot to the next; those behind the last one are decided again.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), default=Path("fig"), show_default=True, help="Folder of the report."
+)
+@click.option(
+    "--plot-symbols",
+    callback=comma_list,
+    metavar="A,B,C",
+    help="Whose fills trades.png shows; up to 4 are drawn large, with positions.  [default: the most traded, small]",
 )
 @click.option("--no-plots", is_flag=True, help="CSV and run.json only.")
 @click.option("--no-ledger", is_flag=True, help="Add no line to runs.jsonl, which lies beside --out.")
@@ -132,12 +166,16 @@ def main(**flags: Any) -> None:
     _check_talk(flags)
     if not flags["no_ledger"]:
         check_ledger(_ledger(flags["out"]))
-    record = _backtest(flags)
     from hybrid_bt.announce import Talk, announce, open_page
     from hybrid_bt.report import write_report
 
-    said = "" if flags["no_plots"] else _claim(record, flags["out"])
-    paths = write_report(record, flags["out"], plots=not flags["no_plots"], claim=said)
+    end_without_collecting()
+    with collector_paused():
+        record = _backtest(flags)
+        said = "" if flags["no_plots"] else _claim(record, flags["out"])
+        paths = write_report(
+            record, flags["out"], plots=not flags["no_plots"], claim=said, plot_symbols=flags["plot_symbols"]
+        )
     if not flags["no_ledger"]:
         _remember(record, flags["out"])
     talk = Talk(as_json=flags["as_json"], quiet=flags["quiet"], verbose=flags["verbose"], claim=said)
@@ -196,6 +234,8 @@ def _check_talk(flags: dict[str, Any]) -> None:
     if len(asked) > 1:
         names = " and ".join(f"--{flag.removeprefix('as_')}" for flag in asked)
         raise ConfigError(f"{names} contradict each other; give one of them")
+    if flags["plot_symbols"] and flags["no_plots"]:
+        raise ConfigError("--plot-symbols is about a picture, and --no-plots draws none; drop one of them")
     if flags["open_page"] and flags["no_plots"]:
         raise ConfigError("--open shows a page, and --no-plots writes none; drop one of them")
 
@@ -214,6 +254,8 @@ def _backtest(flags: dict[str, Any]) -> RunRecord:
 
     config = _config(flags)
     bars = _bars(flags)
+    for symbol in flags["plot_symbols"]:
+        bars.index_of(symbol)
     request = Request(
         bars=bars,
         config=config,
@@ -224,6 +266,8 @@ def _backtest(flags: dict[str, Any]) -> RunRecord:
         allow_in_sample=flags["allow_in_sample"],
         seed=flags["seed"],
         mode=flags["mode"],
+        state=flags["state"],
+        state_every=flags["state_every"],
     )
     request = _with_news(request, flags)
     with progress_bar(f"{bars.name}, {flags['mode']}", hidden=flags["quiet"]) as progress:
@@ -261,6 +305,9 @@ def _bars(flags: dict[str, Any]) -> Bars:
         trade_from=_as_date(flags["start"]),
         on_bad_data=flags["on_bad_data"],
         offline=flags["offline"],
+        align=flags["align"],
+        resample=flags["resample"],
+        calendar=flags["calendar"],
     )
 
 

@@ -12,6 +12,7 @@ from hybrid_bt.errors import BarsError, ConfigError, PolicyError, did_you_mean
 from hybrid_bt.strategies.cheating import refuse_cheating
 from hybrid_bt.strategies.finrl_state import FINRL_INDICATORS, FinrlIndicators, Purse, finrl_state, finrl_trades
 from hybrid_bt.strategies.first_bar import first_traded_stamp
+from hybrid_bt.strategies.holdings import Holdings
 from hybrid_bt.strategies.hybrid import traded_feeds
 
 __all__ = ["FinRLStrategy"]
@@ -83,6 +84,7 @@ class FinRLStrategy(bt.Strategy):
         self.state: Any = None  #: that the agent saw last
         self._trade_from = first_traded_stamp(self.p.trained_until, self.p.trade_from, self.p.allow_in_sample)
         self._lengths = [0] * len(self.feeds)
+        self._holdings = Holdings(len(self.feeds))
 
     def next(self) -> None:
         before, self._lengths = self._lengths, [len(feed) for feed in self.feeds]
@@ -99,7 +101,7 @@ class FinRLStrategy(bt.Strategy):
         purse = Purse(
             self.broker.getcash(),
             [feed.close[0] for feed in self.feeds],
-            [self.broker.getposition(feed).size for feed in self.feeds],
+            [self._held(i) for i in range(len(self.feeds))],
         )
         self.state = finrl_state(purse, values)
         actions = self._actions()
@@ -109,7 +111,14 @@ class FinRLStrategy(bt.Strategy):
             else finrl_trades(actions, purse, self.p.hmax, *self._costs(purse))
         )
         for i, size in trades:
-            (self.buy if size > 0 else self.sell)(self.feeds[i], size=abs(size))
+            order = (self.buy if size > 0 else self.sell)(self.feeds[i], size=abs(size))
+            self._holdings.add(i, order)
+
+    def _held(self, i: int) -> float:
+        """Shares of the account where it trades alone, beside other strategies its own."""
+        if len(self.cerebro.runningstrats) > 1:
+            return self._holdings.size(i)
+        return float(self.broker.getposition(self.feeds[i]).size)
 
     def _actions(self) -> Any:
         actions = np.asarray(self._ask(self.state)).reshape(-1)

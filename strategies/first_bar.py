@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 
 import backtrader as bt
 
-from hybrid_bt.errors import InSampleError
+from hybrid_bt.errors import ConfigError, InSampleError
 
 __all__ = ["as_datetime", "first_traded_stamp"]
 
 
-def as_datetime(moment: date | datetime) -> datetime:
-    """A day is its midnight."""
+def as_datetime(moment: date | datetime | str) -> datetime:
+    """A day is its midnight; a text is a date or time in ISO 8601."""
+    if isinstance(moment, str):
+        with suppress(ValueError):
+            return datetime.fromisoformat(moment)
+    if not isinstance(moment, date):
+        raise ConfigError(f"trade_from is {moment!r}; give a date, a datetime or a text such as '2010-01-04'")
     return moment if isinstance(moment, datetime) else datetime(moment.year, moment.month, moment.day)
 
 
-def first_traded_stamp(training_end: date | None, trade_from: date | datetime | None, allow_in_sample: bool) -> float:
+def first_traded_stamp(
+    training_end: date | None, trade_from: date | datetime | str | None, allow_in_sample: bool
+) -> float:
     """Backtrader's number of the first moment that may be traded.
 
     Raises

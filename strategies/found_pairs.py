@@ -9,6 +9,7 @@ import numpy as np
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import resolve_pairs
+from hybrid_bt.errors import BarsError
 from hybrid_bt.pair_selection import Candidate, select_pairs
 
 __all__ = ["FoundPairs"]
@@ -43,9 +44,15 @@ class FoundPairs:
         closes = np.array(self.closes, dtype=np.float64).reshape(-1, len(symbols))
         there = np.flatnonzero(np.isfinite(closes).any(axis=0))  # a feed that begins later has no part in this
         begun = [symbols[i] for i in there]
+        if len(begun) < 2:
+            raise BarsError(
+                f'pairs="auto": {len(begun)} of {len(symbols)} symbol(s) have bars before the first traded one; '
+                "give earlier bars, a later trade_from, or name the pairs"
+            )
+        stamps = np.array(self._stamps, dtype="datetime64[ns]")
         taken: set[int] = set()
         names: list[str] = []
-        for candidate in select_pairs(Bars.checked("warm-up", begun, self._stamps, closes[:, there])):
+        for candidate in select_pairs(Bars.checked("warm-up", begun, stamps, closes[:, there])):
             ((y, x),) = resolve_pairs([candidate.pair], begun)
             if _passes(candidate) and taken.isdisjoint((y, x)):
                 names.append(candidate.pair)

@@ -9,18 +9,27 @@ from functools import partial
 from typing import Any
 
 import backtrader as bt
+import numpy as np
 
 from hybrid_bt.build import Policies, build, training_end
 from hybrid_bt.config import Config, load_config, overridden
 from hybrid_bt.errors import BarsError, ConfigError, InSampleError, did_you_mean
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import Decision, Hybrid
+from hybrid_bt.news.manager import Advice
 from hybrid_bt.own_parts import own_legs, own_policies
 from hybrid_bt.recording import Recorder
+from hybrid_bt.safe_policy import make_safe
+from hybrid_bt.snapshot import fit_of
+from hybrid_bt.strategies.account_guard import AccountGuard
+from hybrid_bt.strategies.bounded import give_room
 from hybrid_bt.strategies.cheating import refuse_cheating
 from hybrid_bt.strategies.first_bar import as_datetime, first_traded_stamp
 from hybrid_bt.strategies.found_pairs import FoundPairs
+from hybrid_bt.strategies.gathering import Gathering
+from hybrid_bt.strategies.keeper import StateKeeper
 from hybrid_bt.strategies.orders import TargetOrders
+from hybrid_bt.strategies.thinking import Thinking
 from hybrid_bt.waiting import withheld
 
 __all__ = ["HybridStrategy", "traded_feeds"]
@@ -32,8 +41,8 @@ class HybridStrategy(bt.Strategy):
         cerebro.addstrategy(HybridStrategy, mode="stable", pairs=["KO:PEP"])
 
     Decisions are made at the close of a bar and fill at the next open of their feed. A feed that begins later, ends
-    early or misses bars is traded only on bars that it delivers. Costs are those of the broker: give it a
-    `SpreadFeeCommission`, or keep your own scheme.
+    early or misses bars is traded only on bars that it delivers, and so is the other side of a pair that is open with
+    it. Costs are those of the broker: give it a `SpreadFeeCommission`, or keep your own scheme.
 
     Parameters
     ----------
@@ -74,8 +83,16 @@ class HybridStrategy(bt.Strategy):
         What documents say at a close (`hybrid_bt.news.stage.RiskStage`), asked on every traded bar.
     record : bool
         Keep every decision in `self.recorder`.
+    state : str or Path, optional
+        File that the whole state is kept in (and `FILE.journal` beside it). If it exists, the run goes on from it: see
+        `hybrid_bt.strategies.keeper` and docs/keep-running.md.
+    state_every : int
+        Bars from one snapshot to the next.
     on_bar : callable, optional
         Called with no argument after each bar, for progress.
+    compiled : bool, optional
+        Make the opinions of all bars ahead, under numba, where every feed is preloaded: same bits, sooner. By default
+        where the work is worth loading numba; False makes each on its own bar.
 
     Raises
     ------
@@ -85,6 +102,16 @@ class HybridStrategy(bt.Strategy):
         If `trade_from` lies in the training span, or no bar lies behind it, unless `allow_in_sample`.
     BarsError
         If no bar lies behind `trade_from`.
+    StateError
+        If the state is damaged, newer than the code, in use, or of another run or other data.
+
+    Attributes
+    ----------
+    decision : Decision or None
+        The last one; `target` is what was sent, after the guard. None on bars that were taken from a state.
+    guard : AccountGuard
+        Its `triggers` and `failures`.
+    keeper : StateKeeper or None
     """
 
     params = (
@@ -107,7 +134,10 @@ class HybridStrategy(bt.Strategy):
         ("equity_share", 1.0),
         ("news", None),
         ("record", False),
+        ("state", None),
+        ("state_every", 1),
         ("on_bar", None),
+        ("compiled", None),
     )
 
     def __init__(self, **unknown: Any) -> None:
@@ -121,46 +151,146 @@ class HybridStrategy(bt.Strategy):
         policies: Policies = own_policies(self.config, self.p.policies, self.p.sac, self.p.gate, legs)
         self._finding = FoundPairs() if self.p.pairs == "auto" else None
         self.pair_names = () if self._finding else _names(self.p.pairs)
-        self._build = partial(build, self.config, self.symbols, policies=policies, legs=legs)
-        self.brain: Hybrid = self._build(self.pair_names, kalman_params=self.p.kalman_params)
+        self._build = partial(_built, symbols=self.symbols, policies=policies, legs=legs)
+        self._thinking = Thinking(
+            self,
+            partial(self._build, self.config, pairs=self.pair_names, kalman_params=self.p.kalman_params),
+            False if self._finding else self.p.compiled,
+        )
         self.training_end = training_end(policies)
+        self.guard = AccountGuard(self, self._thinking, self.config)
         self.recorder = Recorder(len(self.symbols), self.pair_names) if self.p.record else None
         self.first_traded_row: int | None = None
         self.decision: Decision | None = None
+        self._last = [0.0] * len(self.symbols)  # targets of the last traded bar
         self._target_orders = TargetOrders(self, self.config.order_rules(), self.feeds, _share(self.p.equity_share))
         self._trade_from = first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
+        self._gathering = Gathering(self.feeds)
         self._rows = 0
+        #: numbers of the bars before trading, where they are to say how many a year has
+        self._early: list[float] | None = [] if self.config.risk.bars_per_year == "auto" else None
+        self.keeper = self._keeper(policies)
         self._on_bar: Callable[[], None] | None = self.p.on_bar
+
+    def qbuffer(self, savemem: int = 0, replaying: bool = False) -> None:
+        for feed in self.datas if savemem > 0 else ():
+            give_room(feed)
+        super().qbuffer(savemem, replaying)
+
+    def _keeper(self, policies: Policies) -> StateKeeper | None:
+        if self.p.state is None:
+            return None
+        if self.p.news is not None:
+            raise ConfigError("state: it holds no verdicts on documents yet; leave out state, or the documents")
+        if self._finding is not None:
+            raise ConfigError("state: pairs='auto' are found anew in every process; name the pairs that it found")
+        if self.p.state_every != int(self.p.state_every) or self.p.state_every < 1:
+            raise ConfigError(f"state_every must be a whole number of bars from 1 on, not {self.p.state_every!r}")
+        fit = fit_of(self.config, self.symbols, self.pair_names, policies, self.p.kalman_params, self._trade_from)
+        return StateKeeper(self, self.p.state, int(self.p.state_every), fit)
+
+    def start(self) -> None:
+        if self.keeper is not None:
+            self.keeper.start()
+
+    @property
+    def brain(self) -> Hybrid:
+        """What decides, as it stands after the last bar.
+
+        Whoever asks for it may change it, so from then on every opinion is made on its own bar; before that they may
+        have been made ahead (`hybrid_bt.ahead`).
+        """
+        return self._thinking.brain
+
+    @brain.setter
+    def brain(self, brain: Hybrid) -> None:
+        self._thinking.brain = brain
+
+    @property
+    def clipped_observations(self) -> dict[str, int]:
+        """Observation values that each policy had to clip so far."""
+        return self._thinking.clipped()
 
     def prenext(self) -> None:
         self.next()  # a feed that has not begun yet must not keep the others waiting
 
     def next(self) -> None:
-        delivered = self._target_orders.delivered()
-        closes = [_close(feed) if has_bar else math.nan for feed, has_bar in zip(self.feeds, delivered, strict=True)]
-        if not any(delivered):
-            return  # a bar of a feed that is not traded, or one more tick of a replayed bar
+        rows, is_complete = self._gathering.rows()
+        for number, closes in enumerate(rows, 1):
+            sent = self.keeper.recall(closes) if self.keeper is not None else None
+            if self.keeper is not None and sent is not None:
+                self._repeat(self.keeper, sent)
+            else:
+                self._decide(closes, may_trade=is_complete and number == len(rows))
+            self._bar_is_over()
+
+    def _decide(self, closes: list[float], may_trade: bool) -> None:
+        """A new bar: ask the brain, let the guard look at it, send the orders, keep the state."""
+        trades = self.datetime[0] >= self._trade_from
+        if self._early is not None:
+            self._count_bar(self.datetime[0])
         if self._finding is not None:
             self._find_pairs(self._finding, closes)
-        self.decision = decision = self.brain.decide(closes, *self._advice())
+        decision = self._thinking.decide(closes, self._advice(), self._last)
+        if trades and may_trade:
+            decision = self.guard.settled(decision, self._target_orders)
+        else:
+            self.guard.passed()
+        self.decision = decision
         if self.recorder is not None:
-            self.recorder.add(decision, self.brain)
-        if self.datetime[0] >= self._trade_from:
+            self.recorder.append(decision, self._thinking.pair_rows(decision))
+        sent = withheld(decision.target, decision.waits)
+        if not trades:
+            self._target_orders.skip()
+        elif may_trade:
             if self.first_traded_row is None:
                 self.first_traded_row = self._rows
-            self._target_orders.send(withheld(decision.target, decision.waits))
+            self._target_orders.send(sent)
+            self._last = [old if new != new else new for old, new in zip(self._last, decision.target, strict=True)]
+        if self.keeper is not None:
+            self.keeper.keep(closes, decision, sent if may_trade else [math.nan] * len(sent))
+
+    def _repeat(self, keeper: StateKeeper, sent: Sequence[float]) -> None:
+        """A bar that the state has seen: no opinion is asked for, and orders go to a simulated broker only."""
+        if keeper.resends and self.datetime[0] >= self._trade_from:
+            if self.first_traded_row is None:
+                self.first_traded_row = self._rows
+            self._target_orders.send(sent)
         else:
             self._target_orders.skip()
+        keeper.end_past_bar()
+
+    def _bar_is_over(self) -> None:
         self._rows += 1
         if self._on_bar is not None:
             self._on_bar()
 
-    def _advice(self) -> tuple[Any, ...]:
-        """What documents say, and what the last traded bar wanted to hold; nothing without them."""
+    def _advice(self) -> Advice | None:
+        """What documents say at this close; nothing before trading begins."""
         if self.p.news is None or self.datetime[0] < self._trade_from:
-            return ()
-        held = self.decision.target if self.decision and self.first_traded_row is not None else None
-        return self.p.news.advise(self.datetime.datetime(0)), held
+            return None
+        return self.p.news.advise(self.datetime.datetime(0))  # type: ignore[no-any-return]
+
+    def shares_account(self) -> bool:
+        """Whether positions of the account may be somebody else's."""
+        return self._target_orders.counts_itself
+
+    def begin_at(self, row: int) -> None:
+        """Count bars on from `row`: the data begins there, not where the state began."""
+        self._rows = row
+
+    def own_state(self) -> dict[str, Any]:
+        """What this shell remembers beside the brain, for `restore_own`."""
+        ruined = self._target_orders.ruined
+        return {"first_traded_row": self.first_traded_row, "ruined": ruined, "guard": self.guard.state()}
+
+    def restore_own(self, state: Mapping[str, Any], stamps: Sequence[float]) -> None:
+        """Go back to what `own_state` gave, after bars of these stamps (Backtrader's numbers)."""
+        self.first_traded_row, self._target_orders.ruined = state["first_traded_row"], state["ruined"]
+        self.guard.restore(state["guard"])
+        for stamp in stamps:
+            if self._early is not None:
+                self._count_bar(stamp)
 
     def _find_pairs(self, finding: FoundPairs, closes: list[float]) -> None:
         """Keep the bars before the trading start; there, find the pairs and bring a brain with them up to date."""
@@ -168,7 +298,7 @@ class HybridStrategy(bt.Strategy):
             finding.keep(self.datetime.datetime(0), closes)
             return
         self.pair_names = finding.names(self.symbols)
-        self.brain = self._build(self.pair_names, kalman_params=self.p.kalman_params)
+        self.brain = self._build(self.config, pairs=self.pair_names, kalman_params=self.p.kalman_params)
         self.recorder = Recorder(len(self.symbols), self.pair_names) if self.p.record else None
         for row in finding.closes:
             decision = self.brain.decide(row)
@@ -176,12 +306,26 @@ class HybridStrategy(bt.Strategy):
                 self.recorder.add(decision, self.brain)
         self._finding = None
 
+    def _count_bar(self, stamp: float) -> None:
+        """Settle the bars per year on the first bar traded; no earlier than a pair can open."""
+        early: list[float] = self._early or []
+        if stamp >= self._trade_from and len(early) >= WARMUP_BARS // 2:
+            stamps = np.array([bt.num2date(number) for number in early], dtype="M8[s]")
+            self.config = self.config.for_stamps(stamps)
+            self._thinking.take_rate(self.config.bars_per_year)
+            self._early = None
+        else:
+            early.append(stamp)
+            self._early = early
+
     def clear(self) -> None:
         """Forget the notices of this bar, which Backtrader would keep to the end of the run and never look at."""
         self._orderspending: list[Any] = []
         self._tradespending: list[Any] = []
 
     def stop(self) -> None:
+        if self.keeper is not None:
+            self.keeper.stop()
         if self.decision is None:
             return
         if self.first_traded_row is None and self.p.trade_from:
@@ -202,15 +346,14 @@ class HybridStrategy(bt.Strategy):
             )
 
 
+def _built(*what: Any, **more: Any) -> Hybrid:
+    """`build` with policies that cannot bring the run down."""
+    brain: Hybrid = make_safe(build(*what, **more))
+    return brain
+
+
 def _names(pairs: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(name.strip() for name in pairs.split(",") if name.strip()) if isinstance(pairs, str) else tuple(pairs)
-
-
-def _close(feed: Any) -> float:
-    """Close of the bar that has just come; of a replayed feed, of the bar that its new one completes."""
-    if not feed.replaying:
-        return float(feed.close[0])
-    return float(feed.close[-1]) if len(feed) > 1 else math.nan
 
 
 def _share(share: float) -> float:
@@ -226,6 +369,8 @@ def traded_feeds(feeds: Sequence[Any], wanted: str | Sequence[str] | None) -> tu
         if name in names[:i]:
             raise ConfigError(f"two feeds are named {name!r}; give each its own: cerebro.adddata(feed, name=...)")
     symbols = names if wanted is None else _names(wanted)
+    if not symbols:
+        raise ConfigError("symbols is empty; name the feeds to trade, or leave it out for all")
     for i, symbol in enumerate(symbols):
         if symbol not in names or symbol in symbols[:i]:
             rule = "comes twice" if symbol in names else f"is not a feed{did_you_mean(symbol, names)}"

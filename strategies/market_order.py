@@ -98,6 +98,7 @@ def sends_plainly(strategy: bt.Strategy) -> bool:
         and type(strategy).sell is bt.Strategy.sell
         and broker.buy is bt.brokers.BackBroker.buy
         and broker.sell is bt.brokers.BackBroker.sell
+        and hasattr(bt.Order.refbasis, "__next__")  # backtrader-next counts its orders in another way
     )
 
 

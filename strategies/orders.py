@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import backtrader as bt
 
 from hybrid_bt.accounting import OrderRules, checked_rules, order_size, submission_order
+from hybrid_bt.errors import BarsError
 from hybrid_bt.strategies.holdings import Holdings
 from hybrid_bt.strategies.market_order import market_order, sends_plainly
 
@@ -63,6 +64,31 @@ class TargetOrders:
         """Let a bar before the first decision pass."""
         self._lengths = [len(feed) for feed in self.feeds]
 
+    def books(self) -> tuple[float, list[float], list[float]]:
+        """This strategy's share of equity, and of each feed signed shares held and the worth of one, at the last close.
+
+        Looking must not make the broker list a position that it does not know yet.
+        """
+        if not self._multipliers:
+            self._open_books()
+        broker = self.strategy.broker
+        sizes = [
+            _known_size(broker, feed) if self._holdings is None else self._holdings.size(i)
+            for i, feed in enumerate(self.feeds)
+        ]
+        worth = [
+            feed.close[0] * multiplier if size != 0.0 else 0.0
+            for feed, multiplier, size in zip(self.feeds, self._multipliers, sizes, strict=True)
+        ]
+        return float(broker.getvalue()) * self.equity_share, sizes, worth
+
+    @property
+    def counts_itself(self) -> bool:
+        """Whether the account's positions are not this strategy's alone, so that it counts its own."""
+        if not self._multipliers:
+            self._open_books()
+        return self._holdings is not None
+
     def send(self, targets: Sequence[float]) -> list[Any]:
         """Trade toward `targets`, signed fractions of equity per feed (NaN keeps what is held).
 
@@ -75,6 +101,11 @@ class TargetOrders:
         if not self._multipliers:
             self._open_books()
         equity = float(broker.getvalue()) * self.equity_share
+        if equity != equity:
+            raise BarsError(
+                f"account: equity is not a number on {self.strategy.datetime.datetime(0)}; a feed gave a price that is "
+                "not one, and the broker filled or marked at it; check the prices (hybrid-bt data check)"
+            )
         self.ruined = self.ruined or not equity > 0.0
         sizes = [0.0] * len(self._lengths)
         for i, feed in enumerate(self.feeds):
@@ -114,3 +145,11 @@ class TargetOrders:
         trade = self.strategy.buy if size > 0.0 else self.strategy.sell
         unchecked = {"_checksubmit": False} if self.ruined else {}
         return trade(data=self.feeds[i], size=abs(size), **unchecked)
+
+
+def _known_size(broker: Any, feed: Any) -> float:
+    positions = getattr(broker, "positions", None)
+    if isinstance(positions, Mapping):
+        position = positions.get(feed)
+        return float(position.size) if position is not None else 0.0
+    return float(broker.getposition(feed).size)

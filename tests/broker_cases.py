@@ -10,9 +10,13 @@ import numpy as np
 from hybrid_bt.accounting import OrderRules
 from hybrid_bt.analyzers.ledger import Ledger
 from hybrid_bt.costs import Costs
+from hybrid_bt.portfolio import NO_LIMITS
+from hybrid_bt.portfolio_env import PortfolioEnv
 from hybrid_bt.records import AccountPath
+from hybrid_bt.scenarios import days_of
 from hybrid_bt.strategies.commission import SpreadFeeCommission
 from hybrid_bt.strategies.orders import TargetOrders
+from hybrid_bt.tracks import PortfolioTrack, Span
 
 
 class Panel(NamedTuple):
@@ -104,6 +108,16 @@ def panel_of(opens: Any, closes: Any, stamps: Any = None, symbols: tuple[str, ..
     return Panel(symbols, np.array(stamps, "datetime64[ns]"), opens, high, low, closes, ~np.isnan(closes))
 
 
+def environment_of(case: Case, **options: Any) -> PortfolioEnv:
+    """The environment that trades the case: its actions are the targets."""
+    n_bars, n = case.panel.close.shape
+    nothing = np.zeros((n_bars, 0), np.float32), np.zeros((n_bars, n)), np.zeros(n_bars)
+    span = Span(0, n_bars - 1)
+    track = PortfolioTrack(case.panel.symbols, *nothing, case.panel.open, case.panel.close, days_of(case.panel), span)
+    terms = {"costs": case.costs, "rules": case.rules, "cash": case.cash, "risk": NO_LIMITS}
+    return PortfolioEnv(track, action_range=(-6.0, 6.0), episode_bars=None, **terms, **options)
+
+
 MODES: tuple[dict[str, Any], ...] = (
     {},
     {},
@@ -153,7 +167,7 @@ def random_targets(rng: np.random.Generator, panel: Panel, wild: bool) -> Any:
     weights *= gross / np.maximum(np.abs(weights).sum(axis=1, keepdims=True), 1.0)
     if rng.random() < 0.5:
         weights[rng.random((n_bars, n)) < 0.3] = np.nan
-    return weights
+    return weights.astype(np.float32).astype(float)  # what an environment's action can say
 
 
 def random_case(seed: int) -> Case:

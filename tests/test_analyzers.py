@@ -171,6 +171,8 @@ def test_frames_hold_every_asset_in_the_form_that_pyfolio_reads() -> None:
     assert str(frames.returns.index.tz) == "UTC" and frames.returns.index.is_unique
     total = frames.transactions.groupby("symbol")["amount"].sum()
     assert total.reindex(BARS.symbols).to_numpy() == pytest.approx(path.size[-1])
+    idle = ran(PortfolioReturns, strategy=bt.Strategy).frames()
+    assert len(idle.transactions) == 0 and str(idle.transactions.index.tz) == "UTC" and not idle.returns.any()
 
 
 def test_pyfolio_and_quantstats_read_the_frames() -> None:
@@ -202,6 +204,8 @@ def test_legs_and_costs_sum_to_the_profit_of_the_hybrid() -> None:
     assert abs(parts["execution"]) < max(abs(legs), 0.02 * CASH)
     with pytest.raises(ConfigError, match="Stock keeps no decisions"):
         ran(LegAttribution)
+    with pytest.raises(ConfigError, match="on the whole of the equity"):
+        ran(LegAttribution, strategy=HybridStrategy, pairs=PAIRS, record=True, equity_share=0.5)
 
 
 @pytest.mark.parametrize("name", ANALYZERS)

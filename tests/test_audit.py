@@ -15,6 +15,7 @@ from brain_cases import PAIRS, random_bars, stand_ins
 from click.testing import CliRunner
 
 import hybrid_bt.audit.stack as audited
+from hybrid_bt import ahead
 from hybrid_bt.audit.alterations import BROKER_FUTURES, FUTURES, alter
 from hybrid_bt.audit.command import main
 from hybrid_bt.audit.replays import Check
@@ -22,6 +23,7 @@ from hybrid_bt.audit.stack import PARTS, Stack, audit_stack
 from hybrid_bt.audit.trace import Column, Trace, first_move
 from hybrid_bt.audit.user import audit_strategy
 from hybrid_bt.bars import Bars
+from hybrid_bt.build import load_policies
 from hybrid_bt.config import load_config
 from hybrid_bt.errors import BarsError
 
@@ -143,7 +145,8 @@ def test_own_stack_is_clean_in_every_mode() -> None:
     assert answer["clean"] and len(answer["checks"]) == len(PARTS)
     for check in answer["checks"]:
         assert check["findings"] == [] and check["replays"] >= 2, check
-        assert check["orders"] > 20 and check["values"] > 100_000, check
+        least = 30_000 if "ahead" in check["name"] else 100_000  # decisions only, no states
+        assert check["orders"] > 20 and check["values"] > least, check
     modes = [check for check in answer["checks"] if "16 run modes" in check["name"]]
     assert [check["replays"] for check in modes] == [48, 48]
 
@@ -183,6 +186,19 @@ def test_features_scaled_by_the_whole_panel_are_caught(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(audited, "read_history", scaled)
     assert any(finding.quantity.startswith("panel feature") for finding in only("whole history").findings)
+
+
+def test_opinions_made_ahead_from_the_next_row_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = ahead.read_whole
+
+    def shifted(closes: Any, *rest: Any) -> Any:
+        return honest(np.vstack([closes[1:], closes[-1:]]), *rest)
+
+    monkeypatch.setattr(ahead, "read_whole", shifted)
+    config = load_config("stable")
+    (check,) = PARTS["opinions ahead"](STACK._replace(config=config, policies=load_policies(config)), 60)
+    findings = check.findings
+    assert findings and all(finding.bar < finding.cut for finding in findings)
 
 
 def test_replay_that_fills_at_the_deciding_close_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

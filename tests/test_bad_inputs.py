@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,8 @@ CASES: dict[str, Case] = {
     "negative": Case(row(2, "2021-03-02,2,4,-2,3,20"), r"low is -2\.0", 3),
     "infinite": Case(row(2, "2021-03-02,2,inf,2,3,20"), "high is inf", 3),
     "overflow": Case(row(2, "2021-03-02,2,1e999,2,3,20"), "high is inf", 3),
+    "denormal": Case(row(2, "2021-03-02,2,4,5e-324,3,20"), "low is 5e-324", 3),
+    "absurd": Case(row(2, "2021-03-02,2,1e300,2,3,20"), "high is 1e\\+300", 3),
     "low above close": Case(row(2, "2021-03-02,2,4,3.5,3,20"), "low must not exceed", 4),
     "high below open": Case(row(2, "2021-03-02,2,1,1,1,20"), "high must not be below", 4),
     "high and low exchanged": Case(row(2, "2021-03-02,2,2,4,3,20"), "low must not exceed", 4),
@@ -221,6 +224,12 @@ def subfolder(tmp_path: Path) -> Path:
     return tmp_path / "own"
 
 
+def pipe(tmp_path: Path) -> Path:
+    (tmp_path / "own").mkdir()
+    os.mkfifo(tmp_path / "own" / "KO.csv")
+    return tmp_path / "own"
+
+
 PATHS: dict[str, tuple[Callable[[Path], Path], str, int]] = {
     "nothing there": (lambda t: t / "none", "neither a source nor an existing path", 2),
     "name too long": (lambda t: t / ("x" * 5000), "neither a source nor an existing path", 2),
@@ -229,6 +238,7 @@ PATHS: dict[str, tuple[Callable[[Path], Path], str, int]] = {
     "folder without files": (lambda t: folder_of(t), r"holds no \.csv\.gz", 2),
     "folder of other files": (lambda t: folder_of(t, notes_DOT_txt="x"), r"holds no \.csv\.gz", 2),
     "hidden files only": (lambda t: folder_of(t, _DOT_KO_DOT_csv=GOOD), r"holds no \.csv\.gz", 2),
+    "pipe": (pipe, "is no regular file", 1),
     "folder named like a file": (subfolder, "cannot be read|holds no", 1),
     "other kind of file": (lambda t: folder_of(t, KO_DOT_xlsx=GOOD) / "KO.xlsx", "is no table", 2),
     "symbol with a slash": (lambda t: folder_of(t, a_DOT_csv=long_symbols("A/B", "C")), "is no symbol name", 1),
@@ -255,6 +265,24 @@ def test_bad_path_or_name_is_refused_without_a_traceback(name: str, tmp_path: Pa
         return  # no shell can say it
     result = CliRunner().invoke(main, ["check", str(path)])
     assert (result.exit_code, isinstance(result.exception, SystemExit)) == (status, True), result.output
+
+
+def test_source_without_a_name_is_refused() -> None:
+    with pytest.raises(BarsError, match="no name"):
+        load_bars("")  # not the folder that one happens to be in
+
+
+@pytest.mark.parametrize("suffix", [".csv.gz", ".parquet"])
+def test_file_of_too_many_rows_is_refused(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hybrid_bt.feeds.files.MOST_ROWS", 3)
+    if suffix == ".parquet":
+        pd.DataFrame({"date": pd.bdate_range("2021-03-01", periods=4), "close": 1.0}).to_parquet(
+            tmp_path / "KO.parquet"
+        )
+    else:
+        (tmp_path / "KO.csv.gz").write_bytes(zipped(GOOD))
+    with pytest.raises(BarsError, match="more than 3 rows"):
+        load_bars(tmp_path / f"KO{suffix}")
 
 
 def test_run_answers_in_one_line_with_status_2(tmp_path: Path) -> None:

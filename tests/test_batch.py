@@ -277,7 +277,7 @@ def environment(**options: Any) -> AssetEnv:
 @pytest.mark.parametrize("episode_bars", [25, None])
 def test_lanes_are_environments_side_by_side(compiled: bool, episode_bars: int | None) -> None:
     def make() -> AssetEnv:
-        return environment(episode_bars=episode_bars)
+        return environment(episode_bars=episode_bars, compiled=not compiled)  # the objects in the other way
 
     n, rng, ruins = 6, np.random.default_rng(0), 0
     lanes, objects = VecMonitor(LaneVecEnv(make(), n, compiled=compiled)), VecMonitor(DummyVecEnv([make] * n))

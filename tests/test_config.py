@@ -145,6 +145,6 @@ def test_params_carry_the_numbers_of_their_section() -> None:
     params = config.kalman_params()
     assert params[:3] == (kalman["alpha_var_per_bar"], kalman["beta_var_per_bar"], kalman["noise_var"])
     assert config.spread_params()[:2] == (kalman["spread_half_life_bars"], kalman["scale_half_life_bars"])
-    assert config.risk_unit() == (config.sac.risk_unit, config.sac.exposure_cap, config.risk.bars_per_year)
+    assert config.risk_unit() == (config.sac.risk_unit, config.sac.exposure_cap, 252.0)
     assert config.fusion_params()._asdict() == config.fusion.model_dump()
-    assert config.risk_params()._asdict() == config.risk.model_dump()
+    assert config.risk_params()._asdict() == config.risk.model_dump() | {"bars_per_year": 252.0}

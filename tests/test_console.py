@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -31,11 +36,65 @@ def test_every_command_is_listed_once_under_a_heading():
     assert "Other" not in help_text, "a command without a group"
 
 
-@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
-def test_every_option_says_what_it_is(name: str):
-    command = cli.main.get_command(click.Context(cli.main), name)
-    for option in (option for option in command.params if isinstance(option, click.Option)):
+def every_command(command: click.Command, name: str = ""):
+    """The command, and those under it."""
+    yield name, command
+    if isinstance(command, click.Group):
+        for child in command.list_commands(click.Context(command)):
+            yield from every_command(command.get_command(click.Context(command), child), f"{name} {child}".strip())
+
+
+COMMANDS = dict(every_command(cli.main))
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_option_says_what_it_is_and_what_its_default_is(name: str):
+    for option in (option for option in COMMANDS[name].params if isinstance(option, click.Option)):
         assert option.help, f"{name} {option.opts}"
+        silent = not (option.is_flag or option.required or option.hidden or option.show_default)
+        assert not silent or "[default:" in option.help, f"{name} {option.opts}"
+    assert "[%Y" not in invoke(*name.split(), "--help").stdout
+
+
+def test_a_date_of_another_form_is_told_the_form(tmp_path: Path):
+    answer = CliRunner().invoke(run, ["--start", "4.1.2010", "--out", str(tmp_path / "fig")])
+    assert answer.exit_code == 2 and "write YYYY-MM-DD" in answer.stderr
+
+
+def test_no_color_is_honoured_and_progress_is_for_terminals(tmp_path: Path):
+    """In a terminal of the kind that `script` makes: colours and a bar, with NO_COLOR no colour at all."""
+    command = [sys.executable, "-m", "hybrid_bt.run", *SHORT, "--no-ledger", "--out", str(tmp_path / "fig")]
+    plain = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")} | {"TERM": "xterm-256color"}
+    colour, quiet = "\x1b[1m", "\x1b["
+    assert colour in in_terminal(command, plain)
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", in_terminal(command, plain | {"NO_COLOR": "1"}))
+    piped = subprocess.run(command, env=plain, capture_output=True, text=True, check=True)
+    assert quiet not in piped.stdout + piped.stderr and piped.stderr == ""
+
+
+def test_a_run_without_plots_imports_nothing_that_draws(tmp_path: Path):
+    drawing = {"matplotlib", "plotly", "quantstats", "seaborn"}
+    code = (
+        "import sys; from hybrid_bt.run import main; main(sys.argv[1:], standalone_mode=False);"
+        f"print(sorted({drawing} & {{name.split('.')[0] for name in sys.modules}}))"
+    )
+    command = [sys.executable, "-c", code, *SHORT, "--quiet", "--no-ledger", "--out", str(tmp_path / "fig")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def in_terminal(command: list[str], environment: dict[str, str]) -> str:
+    master, slave = pty.openpty()
+    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment)
+    os.close(slave)
+    said = b""
+    while True:
+        try:
+            said += os.read(master, 65536)
+        except OSError:  # how Linux says that the other side is closed
+            break
+    os.close(master)
+    assert process.wait() == 0
+    return said.decode()
 
 
 def test_a_misspelt_command_gets_the_nearest_name():
@@ -84,7 +143,7 @@ def test_quiet_says_nothing_and_verbose_names_the_files(tmp_path: Path):
     assert "run.json" in said and "backtest" in said
 
 
-@pytest.mark.parametrize("flags", [["--json", "--quiet"], ["-q", "-v"], ["--open"]])
+@pytest.mark.parametrize("flags", [["--json", "--quiet"], ["-q", "-v"], ["--open"], ["--plot-symbols", "KO"]])
 def test_flags_that_contradict_each_other_are_refused(flags: list[str], tmp_path: Path):
     answer = CliRunner().invoke(run, [*SHORT, "--out", str(tmp_path / "fig"), *flags])
     assert answer.exit_code == 2

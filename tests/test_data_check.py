@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -160,7 +161,7 @@ def test_warnings_and_infos_change_nothing_by_default(rule: str, tmp_path: Path)
 
 
 def test_every_rule_is_exercised() -> None:
-    elsewhere = {"unreadable", "no_date", "off_calendar", "missing_sessions", "short"}
+    elsewhere = {"unreadable", "no_date", "off_calendar", "missing_sessions", "short", "short_session"}
     assert set(RULES) - elsewhere == set(BREAKS)
 
 
@@ -358,3 +359,108 @@ def test_loading_takes_less_than_four_times_the_raw_size(n_bars: int, n_symbols:
     tracemalloc.stop()
     assert bars.close.shape == (n_bars, n_symbols)
     assert peak < 4.0 * 5 * 8 * n_bars * n_symbols
+
+
+MEASURED = """
+import re, sys
+from pathlib import Path
+import pandas as pd
+from hybrid_bt.feeds import load_bars
+
+def peak():  # getrusage would begin with the peak of the process that started this one
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+
+pd.read_csv(sys.argv[2], nrows=10)  # what reading costs once is no matter of size
+load_bars(sys.argv[2])
+before = peak()
+bars = load_bars(sys.argv[1])
+print(peak() - before, bars.close.size)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize(("n_bars", "n_symbols"), [(1_000_000, 1), (5_040, 500)], ids=["minutes", "20 years of 500"])
+def test_process_stays_below_four_times_the_raw_size(n_bars: int, n_symbols: int, tmp_path: Path) -> None:
+    """As the operating system counts it, tables that pandas reads included."""
+    step = np.timedelta64(1, "m") if n_symbols == 1 else np.timedelta64(1, "D")
+    stamps = np.datetime64("2005-01-03T09:30" if n_symbols == 1 else "2005-01-03") + np.arange(n_bars) * step
+    close = 50.0 + 0.01 * (np.arange(n_bars) % 997)
+    rows = (f"{s},{c:.2f},{c + 1:.2f},{c - 1:.2f},{c:.2f},1000" for s, c in zip(stamps, close.tolist(), strict=True))
+    text = "date,open,high,low,close,volume\n" + "\n".join(rows)
+    place, small = tmp_path / "own", tmp_path / "small.csv"
+    place.mkdir()
+    for symbol in range(n_symbols):
+        (place / f"S{symbol}.csv").write_text(text)
+    small.write_text(text[:5000].rsplit("\n", 1)[0])
+    command = [sys.executable, "-c", MEASURED, str(place), str(small)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    peak, cells = map(int, done.stdout.split())
+    assert cells == n_bars * n_symbols
+    assert peak < 4.0 * 5 * 8 * cells, f"{peak / (5 * 8 * cells):.2f} times"
+    print(f"{peak / (5 * 8 * cells):.2f} times the raw size")
+
+
+# --- objects ---
+
+
+def ohlc() -> pd.DataFrame:
+    return sound().set_index(pd.bdate_range("2021-01-04", periods=N))
+
+
+def test_frames_of_every_shape_give_the_same_bars() -> None:
+    plain = ohlc()
+    wanted = load_bars({"KO": plain}).sha256
+    text = plain.set_axis(plain.index.strftime("%Y-%m-%d")).rename_axis("Date")
+    for frame in (
+        text,
+        plain.set_axis(pd.Index(plain.index.date, name="date")),
+        plain.reset_index(names="Timestamp"),
+        plain.convert_dtypes(),
+        plain.astype(object),
+        plain.rename_axis("date").astype("float64").sort_index(axis=1),
+    ):
+        assert load_bars({"KO": frame}).sha256 == wanted
+    panel = pd.concat({"KO": plain, "PEP": plain}, names=["symbol", "date"])
+    assert load_bars(panel).symbols == ("KO", "PEP") and load_bars(panel, symbols=["KO"]).sha256 == wanted
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (pd.DataFrame(), "has no columns"),
+        ({"KO": ohlc().reset_index(drop=True)}, "no date column"),
+        ({"KO": ohlc().tz_localize("Asia/Tokyo")}, "time zone Asia/Tokyo"),
+        ({"KO": ohlc().astype(complex)}, "not a number"),
+        ({"K/O": ohlc()}, "is no symbol name"),
+        (pd.concat({"KO": ohlc()}, axis=1), "two rows of headers"),
+        (ohlc().assign(symbol=np.nan), "has no symbol"),
+        (ohlc()["close"], "Series is no source"),
+        ([1, 2], "list is no source"),
+    ],
+)
+def test_frames_that_cannot_be_read_are_refused(source: Any, message: str) -> None:
+    with pytest.raises(BarsError, match=message):
+        load_bars(source)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: bt.feeds.GenericCSVData(dataname="/nowhere.csv", name="KO"), "cannot be played: FileNotFoundError"),
+        (lambda: bt.feeds.PandasData(dataname=pd.concat({"KO": ohlc()}, axis=1), name="KO"), "cannot be played"),
+        (lambda: bt.feeds.PandasData(dataname=ohlc().iloc[:0], name="KO"), "delivered no bar"),
+        (lambda: bt.feeds.PandasData(dataname=ohlc().tz_localize("Asia/Tokyo"), name="KO"), "turns into UTC"),
+        (lambda: bt.feeds.PandasData(dataname=ohlc()), "needs a name"),
+        (lambda: bt.feeds.PandasData(dataname=ohlc().assign(close=np.nan), name="KO"), "close is nan"),
+    ],
+)
+def test_backtrader_feeds_that_cannot_be_played_are_refused(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(BarsError, match=message):
+        load_bars(make())
+
+
+def test_bars_without_volume_are_counted() -> None:
+    frame = ohlc()
+    frame.iloc[[3, 7], frame.columns.get_loc("volume")] = np.nan
+    assert counters(load_bars({"KO": frame}).findings)["volume_missing"]["bars"] == 2

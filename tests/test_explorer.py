@@ -113,6 +113,29 @@ def test_clicks_and_keys_tell_why(browser, tmp_path: Path):
 
 
 @pytest.mark.browser
+def test_a_symbol_that_waits_and_a_pair_that_is_orphaned_are_told(browser, tmp_path: Path):
+    record = make_record(every=0.0)
+    waits = np.zeros(record.bars.close.shape, np.bool_)
+    waits[40, 0] = True
+    close = record.bars.close.copy()
+    close[50, 1] = np.nan
+    position = record.pairs.position.copy()
+    position[48:50, 0], position[50, 0] = 1.0, 0.0
+    bars = record.bars
+    gap = Bars(bars.name, bars.symbols, bars.stamps, bars.open, bars.high, bars.low, close, bars.volume)
+    decisions = dataclasses.replace(record.decisions, waits=waits)
+    pairs = dataclasses.replace(record.pairs, position=position)
+    told = dataclasses.replace(record, bars=gap, decisions=decisions, pairs=pairs)
+    tab = browser.new_page(viewport={"width": 1200, "height": 1080})
+    tab.goto(write_explorer(told, tmp_path).as_uri())
+    tab.wait_for_selector("body[data-ready=yes]")
+    tab.evaluate("explain(0, 40)")
+    assert "KO waits: the other side of an open pair has no bar here" in tab.inner_text("#why")
+    tab.evaluate("explain(0, 50)")
+    assert "PEP had no bar for long: an orphan: closes." in tab.inner_text("#why")
+
+
+@pytest.mark.browser
 def test_twenty_symbols_and_thirteen_years_open_in_two_seconds(browser, tmp_path: Path):
     record = make_record(t=3272, every=0.1)
     many = 20

@@ -159,7 +159,9 @@ def test_orders_fill_at_the_next_open_and_the_account_never_borrows() -> None:
     cerebro.addstrategy(Watching, agent=Agent(), hmax=HMAX, indicators=("macd",))
     cerebro.run()
     assert len(fills) > 50
-    assert all(price == opened and filled == made + 1.0 for price, opened, made, filled in fills)
+    assert all(
+        price == pytest.approx(opened, rel=1e-14) and filled == made + 1.0 for price, opened, made, filled in fills
+    )
 
 
 def test_indicators_come_from_lines_of_the_feed_where_it_has_them() -> None:
@@ -194,6 +196,41 @@ def test_indicators_come_from_lines_of_the_feed_where_it_has_them() -> None:
 def test_misuse_is_named(params: dict[str, Any], error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         run(params.pop("agent", Agent()), **{"indicators": ("macd",), **params})
+
+
+def test_agent_sells_only_what_it_bought_itself() -> None:
+    class Holder(bt.Strategy):
+        def next(self) -> None:
+            if len(self) == 1:
+                self.buy(self.data0, size=500)
+
+    def selling(state: Any) -> Any:
+        return [0.5, 0.0, 0.0] if len(strategy_rows) < 20 else [-1.0, 0.0, 0.0]
+
+    strategy_rows: list[Any] = []
+    cerebro = bt.Cerebro()
+    for feed in to_feeds(BARS):
+        cerebro.adddata(feed, name=feed._name)
+    cerebro.broker.setcash(1e6)
+    cerebro.addstrategy(Holder)
+    agent = lambda state: (strategy_rows.append(state.copy()), selling(state))[1]  # noqa: E731
+    cerebro.addstrategy(FinRLStrategy, agent=agent, indicators=("macd",), hmax=10)
+    cerebro.run()
+    held = [state[4] for state in strategy_rows]
+    assert held[:3] == [0.0, 5.0, 10.0] and max(held) == 95.0 and held[-1] == 0.0
+    assert cerebro.broker.getposition(cerebro.datas[0]).size == 500
+
+
+def test_model_of_stable_baselines_is_an_agent() -> None:
+    sb3, spaces = pytest.importorskip("stable_baselines3"), pytest.importorskip("gymnasium.spaces")
+
+    class Spaces(pytest.importorskip("gymnasium").Env):  # type: ignore[misc]
+        observation_space = spaces.Box(-np.inf, np.inf, (1 + 3 * 3,))
+        action_space = spaces.Box(-1.0, 1.0, (3,))
+
+    model = sb3.PPO("MlpPolicy", Spaces(), n_steps=8, batch_size=8, seed=0, device="cpu")
+    strategy = run(model, indicators=("close_5_sma",))
+    assert strategy.state.shape == (10,) and strategy.state.dtype == np.float32
 
 
 def test_cheating_on_close_must_be_asked_for() -> None:

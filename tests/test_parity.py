@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from broker_cases import Case, random_case, run_cerebro
+from broker_cases import Case, environment_of, random_case, run_cerebro
 
 from hybrid_bt.reconcile import attribution, reconcile
 from hybrid_bt.records import AccountPath
@@ -27,9 +27,34 @@ def assert_same(mine: AccountPath, theirs: AccountPath, seed: int) -> None:
     assert mine.rejected == theirs.rejected, seed
 
 
+def assert_environment_same(case: Case, theirs: AccountPath, seed: int) -> None:
+    """Cash, equity and positions at every close, and the rejections, until the account is ruined."""
+    env = environment_of(case)
+    env.reset()
+    row = 0
+    while True:
+        account = env.account
+        assert (account.cash, account.equity) == (theirs.cash[row], theirs.equity[row]), (seed, row)
+        assert np.array_equal(env.sizes, theirs.size[row]), (seed, row)
+        if row == len(theirs.cash) - 1 or account.equity <= 0.0:
+            break
+        *_, over, cut, _ = env.step(case.targets[row])
+        row += 1
+        assert over == (theirs.equity[row] <= 0.0) and (over or cut == (row == len(theirs.cash) - 1)), (seed, row)
+    rejected = theirs.rejected if row == len(theirs.cash) - 1 else twin(cut_after(case, row)).rejected
+    assert account.rejected == rejected, seed
+
+
+def cut_after(case: Case, row: int) -> Case:
+    """The rows up to this one."""
+    fields = {field: getattr(case.panel, field)[: row + 1] for field in case.panel._fields if field != "symbols"}
+    return case._replace(panel=case.panel._replace(**fields), targets=case.targets[: row + 1])
+
+
 def check_seed(seed: int) -> AccountPath:
     case = random_case(seed)
     theirs = run_cerebro(case)
+    assert_environment_same(case, theirs, seed)
     assert_same(twin(case, compiled=False), theirs, seed)
     assert_same(twin(case, compiled=True), theirs, seed)
     assert reconcile(theirs, case.panel, case.cash, leverage=case.costs.leverage) < 1e-9
@@ -92,9 +117,6 @@ def test_scenarios_may_have_their_own_targets_and_cash() -> None:
 def test_later_bars_leave_earlier_rows_alone() -> None:
     case = random_case(11)
     keep = len(case.targets) - 20
-    panel = case.panel._replace(
-        **{field: getattr(case.panel, field)[:keep] for field in case.panel._fields if field != "symbols"}
-    )
-    short, full = twin(case._replace(panel=panel, targets=case.targets[:keep])), twin(case)
+    short, full = twin(cut_after(case, keep - 1)), twin(case)
     for field in FIELDS:
         assert np.array_equal(getattr(short, field), getattr(full, field)[:keep])

@@ -50,10 +50,54 @@ def test_a_difference_is_found_and_placed(monkeypatch: pytest.MonkeyPatch) -> No
     assert "cash               largest difference 1e-08 on 2010-05-27" in result.output
 
 
-def test_misuse_is_status_2() -> None:
-    result = CliRunner().invoke(main, ["--data", "nowhere"])
+def test_a_number_that_is_none_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = hybrid_bt.target_replay.replay
+
+    def tampered(*arguments: Any, **named: Any) -> Any:
+        path = honest(*arguments, **named)
+        path.equity[100] = np.nan
+        return path
+
+    monkeypatch.setattr(hybrid_bt.target_replay, "replay", tampered)
+    result = CliRunner().invoke(main, SPAN)
+    assert result.exit_code == 1, result.output
+    assert "equity             largest difference inf on 2010-05-27" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "nowhere"], "nowhere"),
+        (["--mode", "wild"], "'wild' is not one of"),
+        (["--data", "us20", "--symbols", "KO,ZZZ"], "no symbol 'ZZZ'"),
+        (["--data", "us20", "--pairs", "KO"], "write Y:X"),
+        (["--data", "tech6", "--start", "2099-01-01"], "is after the last bar"),
+        (["--data", "us20", "--end", "1996-12-31"], "lie in the policies' training span"),
+    ],
+)
+def test_misuse_is_status_2(arguments: list[str], said: str) -> None:
+    result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
-    assert "nowhere" in result.stderr
+    assert said in result.stderr and "Traceback" not in result.stderr
+
+
+def test_bars_with_gaps_and_a_late_start_are_equal(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    bars = load_bars("us20", symbols=["KO", "PEP", "JNJ"], end="2012-12-31").between("2010-01-01")
+    for i, symbol in enumerate(bars.symbols):
+        close = bars.close[:, i]
+        gone = rng.random(len(close)) < 0.05
+        gone[: 50 * i] = True
+        opens = close * np.exp(rng.normal(0.0, 0.004, len(close)))
+        lines = [
+            f"{str(stamp)[:10]},{o!r},{max(o, c)!r},{min(o, c)!r},{c!r}"
+            for stamp, o, c, out in zip(bars.stamps, opens.tolist(), close.tolist(), gone, strict=True)
+            if not out
+        ]
+        (tmp_path / f"{symbol}.csv").write_text("\n".join(["date,open,high,low,close", *lines]))
+    result = CliRunner().invoke(main, ["--data", str(tmp_path), "--pairs", "KO:PEP", "--mode", "aggressive"])
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[-1] == "equal" and result.output.count("largest difference 0") == 9
 
 
 class ModelPolicy:

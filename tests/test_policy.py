@@ -18,9 +18,10 @@ import onnx
 import pytest
 from onnx import helper
 
+from hybrid_bt.build import policy_path
 from hybrid_bt.errors import PolicyError
 from hybrid_bt.manifest import Manifest
-from hybrid_bt.policy import FrozenPolicy
+from hybrid_bt.policy import LONG_SEQUENCE, FrozenPolicy
 from hybrid_bt.policy_file import MAX_BYTES, OPERATORS, _metadata, pack, unpack
 from hybrid_bt.policy_graph import Dense, Lstm, graph_lstm, graph_mlp
 
@@ -472,3 +473,14 @@ def test_import_is_light(tmp_path: Any) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("mode", ["stable", "aggressive"])
+def test_long_sequence_in_one_call_is_bar_by_bar(mode: str) -> None:
+    whole, single = (FrozenPolicy.load(policy_path(f"package:gate_{mode}.onnx")) for _ in range(2))
+    bars = np.random.default_rng(0).normal(0.0, 3.0, (LONG_SEQUENCE + 40, len(whole.observation_names)))
+    answers = np.concatenate([whole.run(bars[:LONG_SEQUENCE]), whole.run(bars[LONG_SEQUENCE:])])
+    np.testing.assert_array_equal(answers, [single.act(bar[None])[0] for bar in bars])
+    for key, value in single.state().items():
+        np.testing.assert_array_equal(whole.state()[key], value)
+    assert whole.clipped_count == single.clipped_count > 0

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
+from hybrid_bt import cli
 from hybrid_bt.run import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +47,47 @@ def test_ci_runs_the_readme_command() -> None:
 def test_every_flag_of_the_command_is_in_the_readme() -> None:
     flags = {flag for option in main.params for flag in (*option.opts, *option.secondary_opts) if not option.hidden}
     assert {flag for flag in flags if flag not in README} == set()
+
+
+def test_the_python_in_the_readme_runs() -> None:
+    import backtrader as bt
+
+    from hybrid_bt.feeds import load_bars, to_feeds
+
+    bars = load_bars("us20", symbols=("KO", "PEP"), end="2010-03-01")
+    cerebro = bt.Cerebro()
+    for feed in to_feeds(bars):
+        cerebro.adddata(feed, name=feed._name)
+    names = {"cerebro": cerebro, "my_feeds": []}
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) >= 2
+    for code in blocks:
+        exec(compile(code, "README.md", "exec"), names)
+    (strategy,) = cerebro.run()
+    assert strategy.broker.getvalue() != strategy.broker.startingcash, "it traded"
+
+
+def commands_in(text: str) -> Iterator[list[str]]:
+    """The words of every command of ours, what is said about it left out."""
+    for line in text.replace("\\\n", " ").splitlines():
+        found = re.match(r" {4}((?:hybrid-bt|python -m hybrid_bt\.\w+) .*)", line)
+        if found and not re.search(r"[|]", found[1]):
+            yield shlex.split(re.split(r" {3,}|; ", re.sub(r"(?<=\S) +(?=--)", " ", found[1]))[0])
+
+
+def test_every_command_that_is_shown_exists_with_its_flags() -> None:
+    texts = [README, *(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))]
+    shown = [words for text in texts for words in commands_in(text)]
+    assert len(shown) > 20
+    for words in shown:
+        rest = words[1:] if words[0] == "hybrid-bt" else [words[2].removeprefix("hybrid_bt."), *words[3:]]
+        command: click.Command | None = cli.main
+        while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+            command = command.get_command(click.Context(command), rest.pop(0))
+        assert command is not None, words
+        known = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)} | {"--help"}
+        given = {word.split("=")[0] for word in rest if word.startswith("-")}
+        assert given <= known, f"{' '.join(words)}: {given - known}"
 
 
 def test_every_linked_file_exists() -> None:

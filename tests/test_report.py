@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.records import AccountPath, Decisions, Fill, PairPaths, RunRecord
 from hybrid_bt.report import OUR_FILES, cross_check, pictures, tearsheet, write_report, writing
 from hybrid_bt.report.attribution import fill_arrays, marked_close, round_trips
@@ -344,7 +344,9 @@ def test_out_that_is_a_file_or_holds_a_folder_of_our_name_is_refused(record, tmp
     ids=["never traded", "two bars", "intraday without pairs"],
 )
 def test_bare_runs_are_drawn_too(record, tmp_path):
-    names = {path.name for path in write_report(record, tmp_path)}
+    told: list[str] = []
+    names = {path.name for path in write_report(record, tmp_path, tell=told.append)}
+    assert told == [], "quantstats neither failed nor disagreed"
     assert names == set(OUR_FILES) - (set() if record.pairs.names else {"pairs.png"})
     page = (tmp_path / "tearsheet.html").read_text(encoding="utf-8")
     assert ("never vary" in page) == (not record.accounts["hybrid"].fills and record.bars.n_bars > 2)
@@ -432,3 +434,18 @@ def test_the_metrics_under_quantstats_conventions_are_worked_out_by_hand():
     deviation = math.sqrt(sum((r - mean) ** 2 for r in (0.1, -0.5, 0.2)) / 2)
     assert found["Sharpe"] == pytest.approx(math.sqrt(3) * mean / deviation)
     assert found["Sortino"] == pytest.approx(math.sqrt(3) * mean / math.sqrt(0.25 / 3))
+
+
+def test_the_symbols_of_the_picture_of_fills_can_be_chosen(record, tmp_path, monkeypatch):
+    drawn: list[list[str]] = []
+    monkeypatch.setattr(pictures, "save", lambda figure, path: drawn.append(_panel_names(figure)))
+    for chosen in ((), ("PEP",), ("A$B", "KO", "A$B")):
+        pictures.write_picture(record, "trades.png", tmp_path, chosen)
+    assert [sorted(set(names) & set(SYMBOLS)) for names in drawn] == [sorted(SYMBOLS), ["PEP"], ["A$B", "KO"]]
+    assert sum("position" in name for name in drawn[2]) == 2, "a panel of the position below each price"
+    with pytest.raises(BarsError, match="did you mean 'PEP'"):
+        pictures.write_picture(record, "trades.png", tmp_path, ("PEPP",))
+
+
+def _panel_names(figure) -> list[str]:
+    return [axes.get_title(loc="left") for axes in figure.axes]

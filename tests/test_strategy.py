@@ -90,7 +90,7 @@ def test_decisions_equal_the_brain_in_every_run_mode(modes: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("bars", [BARS, HOLED], ids=["whole", "holed"])
-@pytest.mark.parametrize("modes", [{}, {"runonce": False}, {"preload": False}], ids=str)
+@pytest.mark.parametrize("modes", [{}, {"runonce": False}, {"preload": False}, {"exactbars": 1}], ids=str)
 def test_decisions_and_account_do_not_depend_on_the_feed_class(bars: Bars, modes: dict[str, Any]) -> None:
     ours, theirs = run(to_feeds(bars), modes), run(pandas_feeds(bars), modes)
     wanted = recorded(bars)

@@ -30,7 +30,9 @@ TOLD = ("regime r", "leg target sac", "leg target kalman", "final target", "vola
 @click.option("--data", default="us20", show_default=True, metavar="us20|tech6|yahoo|PATH", help="Bars.")
 @click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols.  [default: all]")
 @click.option("--pairs", callback=comma_list, metavar="Y:X,...", help="Pairs.  [default: the sample's own]")
-@click.option("--bars", type=click.IntRange(min=0), help=f"Last bars; 0 is all.  [all; {STRATEGY_BARS} of a strategy]")
+@click.option(
+    "--bars", type=click.IntRange(min=0), help=f"Last bars; 0 is all.  [default: all; {STRATEGY_BARS} with --strategy]"
+)
 @click.option("--every", type=click.IntRange(min=1), help="Bars between cuts.")
 @click.option("--cash", type=float, default=1e6, show_default=True, help="Start value of a strategy.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes for the own stack.  [default: 2, if there are]")

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hybrid_bt.audit.trace import Column
 from hybrid_bt.audit.watch import WatchedBrain
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import Policies
 from hybrid_bt.config import Config
 from hybrid_bt.strategies import HybridStrategy, KalmanHedge, SpreadFeeCommission
 
-__all__ = ["WatchedHybrid", "fill_with_hybrid"]
+__all__ = ["ForeseeingHybrid", "WatchedHybrid", "fill_with_hybrid"]
+
+
+VECTORS = ("sac", "kalman", "fused", "target")
+SCALARS = ("regime", "w_sac", "scale")
 
 
 class WatchedHybrid(HybridStrategy):
@@ -27,14 +32,51 @@ class WatchedHybrid(HybridStrategy):
         self.hedges = [KalmanHedge(*(feeds[side] for side in pair.split(":"))) for pair in self.p.hedges]
 
 
-def fill_with_hybrid(config: Config, policies: Policies, pairs: Sequence[str]) -> Callable[[Any, Bars], None]:
-    """Puts the whole stack into a Cerebro; training spans do not matter here, since no result is reported."""
+class ForeseeingHybrid(HybridStrategy):
+    """`HybridStrategy` whose opinions were made ahead (`hybrid_bt.ahead`), with what it decided laid open.
+
+    To look at its brain would end that path, so the probe sees decisions only.
+    """
+
+    params: Any = (("hedges", ()),)
+
+    def __init__(self, **unknown: Any) -> None:
+        super().__init__(**unknown)
+        self.watched = self
+
+    def columns(self) -> list[Column]:
+        """Names of the row's numbers."""
+        vectors = [Column(f"target {name}", symbol) for name in VECTORS for symbol in self.symbols]
+        return vectors + [Column(name, "-") for name in SCALARS]
+
+    @property
+    def row(self) -> list[float]:
+        """The last decision."""
+        said = [value for name in VECTORS for value in getattr(self.decision, name)]
+        return said + [getattr(self.decision, name) for name in SCALARS]
+
+    def stop(self) -> None:
+        super().stop()
+        assert self._thinking.ahead, "the audit of opinions made ahead ran bar by bar"
+
+
+def fill_with_hybrid(
+    config: Config, policies: Policies, pairs: Sequence[str], *, ahead: bool = False
+) -> Callable[[Any, Bars], None]:
+    """Puts the whole stack into a Cerebro; training spans do not matter here, since no result is reported.
+
+    Parameters
+    ----------
+    ahead : bool
+        With opinions made ahead, which needs numba, instead of bar by bar under watch.
+    """
 
     def fill(cerebro: Any, bars: Bars) -> None:
         whole = {symbol: bool(bars.traded[:, i].all()) for i, symbol in enumerate(bars.symbols)}
         cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.trading_costs()))
         cerebro.addstrategy(
-            WatchedHybrid,
+            ForeseeingHybrid if ahead else WatchedHybrid,
+            compiled=ahead,
             config=config,
             policies=policies,
             pairs=tuple(pairs),

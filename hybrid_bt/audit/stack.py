@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
 from array import array
 from collections.abc import Callable, Iterator
@@ -196,6 +197,19 @@ def _dense_cerebro(stack: Stack, every: int | None) -> list[Check]:
     return [check]
 
 
+def _dense_ahead(stack: Stack, every: int | None) -> list[Check]:
+    """Opinions that were made ahead of the account: the path of preloaded feeds where numba is installed."""
+    if importlib.util.find_spec("numba") is None:
+        return []
+    check, bars = Check("Cerebro, opinions ahead, dense cuts"), last_rows(stack.bars, WARMUP_BARS + DENSE_BARS)
+    run = _runner(stack, ahead=True)
+    full = run(bars)
+    cuts = cut_rows(WARMUP_BARS + 2, bars.n_bars, every or 25)
+    check_futures(check, run, bars, full, cuts, IN_TURN, HORIZON)
+    check_fills(check, full)
+    return [check]
+
+
 def _all_modes(stack: Stack, feed: str) -> list[Check]:
     """Every run mode of a feed class: equal to ArrayFeed's first to the bit, and blind to one cut and one future."""
     from hybrid_bt.audit.cerebros import RUN_MODES
@@ -224,11 +238,11 @@ def _pandas_modes(stack: Stack, every: int | None) -> list[Check]:
     return _all_modes(stack, "PandasData")
 
 
-def _runner(stack: Stack, mode: Any = None, feed: str = "ArrayFeed") -> Callable[[Bars], Trace]:
+def _runner(stack: Stack, mode: Any = None, feed: str = "ArrayFeed", *, ahead: bool = False) -> Callable[[Bars], Trace]:
     from hybrid_bt.audit.cerebros import RunMode, run
     from hybrid_bt.audit.hybrid import fill_with_hybrid
 
-    fill = fill_with_hybrid(stack.config, stack.policies, stack.pairs)
+    fill = fill_with_hybrid(stack.config, stack.policies, stack.pairs, ahead=ahead)
     return lambda bars: run(fill, bars, mode or RunMode(), feed, cash=stack.config.account.cash, own=True)
 
 
@@ -243,6 +257,7 @@ PARTS: dict[str, Callable[[Stack, int | None], list[Check]]] = {
     "whole history": _whole_history,
     "dense arrays": _dense_arrays,
     "dense Cerebro": _dense_cerebro,
+    "opinions ahead": _dense_ahead,
     "array modes": _array_modes,
     "pandas modes": _pandas_modes,
 }

@@ -1,5 +1,6 @@
 """Statistics that say how much of a result may be luck: intervals, deflated ratios, overfitting, seeds, conditions."""
 
+from hybrid_bt.evidence.bars_bootstrap import bootstrap_bars
 from hybrid_bt.evidence.bootstrap import Draws, Interval, bootstrap
 from hybrid_bt.evidence.conditional import Condition, conditional_rows
 from hybrid_bt.evidence.measures import measures
@@ -19,6 +20,7 @@ __all__ = [
     "Overfitting",
     "backtest_overfitting",
     "bootstrap",
+    "bootstrap_bars",
     "conditional_rows",
     "deflated_sharpe",
     "expected_maximum_sharpe",

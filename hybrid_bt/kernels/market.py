@@ -72,6 +72,7 @@ def _kernel() -> Callable[..., None]:
         out_correlation: Any,
         out_warm: Any,
         out_market_warm: Any,
+        out_beyond: Any,
         out_targets: Any,
         out_pairs: Any,
     ) -> None:
@@ -90,12 +91,18 @@ def _kernel() -> Callable[..., None]:
             if t < len(out_assets):
                 reader.pair_zscores(pairs, borrowed(n_pairs_of), borrowed(zscores))
                 for i, asset in enumerate(assets):
+                    beyond = 0
                     for k, value in enumerate(features.asset_features(asset, market, zscores[i])):
                         out_assets[t, i, k] = features._clip(value)
+                        beyond += abs(value) > features.CLIP
+                    out_beyond[t, i] = beyond
                     out_volatility[t, i] = features.volatility(asset)
                     out_warm[t, i] = features.is_warm(asset)
+                beyond = 0
                 for k, value in enumerate(features.market_features(market, regime.pair_stretch(pairs))):
                     out_market[t, k] = features._clip(value)
+                    beyond += abs(value) > features.CLIP
+                out_beyond[t, len(assets)] = beyond
                 out_correlation[t] = features.correlation(market)
                 out_market_warm[t] = features.is_warm(market.mean)
             if t < len(out_targets):
@@ -120,8 +127,9 @@ def read_panel(closes: Any, *rest: Any) -> None:
     rest
         What the market is: sides (P, 2) int64, noise (P, 5) of `KalmanParams`, `SpreadRates`, `PairRules`, pairs of
         each asset (N,) int64. What is written: clipped features (T, N, features) and (T, features) float32, volatility
-        (T, N), correlation (T,), warm (T, N), market warm (T,); the Kalman leg's targets (T, N), zeros, and pairs
-        (T, P, fields). Arrays of length 0 are not written.
+        (T, N), correlation (T,), warm (T, N), market warm (T,), how many features of each asset and of the market were
+        clipped (T, N + 1) uint8; the Kalman leg's targets (T, N), zeros, and pairs (T, P, fields). Arrays of length 0
+        are not written.
     """
     n = closes.shape[1]
     settings, outputs = rest[:5], rest[5:]  # arrays of a row lie between

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from hybrid_bt import features
 from hybrid_bt.features import AssetState, MarketState
 from hybrid_bt.kalman import KalmanState
 from hybrid_bt.spread import SpreadState
@@ -33,6 +34,11 @@ class View(NamedTuple):
     market: MarketState
     pairs: Sequence[PairView]  #: (P,)
     pair_zscores: Sequence[float]  #: (N,) mean z-score of the asset's pairs, positive where it is dear
+
+    @property
+    def correlation(self) -> float:
+        """Of the universe, in [0, 1)."""
+        return features.correlation(self.market)
 
 
 class Leg(Protocol):

@@ -4,15 +4,17 @@ A pair opens when the z-score of its spread passes `entry_z`, against the spread
 `exit_z`, past `stop_z`, or after `max_hold_bars`; the gap between entry and exit is what keeps costs down. After a stop
 or a time-out it waits until the spread has come back inside the entry level. Both assets of a pair are sized by one
 decision, y against prior_beta times x in money, and the hedge ratio is frozen while the pair is open. Several pairs
-may share an asset: their targets add up. A pair whose assets have not both had a bar for `orphan_bars` bars is closed as
-an orphan; see `hybrid_bt.waiting`.
+may share an asset: their targets add up. A pair whose assets have not both had a bar for `orphan_bars` bars is closed
+as an orphan; see `hybrid_bt.waiting`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from hybrid_bt.legs.base import View
 from hybrid_bt.waiting import waiting_sides
@@ -133,3 +135,12 @@ class KalmanLeg:
     def _waiting(self, view: View, before: Sequence[float]) -> list[bool]:
         sides = [(pair.y, pair.x) for pair in view.pairs]
         return waiting_sides(view.traded, sides, before, [position.direction for position in self.positions])
+
+    def state(self) -> dict[str, Any]:
+        """What is held of each pair, for `restore`."""
+        held = np.array(self.positions, dtype=np.float64)
+        return {"positions": held.reshape(len(self.positions), len(PairPosition._fields))}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `state` gave."""
+        self.positions = [PairPosition(*row) for row in state["positions"].tolist()]

@@ -11,7 +11,8 @@ never the account.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,8 +66,20 @@ class SacLeg:
             ]
             for i, action in zip(asked, self.policy.act(np.array(rows)).tolist(), strict=True):
                 self.actions[i] = action
+        return self.exposures(self.actions, view)
+
+    def exposures(self, actions: Sequence[float], view: View) -> list[float]:
+        """Targets of actions (N,): exposure to each warm symbol, in equal shares of equity."""
         n_warm = sum(view.warm)
         return [
             exposure(action, volatility, self.unit) / n_warm if warm else 0.0
-            for action, volatility, warm in zip(self.actions, view.volatilities, view.warm, strict=True)
+            for action, volatility, warm in zip(actions, view.volatilities, view.warm, strict=True)
         ]
+
+    def state(self) -> dict[str, Any]:
+        """The last actions, for `restore`; the policy's memory is the policy's."""
+        return {"actions": np.array(self.actions, dtype=np.float64)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `state` gave."""
+        self.actions = state["actions"].tolist()

@@ -72,6 +72,7 @@ def _evaluated(flags: dict[str, Any]) -> tuple[list[Any], list[str]]:
     bars = load_bars(flags["data"], symbols=flags["symbols"] or None)
     policies = load_policies(config)
     row = first_trading_row(bars, training_end(policies), _day(flags["start"]), False)
+    config = config.for_stamps(bars.stamps[:row])
     desks = _desks(flags, config, bars)
     advice = {name: _advised(desk(), bars, row) for name, desk in desks.items()}
     brain = build(config, bars.symbols, flags["pairs"] or sample_pairs(flags["data"], bars.symbols), policies)

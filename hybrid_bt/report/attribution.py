@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.attribution import Contributions, PriceMoves, contributions
-from hybrid_bt.records import AccountPath, RunRecord
+from hybrid_bt.records import AccountPath, Fills, RunRecord
 
 __all__ = [
     "FillArrays",
@@ -63,10 +63,8 @@ class TickerPnl(NamedTuple):
 
 def fill_arrays(path: AccountPath) -> FillArrays:
     """The fills as arrays of shape (K,)."""
-    bar, decided, symbol, size, price, commission = zip(*path.fills, strict=True) if path.fills else ((),) * 6
-    rows = [np.array(values, dtype=np.int64) for values in (bar, decided, symbol)]
-    values = [np.array(values, dtype=np.float64) for values in (size, price, commission)]
-    return FillArrays(rows[0], rows[1], rows[2], values[0], values[1], values[2])
+    bar, decided, symbol, size, price, commission = Fills.of(path.fills).columns
+    return FillArrays(bar, decided, symbol, size, price, commission)
 
 
 def marked_close(close: FloatArray) -> FloatArray:

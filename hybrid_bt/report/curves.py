@@ -1,4 +1,4 @@
-"""Pictures of an account over time: equity and drawdown, exposures, costs, regime."""
+"""Pictures of an account over time: equity and drawdown, exposures and turnover, regime."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.metrics import drawdown
-from hybrid_bt.records import AccountPath, RunRecord
-from hybrid_bt.report.attribution import exposures, fill_arrays, marked_close
+from hybrid_bt.records import RunRecord
+from hybrid_bt.report.attribution import exposures, marked_close
+from hybrid_bt.report.costs import traded_per_bar, yearly_rate
 from hybrid_bt.report.marks import date_axis, label_ends, percent_axis, shade_in_sample
 from hybrid_bt.report.style import (
     BLUE,
@@ -21,7 +22,6 @@ from hybrid_bt.report.style import (
     VERMILLION,
     Margins,
     account_line,
-    money,
     panels,
     percent,
 )
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["costs", "equity_drawdown", "exposure", "regime"]
+__all__ = ["equity_drawdown", "exposure", "regime"]
 
 FloatArray = NDArray[np.float64]
 
@@ -87,84 +87,35 @@ def _underwater(axes: Axes, record: RunRecord, dates: FloatArray) -> None:
 
 
 def exposure(record: RunRecord, dates: FloatArray) -> Figure:
-    """Gross and net exposure, and the factor that the limits put on the fused target."""
-    figure, ((top,), (low,)) = panels(
-        record, "Exposure of the hybrid, fraction of equity", (2.6, 1.5), margins=LABEL_ROOM
+    """Gross and net exposure, the factor that the limits put on the fused target, and how much was traded."""
+    figure, ((top,), (middle,), (low,)) = panels(
+        record, "Exposure and turnover of the hybrid", (2.4, 1.3, 1.3), margins=LABEL_ROOM
     )
     gross, net = exposures(record.accounts["hybrid"], marked_close(record.bars.close))
+    scale = record.decisions.scale
     top.plot(dates, gross, color=BLUE, linewidth=0.9)
     top.plot(dates, net, color=ORANGE, linewidth=0.9)
     top.axhline(0.0, color=GREY, linewidth=0.8)
-    low.plot(dates, record.decisions.scale, color=INK, linewidth=0.9)
-    low.set_ylim(0.0, 1.08 * max(1.0, float(np.nanmax(record.decisions.scale, initial=0.0))))
-    low.set_title("scale: factor of the volatility target and the limits on the fused target", color=GREY)
-    for axes in (top, low):
+    top.set_title("gross and net exposure, share of equity", color=GREY)
+    middle.plot(dates, scale, color=INK, linewidth=0.9)
+    middle.set_ylim(0.0, 1.08 * max(1.0, float(np.nanmax(scale, initial=0.0))))
+    middle.set_title("scale: factor of the volatility target and the limits on the fused target", color=GREY)
+    turnover, window = yearly_rate(record, traded_per_bar(record.accounts["hybrid"]))
+    low.plot(dates, turnover, color=GREEN)
+    low.set_ylim(bottom=0.0)
+    low.set_title(f"turnover a year, two-way, multiples of equity, over {window}", color=GREY)
+    for axes in (top, middle, low):
         date_axis(axes, dates, labels=axes is low)
         shade_in_sample(axes, record, dates, label=axes is top)
     percent_axis(top)
-    means = [_mean(values) for values in (gross, net, record.decisions.scale)]
-    label_ends(
-        top,
-        [
-            (_last(gross), f"gross  mean {percent(means[0])}", BLUE),
-            (_last(net), f"net  mean {percent(means[1])}", ORANGE),
-        ],
+    ends = (
+        (_last(gross), f"gross  mean {percent(_mean(gross))}", BLUE),
+        (_last(net), f"net  mean {percent(_mean(net))}", ORANGE),
     )
-    label_ends(low, [(_last(record.decisions.scale), f"mean {means[2]:.2f}", INK)])
+    label_ends(top, ends)
+    label_ends(middle, [(_last(scale), f"mean {_mean(scale):.2f}", INK)])
+    label_ends(low, [(_last(turnover), f"mean {_mean(turnover):.3g}", GREEN)])
     return figure
-
-
-def costs(record: RunRecord, dates: FloatArray) -> Figure:
-    """What trading, short selling and leverage took, accumulated, and how much was traded."""
-    figure, ((top,), (low,)) = panels(record, "Costs and turnover of the hybrid", (2.6, 1.6), margins=LABEL_ROOM)
-    path = record.accounts["hybrid"]
-    traded, commission = _per_bar(path)
-    spread_and_fee, borrow = commission.cumsum(), path.borrow.sum(axis=1).cumsum()
-    top.stackplot(dates, spread_and_fee, borrow, colors=(BLUE, ORANGE), alpha=0.75, linewidth=0)
-    top.set_ylim(bottom=0.0)
-    top.yaxis.set_major_formatter(money)
-    top.set_title("accumulated costs, account currency", color=GREY)
-    window, name = _window(record)
-    yearly = _trailing(traded, window) / _trailing(path.equity, window) * record.bars.bars_per_year
-    yearly[: window // 4] = np.nan  # a rate per year from a few bars is noise that squeezes the rest
-    low.plot(dates, yearly, color=GREEN)
-    low.set_ylim(bottom=0.0)
-    low.set_title(f"turnover a year, two-way, multiples of equity, over {name}", color=GREY)
-    for axes in (top, low):
-        date_axis(axes, dates, labels=axes is low)
-        shade_in_sample(axes, record, dates, label=axes is top)
-    share = (spread_and_fee[-1] + borrow[-1]) / record.start_value
-    label_ends(
-        top,
-        [
-            (spread_and_fee[-1] / 2, f"spread and fee  {money(spread_and_fee[-1])}", BLUE),
-            (spread_and_fee[-1] + borrow[-1] / 2, f"interest  {money(borrow[-1])}", ORANGE),
-            (spread_and_fee[-1] + borrow[-1], f"{100 * share:.3g}% of the start", INK),
-        ],
-    )
-    return figure
-
-
-def _per_bar(path: AccountPath) -> tuple[FloatArray, FloatArray]:
-    fills, bars = fill_arrays(path), len(path.equity)
-    notional = np.abs(fills.size * fills.price)
-    traded, commission = np.zeros(bars), np.zeros(bars)
-    np.add.at(traded, fills.bar, notional)
-    np.add.at(commission, fills.bar, fills.commission)
-    return traded, commission
-
-
-def _window(record: RunRecord) -> tuple[int, str]:
-    year = round(record.bars.bars_per_year)
-    return (year, "the trailing year") if record.bars.n_bars > year else (record.bars.n_bars, "the span so far")
-
-
-def _trailing(values: FloatArray, window: int) -> FloatArray:
-    """Mean over up to `window` rows ending at each row."""
-    total = np.concatenate(([0.0], values.cumsum()))
-    last = np.arange(1, len(values) + 1)
-    first = np.maximum(last - window, 0)
-    return (total[last] - total[first]) / (last - first)
 
 
 def regime(record: RunRecord, dates: FloatArray) -> Figure:

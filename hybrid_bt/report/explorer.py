@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from hybrid_bt.records import RunRecord
 from hybrid_bt.report.attribution import fill_arrays
 from hybrid_bt.report.run_json import in_sample_spans
-from hybrid_bt.report.style import ACCOUNT_LINES, run_text
+from hybrid_bt.report.style import ACCOUNT_LINES, run_text, sample_stamp
 
 __all__ = ["EXPLORER", "page", "write_explorer"]
 
@@ -72,6 +72,7 @@ def _facts(record: RunRecord) -> dict[str, Any]:
     return {
         "title": _title(record),
         "subtitle": run_text(record),
+        "stamp": sample_stamp(record),
         "inSample": in_sample_spans(record.in_sample),
         "symbols": record.bars.symbols,
         "pairs": [{"name": name, "sides": [columns[side] for side in name.split(":")]} for name in record.pairs.names],
@@ -100,7 +101,7 @@ def _arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
         **{f"leg:{name}": targets for name, targets in wanted.legs.items()},
         **{f"weight:{name}": weight for name, weight in wanted.weights.items()},
         "fused": wanted.fused,
-        "target": wanted.target,
+        "target": wanted.standing_target,
         "scale": wanted.scale,
         "regime": wanted.regime,
         "beta": pairs.beta,
@@ -117,10 +118,12 @@ def _arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
         **{f"equity:{name}": account.equity for name, account in record.accounts.items()},
     }
     whole = {"bar": fills.bar, "decided": fills.decided, "symbol": fills.symbol}
+    flags = {} if wanted.waits is None or not wanted.waits.any() else {"waits": wanted.waits}
     return (
         {name: np.asarray(values, "<f4") for name, values in single.items()}
         | {name: np.asarray(values, "<f8") for name, values in exact.items()}
         | {name: np.asarray(values, "<i4") for name, values in whole.items()}
+        | {name: np.asarray(values, "u1") for name, values in flags.items()}
     )
 
 

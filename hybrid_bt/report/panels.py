@@ -1,4 +1,4 @@
-"""Pictures with one panel per symbol or pair: profit, trades, hedge ratios."""
+"""Pictures with one panel per symbol or pair: profit, hedge ratios."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report.attribution import FillArrays, fill_arrays, marked_close, ticker_pnl
+from hybrid_bt.report.attribution import marked_close, ticker_pnl
 from hybrid_bt.report.marks import date_axis, label_ends, shade_in_sample, shade_positions
 from hybrid_bt.report.style import BLUE, GREY, INK, VERMILLION, Margins, money, panels
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.ticker import Locator
 
-__all__ = ["pairs", "pnl_per_ticker", "trades"]
+__all__ = ["few_ticks", "pairs", "panel_title", "pnl_per_ticker"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -25,10 +25,9 @@ IntArray = NDArray[np.int64]
 NAMED_LINES = 3  # best and worst symbols that get a colour and a label
 MOST_BARS = 30  # symbols in the bar chart
 FEWEST_BARS = 6  # room for as many, so that one symbol is not one giant bar
-MOST_PANELS = 24  # symbols with a panel of their own
 MOST_PAIRS = 12
 BAND = 1.96  # standard deviations on either side of beta: 95 %
-COLORS = {True: BLUE, False: VERMILLION}  # gain, loss; buy, sell
+COLORS = {True: BLUE, False: VERMILLION}  # gain, loss
 
 
 def pnl_per_ticker(record: RunRecord, dates: FloatArray) -> Figure:
@@ -77,7 +76,7 @@ def _final_bars(axes: Axes, names: list[str], values: FloatArray) -> None:
     middle, half = (len(names) - 1) / 2, max(len(names), FEWEST_BARS) / 2 + 0.1
     axes.set_ylim(middle - half, middle + half)
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
-    room = 0.24 * (high - low) or 1.0  # for the figure beside the longest bar
+    room = 0.3 * (high - low) or 1.0  # for the figure beside the longest bar
     axes.set_xlim(low - room if low < 0.0 else 0.0, high + room if high > 0.0 or low == 0.0 else 0.0)
     for place, value in zip(places, values, strict=True):
         axes.annotate(
@@ -97,70 +96,17 @@ def _final_bars(axes: Axes, names: list[str], values: FloatArray) -> None:
     axes.grid(False)
 
 
-def trades(record: RunRecord, dates: FloatArray) -> Figure:
-    """Price, fills and holding of each symbol; the most traded where there are too many."""
-    path, n = record.accounts["hybrid"], record.bars.n_symbols
-    fills = fill_arrays(path)
-    traded = np.bincount(fills.symbol, np.abs(fills.size * fills.price), n)
-    shown = np.sort(np.argsort(-traded, kind="stable")[:MOST_PANELS])
-    columns = min(4, max(len(shown), 1), 1 + len(shown) // 2)
-    rows = -(-len(shown) // columns)
-    note = "" if len(shown) == n else f"the {len(shown)} most traded of {n} symbols"
-    figure, grid = panels(
-        record,
-        "Fills on price:  ▲ buy  ▼ sell,  shaded while long (blue) or short (orange)",
-        (3.6,) if len(shown) == 1 else (1.45 if columns > 2 else 2.4,) * rows,
-        columns=columns,
-        margins=Margins(left=0.5, right=0.25, across=0.42, between=0.34),
-        note=note,
-    )
-    net = ticker_pnl(path, marked_close(record.bars.close)).net[-1]
-    cells = [axes for row in grid for axes in row]
-    for place, axes in enumerate(cells):
-        if place >= len(shown):
-            axes.remove()
-            continue
-        symbol = int(shown[place])
-        _price_and_fills(axes, record, fills, symbol, dates)
-        date_axis(axes, dates, labels=place + columns >= len(shown), ticks=5 if columns > 2 else 8)
-        count = int((fills.symbol == symbol).sum())
-        _panel_title(axes, record.bars.symbols[symbol], f"{count} fills, {money(float(net[symbol]))} net")
-    return figure
-
-
-def _price_and_fills(axes: Axes, record: RunRecord, fills: FillArrays, symbol: int, dates: FloatArray) -> None:
-    shade_in_sample(axes, record, dates)
-    shade_positions(axes, dates, record.accounts["hybrid"].size[:, symbol])
-    axes.plot(dates, record.bars.close[:, symbol], color=INK, linewidth=0.7, zorder=2)
-    for buy, marker in ((True, "^"), (False, "v")):
-        mine = (fills.symbol == symbol) & ((fills.size > 0) == buy)
-        axes.plot(
-            dates[fills.bar[mine]],
-            fills.price[mine],
-            linestyle="none",
-            marker=marker,
-            markersize=_marker_size(int(mine.sum())),
-            markerfacecolor=COLORS[buy],
-            markeredgewidth=0,
-            alpha=0.85,
-            zorder=3,
-        )
-    axes.yaxis.set_major_locator(_few_ticks(4))
-
-
-def _marker_size(count: int) -> float:
-    """Points: large for a handful of fills, small enough for hundreds."""
-    return float(np.clip(7.0 - 1.6 * np.log10(max(count, 1)), 2.0, 6.0))
-
-
 def pairs(record: RunRecord, dates: FloatArray) -> Figure:
     """Hedge ratio with its 95 % band, and the z-score with entry, exit and position, pair by pair."""
     paths = record.pairs
     opened = (np.diff(paths.position, axis=0, prepend=0.0) != 0.0).sum(axis=0)
     shown = np.sort(np.argsort(-opened, kind="stable")[:MOST_PAIRS])
-    note = "blue long, orange short the spread"
+    note = (
+        f"blue long, orange short the spread; dashed: entry at \u00b1{record.entry_z:g}, "
+        f"dotted: exit at {record.exit_z:g}"
+    )
     if len(shown) < len(paths.names):
-        note = f"the {len(shown)} most traded of {len(paths.names)} pairs"
+        note += f"; the {len(shown)} most traded of {len(paths.names)} pairs"
     figure, grid = panels(
         record,
         "Pairs: hedge ratio (95 % band) and z-score, shaded while held",
@@ -174,8 +120,8 @@ def pairs(record: RunRecord, dates: FloatArray) -> Figure:
         _hedge_ratio(left, record, pair, dates)
         _zscore(right, record, pair, dates)
         entries = int(((paths.position[1:, pair] != 0) & (np.diff(paths.position[:, pair]) != 0)).sum())
-        _panel_title(left, paths.names[pair], f"hedge ratio, last {_last_known(paths.beta[:, pair]):.3g}")
-        _panel_title(right, paths.names[pair], f"z-score, {entries} entries")
+        panel_title(left, paths.names[pair], f"hedge ratio, last {_last_known(paths.beta[:, pair]):.3g}")
+        panel_title(right, paths.names[pair], f"z-score, {entries} entries")
         for axes in (left, right):
             date_axis(axes, dates, labels=row == len(grid) - 1, ticks=8)
             shade_in_sample(axes, record, dates)
@@ -192,7 +138,7 @@ def _hedge_ratio(axes: Axes, record: RunRecord, pair: int, dates: FloatArray) ->
         low, high = np.quantile((beta - half)[known], 0.02), np.quantile((beta + half)[known], 0.98)
         room = 0.08 * (high - low) or 0.5
         axes.set_ylim(min(low, beta[known].min()) - room, max(high, beta[known].max()) + room)
-    axes.yaxis.set_major_locator(_few_ticks(4))
+    axes.yaxis.set_major_locator(few_ticks(4))
 
 
 def _zscore(axes: Axes, record: RunRecord, pair: int, dates: FloatArray) -> None:
@@ -205,16 +151,18 @@ def _zscore(axes: Axes, record: RunRecord, pair: int, dates: FloatArray) -> None
     known = np.abs(zscore[np.isfinite(zscore)])
     reach = max(1.4 * record.entry_z, float(np.quantile(known, 0.999)) if len(known) else 0.0) or 1.0
     axes.set_ylim(-1.05 * reach, 1.05 * reach)
-    axes.yaxis.set_major_locator(_few_ticks(5))
+    axes.yaxis.set_major_locator(few_ticks(5))
 
 
-def _few_ticks(count: int) -> Locator:
+def few_ticks(count: int) -> Locator:
+    """Up to `count` round ticks."""
     from matplotlib.ticker import MaxNLocator
 
     return MaxNLocator(count, steps=[1, 2, 5, 10])
 
 
-def _panel_title(axes: Axes, name: str, detail: str) -> None:
+def panel_title(axes: Axes, name: str, detail: str) -> None:
+    """A name in bold on the left, what there is to say about it on the right."""
     axes.set_title(name, weight="bold", size=9, pad=3)
     axes.set_title(detail, loc="right", size=8, color=GREY, pad=3)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report import curves, managed, panels, split
+from hybrid_bt.report import costs, curves, managed, panels, split, trades
 from hybrid_bt.report.style import house_style, save
 
 if TYPE_CHECKING:
@@ -23,11 +24,11 @@ Draw = Callable[[RunRecord, NDArray[np.float64]], "Figure"]
 PICTURES: dict[str, Draw] = {
     "equity_drawdown.png": curves.equity_drawdown,
     "pnl_per_ticker.png": panels.pnl_per_ticker,
-    "trades.png": panels.trades,
+    "trades.png": trades.trades,
     "pairs.png": panels.pairs,
     "regime.png": curves.regime,
     "exposures.png": curves.exposure,
-    "costs.png": curves.costs,
+    "costs.png": costs.costs,
     "attribution.png": split.profit_split,
     "risk.png": managed.risk_manager,
 }
@@ -39,12 +40,13 @@ def picture_names(record: RunRecord) -> list[str]:
     return [name for name in PICTURES if shown.get(name, True)]
 
 
-def write_picture(record: RunRecord, name: str, folder: Path) -> Path:
-    """Draw one of `PICTURES` into an existing folder."""
+def write_picture(record: RunRecord, name: str, folder: Path, symbols: Sequence[str] = ()) -> Path:
+    """Draw one of `PICTURES` into an existing folder; `symbols` are those that the picture of fills shows."""
     from matplotlib.dates import date2num
 
     path = folder / name
     with house_style():
         dates = date2num(record.bars.stamps)  # type: ignore[no-untyped-call]
-        save(PICTURES[name](record, dates), path)
+        draw = partial(trades.trades, symbols=symbols) if name == "trades.png" and symbols else PICTURES[name]
+        save(draw(record, dates), path)
     return path

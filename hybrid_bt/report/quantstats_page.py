@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from hybrid_bt.collector import collector_paused, end_without_collecting
 from hybrid_bt.report.cross_check import Check, alike, checks
 from hybrid_bt.report.first_page import first_page
 
@@ -37,7 +38,8 @@ BODY = re.compile(r"<body[^>]*>")
 def main() -> None:
     """Read a job from standard input, write its page, and print the differences that conventions do not explain."""
     job = json.load(sys.stdin)
-    with contextlib.redirect_stdout(sys.stderr):  # quantstats prints at will
+    end_without_collecting()
+    with collector_paused(), contextlib.redirect_stdout(sys.stderr):  # quantstats prints at will
         found = _render(job)
     print(json.dumps([_told(check) for check in found if not check.agrees]))
 
@@ -70,7 +72,7 @@ def _render(job: dict[str, Any]) -> list[Check]:
         benchmark,
         output=job["path"],
         title=html.escape(job["title"]),
-        parameters={"Run": html.escape(job["subtitle"])},
+        parameters={"Run": html.escape(job["subtitle"]), "Annualised with": f"{job['periods_per_year']} days a year"},
         strategy_title=strategy.name,
         benchmark_title=benchmark.name,
         periods_per_year=job["periods_per_year"],

@@ -11,7 +11,7 @@ from hybrid_bt.metrics import elapsed_years
 from hybrid_bt.records import RunRecord
 from hybrid_bt.report.headline import HEADLINES, headline_rows
 from hybrid_bt.report.run_json import in_sample_spans
-from hybrid_bt.report.style import run_text
+from hybrid_bt.report.style import run_text, sample_stamp
 from hybrid_bt.report.tables import account_summary, stamp_texts
 
 __all__ = ["run_facts", "yearly_returns"]
@@ -35,7 +35,7 @@ def run_facts(
     """
     return {
         "title": f"hybrid against {record.benchmark}",
-        "stamp": _stamp(record),
+        "stamp": sample_stamp(record),
         "subtitle": run_text(record),
         "claim": claim,
         "facts": _facts(record),
@@ -47,25 +47,20 @@ def run_facts(
     }
 
 
-def _stamp(record: RunRecord) -> str:
-    if not record.in_sample.any():
-        return ""
-    return "IN SAMPLE" if record.in_sample.all() else "PARTLY IN SAMPLE"
-
-
 def _facts(record: RunRecord) -> list[tuple[str, str]]:
     days = stamp_texts(record.bars.stamps.astype("datetime64[D]"))
     spans = [f"{days[first]} to {days[last]}" for first, last in in_sample_spans(record.in_sample)]
     trained = record.facts.get("span", {}).get("policies_trained_until")
     behind = f"; the policies were trained until {trained}" if trained else ""
     sample = f"IN SAMPLE: {', '.join(spans)}" if spans else "out of sample, all bars"
+    checksum = record.facts.get("data", {}).get("sha256", record.bars.sha256)  # of the warm-up too, where it is known
     paid = account_summary(record, "hybrid").costs
     rows = [
         ("mode", str(record.config.get("mode", "not named"))),
         ("bars", f"{record.bars.n_bars:,} of {record.bars.n_symbols} symbols, {days[0]} to {days[-1]}"),
         ("sample", sample + behind),
         ("costs", f"{run_text(record).split(' · ')[-1]}; the hybrid paid {paid:,.0f}"),
-        ("data", f"{record.bars.name}, sha256 {record.bars.sha256[:SHORT]}"),
+        ("data", f"{record.bars.name}, sha256 {checksum[:SHORT]}"),
     ]
     policies = record.facts.get("policies", {})
     rows += [(name, f"{policy['file']}, sha256 {policy['sha256'][:SHORT]}") for name, policy in policies.items()]

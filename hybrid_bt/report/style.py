@@ -36,6 +36,7 @@ __all__ = [
     "panels",
     "percent",
     "run_text",
+    "sample_stamp",
     "save",
 ]
 
@@ -170,11 +171,15 @@ def _header(figure: Figure, record: RunRecord, title: str, note: str, height: fl
     between = " · " if len(run) + len(note) < LONGEST_SUBTITLE else "\n"
     subtitle = run + (f"{between}{note}" if note else "")
     figure.text(left, 1.0 - 0.42 / height, subtitle, size=8.5, color=GREY, va="top")
-    if record.in_sample.any():
-        stamp = "IN SAMPLE" if record.in_sample.all() else "PARTLY IN SAMPLE"
-        figure.text(
-            1.0 - left, 1.0 - 0.14 / height, stamp, size=11, weight="bold", color=VERMILLION, va="top", ha="right"
-        )
+    corner = 1.0 - left, 1.0 - 0.14 / height
+    figure.text(*corner, sample_stamp(record), size=11, weight="bold", color=VERMILLION, va="top", ha="right")
+
+
+def sample_stamp(record: RunRecord) -> str:
+    """What every page and picture of a run on training bars bears; empty for one without."""
+    if not record.in_sample.any():
+        return ""
+    return "IN SAMPLE" if record.in_sample.all() else "PARTLY IN SAMPLE"
 
 
 def run_text(record: RunRecord) -> str:

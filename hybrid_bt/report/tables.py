@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.evidence.conditional import Condition, conditional_rows
+from hybrid_bt.guard import rule_names
 from hybrid_bt.metrics import Summary, drawdown, summarise
-from hybrid_bt.records import RunRecord
+from hybrid_bt.records import Decisions, RunRecord
 from hybrid_bt.report.attribution import exposures, fill_arrays, marked_close, round_trips, split_of, ticker_pnl
 
 __all__ = ["TABLES", "account_summary", "stamp_texts", "summaries", "write_table"]
@@ -130,6 +131,18 @@ def _fills(record: RunRecord) -> Columns:
 
 def _decisions(record: RunRecord) -> Columns:
     wanted, n = record.decisions, record.bars.n_symbols
+    return _decided(record, wanted, n) | _guarded(record, wanted, n)
+
+
+def _guarded(record: RunRecord, wanted: Decisions, n: int) -> Columns:
+    """Targets before the guard and the rules that changed them; nothing where no guard stood behind the brain."""
+    if wanted.wanted is None or wanted.guard is None or not ("guard" in record.facts or wanted.guard.any()):
+        return {}
+    rules = [";".join(rule_names(int(mask))) for mask in wanted.guard.tolist()]
+    return {"target_before_guard": _floats(wanted.wanted), "guard": _each(rules, n)}
+
+
+def _decided(record: RunRecord, wanted: Decisions, n: int) -> Columns:
     return {
         "datetime": _each(stamp_texts(record.bars.stamps), n),
         "symbol": _symbols(record) * record.bars.n_bars,
@@ -209,7 +222,11 @@ TABLES: dict[str, Callable[[RunRecord], Columns]] = {
 
 def _floats(values: Iterable[float] | NDArray[np.float64]) -> list[str]:
     """Exact texts in row-major order; NaN is empty."""
-    return ["" if value != value else repr(value) for value in np.asarray(values, dtype=np.float64).ravel().tolist()]
+    numbers = np.asarray(values, dtype=np.float64).ravel()
+    texts = list(map(repr, numbers.tolist()))
+    for place in np.flatnonzero(np.isnan(numbers)).tolist():
+        texts[place] = ""
+    return texts
 
 
 def _texts(values: NDArray[np.int64]) -> list[str]:

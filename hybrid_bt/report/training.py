@@ -64,7 +64,11 @@ def write_training_curves(
         axes[2].yaxis.set_major_formatter(lambda value, _: percent(value))
         axes[2].xaxis.set_major_formatter(money)
         axes[2].set_xlabel("environment steps")
-        names = [*((name, COLORS[k % len(COLORS)]) for k, name in enumerate(curves)), (reference[0], INK)]
+        names = [
+            *((name, COLORS[k % len(COLORS)]) for k, name in enumerate(curves)),
+            (f"{reference[0]}, dashed", INK),
+            ("large dot: best Sharpe", GREY),
+        ]
         for k, (name, color) in enumerate(names):
             axes[0].text(1.01, 1.0 - LINE * k, name, color=color, size=8.5, va="top", transform=axes[0].transAxes)
         beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp.png")

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from hybrid_bt.errors import ConfigError
@@ -37,6 +37,7 @@ def write_report(
     *,
     plots: bool = True,
     claim: str = "",
+    plot_symbols: Sequence[str] = (),
     tell: Callable[[str], None] = _to_stderr,
 ) -> list[Path]:
     """Write every file of the contract.
@@ -52,6 +53,8 @@ def write_report(
         imported.
     claim : str
         The sentence on top of the tearsheet (`hybrid_bt.evidence.claim`).
+    plot_symbols : sequence of str
+        Whose fills `trades.png` shows; by default the most traded ones'.
     tell : callable
         Hears in one line of what went wrong without spoiling the rest: quantstats missing or broken, or at odds with
         our own metrics. Standard error by default.
@@ -71,7 +74,11 @@ def write_report(
     try:
         fresh = workshop / "fresh"
         fresh.mkdir()
-        names = [path.name for path in _render(record, fresh, plots=plots, claim=claim, tell=tell)]
+        if plots:
+            made = _draw_and_tell(record, fresh, claim, plot_symbols, tell)
+        else:
+            made = [write_table(record, name, fresh) for name in TABLES]
+        names = [path.name for path in (*made, write_run_json(record, fresh))]
         try:
             _put(fresh, out, names, workshop / "earlier")
         except OSError as error:
@@ -81,16 +88,14 @@ def write_report(
         shutil.rmtree(workshop, ignore_errors=True)
 
 
-def _render(record: RunRecord, folder: Path, *, plots: bool, claim: str, tell: Callable[[str], None]) -> list[Path]:
-    written = []
-    if plots:
-        with Tearsheet(record, folder, claim) as tearsheet:
-            written = [write_picture(record, name, folder) for name in picture_names(record)]
-            written += [write_table(record, name, folder) for name in TABLES]
-            written += [write_explorer(record, folder), tearsheet.finish(tell)]
-    else:
-        written = [write_table(record, name, folder) for name in TABLES]
-    return [*written, write_run_json(record, folder)]
+def _draw_and_tell(
+    record: RunRecord, folder: Path, claim: str, symbols: Sequence[str], tell: Callable[[str], None]
+) -> list[Path]:
+    """Everything but run.json; quantstats works beside."""
+    with Tearsheet(record, folder, claim) as tearsheet:
+        written = [write_picture(record, name, folder, symbols) for name in picture_names(record)]
+        written += [write_table(record, name, folder) for name in TABLES]
+        return [*written, write_explorer(record, folder), tearsheet.finish(tell)]
 
 
 def _workshop(out: Path) -> Path:
@@ -111,7 +116,8 @@ def _put(fresh: Path, out: Path, names: Iterable[str], earlier: Path) -> None:
     for name in OUR_FILES:
         if (out / name).is_dir():
             raise IsADirectoryError(errno.EISDIR, f"{name} is a folder there")
-    old = [name for name in OUR_FILES if (out / name).is_symlink() or (out / name).exists()]
+    # run.json goes first and comes last: where it lies, everything beside it is of the same run, whatever was killed
+    old = [name for name in reversed(OUR_FILES) if (out / name).is_symlink() or (out / name).exists()]
     moves = [(out / name, earlier / name) for name in old] + [(fresh / name, out / name) for name in names]
     done: list[tuple[Path, Path]] = []
     try:

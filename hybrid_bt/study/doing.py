@@ -44,6 +44,7 @@ def make_plan(flags: dict[str, Any]) -> Plan:
     bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=end, trade_from=start)
     policies = load_policies(config)
     first = first_trading_row(bars, training_end(policies), start, flags["allow_in_sample"])
+    config = config.for_stamps(bars.stamps[:first])
     last_taught = training_end(policies)
     windows = split(
         bars,

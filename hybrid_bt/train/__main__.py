@@ -138,7 +138,7 @@ def _lesson(flags: dict[str, Any]) -> Any:
     bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=valid_end or end)
     return Lesson(
         bars=bars,
-        config=load_config(flags["mode"], flags["config"]),
+        config=load_config(flags["mode"], flags["config"]).for_stamps(bars.between(end=end).stamps),
         mode=flags["mode"],
         pairs=flags["pairs"] or sample_pairs(flags["data"], bars.symbols),
         start=start,

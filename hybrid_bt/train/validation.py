@@ -164,8 +164,9 @@ def _cut(history: MarketHistory, start: int) -> list[Any]:
 
 
 def _leg_paths(history: MarketHistory, first: int, sac: FloatArray, kalman: FloatArray, regime: FloatArray) -> LegPaths:
-    arrays = sac, kalman, regime, history.volatility, history.correlation
-    return LegPaths(*(array[first:] for array in arrays))
+    return LegPaths(
+        sac[first:], kalman[first:], regime[first:], history.volatility[first:], history.correlation[first:]
+    )
 
 
 def _traded(legs: LegPaths, bars: Bars, first: int, config: Config, fusion: FusionParams) -> Score:
@@ -180,5 +181,5 @@ def _traded(legs: LegPaths, bars: Bars, first: int, config: Config, fusion: Fusi
     )
     equity = path.equity
     return Score(
-        float(equity[-1] - equity[0]), float(sharpe(equity, config.risk.bars_per_year)), float(max_drawdown(equity))
+        float(equity[-1] - equity[0]), float(sharpe(equity, config.bars_per_year)), float(max_drawdown(equity))
     )

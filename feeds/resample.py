@@ -1,0 +1,129 @@
+"""Longer bars from shorter ones, session by session: `60min`, `4h`, `1D`, and `1D@17:00` for sessions across midnight.
+
+A session is a day of the clock that the stamps carry, or, with `@HH:MM`, what lies between that time of one day
+(excluded) and of the next (included). A longer bar never reaches over the end of a session, and the bars of a session
+are counted from its own first one, so the same rows give the same bars whatever comes later. Stamps of bars that name
+their end and of bars that name their beginning are both kept as they are.
+
+Each longer bar has the stamp of the last row in it: the moment at which it is known. A daily bar made from minutes
+therefore reads 16:00 and may stand beside the minutes themselves without looking ahead.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.bars import Bars
+from hybrid_bt.errors import ConfigError
+
+__all__ = ["Step", "parse_step", "resample"]
+
+STEP = re.compile(r"(\d{1,4})(min|h|D)(?:@([01]\d|2[0-3]):([0-5]\d))?")
+MINUTE, DAY = np.timedelta64(60_000_000_000, "ns"), np.timedelta64(86_400_000_000_000, "ns")
+FloatArray = NDArray[np.float64]
+RowArray = NDArray[np.intp]
+
+
+class Step(NamedTuple):
+    """How long a bar is to be."""
+
+    length: np.timedelta64  #: a day, or less
+    session_end: np.timedelta64  #: after midnight; 0 for sessions that are days
+
+
+def parse_step(text: str) -> Step:
+    """`60min`, `4h`, `1D`, with `@HH:MM` where a session does not end at midnight; ConfigError for anything else."""
+    found = STEP.fullmatch(text.strip())
+    if not found:
+        raise ConfigError(f"resample {text!r}: write 60min, 4h, 1D, or 1D@17:00 for sessions that end at 17:00")
+    length = int(found[1]) * {"min": MINUTE, "h": 60 * MINUTE, "D": DAY}[found[2]]
+    if not np.timedelta64(0, "ns") < length <= DAY:
+        raise ConfigError(f"resample {text!r}: bars from 1min to 1D can be made")
+    return Step(length, (int(found[3]) * 60 + int(found[4])) * MINUTE if found[3] else 0 * MINUTE)
+
+
+def resample(bars: Bars, step: str) -> Bars:
+    """The panel in longer bars.
+
+    Parameters
+    ----------
+    step : str
+        `60min`, `4h`, `1D`, `1D@17:00`.
+
+    Returns
+    -------
+    Bars
+        Open is the first, high the greatest, low the least, close the last of a symbol's bars within each longer one,
+        volume their sum; a symbol without any has none.
+
+    Raises
+    ------
+    ConfigError
+        For a step that cannot be read, or that is shorter than the bars are.
+    BarsError
+        If fewer than two bars are left.
+    """
+    wanted = parse_step(step)
+    shortest = np.median(np.diff(bars.stamps).astype(np.int64))
+    if shortest > wanted.length.astype(np.int64):
+        raise ConfigError(f"resample {step!r}: the bars of {bars.name} are longer already; drop --resample")
+    first = _first_rows(bars.stamps, wanted)
+    last = np.append(first[1:], bars.n_bars) - 1
+    note = f"{bars.name}: resampled to {step}, {len(first)} bars from {bars.n_bars}"
+    close = _of_rows(bars.close, _last_traded(bars.traded, first))
+    if bars.open is bars.close and bars.high is bars.close and bars.low is bars.close:
+        open, high, low = None, None, None
+        if len(first) < bars.n_bars:
+            open = _of_rows(bars.close, _first_traded(bars.traded, first))
+            high, low = np.fmax.reduceat(bars.close, first, axis=0), np.fmin.reduceat(bars.close, first, axis=0)
+    else:
+        open = _of_rows(bars.open, _first_traded(bars.traded, first))
+        high, low = np.fmax.reduceat(bars.high, first, axis=0), np.fmin.reduceat(bars.low, first, axis=0)
+    return Bars.checked(
+        bars.name,
+        bars.symbols,
+        bars.stamps[last],
+        close,
+        open=open,
+        high=high,
+        low=low,
+        volume=np.add.reduceat(bars.volume, first, axis=0),
+        notes=(*bars.notes, note),
+        findings=bars.findings,
+    )
+
+
+def _first_rows(stamps: NDArray[np.datetime64], step: Step) -> RowArray:
+    """The row that each longer bar begins with."""
+    # a bar that is stamped with the very end of a session belongs to it
+    shifted = stamps - step.session_end - (np.timedelta64(1, "ns") if step.session_end > 0 * MINUTE else 0 * MINUTE)
+    session = shifted.astype("M8[D]")
+    new = np.append(True, session[1:] != session[:-1])
+    if step.length < DAY:
+        opened = stamps[np.maximum.accumulate(np.where(new, np.arange(len(stamps)), 0))]
+        count = (stamps - opened) // step.length
+        new |= np.append(True, count[1:] != count[:-1])
+    return np.flatnonzero(new)
+
+
+def _first_traded(traded: NDArray[np.bool_], first: RowArray) -> RowArray:
+    """(bars, N) row of each symbol's first bar within each longer one; T where it has none."""
+    rows = np.where(traded, np.arange(len(traded))[:, None], len(traded))
+    return np.minimum.reduceat(rows, first, axis=0)
+
+
+def _last_traded(traded: NDArray[np.bool_], first: RowArray) -> RowArray:
+    rows = np.where(traded, np.arange(len(traded))[:, None], -1)
+    found = np.maximum.reduceat(rows, first, axis=0)
+    return np.where(found < 0, len(traded), found)
+
+
+def _of_rows(values: FloatArray, rows: RowArray) -> FloatArray:
+    """values[rows[b, i], i], NaN for the row behind the last."""
+    inside = np.minimum(rows, len(values) - 1)
+    found: FloatArray = np.where(rows < len(values), values[inside, np.arange(values.shape[1])], np.nan)
+    return found

@@ -1,0 +1,199 @@
+"""Opinions made ahead of the account, where every bar is in memory before the first one is traded.
+
+What a part says at a close depends on bars up to it and on nothing else, so the recursions of a whole panel may run in
+one compiled loop, and the opinion of bar t is then looked up instead of worked out: the same steps in the same order,
+the same bits as `Hybrid.opine`. The gate answers many bars in one call; SAC is asked bar by bar all the same, because
+it sees its own previous action.
+
+No look-ahead: row t of everything here is a function of rows up to t, by the same source that runs bar by bar, and the
+audit runs this path against cut and altered futures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.batch import choose
+from hybrid_bt.features import ASSET_FEATURES, CLIP
+from hybrid_bt.history import NO_RULES, Panel, read_whole
+from hybrid_bt.hybrid import Hybrid, Opinion
+from hybrid_bt.legs.base import View
+from hybrid_bt.legs.kalman import KalmanLeg
+from hybrid_bt.legs.sac import OBSERVATION, SacLeg
+from hybrid_bt.policy import FrozenPolicy
+from hybrid_bt.reader import MarketReader
+from hybrid_bt.recording import PAIR_FIELDS
+from hybrid_bt.regime import Gate
+from hybrid_bt.safe_policy import SafePolicy
+from hybrid_bt.waiting import waiting_sides
+
+__all__ = ["Ahead", "can_run_ahead"]
+
+GATE_BARS = 512  #: that the gate, which sees the market alone, answers in one call
+DIRECTION = PAIR_FIELDS.index("position")
+READING_SECONDS = 2e-5  # of a bar x symbol, interpreted
+
+
+def can_run_ahead(brain: Any, closes: NDArray[np.float64], compiled: bool | None = None) -> bool:
+    """Whether a brain's opinions on a panel can be made ahead, and whether that saves time.
+
+    Only this package's own parts with frozen policies can: what a stranger's part remembers is not known. Closes must
+    all be prices or NaN, so that a bad one is refused on its own bar.
+
+    Parameters
+    ----------
+    compiled : bool, optional
+        As in `hybrid_bt.replay`: by default where the work is worth loading numba; False keeps to bar by bar.
+    """
+    plain = (
+        type(brain) is Hybrid
+        and type(brain.reader) is MarketReader
+        and (brain.sac is None or (type(brain.sac) is SacLeg and _foreseeable(brain.sac.policy)))
+        and (brain.kalman is None or type(brain.kalman) is KalmanLeg)
+        and (brain.gate is None or (type(brain.gate) is Gate and _foreseeable(brain.gate.policy)))
+    )
+    if not plain or not bool((np.isnan(closes) | ((closes > 0.0) & (closes < math.inf))).all()):
+        return False
+    return choose(compiled, closes.size * READING_SECONDS)
+
+
+def _foreseeable(policy: Any) -> bool:
+    """Whether the features as the panel clips them are what the policy would make of them."""
+    if type(policy) is not SafePolicy or type(policy.policy) is not FrozenPolicy:
+        return False
+    manifest = policy.manifest
+    return bool(manifest.observation_clip == CLIP and max(abs(manifest.action_low), abs(manifest.action_high)) <= CLIP)
+
+
+class Ahead:
+    """Opinions of a panel, looked up row by row.
+
+    Parameters
+    ----------
+    brain : Hybrid
+        One that has seen nothing; its policies are asked, its reader and Kalman leg stay as they are.
+    closes : (T, N)
+        NaN where a symbol has no bar.
+    """
+
+    def __init__(self, brain: Hybrid, closes: NDArray[np.float64]) -> None:
+        self.row = -1  #: of the last opinion
+        self._brain, self._closes = brain, closes
+        rules = brain.kalman.rules if isinstance(brain.kalman, KalmanLeg) else NO_RULES
+        self._sides = brain.reader.columns
+        self._panel: Panel = read_whole(closes, brain.reader, rules)
+        self._traded: NDArray[np.bool_] = ~np.isnan(closes)
+        self._asked: NDArray[np.bool_] = self._panel.warm & self._traded
+        every, some = self._asked.all(axis=1), self._asked.any(axis=1)
+        self._every: list[bool] = np.asarray(every).tolist()
+        self._any: list[bool] = np.asarray(some).tolist()
+        beyond = self._panel.beyond
+        self._clipped = np.where(self._asked, beyond[:, :-1], 0).sum(axis=1).tolist()
+        n = closes.shape[1]
+        self._observation = np.zeros((n, len(OBSERVATION)), np.float32)
+        self._actions = np.zeros(n)
+        self._scores: list[float] = []  # of the gate, the next bar's last
+        self._views = _Views(closes, brain.reader)
+
+    @property
+    def n_rows(self) -> int:
+        """T."""
+        return len(self._closes)
+
+    def closes(self, row: int) -> list[float]:
+        """Of one bar, (N,)."""
+        found: list[float] = self._closes[row].tolist()
+        return found
+
+    def traded(self, row: int) -> list[bool]:
+        """Whether each symbol has a bar there, (N,)."""
+        found: list[bool] = self._traded[row].tolist()
+        return found
+
+    def next(self) -> Opinion | None:
+        """Opinion at the close of the next row; None, for good, where a policy fails on it or soon after."""
+        t, panel = self.row + 1, self._panel
+        view: Any = _View(self._views, t, self.traded(t), panel)
+        sac = self._sac_targets(view, t) if self._brain.sac else [0.0] * len(view.traded)
+        r = self._regime(t) if self._brain.gate else 0.0
+        if sac is None or r is None:
+            return None
+        self.row = t
+        return Opinion(view, sac, panel.targets[t].tolist(), r, self._waits(view, t))
+
+    def pair_rows(self) -> Sequence[float]:
+        """`recording.pair_rows` after the last opinion."""
+        rows: list[float] = self._panel.pairs[self.row].ravel().tolist()
+        return rows
+
+    def _sac_targets(self, view: View, t: int) -> list[float] | None:
+        leg: Any = self._brain.sac
+        if self._any[t]:
+            asked: Any = slice(None) if self._every[t] else self._asked[t]
+            x = self._observation
+            x[:, : len(ASSET_FEATURES)] = self._panel.assets[t]
+            x[:, -1] = self._actions
+            actions = leg.policy.tried(leg.policy.answer, x[asked])
+            if actions is None:
+                return None
+            self._actions[asked] = actions
+            leg.policy.clipped_count += self._clipped[t]
+        return leg.exposures(self._actions.tolist(), view)  # type: ignore[no-any-return]
+
+    def _waits(self, view: View, t: int) -> Sequence[bool]:
+        """As `KalmanLeg.waits`."""
+        if self._brain.kalman is None or not self._sides or all(view.traded):
+            return ()
+        directions = self._panel.pairs[:, :, DIRECTION]
+        before = directions[t - 1].tolist() if t else [0.0] * len(self._sides)
+        return waiting_sides(view.traded, self._sides, before, directions[t].tolist())
+
+    def _regime(self, t: int) -> float | None:
+        gate: Any = self._brain.gate
+        if not self._panel.market_warm[t]:
+            return 0.0
+        gate.policy.clipped_count += int(self._panel.beyond[t, -1])
+        if not self._scores:  # warm once is warm for ever, so these are the next bars
+            scores = gate.policy.tried(gate.policy.answer_sequence, self._panel.market[t : t + GATE_BARS])
+            if scores is None:
+                return None
+            self._scores = scores[::-1].tolist()
+        return min(max(self._scores.pop(), -1.0), 1.0)
+
+
+class _Views:
+    """The whole view of a row, states and all, for those few who look at it: read anew, and forward where possible."""
+
+    def __init__(self, closes: NDArray[np.float64], reader: MarketReader) -> None:
+        self._closes, self._origin = closes, reader
+        self._reader, self._row = reader.anew(), -1
+        self._view: View | None = None
+
+    def at(self, row: int) -> View:
+        if row < self._row:
+            self._reader, self._row = self._origin.anew(), -1
+        while self._row < row or self._view is None:
+            self._row += 1
+            self._view = self._reader.read(self._closes[self._row].tolist())
+        return self._view
+
+
+class _View:
+    """A `View` whose states are read when they are asked for."""
+
+    def __init__(self, views: _Views, row: int, traded: list[bool], panel: Panel) -> None:
+        self._views, self._row = views, row
+        self.traded = traded
+        self.warm: list[bool] = panel.warm[row].tolist()
+        self.volatilities: list[float] = panel.volatility[row].tolist()
+        self.correlation = float(panel.correlation[row])
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._views.at(self._row), name)

@@ -1,0 +1,277 @@
+"""Limits outside the model: what an account may hold and order, whatever the brain wants.
+
+    policy failed        hold what is held, or flatten                              \\
+    kill switch          flatten while the file is there                            |  what is wanted at all
+    daily loss           equity / yesterday's last equity - 1 <= -limit: flat until the date changes
+    drawdown brake       equity / peak - 1 <= -limit: targets times `drawdown_scale`, until equity is back within
+                         `drawdown_release` of the peak, or for `drawdown_pause_bars`, after which the peak begins anew
+    asset, pair, gross, net                                                         |  how much of it
+    max order notional   what would open more is sent in pieces                     /
+
+All facts are those of the account at the close of the bar: equity, and each position at its last close as a fraction
+of equity. A limit looks at what would be held if every order were filled at that close, so a position that drifted past
+it is cut back, and a symbol without a bar, which cannot be traded, takes its share of the room. Reducing a position is
+always allowed. 0 switches a rule off; with all of them off nothing is changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+__all__ = [
+    "RULES",
+    "GuardFacts",
+    "GuardParams",
+    "GuardState",
+    "guard_step",
+    "held_weights",
+    "initial_guard",
+    "is_active",
+    "rule_names",
+]
+
+#: bit i of a mask says that rule i changed what was wanted
+RULES = (
+    "policy_failure",
+    "kill_switch",
+    "daily_loss",
+    "drawdown",
+    "asset_limit",
+    "pair_limit",
+    "gross_limit",
+    "net_limit",
+    "max_order_notional",
+)
+FAILED, KILLED, DAY, BRAKE, ASSET, PAIR, GROSS, NET, NOTIONAL = (1 << i for i in range(len(RULES)))
+PAST_BAND = 1.0 + 1e-9  #: a change by this many bands is an order, whatever the last bit says
+ROUNDING = 1e-12  #: a sum that was scaled to a limit meets it only so nearly
+
+
+class GuardParams(NamedTuple):
+    """Limits as fractions of equity; 0 = off."""
+
+    gross_limit: float = 0.0  #: sum of |position|
+    net_limit: float = 0.0  #: |sum of positions|
+    asset_limit: float = 0.0  #: |position| of one asset
+    pair_limit: float = 0.0  #: |position| of a pair's two assets together
+    max_order_notional: float = 0.0  #: account currency, at the close of the decision
+    daily_loss_limit: float = 0.0
+    drawdown_limit: float = 0.0
+    drawdown_scale: float = 0.5  #: targets are multiplied by it while the brake is on
+    drawdown_release: float = 0.0
+    drawdown_pause_bars: float = 0.0  #: longest braking; 0 = until released
+    flatten_on_failure: bool = False
+
+
+class GuardState(NamedTuple):
+    """What the guard remembers from bar to bar."""
+
+    day: int  #: date of the last bar, in days; -1 before the first
+    day_equity: float  #: at the last close of an earlier date
+    equity: float  #: at the last close
+    stopped: bool  #: by the daily loss, until the date changes
+    peak: float  #: highest equity at a close
+    braked_bars: int  #: closes since the brake went on; -1 while it is off
+
+
+class GuardFacts(NamedTuple):
+    """The account at the close of a bar."""
+
+    day: int  #: date of the bar, in days since any fixed date
+    equity: float
+    held: Sequence[float]  #: (N,) positions as signed fractions of equity, at their last closes
+    delivered: Sequence[bool]  #: (N,) whether the symbol has a bar, so that an order for it can be sent
+    failed: bool = False  #: a policy failed on this bar
+    killed: bool = False  #: the kill switch is on
+
+
+def initial_guard() -> GuardState:
+    """No bar seen."""
+    return GuardState(-1, 0.0, 0.0, False, 0.0, -1)
+
+
+def is_active(params: GuardParams) -> bool:
+    """Whether any limit is on (a failing policy is met in any case)."""
+    return any(value > 0.0 for value in params[:7])
+
+
+def held_weights(sizes: Sequence[float], closes: Sequence[float], equity: float) -> list[float]:
+    """Positions as signed fractions of equity, (N,); closes of symbols that are not held are not read."""
+    if not equity > 0.0:
+        return [0.0] * len(sizes)
+    return [size * close / equity if size != 0.0 else 0.0 for size, close in zip(sizes, closes, strict=True)]
+
+
+def rule_names(mask: int) -> list[str]:
+    """Names of the rules in a mask."""
+    return [name for i, name in enumerate(RULES) if mask >> i & 1]
+
+
+def guard_step(
+    state: GuardState,
+    wanted: Sequence[float],
+    facts: GuardFacts,
+    pairs: Sequence[tuple[int, int]],
+    params: GuardParams,
+    band: float,
+) -> tuple[GuardState, list[float], int]:
+    """Let a bar's targets pass, or cut them down.
+
+    Parameters
+    ----------
+    wanted : (N,) signed fractions of equity; NaN keeps what is held
+    pairs : (P,) columns (y, x)
+    band : float
+        `OrderRules.rebalance_band`: a reduction that a limit asks for is made at least so large, or no order would be
+        sent for it.
+
+    Returns
+    -------
+    The new state, targets (N,), and the mask of the rules that changed something. At or below an equity of 0 the
+    targets pass as they are: `accounting` closes everything then.
+    """
+    state = _remembered(state, facts, params)
+    if not facts.equity > 0.0:
+        return state, list(wanted), 0
+    targets, mask = _wanted_at_all(state, wanted, facts, params)
+    if is_active(params):
+        mask |= _limited(targets, facts, pairs, params)
+        mask |= _ordered(targets, facts, params)
+        mask |= _sent(targets, facts, pairs, params, band)
+    return state, targets, mask
+
+
+def _remembered(state: GuardState, facts: GuardFacts, params: GuardParams) -> GuardState:
+    equity, first = facts.equity, state.day < 0
+    new_day = first or facts.day != state.day
+    day_equity = (equity if first else state.equity) if new_day else state.day_equity
+    stopped = state.stopped and not new_day
+    if params.daily_loss_limit > 0.0:
+        stopped = stopped or equity <= day_equity * (1.0 - params.daily_loss_limit)
+    peak, braked = max(state.peak, equity), state.braked_bars
+    if params.drawdown_limit > 0.0:
+        braked = braked + 1 if braked >= 0 else -1
+        if 0.0 < params.drawdown_pause_bars <= braked:
+            peak, braked = equity, -1
+        elif braked > 0 and equity >= peak * (1.0 - params.drawdown_release):
+            braked = -1
+        elif braked < 0 and equity <= peak * (1.0 - params.drawdown_limit):
+            braked = 0
+    return GuardState(facts.day, day_equity, equity, stopped, peak, braked)
+
+
+def _wanted_at_all(
+    state: GuardState, wanted: Sequence[float], facts: GuardFacts, params: GuardParams
+) -> tuple[list[float], int]:
+    """What the safe rule, the switch, the stop and the brake leave; bits of those that are on."""
+    n, mask = len(wanted), 0
+    targets = list(wanted)
+    if state.braked_bars >= 0:
+        targets, mask = [target * params.drawdown_scale for target in targets], mask | BRAKE
+    if facts.failed:
+        targets, mask = [0.0 if params.flatten_on_failure else math.nan] * n, mask | FAILED
+    if state.stopped:
+        targets, mask = [0.0] * n, mask | DAY
+    if facts.killed:
+        targets, mask = [0.0] * n, mask | KILLED
+    return targets, mask
+
+
+def _outcome(targets: Sequence[float], facts: GuardFacts) -> list[float]:
+    """What would be held: targets where an order can be sent, else what is held."""
+    return [
+        target if can and target == target else held
+        for target, held, can in zip(targets, facts.held, facts.delivered, strict=True)
+    ]
+
+
+def _limited(targets: list[float], facts: GuardFacts, pairs: Sequence[tuple[int, int]], params: GuardParams) -> int:
+    """Cut `targets` down to the limits, in place."""
+    everyone = range(len(targets))
+    mask = _cap_assets(targets, facts, params.asset_limit)
+    for pair in pairs if params.pair_limit > 0.0 else ():
+        mask |= PAIR if _scale_gross(targets, facts, pair, params.pair_limit) else 0
+    mask |= GROSS if params.gross_limit > 0.0 and _scale_gross(targets, facts, everyone, params.gross_limit) else 0
+    return mask | _scale_net(targets, facts, params.net_limit)
+
+
+def _cap_assets(targets: list[float], facts: GuardFacts, limit: float) -> int:
+    mask = 0
+    for i, weight in enumerate(_outcome(targets, facts)):
+        if 0.0 < limit < abs(weight) and facts.delivered[i]:
+            targets[i], mask = math.copysign(limit, weight), ASSET
+    return mask
+
+
+def _scale_gross(targets: list[float], facts: GuardFacts, columns: Any, limit: float) -> bool:
+    """Scale some columns down so that their |positions| add up to `limit`; whether that was needed."""
+    weights = _outcome(targets, facts)
+    movable = math.fsum(abs(weights[i]) for i in columns if facts.delivered[i])
+    fixed = math.fsum(abs(weights[i]) for i in columns if not facts.delivered[i])
+    if fixed + movable <= limit * (1.0 + ROUNDING) or movable == 0.0:
+        return False
+    scale = max(limit - fixed, 0.0) / movable
+    for i in columns:
+        if facts.delivered[i]:
+            targets[i] = weights[i] * scale
+    return True
+
+
+def _scale_net(targets: list[float], facts: GuardFacts, limit: float) -> int:
+    """Scale everything down so that |sum of positions| is `limit`, or as near as what cannot be traded allows."""
+    if not limit > 0.0:
+        return 0
+    weights = _outcome(targets, facts)
+    movable = math.fsum(weight for weight, can in zip(weights, facts.delivered, strict=True) if can)
+    fixed = math.fsum(weight for weight, can in zip(weights, facts.delivered, strict=True) if not can)
+    net = fixed + movable
+    if abs(net) <= limit * (1.0 + ROUNDING) or movable == 0.0:
+        return 0
+    scale = min(max((math.copysign(limit, net) - fixed) / movable, 0.0), 1.0)
+    if scale == 1.0:
+        return 0
+    for i, can in enumerate(facts.delivered):
+        if can:
+            targets[i] = weights[i] * scale
+    return NET
+
+
+def _ordered(targets: list[float], facts: GuardFacts, params: GuardParams) -> int:
+    """Cut orders that open more than `max_order_notional`, in place; what closes a position may be of any size."""
+    if not params.max_order_notional > 0.0:
+        return 0
+    cap, mask = params.max_order_notional / facts.equity, 0
+    for i, (target, held, can) in enumerate(zip(targets, facts.held, facts.delivered, strict=True)):
+        if not can or not abs(target - held) > cap * (1.0 + ROUNDING):  # also: a NaN target
+            continue
+        if target * held > 0.0 and abs(target) > abs(held):
+            targets[i] = held + math.copysign(cap, held)
+        elif target * held <= 0.0 and target != 0.0:
+            targets[i] = math.copysign(cap - abs(held), target) if cap > abs(held) else 0.0
+        else:
+            continue
+        mask = NOTIONAL
+    # a hedge that is only partly opened may leave the rest unbalanced
+    return mask | (_scale_net(targets, facts, params.net_limit) if mask else 0)
+
+
+def _sent(
+    targets: list[float], facts: GuardFacts, pairs: Sequence[tuple[int, int]], params: GuardParams, band: float
+) -> int:
+    """Where the rebalance band would hold back a reduction and leave a limit broken, reduce by a band, in place."""
+    held_back = [
+        can and 0.0 != target != held and abs(target) < abs(held) and abs(target - held) < band
+        for target, held, can in zip(targets, facts.held, facts.delivered, strict=True)
+    ]
+    if not any(held_back):
+        return 0
+    as_held = [held if stuck else target for target, held, stuck in zip(targets, facts.held, held_back, strict=True)]
+    broken = _limited(as_held, facts, pairs, params)
+    if broken:
+        for i, stuck in enumerate(held_back):
+            if stuck:
+                rest = abs(facts.held[i]) - band * PAST_BAND
+                targets[i] = math.copysign(rest, facts.held[i]) if rest > 0.0 else 0.0
+    return broken

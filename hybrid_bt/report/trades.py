@@ -1,0 +1,167 @@
+"""The picture of fills: price, buys, sells and holding, for every symbol or for those that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.records import RunRecord
+from hybrid_bt.report.attribution import FillArrays, fill_arrays, marked_close, ticker_pnl
+from hybrid_bt.report.marks import date_axis, percent_axis, shade_in_sample, shade_positions
+from hybrid_bt.report.panels import few_ticks, panel_title
+from hybrid_bt.report.style import BLUE, GREY, INK, ORANGE, VERMILLION, Margins, money, panels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["trades"]
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+MOST_DETAILED = 4  # symbols with a panel over the whole width
+MOST_PANELS = 24  # symbols with a panel of their own
+MOST_MARKS = 60  # fills marked in a small panel: more hide the price
+COLORS = {True: BLUE, False: VERMILLION}  # buy, sell
+
+
+def trades(record: RunRecord, dates: FloatArray, symbols: Sequence[str] = ()) -> Figure:
+    """Price, fills and holding.
+
+    Parameters
+    ----------
+    record : RunRecord
+    dates : ndarray of shape (T,)
+    symbols : sequence of str
+        Up to four are drawn large, with the position below; by default the most traded ones are, in small.
+    """
+    fills = fill_arrays(record.accounts["hybrid"])
+    chosen = [record.bars.index_of(symbol) for symbol in dict.fromkeys(symbols)]
+    if chosen and len(chosen) <= MOST_DETAILED:
+        return _large(record, fills, chosen, dates)
+    return _small(record, fills, chosen, dates)
+
+
+def _large(record: RunRecord, fills: FillArrays, chosen: list[int], dates: FloatArray) -> Figure:
+    heights = (3.0, 1.1) if len(chosen) == 1 else (2.2, 0.9)
+    figure, grid = panels(
+        record,
+        "Fills on price:  \u25b2 buy  \u25bc sell",
+        heights * len(chosen),
+        margins=Margins(left=0.65, right=0.3, between=0.44),
+        note="a mark's area is the share of equity traded",
+    )
+    profit = ticker_pnl(record.accounts["hybrid"], marked_close(record.bars.close)).net[-1]
+    for place, symbol in enumerate(chosen):
+        price, position = grid[2 * place][0], grid[2 * place + 1][0]
+        mine = fills.symbol == symbol
+        shade_in_sample(price, record, dates, label=True)
+        price.plot(dates, record.bars.close[:, symbol], color=INK, linewidth=0.8, zorder=2)
+        _marks(price, fills, mine, dates, _areas(_shares(record, fills), mine))
+        panel_title(price, record.bars.symbols[symbol], f"{int(mine.sum())} fills, {money(float(profit[symbol]))} net")
+        _position(position, record, symbol, dates)
+        date_axis(price, dates, labels=False)
+        date_axis(position, dates)
+        price.yaxis.set_major_locator(few_ticks(6))
+    return figure
+
+
+def _shares(record: RunRecord, fills: FillArrays) -> FloatArray:
+    """Notional of each fill as a share of that day's equity: comparable over years, as money would not be."""
+    equity = record.accounts["hybrid"].equity[fills.bar]
+    notional = np.abs(fills.size * fills.price)
+    return np.divide(notional, equity, out=np.zeros_like(notional), where=equity > 0.0)
+
+
+def _areas(shares: FloatArray, mine: BoolArray) -> FloatArray:
+    """Square points: proportional to the share of equity, the largest fill a mark of some eight points."""
+    largest = float(shares[mine].max(initial=0.0)) or 1.0
+    return np.maximum(64.0 * shares / largest, 2.0)
+
+
+def _position(axes: Axes, record: RunRecord, symbol: int, dates: FloatArray) -> None:
+    path = record.accounts["hybrid"]
+    held = path.size[:, symbol] * marked_close(record.bars.close)[:, symbol]
+    share = np.divide(held, path.equity, out=np.zeros_like(held), where=path.equity > 0.0)
+    for color, part in ((BLUE, np.maximum(share, 0.0)), (ORANGE, np.minimum(share, 0.0))):
+        axes.fill_between(dates, part, 0.0, color=color, alpha=0.6, linewidth=0, step="post")
+    axes.axhline(0.0, color=GREY, linewidth=0.8)
+    axes.set_title("position, share of equity: blue long, orange short", color=GREY)
+    shade_in_sample(axes, record, dates)
+    percent_axis(axes)
+    axes.yaxis.set_major_locator(few_ticks(4))
+
+
+def _small(record: RunRecord, fills: FillArrays, chosen: list[int], dates: FloatArray) -> Figure:
+    n = record.bars.n_symbols
+    notional = np.abs(fills.size * fills.price)
+    traded = np.bincount(fills.symbol, notional, n)
+    wanted = np.array(chosen or range(n))
+    shown = np.sort(wanted[np.argsort(-traded[wanted], kind="stable")[:MOST_PANELS]])
+    columns = min(4, max(len(shown), 1), 1 + len(shown) // 2)
+    columns = 3 if 4 < len(shown) <= 6 else columns
+    rows = -(-len(shown) // columns)
+    busiest = int(np.bincount(fills.symbol, minlength=n)[shown].max(initial=0))
+    figure, grid = panels(
+        record,
+        "Fills on price:  \u25b2 buy  \u25bc sell,  shaded while long (blue) or short (orange)",
+        (3.6,) if len(shown) == 1 else (1.45 if columns > 3 else 2.1,) * rows,
+        columns=columns,
+        margins=Margins(left=0.5, right=0.25, across=0.42, between=0.34),
+        note=_note(len(shown), n, busiest),
+    )
+    profit = ticker_pnl(record.accounts["hybrid"], marked_close(record.bars.close)).net[-1]
+    for place, axes in enumerate([axes for row in grid for axes in row]):
+        if place >= len(shown):
+            axes.remove()
+            continue
+        symbol = int(shown[place])
+        count = int((fills.symbol == symbol).sum())
+        _price_and_fills(axes, record, fills, symbol, dates)
+        date_axis(axes, dates, labels=place + columns >= len(shown), ticks=5 if columns > 2 else 8)
+        panel_title(axes, record.bars.symbols[symbol], f"{count} fills, {money(float(profit[symbol]))} net")
+    return figure
+
+
+def _note(shown: int, n_symbols: int, busiest: int) -> str:
+    said = [f"the {shown} most traded of {n_symbols} symbols"] if shown < n_symbols else []
+    said += [f"marked: the {MOST_MARKS} largest fills of each, as shares of equity"] if busiest > MOST_MARKS else []
+    return "; ".join(said)
+
+
+def _price_and_fills(axes: Axes, record: RunRecord, fills: FillArrays, symbol: int, dates: FloatArray) -> None:
+    shade_in_sample(axes, record, dates)
+    shade_positions(axes, dates, record.accounts["hybrid"].size[:, symbol])
+    axes.plot(dates, record.bars.close[:, symbol], color=INK, linewidth=0.7, zorder=2)
+    mine = fills.symbol == symbol
+    if mine.sum() > MOST_MARKS:
+        rows = np.flatnonzero(mine)
+        largest = rows[np.argsort(-_shares(record, fills)[rows], kind="stable")[:MOST_MARKS]]
+        mine = np.zeros_like(mine)
+        mine[largest] = True
+    _marks(axes, fills, mine, dates, np.full(len(mine), _marker_size(int(mine.sum())) ** 2))
+    axes.yaxis.set_major_locator(few_ticks(4))
+
+
+def _marks(axes: Axes, fills: FillArrays, mine: BoolArray, dates: FloatArray, areas: FloatArray) -> None:
+    for buy, marker in ((True, "^"), (False, "v")):
+        rows = mine & ((fills.size > 0) == buy)
+        axes.scatter(
+            dates[fills.bar[rows]],
+            fills.price[rows],
+            s=areas[rows],
+            marker=marker,
+            color=COLORS[buy],
+            linewidths=0,
+            alpha=0.85,
+            zorder=3,
+        )
+
+
+def _marker_size(count: int) -> float:
+    """Points: large for a handful of fills, small for many."""
+    return float(np.clip(7.0 - 1.6 * np.log10(max(count, 1)), 2.0, 6.0))

@@ -1,0 +1,118 @@
+"""The guard in Backtrader's clothes: reads the account at the close of the bar, and counts what the rules do."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import backtrader as bt
+
+from hybrid_bt.config import Config
+from hybrid_bt.guard import (
+    RULES,
+    GuardFacts,
+    GuardState,
+    guard_step,
+    held_weights,
+    initial_guard,
+    is_active,
+    rule_names,
+)
+from hybrid_bt.hybrid import Decision
+from hybrid_bt.strategies.orders import TargetOrders
+from hybrid_bt.strategies.thinking import Thinking
+from hybrid_bt.waiting import withheld
+
+__all__ = ["AccountGuard"]
+
+MOST_TEXTS = 20  #: a policy that fails with another number each time must not fill the memory
+
+
+class AccountGuard:
+    """Stands between a strategy's decision and its orders.
+
+    Parameters
+    ----------
+    strategy : bt.Strategy
+    thinking : Thinking
+        Of the strategy; its brain's policies are safe ones (`hybrid_bt.safe_policy`).
+    config : Config
+
+    Attributes
+    ----------
+    triggers : dict
+        Rule -> number of bars on which it changed what was wanted; rules that never did are left out.
+    first : dict
+        Rule -> stamp (Backtrader's number) of the first of those bars.
+    failures : list of str
+        What the policies did wrong, each text once, in order.
+    """
+
+    def __init__(self, strategy: Any, thinking: Thinking, config: Config) -> None:
+        self.strategy, self._thinking = strategy, thinking
+        self.params = config.guard_params()
+        self.is_active = is_active(self.params) or bool(config.guard.kill_file)
+        self._kill_file = Path(config.guard.kill_file) if config.guard.kill_file else None
+        self._band = config.account.rebalance_band
+        self._guard = initial_guard()
+        self.triggers: dict[str, int] = {}
+        self.first: dict[str, float] = {}
+        self.failures: list[str] = []
+
+    def settled(self, decision: Decision, orders: TargetOrders) -> Decision:
+        """The decision with the targets that may be sent; call it once on every bar that is traded."""
+        failed = self._collect_failures()
+        if not (failed or self.is_active):
+            return decision
+        killed = self._kill_file is not None and self._kill_file.exists()
+        equity, sizes, worth = orders.books()
+        delivered, day = orders.delivered(), int(self.strategy.datetime[0])
+        facts = GuardFacts(day, equity, held_weights(sizes, worth, equity), delivered, failed, killed)
+        wanted = withheld(decision.target, decision.waits)
+        self._guard, targets, mask = guard_step(
+            self._guard, wanted, facts, self._thinking.pairs, self.params, self._band
+        )
+        for name in rule_names(mask):
+            self.triggers[name] = self.triggers.get(name, 0) + 1
+            self.first.setdefault(name, self.strategy.datetime[0])
+        waits = tuple(wait and target != target for wait, target in zip(decision.waits, targets, strict=False))
+        return decision._replace(target=targets, waits=waits, wanted=decision.target, guard=mask)
+
+    def passed(self) -> None:
+        """Let a bar before the first traded one pass; a policy that failed on it is named, and moves nothing."""
+        self._collect_failures()
+
+    def _collect_failures(self) -> bool:
+        texts = self._thinking.take_failures()
+        for text in texts:
+            if text not in self.failures and len(self.failures) < MOST_TEXTS:
+                self.failures.append(text)
+                warnings.warn(f"HybridStrategy: {self.strategy.datetime.datetime(0)} {text}", stacklevel=1)
+        return bool(texts)
+
+    def report(self) -> dict[str, Any]:
+        """Plain data for `run.json`; empty where no limit is on and no policy failed."""
+        if not (self.is_active or self.failures):
+            return {}
+        return {
+            "triggers": {name: self.triggers[name] for name in RULES if name in self.triggers},
+            "first": {name: bt.num2date(self.first[name]).isoformat() for name in RULES if name in self.first},
+            "failures": list(self.failures),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Plain data, for `restore`."""
+        return {
+            "guard": list(self._guard),
+            "triggers": self.triggers,
+            "first": self.first,
+            "failures": self.failures,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `state` gave."""
+        self._guard = GuardState(*state["guard"])
+        self.triggers, self.first = dict(state["triggers"]), dict(state["first"])
+        self.failures = list(state["failures"])

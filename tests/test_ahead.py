@@ -1,0 +1,177 @@
+"""Opinions made ahead are those made bar by bar, to the last bit; whoever looks finds the state of the bar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import backtrader as bt
+import numpy as np
+import pytest
+from brain_cases import PAIRS, altered_from, random_bars
+
+from hybrid_bt.audit.cerebros import pandas_feeds
+from hybrid_bt.build import build, load_policies
+from hybrid_bt.config import load_config
+from hybrid_bt.errors import BarsError
+from hybrid_bt.feeds import to_feeds
+from hybrid_bt.recording import record
+from hybrid_bt.strategies import HybridStrategy
+
+pytest.importorskip("numba")
+
+WHOLE = random_bars(420, 4)
+HOLED = random_bars(420, 4, seed=3, missing=0.05, late=120)
+OPTIONS = {
+    "whole": {},
+    "no SAC": {"use_sac": False},
+    "no pairs": {"use_kalman": False},
+    "no gate": {"use_ppo_lstm": False},
+}
+
+
+def run(feeds: Any, strategy: Any = HybridStrategy, modes: Any = None, **params: Any) -> Any:
+    cerebro = bt.Cerebro(stdstats=False, **(modes or {}))
+    cerebro.broker.setcash(1_000_000.0)
+    for feed in feeds:
+        cerebro.adddata(feed, name=feed._name)
+    cerebro.addstrategy(strategy, **{"pairs": PAIRS, "record": True, "allow_in_sample": True, **params})
+    (found,) = cerebro.run()
+    return found
+
+
+def assert_same(mine: Any, theirs: Any) -> None:
+    """Everything that recorders keep, and the money."""
+    for a, b in (
+        (mine.recorder.decisions(), theirs.recorder.decisions()),
+        (mine.recorder.pairs(), theirs.recorder.pairs()),
+    ):
+        for name, values in vars(a).items():
+            if isinstance(values, dict):
+                assert all(np.array_equal(values[leg], getattr(b, name)[leg]) for leg in values), name
+            elif isinstance(values, np.ndarray):
+                assert np.array_equal(values, getattr(b, name), equal_nan=True), name
+    assert np.array_equal(mine.recorder.volatility(), theirs.recorder.volatility())
+    assert np.array_equal(mine.recorder.correlation(), theirs.recorder.correlation())
+    assert np.array_equal(mine.recorder.warm(), theirs.recorder.warm())
+    assert mine.clipped_observations == theirs.clipped_observations
+    assert mine.broker.getvalue() == theirs.broker.getvalue()
+
+
+def memories(brain: Any) -> list[Any]:
+    """All that a brain remembers."""
+    found = [brain.reader._assets, brain.reader._market, brain.reader._pairs]
+    found += [brain.kalman.positions.copy()] if brain.kalman else []
+    found += [brain.sac.actions.copy()] if brain.sac else []
+    return found + ([{key: value.tolist() for key, value in brain.gate.policy.state().items()}] if brain.gate else [])
+
+
+@pytest.mark.parametrize("bars", [WHOLE, HOLED], ids=["whole", "holed"])
+@pytest.mark.parametrize("option", OPTIONS)
+def test_ahead_equals_bar_by_bar(bars: Any, option: str) -> None:
+    ahead, plain = (run(to_feeds(bars), compiled=compiled, **OPTIONS[option]) for compiled in (True, False))
+    assert ahead._thinking.ahead and not plain._thinking.ahead
+    assert_same(ahead, plain)
+    assert np.abs(plain.recorder.decisions().target).sum() > 1.0
+    assert memories(ahead.brain) == memories(plain.brain)
+    assert not ahead._thinking.ahead  # who holds the brain may change it
+
+
+def test_own_and_stock_feeds_are_foreseen_alike() -> None:
+    ours, stock = (run(make(HOLED), compiled=True) for make in (to_feeds, pandas_feeds))
+    assert ours._thinking.ahead and stock._thinking.ahead
+    assert_same(ours, stock)
+
+
+class Onlooker(HybridStrategy):
+    """Asks for the brain, and for the whole view, on a bar in the middle."""
+
+    def next(self) -> None:
+        super().next()
+        assert self.decision is not None
+        if len(self) == 300:
+            self.seen = self.decision.view.pairs, self.decision.view.market, list(self.decision.view.assets)
+            self.ahead_before = self._thinking.ahead
+            self.memories = memories(self.brain)
+            self.ahead_after = self._thinking.ahead
+
+
+def test_onlooker_sees_the_bar_and_nothing_later() -> None:
+    found = run(to_feeds(HOLED), Onlooker, compiled=True)
+    assert found.ahead_before and not found.ahead_after
+    config = load_config("stable")
+    brain = build(config, HOLED.symbols, PAIRS, load_policies(config))
+    for closes in HOLED.close[:300].tolist():
+        view = brain.decide(closes).view
+    assert repr(found.memories) == repr(memories(brain))
+    assert repr(found.seen) == repr((view.pairs, view.market, list(view.assets)))
+    assert_same(found, run(to_feeds(HOLED), compiled=False))
+
+
+@pytest.mark.parametrize("row", [254, 300, 418])
+def test_no_decision_made_ahead_knows_a_later_bar(row: int) -> None:
+    full = run(to_feeds(WHOLE), compiled=True)
+    other = run(to_feeds(altered_from(WHOLE, row)), compiled=True)
+    assert full._thinking.ahead and other._thinking.ahead
+    mine, theirs = full.recorder.decisions(), other.recorder.decisions()
+    assert np.array_equal(mine.target[:row], theirs.target[:row]) and mine.target[:row].any()
+    assert not np.array_equal(mine.target[row:], theirs.target[row:])
+
+
+class Meddler(HybridStrategy):
+    """Sees feeds that hand out another bar than they had loaded."""
+
+    def next(self) -> None:
+        if len(self) == 280:
+            self.datas[0].lines.close.array[self.datas[0].lines.close.idx] *= 1.0
+            self._thinking._stamps[281] += 1.0  # as if a bar had come in between
+        super().next()
+
+
+def test_bar_that_was_not_foreseen_is_decided_on_its_own_closes() -> None:
+    found = run(to_feeds(WHOLE), Meddler, compiled=True)
+    assert not found._thinking.ahead
+    assert_same(found, run(to_feeds(WHOLE), compiled=False))
+
+
+@pytest.mark.parametrize(
+    "modes", [{"preload": False}, {"runonce": False}, {"exactbars": 1}, {"exactbars": -1}], ids=lambda m: str(m)
+)
+def test_uncertain_rows_are_decided_bar_by_bar(modes: dict[str, Any]) -> None:
+    found = run(to_feeds(WHOLE), compiled=True, modes=modes)
+    assert not found._thinking.ahead
+    assert_same(found, run(to_feeds(WHOLE), compiled=True))
+
+
+def test_resampled_feeds_are_decided_bar_by_bar() -> None:
+    cerebro = bt.Cerebro(stdstats=False)
+    feeds = to_feeds(WHOLE)
+    for feed in feeds:
+        cerebro.adddata(feed, name=feed._name)
+    cerebro.resampledata(feeds[0], timeframe=bt.TimeFrame.Weeks, name="WEEK")
+    cerebro.addstrategy(HybridStrategy, pairs=PAIRS, record=True, allow_in_sample=True, compiled=True)
+    (found,) = cerebro.run()
+    assert not found._thinking.ahead and found.recorder.decisions().target.any()
+
+
+def test_bad_close_is_refused_on_its_own_bar() -> None:
+    class Late(bt.feeds.PandasData):
+        params = (("bad", 300),)
+
+        def _load(self) -> Any:
+            loaded = super()._load()
+            if len(self) == self.p.bad:
+                self.lines.close[0] = 0.0
+            return loaded
+
+    seen: list[int] = []
+    feeds = [Late(dataname=feed.p.dataname, name=feed._name) for feed in pandas_feeds(WHOLE)]
+    with pytest.raises(BarsError, match="close of symbol number 0"):
+        run(feeds, compiled=True, on_bar=lambda: seen.append(1))
+    assert len(seen) == 299
+
+
+def test_recorder_of_a_run_is_the_recording_of_the_brain() -> None:
+    config = load_config("stable")
+    wanted = record(build(config, WHOLE.symbols, PAIRS, load_policies(config)), WHOLE, PAIRS)
+    found = run(to_feeds(WHOLE), compiled=True)
+    assert np.array_equal(found.recorder.decisions().target, wanted.decisions().target)
