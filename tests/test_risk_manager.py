@@ -13,15 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_run import read, write_prices
 
+from hybrid_bt.audit.alterations import last_rows
+from hybrid_bt.audit.documents import CHANGES, audit_documents
+from hybrid_bt.audit.stack import Stack
+from hybrid_bt.build import load_policies
 from hybrid_bt.config import load_config
+from hybrid_bt.features import WARMUP_BARS
+from hybrid_bt.feeds import load_bars
 from hybrid_bt.news.clock import clock_of, is_daily
 from hybrid_bt.news.desk import Desk, Direct
-from hybrid_bt.news.documents import checked_document, instant_us, say_us
+from hybrid_bt.news.documents import checked_document, instant_us, say_us, visible_at
 from hybrid_bt.news.index import QUERY, index_of
 from hybrid_bt.news.lexicon import LexiconScorer
 from hybrid_bt.news.manager import Advice, ManagerParams, blend, multipliers, reduce
+from hybrid_bt.news.setup import sample_path
 from hybrid_bt.news.stage import RiskStage
-from hybrid_bt.news.store import DocumentStore
+from hybrid_bt.news.store import DocumentStore, open_store
 from hybrid_bt.news.verdicts import MARKET, Passage, RiskRequest, RiskVerdict, ScorerError
 from hybrid_bt.run import main
 
@@ -316,3 +323,18 @@ def test_run_json_names_documents_scorer_and_counts(runs: dict[str, Path]) -> No
 def test_flags_of_the_stage_without_it_are_refused(tmp_path: Path) -> None:
     result = run("--news", "sample", "--out", tmp_path)
     assert result.exit_code == 2 and "belongs to the risk manager" in result.stderr
+
+
+def test_audit_of_documents_is_clean_and_finds_a_planted_leak(monkeypatch: pytest.MonkeyPatch) -> None:
+    bars = last_rows(load_bars("us20"), WARMUP_BARS + 120)
+    config = load_config()
+    stack = Stack(bars, config, load_policies(config), ("KO:PEP",))
+    documents = list(open_store(sample_path()).documents())
+    assert audit_documents(stack, documents, LexiconScorer(), every=30).findings == []
+
+    def two_days_early(published: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        return visible_at(published, seen) - 2 * 86_400_000_000
+
+    monkeypatch.setattr("hybrid_bt.news.index.visible_at", two_days_early)
+    found = audit_documents(stack, documents, LexiconScorer(), every=5).findings
+    assert {finding.how for finding in found} == set(CHANGES)
