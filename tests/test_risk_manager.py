@@ -336,5 +336,5 @@ def test_audit_of_documents_is_clean_and_finds_a_planted_leak(monkeypatch: pytes
         return visible_at(published, seen) - 2 * 86_400_000_000
 
     monkeypatch.setattr("hybrid_bt.news.index.visible_at", two_days_early)
-    found = audit_documents(stack, documents, LexiconScorer(), every=5).findings
+    found = audit_documents(stack, documents, LexiconScorer(), every=2).findings
     assert {finding.how for finding in found} == set(CHANGES)

@@ -25,7 +25,7 @@ from hybrid_bt.news.verdicts import RiskScorer
 
 __all__ = ["CHANGES", "audit_documents"]
 
-EVERY = 40  #: bars between cuts
+EVERY = 15  #: bars between cuts
 _UNKNOWN = int(np.iinfo(np.int64).min)
 
 
