@@ -33,6 +33,7 @@ from hybrid_bt.news.stage import RiskStage, stage_of
 from hybrid_bt.reconcile import reconcile
 from hybrid_bt.recording import Recorder
 from hybrid_bt.records import AccountPath, Decisions, RunRecord
+from hybrid_bt.regime_reading import read_regime
 from hybrid_bt.target_replay import replay
 from hybrid_bt.trading_start import first_trading_row, fit_pairs
 from hybrid_bt.waiting import gap_counts, gap_notes
@@ -108,11 +109,13 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     pairs = recorder.pairs(row)
     gaps = gap_counts(traded, decisions, pairs, resolve_pairs(request.pairs, bars.symbols), hybrid)
     in_sample = _in_sample(traded, trained_until)
+    reading = read_regime(decisions.regime, bars, row)._asdict() if request.policies.gate else None
     benchmark = EQUAL_WEIGHT if request.benchmark == EQUAL_WEIGHT else BENCHMARK
     facts = {
         **_facts(request, row, trained_until, gap, traded_through, time.perf_counter() - began),
         "gaps": gaps,
         **news_facts(stage),
+        "regime": reading,
         "annualisation": {"reports": traded.bars_per_year, "decisions": config.bars_per_year},
     }
     return RunRecord(

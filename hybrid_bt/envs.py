@@ -264,7 +264,7 @@ class RegimeEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     Observation: float32 (features,), `hybrid_bt.regime.OBSERVATION`. Action: float32 (1,), r in [-1, 1]. Reward: net
     log return of the fused account less a variance penalty (`Reward`), less the same of a shadow account that keeps
-    `base_regime` throughout: doing nothing scores zero.
+    `base_regime` throughout: doing nothing scores zero. In units of `reward_unit`.
 
     Parameters
     ----------
@@ -273,6 +273,8 @@ class RegimeEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         Length of an episode, cut at the end of the span; None runs from the first bar of the span to its last.
     base_regime : float
         The constant gate to beat; choose the best one on the training span.
+    reward_unit : float
+        Rewards are divided by it: a bar's difference between two gates is a small fraction of a percent.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012  gymnasium's own declaration
@@ -288,7 +290,9 @@ class RegimeEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         rules: OrderRules,
         episode_bars: int | None = 504,
         base_regime: float = 0.0,
+        reward_unit: float = 1.0,
     ) -> None:
+        self._reward_unit = reward_unit
         self._track, self._fusion, self._risk, self._reward = track, fusion, risk, reward
         self._episode_bars, self._base_regime = episode_bars, base_regime
         self.paper = PaperAccount(track.opens, track.closes, track.days, costs, rules)
@@ -319,7 +323,7 @@ class RegimeEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         ruined = growth <= 0.0
         reward = -REWARD_SCALE if ruined else self._reward.of(growth) - (self._reward.of(base) if base > 0.0 else 0.0)
         truncated = not ruined and self.paper.row >= self._last
-        return self._track.observations[self.paper.row].copy(), reward, ruined, truncated, {}
+        return self._track.observations[self.paper.row].copy(), reward / self._reward_unit, ruined, truncated, {}
 
     def memory(self) -> dict[str, Any]:
         """The running episode and the generator, as JSON data: what a checkpoint keeps."""

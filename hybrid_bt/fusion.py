@@ -24,7 +24,10 @@ class FusionParams(NamedTuple):
 
 def sac_weight(r: float, params: FusionParams) -> float:
     """w_SAC(r); w_Kalman(r) is one minus it. r outside [-1, 1] is taken as the nearer end."""
-    r = min(max(r, -1.0), 1.0)
+    if r <= -1.0:
+        return params.at_reversion  # to the bit
+    if r >= 1.0:
+        return params.at_trend
     if r < 0.0:
         return params.at_neutral + r * (params.at_neutral - params.at_reversion)
     return params.at_neutral + r * (params.at_trend - params.at_neutral)

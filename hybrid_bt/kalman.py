@@ -16,6 +16,10 @@ Source: Durbin & Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2
 (likelihood); Chan, Algorithmic Trading, 2013, ch. 3 (the pair as a dynamic regression); Bierman, Factorization Methods
 for Discrete Sequential Estimation, 1977, ch. V (the update of the factors).
 
+Log prices have an arbitrary origin, the unit of money, and a drift of beta turns the line about that origin. Traded
+pairs are therefore filtered by `follow`, which puts the origin at the last closes before each step: alpha is then the
+fitted level there less y, Q_alpha the drift of that level, and nothing depends on the unit of prices.
+
 The covariance is kept as its factors. x is nearly constant, so alpha and beta are almost collinear, and both the
 textbook update (I - K H) P and Joseph's form lose positive definiteness, even the sign of S, once the noise is small
 against the prior. The factors' variances are only ever sums, products and quotients of positive numbers.
@@ -24,7 +28,7 @@ against the prior. The factors' variances are only ever sums, products and quoti
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +36,18 @@ from numpy.typing import NDArray
 
 from hybrid_bt.errors import BarsError
 
-__all__ = ["KalmanParams", "KalmanState", "filter_pair", "fit", "initial_state", "log_likelihood", "step"]
+__all__ = [
+    "KalmanParams",
+    "KalmanState",
+    "filter_pair",
+    "fit",
+    "follow",
+    "follow_pair",
+    "initial_state",
+    "intercept",
+    "log_likelihood",
+    "step",
+]
 
 
 class KalmanParams(NamedTuple):
@@ -118,6 +133,38 @@ def step(state: KalmanState, y: float, x: float, params: KalmanParams) -> Kalman
     )
 
 
+def follow(state: KalmanState, dy: float, dx: float, params: KalmanParams) -> KalmanState:
+    """Absorb one pair of log returns: `step` from the last closes as origin, which moves on to the new ones.
+
+    Parameters
+    ----------
+    dy, dx : float
+        Log returns since the last bar on which both assets traded; 0 on the first.
+
+    Returns
+    -------
+    KalmanState
+        Its alpha is the fitted level at the bar's x less the bar's y; `intercept` turns it into one of log closes.
+    """
+    found = step(state, dy, dx, params)
+    # level at dx less dy; the error of alpha now takes in dx times that of beta
+    return KalmanState(
+        found.alpha + found.beta * dx - dy,
+        found.beta,
+        found.p_bb,
+        found.u + dx,
+        found.d,
+        found.innovation,
+        found.innovation_var,
+        found.prior_beta,
+    )
+
+
+def intercept(state: KalmanState, y: float, x: float) -> float:
+    """Alpha of plain log closes, of a state that `follow` left at the log closes y and x."""
+    return state.alpha + y - state.beta * x
+
+
 def _log_density(state: KalmanState) -> float:
     """Gaussian log density of the bar's innovation (Durbin & Koopman 7.2)."""
     v, s = state.innovation, state.innovation_var
@@ -154,20 +201,43 @@ def filter_pair(
     return states
 
 
+def follow_pair(
+    y: Sequence[float] | NDArray[np.float64], x: Sequence[float] | NDArray[np.float64], params: KalmanParams
+) -> list[KalmanState]:
+    """`filter_pair` from bar to bar, a loop over `follow`: how pairs are traded; errors as there."""
+    _check_log_closes(y, x)
+    state = initial_state(params)
+    states = []
+    for dy, dx in zip(_moves(y), _moves(x), strict=True):
+        state = follow(state, dy, dx, params)
+        states.append(state)
+    return states
+
+
+def _moves(logs: Sequence[float] | NDArray[np.float64]) -> list[float]:
+    """Log returns, the first 0."""
+    closes = np.asarray(logs, dtype=np.float64)
+    moves: list[float] = np.diff(closes, prepend=closes[:1]).tolist()
+    return moves
+
+
 def log_likelihood(
     y: Sequence[float] | NDArray[np.float64],
     x: Sequence[float] | NDArray[np.float64],
     params: KalmanParams,
     burn_in_bars: int = 20,
+    filtered: Callable[..., list[KalmanState]] = filter_pair,
 ) -> float:
-    """Gaussian log likelihood of y given x; the first bars, which only locate the diffuse prior, are left out."""
-    return math.fsum(_log_density(state) for state in filter_pair(y, x, params)[burn_in_bars:])
+    """Gaussian log likelihood of y given x under `filter_pair` or `follow_pair`; the first bars, which only locate the
+    diffuse prior, are left out."""
+    return math.fsum(_log_density(state) for state in filtered(y, x, params)[burn_in_bars:])
 
 
 def fit(
     y: Sequence[float] | NDArray[np.float64],
     x: Sequence[float] | NDArray[np.float64],
     start: KalmanParams,
+    filtered: Callable[..., list[KalmanState]] = filter_pair,
 ) -> KalmanParams:
     """Noise variances by maximum likelihood (Nelder-Mead on their logarithms, scipy).
 
@@ -177,6 +247,8 @@ def fit(
         Log closes of bars *before* the trading start only.
     start : KalmanParams
         Where the search begins; its priors are kept.
+    filtered : `filter_pair` or `follow_pair`
+        The filter that the variances are for.
 
     Returns
     -------
@@ -189,7 +261,7 @@ def fit(
         return start._replace(alpha_var_per_bar=alpha_var, beta_var_per_bar=beta_var, noise_var=noise_var)
 
     found = minimize(
-        lambda logs: -log_likelihood(y, x, params_of(np.clip(logs, -40.0, 5.0))),
+        lambda logs: -log_likelihood(y, x, params_of(np.clip(logs, -40.0, 5.0)), filtered=filtered),
         np.log([max(start.alpha_var_per_bar, 1e-12), max(start.beta_var_per_bar, 1e-12), start.noise_var]),
         method="Nelder-Mead",
         options={"xatol": 0.05, "fatol": 0.05, "maxiter": 200},

@@ -35,14 +35,27 @@ def show(file: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(fields, indent=2, sort_keys=True))
         return
-    width = max(map(len, fields))
-    for name, value in fields.items():
+    shown = {**fields, **_flat("results", fields["results"])}
+    if fields["results"]:
+        del shown["results"]
+    width = max(map(len, shown))
+    for name, value in shown.items():
         click.echo(f"{name:{width}}  {_plain(value)}")
 
 
+def _flat(name: str, value: dict[str, Any]) -> dict[str, Any]:
+    """Results a line each: what a reader of a card looks for first."""
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        found |= _flat(f"{name}.{key}", item) if isinstance(item, dict) else {f"{name}.{key}": item}
+    return found
+
+
 def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
     if isinstance(value, list):
-        return ", ".join(str(item) for item in value)
+        return ", ".join(_plain(item) for item in value)
     if isinstance(value, dict):
         return ", ".join(f"{key} {_plain(item)}" for key, item in value.items()) or "-"
     return "-" if value is None else str(value)

@@ -26,17 +26,18 @@ PAIR_WIDTH = len(KalmanState._fields) + len(SpreadState._fields) + 2  #: numbers
 
 def first_pair(y: int, x: int, params: KalmanParams) -> PairView:
     """A pair before its first bar."""
-    return PairView(y, x, kalman.initial_state(params), spread.initial_state(), False, False)
+    return PairView(y, x, kalman.initial_state(params), spread.initial_state(), False, False, math.nan, math.nan)
 
 
 def pair_bar(pair: PairView, y: float, x: float, params: KalmanParams, rates: SpreadRates) -> PairView:
     """A pair after a bar with log closes y and x, NaN where there is none."""
     if math.isnan(y) or math.isnan(x):
-        return PairView(pair.y, pair.x, pair.kalman, pair.spread, False, pair.started)
-    state = kalman.step(pair.kalman, y, x, params)
-    # the first innovation measures the distance from an arbitrary prior, not a move of the spread
-    seen = spread.absorb(pair.spread, state.innovation, rates) if pair.started else pair.spread
-    return PairView(pair.y, pair.x, state, seen, True, True)
+        return PairView(pair.y, pair.x, pair.kalman, pair.spread, False, pair.started, pair.log_y, pair.log_x)
+    if not pair.started:  # there is no move yet, and no innovation
+        state = kalman.follow(pair.kalman, 0.0, 0.0, params)
+        return PairView(pair.y, pair.x, state, pair.spread, True, True, y, x)
+    state = kalman.follow(pair.kalman, y - pair.log_y, x - pair.log_x, params)
+    return PairView(pair.y, pair.x, state, spread.absorb(pair.spread, state.innovation, rates), True, True, y, x)
 
 
 def absorb_bar(

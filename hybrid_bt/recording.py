@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt import kalman
 from hybrid_bt.bars import Bars
 from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.legs.base import PairView, View
@@ -172,7 +173,7 @@ def pair_row(pair: PairView, direction: float) -> tuple[float, ...]:
         return nan, nan, nan, nan, nan, nan, nan, direction
     state, spread = pair.kalman, pair.spread
     return (
-        state.alpha,
+        kalman.intercept(state, pair.log_y, pair.log_x),
         state.beta,
         state.p_bb,
         state.innovation,

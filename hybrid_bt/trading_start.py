@@ -12,7 +12,7 @@ from hybrid_bt.build import resolve_pairs
 from hybrid_bt.config import Config
 from hybrid_bt.errors import BarsError, InSampleError
 from hybrid_bt.features import WARMUP_BARS
-from hybrid_bt.kalman import KalmanParams, fit
+from hybrid_bt.kalman import KalmanParams, fit, follow_pair
 
 __all__ = ["first_trading_row", "fit_pairs"]
 
@@ -98,5 +98,6 @@ def fit_pairs(bars: Bars, pairs: Sequence[str], start_row: int, config: Config) 
                 f"pair {name}: {both.size} common bars before the trading start, {WARMUP_BARS} are needed to fit; "
                 "drop --fit-kalman or start later"
             )
-        found.append(fit(np.log(bars.close[both, y]), np.log(bars.close[both, x]), config.kalman_params()))
+        logs = np.log(bars.close[both, y]), np.log(bars.close[both, x])
+        found.append(fit(*logs, config.kalman_params(), follow_pair))
     return found

@@ -19,7 +19,7 @@ class KalmanHedge(bt.Indicator):
     Lines
     -----
     alpha, beta
-        Posterior intercept (log price) and hedge ratio.
+        Posterior intercept and hedge ratio: log close of the first = alpha + beta * log close of the second.
     spread, zscore
         See `hybrid_bt.spread`: decaying sum of innovations, and the same in its own standard deviations (0 until
         its scale has seen `warmup_bars`).
@@ -53,22 +53,23 @@ class KalmanHedge(bt.Indicator):
         )
         self._state = kalman.initial_state(self._params)
         self._spread = spread.initial_state()
-        self._started = False
+        self._last: tuple[float, float] | None = None
 
     def nextstart(self) -> None:
         self._state = kalman.initial_state(self._params)
         self._spread = spread.initial_state()
-        self._started = False
+        self._last = None
         self.next()
 
     def next(self) -> None:
         y, x = math.log(self.data0.close[0]), math.log(self.data1.close[0])
-        self._state = kalman.step(self._state, y, x, self._params)
-        if self._started:
+        last_y, last_x = self._last or (y, x)
+        self._state = kalman.follow(self._state, y - last_y, x - last_x, self._params)
+        if self._last:
             self._spread = spread.step(self._spread, self._state.innovation, self._spread_params)
-        self._started = True
+        self._last = y, x
         lines: Any = self.lines
-        lines.alpha[0] = self._state.alpha
+        lines.alpha[0] = kalman.intercept(self._state, y, x)
         lines.beta[0] = self._state.beta
         lines.spread[0] = self._spread.spread
         lines.zscore[0] = self._spread.zscore

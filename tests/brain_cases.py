@@ -13,6 +13,7 @@ from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
 
 SYMBOLS = ("AA", "BB", "CC", "DD", "EE", "FF")
 PAIRS = ("AA:BB", "CC:AA")
+ACTIVE = {"kalman": {"entry_z": 1.0}}  #: pairs that trade often enough to be seen on a few hundred bars
 
 
 def random_bars(

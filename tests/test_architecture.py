@@ -67,6 +67,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "freeze",
         "legs",
         "regime",
+        "regime_reading",
     ),
     "brain": (
         "reader",

@@ -94,7 +94,7 @@ def test_value_out_of_range_names_its_key_and_what_came(section: str, key: str, 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"kalman": {"exit_z": 1.5}}, "exit_z < entry_z < stop_z"),
+        ({"kalman": {"exit_z": 2.5}}, "exit_z < entry_z < stop_z"),
         ({"kalman": {"stop_z": 0.9}}, "exit_z < entry_z < stop_z"),
         ({"kalman": {"min_hedge_ratio": 3.0}}, "min_hedge_ratio 3.0 must be below max_hedge_ratio"),
         ({"fusion": {"at_neutral": 0.1}}, "must not fall as r rises"),

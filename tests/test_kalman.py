@@ -14,7 +14,17 @@ from statsmodels.tsa.statespace.kalman_filter import KalmanFilter
 from hybrid_bt.backtest import fit_pairs
 from hybrid_bt.config import load_config
 from hybrid_bt.errors import BarsError
-from hybrid_bt.kalman import KalmanParams, KalmanState, filter_pair, fit, initial_state, log_likelihood, step
+from hybrid_bt.kalman import (
+    KalmanParams,
+    KalmanState,
+    filter_pair,
+    fit,
+    follow_pair,
+    initial_state,
+    intercept,
+    log_likelihood,
+    step,
+)
 
 PARAMS = KalmanParams(2e-4, 3e-5, 4e-4, 5.0, 0.7)
 
@@ -177,6 +187,47 @@ def test_the_last_bar_moves_neither_the_earlier_states_nor_its_own_prior() -> No
     assert before[:-1] == after[:-1]
     assert before[-1].prior_beta == after[-1].prior_beta and before[-1].innovation_var == after[-1].innovation_var
     assert after[-1].innovation == pytest.approx(before[-1].innovation + 1.0, abs=1e-12)
+
+
+def in_one_origin(x: Any, params: KalmanParams) -> Any:
+    """Drift of (alpha, beta) of plain log closes, (2, 2, T), where beta turns the line about the last close of x."""
+    last = np.concatenate([x[:1], x[:-1]])
+    drift = np.empty((2, 2, len(x)))
+    drift[0, 0] = params.alpha_var_per_bar + last**2 * params.beta_var_per_bar
+    drift[0, 1] = drift[1, 0] = -last * params.beta_var_per_bar
+    drift[1, 1] = params.beta_var_per_bar
+    return drift
+
+
+def test_following_is_the_filter_whose_line_turns_about_the_last_close() -> None:
+    y, x = random_pair(400)
+    mine = follow_pair(y, x, PARAMS)
+    drift = in_one_origin(x, PARAMS)
+    model = KalmanFilter(k_endog=1, k_states=2)
+    model.bind(np.ascontiguousarray(y)[:, None])
+    model["design"] = np.stack([np.ones_like(x), x])[None]
+    model["transition"] = model["selection"] = np.eye(2)
+    model["state_cov"] = np.concatenate([drift[:, :, 1:], drift[:, :, -1:]], axis=2)  # of the step to the next bar
+    model["obs_cov"] = [[PARAMS.noise_var]]
+    # level y and hedge ratio 1 at the first closes
+    turn = np.array([[1.0, -x[0]], [0.0, 1.0]])
+    prior = turn @ np.diag([PARAMS.initial_alpha_var, PARAMS.initial_beta_var]) @ turn.T
+    model.initialize_known(np.array([y[0] - x[0], 1.0]), prior + drift[:, :, 0])
+    theirs = model.filter()
+    alphas = [intercept(state, *closes) for state, *closes in zip(mine, y, x, strict=True)]
+    assert alphas == pytest.approx(theirs.filtered_state[0], abs=1e-9)
+    path = columns(mine)
+    assert path["beta"] == pytest.approx(theirs.filtered_state[1], abs=1e-10)
+    assert path["innovation"] == pytest.approx(theirs.forecasts_error[0], abs=1e-10)
+    assert path["innovation_var"] == pytest.approx(theirs.forecasts_error_cov[0, 0], abs=1e-10)
+
+
+@pytest.mark.parametrize(("y_unit", "x_unit"), [(1000.0, 1000.0), (1e-6, 1.0), (0.01, 1e9)])
+def test_following_does_not_know_the_unit_of_prices(y_unit: float, x_unit: float) -> None:
+    y, x = random_pair(500)
+    plain, scaled = follow_pair(y, x, PARAMS), follow_pair(y + math.log(y_unit), x + math.log(x_unit), PARAMS)
+    for name, values in columns(plain).items():
+        assert columns(scaled)[name] == pytest.approx(values, rel=1e-9, abs=1e-13), name
 
 
 def test_loop_over_step_is_the_batch() -> None:

@@ -22,7 +22,7 @@ from hybrid_bt.build import build, load_policies
 from hybrid_bt.config import load_config
 from hybrid_bt.errors import BarsError, ConfigError, InSampleError
 from hybrid_bt.feeds import to_feeds
-from hybrid_bt.kalman import filter_pair
+from hybrid_bt.kalman import follow_pair, intercept
 from hybrid_bt.recording import record
 from hybrid_bt.spread import initial_state as first_spread
 from hybrid_bt.spread import step as spread_step
@@ -332,9 +332,10 @@ def test_indicator_is_the_core(modes: dict[str, Any]) -> None:
     cerebro.run()
     params, spread, wanted = CONFIG.kalman_params(), first_spread(), []
     logs = [[math.log(value) for value in BARS.close[:, i]] for i in (0, 1)]
-    for t, state in enumerate(filter_pair(*logs, params)):
+    for t, state in enumerate(follow_pair(*logs, params)):
         spread = spread_step(spread, state.innovation, CONFIG.spread_params()) if t else spread
-        wanted.append((state.alpha, state.beta, spread.spread, spread.zscore))
+        alpha = intercept(state, logs[0][t], logs[1][t])
+        wanted.append((alpha, state.beta, spread.spread, spread.zscore))
     assert seen == wanted
     pairs = recorded(BARS).pairs()
     fields = [values[:, 0] for values in (pairs.alpha, pairs.beta, pairs.spread, pairs.zscore)]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from small_specs import GATE, SAC
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.config import load_config
@@ -15,19 +16,7 @@ from hybrid_bt.feeds import load_bars
 from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.train.__main__ import main
 from hybrid_bt.train.pipeline import Lesson, cross_fitted_legs, learn_gate, learn_sac
-from hybrid_bt.train.spec import GateSpec, SacSpec
 
-SAC = SacSpec(
-    action_low=0.0,
-    action_high=1.0,
-    risk_aversion=2.0,
-    gamma=0.9,
-    net=(8, 8),
-    batch_size=32,
-    n_envs=4,
-    learning_starts=32,
-)
-GATE = GateSpec(risk_aversion=1.0, lstm_hidden=8, net=(8,), n_steps=16, batch_size=16, n_epochs=1, n_envs=2)
 END = date(1997, 6, 30)
 
 

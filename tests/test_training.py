@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from small_specs import GATE, SAC
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import Policies, build
@@ -28,27 +29,14 @@ from hybrid_bt.feeds import load_bars
 from hybrid_bt.recording import record
 from hybrid_bt.train.__main__ import main
 from hybrid_bt.train.checkpoint import MAGIC, read_checkpoint
+from hybrid_bt.train.gate import regime_env
 from hybrid_bt.train.members import Trained, train_member
-from hybrid_bt.train.pipeline import Lesson, learn_gate, learn_sac
+from hybrid_bt.train.pipeline import Lesson, learn_gate, learn_sac, regime_reward_unit
 from hybrid_bt.train.practice import Event, Member, Practice
-from hybrid_bt.train.spec import GateSpec, SacSpec
+from hybrid_bt.train.spec import SacSpec
 from hybrid_bt.train.validation import GateValidation, SacValidation, rows_after, sac_targets
 
 ROOT = Path(__file__).resolve().parent.parent
-SAC = SacSpec(
-    action_low=0.0,
-    action_high=1.0,
-    risk_aversion=2.0,
-    gamma=0.9,
-    net=(8, 8),
-    batch_size=32,
-    n_envs=4,
-    learning_starts=32,
-    episode_bars=20,
-)
-GATE = GateSpec(
-    risk_aversion=1.0, lstm_hidden=8, net=(8,), n_steps=16, batch_size=16, n_epochs=1, n_envs=2, episode_bars=20
-)
 END, VALID_END = date(1996, 12, 31), date(1997, 9, 30)
 
 
@@ -307,6 +295,9 @@ def test_jobs_give_the_files_of_one_by_one(tmp_path: Path) -> None:
         (("--patience", "3"), "--patience needs --valid-end"),
         (("--keep", "best"), "--keep best needs --valid-end"),
         (("--resume",), "--resume needs --checkpoint-dir"),
+        (("--seeds", "99999999999"), "from 0 to"),
+        (("--tensorboard-log", __file__), "is a file"),
+        (("--checkpoint-dir", f"{__file__}/x"), "name another folder"),
     ],
 )
 def test_misuse_ends_with_status_2_and_no_file(flags: tuple[str, ...], words: str, tmp_path: Path) -> None:
@@ -314,6 +305,28 @@ def test_misuse_ends_with_status_2_and_no_file(flags: tuple[str, ...], words: st
     assert result.exit_code == 2, result.output
     assert words in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("kind", "out", "words"),
+    [("sac", ".", "is a folder"), ("gate", "none/gate.onnx", "make it first"), ("shipped", "file/x", "another folder")],
+)
+def test_what_could_not_be_written_is_refused_before_anything_is_learned(
+    kind: str, out: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(main, [kind, "--out", str(tmp_path / out)])
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+
+
+def test_rewards_of_a_gate_are_in_units_of_their_own_spread(bars: Bars) -> None:
+    member = members(bars, Practice())["gate"]
+    env = regime_env(member.tracks, member.config, GATE, whole_span=True)
+    unit = regime_reward_unit(env)
+    scaled = regime_env(member.tracks, member.config, GATE, reward_unit=unit, whole_span=True)
+    assert unit != 1.0
+    assert regime_reward_unit(scaled) == pytest.approx(1.0, rel=1e-12)
 
 
 def test_an_agent_that_is_told_the_future_wins_and_one_that_knows_nothing_does_not() -> None:

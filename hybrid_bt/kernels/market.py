@@ -21,6 +21,8 @@ register(
     (
         kalman.initial_state,
         kalman.step,
+        kalman.follow,
+        kalman.intercept,
         spread.initial_state,
         spread.absorb,
         features.initial_asset,

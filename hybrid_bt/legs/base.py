@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -22,6 +23,8 @@ class PairView(NamedTuple):
     spread: SpreadState
     fresh: bool  #: both traded on this bar
     started: bool  #: both have traded on some bar
+    log_y: float = math.nan  #: log closes of the last such bar, NaN before: the origin of `kalman`
+    log_x: float = math.nan
 
 
 class View(NamedTuple):

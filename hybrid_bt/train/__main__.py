@@ -1,4 +1,4 @@
-"""`python -m hybrid_bt.train sac|gate|controls`: train a policy and freeze it to one inert file; check the learner."""
+"""`hybrid-bt train sac|gate|shipped|controls`: train policies, freeze them to inert files, check the learner."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from hybrid_bt.config import MODES
 from hybrid_bt.console import (
     DAY,
     comma_list,
@@ -27,11 +29,13 @@ from hybrid_bt.errors import ConfigError
 
 __all__ = ["main"]
 
+REHEARSED_TO = datetime(2004, 12, 31)  #: where the shipped policies' rehearsal ends: the bars that settings learned on
+MOST_SEED = 2**31 - 1  #: environments count on from it, and numpy's seeds end at 2**32
 NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 
 
 @command("train")
-@click.argument("kind", type=click.Choice(["sac", "gate", "controls"]))
+@click.argument("kind", type=click.Choice(["sac", "gate", "shipped", "controls"]))
 @mode_option
 @data_option
 @symbols_option
@@ -48,7 +52,7 @@ NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
     "--seeds", default="0,1,2,3,4", show_default=True, callback=comma_list, help="One member of the ensemble each."
 )
 @config_option
-@click.option("--tensorboard-log", type=click.Path(path_type=Path), help="Folder for TensorBoard.")
+@click.option("--tensorboard-log", type=click.Path(path_type=Path, file_okay=False), help="Folder for TensorBoard.")
 @click.option(
     "--valid-end",
     type=DAY,
@@ -63,13 +67,20 @@ NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 @click.option(
     "--keep", type=click.Choice(["best", "last"]), default="last", show_default=True, help="Weights to freeze."
 )
+@click.option(
+    "--rehearse-to",
+    type=DAY,
+    help="First train the same up to this day and put its result on the rest of the training span into the manifest.",
+)
 @click.option("--checkpoint-dir", type=click.Path(path_type=Path, file_okay=False), help="Folder for checkpoints.")
 @click.option(
     "--checkpoint-every", type=click.IntRange(min=1), default=10_000, show_default=True, help="Steps between two."
 )
 @click.option("--resume", is_flag=True, help="Go on from the checkpoints that are there.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings side by side.")
-@click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: KIND_MODE.onnx]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="File; for shipped a folder.  [default: KIND_MODE.onnx, policies]"
+)
 def main(kind: str, **flags: Any) -> None:
     """Train sac (exposures) or gate (regime score) and freeze the ensemble of all seeds to one ONNX file.
 
@@ -77,17 +88,26 @@ def main(kind: str, **flags: Any) -> None:
     --sac-steps as well. The same seeds on one thread give the same file, whatever --jobs and however often a training
     with --checkpoint-dir was interrupted and resumed. Validations go to OUT's name with .validation.csv and .png.
 
+    shipped makes all four shipped policies again (--mode: that mode's two), in the folder --out, and compares them with
+    the files that ship; status 1 if one is not the same.
+
     controls trains agents that must win (one is told the return that its order will earn) and agents that must not
     (shuffled returns; a feature of noise), within the training span; status 1 if one of them does otherwise.
     """
     _check_extra()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from hybrid_bt.train.logbook import Logbook
-    from hybrid_bt.train.pipeline import learn_gate, learn_sac
+    from hybrid_bt.train.rehearsal import rehearsed_gate, rehearsed_sac
     from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
 
     mode = flags["mode"]
+    if kind == "shipped":
+        given = click.get_current_context().get_parameter_source("mode") is not ParameterSource.DEFAULT
+        _shipped(flags, (mode,) if given else MODES)
+        return
     out = flags["out"] or Path(f"{kind}_{mode}.onnx")
+    if kind != "controls":
+        _check_writable(out)
     logbook = Logbook(out)
     lesson = _lesson(flags)._replace(tell=logbook.hear)
     if kind == "controls":
@@ -95,12 +115,37 @@ def main(kind: str, **flags: Any) -> None:
         return
     with logbook.progress(sys.stderr.isatty()):
         if kind == "sac":
-            policy = learn_sac(lesson, SAC_SPECS[mode], flags["sac_steps"], out)
+            policy = rehearsed_sac(lesson, SAC_SPECS[mode], flags["sac_steps"], out)
         else:
-            policy = learn_gate(lesson, GATE_SPECS[mode], SAC_SPECS[mode], flags["ppo_steps"], flags["sac_steps"], out)
+            specs, steps = (GATE_SPECS[mode], SAC_SPECS[mode]), (flags["ppo_steps"], flags["sac_steps"])
+            policy = rehearsed_gate(lesson, *specs, *steps, out)
     if lesson.valid_end:
         _draw(logbook, lesson, kind, policy.manifest.results["validation"])
     click.echo(f"{out}: {kind} for {mode}, {policy.manifest.members} members, sha256 {policy.sha256}")
+
+
+def _shipped(flags: dict[str, Any], modes: tuple[str, ...]) -> None:
+    from hybrid_bt.train.logbook import Logbook
+    from hybrid_bt.train.shipped import rebuild
+
+    folder = flags["out"] or Path("policies")
+    _make_folder("--out", folder)
+    logbook = Logbook(folder / "shipped")
+
+    if flags["valid_end"] is not None:
+        raise ConfigError("shipped policies are trained to the end and rehearsed, not validated; drop --valid-end")
+    flags["rehearse_to"] = flags["rehearse_to"] or REHEARSED_TO
+
+    def lesson_of(mode: str) -> Any:
+        return _lesson(flags | {"mode": mode})._replace(tell=logbook.hear)
+
+    all_same = True
+    with logbook.progress(sys.stderr.isatty()):
+        for row in rebuild(lesson_of, modes, flags["sac_steps"], flags["ppo_steps"], folder):
+            click.echo(row.words())
+            all_same &= row.same_bytes
+    if not all_same:
+        raise click.exceptions.Exit(1)
 
 
 def _controls(lesson: Any, spec: Any, steps: int) -> None:
@@ -132,9 +177,12 @@ def _lesson(flags: dict[str, Any]) -> Any:
     from hybrid_bt.feeds.sample import sample_pairs
     from hybrid_bt.train.pipeline import Lesson
 
-    start, end, valid_end = (_date(flags[name]) for name in ("train_start", "train_end", "valid_end"))
+    dates = ("train_start", "train_end", "valid_end", "rehearse_to")
+    start, end, valid_end, rehearse_to = (_date(flags[name]) for name in dates)
     if end <= start:
         raise ConfigError(f"--train-end {end} is not after --train-start {start}; exchange them or widen the span")
+    if rehearse_to and not start < rehearse_to < end:
+        raise ConfigError(f"--rehearse-to {rehearse_to} is not between --train-start {start} and --train-end {end}")
     bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=valid_end or end)
     return Lesson(
         bars=bars,
@@ -145,6 +193,7 @@ def _lesson(flags: dict[str, Any]) -> Any:
         end=end,
         seeds=_seeds(flags["seeds"]),
         valid_end=valid_end,
+        rehearse_to=rehearse_to,
         practice=_practice(flags),
     )
 
@@ -160,6 +209,9 @@ def _practice(flags: dict[str, Any]) -> Any:
             raise ConfigError("--keep best needs --valid-end: nothing says which weights are best")
     if flags["resume"] and flags["checkpoint_dir"] is None:
         raise ConfigError("--resume needs --checkpoint-dir: name the folder that the checkpoints are in")
+    for name in ("checkpoint_dir", "tensorboard_log"):
+        if flags[name] is not None:
+            _make_folder(f"--{name.replace('_', '-')}", flags[name])
     return Practice(**{name: flags[name] for name in Practice._fields})
 
 
@@ -175,6 +227,21 @@ def _draw(logbook: Any, lesson: Any, kind: str, found: Any) -> None:
     logbook.draw(title, f"{note} · dashed: {name} under the same limits, no learning", (name, Score(**values)))
 
 
+def _check_writable(out: Path) -> None:
+    """Refuse now what could not be written after hours of training."""
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; name a file, {out / 'policy.onnx'} say")
+    if not (out.parent.is_dir() and os.access(out.parent, os.W_OK)):
+        raise ConfigError(f"--out {out}: {out.parent} is no folder that can be written to; make it first")
+
+
+def _make_folder(flag: str, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{flag} {folder}: {error.strerror}; name another folder") from None
+
+
 def _date(moment: datetime | None) -> Any:
     return moment.date() if moment else None
 
@@ -184,8 +251,8 @@ def _seeds(words: tuple[str, ...]) -> tuple[int, ...]:
         seeds = tuple(int(word) for word in words)
     except ValueError:
         raise ConfigError(f"--seeds {','.join(words)}: seeds are whole numbers; write 0,1,2") from None
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise ConfigError(f"--seeds {','.join(words)}: each seed once, none negative")
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) > MOST_SEED:
+        raise ConfigError(f"--seeds {','.join(words)}: each seed once, from 0 to {MOST_SEED}")
     return seeds
 
 

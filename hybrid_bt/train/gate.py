@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,13 @@ def regime_track(history: MarketHistory, legs: Decisions, start: str, end: str) 
 
 
 def regime_env(
-    track: RegimeTrack, config: Config, spec: GateSpec, *, base_regime: float = 0.0, whole_span: bool = False
+    track: RegimeTrack,
+    config: Config,
+    spec: GateSpec,
+    *,
+    base_regime: float = 0.0,
+    reward_unit: float = 1.0,
+    whole_span: bool = False,
 ) -> RegimeEnv:
     """The environment of the fused account under a mode's costs and order rules."""
     return RegimeEnv(
@@ -51,6 +58,7 @@ def regime_env(
         rules=config.order_rules(),
         episode_bars=None if whole_span else spec.episode_bars,
         base_regime=base_regime,
+        reward_unit=reward_unit,
     )
 
 
@@ -62,11 +70,13 @@ def train_gate(
     steps: int,
     seed: int,
     base_regime: float = 0.0,
+    reward_unit: float = 1.0,
     tensorboard_log: Path | None = None,
     callback: BaseCallback | None = None,
 ) -> RecurrentPPO:
     """Train one RecurrentPPO model; the same seed gives the same weights on one thread."""
-    model = new_gate(track, config, spec, seed=seed, base_regime=base_regime, tensorboard_log=tensorboard_log)
+    base = {"base_regime": base_regime, "reward_unit": reward_unit}
+    model = new_gate(track, config, spec, seed=seed, **base, tensorboard_log=tensorboard_log)
     return model.learn(steps, callback=callback, tb_log_name=f"gate_{seed}")
 
 
@@ -77,6 +87,7 @@ def new_gate(
     *,
     seed: int,
     base_regime: float = 0.0,
+    reward_unit: float = 1.0,
     tensorboard_log: Path | None = None,
 ) -> RecurrentPPO:
     """A RecurrentPPO model that has not learned yet."""
@@ -87,7 +98,7 @@ def new_gate(
     torch.set_num_threads(1)
 
     def make() -> RegimeEnv:
-        return regime_env(track, config, spec, base_regime=base_regime)
+        return regime_env(track, config, spec, base_regime=base_regime, reward_unit=reward_unit)
 
     return RecurrentPPO(
         "MlpLstmPolicy",
@@ -99,7 +110,11 @@ def new_gate(
         gamma=spec.gamma,
         gae_lambda=spec.gae_lambda,
         ent_coef=spec.entropy,
-        policy_kwargs={"lstm_hidden_size": spec.lstm_hidden, "net_arch": list(spec.net)},
+        policy_kwargs={
+            "lstm_hidden_size": spec.lstm_hidden,
+            "net_arch": list(spec.net),
+            "log_std_init": math.log(spec.first_sd),
+        },
         seed=seed,
         device="cpu",
         tensorboard_log=str(tensorboard_log) if tensorboard_log else None,

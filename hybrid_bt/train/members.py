@@ -99,6 +99,7 @@ def _fresh(member: Member) -> Any:
         member.spec,
         seed=member.seed,
         base_regime=member.base_regime,
+        reward_unit=member.reward_unit,
         tensorboard_log=log,
     )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,7 +34,17 @@ from hybrid_bt.train.validation import GateValidation, SacValidation, Score
 if TYPE_CHECKING:
     from stable_baselines3 import SAC
 
-__all__ = ["Lesson", "best_constant_regime", "cross_fitted_legs", "learn_gate", "learn_sac"]
+__all__ = [
+    "Lesson",
+    "best_constant_regime",
+    "cross_fitted_legs",
+    "gate_members",
+    "learn_gate",
+    "learn_sac",
+    "plain_score",
+    "regime_reward_unit",
+    "sac_members",
+]
 
 LEAST_CLOSE = 2.5  #: a close rounded to 3 decimals is off by more than 2 bps below it; see sample/PROVENANCE.md
 CONSTANT_REGIMES = (-1.0, -0.5, 0.0, 0.5, 1.0)
@@ -54,6 +65,7 @@ class Lesson(NamedTuple):
     end: date  #: last training day
     seeds: tuple[int, ...]
     valid_end: date | None = None  #: last day of validation, which begins behind `end`; None for no validation
+    rehearse_to: date | None = None  #: last training day of a rehearsal, see `hybrid_bt.train.rehearsal`
     practice: Practice = Practice()
     tell: Callable[[Event], None] = _silent
 
@@ -87,69 +99,88 @@ class Lesson(NamedTuple):
         }
 
 
-def learn_sac(lesson: Lesson, spec: SacSpec, steps: int, out: Path) -> FrozenPolicy:
-    """Train one SAC per seed on the training span and freeze them into one ensemble."""
+def sac_members(lesson: Lesson, history: MarketHistory, spec: SacSpec, steps: int) -> list[Member]:
+    """One SAC per seed on the training span."""
+    tracks = _tracks(history, lesson.start, lesson.end)
+    validation = SacValidation.of(history, lesson.end, lesson.config) if lesson.valid_end else None
+    return [_sac_member(lesson, spec, tracks, steps, seed)._replace(validation=validation) for seed in lesson.seeds]
+
+
+def gate_members(
+    lesson: Lesson, history: MarketHistory, spec: GateSpec, sac_spec: SacSpec, steps: int, sac_steps: int
+) -> list[Member]:
+    """One RecurrentPPO per seed on the training span, with the legs cross-fitted."""
+    legs = cross_fitted_legs(lesson, history, sac_spec, sac_steps)
+    track = regime_track(history, legs, str(lesson.start), str(lesson.end))
+    env = regime_env(track, lesson.config, spec, whole_span=True)
+    base, unit = best_constant_regime(env), regime_reward_unit(env)
+    validation = GateValidation.of(history, lesson.end, lesson.config, legs, base) if lesson.valid_end else None
+    blank = Member("", "gate", track, lesson.config, spec, steps, 0, base, validation, lesson.practice, unit)
+    return [blank._replace(name=f"gate_seed{seed}", seed=seed) for seed in lesson.seeds]
+
+
+def learn_sac(
+    lesson: Lesson, spec: SacSpec, steps: int, out: Path, results: Mapping[str, Any] = MappingProxyType({})
+) -> FrozenPolicy:
+    """Train one SAC per seed on the training span and freeze them into one ensemble; `results` go into its manifest."""
     from hybrid_bt.freeze import freeze_sac
 
     lesson.check_span()
     history = lesson.history()
-    tracks = _tracks(history, lesson.start, lesson.end)
-    validation = SacValidation.of(history, lesson.end, lesson.config) if lesson.valid_end else None
-    members = [_sac_member(lesson, spec, tracks, steps, seed)._replace(validation=validation) for seed in lesson.seeds]
+    members = sac_members(lesson, history, spec, steps)
     trained = train_all(members, lesson.tell)
-    fields = lesson.manifest(spec, [track.symbol for track in tracks], history.bars)
+    fields = lesson.manifest(spec, [track.symbol for track in members[0].tracks], history.bars)
     fields |= {
         "observation": ASSET_OBSERVATION,
         "action_meaning": "exposure to one asset in units of risk: 1 is risk_unit of volatility per year",
         "seeds": lesson.seeds,
-    }
-    if validation is not None:
-        fields |= _validated(members, trained, validation.reference(), {})
+        "results": dict(results),
+    } | _validated(members, trained, results)
     return freeze_sac([one.model for one in trained], fields, out)
 
 
 def learn_gate(
-    lesson: Lesson, spec: GateSpec, sac_spec: SacSpec, steps: int, sac_steps: int, out: Path
+    lesson: Lesson,
+    spec: GateSpec,
+    sac_spec: SacSpec,
+    steps: int,
+    sac_steps: int,
+    out: Path,
+    results: Mapping[str, Any] = MappingProxyType({}),
 ) -> FrozenPolicy:
     """Train one RecurrentPPO per seed on cross-fitted legs and freeze them into one ensemble."""
     from hybrid_bt.freeze import freeze_recurrent_ppo
 
     lesson.check_span()
     history = lesson.history()
-    legs = cross_fitted_legs(lesson, history, sac_spec, sac_steps)
-    track = regime_track(history, legs, str(lesson.start), str(lesson.end))
-    base = best_constant_regime(regime_env(track, lesson.config, spec, whole_span=True))
-    validation = GateValidation.of(history, lesson.end, lesson.config, legs, base) if lesson.valid_end else None
-    blank = Member("", "gate", track, lesson.config, spec, steps, 0, base, validation, lesson.practice)
-    members = [blank._replace(name=f"gate_seed{seed}", seed=seed) for seed in lesson.seeds]
+    members = gate_members(lesson, history, spec, sac_spec, steps, sac_steps)
     trained = train_all(members, lesson.tell)
     fields = lesson.manifest(spec, history.bars.symbols, history.bars)
-    results = {"best_constant_regime": base}
+    said = {**results, "best_constant_regime": members[0].base_regime, "reward_unit": members[0].reward_unit}
     fields |= {
         "observation": MARKET_OBSERVATION,
         "action_meaning": "regime score r: -1 mean reversion, +1 trend",
         "seeds": lesson.seeds,
-        "results": results,
-    }
-    if validation is not None:
-        fields |= _validated(members, trained, validation.reference(), results)
+        "results": said,
+    } | _validated(members, trained, said)
     return freeze_recurrent_ppo([one.model for one in trained], fields, out)
 
 
-def _validated(
-    members: Sequence[Member], trained: Sequence[Trained], reference: Score, results: dict[str, Any]
-) -> dict[str, Any]:
+def _validated(members: Sequence[Member], trained: Sequence[Trained], results: Mapping[str, Any]) -> dict[str, Any]:
     """What the manifest says of the validation; `steps` is that of the longest training, since they may end early."""
+    validation = members[0].validation
+    if validation is None:
+        return {}
     rows = [
-        {"seed": member.seed, "step": one.kept.step, **_plain(one.kept.score)}
+        {"seed": member.seed, "step": one.kept.step, **plain_score(one.kept.score)}
         for member, one in zip(members, trained, strict=True)
         if one.kept
     ]
-    found = {"keep": members[0].practice.keep, "members": rows, "reference": _plain(reference)}
+    found = {"keep": members[0].practice.keep, "members": rows, "reference": plain_score(validation.reference())}
     return {"steps": max(one.model.num_timesteps for one in trained), "results": {**results, "validation": found}}
 
 
-def _plain(score: Score) -> dict[str, float | None]:
+def plain_score(score: Score) -> dict[str, float | None]:
     """JSON has no NaN."""
     return {name: None if math.isnan(value) else value for name, value in score._asdict().items()}
 
@@ -190,18 +221,26 @@ def _legs_of(lesson: Lesson, history: MarketHistory, spec: SacSpec, member: Memb
 
 def best_constant_regime(env: RegimeEnv) -> float:
     """The constant r with the highest total reward over the whole span."""
-    return max(CONSTANT_REGIMES, key=lambda r: _total_reward(env, r))
+    return max(CONSTANT_REGIMES, key=lambda r: sum(_rewards(env, r)))
 
 
-def _total_reward(env: RegimeEnv, r: float) -> float:
+def regime_reward_unit(env: RegimeEnv) -> float:
+    """Half the standard deviation of a bar's difference in reward between r = +1 and r = -1; 1 where there is none."""
+    trend, reversion = (np.array(_rewards(env, r)) for r in (1.0, -1.0))
+    n = min(len(trend), len(reversion))
+    return float((trend[:n] - reversion[:n]).std() / 2.0) or 1.0
+
+
+def _rewards(env: RegimeEnv, r: float) -> list[float]:
+    """Of a constant gate on every bar of the span."""
     env.reset(seed=0)
     action = np.array([r], dtype=np.float32)
-    total, done = 0.0, False
+    rewards, done = [], False
     while not done:
         _, reward, terminated, truncated, _ = env.step(action)
-        total += reward
+        rewards.append(reward)
         done = terminated or truncated
-    return total
+    return rewards
 
 
 def _tracks(history: MarketHistory, start: date, end: date) -> list[AssetTrack]:

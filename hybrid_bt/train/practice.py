@@ -53,6 +53,7 @@ class Member(NamedTuple):
     base_regime: float = 0.0
     validation: SacValidation | GateValidation | None = None
     practice: Practice = Practice()
+    reward_unit: float = 1.0  #: of a gate's rewards
 
     @property
     def valid_every(self) -> int:
@@ -75,6 +76,7 @@ def identity(member: Member) -> dict[str, Any]:
         "spec": member.spec.model_dump(mode="json"),
         "config": member.config.without_news(),
         "base_regime": member.base_regime,
+        "reward_unit": member.reward_unit,
         "training bars": _fingerprint(member.tracks),
         "validation bars": member.validation.history.bars.sha256 if member.validation else None,
         "valid_every": member.valid_every if watched else None,

@@ -8,7 +8,7 @@ that is not. Choosing among checkpoints by it makes its bars in-sample: the mani
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -77,9 +77,15 @@ class SacValidation(NamedTuple):
     def score(self, model: SAC) -> Score:
         """Of a model's deterministic actions."""
 
+        return self.score_together([model])
+
+    def score_together(self, models: Sequence[SAC]) -> Score:
+        """Of the mean of several models' actions: an ensemble."""
+
         def act(observations: NDArray[np.float32]) -> FloatArray:
-            actions: FloatArray = model.predict(observations, deterministic=True)[0][:, 0].astype(np.float64)
-            return actions
+            actions = [model.predict(observations, deterministic=True)[0][:, 0].astype(np.float64) for model in models]
+            mean: FloatArray = np.mean(actions, axis=0)
+            return mean
 
         return self.score_targets(sac_targets(self.history, act, self.config))
 
@@ -111,7 +117,12 @@ class GateValidation(NamedTuple):
 
     def score(self, model: RecurrentPPO) -> Score:
         """Of a model's deterministic scores."""
-        return self.score_regime(_regime(model, self.history))
+        return self.score_regime(self.regime_of([model]))
+
+    def regime_of(self, models: Sequence[RecurrentPPO]) -> FloatArray:
+        """(T,) mean r of several models: an ensemble."""
+        mean: FloatArray = np.mean([_regime(model, self.history) for model in models], axis=0)
+        return mean
 
     def reference(self) -> Score:
         """Of the best constant r of the training span."""

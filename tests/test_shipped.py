@@ -1,0 +1,124 @@
+"""Shipped policies: rebuilt and compared, rehearsed before, and their r read for what it says."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from brain_cases import random_bars
+from click.testing import CliRunner
+from small_specs import GATE, SAC
+
+from hybrid_bt.bars import Bars
+from hybrid_bt.build import policy_path
+from hybrid_bt.config import MODES, load_config
+from hybrid_bt.feeds import load_bars
+from hybrid_bt.policy import FrozenPolicy
+from hybrid_bt.policy_card import main as card
+from hybrid_bt.regime_reading import read_regime
+from hybrid_bt.train.__main__ import main
+from hybrid_bt.train.pipeline import Lesson, learn_gate, learn_sac
+from hybrid_bt.train.practice import Practice
+from hybrid_bt.train.rehearsal import rehearse_gate, rehearse_sac
+from hybrid_bt.train.shipped import compare
+
+
+@pytest.fixture(scope="module")
+def lesson() -> Lesson:
+    bars = load_bars("us20", symbols=["KO", "PEP", "JNJ"], end="1997-12-31").between("1994-06-01")
+    span = date(1996, 1, 2), date(1997, 6, 30)
+    return Lesson(bars, load_config("stable"), "stable", ("KO:PEP",), *span, (3, 4), rehearse_to=date(1996, 12, 31))
+
+
+def validated(lesson: Lesson) -> Lesson:
+    """The rehearsal as an ordinary training with validation."""
+    return lesson._replace(
+        end=date(1996, 12, 31), valid_end=lesson.end, rehearse_to=None, practice=Practice(valid_every=10**6)
+    )
+
+
+def test_a_rehearsal_is_the_training_that_ends_earlier(lesson: Lesson, tmp_path: Path) -> None:
+    said = rehearse_sac(lesson, SAC, 200)["rehearsal"]
+    found: Any = learn_sac(validated(lesson), SAC, 200, tmp_path / "a.onnx").manifest.results["validation"]
+    assert said["member_sharpes"] == [row["sharpe"] for row in found["members"]][:1]
+    assert said["reference"] == found["reference"]
+    said = rehearse_gate(lesson, GATE, SAC, 64, 100)["rehearsal"]
+    found = learn_gate(validated(lesson), GATE, SAC, 64, 100, tmp_path / "b.onnx").manifest.results["validation"]
+    assert said["member_sharpes"] == [row["sharpe"] for row in found["members"]][:1]
+    assert -1.0 <= said["regime"]["mean"] <= 1.0
+
+
+def test_a_rehearsal_moves_no_weight_and_reads_no_bar_behind_the_training_span(lesson: Lesson, tmp_path: Path) -> None:
+    close = lesson.bars.close.copy()
+    close[lesson.bars.stamps > np.datetime64(lesson.end)] *= 3.0
+    other = lesson._replace(bars=Bars.checked("us20", lesson.bars.symbols, lesson.bars.stamps, close))
+    assert rehearse_sac(other, SAC, 100) == rehearse_sac(lesson, SAC, 100)
+    plain = learn_sac(lesson, SAC, 100, tmp_path / "a.onnx")
+    told = learn_sac(lesson, SAC, 100, tmp_path / "b.onnx", {"rehearsal": {"train_end": "1996-12-31"}})
+    assert plain.manifest.graph_sha256 == told.manifest.graph_sha256
+    assert plain.manifest.results == {} and "rehearsal" in told.manifest.results
+
+
+def test_a_rebuilt_policy_is_compared_by_bytes_manifest_and_weights(lesson: Lesson, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.onnx" for name in ("first", "again", "other")]
+    for path, seeds in zip(paths, ((3, 4), (3, 4), (5, 6)), strict=True):
+        learn_sac(lesson._replace(seeds=seeds), SAC, 100, path)
+    same, other = compare(paths[1], paths[0]), compare(paths[2], paths[0])
+    assert same.same_bytes and same.differing == () and same.largest_weight_difference == 0.0
+    assert not other.same_bytes and other.differing == ("seeds: [3, 4] -> [5, 6]",)
+    assert other.largest_weight_difference > 0.0
+    assert "NOT the shipped bytes" in other.words()
+
+
+def test_the_command_makes_both_files_of_a_mode_and_says_that_they_are_others(tmp_path: Path) -> None:
+    span = ("--symbols", "KO,PEP", "--train-start", "1996-01-02", "--train-end", "1997-06-30")
+    flags = (*span, "--rehearse-to", "1996-12-31", "--sac-steps", "64", "--ppo-steps", "2048", "--seeds", "0")
+    result = CliRunner().invoke(main, ["shipped", "--mode", "aggressive", *flags, "--out", str(tmp_path / "new")])
+    assert result.exit_code == 1, result.output
+    assert [line.split(":")[0] for line in result.stdout.splitlines()] == [
+        "sac_aggressive.onnx",
+        "gate_aggressive.onnx",
+    ]
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["gate_aggressive.onnx", "sac_aggressive.onnx"]
+    shown = CliRunner().invoke(card, ["show", str(tmp_path / "new" / "gate_aggressive.onnx")]).stdout
+    assert "results.rehearsal.ensemble.sharpe" in shown
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("shipped", "--valid-end", "2010-12-31"), "drop --valid-end"),
+        (("sac", "--rehearse-to", "2010-01-01"), "not between --train-start"),
+        (("sac", "--rehearse-to", "1980-01-01"), "not between --train-start"),
+    ],
+)
+def test_misuse_ends_with_status_2_and_no_file(flags: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, [*flags, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_shipped_cards_say_how_the_recipe_did_on_bars_it_had_not_seen(mode: str) -> None:
+    for kind in ("sac", "gate"):
+        manifest = FrozenPolicy.load(policy_path(f"package:{kind}_{mode}.onnx")).manifest
+        said: Any = manifest.results["rehearsal"]
+        assert (said["train_end"], said["valid_end"]) == ("2004-12-31", "2009-12-31")
+        assert manifest.last_seen == date(2009, 12, 31)
+        assert (len(said["member_sharpes"]), manifest.members) == (1, 5)
+
+
+def test_reading_of_r_tells_trend_from_volatility() -> None:
+    bars = random_bars(600)
+    step = np.where(np.arange(600) < 400, -1.0, 1.0)
+    closes = np.exp(np.cumsum(0.004 * step))[:, None] * bars.close
+    trending = Bars.checked(bars.name, bars.symbols, bars.stamps, closes)
+    reading = read_regime(step[252:], trending, 252)
+    assert reading.correlation_with_trend > 0.5 > abs(reading.correlation_with_volatility)
+    assert (reading.share_near_reversion, reading.share_near_trend) == (148 / 348, 200 / 348)
+    still = read_regime(np.zeros(348), trending, 252)
+    assert still.standard_deviation == 0.0 and np.isnan(still.correlation_with_trend)
