@@ -71,6 +71,7 @@ class Trading(NamedTuple):
     resumed_after: str  #: stamp of the last bar that came from the state; empty if none did
 
 
+@collector_paused()
 def backtest(request: Request, progress: Callable[[int, int], None] | None = None) -> RunRecord:
     """Trade the hybrid through Backtrader's broker and put its baselines beside it.
 
@@ -94,8 +95,7 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     config = config.for_stamps(bars.stamps[:row])
     request = request._replace(config=config)
     fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
-    with collector_paused():
-        stage = None if request.news is None else stage_of(request.news, bars.stamps, row)
+    stage = None if request.news is None else stage_of(request.news, bars.stamps, row)
     traded_through = trade(request, row, fitted, progress, stage)
     recorder, hybrid = traded_through.recorder, traded_through.account
     traded = bars.between(bars.stamps[row], None)

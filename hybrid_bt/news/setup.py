@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hybrid_bt.collector import collector_paused
 from hybrid_bt.config import NewsConfig
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.news.cache import Recording, Replay
@@ -43,6 +44,7 @@ class RiskSetup(NamedTuple):
     usd_per_million: tuple[float, float] = (0.0, 0.0)  #: tokens in, tokens out
 
 
+@collector_paused()  # a store of many documents is many tuples and no cycles
 def open_desk(
     setup: RiskSetup,
     config: NewsConfig,
