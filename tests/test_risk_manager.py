@@ -26,6 +26,7 @@ from hybrid_bt.news.documents import checked_document, instant_us, say_us, visib
 from hybrid_bt.news.index import QUERY, index_of
 from hybrid_bt.news.lexicon import LexiconScorer
 from hybrid_bt.news.manager import Advice, ManagerParams, blend, multipliers, reduce
+from hybrid_bt.news.masks import Masked
 from hybrid_bt.news.setup import sample_path
 from hybrid_bt.news.stage import RiskStage
 from hybrid_bt.news.store import DocumentStore, open_store
@@ -338,3 +339,38 @@ def test_audit_of_documents_is_clean_and_finds_a_planted_leak(monkeypatch: pytes
     monkeypatch.setattr("hybrid_bt.news.index.visible_at", two_days_early)
     found = audit_documents(stack, documents, LexiconScorer(), every=2).findings
     assert {finding.how for finding in found} == set(CHANGES)
+
+
+def test_evaluation_compares_with_none_late_masked_and_shuffled(tmp_path: Path) -> None:
+    pytest.importorskip("arch")
+    from hybrid_bt.news.evaluate_command import main as evaluate
+
+    prices = write_prices(tmp_path / "four")
+    row = {"text": "Lawsuit and fraud at Acme in 2016", "published_at": "2016-03-01T10:00:00Z", "symbols": ["AAA"]}
+    (tmp_path / "n.jsonl").write_text(json.dumps(row))
+    flags = ("--data", prices, "--risk", "lexicon", "--news", tmp_path / "n.jsonl", "--placebos", 3, "--out", tmp_path)
+    result = CliRunner().invoke(evaluate, [str(flag) for flag in flags])
+    assert result.exit_code == 0, result.output
+    assert "placebos on shuffled days" in result.output and "contamination gap" in result.output
+    rows = [line.split(",") for line in (tmp_path / "news_effects.csv").read_text().splitlines()]
+    assert {line[1] for line in rows[1:]} == {"off", "on", "masked", "delayed", "placebo 0"}
+    off = [line for line in rows if line[1] == "off"]
+    assert all(float(line[6]) == 0.0 for line in off)
+
+
+def test_mask_hides_names_and_dates_and_gives_the_verdict_back_in_them() -> None:
+    seen: list[RiskRequest] = []
+
+    class Spy:
+        name = "spy"
+
+        def score(self, request: RiskRequest) -> RiskVerdict:
+            seen.append(request)
+            return LexiconScorer().score(request)
+
+    text = "Profits of Coca-Cola Co fell in May 2016; KO shares slumped on 2016-05-02."
+    request = RiskRequest("2016-05-03T20:45:00Z", {"KO": (Passage("id-1", "2016-05-02T10:00:00Z", "wire", "", text),)})
+    verdict = Masked(Spy()).score(request)
+    shown = repr(seen[0])
+    assert not [word for word in ("KO", "Coca", "2016", "id-1", "wire") if word in shown]
+    assert set(verdict.symbols) == {"KO"} and verdict.documents == ("id-1",)

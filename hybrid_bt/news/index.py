@@ -26,7 +26,7 @@ from hybrid_bt.news.documents import visible_at
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import MARKET
 
-__all__ = ["QUERY", "DocumentIndex", "Selected", "index_of", "with_scores"]
+__all__ = ["QUERY", "DocumentIndex", "Selected", "index_of"]
 
 _WORDS = """
 risk loss losses decline declined fell drop plunge crash crisis default bankruptcy fraud investigation lawsuit recall
@@ -37,7 +37,6 @@ resign resigned suspended delay guidance uncertainty record rally trend reversal
 """
 QUERY = tuple(_WORDS.split())  #: what is looked for; a change of it is a change of `PACKED`
 PACKED = "index-2"
-SCORED = "scores-"  #: packed under this and the name of a relevance of another kind
 K1, B = 1.5, 0.75
 DECIMALS = 9  #: of scores that are compared, below which vectorised logarithms may differ
 BATCH = 5000  #: documents cut into words at once
@@ -56,7 +55,7 @@ class Selected(NamedTuple):
 class DocumentIndex:
     """Moments, symbols and counts of D documents, in the order of their visibility."""
 
-    def __init__(self, arrays: dict[str, NDArray[Any]], scores: FloatArray | None = None) -> None:
+    def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
         self.number: IntArray = arrays["number"]  #: (D,) in the store
         self.visible: IntArray = arrays["visible"]  #: (D,) microseconds, UTC, ascending
         self.length = arrays["length"]  #: (D,) words
@@ -66,7 +65,6 @@ class DocumentIndex:
         self._starts, self._words, self._counts = arrays["starts"], arrays["words"], arrays["counts"]
         names = arrays["symbols"].tobytes().decode().split("\n")
         self._of = _by_symbol(names if len(self.number) else [])
-        self._scores = scores  #: (D,) a relevance of another kind, or None for BM25
         self._place = dict(zip(self.number.tolist(), range(len(self.number)), strict=True))
 
     def __len__(self) -> int:
@@ -128,7 +126,7 @@ class DocumentIndex:
     def _ranked(
         self, rows: IntArray, owners: IntArray, places: IntArray, names: Sequence[str], cutoffs: IntArray, k: int
     ) -> list[Selected]:
-        scores = self.bm25(rows, places, cutoffs) if self._scores is None else self._scores[places]
+        scores = self.bm25(rows, places, cutoffs)
         # the later document first among equals; the place breaks what is left
         order = np.lexsort((-places, -np.round(scores, DECIMALS), owners, rows))
         rows, owners, places = rows[order], owners[order], places[order]
@@ -174,13 +172,6 @@ def index_of(store: DocumentStore) -> DocumentIndex:
         with np.load(io.BytesIO(kept), allow_pickle=False) as file_arrays:
             arrays = dict(file_arrays)
     return DocumentIndex(arrays)
-
-
-def with_scores(index: DocumentIndex, scores: FloatArray) -> DocumentIndex:
-    """The same documents, ranked by other scores (D,) than BM25's."""
-    other = object.__new__(DocumentIndex)
-    other.__dict__.update(index.__dict__, _scores=scores)
-    return other
 
 
 def _built(store: DocumentStore) -> dict[str, NDArray[Any]]:
