@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.news.manager import Advice
 from hybrid_bt.recording import pair_rows
-from hybrid_bt.safe_policy import policies_of
+from hybrid_bt.safe_policy import SafePolicy, policies_of
 
 __all__ = ["Thinking", "foreseen_panel"]
 
@@ -71,7 +71,7 @@ class Thinking:
         """What the policies did wrong since this was last asked for."""
         failures = []
         for policy in policies_of(self._brain).values():
-            if policy.failure:
+            if isinstance(policy, SafePolicy) and policy.failure:  # a brain that somebody put in may have others
                 failures.append(policy.failure)
                 policy.failure = ""
         return failures
