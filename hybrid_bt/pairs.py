@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.console import DAY, command, data_option, progress_bar, symbols_option, wide_console
+from hybrid_bt.console import (
+    DAY,
+    command,
+    data_option,
+    data_options,
+    load_asked,
+    progress_bar,
+    symbols_option,
+    wide_console,
+)
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.whole_file import write_whole
 
@@ -26,6 +35,7 @@ LAST_TRAINING_DAY = datetime(2009, 12, 31)  #: of the shipped policies
 
 @command()
 @data_option
+@data_options
 @symbols_option
 @click.option("--train-start", type=DAY, help="First day looked at.  [default: the first bar]")
 @click.option(
@@ -49,12 +59,11 @@ def main(**flags: Any) -> None:
     A pair passes with q <= --fdr, a half-life and a stable hedge ratio. The text for --pairs of `hybrid-bt run` comes
     last. A pair that passes has moved together; it need not go on to.
     """
-    from hybrid_bt.feeds import load_bars
     from hybrid_bt.pair_selection import select_pairs
 
     if flags["train_start"] and flags["train_end"] <= flags["train_start"]:
         raise ConfigError("--train-end is not after --train-start; exchange them or widen the span")
-    bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=flags["train_end"].date())
+    bars = load_asked(flags, end=flags["train_end"].date())
     if flags["train_start"]:
         bars = bars.between(flags["train_start"].date(), None)
     if bars.n_symbols < 2:

@@ -16,6 +16,8 @@ from hybrid_bt.console import (
     command,
     config_option,
     data_option,
+    data_options,
+    load_asked,
     mode_option,
     pairs_option,
     progress_bar,
@@ -33,7 +35,6 @@ from hybrid_bt.trials import (
 )
 
 if TYPE_CHECKING:
-    from hybrid_bt.bars import Bars
     from hybrid_bt.config import Config
     from hybrid_bt.records import RunRecord
 
@@ -82,28 +83,7 @@ _OVERRIDES = {
     default=None,
     help="Fit each pair's noise variances before the trading start.  [default: the mode's]",
 )
-@click.option("--raw-prices", is_flag=True, help="Do not scale prices by adjusted / close.")
-@click.option(
-    "--on-bad-data",
-    type=click.Choice(["fail", "mend", "warn"]),
-    default="fail",
-    show_default=True,
-    help="Errors in prices: refuse, repair, or leave out the bars that cannot be traded on.",
-)
-@click.option(
-    "--align",
-    type=click.Choice(["union", "intersection"]),
-    default="union",
-    show_default=True,
-    help="Calendar of several symbols: bars of any, untraded where one has none, or bars that all have.",
-)
-@click.option(
-    "--calendar", metavar="XNYS", help="Count days that differ from an exchange's (needs the extra `calendars`)."
-)
-@click.option(
-    "--resample", metavar="1D|60min", help="Make longer bars, session by session; 1D@17:00 ends sessions then."
-)
-@click.option("--offline", is_flag=True, help="Take yahoo from its snapshots on disk; call nobody.")
+@data_options
 @click.option(
     "--benchmark",
     default="equal-weight",
@@ -250,7 +230,7 @@ def _backtest(flags: dict[str, Any]) -> RunRecord:
     from hybrid_bt.feeds.sample import sample_pairs
 
     config = _config(flags)
-    bars = _bars(flags)
+    bars = load_asked(flags, end=_as_date(flags["end"]), trade_from=_as_date(flags["start"]))
     for symbol in flags["plot_symbols"]:
         bars.index_of(symbol)
     request = Request(
@@ -278,23 +258,6 @@ def _config(flags: dict[str, Any]) -> Config:
         if flags[flag] is not None:
             overrides.setdefault(section, {})[key] = flags[flag]
     return load_config(flags["mode"], flags["config"], overrides)
-
-
-def _bars(flags: dict[str, Any]) -> Bars:
-    from hybrid_bt.feeds import load_bars
-
-    return load_bars(
-        flags["data"],
-        symbols=flags["symbols"] or None,
-        end=_as_date(flags["end"]),
-        raw_prices=flags["raw_prices"],
-        trade_from=_as_date(flags["start"]),
-        on_bad_data=flags["on_bad_data"],
-        offline=flags["offline"],
-        align=flags["align"],
-        resample=flags["resample"],
-        calendar=flags["calendar"],
-    )
 
 
 def _as_date(moment: datetime | None) -> date | None:

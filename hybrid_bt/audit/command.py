@@ -9,7 +9,16 @@ from typing import Any
 
 import click
 
-from hybrid_bt.console import comma_list, command, mode_option, progress_bar
+from hybrid_bt.console import (
+    command,
+    data_option,
+    data_options,
+    load_asked,
+    mode_option,
+    pairs_option,
+    progress_bar,
+    symbols_option,
+)
 from hybrid_bt.errors import ConfigError
 
 __all__ = ["main"]
@@ -27,9 +36,10 @@ TOLD = ("regime r", "leg target sac", "leg target kalman", "final target", "vola
 @click.option("--strategy", metavar="module:Class", help="A Backtrader strategy of yours.  [default: the own stack]")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Parameter of that strategy; repeatable.")
 @mode_option
-@click.option("--data", default="us20", show_default=True, metavar="us20|tech6|yahoo|PATH", help="Bars.")
-@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols.  [default: all]")
-@click.option("--pairs", callback=comma_list, metavar="Y:X,...", help="Pairs.  [default: the sample's own]")
+@data_option
+@data_options
+@symbols_option
+@pairs_option
 @click.option(
     "--bars", type=click.IntRange(min=0), help=f"Last bars; 0 is all.  [default: all; {STRATEGY_BARS} with --strategy]"
 )
@@ -52,10 +62,8 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
 
 def _bars(flags: dict[str, Any], default: int) -> Any:
     from hybrid_bt.audit.alterations import last_rows
-    from hybrid_bt.feeds import load_bars
 
-    bars = load_bars(flags["data"], symbols=flags["symbols"] or None)
-    return last_rows(bars, default if flags["bars"] is None else flags["bars"])
+    return last_rows(load_asked(flags), default if flags["bars"] is None else flags["bars"])
 
 
 def _subject(name: str, bars: Any) -> str:

@@ -102,7 +102,7 @@ def _arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
     """Everything that is one per bar, bar and symbol, bar and pair, or fill; row-major."""
     wanted, hybrid, pairs = record.decisions, record.accounts["hybrid"], record.pairs
     fills = fill_arrays(hybrid)
-    single = {
+    single: dict[str, Any] = {
         "close": record.bars.close,
         **{f"leg:{name}": targets for name, targets in wanted.legs.items()},
         **{f"weight:{name}": weight for name, weight in wanted.weights.items()},
@@ -123,7 +123,7 @@ def _arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
         "size": fills.size,
         **{f"equity:{name}": account.equity for name, account in record.accounts.items()},
     }
-    whole = {"bar": fills.bar, "decided": fills.decided, "symbol": fills.symbol}
+    whole: dict[str, Any] = {"bar": fills.bar, "decided": fills.decided, "symbol": fills.symbol}
     if _guard_acted(record):
         single["wanted"], whole["guard"] = wanted.wanted, wanted.guard
     flags = {} if wanted.waits is None or not wanted.waits.any() else {"waits": wanted.waits}
