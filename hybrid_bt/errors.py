@@ -5,6 +5,7 @@
     |-- ConfigError           a flag, a key or a combination that makes no sense
     |-- PolicyError           a frozen policy that is damaged, newer, or asks for what the code does not produce
     |-- LegError              a leg of the user's own that breaks the contract of a leg
+    |-- NewsError             documents, verdicts or scorers that cannot be used
     |-- StateError            a snapshot that is damaged, newer, or of another run
     |-- InSampleError         bars that the policies were trained on, about to be reported as a result
     `-- ReconciliationError   an account whose own fills do not explain its equity
@@ -24,6 +25,7 @@ __all__ = [
     "HybridError",
     "InSampleError",
     "LegError",
+    "NewsError",
     "PolicyError",
     "ReconciliationError",
     "StateError",
@@ -49,6 +51,10 @@ class PolicyError(HybridError, ValueError):
 
 class LegError(HybridError, ValueError):
     """A leg of the user's own breaks the contract of a leg."""
+
+
+class NewsError(HybridError, ValueError):
+    """Documents, verdicts or scorers that cannot be used."""
 
 
 class StateError(HybridError, ValueError):

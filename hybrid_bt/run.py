@@ -24,6 +24,7 @@ from hybrid_bt.console import (
     symbols_option,
 )
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.news.options import risk_options, setup_of
 from hybrid_bt.trials import (
     LEDGER,
     append_trial,
@@ -35,6 +36,7 @@ from hybrid_bt.trials import (
 )
 
 if TYPE_CHECKING:
+    from hybrid_bt.backtest import Request
     from hybrid_bt.config import Config
     from hybrid_bt.records import RunRecord
 
@@ -97,6 +99,7 @@ _OVERRIDES = {
     "--allow-in-sample", is_flag=True, help="Trade bars that the policies were trained on; every output is marked."
 )
 @config_option
+@risk_options
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
@@ -246,8 +249,19 @@ def _backtest(flags: dict[str, Any]) -> RunRecord:
         state=flags["state"],
         state_every=flags["state_every"],
     )
+    request = _with_news(request, flags)
     with progress_bar(f"{bars.name}, {flags['mode']}", hidden=flags["quiet"]) as progress:
         return backtest(request, progress)
+
+
+def _with_news(request: Request, flags: dict[str, Any]) -> Request:
+    """With documents and a scorer, where the flags ask for them."""
+    setup = setup_of(flags)
+    if setup is None:
+        return request
+    from hybrid_bt.news.setup import open_desk
+
+    return request._replace(news=open_desk(setup, request.config.news, request.bars.symbols))
 
 
 def _config(flags: dict[str, Any]) -> Config:

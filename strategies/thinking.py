@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.hybrid import Decision, Hybrid
+from hybrid_bt.news.manager import Advice
 from hybrid_bt.recording import pair_rows
 from hybrid_bt.safe_policy import policies_of, take_failures
 
@@ -75,16 +76,18 @@ class Thinking:
         self._rate = bars_per_year
         self._brain.take_rate(bars_per_year)
 
-    def decide(self, closes: list[float]) -> Decision:
-        """Decision at the close of this bar; closes (N,), NaN where a symbol has none."""
+    def decide(
+        self, closes: list[float], advice: Advice | None = None, held: Sequence[float] | None = None
+    ) -> Decision:
+        """Decision at the close of this bar; closes (N,), NaN where a symbol has none; the rest as `Hybrid.settle`."""
         if not self._settled:
             self._look_ahead()
         if self._ahead is not None:
             opinion = self._ahead.next() if self._is_foreseen(self._ahead.row + 1, closes) else None
             if opinion is not None:
-                return self._brain.settle(opinion)
+                return self._brain.settle(opinion, advice, held)
             self._go_bar_by_bar()
-        return self._brain.decide(closes)
+        return self._brain.decide(closes, advice, held) if advice is not None else self._brain.decide(closes)
 
     def pair_rows(self, decision: Decision) -> Sequence[float]:
         """`recording.pair_rows` after the last decision."""

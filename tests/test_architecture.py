@@ -23,6 +23,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "words": (
         "errors",
         "whole_file",
+        "appended",
         "collector",
         "state_file",
         "journal",
@@ -51,6 +52,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "attribution",
         "fusion",
         "risk",
+        "news.manager",
         "guard",
         "guarded_replay",
     ),
@@ -87,7 +89,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "kernels.market",
         "kernels.lanes",
     ),
-    "bodies": ("envs", "portfolio_env", "batch_env", "strategies", "feeds", "analyzers", "evidence", "report"),
+    "bodies": ("envs", "portfolio_env", "batch_env", "strategies", "feeds", "analyzers", "evidence", "report", "news"),
     "commands": (
         "baselines",
         "trading_start",
@@ -107,6 +109,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "policy_card",
         "sb3",
         "data_check",
+        "news.command",
+        "news.evaluate_command",
         "cli",
         "__main__",
     ),

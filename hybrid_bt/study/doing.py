@@ -130,4 +130,4 @@ def write_study(found: Findings, out: Path) -> list[Path]:
 
 def configuration(mode: str, pairs: tuple[str, ...], config: Config) -> dict[str, Any]:
     """What makes two studies the same trial."""
-    return {"mode": mode, "pairs": list(pairs), **config.model_dump(mode="json")}
+    return {"mode": mode, "pairs": list(pairs), **config.without_news()}

@@ -132,12 +132,12 @@ def _shipped(flags: dict[str, Any], modes: tuple[str, ...]) -> None:
     from hybrid_bt.train.shipped import rebuild
 
     folder = flags["out"] or Path("policies")
-    _make_folder("--out", folder)
     logbook = Logbook(folder / "shipped")
 
     if flags["valid_end"] is not None:
         raise ConfigError("shipped policies are trained to the end and rehearsed, not validated; drop --valid-end")
     flags["rehearse_to"] = flags["rehearse_to"] or REHEARSED_TO
+    _make_folder("--out", folder)
 
     def lesson_of(mode: str) -> Any:
         return _lesson(flags | {"mode": mode})._replace(tell=logbook.hear)
