@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from hybrid_bt.bars import Bars
 
 __all__ = [
+    "AMOUNT",
     "DAY",
     "WIDTH",
     "Command",
@@ -58,6 +60,22 @@ class _Day(click.DateTime):
 
 
 DAY = _Day()
+
+
+class _Amount(click.FloatRange):
+    """A finite number above 0; click's own ranges let NaN pass."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0.0, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        amount = super().convert(value, param, ctx)
+        if not math.isfinite(amount):
+            self.fail(f"{value!r} is no finite number above 0", param, ctx)
+        return amount
+
+
+AMOUNT = _Amount()
 
 
 class Command(click.Command):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybrid_bt.console import (
+    AMOUNT,
     DAY,
     command,
     data_option,
@@ -47,8 +48,8 @@ LAST_TRAINING_DAY = datetime(2009, 12, 31)  #: of the shipped policies
 @click.option(
     "--fdr", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share of false finds allowed."
 )
-@click.option("--max-half-life", type=float, default=60.0, show_default=True, help="Slowest return, bars.")
-@click.option("--max-drift", type=float, default=0.5, show_default=True, help="Greatest relative change of the ratio.")
+@click.option("--max-half-life", type=AMOUNT, default=60.0, show_default=True, help="Slowest return, bars.")
+@click.option("--max-drift", type=AMOUNT, default=0.5, show_default=True, help="Greatest relative change of the ratio.")
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many to show.")
 @click.option("--fit-kalman", is_flag=True, help="Noise variances of those shown, by maximum likelihood (slow).")
 @click.option("--out", type=click.Path(path_type=Path), help="CSV file with all pairs.")

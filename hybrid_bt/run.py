@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,6 +145,7 @@ def main(**flags: Any) -> None:
             raise ConfigError(f"--{flag.replace('_', '-')} belongs to training: python -m hybrid_bt.train sac --help")
     _check_span(flags["start"], flags["end"])
     _check_talk(flags)
+    _check_out(flags["out"])
     if not flags["no_ledger"]:
         check_ledger(_ledger(flags["out"]))
     from hybrid_bt.announce import Talk, announce, open_page
@@ -218,6 +220,12 @@ def _check_talk(flags: dict[str, Any]) -> None:
         raise ConfigError("--plot-symbols is about a picture, and --no-plots draws none; drop one of them")
     if flags["open_page"] and flags["no_plots"]:
         raise ConfigError("--open shows a page, and --no-plots writes none; drop one of them")
+
+
+def _check_out(out: Path) -> None:
+    """Refuse now what could not be written when the run is done."""
+    if any(os.path.exists(path) and not os.path.isdir(path) for path in (out, *out.parents)):
+        raise ConfigError(f"out: cannot write to {out}: a file is in the way; give another folder with --out")
 
 
 def _check_span(start: datetime | None, end: datetime | None) -> None:

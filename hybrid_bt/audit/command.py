@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from hybrid_bt.console import (
+    AMOUNT,
     command,
     data_option,
     data_options,
@@ -45,7 +46,7 @@ TOLD = ("regime r", "leg target sac", "leg target kalman", "final target", "vola
     "--bars", type=click.IntRange(min=0), help=f"Last bars; 0 is all.  [default: all; {STRATEGY_BARS} with --strategy]"
 )
 @click.option("--every", type=click.IntRange(min=1), help="Bars between cuts.")
-@click.option("--cash", type=float, default=1e6, show_default=True, help="Start value of a strategy.")
+@click.option("--cash", type=AMOUNT, default=1e6, show_default=True, help="Start value of a strategy.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes for the own stack.  [default: 2, if there are]")
 @click.option("--news", metavar="sample|PATH", help="Audit the risk manager on these documents instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every finding.")
@@ -100,7 +101,7 @@ def _stack(flags: dict[str, Any]) -> tuple[str, Any, Any]:
         return brain_trace(stack, panel)
 
     starts = [start for start in STARTS if start + AFTER[0] < late.n_bars]
-    forgetting = measure_startup(run, late, run(late), starts, AFTER, TOLD.__contains__)
+    forgetting = measure_startup(run, late, run(late), starts, AFTER, TOLD.__contains__) if starts else []
     return _subject(f"the {flags['mode']} stack", bars), checks, forgetting
 
 
