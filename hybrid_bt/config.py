@@ -348,6 +348,8 @@ def _validated(merged: dict[str, Any]) -> Config:
 
 def _read_toml(file: str | Path) -> dict[str, Any]:
     path = Path(file)
+    if path.is_dir():
+        raise ConfigError(f"config file {path} is a folder; name the TOML file in it with --config")
     if not path.is_file():
         raise ConfigError(f"config file {path} does not exist; check --config")
     try:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.news.manager import Advice
 from hybrid_bt.recording import pair_rows
-from hybrid_bt.safe_policy import SafePolicy, policies_of
+from hybrid_bt.safe_policy import policies_of, take_failures
 
 __all__ = ["Thinking", "foreseen_panel"]
 
@@ -68,13 +68,8 @@ class Thinking:
         return {name: policy.clipped_count for name, policy in policies_of(self._brain).items()}
 
     def take_failures(self) -> list[str]:
-        """What the policies did wrong since this was last asked for."""
-        failures = []
-        for policy in policies_of(self._brain).values():
-            if isinstance(policy, SafePolicy) and policy.failure:  # a brain that somebody put in may have others
-                failures.append(policy.failure)
-                policy.failure = ""
-        return failures
+        """What policies and legs of the user's own did wrong since this was last asked for."""
+        return take_failures(self._brain)
 
     def take_rate(self, bars_per_year: float) -> None:
         """`Hybrid.take_rate`: it changes what is made of opinions, and nothing that is remembered."""

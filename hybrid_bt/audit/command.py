@@ -9,7 +9,17 @@ from typing import Any
 
 import click
 
-from hybrid_bt.console import comma_list, command, mode_option, progress_bar
+from hybrid_bt.console import (
+    AMOUNT,
+    command,
+    data_option,
+    data_options,
+    load_asked,
+    mode_option,
+    pairs_option,
+    progress_bar,
+    symbols_option,
+)
 from hybrid_bt.errors import ConfigError
 
 __all__ = ["main"]
@@ -28,14 +38,15 @@ TOLD = ("regime r", "leg target sac", "leg target kalman", "final target", "vola
 @click.option("--strategy", metavar="module:Class", help="A Backtrader strategy of yours.  [default: the own stack]")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Parameter of that strategy; repeatable.")
 @mode_option
-@click.option("--data", default="us20", show_default=True, metavar="us20|tech6|yahoo|PATH", help="Bars.")
-@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols.  [default: all]")
-@click.option("--pairs", callback=comma_list, metavar="Y:X,...", help="Pairs.  [default: the sample's own]")
+@data_option
+@data_options
+@symbols_option
+@pairs_option
 @click.option(
     "--bars", type=click.IntRange(min=0), help=f"Last bars; 0 is all.  [default: all; {STRATEGY_BARS} with --strategy]"
 )
 @click.option("--every", type=click.IntRange(min=1), help="Bars between cuts.")
-@click.option("--cash", type=float, default=1e6, show_default=True, help="Start value of a strategy.")
+@click.option("--cash", type=AMOUNT, default=1e6, show_default=True, help="Start value of a strategy.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes for the own stack.  [default: 2, if there are]")
 @click.option("--news", metavar="sample|PATH", help="Audit the risk manager on these documents instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every finding.")
@@ -57,10 +68,8 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
 
 def _bars(flags: dict[str, Any], default: int) -> Any:
     from hybrid_bt.audit.alterations import last_rows
-    from hybrid_bt.feeds import load_bars
 
-    bars = load_bars(flags["data"], symbols=flags["symbols"] or None)
-    return last_rows(bars, default if flags["bars"] is None else flags["bars"])
+    return last_rows(load_asked(flags), default if flags["bars"] is None else flags["bars"])
 
 
 def _subject(name: str, bars: Any) -> str:
@@ -92,7 +101,7 @@ def _stack(flags: dict[str, Any]) -> tuple[str, Any, Any]:
         return brain_trace(stack, panel)
 
     starts = [start for start in STARTS if start + AFTER[0] < late.n_bars]
-    forgetting = measure_startup(run, late, run(late), starts, AFTER, TOLD.__contains__)
+    forgetting = measure_startup(run, late, run(late), starts, AFTER, TOLD.__contains__) if starts else []
     return _subject(f"the {flags['mode']} stack", bars), checks, forgetting
 
 
