@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.bar_rate import is_intraday
 from hybrid_bt.bars import Bars, say_stamp
-from hybrid_bt.baselines import BENCHMARK, EQUAL_WEIGHT, baselines, leverage_of
+from hybrid_bt.baselines import BENCHMARK, EQUAL_WEIGHT, RISK_OFF, baselines, leverage_of, unmanaged
 from hybrid_bt.build import Policies, resolve_pairs, training_end
 from hybrid_bt.collector import collector_paused
 from hybrid_bt.config import Config
@@ -27,6 +27,9 @@ from hybrid_bt.errors import BarsError, ReconciliationError
 from hybrid_bt.findings import counters
 from hybrid_bt.guard_notes import guard_notes, numbers_of
 from hybrid_bt.kalman import KalmanParams
+from hybrid_bt.news.desk import Desk
+from hybrid_bt.news.facts import news_facts, news_notes, settled_on
+from hybrid_bt.news.stage import RiskStage, stage_of
 from hybrid_bt.reconcile import reconcile
 from hybrid_bt.recording import Recorder
 from hybrid_bt.records import AccountPath, Decisions, RunRecord
@@ -53,6 +56,7 @@ class Request(NamedTuple):
     allow_in_sample: bool = False
     seed: int = 0
     mode: str = "stable"
+    news: Desk | None = None  #: documents and their scorer; None leaves the risk manager out
     state: Path | None = None  #: file that the strategy's state is kept in, and gone on from if it is there
     state_every: int = 1  #: bars from one snapshot to the next
 
@@ -67,6 +71,7 @@ class Trading(NamedTuple):
     resumed_after: str  #: stamp of the last bar that came from the state; empty if none did
 
 
+@collector_paused()
 def backtest(request: Request, progress: Callable[[int, int], None] | None = None) -> RunRecord:
     """Trade the hybrid through Backtrader's broker and put its baselines beside it.
 
@@ -90,11 +95,14 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     config = config.for_stamps(bars.stamps[:row])
     request = request._replace(config=config)
     fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
-    traded_through = trade(request, row, fitted, progress)
+    stage = None if request.news is None else stage_of(request.news, bars.stamps, row)
+    traded_through = trade(request, row, fitted, progress, stage)
     recorder, hybrid = traded_through.recorder, traded_through.account
     traded = bars.between(bars.stamps[row], None)
     decisions = recorder.decisions(row)
     accounts = {"hybrid": hybrid} | baselines(config, traded, recorder, row, request.benchmark)
+    if stage is not None:
+        accounts[RISK_OFF] = unmanaged(config, traded, recorder, row)
     for name, account in accounts.items():
         _check_account(name, account, traded, config.account.cash, leverage_of(name, config))
     gap = _replay_gap(request, traded, decisions, hybrid)
@@ -106,6 +114,7 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     facts = {
         **_facts(request, row, trained_until, gap, traded_through, time.perf_counter() - began),
         "gaps": gaps,
+        **news_facts(stage),
         "regime": reading,
         "annualisation": {"reports": traded.bars_per_year, "decisions": config.bars_per_year},
     }
@@ -125,12 +134,17 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
             *_notes(request, traded, in_sample, accounts),
             *gap_notes(gaps),
             *guard_notes(config, traded_through.guard),
+            *news_notes(stage),
         ),
     )
 
 
 def trade(
-    request: Request, row: int, fitted: list[KalmanParams] | None, progress: Callable[[int, int], None] | None
+    request: Request,
+    row: int,
+    fitted: list[KalmanParams] | None,
+    progress: Callable[[int, int], None] | None,
+    stage: RiskStage | None = None,
 ) -> Trading:
     """Run the strategy through Cerebro on all bars, trading from `row` on."""
     import backtrader as bt
@@ -161,6 +175,7 @@ def trade(
         kalman_params=fitted,
         trade_from=bars.stamps[row].astype("datetime64[us]").item(),
         allow_in_sample=request.allow_in_sample,
+        news=stage,
         record=True,
         state=request.state,
         state_every=request.state_every,
@@ -224,6 +239,7 @@ def _resolved(request: Request, fitted: list[KalmanParams] | None) -> dict[str, 
         "allow_in_sample": request.allow_in_sample,
         "seed": request.seed,
         **numbers_of(request.config),
+        **settled_on(request.news),
         "kalman_fitted": None
         if fitted is None
         else {p: q._asdict() for p, q in zip(request.pairs, fitted, strict=True)},

@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 from hybrid_bt.accounting import OrderRules
 from hybrid_bt.bars import Bars
 from hybrid_bt.config import Config
+from hybrid_bt.fusion import FusionParams
 from hybrid_bt.leg_replay import constant_weight, replay_legs
 from hybrid_bt.recording import Recorder
 from hybrid_bt.records import AccountPath, LegPaths
 from hybrid_bt.target_replay import replay
 
-__all__ = ["BENCHMARK", "EQUAL_WEIGHT", "baselines", "leverage_of"]
+__all__ = ["BENCHMARK", "EQUAL_WEIGHT", "RISK_OFF", "baselines", "leverage_of", "unmanaged"]
 
 EQUAL_WEIGHT = "equal-weight"
 BENCHMARK = "benchmark"
+RISK_OFF = "risk-off"
 HELD = (EQUAL_WEIGHT, BENCHMARK)  #: bought once and never levered, so they pay no financing either
 FULLY_INVESTED = 0.97  #: a held account keeps this little in cash, so that a gap does not cost it an order
 
@@ -57,12 +59,19 @@ def baselines(
     return found
 
 
-def _mixed(config: Config, traded: Bars, legs: LegPaths, w_sac: float) -> AccountPath:
-    """A constant mix of the recorded legs under the hybrid's limits."""
+def unmanaged(config: Config, traded: Bars, recorder: Recorder, row: int) -> AccountPath:
+    """The hybrid without its risk manager: the account `risk-off`, where there is one."""
+    if config.sac.enabled and config.kalman.enabled:
+        return _mixed(config, traded, recorder.legs(row), config.fusion_params())
+    return _mixed(config, traded, recorder.legs(row), float(config.sac.enabled))
+
+
+def _mixed(config: Config, traded: Bars, legs: LegPaths, mix: float | FusionParams) -> AccountPath:
+    """A mix of the recorded legs under the hybrid's limits: by r, or with a constant weight of SAC."""
     return replay_legs(
         legs,
         traded,
-        fusion=constant_weight(w_sac),
+        fusion=mix if isinstance(mix, FusionParams) else constant_weight(mix),
         risk=config.risk_params(),
         cash=config.account.cash,
         costs=config.trading_costs(),

@@ -166,6 +166,7 @@ def build(
         Gate(gate) if gate else None,
         config.fusion_params(),
         config.risk_params(),
+        config.manager_params(),
     )
 
 

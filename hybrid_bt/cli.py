@@ -18,6 +18,7 @@ COMMANDS = {
     "train": ("hybrid_bt.train.__main__", "Train policies and freeze them (needs the extra `train`)."),
     "policy": ("hybrid_bt.policy_card", "Look into frozen policies; import models of Stable-Baselines3."),
     "data": ("hybrid_bt.data_check", "Check prices before they are traded."),
+    "news": ("hybrid_bt.news.command", "Keep documents for the risk manager."),
     "study": ("hybrid_bt.study.command", "Weigh a result: windows, ablations, seeds, costs, with intervals."),
     "runs": ("hybrid_bt.runs", "List and compare what was tried."),
     "pairs": ("hybrid_bt.pairs", "Look for cointegrated pairs on training bars."),

@@ -27,6 +27,7 @@ from hybrid_bt.guard import GuardParams
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.legs.kalman import PairRules
 from hybrid_bt.legs.sac import RiskUnit
+from hybrid_bt.news.manager import LARGEST_REGIME_WEIGHT, ManagerParams
 from hybrid_bt.risk import RiskParams
 from hybrid_bt.spread import SpreadParams
 
@@ -187,6 +188,27 @@ class GuardConfig(_Section):
         return self
 
 
+class NewsConfig(_Section):
+    """Documents and the risk manager; read only where a run asks for them (`--risk`)."""
+
+    strength: float = Field(ge=0, le=1, description="k: what the highest risk takes away, fraction of the target")
+    min_multiplier: float = Field(ge=0, le=1, description="least factor on a target, whatever the risk")
+    regime_weight: float = Field(
+        ge=0, le=LARGEST_REGIME_WEIGHT, description="lambda: weight of the documents in the regime score, by confidence"
+    )
+    half_life_bars: float = Field(gt=0, description="bars after which half of a verdict has faded")
+    memory_bars: int = Field(ge=1, description="bars after which a verdict is forgotten")
+    veto_bars: int = Field(ge=1, description="bars without new risk after a veto")
+    on_failure: Literal["no_new_risk", "neutral"] = Field(description="what a bar does whose scorer failed")
+    latency_minutes: float = Field(ge=0, description="minutes before the close after which a document is too late")
+    window_days: float = Field(gt=0, description="days for which a document counts")
+    documents: int = Field(ge=1, le=50, description="most relevant documents read per bar and symbol")
+    document_chars: int = Field(ge=50, le=20_000, description="characters of each document that are read")
+    close_time: str = Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="close of a daily bar, HH:MM")
+    time_zone: str = Field(description="zone of that time")
+    stamp_zone: str = Field(description="zone of the stamps of bars within a day, taken as their closes")
+
+
 class Config(_Section):
     """A whole configuration."""
 
@@ -198,6 +220,7 @@ class Config(_Section):
     fusion: FusionConfig
     risk: RiskConfig
     guard: GuardConfig
+    news: NewsConfig
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -277,6 +300,14 @@ class Config(_Section):
         """Limits."""
         return RiskParams(**self.risk.model_dump() | {"bars_per_year": self.bars_per_year})
 
+    def manager_params(self) -> ManagerParams:
+        """How far documents reach."""
+        return ManagerParams(self.news.strength, self.news.min_multiplier, self.news.regime_weight)
+
+    def without_news(self) -> dict[str, Any]:
+        """All sections that a run without documents reads, as plain data."""
+        return self.model_dump(mode="json", exclude={"news"})
+
 
 def mode_text(mode: str) -> str:
     """TOML text of a shipped mode."""
@@ -317,6 +348,8 @@ def _validated(merged: dict[str, Any]) -> Config:
 
 def _read_toml(file: str | Path) -> dict[str, Any]:
     path = Path(file)
+    if path.is_dir():
+        raise ConfigError(f"config file {path} is a folder; name the TOML file in it with --config")
     if not path.is_file():
         raise ConfigError(f"config file {path} does not exist; check --config")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +13,14 @@ import click
 from hybrid_bt.errors import HybridError
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from rich.console import Console
 
+    from hybrid_bt.bars import Bars
+
 __all__ = [
+    "AMOUNT",
     "DAY",
     "WIDTH",
     "Command",
@@ -22,6 +28,8 @@ __all__ = [
     "command",
     "config_option",
     "data_option",
+    "data_options",
+    "load_asked",
     "mode_option",
     "pairs_option",
     "ppo_steps_option",
@@ -52,6 +60,22 @@ class _Day(click.DateTime):
 
 
 DAY = _Day()
+
+
+class _Amount(click.FloatRange):
+    """A finite number above 0; click's own ranges let NaN pass."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0.0, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        amount = super().convert(value, param, ctx)
+        if not math.isfinite(amount):
+            self.fail(f"{value!r} is no finite number above 0", param, ctx)
+        return amount
+
+
+AMOUNT = _Amount()
 
 
 class Command(click.Command):
@@ -112,6 +136,53 @@ data_option = click.option(
     help="Embedded sample, Yahoo, or a folder or file of OHLCV.",
 )
 symbols_option = click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols.  [default: all]")
+_READING = (
+    click.option("--raw-prices", is_flag=True, help="Do not scale prices by adjusted / close."),
+    click.option(
+        "--on-bad-data",
+        type=click.Choice(["fail", "mend", "warn"]),
+        default="fail",
+        show_default=True,
+        help="Errors in prices: refuse, repair, or leave out the bars that cannot be traded on.",
+    ),
+    click.option(
+        "--align",
+        type=click.Choice(["union", "intersection"]),
+        default="union",
+        show_default=True,
+        help="Calendar of several symbols: bars of any, untraded where one has none, or bars that all have.",
+    ),
+    click.option(
+        "--calendar", metavar="XNYS", help="Count days that differ from an exchange's (needs the extra `calendars`)."
+    ),
+    click.option(
+        "--resample", metavar="1D|60min", help="Make longer bars, session by session; 1D@17:00 ends sessions then."
+    ),
+    click.option("--offline", is_flag=True, help="Take yahoo from its snapshots on disk; call nobody."),
+)
+
+
+def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How the bars of --data are read; a decorator."""
+    for option in reversed(_READING):
+        function = option(function)
+    return function
+
+
+def load_asked(flags: dict[str, Any], *, end: date | None = None, trade_from: date | None = None) -> Bars:
+    """The bars that --data, --symbols and the flags of `data_options` ask for, up to a last day."""
+    from hybrid_bt.feeds import load_bars
+
+    how = ("raw_prices", "on_bad_data", "offline", "align", "resample", "calendar")
+    return load_bars(
+        flags["data"],
+        symbols=flags["symbols"] or None,
+        end=end,
+        trade_from=trade_from,
+        **{name: flags[name] for name in how},
+    )
+
+
 pairs_option = click.option(
     "--pairs", callback=comma_list, metavar="Y:X,...", help="Pairs of the Kalman leg.  [default: the sample's own]"
 )

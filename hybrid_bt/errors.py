@@ -4,6 +4,8 @@
     |-- BarsError             prices or calendars that cannot be traded on
     |-- ConfigError           a flag, a key or a combination that makes no sense
     |-- PolicyError           a frozen policy that is damaged, newer, or asks for what the code does not produce
+    |-- LegError              a leg of the user's own that breaks the contract of a leg
+    |-- NewsError             documents, verdicts or scorers that cannot be used
     |-- StateError            a snapshot that is damaged, newer, or of another run
     |-- InSampleError         bars that the policies were trained on, about to be reported as a result
     `-- ReconciliationError   an account whose own fills do not explain its equity
@@ -22,6 +24,8 @@ __all__ = [
     "ConfigError",
     "HybridError",
     "InSampleError",
+    "LegError",
+    "NewsError",
     "PolicyError",
     "ReconciliationError",
     "StateError",
@@ -43,6 +47,14 @@ class ConfigError(HybridError, ValueError):
 
 class PolicyError(HybridError, ValueError):
     """A frozen policy that is damaged, newer than the code, or asks for an observation that the code does not make."""
+
+
+class LegError(HybridError, ValueError):
+    """A leg of the user's own breaks the contract of a leg."""
+
+
+class NewsError(HybridError, ValueError):
+    """Documents, verdicts or scorers that cannot be used."""
 
 
 class StateError(HybridError, ValueError):

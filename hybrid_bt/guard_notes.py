@@ -12,7 +12,7 @@ __all__ = ["guard_notes", "numbers_of"]
 def numbers_of(config: Config) -> dict[str, Any]:
     """A configuration as plain data; a guard that is all off is left out, so that such a run's files, and its key among
     the trials, are those of a run without one."""
-    numbers: dict[str, Any] = config.model_dump(mode="json")
+    numbers: dict[str, Any] = config.without_news()
     if config.guard == load_config().guard:
         del numbers["guard"]
     return numbers

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.console import DAY, command, data_option, progress_bar, symbols_option, wide_console
+from hybrid_bt.console import (
+    AMOUNT,
+    DAY,
+    command,
+    data_option,
+    data_options,
+    load_asked,
+    progress_bar,
+    symbols_option,
+    wide_console,
+)
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.whole_file import write_whole
 
@@ -26,6 +36,7 @@ LAST_TRAINING_DAY = datetime(2009, 12, 31)  #: of the shipped policies
 
 @command()
 @data_option
+@data_options
 @symbols_option
 @click.option("--train-start", type=DAY, help="First day looked at.  [default: the first bar]")
 @click.option(
@@ -37,8 +48,8 @@ LAST_TRAINING_DAY = datetime(2009, 12, 31)  #: of the shipped policies
 @click.option(
     "--fdr", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share of false finds allowed."
 )
-@click.option("--max-half-life", type=float, default=60.0, show_default=True, help="Slowest return, bars.")
-@click.option("--max-drift", type=float, default=0.5, show_default=True, help="Greatest relative change of the ratio.")
+@click.option("--max-half-life", type=AMOUNT, default=60.0, show_default=True, help="Slowest return, bars.")
+@click.option("--max-drift", type=AMOUNT, default=0.5, show_default=True, help="Greatest relative change of the ratio.")
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many to show.")
 @click.option("--fit-kalman", is_flag=True, help="Noise variances of those shown, by maximum likelihood (slow).")
 @click.option("--out", type=click.Path(path_type=Path), help="CSV file with all pairs.")
@@ -49,12 +60,11 @@ def main(**flags: Any) -> None:
     A pair passes with q <= --fdr, a half-life and a stable hedge ratio. The text for --pairs of `hybrid-bt run` comes
     last. A pair that passes has moved together; it need not go on to.
     """
-    from hybrid_bt.feeds import load_bars
     from hybrid_bt.pair_selection import select_pairs
 
     if flags["train_start"] and flags["train_end"] <= flags["train_start"]:
         raise ConfigError("--train-end is not after --train-start; exchange them or widen the span")
-    bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=flags["train_end"].date())
+    bars = load_asked(flags, end=flags["train_end"].date())
     if flags["train_start"]:
         bars = bars.between(flags["train_start"].date(), None)
     if bars.n_symbols < 2:

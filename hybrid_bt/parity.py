@@ -19,6 +19,8 @@ from hybrid_bt.console import (
     command,
     config_option,
     data_option,
+    data_options,
+    load_asked,
     mode_option,
     pairs_option,
     progress_bar,
@@ -103,6 +105,7 @@ def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: fl
 @command("parity")
 @mode_option
 @data_option
+@data_options
 @symbols_option
 @pairs_option
 @click.option("--start", type=DAY, help="First day traded.  [default: the first out-of-sample bar]")
@@ -116,11 +119,10 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
     from hybrid_bt.backtest import Request
     from hybrid_bt.build import load_policies
     from hybrid_bt.config import load_config
-    from hybrid_bt.feeds import load_bars
     from hybrid_bt.feeds.sample import sample_pairs
 
     config = load_config(flags["mode"], flags["config"])
-    bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=_date(flags["end"]))
+    bars = load_asked(flags, end=_date(flags["end"]))
     request = Request(
         bars=bars,
         config=config,

@@ -21,7 +21,8 @@ from hybrid_bt.spread import SpreadParams, SpreadRates, SpreadState
 
 __all__ = ["MarketReader", "absorb_bar", "check_closes", "first_pair", "pair_bar", "pair_zscores"]
 
-PAIR_WIDTH = len(KalmanState._fields) + len(SpreadState._fields) + 2  #: numbers of a pair in a snapshot
+_LAST = PairView._fields[4:]  # what a pair keeps beside its columns and its two recursions
+PAIR_WIDTH = len(KalmanState._fields) + len(SpreadState._fields) + len(_LAST)  #: numbers of a pair in a snapshot
 
 
 def first_pair(y: int, x: int, params: KalmanParams) -> PairView:
@@ -129,7 +130,7 @@ class MarketReader:
 
     def state(self) -> dict[str, Any]:
         """All recursions as arrays, for `restore`."""
-        pairs = [(*pair.kalman, *pair.spread, pair.fresh, pair.started) for pair in self._pairs]
+        pairs = [(*pair.kalman, *pair.spread, *(getattr(pair, name) for name in _LAST)) for pair in self._pairs]
         return {
             "assets": np.array(self._assets, dtype=np.float64),
             "market": np.array([*self._market.mean, *self._market[1:]], dtype=np.float64),
@@ -142,10 +143,11 @@ class MarketReader:
         market = state["market"].tolist()
         self._assets = [features.AssetState(*row) for row in state["assets"].tolist()]
         self._market = features.MarketState(features.AssetState(*market[:m]), *market[m:])
-        self._pairs = [
-            PairView(y, x, KalmanState(*row[:k]), SpreadState(*row[k : k + s]), bool(row[k + s]), bool(row[k + s + 1]))
-            for (y, x), row in zip(self.columns, state["pairs"].tolist(), strict=True)
-        ]
+        self._pairs = []
+        for (y, x), row in zip(self.columns, state["pairs"].tolist(), strict=True):
+            fresh, started, *logs = row[k + s :]
+            last = bool(fresh), bool(started), *logs
+            self._pairs.append(PairView(y, x, KalmanState(*row[:k]), SpreadState(*row[k : k + s]), *last))
 
 
 def _log_close(close: float, column: int) -> float:

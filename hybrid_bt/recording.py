@@ -14,7 +14,8 @@ from hybrid_bt import kalman
 from hybrid_bt.bars import Bars
 from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.legs.base import PairView, View
-from hybrid_bt.records import Decisions, LegPaths, PairPaths
+from hybrid_bt.news.manager import Managed
+from hybrid_bt.records import Decisions, LegPaths, ManagedPaths, PairPaths
 
 __all__ = ["PAIR_FIELDS", "Recorder", "pair_paths", "pair_row", "pair_rows", "record"]
 
@@ -39,6 +40,7 @@ class Recorder:
         self._correlation = array("d")
         self._warm = array("b")
         self._waits = array("b")
+        self._managed: list[Managed | None] = []
 
     def add(self, decision: Decision, brain: Hybrid) -> None:
         """Append one bar of a brain that has just decided it."""
@@ -55,6 +57,7 @@ class Recorder:
         self._warm.extend(decision.view.warm)
         self._waits.extend(decision.waits or self._nobody)
         self._correlation.append(decision.view.correlation)
+        self._managed.append(decision.managed)
         self._pairs.extend(pairs)
 
     def last_row(self) -> list[float]:
@@ -68,6 +71,7 @@ class Recorder:
 
     def add_row(self, row: Sequence[float]) -> None:
         """Append a bar from what `last_row` of another recorder gave."""
+        self._managed.append(None)  # a run that goes on from a state has no risk manager
         at = 0
         for values, width in self._columns():
             numbers = row[at : at + width]
@@ -104,6 +108,7 @@ class Recorder:
             wanted=_matrix(self._wanted, self._n_symbols)[start:],
             guard=scalar["guard"],
             waits=self.waits(start),
+            managed=_managed_paths(self._managed[start:]),
         )
 
     def legs(self, start: int = 0) -> LegPaths:
@@ -133,6 +138,32 @@ class Recorder:
         n_pairs, n_fields = len(self._pair_names), len(PAIR_FIELDS)
         n_bars = len(self._scalars["regime"])
         return pair_paths(self._pair_names, np.array(self._pairs).reshape(n_bars, n_pairs, n_fields)[start:])
+
+
+def _managed_paths(rows: Sequence[Managed | None]) -> ManagedPaths | None:
+    known = [row for row in rows if row is not None]
+    if not known or len(known) < len(rows):
+        return None  # a risk manager is asked on every traded bar, or on none
+    advice = [row.advice for row in known]
+    return ManagedPaths(
+        proposed=np.array([row.proposed for row in known]),
+        multiplier=np.array([row.multipliers for row in known]),
+        regime=np.array([row.regime for row in known]),
+        risk=np.array([one.risk for one in advice], dtype=np.float64),
+        sentiment=np.array([one.sentiment for one in advice], dtype=np.float64),
+        regime_read=np.array([one.regime for one in advice]),
+        confidence=np.array([one.confidence for one in advice]),
+        no_new_risk=np.array([one.no_new_risk for one in advice]),
+        reasons=tuple(text for row in known for text in _told(row.advice.reasons, row.sources, "pair: ")),
+        documents=tuple(text for row in known for text in _told(row.advice.documents, row.sources, "")),
+    )
+
+
+def _told(texts: Sequence[str], sources: Sequence[int], mark: str) -> list[str]:
+    """Each symbol's text, or that of the one that it shares its multiplier with."""
+    if not texts:
+        return [""] * len(sources)
+    return [texts[i] if i == source else mark + texts[source] for i, source in enumerate(sources)]
 
 
 def pair_row(pair: PairView, direction: float) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
 
-__all__ = ["AccountPath", "Decisions", "Fill", "Fills", "LegPaths", "PairPaths", "RunRecord"]
+__all__ = ["AccountPath", "Decisions", "Fill", "Fills", "LegPaths", "ManagedPaths", "PairPaths", "RunRecord"]
 
 FloatArray = NDArray[np.float64]
 
@@ -95,6 +95,22 @@ class AccountPath:
 
 
 @dataclass(frozen=True, eq=False)
+class ManagedPaths:
+    """What the risk manager read and did, bar by bar (`hybrid_bt.news.manager`)."""
+
+    proposed: FloatArray  #: (T, N) targets before it
+    multiplier: FloatArray  #: (T, N) m in [0, 1]
+    regime: FloatArray  #: (T,) r'
+    risk: FloatArray  #: (T, N) 1..5, 3 is neutral
+    sentiment: FloatArray  #: (T, N) [-1, 1]
+    regime_read: FloatArray  #: (T,) r_llm
+    confidence: FloatArray  #: (T,) [0, 1]
+    no_new_risk: NDArray[np.bool_]  #: (T,)
+    reasons: tuple[str, ...]  #: T * N, row-major
+    documents: tuple[str, ...]  #: T * N, ids with blanks between
+
+
+@dataclass(frozen=True, eq=False)
 class Decisions:
     """What each part of the brain wanted, bar by bar; targets are signed fractions of equity."""
 
@@ -108,6 +124,7 @@ class Decisions:
     guard: FloatArray | None = None  #: (T,) rules of `hybrid_bt.guard` that changed the target, as a mask
 
     waits: NDArray[np.bool_] | None = None  #: (T, N) not ordered, (`hybrid_bt.waiting`); None: nobody
+    managed: ManagedPaths | None = None  #: None where no risk manager was asked
 
     @property
     def sent(self) -> FloatArray:

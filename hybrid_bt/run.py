@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,15 @@ from hybrid_bt.console import (
     command,
     config_option,
     data_option,
+    data_options,
+    load_asked,
     mode_option,
     pairs_option,
     progress_bar,
     symbols_option,
 )
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.news.options import risk_options, setup_of
 from hybrid_bt.trials import (
     LEDGER,
     append_trial,
@@ -33,7 +37,7 @@ from hybrid_bt.trials import (
 )
 
 if TYPE_CHECKING:
-    from hybrid_bt.bars import Bars
+    from hybrid_bt.backtest import Request
     from hybrid_bt.config import Config
     from hybrid_bt.records import RunRecord
 
@@ -82,28 +86,7 @@ _OVERRIDES = {
     default=None,
     help="Fit each pair's noise variances before the trading start.  [default: the mode's]",
 )
-@click.option("--raw-prices", is_flag=True, help="Do not scale prices by adjusted / close.")
-@click.option(
-    "--on-bad-data",
-    type=click.Choice(["fail", "mend", "warn"]),
-    default="fail",
-    show_default=True,
-    help="Errors in prices: refuse, repair, or leave out the bars that cannot be traded on.",
-)
-@click.option(
-    "--align",
-    type=click.Choice(["union", "intersection"]),
-    default="union",
-    show_default=True,
-    help="Calendar of several symbols: bars of any, untraded where one has none, or bars that all have.",
-)
-@click.option(
-    "--calendar", metavar="XNYS", help="Count days that differ from an exchange's (needs the extra `calendars`)."
-)
-@click.option(
-    "--resample", metavar="1D|60min", help="Make longer bars, session by session; 1D@17:00 ends sessions then."
-)
-@click.option("--offline", is_flag=True, help="Take yahoo from its snapshots on disk; call nobody.")
+@data_options
 @click.option(
     "--benchmark",
     default="equal-weight",
@@ -117,6 +100,7 @@ _OVERRIDES = {
     "--allow-in-sample", is_flag=True, help="Trade bars that the policies were trained on; every output is marked."
 )
 @config_option
+@risk_options
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
@@ -161,6 +145,7 @@ def main(**flags: Any) -> None:
             raise ConfigError(f"--{flag.replace('_', '-')} belongs to training: python -m hybrid_bt.train sac --help")
     _check_span(flags["start"], flags["end"])
     _check_talk(flags)
+    _check_out(flags["out"])
     if not flags["no_ledger"]:
         check_ledger(_ledger(flags["out"]))
     from hybrid_bt.announce import Talk, announce, open_page
@@ -237,6 +222,12 @@ def _check_talk(flags: dict[str, Any]) -> None:
         raise ConfigError("--open shows a page, and --no-plots writes none; drop one of them")
 
 
+def _check_out(out: Path) -> None:
+    """Refuse now what could not be written when the run is done."""
+    if any(os.path.exists(path) and not os.path.isdir(path) for path in (out, *out.parents)):
+        raise ConfigError(f"out: cannot write to {out}: a file is in the way; give another folder with --out")
+
+
 def _check_span(start: datetime | None, end: datetime | None) -> None:
     if start and end and end <= start:
         raise ConfigError(
@@ -250,7 +241,7 @@ def _backtest(flags: dict[str, Any]) -> RunRecord:
     from hybrid_bt.feeds.sample import sample_pairs
 
     config = _config(flags)
-    bars = _bars(flags)
+    bars = load_asked(flags, end=_as_date(flags["end"]), trade_from=_as_date(flags["start"]))
     for symbol in flags["plot_symbols"]:
         bars.index_of(symbol)
     request = Request(
@@ -266,8 +257,19 @@ def _backtest(flags: dict[str, Any]) -> RunRecord:
         state=flags["state"],
         state_every=flags["state_every"],
     )
+    request = _with_news(request, flags)
     with progress_bar(f"{bars.name}, {flags['mode']}", hidden=flags["quiet"]) as progress:
         return backtest(request, progress)
+
+
+def _with_news(request: Request, flags: dict[str, Any]) -> Request:
+    """With documents and a scorer, where the flags ask for them."""
+    setup = setup_of(flags)
+    if setup is None:
+        return request
+    from hybrid_bt.news.setup import open_desk
+
+    return request._replace(news=open_desk(setup, request.config.news, request.bars.symbols))
 
 
 def _config(flags: dict[str, Any]) -> Config:
@@ -278,23 +280,6 @@ def _config(flags: dict[str, Any]) -> Config:
         if flags[flag] is not None:
             overrides.setdefault(section, {})[key] = flags[flag]
     return load_config(flags["mode"], flags["config"], overrides)
-
-
-def _bars(flags: dict[str, Any]) -> Bars:
-    from hybrid_bt.feeds import load_bars
-
-    return load_bars(
-        flags["data"],
-        symbols=flags["symbols"] or None,
-        end=_as_date(flags["end"]),
-        raw_prices=flags["raw_prices"],
-        trade_from=_as_date(flags["start"]),
-        on_bad_data=flags["on_bad_data"],
-        offline=flags["offline"],
-        align=flags["align"],
-        resample=flags["resample"],
-        calendar=flags["calendar"],
-    )
 
 
 def _as_date(moment: datetime | None) -> date | None:

@@ -1,4 +1,4 @@
-"""A policy that cannot bring a run down: what it does wrong is noted, and the bar goes on without it."""
+"""Parts that cannot bring a run down: what a policy does wrong is noted, and the bar goes on without it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SafePolicy", "make_safe", "policies_of"]
+from hybrid_bt.legs import KalmanLeg, SacLeg
+from hybrid_bt.safe_leg import SafeLeg
+
+__all__ = ["SafePolicy", "make_safe", "policies_of", "take_failures"]
 
 FloatArray = NDArray[np.float64]
 
@@ -90,13 +93,28 @@ class SafePolicy:
 
 
 def make_safe(brain: Any) -> Any:
-    """Put the policies of a brain into safe ones; the brain.
+    """Put the policies of a brain, and legs that are not this package's own, into safe ones; the brain.
 
-    A failing SAC policy leaves each action as it was (the last column of its observation), a failing gate says r = 0.
+    A failing SAC policy leaves each action as it was (the last column of its observation), a failing gate says r = 0, a
+    failing leg wants nothing.
     """
     for name, policy in policies_of(brain).items():
         getattr(brain, name).policy = SafePolicy(policy, name, _INSTEAD[name])
+    for name in ("sac", "kalman"):
+        leg = getattr(brain, name)
+        if leg is not None and type(leg) not in (SacLeg, KalmanLeg):
+            setattr(brain, name, SafeLeg(leg, name))
     return brain
+
+
+def take_failures(brain: Any) -> list[str]:
+    """What the parts of a brain did wrong since this was last asked for."""
+    parts = [*policies_of(brain).values(), brain.sac, brain.kalman]  # somebody may have put in others than safe ones
+    failing = [part for part in parts if isinstance(part, SafePolicy | SafeLeg) and part.failure]
+    texts = [part.failure for part in failing]
+    for part in failing:
+        part.failure = ""
+    return texts
 
 
 def policies_of(brain: Any) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def fit_of(
     trade_from : float
         Backtrader's number of the first moment that may be traded.
     """
-    numbers = config.model_dump(mode="json")
+    numbers = config.without_news()
     for section, key in PATHS:
         numbers.get(section, {}).pop(key, None)
     fit = {

@@ -12,11 +12,11 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from hybrid_bt.appended import append_line
 from hybrid_bt.errors import ConfigError
 
 __all__ = [
@@ -58,10 +58,7 @@ def append_trial(path: Path, entry: Mapping[str, Any]) -> None:
     """
     text = json.dumps({"format": FORMAT, "when": datetime.now(UTC).isoformat(timespec="seconds"), **entry})
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab+", buffering=0) as file, _locked(file):
-            torn = _ends_within_a_line(file)
-            _append(file, (("\n" if torn else "") + text + "\n").encode())
+        append_line(path, text)
     except OSError as error:
         raise ConfigError(_cannot_write(path, error)) from None
 
@@ -85,21 +82,6 @@ def check_ledger(path: Path) -> None:
 
 def _cannot_write(path: Path, error: OSError) -> str:
     return f"ledger: cannot write to {path}: {error.strerror or error}; pass --no-ledger, or write elsewhere"
-
-
-def _ends_within_a_line(file: IO[bytes]) -> bool:
-    """Whether a crash cut the last line off."""
-    if not file.seek(0, os.SEEK_END):
-        return False
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) != b"\n"
-
-
-def _append(file: IO[bytes], line: bytes) -> None:
-    """One write, on the disk when it returns; the rest of a line that did not fit (a full disk) is not tried again."""
-    if file.write(line) != len(line):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    os.fsync(file.fileno())
 
 
 def read_trials(path: Path) -> Ledger:
@@ -164,18 +146,3 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return trial if isinstance(trial, dict) else None
-
-
-@contextmanager
-def _locked(file: IO[bytes]) -> Any:
-    """Alone with the file, where the system knows such locks (not on Windows, where one append is one write)."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)

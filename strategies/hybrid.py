@@ -16,6 +16,7 @@ from hybrid_bt.config import Config, load_config, overridden
 from hybrid_bt.errors import BarsError, ConfigError, InSampleError, did_you_mean
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import Decision, Hybrid
+from hybrid_bt.news.manager import Advice
 from hybrid_bt.own_parts import own_legs, own_policies
 from hybrid_bt.recording import Recorder
 from hybrid_bt.safe_policy import make_safe
@@ -78,6 +79,8 @@ class HybridStrategy(bt.Strategy):
         Trade although cheat-on-open or cheat-on-close is on; `self.cheats` names it.
     equity_share : float
         Targets are fractions of this share of the account, (0, 1]; for several strategies in one Cerebro.
+    news : object with `advise(moment) -> Advice`, optional
+        What documents say at a close (`hybrid_bt.news.stage.RiskStage`), asked on every traded bar.
     record : bool
         Keep every decision in `self.recorder`.
     state : str or Path, optional
@@ -129,6 +132,7 @@ class HybridStrategy(bt.Strategy):
         ("kalman_params", None),
         ("allow_cheating", False),
         ("equity_share", 1.0),
+        ("news", None),
         ("record", False),
         ("state", None),
         ("state_every", 1),
@@ -158,6 +162,7 @@ class HybridStrategy(bt.Strategy):
         self.recorder = Recorder(len(self.symbols), self.pair_names) if self.p.record else None
         self.first_traded_row: int | None = None
         self.decision: Decision | None = None
+        self._last = [0.0] * len(self.symbols)  # targets of the last traded bar
         self._target_orders = TargetOrders(self, self.config.order_rules(), self.feeds, _share(self.p.equity_share))
         self._trade_from = first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
         self._gathering = Gathering(self.feeds)
@@ -175,6 +180,8 @@ class HybridStrategy(bt.Strategy):
     def _keeper(self, policies: Policies) -> StateKeeper | None:
         if self.p.state is None:
             return None
+        if self.p.news is not None:
+            raise ConfigError("state: it holds no verdicts on documents yet; leave out state, or the documents")
         if self._finding is not None:
             raise ConfigError("state: pairs='auto' are found anew in every process; name the pairs that it found")
         if self.p.state_every != int(self.p.state_every) or self.p.state_every < 1:
@@ -224,7 +231,7 @@ class HybridStrategy(bt.Strategy):
             self._count_bar(self.datetime[0])
         if self._finding is not None:
             self._find_pairs(self._finding, closes)
-        decision = self._thinking.decide(closes)
+        decision = self._thinking.decide(closes, self._advice(), self._last)
         if trades and may_trade:
             decision = self.guard.settled(decision, self._target_orders)
         else:
@@ -239,6 +246,7 @@ class HybridStrategy(bt.Strategy):
             if self.first_traded_row is None:
                 self.first_traded_row = self._rows
             self._target_orders.send(sent)
+            self._last = [old if new != new else new for old, new in zip(self._last, decision.target, strict=True)]
         if self.keeper is not None:
             self.keeper.keep(closes, decision, sent if may_trade else [math.nan] * len(sent))
 
@@ -256,6 +264,12 @@ class HybridStrategy(bt.Strategy):
         self._rows += 1
         if self._on_bar is not None:
             self._on_bar()
+
+    def _advice(self) -> Advice | None:
+        """What documents say at this close; nothing before trading begins."""
+        if self.p.news is None or self.datetime[0] < self._trade_from:
+            return None
+        return self.p.news.advise(self.datetime.datetime(0))  # type: ignore[no-any-return]
 
     def shares_account(self) -> bool:
         """Whether positions of the account may be somebody else's."""

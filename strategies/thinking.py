@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.hybrid import Decision, Hybrid
+from hybrid_bt.news.manager import Advice
 from hybrid_bt.recording import pair_rows
-from hybrid_bt.safe_policy import policies_of
+from hybrid_bt.safe_policy import policies_of, take_failures
 
 __all__ = ["Thinking", "foreseen_panel"]
 
@@ -67,31 +68,26 @@ class Thinking:
         return {name: policy.clipped_count for name, policy in policies_of(self._brain).items()}
 
     def take_failures(self) -> list[str]:
-        """What the policies did wrong since this was last asked for."""
-        if self._ahead is not None:
-            return []  # it is left before a failure is noted
-        failures = []
-        for policy in policies_of(self._brain).values():
-            if policy.failure:
-                failures.append(policy.failure)
-                policy.failure = ""
-        return failures
+        """What policies and legs of the user's own did wrong since this was last asked for."""
+        return [] if self.ahead else take_failures(self._brain)  # the ahead path is left before a failure is noted
 
     def take_rate(self, bars_per_year: float) -> None:
         """`Hybrid.take_rate`: it changes what is made of opinions, and nothing that is remembered."""
         self._rate = bars_per_year
         self._brain.take_rate(bars_per_year)
 
-    def decide(self, closes: list[float]) -> Decision:
-        """Decision at the close of this bar; closes (N,), NaN where a symbol has none."""
+    def decide(
+        self, closes: list[float], advice: Advice | None = None, held: Sequence[float] | None = None
+    ) -> Decision:
+        """Decision at the close of this bar; closes (N,), NaN where a symbol has none; the rest as `Hybrid.settle`."""
         if not self._settled:
             self._look_ahead()
         if self._ahead is not None:
             opinion = self._ahead.next() if self._is_foreseen(self._ahead.row + 1, closes) else None
             if opinion is not None:
-                return self._brain.settle(opinion)
+                return self._brain.settle(opinion, advice, held)
             self._go_bar_by_bar()
-        return self._brain.decide(closes)
+        return self._brain.decide(closes, advice, held) if advice is not None else self._brain.decide(closes)
 
     def pair_rows(self, decision: Decision) -> Sequence[float]:
         """`recording.pair_rows` after the last decision."""

@@ -155,3 +155,24 @@ def test_open_shows_the_explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("webbrowser.open", shown.append)
     open_page([tmp_path / "explorer.html", tmp_path / "run.json"])
     assert shown == [(tmp_path / "explorer.html").as_uri()]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["pairs", "--max-half-life", "nan"], "no finite number above 0"),
+        (["pairs", "--max-drift", "-1"], "not in the range"),
+        (["audit", "--cash", "inf"], "no finite number above 0"),
+        (["run", "--out", "FILE"], "a file is in the way"),
+        (["run", "--out", "FILE/deeper/down"], "a file is in the way"),
+        (["run", "--config", "FOLDER"], "is a folder"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_read(words: list[str], said: str, tmp_path: Path):
+    (tmp_path / "file").write_text("mine")
+    places = {"FILE": str(tmp_path / "file"), "FOLDER": str(tmp_path)}
+    for name, place in places.items():
+        words = [word.replace(name, place) for word in words]
+    result = invoke(*words)
+    assert result.exit_code == 2 and said in result.output, result.output
+    assert (tmp_path / "file").read_text() == "mine"

@@ -14,6 +14,8 @@ import pytest
 from test_report import make_record
 
 from hybrid_bt.bars import Bars
+from hybrid_bt.config import load_config
+from hybrid_bt.guard import RULES
 from hybrid_bt.report.explorer import page, write_explorer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -133,6 +135,34 @@ def test_a_symbol_that_waits_and_a_pair_that_is_orphaned_are_told(browser, tmp_p
     assert "KO waits: the other side of an open pair has no bar here" in tab.inner_text("#why")
     tab.evaluate("explain(0, 50)")
     assert "PEP had no bar for long: an orphan: closes." in tab.inner_text("#why")
+
+
+@pytest.mark.browser
+def test_rules_of_the_guard_are_told_where_they_bound_and_only_there(browser, tmp_path: Path):
+    record = make_record(every=0.0)
+    assert "guardRules" not in part(page(record), "facts")
+    target, guard = record.decisions.target.copy(), np.zeros(len(record.decisions.target))
+    wanted = target.copy()
+    wanted[40, 0], target[40, 0], guard[40] = 0.8, 0.5, rules_mask("asset_limit", "drawdown")
+    target[41], guard[41] = np.nan, rules_mask("policy_failure")
+    limits = load_config().guard.model_dump() | {"asset_limit": 0.5, "drawdown_limit": 0.1}
+    decisions = dataclasses.replace(record.decisions, target=target, wanted=wanted, guard=guard)
+    told = dataclasses.replace(record, decisions=decisions, config=record.config | {"guard": limits})
+    tab = browser.new_page(viewport={"width": 1200, "height": 1080})
+    tab.goto(write_explorer(told, tmp_path).as_uri())
+    tab.wait_for_selector("body[data-ready=yes]")
+    tab.evaluate("explain(0, 40)")
+    words = tab.inner_text("#why")
+    assert "drawdown brake past 10.0\u00a0%: targets × 0.5; no asset past 0.5 of equity." in words
+    assert "goes from +0.800 to +0.500" in words
+    tab.evaluate("explain(0, 41)")
+    assert "a policy or a leg failed: what is held stays" in tab.inner_text("#why")
+    tab.evaluate("explain(0, 42)")
+    assert "guard" not in tab.inner_text("#why").lower()
+
+
+def rules_mask(*names: str) -> int:
+    return sum(1 << RULES.index(name) for name in names)
 
 
 @pytest.mark.browser

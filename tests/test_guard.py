@@ -27,6 +27,7 @@ from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds import to_feeds
 from hybrid_bt.guard import GuardFacts, GuardParams, guard_step, initial_guard, rule_names
 from hybrid_bt.init import commented_toml
+from hybrid_bt.legs import KalmanLeg
 from hybrid_bt.parity import compare
 from hybrid_bt.run import main
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
@@ -276,6 +277,49 @@ def test_failing_policy_moves_the_account_to_its_safe_rule(how: str, part: str, 
     assert path.size[bars[-1] + 2 :].any() and np.isfinite(path.equity).all()
     assert strategy.guard.triggers == {"policy_failure": 10} and len(strategy.guard.failures) == 1
     assert len(path.fills) > 20
+
+
+class FaultyLeg(KalmanLeg):
+    """A leg of somebody's own, trading pairs like the real one, that goes wrong on some bars."""
+
+    how = "raises"
+
+    def __init__(self, symbols: Any, pairs: Any, config: Any) -> None:
+        super().__init__(len(symbols), len(pairs), config.pair_rules())
+        self.n = 0
+
+    def targets(self, view: Any) -> Any:
+        self.n += 1
+        targets = super().targets(view)
+        if not 320 < self.n <= 330:
+            return targets
+        if self.how == "raises":
+            raise ZeroDivisionError("no luck")
+        return {"nan": [math.nan] * len(targets), "shape": targets[1:], "none": None}[self.how]
+
+
+@pytest.mark.parametrize("how", ["raises", "nan", "shape", "none"])
+@pytest.mark.parametrize("rule", ["hold", "flatten"])
+def test_failing_leg_of_your_own_moves_the_account_to_its_safe_rule(how: str, rule: str) -> None:
+    leg = type("FaultyLeg", (FaultyLeg,), {"how": how})
+    start = BARS.stamps[260].astype("datetime64[us]").item()
+    with pytest.warns(UserWarning, match="leg in the place of kalman: "):
+        strategy = run(BARS, {"on_policy_failure": rule}, trade_from=start, legs={"kalman": leg})
+    path = strategy.analyzers.ledger.path()
+    bars = np.flatnonzero(strategy.recorder.decisions().guard)
+    assert bars.tolist() == list(range(320, 330))
+    size = path.size[bars + 1]
+    assert (size == path.size[bars[0]]).all() and size.any() if rule == "hold" else not size.any()
+    assert path.size[bars[-1] + 2 :].any() and np.isfinite(path.equity).all()
+    assert strategy.guard.triggers == {"policy_failure": 10} and len(strategy.guard.failures) == 1
+    assert how != "raises" or "ZeroDivisionError: no luck (test_guard.py, line " in strategy.guard.failures[0]
+
+
+def test_leg_that_never_fails_trades_as_without_its_safety() -> None:
+    fine = type("FineLeg", (FaultyLeg,), {"targets": KalmanLeg.targets})
+    with_own, without = run(BARS, legs={"kalman": fine}), run(BARS)
+    assert np.array_equal(with_own.recorder.decisions().target, without.recorder.decisions().target)
+    assert with_own.brain.pair_directions == without.brain.pair_directions
 
 
 def test_failure_leaves_no_trace_in_a_recurrent_memory() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,14 +13,21 @@ import pytest
 from brain_cases import TiltPolicy, altered_from, random_bars
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+import hybrid_bt.leg_check
+from hybrid_bt.errors import LegError
 from hybrid_bt.features import asset_features, initial_asset, initial_market
 from hybrid_bt.hybrid import MarketReader
 from hybrid_bt.kalman import KalmanParams, initial_state
+from hybrid_bt.leg_check import check_leg
 from hybrid_bt.legs import LEGS, KalmanLeg, Leg, PairView, SacLeg, View
 from hybrid_bt.legs.kalman import PairPosition, PairRules, pair_step
 from hybrid_bt.legs.sac import OBSERVATION, RiskUnit, exposure
 from hybrid_bt.spread import SpreadParams, SpreadState
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "own_leg.py"
+FloatArray = NDArray[np.float64]
 
 RULES = PairRules(
     entry_z=1.0,
@@ -271,3 +280,80 @@ def test_leg_survives_a_bar_on_which_nothing_trades(name: str) -> None:
     for closes in random_bars(330).close.tolist():
         before = leg.targets(reader.read(closes))
     assert leg.targets(reader.read([math.nan] * 4)) == before
+
+
+# --- the check that users have ---
+
+
+def test_own_legs_and_the_example_pass_the_users_check() -> None:
+    for make in MAKERS.values():
+        check_leg(lambda *_, make=make: make())
+    check_leg(runpy.run_path(str(EXAMPLE))["MomentumLeg"])
+
+
+class Blank:
+    def __init__(self, symbols: Any, pairs: Any, config: Any) -> None:
+        self.n, self.calls = len(symbols), 0
+
+    def targets(self, view: Any) -> Any:
+        self.calls += 1
+        return [0.0] * self.n
+
+
+class Short(Blank):
+    def targets(self, view: Any) -> Any:
+        return super().targets(view)[1:]
+
+
+class Infinite(Blank):
+    def targets(self, view: Any) -> Any:
+        return [*super().targets(view)[1:], math.nan if self.calls > 300 else 0.0]
+
+
+class Nothing(Blank):
+    def targets(self, view: Any) -> Any:
+        return None
+
+
+class Shared(Blank):
+    seen: list[float] = []  # noqa: RUF012
+
+    def targets(self, view: Any) -> Any:
+        self.seen.append(view.assets[0].log_close if view.traded[0] else 0.0)
+        return [sum(self.seen[-2:])] * self.n
+
+
+class Peeking(Blank):
+    """Knows the first prices that a leg ever saw, and so what comes."""
+
+    def targets(self, view: Any) -> Any:
+        self.calls += 1
+        return [TOLD[-1][self.calls]] * self.n
+
+
+TOLD: list[FloatArray] = []
+
+
+@pytest.mark.parametrize(
+    ("leg", "said"),
+    [
+        (Short, "bar 0: 3 targets for 4 symbols"),
+        (Infinite, "bar 300: targets"),
+        (Nothing, "targets is None"),
+        (Shared, "differs from run to run"),
+        (Peeking, "depends on prices from bar"),
+    ],
+)
+def test_leg_that_breaks_its_contract_is_told_which_and_where(
+    leg: Any, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = hybrid_bt.leg_check._answers
+
+    def told(maker: Any, config: Any, closes: Any) -> Any:
+        TOLD.append(np.append(np.nan_to_num(closes[:, 0]), 0.0))
+        return answers(maker, config, closes)
+
+    monkeypatch.setattr(hybrid_bt.leg_check, "_answers", told)
+    with pytest.raises(LegError, match=said):
+        check_leg(leg)
+    check_leg(Blank)

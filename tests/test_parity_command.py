@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import hybrid_bt.legs.sac
 import hybrid_bt.target_replay
 from hybrid_bt.build import Policies, build
 from hybrid_bt.config import load_config
+from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.freeze import freeze_sac
 from hybrid_bt.legs import SacLeg
@@ -139,3 +141,19 @@ def test_final_equity_with_the_frozen_policy_is_that_of_sb3_predict(tmp_path: Pa
         assert len(path.fills) > 1_000
         equity.append(path.equity[-1])
     assert equity[0] == pytest.approx(equity[1], rel=1e-5)
+
+
+def test_longer_bars_on_common_dates_are_equal(tmp_path: Path) -> None:
+    bars = load_bars("us20", symbols=["KO", "PEP"], end="2012-12-31")
+    rows = ["date,symbol,close"]
+    for symbol, closes in zip(bars.symbols, bars.close.T, strict=True):
+        for t in range(bars.n_bars - 700, bars.n_bars):
+            if (t % 50, symbol) != (7, "PEP"):  # days that only one of them has
+                for hour in ("10:00", "12:00", "14:00", "16:00"):
+                    rows.append(f"{bars.stamps[t].astype('M8[D]')} {hour},{symbol},{float(closes[t])!r}")
+    (tmp_path / "hours.csv").write_text("\n".join(rows))
+    flags = ["--data", str(tmp_path / "hours.csv"), "--align", "intersection", "--resample", "1D", "--pairs", "KO:PEP"]
+    result = CliRunner().invoke(main, [*flags, "--json"])
+    assert result.exit_code == 0, result.output
+    counted = int(json.loads(result.output)["title"].split(": ")[1].split()[0])
+    assert counted == 700 - 14 - WARMUP_BARS

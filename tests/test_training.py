@@ -351,3 +351,18 @@ def test_an_agent_that_is_told_the_future_wins_and_one_that_knows_nothing_does_n
     found = {row.name: row for row in run_controls(tracks, given.config, spec, steps=6_000, seeds=(0,))}
     assert all(row.passed for row in found.values())
     assert found["tomorrow"].agent_sharpe > 3.0
+
+
+def test_validation_of_the_gate_waits_for_the_other_side_of_a_pair(bars: Bars) -> None:
+    seen = members(bars, Practice(valid_every=64))["gate"].validation
+    waits = np.zeros(seen.sac.shape, np.bool_)
+    waits[seen.first :, 0] = True
+    nobody, all_the_time = seen.reference(), seen._replace(waits=waits).reference()
+    assert seen._replace(waits=np.zeros_like(waits)).reference() == nobody != all_the_time
+    assert GateValidation.of(seen.history, END, seen.config, decisions_with(seen, waits), 0.5).waits is waits
+
+
+def decisions_with(seen: GateValidation, waits: Any) -> Any:
+    from types import SimpleNamespace
+
+    return SimpleNamespace(legs={"sac": seen.sac, "kalman": seen.kalman}, waits=waits)

@@ -9,12 +9,23 @@ from typing import Any
 
 import click
 
-from hybrid_bt.console import comma_list, command, mode_option, progress_bar
+from hybrid_bt.console import (
+    AMOUNT,
+    command,
+    data_option,
+    data_options,
+    load_asked,
+    mode_option,
+    pairs_option,
+    progress_bar,
+    symbols_option,
+)
 from hybrid_bt.errors import ConfigError
 
 __all__ = ["main"]
 
 STRATEGY_BARS = 750  #: audited of a user's strategy, whose speed is unknown
+NEWS_BARS = 600  #: audited of the risk manager
 AFTER = (252, 504, 1008)  #: bars since a later start at which start-up sensitivity is told
 STRATEGY_AFTER = (50, 100, 250)
 STARTS = (252, 1000)  #: later first rows
@@ -27,15 +38,17 @@ TOLD = ("regime r", "leg target sac", "leg target kalman", "final target", "vola
 @click.option("--strategy", metavar="module:Class", help="A Backtrader strategy of yours.  [default: the own stack]")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Parameter of that strategy; repeatable.")
 @mode_option
-@click.option("--data", default="us20", show_default=True, metavar="us20|tech6|yahoo|PATH", help="Bars.")
-@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols.  [default: all]")
-@click.option("--pairs", callback=comma_list, metavar="Y:X,...", help="Pairs.  [default: the sample's own]")
+@data_option
+@data_options
+@symbols_option
+@pairs_option
 @click.option(
     "--bars", type=click.IntRange(min=0), help=f"Last bars; 0 is all.  [default: all; {STRATEGY_BARS} with --strategy]"
 )
 @click.option("--every", type=click.IntRange(min=1), help="Bars between cuts.")
-@click.option("--cash", type=float, default=1e6, show_default=True, help="Start value of a strategy.")
+@click.option("--cash", type=AMOUNT, default=1e6, show_default=True, help="Start value of a strategy.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes for the own stack.  [default: 2, if there are]")
+@click.option("--news", metavar="sample|PATH", help="Audit the risk manager on these documents instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every finding.")
 @click.pass_context
 def main(ctx: click.Context, /, **flags: Any) -> None:
@@ -43,7 +56,10 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
     from hybrid_bt.audit import report
 
     began = time.perf_counter()
-    subject, checks, forgetting = _strategy(flags) if flags["strategy"] else _stack(flags)
+    if flags["news"] and flags["strategy"]:
+        raise ConfigError("--news audits the risk manager, --strategy a strategy of yours; give one of them")
+    way = _documents if flags["news"] else _strategy if flags["strategy"] else _stack
+    subject, checks, forgetting = way(flags)
     say = report.as_json if flags["as_json"] else report.as_text
     click.echo(say(subject, checks, forgetting, time.perf_counter() - began))
     if any(check.findings for check in checks):
@@ -52,10 +68,8 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
 
 def _bars(flags: dict[str, Any], default: int) -> Any:
     from hybrid_bt.audit.alterations import last_rows
-    from hybrid_bt.feeds import load_bars
 
-    bars = load_bars(flags["data"], symbols=flags["symbols"] or None)
-    return last_rows(bars, default if flags["bars"] is None else flags["bars"])
+    return last_rows(load_asked(flags), default if flags["bars"] is None else flags["bars"])
 
 
 def _subject(name: str, bars: Any) -> str:
@@ -87,8 +101,30 @@ def _stack(flags: dict[str, Any]) -> tuple[str, Any, Any]:
         return brain_trace(stack, panel)
 
     starts = [start for start in STARTS if start + AFTER[0] < late.n_bars]
-    forgetting = measure_startup(run, late, run(late), starts, AFTER, TOLD.__contains__)
+    forgetting = measure_startup(run, late, run(late), starts, AFTER, TOLD.__contains__) if starts else []
     return _subject(f"the {flags['mode']} stack", bars), checks, forgetting
+
+
+def _documents(flags: dict[str, Any]) -> tuple[str, Any, Any]:
+    """The risk manager by the lexicon, on the last bars or as many as asked for."""
+    from pathlib import Path
+
+    from hybrid_bt.audit.documents import EVERY, audit_documents
+    from hybrid_bt.audit.stack import Stack
+    from hybrid_bt.build import load_policies
+    from hybrid_bt.config import load_config
+    from hybrid_bt.features import WARMUP_BARS
+    from hybrid_bt.feeds.sample import sample_pairs
+    from hybrid_bt.news.lexicon import LexiconScorer
+    from hybrid_bt.news.setup import SAMPLE, sample_path
+    from hybrid_bt.news.store import open_store
+
+    bars, config = _bars(flags, WARMUP_BARS + NEWS_BARS), load_config(flags["mode"])
+    pairs = flags["pairs"] or sample_pairs(flags["data"], bars.symbols)
+    stack = Stack(bars, config, load_policies(config), tuple(pairs))
+    store = open_store(sample_path() if flags["news"] == SAMPLE else Path(flags["news"]))
+    check = audit_documents(stack, list(store.documents()), LexiconScorer(), flags["every"] or EVERY)
+    return _subject(f"the risk manager on {len(store)} documents", bars), [check], []
 
 
 def _strategy(flags: dict[str, Any]) -> tuple[str, Any, Any]:

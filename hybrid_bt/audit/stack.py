@@ -49,6 +49,7 @@ class Stack(NamedTuple):
 
 def brain_trace(stack: Stack, bars: Bars, *, panel: bool = False) -> Trace:
     """The stack without a framework: brain, recorder, replay, and with `panel` what reads a whole panel at once."""
+    stack = stack._replace(config=stack.config.for_stamps(bars.stamps[: WARMUP_BARS // 2]))  # as the strategy does
     brain: Any = WatchedBrain(build(stack.config, bars.symbols, stack.pairs, stack.policies), bars.symbols, stack.pairs)
     rows = array("d")
     decide = brain.decide

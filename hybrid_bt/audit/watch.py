@@ -59,11 +59,11 @@ class WatchedBrain:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.brain, name)
 
-    def decide(self, closes: Any) -> Decision:
+    def decide(self, closes: Any, *advice: Any) -> Decision:
         """As `Hybrid.decide`."""
         for tap in self._taps.values():
             tap.seen = None
-        decision = self.brain.decide(closes)
+        decision = self.brain.decide(closes, *advice)
         self.row = self._row(decision)
         return decision
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.guard import RULES
 from hybrid_bt.records import RunRecord
 from hybrid_bt.report.attribution import fill_arrays
 from hybrid_bt.report.run_json import in_sample_spans
@@ -31,7 +32,7 @@ EXPLORER = "explorer.html"
 #: the time to start, of the whole library that plotly.py carries
 _DRAWING = "plotly-basic.min.js"
 #: sections of the configuration that the sentences quote
-_QUOTED = ("kalman", "sac", "gate", "risk", "account", "costs")
+_QUOTED = ("kalman", "sac", "gate", "risk", "account", "costs", "guard")
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
 
@@ -85,6 +86,7 @@ def _facts(record: RunRecord) -> dict[str, Any]:
         "legs": list(record.decisions.legs),
         "config": {name: record.config[name] for name in _QUOTED if name in record.config},
         "notes": record.notes,
+        **({"guardRules": RULES} if _guard_acted(record) else {}),
     }
 
 
@@ -92,11 +94,15 @@ def _curves(record: RunRecord) -> tuple[str, ...]:
     return "hybrid", record.benchmark, "vol-target"
 
 
+def _guard_acted(record: RunRecord) -> bool:
+    return record.decisions.guard is not None and bool(record.decisions.guard.any())
+
+
 def _arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
     """Everything that is one per bar, bar and symbol, bar and pair, or fill; row-major."""
     wanted, hybrid, pairs = record.decisions, record.accounts["hybrid"], record.pairs
     fills = fill_arrays(hybrid)
-    single = {
+    single: dict[str, Any] = {
         "close": record.bars.close,
         **{f"leg:{name}": targets for name, targets in wanted.legs.items()},
         **{f"weight:{name}": weight for name, weight in wanted.weights.items()},
@@ -117,7 +123,9 @@ def _arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
         "size": fills.size,
         **{f"equity:{name}": account.equity for name, account in record.accounts.items()},
     }
-    whole = {"bar": fills.bar, "decided": fills.decided, "symbol": fills.symbol}
+    whole: dict[str, Any] = {"bar": fills.bar, "decided": fills.decided, "symbol": fills.symbol}
+    if _guard_acted(record):
+        single["wanted"], whole["guard"] = wanted.wanted, wanted.guard
     flags = {} if wanted.waits is None or not wanted.waits.any() else {"waits": wanted.waits}
     return (
         {name: np.asarray(values, "<f4") for name, values in single.items()}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report import costs, curves, panels, split, trades
+from hybrid_bt.report import costs, curves, managed, panels, split, trades
 from hybrid_bt.report.style import house_style, save
 
 if TYPE_CHECKING:
@@ -30,12 +30,14 @@ PICTURES: dict[str, Draw] = {
     "exposures.png": curves.exposure,
     "costs.png": costs.costs,
     "attribution.png": split.profit_split,
+    "risk.png": managed.risk_manager,
 }
 
 
 def picture_names(record: RunRecord) -> list[str]:
-    """The pictures that this run has something to show in: without pairs there is no picture of them."""
-    return [name for name in PICTURES if name != "pairs.png" or record.pairs.names]
+    """The pictures that this run has something to show in: pairs and a risk manager may be missing."""
+    shown = {"pairs.png": bool(record.pairs.names), "risk.png": record.decisions.managed is not None}
+    return [name for name in PICTURES if shown.get(name, True)]
 
 
 def write_picture(record: RunRecord, name: str, folder: Path, symbols: Sequence[str] = ()) -> Path:

@@ -151,6 +151,26 @@ def _decided(record: RunRecord, wanted: Decisions, n: int) -> Columns:
         **{f"w_{leg}": _each(_floats(weight), n) for leg, weight in wanted.weights.items()},
         "fused": _floats(wanted.fused),
         "target": _floats(wanted.target),
+        **_managed(record),
+    }
+
+
+def _managed(record: RunRecord) -> Columns:
+    """The risk manager's own columns; `target` is its final one."""
+    managed, n = record.decisions.managed, record.bars.n_symbols
+    if managed is None:
+        return {}
+    return {
+        "proposed": _floats(managed.proposed),
+        "m": _floats(managed.multiplier),
+        "r_managed": _each(_floats(managed.regime), n),
+        "risk": _floats(managed.risk),
+        "sentiment": _floats(managed.sentiment),
+        "r_documents": _each(_floats(managed.regime_read), n),
+        "confidence": _each(_floats(managed.confidence), n),
+        "no_new_risk": _each([str(int(one)) for one in managed.no_new_risk], n),
+        "reason": [_quoted(text) for text in managed.reasons],
+        "documents": [_quoted(text) for text in managed.documents],
     }
 
 

@@ -15,6 +15,7 @@ from hybrid_bt.console import (
     command,
     config_option,
     data_option,
+    data_options,
     mode_option,
     pairs_option,
     ppo_steps_option,
@@ -44,6 +45,7 @@ FAILED = 1  #: exit status: a cell failed
     help="quick: 4 windows, 2 seeds; full: 10 and 5; readme: both modes in full, and README's results are written.",
 )
 @data_option
+@data_options
 @symbols_option
 @pairs_option
 @click.option("--start", type=DAY, help="First day traded.  [default: the first out-of-sample bar]")

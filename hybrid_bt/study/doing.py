@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.console import progress_bar
+from hybrid_bt.console import load_asked, progress_bar
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.guard_notes import numbers_of
 from hybrid_bt.trials import LEDGER
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ def make_plan(flags: dict[str, Any]) -> Plan:
 
     from hybrid_bt.build import load_policies, training_end
     from hybrid_bt.config import load_config
-    from hybrid_bt.feeds import load_bars
     from hybrid_bt.feeds.sample import sample_pairs
     from hybrid_bt.study.findings import Plan
     from hybrid_bt.study.windows import split
@@ -41,7 +41,7 @@ def make_plan(flags: dict[str, Any]) -> Plan:
     n_windows, n_seeds, n_resamples = PRESETS[flags["preset"] if flags["preset"] in PRESETS else "full"]
     config = load_config(flags["mode"], flags["config"])
     start, end = (None if flags[name] is None else flags[name].date() for name in ("start", "end"))
-    bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=end, trade_from=start)
+    bars = load_asked(flags, end=end, trade_from=start)
     policies = load_policies(config)
     first = first_trading_row(bars, training_end(policies), start, flags["allow_in_sample"])
     config = config.for_stamps(bars.stamps[:first])
@@ -131,4 +131,4 @@ def write_study(found: Findings, out: Path) -> list[Path]:
 
 def configuration(mode: str, pairs: tuple[str, ...], config: Config) -> dict[str, Any]:
     """What makes two studies the same trial."""
-    return {"mode": mode, "pairs": list(pairs), **config.model_dump(mode="json")}
+    return {"mode": mode, "pairs": list(pairs), **numbers_of(config)}

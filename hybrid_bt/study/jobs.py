@@ -165,7 +165,7 @@ def _learn(job: VoiceJob, lessons: Lessons) -> Policies:
 
 
 def _key(*parts: Any) -> str:
-    plain = [part.model_dump(mode="json") if isinstance(part, Config) else part for part in (FORMAT, *parts)]
+    plain = [part.without_news() if isinstance(part, Config) else part for part in (FORMAT, *parts)]
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -19,6 +19,8 @@ from hybrid_bt.console import (
     command,
     config_option,
     data_option,
+    data_options,
+    load_asked,
     mode_option,
     pairs_option,
     ppo_steps_option,
@@ -38,6 +40,7 @@ NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 @click.argument("kind", type=click.Choice(["sac", "gate", "shipped", "controls"]))
 @mode_option
 @data_option
+@data_options
 @symbols_option
 @pairs_option
 @click.option(
@@ -129,12 +132,12 @@ def _shipped(flags: dict[str, Any], modes: tuple[str, ...]) -> None:
     from hybrid_bt.train.shipped import rebuild
 
     folder = flags["out"] or Path("policies")
-    _make_folder("--out", folder)
     logbook = Logbook(folder / "shipped")
 
     if flags["valid_end"] is not None:
         raise ConfigError("shipped policies are trained to the end and rehearsed, not validated; drop --valid-end")
     flags["rehearse_to"] = flags["rehearse_to"] or REHEARSED_TO
+    _make_folder("--out", folder)
 
     def lesson_of(mode: str) -> Any:
         return _lesson(flags | {"mode": mode})._replace(tell=logbook.hear)
@@ -173,7 +176,6 @@ def _check_extra() -> None:
 
 def _lesson(flags: dict[str, Any]) -> Any:
     from hybrid_bt.config import load_config
-    from hybrid_bt.feeds import load_bars
     from hybrid_bt.feeds.sample import sample_pairs
     from hybrid_bt.train.pipeline import Lesson
 
@@ -183,7 +185,7 @@ def _lesson(flags: dict[str, Any]) -> Any:
         raise ConfigError(f"--train-end {end} is not after --train-start {start}; exchange them or widen the span")
     if rehearse_to and not start < rehearse_to < end:
         raise ConfigError(f"--rehearse-to {rehearse_to} is not between --train-start {start} and --train-end {end}")
-    bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=valid_end or end)
+    bars = load_asked(flags, end=valid_end or end)
     return Lesson(
         bars=bars,
         config=load_config(flags["mode"], flags["config"]).for_stamps(bars.between(end=end).stamps),

@@ -74,7 +74,7 @@ def identity(member: Member) -> dict[str, Any]:
         "steps": member.steps,
         "seed": member.seed,
         "spec": member.spec.model_dump(mode="json"),
-        "config": member.config.model_dump(mode="json"),
+        "config": member.config.without_news(),
         "base_regime": member.base_regime,
         "reward_unit": member.reward_unit,
         "training bars": _fingerprint(member.tracks),

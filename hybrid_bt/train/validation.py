@@ -109,11 +109,14 @@ class GateValidation(NamedTuple):
     sac: FloatArray  #: (T, N) targets of the SAC leg
     kalman: FloatArray  #: (T, N)
     base_regime: float
+    waits: NDArray[np.bool_] | None = None  #: (T, N) of the recorded legs: both sides of a pair trade or neither
 
     @classmethod
     def of(cls, history: MarketHistory, after: date, config: Config, legs: Decisions, base: float) -> GateValidation:
         """On the bars of a history that lie behind a date."""
-        return cls(history, rows_after(history.bars, after), config, legs.legs["sac"], legs.legs["kalman"], base)
+        return cls(
+            history, rows_after(history.bars, after), config, legs.legs["sac"], legs.legs["kalman"], base, legs.waits
+        )
 
     def score(self, model: RecurrentPPO) -> Score:
         """Of a model's deterministic scores."""
@@ -130,7 +133,7 @@ class GateValidation(NamedTuple):
 
     def score_regime(self, regime: FloatArray) -> Score:
         """Of any path of r, (T,)."""
-        legs = _leg_paths(self.history, self.first, self.sac, self.kalman, regime)
+        legs = _leg_paths(self.history, self.first, self.sac, self.kalman, regime, self.waits)
         return _traded(legs, self.history.bars, self.first, self.config, self.config.fusion_params())
 
 
@@ -174,10 +177,17 @@ def _cut(history: MarketHistory, start: int) -> list[Any]:
     return [array[start:] for array in history[1:]]
 
 
-def _leg_paths(history: MarketHistory, first: int, sac: FloatArray, kalman: FloatArray, regime: FloatArray) -> LegPaths:
-    return LegPaths(
-        sac[first:], kalman[first:], regime[first:], history.volatility[first:], history.correlation[first:]
-    )
+def _leg_paths(
+    history: MarketHistory,
+    first: int,
+    sac: FloatArray,
+    kalman: FloatArray,
+    regime: FloatArray,
+    waits: NDArray[np.bool_] | None = None,
+) -> LegPaths:
+    nobody = np.zeros(kalman.shape, np.bool_) if waits is None else waits
+    market = history.volatility[first:], history.correlation[first:]
+    return LegPaths(sac[first:], kalman[first:], regime[first:], *market, nobody[first:])
 
 
 def _traded(legs: LegPaths, bars: Bars, first: int, config: Config, fusion: FusionParams) -> Score:

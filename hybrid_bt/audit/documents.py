@@ -1,0 +1,118 @@
+"""The audit of documents: one that becomes known later, or is altered later, moves nothing earlier."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from hybrid_bt.audit.alterations import last_rows
+from hybrid_bt.audit.replays import Check, cut_rows
+from hybrid_bt.audit.stack import Stack
+from hybrid_bt.audit.trace import Column, Finding, Trace, first_move
+from hybrid_bt.bars import say_stamp
+from hybrid_bt.build import build
+from hybrid_bt.features import WARMUP_BARS
+from hybrid_bt.hybrid import Hybrid, Opinion
+from hybrid_bt.news.clock import clock_of, is_daily
+from hybrid_bt.news.desk import Desk, Direct
+from hybrid_bt.news.documents import Document, visible_at
+from hybrid_bt.news.index import index_of
+from hybrid_bt.news.stage import RiskStage
+from hybrid_bt.news.store import DocumentStore
+from hybrid_bt.news.verdicts import RiskScorer
+
+__all__ = ["CHANGES", "audit_documents"]
+
+EVERY = 15  #: bars between cuts
+_UNKNOWN = int(np.iinfo(np.int64).min)
+
+
+def _altered(document: Document, number: int) -> Document:
+    return document._replace(text=f"bankruptcy fraud panic crash {number}", sha256=_digest(document.sha256, number))
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _doubled(documents: Sequence[Document]) -> list[Document]:
+    """Each with a copy about the market, of other words."""
+    copies = [
+        _altered(one, i)._replace(id=f"{one.id}+{i}", symbols=(), sha256=_digest(one.sha256, i, "copy"))
+        for i, one in enumerate(documents)
+    ]
+    return [*copies, *documents]
+
+
+#: what happens to the documents that are not known yet at a cut
+CHANGES: dict[str, Callable[[Sequence[Document]], list[Document]]] = {
+    "documents cut": lambda later: [],
+    "documents altered": lambda later: [_altered(one, i) for i, one in enumerate(later)],
+    "documents added": _doubled,
+}
+
+
+def audit_documents(stack: Stack, documents: Sequence[Document], scorer: RiskScorer, every: int = EVERY) -> Check:
+    """Replay the risk manager on stores with another future.
+
+    Parameters
+    ----------
+    documents : sequence of Document
+        The last of them should fall on the bars of the stack.
+    every : int
+        Bars between cuts.
+    """
+    check = Check("documents")
+    brain = build(stack.config, stack.bars.symbols, stack.pairs, stack.policies)
+    opinions = [brain.opine(closes) for closes in stack.bars.close.tolist()]
+    bars = last_rows(stack.bars, max(stack.bars.n_bars - WARMUP_BARS, 1))
+    opinions = opinions[-bars.n_bars :]
+    clock = clock_of(stack.config.news, is_daily(bars.stamps))
+    small = stack._replace(bars=bars)
+    full = _trace(small, brain, opinions, documents, scorer)
+    known = _visible(documents)
+    check.bars = bars.n_bars
+    for row in cut_rows(1, bars.n_bars, every):
+        cutoff = int(clock.cutoffs(bars.stamps[row - 1 : row])[0])
+        earlier = [one for one, moment in zip(documents, known, strict=True) if moment <= cutoff]
+        later = [one for one, moment in zip(documents, known, strict=True) if moment > cutoff]
+        for kind, change in CHANGES.items():
+            other = _trace(small, brain, opinions, [*change(later), *earlier], scorer)
+            check.replays += 1
+            check.values += row * len(full.columns)
+            moved = first_move(full, other, bars.stamps[row])
+            if moved is not None:
+                check.findings.append(Finding.of(check.name, "future", kind, say_stamp(bars.stamps[row]), moved))
+    return check
+
+
+def _visible(documents: Sequence[Document]) -> list[int]:
+    published = np.array([one.published_at for one in documents], dtype=np.int64)
+    seen = [_UNKNOWN if one.first_seen_at is None else one.first_seen_at for one in documents]
+    moments: list[int] = visible_at(published, np.array(seen, dtype=np.int64)).tolist()
+    return moments
+
+
+def _trace(
+    stack: Stack, brain: Hybrid, opinions: Sequence[Opinion], documents: Sequence[Document], scorer: RiskScorer
+) -> Trace:
+    """Everything that the risk manager knows and does on each bar."""
+    store, bars = DocumentStore(), stack.bars
+    store.add(documents)
+    desk = Desk(store, index_of(store), Direct(scorer), stack.config.news, bars.symbols)
+    stage = RiskStage(desk, clock_of(stack.config.news, is_daily(bars.stamps)))
+    rows, held = [], [0.0] * bars.n_symbols
+    for stamp, opinion in zip(bars.stamps.astype("datetime64[us]").tolist(), opinions, strict=True):
+        advice = stage.advise(stamp)
+        decision = brain.settle(opinion, advice, held)
+        held = decision.target
+        managed = decision.managed
+        factors = managed.multipliers if managed else [1.0] * bars.n_symbols
+        regime = managed.regime if managed else decision.regime
+        rows.append([*advice.risk, *advice.sentiment, *factors, *held, regime, float(advice.no_new_risk)])
+    names = ("risk read", "sentiment read", "multiplier", "final target")
+    columns = [Column(name, symbol) for name in names for symbol in bars.symbols]
+    columns += [Column("regime r'", "-"), Column("no new risk", "-")]
+    return Trace(tuple(columns), np.array(rows), bars.stamps)

@@ -1,0 +1,1 @@
+"""News and documents: a point-in-time store, scores of risk, and a manager that only reduces what is proposed."""

@@ -1,0 +1,209 @@
+"""`hybrid-bt news`: documents in, documents looked at, documents checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hybrid_bt.console import DAY, Command, comma_list
+from hybrid_bt.errors import NewsError
+
+if TYPE_CHECKING:
+    from hybrid_bt.news.documents import Document
+    from hybrid_bt.news.store import DocumentStore
+
+__all__ = ["main"]
+
+STORE = "news.db"
+FOUND = 1  #: exit status of `check`
+_SNIPPET = 90  #: characters of a title or text in a list
+
+
+class _Group(click.Group):
+    """`evaluate` is imported when it is asked for: it needs the whole stack."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), "evaluate"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "evaluate":
+            return super().get_command(ctx, cmd_name)
+        from hybrid_bt.news.evaluate_command import main as evaluate
+
+        return evaluate
+
+
+store_option = click.option(
+    "--store", type=click.Path(path_type=Path), default=Path(STORE), show_default=True, help="Store of documents."
+)
+
+
+@click.group("news", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Keep documents for the risk manager: news, filings, notes, with the moment at which each was known."""
+
+
+@main.command("add", cls=Command)
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@store_option
+@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols of documents that name none.")
+@click.option("--source", help="Source of documents that name none.")
+@click.option("--on-bad-file", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
+              help="A file that cannot be read: add nothing at all, or leave it out and say so.")  # fmt: skip
+def add(paths: tuple[Path, ...], store: Path, symbols: tuple[str, ...], source: str | None, on_bad_file: str) -> None:
+    """Add documents from JSONL, CSV, Parquet, or folders of text and PDF; duplicates are counted."""
+    from hybrid_bt.news.store import DocumentStore
+
+    given = {"symbols": list(symbols) or None, "source": source}
+    defaults = {key: value for key, value in given.items() if value}
+    skipped: list[str] = []
+    fresh = not store.exists()
+    try:
+        with DocumentStore(store, write=True) as documents:
+            done = documents.add(_read(paths, defaults, skipped if on_bad_file == "skip" else None))
+            n = len(documents)
+    except NewsError:
+        if fresh:
+            store.unlink(missing_ok=True)  # nothing was added, so no empty store is left either
+        raise
+    for reason in skipped:
+        click.echo(f"skipped: {' '.join(reason.split())}", err=True)
+    click.echo(f"{done.added} added, {done.duplicates} duplicates, {len(skipped)} skipped; {store} holds {n} documents")
+
+
+def _read(paths: tuple[Path, ...], defaults: dict[str, Any], skipped: list[str] | None) -> Iterator[Document]:
+    from hybrid_bt.news.intake import folder_files, read_documents
+
+    for path in paths:
+        files = folder_files(path) if skipped is not None and path.is_dir() else [path]
+        for file in files:
+            try:
+                yield from read_documents(file, defaults, home=path if path.is_dir() else None)
+            except NewsError as error:
+                if skipped is None:
+                    raise
+                skipped.append(str(error))
+
+
+@main.command("list", cls=Command)
+@store_option
+@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="About these symbols.")
+@click.option("--since", type=DAY, help="Published on this day or later.")
+@click.option("--until", type=DAY, help="Published before this day.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, as `add` reads it.")
+def list_documents(store: Path, as_json: bool, limit: int, **chosen: Any) -> None:
+    """List documents by their publication."""
+    with _opened(store) as documents:
+        for number, document in enumerate(_chosen(documents, chosen)):
+            if number == limit:
+                click.echo(f"... more; --limit {2 * limit} shows them", err=True)
+                break
+            click.echo(json.dumps(_plain(document), ensure_ascii=False) if as_json else _line(document))
+
+
+@main.command("show", cls=Command)
+@click.argument("name")
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def show(name: str, store: Path, as_json: bool) -> None:
+    """Show one document by its id or the beginning of its sha256."""
+    with _opened(store) as documents:
+        plain = _plain(documents.find(name))
+    if as_json:
+        click.echo(json.dumps(plain, indent=2, ensure_ascii=False))
+        return
+    for key, value in plain.items():
+        if key != "text":
+            click.echo(f"{key:14} {', '.join(value) if isinstance(value, list) else value}")
+    click.echo("\n" + plain["text"])
+
+
+@main.command("check", cls=Command)
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def check(ctx: click.Context, store: Path, as_json: bool) -> None:
+    """Look for what makes documents doubtful as a record of what was known: 0 nothing, 1 something, 2 misuse."""
+    with _opened(store) as documents:
+        found = _counts(documents)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        for key, value in found.items():
+            click.echo(f"{key.replace('_', ' '):40} {value}")
+    if found["without_first_seen_at"] or found["seen_before_published"] or found["seen_over_a_year_late"]:
+        ctx.exit(FOUND)
+
+
+def _counts(documents: DocumentStore) -> dict[str, Any]:
+    from hybrid_bt.news.documents import US_PER_DAY, say_us
+
+    everyone = list(documents.documents())
+    seen = [(d.first_seen_at, d.published_at) for d in everyone if d.first_seen_at is not None]
+    return {
+        "documents": len(everyone),
+        "first_published": say_us(everyone[0].published_at) if everyone else "",
+        "last_published": say_us(everyone[-1].published_at) if everyone else "",
+        "about_the_market": sum(not d.symbols for d in everyone),
+        "symbols": len({symbol for d in everyone for symbol in d.symbols}),
+        "without_first_seen_at": len(everyone) - len(seen),
+        "seen_before_published": sum(first < published for first, published in seen),
+        "seen_over_a_year_late": sum(first > published + 365 * US_PER_DAY for first, published in seen),
+        "sha256": documents.sha256(),
+    }
+
+
+def _opened(store: Path) -> DocumentStore:
+    from hybrid_bt.news.store import open_store
+
+    return open_store(store)
+
+
+def _chosen(documents: DocumentStore, chosen: dict[str, Any]) -> Iterator[Document]:
+    clauses, arguments = ["1"], []
+    for bound, sign in (("since", ">="), ("until", "<")):
+        if chosen[bound] is not None:
+            clauses.append(f"published_at {sign} ?")
+            arguments.append(_us(chosen[bound]))
+    wanted = set(chosen["symbols"])
+    for document in documents.documents(" AND ".join(clauses), arguments):
+        if not wanted or wanted & set(document.symbols):
+            yield document
+
+
+def _us(day: datetime) -> int:
+    from hybrid_bt.news.documents import instant_us
+
+    return instant_us(day, "the day")
+
+
+def _plain(document: Document) -> dict[str, Any]:
+    from hybrid_bt.news.documents import say_us
+
+    seen = document.first_seen_at
+    return {
+        "id": document.id,
+        "symbols": list(document.symbols),
+        "source": document.source,
+        "title": document.title,
+        "published_at": say_us(document.published_at),
+        "first_seen_at": None if seen is None else say_us(seen),
+        "text": document.text,
+    }
+
+
+def _line(document: Document) -> str:
+    from hybrid_bt.news.documents import say_us
+
+    said = " ".join((document.title or document.text).split())[:_SNIPPET]
+    return f"{say_us(document.published_at)}  {document.id:20} {','.join(document.symbols) or 'market':12} {said}"
+
+
+if __name__ == "__main__":
+    main()

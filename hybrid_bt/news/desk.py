@@ -1,0 +1,134 @@
+"""From a bar to a verdict: the documents that are new, the request they make, and the answer to it.
+
+A request depends on documents and on the clock alone, never on prices, policies or the account. So a verdict that was
+recorded once serves every configuration, and a backtest can have all of them before its first bar.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from hybrid_bt.config import NewsConfig
+from hybrid_bt.news.documents import US_PER_DAY, say_us
+from hybrid_bt.news.index import DocumentIndex, Selected
+from hybrid_bt.news.store import DocumentStore
+from hybrid_bt.news.verdicts import SCHEMA_VERSION, Passage, RiskRequest, RiskScorer, RiskVerdict, ScorerError
+
+__all__ = ["Answers", "Asked", "Desk", "Direct", "Failed"]
+
+
+class Asked(NamedTuple):
+    """What a bar asks: enough for a key, and a way to the texts."""
+
+    key: str
+    bar: str  #: for messages
+    request: Callable[[], RiskRequest]
+
+
+class Failed(NamedTuple):
+    """In the place of a verdict."""
+
+    why: str
+
+
+class Answers(Protocol):
+    """Where verdicts come from."""
+
+    scorer: str  #: name of the scorer, part of every key
+
+    def answer(self, asked: Sequence[Asked]) -> list[RiskVerdict | Failed]:
+        """One for each, in order."""
+        ...
+
+    def counts(self) -> dict[str, object]:
+        """What was done, for `run.json`."""
+        ...
+
+
+class Direct:
+    """Answers of a scorer that is asked every time."""
+
+    def __init__(self, scorer: RiskScorer) -> None:
+        self._scorer, self.scorer = scorer, scorer.name
+        self._asked = self._failed = 0
+
+    def answer(self, asked: Sequence[Asked]) -> list[RiskVerdict | Failed]:
+        """In order, one at a time."""
+        return [self._one(one) for one in asked]
+
+    def _one(self, one: Asked) -> RiskVerdict | Failed:
+        self._asked += 1
+        try:
+            return self._scorer.score(one.request())
+        except ScorerError as error:
+            self._failed += 1
+            return Failed(str(error))
+
+    def counts(self) -> dict[str, object]:
+        """Calls and failures."""
+        return {"asked": self._asked, "failed": self._failed}
+
+
+class Desk:
+    """Answers what the bars of any run ask.
+
+    Parameters
+    ----------
+    store, index : DocumentStore, DocumentIndex
+    answers : Answers
+    config : NewsConfig
+    symbols : sequence of str
+        That are traded; documents about others are not read.
+    name : str
+        Of the documents, in reports.
+    """
+
+    def __init__(
+        self,
+        store: DocumentStore,
+        index: DocumentIndex,
+        answers: Answers,
+        config: NewsConfig,
+        symbols: Sequence[str],
+        name: str = "documents in memory",
+    ) -> None:
+        self.store, self.index, self.answers, self.config = store, index, answers, config
+        self.symbols, self.name = tuple(symbols), name
+        self.is_sample = False  #: the documents are the embedded ones
+        self._known: dict[str, RiskVerdict | Failed] = {}
+        self._alone = threading.Lock()  # questions may be put by several threads, the database is one
+
+    def select(self, cutoffs: Sequence[int], since: int | None = None) -> list[Selected]:
+        """What is asked on bars with these cutoffs (`DocumentIndex.select`)."""
+        window = round(self.config.window_days * US_PER_DAY)
+        return self.index.select(np.asarray(cutoffs, np.int64), self.symbols, self.config.documents, window, since)
+
+    def verdicts(self, selected: Sequence[Selected], cutoffs: Sequence[int]) -> list[RiskVerdict | Failed]:
+        """One verdict per selected bar; the same question is asked once."""
+        asked = [self._asked(one, cutoffs[one.row]) for one in selected]
+        fresh = list({one.key: one for one in asked if one.key not in self._known}.values())
+        self._known.update(zip((one.key for one in fresh), self.answers.answer(fresh), strict=True))
+        return [self._known[one.key] for one in asked]
+
+    def _asked(self, selected: Selected, cutoff: int) -> Asked:
+        content = self.index.content
+        documents = [[name, [content(number) for number in numbers]] for name, numbers in selected.documents]
+        whole = [SCHEMA_VERSION, self.answers.scorer, cutoff, self.config.document_chars, documents]
+        key = hashlib.sha256(json.dumps(whole, separators=(",", ":")).encode()).hexdigest()
+        return Asked(key, say_us(cutoff), lambda: self._request(selected, cutoff))
+
+    def _request(self, selected: Selected, cutoff: int) -> RiskRequest:
+        with self._alone:
+            documents = {name: tuple(map(self._passage, numbers)) for name, numbers in selected.documents}
+        return RiskRequest(say_us(cutoff), documents)
+
+    def _passage(self, number: int) -> Passage:
+        one = self.store.get(number)
+        text = one.text[: self.config.document_chars]
+        return Passage(one.id, say_us(one.published_at), one.source, one.title, text)

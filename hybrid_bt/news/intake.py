@@ -1,0 +1,176 @@
+"""Documents from files: JSONL, CSV, Parquet, and folders of text and PDF.
+
+A file of a folder is dated by its name, which begins with YYYY-MM-DD; a folder inside names the symbols its files are
+about (`KO/2015-02-10 results.pdf`, `KO,PEP/...`), and files at the top are about the market.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hybrid_bt.errors import NewsError
+from hybrid_bt.news.documents import MAX_CHARS, Document, checked_document
+from hybrid_bt.news.pdf import pdf_text
+
+__all__ = ["FORMATS", "folder_files", "read_documents"]
+
+MAX_LINE = 4 * MAX_CHARS  #: characters of one line of JSON
+PAGES = (".txt", ".md", ".pdf")  #: one document a file
+MAX_TEXT_BYTES = 4 * MAX_CHARS
+_DATED = re.compile(r"(\d{4}-\d{2}-\d{2})[ _.-]*")
+_ALIASES = {"date": "published_at", "datetime": "published_at", "published": "published_at", "headline": "title",
+            "symbol": "symbols", "ticker": "symbols", "tickers": "symbols", "body": "text",
+            "first_seen": "first_seen_at", "url": "source"}  # fmt: skip
+Rows = Iterator[tuple[str, Mapping[str, Any]]]
+
+
+def read_documents(
+    path: Path, defaults: Mapping[str, Any] | None = None, *, home: Path | None = None
+) -> Iterator[Document]:
+    """Checked documents of a file or folder, in the order of lines or names.
+
+    Parameters
+    ----------
+    defaults : mapping, optional
+        Fields for documents that do not name them themselves, such as `{"source": "wire", "symbols": "KO"}`.
+    home : Path, optional
+        The folder that a single file is taken from.
+
+    Raises
+    ------
+    NewsError
+        Naming the file and line.
+    """
+    path = Path(path)
+    try:
+        for where, row in _rows(path, home):
+            named = {_ALIASES.get(key, key): value for key, value in row.items() if value not in (None, "")}
+            yield checked_document({**(defaults or {}), **named}, where)
+    except OSError as error:
+        raise NewsError(f"{path}: cannot read: {error.strerror or error}; check the path") from None
+    except UnicodeDecodeError as error:
+        raise NewsError(f"{path}: not UTF-8 (byte {error.start}); convert the file to UTF-8") from None
+
+
+def _rows(path: Path, home: Path | None) -> Rows:
+    if path.is_dir():
+        return ((str(file), _dated(file, path)) for file in folder_files(path))
+    if not path.exists():
+        raise NewsError(f"{path} does not exist; give a file of {', '.join(FORMATS)} or a folder of text and PDF")
+    reader = FORMATS.get(path.suffix.lower())
+    if reader is None:
+        raise NewsError(f"{path}: unknown kind {path.suffix!r}; known: {', '.join(FORMATS)}, and folders")
+    return reader(path) if home is None else iter([(str(path), _dated(path, home))])
+
+
+def _jsonl(path: Path) -> Rows:
+    with path.open(encoding="utf-8-sig") as file:
+        number = 0
+        while line := file.readline(MAX_LINE + 1):
+            number += 1
+            where = f"{path}:{number}"
+            if len(line) > MAX_LINE:
+                raise NewsError(f"{where}: the line has over {MAX_LINE:,} characters; split the document")
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise NewsError(f"{where}: not JSON: {error}; write one object a line") from None
+            if not isinstance(row, dict):
+                raise NewsError(f"{where}: {type(row).__name__} is no object; write one object a line")
+            yield where, row
+
+
+def _csv(path: Path) -> Rows:
+    csv.field_size_limit(min(MAX_LINE, sys.maxsize))
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        _check_columns(path, reader.fieldnames or [])
+        try:
+            for row in reader:
+                if None in row:
+                    raise NewsError(f"{path}:{reader.line_num}: more cells than columns; quote texts with commas")
+                yield f"{path}:{reader.line_num}", {str(key).strip().lower(): value for key, value in row.items()}
+        except csv.Error as error:
+            raise NewsError(f"{path}:{reader.line_num}: {error}; check the quotes") from None
+
+
+def _parquet(path: Path) -> Rows:
+    try:
+        import pyarrow
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise NewsError(f"{path}: Parquet needs pyarrow: pip install 'hybrid_bt[parquet]'") from None
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_columns(path, file.schema_arrow.names)
+            number = 0
+            for batch in file.iter_batches():
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path} row {number}", {key.strip().lower(): value for key, value in row.items()}
+    except pyarrow.ArrowException as error:
+        raise NewsError(f"{path}: not Parquet: {str(error).splitlines()[0]}; check the file") from None
+
+
+def _check_columns(path: Path, names: Any) -> None:
+    known = {_ALIASES.get(name.strip().lower(), name.strip().lower()) for name in names if name}
+    for needed in ("text", "published_at"):
+        if needed not in known:
+            raise NewsError(f"{path}: no column {needed!r} among {', '.join(map(str, names))}; add it")
+
+
+def folder_files(path: Path) -> list[Path]:
+    """The documents of a folder and the folders in it, by name.
+
+    Raises
+    ------
+    NewsError
+        If there is none, or another kind of file among them.
+    """
+    files = [file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith(".")]
+    if not files:
+        raise NewsError(f"{path} holds no files; give a folder of .txt, .md and .pdf")
+    for file in files:
+        if file.suffix.lower() not in PAGES:
+            raise NewsError(f"{file}: a folder may hold .txt, .md and .pdf; move {file.name} elsewhere")
+    return files
+
+
+def _dated(file: Path, home: Path) -> Mapping[str, Any]:
+    dated = _DATED.match(file.name)
+    if dated is None:
+        raise NewsError(f"{file}: the name must begin with the date of publication, YYYY-MM-DD; rename the file")
+    folders = file.relative_to(home).parent.parts
+    title = file.stem[dated.end() :].strip()
+    row = {"published_at": dated.group(1), "title": title, "text": _file_text(file), "source": file.name}
+    return {**row, "symbols": folders[-1]} if folders else row
+
+
+def _file_text(file: Path) -> str:
+    if file.suffix.lower() == ".pdf":
+        return pdf_text(file)
+    size = file.stat().st_size
+    if size > MAX_TEXT_BYTES:
+        raise NewsError(f"{file}: {size:,} bytes; a text may have {MAX_TEXT_BYTES:,}: split it")
+    return file.read_text(encoding="utf-8-sig")
+
+
+def _page(path: Path) -> Rows:
+    yield str(path), _dated(path, path.parent)
+
+
+FORMATS: dict[str, Callable[[Path], Rows]] = {
+    ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
+    ".csv": _csv,
+    ".parquet": _parquet,
+    **dict.fromkeys(PAGES, _page),
+}

@@ -1,0 +1,197 @@
+"""Verdicts from word lists: deterministic, offline, no model. The default scorer.
+
+Sentiment is VADER's (Hutto and Gilbert 2014, ICWSM), its lexicon widened by the words of finance below, or, where the
+user has the file, that of Loughran and McDonald (2011, Journal of Finance 66(1)), whose licence forbids to ship it.
+Severity counts words that name a danger to the holder of a position.
+
+    risk = clip(3 - sentiment + severity, 1, 5)             mean sentiment, severity of the gravest document
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hybrid_bt.errors import NewsError
+from hybrid_bt.news.manager import NEUTRAL_RISK
+from hybrid_bt.news.verdicts import MARKET, MAX_REASON, Passage, RiskRequest, RiskVerdict, SymbolRisk
+
+__all__ = ["LexiconScorer", "Reading"]
+
+_GRAVE = """
+bankruptcy bankrupt insolvency insolvent default defaults defaulted fraud fraudulent crash crashed collapse collapsed
+plunge plunged plummeted panic catastrophe catastrophic meltdown bailout seized halted suspended pandemic emergency
+explosion
+"""
+_BAD = """
+downgrade downgraded lawsuit investigation subpoena restatement impairment recall recalled breach layoffs warning warned
+shortfall selloff sell-off volatility crisis recession war invasion sanctions outbreak outage spill writedown write-down
+resigned contagion slump slumped tumbled
+"""
+#: danger to the holder of a position, points of risk each
+SEVERE = dict.fromkeys(_GRAVE.split(), 0.75) | dict.fromkeys(_BAD.split(), 0.4)
+MOST_SEVERITY = 2.0
+#: words of finance that VADER does not know or takes otherwise; its scale runs from -4 to 4
+VALENCES = {
+    "beat": 1.2, "beats": 1.2, "upgrade": 1.6, "upgraded": 1.6, "rally": 1.6, "rallied": 1.6, "rebound": 1.4,
+    "rebounded": 1.4, "dividend": 0.8, "buyback": 0.9, "outperform": 1.5, "record": 0.6, "downgrade": -1.9,
+    "downgraded": -1.9, "bankruptcy": -3.2, "default": -2.4, "defaults": -2.4, "plunge": -2.6, "plunged": -2.6,
+    "tumbled": -2.2, "slump": -2.0, "slumped": -2.0, "selloff": -2.2, "recession": -2.4, "impairment": -1.8,
+    "restatement": -2.0, "recall": -1.6, "layoffs": -1.8, "shortfall": -1.7, "lawsuit": -1.6, "volatility": -1.0,
+    "share": 0.0, "shares": 0.0, "gross": 0.0, "interest": 0.0, "vice": 0.0, "treasury": 0.0, "liability": 0.0,
+}  # fmt: skip
+_TREND = "rally rallied trend momentum streak extended accelerated surge surged uptrend downtrend"
+_REVERSAL = "rebound rebounded reversal reversed whipsaw overreaction recovered range-bound choppy overshoot snapback"
+TREND, REVERSAL = frozenset(_TREND.split()), frozenset(_REVERSAL.split())
+HALF_SURE = 4.0  #: words about the regime at which half the confidence is reached
+VETO_SENTIMENT = -0.5  #: of the market, at the highest severity
+MEMORY = 50_000  #: readings kept
+_WORD = re.compile(r"[a-z][a-z'-]*")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+
+
+class Reading(NamedTuple):
+    """What one document says."""
+
+    sentiment: float  #: [-1, 1]
+    severity: float  #: [0, 2]
+    words: tuple[str, ...]  #: severe ones, in order
+    trend: int
+    reversal: int
+
+
+class LexiconScorer:
+    """Scores by word lists.
+
+    Parameters
+    ----------
+    loughran_mcdonald : Path, optional
+        The user's copy of their master dictionary (CSV with the columns Word, Negative and Positive).
+
+    Raises
+    ------
+    NewsError
+        If vaderSentiment is not installed, or the dictionary cannot be read.
+    """
+
+    def __init__(self, loughran_mcdonald: Path | None = None) -> None:
+        self._readings: dict[tuple[str, str], Reading] = {}
+        if loughran_mcdonald is None:
+            self.name = "lexicon-1"
+            self._sentiment = _vader()
+        else:
+            content, positive, negative = _dictionary(loughran_mcdonald)
+            self.name = f"lexicon-1-lm-{content[:12]}"
+            self._sentiment = lambda text: _balance(text, positive, negative)
+
+    def score(self, request: RiskRequest) -> RiskVerdict:
+        """Verdict on every symbol; the same request gives the same one."""
+        read = {name: [self.read(one) for one in passages] for name, passages in request.documents.items()}
+        risks = {name: _risk(readings) for name, readings in read.items()}
+        market = risks.pop(MARKET, SymbolRisk(risk=NEUTRAL_RISK, sentiment=0.0))
+        everything = [reading for readings in read.values() for reading in readings]
+        trend, reversal = sum(one.trend for one in everything), sum(one.reversal for one in everything)
+        heard = trend + reversal
+        gravest = max((one.severity for one in read.get(MARKET, ())), default=0.0)
+        return RiskVerdict(
+            symbols=risks,
+            market=market,
+            regime=(trend - reversal) / heard if heard else 0.0,
+            confidence=heard / (heard + HALF_SURE),
+            veto=gravest >= MOST_SEVERITY and market.sentiment <= VETO_SENTIMENT,
+            reason=_reason(read, {**risks, MARKET: market}),
+            documents=_cited(request, read),
+        )
+
+    def read(self, passage: Passage) -> Reading:
+        """What one document says, remembered by its content."""
+        key = (passage.title, passage.text)
+        found = self._readings.get(key)
+        if found is None:
+            if len(self._readings) >= MEMORY:
+                self._readings.clear()
+            found = self._readings[key] = self._read(f"{passage.title}. {passage.text}")
+        return found
+
+    def _read(self, text: str) -> Reading:
+        words = _WORD.findall(text.lower())
+        severe = tuple(dict.fromkeys(word for word in words if word in SEVERE))
+        return Reading(
+            sentiment=self._sentiment(text),
+            severity=min(sum(SEVERE[word] for word in severe), MOST_SEVERITY),
+            words=severe,
+            trend=sum(word in TREND for word in words),
+            reversal=sum(word in REVERSAL for word in words),
+        )
+
+
+def _risk(readings: Sequence[Reading]) -> SymbolRisk:
+    sentiment = sum(one.sentiment for one in readings) / len(readings)
+    severity = max(one.severity for one in readings)
+    return SymbolRisk(risk=min(max(NEUTRAL_RISK - sentiment + severity, 1.0), 5.0), sentiment=sentiment)
+
+
+def _reason(read: dict[str, list[Reading]], risks: dict[str, SymbolRisk]) -> str:
+    """The riskiest first, with their gravest words."""
+    parts = []
+    for name in sorted(read, key=lambda name: (-risks[name].risk, name)):
+        words = list(dict.fromkeys(word for one in read[name] for word in one.words))[:4]
+        said = f": {', '.join(words)}" if words else ""
+        parts.append(f"{'market' if name == MARKET else name} {risks[name].risk:.1f}{said}")
+    return "; ".join(parts)[:MAX_REASON]
+
+
+def _cited(request: RiskRequest, read: dict[str, list[Reading]]) -> tuple[str, ...]:
+    """The gravest document of each."""
+    found = []
+    for name, readings in read.items():
+        gravest = max(range(len(readings)), key=lambda i: (readings[i].severity - readings[i].sentiment, -i))
+        found.append(request.documents[name][gravest].id)
+    return tuple(dict.fromkeys(found))
+
+
+def _vader() -> Any:
+    try:
+        from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+    except ImportError:
+        raise NewsError("the lexicon needs vaderSentiment: pip install 'hybrid_bt[news]'") from None
+    analyzer = SentimentIntensityAnalyzer()
+    analyzer.lexicon.update(VALENCES)
+
+    def sentiment(text: str) -> float:
+        """Mean over the sentences that say anything."""
+        scores = [analyzer.polarity_scores(part)["compound"] for part in _SENTENCE.split(text)]
+        heard = [score for score in scores if score]
+        return float(sum(heard) / len(heard)) if heard else 0.0
+
+    return sentiment
+
+
+def _balance(text: str, positive: frozenset[str], negative: frozenset[str]) -> float:
+    words = _WORD.findall(text.lower())
+    good, bad = sum(word in positive for word in words), sum(word in negative for word in words)
+    return (good - bad) / (good + bad) if good + bad else 0.0
+
+
+def _dictionary(path: Path) -> tuple[str, frozenset[str], frozenset[str]]:
+    """sha256, positive and negative words. A word is in a list where its cell holds a year above 0."""
+    try:
+        content = path.read_bytes()
+        rows = list(csv.DictReader(content.decode("utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise NewsError(f"{path}: cannot read the dictionary: {error}; give Loughran and McDonald's CSV") from None
+    positive, negative = (frozenset(_members(rows, column)) for column in ("Positive", "Negative"))
+    if not (positive and negative):
+        raise NewsError(f"{path}: no words under Word, Positive and Negative; give Loughran and McDonald's CSV")
+    return hashlib.sha256(content).hexdigest(), positive, negative
+
+
+def _members(rows: list[dict[str, str]], column: str) -> Iterable[str]:
+    for row in rows:
+        year = (row.get(column) or "0").strip()
+        if row.get("Word") and year.lstrip("-").isdigit() and int(year) > 0:
+            yield row["Word"].strip().lower()

@@ -1,0 +1,164 @@
+"""The stage of a run: bar after bar, what documents say and for how long it stands.
+
+A verdict fades: the excess of a risk over the neutral 3 is halved every `half_life_bars`, and forgotten after
+`memory_bars`. A symbol's risk is its own or the market's, whichever is higher.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.errors import NewsError
+from hybrid_bt.news.clock import Clock, clock_of, is_daily
+from hybrid_bt.news.desk import Desk, Failed
+from hybrid_bt.news.index import Selected
+from hybrid_bt.news.manager import NEUTRAL_RISK, Advice
+from hybrid_bt.news.verdicts import MARKET, RiskVerdict, SymbolRisk
+
+__all__ = ["RiskStage", "stage_of"]
+
+
+class _Standing(NamedTuple):
+    """A verdict on one symbol, or on the market, that still stands."""
+
+    risk: float
+    sentiment: float
+    row: int  #: bar that it was made on
+    reason: str
+    documents: str
+
+
+_NOTHING = _Standing(NEUTRAL_RISK, 0.0, -(10**9), "", "")
+
+
+class RiskStage:
+    """Gives the advice for each bar of one run, in order.
+
+    Parameters
+    ----------
+    desk : Desk
+    clock : Clock
+    """
+
+    def __init__(self, desk: Desk, clock: Clock) -> None:
+        self.desk, self._clock, self._config = desk, clock, desk.config
+        self._planned: dict[int, tuple[Selected, RiskVerdict | Failed] | None] = {}
+        self._standing = dict.fromkeys((MARKET, *desk.symbols), _NOTHING)
+        self._regime = (0.0, 0.0, -(10**9))  # r, confidence, row
+        self._veto = (-1, "")  # last row of it, reason
+        self._row = -1
+        self._last: int | None = None
+        self.counts = {"bars": 0, "bars_with_documents": 0, "documents_read": 0, "failures": 0, "vetoes": 0}
+
+    def prepare(self, stamps: NDArray[np.datetime64]) -> None:
+        """Ask about all bars of a backtest at once; what each is told does not change by it."""
+        cutoffs = self._clock.cutoffs(stamps).tolist()
+        selected = self.desk.select(cutoffs)
+        verdicts = self.desk.verdicts(selected, cutoffs)
+        self._planned = dict.fromkeys(cutoffs)
+        for one, verdict in zip(selected, verdicts, strict=True):
+            self._planned[cutoffs[one.row]] = one, verdict
+
+    def advise(self, stamp: datetime) -> Advice:
+        """What documents say at the close of a bar.
+
+        Parameters
+        ----------
+        stamp : datetime
+            Of the bar, without zone; later than that of the call before.
+
+        Raises
+        ------
+        NewsError
+            If it is not later.
+        """
+        cutoff = self._clock.cutoff(_whole_seconds(stamp))
+        if self._last is not None and cutoff <= self._last:
+            raise NewsError(f"news: the bar of {stamp} comes after a later one; give each run a stage of its own")
+        self._row += 1
+        found = self._planned[cutoff] if cutoff in self._planned else self._found(cutoff)
+        self._last = cutoff
+        self.counts["bars"] += 1
+        failed = self._take(*found) if found is not None else None
+        return self._advice(failed)
+
+    def _found(self, cutoff: int) -> tuple[Selected, RiskVerdict | Failed] | None:
+        """Of a bar that nobody prepared."""
+        selected = self.desk.select([cutoff], self._last)
+        verdicts = self.desk.verdicts(selected, [cutoff])
+        return (selected[0], verdicts[0]) if selected else None
+
+    def _take(self, selected: Selected, verdict: RiskVerdict | Failed) -> str | None:
+        """Let a verdict stand; why it failed, if it did."""
+        self.counts["bars_with_documents"] += 1
+        self.counts["documents_read"] += len({number for _, numbers in selected.documents for number in numbers})
+        if isinstance(verdict, Failed):
+            self.counts["failures"] += 1
+            return verdict.why
+        cited = set(verdict.documents)
+        for name, numbers in selected.documents:
+            risk: SymbolRisk = verdict.market if name == MARKET else verdict.symbols[name]
+            ids = [self.desk.index.id(number) for number in numbers]
+            said = " ".join([one for one in ids if one in cited] or ids)
+            self._standing[name] = _Standing(risk.risk, risk.sentiment, self._row, verdict.reason, said)
+        if verdict.confidence > 0.0:
+            self._regime = verdict.regime, verdict.confidence, self._row
+        if verdict.veto:
+            self.counts["vetoes"] += 1
+            self._veto = self._row + self._config.veto_bars - 1, f"veto: {verdict.reason}"
+        return None
+
+    def _advice(self, failed: str | None) -> Advice:
+        market = self._standing[MARKET]
+        of_market = self._excess(market)
+        risk, sentiment, reasons, documents = [], [], [], []
+        for name in self.desk.symbols:
+            mine = self._standing[name]
+            own = self._excess(mine)
+            leading = market if of_market > max(own, 0.0) else mine
+            excess = max(own, of_market) if of_market > 0.0 else own
+            told = leading.row == self._row or excess > 0.0
+            risk.append(NEUTRAL_RISK + excess)
+            sentiment.append(mine.sentiment * self._left(mine.row))
+            reasons.append(leading.reason if told else "")
+            documents.append(leading.documents if told else "")
+        r, confidence, row = self._regime
+        ban = self._ban(failed)
+        if ban is not None:
+            reasons = [ban] * len(reasons)
+        no_new_risk = ban is not None and (failed is None or self._config.on_failure == "no_new_risk")
+        return Advice(risk, sentiment, r, confidence * self._left(row), no_new_risk, reasons, documents)
+
+    def _ban(self, failed: str | None) -> str | None:
+        if failed is not None:
+            return f"scorer failed: {failed}"
+        until, why = self._veto
+        return why if self._row <= until else None
+
+    def _excess(self, standing: _Standing) -> float:
+        return (standing.risk - NEUTRAL_RISK) * self._left(standing.row)
+
+    def _left(self, row: int) -> float:
+        """What is left of a verdict of an earlier bar, [0, 1]."""
+        age = self._row - row
+        if age >= self._config.memory_bars:
+            return 0.0
+        return float(0.5 ** (age / self._config.half_life_bars))
+
+
+def _whole_seconds(stamp: datetime) -> datetime:
+    """Backtrader keeps moments as floats of days, which are exact to some 10 microseconds."""
+    rounded = np.datetime64(stamp, "us") + np.timedelta64(500_000, "us")
+    whole: datetime = rounded.astype("datetime64[s]").item()
+    return whole
+
+
+def stage_of(desk: Desk, stamps: NDArray[np.datetime64], row: int) -> RiskStage:
+    """The stage of a backtest on bars with these stamps, traded from `row` on, all verdicts at hand."""
+    stage = RiskStage(desk, clock_of(desk.config, is_daily(stamps)))
+    stage.prepare(stamps[row:])
+    return stage

@@ -1,0 +1,257 @@
+"""Documents in one SQLite file (write-ahead log): appended, never changed.
+
+One `add` is one transaction: after a crash all of it is there or nothing. A document whose text and symbols are there
+already is a duplicate and counted; the first one stays, so that what comes later moves nothing. A revision is a
+document of its own, with its own id and its own `first_seen_at`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from hybrid_bt.errors import NewsError
+from hybrid_bt.news.documents import Document, say_us
+from hybrid_bt.news.intake import read_documents
+
+__all__ = ["Added", "DocumentStore", "open_store"]
+
+FORMAT = 1
+APPLICATION = 0x68627431  #: "hbt1", so that another program's database is not taken for ours
+BUSY_SECONDS = 30.0
+_MAGIC = b"SQLite format 3\x00"
+_SCHEMA = """
+CREATE TABLE documents (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL UNIQUE, symbols TEXT NOT NULL,
+    source TEXT NOT NULL, title TEXT NOT NULL, published_at INTEGER NOT NULL, first_seen_at INTEGER, text TEXT NOT NULL
+);
+CREATE TABLE packed (name TEXT PRIMARY KEY, content BLOB NOT NULL);
+"""
+_COLUMNS = "id, sha256, symbols, source, title, published_at, first_seen_at, text"
+
+
+class Added(NamedTuple):
+    """What came of adding."""
+
+    added: int
+    duplicates: int
+
+
+class DocumentStore:
+    """Documents by number, 1 and on, in the order in which they were added.
+
+    Parameters
+    ----------
+    path : Path, optional
+        File; None keeps the documents in memory.
+    write : bool
+        Make the file if it is missing.
+
+    Raises
+    ------
+    NewsError
+        If the file is missing, or no store of documents.
+    """
+
+    def __init__(self, path: Path | None = None, *, write: bool = False) -> None:
+        self.path = path
+        self._db = _open(path, write)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def __enter__(self) -> DocumentStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return int(self._one("SELECT COUNT(*) FROM documents")[0])
+
+    def add(self, documents: Iterable[Document]) -> Added:
+        """Append documents, all of them or, after an error, none.
+
+        Raises
+        ------
+        NewsError
+            If an id is there already with another text.
+        """
+        added = duplicates = 0
+        with self._transaction():
+            for document in documents:
+                if self._insert(document):
+                    added += 1
+                else:
+                    duplicates += 1
+            if added:
+                self._db.execute("DELETE FROM packed")
+        return Added(added, duplicates)
+
+    def _insert(self, document: Document) -> bool:
+        if self._one("SELECT 1 FROM documents WHERE sha256 = ?", document.sha256):
+            return False
+        stored = self._one("SELECT published_at FROM documents WHERE id = ?", document.id)
+        if stored:
+            raise NewsError(
+                f"documents: id {document.id!r} is there already ({say_us(stored[0])}) with another text or other "
+                "symbols; give a revision its own id and first_seen_at"
+            )
+        row = (*document[:2], " ".join(document.symbols), *document[3:])
+        self._db.execute(f"INSERT INTO documents ({_COLUMNS}) VALUES ({', '.join('?' * len(row))})", row)
+        return True
+
+    def documents(self, where: str = "1", arguments: Sequence[object] = ()) -> Iterator[Document]:
+        """Documents in the order of their publication; `where` is SQL over the columns."""
+        query = f"SELECT {_COLUMNS} FROM documents WHERE {where} ORDER BY published_at, number"
+        yield from map(_document, self._db.execute(query, arguments))
+
+    def get(self, number: int) -> Document:
+        """A document by its number."""
+        return _document(self._one(f"SELECT {_COLUMNS} FROM documents WHERE number = ?", number))
+
+    def find(self, name: str) -> Document:
+        """A document by its id, or by the beginning of its sha256.
+
+        Raises
+        ------
+        NewsError
+            If there is none, or more than one.
+        """
+        found = list(self.documents("id = ?", [name])) or list(self.documents("sha256 GLOB ?", [f"{_globbed(name)}*"]))
+        if len(found) != 1:
+            raise NewsError(f"documents: {len(found)} documents are called {name!r}; `hybrid-bt news list` shows ids")
+        return found[0]
+
+    def rows(self) -> Iterator[tuple[int, str, str, str, str, int, int | None, str]]:
+        """(number, sha256, symbols, title, text, published_at, first_seen_at, id) by number, one at a time."""
+        yield from self._db.execute(
+            "SELECT number, sha256, symbols, title, text, published_at, first_seen_at, id FROM documents "
+            "ORDER BY number"
+        )
+
+    def sha256(self) -> str:
+        """Digest of every document's content and moments; the order in which they were added does not matter."""
+        kept = self.packed("sha256")
+        if kept is not None:
+            return kept.decode()
+        digest = hashlib.sha256()
+        for row in self._db.execute(
+            "SELECT sha256, id, source, title, published_at, first_seen_at FROM documents ORDER BY sha256"
+        ):
+            digest.update(repr(row).encode())
+        self.pack("sha256", digest.hexdigest().encode())
+        return digest.hexdigest()
+
+    def packed(self, name: str) -> bytes | None:
+        """Something derived from all documents that was kept beside them; None after documents were added."""
+        row = self._one("SELECT content FROM packed WHERE name = ?", name)
+        return bytes(row[0]) if row else None
+
+    def pack(self, name: str, content: bytes) -> None:
+        """Keep something derived; where the file cannot be written to, it is made again next time."""
+        try:
+            with self._transaction():
+                self._db.execute("INSERT OR REPLACE INTO packed VALUES (?, ?)", (name, content))
+        except (NewsError, sqlite3.OperationalError):
+            return
+
+    def _one(self, query: str, *arguments: object) -> tuple[int, ...]:
+        try:
+            found: tuple[int, ...] | None = self._db.execute(query, arguments).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise NewsError(f"documents: cannot read {self.path}: {error}; restore the file or add anew") from None
+        return found or ()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            raise NewsError(f"documents: cannot write to {self.path}: {error}") from None
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+
+def open_store(path: Path) -> DocumentStore:
+    """A store to read from: a database, or documents of any format that `read_documents` knows, kept in memory."""
+    if path.is_file() and _is_database(path):
+        return DocumentStore(path)
+    store = DocumentStore()
+    store.add(read_documents(path))
+    return store
+
+
+def _is_database(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError as error:
+        raise NewsError(f"{path}: cannot read: {error.strerror or error}; check the path") from None
+
+
+def _open(path: Path | None, write: bool) -> sqlite3.Connection:
+    if path is not None and not write and not path.is_file():
+        raise NewsError(f"documents: {path} does not exist; make it with: hybrid-bt news add FILES --store {path}")
+    try:
+        db = _connect(path, write)
+        if path is None or write:
+            _prepare(db, path)
+        _check(db, path)
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise NewsError(f"documents: cannot open {path}: {error}; give a store of documents or a new name") from None
+    return db
+
+
+def _connect(path: Path | None, write: bool) -> sqlite3.Connection:
+    if path is None:
+        return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    if write:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    # a store in a folder that cannot be written to has no room for the log's index: read the file as it is
+    mode = (
+        "rwc" if write else "rw" if os.access(path.parent, os.W_OK) and os.access(path, os.W_OK) else "ro&immutable=1"
+    )
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def _prepare(db: sqlite3.Connection, path: Path | None) -> None:
+    if path is not None:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+    db.execute("BEGIN IMMEDIATE")
+    if not db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+        for statement in _SCHEMA.split(";"):
+            db.execute(statement)
+        db.execute(f"PRAGMA application_id = {APPLICATION}")
+        db.execute(f"PRAGMA user_version = {FORMAT}")
+    db.execute("COMMIT")
+
+
+def _check(db: sqlite3.Connection, path: Path | None) -> None:
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if application != APPLICATION:
+        raise NewsError(f"documents: {path} is another program's database; give a store of documents or a new name")
+    if version != FORMAT:
+        raise NewsError(f"documents: {path} has format {version}, and {FORMAT} is known; update hybrid_bt")
+
+
+def _document(row: tuple[object, ...]) -> Document:
+    values: list[object] = list(row)
+    values[2] = tuple(str(row[2]).split())
+    return Document(*values)  # type: ignore[arg-type]
+
+
+def _globbed(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
