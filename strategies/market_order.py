@@ -10,6 +10,8 @@ notified order says is the same to the last attribute.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -35,9 +37,36 @@ _PARAMETERS = {
     "histnotify": False,
 }
 
+#: what `OrderData` holds of an order that nothing has been executed of, beside what `_made` says
+_BLANK = {
+    "p1": 0,
+    "p2": 0,
+    "value": 0.0,
+    "comm": 0.0,
+    "margin": None,
+    "pnl": 0.0,
+    "psize": 0,
+    "pprice": 0,
+}
+_EXECUTED = {
+    **_BLANK,
+    "pclose": 0.0,
+    "dt": None,
+    "size": 0,
+    "price": 0.0,
+    "pricelimit": 0.0,
+    "trailamount": 0.0,
+    "trailpercent": 0.0,
+    "_plimit": 0.0,
+}
+_CREATED = {**_BLANK, "remsize": 0, "trailamount": None, "trailpercent": None, "_plimit": None}
+
 
 class _LightData(OrderData):
     """What was asked for, or has been executed so far."""
+
+    def __init__(self, common: Mapping[str, Any], **own: Any) -> None:
+        self.__dict__.update(common, exbits=deque(), **own)
 
     def clone(self) -> Any:
         self.markpending()
@@ -136,7 +165,7 @@ def _made(kind: Any, strategy: bt.Strategy, data: Any, size: float) -> Any:
         size=size,
         ref=next(kind.refbasis),
         info=AutoOrderedDict(),
-        created=_LightData(data.datetime[0], size, close, None, 0, close, None, None),
-        executed=_LightData(remsize=size),
+        created=_LightData(_CREATED, dt=data.datetime[0], size=size, price=close, pricelimit=close, pclose=close),
+        executed=_LightData(_EXECUTED, remsize=size),
     )
     return order

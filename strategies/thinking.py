@@ -69,7 +69,7 @@ class Thinking:
 
     def take_failures(self) -> list[str]:
         """What policies and legs of the user's own did wrong since this was last asked for."""
-        return take_failures(self._brain)
+        return [] if self.ahead else take_failures(self._brain)  # the ahead path is left before a failure is noted
 
     def take_rate(self, bars_per_year: float) -> None:
         """`Hybrid.take_rate`: it changes what is made of opinions, and nothing that is remembered."""

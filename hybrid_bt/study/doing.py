@@ -11,6 +11,7 @@ import click
 
 from hybrid_bt.console import load_asked, progress_bar
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.guard_notes import numbers_of
 from hybrid_bt.trials import LEDGER
 
 if TYPE_CHECKING:
@@ -130,4 +131,4 @@ def write_study(found: Findings, out: Path) -> list[Path]:
 
 def configuration(mode: str, pairs: tuple[str, ...], config: Config) -> dict[str, Any]:
     """What makes two studies the same trial."""
-    return {"mode": mode, "pairs": list(pairs), **config.without_news()}
+    return {"mode": mode, "pairs": list(pairs), **numbers_of(config)}
