@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from hybrid_bt.errors import ConfigError
@@ -18,11 +19,16 @@ def cheats_of(strategy: Any) -> tuple[str, ...]:
 
 
 def refuse_cheating(strategy: Any, allowed: bool) -> tuple[str, ...]:
-    """The cheats that are on; ConfigError if there are any and they were not allowed."""
+    """The cheats that are on: warned of where they are allowed, a ConfigError where they are not."""
     cheats = cheats_of(strategy)
     if cheats and not allowed:
         raise ConfigError(
             f"{type(strategy).__name__}: {' and '.join(cheats)} is on, so that orders fill or are checked at prices "
             "that no decision could have met; switch it off, or pass allow_cheating=True and say so beside the result"
+        )
+    if cheats:
+        warnings.warn(
+            f"{type(strategy).__name__}: {' and '.join(cheats)} is on: what this run earns could not have been earned",
+            stacklevel=2,
         )
     return cheats

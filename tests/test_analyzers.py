@@ -176,7 +176,7 @@ def test_frames_hold_every_asset_in_the_form_that_pyfolio_reads() -> None:
 
 
 def test_pyfolio_and_quantstats_read_the_frames() -> None:
-    pyfolio = pytest.importorskip("pyfolio")
+    pyfolio = pytest.importorskip("pyfolio", reason="pip install pyfolio-reloaded")
     frames = ran(PortfolioReturns).frames()
     stats = pyfolio.timeseries.perf_stats(frames.returns, positions=frames.positions, transactions=frames.transactions)
     growth = float((1.0 + frames.returns).prod() - 1.0)

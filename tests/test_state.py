@@ -26,6 +26,7 @@ from hybrid_bt.build import Policies, load_policies
 from hybrid_bt.config import load_config
 from hybrid_bt.errors import ConfigError, HybridError, StateError
 from hybrid_bt.feeds import to_feeds
+from hybrid_bt.feeds.rehearsal import RehearsalStore
 from hybrid_bt.journal import Journal
 from hybrid_bt.run import main
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission, TargetOrders
@@ -425,3 +426,33 @@ def test_command_killed_and_resumed_writes_the_same_bytes(tmp_path: Path) -> Non
 
 def test_every_refusal_is_a_users_mistake() -> None:
     assert issubclass(StateError, HybridError)
+
+
+class GoneError(Exception):
+    """The process went away."""
+
+
+@pytest.mark.parametrize(("calls", "history"), [(330, 0), (700, 0), (300, 330)])
+def test_late_live_feeds_go_on_from_a_state_as_if_nothing_had_happened(
+    calls: int, history: int, tmp_path: Path
+) -> None:
+    def earned(die: int = 0, **params: Any) -> float:
+        class Mortal(HybridStrategy):
+            def next(self) -> None:
+                super().next()
+                if len(self) == die:
+                    raise GoneError
+
+        store, cerebro = RehearsalStore(random_bars(400), latency=3, history=history), bt.Cerebro(stdstats=False)
+        cerebro.addstore(store)
+        for feed in store.feeds():
+            cerebro.adddata(feed, name=feed._name)
+        cerebro.broker.setcash(1_000_000.0)
+        cerebro.addstrategy(Mortal, pairs=PAIRS, **params)
+        cerebro.run()
+        return float(cerebro.broker.getvalue())
+
+    kept = tmp_path / "state"
+    with pytest.raises(GoneError):
+        earned(calls, state=kept)
+    assert earned(state=kept) == earned() != 1_000_000.0
