@@ -186,6 +186,8 @@ def open_store(path: Path) -> DocumentStore:
     """A store to read from: a database, or documents of any format that `read_documents` knows, kept in memory."""
     if path.is_file() and _is_database(path):
         return DocumentStore(path)
+    if not path.exists():
+        raise NewsError(f"store {path} does not exist; fill it with `hybrid-bt news add FILE --store {path}`")
     store = DocumentStore()
     store.add(read_documents(path))
     return store
