@@ -53,9 +53,10 @@ def _against_cerebro(n_symbols: int, quick: bool) -> list[Row]:
     first = 300
     request = Request(bars=bars, config=config, policies=load_policies(config), pairs=pairs)
     before = time.process_time()
-    recorder, account, _ = trade(request, first, None, None)
+    trading = trade(request, first, None, None)
     event = time.process_time() - before
-    targets, traded = recorder.decisions(first).target, bars.between(bars.stamps[first], None)
+    account = trading.account
+    targets, traded = trading.recorder.decisions(first).target, bars.between(bars.stamps[first], None)
     given: dict[str, Any] = {
         "cash": config.account.cash,
         "costs": config.trading_costs(),
