@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -92,11 +93,17 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; anything that is not a `HybridError` is our bug and keeps its traceback."""
-        try:
-            return super().invoke(ctx)
-        except HybridError as error:
-            click.echo(f"error: {' '.join(str(error).split())}", err=True)
-            ctx.exit(USER_MISTAKE)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn  # a user of the command has no use for our line of source
+            try:
+                return super().invoke(ctx)
+            except HybridError as error:
+                click.echo(f"error: {' '.join(str(error).split())}", err=True)
+                ctx.exit(USER_MISTAKE)
+
+
+def _warn(message: Warning | str, *where: Any, **more: Any) -> None:
+    click.echo(f"warning: {' '.join(str(message).split())}", err=True)
 
 
 def _is_silent(option: click.Option) -> bool:
