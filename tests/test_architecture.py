@@ -111,6 +111,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "data_check",
         "news.command",
         "news.evaluate_command",
+        "news.evaluation",
+        "news.options",
         "cli",
         "__main__",
     ),

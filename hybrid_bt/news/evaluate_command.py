@@ -110,10 +110,8 @@ def _table(effects: list[Any]) -> Any:
 
 
 def _write(out: Path, found: Evaluation) -> None:
-    from hybrid_bt.news.evaluation import effects_csv
-
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_whole(out / TABLE, effects_csv(found.effects))
+        write_whole(out / TABLE, found.table)
     except OSError as error:
         raise ConfigError(f"out: cannot write to {out}: {error.strerror or error}; give another with --out") from None

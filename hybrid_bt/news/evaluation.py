@@ -25,9 +25,8 @@ from hybrid_bt.news.setup import LEXICON, RiskSetup, open_desk
 from hybrid_bt.news.stage import RiskStage, stage_of
 from hybrid_bt.trading_start import fit_pairs
 
-__all__ = ["TABLE", "Evaluation", "Questions", "Traded", "effects_csv", "evaluate"]
+__all__ = ["Evaluation", "Questions", "Traded", "evaluate"]
 
-TABLE = "risk_evaluation.csv"
 COLUMNS = ("span", "variant", "measure", "value", "low", "high", "less_off", "less_off_low", "less_off_high")
 GIVEN = "on"  #: the advice that is compared with none
 BARS_OF_COST = 1000.0
@@ -61,6 +60,11 @@ class Evaluation(NamedTuple):
     figures: dict[str, float]  #: name -> number, for `run.json`; what was not asked is missing
     said: list[str]  #: the same in words
 
+    @property
+    def table(self) -> bytes:
+        """The effects as CSV."""
+        return effects_csv(self.effects)
+
 
 def evaluate(traded: Traded, setup: RiskSetup, asked: Questions) -> Evaluation:
     """Compare the risk manager with none, with placebos, late, and masked.
@@ -89,7 +93,11 @@ def evaluate(traded: Traded, setup: RiskSetup, asked: Questions) -> Evaluation:
         "differences to off, 95 % intervals"
     )
     figures = _figures(found, advice, stage, rest.n_bars)
-    return Evaluation(title, found.effects, figures, _said(figures, stage, asked.placebos))
+    said = _said(figures, stage, asked.placebos)
+    spans = {one.span for one in found.effects}
+    missing = [side for side in ("before", "after") if asked.cutoff is not None and f"{side} cut-off" not in spans]
+    said += [f"too few bars {side} the cut-off {asked.cutoff} for a row of their own" for side in missing]
+    return Evaluation(title, found.effects, figures, said)
 
 
 def _desks(setup: RiskSetup, config: Config, symbols: Sequence[str], masked: bool) -> dict[str, Callable[[], Desk]]:
