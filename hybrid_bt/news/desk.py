@@ -16,7 +16,7 @@ import numpy as np
 
 from hybrid_bt.config import NewsConfig
 from hybrid_bt.news.documents import US_PER_DAY, say_us
-from hybrid_bt.news.index import DocumentIndex, Selected
+from hybrid_bt.news.index import BM25, DocumentIndex, Selected
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import SCHEMA_VERSION, Passage, RiskRequest, RiskScorer, RiskVerdict, ScorerError
 
@@ -120,6 +120,8 @@ class Desk:
         content = self.index.content
         documents = [[name, [content(number) for number in numbers]] for name, numbers in selected.documents]
         whole = [SCHEMA_VERSION, self.answers.scorer, cutoff, self.config.document_chars, documents]
+        if self.index.retrieval != BM25:  # the default stands in no key, so that earlier recordings stay good
+            whole.append(self.index.retrieval)
         key = hashlib.sha256(json.dumps(whole, separators=(",", ":")).encode()).hexdigest()
         return Asked(key, say_us(cutoff), lambda: self._request(selected, cutoff))
 
