@@ -2,8 +2,8 @@
 
 What a part says at a close depends on bars up to it and on nothing else, so the recursions of a whole panel may run in
 one compiled loop, and the opinion of bar t is then looked up instead of worked out: the same steps in the same order,
-the same bits as `Hybrid.opine`. The gate answers many bars in one call; SAC is asked bar by bar all the same, because
-it sees its own previous action.
+the same bits as `Hybrid.opine`. Policies answer many bars in one call, which hands SAC its own previous action on from
+bar to bar.
 
 No look-ahead: row t of everything here is a function of rows up to t, by the same source that runs bar by bar, and the
 audit runs this path against cut and altered futures.
@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.batch import choose
-from hybrid_bt.features import ASSET_FEATURES, CLIP
+from hybrid_bt.features import CLIP
 from hybrid_bt.history import NO_RULES, Panel, read_whole
 from hybrid_bt.hybrid import Hybrid, Opinion
 from hybrid_bt.legs.base import View
 from hybrid_bt.legs.kalman import KalmanLeg
-from hybrid_bt.legs.sac import OBSERVATION, SacLeg
+from hybrid_bt.legs.sac import SacLeg
 from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.reader import MarketReader
 from hybrid_bt.recording import PAIR_FIELDS
@@ -34,7 +34,7 @@ from hybrid_bt.waiting import waiting_sides
 
 __all__ = ["Ahead", "can_run_ahead"]
 
-GATE_BARS = 512  #: that the gate, which sees the market alone, answers in one call
+BARS_A_CALL = 512  #: that a policy answers at once
 DIRECTION = PAIR_FIELDS.index("position")
 READING_SECONDS = 2e-5  # of a bar x symbol, interpreted
 
@@ -53,18 +53,20 @@ def can_run_ahead(brain: Any, closes: NDArray[np.float64], compiled: bool | None
     plain = (
         type(brain) is Hybrid
         and type(brain.reader) is MarketReader
-        and (brain.sac is None or (type(brain.sac) is SacLeg and _foreseeable(brain.sac.policy)))
+        and (brain.sac is None or (type(brain.sac) is SacLeg and _foreseeable(brain.sac.policy, recurrent=False)))
         and (brain.kalman is None or type(brain.kalman) is KalmanLeg)
-        and (brain.gate is None or (type(brain.gate) is Gate and _foreseeable(brain.gate.policy)))
+        and (brain.gate is None or (type(brain.gate) is Gate and _foreseeable(brain.gate.policy, recurrent=True)))
     )
     if not plain or not bool((np.isnan(closes) | ((closes > 0.0) & (closes < math.inf))).all()):
         return False
     return choose(compiled, closes.size * READING_SECONDS)
 
 
-def _foreseeable(policy: Any) -> bool:
-    """Whether the features as the panel clips them are what the policy would make of them."""
+def _foreseeable(policy: Any, recurrent: bool) -> bool:
+    """Whether many bars can be asked for at once, with features as the panel clips them."""
     if type(policy) is not SafePolicy or type(policy.policy) is not FrozenPolicy:
+        return False
+    if policy.is_recurrent and not recurrent:
         return False
     manifest = policy.manifest
     return bool(manifest.observation_clip == CLIP and max(abs(manifest.action_low), abs(manifest.action_high)) <= CLIP)
@@ -89,14 +91,10 @@ class Ahead:
         self._panel: Panel = read_whole(closes, brain.reader, rules)
         self._traded: NDArray[np.bool_] = ~np.isnan(closes)
         self._asked: NDArray[np.bool_] = self._panel.warm & self._traded
-        every, some = self._asked.all(axis=1), self._asked.any(axis=1)
-        self._every: list[bool] = np.asarray(every).tolist()
-        self._any: list[bool] = np.asarray(some).tolist()
         beyond = self._panel.beyond
         self._clipped = np.where(self._asked, beyond[:, :-1], 0).sum(axis=1).tolist()
-        n = closes.shape[1]
-        self._observation = np.zeros((n, len(OBSERVATION)), np.float32)
-        self._actions = np.zeros(n)
+        self._actions = np.zeros((1, closes.shape[1]))  # of SAC on the bars of its last call
+        self._actions_from = -1  # row of the first of them
         self._scores: list[float] = []  # of the gate, the next bar's last
         self._views = _Views(closes, brain.reader)
 
@@ -133,17 +131,24 @@ class Ahead:
 
     def _sac_targets(self, view: View, t: int) -> list[float] | None:
         leg: Any = self._brain.sac
-        if self._any[t]:
-            asked: Any = slice(None) if self._every[t] else self._asked[t]
-            x = self._observation
-            x[:, : len(ASSET_FEATURES)] = self._panel.assets[t]
-            x[:, -1] = self._actions
-            actions = leg.policy.tried(leg.policy.answer, x[asked])
+        if t == self._actions_from + len(self._actions):
+            actions = self._act(leg.policy, t)
             if actions is None:
                 return None
-            self._actions[asked] = actions
-            leg.policy.clipped_count += self._clipped[t]
-        return leg.exposures(self._actions.tolist(), view)  # type: ignore[no-any-return]
+            self._actions, self._actions_from = actions, t
+        leg.policy.clipped_count += self._clipped[t]
+        return leg.exposures(self._actions[t - self._actions_from].tolist(), view)  # type: ignore[no-any-return]
+
+    def _act(self, policy: SafePolicy, t: int) -> NDArray[np.float64] | None:
+        """SAC's actions (T, N) on the bars from t on, one call long; None where it fails on one of them."""
+        asked, features = self._asked[t : t + BARS_A_CALL], self._panel.assets[t : t + BARS_A_CALL]
+        rows = np.where(asked[:, :, np.newaxis], features, 0.0).astype(np.float32)
+
+        def ask(_: Any) -> NDArray[np.float64]:
+            return policy.act_in_turn(rows, asked, self._actions[-1]).ravel()  # type: ignore[no-any-return]
+
+        actions = policy.tried(ask, range(asked.size))
+        return None if actions is None else actions.reshape(asked.shape)
 
     def _waits(self, view: View, t: int) -> Sequence[bool]:
         """As `KalmanLeg.waits`."""
@@ -159,7 +164,7 @@ class Ahead:
             return 0.0
         gate.policy.clipped_count += int(self._panel.beyond[t, -1])
         if not self._scores:  # warm once is warm for ever, so these are the next bars
-            scores = gate.policy.tried(gate.policy.answer_sequence, self._panel.market[t : t + GATE_BARS])
+            scores = gate.policy.tried(gate.policy.answer_sequence, self._panel.market[t : t + BARS_A_CALL])
             if scores is None:
                 return None
             self._scores = scores[::-1].tolist()

@@ -217,6 +217,35 @@ class FrozenPolicy:
             actions[t] = self._step(call, x[t : t + 1])[0]
         return actions
 
+    def act_in_turn(self, features: NDArray[np.float32], asked: NDArray[np.bool_], previous: FloatArray) -> FloatArray:
+        """`answer` bar after bar, the last column of each observation being the action before; nothing is checked.
+
+        Parameters
+        ----------
+        features : array of shape (T, rows, features - 1)
+            Finite, also in rows that are not asked.
+        asked : array of shape (T, rows)
+            A row that is not asked keeps its action.
+        previous : array of shape (rows,)
+            Actions before the first bar.
+
+        Returns
+        -------
+        ndarray of float64, shape (T, rows)
+            The same bits as one `answer` a bar.
+        """
+        if self.is_recurrent:
+            raise PolicyError(f"policy: {self._name} has a memory; ask it bar by bar")
+        if self._sequence is None:
+            self._sequence = open_sequence(self._graph(), self.manifest, self._name)
+        given = {
+            "sequence_previous": previous[:, np.newaxis],
+            "sequence_features": features,
+            "sequence_asked": asked[:, :, np.newaxis],
+        }
+        actions: FloatArray = self._sequence.run(["sequence_action"], given)[0][:, :, 0]
+        return actions
+
     def member(self, index: int) -> Self:
         """One member of an ensemble as a policy of its own: what one seed would have done alone.
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.errors import PolicyError
 from hybrid_bt.manifest import Manifest
-from hybrid_bt.policy_sequence import sequence_graph
+from hybrid_bt.policy_sequence import acting_graph, sequence_graph
 
 __all__ = ["Call", "bind", "open_sequence", "open_session", "run_sequence"]
 
@@ -55,7 +55,7 @@ def open_sequence(graph: bytes, manifest: Manifest, name: str) -> Any:
     graph : bytes
         Of one step, already opened once by `open_session`.
     """
-    return _start(sequence_graph(graph, manifest.recurrent.n_lstm if manifest.recurrent else 0), name)
+    return _start(sequence_graph(graph, manifest.recurrent.n_lstm) if manifest.recurrent else acting_graph(graph), name)
 
 
 def run_sequence(session: Any, memory: FloatArray, manifest: Manifest, sequence: NDArray[np.float32]) -> FloatArray:
