@@ -102,7 +102,7 @@ class RiskStage:
         cited = set(verdict.documents)
         for name, numbers in selected.documents:
             risk: SymbolRisk = verdict.market if name == MARKET else verdict.symbols[name]
-            ids = [self.desk.index.id(number) for number in numbers]
+            ids = list(map(self.desk.index.id, numbers))
             said = " ".join([one for one in ids if one in cited] or ids)
             self._standing[name] = _Standing(risk.risk, risk.sentiment, self._row, verdict.reason, said)
         if verdict.confidence > 0.0:
