@@ -85,7 +85,7 @@ class DocumentIndex:
         ids = load("ids")
         ends = np.concatenate(([-1], np.flatnonzero(ids == ord("\n"))))
         # single values of a memoryview are read sooner than those of an array
-        self._place, self._id_ends, self._ids = memoryview(place), memoryview(ends), ids.tobytes()
+        self._place, self._id_ends, self._ids = place.data, ends.data, ids.tobytes()
         self._digests = load("digests").tobytes().hex()
 
     def __len__(self) -> int:
@@ -166,7 +166,7 @@ class DocumentIndex:
         for first, last in pairwise([*steps, len(order)]):
             some = order[first:last]
             if len(some):
-                self._ranked(found, *(part[some] for part in whole), names, cutoffs, k)
+                self._ranked(found, whole[0][some], whole[1][some], whole[2][some], names, cutoffs, k)
         return [Selected(row, tuple(documents)) for row, documents in found.items()]
 
     def _ranked(

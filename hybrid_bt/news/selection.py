@@ -1,7 +1,7 @@
-"""What a backtest reads, kept beside the documents: ranking them anew for every run of the same bars tells nothing new.
+"""What a backtest reads, kept beside the documents, so that another run on the same bars ranks nothing anew.
 
-A selection is found by the sha256 of everything that it depends on but the documents themselves; whatever changes those,
-another program too, takes it away (`DocumentStore.pack`).
+A selection is found by the sha256 of everything that it depends on but the documents themselves; whatever changes
+those, another program too, takes it away (`DocumentStore.pack`).
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class DocumentStore:
         return found[0]
 
     def rows(self, last: int | None = None) -> Iterator[tuple[int, str, str, str, str, int, int | None, str]]:
-        """(number, sha256, symbols, title, text, published_at, first_seen_at, id) by number up to `last`, one at a time."""
+        """(number, sha256, symbols, title, text, published_at, first_seen_at, id) up to number `last`, one at a time."""
         yield from self._db.execute(
             "SELECT number, sha256, symbols, title, text, published_at, first_seen_at, id FROM documents "
             "WHERE number <= ? ORDER BY number",
@@ -156,7 +156,10 @@ class DocumentStore:
 
     def as_of(self) -> tuple[int, ...]:
         """What is another tuple once anybody has changed the file: what is derived from now on is packed with it."""
-        return (*self._one("PRAGMA data_version"), *self._one("SELECT COUNT(*), COALESCE(MAX(number), 0) FROM documents"))
+        return (
+            *self._one("PRAGMA data_version"),
+            *self._one("SELECT COUNT(*), COALESCE(MAX(number), 0) FROM documents"),
+        )
 
     def packed(self, name: str) -> bytes | None:
         """Something derived from all documents that was kept beside them; None after documents were changed."""
