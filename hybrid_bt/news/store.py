@@ -134,7 +134,7 @@ class DocumentStore:
         return found[0]
 
     def rows(self, last: int | None = None) -> Iterator[tuple[int, str, str, str, str, int, int | None, str]]:
-        """(number, sha256, symbols, title, text, published_at, first_seen_at, id) up to number `last`, one at a time."""
+        """(number, sha256, symbols, title, text, published_at, first_seen_at, id) up to number `last`, row by row."""
         yield from self._db.execute(
             "SELECT number, sha256, symbols, title, text, published_at, first_seen_at, id FROM documents "
             "WHERE number <= ? ORDER BY number",
