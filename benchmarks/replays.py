@@ -56,7 +56,7 @@ def _against_cerebro(n_symbols: int, quick: bool) -> list[Row]:
     trading = trade(request, first, None, None)
     event = time.process_time() - before
     account = trading.account
-    targets, traded = trading.recorder.decisions(first).target, bars.between(bars.stamps[first], None)
+    targets, traded = trading.recorder.decisions(trading.row).target, bars.between(bars.stamps[first], None)
     given: dict[str, Any] = {
         "cash": config.account.cash,
         "costs": config.trading_costs(),

@@ -65,6 +65,7 @@ class Trading(NamedTuple):
     """What comes out of a Cerebro."""
 
     recorder: Recorder
+    row: int  #: in the recorder, of the first bar traded
     account: AccountPath
     clipped: dict[str, int]  #: policy -> observation values out of range
     guard: dict[str, Any]  #: triggers, their first bars, failures; empty if nothing stood in the way
@@ -99,14 +100,14 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     traded_through = trade(request, row, fitted, progress, stage)
     recorder, hybrid = traded_through.recorder, traded_through.account
     traded = bars.between(bars.stamps[row], None)
-    decisions = recorder.decisions(row)
-    accounts = {"hybrid": hybrid} | baselines(config, traded, recorder, row, request.benchmark)
+    decisions = recorder.decisions(traded_through.row)
+    accounts = {"hybrid": hybrid} | baselines(config, traded, recorder, traded_through.row, request.benchmark)
     if stage is not None:
-        accounts[RISK_OFF] = unmanaged(config, traded, recorder, row)
+        accounts[RISK_OFF] = unmanaged(config, traded, recorder, traded_through.row)
     for name, account in accounts.items():
         _check_account(name, account, traded, config.account.cash, leverage_of(name, config))
     gap = _replay_gap(request, traded, decisions, hybrid)
-    pairs = recorder.pairs(row)
+    pairs = recorder.pairs(traded_through.row)
     gaps = gap_counts(traded, decisions, pairs, resolve_pairs(request.pairs, bars.symbols), hybrid)
     in_sample = _in_sample(traded, trained_until)
     reading = read_regime(decisions.regime, bars, row)._asdict() if request.policies.gate else None
@@ -146,7 +147,11 @@ def trade(
     progress: Callable[[int, int], None] | None,
     stage: RiskStage | None = None,
 ) -> Trading:
-    """Run the strategy through Cerebro on all bars, trading from `row` on."""
+    """Run the strategy through Cerebro, trading from `row` on.
+
+    Where every symbol has a bar on that row, earlier bars reach the strategy as an array: its recursions read them,
+    and there was nothing in them for a broker to do. A state keeps all of its bars, so it needs them as bars.
+    """
     import backtrader as bt
 
     from hybrid_bt.analyzers import Ledger
@@ -157,9 +162,10 @@ def trade(
     cerebro = bt.Cerebro(stdstats=False)
     cerebro.broker.setcash(config.account.cash)
     cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.trading_costs()))
-    for feed in to_feeds(bars):
+    skipped = row if request.state is None and bars.traded[row].all() else 0
+    for feed in to_feeds(bars.between(bars.stamps[skipped], None)):
         cerebro.adddata(feed, name=feed._name)
-    done = 0
+    done = skipped
 
     def on_bar() -> None:
         nonlocal done
@@ -175,13 +181,14 @@ def trade(
         kalman_params=fitted,
         trade_from=bars.stamps[row].astype("datetime64[us]").item(),
         allow_in_sample=request.allow_in_sample,
+        history=bars.close[:skipped] if skipped else None,
         news=stage,
         record=True,
         state=request.state,
         state_every=request.state_every,
         on_bar=on_bar,
     )
-    cerebro.addanalyzer(Ledger, start=row, _name="ledger")
+    cerebro.addanalyzer(Ledger, start=row - skipped, _name="ledger")
     with collector_paused():
         (strategy,) = cerebro.run()
     if done != bars.n_bars:
@@ -191,6 +198,7 @@ def trade(
     resumed = strategy.keeper.resumed_after if strategy.keeper else ""
     return Trading(
         strategy.recorder,
+        row - skipped,
         strategy.analyzers.ledger.path(),
         strategy.clipped_observations,
         strategy.guard.report(),

@@ -202,6 +202,9 @@ class NewsConfig(_Section):
     on_failure: Literal["no_new_risk", "neutral"] = Field(description="what a bar does whose scorer failed")
     latency_minutes: float = Field(ge=0, description="minutes before the close after which a document is too late")
     window_days: float = Field(gt=0, description="days for which a document counts")
+    retrieval: Literal["bm25", "embeddings"] = Field(
+        description="what relevance is: shared words, or meaning (extra `embeddings`)"
+    )
     documents: int = Field(ge=1, le=50, description="most relevant documents read per bar and symbol")
     document_chars: int = Field(ge=50, le=20_000, description="characters of each document that are read")
     close_time: str = Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="close of a daily bar, HH:MM")

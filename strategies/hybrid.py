@@ -10,6 +10,7 @@ from typing import Any
 
 import backtrader as bt
 import numpy as np
+from numpy.typing import NDArray
 
 from hybrid_bt.build import Policies, build, training_end
 from hybrid_bt.config import Config, load_config, overridden
@@ -79,6 +80,9 @@ class HybridStrategy(bt.Strategy):
         Trade although cheat-on-open or cheat-on-close is on; `self.cheats` names it.
     equity_share : float
         Targets are fractions of this share of the account, (0, 1]; for several strategies in one Cerebro.
+    history : (T0, N) array, optional
+        Closes before the feeds' first bar, oldest first, NaN where a symbol has none. The recursions read them as they
+        would read bars, sooner than Backtrader delivers any; nothing of them is traded, recorded or counted.
     news : object with `advise(moment) -> Advice`, optional
         What documents say at a close (`hybrid_bt.news.stage.RiskStage`), asked on every traded bar.
     record : bool
@@ -132,6 +136,7 @@ class HybridStrategy(bt.Strategy):
         ("kalman_params", None),
         ("allow_cheating", False),
         ("equity_share", 1.0),
+        ("history", None),
         ("news", None),
         ("record", False),
         ("state", None),
@@ -156,6 +161,7 @@ class HybridStrategy(bt.Strategy):
             self,
             partial(self._build, self.config, pairs=self.pair_names, kalman_params=self.p.kalman_params),
             False if self._finding else self.p.compiled,
+            self._history(),
         )
         self.training_end = training_end(policies)
         self.guard = AccountGuard(self, self._thinking, self.config)
@@ -188,6 +194,18 @@ class HybridStrategy(bt.Strategy):
             raise ConfigError(f"state_every must be a whole number of bars from 1 on, not {self.p.state_every!r}")
         fit = fit_of(self.config, self.symbols, self.pair_names, policies, self.p.kalman_params, self._trade_from)
         return StateKeeper(self, self.p.state, int(self.p.state_every), fit)
+
+    def _history(self) -> NDArray[np.float64]:
+        if self.p.history is None:
+            return np.empty((0, len(self.symbols)))
+        if self._finding is not None or self.p.state is not None:
+            raise ConfigError("history: pairs='auto' and state need every bar as a bar of the feeds; leave history out")
+        closes = np.asarray(self.p.history, dtype=np.float64)
+        if closes.ndim != 2 or closes.shape[1] != len(self.symbols):
+            raise ConfigError(f"history must be closes of shape (T0, {len(self.symbols)}), not {closes.shape}")
+        if (closes <= 0.0).any() or np.isinf(closes).any():
+            raise ConfigError("history: closes must be finite and above 0; NaN where a symbol has no bar")
+        return closes
 
     def start(self) -> None:
         if self.keeper is not None:
@@ -227,6 +245,9 @@ class HybridStrategy(bt.Strategy):
     def _decide(self, closes: list[float], may_trade: bool) -> None:
         """A new bar: ask the brain, let the guard look at it, send the orders, keep the state."""
         trades = self.datetime[0] >= self._trade_from
+        if self._rows == 0:
+            self._thinking.remember()
+            self.guard.passed()
         if self._early is not None:
             self._count_bar(self.datetime[0])
         if self._finding is not None:

@@ -7,6 +7,7 @@ bar so far and goes on bar by bar.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,15 +33,20 @@ class Thinking:
         A fresh brain; called again if the ahead path has to be left.
     compiled : bool or None
         See `hybrid_bt.ahead.can_run_ahead`.
+    history : (T0, N) array
+        Closes before the first bar, which the brain is to have seen by then.
     """
 
-    def __init__(self, strategy: Any, make: Callable[[], Hybrid], compiled: bool | None) -> None:
-        self._strategy, self._make, self._compiled = strategy, make, compiled
+    def __init__(
+        self, strategy: Any, make: Callable[[], Hybrid], compiled: bool | None, history: NDArray[np.float64]
+    ) -> None:
+        self._strategy, self._make, self._compiled, self._history = strategy, make, compiled, history
         self._brain: Hybrid = make()
         self._ahead: Any = None
         self._stamps: list[float] = []
         self._rate: float | None = None
-        self._settled = False  # whether it is known which path is taken
+        self._settled = False  # whether the brain was taken hold of, so that nothing can be made ahead any more
+        self._remembers = False  # the history
 
     @property
     def ahead(self) -> bool:
@@ -76,12 +82,22 @@ class Thinking:
         self._rate = bars_per_year
         self._brain.take_rate(bars_per_year)
 
+    def remember(self) -> None:
+        """See the history; the first `decide` does so if nobody did before."""
+        if self._remembers:
+            return
+        self._remembers = True
+        self._ahead = self._made_ahead()
+        for closes in self._history.tolist():
+            if self._ahead is None or self._ahead.next() is None:
+                self._go_bar_by_bar()
+                self._brain.opine(closes)
+
     def decide(
         self, closes: list[float], advice: Advice | None = None, held: Sequence[float] | None = None
     ) -> Decision:
         """Decision at the close of this bar; closes (N,), NaN where a symbol has none; the rest as `Hybrid.settle`."""
-        if not self._settled:
-            self._look_ahead()
+        self.remember()
         if self._ahead is not None:
             opinion = self._ahead.next() if self._is_foreseen(self._ahead.row + 1, closes) else None
             if opinion is not None:
@@ -95,18 +111,16 @@ class Thinking:
             return self._ahead.pair_rows()  # type: ignore[no-any-return]
         return pair_rows(self._brain, decision.view)
 
-    def _look_ahead(self) -> None:
-        self._settled = True
-        if self._compiled is False:
-            return
-        found = foreseen_panel(self._strategy)
+    def _made_ahead(self) -> Any:
+        """Opinions on the history and on all bars of the feeds; None where these are not certain, or too few."""
+        found = None if self._settled or self._compiled is False else foreseen_panel(self._strategy)
         if found is None:
-            return
+            return None
         from hybrid_bt.ahead import Ahead, can_run_ahead
 
-        stamps, closes = found
-        if can_run_ahead(self._brain, closes, self._compiled):
-            self._stamps, self._ahead = stamps.tolist(), Ahead(self._brain, closes)
+        stamps, closes = found[0].tolist(), np.concatenate([self._history, found[1]])
+        self._stamps = [math.nan] * len(self._history) + stamps
+        return Ahead(self._brain, closes) if can_run_ahead(self._brain, closes, self._compiled) else None
 
     def _is_foreseen(self, row: int, closes: list[float]) -> bool:
         if row >= len(self._stamps) or self._strategy.datetime[0] != self._stamps[row]:

@@ -12,7 +12,7 @@ from brain_cases import PAIRS, altered_from, random_bars
 from hybrid_bt.audit.cerebros import pandas_feeds
 from hybrid_bt.build import build, load_policies
 from hybrid_bt.config import load_config
-from hybrid_bt.errors import BarsError
+from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.feeds import to_feeds
 from hybrid_bt.recording import record
 from hybrid_bt.strategies import HybridStrategy
@@ -175,3 +175,42 @@ def test_recorder_of_a_run_is_the_recording_of_the_brain() -> None:
     wanted = record(build(config, WHOLE.symbols, PAIRS, load_policies(config)), WHOLE, PAIRS)
     found = run(to_feeds(WHOLE), compiled=True)
     assert np.array_equal(found.recorder.decisions().target, wanted.decisions().target)
+
+
+@pytest.mark.parametrize("bars", [WHOLE, HOLED], ids=["whole", "holed"])
+@pytest.mark.parametrize("compiled", [True, False], ids=["ahead", "bar by bar"])
+def test_bars_before_the_feeds_are_remembered_from_an_array(bars: Any, compiled: bool) -> None:
+    row = next(row for row in range(300, bars.n_bars) if bars.traded[row].all())
+    start = bars.stamps[row].astype("datetime64[us]").item()
+    whole = run(to_feeds(bars), compiled=compiled, trade_from=start)
+    short = run(to_feeds(bars.between(bars.stamps[row])), compiled=compiled, trade_from=start, history=bars.close[:row])
+    assert short._thinking.ahead is compiled
+    for found, wanted in ((short.recorder.decisions(), whole.recorder.decisions(row)),):
+        assert np.array_equal(found.target, wanted.target) and np.array_equal(found.regime, wanted.regime)
+        assert np.array_equal(found.waits, wanted.waits)
+    assert np.array_equal(short.recorder.pairs().zscore, whole.recorder.pairs(row).zscore, equal_nan=True)
+    assert short.clipped_observations == whole.clipped_observations
+    assert short.broker.getvalue() == whole.broker.getvalue() != 1_000_000.0
+    assert memories(short.brain) == memories(whole.brain)
+
+
+@pytest.mark.parametrize(
+    ("history", "said"), [(np.ones(3), "shape"), (np.ones((3, 1)), "shape"), (np.zeros((3, 4)), "above 0")]
+)
+def test_a_history_that_is_no_closes_is_refused(history: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        run(to_feeds(WHOLE), history=history)
+
+
+def test_a_policy_that_fails_on_the_history_is_named_and_moves_nothing() -> None:
+    def fails_early(observations: Any) -> Any:
+        fails_early.calls += 1
+        if fails_early.calls == 10:
+            raise ValueError("not today")
+        return np.zeros(len(observations))
+
+    fails_early.calls = 0
+    with pytest.warns(UserWarning, match="not today"):
+        found = run(to_feeds(WHOLE.between(WHOLE.stamps[300])), history=WHOLE.close[:300], sac=fails_early)
+    assert any("not today" in text for text in found.guard.failures)
+    assert not any(found.recorder.decisions().guard)

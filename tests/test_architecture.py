@@ -111,6 +111,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "data_check",
         "news.command",
         "news.evaluate_command",
+        "news.evaluation",
+        "news.options",
         "cli",
         "__main__",
     ),
@@ -120,7 +122,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
 ADDRESSES: dict[str, tuple[str, ...]] = {
     "backtrader": ("strategies", "feeds", "analyzers", "backtest", "audit"),
     "gymnasium": ("envs", "portfolio_env", "freeze", "sb3"),
-    "torch": ("train", "freeze", "sb3"),
+    "torch": ("train", "freeze", "sb3", "news"),
     "stable_baselines3": ("train", "freeze", "sb3"),
     "sb3_contrib": ("train", "freeze", "sb3"),
     "onnx": ("train", "freeze", "policy_graph"),

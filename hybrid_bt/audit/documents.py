@@ -18,6 +18,7 @@ from hybrid_bt.hybrid import Hybrid, Opinion
 from hybrid_bt.news.clock import clock_of, is_daily
 from hybrid_bt.news.desk import Desk, Direct
 from hybrid_bt.news.documents import Document, visible_at
+from hybrid_bt.news.embeddings import ranked_by
 from hybrid_bt.news.index import index_of
 from hybrid_bt.news.stage import RiskStage
 from hybrid_bt.news.store import DocumentStore
@@ -101,7 +102,8 @@ def _trace(
     """Everything that the risk manager knows and does on each bar."""
     store, bars = DocumentStore(), stack.bars
     store.add(documents)
-    desk = Desk(store, index_of(store), Direct(scorer), stack.config.news, bars.symbols)
+    index = ranked_by(stack.config.news.retrieval, store, index_of(store))
+    desk = Desk(store, index, Direct(scorer), stack.config.news, bars.symbols)
     stage = RiskStage(desk, clock_of(stack.config.news, is_daily(bars.stamps)))
     rows, held = [], [0.0] * bars.n_symbols
     for stamp, opinion in zip(bars.stamps.astype("datetime64[us]").tolist(), opinions, strict=True):

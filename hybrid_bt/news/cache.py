@@ -149,6 +149,7 @@ class Replay:
         self.path, self.scorer = path, scorer
         self._known = read_verdicts(path, scorer)
         self._hits = 0
+        self._asked_for: dict[str, None] = {}
 
     def answer(self, asked: Sequence[Asked]) -> list[RiskVerdict | Failed]:
         """One for each.
@@ -165,11 +166,13 @@ class Replay:
                     f"(key {one.key[:12]}); record it with --risk record, with these documents and settings"
                 )
         self._hits += len(asked)
+        self._asked_for |= dict.fromkeys(one.key for one in asked)
         return [self._known[one.key] for one in asked]
 
     def recorded(self) -> list[Recorded]:
-        """All that is known, for evaluation."""
-        return list(read_cache(self.path, self.scorer).values())
+        """What was asked for, for evaluation; the cache may hold verdicts of other spans and documents."""
+        whole = read_cache(self.path, self.scorer)
+        return [whole[key] for key in self._asked_for]
 
     def counts(self) -> dict[str, object]:
         """Cache hits."""
@@ -201,10 +204,12 @@ class Recording:
         self._calls, self._concurrency, self._progress = calls, concurrency, progress
         self._known = read_cache(path, scorer.name) if path is not None and path.exists() else {}
         self._counts: dict[str, float] = {"hits": 0, "asked": 0, "failed": 0}
+        self._asked_for: dict[str, None] = {}
 
     def answer(self, asked: Sequence[Asked]) -> list[RiskVerdict | Failed]:
         """One for each; a failure that was recorded is asked again."""
         missing = [one for one in asked if not self._has(one.key)]
+        self._asked_for |= dict.fromkeys(one.key for one in asked)
         self._counts["hits"] += len(asked) - len(missing)
         for done, (one, recorded) in enumerate(self._asked(missing), 1):
             self._known[one.key] = recorded
@@ -214,8 +219,8 @@ class Recording:
         return [self._known[one.key].verdict for one in asked]
 
     def recorded(self) -> list[Recorded]:
-        """All that is known, for evaluation."""
-        return list(self._known.values())
+        """What was asked for, for evaluation; the cache may hold verdicts of other spans and documents."""
+        return [self._known[key] for key in self._asked_for]
 
     def counts(self) -> dict[str, object]:
         """Hits, calls, failures, tokens and cost."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from hybrid_bt.config import NewsConfig
 from hybrid_bt.news.documents import US_PER_DAY, say_us
-from hybrid_bt.news.index import DocumentIndex, Selected
+from hybrid_bt.news.index import BM25, DocumentIndex, Selected
 from hybrid_bt.news.selection import kept_selection
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import SCHEMA_VERSION, Passage, RiskRequest, RiskScorer, RiskVerdict, ScorerError
@@ -127,7 +127,9 @@ class Desk:
             joined = '","'.join(map(content, numbers))
             parts.append(f'[{json.dumps(name)},["{joined}"]]')
         head = [SCHEMA_VERSION, self.answers.scorer, cutoff, self.config.document_chars]
-        whole = f"{json.dumps(head, separators=(',', ':'))[:-1]},[{','.join(parts)}]]"
+        # the default stands in no key, so that earlier recordings stay good
+        ranked = "" if self.index.retrieval == BM25 else f",{json.dumps(self.index.retrieval)}"
+        whole = f"{json.dumps(head, separators=(',', ':'))[:-1]},[{','.join(parts)}]{ranked}]"
         key = hashlib.sha256(whole.encode()).hexdigest()
         return Asked(key, say_us(cutoff), lambda: self._request(selected, cutoff))
 

@@ -7,7 +7,7 @@ does as well there. `delayed` gives it a bar late. Differences to `off` are draw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ __all__ = ["OFF", "Comparison", "Effect", "advice_of", "compare", "flip_rate", "
 
 FloatArray = NDArray[np.float64]
 OFF = "off"
+FEWEST_BARS = 40  #: of a side of the cut-off; fewer say nothing
 TAIL = 0.05  #: of the bars, for CVaR
 MEASURES = ("sharpe", "cvar", "max_drawdown", "cagr", "volatility")
 
@@ -52,7 +53,7 @@ class Comparison(NamedTuple):
 def compare(
     brain: Hybrid,
     opinions: Sequence[Opinion],
-    advice: dict[str, Sequence[Advice]],
+    advice: Mapping[str, Sequence[Advice]],
     traded: Bars,
     config: Config,
     *,
@@ -121,7 +122,7 @@ def _spans(stamps: NDArray[np.datetime64], cutoff: np.datetime64 | None) -> dict
     if cutoff is None:
         return whole
     parts = {"before cut-off": stamps < cutoff, "after cut-off": stamps >= cutoff}
-    return whole | {name: rows for name, rows in parts.items() if rows.sum() >= 40}
+    return whole | {name: rows for name, rows in parts.items() if rows.sum() >= FEWEST_BARS}
 
 
 def _effects(returns: dict[str, FloatArray], span: str, traded: Bars, seed: int) -> list[Effect]:

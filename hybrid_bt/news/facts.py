@@ -30,6 +30,7 @@ def news_facts(stage: RiskStage | None) -> dict[str, Any]:
             "documents": len(desk.index),
             "without_first_seen_at": desk.index.n_unseen,
             "about_other_symbols": sorted(desk.index.symbols - set(desk.symbols))[:20],
+            "retrieval": desk.index.retrieval,
             "symbols_without_documents": sorted(set(desk.symbols) - desk.index.symbols),
         },
         "risk_manager": {"scorer": desk.answers.scorer, **stage.counts, "answers": desk.answers.counts()},

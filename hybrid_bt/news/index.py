@@ -17,7 +17,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import islice, pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from hybrid_bt.news.documents import visible_at
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import MARKET
 
-__all__ = ["QUERY", "DocumentIndex", "Selected", "index_of"]
+__all__ = ["BM25", "QUERY", "DocumentIndex", "Ranker", "Selected", "index_of"]
 
 _WORDS = """
 risk loss losses decline declined fell drop plunge crash crisis default bankruptcy fraud investigation lawsuit recall
@@ -38,6 +38,7 @@ resign resigned suspended delay guidance uncertainty record rally trend reversal
 """
 QUERY = tuple(_WORDS.split())  #: what is looked for; a change of it is a change of `PACKED`
 PACKED = "index-3"
+BM25 = "bm25"
 K1, B = 1.5, 0.75
 DECIMALS = 9  #: of scores that are compared, below which vectorised logarithms may differ
 BATCH = 5000  #: documents cut into words at once
@@ -58,6 +59,16 @@ class Selected(NamedTuple):
 
     row: int
     documents: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class Ranker(Protocol):
+    """Relevance that depends on a document alone, in the place of BM25."""
+
+    name: str  #: part of every key
+
+    def scores(self, numbers: Sequence[int]) -> FloatArray:
+        """Of documents by their numbers in the store, (C,)."""
+        ...
 
 
 class DocumentIndex:
@@ -87,6 +98,13 @@ class DocumentIndex:
         # single values of a memoryview are read sooner than those of an array
         self._place, self._id_ends, self._ids = place.data, ends.data, ids.tobytes()
         self._digests = load("digests").tobytes().hex()
+
+    ranker: Ranker | None = None  #: None ranks by BM25
+
+    @property
+    def retrieval(self) -> str:
+        """How documents are ranked."""
+        return BM25 if self.ranker is None else self.ranker.name
 
     def __len__(self) -> int:
         return len(self.number)
@@ -179,7 +197,10 @@ class DocumentIndex:
         cutoffs: IntArray,
         k: int,
     ) -> None:
-        scores = self.bm25(rows, places, cutoffs)
+        if self.ranker is None:
+            scores = self.bm25(rows, places, cutoffs)
+        else:
+            scores = self.ranker.scores(self.number[places].tolist())
         # the later document first among equals; the place breaks what is left
         order = np.lexsort((-places, -np.round(scores, DECIMALS), owners, rows))
         rows, owners, places = rows[order], owners[order], places[order]

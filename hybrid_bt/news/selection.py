@@ -32,7 +32,8 @@ def kept_selection(
     """`DocumentIndex.select`, from the store where it was kept, else made and kept."""
     if len(cutoffs) < 2 or not index.as_of or store.as_of() != index.as_of:
         return index.select(cutoffs, symbols, k, window_us)
-    asked = json.dumps([PACKED, list(symbols), k, window_us, hashlib.sha256(cutoffs.tobytes()).hexdigest()])
+    moments = hashlib.sha256(cutoffs.tobytes()).hexdigest()
+    asked = json.dumps([PACKED, index.retrieval, list(symbols), k, window_us, moments])
     name = f"{FORMAT}/{hashlib.sha256(asked.encode()).hexdigest()}"
     names, kept = (MARKET, *symbols), store.packed(name)
     if kept is not None:

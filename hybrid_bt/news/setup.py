@@ -16,6 +16,7 @@ from hybrid_bt.errors import ConfigError
 from hybrid_bt.news.cache import Recording, Replay
 from hybrid_bt.news.chat import KEY_VARIABLE, ChatScorer, ChatSettings
 from hybrid_bt.news.desk import Answers, Desk, Direct
+from hybrid_bt.news.embeddings import ranked_by
 from hybrid_bt.news.index import index_of
 from hybrid_bt.news.lexicon import LexiconScorer
 from hybrid_bt.news.store import open_store
@@ -66,7 +67,8 @@ def open_desk(
     """
     store = open_store(sample_path() if setup.documents == SAMPLE else Path(setup.documents))
     name = "the embedded sample" if setup.documents == SAMPLE else setup.documents
-    desk = Desk(store, index_of(store), _answers(setup, progress, wrap), config, symbols, name)
+    index = ranked_by(config.retrieval, store, index_of(store))
+    desk = Desk(store, index, _answers(setup, progress, wrap), config, symbols, name)
     desk.is_sample = setup.documents == SAMPLE
     return desk
 

