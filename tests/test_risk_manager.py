@@ -23,7 +23,7 @@ from hybrid_bt.feeds import load_bars
 from hybrid_bt.news.clock import clock_of, is_daily
 from hybrid_bt.news.desk import Desk, Direct
 from hybrid_bt.news.documents import checked_document, instant_us, say_us, visible_at
-from hybrid_bt.news.index import QUERY, index_of
+from hybrid_bt.news.index import QUERY, DocumentIndex, index_of
 from hybrid_bt.news.lexicon import LexiconScorer
 from hybrid_bt.news.manager import Advice, ManagerParams, blend, multipliers, reduce
 from hybrid_bt.news.masks import Masked
@@ -374,3 +374,51 @@ def test_mask_hides_names_and_dates_and_gives_the_verdict_back_in_them() -> None
     shown = repr(seen[0])
     assert not [word for word in ("KO", "Coca", "2016", "id-1", "wire") if word in shown]
     assert set(verdict.symbols) == {"KO"} and verdict.documents == ("id-1",)
+
+
+# --- what is kept beside the documents ---
+
+
+def read_from(store: DocumentStore, index: DocumentIndex) -> list[str]:
+    """What a backtest reads."""
+    desk = Desk(store, index, Direct(LexiconScorer()), CONFIG, ("KO", "PEP"))
+    return [
+        f"{one.row} {name} {store.get(number).text}"
+        for one in desk.select(clock_of(CONFIG, True).cutoffs(DAYS).tolist())
+        for name, numbers in one.documents
+        for number in numbers
+    ]
+
+
+def kept_texts(path: Path) -> list[str]:
+    """By way of everything that is kept in the store."""
+    store = open_store(path)
+    return read_from(store, index_of(store))
+
+
+def fresh_texts(path: Path) -> list[str]:
+    """From a store that has nothing kept."""
+    store = DocumentStore()
+    store.add(open_store(path).documents())
+    return read_from(store, index_of(store))
+
+
+def test_kept_selection_is_the_fresh_one_and_never_outlives_its_documents(tmp_path: Path) -> None:
+    path, documents = tmp_path / "n.db", list(store_of(*many()).documents())
+    with DocumentStore(path, write=True) as store:
+        store.add(documents[:-20])
+    first = kept_texts(path)
+    assert open_store(path).n_packed("selection-*") == 1
+    assert first == kept_texts(path) == fresh_texts(path)
+    reader = open_store(path)
+    index = index_of(reader)  # read before the others are added, and asked afterwards
+    with DocumentStore(path, write=True) as store:
+        store.add(documents[-20:])
+        assert store.n_packed("*") == 0
+    said = read_from(reader, index)
+    assert said == first and reader.n_packed("selection-*") == 0  # nothing of the old documents is kept for the new
+    assert kept_texts(path) == fresh_texts(path) != first
+    with DocumentStore(path, write=True) as store:  # another program's change takes away what was derived as well
+        store._db.execute("UPDATE documents SET first_seen_at = first_seen_at + 86400000000 WHERE number % 2")
+        assert store.n_packed("*") == 0
+    assert kept_texts(path) == fresh_texts(path)

@@ -12,16 +12,16 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from hybrid_bt.appended import append_line
 from hybrid_bt.errors import NewsError
 from hybrid_bt.news.desk import Asked, Failed
 from hybrid_bt.news.verdicts import RiskScorer, RiskVerdict, ScorerError, SymbolRisk
 
-__all__ = ["Recorded", "Recording", "Replay", "median_verdict", "read_cache"]
+__all__ = ["Recorded", "Recording", "Replay", "median_verdict", "read_cache", "read_verdicts"]
 
 FORMAT = 1
 
@@ -47,18 +47,63 @@ def read_cache(path: Path, scorer: str | None = None) -> dict[str, Recorded]:
     NewsError
         If the file cannot be read, or a line other than a torn one is no verdict.
     """
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise NewsError(
-            f"verdicts: cannot read {path}: {error.strerror or error}; record them with --risk record"
-        ) from None
     found: dict[str, Recorded] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_lines(path), 1):
         entry = _entry(line)
         if entry is not None and (scorer is None or entry.get("scorer") == scorer):
             found[str(entry.get("key"))] = _recorded(entry, f"{path}:{number}")
     return found
+
+
+def read_verdicts(path: Path, scorer: str) -> dict[str, RiskVerdict | Failed]:
+    """Key -> verdict alone, as `read_cache` has it; sooner, since single calls and their costs are passed over.
+
+    Raises
+    ------
+    NewsError
+        As `read_cache`.
+    """
+    found: dict[str, RiskVerdict | Failed] = {}
+    for number, line in enumerate(_lines(path), 1):
+        try:
+            one = _Verdict.model_validate_json(line)
+        except ValidationError:  # torn, damaged, another format, or another scorer's
+            entry = _entry(line)
+            if entry is not None and entry.get("scorer") == scorer:
+                found[str(entry.get("key"))] = _recorded(entry, f"{path}:{number}").verdict
+            continue
+        if one.scorer == scorer:
+            found[one.key] = one.verdict if one.failed is None else Failed(one.failed)  # type: ignore[assignment]
+    return found
+
+
+class _Verdict(BaseModel):
+    """What a replay needs of a line."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    format: Literal[1]  #: `FORMAT`
+    key: str
+    scorer: str
+    failed: str | None
+    verdict: RiskVerdict | None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.failed is None) == (self.verdict is None):
+            raise ValueError("a verdict or a failure")
+        return self
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """One at a time."""
+    try:
+        with path.open("rb") as file:
+            yield from file
+    except OSError as error:
+        raise NewsError(
+            f"verdicts: cannot read {path}: {error.strerror or error}; record them with --risk record"
+        ) from None
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:
@@ -102,7 +147,7 @@ class Replay:
 
     def __init__(self, path: Path, scorer: str) -> None:
         self.path, self.scorer = path, scorer
-        self._known = read_cache(path, scorer)
+        self._known = read_verdicts(path, scorer)
         self._hits = 0
         self._asked_for: dict[str, None] = {}
 
@@ -122,11 +167,12 @@ class Replay:
                 )
         self._hits += len(asked)
         self._asked_for |= dict.fromkeys(one.key for one in asked)
-        return [self._known[one.key].verdict for one in asked]
+        return [self._known[one.key] for one in asked]
 
     def recorded(self) -> list[Recorded]:
         """What was asked for, for evaluation; the cache may hold verdicts of other spans and documents."""
-        return [self._known[key] for key in self._asked_for]
+        whole = read_cache(self.path, self.scorer)
+        return [whole[key] for key in self._asked_for]
 
     def counts(self) -> dict[str, object]:
         """Cache hits."""

@@ -17,6 +17,7 @@ import numpy as np
 from hybrid_bt.config import NewsConfig
 from hybrid_bt.news.documents import US_PER_DAY, say_us
 from hybrid_bt.news.index import BM25, DocumentIndex, Selected
+from hybrid_bt.news.selection import kept_selection
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import SCHEMA_VERSION, Passage, RiskRequest, RiskScorer, RiskVerdict, ScorerError
 
@@ -107,7 +108,10 @@ class Desk:
     def select(self, cutoffs: Sequence[int], since: int | None = None) -> list[Selected]:
         """What is asked on bars with these cutoffs (`DocumentIndex.select`)."""
         window = round(self.config.window_days * US_PER_DAY)
-        return self.index.select(np.asarray(cutoffs, np.int64), self.symbols, self.config.documents, window, since)
+        moments, k = np.asarray(cutoffs, np.int64), self.config.documents
+        if since is not None:
+            return self.index.select(moments, self.symbols, k, window, since)
+        return kept_selection(self.store, self.index, moments, self.symbols, k, window)
 
     def verdicts(self, selected: Sequence[Selected], cutoffs: Sequence[int]) -> list[RiskVerdict | Failed]:
         """One verdict per selected bar; the same question is asked once."""
@@ -118,11 +122,15 @@ class Desk:
 
     def _asked(self, selected: Selected, cutoff: int) -> Asked:
         content = self.index.content
-        documents = [[name, [content(number) for number in numbers]] for name, numbers in selected.documents]
-        whole = [SCHEMA_VERSION, self.answers.scorer, cutoff, self.config.document_chars, documents]
-        if self.index.retrieval != BM25:  # the default stands in no key, so that earlier recordings stay good
-            whole.append(self.index.retrieval)
-        key = hashlib.sha256(json.dumps(whole, separators=(",", ":")).encode()).hexdigest()
+        parts = []  # json.dumps of everything, the long way round: a backtest has hundreds of thousands of contents
+        for name, numbers in selected.documents:
+            joined = '","'.join(map(content, numbers))
+            parts.append(f'[{json.dumps(name)},["{joined}"]]')
+        head = [SCHEMA_VERSION, self.answers.scorer, cutoff, self.config.document_chars]
+        # the default stands in no key, so that earlier recordings stay good
+        ranked = "" if self.index.retrieval == BM25 else f",{json.dumps(self.index.retrieval)}"
+        whole = f"{json.dumps(head, separators=(',', ':'))[:-1]},[{','.join(parts)}]{ranked}]"
+        key = hashlib.sha256(whole.encode()).hexdigest()
         return Asked(key, say_us(cutoff), lambda: self._request(selected, cutoff))
 
     def _request(self, selected: Selected, cutoff: int) -> RiskRequest:

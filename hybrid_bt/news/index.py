@@ -13,9 +13,10 @@ are cut by bm25s. The counts are packed beside the documents once; ranking all b
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Sequence
-from itertools import islice
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from itertools import islice, pairwise
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -36,11 +37,18 @@ halted
 resign resigned suspended delay guidance uncertainty record rally trend reversal rebound
 """
 QUERY = tuple(_WORDS.split())  #: what is looked for; a change of it is a change of `PACKED`
-PACKED = "index-2"
+PACKED = "index-3"
 BM25 = "bm25"
 K1, B = 1.5, 0.75
 DECIMALS = 9  #: of scores that are compared, below which vectorised logarithms may differ
 BATCH = 5000  #: documents cut into words at once
+BARS_AT_ONCE = 100  #: whose candidates are ranked together, for the sake of memory
+DIGEST = 64  #: hexadecimal digits of a sha256
+#: arrays of an index and how they are kept
+KINDS = {
+    "number": "<i8", "visible": "<i8", "length": "<i4", "digests": "u1", "symbols": "u1", "symbol_sizes": "<i4",
+    "symbol_places": "<i4", "ids": "u1", "starts": "<i8", "words": "u1", "counts": "<i4", "n_unseen": "<i8",
+}  # fmt: skip
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -64,19 +72,32 @@ class Ranker(Protocol):
 
 
 class DocumentIndex:
-    """Moments, symbols and counts of D documents, in the order of their visibility."""
+    """Moments, symbols and counts of D documents, in the order of their visibility.
 
-    def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
-        self.number: IntArray = arrays["number"]  #: (D,) in the store
-        self.visible: IntArray = arrays["visible"]  #: (D,) microseconds, UTC, ascending
-        self.length = arrays["length"]  #: (D,) words
-        self.sha256: list[str] = arrays["sha256"].astype(str).tolist()
-        self._ids: list[str] = arrays["ids"].tobytes().decode().split("\n")
-        self.n_unseen = int(arrays["n_unseen"])  #: documents without `first_seen_at`
-        self._starts, self._words, self._counts = arrays["starts"], arrays["words"], arrays["counts"]
-        names = arrays["symbols"].tobytes().decode().split("\n")
-        self._of = _by_symbol(names if len(self.number) else [])
-        self._place = dict(zip(self.number.tolist(), range(len(self.number)), strict=True))
+    Parameters
+    ----------
+    load : callable
+        Name -> array (`KINDS`). The counts are asked for when something is ranked: a backtest whose selection was kept
+        needs none.
+    as_of : tuple
+        `DocumentStore.as_of` before the documents were read.
+    """
+
+    def __init__(self, load: Callable[[str], NDArray[Any]], as_of: tuple[int, ...] = ()) -> None:
+        self._load, self.as_of = load, as_of
+        self.number: IntArray = load("number")  #: (D,) in the store
+        self.n_unseen = int(load("n_unseen")[0])  #: documents without `first_seen_at`
+        self._of: dict[str, IntArray] = {}
+        names, sizes = load("symbols").tobytes().decode().split("\n"), load("symbol_sizes")
+        if len(sizes):
+            self._of = dict(zip(names, np.split(load("symbol_places"), np.cumsum(sizes)[:-1]), strict=True))
+        place = np.zeros(self.number.max(initial=0) + 1, dtype=np.int64)
+        place[self.number] = np.arange(len(self.number))
+        ids = load("ids")
+        ends = np.concatenate(([-1], np.flatnonzero(ids == ord("\n"))))
+        # single values of a memoryview are read sooner than those of an array
+        self._place, self._id_ends, self._ids = place.data, ends.data, ids.tobytes()
+        self._digests = load("digests").tobytes().hex()
 
     ranker: Ranker | None = None  #: None ranks by BM25
 
@@ -88,6 +109,21 @@ class DocumentIndex:
     def __len__(self) -> int:
         return len(self.number)
 
+    @cached_property
+    def visible(self) -> IntArray:
+        """(D,) microseconds, UTC, ascending."""
+        return self._load("visible")
+
+    @cached_property
+    def length(self) -> IntArray:
+        """(D,) words."""
+        return self._load("length")
+
+    @cached_property
+    def _entries(self) -> tuple[IntArray, NDArray[Any], NDArray[Any]]:
+        """Where each document's words begin, (D + 1,); the words; how often each is there."""
+        return self._load("starts"), self._load("words"), self._load("counts")
+
     @property
     def symbols(self) -> set[str]:
         """All that documents are about."""
@@ -95,11 +131,13 @@ class DocumentIndex:
 
     def id(self, number: int) -> str:
         """Id of a document by its number."""
-        return self._ids[self._place[number]]
+        place = self._place[number]
+        return self._ids[self._id_ends[place] + 1 : self._id_ends[place + 1]].decode()
 
     def content(self, number: int) -> str:
         """sha256 of a document by its number."""
-        return self.sha256[self._place[number]]
+        start = self._place[number] * DIGEST
+        return self._digests[start : start + DIGEST]
 
     def select(
         self, cutoffs: IntArray, symbols: Sequence[str], k: int, window_us: int, since: int | None = None
@@ -139,11 +177,26 @@ class DocumentIndex:
             places.append(mine[np.repeat(first[asked], counts) + steps])
         if not rows:
             return []
-        return self._ranked(np.concatenate(rows), np.concatenate(owners), np.concatenate(places), names, cutoffs, k)
+        whole = tuple(map(np.concatenate, (rows, owners, places)))
+        found: dict[int, list[tuple[str, tuple[int, ...]]]] = {}
+        order = np.argsort(whole[0], kind="stable")
+        steps = np.searchsorted(whole[0][order], np.arange(0, len(cutoffs), BARS_AT_ONCE)).tolist()
+        for first, last in pairwise([*steps, len(order)]):
+            some = order[first:last]
+            if len(some):
+                self._ranked(found, whole[0][some], whole[1][some], whole[2][some], names, cutoffs, k)
+        return [Selected(row, tuple(documents)) for row, documents in found.items()]
 
     def _ranked(
-        self, rows: IntArray, owners: IntArray, places: IntArray, names: Sequence[str], cutoffs: IntArray, k: int
-    ) -> list[Selected]:
+        self,
+        found: dict[int, list[tuple[str, tuple[int, ...]]]],
+        rows: IntArray,
+        owners: IntArray,
+        places: IntArray,
+        names: Sequence[str],
+        cutoffs: IntArray,
+        k: int,
+    ) -> None:
         if self.ranker is None:
             scores = self.bm25(rows, places, cutoffs)
         else:
@@ -155,52 +208,81 @@ class DocumentIndex:
         sizes = np.minimum(np.diff(np.concatenate((fresh, [len(rows)]))), k)
         numbers = self.number[places].tolist()
         groups = zip(rows[fresh].tolist(), owners[fresh].tolist(), fresh.tolist(), sizes.tolist(), strict=True)
-        found: dict[int, list[tuple[str, tuple[int, ...]]]] = {}
         for row, owner, start, size in groups:
             found.setdefault(row, []).append((names[owner], tuple(numbers[start : start + size])))
-        return [Selected(row, tuple(documents)) for row, documents in found.items()]
+
+    @cached_property
+    def _holders(self) -> list[IntArray]:
+        """Of each word of the query, the documents that hold it, in order of time."""
+        starts, words, _ = self._entries
+        owner = np.repeat(np.arange(len(self), dtype=np.int32), np.diff(starts))
+        return [owner[words == word] for word in range(len(QUERY))]
 
     def bm25(self, rows: IntArray, places: IntArray, cutoffs: IntArray) -> FloatArray:
         """(C,) scores of candidates: documents at `places`, as they looked at the cutoffs of `rows`."""
-        visible = np.searchsorted(self.visible, cutoffs, "right")
-        lengths = np.concatenate(([0], np.cumsum(self.length)))[visible]
-        mean = lengths / np.maximum(visible, 1)
-        owner = np.repeat(np.arange(len(self)), np.diff(self._starts))
-        idf = np.zeros((len(cutoffs), len(QUERY)))
-        for word in range(len(QUERY)):
-            holding = np.searchsorted(owner[self._words == word], visible, "left")  # documents are in order of time
+        bars, bar = np.unique(rows, return_inverse=True)
+        visible = np.searchsorted(self.visible, cutoffs[bars], "right")
+        mean = self._lengths[visible] / np.maximum(visible, 1)
+        idf = np.zeros((len(bars), len(QUERY)))
+        for word, holders in enumerate(self._holders):
+            holding = np.searchsorted(holders, visible.astype(holders.dtype), "left")
             idf[:, word] = np.log(1.0 + (visible - holding + 0.5) / (holding + 0.5))
-        sizes = (self._starts[1:] - self._starts[:-1])[places]
+        starts, words, counts = self._entries
+        sizes = np.diff(starts)[places]
         candidate = np.repeat(np.arange(len(places)), sizes)
-        entry = np.repeat(self._starts[places], sizes) + np.arange(len(candidate))
+        entry = np.repeat(starts[places], sizes) + np.arange(len(candidate))
         entry -= np.repeat(np.cumsum(sizes) - sizes, sizes)
-        f = self._counts[entry].astype(np.float64)
-        relative = self.length[places] / np.maximum(mean[rows], 1e-9)
+        f = counts[entry].astype(np.float64)
+        relative = self.length[places] / np.maximum(mean[bar], 1e-9)
         part = f / (f + (K1 * (1.0 - B + B * relative))[candidate])
-        weighted = idf[rows[candidate], self._words[entry]] * part
+        weighted = idf[bar[candidate], words[entry]] * part
         return np.bincount(candidate, weighted, minlength=len(places)).astype(np.float64)
+
+    @cached_property
+    def _lengths(self) -> IntArray:
+        """Words in all of the first n documents, (D + 1,)."""
+        return np.concatenate(([0], np.cumsum(self.length, dtype=np.int64)))
 
 
 def index_of(store: DocumentStore) -> DocumentIndex:
     """The index of a store: as it was kept beside the documents, or made and kept."""
-    kept = store.packed(PACKED)
-    if kept is None:
+    token = store.packed(PACKED)
+    as_of = store.as_of()  # after the token: its arrays cover no more documents than are there now
+    if token is None:
         arrays = _built(store)
-        file = io.BytesIO()
-        np.savez(file, allow_pickle=False, **arrays)
-        store.pack(PACKED, file.getvalue())
-    else:
-        with np.load(io.BytesIO(kept), allow_pickle=False) as file_arrays:
-            arrays = dict(file_arrays)
-    return DocumentIndex(arrays)
+        token = hashlib.sha256(arrays["digests"].tobytes() + arrays["visible"].tobytes()).hexdigest().encode()
+        contents = {f"{PACKED}/{token.decode()}/{name}": array.tobytes() for name, array in arrays.items()}
+        store.pack({PACKED: token, **contents}, as_of, instead_of="index-*")
+        return DocumentIndex(arrays.__getitem__, as_of)
+    return DocumentIndex(_Kept(store, token.decode(), as_of[-1]), as_of)
 
 
-def _built(store: DocumentStore) -> dict[str, NDArray[Any]]:
+class _Kept:
+    """Arrays that were kept, each read when it is asked for.
+
+    Another process may add documents meanwhile, which takes the kept arrays away; those of the first `last` documents
+    are then made again: documents never change, so they are the same.
+    """
+
+    def __init__(self, store: DocumentStore, token: str, last: int) -> None:
+        self._store, self._token, self._last = store, token, last
+        self._made: dict[str, NDArray[Any]] = {}
+
+    def __call__(self, name: str) -> NDArray[Any]:
+        kept = self._store.packed(f"{PACKED}/{self._token}/{name}")
+        if kept is not None:
+            return np.frombuffer(kept, dtype=KINDS[name])
+        if not self._made:
+            self._made = _built(self._store, self._last)
+        return self._made[name]
+
+
+def _built(store: DocumentStore, last: int | None = None) -> dict[str, NDArray[Any]]:
     number, sha256, symbols, length, published, seen = [], [], [], [], [], []
     ids: list[str] = []
     words: list[IntArray] = []
     counts: list[IntArray] = []
-    rows = store.rows()
+    rows = store.rows(last)
     while batch := list(islice(rows, BATCH)):
         ids += [store_id for *_, store_id in batch]
         for row, (total, found) in zip(batch, _word_counts([f"{row[3]}\n{row[4]}" for row in batch]), strict=True):
@@ -215,19 +297,22 @@ def _built(store: DocumentStore) -> dict[str, NDArray[Any]]:
     moments = visible_at(np.array(published, dtype=np.int64), np.array(seen, dtype=np.int64))
     digests = np.array(sha256, dtype="S64")
     order = np.lexsort((digests, moments))
-    sizes = np.array([len(words[i]) for i in order], dtype=np.int64)
-    return {
+    of = _by_symbol([symbols[i] for i in order])
+    arrays: dict[str, Any] = {
         "number": np.array(number, dtype=np.int64)[order],
         "visible": moments[order],
         "length": np.array(length, dtype=np.int64)[order],
-        "sha256": digests[order],
-        "symbols": np.frombuffer("\n".join(symbols[i] for i in order).encode(), dtype=np.uint8),
-        "ids": np.frombuffer("\n".join(ids[i] for i in order).encode(), dtype=np.uint8),
-        "starts": np.concatenate(([0], np.cumsum(sizes))).astype(np.int64),
-        "words": np.concatenate([words[i] for i in order] or [np.zeros(0, np.int64)]),
-        "counts": np.concatenate([counts[i] for i in order] or [np.zeros(0, np.int64)]),
-        "n_unseen": np.array(sum(one == np.iinfo(np.int64).min for one in seen)),
+        "digests": np.frombuffer(bytes.fromhex("".join(sha256[i] for i in order)), dtype=np.uint8),
+        "symbols": np.frombuffer("\n".join(of).encode(), dtype=np.uint8),
+        "symbol_sizes": [len(places) for places in of.values()],
+        "symbol_places": [place for places in of.values() for place in places],
+        "ids": np.frombuffer("".join(f"{ids[i]}\n" for i in order).encode(), dtype=np.uint8),
+        "starts": np.concatenate(([0], np.cumsum([len(words[i]) for i in order]))),
+        "words": np.concatenate([words[i] for i in order] or [np.zeros(0)]),
+        "counts": np.concatenate([counts[i] for i in order] or [np.zeros(0)]),
+        "n_unseen": [sum(one == np.iinfo(np.int64).min for one in seen)],
     }
+    return {name: np.asarray(values).astype(KINDS[name]) for name, values in arrays.items()}
 
 
 def _word_counts(texts: list[str]) -> Iterable[tuple[int, dict[int, int]]]:
@@ -246,10 +331,10 @@ def _word_counts(texts: list[str]) -> Iterable[tuple[int, dict[int, int]]]:
         yield len(ids), found
 
 
-def _by_symbol(names: list[str]) -> dict[str, IntArray]:
+def _by_symbol(names: list[str]) -> dict[str, list[int]]:
     """Places of each symbol's documents, in order of time."""
     found: dict[str, list[int]] = {}
     for place, line in enumerate(names):
         for name in line.split() or (MARKET,):
             found.setdefault(name, []).append(place)
-    return {name: np.array(places, dtype=np.int64) for name, places in found.items()}
+    return found

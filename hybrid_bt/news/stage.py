@@ -51,6 +51,8 @@ class RiskStage:
         self._regime = (0.0, 0.0, -(10**9))  # r, confidence, row
         self._veto = (-1, "")  # last row of it, reason
         self._row = -1
+        #: what is left of a verdict by its age in bars
+        self._fading = [float(0.5 ** (age / self._config.half_life_bars)) for age in range(self._config.memory_bars)]
         self._last: int | None = None
         self.counts = {"bars": 0, "bars_with_documents": 0, "documents_read": 0, "failures": 0, "vetoes": 0}
 
@@ -102,7 +104,7 @@ class RiskStage:
         cited = set(verdict.documents)
         for name, numbers in selected.documents:
             risk: SymbolRisk = verdict.market if name == MARKET else verdict.symbols[name]
-            ids = [self.desk.index.id(number) for number in numbers]
+            ids = list(map(self.desk.index.id, numbers))
             said = " ".join([one for one in ids if one in cited] or ids)
             self._standing[name] = _Standing(risk.risk, risk.sentiment, self._row, verdict.reason, said)
         if verdict.confidence > 0.0:
@@ -145,9 +147,7 @@ class RiskStage:
     def _left(self, row: int) -> float:
         """What is left of a verdict of an earlier bar, [0, 1]."""
         age = self._row - row
-        if age >= self._config.memory_bars:
-            return 0.0
-        return float(0.5 ** (age / self._config.half_life_bars))
+        return self._fading[age] if age < len(self._fading) else 0.0
 
 
 def _whole_seconds(stamp: datetime) -> datetime:

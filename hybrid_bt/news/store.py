@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +24,7 @@ __all__ = ["Added", "DocumentStore", "open_store"]
 FORMAT = 1
 APPLICATION = 0x68627431  #: "hbt1", so that another program's database is not taken for ours
 BUSY_SECONDS = 30.0
+_LARGEST = 2**63 - 1
 _MAGIC = b"SQLite format 3\x00"
 _SCHEMA = """
 CREATE TABLE documents (
@@ -32,6 +33,11 @@ CREATE TABLE documents (
 );
 CREATE TABLE packed (name TEXT PRIMARY KEY, content BLOB NOT NULL);
 """
+#: whatever changes documents, another program too, takes with it what was derived from them
+_TRIGGERS = tuple(
+    f"CREATE TRIGGER IF NOT EXISTS unpack_{change} AFTER {change} ON documents BEGIN DELETE FROM packed; END"
+    for change in ("INSERT", "UPDATE", "DELETE")
+)
 _COLUMNS = "id, sha256, symbols, source, title, published_at, first_seen_at, text"
 
 
@@ -90,8 +96,6 @@ class DocumentStore:
                     added += 1
                 else:
                     duplicates += 1
-            if added:
-                self._db.execute("DELETE FROM packed")
         return Added(added, duplicates)
 
     def _insert(self, document: Document) -> bool:
@@ -129,11 +133,12 @@ class DocumentStore:
             raise NewsError(f"documents: {len(found)} documents are called {name!r}; `hybrid-bt news list` shows ids")
         return found[0]
 
-    def rows(self) -> Iterator[tuple[int, str, str, str, str, int, int | None, str]]:
-        """(number, sha256, symbols, title, text, published_at, first_seen_at, id) by number, one at a time."""
+    def rows(self, last: int | None = None) -> Iterator[tuple[int, str, str, str, str, int, int | None, str]]:
+        """(number, sha256, symbols, title, text, published_at, first_seen_at, id) up to number `last`, row by row."""
         yield from self._db.execute(
             "SELECT number, sha256, symbols, title, text, published_at, first_seen_at, id FROM documents "
-            "ORDER BY number"
+            "WHERE number <= ? ORDER BY number",
+            [_LARGEST if last is None else last],
         )
 
     def sha256(self) -> str:
@@ -141,26 +146,48 @@ class DocumentStore:
         kept = self.packed("sha256")
         if kept is not None:
             return kept.decode()
-        digest = hashlib.sha256()
+        as_of, digest = self.as_of(), hashlib.sha256()
         for row in self._db.execute(
             "SELECT sha256, id, source, title, published_at, first_seen_at FROM documents ORDER BY sha256"
         ):
             digest.update(repr(row).encode())
-        self.pack("sha256", digest.hexdigest().encode())
+        self.pack({"sha256": digest.hexdigest().encode()}, as_of)
         return digest.hexdigest()
 
-    def packed(self, name: str) -> bytes | None:
-        """Something derived from all documents that was kept beside them; None after documents were added."""
-        row = self._one("SELECT content FROM packed WHERE name = ?", name)
-        return bytes(row[0]) if row else None
+    def as_of(self) -> tuple[int, ...]:
+        """What is another tuple once anybody has changed the file: what is derived from now on is packed with it."""
+        return (
+            *self._one("PRAGMA data_version"),
+            *self._one("SELECT COUNT(*), COALESCE(MAX(number), 0) FROM documents"),
+        )
 
-    def pack(self, name: str, content: bytes) -> None:
-        """Keep something derived; where the file cannot be written to, it is made again next time."""
+    def packed(self, name: str) -> bytes | None:
+        """Something derived from all documents that was kept beside them; None after documents were changed."""
+        row = self._one("SELECT content FROM packed WHERE name = ?", name)
+        return row[0] if row else None  # type: ignore[return-value]
+
+    def pack(self, contents: Mapping[str, bytes], as_of: tuple[int, ...], instead_of: str = "") -> None:
+        """Keep what was derived, by name; where the file cannot be written to, it is made again next time.
+
+        Parameters
+        ----------
+        as_of : tuple
+            `as_of()` before the documents were read: if the file has changed since, nothing is kept.
+        instead_of : str
+            Names that match this (SQL GLOB) are let go of.
+        """
         try:
             with self._transaction():
-                self._db.execute("INSERT OR REPLACE INTO packed VALUES (?, ?)", (name, content))
+                if self.as_of() != as_of:
+                    return
+                self._db.execute("DELETE FROM packed WHERE name GLOB ?", [instead_of])
+                self._db.executemany("INSERT OR REPLACE INTO packed VALUES (?, ?)", list(contents.items()))
         except (NewsError, sqlite3.OperationalError):
             return
+
+    def n_packed(self, names: str) -> int:
+        """How many names that match (SQL GLOB) are kept."""
+        return int(self._one("SELECT COUNT(*) FROM packed WHERE name GLOB ?", names)[0])
 
     def _one(self, query: str, *arguments: object) -> tuple[int, ...]:
         try:
@@ -237,6 +264,9 @@ def _prepare(db: sqlite3.Connection, path: Path | None) -> None:
             db.execute(statement)
         db.execute(f"PRAGMA application_id = {APPLICATION}")
         db.execute(f"PRAGMA user_version = {FORMAT}")
+    if db.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'packed'").fetchone()[0]:
+        for trigger in _TRIGGERS:
+            db.execute(trigger)
     db.execute("COMMIT")
 
 
