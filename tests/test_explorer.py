@@ -16,6 +16,7 @@ from test_report import make_record
 from hybrid_bt.bars import Bars
 from hybrid_bt.config import load_config
 from hybrid_bt.guard import RULES
+from hybrid_bt.records import ManagedPaths
 from hybrid_bt.report.explorer import page, write_explorer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -189,3 +190,57 @@ def test_twenty_symbols_and_thirteen_years_open_in_two_seconds(browser, tmp_path
     tab.wait_for_selector("body[data-ready=yes]")
     used = {metric["name"]: metric["value"] for metric in console.send("Performance.getMetrics")["metrics"]}
     assert 0.05 < used["TaskDuration"] < 2.0
+
+
+HOSTILE = '<script>alert(1)</script><img src=x onerror=alert(2)> {{plotly}} & "more"'
+
+
+def managed_record():
+    """KO of bar 40 at m = 0.5 for a hostile reason; a veto on bar 41 that changes nothing."""
+    record = make_record(every=0.0)
+    target, shape = record.decisions.target.copy(), record.decisions.target.shape
+    proposed, multiplier, risk = target.copy(), np.ones(shape), np.full(shape, 3.0)
+    proposed[40, 0], target[40, 0], multiplier[40, 0], risk[40, 0] = 0.4, 0.2, 0.5, 4.25
+    regime, confidence, veto = record.decisions.regime.copy(), np.zeros(shape[0]), np.zeros(shape[0], np.bool_)
+    regime[40], confidence[40], veto[41] = 0.125, 0.5, True
+    texts = [[""] * (shape[0] * shape[1]) for _ in range(2)]
+    texts[0][40 * shape[1]], texts[1][40 * shape[1]] = HOSTILE, "id-<b>7</b>"
+    read = np.full(shape[0], -1.0)
+    managed = ManagedPaths(
+        proposed, multiplier, regime, risk, np.zeros(shape), read, confidence, veto, *map(tuple, texts)
+    )
+    decisions = dataclasses.replace(record.decisions, target=target, managed=managed)
+    return dataclasses.replace(record, decisions=decisions)
+
+
+def test_the_risk_manager_is_in_the_page_where_it_was_asked_and_only_there():
+    plain, text = page(make_record(every=0.0)), page(managed_record())
+    assert "managed" not in plain and "{{" not in plain.split("<script>/**")[0]
+    assert part(text, "facts")["managed"] == ["", HOSTILE.replace("{{", "{ {"), "id-<b>7</b>"]
+    assert "<script>alert" not in text and text.count("* plotly.js") == 1
+    assert unpacked(text, "managed:cell").tolist() == [40 * len(make_record().bars.symbols)]
+    assert unpacked(text, "managed:bar").tolist() == [40, 41]
+
+
+@pytest.mark.browser
+def test_the_risk_manager_s_hostile_reason_is_shown_as_text(browser, tmp_path: Path):
+    record = managed_record()
+    tab = browser.new_page(viewport={"width": 1200, "height": 1080})
+    said: list[str] = []
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    tab.goto(write_explorer(record, tmp_path).as_uri())
+    tab.wait_for_selector("body[data-ready=yes]")
+    tab.evaluate("explain(0, 40)")
+    words = tab.inner_text("#why").replace("\u2212", "-")
+    assert HOSTILE.replace("{{", "{ {") in words and "id-<b>7</b>" in words
+    assert "m = 0.50: +0.400 proposed, +0.200 left" in words and "Risk 4.3 of 5" in words
+    assert f"r = {record.decisions.regime[40]:+.3f} becomes r' = +0.125" in words
+    assert "Target +0.400" in words, "the limits' target is the one before the risk manager"
+    assert tab.locator("#why script, #why img").count() == 0
+    tab.evaluate("explain(0, 41)")
+    assert "No new risk on this bar. KO is left alone." in tab.inner_text("#why")
+    tab.evaluate("explain(0, 42)")
+    assert "risk manager" not in tab.inner_text("#why")
+    assert said == []

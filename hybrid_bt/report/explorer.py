@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from hybrid_bt.guard import RULES
 from hybrid_bt.records import RunRecord
 from hybrid_bt.report.attribution import fill_arrays
+from hybrid_bt.report.explorer_managed import managed_arrays, managed_marks, managed_texts
 from hybrid_bt.report.run_json import in_sample_spans
 from hybrid_bt.report.style import ACCOUNT_LINES, run_text, sample_stamp
 
@@ -46,7 +47,7 @@ def write_explorer(record: RunRecord, folder: Path) -> Path:
 def page(record: RunRecord) -> str:
     """The whole page; the same record gives the same text."""
     shell, drawing = (_beside(name) for name in (EXPLORER, _DRAWING))
-    parts = {
+    parts = managed_marks(record) | {
         "{{policy}}": _POLICY,
         "{{title}}": html.escape(f"hybrid_bt: {_title(record)}"),
         "{{facts}}": _inert(json.dumps(_facts(record))),
@@ -87,6 +88,7 @@ def _facts(record: RunRecord) -> dict[str, Any]:
         "config": {name: record.config[name] for name in _QUOTED if name in record.config},
         "notes": record.notes,
         **({"guardRules": RULES} if _guard_acted(record) else {}),
+        **managed_texts(record),
     }
 
 
@@ -132,6 +134,7 @@ def _arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
         | {name: np.asarray(values, "<f8") for name, values in exact.items()}
         | {name: np.asarray(values, "<i4") for name, values in whole.items()}
         | {name: np.asarray(values, "u1") for name, values in flags.items()}
+        | managed_arrays(record)
     )
 
 
