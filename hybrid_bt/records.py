@@ -55,6 +55,11 @@ class Fills(Sequence[Fill]):
         columns = list(zip(*fills, strict=True)) or [()] * len(Fill._fields)
         return cls([np.array(column, dtype=kind) for column, kind in zip(columns, FILL_TYPES, strict=True)])
 
+    def later(self, rows: int) -> Fills:
+        """The same fills in rows counted from `rows` on."""
+        bar, decided, *others = self.columns
+        return Fills((bar - rows, decided - rows, *others))
+
     def __len__(self) -> int:
         return len(self.columns[0])
 
