@@ -105,17 +105,22 @@ class Ahead:
     def next(self) -> Opinion | None:
         """Opinion at the close of the next row; None, for good, where a policy fails on it or soon after."""
         t = self.row + 1
-        if not self._coming:
-            coming = self._rows(t)
-            if coming is None:
-                return None
-            self._coming = coming
+        if not self._ask(t):
+            return None
         traded, warm, volatilities, correlation, actions, kalman, r = self._coming.pop()
         view: Any = _View(self._views, t, traded, warm, volatilities, correlation)
         leg: Any = self._brain.sac
         sac = leg.exposures(actions, view) if leg is not None else [0.0] * len(traded)
         self.row = t
         return Opinion(view, sac, kalman, r, self._waits(view, t))
+
+    def skip(self) -> bool:
+        """Pass over the next row without an opinion; False, for good, where `next` would be None."""
+        if not self._ask(self.row + 1):
+            return False
+        self._coming.pop()
+        self.row += 1
+        return True
 
     def clipped(self) -> dict[str, int]:
         """Values that each policy's observations had out of range so far."""
@@ -130,6 +135,12 @@ class Ahead:
         """`recording.pair_rows` after the last opinion."""
         rows: list[float] = self._panel.pairs[self.row].ravel().tolist()
         return rows
+
+    def _ask(self, t: int) -> bool:
+        """Have policies asked about row t; whether they answered."""
+        if not self._coming:
+            self._coming = self._rows(t) or []
+        return bool(self._coming)
 
     def _rows(self, t: int) -> list[_Row] | None:
         """The rows from t on, one call of each policy long, in reverse; None where a policy fails on one of them."""

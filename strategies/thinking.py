@@ -90,7 +90,7 @@ class Thinking:
         self._remembers = True
         self._ahead = self._made_ahead()
         for closes in self._history.tolist():
-            if self._ahead is None or self._ahead.next() is None:
+            if self._ahead is None or not self._ahead.skip():
                 self._go_bar_by_bar()
                 self._brain.opine(closes)
 
