@@ -24,7 +24,7 @@ from hybrid_bt.history import NO_RULES, Panel, read_whole
 from hybrid_bt.hybrid import Hybrid, Opinion
 from hybrid_bt.legs.base import View
 from hybrid_bt.legs.kalman import KalmanLeg
-from hybrid_bt.legs.sac import SacLeg
+from hybrid_bt.legs.sac import SacLeg, exposures
 from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.reader import MarketReader
 from hybrid_bt.recording import PAIR_FIELDS
@@ -35,8 +35,8 @@ from hybrid_bt.waiting import waiting_sides
 __all__ = ["Ahead", "can_run_ahead"]
 
 BARS_A_CALL = 512  #: that a policy answers at once
-#: traded, warm, volatilities, correlation, SAC's actions, the Kalman leg's targets, r
-_Row = tuple[list[bool], list[bool], list[float], float, list[float], list[float], float]
+#: traded, warm, volatilities, correlation, SAC's actions and targets, the Kalman leg's targets, r
+_Row = tuple[list[bool], list[bool], list[float], float, list[float], list[float], list[float], float]
 DIRECTION = PAIR_FIELDS.index("position")
 READING_SECONDS = 2e-5  # of a bar x symbol, interpreted
 
@@ -94,6 +94,7 @@ class Ahead:
         self._traded: NDArray[np.bool_] = ~np.isnan(closes)
         self._asked: NDArray[np.bool_] = self._panel.warm & self._traded
         self._actions = np.zeros((1, closes.shape[1]))  # of SAC on the bars of its last call
+        self._unit: Any = None  # by which SAC's actions of those bars became targets
         self._coming: list[_Row] = []  # what policies were asked for already, the next bar last
         self._views = _Views(closes, brain.reader)
 
@@ -107,10 +108,11 @@ class Ahead:
         t = self.row + 1
         if not self._ask(t):
             return None
-        traded, warm, volatilities, correlation, actions, kalman, r = self._coming.pop()
+        traded, warm, volatilities, correlation, actions, sac, kalman, r = self._coming.pop()
         view: Any = _View(self._views, t, traded, warm, volatilities, correlation)
         leg: Any = self._brain.sac
-        sac = leg.exposures(actions, view) if leg is not None else [0.0] * len(traded)
+        if leg is not None and leg.unit is not self._unit:  # it changed after these bars were asked for
+            sac = leg.exposures(actions, view)
         self.row = t
         return Opinion(view, sac, kalman, r, self._waits(view, t))
 
@@ -146,15 +148,17 @@ class Ahead:
         """The rows from t on, one call of each policy long, in reverse; None where a policy fails on one of them."""
         panel, rows = self._panel, slice(t, t + BARS_A_CALL)
         actions: Any = np.zeros(panel.targets[rows].shape)
-        if isinstance(self._brain.sac, SacLeg):
-            policy: Any = self._brain.sac.policy
-            actions = self._act(policy, t)
+        leg: Any = self._brain.sac
+        if leg is not None:
+            actions, self._unit = self._act(leg.policy, t), leg.unit
         scores = self._scores(t)
         if actions is None or scores is None:
             return None
         self._actions = actions
+        sac = actions if leg is None else exposures(actions, panel.volatility[rows], panel.warm[rows], leg.unit)
         columns = (self._traded, panel.warm, panel.volatility, panel.correlation)
-        lists = (*(column[rows].tolist() for column in columns), actions.tolist(), panel.targets[rows].tolist(), scores)
+        answers = (actions, sac, panel.targets[rows])
+        lists = (*(column[rows].tolist() for column in columns), *(answer.tolist() for answer in answers), scores)
         return list(zip(*lists, strict=True))[::-1]
 
     def _act(self, policy: SafePolicy, t: int) -> NDArray[np.float64] | None:
