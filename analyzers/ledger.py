@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.analyzers.balance import Flows, check_balance, flows_of
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.records import AccountPath, Fill
+from hybrid_bt.records import AccountPath, Fill, Fills
 from hybrid_bt.strategies.cheating import cheats_of
 
 __all__ = ["NO_MARK", "Ledger"]
@@ -211,7 +211,7 @@ class Ledger(bt.Analyzer):
             equity=np.array(self._value[first:], dtype=np.float64),
             size=sizes[first:],
             borrow=borrow[first:],
-            fills=tuple(fill._replace(bar=fill.bar - first, decided=fill.decided - first) for fill in self._fills),
+            fills=Fills.of(self._fills).later(first),
             rejected=len(self._margin_rows),
         )
 

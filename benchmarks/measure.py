@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import statistics
 import subprocess
 import sys
@@ -114,9 +115,12 @@ sys.exit(done.returncode)
 
 
 def in_process(arguments: Sequence[str], python: str = sys.executable) -> Process:
-    """Run Python in a process of its own, with its peak memory; `CalledProcessError` if it fails."""
-    done = subprocess.run(
-        [sys.executable, "-c", _WATCH, python, *arguments], stdout=subprocess.PIPE, text=True, check=True
-    )
+    """Run Python in a process of its own, with its peak memory; `CalledProcessError` if it fails.
+
+    It keeps compiled modules, as an installation has them, also where this process was told not to.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    watched = [sys.executable, "-c", _WATCH, python, *arguments]
+    done = subprocess.run(watched, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     figures, _, printed = done.stdout.partition("\n")
     return Process(*map(float, figures.split()), printed)

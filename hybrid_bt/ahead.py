@@ -24,7 +24,7 @@ from hybrid_bt.history import NO_RULES, Panel, read_whole
 from hybrid_bt.hybrid import Hybrid, Opinion
 from hybrid_bt.legs.base import View
 from hybrid_bt.legs.kalman import KalmanLeg
-from hybrid_bt.legs.sac import SacLeg
+from hybrid_bt.legs.sac import SacLeg, exposures
 from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.reader import MarketReader
 from hybrid_bt.recording import PAIR_FIELDS
@@ -35,6 +35,8 @@ from hybrid_bt.waiting import waiting_sides
 __all__ = ["Ahead", "can_run_ahead"]
 
 BARS_A_CALL = 512  #: that a policy answers at once
+#: traded, warm, volatilities, correlation, SAC's actions and targets, the Kalman leg's targets, r
+_Row = tuple[list[bool], list[bool], list[float], float, list[float], list[float], list[float], float]
 DIRECTION = PAIR_FIELDS.index("position")
 READING_SECONDS = 2e-5  # of a bar x symbol, interpreted
 
@@ -91,53 +93,73 @@ class Ahead:
         self._panel: Panel = read_whole(closes, brain.reader, rules)
         self._traded: NDArray[np.bool_] = ~np.isnan(closes)
         self._asked: NDArray[np.bool_] = self._panel.warm & self._traded
-        beyond = self._panel.beyond
-        self._clipped = np.where(self._asked, beyond[:, :-1], 0).sum(axis=1).tolist()
         self._actions = np.zeros((1, closes.shape[1]))  # of SAC on the bars of its last call
-        self._actions_from = -1  # row of the first of them
-        self._scores: list[float] = []  # of the gate, the next bar's last
+        self._unit: Any = None  # by which SAC's actions of those bars became targets
+        self._coming: list[_Row] = []  # what policies were asked for already, the next bar last
         self._views = _Views(closes, brain.reader)
-
-    @property
-    def n_rows(self) -> int:
-        """T."""
-        return len(self._closes)
 
     def closes(self, row: int) -> list[float]:
         """Of one bar, (N,)."""
         found: list[float] = self._closes[row].tolist()
         return found
 
-    def traded(self, row: int) -> list[bool]:
-        """Whether each symbol has a bar there, (N,)."""
-        found: list[bool] = self._traded[row].tolist()
-        return found
-
     def next(self) -> Opinion | None:
         """Opinion at the close of the next row; None, for good, where a policy fails on it or soon after."""
-        t, panel = self.row + 1, self._panel
-        view: Any = _View(self._views, t, self.traded(t), panel)
-        sac = self._sac_targets(view, t) if self._brain.sac else [0.0] * len(view.traded)
-        r = self._regime(t) if self._brain.gate else 0.0
-        if sac is None or r is None:
+        t = self.row + 1
+        if not self._ask(t):
             return None
+        traded, warm, volatilities, correlation, actions, sac, kalman, r = self._coming.pop()
+        view: Any = _View(self._views, t, traded, warm, volatilities, correlation)
+        leg: Any = self._brain.sac
+        if leg is not None and leg.unit is not self._unit:  # it changed after these bars were asked for
+            sac = leg.exposures(actions, view)
         self.row = t
-        return Opinion(view, sac, panel.targets[t].tolist(), r, self._waits(view, t))
+        return Opinion(view, sac, kalman, r, self._waits(view, t))
+
+    def skip(self) -> bool:
+        """Pass over the next row without an opinion; False, for good, where `next` would be None."""
+        if not self._ask(self.row + 1):
+            return False
+        self._coming.pop()
+        self.row += 1
+        return True
+
+    def clipped(self) -> dict[str, int]:
+        """Values that each policy's observations had out of range so far."""
+        beyond, rows = self._panel.beyond, slice(self.row + 1)
+        of_market = np.where(self._panel.market_warm[rows], beyond[rows, -1], 0)
+        return {
+            "sac": int(np.where(self._asked[rows], beyond[rows, :-1], 0).sum()),
+            "gate": int(of_market.sum()),
+        }
 
     def pair_rows(self) -> Sequence[float]:
         """`recording.pair_rows` after the last opinion."""
         rows: list[float] = self._panel.pairs[self.row].ravel().tolist()
         return rows
 
-    def _sac_targets(self, view: View, t: int) -> list[float] | None:
+    def _ask(self, t: int) -> bool:
+        """Have policies asked about row t; whether they answered."""
+        if not self._coming:
+            self._coming = self._rows(t) or []
+        return bool(self._coming)
+
+    def _rows(self, t: int) -> list[_Row] | None:
+        """The rows from t on, one call of each policy long, in reverse; None where a policy fails on one of them."""
+        panel, rows = self._panel, slice(t, t + BARS_A_CALL)
+        actions: Any = np.zeros(panel.targets[rows].shape)
         leg: Any = self._brain.sac
-        if t == self._actions_from + len(self._actions):
-            actions = self._act(leg.policy, t)
-            if actions is None:
-                return None
-            self._actions, self._actions_from = actions, t
-        leg.policy.clipped_count += self._clipped[t]
-        return leg.exposures(self._actions[t - self._actions_from].tolist(), view)  # type: ignore[no-any-return]
+        if leg is not None:
+            actions, self._unit = self._act(leg.policy, t), leg.unit
+        scores = self._scores(t)
+        if actions is None or scores is None:
+            return None
+        self._actions = actions
+        sac = actions if leg is None else exposures(actions, panel.volatility[rows], panel.warm[rows], leg.unit)
+        columns = (self._traded, panel.warm, panel.volatility, panel.correlation)
+        answers = (actions, sac, panel.targets[rows])
+        lists = (*(column[rows].tolist() for column in columns), *(answer.tolist() for answer in answers), scores)
+        return list(zip(*lists, strict=True))[::-1]
 
     def _act(self, policy: SafePolicy, t: int) -> NDArray[np.float64] | None:
         """SAC's actions (T, N) on the bars from t on, one call long; None where it fails on one of them."""
@@ -158,17 +180,19 @@ class Ahead:
         before = directions[t - 1].tolist() if t else [0.0] * len(self._sides)
         return waiting_sides(view.traded, self._sides, before, directions[t].tolist())
 
-    def _regime(self, t: int) -> float | None:
-        gate: Any = self._brain.gate
-        if not self._panel.market_warm[t]:
-            return 0.0
-        gate.policy.clipped_count += int(self._panel.beyond[t, -1])
-        if not self._scores:  # warm once is warm for ever, so these are the next bars
-            scores = gate.policy.tried(gate.policy.answer_sequence, self._panel.market[t : t + BARS_A_CALL])
-            if scores is None:
-                return None
-            self._scores = scores[::-1].tolist()
-        return min(max(self._scores.pop(), -1.0), 1.0)
+    def _scores(self, t: int) -> list[float] | None:
+        """The gate's r on the bars from t on, 0 until the market is warm; None where it fails on one of them."""
+        gate, warm = self._brain.gate, self._panel.market_warm[t : t + BARS_A_CALL]
+        first = int(np.argmax(warm)) if warm.any() else len(warm)  # warm once is warm for ever
+        scores: Any = np.empty(0)
+        if gate is None:
+            first = len(warm)
+        elif first < len(warm):
+            policy: Any = gate.policy
+            scores = policy.tried(policy.answer_sequence, self._panel.market[t + first : t + len(warm)])
+        if scores is None:
+            return None
+        return [0.0] * first + [min(max(r, -1.0), 1.0) for r in scores.tolist()]
 
 
 class _Views:
@@ -191,12 +215,11 @@ class _Views:
 class _View:
     """A `View` whose states are read when they are asked for."""
 
-    def __init__(self, views: _Views, row: int, traded: list[bool], panel: Panel) -> None:
+    def __init__(
+        self, views: _Views, row: int, traded: list[bool], warm: list[bool], volatilities: list[float], rho: float
+    ) -> None:
         self._views, self._row = views, row
-        self.traded = traded
-        self.warm: list[bool] = panel.warm[row].tolist()
-        self.volatilities: list[float] = panel.volatility[row].tolist()
-        self.correlation = float(panel.correlation[row])
+        self.traded, self.warm, self.volatilities, self.correlation = traded, warm, volatilities, rho
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

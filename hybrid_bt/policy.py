@@ -75,6 +75,7 @@ class FrozenPolicy:
         self.clipped_count: int = 0
         self._data, self._name = data, name
         self._clip = self.manifest.observation_clip
+        self._surely_within = 0.999 * self._clip * self._clip  # of a sum of squares: no value is beyond the clip
         self._features = len(self.manifest.observation)
         #: whether the policy remembers earlier calls
         self.is_recurrent: bool = self.manifest.recurrent is not None
@@ -168,9 +169,10 @@ class FrozenPolicy:
         if not len(x) and not self.is_recurrent:
             return np.empty(0)
         call = self._calls.get(len(x)) or self._bind(len(x))
-        np.abs(x, out=call.magnitude)
-        if not call.magnitude.max() <= self._clip:  # NaN fails this too
-            x = self._clipped(x)
+        if not np.vdot(x, x) < self._surely_within:  # a few rows pass at once; NaN fails this and the next
+            np.abs(x, out=call.magnitude)
+            if not call.magnitude.max() <= self._clip:
+                x = self._clipped(x)
         return self._step(call, x)
 
     def answer(self, observations: NDArray[np.float32]) -> FloatArray:

@@ -9,38 +9,47 @@ policy's last column is its own previous action, which a row that is not asked k
     action_t = asked_t ? policy([features_t, float32(action_t-1)]) : action_t-1
 
 The kernels that run are those of a single step, on arrays of the same shapes, so the bits are the same; what is saved
-is the way in and out of onnxruntime on each bar. Written in protobuf's wire format by hand, as `policy_file` reads it,
-since onnx is no part of the core.
+is the way in and out of onnxruntime on each bar.
+
+`lean_graph` leaves in the body what a recurrent policy's memory takes part in, and puts what comes before it, and the
+layers behind it, around the Scan, for all bars at once. That gives the same bits where a row of a product does not
+depend on the rows beside it, which is onnxruntime's business: `policy_session` compares both before it trusts one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from hybrid_bt.policy_file import _MODEL_GRAPH, _fields, _string, _varint
+from hybrid_bt.onnx_wire import (
+    INPUT,
+    NODE,
+    NODE_INPUT,
+    NODE_OUTPUT,
+    OUTPUT,
+    Raw,
+    graph_attribute,
+    info,
+    info_name,
+    node,
+    raw,
+    step_of,
+    tensor,
+    whole_number,
+    whole_numbers,
+    with_graph,
+)
+from hybrid_bt.policy_file import _string
 
-__all__ = ["acting_graph", "sequence_graph"]
+__all__ = ["acting_graph", "lean_graph", "sequence_graph"]
 
-# Field numbers of onnx.proto3.
-_NODE = 1
-_INPUT, _OUTPUT = 11, 12
-_NODE_INPUT, _NODE_OUTPUT, _NODE_OP, _NODE_ATTRIBUTE = 1, 2, 4, 5
-_ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TYPE = 1, 3, 6, 20
-_INT, _GRAPH = 2, 5  # values of _ATTRIBUTE_TYPE
-_INFO_NAME, _INFO_TYPE, _TYPE_TENSOR, _TENSOR_KIND, _TENSOR_SHAPE = 1, 2, 1, 1, 2
-_FLOAT, _BOOL, _DOUBLE = 1, 9, 11  # values of _TENSOR_KIND
-_KINDS = {"observation": _FLOAT, "features": _FLOAT, "asked": _BOOL}  # of what is not double
 PREFIX = "sequence_"  #: of outer names: a subgraph may not use a name of the graph around it
-
-
-class _Raw(NamedTuple):
-    number: int
-    value: bytes
-    raw: bytes  # tag and all
+STEP = "step_"  #: of names in the body of a lean graph
+_AXIS = "sequence_axis"  # a constant
 
 
 def sequence_graph(graph: bytes, n_lstm: int) -> bytes:
-    """The graph of T steps.
+    """The graph of T steps of a recurrent policy.
 
     Parameters
     ----------
@@ -49,15 +58,14 @@ def sequence_graph(graph: bytes, n_lstm: int) -> bytes:
     n_lstm : int
         Layers that remember.
     """
-    model = _raw(graph)
-    step = next(_raw(field.value) for field in model if field.number == _MODEL_GRAPH)
-    memory = [f"{gate}{layer}" for layer in range(n_lstm) for gate in "hc"]
+    step = step_of(graph)
+    memory = _memory(n_lstm)
     inputs, outputs = [*memory, "observation"], [*(f"{name}_next" for name in memory), "action"]
-    body = b"".join(field.raw for field in step if field.number not in (_INPUT, _OUTPUT))
-    for number, names in ((_INPUT, inputs), (_OUTPUT, outputs)):
-        infos = {_name(field.value): field.raw for field in step if field.number == number}
+    body = b"".join(field.raw for field in step if field.number not in (INPUT, OUTPUT))
+    for number, names in ((INPUT, inputs), (OUTPUT, outputs)):
+        infos = {info_name(field.value): field.raw for field in step if field.number == number}
         body += b"".join(infos[name] for name in names)
-    return _around(model, inputs, outputs, body, n_scanned=1)
+    return with_graph(graph, _outer(inputs, outputs, _string(NODE, _scan(inputs, outputs, body))))
 
 
 def acting_graph(graph: bytes) -> bytes:
@@ -68,68 +76,136 @@ def acting_graph(graph: bytes) -> bytes:
     graph : bytes
         Of one step, without the manifest.
     """
-    model = _raw(graph)
-    step = next(_raw(field.value) for field in model if field.number == _MODEL_GRAPH)
+    step = step_of(graph)
     inputs, outputs = ["previous", "features", "asked"], ["kept", "action"]
     before, features, asked, kept, said = ("acting_" + name for name in (*inputs, *outputs))
     short = "acting_previous_float32"
     nodes = [
-        _node(b"Cast", [before], [short], [_whole_number(b"to", _FLOAT)]),
-        _node(b"Concat", [features, short], ["observation"], [_whole_number(b"axis", 1)]),
-        *(field.value for field in step if field.number == _NODE),
-        _node(b"Where", [asked, "action", before], [kept], []),
-        _node(b"Identity", [kept], [said], []),
+        node(b"Cast", [before], [short], [whole_number(b"to", 1)]),
+        node(b"Concat", [features, short], ["observation"], [whole_number(b"axis", 1)]),
+        *(field.value for field in step if field.number == NODE),
+        node(b"Where", [asked, "action", before], [kept]),
+        node(b"Identity", [kept], [said]),
     ]
-    body = b"".join(_string(_NODE, node) for node in nodes)
-    body += b"".join(field.raw for field in step if field.number not in (_NODE, _INPUT, _OUTPUT))
-    for number, names in ((_INPUT, (before, features, asked)), (_OUTPUT, (kept, said))):
-        body += b"".join(_string(number, _info(name, n_axes=2)) for name in names)
-    return _around(model, inputs, outputs, body, n_scanned=2)
+    body = b"".join(_string(NODE, one) for one in nodes)
+    body += b"".join(field.raw for field in step if field.number not in (NODE, INPUT, OUTPUT))
+    body += _infos([before, features, asked], [kept, said], n_axes=2)
+    return with_graph(graph, _outer(inputs, outputs, _string(NODE, _scan(inputs, outputs, body, n_scanned=2))))
 
 
-def _around(model: list[_Raw], inputs: list[str], outputs: list[str], body: bytes, n_scanned: int) -> bytes:
-    """The model with its graph replaced by a Scan over a body."""
-    inner, outer = ([PREFIX + name for name in names] for names in (inputs, outputs))
-    scan = [
-        _attribute(b"body", _ATTRIBUTE_GRAPH, body, _GRAPH),
-        _whole_number(b"num_scan_inputs", n_scanned),
+def lean_graph(graph: bytes, n_lstm: int, members: int) -> bytes | None:
+    """`sequence_graph` with no more inside the Scan than has to be; None for a policy built otherwise than ours.
+
+    Parameters
+    ----------
+    graph, n_lstm
+        As in `sequence_graph`.
+    members : int
+        Of the ensemble; one has no axis of its own.
+    """
+    step = step_of(graph)
+    memory = _memory(n_lstm)
+    parts = _parted([_Node.of(field) for field in step if field.number == NODE], memory)
+    into = _read(parts.body) & _reached(["observation"], parts.before)  # constants are seen in the body as they stand
+    out = _read(parts.behind) & _reached(memory, parts.body)
+    if len(into) != 1 or len(out) != 1:
+        return None
+    (given,), (said,), time = into, out, 0 if members == 1 else 1
+    inner = {name: STEP + name for name in [*memory, given, *(name for one in parts.body for name in one.outputs)]}
+    after = [f"{name}_next" for name in memory]
+    inputs, outputs = [STEP + name for name in (*memory, given)], [*(STEP + name for name in after), f"{STEP}said"]
+    body = b"".join(_string(NODE, one.renamed(inner)) for one in parts.body)
+    body += _string(NODE, node(b"Identity", [inner[said]], [f"{STEP}said"]))
+    body += _infos(inputs, outputs, n_axes=time + 2) + _string(2, b"step")
+    axes = [whole_numbers(name, [time]) for name in (b"scan_input_axes", b"scan_output_axes")]
+    scanned = [*memory, f"{given}_by_bar"], [*after, f"{said}_by_bar"]
+    nodes = [
+        node(b"Squeeze", [f"{PREFIX}observation", f"{_AXIS}_of_rows"], ["observation"]),
+        *(one.value for one in parts.before),
+        node(b"Unsqueeze", [given, _AXIS], [f"{PREFIX}{given}_by_bar"]),
+        _scan(*scanned, body, attributes=axes),
+        node(b"Squeeze", [f"{PREFIX}{said}_by_bar", _AXIS], [said]),
+        *(one.value for one in parts.behind),
+        node(b"Unsqueeze", ["action", f"{_AXIS}_of_rows"], [f"{PREFIX}action"]),
     ]
-    graph = _string(_NODE, _node(b"Scan", inner, outer, scan)) + _string(2, b"sequence")
-    graph += b"".join(_string(_INPUT, _info(name)) for name in inner)
-    graph += b"".join(_string(_OUTPUT, _info(name)) for name in outer)
-    return b"".join(field.raw for field in model if field.number != _MODEL_GRAPH) + _string(_MODEL_GRAPH, graph)
+    kept = b"".join(field.raw for field in step if field.number not in (NODE, INPUT, OUTPUT, 2))
+    kept += _string(5, tensor(_AXIS, [time + 1])) + _string(5, tensor(f"{_AXIS}_of_rows", [1]))
+    whole = b"".join(_string(NODE, one) for one in nodes) + kept
+    return with_graph(graph, _outer([*memory, "observation"], [*after, "action"], whole))
 
 
-def _raw(message: bytes) -> list[_Raw]:
-    fields = list(_fields(message))
-    ends = [*(field.start for field in fields[1:]), len(message)]
-    return [_Raw(f.number, f.value, message[f.start : end]) for f, end in zip(fields, ends, strict=True)]
+class _Node(NamedTuple):
+    """A node of a graph."""
+
+    value: bytes
+    inputs: list[str]
+    outputs: list[str]
+
+    @classmethod
+    def of(cls, field: Raw) -> _Node:
+        parts = raw(field.value)
+        names = [[p.value.decode() for p in parts if p.number == number] for number in (NODE_INPUT, NODE_OUTPUT)]
+        return cls(field.value, *names)
+
+    def renamed(self, names: dict[str, str]) -> bytes:
+        """Its fields, some inputs and outputs by another name."""
+        return b"".join(
+            _string(part.number, names.get(part.value.decode(), part.value.decode()).encode())
+            if part.number in (NODE_INPUT, NODE_OUTPUT)
+            else part.raw
+            for part in raw(self.value)
+        )
 
 
-def _name(info: bytes) -> str:
-    return next(field.value for field in _fields(info) if field.number == _INFO_NAME).decode()
+class _Parts(NamedTuple):
+    """Nodes before the memory comes in, those that make the next one, and those that read it."""
+
+    before: list[_Node]
+    body: list[_Node]
+    behind: list[_Node]
 
 
-def _number(number: int, value: int) -> bytes:
-    return _varint(number << 3) + _varint(value)
+def _parted(nodes: Sequence[_Node], memory: Sequence[str]) -> _Parts:
+    remembering, needed = _reached(memory, nodes), {f"{name}_next" for name in memory}
+    for one in reversed(nodes):
+        if needed & set(one.outputs):
+            needed |= set(one.inputs)
+    parts = _Parts([], [], [])
+    for one in nodes:
+        made = set(one.outputs)
+        (parts.before if not made & remembering else parts.body if made & needed else parts.behind).append(one)
+    return parts
 
 
-def _node(kind: bytes, inputs: list[str], outputs: list[str], attributes: list[bytes]) -> bytes:
-    node = b"".join(_string(_NODE_INPUT, name.encode()) for name in inputs)
-    node += b"".join(_string(_NODE_OUTPUT, name.encode()) for name in outputs)
-    return node + _string(_NODE_OP, kind) + b"".join(_string(_NODE_ATTRIBUTE, one) for one in attributes)
+def _reached(names: Sequence[str], nodes: Sequence[_Node]) -> set[str]:
+    """Some values and all that is made of them."""
+    reached = set(names)
+    for one in nodes:
+        if reached & set(one.inputs):
+            reached |= set(one.outputs)
+    return reached
 
 
-def _whole_number(name: bytes, value: int) -> bytes:
-    return _string(_ATTRIBUTE_NAME, name) + _number(_ATTRIBUTE_INT, value) + _number(_ATTRIBUTE_TYPE, _INT)
+def _read(nodes: Sequence[_Node]) -> set[str]:
+    return {name for one in nodes for name in one.inputs}
 
 
-def _attribute(name: bytes, number: int, value: bytes, kind: int) -> bytes:
-    return _string(_ATTRIBUTE_NAME, name) + _string(number, value) + _number(_ATTRIBUTE_TYPE, kind)
+def _memory(n_lstm: int) -> list[str]:
+    return [f"{gate}{layer}" for layer in range(n_lstm) for gate in "hc"]
 
 
-def _info(name: str, n_axes: int = 0) -> bytes:
-    """Name and number type; onnxruntime finds the shape itself, in a body if it is told how many axes there are."""
-    tensor = _number(_TENSOR_KIND, _KINDS.get(name.split("_", 1)[1], _DOUBLE))
-    tensor += _string(_TENSOR_SHAPE, _string(1, b"") * n_axes) if n_axes else b""
-    return _string(_INFO_NAME, name.encode()) + _string(_INFO_TYPE, _string(_TYPE_TENSOR, tensor))
+def _outer(inputs: Sequence[str], outputs: Sequence[str], fields: bytes) -> bytes:
+    """A graph's fields with its name, inputs and outputs."""
+    return fields + _string(2, b"sequence") + _infos([PREFIX + i for i in inputs], [PREFIX + o for o in outputs])
+
+
+def _infos(inputs: Sequence[str], outputs: Sequence[str], n_axes: int = 0) -> bytes:
+    named = ((INPUT, inputs), (OUTPUT, outputs))
+    return b"".join(_string(number, info(name, n_axes)) for number, names in named for name in names)
+
+
+def _scan(
+    inputs: Sequence[str], outputs: Sequence[str], body: bytes, n_scanned: int = 1, attributes: Sequence[bytes] = ()
+) -> bytes:
+    scan = [graph_attribute(b"body", body), whole_number(b"num_scan_inputs", n_scanned), *attributes]
+    return node(b"Scan", [PREFIX + name for name in inputs], [PREFIX + name for name in outputs], scan)

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from hybrid_bt.errors import PolicyError
 from hybrid_bt.manifest import Manifest
-from hybrid_bt.policy_sequence import acting_graph, sequence_graph
+from hybrid_bt.policy_sequence import acting_graph, lean_graph, sequence_graph
 
 __all__ = ["Call", "bind", "open_sequence", "open_session", "run_sequence"]
 
 FloatArray = NDArray[np.float64]
+
+CHECKED_BARS = 97  #: on which two graphs of a sequence must agree
 
 
 class Call(NamedTuple):
@@ -55,7 +57,28 @@ def open_sequence(graph: bytes, manifest: Manifest, name: str) -> Any:
     graph : bytes
         Of one step, already opened once by `open_session`.
     """
-    return _start(sequence_graph(graph, manifest.recurrent.n_lstm) if manifest.recurrent else acting_graph(graph), name)
+    if manifest.recurrent is None:
+        return _start(acting_graph(graph), name)
+    whole = _start(sequence_graph(graph, manifest.recurrent.n_lstm), name)
+    built = lean_graph(graph, manifest.recurrent.n_lstm, manifest.members)
+    if built is None:
+        return whole
+    lean = _start(built, name)
+    return lean if _same_bits(whole, lean, manifest) else whole
+
+
+def _same_bits(one: Any, other: Any, manifest: Manifest) -> bool:
+    """Whether two sessions give the same answers and memories, on observations of all sizes."""
+    rng = np.random.default_rng(0)
+    features, clip = len(manifest.observation), manifest.observation_clip
+    sizes = np.exp(rng.uniform(-6.0, 3.0, (CHECKED_BARS, 1)))
+    bars = np.clip(rng.normal(size=(CHECKED_BARS, features)) * sizes, -clip, clip).astype(np.float32)
+    layers = manifest.recurrent.n_lstm if manifest.recurrent else 0
+    memory, memory_of_other = (np.zeros((2, layers, *_member_shape(manifest, 1))) for _ in range(2))
+    answers = run_sequence(one, memory, manifest, bars)
+    return np.array_equal(answers, run_sequence(other, memory_of_other, manifest, bars)) and np.array_equal(
+        memory, memory_of_other
+    )
 
 
 def run_sequence(session: Any, memory: FloatArray, manifest: Manifest, sequence: NDArray[np.float32]) -> FloatArray:
@@ -134,10 +157,15 @@ def _bind_array(bind: Any, name: str, array: NDArray[Any]) -> None:
     bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
 
 
+def _member_shape(manifest: Manifest, rows: Any) -> tuple[Any, ...]:
+    """Of one layer's h or c, a single member among them."""
+    return manifest.members, rows, manifest.recurrent.hidden if manifest.recurrent else 0
+
+
 def _memory_shape(manifest: Manifest, rows: Any) -> tuple[Any, ...]:
     """Of one layer's h or c in the graph: a single member has no member axis."""
-    hidden = manifest.recurrent.hidden if manifest.recurrent else 0
-    return (rows, hidden) if manifest.members == 1 else (manifest.members, rows, hidden)
+    members, *others = _member_shape(manifest, rows)
+    return tuple(others) if members == 1 else (members, *others)
 
 
 def _check_session(session: Any, manifest: Manifest, name: str) -> None:

@@ -55,6 +55,11 @@ class Fills(Sequence[Fill]):
         columns = list(zip(*fills, strict=True)) or [()] * len(Fill._fields)
         return cls([np.array(column, dtype=kind) for column, kind in zip(columns, FILL_TYPES, strict=True)])
 
+    def later(self, rows: int) -> Fills:
+        """The same fills in rows counted from `rows` on."""
+        bar, decided, *others = self.columns
+        return Fills((bar - rows, decided - rows, *others))
+
     def __len__(self) -> int:
         return len(self.columns[0])
 
@@ -109,6 +114,23 @@ class ManagedPaths:
     reasons: tuple[str, ...]  #: T * N, row-major
     documents: tuple[str, ...]  #: T * N, ids with blanks between
 
+    def rows(self, rows: slice) -> ManagedPaths:
+        """Bars in a row alone; the arrays are views."""
+        n = self.proposed.shape[1]
+        first, end, _ = rows.indices(len(self.proposed))
+        return ManagedPaths(
+            proposed=self.proposed[rows],
+            multiplier=self.multiplier[rows],
+            regime=self.regime[rows],
+            risk=self.risk[rows],
+            sentiment=self.sentiment[rows],
+            regime_read=self.regime_read[rows],
+            confidence=self.confidence[rows],
+            no_new_risk=self.no_new_risk[rows],
+            reasons=self.reasons[first * n : end * n],
+            documents=self.documents[first * n : end * n],
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Decisions:
@@ -140,6 +162,21 @@ class Decisions:
         known = np.vstack([np.zeros((1, self.target.shape[1])), self.target])
         carried: FloatArray = np.take_along_axis(known, np.maximum.accumulate(rows, axis=0), axis=0)
         return carried
+
+    def rows(self, rows: slice) -> Decisions:
+        """Bars in a row alone; the arrays are views."""
+        return Decisions(
+            legs={name: target[rows] for name, target in self.legs.items()},
+            weights={name: weight[rows] for name, weight in self.weights.items()},
+            regime=self.regime[rows],
+            fused=self.fused[rows],
+            target=self.target[rows],
+            scale=self.scale[rows],
+            wanted=None if self.wanted is None else self.wanted[rows],
+            guard=None if self.guard is None else self.guard[rows],
+            waits=None if self.waits is None else self.waits[rows],
+            managed=None if self.managed is None else self.managed.rows(rows),
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 __all__ = ["RiskParams", "limit", "limit_in_place", "portfolio_volatility"]
 
 ROUNDING = 1e-12  #: relative; scaling to the volatility target meets it only so nearly
+SUM_ERROR = 1e-12  #: of a sum of targets, relative to gross exposure: more than adding thousands of them can lose
 
 
 class RiskParams(NamedTuple):
@@ -87,10 +88,13 @@ def limit_in_place(targets: Any, volatilities: Any, correlation: float, params: 
         scale = params.gross_limit / gross
     if abs(net) * scale > params.net_limit:
         scale = params.net_limit / abs(net)
-    cap = params.asset_limit
+    cap, capped = params.asset_limit, False
     for i, target in enumerate(targets):
         wanted = target * scale
         targets[i] = cap if wanted > cap else -cap if wanted < -cap else wanted
+        capped = capped or abs(wanted) > cap
+    if not capped and (abs(net) + gross * SUM_ERROR) * scale < params.net_limit:
+        return scale  # all targets shrank alike, and are within the limits as their sums were
     # a cap may unbalance longs and shorts and so raise net exposure and volatility: both are checked once more
     net = abs(math.fsum(targets)) if netted else 0.0
     volatility = portfolio_volatility(targets, volatilities, correlation) * per_year if aimed else 0.0

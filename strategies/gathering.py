@@ -32,6 +32,7 @@ class Gathering:
 
     def __init__(self, feeds: Sequence[Any]) -> None:
         self._feeds = list(feeds)
+        self._closes = [feed.lines.close for feed in self._feeds]  # found once: a feed's `__getattr__` costs more
         self._is_live = len(self._feeds) > 1 and any(feed.islive() for feed in self._feeds)
         self._lengths = [0] * len(self._feeds)
         self._row = [math.nan] * len(self._feeds)  # of the moment that is being gathered
@@ -40,12 +41,15 @@ class Gathering:
 
     def rows(self) -> Rows:
         """Look at the feeds once, in each `next` and `prenext`."""
-        lengths = [len(feed) for feed in self._feeds]
+        lengths = [len(close) for close in self._closes]
         new = [now > before for now, before in zip(lengths, self._lengths, strict=True)]
         self._lengths = lengths
         if not any(new):
             return Rows([], False)  # a bar of a feed that is not traded, or one more tick of a replayed bar
-        closes = [_close(feed) if came else math.nan for feed, came in zip(self._feeds, new, strict=True)]
+        closes = [
+            _close(feed, close) if came else math.nan
+            for feed, close, came in zip(self._feeds, self._closes, new, strict=True)
+        ]
         return self._gathered(closes, new) if self._is_live else Rows([closes], True)
 
     def _gathered(self, closes: list[float], new: Sequence[bool]) -> Rows:
@@ -70,8 +74,8 @@ class Gathering:
         return row
 
 
-def _close(feed: Any) -> float:
+def _close(feed: Any, close: Any) -> float:
     """Close of the bar that has just come; of a replayed feed, of the bar that its new one completes."""
     if not feed.replaying:
-        return float(feed.close[0])
-    return float(feed.close[-1]) if len(feed) > 1 else math.nan
+        return float(close[0])
+    return float(close[-1]) if len(close) > 1 else math.nan

@@ -51,6 +51,7 @@ class TargetOrders:
         self.equity_share = equity_share
         self.rules = checked_rules(rules)
         self.ruined = False
+        self._closes = [feed.lines.close for feed in self.feeds]  # found once: a feed's `__getattr__` costs more
         self._lengths = [0] * len(self.feeds)
         self._multipliers: list[float] = []  # of a future's price; known when the first order may be sent
         self._holdings: Holdings | None = None
@@ -58,11 +59,11 @@ class TargetOrders:
 
     def delivered(self) -> list[bool]:
         """For each feed, whether it has a bar on this row; true until `send` or `skip` is called."""
-        return [len(feed) > seen for feed, seen in zip(self.feeds, self._lengths, strict=True)]
+        return [len(close) > seen for close, seen in zip(self._closes, self._lengths, strict=True)]
 
     def skip(self) -> None:
         """Let a bar before the first decision pass."""
-        self._lengths = [len(feed) for feed in self.feeds]
+        self._lengths = [len(close) for close in self._closes]
 
     def books(self) -> tuple[float, list[float], list[float]]:
         """This strategy's share of equity, and of each feed signed shares held and the worth of one, at the last close.
@@ -77,8 +78,8 @@ class TargetOrders:
             for i, feed in enumerate(self.feeds)
         ]
         worth = [
-            feed.close[0] * multiplier if size != 0.0 else 0.0
-            for feed, multiplier, size in zip(self.feeds, self._multipliers, sizes, strict=True)
+            close[0] * multiplier if size != 0.0 else 0.0
+            for close, multiplier, size in zip(self._closes, self._multipliers, sizes, strict=True)
         ]
         return float(broker.getvalue()) * self.equity_share, sizes, worth
 
@@ -108,8 +109,8 @@ class TargetOrders:
             )
         self.ruined = self.ruined or not equity > 0.0
         sizes = [0.0] * len(self._lengths)
-        for i, feed in enumerate(self.feeds):
-            length = len(feed)
+        for i, (feed, close) in enumerate(zip(self.feeds, self._closes, strict=True)):
+            length = len(close)
             if length > self._lengths[i]:
                 self._lengths[i] = length
                 held = float(
@@ -118,7 +119,7 @@ class TargetOrders:
                 if self._holdings is not None:
                     held = self._holdings.size(i)
                 target = 0.0 if self.ruined else float(targets[i])
-                sizes[i] = order_size(target, equity, feed.close[0] * self._multipliers[i], held, self.rules)
+                sizes[i] = order_size(target, equity, close[0] * self._multipliers[i], held, self.rules)
         queue = [0] * len(sizes)
         return [self._order(i, sizes[i]) for i in queue[: submission_order(sizes, queue, 0)]]
 

@@ -71,7 +71,8 @@ class Thinking:
 
     def clipped(self) -> dict[str, int]:
         """Observations that each policy clipped so far."""
-        return {name: policy.clipped_count for name, policy in policies_of(self._brain).items()}
+        ahead = self._ahead.clipped() if self._ahead is not None else {}
+        return {name: policy.clipped_count + ahead.get(name, 0) for name, policy in policies_of(self._brain).items()}
 
     def take_failures(self) -> list[str]:
         """What policies and legs of the user's own did wrong since this was last asked for."""
@@ -89,7 +90,7 @@ class Thinking:
         self._remembers = True
         self._ahead = self._made_ahead()
         for closes in self._history.tolist():
-            if self._ahead is None or self._ahead.next() is None:
+            if self._ahead is None or not self._ahead.skip():
                 self._go_bar_by_bar()
                 self._brain.opine(closes)
 

@@ -63,6 +63,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "policy_graph",
         "policy_session",
         "policy_sequence",
+        "onnx_wire",
         "freeze",
         "legs",
         "safe_leg",

@@ -24,6 +24,8 @@ from hybrid_bt.manifest import Manifest
 from hybrid_bt.policy import LONG_SEQUENCE, FrozenPolicy
 from hybrid_bt.policy_file import MAX_BYTES, OPERATORS, _metadata, pack, unpack
 from hybrid_bt.policy_graph import Dense, Lstm, graph_lstm, graph_mlp
+from hybrid_bt.policy_sequence import lean_graph, sequence_graph
+from hybrid_bt.policy_session import _same_bits, _start
 
 NAMES = ("ret_1", "ret_5", "ret_21", "vol_ratio", "own_target")
 CLIP = 10.0
@@ -505,3 +507,27 @@ def test_actions_in_turn_are_those_of_one_answer_a_bar(mode: str, rows: int) -> 
         found.append(policy.act_in_turn(features[first:last], asked[first:last], found[-1][-1]))
     assert np.array_equal(np.concatenate(found), wanted)
     assert len(np.unique(wanted)) > 500
+
+
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("hidden", [4, 7, 32])
+def test_what_is_taken_out_of_the_loop_keeps_the_bits(members: int, layers: int, hidden: int) -> None:
+    data = lstm_bytes(members, layers, hidden)
+    whole, single = (FrozenPolicy.from_bytes(data) for _ in range(2))
+    sequence = np.random.default_rng(1).normal(0.0, 4.0, (150, len(NAMES)))
+    assert np.array_equal(whole.run(sequence), [single.act(row[None])[0] for row in sequence])
+    assert all(np.array_equal(value, whole.state()[key]) for key, value in single.state().items())
+    assert lean_graph(whole._graph(), layers, members) is not None
+
+
+@pytest.mark.parametrize("mode", ["stable", "aggressive"])
+def test_shipped_gates_keep_only_their_recursion_in_the_loop(mode: str) -> None:
+    policy = FrozenPolicy.load(policy_path(f"package:gate_{mode}.onnx"))
+    built = lean_graph(policy._graph(), 1, policy.manifest.members)
+    assert built is not None
+    scan = next(node for node in onnx.load_from_string(built).graph.node if node.op_type == "Scan")
+    kinds = [node.op_type for node in scan.attribute[0].g.node]
+    assert kinds.count("MatMul") == 1 and "Clip" not in kinds and len(kinds) < 13
+    whole, lean = (_start(graph, mode) for graph in (sequence_graph(policy._graph(), 1), built))
+    assert _same_bits(whole, lean, policy.manifest)  # or `open_sequence` would not take it

@@ -17,12 +17,14 @@ import pytest
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError, ConfigError
-from hybrid_bt.records import AccountPath, Decisions, Fill, PairPaths, RunRecord
+from hybrid_bt.guard import rule_names
+from hybrid_bt.records import AccountPath, Decisions, Fill, ManagedPaths, PairPaths, RunRecord
 from hybrid_bt.report import OUR_FILES, cross_check, pictures, tearsheet, write_report, writing
+from hybrid_bt.report import tables as tables_of_a_run
 from hybrid_bt.report.attribution import fill_arrays, marked_close, round_trips
 from hybrid_bt.report.first_page import first_page
 from hybrid_bt.report.run_json import in_sample_spans, plain
-from hybrid_bt.report.tables import stamp_texts
+from hybrid_bt.report.tables import stamp_texts, write_table
 from hybrid_bt.report.tearsheet import daily_returns
 
 T, SYMBOLS, PAIRS = 90, ("KO", "PEP", "A$B"), ("KO:PEP",)
@@ -212,6 +214,28 @@ def test_trades_are_positions_opened():
 def test_a_missing_bar_is_marked_at_the_last_close():
     nan = math.nan
     assert marked_close(np.array([[nan], [2.0], [nan], [3.0], [nan]])).ravel().tolist() == [0.0, 2.0, 2.0, 3.0, 3.0]
+
+
+@pytest.mark.parametrize("at_once", [1, 7, T, T + 1])
+def test_decisions_are_the_same_however_many_bars_are_written_at_once(record, tmp_path, monkeypatch, at_once):
+    matrix = np.arange(float(record.decisions.target.size)).reshape(record.decisions.target.shape)
+    reasons = tuple(f"row {i}, said" for i in range(matrix.size))
+    vector = matrix[:, 0]
+    managed = ManagedPaths(
+        matrix, matrix, vector, matrix, matrix, vector, vector, vector > 9.0, reasons, ("",) * matrix.size
+    )
+    decisions = dataclasses.replace(
+        record.decisions, managed=managed, wanted=matrix, guard=np.zeros(T), waits=matrix > 9.0
+    )
+    decisions.guard[-1] = 1.0  # the first bars alone do not show that there is a guard
+    whole = dataclasses.replace(record, decisions=decisions)
+    monkeypatch.setattr(tables_of_a_run, "BARS_AT_ONCE", at_once)
+    write_table(whole, "decisions.csv", tmp_path)
+    found = rows(tmp_path, "decisions")
+    assert [row["reason"] for row in found] == [*reasons]
+    assert column(tmp_path, "decisions", "target_before_guard").tolist() == matrix.ravel().tolist()
+    assert column(tmp_path, "decisions", "m").tolist() == matrix.ravel().tolist()
+    assert [row["guard"] for row in found[-matrix.shape[1] - 1 :]][:2] == ["", rule_names(1)[0]]
 
 
 def test_dates_have_a_time_only_where_bars_have():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from hybrid_bt.feeds import load_bars
 from hybrid_bt.news.clock import clock_of, is_daily
 from hybrid_bt.news.desk import Desk, Direct
 from hybrid_bt.news.documents import checked_document, instant_us, say_us, visible_at
+from hybrid_bt.news.early_closes import closes_early
 from hybrid_bt.news.index import QUERY, DocumentIndex, index_of
 from hybrid_bt.news.lexicon import LexiconScorer
 from hybrid_bt.news.manager import Advice, ManagerParams, blend, multipliers, reduce
@@ -119,6 +120,34 @@ def test_close_follows_daylight_saving_and_bars_within_a_day_are_their_own_close
     assert say_us(daily.cutoff(datetime(2015, 1, 7))) == "2015-01-07T20:45:00Z"
     within = clock_of(CONFIG, is_daily(np.array(["2015-07-01T14:30", "2015-07-02"], "M8[ns]")))
     assert say_us(within.cutoff(datetime(2015, 7, 1, 14, 30))) == "2015-07-01T14:15:00Z"
+
+
+def test_no_document_from_after_an_early_close_is_read_on_its_day() -> None:
+    store = store_of(("2014-11-28T17:45:00Z", "KO", "at 12:45"), ("2014-11-28T18:05:00Z", "KO", "at 13:05"))
+    asked = asked_on(store, np.array(["2014-11-28", "2014-12-01"], "M8[D]"))
+    assert {day: set(texts) for day, texts in asked.items()} == {
+        "2014-11-28": {"at 12:45"},
+        "2014-12-01": {"at 12:45", "at 13:05"},
+    }
+    noon = clock_of(CONFIG.model_copy(update={"close_time": "12:00"}), True)
+    london = clock_of(CONFIG.model_copy(update={"time_zone": "Europe/London"}), True)
+    assert say_us(noon.cutoff(datetime(2014, 12, 24))) == "2014-12-24T16:45:00Z"  # never later than was asked
+    assert say_us(london.cutoff(datetime(2014, 12, 24))) == "2014-12-24T15:45:00Z"  # another exchange's
+    within = clock_of(CONFIG.model_copy(update={"stamp_zone": "America/New_York"}), False)
+    assert say_us(within.cutoff(datetime(2014, 12, 24, 16))) == "2014-12-24T20:45:00Z"
+
+
+@pytest.mark.filterwarnings("ignore:Series.values")  # of the calendars' own code
+def test_early_closes_are_those_of_the_exchange_and_never_fewer() -> None:
+    calendars = pytest.importorskip("exchange_calendars")
+    closes = calendars.get_calendar("XNYS", start="1960-01-01", end="2026-12-31").closes
+    local = closes.dt.tz_convert("America/New_York").dt
+    early = {day.date() for day in closes.index[local.hour < 16]}
+    ours = {day.date() for day in closes.index if closes_early(day.date())}
+    assert early <= ours and closes[local.hour < 13].empty
+    # snow, a halt and a failure, which that calendar does not have
+    known = {date(1994, 2, 11), date(1996, 1, 8), date(1997, 10, 27), date(2005, 6, 1)}
+    assert {day for day in ours - early if day.year >= 1993} == known
 
 
 def test_ranks_are_those_of_bm25s_on_the_documents_known_then() -> None:

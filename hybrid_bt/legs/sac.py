@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from hybrid_bt.features import ASSET_FEATURES, context_features, own_features
 from hybrid_bt.legs.base import View
 
-__all__ = ["OBSERVATION", "AssetPolicy", "RiskUnit", "SacLeg", "exposure"]
+__all__ = ["OBSERVATION", "AssetPolicy", "RiskUnit", "SacLeg", "exposure", "exposures"]
 
 #: names of a row of the observation, in order
 OBSERVATION = (*ASSET_FEATURES, "previous_action")
@@ -46,6 +46,19 @@ def exposure(action: float, volatility: float, unit: RiskUnit) -> float:
     if yearly * unit.exposure_cap <= unit.risk_unit:
         return action * unit.exposure_cap
     return action * unit.risk_unit / yearly
+
+
+def exposures(
+    actions: NDArray[np.float64], volatility: NDArray[np.float64], warm: NDArray[np.bool_], unit: RiskUnit
+) -> NDArray[np.float64]:
+    """`SacLeg.exposures` of many bars, each array (T, N): products and quotients alone, so the bits are the same."""
+    yearly = volatility * math.sqrt(unit.bars_per_year)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scaled = np.where(
+            yearly * unit.exposure_cap <= unit.risk_unit, actions * unit.exposure_cap, actions * unit.risk_unit / yearly
+        )
+        targets: NDArray[np.float64] = np.where(warm, scaled / warm.sum(axis=1, keepdims=True), 0.0)
+    return targets
 
 
 class SacLeg:
