@@ -168,7 +168,8 @@ class HybridStrategy(bt.Strategy):
         self.recorder = Recorder(len(self.symbols), self.pair_names) if self.p.record else None
         self.first_traded_row: int | None = None
         self.decision: Decision | None = None
-        self._last = [0.0] * len(self.symbols)  # targets of the last traded bar
+        self._clock = self.lines.datetime  # found once: `self.datetime` is looked for on every use
+        self._last = [0.0] * len(self.symbols)  # targets of the last traded bar, for what documents advise
         self._target_orders = TargetOrders(self, self.config.order_rules(), self.feeds, _share(self.p.equity_share))
         self._trade_from = first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
         self._gathering = Gathering(self.feeds)
@@ -244,7 +245,7 @@ class HybridStrategy(bt.Strategy):
 
     def _decide(self, closes: list[float], may_trade: bool) -> None:
         """A new bar: ask the brain, let the guard look at it, send the orders, keep the state."""
-        trades = self.datetime[0] >= self._trade_from
+        trades = self._clock[0] >= self._trade_from
         if self._rows == 0:
             self._thinking.remember()
             self.guard.passed()
@@ -267,7 +268,8 @@ class HybridStrategy(bt.Strategy):
             if self.first_traded_row is None:
                 self.first_traded_row = self._rows
             self._target_orders.send(sent)
-            self._last = [old if new != new else new for old, new in zip(self._last, decision.target, strict=True)]
+            if self.p.news is not None:
+                self._last = [old if new != new else new for old, new in zip(self._last, decision.target, strict=True)]
         if self.keeper is not None:
             self.keeper.keep(closes, decision, sent if may_trade else [math.nan] * len(sent))
 
@@ -288,7 +290,7 @@ class HybridStrategy(bt.Strategy):
 
     def _advice(self) -> Advice | None:
         """What documents say at this close; nothing before trading begins."""
-        if self.p.news is None or self.datetime[0] < self._trade_from:
+        if self.p.news is None or self._clock[0] < self._trade_from:
             return None
         return self.p.news.advise(self.datetime.datetime(0))  # type: ignore[no-any-return]
 

@@ -41,6 +41,7 @@ class Thinking:
         self, strategy: Any, make: Callable[[], Hybrid], compiled: bool | None, history: NDArray[np.float64]
     ) -> None:
         self._strategy, self._make, self._compiled, self._history = strategy, make, compiled, history
+        self._clock = strategy.lines.datetime
         self._brain: Hybrid = make()
         self._ahead: Any = None
         self._stamps: list[float] = []
@@ -124,7 +125,7 @@ class Thinking:
         return Ahead(self._brain, closes) if can_run_ahead(self._brain, closes, self._compiled) else None
 
     def _is_foreseen(self, row: int, closes: list[float]) -> bool:
-        if row >= len(self._stamps) or self._strategy.datetime[0] != self._stamps[row]:
+        if row >= len(self._stamps) or self._clock[0] != self._stamps[row]:
             return False
         due = self._ahead.closes(row)
         return due == closes or all(a == b or (a != a and b != b) for a, b in zip(due, closes, strict=True))
