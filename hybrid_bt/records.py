@@ -209,6 +209,20 @@ class PairPaths:
     zscore: FloatArray  #: (T, P) spread in its own standard deviations: what the leg trades
     position: FloatArray  #: (T, P) -1, 0 or +1 (+1 is long Y, short X)
 
+    def rows(self, rows: slice) -> PairPaths:
+        """Bars in a row alone; the arrays are views."""
+        return PairPaths(
+            names=self.names,
+            alpha=self.alpha[rows],
+            beta=self.beta[rows],
+            beta_var=self.beta_var[rows],
+            innovation=self.innovation[rows],
+            innovation_var=self.innovation_var[rows],
+            spread=self.spread[rows],
+            zscore=self.zscore[rows],
+            position=self.position[rows],
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class RunRecord:

@@ -82,7 +82,7 @@ class RiskStage:
         if self._last is not None and cutoff <= self._last:
             raise NewsError(f"news: the bar of {stamp} comes after a later one; give each run a stage of its own")
         self._row += 1
-        found = self._planned[cutoff] if cutoff in self._planned else self._found(cutoff)
+        found = self._planned.pop(cutoff) if cutoff in self._planned else self._found(cutoff)  # asked for once
         self._last = cutoff
         self.counts["bars"] += 1
         failed = self._take(*found) if found is not None else None

@@ -3,7 +3,7 @@
 Columns are built as lists of text and joined, which writes the 65,000 rows of a twenty-symbol decade in a third of a
 second. Floats are written by `repr`, so they read back exactly; NaN is an empty field. Dates are `YYYY-MM-DD` where
 every bar lies at midnight, ISO 8601 with the time otherwise. Texts take ten times the memory of their numbers, so the
-longest table is written some hundred bars at a time.
+longest tables are written some hundred bars at a time.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from hybrid_bt.evidence.conditional import Condition, conditional_rows
 from hybrid_bt.guard import rule_names
 from hybrid_bt.metrics import Summary, drawdown, summarise
-from hybrid_bt.records import Decisions, ManagedPaths, RunRecord
+from hybrid_bt.records import Decisions, ManagedPaths, PairPaths, RunRecord
 from hybrid_bt.report.attribution import exposures, fill_arrays, marked_close, round_trips, split_of, ticker_pnl
 
 __all__ = ["TABLES", "account_summary", "stamp_texts", "summaries", "write_table"]
 
 Columns = dict[str, Sequence[str]]
-BARS_AT_ONCE = 128  #: of `decisions.csv`
+BARS_AT_ONCE = 128  #: of `decisions.csv` and `pairs.csv`
 
 
 def account_summary(record: RunRecord, name: str) -> Summary:
@@ -137,8 +137,7 @@ def _decisions(record: RunRecord) -> Iterator[Columns]:
     """Some bars at a time."""
     whole, n, stamps = record.decisions, record.bars.n_symbols, stamp_texts(record.bars.stamps)
     guarded = whole.guard is not None and ("guard" in record.facts or bool(whole.guard.any()))
-    for start in range(0, max(len(stamps), 1), BARS_AT_ONCE):
-        rows = slice(start, start + BARS_AT_ONCE)
+    for rows in _spans(len(stamps)):
         wanted = whole.rows(rows)
         columns = _decided(stamps[rows], _symbols(record), wanted)
         yield columns | (_guarded(wanted, n) if guarded else {})
@@ -184,13 +183,19 @@ def _managed(managed: ManagedPaths | None, n: int) -> Columns:
     }
 
 
-def _pairs(record: RunRecord) -> Columns:
-    pairs = record.pairs
+def _pairs(record: RunRecord) -> Iterator[Columns]:
+    """Some bars at a time."""
+    stamps = stamp_texts(record.bars.stamps)
+    for rows in _spans(len(stamps)):
+        yield _paired(stamps[rows], record.pairs.rows(rows))
+
+
+def _paired(stamps: Sequence[str], pairs: PairPaths) -> Columns:
     with np.errstate(invalid="ignore", divide="ignore"):
         z = pairs.innovation / np.sqrt(pairs.innovation_var)
     return {
-        "datetime": _each(stamp_texts(record.bars.stamps), len(pairs.names)),
-        "pair": [_quoted(name) for name in pairs.names] * record.bars.n_bars,
+        "datetime": _each(stamps, len(pairs.names)),
+        "pair": [_quoted(name) for name in pairs.names] * len(stamps),
         "alpha": _floats(pairs.alpha),
         "beta": _floats(pairs.beta),
         "innovation": _floats(pairs.innovation),
@@ -242,6 +247,12 @@ def _floats(values: Iterable[float] | NDArray[np.float64]) -> list[str]:
 
 def _texts(values: NDArray[np.int64]) -> list[str]:
     return list(map(str, values.tolist()))
+
+
+def _spans(n_bars: int) -> Iterator[slice]:
+    """Of the bars that are written at once; one even of none, for the head."""
+    for start in range(0, max(n_bars, 1), BARS_AT_ONCE):
+        yield slice(start, start + BARS_AT_ONCE)
 
 
 def _each(texts: Sequence[str], times: int) -> list[str]:
