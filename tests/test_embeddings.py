@@ -126,5 +126,9 @@ def test_run_makes_each_vector_once_and_a_second_run_loads_no_model(
     for table in (tmp_path / "one").glob("*.csv"):
         assert table.read_bytes() == (tmp_path / "two" / table.name).read_bytes()
     (tmp_path / "n.db.vectors").write_bytes(b"no database" * 100)
+    (tmp_path / "m.jsonl").write_text(json.dumps({**texts[0], "text": "One more, so that the selection is made anew"}))
+    assert (
+        CliRunner().invoke(news, ["add", str(tmp_path / "m.jsonl"), "--store", str(tmp_path / "n.db")]).exit_code == 0
+    )
     found = CliRunner().invoke(run, [str(flag) for flag in (*flags, tmp_path / "three")])
     assert found.exit_code == 2 and "is damaged" in found.stderr and len(found.stderr.strip().splitlines()) == 1
