@@ -183,16 +183,12 @@ class Ahead:
     def _scores(self, t: int) -> list[float] | None:
         """The gate's r on the bars from t on, 0 until the market is warm; None where it fails on one of them."""
         gate, warm = self._brain.gate, self._panel.market_warm[t : t + BARS_A_CALL]
-        first = int(np.argmax(warm)) if warm.any() else len(warm)  # warm once is warm for ever
-        scores: Any = np.empty(0)
-        if gate is None:
-            first = len(warm)
-        elif first < len(warm):
-            policy: Any = gate.policy
-            scores = policy.tried(policy.answer_sequence, self._panel.market[t + first : t + len(warm)])
-        if scores is None:
-            return None
-        return [0.0] * first + [min(max(r, -1.0), 1.0) for r in scores.tolist()]
+        cold = len(warm) if gate is None else int(np.count_nonzero(~warm))  # warm once is warm for ever
+        if gate is None or cold == len(warm):
+            return [0.0] * cold
+        policy: Any = gate.policy
+        scores = policy.tried(policy.answer_sequence, self._panel.market[t + cold : t + len(warm)])
+        return None if scores is None else [0.0] * cold + [min(max(r, -1.0), 1.0) for r in scores.tolist()]
 
 
 class _Views:

@@ -7,8 +7,8 @@ P pairs. A decision made on row t may fill on row t + 1 at the earliest.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, overload
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from hybrid_bt.bars import Bars
 __all__ = ["AccountPath", "Decisions", "Fill", "Fills", "LegPaths", "ManagedPaths", "PairPaths", "RunRecord"]
 
 FloatArray = NDArray[np.float64]
+
+_Paths = TypeVar("_Paths", "ManagedPaths", "Decisions", "PairPaths")
 
 
 class Fill(NamedTuple):
@@ -87,6 +89,13 @@ class Fills(Sequence[Fill]):
         return f"Fills({list(self)!r})"
 
 
+def _cut(record: _Paths, rows: slice, **others: Any) -> _Paths:
+    """A record of some bars alone: views of its arrays, whose first axis is T, and `others` in place of the rest."""
+    values: dict[str, Any] = {one.name: getattr(record, one.name) for one in fields(record)}
+    cut: dict[str, Any] = {name: value[rows] for name, value in values.items() if isinstance(value, np.ndarray)}
+    return replace(record, **cut, **others)
+
+
 @dataclass(frozen=True, eq=False)
 class AccountPath:
     """One account, bar by bar, as marked at each close."""
@@ -118,18 +127,8 @@ class ManagedPaths:
         """Bars in a row alone; the arrays are views."""
         n = self.proposed.shape[1]
         first, end, _ = rows.indices(len(self.proposed))
-        return ManagedPaths(
-            proposed=self.proposed[rows],
-            multiplier=self.multiplier[rows],
-            regime=self.regime[rows],
-            risk=self.risk[rows],
-            sentiment=self.sentiment[rows],
-            regime_read=self.regime_read[rows],
-            confidence=self.confidence[rows],
-            no_new_risk=self.no_new_risk[rows],
-            reasons=self.reasons[first * n : end * n],
-            documents=self.documents[first * n : end * n],
-        )
+        texts = slice(first * n, end * n)
+        return _cut(self, rows, reasons=self.reasons[texts], documents=self.documents[texts])
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,16 +164,11 @@ class Decisions:
 
     def rows(self, rows: slice) -> Decisions:
         """Bars in a row alone; the arrays are views."""
-        return Decisions(
+        return _cut(
+            self,
+            rows,
             legs={name: target[rows] for name, target in self.legs.items()},
             weights={name: weight[rows] for name, weight in self.weights.items()},
-            regime=self.regime[rows],
-            fused=self.fused[rows],
-            target=self.target[rows],
-            scale=self.scale[rows],
-            wanted=None if self.wanted is None else self.wanted[rows],
-            guard=None if self.guard is None else self.guard[rows],
-            waits=None if self.waits is None else self.waits[rows],
             managed=None if self.managed is None else self.managed.rows(rows),
         )
 
@@ -211,17 +205,7 @@ class PairPaths:
 
     def rows(self, rows: slice) -> PairPaths:
         """Bars in a row alone; the arrays are views."""
-        return PairPaths(
-            names=self.names,
-            alpha=self.alpha[rows],
-            beta=self.beta[rows],
-            beta_var=self.beta_var[rows],
-            innovation=self.innovation[rows],
-            innovation_var=self.innovation_var[rows],
-            spread=self.spread[rows],
-            zscore=self.zscore[rows],
-            position=self.position[rows],
-        )
+        return _cut(self, rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -163,8 +163,9 @@ def main(**flags: Any) -> None:
 
     end_without_collecting()
     with collector_paused():
-        record = _backtest(flags)
-        weighed = _evaluated(record, flags) if flags["risk_evaluate"] else None
+        request = _request(flags)
+        record = _backtest(request, flags["quiet"])
+        weighed = _evaluated(record, request, flags) if flags["risk_evaluate"] else None
         said = "" if flags["no_plots"] else _claim(record, flags["out"])
         paths = write_report(
             _with_figures(record, weighed),
@@ -254,7 +255,7 @@ def _check_evaluation(flags: dict[str, Any]) -> None:
         raise ConfigError("--risk-evaluate needs the library arch: pip install 'hybrid_bt[study]'")
 
 
-def _evaluated(record: RunRecord, flags: dict[str, Any]) -> Evaluation:
+def _evaluated(record: RunRecord, request: Request, flags: dict[str, Any]) -> Evaluation:
     """The risk manager of this run, weighed on its bars."""
     import numpy as np
 
@@ -263,12 +264,10 @@ def _evaluated(record: RunRecord, flags: dict[str, Any]) -> Evaluation:
 
     setup = setup_of(flags)
     assert setup is not None
-    config = _config(flags)
-    bars = load_asked(flags, end=_as_date(flags["end"]), trade_from=_as_date(flags["start"]))
+    bars, config = request.bars, request.config
     row = int(np.searchsorted(bars.stamps, record.bars.stamps[0]))
     settled = config.for_stamps(bars.stamps[:row])
-    pairs = tuple(record.config["pairs"])
-    traded = Traded(bars, row, settled, load_policies(config), pairs, flags["mode"])
+    traded = Traded(bars, row, settled, load_policies(config), request.pairs, request.mode)
     return evaluate(traded, setup, questions_of(flags))
 
 
@@ -291,8 +290,8 @@ def _check_span(start: datetime | None, end: datetime | None) -> None:
         )
 
 
-def _backtest(flags: dict[str, Any]) -> RunRecord:
-    from hybrid_bt.backtest import Request, backtest
+def _request(flags: dict[str, Any]) -> Request:
+    from hybrid_bt.backtest import Request
     from hybrid_bt.build import load_policies
     from hybrid_bt.feeds.sample import sample_pairs
 
@@ -313,8 +312,13 @@ def _backtest(flags: dict[str, Any]) -> RunRecord:
         state=flags["state"],
         state_every=flags["state_every"],
     )
-    request = _with_news(request, flags)
-    with progress_bar(f"{bars.name}, {flags['mode']}", hidden=flags["quiet"]) as progress:
+    return _with_news(request, flags)
+
+
+def _backtest(request: Request, quiet: bool) -> RunRecord:
+    from hybrid_bt.backtest import backtest
+
+    with progress_bar(f"{request.bars.name}, {request.mode}", hidden=quiet) as progress:
         return backtest(request, progress)
 
 
