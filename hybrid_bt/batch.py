@@ -14,18 +14,6 @@ from typing import Any
 
 from hybrid_bt.accounting import Account, OrderRules, Tape, new_book, run_account
 from hybrid_bt.costs import Costs
-from hybrid_bt.fused_account import run_fused_account
-from hybrid_bt.fusion import FusionParams
-from hybrid_bt.risk import RiskParams
-
-__all__ = [
-    "account_driver",
-    "choose",
-    "fused_driver",
-    "fused_scenario_driver",
-    "have_numba",
-    "scenario_driver",
-]
 
 SECONDS_TO_LOAD = 1.0  # numba and a kernel that was compiled in an earlier process
 SECONDS_LOADED = 0.05  # a kernel, numba being there already
@@ -59,18 +47,6 @@ def account_driver(compiled: bool) -> Callable[..., Account]:
     return one_account
 
 
-def fused_driver(compiled: bool) -> Callable[..., Account]:
-    """One account on recorded legs.
-
-    f(opens, closes, days, sac, kalman, regime, volatility, correlation, waits, fusion, risk, cash, costs, rules, tape)
-    """
-    if not compiled:
-        return _interpreted_fused
-    from hybrid_bt.kernels.accounts import one_fused_account
-
-    return one_fused_account
-
-
 def scenario_driver(compiled: bool) -> Callable[..., None]:
     """B accounts: f(opens, closes, days, targets, cash, costs, rules, out_cash, out_equity, totals) -> None.
 
@@ -85,29 +61,10 @@ def scenario_driver(compiled: bool) -> Callable[..., None]:
     return scenarios
 
 
-def fused_scenario_driver(compiled: bool) -> Callable[..., None]:
-    """B accounts on recorded legs, as `scenario_driver`.
-
-    f(opens, closes, days, sac, kalman, regime, volatility, correlation, waits, fusion, risk, cash, costs, rules,
-    out_cash, out_equity, totals): legs (1 or B, T, N) and (1 or B, T), fusion (B, 3), risk (B, 6)
-    """
-    if not compiled:
-        return _interpreted_fused_scenarios
-    from hybrid_bt.kernels.accounts import fused_scenarios
-
-    return fused_scenarios
-
-
 def _interpreted(*given: Any) -> Account:
     *inputs, tape = given
     run: Callable[..., Account] = run_account
     return run(*inputs, new_book(_n_symbols(inputs)), tape)
-
-
-def _interpreted_fused(*given: Any) -> Account:
-    *inputs, tape = given
-    run: Callable[..., Account] = run_fused_account
-    return run(*inputs, new_book(_n_symbols(inputs)), tape, [0.0] * _n_symbols(inputs))
 
 
 def _n_symbols(inputs: Any) -> int:
@@ -120,15 +77,6 @@ def _interpreted_scenarios(*arrays: Any) -> None:
     for b in range(len(cash)):
         terms = float(cash[b]), Costs(*costs[b].tolist()), OrderRules(*rules[b].tolist())
         end = _interpreted(*_scenario(shared, b), *terms, _rows(out_cash[b], out_equity[b]))
-        totals[b] = end.rejected, end.fills, end.commission, end.interest, end.ruined
-
-
-def _interpreted_fused_scenarios(*arrays: Any) -> None:
-    *shared, fusion, risk, cash, costs, rules, out_cash, out_equity, totals = arrays
-    for b in range(len(cash)):
-        settings = FusionParams(*fusion[b].tolist()), RiskParams(*risk[b].tolist())
-        terms = float(cash[b]), Costs(*costs[b].tolist()), OrderRules(*rules[b].tolist())
-        end = _interpreted_fused(*_scenario(shared, b), *settings, *terms, _rows(out_cash[b], out_equity[b]))
         totals[b] = end.rejected, end.fills, end.commission, end.interest, end.ruined
 
 

@@ -1,9 +1,10 @@
-"""Convex mix of two legs, steered by the regime score.
+"""The mix of the legs, steered by the regime score.
 
-    a = w_SAC(r) a_SAC + w_Kalman(r) a_Kalman,      w_SAC(r) + w_Kalman(r) = 1
+    a = sum_l w_l(r) a_l,      w_SAC(r) as the mode says,  w_Kalman(r) = 1 - w_SAC(r)
 
 r runs from -1 (mean reversion, the Kalman leg leads) to +1 (trend, SAC leads). Each mode names w_SAC at r = -1, 0 and
-+1; between them it is linear. r moves the mix and never the leverage: leverage belongs to `hybrid_bt.risk`.
++1; between them it is linear. Every further leg has such a line of its own and lies on top of the two. r moves the mix
+and never the leverage: leverage belongs to `hybrid_bt.risk`.
 """
 
 from __future__ import annotations
@@ -11,44 +12,54 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["FusionParams", "fuse", "fuse_into", "pairs_traded", "sac_weight"]
-
 
 class FusionParams(NamedTuple):
-    """Weight of the SAC leg at three regime scores, non-decreasing, each in [0, 1]."""
+    """Weight of the SAC leg at three regime scores, non-decreasing, each in [0, 1]; and those of further legs."""
 
     at_reversion: float  #: r = -1
     at_neutral: float  #: r = 0
     at_trend: float  #: r = +1
+    further: tuple[tuple[float, float, float], ...] = ()  #: weight of each further leg at r = -1, 0 and +1
+
+
+def weight_at(r: float, at_reversion: float, at_neutral: float, at_trend: float) -> float:
+    """A leg's weight; r outside [-1, 1] is taken as the nearer end."""
+    if r <= -1.0:
+        return at_reversion  # to the bit
+    if r >= 1.0:
+        return at_trend
+    if r < 0.0:
+        return at_neutral + r * (at_neutral - at_reversion)
+    return at_neutral + r * (at_trend - at_neutral)
 
 
 def sac_weight(r: float, params: FusionParams) -> float:
-    """w_SAC(r); w_Kalman(r) is one minus it. r outside [-1, 1] is taken as the nearer end."""
-    if r <= -1.0:
-        return params.at_reversion  # to the bit
-    if r >= 1.0:
-        return params.at_trend
-    if r < 0.0:
-        return params.at_neutral + r * (params.at_neutral - params.at_reversion)
-    return params.at_neutral + r * (params.at_trend - params.at_neutral)
+    """w_SAC(r)."""
+    return weight_at(r, params.at_reversion, params.at_neutral, params.at_trend)
 
 
-def pairs_traded(params: FusionParams) -> bool:
-    """Whether the Kalman leg has a weight at any r."""
-    return params.at_reversion < 1.0
+def leg_weights(r: float, params: FusionParams) -> tuple[float, ...]:
+    """w_SAC(r), w_Kalman(r), and those of further legs."""
+    w_sac = sac_weight(r, params)
+    return (w_sac, 1.0 - w_sac, *(weight_at(r, *line) for line in params.further))
 
 
-def fuse(sac: Sequence[float], kalman: Sequence[float], w_sac: float) -> list[float]:
-    """Mix of two vectors of targets, (N,) each, as signed fractions of equity."""
-    mixed = list(sac)
-    if len(mixed) != len(kalman):
-        raise ValueError(f"fuse: {len(mixed)} targets of one leg and {len(kalman)} of the other")
-    fuse_into(mixed, sac, kalman, w_sac)
-    return mixed
+def legs_traded(params: FusionParams) -> tuple[bool, ...]:
+    """Whether each leg has a weight at any r."""
+    ends = [leg_weights(r, params) for r in (-1.0, 0.0, 1.0)]
+    return tuple(any(weight != 0.0 for weight in of_leg) for of_leg in zip(*ends, strict=True))
 
 
-def fuse_into(mixed: Any, sac: Any, kalman: Any, w_sac: float) -> None:
-    """`fuse` written over `mixed`, (N,): the same source for CPython and numba."""
-    w_kalman = 1.0 - w_sac
-    for i, target in enumerate(sac):
-        mixed[i] = w_sac * target + w_kalman * kalman[i]
+def constant_weights(w_sac: float) -> FusionParams:
+    """A mix that does not listen to r: 1 is the SAC leg alone, 0 the Kalman leg alone."""
+    return FusionParams(w_sac, w_sac, w_sac)
+
+
+def mix_into(mixed: Any, targets: Any, weights: Sequence[float]) -> None:
+    """sum_l w_l a_l written over `mixed`, (N,), from targets (L, N): the same source for CPython and numba."""
+    for i in range(len(mixed)):
+        mixed[i] = weights[0] * targets[0][i]
+    for leg in range(1, len(targets)):
+        weight, wanted = weights[leg], targets[leg]
+        for i in range(len(mixed)):
+            mixed[i] += weight * wanted[i]

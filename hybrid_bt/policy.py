@@ -175,16 +175,6 @@ class FrozenPolicy:
                 x = self._clipped(x)
         return self._step(call, x)
 
-    def answer(self, observations: NDArray[np.float32]) -> FloatArray:
-        """`act` on observations that are already clipped, counted and rounded; nothing is checked.
-
-        Parameters
-        ----------
-        observations : array of shape (rows, features)
-        """
-        rows = len(observations)
-        return self._step(self._calls.get(rows) or self._bind(rows), observations)
-
     def run(self, sequence: ArrayLike) -> FloatArray:
         """Answer a sequence of bars of one row, carrying the memory: the same bits as one `act` per bar.
 
@@ -205,10 +195,7 @@ class FrozenPolicy:
             raise PolicyError(
                 f"policy: run() needs a memory of one row, {self._name} has {self.rows}; load with rows=1"
             )
-        return self.answer_sequence(self._clipped(self._matrix(sequence)).astype(np.float32))
-
-    def answer_sequence(self, x: NDArray[np.float32]) -> FloatArray:
-        """`run` on observations that are already clipped, counted and rounded; nothing is checked."""
+        x = self._clipped(self._matrix(sequence)).astype(np.float32)
         if self.is_recurrent and len(x) >= LONG_SEQUENCE:
             if self._sequence is None:
                 self._sequence = open_sequence(self._graph(), self.manifest, self._name)
@@ -219,30 +206,36 @@ class FrozenPolicy:
             actions[t] = self._step(call, x[t : t + 1])[0]
         return actions
 
-    def act_in_turn(self, features: NDArray[np.float32], asked: NDArray[np.bool_], previous: FloatArray) -> FloatArray:
-        """`answer` bar after bar, the last column of each observation being the action before; nothing is checked.
+    def act_in_turn(self, features: FloatArray, asked: NDArray[np.bool_], previous: FloatArray) -> FloatArray:
+        """`act` bar after bar, the last column of each observation being the action before.
 
         Parameters
         ----------
         features : array of shape (T, rows, features - 1)
-            Finite, also in rows that are not asked.
         asked : array of shape (T, rows)
-            A row that is not asked keeps its action.
+            A row that is not asked keeps its action; its features are not looked at.
         previous : array of shape (rows,)
             Actions before the first bar.
 
         Returns
         -------
         ndarray of float64, shape (T, rows)
-            The same bits as one `answer` a bar.
+            The same bits as one `act` a bar.
+
+        Raises
+        ------
+        PolicyError
+            As `act`, before any bar is answered; or if the policy has a memory, or clips its own actions.
         """
-        if self.is_recurrent:
-            raise PolicyError(f"policy: {self._name} has a memory; ask it bar by bar")
+        if self.is_recurrent or max(abs(self.manifest.action_low), abs(self.manifest.action_high)) > self._clip:
+            raise PolicyError(f"policy: {self._name} has a memory, or clips what it answered; ask it bar by bar")
         if self._sequence is None:
             self._sequence = open_sequence(self._graph(), self.manifest, self._name)
+        seen = np.zeros(features.shape, np.float32)
+        seen[asked] = self._clipped(features[asked])
         given = {
             "sequence_previous": previous[:, np.newaxis],
-            "sequence_features": features,
+            "sequence_features": seen,
             "sequence_asked": asked[:, :, np.newaxis],
         }
         actions: FloatArray = self._sequence.run(["sequence_action"], given)[0][:, :, 0]

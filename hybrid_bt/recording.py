@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Sequence
 from typing import Any
@@ -10,28 +9,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt import kalman
 from hybrid_bt.bars import Bars
 from hybrid_bt.hybrid import Decision, Hybrid
-from hybrid_bt.legs.base import PairView, View
+from hybrid_bt.legs.base import PairView
 from hybrid_bt.news.manager import Managed
-from hybrid_bt.records import Decisions, LegPaths, ManagedPaths, PairPaths
+from hybrid_bt.records import Decisions, ManagedPaths, Opinions, PairPaths
 
-__all__ = ["PAIR_FIELDS", "Recorder", "pair_paths", "pair_row", "pair_rows", "record"]
-
-_VECTORS = ("sac", "kalman", "fused", "target")
-_SCALARS = ("regime", "w_sac", "scale", "guard")
-#: fields of a pair, in the order in which `pair_row` returns them and `PairPaths` names them
-PAIR_FIELDS = ("alpha", "beta", "beta_var", "innovation", "innovation_var", "spread", "zscore", "position")
+_VECTORS = ("fused", "target")
+_SCALARS = ("regime", "scale", "guard")
+_SEEN = PairView._fields[:7]  # of a pair, as `PairPaths` names them
 
 
 class Recorder:
     """Collects what a brain decides, bar by bar."""
 
-    def __init__(self, n_symbols: int, pair_names: Sequence[str]) -> None:
-        self._n_symbols = n_symbols
+    def __init__(self, n_symbols: int, pair_names: Sequence[str], leg_names: Sequence[str]) -> None:
+        self._n_symbols, self._leg_names = n_symbols, tuple(leg_names)
         self._nobody = (False,) * n_symbols
         self._pair_names = tuple(pair_names)
+        self._legs = {name: array("d") for name in leg_names}
+        self._weights = {name: array("d") for name in leg_names}
         self._vectors = {name: array("d") for name in _VECTORS}
         self._scalars = {name: array("d") for name in _SCALARS}
         self._pairs = array("d")
@@ -40,25 +37,29 @@ class Recorder:
         self._correlation = array("d")
         self._warm = array("b")
         self._waits = array("b")
+        self._ties: dict[int, Any] = {}
         self._managed: list[Managed | None] = []
 
-    def add(self, decision: Decision, brain: Hybrid) -> None:
-        """Append one bar of a brain that has just decided it."""
-        self.append(decision, pair_rows(brain, decision.view))
-
-    def append(self, decision: Decision, pairs: Sequence[float]) -> None:
-        """Append one bar; `pairs` are its `pair_rows`."""
+    def append(self, decision: Decision) -> None:
+        """Append one bar."""
+        view = decision.view
+        if any(decision.ties):
+            self._ties[len(self._correlation)] = decision.ties
+        for name in self._leg_names:
+            self._legs[name].extend(decision.legs[name])
+            self._weights[name].append(decision.weights[name])
         for name, values in self._vectors.items():
             values.extend(getattr(decision, name))
         for name, values in self._scalars.items():
             values.append(getattr(decision, name))
         self._wanted.extend(decision.target if decision.wanted is None else decision.wanted)
-        self._volatility.extend(decision.view.volatilities)
-        self._warm.extend(decision.view.warm)
+        self._volatility.extend(view.volatility)
+        self._warm.extend(view.warm)
         self._waits.extend(decision.waits or self._nobody)
-        self._correlation.append(decision.view.correlation)
+        self._correlation.append(view.correlation)
         self._managed.append(decision.managed)
-        self._pairs.extend(pairs)
+        for pair, position in zip(view.pairs, decision.positions, strict=True):
+            self._pairs.extend((*pair[:7], position))
 
     def last_row(self) -> list[float]:
         """The numbers of the last bar, for `add_row`."""
@@ -84,9 +85,9 @@ class Recorder:
         """Everything that a bar adds to, and by how many numbers."""
         n = self._n_symbols
         return [
-            *((values, n) for values in self._vectors.values()),
-            *((values, 1) for values in self._scalars.values()),
-            (self._pairs, len(self._pair_names) * len(PAIR_FIELDS)),
+            *((values, n) for values in (*self._legs.values(), *self._vectors.values())),
+            *((values, 1) for values in (*self._weights.values(), *self._scalars.values())),
+            (self._pairs, len(self._pair_names) * (len(_SEEN) + 1)),
             (self._wanted, n),
             (self._volatility, n),
             (self._correlation, 1),
@@ -99,8 +100,8 @@ class Recorder:
         vector = {name: _matrix(values, self._n_symbols)[start:] for name, values in self._vectors.items()}
         scalar = {name: np.array(values)[start:] for name, values in self._scalars.items()}
         return Decisions(
-            legs={"sac": vector["sac"], "kalman": vector["kalman"]},
-            weights={"sac": scalar["w_sac"], "kalman": 1.0 - scalar["w_sac"]},
+            legs=self._targets(start),
+            weights={name: np.array(values)[start:] for name, values in self._weights.items()},
             regime=scalar["regime"],
             fused=vector["fused"],
             target=vector["target"],
@@ -111,23 +112,19 @@ class Recorder:
             managed=_managed_paths(self._managed[start:]),
         )
 
-    def legs(self, start: int = 0) -> LegPaths:
-        """What can be mixed, limited and traded again (`hybrid_bt.replay_legs`), from row `start` on."""
-        sac, kalman = (_matrix(self._vectors[name], self._n_symbols)[start:] for name in ("sac", "kalman"))
-        regime = np.array(self._scalars["regime"])[start:]
-        return LegPaths(sac, kalman, regime, self.volatility(start), self.correlation(start), self.waits(start))
+    def _targets(self, start: int) -> dict[str, NDArray[np.float64]]:
+        return {name: _matrix(values, self._n_symbols)[start:] for name, values in self._legs.items()}
 
-    def volatility(self, start: int = 0) -> NDArray[np.float64]:
-        """(T, N) volatilities per bar that the limits used, from row `start` on."""
-        return _matrix(self._volatility, self._n_symbols)[start:]
-
-    def correlation(self, start: int = 0) -> NDArray[np.float64]:
-        """(T,) correlation that the limits used, from row `start` on."""
-        return np.array(self._correlation)[start:]
-
-    def warm(self, start: int = 0) -> NDArray[np.bool_]:
-        """(T, N) whether the symbol's features were warm, from row `start` on."""
-        return np.array(self._warm, dtype=np.bool_).reshape(-1, self._n_symbols)[start:]
+    def opinions(self, start: int = 0) -> Opinions:
+        """What can be mixed, limited and traded again (`hybrid_bt.settling`), from row `start` on."""
+        return Opinions(
+            legs=self._targets(start),
+            regime=np.array(self._scalars["regime"])[start:],
+            volatility=_matrix(self._volatility, self._n_symbols)[start:],
+            correlation=np.array(self._correlation)[start:],
+            warm=np.array(self._warm, dtype=np.bool_).reshape(-1, self._n_symbols)[start:],
+            ties={row - start: ties for row, ties in self._ties.items() if row >= start},
+        )
 
     def waits(self, start: int = 0) -> NDArray[np.bool_]:
         """(T, N) whether the symbol might not be ordered (`hybrid_bt.waiting`), from row `start` on."""
@@ -135,9 +132,8 @@ class Recorder:
 
     def pairs(self, start: int = 0) -> PairPaths:
         """The pairs of the bars from row `start` on."""
-        n_pairs, n_fields = len(self._pair_names), len(PAIR_FIELDS)
-        n_bars = len(self._scalars["regime"])
-        return pair_paths(self._pair_names, np.array(self._pairs).reshape(n_bars, n_pairs, n_fields)[start:])
+        cube = np.array(self._pairs).reshape(-1, len(self._pair_names), len(_SEEN) + 1)[start:]
+        return pair_paths(self._pair_names, cube)
 
 
 def _managed_paths(rows: Sequence[Managed | None]) -> ManagedPaths | None:
@@ -166,35 +162,9 @@ def _told(texts: Sequence[str], sources: Sequence[int], mark: str) -> list[str]:
     return [texts[i] if i == source else mark + texts[source] for i, source in enumerate(sources)]
 
 
-def pair_row(pair: PairView, direction: float) -> tuple[float, ...]:
-    """A pair's row of `PAIR_FIELDS`; NaN before its first bar."""
-    if not pair.started:
-        nan = math.nan
-        return nan, nan, nan, nan, nan, nan, nan, direction
-    state, spread = pair.kalman, pair.spread
-    return (
-        kalman.intercept(state, pair.log_y, pair.log_x),
-        state.beta,
-        state.p_bb,
-        state.innovation,
-        state.innovation_var,
-        spread.spread,
-        spread.zscore,
-        direction,
-    )
-
-
-def pair_rows(brain: Hybrid, view: View) -> list[float]:
-    """The fields of all pairs, one pair after the other, as the brain holds them after the bar of this view."""
-    rows: list[float] = []
-    for pair, direction in zip(view.pairs, brain.pair_directions, strict=True):
-        rows += pair_row(pair, direction)
-    return rows
-
-
 def pair_paths(names: Sequence[str], cube: NDArray[np.float64]) -> PairPaths:
-    """Paths from a (T, P, fields) array of `pair_row`."""
-    return PairPaths(tuple(names), *(np.ascontiguousarray(cube[:, :, k]) for k in range(len(PAIR_FIELDS))))
+    """Paths from (T, P, fields): what is seen of each pair, and its position."""
+    return PairPaths(tuple(names), *(np.ascontiguousarray(cube[:, :, k]) for k in range(cube.shape[2])))
 
 
 def _matrix(values: array[float], width: int) -> NDArray[np.float64]:
@@ -202,8 +172,8 @@ def _matrix(values: array[float], width: int) -> NDArray[np.float64]:
 
 
 def record(brain: Hybrid, bars: Bars, pair_names: Sequence[str]) -> Recorder:
-    """Ask the brain about every bar of a panel, without any broker."""
-    recorder = Recorder(bars.n_symbols, pair_names)
+    """Ask the brain about every bar of a panel, one after the other, without any broker."""
+    recorder = Recorder(bars.n_symbols, pair_names, tuple(brain.legs))
     for closes in bars.close.tolist():
-        recorder.add(brain.decide(closes), brain)
+        recorder.append(brain.decide(closes))
     return recorder

@@ -6,7 +6,7 @@ P pairs. A decision made on row t may fill on row t + 1 at the earliest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple, TypeVar, overload
 
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
 
-__all__ = ["AccountPath", "Decisions", "Fill", "Fills", "LegPaths", "ManagedPaths", "PairPaths", "RunRecord"]
+__all__ = ["AccountPath", "Decisions", "Fill", "Fills", "ManagedPaths", "Opinions", "PairPaths", "RunRecord"]
 
 FloatArray = NDArray[np.float64]
 
-_Paths = TypeVar("_Paths", "ManagedPaths", "Decisions", "PairPaths")
+_Paths = TypeVar("_Paths", "ManagedPaths", "Decisions", "Opinions", "PairPaths")
 
 
 class Fill(NamedTuple):
@@ -136,9 +136,9 @@ class Decisions:
     """What each part of the brain wanted, bar by bar; targets are signed fractions of equity."""
 
     legs: dict[str, FloatArray]  #: leg name -> (T, N) target
-    weights: dict[str, FloatArray]  #: leg name -> (T,) fusion weight; they sum to 1
+    weights: dict[str, FloatArray]  #: leg name -> (T,) fusion weight
     regime: FloatArray  #: (T,) r in [-1, 1]
-    fused: FloatArray  #: (T, N) convex mix of the legs' targets
+    fused: FloatArray  #: (T, N) mix of the legs' targets
     target: FloatArray  #: (T, N) after limits: what is traded
     scale: FloatArray  #: (T,) factor that the volatility target and the limits put on the fused target
     wanted: FloatArray | None = None  #: (T, N) target before the guard; NaN in `target` holds what is held
@@ -174,19 +174,26 @@ class Decisions:
 
 
 @dataclass(frozen=True, eq=False)
-class LegPaths:
-    """What two legs and a gate said, bar by bar, and what the limits need: enough to trade any mix of them again."""
+class Opinions:
+    """What legs and gate said, bar by bar, and what the limits need: enough to trade any mix of them again."""
 
-    sac: FloatArray  #: (T, N) targets, signed fractions of equity
-    kalman: FloatArray  #: (T, N)
+    legs: dict[str, FloatArray]  #: leg -> (T, N) targets, netted, signed fractions of equity
     regime: FloatArray  #: (T,) r in [-1, 1]
     volatility: FloatArray  #: (T, N) per bar, as known at the decision
     correlation: FloatArray  #: (T,) in [0, 1)
-    waits: NDArray[np.bool_] = None  # type: ignore[assignment]  #: (T, N) not ordered on this bar; by default nobody
+    warm: NDArray[np.bool_]  #: (T, N) the symbol's features have warmed up
+    #: row on which a symbol has no bar -> of each leg, the bundles of symbols that trade as a whole
+    ties: Mapping[int, Sequence[Sequence[tuple[int, ...]]]] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if self.waits is None:
-            object.__setattr__(self, "waits", np.zeros(np.shape(self.kalman), np.bool_))
+    def rows(self, rows: slice) -> Opinions:
+        """Bars in a row alone; the arrays are views."""
+        first, end, _ = rows.indices(len(self.regime))
+        return _cut(
+            self,
+            rows,
+            legs={name: target[rows] for name, target in self.legs.items()},
+            ties={row - first: ties for row, ties in self.ties.items() if first <= row < end},
+        )
 
 
 @dataclass(frozen=True, eq=False)

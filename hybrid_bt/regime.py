@@ -6,16 +6,14 @@ scores do not depend on costs, weights or limits and can be recorded once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.features import MARKET_FEATURES, is_warm, market_features
-from hybrid_bt.legs.base import PairView, View
-
-__all__ = ["OBSERVATION", "Gate", "MarketPolicy"]
+from hybrid_bt.features import MARKET_FEATURES
+from hybrid_bt.legs.base import View
+from hybrid_bt.legs.sac import checked_actions
 
 #: names of the observation, in order
 OBSERVATION = MARKET_FEATURES
@@ -28,24 +26,36 @@ class MarketPolicy(Protocol):
 
 
 class Gate:
-    """Regime score of each bar; neutral until the market's features are warm."""
+    """Regime score of each bar; neutral until the market's features are warm.
+
+    Where the policy fails, its memory is put back to what it was before the call, if it can be.
+    """
 
     def __init__(self, policy: MarketPolicy) -> None:
         self.policy = policy
 
     def score(self, view: View) -> float:
         """R in [-1, 1] at this close."""
-        if not is_warm(view.market.mean):
+        if not view.market_warm:
             return 0.0
-        observation = np.array([market_features(view.market, pair_stretch(view.pairs))])
-        return min(max(float(self.policy.act(observation)[0]), -1.0), 1.0)
+        return self._asked(self.policy.act, np.array([view.market])).tolist()[0]  # type: ignore[no-any-return]
 
+    def scores_of_bars(self, views: View) -> NDArray[np.float64]:
+        """R of many bars, (T,): the same bits; where it raises, the memory is as it was before."""
+        scores = np.zeros(len(views.market))
+        warm = views.market_warm
+        if warm.any():
+            policy: Any = self.policy
+            scores[warm] = self._asked(policy.run, views.market[warm])
+        return scores
 
-def pair_stretch(pairs: Sequence[PairView]) -> float:
-    """Mean |z-score| of all pairs; 0 without pairs."""
-    if len(pairs) == 0:
-        return 0.0
-    total = 0.0
-    for pair in pairs:
-        total += abs(pair.spread.zscore)
-    return total / len(pairs)
+    def _asked(self, ask: Any, observations: NDArray[np.float64]) -> NDArray[np.float64]:
+        policy: Any = self.policy
+        has_memory = getattr(policy, "is_recurrent", hasattr(policy, "restore"))
+        before = policy.state() if has_memory and hasattr(policy, "state") else None
+        try:
+            return np.clip(checked_actions(policy, ask(observations), len(observations)), -1.0, 1.0)
+        except Exception:
+            if before is not None:
+                policy.restore(before)
+            raise

@@ -11,7 +11,7 @@ trades is free again, and the other one is sold when, and if, its next bar comes
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,54 +19,62 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from hybrid_bt.bars import Bars
+    from hybrid_bt.legs.base import Wish
     from hybrid_bt.records import AccountPath, Decisions, PairPaths
 
-__all__ = ["gap_counts", "gap_notes", "orphans_closed", "waiting_sides", "waits_of", "withheld"]
-
 Sides = Sequence[tuple[int, int]]  #: P columns (y, x)
+Bundle = tuple[int, ...]  #: columns of what belongs together
 
 
-def waiting_sides(traded: Sequence[bool], sides: Sides, before: Sequence[float], after: Sequence[float]) -> list[bool]:
-    """Symbols that have a bar and yet may not be ordered.
+def open_bundles(wishes: Iterable[Wish]) -> list[Bundle]:
+    """Columns of the wishes for several assets that are not for nothing."""
+    return [columns for columns, amounts in wishes if len(columns) > 1 and any(amounts)]
+
+
+def tied_bundles(before: Sequence[Bundle], after: Sequence[Bundle], traded: Sequence[bool]) -> Sequence[Bundle]:
+    """Bundles of a leg that trade as a whole on a bar: those that are open, and those that it closes with all bars.
+
+    One that is closed without all of its bars is an orphan, and set free. Nobody waits where every symbol has a bar.
 
     Parameters
     ----------
+    before, after : the leg's open bundles before and after this bar's decision
     traded : (N,) whether the symbol has a bar
-    before, after : (P,) direction of each pair before and after this bar's decision, 0 for flat
+    """
+    if all(traded):
+        return ()
+    return [*after, *(columns for columns in before if columns not in after and all(traded[i] for i in columns))]
+
+
+def waiting_symbols(
+    traded: Sequence[bool], ties: Sequence[Sequence[Bundle]], legs_traded: Sequence[bool]
+) -> Sequence[bool]:
+    """Symbols that have a bar and yet may not be ordered: what they are tied to has none.
+
+    Parameters
+    ----------
+    traded : (N,)
+    ties : (L,) `tied_bundles` of each leg
+    legs_traded : (L,) whether the leg has a part in the mix
 
     Returns
     -------
-    (N,) list of bool
+    (N,) list of bool, or () for nobody
     """
+    tied = [columns for of_leg, has_part in zip(ties, legs_traded, strict=True) if has_part for columns in of_leg]
+    if not tied or all(traded):
+        return ()
     held = [not there for there in traded]
-    tied = [
-        (y, x)
-        for (y, x), was, now in zip(sides, before, after, strict=True)
-        if now != 0.0 or (was != 0.0 and traded[y] and traded[x])  # closed without both bars: an orphan, set free
-    ]
     spreading = True
     while spreading:
         spreading = False
-        for y, x in tied:
-            if held[y] != held[x]:
-                held[y] = held[x] = spreading = True
+        for columns in tied:
+            waits = [held[i] for i in columns]
+            if any(waits) and not all(waits):
+                spreading = True
+                for i in columns:
+                    held[i] = True
     return [wait and there for wait, there in zip(held, traded, strict=True)]
-
-
-def waits_of(traded: NDArray[np.bool_], sides: Sides, position: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """`waiting_sides` of recorded pairs, (T, N).
-
-    Parameters
-    ----------
-    traded : (T, N)
-    position : (T, P)
-        As `PairPaths.position`, all bars from the first on; flat before them.
-    """
-    waits = np.zeros(traded.shape, np.bool_)
-    directions = np.vstack([np.zeros((1, len(sides))), position]).tolist()
-    for t in np.flatnonzero(~traded.all(axis=1)):
-        waits[t] = waiting_sides(traded[t].tolist(), sides, directions[t], directions[t + 1])
-    return waits
 
 
 def orphans_closed(traded: NDArray[np.bool_], sides: Sides, position: NDArray[np.float64]) -> list[int]:

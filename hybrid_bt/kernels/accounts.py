@@ -9,15 +9,11 @@ import numpy as np
 from numba import prange
 from numba.extending import register_jitable
 
-from hybrid_bt import accounting, costs, fused_account, fusion, risk, sizing
+from hybrid_bt import accounting, costs, fusion, risk, settling, sizing
 from hybrid_bt.accounting import Account, Book, OrderRules, Tape, run_account
 from hybrid_bt.costs import Costs
-from hybrid_bt.fused_account import run_fused_account
-from hybrid_bt.fusion import FusionParams
 from hybrid_bt.kernels.compiling import borrowed, compile_kernel, digest_of, frozen, register
 from hybrid_bt.risk import RiskParams
-
-__all__ = ["ACCOUNTING", "fused_scenarios", "one_account", "one_fused_account", "scenarios"]
 
 #: what any account calls
 ACCOUNTING = (
@@ -40,16 +36,8 @@ ACCOUNTING = (
     accounting.send_orders,
     accounting.run_account,
 )
-FUSION = (
-    fusion.sac_weight,
-    fusion.pairs_traded,
-    fusion.fuse_into,
-    risk.portfolio_volatility,
-    risk.limit_in_place,
-    fused_account.run_fused_account,
-)
 register(ACCOUNTING)
-register(FUSION)
+register((fusion.mix_into, risk.portfolio_volatility, risk.limit_in_place, settling.settle_row))
 MODULES = (costs, sizing, accounting)
 
 
@@ -131,111 +119,32 @@ def _kernels() -> tuple[Callable[..., Account], Callable[..., None]]:
     return compile_kernel(one, parallel=False), compile_kernel(many, parallel=True)
 
 
-def _fused_kernels() -> tuple[Callable[..., Account], Callable[..., None]]:
-    digest = digest_of((*MODULES, fusion, risk, fused_account))
+def _settling() -> Callable[..., None]:
+    digest = digest_of((fusion, risk, settling))
 
-    def one(
-        opens: Any,
-        closes: Any,
-        days: Any,
-        sac: Any,
-        kalman: Any,
-        regime: Any,
-        volatility: Any,
-        correlation: Any,
-        waits: Any,
-        fused: FusionParams,
-        limits: RiskParams,
-        cash: float,
-        costs: Costs,
-        rules: OrderRules,
-        tape: Tape,
-        floats: Any,
-        ints: Any,
-    ) -> Account:
-        assert digest >= 0
-        return run_fused_account(
-            borrowed(opens),
-            borrowed(closes),
-            borrowed(days),
-            borrowed(sac),
-            borrowed(kalman),
-            borrowed(regime),
-            borrowed(volatility),
-            borrowed(correlation),
-            borrowed(waits),
-            fused,
-            limits,
-            cash,
-            costs,
-            rules,
-            _book(floats[0], ints[0]),
-            _tape(tape),
-            borrowed(floats[0, 6]),
-        )
-
-    def many(
-        opens: Any,
-        closes: Any,
-        days: Any,
-        sac: Any,
-        kalman: Any,
-        regime: Any,
-        volatility: Any,
-        correlation: Any,
-        waits: Any,
-        fused: Any,
-        limits: Any,
-        cash: Any,
-        costs: Any,
-        rules: Any,
-        out_cash: Any,
-        out_equity: Any,
-        totals: Any,
-        floats: Any,
-        ints: Any,
-        no_borrow: Any,
-        no_rows: Any,
-        no_money: Any,
+    def settle(
+        targets: Any, weights: Any, volatility: Any, correlation: Any, limits: RiskParams, settled: Any
     ) -> None:
         assert digest >= 0
-        for b in prange(len(cash)):
-            w, k, c, r = fused[b], limits[b], costs[b], rules[b]
-            blank, zero = no_rows, no_money
-            tape = _tape(Tape(out_cash[b], out_equity[b], no_borrow, blank, blank, blank, zero, zero, zero))
-            end = run_fused_account(
-                borrowed(opens[b % len(opens)]),
-                borrowed(closes[b % len(closes)]),
-                borrowed(days[b % len(days)]),
-                borrowed(sac[b % len(sac)]),
-                borrowed(kalman[b % len(kalman)]),
-                borrowed(regime[b % len(regime)]),
-                borrowed(volatility[b % len(volatility)]),
-                borrowed(correlation[b % len(correlation)]),
-                borrowed(waits[b % len(waits)]),
-                FusionParams(w[0], w[1], w[2]),
-                RiskParams(k[0], k[1], k[2], k[3], k[4], k[5]),
-                cash[b],
-                Costs(c[0], c[1], c[2], c[3], c[4]),
-                OrderRules(r[0], r[1], r[2]),
-                _book(floats[b], ints[b]),
-                tape,
-                borrowed(floats[b, 6]),
+        for t in range(len(settled)):
+            settling.settle_row(
+                borrowed(settled[t]),
+                borrowed(targets[:, t]),
+                borrowed(weights[t]),
+                borrowed(volatility[t]),
+                correlation[t],
+                limits,
             )
-            totals[b, 0], totals[b, 1] = end.rejected, end.fills
-            totals[b, 2], totals[b, 3] = end.commission, end.interest
-            totals[b, 4] = 1.0 if end.ruined else 0.0
 
-    return compile_kernel(one, parallel=False), compile_kernel(many, parallel=True)
+    return compile_kernel(settle, parallel=False)
 
 
 _one, _many = _kernels()
-_one_fused, _many_fused = _fused_kernels()
+_settle = _settling()
 
 
 def _blank_books(n_accounts: int, n_symbols: int) -> tuple[Any, Any]:
-    """Books, and behind each a row for targets."""
-    return np.zeros((n_accounts, 7, n_symbols)), np.zeros((n_accounts, 4, n_symbols), np.int64)
+    return np.zeros((n_accounts, 6, n_symbols)), np.zeros((n_accounts, 4, n_symbols), np.int64)
 
 
 def _nothing() -> tuple[Any, Any, Any]:
@@ -248,12 +157,6 @@ def one_account(*given: Any) -> Account:
     return _one(*map(frozen, inputs), tape, *_blank_books(1, inputs[1].shape[1]))
 
 
-def one_fused_account(*given: Any) -> Account:
-    """See `hybrid_bt.batch.fused_driver`."""
-    *inputs, tape = given
-    return _one_fused(*map(frozen, inputs), tape, *_blank_books(1, inputs[1].shape[1]))
-
-
 def scenarios(*given: Any) -> None:
     """See `hybrid_bt.batch.scenario_driver`."""
     *inputs, cash, equity, totals = given
@@ -261,8 +164,7 @@ def scenarios(*given: Any) -> None:
     _many(*map(frozen, inputs), cash, equity, totals, *books, *_nothing())
 
 
-def fused_scenarios(*given: Any) -> None:
-    """See `hybrid_bt.batch.fused_scenario_driver`."""
-    *inputs, cash, equity, totals = given
-    books = _blank_books(len(totals), inputs[1].shape[2])
-    _many_fused(*map(frozen, inputs), cash, equity, totals, *books, *_nothing())
+def settle_all(targets: Any, weights: Any, volatility: Any, correlation: Any, limits: RiskParams, settled: Any) -> None:
+    """Mix and limit the targets (L, T, N) of all legs, row by row, into `settled`, (T, N)."""
+    given = map(frozen, (targets, weights, volatility, correlation))
+    _settle(*given, RiskParams(*map(float, limits)), settled)

@@ -1,4 +1,4 @@
-"""A whole panel through `reader.absorb_bar`: features for training, and the Kalman leg's recording."""
+"""A whole panel through `reader.absorb_bar`, and the positions of pairs through `legs.kalman.hold_pairs`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_bt import features, kalman, reader, recording, regime, spread
+from hybrid_bt import features, kalman, reader, spread
 from hybrid_bt.kernels.compiling import borrowed, compile_kernel, digest_of, frozen, register
 from hybrid_bt.legs import base
 from hybrid_bt.legs import kalman as kalman_leg
+from hybrid_bt.legs.base import View
 from hybrid_bt.legs.kalman import PairPosition, PairRules
 from hybrid_bt.spread import SpreadRates
-
-__all__ = ["read_panel"]
 
 register(
     (
@@ -40,99 +39,114 @@ register(
         features.context_features,
         features.asset_features,
         features.market_features,
-        regime.pair_stretch,
         reader.first_pair,
         reader.pair_bar,
+        reader.pair_view,
+        reader.pair_stretch,
         reader.absorb_bar,
         reader.pair_zscores,
         kalman_leg._wants_entry,
         kalman_leg.pair_step,
         kalman_leg.stale_step,
-        kalman_leg.hold_pairs,
-        recording.pair_row,
+        kalman_leg.bar_step,
+        kalman_leg.amounts_of,
     )
 )
-MODULES = (kalman, spread, features, regime, reader, base, kalman_leg, recording)
+MODULES = (kalman, spread, features, reader, base, kalman_leg)
 
 
-def _kernel() -> Callable[..., None]:
+def _reading() -> Callable[..., None]:
     digest = digest_of(MODULES)
 
-    def walk(
+    def read(
         closes: Any,
+        traded: Any,
         sides: Any,
         noise: Any,
         rates: SpreadRates,
-        rules: PairRules,
         n_pairs_of: Any,
         logs: Any,
-        traded: Any,
         zscores: Any,
-        out_assets: Any,
+        out_warm: Any,
+        out_features: Any,
         out_market: Any,
+        out_market_warm: Any,
         out_volatility: Any,
         out_correlation: Any,
-        out_warm: Any,
-        out_market_warm: Any,
-        out_beyond: Any,
-        out_targets: Any,
         out_pairs: Any,
     ) -> None:
         assert digest >= 0
         params = [kalman.KalmanParams(k[0], k[1], k[2], k[3], k[4]) for k in noise]
         pairs = [reader.first_pair(sides[p, 0], sides[p, 1], params[p]) for p in range(len(params))]
         assets = [features.initial_asset() for _ in range(closes.shape[1])]
-        positions = [PairPosition(0.0, 0.0, 0.0, 0.0, 0.0) for _ in params]
         market = features.initial_market()
         for t in range(len(closes)):
             for i, close in enumerate(closes[t]):
-                traded[i] = close == close
-                logs[i] = math.log(close) if traded[i] else math.nan
+                logs[i] = math.log(close) if traded[t, i] else math.nan
                 zscores[i] = 0.0
-            market = reader.absorb_bar(borrowed(logs), borrowed(traded), assets, market, pairs, params, rates)
-            if t < len(out_assets):
-                reader.pair_zscores(pairs, borrowed(n_pairs_of), borrowed(zscores))
-                for i, asset in enumerate(assets):
-                    beyond = 0
-                    for k, value in enumerate(features.asset_features(asset, market, zscores[i])):
-                        out_assets[t, i, k] = features._clip(value)
-                        beyond += abs(value) > features.CLIP
-                    out_beyond[t, i] = beyond
-                    out_volatility[t, i] = features.volatility(asset)
-                    out_warm[t, i] = features.is_warm(asset)
-                beyond = 0
-                for k, value in enumerate(features.market_features(market, regime.pair_stretch(pairs))):
-                    out_market[t, k] = features._clip(value)
-                    beyond += abs(value) > features.CLIP
-                out_beyond[t, len(assets)] = beyond
-                out_correlation[t] = features.correlation(market)
-                out_market_warm[t] = features.is_warm(market.mean)
-            if t < len(out_targets):
-                kalman_leg.hold_pairs(positions, pairs, rules, borrowed(out_targets[t]))
-                for p, pair in enumerate(pairs):
-                    for k, value in enumerate(recording.pair_row(pair, positions[p].direction)):
-                        out_pairs[t, p, k] = value
+            market = reader.absorb_bar(borrowed(logs), borrowed(traded[t]), assets, market, pairs, params, rates)
+            reader.pair_zscores(pairs, borrowed(n_pairs_of), borrowed(zscores))
+            for i, asset in enumerate(assets):
+                for k, value in enumerate(features.asset_features(asset, market, zscores[i])):
+                    out_features[t, i, k] = value
+                out_volatility[t, i] = features.volatility(asset)
+                out_warm[t, i] = features.is_warm(asset)
+            for k, value in enumerate(features.market_features(market, reader.pair_stretch(pairs))):
+                out_market[t, k] = value
+            out_correlation[t] = features.correlation(market)
+            out_market_warm[t] = features.is_warm(market.mean)
+            for p, pair in enumerate(pairs):
+                for k, value in enumerate(reader.pair_view(pair)):
+                    out_pairs[t, p, k] = value
 
-    return compile_kernel(walk, parallel=False)
+    return compile_kernel(read, parallel=False)
 
 
-_walk = _kernel()
+def _holding() -> Callable[..., None]:
+    digest = digest_of(MODULES)
+
+    def hold(positions: Any, fresh: Any, zscores: Any, ratios: Any, rules: PairRules, out_amounts: Any) -> None:
+        assert digest >= 0
+        for p in range(len(positions)):
+            k = positions[p]
+            position = PairPosition(k[0], k[1], k[2], k[3], k[4])
+            for t in range(len(fresh)):
+                position = kalman_leg.bar_step(position, fresh[t, p] > 0.0, zscores[t, p], ratios[t, p], rules)
+                y, x = kalman_leg.amounts_of(position, len(positions), rules)
+                out_amounts[t, 2 * p], out_amounts[t, 2 * p + 1] = y, x
+            for k, value in enumerate(position):
+                positions[p, k] = value
+
+    return compile_kernel(hold, parallel=False)
 
 
-def read_panel(closes: Any, *rest: Any) -> None:
-    """Walk a panel.
+_read = _reading()
+_hold = _holding()
+
+
+def read_all(closes: Any, market: reader.MarketReader, panel: View) -> None:
+    """Write the views of all bars over a blank panel."""
+    n = closes.shape[1]
+    inputs = (
+        np.ascontiguousarray(closes),
+        panel.traded,
+        np.array(market.columns, dtype=np.int64).reshape(-1, 2),
+        np.array(market.kalman_params, dtype=np.float64).reshape(-1, 5),
+        SpreadRates(*map(float, market.rates)),
+        np.array(market.n_pairs_of, dtype=np.int64),
+    )
+    _read(*map(frozen, inputs), np.empty(n), np.empty(n), *panel[2:9])
+
+
+def hold_all(positions: Any, fresh: Any, zscores: Any, ratios: Any, rules: PairRules, amounts: Any) -> None:
+    """Step the positions (P, 5) of all pairs over T bars, in place, and write what is wanted of their sides.
 
     Parameters
     ----------
-    closes : (T, N)
-        Positive or NaN.
-    rest
-        What the market is: sides (P, 2) int64, noise (P, 5) of `KalmanParams`, `SpreadRates`, `PairRules`, pairs of
-        each asset (N,) int64. What is written: clipped features (T, N, features) and (T, features) float32, volatility
-        (T, N), correlation (T,), warm (T, N), market warm (T,), how many features of each asset and of the market were
-        clipped (T, N + 1) uint8; the Kalman leg's targets (T, N), zeros, and pairs (T, P, fields). Arrays of length 0
-        are not written.
+    fresh, zscores, ratios : (T, P)
+        As in `legs.base.PairView`.
+    amounts : (T, 2 P), written
+        Of y and x, pair by pair.
     """
-    n = closes.shape[1]
-    settings, outputs = rest[:5], rest[5:]  # arrays of a row lie between
-    _walk(frozen(closes), *map(frozen, settings), np.empty(n), np.empty(n, np.bool_), np.empty(n), *outputs)
+    given = (np.ascontiguousarray(values) for values in (fresh, zscores, ratios))
+    _hold(positions, *map(frozen, given), PairRules(*map(float, rules)), amounts)

@@ -15,11 +15,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hybrid_bt.legs.base import View
-from hybrid_bt.waiting import waiting_sides
+from hybrid_bt.legs.base import PairView, View, Wish
 
-__all__ = ["KalmanLeg", "PairPosition", "PairRules", "hold_pairs", "pair_step", "stale_step"]
+FloatArray = NDArray[np.float64]
+
+READ = ("zscore", "prior_beta", "fresh")  #: of a `PairView`
 
 
 class PairRules(NamedTuple):
@@ -84,57 +86,50 @@ def stale_step(position: PairPosition, rules: PairRules) -> PairPosition:
     return PairPosition(position.direction, position.hedge_ratio, position.held_bars, position.barred, stale)
 
 
-def hold_pairs(positions: Any, pairs: Any, rules: PairRules, targets: Any) -> None:
-    """Step the positions of all pairs, in place, and add up what they ask of each asset.
+def bar_step(position: PairPosition, fresh: bool, zscore: float, hedge_ratio: float, rules: PairRules) -> PairPosition:
+    """Position after a bar, whether or not both assets traded; the rest as in `pair_step`."""
+    return pair_step(position, zscore, hedge_ratio, rules) if fresh else stale_step(position, rules)
 
-    Parameters
-    ----------
-    positions : (P,) list of PairPosition
-        A pair whose assets did not both trade keeps its position, up to `orphan_bars`.
-    pairs : (P,) list of PairView
-    targets : (N,) zeros, written
-        Signed fractions of equity.
-    """
-    for number, pair in enumerate(pairs):
-        position = positions[number]
-        if pair.fresh:
-            position = pair_step(position, pair.spread.zscore, pair.kalman.prior_beta, rules)
-        else:
-            position = stale_step(position, rules)
-        positions[number] = position
-        if position.direction != 0.0:
-            share = rules.gross_exposure / len(positions)
-            unit = position.direction * share / (1.0 + position.hedge_ratio)
-            targets[pair.y] += unit
-            targets[pair.x] -= unit * position.hedge_ratio
+
+def amounts_of(position: PairPosition, n_pairs: int, rules: PairRules) -> tuple[float, float]:
+    """What is wanted of y and of x, signed fractions of equity: equal parts of `gross_exposure` to all pairs."""
+    if position.direction == 0.0:
+        return 0.0, 0.0
+    share = rules.gross_exposure / n_pairs
+    unit = position.direction * share / (1.0 + position.hedge_ratio)
+    return unit, -(unit * position.hedge_ratio)
 
 
 class KalmanLeg:
-    """Targets of all pairs, netted per asset.
+    """A wish for each pair: both of its sides by one decision."""
 
-    Attributes
-    ----------
-    waits : (N,) sequence of bool
-        Symbols that may not be ordered on the last bar, because the other side of a pair had none; empty for none.
-    """
+    Params = PairRules
 
-    def __init__(self, n_symbols: int, n_pairs: int, rules: PairRules) -> None:
+    def __init__(self, pairs: Sequence[tuple[int, int]], rules: PairRules) -> None:
         self.rules = rules
-        self.positions = [PairPosition()] * n_pairs
-        self.waits: Sequence[bool] = ()
-        self._n_symbols = n_symbols
+        self.positions = [PairPosition()] * len(pairs)
+        self._pairs = list(pairs)
 
-    def targets(self, view: View) -> list[float]:
-        """(N,) signed fractions of equity; a pair whose assets did not both trade keeps its position."""
-        targets = [0.0] * self._n_symbols
-        before = [] if all(view.traded) else [position.direction for position in self.positions]
-        hold_pairs(self.positions, view.pairs, self.rules, targets)
-        self.waits = self._waiting(view, before) if before else ()
-        return targets
+    def wishes(self, view: View) -> list[Wish]:
+        """One for each pair (y, x); a pair whose assets did not both trade keeps its position, up to `orphan_bars`."""
+        n, rules = len(self._pairs), self.rules
+        self.positions = [
+            bar_step(position, pair.fresh > 0.0, pair.zscore, pair.prior_beta, rules)
+            for position, pair in zip(self.positions, view.pairs, strict=True)
+        ]
+        amounts = (amounts_of(position, n, rules) for position in self.positions)
+        return [Wish(columns, amount) for columns, amount in zip(self._pairs, amounts, strict=True)]
 
-    def _waiting(self, view: View, before: Sequence[float]) -> list[bool]:
-        sides = [(pair.y, pair.x) for pair in view.pairs]
-        return waiting_sides(view.traded, sides, before, [position.direction for position in self.positions])
+    def wishes_of_bars(self, views: View) -> tuple[list[tuple[int, int]], FloatArray]:
+        """The pairs, and what is wanted of their sides, (T, 2 P), compiled."""
+        from hybrid_bt.kernels.market import hold_all
+
+        positions = np.array(self.positions, dtype=np.float64).reshape(-1, len(PairPosition._fields))
+        amounts = np.zeros((len(views.traded), 2 * len(self._pairs)))
+        zscores, ratios, fresh = (views.pairs[:, :, PairView._fields.index(name)] for name in READ)
+        hold_all(positions, fresh, zscores, ratios, self.rules, amounts)
+        self.positions = [PairPosition(*row) for row in positions.tolist()]
+        return self._pairs, amounts
 
     def state(self) -> dict[str, Any]:
         """What is held of each pair, for `restore`."""

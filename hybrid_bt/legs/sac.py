@@ -11,16 +11,17 @@ never the account.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.features import ASSET_FEATURES, context_features, own_features
-from hybrid_bt.legs.base import View
+from hybrid_bt.errors import PolicyError
+from hybrid_bt.features import ASSET_FEATURES
+from hybrid_bt.legs.base import View, Wish, each_asset
 
-__all__ = ["OBSERVATION", "AssetPolicy", "RiskUnit", "SacLeg", "exposure", "exposures"]
+FloatArray = NDArray[np.float64]
 
 #: names of a row of the observation, in order
 OBSERVATION = (*ASSET_FEATURES, "previous_action")
@@ -48,46 +49,43 @@ def exposure(action: float, volatility: float, unit: RiskUnit) -> float:
     return action * unit.risk_unit / yearly
 
 
-def exposures(
-    actions: NDArray[np.float64], volatility: NDArray[np.float64], warm: NDArray[np.bool_], unit: RiskUnit
-) -> NDArray[np.float64]:
-    """`SacLeg.exposures` of many bars, each array (T, N): products and quotients alone, so the bits are the same."""
-    yearly = volatility * math.sqrt(unit.bars_per_year)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scaled = np.where(
-            yearly * unit.exposure_cap <= unit.risk_unit, actions * unit.exposure_cap, actions * unit.risk_unit / yearly
-        )
-        targets: NDArray[np.float64] = np.where(warm, scaled / warm.sum(axis=1, keepdims=True), 0.0)
-    return targets
-
-
 class SacLeg:
-    """Targets of a frozen policy; symbols that are not warm get 0, symbols without a bar keep their action."""
+    """A wish for each asset; symbols that are not warm get 0, symbols without a bar keep their action.
+
+    Parameters
+    ----------
+    unit : RiskUnit
+        Its `bars_per_year` is that of the view.
+    """
+
+    Params = RiskUnit
 
     def __init__(self, n_symbols: int, policy: AssetPolicy, unit: RiskUnit) -> None:
         self.unit = unit
         self.actions = [0.0] * n_symbols
         self.policy = policy
 
-    def targets(self, view: View) -> list[float]:
-        """(N,) signed fractions of equity."""
+    def wishes(self, view: View) -> list[Wish]:
+        """One for each asset."""
         asked = [i for i, (warm, traded) in enumerate(zip(view.warm, view.traded, strict=True)) if warm and traded]
         if asked:
-            mean, context = view.market.mean, context_features(view.market)
-            rows = [  # `asset_features`, then the previous action
-                own_features(view.assets[i], mean) + context + (view.pair_zscores[i], self.actions[i]) for i in asked
-            ]
-            for i, action in zip(asked, self.policy.act(np.array(rows)).tolist(), strict=True):
+            rows = [(*view.features[i], self.actions[i]) for i in asked]
+            answers = checked_actions(self.policy, self.policy.act(np.array(rows)), len(rows))
+            for i, action in zip(asked, answers.tolist(), strict=True):
                 self.actions[i] = action
-        return self.exposures(self.actions, view)
+        n_warm, unit = sum(view.warm), self.unit._replace(bars_per_year=view.bars_per_year)
+        return each_asset(
+            exposure(action, volatility, unit) / n_warm if warm else 0.0
+            for action, volatility, warm in zip(self.actions, view.volatility, view.warm, strict=True)
+        )
 
-    def exposures(self, actions: Sequence[float], view: View) -> list[float]:
-        """Targets of actions (N,): exposure to each warm symbol, in equal shares of equity."""
-        n_warm = sum(view.warm)
-        return [
-            exposure(action, volatility, self.unit) / n_warm if warm else 0.0
-            for action, volatility, warm in zip(actions, view.volatilities, view.warm, strict=True)
-        ]
+    def wishes_of_bars(self, views: View) -> tuple[list[tuple[int]], FloatArray]:
+        """All symbols, and what is wanted of them, (T, N); the policy hands its actions on from bar to bar."""
+        asked, policy = views.warm & views.traded, self.policy
+        actions = policy.act_in_turn(views.features, asked, np.array(self.actions))  # type: ignore[attr-defined]
+        checked_actions(policy, actions.ravel(), actions.size)
+        self.actions = actions[-1].tolist()
+        return [(i,) for i in range(asked.shape[1])], exposures(actions, views, self.unit)
 
     def state(self) -> dict[str, Any]:
         """The last actions, for `restore`; the policy's memory is the policy's."""
@@ -96,3 +94,36 @@ class SacLeg:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go back to what `state` gave."""
         self.actions = state["actions"].tolist()
+
+
+def exposures(actions: FloatArray, views: View, unit: RiskUnit) -> FloatArray:
+    """`exposure` in equal shares of equity to each warm symbol of many bars, (T, N).
+
+    Products and quotients alone, so the bits are those of `SacLeg.wishes`; a year's root is taken as there, by `math`.
+    """
+    roots = {rate: math.sqrt(rate) for rate in set(views.bars_per_year.tolist())}
+    yearly = views.volatility * np.array([roots[rate] for rate in views.bars_per_year.tolist()])[:, np.newaxis]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scaled = np.where(
+            yearly * unit.exposure_cap <= unit.risk_unit, actions * unit.exposure_cap, actions * unit.risk_unit / yearly
+        )
+        return np.where(views.warm, scaled / views.warm.sum(axis=1, keepdims=True), 0.0)
+
+
+def checked_actions(policy: Any, actions: Any, rows: int) -> FloatArray:
+    """Actions (rows,) as a policy may give them.
+
+    Raises
+    ------
+    PolicyError
+        For another shape, a NaN or infinite action, or one outside the policy's range (-1 to 1 where it names none).
+    """
+    actions = np.asarray(actions, dtype=np.float64)
+    if actions.shape != (rows,):
+        raise PolicyError(f"{rows} rows gave actions of shape {actions.shape}")
+    manifest = getattr(policy, "manifest", None)
+    low, high = float(getattr(manifest, "action_low", -1.0)), float(getattr(manifest, "action_high", 1.0))
+    if rows and not (actions.min() >= low and actions.max() <= high):  # NaN fails this too
+        action = next(action for action in actions.tolist() if not low <= action <= high)
+        raise PolicyError(f"action {action!r} is outside [{low:g}, {high:g}]")
+    return actions
