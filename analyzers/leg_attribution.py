@@ -48,7 +48,7 @@ class LegAttribution(Ledger):
         sides = resolve_pairs(strategy.pair_names, strategy.symbols)
         self._first = first = strategy.first_traded_row or 0
         decisions, pairs = strategy.recorder.decisions(first), strategy.recorder.pairs(first)
-        self._decisions = decisions, pairs, sides, strategy.config.kalman.gross_exposure
+        self._decisions = decisions, pairs, sides, strategy.config.pair_rules.gross_exposure
         super().stop()
 
     def contributions(self) -> Contributions:

@@ -117,15 +117,15 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
         "gaps": gaps,
         **news_facts(stage),
         "regime": reading,
-        "annualisation": {"reports": traded.bars_per_year, "decisions": config.bars_per_year},
+        "annualisation": {"reports": traded.bars_per_year, "decisions": config.risk.bars_per_year},
     }
     return RunRecord(
         bars=traded,
         accounts=accounts,
         decisions=decisions,
         pairs=pairs,
-        entry_z=config.kalman.entry_z,
-        exit_z=config.kalman.exit_z,
+        entry_z=config.pair_rules.entry_z,
+        exit_z=config.pair_rules.exit_z,
         benchmark=benchmark,
         start_value=config.account.cash,
         in_sample=in_sample,
@@ -161,7 +161,7 @@ def trade(
     bars, config = request.bars, request.config
     cerebro = bt.Cerebro(stdstats=False)
     cerebro.broker.setcash(config.account.cash)
-    cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.trading_costs()))
+    cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.costs))
     skipped = row if request.state is None and bars.traded[row].all() else 0
     for feed in to_feeds(bars.between(bars.stamps[skipped], None)):
         cerebro.adddata(feed, name=feed._name)
@@ -216,7 +216,7 @@ def _check_account(name: str, account: AccountPath, traded: Bars, cash: float, l
 def _replay_gap(request: Request, traded: Bars, decisions: Decisions, hybrid: AccountPath) -> float:
     """Largest difference between Backtrader's equity and the twin's for the same targets, relative to the start."""
     config = request.config
-    cash, costs, rules = config.account.cash, config.trading_costs(), config.order_rules()
+    cash, costs, rules = config.account.cash, config.costs, config.order_rules
     twin = replay(decisions.sent, traded, cash=cash, costs=costs, rules=rules)
     gaps = np.abs(twin.equity - hybrid.equity) / cash
     row = int(np.argmax(gaps))
@@ -247,7 +247,7 @@ def _resolved(request: Request, fitted: list[KalmanParams] | None) -> dict[str, 
         "allow_in_sample": request.allow_in_sample,
         "seed": request.seed,
         **numbers_of(request.config),
-        **settled_on(request.news),
+        **settled_on(request.news, request.config),
         "kalman_fitted": None
         if fitted is None
         else {p: q._asdict() for p, q in zip(request.pairs, fitted, strict=True)},
@@ -298,8 +298,8 @@ def _notes(
         )
     if is_intraday(traded.stamps):
         notes.append(
-            f"Intraday bars: decisions take {request.config.bars_per_year:.0f} bars a year, as counted before trading. "
-            "Memories and pair rules count in bars; the shipped modes and policies were made for daily ones."
+            f"Intraday bars: decisions take {request.config.risk.bars_per_year:.0f} bars a year, as counted before "
+            "trading. Memories and pair rules count in bars; the shipped modes and policies were made for daily ones."
         )
     if request.config.kalman.enabled and not request.pairs:
         notes.append("No pairs were given, so the Kalman leg is idle; name some with --pairs Y:X.")

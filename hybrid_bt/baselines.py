@@ -28,7 +28,7 @@ FULLY_INVESTED = 0.97  #: a held account keeps this little in cash, so that a ga
 
 def leverage_of(account: str, config: Config) -> float:
     """Leverage under which an account of a run trades."""
-    return 1.0 if account in HELD else config.account.leverage
+    return 1.0 if account in HELD else config.costs.leverage
 
 
 def baselines(
@@ -62,7 +62,7 @@ def baselines(
 def unmanaged(config: Config, traded: Bars, recorder: Recorder, row: int) -> AccountPath:
     """The hybrid without its risk manager: the account `risk-off`, where there is one."""
     if config.sac.enabled and config.kalman.enabled:
-        return _mixed(config, traded, recorder.legs(row), config.fusion_params())
+        return _mixed(config, traded, recorder.legs(row), config.fusion)
     return _mixed(config, traded, recorder.legs(row), float(config.sac.enabled))
 
 
@@ -72,10 +72,10 @@ def _mixed(config: Config, traded: Bars, legs: LegPaths, mix: float | FusionPara
         legs,
         traded,
         fusion=mix if isinstance(mix, FusionParams) else constant_weight(mix),
-        risk=config.risk_params(),
+        risk=config.risk,
         cash=config.account.cash,
-        costs=config.trading_costs(),
-        rules=config.order_rules(),
+        costs=config.costs,
+        rules=config.order_rules,
     )
 
 
@@ -84,9 +84,9 @@ def _held(config: Config, traded: Bars, columns: Sequence[int]) -> AccountPath:
     targets = np.full(traded.close.shape, np.nan)
     targets[0] = 0.0
     targets[0, columns] = FULLY_INVESTED / max(len(columns), 1)
-    costs = config.trading_costs()._replace(leverage=1.0)
+    costs = config.costs._replace(leverage=1.0)
     # no band: among many symbols an equal part is smaller than the change that a rebalanced account waits for
-    return replay(targets, traded, cash=config.account.cash, costs=costs, rules=OrderRules(config.account.lot))
+    return replay(targets, traded, cash=config.account.cash, costs=costs, rules=OrderRules(config.order_rules.lot))
 
 
 def _equal_weights(warm: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -150,10 +150,10 @@ def build(
     columns = resolve_pairs(pairs, symbols)
     n = len(symbols)
     sac, gate = (_fresh(policy) for policy in taking_part(policies, config))
-    reader = MarketReader(n, columns, kalman_params or [config.kalman_params()] * len(columns), config.spread_params())
-    makers: dict[str, LegMaker] = {"kalman": lambda *_: KalmanLeg(n, len(columns), config.pair_rules())}
+    reader = MarketReader(n, columns, kalman_params or [config.kalman_params] * len(columns), config.spread_params)
+    makers: dict[str, LegMaker] = {"kalman": lambda *_: KalmanLeg(n, len(columns), config.pair_rules)}
     if sac is not None:
-        makers["sac"] = lambda *_: SacLeg(n, sac, config.risk_unit())
+        makers["sac"] = lambda *_: SacLeg(n, sac, config.risk_unit)
     made = {
         name: maker(tuple(symbols), columns, config)
         for name, maker in (makers | dict(legs or {})).items()
@@ -164,9 +164,9 @@ def build(
         made.get("sac"),
         made.get("kalman"),
         Gate(gate) if gate else None,
-        config.fusion_params(),
-        config.risk_params(),
-        config.manager_params(),
+        config.fusion,
+        config.risk,
+        config.manager,
     )
 
 

@@ -9,7 +9,9 @@ r runs from -1 (mean reversion, the Kalman leg leads) to +1 (trend, SAC leads). 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from annotated_types import Ge, Le
 
 __all__ = ["FusionParams", "fuse", "fuse_into", "pairs_traded", "sac_weight"]
 
@@ -17,9 +19,15 @@ __all__ = ["FusionParams", "fuse", "fuse_into", "pairs_traded", "sac_weight"]
 class FusionParams(NamedTuple):
     """Weight of the SAC leg at three regime scores, non-decreasing, each in [0, 1]."""
 
-    at_reversion: float  #: r = -1
-    at_neutral: float  #: r = 0
-    at_trend: float  #: r = +1
+    at_reversion: Annotated[float, Ge(0), Le(1), "w_SAC at r = -1"]
+    at_neutral: Annotated[float, Ge(0), Le(1), "w_SAC at r = 0"]
+    at_trend: Annotated[float, Ge(0), Le(1), "w_SAC at r = +1"]
+
+    def contradiction(self) -> str:
+        """What does not fit together, or ""."""
+        if self.at_reversion <= self.at_neutral <= self.at_trend:
+            return ""
+        return f"w_SAC must not fall as r rises; got {', '.join(map(repr, self))} at r = -1, 0, +1"
 
 
 def sac_weight(r: float, params: FusionParams) -> float:

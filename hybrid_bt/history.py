@@ -22,6 +22,7 @@ from hybrid_bt.features import (
     is_warm,
     market_features,
 )
+from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.legs.kalman import KalmanLeg, PairRules
 from hybrid_bt.reader import MarketReader, check_closes
 from hybrid_bt.recording import PAIR_FIELDS, pair_paths, pair_row
@@ -31,7 +32,7 @@ from hybrid_bt.regime import pair_stretch
 __all__ = ["MarketHistory", "Panel", "read_history", "read_whole", "record_kalman_leg"]
 
 FEATURE_SECONDS, LEG_SECONDS = 2e-5, 5e-6  # of a bar x symbol, interpreted
-NO_RULES = PairRules(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+NO_RULES = PairRules._make([0] * len(PairRules._fields))
 
 
 class MarketHistory(NamedTuple):
@@ -198,8 +199,8 @@ def _inputs(closes: NDArray[np.float64], reader: MarketReader, rules: PairRules)
     return (
         np.ascontiguousarray(closes),
         np.array(reader.columns, dtype=np.int64).reshape(-1, 2),
-        np.array(reader.kalman_params, dtype=np.float64).reshape(-1, 5),
+        np.array(reader.kalman_params, dtype=np.float64).reshape(-1, len(KalmanParams._fields)),
         type(reader.rates)(*map(float, reader.rates)),
-        PairRules(*map(float, rules)),
+        PairRules._make(map(float, rules)),
         np.array(reader.n_pairs_of, dtype=np.int64),
     )

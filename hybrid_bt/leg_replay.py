@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hybrid_bt.accounting import OrderRules, checked_rules
+from hybrid_bt.accounting import OrderRules
 from hybrid_bt.bars import Bars
 from hybrid_bt.batch import choose, fused_driver, fused_scenario_driver
-from hybrid_bt.costs import Costs, checked_costs
+from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.fusion import FusionParams
 from hybrid_bt.records import AccountPath, LegPaths
@@ -23,7 +23,7 @@ from hybrid_bt.risk import RiskParams
 from hybrid_bt.scenarios import (
     Scenarios,
     Terms,
-    checked_cash,
+    checked_terms,
     count_scenarios,
     days_of,
     one_path,
@@ -79,7 +79,7 @@ def replay_legs(
     """
     arrays = _checked_legs(legs, bars, waiting=bool(legs.waits.any()))
     r = arrays[2] if regime is None else _checked_regime(regime, bars)[0]
-    terms = checked_cash(cash), checked_costs(costs), checked_rules(rules)
+    terms = checked_terms(cash, costs, rules)
     fast = choose(compiled, bars.close.size * SECONDS_PER_CELL)
     given = (bars.open, bars.close, days_of(bars), *arrays[:2], r, *arrays[3:])
     inputs = [np.ascontiguousarray(array) if fast else array.tolist() for array in given]

@@ -87,11 +87,11 @@ def _twin(request: Any, pairs: Any, streamed: Any, recorded: Any, traded: Any) -
     config = request.config
     terms: dict[str, Any] = {
         "cash": config.account.cash,
-        "costs": config.trading_costs(),
-        "rules": config.order_rules(),
+        "costs": config.costs,
+        "rules": config.order_rules,
     }
-    if is_active(config.guard_params()) or streamed.guard.any():
-        return replay_guarded(recorded.sent, traded, pairs, config.guard_params(), **terms, masks=streamed.guard)
+    if is_active(config.guard) or streamed.guard.any():
+        return replay_guarded(recorded.sent, traded, pairs, config.guard, **terms, masks=streamed.guard)
     return replay(recorded.sent, traded, **terms), recorded.target
 
 

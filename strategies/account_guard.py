@@ -52,10 +52,10 @@ class AccountGuard:
 
     def __init__(self, strategy: Any, thinking: Thinking, config: Config) -> None:
         self.strategy, self._thinking = strategy, thinking
-        self.params = config.guard_params()
+        self.params = config.guard
         self.is_active = is_active(self.params) or bool(config.guard.kill_file)
         self._kill_file = Path(config.guard.kill_file) if config.guard.kill_file else None
-        self._band = config.account.rebalance_band
+        self._band = config.order_rules.rebalance_band
         self._guard = initial_guard()
         self.triggers: dict[str, int] = {}
         self.first: dict[str, float] = {}

@@ -170,12 +170,12 @@ class HybridStrategy(bt.Strategy):
         self.decision: Decision | None = None
         self._clock = self.lines.datetime  # found once: `self.datetime` is looked for on every use
         self._last = [0.0] * len(self.symbols)  # targets of the last traded bar, for what documents advise
-        self._target_orders = TargetOrders(self, self.config.order_rules(), self.feeds, _share(self.p.equity_share))
+        self._target_orders = TargetOrders(self, self.config.order_rules, self.feeds, _share(self.p.equity_share))
         self._trade_from = first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
         self._gathering = Gathering(self.feeds)
         self._rows = 0
         #: numbers of the bars before trading, where they are to say how many a year has
-        self._early: list[float] | None = [] if self.config.risk.bars_per_year == "auto" else None
+        self._early: list[float] | None = [] if self.config.auto_rate else None
         self.keeper = self._keeper(policies)
         self._on_bar: Callable[[], None] | None = self.p.on_bar
 
@@ -335,7 +335,7 @@ class HybridStrategy(bt.Strategy):
         if stamp >= self._trade_from and len(early) >= WARMUP_BARS // 2:
             stamps = np.array([bt.num2date(number) for number in early], dtype="M8[s]")
             self.config = self.config.for_stamps(stamps)
-            self._thinking.take_rate(self.config.bars_per_year)
+            self._thinking.take_rate(self.config.risk.bars_per_year)
             self._early = None
         else:
             early.append(stamp)

@@ -43,12 +43,10 @@ class KalmanHedge(bt.Indicator):
     def __init__(self) -> None:
         config = load_config("stable")
         given = {name: getattr(self.p, name) for name in self.p._getkeys() if getattr(self.p, name) is not None}
-        if "spread_half_life_bars" in given:
-            given["half_life_bars"] = given["spread_half_life_bars"]  # the spread itself calls it by its short name
-        self._params = config.kalman_params()._replace(
+        self._params = config.kalman_params._replace(
             **{name: value for name, value in given.items() if name in kalman.KalmanParams._fields}
         )
-        self._spread_params = config.spread_params()._replace(
+        self._spread_params = config.spread_params._replace(
             **{name: value for name, value in given.items() if name in spread.SpreadParams._fields}
         )
         self._state = kalman.initial_state(self._params)

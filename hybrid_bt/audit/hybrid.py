@@ -73,7 +73,7 @@ def fill_with_hybrid(
 
     def fill(cerebro: Any, bars: Bars) -> None:
         whole = {symbol: bool(bars.traded[:, i].all()) for i, symbol in enumerate(bars.symbols)}
-        cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.trading_costs()))
+        cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.costs))
         cerebro.addstrategy(
             ForeseeingHybrid if ahead else WatchedHybrid,
             compiled=ahead,

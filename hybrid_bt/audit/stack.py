@@ -69,8 +69,8 @@ def brain_trace(stack: Stack, bars: Bars, *, panel: bool = False) -> Trace:
         recorder.decisions().sent,
         bars,
         cash=stack.config.account.cash,
-        costs=stack.config.trading_costs(),
-        rules=stack.config.order_rules(),
+        costs=stack.config.costs,
+        rules=stack.config.order_rules,
     )
     columns += [Column("replayed cash", "-"), Column("replayed equity", "-")]
     columns += [Column("replayed position", symbol) for symbol in bars.symbols]
@@ -105,7 +105,7 @@ def _panel(stack: Stack, brain: Any, bars: Bars) -> list[tuple[list[Column], Any
         ([Column(f"panel feature {name}", "-") for name in MARKET_FEATURES], history.market),
     ]
     if brain.kalman is not None:
-        targets, _ = record_kalman_leg(bars, brain.reader, stack.config.pair_rules(), stack.pairs)
+        targets, _ = record_kalman_leg(bars, brain.reader, stack.config.pair_rules, stack.pairs)
         found.append(([Column("panel target kalman", symbol) for symbol in bars.symbols], targets))
     return found
 

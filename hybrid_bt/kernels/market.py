@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_bt import features, kalman, reader, recording, regime, spread
-from hybrid_bt.kernels.compiling import borrowed, compile_kernel, digest_of, frozen, register
+from hybrid_bt.kernels.compiling import as_tuple, borrowed, compile_kernel, digest_of, frozen, register
 from hybrid_bt.legs import base
 from hybrid_bt.legs import kalman as kalman_leg
 from hybrid_bt.legs.kalman import PairPosition, PairRules
@@ -52,6 +52,7 @@ register(
         recording.pair_row,
     )
 )
+N_NOISE = len(kalman.KalmanParams._fields)
 MODULES = (kalman, spread, features, regime, reader, base, kalman_leg, recording)
 
 
@@ -79,7 +80,7 @@ def _kernel() -> Callable[..., None]:
         out_pairs: Any,
     ) -> None:
         assert digest >= 0
-        params = [kalman.KalmanParams(k[0], k[1], k[2], k[3], k[4]) for k in noise]
+        params = [kalman.KalmanParams(*as_tuple(k, N_NOISE)) for k in noise]
         pairs = [reader.first_pair(sides[p, 0], sides[p, 1], params[p]) for p in range(len(params))]
         assets = [features.initial_asset() for _ in range(closes.shape[1])]
         positions = [PairPosition(0.0, 0.0, 0.0, 0.0, 0.0) for _ in params]
@@ -127,9 +128,9 @@ def read_panel(closes: Any, *rest: Any) -> None:
     closes : (T, N)
         Positive or NaN.
     rest
-        What the market is: sides (P, 2) int64, noise (P, 5) of `KalmanParams`, `SpreadRates`, `PairRules`, pairs of
-        each asset (N,) int64. What is written: clipped features (T, N, features) and (T, features) float32, volatility
-        (T, N), correlation (T,), warm (T, N), market warm (T,), how many features of each asset and of the market were
+        What the market is: sides (P, 2) int64, noise (P, fields) of `KalmanParams`, `SpreadRates`, `PairRules`, pairs
+        of each asset (N,) int64. What is written: clipped features (T, N, features) and (T, features) float32,
+        volatility (T, N), correlation (T,), warm (T, N), market warm (T,), how many features of each asset and of the market were
         clipped (T, N + 1) uint8; the Kalman leg's targets (T, N), zeros, and pairs (T, P, fields). Arrays of length 0
         are not written.
     """

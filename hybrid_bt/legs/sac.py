@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import numpy as np
+from annotated_types import Gt
 from numpy.typing import NDArray
 
 from hybrid_bt.features import ASSET_FEATURES, context_features, own_features
@@ -35,8 +36,8 @@ class AssetPolicy(Protocol):
 class RiskUnit(NamedTuple):
     """How an action becomes exposure."""
 
-    risk_unit: float  #: volatility per year of an action of 1
-    exposure_cap: float  #: of a single asset, as a fraction of its share of equity
+    risk_unit: Annotated[float, Gt(0), "volatility per year of an action of 1"]
+    exposure_cap: Annotated[float, Gt(0), "largest exposure of an action of 1, times the asset's share of equity"]
     bars_per_year: float
 
 

@@ -55,12 +55,12 @@ def _mixed(panel: Panel, *, w_sac: float | None = None, regime: FloatArray | Non
     return replay_legs(
         panel.legs,
         panel.bars,
-        fusion=config.fusion_params() if w_sac is None else constant_weight(w_sac),
-        risk=config.risk_params(),
+        fusion=config.fusion if w_sac is None else constant_weight(w_sac),
+        risk=config.risk,
         regime=regime,
         cash=config.account.cash,
         costs=panel.costs,
-        rules=config.order_rules(),
+        rules=config.order_rules,
     )
 
 
@@ -100,7 +100,7 @@ def _invested(panel: Panel, weights: FloatArray) -> AccountPath:
         panel.bars,
         cash=config.account.cash,
         costs=panel.costs._replace(leverage=1.0),
-        rules=config.order_rules()._replace(rebalance_band=0.0),
+        rules=config.order_rules._replace(rebalance_band=0.0),
     )
 
 

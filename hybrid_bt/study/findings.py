@@ -166,7 +166,7 @@ def _trade_jobs(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[tuple[
     def panel(arrays: dict[str, Any], first: int, last: int, member: int) -> Panel:
         rows = slice(first, last + 1)
         bars = plan.bars.between(plan.bars.stamps[first], plan.bars.stamps[last])
-        costs = plan.config.trading_costs()
+        costs = plan.config.costs
         return Panel(
             bars,
             legs_of(arrays, rows),

@@ -51,11 +51,11 @@ def regime_env(
     """The environment of the fused account under a mode's costs and order rules."""
     return RegimeEnv(
         track,
-        fusion=config.fusion_params(),
-        risk=config.risk_params(),
+        fusion=config.fusion,
+        risk=config.risk,
         reward=Reward(spec.risk_aversion),
-        costs=config.trading_costs(),
-        rules=config.order_rules(),
+        costs=config.costs,
+        rules=config.order_rules,
         episode_bars=None if whole_span else spec.episode_bars,
         base_regime=base_regime,
         reward_unit=reward_unit,

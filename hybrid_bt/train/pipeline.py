@@ -73,8 +73,8 @@ class Lesson(NamedTuple):
         """Features of all bars up to the end of validation, or of training where there is none."""
         bars = self.bars.between(None, self.valid_end or self.end)
         pairs = resolve_pairs(self.pairs, bars.symbols)
-        params = [self.config.kalman_params()] * len(pairs)
-        return read_history(bars, MarketReader(bars.n_symbols, pairs, params, self.config.spread_params()))
+        params = [self.config.kalman_params] * len(pairs)
+        return read_history(bars, MarketReader(bars.n_symbols, pairs, params, self.config.spread_params))
 
     def check_span(self) -> None:
         """Refuse a validation span without bars, before anything is learned."""
@@ -93,7 +93,7 @@ class Lesson(NamedTuple):
             "train_end": self.end,
             "symbols": tuple(symbols),
             "data_sha256": bars.between(None, self.end).sha256,
-            "costs": self.config.costs.model_dump(),
+            "costs": self.config.sections()["costs"],
             "reward": {"risk_aversion": spec.risk_aversion, **spec.model_dump(mode="json")},
             "mode": self.mode,
         }

@@ -134,7 +134,7 @@ class GateValidation(NamedTuple):
     def score_regime(self, regime: FloatArray) -> Score:
         """Of any path of r, (T,)."""
         legs = _leg_paths(self.history, self.first, self.sac, self.kalman, regime, self.waits)
-        return _traded(legs, self.history.bars, self.first, self.config, self.config.fusion_params())
+        return _traded(legs, self.history.bars, self.first, self.config, self.config.fusion)
 
 
 def rows_after(bars: Bars, day: date) -> int:
@@ -144,7 +144,7 @@ def rows_after(bars: Bars, day: date) -> int:
 
 def sac_targets(history: MarketHistory, act: Callable[[NDArray[np.float32]], FloatArray], config: Config) -> FloatArray:
     """Targets (T, N) of `hybrid_bt.legs.sac.SacLeg` from recorded features, the previous action being 0 at first."""
-    unit = config.risk_unit()
+    unit = config.risk_unit
     n_bars, n_symbols = history.bars.close.shape
     actions, targets = np.zeros(n_symbols), np.zeros((n_bars, n_symbols))
     asked = history.warm & history.bars.traded
@@ -195,12 +195,12 @@ def _traded(legs: LegPaths, bars: Bars, first: int, config: Config, fusion: Fusi
         legs,
         bars.between(bars.stamps[first]),
         fusion=fusion,
-        risk=config.risk_params(),
+        risk=config.risk,
         cash=config.account.cash,
-        costs=config.trading_costs(),
-        rules=config.order_rules(),
+        costs=config.costs,
+        rules=config.order_rules,
     )
     equity = path.equity
     return Score(
-        float(equity[-1] - equity[0]), float(sharpe(equity, config.bars_per_year)), float(max_drawdown(equity))
+        float(equity[-1] - equity[0]), float(sharpe(equity, config.risk.bars_per_year)), float(max_drawdown(equity))
     )
