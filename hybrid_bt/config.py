@@ -69,9 +69,7 @@ class NewsConfig(NamedTuple):
     on_failure: Annotated[Literal["no_new_risk", "neutral"], "what a bar does whose scorer failed"]
     latency_minutes: Annotated[float, Ge(0), "minutes before the close after which a document is too late"]
     window_days: Annotated[float, Gt(0), "days for which a document counts"]
-    retrieval: Annotated[
-        Literal["bm25", "embeddings"], "what relevance is: shared words, or meaning (extra `embeddings`)"
-    ]
+    retrieval: Annotated[Literal["bm25", "embeddings"], "relevance: shared words, or meaning (extra `embeddings`)"]
     documents: Annotated[int, Ge(1), Le(50), "most relevant documents read per bar and symbol"]
     document_chars: Annotated[int, Ge(50), Le(20_000), "characters of each document that are read"]
     close_time: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$"), "close of a daily bar, HH:MM"]
@@ -80,22 +78,23 @@ class NewsConfig(NamedTuple):
 
 
 class Config(NamedTuple):
-    """A whole configuration: what equations take, each part out of the section of its name if nothing else is said."""
+    """A whole configuration: what equations take. The keys of a part stand in the section of its name, or in the one
+    that is said here; `leverage` stands in `[account]`."""
 
     account: Capital
-    order_rules: OrderRules  #: out of `[account]`
-    costs: Costs  #: `leverage` is out of `[account]`
+    order_rules: Annotated[OrderRules, "account"]
+    costs: Costs
     kalman: KalmanConfig
-    kalman_params: KalmanParams  #: of every pair that is not fitted; out of `[kalman]`
-    spread_params: SpreadParams  #: out of `[kalman]`; quiet until half the bars have passed that an asset needs
-    pair_rules: PairRules  #: out of `[kalman]`
+    kalman_params: Annotated[KalmanParams, "kalman"]  #: of every pair that is not fitted
+    spread_params: Annotated[SpreadParams, "kalman"]  #: quiet until half the bars have passed that an asset needs
+    pair_rules: Annotated[PairRules, "kalman"]
     sac: SacConfig
-    risk_unit: RiskUnit  #: out of `[sac]`; bars per year out of `[risk]`
+    risk_unit: Annotated[RiskUnit, "sac"]
     gate: GateConfig
     fusion: FusionParams
     risk: RiskParams
     guard: GuardParams
-    manager: ManagerParams  #: out of `[news]`
+    manager: Annotated[ManagerParams, "news"]
     news: NewsConfig
     auto_rate: bool  #: bars per year are 252 as long as nobody has looked at the bars (`for_stamps`)
 
@@ -135,29 +134,21 @@ class Config(NamedTuple):
         return {name: values for name, values in self.sections().items() if name != "news"}
 
 
-_PARTS = {name: part for name, part in get_type_hints(Config).items() if name != "auto_rate"}
-_SECTIONS = {
-    "order_rules": "account",
-    "kalman_params": "kalman",
-    "spread_params": "kalman",
-    "pair_rules": "kalman",
-    "risk_unit": "sac",
-    "manager": "news",
-}  #: of parts that have no section of their own
+_PARTS = {name: hint for name, hint in get_type_hints(Config, include_extras=True).items() if name != "auto_rate"}
+
+
+def _section(part: str, key: str) -> str:
+    return "account" if key == "leverage" else getattr(_PARTS[part], "__metadata__", (part,))[0]
 
 
 @cache
 def keys_of() -> dict[str, dict[str, str]]:
     """Section -> key -> the part of `Config` that has a field of that name."""
     found: dict[str, dict[str, str]] = {}
-    for part, cls in _PARTS.items():
+    for part, cls in get_type_hints(Config).items():
         for key in meanings(cls):
             found.setdefault(_section(part, key), {})[key] = part
     return found
-
-
-def _section(part: str, key: str) -> str:
-    return "account" if key == "leverage" else _SECTIONS.get(part, part)
 
 
 def mode_text(mode: str) -> str:
@@ -192,27 +183,31 @@ def overridden(config: Config, overrides: Mapping[str, Mapping[str, Any]]) -> Co
 
 def _validated(merged: Mapping[str, Mapping[str, Any]]) -> Config:
     auto = merged["risk"]["bars_per_year"] == AUTO
-    given: dict[str, dict[str, Any]] = {part: {} for part in _PARTS}
-    given["spread_params"]["warmup_bars"] = WARMUP_BARS / 2
-    given["risk_unit"]["bars_per_year"] = EXCHANGE_SESSIONS
-    for section, keys in keys_of().items():
-        for key in merged[section]:
-            given[keys[key]][key] = merged[section][key]
-    if auto:
-        given["risk"]["bars_per_year"] = EXCHANGE_SESSIONS
+    classes, wrong = get_type_hints(Config), []
     parts: dict[str, Any] = {}
-    wrong = []
-    for part, cls in _PARTS.items():
-        parts[part], problems = parsed(cls, given[part])
-        for key, text in problems:
-            wrong.append(f"{_section(part, key)}.{key}: {text}" if key else f"{_section(part, key)}: {text}")
+    for part, given in _given(merged).items():
+        if part == "risk" and auto:
+            given["bars_per_year"] = EXCHANGE_SESSIONS
+        parts[part], problems = parsed(classes[part], given)
+        wrong += [f"{'.'.join(filter(None, (_section(part, key), key)))}: {text}" for key, text in problems]
     if not wrong:
-        rate = parts["risk"].bars_per_year
-        config = Config(**parts | {"risk_unit": parts["risk_unit"]._replace(bars_per_year=rate)}, auto_rate=auto)
-        wrong = list(filter(None, [config.contradiction()]))
-    if wrong:
-        raise ConfigError("config: " + "; ".join(wrong))
-    return config
+        unit = parts["risk_unit"]._replace(bars_per_year=parts["risk"].bars_per_year)
+        config = Config(**parts | {"risk_unit": unit}, auto_rate=auto)
+        if not config.contradiction():
+            return config
+        wrong = [config.contradiction()]
+    raise ConfigError("config: " + "; ".join(wrong))
+
+
+def _given(merged: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Part -> field -> value, with what no section states."""
+    found: dict[str, dict[str, Any]] = {part: {} for part in _PARTS}
+    for section, keys in keys_of().items():
+        for key, value in merged[section].items():
+            found[keys[key]][key] = value
+    found["spread_params"]["warmup_bars"] = WARMUP_BARS / 2
+    found["risk_unit"]["bars_per_year"] = EXCHANGE_SESSIONS
+    return found
 
 
 def _read_toml(file: str | Path) -> dict[str, Any]:

@@ -30,9 +30,7 @@ class Costs(NamedTuple):
     fee_bps: Annotated[float, Ge(0), Lt(1e4), "broker's fee, bps of notional per side"] = 1.0
     borrow_bps_per_year: Annotated[float, Ge(0), "interest on shorts, bps of their entry value a year"] = 50.0
     leverage: Annotated[float, Ge(1), "L: position value per unit of own cash that the broker allows"] = 1.0
-    financing_bps_per_year: Annotated[
-        float, Ge(0), "interest on the borrowed (1 - 1/L) of longs, bps of entry value a year"
-    ] = 0.0
+    financing_bps_per_year: Annotated[float, Ge(0), "the same on the borrowed (1 - 1/L) of longs"] = 0.0
 
 
 def commission(size: float, price: float, costs: Costs) -> float:

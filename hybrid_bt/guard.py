@@ -58,22 +58,14 @@ class GuardParams(NamedTuple):
     net_limit: Annotated[float, Ge(0), "|sum of positions|; 0 = off"] = 0.0
     asset_limit: Annotated[float, Ge(0), "|position| of one asset; 0 = off"] = 0.0
     pair_limit: Annotated[float, Ge(0), "|position| of a pair's two assets together; 0 = off"] = 0.0
-    max_order_notional: Annotated[
-        float, Ge(0), "largest order that opens, currency at the close of the decision; 0 = off"
-    ] = 0.0
-    daily_loss_limit: Annotated[
-        float, Ge(0), Lt(1), "loss since the last close of the day before at which all is sold for the day; 0 = off"
-    ] = 0.0
+    max_order_notional: Annotated[float, Ge(0), "largest order that opens, currency at the close; 0 = off"] = 0.0
+    daily_loss_limit: Annotated[float, Ge(0), Lt(1), "loss since yesterday's last close at which all is sold"] = 0.0
     drawdown_limit: Annotated[float, Ge(0), Lt(1), "loss from the peak at which the brake goes on; 0 = off"] = 0.0
     drawdown_scale: Annotated[float, Ge(0), Lt(1), "targets are multiplied by it while the brake is on"] = 0.5
     drawdown_release: Annotated[float, Ge(0), Lt(1), "loss from the peak at which the brake goes off"] = 0.0
-    drawdown_pause_bars: Annotated[
-        int, Ge(0), "bars after which it goes off in any case and the peak begins anew; 0 = never"
-    ] = 0
+    drawdown_pause_bars: Annotated[int, Ge(0), "bars after which it does anyway, and the peak is new; 0 = never"] = 0
     kill_file: Annotated[str, "while this file exists, all is sold and nothing is opened; empty = off"] = ""
-    on_policy_failure: Annotated[
-        Literal["hold", "flatten"], "a policy fails or answers out of range: hold what is held, or flatten"
-    ] = "hold"
+    on_policy_failure: Annotated[Literal["hold", "flatten"], "when a policy fails or answers out of range"] = "hold"
 
     def contradiction(self) -> str:
         """What does not fit together, or ""."""

@@ -11,22 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from hybrid_bt.errors import ConfigError, did_you_mean
 
-__all__ = ["Problem", "meanings", "parsed", "validated"]
+__all__ = ["meanings", "parsed", "validated"]
 
 T = TypeVar("T")
-
-
-class Problem(NamedTuple):
-    """What is wrong with a value."""
-
-    field: str  #: "" for several that contradict each other
-    text: str
 
 
 def meanings(cls: type) -> dict[str, str]:
@@ -41,22 +34,22 @@ def _adapter(cls: Any) -> TypeAdapter[Any]:
     return TypeAdapter(cls, config=ConfigDict(allow_inf_nan=False))
 
 
-def parsed(cls: type[T], given: Mapping[str, Any]) -> tuple[T | None, list[Problem]]:
-    """The NamedTuple `cls` of these fields, in its own types, or all that is wrong with them."""
+def parsed(cls: type[T], given: Mapping[str, Any]) -> tuple[T | None, list[tuple[str, str]]]:
+    """The NamedTuple `cls` of these fields, and what is wrong: with which field ("" for several together), and why."""
     try:
         value: T = _adapter(cast(Any, cls)).validate_python(dict(given))
     except ValidationError as error:
         return None, [_problem(cls, **found) for found in error.errors()]
     contradiction = getattr(value, "contradiction", str)()
-    return value, [Problem("", contradiction)] if contradiction else []
+    return value, [("", contradiction)] if contradiction else []
 
 
-def _problem(cls: type, type: str, loc: Sequence[Any], msg: str, input: Any, **_: Any) -> Problem:
+def _problem(cls: type, type: str, loc: Sequence[Any], msg: str, input: Any, **_: Any) -> tuple[str, str]:
     field = str(loc[0])
     if type == "extra_forbidden":
-        return Problem(field, "unknown key" + did_you_mean(field, get_type_hints(cls)))
+        return (field, "unknown key" + did_you_mean(field, get_type_hints(cls)))
     words = f" [{meanings(cls)[field]}]" if field in meanings(cls) else ""
-    return Problem(field, f"{msg}{words}" + ("" if type == "missing" else f" (got {input!r})"))
+    return (field, f"{msg}{words}" + ("" if type == "missing" else f" (got {input!r})"))
 
 
 def validated(cls: type[T], given: Mapping[str, Any] | Sequence[Any], where: str) -> T:

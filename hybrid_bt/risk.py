@@ -32,11 +32,7 @@ class RiskParams(NamedTuple):
     gross_limit: Annotated[float, Gt(0), "sum of |target|"]
     net_limit: Annotated[float, Gt(0), "|sum of targets|; below 1 it leaves the cash that a gap and the costs need"]
     asset_limit: Annotated[float, Gt(0), "|target| of one asset"]
-    bars_per_year: Annotated[
-        float,
-        Gt(0),
-        'for volatilities per year; "auto" in a file: 252 where bars are daily, else counted before trading begins',
-    ]
+    bars_per_year: Annotated[float, Gt(0), 'or "auto": 252 of daily bars, others are counted before trading begins']
 
 
 def portfolio_volatility(targets: Any, volatilities: Any, correlation: float) -> float:

@@ -23,9 +23,7 @@ class OrderRules(NamedTuple):
 
     lot: Annotated[float, Ge(0), "shares; positions are multiples of it, 0 allows fractions (multiples of 2^-20)"] = 1.0
     eps_trade: Annotated[float, Ge(0), "least |change of position| worth an order, shares"] = 0.0
-    rebalance_band: Annotated[
-        float, Ge(0), Lt(1), "least |change of a position's weight| worth an order, fraction of equity"
-    ] = 0.0
+    rebalance_band: Annotated[float, Ge(0), Lt(1), "the same of the position's weight, fraction of equity"] = 0.0
 
     def contradiction(self) -> str:
         """What does not fit together, or ""."""

@@ -130,9 +130,9 @@ def read_panel(closes: Any, *rest: Any) -> None:
     rest
         What the market is: sides (P, 2) int64, noise (P, fields) of `KalmanParams`, `SpreadRates`, `PairRules`, pairs
         of each asset (N,) int64. What is written: clipped features (T, N, features) and (T, features) float32,
-        volatility (T, N), correlation (T,), warm (T, N), market warm (T,), how many features of each asset and of the market were
-        clipped (T, N + 1) uint8; the Kalman leg's targets (T, N), zeros, and pairs (T, P, fields). Arrays of length 0
-        are not written.
+        volatility (T, N), correlation (T,), warm (T, N), market warm (T,), how many features of each asset and of the
+        market were clipped (T, N + 1) uint8; the Kalman leg's targets (T, N), zeros, and pairs (T, P, fields). Arrays
+        of length 0 are not written.
     """
     n = closes.shape[1]
     settings, outputs = rest[:5], rest[5:]  # arrays of a row lie between

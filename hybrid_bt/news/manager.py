@@ -18,7 +18,6 @@ from typing import Annotated, NamedTuple
 from annotated_types import Ge, Le
 
 __all__ = [
-    "LARGEST_REGIME_WEIGHT",
     "NEUTRAL_RISK",
     "Advice",
     "Managed",
@@ -30,7 +29,6 @@ __all__ = [
 
 NEUTRAL_RISK = 3.0
 HALF_RANGE = 2.0  #: from neutral to the highest risk, 5
-LARGEST_REGIME_WEIGHT = 0.3
 
 
 class ManagerParams(NamedTuple):
@@ -38,9 +36,7 @@ class ManagerParams(NamedTuple):
 
     strength: Annotated[float, Ge(0), Le(1), "k: what the highest risk takes away, fraction of the target"]
     min_multiplier: Annotated[float, Ge(0), Le(1), "m_min: least factor on a target, whatever the risk"]
-    regime_weight: Annotated[
-        float, Ge(0), Le(LARGEST_REGIME_WEIGHT), "lambda: weight of documents in the regime score, by their confidence"
-    ]
+    regime_weight: Annotated[float, Ge(0), Le(0.3), "lambda: weight in the regime score, by confidence"]
 
 
 class Advice(NamedTuple):
