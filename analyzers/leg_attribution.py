@@ -10,7 +10,6 @@ from hybrid_bt.analyzers.ledger import NO_MARK, Ledger
 from hybrid_bt.attribution import Contributions, PriceMoves, contributions
 from hybrid_bt.build import resolve_pairs
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.legs import KalmanLeg
 
 __all__ = ["LegAttribution"]
 
@@ -31,8 +30,8 @@ class LegAttribution(Ledger):
             )
         if len(self.strategy.feeds) != len(self.strategy.datas) or len(self.strategy.cerebro.runningstrats) > 1:
             raise ConfigError("LegAttribution: explains one strategy that trades every feed of its Cerebro alone")
-        if self.strategy.p.equity_share != 1.0 or not isinstance(self.strategy.brain.kalman, KalmanLeg | None):
-            raise ConfigError("LegAttribution: explains the shipped Kalman leg, or none, on the whole of the equity")
+        if self.strategy.p.equity_share != 1.0:
+            raise ConfigError("LegAttribution: explains a strategy that trades the whole of the equity")
         self._opens: list[list[float]] = []
         self._lengths = [0] * len(self._feeds)
 
@@ -48,7 +47,7 @@ class LegAttribution(Ledger):
         sides = resolve_pairs(strategy.pair_names, strategy.symbols)
         self._first = first = strategy.first_traded_row or 0
         decisions, pairs = strategy.recorder.decisions(first), strategy.recorder.pairs(first)
-        self._decisions = decisions, pairs, sides, strategy.config.kalman.gross_exposure
+        self._decisions = decisions, pairs, sides, strategy.config.pair_rules.gross_exposure
         super().stop()
 
     def contributions(self) -> Contributions:
@@ -63,4 +62,4 @@ class LegAttribution(Ledger):
 
     def get_analysis(self) -> dict[str, Any]:
         """Profit of the run by part; their sum is the account's."""
-        return {name: float(part.sum()) for name, part in self.contributions()._asdict().items()}
+        return {name: float(part.sum()) for name, part in self.contributions().items()}

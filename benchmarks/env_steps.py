@@ -83,8 +83,8 @@ def portfolio_env(bars: Bars) -> RegimeEnv:
     )
     return RegimeEnv(
         track,
-        fusion=config.fusion_params(),
-        risk=config.risk_params(),
+        fusion=config.fusion,
+        risk=config.risk,
         reward=Reward(2.0),
         costs=Costs(4.0, 1.0, 50.0),
         rules=OrderRules(lot=0.0),
@@ -95,12 +95,12 @@ def portfolio_env(bars: Bars) -> RegimeEnv:
 def asset_env(bars: Bars) -> AssetEnv:
     """The SAC leg's world over the panel's assets, one at a time; every step trades."""
     config = load_config("stable")
-    reader = MarketReader(bars.n_symbols, [], [], config.spread_params())
+    reader = MarketReader(bars.n_symbols, [], [], config.spread_params)
     tracks = asset_tracks(read_history(bars, reader), bars.stamps[WARM_ROW], bars.stamps[-1])
     return AssetEnv(
         tracks,
         action_range=(-1.0, 1.0),
-        unit=config.risk_unit(),
+        unit=config.risk_unit,
         reward=Reward(2.0),
         costs=Costs(4.0, 1.0, 50.0),
         rules=OrderRules(lot=0.0),
@@ -115,7 +115,7 @@ def lanes_of(env: AssetEnv, n_lanes: int) -> Lanes:
 
 def account_env(bars: Bars) -> PortfolioEnv:
     """One account of all symbols, an action per symbol: the work of FinRL's environment; every step trades all."""
-    history = read_history(bars, MarketReader(bars.n_symbols, [], [], load_config("stable").spread_params()))
+    history = read_history(bars, MarketReader(bars.n_symbols, [], [], load_config("stable").spread_params))
     return PortfolioEnv(
         portfolio_track(history, bars.stamps[WARM_ROW], bars.stamps[-1]),
         reward=Reward(2.0),

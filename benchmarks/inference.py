@@ -84,7 +84,7 @@ def kalman_step(quick: bool) -> list[Row]:
     rng = np.random.default_rng(0)
     x = np.cumsum(rng.normal(0.0, 0.01, n_bars)) + 4.0
     y = 0.3 + 0.9 * x + rng.normal(0.0, 0.01, n_bars)
-    params = load_config("stable").kalman_params()
+    params = load_config("stable").kalman_params
     pairs = list(zip(y.tolist(), x.tolist(), strict=True))
 
     def ours() -> float:

@@ -41,9 +41,9 @@ class ObviousHybrid(bt.Strategy):
         config = load_config("stable")
         names = [feed._name for feed in self.datas]
         pairs = resolve_pairs([self.p.pair], names)
-        self.reader = MarketReader(len(names), pairs, [config.kalman_params()], config.spread_params())
-        self.kalman = KalmanLeg(len(names), 1, config.pair_rules())
-        self.fusion, self.risk = config.fusion_params(), config.risk_params()
+        self.reader = MarketReader(len(names), pairs, [config.kalman_params], config.spread_params)
+        self.kalman = KalmanLeg(len(names), 1, config.pair_rules)
+        self.fusion, self.risk = config.fusion, config.risk
         self.actions = [0.0] * len(names)
         self.memory: Any = None
         self.values: list[float] = []

@@ -57,8 +57,8 @@ def _against_cerebro(n_symbols: int, quick: bool) -> list[Row]:
     targets, traded = trading.recorder.decisions(trading.row).target, bars.between(bars.stamps[first], None)
     given: dict[str, Any] = {
         "cash": config.account.cash,
-        "costs": config.trading_costs(),
-        "rules": config.order_rules(),
+        "costs": config.costs,
+        "rules": config.order_rules,
         "compiled": True,
     }
     twin = replay(targets, traded, **given)  # compiles

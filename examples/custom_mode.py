@@ -27,7 +27,7 @@ cerebro = bt.Cerebro()
 for feed in to_feeds(bars):
     cerebro.adddata(feed, name=feed._name)
 cerebro.broker.setcash(config.account.cash)
-cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.trading_costs()))
+cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.costs))
 cerebro.addstrategy(HybridStrategy, config=config, pairs="KO:PEP,CVX:XOM", record=True)
 (strategy,) = cerebro.run()
 

@@ -20,7 +20,7 @@ class MomentumLeg:
     """
 
     def __init__(self, symbols, pairs, config):
-        self.risk_unit = config.sac.risk_unit  # volatility per year of a whole position
+        self.risk_unit = config.risk_unit.risk_unit  # volatility per year of a whole position
         self.logs = [[] for _ in symbols]
 
     def targets(self, view):

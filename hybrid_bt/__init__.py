@@ -30,7 +30,6 @@ _EXPORTS = {
     "load_bars": "hybrid_bt.feeds",
     "load_config": "hybrid_bt.config",
     "replay": "hybrid_bt.target_replay",
-    "replay_legs": "hybrid_bt.leg_replay",
 }
 
 __all__ = [*_EXPORTS, "__version__"]

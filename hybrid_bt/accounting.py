@@ -38,19 +38,21 @@ They change the sequences of `Book` and `Tape` in place; scalars travel in `Acco
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from annotated_types import Gt
 
 from hybrid_bt.costs import Costs, borrow_interest, commission
-from hybrid_bt.sizing import OrderRules, checked_rules, order_size, submission_order
+from hybrid_bt.sizing import OrderRules, order_size, submission_order
 
 __all__ = [
     "NO_TAPE",
     "Account",
     "Book",
+    "Capital",
     "OrderRules",
     "Tape",
     "broker_day",
-    "checked_rules",
     "execute",
     "margin_check",
     "new_book",
@@ -60,6 +62,12 @@ __all__ = [
     "send_orders",
     "submission_order",
 ]
+
+
+class Capital(NamedTuple):
+    """What an account begins with."""
+
+    cash: Annotated[float, Gt(0), "start value, currency"] = 1_000_000.0
 
 
 class Account(NamedTuple):

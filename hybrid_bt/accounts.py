@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from hybrid_bt.accounting import OrderRules
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import fusion_of
 from hybrid_bt.config import Config
 from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError, did_you_mean
@@ -77,28 +76,28 @@ def run_accounts(config: Config, benchmark: str = EQUAL_WEIGHT) -> list[str]:
 
 def leverage_of(name: str, config: Config) -> float:
     """Leverage under which an account of a run trades."""
-    return 1.0 if name in HELD else config.account.leverage
+    return 1.0 if name in HELD else config.costs.leverage
 
 
 def mixed(panel: Panel, mix: Mix | None = None, opinions: Opinions | None = None) -> AccountPath:
     """A mix of what was said (by r, unless another is given), under the hybrid's limits."""
     config, said = panel.config, opinions or panel.opinions
-    mix = mix or mix_of(said.regime, fusion_of(config))
-    targets = settle_panel(said, panel.bars.traded, mix, config.risk_params())
+    mix = mix or mix_of(said.regime, config.mix())
+    targets = settle_panel(said, panel.bars.traded, mix, config.risk)
     return replay(
-        targets, panel.bars, cash=config.account.cash, costs=panel.costs, rules=config.order_rules()
+        targets, panel.bars, cash=config.account.cash, costs=panel.costs, rules=config.order_rules
     )
 
 
 def _constant_gate(r: float) -> Callable[[Panel], AccountPath]:
-    return lambda panel: mixed(panel, mix_of(np.full(panel.bars.n_bars, r), fusion_of(panel.config)))
+    return lambda panel: mixed(panel, mix_of(np.full(panel.bars.n_bars, r), panel.config.mix()))
 
 
 def _shuffled_gate(panel: Panel) -> AccountPath:
     r = panel.opinions.regime
     blocks = [r[i : i + SHUFFLED_BLOCK_BARS] for i in range(0, len(r), SHUFFLED_BLOCK_BARS)]
     order = np.random.default_rng(panel.seed).permutation(len(blocks))
-    return mixed(panel, mix_of(np.concatenate([blocks[i] for i in order]), fusion_of(panel.config)))
+    return mixed(panel, mix_of(np.concatenate([blocks[i] for i in order]), panel.config.mix()))
 
 
 def _delayed(panel: Panel) -> AccountPath:
@@ -136,7 +135,7 @@ def _held(panel: Panel, there: NDArray[np.bool_]) -> AccountPath:
     weights = np.full(panel.bars.close.shape, np.nan)
     weights[0] = np.where(there, FULLY_INVESTED / max(int(there.sum()), 1), 0.0)
     # no band: among many symbols an equal part is smaller than the change that a rebalanced account waits for
-    return _invested(panel, weights, OrderRules(panel.config.account.lot))
+    return _invested(panel, weights, OrderRules(panel.config.order_rules.lot))
 
 
 def _benchmark(panel: Panel) -> AccountPath:
@@ -147,7 +146,7 @@ def _monthly(panel: Panel, weights: FloatArray) -> AccountPath:
     """Fully invested in the weights of each month's first bar."""
     months = panel.bars.stamps.astype("datetime64[M]")
     new = np.concatenate(([True], months[1:] != months[:-1]))
-    rules = panel.config.order_rules()._replace(rebalance_band=0.0)
+    rules = panel.config.order_rules._replace(rebalance_band=0.0)
     return _invested(panel, FULLY_INVESTED * np.where(new[:, None], weights, np.nan), rules)
 
 
@@ -181,7 +180,18 @@ ACCOUNTS: dict[str, Callable[[Panel], AccountPath]] = {
     "rebalanced": lambda panel: _monthly(panel, _equal_weights(panel)),
     "vol-target": _volatility_target,
     "inverse-vol": _inverse_volatility,
-    "momentum": _momentum,
+    "12-1 momentum": _momentum,
 }
-#: policies or pairs have a part in these, beside the legs alone: of learned policies, they differ from seed to seed
-OF_THE_HYBRID = ("hybrid", "gate r=-1", "gate r=0", "gate r=+1", "shuffled gate", "one bar late")
+_GATES = ("gate r=-1", "gate r=0", "gate r=+1", "shuffled gate", "one bar late")
+_UNLEARNED = (EQUAL_WEIGHT, "rebalanced", "vol-target", "inverse-vol", "12-1 momentum")
+
+
+def learned_accounts(config: Config) -> tuple[str, ...]:
+    """Of a study, those that differ from seed to seed: policies have a part in them."""
+    return ("hybrid", *(["sac"] if config.sac.enabled else []), *_GATES)
+
+
+def study_accounts(config: Config) -> tuple[str, ...]:
+    """All accounts of a study, `hybrid` first."""
+    learned = learned_accounts(config)
+    return (*learned, *(name for name in legs_alone(config) if name not in learned), *_UNLEARNED)

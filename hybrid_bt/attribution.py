@@ -29,9 +29,11 @@ from numpy.typing import NDArray
 
 from hybrid_bt.records import AccountPath, Decisions, PairPaths
 
-__all__ = ["Contributions", "PriceMoves", "contributions"]
-
 FloatArray = NDArray[np.float64]
+
+PAIRS_LEG = "kalman"  #: whose wishes are pairs, held at the hedge ratio of their entry, if it holds any
+OF_ASSETS = ("market", "selection")
+OF_PAIRS = ("spread", "hedge_revision", "market")
 
 
 class PriceMoves(NamedTuple):
@@ -41,22 +43,9 @@ class PriceMoves(NamedTuple):
     mark: FloatArray  #: last close; 0 before the first
 
 
-class Contributions(NamedTuple):
-    """Profit of each bar, (T,), account currency; costs are negative."""
-
-    sac_market: FloatArray
-    sac_selection: FloatArray
-    kalman_spread: FloatArray
-    kalman_hedge_revision: FloatArray
-    kalman_market: FloatArray
-    execution: FloatArray
-    commissions: FloatArray
-    borrow: FloatArray
-
-    @property
-    def total(self) -> FloatArray:
-        """The change of equity."""
-        return np.asarray(np.sum(self, axis=0))
+#: part -> profit of each bar, (T,), account currency; costs are negative. Of a leg that holds pairs `_spread`,
+#: `_hedge_revision` and `_market`, of any other `_market` and `_selection`; then `execution`, `commissions`, `borrow`
+Contributions = dict[str, FloatArray]
 
 
 def contributions(
@@ -86,13 +75,19 @@ def contributions(
     limits = _limits(decisions)
     shares = _per_close(account.equity, prices.mark)
     stages = _stages(prices)
-    sac = _split_market(limits * decisions.weights["sac"][:, None] * decisions.legs["sac"] * shares, stages)
-    strength = limits * decisions.weights["kalman"][:, None] * shares
-    kalman = _pair_parts(strength * gross_exposure / max(len(sides), 1), pairs, sides, stages)
+    found: Contributions = {}
+    for name, targets in decisions.legs.items():
+        weight = decisions.weights[name][:, None]
+        if name == PAIRS_LEG and (np.nan_to_num(pairs.position).any() or not targets.any()):
+            unit = limits * weight * shares * gross_exposure / max(len(sides), 1)
+            parts = zip(OF_PAIRS, _pair_parts(unit, pairs, sides, stages), strict=True)
+        else:
+            parts = zip(OF_ASSETS, _split_market(limits * weight * targets * shares, stages), strict=True)
+        found |= {f"{name}_{part}": profit for part, profit in parts}
     commissions, borrow = _costs(account)
     earned = np.diff(account.equity, prepend=account.equity[0])
-    known = sum((*sac, *kalman), np.zeros(len(earned))) + commissions + borrow
-    return Contributions(*sac, *kalman, earned - known, commissions, borrow)
+    known = sum(found.values(), np.zeros(len(earned))) + commissions + borrow
+    return found | {"execution": earned - known, "commissions": commissions, "borrow": borrow}
 
 
 def _limits(decisions: Decisions) -> FloatArray:

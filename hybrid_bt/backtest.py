@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.accounts import BENCHMARK, EQUAL_WEIGHT, RISK_OFF, Panel, account, leverage_of, run_accounts
 from hybrid_bt.bar_rate import is_intraday
 from hybrid_bt.bars import Bars, say_stamp
-from hybrid_bt.baselines import BENCHMARK, EQUAL_WEIGHT, RISK_OFF, baselines, leverage_of, unmanaged
 from hybrid_bt.build import Policies, resolve_pairs, training_end
 from hybrid_bt.collector import collector_paused
 from hybrid_bt.config import Config
@@ -101,11 +101,11 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     recorder, hybrid = traded_through.recorder, traded_through.account
     traded = bars.between(bars.stamps[row], None)
     decisions = recorder.decisions(traded_through.row)
-    accounts = {"hybrid": hybrid} | baselines(config, traded, recorder, traded_through.row, request.benchmark)
-    if stage is not None:
-        accounts[RISK_OFF] = unmanaged(config, traded, recorder, traded_through.row)
-    for name, account in accounts.items():
-        _check_account(name, account, traded, config.account.cash, leverage_of(name, config))
+    panel = Panel(traded, recorder.opinions(traded_through.row), config, config.costs, benchmark=request.benchmark)
+    beside = [*run_accounts(config, request.benchmark), *([] if stage is None else [RISK_OFF])]
+    accounts = {"hybrid": hybrid} | {name: account(panel, name) for name in beside}
+    for name, path in accounts.items():
+        _check_account(name, path, traded, config.account.cash, leverage_of(name, config))
     gap = _replay_gap(request, traded, decisions, hybrid)
     pairs = recorder.pairs(traded_through.row)
     gaps = gap_counts(traded, decisions, pairs, resolve_pairs(request.pairs, bars.symbols), hybrid)
@@ -117,15 +117,15 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
         "gaps": gaps,
         **news_facts(stage),
         "regime": reading,
-        "annualisation": {"reports": traded.bars_per_year, "decisions": config.bars_per_year},
+        "annualisation": {"reports": traded.bars_per_year, "decisions": config.risk.bars_per_year},
     }
     return RunRecord(
         bars=traded,
         accounts=accounts,
         decisions=decisions,
         pairs=pairs,
-        entry_z=config.kalman.entry_z,
-        exit_z=config.kalman.exit_z,
+        entry_z=config.pair_rules.entry_z,
+        exit_z=config.pair_rules.exit_z,
         benchmark=benchmark,
         start_value=config.account.cash,
         in_sample=in_sample,
@@ -161,7 +161,7 @@ def trade(
     bars, config = request.bars, request.config
     cerebro = bt.Cerebro(stdstats=False)
     cerebro.broker.setcash(config.account.cash)
-    cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.trading_costs()))
+    cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.costs))
     skipped = row if request.state is None and bars.traded[row].all() else 0
     for feed in to_feeds(bars.between(bars.stamps[skipped], None)):
         cerebro.adddata(feed, name=feed._name)
@@ -216,7 +216,7 @@ def _check_account(name: str, account: AccountPath, traded: Bars, cash: float, l
 def _replay_gap(request: Request, traded: Bars, decisions: Decisions, hybrid: AccountPath) -> float:
     """Largest difference between Backtrader's equity and the twin's for the same targets, relative to the start."""
     config = request.config
-    cash, costs, rules = config.account.cash, config.trading_costs(), config.order_rules()
+    cash, costs, rules = config.account.cash, config.costs, config.order_rules
     twin = replay(decisions.sent, traded, cash=cash, costs=costs, rules=rules)
     gaps = np.abs(twin.equity - hybrid.equity) / cash
     row = int(np.argmax(gaps))
@@ -247,7 +247,7 @@ def _resolved(request: Request, fitted: list[KalmanParams] | None) -> dict[str, 
         "allow_in_sample": request.allow_in_sample,
         "seed": request.seed,
         **numbers_of(request.config),
-        **settled_on(request.news),
+        **settled_on(request.news, request.config),
         "kalman_fitted": None
         if fitted is None
         else {p: q._asdict() for p, q in zip(request.pairs, fitted, strict=True)},
@@ -298,8 +298,8 @@ def _notes(
         )
     if is_intraday(traded.stamps):
         notes.append(
-            f"Intraday bars: decisions take {request.config.bars_per_year:.0f} bars a year, as counted before trading. "
-            "Memories and pair rules count in bars; the shipped modes and policies were made for daily ones."
+            f"Intraday bars: decisions take {request.config.risk.bars_per_year:.0f} bars a year, as counted before "
+            "trading. Memories and pair rules count in bars; the shipped modes and policies were made for daily ones."
         )
     if request.config.kalman.enabled and not request.pairs:
         notes.append("No pairs were given, so the Kalman leg is idle; name some with --pairs Y:X.")

@@ -50,9 +50,9 @@ def account_driver(compiled: bool) -> Callable[..., Account]:
 def scenario_driver(compiled: bool) -> Callable[..., None]:
     """B accounts: f(opens, closes, days, targets, cash, costs, rules, out_cash, out_equity, totals) -> None.
 
-    opens, closes, targets (1 or B, T, N), days (1 or B, T), cash (B,), costs (B, 5), rules (B, 3), all C-contiguous;
-    out_* (B, T) and totals (B, 5), columns rejected, fills, commission, interest, ruined, are written. Compiled,
-    scenarios run in parallel.
+    opens, closes, targets (1 or B, T, N), days (1 or B, T), cash (B,), costs and rules (B, fields), all
+    C-contiguous; out_* (B, T) and totals (B, 5), columns rejected, fills, commission, interest, ruined, are written.
+    Compiled, scenarios run in parallel.
     """
     if not compiled:
         return _interpreted_scenarios

@@ -7,16 +7,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hybrid_bt import regime
 from hybrid_bt.config import Config
 from hybrid_bt.errors import ConfigError, did_you_mean
-from hybrid_bt.hybrid import Hybrid, MarketReader
+from hybrid_bt.hybrid import Hybrid
 from hybrid_bt.kalman import KalmanParams
-from hybrid_bt.legs import KalmanLeg, Leg, SacLeg
+from hybrid_bt.legs import Leg, SacLeg, leg_named
 from hybrid_bt.legs import sac as sac_leg
 from hybrid_bt.policy import FrozenPolicy
+from hybrid_bt.reader import MarketReader
 from hybrid_bt.regime import Gate
 
 __all__ = [
@@ -145,29 +146,28 @@ def build(
     kalman_params : one per pair, optional
         Fitted noise variances; by default every pair has the mode's.
     legs : mapping, optional
-        Legs of the user's own in the place of `sac` or `kalman`; a part that is switched off is not made.
+        Legs of the user's own in the place of those that the configuration names; one that is off is not made.
     """
-    columns = resolve_pairs(pairs, symbols)
-    n = len(symbols)
-    sac, gate = (_fresh(policy) for policy in taking_part(policies, config))
-    reader = MarketReader(n, columns, kalman_params or [config.kalman_params()] * len(columns), config.spread_params())
-    makers: dict[str, LegMaker] = {"kalman": lambda *_: KalmanLeg(n, len(columns), config.pair_rules())}
-    if sac is not None:
-        makers["sac"] = lambda *_: SacLeg(n, sac, config.risk_unit())
-    made = {
-        name: maker(tuple(symbols), columns, config)
-        for name, maker in (makers | dict(legs or {})).items()
-        if getattr(config, name).enabled
-    }
-    return Hybrid(
-        reader,
-        made.get("sac"),
-        made.get("kalman"),
-        Gate(gate) if gate else None,
-        config.fusion_params(),
-        config.risk_params(),
-        config.manager_params(),
-    )
+    columns, names = resolve_pairs(pairs, symbols), tuple(symbols)
+    noise = kalman_params or [config.kalman_params] * len(columns)
+    reader = MarketReader(len(names), columns, noise, config.spread_params, config.risk.bars_per_year)
+    gate = _fresh(taking_part(policies, config).gate)
+    made: dict[str, Leg | None] = {}
+    for name, is_on in config.legs_enabled().items():
+        if not is_on:
+            made[name] = None
+        elif legs and name in legs:
+            made[name] = legs[name](names, columns, config)
+        else:
+            made[name] = _leg(config, name, names, columns, policies)
+    return Hybrid(reader, made, Gate(gate) if gate else None, config.mix(), config.risk, config.manager)
+
+
+def _leg(config: Config, name: str, symbols: tuple[str, ...], pairs: list[tuple[int, int]], policies: Policies) -> Any:
+    if name == "sac":
+        return None if policies.sac is None else SacLeg(symbols, pairs, config.risk_unit, _fresh(policies.sac))
+    params = config.pair_rules if name == "kalman" else config.legs[name].params
+    return leg_named(name)(symbols, pairs, params)
 
 
 def _fresh(policy: FrozenPolicy | None) -> FrozenPolicy | None:

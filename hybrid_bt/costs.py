@@ -13,12 +13,11 @@ Backtrader side) and `hybrid_bt.accounting` call the very same functions.
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from hybrid_bt.errors import ConfigError
+from annotated_types import Ge, Lt
 
-__all__ = ["Costs", "borrow_interest", "checked_costs", "commission"]
+__all__ = ["Costs", "borrow_interest", "commission"]
 
 BPS = 1e-4  # one basis point as a fraction
 DAYS_PER_YEAR = 365.0  # Backtrader's day count
@@ -27,27 +26,11 @@ DAYS_PER_YEAR = 365.0  # Backtrader's day count
 class Costs(NamedTuple):
     """Trading costs and leverage; the same for every symbol of an account."""
 
-    spread_bps: float = 4.0  #: full bid-ask spread, bps of price; half of it is paid per side
-    fee_bps: float = 1.0  #: broker's fee, bps of notional per side
-    borrow_bps_per_year: float = 50.0  #: interest on shorts, bps of their entry value a year
-    leverage: float = 1.0  #: L: a long position ties up 1/L of its value in cash
-    financing_bps_per_year: float = 0.0  #: interest on the borrowed (1 - 1/L) of longs, bps of entry value a year
-
-
-def checked_costs(costs: Costs) -> Costs:
-    """The same costs as plain floats.
-
-    Raises
-    ------
-    ConfigError
-        If a cost is negative or not finite, or the leverage is below 1.
-    """
-    plain = Costs(*(float(value) for value in costs))
-    for name, value in zip(Costs._fields, plain, strict=True):
-        least = 1.0 if name == "leverage" else 0.0
-        if not (math.isfinite(value) and value >= least):
-            raise ConfigError(f"costs: {name} must be a finite number of at least {least:g}, not {value!r}")
-    return plain
+    spread_bps: Annotated[float, Ge(0), Lt(1e4), "bid-ask spread, bps of price; half of it is paid per side"] = 4.0
+    fee_bps: Annotated[float, Ge(0), Lt(1e4), "broker's fee, bps of notional per side"] = 1.0
+    borrow_bps_per_year: Annotated[float, Ge(0), "interest on shorts, bps of their entry value a year"] = 50.0
+    leverage: Annotated[float, Ge(1), "L: position value per unit of own cash that the broker allows"] = 1.0
+    financing_bps_per_year: Annotated[float, Ge(0), "the same on the borrowed (1 - 1/L) of longs"] = 0.0
 
 
 def commission(size: float, price: float, costs: Costs) -> float:

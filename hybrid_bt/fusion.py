@@ -10,16 +10,24 @@ and never the leverage: leverage belongs to `hybrid_bt.risk`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from annotated_types import Ge, Le
 
 
 class FusionParams(NamedTuple):
     """Weight of the SAC leg at three regime scores, non-decreasing, each in [0, 1]; and those of further legs."""
 
-    at_reversion: float  #: r = -1
-    at_neutral: float  #: r = 0
-    at_trend: float  #: r = +1
+    at_reversion: Annotated[float, Ge(0), Le(1), "w_SAC at r = -1"]
+    at_neutral: Annotated[float, Ge(0), Le(1), "w_SAC at r = 0"]
+    at_trend: Annotated[float, Ge(0), Le(1), "w_SAC at r = +1"]
     further: tuple[tuple[float, float, float], ...] = ()  #: weight of each further leg at r = -1, 0 and +1
+
+    def contradiction(self) -> str:
+        """What does not fit together, or ""."""
+        if self.at_reversion <= self.at_neutral <= self.at_trend:
+            return ""
+        return f"w_SAC must not fall as r rises; got {', '.join(map(repr, self[:3]))} at r = -1, 0, +1"
 
 
 def weight_at(r: float, at_reversion: float, at_neutral: float, at_trend: float) -> float:

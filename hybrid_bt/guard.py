@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
+
+from annotated_types import Ge, Lt
 
 __all__ = [
     "RULES",
@@ -50,19 +52,31 @@ ROUNDING = 1e-12  #: a sum that was scaled to a limit meets it only so nearly
 
 
 class GuardParams(NamedTuple):
-    """Limits as fractions of equity; 0 = off."""
+    """Hard limits on the account, after everything else, as fractions of equity; 0 = off."""
 
-    gross_limit: float = 0.0  #: sum of |position|
-    net_limit: float = 0.0  #: |sum of positions|
-    asset_limit: float = 0.0  #: |position| of one asset
-    pair_limit: float = 0.0  #: |position| of a pair's two assets together
-    max_order_notional: float = 0.0  #: account currency, at the close of the decision
-    daily_loss_limit: float = 0.0
-    drawdown_limit: float = 0.0
-    drawdown_scale: float = 0.5  #: targets are multiplied by it while the brake is on
-    drawdown_release: float = 0.0
-    drawdown_pause_bars: float = 0.0  #: longest braking; 0 = until released
-    flatten_on_failure: bool = False
+    gross_limit: Annotated[float, Ge(0), "sum of |position|; 0 = off"] = 0.0
+    net_limit: Annotated[float, Ge(0), "|sum of positions|; 0 = off"] = 0.0
+    asset_limit: Annotated[float, Ge(0), "|position| of one asset; 0 = off"] = 0.0
+    pair_limit: Annotated[float, Ge(0), "|position| of a pair's two assets together; 0 = off"] = 0.0
+    max_order_notional: Annotated[float, Ge(0), "largest order that opens, currency at the close; 0 = off"] = 0.0
+    daily_loss_limit: Annotated[float, Ge(0), Lt(1), "loss since yesterday's last close at which all is sold"] = 0.0
+    drawdown_limit: Annotated[float, Ge(0), Lt(1), "loss from the peak at which the brake goes on; 0 = off"] = 0.0
+    drawdown_scale: Annotated[float, Ge(0), Lt(1), "targets are multiplied by it while the brake is on"] = 0.5
+    drawdown_release: Annotated[float, Ge(0), Lt(1), "loss from the peak at which the brake goes off"] = 0.0
+    drawdown_pause_bars: Annotated[int, Ge(0), "bars after which it does anyway, and the peak is new; 0 = never"] = 0
+    kill_file: Annotated[str, "while this file exists, all is sold and nothing is opened; empty = off"] = ""
+    on_policy_failure: Annotated[Literal["hold", "flatten"], "when a policy fails or answers out of range"] = "hold"
+
+    def contradiction(self) -> str:
+        """What does not fit together, or ""."""
+        if self.drawdown_limit > 0.0 and not self.drawdown_release < self.drawdown_limit:
+            return f"drawdown_release {self.drawdown_release} must be below drawdown_limit {self.drawdown_limit}"
+        if self.drawdown_limit > 0.0 and self.drawdown_scale == 0.0 and self.drawdown_pause_bars == 0:
+            return (
+                "with drawdown_scale 0 the account is flat and never recovers, so the brake would never go off; "
+                "give drawdown_pause_bars"
+            )
+        return ""
 
 
 class GuardState(NamedTuple):
@@ -171,7 +185,7 @@ def _wanted_at_all(
     if state.braked_bars >= 0:
         targets, mask = [target * params.drawdown_scale for target in targets], mask | BRAKE
     if facts.failed:
-        targets, mask = [0.0 if params.flatten_on_failure else math.nan] * n, mask | FAILED
+        targets, mask = [0.0 if params.on_policy_failure == "flatten" else math.nan] * n, mask | FAILED
     if state.stopped:
         targets, mask = [0.0] * n, mask | DAY
     if facts.killed:

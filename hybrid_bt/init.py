@@ -41,17 +41,17 @@ def main(mode: str, out: Path, force: bool) -> None:
 
 def commented_toml(mode: str) -> str:
     """A mode's values as TOML, each key under a comment with its meaning and unit; it loads to the mode itself."""
-    from hybrid_bt.config import Config, load_config
+    from hybrid_bt.config import keys_of, load_config
+    from hybrid_bt.parameters import meanings
 
     config = load_config(mode)
     lines = [f"# hybrid_bt, mode {mode}. Every key is optional: what is deleted here keeps the mode's value.", ""]
-    for section, field in Config.model_fields.items():
-        model = getattr(config, section)
-        says = (type(model).__doc__ or field.description or "").splitlines()[0]
-        lines += [f"# {says}", f"[{section}]"]
-        for key, meaning in type(model).model_fields.items():
-            lines.append(f"# {meaning.description}")
-            lines.append(_assignment(key, getattr(model, key)))
+    values = config.sections()
+    for section, keys in keys_of().items():
+        parts = [type(getattr(config, part)) for part in dict.fromkeys(keys.values())]
+        says = {key: words for part in parts for key, words in meanings(part).items()}
+        lines += [f"# {(parts[0].__doc__ or '').splitlines()[0]}", f"[{section}]"]
+        lines += [line for key in keys for line in (f"# {says[key]}", _assignment(key, values[section][key]))]
         lines.append("")
     return "\n".join(lines)
 

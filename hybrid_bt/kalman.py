@@ -29,9 +29,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 
 from hybrid_bt.errors import BarsError
@@ -53,9 +54,9 @@ __all__ = [
 class KalmanParams(NamedTuple):
     """Noise and prior variances, in squared log-price units."""
 
-    alpha_var_per_bar: float  #: Q_alpha, drift of the intercept
-    beta_var_per_bar: float  #: Q_beta, drift of the hedge ratio
-    noise_var: float  #: R
+    alpha_var_per_bar: Annotated[float, Ge(0), "Q_alpha: drift variance of the intercept, squared log price per bar"]
+    beta_var_per_bar: Annotated[float, Ge(0), "Q_beta: drift variance of the hedge ratio, per bar"]
+    noise_var: Annotated[float, Gt(0), "R: variance of the observation noise, squared log price"]
     initial_alpha_var: float = 10.0  #: the prior covers e^3-fold price ratios
     initial_beta_var: float = 1.0  #: the prior covers hedge ratios of -1 to 3 around the prior mean of 1
 

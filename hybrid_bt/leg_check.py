@@ -68,7 +68,7 @@ def _closes(seed: int) -> FloatArray:
 
 
 def _made(maker: LegMaker, config: Config) -> tuple[MarketReader, Any]:
-    reader = MarketReader(len(SYMBOLS), PAIRS, [config.kalman_params()] * len(PAIRS), config.spread_params())
+    reader = MarketReader(len(SYMBOLS), PAIRS, [config.kalman_params] * len(PAIRS), config.spread_params)
     return reader, maker(SYMBOLS, list(PAIRS), config)
 
 

@@ -1,7 +1,7 @@
 """Parts of your own in the place of the shipped ones: a function as a policy, a class as a leg.
 
-The fusion stays what it is, two legs and a gate: a leg of your own takes the place of `sac` or of `kalman` and
-inherits its weight. A policy of your own answers in the place of the frozen one, inside the leg or the gate.
+A leg of your own that takes the place of another inherits its weight; one beside them is registered
+(`hybrid_bt.legs`). A policy of your own answers in the place of the frozen one, inside the leg or the gate.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from datetime import date
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -20,13 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 from hybrid_bt.build import LegMaker, Policies, load_policy
 from hybrid_bt.config import Config
 from hybrid_bt.errors import ConfigError, PolicyError, did_you_mean
-
-__all__ = ["ENTRY_POINTS", "CallablePolicy", "own_legs", "own_policies"]
+from hybrid_bt.legs import leg_named
+from hybrid_bt.parameters import validated
 
 FloatArray = NDArray[np.float64]
 
-ENTRY_POINTS = "hybrid_bt.legs"  #: group in which packages offer legs by name
-LEG_PLACES = ("sac", "kalman")
 
 
 class Training(NamedTuple):
@@ -159,14 +156,14 @@ def _as_policy(kind: str, own: Any) -> Any:
     raise ConfigError(f"{kind} is {own!r}; give a frozen policy, its file, or a function of observations")
 
 
-def own_legs(legs: Mapping[str, Any] | None) -> dict[str, LegMaker]:
-    """Makers of the user's legs by place, `sac` or `kalman`.
+def own_legs(config: Config, legs: Mapping[str, Any] | None) -> dict[str, LegMaker]:
+    """Makers of the user's legs by the name of the leg in whose place they stand.
 
     Parameters
     ----------
     legs : mapping, optional
-        Place -> a class or function that takes (symbols, pairs as columns (y, x), config) and gives a leg, or the name
-        of an entry point of the group `hybrid_bt.legs`.
+        Place (`sac`, `kalman` or a leg of the configuration) -> a class or function that takes (symbols, pairs as
+        columns (y, x), config) and gives a leg, or the name of a registered one, which then has its default `Params`.
 
     Raises
     ------
@@ -175,17 +172,16 @@ def own_legs(legs: Mapping[str, Any] | None) -> dict[str, LegMaker]:
     """
     found: dict[str, LegMaker] = {}
     for place, leg in (legs or {}).items():
-        if place not in LEG_PLACES:
-            raise ConfigError(f"legs: no place {place!r}{did_you_mean(str(place), LEG_PLACES)}")
-        found[place] = _from_entry_point(leg) if isinstance(leg, str) else leg
+        places = tuple(config.legs_enabled())
+        if place not in places:
+            raise ConfigError(f"legs: no place {place!r}{did_you_mean(str(place), places)}")
+        found[place] = _registered(leg) if isinstance(leg, str) else leg
         if not callable(found[place]):
             raise ConfigError(f"legs: {place} is {leg!r}; give a class or function of (symbols, pairs, config)")
     return found
 
 
-def _from_entry_point(name: str) -> LegMaker:
-    known = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-    if name not in known:
-        raise ConfigError(f"legs: no installed package offers {name!r} in {ENTRY_POINTS}{did_you_mean(name, known)}")
-    maker: LegMaker = known[name].load()
-    return maker
+def _registered(name: str) -> LegMaker:
+    leg = leg_named(name)
+    params = validated(leg.Params, {}, f"legs.{name}") if hasattr(leg, "Params") else ()
+    return lambda symbols, pairs, config: leg(symbols, pairs, params)

@@ -51,7 +51,6 @@ def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
     from hybrid_bt.backtest import trade
     from hybrid_bt.build import build, training_end
     from hybrid_bt.recording import record
-    from hybrid_bt.safe_policy import make_safe
     from hybrid_bt.trading_start import first_trading_row, fit_pairs
 
     bars, config = request.bars, request.config
@@ -61,7 +60,7 @@ def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
     fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
     trading = trade(request, row, fitted, progress)
     recorder, broker = trading.recorder, trading.account
-    brain = make_safe(build(config, bars.symbols, request.pairs, request.policies, fitted))
+    brain = build(config, bars.symbols, request.pairs, request.policies, fitted)
     streamed, recorded = recorder.decisions(trading.row), record(brain, bars, request.pairs).decisions(row)
     traded = bars.between(bars.stamps[row], None)
     twin, sent = _twin(request, brain.reader.columns, streamed, recorded, traded)
@@ -87,11 +86,11 @@ def _twin(request: Any, pairs: Any, streamed: Any, recorded: Any, traded: Any) -
     config = request.config
     terms: dict[str, Any] = {
         "cash": config.account.cash,
-        "costs": config.trading_costs(),
-        "rules": config.order_rules(),
+        "costs": config.costs,
+        "rules": config.order_rules,
     }
-    if is_active(config.guard_params()) or streamed.guard.any():
-        return replay_guarded(recorded.sent, traded, pairs, config.guard_params(), **terms, masks=streamed.guard)
+    if is_active(config.guard) or streamed.guard.any():
+        return replay_guarded(recorded.sent, traded, pairs, config.guard, **terms, masks=streamed.guard)
     return replay(recorded.sent, traded, **terms), recorded.target
 
 

@@ -11,10 +11,10 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.accounting import Account, OrderRules, checked_rules
+from hybrid_bt.accounting import Account, OrderRules
 from hybrid_bt.batch import have_numba
 from hybrid_bt.batch_env import PortfolioLanes
-from hybrid_bt.costs import Costs, checked_costs
+from hybrid_bt.costs import Costs
 from hybrid_bt.envs import Reward
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.features import CLIP
@@ -22,7 +22,7 @@ from hybrid_bt.lanes import GOES_ON, RUINED
 from hybrid_bt.paper import START_CASH
 from hybrid_bt.portfolio import UNLEVERED, PortfolioTask
 from hybrid_bt.risk import RiskParams
-from hybrid_bt.scenarios import checked_cash
+from hybrid_bt.scenarios import checked_terms
 from hybrid_bt.tracks import Episode, PortfolioTrack, draw_episode
 
 __all__ = ["PortfolioEnv"]
@@ -43,7 +43,7 @@ class PortfolioEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     action_range : (low, high)
         Ends of the action space; (0, 1) for an account without shorts.
     risk : RiskParams
-        As a mode's own (`Config.risk_params()`); by default targets of more than 0.97 of equity in all are scaled to
+        As a mode's own (`Config.risk`); by default targets of more than 0.97 of equity in all are scaled to
         it. `hybrid_bt.portfolio.NO_LIMITS` hands them to the broker as they are.
     cash : float
         Start value; whole lots make it matter.
@@ -78,8 +78,9 @@ class PortfolioEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             raise ConfigError(f"action range {action_range}: two finite ends, the lower below the upper")
         if episode_bars is not None and episode_bars < 1:
             raise ConfigError(f"episode_bars must be at least 1, or None for the whole span; not {episode_bars}")
-        self.tracks, self.episode_bars, self._cash = [track], episode_bars, checked_cash(cash)
-        self.task = PortfolioTask(low, high, reward.risk_aversion, risk, checked_costs(costs), checked_rules(rules))
+        terms = checked_terms(cash, costs, rules)
+        self.tracks, self.episode_bars, self._cash = [track], episode_bars, terms[0]
+        self.task = PortfolioTask(low, high, reward.risk_aversion, risk, *terms[1:])
         n = len(track.symbols)
         self.action_space = gym.spaces.Box(low, high, (n,), np.float32)
         self.observation_space = gym.spaces.Box(-CLIP, CLIP, (track.features.shape[1] + n,), np.float32)

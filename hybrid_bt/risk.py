@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from annotated_types import Gt
 
 __all__ = ["RiskParams", "limit", "limit_in_place", "portfolio_volatility"]
 
@@ -25,12 +27,12 @@ SUM_ERROR = 1e-12  #: of a sum of targets, relative to gross exposure: more than
 class RiskParams(NamedTuple):
     """Limits as fractions of equity; volatility per year."""
 
-    volatility_target: float
-    scale_limit: float  #: the targets are never multiplied by more than this
-    gross_limit: float  #: sum of |target|
-    net_limit: float  #: |sum of targets|; below 1 it leaves the cash that a gap and the costs need
-    asset_limit: float  #: |target| of one asset
-    bars_per_year: float
+    volatility_target: Annotated[float, Gt(0), "volatility of the portfolio per year that targets are scaled to"]
+    scale_limit: Annotated[float, Gt(0), "targets are never multiplied by more than this"]
+    gross_limit: Annotated[float, Gt(0), "sum of |target|"]
+    net_limit: Annotated[float, Gt(0), "|sum of targets|; below 1 it leaves the cash that a gap and the costs need"]
+    asset_limit: Annotated[float, Gt(0), "|target| of one asset"]
+    bars_per_year: Annotated[float, Gt(0), 'or "auto": 252 of daily bars, others are counted before trading begins']
 
 
 def portfolio_volatility(targets: Any, volatilities: Any, correlation: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -10,16 +9,17 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.accounting import Account, OrderRules, Tape, checked_rules
+from hybrid_bt.accounting import Account, Capital, OrderRules, Tape
 from hybrid_bt.bars import Bars
-from hybrid_bt.costs import Costs, checked_costs
+from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.parameters import validated
 from hybrid_bt.records import AccountPath, Fills
 
 __all__ = [
     "Scenarios",
     "Terms",
-    "checked_cash",
+    "checked_terms",
     "count_scenarios",
     "days_of",
     "one_path",
@@ -53,25 +53,25 @@ class Terms:
     def __init__(
         self, cash: float | Sequence[float], costs: Costs | Sequence[Costs], rules: OrderRules | Sequence[OrderRules]
     ) -> None:
-        self.cash = [checked_cash(value) for value in np.atleast_1d(np.asarray(cash, dtype=np.float64)).tolist()]
-        self.costs = [checked_costs(c) for c in ([costs] if isinstance(costs, Costs) else costs)]
-        self.rules = [checked_rules(r) for r in ([rules] if isinstance(rules, OrderRules) else rules)]
+        each = np.atleast_1d(np.asarray(cash, dtype=np.float64)).tolist()
+        self.cash = [validated(Capital, [one], "account").cash for one in each]
+        self.costs = [validated(Costs, c, "costs") for c in ([costs] if isinstance(costs, Costs) else costs)]
+        self.rules = [validated(OrderRules, r, "orders") for r in ([rules] if isinstance(rules, OrderRules) else rules)]
 
     def counts(self) -> dict[str, int]:
         """How many scenarios each of them is given for."""
         return {"cash": len(self.cash), "costs": len(self.costs), "rules": len(self.rules)}
 
     def stacked(self, n: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """(n,), (n, 5) and (n, 3)."""
+        """(n,), (n, fields of `Costs`) and (n, fields of `OrderRules`)."""
         cash = np.ascontiguousarray(np.broadcast_to(np.array(self.cash), n))
         return cash, stack_tuples(self.costs, n), stack_tuples(self.rules, n)
 
 
-def checked_cash(cash: float) -> float:
-    """A start value; ConfigError unless positive and finite."""
-    if not (math.isfinite(cash) and cash > 0.0):
-        raise ConfigError(f"replay: cash must be positive and finite, not {cash!r}")
-    return float(cash)
+def checked_terms(cash: float, costs: Costs, rules: OrderRules) -> tuple[float, Costs, OrderRules]:
+    """Those of one account; ConfigError where they make no sense."""
+    start = validated(Capital, [cash], "account")
+    return start.cash, validated(Costs, costs, "costs"), validated(OrderRules, rules, "orders")
 
 
 def count_scenarios(name: str, given: Mapping[str, int]) -> int:

@@ -7,12 +7,11 @@ Shared by the live strategy and the accounting twin; plain functions of floats a
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from hybrid_bt.errors import ConfigError
+from annotated_types import Ge, Lt
 
-__all__ = ["OrderRules", "checked_rules", "order_size", "submission_order"]
+__all__ = ["OrderRules", "order_size", "submission_order"]
 
 # Sizes live on a binary grid: sums of them are exact up to 2^33 shares. Off the grid, closing and opening parts of a
 # flip do not add up to the order, and Backtrader leaves it open with some 1e-16 shares to go.
@@ -22,20 +21,15 @@ SIZE_GRID = 1048576.0  # 2^20 per share
 class OrderRules(NamedTuple):
     """When a target becomes an order."""
 
-    lot: float = 1.0  #: shares; positions are multiples of it, 0 = fractional (multiples of 2^-20)
-    eps_trade: float = 0.0  #: shares; a smaller order is not sent
-    rebalance_band: float = 0.0  #: fraction of equity; a smaller change of the position's weight is not worth an order
+    lot: Annotated[float, Ge(0), "shares; positions are multiples of it, 0 allows fractions (multiples of 2^-20)"] = 1.0
+    eps_trade: Annotated[float, Ge(0), "least |change of position| worth an order, shares"] = 0.0
+    rebalance_band: Annotated[float, Ge(0), Lt(1), "the same of the position's weight, fraction of equity"] = 0.0
 
-
-def checked_rules(rules: OrderRules) -> OrderRules:
-    """The same rules as plain floats; ConfigError where they make no sense."""
-    plain = OrderRules(*(float(value) for value in rules))
-    for name, value in zip(OrderRules._fields, plain, strict=True):
-        if not (math.isfinite(value) and value >= 0.0):
-            raise ConfigError(f"orders: {name} must be a finite number of at least 0, not {value!r}")
-    if 0.0 < plain.lot < 1.0 / SIZE_GRID:
-        raise ConfigError(f"orders: lot must be 0 (fractional) or at least 2^-20, not {plain.lot!r}")
-    return plain
+    def contradiction(self) -> str:
+        """What does not fit together, or ""."""
+        if 0.0 < self.lot < 1.0 / SIZE_GRID:
+            return f"lot must be 0 (fractional) or at least 2^-20, not {self.lot!r}"
+        return ""
 
 
 def order_size(target: float, equity: float, close: float, held: float, rules: OrderRules) -> float:

@@ -11,6 +11,7 @@ from hybrid_bt.build import Policies
 from hybrid_bt.config import Config
 from hybrid_bt.errors import PolicyError, StateError
 from hybrid_bt.hybrid import Hybrid
+from hybrid_bt.legs.base import Wish
 
 __all__ = ["brain_state", "check_fit", "fit_of", "restore_brain"]
 
@@ -25,7 +26,8 @@ def brain_state(brain: Hybrid) -> dict[str, Any]:
     StateError
         If a part or a policy of the user's own gives no `state` or takes none back.
     """
-    return {name: _part_state(name, part) for name, part in _parts(brain)}
+    found = {name: _part_state(name, part) for name, part in _parts(brain)}
+    return found | {"brain": {"open": brain.open, "wishes": brain.wishes}}
 
 
 def restore_brain(brain: Hybrid, state: Mapping[str, Any]) -> None:
@@ -36,7 +38,10 @@ def restore_brain(brain: Hybrid, state: Mapping[str, Any]) -> None:
     StateError
         If the parts or their shapes are others.
     """
-    parts = dict(_parts(brain))
+    parts, state = dict(_parts(brain)), dict(state)
+    own = state.pop("brain", {"open": [], "wishes": {}})
+    brain.open = [[tuple(columns) for columns in bundles] for bundles in own["open"]]
+    brain.wishes = {name: [Wish(tuple(c), tuple(a)) for c, a in wishes] for name, wishes in own["wishes"].items()}
     if set(parts) != set(state):
         raise StateError(
             f"state: it holds the parts {sorted(state)}, the brain has {sorted(parts)}; switch the same on"
@@ -56,9 +61,9 @@ def restore_brain(brain: Hybrid, state: Mapping[str, Any]) -> None:
 
 
 def _parts(brain: Hybrid) -> Iterator[tuple[str, Any]]:
-    """Reader, legs, gate and whatever else a brain holds that is more than numbers."""
-    for name, part in vars(brain).items():
-        if not name.startswith("_") and part is not None:
+    """Reader, legs and gate."""
+    for name, part in {"reader": brain.reader, **brain.legs, "gate": brain.gate}.items():
+        if part is not None:
             yield name, part
 
 

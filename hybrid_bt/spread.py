@@ -4,7 +4,7 @@
 
 ======  ====================================================================================================
 v_t     Kalman innovation: the part of y's move that the *prior* intercept and hedge ratio did not foresee
-s_t     decaying sum of innovations, log price; its memory halves every `half_life_bars`
+s_t     decaying sum of innovations, log price; its memory halves every `spread_half_life_bars`
 sd_t    exponentially weighted standard deviation of earlier innovations, v_t excluded
 c       standard deviation of s for white noise of unit variance, (1 - a) / sqrt(1 - (1 - a)^2)
 ======  ====================================================================================================
@@ -18,7 +18,9 @@ never contains what the filter learned from the bar itself.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from annotated_types import Gt
 
 __all__ = ["SpreadParams", "SpreadRates", "SpreadState", "absorb", "initial_state", "rates_of", "step"]
 
@@ -28,9 +30,9 @@ MIN_VARIANCE = 1e-12  #: squared log price; a spread that never moves has z-scor
 class SpreadParams(NamedTuple):
     """Memory of the spread and of its scale, in bars."""
 
-    half_life_bars: float
-    scale_half_life_bars: float
-    warmup_bars: float
+    spread_half_life_bars: Annotated[float, Gt(0), "memory of the spread, bars"]
+    scale_half_life_bars: Annotated[float, Gt(0), "memory of the spread's scale, bars"]
+    warmup_bars: float  #: innovations that the scale must have seen
 
 
 class SpreadRates(NamedTuple):
@@ -57,9 +59,8 @@ def initial_state() -> SpreadState:
 
 def rates_of(params: SpreadParams) -> SpreadRates:
     """Factors per bar."""
-    return SpreadRates(
-        0.5 ** (1.0 / params.half_life_bars), 1.0 - 0.5 ** (1.0 / params.scale_half_life_bars), params.warmup_bars
-    )
+    keep, scale_keep = (0.5 ** (1.0 / bars) for bars in (params.spread_half_life_bars, params.scale_half_life_bars))
+    return SpreadRates(keep, 1.0 - scale_keep, params.warmup_bars)
 
 
 def step(state: SpreadState, innovation: float, params: SpreadParams) -> SpreadState:

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hybrid_bt.accounting import OrderRules, checked_rules
+from hybrid_bt.accounting import OrderRules
 from hybrid_bt.bars import Bars
 from hybrid_bt.batch import account_driver, choose, scenario_driver
-from hybrid_bt.costs import Costs, checked_costs
+from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.records import AccountPath
 from hybrid_bt.scenarios import (
     Scenarios,
     Terms,
-    checked_cash,
+    checked_terms,
     count_scenarios,
     days_of,
     one_path,
@@ -61,7 +61,7 @@ def replay(
     wanted = _checked_targets(targets, bars)
     if wanted.ndim != 2:
         raise ConfigError(f"replay: targets must be (T, N), not {wanted.shape}; replay_many takes scenarios")
-    terms = checked_cash(cash), checked_costs(costs), checked_rules(rules)
+    terms = checked_terms(cash, costs, rules)
     fast = choose(compiled, wanted.size * SECONDS_PER_CELL)
     arrays = (bars.open, bars.close, days_of(bars), wanted)
     inputs = [np.ascontiguousarray(array) if fast else array.tolist() for array in arrays]

@@ -99,5 +99,5 @@ def fit_pairs(bars: Bars, pairs: Sequence[str], start_row: int, config: Config) 
                 "drop --fit-kalman or start later"
             )
         logs = np.log(bars.close[both, y]), np.log(bars.close[both, x])
-        found.append(fit(*logs, config.kalman_params(), follow_pair))
+        found.append(fit(*logs, config.kalman_params, follow_pair))
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class AccountGuard:
     ----------
     strategy : bt.Strategy
     thinking : Thinking
-        Of the strategy; its brain's policies are safe ones (`hybrid_bt.safe_policy`).
+        Of the strategy.
     config : Config
 
     Attributes
@@ -47,15 +47,15 @@ class AccountGuard:
     first : dict
         Rule -> stamp (Backtrader's number) of the first of those bars.
     failures : list of str
-        What the policies did wrong, each text once, in order.
+        What legs and gate did wrong, each text once, in order.
     """
 
     def __init__(self, strategy: Any, thinking: Thinking, config: Config) -> None:
         self.strategy, self._thinking = strategy, thinking
-        self.params = config.guard_params()
+        self.params = config.guard
         self.is_active = is_active(self.params) or bool(config.guard.kill_file)
         self._kill_file = Path(config.guard.kill_file) if config.guard.kill_file else None
-        self._band = config.account.rebalance_band
+        self._band = config.order_rules.rebalance_band
         self._guard = initial_guard()
         self.triggers: dict[str, int] = {}
         self.first: dict[str, float] = {}
@@ -63,7 +63,7 @@ class AccountGuard:
 
     def settled(self, decision: Decision, orders: TargetOrders) -> Decision:
         """The decision with the targets that may be sent; call it once on every bar that is traded."""
-        failed = self._collect_failures()
+        failed = self._collect(decision.failures)
         if not (failed or self.is_active):
             return decision
         killed = self._kill_file is not None and self._kill_file.exists()
@@ -80,12 +80,11 @@ class AccountGuard:
         waits = tuple(wait and target != target for wait, target in zip(decision.waits, targets, strict=False))
         return decision._replace(target=targets, waits=waits, wanted=decision.target, guard=mask)
 
-    def passed(self) -> None:
-        """Let a bar before the first traded one pass; a policy that failed on it is named, and moves nothing."""
-        self._collect_failures()
+    def passed(self, failures: Sequence[str]) -> None:
+        """Let a bar before the first traded one pass; a part that failed on it is named, and moves nothing."""
+        self._collect(failures)
 
-    def _collect_failures(self) -> bool:
-        texts = self._thinking.take_failures()
+    def _collect(self, texts: Sequence[str]) -> bool:
         for text in texts:
             if text not in self.failures and len(self.failures) < MOST_TEXTS:
                 self.failures.append(text)

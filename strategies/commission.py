@@ -10,8 +10,9 @@ from typing import Any
 
 import backtrader as bt
 
-from hybrid_bt.costs import Costs, borrow_interest, checked_costs, commission
+from hybrid_bt.costs import Costs, borrow_interest, commission
 from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.parameters import validated
 
 __all__ = ["SpreadFeeCommission"]
 
@@ -42,7 +43,7 @@ class SpreadFeeCommission(bt.CommInfoBase):
             raise ConfigError(f"SpreadFeeCommission: no parameter {name!r}{did_you_mean(name, Costs._fields)}")
         self._refuse_foreign()
         super().__init__()
-        self.costs = checked_costs(Costs(*(getattr(self.p, name) for name in Costs._fields)))
+        self.costs = validated(Costs, [getattr(self.p, name) for name in Costs._fields], "costs")
         # Of longs only the borrowed part is charged. Where that is nothing the broker need not ask on every bar.
         self.p.interest_long = borrow_interest(1.0, 1.0, 1, self.costs) > 0.0
 

@@ -20,7 +20,6 @@ from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.news.manager import Advice
 from hybrid_bt.own_parts import own_legs, own_policies
 from hybrid_bt.recording import Recorder
-from hybrid_bt.safe_policy import make_safe
 from hybrid_bt.snapshot import fit_of
 from hybrid_bt.strategies.account_guard import AccountGuard
 from hybrid_bt.strategies.bounded import give_room
@@ -152,11 +151,11 @@ class HybridStrategy(bt.Strategy):
         self.cheats = refuse_cheating(self, self.p.allow_cheating)
         self.symbols, self.feeds = traded_feeds(self.datas, self.p.symbols)
         self.config = _config(self.p)
-        legs = own_legs(self.p.legs)
+        legs = own_legs(self.config, self.p.legs)
         policies: Policies = own_policies(self.config, self.p.policies, self.p.sac, self.p.gate, legs)
         self._finding = FoundPairs() if self.p.pairs == "auto" else None
         self.pair_names = () if self._finding else _names(self.p.pairs)
-        self._build = partial(_built, symbols=self.symbols, policies=policies, legs=legs)
+        self._build = partial(build, symbols=self.symbols, policies=policies, legs=legs)
         self._thinking = Thinking(
             self,
             partial(self._build, self.config, pairs=self.pair_names, kalman_params=self.p.kalman_params),
@@ -165,17 +164,17 @@ class HybridStrategy(bt.Strategy):
         )
         self.training_end = training_end(policies)
         self.guard = AccountGuard(self, self._thinking, self.config)
-        self.recorder = Recorder(len(self.symbols), self.pair_names) if self.p.record else None
+        self.recorder = self._new_recorder() if self.p.record else None
         self.first_traded_row: int | None = None
         self.decision: Decision | None = None
         self._clock = self.lines.datetime  # found once: `self.datetime` is looked for on every use
         self._last = [0.0] * len(self.symbols)  # targets of the last traded bar, for what documents advise
-        self._target_orders = TargetOrders(self, self.config.order_rules(), self.feeds, _share(self.p.equity_share))
+        self._target_orders = TargetOrders(self, self.config.order_rules, self.feeds, _share(self.p.equity_share))
         self._trade_from = first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
         self._gathering = Gathering(self.feeds)
         self._rows = 0
         #: numbers of the bars before trading, where they are to say how many a year has
-        self._early: list[float] | None = [] if self.config.risk.bars_per_year == "auto" else None
+        self._early: list[float] | None = [] if self.config.auto_rate else None
         self.keeper = self._keeper(policies)
         self._on_bar: Callable[[], None] | None = self.p.on_bar
 
@@ -195,6 +194,9 @@ class HybridStrategy(bt.Strategy):
             raise ConfigError(f"state_every must be a whole number of bars from 1 on, not {self.p.state_every!r}")
         fit = fit_of(self.config, self.symbols, self.pair_names, policies, self.p.kalman_params, self._trade_from)
         return StateKeeper(self, self.p.state, int(self.p.state_every), fit)
+
+    def _new_recorder(self) -> Recorder:
+        return Recorder(len(self.symbols), self.pair_names, tuple(self.config.legs_enabled()))
 
     def _history(self) -> NDArray[np.float64]:
         if self.p.history is None:
@@ -247,8 +249,7 @@ class HybridStrategy(bt.Strategy):
         """A new bar: ask the brain, let the guard look at it, send the orders, keep the state."""
         trades = self._clock[0] >= self._trade_from
         if self._rows == 0:
-            self._thinking.remember()
-            self.guard.passed()
+            self.guard.passed(self._thinking.remember())
         if self._early is not None:
             self._count_bar(self.datetime[0])
         if self._finding is not None:
@@ -257,10 +258,10 @@ class HybridStrategy(bt.Strategy):
         if trades and may_trade:
             decision = self.guard.settled(decision, self._target_orders)
         else:
-            self.guard.passed()
+            self.guard.passed(decision.failures)
         self.decision = decision
         if self.recorder is not None:
-            self.recorder.append(decision, self._thinking.pair_rows(decision))
+            self.recorder.append(decision)
         sent = withheld(decision.target, decision.waits)
         if not trades:
             self._target_orders.skip()
@@ -322,11 +323,11 @@ class HybridStrategy(bt.Strategy):
             return
         self.pair_names = finding.names(self.symbols)
         self.brain = self._build(self.config, pairs=self.pair_names, kalman_params=self.p.kalman_params)
-        self.recorder = Recorder(len(self.symbols), self.pair_names) if self.p.record else None
+        self.recorder = self._new_recorder() if self.p.record else None
         for row in finding.closes:
             decision = self.brain.decide(row)
             if self.recorder is not None:
-                self.recorder.add(decision, self.brain)
+                self.recorder.append(decision)
         self._finding = None
 
     def _count_bar(self, stamp: float) -> None:
@@ -335,7 +336,7 @@ class HybridStrategy(bt.Strategy):
         if stamp >= self._trade_from and len(early) >= WARMUP_BARS // 2:
             stamps = np.array([bt.num2date(number) for number in early], dtype="M8[s]")
             self.config = self.config.for_stamps(stamps)
-            self._thinking.take_rate(self.config.bars_per_year)
+            self._thinking.take_rate(self.config.risk.bars_per_year)
             self._early = None
         else:
             early.append(stamp)
@@ -367,12 +368,6 @@ class HybridStrategy(bt.Strategy):
                 "nothing was traded",
                 stacklevel=1,
             )
-
-
-def _built(*what: Any, **more: Any) -> Hybrid:
-    """`build` with policies that cannot bring the run down."""
-    brain: Hybrid = make_safe(build(*what, **more))
-    return brain
 
 
 def _names(pairs: str | Sequence[str]) -> tuple[str, ...]:

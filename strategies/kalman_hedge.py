@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import backtrader as bt
 
 from hybrid_bt import kalman, spread
 from hybrid_bt.config import load_config
+from hybrid_bt.kalman import KalmanParams
+from hybrid_bt.parameters import validated
+from hybrid_bt.spread import SpreadParams
 
 __all__ = ["KalmanHedge"]
+
+Params = TypeVar("Params", KalmanParams, SpreadParams)
 
 
 class KalmanHedge(bt.Indicator):
@@ -29,31 +34,23 @@ class KalmanHedge(bt.Indicator):
     """
 
     lines = ("alpha", "beta", "spread", "zscore")
-    params = (
-        ("alpha_var_per_bar", None),
-        ("beta_var_per_bar", None),
-        ("noise_var", None),
-        ("spread_half_life_bars", None),
-        ("scale_half_life_bars", None),
-        ("warmup_bars", None),
-    )
+    params = tuple((name, None) for cls in (KalmanParams, SpreadParams) for name in cls._fields)
     plotinfo = {"subplot": True, "plotname": "Kalman hedge"}
     plotlines = {"alpha": {"_plotskip": True}, "spread": {"_plotskip": True}}
 
     def __init__(self) -> None:
         config = load_config("stable")
-        given = {name: getattr(self.p, name) for name in self.p._getkeys() if getattr(self.p, name) is not None}
-        if "spread_half_life_bars" in given:
-            given["half_life_bars"] = given["spread_half_life_bars"]  # the spread itself calls it by its short name
-        self._params = config.kalman_params()._replace(
-            **{name: value for name, value in given.items() if name in kalman.KalmanParams._fields}
-        )
-        self._spread_params = config.spread_params()._replace(
-            **{name: value for name, value in given.items() if name in spread.SpreadParams._fields}
-        )
+        self._params = self._given(config.kalman_params)
+        self._spread_params = self._given(config.spread_params)
         self._state = kalman.initial_state(self._params)
         self._spread = spread.initial_state()
         self._last: tuple[float, float] | None = None
+
+    def _given(self, usual: Params) -> Params:
+        """The stable mode's numbers, but for those that somebody gave."""
+        asked = {name: getattr(self.p, name) for name in usual._fields}
+        known = usual._asdict() | {name: value for name, value in asked.items() if value is not None}
+        return validated(type(usual), known, "KalmanHedge")
 
     def nextstart(self) -> None:
         self._state = kalman.initial_state(self._params)

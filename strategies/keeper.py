@@ -70,7 +70,8 @@ class StateKeeper:
         self._journal: Journal | None = None
 
     def _recorder(self) -> Recorder:
-        return Recorder(len(self.strategy.symbols), self.strategy.pair_names)
+        strategy = self.strategy
+        return Recorder(len(strategy.symbols), strategy.pair_names, tuple(strategy.config.legs_enabled()))
 
     def start(self) -> None:
         """Open the files and read what is there.
@@ -136,7 +137,7 @@ class StateKeeper:
     def keep(self, closes: Sequence[float], decision: Decision, sent: Sequence[float]) -> None:
         """End a new bar, after its orders; `sent` is what they were made for, NaN where nothing was."""
         recorder = self._recorder()
-        recorder.add(decision, self.strategy.brain)
+        recorder.append(decision)
         self._open_journal().append([self.strategy.datetime[0], *closes, *sent, *recorder.last_row()])
         self._unsaved += 1
         if self._unsaved >= self.every:

@@ -7,8 +7,9 @@ from typing import Any
 
 import backtrader as bt
 
-from hybrid_bt.accounting import OrderRules, checked_rules, order_size, submission_order
+from hybrid_bt.accounting import OrderRules, order_size, submission_order
 from hybrid_bt.errors import BarsError
+from hybrid_bt.parameters import validated
 from hybrid_bt.strategies.holdings import Holdings
 from hybrid_bt.strategies.market_order import market_order, sends_plainly
 
@@ -49,7 +50,7 @@ class TargetOrders:
         self.strategy = strategy
         self.feeds = list(strategy.datas if feeds is None else feeds)
         self.equity_share = equity_share
-        self.rules = checked_rules(rules)
+        self.rules = validated(OrderRules, rules, "orders")
         self.ruined = False
         self._closes = [feed.lines.close for feed in self.feeds]  # found once: a feed's `__getattr__` costs more
         self._lengths = [0] * len(self.feeds)

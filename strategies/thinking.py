@@ -1,25 +1,25 @@
 """Where a strategy's decisions come from: its brain bar by bar, or opinions made ahead where all feeds are in memory.
 
 Both give the same bits. The ahead path begins on the first bar if nobody has laid hands on the brain before, and ends
-as soon as somebody asks for the brain, a policy fails or a bar is not the one foreseen: then a fresh brain reads every
-bar so far and goes on bar by bar.
+as soon as somebody asks for the brain or a bar is not the one foreseen: then a fresh brain reads every bar so far and
+goes on bar by bar.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.hybrid import Decision, Hybrid
+from hybrid_bt.batch import choose
+from hybrid_bt.hybrid import Decision, Hybrid, Opinion
 from hybrid_bt.news.manager import Advice
-from hybrid_bt.recording import pair_rows
-from hybrid_bt.safe_policy import policies_of, take_failures
-
-__all__ = ["Thinking", "foreseen_panel"]
+from hybrid_bt.opinions import can_be_foreseen, in_chunks
+from hybrid_bt.reader import READING_SECONDS, read_panel
 
 
 class Thinking:
@@ -32,7 +32,7 @@ class Thinking:
     make : callable
         A fresh brain; called again if the ahead path has to be left.
     compiled : bool or None
-        See `hybrid_bt.ahead.can_run_ahead`.
+        Make opinions ahead, compiled; by default where the work is worth loading numba.
     history : (T0, N) array
         Closes before the first bar, which the brain is to have seen by then.
     """
@@ -43,16 +43,17 @@ class Thinking:
         self._strategy, self._make, self._compiled, self._history = strategy, make, compiled, history
         self._clock = strategy.lines.datetime
         self._brain: Hybrid = make()
-        self._ahead: Any = None
+        self._panel: Any = None
+        self._coming: Iterator[Opinion] | None = None
+        self._row = -1  # of the panel, that was looked up last
         self._stamps: list[float] = []
-        self._rate: float | None = None
         self._settled = False  # whether the brain was taken hold of, so that nothing can be made ahead any more
         self._remembers = False  # the history
 
     @property
     def ahead(self) -> bool:
         """Whether opinions are being looked up."""
-        return self._ahead is not None
+        return self._coming is not None
 
     @property
     def brain(self) -> Hybrid:
@@ -71,74 +72,79 @@ class Thinking:
         return self._brain.reader.columns
 
     def clipped(self) -> dict[str, int]:
-        """Observations that each policy clipped so far."""
-        ahead = self._ahead.clipped() if self._ahead is not None else {}
-        return {name: policy.clipped_count + ahead.get(name, 0) for name, policy in policies_of(self._brain).items()}
-
-    def take_failures(self) -> list[str]:
-        """What policies and legs of the user's own did wrong since this was last asked for."""
-        return [] if self.ahead else take_failures(self._brain)  # the ahead path is left before a failure is noted
+        """Observations that each policy clipped so far; where they are asked ahead, of the bars they were asked for."""
+        parts = {**self._brain.legs, "gate": self._brain.gate}
+        policies = {name: getattr(part, "policy", None) for name, part in parts.items()}
+        return {name: int(policy.clipped_count) for name, policy in policies.items() if policy is not None}
 
     def take_rate(self, bars_per_year: float) -> None:
-        """`Hybrid.take_rate`: it changes what is made of opinions, and nothing that is remembered."""
-        self._rate = bars_per_year
-        self._brain.take_rate(bars_per_year)
-
-    def remember(self) -> None:
-        """See the history; the first `decide` does so if nobody did before."""
-        if self._remembers:
+        """Bars per year from the next bar on: they change what is made of a memory, and nothing that is remembered."""
+        if bars_per_year == self._brain.reader.bars_per_year:
             return
+        if self._coming is None:
+            self._brain.reader.bars_per_year = bars_per_year
+            return
+        self._panel.bars_per_year[self._row + 1 :] = bars_per_year
+        self._brain = self._make()
+        self._brain.reader.bars_per_year = bars_per_year
+        self._coming = islice(self._opinions(), self._row + 1, None)
+
+    def remember(self) -> list[str]:
+        """See the history, and say what failed on it; the first `decide` does so if nobody did before."""
+        if self._remembers:
+            return []
         self._remembers = True
-        self._ahead = self._made_ahead()
-        for closes in self._history.tolist():
-            if self._ahead is None or not self._ahead.skip():
-                self._go_bar_by_bar()
-                self._brain.opine(closes)
+        self._look_ahead()
+        said = (self._next() if self._coming else self._brain.opine(row) for row in self._history.tolist())
+        return [failure for opinion in said for failure in opinion.failures]
 
     def decide(
         self, closes: list[float], advice: Advice | None = None, held: Sequence[float] | None = None
     ) -> Decision:
         """Decision at the close of this bar; closes (N,), NaN where a symbol has none; the rest as `Hybrid.settle`."""
         self.remember()
-        if self._ahead is not None:
-            opinion = self._ahead.next() if self._is_foreseen(self._ahead.row + 1, closes) else None
-            if opinion is not None:
-                return self._brain.settle(opinion, advice, held)
+        if self._coming is not None:
+            if self._is_foreseen(self._row + 1, closes):
+                return self._brain.settle(self._next(), advice, held)
             self._go_bar_by_bar()
         return self._brain.decide(closes, advice, held) if advice is not None else self._brain.decide(closes)
 
-    def pair_rows(self, decision: Decision) -> Sequence[float]:
-        """`recording.pair_rows` after the last decision."""
-        if self._ahead is not None:
-            return self._ahead.pair_rows()  # type: ignore[no-any-return]
-        return pair_rows(self._brain, decision.view)
+    def _next(self) -> Opinion:
+        assert self._coming is not None
+        self._row += 1
+        return next(self._coming)
 
-    def _made_ahead(self) -> Any:
-        """Opinions on the history and on all bars of the feeds; None where these are not certain, or too few."""
-        found = None if self._settled or self._compiled is False else foreseen_panel(self._strategy)
+    def _look_ahead(self) -> None:
+        """Begin to look opinions up, where all bars are certain, and enough to be worth it."""
+        if self._settled or self._compiled is False or not can_be_foreseen(self._brain):
+            return
+        found = foreseen_panel(self._strategy)
         if found is None:
-            return None
-        from hybrid_bt.ahead import Ahead, can_run_ahead
+            return
+        closes = np.concatenate([self._history, found[1]])
+        good = np.isnan(closes) | ((closes > 0.0) & (closes < math.inf))  # a bad close is refused on its own bar
+        if good.all() and choose(self._compiled, closes.size * READING_SECONDS):
+            self._stamps = [math.nan] * len(self._history) + found[0].tolist()
+            self._panel = read_panel(closes, self._brain.reader, compiled=True)
+            self._coming = self._opinions()
 
-        stamps, closes = found[0].tolist(), np.concatenate([self._history, found[1]])
-        self._stamps = [math.nan] * len(self._history) + stamps
-        return Ahead(self._brain, closes) if can_run_ahead(self._brain, closes, self._compiled) else None
+    def _opinions(self) -> Iterator[Opinion]:
+        return (opinion for chunk in in_chunks(self._brain, self._panel) for opinion in chunk.rows())
 
     def _is_foreseen(self, row: int, closes: list[float]) -> bool:
         if row >= len(self._stamps) or self._clock[0] != self._stamps[row]:
             return False
-        due = self._ahead.closes(row)
+        due = self._panel.closes[row].tolist()
         return due == closes or all(a == b or (a != a and b != b) for a, b in zip(due, closes, strict=True))
 
     def _go_bar_by_bar(self) -> None:
         self._settled = True
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            self._brain = self._make()
-            if self._rate is not None:
-                self._brain.take_rate(self._rate)
-            for row in range(ahead.row + 1):
-                self._brain.opine(ahead.closes(row))
+        if self._coming is not None:
+            self._coming = None
+            rate, self._brain = self._brain.reader.bars_per_year, self._make()
+            self._brain.reader.bars_per_year = rate
+            for closes in self._panel.closes[: self._row + 1].tolist():
+                self._brain.opine(closes)
 
 
 def foreseen_panel(strategy: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:

@@ -104,7 +104,7 @@ class PosteriorResidual(bt.Strategy):
 
     def start(self) -> None:
         self.broker.set_coc(True)
-        self.filter = load_config("stable").kalman_params()
+        self.filter = load_config("stable").kalman_params
         self.state = kalman.initial_state(self.filter)
 
     def next(self) -> None:

@@ -14,10 +14,11 @@ from broker_cases import Case, Panel, RowsFeed, feeds, panel_of, random_case, ru
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybrid_bt.accounting import OrderRules, checked_rules, execute, margin_check, order_size, submission_order
+from hybrid_bt.accounting import OrderRules, execute, margin_check, order_size, submission_order
 from hybrid_bt.analyzers.ledger import Ledger
 from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.parameters import validated
 from hybrid_bt.records import AccountPath, Fill
 from hybrid_bt.target_replay import replay
 
@@ -111,7 +112,7 @@ def test_position_after_the_order_is_within_the_target(
 @pytest.mark.parametrize("rules", [OrderRules(lot=-1.0), OrderRules(lot=1e-9), OrderRules(eps_trade=NAN)])
 def test_senseless_rules_are_refused(rules: OrderRules) -> None:
     with pytest.raises(ConfigError):
-        checked_rules(rules)
+        validated(OrderRules, rules, "orders")
 
 
 def test_sells_go_before_buys_in_symbol_order() -> None:

@@ -22,6 +22,7 @@ ADAPTERS = ("strategies", "feeds", "analyzers")
 LAYERS: dict[str, tuple[str, ...]] = {
     "words": (
         "errors",
+        "parameters",
         "whole_file",
         "appended",
         "collector",

@@ -52,7 +52,7 @@ PANELS = [
 
 def reader_of(bars: Bars, pairs: tuple[str, ...] = PAIRS) -> MarketReader:
     columns = resolve_pairs([p for p in pairs if all(s in bars.symbols for s in p.split(":"))], bars.symbols)
-    return MarketReader(bars.n_symbols, columns, [CONFIG.kalman_params()] * len(columns), CONFIG.spread_params())
+    return MarketReader(bars.n_symbols, columns, [CONFIG.kalman_params] * len(columns), CONFIG.spread_params)
 
 
 def assert_same_arrays(mine: Any, theirs: Any) -> None:
@@ -105,7 +105,7 @@ def test_history_is_the_same_compiled(bars: Bars, pairs: tuple[str, ...]) -> Non
 
 @pytest.mark.parametrize("bars", PANELS)
 def test_recorded_kalman_leg_is_the_brains(bars: Bars) -> None:
-    reader, rules = reader_of(bars), CONFIG.pair_rules()._replace(entry_z=0.5, max_hold_bars=5.0)
+    reader, rules = reader_of(bars), CONFIG.pair_rules._replace(entry_z=0.5, max_hold_bars=5)
     names = [name for name in PAIRS if all(symbol in bars.symbols for symbol in name.split(":"))]
     slow, fast = (record_kalman_leg(bars, reader, rules, names, compiled=compiled) for compiled in (False, True))
     assert np.abs(slow[0]).max() > 0.0
@@ -145,7 +145,7 @@ def test_legs_are_the_same_compiled(seed: int) -> None:
 
 @pytest.mark.parametrize("bars", PANELS[:2])
 def test_replayed_legs_are_the_cerebro_run(bars: Bars) -> None:
-    rules = OrderRules(CONFIG.account.lot, CONFIG.account.eps_trade, CONFIG.account.rebalance_band)
+    rules = OrderRules(CONFIG.order_rules.lot, CONFIG.order_rules.eps_trade, CONFIG.order_rules.rebalance_band)
     panel = Panel(bars.symbols, bars.stamps, bars.open, bars.high, bars.low, bars.close, bars.traded)
     cerebro = bt.Cerebro(stdstats=False)
     for symbol, feed in zip(bars.symbols, feeds(panel), strict=True):
@@ -161,8 +161,8 @@ def test_replayed_legs_are_the_cerebro_run(bars: Bars) -> None:
         path = replay_legs(
             legs,
             bars,
-            fusion=CONFIG.fusion_params(),
-            risk=CONFIG.risk_params(),
+            fusion=CONFIG.fusion,
+            risk=CONFIG.risk,
             cash=1e6,
             costs=COSTS,
             rules=rules,
@@ -354,13 +354,13 @@ from hybrid_bt.train.spec import SAC_SPECS
 
 config, bars = load_config("stable"), random_bars(400)
 columns = resolve_pairs(PAIRS, bars.symbols)
-reader = MarketReader(4, columns, [config.kalman_params()] * 2, config.spread_params())
+reader = MarketReader(4, columns, [config.kalman_params] * 2, config.spread_params)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     history = read_history(bars, reader, compiled=True)
-    targets, _ = record_kalman_leg(bars, reader, config.pair_rules(), PAIRS, compiled=True)
+    targets, _ = record_kalman_leg(bars, reader, config.pair_rules, PAIRS, compiled=True)
     legs = LegPaths(targets, targets, np.zeros(400), history.volatility, history.correlation)
-    mix = {"fusion": config.fusion_params(), "risk": config.risk_params(), "compiled": True}
+    mix = {"fusion": config.fusion, "risk": config.risk, "compiled": True}
     assert min(len(replay(targets, bars, compiled=True).fills), len(replay_legs(legs, bars, **mix).fills)) > 0
     assert replay_many(targets, bars, cash=[1e5, 1e6], compiled=True).equity.shape == (2, 400)
     assert replay_legs_many(legs, bars, **mix).equity.shape == (1, 400)

@@ -7,8 +7,9 @@ import datetime
 import backtrader as bt
 import pytest
 
-from hybrid_bt.costs import Costs, borrow_interest, checked_costs, commission
+from hybrid_bt.costs import Costs, borrow_interest, commission
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.parameters import validated
 from hybrid_bt.strategies.commission import SpreadFeeCommission
 
 COSTS = Costs(spread_bps=4.0, fee_bps=1.0, borrow_bps_per_year=365.0, leverage=2.0, financing_bps_per_year=730.0)
@@ -36,7 +37,7 @@ def test_leveraged_long_pays_on_the_borrowed_half() -> None:
 @pytest.mark.parametrize("value", [-0.5, float("nan"), float("inf")])
 def test_costs_out_of_range_are_refused(field: str, value: float) -> None:
     with pytest.raises(ConfigError, match=field):
-        checked_costs(COSTS._replace(**{field: value}))
+        validated(Costs, COSTS._replace(**{field: value}), "costs")
     with pytest.raises(ConfigError, match=field):
         SpreadFeeCommission(**{field: value})
 

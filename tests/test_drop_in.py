@@ -330,7 +330,7 @@ def test_a_future_is_sized_by_what_a_contract_moves() -> None:
     path, target = strategy.analyzers.ledger.path(), strategy.recorder.decisions().target
     for row in (280, 300, 320):
         money = 5.0 * path.size[row + 1] * BARS.close[row] / path.equity[row]
-        assert np.abs(money - target[row]).max() < CONFIG.account.rebalance_band + 0.002
+        assert np.abs(money - target[row]).max() < CONFIG.order_rules.rebalance_band + 0.002
     assert path.size[281:].any()
     strategy.analyzers.ledger.flows()
 

@@ -40,8 +40,8 @@ EXACT = OrderRules(lot=0.0)
 
 def history_of(bars: Bars) -> MarketHistory:
     columns = resolve_pairs(PAIRS, bars.symbols)
-    params = [CONFIG.kalman_params()] * len(columns)
-    return read_history(bars, MarketReader(bars.n_symbols, columns, params, CONFIG.spread_params()))
+    params = [CONFIG.kalman_params] * len(columns)
+    return read_history(bars, MarketReader(bars.n_symbols, columns, params, CONFIG.spread_params))
 
 
 HISTORY = history_of(BARS)
@@ -80,8 +80,8 @@ def asset_env(tracks: Any = None, **options: Any) -> AssetEnv:
 
 def regime_env(track: RegimeTrack = TRACK, **options: Any) -> RegimeEnv:
     given: dict[str, Any] = {
-        "fusion": CONFIG.fusion_params(),
-        "risk": CONFIG.risk_params(),
+        "fusion": CONFIG.fusion,
+        "risk": CONFIG.risk,
         "reward": Reward(1.0),
         "costs": COSTS,
         "rules": RULES,
@@ -191,10 +191,10 @@ def regime_targets(track: RegimeTrack, given: list[float], first: int) -> Any:
     rows = range(first, first + len(given))
     return [
         limit(
-            fuse(track.sac[t], track.kalman[t], sac_weight(r, CONFIG.fusion_params())),
+            fuse(track.sac[t], track.kalman[t], sac_weight(r, CONFIG.fusion)),
             track.volatility[t],
             track.correlation[t],
-            CONFIG.risk_params(),
+            CONFIG.risk,
         )[0]
         for t, r in zip(rows, given, strict=True)
     ]
@@ -313,7 +313,7 @@ def test_ruin_of_the_whole_portfolio_terminates() -> None:
     closes = [[10.0, 10.0]] * 2 + [[40.0, 10.0]] * 2
     track = RegimeTrack(np.zeros((n, 10), np.float32), [[-1.0, 0.0]] * n, [[-1.0, 0.0]] * n, [[0.01, 0.01]] * n,
                         [0.0] * n, closes, closes, list(range(n)), Span(0, 3))  # fmt: skip
-    wide = CONFIG.risk_params()._replace(volatility_target=9.0, scale_limit=1.0, asset_limit=2.0, net_limit=2.0)
+    wide = CONFIG.risk._replace(volatility_target=9.0, scale_limit=1.0, asset_limit=2.0, net_limit=2.0)
     env = regime_env(track, risk=wide, episode_bars=None)
     _, rewards, equities, end = episode(env, [0.0] * 3)
     assert end == (True, False) and rewards[-1] == -100.0 and equities[-1] < 0.0

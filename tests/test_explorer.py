@@ -146,7 +146,7 @@ def test_rules_of_the_guard_are_told_where_they_bound_and_only_there(browser, tm
     wanted = target.copy()
     wanted[40, 0], target[40, 0], guard[40] = 0.8, 0.5, rules_mask("asset_limit", "drawdown")
     target[41], guard[41] = np.nan, rules_mask("policy_failure")
-    limits = load_config().guard.model_dump() | {"asset_limit": 0.5, "drawdown_limit": 0.1}
+    limits = load_config().guard._asdict() | {"asset_limit": 0.5, "drawdown_limit": 0.1}
     decisions = dataclasses.replace(record.decisions, target=target, wanted=wanted, guard=guard)
     told = dataclasses.replace(record, decisions=decisions, config=record.config | {"guard": limits})
     tab = browser.new_page(viewport={"width": 1200, "height": 1080})

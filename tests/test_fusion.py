@@ -33,7 +33,7 @@ def test_named_weights_are_met_exactly(p: FusionParams) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_weights_of_the_shipped_modes_are_exact(mode: str) -> None:
-    p = load_config(mode).fusion_params()
+    p = load_config(mode).fusion
     assert [sac_weight(r, p) for r in (-1.0, 0.0, 1.0)] == list(p)
 
 

@@ -55,7 +55,7 @@ def run(bars: Bars, guard: Any = None, policies: Any = None, kind: Any = HybridS
     for feed in to_feeds(bars):
         cerebro.adddata(feed, name=feed._name)
     cerebro.broker.setcash(1_000_000.0)
-    cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.trading_costs()))
+    cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.costs))
     cerebro.addstrategy(kind, config=config, pairs=PAIRS, record=True, policies=policies, **params)
     cerebro.addanalyzer(Ledger, _name="ledger")
     (strategy,) = cerebro.run()
@@ -157,7 +157,7 @@ def test_killed_and_failed_are_met_whatever_the_limits() -> None:
     failed = facts._replace(failed=True)
     _, targets, mask = guard_step(initial_guard(), [0.4, 0.0], failed, [], GuardParams(), 0.0)
     assert all(map(math.isnan, targets)) and rule_names(mask) == ["policy_failure"]
-    _, targets, _ = guard_step(initial_guard(), [0.4, 0.0], failed, [], GuardParams(flatten_on_failure=True), 0.0)
+    _, targets, _ = guard_step(initial_guard(), [0.4, 0.0], failed, [], GuardParams(on_policy_failure="flatten"), 0.0)
     assert targets == [0.0, 0.0]
 
 
@@ -285,7 +285,7 @@ class FaultyLeg(KalmanLeg):
     how = "raises"
 
     def __init__(self, symbols: Any, pairs: Any, config: Any) -> None:
-        super().__init__(len(symbols), len(pairs), config.pair_rules())
+        super().__init__(len(symbols), len(pairs), config.pair_rules)
         self.n = 0
 
     def targets(self, view: Any) -> Any:

@@ -72,11 +72,11 @@ def test_record_of_random_bars_is_not_empty() -> None:
 @pytest.mark.parametrize("config", [CONFIG, AGGRESSIVE], ids=["stable", "aggressive"])
 def test_formula_holds_in_the_record(config: Config) -> None:
     found = recorded(random_bars(400, missing=0.05), config)
-    d, risk = found.decisions(), config.risk_params()
+    d, risk = found.decisions(), config.risk
     assert np.array_equal(d.weights["kalman"], 1.0 - d.weights["sac"])
     w_sac, w_kalman = d.weights["sac"][:, None], d.weights["kalman"][:, None]
     assert np.array_equal(d.fused, w_sac * d.legs["sac"] + w_kalman * d.legs["kalman"])
-    assert d.weights["sac"].tolist() == [sac_weight(r, config.fusion_params()) for r in d.regime.tolist()]
+    assert d.weights["sac"].tolist() == [sac_weight(r, config.fusion) for r in d.regime.tolist()]
     rows = zip(d.fused.tolist(), found.volatility().tolist(), found.correlation().tolist(), strict=True)
     held = [limit(fused, volatility, rho, risk) for fused, volatility, rho in rows]
     assert np.array_equal(d.target, np.array([targets for targets, _ in held]))
@@ -85,9 +85,7 @@ def test_formula_holds_in_the_record(config: Config) -> None:
 
 
 def switched(config: Config = CONFIG, **parts: bool) -> Config:
-    return config.model_copy(
-        update={name: getattr(config, name).model_copy(update={"enabled": enabled}) for name, enabled in parts.items()}
-    )
+    return config._replace(**{name: getattr(config, name)._replace(enabled=enabled) for name, enabled in parts.items()})
 
 
 @pytest.mark.parametrize(("off", "on", "weight"), [("sac", "kalman", 0.0), ("kalman", "sac", 1.0)])

@@ -162,10 +162,10 @@ def test_run_on_15_minute_bars_counts_their_year_and_agrees_with_its_replay(tmp_
 def test_decisions_do_not_see_the_calendar_that_comes_later() -> None:
     bars = load_bars(KO_PEP)
     config = load_config("stable")
-    assert config.risk.bars_per_year == "auto"
-    assert config.for_stamps(bars.stamps[:300]).bars_per_year == decision_rate(bars.stamps[:300])
+    assert config.auto_rate
+    assert config.for_stamps(bars.stamps[:300]).risk.bars_per_year == decision_rate(bars.stamps[:300])
     given = load_config("stable", overrides={"risk": {"bars_per_year": 1000}})
-    assert given.for_stamps(bars.stamps[:300]).bars_per_year == 1000
+    assert given.for_stamps(bars.stamps[:300]).risk.bars_per_year == 1000
 
 
 def test_strategy_in_a_cerebro_of_its_own_settles_the_same_rate() -> None:
@@ -176,10 +176,10 @@ def test_strategy_in_a_cerebro_of_its_own_settles_the_same_rate() -> None:
     for feed in to_feeds(bars):
         cerebro.adddata(feed, name=feed._name)
     cerebro.broker.setcash(config.account.cash)
-    cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.trading_costs()))
+    cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.costs))
     cerebro.addstrategy(HybridStrategy, pairs=["KO:PEP"], trade_from=date(2019, 2, 4))
     (strategy,) = cerebro.run()
-    assert strategy.config.bars_per_year == record.facts["annualisation"]["decisions"]
+    assert strategy.config.risk.bars_per_year == record.facts["annualisation"]["decisions"]
     assert cerebro.broker.getvalue() == record.accounts["hybrid"].equity[-1]
 
 

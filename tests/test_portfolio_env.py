@@ -29,7 +29,7 @@ from hybrid_bt.tracks import Episode, PortfolioTrack, Span, portfolio_track
 
 CONFIG = load_config("stable")
 BARS = random_bars(400, missing=0.05)
-HISTORY = read_history(BARS, MarketReader(BARS.n_symbols, [], [], CONFIG.spread_params()))
+HISTORY = read_history(BARS, MarketReader(BARS.n_symbols, [], [], CONFIG.spread_params))
 TRACK = portfolio_track(HISTORY, "2011-01-01", "2012-12-31")
 N = BARS.n_symbols
 COMPILED = pytest.mark.parametrize("compiled", [False, True])
@@ -68,7 +68,7 @@ def test_compiled_or_not_it_is_the_same_to_the_bit() -> None:
         assert fast.account == slow.account and np.array_equal(fast.sizes, slow.sizes)
 
 
-@pytest.mark.parametrize("risk", [NO_LIMITS._replace(gross_limit=0.97), CONFIG.risk_params()])
+@pytest.mark.parametrize("risk", [NO_LIMITS._replace(gross_limit=0.97), CONFIG.risk])
 def test_it_keeps_the_account_of_the_limited_targets(risk: Any) -> None:
     env, given = environment(risk=risk), actions(60)
     env.reset(options={"row": 280})
@@ -163,7 +163,7 @@ def test_mistakes_are_named() -> None:
     for options, message in (
         ({"action_range": (1.0, -1.0)}, "the lower below the upper"),
         ({"action_range": (0.0, math.inf)}, "two finite ends"),
-        ({"cash": 0.0}, "cash must be positive"),
+        ({"cash": 0.0}, "cash: Input should be greater than 0"),
         ({"episode_bars": 0}, "at least 1"),
         ({"costs": Costs(-1.0)}, "spread_bps"),
     ):

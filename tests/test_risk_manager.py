@@ -129,11 +129,11 @@ def test_no_document_from_after_an_early_close_is_read_on_its_day() -> None:
         "2014-11-28": {"at 12:45"},
         "2014-12-01": {"at 12:45", "at 13:05"},
     }
-    noon = clock_of(CONFIG.model_copy(update={"close_time": "12:00"}), True)
-    london = clock_of(CONFIG.model_copy(update={"time_zone": "Europe/London"}), True)
+    noon = clock_of(CONFIG._replace(**{"close_time": "12:00"}), True)
+    london = clock_of(CONFIG._replace(**{"time_zone": "Europe/London"}), True)
     assert say_us(noon.cutoff(datetime(2014, 12, 24))) == "2014-12-24T16:45:00Z"  # never later than was asked
     assert say_us(london.cutoff(datetime(2014, 12, 24))) == "2014-12-24T15:45:00Z"  # another exchange's
-    within = clock_of(CONFIG.model_copy(update={"stamp_zone": "America/New_York"}), False)
+    within = clock_of(CONFIG._replace(**{"stamp_zone": "America/New_York"}), False)
     assert say_us(within.cutoff(datetime(2014, 12, 24, 16))) == "2014-12-24T20:45:00Z"
 
 
@@ -177,7 +177,7 @@ def test_ranks_are_those_of_bm25s_on_the_documents_known_then() -> None:
 
 
 def advice_of(store: DocumentStore, days: np.ndarray = DAYS, prepared: bool = True, k: int = 2) -> list[Advice]:
-    config = CONFIG.model_copy(update={"documents": k})
+    config = CONFIG._replace(**{"documents": k})
     desk = Desk(store, index_of(store), Direct(LexiconScorer()), config, ("KO", "PEP"))
     stage = RiskStage(desk, clock_of(config, True))
     if prepared:
@@ -246,7 +246,7 @@ class Failing:
 
 @pytest.mark.parametrize("on_failure", ["no_new_risk", "neutral"])
 def test_failure_takes_no_new_risk_or_is_neutral_and_is_counted(on_failure: str) -> None:
-    config = CONFIG.model_copy(update={"on_failure": on_failure})
+    config = CONFIG._replace(**{"on_failure": on_failure})
     store = store_of(("2015-01-06T12:00:00Z", "KO", "x"))
     stage = RiskStage(Desk(store, index_of(store), Direct(Failing()), config, ("KO",)), clock_of(config, True))
     advice = [stage.advise(day) for day in DAYS[:3].astype("M8[us]").tolist()]

@@ -9,7 +9,7 @@ import pytest
 
 from hybrid_bt.spread import SpreadParams, SpreadState, initial_state, step
 
-PARAMS = SpreadParams(half_life_bars=5.0, scale_half_life_bars=20.0, warmup_bars=10.0)
+PARAMS = SpreadParams(spread_half_life_bars=5.0, scale_half_life_bars=20.0, warmup_bars=10.0)
 
 
 def run(innovations: list[float], params: SpreadParams = PARAMS) -> list[SpreadState]:

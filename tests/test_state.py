@@ -45,7 +45,7 @@ def cerebro_of(bars: Bars, state: Path | None = None, mode: str = "stable", **pa
     for feed in to_feeds(bars):
         cerebro.adddata(feed, name=feed._name)
     cerebro.broker.setcash(1_000_000.0)
-    cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(load_config(mode).trading_costs()))
+    cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(load_config(mode).costs))
     given = {"mode": mode, "pairs": PAIRS, "record": True, "policies": POLICIES[mode], "overrides": COSTS}
     cerebro.addstrategy(HybridStrategy, state=state, **(given | params))
     cerebro.addanalyzer(Ledger, _name="ledger")

@@ -330,10 +330,10 @@ def test_indicator_is_the_core(modes: dict[str, Any]) -> None:
 
     cerebro.addstrategy(Reading)
     cerebro.run()
-    params, spread, wanted = CONFIG.kalman_params(), first_spread(), []
+    params, spread, wanted = CONFIG.kalman_params, first_spread(), []
     logs = [[math.log(value) for value in BARS.close[:, i]] for i in (0, 1)]
     for t, state in enumerate(follow_pair(*logs, params)):
-        spread = spread_step(spread, state.innovation, CONFIG.spread_params()) if t else spread
+        spread = spread_step(spread, state.innovation, CONFIG.spread_params) if t else spread
         alpha = intercept(state, logs[0][t], logs[1][t])
         wanted.append((alpha, state.beta, spread.spread, spread.zscore))
     assert seen == wanted
@@ -348,8 +348,8 @@ def test_indicator_takes_parameters() -> None:
             self.hedge = KalmanHedge(self.data0, self.data1, noise_var=1.0, spread_half_life_bars=3.0)
 
     (strategy,) = _run_alone(Reading)
-    assert strategy.hedge._params == CONFIG.kalman_params()._replace(noise_var=1.0)
-    assert strategy.hedge._spread_params == CONFIG.spread_params()._replace(half_life_bars=3.0)
+    assert strategy.hedge._params == CONFIG.kalman_params._replace(noise_var=1.0)
+    assert strategy.hedge._spread_params == CONFIG.spread_params._replace(spread_half_life_bars=3.0)
 
 
 def _run_alone(strategy: Any) -> Any:

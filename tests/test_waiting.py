@@ -96,7 +96,7 @@ def test_stream_equals_batch_over_missing_bars(compiled: bool) -> None:
     bars = holed(bars, 300, 320, 0)
     brain = build(CONFIG, bars.symbols, PAIRS, POLICIES)
     streamed = record(brain, bars, PAIRS)
-    targets, pairs = record_kalman_leg(bars, brain.reader, CONFIG.pair_rules(), PAIRS, compiled=compiled)
+    targets, pairs = record_kalman_leg(bars, brain.reader, CONFIG.pair_rules, PAIRS, compiled=compiled)
     sides = resolve_pairs(PAIRS, bars.symbols)
     assert np.array_equal(targets, streamed.decisions().legs["kalman"])
     assert np.array_equal(waits_of(bars.traded, sides, pairs.position), streamed.waits())
@@ -106,10 +106,10 @@ def test_stream_equals_batch_over_missing_bars(compiled: bool) -> None:
         return replay_legs(
             legs,
             with_rows(bars, rows),
-            fusion=CONFIG.fusion_params(),
-            risk=CONFIG.risk_params(),
-            costs=CONFIG.trading_costs(),
-            rules=CONFIG.order_rules(),
+            fusion=CONFIG.fusion,
+            risk=CONFIG.risk,
+            costs=CONFIG.costs,
+            rules=CONFIG.order_rules,
             compiled=compiled,
         )
 

@@ -15,8 +15,7 @@ from hybrid_bt.strategies import HybridStrategy, KalmanHedge, SpreadFeeCommissio
 __all__ = ["ForeseeingHybrid", "WatchedHybrid", "fill_with_hybrid"]
 
 
-VECTORS = ("sac", "kalman", "fused", "target")
-SCALARS = ("regime", "w_sac", "scale")
+VECTORS, SCALARS = ("fused", "target"), ("regime", "scale")  #: of a decision, beside what its legs want and weigh
 
 
 class WatchedHybrid(HybridStrategy):
@@ -46,14 +45,17 @@ class ForeseeingHybrid(HybridStrategy):
 
     def columns(self) -> list[Column]:
         """Names of the row's numbers."""
-        vectors = [Column(f"target {name}", symbol) for name in VECTORS for symbol in self.symbols]
-        return vectors + [Column(name, "-") for name in SCALARS]
+        legs = self.config.legs_enabled()
+        vectors = [Column(f"target {name}", symbol) for name in (*legs, *VECTORS) for symbol in self.symbols]
+        return vectors + [Column(name, "-") for name in (*(f"weight of {leg}" for leg in legs), *SCALARS)]
 
     @property
     def row(self) -> list[float]:
         """The last decision."""
-        said = [value for name in VECTORS for value in getattr(self.decision, name)]
-        return said + [getattr(self.decision, name) for name in SCALARS]
+        said: Any = self.decision
+        vectors = (*said.legs.values(), *(getattr(said, name) for name in VECTORS))
+        scalars = (*said.weights.values(), *(getattr(said, name) for name in SCALARS))
+        return [value for vector in vectors for value in vector] + list(scalars)
 
     def stop(self) -> None:
         super().stop()
@@ -73,7 +75,7 @@ def fill_with_hybrid(
 
     def fill(cerebro: Any, bars: Bars) -> None:
         whole = {symbol: bool(bars.traded[:, i].all()) for i, symbol in enumerate(bars.symbols)}
-        cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.trading_costs()))
+        cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.costs))
         cerebro.addstrategy(
             ForeseeingHybrid if ahead else WatchedHybrid,
             compiled=ahead,

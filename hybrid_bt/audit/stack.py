@@ -21,7 +21,8 @@ from hybrid_bt.build import Policies, build
 from hybrid_bt.config import Config
 from hybrid_bt.errors import BarsError
 from hybrid_bt.features import ASSET_FEATURES, MARKET_FEATURES, WARMUP_BARS
-from hybrid_bt.history import read_history, record_kalman_leg
+from hybrid_bt.opinions import opinions
+from hybrid_bt.reader import read_panel
 from hybrid_bt.recording import record
 from hybrid_bt.target_replay import replay
 
@@ -69,8 +70,8 @@ def brain_trace(stack: Stack, bars: Bars, *, panel: bool = False) -> Trace:
         recorder.decisions().sent,
         bars,
         cash=stack.config.account.cash,
-        costs=stack.config.trading_costs(),
-        rules=stack.config.order_rules(),
+        costs=stack.config.costs,
+        rules=stack.config.order_rules,
     )
     columns += [Column("replayed cash", "-"), Column("replayed equity", "-")]
     columns += [Column("replayed position", symbol) for symbol in bars.symbols]
@@ -97,17 +98,17 @@ def _recorded(recorder: Any, bars: Bars) -> list[tuple[list[Column], Any]]:
 
 
 def _panel(stack: Stack, brain: Any, bars: Bars) -> list[tuple[list[Column], Any]]:
-    """What training and sweeps read: features and the Kalman leg over the whole panel at once."""
-    history = read_history(bars, brain.reader)
+    """What training and studies read: features and opinions over the whole panel at once."""
+    panel = read_panel(bars.close, brain.reader)
+    said = opinions(build(stack.config, bars.symbols, stack.pairs, stack.policies), panel)
     asset = [Column(f"panel feature {name}", symbol) for symbol in bars.symbols for name in ASSET_FEATURES]
     found: list[tuple[list[Column], Any]] = [
-        (asset, history.assets),
-        ([Column(f"panel feature {name}", "-") for name in MARKET_FEATURES], history.market),
+        (asset, panel.features),
+        ([Column(f"panel feature {name}", "-") for name in MARKET_FEATURES], panel.market),
+        ([Column("panel regime r", "-")], said.regime),
     ]
-    if brain.kalman is not None:
-        targets, _ = record_kalman_leg(bars, brain.reader, stack.config.pair_rules(), stack.pairs)
-        found.append(([Column("panel target kalman", symbol) for symbol in bars.symbols], targets))
-    return found
+    names = ((Column(f"panel target {name}", symbol) for symbol in bars.symbols) for name in said.legs)
+    return found + [(list(columns), targets) for columns, targets in zip(names, said.legs.values(), strict=True)]
 
 
 def audit_stack(

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.audit.trace import Column
-from hybrid_bt.features import AssetState, MarketState, correlation
+from hybrid_bt.features import AssetState, MarketState
 from hybrid_bt.hybrid import Decision, Hybrid
+from hybrid_bt.legs import PairView
 from hybrid_bt.legs import sac as sac_leg
-from hybrid_bt.recording import PAIR_FIELDS, pair_row
 from hybrid_bt.regime import OBSERVATION as GATE_OBSERVATION
 
 __all__ = ["WatchedBrain"]
@@ -50,9 +50,9 @@ class WatchedBrain:
     def __init__(self, brain: Hybrid, symbols: Any, pairs: Any) -> None:
         self.brain, self.symbols, self.pairs = brain, tuple(symbols), tuple(pairs)
         self._taps: dict[str, _Tap] = {}
-        for name, part in (("sac", brain.sac), ("gate", brain.gate)):
-            if part is not None:
-                owner: Any = part
+        for name, part in (("sac", brain.legs["sac"]), ("gate", brain.gate)):
+            owner: Any = part
+            if hasattr(owner, "policy"):
                 owner.policy = self._taps[name] = _Tap(owner.policy)
         self.row: list[float] = []  #: of the last bar, in the order of `columns`
 
@@ -73,7 +73,7 @@ class WatchedBrain:
         found = [Column(f"recursion {field}", symbol) for symbol in everyone for field in AssetState._fields]
         found += [Column(f"market recursion mean.{field}", "-") for field in AssetState._fields]
         found += [Column(f"market recursion {field}", "-") for field in MarketState._fields[1:]]
-        found += [Column(f"pair {field}", pair) for pair in self.pairs for field in PAIR_FIELDS]
+        found += [Column(f"pair {field}", pair) for pair in self.pairs for field in (*PairView._fields, "position")]
         found += [Column("volatility", symbol) for symbol in everyone] + [Column("correlation", "-")]
         if "sac" in self._taps:
             names = sac_leg.OBSERVATION
@@ -81,21 +81,22 @@ class WatchedBrain:
         if "gate" in self._taps:
             found += [Column(f"gate observation {name}", "-") for name in GATE_OBSERVATION]
             found += [Column(f"LSTM state {i}", "-") for i in range(len(self._taps["gate"].memory()))]
-        found += [Column(name, "-") for name in ("regime r", "weight of SAC", "scale of the limits")]
-        targets = ("leg target sac", "leg target kalman", "fused target", "final target")
+        legs = self.brain.legs
+        found += [Column(name, "-") for name in ("regime r", *(f"weight of {leg}" for leg in legs), "scale of limits")]
+        targets = (*(f"leg target {leg}" for leg in legs), "fused target", "final target")
         return found + [Column(name, symbol) for name in targets for symbol in everyone]
 
     def _row(self, decision: Decision) -> list[float]:
-        view = decision.view
-        row = [value for asset in view.assets for value in asset]
-        row += [*view.market.mean, *view.market[1:]]
-        for pair, direction in zip(view.pairs, self.brain.pair_directions, strict=True):
-            row += pair_row(pair, direction)
-        row += [*view.volatilities, correlation(view.market)]
+        view, reader = decision.view, self.brain.reader
+        row = [value for asset in reader.assets for value in asset]
+        row += [*reader.market.mean, *reader.market[1:]]
+        for pair, position in zip(view.pairs, decision.positions, strict=True):
+            row += (*pair, position)
+        row += [*view.volatility, view.correlation]
         for name, tap in self._taps.items():
             row += self._sac_rows(tap, decision) if name == "sac" else self._gate_row(tap)
-        row += [decision.regime, decision.w_sac, decision.scale]
-        return [*row, *decision.sac, *decision.kalman, *decision.fused, *decision.target]
+        row += [decision.regime, *decision.weights.values(), decision.scale]
+        return [*row, *(wanted for leg in decision.legs.values() for wanted in leg), *decision.fused, *decision.target]
 
     def _sac_rows(self, tap: _Tap, decision: Decision) -> list[float]:
         """One observation per symbol, NaN where the policy was not asked."""

@@ -12,7 +12,7 @@ from numba.extending import register_jitable
 from hybrid_bt import accounting, costs, fusion, risk, settling, sizing
 from hybrid_bt.accounting import Account, Book, OrderRules, Tape, run_account
 from hybrid_bt.costs import Costs
-from hybrid_bt.kernels.compiling import borrowed, compile_kernel, digest_of, frozen, register
+from hybrid_bt.kernels.compiling import as_tuple, borrowed, compile_kernel, digest_of, frozen, register
 from hybrid_bt.risk import RiskParams
 
 #: what any account calls
@@ -39,6 +39,7 @@ ACCOUNTING = (
 register(ACCOUNTING)
 register((fusion.mix_into, risk.portfolio_volatility, risk.limit_in_place, settling.settle_row))
 MODULES = (costs, sizing, accounting)
+N_COSTS, N_RULES = len(Costs._fields), len(OrderRules._fields)
 
 
 @register_jitable
@@ -98,7 +99,6 @@ def _kernels() -> tuple[Callable[..., Account], Callable[..., None]]:
     ) -> None:
         assert digest >= 0
         for b in prange(len(cash)):
-            c, r = costs[b], rules[b]
             blank, zero = no_rows, no_money
             tape = _tape(Tape(out_cash[b], out_equity[b], no_borrow, blank, blank, blank, zero, zero, zero))
             end = run_account(
@@ -107,8 +107,8 @@ def _kernels() -> tuple[Callable[..., Account], Callable[..., None]]:
                 borrowed(days[b % len(days)]),
                 borrowed(targets[b % len(targets)]),
                 cash[b],
-                Costs(c[0], c[1], c[2], c[3], c[4]),
-                OrderRules(r[0], r[1], r[2]),
+                Costs(*as_tuple(costs[b], N_COSTS)),
+                OrderRules(*as_tuple(rules[b], N_RULES)),
                 _book(floats[b], ints[b]),
                 tape,
             )

@@ -14,8 +14,11 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload, register_jitable
+from numba.np.unsafe.ndarray import to_fixed_tuple
 
-__all__ = ["borrowed", "compile_kernel", "digest_of", "frozen", "register"]
+__all__ = ["as_tuple", "borrowed", "compile_kernel", "digest_of", "frozen", "register"]
+
+as_tuple: Any = to_fixed_tuple  #: (row, count): first numbers of a row; their count is a constant
 
 _REGISTERED: set[Callable[..., Any]] = set()
 

@@ -17,7 +17,7 @@ from hybrid_bt import accounting, costs, features, lanes, paper, portfolio, risk
 from hybrid_bt.accounting import OrderRules, Tape
 from hybrid_bt.costs import Costs
 from hybrid_bt.kernels.accounts import ACCOUNTING, FUSION
-from hybrid_bt.kernels.compiling import borrowed, compile_kernel, digest_of, frozen, register
+from hybrid_bt.kernels.compiling import as_tuple, borrowed, compile_kernel, digest_of, frozen, register
 from hybrid_bt.lanes import LaneMarket, LaneState
 from hybrid_bt.legs import sac
 from hybrid_bt.legs.sac import RiskUnit
@@ -33,20 +33,21 @@ register((sac.exposure, paper.reward_of, paper.asset_target, paper.trade_row, pa
 register((lanes.book_of, lanes.load_account, lanes.store_account, lanes.begin_lane, lanes.step_lane, lanes.step_lanes))
 register((portfolio.portfolio_bar, portfolio.see_portfolio, portfolio.step_portfolio, portfolio.step_portfolios))
 
+N_COSTS, N_RULES = len(Costs._fields), len(OrderRules._fields)
 MODULES = (costs, sizing, accounting, sac, paper, features, risk, lanes, portfolio)
 
 
 @register_jitable
 def _asset_task(t: Any) -> AssetTask:
-    unit, rules = RiskUnit(t[0], t[1], t[2]), OrderRules(t[10], t[11], t[12])
-    return AssetTask(unit, t[3], t[4], Costs(t[5], t[6], t[7], t[8], t[9]), rules)
+    unit, rules = RiskUnit(t[0], t[1], t[2]), OrderRules(*as_tuple(t[5 + N_COSTS :], N_RULES))
+    return AssetTask(unit, t[3], t[4], Costs(*as_tuple(t[5:], N_COSTS)), rules)
 
 
 @register_jitable
 def _portfolio_task(t: Any) -> PortfolioTask:
     limits = RiskParams(t[3], t[4], t[5], t[6], t[7], t[8])
-    rules = OrderRules(t[14], t[15], t[16])
-    return PortfolioTask(t[0], t[1], t[2], limits, Costs(t[9], t[10], t[11], t[12], t[13]), rules)
+    rules = OrderRules(*as_tuple(t[9 + N_COSTS :], N_RULES))
+    return PortfolioTask(t[0], t[1], t[2], limits, Costs(*as_tuple(t[9:], N_COSTS)), rules)
 
 
 @register_jitable
@@ -92,7 +93,7 @@ def _begin_kernel() -> Callable[..., None]:
     ) -> None:
         assert digest >= 0
         state, p = _state(floats, ints, accounts, counts), borrowed(panel)
-        terms, tape = Costs(c[0], c[1], c[2], c[3], c[4]), _no_tape(floats, counts)
+        terms, tape = Costs(*as_tuple(c, N_COSTS)), _no_tape(floats, counts)
         lanes.begin_lane(lane, first, last, cash, state, p[1], p[2], borrowed(days), terms, tape)
 
     return compile_kernel(begin, parallel=False)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_bt import features, kalman, reader, spread
-from hybrid_bt.kernels.compiling import borrowed, compile_kernel, digest_of, frozen, register
+from hybrid_bt.kernels.compiling import as_tuple, borrowed, compile_kernel, digest_of, frozen, register
 from hybrid_bt.legs import base
 from hybrid_bt.legs import kalman as kalman_leg
 from hybrid_bt.legs.base import View
@@ -52,6 +52,7 @@ register(
         kalman_leg.amounts_of,
     )
 )
+N_NOISE, N_POSITION = len(kalman.KalmanParams._fields), len(PairPosition._fields)
 MODULES = (kalman, spread, features, reader, base, kalman_leg)
 
 
@@ -76,7 +77,7 @@ def _reading() -> Callable[..., None]:
         out_pairs: Any,
     ) -> None:
         assert digest >= 0
-        params = [kalman.KalmanParams(k[0], k[1], k[2], k[3], k[4]) for k in noise]
+        params = [kalman.KalmanParams(*as_tuple(k, N_NOISE)) for k in noise]
         pairs = [reader.first_pair(sides[p, 0], sides[p, 1], params[p]) for p in range(len(params))]
         assets = [features.initial_asset() for _ in range(closes.shape[1])]
         market = features.initial_market()
@@ -108,8 +109,7 @@ def _holding() -> Callable[..., None]:
     def hold(positions: Any, fresh: Any, zscores: Any, ratios: Any, rules: PairRules, out_amounts: Any) -> None:
         assert digest >= 0
         for p in range(len(positions)):
-            k = positions[p]
-            position = PairPosition(k[0], k[1], k[2], k[3], k[4])
+            position = PairPosition(*as_tuple(positions[p], N_POSITION))
             for t in range(len(fresh)):
                 position = kalman_leg.bar_step(position, fresh[t, p] > 0.0, zscores[t, p], ratios[t, p], rules)
                 y, x = kalman_leg.amounts_of(position, len(positions), rules)
@@ -131,7 +131,7 @@ def read_all(closes: Any, market: reader.MarketReader, panel: View) -> None:
         np.ascontiguousarray(closes),
         panel.traded,
         np.array(market.columns, dtype=np.int64).reshape(-1, 2),
-        np.array(market.kalman_params, dtype=np.float64).reshape(-1, 5),
+        np.array(market.kalman_params, dtype=np.float64).reshape(-1, N_NOISE),
         SpreadRates(*map(float, market.rates)),
         np.array(market.n_pairs_of, dtype=np.int64),
     )
@@ -139,7 +139,7 @@ def read_all(closes: Any, market: reader.MarketReader, panel: View) -> None:
 
 
 def hold_all(positions: Any, fresh: Any, zscores: Any, ratios: Any, rules: PairRules, amounts: Any) -> None:
-    """Step the positions (P, 5) of all pairs over T bars, in place, and write what is wanted of their sides.
+    """Step the positions (P, fields) of all pairs over T bars, in place, and write what is wanted of their sides.
 
     Parameters
     ----------

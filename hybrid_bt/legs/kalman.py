@@ -10,11 +10,11 @@ as an orphan; see `hybrid_bt.waiting`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 
 from hybrid_bt.legs.base import PairView, View, Wish
@@ -27,14 +27,23 @@ READ = ("zscore", "prior_beta", "fresh")  #: of a `PairView`
 class PairRules(NamedTuple):
     """When a pair is held, and how much of the account all pairs together may take."""
 
-    entry_z: float
-    exit_z: float
-    stop_z: float
-    max_hold_bars: float
-    min_hedge_ratio: float  #: a smaller ratio hedges nothing
-    max_hedge_ratio: float  #: a larger one is a filter that has not settled
-    gross_exposure: float  #: sum of |target| when every pair is open, before netting
-    orphan_bars: float = math.inf  #: an open pair is closed after this many bars in a row that one side missed
+    entry_z: Annotated[float, Gt(0), "|z| at which a pair opens, standard deviations"]
+    exit_z: Annotated[float, "z, towards the mean, at which it closes, standard deviations"]
+    stop_z: Annotated[float, Gt(0), "|z| at which it is given up, standard deviations"]
+    max_hold_bars: Annotated[int, Ge(1), "bars after which it is given up"]
+    orphan_bars: Annotated[int, Ge(1), "bars in a row that one side may miss before an open pair is closed"]
+    min_hedge_ratio: Annotated[float, Gt(0), "smallest hedge ratio that opens a pair; a smaller one hedges nothing"]
+    max_hedge_ratio: Annotated[float, Gt(0), "largest that does; a larger one is a filter that has not settled"]
+    gross_exposure: Annotated[float, Gt(0), "sum of |target| with every pair open, before netting, fraction of equity"]
+
+    def contradiction(self) -> str:
+        """What does not fit together, or ""."""
+        if not self.exit_z < self.entry_z < self.stop_z:
+            got = f"{self.exit_z} < {self.entry_z} < {self.stop_z}"
+            return f"exit_z < entry_z < stop_z must hold; got {got}; mend the one that is out of order"
+        if not self.min_hedge_ratio < self.max_hedge_ratio:
+            return f"min_hedge_ratio {self.min_hedge_ratio} must be below max_hedge_ratio {self.max_hedge_ratio}"
+        return ""
 
 
 class PairPosition(NamedTuple):
@@ -105,7 +114,7 @@ class KalmanLeg:
 
     Params = PairRules
 
-    def __init__(self, pairs: Sequence[tuple[int, int]], rules: PairRules) -> None:
+    def __init__(self, symbols: Sequence[str], pairs: Sequence[tuple[int, int]], rules: PairRules) -> None:
         self.rules = rules
         self.positions = [PairPosition()] * len(pairs)
         self._pairs = list(pairs)

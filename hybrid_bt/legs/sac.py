@@ -11,10 +11,11 @@ never the account.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import numpy as np
+from annotated_types import Gt
 from numpy.typing import NDArray
 
 from hybrid_bt.errors import PolicyError
@@ -36,8 +37,8 @@ class AssetPolicy(Protocol):
 class RiskUnit(NamedTuple):
     """How an action becomes exposure."""
 
-    risk_unit: float  #: volatility per year of an action of 1
-    exposure_cap: float  #: of a single asset, as a fraction of its share of equity
+    risk_unit: Annotated[float, Gt(0), "volatility per year of an action of 1"]
+    exposure_cap: Annotated[float, Gt(0), "largest exposure of an action of 1, times the asset's share of equity"]
     bars_per_year: float
 
 
@@ -60,9 +61,11 @@ class SacLeg:
 
     Params = RiskUnit
 
-    def __init__(self, n_symbols: int, policy: AssetPolicy, unit: RiskUnit) -> None:
+    def __init__(
+        self, symbols: Sequence[str], pairs: Sequence[tuple[int, int]], unit: RiskUnit, policy: AssetPolicy
+    ) -> None:
         self.unit = unit
-        self.actions = [0.0] * n_symbols
+        self.actions = [0.0] * len(symbols)
         self.policy = policy
 
     def wishes(self, view: View) -> list[Wish]:

@@ -113,7 +113,7 @@ def _equity(
         waits = decision.waits or [False] * len(held)
         wanted.append([np.nan if wait else target for wait, target in zip(waits, held, strict=True)])
         factors.append(1.0 if decision.managed is None else float(np.mean(decision.managed.multipliers)))
-    cash, costs, rules = config.account.cash, config.trading_costs(), config.order_rules()
+    cash, costs, rules = config.account.cash, config.costs, config.order_rules
     return replay(np.array(wanted), traded, cash=cash, costs=costs, rules=rules).equity, float(np.mean(factors))
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from hybrid_bt.config import Config
 from hybrid_bt.news.desk import Desk
 from hybrid_bt.news.stage import RiskStage
 
 __all__ = ["news_facts", "news_notes", "settled_on"]
 
 
-def settled_on(desk: Desk | None) -> dict[str, Any]:
+def settled_on(desk: Desk | None, config: Config) -> dict[str, Any]:
     """What makes a run with documents another trial than one without; nothing without."""
     if desk is None:
         return {}
     whole = {"scorer": desk.answers.scorer, "documents_sha256": desk.store.sha256()}
-    return {"news": {**desk.config.model_dump(mode="json"), **whole}}
+    return {"news": {**config.sections()["news"], **whole}}
 
 
 def news_facts(stage: RiskStage | None) -> dict[str, Any]:

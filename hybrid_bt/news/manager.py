@@ -13,10 +13,11 @@ m is such that no target lies beyond the last one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from annotated_types import Ge, Le
 
 __all__ = [
-    "LARGEST_REGIME_WEIGHT",
     "NEUTRAL_RISK",
     "Advice",
     "Managed",
@@ -28,15 +29,14 @@ __all__ = [
 
 NEUTRAL_RISK = 3.0
 HALF_RANGE = 2.0  #: from neutral to the highest risk, 5
-LARGEST_REGIME_WEIGHT = 0.3
 
 
 class ManagerParams(NamedTuple):
-    """How far documents reach."""
+    """How far documents reach; read only where a run asks for them (`--risk`)."""
 
-    strength: float  #: k: what the highest risk takes away, as a fraction
-    min_multiplier: float  #: m_min
-    regime_weight: float  #: lambda
+    strength: Annotated[float, Ge(0), Le(1), "k: what the highest risk takes away, fraction of the target"]
+    min_multiplier: Annotated[float, Ge(0), Le(1), "m_min: least factor on a target, whatever the risk"]
+    regime_weight: Annotated[float, Ge(0), Le(0.3), "lambda: weight in the regime score, by confidence"]
 
 
 class Advice(NamedTuple):

@@ -132,7 +132,7 @@ def regime(record: RunRecord, dates: FloatArray) -> Figure:
     spare = iter((GREEN, PURPLE, VERMILLION, GREY) * len(weights))
     chosen = {leg: colors.get(leg) or next(spare) for leg in weights}
     low.stackplot(dates, *weights.values(), colors=list(chosen.values()), alpha=0.6, linewidth=0)
-    low.set_ylim(0.0, 1.0)
+    low.set_ylim(0.0, max(1.0, float(np.max(sum(weights.values())))))
     low.set_title("weight of each leg in the fused target", color=GREY)
     for axes in (top, low):
         date_axis(axes, dates, labels=axes is low)

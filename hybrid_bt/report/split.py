@@ -34,15 +34,16 @@ HEIGHT_INCHES = 3.2
 
 def profit_split(record: RunRecord, dates: FloatArray) -> Figure:
     """Accumulated parts: the market's above, everything smaller below on a scale of its own."""
-    parts = {name: values.cumsum() for name, values in split_of(record)._asdict().items()}
+    parts = {name: values.cumsum() for name, values in split_of(record).items()}
     figure, ((top,), (low,)) = panels(
         record, "What the profit is made of", (1.8, HEIGHT_INCHES), margins=Margins(left=0.65, right=1.95)
     )
     total = record.accounts["hybrid"].equity - record.start_value
     top.plot(dates, total, color=BLUE, linewidth=2.0)
+    spare = iter(("#009E73", "#CC79A7", "#0072B2", "#D55E00") * len(parts))
     shown = {top: [(total[-1], f"profit  {money(total[-1])}", BLUE)], low: []}
     for name, values in parts.items():
-        text, color = LINES[name]
+        text, color = LINES[name] if name in LINES else (name.replace("_", ", "), next(spare))
         axes = top if name == "sac_market" else low
         axes.plot(dates, values, color=color)
         shown[axes].append((values[-1], f"{text}  {money(values[-1])}", color))

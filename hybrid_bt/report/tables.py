@@ -211,7 +211,7 @@ def _attribution(record: RunRecord) -> Columns:
     parts = split_of(record)
     return {
         "datetime": stamp_texts(record.bars.stamps),
-        **{name: _floats(values) for name, values in parts._asdict().items()},
+        **{name: _floats(values) for name, values in parts.items()},
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.accounts import Panel, learned_accounts, legs_alone, momentum, study_accounts
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import Policies
 from hybrid_bt.config import Config
@@ -31,8 +32,7 @@ from hybrid_bt.evidence import (
 from hybrid_bt.metrics import Summary, elapsed_years, simple_returns, summarise
 from hybrid_bt.news.evaluation import Evaluation, Questions, Traded, evaluate
 from hybrid_bt.news.setup import RiskSetup
-from hybrid_bt.study.ablations import ABLATIONS, LEARNED, Panel, momentum
-from hybrid_bt.study.jobs import ENSEMBLE, Lessons, Result, TradeJob, VoiceJob, at_costs, legs_of
+from hybrid_bt.study.jobs import ENSEMBLE, Lessons, Result, TradeJob, VoiceJob, at_costs, opinions_of
 from hybrid_bt.study.schedule import Store, execute
 from hybrid_bt.study.windows import Window
 
@@ -42,7 +42,7 @@ FloatArray = NDArray[np.float64]
 
 #: costs a side at which the sweep trades, bps of notional
 COST_LEVELS_BPS = (0.0, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0)
-SWEPT = ("hybrid", "sac", "kalman", "vol-target", "equal-weight")
+HURDLES = ("vol-target", "equal-weight")
 SCORED = ("sharpe", "cagr", "max_drawdown")
 
 
@@ -160,39 +160,33 @@ def _member(number: int) -> str:
 
 def _trade_jobs(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[tuple[str, int], TradeJob]:
     """(window's name, `whole` or cost level; member) -> job."""
-    moves = momentum(plan.bars)
+    moves, names = momentum(plan.bars), study_accounts(plan.config)
+    learned, swept = learned_accounts(plan.config), ("hybrid", *legs_alone(plan.config), *HURDLES)
     jobs: dict[tuple[str, int], TradeJob] = {}
 
     def panel(arrays: dict[str, Any], first: int, last: int, member: int) -> Panel:
         rows = slice(first, last + 1)
         bars = plan.bars.between(plan.bars.stamps[first], plan.bars.stamps[last])
-        costs = plan.config.trading_costs()
-        return Panel(
-            bars,
-            legs_of(arrays, rows),
-            arrays["warm"][rows],
-            moves[rows],
-            plan.config,
-            costs,
-            plan.seed + max(member, 0),
-        )
+        costs = plan.config.costs
+        seed = plan.seed + max(member, 0)
+        return Panel(bars, opinions_of(arrays, rows), plan.config, costs, momentum=moves[rows], seed=seed)
 
     for (window, member), result in heard.items():
         if result.failure:
             continue
-        learned = tuple(ABLATIONS) if member == ENSEMBLE else tuple(LEARNED)
+        asked = names if member == ENSEMBLE else learned
         for w, cut in enumerate(plan.windows):
             if window in (-1, w):
                 name = f"{cut.name}, {_member(member)}"
-                jobs[cut.name, member] = TradeJob(name, panel(result.arrays, cut.first, cut.last, member), learned)
+                jobs[cut.name, member] = TradeJob(name, panel(result.arrays, cut.first, cut.last, member), asked)
     spoken = _joined(plan, heard)
     for member, arrays in spoken.items():
         whole = panel(arrays, plan.first, plan.bars.n_bars - 1, member)
-        learned = tuple(ABLATIONS) if member == ENSEMBLE else tuple(LEARNED)
-        jobs["whole", member] = TradeJob(f"whole span, {_member(member)}", whole, learned)
+        asked = names if member == ENSEMBLE else learned
+        jobs["whole", member] = TradeJob(f"whole span, {_member(member)}", whole, asked)
         if member == ENSEMBLE:
             for bps in COST_LEVELS_BPS:
-                jobs[f"cost {bps:g}", member] = TradeJob(f"{bps:g} bps a side", at_costs(whole, bps), SWEPT)
+                jobs[f"cost {bps:g}", member] = TradeJob(f"{bps:g} bps a side", at_costs(whole, bps), swept)
     return jobs
 
 
@@ -212,17 +206,18 @@ def _joined(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[int, dict[
 
 def _summaries(bars: Bars, result: Result) -> dict[str, Summary]:
     found = {}
-    for name in ABLATIONS:
-        if f"equity:{name}" in result.arrays:
-            notional, paid, _ = result.arrays[f"totals:{name}"]
-            found[name] = summarise(
-                result.arrays[f"equity:{name}"],
-                bars.stamps,
-                bars.bars_per_year,
-                traded_notional=float(notional),
-                costs=float(paid),
-            )
+    for name, equity in _equities(result).items():
+        notional, paid, _ = result.arrays[f"totals:{name}"]
+        found[name] = summarise(
+            equity, bars.stamps, bars.bars_per_year, traded_notional=float(notional), costs=float(paid)
+        )
     return found
+
+
+def _equities(result: Result) -> dict[str, FloatArray]:
+    """Account -> (T,), in the order in which they were asked for."""
+    marked = "equity:"
+    return {name.removeprefix(marked): path for name, path in result.arrays.items() if name.startswith(marked)}
 
 
 def _weigh(
@@ -233,7 +228,7 @@ def _weigh(
 ) -> Findings:
     bars = plan.bars.between(plan.bars.stamps[plan.first], None)
     whole = traded["whole", ENSEMBLE]
-    equity = {name: whole.arrays[f"equity:{name}"] for name in ABLATIONS}
+    equity, learned = _equities(whole), learned_accounts(plan.config)
     returns = {name: simple_returns(path) for name, path in equity.items()}
     wanted = measures(bars.bars_per_year, elapsed_years(bars.stamps))
     regime = _joined(plan, heard)[ENSEMBLE]["regime"][plan.first :]
@@ -243,7 +238,7 @@ def _weigh(
         if (result := traded.get((cut.name, ENSEMBLE))) is not None and not result.failure
     ]
     costs = _cost_sweep(bars, traded)
-    n_trials = plan.n_trials_before + len(LEARNED)
+    n_trials = plan.n_trials_before + len(learned)
     table = np.column_stack(list(returns.values()))
     return Findings(
         plan=plan,
@@ -264,7 +259,7 @@ def _weigh(
         break_even=_break_even(costs),
         conditions=conditional_rows(bars, regime, equity),
         overfitting=backtest_overfitting(table) if len(table) >= 64 else None,
-        ratios=_ratios(returns, bars.bars_per_year, n_trials),
+        ratios=_ratios(returns, learned, bars.bars_per_year, n_trials),
         n_trials=n_trials,
         failures=failures,
     )
@@ -281,7 +276,7 @@ def _over_seeds(plan: Plan, traded: dict[tuple[str, int], Result]) -> dict[tuple
             return {}
         rows.append([_summaries(_cut(plan, window), result) for window, result in cells if result is not None])
     found: dict[tuple[str, str], Interval] = {}
-    for name in LEARNED:
+    for name in learned_accounts(plan.config):
         for measure in SCORED:
             table = np.array([[getattr(summaries[name], measure) for summaries in row] for row in rows])
             if np.isfinite(table).all():
@@ -298,7 +293,7 @@ def _cost_sweep(bars: Bars, traded: dict[tuple[str, int], Result]) -> dict[str, 
     if any(level is None or level.failure for level in levels):
         return {}
     tables = [_summaries(bars, level) for level in levels if level is not None]
-    return {name: [table[name] for table in tables] for name in SWEPT}
+    return {name: [table[name] for table in tables] for name in tables[0]}
 
 
 def _break_even(costs: dict[str, list[Summary]]) -> dict[str, float]:
@@ -308,7 +303,8 @@ def _break_even(costs: dict[str, list[Summary]]) -> dict[str, float]:
     hurdle = np.array([summary.cagr for summary in costs["vol-target"]])
     return {
         name: _crossing(np.array([summary.cagr for summary in costs[name]]) - (0.0 if name == "kalman" else hurdle))
-        for name in ("hybrid", "sac", "kalman")
+        for name in costs
+        if name not in HURDLES
     }
 
 
@@ -325,11 +321,13 @@ def _crossing(excess: FloatArray) -> float:
     return float(levels[k - 1] + share * (levels[k] - levels[k - 1]))
 
 
-def _ratios(returns: dict[str, FloatArray], bars_per_year: float, n_trials: int) -> dict[str, dict[str, float]]:
+def _ratios(
+    returns: dict[str, FloatArray], learned: Sequence[str], bars_per_year: float, n_trials: int
+) -> dict[str, dict[str, float]]:
     """Probabilistic and deflated Sharpe ratio, and the record that would be needed, years."""
     moving = {name: series for name, series in returns.items() if series.std() > 0.0}
     spread = float(
-        np.std([moving[name].mean() / moving[name].std(ddof=1) for name in LEARNED if name in moving], ddof=1)
+        np.std([moving[name].mean() / moving[name].std(ddof=1) for name in learned if name in moving], ddof=1)
     )
     return {
         name: {

@@ -9,7 +9,7 @@ import hashlib
 import json
 import tempfile
 import traceback
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.accounts import Panel, account
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import Policies, build, taking_part
 from hybrid_bt.config import Config
-from hybrid_bt.recording import record
-from hybrid_bt.records import LegPaths
-from hybrid_bt.study.ablations import ABLATIONS, Panel
+from hybrid_bt.opinions import opinions
+from hybrid_bt.reader import read_panel
+from hybrid_bt.records import Opinions
 
 __all__ = [
     "ENSEMBLE",
@@ -33,12 +34,13 @@ __all__ = [
     "TradeJob",
     "VoiceJob",
     "at_costs",
-    "leg_arrays",
-    "legs_of",
+    "arrays_of",
+    "opinions_of",
     "run_job",
 ]
 
-FORMAT = 1  #: of results on disk; another one is computed anew
+_PLAIN = ("regime", "volatility", "correlation", "warm")  #: fields of `Opinions` that are arrays
+FORMAT = 2  #: of results on disk; another one is computed anew
 ENSEMBLE = -1  #: instead of the number of a member
 
 Arrays = dict[str, NDArray[Any]]
@@ -77,28 +79,28 @@ class VoiceJob:
         )
 
     def run(self) -> Arrays:
-        """The legs' paths on all bars, and whether each symbol was warm."""
+        """`arrays_of` what is said of all bars."""
         policies = self.policies if self.lessons is None else _learn(self, self.lessons)
         if self.member != ENSEMBLE:
             policies = Policies(*(p.member(min(self.member, p.manifest.members - 1)) if p else None for p in policies))
-        recorder = record(build(self.config, self.bars.symbols, self.pairs, policies), self.bars, self.pairs)
-        return leg_arrays(recorder.legs()) | {"warm": recorder.warm()}
+        brain = build(self.config, self.bars.symbols, self.pairs, policies)
+        return arrays_of(opinions(brain, read_panel(self.bars.close, brain.reader)))
 
 
 @dataclass(frozen=True, eq=False)
 class TradeJob:
-    """Trade what was recorded on one window in every way of `ABLATIONS`, or in some."""
+    """Trade what was said of one window, in some accounts (`hybrid_bt.accounts`)."""
 
     name: str
     panel: Panel
-    accounts: tuple[str, ...] = tuple(ABLATIONS)
+    accounts: tuple[str, ...]
 
     @cached_property
     def key(self) -> str:
         """Of everything that the accounts depend on."""
         panel = self.panel
         said = hashlib.sha256()
-        for array in (*leg_arrays(panel.legs).values(), panel.warm, panel.momentum):
+        for array in (*arrays_of(panel.opinions).values(), panel.momentum):
             said.update(np.ascontiguousarray(array).tobytes())
         return _key("trade", panel.bars.sha256, said.hexdigest(), panel.config, panel.costs, panel.seed, self.accounts)
 
@@ -106,7 +108,7 @@ class TradeJob:
         """Equity, (T,), and traded notional, costs, rejected orders, (3,), of each account."""
         found: Arrays = {}
         for name in self.accounts:
-            path = ABLATIONS[name](self.panel)
+            path = account(self.panel, name)
             columns = path.fills.columns if hasattr(path.fills, "columns") else ()
             notional = float(np.abs(columns[3] * columns[4]).sum()) if columns else 0.0
             paid = float(columns[5].sum()) if columns else 0.0
@@ -132,14 +134,19 @@ def run_job(job: VoiceJob | TradeJob) -> Result:
         return Result(job.key, {}, f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})")
 
 
-def leg_arrays(legs: LegPaths) -> Arrays:
-    """Field -> array."""
-    return {field.name: getattr(legs, field.name) for field in fields(LegPaths)}
+def arrays_of(said: Opinions) -> Arrays:
+    """What was said as arrays that a file can hold."""
+    ties = json.dumps(list(said.ties.items())).encode()
+    plain = {name: getattr(said, name) for name in _PLAIN}
+    return plain | {f"leg:{name}": leg for name, leg in said.legs.items()} | {"ties": np.frombuffer(ties, np.uint8)}
 
 
-def legs_of(arrays: Arrays, rows: slice) -> LegPaths:
-    """The paths of some rows, out of a `VoiceJob`'s arrays."""
-    return LegPaths(**{field.name: arrays[field.name][rows] for field in fields(LegPaths)})
+def opinions_of(arrays: Arrays, rows: slice) -> Opinions:
+    """Some rows of `arrays_of`, back again."""
+    found = json.loads(arrays["ties"].tobytes())
+    ties = {row: [[tuple(bundle) for bundle in leg] for leg in legs] for row, legs in found}
+    legs = {name.removeprefix("leg:"): array for name, array in arrays.items() if name.startswith("leg:")}
+    return Opinions(legs, *(arrays[name] for name in _PLAIN), ties).rows(rows)
 
 
 def _learn(job: VoiceJob, lessons: Lessons) -> Policies:

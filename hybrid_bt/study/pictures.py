@@ -138,9 +138,10 @@ def _conditions(found: Findings, title: str) -> Figure:
         1.6 + 0.27 * len(names),
         left=0.19,
     )
-    for k, (name, color) in enumerate((("hybrid", BLUE), ("vol-target", PALE), ("kalman", ORANGE))):
+    drawn = {"hybrid": BLUE, "vol-target": PALE, "kalman": ORANGE}
+    for k, name in enumerate(name for name in drawn if name in found.equity):
         places = np.arange(len(names))[::-1] + 0.26 * (1 - k)
-        axis.barh(places, [_height(by[condition, name]) for condition in names], 0.24, color=color, label=name)
+        axis.barh(places, [_height(by[condition, name]) for condition in names], 0.24, color=drawn[name], label=name)
     axis.set_yticks(np.arange(len(names))[::-1], [f"{name}  ({by[name, 'hybrid'].bars} bars)" for name in names])
     axis.axvline(0.0, color=GREY, linewidth=0.8)
     axis.set_ylim(-0.6, len(names) - 0.4)

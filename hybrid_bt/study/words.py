@@ -50,7 +50,9 @@ def claim(found: Findings) -> str:
 def verdicts(found: Findings) -> list[str]:
     """Answers, one sentence each."""
     said = [
-        _answer(question, found.draws.difference("sharpe", question.account, question.other)) for question in QUESTIONS
+        _answer(question, found.draws.difference("sharpe", question.account, question.other))
+        for question in QUESTIONS
+        if {question.account, question.other} <= set(found.equity)
     ]
     for name, bps in found.break_even.items():
         what = "is worth nothing" if name == "kalman" else "grows no faster than vol-target"

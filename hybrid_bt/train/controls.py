@@ -107,7 +107,7 @@ def _control(name: str, tracks: Sequence[AssetTrack], config: Config, spec: SacS
     days = [np.array(track.days[track.span.first + 1 : track.span.last + 1]) for track in judged]
     agent, held = (_mean_by_day(days, [pair[k] for pair in pairs]) for k in range(2))
     z = _z(agent, held)
-    yearly = math.sqrt(config.bars_per_year)
+    yearly = math.sqrt(config.risk.bars_per_year)
     passed = z > WINS_FROM if must_win else z < LUCK_UP_TO
     return Control(name, seed, yearly * _ratio(agent), yearly * _ratio(held), z, passed)
 

@@ -11,7 +11,7 @@ import numpy as np
 from hybrid_bt.config import Config
 from hybrid_bt.envs import RegimeEnv, RegimeTrack, Reward, Span
 from hybrid_bt.history import MarketHistory
-from hybrid_bt.records import Decisions
+from hybrid_bt.records import Opinions
 from hybrid_bt.train.spec import GateSpec
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["new_gate", "regime_env", "regime_track", "train_gate"]
 
 
-def regime_track(history: MarketHistory, legs: Decisions, start: str, end: str) -> RegimeTrack:
+def regime_track(history: MarketHistory, legs: Opinions, start: str, end: str) -> RegimeTrack:
     """The market and the recorded legs, with episodes between two dates, both included."""
     bars = history.bars
     inside = (bars.stamps >= np.datetime64(start)) & (bars.stamps <= np.datetime64(end)) & history.market_warm
@@ -51,11 +51,11 @@ def regime_env(
     """The environment of the fused account under a mode's costs and order rules."""
     return RegimeEnv(
         track,
-        fusion=config.fusion_params(),
-        risk=config.risk_params(),
+        fusion=config.fusion,
+        risk=config.risk,
         reward=Reward(spec.risk_aversion),
-        costs=config.trading_costs(),
-        rules=config.order_rules(),
+        costs=config.costs,
+        rules=config.order_rules,
         episode_bars=None if whole_span else spec.episode_bars,
         base_regime=base_regime,
         reward_unit=reward_unit,

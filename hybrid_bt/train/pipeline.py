@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace as with_changes
 from datetime import date, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -19,11 +20,11 @@ from hybrid_bt.envs import AssetTrack, RegimeEnv, asset_tracks
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.features import CLIP
 from hybrid_bt.history import MarketHistory, read_history
-from hybrid_bt.hybrid import MarketReader
 from hybrid_bt.legs.sac import OBSERVATION as ASSET_OBSERVATION
 from hybrid_bt.policy import FrozenPolicy
-from hybrid_bt.recording import record
-from hybrid_bt.records import Decisions
+from hybrid_bt.opinions import opinions
+from hybrid_bt.reader import MarketReader, read_panel
+from hybrid_bt.records import Opinions
 from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
 from hybrid_bt.train.gate import regime_env, regime_track
 from hybrid_bt.train.members import Trained, train_all
@@ -73,8 +74,8 @@ class Lesson(NamedTuple):
         """Features of all bars up to the end of validation, or of training where there is none."""
         bars = self.bars.between(None, self.valid_end or self.end)
         pairs = resolve_pairs(self.pairs, bars.symbols)
-        params = [self.config.kalman_params()] * len(pairs)
-        return read_history(bars, MarketReader(bars.n_symbols, pairs, params, self.config.spread_params()))
+        params = [self.config.kalman_params] * len(pairs)
+        return read_history(bars, MarketReader(bars.n_symbols, pairs, params, self.config.spread_params))
 
     def check_span(self) -> None:
         """Refuse a validation span without bars, before anything is learned."""
@@ -93,7 +94,7 @@ class Lesson(NamedTuple):
             "train_end": self.end,
             "symbols": tuple(symbols),
             "data_sha256": bars.between(None, self.end).sha256,
-            "costs": self.config.costs.model_dump(),
+            "costs": self.config.sections()["costs"],
             "reward": {"risk_aversion": spec.risk_aversion, **spec.model_dump(mode="json")},
             "mode": self.mode,
         }
@@ -185,8 +186,8 @@ def plain_score(score: Score) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in score._asdict().items()}
 
 
-def cross_fitted_legs(lesson: Lesson, history: MarketHistory, spec: SacSpec, steps: int) -> Decisions:
-    """Targets of both legs on all bars, SAC's from models that have not seen the half they answer for.
+def cross_fitted_legs(lesson: Lesson, history: MarketHistory, spec: SacSpec, steps: int) -> Opinions:
+    """What all legs say on all bars, SAC's from models that have not seen the half they answer for.
 
     A gate that learned from the targets of a policy on its own training bars would learn to trust it too much. Bars
     behind training are unseen by both models; the one of the first half answers for them, as for the second.
@@ -200,15 +201,14 @@ def cross_fitted_legs(lesson: Lesson, history: MarketHistory, spec: SacSpec, ste
         for k, name in enumerate((f"half2_seed{lesson.seeds[0]}", f"half1_seed{lesson.seeds[0]}"))
     ]
     trained = train_all(members, lesson.tell)
-    records = [_legs_of(lesson, history, spec, member, one.model) for member, one in zip(members, trained, strict=True)]
+    said = [_said_of(lesson, history, spec, member, one.model) for member, one in zip(members, trained, strict=True)]
     in_second = history.bars.stamps >= np.datetime64(halves[1][0])
-    sac = np.where(in_second[:, None], records[1].legs["sac"], records[0].legs["sac"])
-    records[0].legs["sac"] = sac
-    return records[0]
+    sac = np.where(in_second[:, None], said[1].legs["sac"], said[0].legs["sac"])
+    return with_changes(said[0], legs={**said[0].legs, "sac": sac})
 
 
-def _legs_of(lesson: Lesson, history: MarketHistory, spec: SacSpec, member: Member, model: SAC) -> Decisions:
-    """Targets on all bars of a model that was trained on one half of the span."""
+def _said_of(lesson: Lesson, history: MarketHistory, spec: SacSpec, member: Member, model: SAC) -> Opinions:
+    """What the legs say on all bars, SAC being a model that was trained on one half of the span."""
     from hybrid_bt.freeze import freeze_sac
 
     fields = lesson.manifest(spec, [track.symbol for track in member.tracks], history.bars)
@@ -216,7 +216,7 @@ def _legs_of(lesson: Lesson, history: MarketHistory, spec: SacSpec, member: Memb
     with tempfile.TemporaryDirectory() as folder:
         policy = freeze_sac([model], fields, Path(folder) / "half.onnx")
     brain = build(lesson.config, history.bars.symbols, lesson.pairs, Policies(policy, None))
-    return record(brain, history.bars, lesson.pairs).decisions()
+    return opinions(brain, read_panel(history.bars.close, brain.reader))
 
 
 def best_constant_regime(env: RegimeEnv) -> float:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from hybrid_bt.accounting import OrderRules
 from hybrid_bt.batch import have_numba
 from hybrid_bt.config import Config
-from hybrid_bt.costs import Costs
 from hybrid_bt.envs import AssetEnv, AssetTrack, Reward
 from hybrid_bt.train.spec import SacSpec
 
@@ -28,9 +27,14 @@ def asset_env(tracks: Sequence[AssetTrack], config: Config, spec: SacSpec) -> As
     return AssetEnv(
         tracks,
         action_range=(spec.action_low, spec.action_high),
-        unit=config.risk_unit(),
+        unit=config.risk_unit,
         reward=Reward(spec.risk_aversion),
-        costs=Costs(c.spread_bps * spec.cost_multiple, c.fee_bps * spec.cost_multiple, c.borrow_bps_per_year),
+        costs=c._replace(
+            spread_bps=c.spread_bps * spec.cost_multiple,
+            fee_bps=c.fee_bps * spec.cost_multiple,
+            leverage=1.0,
+            financing_bps_per_year=0.0,
+        ),
         rules=OrderRules(lot=0.0, eps_trade=0.0, rebalance_band=spec.rebalance_band),
         episode_bars=spec.episode_bars,
         base_action=spec.base_action,

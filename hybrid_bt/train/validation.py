@@ -1,7 +1,7 @@
 """How a model in training does on bars that it does not learn from: net, under the mode's own limits.
 
 A validation reads what the model would have said bar by bar, previous action and LSTM carried, and trades it on paper
-by `hybrid_bt.replay_legs`. It draws no random number, so a training that is watched ends with the same weights as one
+as the account of that name (`hybrid_bt.accounts`). It draws no random number, so a training that is watched ends with the same weights as one
 that is not. Choosing among checkpoints by it makes its bars in-sample: the manifest names them, and a run refuses them.
 """
 
@@ -9,27 +9,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace as with_changes
 from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.accounts import Panel, account
 from hybrid_bt.bars import Bars
 from hybrid_bt.config import Config
 from hybrid_bt.features import CLIP
-from hybrid_bt.fusion import FusionParams
 from hybrid_bt.history import MarketHistory
-from hybrid_bt.leg_replay import constant_weight, replay_legs
 from hybrid_bt.legs.sac import exposure
 from hybrid_bt.metrics import max_drawdown, sharpe
-from hybrid_bt.records import Decisions, LegPaths
+from hybrid_bt.records import Opinions
 
 if TYPE_CHECKING:
     from sb3_contrib import RecurrentPPO
     from stable_baselines3 import SAC
-
-__all__ = ["Evaluation", "GateValidation", "SacValidation", "Score", "rows_after", "sac_targets"]
 
 FloatArray = NDArray[np.float64]
 
@@ -96,8 +94,10 @@ class SacValidation(NamedTuple):
 
     def score_targets(self, targets: FloatArray) -> Score:
         """Of any targets (T, N), the leg alone."""
-        legs = _leg_paths(self.history, self.first, targets, np.zeros_like(targets), np.zeros(len(targets)))
-        return _traded(legs, self.history.bars, self.first, self.config, constant_weight(1.0))
+        history, rows = self.history, slice(self.first, None)
+        nothing = np.zeros(len(targets))
+        said = Opinions({"sac": targets}, nothing, history.volatility, history.correlation, history.warm)
+        return _score("sac", said.rows(rows), history.bars, self.first, self.config)
 
 
 class GateValidation(NamedTuple):
@@ -106,17 +106,13 @@ class GateValidation(NamedTuple):
     history: MarketHistory  #: all bars: an LSTM remembers from the first warm one on
     first: int
     config: Config
-    sac: FloatArray  #: (T, N) targets of the SAC leg
-    kalman: FloatArray  #: (T, N)
+    legs: Opinions  #: on all bars
     base_regime: float
-    waits: NDArray[np.bool_] | None = None  #: (T, N) of the recorded legs: both sides of a pair trade or neither
 
     @classmethod
-    def of(cls, history: MarketHistory, after: date, config: Config, legs: Decisions, base: float) -> GateValidation:
+    def of(cls, history: MarketHistory, after: date, config: Config, legs: Opinions, base: float) -> GateValidation:
         """On the bars of a history that lie behind a date."""
-        return cls(
-            history, rows_after(history.bars, after), config, legs.legs["sac"], legs.legs["kalman"], base, legs.waits
-        )
+        return cls(history, rows_after(history.bars, after), config, legs, base)
 
     def score(self, model: RecurrentPPO) -> Score:
         """Of a model's deterministic scores."""
@@ -133,8 +129,8 @@ class GateValidation(NamedTuple):
 
     def score_regime(self, regime: FloatArray) -> Score:
         """Of any path of r, (T,)."""
-        legs = _leg_paths(self.history, self.first, self.sac, self.kalman, regime, self.waits)
-        return _traded(legs, self.history.bars, self.first, self.config, self.config.fusion_params())
+        said = with_changes(self.legs, regime=regime).rows(slice(self.first, None))
+        return _score("hybrid", said, self.history.bars, self.first, self.config)
 
 
 def rows_after(bars: Bars, day: date) -> int:
@@ -144,7 +140,7 @@ def rows_after(bars: Bars, day: date) -> int:
 
 def sac_targets(history: MarketHistory, act: Callable[[NDArray[np.float32]], FloatArray], config: Config) -> FloatArray:
     """Targets (T, N) of `hybrid_bt.legs.sac.SacLeg` from recorded features, the previous action being 0 at first."""
-    unit = config.risk_unit()
+    unit = config.risk_unit
     n_bars, n_symbols = history.bars.close.shape
     actions, targets = np.zeros(n_symbols), np.zeros((n_bars, n_symbols))
     asked = history.warm & history.bars.traded
@@ -177,30 +173,7 @@ def _cut(history: MarketHistory, start: int) -> list[Any]:
     return [array[start:] for array in history[1:]]
 
 
-def _leg_paths(
-    history: MarketHistory,
-    first: int,
-    sac: FloatArray,
-    kalman: FloatArray,
-    regime: FloatArray,
-    waits: NDArray[np.bool_] | None = None,
-) -> LegPaths:
-    nobody = np.zeros(kalman.shape, np.bool_) if waits is None else waits
-    market = history.volatility[first:], history.correlation[first:]
-    return LegPaths(sac[first:], kalman[first:], regime[first:], *market, nobody[first:])
-
-
-def _traded(legs: LegPaths, bars: Bars, first: int, config: Config, fusion: FusionParams) -> Score:
-    path = replay_legs(
-        legs,
-        bars.between(bars.stamps[first]),
-        fusion=fusion,
-        risk=config.risk_params(),
-        cash=config.account.cash,
-        costs=config.trading_costs(),
-        rules=config.order_rules(),
-    )
-    equity = path.equity
-    return Score(
-        float(equity[-1] - equity[0]), float(sharpe(equity, config.bars_per_year)), float(max_drawdown(equity))
-    )
+def _score(name: str, said: Opinions, bars: Bars, first: int, config: Config) -> Score:
+    equity = account(Panel(bars.between(bars.stamps[first]), said, config, config.costs), name).equity
+    rate = config.risk.bars_per_year
+    return Score(float(equity[-1] - equity[0]), float(sharpe(equity, rate)), float(max_drawdown(equity)))

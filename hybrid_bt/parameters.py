@@ -1,0 +1,75 @@
+"""Parameters are declared once, beside the equation that takes them: bounds, unit and meaning in the type of a field.
+
+    class Costs(NamedTuple):
+        fee_bps: Annotated[float, Ge(0), Lt(1e4), "fee, bps of notional per side"] = 1.0
+
+A method `contradiction(self) -> str`, if there is one, says what does not fit together, "" for nothing. `validated`
+holds whatever somebody gives against all of it; a field with words is a key of the configuration (`hybrid_bt.config`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, TypeVar, cast, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from hybrid_bt.errors import ConfigError, did_you_mean
+
+__all__ = ["meanings", "parsed", "validated"]
+
+T = TypeVar("T")
+
+
+def meanings(cls: type) -> dict[str, str]:
+    """Field -> its words, of the fields that have some."""
+    hints = get_type_hints(cls, include_extras=True)
+    last = {name: getattr(hint, "__metadata__", (None,))[-1] for name, hint in hints.items()}
+    return {name: words for name, words in last.items() if isinstance(words, str)}
+
+
+@cache
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(cls, config=ConfigDict(allow_inf_nan=False))
+
+
+def parsed(cls: type[T], given: Mapping[str, Any]) -> tuple[T | None, list[tuple[str, str]]]:
+    """The NamedTuple `cls` of these fields, and what is wrong: with which field ("" for several together), and why."""
+    try:
+        value: T = _adapter(cast(Any, cls)).validate_python(dict(given))
+    except ValidationError as error:
+        return None, [_problem(cls, **found) for found in error.errors()]
+    contradiction = getattr(value, "contradiction", str)()
+    return value, [("", contradiction)] if contradiction else []
+
+
+def _problem(cls: type, type: str, loc: Sequence[Any], msg: str, input: Any, **_: Any) -> tuple[str, str]:
+    field = str(loc[0])
+    if type == "extra_forbidden":
+        return (field, "unknown key" + did_you_mean(field, get_type_hints(cls)))
+    words = f" [{meanings(cls)[field]}]" if field in meanings(cls) else ""
+    return (field, f"{msg}{words}" + ("" if type == "missing" else f" (got {input!r})"))
+
+
+def validated(cls: type[T], given: Mapping[str, Any] | Sequence[Any], where: str) -> T:
+    """The NamedTuple `cls`, with every value inside its bounds.
+
+    Parameters
+    ----------
+    given : mapping or sequence
+        Values by their field, or in the order of the fields: a tuple that was made in code, say.
+    where : str
+        What the message begins with, such as "costs" or "legs.momentum".
+
+    Raises
+    ------
+    ConfigError
+        Naming every field that is unknown, missing, out of range, infinite or not a number.
+    """
+    named = given if isinstance(given, Mapping) else dict(zip(get_type_hints(cls), given, strict=False))
+    value, problems = parsed(cls, named)
+    if value is None or problems:
+        told = (f"{field}: {text}" if field else text for field, text in problems)
+        raise ConfigError(f"{where}: {'; '.join(told)}")
+    return value
