@@ -1,49 +1,57 @@
-"""A leg of your own in the place of the SAC leg: momentum over three months, scaled by volatility."""
+"""A leg of your own beside the shipped ones: momentum over a year, in equal shares of risk."""
 
 import math
 from datetime import date
+from typing import Annotated, NamedTuple
 
 import backtrader as bt
+from annotated_types import Ge, Gt
 
 from hybrid_bt import HybridStrategy
 from hybrid_bt.feeds import load_bars, to_feeds
+from hybrid_bt.legs import LEGS, each_asset
 
-LOOKBACK_BARS = 63
-BARS_PER_YEAR = 252
+
+class MomentumParams(NamedTuple):
+    """The keys of `[legs.momentum]` beside the weights at r = -1, 0 and +1."""
+
+    lookback_bars: Annotated[int, Ge(2), "bars over which a price must have risen"] = 252
+    risk_unit: Annotated[float, Gt(0), "volatility per year of a whole position"] = 0.2
+    short: Annotated[float, Ge(0), "what is sold short of a price that has fallen"] = 0.5
 
 
 class MomentumLeg:
-    """Holds what has risen, shorts half of what has fallen, each asset with the same risk.
+    """Holds what has risen, shorts part of what has fallen. It knows neither cash nor fills; its memory is its own."""
 
-    A leg is a causal signal: it sees the market at a close and answers with targets, signed fractions of equity. It
-    knows neither cash nor fills, and keeps whatever memory it needs.
-    """
+    Params = MomentumParams
 
-    def __init__(self, symbols, pairs, config):
-        self.risk_unit = config.risk_unit.risk_unit  # volatility per year of a whole position
-        self.logs = [[] for _ in symbols]
+    def __init__(self, symbols, pairs, params):
+        self.params, self.paths = params, [[] for _ in symbols]
 
-    def targets(self, view):
-        for path, asset, traded in zip(self.logs, view.assets, view.traded, strict=True):
+    def wishes(self, view):
+        for path, close, traded in zip(self.paths, view.closes, view.traded, strict=True):
             if traded:
-                path[:] = [*path[-LOOKBACK_BARS:], asset.log_close]
-        n_warm = max(sum(view.warm), 1)
-        return [
-            self.signal(path) * self.risk_unit / (volatility * math.sqrt(BARS_PER_YEAR)) / n_warm if warm else 0.0
-            for path, volatility, warm in zip(self.logs, view.volatilities, view.warm, strict=True)
-        ]
+                path[:] = [*path[-self.params.lookback_bars :], close]
+        n_warm, year = max(sum(view.warm), 1), math.sqrt(view.bars_per_year)
+        return each_asset(
+            (1.0 if path[-1] > path[0] else -self.params.short) * self.params.risk_unit / (volatility * year) / n_warm
+            if warm
+            else 0.0
+            for path, volatility, warm in zip(self.paths, view.volatility, view.warm, strict=True)
+        )
 
-    def signal(self, path):
-        return 1.0 if path[-1] > path[0] else -0.5
 
+LEGS["momentum"] = MomentumLeg  # a package of yours would name it as an entry point of the group hybrid_bt.legs
 
 if __name__ == "__main__":
     bars = load_bars("us20", symbols=["KO", "PEP", "CVX", "XOM"]).between("2008-06-02", "2012-12-31")
-    for legs in ({}, {"sac": MomentumLeg}):
+    weights = {"at_reversion": 0.0, "at_neutral": 0.2, "at_trend": 0.4}
+    for legs in ({}, {"momentum": weights | {"lookback_bars": 63}}):
         cerebro = bt.Cerebro()
         for feed in to_feeds(bars):
             cerebro.adddata(feed, name=feed._name)
         cerebro.broker.setcash(100_000)
-        cerebro.addstrategy(HybridStrategy, pairs="KO:PEP,CVX:XOM", legs=legs, trade_from=date(2010, 1, 4))
+        overrides = {"legs": legs}
+        cerebro.addstrategy(HybridStrategy, pairs="KO:PEP,CVX:XOM", overrides=overrides, trade_from=date(2010, 1, 4))
         cerebro.run()
-        print("with", "momentum" if legs else "the frozen SAC policy", f"{cerebro.broker.getvalue():,.2f}")
+        print("with momentum" if legs else "without", f"{cerebro.broker.getvalue():,.2f}")

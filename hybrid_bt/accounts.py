@@ -1,7 +1,7 @@
 """The registry of accounts: the same name is the same account, in a run, a study and a training's validation.
 
-Every account trades the same bars under the same costs. Those that are a mix of what legs said run under the hybrid's own
-volatility target and limits; the others are fully invested and unlevered, and know nothing of it.
+Every account trades the same bars under the same costs. Those that are a mix of what legs said run under the hybrid's
+own volatility target and limits; the others are fully invested and unlevered, and know nothing of it.
 """
 
 from __future__ import annotations
@@ -84,9 +84,7 @@ def mixed(panel: Panel, mix: Mix | None = None, opinions: Opinions | None = None
     config, said = panel.config, opinions or panel.opinions
     mix = mix or mix_of(said.regime, config.mix())
     targets = settle_panel(said, panel.bars.traded, mix, config.risk)
-    return replay(
-        targets, panel.bars, cash=config.account.cash, costs=panel.costs, rules=config.order_rules
-    )
+    return replay(targets, panel.bars, cash=config.account.cash, costs=panel.costs, rules=config.order_rules)
 
 
 def _constant_gate(r: float) -> Callable[[Panel], AccountPath]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from hybrid_bt import regime
 from hybrid_bt.config import Config
-from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.errors import ConfigError, LegError, did_you_mean
 from hybrid_bt.hybrid import Hybrid
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.legs import Leg, SacLeg, leg_named
@@ -160,12 +160,17 @@ def build(
             made[name] = legs[name](names, columns, config)
         else:
             made[name] = _leg(config, name, names, columns, policies)
+        if made[name] is not None and not callable(getattr(made[name], "wishes", None)):
+            raise LegError(
+                f"legs: {name} is a {type(made[name]).__name__} without wishes(view); see hybrid_bt.legs.Leg"
+            )
     return Hybrid(reader, made, Gate(gate) if gate else None, config.mix(), config.risk, config.manager)
 
 
 def _leg(config: Config, name: str, symbols: tuple[str, ...], pairs: list[tuple[int, int]], policies: Policies) -> Any:
     if name == "sac":
-        return None if policies.sac is None else SacLeg(symbols, pairs, config.risk_unit, _fresh(policies.sac))
+        policy: Any = _fresh(policies.sac)
+        return None if policy is None else SacLeg(symbols, pairs, config.risk_unit, policy)
     params = config.pair_rules if name == "kalman" else config.legs[name].params
     return leg_named(name)(symbols, pairs, params)
 

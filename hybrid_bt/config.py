@@ -142,7 +142,7 @@ class Config(NamedTuple):
         """The weights of all legs; of `sac` and `kalman`, one that is off leaves its weight to the other."""
         both = self.sac.enabled and self.kalman.enabled
         base = self.fusion if both else constant_weights(1.0 if self.sac.enabled else 0.0)
-        return base._replace(further=tuple(tuple(leg.weights) for leg in self.legs.values()))
+        return base._replace(further=tuple(leg.weights for leg in self.legs.values()))
 
     def for_stamps(self, stamps: NDArray[np.datetime64]) -> Config:
         """The same configuration with `risk.bars_per_year = "auto"` replaced by what the bars before trading say.
@@ -172,7 +172,11 @@ class Config(NamedTuple):
         return {name: values for name, values in self.sections().items() if name != "news"}
 
 
-_PARTS = {name: hint for name, hint in get_type_hints(Config, include_extras=True).items() if name not in ("auto_rate", FURTHER)}
+_PARTS = {
+    name: hint
+    for name, hint in get_type_hints(Config, include_extras=True).items()
+    if name not in ("auto_rate", FURTHER)
+}
 
 
 def _section(part: str, key: str) -> str:

@@ -24,7 +24,7 @@ from hybrid_bt.batch_env import Lanes
 from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.features import CLIP
-from hybrid_bt.fusion import FusionParams, fuse, sac_weight
+from hybrid_bt.fusion import FusionParams, leg_weights, mix_into
 from hybrid_bt.lanes import GOES_ON, RUINED, TRUNCATED
 from hybrid_bt.legs.sac import OBSERVATION as ASSET_OBSERVATION
 from hybrid_bt.legs.sac import RiskUnit
@@ -343,5 +343,6 @@ class RegimeEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     def _targets(self, r: float, row: int) -> list[float]:
         track = self._track
-        fused = fuse(track.sac[row], track.kalman[row], sac_weight(r, self._fusion))
+        fused = [0.0] * len(track.sac[row])
+        mix_into(fused, (track.sac[row], track.kalman[row]), leg_weights(r, self._fusion))
         return limit(fused, track.volatility[row], track.correlation[row], self._risk)[0]

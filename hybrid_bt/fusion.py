@@ -9,7 +9,6 @@ and never the leverage: leverage belongs to `hybrid_bt.risk`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Le
@@ -63,7 +62,7 @@ def constant_weights(w_sac: float) -> FusionParams:
     return FusionParams(w_sac, w_sac, w_sac)
 
 
-def mix_into(mixed: Any, targets: Any, weights: Sequence[float]) -> None:
+def mix_into(mixed: Any, targets: Any, weights: Any) -> None:
     """sum_l w_l a_l written over `mixed`, (N,), from targets (L, N): the same source for CPython and numba."""
     for i in range(len(mixed)):
         mixed[i] = weights[0] * targets[0][i]

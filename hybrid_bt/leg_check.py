@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ from hybrid_bt.build import LegMaker
 from hybrid_bt.config import Config, load_config
 from hybrid_bt.errors import LegError
 from hybrid_bt.features import WARMUP_BARS
+from hybrid_bt.legs.base import View, checked_wishes, netted
+from hybrid_bt.own_parts import registered
 from hybrid_bt.reader import MarketReader
-
-__all__ = ["check_leg"]
 
 SYMBOLS, PAIRS = ("AA", "BB", "CC", "DD"), [(0, 1), (2, 0)]
 AFTER = 100  #: bars behind the warm-up
@@ -24,16 +23,17 @@ CUTS = (1, AFTER // 2, AFTER - 1)  #: bars behind the warm-up from which the fut
 FloatArray = NDArray[np.float64]
 
 
-def check_leg(maker: LegMaker, config: Config | None = None, seed: int = 0) -> None:
+def check_leg(maker: str | LegMaker, config: Config | None = None, seed: int = 0) -> None:
     """Drive a leg over random prices with gaps and a late listing, and refuse it where it breaks its contract.
 
-    One finite target per symbol on every bar, also on one without any prices; two legs of one maker answer alike and do
-    not share memory; nothing before a bar changes when prices from that bar on do.
+    Wishes for symbols that are there, with finite amounts, on every bar, also on one without any prices; two legs of
+    one maker answer alike and do not share memory; nothing before a bar changes when prices from that bar on do.
 
     Parameters
     ----------
-    maker : callable
-        What `legs={"sac": maker}` takes: (symbols, pairs as columns (y, x), config) -> leg.
+    maker : str or callable
+        Name of a registered leg, which has its default `Params`, or what `legs={"sac": maker}` takes: (symbols, pairs
+        as columns (y, x), config) -> leg.
     config : Config, optional
         The stable mode's by default.
 
@@ -43,6 +43,7 @@ def check_leg(maker: LegMaker, config: Config | None = None, seed: int = 0) -> N
         The first promise that is broken, and on which bar. What the leg itself raises is not caught.
     """
     config = config or load_config("stable")
+    maker = registered(maker) if isinstance(maker, str) else maker
     closes = _closes(seed)
     whole = _answers(maker, config, closes)
     _check_alike(
@@ -75,7 +76,7 @@ def _made(maker: LegMaker, config: Config) -> tuple[MarketReader, Any]:
 def _answers(maker: LegMaker, config: Config, closes: FloatArray) -> FloatArray:
     """(T, N) checked targets."""
     reader, leg = _made(maker, config)
-    return np.array([_checked(leg.targets(reader.read(row)), t) for t, row in enumerate(closes.tolist())])
+    return np.array([_targets(leg, reader.read(row), t) for t, row in enumerate(closes.tolist())])
 
 
 def _side_by_side(maker: LegMaker, config: Config, closes: FloatArray) -> FloatArray:
@@ -83,22 +84,16 @@ def _side_by_side(maker: LegMaker, config: Config, closes: FloatArray) -> FloatA
     (reader, leg), (other_reader, other) = _made(maker, config), _made(maker, config)
     found = []
     for t, row in enumerate(closes.tolist()):
-        _checked(other.targets(other_reader.read([1.0 + 1.0 / close for close in row])), t)
-        found.append(_checked(leg.targets(reader.read(row)), t))
+        _targets(other, other_reader.read([1.0 + 1.0 / close for close in row]), t)
+        found.append(_targets(leg, reader.read(row), t))
     return np.array(found)
 
 
-def _checked(targets: Any, t: int) -> list[float]:
-    n = len(SYMBOLS)
+def _targets(leg: Any, view: View, t: int) -> list[float]:
     try:
-        found = [float(target) for target in targets]
-    except (TypeError, ValueError):
-        raise LegError(f"leg: bar {t}: targets is {targets!r:.80}; give {n} numbers, one per symbol") from None
-    if len(found) != n:
-        raise LegError(f"leg: bar {t}: {len(found)} targets for {n} symbols; give one per symbol, in their order")
-    if not all(map(math.isfinite, found)):
-        raise LegError(f"leg: bar {t}: targets {found}; each must be finite, and 0.0 where the leg has no opinion")
-    return found
+        return netted(checked_wishes(leg.wishes(view), len(SYMBOLS)), len(SYMBOLS))
+    except LegError as error:
+        raise LegError(f"leg: bar {t}: {error}") from None
 
 
 def _check_alike(what: str, one: FloatArray, other: FloatArray) -> None:

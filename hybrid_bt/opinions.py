@@ -103,7 +103,9 @@ class Chunk(NamedTuple):
         columns = (*lists, views.correlation.tolist(), views.pairs.tolist(), views.bars_per_year.tolist())
         answers = (*(target.tolist() for target in said.legs.values()),)
         nothing = [()] * len(said.legs)
-        for t, (traded, warm, market_warm, volatility, correlation, pairs, rate) in enumerate(zip(*columns, strict=True)):
+        for t, (traded, warm, market_warm, volatility, correlation, pairs, rate) in enumerate(
+            zip(*columns, strict=True)
+        ):
             view = View(
                 views.closes[t],
                 traded,
@@ -123,7 +125,7 @@ class Chunk(NamedTuple):
 
 def can_be_foreseen(brain: Hybrid) -> bool:
     """Whether every part of a brain answers for many bars at once; of any other nobody knows what it looks at."""
-    legs = [leg for leg in brain.legs.values() if leg is not None]
+    legs: list[Any] = [leg for leg in brain.legs.values() if leg is not None]
     policies = [part.policy for part in (*legs, brain.gate) if hasattr(part, "policy")]
     known = all(hasattr(policy, "act_in_turn") and hasattr(policy, "run") for policy in policies)
     return known and all(hasattr(leg, "wishes_of_bars") for leg in legs)
@@ -156,7 +158,7 @@ def _chunk(brain: Hybrid, views: View) -> Chunk:
         brain.wishes[name] = said.wishes(n_bars - 1)
         brain.open[leg] = said.open(n_bars - 1)
     held = [sum((said.of_pair(pair) for said in answers.values()), np.zeros(n_bars)) for pair in brain.reader.columns]
-    said = Opinions(
+    opinions = Opinions(
         {name: said.targets(n_symbols) for name, said in answers.items()},
         regime,
         views.volatility,
@@ -165,7 +167,7 @@ def _chunk(brain: Hybrid, views: View) -> Chunk:
         ties,
     )
     positions = np.sign(np.array(held).reshape(len(held), n_bars).T)
-    return Chunk(views, said, positions + 0.0, failures)
+    return Chunk(views, opinions, positions + 0.0, failures)
 
 
 def _answers(brain: Hybrid, name: str, leg: Leg | None, views: View, failures: list[list[str]]) -> _Answers:
@@ -176,7 +178,7 @@ def _answers(brain: Hybrid, name: str, leg: Leg | None, views: View, failures: l
     if ask is not None:
         try:
             return _Columns(*ask(views))
-        except Exception:  # noqa: S110  the bar that it fails on is found below, and named
+        except Exception:
             pass
     rows: list[Sequence[Wish]] = []
     for view, wrong in zip(panel_rows(views), failures, strict=True):

@@ -25,7 +25,6 @@ from hybrid_bt.parameters import validated
 FloatArray = NDArray[np.float64]
 
 
-
 class Training(NamedTuple):
     """What a policy without a manifest says about the bars that it learnt from."""
 
@@ -175,13 +174,14 @@ def own_legs(config: Config, legs: Mapping[str, Any] | None) -> dict[str, LegMak
         places = tuple(config.legs_enabled())
         if place not in places:
             raise ConfigError(f"legs: no place {place!r}{did_you_mean(str(place), places)}")
-        found[place] = _registered(leg) if isinstance(leg, str) else leg
+        found[place] = registered(leg) if isinstance(leg, str) else leg
         if not callable(found[place]):
             raise ConfigError(f"legs: {place} is {leg!r}; give a class or function of (symbols, pairs, config)")
     return found
 
 
-def _registered(name: str) -> LegMaker:
+def registered(name: str) -> LegMaker:
+    """A maker of a registered leg with its default `Params`."""
     leg = leg_named(name)
     params = validated(leg.Params, {}, f"legs.{name}") if hasattr(leg, "Params") else ()
     return lambda symbols, pairs, config: leg(symbols, pairs, params)

@@ -147,9 +147,7 @@ class MarketReader:
 
     def anew(self) -> MarketReader:
         """A reader of the same pairs and parameters that has seen nothing."""
-        return MarketReader(
-            self.n_symbols, self.columns, self.kalman_params, self.spread_params, self.bars_per_year
-        )
+        return MarketReader(self.n_symbols, self.columns, self.kalman_params, self.spread_params, self.bars_per_year)
 
     def read(self, closes: Sequence[float]) -> View:
         """Absorb the closes of one bar, (N,), NaN where a symbol has no bar."""
@@ -234,7 +232,7 @@ def read_panel(closes: FloatArray, reader: MarketReader, *, compiled: bool | Non
         return panel
     fresh = reader.anew()
     for t, row in enumerate(closes.tolist()):
-        for column, value in zip(panel, fresh.read(row), strict=True):
+        for column, value in zip(panel[2:9], fresh.read(row)[2:9], strict=True):  # what is not of the closes themselves
             if column.size:
                 column[t] = value
     return panel

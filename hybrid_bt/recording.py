@@ -132,7 +132,7 @@ class Recorder:
 
     def pairs(self, start: int = 0) -> PairPaths:
         """The pairs of the bars from row `start` on."""
-        cube = np.array(self._pairs).reshape(-1, len(self._pair_names), len(_SEEN) + 1)[start:]
+        cube = np.array(self._pairs).reshape(len(self._correlation), len(self._pair_names), len(_SEEN) + 1)[start:]
         return pair_paths(self._pair_names, cube)
 
 

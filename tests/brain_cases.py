@@ -8,6 +8,7 @@ import numpy as np
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import Policies
+from hybrid_bt.legs.base import netted
 from hybrid_bt.legs.sac import OBSERVATION as ASSET_OBSERVATION
 from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
 
@@ -45,6 +46,11 @@ def random_bars(
         values[gone] = np.nan
     stamps = np.datetime64(start, "ns") + np.arange(n_bars) * np.timedelta64(1, "D")
     return Bars.checked("random", SYMBOLS[:n], stamps, close, open=opens, high=high, low=low)
+
+
+def targets_of(leg: Any, view: Any) -> list[float]:
+    """What a leg's wishes come to for each symbol."""
+    return netted(leg.wishes(view), len(view.traded))
 
 
 def with_rows(bars: Bars, rows: Any) -> Bars:

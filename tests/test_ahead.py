@@ -50,18 +50,21 @@ def assert_same(mine: Any, theirs: Any) -> None:
                 assert all(np.array_equal(values[leg], getattr(b, name)[leg]) for leg in values), name
             elif isinstance(values, np.ndarray):
                 assert np.array_equal(values, getattr(b, name), equal_nan=True), name
-    assert np.array_equal(mine.recorder.volatility(), theirs.recorder.volatility())
-    assert np.array_equal(mine.recorder.correlation(), theirs.recorder.correlation())
-    assert np.array_equal(mine.recorder.warm(), theirs.recorder.warm())
+    one, other = mine.recorder.opinions(), theirs.recorder.opinions()
+    assert all(
+        np.array_equal(getattr(one, name), getattr(other, name)) for name in ("volatility", "correlation", "warm")
+    )
+    assert one.ties == other.ties
     assert mine.clipped_observations == theirs.clipped_observations
     assert mine.broker.getvalue() == theirs.broker.getvalue()
 
 
 def memories(brain: Any) -> list[Any]:
     """All that a brain remembers."""
-    found = [brain.reader._assets, brain.reader._market, brain.reader._pairs]
-    found += [brain.kalman.positions.copy()] if brain.kalman else []
-    found += [brain.sac.actions.copy()] if brain.sac else []
+    reader, sac, kalman = brain.reader, brain.legs["sac"], brain.legs["kalman"]
+    found = [reader.assets.copy(), reader.market, reader.pairs.copy(), brain.open, brain.wishes.copy()]
+    found += [kalman.positions.copy()] if kalman else []
+    found += [sac.actions.copy()] if sac else []
     return found + ([{key: value.tolist() for key, value in brain.gate.policy.state().items()}] if brain.gate else [])
 
 
@@ -89,7 +92,7 @@ class Onlooker(HybridStrategy):
         super().next()
         assert self.decision is not None
         if len(self) == 300:
-            self.seen = self.decision.view.pairs, self.decision.view.market, list(self.decision.view.assets)
+            self.seen = self.decision.view
             self.ahead_before = self._thinking.ahead
             self.memories = memories(self.brain)
             self.ahead_after = self._thinking.ahead
@@ -103,7 +106,8 @@ def test_onlooker_sees_the_bar_and_nothing_later() -> None:
     for closes in HOLED.close[:300].tolist():
         view = brain.decide(closes).view
     assert repr(found.memories) == repr(memories(brain))
-    assert repr(found.seen) == repr((view.pairs, view.market, list(view.assets)))
+    for name, seen, wanted in zip(view._fields, found.seen, view, strict=True):
+        assert np.array_equal(seen, wanted, equal_nan=name in ("closes", "pairs")), name
     assert_same(found, run(to_feeds(HOLED), compiled=False))
 
 

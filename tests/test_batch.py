@@ -18,20 +18,21 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 from hybrid_bt.accounting import OrderRules
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import build, resolve_pairs
-from hybrid_bt.config import load_config
+from hybrid_bt.build import build, load_policies, resolve_pairs
+from hybrid_bt.config import load_config, overridden
 from hybrid_bt.costs import Costs
 from hybrid_bt.envs import AssetEnv, AssetTrack, Reward, Span, asset_tracks
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.fusion import FusionParams
-from hybrid_bt.history import read_history, record_kalman_leg
+from hybrid_bt.history import read_history
 from hybrid_bt.kernels import compiling
-from hybrid_bt.leg_replay import constant_weight, replay_legs, replay_legs_many
 from hybrid_bt.legs.sac import OBSERVATION, RiskUnit
-from hybrid_bt.reader import MarketReader
+from hybrid_bt.opinions import opinions
+from hybrid_bt.reader import MarketReader, read_panel
 from hybrid_bt.recording import record
-from hybrid_bt.records import AccountPath, Fill, Fills, LegPaths
+from hybrid_bt.records import AccountPath, Fill, Fills, Opinions
 from hybrid_bt.risk import RiskParams
+from hybrid_bt.settling import mix_of, settle_panel
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
 from hybrid_bt.target_replay import replay, replay_many
 from hybrid_bt.train.sac import train_sac
@@ -67,12 +68,16 @@ def assert_same_path(mine: AccountPath, theirs: AccountPath) -> None:
     assert mine.fills == theirs.fills and mine.rejected == theirs.rejected
 
 
-def random_legs(case: Any, seed: int) -> LegPaths:
+def random_opinions(case: Any, seed: int) -> Opinions:
+    """Of three legs, with ties on some rows on which a symbol has no bar."""
     rng = np.random.default_rng(seed)
     sac = np.nan_to_num(case.targets)
     t, n = sac.shape
+    legs = {"sac": sac, "kalman": 0.7 * np.roll(sac, 3, axis=0)[:, ::-1], "third": 0.4 * np.roll(sac, 5, axis=0)}
+    holes = np.flatnonzero(~case.panel.traded.all(axis=1))
+    ties = {int(row): [(), [tuple(range(n))] if row % 2 else (), ()] for row in holes}
     volatility, rho = rng.uniform(0.005, 0.03, (t, n)), rng.uniform(0.0, 0.9, t)
-    return LegPaths(sac, 0.7 * np.roll(sac, 3, axis=0)[:, ::-1], rng.uniform(-1.0, 1.0, t), volatility, rho)
+    return Opinions(legs, rng.uniform(-1.5, 1.5, t), volatility, rho, np.ones((t, n), np.bool_), ties)
 
 
 # --- sums
@@ -104,19 +109,19 @@ def test_history_is_the_same_compiled(bars: Bars, pairs: tuple[str, ...]) -> Non
 
 
 @pytest.mark.parametrize("bars", PANELS)
-def test_recorded_kalman_leg_is_the_brains(bars: Bars) -> None:
-    reader, rules = reader_of(bars), CONFIG.pair_rules._replace(entry_z=0.5, max_hold_bars=5)
+def test_opinions_of_a_panel_are_the_streamed_ones(bars: Bars) -> None:
     names = [name for name in PAIRS if all(symbol in bars.symbols for symbol in name.split(":"))]
-    slow, fast = (record_kalman_leg(bars, reader, rules, names, compiled=compiled) for compiled in (False, True))
-    assert np.abs(slow[0]).max() > 0.0
-    assert_same_arrays([fast[0], *vars(fast[1]).values()][2:], [slow[0], *vars(slow[1]).values()][2:])
-    assert np.array_equal(fast[0], slow[0])
-    brain = build(CONFIG, bars.symbols, names, stand_ins())
-    assert brain.kalman is not None
-    brain.kalman.rules = rules
-    recorder = record(brain, bars, names)
-    assert np.array_equal(recorder.decisions().legs["kalman"], fast[0])
-    assert_same_arrays(list(vars(recorder.pairs()).values())[1:], list(vars(fast[1]).values())[1:])
+    config = overridden(CONFIG, {"kalman": {"entry_z": 0.5, "max_hold_bars": 5}})
+    policies = load_policies(config)
+    streamed = record(build(config, bars.symbols, names, policies), bars, names).opinions()
+    for compiled in (False, True):
+        brain = build(config, bars.symbols, names, policies)
+        said = opinions(brain, read_panel(bars.close, brain.reader, compiled=compiled))
+        assert all(np.abs(leg).max() > 0.0 for leg in said.legs.values())
+        assert_same_arrays(said.legs.values(), streamed.legs.values())
+        for field in ("regime", "volatility", "correlation", "warm"):
+            assert_same_arrays([getattr(said, field)], [getattr(streamed, field)])
+        assert said.ties == streamed.ties
 
 
 def test_history_refuses_what_the_reader_refuses() -> None:
@@ -133,14 +138,12 @@ def test_history_refuses_what_the_reader_refuses() -> None:
 
 
 @pytest.mark.parametrize("seed", range(0, 40, 2))
-def test_legs_are_the_same_compiled(seed: int) -> None:
+def test_settled_targets_are_the_same_compiled(seed: int) -> None:
     case = random_case(seed)
-    terms: dict[str, Any] = {"fusion": FUSION, "risk": RISK, "cash": case.cash, "costs": case.costs}
-    paths = [
-        replay_legs(random_legs(case, seed), case.panel, rules=case.rules, compiled=compiled, **terms)
-        for compiled in (False, True)
-    ]
-    assert_same_path(paths[1], paths[0])
+    said = random_opinions(case, seed)
+    mix = mix_of(said.regime, FUSION._replace(further=((0.0, 0.1, 0.4),)))
+    slow, fast = (settle_panel(said, case.panel.traded, mix, RISK, compiled=compiled) for compiled in (False, True))
+    assert np.array_equal(slow, fast, equal_nan=True) and np.nanmax(np.abs(slow)) > 0.0
 
 
 @pytest.mark.parametrize("bars", PANELS[:2])
@@ -155,19 +158,11 @@ def test_replayed_legs_are_the_cerebro_run(bars: Bars) -> None:
     cerebro.addstrategy(Cold, overrides=ACTIVE, pairs=PAIRS, record=True, allow_in_sample=True)
     cerebro.addanalyzer(Ledger, _name="ledger")
     (strategy,) = cerebro.run()
-    legs = strategy.recorder.legs()
-    assert np.abs(legs.sac).max() > 0.0 and np.abs(legs.kalman).max() > 0.0 and np.ptp(legs.regime) > 0.1
+    said = strategy.recorder.opinions()
+    assert all(np.abs(leg).max() > 0.0 for leg in said.legs.values()) and np.ptp(said.regime) > 0.1
     for compiled in (False, True):
-        path = replay_legs(
-            legs,
-            bars,
-            fusion=CONFIG.fusion,
-            risk=CONFIG.risk,
-            cash=1e6,
-            costs=COSTS,
-            rules=rules,
-            compiled=compiled,
-        )
+        targets = settle_panel(said, bars.traded, mix_of(said.regime, CONFIG.mix()), CONFIG.risk, compiled=compiled)
+        path = replay(targets, bars, cash=1e6, costs=COSTS, rules=rules, compiled=compiled)
         assert len(path.fills) > 100
         assert_same_path(path, strategy.analyzers.ledger.path())
 
@@ -180,37 +175,6 @@ class Cold(HybridStrategy):
         self.brain = build(self.config, self.symbols, self.pair_names, stand_ins())
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_scenarios_of_legs_equal_single_replays(compiled: bool) -> None:
-    cases = [random_case(seed) for seed in (1, 6)]
-    t = min(len(case.targets) for case in cases)
-    case = cases[0]
-    rng = np.random.default_rng(5)
-    boots = rng.integers(0, len(case.targets), (3, t))
-    panels = [case.panel._replace(open=case.panel.open[rows], close=case.panel.close[rows]) for rows in boots]
-    panels = [panel._replace(stamps=panel.stamps[:t], traded=~np.isnan(panel.close)) for panel in panels]
-    recorded = [LegPaths(*(values[rows] for values in vars(random_legs(case, 4)).values())) for rows in boots]
-    each: dict[str, list[Any]] = {
-        "bars": panels,
-        "legs": recorded,
-        "fusion": [FUSION, constant_weight(1.0), constant_weight(0.0)],
-        "risk": [RISK, RISK._replace(gross_limit=0.4), RISK._replace(volatility_target=0.5)],
-        "regime": list(rng.uniform(-1.5, 1.5, (3, t))),
-        "cash": [1e6, 3e4, 2e5],
-        "costs": [COSTS, COSTS._replace(fee_bps=50.0), COSTS._replace(leverage=2.0)],
-        "rules": [OrderRules(), OrderRules(lot=0.0), OrderRules(rebalance_band=0.05)],
-    }
-    for varied in (*({name} for name in each), set(each)):
-        given = {name: values if name in varied else values[0] for name, values in each.items()}
-        many = replay_legs_many(given.pop("legs"), given.pop("bars"), compiled=compiled, **given)
-        assert many.equity.shape == (3, t)
-        for b in range(3):
-            own = {name: values[b if name in varied else 0] for name, values in each.items()}
-            one = replay_legs(own.pop("legs"), own.pop("bars"), compiled=False, **own)
-            assert np.array_equal(many.equity[b], one.equity) and np.array_equal(many.cash[b], one.cash)
-            assert (many.fills[b], many.rejected[b]) == (len(one.fills), one.rejected)
-
-
 def test_targets_may_be_replayed_on_bars_of_their_own() -> None:
     case = random_case(9)
     rows = np.arange(len(case.targets))[::-1]
@@ -221,17 +185,17 @@ def test_targets_may_be_replayed_on_bars_of_their_own() -> None:
             assert np.array_equal(many.equity[b], replay(case.targets, panel, costs=case.costs, compiled=False).equity)
 
 
-def test_legs_of_another_shape_or_without_a_number_are_refused() -> None:
+def test_opinions_of_another_shape_or_without_a_number_are_refused() -> None:
     case = random_case(1)
-    legs = random_legs(case, 1)
-    terms: dict[str, Any] = {"fusion": FUSION, "risk": RISK}
+    said, traded = random_opinions(case, 1), case.panel.traded
+    mix = mix_of(said.regime, FUSION._replace(further=((0.0, 0.0, 0.0),)))
     with pytest.raises(ConfigError, match="must be of shape"):
-        replay_legs(LegPaths(legs.sac[1:], *list(vars(legs).values())[1:]), case.panel, **terms)
-    legs.kalman[5, 1] = np.nan
-    with pytest.raises(ConfigError, match="Kalman leg's targets is not finite at \\[5, 1\\]"):
-        replay_legs(legs, case.panel, **terms)
-    with pytest.raises(ConfigError, match="the same number"):
-        replay_legs_many(random_legs(case, 1), case.panel, fusion=[FUSION] * 2, risk=[RISK] * 3)
+        settle_panel(said, traded[1:], mix, RISK)
+    with pytest.raises(ConfigError, match="the mix must be of shape"):
+        settle_panel(said, traded, mix_of(said.regime, FUSION), RISK)
+    said.legs["kalman"][5, 1] = np.nan
+    with pytest.raises(ConfigError, match="kalman is not finite at \\[5, 1\\]"):
+        settle_panel(said, traded, mix, RISK)
 
 
 def test_fills_are_a_sequence_of_fills() -> None:
@@ -344,7 +308,7 @@ from brain_cases import PAIRS, random_bars
 from hybrid_bt.build import resolve_pairs
 from hybrid_bt.config import load_config
 from hybrid_bt.envs import asset_tracks
-from hybrid_bt.history import read_history, record_kalman_leg
+from hybrid_bt.history import read_history
 from hybrid_bt.reader import MarketReader
 from hybrid_bt.records import LegPaths
 from hybrid_bt.target_replay import replay, replay_many

@@ -7,6 +7,7 @@ import itertools
 import warnings
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import backtrader as bt
@@ -20,9 +21,10 @@ from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import Policies, build, load_policies
 from hybrid_bt.config import load_config
-from hybrid_bt.errors import BarsError, ConfigError, PolicyError
+from hybrid_bt.errors import BarsError, ConfigError, LegError, PolicyError
 from hybrid_bt.feeds import to_feeds
 from hybrid_bt.feeds.rehearsal import RehearsalStore
+from hybrid_bt.legs import Wish, each_asset
 from hybrid_bt.own_parts import CallablePolicy
 from hybrid_bt.recording import record
 from hybrid_bt.strategies import HybridStrategy
@@ -382,8 +384,8 @@ class FlatLeg:
     def __init__(self, symbols: Any, pairs: Any, config: Any) -> None:
         self.symbols, self.pairs, self.config = symbols, pairs, config
 
-    def targets(self, view: Any) -> list[float]:
-        return [0.1 if warm else 0.0 for warm in view.warm]
+    def wishes(self, view: Any) -> list[Wish]:
+        return each_asset(0.1 if warm else 0.0 for warm in view.warm)
 
 
 def test_functions_are_policies() -> None:
@@ -434,7 +436,7 @@ def test_runs_do_not_share_the_memory_of_a_policy() -> None:
 @pytest.mark.parametrize("place", ["sac", "kalman"])
 def test_leg_takes_the_place_of_another(place: str) -> None:
     strategy = ran(cerebro_of(to_feeds(BARS)), legs={place: FlatLeg})
-    leg = getattr(strategy.brain, place)
+    leg = strategy.brain.legs[place]
     assert isinstance(leg, FlatLeg) and leg.symbols == BARS.symbols and leg.pairs == [(0, 1), (2, 0)]
     decisions, usual = strategy.recorder.decisions(), wanted(BARS).decisions()
     assert set(decisions.legs[place][-1]) == {0.1}
@@ -448,7 +450,7 @@ def test_leg_takes_the_place_of_another(place: str) -> None:
     ("params", "message"),
     [
         ({"legs": {"sacc": FlatLeg}}, "no place 'sacc'; did you mean 'sac'"),
-        ({"legs": {"sac": "momentun"}}, "no installed package offers 'momentun' in hybrid_bt.legs"),
+        ({"legs": {"sac": "momentun"}}, "nobody offers 'momentun' in LEGS or as hybrid_bt.legs"),
         ({"legs": {"sac": 3}}, "sac is 3; give a class or function"),
         ({"sac": 3}, "sac is 3; give a frozen policy, its file, or a function"),
         ({"policies": TiltPolicy()}, "policies is a TiltPolicy; give Policies"),
@@ -459,6 +461,11 @@ def test_leg_takes_the_place_of_another(place: str) -> None:
 def test_parts_that_fit_nowhere_are_refused(params: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ran(cerebro_of(to_feeds(BARS)), **params)
+
+
+def test_leg_that_has_no_wishes_is_refused() -> None:
+    with pytest.raises(LegError, match=r"kalman is a SimpleNamespace without wishes\(view\)"):
+        ran(cerebro_of(to_feeds(BARS)), legs={"kalman": lambda *_: SimpleNamespace(targets=None)})
 
 
 class Value(bt.Analyzer):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hybrid_bt.config import MODES, load_config
-from hybrid_bt.fusion import FusionParams, fuse, sac_weight
+from hybrid_bt.fusion import FusionParams, constant_weights, leg_weights, legs_traded, mix_into, sac_weight
 
 fractions = st.floats(0.0, 1.0)
 params = st.lists(fractions, min_size=3, max_size=3).map(lambda three: FusionParams(*sorted(three)))
@@ -34,7 +36,7 @@ def test_named_weights_are_met_exactly(p: FusionParams) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_weights_of_the_shipped_modes_are_exact(mode: str) -> None:
     p = load_config(mode).fusion
-    assert [sac_weight(r, p) for r in (-1.0, 0.0, 1.0)] == list(p)
+    assert [sac_weight(r, p) for r in (-1.0, 0.0, 1.0)] == list(p[:3])
 
 
 def test_weights_between_by_hand() -> None:
@@ -47,23 +49,32 @@ def test_score_outside_its_range_is_the_nearer_end() -> None:
     assert sac_weight(-7.0, p) == sac_weight(-1.0, p) and sac_weight(7.0, p) == sac_weight(1.0, p)
 
 
+def mix(legs: list[list[float]], weights: list[float]) -> list[float]:
+    mixed = [math.nan] * len(legs[0])
+    mix_into(mixed, legs, weights)
+    return mixed
+
+
 def test_mix_by_hand() -> None:
-    assert fuse([1.0, -2.0, 0.0], [0.0, 2.0, 4.0], 0.75) == [0.75, -1.0, 1.0]
+    assert mix([[1.0, -2.0, 0.0], [0.0, 2.0, 4.0]], [0.75, 0.25]) == [0.75, -1.0, 1.0]
+    assert mix([[1.0], [2.0], [-4.0]], [0.5, 0.5, 0.25]) == [0.5]
 
 
 @given(targets, st.floats(0.0, 1.0))
 def test_mix_lies_between_the_legs(sac: list[float], w: float) -> None:
     kalman = [1.0 - a for a in sac]
-    for a, b, mixed in zip(sac, kalman, fuse(sac, kalman, w), strict=True):
+    for a, b, mixed in zip(sac, kalman, mix([sac, kalman], [w, 1.0 - w]), strict=True):
         assert min(a, b) - 1e-12 <= mixed <= max(a, b) + 1e-12
 
 
 @given(targets)
 def test_all_the_weight_is_the_leg_itself(sac: list[float]) -> None:
     other = [a + 1.0 for a in sac]
-    assert fuse(sac, other, 1.0) == sac and fuse(sac, other, 0.0) == other
+    assert mix([sac, other], [1.0, 0.0]) == sac and mix([sac, other], [0.0, 1.0]) == other
 
 
-def test_legs_of_different_width_are_a_bug() -> None:
-    with pytest.raises(ValueError, match="fuse: 1 targets"):
-        fuse([1.0], [1.0, 2.0], 0.5)
+def test_further_legs_have_lines_of_their_own() -> None:
+    p = FusionParams(0.2, 0.6, 1.0, ((0.0, 0.1, 0.3), (0.0, 0.0, 0.0)))
+    assert leg_weights(0.5, p) == pytest.approx((0.8, 0.2, 0.2, 0.0), rel=1e-15)
+    assert legs_traded(p) == (True, True, True, False)
+    assert legs_traded(constant_weights(1.0)) == (True, False) and legs_traded(constant_weights(0.0)) == (False, True)

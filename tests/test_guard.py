@@ -27,7 +27,7 @@ from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds import to_feeds
 from hybrid_bt.guard import GuardFacts, GuardParams, guard_step, initial_guard, rule_names
 from hybrid_bt.init import commented_toml
-from hybrid_bt.legs import KalmanLeg
+from hybrid_bt.legs import KalmanLeg, View, Wish
 from hybrid_bt.parity import compare
 from hybrid_bt.run import main
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
@@ -285,17 +285,18 @@ class FaultyLeg(KalmanLeg):
     how = "raises"
 
     def __init__(self, symbols: Any, pairs: Any, config: Any) -> None:
-        super().__init__(len(symbols), len(pairs), config.pair_rules)
+        super().__init__(symbols, pairs, config.pair_rules)
         self.n = 0
 
-    def targets(self, view: Any) -> Any:
+    def wishes(self, view: Any) -> Any:
         self.n += 1
-        targets = super().targets(view)
+        wishes = super().wishes(view)
         if not 320 < self.n <= 330:
-            return targets
+            return wishes
         if self.how == "raises":
             raise ZeroDivisionError("no luck")
-        return {"nan": [math.nan] * len(targets), "shape": targets[1:], "none": None}[self.how]
+        wrong = {"nan": (math.nan, math.nan), "shape": (0.1,)}
+        return None if self.how == "none" else [Wish(columns, wrong[self.how]) for columns, _ in wishes]
 
 
 @pytest.mark.parametrize("how", ["raises", "nan", "shape", "none"])
@@ -303,7 +304,7 @@ class FaultyLeg(KalmanLeg):
 def test_failing_leg_of_your_own_moves_the_account_to_its_safe_rule(how: str, rule: str) -> None:
     leg = type("FaultyLeg", (FaultyLeg,), {"how": how})
     start = BARS.stamps[260].astype("datetime64[us]").item()
-    with pytest.warns(UserWarning, match="leg in the place of kalman: "):
+    with pytest.warns(UserWarning, match="kalman: "):
         strategy = run(BARS, {"on_policy_failure": rule}, trade_from=start, legs={"kalman": leg})
     path = strategy.analyzers.ledger.path()
     bars = np.flatnonzero(strategy.recorder.decisions().guard)
@@ -316,20 +317,21 @@ def test_failing_leg_of_your_own_moves_the_account_to_its_safe_rule(how: str, ru
 
 
 def test_leg_that_never_fails_trades_as_without_its_safety() -> None:
-    fine = type("FineLeg", (FaultyLeg,), {"targets": KalmanLeg.targets})
+    fine = type("FineLeg", (FaultyLeg,), {"wishes": KalmanLeg.wishes})
     with_own, without = run(BARS, legs={"kalman": fine}), run(BARS)
     assert np.array_equal(with_own.recorder.decisions().target, without.recorder.decisions().target)
-    assert with_own.brain.pair_directions == without.brain.pair_directions
+    assert np.array_equal(with_own.recorder.pairs().position, without.recorder.pairs().position)
 
 
 def test_failure_leaves_no_trace_in_a_recurrent_memory() -> None:
     policies = load_policies(load_config("stable"))
     strategy = run(BARS, policies=policies)
-    gate = strategy.brain.gate.policy
-    before = gate.policy.state()
-    gate.act(np.full((1, len(gate.observation_names)), math.nan))
-    assert "is nan" in gate.failure
-    assert all(np.array_equal(before[key], value) for key, value in gate.policy.state().items())
+    brain, view = strategy.brain, strategy.decision.view
+    policy = brain.gate.policy
+    before = policy.state()
+    opinion = brain.opine_on(View(*view)._replace(market=[math.nan] * len(policy.observation_names)))
+    assert opinion.regime == 0.0 and "is nan" in opinion.failures[0]
+    assert all(np.array_equal(before[key], value) for key, value in policy.state().items())
 
 
 def test_run_with_a_failing_policy_is_replayed_exactly_and_says_so() -> None:

@@ -34,9 +34,7 @@ def arrays(found: Recorder, start: int = 0) -> dict[str, Any]:
         **{f"weight {name}": values for name, values in decisions.weights.items()},
         **{name: getattr(decisions, name) for name in ("regime", "fused", "target", "scale")},
         **{name: values for name, values in vars(pairs).items() if isinstance(values, np.ndarray)},
-        "volatility": found.volatility(start),
-        "correlation": found.correlation(start),
-        "warm": found.warm(start),
+        **{name: getattr(found.opinions(start), name) for name in ("volatility", "correlation", "warm")},
     }
 
 
@@ -77,7 +75,8 @@ def test_formula_holds_in_the_record(config: Config) -> None:
     w_sac, w_kalman = d.weights["sac"][:, None], d.weights["kalman"][:, None]
     assert np.array_equal(d.fused, w_sac * d.legs["sac"] + w_kalman * d.legs["kalman"])
     assert d.weights["sac"].tolist() == [sac_weight(r, config.fusion) for r in d.regime.tolist()]
-    rows = zip(d.fused.tolist(), found.volatility().tolist(), found.correlation().tolist(), strict=True)
+    said = found.opinions()
+    rows = zip(d.fused.tolist(), said.volatility.tolist(), said.correlation.tolist(), strict=True)
     held = [limit(fused, volatility, rho, risk) for fused, volatility, rho in rows]
     assert np.array_equal(d.target, np.array([targets for targets, _ in held]))
     assert d.scale.tolist() == [scale for _, scale in held]
@@ -160,7 +159,7 @@ def test_close_that_is_no_price_is_refused(bad: float) -> None:
 
 def test_part_that_the_configuration_switches_off_is_off_even_if_its_policy_is_given() -> None:
     brain = build(switched(sac=False, gate=False), SYMBOLS[:3], PAIRS, stand_ins())
-    assert brain.sac is None and brain.gate is None and brain.kalman is not None
+    assert brain.legs["sac"] is None and brain.gate is None and brain.legs["kalman"] is not None
 
 
 def test_switched_off_policies_are_not_loaded() -> None:

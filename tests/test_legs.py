@@ -10,21 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brain_cases import TiltPolicy, altered_from, random_bars
+from brain_cases import TiltPolicy, altered_from, random_bars, targets_of
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import hybrid_bt.leg_check
 from hybrid_bt.errors import LegError
-from hybrid_bt.features import asset_features, initial_asset, initial_market
-from hybrid_bt.hybrid import MarketReader
-from hybrid_bt.kalman import KalmanParams, initial_state
+from hybrid_bt.features import ASSET_FEATURES, MARKET_FEATURES, asset_features
+from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.leg_check import check_leg
-from hybrid_bt.legs import LEGS, KalmanLeg, Leg, PairView, SacLeg, View
+from hybrid_bt.legs import LEGS, KalmanLeg, Leg, PairView, SacLeg, View, Wish, each_asset
 from hybrid_bt.legs.kalman import PairPosition, PairRules, pair_step
 from hybrid_bt.legs.sac import OBSERVATION, RiskUnit, exposure
-from hybrid_bt.spread import SpreadParams, SpreadState
+from hybrid_bt.reader import MarketReader
+from hybrid_bt.spread import SpreadParams
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "own_leg.py"
 FloatArray = NDArray[np.float64]
@@ -39,6 +39,7 @@ RULES = PairRules(
     max_hedge_ratio=3.0,
     gross_exposure=1.0,
 )
+NAMES = ("AA", "BB", "CC")
 UNIT = RiskUnit(risk_unit=0.20, exposure_cap=1.5, bars_per_year=256.0)
 KALMAN, SPREAD = KalmanParams(1.9e-4, 1.1e-5, 2e-6), SpreadParams(10.0, 60.0, 126.0)
 
@@ -115,36 +116,37 @@ def test_pair_is_held_against_the_spread_and_never_past_a_limit(zscores: list[fl
 
 
 def pair(y: int, x: int, zscore: float, prior_beta: float = 0.5, *, fresh: bool = True) -> PairView:
-    state = initial_state(KALMAN)._replace(prior_beta=prior_beta, beta=17.0)
-    return PairView(y, x, state, SpreadState(0.0, zscore, 1.0, 500.0), fresh, True)
+    return PairView(0.0, 17.0, 1.0, 0.0, 1.0, 0.0, zscore, prior_beta, 1.0 if fresh else 0.0)
 
 
 def view_of(*pairs: PairView, n: int = 3) -> View:
-    asset = initial_asset()
-    return View([True] * n, [True] * n, [asset] * n, [0.0125] * n, initial_market(), list(pairs), [0.0] * n)
+    features, market = [(0.0,) * len(ASSET_FEATURES)] * n, (0.0,) * len(MARKET_FEATURES)
+    return View([1.0] * n, [True] * n, [True] * n, features, market, True, [0.0125] * n, 0.0, list(pairs), 256.0)
 
 
 def test_assets_of_a_pair_are_opposite_and_sized_by_the_prior_hedge_ratio() -> None:
-    leg = KalmanLeg(3, 1, RULES)
+    leg = KalmanLeg(NAMES, [(0, 2)], RULES)
     # dear y: short it against 0.5 of x in money, together 1 of equity
-    assert leg.targets(view_of(pair(0, 2, 2.0))) == pytest.approx([-2 / 3, 0.0, 1 / 3], rel=1e-15)
-    assert leg.targets(view_of(pair(0, 2, 1.5, prior_beta=2.0))) == pytest.approx([-2 / 3, 0.0, 1 / 3], rel=1e-15)
-    assert leg.targets(view_of(pair(0, 2, -0.1))) == [0.0, 0.0, 0.0]
+    assert targets_of(leg, view_of(pair(0, 2, 2.0))) == pytest.approx([-2 / 3, 0.0, 1 / 3], rel=1e-15)
+    assert targets_of(leg, view_of(pair(0, 2, 1.5, prior_beta=2.0))) == pytest.approx([-2 / 3, 0.0, 1 / 3], rel=1e-15)
+    assert targets_of(leg, view_of(pair(0, 2, -0.1))) == [0.0, 0.0, 0.0]
 
 
 def test_targets_on_a_shared_asset_are_netted() -> None:
-    leg = KalmanLeg(3, 2, RULES)
+    leg = KalmanLeg(NAMES, [(0, 1), (1, 2)], RULES)
     # half the account each: -1/3 and +1/6 in the first pair, -1/4 and +1/4 in the second
     wanted = [-1 / 3, 1 / 6 - 1 / 4, 1 / 4]
-    assert leg.targets(view_of(pair(0, 1, 2.0), pair(1, 2, 2.0, prior_beta=1.0))) == pytest.approx(wanted, rel=1e-15)
+    assert targets_of(leg, view_of(pair(0, 1, 2.0), pair(1, 2, 2.0, prior_beta=1.0))) == pytest.approx(
+        wanted, rel=1e-15
+    )
 
 
 @given(st.lists(st.tuples(st.floats(-5.0, 5.0), st.floats(0.2, 2.5)), min_size=1, max_size=30))
 def test_swapped_spread_swaps_the_targets_and_gross_stays_inside(path: list[tuple[float, float]]) -> None:
-    legs = KalmanLeg(3, 2, RULES), KalmanLeg(3, 2, RULES)
+    legs = KalmanLeg(NAMES, [(0, 1), (1, 2)], RULES), KalmanLeg(NAMES, [(0, 1), (1, 2)], RULES)
     for z, beta in path:
         one, other = (
-            leg.targets(view_of(pair(0, 1, sign * z, beta), pair(1, 2, sign * z / 2, beta)))
+            targets_of(leg, view_of(pair(0, 1, sign * z, beta), pair(1, 2, sign * z / 2, beta)))
             for leg, sign in zip(legs, (1.0, -1.0), strict=True)
         )
         assert other == [-value for value in one]
@@ -152,17 +154,17 @@ def test_swapped_spread_swaps_the_targets_and_gross_stays_inside(path: list[tupl
 
 
 def test_pair_without_both_bars_keeps_its_position() -> None:
-    leg = KalmanLeg(3, 1, RULES)
-    opened = leg.targets(view_of(pair(0, 2, 2.0)))
+    leg = KalmanLeg(NAMES, [(0, 2)], RULES)
+    opened = targets_of(leg, view_of(pair(0, 2, 2.0)))
     held = leg.positions[0]
     for bar in range(10):  # neither the mean nor the time-out is seen
-        assert leg.targets(view_of(pair(0, 2, 0.0, fresh=False))) == opened
+        assert targets_of(leg, view_of(pair(0, 2, 0.0, fresh=False))) == opened
         assert leg.positions[0] == held._replace(stale_bars=bar + 1.0)
-    assert leg.targets(view_of(pair(0, 2, 0.0))) == [0.0] * 3
+    assert targets_of(leg, view_of(pair(0, 2, 0.0))) == [0.0] * 3
 
 
 def test_pair_does_not_open_on_a_bar_that_one_side_missed() -> None:
-    assert KalmanLeg(3, 1, RULES).targets(view_of(pair(0, 2, 2.0, fresh=False))) == [0.0] * 3
+    assert targets_of(KalmanLeg(NAMES, [(0, 2)], RULES), view_of(pair(0, 2, 2.0, fresh=False))) == [0.0] * 3
 
 
 # --- the SAC leg ---
@@ -197,35 +199,35 @@ def test_exposure_stays_under_its_cap_and_its_risk_unit(action: float, volatilit
 
 
 def test_actions_become_equal_shares_of_risk_units() -> None:
-    view = view_of()._replace(volatilities=[0.0125, 0.025, 1e-6])
-    leg = SacLeg(3, NotedPolicy([0.6, -1.0, 1.0]), UNIT)
-    assert leg.targets(view) == pytest.approx([0.6 / 3, -0.5 / 3, 1.5 / 3], rel=1e-15)
+    view = view_of()._replace(volatility=[0.0125, 0.025, 1e-6])
+    leg = SacLeg(NAMES, [], UNIT, NotedPolicy([0.6, -1.0, 1.0]))
+    assert targets_of(leg, view) == pytest.approx([0.6 / 3, -0.5 / 3, 1.5 / 3], rel=1e-15)
 
 
 def test_cold_symbols_get_nothing_and_no_share() -> None:
     policy = NotedPolicy([0.6, 0.9])
-    leg = SacLeg(3, policy, UNIT)
-    assert leg.targets(view_of()._replace(warm=[True, False, True])) == pytest.approx([0.3, 0.0, 0.45], rel=1e-15)
+    leg = SacLeg(NAMES, [], UNIT, policy)
+    assert targets_of(leg, view_of()._replace(warm=[True, False, True])) == pytest.approx([0.3, 0.0, 0.45], rel=1e-15)
     assert policy.asked[0].shape == (2, len(OBSERVATION))
-    assert leg.targets(view_of()._replace(warm=[False] * 3)) == [0.0] * 3
+    assert targets_of(leg, view_of()._replace(warm=[False] * 3)) == [0.0] * 3
     assert len(policy.asked) == 1
 
 
 def test_symbols_without_a_bar_keep_their_action_and_are_not_asked() -> None:
     policy = NotedPolicy([0.6, 0.9, 0.3], [-0.6, -0.3])
-    leg = SacLeg(3, policy, UNIT)
-    leg.targets(view_of())
-    after = leg.targets(view_of()._replace(traded=[True, False, True]))
+    leg = SacLeg(NAMES, [], UNIT, policy)
+    targets_of(leg, view_of())
+    after = targets_of(leg, view_of()._replace(traded=[True, False, True]))
     assert after == pytest.approx([-0.2, 0.3, -0.1], rel=1e-15)
     assert policy.asked[1].shape[0] == 2
 
 
 def test_previous_action_is_fed_back_to_its_own_symbol() -> None:
     policy = NotedPolicy([0.6, 0.9, 0.3], [0.0, -0.5], [0.1, 0.1, 0.1])
-    leg = SacLeg(3, policy, UNIT)
-    leg.targets(view_of())
-    leg.targets(view_of()._replace(traded=[False, True, True]))
-    leg.targets(view_of())
+    leg = SacLeg(NAMES, [], UNIT, policy)
+    targets_of(leg, view_of())
+    targets_of(leg, view_of()._replace(traded=[False, True, True]))
+    targets_of(leg, view_of())
     assert [rows[:, -1].tolist() for rows in policy.asked] == [[0.0] * 3, [0.9, 0.3], [0.6, 0.0, -0.5]]
 
 
@@ -233,25 +235,25 @@ def test_policy_is_asked_about_the_features_of_each_symbol() -> None:
     reader, view = MarketReader(3, [(0, 1)], [KALMAN], SPREAD), None
     for closes in random_bars(300, 3).close.tolist():
         view = reader.read(closes)
-    assert view is not None and view.pair_zscores[0] == -view.pair_zscores[1] != 0.0
+    assert view is not None and view.features[0][-1] == -view.features[1][-1] != 0.0
     policy = NotedPolicy([0.0] * 3)
-    SacLeg(3, policy, UNIT).targets(view)
-    wanted = [asset_features(view.assets[i], view.market, view.pair_zscores[i]) for i in range(3)]
+    targets_of(SacLeg(NAMES, [], UNIT, policy), view)
+    wanted = [asset_features(reader.assets[i], reader.market, view.features[i][-1]) for i in range(3)]
     assert np.array_equal(policy.asked[0][:, :-1], np.array(wanted))
 
 
 # --- every leg ---
 
 MAKERS: dict[str, Callable[[], Leg]] = {
-    "sac": lambda: SacLeg(4, TiltPolicy(), UNIT),
-    "kalman": lambda: KalmanLeg(4, 2, RULES),
+    "sac": lambda: SacLeg("ABCD", [(0, 1), (2, 0)], UNIT, TiltPolicy()),
+    "kalman": lambda: KalmanLeg("ABCD", [(0, 1), (2, 0)], RULES),
 }
 
 
 def drive(name: str, bars: Any) -> Any:
     reader = MarketReader(4, [(0, 1), (2, 0)], [KALMAN] * 2, SPREAD)
     leg = MAKERS[name]()
-    return np.array([leg.targets(reader.read(closes)) for closes in bars.close.tolist()])
+    return np.array([targets_of(leg, reader.read(closes)) for closes in bars.close.tolist()])
 
 
 def test_every_leg_is_tested() -> None:
@@ -279,8 +281,8 @@ def test_leg_survives_a_bar_on_which_nothing_trades(name: str) -> None:
     reader = MarketReader(4, [(0, 1), (2, 0)], [KALMAN] * 2, SPREAD)
     leg = MAKERS[name]()
     for closes in random_bars(330).close.tolist():
-        before = leg.targets(reader.read(closes))
-    assert leg.targets(reader.read([math.nan] * 4)) == before
+        before = targets_of(leg, reader.read(closes))
+    assert targets_of(leg, reader.read([math.nan] * 4)) == before
 
 
 # --- the check that users have ---
@@ -289,45 +291,57 @@ def test_leg_survives_a_bar_on_which_nothing_trades(name: str) -> None:
 def test_own_legs_and_the_example_pass_the_users_check() -> None:
     for make in MAKERS.values():
         check_leg(lambda *_, make=make: make())
-    check_leg(runpy.run_path(str(EXAMPLE))["MomentumLeg"])
+    runpy.run_path(str(EXAMPLE))
+    try:
+        check_leg("momentum")
+    finally:
+        del LEGS["momentum"]
 
 
 class Blank:
     def __init__(self, symbols: Any, pairs: Any, config: Any) -> None:
         self.n, self.calls = len(symbols), 0
 
-    def targets(self, view: Any) -> Any:
+    def amounts(self, view: Any) -> list[float]:
         self.calls += 1
         return [0.0] * self.n
 
+    def wishes(self, view: Any) -> Any:
+        return each_asset(self.amounts(view))
+
 
 class Short(Blank):
-    def targets(self, view: Any) -> Any:
-        return super().targets(view)[1:]
+    def wishes(self, view: Any) -> Any:
+        return [Wish((0, 1), (amount,)) for amount in self.amounts(view)]
+
+
+class Elsewhere(Blank):
+    def wishes(self, view: Any) -> Any:
+        return [Wish((self.n,), (0.0,))]
 
 
 class Infinite(Blank):
-    def targets(self, view: Any) -> Any:
-        return [*super().targets(view)[1:], math.nan if self.calls > 300 else 0.0]
+    def amounts(self, view: Any) -> list[float]:
+        return [*super().amounts(view)[1:], math.nan if self.calls > 300 else 0.0]
 
 
 class Nothing(Blank):
-    def targets(self, view: Any) -> Any:
+    def wishes(self, view: Any) -> Any:
         return None
 
 
 class Shared(Blank):
     seen: list[float] = []  # noqa: RUF012
 
-    def targets(self, view: Any) -> Any:
-        self.seen.append(view.assets[0].log_close if view.traded[0] else 0.0)
+    def amounts(self, view: Any) -> list[float]:
+        self.seen.append(math.log(view.closes[0]) if view.traded[0] else 0.0)
         return [sum(self.seen[-2:])] * self.n
 
 
 class Peeking(Blank):
     """Knows the first prices that a leg ever saw, and so what comes."""
 
-    def targets(self, view: Any) -> Any:
+    def amounts(self, view: Any) -> list[float]:
         self.calls += 1
         return [TOLD[-1][self.calls]] * self.n
 
@@ -338,9 +352,10 @@ TOLD: list[FloatArray] = []
 @pytest.mark.parametrize(
     ("leg", "said"),
     [
-        (Short, "bar 0: 3 targets for 4 symbols"),
-        (Infinite, "bar 300: targets"),
-        (Nothing, "targets is None"),
+        (Short, r"bar 0: 1 amounts for the symbols \(0, 1\)"),
+        (Elsewhere, "bar 0: wish for symbol number 4; there are 4"),
+        (Infinite, "bar 300: amount nan for symbol number 3"),
+        (Nothing, "wishes is None"),
         (Shared, "differs from run to run"),
         (Peeking, "depends on prices from bar"),
     ],

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hybrid_bt.study.ablations import ABLATIONS, LEARNED, momentum
 
 from hybrid_bt.backtest import Request, backtest
 from hybrid_bt.build import load_policies, policy_path
@@ -24,7 +25,6 @@ from hybrid_bt.config import load_config
 from hybrid_bt.errors import BarsError, PolicyError
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.policy import FrozenPolicy
-from hybrid_bt.study.ablations import ABLATIONS, LEARNED, momentum
 from hybrid_bt.study.command import main
 from hybrid_bt.study.findings import COST_LEVELS_BPS, _crossing
 from hybrid_bt.study.jobs import VoiceJob, run_job

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import backtrader as bt
 import numpy as np
 import pytest
-from brain_cases import PAIRS, random_bars, with_rows
+from brain_cases import PAIRS, random_bars
 
+from hybrid_bt.accounts import Panel, account
 from hybrid_bt.backtest import Request, backtest
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import Policies, build, load_policies, resolve_pairs
 from hybrid_bt.config import load_config, overridden
-from hybrid_bt.history import record_kalman_leg
-from hybrid_bt.leg_replay import replay_legs
+from hybrid_bt.feeds import to_feeds
+from hybrid_bt.legs import KalmanLeg
+from hybrid_bt.opinions import opinions
+from hybrid_bt.reader import read_panel
 from hybrid_bt.recording import record
-from hybrid_bt.waiting import orphans_closed, waiting_sides, waits_of
+from hybrid_bt.strategies import HybridStrategy
+from hybrid_bt.waiting import orphans_closed, tied_bundles, waiting_symbols
 
 CONFIG = load_config(
     "stable", overrides={"kalman": {"entry_z": 0.5, "orphan_bars": 4}, "account": {"rebalance_band": 0.0}}
@@ -46,8 +51,11 @@ def holed(bars: Bars, first: int, last: int, column: int) -> Bars:
     ],
 )
 def test_who_waits(what: str, traded: list[int], before: list[int], after: list[int], waits: list[int]) -> None:
-    found = waiting_sides([bool(t) for t in traded], [(0, 1), (2, 0)], before, after)
-    assert found == [bool(w) for w in waits], what
+    there, pairs = [bool(t) for t in traded], [(0, 1), (2, 0)]
+    was, now = ([pair for pair, held in zip(pairs, side, strict=True) if held] for side in (before, after))
+    found = waiting_symbols(there, [tied_bundles(was, now, there)], [True])
+    assert list(found or [False] * 4) == [bool(w) for w in waits], what
+    assert not waiting_symbols(there, [tied_bundles(was, now, there)], [False])  # a leg without a part ties nobody
 
 
 def test_no_order_is_decided_for_one_side_alone() -> None:
@@ -92,29 +100,43 @@ def test_orphan_is_closed_by_rule_and_its_free_side_sold() -> None:
 def test_stream_equals_batch_over_missing_bars(compiled: bool) -> None:
     if compiled:
         pytest.importorskip("numba")
-    bars = random_bars(600, missing=0.08, seed=5)
-    bars = holed(bars, 300, 320, 0)
+    bars = holed(random_bars(600, missing=0.08, seed=5), 300, 320, 0)
+    streamed = record(build(CONFIG, bars.symbols, PAIRS, POLICIES), bars, PAIRS)
     brain = build(CONFIG, bars.symbols, PAIRS, POLICIES)
-    streamed = record(brain, bars, PAIRS)
-    targets, pairs = record_kalman_leg(bars, brain.reader, CONFIG.pair_rules, PAIRS, compiled=compiled)
+    said, whole = streamed.opinions(), opinions(brain, read_panel(bars.close, brain.reader, compiled=compiled))
+    assert all(np.array_equal(said.legs[name], whole.legs[name]) for name in said.legs)
+    assert np.array_equal(said.regime, whole.regime) and said.ties == whole.ties
     sides = resolve_pairs(PAIRS, bars.symbols)
-    assert np.array_equal(targets, streamed.decisions().legs["kalman"])
-    assert np.array_equal(waits_of(bars.traded, sides, pairs.position), streamed.waits())
-    assert streamed.waits().any() and sum(orphans_closed(bars.traded, sides, pairs.position)) > 0
-
-    def traded(legs: Any, rows: slice) -> Any:
-        return replay_legs(
-            legs,
-            with_rows(bars, rows),
-            fusion=CONFIG.fusion,
-            risk=CONFIG.risk,
-            costs=CONFIG.costs,
-            rules=CONFIG.order_rules,
-            compiled=compiled,
-        )
-
+    assert streamed.waits().any() and sum(orphans_closed(bars.traded, sides, streamed.pairs().position)) > 0
     made = backtest(Request(bars, CONFIG, POLICIES, PAIRS))
     row = bars.n_bars - made.bars.n_bars
-    replayed = traded(streamed.legs(row), slice(row, None))
-    assert np.array_equal(replayed.equity, made.accounts["hybrid"].equity)
-    assert np.array_equal(replayed.size, made.accounts["hybrid"].size)
+    again = account(Panel(made.bars, whole.rows(slice(row, None)), CONFIG, CONFIG.costs), "hybrid")
+    assert np.array_equal(again.equity, made.accounts["hybrid"].equity)
+    assert np.array_equal(again.size, made.accounts["hybrid"].size)
+
+
+class Holding:
+    """A leg that holds another one and passes on what it says."""
+
+    def __init__(self, symbols: Any, pairs: Any, config: Any) -> None:
+        self.held = KalmanLeg(symbols, pairs, config.pair_rules)
+
+    def wishes(self, view: Any) -> Any:
+        return self.held.wishes(view)
+
+
+def test_leg_that_wraps_another_keeps_the_pair_rule() -> None:
+    bars = random_bars(700, missing=0.08, seed=3)
+    shipped, wrapped = (strategy_of(bars, legs) for legs in ({}, {"kalman": Holding}))
+    assert shipped.recorder.waits().sum() > 20
+    assert np.array_equal(wrapped.recorder.waits(), shipped.recorder.waits())
+    assert wrapped.broker.getvalue() == shipped.broker.getvalue()
+
+
+def strategy_of(bars: Bars, legs: Any) -> Any:
+    cerebro = bt.Cerebro(stdstats=False)
+    for feed in to_feeds(bars):
+        cerebro.adddata(feed, name=feed._name)
+    cerebro.broker.setcash(1e6)
+    cerebro.addstrategy(HybridStrategy, config=ALONE, pairs=PAIRS, legs=legs, record=True, allow_in_sample=True)
+    return cerebro.run()[0]

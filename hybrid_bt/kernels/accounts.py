@@ -122,9 +122,7 @@ def _kernels() -> tuple[Callable[..., Account], Callable[..., None]]:
 def _settling() -> Callable[..., None]:
     digest = digest_of((fusion, risk, settling))
 
-    def settle(
-        targets: Any, weights: Any, volatility: Any, correlation: Any, limits: RiskParams, settled: Any
-    ) -> None:
+    def settle(targets: Any, weights: Any, volatility: Any, correlation: Any, limits: RiskParams, settled: Any) -> None:
         assert digest >= 0
         for t in range(len(settled)):
             settling.settle_row(

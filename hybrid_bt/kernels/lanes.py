@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.extending import register_jitable
 
-from hybrid_bt import accounting, costs, features, lanes, paper, portfolio, risk, sizing
+from hybrid_bt import accounting, costs, features, fusion, lanes, paper, portfolio, risk, sizing
 from hybrid_bt.accounting import OrderRules, Tape
 from hybrid_bt.costs import Costs
-from hybrid_bt.kernels.accounts import ACCOUNTING, FUSION
+from hybrid_bt.kernels.accounts import ACCOUNTING
 from hybrid_bt.kernels.compiling import as_tuple, borrowed, compile_kernel, digest_of, frozen, register
 from hybrid_bt.lanes import LaneMarket, LaneState
 from hybrid_bt.legs import sac
@@ -28,7 +28,7 @@ from hybrid_bt.risk import RiskParams
 __all__ = ["Kernels", "asset_kernels", "portfolio_kernels"]
 
 register(ACCOUNTING)
-register(FUSION)
+register((fusion.mix_into, risk.portfolio_volatility, risk.limit_in_place))
 register((sac.exposure, paper.reward_of, paper.asset_target, paper.trade_row, paper.asset_bar))
 register((lanes.book_of, lanes.load_account, lanes.store_account, lanes.begin_lane, lanes.step_lane, lanes.step_lanes))
 register((portfolio.portfolio_bar, portfolio.see_portfolio, portfolio.step_portfolio, portfolio.step_portfolios))

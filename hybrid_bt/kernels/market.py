@@ -50,6 +50,7 @@ register(
         kalman_leg.stale_step,
         kalman_leg.bar_step,
         kalman_leg.amounts_of,
+        kalman_leg.hold_bars,
     )
 )
 N_NOISE, N_POSITION = len(kalman.KalmanParams._fields), len(PairPosition._fields)
@@ -108,12 +109,9 @@ def _holding() -> Callable[..., None]:
 
     def hold(positions: Any, fresh: Any, zscores: Any, ratios: Any, rules: PairRules, out_amounts: Any) -> None:
         assert digest >= 0
-        for p in range(len(positions)):
-            position = PairPosition(*as_tuple(positions[p], N_POSITION))
-            for t in range(len(fresh)):
-                position = kalman_leg.bar_step(position, fresh[t, p] > 0.0, zscores[t, p], ratios[t, p], rules)
-                y, x = kalman_leg.amounts_of(position, len(positions), rules)
-                out_amounts[t, 2 * p], out_amounts[t, 2 * p + 1] = y, x
+        held = [PairPosition(*as_tuple(row, N_POSITION)) for row in positions]
+        kalman_leg.hold_bars(held, fresh, zscores, ratios, rules, out_amounts)
+        for p, position in enumerate(held):
             for k, value in enumerate(position):
                 positions[p, k] = value
 
@@ -132,21 +130,17 @@ def read_all(closes: Any, market: reader.MarketReader, panel: View) -> None:
         panel.traded,
         np.array(market.columns, dtype=np.int64).reshape(-1, 2),
         np.array(market.kalman_params, dtype=np.float64).reshape(-1, N_NOISE),
-        SpreadRates(*map(float, market.rates)),
+        SpreadRates._make(map(float, market.rates)),
         np.array(market.n_pairs_of, dtype=np.int64),
     )
     _read(*map(frozen, inputs), np.empty(n), np.empty(n), *panel[2:9])
 
 
-def hold_all(positions: Any, fresh: Any, zscores: Any, ratios: Any, rules: PairRules, amounts: Any) -> None:
-    """Step the positions (P, fields) of all pairs over T bars, in place, and write what is wanted of their sides.
-
-    Parameters
-    ----------
-    fresh, zscores, ratios : (T, P)
-        As in `legs.base.PairView`.
-    amounts : (T, 2 P), written
-        Of y and x, pair by pair.
-    """
+def hold_all(
+    positions: list[PairPosition], fresh: Any, zscores: Any, ratios: Any, rules: PairRules, amounts: Any
+) -> list[PairPosition]:
+    """The positions after T bars; the rest as in `legs.kalman.hold_bars`."""
+    numbers = np.array(positions, dtype=np.float64).reshape(-1, N_POSITION)
     given = (np.ascontiguousarray(values) for values in (fresh, zscores, ratios))
-    _hold(positions, *map(frozen, given), PairRules(*map(float, rules)), amounts)
+    _hold(numbers, *map(frozen, given), PairRules._make(map(float, rules)), amounts)
+    return [PairPosition(*row) for row in numbers.tolist()]

@@ -5,8 +5,8 @@ nothing of cash, fills or orders; its memory is its own. A new leg is one file a
 of the group `hybrid_bt.legs` in somebody else's package; `[legs.NAME]` in a TOML switches it on. The contract tests
 loop over `LEGS`.
 
-A leg is made as `LEGS[name](symbols, pairs, params)`: the names of the N symbols, the columns (y, x) of the P pairs, and
-its `Params`, a NamedTuple whose fields say their bounds, unit and meaning (`hybrid_bt.parameters`).
+A leg is made as `LEGS[name](symbols, pairs, params)`: the names of the N symbols, the columns (y, x) of the P pairs,
+and its `Params`, a NamedTuple whose fields say their bounds, unit and meaning (`hybrid_bt.parameters`).
 """
 
 from importlib.metadata import entry_points

@@ -17,11 +17,12 @@ import numpy as np
 from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 
+from hybrid_bt.batch import choose
 from hybrid_bt.legs.base import PairView, View, Wish
 
 FloatArray = NDArray[np.float64]
 
-READ = ("zscore", "prior_beta", "fresh")  #: of a `PairView`
+SECONDS_PER_CELL = 2e-6  # of a bar x pair, interpreted
 
 
 class PairRules(NamedTuple):
@@ -109,6 +110,28 @@ def amounts_of(position: PairPosition, n_pairs: int, rules: PairRules) -> tuple[
     return unit, -(unit * position.hedge_ratio)
 
 
+def hold_bars(positions: Any, fresh: Any, zscores: Any, ratios: Any, rules: PairRules, amounts: Any) -> None:
+    """Step the positions of all pairs over T bars, in place, and write what is wanted of their sides.
+
+    Parameters
+    ----------
+    positions : (P,) list of PairPosition
+    fresh, zscores, ratios : (T, P)
+        As in `legs.base.PairView`, `ratios` being `prior_beta`.
+    amounts : (T, 2 P), written
+        Of y and x, pair by pair.
+    """
+    n_pairs = len(positions)
+    for p in range(n_pairs):
+        position = positions[p]
+        for t in range(len(fresh)):
+            position = bar_step(position, fresh[t][p] > 0.0, zscores[t][p], ratios[t][p], rules)
+            y, x = amounts_of(position, n_pairs, rules)
+            amounts[t][2 * p] = y
+            amounts[t][2 * p + 1] = x
+        positions[p] = position
+
+
 class KalmanLeg:
     """A wish for each pair: both of its sides by one decision."""
 
@@ -130,14 +153,15 @@ class KalmanLeg:
         return [Wish(columns, amount) for columns, amount in zip(self._pairs, amounts, strict=True)]
 
     def wishes_of_bars(self, views: View) -> tuple[list[tuple[int, int]], FloatArray]:
-        """The pairs, and what is wanted of their sides, (T, 2 P), compiled."""
-        from hybrid_bt.kernels.market import hold_all
-
-        positions = np.array(self.positions, dtype=np.float64).reshape(-1, len(PairPosition._fields))
+        """The pairs, and what is wanted of their sides, (T, 2 P)."""
         amounts = np.zeros((len(views.traded), 2 * len(self._pairs)))
-        zscores, ratios, fresh = (views.pairs[:, :, PairView._fields.index(name)] for name in READ)
-        hold_all(positions, fresh, zscores, ratios, self.rules, amounts)
-        self.positions = [PairPosition(*row) for row in positions.tolist()]
+        seen = [views.pairs[:, :, PairView._fields.index(name)] for name in ("fresh", "zscore", "prior_beta")]
+        if choose(None, seen[0].size * SECONDS_PER_CELL):
+            from hybrid_bt.kernels.market import hold_all
+
+            self.positions = hold_all(self.positions, *seen, self.rules, amounts)
+        else:
+            hold_bars(self.positions, *(column.tolist() for column in seen), self.rules, amounts)
         return self._pairs, amounts
 
     def state(self) -> dict[str, Any]:

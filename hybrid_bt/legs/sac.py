@@ -110,7 +110,8 @@ def exposures(actions: FloatArray, views: View, unit: RiskUnit) -> FloatArray:
         scaled = np.where(
             yearly * unit.exposure_cap <= unit.risk_unit, actions * unit.exposure_cap, actions * unit.risk_unit / yearly
         )
-        return np.where(views.warm, scaled / views.warm.sum(axis=1, keepdims=True), 0.0)
+        found: FloatArray = np.where(views.warm, scaled / views.warm.sum(axis=1, keepdims=True), 0.0)
+    return found
 
 
 def checked_actions(policy: Any, actions: Any, rows: int) -> FloatArray:
@@ -121,12 +122,12 @@ def checked_actions(policy: Any, actions: Any, rows: int) -> FloatArray:
     PolicyError
         For another shape, a NaN or infinite action, or one outside the policy's range (-1 to 1 where it names none).
     """
-    actions = np.asarray(actions, dtype=np.float64)
-    if actions.shape != (rows,):
-        raise PolicyError(f"{rows} rows gave actions of shape {actions.shape}")
+    found: FloatArray = np.asarray(actions, dtype=np.float64)
+    if found.shape != (rows,):
+        raise PolicyError(f"{rows} rows gave actions of shape {found.shape}")
     manifest = getattr(policy, "manifest", None)
     low, high = float(getattr(manifest, "action_low", -1.0)), float(getattr(manifest, "action_high", 1.0))
-    if rows and not (actions.min() >= low and actions.max() <= high):  # NaN fails this too
-        action = next(action for action in actions.tolist() if not low <= action <= high)
+    if rows and not (found.min() >= low and found.max() <= high):  # NaN fails this too
+        action = next(action for action in found.tolist() if not low <= action <= high)
         raise PolicyError(f"action {action!r} is outside [{low:g}, {high:g}]")
-    return actions
+    return found

@@ -33,8 +33,8 @@ __all__ = [
     "Result",
     "TradeJob",
     "VoiceJob",
-    "at_costs",
     "arrays_of",
+    "at_costs",
     "opinions_of",
     "run_job",
 ]
@@ -146,7 +146,7 @@ def opinions_of(arrays: Arrays, rows: slice) -> Opinions:
     found = json.loads(arrays["ties"].tobytes())
     ties = {row: [[tuple(bundle) for bundle in leg] for leg in legs] for row, legs in found}
     legs = {name.removeprefix("leg:"): array for name, array in arrays.items() if name.startswith("leg:")}
-    return Opinions(legs, *(arrays[name] for name in _PLAIN), ties).rows(rows)
+    return Opinions(legs=legs, ties=ties, **{name: arrays[name] for name in _PLAIN}).rows(rows)
 
 
 def _learn(job: VoiceJob, lessons: Lessons) -> Policies:

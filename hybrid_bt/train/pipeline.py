@@ -21,8 +21,8 @@ from hybrid_bt.errors import ConfigError
 from hybrid_bt.features import CLIP
 from hybrid_bt.history import MarketHistory, read_history
 from hybrid_bt.legs.sac import OBSERVATION as ASSET_OBSERVATION
-from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.opinions import opinions
+from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.reader import MarketReader, read_panel
 from hybrid_bt.records import Opinions
 from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION

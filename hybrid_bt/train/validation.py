@@ -1,7 +1,8 @@
 """How a model in training does on bars that it does not learn from: net, under the mode's own limits.
 
 A validation reads what the model would have said bar by bar, previous action and LSTM carried, and trades it on paper
-as the account of that name (`hybrid_bt.accounts`). It draws no random number, so a training that is watched ends with the same weights as one
+as the account of that name (`hybrid_bt.accounts`). It draws no random number, so a training that is watched ends
+with the same weights as one
 that is not. Choosing among checkpoints by it makes its bars in-sample: the manifest names them, and a run refuses them.
 """
 
