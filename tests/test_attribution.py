@@ -21,6 +21,10 @@ def flat(t: int, n: int = 2) -> np.ndarray:
     return np.zeros((t, n))
 
 
+def total(found: dict[str, np.ndarray]) -> np.ndarray:
+    return np.sum(list(found.values()), axis=0)
+
+
 def test_a_pair_by_hand():
     """1,000 of equity, prices of 10; +20 Y against -10 X (U = 200, V = 100, entry ratio 0.5), then Y +5 %, X +1 %."""
     close = np.array([[10.0, 10.0], [10.0, 10.0], [10.0, 10.0], [10.5, 10.1]])
@@ -43,11 +47,29 @@ def test_a_pair_by_hand():
     # the open of the last bar is its close, so the decision before the last two is what was held
     found = contributions(account, decisions, pairs, [(0, 1)], 0.3, PriceMoves(close, close))
     y, x, m, b = 0.05, 0.01, 0.03, 0.5
-    assert found.kalman_spread[-1] == pytest.approx(200 * ((y - m) - b * (x - m)))
-    assert found.kalman_hedge_revision[-1] == pytest.approx((200 * b - 100) * (x - m), abs=1e-12)
-    assert found.kalman_market[-1] == pytest.approx((200 - 100) * m)
-    assert found.execution[-1] == pytest.approx(0.0, abs=1e-12)
-    assert found.total[-1] == pytest.approx(profit)
+    assert found["kalman_spread"][-1] == pytest.approx(200 * ((y - m) - b * (x - m)))
+    assert found["kalman_hedge_revision"][-1] == pytest.approx((200 * b - 100) * (x - m), abs=1e-12)
+    assert found["kalman_market"][-1] == pytest.approx((200 - 100) * m)
+    assert found["execution"][-1] == pytest.approx(0.0, abs=1e-12)
+    assert total(found)[-1] == pytest.approx(profit)
+
+
+def test_a_pair_is_explained_by_the_hedge_ratio_known_before_its_entry():
+    """Opened on row 2, when the filter said 0.5 before the bar and 0.8 after it; all else as above, at 0.5."""
+    close = np.array([[10.0, 10.0]] * 4 + [[10.5, 10.1]])
+    t = len(close)
+    kalman = np.where(np.arange(t)[:, None] >= 2, [[0.2, -0.1]], 0.0)
+    blank, one = np.zeros((t, 1)), np.ones(t)
+    decisions = Decisions({"sac": flat(t), "kalman": kalman}, {"sac": 0.0 * one, "kalman": one}, 0.0 * one, kalman, kalman, one)
+    beta = np.array([[0.3], [0.5], [0.8], [0.8], [0.8]])
+    position = np.where(np.arange(t)[:, None] >= 2, 1.0, 0.0)
+    pairs = PairPaths(("Y:X",), blank, beta, blank, blank, blank, blank, blank, position)
+    profit = 20 * 0.5 - 10 * 0.1
+    equity = np.array([1000.0] * 4 + [1000.0 + profit])
+    account = AccountPath(equity, equity, np.vstack([flat(3), [[20.0, -10.0]] * 2]), flat(t), ())
+    found = contributions(account, decisions, pairs, [(0, 1)], 0.3, PriceMoves(close, close))
+    assert found["execution"][-1] == pytest.approx(0.0, abs=1e-12)  # at another ratio the legs do not explain it all
+    assert total(found)[-1] == pytest.approx(profit)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -55,9 +77,9 @@ def test_the_parts_sum_to_the_profit_whatever_was_traded(seed: int):
     record = make_record(t=120 + seed, every=0.3)
     found = split_of(record)
     equity = record.accounts["hybrid"].equity
-    assert np.isfinite(np.array(found)).all()
-    assert np.abs(found.total.cumsum() - (equity - equity[0])).max() < 0.01
-    assert found.borrow.sum() == pytest.approx(-record.accounts["hybrid"].borrow.sum())
+    assert np.isfinite(total(found)).all()
+    assert np.abs(total(found).cumsum() - (equity - equity[0])).max() < 0.01
+    assert found["borrow"].sum() == pytest.approx(-record.accounts["hybrid"].borrow.sum())
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +92,9 @@ def real():
 def test_a_real_run_adds_up_and_little_is_left_to_execution(real):
     found = split_of(real)
     equity = real.accounts["hybrid"].equity
-    assert found.total.sum() == pytest.approx(equity[-1] - equity[0], abs=0.01)
-    assert np.abs(found.execution).mean() < 0.2 * np.abs(found.sac_market).mean()
-    assert found.commissions.sum() == pytest.approx(-sum(f.commission for f in real.accounts["hybrid"].fills))
+    assert total(found).sum() == pytest.approx(equity[-1] - equity[0], abs=0.01)
+    assert np.abs(found["execution"]).mean() < 0.2 * np.abs(found["sac_market"]).mean()
+    assert found["commissions"].sum() == pytest.approx(-sum(f.commission for f in real.accounts["hybrid"].fills))
 
 
 def test_a_leg_without_weight_earns_nothing(real):
@@ -80,4 +102,4 @@ def test_a_leg_without_weight_earns_nothing(real):
     weights = {"sac": np.ones_like(wanted.regime), "kalman": np.zeros_like(wanted.regime)}
     alone = dataclasses.replace(real, decisions=dataclasses.replace(wanted, weights=weights))
     found = split_of(alone)
-    assert not np.any([found.kalman_spread, found.kalman_hedge_revision, found.kalman_market])
+    assert not np.any([found["kalman_spread"], found["kalman_hedge_revision"], found["kalman_market"]])

@@ -305,14 +305,14 @@ sys.path.insert(0, "tests")
 sys.modules["numba"] = None
 import numpy as np
 from brain_cases import PAIRS, random_bars
-from hybrid_bt.build import resolve_pairs
-from hybrid_bt.config import load_config
+from hybrid_bt.build import Policies, build, resolve_pairs
+from hybrid_bt.config import load_config, overridden
 from hybrid_bt.envs import asset_tracks
 from hybrid_bt.history import read_history
-from hybrid_bt.reader import MarketReader
-from hybrid_bt.records import LegPaths
+from hybrid_bt.opinions import opinions
+from hybrid_bt.reader import MarketReader, read_panel
+from hybrid_bt.settling import mix_of, settle_panel
 from hybrid_bt.target_replay import replay, replay_many
-from hybrid_bt.leg_replay import replay_legs, replay_legs_many
 from hybrid_bt.train.sac import asset_env, vec_env
 from hybrid_bt.train.spec import SAC_SPECS
 
@@ -322,12 +322,12 @@ reader = MarketReader(4, columns, [config.kalman_params] * 2, config.spread_para
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     history = read_history(bars, reader, compiled=True)
-    targets, _ = record_kalman_leg(bars, reader, config.pair_rules, PAIRS, compiled=True)
-    legs = LegPaths(targets, targets, np.zeros(400), history.volatility, history.correlation)
-    mix = {"fusion": config.fusion, "risk": config.risk, "compiled": True}
-    assert min(len(replay(targets, bars, compiled=True).fills), len(replay_legs(legs, bars, **mix).fills)) > 0
+    off = overridden(config, {"sac": {"enabled": False}, "gate": {"enabled": False}, "kalman": {"entry_z": 0.5}})
+    brain = build(off, bars.symbols, PAIRS, Policies(None, None))
+    said = opinions(brain, read_panel(bars.close, reader, compiled=True))
+    targets = settle_panel(said, bars.traded, mix_of(said.regime, off.mix()), config.risk, compiled=True)
+    assert len(replay(targets, bars, compiled=True).fills) > 0
     assert replay_many(targets, bars, cash=[1e5, 1e6], compiled=True).equity.shape == (2, 400)
-    assert replay_legs_many(legs, bars, **mix).equity.shape == (1, 400)
     tracks = asset_tracks(history, "2011-01-01", "2012-12-31")
     envs = vec_env(lambda: asset_env(tracks, config, SAC_SPECS["stable"]), 2)
     envs.reset()

@@ -21,7 +21,7 @@ from hybrid_bt.features import ASSET_FEATURES, MARKET_FEATURES, asset_features
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.leg_check import check_leg
 from hybrid_bt.legs import LEGS, KalmanLeg, Leg, PairView, SacLeg, View, Wish, each_asset
-from hybrid_bt.legs.kalman import PairPosition, PairRules, pair_step
+from hybrid_bt.legs.kalman import PairPosition, PairRules, pair_step, stale_step
 from hybrid_bt.legs.sac import OBSERVATION, RiskUnit, exposure
 from hybrid_bt.reader import MarketReader
 from hybrid_bt.spread import SpreadParams
@@ -73,6 +73,17 @@ def directions(zscores: list[float], rules: PairRules = RULES, hedge_ratio: floa
 )
 def test_hysteresis_of_a_pair(what: str, zscores: list[float], wanted: list[float]) -> None:
     assert directions(zscores) == wanted, what
+
+
+def test_orphaned_pair_is_barred_until_the_spread_is_back_inside() -> None:
+    rules = RULES._replace(orphan_bars=2)
+    position = pair_step(PairPosition(), 2.0, 0.5, rules)
+    position = stale_step(stale_step(position, rules), rules)
+    path = []
+    for zscore in (2.0, 1.5, 0.9, 1.5):
+        position = pair_step(position, zscore, 0.5, rules)
+        path.append(position.direction)
+    assert path == [0.0, 0.0, 0.0, -1.0]
 
 
 def test_exit_below_the_mean_waits_for_the_other_side() -> None:
