@@ -60,7 +60,9 @@ def test_a_pair_is_explained_by_the_hedge_ratio_known_before_its_entry():
     t = len(close)
     kalman = np.where(np.arange(t)[:, None] >= 2, [[0.2, -0.1]], 0.0)
     blank, one = np.zeros((t, 1)), np.ones(t)
-    decisions = Decisions({"sac": flat(t), "kalman": kalman}, {"sac": 0.0 * one, "kalman": one}, 0.0 * one, kalman, kalman, one)
+    decisions = Decisions(
+        {"sac": flat(t), "kalman": kalman}, {"sac": 0.0 * one, "kalman": one}, 0.0 * one, kalman, kalman, one
+    )
     beta = np.array([[0.3], [0.5], [0.8], [0.8], [0.8]])
     position = np.where(np.arange(t)[:, None] >= 2, 1.0, 0.0)
     pairs = PairPaths(("Y:X",), blank, beta, blank, blank, blank, blank, blank, position)

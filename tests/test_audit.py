@@ -15,7 +15,6 @@ from brain_cases import PAIRS, random_bars, stand_ins
 from click.testing import CliRunner
 
 import hybrid_bt.audit.stack as audited
-from hybrid_bt import ahead
 from hybrid_bt.audit.alterations import BROKER_FUTURES, FUTURES, alter
 from hybrid_bt.audit.command import main
 from hybrid_bt.audit.replays import Check
@@ -26,6 +25,7 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.build import load_policies
 from hybrid_bt.config import load_config
 from hybrid_bt.errors import BarsError
+from hybrid_bt.strategies import thinking
 
 SPAN = ("--data", "us20", "--symbols", "KO,PEP", "--bars", "150")
 BARS = random_bars(300, 3)
@@ -178,23 +178,24 @@ def test_brain_that_reads_the_next_row_is_caught(monkeypatch: pytest.MonkeyPatch
 
 
 def test_features_scaled_by_the_whole_panel_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = audited.read_history
+    honest = audited.read_panel
 
-    def scaled(bars: Bars, reader: Any) -> Any:
-        history = honest(bars, reader)
-        return history._replace(assets=history.assets / history.assets.std(axis=(0, 1)))
+    def scaled(closes: Any, reader: Any) -> Any:
+        panel = honest(closes, reader)
+        return panel._replace(features=panel.features / panel.features.std(axis=(0, 1)))
 
-    monkeypatch.setattr(audited, "read_history", scaled)
+    monkeypatch.setattr(audited, "read_panel", scaled)
     assert any(finding.quantity.startswith("panel feature") for finding in only("whole history").findings)
 
 
 def test_opinions_made_ahead_from_the_next_row_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = ahead.read_whole
+    honest = thinking.read_panel
 
-    def shifted(closes: Any, *rest: Any) -> Any:
-        return honest(np.vstack([closes[1:], closes[-1:]]), *rest)
+    def shifted(closes: Any, *rest: Any, **named: Any) -> Any:
+        panel = honest(np.vstack([closes[1:], closes[-1:]]), *rest, **named)
+        return panel._replace(closes=closes, traded=~np.isnan(closes))
 
-    monkeypatch.setattr(ahead, "read_whole", shifted)
+    monkeypatch.setattr(thinking, "read_panel", shifted)
     config = load_config("stable")
     (check,) = PARTS["opinions ahead"](STACK._replace(config=config, policies=load_policies(config)), 60)
     findings = check.findings

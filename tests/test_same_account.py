@@ -1,4 +1,4 @@
-"""The same name is the same account: in a run, a study, a replay and a training's validation, however it is configured."""
+"""The same name is the same account: in a run, a study, a replay and a validation, however it is configured."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hybrid_bt.study.ablations import ABLATIONS, LEARNED, momentum
 
+from hybrid_bt.accounts import learned_accounts, momentum, study_accounts
 from hybrid_bt.backtest import Request, backtest
 from hybrid_bt.build import load_policies, policy_path
 from hybrid_bt.config import load_config
@@ -32,6 +32,8 @@ from hybrid_bt.study.schedule import Store, execute
 from hybrid_bt.study.windows import split
 from hybrid_bt.trials import append_trial, configuration_key, count_trials, read_trials, trial_sharpes
 
+CONFIG = load_config("stable")
+ALL = study_accounts(CONFIG)
 SHORT = ["--symbols", "KO,PEP,XOM,CVX", "--pairs", "KO:PEP", "--end", "2011-06-30", "--windows", "2", "--seeds", "2"]
 SHORT += ["--resamples", "60"]
 
@@ -94,19 +96,19 @@ def test_the_hybrid_s_cell_is_the_account_of_the_run(studied: Path):
         Request(bars=bars_of(), config=config, policies=load_policies(config), pairs=("KO:PEP",), mode="stable")
     )
     whole = [np.load(path) for path in (studied / "cells").glob("*.npz")]
-    equities = [cell["equity:hybrid"] for cell in whole if "equity:momentum" in cell.files]
+    equities = [cell["equity:hybrid"] for cell in whole if "equity:12-1 momentum" in cell.files]
     longest = max(equities, key=len)
     assert np.abs(longest / record.accounts["hybrid"].equity - 1.0).max() < 1e-9
 
 
 def test_every_account_stands_in_every_table(studied: Path):
     ablation = rows(studied / "ablation.csv")
-    assert [row["account"] for row in ablation] == list(ABLATIONS)
+    assert [row["account"] for row in ablation] == list(ALL)
     for row in ablation:
         assert float(row["sharpe_low"]) <= float(row["sharpe"]) <= float(row["sharpe_high"])
-    assert {row["account"] for row in rows(studied / "windows.csv")} == set(ABLATIONS)
+    assert {row["account"] for row in rows(studied / "windows.csv")} == set(ALL)
     seeds = [row for row in rows(studied / "seeds.csv") if row["seed"] in "01"]
-    assert {row["account"] for row in seeds} == set(LEARNED)
+    assert {row["account"] for row in seeds} == set(learned_accounts(CONFIG))
     hybrid = {row["seed"]: row["sharpe"] for row in seeds if row["account"] == "hybrid"}
     assert hybrid["0"] != hybrid["1"]
     free, dear = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import io
 import os
@@ -86,7 +87,7 @@ def weights(trained: Trained) -> list[np.ndarray[Any, Any]]:
 def members(bars: Bars, practice: Practice) -> dict[str, Member]:
     """A small SAC and a small gate on the same bars, with validation."""
     from hybrid_bt.envs import asset_tracks
-    from hybrid_bt.records import Decisions
+    from hybrid_bt.records import Opinions
     from hybrid_bt.train.gate import regime_track
 
     given = lesson(bars, practice, VALID_END)
@@ -94,13 +95,12 @@ def members(bars: Bars, practice: Practice) -> dict[str, Member]:
     tracks = asset_tracks(history, "1996-01-02", str(END))
     rng = np.random.default_rng(5)
     shape = history.bars.close.shape
-    legs = Decisions(
-        legs={"sac": rng.uniform(0, 0.3, shape), "kalman": rng.uniform(-0.3, 0.3, shape)},
-        weights={},
-        regime=np.zeros(shape[0]),
-        fused=np.zeros(shape),
-        target=np.zeros(shape),
-        scale=np.ones(shape[0]),
+    legs = Opinions(
+        {"sac": rng.uniform(0, 0.3, shape), "kalman": rng.uniform(-0.3, 0.3, shape)},
+        np.zeros(shape[0]),
+        history.volatility,
+        history.correlation,
+        history.warm,
     )
     track = regime_track(history, legs, "1996-01-02", str(END))
     config = given.config
@@ -355,14 +355,10 @@ def test_an_agent_that_is_told_the_future_wins_and_one_that_knows_nothing_does_n
 
 def test_validation_of_the_gate_waits_for_the_other_side_of_a_pair(bars: Bars) -> None:
     seen = members(bars, Practice(valid_every=64))["gate"].validation
-    waits = np.zeros(seen.sac.shape, np.bool_)
-    waits[seen.first :, 0] = True
-    nobody, all_the_time = seen.reference(), seen._replace(waits=waits).reference()
-    assert seen._replace(waits=np.zeros_like(waits)).reference() == nobody != all_the_time
-    assert GateValidation.of(seen.history, END, seen.config, decisions_with(seen, waits), 0.5).waits is waits
-
-
-def decisions_with(seen: GateValidation, waits: Any) -> Any:
-    from types import SimpleNamespace
-
-    return SimpleNamespace(legs={"sac": seen.sac, "kalman": seen.kalman}, waits=waits)
+    nobody, missing = seen.reference(), seen.history.bars.close.copy()
+    missing[seen.first :: 2, 1] = np.nan
+    holed = dataclasses.replace(seen.history.bars, close=missing, open=missing, high=missing, low=missing)
+    tied = {row: [(), [(0, 1)]] for row in range(seen.first, len(missing), 2)}
+    free = seen._replace(history=seen.history._replace(bars=holed))
+    waiting = free._replace(legs=dataclasses.replace(seen.legs, ties=tied))
+    assert len({nobody, free.reference(), waiting.reference()}) == 3
