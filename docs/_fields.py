@@ -1,4 +1,4 @@
-"""For the reference: a field's `#:` comment is its docstring, and symbol tables keep their shape."""
+"""For the reference: a field's `#:` comment or the words in its type are its docstring; symbol tables keep shape."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TABLE = re.compile(r"^(=+(?: +=+)+)\n(.*?)\n\1$", re.MULTILINE | re.DOTALL)  # r
 
 
 class FieldComments(griffe.Extension):
-    """Reads `name: type  #: meaning`, and lines of `#: meaning` above a name."""
+    """Reads `name: type  #: meaning`, lines of `#: meaning` above a name, and `name: Annotated[..., "meaning"]`."""
 
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
         """Show symbol tables as they stand in the source."""
@@ -34,6 +34,15 @@ class FieldComments(griffe.Extension):
         while not said[0] and above >= 0 and lines[above].strip().startswith(MARK):
             said.insert(1, lines[above].strip().removeprefix(MARK).strip())
             above -= 1
-        text = " ".join(filter(None, said))
+        text = " ".join(filter(None, said)) or _words(node)
         if text:
             attr.docstring = griffe.Docstring(text, lineno=attr.lineno, parent=attr)
+
+
+def _words(node: ast.AST | griffe.ObjectNode) -> str:
+    """What an `Annotated` type says last, where that is text."""
+    hint = node.annotation if isinstance(node, ast.AnnAssign) else None
+    if not (isinstance(hint, ast.Subscript) and ast.unparse(hint.value) == "Annotated"):
+        return ""
+    last = hint.slice.elts[-1] if isinstance(hint.slice, ast.Tuple) else None
+    return last.value if isinstance(last, ast.Constant) and isinstance(last.value, str) else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
@@ -46,21 +47,28 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-#: flag -> section and key of the configuration that it overrides
-_OVERRIDES = {
-    "cash": ("account", "cash"),
-    "lot": ("account", "lot"),
-    "eps_trade": ("account", "eps_trade"),
-    "spread_bps": ("costs", "spread_bps"),
-    "fee_bps": ("costs", "fee_bps"),
-    "borrow_bps": ("costs", "borrow_bps_per_year"),
-    "use_kalman": ("kalman", "enabled"),
-    "fit_kalman": ("kalman", "fit"),
-    "use_sac": ("sac", "enabled"),
-    "sac": ("sac", "file"),
-    "use_ppo_lstm": ("gate", "enabled"),
-    "gate": ("gate", "file"),
-}
+#: flags of numbers that a mode states, and their keys in the configuration
+_SETTINGS: tuple[tuple[str, str, Any, str], ...] = (
+    ("--cash", "account.cash", float, "Start value, currency."),
+    ("--use-kalman/--no-kalman", "kalman.enabled", bool, "Kalman leg on or off."),
+    ("--use-sac/--no-sac", "sac.enabled", bool, "SAC leg on or off."),
+    ("--use-ppo-lstm/--no-ppo-lstm", "gate.enabled", bool, "Regime gate on or off (off: r = 0)."),
+    ("--spread-bps", "costs.spread_bps", float, "Bid-ask spread, bps; half is paid per side."),
+    ("--fee-bps", "costs.fee_bps", float, "Fee per side, bps of notional."),
+    ("--borrow-bps", "costs.borrow_bps_per_year", float, "Interest on shorts, bps per year."),
+    ("--eps-trade", "account.eps_trade", float, "Least change of position worth an order, shares."),
+    ("--lot", "account.lot", float, "Smallest number of shares; 0 allows fractions."),
+    ("--fit-kalman", "kalman.fit", bool, "Fit each pair's noise variances before the trading start."),
+    ("--sac", "sac.file", click.Path(), "Frozen SAC policy of your own (.onnx)."),
+    ("--gate", "gate.file", click.Path(), "Frozen gate of your own (.onnx)."),
+)
+
+
+def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for flag, key, kind, words in reversed(_SETTINGS):
+        said = {"type": kind, "is_flag": kind is bool, "default": None, "help": f"{words}  [default: the mode's]"}
+        function = click.option(flag, key.replace(".", "_"), **said)(function)
+    return function
 
 
 @command()
@@ -72,23 +80,7 @@ _OVERRIDES = {
     "--start", type=DAY, help="First day traded; earlier bars warm up.  [default: the first out-of-sample bar]"
 )
 @click.option("--end", type=DAY, help="Last day.  [default: the last bar]")
-@click.option("--cash", type=float, help="Start value, currency.  [default: the mode's]")
-@click.option("--use-kalman/--no-kalman", default=None, help="Kalman leg on or off.  [default: the mode's]")
-@click.option("--use-sac/--no-sac", default=None, help="SAC leg on or off.  [default: the mode's]")
-@click.option(
-    "--use-ppo-lstm/--no-ppo-lstm", default=None, help="Regime gate on or off (off: r = 0).  [default: the mode's]"
-)
-@click.option("--spread-bps", type=float, help="Bid-ask spread, bps; half is paid per side.  [default: the mode's]")
-@click.option("--fee-bps", type=float, help="Fee per side, bps of notional.  [default: the mode's]")
-@click.option("--borrow-bps", type=float, help="Interest on shorts, bps per year.  [default: the mode's]")
-@click.option("--eps-trade", type=float, help="Least change of position worth an order, shares.  [default: the mode's]")
-@click.option("--lot", type=float, help="Smallest number of shares; 0 allows fractions.  [default: the mode's]")
-@click.option(
-    "--fit-kalman",
-    is_flag=True,
-    default=None,
-    help="Fit each pair's noise variances before the trading start.  [default: the mode's]",
-)
+@_setting_options
 @data_options
 @click.option(
     "--benchmark",
@@ -97,8 +89,6 @@ _OVERRIDES = {
     metavar="SYMBOL|equal-weight",
     help="Buy and hold of what.",
 )
-@click.option("--sac", type=click.Path(), help="Frozen SAC policy of your own (.onnx).  [default: the mode's]")
-@click.option("--gate", type=click.Path(), help="Frozen gate of your own (.onnx).  [default: the mode's]")
 @click.option(
     "--allow-in-sample", is_flag=True, help="Trade bars that the policies were trained on; every output is marked."
 )
@@ -336,9 +326,10 @@ def _config(flags: dict[str, Any]) -> Config:
     from hybrid_bt.config import load_config
 
     overrides: dict[str, dict[str, Any]] = {}
-    for flag, (section, key) in _OVERRIDES.items():
-        if flags[flag] is not None:
-            overrides.setdefault(section, {})[key] = flags[flag]
+    for _, place, *_ in _SETTINGS:
+        section, _, key = place.partition(".")
+        if flags[f"{section}_{key}"] is not None:
+            overrides.setdefault(section, {})[key] = flags[f"{section}_{key}"]
     return load_config(flags["mode"], flags["config"], overrides)
 
 
