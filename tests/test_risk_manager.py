@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_run import read, write_prices
 
+from hybrid_bt.advice import Advice, ManagerParams, blend, multipliers, reduce
 from hybrid_bt.audit.alterations import last_rows
 from hybrid_bt.audit.documents import CHANGES, audit_documents
 from hybrid_bt.audit.stack import Stack
@@ -26,7 +27,6 @@ from hybrid_bt.news.documents import checked_document, instant_us, say_us, visib
 from hybrid_bt.news.early_closes import closes_early
 from hybrid_bt.news.index import QUERY, DocumentIndex, index_of
 from hybrid_bt.news.lexicon import LexiconScorer
-from hybrid_bt.news.manager import Advice, ManagerParams, blend, multipliers, reduce
 from hybrid_bt.news.masks import Masked
 from hybrid_bt.news.setup import sample_path
 from hybrid_bt.news.stage import RiskStage

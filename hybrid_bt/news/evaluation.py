@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hybrid_bt.advice import Advice
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import Policies, build
 from hybrid_bt.config import Config
 from hybrid_bt.news.cache import Recording, Replay
 from hybrid_bt.news.desk import Desk
 from hybrid_bt.news.evaluate import Comparison, Effect, advice_of, compare, flip_rate
-from hybrid_bt.news.manager import Advice
 from hybrid_bt.news.masks import Masked
 from hybrid_bt.news.setup import LEXICON, RiskSetup, open_desk
 from hybrid_bt.news.stage import RiskStage, stage_of

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.advice import NEUTRAL_RISK, Advice
 from hybrid_bt.errors import NewsError
 from hybrid_bt.news.clock import Clock, clock_of, is_daily
 from hybrid_bt.news.desk import Desk, Failed
 from hybrid_bt.news.index import Selected
-from hybrid_bt.news.manager import NEUTRAL_RISK, Advice
 from hybrid_bt.news.verdicts import MARKET, RiskVerdict, SymbolRisk
 
 __all__ = ["RiskStage", "stage_of"]
