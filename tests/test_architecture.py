@@ -113,7 +113,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "news.command",
         "news.evaluate_command",
         "news.evaluation",
-        "news.options",
+        "news_options",
         "cli",
         "__main__",
     ),

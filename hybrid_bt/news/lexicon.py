@@ -20,8 +20,6 @@ from hybrid_bt.advice import NEUTRAL_RISK
 from hybrid_bt.errors import NewsError
 from hybrid_bt.news.verdicts import MARKET, MAX_REASON, Passage, RiskRequest, RiskVerdict, SymbolRisk
 
-__all__ = ["LexiconScorer", "Reading"]
-
 _GRAVE = """
 bankruptcy bankrupt insolvency insolvent default defaults defaulted fraud fraudulent crash crashed collapse collapsed
 plunge plunged plummeted panic catastrophe catastrophic meltdown bailout seized halted suspended pandemic emergency

@@ -7,19 +7,20 @@ A verdict fades: the excess of a risk over the neutral 3 is halved every `half_l
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.advice import NEUTRAL_RISK, Advice
 from hybrid_bt.errors import NewsError
-from hybrid_bt.news.clock import Clock, clock_of, is_daily
-from hybrid_bt.news.desk import Desk, Failed
+from hybrid_bt.news.answers import Failed
+from hybrid_bt.news.clock import Clock
 from hybrid_bt.news.index import Selected
 from hybrid_bt.news.verdicts import MARKET, RiskVerdict, SymbolRisk
 
-__all__ = ["RiskStage", "stage_of"]
+if TYPE_CHECKING:
+    from hybrid_bt.news.desk import Desk
 
 
 class _Standing(NamedTuple):
@@ -88,6 +89,41 @@ class RiskStage:
         failed = self._take(*found) if found is not None else None
         return self._advice(failed)
 
+    def facts(self) -> dict[str, Any]:
+        """What `run.json` says of the documents and of what was made of them."""
+        desk, index = self.desk, self.desk.index
+        return {
+            "documents": {
+                "store": desk.name,
+                "sha256": index.sha256,
+                "documents": len(index),
+                "without_first_seen_at": index.n_unseen,
+                "about_other_symbols": sorted(index.symbols - set(desk.symbols))[:20],
+                "retrieval": index.retrieval,
+                "symbols_without_documents": sorted(set(desk.symbols) - index.symbols),
+            },
+            "risk_manager": {"scorer": desk.answers.scorer, **self.counts, "answers": desk.answers.counts()},
+        }
+
+    def notes(self) -> list[str]:
+        """What every reader of the result must see."""
+        counts, desk = self.counts, self.desk
+        notes = [
+            f"Risk manager: {desk.answers.scorer} read {desk.name}, new documents on {counts['bars_with_documents']} "
+            f"of {counts['bars']} bars; the account risk-off is the same hybrid without it."
+        ]
+        if desk.is_sample:
+            notes.append("The embedded documents were chosen in hindsight: with them the risk manager proves nothing.")
+        if desk.index.n_unseen:
+            notes.append(
+                f"{desk.index.n_unseen} of {len(desk.index)} documents have no first_seen_at and count as known one "
+                "trading day after their publication."
+            )
+        if counts["failures"]:
+            did = "took no new risk" if self._config.on_failure == "no_new_risk" else "went on without a verdict"
+            notes.append(f"The scorer failed on {counts['failures']} bars, which {did}.")
+        return notes
+
     def _found(self, cutoff: int) -> tuple[Selected, RiskVerdict | Failed] | None:
         """Of a bar that nobody prepared."""
         selected = self.desk.select([cutoff], self._last)
@@ -155,10 +191,3 @@ def _whole_seconds(stamp: datetime) -> datetime:
     rounded = np.datetime64(stamp, "us") + np.timedelta64(500_000, "us")
     whole: datetime = rounded.astype("datetime64[s]").item()
     return whole
-
-
-def stage_of(desk: Desk, stamps: NDArray[np.datetime64], row: int) -> RiskStage:
-    """The stage of a backtest on bars with these stamps, traded from `row` on, all verdicts at hand."""
-    stage = RiskStage(desk, clock_of(desk.config, is_daily(stamps)))
-    stage.prepare(stamps[row:])
-    return stage

@@ -11,19 +11,6 @@ from hybrid_bt.advice import NEUTRAL_RISK
 from hybrid_bt.errors import NewsError
 from hybrid_bt.news.documents import clean
 
-__all__ = [
-    "MARKET",
-    "MAX_REASON",
-    "SCHEMA_VERSION",
-    "Passage",
-    "RiskRequest",
-    "RiskScorer",
-    "RiskVerdict",
-    "ScorerError",
-    "SymbolRisk",
-    "checked_verdict",
-]
-
 MARKET = "*"  #: stands among symbols for documents about the market as a whole
 MAX_REASON = 280
 SCHEMA_VERSION = 1  #: part of every cache key
