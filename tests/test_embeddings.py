@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from test_risk_manager import DAYS, store_of
+from test_risk_manager import DAYS, store_of, text_of
 from test_run import write_prices
 
 from hybrid_bt.config import load_config
@@ -60,7 +60,7 @@ def first(store: DocumentStore, ranker: EmbeddingRanker, k: int = 4) -> list[str
     index.ranker = ranker
     cutoffs = clock_of(CONFIG, True).cutoffs(DAYS)
     on = {str(DAYS[one.row]): one.documents for one in index.select(cutoffs, ("KO",), k, 5 * DAY_US)}
-    return [store.get(n).text for _, numbers in on["2015-02-10"] for n in numbers]
+    return [text_of(store, index, place) for _, places in on["2015-02-10"] for place in places]
 
 
 def test_meaning_is_found_where_no_word_is_shared(model: MiniLM) -> None:

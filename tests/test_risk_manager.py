@@ -89,12 +89,18 @@ def store_of(*rows: tuple[str, str, str], unseen: bool = False) -> DocumentStore
     return store
 
 
+def text_of(store: DocumentStore, index: DocumentIndex, place: int) -> str:
+    return store.get(int(index.number[place])).text
+
+
 def asked_on(store: DocumentStore, days: np.ndarray = DAYS, k: int = 5) -> dict[str, list[str]]:
     """Day -> texts that are newly asked about."""
     cutoffs = clock_of(CONFIG, True).cutoffs(days)
-    selected = index_of(store).select(cutoffs, ("KO",), k, 5 * 86_400_000_000)
+    index = index_of(store)
+    selected = index.select(cutoffs, ("KO",), k, 5 * 86_400_000_000)
     return {
-        str(days[one.row]): [store.get(n).text for _, numbers in one.documents for n in numbers] for one in selected
+        str(days[one.row]): [text_of(store, index, place) for _, places in one.documents for place in places]
+        for one in selected
     }
 
 
@@ -412,10 +418,10 @@ def read_from(store: DocumentStore, index: DocumentIndex) -> list[str]:
     """What a backtest reads."""
     desk = Desk(store, index, Direct(LexiconScorer()), CONFIG, ("KO", "PEP"))
     return [
-        f"{one.row} {name} {store.get(number).text}"
+        f"{one.row} {name} {text_of(store, index, place)}"
         for one in desk.select(clock_of(CONFIG, True).cutoffs(DAYS).tolist())
-        for name, numbers in one.documents
-        for number in numbers
+        for name, places in one.documents
+        for place in places
     ]
 
 

@@ -83,8 +83,8 @@ class Desk:
     def _asked(self, selected: Selected, cutoff: int) -> Asked:
         content = self.index.content
         parts = []  # json.dumps of everything, the long way round: a backtest has hundreds of thousands of contents
-        for name, numbers in selected.documents:
-            joined = '","'.join(map(content, numbers))
+        for name, places in selected.documents:
+            joined = '","'.join(map(content, places))
             parts.append(f'[{json.dumps(name)},["{joined}"]]')
         head = [SCHEMA_VERSION, self.answers.scorer, cutoff, self.config.document_chars]
         # the default stands in no key, so that earlier recordings stay good
@@ -95,10 +95,10 @@ class Desk:
 
     def _request(self, selected: Selected, cutoff: int) -> RiskRequest:
         with self._alone:
-            documents = {name: tuple(map(self._passage, numbers)) for name, numbers in selected.documents}
+            documents = {name: tuple(map(self._passage, places)) for name, places in selected.documents}
         return RiskRequest(say_us(cutoff), documents)
 
-    def _passage(self, number: int) -> Passage:
-        one = self.store.get(number)
+    def _passage(self, place: int) -> Passage:
+        one = self.store.get(int(self.index.number[place]))
         text = one.text[: self.config.document_chars]
         return Passage(one.id, say_us(one.published_at), one.source, one.title, text)

@@ -49,7 +49,7 @@ BM25 = "bm25"
 K1, B = 1.5, 0.75
 DECIMALS = 9  #: of scores that are compared, below which vectorised logarithms may differ
 BATCH = 5000  #: documents cut into words at once
-BARS_AT_ONCE = 250  #: whose candidates are ranked together, for the sake of memory
+BARS_AT_ONCE = 200  #: whose candidates are ranked together, for the sake of memory
 DIGEST = 64  #: hexadecimal digits of a sha256
 
 IntArray = NDArray[np.int64]
@@ -58,7 +58,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 class Selected(NamedTuple):
-    """What a bar asks about: (symbol, numbers of its documents, most relevant first); empty where nothing is new."""
+    """What a bar asks about: (symbol, places of its documents in the index, most relevant first)."""
 
     row: int
     documents: tuple[tuple[str, tuple[int, ...]], ...]
@@ -72,14 +72,6 @@ class Ranker(Protocol):
     def scores(self, numbers: Sequence[int]) -> FloatArray:
         """Of documents by their numbers in the store, (C,)."""
         ...
-
-
-class _Candidates(NamedTuple):
-    """Documents that a bar may ask about, (C,) each."""
-
-    rows: IntArray
-    owners: IntArray  #: place of the symbol among those asked for
-    places: IntArray  #: of the document in the index
 
 
 class DocumentIndex:
@@ -100,14 +92,13 @@ class DocumentIndex:
         self.ranker: Ranker | None = None  #: None ranks by BM25
         #: where each document's words begin, (D + 1,); the words; how often each is there
         self._entries = arrays["starts"], arrays["words"], arrays["counts"]
+        #: of each word of the query, the documents that hold it, in order of time
+        self._holders = np.split(arrays["holders"], np.cumsum(arrays["holder_sizes"])[:-1])
         sizes = arrays["symbol_sizes"]
         parts = np.split(arrays["symbol_places"], np.cumsum(sizes)[:-1]) if len(sizes) else []
         self._of: dict[str, IntArray] = dict(zip(_lines(arrays["symbols"]), parts, strict=False))
+        self.ids = _lines(arrays["ids"])
         self._digests = arrays["digests"].tobytes().hex()
-        self._ids = _lines(arrays["ids"])
-        place = np.zeros(self.number.max(initial=0) + 1, dtype=np.int64)
-        place[self.number] = np.arange(len(self.number))
-        self._place: list[int] = place.tolist()
 
     def __len__(self) -> int:
         return len(self.number)
@@ -122,14 +113,9 @@ class DocumentIndex:
         """All that documents are about."""
         return set(self._of) - {MARKET}
 
-    def id(self, number: int) -> str:
-        """Id of a document by its number."""
-        return self._ids[self._place[number]]
-
-    def content(self, number: int) -> str:
-        """sha256 of a document by its number."""
-        start = self._place[number] * DIGEST
-        return self._digests[start : start + DIGEST]
+    def content(self, place: int) -> str:
+        """sha256 of a document."""
+        return self._digests[place * DIGEST : (place + 1) * DIGEST]
 
     def select(
         self, cutoffs: IntArray, symbols: Sequence[str], k: int, window_us: int, since: int | None = None
@@ -150,17 +136,23 @@ class DocumentIndex:
         if not len(cutoffs):
             return []
         before = np.concatenate(([cutoffs[0] - window_us if since is None else since], cutoffs[:-1]))
-        names, found = (MARKET, *symbols), []
+        names: tuple[str, ...] = (MARKET, *symbols)
+        found: list[Selected] = []
         for first in range(0, len(cutoffs), BARS_AT_ONCE):
             some = slice(first, first + BARS_AT_ONCE)
-            whole = self._candidates(names, cutoffs[some], before[some], window_us)
-            if len(whole.rows):
-                found += self._best(whole._replace(rows=whole.rows + first), names, cutoffs, k)
+            groups, places = self._candidates(names, cutoffs[some], before[some], window_us)
+            if len(groups):
+                found += self._best(groups + first * len(names), places, names, cutoffs, k)
         return found
 
-    def _candidates(self, names: Sequence[str], cutoffs: IntArray, before: IntArray, window_us: int) -> _Candidates:
-        """Whatever lies in the window of a bar and symbol for which something came after `before`."""
-        found = [_Candidates(*np.zeros((3, 0), dtype=np.int64))]
+    def _candidates(
+        self, names: Sequence[str], cutoffs: IntArray, before: IntArray, window_us: int
+    ) -> tuple[IntArray, IntArray]:
+        """Groups, a bar's row times the names plus that of a name, and the places of what lies in their windows, (C,).
+
+        A group has candidates where something came after `before`.
+        """
+        groups, places = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
         for owner, name in enumerate(names):
             mine = self._of.get(name)
             if mine is None:
@@ -168,28 +160,31 @@ class DocumentIndex:
             moments = self.visible[mine]
             first, seen, last = (np.searchsorted(moments, at, "right") for at in (cutoffs - window_us, before, cutoffs))
             asked = np.flatnonzero((last > seen) & (last > first))
+            if not len(asked):
+                continue
             counts = (last - first)[asked]
             steps = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-            places = mine[np.repeat(first[asked], counts) + steps]
-            found.append(_Candidates(np.repeat(asked, counts), np.full(len(places), owner), places))
-        return _Candidates(*map(np.concatenate, zip(*found, strict=True)))
+            groups.append(np.repeat(asked * len(names) + owner, counts))
+            places.append(mine[np.repeat(first[asked], counts) + steps])
+        return np.concatenate(groups), np.concatenate(places)
 
-    def _best(self, whole: _Candidates, names: Sequence[str], cutoffs: IntArray, k: int) -> list[Selected]:
-        """The k first of every bar and symbol."""
+    def _best(
+        self, groups: IntArray, places: IntArray, names: Sequence[str], cutoffs: IntArray, k: int
+    ) -> list[Selected]:
+        """The k first of every group; the later document first among equals."""
+        groups, places = groups[::-1], places[::-1]
         if self.ranker is None:
-            scores = self.bm25(whole.rows, whole.places, cutoffs)
+            scores = self.bm25(groups // len(names), places, cutoffs)
         else:
-            scores = self.ranker.scores(self.number[whole.places].tolist())
-        # the later document first among equals; the place breaks what is left
-        order = np.lexsort((-whole.places, -np.round(scores, DECIMALS), whole.owners, whole.rows))
-        rows, owners, places = (values[order] for values in whole)
-        fresh = np.flatnonzero(np.concatenate(([True], (np.diff(rows) != 0) | (np.diff(owners) != 0))))
-        sizes = np.minimum(np.diff(np.concatenate((fresh, [len(rows)]))), k)
-        numbers = self.number[places].tolist()
+            scores = self.ranker.scores(self.number[places].tolist())
+        order = np.lexsort((-np.round(scores, DECIMALS), groups))
+        groups, best = groups[order], places[order].tolist()
+        starts = np.flatnonzero(np.diff(groups, prepend=-1))
+        ends = np.minimum(np.append(starts[1:], len(groups)), starts + k)
         found: dict[int, list[tuple[str, tuple[int, ...]]]] = {}
-        groups = zip(rows[fresh].tolist(), owners[fresh].tolist(), fresh.tolist(), sizes.tolist(), strict=True)
-        for row, owner, start, size in groups:
-            found.setdefault(row, []).append((names[owner], tuple(numbers[start : start + size])))
+        for group, start, end in zip(groups[starts].tolist(), starts.tolist(), ends.tolist(), strict=True):
+            row, owner = divmod(group, len(names))
+            found.setdefault(row, []).append((names[owner], tuple(best[start:end])))
         return [Selected(row, tuple(documents)) for row, documents in found.items()]
 
     def bm25(self, rows: IntArray, places: IntArray, cutoffs: IntArray) -> FloatArray:
@@ -211,13 +206,6 @@ class DocumentIndex:
         part = f / (f + (K1 * (1.0 - B + B * relative))[candidate])
         weighted = idf[bar[candidate], words[entry]] * part
         return np.bincount(candidate, weighted, minlength=len(places)).astype(np.float64)
-
-    @cached_property
-    def _holders(self) -> list[IntArray]:
-        """Of each word of the query, the documents that hold it, in order of time."""
-        starts, words, _ = self._entries
-        owner = np.repeat(np.arange(len(self), dtype=np.int32), np.diff(starts))
-        return [owner[words == word] for word in range(len(QUERY))]
 
     @cached_property
     def _lengths(self) -> IntArray:
@@ -273,6 +261,7 @@ def _built(store: DocumentStore) -> Arrays:
     known, found = [known[i] for i in order], [found[i] for i in order]
     of = _by_symbol([row[3] for row in known])
     words, counted = np.array([pair for pairs in found for pair in pairs], dtype=np.int32).reshape(-1, 2).T
+    sizes = [len(pairs) for pairs in found]
     return {
         "sha256": np.array(store.sha256()),
         "n_unseen": np.array(sum(unseen)),
@@ -284,9 +273,11 @@ def _built(store: DocumentStore) -> Arrays:
         "symbols": _packed(of),
         "symbol_sizes": np.array([len(places) for places in of.values()], dtype=np.int32),
         "symbol_places": np.array([place for places in of.values() for place in places], dtype=np.int32),
-        "starts": np.concatenate(([0], np.cumsum([len(pairs) for pairs in found], dtype=np.int64))),
+        "starts": np.concatenate(([0], np.cumsum(sizes, dtype=np.int64))),
         "words": words.astype(np.uint8),
         "counts": counted,
+        "holders": np.repeat(np.arange(len(known), dtype=np.int32), sizes)[np.argsort(words, kind="stable")],
+        "holder_sizes": np.bincount(words, minlength=len(QUERY)),
     }
 
 

@@ -6,7 +6,7 @@ A verdict fades: the excess of a risk over the neutral 3 is halved every `half_l
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -133,14 +133,14 @@ class RiskStage:
     def _take(self, selected: Selected, verdict: RiskVerdict | Failed) -> str | None:
         """Let a verdict stand; why it failed, if it did."""
         self.counts["bars_with_documents"] += 1
-        self.counts["documents_read"] += len({number for _, numbers in selected.documents for number in numbers})
+        self.counts["documents_read"] += len({place for _, places in selected.documents for place in places})
         if isinstance(verdict, Failed):
             self.counts["failures"] += 1
             return verdict.why
-        cited = set(verdict.documents)
-        for name, numbers in selected.documents:
+        cited, ids_of = set(verdict.documents), self.desk.index.ids
+        for name, places in selected.documents:
             risk: SymbolRisk = verdict.market if name == MARKET else verdict.symbols[name]
-            ids = list(map(self.desk.index.id, numbers))
+            ids = [ids_of[place] for place in places]
             said = " ".join([one for one in ids if one in cited] or ids)
             self._standing[name] = _Standing(risk.risk, risk.sentiment, self._row, verdict.reason, said)
         if verdict.confidence > 0.0:
@@ -152,16 +152,17 @@ class RiskStage:
 
     def _advice(self, failed: str | None) -> Advice:
         market = self._standing[MARKET]
-        of_market = self._excess(market)
+        of_market = (market.risk - NEUTRAL_RISK) * self._left(market.row)
         risk, sentiment, reasons, documents = [], [], [], []
         for name in self.desk.symbols:
             mine = self._standing[name]
-            own = self._excess(mine)
+            left = self._left(mine.row)
+            own = (mine.risk - NEUTRAL_RISK) * left
             leading = market if of_market > max(own, 0.0) else mine
             excess = max(own, of_market) if of_market > 0.0 else own
             told = leading.row == self._row or excess > 0.0
             risk.append(NEUTRAL_RISK + excess)
-            sentiment.append(mine.sentiment * self._left(mine.row))
+            sentiment.append(mine.sentiment * left)
             reasons.append(leading.reason if told else "")
             documents.append(leading.documents if told else "")
         r, confidence, row = self._regime
@@ -177,9 +178,6 @@ class RiskStage:
         until, why = self._veto
         return why if self._row <= until else None
 
-    def _excess(self, standing: _Standing) -> float:
-        return (standing.risk - NEUTRAL_RISK) * self._left(standing.row)
-
     def _left(self, row: int) -> float:
         """What is left of a verdict of an earlier bar, [0, 1]."""
         age = self._row - row
@@ -188,6 +186,4 @@ class RiskStage:
 
 def _whole_seconds(stamp: datetime) -> datetime:
     """Backtrader keeps moments as floats of days, which are exact to some 10 microseconds."""
-    rounded = np.datetime64(stamp, "us") + np.timedelta64(500_000, "us")
-    whole: datetime = rounded.astype("datetime64[s]").item()
-    return whole
+    return (stamp + timedelta(seconds=0.5)).replace(microsecond=0)
