@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from hybrid_bt.accounting import Capital, OrderRules
+from hybrid_bt.advice import ManagerParams
 from hybrid_bt.bar_rate import EXCHANGE_SESSIONS, decision_rate
 from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError, did_you_mean
@@ -29,7 +30,6 @@ from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.legs import leg_named
 from hybrid_bt.legs.kalman import PairRules
 from hybrid_bt.legs.sac import RiskUnit
-from hybrid_bt.news.manager import ManagerParams
 from hybrid_bt.parameters import meanings, parsed, validated
 from hybrid_bt.risk import RiskParams
 from hybrid_bt.spread import SpreadParams

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from hybrid_bt.advice import Advice, Managed, ManagerParams, blend, multipliers, reduce
 from hybrid_bt.errors import HybridError
 from hybrid_bt.fusion import FusionParams, leg_weights, legs_traded, mix_into
 from hybrid_bt.legs.base import Leg, View, Wish, checked_wishes, netted
-from hybrid_bt.news.manager import Advice, Managed, ManagerParams, blend, multipliers, reduce
 from hybrid_bt.reader import MarketReader
 from hybrid_bt.regime import Gate
 from hybrid_bt.risk import RiskParams, limit

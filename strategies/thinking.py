@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.advice import Advice
 from hybrid_bt.batch import choose
 from hybrid_bt.hybrid import Decision, Hybrid, Opinion
-from hybrid_bt.news.manager import Advice
 from hybrid_bt.opinions import can_be_foreseen, in_chunks
 from hybrid_bt.reader import READING_SECONDS, read_panel
 

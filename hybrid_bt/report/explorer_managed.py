@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.news.manager import NEUTRAL_RISK
+from hybrid_bt.advice import NEUTRAL_RISK
 from hybrid_bt.records import ManagedPaths, RunRecord
 
 __all__ = ["managed_arrays", "managed_marks", "managed_texts"]

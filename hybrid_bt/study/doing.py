@@ -12,7 +12,6 @@ import click
 from hybrid_bt.console import load_asked, progress_bar
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.guard_notes import numbers_of
-from hybrid_bt.news.options import questions_of, setup_of
 from hybrid_bt.trials import LEDGER
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ __all__ = ["PRESETS", "configuration", "make_plan", "perform", "write_study"]
 #: windows, seeds, resamples
 PRESETS = {"quick": (4, 2, 200), "full": (10, 5, 1000)}
 SAC_STEPS_PER_SECOND, PPO_STEPS_PER_SECOND = 4_000.0, 1_700.0  #: one thread; docs/research-log.md
-RISK_TABLE = "risk_evaluation.csv"
 START_SECONDS = 8.0  #: of a window: imports, features, freezing, recording
 
 
@@ -79,9 +77,6 @@ def make_plan(flags: dict[str, Any]) -> Plan:
         n_trials_before=count_trials(ledger, bars.sha256, key),
         in_sample=last_taught is not None and bars.stamps[first].astype("datetime64[D]").item() <= last_taught,
     )
-    setup = setup_of(flags)
-    if setup is not None:
-        plan = with_changes(plan, risk=setup, risk_questions=questions_of(flags))
     return with_changes(plan, lessons=_lessons(plan, flags)) if flags["retrain"] else plan
 
 
@@ -127,10 +122,6 @@ def write_study(found: Findings, out: Path) -> list[Path]:
         pictures = write_pictures(found, folder)
         for table, rows in TABLES.items():
             (folder / table).write_text(csv_text(rows(found)), encoding="utf-8", newline="")
-        if found.risk is not None:
-            (folder / RISK_TABLE).write_bytes(found.risk.table)
-        else:
-            (out / RISK_TABLE).unlink(missing_ok=True)  # of an earlier study with documents
         (folder / "study.html").write_text(page(found, pictures), encoding="utf-8", newline="")
         written = sorted(folder.iterdir())
         for path in written:

@@ -13,8 +13,6 @@ from hybrid_bt.study.words import claim, interval, verdicts
 
 __all__ = ["page"]
 
-#: measure of the risk manager's evaluation -> its heading
-RISK_SHOWN = {"sharpe": "Sharpe", "cvar": "CVaR (5 %)", "max_drawdown": "max drawdown"}
 SHELL = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
@@ -38,7 +36,7 @@ it flatters. Record: years of such returns that it takes to be 95 % sure of a ra
 {pictures}
 <h2>Seeds</h2>
 {seeds}
-{risk}<h2>What was done</h2>
+<h2>What was done</h2>
 <p class="small">{method}</p>
 <p class="small">Research and education, not financial advice.</p>
 </body></html>
@@ -70,7 +68,6 @@ def page(found: Findings, pictures: Sequence[Path]) -> str:
         trials=found.n_trials,
         pictures="".join(_picture(path) for path in pictures),
         seeds=_seeds(found),
-        risk=_risk(found),
         method=html.escape(method),
     )
 
@@ -138,22 +135,6 @@ def _seeds(found: Findings) -> str:
         "ratios, with a stratified bootstrap interval over seeds: it says how much the seed matters, and nothing of "
         "how much luck the bars held.</p>"
     )
-
-
-def _risk(found: Findings) -> str:
-    """The risk manager against none; nothing where it was not asked for."""
-    if found.risk is None:
-        return ""
-    rows: dict[tuple[str, str], list[str]] = {}
-    for one in found.risk.effects:
-        if one.measure in RISK_SHOWN:
-            percent = one.measure != "sharpe"
-            cells = rows.setdefault((one.span, one.variant), [one.span, one.variant])
-            cells += [interval(one.value, percent=percent), interval(one.less_off, percent=percent, plus=True)]
-    head = ("span", "risk manager", *(text for name in RISK_SHOWN.values() for text in (name, f"{name} less off")))
-    said = "".join(f"<li>{html.escape(line)}</li>" for line in found.risk.said)
-    title = html.escape(found.risk.title)
-    return f"<h2>Risk manager</h2>\n<p class='small'>{title}</p>{_table(head, list(rows.values()))}<ul>{said}</ul>\n"
 
 
 def _table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:

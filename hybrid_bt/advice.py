@@ -17,16 +17,6 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Ge, Le
 
-__all__ = [
-    "NEUTRAL_RISK",
-    "Advice",
-    "Managed",
-    "ManagerParams",
-    "blend",
-    "multipliers",
-    "reduce",
-]
-
 NEUTRAL_RISK = 3.0
 HALF_RANGE = 2.0  #: from neutral to the highest risk, 5
 
