@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import backtrader as bt
-
 from hybrid_bt.costs import Costs, borrow_interest, commission
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.parameters import validated
+from hybrid_bt.strategies.framework import bt
 
 __all__ = ["SpreadFeeCommission"]
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any, TypeVar
 
-import backtrader as bt
-
 from hybrid_bt import kalman, spread
 from hybrid_bt.config import load_config
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.parameters import validated
 from hybrid_bt.spread import SpreadParams
+from hybrid_bt.strategies.framework import bt
 
 __all__ = ["KalmanHedge"]
 

@@ -22,6 +22,7 @@ from hybrid_bt.legs.base import PairView, View, Wish
 
 FloatArray = NDArray[np.float64]
 
+READ = ("fresh", "zscore", "prior_beta")  #: of a `PairView`
 SECONDS_PER_CELL = 2e-6  # of a bar x pair, interpreted
 
 
@@ -155,13 +156,13 @@ class KalmanLeg:
     def wishes_of_bars(self, views: View) -> tuple[list[tuple[int, int]], FloatArray]:
         """The pairs, and what is wanted of their sides, (T, 2 P)."""
         amounts = np.zeros((len(views.traded), 2 * len(self._pairs)))
-        seen = [views.pairs[:, :, PairView._fields.index(name)] for name in ("fresh", "zscore", "prior_beta")]
-        if choose(None, seen[0].size * SECONDS_PER_CELL):
+        fresh, zscores, ratios = (views.pairs[:, :, PairView._fields.index(name)] for name in READ)
+        if choose(None, fresh.size * SECONDS_PER_CELL):
             from hybrid_bt.kernels.market import hold_all
 
-            self.positions = hold_all(self.positions, *seen, self.rules, amounts)
+            self.positions = hold_all(self.positions, fresh, zscores, ratios, self.rules, amounts)
         else:
-            hold_bars(self.positions, *(column.tolist() for column in seen), self.rules, amounts)
+            hold_bars(self.positions, fresh.tolist(), zscores.tolist(), ratios.tolist(), self.rules, amounts)
         return self._pairs, amounts
 
     def state(self) -> dict[str, Any]:

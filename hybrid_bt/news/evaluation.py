@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.advice import NEUTRAL_RISK, Advice
 from hybrid_bt.backtest import Request
-from hybrid_bt.bars import Bars
+from hybrid_bt.bars import Bars, instant
 from hybrid_bt.build import build, training_end
 from hybrid_bt.config import Config
 from hybrid_bt.evidence.bootstrap import Interval, bootstrap
@@ -172,7 +172,8 @@ def _spans(stamps: NDArray[np.datetime64], cutoff: np.datetime64 | None) -> dict
     whole: dict[str, Any] = {"whole span": np.ones(len(stamps), dtype=np.bool_)}
     if cutoff is None:
         return whole
-    parts = {"before cut-off": stamps < cutoff, "after cut-off": stamps >= cutoff}
+    after = stamps >= instant(cutoff)
+    parts = {"before cut-off": ~after, "after cut-off": after}
     return whole | {name: rows for name, rows in parts.items() if rows.sum() >= FEWEST_BARS}
 
 

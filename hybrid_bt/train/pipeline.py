@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hybrid_bt.bars import Bars
+from hybrid_bt.bars import Bars, instant
 from hybrid_bt.build import Policies, build, resolve_pairs
 from hybrid_bt.config import Config
 from hybrid_bt.envs import AssetTrack, RegimeEnv, asset_tracks
@@ -202,7 +202,7 @@ def cross_fitted_legs(lesson: Lesson, history: MarketHistory, spec: SacSpec, ste
     ]
     trained = train_all(members, lesson.tell)
     said = [_said_of(lesson, history, spec, member, one.model) for member, one in zip(members, trained, strict=True)]
-    in_second = history.bars.stamps >= np.datetime64(halves[1][0])
+    in_second = history.bars.stamps >= instant(halves[1][0])
     sac = np.where(in_second[:, None], said[1].legs["sac"], said[0].legs["sac"])
     return with_changes(said[0], legs={**said[0].legs, "sac": sac})
 
