@@ -118,7 +118,7 @@ def check(
         except BarsError as error:
             refusal = str(error)
     if as_json:
-        click.echo(json.dumps(_document(path, found, written, refusal), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(_document(path, found, written, refusal), indent=2))
     else:
         _print(path, found, written, refusal)
     if any(one.severity != "info" for one in found):
