@@ -23,8 +23,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "words": (
         "errors",
         "parameters",
-        "whole_file",
-        "appended",
+        "files",
         "collector",
         "state_file",
         "journal",
@@ -45,9 +44,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "batch",
         "kernels",
         "target_replay",
-        "leg_replay",
         "scenarios",
-        "fused_account",
         "reconcile",
         "metrics",
         "attribution",
@@ -67,8 +64,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "onnx_wire",
         "freeze",
         "legs",
-        "safe_leg",
-        "safe_policy",
         "regime",
         "regime_reading",
     ),
@@ -83,7 +78,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "recording",
         "snapshot",
         "history",
-        "ahead",
+        "opinions",
+        "settling",
+        "accounts",
         "paper",
         "lanes",
         "portfolio",
@@ -93,7 +90,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "bodies": ("envs", "portfolio_env", "batch_env", "strategies", "feeds", "analyzers", "evidence", "report", "news"),
     "commands": (
-        "baselines",
         "trading_start",
         "backtest",
         "guard_notes",
@@ -252,6 +248,17 @@ def test_every_subpackage_is_listed() -> None:
 
 def test_every_module_says_what_it_is() -> None:
     assert [module for module, tree in sources().items() if not ast.get_docstring(tree)] == []
+
+
+def test_one_module_renames_files_and_locks_them() -> None:
+    found = {
+        module
+        for module, tree in sources().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and (node.attr in ("rename", "flock", "lockf") or ast.unparse(node) == "os.replace")
+    }
+    assert found == {"files"}
 
 
 def test_importing_the_package_costs_nothing() -> None:

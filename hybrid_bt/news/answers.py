@@ -17,8 +17,8 @@ from typing import Literal, NamedTuple, Protocol, Self
 
 from pydantic import BaseModel, ValidationError, model_validator
 
-from hybrid_bt.appended import append_line
 from hybrid_bt.errors import NewsError
+from hybrid_bt.files import append_line
 from hybrid_bt.news.verdicts import RiskRequest, RiskScorer, RiskVerdict, ScorerError, SymbolRisk
 
 FORMAT = 1

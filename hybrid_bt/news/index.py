@@ -30,10 +30,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.errors import NewsError
+from hybrid_bt.files import write_whole
 from hybrid_bt.news.documents import UNKNOWN, visible_at
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import MARKET
-from hybrid_bt.whole_file import write_whole
 
 _WORDS = """
 risk loss losses decline declined fell drop plunge crash crisis default bankruptcy fraud investigation lawsuit recall
