@@ -64,7 +64,7 @@ def contributions(
         That traded `decisions.target`.
     sides : P columns (y, x)
     gross_exposure : float
-        Of the Kalman leg with every pair open, see `hybrid_bt.legs.kalman.PairRules`.
+        Of the Kalman leg with every pair open, see `hybrid_bt.pair_rules.PairRules`.
     prices : PriceMoves
 
     Returns

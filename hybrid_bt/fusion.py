@@ -13,6 +13,8 @@ from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Le
 
+from hybrid_bt.risk import RiskParams, limit_in_place
+
 
 class FusionParams(NamedTuple):
     """Weight of the SAC leg at three regime scores, non-decreasing, each in [0, 1]; and those of further legs."""
@@ -70,3 +72,9 @@ def mix_into(mixed: Any, targets: Any, weights: Any) -> None:
         weight, wanted = weights[leg], targets[leg]
         for i in range(len(mixed)):
             mixed[i] += weight * wanted[i]
+
+
+def settle_row(wanted: Any, targets: Any, weights: Any, volatility: Any, correlation: float, risk: RiskParams) -> None:
+    """What is to be held at a close: targets (L, N) mixed and limited into `wanted`, (N,)."""
+    mix_into(wanted, targets, weights)
+    limit_in_place(wanted, volatility, correlation, risk)

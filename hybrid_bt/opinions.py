@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.hybrid import Hybrid, Opinion, answer, asked
-from hybrid_bt.legs.base import Leg, PairView, View, Wish, netted
+from hybrid_bt.legs.base import Leg, View, Wish, netted
+from hybrid_bt.market import PairView
 from hybrid_bt.reader import cut, panel_rows
 from hybrid_bt.records import Opinions
 from hybrid_bt.waiting import Bundle, open_bundles, tied_bundles

@@ -1,7 +1,7 @@
-"""The recursions of a whole market, from one bar to the next: assets, their mean, pairs; and what is seen of them.
+"""What is seen of a market, bar by bar or of a whole panel: a view is a row of the panel.
 
-`absorb_bar` is the one step. `MarketReader` drives it bar by bar on lists; `read_panel` drives it over all bars, where
-it is worth it in a compiled loop (`hybrid_bt.kernels.market`), with the same bits: a view is a row of the panel.
+`MarketReader` drives the recursions of `hybrid_bt.market` from one bar to the next on lists; `read_panel` drives them
+over all bars, where it is worth it in a compiled loop (`hybrid_bt.kernels.market`), with the same bits.
 """
 
 from __future__ import annotations
@@ -13,98 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt import features, kalman, spread
+from hybrid_bt import features, spread
 from hybrid_bt.batch import choose
 from hybrid_bt.errors import BarsError
 from hybrid_bt.kalman import KalmanParams, KalmanState
-from hybrid_bt.legs.base import PairState, PairView, View
-from hybrid_bt.spread import SpreadParams, SpreadRates, SpreadState
+from hybrid_bt.legs.base import View
+from hybrid_bt.market import PairState, PairView, absorb_bar, first_pair, pair_stretch, pair_view, pair_zscores
+from hybrid_bt.spread import SpreadParams, SpreadState
 
 FloatArray = NDArray[np.float64]
 
 _LAST = PairState._fields[4:]  # what a pair keeps beside its columns and its two recursions
 PAIR_WIDTH = len(KalmanState._fields) + len(SpreadState._fields) + len(_LAST)  #: numbers of a pair in a snapshot
 READING_SECONDS = 2e-5  # of a bar x symbol, interpreted
-
-
-def first_pair(y: int, x: int, params: KalmanParams) -> PairState:
-    """A pair before its first bar."""
-    return PairState(y, x, kalman.initial_state(params), spread.initial_state(), False, False, math.nan, math.nan)
-
-
-def pair_bar(pair: PairState, y: float, x: float, params: KalmanParams, rates: SpreadRates) -> PairState:
-    """A pair after a bar with log closes y and x, NaN where there is none."""
-    if math.isnan(y) or math.isnan(x):
-        return PairState(pair.y, pair.x, pair.kalman, pair.spread, False, pair.started, pair.log_y, pair.log_x)
-    if not pair.started:  # there is no move yet, and no innovation
-        state = kalman.follow(pair.kalman, 0.0, 0.0, params)
-        return PairState(pair.y, pair.x, state, pair.spread, True, True, y, x)
-    state = kalman.follow(pair.kalman, y - pair.log_y, x - pair.log_x, params)
-    return PairState(pair.y, pair.x, state, spread.absorb(pair.spread, state.innovation, rates), True, True, y, x)
-
-
-def pair_view(pair: PairState) -> PairView:
-    """What a leg sees of a pair."""
-    if not pair.started:
-        nan = math.nan
-        return PairView(nan, nan, nan, nan, nan, nan, nan, nan, 1.0 if pair.fresh else 0.0)
-    state = pair.kalman
-    return PairView(
-        kalman.intercept(state, pair.log_y, pair.log_x),
-        state.beta,
-        state.p_bb,
-        state.innovation,
-        state.innovation_var,
-        pair.spread.spread,
-        pair.spread.zscore,
-        state.prior_beta,
-        1.0 if pair.fresh else 0.0,
-    )
-
-
-def absorb_bar(
-    logs: Any,
-    traded: Any,
-    assets: Any,
-    market: features.MarketState,
-    pairs: Any,
-    params: Any,
-    rates: SpreadRates,
-) -> features.MarketState:
-    """Step every recursion over one bar: `assets` (N,) and `pairs` (P,) in place, the market by its return value.
-
-    Parameters
-    ----------
-    logs, traded : (N,)
-        Log closes and whether the symbol has a bar.
-    params : (P,) KalmanParams
-    """
-    for i, log_close in enumerate(logs):
-        if traded[i]:
-            assets[i] = features.asset_step(assets[i], log_close)
-    for number, pair in enumerate(pairs):
-        pairs[number] = pair_bar(pair, logs[pair.y], logs[pair.x], params[number], rates)
-    return features.market_step(market, assets, traded)
-
-
-def pair_zscores(pairs: Any, n_pairs_of: Any, zscores: Any) -> None:
-    """Write the mean z-score of each asset's pairs, positive where the asset is dear, on (N,) zeros."""
-    for pair in pairs:
-        zscores[pair.y] += pair.spread.zscore
-        zscores[pair.x] -= pair.spread.zscore
-    for i, n_pairs in enumerate(n_pairs_of):
-        if n_pairs > 0:
-            zscores[i] /= n_pairs
-
-
-def pair_stretch(pairs: Any) -> float:
-    """Mean |z-score| of all pairs; 0 without pairs."""
-    if len(pairs) == 0:
-        return 0.0
-    total = 0.0
-    for pair in pairs:
-        total += abs(pair.spread.zscore)
-    return total / len(pairs)
 
 
 class MarketReader:
@@ -228,7 +149,9 @@ def read_panel(closes: FloatArray, reader: MarketReader, *, compiled: bool | Non
     if choose(compiled, closes.size * READING_SECONDS):
         from hybrid_bt.kernels.market import read_all
 
-        read_all(closes, reader, panel)
+        read_all(
+            closes, panel.traded, reader.columns, reader.kalman_params, reader.rates, reader.n_pairs_of, *panel[2:9]
+        )
         return panel
     fresh = reader.anew()
     for t, row in enumerate(closes.tolist()):

@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.batch import choose
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.fusion import FusionParams, leg_weights, legs_traded, mix_into
+from hybrid_bt.fusion import FusionParams, leg_weights, legs_traded, settle_row
 from hybrid_bt.records import Opinions
-from hybrid_bt.risk import RiskParams, limit_in_place
+from hybrid_bt.risk import RiskParams
 from hybrid_bt.waiting import waiting_symbols
 
 FloatArray = NDArray[np.float64]
@@ -84,19 +84,6 @@ def settle_panel(
         if waits:
             settled[t, list(waits)] = np.nan
     return settled
-
-
-def settle_row(
-    wanted: FloatArray | list[float],
-    targets: FloatArray | list[list[float]],
-    weights: FloatArray | list[float],
-    volatility: FloatArray | list[float],
-    correlation: float,
-    risk: RiskParams,
-) -> None:
-    """Mix and limit one bar: targets (L, N) into `wanted`, (N,). The same source for CPython and numba."""
-    mix_into(wanted, targets, weights)
-    limit_in_place(wanted, volatility, correlation, risk)
 
 
 def _checked(name: str, values: ArrayLike, shape: tuple[int, ...]) -> FloatArray:

@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from hybrid_bt.bars import Bars
-    from hybrid_bt.legs.base import Wish
     from hybrid_bt.records import AccountPath, Decisions, PairPaths
 
 Sides = Sequence[tuple[int, int]]  #: P columns (y, x)
 Bundle = tuple[int, ...]  #: columns of what belongs together
 
 
-def open_bundles(wishes: Iterable[Wish]) -> list[Bundle]:
+def open_bundles(wishes: Iterable[tuple[Bundle, tuple[float, ...]]]) -> list[Bundle]:
     """Columns of the wishes for several assets that are not for nothing."""
     return [columns for columns, amounts in wishes if len(columns) > 1 and any(amounts)]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 from numba.extending import register_jitable
 
-from hybrid_bt import accounting, costs, fusion, risk, settling, sizing
+from hybrid_bt import accounting, costs, fusion, risk, sizing
 from hybrid_bt.accounting import Account, Book, OrderRules, Tape, run_account
 from hybrid_bt.costs import Costs
 from hybrid_bt.kernels.compiling import as_tuple, borrowed, compile_kernel, digest_of, frozen, register
@@ -37,7 +37,7 @@ ACCOUNTING = (
     accounting.run_account,
 )
 register(ACCOUNTING)
-register((fusion.mix_into, risk.portfolio_volatility, risk.limit_in_place, settling.settle_row))
+register((fusion.mix_into, risk.portfolio_volatility, risk.limit_in_place, fusion.settle_row))
 MODULES = (costs, sizing, accounting)
 N_COSTS, N_RULES = len(Costs._fields), len(OrderRules._fields)
 
@@ -120,12 +120,12 @@ def _kernels() -> tuple[Callable[..., Account], Callable[..., None]]:
 
 
 def _settling() -> Callable[..., None]:
-    digest = digest_of((fusion, risk, settling))
+    digest = digest_of((fusion, risk))
 
     def settle(targets: Any, weights: Any, volatility: Any, correlation: Any, limits: RiskParams, settled: Any) -> None:
         assert digest >= 0
         for t in range(len(settled)):
-            settling.settle_row(
+            fusion.settle_row(
                 borrowed(settled[t]),
                 borrowed(targets[:, t]),
                 borrowed(weights[t]),

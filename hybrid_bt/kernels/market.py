@@ -1,4 +1,4 @@
-"""A whole panel through `reader.absorb_bar`, and the positions of pairs through `legs.kalman.hold_pairs`."""
+"""A whole panel through `market.absorb_bar`, and the positions of pairs through `legs.kalman.hold_pairs`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_bt import features, kalman, reader, spread
+from hybrid_bt import features, kalman, market, pair_rules, spread
 from hybrid_bt.kernels.compiling import as_tuple, borrowed, compile_kernel, digest_of, frozen, register
-from hybrid_bt.legs import base
-from hybrid_bt.legs import kalman as kalman_leg
-from hybrid_bt.legs.base import View
-from hybrid_bt.legs.kalman import PairPosition, PairRules
+from hybrid_bt.pair_rules import PairPosition, PairRules
 from hybrid_bt.spread import SpreadRates
 
 register(
@@ -39,22 +36,22 @@ register(
         features.context_features,
         features.asset_features,
         features.market_features,
-        reader.first_pair,
-        reader.pair_bar,
-        reader.pair_view,
-        reader.pair_stretch,
-        reader.absorb_bar,
-        reader.pair_zscores,
-        kalman_leg._wants_entry,
-        kalman_leg.pair_step,
-        kalman_leg.stale_step,
-        kalman_leg.bar_step,
-        kalman_leg.amounts_of,
-        kalman_leg.hold_bars,
+        market.first_pair,
+        market.pair_bar,
+        market.pair_view,
+        market.pair_stretch,
+        market.absorb_bar,
+        market.pair_zscores,
+        pair_rules._wants_entry,
+        pair_rules.pair_step,
+        pair_rules.stale_step,
+        pair_rules.bar_step,
+        pair_rules.amounts_of,
+        pair_rules.hold_bars,
     )
 )
 N_NOISE, N_POSITION = len(kalman.KalmanParams._fields), len(PairPosition._fields)
-MODULES = (kalman, spread, features, reader, base, kalman_leg)
+MODULES = (kalman, spread, features, market, pair_rules)
 
 
 def _reading() -> Callable[..., None]:
@@ -79,26 +76,26 @@ def _reading() -> Callable[..., None]:
     ) -> None:
         assert digest >= 0
         params = [kalman.KalmanParams(*as_tuple(k, N_NOISE)) for k in noise]
-        pairs = [reader.first_pair(sides[p, 0], sides[p, 1], params[p]) for p in range(len(params))]
+        pairs = [market.first_pair(sides[p, 0], sides[p, 1], params[p]) for p in range(len(params))]
         assets = [features.initial_asset() for _ in range(closes.shape[1])]
-        market = features.initial_market()
+        mean = features.initial_market()
         for t in range(len(closes)):
             for i, close in enumerate(closes[t]):
                 logs[i] = math.log(close) if traded[t, i] else math.nan
                 zscores[i] = 0.0
-            market = reader.absorb_bar(borrowed(logs), borrowed(traded[t]), assets, market, pairs, params, rates)
-            reader.pair_zscores(pairs, borrowed(n_pairs_of), borrowed(zscores))
+            mean = market.absorb_bar(borrowed(logs), borrowed(traded[t]), assets, mean, pairs, params, rates)
+            market.pair_zscores(pairs, borrowed(n_pairs_of), borrowed(zscores))
             for i, asset in enumerate(assets):
-                for k, value in enumerate(features.asset_features(asset, market, zscores[i])):
+                for k, value in enumerate(features.asset_features(asset, mean, zscores[i])):
                     out_features[t, i, k] = value
                 out_volatility[t, i] = features.volatility(asset)
                 out_warm[t, i] = features.is_warm(asset)
-            for k, value in enumerate(features.market_features(market, reader.pair_stretch(pairs))):
+            for k, value in enumerate(features.market_features(mean, market.pair_stretch(pairs))):
                 out_market[t, k] = value
-            out_correlation[t] = features.correlation(market)
-            out_market_warm[t] = features.is_warm(market.mean)
+            out_correlation[t] = features.correlation(mean)
+            out_market_warm[t] = features.is_warm(mean.mean)
             for p, pair in enumerate(pairs):
-                for k, value in enumerate(reader.pair_view(pair)):
+                for k, value in enumerate(market.pair_view(pair)):
                     out_pairs[t, p, k] = value
 
     return compile_kernel(read, parallel=False)
@@ -110,7 +107,7 @@ def _holding() -> Callable[..., None]:
     def hold(positions: Any, fresh: Any, zscores: Any, ratios: Any, rules: PairRules, out_amounts: Any) -> None:
         assert digest >= 0
         held = [PairPosition(*as_tuple(row, N_POSITION)) for row in positions]
-        kalman_leg.hold_bars(held, fresh, zscores, ratios, rules, out_amounts)
+        pair_rules.hold_bars(held, fresh, zscores, ratios, rules, out_amounts)
         for p, position in enumerate(held):
             for k, value in enumerate(position):
                 positions[p, k] = value
@@ -122,24 +119,37 @@ _read = _reading()
 _hold = _holding()
 
 
-def read_all(closes: Any, market: reader.MarketReader, panel: View) -> None:
-    """Write the views of all bars over a blank panel."""
+def read_all(closes: Any, traded: Any, pairs: Any, noise: Any, rates: SpreadRates, n_pairs_of: Any, *out: Any) -> None:
+    """Read all bars of a panel.
+
+    Parameters
+    ----------
+    closes, traded : (T, N)
+    pairs : (P, 2)
+        Columns (y, x).
+    noise : (P, fields)
+        `KalmanParams` of each pair.
+    n_pairs_of : (N,)
+        Pairs that each symbol is a side of.
+    out
+        Columns `warm` to `pairs` of a blank `legs.base.View`, which are written.
+    """
     n = closes.shape[1]
     inputs = (
         np.ascontiguousarray(closes),
-        panel.traded,
-        np.array(market.columns, dtype=np.int64).reshape(-1, 2),
-        np.array(market.kalman_params, dtype=np.float64).reshape(-1, N_NOISE),
-        SpreadRates._make(map(float, market.rates)),
-        np.array(market.n_pairs_of, dtype=np.int64),
+        traded,
+        np.array(pairs, dtype=np.int64).reshape(-1, 2),
+        np.array(noise, dtype=np.float64).reshape(-1, N_NOISE),
+        SpreadRates._make(map(float, rates)),
+        np.array(n_pairs_of, dtype=np.int64),
     )
-    _read(*map(frozen, inputs), np.empty(n), np.empty(n), *panel[2:9])
+    _read(*map(frozen, inputs), np.empty(n), np.empty(n), *out)
 
 
 def hold_all(
     positions: list[PairPosition], fresh: Any, zscores: Any, ratios: Any, rules: PairRules, amounts: Any
 ) -> list[PairPosition]:
-    """The positions after T bars; the rest as in `legs.kalman.hold_bars`."""
+    """The positions after T bars; the rest as in `pair_rules.hold_bars`."""
     numbers = np.array(positions, dtype=np.float64).reshape(-1, N_POSITION)
     given = (np.ascontiguousarray(values) for values in (fresh, zscores, ratios))
     _hold(numbers, *map(frozen, given), PairRules._make(map(float, rules)), amounts)

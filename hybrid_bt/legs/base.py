@@ -7,35 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from hybrid_bt.errors import LegError
-from hybrid_bt.kalman import KalmanState
-from hybrid_bt.spread import SpreadState
-
-
-class PairState(NamedTuple):
-    """The recursions of one pair `Y:X` after the last bar on which both traded."""
-
-    y: int  #: column of the dependent asset
-    x: int  #: column of the hedge asset
-    kalman: KalmanState
-    spread: SpreadState
-    fresh: bool  #: both traded on this bar
-    started: bool  #: both have traded on some bar
-    log_y: float = math.nan  #: log closes of the last such bar, NaN before: the origin of `kalman`
-    log_x: float = math.nan
-
-
-class PairView(NamedTuple):
-    """What is known of one pair `Y:X` at a close; NaN before its first bar."""
-
-    alpha: float  #: posterior intercept, log price
-    beta: float  #: posterior hedge ratio
-    beta_var: float  #: posterior variance of beta
-    innovation: float  #: forecast error of y before the update: what may be traded
-    innovation_var: float  #: its variance S
-    spread: float  #: see `hybrid_bt.spread`
-    zscore: float  #: of the spread, in its own standard deviations, positive where y is dear; 0 until it is warm
-    prior_beta: float  #: hedge ratio as known before this bar
-    fresh: float  #: 1 where both traded on this bar, else 0
 
 
 class View(NamedTuple):
@@ -52,7 +23,7 @@ class View(NamedTuple):
     market_warm: Any  #: bool
     volatility: Any  #: (N,) per bar
     correlation: Any  #: of the universe, in [0, 1)
-    pairs: Any  #: (P,) `PairView`; of a panel (T, P, fields)
+    pairs: Any  #: (P,) `market.PairView`; of a panel (T, P, fields)
     bars_per_year: Any  #: for volatilities per year, as known at this close
 
 
