@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -98,8 +99,14 @@ class Command(click.Command):
             try:
                 return super().invoke(ctx)
             except HybridError as error:
-                click.echo(f"error: {' '.join(str(error).split())}", err=True)
+                click.echo(f"error: {self._in_flags(' '.join(str(error).split()))}", err=True)
                 ctx.exit(USER_MISTAKE)
+
+    def _in_flags(self, text: str) -> str:
+        """What a message says in Python's words, in this command's: `on_bad_data='mend'` is `--on-bad-data mend`."""
+        flags = {option.name: option.opts[-1] for option in self.params if isinstance(option, click.Option)}
+        named = re.compile(rf"\b({'|'.join(map(str, flags))})=(?:True\b|'(\w+)')") if flags else None
+        return named.sub(lambda said: f"{flags[said[1]]} {said[2] or ''}".rstrip(), text) if named else text
 
 
 def _warn(message: Warning | str, *where: Any, **more: Any) -> None:

@@ -16,6 +16,8 @@ import backtrader as bt
 
 from hybrid_bt.errors import ConfigError
 
+__all__ = ["take_own_feeds", "warn_of_company"]
+
 
 def take_own_feeds(strategy: Any) -> dict[Any, Any]:
     """Give a strategy, at the beginning of its `__init__`, a twin of each of its feeds; feed -> twin.
