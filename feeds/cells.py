@@ -37,7 +37,7 @@ ISO = r"\d{4}-?\d{2}-?\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?"
 ZONED = r".*\d{2}:\d{2}.*(?:Z|[+-]\d{2}:?\d{2})"
 NO_ZONE = "no zone"  #: among zones, for the dates that carry none
 SAY_NO_ZONE = (
-    "convert to exchange time and write it without a zone, or give --on-bad-data mend to keep the clock as it is"
+    "convert to exchange time and write it without a zone, or give on_bad_data='mend' to keep the clock as it is"
 )
 
 

@@ -68,7 +68,7 @@ def inspect_symbol(symbol: str, raw: RawBars, handling: Handling) -> tuple[Symbo
             bars = symbol_bars(symbol, raw.stamps, raw.columns, raw_prices=handling.raw_prices)  # refuses by itself
         except BarsError as error:
             mendable = any(one.severity == "error" for one in inspect_rows(symbol, raw, mode)[1])
-            raise BarsError(f"{error}{', or give --on-bad-data mend' if mendable else ''}") from None
+            raise BarsError(f"{error}, or {_MEND}" if mendable else str(error)) from None
     else:
         raw, found = inspect_rows(symbol, raw, mode)
         refuse_errors(found, mode)
@@ -84,15 +84,16 @@ def refuse_errors(found: Sequence[Finding], mode: OnBadData) -> None:
     """BarsError for the first error that is not mended."""
     for one in found:
         if one.severity == "error" and (mode == "fail" or one.action.startswith("none")):
-            remedy = _REMEDY.get(one.rule, "mend the data, or give --on-bad-data mend")
+            remedy = _REMEDY.get(one.rule, f"mend the data, or {_MEND}")
             raise BarsError(f"bars: {say(one).removeprefix('error: ')}; {remedy}")
 
 
+_MEND = "give on_bad_data='mend'"  # commands say it as their flag
 _REMEDY = {
-    "split": "give adjusted prices, or --on-bad-data mend, which rescales the earlier ones, or warn, which keeps them",
-    "time_zone": "convert to exchange time and write it without a zone, or give --on-bad-data mend",
+    "split": f"{_MEND}, which rescales the earlier prices, or 'warn', which keeps them; or give adjusted ones",
+    "time_zone": f"convert to exchange time and write it without a zone, or {_MEND}",
     "mixed_zones": "convert all dates to the time of one exchange and write it without a zone",
-    "mixed_frequency": "resample to one length of bar, or leave the others out with --symbols",
+    "mixed_frequency": "resample to one length of bar, or leave the other symbols out",
 }
 
 

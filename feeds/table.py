@@ -20,11 +20,11 @@ import numpy as np
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.align import RawBars, pick
-from hybrid_bt.feeds.cells import PRICES, dated, field_of, hint_delimiter, numbers, single, stamps_of
+from hybrid_bt.feeds.cells import PRICES, field_of, hint_delimiter, numbers, single, stamps_of
 from hybrid_bt.feeds.files import files_of, parts_of, stem_of
 from hybrid_bt.feeds.panel import Handling, build_panel
 
-__all__ = ["frame_bars", "load_table", "rows_of_frames", "rows_of_path"]
+__all__ = ["load_table", "rows_of_frames", "rows_of_path"]
 
 AS_IT_IS = Handling()
 
@@ -58,11 +58,6 @@ def load_table(
     refuse_missing(path, hint)
     rows = rows_of_path(path, symbols, keep_zone=handling.on_bad_data != "fail")
     return build_panel(stem_of(path), rows, handling)
-
-
-def frame_bars(frame: Any, symbol: str, *, raw_prices: bool = False) -> Bars:
-    """Bars of one symbol from a DataFrame with a date column or a date index."""
-    return build_panel(symbol, [(symbol, single(dated(frame), symbol, keep_zone=False))], Handling(raw_prices))
 
 
 def refuse_missing(path: Path, hint: str = "") -> None:
