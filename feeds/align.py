@@ -28,6 +28,7 @@ class RawBars(NamedTuple):
     stamps: NDArray[np.datetime64]  #: datetime64[ns], the clock as written
     columns: Mapping[str, FloatArray]  #: "close"; open, high, low, volume and adj where there are any
     zones: frozenset[str] = frozenset()  #: UTC offsets or names that the dates carried
+    unread: tuple[str, ...] = ()  #: columns with numbers whose names mean nothing here
 
 
 class SymbolBars(NamedTuple):

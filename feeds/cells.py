@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,11 @@ FIELDS = {name: name for name in ("open", "high", "low", "close", "volume")} | {
     "date": "date",
     "datetime": "date",
     "timestamp": "date",
-    "adj close": "adj",
-    "adj_close": "adj",
     "adj": "adj",
     "symbol": "symbol",
 }
+_CLOSE = r"(?:clos(?:e|ing)(?:price)?|price|cp)"
+ADJUSTED = re.compile(rf"adj(?:usted)?{_CLOSE}|{_CLOSE}adj(?:usted)?")  #: of a name's letters; adjcp is FinRL's
 PRICES = ("open", "high", "low", "close", "adj")
 ISO = r"\d{4}-?\d{2}-?\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?"
 ZONED = r".*\d{2}:\d{2}.*(?:Z|[+-]\d{2}:?\d{2})"
@@ -43,16 +44,19 @@ SAY_NO_ZONE = (
 
 def field_of(column: object) -> str | None:
     """What a column's name means: date, symbol, open, high, low, close, volume or adj; None for any other."""
-    return FIELDS.get(str(column).strip().lower())
+    name = str(column).strip().lower()
+    return "adj" if ADJUSTED.fullmatch(re.sub("[^a-z]", "", name)) else FIELDS.get(name)
 
 
 def refuse_repeats(names: list[str], where: str) -> None:
     """BarsError if two columns have one name or one meaning."""
-    meanings = [field_of(name) or name for name in names]
-    for position, meaning in enumerate(meanings):
-        if meaning in meanings[:position]:
-            listed = ", ".join(names[:12])
-            raise BarsError(f"bars: {where} has more than one column for {meaning!r}: {listed}; keep one")
+    seen: dict[str, str] = {}
+    for name in names:
+        meaning = field_of(name) or name
+        if meaning in seen:
+            both = f"{seen[meaning]!r} and {name!r}"
+            raise BarsError(f"bars: {where} has more than one column for {meaning!r}: {both}; keep one")
+        seen[meaning] = name
 
 
 def dated(frame: Any) -> Any:
@@ -73,7 +77,9 @@ def dated(frame: Any) -> Any:
 
 
 def single(frame: Any, symbol: str, *, keep_zone: bool) -> RawBars:
-    """One symbol's columns. An empty price stays NaN here."""
+    """One symbol's columns; those with numbers that mean nothing here are named. An empty price stays NaN."""
+    import pandas as pd
+
     columns = {field: column for column in frame.columns if (field := field_of(column)) is not None}
     for needed in ("date", "close"):
         if needed not in columns:
@@ -87,7 +93,9 @@ def single(frame: Any, symbol: str, *, keep_zone: bool) -> RawBars:
         for field in (*PRICES, "volume")
         if field in columns
     }
-    return RawBars(stamps, values, zones)
+    unread = (column for column in frame.columns if column not in columns.values())
+    numeric = (str(column) for column in unread if pd.to_numeric(frame[column], errors="coerce").notna().any())
+    return RawBars(stamps, values, zones, tuple(numeric))
 
 
 def hint_delimiter(columns: list[Any]) -> str:

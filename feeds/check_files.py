@@ -8,7 +8,7 @@ from pathlib import Path
 from hybrid_bt.bar_checks import check_name
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.align import RawBars, SymbolBars, pick, symbol_bars
-from hybrid_bt.feeds.checks import inspect_rows, inspect_zones
+from hybrid_bt.feeds.checks import inspect_columns, inspect_rows, inspect_zones
 from hybrid_bt.feeds.files import files_of, parts_of, stem_of
 from hybrid_bt.feeds.overlap import inspect_panel
 from hybrid_bt.feeds.suspects import inspect_prices
@@ -31,6 +31,7 @@ def findings_of_path(path: Path, symbols: Sequence[str] | None, calendar: str | 
     series: dict[str, SymbolBars] = {}
     names: list[str] = []
     zones: dict[str, frozenset[str]] = {}
+    unread: dict[str, Sequence[str]] = {}
     for one in files_of(path):
         stem = stem_of(one)
         if path.is_dir() and symbols is not None and stem not in symbols:
@@ -47,12 +48,12 @@ def findings_of_path(path: Path, symbols: Sequence[str] | None, calendar: str | 
                 continue
             names.append(symbol)
             if symbols is None or symbol in symbols:
-                zones[symbol] = raw.zones
+                zones[symbol], unread[symbol] = raw.zones, raw.unread
                 found += _of_symbol(symbol, raw, series)
     pick(str(path), names, symbols)
     if series:
         found += inspect_zones(zones, "fail") + inspect_panel(series, "fail", calendar)[1]
-    return found
+    return found + inspect_columns(unread, "fail")
 
 
 def _of_symbol(symbol: str, raw: RawBars, series: dict[str, SymbolBars]) -> list[Finding]:

@@ -6,7 +6,7 @@ would be traded, after scaling by an adjusted close.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from hybrid_bt.feeds.align import RawBars, SymbolBars
 from hybrid_bt.feeds.cells import NO_ZONE
 from hybrid_bt.findings import RULES, Finding, OnBadData
 
-__all__ = ["first_of", "inspect_rows", "inspect_zones", "volume_missing"]
+__all__ = ["first_of", "inspect_columns", "inspect_rows", "inspect_zones", "volume_missing"]
 
 PRICES = ("open", "high", "low", "close", "adj")
 BoolArray = NDArray[np.bool_]
@@ -67,6 +67,21 @@ def inspect_zones(zones: Mapping[str, frozenset[str]], mode: OnBadData) -> list[
     return [Finding("mixed_zones", "", 0, "", ", ".join(sorted(together)[:6]), RULES["mixed_zones"].action(mode))]
 
 
+def inspect_columns(unread: Mapping[str, Sequence[str]], mode: OnBadData) -> list[Finding]:
+    """Every column that was left aside, whichever symbol's table it stands in: one of them may be the price meant."""
+    owners: dict[str, list[str]] = {}
+    for symbol, columns in unread.items():
+        for column in columns:
+            owners.setdefault(column, []).append(symbol)
+    if not owners:
+        return []
+    told = [
+        f"{column or '(no name)'} ({symbols[0]}{f' and {len(symbols) - 1} more' if len(symbols) > 1 else ''})"
+        for column, symbols in owners.items()
+    ]
+    return [Finding("unread", "", 0, "", ", ".join(told), RULES["unread"].action(mode))]
+
+
 def _far_apart(zones: frozenset[str]) -> bool:
     """Whether zones differ by more than daylight saving would explain."""
     hours = []
@@ -82,7 +97,7 @@ def _far_apart(zones: frozenset[str]) -> bool:
 
 
 def _take(raw: RawBars, rows: NDArray[np.intp] | BoolArray) -> RawBars:
-    return RawBars(raw.stamps[rows], {field: values[rows] for field, values in raw.columns.items()}, raw.zones)
+    return raw._replace(stamps=raw.stamps[rows], columns={f: values[rows] for f, values in raw.columns.items()})
 
 
 def _dates(symbol: str, raw: RawBars, mode: OnBadData) -> tuple[RawBars, list[Finding]]:

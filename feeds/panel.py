@@ -9,7 +9,7 @@ from hybrid_bt.bar_checks import check_name
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.align import Align, RawBars, SymbolBars, align, on_common_bars, symbol_bars
-from hybrid_bt.feeds.checks import inspect_rows, inspect_zones
+from hybrid_bt.feeds.checks import inspect_columns, inspect_rows, inspect_zones
 from hybrid_bt.feeds.overlap import inspect_panel
 from hybrid_bt.feeds.suspects import inspect_prices
 from hybrid_bt.findings import Finding, OnBadData, counters, say
@@ -42,16 +42,17 @@ def build_panel(name: str, rows: Iterable[tuple[str, RawBars]], handling: Handli
     series: dict[str, SymbolBars] = {}
     found: list[Finding] = []
     zones: dict[str, frozenset[str]] = {}
+    unread: dict[str, Sequence[str]] = {}
     for symbol, raw in rows:
         check_name(symbol)
-        zones[symbol] = raw.zones
+        zones[symbol], unread[symbol] = raw.zones, raw.unread
         series[symbol], more = inspect_symbol(symbol, raw, handling)
         found += more
     refuse_errors(inspect_zones(zones, handling.on_bad_data), handling.on_bad_data)
     changed, more = inspect_panel(series, handling.on_bad_data, handling.calendar)
     refuse_errors(more, handling.on_bad_data)
     series.update(changed)
-    found += more
+    found += more + inspect_columns(unread, handling.on_bad_data)
     notes = [*notes, *_notes(name, found)]
     if handling.align == "intersection":
         series, found, more_notes = on_common_bars(name, series, found)

@@ -4,9 +4,9 @@
     long     one file with a `symbol` column
     wide     first column the date, every other column one symbol's close; no column may be named after a price field
 
-Columns are matched without case: date|datetime|timestamp, open, high, low, close, volume, adj close|adj_close|adj.
-Close alone is enough. Dates are ISO (YYYY-MM-DD, with a time if there is one) without time zone. Numbers are read to
-the last digit.
+Columns are matched without case: date|datetime|timestamp, open, high, low, close, volume, adj, and whatever letters
+say "adjusted close" (`hybrid_bt.feeds.cells`). Close alone is enough; columns that are not read are named. Dates are
+ISO (YYYY-MM-DD, with a time if there is one) without time zone. Numbers are read to the last digit.
 """
 
 from __future__ import annotations
@@ -131,13 +131,15 @@ def _split(frame: Any, where: str, stem: str, keep_zone: bool) -> dict[str, RawB
 
 def _joined(pieces: list[RawBars], symbol: str, where: str) -> RawBars:
     zones = frozenset(zone for piece in pieces for zone in piece.zones)
+    unread = tuple(dict.fromkeys(column for piece in pieces for column in piece.unread))
     if len(pieces) == 1:
         whole = pieces[0]
     else:
         stamps = np.concatenate([piece.stamps for piece in pieces])
         parts = [dict(piece.columns) for piece in pieces]
         pieces.clear()  # each part goes as soon as it stands in the whole
-        whole = RawBars(stamps, {f: np.concatenate([part.pop(f) for part in parts]) for f in list(parts[0])}, zones)
+        columns = {field: np.concatenate([part.pop(field) for part in parts]) for field in list(parts[0])}
+        whole = RawBars(stamps, columns, zones, unread)
     if not len(whole.stamps):
         raise BarsError(f"bars: {symbol} has no price at all in {where}; remove the column")
     return whole

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars, Moment, instant
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.align import Align, RawBars, pick
+from hybrid_bt.feeds.cells import dated, field_of, single
 from hybrid_bt.feeds.panel import Handling, build_panel
 from hybrid_bt.feeds.snapshots import Snapshot, difference, read_latest, store
 from hybrid_bt.feeds.yahoo_fetch import REMEDY, fetch
@@ -24,7 +26,6 @@ from hybrid_bt.findings import OnBadData
 
 __all__ = ["load_yahoo", "warm_up_start"]
 
-FIELDS = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume", "Adj Close": "adj"}
 FIRST_DAY = "1990-01-01"
 WARM_UP_DAYS = 730  #: two years, twice the 252 bars that the features need: their averages have settled by then
 REVISED = "yahoo: downloaded; Yahoo revises its history, so another day may give other prices"
@@ -154,33 +155,28 @@ def _span(rows: RawBars, start: str, stop: str, symbol: str) -> RawBars:
     inside = (rows.stamps >= np.datetime64(start)) & (rows.stamps < np.datetime64(stop))
     if not inside.any():
         raise BarsError(f"bars: yahoo has no bar of {symbol} from {start} to before {stop}; {REMEDY}")
-    return RawBars(rows.stamps[inside], {field: values[inside] for field, values in rows.columns.items()})
+    return _rows(rows, inside)
+
+
+def _rows(rows: RawBars, chosen: NDArray[np.bool_]) -> RawBars:
+    return rows._replace(stamps=rows.stamps[chosen], columns={f: values[chosen] for f, values in rows.columns.items()})
 
 
 def _one(frame: Any, symbol: str, symbols: Sequence[str]) -> RawBars:
-    """One symbol's columns; days on which Yahoo has nothing for it are left out."""
-    columns = {
-        ours: values
-        for theirs, ours in FIELDS.items()
-        if (values := _column(frame, theirs, symbol, symbols)) is not None
-    }
-    if "close" not in columns:
+    """One symbol's columns; days on which Yahoo has nothing for it are left out.
+
+    Headers are (field, symbol), (symbol, field), or the field alone where one symbol was asked for.
+    """
+    levels = [n for n in range(frame.columns.nlevels) if symbol in frame.columns.get_level_values(n)]
+    if frame.columns.nlevels > 1 and levels:
+        frame = frame.xs(symbol, axis=1, level=levels[-1])
+    if not any(field_of(name) == "close" for name in frame.columns) or (not levels and len(symbols) > 1):
         raise BarsError(f"bars: yahoo delivered no {symbol}; {REMEDY}")
-    prices = np.array([values for field, values in columns.items() if field != "volume"])
+    if frame.index.tz is not None:
+        frame = frame.tz_localize(None)  # daily stamps are the exchange's own midnight
+    rows = single(dated(frame), symbol, keep_zone=False)
+    prices = np.array([values for field, values in rows.columns.items() if field != "volume"])
     present = ~np.isnan(prices).all(axis=0)
     if not present.any():
         raise BarsError(f"bars: yahoo delivered no prices of {symbol}; {REMEDY}")
-    index = frame.index
-    if index.tz is not None:
-        index = index.tz_localize(None)  # daily stamps are the exchange's own midnight
-    stamps = index.to_numpy().astype("M8[ns]")
-    return RawBars(stamps[present], {field: values[present] for field, values in columns.items()})
-
-
-def _column(frame: Any, field: str, symbol: str, symbols: Sequence[str]) -> Any:
-    """A column from (field, symbol) or (symbol, field) headers, or from plain ones where one symbol was asked for."""
-    plain = field if len(symbols) == 1 else None
-    for key in ((field, symbol), (symbol, field), plain):
-        if key in frame.columns:
-            return frame[key].to_numpy(dtype=np.float64)
-    return None
+    return _rows(rows, present)

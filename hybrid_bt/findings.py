@@ -55,6 +55,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "too_few_bars": Rule("error", "fewer than 2 bars", _REFUSED),
         "jump": Rule("warning", "a jump that may be an unadjusted split or a bad print", _KEPT),
         "stale": Rule("warning", "the price stands still", _KEPT),
+        "unread": Rule("warning", "columns with numbers whose names are not known", "not read"),
         "calendar_gap": Rule("warning", "no symbol has a bar for long", _KEPT),
         "off_calendar": Rule("warning", "bars on days on which the exchange is closed", _KEPT),
         "missing_sessions": Rule("warning", "no bar on days on which the exchange is open", _KEPT),

@@ -110,6 +110,7 @@ BREAKS: dict[str, tuple[Change, str, int | None, int | None]] = {
     "delisted": (lambda f: f.iloc[:40], "2021-02-26", 40, 40),
     "late_listing": (lambda f: f.iloc[20:], "2021-02-01", N - 20, N - 20),
     "missing_bars": (lambda f: f.drop(f.index[[5, 6]]), "2021-01-11", N - 2, N - 2),
+    "unread": (lambda f: f.assign(dividend=0.1), "", N, N),
     "volume_missing": (lambda f: f.drop(columns="volume"), "2021-01-04", N, N),
     "too_few_bars": (lambda f: f.iloc[:1].assign(close=-1.0), "", None, None),
 }
@@ -129,7 +130,7 @@ def test_rule_finds_its_break_and_dates_it(rule: str, tmp_path: Path) -> None:
     assert len(found) == 1 or rule in ("mixed_clock", "short", "mixed_zones")
     found.sort(key=lambda one: one.symbol == "" and rule == "mixed_zones")
     assert found[0].first == BREAKS[rule][1]
-    assert (found[0].symbol == "") == (rule in ("mixed_frequency", "calendar_gap"))
+    assert (found[0].symbol == "") == (rule in ("mixed_frequency", "calendar_gap", "unread"))
 
 
 @pytest.mark.parametrize("rule", BREAKS)
