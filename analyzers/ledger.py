@@ -6,7 +6,6 @@ from array import array
 from itertools import islice
 from typing import Any
 
-import backtrader as bt
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +13,7 @@ from hybrid_bt.analyzers.balance import Flows, check_balance, flows_of
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.records import AccountPath, Fill, Fills
 from hybrid_bt.strategies.cheating import cheats_of
+from hybrid_bt.strategies.framework import bt
 
 __all__ = ["NO_MARK", "Ledger"]
 

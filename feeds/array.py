@@ -15,12 +15,12 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-import backtrader as bt
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError
+from hybrid_bt.strategies.framework import bt
 
 __all__ = ["ArrayFeed", "date_numbers", "to_feeds"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bar_checks import say_stamp
+from hybrid_bt.bar_checks import nanoseconds, say_stamp
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.align import RawBars
 
@@ -117,9 +117,9 @@ def stamps_of(column: Any, owner: str, *, keep_zone: bool) -> tuple[NDArray[np.d
         if not keep_zone:
             raise BarsError(f"bars: {owner} dates have the time zone {column.dtype.tz}; {SAY_NO_ZONE}")
         zones = frozenset({str(column.dtype.tz)})
-        return _nanoseconds(column.dt.tz_localize(None).to_numpy(), owner), zones
+        return nanoseconds(column.dt.tz_localize(None).to_numpy(), owner), zones
     if column.dtype.kind == "M":
-        return _nanoseconds(column.to_numpy(), owner), frozenset()
+        return nanoseconds(column.to_numpy(), owner), frozenset()
     text = column.astype(str).str.strip().str.replace("/", "-", regex=False)
     zones = frozenset()
     zoned = text.str.fullmatch(ZONED).to_numpy(dtype=bool)
@@ -136,16 +136,7 @@ def stamps_of(column: Any, owner: str, *, keep_zone: bool) -> tuple[NDArray[np.d
         raise BarsError(
             f"bars: {owner} row {_row(column, row)} date {_short(column.iloc[row])} is no date; write YYYY-MM-DD"
         )
-    return _nanoseconds(parsed.to_numpy(), owner), zones
-
-
-def _nanoseconds(stamps: NDArray[np.datetime64], owner: str) -> NDArray[np.datetime64]:
-    """As datetime64[ns], which reaches from 1678 to 2261; a date beyond is refused, not wrapped around."""
-    exact = stamps.astype("M8[ns]")
-    there = ~np.isnat(stamps)
-    if not np.array_equal(exact[there].astype(stamps.dtype), stamps[there]):
-        raise BarsError(f"bars: {owner} has dates outside 1678 to 2261; mend the dates")
-    return exact
+    return nanoseconds(parsed.to_numpy(), owner), zones
 
 
 def numbers(column: Any, owner: str, stamps: NDArray[np.datetime64]) -> NDArray[np.float64]:

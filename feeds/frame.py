@@ -59,7 +59,7 @@ def _framed(symbol: object, frame: Any, keep_zone: bool) -> RawBars:
 
 
 def _from_feeds(source: Any, keep_zone: bool) -> Iterator[tuple[str, RawBars]]:
-    import backtrader as bt
+    from hybrid_bt.strategies.framework import bt
 
     feeds = [source] if isinstance(source, bt.feed.DataBase) else source
     if not isinstance(feeds, Sequence) or not all(isinstance(feed, bt.feed.DataBase) for feed in feeds):
@@ -88,7 +88,7 @@ def _from_feeds(source: Any, keep_zone: bool) -> Iterator[tuple[str, RawBars]]:
 
 def _played(feed: Any) -> RawBars:
     """What a strategy would see of a feed, bar by bar."""
-    import backtrader as bt
+    from hybrid_bt.strategies.framework import bt, quietly
 
     seen: list[tuple[float, ...]] = []
     stamps: list[Any] = []
@@ -101,7 +101,8 @@ def _played(feed: Any) -> RawBars:
     cerebro = bt.Cerebro(stdstats=False)
     cerebro.adddata(feed)
     cerebro.addstrategy(Reader)
-    cerebro.run(runonce=False)
+    with quietly():
+        cerebro.run(runonce=False)
     values = np.array(seen, dtype=np.float64).reshape(len(seen), len(LINES))
     columns = {line: np.ascontiguousarray(values[:, i]) for i, line in enumerate(LINES)}
     return RawBars(np.array(stamps, dtype="M8[us]").astype("M8[ns]"), columns)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-import backtrader as bt
 import numpy as np
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.feeds.array import date_numbers
+from hybrid_bt.strategies.framework import bt
 
 __all__ = ["RehearsalFeed", "RehearsalStore"]
 

@@ -27,7 +27,8 @@ from hybrid_bt.findings import OnBadData
 __all__ = ["load_yahoo", "warm_up_start"]
 
 FIRST_DAY = "1990-01-01"
-WARM_UP_DAYS = 730  #: two years, twice the 252 bars that the features need: their averages have settled by then
+DAY = np.timedelta64(1, "D")
+WARM_UP = 730 * DAY  #: two years, twice the 252 bars that the features need: their averages have settled by then
 REVISED = "yahoo: downloaded; Yahoo revises its history, so another day may give other prices"
 
 
@@ -35,7 +36,7 @@ def warm_up_start(trade_from: Moment | None) -> str:
     """First day to fetch so that everything is warm on `trade_from`; all history where nothing is asked for."""
     if trade_from is None:
         return FIRST_DAY
-    return str(max(instant(trade_from).astype("M8[D]") - WARM_UP_DAYS, np.datetime64(FIRST_DAY)))
+    return str(max(instant(trade_from).astype("M8[D]") - WARM_UP, np.datetime64(FIRST_DAY)))
 
 
 def load_yahoo(
@@ -83,8 +84,8 @@ def load_yahoo(
         raise BarsError("bars: yahoo has no list of its own; say which symbols, as in --symbols KO,PEP")
     pick("yahoo", symbols, symbols)
     today = np.datetime64(datetime.date.today(), "D")
-    last = today - 1 if end is None else instant(end, whole=True).astype("M8[D]")
-    stop = str(last + 1)
+    last = today - DAY if end is None else instant(end, whole=True).astype("M8[D]")
+    stop = str(last + DAY)
     held = {symbol: None if cache is None else read_latest(cache, symbol) for symbol in symbols}
     wanted = [s for s, kept in held.items() if kept is None or not kept.covers(start, min(stop, str(today)))]
     fresh: dict[str, RawBars] = {}
@@ -152,7 +153,7 @@ def _kept(symbol: str, kept: Snapshot | None, start: str, stop: str, notes: list
 
 
 def _span(rows: RawBars, start: str, stop: str, symbol: str) -> RawBars:
-    inside = (rows.stamps >= np.datetime64(start)) & (rows.stamps < np.datetime64(stop))
+    inside = (rows.stamps >= instant(start)) & (rows.stamps < instant(stop))
     if not inside.any():
         raise BarsError(f"bars: yahoo has no bar of {symbol} from {start} to before {stop}; {REMEDY}")
     return _rows(rows, inside)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bar_rate import is_intraday
-from hybrid_bt.bars import Bars, say_stamp
+from hybrid_bt.bars import Bars, instant, say_stamp
 from hybrid_bt.baselines import BENCHMARK, EQUAL_WEIGHT, RISK_OFF, baselines, leverage_of, unmanaged
 from hybrid_bt.build import Policies, resolve_pairs, training_end
 from hybrid_bt.collector import collector_paused
@@ -152,11 +152,10 @@ def trade(
     Where every symbol has a bar on that row, earlier bars reach the strategy as an array: its recursions read them,
     and there was nothing in them for a broker to do. A state keeps all of its bars, so it needs them as bars.
     """
-    import backtrader as bt
-
     from hybrid_bt.analyzers import Ledger
     from hybrid_bt.feeds import to_feeds
     from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
+    from hybrid_bt.strategies.framework import bt
 
     bars, config = request.bars, request.config
     cerebro = bt.Cerebro(stdstats=False)
@@ -231,7 +230,7 @@ def _replay_gap(request: Request, traded: Bars, decisions: Decisions, hybrid: Ac
 def _in_sample(traded: Bars, trained_until: date | None) -> NDArray[np.bool_]:
     if trained_until is None:
         return np.zeros(traded.n_bars, dtype=np.bool_)
-    marked: NDArray[np.bool_] = traded.stamps < np.datetime64(trained_until) + 1
+    marked: NDArray[np.bool_] = traded.stamps <= instant(trained_until, whole=True)
     return marked
 
 

@@ -76,7 +76,7 @@ class Bars:
     def __post_init__(self) -> None:
         object.__setattr__(self, "symbols", tuple(self.symbols))
         object.__setattr__(self, "notes", tuple(self.notes))
-        object.__setattr__(self, "stamps", _frozen(nanoseconds(self.stamps)))
+        object.__setattr__(self, "stamps", _frozen(nanoseconds(self.stamps, self.name)))
         shape = (len(self.stamps), len(self.symbols))
         frozen: dict[int, FloatArray] = {}  # close-only bars share one array among four names
         for field in ("close", "open", "high", "low", "volume"):

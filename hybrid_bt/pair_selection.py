@@ -17,6 +17,7 @@ and Yekutieli, D. (2001), Annals of Statistics 29(4).
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from itertools import combinations
 from typing import NamedTuple
@@ -104,8 +105,6 @@ def _candidate(name_a: str, name_b: str, a: FloatArray, b: FloatArray) -> Candid
 
 
 def _engle_granger(y: FloatArray, x: FloatArray) -> float:
-    import warnings
-
     from statsmodels.tools.sm_exceptions import CollinearityWarning
     from statsmodels.tsa.stattools import coint
 
@@ -117,7 +116,10 @@ def _engle_granger(y: FloatArray, x: FloatArray) -> float:
 def _johansen(y: FloatArray, x: FloatArray) -> float:
     from statsmodels.tsa.vector_ar.vecm import coint_johansen
 
-    result = coint_johansen(np.column_stack([y, x]), det_order=0, k_ar_diff=LAGS)
+    with warnings.catch_warnings():
+        # the eigenvalues are real; NumPy 2.5 gives them as complex numbers without an imaginary part
+        warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
+        result = coint_johansen(np.column_stack([y, x]), det_order=0, k_ar_diff=LAGS)
     return float(result.trace_stat[0] / result.trace_stat_crit_vals[0, 1])
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.bars import instant
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.history import MarketHistory
 
@@ -49,7 +50,7 @@ def asset_tracks(
     for i, symbol in enumerate(bars.symbols):
         traded = np.flatnonzero(bars.traded[:, i])
         stamps = bars.stamps[traded]
-        inside = (stamps >= np.datetime64(start)) & (stamps <= np.datetime64(end)) & history.warm[traded, i]
+        inside = (stamps >= instant(start)) & (stamps <= instant(end)) & history.warm[traded, i]
         coarse = np.flatnonzero(inside & (bars.close[traded, i] < least_close))
         if coarse.size:
             inside[: coarse[-1] + 1] = False
@@ -98,7 +99,7 @@ def portfolio_track(history: MarketHistory, start: str | np.datetime64, end: str
     Features are `features.ASSET_FEATURES` of each symbol in turn, then `features.MARKET_FEATURES`.
     """
     bars = history.bars
-    inside = (bars.stamps >= np.datetime64(start)) & (bars.stamps <= np.datetime64(end)) & history.warm.all(axis=1)
+    inside = (bars.stamps >= instant(start)) & (bars.stamps <= instant(end)) & history.warm.all(axis=1)
     rows = np.flatnonzero(inside)
     if rows.size < 2:
         raise BarsError(

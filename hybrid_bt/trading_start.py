@@ -7,7 +7,7 @@ from datetime import date
 
 import numpy as np
 
-from hybrid_bt.bars import Bars, say_stamp
+from hybrid_bt.bars import Bars, instant, say_stamp
 from hybrid_bt.build import resolve_pairs
 from hybrid_bt.config import Config
 from hybrid_bt.errors import BarsError, InSampleError
@@ -48,7 +48,7 @@ def first_trading_row(
     warm = WARMUP_BARS  # row 252 has seen 252 returns
     free = 0
     if trained_until is not None and not allow_in_sample:
-        free = int(np.searchsorted(bars.stamps, np.datetime64(trained_until) + 1))
+        free = int(np.searchsorted(bars.stamps, instant(trained_until, whole=True), "right"))
         if free >= bars.n_bars:
             raise InSampleError(
                 f"all bars of {bars.name} (to {day(-1)}) lie in the policies' training span, which ends "
@@ -74,7 +74,7 @@ def first_trading_row(
 
 
 def _row_of(bars: Bars, start: date) -> int:
-    row = int(np.searchsorted(bars.stamps, np.datetime64(start)))
+    row = int(np.searchsorted(bars.stamps, instant(start)))
     if row >= bars.n_bars:
         raise BarsError(
             f"start {start} is after the last bar of {bars.name}, {say_stamp(bars.stamps[-1])}; choose an earlier start"

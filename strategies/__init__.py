@@ -1,9 +1,32 @@
-"""Backtrader-facing adapters: the strategy, the Kalman indicator and the commission scheme."""
+"""Backtrader-facing adapters, imported when first needed: strategies, the Kalman indicator and the commission scheme.
 
-from hybrid_bt.strategies.commission import SpreadFeeCommission
-from hybrid_bt.strategies.finrl import FinRLStrategy
-from hybrid_bt.strategies.hybrid import HybridStrategy
-from hybrid_bt.strategies.kalman_hedge import KalmanHedge
-from hybrid_bt.strategies.orders import TargetOrders
+`framework` is the one door to Backtrader: feeds and analyzers pass it without the strategies.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hybrid_bt.strategies.commission import SpreadFeeCommission
+    from hybrid_bt.strategies.finrl import FinRLStrategy
+    from hybrid_bt.strategies.hybrid import HybridStrategy
+    from hybrid_bt.strategies.kalman_hedge import KalmanHedge
+    from hybrid_bt.strategies.orders import TargetOrders
 
 __all__ = ["FinRLStrategy", "HybridStrategy", "KalmanHedge", "SpreadFeeCommission", "TargetOrders"]
+
+_HOMES = {
+    "FinRLStrategy": "finrl",
+    "HybridStrategy": "hybrid",
+    "KalmanHedge": "kalman_hedge",
+    "SpreadFeeCommission": "commission",
+    "TargetOrders": "orders",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"hybrid_bt.strategies.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import backtrader as bt
-
 from hybrid_bt.config import Config
 from hybrid_bt.guard import (
     RULES,
@@ -21,6 +19,7 @@ from hybrid_bt.guard import (
     rule_names,
 )
 from hybrid_bt.hybrid import Decision
+from hybrid_bt.strategies.framework import bt
 from hybrid_bt.strategies.orders import TargetOrders
 from hybrid_bt.strategies.thinking import Thinking
 from hybrid_bt.waiting import withheld

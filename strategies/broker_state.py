@@ -12,9 +12,8 @@ from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
-import backtrader as bt
-
 from hybrid_bt.errors import StateError
+from hybrid_bt.strategies.framework import bt
 
 __all__ = ["is_fresh_simulator", "put_account", "read_account"]
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import backtrader as bt
-
 from hybrid_bt.costs import Costs, borrow_interest, checked_costs, commission
 from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.strategies.framework import bt
 
 __all__ = ["SpreadFeeCommission"]
 

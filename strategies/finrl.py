@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import backtrader as bt
 import numpy as np
 
 from hybrid_bt.errors import BarsError, ConfigError, PolicyError, did_you_mean
 from hybrid_bt.strategies.cheating import refuse_cheating
 from hybrid_bt.strategies.finrl_state import FINRL_INDICATORS, FinrlIndicators, Purse, finrl_state, finrl_trades
 from hybrid_bt.strategies.first_bar import first_traded_stamp
+from hybrid_bt.strategies.framework import bt
 from hybrid_bt.strategies.holdings import Holdings
 from hybrid_bt.strategies.hybrid import traded_feeds
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 
-import backtrader as bt
-
 from hybrid_bt.errors import ConfigError, InSampleError
+from hybrid_bt.strategies.framework import bt
 
 __all__ = ["as_datetime", "first_traded_stamp"]
 

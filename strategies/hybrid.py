@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import backtrader as bt
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +26,7 @@ from hybrid_bt.strategies.bounded import give_room
 from hybrid_bt.strategies.cheating import refuse_cheating
 from hybrid_bt.strategies.first_bar import as_datetime, first_traded_stamp
 from hybrid_bt.strategies.found_pairs import FoundPairs
+from hybrid_bt.strategies.framework import bt
 from hybrid_bt.strategies.gathering import Gathering
 from hybrid_bt.strategies.keeper import StateKeeper
 from hybrid_bt.strategies.orders import TargetOrders

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import backtrader as bt
-
 from hybrid_bt import kalman, spread
 from hybrid_bt.config import load_config
+from hybrid_bt.strategies.framework import bt
 
 __all__ = ["KalmanHedge"]
 

@@ -22,7 +22,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import backtrader as bt
 import numpy as np
 
 from hybrid_bt.errors import StateError
@@ -32,6 +31,7 @@ from hybrid_bt.recording import Recorder
 from hybrid_bt.snapshot import brain_state, check_fit, restore_brain
 from hybrid_bt.state_file import read_state, write_state
 from hybrid_bt.strategies.broker_state import is_fresh_simulator, put_account, read_account
+from hybrid_bt.strategies.framework import bt
 
 __all__ = ["StateKeeper"]
 

@@ -15,9 +15,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-import backtrader as bt
-from backtrader.order import OrderData
-from backtrader.utils import AutoOrderedDict
+from hybrid_bt.strategies.framework import bt
 
 __all__ = ["LightBuy", "LightSell", "market_order", "sends_plainly"]
 
@@ -62,7 +60,7 @@ _EXECUTED = {
 _CREATED = {**_BLANK, "remsize": 0, "trailamount": None, "trailpercent": None, "_plimit": None}
 
 
-class _LightData(OrderData):
+class _LightData(bt.order.OrderData):
     """What was asked for, or has been executed so far."""
 
     def __init__(self, common: Mapping[str, Any], **own: Any) -> None:
@@ -164,7 +162,7 @@ def _made(kind: Any, strategy: bt.Strategy, data: Any, size: float) -> Any:
         data=data,
         size=size,
         ref=next(kind.refbasis),
-        info=AutoOrderedDict(),
+        info=bt.utils.AutoOrderedDict(),
         created=_LightData(_CREATED, dt=data.datetime[0], size=size, price=close, pricelimit=close, pclose=close),
         executed=_LightData(_EXECUTED, remsize=size),
     )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import backtrader as bt
-
 from hybrid_bt.accounting import OrderRules, checked_rules, order_size, submission_order
 from hybrid_bt.errors import BarsError
+from hybrid_bt.strategies.framework import bt
 from hybrid_bt.strategies.holdings import Holdings
 from hybrid_bt.strategies.market_order import market_order, sends_plainly
 

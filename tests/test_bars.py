@@ -122,13 +122,18 @@ def test_stamps_of_another_kind_are_refused(stamps: np.ndarray) -> None:
         make(stamps=stamps)
 
 
-def test_missing_or_far_stamps_are_refused() -> None:
+def test_missing_stamps_are_refused() -> None:
     stamps = STAMPS.copy()
-    stamps[1] = np.datetime64("NaT")
+    stamps[1] = np.datetime64("NaT", "ns")
     with pytest.raises(BarsError, match="row 2 has no date"):
         make(stamps=stamps)
-    with pytest.raises(BarsError, match="within 1678 and 2261"):
-        make(stamps=np.array(["2021-03-01", "2021-03-02", "2021-03-03", "3021-03-04"], dtype="M8[D]"))
+
+
+@pytest.mark.parametrize("unit", ["D", "s", "us"])
+@pytest.mark.parametrize("far", ["1500-03-01", "1677-12-31", "2262-01-01", "3021-03-04", "9999-12-31"])
+def test_far_stamps_are_refused_by_name_and_not_wrapped_around(far: str, unit: str) -> None:
+    with pytest.raises(BarsError, match=f"dates outside 1678 to 2261, the first {far}; mend"):
+        make(stamps=np.array([*STAMPS[:3].astype("M8[D]").astype(str), far], dtype=f"M8[{unit}]"))
 
 
 @pytest.mark.parametrize(
@@ -213,6 +218,12 @@ def test_between_includes_both_ends() -> None:
     assert make().between(np.datetime64("2021-03-03")).n_bars == 2
 
 
+@pytest.mark.parametrize(("first", "last"), [("1500-01-01", "9999-12-31"), ("0001", "9999"), ("1677-12", "2262-01")])
+def test_between_takes_dates_that_no_bar_can_bear_for_no_bounds(first: str, last: str) -> None:
+    assert make().between(first, last).n_bars == 4
+    assert make().between(datetime.date.min, datetime.date.max).n_bars == 4
+
+
 def test_between_counts_an_end_day_whole_on_intraday_bars() -> None:
     stamps = STAMPS[:1] + np.arange(4) * np.timedelta64(10, "h")  # 00:00, 10:00, 20:00, then 06:00 of the next day
     assert make(stamps=stamps).between(end="2021-03-01").n_bars == 3
@@ -224,7 +235,10 @@ def test_between_counts_an_end_day_whole_on_intraday_bars() -> None:
     [
         ("2022-01-01", None, "choose dates within 2021-03-01..2021-03-04"),
         ("2021-03-03", "2021-03-02", "has 0 bar"),
+        ("9999-12-31", None, "has 0 bar"),
+        (None, "1500-01-01", "has 0 bar"),
         ("soon", None, "'soon' is no date; write YYYY-MM-DD"),
+        (np.datetime64("NaT", "D"), None, "is no date; write YYYY-MM-DD"),
         (datetime.datetime(2021, 3, 1, tzinfo=datetime.UTC), None, "time zone"),
     ],
 )

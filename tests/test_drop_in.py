@@ -549,6 +549,7 @@ def test_memory_of_the_strategy_does_not_grow_with_bars() -> None:
 def test_run_modes_do_not_matter_in_company_either(modes: dict[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".*utcnow", DeprecationWarning)  # Backtrader's own, in Cerebro.run
         holed = random_bars(300, missing=0.05, late=30)
         cerebro = cerebro_of(to_feeds(holed), **modes)
         cerebro.addstrategy(Busy)

@@ -157,6 +157,11 @@ def test_benchmark_symbol_adds_an_account(prices: Path, tmp_path: Path) -> None:
     assert read(tmp_path / "fig", "summary_pnl")[-1]["account"] == "benchmark"
 
 
+def test_an_end_behind_all_dates_is_the_end_of_the_data(report: Path, prices: Path, tmp_path: Path) -> None:
+    run("--data", prices, "--out", tmp_path, "--end", "9999-12-31", "--no-plots")
+    assert read(tmp_path, "equity") == read(report, "equity")
+
+
 def test_start_is_the_first_decision_and_earlier_bars_warm_up(prices: Path, tmp_path: Path) -> None:
     run("--data", prices, "--start", "2016-03-01", "--end", "2016-06-30", "--out", tmp_path / "fig", "--no-plots")
     equity = read(tmp_path / "fig", "equity")
@@ -234,6 +239,8 @@ def refused(result: Result, words: tuple[str, ...], tmp_path: Path) -> None:
         (("--start", "2016-06-01", "--end", "2016-03-01"), ("2016-03-01", "2016-06-01")),
         (("--start", "2015-02-01"), ("warm",)),
         (("--start", "2031-01-01"), ("2031-01-01",)),
+        (("--start", "9999-12-31"), ("9999-12-31", "choose an earlier start")),
+        (("--end", "1500-01-01"), ("1500-01-01", "choose dates within")),
         (("--end", "2015-06-30"), ("253",)),
         (("--no-sac", "--no-kalman"), ("at least one leg",)),
         (("--spread-bps", "-1"), ("spread_bps",)),

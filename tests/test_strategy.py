@@ -217,7 +217,7 @@ def test_bars_of_the_training_span_are_traded_if_allowed(trade_from: datetime | 
 def test_first_traded_bar_is_the_first_behind_the_training_span() -> None:
     bars = random_bars(700, start="2009-01-01")
     strategy = run(to_feeds(bars))
-    wanted = int(np.searchsorted(bars.stamps, np.datetime64(strategy.training_end) + 1))
+    wanted = int(np.searchsorted(bars.stamps, np.datetime64(strategy.training_end), "right"))
     assert 0 < strategy.first_traded_row == wanted
 
 

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import backtrader as bt
 import numpy as np
 import pandas as pd
 
@@ -14,6 +13,7 @@ from hybrid_bt.audit.probe import Probe
 from hybrid_bt.audit.trace import Trace
 from hybrid_bt.bars import Bars
 from hybrid_bt.feeds import to_feeds
+from hybrid_bt.strategies.framework import bt
 
 __all__ = ["DEFAULT", "FEEDS", "RUN_MODES", "RunMode", "array_feeds", "pandas_feeds", "run"]
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-import backtrader as bt
 import numpy as np
 
 from hybrid_bt.audit.trace import Column, OrderRow, Trace
+from hybrid_bt.strategies.framework import bt
 
 __all__ = ["Probe"]
 

@@ -23,6 +23,7 @@ from hybrid_bt.errors import BarsError
 from hybrid_bt.features import ASSET_FEATURES, MARKET_FEATURES, WARMUP_BARS
 from hybrid_bt.history import read_history, record_kalman_leg
 from hybrid_bt.recording import record
+from hybrid_bt.strategies.framework import quietly
 from hybrid_bt.target_replay import replay
 
 __all__ = ["Stack", "audit_stack", "brain_trace"]
@@ -160,6 +161,7 @@ class _Here:
     map = staticmethod(map)
 
 
+@quietly()
 def _carry_out(part: str, stack: Stack, every: int | None) -> list[Check]:
     return PARTS[part](stack, every)
 

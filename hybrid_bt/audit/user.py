@@ -15,6 +15,7 @@ from hybrid_bt.audit.replays import Check, check_fills, check_futures, check_mod
 from hybrid_bt.audit.trace import Finding, Moved, Trace
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.strategies.framework import bt, quietly
 
 __all__ = ["CUTS", "audit_strategy", "fill_with", "find_strategy"]
 
@@ -56,8 +57,6 @@ def find_strategy(name: str) -> Any:
 
 
 def _is_strategy(thing: Any) -> bool:
-    import backtrader as bt
-
     return inspect.isclass(thing) and issubclass(thing, bt.Strategy) and thing is not bt.Strategy
 
 
@@ -87,6 +86,7 @@ def fill_with(strategy: Any, params: Mapping[str, Any]) -> Fill:
     return fill
 
 
+@quietly()
 def audit_strategy(
     name: str,
     fill: Fill,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bars import Bars
+from hybrid_bt.bars import Bars, instant
 from hybrid_bt.config import Config
 from hybrid_bt.evidence.bootstrap import Interval, bootstrap
 from hybrid_bt.evidence.measures import measures
@@ -121,7 +121,8 @@ def _spans(stamps: NDArray[np.datetime64], cutoff: np.datetime64 | None) -> dict
     whole: dict[str, Any] = {"whole span": np.ones(len(stamps), dtype=np.bool_)}
     if cutoff is None:
         return whole
-    parts = {"before cut-off": stamps < cutoff, "after cut-off": stamps >= cutoff}
+    after = stamps >= instant(cutoff)
+    parts = {"before cut-off": ~after, "after cut-off": after}
     return whole | {name: rows for name, rows in parts.items() if rows.sum() >= FEWEST_BARS}
 
 

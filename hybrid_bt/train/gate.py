@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hybrid_bt.bars import instant
 from hybrid_bt.config import Config
 from hybrid_bt.envs import RegimeEnv, RegimeTrack, Reward, Span
 from hybrid_bt.history import MarketHistory
@@ -24,7 +25,7 @@ __all__ = ["new_gate", "regime_env", "regime_track", "train_gate"]
 def regime_track(history: MarketHistory, legs: Decisions, start: str, end: str) -> RegimeTrack:
     """The market and the recorded legs, with episodes between two dates, both included."""
     bars = history.bars
-    inside = (bars.stamps >= np.datetime64(start)) & (bars.stamps <= np.datetime64(end)) & history.market_warm
+    inside = (bars.stamps >= instant(start)) & (bars.stamps <= instant(end)) & history.market_warm
     rows = np.flatnonzero(inside)
     return RegimeTrack(
         history.market,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hybrid_bt.bars import Bars
+from hybrid_bt.bars import Bars, instant
 from hybrid_bt.build import Policies, build, resolve_pairs
 from hybrid_bt.config import Config
 from hybrid_bt.envs import AssetTrack, RegimeEnv, asset_tracks
@@ -201,7 +201,7 @@ def cross_fitted_legs(lesson: Lesson, history: MarketHistory, spec: SacSpec, ste
     ]
     trained = train_all(members, lesson.tell)
     records = [_legs_of(lesson, history, spec, member, one.model) for member, one in zip(members, trained, strict=True)]
-    in_second = history.bars.stamps >= np.datetime64(halves[1][0])
+    in_second = history.bars.stamps >= instant(halves[1][0])
     sac = np.where(in_second[:, None], records[1].legs["sac"], records[0].legs["sac"])
     records[0].legs["sac"] = sac
     return records[0]

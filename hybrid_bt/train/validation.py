@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bars import Bars
+from hybrid_bt.bars import Bars, instant
 from hybrid_bt.config import Config
 from hybrid_bt.features import CLIP
 from hybrid_bt.fusion import FusionParams
@@ -139,7 +139,7 @@ class GateValidation(NamedTuple):
 
 def rows_after(bars: Bars, day: date) -> int:
     """Row of the first bar behind a day."""
-    return int(np.searchsorted(bars.stamps, np.datetime64(day, "D") + np.timedelta64(1, "D"), "left"))
+    return int(np.searchsorted(bars.stamps, instant(day, whole=True), "right"))
 
 
 def sac_targets(history: MarketHistory, act: Callable[[NDArray[np.float32]], FloatArray], config: Config) -> FloatArray:
