@@ -6,23 +6,12 @@ import re
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from hybrid_bt.bar_checks import nanoseconds, say_stamp
+from hybrid_bt.bar_checks import PRICES, RawBars, nanoseconds, say_stamp
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import RawBars
-
-__all__ = [
-    "NO_ZONE",
-    "PRICES",
-    "dated",
-    "field_of",
-    "hint_delimiter",
-    "numbers",
-    "refuse_repeats",
-    "single",
-    "stamps_of",
-]
+from hybrid_bt.feeds.panel import NO_ZONE
 
 FIELDS = {name: name for name in ("open", "high", "low", "close", "volume")} | {
     "date": "date",
@@ -33,10 +22,8 @@ FIELDS = {name: name for name in ("open", "high", "low", "close", "volume")} | {
 }
 _CLOSE = r"(?:clos(?:e|ing)(?:price)?|price|cp)"
 ADJUSTED = re.compile(rf"adj(?:usted)?{_CLOSE}|{_CLOSE}adj(?:usted)?")  #: of a name's letters; adjcp is FinRL's
-PRICES = ("open", "high", "low", "close", "adj")
 ISO = r"\d{4}-?\d{2}-?\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?"
 ZONED = r".*\d{2}:\d{2}.*(?:Z|[+-]\d{2}:?\d{2})"
-NO_ZONE = "no zone"  #: among zones, for the dates that carry none
 SAY_NO_ZONE = (
     "convert to exchange time and write it without a zone, or give --on-bad-data mend to keep the clock as it is"
 )
@@ -61,8 +48,6 @@ def refuse_repeats(names: list[str], where: str) -> None:
 
 def dated(frame: Any) -> Any:
     """The frame with its dates as a column, taken from the index if they are there, and rows counted from 0."""
-    import pandas as pd
-
     if isinstance(frame.columns, pd.MultiIndex):
         raise BarsError("bars: a table with two rows of headers holds several symbols; give one table per symbol")
     if not len(frame.columns):
@@ -78,8 +63,6 @@ def dated(frame: Any) -> Any:
 
 def single(frame: Any, symbol: str, *, keep_zone: bool) -> RawBars:
     """One symbol's columns; those with numbers that mean nothing here are named. An empty price stays NaN."""
-    import pandas as pd
-
     columns = {field: column for column in frame.columns if (field := field_of(column)) is not None}
     for needed in ("date", "close"):
         if needed not in columns:
@@ -111,8 +94,6 @@ def stamps_of(column: Any, owner: str, *, keep_zone: bool) -> tuple[NDArray[np.d
     With `keep_zone` the clock is taken as written and the zone is told; without, a zone is refused. Whatever is not
     plainly an ISO date is refused.
     """
-    import pandas as pd
-
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         if not keep_zone:
             raise BarsError(f"bars: {owner} dates have the time zone {column.dtype.tz}; {SAY_NO_ZONE}")
@@ -141,8 +122,6 @@ def stamps_of(column: Any, owner: str, *, keep_zone: bool) -> tuple[NDArray[np.d
 
 def numbers(column: Any, owner: str, stamps: NDArray[np.datetime64]) -> NDArray[np.float64]:
     """A column as float64; BarsError naming the first cell that is text."""
-    import pandas as pd
-
     if column.dtype.kind in "fiu" and isinstance(column.dtype, np.dtype):
         return column.to_numpy(dtype=np.float64)  # type: ignore[no-any-return]
     row = 0
@@ -161,8 +140,6 @@ def numbers(column: Any, owner: str, stamps: NDArray[np.datetime64]) -> NDArray[
 
 def _exactly(column: Any) -> NDArray[np.float64]:
     """Python reads text to the last digit; pandas' own conversion may miss it."""
-    import pandas as pd
-
     return np.array([np.nan if pd.isna(cell) else float(cell) for cell in column.astype(object)], dtype=np.float64)
 
 

@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError
 
-__all__ = ["Step", "parse_step", "resample"]
-
 STEP = re.compile(r"(\d{1,4})(min|h|D)(?:@([01]\d|2[0-3]):([0-5]\d))?")
 MINUTE, DAY = np.timedelta64(60_000_000_000, "ns"), np.timedelta64(86_400_000_000_000, "ns")
 FloatArray = NDArray[np.float64]

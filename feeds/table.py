@@ -11,31 +11,22 @@ ISO (YYYY-MM-DD, with a time if there is one) without time zone. Numbers are rea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hybrid_bt.bar_checks import PRICES, RawBars
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import RawBars, pick
-from hybrid_bt.feeds.cells import PRICES, dated, field_of, hint_delimiter, numbers, single, stamps_of
+from hybrid_bt.feeds.align import pick
+from hybrid_bt.feeds.cells import dated, field_of, hint_delimiter, numbers, single, stamps_of
 from hybrid_bt.feeds.files import files_of, parts_of, stem_of
-from hybrid_bt.feeds.panel import Handling, build_panel
-
-__all__ = ["frame_bars", "load_table", "rows_of_frames", "rows_of_path"]
-
-AS_IT_IS = Handling()
+from hybrid_bt.feeds.panel import Handling, Rows, build_panel
 
 
-def load_table(
-    path: Path,
-    handling: Handling = AS_IT_IS,
-    *,
-    symbols: Sequence[str] | None = None,
-    hint: str = "",
-) -> Bars:
+def load_table(path: Path, handling: Handling, *, symbols: Sequence[str] | None = None, hint: str = "") -> Bars:
     """Checked bars from a folder or a file.
 
     Parameters
@@ -55,8 +46,7 @@ def load_table(
         Missing path, empty folder, no rows, missing columns, text among numbers, unreadable, unsorted, repeated or
         zoned dates, prices that cannot be traded on; by file or symbol, date and value, with what to do.
     """
-    refuse_missing(path, hint)
-    rows = rows_of_path(path, symbols, keep_zone=handling.on_bad_data != "fail")
+    rows = rows_of_path(path, symbols, keep_zone=handling.on_bad_data != "fail", hint=hint)
     return build_panel(stem_of(path), rows, handling)
 
 
@@ -65,50 +55,48 @@ def frame_bars(frame: Any, symbol: str, *, raw_prices: bool = False) -> Bars:
     return build_panel(symbol, [(symbol, single(dated(frame), symbol, keep_zone=False))], Handling(raw_prices))
 
 
-def refuse_missing(path: Path, hint: str = "") -> None:
-    """BarsError for a path that does not exist, or that no path can be."""
+def rows_of_path(
+    path: Path, symbols: Sequence[str] | None, *, keep_zone: bool, refusing: bool = True, hint: str = ""
+) -> Rows:
+    """Symbols with their rows, one file in memory at a time where each file is one symbol.
+
+    With `refusing` what cannot be read is raised, else it stands in the place of its rows.
+    """
     try:
         there = path.exists()
     except OSError:  # too long a name, say
         there = False
     if not there:
         raise BarsError(f"bars: {str(path)[:200]} is neither a source nor an existing path{hint}")
-
-
-def rows_of_path(path: Path, symbols: Sequence[str] | None, *, keep_zone: bool) -> Iterator[tuple[str, RawBars]]:
-    """Symbols with their rows, one file in memory at a time where each file is one symbol."""
     paths = files_of(path)
-    stems = [stem_of(one) for one in paths]
-    if path.is_dir() and symbols is not None and set(symbols) <= set(stems):
-        by_stem = dict(zip(stems, paths, strict=True))
-        for symbol in pick(str(path), stems, symbols):
-            yield from _unless_seen(
-                by_stem[symbol],
-                rows_of_frames(parts_of(by_stem[symbol]), by_stem[symbol].name, symbol, keep_zone=keep_zone),
-                set(),
-                path,
-            )
-        return
+    by_stem = {stem_of(one): one for one in paths}
+    alone = symbols is not None and path.is_dir() and set(symbols) <= set(by_stem)
+    if alone:
+        paths = [by_stem[symbol] for symbol in pick(str(path), by_stem, symbols)]
+    rows = _rows_of_files(paths, path, keep_zone, refusing)
+    if symbols is None or alone:
+        return rows
+    found = dict(rows)
+    return [(symbol, found[symbol]) for symbol in pick(str(path), found, symbols)]
+
+
+def _rows_of_files(paths: Iterable[Path], place: Path, keep_zone: bool, refusing: bool) -> Rows:
     seen: set[str] = set()
-    every = (
-        item
-        for one, stem in zip(paths, stems, strict=True)
-        for item in _unless_seen(one, rows_of_frames(parts_of(one), one.name, stem, keep_zone=keep_zone), seen, path)
-    )
-    if symbols is None:
-        yield from every
-        return
-    found = dict(every)
-    for symbol in pick(str(path), found, symbols):
-        yield symbol, found[symbol]
-
-
-def _unless_seen(one: Path, rows: dict[str, RawBars], seen: set[str], path: Path) -> Iterator[tuple[str, RawBars]]:
-    for symbol, raw in rows.items():
-        if symbol in seen:
-            raise BarsError(f"bars: {symbol} comes from {one.name} and from another file in {path}; keep one")
-        seen.add(symbol)
-        yield symbol, raw
+    for path in paths:
+        stem = stem_of(path)
+        rows: dict[str, RawBars | BarsError]
+        try:
+            rows = {**rows_of_frames(parts_of(path), path.name, stem, keep_zone=keep_zone)}
+        except BarsError as error:
+            rows = {stem: error}
+        for symbol in list(rows):
+            raw = rows.pop(symbol)
+            if symbol in seen:
+                raw = BarsError(f"bars: {symbol} comes from {path.name} and from another file in {place}; keep one")
+            if refusing and isinstance(raw, BarsError):
+                raise raw
+            seen.add(symbol)
+            yield symbol, raw
 
 
 def rows_of_frames(parts: Iterable[Any], where: str, stem: str, *, keep_zone: bool) -> dict[str, RawBars]:

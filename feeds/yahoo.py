@@ -13,19 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hybrid_bt.bar_checks import RawBars
 from hybrid_bt.bars import Bars, Moment, instant
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import Align, RawBars, pick
+from hybrid_bt.feeds.align import pick
 from hybrid_bt.feeds.cells import dated, field_of, single
 from hybrid_bt.feeds.panel import Handling, build_panel
 from hybrid_bt.feeds.snapshots import Snapshot, difference, read_latest, store
 from hybrid_bt.feeds.yahoo_fetch import REMEDY, fetch
-from hybrid_bt.findings import OnBadData
 
-__all__ = ["load_yahoo", "warm_up_start"]
-
+AS_GIVEN = Handling()
 FIRST_DAY = "1990-01-01"
 DAY = np.timedelta64(1, "D")
 WARM_UP = 730 * DAY  #: two years, twice the 252 bars that the features need: their averages have settled by then
@@ -41,13 +39,10 @@ def warm_up_start(trade_from: Moment | None) -> str:
 
 def load_yahoo(
     symbols: Sequence[str] | None,
+    handling: Handling = AS_GIVEN,
     *,
     start: str = FIRST_DAY,
     end: Moment | None = None,
-    raw_prices: bool = False,
-    on_bad_data: OnBadData = "fail",
-    calendar: str | None = None,
-    align: Align = "union",
     cache: Path | None = None,
     offline: bool = False,
     download: Callable[..., Any] | None = None,
@@ -59,14 +54,12 @@ def load_yahoo(
     ----------
     symbols : sequence of str
         Yahoo's own names: KO, BRK-B, ^GSPC.
+    handling : Handling
+        Raw prices are unadjusted for dividends; Yahoo always adjusts for splits.
     start : str
         First day asked for.
     end : str, date or datetime64, optional
         Last day, included. By default yesterday, because today's bar is unfinished until the close.
-    raw_prices : bool
-        Leave prices unadjusted for dividends (Yahoo always adjusts for splits).
-    on_bad_data, calendar, align
-        As `hybrid_bt.feeds.load_bars`.
     cache : Path, optional
         Folder of the snapshots; without it nothing is kept.
     offline : bool
@@ -101,10 +94,10 @@ def load_yahoo(
     rows = []
     for symbol in symbols:
         own = fresh.get(symbol) or _kept(symbol, held[symbol], start, stop, notes)
-        if "adj" not in own.columns and not raw_prices:
+        if "adj" not in own.columns and not handling.raw_prices:
             raise BarsError(f"bars: yahoo delivered no adjusted close for {symbol}; ask for --raw-prices")
         rows.append((symbol, _span(own, start, stop, symbol)))
-    return build_panel("yahoo", rows, Handling(raw_prices, on_bad_data, calendar, align), notes)
+    return build_panel("yahoo", rows, handling, notes)
 
 
 class _NoAnswerError(Exception):
@@ -156,11 +149,7 @@ def _span(rows: RawBars, start: str, stop: str, symbol: str) -> RawBars:
     inside = (rows.stamps >= instant(start)) & (rows.stamps < instant(stop))
     if not inside.any():
         raise BarsError(f"bars: yahoo has no bar of {symbol} from {start} to before {stop}; {REMEDY}")
-    return _rows(rows, inside)
-
-
-def _rows(rows: RawBars, chosen: NDArray[np.bool_]) -> RawBars:
-    return rows._replace(stamps=rows.stamps[chosen], columns={f: values[chosen] for f, values in rows.columns.items()})
+    return rows.take(inside)
 
 
 def _one(frame: Any, symbol: str, symbols: Sequence[str]) -> RawBars:
@@ -180,4 +169,4 @@ def _one(frame: Any, symbol: str, symbols: Sequence[str]) -> RawBars:
     present = ~np.isnan(prices).all(axis=0)
     if not present.any():
         raise BarsError(f"bars: yahoo delivered no prices of {symbol}; {REMEDY}")
-    return _rows(rows, present)
+    return rows.take(present)

@@ -11,8 +11,6 @@ from typing import Any
 
 from hybrid_bt.errors import BarsError
 
-__all__ = ["PAUSES", "REMEDY", "fetch"]
-
 REMEDY = "check the connection and the symbols, or give prices of your own with --data PATH"
 PAUSES = (1.0, 4.0, 16.0)  #: seconds before each further attempt
 RATE_MARKS = ("too many requests", "rate limit", "429")

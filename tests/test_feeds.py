@@ -23,6 +23,7 @@ from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds import SOURCES, ArrayFeed, load_bars, to_feeds
 from hybrid_bt.feeds import sample as sample_source
 from hybrid_bt.feeds.array import date_numbers
+from hybrid_bt.feeds.panel import Handling
 from hybrid_bt.feeds.yahoo import load_yahoo
 
 LINES = ("datetime", "open", "high", "low", "close", "volume", "openinterest")
@@ -139,7 +140,7 @@ def test_adjusted_close_scales_all_four_prices_and_not_the_volume(tmp_path: Path
         (long if "long" in door else frame.reset_index()).to_csv(path, index=False)
     if door == "yahoo":
         headed = pd.concat({"KO": frame.rename(columns={"HIGH": "High"})}, axis=1)
-        bars, raw = (load_yahoo(["KO"], download=lambda *a, **k: headed, raw_prices=raw) for raw in (False, True))
+        bars, raw = (load_yahoo(["KO"], Handling(raw), download=lambda *a, **k: headed) for raw in (False, True))
     else:
         source = {"folder": tmp_path, "frame": long, "frames": {"KO": frame}}.get(door, path)
         bars, raw = load_bars(source), load_bars(source, raw_prices=True)
@@ -207,7 +208,7 @@ BAD_FILES = {
     "zulu": (GOOD.replace("2021-03-02", "2021-03-02T00:00:00Z"), "has a time zone"),
     "unsorted": (GOOD.replace("2021-03-03", "2021-02-26"), "KO 2021-02-26 comes after 2021-03-02; .*sort"),
     "duplicate": (GOOD.replace("2021-03-03", "2021-03-02"), "KO 2021-03-02 appears twice; keep one"),
-    "nan": (GOOD.replace("2,4,2,3,20", "2,4,2,,20"), "KO 2021-03-02 close is nan; prices must be finite"),
+    "nan": (GOOD.replace("2,4,2,3,20", "2,4,2,,20"), "KO 2021-03-02 close is nan; a bar has all four"),
     "whole row nan": (GOOD.replace("2,4,2,3,20", ",,,,"), "KO 2021-03-02 open is nan; .*remove the row"),
     "zero": (GOOD.replace("2,4,2,3,20", "0,4,2,3,20"), "KO 2021-03-02 open is 0.0; prices must be finite and above 0"),
     "negative": (GOOD.replace("2,4,2,3,20", "2,4,-2,3,20"), "KO 2021-03-02 low is -2.0"),
@@ -284,7 +285,7 @@ def test_yahoo_frame_becomes_adjusted_bars_in_the_order_asked(first_level: str) 
     assert bars.symbols == ("PEP", "KO")
     assert [getattr(bars, field)[0, 0] for field in PRICES] == [4.5, 6.0, 4.0, 5.0]
     assert (asked["auto_adjust"], asked["end"]) == (False, "2021-03-04")
-    assert load_yahoo(["KO"], raw_prices=True, download=download).close[0, 0] == 10.0
+    assert load_yahoo(["KO"], Handling(raw_prices=True), download=download).close[0, 0] == 10.0
     load_yahoo(["KO"], end="2021-03", download=download)
     assert asked["end"] == "2021-04-01"
 
