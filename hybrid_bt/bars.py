@@ -132,7 +132,7 @@ class Bars:
         bars._refuse(name, {}, DATE_LOOKS)
         fields = ("open", "high", "low", "close", "volume")
         for column, symbol in enumerate(bars.symbols):
-            bars._refuse(symbol, {field: getattr(bars, field)[:, column].copy() for field in fields}, CELL_LOOKS)
+            bars._refuse(symbol, {f: np.ascontiguousarray(getattr(bars, f)[:, column]) for f in fields}, CELL_LOOKS)
         bars._check_presence()
         return bars
 
