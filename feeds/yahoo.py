@@ -21,7 +21,7 @@ from hybrid_bt.feeds.align import pick
 from hybrid_bt.feeds.cells import dated, field_of, single
 from hybrid_bt.feeds.panel import Handling, build_panel
 from hybrid_bt.feeds.snapshots import Snapshot, difference, read_latest, store
-from hybrid_bt.feeds.yahoo_fetch import REMEDY, fetch
+from hybrid_bt.feeds.yahoo_fetch import REMEDY, NoAnswerError, fetch
 
 AS_GIVEN = Handling()
 FIRST_DAY = "1990-01-01"
@@ -87,9 +87,9 @@ def load_yahoo(
         try:
             fresh, more = _fetched(wanted, held, start, stop, cache, download, sleep)
             notes += more
-        except _NoAnswerError as refusal:
+        except NoAnswerError as refusal:
             if any(held[symbol] is None for symbol in wanted):
-                raise BarsError(str(refusal)) from refusal.__cause__
+                raise
             notes.append(f"yahoo: {refusal}; went on with the snapshots on disk")
     rows = []
     for symbol in symbols:
@@ -98,10 +98,6 @@ def load_yahoo(
             raise BarsError(f"bars: yahoo delivered no adjusted close for {symbol}; ask for --raw-prices")
         rows.append((symbol, _span(own, start, stop, symbol)))
     return build_panel("yahoo", rows, handling, notes)
-
-
-class _NoAnswerError(Exception):
-    """Yahoo could not be read at all."""
 
 
 def _fetched(
@@ -116,10 +112,7 @@ def _fetched(
     """New histories, kept where there is a cache, and what differs from the ones before."""
     starts = [start, *(str(kept.arguments["start"]) for s in symbols if (kept := held[s]) is not None)]
     start = min(starts)
-    try:
-        frame = fetch(symbols, start, stop, download, sleep)
-    except BarsError as error:
-        raise _NoAnswerError(str(error)) from error.__cause__
+    frame = fetch(symbols, start, stop, download, sleep)
     fresh = {symbol: _one(frame, symbol, symbols) for symbol in symbols}
     notes = []
     for symbol, rows in fresh.items():

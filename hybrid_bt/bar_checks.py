@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.errors import BarsError
-from hybrid_bt.findings import Finding, OnBadData
+from hybrid_bt.findings import Finding, OnBadData, refusal
 
 BoolArray = NDArray[np.bool_]
 Stamps = NDArray[np.datetime64]
@@ -77,15 +77,26 @@ def say_stamp(stamp: np.datetime64) -> str:
     return str(np.datetime_as_string(stamp, "D" if stamp == stamp.astype("M8[D]") else "s"))
 
 
-def inspect_rows(symbol: str, raw: RawBars, mode: OnBadData, looks: Sequence[Look] | None = None) -> Looked:
-    """Walk all rules over the rows of one symbol.
+def check_panel(name: str, symbols: Sequence[str], stamps: Stamps, panel: Mapping[str, FloatArray]) -> None:
+    """BarsError for the first rule that a panel of (T, N) columns breaks; where all prices are missing is no bar."""
+    _refuse_first(inspect_rows(name, RawBars(stamps, {}), "fail", DATE_LOOKS))
+    for column, symbol in enumerate(symbols):
+        own = {field: np.ascontiguousarray(values[:, column]) for field, values in panel.items()}
+        _refuse_first(inspect_rows(symbol, RawBars(stamps, own), "fail", CELL_LOOKS))
+
+
+def _refuse_first(looked: Looked) -> None:
+    for found in looked[1]:
+        raise BarsError(f"bars: {refusal(found)}")
+
+
+def inspect_rows(symbol: str, raw: RawBars, mode: OnBadData, looks: Sequence[Look] = ()) -> Looked:
+    """Walk all rules over the rows of one symbol, or some looks.
 
     Parameters
     ----------
     mode : "fail", "mend" or "warn"
         How to go on behind each rule; with "fail" as with "mend".
-    looks : sequence of Look, optional
-        `DATE_LOOKS` or `CELL_LOOKS`, for which a row without any price is no bar; all by default.
 
     Returns
     -------
@@ -94,27 +105,32 @@ def inspect_rows(symbol: str, raw: RawBars, mode: OnBadData, looks: Sequence[Loo
     list of Finding
     """
     found: list[Finding] = []
-    for look in (*DATE_LOOKS, _empty, *CELL_LOOKS) if looks is None else looks:
+    for look in looks or (*DATE_LOOKS, _empty, *CELL_LOOKS):
         raw, more = look(raw, mode)
         found += more
     return raw, [one._replace(symbol=symbol) for one in found]
 
 
-def first_of(rule: str, stamps: Stamps, bad: BoolArray, what: str = "", refusal: str = "") -> list[Finding]:
+def first_of(rule: str, stamps: Stamps, bad: BoolArray, what: str = "", said: str = "") -> list[Finding]:
     """The finding for the True rows of `bad`, or none."""
     count = int(np.count_nonzero(bad))
     if not count:
         return []
     stamp = stamps[int(np.argmax(bad))]
-    return [Finding(rule, "", count, "" if np.isnat(stamp) else say_stamp(stamp), what, refusal=refusal)]
+    return [Finding(rule, "", count, "" if np.isnat(stamp) else say_stamp(stamp), what, refusal=said)]
+
+
+def _without(raw: RawBars, bad: BoolArray, rule: str, what: str, said: str) -> Looked:
+    found = first_of(rule, raw.stamps, bad, what, said)
+    return (raw.take(~bad) if found else raw), found
 
 
 def _dates(raw: RawBars, mode: OnBadData) -> Looked:
     bad = np.isnat(raw.stamps)
-    if not bad.any():
-        return raw, []
-    refusal = f"row {int(np.argmax(bad)) + 1} has no date; every bar needs one; fill it in or remove the row"
-    return raw.take(~bad), first_of("no_date", raw.stamps, bad, refusal=refusal)
+    row = int(np.argmax(bad)) + 1 if bad.any() else 0
+    return _without(
+        raw, bad, "no_date", "", f"row {row} has no date; every bar needs one; fill it in or remove the row"
+    )
 
 
 def _order(raw: RawBars, mode: OnBadData) -> Looked:
@@ -122,21 +138,17 @@ def _order(raw: RawBars, mode: OnBadData) -> Looked:
     if not bad.any():
         return raw, []
     after = f"after {say_stamp(raw.stamps[int(np.argmax(bad)) - 1])}"
-    refusal = f"comes {after}; dates must increase; sort the rows by date"
-    return raw.take(np.argsort(raw.stamps, kind="stable")), first_of("unsorted", raw.stamps, bad, after, refusal)
+    said = f"comes {after}; dates must increase; sort the rows by date"
+    return raw.take(np.argsort(raw.stamps, kind="stable")), first_of("unsorted", raw.stamps, bad, after, said)
 
 
 def _repeats(raw: RawBars, mode: OnBadData) -> Looked:
     followed = np.append(raw.stamps[1:] == raw.stamps[:-1], False)
-    if not followed.any():
-        return raw, []
-    twin = np.flatnonzero(followed)
-    same = all(np.array_equal(v[twin], v[twin + 1], equal_nan=True) for v in raw.columns.values())
-    closes = () if same else raw.columns["close"][twin[0] : twin[0] + 2]
-    what = " and ".join(f"{close:g}" for close in closes)
-    what = f"close {what}" if what else "equal rows"
-    refusal = "appears twice; keep one row per bar"
-    return raw.take(~followed), first_of("duplicate", raw.stamps, followed, what, refusal)
+    what, twin = "equal rows", np.flatnonzero(followed)
+    if not all(np.array_equal(v[twin], v[twin + 1], equal_nan=True) for v in raw.columns.values()):
+        one, other = raw.columns["close"][twin[0] : twin[0] + 2]
+        what = f"close {one:g} and {other:g}"
+    return _without(raw, followed, "duplicate", what, "appears twice; keep one row per bar")
 
 
 def _holes(raw: RawBars) -> dict[str, BoolArray]:
@@ -146,13 +158,12 @@ def _holes(raw: RawBars) -> dict[str, BoolArray]:
 def _empty(raw: RawBars, mode: OnBadData) -> Looked:
     holes = _holes(raw)
     bad = np.logical_and.reduce(list(holes.values()))
-    refusal = f"{next(iter(holes))} is nan; prices must be finite and above 0; mend the value or remove the row"
-    found = first_of("no_price", raw.stamps, bad, refusal=refusal)
-    return (raw.take(~bad) if found else raw), found
+    said = f"{next(iter(holes))} is nan; prices must be finite and above 0; mend the value or remove the row"
+    return _without(raw, bad, "no_price", "", said)
 
 
 def _signs(raw: RawBars, mode: OnBadData) -> Looked:
-    bad, what, refusal = np.zeros(len(raw.stamps), np.bool_), "", ""
+    bad, what, said = np.zeros(len(raw.stamps), np.bool_), "", ""
     for field in PRICES:
         values = raw.columns.get(field, np.empty(0))
         wrong = (values < LEAST_PRICE) | (values > GREATEST_PRICE)  # NaN is neither
@@ -164,10 +175,9 @@ def _signs(raw: RawBars, mode: OnBadData) -> Looked:
             known = 0.0 < value < np.inf
             rule = f"within {LEAST_PRICE:g} and {GREATEST_PRICE:g}" if known else "finite and above 0"
             what = f"{field} {value:g}"
-            refusal = f"{field} is {value!r}; prices must be {rule}; mend the value or remove the row"
+            said = f"{field} is {value!r}; prices must be {rule}; mend the value or remove the row"
         bad |= wrong
-    found = first_of("not_positive", raw.stamps, bad, what, refusal)
-    return (raw.take(~bad) if found else raw), found
+    return _without(raw, bad, "not_positive", what, said)
 
 
 def _missing(raw: RawBars, mode: OnBadData) -> Looked:
@@ -177,8 +187,8 @@ def _missing(raw: RawBars, mode: OnBadData) -> Looked:
     if not bad.any():
         return raw, []
     fields = [field for field in holes if holes[field][int(np.argmax(bad))]]
-    refusal = f"{fields[0]} is nan; a bar has all four prices or none; fill it in or remove the row"
-    found = first_of("nan", raw.stamps, bad, ", ".join(fields), refusal)
+    said = f"{fields[0]} is nan; a bar has all four prices or none; fill it in or remove the row"
+    found = first_of("nan", raw.stamps, bad, ", ".join(fields), said)
     if mode != "warn" and "open" in holes:  # high and low can be had from what is there; open, close and adj cannot
         columns = dict(raw.columns)
         for field, reach in (("high", np.fmax), ("low", np.fmin)):
@@ -204,8 +214,8 @@ def _ranges(raw: RawBars, mode: OnBadData) -> Looked:
         if bad.any():
             row = int(np.argmax(bad))
             side = "open" if bound[row] == open[row] else "close"
-            refusal = f"{field} is {float(values[row])!r}; {field} {must} the {side}; mend or remove the row"
-            found += first_of(rule, raw.stamps, bad, f"{values[row]:g} against {bound[row]:g}", refusal)
+            said = f"{field} is {float(values[row])!r}; {field} {must} the {side}; mend or remove the row"
+            found += first_of(rule, raw.stamps, bad, f"{values[row]:g} against {bound[row]:g}", said)
     if not found:
         return raw, []
     if mode == "warn":
@@ -224,8 +234,8 @@ def _volume(raw: RawBars, mode: OnBadData) -> Looked:
     if not bad.any():
         return raw, []
     value = float(volume[int(np.argmax(bad))])
-    refusal = f"volume is {value!r}; volume must be finite and not negative; mend the value or leave it empty"
-    found = first_of("volume_bad", raw.stamps, bad, f"{value:g}", refusal)
+    said = f"volume is {value!r}; volume must be finite and not negative; mend the value or leave it empty"
+    found = first_of("volume_bad", raw.stamps, bad, f"{value:g}", said)
     return raw._replace(columns={**raw.columns, "volume": np.where(bad, 0.0, volume)}), found
 
 

@@ -16,22 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bar_checks import (
-    CELL_LOOKS,
-    DATE_LOOKS,
-    Look,
-    Moment,
-    RawBars,
-    check_name,
-    floats,
-    inspect_rows,
-    instant,
-    nanoseconds,
-    say_stamp,
-)
+from hybrid_bt.bar_checks import Moment, check_name, check_panel, floats, instant, nanoseconds, say_stamp
 from hybrid_bt.bar_rate import bars_per_year
 from hybrid_bt.errors import BarsError, did_you_mean
-from hybrid_bt.findings import Finding, refusal
+from hybrid_bt.findings import Finding
 
 __all__ = ["Bars", "Moment", "instant", "say_stamp"]
 
@@ -129,17 +117,10 @@ class Bars:
         bars._check_symbols()
         if bars.n_bars < MIN_BARS:
             raise BarsError(f"bars: {name} holds {bars.n_bars} bar(s); at least {MIN_BARS} are needed; give more data")
-        bars._refuse(name, {}, DATE_LOOKS)
-        fields = ("open", "high", "low", "close", "volume")
-        for column, symbol in enumerate(bars.symbols):
-            bars._refuse(symbol, {f: np.ascontiguousarray(getattr(bars, f)[:, column]) for f in fields}, CELL_LOOKS)
+        panel = {field: getattr(bars, field) for field in ("open", "high", "low", "close", "volume")}
+        check_panel(name, bars.symbols, bars.stamps, panel)
         bars._check_presence()
         return bars
-
-    def _refuse(self, owner: str, columns: dict[str, FloatArray], looks: Sequence[Look]) -> None:
-        """BarsError for the first rule that is broken."""
-        for found in inspect_rows(owner, RawBars(self.stamps, columns), "fail", looks)[1]:
-            raise BarsError(f"bars: {refusal(found)}")
 
     def _check_symbols(self) -> None:
         if not self.symbols:
