@@ -25,7 +25,7 @@ import numpy as np
 
 from hybrid_bt.bar_checks import PRICES, RawBars
 from hybrid_bt.errors import BarsError
-from hybrid_bt.whole_file import write_whole
+from hybrid_bt.files import write_whole
 
 MANIFEST = "manifest.json"
 FIELDS = (*PRICES, "volume")

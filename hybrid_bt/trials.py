@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hybrid_bt.appended import append_line
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.files import append_line
 
 __all__ = [
     "LEDGER",

@@ -19,7 +19,7 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.guard import rule_names
 from hybrid_bt.records import AccountPath, Decisions, Fill, ManagedPaths, PairPaths, RunRecord
-from hybrid_bt.report import OUR_FILES, cross_check, pictures, tearsheet, write_report, writing
+from hybrid_bt.report import OUR_FILES, cross_check, pictures, tearsheet, write_report
 from hybrid_bt.report import tables as tables_of_a_run
 from hybrid_bt.report.attribution import fill_arrays, marked_close, round_trips
 from hybrid_bt.report.first_page import first_page
@@ -348,7 +348,7 @@ def test_a_failing_move_puts_the_earlier_run_back(record, tmp_path, monkeypatch,
             raise PermissionError(13, "file is open elsewhere")
         replace(source, target)
 
-    monkeypatch.setattr(writing.os, "replace", failing)
+    monkeypatch.setattr(os, "replace", failing)
     with pytest.raises(ConfigError, match="open elsewhere; give another folder"):
         write_report(record, tmp_path, plots=False)
     assert contents(tmp_path) == before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import click
 
 from hybrid_bt.console import load_asked, progress_bar
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.files import whole_folder
 from hybrid_bt.guard_notes import numbers_of
 from hybrid_bt.news.options import questions_of, setup_of
 from hybrid_bt.trials import LEDGER
@@ -117,25 +117,19 @@ def perform(plan: Plan, out: Path, *, backend: str, n_jobs: int) -> Findings:
 
 
 def write_study(found: Findings, out: Path) -> list[Path]:
-    """Write the page, the tables and the pictures, each whole or not at all."""
+    """Write the page, the tables and the pictures, all of them or none."""
     from hybrid_bt.study.page import page
     from hybrid_bt.study.pictures import write_pictures
     from hybrid_bt.study.tables import TABLES, csv_text
 
-    with tempfile.TemporaryDirectory(prefix=".study-", dir=out) as name:
-        folder = Path(name)
+    with whole_folder(out, (*TABLES, RISK_TABLE)) as folder:
         pictures = write_pictures(found, folder)
         for table, rows in TABLES.items():
             (folder / table).write_text(csv_text(rows(found)), encoding="utf-8", newline="")
         if found.risk is not None:
             (folder / RISK_TABLE).write_bytes(found.risk.table)
-        else:
-            (out / RISK_TABLE).unlink(missing_ok=True)  # of an earlier study with documents
         (folder / "study.html").write_text(page(found, pictures), encoding="utf-8", newline="")
-        written = sorted(folder.iterdir())
-        for path in written:
-            os.replace(path, out / path.name)
-    return [out / path.name for path in written]
+        return [out / name for name in sorted(os.listdir(folder))]
 
 
 def configuration(mode: str, pairs: tuple[str, ...], config: Config) -> dict[str, Any]:

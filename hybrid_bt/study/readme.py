@@ -16,8 +16,8 @@ import click
 from hybrid_bt.announce import result_table
 from hybrid_bt.console import WIDTH
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.files import write_whole
 from hybrid_bt.study.doing import perform, write_study
-from hybrid_bt.whole_file import write_whole
 
 if TYPE_CHECKING:
     from hybrid_bt.study.findings import Findings, Plan

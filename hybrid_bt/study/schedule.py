@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.files import write_whole
 from hybrid_bt.study.jobs import Result, TradeJob, VoiceJob, run_job
-from hybrid_bt.whole_file import write_whole
 
 __all__ = ["BACKENDS", "Store", "execute"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hybrid_bt.files import write_whole
 from hybrid_bt.report.training import write_training_curves
 from hybrid_bt.train.practice import Event, member_seed
 from hybrid_bt.train.validation import Evaluation, Score
@@ -74,6 +74,4 @@ class Logbook:
         writer.writerow(COLUMNS)
         for name in sorted(self.evaluations, key=member_seed):
             writer.writerows([member_seed(name), e.step, *map(repr, e.score)] for e in self.evaluations[name])
-        beside = self.csv.with_name(f".{self.csv.name}.{os.getpid()}.tmp")
-        beside.write_text(text.getvalue(), encoding="utf-8")
-        os.replace(beside, self.csv)
+        write_whole(self.csv, text.getvalue().encode())
