@@ -24,8 +24,9 @@ class Ledger(bt.Analyzer):
     """What the broker's account did on each row, for any strategies on Backtrader's simulated broker.
 
     A row is a bar on which the strategy ran (`prenext` included): the union of the feeds' stamps. Symbols are the
-    feeds in their order. Fills and rejections are those of the whole account, other strategies' orders included.
-    Futures settle in cash on every bar, which an `AccountPath` has no column for; `flows` knows them.
+    feeds in their order; behind them come those that other strategies have for themselves (`own_feeds`). Fills and
+    rejections are those of the whole account, other strategies' orders included. Futures settle in cash on every bar,
+    which an `AccountPath` has no column for; `flows` knows them.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ class Ledger(bt.Analyzer):
     Attributes
     ----------
     symbols : tuple of str
-        Names of the feeds; `data` and its number where a feed has none.
+        Names of the feeds; `data` and its number where a feed has none, `#` and its number behind a name shared.
     cheats : tuple of str
         Which of Backtrader's cheats the account was traded with.
     """
@@ -46,7 +47,8 @@ class Ledger(bt.Analyzer):
         self.broker = self.strategy.broker
         if not isinstance(self.broker, bt.brokers.BackBroker):
             raise ConfigError(f"Ledger: reads Backtrader's simulated broker, not {type(self.broker).__name__}")
-        self._feeds = list(self.strategy.datas)
+        every = (self.strategy, *self.strategy.cerebro.runningstrats)
+        self._feeds = list(dict.fromkeys(feed for one in every for feed in one.datas))
         self._column = {feed: i for i, feed in enumerate(self._feeds)}
         self.symbols = _names(self._feeds)
         self.cheats = cheats_of(self.strategy)

@@ -105,7 +105,7 @@ def on_common_bars(
     if len(common) < MIN_BARS:
         raise BarsError(
             f"bars: the symbols of {name} have {len(common)} bar(s) in common, at least {MIN_BARS} are needed; leave "
-            "some symbols out, check times and zones, or give --align union"
+            "some symbols out, check times and zones, or give align='union'"
         )
     gone = {symbol: len(one.stamps) - len(common) for symbol, one in series.items() if len(one.stamps) > len(common)}
     cut = {

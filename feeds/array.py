@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import array
 import math
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.bar_checks import SYMBOL
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.strategies.framework import bt
@@ -27,6 +29,7 @@ __all__ = ["ArrayFeed", "date_numbers", "to_feeds"]
 UNIX_EPOCH_ORDINAL = 719_163  # date(1970, 1, 1).toordinal()
 BINADE = 524_288.0  # 2**19: every datetime64[ns] date has an ordinal in [2**19, 2**20)
 DAY_US = 86_400_000_000
+PRICES = ("open", "high", "low", "close")
 DATETIME = 6  # position of the datetime line, the last of Backtrader's seven
 NO_VALUE = float("nan")  # what Backtrader leaves in a line that the source does not fill
 
@@ -93,20 +96,43 @@ class ArrayFeed(bt.feed.DataBase):
     Parameters
     ----------
     bars : Bars
-        May also be given as `dataname`, as may a DataFrame with a date index and PandasData's column names.
+        Or `dataname`: Bars, or one symbol's DataFrame as PandasData takes it.
     symbol : str, optional
         Needed when `bars` holds several. Becomes the feed's name unless `name` is given.
+    datetime, open, high, low, close, volume, openinterest, nocase
+        Columns of a DataFrame, as in PandasData: None for one that it lacks, -1 for the one of that name, a position or
+        a name; of `datetime`, None is the index. Lines that a subclass adds (`lines = ("pe",)`) are read alike. Prices
+        are those of the columns; one that is lacking stands at the close, where PandasData leaves it empty.
+    adjusted : bool
+        Scale a DataFrame's prices by its adjusted close, as `hybrid-bt run` does; the columns as they are by default.
+    on_bad_data : "fail", "mend" or "warn"
+        What becomes of errors in a DataFrame, as in `load_bars`.
     **params
         All of Backtrader's feed parameters: name, timeframe, compression, fromdate, todate, sessionstart, sessionend,
         filters, tz, tzinput, calendar, plot, ... For intraday bars say `timeframe=bt.TimeFrame.Minutes`.
 
+    Attributes
+    ----------
+    unread : tuple of str
+        Columns of the DataFrame that became no line.
+
     Raises
     ------
     BarsError
-        No bars, an unknown symbol, or several symbols and none named.
+        No bars, an unknown symbol, several symbols and none named, or whatever is wrong with a DataFrame.
     """
 
-    params = (("bars", None), ("symbol", None))
+    params = (
+        ("bars", None),
+        ("symbol", None),
+        ("adjusted", False),
+        ("on_bad_data", "fail"),
+        ("nocase", True),
+        ("datetime", None),
+        *((line, -1) for line in (*PRICES, "volume", "openinterest")),
+    )
+
+    datafields: ClassVar = [*PRICES, "volume", "openinterest", "datetime"]  #: for subclasses written for PandasData
 
     tick_open, tick_high, tick_low = _Tick("open"), _Tick("high"), _Tick("low")
     tick_close, tick_last = _Tick("close"), _Tick("close")
@@ -121,9 +147,7 @@ class ArrayFeed(bt.feed.DataBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self._bars, self._column = _source(self.p.bars, self.p.dataname, self.p.symbol)
-        if not self._name:
-            self._name = self._bars.symbols[self._column]
+        self._bars, self._column, self._others, self.unread = self._source()
         # `data.close` is found here at once rather than through LineSeries.__getattr__ and a descriptor.
         for alias, line in zip(self.getlinealiases(), self.lines.lines, strict=False):
             if not hasattr(type(self), alias):
@@ -134,6 +158,34 @@ class ArrayFeed(bt.feed.DataBase):
         self._ticks["tick_last"] = self._cursors[0]
 
         self._cursors[DATETIME].datetime = self._moment
+
+    def _source(self) -> tuple[Bars, int, Mapping[str, NDArray[np.float64]], tuple[str, ...]]:
+        """The bars, this symbol's column of them, lines that hold no price, and what of a frame is not read."""
+        given = self.p.bars if self.p.bars is not None else self.p.dataname
+        symbol = self.p.symbol
+        if hasattr(given, "columns") and not isinstance(given, Bars):
+            from hybrid_bt.feeds.frame_columns import frame_bars
+
+            self._name = self.p.name or symbol or ""
+            found = frame_bars(
+                given,
+                {line: getattr(self.p, line, -1) for line in self.getlinealiases() if line},
+                owner=self._name if SYMBOL.fullmatch(str(self._name)) else "data",
+                nocase=self.p.nocase,
+                adjusted=self.p.adjusted,
+                on_bad_data=self.p.on_bad_data,
+            )
+            return found.bars, 0, found.others, found.unread
+        if not isinstance(given, Bars):
+            raise BarsError(f"bars: ArrayFeed got {type(given).__name__}; give bars=Bars or dataname=DataFrame")
+        for choice in (*ArrayFeed.datafields, "nocase", "adjusted", "on_bad_data"):
+            if not self.p.isdefault(choice):
+                raise BarsError(f"bars: {choice}={getattr(self.p, choice)!r} is about a DataFrame, and Bars are given")
+        if symbol is None and given.n_symbols != 1:
+            raise BarsError(f"bars: {given.name} holds {given.n_symbols} symbols; say which one with symbol=...")
+        column = 0 if symbol is None else given.index_of(symbol)
+        self._name = self.p.name or given.symbols[column]
+        return given, column, {}, ()
 
     def _moment(self, ago: int = 0, tz: Any = None, naive: bool = True) -> datetime:
         """What `data.datetime.datetime()` answers; the broker asks it of every position on every bar."""
@@ -160,7 +212,7 @@ class ArrayFeed(bt.feed.DataBase):
             self._lighten()
             self.home()
         # A later `load` finds no more bars, and the columns' memory is free.
-        self._row, self._columns, self._stream = 0, (array.array("d"),) * (DATETIME + 1), ()
+        self._row, self._columns, self._stream = 0, (array.array("d"),) * len(self._cursors), ()
 
     def load(self) -> bool:
         if self._stream is None:
@@ -209,8 +261,7 @@ class ArrayFeed(bt.feed.DataBase):
             getattr(type(self), name) is getattr(ArrayFeed, name) for name in ("_load", "load", "_last", "start")
         )
         bound = any(line.bindings for line in self._cursors)
-        whole = len(self._cursors) == DATETIME + 1  # a subclass that adds lines fills them in its own `_load`
-        return whole and ours and not (asked or bound or self.resampling or self.replaying)
+        return ours and not (asked or bound or self.resampling or self.replaying)
 
     def _may_cut(self) -> bool:
         """Whether bars outside fromdate and todate leave no trace.
@@ -225,7 +276,7 @@ class ArrayFeed(bt.feed.DataBase):
     def _lighten(self) -> None:
         for alias in [name for name in self.__dict__ if name.startswith("tick_")]:
             del self.__dict__[alias]  # left by an earlier run on the ordinary path
-        self._light = True
+        self._light = len(self._cursors) == DATETIME + 1  # those that `advance` moves
 
     def advance_peek(self) -> float:
         line = self._cursors[DATETIME]
@@ -264,7 +315,7 @@ class ArrayFeed(bt.feed.DataBase):
                 ticks[name] = line[0]
 
     def _packed_columns(self) -> tuple[array.array[float], ...]:
-        """The symbol's own bars, one array per line in Backtrader's line order.
+        """The symbol's own bars, one array for each line in order.
 
         `fromdate` and `todate` are applied here where that leaves the lines as `load` does, which applies them again.
         """
@@ -277,27 +328,16 @@ class ArrayFeed(bt.feed.DataBase):
                 np.searchsorted(numbers, self.todate, "right"),
             )
             rows, numbers = rows[first:last], numbers[first:last]
-        values = [panel[rows, column] for panel in (bars.close, bars.low, bars.high, bars.open, bars.volume)]
-        return tuple(_packed(line) for line in (*values, np.full(len(rows), NO_VALUE), numbers))
+        values = {name: getattr(bars, name)[rows, column] for name in (*PRICES, "volume")}
+        values |= {name: line[rows] for name, line in self._others.items()} | {"datetime": numbers}
+        empty = np.full(len(rows), NO_VALUE)
+        aliases = [self._getlinealias(line) for line in range(len(self._cursors))]
+        return tuple(_packed(values.get(alias, empty)) for alias in aliases)
 
 
 def to_feeds(bars: Bars, **params: Any) -> list[ArrayFeed]:
     """One feed per symbol, in order and named after it; `params` as in `ArrayFeed`."""
     return [ArrayFeed(**{"bars": bars, "symbol": symbol, "name": symbol, **params}) for symbol in bars.symbols]
-
-
-def _source(bars: Any, dataname: Any, symbol: str | None) -> tuple[Bars, int]:
-    """The bars behind a feed's parameters, and the symbol's column."""
-    given = bars if bars is not None else dataname
-    if given is not None and not isinstance(given, Bars) and hasattr(given, "columns"):
-        from hybrid_bt.feeds.table import frame_bars
-
-        given = frame_bars(given, symbol or "data")
-    if not isinstance(given, Bars):
-        raise BarsError(f"bars: ArrayFeed got {type(given).__name__}; give bars=Bars or dataname=DataFrame")
-    if symbol is None and given.n_symbols != 1:
-        raise BarsError(f"bars: {given.name} holds {given.n_symbols} symbols; say which one with symbol=...")
-    return given, 0 if symbol is None else given.index_of(symbol)
 
 
 def _packed(values: NDArray[np.float64]) -> array.array[float]:

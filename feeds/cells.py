@@ -25,7 +25,7 @@ ADJUSTED = re.compile(rf"adj(?:usted)?{_CLOSE}|{_CLOSE}adj(?:usted)?")  #: of a 
 ISO = r"\d{4}-?\d{2}-?\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?"
 ZONED = r".*\d{2}:\d{2}.*(?:Z|[+-]\d{2}:?\d{2})"
 SAY_NO_ZONE = (
-    "convert to exchange time and write it without a zone, or give --on-bad-data mend to keep the clock as it is"
+    "convert to exchange time and write it without a zone, or give on_bad_data='mend' to keep the clock as it is"
 )
 
 

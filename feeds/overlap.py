@@ -161,6 +161,8 @@ def _sessions_between(calendar: str, first: np.datetime64, last: np.datetime64) 
     try:
         sessions = exchange_calendars.get_calendar(calendar, start=str(first), end=str(last)).sessions
     except ValueError as error:
-        raise BarsError(f"bars: {calendar} has no sessions from {first} to {last}: {error}; drop --calendar") from None
+        raise BarsError(
+            f"bars: {calendar} has no sessions from {first} to {last}: {error}; leave calendar out"
+        ) from None
     days: Stamps = sessions.to_numpy().astype("M8[D]")
     return days

@@ -105,16 +105,17 @@ def _refuse_errors(found: Iterable[Finding]) -> None:
     for one in found:
         if one.severity == "error" and one.action.startswith("none"):
             if one.refusal:
-                raise BarsError(f"bars: {refusal(one)}, or give --on-bad-data mend")
-            remedy = _REMEDY.get(one.rule, "mend the data, or give --on-bad-data mend")
+                raise BarsError(f"bars: {refusal(one)}, or {_MEND}")
+            remedy = _REMEDY.get(one.rule, f"mend the data, or {_MEND}")
             raise BarsError(f"bars: {say(one).removeprefix('error: ')}; {remedy}")
 
 
+_MEND = "give on_bad_data='mend'"  # commands say it as their flag
 _REMEDY = {
-    "split": "give adjusted prices, or --on-bad-data mend, which rescales the earlier ones, or warn, which keeps them",
-    "time_zone": "convert to exchange time and write it without a zone, or give --on-bad-data mend",
+    "split": f"{_MEND}, which rescales the earlier prices, or 'warn', which keeps them; or give adjusted ones",
+    "time_zone": f"convert to exchange time and write it without a zone, or {_MEND}",
     "mixed_zones": "convert all dates to the time of one exchange and write it without a zone",
-    "mixed_frequency": "resample to one length of bar, or leave the others out with --symbols",
+    "mixed_frequency": "resample to one length of bar, or leave the other symbols out",
 }
 
 

@@ -69,7 +69,7 @@ def resample(bars: Bars, step: str) -> Bars:
     wanted = parse_step(step)
     shortest = np.median(np.diff(bars.stamps).astype(np.int64))
     if shortest > wanted.length.astype(np.int64):
-        raise ConfigError(f"resample {step!r}: the bars of {bars.name} are longer already; drop --resample")
+        raise ConfigError(f"resample {step!r}: the bars of {bars.name} are longer already; leave resample out")
     first = _first_rows(bars.stamps, wanted)
     last = np.append(first[1:], bars.n_bars) - 1
     note = f"{bars.name}: resampled to {step}, {len(first)} bars from {bars.n_bars}"

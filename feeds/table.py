@@ -21,7 +21,7 @@ from hybrid_bt.bar_checks import PRICES, RawBars
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.align import pick
-from hybrid_bt.feeds.cells import dated, field_of, hint_delimiter, numbers, single, stamps_of
+from hybrid_bt.feeds.cells import field_of, hint_delimiter, numbers, single, stamps_of
 from hybrid_bt.feeds.files import files_of, parts_of, stem_of
 from hybrid_bt.feeds.panel import Handling, Rows, build_panel
 
@@ -48,11 +48,6 @@ def load_table(path: Path, handling: Handling, *, symbols: Sequence[str] | None 
     """
     rows = rows_of_path(path, symbols, keep_zone=handling.on_bad_data != "fail", hint=hint)
     return build_panel(stem_of(path), rows, handling)
-
-
-def frame_bars(frame: Any, symbol: str, *, raw_prices: bool = False) -> Bars:
-    """Bars of one symbol from a DataFrame with a date column or a date index."""
-    return build_panel(symbol, [(symbol, single(dated(frame), symbol, keep_zone=False))], Handling(raw_prices))
 
 
 def rows_of_path(

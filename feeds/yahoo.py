@@ -74,7 +74,7 @@ def load_yahoo(
         traded on.
     """
     if not symbols:
-        raise BarsError("bars: yahoo has no list of its own; say which symbols, as in --symbols KO,PEP")
+        raise BarsError("bars: yahoo has no list of its own; say which symbols, as in KO,PEP")
     pick("yahoo", symbols, symbols)
     today = np.datetime64(datetime.date.today(), "D")
     last = today - DAY if end is None else instant(end, whole=True).astype("M8[D]")
@@ -95,7 +95,7 @@ def load_yahoo(
     for symbol in symbols:
         own = fresh.get(symbol) or _kept(symbol, held[symbol], start, stop, notes)
         if "adj" not in own.columns and not handling.raw_prices:
-            raise BarsError(f"bars: yahoo delivered no adjusted close for {symbol}; ask for --raw-prices")
+            raise BarsError(f"bars: yahoo delivered no adjusted close for {symbol}; ask for raw_prices=True")
         rows.append((symbol, _span(own, start, stop, symbol)))
     return build_panel("yahoo", rows, handling, notes)
 
@@ -131,7 +131,7 @@ def _fetched(
 def _kept(symbol: str, kept: Snapshot | None, start: str, stop: str, notes: list[str]) -> RawBars:
     """A snapshot's rows, with a note where it reaches less far than was asked."""
     if kept is None:
-        raise BarsError(f"bars: yahoo has no snapshot of {symbol} on disk; run once without --offline")
+        raise BarsError(f"bars: yahoo has no snapshot of {symbol} on disk; read it once without offline=True")
     if not kept.covers(start, min(stop, str(np.datetime64(datetime.date.today(), "D")))):
         span = f"{kept.arguments['start']} to before {kept.arguments['end']}"
         notes.append(f"yahoo: the snapshot of {symbol} of {kept.fetched_at} reaches from {span} only")

@@ -11,7 +11,7 @@ from typing import Any
 
 from hybrid_bt.errors import BarsError
 
-REMEDY = "check the connection and the symbols, or give prices of your own with --data PATH"
+REMEDY = "check the connection and the symbols, or give prices of your own"
 PAUSES = (1.0, 4.0, 16.0)  #: seconds before each further attempt
 RATE_MARKS = ("too many requests", "rate limit", "429")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import math
+import re
 import sys
 import unicodedata
 import warnings
@@ -113,11 +114,17 @@ class Command(click.Command):
                 return super().invoke(ctx)
             except HybridError as error:
                 advice.clear()
-                _say("error", error)
+                _say("error", self._in_flags(str(error)))
                 ctx.exit(USER_MISTAKE)
             finally:
                 for text in () if ctx.params.get("quiet") else advice:
                     _say("note", text)
+
+    def _in_flags(self, text: str) -> str:
+        """What a message says in Python's words, in this command's: `on_bad_data='mend'` is `--on-bad-data mend`."""
+        flags = {option.name: option.opts[-1] for option in self.params if isinstance(option, click.Option)}
+        named = re.compile(rf"\b({'|'.join(map(str, flags))})=(?:True\b|'(\w+)')") if flags else None
+        return named.sub(lambda said: f"{flags[said[1]]} {said[2] or ''}".rstrip(), text) if named else text
 
 
 def _say(kind: str, message: object) -> None:

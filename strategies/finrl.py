@@ -55,6 +55,8 @@ class FinRLStrategy(bt.Strategy):
         If the agent's answer is not one finite action per ticker.
     """
 
+    counts_own_fills = True
+
     params = (
         ("agent", None),
         ("symbols", None),

@@ -30,6 +30,7 @@ from hybrid_bt.strategies.framework import bt
 from hybrid_bt.strategies.gathering import Gathering
 from hybrid_bt.strategies.keeper import StateKeeper
 from hybrid_bt.strategies.orders import TargetOrders
+from hybrid_bt.strategies.own_feeds import take_own_feeds, warn_of_company
 from hybrid_bt.strategies.thinking import Thinking
 from hybrid_bt.waiting import withheld
 
@@ -80,6 +81,9 @@ class HybridStrategy(bt.Strategy):
         Trade although cheat-on-open or cheat-on-close is on; `self.cheats` names it.
     equity_share : float
         Targets are fractions of this share of the account, (0, 1]; for several strategies in one Cerebro.
+    own_feeds : bool
+        Trade on twins of the feeds, so that strategies beside this one neither see nor sell what it holds
+        (`hybrid_bt.strategies.own_feeds`). Backtrader's simulated broker only.
     history : (T0, N) array, optional
         Closes before the feeds' first bar, oldest first, NaN where a symbol has none. The recursions read them as they
         would read bars, sooner than Backtrader delivers any; nothing of them is traded, recorded or counted.
@@ -118,6 +122,8 @@ class HybridStrategy(bt.Strategy):
     keeper : StateKeeper or None
     """
 
+    counts_own_fills = True  #: another strategy's positions on the same feeds are not taken for its own
+
     params = (
         ("mode", "stable"),
         ("pairs", ()),
@@ -136,6 +142,7 @@ class HybridStrategy(bt.Strategy):
         ("kalman_params", None),
         ("allow_cheating", False),
         ("equity_share", 1.0),
+        ("own_feeds", False),
         ("history", None),
         ("news", None),
         ("record", False),
@@ -149,6 +156,7 @@ class HybridStrategy(bt.Strategy):
         if unknown:
             name = next(iter(unknown))
             raise ConfigError(f"HybridStrategy: no parameter {name!r}{did_you_mean(name, self.p._getkeys())}")
+        self._twins = take_own_feeds(self) if self.p.own_feeds else {}
         self.cheats = refuse_cheating(self, self.p.allow_cheating)
         self.symbols, self.feeds = traded_feeds(self.datas, self.p.symbols)
         self.config = _config(self.p)
@@ -208,7 +216,12 @@ class HybridStrategy(bt.Strategy):
             raise ConfigError("history: closes must be finite and above 0; NaN where a symbol has no bar")
         return closes
 
+    def getdatabyname(self, name: str) -> Any:
+        feed = super().getdatabyname(name)
+        return self._twins.get(feed, feed)
+
     def start(self) -> None:
+        warn_of_company(self, self.symbols, self.feeds)
         if self.keeper is not None:
             self.keeper.start()
 

@@ -58,7 +58,7 @@ def test_intersection_keeps_the_bars_that_all_have() -> None:
 
 def test_nothing_in_common_is_refused() -> None:
     frames = walks()
-    with pytest.raises(BarsError, match=r"have 0 bar\(s\) in common.*--align union"):
+    with pytest.raises(BarsError, match=r"have 0 bar\(s\) in common.*align='union'"):
         load_bars({"AA": frames["AA"].iloc[:50], "CC": frames["CC"].iloc[-50:]}, align="intersection")
     with pytest.raises(ConfigError, match="align is 'both'"):
         load_bars(frames, align="both")  # type: ignore[arg-type]

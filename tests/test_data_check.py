@@ -171,7 +171,7 @@ def test_refusal_names_the_cell_that_the_check_finds(rule: str, tmp_path: Path) 
     path = broken(tmp_path, rule)
     found = [one for one in check_path(path) if one.severity == "error"]
     assert found[0].rule == rule
-    with pytest.raises(BarsError, match=re.escape(f"bars: {refusal(found[0])}, or give --on-bad-data mend")):
+    with pytest.raises(BarsError, match=re.escape(f"bars: {refusal(found[0])}, or give on_bad_data='mend'")):
         load_bars(path)
     if rule not in ("unsorted", "duplicate", "no_price"):
         frame = pd.read_csv(path / "KO.csv")

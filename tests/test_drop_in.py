@@ -553,5 +553,5 @@ def test_run_modes_do_not_matter_in_company_either(modes: dict[str, Any]) -> Non
         holed = random_bars(300, missing=0.05, late=30)
         cerebro = cerebro_of(to_feeds(holed), **modes)
         cerebro.addstrategy(Busy)
-        strategy = ran(cerebro, equity_share=0.5)
+        strategy = ran(cerebro, equity_share=0.5, own_feeds=True)
     assert_same_decisions(strategy, wanted(holed))

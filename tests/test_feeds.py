@@ -305,13 +305,13 @@ def offline(*args: Any, **options: Any) -> pd.DataFrame:
     ("symbols", "download", "message"),
     [
         (None, None, "say which symbols"),
-        (["KO"], lambda *a, **k: pd.DataFrame(), "delivered nothing for KO .*--data PATH"),
+        (["KO"], lambda *a, **k: pd.DataFrame(), "delivered nothing for KO .*prices of your own"),
         (["KO"], lambda *a, **k: None, "delivered nothing for KO"),
-        (["KO", "XYZ"], lambda *a, **k: recorded(["KO"]), "delivered no XYZ; .*--data PATH"),
+        (["KO", "XYZ"], lambda *a, **k: recorded(["KO"]), "delivered no XYZ; .*prices of your own"),
         (["KO"], lambda *a, **k: recorded(["KO"]) * np.nan, "delivered no prices of KO"),
         (["KO"], lambda *a, **k: recorded(["KO"]).drop(columns="Adj Close", level=0), "no adjusted close for KO"),
         (["KO"], lambda *a, **k: recorded(["KO"]) * -1.0, "KO 2021-03-01 open is -9.0"),
-        (["KO"], offline, r"could not be read \(no route to host\); .*--data PATH"),
+        (["KO"], offline, r"could not be read \(no route to host\); .*prices of your own"),
     ],
 )
 def test_yahoo_without_prices_says_what_to_do(

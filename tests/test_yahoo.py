@@ -123,7 +123,7 @@ def test_without_connection_the_snapshot_is_used_and_said(tmp_path: Path) -> Non
 
 
 def test_offline_without_a_snapshot_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(BarsError, match="no snapshot of KO on disk; run once without --offline"):
+    with pytest.raises(BarsError, match="no snapshot of KO on disk; read it once without offline=True"):
         load(tmp_path, never, offline=True)
 
 
