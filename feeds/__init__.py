@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hybrid_bt.bars import Bars, Moment
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 from hybrid_bt.feeds.align import ALIGN, Align
+from hybrid_bt.feeds.panel import Handling
 from hybrid_bt.findings import ON_BAD_DATA, OnBadData
 
 if TYPE_CHECKING:
@@ -28,12 +29,9 @@ class Query(NamedTuple):
 
     symbols: Sequence[str] | None = None  #: which, in this order; all that are there by default
     end: Moment | None = None  #: last day, included
-    raw_prices: bool = False  #: leave prices unscaled where an adjusted close is given
     trade_from: Moment | None = None  #: first day to trade; a source that fetches may leave out what nobody warms up on
-    on_bad_data: OnBadData = "fail"
     offline: bool = False  #: call nobody
-    calendar: str | None = None  #: exchange to compare dates with
-    align: Align = "union"  #: calendar of several symbols
+    handling: Handling = Handling()
 
 
 Source = Callable[[Query], Bars]
@@ -42,7 +40,7 @@ Source = Callable[[Query], Bars]
 def _sample(name: str, query: Query) -> Bars:
     from hybrid_bt.feeds.sample import load_sample
 
-    bars = load_sample(name, symbols=query.symbols, raw_prices=query.raw_prices)
+    bars = load_sample(name, symbols=query.symbols, raw_prices=query.handling.raw_prices)
     return bars if query.end is None else bars.between(end=query.end)
 
 
@@ -52,12 +50,9 @@ def _yahoo(query: Query) -> Bars:
 
     return load_yahoo(
         query.symbols,
+        query.handling,
         start=warm_up_start(query.trade_from),
         end=query.end,
-        raw_prices=query.raw_prices,
-        on_bad_data=query.on_bad_data,
-        calendar=query.calendar,
-        align=query.align,
         cache=cache_folder(),
         offline=query.offline,
     )
@@ -125,26 +120,24 @@ def load_bars(
         from hybrid_bt.feeds.resample import resample as longer
 
         parse_step(resample)  # a mistake is told before anything is fetched
-    bars = _load(source, Query(symbols, end, raw_prices, trade_from, on_bad_data, offline, calendar, align))
+    handling = Handling(raw_prices, on_bad_data, calendar, align)
+    bars = _load(source, Query(symbols, end, trade_from, offline, handling))
     return bars if resample is None else longer(bars, resample)
 
 
 def _load(source: Any, query: Query) -> Bars:
     if isinstance(source, str) and source in SOURCES:
         return SOURCES[source](query)
-    from hybrid_bt.feeds.panel import Handling
-
-    handling = Handling(query.raw_prices, query.on_bad_data, query.calendar, query.align)
     if isinstance(source, (str, Path)):
         if not str(source):
             raise BarsError("bars: the source has no name; give one, or a path")
         from hybrid_bt.feeds.table import load_table
 
-        bars = load_table(Path(source), handling, symbols=query.symbols, hint=did_you_mean(str(source), SOURCES))
+        bars = load_table(Path(source), query.handling, symbols=query.symbols, hint=did_you_mean(str(source), SOURCES))
     else:
         from hybrid_bt.feeds.frame import load_objects
 
-        bars = load_objects(source, query.symbols, handling)
+        bars = load_objects(source, query.symbols, query.handling)
     return bars if query.end is None else bars.between(end=query.end)
 
 

@@ -9,25 +9,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bar_checks import check_positive, check_prices, check_stamps
+from hybrid_bt.bar_checks import RawBars
 from hybrid_bt.bars import MIN_BARS, Bars
 from hybrid_bt.errors import BarsError, did_you_mean
 from hybrid_bt.findings import Finding
-
-__all__ = ["ALIGN", "Align", "RawBars", "SymbolBars", "align", "on_common_bars", "pick", "symbol_bars"]
 
 FloatArray = NDArray[np.float64]
 Align = Literal["union", "intersection"]
 ALIGN: tuple[Align, ...] = ("union", "intersection")
 _UNEVEN = ("late_listing", "missing_bars", "delisted")  #: rules about bars that some symbols have and others lack
-
-
-class RawBars(NamedTuple):
-    """One symbol's rows as they came: arrays of shape (T,), nothing checked but their types."""
-
-    stamps: NDArray[np.datetime64]  #: datetime64[ns], the clock as written
-    columns: Mapping[str, FloatArray]  #: "close"; open, high, low, volume and adj where there are any
-    zones: frozenset[str] = frozenset()  #: UTC offsets or names that the dates carried
 
 
 class SymbolBars(NamedTuple):
@@ -41,48 +31,26 @@ class SymbolBars(NamedTuple):
     volume: FloatArray
 
 
-def symbol_bars(
-    symbol: str,
-    stamps: NDArray[np.datetime64],
-    columns: Mapping[str, FloatArray],
-    *,
-    raw_prices: bool,
-) -> SymbolBars:
-    """Check one symbol's columns as they came, then put them on one price.
-
-    Parameters
-    ----------
-    symbol : str
-        Named in errors.
-    stamps : ndarray of datetime64[ns], shape (T,)
-    columns : mapping of str to ndarray, shape (T,)
-        "close", or "open", "high", "low" and "close"; and "volume" and "adj" where there are any.
-    raw_prices : bool
-        Leave the prices as they are even where "adj" is given.
+def symbol_bars(symbol: str, raw: RawBars, *, raw_prices: bool) -> SymbolBars:
+    """Put one symbol's rows on one price, that of its adjusted close if it has one and `raw_prices` is False.
 
     Raises
     ------
     BarsError
-        The first thing that is wrong, by symbol, date and value.
+        If some of open, high and low are there, but not all.
     """
-    check_stamps(stamps, symbol)
+    stamps, columns = raw.stamps, raw.columns
     close = columns["close"]
     ranges = [columns[field] for field in ("open", "high", "low") if field in columns]
     if len(ranges) not in (0, 3):
         raise BarsError(
             f"bars: {symbol} has only some of open, high and low; add the missing columns or drop all three"
         )
-    for field in ("open", "high", "low", "close", "adj"):
-        if field in columns:
-            check_positive(field, columns[field][:, None], stamps, (symbol,), allow_nan=False)
     volume = np.nan_to_num(columns.get("volume", np.zeros(len(close))), posinf=np.inf, neginf=-np.inf)
     open, high, low = ranges or (close, close, close)
-    cells = [values[:, None] for values in (open, high, low, close, volume)]
-    check_prices(Bars(symbol, (symbol,), stamps, cells[0], cells[1], cells[2], cells[3], cells[4]))
-    if raw_prices or "adj" not in columns:
-        return SymbolBars(stamps, open, high, low, close, volume)
-    # adj * (x / close) rather than x * (adj / close): the close becomes adj exactly, and rounding keeps the order.
-    open, high, low, close = (columns["adj"] * (values / close) for values in (open, high, low, close))
+    if not raw_prices and "adj" in columns:
+        # adj * (x / close) rather than x * (adj / close): the close becomes adj exactly, and rounding keeps the order.
+        open, high, low, close = (columns["adj"] * (values / close) for values in (open, high, low, close))
     return SymbolBars(stamps, open, high, low, close, volume)
 
 

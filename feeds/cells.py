@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from hybrid_bt.bar_checks import nanoseconds, say_stamp
+from hybrid_bt.bar_checks import PRICES, RawBars, nanoseconds, say_stamp
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import RawBars
-
-__all__ = [
-    "NO_ZONE",
-    "PRICES",
-    "dated",
-    "field_of",
-    "hint_delimiter",
-    "numbers",
-    "refuse_repeats",
-    "single",
-    "stamps_of",
-]
+from hybrid_bt.feeds.panel import NO_ZONE
 
 FIELDS = {name: name for name in ("open", "high", "low", "close", "volume")} | {
     "date": "date",
     "datetime": "date",
     "timestamp": "date",
-    "adj close": "adj",
-    "adj_close": "adj",
     "adj": "adj",
     "symbol": "symbol",
 }
-PRICES = ("open", "high", "low", "close", "adj")
+_CLOSE = r"(?:clos(?:e|ing)(?:price)?|price|cp)"
+ADJUSTED = re.compile(rf"adj(?:usted)?{_CLOSE}|{_CLOSE}adj(?:usted)?")  #: of a name's letters; adjcp is FinRL's
 ISO = r"\d{4}-?\d{2}-?\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?"
 ZONED = r".*\d{2}:\d{2}.*(?:Z|[+-]\d{2}:?\d{2})"
-NO_ZONE = "no zone"  #: among zones, for the dates that carry none
 SAY_NO_ZONE = (
     "convert to exchange time and write it without a zone, or give on_bad_data='mend' to keep the clock as it is"
 )
@@ -43,22 +31,23 @@ SAY_NO_ZONE = (
 
 def field_of(column: object) -> str | None:
     """What a column's name means: date, symbol, open, high, low, close, volume or adj; None for any other."""
-    return FIELDS.get(str(column).strip().lower())
+    name = str(column).strip().lower()
+    return "adj" if ADJUSTED.fullmatch(re.sub("[^a-z]", "", name)) else FIELDS.get(name)
 
 
 def refuse_repeats(names: list[str], where: str) -> None:
     """BarsError if two columns have one name or one meaning."""
-    meanings = [field_of(name) or name for name in names]
-    for position, meaning in enumerate(meanings):
-        if meaning in meanings[:position]:
-            listed = ", ".join(names[:12])
-            raise BarsError(f"bars: {where} has more than one column for {meaning!r}: {listed}; keep one")
+    seen: dict[str, str] = {}
+    for name in names:
+        meaning = field_of(name) or name
+        if meaning in seen:
+            both = f"{seen[meaning]!r} and {name!r}"
+            raise BarsError(f"bars: {where} has more than one column for {meaning!r}: {both}; keep one")
+        seen[meaning] = name
 
 
 def dated(frame: Any) -> Any:
     """The frame with its dates as a column, taken from the index if they are there, and rows counted from 0."""
-    import pandas as pd
-
     if isinstance(frame.columns, pd.MultiIndex):
         raise BarsError("bars: a table with two rows of headers holds several symbols; give one table per symbol")
     if not len(frame.columns):
@@ -73,7 +62,7 @@ def dated(frame: Any) -> Any:
 
 
 def single(frame: Any, symbol: str, *, keep_zone: bool) -> RawBars:
-    """One symbol's columns. An empty price stays NaN here."""
+    """One symbol's columns; those with numbers that mean nothing here are named. An empty price stays NaN."""
     columns = {field: column for column in frame.columns if (field := field_of(column)) is not None}
     for needed in ("date", "close"):
         if needed not in columns:
@@ -87,7 +76,9 @@ def single(frame: Any, symbol: str, *, keep_zone: bool) -> RawBars:
         for field in (*PRICES, "volume")
         if field in columns
     }
-    return RawBars(stamps, values, zones)
+    unread = (column for column in frame.columns if column not in columns.values())
+    numeric = (str(column) for column in unread if pd.to_numeric(frame[column], errors="coerce").notna().any())
+    return RawBars(stamps, values, zones, tuple(numeric))
 
 
 def hint_delimiter(columns: list[Any]) -> str:
@@ -103,8 +94,6 @@ def stamps_of(column: Any, owner: str, *, keep_zone: bool) -> tuple[NDArray[np.d
     With `keep_zone` the clock is taken as written and the zone is told; without, a zone is refused. Whatever is not
     plainly an ISO date is refused.
     """
-    import pandas as pd
-
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         if not keep_zone:
             raise BarsError(f"bars: {owner} dates have the time zone {column.dtype.tz}; {SAY_NO_ZONE}")
@@ -133,8 +122,6 @@ def stamps_of(column: Any, owner: str, *, keep_zone: bool) -> tuple[NDArray[np.d
 
 def numbers(column: Any, owner: str, stamps: NDArray[np.datetime64]) -> NDArray[np.float64]:
     """A column as float64; BarsError naming the first cell that is text."""
-    import pandas as pd
-
     if column.dtype.kind in "fiu" and isinstance(column.dtype, np.dtype):
         return column.to_numpy(dtype=np.float64)  # type: ignore[no-any-return]
     row = 0
@@ -153,8 +140,6 @@ def numbers(column: Any, owner: str, stamps: NDArray[np.datetime64]) -> NDArray[
 
 def _exactly(column: Any) -> NDArray[np.float64]:
     """Python reads text to the last digit; pandas' own conversion may miss it."""
-    import pandas as pd
-
     return np.array([np.nan if pd.isna(cell) else float(cell) for cell in column.astype(object)], dtype=np.float64)
 
 

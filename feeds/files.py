@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.cells import dated, field_of, refuse_repeats
-
-__all__ = ["SUFFIXES", "files_of", "parts_of", "stem_of"]
 
 SUFFIXES = (".csv.gz", ".csv", ".parquet")
 EMPTY = ("", "NaN", "nan", "NA", "N/A", "null", "NULL", "None")
@@ -95,8 +95,6 @@ def _opened(path: Path) -> Any:
 
 def _csv(path: Path) -> Iterator[Any]:
     """Dates and symbols as text, all else as numbers where every cell is one; nothing is guessed or dropped."""
-    import pandas as pd
-
     try:
         with _opened(path) as stream:
             head = pd.read_csv(stream, header=None, nrows=1, dtype=str, keep_default_na=False)
@@ -145,8 +143,6 @@ def _parquet(path: Path) -> Iterator[Any]:
         from pyarrow import parquet
     except ImportError as error:
         raise BarsError(f"bars: {path} needs pyarrow; pip install pyarrow, or give CSV") from error
-    import pandas as pd
-
     try:
         refuse_more(parquet.read_metadata(path).num_rows, path)  # before any of them stands in memory
         yield dated(pd.read_parquet(path))

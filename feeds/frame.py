@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from hybrid_bt.bar_checks import RawBars
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import RawBars, pick
+from hybrid_bt.feeds.align import pick
 from hybrid_bt.feeds.cells import dated, single
 from hybrid_bt.feeds.panel import Handling, build_panel
 from hybrid_bt.feeds.table import rows_of_frames
-
-__all__ = ["load_objects"]
 
 KINDS = "give a source's name, a path, a DataFrame, a dict of DataFrames, or Backtrader feeds"
 LINES = ("open", "high", "low", "close", "volume")
@@ -35,8 +35,6 @@ def load_objects(source: Any, symbols: Sequence[str] | None, handling: Handling)
     BarsError
         Anything else, and whatever is wrong with the prices.
     """
-    import pandas as pd
-
     keep_zone = handling.on_bad_data != "fail"
     if isinstance(source, pd.DataFrame):
         found = rows_of_frames([dated(source)], "the frame", "data", keep_zone=keep_zone)
@@ -51,8 +49,6 @@ def load_objects(source: Any, symbols: Sequence[str] | None, handling: Handling)
 
 
 def _framed(symbol: object, frame: Any, keep_zone: bool) -> RawBars:
-    import pandas as pd
-
     if not isinstance(frame, pd.DataFrame):
         raise BarsError(f"bars: {symbol} is {type(frame).__name__}, no DataFrame; {KINDS}")
     return single(dated(frame), str(symbol), keep_zone=keep_zone)
@@ -105,4 +101,5 @@ def _played(feed: Any) -> RawBars:
         cerebro.run(runonce=False)
     values = np.array(seen, dtype=np.float64).reshape(len(seen), len(LINES))
     columns = {line: np.ascontiguousarray(values[:, i]) for i, line in enumerate(LINES)}
-    return RawBars(np.array(stamps, dtype="M8[us]").astype("M8[ns]"), columns)
+    unread = tuple(line for line in feed.getlinealiases() if line not in (*LINES, "openinterest", "datetime"))
+    return RawBars(np.array(stamps, dtype="M8[us]").astype("M8[ns]"), columns, unread=unread)

@@ -12,14 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.bar_checks import RawBars
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
-from hybrid_bt.feeds.align import RawBars
 from hybrid_bt.feeds.cells import dated, field_of, numbers, single
 from hybrid_bt.feeds.panel import Handling, build_panel
 from hybrid_bt.findings import ON_BAD_DATA, OnBadData
-
-__all__ = ["FrameBars", "frame_bars"]
 
 PRICES = ("open", "high", "low", "close")
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hybrid_bt.bar_checks import say_stamp
+from hybrid_bt.bar_checks import Stamps, say_stamp
+from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 from hybrid_bt.feeds.align import SymbolBars
-from hybrid_bt.feeds.exchange import sessions_between
-from hybrid_bt.findings import RULES, Finding, OnBadData
+from hybrid_bt.findings import Finding, OnBadData
 
-__all__ = ["inspect_panel"]
-
-Stamps = NDArray[np.datetime64]
 DAY = np.timedelta64(1, "D")
 SHORT_BARS = 254  #: 252 returns warm the features up, one bar decides, one fills
 FEW_STEPS = 20  #: below this many bars, the length of a bar is not told
@@ -27,7 +23,7 @@ DELISTED_BARS = 5  #: last bar this many bars before the panel's
 def inspect_panel(
     series: Mapping[str, SymbolBars], mode: OnBadData, calendar: str | None = None
 ) -> tuple[dict[str, SymbolBars], list[Finding]]:
-    """Findings about calendars, and the symbols whose stamps had to change.
+    """The symbols, with stamps that had to change changed, and findings about their calendars.
 
     Parameters
     ----------
@@ -36,25 +32,28 @@ def inspect_panel(
     calendar : str, optional
         Compare with this exchange's sessions; without, only with the panel's own calendar.
     """
-    changed, found = _clocks(series, mode)
-    series = {**series, **changed}
+    found = list(_clocks(series))
+    if found and mode != "fail":
+        series = {
+            symbol: one._replace(stamps=one.stamps.astype("M8[D]").astype("M8[ns]")) for symbol, one in series.items()
+        }
     stamps = np.unique(np.concatenate([one.stamps for one in series.values()]))
-    found += _frequencies(series, mode)
-    found += _gaps(stamps, mode)
+    found += _frequencies(series)
+    found += _gaps(stamps)
     for symbol, one in series.items():
-        found += _listing(symbol, one, stamps, mode)
-        found += _short_sessions(symbol, one.stamps, mode)
+        found += _listing(symbol, one, stamps)
+        found += _short_sessions(symbol, one.stamps)
     if calendar is not None:
         for symbol, one in series.items():
-            found += _sessions(symbol, one.stamps, calendar, mode)
-    return changed, found
+            found += _sessions(symbol, one.stamps, calendar)
+    return dict(series), found
 
 
 def _is_daily(stamps: Stamps) -> bool:
     return len(stamps) < 2 or bool(np.diff(stamps.astype("M8[D]")).min() >= DAY)
 
 
-def _clocks(series: Mapping[str, SymbolBars], mode: OnBadData) -> tuple[dict[str, SymbolBars], list[Finding]]:
+def _clocks(series: Mapping[str, SymbolBars]) -> Iterator[Finding]:
     """Daily bars stamped at midnight in one symbol and at 16:00 in another never meet on one row."""
     clocks = {
         symbol: np.unique(one.stamps - one.stamps.astype("M8[D]"))
@@ -63,25 +62,18 @@ def _clocks(series: Mapping[str, SymbolBars], mode: OnBadData) -> tuple[dict[str
     }
     times = {int(clock.astype(np.int64)) for own in clocks.values() for clock in own}
     if len(clocks) < len(series) or len(times) < 2:
-        return {}, []
+        return
     common = next(iter(clocks.values()))
-    changed, found = {}, []
     for symbol, own in clocks.items():
         one = series[symbol]
         if len(own) > 1 or own[0] != common[0]:
             what = f"{say_stamp(one.stamps[0])} beside {say_stamp(next(iter(series.values())).stamps[0])}"
-            action = RULES["mixed_clock"].action(mode)
-            found.append(Finding("mixed_clock", symbol, len(one.stamps), say_stamp(one.stamps[0]), what, action))
-    if mode != "fail":
-        for symbol, one in series.items():
-            changed[symbol] = one._replace(stamps=one.stamps.astype("M8[D]").astype("M8[ns]"))
-    return changed, found
+            yield Finding("mixed_clock", symbol, len(one.stamps), say_stamp(one.stamps[0]), what)
 
 
-def _frequencies(series: Mapping[str, SymbolBars], mode: OnBadData) -> list[Finding]:
+def _frequencies(series: Mapping[str, SymbolBars]) -> list[Finding]:
     """Bars of different lengths, in one symbol or among several."""
     found = []
-    action = RULES["mixed_frequency"].action(mode)
     steps: dict[str, float] = {}
     for symbol, one in series.items():
         if len(one.stamps) < FEW_STEPS:
@@ -92,13 +84,13 @@ def _frequencies(series: Mapping[str, SymbolBars], mode: OnBadData) -> list[Find
         steps[symbol] = float(np.median(between))
         if max(early, late) > FREQUENCY_RATIO * min(early, late):
             what = f"usually {_say_step(early)}, later {_say_step(late)}"
-            found.append(Finding("mixed_frequency", symbol, 0, say_stamp(one.stamps[half]), what, action))
+            found.append(Finding("mixed_frequency", symbol, 0, say_stamp(one.stamps[half]), what))
     if found or not steps:
         return found
     (fast, shortest), (slow, longest) = (pick(steps.items(), key=lambda item: item[1]) for pick in (min, max))
     if longest > FREQUENCY_RATIO * shortest:
         what = f"{fast} has a bar every {_say_step(shortest)}, {slow} every {_say_step(longest)}"
-        found.append(Finding("mixed_frequency", "", 0, "", what, action))
+        found.append(Finding("mixed_frequency", "", 0, "", what))
     return found
 
 
@@ -107,16 +99,15 @@ def _say_step(nanoseconds: float) -> str:
     return f"{minutes / 1440:g} days" if minutes >= 1440 else f"{minutes:g} min"
 
 
-def _gaps(stamps: Stamps, mode: OnBadData) -> list[Finding]:
+def _gaps(stamps: Stamps) -> list[Finding]:
     wide = np.flatnonzero(np.diff(stamps) > GAP_DAYS * DAY)
     if not len(wide) or np.median(np.diff(stamps)) >= GAP_DAYS / 2 * DAY:  # weekly and monthly bars
         return []
     before, after = stamps[wide[0]], stamps[wide[0] + 1]
-    what = f"none until {say_stamp(after)}"
-    return [Finding("calendar_gap", "", len(wide), say_stamp(before), what, RULES["calendar_gap"].action(mode))]
+    return [Finding("calendar_gap", "", len(wide), say_stamp(before), f"none until {say_stamp(after)}")]
 
 
-def _listing(symbol: str, one: SymbolBars, stamps: Stamps, mode: OnBadData) -> Iterator[Finding]:
+def _listing(symbol: str, one: SymbolBars, stamps: Stamps) -> Iterator[Finding]:
     first, last = (int(np.searchsorted(stamps, one.stamps[row])) for row in (0, -1))
     for rule, bars, at in (
         ("late_listing", first, say_stamp(one.stamps[0])),
@@ -125,10 +116,10 @@ def _listing(symbol: str, one: SymbolBars, stamps: Stamps, mode: OnBadData) -> I
         ("short", len(one.stamps) if len(one.stamps) < SHORT_BARS else 0, say_stamp(one.stamps[0])),
     ):
         if bars > (DELISTED_BARS if rule == "delisted" else 0):
-            yield Finding(rule, symbol, bars, at, "", RULES[rule].action(mode))
+            yield Finding(rule, symbol, bars, at, "")
 
 
-def _short_sessions(symbol: str, stamps: Stamps, mode: OnBadData) -> list[Finding]:
+def _short_sessions(symbol: str, stamps: Stamps) -> list[Finding]:
     """Days with fewer bars than usual, where days have several; the first and the last may be cut."""
     days, counts = np.unique(stamps.astype("M8[D]"), return_counts=True)
     usual = float(np.median(counts))
@@ -138,8 +129,7 @@ def _short_sessions(symbol: str, stamps: Stamps, mode: OnBadData) -> list[Findin
     missing = int(usual * len(short) - counts[short].sum())
     days_in_all = f" on the first of {len(short)} days" if len(short) > 1 else ""
     what = f"{counts[short[0]]} instead of {usual:g}{days_in_all}"
-    action = RULES["short_session"].action(mode)
-    return [Finding("short_session", symbol, missing, str(days[short[0]]), what, action)]
+    return [Finding("short_session", symbol, missing, str(days[short[0]]), what)]
 
 
 def _first_hole(own: Stamps, panel: Stamps) -> str:
@@ -148,12 +138,31 @@ def _first_hole(own: Stamps, panel: Stamps) -> str:
     return say_stamp(panel[int(np.argmax(panel[: len(own)] != own))])
 
 
-def _sessions(symbol: str, stamps: Stamps, calendar: str, mode: OnBadData) -> Iterator[Finding]:
+def _sessions(symbol: str, stamps: Stamps, calendar: str) -> Iterator[Finding]:
     days = np.unique(stamps.astype("M8[D]"))
-    sessions = sessions_between(calendar, days[0], days[-1])
+    sessions = _sessions_between(calendar, days[0], days[-1])
     for rule, odd in (
         ("off_calendar", np.setdiff1d(days, sessions, assume_unique=True)),
         ("missing_sessions", np.setdiff1d(sessions, days, assume_unique=True)),
     ):
         if len(odd):
-            yield Finding(rule, symbol, len(odd), str(odd[0]), calendar, RULES[rule].action(mode))
+            yield Finding(rule, symbol, len(odd), str(odd[0]), calendar)
+
+
+def _sessions_between(calendar: str, first: np.datetime64, last: np.datetime64) -> Stamps:
+    """The exchange's trading days from `first` to `last`, both included, by the package exchange_calendars."""
+    try:
+        import exchange_calendars
+    except ImportError:
+        raise ConfigError("calendar: needs exchange_calendars; pip install 'hybrid_bt[calendars]'") from None
+    known = exchange_calendars.get_calendar_names()
+    if calendar not in known:
+        raise ConfigError(f"calendar: {calendar!r} is no exchange{did_you_mean(calendar, known)}")
+    try:
+        sessions = exchange_calendars.get_calendar(calendar, start=str(first), end=str(last)).sessions
+    except ValueError as error:
+        raise BarsError(
+            f"bars: {calendar} has no sessions from {first} to {last}: {error}; leave calendar out"
+        ) from None
+    days: Stamps = sessions.to_numpy().astype("M8[D]")
+    return days

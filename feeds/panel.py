@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from hybrid_bt.bar_checks import check_name
-from hybrid_bt.bars import Bars
+import numpy as np
+
+from hybrid_bt.bar_checks import RawBars, check_name, first_of, inspect_rows
+from hybrid_bt.bars import MIN_BARS, Bars
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import Align, RawBars, SymbolBars, align, on_common_bars, symbol_bars
-from hybrid_bt.feeds.checks import inspect_rows, inspect_zones
+from hybrid_bt.feeds.align import Align, SymbolBars, align, on_common_bars, symbol_bars
 from hybrid_bt.feeds.overlap import inspect_panel
 from hybrid_bt.feeds.suspects import inspect_prices
-from hybrid_bt.findings import Finding, OnBadData, counters, say
+from hybrid_bt.findings import RULES, Finding, OnBadData, counters, refusal, say
 
-__all__ = ["Handling", "build_panel", "inspect_symbol"]
+Rows = Iterable[tuple[str, RawBars | BarsError]]  #: of each symbol, or why they cannot be read
+NO_ZONE = "no zone"  #: among zones, for the dates that carry none
 
 
 class Handling(NamedTuple):
@@ -26,7 +28,7 @@ class Handling(NamedTuple):
     align: Align = "union"  #: calendar of several symbols: every bar of any, or those that all have
 
 
-def build_panel(name: str, rows: Iterable[tuple[str, RawBars]], handling: Handling, notes: Iterable[str] = ()) -> Bars:
+def build_panel(name: str, rows: Rows, handling: Handling, notes: Iterable[str] = ()) -> Bars:
     """Check each symbol's rows, put them on one calendar, and check the whole.
 
     Parameters
@@ -39,19 +41,7 @@ def build_panel(name: str, rows: Iterable[tuple[str, RawBars]], handling: Handli
     BarsError
         With `on_bad_data="fail"` at the first error, else at the first that has no mend.
     """
-    series: dict[str, SymbolBars] = {}
-    found: list[Finding] = []
-    zones: dict[str, frozenset[str]] = {}
-    for symbol, raw in rows:
-        check_name(symbol)
-        zones[symbol] = raw.zones
-        series[symbol], more = inspect_symbol(symbol, raw, handling)
-        found += more
-    refuse_errors(inspect_zones(zones, handling.on_bad_data), handling.on_bad_data)
-    changed, more = inspect_panel(series, handling.on_bad_data, handling.calendar)
-    refuse_errors(more, handling.on_bad_data)
-    series.update(changed)
-    found += more
+    series, found = inspect(rows, handling)
     notes = [*notes, *_notes(name, found)]
     if handling.align == "intersection":
         series, found, more_notes = on_common_bars(name, series, found)
@@ -59,31 +49,63 @@ def build_panel(name: str, rows: Iterable[tuple[str, RawBars]], handling: Handli
     return align(name, series, notes, found)
 
 
-def inspect_symbol(symbol: str, raw: RawBars, handling: Handling) -> tuple[SymbolBars, list[Finding]]:
-    """One symbol's bars as `handling` wants them, and what was found; BarsError for what is refused."""
+def inspect(rows: Rows, handling: Handling, *, refusing: bool = True) -> tuple[dict[str, SymbolBars], list[Finding]]:
+    """Each symbol's bars as `handling` wants them, and all findings about them, alone and together.
+
+    Parameters
+    ----------
+    refusing : bool
+        Raise a BarsError for the first error that is not mended; else go on, and what cannot be read is a finding.
+    """
     mode = handling.on_bad_data
     found: list[Finding] = []
-    if mode == "fail" and not raw.zones:
+
+    def note(more: Iterable[Finding]) -> None:
+        told = [one._replace(action=RULES[one.rule].action(mode)) for one in more]
+        if refusing:
+            _refuse_errors(told)
+        found.extend(told)
+
+    series: dict[str, SymbolBars] = {}
+    zones: dict[str, frozenset[str]] = {}
+    unread: dict[str, Sequence[str]] = {}
+    for symbol, raw in rows:
         try:
-            bars = symbol_bars(symbol, raw.stamps, raw.columns, raw_prices=handling.raw_prices)  # refuses by itself
+            if isinstance(raw, BarsError):
+                raise raw
+            check_name(symbol)
+            zones[symbol], unread[symbol] = raw.zones, raw.unread
+            note(_zones_of(symbol, raw))
+            raw, more = inspect_rows(symbol, raw, mode)
+            note(more)
+            left = len(raw.stamps)
+            if left < MIN_BARS and not refusing:
+                note([Finding("too_few_bars", symbol, left, "", f"{left} bars are left")])
+                continue
+            if not left:
+                raise BarsError(f"bars: {symbol} has no bar left after the bad ones are left out; give other prices")
+            bars = symbol_bars(symbol, raw, raw_prices=handling.raw_prices)
         except BarsError as error:
-            mendable = any(one.severity == "error" for one in inspect_rows(symbol, raw, mode)[1])
-            raise BarsError(f"{error}, or {_MEND}" if mendable else str(error)) from None
-    else:
-        raw, found = inspect_rows(symbol, raw, mode)
-        refuse_errors(found, mode)
-        if not len(raw.stamps):
-            raise BarsError(f"bars: {symbol} has no bar left after the bad ones are left out; give other prices")
-        bars = symbol_bars(symbol, raw.stamps, raw.columns, raw_prices=handling.raw_prices)
-    bars, suspects = inspect_prices(symbol, bars, mode)
-    refuse_errors(suspects, mode)
-    return bars, found + suspects
+            if refusing:
+                raise
+            found.append(Finding("unreadable", symbol, 0, "", str(error).removeprefix("bars: ")))
+            continue
+        series[symbol], more = inspect_prices(symbol, bars, mode)
+        note(more)
+    if series:
+        note(_zones_together(zones))
+        series, more = inspect_panel(series, mode, handling.calendar)
+        note(more)
+    note(_unread(unread))
+    return series, found
 
 
-def refuse_errors(found: Sequence[Finding], mode: OnBadData) -> None:
+def _refuse_errors(found: Iterable[Finding]) -> None:
     """BarsError for the first error that is not mended."""
     for one in found:
-        if one.severity == "error" and (mode == "fail" or one.action.startswith("none")):
+        if one.severity == "error" and one.action.startswith("none"):
+            if one.refusal:
+                raise BarsError(f"bars: {refusal(one)}, or {_MEND}")
             remedy = _REMEDY.get(one.rule, f"mend the data, or {_MEND}")
             raise BarsError(f"bars: {say(one).removeprefix('error: ')}; {remedy}")
 
@@ -95,6 +117,51 @@ _REMEDY = {
     "mixed_zones": "convert all dates to the time of one exchange and write it without a zone",
     "mixed_frequency": "resample to one length of bar, or leave the other symbols out",
 }
+
+
+def _zones_of(symbol: str, raw: RawBars) -> list[Finding]:
+    """One zone, or those of summer and winter, may be dropped; several mix the clocks of exchanges."""
+    if not raw.zones:
+        return []
+    rule = "time_zone" if len(raw.zones) == 1 or not _far_apart(raw.zones) else "mixed_zones"
+    every = np.ones(len(raw.stamps), np.bool_)
+    (found,) = first_of(rule, raw.stamps, every, ", ".join(sorted(raw.zones)[:4]))
+    return [found._replace(symbol=symbol)]
+
+
+def _zones_together(zones: Mapping[str, frozenset[str]]) -> list[Finding]:
+    """Symbols of exchanges in different time zones share no calendar; dates without a zone are taken as they are."""
+    together = frozenset().union(*zones.values())
+    if len(together) < 2 or NO_ZONE in together or not _far_apart(together):
+        return []
+    return [Finding("mixed_zones", "", 0, "", ", ".join(sorted(together)[:6]))]
+
+
+def _far_apart(zones: frozenset[str]) -> bool:
+    """Whether zones differ by more than daylight saving would explain."""
+    hours = []
+    for zone in zones:
+        digits = zone.replace(":", "")
+        if digits.upper() == "Z":
+            hours.append(0.0)
+        elif digits[:1] in "+-" and digits[1:].isdigit():
+            hours.append((-1 if digits[0] == "-" else 1) * (int(digits[1:3]) + int(digits[3:] or 0) / 60))
+        else:
+            return True  # names: several are several
+    return max(hours) - min(hours) > 1.0
+
+
+def _unread(unread: Mapping[str, Sequence[str]]) -> list[Finding]:
+    """Every column that was left aside, whichever symbol's table it stands in: one of them may be the price meant."""
+    owners: dict[str, list[str]] = {}
+    for symbol, columns in unread.items():
+        for column in columns:
+            owners.setdefault(column, []).append(symbol)
+    told = [
+        f"{column or '(no name)'} ({symbols[0]}{f' and {len(symbols) - 1} more' if len(symbols) > 1 else ''})"
+        for column, symbols in owners.items()
+    ]
+    return [Finding("unread", "", 0, "", ", ".join(told))] if told else []
 
 
 def _notes(name: str, found: Sequence[Finding]) -> list[str]:

@@ -12,6 +12,7 @@ therefore reads 16:00 and may stand beside the minutes themselves without lookin
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +20,6 @@ from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError
-
-__all__ = ["Step", "parse_step", "resample"]
 
 STEP = re.compile(r"(\d{1,4})(min|h|D)(?:@([01]\d|2[0-3]):([0-5]\d))?")
 MINUTE, DAY = np.timedelta64(60_000_000_000, "ns"), np.timedelta64(86_400_000_000_000, "ns")
@@ -74,23 +73,16 @@ def resample(bars: Bars, step: str) -> Bars:
     first = _first_rows(bars.stamps, wanted)
     last = np.append(first[1:], bars.n_bars) - 1
     note = f"{bars.name}: resampled to {step}, {len(first)} bars from {bars.n_bars}"
-    close = _of_rows(bars.close, _last_traded(bars.traded, first))
-    if bars.open is bars.close and bars.high is bars.close and bars.low is bars.close:
-        open, high, low = None, None, None
-        if len(first) < bars.n_bars:
-            open = _of_rows(bars.close, _first_traded(bars.traded, first))
-            high, low = np.fmax.reduceat(bars.close, first, axis=0), np.fmin.reduceat(bars.close, first, axis=0)
-    else:
-        open = _of_rows(bars.open, _first_traded(bars.traded, first))
-        high, low = np.fmax.reduceat(bars.high, first, axis=0), np.fmin.reduceat(bars.low, first, axis=0)
+    if len(first) == bars.n_bars:
+        return replace(bars, notes=(*bars.notes, note))
     return Bars.checked(
         bars.name,
         bars.symbols,
         bars.stamps[last],
-        close,
-        open=open,
-        high=high,
-        low=low,
+        _of_rows(bars.close, _last_traded(bars.traded, first)),
+        open=_of_rows(bars.open, _first_traded(bars.traded, first)),
+        high=np.fmax.reduceat(bars.high, first, axis=0),
+        low=np.fmin.reduceat(bars.low, first, axis=0),
         volume=np.add.reduceat(bars.volume, first, axis=0),
         notes=(*bars.notes, note),
         findings=bars.findings,

@@ -12,11 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.bar_checks import RawBars
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.align import SymbolBars, align, pick, symbol_bars
-
-__all__ = ["SAMPLES", "Sample", "load_sample", "sample_bytes", "sample_pairs"]
 
 
 class Sample(NamedTuple):
@@ -110,8 +109,8 @@ def sample_bytes(file: str) -> bytes:
 def _wide(header: list[str], body: list[list[str]]) -> dict[str, SymbolBars]:
     stamps = _stamps(row[0] for row in body)
     closes = np.array([[float(cell) for cell in row[1:]] for row in body])
-    columns = {symbol: {"close": closes[:, i].copy()} for i, symbol in enumerate(header[1:])}
-    return {symbol: symbol_bars(symbol, stamps, column, raw_prices=True) for symbol, column in columns.items()}
+    raws = {symbol: RawBars(stamps, {"close": closes[:, i].copy()}) for i, symbol in enumerate(header[1:])}
+    return {symbol: symbol_bars(symbol, raw, raw_prices=True) for symbol, raw in raws.items()}
 
 
 def _long(header: list[str], body: list[list[str]], raw_prices: bool) -> dict[str, SymbolBars]:
@@ -122,8 +121,8 @@ def _long(header: list[str], body: list[list[str]], raw_prices: bool) -> dict[st
     series = {}
     for symbol, rows in by_symbol.items():
         values = np.array([[float(cell) for cell in row[2:]] for row in rows])
-        columns = {field: values[:, i].copy() for i, field in enumerate(fields)}
-        series[symbol] = symbol_bars(symbol, _stamps(row[0] for row in rows), columns, raw_prices=raw_prices)
+        raw = RawBars(_stamps(row[0] for row in rows), {field: values[:, i].copy() for i, field in enumerate(fields)})
+        series[symbol] = symbol_bars(symbol, raw, raw_prices=raw_prices)
     return series
 
 

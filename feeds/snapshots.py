@@ -23,14 +23,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hybrid_bt.bar_checks import PRICES, RawBars
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import RawBars
 from hybrid_bt.files import write_whole
 
-__all__ = ["Snapshot", "cache_folder", "difference", "read_latest", "store"]
-
 MANIFEST = "manifest.json"
-FIELDS = ("open", "high", "low", "close", "volume", "adj")
+FIELDS = (*PRICES, "volume")
 SAME = 1e-6  #: relative; Yahoo sends single precision
 
 

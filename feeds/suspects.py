@@ -6,15 +6,14 @@ was, in a crash it multiplies. Where there is no volume to ask, the jump is a wa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bar_checks import say_stamp
+from hybrid_bt.bar_checks import first_of, say_stamp
 from hybrid_bt.feeds.align import SymbolBars
-from hybrid_bt.feeds.checks import first_of, volume_missing
-from hybrid_bt.findings import RULES, Finding, OnBadData
-
-__all__ = ["inspect_prices"]
+from hybrid_bt.findings import Finding, OnBadData
 
 RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 50.0, 100.0)  #: new for old
 RATIO_ERROR = 0.04  #: |log| between a jump and a ratio; an ordinary night moves a price by 1 to 2 %
@@ -30,12 +29,13 @@ def inspect_prices(symbol: str, bars: SymbolBars, mode: OnBadData) -> tuple[Symb
     found: list[Finding] = []
     for row, ratio in reversed(_splits(bars)):
         what = f"close {bars.close[row - 1]:g}, then {bars.open[row]:g}: {_say_ratio(ratio)}"
-        found.insert(0, Finding("split", symbol, 1, say_stamp(bars.stamps[row]), what, RULES["split"].action(mode)))
+        found.insert(0, Finding("split", "", 1, say_stamp(bars.stamps[row]), what))
         if mode == "mend":
             bars = _rescaled(bars, row, ratio)
-    found += _jumps(symbol, bars, mode, {one.first for one in found})
-    found += _stale(symbol, bars, mode)
-    return bars, found + volume_missing(symbol, bars, mode)
+    found += _jumps(bars, {one.first for one in found})
+    found += _stale(bars)
+    found += first_of("volume_missing", bars.stamps, bars.volume == 0.0)
+    return bars, [one._replace(symbol=symbol) for one in found]
 
 
 def _nights(bars: SymbolBars) -> NDArray[np.float64]:
@@ -86,18 +86,16 @@ def _rescaled(bars: SymbolBars, row: int, ratio: float) -> SymbolBars:
     return SymbolBars(bars.stamps, scaled[0], scaled[1], scaled[2], scaled[3], volume)
 
 
-def _jumps(symbol: str, bars: SymbolBars, mode: OnBadData, known: set[str]) -> list[Finding]:
+def _jumps(bars: SymbolBars, known: set[str]) -> Iterator[Finding]:
     """Jumps that are no split for sure: a usual ratio without volume to ask, or a very large factor."""
     quiet = not bars.volume.any()
-    found = []
     for row, ratio, usual in _candidates(bars):
         factor = bars.open[row] / bars.close[row - 1]
         first = say_stamp(bars.stamps[row])
         if first in known or not ((usual and quiet) or max(factor, 1.0 / factor) > JUMP):
             continue
         shape = f": {_say_ratio(ratio)}" if usual else ""
-        found.append(Finding("jump", symbol, 1, first, f"{bars.close[row - 1]:g}, then {bars.open[row]:g}{shape}"))
-    return [one._replace(action=RULES["jump"].action(mode)) for one in found]
+        yield Finding("jump", "", 1, first, f"{bars.close[row - 1]:g}, then {bars.open[row]:g}{shape}")
 
 
 def _say_ratio(ratio: float) -> str:
@@ -107,7 +105,7 @@ def _say_ratio(ratio: float) -> str:
     return f"{new:g} for {old:g}"
 
 
-def _stale(symbol: str, bars: SymbolBars, mode: OnBadData) -> list[Finding]:
+def _stale(bars: SymbolBars) -> list[Finding]:
     still = np.append(False, (bars.close[1:] == bars.close[:-1]) & (bars.high[1:] == bars.low[1:]))
     edges = np.flatnonzero(np.diff(np.concatenate(([False], still, [False])).astype(np.int8)))
     first, after = edges[::2], edges[1::2]
@@ -117,4 +115,4 @@ def _stale(symbol: str, bars: SymbolBars, mode: OnBadData) -> list[Finding]:
     bad = np.zeros(len(still), np.bool_)
     for begin, end in zip(first[long], after[long], strict=True):
         bad[begin:end] = True
-    return first_of("stale", symbol, bars.stamps, bad, f"at {bars.close[first[long][0]]:g}", mode)
+    return first_of("stale", bars.stamps, bad, f"at {bars.close[first[long][0]]:g}")

@@ -4,38 +4,29 @@
     long     one file with a `symbol` column
     wide     first column the date, every other column one symbol's close; no column may be named after a price field
 
-Columns are matched without case: date|datetime|timestamp, open, high, low, close, volume, adj close|adj_close|adj.
-Close alone is enough. Dates are ISO (YYYY-MM-DD, with a time if there is one) without time zone. Numbers are read to
-the last digit.
+Columns are matched without case: date|datetime|timestamp, open, high, low, close, volume, adj, and whatever letters
+say "adjusted close" (`hybrid_bt.feeds.cells`). Close alone is enough; columns that are not read are named. Dates are
+ISO (YYYY-MM-DD, with a time if there is one) without time zone. Numbers are read to the last digit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hybrid_bt.bar_checks import PRICES, RawBars
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import RawBars, pick
-from hybrid_bt.feeds.cells import PRICES, field_of, hint_delimiter, numbers, single, stamps_of
+from hybrid_bt.feeds.align import pick
+from hybrid_bt.feeds.cells import field_of, hint_delimiter, numbers, single, stamps_of
 from hybrid_bt.feeds.files import files_of, parts_of, stem_of
-from hybrid_bt.feeds.panel import Handling, build_panel
-
-__all__ = ["load_table", "rows_of_frames", "rows_of_path"]
-
-AS_IT_IS = Handling()
+from hybrid_bt.feeds.panel import Handling, Rows, build_panel
 
 
-def load_table(
-    path: Path,
-    handling: Handling = AS_IT_IS,
-    *,
-    symbols: Sequence[str] | None = None,
-    hint: str = "",
-) -> Bars:
+def load_table(path: Path, handling: Handling, *, symbols: Sequence[str] | None = None, hint: str = "") -> Bars:
     """Checked bars from a folder or a file.
 
     Parameters
@@ -55,55 +46,52 @@ def load_table(
         Missing path, empty folder, no rows, missing columns, text among numbers, unreadable, unsorted, repeated or
         zoned dates, prices that cannot be traded on; by file or symbol, date and value, with what to do.
     """
-    refuse_missing(path, hint)
-    rows = rows_of_path(path, symbols, keep_zone=handling.on_bad_data != "fail")
+    rows = rows_of_path(path, symbols, keep_zone=handling.on_bad_data != "fail", hint=hint)
     return build_panel(stem_of(path), rows, handling)
 
 
-def refuse_missing(path: Path, hint: str = "") -> None:
-    """BarsError for a path that does not exist, or that no path can be."""
+def rows_of_path(
+    path: Path, symbols: Sequence[str] | None, *, keep_zone: bool, refusing: bool = True, hint: str = ""
+) -> Rows:
+    """Symbols with their rows, one file in memory at a time where each file is one symbol.
+
+    With `refusing` what cannot be read is raised, else it stands in the place of its rows.
+    """
     try:
         there = path.exists()
     except OSError:  # too long a name, say
         there = False
     if not there:
         raise BarsError(f"bars: {str(path)[:200]} is neither a source nor an existing path{hint}")
-
-
-def rows_of_path(path: Path, symbols: Sequence[str] | None, *, keep_zone: bool) -> Iterator[tuple[str, RawBars]]:
-    """Symbols with their rows, one file in memory at a time where each file is one symbol."""
     paths = files_of(path)
-    stems = [stem_of(one) for one in paths]
-    if path.is_dir() and symbols is not None and set(symbols) <= set(stems):
-        by_stem = dict(zip(stems, paths, strict=True))
-        for symbol in pick(str(path), stems, symbols):
-            yield from _unless_seen(
-                by_stem[symbol],
-                rows_of_frames(parts_of(by_stem[symbol]), by_stem[symbol].name, symbol, keep_zone=keep_zone),
-                set(),
-                path,
-            )
-        return
+    by_stem = {stem_of(one): one for one in paths}
+    alone = symbols is not None and path.is_dir() and set(symbols) <= set(by_stem)
+    if alone:
+        paths = [by_stem[symbol] for symbol in pick(str(path), by_stem, symbols)]
+    rows = _rows_of_files(paths, path, keep_zone, refusing)
+    if symbols is None or alone:
+        return rows
+    found = dict(rows)
+    return [(symbol, found[symbol]) for symbol in pick(str(path), found, symbols)]
+
+
+def _rows_of_files(paths: Iterable[Path], place: Path, keep_zone: bool, refusing: bool) -> Rows:
     seen: set[str] = set()
-    every = (
-        item
-        for one, stem in zip(paths, stems, strict=True)
-        for item in _unless_seen(one, rows_of_frames(parts_of(one), one.name, stem, keep_zone=keep_zone), seen, path)
-    )
-    if symbols is None:
-        yield from every
-        return
-    found = dict(every)
-    for symbol in pick(str(path), found, symbols):
-        yield symbol, found[symbol]
-
-
-def _unless_seen(one: Path, rows: dict[str, RawBars], seen: set[str], path: Path) -> Iterator[tuple[str, RawBars]]:
-    for symbol, raw in rows.items():
-        if symbol in seen:
-            raise BarsError(f"bars: {symbol} comes from {one.name} and from another file in {path}; keep one")
-        seen.add(symbol)
-        yield symbol, raw
+    for path in paths:
+        stem = stem_of(path)
+        rows: dict[str, RawBars | BarsError]
+        try:
+            rows = {**rows_of_frames(parts_of(path), path.name, stem, keep_zone=keep_zone)}
+        except BarsError as error:
+            rows = {stem: error}
+        for symbol in list(rows):
+            raw = rows.pop(symbol)
+            if symbol in seen:
+                raw = BarsError(f"bars: {symbol} comes from {path.name} and from another file in {place}; keep one")
+            if refusing and isinstance(raw, BarsError):
+                raise raw
+            seen.add(symbol)
+            yield symbol, raw
 
 
 def rows_of_frames(parts: Iterable[Any], where: str, stem: str, *, keep_zone: bool) -> dict[str, RawBars]:
@@ -126,13 +114,15 @@ def _split(frame: Any, where: str, stem: str, keep_zone: bool) -> dict[str, RawB
 
 def _joined(pieces: list[RawBars], symbol: str, where: str) -> RawBars:
     zones = frozenset(zone for piece in pieces for zone in piece.zones)
+    unread = tuple(dict.fromkeys(column for piece in pieces for column in piece.unread))
     if len(pieces) == 1:
         whole = pieces[0]
     else:
         stamps = np.concatenate([piece.stamps for piece in pieces])
         parts = [dict(piece.columns) for piece in pieces]
         pieces.clear()  # each part goes as soon as it stands in the whole
-        whole = RawBars(stamps, {f: np.concatenate([part.pop(f) for part in parts]) for f in list(parts[0])}, zones)
+        columns = {field: np.concatenate([part.pop(field) for part in parts]) for field in list(parts[0])}
+        whole = RawBars(stamps, columns, zones, unread)
     if not len(whole.stamps):
         raise BarsError(f"bars: {symbol} has no price at all in {where}; remove the column")
     return whole

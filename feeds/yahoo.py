@@ -14,17 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from hybrid_bt.bar_checks import RawBars
 from hybrid_bt.bars import Bars, Moment, instant
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import Align, RawBars, pick
+from hybrid_bt.feeds.align import pick
+from hybrid_bt.feeds.cells import dated, field_of, single
 from hybrid_bt.feeds.panel import Handling, build_panel
 from hybrid_bt.feeds.snapshots import Snapshot, difference, read_latest, store
-from hybrid_bt.feeds.yahoo_fetch import REMEDY, fetch
-from hybrid_bt.findings import OnBadData
+from hybrid_bt.feeds.yahoo_fetch import REMEDY, NoAnswerError, fetch
 
-__all__ = ["load_yahoo", "warm_up_start"]
-
-FIELDS = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume", "Adj Close": "adj"}
+AS_GIVEN = Handling()
 FIRST_DAY = "1990-01-01"
 DAY = np.timedelta64(1, "D")
 WARM_UP = 730 * DAY  #: two years, twice the 252 bars that the features need: their averages have settled by then
@@ -40,13 +39,10 @@ def warm_up_start(trade_from: Moment | None) -> str:
 
 def load_yahoo(
     symbols: Sequence[str] | None,
+    handling: Handling = AS_GIVEN,
     *,
     start: str = FIRST_DAY,
     end: Moment | None = None,
-    raw_prices: bool = False,
-    on_bad_data: OnBadData = "fail",
-    calendar: str | None = None,
-    align: Align = "union",
     cache: Path | None = None,
     offline: bool = False,
     download: Callable[..., Any] | None = None,
@@ -58,14 +54,12 @@ def load_yahoo(
     ----------
     symbols : sequence of str
         Yahoo's own names: KO, BRK-B, ^GSPC.
+    handling : Handling
+        Raw prices are unadjusted for dividends; Yahoo always adjusts for splits.
     start : str
         First day asked for.
     end : str, date or datetime64, optional
         Last day, included. By default yesterday, because today's bar is unfinished until the close.
-    raw_prices : bool
-        Leave prices unadjusted for dividends (Yahoo always adjusts for splits).
-    on_bad_data, calendar, align
-        As `hybrid_bt.feeds.load_bars`.
     cache : Path, optional
         Folder of the snapshots; without it nothing is kept.
     offline : bool
@@ -93,21 +87,17 @@ def load_yahoo(
         try:
             fresh, more = _fetched(wanted, held, start, stop, cache, download, sleep)
             notes += more
-        except _NoAnswerError as refusal:
+        except NoAnswerError as refusal:
             if any(held[symbol] is None for symbol in wanted):
-                raise BarsError(str(refusal)) from refusal.__cause__
+                raise
             notes.append(f"yahoo: {refusal}; went on with the snapshots on disk")
     rows = []
     for symbol in symbols:
         own = fresh.get(symbol) or _kept(symbol, held[symbol], start, stop, notes)
-        if "adj" not in own.columns and not raw_prices:
+        if "adj" not in own.columns and not handling.raw_prices:
             raise BarsError(f"bars: yahoo delivered no adjusted close for {symbol}; ask for raw_prices=True")
         rows.append((symbol, _span(own, start, stop, symbol)))
-    return build_panel("yahoo", rows, Handling(raw_prices, on_bad_data, calendar, align), notes)
-
-
-class _NoAnswerError(Exception):
-    """Yahoo could not be read at all."""
+    return build_panel("yahoo", rows, handling, notes)
 
 
 def _fetched(
@@ -122,10 +112,7 @@ def _fetched(
     """New histories, kept where there is a cache, and what differs from the ones before."""
     starts = [start, *(str(kept.arguments["start"]) for s in symbols if (kept := held[s]) is not None)]
     start = min(starts)
-    try:
-        frame = fetch(symbols, start, stop, download, sleep)
-    except BarsError as error:
-        raise _NoAnswerError(str(error)) from error.__cause__
+    frame = fetch(symbols, start, stop, download, sleep)
     fresh = {symbol: _one(frame, symbol, symbols) for symbol in symbols}
     notes = []
     for symbol, rows in fresh.items():
@@ -155,33 +142,24 @@ def _span(rows: RawBars, start: str, stop: str, symbol: str) -> RawBars:
     inside = (rows.stamps >= instant(start)) & (rows.stamps < instant(stop))
     if not inside.any():
         raise BarsError(f"bars: yahoo has no bar of {symbol} from {start} to before {stop}; {REMEDY}")
-    return RawBars(rows.stamps[inside], {field: values[inside] for field, values in rows.columns.items()})
+    return rows.take(inside)
 
 
 def _one(frame: Any, symbol: str, symbols: Sequence[str]) -> RawBars:
-    """One symbol's columns; days on which Yahoo has nothing for it are left out."""
-    columns = {
-        ours: values
-        for theirs, ours in FIELDS.items()
-        if (values := _column(frame, theirs, symbol, symbols)) is not None
-    }
-    if "close" not in columns:
+    """One symbol's columns; days on which Yahoo has nothing for it are left out.
+
+    Headers are (field, symbol), (symbol, field), or the field alone where one symbol was asked for.
+    """
+    levels = [n for n in range(frame.columns.nlevels) if symbol in frame.columns.get_level_values(n)]
+    if frame.columns.nlevels > 1 and levels:
+        frame = frame.xs(symbol, axis=1, level=levels[-1])
+    if not any(field_of(name) == "close" for name in frame.columns) or (not levels and len(symbols) > 1):
         raise BarsError(f"bars: yahoo delivered no {symbol}; {REMEDY}")
-    prices = np.array([values for field, values in columns.items() if field != "volume"])
+    if frame.index.tz is not None:
+        frame = frame.tz_localize(None)  # daily stamps are the exchange's own midnight
+    rows = single(dated(frame), symbol, keep_zone=False)
+    prices = np.array([values for field, values in rows.columns.items() if field != "volume"])
     present = ~np.isnan(prices).all(axis=0)
     if not present.any():
         raise BarsError(f"bars: yahoo delivered no prices of {symbol}; {REMEDY}")
-    index = frame.index
-    if index.tz is not None:
-        index = index.tz_localize(None)  # daily stamps are the exchange's own midnight
-    stamps = index.to_numpy().astype("M8[ns]")
-    return RawBars(stamps[present], {field: values[present] for field, values in columns.items()})
-
-
-def _column(frame: Any, field: str, symbol: str, symbols: Sequence[str]) -> Any:
-    """A column from (field, symbol) or (symbol, field) headers, or from plain ones where one symbol was asked for."""
-    plain = field if len(symbols) == 1 else None
-    for key in ((field, symbol), (symbol, field), plain):
-        if key in frame.columns:
-            return frame[key].to_numpy(dtype=np.float64)
-    return None
+    return rows.take(present)

@@ -11,11 +11,13 @@ from typing import Any
 
 from hybrid_bt.errors import BarsError
 
-__all__ = ["PAUSES", "REMEDY", "fetch"]
-
 REMEDY = "check the connection and the symbols, or give prices of your own"
 PAUSES = (1.0, 4.0, 16.0)  #: seconds before each further attempt
 RATE_MARKS = ("too many requests", "rate limit", "429")
+
+
+class NoAnswerError(BarsError):
+    """Yahoo could not be read at all."""
 
 
 def fetch(
@@ -38,7 +40,7 @@ def fetch(
 
     Raises
     ------
-    BarsError
+    NoAnswerError
         When every attempt failed or came back empty; says so if Yahoo limits the rate.
     """
     failures: tuple[type[Exception], ...] = (OSError, ValueError)  # curl's and requests' errors are OSErrors
@@ -70,7 +72,7 @@ def fetch(
         if pause is None or not reasons:  # an empty answer without a word does not change by asking again
             break
         sleep(pause)
-    raise BarsError(_say(symbols, start, stop, reasons)) from cause
+    raise NoAnswerError(_say(symbols, start, stop, reasons)) from cause
 
 
 def _say(symbols: Sequence[str], start: str, stop: str, reasons: Sequence[str]) -> str:

@@ -16,17 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bar_checks import (
-    Moment,
-    check_presence,
-    check_prices,
-    check_stamps,
-    check_symbols,
-    floats,
-    instant,
-    nanoseconds,
-    say_stamp,
-)
+from hybrid_bt.bar_checks import Moment, check_name, check_panel, floats, instant, nanoseconds, say_stamp
 from hybrid_bt.bar_rate import bars_per_year
 from hybrid_bt.errors import BarsError, did_you_mean
 from hybrid_bt.findings import Finding
@@ -124,13 +114,30 @@ class Bars:
         volume = np.zeros(close.shape) if volume is None else np.nan_to_num(floats("volume", volume), posinf=np.inf)
         open, high, low = (close, close, close) if open is None else (open, high, low)
         bars = cls(name, tuple(symbols), stamps, open, high, low, close, volume, tuple(notes), tuple(findings))
-        check_symbols(bars)
+        bars._check_symbols()
         if bars.n_bars < MIN_BARS:
             raise BarsError(f"bars: {name} holds {bars.n_bars} bar(s); at least {MIN_BARS} are needed; give more data")
-        check_stamps(bars.stamps, name)
-        check_prices(bars)
-        check_presence(bars)
+        panel = {field: getattr(bars, field) for field in ("open", "high", "low", "close", "volume")}
+        check_panel(name, bars.symbols, bars.stamps, panel)
+        bars._check_presence()
         return bars
+
+    def _check_symbols(self) -> None:
+        if not self.symbols:
+            raise BarsError(f"bars: {self.name} has no symbols; give at least one")
+        for position, symbol in enumerate(self.symbols):
+            check_name(symbol)
+            if symbol in self.symbols[:position]:
+                raise BarsError(f"bars: {self.name} holds symbol {symbol!r} twice; rename or remove one")
+
+    def _check_presence(self) -> None:
+        for column, symbol in enumerate(self.symbols):
+            if not self.traded[:, column].any():
+                raise BarsError(f"bars: {symbol} has no bar at all in {self.name}; give prices or remove the symbol")
+        empty = ~np.asarray(self.traded.any(axis=1))
+        if empty.any():
+            stamp = say_stamp(self.stamps[int(np.argmax(empty))])
+            raise BarsError(f"bars: {self.name} {stamp} holds no price of any symbol; remove the row")
 
     @property
     def n_bars(self) -> int:

@@ -114,7 +114,7 @@ class Command(click.Command):
                 return super().invoke(ctx)
             except HybridError as error:
                 advice.clear()
-                _say("error", self._in_flags(" ".join(str(error).split())))
+                _say("error", self._in_flags(str(error)))
                 ctx.exit(USER_MISTAKE)
             finally:
                 for text in () if ctx.params.get("quiet") else advice:

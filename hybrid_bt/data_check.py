@@ -18,8 +18,6 @@ from hybrid_bt.findings import ON_BAD_DATA, RULES, Finding, counters, say
 if TYPE_CHECKING:
     from hybrid_bt.bars import Bars
 
-__all__ = ["check_path", "main", "write_bars"]
-
 FOUND = 1  #: exit status
 _SORTED = {"error": 0, "warning": 1, "info": 2}
 
@@ -32,9 +30,11 @@ def check_path(path: Path, symbols: Sequence[str] | None = None, calendar: str |
     BarsError
         If there is no such path, no table in it, or no such symbol.
     """
-    from hybrid_bt.feeds.check_files import findings_of_path
+    from hybrid_bt.feeds.panel import Handling, inspect
+    from hybrid_bt.feeds.table import rows_of_path
 
-    found = findings_of_path(path, symbols, calendar)
+    rows = rows_of_path(path, symbols, keep_zone=True, refusing=False)
+    found = inspect(rows, Handling(calendar=calendar), refusing=False)[1]
     return sorted(found, key=lambda one: (_SORTED[one.severity], one.symbol))
 
 
@@ -92,6 +92,8 @@ def check(
     as_json: bool,
 ) -> None:
     """Check the prices at PATH: 0 clean, 1 findings, 2 misuse. Infos alone are clean."""
+    from hybrid_bt.feeds import load_bars
+
     if mend != (out is not None):
         raise ConfigError("--mend and --out DIR belong together; give both or neither")
     found = check_path(path, symbols or None, calendar)
@@ -99,7 +101,8 @@ def check(
     refusal = None
     if mend and out is not None:
         try:
-            written = write_bars(_mended(path, symbols, calendar), out)
+            bars = load_bars(path, symbols=symbols or None, on_bad_data="mend", calendar=calendar)
+            written = write_bars(bars, out)
         except BarsError as error:
             refusal = str(error)
     if as_json:
@@ -108,12 +111,6 @@ def check(
         _print(path, found, written, refusal)
     if any(one.severity != "info" for one in found):
         ctx.exit(FOUND)
-
-
-def _mended(path: Path, symbols: tuple[str, ...], calendar: str | None) -> Bars:
-    from hybrid_bt.feeds import load_bars
-
-    return load_bars(path, symbols=symbols or None, on_bad_data="mend", calendar=calendar)
 
 
 def _document(path: Path, found: list[Finding], written: list[Path], refusal: str | None) -> dict[str, Any]:

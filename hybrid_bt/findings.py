@@ -11,8 +11,6 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-__all__ = ["ON_BAD_DATA", "RULES", "Finding", "OnBadData", "Rule", "counters", "say"]
-
 OnBadData = Literal["fail", "mend", "warn"]
 ON_BAD_DATA: tuple[OnBadData, ...] = ("fail", "mend", "warn")
 
@@ -55,6 +53,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "too_few_bars": Rule("error", "fewer than 2 bars", _REFUSED),
         "jump": Rule("warning", "a jump that may be an unadjusted split or a bad print", _KEPT),
         "stale": Rule("warning", "the price stands still", _KEPT),
+        "unread": Rule("warning", "columns with numbers whose names are not known", "not read"),
         "calendar_gap": Rule("warning", "no symbol has a bar for long", _KEPT),
         "off_calendar": Rule("warning", "bars on days on which the exchange is closed", _KEPT),
         "missing_sessions": Rule("warning", "no bar on days on which the exchange is open", _KEPT),
@@ -77,6 +76,7 @@ class Finding(NamedTuple):
     first: str  #: date of the first of them
     what: str  #: value, ratio or span of the first of them
     action: str = "none"  #: what was done about it
+    refusal: str = ""  #: the same as an error says it: the cell, what must hold, what to do
 
     @property
     def severity(self) -> str:
@@ -95,6 +95,12 @@ def counters(findings: Iterable[Finding]) -> dict[str, dict[str, Any]]:
         if one.symbol and one.symbol not in entry["symbols"]:
             entry["symbols"].append(one.symbol)
     return found
+
+
+def refusal(finding: Finding) -> str:
+    """Where, what must hold, what to do: `KO 2021-03-02 close is 0.0; prices must be finite and above 0; ...`."""
+    more = f" ({finding.bars - 1} more like it)" if finding.bars > 1 else ""
+    return " ".join(part for part in (finding.symbol, finding.first, finding.refusal) if part) + more
 
 
 def say(finding: Finding) -> str:

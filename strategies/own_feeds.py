@@ -12,9 +12,8 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-import backtrader as bt
-
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.strategies.framework import bt
 
 __all__ = ["take_own_feeds", "warn_of_company"]
 

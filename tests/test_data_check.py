@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -17,10 +18,11 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
+from hybrid_bt.bars import Bars
 from hybrid_bt.data_check import check_path, main
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.feeds import load_bars, to_feeds
-from hybrid_bt.findings import RULES, counters
+from hybrid_bt.findings import RULES, counters, refusal
 
 N = 60
 Change = Callable[[pd.DataFrame], Any]
@@ -110,6 +112,7 @@ BREAKS: dict[str, tuple[Change, str, int | None, int | None]] = {
     "delisted": (lambda f: f.iloc[:40], "2021-02-26", 40, 40),
     "late_listing": (lambda f: f.iloc[20:], "2021-02-01", N - 20, N - 20),
     "missing_bars": (lambda f: f.drop(f.index[[5, 6]]), "2021-01-11", N - 2, N - 2),
+    "unread": (lambda f: f.assign(dividend=0.1), "", N, N),
     "volume_missing": (lambda f: f.drop(columns="volume"), "2021-01-04", N, N),
     "too_few_bars": (lambda f: f.iloc[:1].assign(close=-1.0), "", None, None),
 }
@@ -129,7 +132,7 @@ def test_rule_finds_its_break_and_dates_it(rule: str, tmp_path: Path) -> None:
     assert len(found) == 1 or rule in ("mixed_clock", "short", "mixed_zones")
     found.sort(key=lambda one: one.symbol == "" and rule == "mixed_zones")
     assert found[0].first == BREAKS[rule][1]
-    assert (found[0].symbol == "") == (rule in ("mixed_frequency", "calendar_gap"))
+    assert (found[0].symbol == "") == (rule in ("mixed_frequency", "calendar_gap", "unread"))
 
 
 @pytest.mark.parametrize("rule", BREAKS)
@@ -158,6 +161,23 @@ def test_errors_are_refused_by_default(rule: str, tmp_path: Path) -> None:
 def test_warnings_and_infos_change_nothing_by_default(rule: str, tmp_path: Path) -> None:
     path = broken(tmp_path, rule)
     assert load_bars(path).sha256 == load_bars(path, on_bad_data="mend").sha256
+
+
+ROW_RULES = ("unsorted", "duplicate", "no_price", "nan", "not_positive", "low_above", "high_below", "volume_bad")
+
+
+@pytest.mark.parametrize("rule", ROW_RULES)
+def test_refusal_names_the_cell_that_the_check_finds(rule: str, tmp_path: Path) -> None:
+    path = broken(tmp_path, rule)
+    found = [one for one in check_path(path) if one.severity == "error"]
+    assert found[0].rule == rule
+    with pytest.raises(BarsError, match=re.escape(f"bars: {refusal(found[0])}, or give on_bad_data='mend'")):
+        load_bars(path)
+    if rule not in ("unsorted", "duplicate", "no_price"):
+        frame = pd.read_csv(path / "KO.csv")
+        columns = {field: frame[[field]] for field in ("open", "high", "low", "close", "volume")}
+        with pytest.raises(BarsError, match=re.escape(f"bars: {refusal(found[0])}")):
+            Bars.checked("own", ["KO"], frame["date"].to_numpy("M8[ns]"), **columns)
 
 
 def test_every_rule_is_exercised() -> None:
@@ -309,6 +329,16 @@ def test_frames_and_feeds_give_the_bars_that_files_give(tmp_path: Path) -> None:
     assert load_bars(to_feeds(wanted)).sha256 == wanted.sha256
     stock = [bt.feeds.PandasData(dataname=frame, name=symbol) for symbol, frame in indexed.items()]
     assert load_bars(stock).sha256 == load_bars(stock).sha256 == wanted.sha256
+
+
+def test_further_lines_of_a_feed_are_named() -> None:
+    class Valued(bt.feeds.PandasData):  # type: ignore[misc]
+        lines = ("pe",)
+        params = (("pe", -1),)
+
+    frame = sound().assign(pe=12.0)
+    bars = load_bars(Valued(dataname=frame.set_index(pd.DatetimeIndex(frame.index)), name="KO"))
+    assert any("pe (KO); not read" in note for note in bars.notes)
 
 
 def test_filters_of_a_feed_are_honoured(tmp_path: Path) -> None:

@@ -18,10 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybrid_bt.bars import Bars
+from hybrid_bt.data_check import check_path
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds import SOURCES, ArrayFeed, load_bars, to_feeds
 from hybrid_bt.feeds import sample as sample_source
 from hybrid_bt.feeds.array import date_numbers
+from hybrid_bt.feeds.panel import Handling
 from hybrid_bt.feeds.yahoo import load_yahoo
 
 LINES = ("datetime", "open", "high", "low", "close", "volume", "openinterest")
@@ -117,13 +119,56 @@ def test_wide_file_takes_an_empty_cell_for_a_missing_bar_and_says_so(tmp_path: P
     assert bars.notes == ("closes: bars missing out of 3 (not traded there): PEP 1",)
 
 
-@pytest.mark.parametrize("heading", ["adj close", "Adj_Close", "ADJ"])
-def test_adjusted_close_scales_all_four_prices_and_not_the_volume(tmp_path: Path, heading: str) -> None:
-    text = f"DATE,Open,HIGH,Low,Close,Volume,{heading}\n2021-03-01,9,12,8,10,5,5\n2021-03-02,10,12,8,10,5,10\n"
-    folder = write(tmp_path / "own", KO=text)
-    bars = load_bars(folder)
+#: as Yahoo, Tiingo, FMP, EODHD, Alpha Vantage, Quandl, Sharadar, FinRL and others write it
+ADJUSTED = (
+    *("adj", "ADJ", "adj close", "Adj_Close", "adjClose", "adjclose", "AdjClose", "Adjusted Close", "adjusted_close"),
+    *("Adj. Close", "closeadj", "adjcp", "Adj Close**", "Close_adj", "5. adjusted close", "Close (adjusted)"),
+    *("adj_price", "Adjusted Price", "PRICE_ADJ", "Adj Closing Price"),
+)
+
+
+@pytest.mark.parametrize("door", ["folder", "long file", "parquet", "long parquet", "frame", "frames", "yahoo"])
+@pytest.mark.parametrize("heading", ADJUSTED)
+def test_adjusted_close_scales_all_four_prices_and_not_the_volume(tmp_path: Path, heading: str, door: str) -> None:
+    values = {"Open": [9, 10], "HIGH": 12, "Low": 8, "Close": 10, "Volume": 5, heading: [5, 10]}
+    frame = pd.DataFrame(values, index=pd.DatetimeIndex(["2021-03-01", "2021-03-02"], name="Date"))
+    long = frame.reset_index().assign(symbol="KO")
+    path = tmp_path / ("KO.parquet" if "parquet" in door else "KO.csv")
+    if "parquet" in door:
+        (long if "long" in door else frame).to_parquet(path)
+    else:
+        (long if "long" in door else frame.reset_index()).to_csv(path, index=False)
+    if door == "yahoo":
+        headed = pd.concat({"KO": frame.rename(columns={"HIGH": "High"})}, axis=1)
+        bars, raw = (load_yahoo(["KO"], Handling(raw), download=lambda *a, **k: headed) for raw in (False, True))
+    else:
+        source = {"folder": tmp_path, "frame": long, "frames": {"KO": frame}}.get(door, path)
+        bars, raw = load_bars(source), load_bars(source, raw_prices=True)
     assert [getattr(bars, field)[0, 0] for field in (*PRICES, "volume")] == [4.5, 6.0, 4.0, 5.0, 5.0]
-    assert load_bars(folder, raw_prices=True).close[0, 0] == 10.0
+    assert raw.close[0, 0] == 10.0
+    assert not [one for one in bars.findings if one.rule == "unread"]
+
+
+@pytest.mark.parametrize("heading", ["adj_factor", "Close*2", "prev close", "adjOpen", "readjusted", "disclosed"])
+def test_other_names_are_no_adjusted_close_and_are_named(tmp_path: Path, heading: str) -> None:
+    text = f"date,close,{heading},name\n2021-03-01,10,5,Coca-Cola\n2021-03-02,10,6,Coca-Cola\n"
+    bars = load_bars(write(tmp_path / "own", KO=text, PEP=text, XOM=GOOD))
+    assert bars.close[0, 0] == 10.0
+    (note,) = (note for note in bars.notes if "not read" in note)
+    assert note == f"own: warning: columns with numbers whose names are not known: {heading} (KO and 1 more); not read"
+    frame = pd.read_csv(tmp_path / "own" / "KO.csv")
+    assert f"{heading} (KO)" in " ".join(load_bars({"KO": frame}).notes)
+    assert f"{heading} (KO)" in " ".join(load_bars({"KO": frame}, on_bad_data="mend").notes)
+    (found,) = (one for one in check_path(tmp_path / "own") if one.rule == "unread")
+    assert found.what == f"{heading} (KO and 1 more)"
+
+
+def test_two_adjusted_closes_are_refused_by_name(tmp_path: Path) -> None:
+    text = "date,close,adjClose,volume,Adj. Close\n2021-03-01,10,5,1,5\n2021-03-02,10,6,1,6\n"
+    folder = write(tmp_path / "own", KO=text)
+    for source in (folder, {"KO": pd.read_csv(folder / "KO.csv")}):
+        with pytest.raises(BarsError, match=r"more than one column for 'adj': 'adjClose' and 'Adj\. Close'; keep one"):
+            load_bars(source)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
@@ -163,7 +208,7 @@ BAD_FILES = {
     "zulu": (GOOD.replace("2021-03-02", "2021-03-02T00:00:00Z"), "has a time zone"),
     "unsorted": (GOOD.replace("2021-03-03", "2021-02-26"), "KO 2021-02-26 comes after 2021-03-02; .*sort"),
     "duplicate": (GOOD.replace("2021-03-03", "2021-03-02"), "KO 2021-03-02 appears twice; keep one"),
-    "nan": (GOOD.replace("2,4,2,3,20", "2,4,2,,20"), "KO 2021-03-02 close is nan; prices must be finite"),
+    "nan": (GOOD.replace("2,4,2,3,20", "2,4,2,,20"), "KO 2021-03-02 close is nan; a bar has all four"),
     "whole row nan": (GOOD.replace("2,4,2,3,20", ",,,,"), "KO 2021-03-02 open is nan; .*remove the row"),
     "zero": (GOOD.replace("2,4,2,3,20", "0,4,2,3,20"), "KO 2021-03-02 open is 0.0; prices must be finite and above 0"),
     "negative": (GOOD.replace("2,4,2,3,20", "2,4,-2,3,20"), "KO 2021-03-02 low is -2.0"),
@@ -240,7 +285,7 @@ def test_yahoo_frame_becomes_adjusted_bars_in_the_order_asked(first_level: str) 
     assert bars.symbols == ("PEP", "KO")
     assert [getattr(bars, field)[0, 0] for field in PRICES] == [4.5, 6.0, 4.0, 5.0]
     assert (asked["auto_adjust"], asked["end"]) == (False, "2021-03-04")
-    assert load_yahoo(["KO"], raw_prices=True, download=download).close[0, 0] == 10.0
+    assert load_yahoo(["KO"], Handling(raw_prices=True), download=download).close[0, 0] == 10.0
     load_yahoo(["KO"], end="2021-03", download=download)
     assert asked["end"] == "2021-04-01"
 

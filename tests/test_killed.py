@@ -31,7 +31,7 @@ SNAPSHOTS = (
     COMMON
     + """
 import numpy as np
-from hybrid_bt.feeds.align import RawBars
+from hybrid_bt.bar_checks import RawBars
 from hybrid_bt.feeds.snapshots import read_latest, store
 
 STAMPS = np.datetime64("2020-01-01", "ns") + np.arange(3000) * np.timedelta64(1, "D")

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds import load_bars
+from hybrid_bt.feeds.panel import Handling
 from hybrid_bt.feeds.snapshots import cache_folder, read_latest
 from hybrid_bt.feeds.yahoo import load_yahoo, warm_up_start
 from hybrid_bt.run import main as run_main
@@ -253,7 +254,7 @@ def test_bad_cells_are_handled_as_anywhere(tmp_path: Path) -> None:
 
     with pytest.raises(BarsError, match=r"KO 2021-03-10 high is 1\.0"):
         load(tmp_path, Yahoo(change=spoil), ("KO",))
-    assert load(tmp_path, never, ("KO",), on_bad_data="mend").n_bars == 23
+    assert load(tmp_path, never, ("KO",), handling=Handling(on_bad_data="mend")).n_bars == 23
 
 
 def test_run_trades_yahoo_offline_from_its_snapshot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
