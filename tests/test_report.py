@@ -23,9 +23,10 @@ from hybrid_bt.report import OUR_FILES, cross_check, pictures, tearsheet, write_
 from hybrid_bt.report import tables as tables_of_a_run
 from hybrid_bt.report.attribution import fill_arrays, marked_close, round_trips
 from hybrid_bt.report.first_page import first_page
-from hybrid_bt.report.run_json import in_sample_spans, plain
-from hybrid_bt.report.tables import stamp_texts, write_table
+from hybrid_bt.report.run_json import in_sample_spans
+from hybrid_bt.report.tables import write_table
 from hybrid_bt.report.tearsheet import daily_returns
+from hybrid_bt.texts import csv_of_columns, csv_of_rows, plain, stamp_texts
 
 T, SYMBOLS, PAIRS = 90, ("KO", "PEP", "A$B"), ("KO:PEP",)
 START = 1_000_000.0
@@ -242,6 +243,20 @@ def test_dates_have_a_time_only_where_bars_have():
     assert stamp_texts(np.array(["2020-01-01", "2020-01-02"], "datetime64[ns]")) == ["2020-01-01", "2020-01-02"]
     mixed = np.array(["2020-01-01T00:00", "2020-01-01T09:30"], "datetime64[ns]")
     assert stamp_texts(mixed) == ["2020-01-01T00:00:00", "2020-01-01T09:30:00"]
+
+
+def test_one_writer_writes_every_csv_file():
+    head = ("name", "value", "count", "said")
+    table = [("a", 0.1 + 0.2, 3, 'x, "y"'), ("b", np.float64(1e-300), 4, "two\nlines"), ("c", math.nan, 5, "")]
+    text = csv_of_rows((head, *table))
+    assert csv_of_columns(zip(*table, strict=True), head) == text
+    assert text.splitlines()[1] == 'a,0.30000000000000004,3,"x, ""y"""' and text.endswith("\nc,,5,\n")
+    read = list(csv.reader(text.splitlines(keepends=True)))
+    assert tuple(read[0]) == head and float(read[2][1]) == 1e-300 and read[2][3] == "two\nlines"
+    square = np.array([[1.5, math.nan], [-0.0, math.inf]])
+    assert csv_of_columns([square, range(4)]) == "1.5,0\n,1\n-0.0,2\ninf,3\n", "arrays in row-major order"
+    with pytest.raises(ValueError, match="shorter"):
+        csv_of_columns([square, range(3)])
 
 
 def test_run_json_is_sorted_plain_and_complete(tables, record):

@@ -11,14 +11,13 @@ Computational Finance 20(4), section 2.
 from __future__ import annotations
 
 from itertools import combinations
+from math import comb
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.errors import ConfigError
-
-__all__ = ["Overfitting", "backtest_overfitting"]
 
 FloatArray = NDArray[np.float64]
 
@@ -30,7 +29,6 @@ class Overfitting(NamedTuple):
 
     probability: float  #: in [0, 1]
     logits: FloatArray  #: one per choice of blocks
-    loss_probability: float  #: share of choices whose best configuration lost elsewhere
 
 
 def backtest_overfitting(returns: FloatArray, n_blocks: int = N_BLOCKS) -> Overfitting:
@@ -55,7 +53,7 @@ def backtest_overfitting(returns: FloatArray, n_blocks: int = N_BLOCKS) -> Overf
         raise ConfigError(f"overfitting: {n_blocks} blocks of {n_bars} bars; give an even number, two bars a block")
     blocks = returns[n_bars % n_blocks :].reshape(n_blocks, -1, n_configurations)
     sums, squares = blocks.sum(axis=1), (blocks**2).sum(axis=1)
-    chosen = np.zeros((_choices(n_blocks), n_blocks))
+    chosen = np.zeros((comb(n_blocks, n_blocks // 2), n_blocks))
     for row, picked in enumerate(combinations(range(n_blocks), n_blocks // 2)):
         chosen[row, list(picked)] = 1.0
     bars = blocks.shape[1] * n_blocks // 2
@@ -67,13 +65,7 @@ def backtest_overfitting(returns: FloatArray, n_blocks: int = N_BLOCKS) -> Overf
     ties = (outside == found[:, None]).sum(axis=1)
     rank = (below + (ties + 1) / 2.0) / (n_configurations + 1.0)
     logits = np.log(rank / (1.0 - rank))
-    return Overfitting(float((logits <= 0.0).mean()), logits, float((found < 0.0).mean()))
-
-
-def _choices(n_blocks: int) -> int:
-    from math import comb
-
-    return comb(n_blocks, n_blocks // 2)
+    return Overfitting(float((logits <= 0.0).mean()), logits)
 
 
 def _sharpe(sums: FloatArray, squares: FloatArray, n: int) -> FloatArray:

@@ -19,17 +19,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "Moments",
-    "deflated_sharpe",
-    "expected_maximum_sharpe",
-    "minimum_track_record",
-    "moments_of",
-    "probabilistic_sharpe",
-    "sharpe_probability",
-    "track_record_bars",
-]
-
 FloatArray = NDArray[np.float64]
 
 

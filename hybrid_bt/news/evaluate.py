@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from hybrid_bt.bars import Bars
 from hybrid_bt.config import Config
 from hybrid_bt.evidence.bootstrap import Interval, bootstrap
-from hybrid_bt.evidence.measures import measures
 from hybrid_bt.hybrid import Hybrid, Opinion
+from hybrid_bt.metrics import measures
 from hybrid_bt.news.cache import Recorded
 from hybrid_bt.news.manager import NEUTRAL_RISK, Advice
 from hybrid_bt.news.stage import RiskStage

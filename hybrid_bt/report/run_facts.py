@@ -9,10 +9,10 @@ import numpy as np
 
 from hybrid_bt.metrics import elapsed_years
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report.headline import HEADLINES, headline_rows
 from hybrid_bt.report.run_json import in_sample_spans
 from hybrid_bt.report.style import run_text, sample_stamp
-from hybrid_bt.report.tables import account_summary, stamp_texts
+from hybrid_bt.report.tables import HEADLINES, account_summary, headline_rows
+from hybrid_bt.texts import stamp_texts
 
 __all__ = ["run_facts", "yearly_returns"]
 

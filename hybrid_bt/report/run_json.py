@@ -7,7 +7,6 @@ under the one key `wall_clock`, so that the rest is the same from run to run.
 from __future__ import annotations
 
 import json
-import math
 import platform
 from collections.abc import Mapping
 from importlib import metadata
@@ -19,9 +18,7 @@ from numpy.typing import NDArray
 
 import hybrid_bt
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report.tables import stamp_texts
-
-__all__ = ["in_sample_spans", "plain", "run_document", "write_run_json"]
+from hybrid_bt.texts import plain, stamp_texts
 
 VERSIONED = ("backtrader", "numpy", "onnxruntime")  # what a result may depend on; tools that only draw do not count
 
@@ -83,30 +80,3 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "absent"
     return found
-
-
-def plain(value: Any) -> Any:
-    """Dicts, lists, texts, numbers, booleans and None; NaN and infinities become None.
-
-    Raises
-    ------
-    TypeError
-        For a type that has no obvious JSON form.
-    """
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.datetime64):
-        return stamp_texts(np.array([value]))[0]
-    if isinstance(value, (np.generic, np.ndarray)):
-        return plain(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(plain(item) for item in value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, (str, int)):
-        return value
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"run.json: {type(value).__name__} {value!r} has no JSON form")

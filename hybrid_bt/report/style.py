@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report.tables import stamp_texts
+from hybrid_bt.texts import end_days
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -184,7 +184,7 @@ def sample_stamp(record: RunRecord) -> str:
 
 def run_text(record: RunRecord) -> str:
     """Data, span and costs in one line."""
-    first, last = stamp_texts(record.bars.stamps[[0, -1]].astype("datetime64[D]"))
+    first, last = end_days(record.bars.stamps)
     name = record.bars.name
     name = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
     return f"{name} · {first} to {last} · net of costs{_cost_text(record.config)}"

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from hybrid_bt.config import Config
     from hybrid_bt.study.findings import Findings, Plan
 
-__all__ = ["PRESETS", "configuration", "make_plan", "perform", "write_study"]
-
 #: windows, seeds, resamples
 PRESETS = {"quick": (4, 2, 200), "full": (10, 5, 1000)}
 SAC_STEPS_PER_SECOND, PPO_STEPS_PER_SECOND = 4_000.0, 1_700.0  #: one thread; docs/research-log.md
@@ -120,13 +118,14 @@ def write_study(found: Findings, out: Path) -> list[Path]:
     """Write the page, the tables and the pictures, each whole or not at all."""
     from hybrid_bt.study.page import page
     from hybrid_bt.study.pictures import write_pictures
-    from hybrid_bt.study.tables import TABLES, csv_text
+    from hybrid_bt.study.tables import TABLES
+    from hybrid_bt.texts import csv_of_rows
 
     with tempfile.TemporaryDirectory(prefix=".study-", dir=out) as name:
         folder = Path(name)
         pictures = write_pictures(found, folder)
         for table, rows in TABLES.items():
-            (folder / table).write_text(csv_text(rows(found)), encoding="utf-8", newline="")
+            (folder / table).write_text(csv_of_rows(rows(found)), encoding="utf-8", newline="")
         if found.risk is not None:
             (folder / RISK_TABLE).write_bytes(found.risk.table)
         else:

@@ -24,19 +24,16 @@ from hybrid_bt.evidence import (
     conditional_rows,
     deflated_sharpe,
     interquartile_mean_interval,
-    measures,
     minimum_track_record,
     probabilistic_sharpe,
 )
-from hybrid_bt.metrics import Summary, elapsed_years, simple_returns, summarise
+from hybrid_bt.metrics import Summary, elapsed_years, measures, simple_returns, summarise
 from hybrid_bt.news.evaluation import Evaluation, Questions, Traded, evaluate
 from hybrid_bt.news.setup import RiskSetup
 from hybrid_bt.study.ablations import ABLATIONS, LEARNED, Panel, momentum
 from hybrid_bt.study.jobs import ENSEMBLE, Lessons, Result, TradeJob, VoiceJob, at_costs, legs_of
 from hybrid_bt.study.schedule import Store, execute
 from hybrid_bt.study.windows import Window
-
-__all__ = ["COST_LEVELS_BPS", "Findings", "Plan", "Seed", "study"]
 
 FloatArray = NDArray[np.float64]
 

@@ -25,19 +25,6 @@ from hybrid_bt.recording import record
 from hybrid_bt.records import LegPaths
 from hybrid_bt.study.ablations import ABLATIONS, Panel
 
-__all__ = [
-    "ENSEMBLE",
-    "FORMAT",
-    "Lessons",
-    "Result",
-    "TradeJob",
-    "VoiceJob",
-    "at_costs",
-    "leg_arrays",
-    "legs_of",
-    "run_job",
-]
-
 FORMAT = 1  #: of results on disk; another one is computed anew
 ENSEMBLE = -1  #: instead of the number of a member
 

@@ -9,12 +9,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hybrid_bt.study.findings import Findings
-from hybrid_bt.study.words import claim, interval, verdicts
-
-__all__ = ["page"]
+from hybrid_bt.study.words import claim, verdicts
 
 #: measure of the risk manager's evaluation -> its heading
 RISK_SHOWN = {"sharpe": "Sharpe", "cvar": "CVaR (5 %)", "max_drawdown": "max drawdown"}
+ACCOUNT_HEAD = (
+    *("account", "Sharpe", "CAGR", "max drawdown", "volatility", "turnover/y"),
+    *("Sharpe less vol-target", "DSR", "record, years"),
+)
+SEEDS_NOTE = (
+    "<p class='small'>A seed is one member of the ensemble alone. The interquartile mean is over the windows' "
+    "ratios, with a stratified bootstrap interval over seeds: it says how much the seed matters, and nothing of "
+    "how much luck the bars held.</p>"
+)
 SHELL = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
@@ -48,16 +55,16 @@ it flatters. Record: years of such returns that it takes to be 95 % sure of a ra
 def page(found: Findings, pictures: Sequence[Path]) -> str:
     """The whole page; the same findings give the same text."""
     plan = found.plan
+    taught = (
+        "Policies were trained anew for each window."
+        if plan.lessons
+        else "The frozen policies were trained on these bars."
+        if plan.in_sample
+        else "The frozen policies were not retrained; every window lies behind their training span."
+    )
     method = (
         f"{len(plan.windows)} windows, {plan.n_seeds} seeds, {len(found.summaries)} accounts, "
-        f"pairs {', '.join(plan.pairs) or 'none'}. "
-        + (
-            "Policies were trained anew for each window."
-            if plan.lessons
-            else "The frozen policies were not retrained; every window lies behind their training span."
-            if not plan.in_sample
-            else "The frozen policies were trained on these bars."
-        )
+        f"pairs {', '.join(plan.pairs) or 'none'}. {taught}"
     )
     return SHELL.format(
         title=html.escape(f"Is it real? {plan.mode} on {found.bars.name}"),
@@ -80,64 +87,37 @@ def _picture(path: Path) -> str:
 
 
 def _accounts(found: Findings) -> str:
-    rows = []
-    for name, summary in found.summaries.items():
-        ratios = found.ratios.get(name, {})
-        years = ratios.get("track_record_years", math.nan)
-        rows.append(
-            (
-                name,
-                interval(found.draws.interval("sharpe", name)),
-                interval(found.draws.interval("cagr", name), percent=True),
-                interval(found.draws.interval("max_drawdown", name), percent=True),
-                f"{summary.volatility:.1%}",
-                f"{summary.turnover_per_year:.1f}",
-                ""
-                if name == "vol-target"
-                else interval(found.draws.difference("sharpe", name, "vol-target"), plus=True),
-                f"{ratios.get('dsr', math.nan):.2f}",
-                "never" if math.isinf(years) else f"{years:.1f}",
-            )
-        )
-    return _table(
-        (
-            "account",
-            "Sharpe",
-            "CAGR",
-            "max drawdown",
-            "volatility",
-            "turnover/y",
-            "Sharpe less vol-target",
-            "DSR",
-            "record, years",
-        ),
-        rows,
+    return _table(ACCOUNT_HEAD, (_account(found, name) for name in found.summaries))
+
+
+def _account(found: Findings, name: str) -> tuple[str, ...]:
+    ratios, draws, summary = found.ratios.get(name, {}), found.draws, found.summaries[name]
+    years = ratios.get("track_record_years", math.nan)
+    return (
+        name,
+        draws.interval("sharpe", name).text(),
+        draws.interval("cagr", name).text(percent=True),
+        draws.interval("max_drawdown", name).text(percent=True),
+        f"{summary.volatility:.1%}",
+        f"{summary.turnover_per_year:.1f}",
+        "" if name == "vol-target" else draws.difference("sharpe", name, "vol-target").text(plus=True),
+        f"{ratios.get('dsr', math.nan):.2f}",
+        "never" if math.isinf(years) else f"{years:.1f}",
     )
 
 
 def _seeds(found: Findings) -> str:
     if not found.seeds:
         return "<p class='small'>No single seeds in this study.</p>"
-    accounts = list(dict.fromkeys(seed.account for seed in found.seeds))
     numbers = sorted({seed.number for seed in found.seeds})
     by = {(seed.number, seed.account): seed.summary for seed in found.seeds}
     rows = []
-    for name in accounts:
+    for name in dict.fromkeys(seed.account for seed in found.seeds):
         over = found.interquartile.get((name, "sharpe"))
-        rows.append(
-            (
-                name,
-                *(f"{by[number, name].sharpe:.2f}" for number in numbers),
-                f"{found.summaries[name].sharpe:.2f}",
-                "" if over is None else interval(over),
-            )
-        )
+        alone = (f"{by[number, name].sharpe:.2f}" for number in numbers)
+        rows.append((name, *alone, f"{found.summaries[name].sharpe:.2f}", "" if over is None else over.text()))
     head = ("Sharpe ratio", *(f"seed {number}" for number in numbers), "ensemble", "IQM over seeds and windows")
-    return _table(head, rows) + (
-        "<p class='small'>A seed is one member of the ensemble alone. The interquartile mean is over the windows' "
-        "ratios, with a stratified bootstrap interval over seeds: it says how much the seed matters, and nothing of "
-        "how much luck the bars held.</p>"
-    )
+    return _table(head, rows) + SEEDS_NOTE
 
 
 def _risk(found: Findings) -> str:
@@ -149,7 +129,7 @@ def _risk(found: Findings) -> str:
         if one.measure in RISK_SHOWN:
             percent = one.measure != "sharpe"
             cells = rows.setdefault((one.span, one.variant), [one.span, one.variant])
-            cells += [interval(one.value, percent=percent), interval(one.less_off, percent=percent, plus=True)]
+            cells += [one.value.text(percent=percent), one.less_off.text(percent=percent, plus=True)]
     head = ("span", "risk manager", *(text for name in RISK_SHOWN.values() for text in (name, f"{name} less off")))
     said = "".join(f"<li>{html.escape(line)}</li>" for line in found.risk.said)
     title = html.escape(found.risk.title)
@@ -158,9 +138,8 @@ def _risk(found: Findings) -> str:
 
 def _table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
     header = "".join(f"<th>{html.escape(text)}</th>" for text in head)
-    own = {True: " class=own", False: ""}
-    body = "".join(
-        f"<tr{own[row[0] == 'hybrid']}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in rows
-    )
-    return f"<table><tr>{header}</tr>{body}</table>"
+    lines = []
+    for row in rows:
+        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        lines.append(f"<tr{' class=own' if row[0] == 'hybrid' else ''}>{cells}</tr>")
+    return f"<table><tr>{header}</tr>{''.join(lines)}</table>"

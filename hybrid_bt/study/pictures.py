@@ -26,8 +26,6 @@ from hybrid_bt.study.findings import COST_LEVELS_BPS, Findings
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["PICTURES", "write_pictures"]
-
 WINDOW_ACCOUNTS = ("hybrid", "vol-target", "equal-weight")
 
 

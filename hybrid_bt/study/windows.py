@@ -11,8 +11,6 @@ import numpy as np
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError
 
-__all__ = ["LEAST_BARS", "Scheme", "Window", "split"]
-
 Scheme = Literal["anchored", "rolling"]
 LEAST_BARS = 40  #: of a window; statistics of fewer bars say nothing
 
