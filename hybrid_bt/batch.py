@@ -42,7 +42,7 @@ def have_numba() -> bool:
 
 
 def choose(compiled: bool | None, interpreted_seconds: float) -> bool:
-    """Whether to run compiled: as asked, or once this process would have interpreted for as long as it takes to load."""
+    """Whether to run compiled: as asked, or once a process would have interpreted for as long as it takes to load."""
     if compiled is None:
         _interpreted_so_far[0] += interpreted_seconds
         compiled = _interpreted_so_far[0] >= (SECONDS_LOADED if "numba" in sys.modules else SECONDS_TO_LOAD)

@@ -23,7 +23,7 @@ from hybrid_bt.report import OUR_FILES, cross_check, pictures, tearsheet, write_
 from hybrid_bt.report import tables as tables_of_a_run
 from hybrid_bt.report.attribution import fill_arrays, marked_close, round_trips
 from hybrid_bt.report.first_page import first_page
-from hybrid_bt.report.run_json import in_sample_spans
+from hybrid_bt.report.style import in_sample_spans
 from hybrid_bt.report.tables import write_table
 from hybrid_bt.report.tearsheet import daily_returns
 from hybrid_bt.texts import csv_of_columns, csv_of_rows, plain, stamp_texts

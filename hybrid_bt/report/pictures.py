@@ -11,13 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report import costs, curves, managed, panels, split, trades
+from hybrid_bt.report import curves, panels, profit, trades
 from hybrid_bt.report.style import house_style, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-__all__ = ["PICTURES", "picture_names", "write_picture"]
 
 Draw = Callable[[RunRecord, NDArray[np.float64]], "Figure"]
 
@@ -28,9 +26,9 @@ PICTURES: dict[str, Draw] = {
     "pairs.png": panels.pairs,
     "regime.png": curves.regime,
     "exposures.png": curves.exposure,
-    "costs.png": costs.costs,
-    "attribution.png": split.profit_split,
-    "risk.png": managed.risk_manager,
+    "costs.png": profit.costs,
+    "attribution.png": profit.profit_split,
+    "risk.png": curves.risk_manager,
 }
 
 

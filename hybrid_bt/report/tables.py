@@ -20,7 +20,17 @@ from hybrid_bt.report.attribution import exposures, fill_arrays, marked_close, r
 from hybrid_bt.texts import cells, csv_of_columns, stamp_texts
 
 Columns = dict[str, Iterable[object]]
-HEADLINES = ("end value", "CAGR", "Sharpe", "Sortino", "max drawdown", "volatility", "turnover/y", "costs")
+#: heading -> measure and its format
+HEADLINES = {
+    "end value": ("end_value", ",.0f"),
+    "CAGR": ("cagr", ".2%"),
+    "Sharpe": ("sharpe", ".2f"),
+    "Sortino": ("sortino", ".2f"),
+    "max drawdown": ("max_drawdown", ".2%"),
+    "volatility": ("volatility", ".2%"),
+    "turnover/y": ("turnover_per_year", ".2f"),
+    "costs": ("costs", ",.0f"),
+}
 BARS_AT_ONCE = 128  #: of `decisions.csv` and `pairs.csv`
 
 
@@ -44,19 +54,10 @@ def summaries(record: RunRecord) -> dict[str, Summary]:
 
 def headline_rows(record: RunRecord) -> list[tuple[str, ...]]:
     """The summary as people read it, the same in the terminal and on pages: account, then `HEADLINES`."""
+    formats = HEADLINES.values()
     return [
-        (
-            account,
-            f"{s.end_value:,.0f}",
-            f"{s.cagr:.2%}",
-            f"{s.sharpe:.2f}",
-            f"{s.sortino:.2f}",
-            f"{s.max_drawdown:.2%}",
-            f"{s.volatility:.2%}",
-            f"{s.turnover_per_year:.2f}",
-            f"{s.costs:,.0f}",
-        )
-        for account, s in summaries(record).items()
+        (account, *(format(getattr(summary, field), how) for field, how in formats))
+        for account, summary in summaries(record).items()
     ]
 
 

@@ -139,7 +139,7 @@ def main(context: click.Context, /, **flags: Any) -> None:
 
 def _check_extra(flags: dict[str, Any]) -> None:
     """Name what is missing before anything is computed."""
-    wanted = ["arch", "onnx", *(["joblib"] if flags["backend"] == "joblib" and flags["jobs"] > 1 else [])]
+    wanted = ["arch", "onnx", *(["joblib"] if flags["backend"] != "joblib" or flags["jobs"] > 1 else [])]
     missing = [name for name in wanted if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"a study needs {', '.join(missing)}: pip install 'hybrid_bt[study]'")

@@ -223,10 +223,7 @@ def _summaries(bars: Bars, result: Result) -> dict[str, Summary]:
 
 
 def _weigh(
-    plan: Plan,
-    heard: dict[tuple[int, int], Result],
-    traded: dict[tuple[str, int], Result],
-    failures: dict[str, str],
+    plan: Plan, heard: dict[tuple[int, int], Result], traded: dict[tuple[str, int], Result], failures: dict[str, str]
 ) -> Findings:
     bars = plan.bars.between(plan.bars.stamps[plan.first], None)
     whole = traded["whole", ENSEMBLE]

@@ -6,7 +6,9 @@ import base64
 import html
 import math
 from collections.abc import Iterable, Sequence
+from importlib import resources
 from pathlib import Path
+from string import Template
 
 from hybrid_bt.study.findings import Findings
 from hybrid_bt.study.words import claim, verdicts
@@ -22,34 +24,6 @@ SEEDS_NOTE = (
     "ratios, with a stratified bootstrap interval over seeds: it says how much the seed matters, and nothing of "
     "how much luck the bars held.</p>"
 )
-SHELL = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<style>
-body{{font:15px/1.55 "DejaVu Sans","Segoe UI",Helvetica,Arial,sans-serif;color:#222}}
-body{{max-width:1160px;margin:2em auto;padding:0 20px}} img{{max-width:100%}} li{{margin:3px 0}}
-h1{{font-size:21px}} h2{{font-size:17px;margin-top:2em}} .small{{color:#767676;font-size:13px}}
-.claim{{font-size:17px;border-left:4px solid #0072B2;padding-left:14px}} .in{{border-color:#D55E00;color:#D55E00}}
-table{{border-collapse:collapse;font-size:13px}}
-th,td{{padding:3px 10px;text-align:right;border-bottom:1px solid #e8e8e8}}
-th:first-child,td:first-child{{text-align:left}} th{{color:#767676;font-weight:normal}} tr.own td{{font-weight:bold}}
-</style></head><body>
-<h1>{title}</h1>
-<p class="claim{in_sample}">{claim}</p>
-<ul>{verdicts}</ul>
-<h2>Accounts on the same bars at the same costs</h2>
-{accounts}
-<p class="small">95 % intervals by the stationary block bootstrap ({resamples} resamples, blocks of {block:.0f} bars on
-average). DSR: probability that the Sharpe ratio is above 0 after {trials} trials, which resemble one another, so that
-it flatters. Record: years of such returns that it takes to be 95 % sure of a ratio above 0.</p>
-{pictures}
-<h2>Seeds</h2>
-{seeds}
-{risk}<h2>What was done</h2>
-<p class="small">{method}</p>
-<p class="small">Research and education, not financial advice.</p>
-</body></html>
-"""
 
 
 def page(found: Findings, pictures: Sequence[Path]) -> str:
@@ -66,20 +40,24 @@ def page(found: Findings, pictures: Sequence[Path]) -> str:
         f"{len(plan.windows)} windows, {plan.n_seeds} seeds, {len(found.summaries)} accounts, "
         f"pairs {', '.join(plan.pairs) or 'none'}. {taught}"
     )
-    return SHELL.format(
+    return _shell().substitute(
         title=html.escape(f"Is it real? {plan.mode} on {found.bars.name}"),
         in_sample=" in" if plan.in_sample else "",
         claim=html.escape(claim(found)),
         verdicts="".join(f"<li>{html.escape(text)}</li>" for text in verdicts(found)),
         accounts=_accounts(found),
         resamples=plan.n_resamples,
-        block=found.draws.block_bars,
+        block=f"{found.draws.block_bars:.0f}",
         trials=found.n_trials,
         pictures="".join(_picture(path) for path in pictures),
         seeds=_seeds(found),
         risk=_risk(found),
         method=html.escape(method),
     )
+
+
+def _shell() -> Template:
+    return Template((resources.files("hybrid_bt.study") / "study.html").read_text(encoding="utf-8"))
 
 
 def _picture(path: Path) -> str:

@@ -26,13 +26,7 @@ class Window(NamedTuple):
 
 
 def split(
-    bars: Bars,
-    first: int,
-    n_windows: int,
-    *,
-    scheme: Scheme = "anchored",
-    purge_bars: int = 1,
-    embargo_bars: int = 5,
+    bars: Bars, first: int, n_windows: int, *, scheme: Scheme = "anchored", purge_bars: int = 1, embargo_bars: int = 5
 ) -> list[Window]:
     """Cut the bars from row `first` on into windows of equal length that follow one another.
 
