@@ -19,7 +19,7 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.guard import rule_names
 from hybrid_bt.records import AccountPath, Decisions, Fill, ManagedPaths, PairPaths, RunRecord
-from hybrid_bt.report import OUR_FILES, cross_check, pictures, tearsheet, write_report, writing
+from hybrid_bt.report import OUR_FILES, cross_check, tearsheet, write_report, writing
 from hybrid_bt.report import tables as tables_of_a_run
 from hybrid_bt.report.attribution import fill_arrays, marked_close, round_trips
 from hybrid_bt.report.first_page import first_page
@@ -305,7 +305,7 @@ def test_same_record_gives_the_same_bytes(record, full, tmp_path):
 def test_pictures_are_1200_wide_and_not_blank(full, record):
     from matplotlib.image import imread
 
-    for name in pictures.picture_names(record):
+    for name in writing.picture_names(record):
         image = imread(full / name)
         assert image.shape[1] == 1200, name
         ink = (image[:, :, :3].min(axis=2) < 0.9).mean(axis=0)
@@ -342,7 +342,7 @@ def test_a_run_without_plots_takes_the_earlier_pictures_away_and_nothing_else(re
 
 
 def test_a_failing_picture_leaves_nothing_behind(record, tmp_path, monkeypatch):
-    monkeypatch.setitem(pictures.PICTURES, "pnl_per_ticker.png", lambda *_: 1 / 0)
+    monkeypatch.setitem(writing.PICTURES, "pnl_per_ticker.png", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_report(record, tmp_path / "deep" / "fig")
     assert contents(tmp_path) == {}
@@ -425,7 +425,7 @@ def without_quantstats(folder: Path, how: str) -> str:
 def test_without_quantstats_the_page_is_ours_and_says_why(record, tmp_path, monkeypatch, how, said):
     monkeypatch.syspath_prepend(without_quantstats(tmp_path, how))
     told: list[str] = []
-    pictures.write_picture(record, "equity_drawdown.png", tmp_path)
+    writing.write_picture(record, "equity_drawdown.png", tmp_path)
     with tearsheet.Tearsheet(record, tmp_path, "claim: none") as sheet:
         page = sheet.finish(told.append).read_text(encoding="utf-8")
     assert len(told) == 1 and said in told[0] and "\n" not in told[0]
@@ -482,13 +482,13 @@ def test_the_metrics_under_quantstats_conventions_are_worked_out_by_hand():
 
 def test_the_symbols_of_the_picture_of_fills_can_be_chosen(record, tmp_path, monkeypatch):
     drawn: list[list[str]] = []
-    monkeypatch.setattr(pictures, "save", lambda figure, path: drawn.append(_panel_names(figure)))
+    monkeypatch.setattr(writing, "save", lambda figure, path: drawn.append(_panel_names(figure)))
     for chosen in ((), ("PEP",), ("A$B", "KO", "A$B")):
-        pictures.write_picture(record, "trades.png", tmp_path, chosen)
+        writing.write_picture(record, "trades.png", tmp_path, chosen)
     assert [sorted(set(names) & set(SYMBOLS)) for names in drawn] == [sorted(SYMBOLS), ["PEP"], ["A$B", "KO"]]
     assert sum("position" in name for name in drawn[2]) == 2, "a panel of the position below each price"
     with pytest.raises(BarsError, match="did you mean 'PEP'"):
-        pictures.write_picture(record, "trades.png", tmp_path, ("PEPP",))
+        writing.write_picture(record, "trades.png", tmp_path, ("PEPP",))
 
 
 def _panel_names(figure) -> list[str]:

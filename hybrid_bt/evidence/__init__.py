@@ -3,8 +3,9 @@
 from hybrid_bt.evidence.bars_bootstrap import bootstrap_bars
 from hybrid_bt.evidence.bootstrap import Draws, Interval, bootstrap, interquartile_mean, interquartile_mean_interval
 from hybrid_bt.evidence.conditional import Condition, conditional_rows
-from hybrid_bt.evidence.overfitting import Overfitting, backtest_overfitting
 from hybrid_bt.evidence.ratios import (
+    Overfitting,
+    backtest_overfitting,
     deflated_sharpe,
     expected_maximum_sharpe,
     minimum_track_record,

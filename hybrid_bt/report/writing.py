@@ -18,20 +18,40 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 import hybrid_bt
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.records import RunRecord
+from hybrid_bt.report import curves, panels, profit, trades
 from hybrid_bt.report.explorer import EXPLORER, write_explorer
-from hybrid_bt.report.pictures import PICTURES, picture_names, write_picture
-from hybrid_bt.report.style import in_sample_spans
+from hybrid_bt.report.style import house_style, in_sample_spans, save
 from hybrid_bt.report.tables import TABLES, write_table
 from hybrid_bt.report.tearsheet import TEARSHEET, Tearsheet
 from hybrid_bt.texts import plain, stamp_texts
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Draw = Callable[[RunRecord, NDArray[np.float64]], "Figure"]
+
+PICTURES: dict[str, Draw] = {
+    "equity_drawdown.png": curves.equity_drawdown,
+    "pnl_per_ticker.png": panels.pnl_per_ticker,
+    "trades.png": trades.trades,
+    "pairs.png": panels.pairs,
+    "regime.png": curves.regime,
+    "exposures.png": curves.exposure,
+    "costs.png": profit.costs,
+    "attribution.png": profit.profit_split,
+    "risk.png": curves.risk_manager,
+}
 VERSIONED = ("backtrader", "numpy", "onnxruntime")  # what a result may depend on; tools that only draw do not count
 EVALUATION = "risk_evaluation.csv"  #: written where the risk manager was evaluated
 OUR_FILES = (*TABLES, EVALUATION, *PICTURES, TEARSHEET, EXPLORER, "run.json")
@@ -112,6 +132,24 @@ def _draw_and_tell(
         written = [write_picture(record, name, folder, symbols) for name in picture_names(record)]
         written += [write_table(record, name, folder) for name in TABLES]
         return [*written, write_explorer(record, folder), tearsheet.finish(tell)]
+
+
+def picture_names(record: RunRecord) -> list[str]:
+    """The pictures that this run has something to show in: pairs and a risk manager may be missing."""
+    shown = {"pairs.png": bool(record.pairs.names), "risk.png": record.decisions.managed is not None}
+    return [name for name in PICTURES if shown.get(name, True)]
+
+
+def write_picture(record: RunRecord, name: str, folder: Path, symbols: Sequence[str] = ()) -> Path:
+    """Draw one of `PICTURES` into an existing folder; `symbols` are those that the picture of fills shows."""
+    from matplotlib.dates import date2num
+
+    path = folder / name
+    with house_style():
+        dates = date2num(record.bars.stamps)  # type: ignore[no-untyped-call]
+        draw = partial(trades.trades, symbols=symbols) if name == "trades.png" and symbols else PICTURES[name]
+        save(draw(record, dates), path)
+    return path
 
 
 def _workshop(out: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,9 @@ from hybrid_bt.news.setup import RiskSetup
 from hybrid_bt.study.ablations import ABLATIONS, LEARNED, Panel, momentum
 from hybrid_bt.study.jobs import ENSEMBLE, Lessons, Result, TradeJob, VoiceJob, at_costs, legs_of
 from hybrid_bt.study.schedule import Store, execute
-from hybrid_bt.study.windows import Window
+
+if TYPE_CHECKING:
+    from hybrid_bt.study.doing import Window
 
 FloatArray = NDArray[np.float64]
 
