@@ -114,7 +114,9 @@ def _print(
 ) -> None:
     from rich.table import Table
 
-    first, last = (str(bars.stamps[row].astype("datetime64[D]")) for row in (0, -1))
+    from hybrid_bt.texts import end_days
+
+    first, last = end_days(bars.stamps)
     table = Table(title=f"{len(found)} pairs of {bars.name}, {first} to {last}", title_justify="left")
     table.add_column("pair")
     names = ["hedge ratio", "p", "q", "Johansen / 95 %", "half-life, bars", "drift of ratio"]
