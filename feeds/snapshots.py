@@ -25,7 +25,7 @@ import numpy as np
 
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.align import RawBars
-from hybrid_bt.whole_file import write_whole
+from hybrid_bt.files import write_whole
 
 __all__ = ["Snapshot", "cache_folder", "difference", "read_latest", "store"]
 

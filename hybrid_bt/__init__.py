@@ -7,10 +7,15 @@ and pulls in neither torch, numba, matplotlib nor quantstats.
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import Any
 
 __version__ = "0.1.0"
+
+# Nothing of ours reports on its user. onnxruntime (an id kept under the home folder, a server called) and Ray do unless
+# told before their first import, in each process; and of all modules this one is imported first, everywhere.
+os.environ |= {"ORT_DISABLE_TELEMETRY": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
 # In a plain checkout the adapter folders lie beside this package rather than inside it. The symlinks of the same name
 # serve editors and type checkers; a checkout without symlinks is served by this path.

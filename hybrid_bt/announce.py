@@ -39,7 +39,7 @@ def announce(record: RunRecord, paths: list[Path], out: Path, talk: Talk) -> Non
     """
     if talk.as_json:
         said = {"claim": talk.claim} if talk.claim else {}
-        click.echo(json.dumps(result_document(record, paths) | said, ensure_ascii=False))
+        click.echo(json.dumps(result_document(record, paths) | said))
     elif not talk.quiet:
         _print(record, paths, out, talk)
 

@@ -1,11 +1,12 @@
 """Whether to run interpreted or compiled, and the two drivers of accounts: same functions, same bits.
 
-numba is imported on first use of a compiled driver. Where it is missing, a warning says so once.
+numba is imported on first use of a compiled driver. Where it is missing, one warning says so.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
 import sys
 import warnings
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 
 from hybrid_bt.accounting import Account, OrderRules, Tape, new_book, run_account
 from hybrid_bt.costs import Costs
+from hybrid_bt.errors import Advice
 from hybrid_bt.fused_account import run_fused_account
 from hybrid_bt.fusion import FusionParams
 from hybrid_bt.risk import RiskParams
@@ -34,10 +36,11 @@ _interpreted_so_far = [0.0]  # seconds, as estimated: many short replays are as 
 
 @cache
 def have_numba() -> bool:
-    """Whether numba can be imported; warns the first time it cannot."""
+    """Whether numba can be imported; says so the first time it cannot, unless a worker process asks."""
     if importlib.util.find_spec("numba") is not None:
         return True
-    warnings.warn("numba is not installed: running interpreted (pip install 'hybrid_bt[train]')", stacklevel=2)
+    if multiprocessing.parent_process() is None:
+        warnings.warn("numba is not installed: same numbers, only slower (pip install numba)", Advice, stacklevel=2)
     return False
 
 

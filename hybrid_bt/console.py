@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import math
 import sys
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.errors import HybridError
+from hybrid_bt.errors import Advice, HybridError
 
 if TYPE_CHECKING:
     from datetime import date
@@ -41,6 +44,7 @@ __all__ = [
 ]
 
 USER_MISTAKE = 2  #: exit status
+NEAREST = "hybrid_bt.nearest"  #: how characters are written that the output's encoding lacks
 WIDTH = 120  #: columns where the output is no terminal
 
 
@@ -93,17 +97,42 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; anything that is not a `HybridError` is our bug and keeps its traceback."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors=NEAREST)
+        advice: list[str] = []
+
+        def warn(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, Advice):
+                advice.append(str(message))
+            else:
+                _say("warning", message)
+
         with warnings.catch_warnings():
-            warnings.showwarning = _warn  # a user of the command has no use for our line of source
+            warnings.showwarning = warn  # a user of the command has no use for our line of source
             try:
                 return super().invoke(ctx)
             except HybridError as error:
-                click.echo(f"error: {' '.join(str(error).split())}", err=True)
+                advice.clear()
+                _say("error", error)
                 ctx.exit(USER_MISTAKE)
+            finally:
+                for text in () if ctx.params.get("quiet") else advice:
+                    _say("note", text)
 
 
-def _warn(message: Warning | str, *where: Any, **more: Any) -> None:
-    click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+def _say(kind: str, message: object) -> None:
+    click.echo(f"{kind}: {' '.join(str(message).split())}", err=True)
+
+
+def _nearest(error: UnicodeError) -> tuple[str, int]:
+    """What is written for characters that the encoding lacks; a minus stays one, or a number would be wrong."""
+    assert isinstance(error, UnicodeEncodeError)
+    wide = error.object[error.start : error.end].replace("\u2212", "-")
+    parts = (c for c in unicodedata.normalize("NFKD", wide) if not unicodedata.combining(c))
+    return "".join(parts).encode("ascii", "replace").decode(), error.end
+
+
+codecs.register_error(NEAREST, _nearest)
 
 
 def _is_silent(option: click.Option) -> bool:

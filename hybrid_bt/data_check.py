@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +11,7 @@ import click
 
 from hybrid_bt.console import Command, comma_list
 from hybrid_bt.errors import BarsError, ConfigError
+from hybrid_bt.files import whole_folder
 from hybrid_bt.findings import ON_BAD_DATA, RULES, Finding, counters, say
 
 if TYPE_CHECKING:
@@ -49,22 +47,9 @@ def write_bars(bars: Bars, out: Path) -> list[Path]:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"out: {out} exists and is not an empty folder; give another with --out")
-    workshop = None
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        workshop = Path(tempfile.mkdtemp(prefix=".hybrid-bt-", dir=out.parent))
-        fresh = workshop / "fresh"
-        fresh.mkdir()
+    with whole_folder(out) as fresh:
         for column, symbol in enumerate(bars.symbols):
             _write_symbol(bars, column, fresh / f"{symbol}.csv")
-        if out.exists():
-            out.rmdir()
-        os.replace(fresh, out)
-    except OSError as error:
-        raise ConfigError(f"out: cannot write to {out}: {error.strerror or error}; give another folder") from error
-    finally:
-        if workshop is not None:
-            shutil.rmtree(workshop, ignore_errors=True)
     return [out / f"{symbol}.csv" for symbol in bars.symbols]
 
 
@@ -114,7 +99,7 @@ def check(
         except BarsError as error:
             refusal = str(error)
     if as_json:
-        click.echo(json.dumps(_document(path, found, written, refusal), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(_document(path, found, written, refusal), indent=2))
     else:
         _print(path, found, written, refusal)
     if any(one.severity != "info" for one in found):

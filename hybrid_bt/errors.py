@@ -20,6 +20,7 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    "Advice",
     "BarsError",
     "ConfigError",
     "HybridError",
@@ -31,6 +32,10 @@ __all__ = [
     "StateError",
     "did_you_mean",
 ]
+
+
+class Advice(UserWarning):
+    """Nothing is wrong, but something could be better; a command says it last, and never under --quiet."""
 
 
 class HybridError(Exception):

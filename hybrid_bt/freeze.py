@@ -13,7 +13,6 @@ RecurrentPPO's is the mean of its Gaussian, clipped to the box; its LSTM is torc
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +24,7 @@ from pydantic import ValidationError
 
 from hybrid_bt import __version__
 from hybrid_bt.errors import PolicyError
+from hybrid_bt.files import whole_file
 from hybrid_bt.manifest import Manifest
 from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.policy_file import pack
@@ -241,16 +241,9 @@ def write(graph: bytes, manifest: Manifest, path: Path, predict: Predict, tolera
     """Write beside, read back, compare with `predict` on random observations, then move into place."""
     if not path.parent.is_dir():
         raise PolicyError(f"freeze: there is no folder {path.parent}; make it first")
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as file:
-            file.write(pack(graph, manifest)[0])
-            file.flush()
-            os.fsync(file.fileno())
+    with whole_file(path) as beside:
+        beside.write_bytes(pack(graph, manifest)[0])
         _compare(FrozenPolicy.load(beside), predict, tolerance)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
     return FrozenPolicy.load(path)
 
 

@@ -9,7 +9,7 @@ import click
 
 from hybrid_bt.console import command, mode_option
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.whole_file import write_whole
+from hybrid_bt.files import write_whole
 
 __all__ = ["commented_toml", "main"]
 

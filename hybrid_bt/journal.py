@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.errors import StateError
+from hybrid_bt.files import lock
 
 __all__ = ["Journal"]
 
@@ -43,7 +44,11 @@ class Journal:
             self._file = open(path, "ab+", buffering=0)  # noqa: SIM115  (closed by `close`, or with the process)
         except OSError as error:
             raise StateError(f"state: cannot write {path}: {error.strerror or error}; name another file") from None
-        _lock(self._file, path)
+        try:
+            lock(self._file, wait=False)
+        except OSError:
+            self._file.close()
+            raise StateError(f"state: another process is writing {path}; stop it, or name another file") from None
 
     def recall(self, n_rows: int, sha256: str) -> NDArray[np.float64]:
         """The first `n_rows` rows, (n_rows, width); what lies behind them is cut off.
@@ -88,16 +93,3 @@ class Journal:
     def close(self) -> None:
         """Let go of the file and its lock."""
         self._file.close()
-
-
-def _lock(file: Any, path: Path) -> None:
-    """Keep a second process out; where the system has no such locks (Windows), nothing keeps it out."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise StateError(f"state: another process is writing {path}; stop it, or name another file") from None

@@ -21,7 +21,7 @@ from hybrid_bt.console import (
     wide_console,
 )
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.whole_file import write_whole
+from hybrid_bt.files import write_whole
 
 if TYPE_CHECKING:
     from hybrid_bt.pair_selection import Candidate

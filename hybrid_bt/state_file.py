@@ -12,27 +12,20 @@ import base64
 import binascii
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hybrid_bt.errors import StateError
-
-__all__ = ["VERSION", "part_of", "read_state", "write_state"]
+from hybrid_bt.files import write_whole
 
 FORMAT, VERSION = "hybrid_bt state", 1
 PACKED = "base64"
 
 
-def part_of(path: Path) -> Path:
-    """Name under which the file is written before it is whole; one that a crash left is written over."""
-    return path.with_name(path.name + ".part")
-
-
 def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Write beside `path`, to the disk, then rename: whenever the process dies, `path` holds one whole state.
+    """Whenever the process dies, `path` holds one whole state.
 
     Raises
     ------
@@ -41,13 +34,8 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     """
     body = json.dumps(state, default=_packed, separators=(",", ":")).encode()
     head = json.dumps({"format": FORMAT, "version": VERSION, "sha256": hashlib.sha256(body).hexdigest()}).encode()
-    part = part_of(path)
     try:
-        with open(part, "wb") as file:
-            file.write(head + b"\n" + body + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        write_whole(path, head, b"\n", body, b"\n")
     except OSError as error:
         raise StateError(f"state: cannot write {path}: {error.strerror or error}; free the disk or move it") from None
 

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hybrid_bt.appended import append_line
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.files import append_line
 
 if TYPE_CHECKING:
     from hybrid_bt.bars import Bars

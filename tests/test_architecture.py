@@ -23,8 +23,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "words": (
         "errors",
         "texts",
-        "whole_file",
-        "appended",
+        "files",
         "collector",
         "state_file",
         "journal",
@@ -250,6 +249,17 @@ def test_every_subpackage_is_listed() -> None:
 
 def test_every_module_says_what_it_is() -> None:
     assert [module for module, tree in sources().items() if not ast.get_docstring(tree)] == []
+
+
+def test_one_module_renames_files_and_locks_them() -> None:
+    found = {
+        module
+        for module, tree in sources().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and (node.attr in ("rename", "flock", "lockf") or ast.unparse(node) == "os.replace")
+    }
+    assert found == {"files"}
 
 
 def test_importing_the_package_costs_nothing() -> None:

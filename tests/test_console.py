@@ -15,7 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from hybrid_bt import cli
+from hybrid_bt import batch, cli
 from hybrid_bt.announce import open_page
 from hybrid_bt.config import MODES, load_config
 from hybrid_bt.init import commented_toml
@@ -141,6 +141,32 @@ def test_quiet_says_nothing_and_verbose_names_the_files(tmp_path: Path):
     assert CliRunner().invoke(run, [*SHORT, "--out", str(tmp_path / "fig"), "-q"]).output == ""
     said = CliRunner().invoke(run, [*SHORT, "--out", str(tmp_path / "fig"), "-v"]).stdout
     assert "run.json" in said and "backtest" in said
+
+
+@pytest.fixture
+def without_numba(monkeypatch: pytest.MonkeyPatch):
+    """A machine that lacks it, and runs long enough that it would be worth loading."""
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.setattr(batch, "SECONDS_LOADED", 0.0)
+    batch.have_numba.cache_clear()
+    yield
+    batch.have_numba.cache_clear()
+
+
+@pytest.mark.usefixtures("without_numba")
+@pytest.mark.parametrize("talk", [[], ["--quiet"]])
+def test_a_run_without_numba_says_so_once_and_last_and_never_when_it_is_to_be_quiet(tmp_path: Path, talk: list[str]):
+    answer = CliRunner().invoke(run, [*SHORT, "--out", str(tmp_path / "fig"), *talk])
+    said = [line for line in answer.output.splitlines() if "numba is" in line]
+    assert said == ([] if talk else ["note: numba is not installed: same numbers, only slower (pip install numba)"])
+    assert answer.output.splitlines()[-1:] == said
+
+
+@pytest.mark.usefixtures("without_numba")
+def test_in_python_the_lack_of_numba_is_one_warning():
+    with pytest.warns(UserWarning, match="pip install numba") as heard:
+        assert [batch.choose(True, 1.0), batch.have_numba()] == [False, False]
+    assert len(heard) == 1
 
 
 @pytest.mark.parametrize("flags", [["--json", "--quiet"], ["-q", "-v"], ["--open"], ["--plot-symbols", "KO"]])

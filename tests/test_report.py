@@ -363,7 +363,7 @@ def test_a_failing_move_puts_the_earlier_run_back(record, tmp_path, monkeypatch,
             raise PermissionError(13, "file is open elsewhere")
         replace(source, target)
 
-    monkeypatch.setattr(writing.os, "replace", failing)
+    monkeypatch.setattr(os, "replace", failing)
     with pytest.raises(ConfigError, match="open elsewhere; give another folder"):
         write_report(record, tmp_path, plots=False)
     assert contents(tmp_path) == before

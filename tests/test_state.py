@@ -19,7 +19,6 @@ from click.testing import CliRunner
 from test_run import write_prices
 
 import hybrid_bt.strategies.keeper as keeper_module
-from hybrid_bt import state_file
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import Policies, load_policies
@@ -111,14 +110,14 @@ def arm(row: int, stage: str) -> None:
         journal._file.write(np.array(numbers[: journal.width // 2]).tobytes())
 
     def half_state(path: Path, state: Any) -> None:
-        state_file.part_of(path).write_bytes(path.read_bytes()[:999] if path.exists() else b"{")
+        path.with_name(f".{path.name}.0.part").write_bytes(path.read_bytes()[:999] if path.exists() else b"{")
 
     before(TargetOrders, "send", "decided")
     before(keeper_module.StateKeeper, "keep", "sent")
     before(Journal, "append", "half a row", half_row)
     before(keeper_module.StateKeeper, "save", "row written")
     before(keeper_module, "write_state", "half a state", half_state)
-    before(state_file.os, "replace", "state not renamed")
+    before(os, "replace", "state not renamed")
     before(HybridStrategy, "_bar_is_over", "renamed")
     next_bar = HybridStrategy.next
 

@@ -16,8 +16,8 @@ from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from hybrid_bt.appended import append_line
 from hybrid_bt.errors import NewsError
+from hybrid_bt.files import append_line
 from hybrid_bt.news.desk import Asked, Failed
 from hybrid_bt.news.verdicts import RiskScorer, RiskVerdict, ScorerError, SymbolRisk
 

@@ -104,7 +104,7 @@ def list_documents(store: Path, as_json: bool, limit: int, **chosen: Any) -> Non
             if number == limit:
                 click.echo(f"... more; --limit {2 * limit} shows them", err=True)
                 break
-            click.echo(json.dumps(_plain(document), ensure_ascii=False) if as_json else _line(document))
+            click.echo(json.dumps(_plain(document)) if as_json else _line(document))
 
 
 @main.command("show", cls=Command)
@@ -116,7 +116,7 @@ def show(name: str, store: Path, as_json: bool) -> None:
     with _opened(store) as documents:
         plain = _plain(documents.find(name))
     if as_json:
-        click.echo(json.dumps(plain, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(plain, indent=2))
         return
     for key, value in plain.items():
         if key != "text":

@@ -20,8 +20,8 @@ from hybrid_bt.console import (
     wide_console,
 )
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.files import write_whole
 from hybrid_bt.news.options import evaluation_options, questions_of, risk_options, setup_of
-from hybrid_bt.whole_file import write_whole
 
 if TYPE_CHECKING:
     from hybrid_bt.news.evaluation import Evaluation

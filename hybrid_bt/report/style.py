@@ -217,4 +217,4 @@ def money(value: float, _: object = None) -> str:
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG whose bytes depend on the picture alone."""
     # level 1 packs nearly as well as 6 here, in less time
-    figure.savefig(path, dpi=DPI, metadata={"Software": "hybrid_bt"}, pil_kwargs={"compress_level": 1})
+    figure.savefig(path, format="png", dpi=DPI, metadata={"Software": "hybrid_bt"}, pil_kwargs={"compress_level": 1})

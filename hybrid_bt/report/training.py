@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hybrid_bt.files import whole_file
 from hybrid_bt.report.style import GREY, INK, PALETTE, blank_figure, house_style, money, percent, save
 
 PANELS = (("sharpe", "Sharpe ratio"), ("net_pnl", "net PnL"), ("max_drawdown", "max drawdown"))
@@ -48,9 +48,8 @@ def write_training_curves(
         ]
         for k, (name, color) in enumerate(names):
             axes[0].text(1.01, 1.0 - LINE * k, name, color=color, size=8.5, va="top", transform=axes[0].transAxes)
-        beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp.png")
-        save(figure, beside)
-        os.replace(beside, path)
+        with whole_file(path) as part:
+            save(figure, part)
 
 
 def _draw_panel(axis: Any, curves: Mapping[str, Curve], column: str, reference: float) -> None:

@@ -1,7 +1,4 @@
-"""Write a run's files, all of them or none.
-
-Everything is rendered into a temporary folder on the same disk first. Only when the last file is whole do they move
-into place, and if a move fails, the moves before it are taken back.
+"""Write a run's files, all of them or none; where `run.json` lies, the files beside it are of the same run.
 
 run.json says what was run, on what, with what, and over which span: sorted keys, valid JSON without NaN (null instead).
 Everything that depends on the clock or the machine's speed stands under the one key `wall_clock`, so that the rest is
@@ -10,14 +7,10 @@ the same from run to run.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import platform
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -27,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hybrid_bt
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.files import whole_folder
 from hybrid_bt.records import RunRecord
 from hybrid_bt.report import curves, panels, profit, trades
 from hybrid_bt.report.explorer import EXPLORER, write_explorer
@@ -103,10 +96,7 @@ def write_report(
         If `out` cannot be written to. Whatever the failure, `out` is left as it was.
     """
     out = Path(out)
-    workshop = _workshop(out)
-    try:
-        fresh = workshop / "fresh"
-        fresh.mkdir()
+    with whole_folder(out, OUR_FILES) as fresh:
         if plots:
             made = _draw_and_tell(record, fresh, claim, plot_symbols, tell)
         else:
@@ -114,14 +104,7 @@ def write_report(
         if evaluation is not None:
             made.append(fresh / EVALUATION)
             made[-1].write_bytes(evaluation)
-        names = [path.name for path in (*made, write_run_json(record, fresh))]
-        try:
-            _put(fresh, out, names, workshop / "earlier")
-        except OSError as error:
-            raise ConfigError(_cannot_write(out, error)) from error
-        return [out / name for name in names]
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+        return [out / path.name for path in (*made, write_run_json(record, fresh))]
 
 
 def _draw_and_tell(
@@ -150,42 +133,6 @@ def write_picture(record: RunRecord, name: str, folder: Path, symbols: Sequence[
         draw = partial(trades.trades, symbols=symbols) if name == "trades.png" and symbols else PICTURES[name]
         save(draw(record, dates), path)
     return path
-
-
-def _workshop(out: Path) -> Path:
-    """A temporary folder from which a rename reaches `out`: inside it, or in the nearest folder that exists."""
-    home = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    try:
-        return Path(tempfile.mkdtemp(prefix=".hybrid-bt-", dir=home))
-    except OSError as error:
-        raise ConfigError(_cannot_write(out, error)) from error
-
-
-def _put(fresh: Path, out: Path, names: Iterable[str], earlier: Path) -> None:
-    if not out.exists():
-        out.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(fresh, out)
-        return
-    earlier.mkdir()
-    for name in OUR_FILES:
-        if (out / name).is_dir():
-            raise IsADirectoryError(errno.EISDIR, f"{name} is a folder there")
-    # run.json goes first and comes last: where it lies, everything beside it is of the same run, whatever was killed
-    old = [name for name in reversed(OUR_FILES) if (out / name).is_symlink() or (out / name).exists()]
-    moves = [(out / name, earlier / name) for name in old] + [(fresh / name, out / name) for name in names]
-    done: list[tuple[Path, Path]] = []
-    try:
-        for source, target in moves:
-            os.replace(source, target)
-            done.append((source, target))
-    except BaseException:  # an interrupt, too, must not leave half of each run
-        for source, target in reversed(done):
-            os.replace(target, source)
-        raise
-
-
-def _cannot_write(out: Path, error: OSError) -> str:
-    return f"out: cannot write to {out}: {error.strerror or error}; give another folder with --out"
 
 
 def write_run_json(record: RunRecord, folder: Path) -> Path:

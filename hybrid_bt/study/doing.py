@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from hybrid_bt.console import load_asked, progress_bar
 from hybrid_bt.errors import BarsError, ConfigError
+from hybrid_bt.files import whole_folder
 from hybrid_bt.guard_notes import numbers_of
 from hybrid_bt.news.options import questions_of, setup_of
 from hybrid_bt.trials import LEDGER
@@ -166,26 +166,20 @@ def perform(plan: Plan, out: Path, *, backend: str, n_jobs: int) -> Findings:
 
 
 def write_study(found: Findings, out: Path) -> list[Path]:
-    """Write the page, the tables and the pictures, each whole or not at all."""
+    """Write the page, the tables and the pictures, all of them or none."""
     from hybrid_bt.study.page import page
     from hybrid_bt.study.pictures import write_pictures
     from hybrid_bt.study.tables import TABLES
     from hybrid_bt.texts import csv_of_rows
 
-    with tempfile.TemporaryDirectory(prefix=".study-", dir=out) as name:
-        folder = Path(name)
+    with whole_folder(out, (*TABLES, RISK_TABLE)) as folder:
         pictures = write_pictures(found, folder)
         for table, rows in TABLES.items():
             (folder / table).write_text(csv_of_rows(rows(found)), encoding="utf-8", newline="")
         if found.risk is not None:
             (folder / RISK_TABLE).write_bytes(found.risk.table)
-        else:
-            (out / RISK_TABLE).unlink(missing_ok=True)  # of an earlier study with documents
         (folder / "study.html").write_text(page(found, pictures), encoding="utf-8", newline="")
-        written = sorted(folder.iterdir())
-        for path in written:
-            os.replace(path, out / path.name)
-    return [out / path.name for path in written]
+        return [out / name for name in sorted(os.listdir(folder))]
 
 
 def configuration(mode: str, pairs: tuple[str, ...], config: Config) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from hybrid_bt.announce import result_table
 from hybrid_bt.backtest import Request, backtest
 from hybrid_bt.console import WIDTH
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.files import write_whole
 from hybrid_bt.study.doing import perform, write_study
 from hybrid_bt.study.findings import Findings, Plan
 from hybrid_bt.texts import end_days
-from hybrid_bt.whole_file import write_whole
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.files import write_whole
 from hybrid_bt.study.jobs import Result, TradeJob, VoiceJob, run_job
-from hybrid_bt.whole_file import write_whole
 
 Job = VoiceJob | TradeJob
 ROUND = 4  #: jobs a worker in one go, where results come when all are there

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import random
 from collections import deque
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.files import write_whole
 
 __all__ = ["gather", "read_checkpoint", "scatter", "write_checkpoint"]
 
@@ -46,21 +46,13 @@ def write_checkpoint(path: Path, identity: Mapping[str, Any], state: Mapping[str
     memory = io.BytesIO()
     torch.save({"identity": json.dumps(identity, sort_keys=True), **state}, memory)
     body = memory.getbuffer()
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            file.write(MAGIC + hashlib.sha256(body).digest())
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        write_whole(path, MAGIC, hashlib.sha256(body).digest(), body)
     except OSError as error:
         raise ConfigError(
             f"checkpoint: cannot write {path} ({error.strerror}); choose another --checkpoint-dir"
         ) from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:

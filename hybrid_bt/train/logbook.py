@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hybrid_bt.files import write_whole
 from hybrid_bt.report.training import write_training_curves
 from hybrid_bt.texts import csv_of_rows
 from hybrid_bt.train.practice import Event, member_seed
@@ -70,6 +70,4 @@ class Logbook:
     def _write(self) -> None:
         names = sorted(self.evaluations, key=member_seed)
         rows = [(member_seed(name), e.step, *e.score) for name in names for e in self.evaluations[name]]
-        beside = self.csv.with_name(f".{self.csv.name}.{os.getpid()}.tmp")
-        beside.write_text(csv_of_rows((COLUMNS, *rows)), encoding="utf-8")
-        os.replace(beside, self.csv)
+        write_whole(self.csv, csv_of_rows((COLUMNS, *rows)).encode())

@@ -1,0 +1,194 @@
+"""What a command leaves behind and what leaves the machine: its own files, nothing at all; and words in any encoding.
+
+All commands run in one process whose home and temporary folders are empty, whose sockets refuse and tell, and whose
+output takes few characters. What onnxruntime does below Python shows in the files that it keeps.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+import hybrid_bt
+from hybrid_bt import cli
+from hybrid_bt.legs.sac import OBSERVATION
+
+ROOT = Path(hybrid_bt.__file__).parent
+BARS = ["--data", "us20", "--symbols", "KO,PEP,CVX,XOM"]
+SPAN = [*BARS, "--end", "2011-03-01"]
+LESSON = ["--symbols", "KO,PEP", "--train-start", "2008-01-01", "--train-end", "2009-06-30", "--sac-steps", "150"]
+STATED = ["--trust", "--kind", "sac", "--observation", ",".join(OBSERVATION[:3]), "--symbols", "KO"]
+STATED += ["--train-start", "2008-01-01", "--train-end", "2009-06-30"]
+
+#: each command with small arguments, run in this order in the folder that ARGS are relative to
+TRIALS: dict[str, list[str]] = {
+    "run": [*SPAN, "--out", "out/价格"],
+    "init": ["--out", "out/mine.toml"],
+    "study": [*SPAN, "--preset", "quick", "--windows", "1", "--seeds", "1", "--resamples", "20", "--out", "out/study"],
+    "runs": ["--ledger", "out/runs.jsonl"],
+    "pairs": ["--symbols", "KO,PEP", "--out", "out/pairs.csv"],
+    "parity": SPAN,
+    "audit": ["--strategy", "backtrader.strategies:MA_CrossOver", *BARS, "--bars", "60", "--every", "30"],
+    "data check": ["given/价格", "--mend", "--out", "out/mended"],
+    "news add": ["given/news.jsonl", "--store", "out/news.db"],
+    "news list": ["--store", "out/news.db"],
+    "news show": ["first", "--store", "out/news.db"],
+    "news check": ["--store", "out/news.db"],
+    "news evaluate": [*SPAN, "--news", "out/news.db", "--risk", "lexicon", "--no-masked", "--out", "out/evaluated"],
+    "policy show": [str(ROOT / "policies" / "sac_stable.onnx")],
+    "train": ["sac", *LESSON, "--valid-end", "2009-12-31", "--seeds", "0", "--out", "out/sac.onnx"],
+    "policy import-sb3": ["given/model.zip", *STATED, "--out", "out/theirs.onnx"],
+}
+#: what is tried again in an encoding that has some letters more than none
+AGAIN = ("run", "study", "runs", "pairs", "data check", "news add", "news list", "news show")
+LIBRARIES = {"train": "stable_baselines3", "policy import-sb3": "stable_baselines3"}
+#: of others, documented in docs/faq.md: matplotlib's list of fonts; numba's kernels where the package is read-only
+OTHERS = (".cache/matplotlib/", ".config/matplotlib/", ".cache/numba/")
+
+LISTENING = """
+import os, sys
+
+def hear(event, told):
+    if event in ("socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname"):
+        place = told[1] if event in ("socket.connect", "socket.sendto") else told[0]
+        if not isinstance(place, (str, bytes)) or event.endswith(("addrinfo", "hostbyname")):  # a path is this machine
+            with open(os.environ["CALLS"], "a") as file:
+                print(event, place, file=file)
+            raise OSError("this test has no network")
+
+sys.addaudithook(hear)
+"""
+DRIVER = """
+import io, json, os, sys, traceback
+from hybrid_bt.cli import main
+
+for name, arguments in json.loads(sys.argv[1]).items():
+    sys.stdout = io.TextIOWrapper(open(f"said/{name}", "wb"), encoding=sys.argv[2])
+    try:
+        status = main([*name.split(), *(os.fsdecode(word.encode()) for word in arguments)], standalone_mode=False)
+    except BaseException as error:
+        status = traceback.format_exc() if not isinstance(error, SystemExit) else error.code
+    sys.stdout.flush()
+    print(json.dumps([name, status or 0]), file=sys.__stdout__, flush=True)
+"""
+
+
+def leaves(command: click.Command, name: str = "") -> Any:
+    if not isinstance(command, click.Group):
+        yield name
+        return
+    context = click.Context(command)
+    for child in command.list_commands(context):
+        yield from leaves(command.get_command(context, child), f"{name} {child}".strip())
+
+
+def test_every_command_is_tried() -> None:
+    assert set(TRIALS) == set(leaves(cli.main))
+
+
+def possible(encoding: str) -> dict[str, list[str]]:
+    names = [name for name in TRIALS if importlib.util.find_spec(LIBRARIES.get(name, "hybrid_bt"))]
+    return {name: TRIALS[name] for name in names if encoding == "ascii" or name in AGAIN}
+
+
+def make_inputs(folder: Path) -> None:
+    prices = folder / "价格"
+    prices.mkdir(parents=True)
+    days = [f"2020-01-{day:02},10,11,9,{10 + day / 10},100" for day in range(1, 29)]
+    (prices / "A.csv").write_text("\n".join(["date,open,high,low,close,volume", *days, days[-1]]))
+    story = {
+        "id": "first",
+        "published_at": "2010-06-01T12:00:00Z",
+        "symbols": ["KO"],
+        "title": "Verlust \u2212 \u4ef7\u683c",
+        "text": "Bankruptcy, fraud and losses \u2192 nothing else.",
+        "source": "test",
+    }
+    (folder / "news.jsonl").write_text(json.dumps(story) + "\n")
+    if importlib.util.find_spec("stable_baselines3"):
+        make_model(folder / "model.zip")
+
+
+def make_model(path: Path) -> None:
+    import gymnasium as gym
+    import numpy as np
+    from gymnasium import spaces
+    from stable_baselines3 import SAC
+
+    class Still(gym.Env[Any, Any]):
+        observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+        action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    SAC("MlpPolicy", Still(), buffer_size=1, policy_kwargs={"net_arch": [4]}).save(path)
+
+
+@pytest.fixture(scope="module", params=["ascii", "cp1252"])
+def tried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Where the commands ran, name -> exit status, and the sockets' calls."""
+    work = tmp_path_factory.mktemp(request.param)
+    for name in ("home", "temp", "at", "hooks", "at/said", "at/out"):
+        (work / name).mkdir()
+    (work / "hooks" / "sitecustomize.py").write_text(LISTENING)
+    make_inputs(work / "at" / "given")
+    asked = possible(request.param)
+    calls = work / "calls"
+    calls.touch()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join([str(work / "hooks"), str(ROOT.parent)]),
+        "HOME": str(work / "home"),
+        "TMPDIR": str(work / "temp"),
+        "CALLS": str(calls),
+        "LC_ALL": "C",
+        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONUTF8": "0",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, json.dumps(asked), request.param],
+        cwd=work / "at",
+        env=environment,
+        capture_output=True,
+        timeout=300,
+    )
+    ended = dict(json.loads(line) for line in done.stdout.decode().splitlines())
+    assert set(ended) == set(asked), done.stderr.decode(errors="replace")
+    return work, request.param, ended
+
+
+def test_no_command_opens_a_connection(tried: Any) -> None:
+    assert (tried[0] / "calls").read_text() == ""
+
+
+def test_no_command_leaves_a_file_where_it_was_not_told_to(tried: Any) -> None:
+    work, _, _ = tried
+    left = [path.relative_to(work).as_posix() for path in work.rglob("*") if path.is_file()]
+    ours = ("at/out/", "at/said/", "at/given/", "hooks/", "calls", *(f"home/{place}" for place in OTHERS))
+    assert [path for path in left if not path.startswith(ours)] == []
+
+
+def test_every_command_ends_well_whatever_its_output_can_hold(tried: Any) -> None:
+    work, _, ended = tried
+    assert {name: status for name, status in ended.items() if status not in (0, 1)} == {}  # 1: something was found
+    assert all((work / "at" / "said" / name).stat().st_size for name in ended)
+
+
+def test_a_minus_is_never_lost(tried: Any) -> None:
+    """In the sentence that `run` says of its Sharpe ratio."""
+    said = (tried[0] / "at" / "said" / "run").read_bytes().decode(tried[1])
+    (claim,) = (line for line in said.splitlines() if line.startswith("claim "))
+    assert "[-" in claim and "?" not in claim
+
+
+def test_onnxruntime_is_silent_for_whoever_imports_it_after_us(tmp_path: Path) -> None:
+    places = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT.parent)}
+    code = "import hybrid_bt, onnxruntime"
+    subprocess.run([sys.executable, "-c", code], env=places, check=True, timeout=60)
+    assert list(tmp_path.rglob("*")) == []
