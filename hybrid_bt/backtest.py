@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +28,16 @@ from hybrid_bt.evidence.conditional import read_regime
 from hybrid_bt.findings import counters
 from hybrid_bt.guard_notes import guard_notes, numbers_of
 from hybrid_bt.kalman import KalmanParams
-from hybrid_bt.news.desk import Desk
-from hybrid_bt.news.facts import news_facts, news_notes, settled_on
-from hybrid_bt.news.stage import RiskStage, stage_of
 from hybrid_bt.reconcile import reconcile
 from hybrid_bt.recording import Recorder
 from hybrid_bt.records import AccountPath, Decisions, RunRecord
 from hybrid_bt.target_replay import replay
 from hybrid_bt.trading_start import first_trading_row, fit_pairs
 from hybrid_bt.waiting import gap_counts, gap_notes
+
+if TYPE_CHECKING:
+    from hybrid_bt.news.desk import Desk
+    from hybrid_bt.news.stage import RiskStage
 
 __all__ = ["PARITY_TOLERANCE", "Request", "Trading", "backtest", "trade"]
 
@@ -96,7 +97,7 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     config = config.for_stamps(bars.stamps[:row])
     request = request._replace(config=config)
     fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
-    stage = None if request.news is None else stage_of(request.news, bars.stamps, row)
+    stage = None if request.news is None else request.news.stage(bars.stamps, row)
     traded_through = trade(request, row, fitted, progress, stage)
     recorder, hybrid = traded_through.recorder, traded_through.account
     traded = bars.between(bars.stamps[row], None)
@@ -115,7 +116,7 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     facts = {
         **_facts(request, row, trained_until, gap, traded_through, time.perf_counter() - began),
         "gaps": gaps,
-        **news_facts(stage),
+        **(stage.facts() if stage else {}),
         "regime": reading,
         "annualisation": {"reports": traded.bars_per_year, "decisions": config.bars_per_year},
     }
@@ -135,7 +136,7 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
             *_notes(request, traded, in_sample, accounts),
             *gap_notes(gaps),
             *guard_notes(config, traded_through.guard),
-            *news_notes(stage),
+            *(stage.notes() if stage else ()),
         ),
     )
 
@@ -247,7 +248,7 @@ def _resolved(request: Request, fitted: list[KalmanParams] | None) -> dict[str, 
         "allow_in_sample": request.allow_in_sample,
         "seed": request.seed,
         **numbers_of(request.config),
-        **settled_on(request.news),
+        **({"news": request.news.trial()} if request.news else {}),
         "kalman_fitted": None
         if fitted is None
         else {p: q._asdict() for p, q in zip(request.pairs, fitted, strict=True)},

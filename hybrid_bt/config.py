@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hybrid_bt.accounting import OrderRules
+from hybrid_bt.advice import LARGEST_REGIME_WEIGHT, ManagerParams
 from hybrid_bt.bar_rate import EXCHANGE_SESSIONS, decision_rate
 from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError, did_you_mean
@@ -27,7 +28,6 @@ from hybrid_bt.guard import GuardParams
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.legs.kalman import PairRules
 from hybrid_bt.legs.sac import RiskUnit
-from hybrid_bt.news.manager import LARGEST_REGIME_WEIGHT, ManagerParams
 from hybrid_bt.risk import RiskParams
 from hybrid_bt.spread import SpreadParams
 

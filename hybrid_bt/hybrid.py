@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from hybrid_bt.advice import Advice, Managed, ManagerParams, blend, multipliers, reduce
 from hybrid_bt.fusion import FusionParams, fuse, pairs_traded, sac_weight
 from hybrid_bt.legs.base import Leg, View
 from hybrid_bt.legs.kalman import KalmanLeg
 from hybrid_bt.legs.sac import SacLeg
-from hybrid_bt.news.manager import Advice, Managed, ManagerParams, blend, multipliers, reduce
 from hybrid_bt.reader import MarketReader
 from hybrid_bt.regime import Gate
 from hybrid_bt.risk import RiskParams, limit

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt import kalman
+from hybrid_bt.advice import Managed
 from hybrid_bt.bars import Bars
 from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.legs.base import PairView, View
-from hybrid_bt.news.manager import Managed
 from hybrid_bt.records import Decisions, LegPaths, ManagedPaths, PairPaths
 
 __all__ = ["PAIR_FIELDS", "Recorder", "pair_paths", "pair_row", "pair_rows", "record"]

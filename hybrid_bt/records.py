@@ -110,7 +110,7 @@ class AccountPath:
 
 @dataclass(frozen=True, eq=False)
 class ManagedPaths:
-    """What the risk manager read and did, bar by bar (`hybrid_bt.news.manager`)."""
+    """What the risk manager read and did, bar by bar (`hybrid_bt.advice`)."""
 
     proposed: FloatArray  #: (T, N) targets before it
     multiplier: FloatArray  #: (T, N) m in [0, 1]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +24,7 @@ from hybrid_bt.console import (
     symbols_option,
 )
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.news.options import evaluation_options, questions_of, refuse_questions, risk_options, setup_of
+from hybrid_bt.news_options import risk_options, setup_of
 from hybrid_bt.trials import (
     LEDGER,
     append_trial,
@@ -41,7 +39,6 @@ from hybrid_bt.trials import (
 if TYPE_CHECKING:
     from hybrid_bt.backtest import Request
     from hybrid_bt.config import Config
-    from hybrid_bt.news.evaluation import Evaluation
     from hybrid_bt.records import RunRecord
 
 __all__ = ["main"]
@@ -105,12 +102,6 @@ _OVERRIDES = {
 @config_option
 @risk_options
 @click.option(
-    "--risk-evaluate",
-    is_flag=True,
-    help="Weigh the risk manager: intervals, delay, placebos, mask; writes risk_evaluation.csv (extra `study`).",
-)
-@evaluation_options
-@click.option(
     "--state",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -155,7 +146,6 @@ def main(**flags: Any) -> None:
     _check_span(flags["start"], flags["end"])
     _check_talk(flags)
     _check_out(flags["out"])
-    _check_evaluation(flags)
     if not flags["no_ledger"]:
         check_ledger(_ledger(flags["out"]))
     from hybrid_bt.announce import Talk, announce, open_page
@@ -165,24 +155,18 @@ def main(**flags: Any) -> None:
     with collector_paused():
         request = _request(flags)
         record = _backtest(request, flags["quiet"])
-        weighed = _evaluated(record, request, flags) if flags["risk_evaluate"] else None
         said = "" if flags["no_plots"] else _claim(record, flags["out"])
         paths = write_report(
-            _with_figures(record, weighed),
+            record,
             flags["out"],
             plots=not flags["no_plots"],
             claim=said,
             plot_symbols=flags["plot_symbols"],
-            evaluation=None if weighed is None else weighed.table,
         )
     if not flags["no_ledger"]:
         _remember(record, flags["out"])
     talk = Talk(as_json=flags["as_json"], quiet=flags["quiet"], verbose=flags["verbose"], claim=said)
     announce(record, paths, flags["out"], talk)
-    if weighed is not None and not (flags["quiet"] or flags["as_json"]):
-        from hybrid_bt.news.evaluate_command import print_evaluation
-
-        print_evaluation(weighed)
     if flags["open_page"]:
         open_page(paths)
 
@@ -226,40 +210,6 @@ def _check_talk(flags: dict[str, Any]) -> None:
         raise ConfigError("--plot-symbols is about a picture, and --no-plots draws none; drop one of them")
     if flags["open_page"] and flags["no_plots"]:
         raise ConfigError("--open shows a page, and --no-plots writes none; drop one of them")
-
-
-def _check_evaluation(flags: dict[str, Any]) -> None:
-    """Refuse now what could not be evaluated when the run is done."""
-    if not flags["risk_evaluate"]:
-        refuse_questions(flags, "--risk-evaluate")
-        return
-    if flags["risk"] in ("off", "live"):
-        what = "off: say --risk lexicon, replay or record" if flags["risk"] == "off" else "live: record its verdicts"
-        raise ConfigError(f"--risk-evaluate weighs a risk manager whose verdicts can be had again, and it is {what}")
-    if importlib.util.find_spec("arch") is None:
-        raise ConfigError("--risk-evaluate needs the library arch: pip install 'hybrid_bt[study]'")
-
-
-def _evaluated(record: RunRecord, request: Request, flags: dict[str, Any]) -> Evaluation:
-    """The risk manager of this run, weighed on its bars."""
-    import numpy as np
-
-    from hybrid_bt.build import load_policies
-    from hybrid_bt.news.evaluation import Traded, evaluate
-
-    setup = setup_of(flags)
-    assert setup is not None
-    bars, config = request.bars, request.config
-    row = int(np.searchsorted(bars.stamps, record.bars.stamps[0]))
-    settled = config.for_stamps(bars.stamps[:row])
-    traded = Traded(bars, row, settled, load_policies(config), request.pairs, request.mode)
-    return evaluate(traded, setup, questions_of(flags))
-
-
-def _with_figures(record: RunRecord, weighed: Evaluation | None) -> RunRecord:
-    if weighed is None:
-        return record
-    return replace(record, facts={**record.facts, "risk_evaluation": weighed.figures})
 
 
 def _check_out(out: Path) -> None:

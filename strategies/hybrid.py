@@ -12,12 +12,12 @@ import backtrader as bt
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.advice import Advice
 from hybrid_bt.build import Policies, build, training_end
 from hybrid_bt.config import Config, load_config, overridden
 from hybrid_bt.errors import BarsError, ConfigError, InSampleError, did_you_mean
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import Decision, Hybrid
-from hybrid_bt.news.manager import Advice
 from hybrid_bt.own_parts import own_legs, own_policies
 from hybrid_bt.recording import Recorder
 from hybrid_bt.safe_policy import make_safe

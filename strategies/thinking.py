@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.advice import Advice
 from hybrid_bt.hybrid import Decision, Hybrid
-from hybrid_bt.news.manager import Advice
 from hybrid_bt.recording import pair_rows
 from hybrid_bt.safe_policy import policies_of, take_failures
 

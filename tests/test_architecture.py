@@ -52,7 +52,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "attribution",
         "fusion",
         "risk",
-        "news.manager",
+        "advice",
         "guard",
         "guarded_replay",
     ),
@@ -112,7 +112,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "news.command",
         "news.evaluate_command",
         "news.evaluation",
-        "news.options",
+        "news_options",
         "cli",
         "__main__",
     ),
@@ -281,6 +281,18 @@ def test_deciding_needs_neither_backtrader_nor_training_nor_plots() -> None:
         [sys.executable, "-c", code, *heavy], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() == []
+
+
+def test_plain_run_loads_nothing_of_news(tmp_path: Path) -> None:
+    code = (
+        "import sys; from hybrid_bt.run import main; main(sys.argv[1:], standalone_mode=False);"
+        "print(' '.join(name for name in sys.modules if name.split('.')[:2] == ['hybrid_bt', 'news']))"
+    )
+    flags = ("--start", "2010-01-04", "--end", "2010-02-01", "--no-plots", "--no-ledger", "--quiet", "--out", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, flags)], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == [] and (tmp_path / "run.json").exists()
 
 
 def test_no_export_bears_the_name_of_a_module() -> None:

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from test_risk_manager import DAYS, store_of
+from test_risk_manager import DAYS, store_of, text_of
 from test_run import write_prices
 
 from hybrid_bt.config import load_config
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.news import embeddings
+from hybrid_bt.news.answers import Direct
 from hybrid_bt.news.clock import clock_of
 from hybrid_bt.news.command import main as news
-from hybrid_bt.news.desk import Desk, Direct
+from hybrid_bt.news.desk import Desk
 from hybrid_bt.news.embeddings import EmbeddingRanker, MiniLM, ranked_by
 from hybrid_bt.news.index import index_of
 from hybrid_bt.news.lexicon import LexiconScorer
@@ -59,7 +60,7 @@ def first(store: DocumentStore, ranker: EmbeddingRanker, k: int = 4) -> list[str
     index.ranker = ranker
     cutoffs = clock_of(CONFIG, True).cutoffs(DAYS)
     on = {str(DAYS[one.row]): one.documents for one in index.select(cutoffs, ("KO",), k, 5 * DAY_US)}
-    return [store.get(n).text for _, numbers in on["2015-02-10"] for n in numbers]
+    return [text_of(store, index, place) for _, places in on["2015-02-10"] for place in places]
 
 
 def test_meaning_is_found_where_no_word_is_shared(model: MiniLM) -> None:
@@ -126,9 +127,5 @@ def test_run_makes_each_vector_once_and_a_second_run_loads_no_model(
     for table in (tmp_path / "one").glob("*.csv"):
         assert table.read_bytes() == (tmp_path / "two" / table.name).read_bytes()
     (tmp_path / "n.db.vectors").write_bytes(b"no database" * 100)
-    (tmp_path / "m.jsonl").write_text(json.dumps({**texts[0], "text": "One more, so that the selection is made anew"}))
-    assert (
-        CliRunner().invoke(news, ["add", str(tmp_path / "m.jsonl"), "--store", str(tmp_path / "n.db")]).exit_code == 0
-    )
     found = CliRunner().invoke(run, [str(flag) for flag in (*flags, tmp_path / "three")])
     assert found.exit_code == 2 and "is damaged" in found.stderr and len(found.stderr.strip().splitlines()) == 1

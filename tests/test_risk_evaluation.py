@@ -20,7 +20,6 @@ from test_scorers import SECRET, Server, reply
 from hybrid_bt.news.chat import CLOSE, OPEN
 from hybrid_bt.news.evaluate_command import main as evaluate
 from hybrid_bt.run import main as run
-from hybrid_bt.study.command import main as study
 
 pytest.importorskip("arch")
 pytest.importorskip("bm25s")
@@ -32,6 +31,7 @@ RISKS = {"Steady": (4.0, 4.0, 4.0), "Doubtful": (2.0, 4.5, 5.0), "Calm": (1.0, 3
 DAYS = ("2016-03-01", "2016-03-15", "2016-04-05", "2016-04-19", "2016-05-03", "2016-05-17", "2016-06-07", "2016-06-21")
 IN, OUT = 130, 24  #: tokens of an answer
 CALLS = 3
+FEW = ("--placebos", 3)
 FLIPS = 4 / 8  #: Doubtful and Odd are on both sides of neutral; 3 itself is not above it
 
 
@@ -96,10 +96,10 @@ def case(tmp_path_factory: pytest.TempPathFactory):
     model = Model()
     server = Server(model)
     common = ("--data", prices, "--news", home / "n.jsonl", "--scorer", server.url, "--scorer-model", "m",
-              "--verdicts", home / "v.jsonl", "--placebos", 3)  # fmt: skip
+              "--verdicts", home / "v.jsonl")  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HYBRID_BT_LLM_KEY", SECRET)
-        recorded = invoke(evaluate, *common, "--risk", "record", "--calls", CALLS, "--scorer-price", 2, 10)
+        recorded = invoke(evaluate, *common, *FEW, "--risk", "record", "--calls", CALLS, "--scorer-price", 2, 10)
         assert recorded.exit_code == 0, recorded.output
         yield Case(home, server, model, common, recorded)
     server.stop()
@@ -108,7 +108,7 @@ def case(tmp_path_factory: pytest.TempPathFactory):
 def replayed(case: Case, out: Path, *more: object) -> Result:
     """`news evaluate` from the record, which calls nobody."""
     before = len(case.server.requests)
-    found = invoke(evaluate, *case.common, "--risk", "replay", "--out", out, *more)
+    found = invoke(evaluate, *case.common, *FEW, "--risk", "replay", "--out", out, *more)
     assert found.exit_code == 0, found.output
     assert len(case.server.requests) == before
     return found
@@ -125,40 +125,28 @@ def effects(path: Path) -> dict[tuple[str, str, str], dict[str, float]]:
     }
 
 
-def traded_bars(case: Case) -> int:
-    return len(read(case.home / "fig", "equity"))
-
-
 @pytest.fixture(scope="module")
-def figured(case: Case) -> dict[str, Any]:
-    """`run.json` of a run that replays and evaluates."""
-    flags = ("--risk", "replay", "--risk-evaluate", "--no-plots", "--no-ledger", "--out", case.home / "fig")
+def traded(case: Case) -> Path:
+    """The report of a run that replays."""
+    flags = ("--risk", "replay", "--no-plots", "--no-ledger", "--out", case.home / "fig")
     before = len(case.server.requests)
     found = invoke(run, *case.common, *flags)
     assert found.exit_code == 0, found.output
     assert len(case.server.requests) == before
-    return json.loads((case.home / "fig" / "run.json").read_text())
+    return case.home / "fig"
 
 
-def test_flip_rate_tokens_and_dollars_are_those_that_the_server_gave(
-    case: Case, figured: dict[str, Any], tmp_path: Path
-) -> None:
+def test_flip_rate_tokens_and_dollars_are_those_that_the_server_gave(case: Case, traded: Path, tmp_path: Path) -> None:
     calls = len(DAYS) * CALLS
     assert len(case.server.requests) == 2 * calls  # as they are, and masked
-    bars = traded_bars(case)
-    said = figured["risk_evaluation"]
-    assert said["verdict_flip_rate"] == FLIPS
-    assert said["prompt_tokens_per_1000_bars"] == pytest.approx(calls * IN * 1000 / bars, rel=1e-15)
-    assert said["completion_tokens_per_1000_bars"] == pytest.approx(calls * OUT * 1000 / bars, rel=1e-15)
+    bars = len(read(traded, "equity"))
     dollars = calls * (2 * IN + 10 * OUT) / 1e6 * 1000 / bars
-    assert said["usd_per_1000_bars"] == pytest.approx(dollars, rel=1e-12)
-    assert said["contamination_gap"] == 0.0  # this model reads no names
     output = replayed(case, tmp_path).output
     for line in (
         f"verdict flip rate between calls: {FLIPS:.1%}",
         f"per 1,000 bars: {calls * IN * 1000 / bars:,.0f} tokens in, {calls * OUT * 1000 / bars:,.0f} out, "
         f"{dollars:.4f} US dollars",
-        "contamination gap): 0.0000 points",
+        "contamination gap): 0.0000 points",  # this model reads no names
     ):
         assert line in output and line in case.recorded.output
 
@@ -167,7 +155,7 @@ def test_verdicts_of_other_documents_in_the_same_file_cost_this_evaluation_nothi
     rows = (case.home / "v.jsonl").read_text().splitlines()
     other = [json.dumps({**json.loads(row), "key": "0" * 64}) for row in rows[:1]]
     (tmp_path / "v.jsonl").write_text("\n".join([*rows, *other]))
-    found = invoke(evaluate, *case.common, "--risk", "replay", "--verdicts", tmp_path / "v.jsonl")
+    found = invoke(evaluate, *case.common, *FEW, "--risk", "replay", "--verdicts", tmp_path / "v.jsonl")
     assert found.output == replayed(case, tmp_path / "e").output
 
 
@@ -178,14 +166,15 @@ def test_masked_model_is_shown_no_name_and_no_year(case: Case) -> None:
     assert len(plain) == len(masked) == len(DAYS) * CALLS
 
 
-def test_effects_are_those_of_the_run_s_own_accounts(case: Case, figured: dict[str, Any]) -> None:
-    found = effects(case.home / "fig" / "risk_evaluation.csv")
-    accounts = {row["account"]: row for row in read(case.home / "fig", "summary_pnl")}
+def test_effects_are_those_of_the_run_s_own_accounts(case: Case, traded: Path, tmp_path: Path) -> None:
+    replayed(case, tmp_path)
+    found = effects(tmp_path / "news_effects.csv")
+    accounts = {row["account"]: row for row in read(traded, "summary_pnl")}
     for variant, account in (("on", "hybrid"), ("off", "risk-off")):
         for measure in ("sharpe", "max_drawdown", "volatility"):
             value = found["whole span", variant, measure]["value"]
             assert value == pytest.approx(float(accounts[account][measure]), rel=1e-9)
-    equity = np.array([float(row["equity"]) for row in read(case.home / "fig", "equity")])
+    equity = np.array([float(row["equity"]) for row in read(traded, "equity")])
     returns = np.sort(equity[1:] / equity[:-1] - 1)
     worst = returns[: int(0.05 * len(returns))].mean()
     assert found["whole span", "on", "cvar"]["value"] == pytest.approx(worst, rel=1e-9)
@@ -193,11 +182,6 @@ def test_effects_are_those_of_the_run_s_own_accounts(case: Case, figured: dict[s
     masked, on = (found["whole span", name, "sharpe"] for name in ("masked", "on"))
     assert masked == on
     assert found["whole span", "delayed", "sharpe"]["value"] != on["value"]
-
-
-def test_run_evaluates_like_the_command_of_its_own(case: Case, figured: dict[str, Any], tmp_path: Path) -> None:
-    replayed(case, tmp_path)
-    assert (tmp_path / "news_effects.csv").read_bytes() == (case.home / "fig" / "risk_evaluation.csv").read_bytes()
 
 
 def test_cutoff_parts_the_span_and_the_parts_know_nothing_of_each_other(case: Case, tmp_path: Path) -> None:
@@ -214,25 +198,7 @@ def test_cutoff_parts_the_span_and_the_parts_know_nothing_of_each_other(case: Ca
     assert spans["after cut-off", "on", "sharpe"] != earlier["after cut-off", "on", "sharpe"]
 
 
-def test_study_gives_the_same_table_and_a_section(case: Case, figured: dict[str, Any], tmp_path: Path) -> None:
-    before = len(case.server.requests)
-    flags = (*case.common, "--risk", "replay", "--windows", 2, "--seeds", 0, "--resamples", 20, "--no-ledger")
-    found = invoke(study, *flags, "--out", tmp_path / "study")
-    assert found.exit_code == 0, found.output
-    assert len(case.server.requests) == before
-    table = (tmp_path / "study" / "risk_evaluation.csv").read_bytes()
-    assert table == (case.home / "fig" / "risk_evaluation.csv").read_bytes()
-    page = (tmp_path / "study" / "study.html").read_text()
-    assert "<h2>Risk manager</h2>" in page and f"flip rate between calls: {FLIPS:.1%}" in page
-    without = [flag for flag in flags[:2]] + ["--windows", 2, "--seeds", 0, "--resamples", 20, "--no-ledger"]
-    assert invoke(study, *without, "--out", tmp_path / "study").exit_code == 0
-    assert "Risk manager" not in (tmp_path / "study" / "study.html").read_text()
-    assert not (tmp_path / "study" / "risk_evaluation.csv").exists()
-    for path in tmp_path.rglob("*"):
-        assert path.is_dir() or SECRET.encode() not in path.read_bytes(), path
-
-
-def test_no_secret_is_on_disk_or_in_what_was_printed(case: Case, figured: dict[str, Any], tmp_path: Path) -> None:
+def test_no_secret_is_on_disk_or_in_what_was_printed(case: Case, traded: Path, tmp_path: Path) -> None:
     assert all(headers["Authorization"] == f"Bearer {SECRET}" for headers, _ in case.server.requests)
     said = [case.recorded.output, replayed(case, tmp_path).output]
     assert not any(SECRET in text for text in said)
@@ -251,21 +217,16 @@ def test_replay_with_nobody_there_and_no_key_gives_the_same(
 
 
 @pytest.mark.parametrize(
-    ("command", "flags", "says"),
+    ("flags", "says"),
     [
-        (run, ("--risk-evaluate",), "--risk lexicon"),
-        (run, ("--risk", "live", "--risk-evaluate", "--scorer", "http://127.0.0.1:1"), "record its verdicts"),
-        (run, ("--risk", "lexicon", "--cutoff", "2016-05-10"), "--risk-evaluate"),
-        (study, ("--masked",), "--risk lexicon"),
-        (study, ("--risk", "lexicon", "--retrain"), "--retrain"),
-        (evaluate, (), "--risk lexicon"),
-        (evaluate, ("--risk", "replay", "--verdicts", "nowhere.jsonl"), "--risk record"),
+        ((), "--risk lexicon"),
+        (("--risk", "replay", "--verdicts", "nowhere.jsonl"), "--risk record"),
     ],
 )
 def test_mistakes_end_in_one_line(
-    command: Any, flags: tuple[str, ...], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    flags: tuple[str, ...], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found = invoke(command, *flags)
+    found = invoke(evaluate, *flags)
     assert found.exit_code == 2 and says in found.stderr and len(found.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from datetime import date, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_run import read, write_prices
 
+from hybrid_bt.advice import Advice, ManagerParams, blend, multipliers, reduce
 from hybrid_bt.audit.alterations import last_rows
 from hybrid_bt.audit.documents import CHANGES, audit_documents
 from hybrid_bt.audit.stack import Stack
@@ -20,15 +22,13 @@ from hybrid_bt.build import load_policies
 from hybrid_bt.config import load_config
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.feeds import load_bars
-from hybrid_bt.news.clock import clock_of, is_daily
-from hybrid_bt.news.desk import Desk, Direct
+from hybrid_bt.news.answers import Direct
+from hybrid_bt.news.clock import clock_of, closes_early, is_daily
+from hybrid_bt.news.desk import Desk
 from hybrid_bt.news.documents import checked_document, instant_us, say_us, visible_at
-from hybrid_bt.news.early_closes import closes_early
 from hybrid_bt.news.index import QUERY, DocumentIndex, index_of
 from hybrid_bt.news.lexicon import LexiconScorer
-from hybrid_bt.news.manager import Advice, ManagerParams, blend, multipliers, reduce
-from hybrid_bt.news.masks import Masked
-from hybrid_bt.news.setup import sample_path
+from hybrid_bt.news.setup import Masked, sample_path
 from hybrid_bt.news.stage import RiskStage
 from hybrid_bt.news.store import DocumentStore, open_store
 from hybrid_bt.news.verdicts import MARKET, Passage, RiskRequest, RiskVerdict, ScorerError
@@ -89,12 +89,18 @@ def store_of(*rows: tuple[str, str, str], unseen: bool = False) -> DocumentStore
     return store
 
 
+def text_of(store: DocumentStore, index: DocumentIndex, place: int) -> str:
+    return store.get(int(index.number[place])).text
+
+
 def asked_on(store: DocumentStore, days: np.ndarray = DAYS, k: int = 5) -> dict[str, list[str]]:
     """Day -> texts that are newly asked about."""
     cutoffs = clock_of(CONFIG, True).cutoffs(days)
-    selected = index_of(store).select(cutoffs, ("KO",), k, 5 * 86_400_000_000)
+    index = index_of(store)
+    selected = index.select(cutoffs, ("KO",), k, 5 * 86_400_000_000)
     return {
-        str(days[one.row]): [store.get(n).text for _, numbers in one.documents for n in numbers] for one in selected
+        str(days[one.row]): [text_of(store, index, place) for _, places in one.documents for place in places]
+        for one in selected
     }
 
 
@@ -412,15 +418,15 @@ def read_from(store: DocumentStore, index: DocumentIndex) -> list[str]:
     """What a backtest reads."""
     desk = Desk(store, index, Direct(LexiconScorer()), CONFIG, ("KO", "PEP"))
     return [
-        f"{one.row} {name} {store.get(number).text}"
+        f"{one.row} {name} {text_of(store, index, place)}"
         for one in desk.select(clock_of(CONFIG, True).cutoffs(DAYS).tolist())
-        for name, numbers in one.documents
-        for number in numbers
+        for name, places in one.documents
+        for place in places
     ]
 
 
 def kept_texts(path: Path) -> list[str]:
-    """By way of everything that is kept in the store."""
+    """By way of what is kept beside the store."""
     store = open_store(path)
     return read_from(store, index_of(store))
 
@@ -432,22 +438,43 @@ def fresh_texts(path: Path) -> list[str]:
     return read_from(store, index_of(store))
 
 
-def test_kept_selection_is_the_fresh_one_and_never_outlives_its_documents(tmp_path: Path) -> None:
-    path, documents = tmp_path / "n.db", list(store_of(*many()).documents())
+def test_index_is_made_once_and_never_outlives_its_documents(tmp_path: Path) -> None:
+    path, kept, documents = tmp_path / "n.db", tmp_path / "n.db.index.npz", list(store_of(*many()).documents())
     with DocumentStore(path, write=True) as store:
         store.add(documents[:-20])
     first = kept_texts(path)
-    assert open_store(path).n_packed("selection-*") == 1
+    written = kept.stat()
     assert first == kept_texts(path) == fresh_texts(path)
+    assert (written.st_ino, written.st_mtime_ns) == (kept.stat().st_ino, kept.stat().st_mtime_ns)
     reader = open_store(path)
     index = index_of(reader)  # read before the others are added, and asked afterwards
+    assert index.sha256 == reader.sha256()
     with DocumentStore(path, write=True) as store:
         store.add(documents[-20:])
-        assert store.n_packed("*") == 0
-    said = read_from(reader, index)
-    assert said == first and reader.n_packed("selection-*") == 0  # nothing of the old documents is kept for the new
+    assert read_from(reader, index) == first
     assert kept_texts(path) == fresh_texts(path) != first
-    with DocumentStore(path, write=True) as store:  # another program's change takes away what was derived as well
-        store._db.execute("UPDATE documents SET first_seen_at = first_seen_at + 86400000000 WHERE number % 2")
-        assert store.n_packed("*") == 0
+    with sqlite3.connect(path) as other:  # another program's change counts as well
+        other.execute("UPDATE documents SET first_seen_at = first_seen_at + 86400000000 WHERE number % 2")
     assert kept_texts(path) == fresh_texts(path)
+    kept.replace(tmp_path / "of_others.npz")
+    with DocumentStore(path, write=True) as store:
+        store.add(checked_document({"text": "one more", "published_at": "2015-02-10"}, "test") for _ in "x")
+    (tmp_path / "of_others.npz").replace(kept)
+    assert kept_texts(path) == fresh_texts(path)
+
+
+def test_damaged_index_is_made_anew(tmp_path: Path) -> None:
+    path, kept = tmp_path / "n.db", tmp_path / "n.db.index.npz"
+    with DocumentStore(path, write=True) as store:
+        store.add(store_of(*many()[:12]).documents())
+    expected = kept_texts(path)
+    whole = kept.read_bytes()
+    damaged = [whole[:i] + bytes([whole[i] ^ 1 << i % 8]) + whole[i + 1 :] for i in range(0, len(whole), 101)]
+    for content in (*damaged, whole[: len(whole) // 2], b"", b"no arrays at all"):
+        kept.write_bytes(content)
+        assert kept_texts(path) == expected
+    kept.write_bytes(b"")
+    assert kept_texts(path) == expected and len(kept.read_bytes()) == len(whole)
+    kept.unlink()
+    kept.mkdir()  # where it cannot be kept, it is made again each time
+    assert kept_texts(path) == expected

@@ -16,9 +16,8 @@ from click.testing import CliRunner, Result
 from test_run import write_prices
 
 from hybrid_bt.errors import ConfigError, NewsError
-from hybrid_bt.news.cache import Recording, Replay, median_verdict, read_cache
+from hybrid_bt.news.answers import Asked, Failed, Recording, Replay, median_verdict, read_recorded
 from hybrid_bt.news.chat import CLOSE, OPEN, ChatScorer, ChatSettings, messages
-from hybrid_bt.news.desk import Asked, Failed
 from hybrid_bt.news.setup import CallableScorer
 from hybrid_bt.news.verdicts import MARKET, Passage, RiskRequest, RiskVerdict, ScorerError, checked_verdict
 from hybrid_bt.run import main
@@ -289,12 +288,12 @@ def test_torn_line_is_a_miss_and_a_damaged_one_is_said(tmp_path: Path) -> None:
     Recording(Scripted(verdict(2), verdict(4)), path).answer([asked("a"), asked("b")])
     whole = path.read_bytes()
     path.write_bytes(whole[:-40])
-    assert set(read_cache(path)) == {"a"}
+    assert [one.key for one in read_recorded(path, "scripted")] == ["a"]
     Recording(Scripted(verdict(5)), path).answer([asked("b")])
-    assert read_cache(path)["b"].verdict == verdict(5)
+    assert list(read_recorded(path, "scripted"))[-1].verdict == verdict(5)
     path.write_bytes(whole.replace(b'"risk": 2.0', b'"risk": 7.0'))
     with pytest.raises(NewsError, match=r"v.jsonl:1: no verdict"):
-        read_cache(path)
+        Replay(path, "scripted")
 
 
 def test_callable_may_answer_with_a_dict_and_whatever_it_raises_is_a_failure() -> None:

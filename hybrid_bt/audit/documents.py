@@ -15,9 +15,10 @@ from hybrid_bt.bars import say_stamp
 from hybrid_bt.build import build
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import Hybrid, Opinion
+from hybrid_bt.news.answers import Direct
 from hybrid_bt.news.clock import clock_of, is_daily
-from hybrid_bt.news.desk import Desk, Direct
-from hybrid_bt.news.documents import Document, visible_at
+from hybrid_bt.news.desk import Desk
+from hybrid_bt.news.documents import UNKNOWN, Document, visible_at
 from hybrid_bt.news.embeddings import ranked_by
 from hybrid_bt.news.index import index_of
 from hybrid_bt.news.stage import RiskStage
@@ -27,7 +28,6 @@ from hybrid_bt.news.verdicts import RiskScorer
 __all__ = ["CHANGES", "audit_documents"]
 
 EVERY = 15  #: bars between cuts
-_UNKNOWN = int(np.iinfo(np.int64).min)
 
 
 def _altered(document: Document, number: int) -> Document:
@@ -91,7 +91,7 @@ def audit_documents(stack: Stack, documents: Sequence[Document], scorer: RiskSco
 
 def _visible(documents: Sequence[Document]) -> list[int]:
     published = np.array([one.published_at for one in documents], dtype=np.int64)
-    seen = [_UNKNOWN if one.first_seen_at is None else one.first_seen_at for one in documents]
+    seen = [UNKNOWN if one.first_seen_at is None else one.first_seen_at for one in documents]
     moments: list[int] = visible_at(published, np.array(seen, dtype=np.int64)).tolist()
     return moments
 

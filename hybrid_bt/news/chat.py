@@ -25,8 +25,6 @@ from hybrid_bt.news.verdicts import MARKET, RiskRequest, RiskVerdict, ScorerErro
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["KEY_VARIABLE", "PROMPT_VERSION", "ChatScorer", "ChatSettings", "messages"]
-
 PROMPT_VERSION = 1
 KEY_VARIABLE = "HYBRID_BT_LLM_KEY"
 MAX_ANSWER_BYTES = 1_000_000

@@ -1,9 +1,14 @@
 """When a bar closes, in UTC.
 
 A daily bar is stamped with its date alone and closes at a time of day in a zone, by default at 16:00 in New York, and
-there not after 13:00 on days on which the exchange closes early (`hybrid_bt.news.early_closes`). A bar within a day is
-stamped with its close, in a zone of its own, by default UTC. Which of the two a panel has is asked once of all its
-stamps, for a bar of a day stamped 00:00 is no daily bar.
+there not after 13:00 on days on which the exchange closes early. A bar within a day is stamped with its close, in a
+zone of its own, by default UTC. Which of the two a panel has is asked once of all its stamps, for a bar of a day
+stamped 00:00 is no daily bar.
+
+The New York Stock Exchange closes early, at 13:00, on the day after Thanksgiving, the day before Christmas, and a day
+beside July 4. Until 1992 such days closed at 14:00 or not early at all; some single days closed at other times after
+13:00. All count as 13:00, and where the rule is not sure it says early: a document then waits for the next bar, and no
+bar reads one from after its close.
 """
 
 from __future__ import annotations
@@ -18,11 +23,23 @@ from numpy.typing import NDArray
 from hybrid_bt.config import NewsConfig
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.news.documents import EPOCH
-from hybrid_bt.news.early_closes import EARLY_CLOSE, NEW_YORK, closes_early
-
-__all__ = ["Clock", "clock_of", "is_daily"]
 
 US_PER_MINUTE = 60_000_000
+EARLY_CLOSE = time(13)
+NEW_YORK = frozenset({"America/New_York", "US/Eastern"})  #: names of the exchange's zone
+WEDNESDAY, FRIDAY = 2, 4  #: of `date.weekday`
+JULY_3_ON_WEDNESDAYS = 2013  #: first year in which July 3 closes early before a Thursday's holiday; July 5 did before
+ONCE = frozenset(
+    {
+        date(1994, 2, 11),  # snow
+        date(1996, 1, 8),  # snow
+        date(1997, 10, 27),  # the fall of the day halted trading
+        date(1997, 12, 26),
+        date(1999, 12, 31),
+        date(2003, 12, 26),
+        date(2005, 6, 1),  # a failure of the exchange's systems
+    }
+)
 
 
 class Clock(NamedTuple):
@@ -36,7 +53,7 @@ class Clock(NamedTuple):
     def cutoff(self, stamp: datetime) -> int:
         """Of the bar with this stamp (without zone)."""
         moment = datetime.combine(stamp.date(), self._close_on(stamp.date())) if self.daily else stamp
-        return (moment.replace(tzinfo=self.zone).astimezone(UTC) - EPOCH) // _ONE - self.latency_us
+        return (moment.replace(tzinfo=self.zone).astimezone(UTC) - EPOCH) // datetime.resolution - self.latency_us
 
     def cutoffs(self, stamps: NDArray[np.datetime64]) -> NDArray[np.int64]:
         """Of each bar, (T,)."""
@@ -48,9 +65,6 @@ class Clock(NamedTuple):
         if self.zone.key in NEW_YORK and closes_early(day):
             return min(self.close, EARLY_CLOSE)
         return self.close
-
-
-_ONE = datetime.resolution
 
 
 def clock_of(config: NewsConfig, daily: bool) -> Clock:
@@ -74,3 +88,17 @@ def clock_of(config: NewsConfig, daily: bool) -> Clock:
 def is_daily(stamps: NDArray[np.datetime64]) -> bool:
     """Whether all stamps are dates alone."""
     return bool((stamps.astype("datetime64[D]") == stamps).all())
+
+
+def closes_early(day: date) -> bool:
+    """Whether the exchange, if it is open on this day, may close before 16:00."""
+    month, number, weekday = day.month, day.day, day.weekday()
+    if month == 11:
+        return weekday == FRIDAY and 23 <= number <= 29  # the fourth Thursday is the 22nd to the 28th
+    if month == 12 and number == 24:
+        return True
+    if month == 7 and number == 3:
+        return weekday != WEDNESDAY or day.year >= JULY_3_ON_WEDNESDAYS
+    if month == 7 and number == 5:
+        return weekday == FRIDAY and day.year < JULY_3_ON_WEDNESDAYS
+    return day in ONCE

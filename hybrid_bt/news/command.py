@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from hybrid_bt.news.documents import Document
     from hybrid_bt.news.store import DocumentStore
 
-__all__ = ["main"]
-
 STORE = "news.db"
 FOUND = 1  #: exit status of `check`
 _SNIPPET = 90  #: characters of a title or text in a list

@@ -9,71 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hybrid_bt.config import NewsConfig
+from hybrid_bt.news.answers import Answers, Asked, Failed
+from hybrid_bt.news.clock import clock_of, is_daily
 from hybrid_bt.news.documents import US_PER_DAY, say_us
 from hybrid_bt.news.index import BM25, DocumentIndex, Selected
-from hybrid_bt.news.selection import kept_selection
+from hybrid_bt.news.stage import RiskStage
 from hybrid_bt.news.store import DocumentStore
-from hybrid_bt.news.verdicts import SCHEMA_VERSION, Passage, RiskRequest, RiskScorer, RiskVerdict, ScorerError
-
-__all__ = ["Answers", "Asked", "Desk", "Direct", "Failed"]
-
-
-class Asked(NamedTuple):
-    """What a bar asks: enough for a key, and a way to the texts."""
-
-    key: str
-    bar: str  #: for messages
-    request: Callable[[], RiskRequest]
-
-
-class Failed(NamedTuple):
-    """In the place of a verdict."""
-
-    why: str
-
-
-class Answers(Protocol):
-    """Where verdicts come from."""
-
-    scorer: str  #: name of the scorer, part of every key
-
-    def answer(self, asked: Sequence[Asked]) -> list[RiskVerdict | Failed]:
-        """One for each, in order."""
-        ...
-
-    def counts(self) -> dict[str, object]:
-        """What was done, for `run.json`."""
-        ...
-
-
-class Direct:
-    """Answers of a scorer that is asked every time."""
-
-    def __init__(self, scorer: RiskScorer) -> None:
-        self._scorer, self.scorer = scorer, scorer.name
-        self._asked = self._failed = 0
-
-    def answer(self, asked: Sequence[Asked]) -> list[RiskVerdict | Failed]:
-        """In order, one at a time."""
-        return [self._one(one) for one in asked]
-
-    def _one(self, one: Asked) -> RiskVerdict | Failed:
-        self._asked += 1
-        try:
-            return self._scorer.score(one.request())
-        except ScorerError as error:
-            self._failed += 1
-            return Failed(str(error))
-
-    def counts(self) -> dict[str, object]:
-        """Calls and failures."""
-        return {"asked": self._asked, "failed": self._failed}
+from hybrid_bt.news.verdicts import SCHEMA_VERSION, Passage, RiskRequest, RiskVerdict
 
 
 class Desk:
@@ -105,13 +54,24 @@ class Desk:
         self._known: dict[str, RiskVerdict | Failed] = {}
         self._alone = threading.Lock()  # questions may be put by several threads, the database is one
 
+    def stage(self, stamps: NDArray[np.datetime64], row: int) -> RiskStage:
+        """The stage of a backtest on bars with these stamps, traded from `row` on, all verdicts at hand."""
+        stage = RiskStage(self, clock_of(self.config, is_daily(stamps)))
+        stage.prepare(stamps[row:])
+        return stage
+
+    def trial(self) -> dict[str, Any]:
+        """What makes a run with these documents another trial than one without, or with others."""
+        return {
+            **self.config.model_dump(mode="json"),
+            "scorer": self.answers.scorer,
+            "documents_sha256": self.index.sha256,
+        }
+
     def select(self, cutoffs: Sequence[int], since: int | None = None) -> list[Selected]:
         """What is asked on bars with these cutoffs (`DocumentIndex.select`)."""
         window = round(self.config.window_days * US_PER_DAY)
-        moments, k = np.asarray(cutoffs, np.int64), self.config.documents
-        if since is not None:
-            return self.index.select(moments, self.symbols, k, window, since)
-        return kept_selection(self.store, self.index, moments, self.symbols, k, window)
+        return self.index.select(np.asarray(cutoffs, np.int64), self.symbols, self.config.documents, window, since)
 
     def verdicts(self, selected: Sequence[Selected], cutoffs: Sequence[int]) -> list[RiskVerdict | Failed]:
         """One verdict per selected bar; the same question is asked once."""
@@ -123,8 +83,8 @@ class Desk:
     def _asked(self, selected: Selected, cutoff: int) -> Asked:
         content = self.index.content
         parts = []  # json.dumps of everything, the long way round: a backtest has hundreds of thousands of contents
-        for name, numbers in selected.documents:
-            joined = '","'.join(map(content, numbers))
+        for name, places in selected.documents:
+            joined = '","'.join(map(content, places))
             parts.append(f'[{json.dumps(name)},["{joined}"]]')
         head = [SCHEMA_VERSION, self.answers.scorer, cutoff, self.config.document_chars]
         # the default stands in no key, so that earlier recordings stay good
@@ -135,10 +95,10 @@ class Desk:
 
     def _request(self, selected: Selected, cutoff: int) -> RiskRequest:
         with self._alone:
-            documents = {name: tuple(map(self._passage, numbers)) for name, numbers in selected.documents}
+            documents = {name: tuple(map(self._passage, places)) for name, places in selected.documents}
         return RiskRequest(say_us(cutoff), documents)
 
-    def _passage(self, number: int) -> Passage:
-        one = self.store.get(number)
+    def _passage(self, place: int) -> Passage:
+        one = self.store.get(int(self.index.number[place]))
         text = one.text[: self.config.document_chars]
         return Passage(one.id, say_us(one.published_at), one.source, one.title, text)

@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 from hybrid_bt.errors import NewsError, did_you_mean
 
-__all__ = ["FIELDS", "MAX_CHARS", "Document", "checked_document", "clean", "instant_us", "say_us", "visible_at"]
-
 FIELDS = ("id", "symbols", "source", "title", "published_at", "first_seen_at", "text")
 MAX_CHARS = 1_000_000  #: of one document
 MAX_NAME = 200  #: characters of an id, a source or a symbol
@@ -29,6 +27,7 @@ EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo
 END_OF_DAY_ON_EARTH = timedelta(hours=36)  # the day ends last at UTC-12
 US_PER_DAY = 86_400_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+UNKNOWN = int(np.iinfo(np.int64).min)  #: in the place of a `first_seen_at` that nobody knows, among numbers
 _UNSEEN = {
     "Cc",
     "Cf",
@@ -138,15 +137,13 @@ def visible_at(published_at: NDArray[np.int64], first_seen_at: NDArray[np.int64]
     ----------
     published_at : (D,)
     first_seen_at : (D,)
-        Negative infinity's stand-in, the smallest int64, where unknown: one trading day (Monday to Friday) after the
-        publication, a weekend counting as the Monday behind it. A document "seen" before it was published is visible
-        from its publication on.
+        Where `UNKNOWN`, one trading day (Monday to Friday) after the publication, a weekend counting as the Monday
+        behind it. A document "seen" before it was published is visible from its publication on.
     """
-    unknown = first_seen_at == np.iinfo(np.int64).min
     day, rest = np.divmod(published_at, US_PER_DAY)
     weekday = day.astype("datetime64[D]")
     later = np.busday_offset(weekday, 1, roll="forward").astype(np.int64) * US_PER_DAY + rest
-    seen: NDArray[np.int64] = np.where(unknown, later, np.maximum(first_seen_at, published_at))
+    seen: NDArray[np.int64] = np.where(first_seen_at == UNKNOWN, later, np.maximum(first_seen_at, published_at))
     return seen
 
 

@@ -25,8 +25,6 @@ from hybrid_bt.errors import ConfigError, NewsError
 from hybrid_bt.news.index import QUERY, DocumentIndex
 from hybrid_bt.news.store import DocumentStore
 
-__all__ = ["EMBEDDINGS", "EmbeddingRanker", "MiniLM", "ranked_by"]
-
 EMBEDDINGS = "embeddings"
 SUFFIX = ".vectors"  #: of the file beside a store
 DIMENSIONS = 384

@@ -21,12 +21,10 @@ from hybrid_bt.console import (
 )
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import write_whole
-from hybrid_bt.news.options import evaluation_options, questions_of, risk_options, setup_of
+from hybrid_bt.news_options import risk_options, setup_of
 
 if TYPE_CHECKING:
     from hybrid_bt.news.evaluation import Evaluation
-
-__all__ = ["main", "print_evaluation"]
 
 TABLE = "news_effects.csv"
 SHOWN = ("sharpe", "cvar", "max_drawdown")
@@ -40,7 +38,9 @@ SHOWN = ("sharpe", "cvar", "max_drawdown")
 @pairs_option
 @config_option
 @risk_options
-@evaluation_options
+@click.option("--placebos", type=click.IntRange(1, 1000), default=20, show_default=True, help="Shuffles of the advice.")
+@click.option("--cutoff", type=DAY, help="The model's knowledge cut-off: effects before and after are told apart.")
+@click.option("--masked/--no-masked", default=True, show_default=True, help="Also without names and dates.")
 @click.option("--start", type=DAY, help="First day traded.  [default: the first out-of-sample bar]")
 @click.option("--end", type=DAY, help="Last day.  [default: the last bar]")
 @click.option(
@@ -53,31 +53,39 @@ def main(**flags: Any) -> None:
     if flags["risk"] == "off":
         raise ConfigError("evaluate needs a risk manager; say --risk lexicon, replay, record or live")
     found = _evaluated(flags)
-    print_evaluation(found)
+    _print(found)
     if flags["out"] is not None:
         _write(flags["out"], found)
 
 
 def _evaluated(flags: dict[str, Any]) -> Evaluation:
-    from hybrid_bt.build import load_policies, training_end
+    import numpy as np
+
+    from hybrid_bt.backtest import Request
+    from hybrid_bt.build import load_policies
     from hybrid_bt.config import load_config
     from hybrid_bt.feeds.sample import sample_pairs
-    from hybrid_bt.news.evaluation import Traded, evaluate
-    from hybrid_bt.trading_start import first_trading_row
+    from hybrid_bt.news.evaluation import Questions, evaluate
 
     setup = setup_of(flags)
     assert setup is not None
     config = load_config(flags["mode"], flags["config"])
-    start, end = (None if flags[name] is None else flags[name].date() for name in ("start", "end"))
+    start, end, cutoff = (None if flags[name] is None else flags[name].date() for name in ("start", "end", "cutoff"))
     bars = load_asked(flags, end=end, trade_from=start)
-    policies = load_policies(config)
-    row = first_trading_row(bars, training_end(policies), start, flags["allow_in_sample"])
-    pairs = tuple(flags["pairs"] or sample_pairs(flags["data"], bars.symbols))
-    traded = Traded(bars, row, config.for_stamps(bars.stamps[:row]), policies, pairs, flags["mode"])
-    return evaluate(traded, setup, questions_of(flags))
+    request = Request(
+        bars=bars,
+        config=config,
+        policies=load_policies(config),
+        pairs=tuple(flags["pairs"] or sample_pairs(flags["data"], bars.symbols)),
+        start=start,
+        allow_in_sample=flags["allow_in_sample"],
+        mode=flags["mode"],
+    )
+    after = None if cutoff is None else np.datetime64(cutoff)
+    return evaluate(request, setup, Questions(flags["placebos"], after, flags["masked"], flags["seed"]))
 
 
-def print_evaluation(found: Evaluation) -> None:
+def _print(found: Evaluation) -> None:
     """The table with its title, and what else is to be said."""
     console = wide_console()
     console.print(found.title, highlight=False, markup=False)

@@ -1,46 +1,42 @@
-"""One evaluation for all commands: from what is traded and who scores to effects, words and a table.
+"""Does the risk manager help? The same bars and opinions under other advice, with intervals.
 
-`hybrid-bt news evaluate` prints it, `run --risk-evaluate` and `hybrid-bt study --risk ...` write it beside their own.
+What legs and gate said is asked for once; every variant settles it anew under its own advice and trades it on the
+accounting twin. `placebo` gives the same advice on shuffled days: a manager that only holds less money in the market
+does as well there. `delayed` gives it a bar late. Differences to `off` are drawn on the same bars (`evidence`).
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from hybrid_bt.advice import NEUTRAL_RISK, Advice
+from hybrid_bt.backtest import Request
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import Policies, build
+from hybrid_bt.build import build, training_end
 from hybrid_bt.config import Config
-from hybrid_bt.news.cache import Recording, Replay
+from hybrid_bt.evidence.bootstrap import Interval, bootstrap
+from hybrid_bt.hybrid import Hybrid, Opinion
+from hybrid_bt.metrics import measures
+from hybrid_bt.news.answers import Recorded, Recording, Replay
 from hybrid_bt.news.desk import Desk
-from hybrid_bt.news.evaluate import Comparison, Effect, advice_of, compare, flip_rate
-from hybrid_bt.news.manager import Advice
-from hybrid_bt.news.masks import Masked
 from hybrid_bt.news.setup import LEXICON, RiskSetup, open_desk
-from hybrid_bt.news.stage import RiskStage, stage_of
-from hybrid_bt.trading_start import fit_pairs
+from hybrid_bt.news.stage import RiskStage
+from hybrid_bt.target_replay import replay
+from hybrid_bt.texts import csv_of_rows, end_days
+from hybrid_bt.trading_start import first_trading_row, fit_pairs
 
-__all__ = ["Evaluation", "Questions", "Traded", "evaluate"]
-
+FloatArray = NDArray[np.float64]
+OFF, GIVEN, DELAYED = "off", "on", "delayed"  #: variants: no advice, as it is given, a bar late
+FEWEST_BARS = 40  #: of a side of the cut-off; fewer say nothing
+TAIL = 0.05  #: of the bars, for CVaR
+MEASURES = ("sharpe", "cvar", "max_drawdown", "cagr", "volatility")
 COLUMNS = ("span", "variant", "measure", "value", "low", "high", "less_off", "less_off_low", "less_off_high")
-GIVEN = "on"  #: the advice that is compared with none
 BARS_OF_COST = 1000.0
-
-
-class Traded(NamedTuple):
-    """What is traded, and by whom."""
-
-    bars: Bars  #: warm-up and trading bars
-    row: int  #: of the first decision
-    config: Config  #: settled for these stamps
-    policies: Policies
-    pairs: tuple[str, ...]
-    mode: str
 
 
 class Questions(NamedTuple):
@@ -52,21 +48,31 @@ class Questions(NamedTuple):
     seed: int = 0
 
 
+class Effect(NamedTuple):
+    """One measure of one variant."""
+
+    variant: str
+    span: str
+    measure: str
+    value: Interval
+    less_off: Interval
+
+
 class Evaluation(NamedTuple):
     """What came of it."""
 
     title: str
     effects: list[Effect]
-    figures: dict[str, float]  #: name -> number, for `run.json`; what was not asked is missing
-    said: list[str]  #: the same in words
+    said: list[str]  #: what else is to be known, in words
 
     @property
     def table(self) -> bytes:
-        """The effects as CSV."""
-        return effects_csv(self.effects)
+        """The effects as CSV; floats read back exactly, NaN is empty."""
+        rows = ((one.span, one.variant, one.measure, *one.value, *one.less_off) for one in self.effects)
+        return csv_of_rows((COLUMNS, *rows)).encode()
 
 
-def evaluate(traded: Traded, setup: RiskSetup, asked: Questions) -> Evaluation:
+def evaluate(request: Request, setup: RiskSetup, asked: Questions) -> Evaluation:
     """Compare the risk manager with none, with placebos, late, and masked.
 
     Raises
@@ -74,30 +80,35 @@ def evaluate(traded: Traded, setup: RiskSetup, asked: Questions) -> Evaluation:
     HybridError
         If documents, scorer or verdicts cannot be used, or the library arch (extra `study`) is missing.
     """
-    bars, row, config = traded.bars, traded.row, traded.config
+    bars = request.bars
+    row = first_trading_row(bars, training_end(request.policies), request.start, request.allow_in_sample)
+    config, traded = request.config.for_stamps(bars.stamps[:row]), bars.between(bars.stamps[row], None)
     desks = _desks(setup, config, bars.symbols, asked.masked)
-    stages = {name: stage_of(desk(), bars.stamps, row) for name, desk in desks.items()}
-    rest = bars.between(bars.stamps[row], None)
-    advice = {name: advice_of(stage, rest) for name, stage in stages.items()}
-    fitted = fit_pairs(bars, traded.pairs, row, config) if config.kalman.fit else None
-    brain = build(config, bars.symbols, traded.pairs, traded.policies, fitted)
-    opinions = [brain.opine(closes) for closes in bars.close.tolist()][row:]
-    found = compare(
-        brain, opinions, advice, rest, config,
-        given=GIVEN, n_placebos=asked.placebos, seed=asked.seed, cutoff=asked.cutoff,
-    )  # fmt: skip
+    stages = {name: desk().stage(bars.stamps, row) for name, desk in desks.items()}
+    advice = {name: _advice_of(stage, traded) for name, stage in stages.items()}
+    returns = _returns(request, row, config, traded, _variants(advice, asked))
+    told = [name for name in returns if not name.startswith("placebo") or name == "placebo 0"]
+    spans = _spans(traded.stamps[1:], asked.cutoff)
+    effects = [
+        effect
+        for span, rows in spans.items()
+        for effect in _effects({name: returns[name][rows] for name in told}, span, traded, asked.seed)
+    ]
     stage = stages[GIVEN]
-    days = [str(rest.stamps[i].astype("datetime64[D]")) for i in (0, -1)]
+    first, last = end_days(traded.stamps)
     title = (
-        f"{traded.mode} on {bars.name}, {days[0]} to {days[1]}, {stage.desk.answers.scorer} on {stage.desk.name}; "
+        f"{request.mode} on {bars.name}, {first} to {last}, {stage.desk.answers.scorer} on {stage.desk.name}; "
         "differences to off, 95 % intervals"
     )
-    figures = _figures(found, advice, stage, rest.n_bars)
-    said = _said(figures, stage, asked.placebos)
-    spans = {one.span for one in found.effects}
-    missing = [side for side in ("before", "after") if asked.cutoff is not None and f"{side} cut-off" not in spans]
-    said += [f"too few bars {side} the cut-off {asked.cutoff} for a row of their own" for side in missing]
-    return Evaluation(title, found.effects, figures, said)
+    beaten = _placebos_beaten(returns, traded)
+    said = [
+        f"better Sharpe ratio than {beaten:.0%} of {asked.placebos} placebos on shuffled days",
+        *_doubts(stage),
+        *_gap(advice),
+        *_recorded(stage, traded.n_bars),
+        *_short(spans, asked.cutoff),
+    ]
+    return Evaluation(title, effects, said)
 
 
 def _desks(setup: RiskSetup, config: Config, symbols: Sequence[str], masked: bool) -> dict[str, Callable[[], Desk]]:
@@ -107,54 +118,128 @@ def _desks(setup: RiskSetup, config: Config, symbols: Sequence[str], masked: boo
         plain = setup._replace(mode=LEXICON, scorer=LEXICON)
         found[LEXICON] = lambda: open_desk(plain, config.news, symbols)
     if masked:
-        found["masked"] = lambda: open_desk(setup, config.news, symbols, wrap=Masked)
+        found["masked"] = lambda: open_desk(setup._replace(masked=True), config.news, symbols)
     return found
 
 
-def _figures(found: Comparison, advice: dict[str, list[Advice]], stage: RiskStage, n_bars: int) -> dict[str, float]:
-    figures = {"better_than_placebos": found.better_than_placebos}
-    if "masked" in advice:
-        pairs = zip(advice[GIVEN], advice["masked"], strict=True)
-        gaps = [abs(a - b) for one, other in pairs for a, b in zip(one.risk, other.risk, strict=True)]
-        figures["contamination_gap"] = float(np.mean(gaps))
-    answers = stage.desk.answers
-    if isinstance(answers, Recording | Replay):
-        recorded = answers.recorded()
-        rate = flip_rate(recorded)
-        if not math.isnan(rate):
-            figures["verdict_flip_rate"] = rate
-        for name in ("prompt_tokens", "completion_tokens", "usd"):
-            spent = math.fsum(one.usage.get(name, 0.0) for one in recorded)
-            figures[f"{name}_per_1000_bars"] = spent * BARS_OF_COST / n_bars
-    return figures
+def _advice_of(stage: RiskStage, traded: Bars) -> list[Advice]:
+    return [stage.advise(stamp) for stamp in traded.stamps.astype("datetime64[us]").tolist()]
 
 
-def _said(figures: dict[str, float], stage: RiskStage, placebos: int) -> list[str]:
-    share = figures["better_than_placebos"]
-    lines = [f"better Sharpe ratio than {share:.0%} of {placebos} placebos on shuffled days"]
+def _variants(advice: Mapping[str, Sequence[Advice]], asked: Questions) -> dict[str, Sequence[Advice] | None]:
+    """Variant -> its advice on each bar; None leaves the risk manager out."""
+    given, rng = advice[GIVEN], np.random.default_rng(asked.seed)
+    n = len(given[0].risk) if given else 0
+    delayed = [Advice([NEUTRAL_RISK] * n, [0.0] * n), *given[:-1]]
+    placebos = {f"placebo {i}": [given[day] for day in rng.permutation(len(given))] for i in range(asked.placebos)}
+    return {OFF: None, **advice, DELAYED: delayed, **placebos}
+
+
+def _returns(
+    request: Request, row: int, config: Config, traded: Bars, variants: Mapping[str, Sequence[Advice] | None]
+) -> dict[str, FloatArray]:
+    """Variant -> returns of its account, (T - 1,)."""
+    bars = request.bars
+    fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
+    brain = build(config, bars.symbols, request.pairs, request.policies, fitted)
+    opinions = [brain.opine(closes) for closes in bars.close.tolist()][row:]
+    paths = {name: _equity(brain, opinions, advice, traded, config) for name, advice in variants.items()}
+    return {name: np.diff(path) / path[:-1] for name, path in paths.items()}
+
+
+def _equity(
+    brain: Hybrid, opinions: Sequence[Opinion], advice: Sequence[Advice] | None, traded: Bars, config: Config
+) -> FloatArray:
+    held: list[float] | None = None
+    wanted = []
+    for row, opinion in enumerate(opinions):
+        decision = brain.settle(opinion, None if advice is None else advice[row], held)
+        held = decision.target
+        waits = decision.waits or [False] * len(held)
+        wanted.append([np.nan if wait else target for wait, target in zip(waits, held, strict=True)])
+    cash, costs, rules = config.account.cash, config.trading_costs(), config.order_rules()
+    return replay(np.array(wanted), traded, cash=cash, costs=costs, rules=rules).equity
+
+
+def _spans(stamps: NDArray[np.datetime64], cutoff: np.datetime64 | None) -> dict[str, Any]:
+    """Name -> its rows."""
+    whole: dict[str, Any] = {"whole span": np.ones(len(stamps), dtype=np.bool_)}
+    if cutoff is None:
+        return whole
+    parts = {"before cut-off": stamps < cutoff, "after cut-off": stamps >= cutoff}
+    return whole | {name: rows for name, rows in parts.items() if rows.sum() >= FEWEST_BARS}
+
+
+def _effects(returns: dict[str, FloatArray], span: str, traded: Bars, seed: int) -> list[Effect]:
+    years = len(returns[OFF]) / traded.bars_per_year
+    asked = {**measures(traded.bars_per_year, years), "cvar": _cvar}
+    draws = bootstrap(returns, {name: asked[name] for name in MEASURES}, seed=seed)
+    return [
+        Effect(name, span, measure, draws.interval(measure, name), draws.difference(measure, name, OFF))
+        for name in returns
+        for measure in MEASURES
+    ]
+
+
+def _cvar(returns: FloatArray) -> FloatArray:
+    """Mean of the worst bars' returns."""
+    worst = max(int(TAIL * len(returns)), 1)
+    found: FloatArray = np.partition(returns, worst - 1, axis=0)[:worst].mean(axis=0)
+    return found
+
+
+def _placebos_beaten(returns: Mapping[str, FloatArray], traded: Bars) -> float:
+    """Share of placebos whose Sharpe ratio is below that of the advice as given."""
+    sharpe = measures(traded.bars_per_year, 1.0)["sharpe"]
+    ratios = {name: float(sharpe(values[:, None])[0]) for name, values in returns.items()}
+    return float(np.mean([ratios[GIVEN] > ratio for name, ratio in ratios.items() if name.startswith("placebo")]))
+
+
+def _doubts(stage: RiskStage) -> list[str]:
+    lines = []
     if stage.desk.is_sample:
         lines.append("The embedded documents were chosen in hindsight: nothing here is evidence.")
     if stage.counts["failures"]:
         lines.append(f"the scorer failed on {stage.counts['failures']} of {stage.counts['bars_with_documents']} bars")
-    if "contamination_gap" in figures:
-        gap = figures["contamination_gap"]
-        lines.append(f"mean change of risk under the mask (contamination gap): {gap:.4f} points")
-    if "verdict_flip_rate" in figures:
-        lines.append(f"verdict flip rate between calls: {figures['verdict_flip_rate']:.1%}")
-    if "usd_per_1000_bars" in figures:
-        lines.append(
-            f"per 1,000 bars: {figures['prompt_tokens_per_1000_bars']:,.0f} tokens in, "
-            f"{figures['completion_tokens_per_1000_bars']:,.0f} out, {figures['usd_per_1000_bars']:.4f} US dollars"
-        )
     return lines
 
 
-def effects_csv(effects: Sequence[Effect]) -> bytes:
-    """One row per span, variant and measure; floats read back exactly, NaN is empty."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for one in effects:
-        numbers: list[Any] = ["" if math.isnan(value) else repr(value) for value in (*one.value, *one.less_off)]
-        writer.writerow((one.span, one.variant, one.measure, *numbers))
-    return file.getvalue().encode()
+def _gap(advice: Mapping[str, Sequence[Advice]]) -> list[str]:
+    if "masked" not in advice:
+        return []
+    pairs = zip(advice[GIVEN], advice["masked"], strict=True)
+    gap = float(np.mean([abs(a - b) for one, other in pairs for a, b in zip(one.risk, other.risk, strict=True)]))
+    return [f"mean change of risk under the mask (contamination gap): {gap:.4f} points"]
+
+
+def _recorded(stage: RiskStage, n_bars: int) -> list[str]:
+    """What single calls differed in, and what they cost; nothing of a scorer that keeps no record."""
+    answers = stage.desk.answers
+    if not isinstance(answers, Recording | Replay):
+        return []
+    recorded = answers.recorded()
+    rate = flip_rate(recorded)
+    names = ("prompt_tokens", "completion_tokens", "usd")
+    read, written, usd = (math.fsum(o.usage.get(name, 0.0) for o in recorded) * BARS_OF_COST / n_bars for name in names)
+    return [
+        *([] if math.isnan(rate) else [f"verdict flip rate between calls: {rate:.1%}"]),
+        f"per 1,000 bars: {read:,.0f} tokens in, {written:,.0f} out, {usd:.4f} US dollars",
+    ]
+
+
+def flip_rate(recorded: Sequence[Recorded]) -> float:
+    """Share of symbols in questions asked more than once whose calls fall on both sides of neutral; NaN without any."""
+    flips = asked = 0
+    for one in recorded:
+        if len(one.calls) < 2:
+            continue
+        for name in one.calls[0].symbols:
+            sides = {call.symbols[name].risk > NEUTRAL_RISK for call in one.calls if name in call.symbols}
+            asked += 1
+            flips += len(sides) > 1
+    return flips / asked if asked else float("nan")
+
+
+def _short(spans: Mapping[str, Any], cutoff: np.datetime64 | None) -> list[str]:
+    missing = [side for side in ("before", "after") if cutoff is not None and f"{side} cut-off" not in spans]
+    return [f"too few bars {side} the cut-off {cutoff} for a row of their own" for side in missing]

@@ -8,26 +8,32 @@ documents move the ranks of earlier bars, so the counts are those of the documen
     score     = sum_w idf(w, t) f / (f + k1 (1 - b + b |d| / L_t))
 
 over the words w of a fixed query about risk, f their frequency in document d of length |d|, L_t the mean length. Words
-are cut by bm25s. The counts are packed beside the documents once; ranking all bars is a few array operations.
+are cut by bm25s, once: the counts are kept beside a store of documents as arrays, under the store's token. Ranking all
+bars is a few array operations.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import io
+import struct
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
-from itertools import islice, pairwise
+from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.errors import NewsError
-from hybrid_bt.news.documents import visible_at
+from hybrid_bt.files import write_whole
+from hybrid_bt.news.documents import UNKNOWN, visible_at
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import MARKET
-
-__all__ = ["BM25", "QUERY", "DocumentIndex", "Ranker", "Selected", "index_of"]
 
 _WORDS = """
 risk loss losses decline declined fell drop plunge crash crisis default bankruptcy fraud investigation lawsuit recall
@@ -36,26 +42,23 @@ outage breach accident spill explosion shortfall miss missed weak recession infl
 halted
 resign resigned suspended delay guidance uncertainty record rally trend reversal rebound
 """
-QUERY = tuple(_WORDS.split())  #: what is looked for; a change of it is a change of `PACKED`
-PACKED = "index-3"
+QUERY = tuple(_WORDS.split())  #: what is looked for; a change of it is a change of `FORMAT`
+FORMAT = "index-4"
+SUFFIX = ".index.npz"  #: of the file beside a store
 BM25 = "bm25"
 K1, B = 1.5, 0.75
 DECIMALS = 9  #: of scores that are compared, below which vectorised logarithms may differ
 BATCH = 5000  #: documents cut into words at once
-BARS_AT_ONCE = 100  #: whose candidates are ranked together, for the sake of memory
+BARS_AT_ONCE = 200  #: whose candidates are ranked together, for the sake of memory
 DIGEST = 64  #: hexadecimal digits of a sha256
-#: arrays of an index and how they are kept
-KINDS = {
-    "number": "<i8", "visible": "<i8", "length": "<i4", "digests": "u1", "symbols": "u1", "symbol_sizes": "<i4",
-    "symbol_places": "<i4", "ids": "u1", "starts": "<i8", "words": "u1", "counts": "<i4", "n_unseen": "<i8",
-}  # fmt: skip
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
+Arrays = Mapping[str, NDArray[Any]]
 
 
 class Selected(NamedTuple):
-    """What a bar asks about: (symbol, numbers of its documents, most relevant first); empty where nothing is new."""
+    """What a bar asks about: (symbol, places of its documents in the index, most relevant first)."""
 
     row: int
     documents: tuple[tuple[str, tuple[int, ...]], ...]
@@ -76,68 +79,43 @@ class DocumentIndex:
 
     Parameters
     ----------
-    load : callable
-        Name -> array (`KINDS`). The counts are asked for when something is ranked: a backtest whose selection was kept
-        needs none.
-    as_of : tuple
-        `DocumentStore.as_of` before the documents were read.
+    arrays : mapping
+        As `index_of` makes or reads them.
     """
 
-    def __init__(self, load: Callable[[str], NDArray[Any]], as_of: tuple[int, ...] = ()) -> None:
-        self._load, self.as_of = load, as_of
-        self.number: IntArray = load("number")  #: (D,) in the store
-        self.n_unseen = int(load("n_unseen")[0])  #: documents without `first_seen_at`
-        self._of: dict[str, IntArray] = {}
-        names, sizes = load("symbols").tobytes().decode().split("\n"), load("symbol_sizes")
-        if len(sizes):
-            self._of = dict(zip(names, np.split(load("symbol_places"), np.cumsum(sizes)[:-1]), strict=True))
-        place = np.zeros(self.number.max(initial=0) + 1, dtype=np.int64)
-        place[self.number] = np.arange(len(self.number))
-        ids = load("ids")
-        ends = np.concatenate(([-1], np.flatnonzero(ids == ord("\n"))))
-        # single values of a memoryview are read sooner than those of an array
-        self._place, self._id_ends, self._ids = place.data, ends.data, ids.tobytes()
-        self._digests = load("digests").tobytes().hex()
+    def __init__(self, arrays: Arrays) -> None:
+        self.number: IntArray = arrays["number"]  #: (D,) in the store
+        self.visible: IntArray = arrays["visible"]  #: (D,) microseconds, UTC, ascending
+        self.length: IntArray = arrays["length"]  #: (D,) words
+        self.n_unseen = int(arrays["n_unseen"])  #: documents without `first_seen_at`
+        self.sha256 = str(arrays["sha256"])  #: of all documents, as `DocumentStore.sha256`
+        self.ranker: Ranker | None = None  #: None ranks by BM25
+        #: where each document's words begin, (D + 1,); the words; how often each is there
+        self._entries = arrays["starts"], arrays["words"], arrays["counts"]
+        #: of each word of the query, the documents that hold it, in order of time
+        self._holders = np.split(arrays["holders"], np.cumsum(arrays["holder_sizes"])[:-1])
+        sizes = arrays["symbol_sizes"]
+        parts = np.split(arrays["symbol_places"], np.cumsum(sizes)[:-1]) if len(sizes) else []
+        self._of: dict[str, IntArray] = dict(zip(_lines(arrays["symbols"]), parts, strict=False))
+        self.ids = _lines(arrays["ids"])
+        self._digests = arrays["digests"].tobytes().hex()
 
-    ranker: Ranker | None = None  #: None ranks by BM25
+    def __len__(self) -> int:
+        return len(self.number)
 
     @property
     def retrieval(self) -> str:
         """How documents are ranked."""
         return BM25 if self.ranker is None else self.ranker.name
 
-    def __len__(self) -> int:
-        return len(self.number)
-
-    @cached_property
-    def visible(self) -> IntArray:
-        """(D,) microseconds, UTC, ascending."""
-        return self._load("visible")
-
-    @cached_property
-    def length(self) -> IntArray:
-        """(D,) words."""
-        return self._load("length")
-
-    @cached_property
-    def _entries(self) -> tuple[IntArray, NDArray[Any], NDArray[Any]]:
-        """Where each document's words begin, (D + 1,); the words; how often each is there."""
-        return self._load("starts"), self._load("words"), self._load("counts")
-
     @property
     def symbols(self) -> set[str]:
         """All that documents are about."""
         return set(self._of) - {MARKET}
 
-    def id(self, number: int) -> str:
-        """Id of a document by its number."""
-        place = self._place[number]
-        return self._ids[self._id_ends[place] + 1 : self._id_ends[place + 1]].decode()
-
-    def content(self, number: int) -> str:
-        """sha256 of a document by its number."""
-        start = self._place[number] * DIGEST
-        return self._digests[start : start + DIGEST]
+    def content(self, place: int) -> str:
+        """sha256 of a document."""
+        return self._digests[place * DIGEST : (place + 1) * DIGEST]
 
     def select(
         self, cutoffs: IntArray, symbols: Sequence[str], k: int, window_us: int, since: int | None = None
@@ -158,65 +136,56 @@ class DocumentIndex:
         if not len(cutoffs):
             return []
         before = np.concatenate(([cutoffs[0] - window_us if since is None else since], cutoffs[:-1]))
-        rows, owners, places = [], [], []
-        names = (MARKET, *symbols)
+        names: tuple[str, ...] = (MARKET, *symbols)
+        found: list[Selected] = []
+        for first in range(0, len(cutoffs), BARS_AT_ONCE):
+            some = slice(first, first + BARS_AT_ONCE)
+            groups, places = self._candidates(names, cutoffs[some], before[some], window_us)
+            if len(groups):
+                found += self._best(groups + first * len(names), places, names, cutoffs, k)
+        return found
+
+    def _candidates(
+        self, names: Sequence[str], cutoffs: IntArray, before: IntArray, window_us: int
+    ) -> tuple[IntArray, IntArray]:
+        """Groups, a bar's row times the names plus that of a name, and the places of what lies in their windows, (C,).
+
+        A group has candidates where something came after `before`.
+        """
+        groups, places = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
         for owner, name in enumerate(names):
             mine = self._of.get(name)
             if mine is None:
                 continue
             moments = self.visible[mine]
-            last = np.searchsorted(moments, cutoffs, "right")
-            first = np.searchsorted(moments, cutoffs - window_us, "right")
-            asked = np.flatnonzero((last > np.searchsorted(moments, before, "right")) & (last > first))
+            first, seen, last = (np.searchsorted(moments, at, "right") for at in (cutoffs - window_us, before, cutoffs))
+            asked = np.flatnonzero((last > seen) & (last > first))
             if not len(asked):
                 continue
             counts = (last - first)[asked]
-            rows.append(np.repeat(asked, counts))
-            owners.append(np.full(counts.sum(), owner))
             steps = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            groups.append(np.repeat(asked * len(names) + owner, counts))
             places.append(mine[np.repeat(first[asked], counts) + steps])
-        if not rows:
-            return []
-        whole = tuple(map(np.concatenate, (rows, owners, places)))
-        found: dict[int, list[tuple[str, tuple[int, ...]]]] = {}
-        order = np.argsort(whole[0], kind="stable")
-        steps = np.searchsorted(whole[0][order], np.arange(0, len(cutoffs), BARS_AT_ONCE)).tolist()
-        for first, last in pairwise([*steps, len(order)]):
-            some = order[first:last]
-            if len(some):
-                self._ranked(found, whole[0][some], whole[1][some], whole[2][some], names, cutoffs, k)
-        return [Selected(row, tuple(documents)) for row, documents in found.items()]
+        return np.concatenate(groups), np.concatenate(places)
 
-    def _ranked(
-        self,
-        found: dict[int, list[tuple[str, tuple[int, ...]]]],
-        rows: IntArray,
-        owners: IntArray,
-        places: IntArray,
-        names: Sequence[str],
-        cutoffs: IntArray,
-        k: int,
-    ) -> None:
+    def _best(
+        self, groups: IntArray, places: IntArray, names: Sequence[str], cutoffs: IntArray, k: int
+    ) -> list[Selected]:
+        """The k first of every group; the later document first among equals."""
+        groups, places = groups[::-1], places[::-1]
         if self.ranker is None:
-            scores = self.bm25(rows, places, cutoffs)
+            scores = self.bm25(groups // len(names), places, cutoffs)
         else:
             scores = self.ranker.scores(self.number[places].tolist())
-        # the later document first among equals; the place breaks what is left
-        order = np.lexsort((-places, -np.round(scores, DECIMALS), owners, rows))
-        rows, owners, places = rows[order], owners[order], places[order]
-        fresh = np.flatnonzero(np.concatenate(([True], (np.diff(rows) != 0) | (np.diff(owners) != 0))))
-        sizes = np.minimum(np.diff(np.concatenate((fresh, [len(rows)]))), k)
-        numbers = self.number[places].tolist()
-        groups = zip(rows[fresh].tolist(), owners[fresh].tolist(), fresh.tolist(), sizes.tolist(), strict=True)
-        for row, owner, start, size in groups:
-            found.setdefault(row, []).append((names[owner], tuple(numbers[start : start + size])))
-
-    @cached_property
-    def _holders(self) -> list[IntArray]:
-        """Of each word of the query, the documents that hold it, in order of time."""
-        starts, words, _ = self._entries
-        owner = np.repeat(np.arange(len(self), dtype=np.int32), np.diff(starts))
-        return [owner[words == word] for word in range(len(QUERY))]
+        order = np.lexsort((-np.round(scores, DECIMALS), groups))
+        groups, best = groups[order], places[order].tolist()
+        starts = np.flatnonzero(np.diff(groups, prepend=-1))
+        ends = np.minimum(np.append(starts[1:], len(groups)), starts + k)
+        found: dict[int, list[tuple[str, tuple[int, ...]]]] = {}
+        for group, start, end in zip(groups[starts].tolist(), starts.tolist(), ends.tolist(), strict=True):
+            row, owner = divmod(group, len(names))
+            found.setdefault(row, []).append((names[owner], tuple(best[start:end])))
+        return [Selected(row, tuple(documents)) for row, documents in found.items()]
 
     def bm25(self, rows: IntArray, places: IntArray, cutoffs: IntArray) -> FloatArray:
         """(C,) scores of candidates: documents at `places`, as they looked at the cutoffs of `rows`."""
@@ -245,77 +214,83 @@ class DocumentIndex:
 
 
 def index_of(store: DocumentStore) -> DocumentIndex:
-    """The index of a store: as it was kept beside the documents, or made and kept."""
-    token = store.packed(PACKED)
-    as_of = store.as_of()  # after the token: its arrays cover no more documents than are there now
-    if token is None:
-        arrays = _built(store)
-        token = hashlib.sha256(arrays["digests"].tobytes() + arrays["visible"].tobytes()).hexdigest().encode()
-        contents = {f"{PACKED}/{token.decode()}/{name}": array.tobytes() for name, array in arrays.items()}
-        store.pack({PACKED: token, **contents}, as_of, instead_of="index-*")
-        return DocumentIndex(arrays.__getitem__, as_of)
-    return DocumentIndex(_Kept(store, token.decode(), as_of[-1]), as_of)
+    """The index of a store: as it was kept beside it, or made anew and kept."""
+    if store.path is None:
+        return DocumentIndex(_built(store))
+    path = Path(f"{store.path}{SUFFIX}")
+    with store.snapshot():  # another process may add documents meanwhile: token and documents are of one moment
+        key = f"{FORMAT} {store.token()}"
+        arrays = _kept(path, key)
+        if arrays is None:
+            arrays = _built(store)
+            with suppress(OSError):  # where nothing can be written, it is made again next time
+                _keep(path, {**arrays, "key": np.array(key)})
+    return DocumentIndex(arrays)
 
 
-class _Kept:
-    """Arrays that were kept, each read when it is asked for.
-
-    Another process may add documents meanwhile, which takes the kept arrays away; those of the first `last` documents
-    are then made again: documents never change, so they are the same.
-    """
-
-    def __init__(self, store: DocumentStore, token: str, last: int) -> None:
-        self._store, self._token, self._last = store, token, last
-        self._made: dict[str, NDArray[Any]] = {}
-
-    def __call__(self, name: str) -> NDArray[Any]:
-        kept = self._store.packed(f"{PACKED}/{self._token}/{name}")
-        if kept is not None:
-            return np.frombuffer(kept, dtype=KINDS[name])
-        if not self._made:
-            self._made = _built(self._store, self._last)
-        return self._made[name]
+def _kept(path: Path, key: str) -> Arrays | None:
+    """Arrays that were kept under this key; None if there are none, those of other documents, or damaged ones."""
+    try:
+        with zipfile.ZipFile(path) as file:  # whose checksums `np.load` passes by where it stops early
+            kept = {name.removesuffix(".npy"): np.load(io.BytesIO(file.read(name))) for name in file.namelist()}
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error):
+        return None
+    return kept if str(kept.get("key")) == key else None
 
 
-def _built(store: DocumentStore, last: int | None = None) -> dict[str, NDArray[Any]]:
-    number, sha256, symbols, length, published, seen = [], [], [], [], [], []
-    ids: list[str] = []
-    words: list[IntArray] = []
-    counts: list[IntArray] = []
-    rows = store.rows(last)
+def _keep(path: Path, arrays: Arrays) -> None:
+    content = io.BytesIO()
+    np.savez(content, **arrays)  # type: ignore[arg-type]
+    write_whole(path, content.getvalue())
+
+
+def _built(store: DocumentStore) -> Arrays:
+    known: list[tuple[Any, ...]] = []
+    lengths: list[int] = []
+    found: list[list[tuple[int, int]]] = []
+    rows = store.rows()
     while batch := list(islice(rows, BATCH)):
-        ids += [store_id for *_, store_id in batch]
-        for row, (total, found) in zip(batch, _word_counts([f"{row[3]}\n{row[4]}" for row in batch]), strict=True):
-            number.append(row[0])
-            sha256.append(row[1])
-            symbols.append(row[2])
-            published.append(row[5])
-            seen.append(np.iinfo(np.int64).min if row[6] is None else row[6])
-            length.append(total)
-            words.append(np.array(sorted(found), dtype=np.int64))
-            counts.append(np.array([found[word] for word in sorted(found)], dtype=np.int64))
-    moments = visible_at(np.array(published, dtype=np.int64), np.array(seen, dtype=np.int64))
-    digests = np.array(sha256, dtype="S64")
-    order = np.lexsort((digests, moments))
-    of = _by_symbol([symbols[i] for i in order])
-    arrays: dict[str, Any] = {
-        "number": np.array(number, dtype=np.int64)[order],
+        known += [row[:-2] for row in batch]
+        for length, counts in _word_counts([f"{title}\n{text}" for *_, title, text in batch]):
+            lengths.append(length)
+            found.append(counts)
+    unseen = [row[5] is None for row in known]
+    first_seen = np.array([UNKNOWN if row[5] is None else row[5] for row in known], dtype=np.int64)
+    moments = visible_at(np.array([row[4] for row in known], dtype=np.int64), first_seen)
+    order = np.lexsort((np.array([row[1] for row in known], dtype="S64"), moments)).tolist()
+    known, found = [known[i] for i in order], [found[i] for i in order]
+    of = _by_symbol([row[3] for row in known])
+    words, counted = np.array([pair for pairs in found for pair in pairs], dtype=np.int32).reshape(-1, 2).T
+    sizes = [len(pairs) for pairs in found]
+    return {
+        "sha256": np.array(store.sha256()),
+        "n_unseen": np.array(sum(unseen)),
+        "number": np.array([row[0] for row in known], dtype=np.int64),
         "visible": moments[order],
-        "length": np.array(length, dtype=np.int64)[order],
-        "digests": np.frombuffer(bytes.fromhex("".join(sha256[i] for i in order)), dtype=np.uint8),
-        "symbols": np.frombuffer("\n".join(of).encode(), dtype=np.uint8),
-        "symbol_sizes": [len(places) for places in of.values()],
-        "symbol_places": [place for places in of.values() for place in places],
-        "ids": np.frombuffer("".join(f"{ids[i]}\n" for i in order).encode(), dtype=np.uint8),
-        "starts": np.concatenate(([0], np.cumsum([len(words[i]) for i in order]))),
-        "words": np.concatenate([words[i] for i in order] or [np.zeros(0)]),
-        "counts": np.concatenate([counts[i] for i in order] or [np.zeros(0)]),
-        "n_unseen": [sum(one == np.iinfo(np.int64).min for one in seen)],
+        "length": np.array(lengths, dtype=np.int32)[order],
+        "digests": np.frombuffer(bytes.fromhex("".join(row[1] for row in known)), dtype=np.uint8),
+        "ids": _packed([row[2] for row in known]),
+        "symbols": _packed(of),
+        "symbol_sizes": np.array([len(places) for places in of.values()], dtype=np.int32),
+        "symbol_places": np.array([place for places in of.values() for place in places], dtype=np.int32),
+        "starts": np.concatenate(([0], np.cumsum(sizes, dtype=np.int64))),
+        "words": words.astype(np.uint8),
+        "counts": counted,
+        "holders": np.repeat(np.arange(len(known), dtype=np.int32), sizes)[np.argsort(words, kind="stable")],
+        "holder_sizes": np.bincount(words, minlength=len(QUERY)),
     }
-    return {name: np.asarray(values).astype(KINDS[name]) for name, values in arrays.items()}
 
 
-def _word_counts(texts: list[str]) -> Iterable[tuple[int, dict[int, int]]]:
+def _packed(names: Iterable[str]) -> NDArray[np.uint8]:
+    """Lines of text; an array of texts would be as wide as the longest."""
+    return np.frombuffer("\n".join(names).encode(), dtype=np.uint8)
+
+
+def _lines(packed: NDArray[np.uint8]) -> list[str]:
+    return packed.tobytes().decode().split("\n")
+
+
+def _word_counts(texts: list[str]) -> Iterator[tuple[int, list[tuple[int, int]]]]:
     """Words in all, and how often each word of the query, of every text."""
     try:
         import bm25s
@@ -324,11 +299,7 @@ def _word_counts(texts: list[str]) -> Iterable[tuple[int, dict[int, int]]]:
     cut = bm25s.tokenize(texts, stopwords="en", return_ids=True, show_progress=False)
     wanted = {cut.vocab[word]: i for i, word in enumerate(QUERY) if word in cut.vocab}
     for ids in cut.ids:
-        found: dict[int, int] = {}
-        for one in ids:
-            if one in wanted:
-                found[wanted[one]] = found.get(wanted[one], 0) + 1
-        yield len(ids), found
+        yield len(ids), sorted(Counter(wanted[one] for one in ids if one in wanted).items())
 
 
 def _by_symbol(names: list[str]) -> dict[str, list[int]]:

@@ -18,8 +18,6 @@ from hybrid_bt.errors import NewsError
 from hybrid_bt.news.documents import MAX_CHARS, Document, checked_document
 from hybrid_bt.news.pdf import pdf_text
 
-__all__ = ["FORMATS", "folder_files", "read_documents"]
-
 MAX_LINE = 4 * MAX_CHARS  #: characters of one line of JSON
 PAGES = (".txt", ".md", ".pdf")  #: one document a file
 MAX_TEXT_BYTES = 4 * MAX_CHARS

@@ -16,11 +16,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hybrid_bt.advice import NEUTRAL_RISK
 from hybrid_bt.errors import NewsError
-from hybrid_bt.news.manager import NEUTRAL_RISK
 from hybrid_bt.news.verdicts import MARKET, MAX_REASON, Passage, RiskRequest, RiskVerdict, SymbolRisk
-
-__all__ = ["LexiconScorer", "Reading"]
 
 _GRAVE = """
 bankruptcy bankrupt insolvency insolvent default defaults defaulted fraud fraudulent crash crashed collapse collapsed

@@ -16,8 +16,6 @@ from pathlib import Path
 
 from hybrid_bt.errors import NewsError
 
-__all__ = ["MAX_BYTES", "MAX_PAGES", "pdf_text"]
-
 MAX_BYTES = 50_000_000
 MAX_PAGES = 500
 MAX_SECONDS = 60

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import resources
@@ -13,20 +14,31 @@ from typing import Any, NamedTuple
 from hybrid_bt.collector import collector_paused
 from hybrid_bt.config import NewsConfig
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.news.cache import Recording, Replay
+from hybrid_bt.news.answers import Answers, Direct, Recording, Replay
 from hybrid_bt.news.chat import KEY_VARIABLE, ChatScorer, ChatSettings
-from hybrid_bt.news.desk import Answers, Desk, Direct
+from hybrid_bt.news.desk import Desk
 from hybrid_bt.news.embeddings import ranked_by
 from hybrid_bt.news.index import index_of
 from hybrid_bt.news.lexicon import LexiconScorer
 from hybrid_bt.news.store import open_store
-from hybrid_bt.news.verdicts import RiskRequest, RiskScorer, RiskVerdict, ScorerError, checked_verdict
-
-__all__ = ["CACHE", "SAMPLE", "CallableScorer", "RiskSetup", "open_desk", "sample_path"]
+from hybrid_bt.news.verdicts import (
+    MARKET,
+    Passage,
+    RiskRequest,
+    RiskScorer,
+    RiskVerdict,
+    ScorerError,
+    checked_verdict,
+)
 
 CACHE = "verdicts.jsonl"
 SAMPLE = "sample"  #: the embedded documents, by name
 LEXICON = "lexicon"  #: the scorer, by name
+_MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
+_DATES = re.compile(
+    rf"\b(?:\d{{4}}-\d{{2}}-\d{{2}}|(?:{_MONTHS})(?:\s+\d{{1,2}})?(?:,?\s+\d{{4}})?|(?:19|20)\d{{2}})\b", re.IGNORECASE
+)
+_NAMES = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][\w&'-]*(?:\s+(?:of\s+)?[A-Z][\w&'-]*)*")
 
 
 class RiskSetup(NamedTuple):
@@ -43,33 +55,24 @@ class RiskSetup(NamedTuple):
     timeout_seconds: float = 60.0
     loughran_mcdonald: Path | None = None
     usd_per_million: tuple[float, float] = (0.0, 0.0)  #: tokens in, tokens out
+    masked: bool = False  #: the scorer is shown no names and no dates
 
 
 @collector_paused()  # a store of many documents is many tuples and no cycles
-def open_desk(
-    setup: RiskSetup,
-    config: NewsConfig,
-    symbols: Sequence[str],
-    progress: Callable[[int, int], None] | None = None,
-    wrap: Callable[[RiskScorer], RiskScorer] | None = None,
-) -> Desk:
+def open_desk(setup: RiskSetup, config: NewsConfig, symbols: Sequence[str]) -> Desk:
     """A desk for these symbols.
-
-    Parameters
-    ----------
-    wrap : callable, optional
-        Put around the scorer, for variants of it.
 
     Raises
     ------
     HybridError
-        If documents, scorer or cache cannot be used.
+        If documents, scorer or recorded verdicts cannot be used.
     """
-    store = open_store(sample_path() if setup.documents == SAMPLE else Path(setup.documents))
-    name = "the embedded sample" if setup.documents == SAMPLE else setup.documents
+    is_sample = setup.documents == SAMPLE
+    store = open_store(sample_path() if is_sample else Path(setup.documents))
     index = ranked_by(config.retrieval, store, index_of(store))
-    desk = Desk(store, index, _answers(setup, progress, wrap), config, symbols, name)
-    desk.is_sample = setup.documents == SAMPLE
+    name = "the embedded sample" if is_sample else setup.documents
+    desk = Desk(store, index, _answers(setup), config, symbols, name)
+    desk.is_sample = is_sample
     return desk
 
 
@@ -78,21 +81,19 @@ def sample_path() -> Path:
     return Path(str(resources.files("hybrid_bt.news") / "sample" / "events.jsonl"))
 
 
-def _answers(
-    setup: RiskSetup, progress: Callable[[int, int], None] | None, wrap: Callable[[RiskScorer], RiskScorer] | None
-) -> Answers:
+def _answers(setup: RiskSetup) -> Answers:
     if setup.mode == LEXICON and setup.scorer != LEXICON:
         raise ConfigError(f"--risk lexicon reads word lists; for {setup.scorer} say --risk record, replay or live")
-    scorer = _scorer(setup)
-    scorer = scorer if wrap is None else wrap(scorer)
+    plain = _scorer(setup)
+    scorer = Masked(plain) if setup.masked else plain
     if setup.mode == LEXICON:
         return Direct(scorer)
     if setup.mode == "replay":
         return Replay(setup.cache, scorer.name)
     path = setup.cache if setup.mode == "record" else None
     calls = setup.calls if setup.mode == "record" else 1
-    concurrency = setup.concurrency if isinstance(scorer, ChatScorer) else 1
-    return Recording(scorer, path, calls, concurrency, progress)
+    concurrency = setup.concurrency if isinstance(plain, ChatScorer) else 1
+    return Recording(scorer, path, calls, concurrency)
 
 
 def _scorer(setup: RiskSetup) -> RiskScorer:
@@ -143,3 +144,49 @@ def _found(name: str) -> Callable[[RiskRequest], Any]:
     if not callable(found):
         raise ConfigError(f"--scorer {name}: {type(found).__name__} is not callable; name a function")
     return found  # type: ignore[no-any-return]
+
+
+class Masked:
+    """A scorer that is shown documents without names of companies, people and places, and without dates.
+
+    Symbols, and every run of capitalised words that does not open a sentence, become `NAME`; dates and years become
+    `DATE`; ids, sources and the moment asked for are hidden. A name that opens a sentence stays, so the mask is a lower
+    bound of the gap. A verdict that changes under the mask was not read from the document alone: the contamination gap.
+    """
+
+    def __init__(self, scorer: RiskScorer) -> None:
+        self._scorer, self.name = scorer, f"{scorer.name}+masked"
+
+    def score(self, request: RiskRequest) -> RiskVerdict:
+        """The verdict on the masked request, in the request's own names."""
+        hidden = {name: MARKET if name == MARKET else f"S{i}" for i, name in enumerate(request.documents)}
+        ids: dict[str, str] = {}
+        documents = {
+            hidden[name]: tuple(self._passage(one, name, ids) for one in passages)
+            for name, passages in request.documents.items()
+        }
+        verdict = self._scorer.score(RiskRequest("DATE", documents))
+        back = {other: name for name, other in hidden.items()}
+        shown = {other: real for real, other in ids.items()}
+        try:
+            symbols = {back[name]: risk for name, risk in verdict.symbols.items()}
+            cited = tuple(shown[one] for one in verdict.documents)
+        except KeyError as error:
+            raise ScorerError(f"verdict: {error.args[0]!r} was not given") from None
+        return verdict.model_copy(update={"symbols": symbols, "documents": cited})
+
+    def usage(self) -> dict[str, float]:
+        """The scorer's own."""
+        found: dict[str, float] = getattr(self._scorer, "usage", dict)()
+        return found
+
+    @staticmethod
+    def _passage(passage: Passage, symbol: str, ids: dict[str, str]) -> Passage:
+        number = ids.setdefault(passage.id, f"D{len(ids) + 1}")
+        return Passage(number, "DATE", "", _masked(passage.title, symbol), _masked(passage.text, symbol))
+
+
+def _masked(text: str, symbol: str) -> str:
+    if symbol != MARKET:
+        text = re.sub(rf"\b{re.escape(symbol)}\b", "NAME", text)
+    return _NAMES.sub("NAME", _DATES.sub("DATE", text))

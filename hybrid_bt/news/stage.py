@@ -6,20 +6,21 @@ A verdict fades: the excess of a risk over the neutral 3 is halved every `half_l
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import NamedTuple
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.advice import NEUTRAL_RISK, Advice
 from hybrid_bt.errors import NewsError
-from hybrid_bt.news.clock import Clock, clock_of, is_daily
-from hybrid_bt.news.desk import Desk, Failed
+from hybrid_bt.news.answers import Failed
+from hybrid_bt.news.clock import Clock
 from hybrid_bt.news.index import Selected
-from hybrid_bt.news.manager import NEUTRAL_RISK, Advice
 from hybrid_bt.news.verdicts import MARKET, RiskVerdict, SymbolRisk
 
-__all__ = ["RiskStage", "stage_of"]
+if TYPE_CHECKING:
+    from hybrid_bt.news.desk import Desk
 
 
 class _Standing(NamedTuple):
@@ -88,6 +89,41 @@ class RiskStage:
         failed = self._take(*found) if found is not None else None
         return self._advice(failed)
 
+    def facts(self) -> dict[str, Any]:
+        """What `run.json` says of the documents and of what was made of them."""
+        desk, index = self.desk, self.desk.index
+        return {
+            "documents": {
+                "store": desk.name,
+                "sha256": index.sha256,
+                "documents": len(index),
+                "without_first_seen_at": index.n_unseen,
+                "about_other_symbols": sorted(index.symbols - set(desk.symbols))[:20],
+                "retrieval": index.retrieval,
+                "symbols_without_documents": sorted(set(desk.symbols) - index.symbols),
+            },
+            "risk_manager": {"scorer": desk.answers.scorer, **self.counts, "answers": desk.answers.counts()},
+        }
+
+    def notes(self) -> list[str]:
+        """What every reader of the result must see."""
+        counts, desk = self.counts, self.desk
+        notes = [
+            f"Risk manager: {desk.answers.scorer} read {desk.name}, new documents on {counts['bars_with_documents']} "
+            f"of {counts['bars']} bars; the account risk-off is the same hybrid without it."
+        ]
+        if desk.is_sample:
+            notes.append("The embedded documents were chosen in hindsight: with them the risk manager proves nothing.")
+        if desk.index.n_unseen:
+            notes.append(
+                f"{desk.index.n_unseen} of {len(desk.index)} documents have no first_seen_at and count as known one "
+                "trading day after their publication."
+            )
+        if counts["failures"]:
+            did = "took no new risk" if self._config.on_failure == "no_new_risk" else "went on without a verdict"
+            notes.append(f"The scorer failed on {counts['failures']} bars, which {did}.")
+        return notes
+
     def _found(self, cutoff: int) -> tuple[Selected, RiskVerdict | Failed] | None:
         """Of a bar that nobody prepared."""
         selected = self.desk.select([cutoff], self._last)
@@ -97,14 +133,14 @@ class RiskStage:
     def _take(self, selected: Selected, verdict: RiskVerdict | Failed) -> str | None:
         """Let a verdict stand; why it failed, if it did."""
         self.counts["bars_with_documents"] += 1
-        self.counts["documents_read"] += len({number for _, numbers in selected.documents for number in numbers})
+        self.counts["documents_read"] += len({place for _, places in selected.documents for place in places})
         if isinstance(verdict, Failed):
             self.counts["failures"] += 1
             return verdict.why
-        cited = set(verdict.documents)
-        for name, numbers in selected.documents:
+        cited, ids_of = set(verdict.documents), self.desk.index.ids
+        for name, places in selected.documents:
             risk: SymbolRisk = verdict.market if name == MARKET else verdict.symbols[name]
-            ids = list(map(self.desk.index.id, numbers))
+            ids = [ids_of[place] for place in places]
             said = " ".join([one for one in ids if one in cited] or ids)
             self._standing[name] = _Standing(risk.risk, risk.sentiment, self._row, verdict.reason, said)
         if verdict.confidence > 0.0:
@@ -116,16 +152,17 @@ class RiskStage:
 
     def _advice(self, failed: str | None) -> Advice:
         market = self._standing[MARKET]
-        of_market = self._excess(market)
+        of_market = (market.risk - NEUTRAL_RISK) * self._left(market.row)
         risk, sentiment, reasons, documents = [], [], [], []
         for name in self.desk.symbols:
             mine = self._standing[name]
-            own = self._excess(mine)
+            left = self._left(mine.row)
+            own = (mine.risk - NEUTRAL_RISK) * left
             leading = market if of_market > max(own, 0.0) else mine
             excess = max(own, of_market) if of_market > 0.0 else own
             told = leading.row == self._row or excess > 0.0
             risk.append(NEUTRAL_RISK + excess)
-            sentiment.append(mine.sentiment * self._left(mine.row))
+            sentiment.append(mine.sentiment * left)
             reasons.append(leading.reason if told else "")
             documents.append(leading.documents if told else "")
         r, confidence, row = self._regime
@@ -141,9 +178,6 @@ class RiskStage:
         until, why = self._veto
         return why if self._row <= until else None
 
-    def _excess(self, standing: _Standing) -> float:
-        return (standing.risk - NEUTRAL_RISK) * self._left(standing.row)
-
     def _left(self, row: int) -> float:
         """What is left of a verdict of an earlier bar, [0, 1]."""
         age = self._row - row
@@ -152,13 +186,4 @@ class RiskStage:
 
 def _whole_seconds(stamp: datetime) -> datetime:
     """Backtrader keeps moments as floats of days, which are exact to some 10 microseconds."""
-    rounded = np.datetime64(stamp, "us") + np.timedelta64(500_000, "us")
-    whole: datetime = rounded.astype("datetime64[s]").item()
-    return whole
-
-
-def stage_of(desk: Desk, stamps: NDArray[np.datetime64], row: int) -> RiskStage:
-    """The stage of a backtest on bars with these stamps, traded from `row` on, all verdicts at hand."""
-    stage = RiskStage(desk, clock_of(desk.config, is_daily(stamps)))
-    stage.prepare(stamps[row:])
-    return stage
+    return (stamp + timedelta(seconds=0.5)).replace(microsecond=0)

@@ -10,32 +10,30 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hybrid_bt.errors import NewsError
 from hybrid_bt.news.documents import Document, say_us
 from hybrid_bt.news.intake import read_documents
 
-__all__ = ["Added", "DocumentStore", "open_store"]
-
-FORMAT = 1
+FORMAT = 2
 APPLICATION = 0x68627431  #: "hbt1", so that another program's database is not taken for ours
 BUSY_SECONDS = 30.0
-_LARGEST = 2**63 - 1
 _MAGIC = b"SQLite format 3\x00"
 _SCHEMA = """
 CREATE TABLE documents (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL UNIQUE, symbols TEXT NOT NULL,
     source TEXT NOT NULL, title TEXT NOT NULL, published_at INTEGER NOT NULL, first_seen_at INTEGER, text TEXT NOT NULL
 );
-CREATE TABLE packed (name TEXT PRIMARY KEY, content BLOB NOT NULL);
+CREATE TABLE state (token TEXT NOT NULL);
+INSERT INTO state VALUES (hex(randomblob(16)));
 """
-#: whatever changes documents, another program too, takes with it what was derived from them
 _TRIGGERS = tuple(
-    f"CREATE TRIGGER IF NOT EXISTS unpack_{change} AFTER {change} ON documents BEGIN DELETE FROM packed; END"
+    f"CREATE TRIGGER changed_by_{change} AFTER {change} ON documents "
+    "BEGIN UPDATE state SET token = hex(randomblob(16)); END"
     for change in ("INSERT", "UPDATE", "DELETE")
 )
 _COLUMNS = "id, sha256, symbols, source, title, published_at, first_seen_at, text"
@@ -133,61 +131,31 @@ class DocumentStore:
             raise NewsError(f"documents: {len(found)} documents are called {name!r}; `hybrid-bt news list` shows ids")
         return found[0]
 
-    def rows(self, last: int | None = None) -> Iterator[tuple[int, str, str, str, str, int, int | None, str]]:
-        """(number, sha256, symbols, title, text, published_at, first_seen_at, id) up to number `last`, row by row."""
-        yield from self._db.execute(
-            "SELECT number, sha256, symbols, title, text, published_at, first_seen_at, id FROM documents "
-            "WHERE number <= ? ORDER BY number",
-            [_LARGEST if last is None else last],
-        )
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """(number, sha256, id, symbols, published_at, first_seen_at, title, text), in the order of addition."""
+        columns = "number, sha256, id, symbols, published_at, first_seen_at, title, text"
+        yield from self._db.execute(f"SELECT {columns} FROM documents ORDER BY number")
 
     def sha256(self) -> str:
         """Digest of every document's content and moments; the order in which they were added does not matter."""
-        kept = self.packed("sha256")
-        if kept is not None:
-            return kept.decode()
-        as_of, digest = self.as_of(), hashlib.sha256()
-        for row in self._db.execute(
-            "SELECT sha256, id, source, title, published_at, first_seen_at FROM documents ORDER BY sha256"
-        ):
+        digest = hashlib.sha256()
+        columns = "sha256, id, source, title, published_at, first_seen_at"
+        for row in self._db.execute(f"SELECT {columns} FROM documents ORDER BY sha256"):
             digest.update(repr(row).encode())
-        self.pack({"sha256": digest.hexdigest().encode()}, as_of)
         return digest.hexdigest()
 
-    def as_of(self) -> tuple[int, ...]:
-        """What is another tuple once anybody has changed the file: what is derived from now on is packed with it."""
-        return (
-            *self._one("PRAGMA data_version"),
-            *self._one("SELECT COUNT(*), COALESCE(MAX(number), 0) FROM documents"),
-        )
+    def token(self) -> str:
+        """Another one after every change of the documents, another program's too: a key for what is derived of them."""
+        return str(self._one("SELECT token FROM state")[0])
 
-    def packed(self, name: str) -> bytes | None:
-        """Something derived from all documents that was kept beside them; None after documents were changed."""
-        row = self._one("SELECT content FROM packed WHERE name = ?", name)
-        return row[0] if row else None  # type: ignore[return-value]
-
-    def pack(self, contents: Mapping[str, bytes], as_of: tuple[int, ...], instead_of: str = "") -> None:
-        """Keep what was derived, by name; where the file cannot be written to, it is made again next time.
-
-        Parameters
-        ----------
-        as_of : tuple
-            `as_of()` before the documents were read: if the file has changed since, nothing is kept.
-        instead_of : str
-            Names that match this (SQL GLOB) are let go of.
-        """
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Within it all that is read is of one moment."""
+        self._db.execute("BEGIN")
         try:
-            with self._transaction():
-                if self.as_of() != as_of:
-                    return
-                self._db.execute("DELETE FROM packed WHERE name GLOB ?", [instead_of])
-                self._db.executemany("INSERT OR REPLACE INTO packed VALUES (?, ?)", list(contents.items()))
-        except (NewsError, sqlite3.OperationalError):
-            return
-
-    def n_packed(self, names: str) -> int:
-        """How many names that match (SQL GLOB) are kept."""
-        return int(self._one("SELECT COUNT(*) FROM packed WHERE name GLOB ?", names)[0])
+            yield
+        finally:
+            self._db.execute("ROLLBACK")  # nothing was written
 
     def _one(self, query: str, *arguments: object) -> tuple[int, ...]:
         try:
@@ -260,13 +228,10 @@ def _prepare(db: sqlite3.Connection, path: Path | None) -> None:
         db.execute("PRAGMA synchronous = FULL")
     db.execute("BEGIN IMMEDIATE")
     if not db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
-        for statement in _SCHEMA.split(";"):
+        for statement in (*_SCHEMA.split(";"), *_TRIGGERS):
             db.execute(statement)
         db.execute(f"PRAGMA application_id = {APPLICATION}")
         db.execute(f"PRAGMA user_version = {FORMAT}")
-    if db.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'packed'").fetchone()[0]:
-        for trigger in _TRIGGERS:
-            db.execute(trigger)
     db.execute("COMMIT")
 
 
@@ -276,7 +241,7 @@ def _check(db: sqlite3.Connection, path: Path | None) -> None:
     if application != APPLICATION:
         raise NewsError(f"documents: {path} is another program's database; give a store of documents or a new name")
     if version != FORMAT:
-        raise NewsError(f"documents: {path} has format {version}, and {FORMAT} is known; update hybrid_bt")
+        raise NewsError(f"documents: {path} has format {version}, and {FORMAT} is known; add the documents anew")
 
 
 def _document(row: tuple[object, ...]) -> Document:

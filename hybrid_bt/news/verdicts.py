@@ -7,22 +7,9 @@ from typing import Annotated, NamedTuple, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from hybrid_bt.advice import NEUTRAL_RISK
 from hybrid_bt.errors import NewsError
 from hybrid_bt.news.documents import clean
-from hybrid_bt.news.manager import NEUTRAL_RISK
-
-__all__ = [
-    "MARKET",
-    "MAX_REASON",
-    "SCHEMA_VERSION",
-    "Passage",
-    "RiskRequest",
-    "RiskScorer",
-    "RiskVerdict",
-    "ScorerError",
-    "SymbolRisk",
-    "checked_verdict",
-]
 
 MARKET = "*"  #: stands among symbols for documents about the market as a whole
 MAX_REASON = 280

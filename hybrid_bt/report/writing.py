@@ -46,8 +46,7 @@ PICTURES: dict[str, Draw] = {
     "risk.png": curves.risk_manager,
 }
 VERSIONED = ("backtrader", "numpy", "onnxruntime")  # what a result may depend on; tools that only draw do not count
-EVALUATION = "risk_evaluation.csv"  #: written where the risk manager was evaluated
-OUR_FILES = (*TABLES, EVALUATION, *PICTURES, TEARSHEET, EXPLORER, "run.json")
+OUR_FILES = (*TABLES, *PICTURES, TEARSHEET, EXPLORER, "run.json")
 
 
 def _to_stderr(line: str) -> None:
@@ -61,7 +60,6 @@ def write_report(
     plots: bool = True,
     claim: str = "",
     plot_symbols: Sequence[str] = (),
-    evaluation: bytes | None = None,
     tell: Callable[[str], None] = _to_stderr,
 ) -> list[Path]:
     """Write every file of the contract.
@@ -79,8 +77,6 @@ def write_report(
         The sentence on top of the tearsheet (`hybrid_bt.evidence.claim`).
     plot_symbols : sequence of str
         Whose fills `trades.png` shows; by default the most traded ones'.
-    evaluation : bytes, optional
-        The table of the risk manager's evaluation.
     tell : callable
         Hears in one line of what went wrong without spoiling the rest: quantstats missing or broken, or at odds with
         our own metrics. Standard error by default.
@@ -101,9 +97,6 @@ def write_report(
             made = _draw_and_tell(record, fresh, claim, plot_symbols, tell)
         else:
             made = [write_table(record, name, fresh) for name in TABLES]
-        if evaluation is not None:
-            made.append(fresh / EVALUATION)
-            made[-1].write_bytes(evaluation)
         return [out / path.name for path in (*made, write_run_json(record, fresh))]
 
 

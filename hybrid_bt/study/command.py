@@ -24,7 +24,6 @@ from hybrid_bt.console import (
     wide_console,
 )
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.news.options import evaluation_options, refuse_questions, risk_options
 from hybrid_bt.study.doing import configuration, make_plan, perform, write_study
 from hybrid_bt.trials import LEDGER
 
@@ -73,8 +72,6 @@ FAILED = 1  #: exit status: a cell failed
 @ppo_steps_option
 @click.option("--resamples", type=click.IntRange(min=10), help="Of the bootstrap.  [default: the preset's]")
 @config_option
-@risk_options
-@evaluation_options
 @click.option(
     "--allow-in-sample", is_flag=True, help="Study bars that the policies were trained on; every output is marked."
 )
@@ -112,7 +109,6 @@ def main(context: click.Context, /, **flags: Any) -> None:
     Writes study.html, CSV and PNG under --out. Status 1 if a cell failed.
     """
     _check_extra(flags)
-    _check_risk(flags)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if flags["check"] and flags["preset"] != "readme":
         raise ConfigError("--check compares README's results: it goes with --preset readme")
@@ -145,14 +141,6 @@ def _check_extra(flags: dict[str, Any]) -> None:
         raise ConfigError(f"a study needs {', '.join(missing)}: pip install 'hybrid_bt[study]'")
 
 
-def _check_risk(flags: dict[str, Any]) -> None:
-    if flags["risk"] == "off":
-        refuse_questions(flags, "--risk lexicon, or more")
-    elif flags["retrain"] or flags["preset"] == "readme":
-        other = "--retrain" if flags["retrain"] else "--preset readme"
-        raise ConfigError(f"--risk weighs the frozen policies under documents, and {other} is about others; drop one")
-
-
 def _remember(found: Findings, out: Path) -> None:
     from hybrid_bt.trials import append_trial, trial_of
 
@@ -177,10 +165,6 @@ def _print(found: Findings, out: Path) -> None:
     console.print(claim(found), highlight=False, markup=False)
     for text in verdicts(found):
         console.print(f"- {text}", highlight=False, markup=False)
-    if found.risk is not None:
-        from hybrid_bt.news.evaluate_command import print_evaluation
-
-        print_evaluation(found.risk)
     console.print(f"study.html, CSV and PNG in {out}", highlight=False, markup=False)
 
 

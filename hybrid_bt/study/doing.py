@@ -15,7 +15,6 @@ from hybrid_bt.console import load_asked, progress_bar
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.files import whole_folder
 from hybrid_bt.guard_notes import numbers_of
-from hybrid_bt.news.options import questions_of, setup_of
 from hybrid_bt.trials import LEDGER
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 #: windows, seeds, resamples
 PRESETS = {"quick": (4, 2, 200), "full": (10, 5, 1000)}
 SAC_STEPS_PER_SECOND, PPO_STEPS_PER_SECOND = 4_000.0, 1_700.0  #: one thread; docs/research-log.md
-RISK_TABLE = "risk_evaluation.csv"
 START_SECONDS = 8.0  #: of a window: imports, features, freezing, recording
 LEAST_BARS = 40  #: of a window; statistics of fewer bars say nothing
 
@@ -43,7 +41,7 @@ class Window(NamedTuple):
 
 def make_plan(flags: dict[str, Any]) -> Plan:
     """From flags to a plan; errors as `hybrid-bt run` has them."""
-    from dataclasses import replace as with_changes
+    from dataclasses import replace
 
     from hybrid_bt.build import load_policies, training_end
     from hybrid_bt.config import load_config
@@ -85,10 +83,7 @@ def make_plan(flags: dict[str, Any]) -> Plan:
         n_trials_before=count_trials(ledger, bars.sha256, key),
         in_sample=last_taught is not None and first_day <= last_taught,
     )
-    setup = setup_of(flags)
-    if setup is not None:
-        plan = with_changes(plan, risk=setup, risk_questions=questions_of(flags))
-    return with_changes(plan, lessons=_lessons(plan, flags)) if flags["retrain"] else plan
+    return replace(plan, lessons=_lessons(plan, flags)) if flags["retrain"] else plan
 
 
 def split(
@@ -172,12 +167,10 @@ def write_study(found: Findings, out: Path) -> list[Path]:
     from hybrid_bt.study.tables import TABLES
     from hybrid_bt.texts import csv_of_rows
 
-    with whole_folder(out, (*TABLES, RISK_TABLE)) as folder:
+    with whole_folder(out, tuple(TABLES)) as folder:
         pictures = write_pictures(found, folder)
         for table, rows in TABLES.items():
             (folder / table).write_text(csv_of_rows(rows(found)), encoding="utf-8", newline="")
-        if found.risk is not None:
-            (folder / RISK_TABLE).write_bytes(found.risk.table)
         (folder / "study.html").write_text(page(found, pictures), encoding="utf-8", newline="")
         return [out / name for name in sorted(os.listdir(folder))]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,8 +28,6 @@ from hybrid_bt.evidence import (
     probabilistic_sharpe,
 )
 from hybrid_bt.metrics import Summary, elapsed_years, measures, simple_returns, summarise
-from hybrid_bt.news.evaluation import Evaluation, Questions, Traded, evaluate
-from hybrid_bt.news.setup import RiskSetup
 from hybrid_bt.study.ablations import ABLATIONS, LEARNED, Panel, momentum
 from hybrid_bt.study.jobs import ENSEMBLE, Lessons, Result, TradeJob, VoiceJob, at_costs, legs_of
 from hybrid_bt.study.schedule import Store, execute
@@ -62,8 +60,6 @@ class Plan:
     lessons: tuple[Lessons, ...] = ()  #: one per window: train anew for each
     n_trials_before: int = 0  #: other configurations tried on these bars, from the ledger
     in_sample: bool = False
-    risk: RiskSetup | None = None  #: documents and scorer of the risk manager, where it is weighed as well
-    risk_questions: Questions | None = None  #: beside `risk`
 
 
 class Seed(NamedTuple):
@@ -94,7 +90,6 @@ class Findings:
     ratios: dict[str, dict[str, float]]  #: account -> psr, dsr, track record in years
     n_trials: int
     failures: dict[str, str] = field(default_factory=dict)  #: cell -> why
-    risk: Evaluation | None = None  #: the risk manager's, where it was asked for
 
 
 def study(
@@ -119,7 +114,6 @@ def study(
     ConfigError
         If the whole span itself failed, so that there is nothing to weigh.
     """
-    risk = _weigh_risk(plan)  # first: a verdict that is missing is told before hours of other work
     go = partial(execute, store=store, backend=backend, n_jobs=n_jobs, progress=progress)
     voices = _voice_jobs(plan)
     heard = dict(zip(voices, go(list(voices.values())), strict=True))
@@ -130,15 +124,7 @@ def study(
     whole = traded.get(("whole", ENSEMBLE))
     if whole is None or whole.failure:
         raise ConfigError(f"study: the whole span failed: {'; '.join(failures.values())}")
-    found = _weigh(plan, heard, traded, failures)
-    return found if risk is None else replace(found, risk=risk)
-
-
-def _weigh_risk(plan: Plan) -> Evaluation | None:
-    if plan.risk is None:
-        return None
-    traded = Traded(plan.bars, plan.first, plan.config, plan.policies, plan.pairs, plan.mode)
-    return evaluate(traded, plan.risk, plan.risk_questions or Questions(seed=plan.seed))
+    return _weigh(plan, heard, traded, failures)
 
 
 def _voice_jobs(plan: Plan) -> dict[tuple[int, int], VoiceJob]:

@@ -13,8 +13,6 @@ from string import Template
 from hybrid_bt.study.findings import Findings
 from hybrid_bt.study.words import claim, verdicts
 
-#: measure of the risk manager's evaluation -> its heading
-RISK_SHOWN = {"sharpe": "Sharpe", "cvar": "CVaR (5 %)", "max_drawdown": "max drawdown"}
 ACCOUNT_HEAD = (
     *("account", "Sharpe", "CAGR", "max drawdown", "volatility", "turnover/y"),
     *("Sharpe less vol-target", "DSR", "record, years"),
@@ -51,7 +49,6 @@ def page(found: Findings, pictures: Sequence[Path]) -> str:
         trials=found.n_trials,
         pictures="".join(_picture(path) for path in pictures),
         seeds=_seeds(found),
-        risk=_risk(found),
         method=html.escape(method),
     )
 
@@ -96,22 +93,6 @@ def _seeds(found: Findings) -> str:
         rows.append((name, *alone, f"{found.summaries[name].sharpe:.2f}", "" if over is None else over.text()))
     head = ("Sharpe ratio", *(f"seed {number}" for number in numbers), "ensemble", "IQM over seeds and windows")
     return _table(head, rows) + SEEDS_NOTE
-
-
-def _risk(found: Findings) -> str:
-    """The risk manager against none; nothing where it was not asked for."""
-    if found.risk is None:
-        return ""
-    rows: dict[tuple[str, str], list[str]] = {}
-    for one in found.risk.effects:
-        if one.measure in RISK_SHOWN:
-            percent = one.measure != "sharpe"
-            cells = rows.setdefault((one.span, one.variant), [one.span, one.variant])
-            cells += [one.value.text(percent=percent), one.less_off.text(percent=percent, plus=True)]
-    head = ("span", "risk manager", *(text for name in RISK_SHOWN.values() for text in (name, f"{name} less off")))
-    said = "".join(f"<li>{html.escape(line)}</li>" for line in found.risk.said)
-    title = html.escape(found.risk.title)
-    return f"<h2>Risk manager</h2>\n<p class='small'>{title}</p>{_table(head, list(rows.values()))}<ul>{said}</ul>\n"
 
 
 def _table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:

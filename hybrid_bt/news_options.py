@@ -1,4 +1,4 @@
-"""The flags of a run that reads documents."""
+"""The flags of a command that reads documents. Nothing of `hybrid_bt.news` is imported unless they ask for it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.console import DAY
 from hybrid_bt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hybrid_bt.news.evaluation import Questions
     from hybrid_bt.news.setup import RiskSetup
-
-__all__ = ["evaluation_options", "questions_of", "refuse_questions", "risk_options", "setup_of"]
 
 RISK_MODES = ("off", "lexicon", "replay", "record", "live")
 #: flag -> field of `RiskSetup`
@@ -73,37 +69,3 @@ def setup_of(flags: Mapping[str, Any]) -> RiskSetup | None:
     from hybrid_bt.news.setup import RiskSetup
 
     return RiskSetup(mode=flags["risk"], **given)
-
-
-_EVALUATION = (
-    click.option("--placebos", type=click.IntRange(1, 1000), help="Shuffles of the advice.  [default: 20]"),
-    click.option("--cutoff", type=DAY, help="The model's knowledge cut-off: effects before and after are told apart."),
-    click.option("--masked/--no-masked", default=None, help="Also without names and dates.  [default: masked]"),
-)
-_ASKED = ("placebos", "cutoff", "masked")
-
-
-def evaluation_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator that adds the flags of an evaluation of the risk manager."""
-    for option in reversed(_EVALUATION):
-        function = option(function)
-    return function
-
-
-def questions_of(flags: Mapping[str, Any]) -> Questions:
-    """What the flags of `evaluation_options` ask."""
-    import numpy as np
-
-    from hybrid_bt.news.evaluation import Questions
-
-    given = {name: flags[name] for name in _ASKED if flags[name] is not None}
-    if "cutoff" in given:
-        given["cutoff"] = np.datetime64(given["cutoff"].date())
-    return Questions(seed=flags["seed"], **given)
-
-
-def refuse_questions(flags: Mapping[str, Any], without: str) -> None:
-    """ConfigError if a flag of `evaluation_options` is given where nothing is evaluated."""
-    for name in _ASKED:
-        if flags[name] is not None:
-            raise ConfigError(f"--{name} belongs to the evaluation of the risk manager; say {without} as well")

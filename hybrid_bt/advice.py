@@ -15,17 +15,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = [
-    "LARGEST_REGIME_WEIGHT",
-    "NEUTRAL_RISK",
-    "Advice",
-    "Managed",
-    "ManagerParams",
-    "blend",
-    "multipliers",
-    "reduce",
-]
-
 NEUTRAL_RISK = 3.0
 HALF_RANGE = 2.0  #: from neutral to the highest risk, 5
 LARGEST_REGIME_WEIGHT = 0.3
