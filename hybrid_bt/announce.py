@@ -52,7 +52,9 @@ def open_page(paths: list[Path]) -> None:
 
 def headline(record: RunRecord) -> str:
     """Mode, data, span, in- or out-of-sample, costs."""
-    first, last = (str(record.bars.stamps[row].astype("datetime64[D]")) for row in (0, -1))
+    from hybrid_bt.texts import end_days
+
+    first, last = end_days(record.bars.stamps)
     costs, sample = record.config["costs"], "IN-SAMPLE" if record.in_sample.any() else "out of sample"
     return (
         f"{record.config['mode']} on {record.config['data']}, {first} to {last}, {sample}, "
@@ -62,8 +64,8 @@ def headline(record: RunRecord) -> str:
 
 def result_document(record: RunRecord, paths: list[Path]) -> dict[str, Any]:
     """The table as plain data: fractions and account currency, as in `summary_pnl.csv`."""
-    from hybrid_bt.report.run_json import plain
     from hybrid_bt.report.tables import summaries
+    from hybrid_bt.texts import plain
 
     document: dict[str, Any] = plain(
         {
@@ -82,7 +84,7 @@ def result_table(record: RunRecord) -> Table:
     """The summary, one row an account, as rich draws it."""
     from rich.table import Table
 
-    from hybrid_bt.report.headline import HEADLINES, headline_rows
+    from hybrid_bt.report.tables import HEADLINES, headline_rows
 
     table = Table(title=headline(record), title_justify="left")
     table.add_column("account")

@@ -24,13 +24,13 @@ from hybrid_bt.build import Policies, resolve_pairs, training_end
 from hybrid_bt.collector import collector_paused
 from hybrid_bt.config import Config
 from hybrid_bt.errors import BarsError, ReconciliationError
+from hybrid_bt.evidence.conditional import read_regime
 from hybrid_bt.findings import counters
 from hybrid_bt.guard_notes import guard_notes, numbers_of
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.reconcile import reconcile
 from hybrid_bt.recording import Recorder
 from hybrid_bt.records import AccountPath, Decisions, RunRecord
-from hybrid_bt.regime_reading import read_regime
 from hybrid_bt.target_replay import replay
 from hybrid_bt.trading_start import first_trading_row, fit_pairs
 from hybrid_bt.waiting import gap_counts, gap_notes

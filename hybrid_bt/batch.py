@@ -19,6 +19,7 @@ from hybrid_bt.errors import Advice
 
 SECONDS_TO_LOAD = 1.0  # numba and a kernel that was compiled in an earlier process
 SECONDS_LOADED = 0.05  # a kernel, numba being there already
+_interpreted_so_far = [0.0]  # seconds, as estimated: many short replays are as long as one long one
 
 
 @cache
@@ -32,9 +33,10 @@ def have_numba() -> bool:
 
 
 def choose(compiled: bool | None, interpreted_seconds: float) -> bool:
-    """Whether to run compiled: as asked, or where it saves more time than it takes to load."""
+    """Whether to run compiled: as asked, or once a process would have interpreted for as long as it takes to load."""
     if compiled is None:
-        compiled = interpreted_seconds >= (SECONDS_LOADED if "numba" in sys.modules else SECONDS_TO_LOAD)
+        _interpreted_so_far[0] += interpreted_seconds
+        compiled = _interpreted_so_far[0] >= (SECONDS_LOADED if "numba" in sys.modules else SECONDS_TO_LOAD)
     return compiled and have_numba()
 
 

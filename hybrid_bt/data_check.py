@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,15 +55,12 @@ def write_bars(bars: Bars, out: Path) -> list[Path]:
 
 def _write_symbol(bars: Bars, column: int, path: Path) -> None:
     from hybrid_bt.bars import say_stamp
+    from hybrid_bt.texts import csv_of_columns
 
     rows = bars.traded[:, column].nonzero()[0]
     fields = ("open", "high", "low", "close", "volume")
-    cells = [getattr(bars, field)[rows, column].tolist() for field in fields]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("date", *fields))
-        for stamp, *values in zip(bars.stamps[rows], *cells, strict=True):
-            writer.writerow((say_stamp(stamp), *map(repr, values)))
+    columns = [map(say_stamp, bars.stamps[rows]), *(getattr(bars, field)[rows, column] for field in fields)]
+    path.write_text(csv_of_columns(columns, ("date", *fields)), encoding="utf-8", newline="")
 
 
 @click.group("data", context_settings={"help_option_names": ["-h", "--help"]})

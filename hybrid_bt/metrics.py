@@ -4,6 +4,9 @@ Symbols: e_t equity at the close of row t (row 0 is the untouched start value), 
 return, m bars per year, Y elapsed years. All measures are net of whatever the equity is net of, with a risk-free rate
 of 0. Fractions are fractions (0.02 is two percent).
 
+`measures` has the same formulas over the columns of a (T, K) array, because a bootstrap asks for them thousands of
+times; a test holds the two together.
+
 A measure that has no value is NaN, and never a warning: the Sharpe ratio of an account that did not move, the Sortino
 ratio of one that never lost, a rate per year over no time at all. An account that is ruined (e <= 0) returns 0 on every
 later bar and has a CAGR of -1.
@@ -15,27 +18,15 @@ Sources: Sharpe, W. (1994), The Sharpe Ratio, J. of Portfolio Management 21(1), 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "Summary",
-    "cagr",
-    "drawdown",
-    "elapsed_years",
-    "max_drawdown",
-    "sharpe",
-    "simple_returns",
-    "sortino",
-    "summarise",
-    "turnover_per_year",
-    "volatility",
-]
-
 FloatArray = NDArray[np.float64]
 StampArray = NDArray[np.datetime64]
+Measure = Callable[[FloatArray], FloatArray]  #: (T, K) simple returns -> (K,)
 
 DAYS_PER_YEAR = 365.25
 # Equity ratios carry rounding of some 1e-16, so a spread of returns below this is rounding and not risk.
@@ -198,3 +189,25 @@ def summarise(
         turnover_per_year=turnover_per_year(traded_notional, equity, years),
         costs=costs,
     )
+
+
+def measures(bars_per_year: float, years: float) -> dict[str, Measure]:
+    """Name -> measure of series of `years` elapsed years; names and signs as in `summary_pnl.csv`."""
+    scale = np.sqrt(bars_per_year)
+
+    def ratio(returns: FloatArray, risk: FloatArray) -> Any:
+        return scale * np.divide(returns.mean(axis=0), risk, out=np.full(risk.shape, np.nan), where=risk > 0.0)
+
+    return {
+        "sharpe": lambda returns: ratio(returns, returns.std(axis=0, ddof=1)),
+        "cagr": lambda returns: np.expm1(np.log1p(np.maximum(returns, -1.0 + 1e-12)).sum(axis=0) / years),
+        "max_drawdown": _deepest,
+        "volatility": lambda returns: returns.std(axis=0, ddof=1) * scale,
+        "sortino": lambda returns: ratio(returns, np.sqrt(np.mean(np.minimum(returns, 0.0) ** 2, axis=0))),
+    }
+
+
+def _deepest(returns: FloatArray) -> Any:
+    wealth = np.cumprod(1.0 + returns, axis=0)
+    peak = np.maximum(np.maximum.accumulate(wealth, axis=0), 1.0)
+    return np.minimum((wealth / peak).min(axis=0) - 1.0, 0.0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from datetime import datetime
 from pathlib import Path
@@ -103,12 +101,10 @@ def _fitted(bars: Any, shown: list[Candidate]) -> dict[str, dict[str, float]]:
 
 
 def _write(path: Path, found: list[Candidate]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(found[0]._fields)
-    writer.writerows(found)
+    from hybrid_bt.texts import csv_of_rows
+
     try:
-        write_whole(path, text.getvalue().encode())
+        write_whole(path, csv_of_rows((found[0]._fields, *found)).encode())
     except OSError as error:
         raise ConfigError(f"pairs: cannot write {path}: {error.strerror or error}; give another --out") from None
 
@@ -118,7 +114,9 @@ def _print(
 ) -> None:
     from rich.table import Table
 
-    first, last = (str(bars.stamps[row].astype("datetime64[D]")) for row in (0, -1))
+    from hybrid_bt.texts import end_days
+
+    first, last = end_days(bars.stamps)
     table = Table(title=f"{len(found)} pairs of {bars.name}, {first} to {last}", title_justify="left")
     table.add_column("pair")
     names = ["hedge ratio", "p", "q", "Johansen / 95 %", "half-life, bars", "drift of ratio"]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt import __version__
 from hybrid_bt.collector import collector_paused, end_without_collecting
 from hybrid_bt.console import (
     DAY,
@@ -34,6 +33,7 @@ from hybrid_bt.trials import (
     configuration_key,
     count_trials,
     read_trials,
+    trial_of,
     trial_sharpes,
 )
 
@@ -163,45 +163,30 @@ def main(**flags: Any) -> None:
 
 def _remember(record: RunRecord, out: Path) -> None:
     """One line in the ledger beside the report's folder."""
-    from hybrid_bt.report.run_json import plain
     from hybrid_bt.report.tables import account_summary
 
-    config = plain(record.config)
-    summary = account_summary(record, "hybrid")
-    policies = {name: policy["sha256"] for name, policy in record.facts["policies"].items()}
-    entry = {
-        "command": "run",
-        "version": __version__,
-        "mode": record.config["mode"],
-        "data": record.bars.name,
-        "data_sha256": record.facts["data"]["sha256"],
-        "policies": policies,
-        "config": config,
-        "config_sha256": _trial(record),
-        "span": [str(record.bars.stamps[row].astype("datetime64[D]")) for row in (0, -1)],
-        "in_sample": bool(record.in_sample.any()),
-        "result": {name: getattr(summary, name) for name in ("cagr", "sharpe", "max_drawdown", "volatility")},
-    }
-    append_trial(_ledger(out), plain(entry))
+    summary, known = account_summary(record, "hybrid"), {"data_sha256": record.facts["data"]["sha256"]}
+    entry = trial_of(
+        "run", record.bars, record.config, _policies(record), summary, in_sample=bool(record.in_sample.any()), **known
+    )
+    append_trial(_ledger(out), entry)
+
+
+def _policies(record: RunRecord) -> dict[str, str]:
+    return {name: policy["sha256"] for name, policy in record.facts["policies"].items()}
 
 
 def _ledger(out: Path) -> Path:
     return out.absolute().parent / LEDGER
 
 
-def _trial(record: RunRecord) -> str:
-    """Key of this run among the trials."""
-    from hybrid_bt.report.run_json import plain
-
-    policies = {name: policy["sha256"] for name, policy in record.facts["policies"].items()}
-    return configuration_key(plain(record.config), policies, str(record.bars.stamps[0].astype("datetime64[D]")))
-
-
 def _claim(record: RunRecord, out: Path) -> str:
     """What the run shows, its luck considered, after the other trials on these prices."""
     from hybrid_bt.evidence.claim import claim
+    from hybrid_bt.texts import end_days, plain
 
-    ledger, key, data = read_trials(_ledger(out)), _trial(record), record.facts["data"]["sha256"]
+    key = configuration_key(plain(record.config), _policies(record), end_days(record.bars.stamps)[0])
+    ledger, data = read_trials(_ledger(out)), record.facts["data"]["sha256"]
     others = trial_sharpes(ledger, data, but=key)
     return claim(record, n_trials=1 + count_trials(ledger, data, but=key), other_sharpes=others)
 

@@ -14,21 +14,14 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import append_line
 
-__all__ = [
-    "LEDGER",
-    "Ledger",
-    "append_trial",
-    "check_ledger",
-    "configuration_key",
-    "count_trials",
-    "read_trials",
-    "trial_sharpes",
-]
+if TYPE_CHECKING:
+    from hybrid_bt.bars import Bars
+    from hybrid_bt.metrics import Summary
 
 LEDGER = "runs.jsonl"
 FORMAT = 1
@@ -41,6 +34,45 @@ class Ledger(NamedTuple):
 
     trials: list[dict[str, Any]]  #: in the order in which they were written
     damaged: int  #: lines that are no JSON object
+
+
+def trial_of(
+    command: str, bars: Bars, config: Mapping[str, Any], policies: Mapping[str, str], summary: Summary, **more: Any
+) -> dict[str, Any]:
+    """A line of the ledger.
+
+    Parameters
+    ----------
+    bars : Bars
+        Those that were traded.
+    config : mapping
+        Resolved configuration, `mode` included.
+    policies : mapping
+        Name -> sha256.
+    summary : Summary
+        Of the hybrid.
+    **more
+        `data_sha256` of all bars, and what else there is to keep.
+    """
+    from hybrid_bt import __version__
+    from hybrid_bt.texts import end_days, plain
+
+    span, tried = end_days(bars.stamps), plain(config)
+    entry: dict[str, Any] = plain(
+        {
+            "command": command,
+            "version": __version__,
+            "mode": tried["mode"],
+            "data": bars.name,
+            "policies": policies,
+            "config": tried,
+            "config_sha256": configuration_key(tried, policies, span[0]),
+            "span": span,
+            "result": {name: getattr(summary, name) for name in ("cagr", "sharpe", "max_drawdown", "volatility")},
+            **more,
+        }
+    )
+    return entry
 
 
 def append_trial(path: Path, entry: Mapping[str, Any]) -> None:

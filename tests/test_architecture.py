@@ -23,6 +23,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "words": (
         "errors",
         "parameters",
+        "texts",
         "files",
         "collector",
         "state_file",
@@ -67,7 +68,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "freeze",
         "legs",
         "regime",
-        "regime_reading",
     ),
     "brain": (
         "reader",

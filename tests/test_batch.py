@@ -350,3 +350,22 @@ replay(case.targets, case.panel)
 assert "numba" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_many_small_replays_load_numba_once_they_are_as_long_as_a_long_one() -> None:
+    script = """
+import sys
+sys.path.insert(0, "tests")
+from broker_cases import random_case
+from hybrid_bt import batch
+from hybrid_bt.target_replay import SECONDS_PER_CELL, replay
+case = random_case(1)
+def once() -> list[float]:
+    return replay(case.targets, case.panel).equity.tolist()
+first = once()
+enough = batch.SECONDS_TO_LOAD / (case.targets.size * SECONDS_PER_CELL)
+batch._interpreted_so_far[0] = batch.SECONDS_TO_LOAD * (1.0 - 3.0 / enough)
+assert once() == first and "numba" not in sys.modules
+assert [once() for _ in range(4)] == [first] * 4 and "numba" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

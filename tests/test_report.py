@@ -19,13 +19,14 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.guard import rule_names
 from hybrid_bt.records import AccountPath, Decisions, Fill, ManagedPaths, PairPaths, RunRecord
-from hybrid_bt.report import OUR_FILES, cross_check, pictures, tearsheet, write_report
+from hybrid_bt.report import OUR_FILES, cross_check, tearsheet, write_report, writing
 from hybrid_bt.report import tables as tables_of_a_run
 from hybrid_bt.report.attribution import fill_arrays, marked_close, round_trips
 from hybrid_bt.report.first_page import first_page
-from hybrid_bt.report.run_json import in_sample_spans, plain
-from hybrid_bt.report.tables import stamp_texts, write_table
+from hybrid_bt.report.style import in_sample_spans
+from hybrid_bt.report.tables import write_table
 from hybrid_bt.report.tearsheet import daily_returns
+from hybrid_bt.texts import csv_of_columns, csv_of_rows, plain, stamp_texts
 
 T, SYMBOLS, PAIRS = 90, ("KO", "PEP", "A$B"), ("KO:PEP",)
 START = 1_000_000.0
@@ -243,6 +244,20 @@ def test_dates_have_a_time_only_where_bars_have():
     assert stamp_texts(mixed) == ["2020-01-01T00:00:00", "2020-01-01T09:30:00"]
 
 
+def test_one_writer_writes_every_csv_file():
+    head = ("name", "value", "count", "said")
+    table = [("a", 0.1 + 0.2, 3, 'x, "y"'), ("b", np.float64(1e-300), 4, "two\nlines"), ("c", math.nan, 5, "")]
+    text = csv_of_rows((head, *table))
+    assert csv_of_columns(zip(*table, strict=True), head) == text
+    assert text.splitlines()[1] == 'a,0.30000000000000004,3,"x, ""y"""' and text.endswith("\nc,,5,\n")
+    read = list(csv.reader(text.splitlines(keepends=True)))
+    assert tuple(read[0]) == head and float(read[2][1]) == 1e-300 and read[2][3] == "two\nlines"
+    square = np.array([[1.5, math.nan], [-0.0, math.inf]])
+    assert csv_of_columns([square, range(4)]) == "1.5,0\n,1\n-0.0,2\ninf,3\n", "arrays in row-major order"
+    with pytest.raises(ValueError, match="shorter"):
+        csv_of_columns([square, range(3)])
+
+
 def test_run_json_is_sorted_plain_and_complete(tables, record):
     text = (tables / "run.json").read_text(encoding="utf-8")
     run = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
@@ -289,7 +304,7 @@ def test_same_record_gives_the_same_bytes(record, full, tmp_path):
 def test_pictures_are_1200_wide_and_not_blank(full, record):
     from matplotlib.image import imread
 
-    for name in pictures.picture_names(record):
+    for name in writing.picture_names(record):
         image = imread(full / name)
         assert image.shape[1] == 1200, name
         ink = (image[:, :, :3].min(axis=2) < 0.9).mean(axis=0)
@@ -326,7 +341,7 @@ def test_a_run_without_plots_takes_the_earlier_pictures_away_and_nothing_else(re
 
 
 def test_a_failing_picture_leaves_nothing_behind(record, tmp_path, monkeypatch):
-    monkeypatch.setitem(pictures.PICTURES, "pnl_per_ticker.png", lambda *_: 1 / 0)
+    monkeypatch.setitem(writing.PICTURES, "pnl_per_ticker.png", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_report(record, tmp_path / "deep" / "fig")
     assert contents(tmp_path) == {}
@@ -407,7 +422,7 @@ def without_quantstats(folder: Path, how: str) -> str:
 def test_without_quantstats_the_page_is_ours_and_says_why(record, tmp_path, monkeypatch, how, said):
     monkeypatch.syspath_prepend(without_quantstats(tmp_path, how))
     told: list[str] = []
-    pictures.write_picture(record, "equity_drawdown.png", tmp_path)
+    writing.write_picture(record, "equity_drawdown.png", tmp_path)
     with tearsheet.Tearsheet(record, tmp_path, "claim: none") as sheet:
         page = sheet.finish(told.append).read_text(encoding="utf-8")
     assert len(told) == 1 and said in told[0] and "\n" not in told[0]
@@ -464,13 +479,13 @@ def test_the_metrics_under_quantstats_conventions_are_worked_out_by_hand():
 
 def test_the_symbols_of_the_picture_of_fills_can_be_chosen(record, tmp_path, monkeypatch):
     drawn: list[list[str]] = []
-    monkeypatch.setattr(pictures, "save", lambda figure, path: drawn.append(_panel_names(figure)))
+    monkeypatch.setattr(writing, "save", lambda figure, path: drawn.append(_panel_names(figure)))
     for chosen in ((), ("PEP",), ("A$B", "KO", "A$B")):
-        pictures.write_picture(record, "trades.png", tmp_path, chosen)
+        writing.write_picture(record, "trades.png", tmp_path, chosen)
     assert [sorted(set(names) & set(SYMBOLS)) for names in drawn] == [sorted(SYMBOLS), ["PEP"], ["A$B", "KO"]]
     assert sum("position" in name for name in drawn[2]) == 2, "a panel of the position below each price"
     with pytest.raises(BarsError, match="did you mean 'PEP'"):
-        pictures.write_picture(record, "trades.png", tmp_path, ("PEPP",))
+        writing.write_picture(record, "trades.png", tmp_path, ("PEPP",))
 
 
 def _panel_names(figure) -> list[str]:

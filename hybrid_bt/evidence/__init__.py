@@ -1,17 +1,16 @@
 """Statistics that say how much of a result may be luck: intervals, deflated ratios, overfitting, seeds, conditions."""
 
 from hybrid_bt.evidence.bars_bootstrap import bootstrap_bars
-from hybrid_bt.evidence.bootstrap import Draws, Interval, bootstrap
+from hybrid_bt.evidence.bootstrap import Draws, Interval, bootstrap, interquartile_mean, interquartile_mean_interval
 from hybrid_bt.evidence.conditional import Condition, conditional_rows
-from hybrid_bt.evidence.measures import measures
-from hybrid_bt.evidence.overfitting import Overfitting, backtest_overfitting
 from hybrid_bt.evidence.ratios import (
+    Overfitting,
+    backtest_overfitting,
     deflated_sharpe,
     expected_maximum_sharpe,
     minimum_track_record,
     probabilistic_sharpe,
 )
-from hybrid_bt.evidence.seeds import interquartile_mean, interquartile_mean_interval
 
 __all__ = [
     "Condition",
@@ -26,7 +25,6 @@ __all__ = [
     "expected_maximum_sharpe",
     "interquartile_mean",
     "interquartile_mean_interval",
-    "measures",
     "minimum_track_record",
     "probabilistic_sharpe",
 ]

@@ -19,8 +19,6 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence.bootstrap import FEWEST_BARS, block_length
 
-__all__ = ["bootstrap_bars"]
-
 FloatArray = NDArray[np.float64]
 
 

@@ -1,10 +1,15 @@
-"""Intervals by the stationary block bootstrap, for every account at once.
+"""Intervals by the bootstrap: of accounts over time, and of scores over seeds.
 
-Returns are dependent (volatility comes in clusters, books change slowly), so blocks of bars are drawn, of random
-geometric length (Politis and Romano 1994, J. of the American Statistical Association 89). The mean length is that of
-Politis and White (2004), corrected by Patton, Politis and White (2009), Econometric Reviews 28, for the returns and
-for their squares, whichever is longer. Both come from the library arch. All accounts are drawn on the same bars, so the
-interval of a difference is that of paired results.
+Accounts: the stationary block bootstrap. Returns are dependent (volatility comes in clusters, books change slowly), so
+blocks of bars are drawn, of random geometric length (Politis and Romano 1994, J. of the American Statistical
+Association 89). The mean length is that of Politis and White (2004), corrected by Patton, Politis and White (2009),
+Econometric Reviews 28, for the returns and for their squares, whichever is longer. Both come from the library arch. All
+accounts are drawn on the same bars, so the interval of a difference is that of paired results.
+
+Seeds: the interquartile mean and its stratified bootstrap interval. The mean of the middle half is steadier than the
+mean of all and less wasteful than the median. Runs are drawn anew within each column (a window, a market), never
+across. Source: Agarwal, R. et al. (2021), Deep Reinforcement Learning at the Edge of the Statistical Precipice, NeurIPS
+34, section 4.
 """
 
 from __future__ import annotations
@@ -17,14 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.measures import Measure
-
-__all__ = ["Draws", "Interval", "block_length", "bootstrap"]
+from hybrid_bt.metrics import Measure
 
 FloatArray = NDArray[np.float64]
 
 LEVEL = 0.95
-N_RESAMPLES = 1000
+MINUS = "\u2212"
+N_RESAMPLES, SEED_RESAMPLES = 1000, 2000
+TRIMMED = 0.25  #: of the scores over seeds, from either end
 FEWEST_BARS = 20  #: below this no block length can be estimated
 
 
@@ -35,10 +40,13 @@ class Interval(NamedTuple):
     low: float
     high: float
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of zero."""
-        return self.low > 0.0 or self.high < 0.0
+    def text(self, *, percent: bool = False, plus: bool = False) -> str:
+        """`0.89 [0.33, 1.45]`, with a real minus, and none before zero."""
+        scale, unit, digits = (100.0, " %", 1) if percent else (1.0, "", 2)
+        texts = (f"{scale * value:.{digits}f}" for value in self)
+        estimate, low, high = (text.removeprefix("-") if float(text) == 0.0 else text for text in texts)
+        sign = "+" if plus and not estimate.startswith("-") else ""
+        return f"{sign}{estimate}{unit} [{low}, {high}]".replace("-", MINUS)
 
 
 class Draws:
@@ -99,7 +107,7 @@ def bootstrap(
     ----------
     returns : account -> (T,)
     measures : measure -> function of (T, K)
-        See `hybrid_bt.evidence.measures`.
+        See `hybrid_bt.metrics.measures`.
     block_bars : float, optional
         Mean length of a block; by default `block_length` of all series.
 
@@ -121,6 +129,33 @@ def bootstrap(
         for name, measure in measures.items():
             found[name][row] = measure(drawn)
     return Draws(tuple(returns), {name: measure(table) for name, measure in measures.items()}, found, length)
+
+
+def interquartile_mean(scores: FloatArray) -> float:
+    """Mean of the middle half of all scores, of any shape."""
+    from scipy.stats import trim_mean
+
+    return float(trim_mean(np.asarray(scores, dtype=np.float64).ravel(), TRIMMED))
+
+
+def interquartile_mean_interval(
+    scores: FloatArray, *, level: float = LEVEL, n_resamples: int = SEED_RESAMPLES, seed: int = 0
+) -> Interval:
+    """The interquartile mean and the percentile interval of its stratified resamples.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (seeds,) or (seeds, tasks)
+    """
+    table = np.asarray(scores, dtype=np.float64)
+    table = table[:, None] if table.ndim == 1 else table
+    rng = np.random.default_rng(seed)
+    picks = rng.integers(len(table), size=(n_resamples, *table.shape))
+    drawn = np.take_along_axis(table[None], picks, axis=1).reshape(n_resamples, -1)
+    drawn.sort(axis=1)
+    cut = int(TRIMMED * drawn.shape[1])
+    means = drawn[:, cut : drawn.shape[1] - cut].mean(axis=1)
+    return _interval(interquartile_mean(table), means, level)
 
 
 def block_length(returns: FloatArray) -> float:

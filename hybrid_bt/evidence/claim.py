@@ -7,16 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.bootstrap import FEWEST_BARS, N_RESAMPLES, Draws, Interval, bootstrap
-from hybrid_bt.evidence.measures import measures
+from hybrid_bt.evidence.bootstrap import FEWEST_BARS, MINUS, N_RESAMPLES, Draws, bootstrap
 from hybrid_bt.evidence.ratios import deflated_sharpe
-from hybrid_bt.metrics import elapsed_years, simple_returns
+from hybrid_bt.metrics import elapsed_years, measures, simple_returns
 from hybrid_bt.records import RunRecord
-
-__all__ = ["HURDLE", "claim"]
+from hybrid_bt.texts import end_days
 
 ACCOUNT, HURDLE = "hybrid", "vol-target"
-MINUS = "\u2212"
 
 
 def claim(
@@ -44,7 +41,7 @@ def claim(
     str
         With 95 % intervals; where arch is missing or the bars are too few it says so and goes without.
     """
-    first, last = (str(record.bars.stamps[row].astype("datetime64[D]")) for row in (0, -1))
+    first, last = end_days(record.bars.stamps)
     sample = "IN SAMPLE" if record.in_sample.any() else "out of sample"
     return f"claim ({sample}, {first} to {last}): {_result(record, n_resamples, seed)}; " + _trials(
         record, n_trials, other_sharpes
@@ -64,14 +61,14 @@ def _result(record: RunRecord, n_resamples: int, seed: int) -> str:
         draws = bootstrap(returns, {"sharpe": sharpe}, n_resamples=n_resamples, seed=seed)
     except ConfigError as missing:
         return f"{ACCOUNT} Sharpe {_number(estimate)}, without an interval ({missing})"
-    return f"{ACCOUNT} Sharpe {_interval(draws.interval('sharpe', ACCOUNT))}{_against(draws)}"
+    return f"{ACCOUNT} Sharpe {draws.interval('sharpe', ACCOUNT).text()}{_against(draws)}"
 
 
 def _against(draws: Draws) -> str:
     if HURDLE not in draws.names:
         return ""
     difference = draws.difference("sharpe", ACCOUNT, HURDLE)
-    said = f"difference {'' if _number(difference.estimate)[0] == MINUS else '+'}{_interval(difference)}"
+    said = f"difference {difference.text(plus=True)}"
     if difference.low > 0.0:
         return f"; there is evidence that it beats {HURDLE}: {said}"
     if difference.high < 0.0:
@@ -91,10 +88,6 @@ def _trials(record: RunRecord, n_trials: int, other_sharpes: Sequence[float]) ->
     spread = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
     worth = deflated_sharpe(returns, n_trials, spread)
     return f"{counted}, after which the probability of a ratio above 0 is {worth:.2f}"
-
-
-def _interval(found: Interval) -> str:
-    return f"{_number(found.estimate)} [{_number(found.low)}, {_number(found.high)}]"
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Results under conditions: regime score, volatility, calendar year, and spans that people remember.
+"""Results under conditions (r, volatility, calendar year, spans that people remember), and what a path of r says.
 
 A return from close t - 1 to close t is put under what was known at close t - 1. The terciles are cut over the whole
 span, in hindsight: they describe, and nothing could have been traded on them.
@@ -7,19 +7,19 @@ span, in hindsight: they describe, and nothing could have been traded on them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
+from hybrid_bt.features import ASSET_FEATURES, asset_step, initial_asset, own_features
 from hybrid_bt.metrics import simple_returns
-
-__all__ = ["STRESS", "Condition", "conditional_rows", "conditions"]
 
 FloatArray = NDArray[np.float64]
 
 VOLATILITY_BARS = 63  #: a quarter of daily bars
+NEAR_END = 0.5  #: |r| from here on counts as near an end of its range
 #: name -> first and last day
 STRESS = {
     "2000-02 dot-com bust": ("2000-03-24", "2002-10-09"),
@@ -41,6 +41,18 @@ class Condition(NamedTuple):
     volatility: float  #: per year
     sharpe: float  #: per year; NaN where the returns do not vary
     max_drawdown: float  #: over the condition's bars joined together
+
+
+class RegimeReading(NamedTuple):
+    """Of r over a span of bars; a correlation is NaN where r or its counterpart never moves."""
+
+    mean: float
+    standard_deviation: float
+    share_near_reversion: float  #: of bars with r <= -0.5
+    share_near_trend: float  #: of bars with r >= +0.5
+    correlation_with_trend: float  #: with the market's 252-bar trend, in its own standard deviations
+    correlation_with_trend_strength: float  #: with the size of that trend, up or down
+    correlation_with_volatility: float  #: with the log ratio of the market's fast and slow volatility
 
 
 def conditions(bars: Bars, regime: FloatArray) -> dict[str, NDArray[np.bool_]]:
@@ -103,12 +115,55 @@ def _terciles(name: str, values: FloatArray) -> Iterator[tuple[str, NDArray[np.b
 
 def _market_volatility(bars: Bars) -> FloatArray:
     """Standard deviation of the equal-weight return over the last quarter, (T,), NaN before it is whole."""
-    with np.errstate(invalid="ignore"):
-        moves = np.diff(np.log(bars.close), axis=0)
-    there = np.isfinite(moves)
-    market = np.where(there, moves, 0.0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+    market = _market_returns(bars)
     out = np.full(len(market) + 1, np.nan)
     if len(market) >= VOLATILITY_BARS:
         windows = np.lib.stride_tricks.sliding_window_view(market, VOLATILITY_BARS)
         out[VOLATILITY_BARS:] = windows.std(axis=1)
     return out
+
+
+def read_regime(regime: FloatArray, bars: Bars, first: int = 0) -> RegimeReading:
+    """Read r against the market, the equal-weight mean of all symbols' log returns.
+
+    Parameters
+    ----------
+    regime : (T - first,)
+    bars : Bars
+        T bars; those before `first` warm the market's averages up.
+    """
+    trend, volatility = (column[first:] for column in _market(bars))
+    return RegimeReading(
+        float(regime.mean()),
+        float(regime.std()),
+        float((regime <= -NEAR_END).mean()),
+        float((regime >= NEAR_END).mean()),
+        _correlation(regime, trend),
+        _correlation(regime, np.abs(trend)),
+        _correlation(regime, volatility),
+    )
+
+
+def _market(bars: Bars) -> tuple[FloatArray, FloatArray]:
+    """(T,) trend_252 and volatility_ratio of the mean, after each bar."""
+    state, rows = initial_asset(), []
+    for level in np.cumsum(np.append(0.0, _market_returns(bars))).tolist():
+        state = asset_step(state, level)
+        rows.append(own_features(state, state))
+    table: Any = np.array(rows)
+    return table[:, ASSET_FEATURES.index("trend_252")], table[:, ASSET_FEATURES.index("volatility_ratio")]
+
+
+def _market_returns(bars: Bars) -> FloatArray:
+    """(T - 1,) mean log return of the symbols that have one."""
+    with np.errstate(invalid="ignore"):
+        moves = np.diff(np.log(bars.close), axis=0)
+    there = np.isfinite(moves)
+    mean: FloatArray = np.where(there, moves, 0.0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+    return mean
+
+
+def _correlation(a: FloatArray, b: FloatArray) -> float:
+    if len(a) < 2 or a.std() == 0.0 or b.std() == 0.0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])

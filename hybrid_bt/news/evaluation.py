@@ -7,8 +7,6 @@ does as well there. `delayed` gives it a bar late. Differences to `off` are draw
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -22,13 +20,14 @@ from hybrid_bt.bars import Bars, instant
 from hybrid_bt.build import build, training_end
 from hybrid_bt.config import Config
 from hybrid_bt.evidence.bootstrap import Interval, bootstrap
-from hybrid_bt.evidence.measures import measures
 from hybrid_bt.hybrid import Hybrid, Opinion
+from hybrid_bt.metrics import measures
 from hybrid_bt.news.answers import Recorded, Recording, Replay
 from hybrid_bt.news.desk import Desk
 from hybrid_bt.news.setup import LEXICON, RiskSetup, open_desk
 from hybrid_bt.news.stage import RiskStage
 from hybrid_bt.target_replay import replay
+from hybrid_bt.texts import csv_of_rows, end_days
 from hybrid_bt.trading_start import first_trading_row, fit_pairs
 from hybrid_bt.waiting import withheld
 
@@ -70,13 +69,8 @@ class Evaluation(NamedTuple):
     @property
     def table(self) -> bytes:
         """The effects as CSV; floats read back exactly, NaN is empty."""
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for one in self.effects:
-            numbers = ["" if math.isnan(value) else repr(value) for value in (*one.value, *one.less_off)]
-            writer.writerow((one.span, one.variant, one.measure, *numbers))
-        return file.getvalue().encode()
+        rows = ((one.span, one.variant, one.measure, *one.value, *one.less_off) for one in self.effects)
+        return csv_of_rows((COLUMNS, *rows)).encode()
 
 
 def evaluate(request: Request, setup: RiskSetup, asked: Questions) -> Evaluation:
@@ -102,7 +96,7 @@ def evaluate(request: Request, setup: RiskSetup, asked: Questions) -> Evaluation
         for effect in _effects({name: returns[name][rows] for name in told}, span, traded, asked.seed)
     ]
     stage = stages[GIVEN]
-    first, last = (str(traded.stamps[i].astype("datetime64[D]")) for i in (0, -1))
+    first, last = end_days(traded.stamps)
     title = (
         f"{request.mode} on {bars.name}, {first} to {last}, {stage.desk.answers.scorer} on {stage.desk.name}; "
         "differences to off, 95 % intervals"

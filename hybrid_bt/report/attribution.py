@@ -17,17 +17,6 @@ from numpy.typing import NDArray
 from hybrid_bt.attribution import Contributions, PriceMoves, contributions
 from hybrid_bt.records import AccountPath, Fills, RunRecord
 
-__all__ = [
-    "FillArrays",
-    "TickerPnl",
-    "exposures",
-    "fill_arrays",
-    "marked_close",
-    "round_trips",
-    "split_of",
-    "ticker_pnl",
-]
-
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
@@ -47,13 +36,7 @@ class TickerPnl(NamedTuple):
     """Cumulative, from the trading start to each close, shape (T, N), account currency."""
 
     gross: FloatArray
-    commission: FloatArray
-    borrow: FloatArray
-
-    @property
-    def costs(self) -> FloatArray:
-        """Commissions and borrow interest."""
-        return self.commission + self.borrow
+    costs: FloatArray  #: commissions and borrow interest
 
     @property
     def net(self) -> FloatArray:
@@ -85,23 +68,13 @@ def marked_close(close: FloatArray) -> FloatArray:
 
 
 def ticker_pnl(path: AccountPath, close: FloatArray) -> TickerPnl:
-    """Profit and costs of each symbol up to each close.
-
-    Parameters
-    ----------
-    path : AccountPath
-    close : ndarray of shape (T, N)
-        From `marked_close`.
-
-    Returns
-    -------
-    TickerPnl
-    """
+    """Profit and costs of each symbol up to each close; `close` is that of `marked_close`, (T, N)."""
     fills = fill_arrays(path)
     paid, commission = np.zeros_like(close), np.zeros_like(close)
     np.add.at(paid, (fills.bar, fills.symbol), fills.size * fills.price)
     np.add.at(commission, (fills.bar, fills.symbol), fills.commission)
-    return TickerPnl(path.size * close - paid.cumsum(axis=0), commission.cumsum(axis=0), path.borrow.cumsum(axis=0))
+    costs = commission.cumsum(axis=0) + path.borrow.cumsum(axis=0)
+    return TickerPnl(path.size * close - paid.cumsum(axis=0), costs)
 
 
 def exposures(path: AccountPath, close: FloatArray) -> tuple[FloatArray, FloatArray]:

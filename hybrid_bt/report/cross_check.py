@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 
 from hybrid_bt import metrics
 
-__all__ = ["METRICS", "Check", "alike", "checks", "ours"]
-
 FloatArray = NDArray[np.float64]
 
 ROUNDING = 1e-9  #: relative to the larger value; two orders of summation differ by some 1e-13

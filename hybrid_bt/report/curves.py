@@ -1,4 +1,4 @@
-"""Pictures of an account over time: equity and drawdown, exposures and turnover, regime."""
+"""Pictures of an account over time: equity and drawdown, exposures and turnover, regime, what a risk manager took."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from hybrid_bt.metrics import drawdown
 from hybrid_bt.records import RunRecord
 from hybrid_bt.report.attribution import exposures, marked_close
-from hybrid_bt.report.costs import traded_per_bar, yearly_rate
-from hybrid_bt.report.marks import date_axis, label_ends, percent_axis, shade_in_sample
+from hybrid_bt.report.marks import date_axis, label_ends, percent_axis, shade_in_sample, share_dates
+from hybrid_bt.report.profit import traded_per_bar, yearly_rate
 from hybrid_bt.report.style import (
     BLUE,
     GREEN,
@@ -29,8 +29,6 @@ from hybrid_bt.report.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = ["equity_drawdown", "exposure", "regime"]
 
 FloatArray = NDArray[np.float64]
 
@@ -104,9 +102,7 @@ def exposure(record: RunRecord, dates: FloatArray) -> Figure:
     low.plot(dates, turnover, color=GREEN)
     low.set_ylim(bottom=0.0)
     low.set_title(f"turnover a year, two-way, multiples of equity, over {window}", color=GREY)
-    for axes in (top, middle, low):
-        date_axis(axes, dates, labels=axes is low)
-        shade_in_sample(axes, record, dates, label=axes is top)
+    share_dates(record, dates, top, middle, low)
     percent_axis(top)
     ends = (
         (_last(gross), f"gross  mean {percent(_mean(gross))}", BLUE),
@@ -134,9 +130,7 @@ def regime(record: RunRecord, dates: FloatArray) -> Figure:
     low.stackplot(dates, *weights.values(), colors=list(chosen.values()), alpha=0.6, linewidth=0)
     low.set_ylim(0.0, max(1.0, float(np.max(sum(weights.values())))))
     low.set_title("weight of each leg in the fused target", color=GREY)
-    for axes in (top, low):
-        date_axis(axes, dates, labels=axes is low)
-        shade_in_sample(axes, record, dates, label=axes is top)
+    share_dates(record, dates, top, low)
     label_ends(top, [(0.5, "trend", BLUE), (-0.5, "mean reversion", ORANGE)])
     below = 0.0
     labels = []
@@ -144,6 +138,31 @@ def regime(record: RunRecord, dates: FloatArray) -> Figure:
         labels.append((below + _last(weight) / 2, f"{leg}  mean {_mean(weight):.2f}", chosen[leg]))
         below += _last(weight)
     label_ends(low, labels)
+    return figure
+
+
+def risk_manager(record: RunRecord, dates: FloatArray) -> Figure:
+    """Highest and mean risk, exposure proposed and final, and the regime score before and after."""
+    managed = record.decisions.managed
+    assert managed is not None  # the picture is asked for with a risk manager only
+    figure, ((top,), (middle,), (low,)) = panels(
+        record, "Risk manager: documents, exposure, regime", (1.7, 1.9, 1.5), margins=Margins(right=1.55)
+    )
+    top.plot(dates, managed.risk.max(axis=1), color=VERMILLION, linewidth=0.8)
+    top.plot(dates, managed.risk.mean(axis=1), color=INK, linewidth=0.8)
+    top.set_ylim(1.0, 5.0)
+    top.set_title("risk read, 1 to 5, 3 is neutral", color=GREY)
+    label_ends(top, [(4.0, "highest symbol", VERMILLION), (3.0, "mean", INK)])
+    proposed, final = (np.abs(values).sum(axis=1) for values in (managed.proposed, record.decisions.target))
+    middle.fill_between(dates, proposed, final, color=ORANGE, alpha=0.5, linewidth=0)
+    middle.plot(dates, final, color=BLUE, linewidth=0.8)
+    middle.set_title("gross target, and what was taken away", color=GREY)
+    taken = 1.0 - final.sum() / proposed.sum() if proposed.sum() > 0.0 else 0.0
+    label_ends(middle, [(float(final[-1]), f"final  {100 * taken:.1f}% taken", BLUE)])
+    percent_axis(middle)
+    low.plot(dates, managed.regime - record.decisions.regime, color=INK, linewidth=0.8)
+    low.set_title("r' less r", color=GREY)
+    share_dates(record, dates, top, middle, low)
     return figure
 
 

@@ -5,6 +5,11 @@ drawn is thinned to the pixels there are (lowest and highest value of each stret
 from the full arrays.
 The sentences are made in the page (`explorer.html` beside this file), from the numbers of `decisions.csv`, `pairs.csv`
 and `fills.csv`.
+
+The risk manager's part (numbers, texts and script) is absent from the page of a run without it. Kept are the cells (bar
+and symbol) and the bars at which it did or read something. Reasons and ids come from documents or a model and repeat
+for as long as a verdict is remembered: each text stands once, and a cell holds its number. They go into the page as
+JSON and are escaped by the script that shows them.
 """
 
 from __future__ import annotations
@@ -19,14 +24,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.advice import NEUTRAL_RISK
 from hybrid_bt.guard import RULES
-from hybrid_bt.records import RunRecord
+from hybrid_bt.records import ManagedPaths, RunRecord
 from hybrid_bt.report.attribution import fill_arrays
-from hybrid_bt.report.explorer_managed import managed_arrays, managed_marks, managed_texts
-from hybrid_bt.report.run_json import in_sample_spans
-from hybrid_bt.report.style import ACCOUNT_LINES, run_text, sample_stamp
-
-__all__ = ["EXPLORER", "page", "write_explorer"]
+from hybrid_bt.report.style import ACCOUNT_LINES, in_sample_spans, run_text, sample_stamp
 
 EXPLORER = "explorer.html"
 #: plotly.js 4.1.1, the basic bundle of its makers (npm: plotly.js-basic-dist-min, MIT): a quarter of the size, and of
@@ -34,6 +36,7 @@ EXPLORER = "explorer.html"
 _DRAWING = "plotly-basic.min.js"
 #: sections of the configuration that the sentences quote
 _QUOTED = ("kalman", "sac", "gate", "risk", "account", "costs", "guard")
+_MANAGED_STYLE = "#why .read { display: block; font-size: 12.5px; color: var(--grey); overflow-wrap: anywhere; }\n"
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
 
@@ -47,7 +50,7 @@ def write_explorer(record: RunRecord, folder: Path) -> Path:
 def page(record: RunRecord) -> str:
     """The whole page; the same record gives the same text."""
     shell, drawing = (_beside(name) for name in (EXPLORER, _DRAWING))
-    parts = managed_marks(record) | {
+    parts = _managed_marks(record) | {
         "{{policy}}": _POLICY,
         "{{title}}": html.escape(f"hybrid_bt: {_title(record)}"),
         "{{facts}}": _inert(json.dumps(_facts(record))),
@@ -88,7 +91,7 @@ def _facts(record: RunRecord) -> dict[str, Any]:
         "config": {name: record.config[name] for name in _QUOTED if name in record.config},
         "notes": record.notes,
         **({"guardRules": RULES} if _guard_acted(record) else {}),
-        **managed_texts(record),
+        **_managed_texts(record),
     }
 
 
@@ -134,7 +137,7 @@ def _arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
         | {name: np.asarray(values, "<f8") for name, values in exact.items()}
         | {name: np.asarray(values, "<i4") for name, values in whole.items()}
         | {name: np.asarray(values, "u1") for name, values in flags.items()}
-        | managed_arrays(record)
+        | _managed_arrays(record)
     )
 
 
@@ -146,3 +149,61 @@ def _packed(values: NDArray[Any]) -> list[str]:
 def _inert(text: str) -> str:
     """JSON that cannot end the script element it stands in."""
     return text.replace("<", "\\u003c").replace("{{", "{ {")
+
+
+def _managed_marks(record: RunRecord) -> dict[str, str]:
+    """Mark of `explorer.html` -> what stands there; nothing at all where no risk manager was asked."""
+    asked = record.decisions.managed is not None
+    marks = {
+        "{{managedStyle}}": _MANAGED_STYLE,
+        "{{managedBefore}}": "proposed(i, t, ",
+        "{{managedAfter}}": ")",
+        "{{managedRegime}}": " + regimeManaged(t)",
+        "{{managedLine}}": "managedWords(i, t) + ",
+        "{{managed}}": _beside("explorer_managed.js") + "\n",
+    }
+    return {mark: text if asked else "" for mark, text in marks.items()}
+
+
+def _managed_texts(record: RunRecord) -> dict[str, list[str]]:
+    """The reasons and ids, each once, in the order in which they are first met; the first one is empty."""
+    managed = record.decisions.managed
+    return {} if managed is None else {"managed": list(_numbers(managed))}
+
+
+def _managed_arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
+    """Cells and bars at which it did or read something, and the numbers of each."""
+    managed, wanted = record.decisions.managed, record.decisions
+    if managed is None:
+        return {}
+    cell, bar = _cells(managed), np.flatnonzero((managed.confidence > 0.0) | managed.no_new_risk)
+    final = wanted.target if wanted.wanted is None else wanted.wanted
+    numbers = _numbers(managed)
+    of_cells = {
+        "proposed": managed.proposed,
+        "final": final,
+        "m": managed.multiplier,
+        "risk": managed.risk,
+        "sentiment": managed.sentiment,
+    }
+    of_bars = {"regime": managed.regime, "read": managed.regime_read, "confidence": managed.confidence}
+    texts = {"reason": managed.reasons, "documents": managed.documents}
+    return {
+        "managed:cell": cell.astype("<i4"),
+        "managed:bar": bar.astype("<i4"),
+        "managed:veto": managed.no_new_risk[bar].astype("u1"),
+        **{f"managed:{name}": values.ravel()[cell].astype("<f4") for name, values in of_cells.items()},
+        **{f"managed:{name}": values[bar].astype("<f4") for name, values in of_bars.items()},
+        **{f"managed:{name}": np.array([numbers[told[k]] for k in cell], "<i4") for name, told in texts.items()},
+    }
+
+
+def _cells(managed: ManagedPaths) -> NDArray[np.intp]:
+    """Row-major numbers of the cells with a multiplier below 1, a risk that is not neutral, or a reason."""
+    told = np.array([bool(text) for text in managed.reasons], np.bool_)
+    return np.flatnonzero((managed.multiplier < 1.0).ravel() | (managed.risk != NEUTRAL_RISK).ravel() | told)
+
+
+def _numbers(managed: ManagedPaths) -> dict[str, int]:
+    """Text -> its number."""
+    return {text: k for k, text in enumerate(dict.fromkeys(("", *managed.reasons, *managed.documents)))}

@@ -9,13 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report.run_json import in_sample_spans
-from hybrid_bt.report.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION
+from hybrid_bt.report.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, in_sample_spans
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-__all__ = ["date_axis", "label_ends", "percent_axis", "shade_in_sample", "shade_positions"]
 
 FloatArray = NDArray[np.float64]
 
@@ -41,6 +38,13 @@ def date_axis(axes: Axes, dates: FloatArray, *, labels: bool = True, ticks: int 
     axes.set_xlim(dates[0], dates[-1] if dates[-1] > dates[0] else dates[0] + 1.0)
     axes.tick_params(axis="x", labelbottom=labels, length=3 if labels else 0)
     axes.tick_params(axis="y", length=0)
+
+
+def share_dates(record: RunRecord, dates: FloatArray, *stacked: Axes) -> None:
+    """Dates below the last panel, what is in sample hatched on all and named on the first."""
+    for axes in stacked:
+        date_axis(axes, dates, labels=axes is stacked[-1])
+        shade_in_sample(axes, record, dates, label=axes is stacked[0])
 
 
 def percent_axis(axes: Axes) -> None:

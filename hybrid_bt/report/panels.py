@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.ticker import Locator
 
-__all__ = ["few_ticks", "pairs", "panel_title", "pnl_per_ticker"]
-
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 

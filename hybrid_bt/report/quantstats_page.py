@@ -23,8 +23,6 @@ from hybrid_bt.collector import collector_paused, end_without_collecting
 from hybrid_bt.report.cross_check import Check, alike, checks
 from hybrid_bt.report.first_page import first_page
 
-__all__ = ["main"]
-
 NETWORK = (
     re.compile(r"<link\b[^>]*>\s*"),  # favicon from quantstats' site
     re.compile(r"<script\b.*?</script>\s*", re.DOTALL),

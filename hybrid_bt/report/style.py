@@ -12,38 +12,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report.tables import stamp_texts
+from hybrid_bt.texts import end_days
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "BLUE",
-    "GREEN",
-    "GREY",
-    "INK",
-    "ORANGE",
-    "PURPLE",
-    "SKY",
-    "VERMILLION",
-    "WIDTH_INCHES",
-    "Margins",
-    "account_line",
-    "house_style",
-    "money",
-    "panels",
-    "percent",
-    "run_text",
-    "sample_stamp",
-    "save",
-]
-
 INK, GREY, PALE = "#222222", "#767676", "#BBBBBB"
 BLUE, SKY, GREEN, ORANGE, VERMILLION, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
+PALETTE = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY)
 WIDTH_INCHES, DPI = 10.0, 120  # 1,200 pixels
 HEADER_INCHES = 0.95  # title and subtitle
+INDENT = 0.02  # of the width, before and behind the header
 
 RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so the bytes do not depend on the machine's fonts
@@ -124,30 +108,20 @@ def panels(
 
     Parameters
     ----------
-    record : RunRecord
-    title : str
-        What the picture shows.
     heights : sequence of float
         Of each row, inches.
-    columns : int
     widths : sequence of float, optional
         Ratios between the columns.
-    margins : Margins
     note : str
         Added to the subtitle.
-
-    Returns
-    -------
-    Figure, list of rows of Axes
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = len(heights)
     height = HEADER_INCHES + sum(heights) + margins.between * (rows - 1) + margins.bottom
-    figure = Figure(figsize=(WIDTH_INCHES, height), facecolor="white")
-    FigureCanvasAgg(figure)
-    _header(figure, record, title, note, height)
+    run = run_text(record)
+    between = " · " if len(run) + len(note) < LONGEST_SUBTITLE else "\n"
+    figure = blank_figure(title, run + (f"{between}{note}" if note else ""), height)
+    corner = 1.0 - INDENT, 1.0 - 0.14 / height
+    figure.text(*corner, sample_stamp(record), size=11, weight="bold", color=VERMILLION, va="top", ha="right")
     inner = WIDTH_INCHES - margins.left - margins.right
     grid = figure.add_gridspec(
         rows,
@@ -164,15 +138,22 @@ def panels(
     return figure, [[figure.add_subplot(grid[row, column]) for column in range(columns)] for row in range(rows)]
 
 
-def _header(figure: Figure, record: RunRecord, title: str, note: str, height: float) -> None:
-    left = 0.2 / WIDTH_INCHES
-    figure.text(left, 1.0 - 0.14 / height, title, size=13, weight="bold", va="top")
-    run = run_text(record)
-    between = " · " if len(run) + len(note) < LONGEST_SUBTITLE else "\n"
-    subtitle = run + (f"{between}{note}" if note else "")
-    figure.text(left, 1.0 - 0.42 / height, subtitle, size=8.5, color=GREY, va="top")
-    corner = 1.0 - left, 1.0 - 0.14 / height
-    figure.text(*corner, sample_stamp(record), size=11, weight="bold", color=VERMILLION, va="top", ha="right")
+def blank_figure(title: str, subtitle: str, height: float) -> Figure:
+    """A page of `height` inches with its header and nothing else."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_INCHES, height), facecolor="white")
+    FigureCanvasAgg(figure)
+    figure.text(INDENT, 1.0 - 0.14 / height, title, size=13, weight="bold", va="top")
+    figure.text(INDENT, 1.0 - 0.42 / height, subtitle, size=8.5, color=GREY, va="top")
+    return figure
+
+
+def in_sample_spans(in_sample: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and last row of each unbroken stretch of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], in_sample, [False])).astype(np.int8)))
+    return [(int(first), int(after) - 1) for first, after in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def sample_stamp(record: RunRecord) -> str:
@@ -184,7 +165,7 @@ def sample_stamp(record: RunRecord) -> str:
 
 def run_text(record: RunRecord) -> str:
     """Data, span and costs in one line."""
-    first, last = stamp_texts(record.bars.stamps[[0, -1]].astype("datetime64[D]"))
+    first, last = end_days(record.bars.stamps)
     name = record.bars.name
     name = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
     return f"{name} · {first} to {last} · net of costs{_cost_text(record.config)}"

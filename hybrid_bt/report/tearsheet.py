@@ -25,13 +25,9 @@ from numpy.typing import NDArray
 from hybrid_bt.metrics import elapsed_years
 from hybrid_bt.records import RunRecord
 from hybrid_bt.report.cross_check import ours
-from hybrid_bt.report.first_page import alone
-from hybrid_bt.report.run_facts import run_facts, yearly_returns
-from hybrid_bt.report.run_json import plain
+from hybrid_bt.report.first_page import alone, run_facts, yearly_returns
 from hybrid_bt.report.style import run_text
-from hybrid_bt.report.tables import stamp_texts
-
-__all__ = ["TEARSHEET", "Tearsheet", "daily_returns"]
+from hybrid_bt.texts import plain, stamp_texts
 
 TEARSHEET = "tearsheet.html"
 FloatArray = NDArray[np.float64]

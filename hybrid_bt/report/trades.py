@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["trades"]
-
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 

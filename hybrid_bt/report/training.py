@@ -7,26 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_bt.files import whole_file
-from hybrid_bt.report.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    WIDTH_INCHES,
-    house_style,
-    money,
-    percent,
-    save,
-)
-
-__all__ = ["write_training_curves"]
+from hybrid_bt.report.style import GREY, INK, PALETTE, blank_figure, house_style, money, percent, save
 
 PANELS = (("sharpe", "Sharpe ratio"), ("net_pnl", "net PnL"), ("max_drawdown", "max drawdown"))
-COLORS = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY)
 HEIGHT_INCHES = 7.2
 LINE = 0.14  # of a panel's height, between two names
 
@@ -47,14 +30,8 @@ def write_training_curves(
     path : Path
         Appears whole or not at all.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     with house_style():
-        figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), facecolor="white")
-        FigureCanvasAgg(figure)
-        figure.text(0.02, 0.98, title, size=13, weight="bold", va="top")
-        figure.text(0.02, 0.94, note, size=8.5, color=GREY, va="top")
+        figure = blank_figure(title, note, HEIGHT_INCHES)
         grid = {"left": 0.075, "right": 0.85, "top": 0.87, "bottom": 0.075, "hspace": 0.28}
         axes = figure.subplots(len(PANELS), 1, sharex=True, gridspec_kw=grid)
         for axis, (column, label) in zip(axes, PANELS, strict=True):
@@ -65,7 +42,7 @@ def write_training_curves(
         axes[2].xaxis.set_major_formatter(money)
         axes[2].set_xlabel("environment steps")
         names = [
-            *((name, COLORS[k % len(COLORS)]) for k, name in enumerate(curves)),
+            *((name, PALETTE[k % len(PALETTE)]) for k, name in enumerate(curves)),
             (f"{reference[0]}, dashed", INK),
             ("large dot: best Sharpe", GREY),
         ]
@@ -77,7 +54,7 @@ def write_training_curves(
 
 def _draw_panel(axis: Any, curves: Mapping[str, Curve], column: str, reference: float) -> None:
     for k, curve in enumerate(curves.values()):
-        color, steps, values = COLORS[k % len(COLORS)], curve["step"], curve[column]
+        color, steps, values = PALETTE[k % len(PALETTE)], curve["step"], curve[column]
         axis.plot(steps, values, color=color, marker="o", markersize=2.5)
         best = max(range(len(steps)), key=curve["sharpe"].__getitem__)
         axis.plot(steps[best], values[best], color=color, marker="o", markersize=6)

@@ -1,21 +1,51 @@
-"""Write a run's files, all of them or none; where `run.json` lies, the files beside it are of the same run."""
+"""Write a run's files, all of them or none; where `run.json` lies, the files beside it are of the same run.
+
+run.json says what was run, on what, with what, and over which span: sorted keys, valid JSON without NaN (null instead).
+Everything that depends on the clock or the machine's speed stands under the one key `wall_clock`, so that the rest is
+the same from run to run.
+"""
 
 from __future__ import annotations
 
+import json
+import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+import hybrid_bt
 from hybrid_bt.files import whole_folder
 from hybrid_bt.records import RunRecord
+from hybrid_bt.report import curves, panels, profit, trades
 from hybrid_bt.report.explorer import EXPLORER, write_explorer
-from hybrid_bt.report.pictures import PICTURES, picture_names, write_picture
-from hybrid_bt.report.run_json import write_run_json
+from hybrid_bt.report.style import house_style, in_sample_spans, save
 from hybrid_bt.report.tables import TABLES, write_table
 from hybrid_bt.report.tearsheet import TEARSHEET, Tearsheet
+from hybrid_bt.texts import plain, stamp_texts
 
-__all__ = ["OUR_FILES", "write_report"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
+Draw = Callable[[RunRecord, NDArray[np.float64]], "Figure"]
+
+PICTURES: dict[str, Draw] = {
+    "equity_drawdown.png": curves.equity_drawdown,
+    "pnl_per_ticker.png": panels.pnl_per_ticker,
+    "trades.png": trades.trades,
+    "pairs.png": panels.pairs,
+    "regime.png": curves.regime,
+    "exposures.png": curves.exposure,
+    "costs.png": profit.costs,
+    "attribution.png": profit.profit_split,
+    "risk.png": curves.risk_manager,
+}
+VERSIONED = ("backtrader", "numpy", "onnxruntime")  # what a result may depend on; tools that only draw do not count
 OUR_FILES = (*TABLES, *PICTURES, TEARSHEET, EXPLORER, "run.json")
 
 
@@ -78,3 +108,74 @@ def _draw_and_tell(
         written = [write_picture(record, name, folder, symbols) for name in picture_names(record)]
         written += [write_table(record, name, folder) for name in TABLES]
         return [*written, write_explorer(record, folder), tearsheet.finish(tell)]
+
+
+def picture_names(record: RunRecord) -> list[str]:
+    """The pictures that this run has something to show in: pairs and a risk manager may be missing."""
+    shown = {"pairs.png": bool(record.pairs.names), "risk.png": record.decisions.managed is not None}
+    return [name for name in PICTURES if shown.get(name, True)]
+
+
+def write_picture(record: RunRecord, name: str, folder: Path, symbols: Sequence[str] = ()) -> Path:
+    """Draw one of `PICTURES` into an existing folder; `symbols` are those that the picture of fills shows."""
+    from matplotlib.dates import date2num
+
+    path = folder / name
+    with house_style():
+        dates = date2num(record.bars.stamps)  # type: ignore[no-untyped-call]
+        draw = partial(trades.trades, symbols=symbols) if name == "trades.png" and symbols else PICTURES[name]
+        save(draw(record, dates), path)
+    return path
+
+
+def write_run_json(record: RunRecord, folder: Path) -> Path:
+    """Write `run.json` into an existing folder."""
+    path = folder / "run.json"
+    text = json.dumps(run_document(record), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    path.write_bytes((text + "\n").encode())
+    return path
+
+
+def run_document(record: RunRecord) -> dict[str, Any]:
+    """The document as plain data. Keys of `record.facts` stand at the top level and add to or replace ours."""
+    bars = record.bars
+    stamps = stamp_texts(bars.stamps)
+    spans = in_sample_spans(record.in_sample)
+    ours = {
+        "config": record.config,
+        "data": {"name": bars.name, "symbols": bars.symbols, "sha256": bars.sha256},
+        "span": {
+            "start": stamps[0],
+            "end": stamps[-1],
+            "bars": bars.n_bars,
+            "bars_per_year": bars.bars_per_year,
+            "in_sample": [{"start": stamps[first], "end": stamps[last]} for first, last in spans],
+            "in_sample_bars": int(record.in_sample.sum()),
+            "out_of_sample": not record.in_sample.any(),
+        },
+        "accounts": {
+            name: {"fills": len(path.fills), "rejected": path.rejected} for name, path in record.accounts.items()
+        },
+        "benchmark": record.benchmark,
+        "start_value": record.start_value,
+        "notes": record.notes,
+        "versions": _versions(),
+        "wall_clock": {},
+    }
+    document: dict[str, Any] = plain(_merged(ours, record.facts))
+    return document
+
+
+def _merged(ours: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    both = {key: {**ours[key], **facts[key]} for key in ours.keys() & facts.keys() if isinstance(facts[key], Mapping)}
+    return {**ours, **facts, **both}
+
+
+def _versions() -> dict[str, str]:
+    found = {"hybrid_bt": hybrid_bt.__version__, "python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found

@@ -30,8 +30,6 @@ from hybrid_bt.trials import LEDGER
 if TYPE_CHECKING:
     from hybrid_bt.study.findings import Findings
 
-__all__ = ["main"]
-
 FAILED = 1  #: exit status: a cell failed
 
 
@@ -137,36 +135,27 @@ def main(context: click.Context, /, **flags: Any) -> None:
 
 def _check_extra(flags: dict[str, Any]) -> None:
     """Name what is missing before anything is computed."""
-    wanted = ["arch", "onnx", *(["joblib"] if flags["backend"] == "joblib" and flags["jobs"] > 1 else [])]
+    wanted = ["arch", "onnx", *(["joblib"] if flags["backend"] != "joblib" or flags["jobs"] > 1 else [])]
     missing = [name for name in wanted if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"a study needs {', '.join(missing)}: pip install 'hybrid_bt[study]'")
 
 
 def _remember(found: Findings, out: Path) -> None:
-    from hybrid_bt import __version__
-    from hybrid_bt.report.run_json import plain
-    from hybrid_bt.trials import append_trial, configuration_key
+    from hybrid_bt.trials import append_trial, trial_of
 
-    plan, summary = found.plan, found.summaries["hybrid"]
-    config = configuration(plan.mode, plan.pairs, plan.config)
-    policies = {name: policy.sha256 for name, policy in plan.policies.loaded().items()}
-    first_day = str(found.bars.stamps[0].astype("datetime64[D]"))
-    entry = {
-        "command": "study",
-        "version": __version__,
-        "mode": plan.mode,
-        "data": plan.bars.name,
-        "data_sha256": plan.bars.sha256,
-        "policies": policies,
-        "config": config,
-        "config_sha256": configuration_key(config, policies, first_day),
-        "span": [str(found.bars.stamps[row].astype("datetime64[D]")) for row in (0, -1)],
-        "in_sample": plan.in_sample,
-        "accounts": list(found.summaries),
-        "result": {name: getattr(summary, name) for name in ("cagr", "sharpe", "max_drawdown", "volatility")},
-    }
-    append_trial(out.absolute().parent / LEDGER, plain(entry))
+    plan = found.plan
+    entry = trial_of(
+        "study",
+        found.bars,
+        configuration(plan.mode, plan.pairs, plan.config),
+        {name: policy.sha256 for name, policy in plan.policies.loaded().items()},
+        found.summaries["hybrid"],
+        data_sha256=plan.bars.sha256,
+        in_sample=plan.in_sample,
+        accounts=list(found.summaries),
+    )
+    append_trial(out.absolute().parent / LEDGER, entry)
 
 
 def _print(found: Findings, out: Path) -> None:

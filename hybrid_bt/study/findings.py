@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,16 +25,15 @@ from hybrid_bt.evidence import (
     conditional_rows,
     deflated_sharpe,
     interquartile_mean_interval,
-    measures,
     minimum_track_record,
     probabilistic_sharpe,
 )
-from hybrid_bt.metrics import Summary, elapsed_years, simple_returns, summarise
+from hybrid_bt.metrics import Summary, elapsed_years, measures, simple_returns, summarise
 from hybrid_bt.study.jobs import ENSEMBLE, Lessons, Result, TradeJob, VoiceJob, at_costs, opinions_of
 from hybrid_bt.study.schedule import Store, execute
-from hybrid_bt.study.windows import Window
 
-__all__ = ["COST_LEVELS_BPS", "Findings", "Plan", "Seed", "study"]
+if TYPE_CHECKING:
+    from hybrid_bt.study.doing import Window
 
 FloatArray = NDArray[np.float64]
 
@@ -207,10 +206,7 @@ def _equities(result: Result) -> dict[str, FloatArray]:
 
 
 def _weigh(
-    plan: Plan,
-    heard: dict[tuple[int, int], Result],
-    traded: dict[tuple[str, int], Result],
-    failures: dict[str, str],
+    plan: Plan, heard: dict[tuple[int, int], Result], traded: dict[tuple[str, int], Result], failures: dict[str, str]
 ) -> Findings:
     bars = plan.bars.between(plan.bars.stamps[plan.first], None)
     whole = traded["whole", ENSEMBLE]

@@ -26,19 +26,6 @@ from hybrid_bt.opinions import opinions
 from hybrid_bt.reader import read_panel
 from hybrid_bt.records import Opinions
 
-__all__ = [
-    "ENSEMBLE",
-    "FORMAT",
-    "Lessons",
-    "Result",
-    "TradeJob",
-    "VoiceJob",
-    "arrays_of",
-    "at_costs",
-    "opinions_of",
-    "run_job",
-]
-
 _PLAIN = ("regime", "volatility", "correlation", "warm")  #: fields of `Opinions` that are arrays
 FORMAT = 2  #: of results on disk; another one is computed anew
 ENSEMBLE = -1  #: instead of the number of a member

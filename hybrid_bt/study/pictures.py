@@ -9,24 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hybrid_bt.evidence import Condition
-from hybrid_bt.report.style import (
-    BLUE,
-    GREY,
-    INK,
-    ORANGE,
-    PALE,
-    WIDTH_INCHES,
-    account_line,
-    house_style,
-    percent,
-    save,
-)
+from hybrid_bt.report.style import BLUE, GREY, INK, ORANGE, PALE, account_line, blank_figure, house_style, percent, save
 from hybrid_bt.study.findings import COST_LEVELS_BPS, Findings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-__all__ = ["PICTURES", "write_pictures"]
 
 WINDOW_ACCOUNTS = ("hybrid", "vol-target", "equal-weight")
 
@@ -46,15 +33,7 @@ def write_pictures(found: Findings, folder: Path) -> list[Path]:
 def _figure(
     found: Findings, title: str, note: str, height: float, columns: int = 1, left: float = 0.16
 ) -> tuple[Figure, Any]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH_INCHES, height), facecolor="white")
-    FigureCanvasAgg(figure)
-    figure.text(0.02, 1 - 0.14 / height, title, size=13, weight="bold", va="top")
-    figure.text(
-        0.02, 1 - 0.42 / height, f"{found.plan.mode} on {found.bars.name} · {note}", size=8.5, color=GREY, va="top"
-    )
+    figure = blank_figure(title, f"{found.plan.mode} on {found.bars.name} · {note}", height)
     grid = {"left": left, "right": 0.96, "top": 1 - 1.0 / height, "bottom": 0.5 / height, "wspace": 0.12}
     return figure, np.atleast_1d(figure.subplots(1, columns, gridspec_kw=grid))
 

@@ -9,31 +9,27 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from hybrid_bt.announce import result_table
+from hybrid_bt.backtest import Request, backtest
 from hybrid_bt.console import WIDTH
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import write_whole
 from hybrid_bt.study.doing import perform, write_study
+from hybrid_bt.study.findings import Findings, Plan
+from hybrid_bt.texts import end_days
 
 if TYPE_CHECKING:
-    from hybrid_bt.study.findings import Findings, Plan
-
-__all__ = ["blocks", "renew"]
+    from rich.table import Table
 
 _SHOWN = ("hybrid", "sac", "kalman", "gate r=0", "equal-weight", "vol-target", "inverse-vol", "12-1 momentum")
 
 
 def renew(file: Path, plans: Sequence[Plan], out: Path, *, check: bool, n_jobs: int) -> bool:
-    """Make the blocks anew and put them into the file, or compare only.
-
-    Returns
-    -------
-    bool
-        Whether the file held them already.
+    """Make the blocks anew and put them into the file, or compare only; whether the file held them already.
 
     Raises
     ------
@@ -41,12 +37,17 @@ def renew(file: Path, plans: Sequence[Plan], out: Path, *, check: bool, n_jobs: 
         If the file cannot be read or lacks a block.
     """
     try:
-        before = file.read_text(encoding="utf-8")
+        before = after = file.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"readme: cannot read {file}: {error.strerror or error}; name it with --readme") from None
-    after = before
-    for name, text in blocks(plans, out, n_jobs=n_jobs).items():
-        after = _replaced(after, name, text, file)
+    studies = []
+    for plan in plans:
+        record = backtest(Request(plan.bars, plan.config, plan.policies, plan.pairs, mode=plan.mode))
+        after = _replaced(after, f"results {plan.mode}", _printed(result_table(record)), file)
+        found = perform(plan, out / plan.mode, backend="joblib", n_jobs=n_jobs)
+        write_study(found, out / plan.mode)
+        studies.append(_printed(_study_table(found)))
+    after = _replaced(after, "results study", "\n".join(studies), file)
     if after != before and not check:
         write_whole(file, after.encode())
         click.echo(f"wrote the results in {file}")
@@ -60,54 +61,28 @@ def _replaced(text: str, name: str, block: str, file: Path) -> str:
     return pattern.sub(lambda found: found[1] + block + found[2], text, count=1)
 
 
-def blocks(plans: Sequence[Plan], out: Path, *, n_jobs: int) -> dict[str, str]:
-    """Name of a block -> its text."""
-    found = {f"results {plan.mode}": _run_table(plan) for plan in plans}
-    found["results study"] = "\n".join(_study_text(_studied(plan, out / plan.mode, n_jobs)) for plan in plans)
-    return found
-
-
-def _studied(plan: Plan, out: Path, n_jobs: int) -> Findings:
-    found = perform(plan, out, backend="joblib", n_jobs=n_jobs)
-    write_study(found, out)
-    return found
-
-
-def _run_table(plan: Plan) -> str:
-    """What `python -m hybrid_bt.run --mode MODE` prints first."""
-    from hybrid_bt.backtest import Request, backtest
-
-    record = backtest(Request(plan.bars, plan.config, plan.policies, plan.pairs, mode=plan.mode))
-    return _printed(result_table(record))
-
-
-def _study_text(found: Findings) -> str:
+def _study_table(found: Findings) -> Table:
     """Sharpe ratios with intervals, differences, and the seeds."""
     from rich.table import Table
 
-    from hybrid_bt.study.words import interval
-
-    first, last = (str(found.bars.stamps[row].astype("datetime64[D]")) for row in (0, -1))
+    first, last = end_days(found.bars.stamps)
     title = f"{found.plan.mode} on {found.bars.name}, {first} to {last}, out of sample, net; 95 % intervals"
-    table = Table(title=title, title_justify="left")
-    table.add_column("account")
+    table = Table("account", title=title, title_justify="left")
     for name in ("Sharpe", "less vol-target", "less equal-weight", "IQM of seeds"):
         table.add_column(name, justify="right")
     for name in _SHOWN:
         seeds = found.interquartile.get((name, "sharpe"))
-        against = [
-            "" if name == other else interval(found.draws.difference("sharpe", name, other), plus=True)
+        less = (
+            "" if name == other else found.draws.difference("sharpe", name, other).text(plus=True)
             for other in ("vol-target", "equal-weight")
-        ]
-        sharpe = interval(found.draws.interval("sharpe", name))
-        table.add_row(name, sharpe, *against, "" if seeds is None else interval(seeds))
-    return _printed(table)
+        )
+        table.add_row(name, found.draws.interval("sharpe", name).text(), *less, "" if seeds is None else seeds.text())
+    return table
 
 
-def _printed(table: Any) -> str:
+def _printed(table: Table) -> str:
     from rich.console import Console
 
-    console = Console(file=io.StringIO(), width=WIDTH, soft_wrap=False, force_terminal=False, color_system=None)
-    console.print(table)
-    text: str = console.file.getvalue()  # type: ignore[attr-defined]
-    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+    text = io.StringIO()
+    Console(file=text, width=WIDTH, soft_wrap=False, force_terminal=False, color_system=None).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"

@@ -1,8 +1,8 @@
 """Where jobs run: this process, this machine's cores, or a user's cluster; and the results that are kept on disk.
 
-joblib (https://joblib.readthedocs.io), Dask (https://distributed.dask.org) and Ray (https://docs.ray.io) get the same
-picklable jobs and give the same arrays, so a study does not depend on where it ran. A result is written when it comes
-in, whole or not at all; a study that is started again finds it by its key.
+joblib (https://joblib.readthedocs.io) hands the same picklable jobs to this machine's cores, to Dask
+(https://distributed.dask.org) or to Ray (https://docs.ray.io), so a study does not depend on where it ran. A result is
+written when it comes in, whole or not at all; a study that is started again finds it by its key.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,10 @@ from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import write_whole
 from hybrid_bt.study.jobs import Result, TradeJob, VoiceJob, run_job
 
-__all__ = ["BACKENDS", "Store", "execute"]
-
 Job = VoiceJob | TradeJob
+ROUND = 4  #: jobs a worker in one go, where results come when all are there
+#: name of a backend -> joblib's for it
+BACKENDS = {"joblib": "loky", "dask": "dask", "ray": "ray"}
 
 
 class Store:
@@ -64,6 +67,10 @@ def execute(
 ) -> list[Result]:
     """Results of all jobs in their order, from the store where they are there already.
 
+    Parameters
+    ----------
+    backend : a key of `BACKENDS`
+
     Raises
     ------
     ConfigError
@@ -74,7 +81,7 @@ def execute(
     done = len(jobs) - len(todo)
     if progress is not None:
         progress(done, len(jobs))
-    for fresh in BACKENDS[backend](list(todo.values()), n_jobs) if todo else ():
+    for fresh in _results(list(todo.values()), backend, n_jobs):
         store.put(fresh)
         found[fresh.key] = fresh
         done += 1
@@ -83,59 +90,33 @@ def execute(
     return [result for job in jobs if (result := found[job.key]) is not None]
 
 
-def _joblib(jobs: list[Job], n_jobs: int) -> Iterator[Result]:
-    if n_jobs == 1 or len(jobs) == 1:
-        return map(run_job, jobs)
+def _results(jobs: list[Job], backend: str, n_jobs: int) -> Iterator[Result]:
+    """In any order, as they come in."""
+    if not jobs or (backend == "joblib" and 1 in (n_jobs, len(jobs))):
+        yield from map(run_job, jobs)
+        return
     joblib = _library("joblib", "study")
-    pool = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs")
-    results: Iterator[Result] = pool(joblib.delayed(run_job)(job) for job in jobs)
-    return results
+    late = backend == "ray"  # its pool gives results when all are there, so it gets a few at a time
+    if late:
+        _library("ray.util.joblib", "ray").register_ray()
+        n_jobs = -1 if "RAY_ADDRESS" in os.environ else n_jobs
+    with _dask_client(n_jobs) if backend == "dask" else nullcontext(), joblib.parallel_config(BACKENDS[backend]):
+        pool = joblib.Parallel(n_jobs, return_as="list" if late else "generator_unordered")
+        step = ROUND * joblib.effective_n_jobs(n_jobs) if late else len(jobs)
+        for start in range(0, len(jobs), step):
+            yield from pool(joblib.delayed(run_job)(job) for job in jobs[start : start + step])
 
 
-def _dask(jobs: list[Job], n_jobs: int) -> Iterator[Result]:
-    """On the cluster whose scheduler DASK_SCHEDULER_ADDRESS names, else on one of this machine."""
-    distributed = _library("distributed", "dask")
-    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
-    where: dict[str, Any] = (
-        {"address": address}
-        if address
-        else {"n_workers": n_jobs, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
-    )
-    with distributed.Client(**where) as client:
-        futures = client.map(run_job, jobs, key=[f"hybrid_bt-{job.key}" for job in jobs])
-        yield from (future.result() for future in distributed.as_completed(futures))
-
-
-def _ray(jobs: list[Job], n_jobs: int) -> Iterator[Result]:
-    """On the cluster that RAY_ADDRESS names, else on one of this machine."""
-    ray = _library("ray", "ray")
-    own = not ray.is_initialized()
-    if own:
-        ray.init(
-            address=os.environ.get("RAY_ADDRESS"),
-            include_dashboard=False,
-            log_to_driver=False,
-            **({} if "RAY_ADDRESS" in os.environ else {"num_cpus": n_jobs}),
-        )
-    try:
-        remote = ray.remote(num_cpus=1)(run_job)
-        waiting: list[Any] = [remote.remote(job) for job in jobs]
-        while waiting:
-            ready, waiting = ray.wait(waiting, num_returns=1)
-            yield from ray.get(ready)
-    finally:
-        if own:
-            ray.shutdown()
-
-
-#: name -> how it runs jobs, in any order
-BACKENDS: dict[str, Callable[[list[Job], int], Iterable[Result]]] = {"joblib": _joblib, "dask": _dask, "ray": _ray}
+def _dask_client(n_jobs: int) -> Any:
+    """Of the scheduler that DASK_SCHEDULER_ADDRESS names, else of one on this machine."""
+    distributed, address = _library("distributed", "dask"), os.environ.get("DASK_SCHEDULER_ADDRESS")
+    if address:
+        return distributed.Client(address)
+    return distributed.Client(n_workers=n_jobs, threads_per_worker=1, dashboard_address=None, silence_logs=50)
 
 
 def _library(name: str, extra: str) -> Any:
-    import importlib
-
     try:
-        return importlib.import_module(name)
+        return import_module(name)
     except ImportError:
         raise ConfigError(f"study: --backend needs {name}: pip install 'hybrid_bt[{extra}]'") from None

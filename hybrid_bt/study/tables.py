@@ -1,57 +1,33 @@
-"""The CSV files of a study; floats read back exactly, NaN is empty."""
+"""The CSV files of a study, row by row."""
 
 from __future__ import annotations
 
-import csv
-import io
+import math
 from collections.abc import Callable, Iterator
 
+from hybrid_bt.evidence import Condition
 from hybrid_bt.metrics import Summary
 from hybrid_bt.study.findings import COST_LEVELS_BPS, Findings
 
-__all__ = ["TABLES", "csv_text"]
-
 Row = tuple[object, ...]
 MEASURES = ("sharpe", "cagr", "max_drawdown", "volatility", "sortino")
+HURDLES, RATIOS = ("vol-target", "equal-weight"), ("psr", "dsr", "track_record_years")
 SHOWN = ("sharpe", "cagr", "max_drawdown", "volatility", "turnover_per_year", "costs")
 
 
-def csv_text(rows: Iterator[Row]) -> str:
-    """RFC 4180 with \\n."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([_cell(value) for value in row] for row in rows)
-    return out.getvalue()
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, float):
-        return "" if value != value else repr(value)
-    return value
-
-
 def _ablation(found: Findings) -> Iterator[Row]:
-    differences = [
-        f"sharpe_less_{other}_{part}" for other in ("vol-target", "equal-weight") for part in ("", "low", "high")
-    ]
-    yield (
-        "account",
-        *(f"{m}{part}" for m in MEASURES for part in ("", "_low", "_high")),
-        *(name.rstrip("_") for name in differences),
-        "turnover_per_year",
-        "costs",
-        "psr",
-        "dsr",
-        "track_record_years",
-    )
+    measured = [f"{measure}{part}" for measure in MEASURES for part in ("", "_low", "_high")]
+    less = [f"sharpe_less_{hurdle}{part}" for hurdle in HURDLES for part in ("", "_low", "_high")]
+    yield "account", *measured, *less, "turnover_per_year", "costs", *RATIOS
     for name, summary in found.summaries.items():
         ratios = found.ratios.get(name, {})
         yield (
             name,
-            *(value for m in MEASURES for value in found.draws.interval(m, name)),
-            *(v for other in ("vol-target", "equal-weight") for v in found.draws.difference("sharpe", name, other)),
+            *(value for measure in MEASURES for value in found.draws.interval(measure, name)),
+            *(value for hurdle in HURDLES for value in found.draws.difference("sharpe", name, hurdle)),
             summary.turnover_per_year,
             summary.costs,
-            *(ratios.get(key, float("nan")) for key in ("psr", "dsr", "track_record_years")),
+            *(ratios.get(key, math.nan) for key in RATIOS),
         )
 
 
@@ -81,7 +57,7 @@ def _costs(found: Findings) -> Iterator[Row]:
 
 
 def _conditions(found: Findings) -> Iterator[Row]:
-    yield "condition", "account", "bars", "total_return", "return_per_year", "volatility", "sharpe", "max_drawdown"
+    yield Condition._fields
     yield from found.conditions
 
 

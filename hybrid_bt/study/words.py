@@ -3,46 +3,34 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 from hybrid_bt.evidence import Interval
 from hybrid_bt.study.findings import Findings
+from hybrid_bt.texts import end_days
 
-__all__ = ["claim", "verdicts"]
-
-MINUS = "\u2212"
-
-
-class _Question(NamedTuple):
-    """A difference that somebody would ask about."""
-
-    subject: str
-    account: str
-    other: str
-
-
+#: what somebody would ask about, and the two accounts whose difference answers it
 QUESTIONS = (
-    _Question("the hybrid beats equal weight at the same volatility without learning", "hybrid", "vol-target"),
-    _Question("the hybrid beats equal weight held", "hybrid", "equal-weight"),
-    _Question("SAC beats equal weight at the same volatility", "sac", "vol-target"),
-    _Question("the pairs add to SAC", "hybrid", "sac"),
-    _Question("the learned gate adds to a constant one (r = 0)", "hybrid", "gate r=0"),
-    _Question("the gate's timing matters (against r in shuffled order)", "hybrid", "shuffled gate"),
+    ("the hybrid beats equal weight at the same volatility without learning", "hybrid", "vol-target"),
+    ("the hybrid beats equal weight held", "hybrid", "equal-weight"),
+    ("SAC beats equal weight at the same volatility", "sac", "vol-target"),
+    ("the pairs add to SAC", "hybrid", "sac"),
+    ("the learned gate adds to a constant one (r = 0)", "hybrid", "gate r=0"),
+    ("the gate's timing matters (against r in shuffled order)", "hybrid", "shuffled gate"),
 )
 
 
 def claim(found: Findings) -> str:
     """One sentence: what, on which bars, how sure, after how many trials."""
     plan, bars = found.plan, found.bars
-    first, last = (str(bars.stamps[row].astype("datetime64[D]")) for row in (0, -1))
+    first, last = end_days(bars.stamps)
     costs = plan.config.costs
     side = costs.spread_bps / 2 + costs.fee_bps
     sample = "IN SAMPLE" if plan.in_sample else "Out of sample"
     dsr = found.ratios.get("hybrid", {}).get("dsr", math.nan)
     return (
         f"{sample} on {bars.name}, {first} to {last}, net of {side:g} bps a side: {plan.mode} has a Sharpe ratio of "
-        f"{interval(found.draws.interval('sharpe', 'hybrid'))} and a drawdown of "
-        f"{interval(found.draws.interval('max_drawdown', 'hybrid'), percent=True)} (95 % intervals); "
+        f"{found.draws.interval('sharpe', 'hybrid').text()} and a drawdown of "
+        f"{found.draws.interval('max_drawdown', 'hybrid').text(percent=True)} (95 % intervals); "
         f"{found.n_trials} configurations were tried, and the probability of a ratio above 0 after that is {dsr:.2f}."
     )
 
@@ -50,9 +38,9 @@ def claim(found: Findings) -> str:
 def verdicts(found: Findings) -> list[str]:
     """Answers, one sentence each."""
     said = [
-        _answer(question, found.draws.difference("sharpe", question.account, question.other))
-        for question in QUESTIONS
-        if {question.account, question.other} <= set(found.equity)
+        _answer(what, found.draws.difference("sharpe", account, other))
+        for what, account, other in QUESTIONS
+        if {account, other} <= set(found.equity)
     ]
     for name, bps in found.break_even.items():
         what = "is worth nothing" if name == "kalman" else "grows no faster than vol-target"
@@ -65,7 +53,7 @@ def verdicts(found: Findings) -> list[str]:
         )
         said.append(f"{name} {what} {at}.")
     late = found.draws.difference("sharpe", "one bar late", "hybrid")
-    said.append(f"Every decision one bar late changes the Sharpe ratio by {interval(late, plus=True)}.")
+    said.append(f"Every decision one bar late changes the Sharpe ratio by {late.text(plus=True)}.")
     if found.overfitting is not None:
         said.append(
             f"Choosing the best of these {len(found.equity)} accounts on half of the bars gives one that is below the "
@@ -78,22 +66,10 @@ def verdicts(found: Findings) -> list[str]:
     return said
 
 
-def _answer(question: _Question, difference: Interval) -> str:
-    size = f"difference in Sharpe ratio {interval(difference, plus=True)}"
+def _answer(what: str, difference: Interval) -> str:
+    size = f"difference in Sharpe ratio {difference.text(plus=True)}"
     if difference.low > 0.0:
-        return f"There is evidence that {question.subject}: {size}."
+        return f"There is evidence that {what}: {size}."
     if difference.high < 0.0:
-        return f"There is evidence against: {question.subject}; {size}."
-    return f"No evidence that {question.subject}: {size}."
-
-
-def interval(found: Interval, *, percent: bool = False, plus: bool = False) -> str:
-    """`0.89 [0.33, 1.45]`, with a real minus."""
-    scale, unit, digits = (100.0, " %", 1) if percent else (1.0, "", 2)
-    estimate, low, high = (_unsigned_zero(f"{scale * value:.{digits}f}") for value in found)
-    sign = "+" if plus and not estimate.startswith("-") else ""
-    return f"{sign}{estimate}{unit} [{low}, {high}]".replace("-", MINUS)
-
-
-def _unsigned_zero(text: str) -> str:
-    return text.removeprefix("-") if float(text) == 0.0 else text
+        return f"There is evidence against: {what}; {size}."
+    return f"No evidence that {what}: {size}."

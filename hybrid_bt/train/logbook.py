@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 from hybrid_bt.files import write_whole
 from hybrid_bt.report.training import write_training_curves
+from hybrid_bt.texts import csv_of_rows
 from hybrid_bt.train.practice import Event, member_seed
 from hybrid_bt.train.validation import Evaluation, Score
 
@@ -69,9 +68,6 @@ class Logbook:
             write_training_curves(curves, (reference[0], reference[1]._asdict()), self.png, title=title, note=note)
 
     def _write(self) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for name in sorted(self.evaluations, key=member_seed):
-            writer.writerows([member_seed(name), e.step, *map(repr, e.score)] for e in self.evaluations[name])
-        write_whole(self.csv, text.getvalue().encode())
+        names = sorted(self.evaluations, key=member_seed)
+        rows = [(member_seed(name), e.step, *e.score) for name in names for e in self.evaluations[name]]
+        write_whole(self.csv, csv_of_rows((COLUMNS, *rows)).encode())

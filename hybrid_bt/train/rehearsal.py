@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from hybrid_bt.evidence.conditional import read_regime
 from hybrid_bt.policy import FrozenPolicy
-from hybrid_bt.regime_reading import read_regime
-from hybrid_bt.report.run_json import plain
+from hybrid_bt.texts import plain
 from hybrid_bt.train.members import train_all
 from hybrid_bt.train.pipeline import Lesson, gate_members, learn_gate, learn_sac, plain_score, sac_members
 from hybrid_bt.train.practice import Member

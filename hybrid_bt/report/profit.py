@@ -1,4 +1,4 @@
-"""What trading took, and how much was traded, over time."""
+"""What the profit is made of, what trading took, and how much was traded, over time."""
 
 from __future__ import annotations
 
@@ -8,23 +8,73 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.records import AccountPath, RunRecord
-from hybrid_bt.report.attribution import fill_arrays
-from hybrid_bt.report.marks import date_axis, label_ends, percent_axis, shade_in_sample
-from hybrid_bt.report.style import BLUE, GREY, INK, ORANGE, VERMILLION, Margins, money, panels, percent
+from hybrid_bt.report.attribution import fill_arrays, split_of
+from hybrid_bt.report.marks import label_ends, percent_axis, share_dates
+from hybrid_bt.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    Margins,
+    money,
+    panels,
+    percent,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["costs", "traded_per_bar", "yearly_rate"]
-
 FloatArray = NDArray[np.float64]
+
+
+LINES = {
+    "sac_market": ("SAC, market", ORANGE),
+    "sac_selection": ("SAC, selection", VERMILLION),
+    "kalman_spread": ("pairs, spread", GREEN),
+    "kalman_hedge_revision": ("pairs, hedge revision", SKY),
+    "kalman_market": ("pairs, market", PURPLE),
+    "execution": ("execution", GREY),
+    "commissions": ("spread and fees", "#8C510A"),
+    "borrow": ("interest", "#444444"),
+}
+SPLIT_INCHES = 3.2
+
+
+def profit_split(record: RunRecord, dates: FloatArray) -> Figure:
+    """Accumulated parts: the market's above, everything smaller below on a scale of its own."""
+    parts = {name: values.cumsum() for name, values in split_of(record).items()}
+    figure, ((top,), (low,)) = panels(
+        record, "What the profit is made of", (1.8, SPLIT_INCHES), margins=Margins(left=0.65, right=1.95)
+    )
+    total = record.accounts["hybrid"].equity - record.start_value
+    top.plot(dates, total, color=BLUE, linewidth=2.0)
+    spare = iter((SKY, GREEN, PURPLE, VERMILLION) * len(parts))
+    shown = {top: [(total[-1], f"profit  {money(total[-1])}", BLUE)], low: []}
+    for name, values in parts.items():
+        text, color = LINES[name] if name in LINES else (name.replace("_", ", "), next(spare))
+        axes = top if name == "sac_market" else low
+        axes.plot(dates, values, color=color)
+        shown[axes].append((values[-1], f"{text}  {money(values[-1])}", color))
+    top.set_title("accumulated, account currency", color=GREY)
+    low.set_title("the smaller parts, on a scale of their own; all parts sum to the profit", color=GREY)
+    for axes in (top, low):
+        axes.axhline(0.0, color=GREY, linewidth=0.8)
+        axes.yaxis.set_major_formatter(money)
+    share_dates(record, dates, top, low)
+    for axes, labels in shown.items():
+        label_ends(axes, labels)
+    return figure
 
 
 def costs(record: RunRecord, dates: FloatArray) -> Figure:
     """Costs of trading, short selling and leverage: accumulated, and as a yearly share of equity."""
     figure, ((top,), (low,)) = panels(record, "Costs of the hybrid", (2.6, 1.6), margins=Margins(right=1.55))
     path = record.accounts["hybrid"]
-    commission, borrow = _commission_per_bar(path), path.borrow.sum(axis=1)
+    commission, borrow = _per_bar(path, fill_arrays(path).commission), path.borrow.sum(axis=1)
     spread_and_fee, interest = commission.cumsum(), borrow.cumsum()
     top.stackplot(dates, spread_and_fee, interest, colors=(BLUE, ORANGE), alpha=0.75, linewidth=0)
     top.set_ylim(bottom=0.0)
@@ -35,9 +85,7 @@ def costs(record: RunRecord, dates: FloatArray) -> Figure:
     low.set_ylim(bottom=0.0)
     percent_axis(low)
     low.set_title(f"share of equity that costs take in a year, over {window}", color=GREY)
-    for axes in (top, low):
-        date_axis(axes, dates, labels=axes is low)
-        shade_in_sample(axes, record, dates, label=axes is top)
+    share_dates(record, dates, top, low)
     share = (spread_and_fee[-1] + interest[-1]) / record.start_value
     label_ends(
         top,
@@ -56,16 +104,14 @@ def costs(record: RunRecord, dates: FloatArray) -> Figure:
 def traded_per_bar(path: AccountPath) -> FloatArray:
     """Notional traded on each bar, buys and sells, (T,)."""
     fills = fill_arrays(path)
-    traded = np.zeros(len(path.equity))
-    np.add.at(traded, fills.bar, np.abs(fills.size * fills.price))
-    return traded
+    return _per_bar(path, np.abs(fills.size * fills.price))
 
 
-def _commission_per_bar(path: AccountPath) -> FloatArray:
-    fills = fill_arrays(path)
-    paid = np.zeros(len(path.equity))
-    np.add.at(paid, fills.bar, fills.commission)
-    return paid
+def _per_bar(path: AccountPath, amounts: FloatArray) -> FloatArray:
+    """(T,) sums of what belongs to the fills, (K,)."""
+    total = np.zeros(len(path.equity))
+    np.add.at(total, fill_arrays(path).bar, amounts)
+    return total
 
 
 def yearly_rate(record: RunRecord, amounts: FloatArray) -> tuple[FloatArray, str]:
