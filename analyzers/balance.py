@@ -18,8 +18,6 @@ from hybrid_bt.bars import say_stamp
 from hybrid_bt.errors import ReconciliationError
 from hybrid_bt.records import AccountPath
 
-__all__ = ["Flows", "check_balance", "flows_of"]
-
 FloatArray = NDArray[np.float64]
 
 TOLERANCE = 1e-9  # of the larger of equity and gross exposure

@@ -9,8 +9,6 @@ import numpy as np
 from hybrid_bt.analyzers.returns import PortfolioReturns
 from hybrid_bt.metrics import drawdown
 
-__all__ = ["Drawdown"]
-
 
 class Drawdown(PortfolioReturns):
     """How far the account was below its peak, a fraction <= 0, in terms of its time-weighted growth.

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from hybrid_bt.analyzers.ledger import Ledger
 
-__all__ = ["Exposure"]
-
 
 class Exposure(Ledger):
     """Positions as fractions of equity at each close.

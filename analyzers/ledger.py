@@ -15,8 +15,6 @@ from hybrid_bt.records import AccountPath, Fill, Fills
 from hybrid_bt.strategies.cheating import cheats_of
 from hybrid_bt.strategies.framework import bt
 
-__all__ = ["NO_MARK", "Ledger"]
-
 NO_MARK = float("nan")
 
 

@@ -11,8 +11,6 @@ from hybrid_bt.attribution import Contributions, PriceMoves, contributions
 from hybrid_bt.build import resolve_pairs
 from hybrid_bt.errors import ConfigError
 
-__all__ = ["LegAttribution"]
-
 
 class LegAttribution(Ledger):
     """Profit of a `HybridStrategy` split by leg; the parts sum to the change of equity (`hybrid_bt.attribution`).

@@ -8,8 +8,6 @@ import numpy as np
 
 from hybrid_bt.analyzers.ledger import Ledger
 
-__all__ = ["PnlByTicker"]
-
 
 class PnlByTicker(Ledger):
     """What each feed earned in a Cerebro, whatever the strategies.

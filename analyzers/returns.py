@@ -15,8 +15,6 @@ from hybrid_bt.analyzers.ledger import Ledger
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PortfolioReturns", "PyfolioFrames"]
-
 
 class PyfolioFrames(NamedTuple):
     """Arguments of `pyfolio.create_full_tear_sheet`, by name; all indexed in UTC."""

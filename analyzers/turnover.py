@@ -5,8 +5,6 @@ from __future__ import annotations
 from hybrid_bt.analyzers.ledger import Ledger
 from hybrid_bt.metrics import elapsed_years, turnover_per_year
 
-__all__ = ["TurnoverCosts"]
-
 
 class TurnoverCosts(Ledger):
     """Turnover and costs of the account.

@@ -24,8 +24,6 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.strategies.framework import bt
 
-__all__ = ["ArrayFeed", "date_numbers", "to_feeds"]
-
 UNIX_EPOCH_ORDINAL = 719_163  # date(1970, 1, 1).toordinal()
 BINADE = 524_288.0  # 2**19: every datetime64[ns] date has an ordinal in [2**19, 2**20)
 DAY_US = 86_400_000_000

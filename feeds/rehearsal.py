@@ -16,8 +16,6 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.feeds.array import date_numbers
 from hybrid_bt.strategies.framework import bt
 
-__all__ = ["RehearsalFeed", "RehearsalStore"]
-
 
 class RehearsalStore:
     """Hands out the bars of a panel when their time has come.

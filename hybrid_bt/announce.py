@@ -15,8 +15,6 @@ from hybrid_bt.records import RunRecord
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Talk", "announce", "headline", "open_page", "result_document", "result_table"]
-
 
 class Talk(NamedTuple):
     """How much is said; at most one of the three is set."""

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from hybrid_bt.news.desk import Desk
     from hybrid_bt.news.stage import RiskStage
 
-__all__ = ["PARITY_TOLERANCE", "Request", "Trading", "backtest", "trade"]
-
 PARITY_TOLERANCE = 1e-9  #: relative difference allowed between Backtrader's equity and its replay
 _VERSIONED = ("pandas", "quantstats")  #: beside those that the report names itself
 

@@ -16,8 +16,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EXCHANGE_SESSIONS", "bars_per_year", "decision_rate", "is_intraday"]
-
 EXCHANGE_SESSIONS = 252.0  #: per year; NYSE has had 249 to 254 since 1990
 TOLERANCE = 0.05  #: relative
 FEWEST_DAILY = 130.0  #: bars per year, half the days of an exchange; fewer are weekly or monthly bars

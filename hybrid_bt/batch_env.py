@@ -25,9 +25,6 @@ from hybrid_bt.paper import START_CASH, AssetTask
 from hybrid_bt.portfolio import PortfolioMarket, PortfolioTask, step_portfolio, step_portfolios
 from hybrid_bt.tracks import AssetTrack, Episode, PortfolioTrack
 
-__all__ = ["Lanes", "PortfolioLanes"]
-
-
 #: observations, rewards, how the steps ended
 Outcome = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 

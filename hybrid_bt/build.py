@@ -20,18 +20,6 @@ from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.reader import MarketReader
 from hybrid_bt.regime import Gate
 
-__all__ = [
-    "LegMaker",
-    "Policies",
-    "build",
-    "load_policies",
-    "load_policy",
-    "policy_path",
-    "resolve_pairs",
-    "taking_part",
-    "training_end",
-]
-
 PACKAGED = "package:"
 OBSERVATIONS = {"sac": sac_leg.OBSERVATION, "gate": regime.OBSERVATION}
 

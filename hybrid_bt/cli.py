@@ -9,8 +9,6 @@ import click
 from hybrid_bt import __version__
 from hybrid_bt.errors import did_you_mean
 
-__all__ = ["main"]
-
 #: command -> module whose `main` it is, and what it does
 COMMANDS = {
     "run": ("hybrid_bt.run", "Backtest the hybrid and write its report."),

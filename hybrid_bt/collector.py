@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-__all__ = ["collector_paused", "end_without_collecting"]
-
 
 @contextmanager
 def collector_paused() -> Iterator[None]:

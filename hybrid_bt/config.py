@@ -34,8 +34,6 @@ from hybrid_bt.parameters import meanings, parsed, validated
 from hybrid_bt.risk import RiskParams
 from hybrid_bt.spread import SpreadParams
 
-__all__ = ["MODES", "Config", "NewsConfig", "keys_of", "load_config", "mode_text", "overridden"]
-
 MODES = ("stable", "aggressive")
 FURTHER = "legs"  #: section of the legs beside `sac` and `kalman`, a table each
 RESERVED = ("hybrid", "rebalanced", "benchmark", "gate")  #: names of accounts and parts that no leg may have

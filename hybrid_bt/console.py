@@ -24,26 +24,6 @@ if TYPE_CHECKING:
 
     from hybrid_bt.bars import Bars
 
-__all__ = [
-    "AMOUNT",
-    "DAY",
-    "WIDTH",
-    "Command",
-    "comma_list",
-    "command",
-    "config_option",
-    "data_option",
-    "data_options",
-    "load_asked",
-    "mode_option",
-    "pairs_option",
-    "ppo_steps_option",
-    "progress_bar",
-    "sac_steps_option",
-    "symbols_option",
-    "wide_console",
-]
-
 USER_MISTAKE = 2  #: exit status
 NEAREST = "hybrid_bt.nearest"  #: how characters are written that the output's encoding lacks
 WIDTH = 120  #: columns where the output is no terminal

@@ -17,8 +17,6 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Ge, Lt
 
-__all__ = ["Costs", "borrow_interest", "commission"]
-
 BPS = 1e-4  # one basis point as a fraction
 DAYS_PER_YEAR = 365.0  # Backtrader's day count
 

@@ -19,20 +19,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = [
-    "Advice",
-    "BarsError",
-    "ConfigError",
-    "HybridError",
-    "InSampleError",
-    "LegError",
-    "NewsError",
-    "PolicyError",
-    "ReconciliationError",
-    "StateError",
-    "did_you_mean",
-]
-
 
 class Advice(UserWarning):
     """Nothing is wrong, but something could be better; a command says it last, and never under --quiet."""

@@ -23,26 +23,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = [
-    "ASSET_FEATURES",
-    "CLIP",
-    "MARKET_FEATURES",
-    "WARMUP_BARS",
-    "AssetState",
-    "MarketState",
-    "asset_features",
-    "asset_step",
-    "context_features",
-    "correlation",
-    "initial_asset",
-    "initial_market",
-    "is_warm",
-    "market_features",
-    "market_step",
-    "own_features",
-    "volatility",
-]
-
 CLIP = 5.0  #: policies are trained on features clipped to +-5 standard deviations
 WARMUP_BARS = 252  #: returns an asset must have shown before anybody acts on its features
 MIN_VARIANCE = 1e-12  #: squared log return per bar; the price of a halted stock does not divide by zero

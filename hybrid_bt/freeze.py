@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from sb3_contrib import RecurrentPPO
     from stable_baselines3 import SAC
 
-__all__ = ["TOLERANCE", "dense_layers", "freeze_recurrent_ppo", "freeze_sac", "lstm_layers", "write"]
-
 FloatArray = NDArray[np.float64]
 Predict = Callable[[NDArray[np.float32]], FloatArray]
 

@@ -22,18 +22,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, Lt
 
-__all__ = [
-    "RULES",
-    "GuardFacts",
-    "GuardParams",
-    "GuardState",
-    "guard_step",
-    "held_weights",
-    "initial_guard",
-    "is_active",
-    "rule_names",
-]
-
 #: bit i of a mask says that rule i changed what was wanted
 RULES = (
     "policy_failure",

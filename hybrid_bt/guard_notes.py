@@ -6,8 +6,6 @@ from typing import Any
 
 from hybrid_bt.config import Config, load_config
 
-__all__ = ["guard_notes", "numbers_of"]
-
 
 def numbers_of(config: Config) -> dict[str, Any]:
     """A configuration as plain data; a guard that is all off is left out, so that such a run's files, and its key among

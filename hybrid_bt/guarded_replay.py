@@ -18,8 +18,6 @@ from hybrid_bt.guard import FAILED, KILLED, GuardFacts, GuardParams, guard_step,
 from hybrid_bt.records import AccountPath
 from hybrid_bt.scenarios import days_of, one_path
 
-__all__ = ["replay_guarded"]
-
 
 def replay_guarded(
     wanted: NDArray[np.float64],

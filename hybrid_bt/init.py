@@ -11,8 +11,6 @@ from hybrid_bt.console import command, mode_option
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import write_whole
 
-__all__ = ["commented_toml", "main"]
-
 
 @command()
 @mode_option

@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from hybrid_bt.errors import StateError
 from hybrid_bt.files import lock
 
-__all__ = ["Journal"]
-
 DOUBLE = 8  #: bytes
 
 

@@ -37,19 +37,6 @@ from numpy.typing import NDArray
 
 from hybrid_bt.errors import BarsError
 
-__all__ = [
-    "KalmanParams",
-    "KalmanState",
-    "filter_pair",
-    "fit",
-    "follow",
-    "follow_pair",
-    "initial_state",
-    "intercept",
-    "log_likelihood",
-    "step",
-]
-
 
 class KalmanParams(NamedTuple):
     """Noise and prior variances, in squared log-price units."""

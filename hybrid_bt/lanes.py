@@ -12,19 +12,6 @@ from hybrid_bt.accounting import Account, Book, Tape, broker_day, open_account
 from hybrid_bt.costs import Costs
 from hybrid_bt.paper import AssetTask, asset_bar
 
-__all__ = [
-    "GOES_ON",
-    "RUINED",
-    "TRUNCATED",
-    "LaneMarket",
-    "LaneState",
-    "begin_lane",
-    "book_of",
-    "load_account",
-    "step_lanes",
-    "store_account",
-]
-
 GOES_ON, TRUNCATED, RUINED = 0, 1, 2  #: how a step ended
 
 

@@ -19,8 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-__all__ = ["FORMAT_VERSION", "Manifest", "Recurrent", "Scaling", "canonical_json"]
-
 FORMAT_VERSION = 2  #: newest that is read
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

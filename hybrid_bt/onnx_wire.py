@@ -7,25 +7,6 @@ from typing import NamedTuple
 
 from hybrid_bt.policy_file import _MODEL_GRAPH, _fields, _string, _varint
 
-__all__ = [
-    "INPUT",
-    "NODE",
-    "NODE_INPUT",
-    "NODE_OUTPUT",
-    "OUTPUT",
-    "Raw",
-    "graph_attribute",
-    "info",
-    "info_name",
-    "node",
-    "raw",
-    "step_of",
-    "tensor",
-    "whole_number",
-    "whole_numbers",
-    "with_graph",
-]
-
 # Field numbers of onnx.proto3.
 NODE, INPUT, OUTPUT = 1, 11, 12  #: of a graph
 NODE_INPUT, NODE_OUTPUT = 1, 2

@@ -28,8 +28,6 @@ from numpy.typing import NDArray
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError
 
-__all__ = ["LEAST_COMMON_BARS", "Candidate", "select_pairs"]
-
 FloatArray = NDArray[np.float64]
 
 LEAST_COMMON_BARS = 252

@@ -26,8 +26,6 @@ from hybrid_bt.files import write_whole
 if TYPE_CHECKING:
     from hybrid_bt.pair_selection import Candidate
 
-__all__ = ["main"]
-
 LEVEL = 0.05  #: of a single test, for the comparison with luck
 LAST_TRAINING_DAY = datetime(2009, 12, 31)  #: of the shipped policies
 

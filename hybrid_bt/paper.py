@@ -13,17 +13,6 @@ from hybrid_bt.accounting import Account, Book, OrderRules, Tape, broker_day, se
 from hybrid_bt.costs import Costs
 from hybrid_bt.legs.sac import RiskUnit, exposure
 
-__all__ = [
-    "FULLY_INVESTED",
-    "REWARD_SCALE",
-    "START_CASH",
-    "AssetTask",
-    "asset_bar",
-    "asset_target",
-    "reward_of",
-    "trade_row",
-]
-
 START_CASH = 1_000_000.0  #: the environments trade fractions of shares, so only ratios matter
 REWARD_SCALE = 100.0  #: rewards are in percent: networks like numbers near 1
 FULLY_INVESTED = 0.97  #: an unlevered account keeps this little in cash for gaps and costs

@@ -17,8 +17,6 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from hybrid_bt.errors import ConfigError, did_you_mean
 
-__all__ = ["meanings", "parsed", "validated"]
-
 T = TypeVar("T")
 
 

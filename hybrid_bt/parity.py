@@ -27,8 +27,6 @@ from hybrid_bt.console import (
     symbols_option,
 )
 
-__all__ = ["Difference", "compare", "main"]
-
 TOLERANCE = 1e-9  #: relative; decisions must be equal to the bit
 
 

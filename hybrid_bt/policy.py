@@ -26,8 +26,6 @@ from hybrid_bt.policy_file import read_bytes, unpack
 from hybrid_bt.policy_graph import member_graph
 from hybrid_bt.policy_session import Call, bind, open_sequence, open_session, run_sequence
 
-__all__ = ["FrozenPolicy"]
-
 LONG_SEQUENCE = 64  #: bars from which a session of its own, some 10 ms to open, pays
 
 FloatArray = NDArray[np.float64]

@@ -11,8 +11,6 @@ import click
 from hybrid_bt.console import Command
 from hybrid_bt.sb3.command import import_sb3
 
-__all__ = ["main"]
-
 
 @click.group("policy", context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:

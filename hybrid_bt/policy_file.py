@@ -26,8 +26,6 @@ from pydantic import ValidationError
 from hybrid_bt.errors import PolicyError
 from hybrid_bt.manifest import FORMAT_VERSION, Manifest, canonical_json
 
-__all__ = ["MAX_BYTES", "OPERATORS", "pack", "read_bytes", "unpack"]
-
 MAX_BYTES = 64 * 2**20  #: a policy of this house has some 10 KB to 2 MB
 OPERATORS = frozenset({"Add", "Cast", "Clip", "Gemm", "MatMul", "Mul", "ReduceMean", "Relu", "Slice", "Split", "Tanh"})
 METADATA_KEY = b"hybrid_bt"

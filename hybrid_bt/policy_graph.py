@@ -29,8 +29,6 @@ from hybrid_bt.manifest import Scaling
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Activation", "Dense", "Lstm", "graph_lstm", "graph_mlp", "member_graph"]
-
 FloatArray = NDArray[np.float64]
 Activation = Literal["relu", "tanh", "leaky_relu", "sigmoid", "silu", "none"]
 Head = Literal["squash", "clip"]

@@ -41,8 +41,6 @@ from hybrid_bt.onnx_wire import (
 )
 from hybrid_bt.policy_file import _string
 
-__all__ = ["acting_graph", "lean_graph", "sequence_graph"]
-
 PREFIX = "sequence_"  #: of outer names: a subgraph may not use a name of the graph around it
 STEP = "step_"  #: of names in the body of a lean graph
 _AXIS = "sequence_axis"  # a constant

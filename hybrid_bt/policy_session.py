@@ -11,8 +11,6 @@ from hybrid_bt.errors import PolicyError
 from hybrid_bt.manifest import Manifest
 from hybrid_bt.policy_sequence import acting_graph, lean_graph, sequence_graph
 
-__all__ = ["Call", "bind", "open_sequence", "open_session", "run_sequence"]
-
 FloatArray = NDArray[np.float64]
 
 CHECKED_BARS = 97  #: on which two graphs of a sequence must agree

@@ -16,17 +16,6 @@ from hybrid_bt.lanes import GOES_ON, RUINED, TRUNCATED, LaneState, book_of, load
 from hybrid_bt.paper import FULLY_INVESTED, REWARD_SCALE, reward_of, trade_row
 from hybrid_bt.risk import RiskParams, limit_in_place
 
-__all__ = [
-    "NO_LIMITS",
-    "UNLEVERED",
-    "PortfolioMarket",
-    "PortfolioTask",
-    "portfolio_bar",
-    "see_portfolio",
-    "step_portfolio",
-    "step_portfolios",
-]
-
 NO_LIMITS = RiskParams(math.inf, 1.0, math.inf, math.inf, math.inf, 252.0)  #: targets go to the broker as they are
 UNLEVERED = NO_LIMITS._replace(gross_limit=FULLY_INVESTED)  #: the rest of the cash is for gaps and costs
 

@@ -25,8 +25,6 @@ from hybrid_bt.risk import RiskParams
 from hybrid_bt.scenarios import checked_terms
 from hybrid_bt.tracks import Episode, PortfolioTrack, draw_episode
 
-__all__ = ["PortfolioEnv"]
-
 
 class PortfolioEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     """N assets in one account that Backtrader's broker would keep to the same bits.

@@ -18,8 +18,6 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ReconciliationError
 from hybrid_bt.records import AccountPath, Fill
 
-__all__ = ["TickerPnl", "attribution", "reconcile"]
-
 FloatArray = NDArray[np.float64]
 
 TOLERANCE = 1e-6  # relative difference that fails a run

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
 
-__all__ = ["AccountPath", "Decisions", "Fill", "Fills", "ManagedPaths", "Opinions", "PairPaths", "RunRecord"]
-
 FloatArray = NDArray[np.float64]
 
 _Paths = TypeVar("_Paths", "ManagedPaths", "Decisions", "Opinions", "PairPaths")

@@ -18,8 +18,6 @@ from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Gt
 
-__all__ = ["RiskParams", "limit", "limit_in_place", "portfolio_volatility"]
-
 ROUNDING = 1e-12  #: relative; scaling to the volatility target meets it only so nearly
 SUM_ERROR = 1e-12  #: of a sum of targets, relative to gross exposure: more than adding thousands of them can lose
 

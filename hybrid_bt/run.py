@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from hybrid_bt.config import Config
     from hybrid_bt.records import RunRecord
 
-__all__ = ["main"]
-
 #: flags of numbers that a mode states, and their keys in the configuration
 _SETTINGS: tuple[tuple[str, str, Any, str], ...] = (
     ("--cash", "account.cash", float, "Start value, currency."),

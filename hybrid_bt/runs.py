@@ -13,8 +13,6 @@ from hybrid_bt.console import command, wide_console
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.trials import LEDGER, count_trials, read_trials
 
-__all__ = ["main"]
-
 WIDTH = 140  #: of a row with its span
 _FIGURES = ("cagr", "sharpe", "max_drawdown")
 

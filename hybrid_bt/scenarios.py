@@ -16,19 +16,6 @@ from hybrid_bt.errors import ConfigError
 from hybrid_bt.parameters import validated
 from hybrid_bt.records import AccountPath, Fills
 
-__all__ = [
-    "Scenarios",
-    "Terms",
-    "checked_terms",
-    "count_scenarios",
-    "days_of",
-    "one_path",
-    "panels_of",
-    "run_scenarios",
-    "stack_bars",
-    "stack_tuples",
-]
-
 FloatArray = NDArray[np.float64]
 
 FIRST_FILLS = 1_000_000  # room for fills on the first attempt

@@ -11,8 +11,6 @@ from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Lt
 
-__all__ = ["OrderRules", "order_size", "submission_order"]
-
 # Sizes live on a binary grid: sums of them are exact up to 2^33 shares. Off the grid, closing and opening parts of a
 # flip do not add up to the order, and Backtrader leaves it open with some 1e-16 shares to go.
 SIZE_GRID = 1048576.0  # 2^20 per share

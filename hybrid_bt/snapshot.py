@@ -13,8 +13,6 @@ from hybrid_bt.errors import PolicyError, StateError
 from hybrid_bt.hybrid import Hybrid
 from hybrid_bt.legs.base import Wish
 
-__all__ = ["brain_state", "check_fit", "fit_of", "restore_brain"]
-
 PATHS = (("sac", "file"), ("gate", "file"), ("guard", "kill_file"))  #: names of files; their content is what counts
 
 

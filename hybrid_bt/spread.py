@@ -22,8 +22,6 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Gt
 
-__all__ = ["SpreadParams", "SpreadRates", "SpreadState", "absorb", "initial_state", "rates_of", "step"]
-
 MIN_VARIANCE = 1e-12  #: squared log price; a spread that never moves has z-score 0, not infinity
 
 

@@ -12,8 +12,6 @@ from hybrid_bt.bars import instant
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.history import MarketHistory
 
-__all__ = ["AssetTrack", "Episode", "PortfolioTrack", "Span", "asset_tracks", "draw_episode", "portfolio_track"]
-
 
 class Span(NamedTuple):
     """Rows on which an episode may begin and end: first <= row <= last."""

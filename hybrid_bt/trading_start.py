@@ -14,8 +14,6 @@ from hybrid_bt.errors import BarsError, InSampleError
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.kalman import KalmanParams, fit, follow_pair
 
-__all__ = ["first_trading_row", "fit_pairs"]
-
 
 def first_trading_row(
     bars: Bars, trained_until: date | None, start: date | None = None, allow_in_sample: bool = False

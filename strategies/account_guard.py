@@ -24,8 +24,6 @@ from hybrid_bt.strategies.orders import TargetOrders
 from hybrid_bt.strategies.thinking import Thinking
 from hybrid_bt.waiting import withheld
 
-__all__ = ["AccountGuard"]
-
 MOST_TEXTS = 20  #: a policy that fails with another number each time must not fill the memory
 
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-__all__ = ["give_room"]
-
 
 def give_room(feed: Any) -> None:
     """Mend one feed of a run with `exactbars=1`, for all strategies of its Cerebro."""

@@ -15,8 +15,6 @@ from typing import Any
 from hybrid_bt.errors import StateError
 from hybrid_bt.strategies.framework import bt
 
-__all__ = ["is_fresh_simulator", "put_account", "read_account"]
-
 
 def is_fresh_simulator(broker: Any) -> bool:
     """Whether this is Backtrader's own broker and it has neither positions nor orders."""

@@ -7,8 +7,6 @@ from typing import Any
 
 from hybrid_bt.errors import ConfigError
 
-__all__ = ["cheats_of", "refuse_cheating"]
-
 
 def cheats_of(strategy: Any) -> tuple[str, ...]:
     """Which of Backtrader's two cheats are on: `cheat_on_open`, `cheat_on_close`."""

@@ -13,8 +13,6 @@ from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.parameters import validated
 from hybrid_bt.strategies.framework import bt
 
-__all__ = ["SpreadFeeCommission"]
-
 FIXED = {"commtype": bt.CommInfoBase.COMM_PERC, "stocklike": True, "percabs": True}
 
 

@@ -15,8 +15,6 @@ from hybrid_bt.strategies.framework import bt
 from hybrid_bt.strategies.holdings import Holdings
 from hybrid_bt.strategies.hybrid import traded_feeds
 
-__all__ = ["FinRLStrategy"]
-
 
 class FinRLStrategy(bt.Strategy):
     """Asks an agent what it would have been asked in FinRL's `StockTradingEnv`, and trades its answer.

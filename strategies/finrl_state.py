@@ -20,8 +20,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.errors import ConfigError
 
-__all__ = ["FINRL_INDICATORS", "FinrlIndicators", "Purse", "finrl_state", "finrl_trades"]
-
 #: `finrl.config.INDICATORS`, in stockstats' names
 FINRL_INDICATORS = ("macd", "boll_ub", "boll_lb", "rsi_30", "cci_30", "dx_30", "close_30_sma", "close_60_sma")
 _COLUMNS = ("open", "high", "low", "close", "volume")

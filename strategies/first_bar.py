@@ -8,8 +8,6 @@ from datetime import date, datetime, timedelta
 from hybrid_bt.errors import ConfigError, InSampleError
 from hybrid_bt.strategies.framework import bt
 
-__all__ = ["as_datetime", "first_traded_stamp"]
-
 
 def as_datetime(moment: date | datetime | str) -> datetime:
     """A day is its midnight; a text is a date or time in ISO 8601."""

@@ -12,8 +12,6 @@ from hybrid_bt.build import resolve_pairs
 from hybrid_bt.errors import BarsError
 from hybrid_bt.pair_selection import Candidate, select_pairs
 
-__all__ = ["FoundPairs"]
-
 # as `hybrid-bt pairs` has them by default
 
 FALSE_DISCOVERIES = 0.1  #: share of false finds allowed, as `hybrid-bt pairs` has it

@@ -12,8 +12,6 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["Gathering", "Rows"]
-
 
 class Rows(NamedTuple):
     """What may be decided on in this call."""

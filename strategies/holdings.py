@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Holdings"]
-
 
 class Holdings:
     """Signed shares of each feed from this strategy's own orders.

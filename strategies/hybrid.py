@@ -33,8 +33,6 @@ from hybrid_bt.strategies.own_feeds import take_own_feeds, warn_of_company
 from hybrid_bt.strategies.thinking import Thinking
 from hybrid_bt.waiting import withheld
 
-__all__ = ["HybridStrategy", "traded_feeds"]
-
 
 class HybridStrategy(bt.Strategy):
     """Kalman pairs and a frozen SAC policy, mixed by a frozen regime gate, traded on every feed of a Cerebro.

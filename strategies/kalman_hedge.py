@@ -12,8 +12,6 @@ from hybrid_bt.parameters import validated
 from hybrid_bt.spread import SpreadParams
 from hybrid_bt.strategies.framework import bt
 
-__all__ = ["KalmanHedge"]
-
 Params = TypeVar("Params", KalmanParams, SpreadParams)
 
 

@@ -33,8 +33,6 @@ from hybrid_bt.state_file import read_state, write_state
 from hybrid_bt.strategies.broker_state import is_fresh_simulator, put_account, read_account
 from hybrid_bt.strategies.framework import bt
 
-__all__ = ["StateKeeper"]
-
 
 class StateKeeper:
     """State of one `HybridStrategy` between bars.

@@ -17,8 +17,6 @@ from typing import Any
 
 from hybrid_bt.strategies.framework import bt
 
-__all__ = ["LightBuy", "LightSell", "market_order", "sends_plainly"]
-
 #: parameters of a market order; owner, data and size are the caller's
 _PARAMETERS = {
     "price": None,

@@ -12,8 +12,6 @@ from hybrid_bt.strategies.framework import bt
 from hybrid_bt.strategies.holdings import Holdings
 from hybrid_bt.strategies.market_order import market_order, sends_plainly
 
-__all__ = ["TargetOrders"]
-
 
 class TargetOrders:
     """Sends a strategy's targets to Backtrader's broker exactly as `hybrid_bt.accounting.send_orders` does.

@@ -15,8 +15,6 @@ from typing import Any
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.strategies.framework import bt
 
-__all__ = ["take_own_feeds", "warn_of_company"]
-
 
 def take_own_feeds(strategy: Any) -> dict[Any, Any]:
     """Give a strategy, at the beginning of its `__init__`, a twin of each of its feeds; feed -> twin.

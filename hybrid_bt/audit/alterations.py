@@ -9,8 +9,6 @@ import numpy as np
 
 from hybrid_bt.bars import Bars
 
-__all__ = ["BROKER_FUTURES", "FUTURES", "alter", "last_rows", "rows_of"]
-
 FIELDS = ("open", "high", "low", "close", "volume")
 LEAST_FACTOR, LARGEST_FACTOR = 1.3, 2.5  # far outside of what rounding or a clip could swallow
 Rng = np.random.Generator

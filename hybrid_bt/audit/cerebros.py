@@ -15,8 +15,6 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.feeds import to_feeds
 from hybrid_bt.strategies.framework import bt
 
-__all__ = ["DEFAULT", "FEEDS", "RUN_MODES", "RunMode", "array_feeds", "pandas_feeds", "run"]
-
 Fill = Callable[[Any, Bars], None]  #: puts a strategy into a Cerebro
 
 

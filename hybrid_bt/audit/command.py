@@ -22,8 +22,6 @@ from hybrid_bt.console import (
 )
 from hybrid_bt.errors import ConfigError
 
-__all__ = ["main"]
-
 STRATEGY_BARS = 750  #: audited of a user's strategy, whose speed is unknown
 NEWS_BARS = 600  #: audited of the risk manager
 AFTER = (252, 504, 1008)  #: bars since a later start at which start-up sensitivity is told

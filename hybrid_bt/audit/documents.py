@@ -25,8 +25,6 @@ from hybrid_bt.news.stage import RiskStage
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import RiskScorer
 
-__all__ = ["CHANGES", "audit_documents"]
-
 EVERY = 15  #: bars between cuts
 
 

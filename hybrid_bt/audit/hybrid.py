@@ -12,9 +12,6 @@ from hybrid_bt.build import Policies
 from hybrid_bt.config import Config
 from hybrid_bt.strategies import HybridStrategy, KalmanHedge, SpreadFeeCommission
 
-__all__ = ["ForeseeingHybrid", "WatchedHybrid", "fill_with_hybrid"]
-
-
 VECTORS, SCALARS = ("fused", "target"), ("regime", "scale")  #: of a decision, beside what its legs want and weigh
 
 

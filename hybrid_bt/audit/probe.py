@@ -13,8 +13,6 @@ import numpy as np
 from hybrid_bt.audit.trace import Column, OrderRow, Trace
 from hybrid_bt.strategies.framework import bt
 
-__all__ = ["Probe"]
-
 OHLCV = ("open", "high", "low", "close", "volume")
 MAX_SAME_BAR = 20  #: fills that are kept as examples
 

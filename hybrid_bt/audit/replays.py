@@ -9,8 +9,6 @@ from hybrid_bt.audit.alterations import alter
 from hybrid_bt.audit.trace import Finding, Moved, Trace, first_move
 from hybrid_bt.bars import Bars, say_stamp
 
-__all__ = ["MODE_TOLERANCE", "Check", "check_fills", "check_futures", "check_mode", "cut_rows"]
-
 MODE_TOLERANCE = 1e-9  #: relative; run modes may sum in another order
 Run = Callable[[Bars], Trace]
 

@@ -11,8 +11,6 @@ from hybrid_bt.audit.replays import Check
 from hybrid_bt.audit.startup import Forgetting
 from hybrid_bt.audit.trace import Finding
 
-__all__ = ["as_json", "as_text"]
-
 MAX_FINDINGS = 5  #: told in full; JSON holds all
 MAX_FORGETTING = 12
 KINDS = ("future", "same bar", "run mode")  #: worst first

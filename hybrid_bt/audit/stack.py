@@ -27,8 +27,6 @@ from hybrid_bt.recording import record
 from hybrid_bt.strategies.framework import quietly
 from hybrid_bt.target_replay import replay
 
-__all__ = ["Stack", "audit_stack", "brain_trace"]
-
 LONG_HORIZON = 250  #: altered bars that those copies keep
 LONG_CUTS = 3  #: cuts of the whole history; the dense ones are on shorter spans
 DENSE_BARS = 150  #: bars behind the warm-up of a dense span

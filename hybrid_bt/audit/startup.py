@@ -15,8 +15,6 @@ from hybrid_bt.audit.alterations import rows_of
 from hybrid_bt.audit.trace import Trace
 from hybrid_bt.bars import Bars
 
-__all__ = ["Forgetting", "measure_startup"]
-
 
 class Forgetting(NamedTuple):
     """Largest difference of one quantity."""

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from hybrid_bt.bars import say_stamp
 
-__all__ = ["Column", "Finding", "Moved", "OrderRow", "Trace", "first_move"]
-
 
 class Column(NamedTuple):
     """What one number of a row is."""

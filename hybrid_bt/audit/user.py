@@ -17,8 +17,6 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.strategies.framework import bt, quietly
 
-__all__ = ["CUTS", "audit_strategy", "fill_with", "find_strategy"]
-
 CUTS = 10  #: cuts by default
 HORIZON = 40  #: altered bars that a copy keeps
 KINDS = tuple(

@@ -14,8 +14,6 @@ from hybrid_bt.legs import PairView
 from hybrid_bt.legs import sac as sac_leg
 from hybrid_bt.regime import OBSERVATION as GATE_OBSERVATION
 
-__all__ = ["WatchedBrain"]
-
 
 class _Tap:
     """A policy that keeps its last observation."""

@@ -16,8 +16,6 @@ from numba import njit, types
 from numba.extending import intrinsic, overload, register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-__all__ = ["as_tuple", "borrowed", "compile_kernel", "digest_of", "frozen", "register"]
-
 as_tuple: Any = to_fixed_tuple  #: (row, count): first numbers of a row; their count is a constant
 
 _REGISTERED: set[Callable[..., Any]] = set()

@@ -25,8 +25,6 @@ from hybrid_bt.paper import AssetTask
 from hybrid_bt.portfolio import PortfolioMarket, PortfolioTask
 from hybrid_bt.risk import RiskParams
 
-__all__ = ["Kernels", "asset_kernels", "portfolio_kernels"]
-
 register(ACCOUNTING)
 register((fusion.mix_into, risk.portfolio_volatility, risk.limit_in_place))
 register((sac.exposure, paper.reward_of, paper.asset_target, paper.trade_row, paper.asset_bar))

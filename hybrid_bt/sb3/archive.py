@@ -27,8 +27,6 @@ from numpy.typing import NDArray
 from hybrid_bt.errors import PolicyError
 from hybrid_bt.sb3.inert_pickle import as_array, attributes, name_of, read_pickle
 
-__all__ = ["MAX_WEIGHTS", "Archive", "Statistics", "read_archive", "read_statistics"]
-
 MAX_ZIP = 1 << 30  #: bytes of a model.zip; a replay buffer is not in it
 MAX_MEMBERS = 1_000
 MAX_DATA = 32 << 20  #: bytes of `data`

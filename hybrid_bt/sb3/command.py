@@ -21,8 +21,6 @@ import click
 from hybrid_bt.console import DAY, Command, comma_list
 from hybrid_bt.errors import ConfigError, PolicyError
 
-__all__ = ["import_sb3"]
-
 NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 TIMEOUT_SECONDS = 600
 MAX_NAMES_BYTES = 65_536

@@ -29,8 +29,6 @@ from hybrid_bt.policy_graph import Dense, Lstm, graph_lstm, graph_mlp
 from hybrid_bt.sb3.archive import Archive, Statistics, read_archive, read_statistics
 from hybrid_bt.sb3.networks import ATTRIBUTES, Network, Spaces, network, spaces_of
 
-__all__ = ["OBSERVATIONS", "TOLERANCE", "columns_of", "freeze_archive", "main"]
-
 OBSERVATIONS = {"sac": sac_leg.OBSERVATION, "gate": regime.OBSERVATION}  #: what the running code makes
 MEANINGS = {"sac": "exposure to one asset in units of risk", "gate": "regime score r: -1 mean reversion, +1 trend"}
 TOLERANCE = 1e-5  #: largest allowed difference to SB3's predict, in units of the action box where that is wider than 1

@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 
 from hybrid_bt.errors import PolicyError
 
-__all__ = ["StandIn", "as_array", "attributes", "name_of", "read_pickle"]
-
 MALFORMED = (
     pickle.UnpicklingError,
     ArithmeticError,

@@ -24,8 +24,6 @@ from hybrid_bt.errors import PolicyError
 from hybrid_bt.sb3.archive import MAX_WEIGHTS, Archive
 from hybrid_bt.sb3.inert_pickle import as_array, attributes, name_of
 
-__all__ = ["ATTRIBUTES", "Network", "Spaces", "network", "spaces_of"]
-
 #: attributes of a saved model that are read
 ATTRIBUTES = (
     "policy_class",

@@ -29,8 +29,6 @@ from hybrid_bt.console import (
 )
 from hybrid_bt.errors import ConfigError
 
-__all__ = ["main"]
-
 REHEARSED_TO = datetime(2004, 12, 31)  #: where the shipped policies' rehearsal ends: the bars that settings learned on
 MOST_SEED = 2**31 - 1  #: environments count on from it, and numpy's seeds end at 2**32
 NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")

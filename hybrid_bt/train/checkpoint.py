@@ -25,8 +25,6 @@ import numpy as np
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import write_whole
 
-__all__ = ["gather", "read_checkpoint", "scatter", "write_checkpoint"]
-
 MAGIC = b"hybrid_bt checkpoint 1\n"
 HASH_BYTES = 32
 COUNTERS = ("num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining")

@@ -26,8 +26,6 @@ from hybrid_bt.features import CLIP
 from hybrid_bt.train.sac import asset_env, train_sac
 from hybrid_bt.train.spec import SacSpec
 
-__all__ = ["CONTROLS", "Control", "run_controls"]
-
 FloatArray = NDArray[np.float64]
 
 LEARNED = 2 / 3  #: of each track's span

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from sb3_contrib import RecurrentPPO
     from stable_baselines3.common.callbacks import BaseCallback
 
-__all__ = ["new_gate", "regime_env", "regime_track", "train_gate"]
-
 
 def regime_track(history: MarketHistory, legs: Opinions, start: str, end: str) -> RegimeTrack:
     """The market and the recorded legs, with episodes between two dates, both included."""

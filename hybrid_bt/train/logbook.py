@@ -13,8 +13,6 @@ from hybrid_bt.texts import csv_of_rows
 from hybrid_bt.train.practice import Event, member_seed
 from hybrid_bt.train.validation import Evaluation, Score
 
-__all__ = ["COLUMNS", "Logbook"]
-
 COLUMNS = ("seed", "step", *Score._fields)
 
 

@@ -22,8 +22,6 @@ from hybrid_bt.train.practice import Event, Member
 from hybrid_bt.train.sac import new_sac
 from hybrid_bt.train.validation import Evaluation
 
-__all__ = ["Trained", "check_checkpoints", "train_all", "train_member"]
-
 Tell = Callable[[Event], None]
 
 POLL_SECONDS = 0.2

@@ -35,18 +35,6 @@ from hybrid_bt.train.validation import GateValidation, SacValidation, Score
 if TYPE_CHECKING:
     from stable_baselines3 import SAC
 
-__all__ = [
-    "Lesson",
-    "best_constant_regime",
-    "cross_fitted_legs",
-    "gate_members",
-    "learn_gate",
-    "learn_sac",
-    "plain_score",
-    "regime_reward_unit",
-    "sac_members",
-]
-
 LEAST_CLOSE = 2.5  #: a close rounded to 3 decimals is off by more than 2 bps below it; see sample/PROVENANCE.md
 CONSTANT_REGIMES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 

@@ -13,8 +13,6 @@ from hybrid_bt.config import Config
 from hybrid_bt.envs import AssetTrack, RegimeTrack
 from hybrid_bt.train.validation import Evaluation, GateValidation, SacValidation
 
-__all__ = ["Event", "Member", "Practice", "identity", "member_seed"]
-
 LIBRARIES = ("torch", "stable-baselines3", "sb3-contrib", "numpy")
 
 

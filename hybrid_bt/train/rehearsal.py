@@ -22,8 +22,6 @@ from hybrid_bt.train.practice import Member
 from hybrid_bt.train.spec import GateSpec, SacSpec
 from hybrid_bt.train.validation import GateValidation, SacValidation, Score
 
-__all__ = ["rehearse_gate", "rehearse_sac", "rehearsed_gate", "rehearsed_sac"]
-
 SEEDS = 1  #: the first so many are rehearsed: enough to see whether a recipe works, at a fair part of the time
 
 

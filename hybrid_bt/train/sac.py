@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.vec_env import VecEnv
 
-__all__ = ["asset_env", "new_sac", "train_sac", "vec_env"]
-
 
 def asset_env(tracks: Sequence[AssetTrack], config: Config, spec: SacSpec) -> AssetEnv:
     """The environment of one asset under a mode's costs; shares are fractional, since an account of one asset stands

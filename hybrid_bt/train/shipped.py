@@ -19,8 +19,6 @@ from hybrid_bt.train.pipeline import Lesson
 from hybrid_bt.train.rehearsal import rehearsed_gate, rehearsed_sac
 from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
 
-__all__ = ["Rebuilt", "compare", "rebuild"]
-
 KINDS = ("sac", "gate")
 SEALS = ("graph_sha256", "graph_bytes")  #: say that weights differ, not why
 

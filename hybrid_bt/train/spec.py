@@ -9,8 +9,6 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["GATE_SPECS", "SAC_SPECS", "GateSpec", "SacSpec"]
-
 
 class _Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

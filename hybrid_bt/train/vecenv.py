@@ -14,8 +14,6 @@ from hybrid_bt.envs import AssetEnv, draw_episode, seeded
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.lanes import GOES_ON, TRUNCATED
 
-__all__ = ["LaneVecEnv"]
-
 
 class LaneVecEnv(VecEnv):
     """Episodes of one kind of `AssetEnv` side by side.

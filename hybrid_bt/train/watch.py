@@ -22,8 +22,6 @@ from hybrid_bt.train.checkpoint import gather, read_checkpoint, scatter, write_c
 from hybrid_bt.train.practice import Event, Member, identity
 from hybrid_bt.train.validation import Evaluation, Score
 
-__all__ = ["Watch"]
-
 SIGNAL_STATUS = 128  #: exit status of a process that a signal ended, less the signal's number
 
 
