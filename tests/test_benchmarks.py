@@ -34,6 +34,7 @@ def test_a_part_of_the_quick_table(part: str) -> None:
 
 
 def test_the_obvious_build_trades(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
     from benchmarks import obvious_build
 
     monkeypatch.setattr(sys, "argv", ["obvious_build", "--bars", "330"])

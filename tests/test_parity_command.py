@@ -116,6 +116,7 @@ class ModelPolicy:
 
 def test_final_equity_with_the_frozen_policy_is_that_of_sb3_predict(tmp_path: Path) -> None:
     """To 1e-5: SB3 computes in float32, the frozen net in float64, and a whole share may flip."""
+    pytest.importorskip("torch")
     bars = load_bars("us20", symbols=["KO", "PEP", "JNJ", "PG"], end="2000-12-31")
     config, pairs = load_config("stable"), ("KO:PEP",)
     lesson = Lesson(bars, config, "stable", pairs, date(1995, 1, 3), date(1996, 12, 31), seeds=(0,))

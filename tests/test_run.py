@@ -158,7 +158,7 @@ def test_benchmark_symbol_adds_an_account(prices: Path, tmp_path: Path) -> None:
 
 
 def test_an_end_behind_all_dates_is_the_end_of_the_data(report: Path, prices: Path, tmp_path: Path) -> None:
-    run("--data", prices, "--out", tmp_path, "--end", "9999-12-31", "--no-plots")
+    run("--data", prices, "--pairs", "BBB:AAA,CCC:DDD", "--out", tmp_path, "--end", "9999-12-31", "--no-plots")
     assert read(tmp_path, "equity") == read(report, "equity")
 
 

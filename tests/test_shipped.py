@@ -25,6 +25,8 @@ from hybrid_bt.train.practice import Practice
 from hybrid_bt.train.rehearsal import rehearse_gate, rehearse_sac
 from hybrid_bt.train.shipped import compare
 
+pytest.importorskip("torch")
+
 
 @pytest.fixture(scope="module")
 def lesson() -> Lesson:

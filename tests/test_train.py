@@ -17,6 +17,8 @@ from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.train.__main__ import main
 from hybrid_bt.train.pipeline import Lesson, cross_fitted_legs, learn_gate, learn_sac
 
+pytest.importorskip("torch")
+
 END = date(1997, 6, 30)
 
 
