@@ -74,7 +74,7 @@ OWN = HYBRID | {"own_feeds": True}
 def test_rule_beside_the_hybrid_trades_as_alone(modes: Any, hybrid_first: bool, by_name: bool) -> None:
     pair = (HybridStrategy, OWN), (Rule, {"by_name": by_name})
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # nothing is shared, so nothing is said
+        warnings.simplefilter("error", UserWarning)  # nothing is shared, so nothing is said
         found = together(*(pair if hybrid_first else pair[::-1]), **modes)
     hybrid, rule = found if hybrid_first else found[::-1]
     alone = rule_alone(**modes)
@@ -98,7 +98,7 @@ def test_strategies_that_count_their_own_fills_are_no_such_company(other: Any) -
     if other[0] is FinRLStrategy:
         other = FinRLStrategy, {"agent": lambda state: [0.0] * 4, "indicators": ()}
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         together((HybridStrategy, HYBRID), other)
 
 
