@@ -1,0 +1,182 @@
+"""Many episodes of one environment stepped in one call, compiled or not; `hybrid_bt.train.vecenv` makes a `VecEnv` of
+them, and `TradingEnv` is one of them alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium.error import ResetNeeded
+from numpy.typing import NDArray
+
+from hybrid_bt.accounting import NO_TAPE, Account, Book
+from hybrid_bt.envs.episodes import Episode, Track
+from hybrid_bt.envs.step import (
+    FLOAT_ROWS,
+    INT_ROWS,
+    LAST,
+    ROW,
+    SCALARS,
+    START_CASH,
+    Market,
+    Spec,
+    State,
+    Task,
+    begin_lane,
+    book_of,
+    load_account,
+    step_lane,
+    step_lanes,
+)
+from hybrid_bt.errors import ConfigError
+
+#: observations, rewards, how the steps ended
+Outcome = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
+
+
+class Arrays(NamedTuple):
+    """What lanes read: all tracks, one behind the other."""
+
+    features: NDArray[np.float32]  #: (R, F)
+    panel: NDArray[np.float64]  #: (3 or 6, R, N) opens, closes, volatility; and the legs', see `step.Market`
+    rows: NDArray[np.float64]  #: (2, R) days, correlation
+
+    @classmethod
+    def of(cls, tracks: Sequence[Track]) -> Arrays:
+        """The tracks laid out."""
+        panels = [np.stack([track.opens, track.closes, track.volatility, *track.legs]) for track in tracks]
+        return cls(
+            np.ascontiguousarray(np.concatenate([track.features for track in tracks]), np.float32),
+            np.concatenate(panels, axis=1).astype(np.float64),
+            np.hstack([np.array([track.days, track.correlation], np.float64) for track in tracks]),
+        )
+
+    def listed(self) -> Market:
+        """Lists, which CPython reads faster than arrays."""
+        opens, closes, volatility, *legs = self.panel.tolist()
+        days, correlation = self.rows.tolist()
+        return Market(self.features, opens, closes, volatility, legs, days, correlation)
+
+
+class Lanes:
+    """L episodes on some tracks.
+
+    Parameters
+    ----------
+    spec : Spec
+    tracks : sequence of Track
+    task : Task
+    n_lanes : int
+    cash : float
+        Start value of an account.
+    compiled : bool
+        Step under numba (same bits).
+    reuse : bool
+        Steps write to two sets of arrays by turns: what a step returns is good until the second step after it.
+    arrays : Arrays, optional
+        Of the tracks, where they are laid out already.
+
+    Attributes
+    ----------
+    waiting : set of int
+        Lanes that have to `begin` before the next step: all at first, then those whose episode has ended.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        tracks: Sequence[Track],
+        task: Task,
+        n_lanes: int,
+        *,
+        cash: float = START_CASH,
+        compiled: bool = False,
+        reuse: bool = False,
+        arrays: Arrays | None = None,
+    ) -> None:
+        arrays, n, n_assets = arrays or Arrays.of(tracks), n_lanes, len(tracks[0].symbols)
+        self.n_lanes, self.waiting = n, set(range(n))
+        self._offsets = np.cumsum([0, *(len(track.days) for track in tracks)]).tolist()
+        self._features = arrays.features
+        self._n_seen = arrays.features.shape[1] + len(spec.bounds(n_assets, task))
+        self._asked = np.zeros((n, n_assets if spec.per_asset else 1), np.float32)
+        self._now: Outcome | None = self._fresh() if reuse else None
+        self._next: Outcome | None = self._fresh() if reuse else None
+        self._state = _blank(n * spec.accounts, n_assets)
+        self.one: Callable[..., tuple[float, int]]  #: (actions, observation written) of lane 0
+        if compiled:
+            from hybrid_bt.kernels.envs import bound
+
+            self._begin, self._many, self.one = bound(spec, task, n, cash, self._state, arrays)
+            return
+        self._state, rules = State(*(part.tolist() for part in self._state)), (spec.act, spec.see, spec.baseline)
+        given = self._state, arrays.listed(), task, NO_TAPE
+        self._begin = lambda lane, *rows: begin_lane(lane, n, *rows, cash, *given)
+        self._many = lambda actions, *out: step_lanes(*rules, actions, *given, *out)
+        self.one = lambda actions, seen: step_lane(*rules, 0, actions, *given, seen)
+
+    def _fresh(self) -> Outcome:
+        """Room for what a step writes."""
+        n = self.n_lanes
+        return np.empty((n, self._n_seen), np.float32), np.empty(n, np.float32), np.empty(n, np.int64)
+
+    def begin(self, lane: int, episode: Episode) -> NDArray[np.float32]:
+        """Start an episode, in cash; its first observation."""
+        row = self._offsets[episode.track] + episode.first
+        self.waiting.discard(lane)
+        self._begin(lane, row, row + episode.last - episode.first)
+        seen = np.zeros(self._n_seen, np.float32)  # nothing is held
+        features = self._features[row]
+        seen[: len(features)] = features
+        return seen
+
+    def step(self, actions: NDArray[np.float32]) -> Outcome:
+        """Step every lane.
+
+        Parameters
+        ----------
+        actions : (L, 1), or (L, N) where an action holds a number for each asset
+
+        Returns
+        -------
+        Observations (L, features), rewards (L,) and how the steps ended (L,); see `step.step_lanes`.
+
+        Raises
+        ------
+        gymnasium.error.ResetNeeded
+            If a lane has not begun since its episode ended.
+        """
+        if self.waiting:
+            raise ResetNeeded(f"lanes: {sorted(self.waiting)} have ended or not begun; call begin for each")
+        if actions.shape != self._asked.shape:
+            raise ConfigError(f"lanes: actions are lanes x numbers, {self._asked.shape}, not {actions.shape}")
+        self._asked[...] = actions  # one type and layout: numba would compile anew for another
+        self._now, self._next = self._next, self._now
+        out = self._now or self._fresh()
+        if self._many(self._asked, *out):
+            self.waiting = set(np.flatnonzero(out[2]).tolist())
+        return out
+
+    def account(self, lane: int = 0) -> Account:
+        """Of one lane, at its last close."""
+        return load_account(np.array(self._state.scalars[lane]).tolist())
+
+    def book(self, lane: int = 0) -> Book:
+        """Of one lane, a copy."""
+        return book_of(np.array(self._state.floats[lane]), np.array(self._state.ints[lane]))
+
+    def state(self) -> list[NDArray[Any]]:
+        """Where all lanes stand, for `restore`; compiled or not it is the same."""
+        return [np.array(part) for part in self._state]
+
+    def restore(self, state: Sequence[NDArray[Any]]) -> None:
+        """Go back to what `state` gave."""
+        for mine, saved in zip(self._state, state, strict=True):
+            mine[:] = saved if isinstance(mine, np.ndarray) else saved.tolist()
+        self.waiting = {lane for lane, (row, last) in enumerate(state[2][: self.n_lanes, [ROW, LAST]]) if row >= last}
+
+
+def _blank(n_accounts: int, n_assets: int) -> State:
+    floats, ints = np.zeros((n_accounts, FLOAT_ROWS, n_assets)), np.zeros((n_accounts, INT_ROWS, n_assets), np.int64)
+    return State(floats, ints, np.zeros((n_accounts, SCALARS)))
