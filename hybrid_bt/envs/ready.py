@@ -17,7 +17,8 @@ from hybrid_bt.history import read_history
 from hybrid_bt.reader import MarketReader
 from hybrid_bt.recording import record
 
-SAMPLE, SAMPLE_END, SAMPLE_PAIRS = ("KO", "PEP", "JNJ"), "2009-12-31", ("KO:PEP",)  # bars that the policies learned on
+SAMPLE, SAMPLE_PAIRS = ("KO", "PEP", "JNJ"), ("KO:PEP",)
+SAMPLE_SPAN = "2000-01-01", "2009-12-31"  # bars that the policies learned on
 
 
 def ready_env(
@@ -39,7 +40,7 @@ def ready_env(
     spec : str
         A key of `SPECS`: Asset, Regime or Portfolio.
     bars : Bars, optional
-        By default KO, PEP and JNJ of the embedded sample up to 2009, with the pair KO:PEP.
+        By default KO, PEP and JNJ of the embedded sample, 2000 to 2009, with the pair KO:PEP.
     pairs : sequence of str, optional
         Of the features and the Kalman leg, `Y:X`; by default none on bars of one's own.
     start, end : str, optional
@@ -57,7 +58,8 @@ def ready_env(
             raise ConfigError(f"environment: there is no setting {name!r}{did_you_mean(name, Task._fields)}")
     config = load_config(mode)
     if bars is None:
-        bars, pairs = load_bars("us20", symbols=SAMPLE, end=SAMPLE_END), SAMPLE_PAIRS if pairs is None else pairs
+        bars = load_bars("us20", symbols=SAMPLE).between(*SAMPLE_SPAN)
+        pairs = SAMPLE_PAIRS if pairs is None else pairs
     names = tuple(pairs or ())
     columns = resolve_pairs(names, bars.symbols)
     params = [config.kalman_params()] * len(columns)

@@ -82,7 +82,7 @@ without costs |
         n, low, high = len(self.tracks[0].symbols), self.task.low, self.task.high
         self.action_space = gym.spaces.Box(low, high, (n if kind.per_asset else 1,), np.float32)
         features = [(-CLIP, CLIP)] * self.tracks[0].features.shape[1]
-        ends = np.array([*features, *kind.bounds(n, self.task)], np.float32)
+        ends = np.array([*features, *kind.bounds(n, self.task)], np.float32).reshape(-1, 2)
         self.observation_space = gym.spaces.Box(ends[:, 0], ends[:, 1], dtype=np.float32)
         self._ready()
 
