@@ -299,7 +299,9 @@ def test_actions_outside_the_range_are_the_nearer_end(name: str) -> None:
 
 @ALL
 def test_costs_are_charged(name: str) -> None:
-    dear, free = (episode(make(name, rules=EXACT, costs=costs), actions(make(name), 40), seed=2) for costs in (COSTS, FREE))
+    dear, free = (
+        episode(make(name, rules=EXACT, costs=costs), actions(make(name), 40), seed=2) for costs in (COSTS, FREE)
+    )
     assert dear[2][-1] < free[2][-1]
     if name != "Regime":  # its shadow pays as well
         assert sum(dear[1]) < sum(free[1])
@@ -447,7 +449,9 @@ def regime_targets(track: Track, given: Any, first: int) -> Any:
     assert track.sac is not None and track.kalman is not None and track.waits is not None
     rows = []
     for t, action in enumerate(given, first):
-        fused = fuse(track.sac[t].tolist(), track.kalman[t].tolist(), sac_weight(float(action[0]), CONFIG.fusion_params()))
+        fused = fuse(
+            track.sac[t].tolist(), track.kalman[t].tolist(), sac_weight(float(action[0]), CONFIG.fusion_params())
+        )
         limited, _ = limit(fused, track.volatility[t].tolist(), float(track.correlation[t]), CONFIG.risk_params())
         rows.append(withheld(limited, track.waits[t].tolist()))
     return np.array([*rows, [math.nan] * len(track.symbols)])

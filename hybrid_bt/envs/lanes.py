@@ -4,6 +4,7 @@ them, and `TradingEnv` is one of them alone."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,10 +20,9 @@ from hybrid_bt.envs.step import (
     ROW,
     SCALARS,
     START_CASH,
-    Market,
     Spec,
-    State,
     Task,
+    World,
     begin_lane,
     book_of,
     load_account,
@@ -35,15 +35,15 @@ from hybrid_bt.errors import ConfigError
 Outcome = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 
 
-class Arrays(NamedTuple):
-    """What lanes read: all tracks, one behind the other."""
+class Market(NamedTuple):
+    """All tracks, one behind the other: R rows of N assets."""
 
     features: NDArray[np.float32]  #: (R, F)
-    panel: NDArray[np.float64]  #: (3 or 6, R, N) opens, closes, volatility; and the legs', see `step.Market`
+    panel: NDArray[np.float64]  #: (3 or 6, R, N) opens, closes, volatility; and the legs', see `step.World`
     rows: NDArray[np.float64]  #: (2, R) days, correlation
 
     @classmethod
-    def of(cls, tracks: Sequence[Track]) -> Arrays:
+    def of(cls, tracks: Sequence[Track]) -> Market:
         """The tracks laid out."""
         panels = [np.stack([track.opens, track.closes, track.volatility, *track.legs]) for track in tracks]
         return cls(
@@ -51,12 +51,6 @@ class Arrays(NamedTuple):
             np.concatenate(panels, axis=1).astype(np.float64),
             np.hstack([np.array([track.days, track.correlation], np.float64) for track in tracks]),
         )
-
-    def listed(self) -> Market:
-        """Lists, which CPython reads faster than arrays."""
-        opens, closes, volatility, *legs = self.panel.tolist()
-        days, correlation = self.rows.tolist()
-        return Market(self.features, opens, closes, volatility, legs, days, correlation)
 
 
 class Lanes:
@@ -74,7 +68,7 @@ class Lanes:
         Step under numba (same bits).
     reuse : bool
         Steps write to two sets of arrays by turns: what a step returns is good until the second step after it.
-    arrays : Arrays, optional
+    market : Market, optional
         Of the tracks, where they are laid out already.
 
     Attributes
@@ -93,28 +87,35 @@ class Lanes:
         cash: float = START_CASH,
         compiled: bool = False,
         reuse: bool = False,
-        arrays: Arrays | None = None,
+        market: Market | None = None,
     ) -> None:
-        arrays, n, n_assets = arrays or Arrays.of(tracks), n_lanes, len(tracks[0].symbols)
-        self.n_lanes, self.waiting = n, set(range(n))
+        n_assets, n_accounts, market = len(tracks[0].symbols), n_lanes * spec.accounts, market or Market.of(tracks)
+        self.n_lanes, self.waiting = n_lanes, set(range(n_lanes))
         self._offsets = np.cumsum([0, *(len(track.days) for track in tracks)]).tolist()
-        self._features = arrays.features
-        self._n_seen = arrays.features.shape[1] + len(spec.bounds(n_assets, task))
-        self._asked = np.zeros((n, n_assets if spec.per_asset else 1), np.float32)
+        self._features = market.features
+        self._n_seen = market.features.shape[1] + len(spec.bounds(n_assets, task))
+        self._asked = np.zeros((n_lanes, n_assets if spec.per_asset else 1), np.float32)
         self._now: Outcome | None = self._fresh() if reuse else None
         self._next: Outcome | None = self._fresh() if reuse else None
-        self._state = _blank(n * spec.accounts, n_assets)
+        blank = np.zeros((n_accounts, FLOAT_ROWS, n_assets)), np.zeros((n_accounts, INT_ROWS, n_assets), np.int64)
+        scalars = np.zeros((n_accounts, SCALARS))
+        self._state: tuple[Any, Any, Any] = *blank, scalars
+        self._begin: Callable[..., None]  #: (lane, first row, last row)
+        self._many: Callable[..., int]  #: (actions, and `Outcome` written)
         self.one: Callable[..., tuple[float, int]]  #: (actions, observation written) of lane 0
         if compiled:
             from hybrid_bt.kernels.envs import bound
 
-            self._begin, self._many, self.one = bound(spec, task, n, cash, self._state, arrays)
+            self._begin, self._many, self.one = bound(spec, task, n_lanes, cash, self._state, market)
             return
-        self._state, rules = State(*(part.tolist() for part in self._state)), (spec.act, spec.see, spec.baseline)
-        given = self._state, arrays.listed(), task, NO_TAPE
-        self._begin = lambda lane, *rows: begin_lane(lane, n, *rows, cash, *given)
-        self._many = lambda actions, *out: step_lanes(*rules, actions, *given, *out)
-        self.one = lambda actions, seen: step_lane(*rules, 0, actions, *given, seen)
+        # lists, which CPython reads faster than arrays
+        self._state = blank[0].tolist(), blank[1].tolist(), scalars.tolist()
+        opens, closes, volatility, *legs = market.panel.tolist()
+        seen = market.features, opens, closes, volatility, legs, *market.rows.tolist()
+        world = World(*self._state, *seen, task, NO_TAPE)
+        self._begin = partial(begin_lane, world, n_lanes, cash)
+        self._many = partial(step_lanes, spec.act, spec.see, spec.baseline, world)
+        self.one = partial(step_lane, spec.act, spec.see, spec.baseline, world, 0)
 
     def _fresh(self) -> Outcome:
         """Room for what a step writes."""
@@ -160,11 +161,11 @@ class Lanes:
 
     def account(self, lane: int = 0) -> Account:
         """Of one lane, at its last close."""
-        return load_account(np.array(self._state.scalars[lane]).tolist())
+        return load_account(np.array(self._state[2][lane]).tolist())
 
     def book(self, lane: int = 0) -> Book:
         """Of one lane, a copy."""
-        return book_of(np.array(self._state.floats[lane]), np.array(self._state.ints[lane]))
+        return book_of(np.array(self._state[0][lane]), np.array(self._state[1][lane]))
 
     def state(self) -> list[NDArray[Any]]:
         """Where all lanes stand, for `restore`; compiled or not it is the same."""
@@ -175,8 +176,3 @@ class Lanes:
         for mine, saved in zip(self._state, state, strict=True):
             mine[:] = saved if isinstance(mine, np.ndarray) else saved.tolist()
         self.waiting = {lane for lane, (row, last) in enumerate(state[2][: self.n_lanes, [ROW, LAST]]) if row >= last}
-
-
-def _blank(n_accounts: int, n_assets: int) -> State:
-    floats, ints = np.zeros((n_accounts, FLOAT_ROWS, n_assets)), np.zeros((n_accounts, INT_ROWS, n_assets), np.int64)
-    return State(floats, ints, np.zeros((n_accounts, SCALARS)))

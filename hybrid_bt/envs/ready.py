@@ -1,4 +1,4 @@
-"""Environments that `gymnasium.make` finds by name: `hybrid_bt/Asset-v0`, `hybrid_bt/Regime-v0`, `hybrid_bt/Portfolio-v0`."""
+"""The environments that `gymnasium.make` finds by name, `hybrid_bt/Asset-v0` and so on, ready to be stepped."""
 
 from __future__ import annotations
 

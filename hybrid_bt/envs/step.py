@@ -49,9 +49,15 @@ class Task(NamedTuple):
     rules: OrderRules = OrderRules()
 
 
-class Market(NamedTuple):
-    """R rows of N assets, all tracks one behind the other."""
+class World(NamedTuple):
+    """L lanes, changed in place, and what they read: arrays, or lists in lists.
 
+    R rows of N assets, all tracks one behind the other. A accounts: L, or 2 L where each lane has a shadow.
+    """
+
+    floats: Any  #: (A, 8, N) of `Book`; targets; the action in force
+    ints: Any  #: (A, 4, N) of `Book`
+    scalars: Any  #: (A, 12) of `Account`; the row of the next decision; the row that the episode is cut at
     features: Any  #: (R, F) float32
     opens: Any  #: (R, N), NaN where a symbol has no bar
     closes: Any  #: (R, N), likewise
@@ -59,22 +65,16 @@ class Market(NamedTuple):
     legs: Any  #: (3, R, N) targets of SAC and Kalman, and 1 where a symbol waits; or none of them
     days: Any  #: (R,)
     correlation: Any  #: (R,)
-
-
-class State(NamedTuple):
-    """L lanes, changed in place: arrays, or lists in lists. A accounts: L, or 2 L where each lane has a shadow."""
-
-    floats: Any  #: (A, 8, N) of `Book`; targets; the action in force
-    ints: Any  #: (A, 4, N) of `Book`
-    scalars: Any  #: (A, 12) of `Account`; the row of the next decision; the row that the episode is cut at
+    task: Task
+    tape: Tape  #: of empty sequences
 
 
 class Spec(NamedTuple):
     """What makes a market an environment."""
 
-    act: Callable[..., None]  #: (wanted (N,) written, action in force, row, market, task)
+    act: Callable[..., None]  #: (wanted (N,) written, action in force, row, world)
     see: Callable[..., None]  #: (observation written, from where on, action in force, book, equity)
-    baseline: Callable[..., float]  #: (lane, row, state, market, task, tape)
+    baseline: Callable[..., float]  #: (lane, row, world)
     bounds: Callable[[int, Task], list[tuple[float, float]]]  #: (N, task) -> of each number that `see` writes
     per_asset: bool = False  #: an action holds a number for each asset; else one
     accounts: int = 1  #: of a lane; 2 with a shadow that keeps `base_action`
@@ -86,7 +86,7 @@ def reward_of(growth: float, risk_aversion: float) -> float:
     return REWARD_SCALE * (g - 0.5 * risk_aversion * g * g)
 
 
-def no_baseline(lane: int, row: int, state: State, market: Market, task: Task, tape: Tape) -> float:
+def no_baseline(lane: int, row: int, world: World) -> float:
     """Rewards stand as they are."""
     return 0.0
 
@@ -102,9 +102,9 @@ def asset_target(action: float, volatility: float, unit: RiskUnit) -> float:
     return wanted if wanted >= -FULLY_INVESTED else -FULLY_INVESTED
 
 
-def act_asset(wanted: Any, asked: Any, row: int, market: Market, task: Task) -> None:
+def act_asset(wanted: Any, asked: Any, row: int, world: World) -> None:
     """Exposure to the asset."""
-    wanted[0] = asset_target(asked[0], market.volatility[row][0], task.unit)
+    wanted[0] = asset_target(asked[0], world.volatility[row][0], world.task.unit)
 
 
 def see_action(seen: Any, n: int, asked: Any, book: Book, equity: float) -> None:
@@ -112,23 +112,24 @@ def see_action(seen: Any, n: int, asked: Any, book: Book, equity: float) -> None
     seen[n] = asked[0]
 
 
-def held_for_nothing(lane: int, row: int, state: State, market: Market, task: Task, tape: Tape) -> float:
+def held_for_nothing(lane: int, row: int, world: World) -> float:
     """Reward of holding `base_action` without costs: no action can change it, and it takes out the market's noise."""
+    task = world.task
     if task.base_action == 0.0:
         return 0.0
-    held = asset_target(task.base_action, market.volatility[row][0], task.unit)
-    move = market.closes[row + 1][0] / market.closes[row][0] - 1.0
+    held = asset_target(task.base_action, world.volatility[row][0], task.unit)
+    move = world.closes[row + 1][0] / world.closes[row][0] - 1.0
     return reward_of(1.0 + held * move, task.risk_aversion)
 
 
 # --- a portfolio: fractions of equity
 
 
-def act_portfolio(wanted: Any, asked: Any, row: int, market: Market, task: Task) -> None:
+def act_portfolio(wanted: Any, asked: Any, row: int, world: World) -> None:
     """The action itself, limited."""
     for i in range(len(wanted)):
         wanted[i] = asked[i]
-    limit_in_place(wanted, market.volatility[row], market.correlation[row], task.risk)
+    limit_in_place(wanted, world.volatility[row], world.correlation[row], world.task.risk)
 
 
 def see_weights(seen: Any, n: int, asked: Any, book: Book, equity: float) -> None:
@@ -141,10 +142,11 @@ def see_weights(seen: Any, n: int, asked: Any, book: Book, equity: float) -> Non
 # --- a regime: the mix of two recorded legs
 
 
-def settle(wanted: Any, legs: Any, row: int, r: float, market: Market, task: Task) -> None:
+def settle(wanted: Any, row: int, r: float, world: World) -> None:
     """Mix the legs at score r, limit the mix, and withhold what waits for the other side of its pair."""
+    legs, task = world.legs, world.task
     fuse_into(wanted, legs[0][row], legs[1][row], sac_weight(r, task.fusion))
-    limit_in_place(wanted, market.volatility[row], market.correlation[row], task.risk)
+    limit_in_place(wanted, world.volatility[row], world.correlation[row], task.risk)
     if pairs_traded(task.fusion):
         waits = legs[2][row]
         for i in range(len(wanted)):
@@ -152,23 +154,23 @@ def settle(wanted: Any, legs: Any, row: int, r: float, market: Market, task: Tas
                 wanted[i] = math.nan
 
 
-def act_regime(wanted: Any, asked: Any, row: int, market: Market, task: Task) -> None:
+def act_regime(wanted: Any, asked: Any, row: int, world: World) -> None:
     """The mix at score r."""
-    settle(wanted, market.legs, row, asked[0], market, task)
+    settle(wanted, row, asked[0], world)
 
 
 def see_nothing(seen: Any, n: int, asked: Any, book: Book, equity: float) -> None:
     """Features are all there is."""
 
 
-def shadow_of(lane: int, row: int, state: State, market: Market, task: Task, tape: Tape) -> float:
+def shadow_of(lane: int, row: int, world: World) -> float:
     """Reward of the lane's second account, which keeps `base_action` throughout."""
-    shadow = lane + len(state.scalars) // 2
-    floats = state.floats[shadow]
-    floats[ASKED][0] = task.base_action
-    act_regime(floats[WANTED], floats[ASKED], row, market, task)
-    growth = trade(shadow, row, state, market, task, tape)
-    return reward_of(growth, task.risk_aversion) if growth > 0.0 else 0.0
+    shadow = lane + len(world.scalars) // 2
+    floats = world.floats[shadow]
+    floats[ASKED][0] = world.task.base_action
+    act_regime(floats[WANTED], floats[ASKED], row, world)
+    growth = trade(shadow, row, world)
+    return reward_of(growth, world.task.risk_aversion) if growth > 0.0 else 0.0
 
 
 def _previous(n_assets: int, task: Task) -> list[tuple[float, float]]:
@@ -212,47 +214,34 @@ def store_account(v: Any, account: Account) -> None:
     v[6], v[7], v[8], v[9] = account.rejected, account.fills, account.commission, account.interest
 
 
-def trade(k: int, row: int, state: State, market: Market, task: Task, tape: Tape) -> float:
+def trade(k: int, row: int, world: World) -> float:
     """Send the orders of account k at the close of `row`, go to the next, and return the growth of equity."""
-    floats, scalars = state.floats[k], state.scalars[k]
-    book, before = book_of(floats, state.ints[k]), load_account(scalars)
-    sent = send_orders(before, book, row, floats[WANTED], market.closes[row], task.rules)
+    floats, scalars = world.floats[k], world.scalars[k]
+    book, before = book_of(floats, world.ints[k]), load_account(scalars)
+    sent = send_orders(before, book, row, floats[WANTED], world.closes[row], world.task.rules)
     row += 1
-    prices = market.opens[row], market.closes[row]
-    after = broker_day(sent, book, row, int(market.days[row]), prices[0], prices[1], task.costs, tape)
+    day, opens, closes = int(world.days[row]), world.opens[row], world.closes[row]
+    after = broker_day(sent, book, row, day, opens, closes, world.task.costs, world.tape)
     store_account(scalars, after)
     return after.equity / before.equity
 
 
-def begin_lane(
-    lane: int, n_lanes: int, row: int, last: int, cash: float, state: State, market: Market, task: Task, tape: Tape
-) -> None:
+def begin_lane(world: World, n_lanes: int, cash: float, lane: int, row: int, last: int) -> None:
     """A new episode from the close of a row on, in cash."""
-    for k in range(lane, len(state.scalars), n_lanes):
-        floats, ints, scalars = state.floats[k], state.ints[k], state.scalars[k]
+    for k in range(lane, len(world.scalars), n_lanes):
+        floats, ints, scalars = world.floats[k], world.ints[k], world.scalars[k]
         for i in range(len(floats[0])):
             for j in range(FLOAT_ROWS):
                 floats[j][i] = 0.0
             for j in range(INT_ROWS):
                 ints[j][i] = 0
-        prices = market.opens[row], market.closes[row]
-        fresh, book, day = open_account(cash), book_of(floats, ints), int(market.days[row])
-        store_account(scalars, broker_day(fresh, book, row, day, prices[0], prices[1], task.costs, tape))
+        fresh, book, day, tape = open_account(cash), book_of(floats, ints), int(world.days[row]), world.tape
+        marked = broker_day(fresh, book, row, day, world.opens[row], world.closes[row], world.task.costs, tape)
+        store_account(scalars, marked)
         scalars[ROW], scalars[LAST] = row, last
 
 
-def step_lane(
-    act: Any,
-    see: Any,
-    baseline: Any,
-    lane: int,
-    actions: Any,
-    state: State,
-    market: Market,
-    task: Task,
-    tape: Tape,
-    seen: Any,
-) -> tuple[float, int]:
+def step_lane(act: Any, see: Any, baseline: Any, world: World, lane: int, actions: Any, seen: Any) -> tuple[float, int]:
     """Take one lane to its next close.
 
     Parameters
@@ -262,8 +251,6 @@ def step_lane(
     actions : (1,) or (N,) float32
         Those outside the action space are the nearer end. NaN sends no order: what is held is kept, and the action in
         force stays the last one.
-    tape : Tape
-        Of empty sequences.
     seen : (features,) float32, written
         What the policy sees after the step; of an episode that has ended, its last.
 
@@ -271,7 +258,7 @@ def step_lane(
     -------
     The reward, and GOES_ON, TRUNCATED or RUINED.
     """
-    floats, scalars = state.floats[lane], state.scalars[lane]
+    floats, scalars, task = world.floats[lane], world.scalars[lane], world.task
     wanted, asked, row = floats[WANTED], floats[ASKED], int(scalars[ROW])
     silent = False
     for k in range(len(actions)):
@@ -280,39 +267,29 @@ def step_lane(
             asked[k] = task.low if action < task.low else task.high if action > task.high else action
         else:
             silent = True
-    act(wanted, asked, row, market, task)
+    act(wanted, asked, row, world)
     if silent:
         for i in range(len(wanted)):
             if math.isnan(actions[i if len(actions) > 1 else 0]):
                 wanted[i] = math.nan
-    growth = trade(lane, row, state, market, task, tape)
+    growth = trade(lane, row, world)
     ruined = not growth > 0.0
     reward = -REWARD_SCALE
     if not ruined:
-        reward = reward_of(growth, task.risk_aversion) - baseline(lane, row, state, market, task, tape)
+        reward = reward_of(growth, task.risk_aversion) - baseline(lane, row, world)
     row += 1
     scalars[ROW] = row
     if ruined:
         scalars[LAST] = row
-    features = market.features[row]
+    features = world.features[row]
     for k in range(len(features)):
         seen[k] = features[k]
-    see(seen, len(features), asked, book_of(floats, state.ints[lane]), scalars[EQUITY])
+    see(seen, len(features), asked, book_of(floats, world.ints[lane]), scalars[EQUITY])
     return reward / task.reward_unit, RUINED if ruined else TRUNCATED if row >= scalars[LAST] else GOES_ON
 
 
 def step_lanes(
-    act: Any,
-    see: Any,
-    baseline: Any,
-    actions: Any,
-    state: State,
-    market: Market,
-    task: Task,
-    tape: Tape,
-    seen: Any,
-    rewards: Any,
-    ended: Any,
+    act: Any, see: Any, baseline: Any, world: World, actions: Any, seen: Any, rewards: Any, ended: Any
 ) -> int:
     """Take every lane to its next close.
 
@@ -329,7 +306,7 @@ def step_lanes(
     """
     over = 0
     for lane in range(len(actions)):
-        reward, end = step_lane(act, see, baseline, lane, actions[lane], state, market, task, tape, seen[lane])
+        reward, end = step_lane(act, see, baseline, world, lane, actions[lane], seen[lane])
         rewards[lane] = reward
         ended[lane] = end
         over += end != GOES_ON

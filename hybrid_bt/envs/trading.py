@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -15,7 +15,7 @@ from hybrid_bt.accounting import Account, checked_rules
 from hybrid_bt.batch import have_numba
 from hybrid_bt.costs import checked_costs
 from hybrid_bt.envs.episodes import Track, draw_episode
-from hybrid_bt.envs.lanes import Arrays, Lanes
+from hybrid_bt.envs.lanes import Lanes, Market
 from hybrid_bt.envs.step import GOES_ON, REGIME, RUINED, START_CASH, Spec, Task
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.features import CLIP
@@ -25,18 +25,21 @@ Observation = NDArray[np.float32]
 
 
 class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
-    """Accounts that Backtrader's broker would keep to the same bits, on a track drawn at each reset, from a random bar on.
+    """Accounts as Backtrader's broker keeps them, to the bit, on a track and from a bar that are drawn at each reset.
 
-    The action of a close fills at the next open, pays spread, fee and interest, and is marked at the next close. Reward:
-    100 (g - aversion / 2 g^2) of the account's net log return g, less what `base_action` would have had, in units of
-    `reward_unit`; ruin costs 100 units. The end of the data is truncation, ruin is termination.
+    The action of a close fills at the next open, pays spread, fee and interest, and is marked at the next close. The
+    reward is 100 (g - aversion / 2 g^2) of the account's net log return g, less that of a baseline, in units of
+    `reward_unit`; ruin is -100. The end of the data is truncation, ruin is termination.
 
-    | spec | action | observation, behind the market's features | baseline |
-    |---|---|---|---|
-    | `ASSET` | (1,) exposure in units of risk (`hybrid_bt.legs.sac.exposure`) | the action in force | `base_action` held \
-without costs |
-    | `REGIME` | (1,) r, which mixes two recorded legs | nothing | an account that keeps r = `base_action` throughout |
-    | `PORTFOLIO` | (N,) signed fractions of equity, limited by `risk` | the weights held | nothing |
+    ASSET
+        Action (1,): exposure in units of risk (`hybrid_bt.legs.sac.exposure`). Observation: the asset's features, the
+        action in force. Baseline: `base_action` held without costs.
+    REGIME
+        Action (1,): r, which mixes two recorded legs. Observation: the market's features. Baseline: an account that
+        keeps r = `base_action` throughout.
+    PORTFOLIO
+        Action (N,): signed fractions of equity, limited by `risk`. Observation: all features, the weights held. No
+        baseline.
 
     An action outside the action space is its nearer end. NaN sends no order: what is held is kept, and the action in
     force (which limits count with) stays the last one.
@@ -88,16 +91,16 @@ without costs |
 
     def _ready(self) -> None:
         """Room for a lane, of which nothing is copied or pickled but its state."""
-        self._arrays = Arrays.of(self.tracks)
+        self._market = Market.of(self.tracks)
         self._lane = self.lanes(1, compiled=self.compiled)
         self._asked = np.zeros(self.action_space.shape or 1, np.float32)
         self._seen = np.zeros(self.observation_space.shape or 1, np.float32)
-        self._step = self._refuse
+        self._step: Callable[..., tuple[float, int]] = self._refuse
 
     def lanes(self, n_lanes: int, *, compiled: bool | None = None, reuse: bool = False) -> Lanes:
         """The same environment many times over, stepped in one call."""
         fast = self.compiled if compiled is None else compiled and have_numba()
-        terms: dict[str, Any] = {"cash": self._cash, "compiled": fast, "reuse": reuse, "arrays": self._arrays}
+        terms: dict[str, Any] = {"cash": self._cash, "compiled": fast, "reuse": reuse, "market": self._market}
         return Lanes(self.kind, self.tracks, self.task, n_lanes, **terms)
 
     @property
@@ -120,7 +123,9 @@ without costs |
         observation, self._step = self._lane.begin(0, episode), self._lane.one
         return observation, {"symbol": self.tracks[episode.track].symbol}
 
-    def step(self, action: NDArray[np.float32] | Sequence[float]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    def step(
+        self, action: NDArray[np.float32] | Sequence[float]
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Trade what the action asks for, and go to the next close.
 
         Raises
@@ -141,7 +146,7 @@ without costs |
         self._lane.waiting.add(0)
         self._step = self._refuse
 
-    def _refuse(self, *given: Any) -> NoReturn:
+    def _refuse(self, *given: Any) -> tuple[float, int]:
         raise ResetNeeded("the environment has not begun, or its episode has ended; call reset() before step()")
 
     def state(self) -> dict[str, Any]:
@@ -164,7 +169,7 @@ without costs |
         self.restore(state["state"])
 
 
-_ROOM = ("_arrays", "_lane", "_asked", "_seen", "_step")
+_ROOM = ("_market", "_lane", "_asked", "_seen", "_step")
 
 
 def _checked_tracks(kind: Spec, tracks: Sequence[Track]) -> list[Track]:
@@ -172,7 +177,9 @@ def _checked_tracks(kind: Spec, tracks: Sequence[Track]) -> list[Track]:
         raise ConfigError("environment: no track to trade on; give at least one")
     shapes = {(len(track.symbols), track.features.shape[1], len(track.legs)) for track in tracks}
     if len(shapes) > 1:
-        raise ConfigError(f"environment: tracks differ in their assets, features or legs {sorted(shapes)}; make several")
+        raise ConfigError(
+            f"environment: tracks differ in their assets, features or legs {sorted(shapes)}; make several"
+        )
     if kind == REGIME and not tracks[0].legs:
         raise ConfigError("environment: a regime mixes two recorded legs, and the track has none; see regime_track")
     return list(tracks)

@@ -6,25 +6,21 @@ the tape that nobody reads is made of slices.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba.extending import register_jitable
-from numba.np.unsafe.ndarray import to_fixed_tuple
+from numba.np.unsafe import ndarray
 
 from hybrid_bt import accounting, costs, features, fusion, risk, sizing
-from hybrid_bt.accounting import OrderRules, Tape
-from hybrid_bt.costs import Costs
+from hybrid_bt.accounting import Tape
 from hybrid_bt.envs import step
-from hybrid_bt.envs.step import Market, Spec, State, Task
-from hybrid_bt.fusion import FusionParams
+from hybrid_bt.envs.step import Spec, Task, World
 from hybrid_bt.kernels.accounts import ACCOUNTING, FUSION
 from hybrid_bt.kernels.compiling import borrowed, compile_kernel, digest_of, frozen, register
 from hybrid_bt.legs import sac
-from hybrid_bt.legs.sac import RiskUnit
-from hybrid_bt.risk import RiskParams
 
 register(ACCOUNTING)
 register(FUSION)
@@ -34,9 +30,11 @@ register((step.act_portfolio, step.see_weights, step.settle, step.act_regime, st
 register((step.book_of, step.load_account, step.store_account, step.trade))
 register((step.begin_lane, step.step_lane, step.step_lanes))
 
+to_fixed_tuple: Any = ndarray.to_fixed_tuple  # called without its typing context
+
 MODULES = (costs, sizing, accounting, sac, fusion, risk, features, step)
 
-PARTS = (RiskUnit, FusionParams, RiskParams, Costs, OrderRules)  # the last fields of `Task`, tuples themselves
+PARTS: tuple[Any, ...] = tuple(type(field) for field in Task() if isinstance(field, tuple))  # the last of its fields
 PLAIN = len(Task._fields) - len(PARTS)
 ENDS = tuple(np.cumsum([PLAIN, *(len(part._fields) for part in PARTS)]).tolist())
 
@@ -53,26 +51,18 @@ _unit, _fusion, _risk, _costs, _rules = map(_part, range(len(PARTS)))
 @register_jitable
 def _task(numbers: Any) -> Task:
     n = borrowed(numbers)
-    plain = to_fixed_tuple(n[:PLAIN], PLAIN)
-    return Task(*plain, _unit(n), _fusion(n), _risk(n), _costs(n), _rules(n))
+    fields = to_fixed_tuple(n[:PLAIN], PLAIN) + (_unit(n), _fusion(n), _risk(n), _costs(n), _rules(n))  # noqa: RUF005
+    return Task(*fields)
 
 
 @register_jitable
-def _no_tape(floats: Any, ints: Any) -> Tape:
-    table = borrowed(floats)[0, :0]
-    zero, row = table[0:0, 0], borrowed(ints)[0, 0, :0]
-    return Tape(zero, zero, table, row, row, row, zero, zero, zero)
-
-
-@register_jitable
-def _state(floats: Any, ints: Any, scalars: Any) -> State:
-    return State(borrowed(floats), borrowed(ints), borrowed(scalars))
-
-
-@register_jitable
-def _market(features: Any, panel: Any, rows: Any) -> Market:
-    p, r = borrowed(panel), borrowed(rows)
-    return Market(borrowed(features), p[0], p[1], p[2], p[3:], r[0], r[1])
+def _world(floats: Any, ints: Any, scalars: Any, features: Any, panel: Any, rows: Any, task: Any) -> World:
+    f, i, p, r = borrowed(floats), borrowed(ints), borrowed(panel), borrowed(rows)
+    table, no_rows = f[0, :0], i[0, 0, :0]
+    blank = table[0:0, 0]
+    tape = Tape(blank, blank, table, no_rows, no_rows, no_rows, blank, blank, blank)
+    market = borrowed(features), p[0], p[1], p[2], p[3:], r[0], r[1]
+    return World(f, i, borrowed(scalars), *market, _task(task), tape)
 
 
 def _begin_kernel() -> Callable[..., None]:
@@ -93,8 +83,7 @@ def _begin_kernel() -> Callable[..., None]:
         last: int,
     ) -> None:
         assert digest >= 0
-        state, market = _state(floats, ints, scalars), _market(features, panel, rows)
-        step.begin_lane(lane, n_lanes, row, last, cash, state, market, _task(task), _no_tape(floats, ints))
+        step.begin_lane(_world(floats, ints, scalars, features, panel, rows, task), n_lanes, cash, lane, row, last)
 
     return compile_kernel(begin, parallel=False)
 
@@ -118,12 +107,9 @@ def env_kernel(act: Any, see: Any, baseline: Any) -> tuple[Callable[..., int], C
         ended: Any,
     ) -> int:
         assert digest >= 0
-        state, market = _state(floats, ints, scalars), _market(features, panel, rows)
-        numbers, tape = _task(task), _no_tape(floats, ints)
-        out = borrowed(seen), borrowed(rewards), borrowed(ended)
-        return step.step_lanes(
-            act, see, baseline, borrowed(actions), state, market, numbers, tape, out[0], out[1], out[2]
-        )
+        world = _world(floats, ints, scalars, features, panel, rows, task)
+        given = borrowed(actions), borrowed(seen), borrowed(rewards), borrowed(ended)
+        return step.step_lanes(act, see, baseline, world, *given)
 
     def one(
         floats: Any,
@@ -137,9 +123,8 @@ def env_kernel(act: Any, see: Any, baseline: Any) -> tuple[Callable[..., int], C
         seen: Any,
     ) -> tuple[float, int]:
         assert digest >= 0
-        state, market = _state(floats, ints, scalars), _market(features, panel, rows)
-        numbers, tape, out = _task(task), _no_tape(floats, ints), borrowed(seen)
-        return step.step_lane(act, see, baseline, 0, borrowed(actions), state, market, numbers, tape, out)
+        world = _world(floats, ints, scalars, features, panel, rows, task)
+        return step.step_lane(act, see, baseline, world, 0, borrowed(actions), borrowed(seen))
 
     return compile_kernel(many, parallel=False), compile_kernel(one, parallel=False)
 
@@ -147,17 +132,22 @@ def env_kernel(act: Any, see: Any, baseline: Any) -> tuple[Callable[..., int], C
 _begin = _begin_kernel()
 
 
-class Kernels(NamedTuple):
-    """Bound to the arrays of some lanes."""
+def bound(spec: Spec, task: Task, n_lanes: int, cash: float, state: Sequence[Any], market: Sequence[Any]) -> Any:
+    """`begin_lane`, `step_lanes` and `step_lane` of lane 0 on arrays.
 
-    begin: Callable[..., None]  #: (lane, first row, last row)
-    many: Callable[..., int]  #: (actions, seen, rewards, ended), see `step.step_lanes`
-    one: Callable[..., tuple[float, int]]  #: (actions, seen) of lane 0, see `step.step_lane`
+    Parameters
+    ----------
+    state
+        Floats, ints and scalars of `step.World`, which are written.
+    market
+        Features (R, F), panel (3 or 6, R, N) and rows (2, R), see `hybrid_bt.envs.lanes.Market`.
 
-
-def bound(spec: Spec, task: Task, n_lanes: int, cash: float, state: State, market: Any) -> Kernels:
-    """The kernels of a spec over lanes; `market`: features, panel and rows of `hybrid_bt.envs.lanes.Arrays`."""
-    numbers = np.array([*task[:PLAIN], *(number for part in task[PLAIN:] for number in part)], dtype=np.float64)
+    Returns
+    -------
+    f(lane, first row, last row); f(actions, seen, rewards, ended); f(actions, seen).
+    """
+    parts: tuple[Any, ...] = task[PLAIN:]
+    numbers = np.array([*task[:PLAIN], *(number for part in parts for number in part)], dtype=np.float64)
     fixed = *state, *map(frozen, market), numbers
     many, one = env_kernel(spec.act, spec.see, spec.baseline)
-    return Kernels(partial(_begin, *fixed, n_lanes, cash), partial(many, *fixed), partial(one, *fixed))
+    return partial(_begin, *fixed, n_lanes, cash), partial(many, *fixed), partial(one, *fixed)

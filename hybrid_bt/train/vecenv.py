@@ -1,4 +1,4 @@
-"""`Lanes` as a Stable-Baselines3 `VecEnv`: the numbers, episodes and draws of `DummyVecEnv` over as many `TradingEnv`."""
+"""`Lanes` as a Stable-Baselines3 `VecEnv`: numbers, episodes and draws of a `DummyVecEnv` of as many `TradingEnv`."""
 
 from __future__ import annotations
 
