@@ -111,7 +111,8 @@ class Lanes:
         # lists, which CPython reads faster than arrays
         self._state = blank[0].tolist(), blank[1].tolist(), scalars.tolist()
         opens, closes, volatility, *legs = market.panel.tolist()
-        seen = market.features, opens, closes, volatility, legs, *market.rows.tolist()
+        days, correlation = market.rows.tolist()
+        seen = market.features, opens, closes, volatility, legs, days, correlation
         world = World(*self._state, *seen, task, NO_TAPE)
         self._begin = partial(begin_lane, world, n_lanes, cash)
         self._many = partial(step_lanes, spec.act, spec.see, spec.baseline, world)
