@@ -373,9 +373,7 @@ def test_bare_runs_are_drawn_too(record, tmp_path):
     told: list[str] = []
     names = {path.name for path in write_report(record, tmp_path, tell=told.append)}
     assert told == [], "quantstats neither failed nor disagreed"
-    assert names == set(OUR_FILES) - {"risk.png"} - (
-        set() if record.pairs.names else {"pairs.png"}
-    )
+    assert names == set(OUR_FILES) - {"risk.png"} - (set() if record.pairs.names else {"pairs.png"})
     page = (tmp_path / "tearsheet.html").read_text(encoding="utf-8")
     assert ("never vary" in page) == (not record.accounts["hybrid"].fills and record.bars.n_bars > 2)
     assert ("IN SAMPLE" in page) == bool(record.in_sample.all())
