@@ -21,15 +21,7 @@ from hybrid_bt.news.embeddings import ranked_by
 from hybrid_bt.news.index import index_of
 from hybrid_bt.news.lexicon import LexiconScorer
 from hybrid_bt.news.store import open_store
-from hybrid_bt.news.verdicts import (
-    MARKET,
-    Passage,
-    RiskRequest,
-    RiskScorer,
-    RiskVerdict,
-    ScorerError,
-    checked_verdict,
-)
+from hybrid_bt.news.verdicts import MARKET, Passage, RiskRequest, RiskScorer, RiskVerdict, ScorerError, checked_verdict
 
 SAMPLE = "sample"  #: the embedded documents, by name
 LEXICON = "lexicon"  #: the scorer, by name
