@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from test_run import write_prices
 
 from hybrid_bt.errors import ConfigError, NewsError
-from hybrid_bt.news.answers import Answers, Asked, Failed, median_verdict, read_recorded
+from hybrid_bt.news.answers import Answers, Asked, Failed, Recorded, median_verdict, read_recorded
 from hybrid_bt.news.chat import CLOSE, OPEN, ChatScorer, ChatSettings, messages
 from hybrid_bt.news.setup import CallableScorer
 from hybrid_bt.news.verdicts import MARKET, Passage, RiskRequest, RiskVerdict, ScorerError, checked_verdict
@@ -294,9 +294,9 @@ def test_torn_line_is_a_miss_and_a_damaged_one_is_said(tmp_path: Path) -> None:
     Answers(Scripted(verdict(2), verdict(4)), path).answer([asked("a"), asked("b")])
     whole = path.read_bytes()
     path.write_bytes(whole[:-40])
-    assert [one.key for one in read_recorded(path, "scripted")] == ["a"]
+    assert [one.key for one in read_recorded(path, "scripted", Recorded)] == ["a"]
     Answers(Scripted(verdict(5)), path).answer([asked("b")])
-    assert list(read_recorded(path, "scripted"))[-1].verdict == verdict(5)
+    assert list(read_recorded(path, "scripted", Recorded))[-1].verdict == verdict(5)
     path.write_bytes(whole.replace(b'"risk": 2.0', b'"risk": 7.0'))
     with pytest.raises(NewsError, match=r"v.jsonl:1: no verdict"):
         replay(path, "scripted")

@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError, model_validator
 
@@ -38,8 +38,8 @@ class Failed(NamedTuple):
     why: str
 
 
-class Recorded(BaseModel):
-    """One line of a recording."""
+class Answered(BaseModel):
+    """What a replay needs of a line of a recording; the rest takes as long again to read."""
 
     format: Literal[1] = 1  #: `FORMAT`
     key: str
@@ -47,8 +47,6 @@ class Recorded(BaseModel):
     bar: str = ""
     failed: str | None = None  #: why there is no verdict
     verdict: RiskVerdict | None = None
-    calls: tuple[RiskVerdict, ...]  #: single answers that the verdict is the median of
-    usage: dict[str, float]  #: tokens, cost and seconds of all calls
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -62,7 +60,17 @@ class Recorded(BaseModel):
         return self.verdict or Failed(self.failed or "")
 
 
-def read_recorded(path: Path, scorer: str) -> Iterator[Recorded]:
+class Recorded(Answered):
+    """One line of a recording."""
+
+    calls: tuple[RiskVerdict, ...]  #: single answers that the verdict is the median of
+    usage: dict[str, float]  #: tokens, cost and seconds of all calls
+
+
+Line = TypeVar("Line", bound=Answered)
+
+
+def read_recorded(path: Path, scorer: str, kind: type[Line]) -> Iterator[Line]:
     """What was recorded of a scorer, in order; of several lines with one key the last counts.
 
     Raises
@@ -73,7 +81,7 @@ def read_recorded(path: Path, scorer: str) -> Iterator[Recorded]:
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                one = _line(line, scorer, f"{path}:{number}")
+                one = _line(line, scorer, kind, f"{path}:{number}")
                 if one is not None:
                     yield one
     except OSError as error:
@@ -82,10 +90,10 @@ def read_recorded(path: Path, scorer: str) -> Iterator[Recorded]:
         ) from None
 
 
-def _line(line: bytes, scorer: str, where: str) -> Recorded | None:
+def _line(line: bytes, scorer: str, kind: type[Line], where: str) -> Line | None:
     """None for another scorer's, and for one that a crash cut off, whose verdict is then a miss."""
     try:
-        one = Recorded.model_validate_json(line)
+        one = kind.model_validate_json(line)
     except ValidationError as error:
         try:
             entry = json.loads(line)
@@ -122,7 +130,7 @@ class Answers:
     ) -> None:
         self.scorer, self._scorer, self._path = scorer.name, scorer, path
         self._calls, self._concurrency, self._asks = calls, concurrency, asks
-        self._known = {one.key: one.answer for one in self._kept()}
+        self._known = {one.key: one.answer for one in self._kept(Answered)}
         self._counts: dict[str, float] = {} if path is None else {"hits": 0}
         self._counts |= {"asked": 0, "failed": 0} if asks else {"verdicts_in_cache": len(self._known)}
         self._fresh: dict[str, Recorded] = {}
@@ -154,17 +162,17 @@ class Answers:
 
     def recorded(self) -> list[Recorded]:
         """What was asked for, for evaluation; the file may hold verdicts of other spans and documents."""
-        whole = {one.key: one for one in self._kept()} | self._fresh  # single calls are needed here alone
+        whole = {one.key: one for one in self._kept(Recorded)} | self._fresh
         return [whole[key] for key in self._asked_for]
 
     def counts(self) -> dict[str, float]:
         """What was done, for `run.json`: hits and calls, failures, tokens and cost; or verdicts at hand."""
         return dict(self._counts)
 
-    def _kept(self) -> Iterable[Recorded]:
+    def _kept(self, kind: type[Line]) -> Iterable[Line]:
         if self._path is None or (self._asks and not self._path.exists()):
             return ()
-        return read_recorded(self._path, self.scorer)
+        return read_recorded(self._path, self.scorer, kind)
 
     def _has(self, key: str) -> bool:
         return isinstance(self._known.get(key), RiskVerdict)
