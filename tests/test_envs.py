@@ -331,7 +331,8 @@ def crash(name: str) -> list[Track]:
     short = np.array([[-1.0, 0.0]] * 4)
     known = np.zeros((4, 0), np.float32), np.full((4, n), 0.01), np.zeros(4)
     legs = (short, short) if name == "Regime" else ()
-    return [Track(("UP", "FLAT")[:n], *known, closes, closes, np.arange(4), Span(0, 3), (*legs, np.zeros((4, n))) if legs else ())]
+    said = (*legs, np.zeros((4, n))) if legs else ()
+    return [Track(("UP", "FLAT")[:n], *known, closes, closes, np.arange(4), Span(0, 3), said)]
 
 
 @ALL
