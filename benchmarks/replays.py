@@ -22,7 +22,7 @@ from benchmarks.panels import START_CASH, random_panel
 from hybrid_bt.bars import Bars
 from hybrid_bt.costs import Costs
 from hybrid_bt.sizing import OrderRules
-from hybrid_bt.target_replay import replay, replay_many
+from hybrid_bt.target_replay import replay
 
 __all__ = ["event_path", "rivals"]
 
@@ -37,7 +37,7 @@ def _needs_numba(what: str) -> list[Row]:
 
 
 def event_path(quick: bool) -> list[Row]:
-    """The same targets through Cerebro and through `replay`, one scenario and many."""
+    """The same targets through Cerebro and through `replay`."""
     rows = _needs_numba("replay vs event path")
     return rows or [row for n in (2, 20) for row in _against_cerebro(n, quick)]
 
@@ -65,25 +65,13 @@ def _against_cerebro(n_symbols: int, quick: bool) -> list[Row]:
     gap = float(np.max(np.abs(twin.equity - account.equity)) / config.account.cash)
     if gap > EQUAL:
         raise AssertionError(f"replay and Cerebro differ by {gap}")
-    n_scenarios = 16 if quick else 256
-    replay_many(targets, traded, **{**given, "cash": [config.account.cash] * 2})
-    many_scenarios = {**given, "cash": [config.account.cash] * n_scenarios}
     cold = medians({"one": lambda: replay(targets, traded, **given)}, 5)["one"] * 1e6 / traded.n_bars
-    cost = medians(
-        {
-            "one": lambda: replay(targets, traded, **given),
-            "many": lambda: replay_many(targets, traded, **many_scenarios),
-        },
-        5,
-        lambda work: spend(work, 0.05),
-    )
+    cost = medians({"one": lambda: replay(targets, traded, **given)}, 5, lambda work: spend(work, 0.05))
     event, one = event * 1e6 / traded.n_bars, cost["one"] * 1e6 / traded.n_bars
-    many = cost["many"] * 1e6 / traded.n_bars / n_scenarios
     bound = at_least(1_000.0) if n_symbols == 2 else Bound("faster", math.nan)
     note = f"equity differs by {gap:.0e}; a single call after a collection {cold:.2f} us/bar"
     return [
         Row(f"replay, {n_symbols} assets", "us/bar", one, "event path, hybrid", event, bound, note),
-        Row(f"replay_many, {n_symbols} assets, {n_scenarios} scenarios", "us/bar", many, "event path", event, bound),
     ]
 
 
@@ -113,23 +101,19 @@ def _on_pairs(n_symbols: int, quick: bool, vectorbt_python: str | None) -> list[
     twin = replay(targets, bars, cash=START_CASH, costs=FREE, rules=rules, compiled=True)
     _check("the bare loop", twin.equity[-1], equity[-1])
     given: dict[str, Any] = {"cash": START_CASH, "costs": FREE, "rules": rules, "compiled": True}
-    scenarios = {**given, "cash": [START_CASH] * 64}
-    replay_many(targets, bars, **scenarios)
     cost = medians(
         {
             "ours": lambda: replay(targets, bars, **given),
-            "many": lambda: replay_many(targets, bars, **scenarios),
             "bare": lambda: loop(bars.open, bars.close, orders, START_CASH, FEE, equity),
         },
         7,
     )
     micro = 1e6 / bars.n_bars
-    ours, many, bare = cost["ours"] * micro, cost["many"] * micro / 64, cost["bare"] * micro
+    ours, bare = cost["ours"] * micro, cost["bare"] * micro
     note = f"equity equal, {np.count_nonzero(orders)} orders"
     what = f"replay, pairs rule, {n_symbols} assets"
     none = Bound("faster", math.nan)
     rows = [Row(what, "us/bar", ours, "bare compiled loop", bare, none, note)]
-    rows.append(Row(f"{what}, 64 scenarios", "us/bar", many, "bare compiled loop", bare, none))
     theirs = _vectorbt(bars, orders, float(equity[-1]), vectorbt_python, lambda: replay(targets, bars, **given))
     if theirs is None:
         return [*rows, missing(f"{what} vs vectorbt", "not installed here: give --vectorbt PYTHON that has it")]

@@ -16,7 +16,7 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.costs import Costs
 from hybrid_bt.guard import FAILED, KILLED, GuardFacts, GuardParams, guard_step, held_weights, initial_guard
 from hybrid_bt.records import AccountPath
-from hybrid_bt.scenarios import days_of, one_path
+from hybrid_bt.target_replay import days_of, one_path
 
 
 def replay_guarded(

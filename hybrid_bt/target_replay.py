@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hybrid_bt.accounting import OrderRules
+from hybrid_bt.accounting import Account, Capital, OrderRules, Tape, new_book, run_account
 from hybrid_bt.bars import Bars
-from hybrid_bt.batch import account_driver, choose, scenario_driver
+from hybrid_bt.batch import choose
 from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.records import AccountPath
-from hybrid_bt.scenarios import (
-    Scenarios,
-    Terms,
-    checked_terms,
-    count_scenarios,
-    days_of,
-    one_path,
-    panels_of,
-    run_scenarios,
-    stack_bars,
-)
-
-__all__ = ["Scenarios", "replay", "replay_many"]
+from hybrid_bt.parameters import validated
+from hybrid_bt.records import AccountPath, Fills
 
 SECONDS_PER_CELL = 1e-6  # of a bar x symbol, interpreted
+FIRST_FILLS = 1_000_000  # room for fills on the first attempt
 
 
 def replay(
@@ -59,53 +49,57 @@ def replay(
         For targets of another shape or infinite ones, or cash, costs or rules out of range.
     """
     wanted = _checked_targets(targets, bars)
-    if wanted.ndim != 2:
-        raise ConfigError(f"replay: targets must be (T, N), not {wanted.shape}; replay_many takes scenarios")
     terms = checked_terms(cash, costs, rules)
-    fast = choose(compiled, wanted.size * SECONDS_PER_CELL)
-    arrays = (bars.open, bars.close, days_of(bars), wanted)
-    inputs = [np.ascontiguousarray(array) if fast else array.tolist() for array in arrays]
-    n_bars, n_symbols = wanted.shape
-    return one_path(lambda tape: account_driver(fast)(*inputs, *terms, tape), (n_bars, n_symbols))
+    prices = bars.open, bars.close, days_of(bars), wanted
+    if choose(compiled, wanted.size * SECONDS_PER_CELL):
+        from hybrid_bt.kernels.accounts import one_account
+
+        arrays = [np.ascontiguousarray(array) for array in prices]
+        return one_path(lambda tape: one_account(*arrays, *terms, tape), wanted.shape)
+    rows: list[Any] = [array.tolist() for array in prices]  # lists are fastest in CPython
+    return one_path(lambda tape: run_account(*rows, *terms, new_book(bars.n_symbols), tape), wanted.shape)
 
 
-def replay_many(
-    targets: ArrayLike,
-    bars: Bars | Sequence[Bars],
-    *,
-    cash: float | Sequence[float] = 1_000_000.0,
-    costs: Costs | Sequence[Costs] = Costs(),  # noqa: B008
-    rules: OrderRules | Sequence[OrderRules] = OrderRules(),  # noqa: B008
-    compiled: bool | None = None,
-) -> Scenarios:
-    """`replay` for B scenarios, in parallel where compiled.
+def checked_terms(cash: float, costs: Costs, rules: OrderRules) -> tuple[float, Costs, OrderRules]:
+    """Those of one account; ConfigError where they make no sense."""
+    start = validated(Capital, [cash], "account")
+    return start.cash, validated(Costs, costs, "costs"), validated(OrderRules, rules, "orders")
 
-    Parameters
-    ----------
-    targets : (T, N) or (B, T, N) array_like
-        Shared, or one per scenario; likewise `bars` (bootstrapped ones, of one shape), `cash`, `costs` and `rules`.
 
-    Raises
-    ------
-    ConfigError
-        As `replay`, and where the numbers of scenarios differ.
-    """
-    panels = panels_of(bars)
-    opens, closes, days = stack_bars(panels)
-    wanted = _checked_targets(targets, panels[0])
-    wanted = wanted[np.newaxis] if wanted.ndim == 2 else wanted
-    terms = Terms(cash, costs, rules)
-    n = count_scenarios("replay_many", {"targets": len(wanted), "bars": len(panels), **terms.counts()})
-    drive = scenario_driver(choose(compiled, n * wanted[0].size * SECONDS_PER_CELL))
-    return run_scenarios(lambda *out: drive(opens, closes, days, wanted, *terms.stacked(n), *out), n, wanted.shape[1])
+def days_of(bars: Bars) -> NDArray[np.int64]:
+    """(T,) date of each row, days since 1970."""
+    return bars.stamps.astype("datetime64[D]").astype(np.int64)
+
+
+def one_path(drive: Callable[[Tape], Account], shape: tuple[int, ...]) -> AccountPath:
+    """Run one account on a tape of (T, N), and once more with more room if its fills did not fit."""
+    room = min(shape[0] * shape[1], FIRST_FILLS)
+    while True:
+        ints, floats = (np.empty(room, np.int64) for _ in range(3)), (np.empty(room) for _ in range(3))
+        tape = Tape(np.empty(shape[0]), np.empty(shape[0]), np.zeros(shape), *ints, *floats)
+        end = drive(tape)
+        if end.fills <= room:
+            return _as_path(end, tape)
+        room = end.fills
+
+
+def _as_path(end: Account, tape: Tape) -> AccountPath:
+    columns: list[Any] = [column[: end.fills].copy() for column in tape[3:]]
+    bar, _, symbol, size, _, _ = columns
+    held = np.zeros(tape.borrow.shape)
+    held[bar, symbol] = size  # a symbol fills at most once a bar
+    np.cumsum(held, axis=0, out=held)
+    return AccountPath(
+        cash=tape.cash, equity=tape.equity, size=held, borrow=tape.borrow, fills=Fills(columns), rejected=end.rejected
+    )
 
 
 def _checked_targets(targets: ArrayLike, bars: Bars) -> NDArray[np.float64]:
     wanted = np.ascontiguousarray(targets, dtype=np.float64)
-    if wanted.ndim not in (2, 3) or wanted.shape[-2:] != bars.close.shape or not len(wanted):
+    if wanted.shape != bars.close.shape or not len(wanted):
         raise ConfigError(f"replay: targets must be bars x symbols, {bars.close.shape}, not {wanted.shape}")
     if np.isinf(wanted).any():
-        *_, row, column = np.argwhere(np.isinf(wanted))[0]
+        row, column = np.argwhere(np.isinf(wanted))[0]
         where = f"{bars.symbols[column]} {bars.stamps[row]}"
         raise ConfigError(f"replay: the target of {where} is infinite; give a fraction of equity, or NaN to hold")
     return wanted

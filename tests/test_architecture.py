@@ -47,7 +47,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "batch",
         "kernels",
         "target_replay",
-        "scenarios",
         "reconcile",
         "metrics",
         "attribution",

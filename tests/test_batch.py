@@ -35,7 +35,7 @@ from hybrid_bt.records import AccountPath, Fill, Fills, Opinions
 from hybrid_bt.risk import RiskParams
 from hybrid_bt.settling import mix_of, settle_panel
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
-from hybrid_bt.target_replay import replay, replay_many
+from hybrid_bt.target_replay import replay
 from hybrid_bt.train.sac import train_sac
 from hybrid_bt.train.spec import SacSpec
 from hybrid_bt.train.vecenv import LaneVecEnv
@@ -176,16 +176,6 @@ class Cold(HybridStrategy):
         self.brain = build(self.config, self.symbols, self.pair_names, stand_ins())
 
 
-def test_targets_may_be_replayed_on_bars_of_their_own() -> None:
-    case = random_case(9)
-    rows = np.arange(len(case.targets))[::-1]
-    panels = [case.panel, case.panel._replace(open=case.panel.open[rows], close=case.panel.close[rows])]
-    for compiled in (False, True):
-        many = replay_many(case.targets, panels, costs=case.costs, compiled=compiled)
-        for b, panel in enumerate(panels):
-            assert np.array_equal(many.equity[b], replay(case.targets, panel, costs=case.costs, compiled=False).equity)
-
-
 def test_opinions_of_another_shape_or_without_a_number_are_refused() -> None:
     case = random_case(1)
     said, traded = random_opinions(case, 1), case.panel.traded
@@ -308,7 +298,7 @@ from hybrid_bt.history import read_history
 from hybrid_bt.opinions import opinions
 from hybrid_bt.reader import MarketReader, read_panel
 from hybrid_bt.settling import mix_of, settle_panel
-from hybrid_bt.target_replay import replay, replay_many
+from hybrid_bt.target_replay import replay
 from hybrid_bt.train.sac import asset_env
 from hybrid_bt.train.spec import SAC_SPECS
 from hybrid_bt.train.vecenv import vec_env
@@ -324,7 +314,6 @@ with warnings.catch_warnings(record=True) as caught:
     said = opinions(brain, read_panel(bars.close, reader, compiled=True))
     targets = settle_panel(said, bars.traded, mix_of(said.regime, off.mix()), config.risk, compiled=True)
     assert len(replay(targets, bars, compiled=True).fills) > 0
-    assert replay_many(targets, bars, cash=[1e5, 1e6], compiled=True).equity.shape == (2, 400)
     tracks = asset_tracks(history, "2011-01-01", "2012-12-31")
     envs = vec_env(asset_env(tracks, config, SAC_SPECS["stable"]), 2)
     envs.reset()

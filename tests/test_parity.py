@@ -10,7 +10,7 @@ from broker_cases import Case, environment_of, random_case, run_cerebro
 
 from hybrid_bt.reconcile import attribution, reconcile
 from hybrid_bt.records import AccountPath
-from hybrid_bt.target_replay import replay, replay_many
+from hybrid_bt.target_replay import replay
 
 CASES, CHUNK = 520, 20
 FIELDS = ("cash", "equity", "size", "borrow")
@@ -89,29 +89,6 @@ def test_random_paths_meet_what_they_are_for() -> None:
     assert sum(case.costs.leverage > 1.0 for case in cases) > 100
     assert {case.panel.close.shape[1] for case in cases} == set(range(2, 9))
     assert max(len(path.cash) for path in paths) > 500
-
-
-def test_scenarios_equal_single_replays() -> None:
-    case = random_case(3)
-    sweep = [case.costs._replace(fee_bps=fee, leverage=1.0) for fee in (0.0, 5.0, 80.0)]
-    for compiled in (False, True):
-        many = replay_many(case.targets, case.panel, cash=case.cash, costs=sweep, rules=case.rules, compiled=compiled)
-        for b, costs in enumerate(sweep):
-            one = twin(case._replace(costs=costs), compiled=False)
-            assert np.array_equal(many.equity[b], one.equity)
-            assert np.array_equal(many.cash[b], one.cash)
-            assert (many.fills[b], many.rejected[b]) == (len(one.fills), one.rejected)
-            assert many.commission[b] == pytest.approx(sum(fill.commission for fill in one.fills), rel=1e-12)
-            assert many.interest[b] == pytest.approx(one.borrow.sum(), rel=1e-12)
-
-
-def test_scenarios_may_have_their_own_targets_and_cash() -> None:
-    case = random_case(8)
-    targets = np.stack([case.targets, 0.5 * case.targets])
-    many = replay_many(targets, case.panel, cash=[1e5, 2e5], costs=case.costs, rules=case.rules, compiled=True)
-    for b, cash in enumerate((1e5, 2e5)):
-        one = twin(case._replace(targets=targets[b], cash=cash), compiled=False)
-        assert np.array_equal(many.equity[b], one.equity)
 
 
 def test_later_bars_leave_earlier_rows_alone() -> None:

@@ -18,7 +18,7 @@ from hybrid_bt.envs.lanes import Lanes, Market
 from hybrid_bt.envs.step import GOES_ON, REGIME, RUINED, START_CASH, Spec, Task
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.features import CLIP
-from hybrid_bt.scenarios import checked_terms
+from hybrid_bt.target_replay import checked_terms
 
 Observation = NDArray[np.float32]
 

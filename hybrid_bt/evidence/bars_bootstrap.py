@@ -1,4 +1,4 @@
-"""Bootstrapped bars: other histories that the same market might have had, as panels for `replay_many`.
+"""Bootstrapped bars: other histories that the same market might have had, as panels for `replay`.
 
 Whole rows are drawn in blocks of random geometric length (the stationary bootstrap of Politis and Romano 1994, J. of
 the American Statistical Association 89): what happened to all symbols on a bar stays together, and so do the bars of a
@@ -39,7 +39,7 @@ def bootstrap_bars(bars: Bars, n_scenarios: int, *, seed: int = 0, block_bars: f
     Returns
     -------
     list of Bars, `n_scenarios` long
-        For `hybrid_bt.target_replay.replay_many(targets, panels)`; targets of a strategy that reads prices
+        For `hybrid_bt.target_replay.replay(targets, panel)`; targets of a strategy that reads prices
         have to be made on each panel.
 
     Raises
