@@ -21,8 +21,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-
 from hybrid_bt.errors import PolicyError
 from hybrid_bt.manifest import FORMAT_VERSION, Manifest, canonical_json
 
@@ -49,23 +47,23 @@ class _Field(NamedTuple):
     value: bytes  # empty for numbers: only lengths and strings are looked at
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, limit: int = MAX_BYTES, wanted: str = "a frozen policy (*.onnx)") -> bytes:
     """The file's bytes.
 
     Raises
     ------
     PolicyError
-        If the file is missing, unreadable, empty, or larger than `MAX_BYTES`.
+        If the file is missing, unreadable, or larger than `limit`, and so cannot be what is `wanted`.
     """
     if not path.is_file():
-        raise PolicyError(f"policy: no file {path}; give the path of a frozen policy (*.onnx)")
+        raise PolicyError(f"policy: no file {path}; give the path of {wanted}")
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(limit + 1)
     except OSError as error:
         raise PolicyError(f"policy: {path} cannot be read ({error.strerror}); check its permissions") from error
-    if len(data) > MAX_BYTES:
-        raise PolicyError(f"policy: {path} is larger than {MAX_BYTES} bytes, so no frozen policy; give another file")
+    if len(data) > limit:
+        raise PolicyError(f"policy: {path} is larger than {limit} bytes; give {wanted}")
     return data
 
 
@@ -206,12 +204,7 @@ def _manifest(text: bytes, name: str) -> Manifest:
         raise PolicyError(
             f"policy: {name} has format version {version}, this code reads up to {FORMAT_VERSION}; upgrade hybrid_bt"
         )
-    try:
-        return Manifest.model_validate_json(canonical_json(raw))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "manifest"
-        raise PolicyError(f"policy: the manifest of {name} is wrong at {where} ({first['msg']}); {REFETCH}") from error
+    return Manifest.checked(raw, f"policy: the manifest of {name} is wrong at", REFETCH)
 
 
 def _check_graph(graph: bytes, name: str) -> None:
