@@ -225,21 +225,13 @@ class _Graph:
 
     def serialise(self, features: int, n_lstm: int, hidden: int) -> bytes:
         helper, proto = self._onnx.helper, self._onnx.TensorProto
+        info = helper.make_tensor_value_info
         memory = ["rows", hidden] if self.members == 1 else [self.members, "rows", hidden]
         gates = [f"{gate}{layer}" for layer in range(n_lstm) for gate in "hc"]
-        graph = helper.make_graph(
-            self.nodes,
-            "policy",
-            [
-                helper.make_tensor_value_info("observation", proto.FLOAT, ["rows", features]),
-                *(helper.make_tensor_value_info(gate, proto.DOUBLE, memory) for gate in gates),
-            ],
-            [
-                helper.make_tensor_value_info("action", proto.DOUBLE, ["rows", 1]),
-                *(helper.make_tensor_value_info(f"{gate}_next", proto.DOUBLE, memory) for gate in gates),
-            ],
-            self.weights,
-        )
+        inputs = [info("observation", proto.FLOAT, ["rows", features]), *(info(g, proto.DOUBLE, memory) for g in gates)]
+        outputs = [info("action", proto.DOUBLE, ["rows", 1])]
+        outputs += [info(f"{gate}_next", proto.DOUBLE, memory) for gate in gates]
+        graph = helper.make_graph(self.nodes, "policy", inputs, outputs, self.weights)
         opset = helper.make_opsetid("", OPSET)
         model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="hybrid_bt")
         self._onnx.checker.check_model(model, full_check=True)
