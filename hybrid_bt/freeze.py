@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from hybrid_bt import __version__
 from hybrid_bt.errors import PolicyError
@@ -28,7 +27,7 @@ from hybrid_bt.files import whole_file
 from hybrid_bt.manifest import Manifest
 from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.policy_file import pack
-from hybrid_bt.policy_graph import Activation, Dense, Lstm, graph_lstm, graph_mlp
+from hybrid_bt.policy_graph import Activation, Actor, Dense, Lstm, actor_graph
 
 if TYPE_CHECKING:
     from sb3_contrib import RecurrentPPO
@@ -75,15 +74,7 @@ def freeze_sac(
     """
     from stable_baselines3 import SAC
 
-    low, high = _check_models(models, SAC)
-    for model in models:
-        if model.actor.use_sde:
-            raise _unsupported("use_sde=True", "train with use_sde=False")
-    # log_std serves exploration only.
-    members = [[*dense_layers(model.actor.latent_pi), *dense_layers(model.actor.mu)] for model in models]
-    graph = graph_mlp(members, low=low, high=high, head="squash")
-    sealed = _manifest("sac", models, manifest, low, high, None)
-    return write(graph, sealed, Path(path), lambda x: _predict_sac(models, x), tolerance)
+    return _freeze("sac", SAC, models, manifest, Path(path), tolerance)
 
 
 def freeze_recurrent_ppo(
@@ -110,52 +101,93 @@ def freeze_recurrent_ppo(
     """
     from sb3_contrib import RecurrentPPO
 
-    low, high = _check_models(models, RecurrentPPO)
-    lstms, members = [], []
-    for model in models:
-        if model.policy.use_sde or model.policy.squash_output:
-            raise _unsupported("use_sde or squash_output", "train with both off")
-        lstms.append(lstm_layers(model.policy.lstm_actor))
-        policy_net, action_net = model.policy.mlp_extractor.policy_net, model.policy.action_net
-        members.append([*dense_layers(policy_net), *dense_layers(action_net)])
-    graph = graph_lstm(lstms, members, low=low, high=high, head="clip")
-    shape = {"n_lstm": len(lstms[0]), "hidden": len(lstms[0][0].weight_h)}
-    sealed = _manifest("gate", models, manifest, low, high, shape)
-    return write(graph, sealed, Path(path), lambda x: _predict_recurrent(models, x), tolerance)
+    return _freeze("gate", RecurrentPPO, models, manifest, Path(path), tolerance)
+
+
+def _freeze(
+    kind: Literal["sac", "gate"],
+    algorithm: Any,
+    models: Sequence[Any],
+    given: Mapping[str, Any],
+    path: Path,
+    tolerance: float,
+) -> FrozenPolicy:
+    _check_models(models, algorithm)
+    policies = [model.policy for model in models]
+    actors = [actor_of(policy) for policy in policies]
+    manifest = _manifest(models, given, {"kind": kind} | read_off(policies[0], actors))
+    return write(actors, manifest, path, lambda x: answers(policies, x), tolerance)
 
 
 def _unsupported(what: str, instead: str) -> PolicyError:
     return PolicyError(f"freeze: {what} is not supported in a frozen policy; {instead}")
 
 
-def _check_models(models: Sequence[Any], kind: Any) -> tuple[float, float]:
-    """Refuse what the graph would not repeat; returns the action box."""
-    from gymnasium import spaces
-    from stable_baselines3.common.torch_layers import FlattenExtractor
-
+def _check_models(models: Sequence[Any], algorithm: Any) -> None:
+    """Refuse what is not to be seen on the models' policies."""
     if not models:
         raise PolicyError("freeze: no models given; give at least one")
     for model in models:
-        if not isinstance(model, kind):
-            raise _unsupported(f"a {type(model).__name__}", f"give {kind.__name__} models")
-        observation, action = model.observation_space, model.action_space
-        if not isinstance(observation, spaces.Box) or len(observation.shape) != 1:
-            raise _unsupported(f"the observation space {observation}", "use a Box of shape (features,)")
-        if observation.dtype != np.float32:
-            raise _unsupported(f"{observation.dtype} observations", "use a float32 Box")
-        if not isinstance(action, spaces.Box) or action.shape != (1,) or not action.is_bounded():
-            raise _unsupported(f"the action space {action}", "use a bounded Box of shape (1,)")
-        if (observation, action) != (models[0].observation_space, models[0].action_space):
+        if not isinstance(model, algorithm):
+            raise _unsupported(f"a {type(model).__name__}", f"give {algorithm.__name__} models")
+        if model.observation_space.dtype != np.float32:
+            raise _unsupported(f"{model.observation_space.dtype} observations", "use a float32 Box")
+        if (model.observation_space, model.action_space) != (models[0].observation_space, models[0].action_space):
             raise PolicyError(
                 "freeze: members have different spaces; an ensemble shares one observation and one action"
             )
-        extractor = model.actor.features_extractor if hasattr(model, "actor") else model.policy.pi_features_extractor
-        if type(extractor) is not FlattenExtractor:
-            raise _unsupported(f"features extractor {type(extractor).__name__}", "use an MlpPolicy or MlpLstmPolicy")
         scaler = model.get_vec_normalize_env()
         if scaler is not None and scaler.norm_obs:
             raise _unsupported("VecNormalize of observations", "train on scale-free observations with norm_obs=False")
-    return float(models[0].action_space.low[0]), float(models[0].action_space.high[0])
+
+
+def actor_of(policy: Any) -> Actor:
+    """The network that answers in a policy of SB3.
+
+    Raises
+    ------
+    PolicyError
+        If the policy has a part that a graph would not repeat.
+    """
+    from stable_baselines3.common.policies import ActorCriticPolicy
+    from stable_baselines3.sac.policies import SACPolicy
+    from stable_baselines3.td3.policies import TD3Policy
+
+    _check_policy(policy)
+    if isinstance(policy, SACPolicy):  # log_std serves exploration only
+        return Actor([], [*dense_layers(policy.actor.latent_pi), *dense_layers(policy.actor.mu)], "squash")
+    if isinstance(policy, TD3Policy):  # the Tanh at the end of mu belongs to the head
+        return Actor([], dense_layers(policy.actor.mu[:-1]), "squash")
+    if isinstance(policy, ActorCriticPolicy):
+        lstms = lstm_layers(policy.lstm_actor) if hasattr(policy, "lstm_actor") else []
+        return Actor(lstms, [*dense_layers(policy.mlp_extractor.policy_net), *dense_layers(policy.action_net)], "clip")
+    raise _unsupported(f"a {type(policy).__name__}", "use an MlpPolicy or MlpLstmPolicy")
+
+
+def _check_policy(policy: Any) -> None:
+    from gymnasium import spaces
+    from stable_baselines3.common.torch_layers import FlattenExtractor
+
+    observation, action, actor = policy.observation_space, policy.action_space, getattr(policy, "actor", policy)
+    if not isinstance(observation, spaces.Box) or len(observation.shape) != 1:
+        raise _unsupported(f"the observation space {observation}", "use a Box of shape (features,)")
+    if not isinstance(action, spaces.Box) or action.shape != (1,) or not action.is_bounded():
+        raise _unsupported(f"the action space {action}", "use a bounded Box of shape (1,)")
+    if type(actor.features_extractor) is not FlattenExtractor:
+        extractor = type(actor.features_extractor).__name__
+        raise _unsupported(f"features extractor {extractor}", "use an MlpPolicy or MlpLstmPolicy")
+    if actor is not policy and getattr(actor, "use_sde", False):
+        raise _unsupported("use_sde=True", "train with use_sde=False")
+    if actor is policy and policy.squash_output:  # with gSDE alone, the mean action stays what it is
+        raise _unsupported("squash_output=True", "train with squash_output=False")
+
+
+def read_off(policy: Any, actors: Sequence[Actor]) -> dict[str, Any]:
+    """What a manifest says about the network: its action box, its members and its memory."""
+    low, high = (float(edge[0]) for edge in (policy.action_space.low, policy.action_space.high))
+    lstms = actors[0].lstms
+    memory = {"n_lstm": len(lstms), "hidden": len(lstms[0].weight_h)} if lstms else None
+    return {"action_low": low, "action_high": high, "members": len(actors), "recurrent": memory}
 
 
 def _array(tensor: Any) -> FloatArray:
@@ -163,24 +195,31 @@ def _array(tensor: Any) -> FloatArray:
     return value
 
 
-def dense_layers(module: Any) -> list[Dense]:
-    """Layers of a Linear, or of a Sequential of Linear and activations."""
+def activations() -> dict[type, Activation]:
+    """What may follow a linear layer."""
     from torch import nn
 
-    activations: dict[type, Activation] = {
+    return {
         nn.ReLU: "relu",
         nn.Tanh: "tanh",
         nn.LeakyReLU: "leaky_relu",
         nn.Sigmoid: "sigmoid",
         nn.SiLU: "silu",
     }
+
+
+def dense_layers(module: Any) -> list[Dense]:
+    """Layers of a Linear, or of a Sequential of Linear and activations."""
+    from torch import nn
+
+    known = activations()
     layers: list[Dense] = []
     for part in module if isinstance(module, nn.Sequential) else [module]:
         if type(part) is nn.Linear:
             bias = np.zeros(part.out_features) if part.bias is None else _array(part.bias)
             layers.append(Dense(_array(part.weight).T, bias, "none"))
-        elif type(part) in activations and layers and layers[-1].activation == "none":
-            layers[-1] = layers[-1]._replace(activation=activations[type(part)])
+        elif type(part) in known and layers and layers[-1].activation == "none":
+            layers[-1] = layers[-1]._replace(activation=known[type(part)])
         else:
             raise _unsupported(f"layer {type(part).__name__} there", LAYERS)
     return layers
@@ -200,45 +239,32 @@ def lstm_layers(lstm: Any) -> list[Lstm]:
     return layers
 
 
-def _manifest(
-    kind: Literal["sac", "gate"],
-    models: Sequence[Any],
-    given: Mapping[str, Any],
-    low: float,
-    high: float,
-    recurrent: dict[str, int] | None,
-) -> Manifest:
+def _manifest(models: Sequence[Any], given: Mapping[str, Any], derived: Mapping[str, Any]) -> Manifest:
     known = sorted(set(given) & set(DERIVED))
     if known:
         raise PolicyError(f"freeze: {known[0]!r} is read off the models; leave it out of the manifest")
-    derived = {"kind": kind, "action_low": low, "action_high": high, "recurrent": recurrent, "members": len(models)}
     found: dict[str, Any] = {
         "versions": {"hybrid_bt": __version__} | {name: metadata.version(name) for name in LIBRARIES}
     }
-    for field, values in {
-        "gamma": {model.gamma for model in models},
-        "steps": {model.num_timesteps for model in models},
-    }.items():
+    for field, attribute in (("gamma", "gamma"), ("steps", "num_timesteps")):
+        values = {getattr(model, attribute) for model in models}
         if len(values) == 1:
             found[field] = values.pop()
     if all(model.seed is not None for model in models):
         found["seeds"] = tuple(model.seed for model in models)
-    try:
-        sealed = Manifest.model_validate(found | dict(given) | derived)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "manifest"
-        raise PolicyError(f"freeze: manifest field {where}: {first['msg']}; correct it") from error
+    sealed = Manifest.checked({**found, **given, **derived}, "freeze: manifest field", "correct it")
     features = models[0].observation_space.shape[0]
     if len(sealed.observation) != features:
         raise PolicyError(f"freeze: {len(sealed.observation)} observation names for {features} features; name each one")
     return sealed
 
 
-def write(graph: bytes, manifest: Manifest, path: Path, predict: Predict, tolerance: float) -> FrozenPolicy:
+def write(actors: Sequence[Actor], manifest: Manifest, path: Path, predict: Predict, tolerance: float) -> FrozenPolicy:
     """Write beside, read back, compare with `predict` on random observations, then move into place."""
     if not path.parent.is_dir():
         raise PolicyError(f"freeze: there is no folder {path.parent}; make it first")
+    box = {"low": manifest.action_low, "high": manifest.action_high}
+    graph = actor_graph(actors, **box, scaling=manifest.scaling)
     with whole_file(path) as beside:
         beside.write_bytes(pack(graph, manifest)[0])
         _compare(FrozenPolicy.load(beside), predict, tolerance)
@@ -262,20 +288,17 @@ def _compare(policy: FrozenPolicy, predict: Predict, tolerance: float) -> None:
         )
 
 
-def _predict_sac(models: Sequence[Any], x: NDArray[np.float32]) -> FloatArray:
-    actions = [model.predict(x, deterministic=True)[0][:, 0].astype(np.float64) for model in models]
-    mean: FloatArray = np.mean(actions, axis=0)
-    return mean
-
-
-def _predict_recurrent(models: Sequence[Any], x: NDArray[np.float32]) -> FloatArray:
-    """One episode of len(x) bars, the LSTM state carried."""
-    actions = np.empty((len(models), len(x)))
-    for k, model in enumerate(models):
+def answers(policies: Sequence[Any], x: NDArray[np.float32]) -> FloatArray:
+    """What SB3 itself answers: the mean of the policies' deterministic actions, a memory carried from row to row."""
+    actions = np.empty((len(policies), len(x)))
+    for k, policy in enumerate(policies):
+        if not hasattr(policy, "lstm_actor"):
+            actions[k] = policy.predict(x, deterministic=True)[0][:, 0]
+            continue
         state = None
-        for t in range(len(x)):
+        for t, row in enumerate(x):
             start = np.array([t == 0])
-            action, state = model.predict(x[t], state=state, episode_start=start, deterministic=True)
+            action, state = policy.predict(row, state=state, episode_start=start, deterministic=True)
             actions[k, t] = action[0]
     mean: FloatArray = actions.mean(axis=0)
     return mean

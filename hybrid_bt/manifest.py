@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from hybrid_bt.errors import PolicyError
 
 FORMAT_VERSION = 2  #: newest that is read
 
@@ -110,6 +113,28 @@ class Manifest(_Frozen):
         if self.format_version == 1 and (self.scaling or self.data_sha256 is None or None in self.seeds):
             raise ValueError("version 1 knows no scaling, and needs data_sha256 and seeds; this is format_version 2")
         return self
+
+    @classmethod
+    def checked(cls, fields: Mapping[str, Any], words: str, remedy: str) -> Self:
+        """A manifest of these fields.
+
+        Parameters
+        ----------
+        fields : mapping
+        words, remedy : str
+            What stands in a message before the name of a wrong field, and at its end.
+
+        Raises
+        ------
+        PolicyError
+            Naming the first field that is wrong.
+        """
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "manifest"
+            raise PolicyError(f"{words} {where}: {first['msg']}; {remedy}") from error
 
     @property
     def last_seen(self) -> date:

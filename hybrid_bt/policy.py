@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Self
 
@@ -130,14 +131,13 @@ class FrozenPolicy:
                     f"policy: {self._name} reads {name!r} (column {column}), which this code does not make; "
                     f"train and freeze the policy again{did_you_mean(name, new) if new else ''}"
                 )
-        for column, name in enumerate(made):
+        for column, (name, there) in enumerate(zip_longest(made, wanted, fillvalue="nothing")):
             if name not in wanted:
                 raise PolicyError(
                     f"policy: this code makes {name!r} (column {column}), which {self._name} does not read; "
                     "train and freeze the policy again"
                 )
-            if column >= len(wanted) or wanted[column] != name:
-                there = wanted[column] if column < len(wanted) else "nothing"
+            if name != there:
                 raise PolicyError(
                     f"policy: column {column} is {name!r}, but {self._name} reads {there!r} there; "
                     "keep the order of training"
@@ -195,9 +195,7 @@ class FrozenPolicy:
             )
         x = self._clipped(self._matrix(sequence)).astype(np.float32)
         if self.is_recurrent and len(x) >= LONG_SEQUENCE:
-            if self._sequence is None:
-                self._sequence = open_sequence(self._graph(), self.manifest, self._name)
-            return run_sequence(self._sequence, self._memory, self.manifest, x)
+            return run_sequence(self._opened_sequence(), self._memory, self.manifest, x)
         call = self._calls.get(1) or self._bind(1)
         actions = np.empty(len(x))
         for t in range(len(x)):
@@ -227,8 +225,6 @@ class FrozenPolicy:
         """
         if self.is_recurrent or max(abs(self.manifest.action_low), abs(self.manifest.action_high)) > self._clip:
             raise PolicyError(f"policy: {self._name} has a memory, or clips what it answered; ask it bar by bar")
-        if self._sequence is None:
-            self._sequence = open_sequence(self._graph(), self.manifest, self._name)
         seen = np.zeros(features.shape, np.float32)
         seen[asked] = self._clipped(features[asked])
         given = {
@@ -236,7 +232,7 @@ class FrozenPolicy:
             "sequence_features": seen,
             "sequence_asked": asked[:, :, np.newaxis],
         }
-        actions: FloatArray = self._sequence.run(["sequence_action"], given)[0][:, :, 0]
+        actions: FloatArray = self._opened_sequence().run(["sequence_action"], given)[0][:, :, 0]
         return actions
 
     def member(self, index: int) -> Self:
@@ -289,6 +285,11 @@ class FrozenPolicy:
 
     def _graph(self) -> bytes:
         return self._data if self._only is None else member_graph(self._data, self._only)
+
+    def _opened_sequence(self) -> Any:
+        if self._sequence is None:
+            self._sequence = open_sequence(self._graph(), self.manifest, self._name)
+        return self._sequence
 
     def _matrix(self, observations: ArrayLike) -> FloatArray:
         x = np.asarray(observations, dtype=np.float64)

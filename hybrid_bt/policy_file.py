@@ -8,9 +8,9 @@ Serialised protobuf messages merge when they are joined, so G + M is itself a va
 The manifest holds the length and sha256 of G and a sha256 of itself, and M has one canonical encoding: every altered,
 missing or added byte is found. This guards against damage; it is no signature, anyone can write a new file.
 
-The protobuf wire format is read here by hand (field = varint tag, then varint | 8 bytes | length + bytes | 4 bytes), so
-that neither onnx nor protobuf is needed at run time. Only what the freezer writes is let through to onnxruntime: the
-operators below, no custom domain, no subgraph, no data outside the file.
+The protobuf wire format is read by hand (`onnx_wire`), so that neither onnx nor protobuf is needed at run time. Only
+what the freezer writes is let through to onnxruntime: the operators below, no custom domain, no subgraph, no data
+outside the file.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from pydantic import ValidationError
-
+from hybrid_bt import onnx_wire as wire
 from hybrid_bt.errors import PolicyError
 from hybrid_bt.manifest import FORMAT_VERSION, Manifest, canonical_json
 
@@ -31,41 +30,30 @@ OPERATORS = frozenset({"Add", "Cast", "Clip", "Gemm", "MatMul", "Mul", "ReduceMe
 METADATA_KEY = b"hybrid_bt"
 REFETCH = "fetch or freeze the file again"
 
-# Field numbers of onnx.proto3.
-_MODEL_GRAPH, _MODEL_METADATA = 7, 14
-_MODEL_FIELDS = {1, 2, _MODEL_GRAPH, 8}  # ir_version, producer_name, graph, opset_import
-_GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
-_GRAPH_FIELDS = {_GRAPH_NODE, 2, _GRAPH_INITIALIZER, 11, 12}  # node, name, initializer, input, output
-_NODE_OP = 4
-_NODE_FIELDS = {1, 2, _NODE_OP, 5}  # input, output, op_type, attribute; a domain (7) is a custom operator's
+# Fields of each message that are let through.
+_MODEL_FIELDS = {1, 2, wire.MODEL_GRAPH, 8}  # ir_version, producer_name, graph, opset_import
+_GRAPH_FIELDS = {wire.NODE, 2, wire.INITIALIZER, wire.INPUT, wire.OUTPUT}  # 2 is the name
+_NODE_FIELDS = {1, 2, wire.NODE_OP, 5}  # input, output, op_type, attribute; a domain (7) is a custom operator's
 _TENSOR_FIELDS = {1, 2, 8, 9}  # dims, data_type, name, raw_data; external data would be 13 and 14
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
-_MAX_VARINT = 10  # bytes of a 64-bit varint
 
 
-class _Field(NamedTuple):
-    number: int
-    start: int  # of the tag
-    value: bytes  # empty for numbers: only lengths and strings are looked at
-
-
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, limit: int = MAX_BYTES, wanted: str = "a frozen policy (*.onnx)") -> bytes:
     """The file's bytes.
 
     Raises
     ------
     PolicyError
-        If the file is missing, unreadable, empty, or larger than `MAX_BYTES`.
+        If the file is missing, unreadable, or larger than `limit`, and so cannot be what is `wanted`.
     """
     if not path.is_file():
-        raise PolicyError(f"policy: no file {path}; give the path of a frozen policy (*.onnx)")
+        raise PolicyError(f"policy: no file {path}; give the path of {wanted}")
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(limit + 1)
     except OSError as error:
         raise PolicyError(f"policy: {path} cannot be read ({error.strerror}); check its permissions") from error
-    if len(data) > MAX_BYTES:
-        raise PolicyError(f"policy: {path} is larger than {MAX_BYTES} bytes, so no frozen policy; give another file")
+    if len(data) > limit:
+        raise PolicyError(f"policy: {path} is larger than {limit} bytes; give {wanted}")
     return data
 
 
@@ -99,9 +87,9 @@ def unpack(data: bytes, name: str) -> Manifest:
     last = _last_field(data, name)
     text = _manifest_text(last, name)
     manifest = _manifest(text, name)
-    if data[last.start :] != _metadata(text.decode()) or manifest.sealed_json().encode() != text:
+    if last.raw != _metadata(text.decode()) or manifest.sealed_json().encode() != text:
         raise PolicyError(f"policy: the manifest of {name} was altered; {REFETCH}")
-    graph = data[: last.start]
+    graph = data[: -len(last.raw)]
     if len(graph) != manifest.graph_bytes or hashlib.sha256(graph).hexdigest() != manifest.graph_sha256:
         raise PolicyError(
             f"policy: the network in {name} does not match its manifest ({len(graph)} bytes, sha256 "
@@ -113,63 +101,15 @@ def unpack(data: bytes, name: str) -> Manifest:
 
 
 def _metadata(text: str) -> bytes:
-    entry = _string(1, METADATA_KEY) + _string(2, text.encode())
-    return _string(_MODEL_METADATA, entry)
+    entry = wire.string(1, METADATA_KEY) + wire.string(2, text.encode())
+    return wire.string(wire.MODEL_METADATA, entry)
 
 
-def _string(number: int, value: bytes) -> bytes:
-    return _varint(number << 3 | _LENGTH) + _varint(len(value)) + value
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """Value and the place after it; IndexError past the end, ValueError if over-long."""
-    value = 0
-    for i in range(_MAX_VARINT):
-        byte = data[at + i]
-        value |= (byte & 0x7F) << 7 * i
-        if byte < 0x80:
-            return value, at + i + 1
-    raise ValueError("over-long varint")
-
-
-def _fields(data: bytes) -> Iterator[_Field]:
-    """Fields of one protobuf message; IndexError where it breaks off, ValueError where it is no protobuf."""
-    at = 0
-    while at < len(data):
-        start = at
-        tag, at = _read_varint(data, at)
-        value = b""
-        match tag & 7:
-            case 0:  # _VARINT
-                _, at = _read_varint(data, at)
-            case 2:  # _LENGTH
-                size, at = _read_varint(data, at)
-                value, at = data[at : at + size], at + size
-            case 1 | 5 as wire:  # _FIXED64, _FIXED32
-                at += 8 if wire == _FIXED64 else 4
-            case wire:
-                raise ValueError(f"wire type {wire}")
-        if at > len(data):
-            raise IndexError("message breaks off")
-        if tag >> 3 == 0:
-            raise ValueError("field 0")
-        yield _Field(tag >> 3, start, value)
-
-
-def _last_field(data: bytes, name: str) -> _Field:
+def _last_field(data: bytes, name: str) -> wire.Field:
     if data[:2] == b"PK":
         raise PolicyError(f"policy: {name} is a zip, such as SB3 saves, not a frozen policy; freeze the model first")
     try:
-        fields = list(_fields(data))
+        fields = list(wire.fields(data))
     except IndexError as error:
         raise PolicyError(f"policy: {name} breaks off after {len(data)} bytes (truncated?); {REFETCH}") from error
     except ValueError as error:
@@ -179,9 +119,9 @@ def _last_field(data: bytes, name: str) -> _Field:
     return fields[-1]
 
 
-def _manifest_text(field: _Field, name: str) -> bytes:
+def _manifest_text(field: wire.Field, name: str) -> bytes:
     try:
-        entry = list(_fields(field.value)) if field.number == _MODEL_METADATA else []
+        entry = list(wire.fields(field.value)) if field.number == wire.MODEL_METADATA else []
     except (IndexError, ValueError) as error:
         raise PolicyError(f"policy: the manifest entry of {name} is damaged ({error}); {REFETCH}") from error
     if [part.number for part in entry] != [1, 2] or entry[0].value != METADATA_KEY:
@@ -206,24 +146,19 @@ def _manifest(text: bytes, name: str) -> Manifest:
         raise PolicyError(
             f"policy: {name} has format version {version}, this code reads up to {FORMAT_VERSION}; upgrade hybrid_bt"
         )
-    try:
-        return Manifest.model_validate_json(canonical_json(raw))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "manifest"
-        raise PolicyError(f"policy: the manifest of {name} is wrong at {where} ({first['msg']}); {REFETCH}") from error
+    return Manifest.checked(raw, f"policy: the manifest of {name} is wrong at", REFETCH)
 
 
 def _check_graph(graph: bytes, name: str) -> None:
     """Let through only what the freezer writes."""
     try:
-        for field in _only(_fields(graph), _MODEL_FIELDS, "model"):
-            for part in _only(_fields(field.value), _GRAPH_FIELDS, "graph") if field.number == _MODEL_GRAPH else ():
-                if part.number == _GRAPH_INITIALIZER:
-                    list(_only(_fields(part.value), _TENSOR_FIELDS, "tensor (external data?)"))
-                elif part.number == _GRAPH_NODE:
-                    for item in _only(_fields(part.value), _NODE_FIELDS, "node (custom operator?)"):
-                        if item.number == _NODE_OP and item.value.decode() not in OPERATORS:
+        for field in _only(graph, _MODEL_FIELDS, "model"):
+            for part in _only(field.value, _GRAPH_FIELDS, "graph") if field.number == wire.MODEL_GRAPH else ():
+                if part.number == wire.INITIALIZER:
+                    list(_only(part.value, _TENSOR_FIELDS, "tensor (external data?)"))
+                elif part.number == wire.NODE:
+                    for item in _only(part.value, _NODE_FIELDS, "node (custom operator?)"):
+                        if item.number == wire.NODE_OP and item.value.decode() not in OPERATORS:
                             raise ValueError(f"operator {item.value.decode()!r}")
     except (IndexError, ValueError) as error:
         raise PolicyError(
@@ -231,8 +166,8 @@ def _check_graph(graph: bytes, name: str) -> None:
         ) from error
 
 
-def _only(fields: Iterator[_Field], allowed: set[int], what: str) -> Iterator[_Field]:
-    for field in fields:
+def _only(message: bytes, allowed: set[int], what: str) -> Iterator[wire.Field]:
+    for field in wire.fields(message):
         if field.number not in allowed:
             raise ValueError(f"field {field.number} of a {what}")
         yield field

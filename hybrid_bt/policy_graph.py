@@ -55,75 +55,46 @@ class Lstm(NamedTuple):
     bias: FloatArray  #: (4 hidden,)
 
 
-def graph_mlp(
-    members: Sequence[Sequence[Dense]], *, low: float, high: float, head: Head, scaling: Scaling | None = None
-) -> bytes:
-    """Graph of an ensemble of MLPs.
+class Actor(NamedTuple):
+    """What answers in one model."""
+
+    lstms: list[Lstm]  #: stacked; none for a network without memory
+    layers: list[Dense]  #: behind them; the last has one output and no activation
+    head: Head  #: how the last layer's output becomes an action
+
+
+def actor_graph(members: Sequence[Actor], *, low: float, high: float, scaling: Scaling | None = None) -> bytes:
+    """Graph of one step of an ensemble.
 
     Parameters
     ----------
-    members : sequence of k sequences of Dense
-        Same shapes and activations in every member; the last layer has one output and no activation.
+    members : sequence of k Actors
+        Same shapes, activations and head in every member.
     low, high : float
         Range of the action.
-    head : {'squash', 'clip'}
-        How the last layer's output becomes an action.
     scaling : Scaling, optional
         What is done to observations first, the same for all members.
 
     Returns
     -------
     bytes
-        Serialised ONNX model: `observation` (rows, in) float32 -> `action` (rows, 1) float64, the members' mean.
+        Serialised ONNX model: `observation` (rows, in) float32 -> `action` (rows, 1) float64, the members' mean. With
+        LSTMs, `h0`, `c0`, `h1`, ... are further inputs and `h0_next`, `c0_next`, ... further outputs, of shape
+        (k, rows, hidden), or (rows, hidden) for one member.
 
     Raises
     ------
     PolicyError
         If members differ in shape, shapes do not chain, or a weight is not finite.
     """
-    graph = _Graph(len(members))
-    graph.head(graph.dense(graph.observation(scaling), members, head), low, high, head)
-    return graph.serialise(len(members[0][0].weight), 0, 0)
-
-
-def graph_lstm(
-    lstms: Sequence[Sequence[Lstm]],
-    members: Sequence[Sequence[Dense]],
-    *,
-    low: float,
-    high: float,
-    head: Head,
-    scaling: Scaling | None = None,
-) -> bytes:
-    """Graph of one step of an ensemble of LSTMs, each followed by its MLP.
-
-    Parameters
-    ----------
-    lstms : sequence of k sequences of Lstm
-        The stacked layers of each member.
-    members : sequence of k sequences of Dense
-        As in `graph_mlp`; they read the last LSTM layer's h.
-    low, high, head, scaling
-        As in `graph_mlp`.
-
-    Returns
-    -------
-    bytes
-        As `graph_mlp`, with `h0`, `c0`, `h1`, ... as further inputs and `h0_next`, `c0_next`, ... as further outputs,
-        of shape (k, rows, hidden), or (rows, hidden) for one member.
-
-    Raises
-    ------
-    PolicyError
-        As `graph_mlp`.
-    """
+    lstms, layers, head = members[0]
     graph = _Graph(len(members))
     x = graph.observation(scaling)
-    layers = _transposed(lstms, len(members))
-    for index, layer in enumerate(layers):
-        x = graph.lstm(x, index, layer)
-    graph.head(graph.dense(x, members, head), low, high, head)
-    return graph.serialise(len(lstms[0][0].weight_x), len(layers), len(lstms[0][0].weight_h))
+    for index, stacked in enumerate(_transposed([member.lstms for member in members])):
+        x = graph.lstm(x, index, stacked)
+    graph.head(graph.dense(x, [member.layers for member in members], head), low, high, head)
+    features = len(lstms[0].weight_x if lstms else layers[0].weight)
+    return graph.serialise(features, len(lstms), len(lstms[0].weight_h) if lstms else 0)
 
 
 class _Graph:
@@ -185,7 +156,7 @@ class _Graph:
 
     def dense(self, x: str, members: Sequence[Sequence[Dense]], head: Head) -> str:
         """The layers; the last is linear, and its unpadded width is 1."""
-        for layers in _transposed([_padded(member, head) for member in members], self.members):
+        for layers in _transposed([_padded(member, head) for member in members]):
             weight, bias = self.stack([d.weight for d in layers]), self.stack([d.bias for d in layers])
             x = self.affine(x, self.constant(weight), self.constant(bias))
             activation = layers[0].activation
@@ -254,21 +225,13 @@ class _Graph:
 
     def serialise(self, features: int, n_lstm: int, hidden: int) -> bytes:
         helper, proto = self._onnx.helper, self._onnx.TensorProto
+        info = helper.make_tensor_value_info
         memory = ["rows", hidden] if self.members == 1 else [self.members, "rows", hidden]
         gates = [f"{gate}{layer}" for layer in range(n_lstm) for gate in "hc"]
-        graph = helper.make_graph(
-            self.nodes,
-            "policy",
-            [
-                helper.make_tensor_value_info("observation", proto.FLOAT, ["rows", features]),
-                *(helper.make_tensor_value_info(gate, proto.DOUBLE, memory) for gate in gates),
-            ],
-            [
-                helper.make_tensor_value_info("action", proto.DOUBLE, ["rows", 1]),
-                *(helper.make_tensor_value_info(f"{gate}_next", proto.DOUBLE, memory) for gate in gates),
-            ],
-            self.weights,
-        )
+        inputs = [info("observation", proto.FLOAT, ["rows", features]), *(info(g, proto.DOUBLE, memory) for g in gates)]
+        outputs = [info("action", proto.DOUBLE, ["rows", 1])]
+        outputs += [info(f"{gate}_next", proto.DOUBLE, memory) for gate in gates]
+        graph = helper.make_graph(self.nodes, "policy", inputs, outputs, self.weights)
         opset = helper.make_opsetid("", OPSET)
         model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="hybrid_bt")
         self._onnx.checker.check_model(model, full_check=True)
@@ -281,10 +244,10 @@ class _Graph:
         return name
 
 
-def _transposed(members: Sequence[Sequence[Any]], k: int) -> list[tuple[Any, ...]]:
+def _transposed(members: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
     """Member by layer -> layer by member."""
-    if not k or len(members) != k or len({len(member) for member in members}) != 1 or not members[0]:
-        raise PolicyError(f"freeze: {k} members with {[len(m) for m in members]} layers; give each the same layers")
+    if len({len(member) for member in members}) != 1:
+        raise PolicyError(f"freeze: members with {[len(m) for m in members]} layers; give each the same layers")
     return list(zip(*members, strict=True))
 
 

@@ -21,25 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hybrid_bt.onnx_wire import (
-    INPUT,
-    NODE,
-    NODE_INPUT,
-    NODE_OUTPUT,
-    OUTPUT,
-    Raw,
-    graph_attribute,
-    info,
-    info_name,
-    node,
-    raw,
-    step_of,
-    tensor,
-    whole_number,
-    whole_numbers,
-    with_graph,
-)
-from hybrid_bt.policy_file import _string
+from hybrid_bt import onnx_wire as wire
 
 PREFIX = "sequence_"  #: of outer names: a subgraph may not use a name of the graph around it
 STEP = "step_"  #: of names in the body of a lean graph
@@ -56,14 +38,14 @@ def sequence_graph(graph: bytes, n_lstm: int) -> bytes:
     n_lstm : int
         Layers that remember.
     """
-    step = step_of(graph)
+    step = wire.step_of(graph)
     memory = _memory(n_lstm)
     inputs, outputs = [*memory, "observation"], [*(f"{name}_next" for name in memory), "action"]
-    body = b"".join(field.raw for field in step if field.number not in (INPUT, OUTPUT))
-    for number, names in ((INPUT, inputs), (OUTPUT, outputs)):
-        infos = {info_name(field.value): field.raw for field in step if field.number == number}
+    body = wire.without(step, wire.INPUT, wire.OUTPUT)
+    for number, names in ((wire.INPUT, inputs), (wire.OUTPUT, outputs)):
+        infos = {wire.info_name(field.value): field.raw for field in step if field.number == number}
         body += b"".join(infos[name] for name in names)
-    return with_graph(graph, _outer(inputs, outputs, _string(NODE, _scan(inputs, outputs, body))))
+    return wire.with_graph(graph, _outer(inputs, outputs, _scan(inputs, outputs, body)))
 
 
 def acting_graph(graph: bytes) -> bytes:
@@ -74,21 +56,21 @@ def acting_graph(graph: bytes) -> bytes:
     graph : bytes
         Of one step, without the manifest.
     """
-    step = step_of(graph)
+    step = wire.step_of(graph)
     inputs, outputs = ["previous", "features", "asked"], ["kept", "action"]
     before, features, asked, kept, said = ("acting_" + name for name in (*inputs, *outputs))
     short = "acting_previous_float32"
-    nodes = [
-        node(b"Cast", [before], [short], [whole_number(b"to", 1)]),
-        node(b"Concat", [features, short], ["observation"], [whole_number(b"axis", 1)]),
-        *(field.value for field in step if field.number == NODE),
-        node(b"Where", [asked, "action", before], [kept]),
-        node(b"Identity", [kept], [said]),
+    body = [
+        wire.node(b"Cast", [before], [short], wire.attribute(b"to", 1)),
+        wire.node(b"Concat", [features, short], ["observation"], wire.attribute(b"axis", 1)),
+        *(field.raw for field in step if field.number == wire.NODE),
+        wire.node(b"Where", [asked, "action", before], [kept]),
+        wire.node(b"Identity", [kept], [said]),
+        wire.without(step, wire.NODE, wire.INPUT, wire.OUTPUT),
+        _infos([before, features, asked], [kept, said], n_axes=2),
     ]
-    body = b"".join(_string(NODE, one) for one in nodes)
-    body += b"".join(field.raw for field in step if field.number not in (NODE, INPUT, OUTPUT))
-    body += _infos([before, features, asked], [kept, said], n_axes=2)
-    return with_graph(graph, _outer(inputs, outputs, _string(NODE, _scan(inputs, outputs, body, n_scanned=2))))
+    scan = _scan(inputs, outputs, b"".join(body), n_scanned=2)
+    return wire.with_graph(graph, _outer(inputs, outputs, scan))
 
 
 def lean_graph(graph: bytes, n_lstm: int, members: int) -> bytes | None:
@@ -101,9 +83,9 @@ def lean_graph(graph: bytes, n_lstm: int, members: int) -> bytes | None:
     members : int
         Of the ensemble; one has no axis of its own.
     """
-    step = step_of(graph)
+    step = wire.step_of(graph)
     memory = _memory(n_lstm)
-    parts = _parted([_Node.of(field) for field in step if field.number == NODE], memory)
+    parts = _parted([_Node.of(field) for field in step if field.number == wire.NODE], memory)
     into = _read(parts.body) & _reached(["observation"], parts.before)  # constants are seen in the body as they stand
     out = _read(parts.behind) & _reached(memory, parts.body)
     if len(into) != 1 or len(out) != 1:
@@ -112,47 +94,44 @@ def lean_graph(graph: bytes, n_lstm: int, members: int) -> bytes | None:
     inner = {name: STEP + name for name in [*memory, given, *(name for one in parts.body for name in one.outputs)]}
     after = [f"{name}_next" for name in memory]
     inputs, outputs = [STEP + name for name in (*memory, given)], [*(STEP + name for name in after), f"{STEP}said"]
-    body = b"".join(_string(NODE, one.renamed(inner)) for one in parts.body)
-    body += _string(NODE, node(b"Identity", [inner[said]], [f"{STEP}said"]))
-    body += _infos(inputs, outputs, n_axes=time + 2) + _string(2, b"step")
-    axes = [whole_numbers(name, [time]) for name in (b"scan_input_axes", b"scan_output_axes")]
+    body = b"".join(one.renamed(inner) for one in parts.body)
+    body += wire.node(b"Identity", [inner[said]], [f"{STEP}said"])
+    body += _infos(inputs, outputs, n_axes=time + 2) + wire.string(wire.NAME, b"step")
+    axes = [wire.attribute(name, [time]) for name in (b"scan_input_axes", b"scan_output_axes")]
     scanned = [*memory, f"{given}_by_bar"], [*after, f"{said}_by_bar"]
-    nodes = [
-        node(b"Squeeze", [f"{PREFIX}observation", f"{_AXIS}_of_rows"], ["observation"]),
-        *(one.value for one in parts.before),
-        node(b"Unsqueeze", [given, _AXIS], [f"{PREFIX}{given}_by_bar"]),
-        _scan(*scanned, body, attributes=axes),
-        node(b"Squeeze", [f"{PREFIX}{said}_by_bar", _AXIS], [said]),
-        *(one.value for one in parts.behind),
-        node(b"Unsqueeze", ["action", f"{_AXIS}_of_rows"], [f"{PREFIX}action"]),
+    whole = [
+        wire.node(b"Squeeze", [f"{PREFIX}observation", f"{_AXIS}_of_rows"], ["observation"]),
+        *(one.field.raw for one in parts.before),
+        wire.node(b"Unsqueeze", [given, _AXIS], [f"{PREFIX}{given}_by_bar"]),
+        _scan(*scanned, body, *axes),
+        wire.node(b"Squeeze", [f"{PREFIX}{said}_by_bar", _AXIS], [said]),
+        *(one.field.raw for one in parts.behind),
+        wire.node(b"Unsqueeze", ["action", f"{_AXIS}_of_rows"], [f"{PREFIX}action"]),
+        wire.without(step, wire.NODE, wire.INPUT, wire.OUTPUT, wire.NAME),
+        wire.constant(_AXIS, time + 1),
+        wire.constant(f"{_AXIS}_of_rows", 1),
     ]
-    kept = b"".join(field.raw for field in step if field.number not in (NODE, INPUT, OUTPUT, 2))
-    kept += _string(5, tensor(_AXIS, [time + 1])) + _string(5, tensor(f"{_AXIS}_of_rows", [1]))
-    whole = b"".join(_string(NODE, one) for one in nodes) + kept
-    return with_graph(graph, _outer([*memory, "observation"], [*after, "action"], whole))
+    return wire.with_graph(graph, _outer([*memory, "observation"], [*after, "action"], b"".join(whole)))
 
 
 class _Node(NamedTuple):
     """A node of a graph."""
 
-    value: bytes
+    field: wire.Field
     inputs: list[str]
     outputs: list[str]
 
     @classmethod
-    def of(cls, field: Raw) -> _Node:
-        parts = raw(field.value)
-        names = [[p.value.decode() for p in parts if p.number == number] for number in (NODE_INPUT, NODE_OUTPUT)]
-        return cls(field.value, *names)
+    def of(cls, field: wire.Field) -> _Node:
+        parts = list(wire.fields(field.value))
+        sides = (wire.NODE_INPUT, wire.NODE_OUTPUT)
+        return cls(field, *([p.value.decode() for p in parts if p.number == side] for side in sides))
 
     def renamed(self, names: dict[str, str]) -> bytes:
-        """Its fields, some inputs and outputs by another name."""
-        return b"".join(
-            _string(part.number, names.get(part.value.decode(), part.value.decode()).encode())
-            if part.number in (NODE_INPUT, NODE_OUTPUT)
-            else part.raw
-            for part in raw(self.value)
-        )
+        """The node with some inputs and outputs by another name."""
+        inputs, outputs = ([names.get(name, name) for name in side] for side in (self.inputs, self.outputs))
+        rest = wire.without(wire.fields(self.field.value), wire.NODE_INPUT, wire.NODE_OUTPUT)
+        return wire.wired(inputs, outputs, rest)
 
 
 class _Parts(NamedTuple):
@@ -194,16 +173,15 @@ def _memory(n_lstm: int) -> list[str]:
 
 def _outer(inputs: Sequence[str], outputs: Sequence[str], fields: bytes) -> bytes:
     """A graph's fields with its name, inputs and outputs."""
-    return fields + _string(2, b"sequence") + _infos([PREFIX + i for i in inputs], [PREFIX + o for o in outputs])
+    infos = _infos([PREFIX + name for name in inputs], [PREFIX + name for name in outputs])
+    return fields + wire.string(wire.NAME, b"sequence") + infos
 
 
 def _infos(inputs: Sequence[str], outputs: Sequence[str], n_axes: int = 0) -> bytes:
-    named = ((INPUT, inputs), (OUTPUT, outputs))
-    return b"".join(_string(number, info(name, n_axes)) for number, names in named for name in names)
+    infos = [wire.info(wire.INPUT, name, n_axes) for name in inputs]
+    return b"".join(infos + [wire.info(wire.OUTPUT, name, n_axes) for name in outputs])
 
 
-def _scan(
-    inputs: Sequence[str], outputs: Sequence[str], body: bytes, n_scanned: int = 1, attributes: Sequence[bytes] = ()
-) -> bytes:
-    scan = [graph_attribute(b"body", body), whole_number(b"num_scan_inputs", n_scanned), *attributes]
-    return node(b"Scan", [PREFIX + name for name in inputs], [PREFIX + name for name in outputs], scan)
+def _scan(inputs: Sequence[str], outputs: Sequence[str], body: bytes, *attributes: bytes, n_scanned: int = 1) -> bytes:
+    said = [wire.attribute(b"body", body), wire.attribute(b"num_scan_inputs", n_scanned), *attributes]
+    return wire.node(b"Scan", [PREFIX + name for name in inputs], [PREFIX + name for name in outputs], *said)

@@ -1,19 +1,86 @@
-"""An agent trained in FinRL, traded by Backtrader's broker."""
+"""An agent trained in FinRL, traded by Backtrader's broker: FinRL's state, and FinRL's trades.
+
+    state  = [cash] + closes + holdings + indicator 1 of every ticker + indicator 2 of every ticker + ...
+    trades = whole shares, action * hmax cut toward zero; the greatest sale first, then the greatest purchase;
+             nothing is sold that is not held, nothing bought that the cash left over does not pay for
+
+Tickers are in alphabetical order, as FinRL sorts them. Source: FinRL, `finrl/meta/env_stock_trading/
+env_stocktrading.py` and `finrl/meta/preprocessor/preprocessors.py` (version 0.3.7).
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import math
-from typing import Any
+from array import array
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.errors import BarsError, ConfigError, PolicyError, did_you_mean
 from hybrid_bt.strategies.cheating import refuse_cheating
-from hybrid_bt.strategies.finrl_state import FINRL_INDICATORS, FinrlIndicators, Purse, finrl_state, finrl_trades
 from hybrid_bt.strategies.first_bar import first_traded_stamp
 from hybrid_bt.strategies.framework import bt
 from hybrid_bt.strategies.holdings import Holdings
 from hybrid_bt.strategies.hybrid import traded_feeds
+
+#: `finrl.config.INDICATORS`, in stockstats' names
+FINRL_INDICATORS = ("macd", "boll_ub", "boll_lb", "rsi_30", "cci_30", "dx_30", "close_30_sma", "close_60_sma")
+_COLUMNS = ("open", "high", "low", "close", "volume")
+
+
+class Purse(NamedTuple):
+    """The account as FinRL sees it, tickers in its order."""
+
+    cash: float
+    closes: Sequence[float]
+    holdings: Sequence[float]  #: shares, >= 0
+
+
+def finrl_state(purse: Purse, indicators: Sequence[Sequence[float]]) -> NDArray[np.float32]:
+    """FinRL's observation, of shape (1 + tickers * (2 + indicators),).
+
+    Parameters
+    ----------
+    indicators : sequence of (tickers,) sequences
+        One for each indicator.
+    """
+    flat = [value for values in indicators for value in values]
+    return np.array([purse.cash, *purse.closes, *purse.holdings, *flat], dtype=np.float32)
+
+
+def finrl_trades(
+    actions: ArrayLike, purse: Purse, hmax: int, buy_costs: Sequence[float], sell_costs: Sequence[float]
+) -> list[tuple[int, float]]:
+    """Orders as (ticker, signed whole shares), in the order in which FinRL carries them out.
+
+    Parameters
+    ----------
+    actions : (tickers,)
+        In [-1, 1].
+    hmax : int
+        Shares of an action of 1.
+    buy_costs, sell_costs : (tickers,)
+        Fraction of the value traded, which decides how much the cash pays for.
+    """
+    shares = (np.asarray(actions) * hmax).astype(int)
+    order = np.argsort(shares)
+    cash = purse.cash
+    trades: list[tuple[int, float]] = []
+    for i in order[: int((shares < 0).sum())].tolist():
+        size = int(min(-shares[i], max(purse.holdings[i], 0.0)))
+        if size:
+            cash += purse.closes[i] * size * (1.0 - sell_costs[i])
+            trades.append((i, -size))
+    for i in order[::-1][: int((shares > 0).sum())].tolist():
+        affordable = cash // (purse.closes[i] * (1.0 + buy_costs[i]))
+        size = int(min(max(affordable, 0.0), shares[i]))
+        if size:
+            cash -= purse.closes[i] * size * (1.0 + buy_costs[i])
+            trades.append((i, size))
+    return trades
 
 
 class FinRLStrategy(bt.Strategy):
@@ -33,7 +100,8 @@ class FinRLStrategy(bt.Strategy):
     symbols : sequence of str, optional
         Feeds that the agent trades, in the order of its training: alphabetical by default, as FinRL sorts them.
     indicators : sequence of str
-        In the order of training; see `FinrlIndicators`.
+        In the order of training. One that a feed has as a line is read from there; the others are computed by
+        stockstats from the bars up to this one only, some 8 ms for each feed and bar: give lines where it is too slow.
     hmax : int
         Shares of an action of 1.
     buy_cost_pct, sell_cost_pct : float, optional
@@ -48,7 +116,7 @@ class FinRLStrategy(bt.Strategy):
     Raises
     ------
     ConfigError, InSampleError
-        As `HybridStrategy`.
+        As `HybridStrategy`; or if stockstats is needed and not installed, or does not know an indicator.
     PolicyError
         If the agent's answer is not one finite action per ticker.
     """
@@ -73,43 +141,40 @@ class FinRLStrategy(bt.Strategy):
         if unknown:
             name = next(iter(unknown))
             raise ConfigError(f"FinRLStrategy: no parameter {name!r}{did_you_mean(name, self.p._getkeys())}")
-        self._ask = _asking(self.p.agent)
+        if not callable(getattr(self.p.agent, "predict", self.p.agent)):
+            raise ConfigError(
+                f"FinRLStrategy: agent is {self.p.agent!r}; give a model with predict, or a function of the state"
+            )
         self.cheats = refuse_cheating(self, self.p.allow_cheating)
         symbols, feeds = traded_feeds(self.datas, self.p.symbols)
         order = range(len(symbols)) if self.p.symbols else sorted(range(len(symbols)), key=symbols.__getitem__)
         self.symbols, self.feeds = tuple(symbols[i] for i in order), [feeds[i] for i in order]
-        self.indicators = FinrlIndicators(self.feeds, self.p.indicators)
+        self.indicators = [_Indicators(feed, tuple(self.p.indicators)) for feed in self.feeds]
         if self.p.turbulence_threshold is not None and not hasattr(self.feeds[0].lines, "turbulence"):
             raise ConfigError(f"FinRLStrategy: feed {self.symbols[0]!r} has no line `turbulence`; add it to the feed")
         self.state: Any = None  #: that the agent saw last
         self._trade_from = first_traded_stamp(self.p.trained_until, self.p.trade_from, self.p.allow_in_sample)
-        self._lengths = [0] * len(self.feeds)
         self._holdings = Holdings(len(self.feeds))
 
     def next(self) -> None:
-        before, self._lengths = self._lengths, [len(feed) for feed in self.feeds]
-        if not all(now > then for now, then in zip(self._lengths, before, strict=True)):
+        moved = [indicators.moved_on() for indicators in self.indicators]
+        if not all(moved):
             return  # FinRL knows no day on which a ticker is missing
-        self.indicators.keep()
+        for indicators in self.indicators:
+            indicators.keep()
         if self.datetime[0] >= self._trade_from:
             self._trade()
 
     def _trade(self) -> None:
-        values = self.indicators.values()
+        values = list(zip(*(indicators.values() for indicators in self.indicators), strict=True))
         if not all(math.isfinite(value) for row in values for value in row):
             return  # FinRL would fill them from the future
-        purse = Purse(
-            self.broker.getcash(),
-            [feed.close[0] for feed in self.feeds],
-            [self._held(i) for i in range(len(self.feeds))],
-        )
+        held = [self._held(i) for i in range(len(self.feeds))]
+        purse = Purse(self.broker.getcash(), [feed.close[0] for feed in self.feeds], held)
         self.state = finrl_state(purse, values)
-        actions = self._actions()
-        trades = (
-            [(i, -size) for i, size in enumerate(purse.holdings) if size > 0]
-            if self._is_turbulent()
-            else finrl_trades(actions, purse, self.p.hmax, *self._costs(purse))
-        )
+        trades = finrl_trades(self._actions(), purse, self.p.hmax, *self._costs(purse))
+        if self._is_turbulent():
+            trades = [(i, -size) for i, size in enumerate(held) if size > 0]
         for i, size in trades:
             order = (self.buy if size > 0 else self.sell)(self.feeds[i], size=abs(size))
             self._holdings.add(i, order)
@@ -121,7 +186,9 @@ class FinRLStrategy(bt.Strategy):
         return float(self.broker.getposition(self.feeds[i]).size)
 
     def _actions(self) -> Any:
-        actions = np.asarray(self._ask(self.state)).reshape(-1)
+        predict = getattr(self.p.agent, "predict", None)
+        answer = predict(self.state, deterministic=True)[0] if predict else self.p.agent(self.state)
+        actions = np.asarray(answer).reshape(-1)
         if len(actions) != len(self.feeds) or not np.isfinite(actions).all():
             raise PolicyError(
                 f"FinRLStrategy: the agent answered {actions!r} to {len(self.feeds)} tickers; one finite action each"
@@ -147,11 +214,47 @@ class FinRLStrategy(bt.Strategy):
             )
 
 
-def _asking(agent: Any) -> Any:
-    """The agent as a function of the state."""
-    predict = getattr(agent, "predict", None)
-    if predict is not None:
-        return lambda state: predict(state, deterministic=True)[0]
-    if not callable(agent):
-        raise ConfigError(f"FinRLStrategy: agent is {agent!r}; give a model with predict, or a function of the state")
-    return agent
+class _Indicators:
+    """Indicators of one feed on its bars so far: its own lines of those names, else stockstats."""
+
+    def __init__(self, feed: Any, names: Sequence[str]) -> None:
+        self.feed, self.names = feed, names
+        self.lines = [name for name in names if hasattr(feed.lines, name)]
+        self.computed = [name for name in names if name not in self.lines]
+        self.known = dict.fromkeys(names, math.nan)
+        self.bars, self.length = array("d"), 0
+        if self.computed and importlib.util.find_spec("stockstats") is None:
+            raise ConfigError(
+                "FinRL: indicators need stockstats: pip install 'hybrid_bt[finrl]', or feeds with a line for each"
+            )
+
+    def moved_on(self) -> bool:
+        """Whether the feed has a bar that was not there when this was asked last."""
+        before, self.length = self.length, len(self.feed)
+        return self.length > before
+
+    def keep(self) -> None:
+        """Remember the feed's bar."""
+        if self.computed:
+            self.bars.extend(getattr(self.feed, name)[0] for name in _COLUMNS)
+
+    def values(self) -> list[float]:
+        """At this bar; a value that is NaN is the last one that was not, as FinRL fills them."""
+        fresh = {name: getattr(self.feed.lines, name)[0] for name in self.lines}
+        if self.computed:
+            fresh |= self._from_stockstats()
+        self.known |= {name: value for name, value in fresh.items() if math.isfinite(value)}
+        return [self.known[name] for name in self.names]
+
+    def _from_stockstats(self) -> dict[str, float]:
+        import pandas as pd
+        from stockstats import StockDataFrame
+
+        bars = np.array(self.bars).reshape(-1, len(_COLUMNS))
+        frame = StockDataFrame.retype(pd.DataFrame(bars, columns=list(_COLUMNS)))
+        try:
+            return {name: float(frame[name].iloc[-1]) for name in self.computed}
+        except (KeyError, UserWarning) as error:
+            raise ConfigError(
+                f"FinRL: stockstats has no indicator {error}, and the feed has no line of that name"
+            ) from None

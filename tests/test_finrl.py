@@ -16,7 +16,7 @@ from brain_cases import random_bars
 from hybrid_bt.errors import ConfigError, InSampleError, PolicyError
 from hybrid_bt.feeds import to_feeds
 from hybrid_bt.strategies import FinRLStrategy
-from hybrid_bt.strategies.finrl_state import FINRL_INDICATORS, Purse, finrl_state, finrl_trades
+from hybrid_bt.strategies.finrl import FINRL_INDICATORS, Purse, finrl_state, finrl_trades
 
 pytest.importorskip("stockstats")
 

@@ -23,7 +23,7 @@ from hybrid_bt.errors import PolicyError
 from hybrid_bt.manifest import Manifest
 from hybrid_bt.policy import LONG_SEQUENCE, FrozenPolicy
 from hybrid_bt.policy_file import MAX_BYTES, OPERATORS, _metadata, pack, unpack
-from hybrid_bt.policy_graph import Dense, Lstm, graph_lstm, graph_mlp
+from hybrid_bt.policy_graph import Actor, Dense, Lstm, actor_graph
 from hybrid_bt.policy_sequence import lean_graph, sequence_graph
 from hybrid_bt.policy_session import _same_bits, _start
 
@@ -64,9 +64,9 @@ def dense_layers(rng: np.random.Generator, sizes: list[int], activation: Any) ->
 
 def mlp_bytes(members: int = 1, hidden: int = 6, activation: Any = "relu", **changes: Any) -> bytes:
     rng = np.random.default_rng(3)
-    nets = [dense_layers(rng, [len(NAMES), hidden, hidden, 1], activation) for _ in range(members)]
+    nets = [Actor([], dense_layers(rng, [len(NAMES), hidden, hidden, 1], activation), "squash") for _ in range(members)]
     manifest = manifest_of(members=members, **changes)
-    graph = graph_mlp(nets, low=manifest.action_low, high=manifest.action_high, head="squash")
+    graph = actor_graph(nets, low=manifest.action_low, high=manifest.action_high)
     return pack(graph, manifest)[0]
 
 
@@ -85,8 +85,8 @@ def lstm_weights(rng: np.random.Generator, layers: int, hidden: int) -> list[Lst
 def lstm_bytes(members: int = 1, layers: int = 1, hidden: int = 4) -> bytes:
     rng = np.random.default_rng(4)
     lstms = [lstm_weights(rng, layers, hidden) for _ in range(members)]
-    heads = [dense_layers(rng, [hidden, 3, 1], "tanh") for _ in range(members)]
-    graph = graph_lstm(lstms, heads, low=-1.0, high=1.0, head="clip")
+    nets = [Actor(memory, dense_layers(rng, [hidden, 3, 1], "tanh"), "clip") for memory in lstms]
+    graph = actor_graph(nets, low=-1.0, high=1.0)
     recurrent = {"n_lstm": layers, "hidden": hidden}
     return pack(graph, manifest_of(kind="gate", members=members, recurrent=recurrent))[0]
 
@@ -98,7 +98,8 @@ def bars() -> np.ndarray:
 
 def test_mlp_is_the_formula_on_float32_observations() -> None:
     # One input, weight 2, bias 0.5, box [0, 3]: 3 * (tanh(2 x + 0.5) + 1) / 2, worked out with math.tanh.
-    graph = graph_mlp([[Dense(np.array([[2.0]]), np.array([0.5]), "none")]], low=0.0, high=3.0, head="squash")
+    net = Actor([], [Dense(np.array([[2.0]]), np.array([0.5]), "none")], "squash")
+    graph = actor_graph([net], low=0.0, high=3.0)
     manifest = manifest_of(observation=("x",), action_low=0.0, action_high=3.0)
     policy = FrozenPolicy.from_bytes(pack(graph, manifest)[0])
     x = float(np.float32(0.1))
@@ -109,7 +110,8 @@ def test_mlp_is_the_formula_on_float32_observations() -> None:
 def test_lstm_is_the_formula() -> None:
     # One hidden unit, gates i, f, g, o, two steps by hand.
     wx, wh, b = np.array([[0.5, -0.25, 1.0, 0.75]]), np.array([[0.1, 0.2, -0.3, 0.4]]), np.array([0.0, 1.0, 0.5, -0.5])
-    graph = graph_lstm([[Lstm(wx, wh, b)]], [[Dense(np.eye(1), np.zeros(1), "none")]], low=-1.0, high=1.0, head="clip")
+    net = Actor([Lstm(wx, wh, b)], [Dense(np.eye(1), np.zeros(1), "none")], "clip")
+    graph = actor_graph([net], low=-1.0, high=1.0)
     policy = FrozenPolicy.from_bytes(
         pack(graph, manifest_of(kind="gate", observation=("x",), recurrent={"n_lstm": 1, "hidden": 1}))[0]
     )
@@ -127,10 +129,10 @@ def test_lstm_is_the_formula() -> None:
 
 def test_ensemble_is_the_mean_of_its_members(bars: np.ndarray) -> None:
     rng = np.random.default_rng(3)
-    nets = [dense_layers(rng, [len(NAMES), 6, 1], "tanh") for _ in range(3)]
+    nets = [Actor([], dense_layers(rng, [len(NAMES), 6, 1], "tanh"), "squash") for _ in range(3)]
 
-    def answers(members: list[list[Dense]]) -> np.ndarray:
-        graph = graph_mlp(members, low=-0.5, high=1.5, head="squash")
+    def answers(members: list[Actor]) -> np.ndarray:
+        graph = actor_graph(members, low=-0.5, high=1.5)
         manifest = manifest_of(members=len(members), action_low=-0.5, action_high=1.5)
         return FrozenPolicy.from_bytes(pack(graph, manifest)[0]).act(bars)
 

@@ -25,7 +25,7 @@ ROOT = Path(hybrid_bt.__file__).parent
 BARS = ["--data", "us20", "--symbols", "KO,PEP,CVX,XOM"]
 SPAN = [*BARS, "--end", "2011-03-01"]
 LESSON = ["--symbols", "KO,PEP", "--train-start", "2008-01-01", "--train-end", "2009-06-30", "--sac-steps", "150"]
-STATED = ["--trust", "--kind", "sac", "--observation", ",".join(OBSERVATION[:3]), "--symbols", "KO"]
+STATED = ["--kind", "sac", "--observation", ",".join(OBSERVATION[:3]), "--symbols", "KO"]
 STATED += ["--train-start", "2008-01-01", "--train-end", "2009-06-30"]
 
 #: each command with small arguments, run in this order in the folder that ARGS are relative to
