@@ -9,6 +9,7 @@ died while writing it, does not count. While a process writes, it holds a lock t
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import zlib
@@ -115,11 +116,12 @@ class Journal:
 
     def _write(self, data: bytes) -> None:
         try:
-            written = self._file.write(data)
+            if self._file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            raise StateError(f"state: cannot write {self.path}: {error.strerror or error}; free the disk") from None
-        if written != len(data):
-            raise StateError(f"state: {self.path} could not be written whole; free the disk, then resume")
+            raise StateError(
+                f"state: cannot write {self.path}: {error.strerror or error}; free the disk, then go on with it"
+            ) from None
 
     def close(self) -> None:
         """Bring it to the disk, and let go of the file and its lock."""

@@ -32,7 +32,7 @@ def read_account(strategy: Any, symbols: Mapping[Any, str]) -> dict[str, Any]:
     symbols : mapping
         Feed -> symbol.
     """
-    broker, ruined = strategy.broker, strategy.orders.ruined
+    broker, ruined = strategy.broker, strategy.target_orders.ruined
     if not isinstance(broker, bt.brokers.BackBroker):
         return {"ruined": ruined}
     positions = [

@@ -172,7 +172,7 @@ class HybridStrategy(bt.Strategy):
         self.decision: Decision | None = None
         self._clock = self.lines.datetime  # found once: `self.datetime` is looked for on every use
         self._last = [0.0] * len(self.symbols)  # targets of the last traded bar, for what documents advise
-        self.orders = TargetOrders(self, self.config.order_rules, self.feeds, _share(self.p.equity_share))
+        self.target_orders = TargetOrders(self, self.config.order_rules, self.feeds, _share(self.p.equity_share))
         self.trade_from = first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
         self._gathering = Gathering(self.feeds)
         self.n_bars = 0  #: that are over
@@ -243,7 +243,7 @@ class HybridStrategy(bt.Strategy):
         stamp = self._clock[0]
         trades = stamp >= self.trade_from
         advice = self.advise(stamp) if trades else None
-        look = partial(self.guard.look, self.orders) if trades and may_trade else None
+        look = partial(self.guard.look, self.target_orders) if trades and may_trade else None
         seen, sent = self.decide(stamp, closes, advice, look)
         self.carry_out(stamp, sent)
         if self.keeper is not None:
@@ -293,9 +293,9 @@ class HybridStrategy(bt.Strategy):
     def carry_out(self, stamp: float, sent: Sequence[float] | None, *, send: bool = True) -> None:
         """Send targets; without `send`, or before the first bar traded, let the bar pass."""
         if sent is not None and send:
-            self.orders.send(sent)
+            self.target_orders.send(sent)
         elif sent is not None or stamp < self.trade_from:
-            self.orders.skip()
+            self.target_orders.skip()
 
     def _bar_is_over(self) -> None:
         self.n_bars += 1

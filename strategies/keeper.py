@@ -179,8 +179,8 @@ class StateKeeper:
         self.resumed_after = _moment(row.stamp)
         if self._resends:
             return
-        strategy.orders.ruined = row.account["ruined"]
-        if strategy.orders.counts_itself:
+        strategy.target_orders.ruined = row.account["ruined"]
+        if strategy.target_orders.counts_itself:
             raise StateError(
                 f"state: beside other strategies, or where orders fill in parts, {self.path} can only be gone on from "
                 f"with the whole data, from {_moment(_row(self.journal.lines[0]).stamp)} on"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import resource
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -393,6 +394,22 @@ def test_state_that_cannot_be_written_is_said_before_the_first_bar(tmp_path: Pat
             run(BARS, path)
 
 
+def test_row_that_the_disk_has_no_room_for_ends_the_run_and_is_decided_again(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+
+    def crowded() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        with pytest.raises(StateError, match=r"cannot write .*; free the disk, then go on with it"):
+            run(BARS, state)
+
+    child = multiprocessing.get_context("fork").Process(target=crowded)
+    child.start()
+    child.join()
+    assert child.exitcode == 0 and state.stat().st_size == 100_000
+    assert_same_run(run(BARS, state), run(BARS))
+
+
 # --- parts that know nothing of states ---
 
 
@@ -497,9 +514,11 @@ def test_policy_that_failed_then_need_not_fail_again(tmp_path: Path) -> None:
 def test_command_killed_and_resumed_writes_the_same_bytes(kind: str, tmp_path: Path) -> None:
     prices = write_prices(tmp_path / "four", 330)
     common = ["--data", str(prices), "--pairs", "BBB:AAA", "--no-plots", "--no-ledger", "--quiet"]
-    if kind == "missing bars":  # of one side of the pair, so that wishes have to wait
+    if kind == "missing bars":  # of one side of an open pair, so that the other waits, also in replays of accounts
         lines = (prices / "AAA.csv").read_text().splitlines(keepends=True)
         (prices / "AAA.csv").write_text("".join(line for i, line in enumerate(lines) if i < 200 or i % 5))
+        (tmp_path / "busy.toml").write_text("[account]\nrebalance_band = 0.0\n[kalman]\nentry_z = 1.0\n")
+        common += ["--config", str(tmp_path / "busy.toml")]
     if kind == "documents":
         pytest.importorskip("bm25s")
         days = np.busday_offset("2016-01-04", np.arange(0, 60, 3), roll="forward")
