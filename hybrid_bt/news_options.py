@@ -14,19 +14,9 @@ if TYPE_CHECKING:
     from hybrid_bt.news.setup import RiskSetup
 
 RISK_MODES = ("off", "lexicon", "replay", "record", "live")
-#: flag -> field of `RiskSetup`
-_FIELDS = {
-    "news": "documents",
-    "scorer": "scorer",
-    "scorer_model": "model",
-    "scorer_key_env": "key_variable",
-    "scorer_timeout": "timeout_seconds",
-    "scorer_jobs": "concurrency",
-    "scorer_price": "usd_per_million",
-    "verdicts": "cache",
-    "calls": "calls",
-    "loughran_mcdonald": "loughran_mcdonald",
-}
+#: fields of `RiskSetup` that a flag may set
+_FLAGS = ("news", "scorer", "scorer_model", "scorer_key_env", "scorer_timeout", "scorer_jobs", "scorer_price",
+          "verdicts", "calls", "loughran_mcdonald")  # fmt: skip
 _HELP = "Risk manager that reads documents: by word lists; by verdicts recorded; asking and recording; asking."
 _OPTIONS = (
     click.option("--risk", type=click.Choice(RISK_MODES), default="off", show_default=True, help=_HELP),
@@ -58,14 +48,11 @@ def setup_of(flags: Mapping[str, Any]) -> RiskSetup | None:
     ConfigError
         If a flag of the risk manager is given without it.
     """
-    given = {field: flags[flag] for flag, field in _FIELDS.items() if flags[flag] is not None}
+    given = {flag: flags[flag] for flag in _FLAGS if flags[flag] is not None}
     if flags["risk"] == "off":
-        for flag in _FIELDS:
-            if flags[flag] is not None:
-                raise ConfigError(
-                    f"--{flag.replace('_', '-')} belongs to the risk manager; say --risk lexicon, or more"
-                )
+        for flag in given:
+            raise ConfigError(f"--{flag.replace('_', '-')} belongs to the risk manager; say --risk lexicon, or more")
         return None
     from hybrid_bt.news.setup import RiskSetup
 
-    return RiskSetup(mode=flags["risk"], **given)
+    return RiskSetup(flags["risk"], **given)

@@ -4,36 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from hybrid_bt.console import DAY, Command, comma_list
 from hybrid_bt.errors import NewsError
-
-if TYPE_CHECKING:
-    from hybrid_bt.news.documents import Document
-    from hybrid_bt.news.store import DocumentStore
+from hybrid_bt.news.documents import US_PER_DAY, Document, instant_us, say_us
+from hybrid_bt.news.evaluate_command import main as evaluate
+from hybrid_bt.news.intake import folder_files, read_documents
+from hybrid_bt.news.store import DocumentStore, open_store
 
 STORE = "news.db"
 FOUND = 1  #: exit status of `check`
 _SNIPPET = 90  #: characters of a title or text in a list
-
-
-class _Group(click.Group):
-    """`evaluate` is imported when it is asked for: it needs the whole stack."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), "evaluate"]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name != "evaluate":
-            return super().get_command(ctx, cmd_name)
-        from hybrid_bt.news.evaluate_command import main as evaluate
-
-        return evaluate
 
 
 store_option = click.option(
@@ -41,9 +26,12 @@ store_option = click.option(
 )
 
 
-@click.group("news", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("news", context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Keep documents for the risk manager: news, filings, notes, with the moment at which each was known."""
+
+
+main.add_command(evaluate)
 
 
 @main.command("add", cls=Command)
@@ -55,8 +43,6 @@ def main() -> None:
               help="A file that cannot be read: add nothing at all, or leave it out and say so.")  # fmt: skip
 def add(paths: tuple[Path, ...], store: Path, symbols: tuple[str, ...], source: str | None, on_bad_file: str) -> None:
     """Add documents from JSONL, CSV, Parquet, or folders of text and PDF; duplicates are counted."""
-    from hybrid_bt.news.store import DocumentStore
-
     given = {"symbols": list(symbols) or None, "source": source}
     defaults = {key: value for key, value in given.items() if value}
     skipped: list[str] = []
@@ -75,8 +61,6 @@ def add(paths: tuple[Path, ...], store: Path, symbols: tuple[str, ...], source: 
 
 
 def _read(paths: tuple[Path, ...], defaults: dict[str, Any], skipped: list[str] | None) -> Iterator[Document]:
-    from hybrid_bt.news.intake import folder_files, read_documents
-
     for path in paths:
         files = folder_files(path) if skipped is not None and path.is_dir() else [path]
         for file in files:
@@ -97,7 +81,7 @@ def _read(paths: tuple[Path, ...], defaults: dict[str, Any], skipped: list[str] 
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, as `add` reads it.")
 def list_documents(store: Path, as_json: bool, limit: int, **chosen: Any) -> None:
     """List documents by their publication."""
-    with _opened(store) as documents:
+    with open_store(store) as documents:
         for number, document in enumerate(_chosen(documents, chosen)):
             if number == limit:
                 click.echo(f"... more; --limit {2 * limit} shows them", err=True)
@@ -111,7 +95,7 @@ def list_documents(store: Path, as_json: bool, limit: int, **chosen: Any) -> Non
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def show(name: str, store: Path, as_json: bool) -> None:
     """Show one document by its id or the beginning of its sha256."""
-    with _opened(store) as documents:
+    with open_store(store) as documents:
         plain = _plain(documents.find(name))
     if as_json:
         click.echo(json.dumps(plain, indent=2))
@@ -128,7 +112,7 @@ def show(name: str, store: Path, as_json: bool) -> None:
 @click.pass_context
 def check(ctx: click.Context, store: Path, as_json: bool) -> None:
     """Look for what makes documents doubtful as a record of what was known: 0 nothing, 1 something, 2 misuse."""
-    with _opened(store) as documents:
+    with open_store(store) as documents:
         found = _counts(documents)
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -140,8 +124,6 @@ def check(ctx: click.Context, store: Path, as_json: bool) -> None:
 
 
 def _counts(documents: DocumentStore) -> dict[str, Any]:
-    from hybrid_bt.news.documents import US_PER_DAY, say_us
-
     everyone = list(documents.documents())
     seen = [(d.first_seen_at, d.published_at) for d in everyone if d.first_seen_at is not None]
     return {
@@ -157,33 +139,19 @@ def _counts(documents: DocumentStore) -> dict[str, Any]:
     }
 
 
-def _opened(store: Path) -> DocumentStore:
-    from hybrid_bt.news.store import open_store
-
-    return open_store(store)
-
-
 def _chosen(documents: DocumentStore, chosen: dict[str, Any]) -> Iterator[Document]:
     clauses, arguments = ["1"], []
     for bound, sign in (("since", ">="), ("until", "<")):
         if chosen[bound] is not None:
             clauses.append(f"published_at {sign} ?")
-            arguments.append(_us(chosen[bound]))
+            arguments.append(instant_us(chosen[bound], "the day"))
     wanted = set(chosen["symbols"])
     for document in documents.documents(" AND ".join(clauses), arguments):
         if not wanted or wanted & set(document.symbols):
             yield document
 
 
-def _us(day: datetime) -> int:
-    from hybrid_bt.news.documents import instant_us
-
-    return instant_us(day, "the day")
-
-
 def _plain(document: Document) -> dict[str, Any]:
-    from hybrid_bt.news.documents import say_us
-
     seen = document.first_seen_at
     return {
         "id": document.id,
@@ -197,8 +165,6 @@ def _plain(document: Document) -> dict[str, Any]:
 
 
 def _line(document: Document) -> str:
-    from hybrid_bt.news.documents import say_us
-
     said = " ".join((document.title or document.text).split())[:_SNIPPET]
     return f"{say_us(document.published_at)}  {document.id:20} {','.join(document.symbols) or 'market':12} {said}"
 

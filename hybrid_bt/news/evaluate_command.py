@@ -97,9 +97,7 @@ def _print(found: Evaluation) -> None:
 def _table(effects: list[Any]) -> Any:
     from rich.table import Table
 
-    table = Table()
-    for title in ("span", "variant"):
-        table.add_column(title)
+    table = Table("span", "variant")
     for name in SHOWN:
         table.add_column(name.replace("_", " "), justify="right")
         table.add_column("less off", justify="right")
