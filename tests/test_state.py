@@ -209,14 +209,33 @@ def test_later_bars_alone_go_on_as_if_nothing_had_happened(overlap: int, modes: 
         assert (trade.size, trade.price) == (position.size, position.price)
 
 
-def test_missing_bars_and_waiting_orders_survive_a_later_start(tmp_path: Path) -> None:
-    whole = run(HOLED)
+@pytest.mark.parametrize("overrides", [COSTS, COSTS | GUARD], ids=["plain", "guarded"])
+def test_missing_bars_and_waiting_orders_survive_a_later_start(overrides: Any, tmp_path: Path) -> None:
+    whole = run(HOLED, overrides=overrides)
     path, state = whole.analyzers.ledger.path(), tmp_path / "state"
     waiting = [f.decided + 1 for f in path.fills if f.bar > f.decided + 1 and f.decided > 260]  # accepted, not filled
     cut = 1 + waiting[0]
-    run(with_rows(HOLED, slice(0, cut)), state)
-    later = run(with_rows(HOLED, slice(cut - 12, N)), state)
+    run(with_rows(HOLED, slice(0, cut)), state, overrides=overrides)
+    later = run(with_rows(HOLED, slice(cut - 12, N)), state, overrides=overrides)
     assert np.array_equal(later.analyzers.ledger.path().equity[11:], path.equity[cut - 1 :])
+    assert later.guard.report() == whole.guard.report() and bool(later.guard.triggers) == (overrides != COSTS)
+
+
+def test_switch_that_was_on_then_counts_as_on(tmp_path: Path) -> None:
+    switch, state = tmp_path / "stop", tmp_path / "state"
+
+    class Switched(HybridStrategy):
+        def next(self) -> None:
+            if self.n_bars == 280:
+                switch.touch()
+            super().next()
+
+    params = {"overrides": COSTS | {"guard": {"kill_file": str(switch)}}}
+    cerebro = cerebro_of(with_rows(BARS, slice(0, 285)), state, **params)
+    cerebro.strats[0][0] = (Switched, *cerebro.strats[0][0][1:])
+    cerebro.run()
+    switch.unlink()
+    assert run(BARS, state, **params).guard.triggers == {"kill_switch": 5}
 
 
 class Holding(HybridStrategy):
