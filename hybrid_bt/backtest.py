@@ -57,7 +57,6 @@ class Request(NamedTuple):
     mode: str = "stable"
     news: Desk | None = None  #: documents and their scorer; None leaves the risk manager out
     state: Path | None = None  #: file that the strategy's state is kept in, and gone on from if it is there
-    state_every: int = 1  #: bars from one snapshot to the next
 
 
 class Trading(NamedTuple):
@@ -183,7 +182,6 @@ def trade(
         news=stage,
         record=True,
         state=request.state,
-        state_every=request.state_every,
         on_bar=on_bar,
     )
     cerebro.addanalyzer(Ledger, start=row - skipped, _name="ledger")

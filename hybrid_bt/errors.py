@@ -6,7 +6,7 @@
     |-- PolicyError           a frozen policy that is damaged, newer, or asks for what the code does not produce
     |-- LegError              a leg of the user's own that breaks the contract of a leg
     |-- NewsError             documents, verdicts or scorers that cannot be used
-    |-- StateError            a snapshot that is damaged, newer, or of another run
+    |-- StateError            a state that is damaged, of another format, or of another run
     |-- InSampleError         bars that the policies were trained on, about to be reported as a result
     `-- ReconciliationError   an account whose own fills do not explain its equity
 
@@ -49,7 +49,7 @@ class NewsError(HybridError, ValueError):
 
 
 class StateError(HybridError, ValueError):
-    """A snapshot that is damaged, newer than the code, or does not fit the run that is to go on from it."""
+    """A state that is damaged, of another format, or does not fit the run that is to go on from it."""
 
 
 class InSampleError(HybridError):

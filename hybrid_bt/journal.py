@@ -1,93 +1,148 @@
-"""An append-only file of rows of doubles, one row a bar; a state file beside it says how many of them count.
+"""An append-only journal: one line that says what it holds for, then one row a bar. It is plain text, and never run.
 
-Rows behind those were written by a process that died before its next snapshot: they are cut off when the file is opened
-again, and made anew. While a process writes, it holds a lock that ends with it.
+    {"format": "hybrid_bt state", "version": 2, "hybrid_bt": "0.1.0", "columns": ["stamp", ...], "fit": {...}}
+    5f0d12ab [734138.0, [41.2, NaN], null, null, [0.1, NaN], {"cash": ...}]
+
+Each row is sealed by a checksum of it and of all that stands above. A last line that was cut off, by a process that
+died while writing it, does not count. While a process writes, it holds a lock that ends with it.
 """
 
 from __future__ import annotations
 
-import hashlib
+import errno
+import json
 import os
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from hybrid_bt import __version__
 from hybrid_bt.errors import StateError
 from hybrid_bt.files import lock
 
-DOUBLE = 8  #: bytes
+FORMAT, VERSION = "hybrid_bt state", 2
+LONGEST = 80  #: characters of a value in an error
+
+
+class Row(NamedTuple):
+    """What came from outside at the close of a bar, and what was sent."""
+
+    stamp: float  #: Backtrader's number
+    closes: Sequence[float]  #: (N,) NaN where a symbol has no bar
+    advice: Sequence[Any] | None  #: fields of `Advice`; None where nobody was asked
+    seen: Sequence[Any] | None  #: fields of `GuardFacts`: the account as the guard saw it; None where it did not look
+    sent: Sequence[float] | None  #: (N,) targets, NaN keeps what is held; None where nothing was to be sent
+    account: Mapping[str, Any]  #: behind the orders
 
 
 class Journal:
-    """Rows of `width` little-endian doubles.
+    """Rows of one file, which is made where it is missing.
 
     Parameters
     ----------
     path : Path
-    width : int
+    fit : mapping of plain data
+        What the rows hold true for, by name.
+
+    Attributes
+    ----------
+    lines : list of bytes
+        The rows that were there, for `Row(*json.loads(line))`.
+    written_by : str
+        Version of hybrid_bt that began it.
 
     Raises
     ------
     StateError
-        If the file cannot be written to, or another process has it open.
+        If the file cannot be written to, is no journal, damaged, of another format or fit, or another process has it.
     """
 
-    def __init__(self, path: Path, width: int) -> None:
-        self.path, self.width, self.n_rows = path, width, 0
-        self._digest = hashlib.sha256()
-        try:
-            self._file = open(path, "ab+", buffering=0)  # noqa: SIM115  (closed by `close`, or with the process)
-        except OSError as error:
-            raise StateError(f"state: cannot write {path}: {error.strerror or error}; name another file") from None
-        try:
-            lock(self._file, wait=False)
-        except OSError:
-            self._file.close()
-            raise StateError(f"state: another process is writing {path}; stop it, or name another file") from None
-
-    def recall(self, n_rows: int, sha256: str) -> NDArray[np.float64]:
-        """The first `n_rows` rows, (n_rows, width); what lies behind them is cut off.
-
-        Raises
-        ------
-        StateError
-            If there are fewer, or they are not the ones that have this sha256.
-        """
+    def __init__(self, path: Path, fit: Mapping[str, Any]) -> None:
+        self.path, self._file = path, _opened(path)
+        mine = {"format": FORMAT, "version": VERSION, "hybrid_bt": __version__, "columns": Row._fields, "fit": fit}
+        head = json.dumps(mine).encode() + b"\n"
         self._file.seek(0)
-        wanted = n_rows * self.width * DOUBLE
-        kept = self._file.read(wanted) if wanted else b""
-        digest = hashlib.sha256(kept)
-        if len(kept) != wanted or digest.hexdigest() != sha256:
-            what = "is shorter than" if len(kept) != wanted else "does not match"
-            raise StateError(
-                f"state: the journal {self.path} {what} its state; restore copies of both, or remove both to begin anew"
-            )
-        self._file.truncate(wanted)
-        self.n_rows, self._digest = n_rows, digest
-        return np.frombuffer(kept, dtype="<f8").reshape(n_rows, self.width)
+        content = self._file.read()
+        if head.startswith(content):  # new, or a process died while writing the first line
+            self._file.truncate(0)
+            self._write(head)
+            content = head
+        whole = content[: content.rfind(b"\n") + 1]
+        first, *lines = whole.split(b"\n")
+        self.written_by = self._checked_head(first, json.loads(head)["fit"])
+        self._seal = zlib.crc32(first)
+        self.lines = [self._checked(line, number) for number, line in enumerate(lines[:-1], 2)]
+        self._file.truncate(len(whole))
 
-    def append(self, row: Sequence[float]) -> None:
-        """Write one row."""
-        if len(row) != self.width:
-            raise ValueError(f"journal: a row of {len(row)} numbers, not {self.width}")
-        data = np.array(row, dtype="<f8").tobytes()
+    def _checked_head(self, line: bytes, fit: Mapping[str, Any]) -> str:
         try:
-            written = self._file.write(data)
-        except OSError as error:
-            raise StateError(f"state: cannot write {self.path}: {error.strerror or error}; free the disk") from None
-        if written != len(data):
-            raise StateError(f"state: {self.path} could not be written whole; free the disk, then resume")
-        self._digest.update(data)
-        self.n_rows += 1
+            said = json.loads(line)
+        except ValueError:
+            said = None
+        if not isinstance(said, dict) or said.get("format") != FORMAT:
+            raise StateError(
+                f"state: {self.path} does not begin as a state file; name another one, or remove it to begin anew"
+            )
+        if said.get("version") != VERSION:
+            raise StateError(
+                f"state: {self.path} has format version {said.get('version')!r}, this code reads {VERSION}; "
+                "go on with the hybrid_bt that wrote it, or remove it to begin anew"
+            )
+        written = said.get("fit", {})
+        for name in {**fit, **written}:
+            before, now = written.get(name), fit.get(name)
+            if before != now:
+                raise StateError(
+                    f"state: {self.path} was written with {name} {_short(before)}, now it is {_short(now)}; "
+                    "go on as before, name another state file, or remove this one to begin anew"
+                )
+        return str(said.get("hybrid_bt"))
 
-    def sync(self) -> dict[str, Any]:
-        """Bring all rows to the disk; what the state file says of them."""
-        os.fsync(self._file.fileno())
-        return {"rows": self.n_rows, "width": self.width, "sha256": self._digest.hexdigest()}
+    def _checked(self, line: bytes, number: int) -> bytes:
+        seal, _, text = line.partition(b" ")
+        self._seal = zlib.crc32(text, self._seal)
+        if seal != b"%08x" % self._seal:
+            raise StateError(f"state: {self.path} is damaged in line {number}; restore a copy, or remove it")
+        return text
+
+    def append(self, row: Row, *, lasting: bool) -> None:
+        """Write one row; a lasting one is waited for until a power cut cannot take it away either."""
+        text = json.dumps(row, separators=(",", ":"), default=float).encode()
+        self._seal = zlib.crc32(text, self._seal)
+        self._write(b"%08x %s\n" % (self._seal, text))
+        if lasting:
+            os.fsync(self._file.fileno())
+
+    def _write(self, data: bytes) -> None:
+        try:
+            if self._file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise StateError(
+                f"state: cannot write {self.path}: {error.strerror or error}; free the disk, then go on with it"
+            ) from None
 
     def close(self) -> None:
-        """Let go of the file and its lock."""
+        """Bring it to the disk, and let go of the file and its lock."""
+        os.fsync(self._file.fileno())
         self._file.close()
+
+
+def _opened(path: Path) -> Any:
+    """The file, to read and to append to, locked."""
+    try:
+        file = open(path, "ab+", buffering=0)  # noqa: SIM115  (closed by `close`, or with the process)
+    except OSError as error:
+        raise StateError(f"state: cannot write {path}: {error.strerror or error}; name another file") from None
+    try:
+        lock(file, wait=False)
+    except OSError:
+        file.close()
+        raise StateError(f"state: another process is writing {path}; stop it, or name another file") from None
+    return file
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

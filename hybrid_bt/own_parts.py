@@ -10,7 +10,6 @@ import copy
 from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
-from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,22 +74,8 @@ class CallablePolicy:
         return hasattr(self.function, "state") and hasattr(self.function, "restore")
 
     def state(self) -> dict[str, Any]:
-        """Memory of the function, for `restore`; a plain function is taken to have none.
-
-        Raises
-        ------
-        PolicyError
-            If it is an object that may have a memory, but has no `state` and `restore`.
-        """
-        if self.is_recurrent:
-            given: dict[str, Any] = self.function.state()  # type: ignore[attr-defined]
-            return given
-        if not isinstance(self.function, FunctionType):
-            raise PolicyError(
-                f"state: {self!r} has no state() and restore(), so its memory would be lost; add both "
-                "(they may give and take an empty dict), or drop state="
-            )
-        return {}
+        """Memory of the function, for `restore`; empty where it gives none."""
+        return self.function.state() if self.is_recurrent else {}  # type: ignore[attr-defined]
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to what `state` gave."""

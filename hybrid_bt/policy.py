@@ -7,7 +7,7 @@ learns from float32 observations), then compute in float64. A network of float32
 agrees with SB3's own float32 arithmetic to about 1e-6 (the freezer checks it), and with other libraries to 1e-14.
 
 A recurrent policy carries its LSTM state (h, c) from call to call, for a fixed number of rows; `reset` begins an
-episode, `state` and `restore` serve snapshots.
+episode, `state` and `restore` put a memory back after a call that failed.
 """
 
 from __future__ import annotations

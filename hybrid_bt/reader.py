@@ -7,8 +7,7 @@ over all bars, where it is worth it in a compiled loop (`hybrid_bt.kernels.marke
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +15,13 @@ from numpy.typing import NDArray
 from hybrid_bt import features, spread
 from hybrid_bt.batch import choose
 from hybrid_bt.errors import BarsError
-from hybrid_bt.kalman import KalmanParams, KalmanState
+from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.legs.base import View
-from hybrid_bt.market import PairState, PairView, absorb_bar, first_pair, pair_stretch, pair_view, pair_zscores
-from hybrid_bt.spread import SpreadParams, SpreadState
+from hybrid_bt.market import PairView, absorb_bar, first_pair, pair_stretch, pair_view, pair_zscores
+from hybrid_bt.spread import SpreadParams
 
 FloatArray = NDArray[np.float64]
 
-_LAST = PairState._fields[4:]  # what a pair keeps beside its columns and its two recursions
-PAIR_WIDTH = len(KalmanState._fields) + len(SpreadState._fields) + len(_LAST)  #: numbers of a pair in a snapshot
 READING_SECONDS = 2e-5  # of a bar x symbol, interpreted
 
 
@@ -94,27 +91,6 @@ class MarketReader:
             [pair_view(pair) for pair in pairs],
             self.bars_per_year,
         )
-
-    def state(self) -> dict[str, Any]:
-        """All recursions as arrays, for `restore`."""
-        pairs = [(*pair.kalman, *pair.spread, *(getattr(pair, name) for name in _LAST)) for pair in self.pairs]
-        return {
-            "assets": np.array(self.assets, dtype=np.float64),
-            "market": np.array([*self.market.mean, *self.market[1:]], dtype=np.float64),
-            "pairs": np.array(pairs, dtype=np.float64).reshape(len(pairs), PAIR_WIDTH),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to what `state` gave, of a reader of the same symbols and pairs."""
-        k, s, m = len(KalmanState._fields), len(SpreadState._fields), len(features.AssetState._fields)
-        market = state["market"].tolist()
-        self.assets = [features.AssetState(*row) for row in state["assets"].tolist()]
-        self.market = features.MarketState(features.AssetState(*market[:m]), *market[m:])
-        self.pairs = []
-        for (y, x), row in zip(self.columns, state["pairs"].tolist(), strict=True):
-            fresh, started, *logs = row[k + s :]
-            last = bool(fresh), bool(started), *logs
-            self.pairs.append(PairState(y, x, KalmanState(*row[:k]), SpreadState(*row[k : k + s]), *last))
 
 
 def _log_close(close: float, column: int) -> float:

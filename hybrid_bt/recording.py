@@ -61,40 +61,6 @@ class Recorder:
         for pair, position in zip(view.pairs, decision.positions, strict=True):
             self._pairs.extend((*pair[:7], position))
 
-    def last_row(self) -> list[float]:
-        """The numbers of the last bar, for `add_row`."""
-        return [value for values, width in self._columns() for value in values[len(values) - width :]]
-
-    @property
-    def width(self) -> int:
-        """Numbers that a bar adds."""
-        return sum(width for _, width in self._columns())
-
-    def add_row(self, row: Sequence[float]) -> None:
-        """Append a bar from what `last_row` of another recorder gave."""
-        self._managed.append(None)  # a run that goes on from a state has no risk manager
-        at = 0
-        for values, width in self._columns():
-            numbers = row[at : at + width]
-            values.extend(map(int, numbers) if values.typecode == "b" else numbers)
-            at += width
-        if at != len(row):
-            raise ValueError(f"recorder: a row of {len(row)} numbers, not {at}")
-
-    def _columns(self) -> list[tuple[array[Any], int]]:
-        """Everything that a bar adds to, and by how many numbers."""
-        n = self._n_symbols
-        return [
-            *((values, n) for values in (*self._legs.values(), *self._vectors.values())),
-            *((values, 1) for values in (*self._weights.values(), *self._scalars.values())),
-            (self._pairs, len(self._pair_names) * (len(_SEEN) + 1)),
-            (self._wanted, n),
-            (self._volatility, n),
-            (self._correlation, 1),
-            (self._warm, n),
-            (self._waits, n),
-        ]
-
     def decisions(self, start: int = 0) -> Decisions:
         """The bars from row `start` on."""
         vector = {name: _matrix(values, self._n_symbols)[start:] for name, values in self._vectors.items()}

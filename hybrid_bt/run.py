@@ -93,14 +93,7 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
     "--state",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Keep the whole state here while running; if it is there already, go on from it.",
-)
-@click.option(
-    "--state-every",
-    type=click.IntRange(min=1),
-    default=50,
-    show_default=True,
-    help="Bars from one snapshot to the next; those behind the last one are decided again.",
+    help="Keep the state here, a row a bar; if it is there already, go on from it.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("fig"), show_default=True, help="Folder of the report."
@@ -233,7 +226,6 @@ def _request(flags: dict[str, Any]) -> Request:
         seed=flags["seed"],
         mode=flags["mode"],
         state=flags["state"],
-        state_every=flags["state_every"],
     )
     return _with_news(request, flags)
 

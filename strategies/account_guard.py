@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from hybrid_bt.config import Config
 from hybrid_bt.guard import (
     RULES,
     GuardFacts,
-    GuardState,
     guard_step,
     held_weights,
     initial_guard,
@@ -58,35 +57,45 @@ class AccountGuard:
         self.first: dict[str, float] = {}
         self.failures: list[str] = []
 
-    def settled(self, decision: Decision, orders: TargetOrders) -> Decision:
-        """The decision with the targets that may be sent; call it once on every bar that is traded."""
-        failed = self._collect(decision.failures)
+    def look(self, orders: TargetOrders, failed: bool) -> GuardFacts | None:
+        """The account at the close of this bar; None where no rule asks for it."""
         if not (failed or self.is_active):
-            return decision
+            return None
         killed = self._kill_file is not None and self._kill_file.exists()
         equity, sizes, worth = orders.books()
-        delivered, day = orders.delivered(), int(self.strategy.datetime[0])
-        facts = GuardFacts(day, equity, held_weights(sizes, worth, equity), delivered, failed, killed)
+        held, day = held_weights(sizes, worth, equity), int(self.strategy.datetime[0])
+        return GuardFacts(day, equity, held, orders.delivered(), failed, killed)
+
+    def settled(
+        self, stamp: float, decision: Decision, look: Callable[[bool], GuardFacts | None]
+    ) -> tuple[Decision, GuardFacts | None]:
+        """The decision with the targets that may be sent, and what they were cut by; once on every bar that is traded.
+
+        Parameters
+        ----------
+        look : callable
+            Gives the facts of the bar, when told whether a part failed.
+        """
+        facts = look(self.passed(stamp, decision.failures))
+        if facts is None:
+            return decision, None
         wanted = withheld(decision.target, decision.waits)
         self._guard, targets, mask = guard_step(
             self._guard, wanted, facts, self._thinking.pairs, self.params, self._band
         )
         for name in rule_names(mask):
             self.triggers[name] = self.triggers.get(name, 0) + 1
-            self.first.setdefault(name, self.strategy.datetime[0])
+            self.first.setdefault(name, stamp)
         waits = tuple(wait and target != target for wait, target in zip(decision.waits, targets, strict=False))
-        return decision._replace(target=targets, waits=waits, wanted=decision.target, guard=mask)
+        return decision._replace(target=targets, waits=waits, wanted=decision.target, guard=mask), facts
 
-    def passed(self, failures: Sequence[str]) -> None:
-        """Let a bar before the first traded one pass; a part that failed on it is named, and moves nothing."""
-        self._collect(failures)
-
-    def _collect(self, texts: Sequence[str]) -> bool:
-        for text in texts:
+    def passed(self, stamp: float, failures: Sequence[str]) -> bool:
+        """Name each part that failed on a bar, once; whether any did. On a bar that is not traded that is all."""
+        for text in failures:
             if text not in self.failures and len(self.failures) < MOST_TEXTS:
                 self.failures.append(text)
-                warnings.warn(f"HybridStrategy: {self.strategy.datetime.datetime(0)} {text}", stacklevel=1)
-        return bool(texts)
+                warnings.warn(f"HybridStrategy: {self.strategy.moment(stamp)} {text}", stacklevel=1)
+        return bool(failures)
 
     def report(self) -> dict[str, Any]:
         """Plain data for `run.json`; empty where no limit is on and no policy failed."""
@@ -97,18 +106,3 @@ class AccountGuard:
             "first": {name: bt.num2date(self.first[name]).isoformat() for name in RULES if name in self.first},
             "failures": list(self.failures),
         }
-
-    def state(self) -> dict[str, Any]:
-        """Plain data, for `restore`."""
-        return {
-            "guard": list(self._guard),
-            "triggers": self.triggers,
-            "first": self.first,
-            "failures": self.failures,
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to what `state` gave."""
-        self._guard = GuardState(*state["guard"])
-        self.triggers, self.first = dict(state["triggers"]), dict(state["first"])
-        self.failures = list(state["failures"])

@@ -23,22 +23,28 @@ def is_fresh_simulator(broker: Any) -> bool:
     return not (broker.pending or broker.submitted or any(p.size for p in broker.positions.values()))
 
 
-def read_account(strategy: bt.Strategy, symbols: Mapping[Any, str]) -> dict[str, Any]:
-    """Cash, positions and this strategy's orders under way.
+def read_account(strategy: Any, symbols: Mapping[Any, str]) -> dict[str, Any]:
+    """Cash, positions and this strategy's orders under way; of a broker that keeps its own account, none of them.
 
     Parameters
     ----------
+    strategy : HybridStrategy
     symbols : mapping
         Feed -> symbol.
     """
-    broker = strategy.broker
-    account = {"cash": float(broker.getcash()), "value": float(broker.getvalue())}
+    broker, ruined = strategy.broker, strategy.target_orders.ruined
     if not isinstance(broker, bt.brokers.BackBroker):
-        held = {symbol: broker.getposition(feed) for feed, symbol in symbols.items()}
-        return account | {"positions": [[s, float(p.size), float(p.price)] for s, p in held.items() if p.size]}
+        return {"ruined": ruined}
     positions = [
-        _position_row(symbols[feed], position, broker.d_credit.get(feed, 0.0))
-        for feed, position in broker.positions.items()
+        [
+            symbols[feed],
+            float(one.size),
+            float(one.price),
+            one.adjbase,
+            _day(one),
+            float(broker.d_credit.get(feed, 0.0)),
+        ]
+        for feed, one in broker.positions.items()
         if feed in symbols
     ]
     orders = [
@@ -47,13 +53,18 @@ def read_account(strategy: bt.Strategy, symbols: Mapping[Any, str]) -> dict[str,
         for order in queue
         if order.owner is strategy and order.data in symbols
     ]
-    return account | {"fund_shares": float(broker.fundshares), "positions": positions, "orders": orders}
+    return {
+        "ruined": ruined,
+        "cash": float(broker.getcash()),
+        "fund_shares": float(broker.fundshares),
+        "positions": positions,
+        "orders": orders,
+    }
 
 
-def _position_row(symbol: str, position: Any, credit: float) -> list[Any]:
+def _day(position: Any) -> str | None:
     moment = getattr(position, "datetime", None)
-    day = moment.isoformat() if isinstance(moment, datetime) else None
-    return [symbol, float(position.size), float(position.price), position.adjbase, day, float(credit)]
+    return moment.isoformat() if isinstance(moment, datetime) else None
 
 
 def put_account(strategy: bt.Strategy, account: Mapping[str, Any], symbols: Mapping[Any, str]) -> None:

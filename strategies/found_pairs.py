@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from datetime import datetime
 
 import numpy as np
@@ -24,9 +25,9 @@ class FoundPairs:
 
     def __init__(self) -> None:
         self._stamps: list[datetime] = []
-        self.closes: list[list[float]] = []
+        self.closes: list[Sequence[float]] = []
 
-    def keep(self, stamp: datetime, closes: list[float]) -> None:
+    def keep(self, stamp: datetime, closes: Sequence[float]) -> None:
         """One bar; closes (N,), NaN where a symbol has none."""
         self._stamps.append(stamp)
         self.closes.append(closes)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -16,10 +16,10 @@ from hybrid_bt.build import Policies, build, training_end
 from hybrid_bt.config import Config, load_config, overridden
 from hybrid_bt.errors import BarsError, ConfigError, InSampleError, did_you_mean
 from hybrid_bt.features import WARMUP_BARS
+from hybrid_bt.guard import GuardFacts
 from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.own_parts import own_legs, own_policies
 from hybrid_bt.recording import Recorder
-from hybrid_bt.snapshot import fit_of
 from hybrid_bt.strategies.account_guard import AccountGuard
 from hybrid_bt.strategies.bounded import give_room
 from hybrid_bt.strategies.cheating import refuse_cheating
@@ -89,10 +89,8 @@ class HybridStrategy(bt.Strategy):
     record : bool
         Keep every decision in `self.recorder`.
     state : str or Path, optional
-        File that the whole state is kept in (and `FILE.journal` beside it). If it exists, the run goes on from it: see
-        `hybrid_bt.strategies.keeper` and docs/keep-running.md.
-    state_every : int
-        Bars from one snapshot to the next.
+        File that the whole state is kept in. If it exists, the run goes on from it: see `hybrid_bt.strategies.keeper`
+        and docs/keep-running.md.
     on_bar : callable, optional
         Called with no argument after each bar, for progress.
     compiled : bool, optional
@@ -113,7 +111,7 @@ class HybridStrategy(bt.Strategy):
     Attributes
     ----------
     decision : Decision or None
-        The last one; `target` is what was sent, after the guard. None on bars that were taken from a state.
+        The last one; `target` is what was sent, after the guard.
     guard : AccountGuard
         Its `triggers` and `failures`.
     keeper : StateKeeper or None
@@ -144,7 +142,6 @@ class HybridStrategy(bt.Strategy):
         ("news", None),
         ("record", False),
         ("state", None),
-        ("state_every", 1),
         ("on_bar", None),
         ("compiled", None),
     )
@@ -175,31 +172,19 @@ class HybridStrategy(bt.Strategy):
         self.decision: Decision | None = None
         self._clock = self.lines.datetime  # found once: `self.datetime` is looked for on every use
         self._last = [0.0] * len(self.symbols)  # targets of the last traded bar, for what documents advise
-        self._target_orders = TargetOrders(self, self.config.order_rules, self.feeds, _share(self.p.equity_share))
-        self._trade_from = first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
+        self.target_orders = TargetOrders(self, self.config.order_rules, self.feeds, _share(self.p.equity_share))
+        self.trade_from = first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
         self._gathering = Gathering(self.feeds)
-        self._rows = 0
+        self.n_bars = 0  #: that are over
         #: numbers of the bars before trading, where they are to say how many a year has
         self._early: list[float] | None = [] if self.config.auto_rate else None
-        self.keeper = self._keeper(policies)
+        self.keeper = None if self.p.state is None else StateKeeper(self, self.p.state, policies)
         self._on_bar: Callable[[], None] | None = self.p.on_bar
 
     def qbuffer(self, savemem: int = 0, replaying: bool = False) -> None:
         for feed in self.datas if savemem > 0 else ():
             give_room(feed)
         super().qbuffer(savemem, replaying)
-
-    def _keeper(self, policies: Policies) -> StateKeeper | None:
-        if self.p.state is None:
-            return None
-        if self.p.news is not None:
-            raise ConfigError("state: it holds no verdicts on documents yet; leave out state, or the documents")
-        if self._finding is not None:
-            raise ConfigError("state: pairs='auto' are found anew in every process; name the pairs that it found")
-        if self.p.state_every != int(self.p.state_every) or self.p.state_every < 1:
-            raise ConfigError(f"state_every must be a whole number of bars from 1 on, not {self.p.state_every!r}")
-        fit = fit_of(self.config, self.symbols, self.pair_names, policies, self.p.kalman_params, self._trade_from)
-        return StateKeeper(self, self.p.state, int(self.p.state_every), fit)
 
     def _new_recorder(self) -> Recorder:
         return Recorder(len(self.symbols), self.pair_names, tuple(self.config.legs_enabled()))
@@ -249,88 +234,86 @@ class HybridStrategy(bt.Strategy):
     def next(self) -> None:
         rows, is_complete = self._gathering.rows()
         for number, closes in enumerate(rows, 1):
-            sent = self.keeper.recall(closes) if self.keeper is not None else None
-            if self.keeper is not None and sent is not None:
-                self._repeat(self.keeper, sent)
-            else:
-                self._decide(closes, may_trade=is_complete and number == len(rows))
+            if self.keeper is None or not self.keeper.recall(closes):
+                self._new_bar(closes, may_trade=is_complete and number == len(rows))
             self._bar_is_over()
 
-    def _decide(self, closes: list[float], may_trade: bool) -> None:
-        """A new bar: ask the brain, let the guard look at it, send the orders, keep the state."""
-        trades = self._clock[0] >= self._trade_from
-        if self._rows == 0:
-            self.guard.passed(self._thinking.remember())
+    def _new_bar(self, closes: list[float], may_trade: bool) -> None:
+        """Decide, send the orders, keep the state."""
+        stamp = self._clock[0]
+        trades = stamp >= self.trade_from
+        advice = self.advise(stamp) if trades else None
+        look = partial(self.guard.look, self.target_orders) if trades and may_trade else None
+        seen, sent = self.decide(stamp, closes, advice, look)
+        self.carry_out(stamp, sent)
+        if self.keeper is not None:
+            self.keeper.keep(closes, advice, seen, sent)
+
+    def decide(
+        self,
+        stamp: float,
+        closes: Sequence[float],
+        advice: Advice | None,
+        look: Callable[[bool], GuardFacts | None] | None,
+    ) -> tuple[GuardFacts | None, Sequence[float] | None]:
+        """Ask brain and guard at the close of a bar, of this one or, going on from a state, of one that is past.
+
+        Parameters
+        ----------
+        stamp : float
+            Backtrader's number.
+        look : callable, optional
+            As `AccountGuard.settled` takes it; None on a bar on which nothing is to be sent.
+
+        Returns
+        -------
+        What the guard saw of the account, and the targets to be sent, (N,).
+        """
+        if self.n_bars == 0:
+            self.guard.passed(stamp, self._thinking.remember())
         if self._early is not None:
-            self._count_bar(self.datetime[0])
+            self._count_bar(stamp)
         if self._finding is not None:
-            self._find_pairs(self._finding, closes)
-        decision = self._thinking.decide(closes, self._advice(), self._last)
-        if trades and may_trade:
-            decision = self.guard.settled(decision, self._target_orders)
+            self._find_pairs(self._finding, stamp, closes)
+        decision, seen, sent = self._thinking.decide(stamp, closes, advice, self._last), None, None
+        if look is None:
+            self.guard.passed(stamp, decision.failures)
         else:
-            self.guard.passed(decision.failures)
+            decision, seen = self.guard.settled(stamp, decision, look)
+            sent = withheld(decision.target, decision.waits)
+            if self.first_traded_row is None:
+                self.first_traded_row = self.n_bars
+            if advice is not None:
+                self._last = [old if new != new else new for old, new in zip(self._last, decision.target, strict=True)]
         self.decision = decision
         if self.recorder is not None:
             self.recorder.append(decision)
-        sent = withheld(decision.target, decision.waits)
-        if not trades:
-            self._target_orders.skip()
-        elif may_trade:
-            if self.first_traded_row is None:
-                self.first_traded_row = self._rows
-            self._target_orders.send(sent)
-            if self.p.news is not None:
-                self._last = [old if new != new else new for old, new in zip(self._last, decision.target, strict=True)]
-        if self.keeper is not None:
-            self.keeper.keep(closes, decision, sent if may_trade else [math.nan] * len(sent))
+        return seen, sent
 
-    def _repeat(self, keeper: StateKeeper, sent: Sequence[float]) -> None:
-        """A bar that the state has seen: no opinion is asked for, and orders go to a simulated broker only."""
-        if keeper.resends and self.datetime[0] >= self._trade_from:
-            if self.first_traded_row is None:
-                self.first_traded_row = self._rows
-            self._target_orders.send(sent)
-        else:
-            self._target_orders.skip()
-        keeper.end_past_bar()
+    def carry_out(self, stamp: float, sent: Sequence[float] | None, *, send: bool = True) -> None:
+        """Send targets; without `send`, or before the first bar traded, let the bar pass."""
+        if sent is not None and send:
+            self.target_orders.send(sent)
+        elif sent is not None or stamp < self.trade_from:
+            self.target_orders.skip()
 
     def _bar_is_over(self) -> None:
-        self._rows += 1
+        self.n_bars += 1
         if self._on_bar is not None:
             self._on_bar()
 
-    def _advice(self) -> Advice | None:
-        """What documents say at this close; nothing before trading begins."""
-        if self.p.news is None or self._clock[0] < self._trade_from:
-            return None
-        return self.p.news.advise(self.datetime.datetime(0))  # type: ignore[no-any-return]
+    def advise(self, stamp: float) -> Advice | None:
+        """What documents say at a close, where anybody reads them."""
+        return None if self.p.news is None else self.p.news.advise(self.moment(stamp))
 
-    def shares_account(self) -> bool:
-        """Whether positions of the account may be somebody else's."""
-        return self._target_orders.counts_itself
+    def moment(self, stamp: float) -> datetime:
+        """Date and time of Backtrader's number, as the feeds have them."""
+        return bt.num2date(stamp, self._clock._tz)  # type: ignore[no-any-return]
 
-    def begin_at(self, row: int) -> None:
-        """Count bars on from `row`: the data begins there, not where the state began."""
-        self._rows = row
-
-    def own_state(self) -> dict[str, Any]:
-        """What this shell remembers beside the brain, for `restore_own`."""
-        ruined = self._target_orders.ruined
-        return {"first_traded_row": self.first_traded_row, "ruined": ruined, "guard": self.guard.state()}
-
-    def restore_own(self, state: Mapping[str, Any], stamps: Sequence[float]) -> None:
-        """Go back to what `own_state` gave, after bars of these stamps (Backtrader's numbers)."""
-        self.first_traded_row, self._target_orders.ruined = state["first_traded_row"], state["ruined"]
-        self.guard.restore(state["guard"])
-        for stamp in stamps:
-            if self._early is not None:
-                self._count_bar(stamp)
-
-    def _find_pairs(self, finding: FoundPairs, closes: list[float]) -> None:
+    def _find_pairs(self, finding: FoundPairs, stamp: float, closes: Sequence[float]) -> None:
         """Keep the bars before the trading start; there, find the pairs and bring a brain with them up to date."""
-        if self.datetime[0] < self._trade_from:
-            finding.keep(self.datetime.datetime(0), closes)
+        if stamp < self.trade_from:
+            finding.keep(self.moment(stamp), closes)
             return
         self.pair_names = finding.names(self.symbols)
         self.brain = self._build(self.config, pairs=self.pair_names, kalman_params=self.p.kalman_params)
@@ -344,7 +327,7 @@ class HybridStrategy(bt.Strategy):
     def _count_bar(self, stamp: float) -> None:
         """Settle the bars per year on the first bar traded; no earlier than a pair can open."""
         early: list[float] = self._early or []
-        if stamp >= self._trade_from and len(early) >= WARMUP_BARS // 2:
+        if stamp >= self.trade_from and len(early) >= WARMUP_BARS // 2:
             stamps = np.array([bt.num2date(number) for number in early], dtype="M8[s]")
             self.config = self.config.for_stamps(stamps)
             self._thinking.take_rate(self.config.risk.bars_per_year)
@@ -365,17 +348,17 @@ class HybridStrategy(bt.Strategy):
             return
         if self.first_traded_row is None and self.p.trade_from:
             raise BarsError(
-                f"trade_from {as_datetime(self.p.trade_from):%Y-%m-%d} lies behind the last of {self._rows} bars, "
+                f"trade_from {as_datetime(self.p.trade_from):%Y-%m-%d} lies behind the last of {self.n_bars} bars, "
                 f"{self.datetime.date(0)}: give later bars or an earlier trade_from"
             )
         if self.first_traded_row is None:
             raise InSampleError(
-                f"all {self._rows} bars lie in the policies' training span, which ends {self.training_end}: "
+                f"all {self.n_bars} bars lie in the policies' training span, which ends {self.training_end}: "
                 "give later bars, or pass allow_in_sample=True and call the result in-sample"
             )
         if not any(self.decision.view.warm):
             warnings.warn(
-                f"HybridStrategy: {self._rows} bars are fewer than the {WARMUP_BARS + 1} that the features need; "
+                f"HybridStrategy: {self.n_bars} bars are fewer than the {WARMUP_BARS + 1} that the features need; "
                 "nothing was traded",
                 stacklevel=1,
             )

@@ -1,37 +1,35 @@
-"""Keeps a strategy's state on disk, and goes on from it after the process has died.
+"""Keeps a strategy's state on disk, and goes on from it after the process has died: the state is its inputs.
 
-A bar is kept in two steps: a row is appended to `FILE.journal` (stamp, closes, targets sent, what a recorder notes);
-then, on every `every`-th bar, FILE is replaced by a snapshot that says how many rows count. Whenever the process dies,
-FILE holds the whole state after some bar.
+A bar is kept by one row of a journal: what came from outside (stamp, closes, what documents advised, the account as the
+guard saw it) and what was sent. Whenever the process dies, the rows tell all that happened up to some bar.
 
-On the way back, bars up to that one are not decided again:
+On the way back brain and guard decide those bars again, on the rows, and must want what was sent:
 
-    data from the first journalled bar on   the targets that were sent then are sent to the simulated broker again, so
-                                            that orders, fills, analyzers and observers are those of an unbroken run
-    data that begins later                  they are passed over; a simulated broker that holds nothing gets the account
-                                            of the snapshot, with the orders that were under way
+    data from the first row on   the targets go to the simulated broker again, so that orders, fills, analyzers and
+                                 observers are those of an unbroken run
+    data that begins later       a simulated broker that holds nothing gets the account of the last row, with the orders
+                                 that were under way
 
 A broker with an account of its own keeps it: no order is ever sent to it twice.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from hashlib import sha256
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from hybrid_bt import __version__
+from hybrid_bt.advice import Advice
+from hybrid_bt.build import Policies
 from hybrid_bt.errors import StateError
-from hybrid_bt.hybrid import Decision
-from hybrid_bt.journal import Journal
-from hybrid_bt.recording import Recorder
-from hybrid_bt.snapshot import brain_state, check_fit, restore_brain
-from hybrid_bt.state_file import read_state, write_state
+from hybrid_bt.guard import GuardFacts
+from hybrid_bt.journal import Journal, Row
 from hybrid_bt.strategies.broker_state import is_fresh_simulator, put_account, read_account
 from hybrid_bt.strategies.framework import bt
+
+PATHS = ("sac.file", "gate.file", "guard.kill_file")  #: names of files; their content is what counts
 
 
 class StateKeeper:
@@ -41,10 +39,7 @@ class StateKeeper:
     ----------
     strategy : HybridStrategy
     path : str or Path
-    every : int
-        Bars from one snapshot to the next.
-    fit : dict
-        `hybrid_bt.snapshot.fit_of` of the strategy.
+    policies : Policies
 
     Attributes
     ----------
@@ -52,183 +47,146 @@ class StateKeeper:
         Stamp of the last bar that was taken from the state; empty where nothing was.
     """
 
-    def __init__(self, strategy: Any, path: str | Path, every: int, fit: dict[str, Any]) -> None:
-        self.strategy, self.path, self.every, self.fit = strategy, Path(path), every, fit
+    journal: Journal  #: from `start` on
+
+    def __init__(self, strategy: Any, path: str | Path, policies: Policies) -> None:
+        self.strategy, self.path, self._policies = strategy, Path(path), policies
         self.symbols = dict(zip(strategy.feeds, strategy.symbols, strict=True))
         self.resumed_after = ""
         self._resends = False  # whether past targets go to the broker again
-        self._joined = False  # whether the first bar has been found among the past ones
+        self._begun = False  # whether the first bar of this process has been found among the past ones
         self._at = 0  # next past row
-        self._unsaved = 0
-        self._state: dict[str, Any] = {}
-        n = len(strategy.symbols)
-        width = 1 + 2 * n + self._recorder().width
-        self._closes, self._sent, self._record = slice(1, 1 + n), slice(1 + n, 1 + 2 * n), slice(1 + 2 * n, width)
-        self._past = np.empty((0, width))
-        self._journal: Journal | None = None
-
-    def _recorder(self) -> Recorder:
-        strategy = self.strategy
-        return Recorder(len(strategy.symbols), strategy.pair_names, tuple(strategy.config.legs_enabled()))
 
     def start(self) -> None:
-        """Open the files and read what is there.
+        """Open the journal and read what is there.
 
         Raises
         ------
         StateError
-            If the state is damaged, of another run, or in use.
+            If it is damaged, of another run, or in use.
         """
         for other in self.strategy.cerebro.runningstrats:
             keeper = getattr(other, "keeper", None)
             if other is not self.strategy and keeper and keeper.path.absolute() == self.path.absolute():
                 raise StateError(f"state: two strategies share {self.path}; name a file for each")
-        brain_state(self.strategy.brain)  # what cannot be kept is said now, not after the first bar
-        self._read()
-        self._journal = journal = Journal(self.path.with_name(self.path.name + ".journal"), self._past.shape[1])
-        kept = self._read()  # again: before the lock another process may have written it
-        self._past = (
-            journal.recall(kept["rows"], kept["sha256"]) if kept else journal.recall(0, sha256(b"").hexdigest())
-        )
+        self.journal = Journal(self.path, _fit(self.strategy, self._policies))
 
-    def _read(self) -> dict[str, Any]:
-        """Read the snapshot, if there is one; what it says of the journal."""
-        if not self.path.exists():
-            return {}
-        self._state = read_state(self.path)
-        check_fit(self.path, self._state["fit"], self.fit)
-        kept: dict[str, Any] = self._state["journal"]
-        if kept["width"] != self._past.shape[1]:
-            raise StateError(f"state: {self.path} is of another version of hybrid_bt; finish with that, or begin anew")
-        return kept
-
-    def recall(self, closes: Sequence[float]) -> list[float] | None:
-        """The targets sent on this bar, if the state has seen it; None from the first new bar on.
+    def recall(self, closes: Sequence[float]) -> bool:
+        """Decide a bar again that the state has seen; False from the first new bar on.
 
         Parameters
         ----------
         closes : (N,)
             NaN where a symbol has no bar.
         """
-        if not self._joined:
-            self._join()
-        if self._at >= len(self._past):
-            return None
-        row = self._past[self._at]
-        self._check_bar(row, closes)
-        if self.strategy.recorder is not None:
-            self.strategy.recorder.add_row(row[self._record].tolist())
-        self._at += 1
-        sent: list[float] = row[self._sent].tolist()
-        return sent
+        if not self._begun:
+            self._begin()
+        if self._at == len(self.journal.lines):
+            return False
+        row, now = self._next_row(), self.strategy.datetime[0]
+        if now != row.stamp:
+            raise StateError(
+                f"state: {self.path} has a bar on {_moment(row.stamp)}, where the data has {_moment(now)}; "
+                "give the data that it was written on"
+            )
+        remedy = "the data has been revised: give the earlier data, or remove the state to begin anew"
+        self._compare(row, "the close of", self._of_symbols(row.closes), self._of_symbols(closes), remedy)
+        self._decide_again(row)
+        self.strategy.carry_out(row.stamp, row.sent, send=self._resends)
+        if self._resends:
+            remedy = "the broker's cash, costs or settings, or other prices than closes, have changed since"
+            self._compare(row, "the account's", row.account, read_account(self.strategy, self.symbols), remedy)
+        if self._at == len(self.journal.lines):
+            self._take_over(row, at_its_bar=True)
+        return True
 
-    @property
-    def resends(self) -> bool:
-        """Whether the targets of a bar that was recalled are to be sent again."""
-        return self._resends
-
-    def end_past_bar(self) -> None:
-        """End a bar that was recalled, after its orders."""
-        if self._at == len(self._past):
-            self._take_over(at_its_bar=True)
-
-    def keep(self, closes: Sequence[float], decision: Decision, sent: Sequence[float]) -> None:
-        """End a new bar, after its orders; `sent` is what they were made for, NaN where nothing was."""
-        recorder = self._recorder()
-        recorder.append(decision)
-        self._open_journal().append([self.strategy.datetime[0], *closes, *sent, *recorder.last_row()])
-        self._unsaved += 1
-        if self._unsaved >= self.every:
-            self.save()
-
-    def save(self) -> None:
-        """Take a snapshot now."""
+    def keep(
+        self, closes: Sequence[float], advice: Advice | None, seen: GuardFacts | None, sent: Sequence[float] | None
+    ) -> None:
+        """End a new bar, after its orders; where it could not be had again, wait until it is on the disk."""
         strategy = self.strategy
-        write_state(
-            self.path,
-            {
-                "fit": self.fit,
-                "bar": {"stamp": strategy.datetime[0], "moment": _moment(strategy.datetime[0])},
-                "strategy": strategy.own_state(),
-                "brain": brain_state(strategy.brain),
-                "account": read_account(strategy, self.symbols),
-                "journal": self._open_journal().sync(),
-            },
-        )
-        self._unsaved = 0
+        lasting = not isinstance(strategy.broker, bt.brokers.BackBroker) or any(f.islive() for f in strategy.feeds)
+        account = read_account(strategy, self.symbols)
+        self.journal.append(Row(strategy.datetime[0], closes, advice, seen, sent, account), lasting=lasting)
 
     def stop(self) -> None:
-        """Keep the last bars as well, and let go of the files.
+        """Let go of the journal.
 
         Raises
         ------
         StateError
-            If the data ended before the bar that the state was taken on.
+            If the data ended before the last bar of the state.
         """
-        if self._joined and self._at < len(self._past):
+        if self._begun and self._at < len(self.journal.lines):
             raise StateError(
                 f"state: the data ends on {_moment(self.strategy.datetime[0])}, before the last bar of {self.path}, "
-                f"{_moment(self._past[-1, 0])}; give that data again, or more of it"
+                f"{_moment(_row(self.journal.lines[-1]).stamp)}; give that data again, or more of it"
             )
-        if self._unsaved:
-            self.save()
-        self._open_journal().close()
+        self.journal.close()
 
-    def _open_journal(self) -> Journal:
-        assert self._journal is not None, "StateKeeper: start() comes first"
-        return self._journal
+    def _next_row(self) -> Row:
+        self._at += 1
+        return _row(self.journal.lines[self._at - 1])
 
-    def _join(self) -> None:
-        """On the first bar of this process: find it among the past ones."""
-        self._joined = True
-        if not len(self._past):
+    def _begin(self) -> None:
+        """On the first bar of this process: decide what lies before it once more."""
+        self._begun, lines = True, self.journal.lines
+        if not lines:
             return
-        stamps, now = self._past[:, 0], self.strategy.datetime[0]
-        if now < stamps[0]:
+        strategy, now, first = self.strategy, self.strategy.datetime[0], _row(lines[0]).stamp
+        if now < first:
             raise StateError(
-                f"state: the data begins on {_moment(now)}, {self.path} on {_moment(stamps[0])}; "
+                f"state: the data begins on {_moment(now)}, {self.path} on {_moment(first)}; "
                 "begin both on the same bar, or the data later"
             )
-        self._at = int(np.searchsorted(stamps, now))
-        if self.strategy.recorder is not None:
-            for row in self._past[: self._at]:
-                self.strategy.recorder.add_row(row[self._record].tolist())
-        fresh = is_fresh_simulator(self.strategy.broker)
-        self._resends = fresh and self._at == 0
-        self.strategy.begin_at(self._at)
-        if self._at == len(self._past):
-            self._take_over(at_its_bar=False)
+        self._resends = now == first and is_fresh_simulator(strategy.broker)
+        while self._at < len(lines) and _row(lines[self._at]).stamp < now:
+            row = self._next_row()
+            self._decide_again(row)
+            strategy.n_bars += 1
+        if self._at == len(lines):
+            self._take_over(row, at_its_bar=False)
 
-    def _check_bar(self, row: Any, closes: Sequence[float]) -> None:
-        """Compare a bar of the data with the one that was decided on."""
-        now = self.strategy.datetime[0]
-        if now != row[0]:
-            raise StateError(
-                f"state: {self.path} has a bar on {_moment(row[0])}, where the data has {_moment(now)}; "
-                "give the data that it was written on"
-            )
-        for symbol, before, close in zip(self.strategy.symbols, row[self._closes].tolist(), closes, strict=True):
-            if before != close and not (math.isnan(before) and math.isnan(close)):
+    def _decide_again(self, row: Row) -> None:
+        """Let brain and guard remember a past bar, and compare what they want with what was sent."""
+        strategy, seen = self.strategy, row.seen and GuardFacts(*row.seen)
+        if row.advice:
+            strategy.advise(row.stamp)  # whoever reads documents remembers them too; what counts is what was said then
+        advice = row.advice and Advice(*row.advice)
+        look = None if row.sent is None else lambda _: seen
+        _, sent = strategy.decide(row.stamp, row.closes, advice, look)
+        remedy = (
+            f"hybrid_bt {self.journal.written_by} wrote {self.path}, this is {__version__}, or a part of your own "
+            "answers otherwise: go on with what wrote it, or, from the account as it stands, with another state file "
+            "and trade_from behind this one's last bar"
+        )
+        self._compare(row, "the target of", self._of_symbols(row.sent or ()), self._of_symbols(sent or ()), remedy)
+
+    def _of_symbols(self, values: Sequence[float]) -> dict[str, float]:
+        return dict(zip(self.strategy.symbols, map(float, values), strict=False))
+
+    def _compare(self, row: Row, what: str, before: Mapping[str, Any], now: Mapping[str, Any], remedy: str) -> None:
+        """Name the first thing that is not what it was on a past bar."""
+        for name, value in before.items():
+            if repr(value) != repr(now[name]):  # NaN is not equal to itself
                 raise StateError(
-                    f"state: the close of {symbol} on {_moment(now)} was {before!r}, now it is {close!r}; the data has "
-                    "been revised: give the earlier data, or remove the state to begin anew"
+                    f"state: {what} {name} on {_moment(row.stamp)} was {value!r}, now it is {now[name]!r}; {remedy}"
                 )
 
-    def _take_over(self, *, at_its_bar: bool) -> None:
-        """Go on from the snapshot: at the close of its bar, or on the first bar behind it, before it is decided on."""
-        strategy, account = self.strategy, self._state["account"]
-        restore_brain(strategy.brain, self._state["brain"])
-        strategy.restore_own(self._state["strategy"], self._past[:, 0].tolist())
-        self.resumed_after = _moment(self._past[-1, 0])
+    def _take_over(self, row: Row, *, at_its_bar: bool) -> None:
+        """Go on from the last row: at the close of its bar, or on the first bar behind it, before it is decided on."""
+        strategy = self.strategy
+        self.resumed_after = _moment(row.stamp)
         if self._resends:
-            self._check_account(account)
-        elif strategy.shares_account():
+            return
+        strategy.target_orders.ruined = row.account["ruined"]
+        if strategy.target_orders.counts_itself:
             raise StateError(
                 f"state: beside other strategies, or where orders fill in parts, {self.path} can only be gone on from "
-                f"with the whole data, from {_moment(self._past[0, 0])} on"
+                f"with the whole data, from {_moment(_row(self.journal.lines[0]).stamp)} on"
             )
-        elif is_fresh_simulator(strategy.broker) and "orders" in account:
-            put_account(strategy, account, self.symbols)
+        if "orders" in row.account and is_fresh_simulator(strategy.broker):
+            put_account(strategy, row.account, self.symbols)
             if not at_its_bar:
                 strategy.broker.next()  # what it did on this bar so far, it did without the account
             self._tell_analyzers()
@@ -239,14 +197,28 @@ class StateKeeper:
         for analyzer in self.strategy.analyzers:
             analyzer._notify_fund(broker.getcash(), broker.getvalue(), broker.fundvalue, broker.fundshares)
 
-    def _check_account(self, kept: dict[str, Any]) -> None:
-        now = read_account(self.strategy, self.symbols)
-        for name, before in kept.items():
-            if before != now[name] and repr(before) != repr(now[name]):  # NaN is not equal to itself
-                raise StateError(
-                    f"state: the account's {name} on {self.resumed_after} was {before!r}, now it is {now[name]!r}: "
-                    "the broker's cash, costs or settings, or other prices than closes, have changed since"
-                )
+
+def _fit(strategy: Any, policies: Policies) -> dict[str, Any]:
+    """What a state holds true for, by name."""
+    config, p = strategy.config, strategy.p
+    sections = config.without_news() if p.news is None else config.sections()
+    numbers = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
+    return {
+        "symbols": strategy.symbols,
+        "pairs": p.pairs if p.pairs == "auto" else strategy.pair_names,
+        **{f"policies.{name}": policy and _named(policy) for name, policy in policies._asdict().items()},
+        "kalman_params": p.kalman_params,
+        "trade_from": strategy.trade_from,
+        **{name: value for name, value in numbers.items() if name not in PATHS},
+    }
+
+
+def _named(policy: Any) -> str:
+    return str(getattr(policy, "sha256", None) or type(policy).__name__)
+
+
+def _row(line: bytes) -> Row:
+    return Row(*json.loads(line))
 
 
 def _moment(stamp: float) -> str:

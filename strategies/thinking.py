@@ -41,7 +41,6 @@ class Thinking:
         self, strategy: Any, make: Callable[[], Hybrid], compiled: bool | None, history: NDArray[np.float64]
     ) -> None:
         self._strategy, self._make, self._compiled, self._history = strategy, make, compiled, history
-        self._clock = strategy.lines.datetime
         self._brain: Hybrid = make()
         self._panel: Any = None
         self._coming: Iterator[Opinion] | None = None
@@ -103,12 +102,12 @@ class Thinking:
         return [failure for opinion in said for failure in opinion.failures]
 
     def decide(
-        self, closes: list[float], advice: Advice | None = None, held: Sequence[float] | None = None
+        self, stamp: float, closes: Sequence[float], advice: Advice | None = None, held: Sequence[float] | None = None
     ) -> Decision:
-        """Decision at the close of this bar; closes (N,), NaN where a symbol has none; the rest as `Hybrid.settle`."""
+        """Decision at the close of a bar; closes (N,), NaN where a symbol has none; the rest as `Hybrid.settle`."""
         self.remember()
         if self._coming is not None:
-            if self._is_foreseen(self._row + 1, closes):
+            if self._is_foreseen(self._row + 1, stamp, closes):
                 return self._brain.settle(self._next(), advice, held)
             self._go_bar_by_bar()
         return self._brain.decide(closes, advice, held) if advice is not None else self._brain.decide(closes)
@@ -135,8 +134,8 @@ class Thinking:
     def _opinions(self) -> Iterator[Opinion]:
         return (opinion for chunk in in_chunks(self._brain, self._panel) for opinion in chunk.rows())
 
-    def _is_foreseen(self, row: int, closes: list[float]) -> bool:
-        if row >= len(self._stamps) or self._clock[0] != self._stamps[row]:
+    def _is_foreseen(self, row: int, stamp: float, closes: Sequence[float]) -> bool:
+        if row >= len(self._stamps) or stamp != self._stamps[row]:
             return False
         due = self._panel.closes[row].tolist()
         return due == closes or all(a == b or (a != a and b != b) for a, b in zip(due, closes, strict=True))

@@ -210,9 +210,9 @@ class Switching(HybridStrategy):
 
     def next(self) -> None:
         file = Path(self.config.guard.kill_file)
-        if self._rows == 320:
+        if self.n_bars == 320:
             file.touch()
-        if self._rows == 340:
+        if self.n_bars == 340:
             file.unlink()
         super().next()
 

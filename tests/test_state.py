@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import resource
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +20,16 @@ from click.testing import CliRunner
 from test_run import write_prices
 
 import hybrid_bt.strategies.keeper as keeper_module
+from hybrid_bt.advice import Advice
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import Policies, load_policies
 from hybrid_bt.config import load_config
-from hybrid_bt.errors import ConfigError, HybridError, StateError
+from hybrid_bt.errors import HybridError, StateError
 from hybrid_bt.feeds import to_feeds
 from hybrid_bt.feeds.rehearsal import RehearsalStore
-from hybrid_bt.journal import Journal
+from hybrid_bt.journal import Journal, Row
+from hybrid_bt.legs.base import Wish
 from hybrid_bt.run import main
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission, TargetOrders
 
@@ -36,6 +39,7 @@ HOLED = random_bars(N, missing=0.15, late=290, seed=3)
 #: shorts, several orders a bar, and a guard with a memory
 COSTS = {"kalman": {"gross_exposure": 2.0}, "fusion": {"at_reversion": 0.0, "at_neutral": 0.2, "at_trend": 0.4}}
 GUARD = {"guard": {"drawdown_limit": 0.01, "drawdown_scale": 0.5, "drawdown_pause_bars": 7, "asset_limit": 0.15}}
+BUSY = COSTS | {"account": {"rebalance_band": 0.0}}
 POLICIES = {mode: load_policies(load_config(mode)) for mode in ("stable", "aggressive")}
 
 
@@ -62,6 +66,7 @@ def assert_same_run(one: Any, other: Any) -> None:
     for name in ("regime", "fused", "target", "scale", "wanted", "guard"):
         assert np.array_equal(getattr(mine, name), getattr(theirs, name), equal_nan=True), name
     assert all(np.array_equal(mine.legs[leg], theirs.legs[leg]) for leg in mine.legs)
+    assert np.array_equal(mine.waits, theirs.waits) and one.recorder.opinions().ties == other.recorder.opinions().ties
     for name in ("alpha", "beta", "zscore", "position"):
         assert np.array_equal(
             getattr(one.recorder.pairs(), name), getattr(other.recorder.pairs(), name), equal_nan=True
@@ -72,7 +77,7 @@ def assert_same_run(one: Any, other: Any) -> None:
     assert a.fills == b.fills and a.rejected == b.rejected
     assert one.analyzers.trades.get_analysis() == other.analyzers.trades.get_analysis()
     assert one.guard.report() == other.guard.report()
-    assert one.brain.legs["sac"].policy.clipped_count == other.brain.legs["sac"].policy.clipped_count
+    assert one.clipped_observations == other.clipped_observations
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +88,7 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # --- killed at any bar, at any stage ---
 
-STAGES = ("filled", "decided", "sent", "half a row", "row written", "half a state", "state not renamed", "renamed")
+STAGES = ("filled", "decided", "sent", "half a row", "row written")
 
 
 def die() -> None:
@@ -106,23 +111,17 @@ def arm(row: int, stage: str) -> None:
 
         setattr(owner, name, deadly)
 
-    def half_row(journal: Journal, numbers: Any) -> None:
-        journal._file.write(np.array(numbers[: journal.width // 2]).tobytes())
-
-    def half_state(path: Path, state: Any) -> None:
-        path.with_name(f".{path.name}.0.part").write_bytes(path.read_bytes()[:999] if path.exists() else b"{")
+    def half_row(journal: Journal, row: Row, **_: Any) -> None:
+        journal._file.write(b"01234567 " + json.dumps(row).encode()[: 20 * len(row.closes)])
 
     before(TargetOrders, "send", "decided")
     before(keeper_module.StateKeeper, "keep", "sent")
     before(Journal, "append", "half a row", half_row)
-    before(keeper_module.StateKeeper, "save", "row written")
-    before(keeper_module, "write_state", "half a state", half_state)
-    before(os, "replace", "state not renamed")
-    before(HybridStrategy, "_bar_is_over", "renamed")
+    before(HybridStrategy, "_bar_is_over", "row written")
     next_bar = HybridStrategy.next
 
     def counting(strategy: Any) -> None:
-        at["row"] = strategy._rows
+        at["row"] = strategy.n_bars
         if at["row"] == row and stage == "filled":
             die()
         next_bar(strategy)
@@ -153,21 +152,24 @@ def test_killed_again_and_again_equals_an_unbroken_run(bars: Bars, mode: str, ov
     assert len(fills) > 30 and (overrides == {} or (whole.analyzers.ledger.path().size < 0).any())
     rng = np.random.default_rng(len(mode))
     busy = sorted({fill.decided for fill in fills})  # orders are under way at the end of these
-    for every in (1, 5):
-        state = tmp_path / f"state{every}"
-        stages = rng.permutation(STAGES) if every == 1 else STAGES[:4]
-        rows = np.sort(rng.choice(busy[: -2 * every], size=len(stages), replace=False))
-        for row, stage in zip(rows.tolist(), stages, strict=True):
-            killed(bars, state, row, stage, state_every=every, **params)
-        resumed = run(bars, state, state_every=every, **params)
-        assert resumed.keeper.resumed_after
-        assert_same_run(resumed, whole)
+    stages, state = np.tile(rng.permutation(STAGES), 2), tmp_path / "state"
+    rows = np.sort(rng.choice(busy[:-2], size=len(stages), replace=False))
+    for row, stage in zip(rows.tolist(), stages, strict=True):
+        killed(bars, state, row, stage, **params)
+    resumed = run(bars, state, **params)
+    assert resumed.keeper.resumed_after
+    assert_same_run(resumed, whole)
 
 
-def test_killed_while_warming_up_and_before_the_first_snapshot(tmp_path: Path) -> None:
+def test_killed_while_warming_up_and_within_the_first_line(tmp_path: Path) -> None:
     whole, state = run(BARS), tmp_path / "state"
-    for row, stage in ((0, "row written"), (1, "half a state"), (100, "sent"), (252, "sent")):
+    for row, stage in ((0, "half a row"), (0, "row written"), (100, "sent"), (252, "sent")):
         killed(BARS, state, row, stage)
+    first = state.read_bytes().partition(b"\n")[0]
+    for length in (0, 40, len(first)):  # nothing but a part of it was written
+        (tmp_path / "cut").write_bytes(first[:length])
+        killed(BARS, tmp_path / "cut", 3, "sent")
+        assert (tmp_path / "cut").read_bytes() == b"".join(state.read_bytes().splitlines(keepends=True)[:4])
     assert_same_run(run(BARS, state), whole)
 
 
@@ -200,7 +202,7 @@ def test_later_bars_alone_go_on_as_if_nothing_had_happened(overlap: int, modes: 
             name
         )
     assert np.array_equal(later.recorder.decisions().target, whole.recorder.decisions().target)
-    assert later.first_traded_row == whole.first_traded_row and later._rows == N
+    assert later.first_traded_row == whole.first_traded_row and later.n_bars == N
     late = [fill for fill in path.fills if fill.bar >= cut]
     assert [fill[2:] for fill in mine.fills] == [fill[2:] for fill in late]
     for feed in later.datas:  # Backtrader's own trades close when they should
@@ -208,14 +210,33 @@ def test_later_bars_alone_go_on_as_if_nothing_had_happened(overlap: int, modes: 
         assert (trade.size, trade.price) == (position.size, position.price)
 
 
-def test_missing_bars_and_waiting_orders_survive_a_later_start(tmp_path: Path) -> None:
-    whole = run(HOLED)
+@pytest.mark.parametrize("overrides", [BUSY, BUSY | GUARD], ids=["plain", "guarded"])
+def test_missing_bars_and_waiting_orders_survive_a_later_start(overrides: Any, tmp_path: Path) -> None:
+    whole = run(HOLED, overrides=overrides)
     path, state = whole.analyzers.ledger.path(), tmp_path / "state"
     waiting = [f.decided + 1 for f in path.fills if f.bar > f.decided + 1 and f.decided > 260]  # accepted, not filled
-    cut = 1 + waiting[0]
-    run(with_rows(HOLED, slice(0, cut)), state)
-    later = run(with_rows(HOLED, slice(cut - 12, N)), state)
+    cut = next(row + 1 for row in waiting if np.isnan(HOLED.close[row + 1]).any())  # the first new bar has holes too
+    run(with_rows(HOLED, slice(0, cut)), state, overrides=overrides)
+    later = run(with_rows(HOLED, slice(cut - 12, N)), state, overrides=overrides)
     assert np.array_equal(later.analyzers.ledger.path().equity[11:], path.equity[cut - 1 :])
+    assert later.guard.report() == whole.guard.report() and bool(later.guard.triggers) == (overrides != BUSY)
+
+
+def test_switch_that_was_on_then_counts_as_on(tmp_path: Path) -> None:
+    switch, state = tmp_path / "stop", tmp_path / "state"
+
+    class Switched(HybridStrategy):
+        def next(self) -> None:
+            if self.n_bars == 280:
+                switch.touch()
+            super().next()
+
+    params = {"overrides": COSTS | {"guard": {"kill_file": str(switch)}}}
+    cerebro = cerebro_of(with_rows(BARS, slice(0, 285)), state, **params)
+    cerebro.strats[0][0] = (Switched, *cerebro.strats[0][0][1:])
+    cerebro.run()
+    switch.unlink()
+    assert run(BARS, state, **params).guard.triggers == {"kill_switch": 5}
 
 
 class Holding(HybridStrategy):
@@ -228,7 +249,7 @@ class Holding(HybridStrategy):
         self.sent: list[Any] = []
 
     def notify_order(self, order: Any) -> None:
-        self.sent.append((self._rows, order.ref))
+        self.sent.append((self.n_bars, order.ref))
 
 
 def test_broker_with_an_account_of_its_own_gets_no_order_twice(tmp_path: Path) -> None:
@@ -247,7 +268,7 @@ def test_broker_with_an_account_of_its_own_gets_no_order_twice(tmp_path: Path) -
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kept")
-    run(with_rows(BARS, slice(0, 300)), folder / "state", state_every=50)
+    run(with_rows(BARS, slice(0, 300)), folder / "state")
     return folder
 
 
@@ -301,60 +322,67 @@ def test_state_of_other_data_is_refused_by_what_differs(state: Path, bars: Bars,
 def test_revised_open_is_told_by_the_account_that_it_gives(state: Path) -> None:
     path = run(with_rows(BARS, slice(0, 300))).analyzers.ledger.path()
     row = next(fill.bar for fill in path.fills if fill.symbol == 0)
-    with pytest.raises(StateError, match="the account's cash on 2011-10-29 was"):
+    with pytest.raises(StateError, match=f"the account's cash on {str(BARS.stamps[row])[:10]} was"):
         run(altered(BARS, row, 1.001, "open"), state)
 
 
-def damage(state: Path, how: str) -> None:
-    journal, head_body = state.with_name("state.journal"), state.read_bytes()
-    if how == "cut":
-        state.write_bytes(head_body[:-100])
-    elif how == "bit":
-        state.write_bytes(head_body.replace(b'"cash":', b'"cash":1', 1))
-    elif how == "empty":
-        state.write_bytes(b"")
-    elif how == "other":
-        state.write_bytes(b"\x80\x04pickle")
-    elif how == "newer":
-        state.write_bytes(head_body.replace(b'"version": 1', b'"version": 2', 1))
-    elif how == "folder":
-        state.unlink()
-        state.mkdir()
-    elif how == "no journal":
-        journal.unlink()
-    elif how == "short journal":
-        os.truncate(journal, 4000)
-    else:
-        whole = journal.read_bytes()
-        journal.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+def damaged(content: bytes, how: str) -> bytes:
+    lines = content.splitlines(keepends=True)
+    return {
+        "empty line": content.replace(b"\n", b"\n\n", 1),
+        "other": b"\x80\x04pickle",
+        "other text": b"date,close\n2020-01-01,1.0\n",
+        "earlier": content.replace(b'"version": 2', b'"version": 1', 1),
+        "first line": content.replace(b'"hybrid_bt": "', b'"hybrid_bt": "1', 1),
+        "bit": content.replace(b'"cash":', b'"cash":1', 1),
+        "lost row": b"".join(lines[:40] + lines[41:]),
+        "rows exchanged": b"".join([*lines[:40], lines[41], lines[40], *lines[42:]]),
+    }[how]
 
 
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("cut", "is damaged or cut off"),
-        ("bit", "is damaged or cut off"),
-        ("empty", "does not begin as a state file"),
+        ("empty line", "is damaged in line 2"),
         ("other", "does not begin as a state file"),
-        ("newer", "format version 2, this code reads 1; upgrade"),
-        ("folder", "cannot read .*: Is a directory"),
-        ("no journal", "is shorter than its state"),
-        ("short journal", "is shorter than its state"),
-        ("journal bit", "does not match its state"),
+        ("other text", "does not begin as a state file"),
+        ("earlier", "format version 1, this code reads 2; go on with the hybrid_bt that wrote it"),
+        ("first line", "is damaged in line 2"),
+        ("bit", "is damaged in line 2"),
+        ("lost row", "is damaged in line 41"),
+        ("rows exchanged", "is damaged in line 41"),
     ],
 )
 def test_damaged_state_is_refused_and_left_alone(state: Path, how: str, message: str) -> None:
-    damage(state, how)
+    content = damaged(state.read_bytes(), how)
+    state.write_bytes(content)
     with pytest.raises(StateError, match=message):
         run(BARS, state)
+    assert state.read_bytes() == content
+
+
+def test_state_of_an_earlier_format_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text('{"format": "hybrid_bt state", "version": 1, "sha256": "5f"}\n{"fit": {}}\n')
+    with pytest.raises(StateError, match="format version 1, this code reads 2"):
+        run(BARS, tmp_path / "state")
+
+
+@pytest.mark.parametrize("length", [1, 500, 5000])
+def test_rows_cut_off_are_decided_again(state: Path, length: int) -> None:
+    content = state.read_bytes()
+    state.write_bytes(content[:-length])
+    assert_same_run(run(BARS, state), run(BARS))
+    assert state.read_bytes().startswith(content)
 
 
 def test_state_is_plain_and_sealed(state: Path) -> None:
-    head, body = (json.loads(line) for line in state.read_text().splitlines())
-    assert head["format"] == "hybrid_bt state" and head["version"] == 1
-    assert set(body) == {"fit", "bar", "strategy", "brain", "account", "journal"}
-    assert body["journal"]["rows"] == 300 and body["bar"]["moment"] == "2011-10-29"
-    assert body["account"]["positions"] and isinstance(body["account"]["cash"], float)
+    head, *rows = state.read_text().splitlines()
+    said = json.loads(head)
+    assert (said["format"], said["version"]) == ("hybrid_bt state", 2)
+    assert said["columns"] == list(Row._fields) and len(rows) == 300
+    last = Row(*json.loads(rows[-1].partition(" ")[2]))
+    assert f"{bt.num2date(last.stamp):%Y-%m-%d}" == "2011-10-29"
+    assert last.account["positions"] and isinstance(last.account["cash"], float)
 
 
 def test_state_is_for_one_process_and_one_strategy(state: Path) -> None:
@@ -362,7 +390,7 @@ def test_state_is_for_one_process_and_one_strategy(state: Path) -> None:
     held, done = context.Event(), context.Event()
 
     def hold() -> None:
-        journal = Journal(state.with_name("state.journal"), 1)
+        journal = Journal(state.with_name("own"), {})
         held.set()
         done.wait(20)
         journal.close()
@@ -371,7 +399,7 @@ def test_state_is_for_one_process_and_one_strategy(state: Path) -> None:
     child.start()
     assert held.wait(20)
     with pytest.raises(StateError, match="another process is writing"):
-        run(BARS, state)
+        run(BARS, state.with_name("own"))
     done.set()
     child.join()
     cerebro = cerebro_of(BARS, state)
@@ -380,24 +408,148 @@ def test_state_is_for_one_process_and_one_strategy(state: Path) -> None:
         cerebro.run()
 
 
-def test_what_cannot_be_kept_is_said_before_the_first_bar(tmp_path: Path) -> None:
-    gate: Any = MemoryPolicy()
-    gate.manifest = SimpleNamespace(train_end=None, valid_end=None)
-    with pytest.raises(StateError, match=r"gate \(MemoryPolicy\) has no state\(\) and restore\(\)"):
-        run(BARS, tmp_path / "state", policies=Policies(POLICIES["stable"].sac, gate))
-    with pytest.raises(StateError, match="cannot write"):
-        run(BARS, tmp_path / "nowhere" / "state")
-    with pytest.raises(ConfigError, match="state_every must be"):
-        run(BARS, tmp_path / "state", state_every=0)
+def test_state_that_cannot_be_written_is_said_before_the_first_bar(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nowhere" / "state"):
+        with pytest.raises(StateError, match="cannot write"):
+            run(BARS, path)
+
+
+def test_row_that_the_disk_has_no_room_for_ends_the_run_and_is_decided_again(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+
+    def crowded() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        with pytest.raises(StateError, match=r"cannot write .*; free the disk, then go on with it"):
+            run(BARS, state)
+
+    child = multiprocessing.get_context("fork").Process(target=crowded)
+    child.start()
+    child.join()
+    assert child.exitcode == 0 and state.stat().st_size == 100_000
+    assert_same_run(run(BARS, state), run(BARS))
+
+
+# --- parts that know nothing of states ---
+
+
+class Slow(MemoryPolicy):
+    """A gate of one's own with a memory, and no word about it."""
+
+    manifest = SimpleNamespace(train_end=None, valid_end=None, action_low=-1.0, action_high=1.0)
+
+
+class Trend:
+    """A leg of one's own that remembers."""
+
+    def __init__(self, symbols: Any, pairs: Any, config: Any) -> None:
+        self.last = [0.0] * len(symbols)
+
+    def wishes(self, view: Any) -> list[Wish]:
+        self.last = [0.9 * old + 0.01 * row[0] for old, row in zip(self.last, view.features, strict=True)]
+        return [Wish((i,), (max(-0.2, min(0.2, value)),)) for i, value in enumerate(self.last)]
+
+
+@pytest.mark.parametrize("first", [0, 290], ids=["whole", "later"])
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"policies": Policies(POLICIES["stable"].sac, Slow())},  # type: ignore[arg-type]
+        {"legs": {"sac": Trend}},
+        {"pairs": "auto", "trade_from": BARS.stamps[260].astype("datetime64[us]").item(), "allow_in_sample": True},
+        {"news": None},
+    ],
+    ids=["policy", "leg", "auto", "news"],
+)
+def test_parts_without_state_methods_go_on(own: dict[str, Any], first: int, tmp_path: Path) -> None:
+    def given() -> dict[str, Any]:
+        return {"news": Moods()} if "news" in own else own
+
+    bars, state = random_bars(N, seed=2), tmp_path / "state"
+    whole = run(bars, **given())
+    killed(bars, state, 300, "sent", **given())
+    resumed = run(with_rows(bars, slice(first, N)), state, **given())
+    assert resumed.keeper.resumed_after and resumed.pair_names == whole.pair_names != ()
+    if first == 0:
+        assert_same_run(resumed, whole)
+    one, other = resumed.recorder.decisions(), whole.recorder.decisions()
+    assert np.array_equal(one.target, other.target, equal_nan=True) and other.target[300:].any()
+    assert np.array_equal(resumed.analyzers.ledger.path().equity[-29:], whole.analyzers.ledger.path().equity[-29:])
+
+
+class Moods:
+    """Documents that are read bar by bar; what they advise hangs on all that was read before."""
+
+    def __init__(self) -> None:
+        self.mood = 3.0
+
+    def advise(self, moment: Any) -> Advice:
+        self.mood = 0.8 * self.mood + 0.2 * (1 + moment.toordinal() % 5)
+        return Advice([self.mood] * 4, [0.0] * 4, 0.1, 0.5, False, [f"{moment:%d}"] * 4, [""] * 4)
+
+
+def test_part_that_answers_otherwise_is_told_by_the_bar(tmp_path: Path) -> None:
+    def leg(gain: float) -> Any:
+        class Other(Trend):
+            def wishes(self, view: Any) -> list[Wish]:
+                return [Wish(columns, (gain * amounts[0],)) for columns, amounts in super().wishes(view)]
+
+        return Other
+
+    state = tmp_path / "state"
+    run(with_rows(BARS, slice(0, 300)), state, legs={"sac": leg(1.0)}, use_ppo_lstm=False)
+    targets = run(BARS, legs={"sac": leg(1.0)}, use_ppo_lstm=False).recorder.decisions().target
+    first = str(BARS.stamps[np.flatnonzero(targets.any(axis=1))[0]])[:10]
+    with pytest.raises(
+        StateError, match=rf"target of \w\w on {first} was .*; hybrid_bt .* wrote .* go on .* trade_from"
+    ):
+        run(BARS, state, legs={"sac": leg(2.0)}, use_ppo_lstm=False)
+
+
+def test_policy_that_failed_then_need_not_fail_again(tmp_path: Path) -> None:
+    class Flaky(Slow):
+        fails = True
+
+        def act(self, observations: Any) -> Any:
+            answer = super().act(observations)
+            self.calls = getattr(self, "calls", 0) + 1
+            if Flaky.fails and self.calls == 40:
+                raise OSError("the line is down")
+            return answer
+
+    def given() -> dict[str, Any]:
+        return {"policies": Policies(POLICIES["stable"].sac, Flaky())}  # type: ignore[arg-type]
+
+    whole, state = run(BARS, **given()), tmp_path / "state"
+    assert whole.guard.triggers == {"policy_failure": 1}
+    run(BARS, state, **given())
+    Flaky.fails = False
+    assert run(BARS, state, **given()).guard.triggers == {"policy_failure": 1}
 
 
 # --- the command ---
 
 
-def test_command_killed_and_resumed_writes_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["whole", "missing bars", "documents"])
+def test_command_killed_and_resumed_writes_the_same_bytes(kind: str, tmp_path: Path) -> None:
     prices = write_prices(tmp_path / "four", 330)
     common = ["--data", str(prices), "--pairs", "BBB:AAA", "--no-plots", "--no-ledger", "--quiet"]
-    state = [*common, "--state", str(tmp_path / "state"), "--state-every", "3"]
+    if kind == "missing bars":  # of one side of an open pair, so that the other waits, also in replays of accounts
+        lines = (prices / "AAA.csv").read_text().splitlines(keepends=True)
+        (prices / "AAA.csv").write_text("".join(line for i, line in enumerate(lines) if i < 200 or i % 5))
+        (tmp_path / "busy.toml").write_text("[account]\nrebalance_band = 0.0\n[kalman]\nentry_z = 1.0\n")
+        common += ["--config", str(tmp_path / "busy.toml")]
+    if kind == "documents":
+        pytest.importorskip("bm25s")
+        days = np.busday_offset("2016-01-04", np.arange(0, 60, 3), roll="forward")
+        bad = [{"text": f"Lawsuit, recall and fraud {day}", "symbols": ["AAA"]} for day in days]
+        dated = [
+            one | dict.fromkeys(("published_at", "first_seen_at"), f"{day}T10:00:00Z")
+            for one, day in zip(bad, days, strict=True)
+        ]
+        (tmp_path / "bad.jsonl").write_text("\n".join(map(json.dumps, dated)))
+        common += ["--risk", "lexicon", "--news", str(tmp_path / "bad.jsonl")]
+    state = [*common, "--state", str(tmp_path / "state")]
 
     def target() -> None:
         arm(300, "sent")

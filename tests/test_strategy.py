@@ -120,11 +120,11 @@ class Noting(HybridStrategy):
         self.sent: list[tuple[int, str]] = []
 
     def buy(self, data: Any = None, **kwargs: Any) -> Any:
-        self.sent.append((self._rows, data._name))
+        self.sent.append((self.n_bars, data._name))
         return super().buy(data=data, **kwargs)
 
     def sell(self, data: Any = None, **kwargs: Any) -> Any:
-        self.sent.append((self._rows, data._name))
+        self.sent.append((self.n_bars, data._name))
         return super().sell(data=data, **kwargs)
 
 

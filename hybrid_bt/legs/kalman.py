@@ -5,8 +5,7 @@ Several pairs may share an asset: what they ask of it adds up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,12 +52,3 @@ class KalmanLeg:
         else:
             hold_bars(self.positions, fresh.tolist(), zscores.tolist(), ratios.tolist(), self.rules, amounts)
         return self._pairs, amounts
-
-    def state(self) -> dict[str, Any]:
-        """What is held of each pair, for `restore`."""
-        held = np.array(self.positions, dtype=np.float64)
-        return {"positions": held.reshape(len(self.positions), len(PairPosition._fields))}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to what `state` gave."""
-        self.positions = [PairPosition(*row) for row in state["positions"].tolist()]

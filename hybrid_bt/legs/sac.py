@@ -11,7 +11,7 @@ never the account.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -89,14 +89,6 @@ class SacLeg:
         checked_actions(policy, actions.ravel(), actions.size)
         self.actions = actions[-1].tolist()
         return [(i,) for i in range(asked.shape[1])], exposures(actions, views, self.unit)
-
-    def state(self) -> dict[str, Any]:
-        """The last actions, for `restore`; the policy's memory is the policy's."""
-        return {"actions": np.array(self.actions, dtype=np.float64)}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to what `state` gave."""
-        self.actions = state["actions"].tolist()
 
 
 def exposures(actions: FloatArray, views: View, unit: RiskUnit) -> FloatArray:
