@@ -1,7 +1,4 @@
-"""Cerebros over a panel, in every feed class and run mode, with a probe inside.
-
-The probe reads a trace out of any Backtrader strategy, in every run mode, without a change to it.
-"""
+"""A trace out of any Backtrader strategy, in every feed class and run mode, without a change to it."""
 
 from __future__ import annotations
 
@@ -15,13 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from hybrid_bt.audit.trace import Column, Known, OrderRow, Trace, columns_of, numbers_of
+from hybrid_bt.audit.trace import Column, Known, Moved, OrderRow, Trace, columns_of, filled_at_once, numbers_of
 from hybrid_bt.bars import Bars
 from hybrid_bt.feeds import to_feeds
 from hybrid_bt.strategies.framework import bt
 
 OHLCV = ("open", "high", "low", "close", "volume")
-MAX_SAME_BAR = 20  #: fills that are kept as examples
 Fill = Callable[[Any, Bars], None]  #: puts a strategy into a Cerebro
 
 
@@ -93,23 +89,23 @@ class Probe(bt.Analyzer):
 
     Parameters
     ----------
-    sink : list, optional
+    sink : list
         The probe appends itself, so that what it saw survives an exception.
     """
 
     params = (("sink", None),)
 
     def start(self) -> None:
-        if self.p.sink is not None:
-            self.p.sink.append(self)
+        self.p.sink.append(self)
         self._columns: tuple[Column, ...] = ()
         self._readers: list[Callable[[], Any]] = []
         self._values, self._stamps = array("d"), list[np.datetime64]()
         self._orders: list[OrderRow] = []
-        self._same_bar: list[tuple[np.datetime64, str, str, str]] = []
+        self._same_bar: list[Moved] = []
         self._refs: set[int] = set()
-        self._known = 0
-        self._open: list[tuple[Any, int, float, int]] = []  # order, row and close of its decision, executions seen
+        self._seen = 0  # of the broker's orders
+        # market orders that are alive, with row and close of the decision, and executions seen
+        self._open: list[tuple[Any, int, float, int]] = []
         self._first: int | None = None
         self._names = {id(feed): feed._name or f"data{i}" for i, feed in enumerate(self.strategy.datas)}
         self._laid_open: Callable[[], list[Known]] = getattr(self.strategy, "laid_open", list)
@@ -131,11 +127,10 @@ class Probe(bt.Analyzer):
 
     def trace(self, error: str) -> Trace:
         """What has been seen, and what ended it."""
-        rows = len(self._stamps)
-        values = np.array(self._values).reshape(rows, len(self._columns))
-        first = rows if self._first is None else self._first
-        unfinished = any(feed.resampling or feed.replaying for feed in self.strategy.datas)
         stamps = np.array(self._stamps, dtype="M8[ns]")
+        values = np.array(self._values).reshape(len(stamps), len(self._columns))
+        first = len(stamps) if self._first is None else self._first
+        unfinished = any(feed.resampling or feed.replaying for feed in self.strategy.datas)
         return Trace(self._columns, values, stamps, self._orders, first, self._same_bar, unfinished, error)
 
     def _read(self) -> None:
@@ -149,8 +144,6 @@ class Probe(bt.Analyzer):
         self._values.extend(numbers_of(known))
         self._note_fills()
         self._note_orders()
-
-    # --- numbers ---
 
     def _reachable(self) -> Iterator[tuple[str, str, Callable[[], Any]]]:
         """(quantity, symbol, reader) of every number."""
@@ -187,25 +180,21 @@ class Probe(bt.Analyzer):
     def _clock_of(self, indicator: Any) -> Any:
         """The feed that an indicator ticks with."""
         feeds, clock = self.strategy.datas, indicator
-        feed_of = {id(line): feed for feed in feeds for line in feed.lines.lines}
-        while not isinstance(clock, bt.feed.AbstractDataBase):
+        feed_of = {id(owner): feed for feed in feeds for owner in (feed, *feed.lines.lines)}
+        while clock is not None and clock is not self.strategy:
             if id(clock) in feed_of:
                 return feed_of[id(clock)]
             clock = getattr(clock, "_clock", None)
-            if clock is None or clock is self.strategy:
-                return feeds[0]
-        return clock
-
-    # --- orders and fills ---
+        return feeds[0]
 
     def _note_orders(self) -> None:
         broker = self.strategy.broker
         created = getattr(broker, "orders", [])
-        for order in [*created[self._known :], *getattr(broker, "pending", ())]:
+        for order in [*created[self._seen :], *getattr(broker, "pending", ())]:
             if order.ref not in self._refs:
                 self._refs.add(order.ref)
                 self._follow(order)
-        self._known = len(created)
+        self._seen = len(created)
 
     def _follow(self, order: Any) -> None:
         made, side = order.created, "buy" if order.isbuy() else "sell"
@@ -214,24 +203,20 @@ class Probe(bt.Analyzer):
         limit = math.nan if made.pricelimit is None else float(made.pricelimit)
         kind, name, stamp = order.ExecTypes[order.exectype or 0].lower(), self._name(order.data), self._stamps[-1]
         self._orders.append(OrderRow(stamp, name, f"{side} {kind}", float(made.size), price, limit))
-        self._open.append((order, len(self._stamps) - 1, float(order.data.close[0]), 0))
+        if market:
+            self._open.append((order, len(self._stamps) - 1, float(order.data.close[0]), 0))
 
     def _note_fills(self) -> None:
-        row, still = len(self._stamps) - 1, []
+        """No market order may fill at the close that it was decided on."""
+        row, still, told = len(self._stamps) - 1, [], getattr(self.strategy.broker.p, "coc", False)
         for order, decided, close, seen in self._open:
-            for bit in islice(order.executed.exbits, seen, None):
-                self._judge(order, decided, close, bit.price, row)
+            opened, bits = float(order.data.open[0]), order.executed.exbits
+            for price in (float(bit.price) for bit in islice(bits, seen, None)):
+                if told or (row > decided and price == close != opened):
+                    self._same_bar.append(filled_at_once(self._stamps[decided], self._name(order.data), price, opened))
             if order.alive():
-                still.append((order, decided, close, len(order.executed.exbits)))
+                still.append((order, decided, close, len(bits)))
         self._open = still
-
-    def _judge(self, order: Any, decided: int, close: float, price: float, row: int) -> None:
-        """A market order may not fill at the close that it was decided on."""
-        opened = float(order.data.open[0])
-        at_decision = row > decided and price == close and price != opened
-        told = bool(getattr(self.strategy.broker.p, "coc", False))
-        if order.exectype in (None, bt.Order.Market) and (at_decision or told) and len(self._same_bar) < MAX_SAME_BAR:
-            self._same_bar.append((self._stamps[decided], self._name(order.data), repr(float(price)), repr(opened)))
 
 
 def _indicators(owner: Any, names: dict[int, str], path: str = "", seen: set[int] | None = None) -> Iterator[Any]:

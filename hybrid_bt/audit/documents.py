@@ -19,7 +19,6 @@ from hybrid_bt.news.desk import Desk
 from hybrid_bt.news.documents import UNKNOWN, Document, visible_at
 from hybrid_bt.news.embeddings import ranked_by
 from hybrid_bt.news.index import index_of
-from hybrid_bt.news.stage import RiskStage
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import RiskScorer
 
@@ -95,7 +94,7 @@ def _trace(
     store.add(documents)
     index = ranked_by(stack.config.news.retrieval, store, index_of(store))
     desk = Desk(store, index, Answers(scorer), stack.config.news, bars.symbols)
-    stage = RiskStage(desk, clock_of(stack.config.news, is_daily(bars.stamps)))
+    stage = desk.stage(bars.stamps, 0)
     rows, held = [], [0.0] * bars.n_symbols
     for stamp, opinion in zip(bars.stamps.astype("datetime64[us]").tolist(), opinions, strict=True):
         advice = stage.advise(stamp)

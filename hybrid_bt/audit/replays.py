@@ -19,6 +19,7 @@ LEAST_FACTOR, LARGEST_FACTOR = 1.3, 2.5  # far outside of what rounding or a cli
 MODE_TOLERANCE = 1e-9  #: relative; run modes may sum in another order
 Rng = np.random.Generator
 Run = Callable[[Bars], Trace]
+Kinds = Sequence[Sequence[str]]  #: alterations of the first, second, ... cut, in turn
 Progress = Callable[[int, int], None] | None
 
 
@@ -135,7 +136,7 @@ def check_futures(
     bars: Bars,
     full: Trace,
     cuts: Sequence[int],
-    kinds: Sequence[Sequence[str]],
+    kinds: Kinds,
     horizon: int,
     progress: Progress = None,
 ) -> None:
@@ -145,14 +146,11 @@ def check_futures(
     ----------
     full : Trace
         Of `run(bars)`.
-    kinds : sequence of sequences of str
-        Alterations of the first, second, ... cut, in turn.
     horizon : int
         Bars behind the cut that an altered copy keeps.
     """
-    for stamp, symbol, price, opened in full.same_bar[:1]:  # no market order may fill at the close that decided it
-        said = (f"{opened} (next open)", f"{price} (its own close)")
-        check.note("same bar", "none", Moved(stamp, symbol, "price of a market order", *said))
+    for moved in full.same_bar[:1]:
+        check.note("same bar", "none", moved)
     for number, row in enumerate(cuts):
         for kind in kinds[number % len(kinds)]:
             copy = alter(bars, row, kind, horizon)

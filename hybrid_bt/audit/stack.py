@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -13,8 +13,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hybrid_bt.audit.cerebros import DEFAULT, RUN_MODES, RunMode, run
-from hybrid_bt.audit.replays import BROKER_FUTURES, FUTURES, Check, Progress, Run, check_futures, cut_rows, last_rows
-from hybrid_bt.audit.trace import NOBODY, Known, OrderRow, Trace, columns_of
+from hybrid_bt.audit.replays import (
+    BROKER_FUTURES,
+    FUTURES,
+    Check,
+    Kinds,
+    Progress,
+    Run,
+    check_futures,
+    cut_rows,
+    last_rows,
+)
+from hybrid_bt.audit.trace import NOBODY, Known, OrderRow, Trace, columns_of, filled_at_once
 from hybrid_bt.audit.watch import WatchedBrain, fill_with_hybrid
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import Policies, build
@@ -61,7 +71,7 @@ def brain_trace(stack: Stack, bars: Bars, *, panel: bool = False) -> Trace:
     values = [np.array(brain.rows), *(kind.values.reshape(bars.n_bars, -1) for kind in paths)]
     orders = [OrderRow(bars.stamps[f.bar], symbols[f.symbol], "fill", f.size, f.price, np.nan) for f in path.fills]
     same_bar = [
-        (bars.stamps[f.decided], symbols[f.symbol], repr(f.price), repr(float(bars.open[f.bar, f.symbol])))
+        filled_at_once(bars.stamps[f.decided], symbols[f.symbol], f.price, float(bars.open[f.bar, f.symbol]))
         for f in path.fills
         if f.bar <= f.decided or f.price != bars.open[f.bar, f.symbol]
     ]
@@ -151,14 +161,12 @@ def _dense_ahead(stack: Stack, every: int | None) -> list[Check]:
     return _dense("Cerebro, opinions ahead", _runner(stack, ahead=True), stack, every or 25, IN_TURN)
 
 
-def _dense(name: str, run: Run, stack: Stack, every: int, kinds: Sequence[Sequence[str]]) -> list[Check]:
+def _dense(name: str, run: Run, stack: Stack, every: int, kinds: Kinds) -> list[Check]:
     bars = last_rows(stack.bars, WARMUP_BARS + DENSE_BARS)
     return _futures(f"{name}, dense cuts", run, bars, cut_rows(WARMUP_BARS + 2, bars.n_bars, every), kinds, HORIZON)
 
 
-def _futures(
-    name: str, run: Run, bars: Bars, cuts: Sequence[int], kinds: Sequence[Sequence[str]], horizon: int
-) -> list[Check]:
+def _futures(name: str, run: Run, bars: Bars, cuts: list[int], kinds: Kinds, horizon: int) -> list[Check]:
     check = Check(name)
     check_futures(check, run, bars, run(bars), cuts, kinds, horizon)
     return [check]

@@ -60,7 +60,7 @@ class Trace:
     stamps: NDArray[np.datetime64]  #: (T,)
     orders: Sequence[OrderRow] = ()
     first: int = 0  #: first row on which the strategy's next ran
-    same_bar: Sequence[tuple[np.datetime64, str, str, str]] = ()  #: stamp, symbol, filled at, next open
+    same_bar: Sequence[Moved] = ()  #: market orders that filled at the close that decided them
     unfinished: bool = False  #: a resampled or replayed feed hands out its unfinished bar where the data end
     error: str = ""  #: type and text of the exception that ended the run
 
@@ -73,6 +73,11 @@ class Moved(NamedTuple):
     quantity: str
     before: str  #: value in the full run
     after: str
+
+
+def filled_at_once(decided: np.datetime64, symbol: str, price: float, opened: float) -> Moved:
+    """A market order that filled at the close that decided it."""
+    return Moved(decided, symbol, "price of a market order", f"{opened!r} (next open)", f"{price!r} (its own close)")
 
 
 class Finding(NamedTuple):
