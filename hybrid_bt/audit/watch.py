@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -49,7 +50,7 @@ class WatchedBrain(Hybrid):
         vars(self).update(vars(brain))
         self.symbols, self.pairs = tuple(symbols), tuple(pairs)
         self.known: list[Known] = []  #: of the last bar
-        self.rows: list[list[float]] = []  #: their numbers, bar by bar
+        self.numbers = array("d")  #: of every bar so far
         self._taps: dict[str, _Tap] = {}
         for name, part in (("sac", brain.legs["sac"]), ("gate", brain.gate)):
             owner: Any = part
@@ -62,7 +63,7 @@ class WatchedBrain(Hybrid):
             tap.seen = None
         decision = super().decide(closes, *advice)
         self.known = [*self._memories(decision), *self._observations(decision), *decided(decision, self.symbols)]
-        self.rows.append(numbers_of(self.known))
+        self.numbers.extend(numbers_of(self.known))
         return decision
 
     def _memories(self, decision: Decision) -> list[Known]:
