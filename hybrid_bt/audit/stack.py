@@ -68,10 +68,7 @@ def brain_trace(stack: Stack, bars: Bars, *, panel: bool = False) -> Trace:
     paths = [*_recorded(recorder, bars), *(_panel(stack, brain, bars) if panel else ())]
     paths += [Known(["replayed cash"], NOBODY, path.cash), Known(["replayed equity"], NOBODY, path.equity)]
     paths.append(Known(["replayed position"], symbols, path.size))
-    values = [
-        np.array(brain.numbers).reshape(bars.n_bars, -1),
-        *(kind.values.reshape(bars.n_bars, -1) for kind in paths),
-    ]
+    values = [np.reshape(each, (bars.n_bars, -1)) for each in (brain.numbers, *(kind.values for kind in paths))]
     orders = [OrderRow(bars.stamps[f.bar], symbols[f.symbol], "fill", f.size, f.price, np.nan) for f in path.fills]
     same_bar = [
         filled_at_once(bars.stamps[f.decided], symbols[f.symbol], f.price, float(bars.open[f.bar, f.symbol]))
