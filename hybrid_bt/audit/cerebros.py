@@ -85,12 +85,8 @@ def run(
 class Probe(bt.Analyzer):
     """Records, when a bar is wholly over, every line that the strategy can reach, its orders and its account.
 
-    Lines: of the feeds, of the strategy itself, of its indicators and theirs in turn, and of observers.
-
-    Parameters
-    ----------
-    sink : list
-        The probe appends itself, so that what it saw survives an exception.
+    Lines: of the feeds, of the strategy itself, of its indicators and theirs in turn, and of observers. The probe
+    appends itself to `sink`, a list, so that what it saw survives an exception.
     """
 
     params = (("sink", None),)
