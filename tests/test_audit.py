@@ -15,9 +15,8 @@ from brain_cases import PAIRS, random_bars, stand_ins
 from click.testing import CliRunner
 
 import hybrid_bt.audit.stack as audited
-from hybrid_bt.audit.alterations import BROKER_FUTURES, FUTURES, alter
 from hybrid_bt.audit.command import main
-from hybrid_bt.audit.replays import Check
+from hybrid_bt.audit.replays import BROKER_FUTURES, FUTURES, Check, alter
 from hybrid_bt.audit.stack import PARTS, Stack, audit_stack
 from hybrid_bt.audit.trace import Column, Trace, first_move
 from hybrid_bt.audit.user import audit_strategy

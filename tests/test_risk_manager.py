@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from test_run import read, write_prices
 
 from hybrid_bt.advice import Advice, ManagerParams, blend, multipliers, reduce
-from hybrid_bt.audit.alterations import last_rows
 from hybrid_bt.audit.documents import CHANGES, audit_documents
+from hybrid_bt.audit.replays import last_rows
 from hybrid_bt.audit.stack import Stack
 from hybrid_bt.build import load_policies
 from hybrid_bt.config import load_config

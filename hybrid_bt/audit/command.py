@@ -65,7 +65,7 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
 
 
 def _bars(flags: dict[str, Any], default: int) -> Any:
-    from hybrid_bt.audit.alterations import last_rows
+    from hybrid_bt.audit.replays import last_rows
 
     return last_rows(load_asked(flags), default if flags["bars"] is None else flags["bars"])
 
@@ -78,9 +78,8 @@ def _subject(name: str, bars: Any) -> str:
 
 
 def _stack(flags: dict[str, Any]) -> tuple[str, Any, Any]:
-    from hybrid_bt.audit.alterations import last_rows
+    from hybrid_bt.audit.replays import last_rows, measure_startup
     from hybrid_bt.audit.stack import Stack, audit_stack, brain_trace
-    from hybrid_bt.audit.startup import measure_startup
     from hybrid_bt.build import load_policies
     from hybrid_bt.config import load_config
     from hybrid_bt.feeds.sample import sample_pairs
@@ -127,7 +126,7 @@ def _documents(flags: dict[str, Any]) -> tuple[str, Any, Any]:
 
 def _strategy(flags: dict[str, Any]) -> tuple[str, Any, Any]:
     from hybrid_bt.audit.cerebros import run
-    from hybrid_bt.audit.startup import measure_startup
+    from hybrid_bt.audit.replays import measure_startup
     from hybrid_bt.audit.user import audit_strategy, fill_with, find_strategy
 
     strategy = find_strategy(flags["strategy"])

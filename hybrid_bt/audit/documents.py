@@ -7,11 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from hybrid_bt.audit.alterations import last_rows
-from hybrid_bt.audit.replays import Check, cut_rows
+from hybrid_bt.audit.replays import Check, cut_rows, last_rows
 from hybrid_bt.audit.stack import Stack
-from hybrid_bt.audit.trace import Column, Finding, Trace, first_move
-from hybrid_bt.bars import say_stamp
+from hybrid_bt.audit.trace import NOBODY, Known, Trace, columns_of, numbers_of
 from hybrid_bt.build import build
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import Hybrid, Opinion
@@ -21,7 +19,6 @@ from hybrid_bt.news.desk import Desk
 from hybrid_bt.news.documents import UNKNOWN, Document, visible_at
 from hybrid_bt.news.embeddings import ranked_by
 from hybrid_bt.news.index import index_of
-from hybrid_bt.news.stage import RiskStage
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import RiskScorer
 
@@ -63,27 +60,22 @@ def audit_documents(stack: Stack, documents: Sequence[Document], scorer: RiskSco
     every : int
         Bars between cuts.
     """
-    check = Check("documents")
     brain = build(stack.config, stack.bars.symbols, stack.pairs, stack.policies)
     opinions = [brain.opine(closes) for closes in stack.bars.close.tolist()]
     bars = last_rows(stack.bars, max(stack.bars.n_bars - WARMUP_BARS, 1))
-    opinions = opinions[-bars.n_bars :]
-    clock = clock_of(stack.config.news, is_daily(bars.stamps))
-    small = stack._replace(bars=bars)
-    full = _trace(small, brain, opinions, documents, scorer)
-    known = _visible(documents)
-    check.bars = bars.n_bars
+    small, check = stack._replace(bars=bars), Check("documents", bars.n_bars)
+
+    def run(known: Sequence[Document]) -> Trace:
+        return _trace(small, brain, opinions[-bars.n_bars :], known, scorer)
+
+    full, moments = run(documents), _visible(documents)
+    cutoffs = clock_of(stack.config.news, is_daily(bars.stamps)).cutoffs(bars.stamps).tolist()
     for row in cut_rows(1, bars.n_bars, every):
-        cutoff = int(clock.cutoffs(bars.stamps[row - 1 : row])[0])
-        earlier = [one for one, moment in zip(documents, known, strict=True) if moment <= cutoff]
-        later = [one for one, moment in zip(documents, known, strict=True) if moment > cutoff]
-        for kind, change in CHANGES.items():
-            other = _trace(small, brain, opinions, [*change(later), *earlier], scorer)
-            check.replays += 1
-            check.values += row * len(full.columns)
-            moved = first_move(full, other, bars.stamps[row])
-            if moved is not None:
-                check.findings.append(Finding.of(check.name, "future", kind, say_stamp(bars.stamps[row]), moved))
+        earlier, later = list[Document](), list[Document]()
+        for document, moment in zip(documents, moments, strict=True):
+            (earlier if moment <= cutoffs[row - 1] else later).append(document)
+        for how, change in CHANGES.items():
+            check.compare("future", how, full, run([*change(later), *earlier]), cut=bars.stamps[row])
     return check
 
 
@@ -102,17 +94,21 @@ def _trace(
     store.add(documents)
     index = ranked_by(stack.config.news.retrieval, store, index_of(store))
     desk = Desk(store, index, Answers(scorer), stack.config.news, bars.symbols)
-    stage = RiskStage(desk, clock_of(stack.config.news, is_daily(bars.stamps)))
+    stage = desk.stage(bars.stamps, 0)
     rows, held = [], [0.0] * bars.n_symbols
     for stamp, opinion in zip(bars.stamps.astype("datetime64[us]").tolist(), opinions, strict=True):
         advice = stage.advise(stamp)
         decision = brain.settle(opinion, advice, held)
         held = decision.target
         managed = decision.managed
-        factors = managed.multipliers if managed else [1.0] * bars.n_symbols
         regime = managed.regime if managed else decision.regime
-        rows.append([*advice.risk, *advice.sentiment, *factors, *held, regime, float(advice.no_new_risk)])
-    names = ("risk read", "sentiment read", "multiplier", "final target")
-    columns = [Column(name, symbol) for name in names for symbol in bars.symbols]
-    columns += [Column("regime r'", "-"), Column("no new risk", "-")]
-    return Trace(tuple(columns), np.array(rows), bars.stamps)
+        quantities = {
+            "risk read": advice.risk,
+            "sentiment read": advice.sentiment,
+            "multiplier": managed.multipliers if managed else [1.0] * bars.n_symbols,
+            "final target": held,
+        }
+        known = [Known([name], bars.symbols, values) for name, values in quantities.items()]
+        known.append(Known(["regime r'", "no new risk"], NOBODY, [regime, float(advice.no_new_risk)]))
+        rows.append(numbers_of(known))
+    return Trace(columns_of(known), np.array(rows), bars.stamps)

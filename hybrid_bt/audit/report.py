@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from hybrid_bt.audit.replays import Check
-from hybrid_bt.audit.startup import Forgetting
+from hybrid_bt.audit.replays import Check, Forgetting
 from hybrid_bt.audit.trace import Finding
 
 MAX_FINDINGS = 5  #: told in full; JSON holds all

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import say_stamp
+
+NOBODY = ("-",)  #: owner of what belongs to no single symbol
 
 
 class Column(NamedTuple):
@@ -18,6 +20,24 @@ class Column(NamedTuple):
 
     quantity: str
     symbol: str  #: "-" for what belongs to no single symbol
+
+
+class Known(NamedTuple):
+    """Numbers of one kind: those of the first owner, name by name, then those of the next."""
+
+    names: Sequence[str]
+    owners: Sequence[str]
+    values: Any
+
+
+def columns_of(known: Iterable[Known]) -> tuple[Column, ...]:
+    """What each number is."""
+    return tuple(Column(name, owner) for kind in known for owner in kind.owners for name in kind.names)
+
+
+def numbers_of(known: Iterable[Known]) -> list[float]:
+    """All of them in a row."""
+    return [number for kind in known for number in kind.values]
 
 
 class OrderRow(NamedTuple):
@@ -40,7 +60,7 @@ class Trace:
     stamps: NDArray[np.datetime64]  #: (T,)
     orders: Sequence[OrderRow] = ()
     first: int = 0  #: first row on which the strategy's next ran
-    same_bar: Sequence[tuple[np.datetime64, str, str, str]] = ()  #: stamp, symbol, filled at, next open
+    same_bar: Sequence[Moved] = ()  #: market orders that filled at the close that decided them
     unfinished: bool = False  #: a resampled or replayed feed hands out its unfinished bar where the data end
     error: str = ""  #: type and text of the exception that ended the run
 
@@ -55,6 +75,11 @@ class Moved(NamedTuple):
     after: str
 
 
+def filled_at_once(decided: np.datetime64, symbol: str, price: float, opened: float) -> Moved:
+    """A market order that filled at the close that decided it."""
+    return Moved(decided, symbol, "price of a market order", f"{opened!r} (next open)", f"{price!r} (its own close)")
+
+
 class Finding(NamedTuple):
     """Something that must not be."""
 
@@ -67,11 +92,6 @@ class Finding(NamedTuple):
     quantity: str
     before: str
     after: str
-
-    @classmethod
-    def of(cls, check: str, kind: str, how: str, cut: str, moved: Moved) -> Finding:
-        """A finding from the first move of a replay."""
-        return cls(check, kind, how, cut, say_stamp(moved.stamp), *moved[1:])
 
 
 def first_move(

@@ -5,23 +5,20 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hybrid_bt.audit.alterations import BROKER_FUTURES
 from hybrid_bt.audit.cerebros import DEFAULT, Fill, RunMode, run
-from hybrid_bt.audit.replays import Check, check_fills, check_futures, check_mode, cut_rows
-from hybrid_bt.audit.trace import Finding, Moved, Trace
+from hybrid_bt.audit.replays import BROKER_FUTURES, MODE_TOLERANCE, Check, Progress, check_futures, cut_rows
+from hybrid_bt.audit.trace import Moved, Trace
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.strategies.framework import bt, quietly
 
 CUTS = 10  #: cuts by default
 HORIZON = 40  #: altered bars that a copy keeps
-KINDS = tuple(
-    ("cut", kind, BROKER_FUTURES[0]) if kind != BROKER_FUTURES[0] else ("cut", kind) for kind in BROKER_FUTURES
-)
+KINDS = tuple(tuple(dict.fromkeys(("cut", kind, BROKER_FUTURES[0]))) for kind in BROKER_FUTURES)
 MODES = {
     "runonce=False": (RunMode(runonce=False), "ArrayFeed"),
     "preload=False": (RunMode(preload=False), "ArrayFeed"),
@@ -91,7 +88,7 @@ def audit_strategy(
     bars: Bars,
     every: int | None = None,
     cash: float = 1e6,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
 ) -> list[Check]:
     """All checks of a strategy.
 
@@ -118,15 +115,11 @@ def audit_strategy(
     _judge_first_run(name, full, bars, futures)
     first = int((bars.stamps < full.stamps[full.first]).sum())
     cuts = cut_rows(first, bars.n_bars, every or max((bars.n_bars - first) // (CUTS + 1), 1))
-    check_fills(futures, full)
-    for done, row in enumerate(cuts):
-        kinds = [KINDS[done % len(KINDS)]]
-        check_futures(futures, replay, bars, full, [row], kinds, HORIZON)
-        if progress is not None:
-            progress(done + 1, len(cuts) + len(MODES))
+    check_futures(futures, replay, bars, full, cuts, KINDS, HORIZON, progress)
     modes = Check("run modes and feeds")
-    for mode, (how, feed) in MODES.items():
-        check_mode(modes, mode, full, replay(bars, how, feed))
+    for how, (mode, feed) in MODES.items():
+        other = replay(bars, mode, feed)
+        modes.compare("run mode", how, full, other, start=full.first, tolerance=MODE_TOLERANCE)
     return [futures, modes]
 
 
@@ -135,7 +128,7 @@ def _judge_first_run(name: str, full: Trace, bars: Bars, check: Check) -> None:
     rows = len(full.stamps)
     if full.error and "IndexError" in full.error and 0 < rows == bars.n_bars - 1 and full.first < rows:
         moved = Moved(bars.stamps[-1], "-", "the last bar", "a bar behind it to read", full.error)
-        check.findings.append(Finding.of(check.name, "future", "none", "", moved))
+        check.note("future", "none", moved)
         return
     if full.error:
         where = f" on its bar number {rows + 1}" if rows else ""

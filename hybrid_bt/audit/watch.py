@@ -1,18 +1,26 @@
-"""A brain under watch: everything that it knows at a bar as one row of numbers."""
+"""The stack under watch: everything that it knows at a bar, as numbers."""
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.audit.trace import Column
+from hybrid_bt.audit.cerebros import Fill
+from hybrid_bt.audit.trace import NOBODY, Known, numbers_of
+from hybrid_bt.bars import Bars
+from hybrid_bt.build import Policies
+from hybrid_bt.config import Config
 from hybrid_bt.features import AssetState, MarketState
 from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.legs import PairView
 from hybrid_bt.legs import sac as sac_leg
 from hybrid_bt.regime import OBSERVATION as GATE_OBSERVATION
+from hybrid_bt.strategies import HybridStrategy, KalmanHedge, SpreadFeeCommission
 
 
 class _Tap:
@@ -35,76 +43,115 @@ class _Tap:
         return [value for array in state.values() for value in array.ravel().tolist()]
 
 
-class WatchedBrain:
-    """Decides as the brain that it holds, and lays each bar's numbers open.
+class WatchedBrain(Hybrid):
+    """Decides as the brain that it is made from, whose policies it taps, and lays each bar's numbers open."""
 
-    Parameters
-    ----------
-    brain : Hybrid
-        Its policies are replaced by taps.
-    symbols, pairs : sequence of str
-    """
-
-    def __init__(self, brain: Hybrid, symbols: Any, pairs: Any) -> None:
-        self.brain, self.symbols, self.pairs = brain, tuple(symbols), tuple(pairs)
+    def __init__(self, brain: Hybrid, symbols: Sequence[str], pairs: Sequence[str]) -> None:
+        vars(self).update(vars(brain))
+        self.symbols, self.pairs = tuple(symbols), tuple(pairs)
+        self.known: list[Known] = []  #: of the last bar
+        self.numbers = array("d")  #: of every bar so far
         self._taps: dict[str, _Tap] = {}
         for name, part in (("sac", brain.legs["sac"]), ("gate", brain.gate)):
             owner: Any = part
             if hasattr(owner, "policy"):
                 owner.policy = self._taps[name] = _Tap(owner.policy)
-        self.row: list[float] = []  #: of the last bar, in the order of `columns`
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.brain, name)
-
-    def decide(self, closes: Any, *advice: Any) -> Decision:
+    def decide(self, closes: Sequence[float], *advice: Any) -> Decision:
         """As `Hybrid.decide`."""
         for tap in self._taps.values():
             tap.seen = None
-        decision = self.brain.decide(closes, *advice)
-        self.row = self._row(decision)
+        decision = super().decide(closes, *advice)
+        self.known = [*self._memories(decision), *self._observations(decision), *decided(decision, self.symbols)]
+        self.numbers.extend(numbers_of(self.known))
         return decision
 
-    def columns(self) -> list[Column]:
-        """What each number of `row` is."""
-        everyone = list(self.symbols)
-        found = [Column(f"recursion {field}", symbol) for symbol in everyone for field in AssetState._fields]
-        found += [Column(f"market recursion mean.{field}", "-") for field in AssetState._fields]
-        found += [Column(f"market recursion {field}", "-") for field in MarketState._fields[1:]]
-        found += [Column(f"pair {field}", pair) for pair in self.pairs for field in (*PairView._fields, "position")]
-        found += [Column("volatility", symbol) for symbol in everyone] + [Column("correlation", "-")]
-        if "sac" in self._taps:
-            names = sac_leg.OBSERVATION
-            found += [Column(f"SAC observation {name}", symbol) for symbol in everyone for name in names]
-        if "gate" in self._taps:
-            found += [Column(f"gate observation {name}", "-") for name in GATE_OBSERVATION]
-            found += [Column(f"LSTM state {i}", "-") for i in range(len(self._taps["gate"].memory()))]
-        legs = self.brain.legs
-        found += [Column(name, "-") for name in ("regime r", *(f"weight of {leg}" for leg in legs), "scale of limits")]
-        targets = (*(f"leg target {leg}" for leg in legs), "fused target", "final target")
-        return found + [Column(name, symbol) for name in targets for symbol in everyone]
+    def _memories(self, decision: Decision) -> list[Known]:
+        view, reader = decision.view, self.reader
+        pairs = [(*pair, position) for pair, position in zip(view.pairs, decision.positions, strict=True)]
+        return [
+            Known([f"recursion {field}" for field in AssetState._fields], self.symbols, [*chain(*reader.assets)]),
+            Known([f"market recursion mean.{field}" for field in AssetState._fields], NOBODY, reader.market.mean),
+            Known([f"market recursion {field}" for field in MarketState._fields[1:]], NOBODY, reader.market[1:]),
+            Known([f"pair {field}" for field in (*PairView._fields, "position")], self.pairs, [*chain(*pairs)]),
+            Known(["volatility"], self.symbols, view.volatility),
+            Known(["correlation"], NOBODY, [view.correlation]),
+        ]
 
-    def _row(self, decision: Decision) -> list[float]:
-        view, reader = decision.view, self.brain.reader
-        row = [value for asset in reader.assets for value in asset]
-        row += [*reader.market.mean, *reader.market[1:]]
-        for pair, position in zip(view.pairs, decision.positions, strict=True):
-            row += (*pair, position)
-        row += [*view.volatility, view.correlation]
+    def _observations(self, decision: Decision) -> list[Known]:
+        """Of each policy; NaN where it was not asked."""
+        view, found = decision.view, []
         for name, tap in self._taps.items():
-            row += self._sac_rows(tap, decision) if name == "sac" else self._gate_row(tap)
-        row += [decision.regime, *decision.weights.values(), decision.scale]
-        return [*row, *(wanted for leg in decision.legs.values() for wanted in leg), *decision.fused, *decision.target]
+            owners, fields = (self.symbols, sac_leg.OBSERVATION) if name == "sac" else (NOBODY, GATE_OBSERVATION)
+            table = np.full((len(owners), len(fields)), np.nan)
+            if tap.seen is not None:
+                asked = np.logical_and(view.warm, view.traded) if name == "sac" else [True]
+                table[asked] = tap.seen
+            kind = "SAC" if name == "sac" else name
+            found.append(Known([f"{kind} observation {field}" for field in fields], owners, table.ravel().tolist()))
+        if "gate" in self._taps:
+            memory = self._taps["gate"].memory()
+            found.append(Known([f"LSTM state {i}" for i in range(len(memory))], NOBODY, memory))
+        return found
 
-    def _sac_rows(self, tap: _Tap, decision: Decision) -> list[float]:
-        """One observation per symbol, NaN where the policy was not asked."""
-        view = decision.view
-        table = np.full((len(self.symbols), len(sac_leg.OBSERVATION)), np.nan)
-        if tap.seen is not None:
-            table[[i for i, both in enumerate(zip(view.warm, view.traded, strict=True)) if all(both)]] = tap.seen
-        return table.ravel().tolist()
 
-    @staticmethod
-    def _gate_row(tap: _Tap) -> list[float]:
-        seen = [np.nan] * len(GATE_OBSERVATION) if tap.seen is None else tap.seen[0].tolist()
-        return seen + tap.memory()
+def decided(decision: Decision, symbols: Sequence[str]) -> list[Known]:
+    """What each part wanted, and what came of it."""
+    mix = ("regime r", *(f"weight of {leg}" for leg in decision.weights), "scale of limits")
+    targets = {f"leg target {leg}": wanted for leg, wanted in decision.legs.items()}
+    targets |= {"fused target": decision.fused, "final target": decision.target}
+    return [
+        Known(mix, NOBODY, [decision.regime, *decision.weights.values(), decision.scale]),
+        *(Known([name], symbols, wanted) for name, wanted in targets.items()),
+    ]
+
+
+class WatchedHybrid(HybridStrategy):
+    """`HybridStrategy` with its brain laid open to the probe, and one indicator per pair whose feeds tick together.
+
+    To look at the brain would end the path of opinions made ahead (`compiled`), so there it shows decisions alone.
+    """
+
+    params: Any = (("hedges", ()),)
+
+    def __init__(self, **unknown: Any) -> None:
+        super().__init__(**unknown)
+        self._watched: WatchedBrain | None = None
+        if not self.p.compiled:
+            self.brain = self._watched = WatchedBrain(self.brain, self.symbols, self.pair_names)
+        feeds = dict(zip(self.symbols, self.datas, strict=True))
+        self.hedges = [KalmanHedge(*(feeds[side] for side in pair.split(":"))) for pair in self.p.hedges]
+
+    def laid_open(self) -> list[Known]:
+        """What the probe reads at the end of a bar."""
+        decision: Any = self.decision
+        return self._watched.known if self._watched else decided(decision, self.symbols)
+
+    def stop(self) -> None:
+        super().stop()
+        assert self._watched or self._thinking.ahead, "the audit of opinions made ahead ran bar by bar"
+
+
+def fill_with_hybrid(config: Config, policies: Policies, pairs: Sequence[str], *, ahead: bool = False) -> Fill:
+    """Puts the whole stack into a Cerebro; training spans do not matter here, since no result is reported.
+
+    Parameters
+    ----------
+    ahead : bool
+        With opinions made ahead, which needs numba, instead of bar by bar under watch.
+    """
+
+    def fill(cerebro: Any, bars: Bars) -> None:
+        whole = {symbol for symbol in bars.symbols if bars.traded[:, bars.index_of(symbol)].all()}
+        cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.costs))
+        cerebro.addstrategy(
+            WatchedHybrid,
+            compiled=ahead,
+            config=config,
+            policies=policies,
+            pairs=tuple(pairs),
+            hedges=tuple(pair for pair in pairs if not ahead and whole.issuperset(pair.split(":"))),
+            allow_in_sample=True,
+        )
+
+    return fill
