@@ -26,7 +26,7 @@ from hybrid_bt.config import Config
 from hybrid_bt.errors import BarsError, ReconciliationError
 from hybrid_bt.evidence.conditional import read_regime
 from hybrid_bt.findings import counters
-from hybrid_bt.guard_notes import guard_notes, numbers_of
+from hybrid_bt.guard import guard_notes
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.reconcile import reconcile
 from hybrid_bt.recording import Recorder
@@ -60,6 +60,15 @@ class Request(NamedTuple):
     state_every: int = 1  #: bars from one snapshot to the next
 
 
+class Task(NamedTuple):
+    """A request and what its bars say of it."""
+
+    request: Request  #: its configuration knows the bars per year
+    row: int  #: of the first decision
+    trained_until: date | None  #: last day that a policy was trained on
+    fitted: list[KalmanParams] | None = None  #: of each pair, if they are to be fitted
+
+
 class Trading(NamedTuple):
     """What comes out of a Cerebro."""
 
@@ -69,6 +78,25 @@ class Trading(NamedTuple):
     clipped: dict[str, int]  #: policy -> observation values out of range
     guard: dict[str, Any]  #: triggers, their first bars, failures; empty if nothing stood in the way
     resumed_after: str  #: stamp of the last bar that came from the state; empty if none did
+
+
+def prepare(request: Request) -> Task:
+    """Where trading may begin, and what is calibrated before it.
+
+    Raises
+    ------
+    HybridError
+        For bars, pairs or spans that cannot be traded.
+    """
+    bars = request.bars
+    resolve_pairs(request.pairs, bars.symbols)
+    if request.benchmark != EQUAL_WEIGHT:
+        bars.index_of(request.benchmark)
+    trained_until = training_end(request.policies)
+    row = first_trading_row(bars, trained_until, request.start, request.allow_in_sample)
+    config = request.config.for_stamps(bars.stamps[:row])
+    fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
+    return Task(request._replace(config=config), row, trained_until, fitted)
 
 
 @collector_paused()
@@ -86,17 +114,11 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
         For bars, pairs or spans that cannot be traded; `ReconciliationError` if an account does not add up.
     """
     began = time.perf_counter()
+    task = prepare(request)
+    request, row, trained_until, fitted = task
     bars, config = request.bars, request.config
-    resolve_pairs(request.pairs, bars.symbols)
-    if request.benchmark != EQUAL_WEIGHT:
-        bars.index_of(request.benchmark)
-    trained_until = training_end(request.policies)
-    row = first_trading_row(bars, trained_until, request.start, request.allow_in_sample)
-    config = config.for_stamps(bars.stamps[:row])
-    request = request._replace(config=config)
-    fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
     stage = None if request.news is None else request.news.stage(bars.stamps, row)
-    traded_through = trade(request, row, fitted, progress, stage)
+    traded_through = trade(task, progress, stage)
     recorder, hybrid = traded_through.recorder, traded_through.account
     traded = bars.between(bars.stamps[row], None)
     decisions = recorder.decisions(traded_through.row)
@@ -133,20 +155,14 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
         notes=(
             *_notes(request, traded, in_sample, accounts),
             *gap_notes(gaps),
-            *guard_notes(config, traded_through.guard),
+            *guard_notes(config.guard, traded_through.guard),
             *(stage.notes() if stage else ()),
         ),
     )
 
 
-def trade(
-    request: Request,
-    row: int,
-    fitted: list[KalmanParams] | None,
-    progress: Callable[[int, int], None] | None,
-    stage: RiskStage | None = None,
-) -> Trading:
-    """Run the strategy through Cerebro, trading from `row` on.
+def trade(task: Task, progress: Callable[[int, int], None] | None = None, stage: RiskStage | None = None) -> Trading:
+    """Run the strategy through Cerebro, trading from the task's row on.
 
     Where every symbol has a bar on that row, earlier bars reach the strategy as an array: its recursions read them,
     and there was nothing in them for a broker to do. A state keeps all of its bars, so it needs them as bars.
@@ -156,6 +172,7 @@ def trade(
     from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
     from hybrid_bt.strategies.framework import bt
 
+    request, row, _, fitted = task
     bars, config = request.bars, request.config
     cerebro = bt.Cerebro(stdstats=False)
     cerebro.broker.setcash(config.account.cash)
@@ -244,7 +261,7 @@ def _resolved(request: Request, fitted: list[KalmanParams] | None) -> dict[str, 
         "benchmark": request.benchmark,
         "allow_in_sample": request.allow_in_sample,
         "seed": request.seed,
-        **numbers_of(request.config),
+        **request.config.numbers(),
         **({"news": request.news.trial(request.config)} if request.news else {}),
         "kalman_fitted": None
         if fitted is None

@@ -33,6 +33,11 @@ FloatArray = NDArray[np.float64]
 LEAST_COMMON_BARS = 252
 LAGS = 5  #: of differences in both tests, a week of daily bars
 
+# what a pair must keep to, where nothing else is asked for
+FALSE_DISCOVERIES = 0.1  #: share of false finds allowed
+LONGEST_HALF_LIFE_BARS = 60.0
+GREATEST_DRIFT = 0.5  #: relative change of the hedge ratio from the first half to the second
+
 
 class Candidate(NamedTuple):
     """One pair on its training bars."""
@@ -45,6 +50,15 @@ class Candidate(NamedTuple):
     johansen: float  #: trace statistic over its 95 % critical value: above 1 it rejects "no cointegration"
     half_life_bars: float  #: infinite where e does not return
     stability: float  #: change of the hedge ratio from the first to the second half, relative
+
+    def passes(
+        self,
+        fdr: float = FALSE_DISCOVERIES,
+        max_half_life: float = LONGEST_HALF_LIFE_BARS,
+        max_drift: float = GREATEST_DRIFT,
+    ) -> bool:
+        """Whether it is cointegrated, returns soon enough, and has a stable hedge ratio."""
+        return self.q_value <= fdr and self.half_life_bars <= max_half_life and abs(self.stability) <= max_drift
 
 
 def select_pairs(bars: Bars, progress: Callable[[int, int], None] | None = None) -> list[Candidate]:

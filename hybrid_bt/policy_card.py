@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
-from hybrid_bt.console import Command
+from hybrid_bt.console import FILE, Group
+from hybrid_bt.options import shared
 from hybrid_bt.sb3.command import import_sb3
 
 
-@click.group("policy", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("policy", cls=Group)
 def main() -> None:
     """Look into frozen policies, and make them from models of Stable-Baselines3."""
 
@@ -20,9 +21,9 @@ def main() -> None:
 main.add_command(import_sb3)
 
 
-@main.command("show", cls=Command)
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="The manifest as JSON.")
+@main.command("show")
+@click.argument("file", type=FILE)
+@shared("json")
 def show(file: Path, as_json: bool) -> None:
     """Check a frozen policy and print what it observes, does and was trained on."""
     from hybrid_bt.build import policy_path

@@ -16,10 +16,10 @@ import pytest
 from click.testing import CliRunner
 
 from hybrid_bt import batch, cli
-from hybrid_bt.announce import open_page
 from hybrid_bt.config import MODES, load_config
 from hybrid_bt.init import commented_toml
 from hybrid_bt.run import main as run
+from hybrid_bt.run import open_page
 
 SHORT = ["--data", "us20", "--symbols", "KO,PEP", "--end", "2011-03-01", "--no-plots"]
 

@@ -4,55 +4,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.console import DAY, Command, comma_list
+from hybrid_bt.console import COUNT, DAY, FILE, Group, flag, listed, option
 from hybrid_bt.errors import NewsError
+from hybrid_bt.news.evaluate_command import evaluate
+from hybrid_bt.options import shared
 
 if TYPE_CHECKING:
     from hybrid_bt.news.documents import Document
     from hybrid_bt.news.store import DocumentStore
 
-STORE = "news.db"
 FOUND = 1  #: exit status of `check`
 _SNIPPET = 90  #: characters of a title or text in a list
 
-
-class _Group(click.Group):
-    """`evaluate` is imported when it is asked for: it needs the whole stack."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), "evaluate"]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name != "evaluate":
-            return super().get_command(ctx, cmd_name)
-        from hybrid_bt.news.evaluate_command import main as evaluate
-
-        return evaluate
+store_option = option("--store", type=FILE, default=Path("news.db"), help="Store of documents.")
 
 
-store_option = click.option(
-    "--store", type=click.Path(path_type=Path), default=Path(STORE), show_default=True, help="Store of documents."
-)
-
-
-@click.group("news", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("news", cls=Group)
 def main() -> None:
     """Keep documents for the risk manager: news, filings, notes, with the moment at which each was known."""
 
 
-@main.command("add", cls=Command)
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+main.add_command(evaluate)
+
+
+@main.command("add")
+@click.argument("paths", nargs=-1, required=True, type=FILE)
 @store_option
-@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols of documents that name none.")
-@click.option("--source", help="Source of documents that name none.")
-@click.option("--on-bad-file", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
-              help="A file that cannot be read: add nothing at all, or leave it out and say so.")  # fmt: skip
+@listed("--symbols", help="Symbols of documents that name none.")
+@option("--source", help="Source of documents that name none.")
+@option("--on-bad-file", type=click.Choice(["fail", "skip"]), default="fail",
+        help="A file that cannot be read: add nothing at all, or leave it out and say so.")  # fmt: skip
 def add(paths: tuple[Path, ...], store: Path, symbols: tuple[str, ...], source: str | None, on_bad_file: str) -> None:
     """Add documents from JSONL, CSV, Parquet, or folders of text and PDF; duplicates are counted."""
     from hybrid_bt.news.store import DocumentStore
@@ -88,27 +75,28 @@ def _read(paths: tuple[Path, ...], defaults: dict[str, Any], skipped: list[str] 
                 skipped.append(str(error))
 
 
-@main.command("list", cls=Command)
+@main.command("list")
 @store_option
-@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="About these symbols.")
-@click.option("--since", type=DAY, help="Published on this day or later.")
-@click.option("--until", type=DAY, help="Published before this day.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, as `add` reads it.")
-def list_documents(store: Path, as_json: bool, limit: int, **chosen: Any) -> None:
+@listed("--symbols", help="About these symbols.")
+@option("--since", type=DAY, help="Published on this day or later.")
+@option("--until", type=DAY, help="Published before this day.")
+@option("--limit", type=COUNT, default=50, help="At most so many.")
+@flag("--json", "as_json", help="One JSON object a line, as `add` reads it.")
+def list_documents(store: Path, as_json: bool, limit: int, symbols: tuple[str, ...], **bounds: date | None) -> None:
     """List documents by their publication."""
     with _opened(store) as documents:
-        for number, document in enumerate(_chosen(documents, chosen)):
+        chosen = (d for d in _between(documents, **bounds) if not symbols or set(symbols) & set(d.symbols))
+        for number, document in enumerate(chosen):
             if number == limit:
                 click.echo(f"... more; --limit {2 * limit} shows them", err=True)
                 break
             click.echo(json.dumps(_plain(document)) if as_json else _line(document))
 
 
-@main.command("show", cls=Command)
+@main.command("show")
 @click.argument("name")
 @store_option
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@shared("json")
 def show(name: str, store: Path, as_json: bool) -> None:
     """Show one document by its id or the beginning of its sha256."""
     with _opened(store) as documents:
@@ -122,9 +110,9 @@ def show(name: str, store: Path, as_json: bool) -> None:
     click.echo("\n" + plain["text"])
 
 
-@main.command("check", cls=Command)
+@main.command("check")
 @store_option
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@shared("json")
 @click.pass_context
 def check(ctx: click.Context, store: Path, as_json: bool) -> None:
     """Look for what makes documents doubtful as a record of what was known: 0 nothing, 1 something, 2 misuse."""
@@ -163,22 +151,12 @@ def _opened(store: Path) -> DocumentStore:
     return open_store(store)
 
 
-def _chosen(documents: DocumentStore, chosen: dict[str, Any]) -> Iterator[Document]:
-    clauses, arguments = ["1"], []
-    for bound, sign in (("since", ">="), ("until", "<")):
-        if chosen[bound] is not None:
-            clauses.append(f"published_at {sign} ?")
-            arguments.append(_us(chosen[bound]))
-    wanted = set(chosen["symbols"])
-    for document in documents.documents(" AND ".join(clauses), arguments):
-        if not wanted or wanted & set(document.symbols):
-            yield document
-
-
-def _us(day: datetime) -> int:
+def _between(documents: DocumentStore, since: date | None, until: date | None) -> Iterator[Document]:
     from hybrid_bt.news.documents import instant_us
 
-    return instant_us(day, "the day")
+    bounds = {f"published_at {sign} ?": day for sign, day in ((">=", since), ("<", until)) if day}
+    clauses, moments = " AND ".join(["1", *bounds]), [instant_us(day, "the day") for day in bounds.values()]
+    return documents.documents(clauses, moments)
 
 
 def _plain(document: Document) -> dict[str, Any]:
@@ -201,7 +179,3 @@ def _line(document: Document) -> str:
 
     said = " ".join((document.title or document.text).split())[:_SNIPPET]
     return f"{say_us(document.published_at)}  {document.id:20} {','.join(document.symbols) or 'market':12} {said}"
-
-
-if __name__ == "__main__":
-    main()

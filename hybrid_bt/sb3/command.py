@@ -7,18 +7,17 @@ Loading such a zip with SB3 runs whatever code was put into it. The import never
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hybrid_bt.console import DAY, Command, comma_list
+from hybrid_bt.console import DAY, FILE, check_installed, command, flag, listed, option
 from hybrid_bt.errors import ConfigError, PolicyError
 
 NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
@@ -27,34 +26,32 @@ MAX_NAMES_BYTES = 65_536
 MAX_MESSAGE = 1_000  # letters
 
 
-@click.command(
-    "import-sb3", cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
-)
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--kind", type=click.Choice(["sac", "gate"]), required=True, help="Leg of exposures, or regime gate.")
-@click.option(
+@command("import-sb3")
+@click.argument("model", type=FILE)
+@option("--kind", type=click.Choice(["sac", "gate"]), required=True, help="Leg of exposures, or regime gate.")
+@option(
     "--observation",
     required=True,
     metavar="A,B,C|FILE",
     help="What the model reads, in its order: names, or a file with one per line.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write (.onnx).")
-@click.option("--train-start", type=DAY, required=True, help="First training day.")
-@click.option("--train-end", type=DAY, required=True, help="Last training day; runs begin after it.")
-@click.option("--valid-start", type=DAY, help="First day used to choose the model, if any.")
-@click.option("--valid-end", type=DAY, help="Last such day; runs begin after it.")
-@click.option("--symbols", callback=comma_list, required=True, metavar="A,B,C", help="Trained on.")
-@click.option("--vecnormalize", type=click.Path(path_type=Path), help="Statistics of VecNormalize.save().")
-@click.option("--observation-clip", type=click.FloatRange(0, min_open=True), help="Clip.  [default: the model's Box]")
-@click.option("--data-sha256", help="Of the training bars, if known (run.json has it).")
-@click.option("--seed", type=int, help="Of the training.  [default: the zip's]")
-@click.option("--reward", default="not stated", show_default=True, help="In words.")
-@click.option("--action-meaning", help="In words, with unit.  [default: that of --kind]")
-@click.option("--spread-bps", type=float, help="Spread charged in training, bps.")
-@click.option("--fee-bps", type=float, help="Fee charged in training, bps.")
-@click.option("--borrow-bps", type=float, help="Borrowing fee charged in training, bps per year.")
-@click.option("--mode", type=click.Choice(["stable", "aggressive"]), help="If meant for one mode only.")
-@click.option("--trust", is_flag=True, help="You know who made these files.")
+@option("--out", type=FILE, required=True, help="File to write (.onnx).")
+@option("--train-start", type=DAY, required=True, help="First training day.")
+@option("--train-end", type=DAY, required=True, help="Last training day; runs begin after it.")
+@option("--valid-start", type=DAY, help="First day used to choose the model, if any.")
+@option("--valid-end", type=DAY, help="Last such day; runs begin after it.")
+@listed("--symbols", required=True, help="Trained on.")
+@option("--vecnormalize", type=FILE, help="Statistics of VecNormalize.save().")
+@option("--observation-clip", type=click.FloatRange(0, min_open=True), help="Clip.  [default: the model's Box]")
+@option("--data-sha256", help="Of the training bars, if known (run.json has it).")
+@option("--seed", type=int, help="Of the training.  [default: the zip's]")
+@option("--reward", default="not stated", help="In words.")
+@option("--action-meaning", help="In words, with unit.  [default: that of --kind]")
+@option("--spread-bps", type=float, help="Spread charged in training, bps.")
+@option("--fee-bps", type=float, help="Fee charged in training, bps.")
+@option("--borrow-bps", type=float, help="Borrowing fee charged in training, bps per year.")
+@option("--mode", type=click.Choice(["stable", "aggressive"]), help="If meant for one mode only.")
+@flag("--trust", help="You know who made these files.")
 def import_sb3(model: Path, trust: bool, **flags: Any) -> None:
     """Freeze a MODEL.zip of SAC, TD3, DDPG, PPO, A2C or RecurrentPPO that you trained with Stable-Baselines3.
 
@@ -67,7 +64,7 @@ def import_sb3(model: Path, trust: bool, **flags: Any) -> None:
             "and nothing in it proves who made it; if you do know, say so with --trust "
             "(even then it is read as data, in a process of its own, and what cannot be read so is refused)"
         )
-    _check_extra()
+    check_installed("importing", "train", NEEDED)
     answer = _ask(_request(model, flags))
     if "error" in answer:
         raise PolicyError(_printable(answer["error"]))
@@ -83,16 +80,10 @@ def _printable(said: str) -> str:
     return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in said[:MAX_MESSAGE])
 
 
-def _check_extra() -> None:
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"importing needs {', '.join(missing)}: pip install 'hybrid_bt[train]'")
-
-
 def _request(model: Path, flags: dict[str, Any]) -> dict[str, Any]:
     costs = {"spread_bps": "spread_bps", "fee_bps": "fee_bps", "borrow_bps_per_year": "borrow_bps"}
     stated: dict[str, Any] = {
-        key: flags[key].date().isoformat() if isinstance(flags[key], datetime) else flags[key]
+        key: flags[key].isoformat() if isinstance(flags[key], date) else flags[key]
         for key in ("train_start", "train_end", "valid_start", "valid_end", "symbols", "data_sha256", "reward")
     }
     stated |= {key: flags[key] for key in ("action_meaning", "mode")}
