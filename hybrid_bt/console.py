@@ -22,7 +22,6 @@ from hybrid_bt.errors import Advice, ConfigError, HybridError, did_you_mean
 from hybrid_bt.files import write_whole
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
 USER_MISTAKE = 2  #: exit status
@@ -169,18 +168,13 @@ def write_out(path: Path, content: bytes) -> None:
         raise ConfigError(f"out: cannot write {path}: {error.strerror or error}; give another with --out") from None
 
 
-def wide_console(width: int = WIDTH) -> Console:
-    """Standard output as rich writes to it: a terminal's own width, `width` columns elsewhere."""
+def say(*found: str | Table, width: int = WIDTH) -> None:
+    """Print tables, and lines as they are, broken at a terminal's own width, at `width` elsewhere."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else width)
-
-
-def say(*lines: str) -> None:
-    """Lines as they are, broken at the console's width."""
-    console = wide_console()
-    for line in lines:
-        console.print(line, highlight=False, markup=False)
+    console = Console(width=None if sys.stdout.isatty() else width)
+    for one in found:
+        console.print(one, highlight=False, markup=False)
 
 
 def table(

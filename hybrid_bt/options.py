@@ -147,8 +147,11 @@ def request_of(flags: Mapping[str, Any], overrides: Mapping[str, Mapping[str, An
     from hybrid_bt.build import load_policies
     from hybrid_bt.config import load_config
 
-    config, start = load_config(flags["mode"], flags.get("config"), overrides), flags.get("start")
-    bars = bars_of(flags, end=flags.get("end"), trade_from=start)
+    start, end = flags.get("start"), flags.get("end")
+    if start and end and end <= start:
+        raise ConfigError(f"--end {end} is not after --start {start}; exchange them or widen the span")
+    config = load_config(flags["mode"], flags.get("config"), overrides)
+    bars = bars_of(flags, end=end, trade_from=start)
     return Request(
         bars=bars,
         config=config,

@@ -33,10 +33,16 @@ FloatArray = NDArray[np.float64]
 LEAST_COMMON_BARS = 252
 LAGS = 5  #: of differences in both tests, a week of daily bars
 
-# what a pair must keep to, where nothing else is asked for
-FALSE_DISCOVERIES = 0.1  #: share of false finds allowed
-LONGEST_HALF_LIFE_BARS = 60.0
-GREATEST_DRIFT = 0.5  #: relative change of the hedge ratio from the first half to the second
+
+class Bounds(NamedTuple):
+    """What a pair must keep to."""
+
+    fdr: float = 0.1  #: share of false finds allowed
+    half_life_bars: float = 60.0
+    drift: float = 0.5  #: relative change of the hedge ratio from the first half to the second
+
+
+USUAL = Bounds()
 
 
 class Candidate(NamedTuple):
@@ -51,14 +57,10 @@ class Candidate(NamedTuple):
     half_life_bars: float  #: infinite where e does not return
     stability: float  #: change of the hedge ratio from the first to the second half, relative
 
-    def passes(
-        self,
-        fdr: float = FALSE_DISCOVERIES,
-        max_half_life: float = LONGEST_HALF_LIFE_BARS,
-        max_drift: float = GREATEST_DRIFT,
-    ) -> bool:
+    def passes(self, most: Bounds = USUAL) -> bool:
         """Whether it is cointegrated, returns soon enough, and has a stable hedge ratio."""
-        return self.q_value <= fdr and self.half_life_bars <= max_half_life and abs(self.stability) <= max_drift
+        soon, stable = self.half_life_bars <= most.half_life_bars, abs(self.stability) <= most.drift
+        return self.q_value <= most.fdr and soon and stable
 
 
 def select_pairs(bars: Bars, progress: Callable[[int, int], None] | None = None) -> list[Candidate]:

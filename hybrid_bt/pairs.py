@@ -8,28 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.console import (
-    AMOUNT,
-    COUNT,
-    DAY,
-    FILE,
-    command,
-    flag,
-    option,
-    progress_bar,
-    table,
-    wide_console,
-    write_out,
-)
+from hybrid_bt.console import AMOUNT, COUNT, DAY, FILE, command, flag, option, progress_bar, say, table, write_out
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.options import bars_of, shared
-from hybrid_bt.pair_selection import (
-    FALSE_DISCOVERIES,
-    GREATEST_DRIFT,
-    LONGEST_HALF_LIFE_BARS,
-    Candidate,
-    select_pairs,
-)
+from hybrid_bt.pair_selection import USUAL, Bounds, Candidate, select_pairs
 
 if TYPE_CHECKING:
     from hybrid_bt.bars import Bars
@@ -45,9 +27,9 @@ Noise = dict[str, dict[str, float]]  #: pair -> alpha_var, beta_var, noise_var
 @shared("bars")
 @option("--train-start", type=DAY, help="First day looked at.  [default: the first bar]")
 @option("--train-end", type=DAY, default=LAST_TRAINING_DAY, help="Last day looked at; nothing behind it is read.")
-@option("--fdr", type=click.FloatRange(0, 1), default=FALSE_DISCOVERIES, help="Share of false finds allowed.")
-@option("--max-half-life", type=AMOUNT, default=LONGEST_HALF_LIFE_BARS, help="Slowest return, bars.")
-@option("--max-drift", type=AMOUNT, default=GREATEST_DRIFT, help="Greatest relative change of the ratio.")
+@option("--fdr", type=click.FloatRange(0, 1), default=USUAL.fdr, help="Share of false finds allowed.")
+@option("--max-half-life", type=AMOUNT, default=USUAL.half_life_bars, help="Slowest return, bars.")
+@option("--max-drift", type=AMOUNT, default=USUAL.drift, help="Greatest relative change of the ratio.")
 @option("--top", type=COUNT, default=10, help="How many to show.")
 @flag("--fit-kalman", help="Noise variances of those shown, by maximum likelihood (slow).")
 @option("--out", type=FILE, help="CSV file with all pairs.")
@@ -67,7 +49,8 @@ def main(**flags: Any) -> None:
         raise ConfigError(f"pairs: {bars.n_symbols} symbol makes no pair; name two or more with --symbols")
     with progress_bar(f"pairs of {bars.name}") as progress:
         found = select_pairs(bars, progress)
-    passed = [c for c in found if c.passes(flags["fdr"], flags["max_half_life"], flags["max_drift"])]
+    most = Bounds(flags["fdr"], flags["max_half_life"], flags["max_drift"])
+    passed = [c for c in found if c.passes(most)]
     noise = _fitted(bars, found[: flags["top"]]) if flags["fit_kalman"] else {}
     if flags["out"]:
         write_out(flags["out"], csv_of_rows((found[0]._fields, *found)).encode())
@@ -95,10 +78,11 @@ def _print(bars: Bars, found: list[Candidate], passed: list[Candidate], noise: N
 
     first, last = end_days(bars.stamps)
     head = ("pair", *_HEAD, *(("Q alpha", "Q beta", "R") if noise else ()), "passes")
-    rows = [(*_cells(c), *(f"{value:.1e}" for value in noise.get(c.pair, {}).values())) for c in found[:top]]
-    rows = [(*row, "yes" if c in passed else "") for c, row in zip(found, rows, strict=False)]
-    title = f"{len(found)} pairs of {bars.name}, {first} to {last}"
-    wide_console().print(table(head, rows, left=("pair",), title=title))
+    rows = [
+        (*_cells(c), *(f"{value:.1e}" for value in noise.get(c.pair, {}).values()), "yes" if c in passed else "")
+        for c in found[:top]
+    ]
+    say(table(head, rows, left=("pair",), title=f"{len(found)} pairs of {bars.name}, {first} to {last}"))
     by_luck = sum(1 for c in found if c.p_value <= LEVEL)
     click.echo(f"{by_luck} of {len(found)} have p <= {LEVEL}; luck alone gives about {LEVEL * len(found):.0f}")
     click.echo(f"--pairs {','.join(c.pair for c in passed)}" if passed else "no pair passes")

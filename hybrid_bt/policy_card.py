@@ -28,26 +28,18 @@ def show(file: Path, as_json: bool) -> None:
     """Check a frozen policy and print what it observes, does and was trained on."""
     from hybrid_bt.build import policy_path
     from hybrid_bt.policy import FrozenPolicy
+    from hybrid_bt.texts import flat
 
     policy = FrozenPolicy.load(policy_path(str(file)))
     fields = {"file": str(file), "sha256": policy.sha256, **policy.manifest.model_dump(mode="json")}
     if as_json:
         click.echo(json.dumps(fields, indent=2, sort_keys=True))
         return
-    shown = {**fields, **_flat("results", fields["results"])}
-    if fields["results"]:
-        del shown["results"]
+    results = fields.pop("results")
+    shown = fields | (flat(results, "results.") or {"results": results})  # what a reader of a card looks for first
     width = max(map(len, shown))
     for name, value in shown.items():
         click.echo(f"{name:{width}}  {_plain(value)}")
-
-
-def _flat(name: str, value: dict[str, Any]) -> dict[str, Any]:
-    """Results a line each: what a reader of a card looks for first."""
-    found: dict[str, Any] = {}
-    for key, item in value.items():
-        found |= _flat(f"{name}.{key}", item) if isinstance(item, dict) else {f"{name}.{key}": item}
-    return found
 
 
 def _plain(value: Any) -> str:

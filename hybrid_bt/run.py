@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybrid_bt.collector import collector_paused, end_without_collecting
-from hybrid_bt.console import COUNT, FILE, command, flag, listed, option, progress_bar, say, table, wide_console
+from hybrid_bt.console import COUNT, FILE, command, flag, listed, option, progress_bar, say, table
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.options import request_of, setup_of, shared
 from hybrid_bt.trials import LEDGER, append_trial, check_ledger, count_trials, read_trials, trial_of, trial_sharpes
@@ -52,7 +52,12 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @_setting_options
 @shared("config", "risk")
 @option("--benchmark", default="equal-weight", metavar="SYMBOL|equal-weight", help="Buy and hold of what.")
-@option("--state", type=FILE, help="Keep the whole state here while running; if it is there already, go on from it.")
+@option(
+    "--state",
+    type=FILE,
+    metavar="FILE",
+    help="Keep the whole state here while running; if it is there already, go on from it.",
+)
 @option(
     "--state-every", type=COUNT, default=50, help="Bars between snapshots; those behind the last are decided again."
 )
@@ -200,8 +205,7 @@ def result_table(record: RunRecord) -> Table:
 
 def _print(record: RunRecord, paths: list[Path], claim: str, *, verbose: bool) -> None:
     """The summary table, what it claims, then what every reader must know."""
-    wide_console().print(result_table(record))
-    say(f"annualised with {record.bars.bars_per_year:.1f} bars a year", *filter(None, [claim]))
+    say(result_table(record), f"annualised with {record.bars.bars_per_year:.1f} bars a year", *filter(None, [claim]))
     say(*(f"note: {note}" for note in record.notes))
     if verbose:
         say(*(f"{path} {path.stat().st_size:,} bytes" for path in paths))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hybrid_bt.console import COUNT, FILE, command, option, table, wide_console
+from hybrid_bt.console import COUNT, FILE, command, option, say, table
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.options import shared
+from hybrid_bt.texts import flat
 from hybrid_bt.trials import LEDGER, count_trials, read_trials
 
 WIDTH = 140  #: of a row with its span
@@ -39,7 +40,7 @@ def main(compared: tuple[int, ...], ledger: Path, last: int, as_json: bool) -> N
     if as_json:
         click.echo(json.dumps([{"number": number, **trial} for number, trial in numbered]))
         return
-    wide_console(WIDTH).print(table(_COLUMNS, (_row(number, trial) for number, trial in numbered), left=_TEXTS))
+    say(table(_COLUMNS, (_row(number, trial) for number, trial in numbered), left=_TEXTS), width=WIDTH)
     names = {str(trial.get("data_sha256")): str(trial.get("data")) for _, trial in reversed(numbered)}
     for data, name in sorted(names.items()):
         click.echo(f"{count_trials(found, data)} different configurations were tried on {name} ({data[:12]})")
@@ -71,18 +72,10 @@ def _figure(trial: Mapping[str, Any], name: str, form: str) -> str:
 def _compare(trials: list[dict[str, Any]], numbers: tuple[int, ...], as_json: bool) -> None:
     if len(numbers) != 2 or not all(0 <= number < len(trials) for number in numbers):
         raise ConfigError(f"runs: name two numbers between 0 and {len(trials) - 1}, got {list(numbers)}")
-    a, b = (dict(_flat(trials[number])) for number in numbers)
+    a, b = (flat(trials[number]) for number in numbers)
     differing = {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
     if as_json:
         click.echo(json.dumps(differing))
         return
     for key, (left, right) in differing.items():
         click.echo(f"{key:<40}{left!s:>30}{right!s:>30}")
-
-
-def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in data.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

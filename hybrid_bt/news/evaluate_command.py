@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.console import DAY, FILE, command, option, say, table, wide_console, write_out
+from hybrid_bt.console import DAY, FILE, command, option, say, table, write_out
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.options import request_of, setup_of, shared
 
@@ -40,9 +40,7 @@ def evaluate(placebos: int, cutoff: date | None, masked: bool, seed: int, out: P
     after = None if cutoff is None else np.datetime64(cutoff)
     asked = evaluation.Questions(placebos, after, masked, seed)
     found = evaluation.evaluate(request_of(flags), setup, asked)
-    say(found.title)
-    wide_console().print(_table(found.effects))
-    say(*found.said)
+    say(found.title, _table(found.effects), *found.said)
     if out is not None:
         write_out(out / TABLE, found.table)
 

@@ -49,7 +49,12 @@ START_SECONDS = 8.0  #: of a window: imports, features, freezing, recording
 @option("--resamples", type=click.IntRange(min=10), help="Of the bootstrap.  [default: the preset's]")
 @shared("config", "in-sample", "jobs")
 @option("--backend", type=_BACKENDS, default="joblib", help="Where cells run; the others need the extra of their name.")
-@option("--out", type=FILE, default=Path("study"), help="Folder of the report, and of cells that a later study takes.")
+@option(
+    "--out",
+    type=FILE,
+    default=Path("study"),
+    help="Folder of the report and of the cells, which a study started again finds there.",
+)
 @shared("seed", "ledger")
 @option("--readme", type=FILE, default=Path("README.md"), help="With --preset readme: the file.")
 @flag("--check", help="With --preset readme: compare instead of writing; status 1 if they differ.")
