@@ -20,7 +20,7 @@ import numpy as np
 from hybrid_bt.config import load_config
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.feeds.sample import sample_pairs
-from hybrid_bt.train.gate import new_gate, regime_track
+from hybrid_bt.train.gate import new_gate
 from hybrid_bt.train.pipeline import LEAST_CLOSE, Lesson
 from hybrid_bt.train.sac import new_sac
 from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
@@ -88,15 +88,15 @@ def _sac(history: Any, config: Any, steps: int) -> float:
 
 
 def _gate(history: Any, config: Any, steps: int) -> float:
-    from hybrid_bt.records import Decisions
+    from hybrid_bt.envs import regime_track
+    from hybrid_bt.records import Opinions
 
     shape = history.bars.close.shape
     rng = np.random.default_rng(0)
     legs = {"sac": rng.uniform(0.0, 0.1, shape), "kalman": rng.uniform(-0.1, 0.1, shape)}
-    rest = np.zeros(shape[0])
-    decisions = Decisions(legs=legs, weights={}, regime=rest, fused=legs["sac"], target=legs["sac"], scale=rest)
-    track = regime_track(history, decisions, str(START), str(END))
-    model, stopwatch = new_gate(track, config, GATE_SPECS["stable"], seed=0), Stopwatch()
+    said = Opinions(legs, np.zeros(shape[0]), history.volatility, history.correlation, history.warm)
+    track = regime_track(history, said, config.mix(), str(START), str(END))
+    model, stopwatch = new_gate([track], config, GATE_SPECS["stable"], seed=0), Stopwatch()
     stopwatch.watch(model.env.venv, "step_wait", "environment, 16 portfolios")
     stopwatch.watch(model, "train", "gradient steps")
     stopwatch.watch(model.policy, "forward", "actor and critic")

@@ -16,15 +16,23 @@ from benchmarks.pandas_env import INDICATORS, PandasEnv, finrl_frame
 from benchmarks.panels import START_CASH, random_panel
 from hybrid_bt.accounting import OrderRules
 from hybrid_bt.bars import Bars
-from hybrid_bt.batch import have_numba
-from hybrid_bt.batch_env import Lanes, PortfolioLanes
 from hybrid_bt.config import load_config
 from hybrid_bt.costs import Costs
-from hybrid_bt.envs import AssetEnv, RegimeEnv, RegimeTrack, Reward
+from hybrid_bt.envs import (
+    ASSET,
+    PORTFOLIO,
+    REGIME,
+    Episode,
+    Lanes,
+    Span,
+    Task,
+    Track,
+    TradingEnv,
+    asset_tracks,
+    portfolio_track,
+)
 from hybrid_bt.history import read_history
-from hybrid_bt.portfolio_env import PortfolioEnv
 from hybrid_bt.reader import MarketReader
-from hybrid_bt.tracks import Episode, Span, asset_tracks, portfolio_track
 
 __all__ = ["env_steps"]
 
@@ -65,74 +73,53 @@ def stepper(env: Any, actions: Any) -> Callable[[], None]:
     return run
 
 
-def portfolio_env(bars: Bars) -> RegimeEnv:
+COSTS, RULES = Costs(4.0, 1.0, 50.0), OrderRules(lot=0.0)
+
+
+def regime_env(bars: Bars) -> TradingEnv:
     """Two legs that trade on every bar, an account of all symbols and its shadow."""
     rng = np.random.default_rng(0)
     config = load_config("stable")
     legs = rng.uniform(-0.4, 0.4, (2, *bars.close.shape)) / bars.n_symbols
-    track = RegimeTrack(
+    track = Track(
+        bars.symbols,
         rng.normal(size=(bars.n_bars, 10)).astype(np.float32),
-        legs[0].tolist(),
-        legs[1].tolist(),
-        np.full(bars.close.shape, 0.01).tolist(),
-        [0.3] * bars.n_bars,
-        bars.open.tolist(),
-        bars.close.tolist(),
-        bars.stamps.astype("datetime64[D]").astype(np.int64).tolist(),
+        np.full(bars.close.shape, 0.01),
+        np.full(bars.n_bars, 0.3),
+        bars.open,
+        bars.close,
+        bars.stamps.astype("datetime64[D]").astype(np.int64),
         Span(WARM_ROW, bars.n_bars - 1),
+        (*legs, np.zeros(bars.close.shape)),
     )
-    return RegimeEnv(
-        track,
-        fusion=config.fusion,
-        risk=config.risk,
-        reward=Reward(2.0),
-        costs=Costs(4.0, 1.0, 50.0),
-        rules=OrderRules(lot=0.0),
-        episode_bars=None,
-    )
+    terms = Task(fusion=config.fusion, risk=config.risk, risk_aversion=2.0, costs=COSTS, rules=RULES)
+    return TradingEnv(REGIME, [track], terms, episode_bars=None)
 
 
-def asset_env(bars: Bars) -> AssetEnv:
+def asset_env(bars: Bars) -> TradingEnv:
     """The SAC leg's world over the panel's assets, one at a time; every step trades."""
     config = load_config("stable")
     reader = MarketReader(bars.n_symbols, [], [], config.spread_params)
     tracks = asset_tracks(read_history(bars, reader), bars.stamps[WARM_ROW], bars.stamps[-1])
-    return AssetEnv(
-        tracks,
-        action_range=(-1.0, 1.0),
-        unit=config.risk_unit,
-        reward=Reward(2.0),
-        costs=Costs(4.0, 1.0, 50.0),
-        rules=OrderRules(lot=0.0),
-        episode_bars=None,
-    )
+    terms = Task(risk_aversion=2.0, base_action=0.5, unit=config.risk_unit, costs=COSTS, rules=RULES)
+    return TradingEnv(ASSET, tracks, terms, episode_bars=None)
 
 
-def lanes_of(env: AssetEnv, n_lanes: int) -> Lanes:
-    """The same environment many times over, in compiled code."""
-    return Lanes(env.tracks, env.task, env.action_range, n_lanes, compiled=have_numba(), reuse=True)
-
-
-def account_env(bars: Bars) -> PortfolioEnv:
+def account_env(bars: Bars) -> TradingEnv:
     """One account of all symbols, an action per symbol: the work of FinRL's environment; every step trades all."""
     history = read_history(bars, MarketReader(bars.n_symbols, [], [], load_config("stable").spread_params))
-    return PortfolioEnv(
-        portfolio_track(history, bars.stamps[WARM_ROW], bars.stamps[-1]),
-        reward=Reward(2.0),
-        costs=Costs(4.0, 1.0, 50.0),
-        rules=OrderRules(lot=0.0),
-        episode_bars=None,
-    )
+    track = portfolio_track(history, bars.stamps[WARM_ROW], bars.stamps[-1])
+    return TradingEnv(PORTFOLIO, [track], Task(risk_aversion=2.0, costs=COSTS, rules=RULES), episode_bars=None)
 
 
-def restart(lanes: Lanes | PortfolioLanes, tracks: Any) -> None:
+def restart(lanes: Lanes, tracks: Any) -> None:
     """Every lane at the first bar of one of the tracks."""
     for lane in range(lanes.n_lanes):
         track = lane % len(tracks)
         lanes.begin(lane, Episode(track, tracks[track].span.first, tracks[track].span.last))
 
 
-def lane_stepper(lanes: Lanes | PortfolioLanes, tracks: Any, actions: Any) -> Callable[[], None]:
+def lane_stepper(lanes: Lanes, tracks: Any, actions: Any) -> Callable[[], None]:
     """Step all lanes through `actions`, (steps, lanes, assets)."""
 
     def run() -> None:
@@ -143,7 +130,7 @@ def lane_stepper(lanes: Lanes | PortfolioLanes, tracks: Any, actions: Any) -> Ca
     return run
 
 
-def check_lanes(env: AssetEnv | PortfolioEnv, lanes: Lanes | PortfolioLanes, actions: Any) -> None:
+def check_lanes(env: TradingEnv, lanes: Lanes, actions: Any) -> None:
     """The first lane's rewards are the single environment's."""
     restart(lanes, env.tracks)
     env.reset(options={"track": 0})
@@ -191,13 +178,13 @@ def _of(n_symbols: int, quick: bool, finrl: str | None) -> list[Row]:
     n_steps, n_rival = 2_000, 200 if quick else 600  # ours are over before a clock ticks twice
     rng = np.random.default_rng(1)
     shares = rng.uniform(-1.0, 1.0, (n_steps, n_symbols)).astype(np.float32)
-    slow = {"regime", "pandas", "finrl"}
+    slow = {"pandas", "finrl"}
     scores = rng.uniform(-1.0, 1.0, (n_steps, 1)).astype(np.float32)
     alone, account = asset_env(bars), account_env(bars)
-    check_lanes(alone, lanes_of(alone, 2), scores)
-    check_lanes(account, account.lanes(2, compiled=have_numba()), shares)
+    check_lanes(alone, alone.lanes(2), scores)
+    check_lanes(account, account.lanes(2), shares)
     cases = {
-        "regime": stepper(portfolio_env(bars), scores[:n_rival]),
+        "regime": stepper(regime_env(bars), scores),
         "asset": stepper(alone, scores),
         "account": stepper(account, shares),
         "gymnasium": stepper(Idle(account.observation_space.shape), scores),
@@ -205,9 +192,9 @@ def _of(n_symbols: int, quick: bool, finrl: str | None) -> list[Row]:
     }
     for n_lanes in LANES:
         given = rng.uniform(-1.0, 1.0, (n_steps, n_lanes, n_symbols)).astype(np.float32)
-        lanes = account.lanes(n_lanes, compiled=have_numba(), reuse=True)
+        lanes = account.lanes(n_lanes, reuse=True)
         cases[f"account {n_lanes}"] = lane_stepper(lanes, account.tracks, given)
-        cases[f"asset {n_lanes}"] = lane_stepper(lanes_of(alone, n_lanes), alone.tracks, given[:, :, :1])
+        cases[f"asset {n_lanes}"] = lane_stepper(alone.lanes(n_lanes, reuse=True), alone.tracks, given[:, :, :1])
     if finrl is not None and Path(finrl).is_file():
         cases["finrl"] = stepper(finrl_env(finrl, bars), shares[:n_rival])
     for name, work in cases.items():

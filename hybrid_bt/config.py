@@ -24,7 +24,7 @@ from hybrid_bt.bar_rate import EXCHANGE_SESSIONS, decision_rate
 from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.features import WARMUP_BARS
-from hybrid_bt.fusion import FusionParams, constant_weights
+from hybrid_bt.fusion import FusionParams, MixParams, constant_weights
 from hybrid_bt.guard import GuardParams
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.legs import leg_named
@@ -136,11 +136,11 @@ class Config(NamedTuple):
         further = {name: leg.enabled for name, leg in self.legs.items()}
         return {"sac": self.sac.enabled, "kalman": self.kalman.enabled, **further}
 
-    def mix(self) -> FusionParams:
+    def mix(self) -> MixParams:
         """The weights of all legs; of `sac` and `kalman`, one that is off leaves its weight to the other."""
         both = self.sac.enabled and self.kalman.enabled
         base = self.fusion if both else constant_weights(1.0 if self.sac.enabled else 0.0)
-        return base._replace(further=tuple(leg.weights for leg in self.legs.values()))
+        return MixParams(base, tuple(leg.weights for leg in self.legs.values()))
 
     def for_stamps(self, stamps: NDArray[np.datetime64]) -> Config:
         """The same configuration with `risk.bars_per_year = "auto"` replaced by what the bars before trading say.

@@ -17,18 +17,24 @@ from hybrid_bt.risk import RiskParams, limit_in_place
 
 
 class FusionParams(NamedTuple):
-    """Weight of the SAC leg at three regime scores, non-decreasing, each in [0, 1]; and those of further legs."""
+    """Weight of the SAC leg at three regime scores, non-decreasing, each in [0, 1]."""
 
     at_reversion: Annotated[float, Ge(0), Le(1), "w_SAC at r = -1"]
     at_neutral: Annotated[float, Ge(0), Le(1), "w_SAC at r = 0"]
     at_trend: Annotated[float, Ge(0), Le(1), "w_SAC at r = +1"]
-    further: tuple[tuple[float, float, float], ...] = ()  #: weight of each further leg at r = -1, 0 and +1
 
     def contradiction(self) -> str:
         """What does not fit together, or ""."""
         if self.at_reversion <= self.at_neutral <= self.at_trend:
             return ""
-        return f"w_SAC must not fall as r rises; got {', '.join(map(repr, self[:3]))} at r = -1, 0, +1"
+        return f"w_SAC must not fall as r rises; got {', '.join(map(repr, self))} at r = -1, 0, +1"
+
+
+class MixParams(NamedTuple):
+    """Weights of all legs."""
+
+    fusion: FusionParams
+    further: tuple[tuple[float, float, float], ...] = ()  #: of each further leg, at r = -1, 0 and +1
 
 
 def weight_at(r: float, at_reversion: float, at_neutral: float, at_trend: float) -> float:
@@ -47,13 +53,13 @@ def sac_weight(r: float, params: FusionParams) -> float:
     return weight_at(r, params.at_reversion, params.at_neutral, params.at_trend)
 
 
-def leg_weights(r: float, params: FusionParams) -> tuple[float, ...]:
+def leg_weights(r: float, params: MixParams) -> tuple[float, ...]:
     """w_SAC(r), w_Kalman(r), and those of further legs."""
-    w_sac = sac_weight(r, params)
+    w_sac = sac_weight(r, params.fusion)
     return (w_sac, 1.0 - w_sac, *(weight_at(r, *line) for line in params.further))
 
 
-def legs_traded(params: FusionParams) -> tuple[bool, ...]:
+def legs_traded(params: MixParams) -> tuple[bool, ...]:
     """Whether each leg has a weight at any r."""
     ends = [leg_weights(r, params) for r in (-1.0, 0.0, 1.0)]
     return tuple(any(weight != 0.0 for weight in of_leg) for of_leg in zip(*ends, strict=True))

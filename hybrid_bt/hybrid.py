@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from hybrid_bt.advice import Advice, Managed, ManagerParams, blend, multipliers, reduce
 from hybrid_bt.errors import HybridError
-from hybrid_bt.fusion import FusionParams, leg_weights, legs_traded, mix_into
+from hybrid_bt.fusion import MixParams, leg_weights, legs_traded, mix_into
 from hybrid_bt.legs.base import Leg, View, Wish, checked_wishes, netted
 from hybrid_bt.reader import MarketReader
 from hybrid_bt.regime import Gate
@@ -81,7 +81,7 @@ class Hybrid:
         reader: MarketReader,
         legs: Mapping[str, Leg | None],
         gate: Gate | None,
-        fusion: FusionParams,
+        fusion: MixParams,
         risk: RiskParams,
         manager: ManagerParams | None = None,
     ) -> None:

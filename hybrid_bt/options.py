@@ -26,34 +26,27 @@ _BAD_DATA, _ALIGN = click.Choice(["fail", "mend", "warn"]), click.Choice(["union
 _BAD_DATA_HELP = "Errors in prices: refuse, repair, or leave out the bars that cannot be traded on."
 _ALIGN_HELP = "Calendar of several symbols: bars of any, untraded where one has none, or bars that all have."
 
-#: flags of the risk manager: name, field of `RiskSetup`, kind, meaning
-_RISK: tuple[tuple[str, str, dict[str, Any], str], ...] = (
-    (
-        "--news",
-        "documents",
-        {"metavar": "sample|PATH"},
-        "Documents: a store, or files.  [default: the embedded sample]",
+#: flags of the risk manager, by their field of `RiskSetup`
+_RISK = {
+    "news": option(
+        "--news", metavar="sample|PATH", help="Documents: a store, or files.  [default: the embedded sample]"
     ),
-    ("--scorer", "scorer", {"metavar": "lexicon|URL|module:callable"}, "Who scores them.  [default: lexicon]"),
-    ("--scorer-model", "model", {"metavar": "NAME"}, "Model at that URL."),
-    ("--scorer-key-env", "key_variable", {"metavar": "NAME"}, "Variable of its key.  [default: HYBRID_BT_LLM_KEY]"),
-    (
-        "--scorer-timeout",
-        "timeout_seconds",
-        {"type": click.FloatRange(min=0.1)},
-        "Seconds for an answer.  [default: 60]",
+    "scorer": option("--scorer", metavar="lexicon|URL|module:callable", help="Who scores them.  [default: lexicon]"),
+    "scorer_model": option("--scorer-model", metavar="NAME", help="Model at that URL."),
+    "scorer_key_env": option(
+        "--scorer-key-env", metavar="NAME", help="Variable of its key.  [default: HYBRID_BT_LLM_KEY]"
     ),
-    (
-        "--scorer-price",
-        "usd_per_million",
-        {"type": (float, float), "metavar": "IN OUT"},
-        "US dollars per million tokens.",
+    "scorer_timeout": option(
+        "--scorer-timeout", type=click.FloatRange(min=0.1), help="Seconds for an answer.  [default: 60]"
     ),
-    ("--scorer-jobs", "concurrency", {"type": click.IntRange(1, 64)}, "Questions at once.  [default: 4]"),
-    ("--verdicts", "cache", {"type": FILE}, "Recorded verdicts.  [default: verdicts.jsonl]"),
-    ("--calls", "calls", {"type": click.IntRange(1, 99)}, "Calls per question in record; their median counts."),
-    ("--loughran-mcdonald", "loughran_mcdonald", {"type": FILE}, "Your copy of their dictionary (CSV)."),
-)
+    "scorer_price": option(
+        "--scorer-price", type=(float, float), metavar="IN OUT", help="US dollars per million tokens."
+    ),
+    "scorer_jobs": option("--scorer-jobs", type=click.IntRange(1, 64), help="Questions at once.  [default: 4]"),
+    "verdicts": option("--verdicts", type=FILE, help="Recorded verdicts.  [default: verdicts.jsonl]"),
+    "calls": option("--calls", type=click.IntRange(1, 99), help="Calls per question in record; their median counts."),
+    "loughran_mcdonald": option("--loughran-mcdonald", type=FILE, help="Your copy of their dictionary (CSV)."),
+}
 
 #: flags by what they are about
 _SHARED: dict[str, tuple[Decorator, ...]] = {
@@ -102,10 +95,7 @@ _SHARED: dict[str, tuple[Decorator, ...]] = {
     "seed": (option("--seed", type=int, default=0, help="Of shuffles and resamples."),),
     "ledger": (flag("--no-ledger", help="Add no line to runs.jsonl, which lies beside --out."),),
     "json": (flag("--json", "as_json", help="Print JSON instead of text."),),
-    "risk": (
-        option("--risk", type=_RISKS, default="off", help=_RISK_HELP),
-        *(option(name, field, help=words, **how) for name, field, how, words in _RISK),
-    ),
+    "risk": (option("--risk", type=_RISKS, default="off", help=_RISK_HELP), *_RISK.values()),
 }
 
 
@@ -171,12 +161,11 @@ def setup_of(flags: Mapping[str, Any]) -> RiskSetup | None:
     ConfigError
         If a flag of the risk manager is given without it.
     """
-    given = {field: flags[field] for _, field, *_ in _RISK if flags[field] is not None}
+    given = {name: flags[name] for name in _RISK if flags[name] is not None}
     if flags["risk"] == "off":
-        for name, field, *_ in _RISK:
-            if field in given:
-                raise ConfigError(f"{name} belongs to the risk manager; say --risk lexicon, or more")
+        for name in given:
+            raise ConfigError(f"--{name.replace('_', '-')} belongs to the risk manager; say --risk lexicon, or more")
         return None
     from hybrid_bt.news.setup import RiskSetup
 
-    return RiskSetup(mode=flags["risk"], **given)
+    return RiskSetup(flags["risk"], **given)

@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.batch import choose
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.fusion import FusionParams, leg_weights, legs_traded, settle_row
+from hybrid_bt.fusion import MixParams, leg_weights, legs_traded, settle_row
 from hybrid_bt.records import Opinions
 from hybrid_bt.risk import RiskParams
-from hybrid_bt.waiting import waiting_symbols
+from hybrid_bt.waiting import waiting_rows
 
 FloatArray = NDArray[np.float64]
 
@@ -31,10 +31,10 @@ class Mix(NamedTuple):
     traded: tuple[bool, ...]  #: (L,) whether a leg has a part in it at all
 
 
-def mix_of(regime: ArrayLike, fusion: FusionParams) -> Mix:
+def mix_of(regime: ArrayLike, params: MixParams) -> Mix:
     """The weights of all legs along a path of r, (T,)."""
     path = np.asarray(regime, dtype=np.float64).tolist()
-    return Mix(np.array([leg_weights(r, fusion) for r in path]), legs_traded(fusion))
+    return Mix(np.array([leg_weights(r, params) for r in path]), legs_traded(params))
 
 
 def alone(opinions: Opinions, name: str) -> Mix:
@@ -79,10 +79,7 @@ def settle_panel(
         for t, (wanted, parts, volatilities, rho) in enumerate(zip(*rows, strict=True)):
             settle_row(blank, wanted, parts, volatilities, rho, risk)
             settled[t] = blank
-    for t, ties in opinions.ties.items():
-        waits = waiting_symbols(traded[t].tolist(), ties, mix.traded)
-        if waits:
-            settled[t, list(waits)] = np.nan
+    settled[waiting_rows(traded, opinions.ties, mix.traded)] = np.nan
     return settled
 
 

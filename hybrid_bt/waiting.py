@@ -11,7 +11,7 @@ trades is free again, and the other one is sold when, and if, its next bar comes
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,6 +74,16 @@ def waiting_symbols(
                 for i in columns:
                     held[i] = True
     return [wait and there for wait, there in zip(held, traded, strict=True)]
+
+
+def waiting_rows(
+    traded: NDArray[np.bool_], ties: Mapping[int, Sequence[Sequence[Bundle]]], legs_traded: Sequence[bool]
+) -> NDArray[np.bool_]:
+    """`waiting_symbols` of recorded rows, (T, N); `ties` as in `records.Opinions`."""
+    waits = np.zeros(traded.shape, np.bool_)
+    for t, of_legs in ties.items():
+        waits[t] = waiting_symbols(traded[t].tolist(), of_legs, legs_traded) or False
+    return waits
 
 
 def orphans_closed(traded: NDArray[np.bool_], sides: Sides, position: NDArray[np.float64]) -> list[int]:

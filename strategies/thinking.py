@@ -50,6 +50,10 @@ class Thinking:
         self._settled = False  # whether the brain was taken hold of, so that nothing can be made ahead any more
         self._remembers = False  # the history
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what comes: another process that looks at a run does not go on with it."""
+        return self.__dict__ | {"_coming": None, "_panel": None}
+
     @property
     def ahead(self) -> bool:
         """Whether opinions are being looked up."""

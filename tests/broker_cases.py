@@ -10,13 +10,11 @@ import numpy as np
 from hybrid_bt.accounting import OrderRules
 from hybrid_bt.analyzers.ledger import Ledger
 from hybrid_bt.costs import Costs
-from hybrid_bt.portfolio import NO_LIMITS
-from hybrid_bt.portfolio_env import PortfolioEnv
+from hybrid_bt.envs import NO_LIMITS, PORTFOLIO, Span, Task, Track, TradingEnv
 from hybrid_bt.records import AccountPath
 from hybrid_bt.scenarios import days_of
 from hybrid_bt.strategies.commission import SpreadFeeCommission
 from hybrid_bt.strategies.orders import TargetOrders
-from hybrid_bt.tracks import PortfolioTrack, Span
 
 
 class Panel(NamedTuple):
@@ -108,14 +106,14 @@ def panel_of(opens: Any, closes: Any, stamps: Any = None, symbols: tuple[str, ..
     return Panel(symbols, np.array(stamps, "datetime64[ns]"), opens, high, low, closes, ~np.isnan(closes))
 
 
-def environment_of(case: Case, **options: Any) -> PortfolioEnv:
+def environment_of(case: Case) -> TradingEnv:
     """The environment that trades the case: its actions are the targets."""
     n_bars, n = case.panel.close.shape
     nothing = np.zeros((n_bars, 0), np.float32), np.zeros((n_bars, n)), np.zeros(n_bars)
     span = Span(0, n_bars - 1)
-    track = PortfolioTrack(case.panel.symbols, *nothing, case.panel.open, case.panel.close, days_of(case.panel), span)
-    terms = {"costs": case.costs, "rules": case.rules, "cash": case.cash, "risk": NO_LIMITS}
-    return PortfolioEnv(track, action_range=(-6.0, 6.0), episode_bars=None, **terms, **options)
+    track = Track(case.panel.symbols, *nothing, case.panel.open, case.panel.close, days_of(case.panel), span)
+    task = Task(low=-6.0, high=6.0, costs=case.costs, rules=case.rules, risk=NO_LIMITS)
+    return TradingEnv(PORTFOLIO, [track], task, episode_bars=None, cash=case.cash)
 
 
 MODES: tuple[dict[str, Any], ...] = (

@@ -204,7 +204,7 @@ def test_legs_and_costs_sum_to_the_profit_of_the_hybrid() -> None:
     assert abs(parts["execution"]) < max(abs(legs), 0.02 * CASH)
     with pytest.raises(ConfigError, match="Stock keeps no decisions"):
         ran(LegAttribution)
-    with pytest.raises(ConfigError, match="on the whole of the equity"):
+    with pytest.raises(ConfigError, match="trades the whole of the equity"):
         ran(LegAttribution, strategy=HybridStrategy, pairs=PAIRS, record=True, equity_share=0.5)
 
 

@@ -83,13 +83,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "opinions",
         "settling",
         "accounts",
-        "paper",
-        "lanes",
-        "portfolio",
-        "tracks",
-        "kernels.lanes",
+        "kernels.envs",
+        "envs.step",
     ),
-    "bodies": ("envs", "portfolio_env", "batch_env", "strategies", "feeds", "analyzers", "evidence", "report", "news"),
+    "bodies": ("envs", "strategies", "feeds", "analyzers", "evidence", "report", "news"),
     "commands": (
         "trading_start",
         "backtest",
@@ -118,7 +115,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
 #: where a framework may be imported: modules, or packages with everything in them
 ADDRESSES: dict[str, tuple[str, ...]] = {
     "backtrader": ("strategies.framework",),
-    "gymnasium": ("envs", "portfolio_env", "freeze", "sb3"),
+    "gymnasium": ("envs", "freeze", "sb3"),
     "torch": ("train", "freeze", "sb3", "news"),
     "stable_baselines3": ("train", "freeze", "sb3"),
     "sb3_contrib": ("train", "freeze", "sb3"),

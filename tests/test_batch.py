@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from brain_cases import ACTIVE, PAIRS, random_bars, stand_ins, with_rows
 from broker_cases import Panel, feeds, random_case
+from gymnasium.error import ResetNeeded
 from numba import njit
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
@@ -21,9 +22,9 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.build import build, load_policies, resolve_pairs
 from hybrid_bt.config import load_config, overridden
 from hybrid_bt.costs import Costs
-from hybrid_bt.envs import AssetEnv, AssetTrack, Reward, Span, asset_tracks
+from hybrid_bt.envs import ASSET, Span, Task, Track, TradingEnv, asset_tracks
 from hybrid_bt.errors import BarsError, ConfigError
-from hybrid_bt.fusion import FusionParams
+from hybrid_bt.fusion import FusionParams, MixParams
 from hybrid_bt.history import read_history
 from hybrid_bt.kernels import compiling
 from hybrid_bt.legs.sac import OBSERVATION, RiskUnit
@@ -141,7 +142,7 @@ def test_history_refuses_what_the_reader_refuses() -> None:
 def test_settled_targets_are_the_same_compiled(seed: int) -> None:
     case = random_case(seed)
     said = random_opinions(case, seed)
-    mix = mix_of(said.regime, FUSION._replace(further=((0.0, 0.1, 0.4),)))
+    mix = mix_of(said.regime, MixParams(FUSION, ((0.0, 0.1, 0.4),)))
     slow, fast = (settle_panel(said, case.panel.traded, mix, RISK, compiled=compiled) for compiled in (False, True))
     assert np.array_equal(slow, fast, equal_nan=True) and np.nanmax(np.abs(slow)) > 0.0
 
@@ -188,11 +189,11 @@ def test_targets_may_be_replayed_on_bars_of_their_own() -> None:
 def test_opinions_of_another_shape_or_without_a_number_are_refused() -> None:
     case = random_case(1)
     said, traded = random_opinions(case, 1), case.panel.traded
-    mix = mix_of(said.regime, FUSION._replace(further=((0.0, 0.0, 0.0),)))
+    mix = mix_of(said.regime, MixParams(FUSION, ((0.0, 0.0, 0.0),)))
     with pytest.raises(ConfigError, match="must be of shape"):
         settle_panel(said, traded[1:], mix, RISK)
     with pytest.raises(ConfigError, match="the mix must be of shape"):
-        settle_panel(said, traded, mix_of(said.regime, FUSION), RISK)
+        settle_panel(said, traded, mix_of(said.regime, MixParams(FUSION)), RISK)
     said.legs["kalman"][5, 1] = np.nan
     with pytest.raises(ConfigError, match="kalman is not finite at \\[5, 1\\]"):
         settle_panel(said, traded, mix, RISK)
@@ -210,41 +211,36 @@ def test_fills_are_a_sequence_of_fills() -> None:
 # --- environments side by side
 
 
-def crashing_track() -> AssetTrack:
+def crashing_track() -> Track:
     """Closes that treble every 30 bars: a short is ruined."""
     n = 200
-    closes = [[100.0 * 3.0 ** (t // 30)] for t in range(n)]
-    seen = np.zeros((n, len(OBSERVATION)), np.float32)
-    return AssetTrack("UP", seen, [0.01] * n, closes, closes, list(range(n)), Span(5, n - 1))
+    closes = np.array([[100.0 * 3.0 ** (t // 30)] for t in range(n)])
+    seen = np.zeros((n, len(OBSERVATION) - 1), np.float32)
+    return Track(("UP",), seen, np.full((n, 1), 0.01), np.zeros(n), closes, closes, np.arange(n), Span(5, n - 1))
 
 
-def tracks_of(bars: Bars) -> list[AssetTrack]:
+def tracks_of(bars: Bars) -> list[Track]:
     return asset_tracks(read_history(bars, reader_of(bars)), "2011-01-01", "2012-12-31")
 
 
 TRACKS = [*tracks_of(PANELS[0]), crashing_track()]
 
 
-def environment(**options: Any) -> AssetEnv:
-    given: dict[str, Any] = {
-        "action_range": (-1.0, 1.0),
-        "unit": RiskUnit(0.2, 1.0, 252.0),
-        "reward": Reward(1.0),
-        "costs": COSTS,
-        "rules": OrderRules(lot=0.0, rebalance_band=0.05),
-        "episode_bars": 25,
-    }
-    return AssetEnv(TRACKS, **(given | options))
+def environment(**options: Any) -> TradingEnv:
+    rules = OrderRules(lot=0.0, rebalance_band=0.05)
+    task = Task(risk_aversion=1.0, base_action=0.5, unit=RiskUnit(0.2, 1.0, 252.0), costs=COSTS, rules=rules)
+    return TradingEnv(ASSET, TRACKS, task, **({"episode_bars": 25} | options))
 
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("episode_bars", [25, None])
 def test_lanes_are_environments_side_by_side(compiled: bool, episode_bars: int | None) -> None:
-    def make() -> AssetEnv:
+    def make() -> TradingEnv:
         return environment(episode_bars=episode_bars, compiled=not compiled)  # the objects in the other way
 
     n, rng, ruins = 6, np.random.default_rng(0), 0
-    lanes, objects = VecMonitor(LaneVecEnv(make(), n, compiled=compiled)), VecMonitor(DummyVecEnv([make] * n))
+    lanes = VecMonitor(LaneVecEnv(environment(episode_bars=episode_bars, compiled=compiled), n))
+    objects = VecMonitor(DummyVecEnv([make] * n))
     for env in (lanes, objects):
         env.seed(11)
     assert_same_arrays([lanes.reset()], [objects.reset()])
@@ -273,7 +269,7 @@ def test_training_gives_the_same_weights_on_lanes(monkeypatch: pytest.MonkeyPatc
         return train_sac(TRACKS[:-1], CONFIG, spec, steps=400, seed=5).policy.state_dict()
 
     lanes = weights()
-    monkeypatch.setattr("hybrid_bt.train.sac.have_numba", lambda: False)
+    monkeypatch.setattr("hybrid_bt.envs.trading.have_numba", lambda: False)
     objects = weights()
     assert lanes.keys() == objects.keys()
     assert all(bool((lanes[name] == objects[name]).all()) for name in lanes)
@@ -281,7 +277,7 @@ def test_training_gives_the_same_weights_on_lanes(monkeypatch: pytest.MonkeyPatc
 
 def test_lanes_that_have_not_begun_are_not_stepped() -> None:
     lanes = LaneVecEnv(environment(), 2)
-    with pytest.raises(ConfigError, match=r"\[0, 1\] have ended or not begun"):
+    with pytest.raises(ResetNeeded, match=r"\[0, 1\] have ended or not begun"):
         lanes.step(np.zeros((2, 1), np.float32))
 
 
@@ -313,8 +309,10 @@ from hybrid_bt.opinions import opinions
 from hybrid_bt.reader import MarketReader, read_panel
 from hybrid_bt.settling import mix_of, settle_panel
 from hybrid_bt.target_replay import replay, replay_many
-from hybrid_bt.train.sac import asset_env, vec_env
+from hybrid_bt.leg_replay import replay_legs, replay_legs_many
+from hybrid_bt.train.sac import asset_env
 from hybrid_bt.train.spec import SAC_SPECS
+from hybrid_bt.train.vecenv import vec_env
 
 config, bars = load_config("stable"), random_bars(400)
 columns = resolve_pairs(PAIRS, bars.symbols)
@@ -329,7 +327,7 @@ with warnings.catch_warnings(record=True) as caught:
     assert len(replay(targets, bars, compiled=True).fills) > 0
     assert replay_many(targets, bars, cash=[1e5, 1e6], compiled=True).equity.shape == (2, 400)
     tracks = asset_tracks(history, "2011-01-01", "2012-12-31")
-    envs = vec_env(lambda: asset_env(tracks, config, SAC_SPECS["stable"]), 2)
+    envs = vec_env(asset_env(tracks, config, SAC_SPECS["stable"]), 2)
     envs.reset()
     envs.step(np.zeros((2, 1), np.float32))
 assert [str(w.message) for w in caught if "numba" in str(w.message)] == [str(w.message) for w in caught][:1], caught

@@ -35,7 +35,7 @@ def test_modes_differ() -> None:
 @pytest.mark.parametrize("part", get_type_hints(Config))
 def test_every_key_has_words_and_every_number_without_a_default_a_mode(part: str) -> None:
     cls = get_type_hints(Config)[part]
-    if cls is bool:
+    if part in ("auto_rate", "legs"):
         return
     assert cls.__doc__ and meanings(cls)
     keys = {key: section for section, parts in keys_of().items() for key, owner in parts.items() if owner == part}

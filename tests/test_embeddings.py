@@ -15,7 +15,7 @@ from test_run import write_prices
 from hybrid_bt.config import load_config
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.news import embeddings
-from hybrid_bt.news.answers import Direct
+from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.clock import clock_of
 from hybrid_bt.news.command import main as news
 from hybrid_bt.news.desk import Desk
@@ -93,7 +93,7 @@ def test_key_names_the_retrieval_and_bm25_keeps_its_own(model: MiniLM) -> None:
     for ranker in (None, EmbeddingRanker(store, model)):
         index = index_of(store)
         index.ranker = ranker
-        desk = Desk(store, index, Direct(LexiconScorer()), CONFIG, ("KO",))
+        desk = Desk(store, index, Answers(LexiconScorer()), CONFIG, ("KO",))
         cutoffs = clock_of(CONFIG, True).cutoffs(DAYS)
         (selected,) = desk.select(cutoffs.tolist())
         keys.append(desk._asked(selected, cutoff).key)

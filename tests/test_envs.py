@@ -1,8 +1,10 @@
-"""The environments are the broker with a reward: same account to the last bit, same costs, and a fair zero."""
+"""Environments are the broker with a reward: one contract for all of them, the broker's account, and a fair zero."""
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 from typing import Any
 
 import gymnasium as gym
@@ -11,324 +13,592 @@ import pytest
 import stable_baselines3.common.env_checker as sb3
 from brain_cases import PAIRS, random_bars, stand_ins, with_rows
 from broker_cases import Case, Panel, run_cerebro
+from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from hybrid_bt.accounting import OrderRules
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import build, resolve_pairs
-from hybrid_bt.config import load_config
+from hybrid_bt.config import Config, load_config
 from hybrid_bt.costs import Costs
-from hybrid_bt.envs import AssetEnv, AssetTrack, PaperAccount, RegimeEnv, RegimeTrack, Reward, Span, asset_tracks
+from hybrid_bt.envs import (
+    NO_LIMITS,
+    SPECS,
+    UNLEVERED,
+    Episode,
+    Span,
+    Task,
+    Track,
+    TradingEnv,
+    asset_tracks,
+    portfolio_track,
+    regime_track,
+)
+from hybrid_bt.envs.step import GOES_ON, RUINED, TRUNCATED, reward_of
 from hybrid_bt.errors import BarsError, ConfigError
-from hybrid_bt.features import CLIP
-from hybrid_bt.fusion import fuse, sac_weight
+from hybrid_bt.features import ASSET_FEATURES, CLIP, MARKET_FEATURES
+from hybrid_bt.fusion import MixParams, leg_weights
 from hybrid_bt.history import MarketHistory, read_history
-from hybrid_bt.hybrid import MarketReader
 from hybrid_bt.legs.sac import OBSERVATION, RiskUnit, exposure
-from hybrid_bt.recording import record
+from hybrid_bt.reader import MarketReader
+from hybrid_bt.recording import Recorder, record
 from hybrid_bt.risk import limit
+from hybrid_bt.settling import mix_of, settle_panel
 from hybrid_bt.target_replay import replay
+from hybrid_bt.waiting import withheld
 
 CONFIG = load_config("stable")
 BARS = random_bars(400)
-UNIT = RiskUnit(0.20, 1.0, 252.0)
 COSTS = Costs(spread_bps=4.0, fee_bps=2.0, borrow_bps_per_year=300.0)
 FREE = Costs(0.0, 0.0, 0.0)
 RULES = OrderRules(lot=0.0, eps_trade=0.0, rebalance_band=0.01)
 EXACT = OrderRules(lot=0.0)
+ROW = 300
+
+ALL = pytest.mark.parametrize("name", SPECS)
+COMPILED = pytest.mark.parametrize("compiled", [False, True])
 
 
-def history_of(bars: Bars) -> MarketHistory:
+def history_of(bars: Bars, config: Config = CONFIG) -> MarketHistory:
     columns = resolve_pairs(PAIRS, bars.symbols)
-    params = [CONFIG.kalman_params] * len(columns)
-    return read_history(bars, MarketReader(bars.n_symbols, columns, params, CONFIG.spread_params))
+    params = [config.kalman_params] * len(columns)
+    return read_history(bars, MarketReader(bars.n_symbols, columns, params, config.spread_params))
 
 
+def recorded(bars: Bars, config: Config = CONFIG) -> Recorder:
+    return record(build(config, bars.symbols, PAIRS, stand_ins()), bars, PAIRS)
+
+
+def tracks_of(name: str, bars: Bars = BARS, config: Config = CONFIG) -> list[Track]:
+    history, span = history_of(bars, config), ("2011-01-01", "2012-12-31")
+    if name == "Asset":
+        return asset_tracks(history, *span)
+    if name == "Portfolio":
+        return [portfolio_track(history, *span)]
+    return [regime_track(history, recorded(bars, config).opinions(), config.mix(), *span)]
+
+
+TRACKS = {name: tracks_of(name) for name in SPECS}
+HOLED = random_bars(400, missing=0.1, late=30)
 HISTORY = history_of(BARS)
-TRACKS = asset_tracks(HISTORY, "2011-01-01", "2012-12-31")
 
 
-def regime_track(bars: Bars = BARS, history: MarketHistory = HISTORY) -> RegimeTrack:
-    legs = record(build(CONFIG, bars.symbols, PAIRS, stand_ins()), bars, PAIRS).decisions().legs
-    return RegimeTrack(
-        history.market,
-        legs["sac"].tolist(),
-        legs["kalman"].tolist(),
-        history.volatility.tolist(),
-        history.correlation.tolist(),
-        bars.open.tolist(),
-        bars.close.tolist(),
-        bars.stamps.astype("datetime64[D]").astype(np.int64).tolist(),
-        Span(260, bars.n_bars - 1),
-    )
-
-
-TRACK = regime_track()
-
-
-def asset_env(tracks: Any = None, **options: Any) -> AssetEnv:
-    given: dict[str, Any] = {
-        "action_range": (-1.0, 1.0),
-        "unit": UNIT,
-        "reward": Reward(1.0),
-        "costs": COSTS,
-        "rules": RULES,
-        "episode_bars": 40,
-    }
-    return AssetEnv(tracks or TRACKS, **(given | options))
-
-
-def regime_env(track: RegimeTrack = TRACK, **options: Any) -> RegimeEnv:
-    given: dict[str, Any] = {
+def make(name: str, tracks: list[Track] | None = None, **given: Any) -> TradingEnv:
+    settings = {key: given.pop(key) for key in ("episode_bars", "cash", "compiled") if key in given}
+    terms = {
+        "risk_aversion": 1.0,
+        "base_action": 0.5 if name == "Asset" else 0.0,
+        "unit": RiskUnit(0.20, 1.0, 252.0),
         "fusion": CONFIG.fusion,
-        "risk": CONFIG.risk,
-        "reward": Reward(1.0),
+        "risk": UNLEVERED if name == "Portfolio" else CONFIG.risk,
         "costs": COSTS,
         "rules": RULES,
-        "episode_bars": 40,
     }
-    return RegimeEnv(track, **(given | options))
+    return TradingEnv(SPECS[name], tracks or TRACKS[name], Task(**(terms | given)), **({"episode_bars": 40} | settings))
 
 
-def actions(n: int, seed: int = 0) -> list[float]:
-    return np.random.default_rng(seed).uniform(-1.0, 1.0, n).astype(np.float32).astype(float).tolist()
+def actions(env: TradingEnv, n: int, seed: int = 0) -> list[Any]:
+    shape = (n, *(env.action_space.shape or ()))
+    return list(np.random.default_rng(seed).uniform(-1.0, 1.0, shape).astype(np.float32))
 
 
-def episode(env: Any, given: Any, **reset: Any) -> tuple[list[Any], list[float], list[float], tuple[bool, bool]]:
+def always(env: TradingEnv, value: float, n: int) -> list[Any]:
+    return [np.full(env.action_space.shape, value, np.float32)] * n
+
+
+def episode(env: TradingEnv, given: Any, **reset: Any) -> tuple[list[Any], list[float], list[float], tuple[bool, bool]]:
     """Observations, rewards, equities after each step, and how it ended."""
     observation, _ = env.reset(**reset)
-    observations, rewards, equities, end = [observation], [], [], (False, False)
+    return run_on(env, given, [observation])
+
+
+def run_on(env: TradingEnv, given: Any, observations: list[Any]) -> Any:
+    rewards, equities, end = [], [], (False, False)
     for action in given:
-        observation, reward, *end_now, _ = env.step(np.array([action], dtype=np.float32))
+        observation, reward, *end_now, _ = env.step(action)
         observations.append(observation)
         rewards.append(reward)
-        equities.append(env.paper.account.equity)
+        equities.append(env.account.equity)
         end = (end_now[0], end_now[1])
         if any(end):
             break
     return observations, rewards, equities, end
 
 
-# --- the interfaces ---
+def same(mine: Any, theirs: Any) -> bool:
+    return np.array_equal(mine[0], theirs[0]) and mine[1:] == theirs[1:]
 
 
-@pytest.mark.parametrize("make", [asset_env, regime_env])
-def test_gymnasium_and_stable_baselines_accept_the_environment(make: Any) -> None:
-    check_env(make(), skip_render_check=True)
-    sb3.check_env(make(), warn=True)
+# --- the contract of every environment
 
 
-@pytest.mark.parametrize("make", [asset_env, regime_env])
-def test_same_seed_same_episode(make: Any) -> None:
-    given = actions(40)
-    first, again, other = (episode(make(), given, seed=seed) for seed in (3, 3, 4))
-    assert np.array_equal(first[0], again[0]) and first[1:] == again[1:]
-    assert not np.array_equal(first[0], other[0])
+@ALL
+@COMPILED
+def test_gymnasium_and_stable_baselines_accept_it(name: str, compiled: bool) -> None:
+    check_env(make(name, compiled=compiled), skip_render_check=True)
+    sb3.check_env(make(name, compiled=compiled), warn=True)
 
 
-@pytest.mark.parametrize("make", [asset_env, regime_env])
-def test_rewards_are_floats_and_observations_stay_in_their_space(make: Any) -> None:
-    env = make()
-    observations, rewards, _, _ = episode(env, actions(40), seed=1)
-    assert all(type(reward) is float for reward in rewards)
-    assert all(env.observation_space.contains(observation) for observation in observations)
+@ALL
+def test_it_is_made_by_name(name: str) -> None:
+    env = gym.make(f"hybrid_bt/{name}-v0")
+    check_env(env.unwrapped, skip_render_check=True)
+    sb3.check_env(env.unwrapped, warn=True)
+    assert isinstance(env.unwrapped, TradingEnv) and env.unwrapped.kind == SPECS[name]
+    own = gym.make(f"hybrid_bt/{name}-v0", bars=BARS, pairs=PAIRS, episode_bars=5, risk_aversion=2.0).unwrapped
+    assert isinstance(own, TradingEnv) and own.task.risk_aversion == 2.0
+    assert len(episode(own, actions(own, 9), seed=0)[1]) == 5
+    with pytest.raises(ConfigError, match="no setting 'risk_aversoin'; did you mean 'risk_aversion'"):
+        gym.make(f"hybrid_bt/{name}-v0", bars=BARS, risk_aversoin=2.0)
 
 
-@pytest.mark.parametrize("make", [asset_env, regime_env])
-def test_end_of_the_data_truncates(make: Any) -> None:
-    env = make(episode_bars=None)
-    *_, equities, end = episode(env, [0.1] * 1000, seed=0)
-    span = env.track.span if isinstance(env, AssetEnv) else TRACK.span
+BAD_OPTIONS = {
+    "unknown": ({"rows": ROW}, "no option 'rows'; did you mean 'row'"),
+    "before": ({"row": 100}, "row 100 of .* is not in its span"),
+    "behind": ({"row": 399}, "row 399 of .* is not in its span"),
+    "negative": ({"row": -5}, "row -5 of .* is not in its span"),
+    "huge": ({"row": 10**30}, "row 10{30} of .* is not in its span"),
+    "track": ({"track": 9}, "there is no track 9"),
+    "below": ({"track": -1}, "there is no track -1"),
+    "fraction": ({"row": 300.5}, "row must be a whole number, not 300.5"),
+    "text": ({"row": "300"}, "row must be a whole number, not '300'"),
+    "truth": ({"track": True}, "track must be a whole number, not True"),
+}
+
+
+@ALL
+@pytest.mark.parametrize("episode_bars", [20, None])
+@pytest.mark.parametrize("bad", BAD_OPTIONS)
+def test_bad_options_are_refused(name: str, episode_bars: int | None, bad: str) -> None:
+    options, message = BAD_OPTIONS[bad]
+    with pytest.raises(ConfigError, match=message):
+        make(name, episode_bars=episode_bars).reset(seed=0, options=options)
+
+
+@ALL
+@pytest.mark.parametrize("episode_bars", [20, None])
+def test_a_row_that_is_asked_for_is_stood_on(name: str, episode_bars: int | None) -> None:
+    env = make(name, episode_bars=episode_bars)
+    seen, info = env.reset(options={"row": np.int64(ROW)})
+    n, track = env.tracks[0].features.shape[1], next(one for one in env.tracks if one.symbol == info["symbol"])
+    assert np.array_equal(seen[:n], track.features[ROW]) and not seen[n:].any()
+
+
+@ALL
+def test_it_is_not_stepped_before_it_begins_nor_after_it_ends(name: str) -> None:
+    env = make(name, episode_bars=3)
+    action = actions(env, 1)[0]
+    with pytest.raises(ResetNeeded):
+        env.step(action)
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(action)
+    for ended in (env, copy.deepcopy(env), pickle.loads(pickle.dumps(env))):
+        with pytest.raises(ResetNeeded):
+            ended.step(action)
+    env.reset()
+    env.step(action)
+
+
+@ALL
+@COMPILED
+def test_a_copy_goes_on_to_the_same_bits_and_leaves_the_first_alone(name: str, compiled: bool) -> None:
+    env = make(name, compiled=compiled)
+    env.reset(seed=3)
+    given = actions(env, 80)
+    run_on(env, given[:15], [])
+    for other in (copy.deepcopy(env), pickle.loads(pickle.dumps(env))):
+        first = env.account
+        ahead = run_on(other, given[15:40], [])
+        assert env.account == first != other.account
+        mine = copy.deepcopy(env)
+        assert same(run_on(mine, given[15:40], []), ahead) and ahead[-1] == (False, True)
+        assert same(episode(mine, given[40:]), episode(other, given[40:]))  # the same draw
+
+
+@ALL
+def test_state_is_the_same_compiled_or_not(name: str) -> None:
+    fast, slow = make(name, compiled=True), make(name, compiled=False)
+    for env, other in ((fast, slow), (slow, fast)):
+        given = actions(env, 80)
+        episode(env, given[:15], seed=7)
+        other.restore(env.state())
+        assert env.account == other.account and np.array_equal(env.sizes, other.sizes)
+        assert same(run_on(env, given[15:], []), run_on(other, given[15:], []))
+        assert np.array_equal(env.reset()[0], other.reset()[0])
+
+
+@ALL
+def test_compiled_or_not_it_is_the_same_to_the_bit(name: str) -> None:
+    fast, slow = (make(name, tracks_of(name, HOLED), compiled=compiled) for compiled in (True, False))
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        given = [1.5 * action for action in actions(fast, 40, seed)]
+        for action in given:
+            action[rng.random(action.shape) < 0.1] = np.nan
+        mine, theirs = episode(fast, given, seed=seed), episode(slow, given, seed=seed)
+        assert same(mine, theirs) and fast.account == slow.account
+        assert all(type(reward) is float for reward in (*mine[1], *theirs[1]))
+        assert {type(value) for value in fast.account} == {float, int, bool}
+
+
+@ALL
+@COMPILED
+def test_nan_sends_no_order_and_the_last_action_stands(name: str, compiled: bool) -> None:
+    env = make(name, compiled=compiled, rules=EXACT)
+    nothing = always(env, math.nan, 1)[0]
+    seen, _ = env.reset(options={"row": ROW})
+    at_first = env.step(nothing)
+    env.step(always(env, 0.25, 1)[0])
+    held = run_on(env, [nothing], [])  # the orders of the bar before fill
+    sizes, fills = env.sizes, env.account.fills
+    assert env.account.fills > 0 and at_first[1:4] == (at_first[1], False, False)
+    observations, rewards, _, _ = run_on(env, [nothing] * 5, [seen, at_first[0], *held[0]])
+    assert np.array_equal(env.sizes, sizes) and env.account.fills == fills
+    assert all(env.observation_space.contains(one) for one in observations) and np.isfinite(rewards).all()
+    if name == "Asset":
+        assert at_first[0][-1] == 0.0 and observations[-1][-1] == 0.25
+
+
+@ALL
+def test_same_seed_same_episode(name: str) -> None:
+    first, again, other = (episode(make(name), actions(make(name), 40), seed=seed) for seed in (3, 3, 4))
+    assert same(first, again) and not np.array_equal(first[0], other[0])
+
+
+@ALL
+def test_observations_stay_in_their_space_and_as_they_were(name: str) -> None:
+    env = make(name)
+    first, _ = env.reset(seed=1)
+    kept, seen = [first.copy()], [first]
+    for action in actions(env, 30):
+        seen.append(env.step(action)[0])
+        kept.append(seen[-1].copy())
+    assert np.array_equal(seen, kept) and all(env.observation_space.contains(one) for one in seen)
+    for space in (env.observation_space, env.action_space):
+        assert isinstance(space, gym.spaces.Box) and space.dtype == np.float32 and space.is_bounded()
+
+
+@ALL
+def test_an_episode_has_the_length_asked_for_and_ends_with_the_data(name: str) -> None:
+    env = make(name, episode_bars=None)
+    *_, equities, end = episode(env, actions(env, 1000), options={"track": 0})
+    span = env.tracks[0].span
     assert end == (False, True) and len(equities) == span.last - span.first
-
-
-@pytest.mark.parametrize("make", [asset_env, regime_env])
-def test_episode_has_the_length_asked_for(make: Any) -> None:
+    env = make(name, episode_bars=7)
     for seed in range(20):
-        *_, equities, end = episode(make(episode_bars=7), [0.1] * 20, seed=seed)
+        *_, equities, end = episode(env, actions(env, 20), seed=seed)
         assert (len(equities), end) == (7, (False, True))
 
 
-def test_asset_environment_draws_every_asset_and_says_which() -> None:
-    env = asset_env()
-    drawn = {env.reset(seed=seed)[1]["symbol"] for seed in range(40)}
-    assert drawn == set(BARS.symbols)
+@ALL
+def test_actions_outside_the_range_are_the_nearer_end(name: str) -> None:
+    inside, outside = (episode(make(name), always(make(name), value, 10), seed=0) for value in (1.0, 9.0))
+    assert same(inside, outside)
+
+
+@ALL
+def test_costs_are_charged(name: str) -> None:
+    dear, free = (
+        episode(make(name, rules=EXACT, costs=costs), actions(make(name), 40), seed=2) for costs in (COSTS, FREE)
+    )
+    assert dear[2][-1] < free[2][-1]
+    if name != "Regime":  # its shadow pays as well
+        assert sum(dear[1]) < sum(free[1])
+
+
+@ALL
+@COMPILED
+def test_lanes_are_environments_side_by_side(name: str, compiled: bool) -> None:
+    env, n = make(name, episode_bars=None), 3
+    lanes = env.lanes(n, compiled=compiled, reuse=True)
+    given = np.stack([actions(env, 50, seed) for seed in range(n)], axis=1)
+    first = [lanes.begin(lane, Episode(0, 270 + lane, 390)) for lane in range(n)]
+    steps = [tuple(part.copy() for part in lanes.step(row)) for row in given]
+    for lane in range(n):
+        assert np.array_equal(first[lane], env.reset(options={"track": 0, "row": 270 + lane})[0])
+        for t, (seen, rewards, ended) in enumerate(steps):
+            mine = env.step(given[t, lane])
+            assert np.array_equal(seen[lane], mine[0]) and rewards[lane] == np.float32(mine[1])
+            assert ended[lane] == GOES_ON
+        assert lanes.account(lane) == env.account
+
+
+def crash(name: str) -> list[Track]:
+    """A short of the first asset is ruined on the second step."""
+    n = 1 if name == "Asset" else 2
+    closes = np.array([[10.0, 10.0]] * 2 + [[40.0, 10.0]] * 2)[:, :n]
+    short = np.array([[-1.0, 0.0]] * 4)
+    known = np.zeros((4, 0), np.float32), np.full((4, n), 0.01), np.zeros(4)
+    legs = (short, short) if name == "Regime" else ()
+    said = (*legs, np.zeros((4, n))) if legs else ()
+    return [Track(("UP", "FLAT")[:n], *known, closes, closes, np.arange(4), Span(0, 3), said)]
+
+
+@ALL
+@COMPILED
+def test_ruin_terminates_with_a_fixed_penalty(name: str, compiled: bool) -> None:
+    env = make(name, crash(name), risk=NO_LIMITS, episode_bars=None, compiled=compiled, reward_unit=2.0)
+    action = always(env, 0.0 if name == "Regime" else -1.0, 1)[0]
+    _, rewards, equities, end = episode(env, [action] * 3)
+    assert end == (True, False) and len(rewards) == 2
+    assert rewards[-1] == -50.0 and equities[-1] < 0.0
+    if name == "Asset":  # short 0.97 of equity at 10, marked at 40
+        assert equities[-1] == pytest.approx(1e6 * (1.0 - 3.0 * 0.97), rel=1e-2)
+
+
+@ALL
+def test_a_lane_that_has_ended_must_begin_again(name: str) -> None:
+    env = make(name, crash(name), risk=NO_LIMITS, episode_bars=None)
+    lanes, shape = env.lanes(2), (2, *(env.action_space.shape or ()))
+    with pytest.raises(ResetNeeded, match=r"\[0, 1\] have ended or not begun"):
+        lanes.step(np.zeros(shape, np.float32))
+    lanes.begin(0, Episode(0, 0, 3))
+    lanes.begin(1, Episode(0, 0, 2))
+    short = np.full(shape, 0.0 if name == "Regime" else -0.9, np.float32)
+    lanes.step(short)
+    *_, ended = lanes.step(np.zeros_like(short) + short)
+    assert ended.tolist() == [RUINED, RUINED] and lanes.waiting == {0, 1}
+    lanes.begin(0, Episode(0, 0, 1))
+    lanes.begin(1, Episode(0, 0, 3))
+    assert lanes.step(short)[2].tolist() == [TRUNCATED, GOES_ON] and lanes.waiting == {0}
+    again = env.lanes(2)
+    again.restore(lanes.state())
+    assert again.waiting == {0}
+    with pytest.raises(ConfigError, match="lanes x numbers"):
+        again.begin(0, Episode(0, 0, 3))
+        again.step(np.zeros((2, 7), np.float32))
+
+
+@ALL
+def test_settings_that_make_no_sense_are_refused(name: str) -> None:
+    for options, message in (
+        ({"low": 1.0, "high": -1.0}, "the lower below the upper"),
+        ({"high": math.inf}, "two finite ends"),
+        ({"cash": 0.0}, "account: cash: Input should be greater than 0"),
+        ({"episode_bars": 0}, "at least 1"),
+        ({"costs": Costs(-1.0)}, "spread_bps"),
+        ({"rules": OrderRules(-1.0)}, "lot"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            make(name, **options)
+    with pytest.raises(ConfigError, match="no track"):
+        TradingEnv(SPECS[name], [])
+    with pytest.raises(ConfigError, match="tracks differ"):
+        TradingEnv(SPECS[name], [TRACKS[name][0], crash(name)[0]])
+    env = make(name)
+    env.reset()
+    with pytest.raises(ConfigError, match="numbers make an action"):
+        env.step(np.zeros(7, np.float32))
+
+
+def test_a_regime_without_legs_is_refused() -> None:
+    with pytest.raises(ConfigError, match="mixes recorded legs"):
+        make("Regime", TRACKS["Portfolio"])
+
+
+# --- what they see
+
+
+def test_one_asset_is_drawn_of_all_and_named() -> None:
+    env = make("Asset")
+    assert {env.reset(seed=seed)[1]["symbol"] for seed in range(40)} == set(BARS.symbols)
     assert env.reset(options={"track": 2})[1] == {"symbol": BARS.symbols[2]}
 
 
 def test_environments_see_what_the_legs_see() -> None:
-    env = asset_env()
-    observation, _ = env.reset(options={"track": 1, "row": 300})
-    assert np.array_equal(observation[:-1], HISTORY.assets[300, 1]) and observation[-1] == 0.0
+    env = make("Asset")
+    observation, _ = env.reset(options={"track": 1, "row": ROW})
+    assert np.array_equal(observation[:-1], HISTORY.assets[ROW, 1]) and observation[-1] == 0.0
     assert env.observation_space.shape == (len(OBSERVATION),)
     observation, *_ = env.step(np.array([0.25], dtype=np.float32))
-    assert np.array_equal(observation[:-1], HISTORY.assets[301, 1]) and observation[-1] == 0.25
-    assert np.array_equal(regime_env().reset(options={"row": 300})[0], HISTORY.market[300])
+    assert np.array_equal(observation[:-1], HISTORY.assets[ROW + 1, 1]) and observation[-1] == 0.25
+    assert np.array_equal(make("Regime").reset(options={"row": ROW})[0], HISTORY.market[ROW])
     assert np.abs(HISTORY.assets).max() <= CLIP
 
 
-# --- the account ---
+def test_a_portfolio_sees_features_and_the_weights_that_it_holds() -> None:
+    env, n_assets = make("Portfolio"), BARS.n_symbols
+    seen, info = env.reset(options={"row": ROW})
+    n = n_assets * len(ASSET_FEATURES) + len(MARKET_FEATURES)
+    assert info["symbol"] == ", ".join(BARS.symbols)
+    assert np.array_equal(seen, [*HISTORY.assets[ROW].ravel(), *HISTORY.market[ROW], *[0.0] * n_assets])
+    seen, *_ = env.step(np.full(n_assets, 0.1, np.float32))
+    weights = env.sizes * BARS.close[ROW + 1] / env.account.equity
+    assert np.array_equal(seen[:n], [*HISTORY.assets[ROW + 1].ravel(), *HISTORY.market[ROW + 1]])
+    assert np.array_equal(seen[n:], weights.astype(np.float32)) and np.abs(weights).max() > 0.05
 
 
-def asset_targets(track: AssetTrack, given: list[float], first: int) -> Any:
-    wanted = [exposure(a, track.volatility[first + k], UNIT) for k, a in enumerate(given)]
-    return np.clip(np.array([*wanted, math.nan])[:, None], -0.97, 0.97)
+# --- the account
 
 
 @pytest.mark.parametrize("rules", [RULES, EXACT, OrderRules(lot=1.0, eps_trade=5.0, rebalance_band=0.05)])
 @pytest.mark.parametrize("number", range(4))
-def test_asset_environment_keeps_the_account_of_the_replay(number: int, rules: OrderRules) -> None:
-    first, given = 280, actions(60, number)
-    env = asset_env(rules=rules, episode_bars=60)
-    *_, equities, _ = episode(env, given, options={"track": number, "row": first})
-    bars = with_rows(BARS.select([BARS.symbols[number]]), slice(first, first + 61))
-    path = replay(asset_targets(TRACKS[number], given, first), bars, cash=1e6, costs=COSTS, rules=rules)
+def test_an_asset_has_the_account_of_the_replay(number: int, rules: OrderRules) -> None:
+    env = make("Asset", rules=rules, episode_bars=60)
+    given, track = actions(env, 60, number), TRACKS["Asset"][number]
+    *_, equities, _ = episode(env, given, options={"track": number, "row": ROW})
+    bars = with_rows(BARS.select([BARS.symbols[number]]), slice(ROW, ROW + 61))
+    wanted = [exposure(float(a[0]), track.volatility[ROW + k, 0], env.task.unit) for k, a in enumerate(given)]
+    targets = np.clip(np.array([*wanted, math.nan])[:, None], -0.97, 0.97)
+    path = replay(targets, bars, cash=1e6, costs=COSTS, rules=rules)
     assert len(path.fills) > 10
     assert [1e6, *equities] == path.equity.tolist()
 
 
-def regime_targets(track: RegimeTrack, given: list[float], first: int) -> Any:
-    rows = range(first, first + len(given))
-    return [
-        limit(
-            fuse(track.sac[t], track.kalman[t], sac_weight(r, CONFIG.fusion)),
-            track.volatility[t],
-            track.correlation[t],
-            CONFIG.risk,
-        )[0]
-        for t, r in zip(rows, given, strict=True)
-    ]
+def regime_targets(track: Track, given: Any, first: int) -> Any:
+    """Each bar mixed, limited and withheld by hand."""
+    *legs, waits = track.legs
+    rows = []
+    for t, action in enumerate(given, first):
+        weights = leg_weights(float(action[0]), MixParams(CONFIG.fusion, track.lines))
+        fused = [sum(w * leg[t, i] for w, leg in zip(weights, legs, strict=True)) for i in range(len(track.symbols))]
+        held, _ = limit(fused, track.volatility[t].tolist(), float(track.correlation[t]), CONFIG.risk)
+        rows.append(withheld(held, waits[t].tolist()))
+    return np.array([*rows, [math.nan] * len(track.symbols)])
 
 
-@pytest.mark.parametrize("bars", [BARS, random_bars(400, missing=0.1, late=30)], ids=["whole", "holed"])
-def test_regime_environment_keeps_the_account_of_the_replay(bars: Bars) -> None:
-    first, given = 270, actions(80)
-    track = regime_track(bars, history_of(bars))
-    *_, equities, _ = episode(regime_env(track, episode_bars=80), given, options={"row": first})
-    targets = np.array([*regime_targets(track, given, first), [math.nan] * 4])
-    path = replay(targets, with_rows(bars, slice(first, first + 81)), cash=1e6, costs=COSTS, rules=RULES)
-    assert len(path.fills) > 20
-    assert [1e6, *equities] == path.equity.tolist()
-
-
-@pytest.mark.parametrize("bars", [BARS, random_bars(400, missing=0.1, late=30)], ids=["whole", "holed"])
-def test_regime_environment_keeps_the_account_of_the_broker(bars: Bars) -> None:
-    first, given = 270, actions(80, 5)
-    track = regime_track(bars, history_of(bars))
-    *_, equities, _ = episode(regime_env(track, episode_bars=80), given, options={"row": first})
-    cut = with_rows(bars, slice(first, first + 81))
+@pytest.mark.parametrize("bars", [BARS, HOLED], ids=["whole", "holed"])
+def test_a_regime_has_the_account_of_the_broker(bars: Bars) -> None:
+    (track,) = tracks_of("Regime", bars)
+    env = make("Regime", [track], episode_bars=80)
+    given = actions(env, 80, 5)
+    *_, equities, _ = episode(env, given, options={"row": 270})
+    cut = with_rows(bars, slice(270, 351))
     panel = Panel(cut.symbols, cut.stamps, cut.open, cut.high, cut.low, cut.close, cut.traded)
-    targets = np.array([*regime_targets(track, given, first), [math.nan] * 4])
-    path = run_cerebro(Case(panel, targets, 1e6, COSTS, RULES, {}))
+    path = run_cerebro(Case(panel, regime_targets(track, given, 270), 1e6, COSTS, RULES, {}))
     assert len(path.fills) > 20
     assert [1e6, *equities] == path.equity.tolist()
 
 
-def test_paper_account_by_hand() -> None:
+@pytest.mark.parametrize(("missing", "least_waits"), [(0.0, 0), (0.08, 50)])
+def test_a_regime_has_the_account_of_the_replayed_legs(missing: float, least_waits: int) -> None:
+    """Both sides of a pair trade or neither does, in the gate's world as in the backtest."""
+    bars, first = random_bars(700, missing=missing, seed=3), 300
+    config = load_config("stable", overrides={"kalman": {"entry_z": 0.5, "orphan_bars": 4}})
+    recorder = recorded(bars, config)
+    said, mix = recorder.opinions(), MixParams(config.fusion)
+    r = said.regime.astype(np.float32)
+    track = regime_track(history_of(bars, config), said, mix, "2011-01-01", "2013-12-31")._replace(
+        span=Span(first, 699)
+    )
+    terms = {"fusion": config.fusion, "risk": config.risk}
+    env = make("Regime", [track], episode_bars=None, rules=EXACT, **terms)
+    *_, equities, _ = episode(env, [np.array([score]) for score in r[first:]])
+    cut, rows = with_rows(bars, slice(first, 700)), slice(first, None)
+    targets = settle_panel(said.rows(rows), cut.traded, mix_of(r[rows].astype(float), mix), config.risk)
+    theirs = replay(targets, cut, costs=COSTS, rules=EXACT)
+    assert np.count_nonzero(recorder.waits(first)) >= least_waits and len(theirs.fills) > 100
+    assert [1e6, *equities] == theirs.equity.tolist()
+
+
+@pytest.mark.parametrize("risk", [UNLEVERED, CONFIG.risk])
+def test_a_portfolio_has_the_account_of_the_limited_targets(risk: Any) -> None:
+    env, n = make("Portfolio", risk=risk, episode_bars=60), BARS.n_symbols
+    given = actions(env, 60)
+    *_, equities, _ = episode(env, given, options={"row": ROW})
+    targets = [
+        limit(action.astype(float).tolist(), HISTORY.volatility[t].tolist(), HISTORY.correlation[t], risk)[0]
+        for t, action in enumerate(given, ROW)
+    ]
+    bars = with_rows(BARS, slice(ROW, ROW + 61))
+    path = replay([*targets, [math.nan] * n], bars, cash=1e6, costs=COSTS, rules=RULES)
+    assert len(path.fills) > 100 and [1e6, *equities] == path.equity.tolist()
+    assert max(sum(map(abs, row)) for row in targets) <= risk.gross_limit * (1.0 + 1e-12)
+
+
+def test_limits_count_what_a_nan_keeps() -> None:
+    """The gross limit holds for the other assets, the silent one counted with the action that stands."""
+    env = make("Portfolio", rules=EXACT, costs=FREE._replace(leverage=2.0))
+    env.reset(options={"row": ROW})
+    n = BARS.n_symbols
+    env.step(np.array([0.5, *[0.0] * (n - 1)], np.float32))
+    env.step(np.array([math.nan, *[1.0] * (n - 1)], np.float32))
+    env.step(np.full(n, math.nan, np.float32))
+    weights = env.sizes * BARS.close[ROW + 3] / env.account.equity
+    assert weights[0] == pytest.approx(0.5, abs=0.1)
+    assert weights[1:] == pytest.approx([0.97 / (n - 0.5)] * (n - 1), abs=0.05)
+
+
+def test_fills_by_hand() -> None:
     # 10 bps a side; bought at 20, not at the close of 10 it was decided on
-    opens, closes = [[10.0], [20.0], [25.0]], [[10.0], [25.0], [30.0]]
-    paper = PaperAccount(opens, closes, [0, 1, 2], Costs(0.0, 10.0, 0.0), EXACT, cash=1000.0)
-    # 0.4 of 1000 at 10 is 40 shares: cash 1000 - 800 - 0.8, worth 199.2 + 40 * 25
-    assert paper.trade([0.4]) == pytest.approx(1.1992, rel=1e-12)
-    # all sold at the open of 25: cash 199.2 + 1000 - 1
-    assert paper.trade([0.0]) == pytest.approx(1198.2 / 1199.2, rel=1e-12)
+    prices = [np.array([[value] for value in column]) for column in ([10.0, 20.0, 25.0], [10.0, 25.0, 30.0])]
+    known = np.zeros((3, 0), np.float32), np.full((3, 1), 0.01), np.zeros(3)
+    track = Track(("A",), *known, *prices, np.arange(3), Span(0, 2))
+    env = make("Portfolio", [track], cash=1000.0, costs=Costs(0.0, 10.0, 0.0), rules=EXACT, episode_bars=None)
+    # 0.5 of 1000 at 10 is 50 shares: cash 1000 - 1000 - 1 would be short; 0.25 is 25: cash 1000 - 500 - 0.5
+    *_, equities, _ = episode(env, [[0.25], [0.0]])
+    # worth 499.5 + 25 * 25; all sold at the open of 25: cash 499.5 + 625 - 0.625
+    assert equities == pytest.approx([1124.5, 1123.875], rel=1e-12)
 
 
-@pytest.mark.parametrize("make", [asset_env, regime_env])
-def test_costs_are_charged(make: Any) -> None:
-    given = actions(40)
-    _, dear_rewards, dear, _ = episode(make(rules=EXACT), given, seed=2)
-    _, free_rewards, free, _ = episode(make(rules=EXACT, costs=FREE), given, seed=2)
-    assert dear[-1] < free[-1]
-    if make is asset_env:
-        assert sum(dear_rewards) < sum(free_rewards)
-
-
-def test_doing_nothing_costs_nothing() -> None:
-    _, rewards, equities, _ = episode(asset_env(base_action=0.0), [0.0] * 40, seed=0)
-    assert rewards == [0.0] * 40 and equities == [1e6] * 40
-
-
-# --- rewards ---
+# --- rewards
 
 
 def test_reward_is_net_log_growth_less_a_variance_penalty() -> None:
-    assert Reward(0.0).of(math.e) == 100.0
-    assert Reward(2.0).of(math.exp(0.1)) == pytest.approx(100.0 * (0.1 - 0.01), rel=1e-12)
-    assert Reward(2.0).of(1.0) == 0.0
+    assert reward_of(math.e, 0.0) == 100.0
+    assert reward_of(math.exp(0.1), 2.0) == pytest.approx(100.0 * (0.1 - 0.01), rel=1e-12)
+    assert reward_of(1.0, 2.0) == 0.0
+
+
+@ALL
+def test_rewards_are_in_their_unit(name: str) -> None:
+    plain, scaled = (episode(make(name, reward_unit=unit), actions(make(name), 20), seed=0) for unit in (1.0, 4.0))
+    assert scaled[1] == [reward / 4.0 for reward in plain[1]] and plain[2] == scaled[2]
+
+
+@pytest.mark.parametrize("name", ["Asset", "Portfolio"])
+def test_doing_nothing_costs_nothing(name: str) -> None:
+    env = make(name, base_action=0.0)
+    _, rewards, equities, _ = episode(env, always(env, 0.0, 40), seed=0)
+    assert rewards == [0.0] * 40 and equities == [1e6] * 40
 
 
 @pytest.mark.parametrize("base", [-1.0, 0.0, 0.5, 1.0])
-def test_regime_environment_pays_nothing_for_the_base_regime(base: float) -> None:
-    _, rewards, equities, _ = episode(regime_env(base_regime=base), [base] * 40, seed=0)
+def test_a_regime_pays_nothing_for_the_base_action(base: float) -> None:
+    env = make("Regime", base_action=base)
+    _, rewards, equities, _ = episode(env, always(env, base, 40), seed=0)
     assert rewards == [0.0] * 40
     assert equities[-1] != 1e6
 
 
 def test_regime_rewards_are_the_lead_over_the_base() -> None:
-    given = actions(40)
-    _, rewards, mine, _ = episode(regime_env(reward=Reward(0.0)), given, seed=0)
-    _, _, base, _ = episode(regime_env(reward=Reward(0.0)), [0.0] * 40, seed=0)
+    env = make("Regime", risk_aversion=0.0)
+    _, rewards, mine, _ = episode(env, actions(env, 40), seed=0)
+    _, _, base, _ = episode(env, always(env, 0.0, 40), seed=0)
     assert sum(rewards) == pytest.approx(100.0 * math.log(mine[-1] / base[-1]), rel=1e-9)
     assert abs(sum(rewards)) > 1e-3
 
 
 def test_asset_rewards_are_the_lead_over_holding_the_base_action() -> None:
-    _, rewards, equities, _ = episode(asset_env(reward=Reward(0.0)), [0.0] * 40, options={"track": 0, "row": 300})
-    track = TRACKS[0]
+    env = make("Asset", risk_aversion=0.0)
+    _, rewards, equities, _ = episode(env, always(env, 0.0, 40), options={"track": 0, "row": ROW})
+    track = TRACKS["Asset"][0]
+    moves = track.closes[1:, 0] / track.closes[:-1, 0] - 1.0
     wanted = [
-        -100.0
-        * math.log(1.0 + exposure(0.5, track.volatility[t], UNIT) * (track.closes[t + 1][0] / track.closes[t][0] - 1.0))
-        for t in range(300, 340)
+        -100.0 * math.log(1.0 + exposure(0.5, track.volatility[t, 0], env.task.unit) * moves[t])
+        for t in range(ROW, ROW + 40)
     ]
     assert rewards == pytest.approx(wanted, rel=1e-9, abs=1e-12)
     assert equities[-1] == 1e6
 
 
-def test_actions_outside_the_range_are_the_nearer_end() -> None:
-    inside, outside = (episode(asset_env(), [value] * 10, seed=0) for value in (1.0, 9.0))
-    assert inside[1] == outside[1]
-    long_only = asset_env(action_range=(0.0, 1.0))
-    assert episode(long_only, [-1.0] * 10, seed=0)[2] == [1e6] * 10
-    assert long_only.observation_space.low[-1] == 0.0
+def test_a_long_only_asset_is_never_short() -> None:
+    env = make("Asset", low=0.0)
+    assert episode(env, always(env, -1.0, 10), seed=0)[2] == [1e6] * 10
+    assert isinstance(env.observation_space, gym.spaces.Box) and env.observation_space.low[-1] == 0.0
 
 
-# --- ruin ---
+# --- tracks
 
 
-def test_ruin_terminates_with_a_fixed_penalty() -> None:
-    closes = [[10.0], [10.0], [30.0], [30.0]]
-    track = AssetTrack("UP", np.zeros((4, len(OBSERVATION) - 1), np.float32), [0.01] * 4, closes, closes,
-                       [0, 1, 2, 3], Span(0, 3))  # fmt: skip
-    env = asset_env([track], episode_bars=None, base_action=0.0)
-    # short 0.97 of equity at 10, marked at 30: worth -0.94
-    _, rewards, equities, end = episode(env, [-1.0] * 3)
-    assert end == (True, False)
-    assert len(rewards) == 2 and rewards[-1] == -100.0
-    assert equities[-1] == pytest.approx(1e6 * (1.0 - 2.0 * 0.97), rel=1e-2)
-
-
-def test_ruin_of_the_whole_portfolio_terminates() -> None:
-    n = 4
-    closes = [[10.0, 10.0]] * 2 + [[40.0, 10.0]] * 2
-    track = RegimeTrack(np.zeros((n, 10), np.float32), [[-1.0, 0.0]] * n, [[-1.0, 0.0]] * n, [[0.01, 0.01]] * n,
-                        [0.0] * n, closes, closes, list(range(n)), Span(0, 3))  # fmt: skip
-    wide = CONFIG.risk._replace(volatility_target=9.0, scale_limit=1.0, asset_limit=2.0, net_limit=2.0)
-    env = regime_env(track, risk=wide, episode_bars=None)
-    _, rewards, equities, end = episode(env, [0.0] * 3)
-    assert end == (True, False) and rewards[-1] == -100.0 and equities[-1] < 0.0
-
-
-# --- tracks ---
-
-
-def test_tracks_hold_warm_bars_between_two_dates_only() -> None:
+def test_asset_tracks_hold_warm_bars_between_two_dates_only() -> None:
     bars = random_bars(400, missing=0.05, late=30)
     tracks = asset_tracks(history_of(bars), "2011-10-20", "2011-12-31")
     assert [track.symbol for track in tracks] == list(bars.symbols)
     for i, track in enumerate(tracks):
         own = np.flatnonzero(bars.traded[:, i])
-        assert len(track.closes) == len(own) == len(track.observations)
+        assert np.array_equal(track.closes[:, 0], bars.close[own, i]) and len(own) == len(track.features)
         stamps = bars.stamps[own]
         assert stamps[track.span.first] >= np.datetime64("2011-10-20") and track.span.first >= 252
         assert stamps[track.span.last] == stamps[stamps <= np.datetime64("2011-12-31")][-1]
@@ -343,17 +613,11 @@ def test_coarse_prices_are_left_out() -> None:
     assert first[BARS.symbols[0]] == row + 1
 
 
-def test_span_without_warm_bars_is_refused() -> None:
+def test_a_span_without_warm_bars_is_refused() -> None:
+    span = "2011-01-01", "2011-02-01"
     with pytest.raises(BarsError, match="no symbol has warm bars between 2011-01-01 and 2011-02-01"):
-        asset_tracks(HISTORY, "2011-01-01", "2011-02-01")
-
-
-def test_action_range_upside_down_is_refused() -> None:
-    with pytest.raises(ConfigError, match="lower end must be below"):
-        asset_env(action_range=(1.0, -1.0))
-
-
-def test_spaces_are_bounded_float32() -> None:
-    for env in (asset_env(), regime_env()):
-        for space in (env.observation_space, env.action_space):
-            assert isinstance(space, gym.spaces.Box) and space.dtype == np.float32 and space.is_bounded()
+        asset_tracks(HISTORY, *span)
+    with pytest.raises(BarsError, match="are warm on 0 bars between 2011-01-01 and 2011-02-01"):
+        portfolio_track(HISTORY, *span)
+    with pytest.raises(BarsError, match="the market is warm on 0 bars between 2011-01-01 and 2011-02-01"):
+        regime_track(HISTORY, recorded(BARS).opinions(), CONFIG.mix(), *span)

@@ -53,8 +53,9 @@ def table(bars: Bars) -> Any:
     rows = []
     for closes in bars.close.tolist():
         view = market.read(closes)
-        own = [asset_features(a, view.market, z) for a, z in zip(view.assets, view.pair_zscores, strict=True)]
-        rows.append([*sum(own, ()), *market_features(view.market, 0.5), *view.volatilities])
+        own = [asset_features(a, market.market, seen[-1]) for a, seen in zip(market.assets, view.features, strict=True)]
+        assert own == view.features
+        rows.append([*sum(own, ()), *market_features(market.market, 0.5), *view.volatility])
     return np.array(rows)
 
 
@@ -154,11 +155,11 @@ def test_correlation_stays_below_one_when_all_assets_are_the_same() -> None:
 def test_market_is_the_equal_weight_mean_of_what_traded() -> None:
     market = reader(3)
     for closes in ([8.0, 20.0, 5.0], [8.0, 20.0, 5.0], [4.0, 20.0, 5.0]):
-        view = market.read(closes)
-    assert view.market.mean.last_return == pytest.approx(-math.log(2.0) / 3, rel=1e-14)
-    view = market.read([16.0, 10.0, math.nan])  # up fourfold, down by half, absent
-    assert view.market.mean.last_return == pytest.approx(math.log(2.0) / 2, rel=1e-14)
-    assert view.market.mean.n_returns == 2.0
+        market.read(closes)
+    assert market.market.mean.last_return == pytest.approx(-math.log(2.0) / 3, rel=1e-14)
+    market.read([16.0, 10.0, math.nan])  # up fourfold, down by half, absent
+    assert market.market.mean.last_return == pytest.approx(math.log(2.0) / 2, rel=1e-14)
+    assert market.market.mean.n_returns == 2.0
 
 
 def test_variance_ratio_tells_trends_from_reversion() -> None:
@@ -193,10 +194,11 @@ def test_missing_bar_leaves_the_asset_as_it_was() -> None:
     for closes in bars.close.tolist():
         view = market.read(closes)
     assert view is not None
+    assets = market.assets.copy()
     after = market.read([*bars.close[-1, :3].tolist(), math.nan])
-    assert after.assets[3] == view.assets[3] and after.volatilities[3] == view.volatilities[3]
+    assert market.assets[3] == assets[3] and after.volatility[3] == view.volatility[3]
     assert after.traded == [True, True, True, False]
-    assert after.assets[0] != view.assets[0]
+    assert market.assets[0] != assets[0]
 
 
 def test_bar_without_the_whole_market_changes_nothing() -> None:
@@ -212,7 +214,8 @@ def test_return_over_a_gap_spans_the_gap() -> None:
     market = reader(2)
     market.read([10.0, 20.0])
     market.read([11.0, math.nan])
-    assert market.read([12.0, 30.0]).assets[1].last_return == pytest.approx(math.log(1.5), rel=1e-14)
+    market.read([12.0, 30.0])
+    assert market.assets[1].last_return == pytest.approx(math.log(1.5), rel=1e-14)
 
 
 def test_constant_prices_give_zeros() -> None:

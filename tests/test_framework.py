@@ -22,7 +22,7 @@ def stderr(folder: Path, *arguments: str) -> str:
     """Of a fresh Python that says all its warnings and finds no bytecode, as under uv or in a container."""
     told = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-W", "default", *arguments]
-    done = subprocess.run(command, cwd=folder, env=os.environ | told, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, env=os.environ | told, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stderr
 

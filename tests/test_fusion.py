@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybrid_bt.config import MODES, load_config
-from hybrid_bt.fusion import FusionParams, constant_weights, leg_weights, legs_traded, mix_into, sac_weight
+from hybrid_bt.fusion import FusionParams, MixParams, constant_weights, leg_weights, legs_traded, mix_into, sac_weight
 
 fractions = st.floats(0.0, 1.0)
 params = st.lists(fractions, min_size=3, max_size=3).map(lambda three: FusionParams(*sorted(three)))
@@ -36,7 +36,7 @@ def test_named_weights_are_met_exactly(p: FusionParams) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_weights_of_the_shipped_modes_are_exact(mode: str) -> None:
     p = load_config(mode).fusion
-    assert [sac_weight(r, p) for r in (-1.0, 0.0, 1.0)] == list(p[:3])
+    assert [sac_weight(r, p) for r in (-1.0, 0.0, 1.0)] == list(p)
 
 
 def test_weights_between_by_hand() -> None:
@@ -74,7 +74,9 @@ def test_all_the_weight_is_the_leg_itself(sac: list[float]) -> None:
 
 
 def test_further_legs_have_lines_of_their_own() -> None:
-    p = FusionParams(0.2, 0.6, 1.0, ((0.0, 0.1, 0.3), (0.0, 0.0, 0.0)))
+    p = MixParams(FusionParams(0.2, 0.6, 1.0), ((0.0, 0.1, 0.3), (0.0, 0.0, 0.0)))
     assert leg_weights(0.5, p) == pytest.approx((0.8, 0.2, 0.2, 0.0), rel=1e-15)
     assert legs_traded(p) == (True, True, True, False)
-    assert legs_traded(constant_weights(1.0)) == (True, False) and legs_traded(constant_weights(0.0)) == (False, True)
+    assert legs_traded(MixParams(constant_weights(1.0))) == (True, False) and legs_traded(
+        MixParams(constant_weights(0.0))
+    ) == (False, True)

@@ -84,7 +84,7 @@ def test_same_text_about_the_same_symbols_is_kept_once_and_the_first_stays(tmp_p
     with DocumentStore(tmp_path / "n.db", write=True) as store:
         first = document("dividend", id="one", symbols="KO")
         assert store.add([first, document("dividend", "2010-01-01", id="two", symbols=["KO"])]) == (1, 1)
-        assert store.add([document("dividend", symbols=["PEP"])]) == (1, 0)
+        assert store.add([document("dividend", symbols=["PEP"]), first]) == (1, 1)
         assert store.get(1) == first and len(store) == 2
 
 

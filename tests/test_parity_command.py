@@ -134,7 +134,7 @@ def test_final_equity_with_the_frozen_policy_is_that_of_sb3_predict(tmp_path: Pa
     equity = []
     for policy in (frozen, ModelPolicy(model)):
         brain = build(config, bars.symbols, pairs, Policies(frozen, None))
-        brain.sac = SacLeg(bars.n_symbols, policy, config.risk_unit)
+        brain.legs["sac"] = SacLeg(bars.symbols, [], config.risk_unit, policy)
         targets = record(brain, bars, pairs).decisions(300).target
         path = hybrid_bt.target_replay.replay(
             targets, bars.between(bars.stamps[300]), costs=config.costs, rules=config.order_rules

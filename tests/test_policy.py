@@ -493,20 +493,22 @@ def test_long_sequence_in_one_call_is_bar_by_bar(mode: str) -> None:
 def test_actions_in_turn_are_those_of_one_answer_a_bar(mode: str, rows: int) -> None:
     rng = np.random.default_rng(rows)
     policy = FrozenPolicy.load(policy_path(f"package:sac_{mode}.onnx"))
-    features = np.clip(rng.normal(size=(700, rows, 13)) * 3.0, -10.0, 10.0).astype(np.float32)
+    features = rng.normal(size=(700, rows, 13)) * 3.0
     asked = rng.random((700, rows)) < 0.8
     wanted = np.zeros((701, rows))
     for t, who in enumerate(asked):
         wanted[t + 1] = wanted[t]
         if who.any():
-            row = np.column_stack([features[t], wanted[t].astype(np.float32)])
-            wanted[t + 1, who] = policy.answer(row[who])
-    cuts = [0, 1, 64, 576, 700]
+            row = np.column_stack([features[t], wanted[t]])
+            wanted[t + 1, who] = policy.act(row[who])
+    cuts, beyond, policy.clipped_count = [0, 1, 64, 576, 700], policy.clipped_count, 0
     found = [np.zeros((1, rows))]
     for first, last in itertools.pairwise(cuts):
         found.append(policy.act_in_turn(features[first:last], asked[first:last], found[-1][-1]))
     assert np.array_equal(np.concatenate(found), wanted)
-    assert len(np.unique(wanted)) > 500
+    assert len(np.unique(wanted)) > 500 and policy.clipped_count == beyond > 0
+    with pytest.raises(PolicyError, match="is nan"):
+        policy.act_in_turn(np.full((2, rows, 13), np.nan), np.ones((2, rows), np.bool_), found[-1][-1])
 
 
 @pytest.mark.parametrize("members", [1, 3])

@@ -22,7 +22,7 @@ from hybrid_bt.build import load_policies
 from hybrid_bt.config import load_config
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.feeds import load_bars
-from hybrid_bt.news.answers import Direct
+from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.clock import clock_of, closes_early, is_daily
 from hybrid_bt.news.desk import Desk
 from hybrid_bt.news.documents import checked_document, instant_us, say_us, visible_at
@@ -184,7 +184,7 @@ def test_ranks_are_those_of_bm25s_on_the_documents_known_then() -> None:
 
 def advice_of(store: DocumentStore, days: np.ndarray = DAYS, prepared: bool = True, k: int = 2) -> list[Advice]:
     config = CONFIG._replace(**{"documents": k})
-    desk = Desk(store, index_of(store), Direct(LexiconScorer()), config, ("KO", "PEP"))
+    desk = Desk(store, index_of(store), Answers(LexiconScorer()), config, ("KO", "PEP"))
     stage = RiskStage(desk, clock_of(config, True))
     if prepared:
         stage.prepare(days)
@@ -254,7 +254,7 @@ class Failing:
 def test_failure_takes_no_new_risk_or_is_neutral_and_is_counted(on_failure: str) -> None:
     config = CONFIG._replace(**{"on_failure": on_failure})
     store = store_of(("2015-01-06T12:00:00Z", "KO", "x"))
-    stage = RiskStage(Desk(store, index_of(store), Direct(Failing()), config, ("KO",)), clock_of(config, True))
+    stage = RiskStage(Desk(store, index_of(store), Answers(Failing()), config, ("KO",)), clock_of(config, True))
     advice = [stage.advise(day) for day in DAYS[:3].astype("M8[us]").tolist()]
     assert [one.no_new_risk for one in advice] == [False, on_failure == "no_new_risk", False]
     assert stage.counts["failures"] == 1 and "late" in advice[1].reasons[0]
@@ -416,7 +416,7 @@ def test_mask_hides_names_and_dates_and_gives_the_verdict_back_in_them() -> None
 
 def read_from(store: DocumentStore, index: DocumentIndex) -> list[str]:
     """What a backtest reads."""
-    desk = Desk(store, index, Direct(LexiconScorer()), CONFIG, ("KO", "PEP"))
+    desk = Desk(store, index, Answers(LexiconScorer()), CONFIG, ("KO", "PEP"))
     return [
         f"{one.row} {name} {text_of(store, index, place)}"
         for one in desk.select(clock_of(CONFIG, True).cutoffs(DAYS).tolist())

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from test_run import write_prices
 
 from hybrid_bt.errors import ConfigError, NewsError
-from hybrid_bt.news.answers import Asked, Failed, Recording, Replay, median_verdict, read_recorded
+from hybrid_bt.news.answers import Answers, Asked, Failed, Recorded, median_verdict, read_recorded
 from hybrid_bt.news.chat import CLOSE, OPEN, ChatScorer, ChatSettings, messages
 from hybrid_bt.news.setup import CallableScorer
 from hybrid_bt.news.verdicts import MARKET, Passage, RiskRequest, RiskVerdict, ScorerError, checked_verdict
@@ -145,7 +145,7 @@ Serve = Callable[[Behaviour], Server]
 
 def test_verdict_tokens_and_cost_of_a_server_that_behaves(serve: Serve) -> None:
     server = serve(answering(GOOD))
-    scorer = server.scorer(usd_per_million_in=10.0, usd_per_million_out=50.0)
+    scorer = server.scorer(usd_per_million=(10.0, 50.0))
     assert scorer.score(REQUEST) == RiskVerdict.model_validate(GOOD)
     assert scorer.usage() == {"calls": 1.0, "prompt_tokens": 100.0, "completion_tokens": 20.0, "usd": 0.002}
     headers, asked = server.requests[0]
@@ -252,6 +252,12 @@ class Scripted:
         return answer
 
 
+def replay(path: Path, name: str) -> Answers:
+    scorer = Scripted()
+    scorer.name = name
+    return Answers(scorer, path, asks=False)
+
+
 def test_verdict_of_several_calls_is_their_median() -> None:
     three = [verdict(2, reason="low"), verdict(5, veto=True, reason="high"), verdict(4, veto=True, reason="middle")]
     found = median_verdict(three)
@@ -260,40 +266,40 @@ def test_verdict_of_several_calls_is_their_median() -> None:
 
 def test_what_was_recorded_is_replayed_failures_too_and_only_they_are_asked_again(tmp_path: Path) -> None:
     path = tmp_path / "v.jsonl"
-    recording = Recording(Scripted(verdict(2), None), path)
+    recording = Answers(Scripted(verdict(2), None), path)
     first = recording.answer([asked("a"), asked("b")])
     assert first == [verdict(2), Failed("no answer")]
-    assert Replay(path, "scripted").answer([asked("b"), asked("a")]) == first[::-1]
-    again = Recording(Scripted(verdict(5)), path)
+    assert replay(path, "scripted").answer([asked("b"), asked("a")]) == first[::-1]
+    again = Answers(Scripted(verdict(5)), path)
     assert again.answer([asked("a"), asked("b")]) == [verdict(2), verdict(5)]
     assert again.counts() == {"hits": 1, "asked": 1, "failed": 0}
-    assert Replay(path, "scripted").answer([asked("b")]) == [verdict(5)]
+    assert replay(path, "scripted").answer([asked("b")]) == [verdict(5)]
 
 
 def test_more_failures_than_answers_are_a_failure(tmp_path: Path) -> None:
-    assert Recording(Scripted(verdict(2), None, verdict(4)), None, calls=3).answer([asked()]) == [verdict(3)]
-    assert Recording(Scripted(None, None, verdict(4)), None, calls=3).answer([asked()]) == [Failed("no answer")]
+    assert Answers(Scripted(verdict(2), None, verdict(4)), None, calls=3).answer([asked()]) == [verdict(3)]
+    assert Answers(Scripted(None, None, verdict(4)), None, calls=3).answer([asked()]) == [Failed("no answer")]
 
 
 def test_miss_names_the_bar_and_other_scorers_verdicts_are_misses(tmp_path: Path) -> None:
     path = tmp_path / "v.jsonl"
-    Recording(Scripted(verdict(2)), path).answer([asked("a")])
-    for replay, key in ((Replay(path, "scripted"), "b"), (Replay(path, "another"), "a")):
+    Answers(Scripted(verdict(2)), path).answer([asked("a")])
+    for name, key in (("scripted", "b"), ("another", "a")):
         with pytest.raises(NewsError, match="2015-01-05T20:45:00Z"):
-            replay.answer([asked(key)])
+            replay(path, name).answer([asked(key)])
 
 
 def test_torn_line_is_a_miss_and_a_damaged_one_is_said(tmp_path: Path) -> None:
     path = tmp_path / "v.jsonl"
-    Recording(Scripted(verdict(2), verdict(4)), path).answer([asked("a"), asked("b")])
+    Answers(Scripted(verdict(2), verdict(4)), path).answer([asked("a"), asked("b")])
     whole = path.read_bytes()
     path.write_bytes(whole[:-40])
-    assert [one.key for one in read_recorded(path, "scripted")] == ["a"]
-    Recording(Scripted(verdict(5)), path).answer([asked("b")])
-    assert list(read_recorded(path, "scripted"))[-1].verdict == verdict(5)
+    assert [one.key for one in read_recorded(path, "scripted", Recorded)] == ["a"]
+    Answers(Scripted(verdict(5)), path).answer([asked("b")])
+    assert list(read_recorded(path, "scripted", Recorded))[-1].verdict == verdict(5)
     path.write_bytes(whole.replace(b'"risk": 2.0', b'"risk": 7.0'))
     with pytest.raises(NewsError, match=r"v.jsonl:1: no verdict"):
-        Replay(path, "scripted")
+        replay(path, "scripted")
 
 
 def test_callable_may_answer_with_a_dict_and_whatever_it_raises_is_a_failure() -> None:

@@ -72,7 +72,7 @@ def assert_same_run(one: Any, other: Any) -> None:
     assert a.fills == b.fills and a.rejected == b.rejected
     assert one.analyzers.trades.get_analysis() == other.analyzers.trades.get_analysis()
     assert one.guard.report() == other.guard.report()
-    assert one.brain.sac.policy.clipped_count == other.brain.sac.policy.clipped_count
+    assert one.brain.legs["sac"].policy.clipped_count == other.brain.legs["sac"].policy.clipped_count
 
 
 @pytest.fixture(autouse=True)

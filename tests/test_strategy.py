@@ -234,7 +234,7 @@ def test_too_few_bars_are_said() -> None:
 def test_switches_work_on_a_whole_configuration_and_on_given_policies() -> None:
     # regression: both were passed over in silence
     strategy = run(to_feeds(BARS), config=CONFIG, policies=load_policies(CONFIG), use_sac=False, use_ppo_lstm=False)
-    assert strategy.brain.sac is None and strategy.brain.gate is None
+    assert strategy.brain.legs["sac"] is None and strategy.brain.gate is None
     assert strategy.training_end is None
     capped = run(to_feeds(BARS), config=CONFIG, overrides={"risk": {"asset_limit": 0.05}})
     assert np.abs(capped.recorder.decisions().target).max() <= 0.05
@@ -244,8 +244,8 @@ def test_file_overrides_the_mode_and_switches_override_the_file(tmp_path: Path) 
     file = tmp_path / "mine.toml"
     file.write_text("[kalman]\nenabled = false\n[risk]\nasset_limit = 0.06\n")
     strategy = run(to_feeds(BARS), config=file, overrides={"risk": {"asset_limit": 0.05}})
-    assert strategy.brain.kalman is None and strategy.config.risk.asset_limit == 0.05
-    assert run(to_feeds(BARS), config=str(file), use_kalman=True).brain.kalman is not None
+    assert strategy.brain.legs["kalman"] is None and strategy.config.risk.asset_limit == 0.05
+    assert run(to_feeds(BARS), config=str(file), use_kalman=True).brain.legs["kalman"] is not None
 
 
 # --- company ---

@@ -86,9 +86,8 @@ def weights(trained: Trained) -> list[np.ndarray[Any, Any]]:
 
 def members(bars: Bars, practice: Practice) -> dict[str, Member]:
     """A small SAC and a small gate on the same bars, with validation."""
-    from hybrid_bt.envs import asset_tracks
+    from hybrid_bt.envs import asset_tracks, regime_track
     from hybrid_bt.records import Opinions
-    from hybrid_bt.train.gate import regime_track
 
     given = lesson(bars, practice, VALID_END)
     history = given.history()
@@ -102,7 +101,7 @@ def members(bars: Bars, practice: Practice) -> dict[str, Member]:
         history.correlation,
         history.warm,
     )
-    track = regime_track(history, legs, "1996-01-02", str(END))
+    track = regime_track(history, legs, given.config.mix(), "1996-01-02", str(END))
     config = given.config
     watched: dict[str, Any] = {"practice": practice}
     return {
@@ -112,7 +111,7 @@ def members(bars: Bars, practice: Practice) -> dict[str, Member]:
         "gate": Member(
             "gate_seed3",
             "gate",
-            track,
+            [track],
             config,
             GATE,
             320,
@@ -143,7 +142,7 @@ def test_a_training_that_was_killed_and_resumed_ends_with_the_same_weights(
 
 
 def test_without_numba_as_well(bars: Bars, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hybrid_bt.train.sac.have_numba", lambda: False)
+    monkeypatch.setattr("hybrid_bt.envs.trading.have_numba", lambda: False)
     test_a_training_that_was_killed_and_resumed_ends_with_the_same_weights("sac", bars, tmp_path)
 
 
@@ -196,7 +195,7 @@ def test_a_checkpoint_of_another_training_is_refused_with_the_difference(bars: B
     practice = Practice(checkpoint_dir=tmp_path, checkpoint_every=64, resume=True)
     member = members(bars, practice)["sac"]._replace(validation=None, steps=128)
     train_member(member, silent)
-    scaled = member.tracks[0]._replace(closes=[[2.0 * row[0]] for row in member.tracks[0].closes])
+    scaled = member.tracks[0]._replace(closes=2.0 * member.tracks[0].closes)
     for other, words in (
         (member._replace(steps=256), "steps was 128, now 256"),
         (member._replace(seed=4), "seed was 3, now 4"),

@@ -15,7 +15,7 @@ from hybrid_bt.bars import say_stamp
 from hybrid_bt.build import build
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import Hybrid, Opinion
-from hybrid_bt.news.answers import Direct
+from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.clock import clock_of, is_daily
 from hybrid_bt.news.desk import Desk
 from hybrid_bt.news.documents import UNKNOWN, Document, visible_at
@@ -101,7 +101,7 @@ def _trace(
     store, bars = DocumentStore(), stack.bars
     store.add(documents)
     index = ranked_by(stack.config.news.retrieval, store, index_of(store))
-    desk = Desk(store, index, Direct(scorer), stack.config.news, bars.symbols)
+    desk = Desk(store, index, Answers(scorer), stack.config.news, bars.symbols)
     stage = RiskStage(desk, clock_of(stack.config.news, is_daily(bars.stamps)))
     rows, held = [], [0.0] * bars.n_symbols
     for stamp, opinion in zip(bars.stamps.astype("datetime64[us]").tolist(), opinions, strict=True):

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, Self
+from typing import Literal, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError, model_validator
 
@@ -38,46 +38,8 @@ class Failed(NamedTuple):
     why: str
 
 
-class Answers(Protocol):
-    """Where verdicts come from."""
-
-    scorer: str  #: name of the scorer, part of every key
-
-    def answer(self, asked: Sequence[Asked]) -> list[RiskVerdict | Failed]:
-        """One for each, in order."""
-        ...
-
-    def counts(self) -> dict[str, object]:
-        """What was done, for `run.json`."""
-        ...
-
-
-class Direct:
-    """Answers of a scorer that is asked every time."""
-
-    def __init__(self, scorer: RiskScorer) -> None:
-        self._scorer, self.scorer = scorer, scorer.name
-        self._asked = self._failed = 0
-
-    def answer(self, asked: Sequence[Asked]) -> list[RiskVerdict | Failed]:
-        """In order, one at a time."""
-        return [self._one(one) for one in asked]
-
-    def _one(self, one: Asked) -> RiskVerdict | Failed:
-        self._asked += 1
-        try:
-            return self._scorer.score(one.request())
-        except ScorerError as error:
-            self._failed += 1
-            return Failed(str(error))
-
-    def counts(self) -> dict[str, object]:
-        """Calls and failures."""
-        return {"asked": self._asked, "failed": self._failed}
-
-
-class Recorded(BaseModel):
-    """One line of a recording."""
+class Answered(BaseModel):
+    """What a replay needs of a line of a recording; the rest takes as long again to read."""
 
     format: Literal[1] = 1  #: `FORMAT`
     key: str
@@ -85,8 +47,6 @@ class Recorded(BaseModel):
     bar: str = ""
     failed: str | None = None  #: why there is no verdict
     verdict: RiskVerdict | None = None
-    calls: tuple[RiskVerdict, ...]  #: single answers that the verdict is the median of
-    usage: dict[str, float]  #: tokens, cost and seconds of all calls
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -100,7 +60,17 @@ class Recorded(BaseModel):
         return self.verdict or Failed(self.failed or "")
 
 
-def read_recorded(path: Path, scorer: str) -> Iterator[Recorded]:
+class Recorded(Answered):
+    """One line of a recording."""
+
+    calls: tuple[RiskVerdict, ...]  #: single answers that the verdict is the median of
+    usage: dict[str, float]  #: tokens, cost and seconds of all calls
+
+
+Line = TypeVar("Line", bound=Answered)
+
+
+def read_recorded(path: Path, scorer: str, kind: type[Line]) -> Iterator[Line]:
     """What was recorded of a scorer, in order; of several lines with one key the last counts.
 
     Raises
@@ -111,7 +81,7 @@ def read_recorded(path: Path, scorer: str) -> Iterator[Recorded]:
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                one = _line(line, scorer, f"{path}:{number}")
+                one = _line(line, scorer, kind, f"{path}:{number}")
                 if one is not None:
                     yield one
     except OSError as error:
@@ -120,10 +90,10 @@ def read_recorded(path: Path, scorer: str) -> Iterator[Recorded]:
         ) from None
 
 
-def _line(line: bytes, scorer: str, where: str) -> Recorded | None:
+def _line(line: bytes, scorer: str, kind: type[Line], where: str) -> Line | None:
     """None for another scorer's, and for one that a crash cut off, whose verdict is then a miss."""
     try:
-        one = Recorded.model_validate_json(line)
+        one = kind.model_validate_json(line)
     except ValidationError as error:
         try:
             entry = json.loads(line)
@@ -140,88 +110,72 @@ def _line(line: bytes, scorer: str, where: str) -> Recorded | None:
     return one if one.scorer == scorer else None
 
 
-class Replay:
-    """Answers from a recording alone.
-
-    Parameters
-    ----------
-    path : Path
-    scorer : str
-        Name that the verdicts were recorded under.
-    """
-
-    def __init__(self, path: Path, scorer: str) -> None:
-        self.path, self.scorer = path, scorer
-        self._known = {one.key: one.answer for one in read_recorded(path, scorer)}
-        self._hits = 0
-        self._asked_for: dict[str, None] = {}
-
-    def answer(self, asked: Sequence[Asked]) -> list[RiskVerdict | Failed]:
-        """One for each.
-
-        Raises
-        ------
-        NewsError
-            For the first bar that has none.
-        """
-        for one in asked:
-            if one.key not in self._known:
-                raise NewsError(
-                    f"replay: {self.path} has no verdict of {self.scorer} for the bar whose documents end at {one.bar} "
-                    f"(key {one.key[:12]}); record it with --risk record, with these documents and settings"
-                )
-        self._hits += len(asked)
-        self._asked_for |= dict.fromkeys(one.key for one in asked)
-        return [self._known[one.key] for one in asked]
-
-    def recorded(self) -> list[Recorded]:
-        """What was asked for, for evaluation; the file may hold verdicts of other spans and documents."""
-        whole = {one.key: one for one in read_recorded(self.path, self.scorer)}  # single calls are kept by no run
-        return [whole[key] for key in self._asked_for]
-
-    def counts(self) -> dict[str, object]:
-        """Questions answered, and verdicts at hand."""
-        return {"hits": self._hits, "verdicts_in_cache": len(self._known)}
-
-
-class Recording:
+class Answers:
     """Answers from a recording, and of a scorer for what is not in it, which is then kept.
 
     Parameters
     ----------
     path : Path, optional
-        None keeps nothing: `live`.
+        The recording; None keeps nothing.
     calls : int
         Calls per question; the verdict is their median.
     concurrency : int
         Questions at once.
+    asks : bool
+        Whether the scorer is asked; if not, what is missing is an error.
     """
 
-    def __init__(self, scorer: RiskScorer, path: Path | None, calls: int = 1, concurrency: int = 1) -> None:
+    def __init__(
+        self, scorer: RiskScorer, path: Path | None = None, *, calls: int = 1, concurrency: int = 1, asks: bool = True
+    ) -> None:
         self.scorer, self._scorer, self._path = scorer.name, scorer, path
-        self._calls, self._concurrency = calls, concurrency
-        kept = read_recorded(path, scorer.name) if path is not None and path.exists() else ()
-        self._known = {one.key: one for one in kept}
-        self._counts: dict[str, float] = {"hits": 0, "asked": 0, "failed": 0}
+        self._calls, self._concurrency, self._asks = calls, concurrency, asks
+        self._known = {one.key: one.answer for one in self._kept(Answered)}
+        self._counts: dict[str, float] = {} if path is None else {"hits": 0}
+        self._counts |= {"asked": 0, "failed": 0} if asks else {"verdicts_in_cache": len(self._known)}
+        self._fresh: dict[str, Recorded] = {}
         self._asked_for: dict[str, None] = {}
 
     def answer(self, asked: Sequence[Asked]) -> list[RiskVerdict | Failed]:
-        """One for each; a failure that was recorded is asked again."""
-        missing = [one for one in asked if one.key not in self._known or self._known[one.key].verdict is None]
+        """One for each, in order; where the scorer is asked, also about failures that were recorded.
+
+        Raises
+        ------
+        NewsError
+            For the first bar that has none, where the scorer is not asked.
+        """
+        at_hand = self._has if self._asks else self._known.__contains__
+        missing = [one for one in asked if not at_hand(one.key)]
+        if missing and not self._asks:
+            raise NewsError(
+                f"replay: {self._path} has no verdict of {self.scorer} for the bar whose documents end at "
+                f"{missing[0].bar} (key {missing[0].key[:12]}); record it with --risk record, with these documents and "
+                "settings"
+            )
         self._asked_for |= dict.fromkeys(one.key for one in asked)
-        self._counts["hits"] += len(asked) - len(missing)
+        if "hits" in self._counts:
+            self._counts["hits"] += len(asked) - len(missing)
         for one in self._asked(missing):
-            self._known[one.key] = one
+            self._known[one.key], self._fresh[one.key] = one.answer, one
             self._keep(one)
-        return [self._known[one.key].answer for one in asked]
+        return [self._known[one.key] for one in asked]
 
     def recorded(self) -> list[Recorded]:
         """What was asked for, for evaluation; the file may hold verdicts of other spans and documents."""
-        return [self._known[key] for key in self._asked_for]
+        whole = {one.key: one for one in self._kept(Recorded)} | self._fresh
+        return [whole[key] for key in self._asked_for]
 
-    def counts(self) -> dict[str, object]:
-        """Hits, calls, failures, tokens and cost."""
+    def counts(self) -> dict[str, float]:
+        """What was done, for `run.json`: hits and calls, failures, tokens and cost; or verdicts at hand."""
         return dict(self._counts)
+
+    def _kept(self, kind: type[Line]) -> Iterable[Line]:
+        if self._path is None or (self._asks and not self._path.exists()):
+            return ()
+        return read_recorded(self._path, self.scorer, kind)
+
+    def _has(self, key: str) -> bool:
+        return isinstance(self._known.get(key), RiskVerdict)
 
     def _asked(self, missing: Sequence[Asked]) -> Iterator[Recorded]:
         if self._concurrency == 1 or len(missing) < 2:

@@ -50,11 +50,9 @@ class ChatSettings(NamedTuple):
     model: str
     key_variable: str = KEY_VARIABLE  #: environment variable of the key; none is sent where it is not set
     timeout_seconds: float = 60.0  #: of a whole answer
+    usd_per_million: tuple[float, float] = (0.0, 0.0)  #: tokens in, and out
     max_tokens: int = 2000
     temperature: float = 0.0
-    usd_per_million_in: float = 0.0
-    usd_per_million_out: float = 0.0
-    cutoff: str = ""  #: the model's knowledge cut-off, for evaluation
 
 
 class ChatScorer:
@@ -164,8 +162,8 @@ class ChatScorer:
     def _spend(self, usage: Mapping[str, Any]) -> None:
         found = [usage.get(name, 0) for name in ("prompt_tokens", "completion_tokens")]
         read, written = (float(n) if isinstance(n, int) and 0 <= n < 10**9 else 0.0 for n in found)
-        settings = self._settings
-        dollars = (read * settings.usd_per_million_in + written * settings.usd_per_million_out) / 1e6
+        price_in, price_out = self._settings.usd_per_million
+        dollars = (read * price_in + written * price_out) / 1e6
         self._count(prompt_tokens=read, completion_tokens=written, usd=dollars)
 
     def _count(self, **counts: float) -> None:

@@ -6,18 +6,17 @@ import json
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from hybrid_bt.console import COUNT, DAY, FILE, Group, flag, listed, option
 from hybrid_bt.errors import NewsError
+from hybrid_bt.news.documents import US_PER_DAY, Document, instant_us, say_us
 from hybrid_bt.news.evaluate_command import evaluate
+from hybrid_bt.news.intake import folder_files, read_documents
+from hybrid_bt.news.store import DocumentStore, open_store
 from hybrid_bt.options import shared
-
-if TYPE_CHECKING:
-    from hybrid_bt.news.documents import Document
-    from hybrid_bt.news.store import DocumentStore
 
 FOUND = 1  #: exit status of `check`
 _SNIPPET = 90  #: characters of a title or text in a list
@@ -42,8 +41,6 @@ main.add_command(evaluate)
         help="A file that cannot be read: add nothing at all, or leave it out and say so.")  # fmt: skip
 def add(paths: tuple[Path, ...], store: Path, symbols: tuple[str, ...], source: str | None, on_bad_file: str) -> None:
     """Add documents from JSONL, CSV, Parquet, or folders of text and PDF; duplicates are counted."""
-    from hybrid_bt.news.store import DocumentStore
-
     given = {"symbols": list(symbols) or None, "source": source}
     defaults = {key: value for key, value in given.items() if value}
     skipped: list[str] = []
@@ -62,8 +59,6 @@ def add(paths: tuple[Path, ...], store: Path, symbols: tuple[str, ...], source: 
 
 
 def _read(paths: tuple[Path, ...], defaults: dict[str, Any], skipped: list[str] | None) -> Iterator[Document]:
-    from hybrid_bt.news.intake import folder_files, read_documents
-
     for path in paths:
         files = folder_files(path) if skipped is not None and path.is_dir() else [path]
         for file in files:
@@ -84,7 +79,7 @@ def _read(paths: tuple[Path, ...], defaults: dict[str, Any], skipped: list[str] 
 @flag("--json", "as_json", help="One JSON object a line, as `add` reads it.")
 def list_documents(store: Path, as_json: bool, limit: int, symbols: tuple[str, ...], **bounds: date | None) -> None:
     """List documents by their publication."""
-    with _opened(store) as documents:
+    with open_store(store) as documents:
         chosen = (d for d in _between(documents, **bounds) if not symbols or set(symbols) & set(d.symbols))
         for number, document in enumerate(chosen):
             if number == limit:
@@ -99,7 +94,7 @@ def list_documents(store: Path, as_json: bool, limit: int, symbols: tuple[str, .
 @shared("json")
 def show(name: str, store: Path, as_json: bool) -> None:
     """Show one document by its id or the beginning of its sha256."""
-    with _opened(store) as documents:
+    with open_store(store) as documents:
         plain = _plain(documents.find(name))
     if as_json:
         click.echo(json.dumps(plain, indent=2))
@@ -116,7 +111,7 @@ def show(name: str, store: Path, as_json: bool) -> None:
 @click.pass_context
 def check(ctx: click.Context, store: Path, as_json: bool) -> None:
     """Look for what makes documents doubtful as a record of what was known: 0 nothing, 1 something, 2 misuse."""
-    with _opened(store) as documents:
+    with open_store(store) as documents:
         found = _counts(documents)
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -128,8 +123,6 @@ def check(ctx: click.Context, store: Path, as_json: bool) -> None:
 
 
 def _counts(documents: DocumentStore) -> dict[str, Any]:
-    from hybrid_bt.news.documents import US_PER_DAY, say_us
-
     everyone = list(documents.documents())
     seen = [(d.first_seen_at, d.published_at) for d in everyone if d.first_seen_at is not None]
     return {
@@ -145,23 +138,12 @@ def _counts(documents: DocumentStore) -> dict[str, Any]:
     }
 
 
-def _opened(store: Path) -> DocumentStore:
-    from hybrid_bt.news.store import open_store
-
-    return open_store(store)
-
-
 def _between(documents: DocumentStore, since: date | None, until: date | None) -> Iterator[Document]:
-    from hybrid_bt.news.documents import instant_us
-
     bounds = {f"published_at {sign} ?": day for sign, day in ((">=", since), ("<", until)) if day}
-    clauses, moments = " AND ".join(["1", *bounds]), [instant_us(day, "the day") for day in bounds.values()]
-    return documents.documents(clauses, moments)
+    return documents.documents(" AND ".join(["1", *bounds]), [instant_us(day, "the day") for day in bounds.values()])
 
 
 def _plain(document: Document) -> dict[str, Any]:
-    from hybrid_bt.news.documents import say_us
-
     seen = document.first_seen_at
     return {
         "id": document.id,
@@ -175,7 +157,5 @@ def _plain(document: Document) -> dict[str, Any]:
 
 
 def _line(document: Document) -> str:
-    from hybrid_bt.news.documents import say_us
-
     said = " ".join((document.title or document.text).split())[:_SNIPPET]
     return f"{say_us(document.published_at)}  {document.id:20} {','.join(document.symbols) or 'market':12} {said}"

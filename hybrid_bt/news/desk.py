@@ -22,7 +22,7 @@ from hybrid_bt.news.documents import US_PER_DAY, say_us
 from hybrid_bt.news.index import BM25, DocumentIndex, Selected
 from hybrid_bt.news.stage import RiskStage
 from hybrid_bt.news.store import DocumentStore
-from hybrid_bt.news.verdicts import SCHEMA_VERSION, Passage, RiskRequest, RiskVerdict
+from hybrid_bt.news.verdicts import MARKET, SCHEMA_VERSION, Passage, RiskRequest, RiskVerdict
 
 
 class Desk:
@@ -51,6 +51,7 @@ class Desk:
         self.store, self.index, self.answers, self.config = store, index, answers, config
         self.symbols, self.name = tuple(symbols), name
         self.is_sample = False  #: the documents are the embedded ones
+        self._quoted = {name: json.dumps(name) for name in (MARKET, *symbols)}
         self._known: dict[str, RiskVerdict | Failed] = {}
         self._alone = threading.Lock()  # questions may be put by several threads, the database is one
 
@@ -85,7 +86,7 @@ class Desk:
         parts = []  # json.dumps of everything, the long way round: a backtest has hundreds of thousands of contents
         for name, places in selected.documents:
             joined = '","'.join(map(content, places))
-            parts.append(f'[{json.dumps(name)},["{joined}"]]')
+            parts.append(f'[{self._quoted[name]},["{joined}"]]')
         head = [SCHEMA_VERSION, self.answers.scorer, cutoff, self.config.document_chars]
         # the default stands in no key, so that earlier recordings stay good
         ranked = "" if self.index.retrieval == BM25 else f",{json.dumps(self.index.retrieval)}"

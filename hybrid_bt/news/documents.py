@@ -28,13 +28,8 @@ END_OF_DAY_ON_EARTH = timedelta(hours=36)  # the day ends last at UTC-12
 US_PER_DAY = 86_400_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNKNOWN = int(np.iinfo(np.int64).min)  #: in the place of a `first_seen_at` that nobody knows, among numbers
-_UNSEEN = {
-    "Cc",
-    "Cf",
-    "Cs",
-    "Co",
-    "Cn",
-}  # control, format (as zero width), surrogate, private, unassigned
+#: control, format (as zero width), surrogate, private, unassigned
+_UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn"))
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 

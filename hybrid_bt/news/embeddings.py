@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -94,63 +93,34 @@ class EmbeddingRanker:
 
     def _vectors(self, texts: Iterator[str]) -> Iterator[FloatArray]:
         """One per text: as kept, else made and kept."""
-        with _kept(self._store) as kept:
+        with closing(_kept(self._store.path)) as kept:
             for done, text in enumerate(texts, 1):
-                key = hashlib.sha256(text.encode()).hexdigest()
-                packed = kept.get(self._model.weights, key)
-                if packed is None:
-                    packed = self._model.vector(text)
-                    kept.put(self._model.weights, key, packed)
+                key = self._model.weights, hashlib.sha256(text.encode()).hexdigest()
+                row = kept.execute("SELECT vector FROM vectors WHERE weights = ? AND text = ?", key).fetchone()
+                packed = row[0] if row and len(row[0]) == DIMENSIONS * 4 else self._made(text, key, kept)
                 if done % AT_ONCE == 0:
                     kept.commit()
                 yield np.frombuffer(packed, dtype="<f4").astype(np.float64)
+            kept.commit()
+
+    def _made(self, text: str, key: tuple[str, str], kept: sqlite3.Connection) -> bytes:
+        vector = self._model.vector(text)
+        with suppress(sqlite3.OperationalError):  # where it cannot be kept, it is made again next time
+            kept.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", (*key, vector))
+        return vector
 
 
-class _Kept:
-    """Vectors on disk; where the file cannot be used they are made again next time."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._db: sqlite3.Connection | None = None
-        if path is None:
-            return
-        try:
-            self._db = sqlite3.connect(path, timeout=30.0)
-            self._db.execute(_TABLE)
-        except sqlite3.OperationalError:
-            self._db = None
-        except sqlite3.DatabaseError as error:
-            raise NewsError(f"vectors: {path} is damaged ({error}); delete it, and it is made anew") from None
-
-    def get(self, weights: str, text: str) -> bytes | None:
-        if self._db is None:
-            return None
-        query = "SELECT vector FROM vectors WHERE weights = ? AND text = ?"
-        row = self._db.execute(query, (weights, text)).fetchone()
-        return row[0] if row and len(row[0]) == DIMENSIONS * 4 else None
-
-    def put(self, weights: str, text: str, vector: bytes) -> None:
-        if self._db is None:
-            return
-        try:
-            self._db.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", (weights, text, vector))
-        except sqlite3.OperationalError:
-            self._db = None
-
-    def commit(self) -> None:
-        if self._db is not None:
-            self._db.commit()
-
-
-@contextmanager
-def _kept(store: DocumentStore) -> Iterator[_Kept]:
-    path = store.path
-    kept = _Kept(Path(f"{path}{SUFFIX}") if path is not None and os.path.isfile(path) else None)
+def _kept(store: Path | None) -> sqlite3.Connection:
+    """Vectors on disk, or in memory where the file cannot be used."""
+    path = None if store is None else Path(f"{store}{SUFFIX}")
     try:
-        yield kept
-    finally:
-        kept.commit()
-        if kept._db is not None:
-            kept._db.close()
+        db = sqlite3.connect(path or ":memory:", timeout=30.0)
+        db.execute(_TABLE)
+    except sqlite3.OperationalError:
+        return _kept(None)
+    except sqlite3.DatabaseError as error:
+        raise NewsError(f"vectors: {path} is damaged ({error}); delete it, and it is made anew") from None
+    return db
 
 
 @contextmanager

@@ -8,7 +8,7 @@ does as well there. `delayed` gives it a bar late. Differences to `off` are draw
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,8 +22,7 @@ from hybrid_bt.config import Config
 from hybrid_bt.evidence.bootstrap import Interval, bootstrap
 from hybrid_bt.hybrid import Hybrid, Opinion
 from hybrid_bt.metrics import measures
-from hybrid_bt.news.answers import Recorded, Recording, Replay
-from hybrid_bt.news.desk import Desk
+from hybrid_bt.news.answers import Recorded
 from hybrid_bt.news.setup import LEXICON, RiskSetup, open_desk
 from hybrid_bt.news.stage import RiskStage
 from hybrid_bt.target_replay import replay
@@ -83,8 +82,10 @@ def evaluate(request: Request, setup: RiskSetup, asked: Questions) -> Evaluation
     task = prepare(request)
     bars, config, row = request.bars, task.request.config, task.row
     traded = bars.between(bars.stamps[row], None)
-    desks = _desks(setup, config, bars.symbols, asked.masked)
-    stages = {name: desk().stage(bars.stamps, row) for name, desk in desks.items()}
+    stages = {
+        name: open_desk(one, config.news, bars.symbols).stage(bars.stamps, row)
+        for name, one in _setups(setup, asked.masked).items()
+    }
     advice = {name: _advice_of(stage, traded) for name, stage in stages.items()}
     returns = _returns(task, traded, _variants(advice, asked))
     told = [name for name in returns if not name.startswith("placebo") or name == "placebo 0"]
@@ -111,15 +112,12 @@ def evaluate(request: Request, setup: RiskSetup, asked: Questions) -> Evaluation
     return Evaluation(title, effects, said)
 
 
-def _desks(setup: RiskSetup, config: Config, symbols: Sequence[str], masked: bool) -> dict[str, Callable[[], Desk]]:
+def _setups(setup: RiskSetup, masked: bool) -> dict[str, RiskSetup]:
     """`on`, the lexicon beside another scorer, and the mask."""
-    found = {GIVEN: lambda: open_desk(setup, config.news, symbols)}
+    found = {GIVEN: setup}
     if setup.scorer != LEXICON:
-        plain = setup._replace(mode=LEXICON, scorer=LEXICON)
-        found[LEXICON] = lambda: open_desk(plain, config.news, symbols)
-    if masked:
-        found["masked"] = lambda: open_desk(setup._replace(masked=True), config.news, symbols)
-    return found
+        found[LEXICON] = setup._replace(risk=LEXICON, scorer=LEXICON)
+    return found | ({"masked": setup._replace(masked=True)} if masked else {})
 
 
 def _advice_of(stage: RiskStage, traded: Bars) -> list[Advice]:
@@ -211,18 +209,15 @@ def _gap(advice: Mapping[str, Sequence[Advice]]) -> list[str]:
 
 
 def _recorded(stage: RiskStage, n_bars: int) -> list[str]:
-    """What single calls differed in, and what they cost; nothing of a scorer that keeps no record."""
-    answers = stage.desk.answers
-    if not isinstance(answers, Recording | Replay):
-        return []
-    recorded = answers.recorded()
+    """What single calls differed in, and what they cost."""
+    recorded = stage.desk.answers.recorded()
     rate = flip_rate(recorded)
     names = ("prompt_tokens", "completion_tokens", "usd")
     read, written, usd = (math.fsum(o.usage.get(name, 0.0) for o in recorded) * BARS_OF_COST / n_bars for name in names)
-    return [
-        *([] if math.isnan(rate) else [f"verdict flip rate between calls: {rate:.1%}"]),
-        f"per 1,000 bars: {read:,.0f} tokens in, {written:,.0f} out, {usd:.4f} US dollars",
-    ]
+    lines = [] if math.isnan(rate) else [f"verdict flip rate between calls: {rate:.1%}"]
+    if any(one.usage for one in recorded):
+        lines.append(f"per 1,000 bars: {read:,.0f} tokens in, {written:,.0f} out, {usd:.4f} US dollars")
+    return lines
 
 
 def flip_rate(recorded: Sequence[Recorded]) -> float:

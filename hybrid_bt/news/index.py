@@ -50,7 +50,7 @@ K1, B = 1.5, 0.75
 DECIMALS = 9  #: of scores that are compared, below which vectorised logarithms may differ
 BATCH = 5000  #: documents cut into words at once
 BARS_AT_ONCE = 200  #: whose candidates are ranked together, for the sake of memory
-DIGEST = 64  #: hexadecimal digits of a sha256
+DIGEST = 32  #: bytes of a sha256
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -98,7 +98,7 @@ class DocumentIndex:
         parts = np.split(arrays["symbol_places"], np.cumsum(sizes)[:-1]) if len(sizes) else []
         self._of: dict[str, IntArray] = dict(zip(_lines(arrays["symbols"]), parts, strict=False))
         self.ids = _lines(arrays["ids"])
-        self._digests = arrays["digests"].tobytes().hex()
+        self._digests = arrays["digests"].tobytes()
 
     def __len__(self) -> int:
         return len(self.number)
@@ -115,7 +115,7 @@ class DocumentIndex:
 
     def content(self, place: int) -> str:
         """sha256 of a document."""
-        return self._digests[place * DIGEST : (place + 1) * DIGEST]
+        return self._digests[place * DIGEST : (place + 1) * DIGEST].hex()
 
     def select(
         self, cutoffs: IntArray, symbols: Sequence[str], k: int, window_us: int, since: int | None = None
@@ -275,7 +275,7 @@ def _built(store: DocumentStore) -> Arrays:
         "symbol_places": np.array([place for places in of.values() for place in places], dtype=np.int32),
         "starts": np.concatenate(([0], np.cumsum(sizes, dtype=np.int64))),
         "words": words.astype(np.uint8),
-        "counts": counted,
+        "counts": counted.astype(np.min_scalar_type(counted.max(initial=0))),
         "holders": np.repeat(np.arange(len(known), dtype=np.int32), sizes)[np.argsort(words, kind="stable")],
         "holder_sizes": np.bincount(words, minlength=len(QUERY)),
     }

@@ -14,24 +14,15 @@ from typing import Any, NamedTuple
 from hybrid_bt.collector import collector_paused
 from hybrid_bt.config import NewsConfig
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.news.answers import Answers, Direct, Recording, Replay
+from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.chat import KEY_VARIABLE, ChatScorer, ChatSettings
 from hybrid_bt.news.desk import Desk
 from hybrid_bt.news.embeddings import ranked_by
 from hybrid_bt.news.index import index_of
 from hybrid_bt.news.lexicon import LexiconScorer
 from hybrid_bt.news.store import open_store
-from hybrid_bt.news.verdicts import (
-    MARKET,
-    Passage,
-    RiskRequest,
-    RiskScorer,
-    RiskVerdict,
-    ScorerError,
-    checked_verdict,
-)
+from hybrid_bt.news.verdicts import MARKET, Passage, RiskRequest, RiskScorer, RiskVerdict, ScorerError, checked_verdict
 
-CACHE = "verdicts.jsonl"
 SAMPLE = "sample"  #: the embedded documents, by name
 LEXICON = "lexicon"  #: the scorer, by name
 _MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
@@ -44,17 +35,17 @@ _NAMES = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][\w&'-]*(?:\s+(?:of\s+)?[A-Z][\w&
 class RiskSetup(NamedTuple):
     """What the user asked for."""
 
-    mode: str = "off"  #: off, lexicon, replay, record or live
-    documents: str = SAMPLE  #: `sample`, a store, or a file or folder that `hybrid-bt news add` reads
+    risk: str = "off"  #: off, lexicon, replay, record or live
+    news: str = SAMPLE  #: `sample`, a store, or a file or folder that `hybrid-bt news add` reads
     scorer: str = LEXICON  #: `lexicon`, an http(s) address, or `module:callable`
-    model: str = ""  #: asked for at that address
-    cache: Path = Path(CACHE)
-    key_variable: str = KEY_VARIABLE
+    scorer_model: str = ""  #: asked for at that address
+    scorer_key_env: str = KEY_VARIABLE
+    scorer_timeout: float = 60.0  #: seconds
+    scorer_jobs: int = 4  #: questions at once
+    scorer_price: tuple[float, float] = (0.0, 0.0)  #: US dollars per million tokens in, and out
+    verdicts: Path = Path("verdicts.jsonl")
     calls: int = 1  #: per question, in `record`
-    concurrency: int = 4
-    timeout_seconds: float = 60.0
     loughran_mcdonald: Path | None = None
-    usd_per_million: tuple[float, float] = (0.0, 0.0)  #: tokens in, tokens out
     masked: bool = False  #: the scorer is shown no names and no dates
 
 
@@ -67,10 +58,10 @@ def open_desk(setup: RiskSetup, config: NewsConfig, symbols: Sequence[str]) -> D
     HybridError
         If documents, scorer or recorded verdicts cannot be used.
     """
-    is_sample = setup.documents == SAMPLE
-    store = open_store(sample_path() if is_sample else Path(setup.documents))
+    is_sample = setup.news == SAMPLE
+    store = open_store(sample_path() if is_sample else Path(setup.news))
     index = ranked_by(config.retrieval, store, index_of(store))
-    name = "the embedded sample" if is_sample else setup.documents
+    name = "the embedded sample" if is_sample else setup.news
     desk = Desk(store, index, _answers(setup), config, symbols, name)
     desk.is_sample = is_sample
     return desk
@@ -82,29 +73,27 @@ def sample_path() -> Path:
 
 
 def _answers(setup: RiskSetup) -> Answers:
-    if setup.mode == LEXICON and setup.scorer != LEXICON:
+    if setup.risk == LEXICON and setup.scorer != LEXICON:
         raise ConfigError(f"--risk lexicon reads word lists; for {setup.scorer} say --risk record, replay or live")
     plain = _scorer(setup)
     scorer = Masked(plain) if setup.masked else plain
-    if setup.mode == LEXICON:
-        return Direct(scorer)
-    if setup.mode == "replay":
-        return Replay(setup.cache, scorer.name)
-    path = setup.cache if setup.mode == "record" else None
-    calls = setup.calls if setup.mode == "record" else 1
-    concurrency = setup.concurrency if isinstance(plain, ChatScorer) else 1
-    return Recording(scorer, path, calls, concurrency)
+    concurrency = setup.scorer_jobs if isinstance(plain, ChatScorer) else 1
+    if setup.risk in (LEXICON, "live"):
+        return Answers(scorer, concurrency=concurrency)
+    return Answers(scorer, setup.verdicts, calls=setup.calls, concurrency=concurrency, asks=setup.risk == "record")
 
 
 def _scorer(setup: RiskSetup) -> RiskScorer:
     if setup.scorer == LEXICON:
         return LexiconScorer(setup.loughran_mcdonald)
     if setup.scorer.startswith(("http://", "https://")):
-        if not setup.model:
+        if not setup.scorer_model:
             raise ConfigError("--scorer is an address; name the model with --scorer-model")
-        read, written = setup.usd_per_million
-        chosen = ChatSettings(setup.scorer, setup.model, setup.key_variable, setup.timeout_seconds)
-        return ChatScorer(chosen._replace(usd_per_million_in=read, usd_per_million_out=written))
+        return ChatScorer(
+            ChatSettings(
+                setup.scorer, setup.scorer_model, setup.scorer_key_env, setup.scorer_timeout, setup.scorer_price
+            )
+        )
     if ":" in setup.scorer:
         return CallableScorer(setup.scorer, _found(setup.scorer))
     raise ConfigError(f"--scorer {setup.scorer!r}: give lexicon, an http(s) address, or module:callable")

@@ -87,27 +87,21 @@ class DocumentStore:
         NewsError
             If an id is there already with another text.
         """
-        added = duplicates = 0
         with self._transaction():
-            for document in documents:
-                if self._insert(document):
-                    added += 1
-                else:
-                    duplicates += 1
-        return Added(added, duplicates)
+            fresh = [self._insert(document) for document in documents]
+        return Added(sum(fresh), len(fresh) - sum(fresh))
 
     def _insert(self, document: Document) -> bool:
-        if self._one("SELECT 1 FROM documents WHERE sha256 = ?", document.sha256):
-            return False
-        stored = self._one("SELECT published_at FROM documents WHERE id = ?", document.id)
-        if stored:
-            raise NewsError(
-                f"documents: id {document.id!r} is there already ({say_us(stored[0])}) with another text or other "
-                "symbols; give a revision its own id and first_seen_at"
-            )
         row = (*document[:2], " ".join(document.symbols), *document[3:])
-        self._db.execute(f"INSERT INTO documents ({_COLUMNS}) VALUES ({', '.join('?' * len(row))})", row)
-        return True
+        insert = f"INSERT INTO documents ({_COLUMNS}) VALUES ({', '.join('?' * len(row))})"
+        try:
+            return self._db.execute(f"{insert} ON CONFLICT (sha256) DO NOTHING", row).rowcount == 1
+        except sqlite3.IntegrityError:
+            (stored,) = self._one("SELECT published_at FROM documents WHERE id = ?", document.id)
+            raise NewsError(
+                f"documents: id {document.id!r} is there already ({say_us(stored)}) with another text or other "
+                "symbols; give a revision its own id and first_seen_at"
+            ) from None
 
     def documents(self, where: str = "1", arguments: Sequence[object] = ()) -> Iterator[Document]:
         """Documents in the order of their publication; `where` is SQL over the columns."""
@@ -126,7 +120,9 @@ class DocumentStore:
         NewsError
             If there is none, or more than one.
         """
-        found = list(self.documents("id = ?", [name])) or list(self.documents("sha256 GLOB ?", [f"{_globbed(name)}*"]))
+        found = list(self.documents("id = ?", [name])) or list(
+            self.documents("substr(sha256, 1, ?) = ?", [len(name), name])
+        )
         if len(found) != 1:
             raise NewsError(f"documents: {len(found)} documents are called {name!r}; `hybrid-bt news list` shows ids")
         return found[0]
@@ -248,7 +244,3 @@ def _document(row: tuple[object, ...]) -> Document:
     values: list[object] = list(row)
     values[2] = tuple(str(row[2]).split())
     return Document(*values)  # type: ignore[arg-type]
-
-
-def _globbed(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

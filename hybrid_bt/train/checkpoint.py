@@ -186,38 +186,20 @@ def _scatter_random(state: Mapping[str, Any], model: Any) -> None:
 
 
 def _gather_envs(env: Any) -> dict[str, Any]:
-    """Of a `VecMonitor` over compiled lanes or over environments one by one."""
-    state = {
+    """Of a `VecMonitor` over lanes."""
+    state = env.venv.state()
+    return {
         "returns": _tensor(env.episode_returns),
         "lengths": _tensor(env.episode_lengths),
         "episodes": env.episode_count,
+        "lanes": [_tensor(part) for part in state["lanes"]],
+        "generators": json.dumps(state["rngs"]),
     }
-    inner = env.venv
-    if hasattr(inner, "envs"):
-        state["memories"] = json.dumps([each.unwrapped.memory() for each in inner.envs])
-        state["seen"] = _tensor(inner.buf_obs[None])
-        return state
-    # the lanes' own state; private, since nobody but a checkpoint has any business with it
-    state["generators"] = json.dumps([rng.bit_generator.state for rng in inner._rngs])
-    state["lanes"] = [_tensor(array) for array in inner._lanes._state]
-    return state
 
 
 def _scatter_envs(state: Mapping[str, Any], env: Any) -> None:
     env.episode_returns[:] = state["returns"].numpy()
     env.episode_lengths[:] = state["lengths"].numpy()
     env.episode_count = state["episodes"]
-    inner = env.venv
-    if hasattr(inner, "envs"):
-        if "memories" not in state:
-            raise ConfigError("checkpoint: it was written with numba; install it again (pip install numba) and resume")
-        for each, memory in zip(inner.envs, json.loads(state["memories"]), strict=True):
-            each.unwrapped.recall(memory)
-        inner.buf_obs[None][:] = state["seen"].numpy()
-        return
-    if "lanes" not in state:
-        raise ConfigError("checkpoint: it was written without numba; uninstall numba to resume it, or train anew")
-    for rng, memory in zip(inner._rngs, json.loads(state["generators"]), strict=True):
-        rng.bit_generator.state = memory
-    for array, saved in zip(inner._lanes._state, state["lanes"], strict=True):
-        array[...] = saved.numpy()
+    lanes = [part.numpy() for part in state["lanes"]]
+    env.venv.restore({"lanes": lanes, "rngs": json.loads(state["generators"])})

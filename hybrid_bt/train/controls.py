@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.config import Config
-from hybrid_bt.envs import AssetTrack, Span
+from hybrid_bt.envs import Span, Track
 from hybrid_bt.features import CLIP
 from hybrid_bt.train.sac import asset_env, train_sac
 from hybrid_bt.train.spec import SacSpec
@@ -46,13 +46,13 @@ class Control(NamedTuple):
 
 
 def run_controls(
-    tracks: Sequence[AssetTrack], config: Config, spec: SacSpec, *, steps: int, seeds: Sequence[int]
+    tracks: Sequence[Track], config: Config, spec: SacSpec, *, steps: int, seeds: Sequence[int]
 ) -> list[Control]:
     """All controls, a row for each seed.
 
     Parameters
     ----------
-    tracks : sequence of AssetTrack
+    tracks : sequence of Track
         Of the training span.
     steps : int
         Environment steps of each training.
@@ -60,7 +60,7 @@ def run_controls(
     return [_control(name, tracks, config, spec, steps, seed) for name in CONTROLS for seed in seeds]
 
 
-def tomorrow(track: AssetTrack, rng: np.random.Generator) -> AssetTrack:
+def tomorrow(track: Track, rng: np.random.Generator) -> Track:
     """Two log returns in units of volatility, in place of two features.
 
     The one from the next open to the one after, which an order of this close earns, and the one to the next close,
@@ -68,32 +68,32 @@ def tomorrow(track: AssetTrack, rng: np.random.Generator) -> AssetTrack:
     from the state it comes in, and no learner by temporal differences can tell what earned it.
     """
     orders, held = np.zeros(len(track.days)), np.append(_log_returns(track), 0.0)
-    orders[:-2] = np.diff(np.log(np.array(track.opens)[1:, 0]))
-    unit = np.maximum(np.array(track.volatility), LEAST_VOLATILITY)
+    orders[:-2] = np.diff(np.log(track.opens[1:, 0]))
+    unit = np.maximum(track.volatility[:, 0], LEAST_VOLATILITY)
     return _with_feature(_with_feature(track, orders / unit, 0), held / unit, 1)
 
 
-def shuffled(track: AssetTrack, rng: np.random.Generator) -> AssetTrack:
+def shuffled(track: Track, rng: np.random.Generator) -> Track:
     """The same returns in another order, under the old features; fills at the close, as there is no open to go with."""
     moves = rng.permutation(_log_returns(track))
-    closes = [[price] for price in np.exp(np.append(0.0, np.cumsum(moves)) + math.log(track.closes[0][0])).tolist()]
+    closes = np.exp(np.append(0.0, np.cumsum(moves)) + math.log(track.closes[0, 0]))[:, None]
     return track._replace(opens=closes, closes=closes)
 
 
-def noise(track: AssetTrack, rng: np.random.Generator) -> AssetTrack:
+def noise(track: Track, rng: np.random.Generator) -> Track:
     """Standard normal numbers in place of a feature."""
     return _with_feature(track, rng.standard_normal(len(track.days)), 0)
 
 
 #: control -> how it alters a track, and whether the agent must win
-CONTROLS: dict[str, tuple[Callable[[AssetTrack, np.random.Generator], AssetTrack], bool]] = {
+CONTROLS: dict[str, tuple[Callable[[Track, np.random.Generator], Track], bool]] = {
     "tomorrow": (tomorrow, True),
     "shuffled": (shuffled, False),
     "noise": (noise, False),
 }
 
 
-def _control(name: str, tracks: Sequence[AssetTrack], config: Config, spec: SacSpec, steps: int, seed: int) -> Control:
+def _control(name: str, tracks: Sequence[Track], config: Config, spec: SacSpec, steps: int, seed: int) -> Control:
     alter, must_win = CONTROLS[name]
     rng = np.random.default_rng(SHUFFLE_SEED)
     altered = [alter(track, rng) for track in tracks]
@@ -102,7 +102,7 @@ def _control(name: str, tracks: Sequence[AssetTrack], config: Config, spec: SacS
     model = train_sac(learned, config, spec, steps=steps, seed=seed)
     judged = [track._replace(span=Span(row + 1, track.span.last)) for track, row in zip(altered, middles, strict=True)]
     pairs = [_returns(model, track, config, spec) for track in judged]
-    days = [np.array(track.days[track.span.first + 1 : track.span.last + 1]) for track in judged]
+    days = [track.days[track.span.first + 1 : track.span.last + 1] for track in judged]
     agent, held = (_mean_by_day(days, [pair[k] for pair in pairs]) for k in range(2))
     z = _z(agent, held)
     yearly = math.sqrt(config.risk.bars_per_year)
@@ -110,15 +110,15 @@ def _control(name: str, tracks: Sequence[AssetTrack], config: Config, spec: SacS
     return Control(name, seed, yearly * _ratio(agent), yearly * _ratio(held), z, passed)
 
 
-def _returns(model: Any, track: AssetTrack, config: Config, spec: SacSpec) -> tuple[FloatArray, FloatArray]:
+def _returns(model: Any, track: Track, config: Config, spec: SacSpec) -> tuple[FloatArray, FloatArray]:
     """Net log returns of the agent, at the mode's true costs, and of holding the asset, over the whole span."""
     env = asset_env([track], config, spec.model_copy(update={"cost_multiple": 1.0, "episode_bars": None}))
     observation, _ = env.reset(seed=0)
-    equity, done = [env.paper.account.equity], False
+    equity, done = [env.account.equity], False
     while not done:
         action = model.predict(observation, deterministic=True)[0]
         observation, _, terminated, truncated, _ = env.step(action)
-        equity.append(max(env.paper.account.equity, 1e-9))
+        equity.append(max(env.account.equity, 1e-9))
         done = terminated or truncated
     held = _log_returns(track)[track.span.first : track.span.last]
     moves = np.diff(np.log(equity))
@@ -144,13 +144,13 @@ def _z(agent: FloatArray, held: FloatArray) -> float:
     return _ratio(scaled[0] - scaled[1]) * math.sqrt(len(agent))
 
 
-def _log_returns(track: AssetTrack) -> FloatArray:
+def _log_returns(track: Track) -> FloatArray:
     """(T - 1,), entry t from close t to close t + 1."""
-    moves: FloatArray = np.diff(np.log(np.array(track.closes)[:, 0]))
+    moves: FloatArray = np.diff(np.log(track.closes[:, 0]))
     return moves
 
 
-def _with_feature(track: AssetTrack, values: FloatArray, column: int) -> AssetTrack:
-    observations = track.observations.copy()
-    observations[:, column] = np.clip(values, -CLIP, CLIP)
-    return track._replace(observations=observations)
+def _with_feature(track: Track, values: FloatArray, column: int) -> Track:
+    features = track.features.copy()
+    features[:, column] = np.clip(values, -CLIP, CLIP)
+    return track._replace(features=features)

@@ -16,7 +16,7 @@ import numpy as np
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.build import Policies, build, resolve_pairs
 from hybrid_bt.config import Config
-from hybrid_bt.envs import AssetTrack, RegimeEnv, asset_tracks
+from hybrid_bt.envs import Track, TradingEnv, asset_tracks, regime_track
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.features import CLIP
 from hybrid_bt.history import MarketHistory, read_history
@@ -26,7 +26,7 @@ from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.reader import MarketReader, read_panel
 from hybrid_bt.records import Opinions
 from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
-from hybrid_bt.train.gate import regime_env, regime_track
+from hybrid_bt.train.gate import regime_env
 from hybrid_bt.train.members import Trained, train_all
 from hybrid_bt.train.practice import Event, Member, Practice
 from hybrid_bt.train.spec import GateSpec, SacSpec
@@ -100,11 +100,11 @@ def gate_members(
 ) -> list[Member]:
     """One RecurrentPPO per seed on the training span, with the legs cross-fitted."""
     legs = cross_fitted_legs(lesson, history, sac_spec, sac_steps)
-    track = regime_track(history, legs, str(lesson.start), str(lesson.end))
-    env = regime_env(track, lesson.config, spec, whole_span=True)
+    tracks = [regime_track(history, legs, lesson.config.mix(), str(lesson.start), str(lesson.end))]
+    env = regime_env(tracks, lesson.config, spec, whole_span=True)
     base, unit = best_constant_regime(env), regime_reward_unit(env)
     validation = GateValidation.of(history, lesson.end, lesson.config, legs, base) if lesson.valid_end else None
-    blank = Member("", "gate", track, lesson.config, spec, steps, 0, base, validation, lesson.practice, unit)
+    blank = Member("", "gate", tracks, lesson.config, spec, steps, 0, base, validation, lesson.practice, unit)
     return [blank._replace(name=f"gate_seed{seed}", seed=seed) for seed in lesson.seeds]
 
 
@@ -207,19 +207,19 @@ def _said_of(lesson: Lesson, history: MarketHistory, spec: SacSpec, member: Memb
     return opinions(brain, read_panel(history.bars.close, brain.reader))
 
 
-def best_constant_regime(env: RegimeEnv) -> float:
+def best_constant_regime(env: TradingEnv) -> float:
     """The constant r with the highest total reward over the whole span."""
     return max(CONSTANT_REGIMES, key=lambda r: sum(_rewards(env, r)))
 
 
-def regime_reward_unit(env: RegimeEnv) -> float:
+def regime_reward_unit(env: TradingEnv) -> float:
     """Half the standard deviation of a bar's difference in reward between r = +1 and r = -1; 1 where there is none."""
     trend, reversion = (np.array(_rewards(env, r)) for r in (1.0, -1.0))
     n = min(len(trend), len(reversion))
     return float((trend[:n] - reversion[:n]).std() / 2.0) or 1.0
 
 
-def _rewards(env: RegimeEnv, r: float) -> list[float]:
+def _rewards(env: TradingEnv, r: float) -> list[float]:
     """Of a constant gate on every bar of the span."""
     env.reset(seed=0)
     action = np.array([r], dtype=np.float32)
@@ -231,9 +231,9 @@ def _rewards(env: RegimeEnv, r: float) -> list[float]:
     return rewards
 
 
-def _tracks(history: MarketHistory, start: date, end: date) -> list[AssetTrack]:
+def _tracks(history: MarketHistory, start: date, end: date) -> list[Track]:
     return asset_tracks(history, str(start), str(end), LEAST_CLOSE)
 
 
-def _sac_member(lesson: Lesson, spec: SacSpec, tracks: list[AssetTrack], steps: int, seed: int) -> Member:
+def _sac_member(lesson: Lesson, spec: SacSpec, tracks: list[Track], steps: int, seed: int) -> Member:
     return Member(f"sac_seed{seed}", "sac", tracks, lesson.config, spec, steps, seed, practice=lesson.practice)

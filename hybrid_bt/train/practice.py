@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from hybrid_bt.config import Config
-from hybrid_bt.envs import AssetTrack, RegimeTrack
+from hybrid_bt.envs import Track
 from hybrid_bt.train.validation import Evaluation, GateValidation, SacValidation
 
 LIBRARIES = ("torch", "stable-baselines3", "sb3-contrib", "numpy")
@@ -43,7 +43,7 @@ class Member(NamedTuple):
 
     name: str  #: of its checkpoint and its progress bar, e.g. `sac_seed0`
     kind: Literal["sac", "gate"]
-    tracks: Any  #: list of AssetTrack, or RegimeTrack, by the kind
+    tracks: list[Track]  #: of assets; of the regime, one
     config: Config
     spec: Any  #: SacSpec or GateSpec, by the kind
     steps: int
@@ -83,11 +83,11 @@ def identity(member: Member) -> dict[str, Any]:
     }
 
 
-def _fingerprint(tracks: list[AssetTrack] | RegimeTrack) -> str:
+def _fingerprint(tracks: list[Track]) -> str:
     """Over everything that the environments read."""
     digest = hashlib.sha256()
-    for track in [tracks] if isinstance(tracks, RegimeTrack) else tracks:
-        for field in track:
+    for track in tracks:
+        for field in (field for field in track if field is not None):
             array = np.ascontiguousarray(field)
             digest.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
     return digest.hexdigest()

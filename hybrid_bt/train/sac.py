@@ -2,56 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybrid_bt.accounting import OrderRules
-from hybrid_bt.batch import have_numba
 from hybrid_bt.config import Config
-from hybrid_bt.envs import AssetEnv, AssetTrack, Reward
+from hybrid_bt.envs import ASSET, Task, Track, TradingEnv
 from hybrid_bt.train.spec import SacSpec
 
 if TYPE_CHECKING:
     from stable_baselines3 import SAC
     from stable_baselines3.common.callbacks import BaseCallback
-    from stable_baselines3.common.vec_env import VecEnv
 
 
-def asset_env(tracks: Sequence[AssetTrack], config: Config, spec: SacSpec) -> AssetEnv:
+def asset_env(tracks: Sequence[Track], config: Config, spec: SacSpec) -> TradingEnv:
     """The environment of one asset under a mode's costs; shares are fractional, since an account of one asset stands
     for a slice of a large one."""
-    c = config.costs
-    return AssetEnv(
-        tracks,
-        action_range=(spec.action_low, spec.action_high),
-        unit=config.risk_unit,
-        reward=Reward(spec.risk_aversion),
-        costs=c._replace(
-            spread_bps=c.spread_bps * spec.cost_multiple,
-            fee_bps=c.fee_bps * spec.cost_multiple,
-            leverage=1.0,
-            financing_bps_per_year=0.0,
-        ),
-        rules=OrderRules(lot=0.0, eps_trade=0.0, rebalance_band=spec.rebalance_band),
-        episode_bars=spec.episode_bars,
+    costs = config.costs
+    task = Task(
+        low=spec.action_low,
+        high=spec.action_high,
+        risk_aversion=spec.risk_aversion,
         base_action=spec.base_action,
+        unit=config.risk_unit,
+        costs=costs._replace(
+            spread_bps=costs.spread_bps * spec.cost_multiple,
+            fee_bps=costs.fee_bps * spec.cost_multiple,
+            leverage=1.0,
+        ),
+        rules=OrderRules(lot=0.0, rebalance_band=spec.rebalance_band),
     )
-
-
-def vec_env(make: Callable[[], AssetEnv], n_envs: int) -> VecEnv:
-    """Environments side by side: compiled lanes where numba is installed, one object each otherwise; same numbers."""
-    from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
-
-    if have_numba():
-        from hybrid_bt.train.vecenv import LaneVecEnv
-
-        return VecMonitor(LaneVecEnv(make(), n_envs))
-    return VecMonitor(DummyVecEnv([make] * n_envs))
+    return TradingEnv(ASSET, tracks, task, episode_bars=spec.episode_bars)
 
 
 def train_sac(
-    tracks: Sequence[AssetTrack],
+    tracks: Sequence[Track],
     config: Config,
     spec: SacSpec,
     *,
@@ -66,7 +52,7 @@ def train_sac(
 
 
 def new_sac(
-    tracks: Sequence[AssetTrack],
+    tracks: Sequence[Track],
     config: Config,
     spec: SacSpec,
     *,
@@ -78,13 +64,15 @@ def new_sac(
 
     Parameters
     ----------
-    tracks : sequence of AssetTrack
+    tracks : sequence of Track
         Bars of the training span only.
     steps : int
         Environment steps in all, over all environments.
     """
     import torch
     from stable_baselines3 import SAC
+
+    from hybrid_bt.train.vecenv import vec_env
 
     torch.set_num_threads(1)
     arguments: dict[str, Any] = {
@@ -100,7 +88,7 @@ def new_sac(
     }
     return SAC(
         "MlpPolicy",
-        vec_env(lambda: asset_env(tracks, config, spec), spec.n_envs),
+        vec_env(asset_env(tracks, config, spec), spec.n_envs),
         seed=seed,
         device="cpu",
         tensorboard_log=str(tensorboard_log) if tensorboard_log else None,

@@ -1,38 +1,39 @@
-"""`Lanes` as a Stable-Baselines3 `VecEnv`: the numbers, episodes and draws of `DummyVecEnv([AssetEnv] * n)`."""
+"""`Lanes` as a Stable-Baselines3 `VecEnv`: numbers, episodes and draws of a `DummyVecEnv` of as many `TradingEnv`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
-from hybrid_bt.batch import have_numba
-from hybrid_bt.batch_env import Lanes
-from hybrid_bt.envs import AssetEnv, draw_episode, seeded
+from hybrid_bt.envs import TradingEnv, draw_episode, seeded
+from hybrid_bt.envs.step import GOES_ON, TRUNCATED
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.lanes import GOES_ON, TRUNCATED
+
+
+def vec_env(env: TradingEnv, n_envs: int) -> VecMonitor:
+    """Episodes of an environment side by side, with what Stable-Baselines3 counts of them."""
+    return VecMonitor(LaneVecEnv(env, n_envs))
 
 
 class LaneVecEnv(VecEnv):
-    """Episodes of one kind of `AssetEnv` side by side.
+    """Episodes of one environment side by side.
 
     Parameters
     ----------
-    env : AssetEnv
+    env : TradingEnv
         Says what an episode is; it is not stepped itself.
     n_envs : int
-    compiled : bool, optional
-        Under numba (same bits); by default where it is installed.
     """
 
-    def __init__(self, env: AssetEnv, n_envs: int, *, compiled: bool | None = None) -> None:
+    def __init__(self, env: TradingEnv, n_envs: int) -> None:
         self.env = env
-        fast = have_numba() if compiled is None else compiled and have_numba()
-        self._lanes = Lanes(env.tracks, env.task, env.action_range, n_envs, compiled=fast)
-        self._rngs: list[np.random.Generator | None] = [None] * n_envs
-        self._actions = np.zeros((n_envs, 1), np.float32)
+        self._lanes = env.lanes(n_envs)
+        self._rngs = [seeded(None) for _ in range(n_envs)]
+        self._actions = np.zeros((n_envs, *(env.action_space.shape or ())), np.float32)
         super().__init__(n_envs, env.observation_space, env.action_space)
 
     def reset(self) -> NDArray[np.float32]:
@@ -46,16 +47,13 @@ class LaneVecEnv(VecEnv):
         return observations
 
     def _begin(self, lane: int, options: dict[str, Any]) -> NDArray[np.float32]:
-        rng = self._rngs[lane]
-        if rng is None:
-            rng = self._rngs[lane] = seeded(None)
-        episode = draw_episode(rng, self.env.tracks, self.env.episode_bars, options)
+        episode = draw_episode(self._rngs[lane], self.env.tracks, self.env.episode_bars, options)
         self.reset_infos[lane] = {"symbol": self.env.tracks[episode.track].symbol}
         return self._lanes.begin(lane, episode)
 
     def step_async(self, actions: NDArray[np.float32]) -> None:
-        """Keep the actions, (n, 1)."""
-        self._actions = np.ascontiguousarray(actions, np.float32).reshape(self.num_envs, 1)
+        """Keep the actions, (n, 1) or (n, N)."""
+        self._actions = np.asarray(actions, np.float32).reshape(self._actions.shape)
 
     def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Step all lanes; those whose episode ends begin another."""
@@ -69,6 +67,16 @@ class LaneVecEnv(VecEnv):
             }
             observations[lane] = self._begin(lane, {})
         return observations, rewards, dones, infos
+
+    def state(self) -> dict[str, Any]:
+        """The running episodes and the generators, for `restore`."""
+        return {"lanes": self._lanes.state(), "rngs": [rng.bit_generator.state for rng in self._rngs]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self._lanes.restore(state["lanes"])
+        for rng, saved in zip(self._rngs, state["rngs"], strict=True):
+            rng.bit_generator.state = dict(saved)
 
     def close(self) -> None:
         """Nothing is open."""

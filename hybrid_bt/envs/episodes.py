@@ -1,0 +1,181 @@
+"""Tracks: the bars that an environment runs over, with what is known at each close; and where an episode begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.bars import instant
+from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
+from hybrid_bt.fusion import MixParams, legs_traded
+from hybrid_bt.history import MarketHistory
+from hybrid_bt.records import Opinions
+from hybrid_bt.waiting import waiting_rows
+
+Day = str | np.datetime64
+FloatArray = NDArray[np.float64]
+
+OPTIONS = ("track", "row")  #: of `reset`
+
+
+class Span(NamedTuple):
+    """Rows on which an episode may begin and end: first <= row <= last."""
+
+    first: int
+    last: int
+
+
+class Track(NamedTuple):
+    """T bars of the N assets of one account, and what is known at each close."""
+
+    symbols: tuple[str, ...]
+    features: NDArray[np.float32]  #: (T, F)
+    volatility: FloatArray  #: (T, N) per bar
+    correlation: FloatArray  #: (T,)
+    opens: FloatArray  #: (T, N), NaN where a symbol has no bar
+    closes: FloatArray  #: (T, N), likewise
+    days: NDArray[np.int64]  #: (T,)
+    span: Span
+    legs: tuple[NDArray[Any], ...] = ()  #: of a regime: recorded targets (T, N) of each leg, then 1 where one waits
+    lines: tuple[tuple[float, float, float], ...] = ()  #: of a regime: `MixParams.further`
+
+    @property
+    def symbol(self) -> str:
+        """All of them, for messages."""
+        return ", ".join(self.symbols)
+
+
+def asset_tracks(history: MarketHistory, start: Day, end: Day, least_close: float = 0.0) -> list[Track]:
+    """One track per symbol that has warm bars between two dates, both included; on the bars on which it traded.
+
+    Features are those of `hybrid_bt.legs.sac.OBSERVATION` but for the previous action, which the environment adds.
+
+    Parameters
+    ----------
+    least_close : float
+        A symbol is used from the bar after its last close below this price: prices that were rounded to some decimals
+        are coarse while they are small.
+    """
+    bars, between = history.bars, _between(history, start, end)
+    tracks = []
+    for i, symbol in enumerate(bars.symbols):
+        traded = np.flatnonzero(bars.traded[:, i])
+        inside = between[traded] & history.warm[traded, i]
+        coarse = np.flatnonzero(inside & (bars.close[traded, i] < least_close))
+        if coarse.size:
+            inside[: coarse[-1] + 1] = False
+        if np.count_nonzero(inside) > 1:
+            tracks.append(_track(history, (symbol,), history.assets[traded, i], inside, traded[:, None], [i]))
+    if not tracks:
+        raise BarsError(
+            f"training: no symbol has warm bars between {start} and {end}; choose an earlier start or more data"
+        )
+    return tracks
+
+
+def portfolio_track(history: MarketHistory, start: Day, end: Day) -> Track:
+    """All symbols of a panel, with episodes on bars between two dates, both included, from where all symbols are warm.
+
+    Features are `features.ASSET_FEATURES` of each symbol in turn, then `features.MARKET_FEATURES`.
+    """
+    bars = history.bars
+    inside = _between(history, start, end) & history.warm.all(axis=1)
+    if np.count_nonzero(inside) < 2:
+        raise BarsError(
+            f"portfolio: all of {', '.join(bars.symbols)} are warm on {np.count_nonzero(inside)} bars between {start} "
+            f"and {end}; choose an earlier start, more data or fewer symbols"
+        )
+    features = np.hstack([history.assets.reshape(bars.n_bars, -1), history.market])
+    return _track(history, bars.symbols, features, inside)
+
+
+def regime_track(history: MarketHistory, said: Opinions, mix: MixParams, start: Day, end: Day) -> Track:
+    """The market and what all legs said, with episodes between two dates, both included.
+
+    Features are `hybrid_bt.regime.OBSERVATION`. `mix` says who has a part, and so who waits for the other side of a
+    pair; its `fusion` belongs into the `Task`.
+    """
+    inside = _between(history, start, end) & history.market_warm
+    if np.count_nonzero(inside) < 2:
+        raise BarsError(
+            f"regime: the market is warm on {np.count_nonzero(inside)} bars between {start} and {end}; choose an "
+            "earlier start or more data"
+        )
+    track = _track(history, history.bars.symbols, history.market, inside)
+    waits = waiting_rows(history.bars.traded, said.ties, legs_traded(mix))
+    return track._replace(legs=(*said.legs.values(), waits), lines=mix.further)
+
+
+def _between(history: MarketHistory, start: Day, end: Day) -> NDArray[np.bool_]:
+    stamps = history.bars.stamps
+    return (stamps >= instant(start)) & (stamps <= instant(end))
+
+
+def _track(
+    history: MarketHistory,
+    symbols: tuple[str, ...],
+    features: NDArray[np.float32],
+    inside: NDArray[np.bool_],
+    rows: Any = slice(None),
+    columns: Any = slice(None),
+) -> Track:
+    """Some rows and columns of a panel, with a span from the first to the last row that is `inside`."""
+    bars, within = history.bars, np.flatnonzero(inside)
+    return Track(
+        symbols,
+        features,
+        history.volatility[rows, columns],
+        history.correlation[rows].reshape(-1),
+        bars.open[rows, columns],
+        bars.close[rows, columns],
+        bars.stamps[rows].reshape(-1).astype("datetime64[D]").astype(np.int64),
+        Span(int(within[0]), int(within[-1])),
+    )
+
+
+class Episode(NamedTuple):
+    """Where an episode runs."""
+
+    track: int
+    first: int  #: row of the first decision
+    last: int  #: row that it is cut at
+
+
+def seeded(seed: int | None) -> np.random.Generator:
+    """Randomness as an environment that was reset with this seed has it."""
+    return gym.utils.seeding.np_random(seed)[0]
+
+
+def draw_episode(
+    rng: np.random.Generator, tracks: Sequence[Track], episode_bars: int | None, options: Mapping[str, Any]
+) -> Episode:
+    """A random track and start, or `options["track"]` and `options["row"]`; every episode has at least one step.
+
+    Raises
+    ------
+    ConfigError
+        For options that there are not, that are no whole numbers, or that lie outside the tracks or a track's span.
+    """
+    for name, value in options.items():
+        if name not in OPTIONS:
+            raise ConfigError(f"episode: there is no option {name!r}{did_you_mean(str(name), OPTIONS)}")
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise ConfigError(f"episode: {name} must be a whole number, not {value!r}; leave it out to have one drawn")
+    drawn = int(rng.integers(len(tracks)))
+    number = int(options.get("track", drawn))
+    if not 0 <= number < len(tracks):
+        raise ConfigError(f"episode: there is no track {number}; there are {len(tracks)}, the first is 0")
+    first, last = span = tracks[number].span
+    if episode_bars is not None:
+        drawn = int(rng.integers(first, max(last - episode_bars, first) + 1))
+    row = int(options.get("row", first if episode_bars is None else drawn))
+    if not first <= row < last:
+        raise ConfigError(
+            f"episode: row {row} of {tracks[number].symbol} is not in its span {tuple(span)}; "
+            f"choose one from {first} to {last - 1}"
+        )
+    return Episode(number, row, last if episode_bars is None else min(last, row + episode_bars))

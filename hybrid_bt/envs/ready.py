@@ -1,0 +1,83 @@
+"""The environments that `gymnasium.make` finds by name, `hybrid_bt/Asset-v0` and so on, ready to be stepped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hybrid_bt.bars import Bars
+from hybrid_bt.build import build, load_policies, resolve_pairs
+from hybrid_bt.config import load_config
+from hybrid_bt.envs.episodes import asset_tracks, portfolio_track, regime_track
+from hybrid_bt.envs.step import SPECS, Task
+from hybrid_bt.envs.trading import TradingEnv
+from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.feeds import load_bars
+from hybrid_bt.history import read_history
+from hybrid_bt.opinions import opinions
+from hybrid_bt.reader import MarketReader, read_panel
+
+SAMPLE, SAMPLE_PAIRS = ("KO", "PEP", "JNJ"), ("KO:PEP",)
+SAMPLE_SPAN = "2000-01-01", "2009-12-31"  # bars that the policies learned on
+
+
+def ready_env(
+    spec: str,
+    bars: Bars | None = None,
+    *,
+    mode: str = "stable",
+    pairs: Sequence[str] | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    episode_bars: int | None = 252,
+    compiled: bool | None = None,
+    **terms: Any,
+) -> TradingEnv:
+    """An environment on bars, under a mode's costs, limits and order rules.
+
+    Parameters
+    ----------
+    spec : str
+        A key of `SPECS`: Asset, Regime or Portfolio.
+    bars : Bars, optional
+        By default KO, PEP and JNJ of the embedded sample, 2000 to 2009, with the pair KO:PEP.
+    pairs : sequence of str, optional
+        Of the features and the Kalman leg, `Y:X`; by default none on bars of one's own.
+    start, end : str, optional
+        First and last day of the episodes; by default all bars, once they are warm.
+    terms
+        Fields of `Task` in the place of the mode's, e.g. `risk_aversion=1.0`.
+
+    Raises
+    ------
+    ConfigError
+        For a term that there is not, and as `TradingEnv`.
+    """
+    for name in terms:
+        if name not in Task._fields:
+            raise ConfigError(f"environment: there is no setting {name!r}{did_you_mean(name, Task._fields)}")
+    config = load_config(mode)
+    if bars is None:
+        bars = load_bars("us20", symbols=SAMPLE).between(*SAMPLE_SPAN)
+        pairs = SAMPLE_PAIRS if pairs is None else pairs
+    names = tuple(pairs or ())
+    columns = resolve_pairs(names, bars.symbols)
+    params = [config.kalman_params] * len(columns)
+    history = read_history(bars, MarketReader(bars.n_symbols, columns, params, config.spread_params))
+    span = start or bars.stamps[0], end or bars.stamps[-1]
+    if spec == "Asset":
+        tracks = asset_tracks(history, *span)
+    elif spec == "Portfolio":
+        tracks = [portfolio_track(history, *span)]
+    else:
+        brain = build(config, bars.symbols, names, load_policies(config))
+        said = opinions(brain, read_panel(bars.close, brain.reader))
+        tracks = [regime_track(history, said, config.mix(), *span)]
+    task = Task(
+        unit=config.risk_unit,
+        fusion=config.mix().fusion,
+        risk=config.risk,
+        costs=config.costs,
+        rules=config.order_rules,
+    )
+    return TradingEnv(SPECS[spec], tracks, task._replace(**terms), episode_bars=episode_bars, compiled=compiled)

@@ -1,0 +1,192 @@
+"""The gymnasium environment: the fast backtester with a reward, for one asset, a regime or a whole portfolio."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import ResetNeeded
+from numpy.typing import NDArray
+
+from hybrid_bt.accounting import Account
+from hybrid_bt.batch import have_numba
+from hybrid_bt.envs.episodes import Track, draw_episode
+from hybrid_bt.envs.lanes import Lanes, Market
+from hybrid_bt.envs.step import GOES_ON, REGIME, RUINED, START_CASH, Spec, Task
+from hybrid_bt.errors import ConfigError
+from hybrid_bt.features import CLIP
+from hybrid_bt.scenarios import checked_terms
+
+Observation = NDArray[np.float32]
+
+
+class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
+    """Accounts as Backtrader's broker keeps them, to the bit, on a track and from a bar that are drawn at each reset.
+
+    The action of a close fills at the next open, pays spread, fee and interest, and is marked at the next close. The
+    reward is 100 (g - aversion / 2 g^2) of the account's net log return g, less that of a baseline, in units of
+    `reward_unit`; ruin is -100. The end of the data is truncation, ruin is termination.
+
+    ASSET
+        Action (1,): exposure in units of risk (`hybrid_bt.legs.sac.exposure`). Observation: the asset's features, the
+        action in force. Baseline: `base_action` held without costs.
+    REGIME
+        Action (1,): r, which mixes two recorded legs. Observation: the market's features. Baseline: an account that
+        keeps r = `base_action` throughout.
+    PORTFOLIO
+        Action (N,): signed fractions of equity, limited by `risk`. Observation: all features, the weights held. No
+        baseline.
+
+    An action outside the action space is its nearer end. NaN sends no order: what is held is kept, and the action in
+    force (which limits count with) stays the last one.
+
+    Parameters
+    ----------
+    kind : Spec
+        ASSET, REGIME or PORTFOLIO.
+    tracks : sequence of Track
+        With the same number of assets and features. See `asset_tracks`, `regime_track`, `portfolio_track`.
+    task : Task
+        Ends of the action space, reward, limits, costs, order rules.
+    episode_bars : int
+        Length of an episode, cut at the end of the span; None runs from the first bar of the span to its last.
+    cash : float
+        Start value; whole lots make it matter.
+    compiled : bool, optional
+        Step under numba (same bits); by default where it is installed.
+
+    Raises
+    ------
+    ConfigError
+        For ranges, costs, rules, cash, lengths or tracks that make no sense.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012  gymnasium's own declaration
+
+    def __init__(
+        self,
+        kind: Spec,
+        tracks: Sequence[Track],
+        task: Task = Task(),  # noqa: B008  an immutable tuple
+        *,
+        episode_bars: int | None = 252,
+        cash: float = START_CASH,
+        compiled: bool | None = None,
+    ) -> None:
+        if episode_bars is not None and episode_bars < 1:
+            raise ConfigError(f"episode_bars must be at least 1, or None for the whole span; not {episode_bars}")
+        self.kind, self.tracks, self.episode_bars = kind, _checked_tracks(kind, tracks), episode_bars
+        self._cash, self.task = _checked_task(cash, task)
+        self.compiled = have_numba() if compiled is None else compiled and have_numba()
+        n, low, high = len(self.tracks[0].symbols), self.task.low, self.task.high
+        self.action_space = gym.spaces.Box(low, high, (n if kind.per_asset else 1,), np.float32)
+        features = [(-CLIP, CLIP)] * self.tracks[0].features.shape[1]
+        ends = np.array([*features, *kind.bounds(n, self.task)], np.float32).reshape(-1, 2)
+        self.observation_space = gym.spaces.Box(ends[:, 0], ends[:, 1], dtype=np.float32)
+        self._ready()
+
+    def _ready(self) -> None:
+        """Room for a lane, of which nothing is copied or pickled but its state."""
+        self._market = Market.of(self.tracks)
+        self._lane = self.lanes(1, compiled=self.compiled)
+        self._asked = np.zeros(self.action_space.shape or 1, np.float32)
+        self._seen = np.zeros(self.observation_space.shape or 1, np.float32)
+        self._step: Callable[..., tuple[float, int]] = self._refuse
+
+    def lanes(self, n_lanes: int, *, compiled: bool | None = None, reuse: bool = False) -> Lanes:
+        """The same environment many times over, stepped in one call."""
+        fast = self.compiled if compiled is None else compiled and have_numba()
+        terms: dict[str, Any] = {"cash": self._cash, "compiled": fast, "reuse": reuse, "market": self._market}
+        return Lanes(self.kind, self.tracks, self.task, n_lanes, **terms)
+
+    @property
+    def account(self) -> Account:
+        """As marked at the last close."""
+        return self._lane.account()
+
+    @property
+    def sizes(self) -> NDArray[np.float64]:
+        """(N,) signed shares held."""
+        held: NDArray[np.float64] = self._lane.book().size
+        return held
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start in cash on a track and a bar that are drawn, or on `options["track"]` and `options["row"]` of it."""
+        super().reset(seed=seed)
+        episode = draw_episode(self.np_random, self.tracks, self.episode_bars, options or {})
+        observation, self._step = self._lane.begin(0, episode), self._lane.one
+        return observation, {"symbol": self.tracks[episode.track].symbol}
+
+    def step(
+        self, action: NDArray[np.float32] | Sequence[float]
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Trade what the action asks for, and go to the next close.
+
+        Raises
+        ------
+        gymnasium.error.ResetNeeded
+            Before `reset`, and after the end of an episode.
+        """
+        if len(action) != len(self._asked):
+            raise ConfigError(f"{len(self._asked)} numbers make an action of this environment, not {len(action)}")
+        self._asked[:] = action
+        reward, end = self._step(self._asked, self._seen)
+        if end == GOES_ON:
+            return self._seen.copy(), reward, False, False, {}
+        self._end()
+        return self._seen.copy(), reward, end == RUINED, end != RUINED, {}
+
+    def _end(self) -> None:
+        self._lane.waiting.add(0)
+        self._step = self._refuse
+
+    def _refuse(self, *given: Any) -> tuple[float, int]:
+        raise ResetNeeded("the environment has not begun, or its episode has ended; call reset() before step()")
+
+    def state(self) -> dict[str, Any]:
+        """The running episode and the generator, for `restore`."""
+        return {"lanes": self._lane.state(), "rng": self.np_random.bit_generator.state}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self._lane.restore(state["lanes"])
+        self._step = self._refuse if self._lane.waiting else self._lane.one
+        self.np_random.bit_generator.state = dict(state["rng"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        mine = {name: value for name, value in vars(self).items() if name not in _ROOM}
+        return {"settings": mine, "state": self.state()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state["settings"])
+        self._ready()
+        self.restore(state["state"])
+
+
+_ROOM = ("_market", "_lane", "_asked", "_seen", "_step")
+
+
+def _checked_tracks(kind: Spec, tracks: Sequence[Track]) -> list[Track]:
+    if not tracks:
+        raise ConfigError("environment: no track to trade on; give at least one")
+    shapes = {(len(track.symbols), track.features.shape[1], len(track.legs), track.lines) for track in tracks}
+    if len(shapes) > 1:
+        raise ConfigError(
+            f"environment: tracks differ in their assets, features or legs {sorted(shapes)}; make several"
+        )
+    if kind == REGIME and not tracks[0].legs:
+        raise ConfigError("environment: a regime mixes recorded legs, and the track has none; see regime_track")
+    return list(tracks)
+
+
+def _checked_task(cash: float, task: Task) -> tuple[float, Task]:
+    low, high = float(np.float32(task.low)), float(np.float32(task.high))  # what an action space can say
+    if not (low < high and math.isfinite(low) and math.isfinite(high)):
+        raise ConfigError(f"action range {task.low, task.high}: two finite ends, the lower below the upper")
+    cash, costs, rules = checked_terms(cash, task.costs, task.rules)
+    return cash, task._replace(low=low, high=high, costs=costs, rules=rules)
