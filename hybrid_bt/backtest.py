@@ -115,7 +115,7 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     """
     began = time.perf_counter()
     task = prepare(request)
-    request, row, trained_until, fitted = task
+    request, row, trained_until, _ = task
     bars, config = request.bars, request.config
     stage = None if request.news is None else request.news.stage(bars.stamps, row)
     traded_through = trade(task, progress, stage)
@@ -134,7 +134,7 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     reading = read_regime(decisions.regime, bars, row)._asdict() if request.policies.gate else None
     benchmark = EQUAL_WEIGHT if request.benchmark == EQUAL_WEIGHT else BENCHMARK
     facts = {
-        **_facts(request, row, trained_until, gap, traded_through, time.perf_counter() - began),
+        **_facts(task, gap, traded_through, time.perf_counter() - began),
         "gaps": gaps,
         **(stage.facts() if stage else {}),
         "regime": reading,
@@ -150,7 +150,7 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
         benchmark=benchmark,
         start_value=config.account.cash,
         in_sample=in_sample,
-        config=_resolved(request, fitted),
+        config=_resolved(task),
         facts=facts,
         notes=(
             *_notes(request, traded, in_sample, accounts),
@@ -246,12 +246,13 @@ def _replay_gap(request: Request, traded: Bars, decisions: Decisions, hybrid: Ac
 def _in_sample(traded: Bars, trained_until: date | None) -> NDArray[np.bool_]:
     if trained_until is None:
         return np.zeros(traded.n_bars, dtype=np.bool_)
-    marked: NDArray[np.bool_] = traded.stamps <= instant(trained_until, whole=True)
-    return marked
+    return np.asarray(traded.stamps <= instant(trained_until, whole=True))
 
 
-def _resolved(request: Request, fitted: list[KalmanParams] | None) -> dict[str, Any]:
+def _resolved(task: Task) -> dict[str, Any]:
     """The whole configuration as plain data."""
+    request, fitted = task.request, task.fitted
+    variances = None if fitted is None else {p: q._asdict() for p, q in zip(request.pairs, fitted, strict=True)}
     return {
         "mode": request.mode,
         "data": request.bars.name,
@@ -263,16 +264,13 @@ def _resolved(request: Request, fitted: list[KalmanParams] | None) -> dict[str, 
         "seed": request.seed,
         **request.config.numbers(),
         **({"news": request.news.trial(request.config)} if request.news else {}),
-        "kalman_fitted": None
-        if fitted is None
-        else {p: q._asdict() for p, q in zip(request.pairs, fitted, strict=True)},
+        "kalman_fitted": variances,
     }
 
 
-def _facts(
-    request: Request, row: int, trained_until: date | None, gap: float, trading: Trading, seconds: float
-) -> dict[str, Any]:
+def _facts(task: Task, gap: float, trading: Trading, seconds: float) -> dict[str, Any]:
     """What `run.json` says beside the configuration and the result."""
+    request, row, trained_until, _ = task
     bars = request.bars
     return {
         "seed": request.seed,

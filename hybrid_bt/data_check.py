@@ -78,15 +78,8 @@ def main() -> None:
 @shared("json")
 @flag("--rules", expose_value=False, is_eager=True, callback=lambda c, p, v: _rules(c, v),
       help="List what is looked for, and what is done about it.")  # fmt: skip
-@click.pass_context
 def check(
-    ctx: click.Context,
-    path: Path,
-    symbols: tuple[str, ...],
-    calendar: str | None,
-    mend: bool,
-    out: Path | None,
-    as_json: bool,
+    path: Path, symbols: tuple[str, ...], calendar: str | None, mend: bool, out: Path | None, as_json: bool
 ) -> None:
     """Check the prices at PATH: 0 clean, 1 findings, 2 misuse. Infos alone are clean."""
     from hybrid_bt.feeds import load_bars
@@ -107,7 +100,7 @@ def check(
     else:
         _print(path, found, written, refusal)
     if any(one.severity != "info" for one in found):
-        ctx.exit(FOUND)
+        raise click.exceptions.Exit(FOUND)
 
 
 def _document(path: Path, found: list[Finding], written: list[Path], refusal: str | None) -> dict[str, Any]:

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.backtest import Request, prepare, trade
+from hybrid_bt.bars import Bars
+from hybrid_bt.build import build
+from hybrid_bt.config import Config
 from hybrid_bt.console import command, progress_bar
+from hybrid_bt.guard import is_active
+from hybrid_bt.guarded_replay import replay_guarded
 from hybrid_bt.options import request_of, shared
-
-if TYPE_CHECKING:
-    from hybrid_bt.backtest import Request
-    from hybrid_bt.bars import Bars
-    from hybrid_bt.config import Config
-    from hybrid_bt.records import AccountPath, Decisions
+from hybrid_bt.recording import record
+from hybrid_bt.records import AccountPath, Decisions
+from hybrid_bt.target_replay import replay
 
 TOLERANCE = 1e-9  #: relative; decisions must be equal to the bit
 
@@ -37,10 +40,6 @@ class Difference(NamedTuple):
 
 def compare(request: Request, progress: Callable[[int, int], None] | None = None) -> tuple[list[Difference], Bars]:
     """Differences of every quantity, and the traded bars."""
-    from hybrid_bt.backtest import prepare, trade
-    from hybrid_bt.build import build
-    from hybrid_bt.recording import record
-
     task = prepare(request)
     request, row, bars, config = task.request, task.row, request.bars, task.request.config
     trading = trade(task, progress)
@@ -66,10 +65,6 @@ def _twin(
     config: Config, pairs: Sequence[tuple[int, int]], streamed: Decisions, recorded: Decisions, traded: Bars
 ) -> tuple[AccountPath, NDArray[np.float64]]:
     """The account without Backtrader, and the targets that it was sent; through the guard where one is on."""
-    from hybrid_bt.guard import is_active
-    from hybrid_bt.guarded_replay import replay_guarded
-    from hybrid_bt.target_replay import replay
-
     terms: dict[str, Any] = {"cash": config.account.cash, "costs": config.costs, "rules": config.order_rules}
     assert streamed.guard is not None  # Backtrader's side records it
     if is_active(config.guard) or streamed.guard.any():
@@ -86,8 +81,7 @@ def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: fl
 
 @command("parity")
 @shared("mode", "bars", "pairs", "span", "config", "in-sample", "json")
-@click.pass_context
-def main(ctx: click.Context, /, **flags: Any) -> None:
+def main(**flags: Any) -> None:
     """Compare Backtrader's account with its replay on arrays, bar by bar: 0 equal, 1 a difference, 2 misuse."""
     request = request_of(flags)
     with progress_bar("parity") as progress:
@@ -104,7 +98,7 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
             on = f" on {where}" if where else ""
             click.echo(f"  {difference.quantity:18} largest difference {difference.largest:.3g}{on}")
         click.echo("equal" if equal else "different")
-    ctx.exit(0 if equal else 1)
+    raise click.exceptions.Exit(0 if equal else 1)
 
 
 def _at(traded: Bars, difference: Difference) -> str | None:

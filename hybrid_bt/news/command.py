@@ -108,8 +108,7 @@ def show(name: str, store: Path, as_json: bool) -> None:
 @main.command("check")
 @store_option
 @shared("json")
-@click.pass_context
-def check(ctx: click.Context, store: Path, as_json: bool) -> None:
+def check(store: Path, as_json: bool) -> None:
     """Look for what makes documents doubtful as a record of what was known: 0 nothing, 1 something, 2 misuse."""
     with open_store(store) as documents:
         found = _counts(documents)
@@ -119,7 +118,7 @@ def check(ctx: click.Context, store: Path, as_json: bool) -> None:
         for key, value in found.items():
             click.echo(f"{key.replace('_', ' '):40} {value}")
     if found["without_first_seen_at"] or found["seen_before_published"] or found["seen_over_a_year_late"]:
-        ctx.exit(FOUND)
+        raise click.exceptions.Exit(FOUND)
 
 
 def _counts(documents: DocumentStore) -> dict[str, Any]:

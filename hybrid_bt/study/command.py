@@ -58,8 +58,7 @@ START_SECONDS = 8.0  #: of a window: imports, features, freezing, recording
 @shared("seed", "ledger")
 @option("--readme", type=FILE, default=Path("README.md"), help="With --preset readme: the file.")
 @flag("--check", help="With --preset readme: compare instead of writing; status 1 if they differ.")
-@click.pass_context
-def main(context: click.Context, /, **flags: Any) -> None:
+def main(**flags: Any) -> None:
     """Weigh a result: walk-forward windows, ablations, seeds, costs and delays on the same bars, with intervals.
 
     Writes study.html, CSV and PNG under --out. Status 1 if a cell failed.
@@ -72,7 +71,7 @@ def main(context: click.Context, /, **flags: Any) -> None:
     if flags["preset"] == "readme":
         if not _renew(flags) and flags["check"]:
             click.echo(f"{flags['readme']} does not hold what the commands print; run without --check", err=True)
-            context.exit(FAILED)
+            raise click.exceptions.Exit(FAILED)
         return
     from hybrid_bt.study.doing import perform, write_study
 
@@ -83,7 +82,7 @@ def main(context: click.Context, /, **flags: Any) -> None:
         append_trial(out.absolute().parent / LEDGER, _trial(found))
     _print(found, out)
     if found.failures:
-        context.exit(FAILED)
+        raise click.exceptions.Exit(FAILED)
 
 
 def _renew(flags: dict[str, Any]) -> bool:

@@ -32,9 +32,7 @@ NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 @shared("config")
 @option("--tensorboard-log", type=FOLDER, help="Folder for TensorBoard.")
 @option(
-    "--valid-end",
-    type=DAY,
-    help="Last validation day; validation begins behind --train-end.  [default: no validation]",
+    "--valid-end", type=DAY, help="Last validation day; validation begins behind --train-end.  [default: no validation]"
 )
 @option("--valid-every", type=COUNT, metavar="STEPS", help="Steps between validations.  [default: 1/20]")
 @option("--patience", type=COUNT, help="Validations without a better Sharpe ratio that end a training.")
