@@ -43,16 +43,16 @@ def event_path(quick: bool) -> list[Row]:
 
 
 def _against_cerebro(n_symbols: int, quick: bool) -> list[Row]:
-    from hybrid_bt.backtest import Request, trade
+    from hybrid_bt.backtest import Request, Task, trade
     from hybrid_bt.build import load_policies
     from hybrid_bt.config import load_config
 
     bars, pairs = stretch(n_symbols, quick)
     config = load_config("stable")
     first = 300
-    request = Request(bars=bars, config=config, policies=load_policies(config), pairs=pairs)
-    trading = trade(request, first, None, None)  # loads numba
-    event = medians({"event": lambda: trade(request, first, None, None)}, 3)["event"]
+    task = Task(Request(bars=bars, config=config, policies=load_policies(config), pairs=pairs), first, None)
+    trading = trade(task)  # loads numba
+    event = medians({"event": lambda: trade(task)}, 3)["event"]
     account = trading.account
     targets, traded = trading.recorder.decisions(trading.row).target, bars.between(bars.stamps[first], None)
     given: dict[str, Any] = {

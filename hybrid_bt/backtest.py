@@ -26,7 +26,7 @@ from hybrid_bt.config import Config
 from hybrid_bt.errors import BarsError, ReconciliationError
 from hybrid_bt.evidence.conditional import read_regime
 from hybrid_bt.findings import counters
-from hybrid_bt.guard_notes import guard_notes, numbers_of
+from hybrid_bt.guard import guard_notes
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.reconcile import reconcile
 from hybrid_bt.recording import Recorder
@@ -59,6 +59,15 @@ class Request(NamedTuple):
     state: Path | None = None  #: file that the strategy's state is kept in, and gone on from if it is there
 
 
+class Task(NamedTuple):
+    """A request and what its bars say of it."""
+
+    request: Request  #: its configuration knows the bars per year
+    row: int  #: of the first decision
+    trained_until: date | None  #: last day that a policy was trained on
+    fitted: list[KalmanParams] | None = None  #: of each pair, if they are to be fitted
+
+
 class Trading(NamedTuple):
     """What comes out of a Cerebro."""
 
@@ -68,6 +77,25 @@ class Trading(NamedTuple):
     clipped: dict[str, int]  #: policy -> observation values out of range
     guard: dict[str, Any]  #: triggers, their first bars, failures; empty if nothing stood in the way
     resumed_after: str  #: stamp of the last bar that came from the state; empty if none did
+
+
+def prepare(request: Request) -> Task:
+    """Where trading may begin, and what is calibrated before it.
+
+    Raises
+    ------
+    HybridError
+        For bars, pairs or spans that cannot be traded.
+    """
+    bars = request.bars
+    resolve_pairs(request.pairs, bars.symbols)
+    if request.benchmark != EQUAL_WEIGHT:
+        bars.index_of(request.benchmark)
+    trained_until = training_end(request.policies)
+    row = first_trading_row(bars, trained_until, request.start, request.allow_in_sample)
+    config = request.config.for_stamps(bars.stamps[:row])
+    fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
+    return Task(request._replace(config=config), row, trained_until, fitted)
 
 
 @collector_paused()
@@ -85,17 +113,11 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
         For bars, pairs or spans that cannot be traded; `ReconciliationError` if an account does not add up.
     """
     began = time.perf_counter()
+    task = prepare(request)
+    request, row, trained_until, _ = task
     bars, config = request.bars, request.config
-    resolve_pairs(request.pairs, bars.symbols)
-    if request.benchmark != EQUAL_WEIGHT:
-        bars.index_of(request.benchmark)
-    trained_until = training_end(request.policies)
-    row = first_trading_row(bars, trained_until, request.start, request.allow_in_sample)
-    config = config.for_stamps(bars.stamps[:row])
-    request = request._replace(config=config)
-    fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
     stage = None if request.news is None else request.news.stage(bars.stamps, row)
-    traded_through = trade(request, row, fitted, progress, stage)
+    traded_through = trade(task, progress, stage)
     recorder, hybrid = traded_through.recorder, traded_through.account
     traded = bars.between(bars.stamps[row], None)
     decisions = recorder.decisions(traded_through.row)
@@ -111,7 +133,7 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
     reading = read_regime(decisions.regime, bars, row)._asdict() if request.policies.gate else None
     benchmark = EQUAL_WEIGHT if request.benchmark == EQUAL_WEIGHT else BENCHMARK
     facts = {
-        **_facts(request, row, trained_until, gap, traded_through, time.perf_counter() - began),
+        **_facts(task, gap, traded_through, time.perf_counter() - began),
         "gaps": gaps,
         **(stage.facts() if stage else {}),
         "regime": reading,
@@ -127,25 +149,19 @@ def backtest(request: Request, progress: Callable[[int, int], None] | None = Non
         benchmark=benchmark,
         start_value=config.account.cash,
         in_sample=in_sample,
-        config=_resolved(request, fitted),
+        config=_resolved(task),
         facts=facts,
         notes=(
             *_notes(request, traded, in_sample, accounts),
             *gap_notes(gaps),
-            *guard_notes(config, traded_through.guard),
+            *guard_notes(config.guard, traded_through.guard),
             *(stage.notes() if stage else ()),
         ),
     )
 
 
-def trade(
-    request: Request,
-    row: int,
-    fitted: list[KalmanParams] | None,
-    progress: Callable[[int, int], None] | None,
-    stage: RiskStage | None = None,
-) -> Trading:
-    """Run the strategy through Cerebro, trading from `row` on.
+def trade(task: Task, progress: Callable[[int, int], None] | None = None, stage: RiskStage | None = None) -> Trading:
+    """Run the strategy through Cerebro, trading from the task's row on.
 
     Where every symbol has a bar on that row, earlier bars reach the strategy as an array: its recursions read them,
     and there was nothing in them for a broker to do. A state keeps all of its bars, so it needs them as bars.
@@ -155,6 +171,7 @@ def trade(
     from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
     from hybrid_bt.strategies.framework import bt
 
+    request, row, _, fitted = task
     bars, config = request.bars, request.config
     cerebro = bt.Cerebro(stdstats=False)
     cerebro.broker.setcash(config.account.cash)
@@ -227,12 +244,13 @@ def _replay_gap(request: Request, traded: Bars, decisions: Decisions, hybrid: Ac
 def _in_sample(traded: Bars, trained_until: date | None) -> NDArray[np.bool_]:
     if trained_until is None:
         return np.zeros(traded.n_bars, dtype=np.bool_)
-    marked: NDArray[np.bool_] = traded.stamps <= instant(trained_until, whole=True)
-    return marked
+    return np.asarray(traded.stamps <= instant(trained_until, whole=True))
 
 
-def _resolved(request: Request, fitted: list[KalmanParams] | None) -> dict[str, Any]:
+def _resolved(task: Task) -> dict[str, Any]:
     """The whole configuration as plain data."""
+    request, fitted = task.request, task.fitted
+    variances = None if fitted is None else {p: q._asdict() for p, q in zip(request.pairs, fitted, strict=True)}
     return {
         "mode": request.mode,
         "data": request.bars.name,
@@ -242,18 +260,15 @@ def _resolved(request: Request, fitted: list[KalmanParams] | None) -> dict[str, 
         "benchmark": request.benchmark,
         "allow_in_sample": request.allow_in_sample,
         "seed": request.seed,
-        **numbers_of(request.config),
+        **request.config.numbers(),
         **({"news": request.news.trial(request.config)} if request.news else {}),
-        "kalman_fitted": None
-        if fitted is None
-        else {p: q._asdict() for p, q in zip(request.pairs, fitted, strict=True)},
+        "kalman_fitted": variances,
     }
 
 
-def _facts(
-    request: Request, row: int, trained_until: date | None, gap: float, trading: Trading, seconds: float
-) -> dict[str, Any]:
+def _facts(task: Task, gap: float, trading: Trading, seconds: float) -> dict[str, Any]:
     """What `run.json` says beside the configuration and the result."""
+    request, row, trained_until, _ = task
     bars = request.bars
     return {
         "seed": request.seed,

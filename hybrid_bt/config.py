@@ -169,6 +169,14 @@ class Config(NamedTuple):
         """All sections that a run without documents reads, as plain data."""
         return {name: values for name, values in self.sections().items() if name != "news"}
 
+    def numbers(self) -> dict[str, Any]:
+        """The same without a guard that is all off, so that such a run's files, and its key among the trials, are those
+        of a run without one."""
+        numbers = self.without_news()
+        if self.guard == GuardParams():
+            del numbers["guard"]
+        return numbers
+
 
 _PARTS = {
     name: hint

@@ -1,51 +1,47 @@
-"""What the commands share: errors in one line, exit status 2, and a progress bar on terminals only."""
+"""What the commands share: errors in one line, exit status 2, kinds of options, tables, a progress bar on terminals."""
 
 from __future__ import annotations
 
 import codecs
+import importlib.util
 import io
 import math
 import re
 import sys
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.errors import Advice, HybridError
+from hybrid_bt.errors import Advice, ConfigError, HybridError, did_you_mean
+from hybrid_bt.files import write_whole
 
 if TYPE_CHECKING:
-    from datetime import date
-
-    from rich.console import Console
-
-    from hybrid_bt.bars import Bars
+    from rich.table import Table
 
 USER_MISTAKE = 2  #: exit status
 NEAREST = "hybrid_bt.nearest"  #: how characters are written that the output's encoding lacks
 WIDTH = 120  #: columns where the output is no terminal
+SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class _Day(click.DateTime):
+class _Day(click.ParamType):  # type: ignore[type-arg]  # generic in later versions of click
     """A date, which help and errors call by its form."""
 
-    def __init__(self) -> None:
-        super().__init__(formats=["%Y-%m-%d"])
+    name = "yyyy-mm-dd"
 
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "YYYY-MM-DD"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
         try:
-            return super().convert(value, param, ctx)
-        except click.BadParameter:
+            return value if isinstance(value, date) else datetime.strptime(value, "%Y-%m-%d").date()
+        except ValueError:
             self.fail(f"{value!r} is no date; write YYYY-MM-DD, for example 2010-01-04", param, ctx)
-
-
-DAY = _Day()
 
 
 class _Amount(click.FloatRange):
@@ -61,20 +57,37 @@ class _Amount(click.FloatRange):
         return amount
 
 
-AMOUNT = _Amount()
+DAY, AMOUNT, COUNT, FILE = _Day(), _Amount(), click.IntRange(min=1), click.Path(path_type=Path)
+
+
+def option(*names: str, help: str, **how: Any) -> Decorator:
+    """`click.option` whose help names its default, also where that is to do without."""
+    if how.get("default") is not None:
+        how["show_default"] = True
+    elif not (how.get("is_flag") or how.get("required") or how.get("hidden") or "[default:" in help):
+        help = f"{help}  [default: none]"
+    return click.option(*names, help=help, **how)
+
+
+def flag(*names: str, help: str, **how: Any) -> Decorator:
+    """An option that takes no value."""
+    return click.option(*names, is_flag=True, help=help, **how)
+
+
+def listed(*names: str, help: str, metavar: str = "A,B,C", **how: Any) -> Decorator:
+    """An option that takes `A,B,C` and gives a tuple of texts."""
+    return option(*names, help=help, metavar=metavar, callback=_split, **how)
+
+
+def _split(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    items = () if value is None else tuple(item.strip() for item in value.split(","))
+    if not all(items):
+        raise click.BadParameter(f"{value!r} has an empty item; write A,B,C", ctx, param)
+    return items
 
 
 class Command(click.Command):
-    """A command that answers a user's mistake with one line on stderr and status 2.
-
-    Its help names the default of every option that takes a value, also where that is to do without.
-    """
-
-    def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
-        for option in self.params:
-            if isinstance(option, click.Option) and _is_silent(option):
-                option.help = f"{option.help}  [default: none]"
+    """A command that answers a user's mistake with one line on stderr and status 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; anything that is not a `HybridError` is our bug and keeps its traceback."""
@@ -86,7 +99,7 @@ class Command(click.Command):
             if issubclass(category, Advice):
                 advice.append(str(message))
             else:
-                _say("warning", message)
+                _tell("warning", message)
 
         with warnings.catch_warnings():
             warnings.showwarning = warn  # a user of the command has no use for our line of source
@@ -94,11 +107,11 @@ class Command(click.Command):
                 return super().invoke(ctx)
             except HybridError as error:
                 advice.clear()
-                _say("error", self._in_flags(str(error)))
+                _tell("error", self._in_flags(str(error)))
                 ctx.exit(USER_MISTAKE)
             finally:
                 for text in () if ctx.params.get("quiet") else advice:
-                    _say("note", text)
+                    _tell("note", text)
 
     def _in_flags(self, text: str) -> str:
         """What a message says in Python's words, in this command's: `on_bad_data='mend'` is `--on-bad-data mend`."""
@@ -107,7 +120,24 @@ class Command(click.Command):
         return named.sub(lambda said: f"{flags[said[1]]} {said[2] or ''}".rstrip(), text) if named else text
 
 
-def _say(kind: str, message: object) -> None:
+class Group(click.Group):
+    """Commands under one name; one that is not there gets the nearest."""
+
+    command_class = Command
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = super().get_command(ctx, cmd_name)
+        if found is None:
+            raise click.UsageError(f"no command {cmd_name!r}{did_you_mean(cmd_name, self.list_commands(ctx))}", ctx)
+        return found
+
+
+def command(name: str | None = None) -> Callable[[Callable[..., Any]], Command]:
+    """Decorator of a command that can also be started as a module."""
+    return click.command(name, cls=Command, context_settings=SETTINGS)
+
+
+def _tell(kind: str, message: object) -> None:
     click.echo(f"{kind}: {' '.join(str(message).split())}", err=True)
 
 
@@ -122,117 +152,43 @@ def _nearest(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(NEAREST, _nearest)
 
 
-def _is_silent(option: click.Option) -> bool:
-    """Takes a value, may be left out, and does not say what happens then."""
-    named = option.show_default or "[default:" in (option.help or "")
-    return not (option.is_flag or option.required or option.hidden or named)
+def check_installed(what: str, extra: str, modules: Iterable[str]) -> None:
+    """Name what is missing before anything is computed."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"{what} needs {', '.join(missing)}: pip install 'hybrid_bt[{extra}]'")
 
 
-def comma_list(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Split `A,B,C`; a click callback."""
-    if value is None:
-        return ()
-    items = tuple(item.strip() for item in value.split(","))
-    if not all(items):
-        raise click.BadParameter(f"{value!r} has an empty item; write A,B,C", ctx, param)
-    return items
+def write_out(path: Path, content: bytes) -> None:
+    """Write a file that --out names, and its folder where that is missing."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
+    except OSError as error:
+        raise ConfigError(f"out: cannot write {path}: {error.strerror or error}; give another with --out") from None
 
 
-def command(name: str | None = None) -> Callable[[Callable[..., Any]], Command]:
-    """Decorator of a command of this program."""
-    settings = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
-    return click.command(name, cls=Command, context_settings=settings)
-
-
-mode_option = click.option(
-    "--mode",
-    type=click.Choice(["stable", "aggressive"]),
-    default="stable",
-    show_default=True,
-    help="Where every number comes from that no flag gives.",
-)
-data_option = click.option(
-    "--data",
-    default="us20",
-    show_default=True,
-    metavar="us20|tech6|yahoo|PATH",
-    help="Embedded sample, Yahoo, or a folder or file of OHLCV.",
-)
-symbols_option = click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols.  [default: all]")
-_READING = (
-    click.option("--raw-prices", is_flag=True, help="Do not scale prices by adjusted / close."),
-    click.option(
-        "--on-bad-data",
-        type=click.Choice(["fail", "mend", "warn"]),
-        default="fail",
-        show_default=True,
-        help="Errors in prices: refuse, repair, or leave out the bars that cannot be traded on.",
-    ),
-    click.option(
-        "--align",
-        type=click.Choice(["union", "intersection"]),
-        default="union",
-        show_default=True,
-        help="Calendar of several symbols: bars of any, untraded where one has none, or bars that all have.",
-    ),
-    click.option(
-        "--calendar", metavar="XNYS", help="Count days that differ from an exchange's (needs the extra `calendars`)."
-    ),
-    click.option(
-        "--resample", metavar="1D|60min", help="Make longer bars, session by session; 1D@17:00 ends sessions then."
-    ),
-    click.option("--offline", is_flag=True, help="Take yahoo from its snapshots on disk; call nobody."),
-)
-
-
-def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """How the bars of --data are read; a decorator."""
-    for option in reversed(_READING):
-        function = option(function)
-    return function
-
-
-def load_asked(flags: dict[str, Any], *, end: date | None = None, trade_from: date | None = None) -> Bars:
-    """The bars that --data, --symbols and the flags of `data_options` ask for, up to a last day."""
-    from hybrid_bt.feeds import load_bars
-
-    how = ("raw_prices", "on_bad_data", "offline", "align", "resample", "calendar")
-    return load_bars(
-        flags["data"],
-        symbols=flags["symbols"] or None,
-        end=end,
-        trade_from=trade_from,
-        **{name: flags[name] for name in how},
-    )
-
-
-pairs_option = click.option(
-    "--pairs", callback=comma_list, metavar="Y:X,...", help="Pairs of the Kalman leg.  [default: the sample's own]"
-)
-config_option = click.option(
-    "--config", type=click.Path(), help="TOML file that overrides the mode; flags override both."
-)
-sac_steps_option = click.option(
-    "--sac-steps",
-    type=click.IntRange(min=1),
-    default=100_000,
-    show_default=True,
-    help="Environment steps per SAC model.",
-)
-ppo_steps_option = click.option(
-    "--ppo-steps",
-    type=click.IntRange(min=1),
-    default=40_000,
-    show_default=True,
-    help="Environment steps per gate model.",
-)
-
-
-def wide_console(width: int = WIDTH) -> Console:
-    """Standard output as rich writes to it: a terminal's own width, `width` columns elsewhere."""
+def say(*found: str | Table, width: int = WIDTH) -> None:
+    """Print tables, and lines as they are, broken at a terminal's own width, at `width` elsewhere."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else width)
+    console = Console(width=None if sys.stdout.isatty() else width)
+    for one in found:
+        console.print(one, highlight=False, markup=False)
+
+
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], *, left: Collection[str], title: str | None = None
+) -> Table:
+    """A table to print; the columns of `left` begin at the left, the others end at the right."""
+    from rich.table import Table
+
+    drawn = Table(title=title, title_justify="left")
+    for name in head:
+        drawn.add_column(name, justify="left" if name in left else "right")
+    for row in rows:
+        drawn.add_row(*row)
+    return drawn
 
 
 @contextmanager

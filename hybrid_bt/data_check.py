@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.console import Command, comma_list
+from hybrid_bt.console import FILE, Group, flag, listed, option
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.files import whole_folder
 from hybrid_bt.findings import ON_BAD_DATA, RULES, Finding, counters, say
+from hybrid_bt.options import shared
 
 if TYPE_CHECKING:
     from hybrid_bt.bars import Bars
@@ -63,29 +64,22 @@ def _write_symbol(bars: Bars, column: int, path: Path) -> None:
     path.write_text(csv_of_columns(columns, ("date", *fields)), encoding="utf-8", newline="")
 
 
-@click.group("data", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("data", cls=Group)
 def main() -> None:
     """Look into prices before they are traded."""
 
 
-@main.command("check", cls=Command)
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols.  [default: all]")
-@click.option("--calendar", metavar="XNYS", help="Compare dates with an exchange's (needs the extra `calendars`).")
-@click.option("--mend", is_flag=True, help="Write mended prices to --out.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the mended prices, one CSV per symbol.")
-@click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
-@click.option("--rules", is_flag=True, expose_value=False, is_eager=True, callback=lambda c, p, v: _rules(c, v),
-              help="List what is looked for, and what is done about it.")  # fmt: skip
-@click.pass_context
+@main.command("check")
+@click.argument("path", type=FILE)
+@listed("--symbols", help="Symbols.  [default: all]")
+@option("--calendar", metavar="XNYS", help="Compare dates with an exchange's (needs the extra `calendars`).")
+@flag("--mend", help="Write mended prices to --out.")
+@option("--out", type=FILE, help="Folder for the mended prices, one CSV per symbol.")
+@shared("json")
+@flag("--rules", expose_value=False, is_eager=True, callback=lambda c, p, v: _rules(c, v),
+      help="List what is looked for, and what is done about it.")  # fmt: skip
 def check(
-    ctx: click.Context,
-    path: Path,
-    symbols: tuple[str, ...],
-    calendar: str | None,
-    mend: bool,
-    out: Path | None,
-    as_json: bool,
+    path: Path, symbols: tuple[str, ...], calendar: str | None, mend: bool, out: Path | None, as_json: bool
 ) -> None:
     """Check the prices at PATH: 0 clean, 1 findings, 2 misuse. Infos alone are clean."""
     from hybrid_bt.feeds import load_bars
@@ -106,7 +100,7 @@ def check(
     else:
         _print(path, found, written, refusal)
     if any(one.severity != "info" for one in found):
-        ctx.exit(FOUND)
+        raise click.exceptions.Exit(FOUND)
 
 
 def _document(path: Path, found: list[Finding], written: list[Path], refusal: str | None) -> dict[str, Any]:
@@ -137,7 +131,3 @@ def _rules(ctx: click.Context, wanted: bool) -> None:
             actions = "; ".join(f"{mode}: {rule.action(mode)}" for mode in ON_BAD_DATA[1:])
             click.echo(f"{rule.severity:8} {name:17} {rule.wrong} ({actions})")
         ctx.exit(0)
-
-
-if __name__ == "__main__":
-    main()

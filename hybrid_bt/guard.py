@@ -277,3 +277,27 @@ def _sent(
                 rest = abs(facts.held[i]) - band * PAST_BAND
                 targets[i] = math.copysign(rest, facts.held[i]) if rest > 0.0 else 0.0
     return broken
+
+
+def guard_notes(params: GuardParams, report: dict[str, Any]) -> list[str]:
+    """What a reader of a run must know of its guard, from the triggers, their first bars and the failures."""
+    if not report:
+        return []
+    triggers, first = report["triggers"], report["first"]
+    notes = []
+    failed = triggers.get("policy_failure", 0)
+    if report["failures"]:
+        more = "" if len(report["failures"]) == 1 else f" (and {len(report['failures']) - 1} other texts in run.json)"
+        notes.append(
+            f"POLICY FAILURE on {failed} traded bars: {report['failures'][0]}{more}; "
+            f"the account was moved to its safe rule, {params.on_policy_failure}."
+        )
+    hits = [
+        f"{name} on {n} bars from {first[name][:10]} on" for name, n in triggers.items() if name != "policy_failure"
+    ]
+    if params != GuardParams():
+        notes.append(
+            f"The guard changed targets: {', '.join(hits)}." if hits else "The guard is on and changed no target."
+        )
+        notes.append("The accounts beside the hybrid are replayed without the guard.")
+    return notes

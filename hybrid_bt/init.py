@@ -7,21 +7,15 @@ from typing import Any
 
 import click
 
-from hybrid_bt.console import command, mode_option
+from hybrid_bt.console import FILE, command, flag, option, write_out
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.files import write_whole
+from hybrid_bt.options import shared
 
 
 @command()
-@mode_option
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("hybrid_bt.toml"),
-    show_default=True,
-    help="File to write; `-` prints it.",
-)
-@click.option("--force", is_flag=True, help="Replace a file that exists.")
+@shared("mode")
+@option("--out", type=FILE, default=Path("hybrid_bt.toml"), help="File to write; `-` prints it.")
+@flag("--force", help="Replace a file that exists.")
 def main(mode: str, out: Path, force: bool) -> None:
     """Write a commented TOML file for `hybrid-bt run --config`.
 
@@ -33,7 +27,7 @@ def main(mode: str, out: Path, force: bool) -> None:
         return
     if out.exists() and not force:
         raise ConfigError(f"init: {out} exists; name another file with --out, or pass --force to replace it")
-    _write(out, text)
+    write_out(out, text.encode())
     click.echo(f"wrote {out}; use it with: hybrid-bt run --mode {mode} --config {out}")
 
 
@@ -64,16 +58,3 @@ def _assignment(key: str, value: Any) -> str:
         quoted = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'{key} = "{quoted}"'
     return f"{key} = {value!r}"
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text.encode())
-    except OSError as error:
-        why = error.strerror or error
-        raise ConfigError(f"init: cannot write {path}: {why}; give another file with --out") from None
-
-
-if __name__ == "__main__":
-    main()

@@ -34,6 +34,17 @@ LEAST_COMMON_BARS = 252
 LAGS = 5  #: of differences in both tests, a week of daily bars
 
 
+class Bounds(NamedTuple):
+    """What a pair must keep to."""
+
+    fdr: float = 0.1  #: share of false finds allowed
+    half_life_bars: float = 60.0
+    drift: float = 0.5  #: relative change of the hedge ratio from the first half to the second
+
+
+USUAL = Bounds()
+
+
 class Candidate(NamedTuple):
     """One pair on its training bars."""
 
@@ -45,6 +56,11 @@ class Candidate(NamedTuple):
     johansen: float  #: trace statistic over its 95 % critical value: above 1 it rejects "no cointegration"
     half_life_bars: float  #: infinite where e does not return
     stability: float  #: change of the hedge ratio from the first to the second half, relative
+
+    def passes(self, most: Bounds = USUAL) -> bool:
+        """Whether it is cointegrated, returns soon enough, and has a stable hedge ratio."""
+        soon, stable = self.half_life_bars <= most.half_life_bars, abs(self.stability) <= most.drift
+        return self.q_value <= most.fdr and soon and stable
 
 
 def select_pairs(bars: Bars, progress: Callable[[int, int], None] | None = None) -> list[Candidate]:

@@ -7,25 +7,24 @@ and its targets are replayed by the accounting twin. Every number of the two mus
 from __future__ import annotations
 
 import json
-from datetime import date, datetime
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.console import (
-    DAY,
-    command,
-    config_option,
-    data_option,
-    data_options,
-    load_asked,
-    mode_option,
-    pairs_option,
-    progress_bar,
-    symbols_option,
-)
+from hybrid_bt.backtest import Request, prepare, trade
+from hybrid_bt.bars import Bars
+from hybrid_bt.build import build
+from hybrid_bt.config import Config
+from hybrid_bt.console import command, progress_bar
+from hybrid_bt.guard import is_active
+from hybrid_bt.guarded_replay import replay_guarded
+from hybrid_bt.options import request_of, shared
+from hybrid_bt.recording import record
+from hybrid_bt.records import AccountPath, Decisions
+from hybrid_bt.target_replay import replay
 
 TOLERANCE = 1e-9  #: relative; decisions must be equal to the bit
 
@@ -39,29 +38,16 @@ class Difference(NamedTuple):
     allowed: float
 
 
-def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
-    """Differences of every quantity, and the traded bars.
-
-    Parameters
-    ----------
-    request : hybrid_bt.backtest.Request
-    """
-    from hybrid_bt.backtest import trade
-    from hybrid_bt.build import build, training_end
-    from hybrid_bt.recording import record
-    from hybrid_bt.trading_start import first_trading_row, fit_pairs
-
-    bars, config = request.bars, request.config
-    row = first_trading_row(bars, training_end(request.policies), request.start, request.allow_in_sample)
-    config = config.for_stamps(bars.stamps[:row])
-    request = request._replace(config=config)
-    fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
-    trading = trade(request, row, fitted, progress)
+def compare(request: Request, progress: Callable[[int, int], None] | None = None) -> tuple[list[Difference], Bars]:
+    """Differences of every quantity, and the traded bars."""
+    task = prepare(request)
+    request, row, bars, config = task.request, task.row, request.bars, task.request.config
+    trading = trade(task, progress)
     recorder, broker = trading.recorder, trading.account
-    brain = build(config, bars.symbols, request.pairs, request.policies, fitted)
+    brain = build(config, bars.symbols, request.pairs, request.policies, task.fitted)
     streamed, recorded = recorder.decisions(trading.row), record(brain, bars, request.pairs).decisions(row)
     traded = bars.between(bars.stamps[row], None)
-    twin, sent = _twin(request, brain.reader.columns, streamed, recorded, traded)
+    twin, sent = _twin(config, brain.reader.columns, streamed, recorded, traded)
     pairs = [(f"target of {leg}", streamed.legs[leg], recorded.legs[leg], 1.0, 0.0) for leg in streamed.legs] + [
         ("regime score r", streamed.regime, recorded.regime, 1.0, 0.0),
         ("final target", streamed.target, sent, 1.0, 0.0),
@@ -75,18 +61,12 @@ def compare(request: Any, progress: Any = None) -> tuple[list[Difference], Any]:
     return found, traded
 
 
-def _twin(request: Any, pairs: Any, streamed: Any, recorded: Any, traded: Any) -> tuple[Any, NDArray[np.float64]]:
+def _twin(
+    config: Config, pairs: Sequence[tuple[int, int]], streamed: Decisions, recorded: Decisions, traded: Bars
+) -> tuple[AccountPath, NDArray[np.float64]]:
     """The account without Backtrader, and the targets that it was sent; through the guard where one is on."""
-    from hybrid_bt.guard import is_active
-    from hybrid_bt.guarded_replay import replay_guarded
-    from hybrid_bt.target_replay import replay
-
-    config = request.config
-    terms: dict[str, Any] = {
-        "cash": config.account.cash,
-        "costs": config.costs,
-        "rules": config.order_rules,
-    }
+    terms: dict[str, Any] = {"cash": config.account.cash, "costs": config.costs, "rules": config.order_rules}
+    assert streamed.guard is not None  # Backtrader's side records it
     if is_active(config.guard) or streamed.guard.any():
         return replay_guarded(recorded.sent, traded, pairs, config.guard, **terms, masks=streamed.guard)
     return replay(recorded.sent, traded, **terms), recorded.target
@@ -100,39 +80,14 @@ def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: fl
 
 
 @command("parity")
-@mode_option
-@data_option
-@data_options
-@symbols_option
-@pairs_option
-@click.option("--start", type=DAY, help="First day traded.  [default: the first out-of-sample bar]")
-@click.option("--end", type=DAY, help="Last day.  [default: the last bar]")
-@config_option
-@click.option("--allow-in-sample", is_flag=True, help="Trade bars that the policies were trained on.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@click.pass_context
-def main(ctx: click.Context, /, **flags: Any) -> None:
+@shared("mode", "bars", "pairs", "span", "config", "in-sample", "json")
+def main(**flags: Any) -> None:
     """Compare Backtrader's account with its replay on arrays, bar by bar: 0 equal, 1 a difference, 2 misuse."""
-    from hybrid_bt.backtest import Request
-    from hybrid_bt.build import load_policies
-    from hybrid_bt.config import load_config
-    from hybrid_bt.feeds.sample import sample_pairs
-
-    config = load_config(flags["mode"], flags["config"])
-    bars = load_asked(flags, end=_date(flags["end"]))
-    request = Request(
-        bars=bars,
-        config=config,
-        policies=load_policies(config),
-        pairs=flags["pairs"] or sample_pairs(flags["data"], bars.symbols),
-        start=_date(flags["start"]),
-        allow_in_sample=flags["allow_in_sample"],
-        mode=flags["mode"],
-    )
+    request = request_of(flags)
     with progress_bar("parity") as progress:
         differences, traded = compare(request, progress)
     equal = all(difference.largest <= difference.allowed for difference in differences)
-    title = f"{bars.name}, {flags['mode']}: {traded.n_bars} bars x {traded.n_symbols} symbols"
+    title = f"{traded.name}, {request.mode}: {traded.n_bars} bars x {traded.n_symbols} symbols"
     if flags["as_json"]:
         found = [{**difference._asdict(), "at": _at(traded, difference)} for difference in differences]
         click.echo(json.dumps({"title": title, "equal": equal, "differences": found}))
@@ -143,16 +98,8 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
             on = f" on {where}" if where else ""
             click.echo(f"  {difference.quantity:18} largest difference {difference.largest:.3g}{on}")
         click.echo("equal" if equal else "different")
-    ctx.exit(0 if equal else 1)
+    raise click.exceptions.Exit(0 if equal else 1)
 
 
-def _at(traded: Any, difference: Difference) -> str | None:
+def _at(traded: Bars, difference: Difference) -> str | None:
     return None if difference.row < 0 else str(traded.stamps[difference.row].astype("datetime64[s]"))
-
-
-def _date(moment: datetime | None) -> date | None:
-    return None if moment is None else moment.date()
-
-
-if __name__ == "__main__":
-    main()

@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
-from hybrid_bt.console import Command
+from hybrid_bt.console import FILE, Group
+from hybrid_bt.options import shared
 from hybrid_bt.sb3.command import import_sb3
 
 
-@click.group("policy", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("policy", cls=Group)
 def main() -> None:
     """Look into frozen policies, and make them from models of Stable-Baselines3."""
 
@@ -20,33 +21,25 @@ def main() -> None:
 main.add_command(import_sb3)
 
 
-@main.command("show", cls=Command)
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="The manifest as JSON.")
+@main.command("show")
+@click.argument("file", type=FILE)
+@shared("json")
 def show(file: Path, as_json: bool) -> None:
     """Check a frozen policy and print what it observes, does and was trained on."""
     from hybrid_bt.build import policy_path
     from hybrid_bt.policy import FrozenPolicy
+    from hybrid_bt.texts import flat
 
     policy = FrozenPolicy.load(policy_path(str(file)))
     fields = {"file": str(file), "sha256": policy.sha256, **policy.manifest.model_dump(mode="json")}
     if as_json:
         click.echo(json.dumps(fields, indent=2, sort_keys=True))
         return
-    shown = {**fields, **_flat("results", fields["results"])}
-    if fields["results"]:
-        del shown["results"]
+    results = fields.pop("results")
+    shown = fields | (flat(results, "results.") or {"results": results})  # what a reader of a card looks for first
     width = max(map(len, shown))
     for name, value in shown.items():
         click.echo(f"{name:{width}}  {_plain(value)}")
-
-
-def _flat(name: str, value: dict[str, Any]) -> dict[str, Any]:
-    """Results a line each: what a reader of a card looks for first."""
-    found: dict[str, Any] = {}
-    for key, item in value.items():
-        found |= _flat(f"{name}.{key}", item) if isinstance(item, dict) else {f"{name}.{key}": item}
-    return found
 
 
 def _plain(value: Any) -> str:

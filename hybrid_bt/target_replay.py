@@ -50,14 +50,15 @@ def replay(
     """
     wanted = _checked_targets(targets, bars)
     terms = checked_terms(cash, costs, rules)
-    prices = bars.open, bars.close, days_of(bars), wanted
+    arrays = bars.open, bars.close, days_of(bars), wanted
     if choose(compiled, wanted.size * SECONDS_PER_CELL):
         from hybrid_bt.kernels.accounts import one_account
 
-        arrays = [np.ascontiguousarray(array) for array in prices]
-        return one_path(lambda tape: one_account(*arrays, *terms, tape), wanted.shape)
-    rows: list[Any] = [array.tolist() for array in prices]  # lists are fastest in CPython
-    return one_path(lambda tape: run_account(*rows, *terms, new_book(bars.n_symbols), tape), wanted.shape)
+        inputs = [np.ascontiguousarray(array) for array in arrays]
+        return one_path(lambda tape: one_account(*inputs, *terms, tape), wanted.shape)
+    opens, closes, days, rows = (array.tolist() for array in arrays)  # lists are fastest in CPython
+    prices = opens, closes, days
+    return one_path(lambda tape: run_account(*prices, rows, *terms, new_book(bars.n_symbols), tape), wanted.shape)
 
 
 def checked_terms(cash: float, costs: Costs, rules: OrderRules) -> tuple[float, Costs, OrderRules]:

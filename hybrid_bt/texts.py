@@ -54,6 +54,14 @@ def csv_of_columns(columns: Iterable[Iterable[object]], head: Sequence[str] = ()
     return "\n".join([*lines, *map(",".join, zip(*map(cells, columns), strict=True)), ""])
 
 
+def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Mappings in mappings as one, its keys joined by dots."""
+    found: dict[str, Any] = {}
+    for key, value in nested.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
 def plain(value: Any) -> Any:
     """Dicts, lists, texts, numbers, booleans and None; NaN and infinities become None.
 

@@ -92,7 +92,7 @@ def append_trial(path: Path, entry: Mapping[str, Any]) -> None:
     try:
         append_line(path, text)
     except OSError as error:
-        raise ConfigError(_cannot_write(path, error)) from None
+        raise _cannot_write(path, error.strerror or str(error)) from None
 
 
 def check_ledger(path: Path) -> None:
@@ -103,17 +103,14 @@ def check_ledger(path: Path) -> None:
     ConfigError
     """
     home = next(folder for folder in path.absolute().parents if folder.exists())
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not os.access(path if path.exists() else home, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise ConfigError(_cannot_write(path, error)) from None
+    if path.is_dir():
+        raise _cannot_write(path, os.strerror(errno.EISDIR))
+    if not os.access(path if path.exists() else home, os.W_OK):
+        raise _cannot_write(path, os.strerror(errno.EACCES))
 
 
-def _cannot_write(path: Path, error: OSError) -> str:
-    return f"ledger: cannot write to {path}: {error.strerror or error}; pass --no-ledger, or write elsewhere"
+def _cannot_write(path: Path, why: str) -> ConfigError:
+    return ConfigError(f"ledger: cannot write to {path}: {why}; pass --no-ledger, or write elsewhere")
 
 
 def read_trials(path: Path) -> Ledger:
@@ -125,13 +122,13 @@ def read_trials(path: Path) -> Ledger:
         If the file cannot be read.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = [line for line in path.read_bytes().splitlines() if line.strip()]
     except FileNotFoundError:
         return Ledger([], 0)
     except OSError as error:
         raise ConfigError(f"ledger: cannot read {path}: {error.strerror or error}") from None
-    trials = [trial for line in lines if line.strip() and (trial := _parsed(line)) is not None]
-    return Ledger(trials, sum(1 for line in lines if line.strip()) - len(trials))
+    trials = [trial for line in lines if (trial := _parsed(line)) is not None]
+    return Ledger(trials, len(lines) - len(trials))
 
 
 def configuration_key(config: Mapping[str, Any], policies: Mapping[str, str], first_day: str) -> str:

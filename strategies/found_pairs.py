@@ -11,13 +11,7 @@ import numpy as np
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import resolve_pairs
 from hybrid_bt.errors import BarsError
-from hybrid_bt.pair_selection import Candidate, select_pairs
-
-# as `hybrid-bt pairs` has them by default
-
-FALSE_DISCOVERIES = 0.1  #: share of false finds allowed, as `hybrid-bt pairs` has it
-LONGEST_HALF_LIFE_BARS = 60.0
-GREATEST_DRIFT = 0.5  #: relative change of the hedge ratio from the first half to the second
+from hybrid_bt.pair_selection import select_pairs
 
 
 class FoundPairs:
@@ -53,7 +47,7 @@ class FoundPairs:
         names: list[str] = []
         for candidate in select_pairs(Bars.checked("warm-up", begun, stamps, closes[:, there])):
             ((y, x),) = resolve_pairs([candidate.pair], begun)
-            if _passes(candidate) and taken.isdisjoint((y, x)):
+            if candidate.passes() and taken.isdisjoint((y, x)):
                 names.append(candidate.pair)
                 taken |= {y, x}
         if not names:
@@ -63,11 +57,3 @@ class FoundPairs:
                 stacklevel=1,
             )
         return tuple(names)
-
-
-def _passes(candidate: Candidate) -> bool:
-    return (
-        candidate.q_value <= FALSE_DISCOVERIES
-        and candidate.half_life_bars <= LONGEST_HALF_LIFE_BARS
-        and abs(candidate.stability) <= GREATEST_DRIFT
-    )

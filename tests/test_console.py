@@ -16,10 +16,10 @@ import pytest
 from click.testing import CliRunner
 
 from hybrid_bt import batch, cli
-from hybrid_bt.announce import open_page
 from hybrid_bt.config import MODES, load_config
 from hybrid_bt.init import commented_toml
 from hybrid_bt.run import main as run
+from hybrid_bt.run import open_page
 
 SHORT = ["--data", "us20", "--symbols", "KO,PEP", "--end", "2011-03-01", "--no-plots"]
 
@@ -97,10 +97,17 @@ def in_terminal(command: list[str], environment: dict[str, str]) -> str:
     return said.decode()
 
 
-def test_a_misspelt_command_gets_the_nearest_name():
-    answer = invoke("rnu")
+@pytest.mark.parametrize(("words", "meant"), [("rnu", "run"), ("data chekc", "check"), ("news evalute", "evaluate")])
+def test_a_misspelt_command_gets_the_nearest_name(words: str, meant: str):
+    answer = invoke(*words.split())
     assert answer.exit_code == 2
-    assert "did you mean 'run'" in answer.stderr
+    assert f"did you mean '{meant}'" in answer.stderr
+
+
+@pytest.mark.parametrize("name", ["run", "parity", "study", "news evaluate --risk lexicon"])
+def test_a_span_that_ends_before_it_begins_is_refused_alike(name: str):
+    answer = invoke(*name.split(), "--start", "2012-01-01", "--end", "2011-01-01")
+    assert answer.exit_code == 2 and "--end 2011-01-01 is not after --start 2012-01-01" in answer.stderr
 
 
 @pytest.mark.parametrize("mode", MODES)

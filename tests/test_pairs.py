@@ -99,7 +99,7 @@ def test_the_command_prints_what_run_takes(tmp_path: Path):
     [
         (["--symbols", "KO"], "no pair"),
         (["--train-start", "2010-01-01"], "not after"),
-        (["--symbols", "KO,PEP", "--out", "/nowhere/x.csv"], "cannot write"),
+        (["--symbols", "KO,PEP", "--out", "/dev/null/x.csv"], "cannot write"),
     ],
 )
 def test_mistakes_end_in_one_line(flags: list[str], said: str):

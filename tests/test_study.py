@@ -141,7 +141,7 @@ def test_a_second_study_takes_what_the_first_one_kept(studied: Path):
 
 
 def test_a_killed_study_goes_on_to_the_same_tables(studied: Path, tmp_path: Path):
-    command = [sys.executable, "-m", "hybrid_bt.study.command", *SHORT, "--out", str(tmp_path / "study")]
+    command = [sys.executable, "-m", "hybrid_bt.cli", "study", *SHORT, "--out", str(tmp_path / "study")]
     cells = tmp_path / "study" / "cells"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as doomed:
         while doomed.poll() is None and not list(cells.glob("*.npz")):

@@ -5,22 +5,26 @@ from __future__ import annotations
 import ast
 import os
 import time
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
 
-from hybrid_bt.console import (
-    AMOUNT,
-    command,
-    data_option,
-    data_options,
-    load_asked,
-    mode_option,
-    pairs_option,
-    progress_bar,
-    symbols_option,
-)
+from hybrid_bt.audit import report
+from hybrid_bt.audit.cerebros import run
+from hybrid_bt.audit.documents import EVERY, audit_documents
+from hybrid_bt.audit.replays import last_rows, measure_startup
+from hybrid_bt.audit.stack import Stack, audit_stack, brain_trace
+from hybrid_bt.audit.user import audit_strategy, fill_with, find_strategy
+from hybrid_bt.bars import Bars, say_stamp
+from hybrid_bt.console import AMOUNT, COUNT, command, flag, option, progress_bar
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.features import WARMUP_BARS
+from hybrid_bt.news.lexicon import LexiconScorer
+from hybrid_bt.news.setup import SAMPLE, sample_path
+from hybrid_bt.news.store import open_store
+from hybrid_bt.options import bars_of, request_of, shared
 
 STRATEGY_BARS = 750  #: audited of a user's strategy, whose speed is unknown
 NEWS_BARS = 600  #: audited of the risk manager
@@ -30,29 +34,21 @@ STARTS = (252, 1000)  #: later first rows
 STARTUP_BARS = 2600
 #: what a decision is made of, for the start-up figures
 TOLD = ("regime r", "leg target sac", "leg target kalman", "final target", "volatility", "pair zscore", "pair beta")
+_BARS_HELP = f"Last bars; 0 is all.  [default: all; {STRATEGY_BARS} with --strategy]"
 
 
 @command("audit")
-@click.option("--strategy", metavar="module:Class", help="A Backtrader strategy of yours.  [default: the own stack]")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Parameter of that strategy; repeatable.")
-@mode_option
-@data_option
-@data_options
-@symbols_option
-@pairs_option
-@click.option(
-    "--bars", type=click.IntRange(min=0), help=f"Last bars; 0 is all.  [default: all; {STRATEGY_BARS} with --strategy]"
-)
-@click.option("--every", type=click.IntRange(min=1), help="Bars between cuts.")
-@click.option("--cash", type=AMOUNT, default=1e6, show_default=True, help="Start value of a strategy.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes for the own stack.  [default: 2, if there are]")
-@click.option("--news", metavar="sample|PATH", help="Audit the risk manager on these documents instead.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every finding.")
-@click.pass_context
-def main(ctx: click.Context, /, **flags: Any) -> None:
+@option("--strategy", metavar="module:Class", help="A Backtrader strategy of yours.  [default: the own stack]")
+@option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Parameter of that strategy; repeatable.")
+@shared("mode", "bars", "pairs")
+@option("--bars", type=click.IntRange(min=0), help=_BARS_HELP)
+@option("--every", type=COUNT, help="Bars between cuts.")
+@option("--cash", type=AMOUNT, default=1e6, help="Start value of a strategy.")
+@option("--jobs", type=COUNT, help="Processes for the own stack.  [default: 2, if there are]")
+@option("--news", metavar="sample|PATH", help="Audit the risk manager on these documents instead.")
+@flag("--json", "as_json", help="Print JSON, with every finding.")
+def main(**flags: Any) -> None:
     """Replay on cut and altered futures: 0 nothing earlier moved, 1 a leak, 2 misuse."""
-    from hybrid_bt.audit import report
-
     began = time.perf_counter()
     if flags["news"] and flags["strategy"]:
         raise ConfigError("--news audits the risk manager, --strategy a strategy of yours; give one of them")
@@ -61,82 +57,54 @@ def main(ctx: click.Context, /, **flags: Any) -> None:
     say = report.as_json if flags["as_json"] else report.as_text
     click.echo(say(subject, checks, forgetting, time.perf_counter() - began))
     if any(check.findings for check in checks):
-        ctx.exit(1)
+        raise click.exceptions.Exit(1)
 
 
-def _bars(flags: dict[str, Any], default: int) -> Any:
-    from hybrid_bt.audit.replays import last_rows
-
-    return last_rows(load_asked(flags), default if flags["bars"] is None else flags["bars"])
+def _last(bars: Bars, flags: dict[str, Any], default: int) -> Bars:
+    return last_rows(bars, default if flags["bars"] is None else flags["bars"])
 
 
-def _subject(name: str, bars: Any) -> str:
-    from hybrid_bt.bars import say_stamp
+def _stack_of(flags: dict[str, Any], default: int) -> Stack:
+    request = request_of(flags)
+    return Stack(_last(request.bars, flags, default), request.config, request.policies, request.pairs)
 
+
+def _subject(name: str, bars: Bars) -> str:
     span = f"{say_stamp(bars.stamps[0])} to {say_stamp(bars.stamps[-1])}"
     return f"audit of {name} on {bars.name}, {bars.n_symbols} symbols, {bars.n_bars} bars, {span}"
 
 
 def _stack(flags: dict[str, Any]) -> tuple[str, Any, Any]:
-    from hybrid_bt.audit.replays import last_rows, measure_startup
-    from hybrid_bt.audit.stack import Stack, audit_stack, brain_trace
-    from hybrid_bt.build import load_policies
-    from hybrid_bt.config import load_config
-    from hybrid_bt.feeds.sample import sample_pairs
-
     if flags["settings"]:
         raise ConfigError("--set is for a strategy of yours; name it with --strategy module:Class")
-    bars, config = _bars(flags, 0), load_config(flags["mode"])
-    pairs = flags["pairs"] or sample_pairs(flags["data"], bars.symbols)
-    stack = Stack(bars, config, load_policies(config), tuple(pairs))
+    stack = _stack_of(flags, 0)
     jobs = flags["jobs"] or min(2, os.cpu_count() or 1)
     with progress_bar("audit") as progress:
         checks = audit_stack(stack, flags["every"], jobs, progress)
-    late = last_rows(bars, STARTUP_BARS)
+    late = last_rows(stack.bars, STARTUP_BARS)
 
-    def run(panel: Any) -> Any:
-        return brain_trace(stack, panel)
-
+    brain = partial(brain_trace, stack)
     starts = [start for start in STARTS if start + AFTER[0] < late.n_bars]
-    forgetting = measure_startup(run, late, run(late), starts, AFTER, TOLD.__contains__) if starts else []
-    return _subject(f"the {flags['mode']} stack", bars), checks, forgetting
+    forgetting = measure_startup(brain, late, brain(late), starts, AFTER, TOLD.__contains__) if starts else []
+    return _subject(f"the {flags['mode']} stack", stack.bars), checks, forgetting
 
 
 def _documents(flags: dict[str, Any]) -> tuple[str, Any, Any]:
     """The risk manager by the lexicon, on the last bars or as many as asked for."""
-    from pathlib import Path
-
-    from hybrid_bt.audit.documents import EVERY, audit_documents
-    from hybrid_bt.audit.stack import Stack
-    from hybrid_bt.build import load_policies
-    from hybrid_bt.config import load_config
-    from hybrid_bt.features import WARMUP_BARS
-    from hybrid_bt.feeds.sample import sample_pairs
-    from hybrid_bt.news.lexicon import LexiconScorer
-    from hybrid_bt.news.setup import SAMPLE, sample_path
-    from hybrid_bt.news.store import open_store
-
-    bars, config = _bars(flags, WARMUP_BARS + NEWS_BARS), load_config(flags["mode"])
-    pairs = flags["pairs"] or sample_pairs(flags["data"], bars.symbols)
-    stack = Stack(bars, config, load_policies(config), tuple(pairs))
+    stack = _stack_of(flags, WARMUP_BARS + NEWS_BARS)
     store = open_store(sample_path() if flags["news"] == SAMPLE else Path(flags["news"]))
     check = audit_documents(stack, list(store.documents()), LexiconScorer(), flags["every"] or EVERY)
-    return _subject(f"the risk manager on {len(store)} documents", bars), [check], []
+    return _subject(f"the risk manager on {len(store)} documents", stack.bars), [check], []
 
 
 def _strategy(flags: dict[str, Any]) -> tuple[str, Any, Any]:
-    from hybrid_bt.audit.cerebros import run
-    from hybrid_bt.audit.replays import measure_startup
-    from hybrid_bt.audit.user import audit_strategy, fill_with, find_strategy
-
     strategy = find_strategy(flags["strategy"])
     fill = fill_with(strategy, _settings(flags["settings"]))
-    bars, cash = _bars(flags, STRATEGY_BARS), flags["cash"]
+    bars, cash = _last(bars_of(flags), flags, STRATEGY_BARS), flags["cash"]
     with progress_bar("audit") as progress:
         checks = audit_strategy(flags["strategy"], fill, bars, flags["every"], cash, progress)
 
-    def replay(panel: Any) -> Any:
-        return run(fill, panel, cash=cash)
+    replay = partial(run, fill, cash=cash)
 
     def own(quantity: str) -> bool:
         return not quantity.startswith(("data ", "observer ", "cash", "value"))
@@ -158,7 +126,3 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             found[name] = value
     return found
-
-
-if __name__ == "__main__":
-    main()

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hybrid_bt.console import DAY, Command, comma_list
+from hybrid_bt.console import COUNT, DAY, FILE, Group, flag, listed, option
 from hybrid_bt.errors import NewsError
 from hybrid_bt.news.documents import US_PER_DAY, Document, instant_us, say_us
-from hybrid_bt.news.evaluate_command import main as evaluate
+from hybrid_bt.news.evaluate_command import evaluate
 from hybrid_bt.news.intake import folder_files, read_documents
 from hybrid_bt.news.store import DocumentStore, open_store
+from hybrid_bt.options import shared
 
-STORE = "news.db"
 FOUND = 1  #: exit status of `check`
 _SNIPPET = 90  #: characters of a title or text in a list
 
-
-store_option = click.option(
-    "--store", type=click.Path(path_type=Path), default=Path(STORE), show_default=True, help="Store of documents."
-)
+store_option = option("--store", type=FILE, default=Path("news.db"), help="Store of documents.")
 
 
-@click.group("news", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("news", cls=Group)
 def main() -> None:
     """Keep documents for the risk manager: news, filings, notes, with the moment at which each was known."""
 
@@ -34,13 +32,13 @@ def main() -> None:
 main.add_command(evaluate)
 
 
-@main.command("add", cls=Command)
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@main.command("add")
+@click.argument("paths", nargs=-1, required=True, type=FILE)
 @store_option
-@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="Symbols of documents that name none.")
-@click.option("--source", help="Source of documents that name none.")
-@click.option("--on-bad-file", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
-              help="A file that cannot be read: add nothing at all, or leave it out and say so.")  # fmt: skip
+@listed("--symbols", help="Symbols of documents that name none.")
+@option("--source", help="Source of documents that name none.")
+@option("--on-bad-file", type=click.Choice(["fail", "skip"]), default="fail",
+        help="A file that cannot be read: add nothing at all, or leave it out and say so.")  # fmt: skip
 def add(paths: tuple[Path, ...], store: Path, symbols: tuple[str, ...], source: str | None, on_bad_file: str) -> None:
     """Add documents from JSONL, CSV, Parquet, or folders of text and PDF; duplicates are counted."""
     given = {"symbols": list(symbols) or None, "source": source}
@@ -72,27 +70,28 @@ def _read(paths: tuple[Path, ...], defaults: dict[str, Any], skipped: list[str] 
                 skipped.append(str(error))
 
 
-@main.command("list", cls=Command)
+@main.command("list")
 @store_option
-@click.option("--symbols", callback=comma_list, metavar="A,B,C", help="About these symbols.")
-@click.option("--since", type=DAY, help="Published on this day or later.")
-@click.option("--until", type=DAY, help="Published before this day.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, as `add` reads it.")
-def list_documents(store: Path, as_json: bool, limit: int, **chosen: Any) -> None:
+@listed("--symbols", help="About these symbols.")
+@option("--since", type=DAY, help="Published on this day or later.")
+@option("--until", type=DAY, help="Published before this day.")
+@option("--limit", type=COUNT, default=50, help="At most so many.")
+@flag("--json", "as_json", help="One JSON object a line, as `add` reads it.")
+def list_documents(store: Path, as_json: bool, limit: int, symbols: tuple[str, ...], **bounds: date | None) -> None:
     """List documents by their publication."""
     with open_store(store) as documents:
-        for number, document in enumerate(_chosen(documents, chosen)):
+        chosen = (d for d in _between(documents, **bounds) if not symbols or set(symbols) & set(d.symbols))
+        for number, document in enumerate(chosen):
             if number == limit:
                 click.echo(f"... more; --limit {2 * limit} shows them", err=True)
                 break
             click.echo(json.dumps(_plain(document)) if as_json else _line(document))
 
 
-@main.command("show", cls=Command)
+@main.command("show")
 @click.argument("name")
 @store_option
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@shared("json")
 def show(name: str, store: Path, as_json: bool) -> None:
     """Show one document by its id or the beginning of its sha256."""
     with open_store(store) as documents:
@@ -106,11 +105,10 @@ def show(name: str, store: Path, as_json: bool) -> None:
     click.echo("\n" + plain["text"])
 
 
-@main.command("check", cls=Command)
+@main.command("check")
 @store_option
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@click.pass_context
-def check(ctx: click.Context, store: Path, as_json: bool) -> None:
+@shared("json")
+def check(store: Path, as_json: bool) -> None:
     """Look for what makes documents doubtful as a record of what was known: 0 nothing, 1 something, 2 misuse."""
     with open_store(store) as documents:
         found = _counts(documents)
@@ -120,7 +118,7 @@ def check(ctx: click.Context, store: Path, as_json: bool) -> None:
         for key, value in found.items():
             click.echo(f"{key.replace('_', ' '):40} {value}")
     if found["without_first_seen_at"] or found["seen_before_published"] or found["seen_over_a_year_late"]:
-        ctx.exit(FOUND)
+        raise click.exceptions.Exit(FOUND)
 
 
 def _counts(documents: DocumentStore) -> dict[str, Any]:
@@ -139,16 +137,9 @@ def _counts(documents: DocumentStore) -> dict[str, Any]:
     }
 
 
-def _chosen(documents: DocumentStore, chosen: dict[str, Any]) -> Iterator[Document]:
-    clauses, arguments = ["1"], []
-    for bound, sign in (("since", ">="), ("until", "<")):
-        if chosen[bound] is not None:
-            clauses.append(f"published_at {sign} ?")
-            arguments.append(instant_us(chosen[bound], "the day"))
-    wanted = set(chosen["symbols"])
-    for document in documents.documents(" AND ".join(clauses), arguments):
-        if not wanted or wanted & set(document.symbols):
-            yield document
+def _between(documents: DocumentStore, since: date | None, until: date | None) -> Iterator[Document]:
+    bounds = {f"published_at {sign} ?": day for sign, day in ((">=", since), ("<", until)) if day}
+    return documents.documents(" AND ".join(["1", *bounds]), [instant_us(day, "the day") for day in bounds.values()])
 
 
 def _plain(document: Document) -> dict[str, Any]:
@@ -167,7 +158,3 @@ def _plain(document: Document) -> dict[str, Any]:
 def _line(document: Document) -> str:
     said = " ".join((document.title or document.text).split())[:_SNIPPET]
     return f"{say_us(document.published_at)}  {document.id:20} {','.join(document.symbols) or 'market':12} {said}"
-
-
-if __name__ == "__main__":
-    main()

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.advice import NEUTRAL_RISK, Advice
-from hybrid_bt.backtest import Request
+from hybrid_bt.backtest import Request, Task, prepare
 from hybrid_bt.bars import Bars, instant
-from hybrid_bt.build import build, training_end
+from hybrid_bt.build import build
 from hybrid_bt.config import Config
 from hybrid_bt.evidence.bootstrap import Interval, bootstrap
 from hybrid_bt.hybrid import Hybrid, Opinion
@@ -27,7 +27,6 @@ from hybrid_bt.news.setup import LEXICON, RiskSetup, open_desk
 from hybrid_bt.news.stage import RiskStage
 from hybrid_bt.target_replay import replay
 from hybrid_bt.texts import csv_of_rows, end_days
-from hybrid_bt.trading_start import first_trading_row, fit_pairs
 from hybrid_bt.waiting import withheld
 
 FloatArray = NDArray[np.float64]
@@ -80,15 +79,15 @@ def evaluate(request: Request, setup: RiskSetup, asked: Questions) -> Evaluation
     HybridError
         If documents, scorer or verdicts cannot be used, or the library arch (extra `study`) is missing.
     """
-    bars = request.bars
-    row = first_trading_row(bars, training_end(request.policies), request.start, request.allow_in_sample)
-    config, traded = request.config.for_stamps(bars.stamps[:row]), bars.between(bars.stamps[row], None)
+    task = prepare(request)
+    bars, config, row = request.bars, task.request.config, task.row
+    traded = bars.between(bars.stamps[row], None)
     stages = {
         name: open_desk(one, config.news, bars.symbols).stage(bars.stamps, row)
         for name, one in _setups(setup, asked.masked).items()
     }
     advice = {name: _advice_of(stage, traded) for name, stage in stages.items()}
-    returns = _returns(request, row, config, traded, _variants(advice, asked))
+    returns = _returns(task, traded, _variants(advice, asked))
     told = [name for name in returns if not name.startswith("placebo") or name == "placebo 0"]
     spans = _spans(traded.stamps[1:], asked.cutoff)
     effects = [
@@ -134,12 +133,10 @@ def _variants(advice: Mapping[str, Sequence[Advice]], asked: Questions) -> dict[
     return {OFF: None, **advice, DELAYED: delayed, **placebos}
 
 
-def _returns(
-    request: Request, row: int, config: Config, traded: Bars, variants: Mapping[str, Sequence[Advice] | None]
-) -> dict[str, FloatArray]:
+def _returns(task: Task, traded: Bars, variants: Mapping[str, Sequence[Advice] | None]) -> dict[str, FloatArray]:
     """Variant -> returns of its account, (T - 1,)."""
-    bars = request.bars
-    fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
+    request, row, _, fitted = task
+    bars, config = request.bars, request.config
     brain = build(config, bars.symbols, request.pairs, request.policies, fitted)
     opinions = [brain.opine(closes) for closes in bars.close.tolist()][row:]
     paths = {name: _equity(brain, opinions, advice, traded, config) for name, advice in variants.items()}

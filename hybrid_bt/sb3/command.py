@@ -6,62 +6,57 @@ Loading such a zip with SB3 runs whatever code was put into it. The import does 
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hybrid_bt.console import DAY, Command, comma_list
+from hybrid_bt.console import DAY, FILE, check_installed, command, flag, listed, option
 from hybrid_bt.errors import ConfigError, PolicyError
 
 NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
-COSTS = ("spread_bps", "fee_bps", "borrow_bps_per_year")
+COSTS = {"spread_bps": "spread_bps", "fee_bps": "fee_bps", "borrow_bps": "borrow_bps_per_year"}  #: flag -> in manifests
 MAX_NAMES_BYTES = 65_536
 MAX_MESSAGE = 1_000  # letters
 
 
-@click.command(
-    "import-sb3", cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
-)
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--kind", type=click.Choice(["sac", "gate"]), required=True, help="Leg of exposures, or regime gate.")
-@click.option(
+@command("import-sb3")
+@click.argument("model", type=FILE)
+@option("--kind", type=click.Choice(["sac", "gate"]), required=True, help="Leg of exposures, or regime gate.")
+@option(
     "--observation",
     required=True,
     metavar="A,B,C|FILE",
     help="What the model reads, in its order: names, or a file with one per line.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write (.onnx).")
-@click.option("--train-start", type=DAY, required=True, help="First training day.")
-@click.option("--train-end", type=DAY, required=True, help="Last training day; runs begin after it.")
-@click.option("--valid-start", type=DAY, help="First day used to choose the model, if any.")
-@click.option("--valid-end", type=DAY, help="Last such day; runs begin after it.")
-@click.option("--symbols", callback=comma_list, required=True, metavar="A,B,C", help="Trained on.")
-@click.option("--vecnormalize", type=click.Path(path_type=Path), help="Statistics of VecNormalize.save().")
-@click.option("--observation-clip", type=click.FloatRange(0, min_open=True), help="Clip.  [default: the model's Box]")
-@click.option("--data-sha256", help="Of the training bars, if known (run.json has it).")
-@click.option("--seed", type=int, help="Of the training.  [default: the zip's]")
-@click.option("--reward", default="not stated", show_default=True, help="In words.")
-@click.option("--action-meaning", help="In words, with unit.  [default: that of --kind]")
-@click.option("--spread-bps", type=float, help="Spread charged in training, bps.")
-@click.option("--fee-bps", type=float, help="Fee charged in training, bps.")
-@click.option("--borrow-bps", "borrow_bps_per_year", type=float, help="Borrowing fee charged, bps per year.")
-@click.option("--mode", type=click.Choice(["stable", "aggressive"]), help="If meant for one mode only.")
-@click.option("--trust", is_flag=True, help="Let SB3 load MODEL, which runs code in it: you know who made it.")
+@option("--out", type=FILE, required=True, help="File to write (.onnx).")
+@option("--train-start", type=DAY, required=True, help="First training day.")
+@option("--train-end", type=DAY, required=True, help="Last training day; runs begin after it.")
+@option("--valid-start", type=DAY, help="First day used to choose the model, if any.")
+@option("--valid-end", type=DAY, help="Last such day; runs begin after it.")
+@listed("--symbols", required=True, help="Trained on.")
+@option("--vecnormalize", type=FILE, help="Statistics of VecNormalize.save().")
+@option("--observation-clip", type=click.FloatRange(0, min_open=True), help="Clip.  [default: the model's Box]")
+@option("--data-sha256", help="Of the training bars, if known (run.json has it).")
+@option("--seed", type=int, help="Of the training.  [default: the zip's]")
+@option("--reward", default="not stated", help="In words.")
+@option("--action-meaning", help="In words, with unit.  [default: that of --kind]")
+@option("--spread-bps", type=float, help="Spread charged in training, bps.")
+@option("--fee-bps", type=float, help="Fee charged in training, bps.")
+@option("--borrow-bps", type=float, help="Borrowing fee charged in training, bps per year.")
+@option("--mode", type=click.Choice(["stable", "aggressive"]), help="If meant for one mode only.")
+@flag("--trust", help="Let SB3 load MODEL, which runs code in it: you know who made it.")
 def import_sb3(model: Path, kind: str, observation: str, out: Path, seed: int | None, **flags: Any) -> None:
     """Freeze a MODEL.zip of SAC, TD3, DDPG, PPO, A2C or RecurrentPPO that you trained with Stable-Baselines3.
 
     The file is read as data, and nothing in it is run, unless you --trust it. The frozen policy repeats
     model.predict(deterministic=True), VecNormalize included; that is checked before it is written.
     """
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"importing needs {', '.join(missing)}: pip install 'hybrid_bt[train]'")
+    check_installed("importing", "train", NEEDED)
     from hybrid_bt.sb3.model import import_model
 
     ways = {name: flags.pop(name) for name in ("vecnormalize", "observation_clip", "trust")}
-    costs = {name: value for name in COSTS if (value := flags.pop(name)) is not None}
+    costs = {field: value for flag, field in COSTS.items() if (value := flags.pop(flag)) is not None}
     stated = {name: value for name, value in flags.items() if value is not None} | {"costs": costs}
     if seed is not None:
         stated["seeds"] = [seed]

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_bt.announce import result_table
 from hybrid_bt.backtest import Request, backtest
-from hybrid_bt.console import WIDTH
+from hybrid_bt.console import WIDTH, table
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import write_whole
+from hybrid_bt.run import result_table
 from hybrid_bt.study.doing import perform, write_study
 from hybrid_bt.study.findings import Findings, Plan
 from hybrid_bt.texts import end_days
@@ -63,26 +63,23 @@ def _replaced(text: str, name: str, block: str, file: Path) -> str:
 
 def _study_table(found: Findings) -> Table:
     """Sharpe ratios with intervals, differences, and the seeds."""
-    from rich.table import Table
-
     first, last = end_days(found.bars.stamps)
     title = f"{found.plan.mode} on {found.bars.name}, {first} to {last}, out of sample, net; 95 % intervals"
-    table = Table("account", title=title, title_justify="left")
-    for name in ("Sharpe", "less vol-target", "less equal-weight", "IQM of seeds"):
-        table.add_column(name, justify="right")
+    head = ("account", "Sharpe", "less vol-target", "less equal-weight", "IQM of seeds")
+    rows = []
     for name in _SHOWN:
         seeds = found.interquartile.get((name, "sharpe"))
         less = (
             "" if name == other else found.draws.difference("sharpe", name, other).text(plus=True)
             for other in ("vol-target", "equal-weight")
         )
-        table.add_row(name, found.draws.interval("sharpe", name).text(), *less, "" if seeds is None else seeds.text())
-    return table
+        rows.append((name, found.draws.interval("sharpe", name).text(), *less, "" if seeds is None else seeds.text()))
+    return table(head, rows, left=("account",), title=title)
 
 
-def _printed(table: Table) -> str:
+def _printed(drawn: Table) -> str:
     from rich.console import Console
 
     text = io.StringIO()
-    Console(file=text, width=WIDTH, soft_wrap=False, force_terminal=False, color_system=None).print(table)
+    Console(file=text, width=WIDTH, soft_wrap=False, force_terminal=False, color_system=None).print(drawn)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"

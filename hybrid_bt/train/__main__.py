@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,75 +12,41 @@ import click
 from click.core import ParameterSource
 
 from hybrid_bt.config import MODES
-from hybrid_bt.console import (
-    DAY,
-    comma_list,
-    command,
-    config_option,
-    data_option,
-    data_options,
-    load_asked,
-    mode_option,
-    pairs_option,
-    ppo_steps_option,
-    sac_steps_option,
-    symbols_option,
-)
+from hybrid_bt.console import COUNT, DAY, FILE, check_installed, command, flag, listed, option
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.options import bars_of, pairs_of, shared
 
-REHEARSED_TO = datetime(2004, 12, 31)  #: where the shipped policies' rehearsal ends: the bars that settings learned on
+REHEARSED_TO = date(2004, 12, 31)  #: where the shipped policies' rehearsal ends: the bars that settings learned on
 MOST_SEED = 2**31 - 1  #: environments count on from it, and numpy's seeds end at 2**32
+FOLDER = click.Path(path_type=Path, file_okay=False)
 NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 
 
 @command("train")
 @click.argument("kind", type=click.Choice(["sac", "gate", "shipped", "controls"]))
-@mode_option
-@data_option
-@data_options
-@symbols_option
-@pairs_option
-@click.option(
-    "--train-start", type=DAY, default="1995-01-01", show_default=True, help="First training day; earlier bars warm up."
+@shared("mode", "bars", "pairs")
+@option("--train-start", type=DAY, default="1995-01-01", help="First training day; earlier bars warm up.")
+@option("--train-end", type=DAY, default="2009-12-31", help="Last training day; later bars are not read.")
+@shared("steps")
+@listed("--seeds", default="0,1,2,3,4", help="One member of the ensemble each.")
+@shared("config")
+@option("--tensorboard-log", type=FOLDER, help="Folder for TensorBoard.")
+@option(
+    "--valid-end", type=DAY, help="Last validation day; validation begins behind --train-end.  [default: no validation]"
 )
-@click.option(
-    "--train-end", type=DAY, default="2009-12-31", show_default=True, help="Last training day; later bars are not read."
-)
-@sac_steps_option
-@ppo_steps_option
-@click.option(
-    "--seeds", default="0,1,2,3,4", show_default=True, callback=comma_list, help="One member of the ensemble each."
-)
-@config_option
-@click.option("--tensorboard-log", type=click.Path(path_type=Path, file_okay=False), help="Folder for TensorBoard.")
-@click.option(
-    "--valid-end",
-    type=DAY,
-    help="Last validation day; validation begins behind --train-end.  [default: no validation]",
-)
-@click.option(
-    "--valid-every", type=click.IntRange(min=1), metavar="STEPS", help="Steps between validations.  [default: 1/20]"
-)
-@click.option(
-    "--patience", type=click.IntRange(min=1), help="Validations without a better Sharpe ratio that end a training."
-)
-@click.option(
-    "--keep", type=click.Choice(["best", "last"]), default="last", show_default=True, help="Weights to freeze."
-)
-@click.option(
+@option("--valid-every", type=COUNT, metavar="STEPS", help="Steps between validations.  [default: 1/20]")
+@option("--patience", type=COUNT, help="Validations without a better Sharpe ratio that end a training.")
+@option("--keep", type=click.Choice(["best", "last"]), default="last", help="Weights to freeze.")
+@option(
     "--rehearse-to",
     type=DAY,
     help="First train the same up to this day and put its result on the rest of the training span into the manifest.",
 )
-@click.option("--checkpoint-dir", type=click.Path(path_type=Path, file_okay=False), help="Folder for checkpoints.")
-@click.option(
-    "--checkpoint-every", type=click.IntRange(min=1), default=10_000, show_default=True, help="Steps between two."
-)
-@click.option("--resume", is_flag=True, help="Go on from the checkpoints that are there.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings side by side.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="File; for shipped a folder.  [default: KIND_MODE.onnx, policies]"
-)
+@option("--checkpoint-dir", type=FOLDER, help="Folder for checkpoints.")
+@option("--checkpoint-every", type=COUNT, default=10_000, help="Steps between two.")
+@flag("--resume", help="Go on from the checkpoints that are there.")
+@shared("jobs")
+@option("--out", type=FILE, help="File; for shipped a folder.  [default: KIND_MODE.onnx, policies]")
 def main(kind: str, **flags: Any) -> None:
     """Train sac (exposures) or gate (regime score) and freeze the ensemble of all seeds to one ONNX file.
 
@@ -95,7 +60,7 @@ def main(kind: str, **flags: Any) -> None:
     controls trains agents that must win (one is told the return that its order will earn) and agents that must not
     (shuffled returns; a feature of noise), within the training span; status 1 if one of them does otherwise.
     """
-    _check_extra()
+    check_installed("training", "train", NEEDED)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from hybrid_bt.train.logbook import Logbook
     from hybrid_bt.train.rehearsal import rehearsed_gate, rehearsed_sac
@@ -166,29 +131,23 @@ def _controls(lesson: Any, spec: Any, steps: int) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _check_extra() -> None:
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"training needs {', '.join(missing)}: pip install 'hybrid_bt[train]'")
-
-
 def _lesson(flags: dict[str, Any]) -> Any:
     from hybrid_bt.config import load_config
-    from hybrid_bt.feeds.sample import sample_pairs
     from hybrid_bt.train.pipeline import Lesson
 
-    dates = ("train_start", "train_end", "valid_end", "rehearse_to")
-    start, end, valid_end, rehearse_to = (_date(flags[name]) for name in dates)
+    start, end, valid_end, rehearse_to = (
+        flags[name] for name in ("train_start", "train_end", "valid_end", "rehearse_to")
+    )
     if end <= start:
         raise ConfigError(f"--train-end {end} is not after --train-start {start}; exchange them or widen the span")
     if rehearse_to and not start < rehearse_to < end:
         raise ConfigError(f"--rehearse-to {rehearse_to} is not between --train-start {start} and --train-end {end}")
-    bars = load_asked(flags, end=valid_end or end)
+    bars = bars_of(flags, end=valid_end or end)
     return Lesson(
         bars=bars,
         config=load_config(flags["mode"], flags["config"]).for_stamps(bars.between(end=end).stamps),
         mode=flags["mode"],
-        pairs=flags["pairs"] or sample_pairs(flags["data"], bars.symbols),
+        pairs=pairs_of(flags, bars),
         start=start,
         end=end,
         seeds=_seeds(flags["seeds"]),
@@ -240,10 +199,6 @@ def _make_folder(flag: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{flag} {folder}: {error.strerror}; name another folder") from None
-
-
-def _date(moment: datetime | None) -> Any:
-    return moment.date() if moment else None
 
 
 def _seeds(words: tuple[str, ...]) -> tuple[int, ...]:
