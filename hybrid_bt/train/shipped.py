@@ -15,8 +15,7 @@ import numpy as np
 from hybrid_bt.build import policy_path
 from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.policy_file import read_bytes, unpack
-from hybrid_bt.train.pipeline import Lesson
-from hybrid_bt.train.rehearsal import rehearsed_gate, rehearsed_sac
+from hybrid_bt.train.pipeline import Lesson, learn_gate, learn_sac
 from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
 
 KINDS = ("sac", "gate")
@@ -60,9 +59,9 @@ def rebuild(
             out = folder / f"{kind}_{mode}.onnx"
             lesson = _apart(lesson_of(mode), out.stem)
             if kind == "sac":
-                rehearsed_sac(lesson, SAC_SPECS[mode], sac_steps, out)
+                learn_sac(lesson, SAC_SPECS[mode], sac_steps, out)
             else:
-                rehearsed_gate(lesson, GATE_SPECS[mode], SAC_SPECS[mode], ppo_steps, sac_steps, out)
+                learn_gate(lesson, GATE_SPECS[mode], SAC_SPECS[mode], ppo_steps, sac_steps, out)
             yield compare(out, policy_path(f"package:{out.name}"))
 
 
