@@ -19,13 +19,13 @@ import pandas as pd
 
 from benchmarks.models import gate_and_frozen, sac_and_frozen
 from benchmarks.panels import START_CASH, pandas_feeds
-from hybrid_bt import features
 from hybrid_bt.build import resolve_pairs
 from hybrid_bt.config import load_config
 from hybrid_bt.feeds import load_bars
-from hybrid_bt.fusion import fuse, sac_weight
-from hybrid_bt.hybrid import MarketReader
-from hybrid_bt.legs.kalman import KalmanLeg
+from hybrid_bt.fusion import leg_weights, mix_into
+from hybrid_bt.legs import KalmanLeg
+from hybrid_bt.legs.base import netted
+from hybrid_bt.reader import MarketReader
 from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
 from hybrid_bt.risk import limit
 
@@ -42,8 +42,8 @@ class ObviousHybrid(bt.Strategy):
         names = [feed._name for feed in self.datas]
         pairs = resolve_pairs([self.p.pair], names)
         self.reader = MarketReader(len(names), pairs, [config.kalman_params], config.spread_params)
-        self.kalman = KalmanLeg(len(names), 1, config.pair_rules)
-        self.fusion, self.risk = config.fusion, config.risk
+        self.kalman = KalmanLeg(names, pairs, config.pair_rules)
+        self.mix, self.risk = config.mix(), config.risk
         self.actions = [0.0] * len(names)
         self.memory: Any = None
         self.values: list[float] = []
@@ -53,17 +53,17 @@ class ObviousHybrid(bt.Strategy):
         self.values.append(self.broker.getvalue())
         if not all(view.warm):
             return
-        for i, asset in enumerate(view.assets):
-            row = features.asset_features(asset, view.market, view.pair_zscores[i])
+        for i, row in enumerate(view.features):
             seen = np.array([*row, self.actions[i]], dtype=np.float32)
             self.actions[i] = float(self.p.sac.predict(seen, deterministic=True)[0][0])
-        market = np.array(features.market_features(view.market, 0.0), dtype=np.float32)
+        market = np.array(view.market, dtype=np.float32)
         assert len(market) == len(MARKET_OBSERVATION)
         start = np.array([self.memory is None])
         r, self.memory = self.p.gate.predict(market, state=self.memory, episode_start=start, deterministic=True)
         sac = [action / len(self.actions) for action in self.actions]
-        fused = fuse(sac, self.kalman.targets(view), sac_weight(float(np.reshape(r, -1)[0]), self.fusion))
-        target, _ = limit(fused, view.volatilities, features.correlation(view.market), self.risk)
+        fused, kalman = [0.0] * len(sac), netted(self.kalman.wishes(view), len(sac))
+        mix_into(fused, (sac, kalman), leg_weights(float(np.reshape(r, -1)[0]), self.mix))
+        target, _ = limit(fused, view.volatility, view.correlation, self.risk)
         for feed, share in zip(self.datas, target, strict=True):
             self.order_target_percent(feed, share)
 

@@ -129,7 +129,17 @@ def can_be_foreseen(brain: Hybrid) -> bool:
     legs: list[Any] = [leg for leg in brain.legs.values() if leg is not None]
     policies = [part.policy for part in (*legs, brain.gate) if hasattr(part, "policy")]
     known = all(hasattr(policy, "act_in_turn") and hasattr(policy, "run") for policy in policies)
-    return known and all(hasattr(leg, "wishes_of_bars") for leg in legs)
+    return known and all(map(_answers_many, legs))
+
+
+def _answers_many(leg: Any) -> bool:
+    """Whether a leg's `wishes_of_bars` is that of its `wishes`, and not of a class whose `wishes` were overridden."""
+    for own in (getattr(leg, "__dict__", {}), *map(vars, type(leg).__mro__)):
+        if "wishes_of_bars" in own:
+            return True
+        if "wishes" in own:
+            return False
+    return False
 
 
 def opinions(brain: Hybrid, panel: View) -> Opinions:
@@ -175,8 +185,8 @@ def _answers(brain: Hybrid, name: str, leg: Leg | None, views: View, failures: l
     n_bars, n_symbols = views.traded.shape
     if leg is None:
         return _Columns((), np.zeros((n_bars, 0)))
-    ask: Any = getattr(leg, "wishes_of_bars", None)
-    if ask is not None:
+    if _answers_many(leg):
+        ask: Any = leg.wishes_of_bars  # type: ignore[attr-defined]
         try:
             return _Columns(*ask(views))
         except Exception:

@@ -230,7 +230,7 @@ class HybridStrategy(bt.Strategy):
         """What decides, as it stands after the last bar.
 
         Whoever asks for it may change it, so from then on every opinion is made on its own bar; before that they may
-        have been made ahead (`hybrid_bt.ahead`).
+        have been made ahead (`hybrid_bt.opinions`).
         """
         return self._thinking.brain
 

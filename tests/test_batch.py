@@ -308,7 +308,6 @@ from hybrid_bt.opinions import opinions
 from hybrid_bt.reader import MarketReader, read_panel
 from hybrid_bt.settling import mix_of, settle_panel
 from hybrid_bt.target_replay import replay, replay_many
-from hybrid_bt.leg_replay import replay_legs, replay_legs_many
 from hybrid_bt.train.models import vec_env
 from hybrid_bt.train.spec import SAC_SPECS, asset_env
 

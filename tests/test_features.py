@@ -206,8 +206,8 @@ def test_bar_without_the_whole_market_changes_nothing() -> None:
     market.read([10.0, 20.0])
     before = market.read([11.0, 19.0])
     after = market.read([math.nan, math.nan])
-    assert (after.assets, after.market, after.volatilities) == (before.assets, before.market, before.volatilities)
-    assert [pair._replace(fresh=True) for pair in after.pairs] == before.pairs and not after.pairs[0].fresh
+    assert (after.features, after.market, after.volatility) == (before.features, before.market, before.volatility)
+    assert [pair._replace(fresh=1.0) for pair in after.pairs] == before.pairs and not after.pairs[0].fresh
 
 
 def test_return_over_a_gap_spans_the_gap() -> None:

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FIELD = '    tax_bps: Annotated[float, Ge(0), "tax on purchases, bps of notional"] = 0.0\n'
 #: whatever makes, checks, stacks, compiles, records or shows the costs of an account
-SUITE = ("config", "costs", "accounting", "batch", "envs", "portfolio_env", "reconcile", "console", "train", "examples")
+SUITE = ("config", "costs", "accounting", "batch", "envs", "reconcile", "console", "train", "examples")
 
 
 def _run(tree: Path, *words: str) -> subprocess.CompletedProcess[str]:

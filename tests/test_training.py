@@ -282,7 +282,7 @@ from hybrid_bt.train.members import train_all
 if __name__ == "__main__":
     bars = load_bars("us20", symbols=["KO", "PEP", "JNJ"], end="1997-12-31").between("1994-06-01")
     member, heard = members(bars, Practice(jobs=2, valid_every=32))["sac"]._replace(steps=64), []
-    train_all([member._replace(name=f"{seed}" * 1_000_000, seed=seed) for seed in (3, 4)], heard.append)
+    train_all([member._replace(name=f"{seed}" * 3_000_000, seed=seed) for seed in (3, 4)], heard.append)
     for seed in (3, 4):
         said = [event for event in heard if event.name[0] == str(seed)]
         print([event.evaluation.step for event in said if event.evaluation], said[-1].step)

@@ -29,7 +29,7 @@ class WatchedHybrid(HybridStrategy):
 
 
 class ForeseeingHybrid(HybridStrategy):
-    """`HybridStrategy` whose opinions were made ahead (`hybrid_bt.ahead`), with what it decided laid open.
+    """`HybridStrategy` whose opinions were made ahead (`hybrid_bt.opinions`), with what it decided laid open.
 
     To look at its brain would end that path, so the probe sees decisions only.
     """

@@ -83,7 +83,7 @@ class Member(NamedTuple):
 
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must agree with before a training goes on from it; JSON data."""
-        watched = self.validation is not None
+        seen = self.validation
         return {
             "training": self.name,
             "steps": self.steps,
@@ -93,9 +93,9 @@ class Member(NamedTuple):
             "base_regime": self.env.task.base_action,
             "reward_unit": self.env.task.reward_unit,
             "training bars": _fingerprint(self.env.tracks),
-            "validation bars": self.validation.history.bars.sha256 if self.validation else None,
-            "valid_every": self.valid_every if watched else None,
-            "patience": self.practice.patience if watched else None,
+            "validation bars": seen.history.bars.sha256 if seen else None,
+            "valid_every": self.valid_every if seen else None,
+            "patience": self.practice.patience if seen else None,
             "versions": {name: metadata.version(name) for name in LIBRARIES},
         }
 

@@ -31,22 +31,15 @@ def new_sac(env: TradingEnv, spec: SacSpec, *, steps: int, seed: int, tensorboar
     steps : int
         Environment steps in all, over all environments.
     """
-    torch.set_num_threads(1)
     return SAC(
         "MlpPolicy",
-        vec_env(env, spec.n_envs),
-        learning_rate=spec.learning_rate,
-        batch_size=spec.batch_size,
         buffer_size=max(steps, spec.batch_size),
         learning_starts=spec.learning_starts,
-        gamma=spec.gamma,
         ent_coef=f"auto_{spec.first_entropy_coefficient}",
         train_freq=1,
         gradient_steps=spec.gradient_steps,
         policy_kwargs={"net_arch": list(spec.net)},
-        seed=seed,
-        device="cpu",
-        tensorboard_log=str(tensorboard_log) if tensorboard_log else None,
+        **_common(env, spec, seed, tensorboard_log),
     )
 
 
@@ -54,26 +47,33 @@ def new_gate(
     env: TradingEnv, spec: GateSpec, *, steps: int, seed: int, tensorboard_log: Path | None = None
 ) -> RecurrentPPO:
     """A RecurrentPPO model of the fused account; parameters as in `new_sac`."""
-    torch.set_num_threads(1)
+    network = {
+        "lstm_hidden_size": spec.lstm_hidden,
+        "net_arch": list(spec.net),
+        "log_std_init": math.log(spec.first_sd),
+    }
     return RecurrentPPO(
         "MlpLstmPolicy",
-        vec_env(env, spec.n_envs),
-        learning_rate=spec.learning_rate,
         n_steps=spec.n_steps,
-        batch_size=spec.batch_size,
         n_epochs=spec.n_epochs,
-        gamma=spec.gamma,
         gae_lambda=spec.gae_lambda,
         ent_coef=spec.entropy,
-        policy_kwargs={
-            "lstm_hidden_size": spec.lstm_hidden,
-            "net_arch": list(spec.net),
-            "log_std_init": math.log(spec.first_sd),
-        },
-        seed=seed,
-        device="cpu",
-        tensorboard_log=str(tensorboard_log) if tensorboard_log else None,
+        policy_kwargs=network,
+        **_common(env, spec, seed, tensorboard_log),
     )
+
+
+def _common(env: TradingEnv, spec: SacSpec | GateSpec, seed: int, log: Path | None) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    return {
+        "env": vec_env(env, spec.n_envs),
+        "learning_rate": spec.learning_rate,
+        "batch_size": spec.batch_size,
+        "gamma": spec.gamma,
+        "seed": seed,
+        "device": "cpu",
+        "tensorboard_log": str(log) if log else None,
+    }
 
 
 #: kind -> how its model is made

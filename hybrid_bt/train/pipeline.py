@@ -38,15 +38,9 @@ CONSTANT_REGIMES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 REHEARSED_SEEDS = 1  #: the first so many: enough to see whether a recipe works, at a fair part of the time
 
 #: kind -> what its policy sees, and what its action means
-MEANINGS: dict[str, dict[str, Any]] = {
-    "sac": {
-        "observation": ASSET_OBSERVATION,
-        "action_meaning": "exposure to one asset in units of risk: 1 is risk_unit of volatility per year",
-    },
-    "gate": {
-        "observation": MARKET_OBSERVATION,
-        "action_meaning": "regime score r: -1 mean reversion, +1 trend",
-    },
+MEANINGS = {
+    "sac": (ASSET_OBSERVATION, "exposure to one asset in units of risk: 1 is risk_unit of volatility per year"),
+    "gate": (MARKET_OBSERVATION, "regime score r: -1 mean reversion, +1 trend"),
 }
 
 
@@ -76,14 +70,6 @@ class Lesson(NamedTuple):
         params = [self.config.kalman_params] * len(pairs)
         return read_history(bars, MarketReader(bars.n_symbols, pairs, params, self.config.spread_params))
 
-    def check_span(self) -> None:
-        """Refuse a validation span without bars, before anything is learned."""
-        if self.valid_end is None:
-            return
-        if self.valid_end <= self.end:
-            raise ConfigError(f"--valid-end {self.valid_end} is not after --train-end {self.end}; choose a later day")
-        self.bars.between(self.end + timedelta(days=1), self.valid_end)
-
 
 MembersOf = Callable[[Lesson], list[Member]]
 
@@ -94,11 +80,8 @@ def learn_sac(lesson: Lesson, spec: SacSpec, steps: int, out: Path) -> FrozenPol
     def members_of(lesson: Lesson) -> list[Member]:
         history = lesson.history()
         env = _asset_env(lesson, history, spec, lesson.start, lesson.end)
-        blank = Member("", "sac", env, lesson.config, spec, steps, 0, practice=lesson.practice)
-        if lesson.valid_end:
-            first = rows_after(history.bars, lesson.end)
-            blank = blank._replace(validation=SacValidation(history, first, lesson.config))
-        return _for_seeds(blank, lesson.seeds)
+        validation = SacValidation(history, rows_after(history.bars, lesson.end), lesson.config)
+        return _for_seeds(lesson, Member("", "sac", env, lesson.config, spec, steps, 0, validation))
 
     return _learn(lesson, members_of, out)
 
@@ -115,21 +98,24 @@ def learn_gate(
         whole = regime_env(tracks, config, spec._replace(episode_bars=None))
         base, unit = best_constant_regime(whole), regime_reward_unit(whole)
         env = regime_env(tracks, config, spec, base_regime=base, reward_unit=unit)
-        blank = Member("", "gate", env, config, spec, steps, 0, practice=lesson.practice)
-        if lesson.valid_end:
-            first = rows_after(history.bars, lesson.end)
-            blank = blank._replace(validation=GateValidation(history, first, config, legs, base))
-        return _for_seeds(blank, lesson.seeds)
+        validation = GateValidation(history, rows_after(history.bars, lesson.end), config, legs, base)
+        return _for_seeds(lesson, Member("", "gate", env, config, spec, steps, 0, validation))
 
     return _learn(lesson, members_of, out)
 
 
-def _for_seeds(blank: Member, seeds: Sequence[int]) -> list[Member]:
-    return [blank._replace(name=f"{blank.kind}_seed{seed}", seed=seed) for seed in seeds]
+def _for_seeds(lesson: Lesson, blank: Member) -> list[Member]:
+    blank = blank._replace(practice=lesson.practice, validation=blank.validation if lesson.valid_end else None)
+    return [blank._replace(name=f"{blank.kind}_seed{seed}", seed=seed) for seed in lesson.seeds]
 
 
 def _learn(lesson: Lesson, members_of: MembersOf, out: Path) -> FrozenPolicy:
-    lesson.check_span()
+    if lesson.valid_end is not None:  # refused before anything is learned
+        if lesson.valid_end <= lesson.end:
+            raise ConfigError(
+                f"--valid-end {lesson.valid_end} is not after --train-end {lesson.end}; choose a later day"
+            )
+        lesson.bars.between(lesson.end + timedelta(days=1), lesson.valid_end)
     results = _rehearse(lesson, members_of) if lesson.rehearse_to else {}
     members = members_of(lesson)
     trained = train_all(members, lesson.tell)
@@ -152,12 +138,15 @@ def _freeze(kind: str, models: Sequence[Any], fields: dict[str, Any], out: Path)
 def manifest(lesson: Lesson, members: Sequence[Member]) -> dict[str, Any]:
     """Fields of the manifest that training adds to those that are read off the models."""
     first = members[0]
-    validated = {"valid_start": lesson.end + timedelta(days=1), "valid_end": lesson.valid_end}
-    return (validated if lesson.valid_end else {}) | {
-        **MEANINGS[first.kind],
+    observation, meaning = MEANINGS[first.kind]
+    return {
+        "observation": observation,
+        "action_meaning": meaning,
         "observation_clip": CLIP,
         "train_start": lesson.start,
         "train_end": lesson.end,
+        "valid_start": lesson.end + timedelta(days=1) if lesson.valid_end else None,
+        "valid_end": lesson.valid_end,
         "symbols": tuple(symbol for track in first.env.tracks for symbol in track.symbols),
         "data_sha256": lesson.bars.between(None, lesson.end).sha256,
         "costs": lesson.config.sections()["costs"],
@@ -182,17 +171,10 @@ def _validated(members: Sequence[Member], trained: Sequence[Trained]) -> dict[st
 def _rehearse(lesson: Lesson, members_of: MembersOf) -> dict[str, Any]:
     """Results for the manifest."""
     assert lesson.rehearse_to is not None
-    folder = lesson.practice.checkpoint_dir
+    folder, seeds = lesson.practice.checkpoint_dir, lesson.seeds[:REHEARSED_SEEDS]
     practice = lesson.practice._replace(keep="last", patience=None, checkpoint_dir=folder and folder / "rehearsal")
-    members = members_of(
-        lesson._replace(
-            end=lesson.rehearse_to,
-            valid_end=lesson.end,
-            bars=lesson.bars.between(None, lesson.end),
-            seeds=lesson.seeds[:REHEARSED_SEEDS],
-            practice=practice,
-        )
-    )
+    bars, end = lesson.bars.between(None, lesson.end), lesson.rehearse_to
+    members = members_of(lesson._replace(end=end, valid_end=lesson.end, bars=bars, seeds=seeds, practice=practice))
     validation = members[0].validation
     assert validation is not None
     unwatched = [member._replace(validation=None) for member in members]  # nothing is chosen on the way
@@ -217,19 +199,10 @@ def cross_fitted_legs(lesson: Lesson, history: MarketHistory, spec: SacSpec, ste
     middle, seed = lesson.start + (lesson.end - lesson.start) / 2, lesson.seeds[0]
     halves = {"half2": (middle + timedelta(days=1), lesson.end), "half1": (lesson.start, middle)}
     practice = lesson.practice._replace(patience=None, keep="last")
-    members = [
-        Member(
-            f"{half}_seed{seed}",
-            "sac",
-            _asset_env(lesson, history, spec, *span),
-            lesson.config,
-            spec,
-            steps,
-            seed,
-            practice=practice,
-        )
-        for half, span in halves.items()
-    ]
+    members = []
+    for half, span in halves.items():
+        env = _asset_env(lesson, history, spec, *span)
+        members.append(Member(f"{half}_seed{seed}", "sac", env, lesson.config, spec, steps, seed, None, practice))
     trained = train_all(members, lesson.tell)
     said = zip(members, trained, strict=True)
     first, second = (_said_by(one.model, lesson, member, history.bars) for member, one in said)

@@ -34,11 +34,8 @@ class Rebuilt(NamedTuple):
         """The verdict on one line."""
         if self.same_bytes:
             return f"{self.name}: the same bytes as the shipped file"
-        weights = (
-            "another network"
-            if np.isnan(self.largest_weight_difference)
-            else f"weights differ by up to {self.largest_weight_difference:.1e}"
-        )
+        difference = self.largest_weight_difference
+        weights = "another network" if np.isnan(difference) else f"weights differ by up to {difference:.1e}"
         return f"{self.name}: NOT the shipped bytes, {weights}; " + ("; ".join(self.differing) or "same manifest")
 
 
@@ -68,10 +65,9 @@ def rebuild(
 def _apart(lesson: Lesson, name: str) -> Lesson:
     """Checkpoints of each file in a folder of their own."""
     folder = lesson.practice.checkpoint_dir
-    kept = folder / name if folder else None
+    practice = lesson.practice._replace(checkpoint_dir=folder and folder / name)
     return lesson._replace(
-        practice=lesson.practice._replace(checkpoint_dir=kept),
-        tell=lambda event: lesson.tell(event._replace(name=f"{name} {event.name}")),
+        practice=practice, tell=lambda event: lesson.tell(event._replace(name=f"{name} {event.name}"))
     )
 
 
