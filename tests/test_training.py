@@ -290,7 +290,7 @@ if __name__ == "__main__":
 
 
 def test_nothing_that_a_process_said_is_lost(tmp_path: Path) -> None:
-    """Long names take longer to send than a result does; the last words of a training were overtaken by it, and not heard."""
+    """Long names take longer to send than a result does; the last words of a training were overtaken and lost."""
     script = tmp_path / "side_by_side.py"
     script.write_text(SIDE_BY_SIDE)
     places = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
@@ -330,6 +330,15 @@ def test_what_could_not_be_written_is_refused_before_anything_is_learned(
     result = CliRunner().invoke(main, [kind, "--out", str(tmp_path / out)])
     assert result.exit_code == 2, result.output
     assert words in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"gamma": 1.0}, "gamma: .*less than 1"), ({"action_low": 1.0}, "action_low 1.0 must be below action_high 1.0")],
+)
+def test_what_cannot_be_learned_is_refused(change: dict[str, Any], words: str, bars: Bars, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=words):
+        learn_sac(lesson(bars), SAC._replace(**change), 100, tmp_path / "sac.onnx")
 
 
 def test_rewards_of_a_gate_are_in_units_of_their_own_spread(bars: Bars) -> None:

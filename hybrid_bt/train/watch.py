@@ -13,13 +13,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
 from hybrid_bt.train.checkpoint import gather, read_checkpoint, scatter, write_checkpoint
-from hybrid_bt.train.members import Event, Member, Tell
 from hybrid_bt.train.validation import Evaluation, Score
+
+if TYPE_CHECKING:
+    from hybrid_bt.train.members import Member, Tell
 
 SIGNAL_STATUS = 128  #: exit status of a process that a signal ended, less the signal's number
 
@@ -128,7 +130,7 @@ class Watch(BaseCallback):
         return max(self.evaluations, key=lambda evaluation: evaluation.score.rank)  # the first of equals
 
     def _tell(self, step: int, evaluation: Evaluation | None = None) -> None:
-        self.tell(Event(self.member.name, self.member.seed, step, self.member.steps, evaluation))
+        self.tell(self.member.event(step, evaluation))
 
     def _leave(self, step: int) -> None:
         print(
