@@ -262,7 +262,7 @@ def test_training_gives_the_same_weights_on_lanes(monkeypatch: pytest.MonkeyPatc
     spec = SacSpec(
         action_low=-0.5, action_high=1.0, risk_aversion=1.0, gamma=0.9, net=(8, 8), n_envs=8, learning_starts=64
     )
-    spec = spec.model_copy(update={"batch_size": 32, "episode_bars": 15})
+    spec = spec._replace(batch_size=32, episode_bars=15)
 
     def weights() -> dict[str, Any]:
         return new_sac(asset_env(TRACKS[:-1], CONFIG, spec), spec, steps=400, seed=5).learn(400).policy.state_dict()
