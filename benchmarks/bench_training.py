@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from datetime import date
 from typing import Any
 
@@ -20,10 +19,9 @@ import numpy as np
 from hybrid_bt.config import load_config
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.feeds.sample import sample_pairs
-from hybrid_bt.train.gate import new_gate
-from hybrid_bt.train.pipeline import LEAST_CLOSE, Lesson
-from hybrid_bt.train.sac import new_sac
-from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
+from hybrid_bt.train.models import new_gate, new_sac
+from hybrid_bt.train.pipeline import Lesson
+from hybrid_bt.train.spec import GATE_SPECS, LEAST_CLOSE, SAC_SPECS, asset_env, regime_env
 
 START, END = date(1995, 1, 1), date(2009, 12, 31)
 
@@ -77,9 +75,10 @@ def _sac(history: Any, config: Any, steps: int) -> float:
     from hybrid_bt.envs import asset_tracks
 
     tracks = asset_tracks(history, str(START), str(END), LEAST_CLOSE)
-    make: Callable[[], Any] = lambda: new_sac(tracks, config, SAC_SPECS["stable"], steps=steps, seed=0)  # noqa: E731
-    make().learn(64)  # warm
-    model, stopwatch = make(), Stopwatch()
+    spec = SAC_SPECS["stable"]
+    env = asset_env(tracks, config, spec)
+    new_sac(env, spec, steps=steps, seed=0).learn(64)  # warm
+    model, stopwatch = new_sac(env, spec, steps=steps, seed=0), Stopwatch()
     stopwatch.watch(model.env.venv, "step_wait", "environment, 32 lanes")
     stopwatch.watch(model, "train", "gradient steps")
     stopwatch.watch(model, "_sample_action", "actor and random actions")
@@ -96,7 +95,8 @@ def _gate(history: Any, config: Any, steps: int) -> float:
     legs = {"sac": rng.uniform(0.0, 0.1, shape), "kalman": rng.uniform(-0.1, 0.1, shape)}
     said = Opinions(legs, np.zeros(shape[0]), history.volatility, history.correlation, history.warm)
     track = regime_track(history, said, config.mix(), str(START), str(END))
-    model, stopwatch = new_gate([track], config, GATE_SPECS["stable"], seed=0), Stopwatch()
+    spec = GATE_SPECS["stable"]
+    model, stopwatch = new_gate(regime_env([track], config, spec), spec, steps=steps, seed=0), Stopwatch()
     stopwatch.watch(model.env.venv, "step_wait", "environment, 16 portfolios")
     stopwatch.watch(model, "train", "gradient steps")
     stopwatch.watch(model.policy, "forward", "actor and critic")

@@ -58,7 +58,7 @@ def replay(
         return one_path(lambda tape: one_account(*inputs, *terms, tape), wanted.shape)
     opens, closes, days, rows = (array.tolist() for array in arrays)  # lists are fastest in CPython
     prices = opens, closes, days
-    return one_path(lambda tape: run_account(*prices, rows, *terms, new_book(bars.n_symbols), tape), wanted.shape)
+    return one_path(lambda tape: run_account(*prices, rows, *terms, new_book(wanted.shape[1]), tape), wanted.shape)
 
 
 def checked_terms(cash: float, costs: Costs, rules: OrderRules) -> tuple[float, Costs, OrderRules]:

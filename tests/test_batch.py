@@ -36,9 +36,8 @@ from hybrid_bt.risk import RiskParams
 from hybrid_bt.settling import mix_of, settle_panel
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
 from hybrid_bt.target_replay import replay
-from hybrid_bt.train.sac import train_sac
-from hybrid_bt.train.spec import SacSpec
-from hybrid_bt.train.vecenv import LaneVecEnv
+from hybrid_bt.train.models import LaneVecEnv, new_sac
+from hybrid_bt.train.spec import SacSpec, asset_env
 
 CONFIG = load_config("stable", overrides=ACTIVE)
 FUSION = FusionParams(0.2, 0.5, 0.9)
@@ -253,10 +252,10 @@ def test_training_gives_the_same_weights_on_lanes(monkeypatch: pytest.MonkeyPatc
     spec = SacSpec(
         action_low=-0.5, action_high=1.0, risk_aversion=1.0, gamma=0.9, net=(8, 8), n_envs=8, learning_starts=64
     )
-    spec = spec.model_copy(update={"batch_size": 32, "episode_bars": 15})
+    spec = spec._replace(batch_size=32, episode_bars=15)
 
     def weights() -> dict[str, Any]:
-        return train_sac(TRACKS[:-1], CONFIG, spec, steps=400, seed=5).policy.state_dict()
+        return new_sac(asset_env(TRACKS[:-1], CONFIG, spec), spec, steps=400, seed=5).learn(400).policy.state_dict()
 
     lanes = weights()
     monkeypatch.setattr("hybrid_bt.envs.trading.have_numba", lambda: False)
@@ -299,9 +298,8 @@ from hybrid_bt.opinions import opinions
 from hybrid_bt.reader import MarketReader, read_panel
 from hybrid_bt.settling import mix_of, settle_panel
 from hybrid_bt.target_replay import replay
-from hybrid_bt.train.sac import asset_env
-from hybrid_bt.train.spec import SAC_SPECS
-from hybrid_bt.train.vecenv import vec_env
+from hybrid_bt.train.models import vec_env
+from hybrid_bt.train.spec import SAC_SPECS, asset_env
 
 config, bars = load_config("stable"), random_bars(400)
 columns = resolve_pairs(PAIRS, bars.symbols)

@@ -23,9 +23,9 @@ from hybrid_bt.freeze import freeze_sac
 from hybrid_bt.legs import SacLeg
 from hybrid_bt.parity import main
 from hybrid_bt.recording import record
-from hybrid_bt.train.pipeline import LEAST_CLOSE, Lesson
-from hybrid_bt.train.sac import train_sac
-from hybrid_bt.train.spec import SacSpec
+from hybrid_bt.train.members import Member, train_member
+from hybrid_bt.train.pipeline import Lesson, manifest
+from hybrid_bt.train.spec import LEAST_CLOSE, SacSpec, asset_env
 
 SPAN = ("--data", "us20", "--symbols", "KO,PEP,JNJ,PG", "--end", "2010-12-31")
 
@@ -46,7 +46,7 @@ def test_a_difference_is_found_and_placed(monkeypatch: pytest.MonkeyPatch) -> No
         path.cash[100] += 0.01
         return path
 
-    monkeypatch.setattr(hybrid_bt.target_replay, "replay", tampered)
+    monkeypatch.setattr("hybrid_bt.parity.replay", tampered)
     result = CliRunner().invoke(main, SPAN)
     assert result.exit_code == 1, result.output
     assert "cash               largest difference 1e-08 on 2010-05-27" in result.output
@@ -60,7 +60,7 @@ def test_a_number_that_is_none_is_a_difference(monkeypatch: pytest.MonkeyPatch) 
         path.equity[100] = np.nan
         return path
 
-    monkeypatch.setattr(hybrid_bt.target_replay, "replay", tampered)
+    monkeypatch.setattr("hybrid_bt.parity.replay", tampered)
     result = CliRunner().invoke(main, SPAN)
     assert result.exit_code == 1, result.output
     assert "equity             largest difference inf on 2010-05-27" in result.output
@@ -124,13 +124,9 @@ def test_final_equity_with_the_frozen_policy_is_that_of_sb3_predict(tmp_path: Pa
         action_low=0.0, action_high=1.0, risk_aversion=2.0, gamma=0.9, n_envs=8, batch_size=128, learning_starts=64
     )
     tracks = hybrid_bt.envs.asset_tracks(lesson.history(), "1995-01-03", "1996-12-31", LEAST_CLOSE)
-    model = train_sac(tracks, config, spec, steps=4_000, seed=0)
-    fields = lesson.manifest(spec, bars.symbols, bars) | {
-        "observation": hybrid_bt.legs.sac.OBSERVATION,
-        "action_meaning": "exposure",
-        "seeds": (0,),
-    }
-    frozen = freeze_sac([model], fields, tmp_path / "sac.onnx")
+    member = Member("sac_seed0", "sac", asset_env(tracks, config, spec), config, spec, steps=4_000, seed=0)
+    model = train_member(member, lesson.tell).model
+    frozen = freeze_sac([model], manifest(lesson, [member]), tmp_path / "sac.onnx")
     equity = []
     for policy in (frozen, ModelPolicy(model)):
         brain = build(config, bars.symbols, pairs, Policies(frozen, None))

@@ -20,9 +20,8 @@ from hybrid_bt.feeds import load_bars
 from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.policy_card import main as card
 from hybrid_bt.train.__main__ import main
+from hybrid_bt.train.members import Practice
 from hybrid_bt.train.pipeline import Lesson, learn_gate, learn_sac
-from hybrid_bt.train.practice import Practice
-from hybrid_bt.train.rehearsal import rehearse_gate, rehearse_sac
 from hybrid_bt.train.shipped import compare
 
 pytest.importorskip("torch")
@@ -43,11 +42,11 @@ def validated(lesson: Lesson) -> Lesson:
 
 
 def test_a_rehearsal_is_the_training_that_ends_earlier(lesson: Lesson, tmp_path: Path) -> None:
-    said = rehearse_sac(lesson, SAC, 200)["rehearsal"]
+    said: Any = learn_sac(lesson, SAC, 200, tmp_path / "rehearsed.onnx").manifest.results["rehearsal"]
     found: Any = learn_sac(validated(lesson), SAC, 200, tmp_path / "a.onnx").manifest.results["validation"]
     assert said["member_sharpes"] == [row["sharpe"] for row in found["members"]][:1]
     assert said["reference"] == found["reference"]
-    said = rehearse_gate(lesson, GATE, SAC, 64, 100)["rehearsal"]
+    said = learn_gate(lesson, GATE, SAC, 64, 100, tmp_path / "rehearsed.onnx").manifest.results["rehearsal"]
     found = learn_gate(validated(lesson), GATE, SAC, 64, 100, tmp_path / "b.onnx").manifest.results["validation"]
     assert said["member_sharpes"] == [row["sharpe"] for row in found["members"]][:1]
     assert -1.0 <= said["regime"]["mean"] <= 1.0
@@ -57,17 +56,17 @@ def test_a_rehearsal_moves_no_weight_and_reads_no_bar_behind_the_training_span(l
     close = lesson.bars.close.copy()
     close[lesson.bars.stamps > np.datetime64(lesson.end)] *= 3.0
     other = lesson._replace(bars=Bars.checked("us20", lesson.bars.symbols, lesson.bars.stamps, close))
-    assert rehearse_sac(other, SAC, 100) == rehearse_sac(lesson, SAC, 100)
-    plain = learn_sac(lesson, SAC, 100, tmp_path / "a.onnx")
-    told = learn_sac(lesson, SAC, 100, tmp_path / "b.onnx", {"rehearsal": {"train_end": "1996-12-31"}})
-    assert plain.manifest.graph_sha256 == told.manifest.graph_sha256
-    assert plain.manifest.results == {} and "rehearsal" in told.manifest.results
+    told = learn_sac(lesson, SAC, 100, tmp_path / "a.onnx").manifest
+    assert learn_sac(other, SAC, 100, tmp_path / "b.onnx").manifest.results == told.results
+    plain = learn_sac(lesson._replace(rehearse_to=None), SAC, 100, tmp_path / "c.onnx").manifest
+    assert plain.graph_sha256 == told.graph_sha256
+    assert plain.results == {} and "rehearsal" in told.results
 
 
 def test_a_rebuilt_policy_is_compared_by_bytes_manifest_and_weights(lesson: Lesson, tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.onnx" for name in ("first", "again", "other")]
     for path, seeds in zip(paths, ((3, 4), (3, 4), (5, 6)), strict=True):
-        learn_sac(lesson._replace(seeds=seeds), SAC, 100, path)
+        learn_sac(lesson._replace(seeds=seeds, rehearse_to=None), SAC, 100, path)
     same, other = compare(paths[1], paths[0]), compare(paths[2], paths[0])
     assert same.same_bytes and same.differing == () and same.largest_weight_difference == 0.0
     assert not other.same_bytes and other.differing == ("seeds: [3, 4] -> [5, 6]",)

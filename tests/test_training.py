@@ -30,11 +30,9 @@ from hybrid_bt.feeds import load_bars
 from hybrid_bt.recording import record
 from hybrid_bt.train.__main__ import main
 from hybrid_bt.train.checkpoint import MAGIC, read_checkpoint
-from hybrid_bt.train.gate import regime_env
-from hybrid_bt.train.members import Trained, train_member
+from hybrid_bt.train.members import Event, Member, Practice, Trained, train_member
 from hybrid_bt.train.pipeline import Lesson, learn_gate, learn_sac, regime_reward_unit
-from hybrid_bt.train.practice import Event, Member, Practice
-from hybrid_bt.train.spec import SacSpec
+from hybrid_bt.train.spec import SacSpec, asset_env, regime_env
 from hybrid_bt.train.validation import GateValidation, SacValidation, rows_after, sac_targets
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,24 +100,12 @@ def members(bars: Bars, practice: Practice) -> dict[str, Member]:
         history.warm,
     )
     track = regime_track(history, legs, given.config.mix(), "1996-01-02", str(END))
-    config = given.config
-    watched: dict[str, Any] = {"practice": practice}
+    config, first = given.config, rows_after(history.bars, END)
+    asset, regime = asset_env(tracks, config, SAC), regime_env([track], config, GATE, base_regime=0.5)
+    alone, fused = SacValidation(history, first, config), GateValidation(history, first, config, legs, 0.5)
     return {
-        "sac": Member(
-            "sac_seed3", "sac", tracks, config, SAC, 400, 3, 0.0, SacValidation.of(history, END, config), **watched
-        ),
-        "gate": Member(
-            "gate_seed3",
-            "gate",
-            [track],
-            config,
-            GATE,
-            320,
-            3,
-            0.5,
-            GateValidation.of(history, END, config, legs, 0.5),
-            **watched,
-        ),
+        "sac": Member("sac_seed3", "sac", asset, config, SAC, 400, 3, alone, practice),
+        "gate": Member("gate_seed3", "gate", regime, config, GATE, 320, 3, fused, practice),
     }
 
 
@@ -195,13 +181,14 @@ def test_a_checkpoint_of_another_training_is_refused_with_the_difference(bars: B
     practice = Practice(checkpoint_dir=tmp_path, checkpoint_every=64, resume=True)
     member = members(bars, practice)["sac"]._replace(validation=None, steps=128)
     train_member(member, silent)
-    scaled = member.tracks[0]._replace(closes=2.0 * member.tracks[0].closes)
+    first, *others = member.env.tracks
+    scaled = asset_env([first._replace(closes=2.0 * first.closes), *others], member.config, SAC)
     for other, words in (
         (member._replace(steps=256), "steps was 128, now 256"),
         (member._replace(seed=4), "seed was 3, now 4"),
-        (member._replace(spec=SAC.model_copy(update={"gamma": 0.8})), "spec.gamma was 0.9, now 0.8"),
+        (member._replace(spec=SAC._replace(gamma=0.8)), "spec.gamma was 0.9, now 0.8"),
         (member._replace(config=load_config("aggressive")), "config."),
-        (member._replace(tracks=[scaled, *member.tracks[1:]]), "training bars"),
+        (member._replace(env=scaled), "training bars"),
     ):
         with pytest.raises(ConfigError, match=words):
             train_member(other, silent)
@@ -267,7 +254,7 @@ def test_the_best_weights_are_kept_and_patience_ends_a_training(bars: Bars) -> N
     best = int(np.argmax(ranks))
     assert trained.kept == trained.evaluations[best]
     assert member.validation is not None
-    assert member.validation.score(trained.model) == trained.evaluations[best].score
+    assert member.validation.score([trained.model]) == trained.evaluations[best].score
     assert trained.evaluations[-1].step == trained.model.num_timesteps
     assert trained.model.num_timesteps == 400 or len(ranks) - 1 - best == 2
 
@@ -285,6 +272,32 @@ def test_jobs_give_the_files_of_one_by_one(tmp_path: Path) -> None:
     pictures = [(tmp_path / f"{name}.validation.png").read_bytes() for name in ("one", "two")]
     assert pictures[0] == pictures[1]
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".csv", ".onnx", ".onnx", ".png", ".png"]
+
+
+SIDE_BY_SIDE = """
+from test_training import Practice, members
+from hybrid_bt.feeds import load_bars
+from hybrid_bt.train.members import train_all
+
+if __name__ == "__main__":
+    bars = load_bars("us20", symbols=["KO", "PEP", "JNJ"], end="1997-12-31").between("1994-06-01")
+    member, heard = members(bars, Practice(jobs=2, valid_every=32))["sac"]._replace(steps=64), []
+    train_all([member._replace(name=f"{seed}" * 3_000_000, seed=seed) for seed in (3, 4)], heard.append)
+    for seed in (3, 4):
+        said = [event for event in heard if event.name[0] == str(seed)]
+        print([event.evaluation.step for event in said if event.evaluation], said[-1].step)
+"""
+
+
+def test_nothing_that_a_process_said_is_lost(tmp_path: Path) -> None:
+    """Long names take longer to send than a result does; the last words of a training were overtaken and lost."""
+    script = tmp_path / "side_by_side.py"
+    script.write_text(SIDE_BY_SIDE)
+    places = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": places}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines() == ["[32, 64] 64"] * 2, done.stderr[-500:]
 
 
 @pytest.mark.parametrize(
@@ -319,11 +332,20 @@ def test_what_could_not_be_written_is_refused_before_anything_is_learned(
     assert words in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"gamma": 1.0}, "gamma: .*less than 1"), ({"action_low": 1.0}, "action_low 1.0 must be below action_high 1.0")],
+)
+def test_what_cannot_be_learned_is_refused(change: dict[str, Any], words: str, bars: Bars, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=words):
+        learn_sac(lesson(bars), SAC._replace(**change), 100, tmp_path / "sac.onnx")
+
+
 def test_rewards_of_a_gate_are_in_units_of_their_own_spread(bars: Bars) -> None:
     member = members(bars, Practice())["gate"]
-    env = regime_env(member.tracks, member.config, GATE, whole_span=True)
-    unit = regime_reward_unit(env)
-    scaled = regime_env(member.tracks, member.config, GATE, reward_unit=unit, whole_span=True)
+    tracks, whole = member.env.tracks, GATE._replace(episode_bars=None)
+    unit = regime_reward_unit(regime_env(tracks, member.config, whole))
+    scaled = regime_env(tracks, member.config, whole, reward_unit=unit)
     assert unit != 1.0
     assert regime_reward_unit(scaled) == pytest.approx(1.0, rel=1e-12)
 
@@ -358,6 +380,6 @@ def test_validation_of_the_gate_waits_for_the_other_side_of_a_pair(bars: Bars) -
     missing[seen.first :: 2, 1] = np.nan
     holed = dataclasses.replace(seen.history.bars, close=missing, open=missing, high=missing, low=missing)
     tied = {row: [(), [(0, 1)]] for row in range(seen.first, len(missing), 2)}
-    free = seen._replace(history=seen.history._replace(bars=holed))
-    waiting = free._replace(legs=dataclasses.replace(seen.legs, ties=tied))
+    free = dataclasses.replace(seen, history=seen.history._replace(bars=holed))
+    waiting = dataclasses.replace(free, legs=dataclasses.replace(seen.legs, ties=tied))
     assert len({nobody, free.reference(), waiting.reference()}) == 3

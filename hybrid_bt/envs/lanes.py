@@ -1,4 +1,4 @@
-"""Many episodes of one environment stepped in one call, compiled or not; `hybrid_bt.train.vecenv` makes a `VecEnv` of
+"""Many episodes of one environment stepped in one call, compiled or not; `hybrid_bt.train.models` makes a `VecEnv` of
 them, and `TradingEnv` is one of them alone."""
 
 from __future__ import annotations

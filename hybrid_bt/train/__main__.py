@@ -63,7 +63,7 @@ def main(kind: str, **flags: Any) -> None:
     check_installed("training", "train", NEEDED)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from hybrid_bt.train.logbook import Logbook
-    from hybrid_bt.train.rehearsal import rehearsed_gate, rehearsed_sac
+    from hybrid_bt.train.pipeline import learn_gate, learn_sac
     from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
 
     mode = flags["mode"]
@@ -81,10 +81,10 @@ def main(kind: str, **flags: Any) -> None:
         return
     with logbook.progress(sys.stderr.isatty()):
         if kind == "sac":
-            policy = rehearsed_sac(lesson, SAC_SPECS[mode], flags["sac_steps"], out)
+            policy = learn_sac(lesson, SAC_SPECS[mode], flags["sac_steps"], out)
         else:
             specs, steps = (GATE_SPECS[mode], SAC_SPECS[mode]), (flags["ppo_steps"], flags["sac_steps"])
-            policy = rehearsed_gate(lesson, *specs, *steps, out)
+            policy = learn_gate(lesson, *specs, *steps, out)
     if lesson.valid_end:
         _draw(logbook, lesson, kind, policy.manifest.results["validation"])
     click.echo(f"{out}: {kind} for {mode}, {policy.manifest.members} members, sha256 {policy.sha256}")
@@ -117,7 +117,7 @@ def _shipped(flags: dict[str, Any], modes: tuple[str, ...]) -> None:
 def _controls(lesson: Any, spec: Any, steps: int) -> None:
     from hybrid_bt.envs import asset_tracks
     from hybrid_bt.train.controls import run_controls
-    from hybrid_bt.train.pipeline import LEAST_CLOSE
+    from hybrid_bt.train.spec import LEAST_CLOSE
 
     tracks = asset_tracks(lesson.history(), str(lesson.start), str(lesson.end), LEAST_CLOSE)
     rows = run_controls(tracks, lesson.config, spec, steps=steps, seeds=lesson.seeds)
@@ -158,7 +158,7 @@ def _lesson(flags: dict[str, Any]) -> Any:
 
 
 def _practice(flags: dict[str, Any]) -> Any:
-    from hybrid_bt.train.practice import Practice
+    from hybrid_bt.train.members import Practice
 
     if flags["valid_end"] is None:
         for name in ("valid_every", "patience"):

@@ -24,8 +24,9 @@ import numpy as np
 
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import write_whole
+from hybrid_bt.texts import plain
 
-MAGIC = b"hybrid_bt checkpoint 1\n"
+MAGIC = b"hybrid_bt checkpoint 2\n"
 HASH_BYTES = 32
 COUNTERS = ("num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining")
 BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
@@ -87,11 +88,8 @@ def read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
 
 def _first_difference(found: Any, wanted: Any, where: str = "") -> str:
     if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in wanted:
-            difference = _first_difference(found.get(key), wanted[key], f"{where}.{key}" if where else key)
-            if difference:
-                return difference
-        return ""
+        inside = (_first_difference(found.get(key), wanted[key], f"{where}.{key}".lstrip(".")) for key in wanted)
+        return next(filter(None, inside), "")
     return "" if found == wanted else f"{where} was {_short(found)}, now {_short(wanted)}"
 
 
@@ -101,20 +99,37 @@ def _short(value: Any) -> str:
 
 
 def gather(model: Any) -> dict[str, Any]:
-    """State of a SAC or RecurrentPPO model, its environments and all generators, between two rollouts."""
+    """State of a SAC or RecurrentPPO model, its `VecMonitor` over lanes and all generators, between two rollouts."""
+    import torch
+
+    env, lanes = model.env, model.env.venv.state()
     state = {
         "parameters": model.get_parameters(),
         "counters": {name: getattr(model, name) for name in COUNTERS},
         "last_obs": _tensor(model._last_obs),
         "episode_starts": _tensor(model._last_episode_starts),
         "episodes": [[float(info["r"]), int(info["l"]), float(info["t"])] for info in model.ep_info_buffer],
-        "random": _gather_random(model),
-        "envs": _gather_envs(model.env),
+        "returns": _tensor(env.episode_returns),
+        "lengths": _tensor(env.episode_lengths),
+        "episode_count": env.episode_count,
+        "lanes": [_tensor(part) for part in lanes["lanes"]],
+        "torch": torch.get_rng_state(),
+        "generators": json.dumps(
+            {
+                "numpy": plain(np.random.get_state(legacy=False)),
+                "python": random.getstate(),
+                "actions": model.action_space.np_random.bit_generator.state,
+                "lanes": lanes["rngs"],
+            }
+        ),
     }
     if getattr(model, "ent_coef_optimizer", None) is not None:
         state["log_ent_coef"] = model.log_ent_coef.detach()
     if getattr(model, "replay_buffer", None) is not None:
-        state["buffer"] = _gather_buffer(model.replay_buffer)
+        buffer = model.replay_buffer
+        used = buffer.buffer_size if buffer.full else buffer.pos
+        columns = {name: _tensor(getattr(buffer, name)[:used]) for name in BUFFER}
+        state["buffer"] = {"pos": buffer.pos, "full": buffer.full, **columns}
     if hasattr(model, "_last_lstm_states"):
         state["lstm"] = [[part.detach() for part in pair] for pair in model._last_lstm_states]
     return state
@@ -136,70 +151,25 @@ def scatter(state: Mapping[str, Any], model: Any) -> None:
         with torch.no_grad():
             model.log_ent_coef.copy_(state["log_ent_coef"])
     if "buffer" in state:
-        _scatter_buffer(state["buffer"], model.replay_buffer)
+        buffer, saved = model.replay_buffer, state["buffer"]
+        buffer.pos, buffer.full = saved["pos"], saved["full"]
+        for name in BUFFER:
+            getattr(buffer, name)[: len(saved[name])] = saved[name].numpy()
     if "lstm" in state:
         model._last_lstm_states = type(model._last_lstm_states)(*(tuple(pair) for pair in state["lstm"]))
-    _scatter_envs(state["envs"], model.env)
-    _scatter_random(state["random"], model)  # last: whatever was drawn on the way does not count
+    env, generators = model.env, json.loads(state["generators"])
+    env.episode_returns[:] = state["returns"].numpy()
+    env.episode_lengths[:] = state["lengths"].numpy()
+    env.episode_count = state["episode_count"]
+    env.venv.restore({"lanes": [part.numpy() for part in state["lanes"]], "rngs": generators["lanes"]})
+    np.random.set_state(generators["numpy"])  # generators last: whatever was drawn on the way does not count
+    torch.set_rng_state(state["torch"])
+    version, words, gauss = generators["python"]
+    random.setstate((version, tuple(words), gauss))
+    model.action_space.np_random.bit_generator.state = generators["actions"]
 
 
 def _tensor(array: Any) -> Any:
     import torch
 
     return torch.from_numpy(np.array(array))
-
-
-def _gather_buffer(buffer: Any) -> dict[str, Any]:
-    used = buffer.buffer_size if buffer.full else buffer.pos
-    columns = {name: _tensor(getattr(buffer, name)[:used]) for name in BUFFER}
-    return {"pos": buffer.pos, "full": buffer.full, **columns}
-
-
-def _scatter_buffer(state: Mapping[str, Any], buffer: Any) -> None:
-    buffer.pos, buffer.full = state["pos"], state["full"]
-    for name in BUFFER:
-        getattr(buffer, name)[: len(state[name])] = state[name].numpy()
-
-
-def _gather_random(model: Any) -> dict[str, Any]:
-    import torch
-
-    state: Any = np.random.get_state(legacy=True)
-    kind, keys, position, has_gauss, gauss = state
-    return {
-        "numpy": [str(kind), _tensor(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)],
-        "torch": torch.get_rng_state(),
-        "python": json.dumps(random.getstate()),
-        "actions": json.dumps(model.action_space.np_random.bit_generator.state),
-    }
-
-
-def _scatter_random(state: Mapping[str, Any], model: Any) -> None:
-    import torch
-
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(state["torch"])
-    version, words, gauss = json.loads(state["python"])
-    random.setstate((version, tuple(words), gauss))
-    model.action_space.np_random.bit_generator.state = json.loads(state["actions"])
-
-
-def _gather_envs(env: Any) -> dict[str, Any]:
-    """Of a `VecMonitor` over lanes."""
-    state = env.venv.state()
-    return {
-        "returns": _tensor(env.episode_returns),
-        "lengths": _tensor(env.episode_lengths),
-        "episodes": env.episode_count,
-        "lanes": [_tensor(part) for part in state["lanes"]],
-        "generators": json.dumps(state["rngs"]),
-    }
-
-
-def _scatter_envs(state: Mapping[str, Any], env: Any) -> None:
-    env.episode_returns[:] = state["returns"].numpy()
-    env.episode_lengths[:] = state["lengths"].numpy()
-    env.episode_count = state["episodes"]
-    lanes = [part.numpy() for part in state["lanes"]]
-    env.venv.restore({"lanes": lanes, "rngs": json.loads(state["generators"])})

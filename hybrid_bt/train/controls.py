@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 from hybrid_bt.config import Config
 from hybrid_bt.envs import Span, Track
 from hybrid_bt.features import CLIP
-from hybrid_bt.train.sac import asset_env, train_sac
-from hybrid_bt.train.spec import SacSpec
+from hybrid_bt.train.spec import SacSpec, asset_env
 
 FloatArray = NDArray[np.float64]
 
@@ -94,12 +93,14 @@ CONTROLS: dict[str, tuple[Callable[[Track, np.random.Generator], Track], bool]] 
 
 
 def _control(name: str, tracks: Sequence[Track], config: Config, spec: SacSpec, steps: int, seed: int) -> Control:
+    from hybrid_bt.train.models import new_sac
+
     alter, must_win = CONTROLS[name]
     rng = np.random.default_rng(SHUFFLE_SEED)
     altered = [alter(track, rng) for track in tracks]
     middles = [track.span.first + int(LEARNED * (track.span.last - track.span.first)) for track in altered]
     learned = [track._replace(span=Span(track.span.first, row)) for track, row in zip(altered, middles, strict=True)]
-    model = train_sac(learned, config, spec, steps=steps, seed=seed)
+    model = new_sac(asset_env(learned, config, spec), spec, steps=steps, seed=seed).learn(steps)
     judged = [track._replace(span=Span(row + 1, track.span.last)) for track, row in zip(altered, middles, strict=True)]
     pairs = [_returns(model, track, config, spec) for track in judged]
     days = [track.days[track.span.first + 1 : track.span.last + 1] for track in judged]
@@ -112,7 +113,7 @@ def _control(name: str, tracks: Sequence[Track], config: Config, spec: SacSpec, 
 
 def _returns(model: Any, track: Track, config: Config, spec: SacSpec) -> tuple[FloatArray, FloatArray]:
     """Net log returns of the agent, at the mode's true costs, and of holding the asset, over the whole span."""
-    env = asset_env([track], config, spec.model_copy(update={"cost_multiple": 1.0, "episode_bars": None}))
+    env = asset_env([track], config, spec._replace(cost_multiple=1.0, episode_bars=None))
     observation, _ = env.reset(seed=0)
     equity, done = [env.account.equity], False
     while not done:

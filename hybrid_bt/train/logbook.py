@@ -10,8 +10,8 @@ from typing import Any
 from hybrid_bt.files import write_whole
 from hybrid_bt.report.training import write_training_curves
 from hybrid_bt.texts import csv_of_rows
-from hybrid_bt.train.practice import Event, member_seed
-from hybrid_bt.train.validation import Evaluation, Score
+from hybrid_bt.train.members import Event
+from hybrid_bt.train.validation import Score
 
 COLUMNS = ("seed", "step", *Score._fields)
 
@@ -27,7 +27,7 @@ class Logbook:
 
     def __init__(self, stem: Path) -> None:
         self.csv, self.png = (stem.with_suffix(f".validation{suffix}") for suffix in (".csv", ".png"))
-        self.evaluations: dict[str, list[Evaluation]] = {}
+        self.rows: list[tuple[Any, ...]] = []  #: of `COLUMNS`
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
 
@@ -49,8 +49,9 @@ class Logbook:
     def hear(self, event: Event) -> None:
         """Take note of an event."""
         if event.evaluation is not None:
-            self.evaluations.setdefault(event.name, []).append(event.evaluation)
-            self._write()
+            self.rows.append((event.seed, event.evaluation.step, *event.evaluation.score))
+            self.rows.sort(key=lambda row: row[:2])
+            write_whole(self.csv, csv_of_rows((COLUMNS, *self.rows)).encode())
         if self._bar is not None:
             if event.name not in self._tasks:
                 self._tasks[event.name] = self._bar.add_task(event.name, total=event.steps)
@@ -58,14 +59,10 @@ class Logbook:
 
     def draw(self, title: str, note: str, reference: tuple[str, Score]) -> None:
         """The picture of all evaluations, if there are any."""
-        curves = {}
-        for name in sorted(self.evaluations, key=member_seed):
-            rows = [(e.step, *e.score) for e in self.evaluations[name]]
-            curves[f"seed {member_seed(name)}"] = dict(zip(COLUMNS[1:], zip(*rows, strict=True), strict=True))
+        curves: dict[str, dict[str, list[Any]]] = {}
+        for seed, *values in self.rows:
+            curve = curves.setdefault(f"seed {seed}", {name: [] for name in COLUMNS[1:]})
+            for name, value in zip(COLUMNS[1:], values, strict=True):
+                curve[name].append(value)
         if curves:
             write_training_curves(curves, (reference[0], reference[1]._asdict()), self.png, title=title, note=note)
-
-    def _write(self) -> None:
-        names = sorted(self.evaluations, key=member_seed)
-        rows = [(member_seed(name), e.step, *e.score) for name in names for e in self.evaluations[name]]
-        write_whole(self.csv, csv_of_rows((COLUMNS, *rows)).encode())

@@ -1,7 +1,11 @@
-"""Members of an ensemble, trained one after another or side by side in processes of their own; same weights."""
+"""Members of an ensemble, trained one after another or side by side in processes of their own; same weights.
+
+What a training is and how it is watched is plain data, so that it can go to another process.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -9,22 +13,95 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from importlib import metadata
 from multiprocessing.connection import wait as wait_for
-from queue import Empty
+from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from hybrid_bt.config import Config
+from hybrid_bt.envs import Track, TradingEnv
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.train.gate import new_gate
-from hybrid_bt.train.practice import Event, Member
-from hybrid_bt.train.sac import new_sac
-from hybrid_bt.train.validation import Evaluation
+from hybrid_bt.train.spec import GateSpec, SacSpec
+from hybrid_bt.train.validation import Evaluation, Validation
+
+LIBRARIES = ("torch", "stable-baselines3", "sb3-contrib", "numpy")
+POLL_SECONDS = 0.2
+
+
+class Practice(NamedTuple):
+    """How training is watched, kept and spread; the step at which a training ends aside, no weight depends on it."""
+
+    valid_every: int | None = None  #: environment steps between evaluations; None for twenty in all
+    patience: int | None = None  #: evaluations without a better Sharpe ratio after which a training ends
+    keep: Literal["best", "last"] = "last"  #: which evaluated weights are frozen
+    checkpoint_dir: Path | None = None
+    checkpoint_every: int = 10_000  #: environment steps
+    resume: bool = False
+    jobs: int = 1  #: trainings side by side
+    tensorboard_log: Path | None = None
+
+
+class Event(NamedTuple):
+    """What a training says while it runs."""
+
+    name: str  #: of the member
+    seed: int
+    step: int
+    steps: int
+    evaluation: Evaluation | None = None
+
 
 Tell = Callable[[Event], None]
 
-POLL_SECONDS = 0.2
+
+class Member(NamedTuple):
+    """One training."""
+
+    name: str  #: of its checkpoint and its progress bar, e.g. `sac_seed0`
+    kind: Literal["sac", "gate"]
+    env: TradingEnv  #: on bars of the training span only
+    config: Config
+    spec: SacSpec | GateSpec
+    steps: int
+    seed: int
+    validation: Validation | None = None
+    practice: Practice = Practice()
+
+    @property
+    def valid_every(self) -> int:
+        """Environment steps between evaluations."""
+        return self.practice.valid_every or max(self.steps // 20, 1)
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """Where its state is kept."""
+        folder = self.practice.checkpoint_dir
+        return folder / f"{self.name}.ckpt" if folder else None
+
+    def event(self, step: int, evaluation: Evaluation | None) -> Event:
+        """What it says at a step."""
+        return Event(self.name, self.seed, step, self.steps, evaluation)
+
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree with before a training goes on from it; JSON data."""
+        seen = self.validation
+        return {
+            "training": self.name,
+            "steps": self.steps,
+            "seed": self.seed,
+            "spec": self.spec._asdict(),
+            "config": self.config.without_news(),
+            "base_regime": self.env.task.base_action,
+            "reward_unit": self.env.task.reward_unit,
+            "training bars": _fingerprint(self.env.tracks),
+            "validation bars": seen.history.bars.sha256 if seen else None,
+            "valid_every": self.valid_every if seen else None,
+            "patience": self.practice.patience if seen else None,
+            "versions": {name: metadata.version(name) for name in LIBRARIES},
+        }
 
 
 class Trained(NamedTuple):
@@ -35,13 +112,13 @@ class Trained(NamedTuple):
     kept: Evaluation | None  #: that of the weights; None without validation
 
 
-class _Weights(NamedTuple):
-    """A trained member on its way between two processes of ours."""
-
-    policy: dict[str, Any]  #: arrays
-    num_timesteps: int
-    evaluations: list[Evaluation]
-    kept: Evaluation | None
+def _fingerprint(tracks: Sequence[Track]) -> str:
+    """Over everything that the environments read."""
+    digest = hashlib.sha256()
+    for track in tracks:
+        for array in map(np.ascontiguousarray, track):
+            digest.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def train_all(members: Sequence[Member], tell: Tell) -> list[Trained]:
@@ -55,63 +132,42 @@ def train_all(members: Sequence[Member], tell: Tell) -> list[Trained]:
     ConfigError
         If a checkpoint stands in the way or does not fit, or a process was killed from outside.
     """
-    check_checkpoints(members)
-    jobs = min(members[0].practice.jobs, len(members))
-    if jobs > 1:
-        return _side_by_side(members, jobs, tell)
-    return [train_member(member, tell) for member in members]
-
-
-def check_checkpoints(members: Sequence[Member]) -> None:
-    """Refuse to write over the checkpoints of an earlier training."""
-    for member in members:
-        folder = member.practice.checkpoint_dir
-        if folder and not member.practice.resume and (folder / f"{member.name}.ckpt").exists():
+    for path in (member.checkpoint for member in members if not member.practice.resume):
+        if path and path.exists():
             raise ConfigError(
-                f"checkpoint: {folder / member.name}.ckpt exists; --resume goes on from it, or choose another "
-                "--checkpoint-dir"
+                f"checkpoint: {path} exists; --resume goes on from it, or choose another --checkpoint-dir"
             )
+    jobs = min(members[0].practice.jobs, len(members))
+    return _side_by_side(members, jobs, tell) if jobs > 1 else [train_member(member, tell) for member in members]
 
 
 def train_member(member: Member, tell: Tell) -> Trained:
     """Train one member; on one thread the same member ends with the same weights, however often it was interrupted."""
     from hybrid_bt.train.watch import Watch
 
-    model = _fresh(member)
-    watch = Watch(member, tell)
+    model, watch = _fresh(member, member.practice.tensorboard_log), Watch(member, tell)
     with watch.signals():
         model.learn(member.steps, callback=watch, tb_log_name=f"{member.kind}_{member.seed}")
     watch.apply_choice()
     return Trained(model, watch.evaluations, watch.kept)
 
 
-def _fresh(member: Member) -> Any:
-    log = member.practice.tensorboard_log
-    if member.kind == "sac":
-        return new_sac(
-            member.tracks, member.config, member.spec, steps=member.steps, seed=member.seed, tensorboard_log=log
-        )
-    return new_gate(
-        member.tracks,
-        member.config,
-        member.spec,
-        seed=member.seed,
-        base_regime=member.base_regime,
-        reward_unit=member.reward_unit,
-        tensorboard_log=log,
-    )
+def _fresh(member: Member, log: Path | None = None) -> Any:
+    from hybrid_bt.train.models import NEW_MODEL
+
+    return NEW_MODEL[member.kind](member.env, member.spec, steps=member.steps, seed=member.seed, tensorboard_log=log)
 
 
 def _side_by_side(members: Sequence[Member], jobs: int, tell: Tell) -> list[Trained]:
     spawn = multiprocessing.get_context("spawn")
-    events = spawn.Queue()
+    events = spawn.SimpleQueue()  # `put` returns when the event is in the pipe: before its training's result is
     before = set(multiprocessing.active_children())
     handler = _exit_on_sigterm()
     pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_begin, initargs=(events,))
     try:
         futures = [pool.submit(_train_there, member) for member in members]
         _follow(futures, events, tell)
-        weights = [future.result() for future in futures]
+        found = [future.result() for future in futures]
     except BaseException as error:
         for child in set(multiprocessing.active_children()) - before:
             child.terminate()  # each keeps a checkpoint at the end of its rollout
@@ -126,7 +182,7 @@ def _side_by_side(members: Sequence[Member], jobs: int, tell: Tell) -> list[Trai
         if handler is not None:
             signal.signal(signal.SIGTERM, handler)
     pool.shutdown()
-    return [_rebuilt(member, one) for member, one in zip(members, weights, strict=True)]
+    return [_rebuilt(member, one) for member, one in zip(members, found, strict=True)]
 
 
 def _exit_on_sigterm() -> Any:
@@ -140,16 +196,13 @@ def _exit_on_sigterm() -> Any:
     return signal.signal(signal.SIGTERM, leave)
 
 
-def _follow(futures: Sequence[Future[_Weights]], events: Any, tell: Tell) -> None:
-    """Pass events on until all are done or one has failed."""
-    pending: set[Future[_Weights]] = set(futures)
+def _follow(futures: Sequence[Future[Trained]], events: Any, tell: Tell) -> None:
+    """Pass events on until all are done or one has failed; whoever is done has said everything before."""
+    pending: set[Future[Trained]] = set(futures)
     while pending and not any(future.done() and future.exception() for future in futures):
         _, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_EXCEPTION)
-        try:
-            while True:
-                tell(events.get_nowait())
-        except Empty:
-            pass
+        while not events.empty():
+            tell(events.get())
 
 
 _events: Any = None
@@ -170,16 +223,17 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def _train_there(member: Member) -> _Weights:
+def _train_there(member: Member) -> Trained:
+    """With arrays and steps in place of a model, which cannot go to another process."""
     trained = train_member(member, _events.put)
-    policy = {name: tensor.detach().numpy() for name, tensor in trained.model.policy.state_dict().items()}
-    return _Weights(policy, trained.model.num_timesteps, trained.evaluations, trained.kept)
+    weights = {name: tensor.detach().numpy() for name, tensor in trained.model.policy.state_dict().items()}
+    return trained._replace(model=(weights, trained.model.num_timesteps))
 
 
-def _rebuilt(member: Member, weights: _Weights) -> Trained:
+def _rebuilt(member: Member, found: Trained) -> Trained:
     import torch
 
-    model = _fresh(member._replace(practice=member.practice._replace(tensorboard_log=None)))
-    model.policy.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.policy.items()})
-    model.num_timesteps = weights.num_timesteps
-    return Trained(model, weights.evaluations, weights.kept)
+    model, (weights, steps) = _fresh(member), found.model
+    model.policy.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
+    model.num_timesteps = steps
+    return found._replace(model=model)

@@ -1,22 +1,25 @@
-"""From bars to one frozen file: the steps of `hybrid-bt train`."""
+"""From bars to one frozen file: the steps of `hybrid-bt train`.
+
+A shipped policy learns from every bar before the test span, so nothing there can validate it. What can be validated is
+its recipe: a *rehearsal* is the same training (settings, first seed) up to an earlier day, tried on the bars behind it
+for the manifest. Its weights are dropped, and its span lies inside the training span, so it takes no bars away.
+"""
 
 from __future__ import annotations
 
-import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace as with_changes
 from datetime import date, timedelta
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.build import Policies, build, resolve_pairs
 from hybrid_bt.config import Config
-from hybrid_bt.envs import Track, TradingEnv, asset_tracks, regime_track
+from hybrid_bt.envs import TradingEnv, asset_tracks, regime_track
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.features import CLIP
 from hybrid_bt.history import MarketHistory, read_history
@@ -26,17 +29,19 @@ from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.reader import MarketReader, read_panel
 from hybrid_bt.records import Opinions
 from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
-from hybrid_bt.train.gate import regime_env
-from hybrid_bt.train.members import Trained, train_all
-from hybrid_bt.train.practice import Event, Member, Practice
-from hybrid_bt.train.spec import GateSpec, SacSpec
-from hybrid_bt.train.validation import GateValidation, SacValidation, Score
+from hybrid_bt.texts import plain
+from hybrid_bt.train.members import Event, Member, Practice, Trained, train_all
+from hybrid_bt.train.spec import LEAST_CLOSE, GateSpec, SacSpec, asset_env, regime_env
+from hybrid_bt.train.validation import GateValidation, SacValidation, rows_after
 
-if TYPE_CHECKING:
-    from stable_baselines3 import SAC
-
-LEAST_CLOSE = 2.5  #: a close rounded to 3 decimals is off by more than 2 bps below it; see sample/PROVENANCE.md
 CONSTANT_REGIMES = (-1.0, -0.5, 0.0, 0.5, 1.0)
+REHEARSED_SEEDS = 1  #: the first so many: enough to see whether a recipe works, at a fair part of the time
+
+#: kind -> what its policy sees, and what its action means
+MEANINGS = {
+    "sac": (ASSET_OBSERVATION, "exposure to one asset in units of risk: 1 is risk_unit of volatility per year"),
+    "gate": (MARKET_OBSERVATION, "regime score r: -1 mean reversion, +1 trend"),
+}
 
 
 def _silent(event: Event) -> None:
@@ -54,7 +59,7 @@ class Lesson(NamedTuple):
     end: date  #: last training day
     seeds: tuple[int, ...]
     valid_end: date | None = None  #: last day of validation, which begins behind `end`; None for no validation
-    rehearse_to: date | None = None  #: last training day of a rehearsal, see `hybrid_bt.train.rehearsal`
+    rehearse_to: date | None = None  #: last training day of a rehearsal; None for none
     practice: Practice = Practice()
     tell: Callable[[Event], None] = _silent
 
@@ -65,113 +70,124 @@ class Lesson(NamedTuple):
         params = [self.config.kalman_params] * len(pairs)
         return read_history(bars, MarketReader(bars.n_symbols, pairs, params, self.config.spread_params))
 
-    def check_span(self) -> None:
-        """Refuse a validation span without bars, before anything is learned."""
-        if self.valid_end is None:
-            return
-        if self.valid_end <= self.end:
-            raise ConfigError(f"--valid-end {self.valid_end} is not after --train-end {self.end}; choose a later day")
-        self.bars.between(self.end + timedelta(days=1), self.valid_end)
 
-    def manifest(self, spec: SacSpec | GateSpec, symbols: Sequence[str], bars: Bars) -> dict[str, Any]:
-        """Fields of the manifest that do not depend on the kind."""
-        validated = {"valid_start": self.end + timedelta(days=1), "valid_end": self.valid_end}
-        return (validated if self.valid_end else {}) | {
-            "observation_clip": CLIP,
-            "train_start": self.start,
-            "train_end": self.end,
-            "symbols": tuple(symbols),
-            "data_sha256": bars.between(None, self.end).sha256,
-            "costs": self.config.sections()["costs"],
-            "reward": {"risk_aversion": spec.risk_aversion, **spec.model_dump(mode="json")},
-            "mode": self.mode,
-        }
+MembersOf = Callable[[Lesson], list[Member]]
 
 
-def sac_members(lesson: Lesson, history: MarketHistory, spec: SacSpec, steps: int) -> list[Member]:
-    """One SAC per seed on the training span."""
-    tracks = _tracks(history, lesson.start, lesson.end)
-    validation = SacValidation.of(history, lesson.end, lesson.config) if lesson.valid_end else None
-    return [_sac_member(lesson, spec, tracks, steps, seed)._replace(validation=validation) for seed in lesson.seeds]
+def learn_sac(lesson: Lesson, spec: SacSpec, steps: int, out: Path) -> FrozenPolicy:
+    """Train one SAC per seed on the training span and freeze them into one ensemble."""
 
+    def members_of(lesson: Lesson) -> list[Member]:
+        history = lesson.history()
+        env = _asset_env(lesson, history, spec, lesson.start, lesson.end)
+        validation = SacValidation(history, rows_after(history.bars, lesson.end), lesson.config)
+        return _for_seeds(lesson, Member("", "sac", env, lesson.config, spec, steps, 0, validation))
 
-def gate_members(
-    lesson: Lesson, history: MarketHistory, spec: GateSpec, sac_spec: SacSpec, steps: int, sac_steps: int
-) -> list[Member]:
-    """One RecurrentPPO per seed on the training span, with the legs cross-fitted."""
-    legs = cross_fitted_legs(lesson, history, sac_spec, sac_steps)
-    tracks = [regime_track(history, legs, lesson.config.mix(), str(lesson.start), str(lesson.end))]
-    env = regime_env(tracks, lesson.config, spec, whole_span=True)
-    base, unit = best_constant_regime(env), regime_reward_unit(env)
-    validation = GateValidation.of(history, lesson.end, lesson.config, legs, base) if lesson.valid_end else None
-    blank = Member("", "gate", tracks, lesson.config, spec, steps, 0, base, validation, lesson.practice, unit)
-    return [blank._replace(name=f"gate_seed{seed}", seed=seed) for seed in lesson.seeds]
-
-
-def learn_sac(
-    lesson: Lesson, spec: SacSpec, steps: int, out: Path, results: Mapping[str, Any] = MappingProxyType({})
-) -> FrozenPolicy:
-    """Train one SAC per seed on the training span and freeze them into one ensemble; `results` go into its manifest."""
-    from hybrid_bt.freeze import freeze_sac
-
-    lesson.check_span()
-    history = lesson.history()
-    members = sac_members(lesson, history, spec, steps)
-    trained = train_all(members, lesson.tell)
-    fields = lesson.manifest(spec, [track.symbol for track in members[0].tracks], history.bars)
-    fields |= {
-        "observation": ASSET_OBSERVATION,
-        "action_meaning": "exposure to one asset in units of risk: 1 is risk_unit of volatility per year",
-        "seeds": lesson.seeds,
-        "results": dict(results),
-    } | _validated(members, trained, results)
-    return freeze_sac([one.model for one in trained], fields, out)
+    return _learn(lesson, members_of, out)
 
 
 def learn_gate(
-    lesson: Lesson,
-    spec: GateSpec,
-    sac_spec: SacSpec,
-    steps: int,
-    sac_steps: int,
-    out: Path,
-    results: Mapping[str, Any] = MappingProxyType({}),
+    lesson: Lesson, spec: GateSpec, sac_spec: SacSpec, steps: int, sac_steps: int, out: Path
 ) -> FrozenPolicy:
     """Train one RecurrentPPO per seed on cross-fitted legs and freeze them into one ensemble."""
-    from hybrid_bt.freeze import freeze_recurrent_ppo
 
-    lesson.check_span()
-    history = lesson.history()
-    members = gate_members(lesson, history, spec, sac_spec, steps, sac_steps)
+    def members_of(lesson: Lesson) -> list[Member]:
+        history, config = lesson.history(), lesson.config
+        legs = cross_fitted_legs(lesson, history, sac_spec, sac_steps)
+        tracks = [regime_track(history, legs, config.mix(), str(lesson.start), str(lesson.end))]
+        whole = regime_env(tracks, config, spec._replace(episode_bars=None))
+        base, unit = best_constant_regime(whole), regime_reward_unit(whole)
+        env = regime_env(tracks, config, spec, base_regime=base, reward_unit=unit)
+        validation = GateValidation(history, rows_after(history.bars, lesson.end), config, legs, base)
+        return _for_seeds(lesson, Member("", "gate", env, config, spec, steps, 0, validation))
+
+    return _learn(lesson, members_of, out)
+
+
+def _for_seeds(lesson: Lesson, blank: Member) -> list[Member]:
+    blank = blank._replace(practice=lesson.practice, validation=blank.validation if lesson.valid_end else None)
+    return [blank._replace(name=f"{blank.kind}_seed{seed}", seed=seed) for seed in lesson.seeds]
+
+
+def _learn(lesson: Lesson, members_of: MembersOf, out: Path) -> FrozenPolicy:
+    if lesson.valid_end is not None:  # refused before anything is learned
+        if lesson.valid_end <= lesson.end:
+            raise ConfigError(
+                f"--valid-end {lesson.valid_end} is not after --train-end {lesson.end}; choose a later day"
+            )
+        lesson.bars.between(lesson.end + timedelta(days=1), lesson.valid_end)
+    results = _rehearse(lesson, members_of) if lesson.rehearse_to else {}
+    members = members_of(lesson)
     trained = train_all(members, lesson.tell)
-    fields = lesson.manifest(spec, history.bars.symbols, history.bars)
-    said = {**results, "best_constant_regime": members[0].base_regime, "reward_unit": members[0].reward_unit}
-    fields |= {
-        "observation": MARKET_OBSERVATION,
-        "action_meaning": "regime score r: -1 mean reversion, +1 trend",
-        "seeds": lesson.seeds,
-        "results": said,
-    } | _validated(members, trained, said)
-    return freeze_recurrent_ppo([one.model for one in trained], fields, out)
+    task = members[0].env.task
+    if members[0].kind == "gate":
+        results |= {"best_constant_regime": task.base_action, "reward_unit": task.reward_unit}
+    fields = manifest(lesson, members) | {"results": results}
+    if lesson.valid_end:  # trainings may end early: `steps` is that of the longest
+        results["validation"] = _validated(members, trained)
+        fields["steps"] = max(one.model.num_timesteps for one in trained)
+    return _freeze(members[0].kind, [one.model for one in trained], fields, out)
 
 
-def _validated(members: Sequence[Member], trained: Sequence[Trained], results: Mapping[str, Any]) -> dict[str, Any]:
-    """What the manifest says of the validation; `steps` is that of the longest training, since they may end early."""
+def _freeze(kind: str, models: Sequence[Any], fields: dict[str, Any], out: Path) -> FrozenPolicy:
+    from hybrid_bt.freeze import freeze_recurrent_ppo, freeze_sac
+
+    return freeze_sac(models, fields, out) if kind == "sac" else freeze_recurrent_ppo(models, fields, out)
+
+
+def manifest(lesson: Lesson, members: Sequence[Member]) -> dict[str, Any]:
+    """Fields of the manifest that training adds to those that are read off the models."""
+    first = members[0]
+    observation, meaning = MEANINGS[first.kind]
+    return {
+        "observation": observation,
+        "action_meaning": meaning,
+        "observation_clip": CLIP,
+        "train_start": lesson.start,
+        "train_end": lesson.end,
+        "valid_start": lesson.end + timedelta(days=1) if lesson.valid_end else None,
+        "valid_end": lesson.valid_end,
+        "symbols": tuple(symbol for track in first.env.tracks for symbol in track.symbols),
+        "data_sha256": lesson.bars.between(None, lesson.end).sha256,
+        "costs": lesson.config.sections()["costs"],
+        "reward": plain(first.spec._asdict()),
+        "mode": lesson.mode,
+        "seeds": tuple(member.seed for member in members),
+    }
+
+
+def _validated(members: Sequence[Member], trained: Sequence[Trained]) -> dict[str, Any]:
     validation = members[0].validation
-    if validation is None:
-        return {}
+    assert validation is not None
     rows = [
-        {"seed": member.seed, "step": one.kept.step, **plain_score(one.kept.score)}
+        {"seed": member.seed, "step": one.kept.step, **one.kept.score._asdict()}
         for member, one in zip(members, trained, strict=True)
         if one.kept
     ]
-    found = {"keep": members[0].practice.keep, "members": rows, "reference": plain_score(validation.reference())}
-    return {"steps": max(one.model.num_timesteps for one in trained), "results": {**results, "validation": found}}
+    found = {"keep": members[0].practice.keep, "members": rows, "reference": validation.reference()._asdict()}
+    return dict(plain(found))
 
 
-def plain_score(score: Score) -> dict[str, float | None]:
-    """JSON has no NaN."""
-    return {name: None if math.isnan(value) else value for name, value in score._asdict().items()}
+def _rehearse(lesson: Lesson, members_of: MembersOf) -> dict[str, Any]:
+    """Results for the manifest."""
+    assert lesson.rehearse_to is not None
+    folder, seeds = lesson.practice.checkpoint_dir, lesson.seeds[:REHEARSED_SEEDS]
+    practice = lesson.practice._replace(keep="last", patience=None, checkpoint_dir=folder and folder / "rehearsal")
+    bars, end = lesson.bars.between(None, lesson.end), lesson.rehearse_to
+    members = members_of(lesson._replace(end=end, valid_end=lesson.end, bars=bars, seeds=seeds, practice=practice))
+    validation = members[0].validation
+    assert validation is not None
+    unwatched = [member._replace(validation=None) for member in members]  # nothing is chosen on the way
+    models = [one.model for one in train_all(unwatched, lesson.tell)]
+    found = {
+        "train_end": str(lesson.rehearse_to),
+        "valid_end": str(lesson.end),
+        "ensemble": validation.score(models)._asdict(),
+        "member_sharpes": [validation.score([model]).sharpe for model in models],
+        "reference": validation.reference()._asdict(),
+        **validation.reading(models),
+    }
+    return {"rehearsal": plain(found)}
 
 
 def cross_fitted_legs(lesson: Lesson, history: MarketHistory, spec: SacSpec, steps: int) -> Opinions:
@@ -180,31 +196,27 @@ def cross_fitted_legs(lesson: Lesson, history: MarketHistory, spec: SacSpec, ste
     A gate that learned from the targets of a policy on its own training bars would learn to trust it too much. Bars
     behind training are unseen by both models; the one of the first half answers for them, as for the second.
     """
-    middle = lesson.start + (lesson.end - lesson.start) / 2
-    halves = (lesson.start, middle), (middle + timedelta(days=1), lesson.end)
-    tracks = [_tracks(history, *half) for half in reversed(halves)]
+    middle, seed = lesson.start + (lesson.end - lesson.start) / 2, lesson.seeds[0]
+    halves = {"half2": (middle + timedelta(days=1), lesson.end), "half1": (lesson.start, middle)}
     practice = lesson.practice._replace(patience=None, keep="last")
-    members = [
-        _sac_member(lesson, spec, tracks[k], steps, lesson.seeds[0])._replace(name=name, practice=practice)
-        for k, name in enumerate((f"half2_seed{lesson.seeds[0]}", f"half1_seed{lesson.seeds[0]}"))
-    ]
+    members = []
+    for half, span in halves.items():
+        env = _asset_env(lesson, history, spec, *span)
+        members.append(Member(f"{half}_seed{seed}", "sac", env, lesson.config, spec, steps, seed, None, practice))
     trained = train_all(members, lesson.tell)
-    said = [_said_of(lesson, history, spec, member, one.model) for member, one in zip(members, trained, strict=True)]
-    in_second = history.bars.stamps >= instant(halves[1][0])
-    sac = np.where(in_second[:, None], said[1].legs["sac"], said[0].legs["sac"])
-    return with_changes(said[0], legs={**said[0].legs, "sac": sac})
+    said = zip(members, trained, strict=True)
+    first, second = (_said_by(one.model, lesson, member, history.bars) for member, one in said)
+    in_second = history.bars.stamps >= instant(halves["half2"][0])
+    sac = np.where(in_second[:, None], second.legs["sac"], first.legs["sac"])
+    return with_changes(first, legs={**first.legs, "sac": sac})
 
 
-def _said_of(lesson: Lesson, history: MarketHistory, spec: SacSpec, member: Member, model: SAC) -> Opinions:
+def _said_by(model: Any, lesson: Lesson, member: Member, bars: Bars) -> Opinions:
     """What the legs say on all bars, SAC being a model that was trained on one half of the span."""
-    from hybrid_bt.freeze import freeze_sac
-
-    fields = lesson.manifest(spec, [track.symbol for track in member.tracks], history.bars)
-    fields |= {"observation": ASSET_OBSERVATION, "action_meaning": "exposure", "seeds": lesson.seeds[:1]}
     with tempfile.TemporaryDirectory() as folder:
-        policy = freeze_sac([model], fields, Path(folder) / "half.onnx")
-    brain = build(lesson.config, history.bars.symbols, lesson.pairs, Policies(policy, None))
-    return opinions(brain, read_panel(history.bars.close, brain.reader))
+        policy = _freeze("sac", [model], manifest(lesson, [member]), Path(folder) / "half.onnx")
+    brain = build(lesson.config, bars.symbols, lesson.pairs, Policies(policy, None))
+    return opinions(brain, read_panel(bars.close, brain.reader))
 
 
 def best_constant_regime(env: TradingEnv) -> float:
@@ -231,9 +243,5 @@ def _rewards(env: TradingEnv, r: float) -> list[float]:
     return rewards
 
 
-def _tracks(history: MarketHistory, start: date, end: date) -> list[Track]:
-    return asset_tracks(history, str(start), str(end), LEAST_CLOSE)
-
-
-def _sac_member(lesson: Lesson, spec: SacSpec, tracks: list[Track], steps: int, seed: int) -> Member:
-    return Member(f"sac_seed{seed}", "sac", tracks, lesson.config, spec, steps, seed, practice=lesson.practice)
+def _asset_env(lesson: Lesson, history: MarketHistory, spec: SacSpec, start: date, end: date) -> TradingEnv:
+    return asset_env(asset_tracks(history, str(start), str(end), LEAST_CLOSE), lesson.config, spec)

@@ -15,8 +15,7 @@ import numpy as np
 from hybrid_bt.build import policy_path
 from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.policy_file import read_bytes, unpack
-from hybrid_bt.train.pipeline import Lesson
-from hybrid_bt.train.rehearsal import rehearsed_gate, rehearsed_sac
+from hybrid_bt.train.pipeline import Lesson, learn_gate, learn_sac
 from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
 
 KINDS = ("sac", "gate")
@@ -35,11 +34,8 @@ class Rebuilt(NamedTuple):
         """The verdict on one line."""
         if self.same_bytes:
             return f"{self.name}: the same bytes as the shipped file"
-        weights = (
-            "another network"
-            if np.isnan(self.largest_weight_difference)
-            else f"weights differ by up to {self.largest_weight_difference:.1e}"
-        )
+        difference = self.largest_weight_difference
+        weights = "another network" if np.isnan(difference) else f"weights differ by up to {difference:.1e}"
         return f"{self.name}: NOT the shipped bytes, {weights}; " + ("; ".join(self.differing) or "same manifest")
 
 
@@ -60,19 +56,18 @@ def rebuild(
             out = folder / f"{kind}_{mode}.onnx"
             lesson = _apart(lesson_of(mode), out.stem)
             if kind == "sac":
-                rehearsed_sac(lesson, SAC_SPECS[mode], sac_steps, out)
+                learn_sac(lesson, SAC_SPECS[mode], sac_steps, out)
             else:
-                rehearsed_gate(lesson, GATE_SPECS[mode], SAC_SPECS[mode], ppo_steps, sac_steps, out)
+                learn_gate(lesson, GATE_SPECS[mode], SAC_SPECS[mode], ppo_steps, sac_steps, out)
             yield compare(out, policy_path(f"package:{out.name}"))
 
 
 def _apart(lesson: Lesson, name: str) -> Lesson:
     """Checkpoints of each file in a folder of their own."""
     folder = lesson.practice.checkpoint_dir
-    kept = folder / name if folder else None
+    practice = lesson.practice._replace(checkpoint_dir=folder and folder / name)
     return lesson._replace(
-        practice=lesson.practice._replace(checkpoint_dir=kept),
-        tell=lambda event: lesson.tell(event._replace(name=f"{name} {event.name}")),
+        practice=practice, tell=lambda event: lesson.tell(event._replace(name=f"{name} {event.name}"))
     )
 
 

@@ -1,65 +1,68 @@
-"""What is learned, and from what: every number that moves a trained policy.
+"""What is learned, and from what: every number that moves a trained policy, and the environments that they make.
 
 How each was chosen, on training and validation spans only: docs/research-log.md.
 """
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from annotated_types import Ge, Gt, Le, Lt
+
+from hybrid_bt.accounting import OrderRules
+from hybrid_bt.config import Config
+from hybrid_bt.envs import ASSET, REGIME, Task, Track, TradingEnv
+from hybrid_bt.parameters import validated
+
+LEAST_CLOSE = 2.5  #: a close rounded to 3 decimals is off by more than 2 bps below it; see sample/PROVENANCE.md
 
 
-class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SacSpec(_Spec):
+class SacSpec(NamedTuple):
     """Training of the SAC leg of one mode."""
 
-    action_low: float = Field(description="least exposure, in units of risk")
-    action_high: float = Field(description="greatest exposure, in units of risk")
-    risk_aversion: float = Field(ge=0, description="weight of the variance penalty in the reward")
-    gamma: float = Field(gt=0, lt=1, description="discount per bar")
-    net: tuple[int, ...] = Field(default=(64, 64), description="hidden layers of actor and critics")
-    learning_rate: float = Field(default=1e-3, gt=0)
-    first_entropy_coefficient: float = Field(
-        default=0.01, gt=0, description="where SAC's automatic temperature begins; rewards per bar are small"
-    )
-    batch_size: int = Field(default=512, ge=1)
-    n_envs: int = Field(default=32, ge=1, description="assets trained on side by side")
-    gradient_steps: int = Field(default=1, ge=1, description="per step of all environments")
-    learning_starts: int = Field(default=5_000, ge=0, description="steps of random actions before learning")
-    episode_bars: int = Field(default=252, ge=2)
-    rebalance_band: float = Field(default=0.05, ge=0, description="least change of exposure worth an order")
-    cost_multiple: float = Field(
-        default=5.0, ge=1, description="training pays the mode's spread and fee this many times over: fewer wiggles"
-    )
-    base_action: float = Field(default=0.5, description="action whose reward is subtracted")
+    action_low: Annotated[float, "least exposure, in units of risk"]
+    action_high: Annotated[float, "greatest exposure, in units of risk"]
+    risk_aversion: Annotated[float, Ge(0), "weight of the variance penalty in the reward"]
+    gamma: Annotated[float, Gt(0), Lt(1), "discount per bar"]
+    net: Annotated[tuple[int, ...], "hidden layers of actor and critics"] = (64, 64)
+    learning_rate: Annotated[float, Gt(0)] = 1e-3
+    first_entropy_coefficient: Annotated[
+        float, Gt(0), "where SAC's automatic temperature begins; rewards per bar are small"
+    ] = 0.01
+    batch_size: Annotated[int, Ge(1)] = 512
+    n_envs: Annotated[int, Ge(1), "assets trained on side by side"] = 32
+    gradient_steps: Annotated[int, Ge(1), "per step of all environments"] = 1
+    learning_starts: Annotated[int, Ge(0), "steps of random actions before learning"] = 5_000
+    episode_bars: Annotated[int, Ge(2)] | None = 252  #: None for the whole span
+    rebalance_band: Annotated[float, Ge(0), "least change of exposure worth an order"] = 0.05
+    cost_multiple: Annotated[
+        float, Ge(1), "training pays the mode's spread and fee this many times over: fewer wiggles"
+    ] = 5.0
+    base_action: Annotated[float, "action whose reward is subtracted"] = 0.5
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not self.action_low < self.action_high:
-            raise ValueError(f"action_low {self.action_low} must be below action_high {self.action_high}")
-        return self
+    def contradiction(self) -> str:
+        """What does not fit together."""
+        low, high = self.action_low, self.action_high
+        return "" if low < high else f"action_low {low} must be below action_high {high}"
 
 
-class GateSpec(_Spec):
+class GateSpec(NamedTuple):
     """Training of the regime gate of one mode."""
 
-    risk_aversion: float = Field(ge=0, description="weight of the variance penalty in the reward")
-    gamma: float = Field(default=0.9, gt=0, lt=1, description="discount per bar")
-    gae_lambda: float = Field(default=0.9, gt=0, le=1)
-    lstm_hidden: int = Field(default=32, ge=1)
-    net: tuple[int, ...] = Field(default=(32,), description="hidden layers behind the LSTM")
-    learning_rate: float = Field(default=3e-3, gt=0)
-    entropy: float = Field(default=1e-3, ge=0, description="weight of the entropy bonus")
-    first_sd: float = Field(default=1.0, gt=0, description="standard deviation of r around the policy's mean at first")
-    n_steps: int = Field(default=128, ge=2, description="bars per environment and update")
-    batch_size: int = Field(default=512, ge=1)
-    n_epochs: int = Field(default=4, ge=1)
-    n_envs: int = Field(default=16, ge=1)
-    episode_bars: int = Field(default=504, ge=2)
+    risk_aversion: Annotated[float, Ge(0), "weight of the variance penalty in the reward"]
+    gamma: Annotated[float, Gt(0), Lt(1), "discount per bar"] = 0.9
+    gae_lambda: Annotated[float, Gt(0), Le(1)] = 0.9
+    lstm_hidden: Annotated[int, Ge(1)] = 32
+    net: Annotated[tuple[int, ...], "hidden layers behind the LSTM"] = (32,)
+    learning_rate: Annotated[float, Gt(0)] = 3e-3
+    entropy: Annotated[float, Ge(0), "weight of the entropy bonus"] = 1e-3
+    first_sd: Annotated[float, Gt(0), "standard deviation of r around the policy's mean at first"] = 1.0
+    n_steps: Annotated[int, Ge(2), "bars per environment and update"] = 128
+    batch_size: Annotated[int, Ge(1)] = 512
+    n_epochs: Annotated[int, Ge(1)] = 4
+    n_envs: Annotated[int, Ge(1)] = 16
+    episode_bars: Annotated[int, Ge(2)] | None = 504  #: None for the whole span
 
 
 SAC_SPECS = {
@@ -70,3 +73,40 @@ GATE_SPECS = {
     "stable": GateSpec(risk_aversion=4.0),
     "aggressive": GateSpec(risk_aversion=1.0),
 }
+
+
+def asset_env(tracks: Sequence[Track], config: Config, spec: SacSpec) -> TradingEnv:
+    """One asset under a mode's costs; shares are fractional, since an account of one asset stands for a slice of a
+    large one."""
+    spec, costs = validated(SacSpec, spec, "training of sac"), config.costs
+    task = Task(
+        low=spec.action_low,
+        high=spec.action_high,
+        risk_aversion=spec.risk_aversion,
+        base_action=spec.base_action,
+        unit=config.risk_unit,
+        costs=costs._replace(
+            spread_bps=costs.spread_bps * spec.cost_multiple,
+            fee_bps=costs.fee_bps * spec.cost_multiple,
+            leverage=1.0,
+        ),
+        rules=OrderRules(lot=0.0, rebalance_band=spec.rebalance_band),
+    )
+    return TradingEnv(ASSET, tracks, task, episode_bars=spec.episode_bars)
+
+
+def regime_env(
+    tracks: Sequence[Track], config: Config, spec: GateSpec, *, base_regime: float = 0.0, reward_unit: float = 1.0
+) -> TradingEnv:
+    """The fused account under a mode's costs and order rules."""
+    spec = validated(GateSpec, spec, "training of gate")
+    task = Task(
+        risk_aversion=spec.risk_aversion,
+        base_action=base_regime,
+        reward_unit=reward_unit,
+        fusion=config.mix().fusion,
+        risk=config.risk,
+        costs=config.costs,
+        rules=config.order_rules,
+    )
+    return TradingEnv(REGIME, tracks, task, episode_bars=spec.episode_bars)

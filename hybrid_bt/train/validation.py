@@ -1,18 +1,20 @@
 """How a model in training does on bars that it does not learn from: net, under the mode's own limits.
 
 A validation reads what the model would have said bar by bar, previous action and LSTM carried, and trades it on paper
-as the account of that name (`hybrid_bt.accounts`). It draws no random number, so a training that is watched ends
-with the same weights as one
-that is not. Choosing among checkpoints by it makes its bars in-sample: the manifest names them, and a run refuses them.
+as the account of that name (`hybrid_bt.accounts`). It draws no random number, so a training that is watched ends with
+the same weights as one that is not. Choosing among checkpoints by it makes its bars in-sample: the manifest names them,
+and a run refuses them.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from datetime import date
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +22,13 @@ from numpy.typing import NDArray
 from hybrid_bt.accounts import Panel, account
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.config import Config
+from hybrid_bt.evidence.conditional import read_regime
 from hybrid_bt.features import CLIP
 from hybrid_bt.history import MarketHistory
 from hybrid_bt.legs.sac import exposure
 from hybrid_bt.metrics import max_drawdown, sharpe
 from hybrid_bt.records import Opinions
-
-if TYPE_CHECKING:
-    from sb3_contrib import RecurrentPPO
-    from stable_baselines3 import SAC
+from hybrid_bt.texts import plain
 
 FloatArray = NDArray[np.float64]
 
@@ -55,83 +55,95 @@ class Evaluation(NamedTuple):
     score: Score
 
 
-class SacValidation(NamedTuple):
-    """The SAC leg alone, as in a run's account `sac`."""
+@dataclass(frozen=True)
+class Validation(ABC):
+    """One account on the bars of a history from some row on."""
 
-    history: MarketHistory  #: run-in and validation bars
+    history: MarketHistory
     first: int  #: row of the first decision that counts
     config: Config
 
-    @classmethod
-    def of(cls, history: MarketHistory, after: date, config: Config) -> SacValidation:
-        """On the bars of a history that lie behind a date."""
-        first = rows_after(history.bars, after)
-        start = max(first - RUN_IN_BARS, 0)
-        return cls(
-            MarketHistory(history.bars.between(history.bars.stamps[start]), *_cut(history, start)),
-            first - start,
-            config,
-        )
+    account: ClassVar[str]  #: its name in a run
 
-    def score(self, model: SAC) -> Score:
-        """Of a model's deterministic actions."""
+    @abstractmethod
+    def answers(self, models: Sequence[Any]) -> FloatArray:
+        """What models say on all bars, the mean of several: an ensemble."""
 
-        return self.score_together([model])
+    @abstractmethod
+    def hurdle(self) -> FloatArray:
+        """Answers without learning."""
 
-    def score_together(self, models: Sequence[SAC]) -> Score:
-        """Of the mean of several models' actions: an ensemble."""
+    @abstractmethod
+    def opinions(self, answers: FloatArray) -> Opinions:
+        """Answers on all bars, as legs and gate would have given them."""
 
+    def reading(self, models: Sequence[Any]) -> dict[str, Any]:
+        """What else a manifest says of the answers."""
+        return {}
+
+    def score(self, models: Sequence[Any]) -> Score:
+        """Of deterministic answers."""
+        return self.score_of(self.answers(models))
+
+    def reference(self) -> Score:
+        """Of the hurdle under the same limits."""
+        return self.score_of(self.hurdle())
+
+    def score_of(self, answers: FloatArray) -> Score:
+        """Of any answers."""
+        bars, said = self.history.bars, self.opinions(answers).rows(slice(self.first, None))
+        panel = Panel(bars.between(bars.stamps[self.first]), said, self.config, self.config.costs)
+        equity = account(panel, self.account).equity
+        rate = self.config.risk.bars_per_year
+        return Score(float(equity[-1] - equity[0]), float(sharpe(equity, rate)), float(max_drawdown(equity)))
+
+
+@dataclass(frozen=True)
+class SacValidation(Validation):
+    """The SAC leg alone; an answer is targets (T, N), the hurdle equal weight."""
+
+    account = "sac"
+
+    def answers(self, models: Sequence[Any]) -> FloatArray:
         def act(observations: NDArray[np.float32]) -> FloatArray:
             actions = [model.predict(observations, deterministic=True)[0][:, 0].astype(np.float64) for model in models]
             mean: FloatArray = np.mean(actions, axis=0)
             return mean
 
-        return self.score_targets(sac_targets(self.history, act, self.config))
+        return sac_targets(self.history, act, self.config, max(self.first - RUN_IN_BARS, 0))
 
-    def reference(self) -> Score:
-        """Of equal weight under the same limits, without learning: the hurdle."""
+    def hurdle(self) -> FloatArray:
         warm = self.history.warm
-        return self.score_targets(warm / np.maximum(warm.sum(axis=1, keepdims=True), 1))
+        weights: FloatArray = warm / np.maximum(warm.sum(axis=1, keepdims=True), 1)
+        return weights
 
-    def score_targets(self, targets: FloatArray) -> Score:
-        """Of any targets (T, N), the leg alone."""
-        history, rows = self.history, slice(self.first, None)
-        nothing = np.zeros(len(targets))
-        said = Opinions({"sac": targets}, nothing, history.volatility, history.correlation, history.warm)
-        return _score("sac", said.rows(rows), history.bars, self.first, self.config)
+    def opinions(self, answers: FloatArray) -> Opinions:
+        history = self.history
+        return Opinions({"sac": answers}, np.zeros(len(answers)), history.volatility, history.correlation, history.warm)
 
 
-class GateValidation(NamedTuple):
-    """The fused account on recorded legs, as in a run's account `hybrid`."""
+@dataclass(frozen=True)
+class GateValidation(Validation):
+    """The fused account on recorded legs; an answer is a path of r (T,), the hurdle the best constant r of training."""
 
-    history: MarketHistory  #: all bars: an LSTM remembers from the first warm one on
-    first: int
-    config: Config
     legs: Opinions  #: on all bars
     base_regime: float
 
-    @classmethod
-    def of(cls, history: MarketHistory, after: date, config: Config, legs: Opinions, base: float) -> GateValidation:
-        """On the bars of a history that lie behind a date."""
-        return cls(history, rows_after(history.bars, after), config, legs, base)
+    account = "hybrid"
 
-    def score(self, model: RecurrentPPO) -> Score:
-        """Of a model's deterministic scores."""
-        return self.score_regime(self.regime_of([model]))
-
-    def regime_of(self, models: Sequence[RecurrentPPO]) -> FloatArray:
-        """(T,) mean r of several models: an ensemble."""
+    def answers(self, models: Sequence[Any]) -> FloatArray:
         mean: FloatArray = np.mean([_regime(model, self.history) for model in models], axis=0)
         return mean
 
-    def reference(self) -> Score:
-        """Of the best constant r of the training span."""
-        return self.score_regime(np.full(self.history.bars.n_bars, self.base_regime))
+    def hurdle(self) -> FloatArray:
+        return np.full(self.history.bars.n_bars, self.base_regime)
 
-    def score_regime(self, regime: FloatArray) -> Score:
-        """Of any path of r, (T,)."""
-        said = with_changes(self.legs, regime=regime).rows(slice(self.first, None))
-        return _score("hybrid", said, self.history.bars, self.first, self.config)
+    def opinions(self, answers: FloatArray) -> Opinions:
+        return with_changes(self.legs, regime=answers)
+
+    def reading(self, models: Sequence[Any]) -> dict[str, Any]:
+        found = read_regime(self.answers(models)[self.first :], self.history.bars, self.first)
+        return {"best_constant_regime": self.base_regime, "regime": plain(found._asdict())}
 
 
 def rows_after(bars: Bars, day: date) -> int:
@@ -139,13 +151,16 @@ def rows_after(bars: Bars, day: date) -> int:
     return int(np.searchsorted(bars.stamps, instant(day, whole=True), "right"))
 
 
-def sac_targets(history: MarketHistory, act: Callable[[NDArray[np.float32]], FloatArray], config: Config) -> FloatArray:
-    """Targets (T, N) of `hybrid_bt.legs.sac.SacLeg` from recorded features, the previous action being 0 at first."""
+def sac_targets(
+    history: MarketHistory, act: Callable[[NDArray[np.float32]], FloatArray], config: Config, start: int = 0
+) -> FloatArray:
+    """Targets (T, N) of `hybrid_bt.legs.sac.SacLeg` from recorded features, the previous action being 0 at row
+    `start`; 0 before."""
     unit = config.risk_unit
     n_bars, n_symbols = history.bars.close.shape
     actions, targets = np.zeros(n_symbols), np.zeros((n_bars, n_symbols))
     asked = history.warm & history.bars.traded
-    for t in range(n_bars):
+    for t in range(start, n_bars):
         rows = np.flatnonzero(asked[t])
         if rows.size:
             seen = np.column_stack([history.assets[t, rows], np.clip(actions[rows], -CLIP, CLIP)]).astype(np.float32)
@@ -156,25 +171,14 @@ def sac_targets(history: MarketHistory, act: Callable[[NDArray[np.float32]], Flo
     return targets
 
 
-def _regime(model: RecurrentPPO, history: MarketHistory) -> FloatArray:
+def _regime(model: Any, history: MarketHistory) -> FloatArray:
     """(T,) r, the LSTM run over all warm bars in one call."""
     import torch
 
-    policy: Any = model.policy
     warm = np.flatnonzero(history.market_warm)
     with torch.no_grad():
-        hidden, _ = policy.lstm_actor(torch.as_tensor(history.market[warm])[:, None, :])
-        mean = policy.action_net(policy.mlp_extractor.forward_actor(hidden[:, 0, :]))
+        hidden, _ = model.policy.lstm_actor(torch.as_tensor(history.market[warm])[:, None, :])
+        mean = model.policy.action_net(model.policy.mlp_extractor.forward_actor(hidden[:, 0, :]))
     regime = np.zeros(history.bars.n_bars)
     regime[warm] = np.clip(mean[:, 0].numpy().astype(np.float64), -1.0, 1.0)
     return regime
-
-
-def _cut(history: MarketHistory, start: int) -> list[Any]:
-    return [array[start:] for array in history[1:]]
-
-
-def _score(name: str, said: Opinions, bars: Bars, first: int, config: Config) -> Score:
-    equity = account(Panel(bars.between(bars.stamps[first]), said, config, config.costs), name).equity
-    rate = config.risk.bars_per_year
-    return Score(float(equity[-1] - equity[0]), float(sharpe(equity, rate)), float(max_drawdown(equity)))

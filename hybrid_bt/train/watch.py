@@ -10,17 +10,18 @@ import copy
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
 from hybrid_bt.train.checkpoint import gather, read_checkpoint, scatter, write_checkpoint
-from hybrid_bt.train.practice import Event, Member, identity
 from hybrid_bt.train.validation import Evaluation, Score
+
+if TYPE_CHECKING:
+    from hybrid_bt.train.members import Member, Tell
 
 SIGNAL_STATUS = 128  #: exit status of a process that a signal ended, less the signal's number
 
@@ -33,7 +34,7 @@ class Watch(BaseCallback):
     evaluations : list of Evaluation
     """
 
-    def __init__(self, member: Member, tell: Callable[[Event], None]) -> None:
+    def __init__(self, member: Member, tell: Tell) -> None:
         super().__init__()
         self.member, self.practice, self.tell = member, member.practice, tell
         self.evaluations: list[Evaluation] = []
@@ -41,9 +42,8 @@ class Watch(BaseCallback):
         self._finished = False
         self._saved = self._said = 0
         self._signal: int | None = None
-        folder = self.practice.checkpoint_dir
-        self._path: Path | None = folder / f"{member.name}.ckpt" if folder else None
-        self._identity = identity(member) if folder else {}
+        self._path = member.checkpoint
+        self._identity = member.identity() if self._path else {}
 
     @property
     def kept(self) -> Evaluation | None:
@@ -77,8 +77,8 @@ class Watch(BaseCallback):
         if self._path is not None and self.practice.resume and self._path.exists():
             self._restore(read_checkpoint(self._path, self._identity))
         for evaluation in self.evaluations:
-            self._tell(evaluation)
-        self._tell(None)
+            self._tell(evaluation.step, evaluation)
+        self._tell(self.model.num_timesteps)
 
     def _on_rollout_start(self) -> None:
         if self._finished:
@@ -92,7 +92,7 @@ class Watch(BaseCallback):
             self._leave(step)
         if step - self._said >= max(self.member.steps // 100, 1):
             self._said = step
-            self._tell(None)
+            self._tell(step)
 
     def _on_step(self) -> bool:
         return not self._finished
@@ -106,22 +106,22 @@ class Watch(BaseCallback):
         self._finished = True
         if self._path is not None and fresh:
             self._save()
-        self.tell(Event(self.member.name, self.member.steps, self.member.steps))
+        self._tell(self.member.steps)
 
     def _is_due(self, step: int) -> bool:
         last = self.evaluations[-1].step if self.evaluations else 0
         return step // self.member.valid_every > last // self.member.valid_every
 
     def _evaluate(self, step: int) -> None:
-        validation: Any = self.member.validation
-        evaluation = Evaluation(step, validation.score(self.model))
+        assert self.member.validation is not None
+        evaluation = Evaluation(step, self.member.validation.score([self.model]))
         self.evaluations.append(evaluation)
         if self._best_evaluation() is evaluation:
             self._best = copy.deepcopy(self.model.policy.state_dict())
         for name, value in evaluation.score._asdict().items():
             self.logger.record(f"validation/{name}", value)
         self.logger.dump(step)
-        self._tell(evaluation)
+        self._tell(step, evaluation)
         patience = self.practice.patience
         since = len(self.evaluations) - 1 - self.evaluations.index(self._best_evaluation())
         self._finished = patience is not None and since >= patience
@@ -129,9 +129,8 @@ class Watch(BaseCallback):
     def _best_evaluation(self) -> Evaluation:
         return max(self.evaluations, key=lambda evaluation: evaluation.score.rank)  # the first of equals
 
-    def _tell(self, evaluation: Evaluation | None) -> None:
-        step = evaluation.step if evaluation else self.model.num_timesteps
-        self.tell(Event(self.member.name, step, self.member.steps, evaluation))
+    def _tell(self, step: int, evaluation: Evaluation | None = None) -> None:
+        self.tell(self.member.event(step, evaluation))
 
     def _leave(self, step: int) -> None:
         print(

@@ -1,17 +1,83 @@
-"""`Lanes` as a Stable-Baselines3 `VecEnv`: numbers, episodes and draws of a `DummyVecEnv` of as many `TradingEnv`."""
+"""Models that have not learned yet, and the `VecEnv` that they learn in.
+
+Imports torch and Stable-Baselines3: import this module inside functions only.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from sb3_contrib import RecurrentPPO
+from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from hybrid_bt.envs import TradingEnv, draw_episode, seeded
 from hybrid_bt.envs.step import GOES_ON, TRUNCATED
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.train.spec import GateSpec, SacSpec
+
+
+def new_sac(env: TradingEnv, spec: SacSpec, *, steps: int, seed: int, tensorboard_log: Path | None = None) -> SAC:
+    """A SAC model of bars of the training span; the same seed learns the same weights on one thread.
+
+    Parameters
+    ----------
+    steps : int
+        Environment steps in all, over all environments.
+    """
+    return SAC(
+        "MlpPolicy",
+        buffer_size=max(steps, spec.batch_size),
+        learning_starts=spec.learning_starts,
+        ent_coef=f"auto_{spec.first_entropy_coefficient}",
+        train_freq=1,
+        gradient_steps=spec.gradient_steps,
+        policy_kwargs={"net_arch": list(spec.net)},
+        **_common(env, spec, seed, tensorboard_log),
+    )
+
+
+def new_gate(
+    env: TradingEnv, spec: GateSpec, *, steps: int, seed: int, tensorboard_log: Path | None = None
+) -> RecurrentPPO:
+    """A RecurrentPPO model of the fused account; parameters as in `new_sac`."""
+    network = {
+        "lstm_hidden_size": spec.lstm_hidden,
+        "net_arch": list(spec.net),
+        "log_std_init": math.log(spec.first_sd),
+    }
+    return RecurrentPPO(
+        "MlpLstmPolicy",
+        n_steps=spec.n_steps,
+        n_epochs=spec.n_epochs,
+        gae_lambda=spec.gae_lambda,
+        ent_coef=spec.entropy,
+        policy_kwargs=network,
+        **_common(env, spec, seed, tensorboard_log),
+    )
+
+
+def _common(env: TradingEnv, spec: SacSpec | GateSpec, seed: int, log: Path | None) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    return {
+        "env": vec_env(env, spec.n_envs),
+        "learning_rate": spec.learning_rate,
+        "batch_size": spec.batch_size,
+        "gamma": spec.gamma,
+        "seed": seed,
+        "device": "cpu",
+        "tensorboard_log": str(log) if log else None,
+    }
+
+
+#: kind -> how its model is made
+NEW_MODEL: dict[str, Any] = {"sac": new_sac, "gate": new_gate}
 
 
 def vec_env(env: TradingEnv, n_envs: int) -> VecMonitor:
@@ -20,7 +86,7 @@ def vec_env(env: TradingEnv, n_envs: int) -> VecMonitor:
 
 
 class LaneVecEnv(VecEnv):
-    """Episodes of one environment side by side.
+    """`Lanes` as a `VecEnv`: numbers, episodes and draws of a `DummyVecEnv` of as many `TradingEnv`.
 
     Parameters
     ----------
