@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,32 +79,21 @@ def shade_in_sample(axes: Axes, record: RunRecord, dates: FloatArray, *, label: 
 
 def shade_positions(axes: Axes, dates: FloatArray, position: FloatArray) -> None:
     """Blue where long, orange where short, over the panel's whole height."""
-    for color, held in ((BLUE, position > 0.0), (ORANGE, position < 0.0)):
-        spans = in_sample_spans(held)
-        if spans:
-            starts = np.array([dates[first] for first, _ in spans])
-            ends = np.array([dates[min(last + 1, len(dates) - 1)] for _, last in spans])
-            _bands(axes, starts, ends - starts, color)
-
-
-def _bands(axes: Axes, starts: FloatArray, widths: FloatArray, color: str) -> None:
     from matplotlib.collections import PolyCollection
 
-    # One collection for all spans: a patch for each took most of the drawing time.
-    ends = starts + widths
-    corners = np.stack([np.stack([starts, starts, ends, ends], 1), np.tile([0.0, 1.0, 1.0, 0.0], (len(starts), 1))], 2)
-    axes.add_collection(
-        PolyCollection(
-            list(corners),
-            facecolors=color,
-            alpha=0.14,
-            linewidths=0,
-            antialiaseds=False,
-            transform=axes.get_xaxis_transform(),
-            zorder=1,
-        ),
-        autolim=False,
-    )
+    across = axes.get_xaxis_transform()
+    for color, held in ((BLUE, position > 0.0), (ORANGE, position < 0.0)):
+        spans = [(dates[first], dates[min(last + 1, len(dates) - 1)]) for first, last in in_sample_spans(held)]
+        if spans:  # one collection for all: a patch for each took most of the drawing time
+            corners = np.array([[(start, 0.0), (start, 1.0), (end, 1.0), (end, 0.0)] for start, end in spans])
+            look: dict[str, Any] = {
+                "facecolors": color,
+                "alpha": 0.14,
+                "linewidths": 0,
+                "antialiaseds": False,
+                "zorder": 1,
+            }
+            axes.add_collection(PolyCollection(list(corners), transform=across, **look), autolim=False)
 
 
 def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]], *, bold: str = "") -> None:

@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_bt.collector import collector_paused, end_without_collecting
-from hybrid_bt.report.cross_check import Check, alike, checks
-from hybrid_bt.report.first_page import first_page
+from hybrid_bt.report.first_page import Check, alike, checks, first_page
 
 NETWORK = (
     re.compile(r"<link\b[^>]*>\s*"),  # favicon from quantstats' site

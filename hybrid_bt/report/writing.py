@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 import hybrid_bt
 from hybrid_bt.files import whole_folder
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report import curves, panels, profit, trades
+from hybrid_bt.report import curves, panels, trades
 from hybrid_bt.report.explorer import EXPLORER, write_explorer
 from hybrid_bt.report.style import house_style, in_sample_spans, save
 from hybrid_bt.report.tables import TABLES, write_table
@@ -41,8 +41,8 @@ PICTURES: dict[str, Draw] = {
     "pairs.png": panels.pairs,
     "regime.png": curves.regime,
     "exposures.png": curves.exposure,
-    "costs.png": profit.costs,
-    "attribution.png": profit.profit_split,
+    "costs.png": curves.costs,
+    "attribution.png": curves.profit_split,
     "risk.png": curves.risk_manager,
 }
 VERSIONED = ("backtrader", "numpy", "onnxruntime")  # what a result may depend on; tools that only draw do not count
@@ -141,7 +141,7 @@ def run_document(record: RunRecord) -> dict[str, Any]:
     bars = record.bars
     stamps = stamp_texts(bars.stamps)
     spans = in_sample_spans(record.in_sample)
-    ours = {
+    ours: dict[str, Any] = {
         "config": record.config,
         "data": {"name": bars.name, "symbols": bars.symbols, "sha256": bars.sha256},
         "span": {
@@ -162,13 +162,10 @@ def run_document(record: RunRecord) -> dict[str, Any]:
         "versions": _versions(),
         "wall_clock": {},
     }
-    document: dict[str, Any] = plain(_merged(ours, record.facts))
-    return document
-
-
-def _merged(ours: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    facts = record.facts
     both = {key: {**ours[key], **facts[key]} for key in ours.keys() & facts.keys() if isinstance(facts[key], Mapping)}
-    return {**ours, **facts, **both}
+    document: dict[str, Any] = plain({**ours, **facts, **both})
+    return document
 
 
 def _versions() -> dict[str, str]:
