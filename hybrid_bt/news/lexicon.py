@@ -139,10 +139,8 @@ def _reason(read: dict[str, list[Reading]], risks: dict[str, SymbolRisk]) -> str
 
 def _cited(request: RiskRequest, read: dict[str, list[Reading]]) -> tuple[str, ...]:
     """The gravest document of each."""
-    found = []
-    for name, readings in read.items():
-        gravest = max(range(len(readings)), key=lambda i: (readings[i].severity - readings[i].sentiment, -i))
-        found.append(request.documents[name][gravest].id)
+    gravities = {name: [one.severity - one.sentiment for one in readings] for name, readings in read.items()}
+    found = (request.documents[name][those.index(max(those))].id for name, those in gravities.items())
     return tuple(dict.fromkeys(found))
 
 

@@ -75,7 +75,9 @@ class RiskStage:
         NewsError
             If it is not later.
         """
-        cutoff = self._clock.cutoff(_whole_seconds(stamp))
+        # Backtrader keeps moments as floats of days, which are exact to some 10 microseconds
+        whole = (stamp + timedelta(seconds=0.5)).replace(microsecond=0)
+        cutoff = self._clock.cutoff(whole)
         if self._last is not None and cutoff <= self._last:
             raise NewsError(f"news: the bar of {stamp} comes after a later one; give each run a stage of its own")
         self._row += 1
@@ -175,8 +177,3 @@ class RiskStage:
         """What is left of a verdict of an earlier bar, [0, 1]."""
         age = self._row - row
         return self._fading[age] if age < len(self._fading) else 0.0
-
-
-def _whole_seconds(stamp: datetime) -> datetime:
-    """Backtrader keeps moments as floats of days, which are exact to some 10 microseconds."""
-    return (stamp + timedelta(seconds=0.5)).replace(microsecond=0)

@@ -31,6 +31,11 @@ class FillArrays(NamedTuple):
     price: FloatArray
     commission: FloatArray
 
+    @property
+    def notional(self) -> FloatArray:
+        """Worth of what was bought or sold, >= 0."""
+        return np.abs(self.size * self.price)
+
 
 class TickerPnl(NamedTuple):
     """Cumulative, from the trading start to each close, shape (T, N), account currency."""
@@ -95,16 +100,10 @@ def round_trips(fills: FillArrays, n_symbols: int) -> IntArray:
     return counts
 
 
-def traded_per_bar(path: AccountPath) -> FloatArray:
-    """Notional traded on each bar, buys and sells, (T,)."""
-    fills = fill_arrays(path)
-    return per_bar(path, np.abs(fills.size * fills.price))
-
-
-def per_bar(path: AccountPath, amounts: FloatArray) -> FloatArray:
-    """(T,) sums of what belongs to the fills, (K,)."""
-    total = np.zeros(len(path.equity))
-    np.add.at(total, fill_arrays(path).bar, amounts)
+def per_bar(path: AccountPath, what: str) -> FloatArray:
+    """(T,) sums of what the fills of each bar hold, such as `notional` or `commission`."""
+    total, fills = np.zeros(len(path.equity)), fill_arrays(path)
+    np.add.at(total, fills.bar, getattr(fills, what))
     return total
 
 

@@ -9,15 +9,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.metrics import drawdown
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report.attribution import (
-    exposures,
-    fill_arrays,
-    marked_close,
-    per_bar,
-    split_of,
-    traded_per_bar,
-    yearly_rate,
-)
+from hybrid_bt.report.attribution import exposures, marked_close, per_bar, split_of, yearly_rate
 from hybrid_bt.report.marks import date_axis, label_ends, percent_axis, shade_in_sample, share_dates
 from hybrid_bt.report.style import (
     BLUE,
@@ -118,7 +110,7 @@ def exposure(record: RunRecord, dates: FloatArray) -> Figure:
     middle.plot(dates, scale, color=INK, linewidth=0.9)
     middle.set_ylim(0.0, 1.08 * max(1.0, float(np.nanmax(scale, initial=0.0))))
     middle.set_title("scale: factor of the volatility target and the limits on the fused target", color=GREY)
-    turnover, window = yearly_rate(record, traded_per_bar(record.accounts["hybrid"]))
+    turnover, window = yearly_rate(record, per_bar(record.accounts["hybrid"], "notional"))
     low.plot(dates, turnover, color=GREEN)
     low.set_ylim(bottom=0.0)
     low.set_title(f"turnover a year, two-way, multiples of equity, over {window}", color=GREY)
@@ -216,7 +208,7 @@ def costs(record: RunRecord, dates: FloatArray) -> Figure:
     """Costs of trading, short selling and leverage: accumulated, and as a yearly share of equity."""
     figure, ((top,), (low,)) = panels(record, "Costs of the hybrid", (2.6, 1.6), margins=LABEL_ROOM)
     path = record.accounts["hybrid"]
-    commission, borrow = per_bar(path, fill_arrays(path).commission), path.borrow.sum(axis=1)
+    commission, borrow = per_bar(path, "commission"), path.borrow.sum(axis=1)
     spread_and_fee, interest = commission.cumsum(), borrow.cumsum()
     top.stackplot(dates, spread_and_fee, interest, colors=(BLUE, ORANGE), alpha=0.75, linewidth=0)
     top.set_ylim(bottom=0.0)
@@ -237,9 +229,7 @@ def costs(record: RunRecord, dates: FloatArray) -> Figure:
             (spread_and_fee[-1] + interest[-1], f"{100 * share:.3g}% of the start", INK),
         ],
     )
-    known = drag[np.isfinite(drag)]
-    if len(known):
-        label_ends(low, [(float(known[-1]), f"mean {percent(float(known.mean()), digits=2)}", VERMILLION)])
+    label_ends(low, [(_last(drag), f"mean {percent(_mean(drag), digits=2)}", VERMILLION)])
     return figure
 
 

@@ -53,12 +53,13 @@ def page(record: RunRecord) -> str:
     """The whole page; the same record gives the same text."""
     shell, script, drawing = (_beside(name) for name in (EXPLORER, "explorer_managed.js", _DRAWING))
     shell = _MANAGED.sub(r"\1" if record.decisions.managed else "", shell)
+    coded = {name: (one.dtype.str, base64.b64encode(one.tobytes()).decode()) for name, one in _arrays(record).items()}
     parts = {
         "/* script */": script,
         "{{policy}}": _POLICY,
         "{{title}}": html.escape(f"hybrid_bt: {_title(record)}"),
         "{{facts}}": _inert(json.dumps(_facts(record))),
-        "{{arrays}}": _inert(json.dumps({name: _packed(values) for name, values in _arrays(record).items()})),
+        "{{arrays}}": _inert(json.dumps(coded)),
         "{{plotly}}": drawing,
     }
     for mark, text in parts.items():
@@ -136,11 +137,6 @@ def _arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
     kinds = {"<f4": single, "<f8": exact, "<i4": whole, "u1": flags}
     arrays = {name: np.asarray(values, kind) for kind, some in kinds.items() for name, values in some.items()}
     return arrays | _managed_arrays(record)
-
-
-def _packed(values: NDArray[Any]) -> list[str]:
-    """Type and bytes of an array."""
-    return [values.dtype.str, base64.b64encode(values.tobytes()).decode()]
 
 
 def _inert(text: str) -> str:

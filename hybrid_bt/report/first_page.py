@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,6 +44,8 @@ STYLE = """
 .first td{white-space:nowrap}.first td.bad{color:#B84A00;font-weight:bold}
 .first img{width:100%}.first li{font-size:13px;margin:2px 0}
 """
+TEXT = ' class="text"'
+CHECKED = "account", "metric", "hybrid_bt", "same, quantstats' conventions", "quantstats", "unexplained", "convention"
 NO_CLAIM = (
     "No claim was asked for: `hybrid-bt run` makes it, with an interval and the number of trials, and puts it here."
 )
@@ -214,29 +217,23 @@ def alone(facts: dict[str, Any], why: str, years: Sequence[Sequence[str]], pictu
 
 
 def _cross_check(checks: Sequence[Check], reasons: dict[str, str]) -> str:
-    rows = []
+    rows = [_row("th", CHECKED, ("", TEXT, "", "", "", "", TEXT))]
     for check in checks:
-        values = "".join(f"<td>{_value(check.metric, value)}</td>" for value in (check.ours, check.alike, check.theirs))
+        values = (_value(check.metric, value) for value in (check.ours, check.alike, check.theirs))
         mark = "" if check.agrees else ' class="bad"'
         gap = "0" if check.unexplained == 0.0 else f"{check.unexplained:.0e}"
-        rows.append(
-            f'<tr><td>{escape(check.account)}</td><td class="text">{check.metric}</td>{values}'
-            f'<td{mark}>{gap}</td><td class="text">{escape(reasons[check.metric])}</td></tr>'
-        )
+        cells = escape(check.account), check.metric, *values, gap, escape(reasons[check.metric])
+        rows.append(_row("td", cells, ("", TEXT, "", "", "", mark, TEXT)))
     agree = all(check.agrees for check in checks)
     said = (
         "Two programs, the same returns: nothing is left unexplained."
         if agree
         else "The two programs DISAGREE beyond conventions and rounding: one of them is wrong."
     )
-    head = (
-        '<tr><th>account</th><th class="text">metric</th><th>hybrid_bt</th><th>same, quantstats\' conventions</th>'
-        '<th>quantstats</th><th>unexplained</th><th class="text">convention</th></tr>'
-    )
     return (
         f'<h2>Cross-check</h2><p class="{"grey" if agree else "stamp"}">{said} The first column stands in '
         "summary_pnl.csv, the third in the report below; between them lie conventions only.</p>"
-        f"<table>{head}{''.join(rows)}</table>"
+        f"<table>{''.join(rows)}</table>"
     )
 
 
@@ -247,15 +244,17 @@ def _value(metric: str, value: float) -> str:
 
 
 def _table(head: Iterable[str], rows: Iterable[Sequence[str]], *, chief: bool = False, text: bool = False) -> str:
-    names = "".join(f"<th>{escape(name)}</th>" for name in head)
-    kind = ' class="text"' if text else ""
-    lines = [
-        f"<tr{' class=chief' if chief and row == 0 else ''}>"
-        + "".join(f"<td{kind}>{_number(cell) if column else escape(cell)}</td>" for column, cell in enumerate(cells))
-        + "</tr>"
-        for row, cells in enumerate(rows)
-    ]
-    return f"<table>{'' if text else f'<tr>{names}</tr>'}{''.join(lines)}</table>"
+    lines = [] if text else [_row("th", map(escape, head))]
+    for number, (name, *cells) in enumerate(rows):
+        mark = " class=chief" if chief and number == 0 else ""
+        lines.append(_row("td", (escape(name), *map(_number, cells)), [TEXT] * (1 + len(cells)) if text else (), mark))
+    return f"<table>{''.join(lines)}</table>"
+
+
+def _row(tag: str, cells: Iterable[str], kinds: Sequence[str] = (), mark: str = "") -> str:
+    """Cells of HTML, each with its attribute."""
+    parts = (f"<{tag}{kind}>{cell}</{tag}>" for cell, kind in zip_longest(cells, kinds, fillvalue=""))
+    return f"<tr{mark}>{''.join(parts)}</tr>"
 
 
 def _number(text: str) -> str:

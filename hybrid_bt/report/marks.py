@@ -13,6 +13,7 @@ from hybrid_bt.report.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION,
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.ticker import Locator
 
 FloatArray = NDArray[np.float64]
 
@@ -47,11 +48,16 @@ def share_dates(record: RunRecord, dates: FloatArray, *stacked: Axes) -> None:
         shade_in_sample(axes, record, dates, label=axes is stacked[0])
 
 
-def percent_axis(axes: Axes) -> None:
-    """Ticks at round percentages."""
+def few_ticks(count: int) -> Locator:
+    """Up to `count` round ticks."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    return MaxNLocator(count, steps=[1, 2, 5, 10])
+
+
+def percent_axis(axes: Axes) -> None:
+    """Ticks at round percentages."""
+    axes.yaxis.set_major_locator(few_ticks(7))
     axes.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}%".replace("-", "\u2212"))
 
 

@@ -42,7 +42,7 @@ def account_summary(record: RunRecord, name: str) -> Summary:
         path.equity,
         record.bars.stamps,
         record.bars.bars_per_year,
-        traded_notional=float(np.abs(fills.size * fills.price).sum()),
+        traded_notional=float(fills.notional.sum()),
         costs=float(fills.commission.sum() + path.borrow.sum()),
     )
 
@@ -115,7 +115,7 @@ def _fills(record: RunRecord) -> Columns:
         "symbol": [record.bars.symbols[column] for column in fills.symbol],
         "size": fills.size,
         "price": fills.price,
-        "notional": np.abs(fills.size) * fills.price,
+        "notional": fills.notional,
         "commission": fills.commission,
         "decided": [stamps[row] for row in fills.decided],
     }

@@ -97,7 +97,9 @@ def write_report(
             made = _draw_and_tell(record, fresh, claim, plot_symbols, tell)
         else:
             made = [write_table(record, name, fresh) for name in TABLES]
-        return [out / path.name for path in (*made, write_run_json(record, fresh))]
+        text = json.dumps(run_document(record), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        (fresh / "run.json").write_bytes((text + "\n").encode())
+        return [out / name for name in (*(path.name for path in made), "run.json")]
 
 
 def _draw_and_tell(
@@ -125,14 +127,6 @@ def write_picture(record: RunRecord, name: str, folder: Path, symbols: Sequence[
         dates = date2num(record.bars.stamps)  # type: ignore[no-untyped-call]
         draw = partial(trades.trades, symbols=symbols) if name == "trades.png" and symbols else PICTURES[name]
         save(draw(record, dates), path)
-    return path
-
-
-def write_run_json(record: RunRecord, folder: Path) -> Path:
-    """Write `run.json` into an existing folder."""
-    path = folder / "run.json"
-    text = json.dumps(run_document(record), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    path.write_bytes((text + "\n").encode())
     return path
 
 
