@@ -222,10 +222,8 @@ def median_verdict(verdicts: Sequence[RiskVerdict]) -> RiskVerdict:
     """Number by number; a veto by more than half; reason and citations of the answer nearest to the medians."""
     if len(verdicts) == 1:
         return verdicts[0]
-    said = [
-        {**{name: one.symbols[name] for name in sorted(verdicts[0].symbols)}, MARKET: one.market} for one in verdicts
-    ]
-    risks = {name: _median_risk([one[name] for one in said]) for name in said[0]}
+    said = [{**one.symbols, MARKET: one.market} for one in verdicts]
+    risks = {name: _median_risk([one[name] for one in said]) for name in (*sorted(verdicts[0].symbols), MARKET)}
     gaps = [sum(abs(one[name].risk - risk.risk) for name, risk in risks.items()) for one in said]
     nearest = verdicts[gaps.index(min(gaps))]
     return RiskVerdict(

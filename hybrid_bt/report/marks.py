@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,15 +91,11 @@ def shade_positions(axes: Axes, dates: FloatArray, position: FloatArray) -> None
     for color, held in ((BLUE, position > 0.0), (ORANGE, position < 0.0)):
         spans = [(dates[first], dates[min(last + 1, len(dates) - 1)]) for first, last in in_sample_spans(held)]
         if spans:  # one collection for all: a patch for each took most of the drawing time
-            corners = np.array([[(start, 0.0), (start, 1.0), (end, 1.0), (end, 0.0)] for start, end in spans])
-            look: dict[str, Any] = {
-                "facecolors": color,
-                "alpha": 0.14,
-                "linewidths": 0,
-                "antialiaseds": False,
-                "zorder": 1,
-            }
-            axes.add_collection(PolyCollection(list(corners), transform=across, **look), autolim=False)
+            corners = [((start, 0.0), (start, 1.0), (end, 1.0), (end, 0.0)) for start, end in spans]
+            bands = PolyCollection(
+                corners, facecolors=color, alpha=0.14, linewidths=0, antialiaseds=False, transform=across, zorder=1
+            )
+            axes.add_collection(bands, autolim=False)
 
 
 def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]], *, bold: str = "") -> None:
