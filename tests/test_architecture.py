@@ -102,7 +102,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "sb3",
         "data_check",
         "news.command",
-        "news.evaluate_command",
         "news.evaluation",
         "cli",
         "__main__",

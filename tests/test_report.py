@@ -19,10 +19,10 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.guard import rule_names
 from hybrid_bt.records import AccountPath, Decisions, Fill, ManagedPaths, PairPaths, RunRecord
-from hybrid_bt.report import OUR_FILES, cross_check, tearsheet, write_report, writing
+from hybrid_bt.report import OUR_FILES, tearsheet, write_report, writing
 from hybrid_bt.report import tables as tables_of_a_run
 from hybrid_bt.report.attribution import fill_arrays, marked_close, round_trips
-from hybrid_bt.report.first_page import first_page
+from hybrid_bt.report.first_page import METRICS, alike, checks, first_page
 from hybrid_bt.report.style import in_sample_spans
 from hybrid_bt.report.tables import write_table
 from hybrid_bt.report.tearsheet import daily_returns
@@ -447,7 +447,7 @@ def test_the_first_page_gives_each_metric_twice_and_leaves_nothing_unexplained(f
     first, rest = page.split("</section>", 1)
     assert first.index("claim of a test") < first.index("Cross-check") and "Key Performance Metrics" in rest
     figures = re.findall(r"<tr><td>hybrid</td><td class=\"text\">([^<]*)</td>" + r"<td>([^<]*)</td>" * 4, first)
-    assert [row[0] for row in figures] == list(cross_check.METRICS)
+    assert [row[0] for row in figures] == list(METRICS)
     summary = rows(full, "summary_pnl")[0]
     sharpe = next(row for row in figures if row[0] == "Sharpe")
     assert sharpe[1] == f"{float(summary['sharpe']):.4f}".replace("-", "\u2212")
@@ -457,17 +457,17 @@ def test_the_first_page_gives_each_metric_twice_and_leaves_nothing_unexplained(f
 
 def test_a_difference_that_conventions_do_not_explain_is_told():
     returns = np.random.default_rng(0).normal(0.0005, 0.01, 500)
-    ours = cross_check.alike(returns, 252)
+    ours = alike(returns, 252)
     wrong = ours | {"Sharpe": ours["Sharpe"] * 1.001}
-    found = cross_check.checks("hybrid", ours, ours, wrong)
+    found = checks("hybrid", ours, ours, wrong)
     assert [check.metric for check in found if not check.agrees] == ["Sharpe"]
     facts = {"title": "", "stamp": "", "subtitle": "", "claim": "", "facts": [], "columns": [], "accounts": []}
-    page = first_page(facts | {"reasons": dict.fromkeys(cross_check.METRICS, ""), "notes": []}, found)
+    page = first_page(facts | {"reasons": dict.fromkeys(METRICS, ""), "notes": []}, found)
     assert "DISAGREE" in page and page.count('class="bad"') == 1
 
 
 def test_the_metrics_under_quantstats_conventions_are_worked_out_by_hand():
-    found = cross_check.alike(np.array([0.1, -0.5, 0.2]), 3)
+    found = alike(np.array([0.1, -0.5, 0.2]), 3)
     assert found["total return"] == pytest.approx(1.1 * 0.5 * 1.2 - 1)
     assert found["CAGR"] == pytest.approx(found["total return"]), "three periods are one year"
     assert found["max drawdown"] == pytest.approx(-0.5)

@@ -18,7 +18,7 @@ from test_run import read, write_prices
 from test_scorers import SECRET, Server, reply
 
 from hybrid_bt.news.chat import CLOSE, OPEN
-from hybrid_bt.news.evaluate_command import evaluate
+from hybrid_bt.news.command import evaluate
 from hybrid_bt.run import main as run
 
 pytest.importorskip("arch")

@@ -378,7 +378,7 @@ def test_audit_of_documents_is_clean_and_finds_a_planted_leak(monkeypatch: pytes
 
 def test_evaluation_compares_with_none_late_masked_and_shuffled(tmp_path: Path) -> None:
     pytest.importorskip("arch")
-    from hybrid_bt.news.evaluate_command import evaluate
+    from hybrid_bt.news.command import evaluate
 
     prices = write_prices(tmp_path / "four")
     row = {"text": "Lawsuit and fraud at Acme in 2016", "published_at": "2016-03-01T10:00:00Z", "symbols": ["AAA"]}

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from hybrid_bt.errors import NewsError
 from hybrid_bt.files import append_line
-from hybrid_bt.news.verdicts import RiskRequest, RiskScorer, RiskVerdict, ScorerError, SymbolRisk
+from hybrid_bt.news.verdicts import MARKET, RiskRequest, RiskScorer, RiskVerdict, ScorerError, SymbolRisk
 
 FORMAT = 1
 
@@ -144,8 +144,8 @@ class Answers:
         NewsError
             For the first bar that has none, where the scorer is not asked.
         """
-        at_hand = self._has if self._asks else self._known.__contains__
-        missing = [one for one in asked if not at_hand(one.key)]
+        enough = RiskVerdict if self._asks else (RiskVerdict, Failed)
+        missing = [one for one in asked if not isinstance(self._known.get(one.key), enough)]
         if missing and not self._asks:
             raise NewsError(
                 f"replay: {self._path} has no verdict of {self.scorer} for the bar whose documents end at "
@@ -173,9 +173,6 @@ class Answers:
         if self._path is None or (self._asks and not self._path.exists()):
             return ()
         return read_recorded(self._path, self.scorer, kind)
-
-    def _has(self, key: str) -> bool:
-        return isinstance(self._known.get(key), RiskVerdict)
 
     def _asked(self, missing: Sequence[Asked]) -> Iterator[Recorded]:
         if self._concurrency == 1 or len(missing) < 2:
@@ -225,17 +222,13 @@ def median_verdict(verdicts: Sequence[RiskVerdict]) -> RiskVerdict:
     """Number by number; a veto by more than half; reason and citations of the answer nearest to the medians."""
     if len(verdicts) == 1:
         return verdicts[0]
-    symbols = {name: _median_risk([one.symbols[name] for one in verdicts]) for name in sorted(verdicts[0].symbols)}
-    market = _median_risk([one.market for one in verdicts])
-
-    def distance(one: RiskVerdict) -> float:
-        gaps = (abs(one.symbols[name].risk - risk.risk) for name, risk in symbols.items())
-        return sum(gaps) + abs(one.market.risk - market.risk)
-
-    nearest = min(verdicts, key=distance)
+    said = [{**one.symbols, MARKET: one.market} for one in verdicts]
+    risks = {name: _median_risk([one[name] for one in said]) for name in (*sorted(verdicts[0].symbols), MARKET)}
+    gaps = [sum(abs(one[name].risk - risk.risk) for name, risk in risks.items()) for one in said]
+    nearest = verdicts[gaps.index(min(gaps))]
     return RiskVerdict(
-        symbols=symbols,
-        market=market,
+        market=risks.pop(MARKET),
+        symbols=risks,
         regime=statistics.median(one.regime for one in verdicts),
         confidence=statistics.median(one.confidence for one in verdicts),
         veto=2 * sum(one.veto for one in verdicts) > len(verdicts),

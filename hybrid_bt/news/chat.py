@@ -77,22 +77,16 @@ class ChatScorer:
     def score(self, request: RiskRequest) -> RiskVerdict:
         """Ask, and once more if the answer was none; ScorerError after that."""
         self._spent.usage = {}
-        error: ScorerError | None = None
-        for wait in (0.0, None):
-            time.sleep(self._patience if wait is None else wait)
-            try:
-                return checked_verdict(self._answer(messages(request)), request)
-            except ScorerError as failure:
-                error = failure
-        raise error or ScorerError("no answer")
+        talk = messages(request)
+        try:
+            return checked_verdict(self._answer(talk), request)
+        except ScorerError:
+            time.sleep(self._spent.patience)
+        return checked_verdict(self._answer(talk), request)
 
     def usage(self) -> dict[str, float]:
         """Calls, tokens and dollars of this thread's last question."""
         return dict(getattr(self._spent, "usage", {}))
-
-    @property
-    def _patience(self) -> float:
-        return float(getattr(self._spent, "patience", 0.0))
 
     def _answer(self, talk: list[dict[str, str]]) -> str:
         self._connection()
@@ -141,7 +135,11 @@ class ChatScorer:
     def _connection(self) -> httpx.Client:
         with self._making:
             if self._client is None:
-                self._client = _client(self._settings)
+                try:
+                    import httpx
+                except ImportError:
+                    raise ConfigError("a model is asked through httpx: pip install 'hybrid_bt[llm]'") from None
+                self._client = httpx.Client(timeout=self._settings.timeout_seconds, follow_redirects=False)
             return self._client
 
     def _text(self, content: bytes) -> str:
@@ -198,14 +196,6 @@ def _unescaped(text: str) -> str:
 
 def _patience(text: str) -> float:
     return min(float(text), MOST_PATIENCE) if text.isascii() and text.isdigit() else 0.0
-
-
-def _client(settings: ChatSettings) -> httpx.Client:
-    try:
-        import httpx
-    except ImportError:
-        raise ConfigError("a model is asked through httpx: pip install 'hybrid_bt[llm]'") from None
-    return httpx.Client(timeout=settings.timeout_seconds, follow_redirects=False)
 
 
 def _checked_address(settings: ChatSettings) -> str:

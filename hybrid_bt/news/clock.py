@@ -29,17 +29,9 @@ EARLY_CLOSE = time(13)
 NEW_YORK = frozenset({"America/New_York", "US/Eastern"})  #: names of the exchange's zone
 WEDNESDAY, FRIDAY = 2, 4  #: of `date.weekday`
 JULY_3_ON_WEDNESDAYS = 2013  #: first year in which July 3 closes early before a Thursday's holiday; July 5 did before
-ONCE = frozenset(
-    {
-        date(1994, 2, 11),  # snow
-        date(1996, 1, 8),  # snow
-        date(1997, 10, 27),  # the fall of the day halted trading
-        date(1997, 12, 26),
-        date(1999, 12, 31),
-        date(2003, 12, 26),
-        date(2005, 6, 1),  # a failure of the exchange's systems
-    }
-)
+#: snow, snow, the fall of the day halted trading; three days beside holidays; a failure of the exchange's systems
+_ONCE = "1994-02-11 1996-01-08 1997-10-27 1997-12-26 1999-12-31 2003-12-26 2005-06-01"
+ONCE = frozenset(map(date.fromisoformat, _ONCE.split()))
 
 
 class Clock(NamedTuple):
@@ -52,19 +44,16 @@ class Clock(NamedTuple):
 
     def cutoff(self, stamp: datetime) -> int:
         """Of the bar with this stamp (without zone)."""
-        moment = datetime.combine(stamp.date(), self._close_on(stamp.date())) if self.daily else stamp
+        moment = stamp
+        if self.daily:
+            early = self.zone.key in NEW_YORK and closes_early(stamp.date())
+            moment = datetime.combine(stamp.date(), min(self.close, EARLY_CLOSE) if early else self.close)
         return (moment.replace(tzinfo=self.zone).astimezone(UTC) - EPOCH) // datetime.resolution - self.latency_us
 
     def cutoffs(self, stamps: NDArray[np.datetime64]) -> NDArray[np.int64]:
         """Of each bar, (T,)."""
         moments = stamps.astype("datetime64[us]").tolist()
         return np.array([self.cutoff(moment) for moment in moments], dtype=np.int64)
-
-    def _close_on(self, day: date) -> time:
-        """Of the daily bar of this day."""
-        if self.zone.key in NEW_YORK and closes_early(day):
-            return min(self.close, EARLY_CLOSE)
-        return self.close
 
 
 def clock_of(config: NewsConfig, daily: bool) -> Clock:
@@ -77,10 +66,10 @@ def clock_of(config: NewsConfig, daily: bool) -> Clock:
     """
     hour, minute = config.close_time.split(":")
     key = "time_zone" if daily else "stamp_zone"
+    name = getattr(config, key)
     try:
-        zone = ZoneInfo(getattr(config, key))
+        zone = ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        name = getattr(config, key)
         raise ConfigError(f"news.{key}: no zone {name!r} is known; write one such as America/New_York") from None
     return Clock(daily, time(int(hour), int(minute)), zone, round(config.latency_minutes * US_PER_MINUTE))
 

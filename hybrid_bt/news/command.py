@@ -1,4 +1,4 @@
-"""`hybrid-bt news`: documents in, documents looked at, documents checked."""
+"""`hybrid-bt news`: documents in, looked at, and checked; the risk manager against none, placebos, late and masked."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ import json
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.console import COUNT, DAY, FILE, Group, flag, listed, option
-from hybrid_bt.errors import NewsError
-from hybrid_bt.news.documents import US_PER_DAY, Document, instant_us, say_us
-from hybrid_bt.news.evaluate_command import evaluate
+from hybrid_bt.console import COUNT, DAY, FILE, Group, flag, listed, option, say, table, write_out
+from hybrid_bt.errors import ConfigError, NewsError
+from hybrid_bt.news.documents import FIELDS, US_PER_DAY, Document, instant_us, say_us
 from hybrid_bt.news.intake import folder_files, read_documents
 from hybrid_bt.news.store import DocumentStore, open_store
-from hybrid_bt.options import shared
+from hybrid_bt.options import request_of, setup_of, shared
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hybrid_bt.news.evaluation import Effect
 
 FOUND = 1  #: exit status of `check`
 _SNIPPET = 90  #: characters of a title or text in a list
+TABLE = "news_effects.csv"
+SHOWN = ("sharpe", "cvar", "max_drawdown")
 
 store_option = option("--store", type=FILE, default=Path("news.db"), help="Store of documents.")
 
@@ -27,9 +33,6 @@ store_option = option("--store", type=FILE, default=Path("news.db"), help="Store
 @click.group("news", cls=Group)
 def main() -> None:
     """Keep documents for the risk manager: news, filings, notes, with the moment at which each was known."""
-
-
-main.add_command(evaluate)
 
 
 @main.command("add")
@@ -144,17 +147,50 @@ def _between(documents: DocumentStore, since: date | None, until: date | None) -
 
 def _plain(document: Document) -> dict[str, Any]:
     seen = document.first_seen_at
-    return {
-        "id": document.id,
-        "symbols": list(document.symbols),
-        "source": document.source,
-        "title": document.title,
-        "published_at": say_us(document.published_at),
-        "first_seen_at": None if seen is None else say_us(seen),
-        "text": document.text,
-    }
+    moments = {"published_at": say_us(document.published_at), "first_seen_at": None if seen is None else say_us(seen)}
+    return {name: getattr(document, name) for name in FIELDS} | {"symbols": list(document.symbols)} | moments
 
 
 def _line(document: Document) -> str:
     said = " ".join((document.title or document.text).split())[:_SNIPPET]
     return f"{say_us(document.published_at)}  {document.id:20} {','.join(document.symbols) or 'market':12} {said}"
+
+
+@main.command("evaluate")
+@shared("mode", "bars", "pairs", "span", "in-sample", "config", "risk")
+@option("--placebos", type=click.IntRange(1, 1000), default=20, help="Shuffles of the advice.")
+@option("--cutoff", type=DAY, help="The model's knowledge cut-off: effects before and after are told apart.")
+@option("--masked/--no-masked", default=True, help="Also without names and dates.")
+@shared("seed")
+@option("--out", type=FILE, help=f"Folder for {TABLE}.")
+def evaluate(placebos: int, cutoff: date | None, masked: bool, seed: int, out: Path | None, **flags: Any) -> None:
+    """Compare the risk manager with none: Sharpe, CVaR, drawdown with intervals, placebo, delay, mask, flips, cost."""
+    setup = setup_of(flags)
+    if setup is None:
+        raise ConfigError("evaluate needs a risk manager; say --risk lexicon, replay, record or live")
+    import numpy as np
+
+    from hybrid_bt.news import evaluation
+
+    after = None if cutoff is None else np.datetime64(cutoff)
+    asked = evaluation.Questions(placebos, after, masked, seed)
+    found = evaluation.evaluate(request_of(flags), setup, asked)
+    say(found.title, _effects_table(found.effects), *found.said)
+    if out is not None:
+        write_out(out / TABLE, found.table)
+
+
+def _effects_table(effects: list[Effect]) -> Table:
+    head = [title for name in SHOWN for title in (name.replace("_", " "), "less off")]
+    rows: dict[tuple[str, str], dict[str, Effect]] = {}
+    for one in effects:
+        rows.setdefault((one.span, one.variant), {})[one.measure] = one
+    cells = ((*both, *(cell for name in SHOWN for cell in _effect_cells(found[name]))) for both, found in rows.items())
+    return table(("span", "variant", *head), cells, left=("span", "variant"))
+
+
+def _effect_cells(effect: Effect) -> tuple[str, str]:
+    scale, unit = (1.0, "") if effect.measure == "sharpe" else (100.0, "%")
+    value, gap = effect.value, effect.less_off
+    difference = f"{scale * gap.estimate:+.2f} [{scale * gap.low:.2f}, {scale * gap.high:.2f}]{unit}"
+    return f"{scale * value.estimate:.2f}{unit}", difference

@@ -63,11 +63,8 @@ class Desk:
 
     def trial(self, config: Config) -> dict[str, Any]:
         """What makes a run with these documents another trial than one without, or with others."""
-        return {
-            **config.sections()["news"],
-            "scorer": self.answers.scorer,
-            "documents_sha256": self.index.sha256,
-        }
+        asked = {"scorer": self.answers.scorer, "documents_sha256": self.index.sha256}
+        return config.sections()["news"] | asked
 
     def select(self, cutoffs: Sequence[int], since: int | None = None) -> list[Selected]:
         """What is asked on bars with these cutoffs (`DocumentIndex.select`)."""

@@ -95,7 +95,10 @@ def instant_us(value: Any, what: str) -> int:
     NewsError
         If it is none of these, or not between 1900 and 2200.
     """
-    moment = _moment(value, what)
+    try:
+        moment = _moment(value, what)
+    except OverflowError:  # of a calendar that ends with the year 9999
+        moment = LATEST
     if not EARLIEST <= moment < LATEST:
         raise NewsError(f"{what} is {value!s}, outside of 1900 to 2200; check the date")
     return (moment - EPOCH) // timedelta(microseconds=1)
@@ -109,13 +112,8 @@ def _moment(value: Any, what: str) -> datetime:
         except ValueError:
             raise NewsError(f"{what} is {value!r}, no ISO 8601 moment; write 2011-08-05T20:00:00Z") from None
     if isinstance(value, datetime):
-        try:
-            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-        except OverflowError:
-            raise NewsError(f"{what} is {value!s}, outside of 1900 to 2200; check the date") from None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     if isinstance(value, date):
-        if value.year >= LATEST.year:
-            raise NewsError(f"{what} is {value!s}, outside of 1900 to 2200; check the date")
         return datetime(value.year, value.month, value.day, tzinfo=UTC) + END_OF_DAY_ON_EARTH
     raise NewsError(f"{what} is {value!r}, no moment; write ISO 8601 such as 2011-08-05T20:00:00Z")
 

@@ -80,16 +80,12 @@ class EmbeddingRanker:
     def scores(self, numbers: Sequence[int]) -> FloatArray:
         """Cosines of documents, by their numbers in the store, to the query, (C,)."""
         fresh = [number for number in dict.fromkeys(numbers) if number not in self._known]
-        texts = (self._text(number) for number in fresh)
+        texts = (f"{one.title}\n{one.text}"[:MOST_CHARS] for one in map(self._store.get, fresh))
         vectors = dict(zip(fresh, self._vectors(texts), strict=True))
         if vectors:
             (query,) = self._vectors(iter([" ".join(QUERY)]))
             self._known |= {number: (vector * query).sum() for number, vector in vectors.items()}
         return np.array([self._known[number] for number in numbers], dtype=np.float64)
-
-    def _text(self, number: int) -> str:
-        one = self._store.get(number)
-        return f"{one.title}\n{one.text}"[:MOST_CHARS]
 
     def _vectors(self, texts: Iterator[str]) -> Iterator[FloatArray]:
         """One per text: as kept, else made and kept."""

@@ -86,7 +86,8 @@ def evaluate(request: Request, setup: RiskSetup, asked: Questions) -> Evaluation
         name: open_desk(one, config.news, bars.symbols).stage(bars.stamps, row)
         for name, one in _setups(setup, asked.masked).items()
     }
-    advice = {name: _advice_of(stage, traded) for name, stage in stages.items()}
+    moments = traded.stamps.astype("datetime64[us]").tolist()
+    advice = {name: [stage.advise(moment) for moment in moments] for name, stage in stages.items()}
     returns = _returns(task, traded, _variants(advice, asked))
     told = [name for name in returns if not name.startswith("placebo") or name == "placebo 0"]
     spans = _spans(traded.stamps[1:], asked.cutoff)
@@ -118,10 +119,6 @@ def _setups(setup: RiskSetup, masked: bool) -> dict[str, RiskSetup]:
     if setup.scorer != LEXICON:
         found[LEXICON] = setup._replace(risk=LEXICON, scorer=LEXICON)
     return found | ({"masked": setup._replace(masked=True)} if masked else {})
-
-
-def _advice_of(stage: RiskStage, traded: Bars) -> list[Advice]:
-    return [stage.advise(stamp) for stamp in traded.stamps.astype("datetime64[us]").tolist()]
 
 
 def _variants(advice: Mapping[str, Sequence[Advice]], asked: Questions) -> dict[str, Sequence[Advice] | None]:

@@ -21,7 +21,6 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -87,6 +86,8 @@ class DocumentIndex:
         self.number: IntArray = arrays["number"]  #: (D,) in the store
         self.visible: IntArray = arrays["visible"]  #: (D,) microseconds, UTC, ascending
         self.length: IntArray = arrays["length"]  #: (D,) words
+        #: words in all of the first n documents, (D + 1,)
+        self._lengths: IntArray = np.concatenate(([0], np.cumsum(self.length, dtype=np.int64)))
         self.n_unseen = int(arrays["n_unseen"])  #: documents without `first_seen_at`
         self.sha256 = str(arrays["sha256"])  #: of all documents, as `DocumentStore.sha256`
         self.ranker: Ranker | None = None  #: None ranks by BM25
@@ -154,14 +155,10 @@ class DocumentIndex:
         """
         groups, places = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
         for owner, name in enumerate(names):
-            mine = self._of.get(name)
-            if mine is None:
-                continue
+            mine = self._of.get(name, places[0])
             moments = self.visible[mine]
             first, seen, last = (np.searchsorted(moments, at, "right") for at in (cutoffs - window_us, before, cutoffs))
             asked = np.flatnonzero((last > seen) & (last > first))
-            if not len(asked):
-                continue
             counts = (last - first)[asked]
             steps = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
             groups.append(np.repeat(asked * len(names) + owner, counts))
@@ -207,11 +204,6 @@ class DocumentIndex:
         weighted = idf[bar[candidate], words[entry]] * part
         return np.bincount(candidate, weighted, minlength=len(places)).astype(np.float64)
 
-    @cached_property
-    def _lengths(self) -> IntArray:
-        """Words in all of the first n documents, (D + 1,)."""
-        return np.concatenate(([0], np.cumsum(self.length, dtype=np.int64)))
-
 
 def index_of(store: DocumentStore) -> DocumentIndex:
     """The index of a store: as it was kept beside it, or made anew and kept."""
@@ -246,28 +238,25 @@ def _keep(path: Path, arrays: Arrays) -> None:
 
 def _built(store: DocumentStore) -> Arrays:
     known: list[tuple[Any, ...]] = []
-    lengths: list[int] = []
-    found: list[list[tuple[int, int]]] = []
+    cut: list[tuple[int, list[tuple[int, int]]]] = []
     rows = store.rows()
     while batch := list(islice(rows, BATCH)):
         known += [row[:-2] for row in batch]
-        for length, counts in _word_counts([f"{title}\n{text}" for *_, title, text in batch]):
-            lengths.append(length)
-            found.append(counts)
-    unseen = [row[5] is None for row in known]
+        cut += _word_counts([f"{title}\n{text}" for *_, title, text in batch])
     first_seen = np.array([UNKNOWN if row[5] is None else row[5] for row in known], dtype=np.int64)
     moments = visible_at(np.array([row[4] for row in known], dtype=np.int64), first_seen)
     order = np.lexsort((np.array([row[1] for row in known], dtype="S64"), moments)).tolist()
-    known, found = [known[i] for i in order], [found[i] for i in order]
+    known, cut = [known[i] for i in order], [cut[i] for i in order]
+    found = [pairs for _, pairs in cut]
     of = _by_symbol([row[3] for row in known])
     words, counted = np.array([pair for pairs in found for pair in pairs], dtype=np.int32).reshape(-1, 2).T
     sizes = [len(pairs) for pairs in found]
     return {
         "sha256": np.array(store.sha256()),
-        "n_unseen": np.array(sum(unseen)),
+        "n_unseen": np.array((first_seen == UNKNOWN).sum()),
         "number": np.array([row[0] for row in known], dtype=np.int64),
         "visible": moments[order],
-        "length": np.array(lengths, dtype=np.int32)[order],
+        "length": np.array([length for length, _ in cut], dtype=np.int32),
         "digests": np.frombuffer(bytes.fromhex("".join(row[1] for row in known)), dtype=np.uint8),
         "ids": _packed([row[2] for row in known]),
         "symbols": _packed(of),

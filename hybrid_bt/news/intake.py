@@ -58,20 +58,18 @@ def read_documents(
 
 def _rows(path: Path, home: Path | None) -> Rows:
     if path.is_dir():
-        return ((str(file), _dated(file, path)) for file in folder_files(path))
+        return (page for file in folder_files(path) for page in _page(file, path))
     if not path.exists():
         raise NewsError(f"{path} does not exist; give a file of {', '.join(FORMATS)} or a folder of text and PDF")
     reader = FORMATS.get(path.suffix.lower())
     if reader is None:
         raise NewsError(f"{path}: unknown kind {path.suffix!r}; known: {', '.join(FORMATS)}, and folders")
-    return reader(path) if home is None else iter([(str(path), _dated(path, home))])
+    return reader(path) if home is None else _page(path, home)
 
 
 def _jsonl(path: Path) -> Rows:
     with path.open(encoding="utf-8-sig") as file:
-        number = 0
-        while line := file.readline(MAX_LINE + 1):
-            number += 1
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), ""), 1):
             where = f"{path}:{number}"
             if len(line) > MAX_LINE:
                 raise NewsError(f"{where}: the line has over {MAX_LINE:,} characters; split the document")
@@ -109,11 +107,9 @@ def _parquet(path: Path) -> Rows:
     try:
         with pq.ParquetFile(path) as file:
             _check_columns(path, file.schema_arrow.names)
-            number = 0
-            for batch in file.iter_batches():
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{path} row {number}", {key.strip().lower(): value for key, value in row.items()}
+            rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
+            for number, row in enumerate(rows, 1):
+                yield f"{path} row {number}", {key.strip().lower(): value for key, value in row.items()}
     except pyarrow.ArrowException as error:
         raise NewsError(f"{path}: not Parquet: {str(error).splitlines()[0]}; check the file") from None
 
@@ -142,14 +138,14 @@ def folder_files(path: Path) -> list[Path]:
     return files
 
 
-def _dated(file: Path, home: Path) -> Mapping[str, Any]:
+def _page(file: Path, home: Path | None = None) -> Rows:
     dated = _DATED.match(file.name)
     if dated is None:
         raise NewsError(f"{file}: the name must begin with the date of publication, YYYY-MM-DD; rename the file")
-    folders = file.relative_to(home).parent.parts
+    folders = file.relative_to(home or file.parent).parent.parts
     title = file.stem[dated.end() :].strip()
     row = {"published_at": dated.group(1), "title": title, "text": _file_text(file), "source": file.name}
-    return {**row, "symbols": folders[-1]} if folders else row
+    yield str(file), {**row, "symbols": folders[-1]} if folders else row
 
 
 def _file_text(file: Path) -> str:
@@ -159,10 +155,6 @@ def _file_text(file: Path) -> str:
     if size > MAX_TEXT_BYTES:
         raise NewsError(f"{file}: {size:,} bytes; a text may have {MAX_TEXT_BYTES:,}: split it")
     return file.read_text(encoding="utf-8-sig")
-
-
-def _page(path: Path) -> Rows:
-    yield str(path), _dated(path, path.parent)
 
 
 FORMATS: dict[str, Callable[[Path], Rows]] = {

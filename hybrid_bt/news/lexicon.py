@@ -13,12 +13,13 @@ import csv
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hybrid_bt.advice import NEUTRAL_RISK
 from hybrid_bt.errors import NewsError
-from hybrid_bt.news.verdicts import MARKET, MAX_REASON, Passage, RiskRequest, RiskVerdict, SymbolRisk
+from hybrid_bt.news.verdicts import MARKET, MAX_REASON, RiskRequest, RiskVerdict, SymbolRisk
 
 _GRAVE = """
 bankruptcy bankrupt insolvency insolvent default defaults defaulted fraud fraudulent crash crashed collapse collapsed
@@ -77,7 +78,7 @@ class LexiconScorer:
     """
 
     def __init__(self, loughran_mcdonald: Path | None = None) -> None:
-        self._readings: dict[tuple[str, str], Reading] = {}
+        self._read = lru_cache(MEMORY)(self._read_anew)
         if loughran_mcdonald is None:
             self.name = "lexicon-1"
             self._sentiment = _vader()
@@ -88,7 +89,10 @@ class LexiconScorer:
 
     def score(self, request: RiskRequest) -> RiskVerdict:
         """Verdict on every symbol; the same request gives the same one."""
-        read = {name: [self.read(one) for one in passages] for name, passages in request.documents.items()}
+        read = {
+            name: [self._read(f"{one.title}. {one.text}") for one in passages]
+            for name, passages in request.documents.items()
+        }
         risks = {name: _risk(readings) for name, readings in read.items()}
         market = risks.pop(MARKET, SymbolRisk(risk=NEUTRAL_RISK, sentiment=0.0))
         everything = [reading for readings in read.values() for reading in readings]
@@ -105,17 +109,7 @@ class LexiconScorer:
             documents=_cited(request, read),
         )
 
-    def read(self, passage: Passage) -> Reading:
-        """What one document says, remembered by its content."""
-        key = (passage.title, passage.text)
-        found = self._readings.get(key)
-        if found is None:
-            if len(self._readings) >= MEMORY:
-                self._readings.clear()
-            found = self._readings[key] = self._read(f"{passage.title}. {passage.text}")
-        return found
-
-    def _read(self, text: str) -> Reading:
+    def _read_anew(self, text: str) -> Reading:
         words = _WORD.findall(text.lower())
         severe = tuple(dict.fromkeys(word for word in words if word in SEVERE))
         return Reading(
@@ -145,10 +139,8 @@ def _reason(read: dict[str, list[Reading]], risks: dict[str, SymbolRisk]) -> str
 
 def _cited(request: RiskRequest, read: dict[str, list[Reading]]) -> tuple[str, ...]:
     """The gravest document of each."""
-    found = []
-    for name, readings in read.items():
-        gravest = max(range(len(readings)), key=lambda i: (readings[i].severity - readings[i].sentiment, -i))
-        found.append(request.documents[name][gravest].id)
+    gravities = {name: [one.severity - one.sentiment for one in readings] for name, readings in read.items()}
+    found = (request.documents[name][those.index(max(those))].id for name, those in gravities.items())
     return tuple(dict.fromkeys(found))
 
 

@@ -151,7 +151,7 @@ class Masked:
         hidden = {name: MARKET if name == MARKET else f"S{i}" for i, name in enumerate(request.documents)}
         ids: dict[str, str] = {}
         documents = {
-            hidden[name]: tuple(self._passage(one, name, ids) for one in passages)
+            hidden[name]: tuple(_hidden(one, name, ids) for one in passages)
             for name, passages in request.documents.items()
         }
         verdict = self._scorer.score(RiskRequest("DATE", documents))
@@ -169,10 +169,10 @@ class Masked:
         found: dict[str, float] = getattr(self._scorer, "usage", dict)()
         return found
 
-    @staticmethod
-    def _passage(passage: Passage, symbol: str, ids: dict[str, str]) -> Passage:
-        number = ids.setdefault(passage.id, f"D{len(ids) + 1}")
-        return Passage(number, "DATE", "", _masked(passage.title, symbol), _masked(passage.text, symbol))
+
+def _hidden(passage: Passage, symbol: str, ids: dict[str, str]) -> Passage:
+    number = ids.setdefault(passage.id, f"D{len(ids) + 1}")
+    return Passage(number, "DATE", "", _masked(passage.title, symbol), _masked(passage.text, symbol))
 
 
 def _masked(text: str, symbol: str) -> str:

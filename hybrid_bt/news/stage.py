@@ -33,6 +33,7 @@ class _Standing(NamedTuple):
     documents: str
 
 
+_Plan = dict[int, tuple[Selected, RiskVerdict | Failed] | None]
 _NOTHING = _Standing(NEUTRAL_RISK, 0.0, -(10**9), "", "")
 
 
@@ -47,7 +48,7 @@ class RiskStage:
 
     def __init__(self, desk: Desk, clock: Clock) -> None:
         self.desk, self._clock, self._config = desk, clock, desk.config
-        self._planned: dict[int, tuple[Selected, RiskVerdict | Failed] | None] = {}
+        self._planned: _Plan = {}
         self._standing = dict.fromkeys((MARKET, *desk.symbols), _NOTHING)
         self._regime = (0.0, 0.0, -(10**9))  # r, confidence, row
         self._veto = (-1, "")  # last row of it, reason
@@ -59,12 +60,7 @@ class RiskStage:
 
     def prepare(self, stamps: NDArray[np.datetime64]) -> None:
         """Ask about all bars of a backtest at once; what each is told does not change by it."""
-        cutoffs = self._clock.cutoffs(stamps).tolist()
-        selected = self.desk.select(cutoffs)
-        verdicts = self.desk.verdicts(selected, cutoffs)
-        self._planned = dict.fromkeys(cutoffs)
-        for one, verdict in zip(selected, verdicts, strict=True):
-            self._planned[cutoffs[one.row]] = one, verdict
+        self._planned = self._asked(self._clock.cutoffs(stamps).tolist())
 
     def advise(self, stamp: datetime) -> Advice:
         """What documents say at the close of a bar.
@@ -79,11 +75,15 @@ class RiskStage:
         NewsError
             If it is not later.
         """
-        cutoff = self._clock.cutoff(_whole_seconds(stamp))
+        # Backtrader keeps moments as floats of days, which are exact to some 10 microseconds
+        whole = (stamp + timedelta(seconds=0.5)).replace(microsecond=0)
+        cutoff = self._clock.cutoff(whole)
         if self._last is not None and cutoff <= self._last:
             raise NewsError(f"news: the bar of {stamp} comes after a later one; give each run a stage of its own")
         self._row += 1
-        found = self._planned.pop(cutoff) if cutoff in self._planned else self._found(cutoff)  # asked for once
+        if cutoff not in self._planned:
+            self._planned |= self._asked([cutoff], self._last)
+        found = self._planned.pop(cutoff)  # asked for once
         self._last = cutoff
         self.counts["bars"] += 1
         failed = self._take(*found) if found is not None else None
@@ -124,11 +124,11 @@ class RiskStage:
             notes.append(f"The scorer failed on {counts['failures']} bars, which {did}.")
         return notes
 
-    def _found(self, cutoff: int) -> tuple[Selected, RiskVerdict | Failed] | None:
-        """Of a bar that nobody prepared."""
-        selected = self.desk.select([cutoff], self._last)
-        verdicts = self.desk.verdicts(selected, [cutoff])
-        return (selected[0], verdicts[0]) if selected else None
+    def _asked(self, cutoffs: list[int], since: int | None = None) -> _Plan:
+        """What was new at each cutoff, and the verdict on it; None where nothing was."""
+        selected = self.desk.select(cutoffs, since)
+        answers = zip(selected, self.desk.verdicts(selected, cutoffs), strict=True)
+        return dict.fromkeys(cutoffs) | {cutoffs[one.row]: (one, verdict) for one, verdict in answers}
 
     def _take(self, selected: Selected, verdict: RiskVerdict | Failed) -> str | None:
         """Let a verdict stand; why it failed, if it did."""
@@ -166,24 +166,14 @@ class RiskStage:
             reasons.append(leading.reason if told else "")
             documents.append(leading.documents if told else "")
         r, confidence, row = self._regime
-        ban = self._ban(failed)
+        until, veto = self._veto
+        ban = f"scorer failed: {failed}" if failed is not None else veto if self._row <= until else None
         if ban is not None:
             reasons = [ban] * len(reasons)
         no_new_risk = ban is not None and (failed is None or self._config.on_failure == "no_new_risk")
         return Advice(risk, sentiment, r, confidence * self._left(row), no_new_risk, reasons, documents)
 
-    def _ban(self, failed: str | None) -> str | None:
-        if failed is not None:
-            return f"scorer failed: {failed}"
-        until, why = self._veto
-        return why if self._row <= until else None
-
     def _left(self, row: int) -> float:
         """What is left of a verdict of an earlier bar, [0, 1]."""
         age = self._row - row
         return self._fading[age] if age < len(self._fading) else 0.0
-
-
-def _whole_seconds(stamp: datetime) -> datetime:
-    """Backtrader keeps moments as floats of days, which are exact to some 10 microseconds."""
-    return (stamp + timedelta(seconds=0.5)).replace(microsecond=0)

@@ -11,7 +11,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +46,7 @@ class Added(NamedTuple):
     duplicates: int
 
 
-class DocumentStore:
+class DocumentStore(AbstractContextManager["DocumentStore"]):
     """Documents by number, 1 and on, in the order in which they were added.
 
     Parameters
@@ -66,15 +66,8 @@ class DocumentStore:
         self.path = path
         self._db = _open(path, write)
 
-    def close(self) -> None:
-        """Let go of the file."""
-        self._db.close()
-
-    def __enter__(self) -> DocumentStore:
-        return self
-
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._db.close()
 
     def __len__(self) -> int:
         return int(self._one("SELECT COUNT(*) FROM documents")[0])

@@ -31,6 +31,11 @@ class FillArrays(NamedTuple):
     price: FloatArray
     commission: FloatArray
 
+    @property
+    def notional(self) -> FloatArray:
+        """Worth of what was bought or sold, >= 0."""
+        return np.abs(self.size * self.price)
+
 
 class TickerPnl(NamedTuple):
     """Cumulative, from the trading start to each close, shape (T, N), account currency."""
@@ -46,8 +51,7 @@ class TickerPnl(NamedTuple):
 
 def fill_arrays(path: AccountPath) -> FillArrays:
     """The fills as arrays of shape (K,)."""
-    bar, decided, symbol, size, price, commission = Fills.of(path.fills).columns
-    return FillArrays(bar, decided, symbol, size, price, commission)
+    return FillArrays(*Fills.of(path.fills).columns)
 
 
 def marked_close(close: FloatArray) -> FloatArray:
@@ -94,6 +98,39 @@ def round_trips(fills: FillArrays, n_symbols: int) -> IntArray:
         held[symbol] = after = before + size
         counts[symbol] += after != 0.0 and before * after <= 0.0
     return counts
+
+
+def per_bar(path: AccountPath, what: str) -> FloatArray:
+    """(T,) sums of what the fills of each bar hold, such as `notional` or `commission`."""
+    total, fills = np.zeros(len(path.equity)), fill_arrays(path)
+    np.add.at(total, fills.bar, getattr(fills, what))
+    return total
+
+
+def yearly_rate(record: RunRecord, amounts: FloatArray) -> tuple[FloatArray, str]:
+    """Amounts per bar as multiples of equity a year, over the trailing year, and the window in words.
+
+    Returns
+    -------
+    ndarray of shape (T,), str
+        NaN on the first quarter of the window: a rate per year from a few bars is noise that squeezes the rest.
+    """
+    year = round(record.bars.bars_per_year)
+    long = record.bars.n_bars > year
+    window = year if long else record.bars.n_bars
+    equity = record.accounts["hybrid"].equity
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = _trailing(amounts, window) / _trailing(equity, window) * record.bars.bars_per_year
+    rate[: window // 4] = np.nan
+    return rate, "the trailing year" if long else "the span so far"
+
+
+def _trailing(values: FloatArray, window: int) -> FloatArray:
+    """Mean over up to `window` rows ending at each row."""
+    total = np.concatenate(([0.0], values.cumsum()))
+    last = np.arange(1, len(values) + 1)
+    first = np.maximum(last - window, 0)
+    return (total[last] - total[first]) / (last - first)
 
 
 def split_of(record: RunRecord) -> Contributions:

@@ -1,4 +1,4 @@
-"""Pictures of an account over time: equity and drawdown, exposures and turnover, regime, what a risk manager took."""
+"""Pictures of an account over time: equity, exposures, regime, what a risk manager took, parts of profit, costs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from hybrid_bt.metrics import drawdown
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report.attribution import exposures, marked_close
+from hybrid_bt.report.attribution import exposures, marked_close, per_bar, split_of, yearly_rate
 from hybrid_bt.report.marks import date_axis, label_ends, percent_axis, shade_in_sample, share_dates
-from hybrid_bt.report.profit import traded_per_bar, yearly_rate
 from hybrid_bt.report.style import (
     BLUE,
     GREEN,
@@ -19,9 +18,11 @@ from hybrid_bt.report.style import (
     INK,
     ORANGE,
     PURPLE,
+    SKY,
     VERMILLION,
     Margins,
     account_line,
+    money,
     panels,
     percent,
 )
@@ -35,6 +36,17 @@ FloatArray = NDArray[np.float64]
 REBASED = 100.0
 LOG_ABOVE = 3.0  # ratio of highest to lowest curve from which equal moves look unequal on a linear axis
 LABEL_ROOM = Margins(right=1.55)
+LINES = {
+    "sac_market": ("SAC, market", ORANGE),
+    "sac_selection": ("SAC, selection", VERMILLION),
+    "kalman_spread": ("pairs, spread", GREEN),
+    "kalman_hedge_revision": ("pairs, hedge revision", SKY),
+    "kalman_market": ("pairs, market", PURPLE),
+    "execution": ("execution", GREY),
+    "commissions": ("spread and fees", "#8C510A"),
+    "borrow": ("interest", "#444444"),
+}
+SPLIT_INCHES = 3.2
 
 
 def equity_drawdown(record: RunRecord, dates: FloatArray) -> Figure:
@@ -98,7 +110,7 @@ def exposure(record: RunRecord, dates: FloatArray) -> Figure:
     middle.plot(dates, scale, color=INK, linewidth=0.9)
     middle.set_ylim(0.0, 1.08 * max(1.0, float(np.nanmax(scale, initial=0.0))))
     middle.set_title("scale: factor of the volatility target and the limits on the fused target", color=GREY)
-    turnover, window = yearly_rate(record, traded_per_bar(record.accounts["hybrid"]))
+    turnover, window = yearly_rate(record, per_bar(record.accounts["hybrid"], "notional"))
     low.plot(dates, turnover, color=GREEN)
     low.set_ylim(bottom=0.0)
     low.set_title(f"turnover a year, two-way, multiples of equity, over {window}", color=GREY)
@@ -146,7 +158,7 @@ def risk_manager(record: RunRecord, dates: FloatArray) -> Figure:
     managed = record.decisions.managed
     assert managed is not None  # the picture is asked for with a risk manager only
     figure, ((top,), (middle,), (low,)) = panels(
-        record, "Risk manager: documents, exposure, regime", (1.7, 1.9, 1.5), margins=Margins(right=1.55)
+        record, "Risk manager: documents, exposure, regime", (1.7, 1.9, 1.5), margins=LABEL_ROOM
     )
     top.plot(dates, managed.risk.max(axis=1), color=VERMILLION, linewidth=0.8)
     top.plot(dates, managed.risk.mean(axis=1), color=INK, linewidth=0.8)
@@ -163,6 +175,61 @@ def risk_manager(record: RunRecord, dates: FloatArray) -> Figure:
     low.plot(dates, managed.regime - record.decisions.regime, color=INK, linewidth=0.8)
     low.set_title("r' less r", color=GREY)
     share_dates(record, dates, top, middle, low)
+    return figure
+
+
+def profit_split(record: RunRecord, dates: FloatArray) -> Figure:
+    """Accumulated parts: the market's above, everything smaller below on a scale of its own."""
+    parts = {name: values.cumsum() for name, values in split_of(record).items()}
+    figure, ((top,), (low,)) = panels(
+        record, "What the profit is made of", (1.8, SPLIT_INCHES), margins=Margins(left=0.65, right=1.95)
+    )
+    total = record.accounts["hybrid"].equity - record.start_value
+    top.plot(dates, total, color=BLUE, linewidth=2.0)
+    spare = iter((SKY, GREEN, PURPLE, VERMILLION) * len(parts))
+    shown = {top: [(total[-1], f"profit  {money(total[-1])}", BLUE)], low: []}
+    for name, values in parts.items():
+        text, color = LINES[name] if name in LINES else (name.replace("_", ", "), next(spare))
+        axes = top if name == "sac_market" else low
+        axes.plot(dates, values, color=color)
+        shown[axes].append((values[-1], f"{text}  {money(values[-1])}", color))
+    top.set_title("accumulated, account currency", color=GREY)
+    low.set_title("the smaller parts, on a scale of their own; all parts sum to the profit", color=GREY)
+    for axes in (top, low):
+        axes.axhline(0.0, color=GREY, linewidth=0.8)
+        axes.yaxis.set_major_formatter(money)
+    share_dates(record, dates, top, low)
+    for axes, labels in shown.items():
+        label_ends(axes, labels)
+    return figure
+
+
+def costs(record: RunRecord, dates: FloatArray) -> Figure:
+    """Costs of trading, short selling and leverage: accumulated, and as a yearly share of equity."""
+    figure, ((top,), (low,)) = panels(record, "Costs of the hybrid", (2.6, 1.6), margins=LABEL_ROOM)
+    path = record.accounts["hybrid"]
+    commission, borrow = per_bar(path, "commission"), path.borrow.sum(axis=1)
+    spread_and_fee, interest = commission.cumsum(), borrow.cumsum()
+    top.stackplot(dates, spread_and_fee, interest, colors=(BLUE, ORANGE), alpha=0.75, linewidth=0)
+    top.set_ylim(bottom=0.0)
+    top.yaxis.set_major_formatter(money)
+    top.set_title("accumulated, account currency", color=GREY)
+    drag, window = yearly_rate(record, commission + borrow)
+    low.plot(dates, drag, color=VERMILLION)
+    low.set_ylim(bottom=0.0)
+    percent_axis(low)
+    low.set_title(f"share of equity that costs take in a year, over {window}", color=GREY)
+    share_dates(record, dates, top, low)
+    share = (spread_and_fee[-1] + interest[-1]) / record.start_value
+    label_ends(
+        top,
+        [
+            (spread_and_fee[-1] / 2, f"spread and fee  {money(spread_and_fee[-1])}", BLUE),
+            (spread_and_fee[-1] + interest[-1] / 2, f"interest  {money(interest[-1])}", ORANGE),
+            (spread_and_fee[-1] + interest[-1], f"{100 * share:.3g}% of the start", INK),
+        ],
+    )
+    label_ends(low, [(_last(drag), f"mean {percent(_mean(drag), digits=2)}", VERMILLION)])
     return figure
 
 

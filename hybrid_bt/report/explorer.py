@@ -17,6 +17,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ EXPLORER = "explorer.html"
 _DRAWING = "plotly-basic.min.js"
 #: sections of the configuration that the sentences quote
 _QUOTED = ("kalman", "sac", "gate", "risk", "account", "costs", "guard")
-_MANAGED_STYLE = "#why .read { display: block; font-size: 12.5px; color: var(--grey); overflow-wrap: anywhere; }\n"
+#: what `explorer.html` says of a risk manager
+_MANAGED = re.compile(r"\{\{managed:(.*?)\}\}", re.DOTALL)
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
 
@@ -49,12 +51,15 @@ def write_explorer(record: RunRecord, folder: Path) -> Path:
 
 def page(record: RunRecord) -> str:
     """The whole page; the same record gives the same text."""
-    shell, drawing = (_beside(name) for name in (EXPLORER, _DRAWING))
-    parts = _managed_marks(record) | {
+    shell, script, drawing = (_beside(name) for name in (EXPLORER, "explorer_managed.js", _DRAWING))
+    shell = _MANAGED.sub(r"\1" if record.decisions.managed else "", shell)
+    coded = {name: (one.dtype.str, base64.b64encode(one.tobytes()).decode()) for name, one in _arrays(record).items()}
+    parts = {
+        "/* script */": script,
         "{{policy}}": _POLICY,
         "{{title}}": html.escape(f"hybrid_bt: {_title(record)}"),
         "{{facts}}": _inert(json.dumps(_facts(record))),
-        "{{arrays}}": _inert(json.dumps({name: _packed(values) for name, values in _arrays(record).items()})),
+        "{{arrays}}": _inert(json.dumps(coded)),
         "{{plotly}}": drawing,
     }
     for mark, text in parts.items():
@@ -74,6 +79,7 @@ def _title(record: RunRecord) -> str:
 def _facts(record: RunRecord) -> dict[str, Any]:
     """Names and numbers that are not one per bar."""
     columns = {symbol: i for i, symbol in enumerate(record.bars.symbols)}
+    shown = "hybrid", record.benchmark, "vol-target"
     return {
         "title": _title(record),
         "subtitle": run_text(record),
@@ -82,7 +88,7 @@ def _facts(record: RunRecord) -> dict[str, Any]:
         "symbols": record.bars.symbols,
         "pairs": [{"name": name, "sides": [columns[side] for side in name.split(":")]} for name in record.pairs.names],
         "accounts": [
-            {"name": name, "color": ACCOUNT_LINES.get(name, ("#56B4E9",))[0], "shown": name in _curves(record)}
+            {"name": name, "color": ACCOUNT_LINES.get(name, ("#56B4E9",))[0], "shown": name in shown}
             for name in record.accounts
         ],
         "entryZ": record.entry_z,
@@ -91,12 +97,8 @@ def _facts(record: RunRecord) -> dict[str, Any]:
         "config": {name: record.config[name] for name in _QUOTED if name in record.config},
         "notes": record.notes,
         **({"guardRules": RULES} if _guard_acted(record) else {}),
-        **_managed_texts(record),
+        **({"managed": list(_numbers(record.decisions.managed))} if record.decisions.managed else {}),
     }
-
-
-def _curves(record: RunRecord) -> tuple[str, ...]:
-    return "hybrid", record.benchmark, "vol-target"
 
 
 def _guard_acted(record: RunRecord) -> bool:
@@ -132,43 +134,14 @@ def _arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
     if _guard_acted(record):
         single["wanted"], whole["guard"] = wanted.wanted, wanted.guard
     flags = {} if wanted.waits is None or not wanted.waits.any() else {"waits": wanted.waits}
-    return (
-        {name: np.asarray(values, "<f4") for name, values in single.items()}
-        | {name: np.asarray(values, "<f8") for name, values in exact.items()}
-        | {name: np.asarray(values, "<i4") for name, values in whole.items()}
-        | {name: np.asarray(values, "u1") for name, values in flags.items()}
-        | _managed_arrays(record)
-    )
-
-
-def _packed(values: NDArray[Any]) -> list[str]:
-    """Type and bytes of an array."""
-    return [values.dtype.str, base64.b64encode(values.tobytes()).decode()]
+    kinds = {"<f4": single, "<f8": exact, "<i4": whole, "u1": flags}
+    arrays = {name: np.asarray(values, kind) for kind, some in kinds.items() for name, values in some.items()}
+    return arrays | _managed_arrays(record)
 
 
 def _inert(text: str) -> str:
     """JSON that cannot end the script element it stands in."""
     return text.replace("<", "\\u003c").replace("{{", "{ {")
-
-
-def _managed_marks(record: RunRecord) -> dict[str, str]:
-    """Mark of `explorer.html` -> what stands there; nothing at all where no risk manager was asked."""
-    asked = record.decisions.managed is not None
-    marks = {
-        "{{managedStyle}}": _MANAGED_STYLE,
-        "{{managedBefore}}": "proposed(i, t, ",
-        "{{managedAfter}}": ")",
-        "{{managedRegime}}": " + regimeManaged(t)",
-        "{{managedLine}}": "managedWords(i, t) + ",
-        "{{managed}}": _beside("explorer_managed.js") + "\n",
-    }
-    return {mark: text if asked else "" for mark, text in marks.items()}
-
-
-def _managed_texts(record: RunRecord) -> dict[str, list[str]]:
-    """The reasons and ids, each once, in the order in which they are first met; the first one is empty."""
-    managed = record.decisions.managed
-    return {} if managed is None else {"managed": list(_numbers(managed))}
 
 
 def _managed_arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
@@ -179,13 +152,8 @@ def _managed_arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
     cell, bar = _cells(managed), np.flatnonzero((managed.confidence > 0.0) | managed.no_new_risk)
     final = wanted.target if wanted.wanted is None else wanted.wanted
     numbers = _numbers(managed)
-    of_cells = {
-        "proposed": managed.proposed,
-        "final": final,
-        "m": managed.multiplier,
-        "risk": managed.risk,
-        "sentiment": managed.sentiment,
-    }
+    of_cells = {"proposed": managed.proposed, "final": final, "m": managed.multiplier}
+    of_cells |= {"risk": managed.risk, "sentiment": managed.sentiment}
     of_bars = {"regime": managed.regime, "read": managed.regime_read, "confidence": managed.confidence}
     texts = {"reason": managed.reasons, "documents": managed.documents}
     return {
@@ -205,5 +173,5 @@ def _cells(managed: ManagedPaths) -> NDArray[np.intp]:
 
 
 def _numbers(managed: ManagedPaths) -> dict[str, int]:
-    """Text -> its number."""
+    """Reason or id -> its number, in the order in which they are first met; the first text is empty."""
     return {text: k for k, text in enumerate(dict.fromkeys(("", *managed.reasons, *managed.documents)))}

@@ -2,24 +2,34 @@
 
 `run_facts` makes the texts, `first_page` plain HTML of them, so that it can be put before quantstats' report or stand
 alone where there is none.
+
+Headline metrics of an account stand there three times: ours, ours by quantstats' conventions (one return a day, a whole
+number m of periods a year, (number of returns) / m years), quantstats' own. The first two differ by conventions alone,
+which the table names. The last two come from two programs that were given the same returns and the same m, so any
+difference between them that is not rounding is a defect of one of the two.
 """
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from html import escape
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hybrid_bt.metrics import elapsed_years
+from hybrid_bt import metrics
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report.cross_check import Check
 from hybrid_bt.report.style import in_sample_spans, run_text, sample_stamp
 from hybrid_bt.report.tables import HEADLINES, account_summary, headline_rows
 from hybrid_bt.texts import stamp_texts
 
+FloatArray = NDArray[np.float64]
+
+ROUNDING = 1e-9  #: relative to the larger value; two orders of summation differ by some 1e-13
+METRICS = ("total return", "CAGR", "Sharpe", "Sortino", "volatility", "max drawdown")
 SHORT = 12  # digits of a checksum
 STYLE = """
 .first{max-width:960px;margin:0 auto 40px;color:#222;font:14px/1.5 Arial,Helvetica,sans-serif}
@@ -34,9 +44,59 @@ STYLE = """
 .first td{white-space:nowrap}.first td.bad{color:#B84A00;font-weight:bold}
 .first img{width:100%}.first li{font-size:13px;margin:2px 0}
 """
+TEXT = ' class="text"'
+CHECKED = "account", "metric", "hybrid_bt", "same, quantstats' conventions", "quantstats", "unexplained", "convention"
 NO_CLAIM = (
     "No claim was asked for: `hybrid-bt run` makes it, with an interval and the number of trials, and puts it here."
 )
+
+
+class Check(NamedTuple):
+    """One metric of one account."""
+
+    account: str
+    metric: str
+    ours: float  #: as in `summary_pnl.csv`
+    alike: float  #: our formula, quantstats' conventions
+    theirs: float  #: quantstats
+
+    @property
+    def unexplained(self) -> float:
+        """Theirs less `alike`; 0.0 where neither has a value."""
+        if math.isnan(self.alike) and math.isnan(self.theirs):
+            return 0.0
+        return self.theirs - self.alike
+
+    @property
+    def agrees(self) -> bool:
+        """Nothing but rounding is unexplained."""
+        return abs(self.unexplained) <= ROUNDING * max(1.0, abs(self.alike))
+
+
+def ours(equity: FloatArray, bars_per_year: float, years: float) -> dict[str, float]:
+    """`METRICS` of an equity curve (T,) whose row 0 is the start value."""
+    start, end = float(equity[0]), float(equity[-1])
+    return {
+        "total return": end / start - 1.0,
+        "CAGR": metrics.cagr(start, end, years),
+        "Sharpe": metrics.sharpe(equity, bars_per_year),
+        "Sortino": metrics.sortino(equity, bars_per_year),
+        "volatility": metrics.volatility(equity, bars_per_year),
+        "max drawdown": metrics.max_drawdown(equity),
+    }
+
+
+def alike(returns: FloatArray, periods_per_year: float) -> dict[str, float]:
+    """`METRICS` by our formulas from returns (D,), one a day, over D / periods_per_year years."""
+    equity = np.concatenate(([1.0], np.cumprod(1.0 + returns)))
+    return ours(equity, periods_per_year, len(returns) / periods_per_year)
+
+
+def checks(
+    account: str, own: Mapping[str, float], same: Mapping[str, float], theirs: Mapping[str, float]
+) -> list[Check]:
+    """One line per metric."""
+    return [Check(account, name, own[name], same[name], theirs[name]) for name in METRICS]
 
 
 def run_facts(
@@ -89,7 +149,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
 
 def _reasons(record: RunRecord, n_days: int, m: int) -> dict[str, str]:
     """Metric -> the convention in which the two programs differ."""
-    per_year, years = record.bars.bars_per_year, elapsed_years(record.bars.stamps)
+    per_year, years = record.bars.bars_per_year, metrics.elapsed_years(record.bars.stamps)
     intraday = n_days != record.bars.n_bars - 1
     daily = "; returns by day instead of by bar" if intraday else ""
     periods = f"√m with m = {per_year:.2f} as counted, against {m}{daily}"
@@ -129,15 +189,17 @@ def first_page(facts: dict[str, Any], checks: Sequence[Check] = ()) -> str:
         Without any, that part is left out.
     """
     body = [
-        f"<h1>{_text(facts['title'])}</h1>",
-        f'<p class="grey">{_text(facts["subtitle"])}</p>',
-        f'<p class="stamp">{_text(facts["stamp"])}</p>' if facts["stamp"] else "",
-        f'<p class="claim">{_text(facts["claim"] or NO_CLAIM)}</p>',
+        f"<h1>{escape(facts['title'])}</h1>",
+        f'<p class="grey">{escape(facts["subtitle"])}</p>',
+        f'<p class="stamp">{escape(facts["stamp"])}</p>' if facts["stamp"] else "",
+        f'<p class="claim">{escape(facts["claim"] or NO_CLAIM)}</p>',
         _table(("", ""), facts["facts"], text=True),
         "<h2>Accounts, all net, on the same bars and at the same costs</h2>",
         _table(("account", *facts["columns"]), facts["accounts"], chief=True),
         _cross_check(checks, facts["reasons"]) if checks else "",
-        _list(facts["notes"]),
+        f"<h2>Notes</h2><ul>{''.join(f'<li>{escape(note)}</li>' for note in facts['notes'])}</ul>"
+        if facts["notes"]
+        else "",
     ]
     return f'<style>{STYLE}</style><section class="first">{"".join(body)}</section>'
 
@@ -147,37 +209,31 @@ def alone(facts: dict[str, Any], why: str, years: Sequence[Sequence[str]], pictu
     image = f'<img src="{picture}" alt="Equity and drawdown">' if picture else ""
     by_year = "<h2>Return by calendar year</h2>" + _table(("year", *facts["held"]), years) if years else ""
     return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(facts["title"])}</title></head>'
-        f'<body style="margin:30px">{first_page(facts)}<section class="first"><p class="stamp">{_text(why)}</p>'
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(facts["title"])}</title></head>'
+        f'<body style="margin:30px">{first_page(facts)}<section class="first"><p class="stamp">{escape(why)}</p>'
         f"{by_year}{image}<p>The tables beside this page hold everything that the run recorded.</p></section>"
         "</body></html>\n"
     )
 
 
 def _cross_check(checks: Sequence[Check], reasons: dict[str, str]) -> str:
-    rows = []
+    rows = [_row("th", CHECKED, ("", TEXT, "", "", "", "", TEXT))]
     for check in checks:
-        values = "".join(f"<td>{_value(check.metric, value)}</td>" for value in (check.ours, check.alike, check.theirs))
+        values = (_value(check.metric, value) for value in (check.ours, check.alike, check.theirs))
         mark = "" if check.agrees else ' class="bad"'
         gap = "0" if check.unexplained == 0.0 else f"{check.unexplained:.0e}"
-        rows.append(
-            f'<tr><td>{_text(check.account)}</td><td class="text">{check.metric}</td>{values}'
-            f'<td{mark}>{gap}</td><td class="text">{_text(reasons[check.metric])}</td></tr>'
-        )
+        cells = escape(check.account), check.metric, *values, gap, escape(reasons[check.metric])
+        rows.append(_row("td", cells, ("", TEXT, "", "", "", mark, TEXT)))
     agree = all(check.agrees for check in checks)
     said = (
         "Two programs, the same returns: nothing is left unexplained."
         if agree
         else "The two programs DISAGREE beyond conventions and rounding: one of them is wrong."
     )
-    head = (
-        '<tr><th>account</th><th class="text">metric</th><th>hybrid_bt</th><th>same, quantstats\' conventions</th>'
-        '<th>quantstats</th><th>unexplained</th><th class="text">convention</th></tr>'
-    )
     return (
         f'<h2>Cross-check</h2><p class="{"grey" if agree else "stamp"}">{said} The first column stands in '
         "summary_pnl.csv, the third in the report below; between them lie conventions only.</p>"
-        f"<table>{head}{''.join(rows)}</table>"
+        f"<table>{''.join(rows)}</table>"
     )
 
 
@@ -188,25 +244,19 @@ def _value(metric: str, value: float) -> str:
 
 
 def _table(head: Iterable[str], rows: Iterable[Sequence[str]], *, chief: bool = False, text: bool = False) -> str:
-    names = "".join(f"<th>{_text(name)}</th>" for name in head)
-    kind = ' class="text"' if text else ""
-    lines = [
-        f"<tr{' class=chief' if chief and row == 0 else ''}>"
-        + "".join(f"<td{kind}>{_number(cell) if column else _text(cell)}</td>" for column, cell in enumerate(cells))
-        + "</tr>"
-        for row, cells in enumerate(rows)
-    ]
-    return f"<table>{'' if text else f'<tr>{names}</tr>'}{''.join(lines)}</table>"
+    lines = [] if text else [_row("th", map(escape, head))]
+    for number, (name, *cells) in enumerate(rows):
+        mark = " class=chief" if chief and number == 0 else ""
+        lines.append(_row("td", (escape(name), *map(_number, cells)), [TEXT] * (1 + len(cells)) if text else (), mark))
+    return f"<table>{''.join(lines)}</table>"
+
+
+def _row(tag: str, cells: Iterable[str], kinds: Sequence[str] = (), mark: str = "") -> str:
+    """Cells of HTML, each with its attribute."""
+    parts = (f"<{tag}{kind}>{cell}</{tag}>" for cell, kind in zip_longest(cells, kinds, fillvalue=""))
+    return f"<tr{mark}>{''.join(parts)}</tr>"
 
 
 def _number(text: str) -> str:
     """A figure with a real minus; other texts as they are."""
-    return _text(f"\u2212{text[1:]}" if text.startswith("-") else text)
-
-
-def _list(notes: Sequence[str]) -> str:
-    return f"<h2>Notes</h2><ul>{''.join(f'<li>{_text(note)}</li>' for note in notes)}</ul>" if notes else ""
-
-
-def _text(text: str) -> str:
-    return html.escape(text)
+    return escape(f"\u2212{text[1:]}" if text.startswith("-") else text)

@@ -13,6 +13,7 @@ from hybrid_bt.report.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION,
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.ticker import Locator
 
 FloatArray = NDArray[np.float64]
 
@@ -47,11 +48,16 @@ def share_dates(record: RunRecord, dates: FloatArray, *stacked: Axes) -> None:
         shade_in_sample(axes, record, dates, label=axes is stacked[0])
 
 
-def percent_axis(axes: Axes) -> None:
-    """Ticks at round percentages."""
+def few_ticks(count: int) -> Locator:
+    """Up to `count` round ticks."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    return MaxNLocator(count, steps=[1, 2, 5, 10])
+
+
+def percent_axis(axes: Axes) -> None:
+    """Ticks at round percentages."""
+    axes.yaxis.set_major_locator(few_ticks(7))
     axes.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}%".replace("-", "\u2212"))
 
 
@@ -79,32 +85,17 @@ def shade_in_sample(axes: Axes, record: RunRecord, dates: FloatArray, *, label: 
 
 def shade_positions(axes: Axes, dates: FloatArray, position: FloatArray) -> None:
     """Blue where long, orange where short, over the panel's whole height."""
-    for color, held in ((BLUE, position > 0.0), (ORANGE, position < 0.0)):
-        spans = in_sample_spans(held)
-        if spans:
-            starts = np.array([dates[first] for first, _ in spans])
-            ends = np.array([dates[min(last + 1, len(dates) - 1)] for _, last in spans])
-            _bands(axes, starts, ends - starts, color)
-
-
-def _bands(axes: Axes, starts: FloatArray, widths: FloatArray, color: str) -> None:
     from matplotlib.collections import PolyCollection
 
-    # One collection for all spans: a patch for each took most of the drawing time.
-    ends = starts + widths
-    corners = np.stack([np.stack([starts, starts, ends, ends], 1), np.tile([0.0, 1.0, 1.0, 0.0], (len(starts), 1))], 2)
-    axes.add_collection(
-        PolyCollection(
-            list(corners),
-            facecolors=color,
-            alpha=0.14,
-            linewidths=0,
-            antialiaseds=False,
-            transform=axes.get_xaxis_transform(),
-            zorder=1,
-        ),
-        autolim=False,
-    )
+    across = axes.get_xaxis_transform()
+    for color, held in ((BLUE, position > 0.0), (ORANGE, position < 0.0)):
+        spans = [(dates[first], dates[min(last + 1, len(dates) - 1)]) for first, last in in_sample_spans(held)]
+        if spans:  # one collection for all: a patch for each took most of the drawing time
+            corners = [((start, 0.0), (start, 1.0), (end, 1.0), (end, 0.0)) for start, end in spans]
+            bands = PolyCollection(
+                corners, facecolors=color, alpha=0.14, linewidths=0, antialiaseds=False, transform=across, zorder=1
+            )
+            axes.add_collection(bands, autolim=False)
 
 
 def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]], *, bold: str = "") -> None:

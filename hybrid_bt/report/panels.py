@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 
 from hybrid_bt.records import RunRecord
 from hybrid_bt.report.attribution import marked_close, ticker_pnl
-from hybrid_bt.report.marks import date_axis, label_ends, shade_in_sample, shade_positions
+from hybrid_bt.report.marks import date_axis, few_ticks, label_ends, shade_in_sample, shade_positions
 from hybrid_bt.report.style import BLUE, GREY, INK, VERMILLION, Margins, money, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ticker import Locator
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -150,13 +149,6 @@ def _zscore(axes: Axes, record: RunRecord, pair: int, dates: FloatArray) -> None
     reach = max(1.4 * record.entry_z, float(np.quantile(known, 0.999)) if len(known) else 0.0) or 1.0
     axes.set_ylim(-1.05 * reach, 1.05 * reach)
     axes.yaxis.set_major_locator(few_ticks(5))
-
-
-def few_ticks(count: int) -> Locator:
-    """Up to `count` round ticks."""
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(count, steps=[1, 2, 5, 10])
 
 
 def panel_title(axes: Axes, name: str, detail: str) -> None:

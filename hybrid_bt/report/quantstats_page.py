@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_bt.collector import collector_paused, end_without_collecting
-from hybrid_bt.report.cross_check import Check, alike, checks
-from hybrid_bt.report.first_page import first_page
+from hybrid_bt.report.first_page import Check, alike, checks, first_page
 
 NETWORK = (
     re.compile(r"<link\b[^>]*>\s*"),  # favicon from quantstats' site
@@ -85,16 +84,11 @@ def _compared(accounts: Mapping[str, Any], job: dict[str, Any]) -> list[Check]:
     from quantstats import stats
 
     m = job["periods_per_year"]
+    yearly: Any = {"CAGR": stats.cagr, "Sharpe": stats.sharpe, "Sortino": stats.sortino, "volatility": stats.volatility}
     found = []
     for name, returns in accounts.items():
-        theirs = {
-            "total return": stats.comp(returns),
-            "CAGR": stats.cagr(returns, periods=m),
-            "Sharpe": stats.sharpe(returns, periods=m),
-            "Sortino": stats.sortino(returns, periods=m),
-            "volatility": stats.volatility(returns, periods=m),
-            "max drawdown": stats.max_drawdown(returns),
-        }
+        theirs = {"total return": stats.comp(returns), "max drawdown": stats.max_drawdown(returns)}
+        theirs |= {metric: measure(returns, periods=m) for metric, measure in yearly.items()}
         own = {metric: np.nan if value is None else value for metric, value in job["ours"][name].items()}
         same = alike(np.array(job["returns"][name]), m)
         found += checks(name, own, same, {metric: float(value) for metric, value in theirs.items()})

@@ -15,7 +15,7 @@ import numpy as np
 from hybrid_bt.evidence.conditional import Condition, conditional_rows
 from hybrid_bt.guard import rule_names
 from hybrid_bt.metrics import Summary, drawdown, summarise
-from hybrid_bt.records import Decisions, ManagedPaths, PairPaths, RunRecord
+from hybrid_bt.records import Decisions, ManagedPaths, RunRecord
 from hybrid_bt.report.attribution import exposures, fill_arrays, marked_close, round_trips, split_of, ticker_pnl
 from hybrid_bt.texts import cells, csv_of_columns, stamp_texts
 
@@ -42,7 +42,7 @@ def account_summary(record: RunRecord, name: str) -> Summary:
         path.equity,
         record.bars.stamps,
         record.bars.bars_per_year,
-        traded_notional=float(np.abs(fills.size * fills.price).sum()),
+        traded_notional=float(fills.notional.sum()),
         costs=float(fills.commission.sum() + path.borrow.sum()),
     )
 
@@ -115,7 +115,7 @@ def _fills(record: RunRecord) -> Columns:
         "symbol": [record.bars.symbols[column] for column in fills.symbol],
         "size": fills.size,
         "price": fills.price,
-        "notional": np.abs(fills.size) * fills.price,
+        "notional": fills.notional,
         "commission": fills.commission,
         "decided": [stamps[row] for row in fills.decided],
     }
@@ -123,12 +123,22 @@ def _fills(record: RunRecord) -> Columns:
 
 def _decisions(record: RunRecord) -> Iterator[Columns]:
     """Some bars at a time."""
-    whole, n, stamps = record.decisions, record.bars.n_symbols, stamp_texts(record.bars.stamps)
+    whole, symbols, stamps = record.decisions, record.bars.symbols, stamp_texts(record.bars.stamps)
+    n = len(symbols)
     guarded = whole.guard is not None and ("guard" in record.facts or bool(whole.guard.any()))
     for rows in _spans(len(stamps)):
         wanted = whole.rows(rows)
-        columns = _decided(stamps[rows], record.bars.symbols, wanted)
-        yield columns | (_guarded(wanted, n) if guarded else {})
+        yield {
+            "datetime": _each(stamps[rows], n),
+            "symbol": [*symbols] * len(stamps[rows]),
+            **{f"target_{leg}": target for leg, target in wanted.legs.items()},
+            "r": _each(cells(wanted.regime), n),
+            **{f"w_{leg}": _each(cells(weight), n) for leg, weight in wanted.weights.items()},
+            "fused": wanted.fused,
+            "target": wanted.target,
+            **_managed(wanted.managed, n),
+            **(_guarded(wanted, n) if guarded else {}),
+        }
 
 
 def _guarded(wanted: Decisions, n: int) -> Columns:
@@ -137,20 +147,6 @@ def _guarded(wanted: Decisions, n: int) -> Columns:
         return {}
     rules = [";".join(rule_names(int(mask))) for mask in wanted.guard.tolist()]
     return {"target_before_guard": wanted.wanted, "guard": _each(rules, n)}
-
-
-def _decided(stamps: Sequence[str], symbols: Sequence[str], wanted: Decisions) -> Columns:
-    n = len(symbols)
-    return {
-        "datetime": _each(stamps, n),
-        "symbol": [*symbols] * len(stamps),
-        **{f"target_{leg}": target for leg, target in wanted.legs.items()},
-        "r": _each(cells(wanted.regime), n),
-        **{f"w_{leg}": _each(cells(weight), n) for leg, weight in wanted.weights.items()},
-        "fused": wanted.fused,
-        "target": wanted.target,
-        **_managed(wanted.managed, n),
-    }
 
 
 def _managed(managed: ManagedPaths | None, n: int) -> Columns:
@@ -175,24 +171,21 @@ def _pairs(record: RunRecord) -> Iterator[Columns]:
     """Some bars at a time."""
     stamps = stamp_texts(record.bars.stamps)
     for rows in _spans(len(stamps)):
-        yield _paired(stamps[rows], record.pairs.rows(rows))
-
-
-def _paired(stamps: Sequence[str], pairs: PairPaths) -> Columns:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        z = pairs.innovation / np.sqrt(pairs.innovation_var)
-    return {
-        "datetime": _each(stamps, len(pairs.names)),
-        "pair": [*pairs.names] * len(stamps),
-        "alpha": pairs.alpha,
-        "beta": pairs.beta,
-        "innovation": pairs.innovation,
-        "S": pairs.innovation_var,
-        "z": z,
-        "spread": pairs.spread,
-        "zscore": pairs.zscore,
-        "position": pairs.position,
-    }
+        pairs = record.pairs.rows(rows)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            z = pairs.innovation / np.sqrt(pairs.innovation_var)
+        yield {
+            "datetime": _each(stamps[rows], len(pairs.names)),
+            "pair": [*pairs.names] * len(stamps[rows]),
+            "alpha": pairs.alpha,
+            "beta": pairs.beta,
+            "innovation": pairs.innovation,
+            "S": pairs.innovation_var,
+            "z": z,
+            "spread": pairs.spread,
+            "zscore": pairs.zscore,
+            "position": pairs.position,
+        }
 
 
 def _attribution(record: RunRecord) -> Columns:

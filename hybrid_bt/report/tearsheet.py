@@ -16,16 +16,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.metrics import elapsed_years
+from hybrid_bt.metrics import elapsed_years, simple_returns
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report.cross_check import ours
-from hybrid_bt.report.first_page import alone, run_facts, yearly_returns
+from hybrid_bt.report.first_page import alone, ours, run_facts, yearly_returns
 from hybrid_bt.report.style import run_text
 from hybrid_bt.texts import plain, stamp_texts
 
@@ -35,12 +35,14 @@ FloatArray = NDArray[np.float64]
 FEWEST_RETURNS = 2
 FLAT = 1e-14  # see `metrics.RETURN_RESOLUTION`
 LONGEST_SECONDS = 600.0  # a hundred times what it takes
+# its environment; Agg would draw every figure a second time
+FIXED = {"MPLBACKEND": "svg", "SOURCE_DATE_EPOCH": "0", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
 CHILD = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); import hybrid_bt.report.quantstats_page as q; q.main()"
 )
 
 
-class Tearsheet:
+class Tearsheet(AbstractContextManager["Tearsheet"]):
     """A tearsheet in the making, in a process of its own; a context manager, so that no process outlives a failure.
 
     Parameters
@@ -60,9 +62,6 @@ class Tearsheet:
         self._why = _why_not(self._task["returns"])
         if not self._why:
             self._process = _start(self._task)
-
-    def __enter__(self) -> Tearsheet:
-        return self
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
@@ -110,8 +109,7 @@ def daily_returns(equity: FloatArray, stamps: NDArray[np.datetime64]) -> tuple[N
     days = stamps.astype("datetime64[D]")
     last = np.flatnonzero(np.append(days[1:] != days[:-1], True))
     rows = last if last[0] == 0 else np.concatenate(([0], last))
-    before, after = equity[rows[:-1]], equity[rows[1:]]
-    return days[rows[1:]], np.divide(after, before, out=np.ones_like(before), where=before > 0.0) - 1.0
+    return days[rows[1:]], simple_returns(equity[rows])
 
 
 def _task(record: RunRecord, path: Path, claim: str) -> dict[str, Any]:
@@ -153,12 +151,6 @@ def _why_not(accounts: dict[str, list[float]]) -> str:
 
 
 def _start(task: dict[str, Any]) -> subprocess.Popen[bytes]:
-    fixed = {
-        "MPLBACKEND": "svg",  # Agg would draw every figure a second time
-        "SOURCE_DATE_EPOCH": "0",
-        "PYTHONHASHSEED": "0",
-        "OMP_NUM_THREADS": "1",
-    }
     with tempfile.TemporaryFile() as file:  # a pipe would break, and hide why, if the other side failed to start
         file.write(json.dumps(task).encode())
         file.seek(0)
@@ -167,7 +159,7 @@ def _start(task: dict[str, Any]) -> subprocess.Popen[bytes]:
             stdin=file,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, **fixed},
+            env={**os.environ, **FIXED},
         )
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from hybrid_bt.records import RunRecord
 from hybrid_bt.report.attribution import FillArrays, fill_arrays, marked_close, ticker_pnl
-from hybrid_bt.report.marks import date_axis, percent_axis, shade_in_sample, shade_positions
-from hybrid_bt.report.panels import few_ticks, panel_title
+from hybrid_bt.report.marks import date_axis, few_ticks, percent_axis, shade_in_sample, shade_positions
+from hybrid_bt.report.panels import panel_title
 from hybrid_bt.report.style import BLUE, GREY, INK, ORANGE, VERMILLION, Margins, money, panels
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ def _large(record: RunRecord, fills: FillArrays, chosen: list[int], dates: Float
 def _shares(record: RunRecord, fills: FillArrays) -> FloatArray:
     """Notional of each fill as a share of that day's equity: comparable over years, as money would not be."""
     equity = record.accounts["hybrid"].equity[fills.bar]
-    notional = np.abs(fills.size * fills.price)
-    return np.divide(notional, equity, out=np.zeros_like(notional), where=equity > 0.0)
+    return np.divide(fills.notional, equity, out=np.zeros_like(equity), where=equity > 0.0)
 
 
 def _areas(shares: FloatArray, mine: BoolArray) -> FloatArray:
@@ -96,8 +95,7 @@ def _position(axes: Axes, record: RunRecord, symbol: int, dates: FloatArray) -> 
 
 def _small(record: RunRecord, fills: FillArrays, chosen: list[int], dates: FloatArray) -> Figure:
     n = record.bars.n_symbols
-    notional = np.abs(fills.size * fills.price)
-    traded = np.bincount(fills.symbol, notional, n)
+    traded = np.bincount(fills.symbol, fills.notional, n)
     wanted = np.array(chosen or range(n))
     shown = np.sort(wanted[np.argsort(-traded[wanted], kind="stable")[:MOST_PANELS]])
     columns = min(4, max(len(shown), 1), 1 + len(shown) // 2)
@@ -141,7 +139,8 @@ def _price_and_fills(axes: Axes, record: RunRecord, fills: FillArrays, symbol: i
         largest = rows[np.argsort(-_shares(record, fills)[rows], kind="stable")[:MOST_MARKS]]
         mine = np.zeros_like(mine)
         mine[largest] = True
-    _marks(axes, fills, mine, dates, np.full(len(mine), _marker_size(int(mine.sum())) ** 2))
+    points = np.clip(7.0 - 1.6 * np.log10(max(int(mine.sum()), 1)), 2.0, 6.0)  # large for a handful, small for many
+    _marks(axes, fills, mine, dates, np.full(len(mine), float(points) ** 2))
     axes.yaxis.set_major_locator(few_ticks(4))
 
 
@@ -158,8 +157,3 @@ def _marks(axes: Axes, fills: FillArrays, mine: BoolArray, dates: FloatArray, ar
             alpha=0.85,
             zorder=3,
         )
-
-
-def _marker_size(count: int) -> float:
-    """Points: large for a handful of fills, small for many."""
-    return float(np.clip(7.0 - 1.6 * np.log10(max(count, 1)), 2.0, 6.0))

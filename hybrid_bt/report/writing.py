@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 import hybrid_bt
 from hybrid_bt.files import whole_folder
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report import curves, panels, profit, trades
+from hybrid_bt.report import curves, panels, trades
 from hybrid_bt.report.explorer import EXPLORER, write_explorer
 from hybrid_bt.report.style import house_style, in_sample_spans, save
 from hybrid_bt.report.tables import TABLES, write_table
@@ -41,8 +41,8 @@ PICTURES: dict[str, Draw] = {
     "pairs.png": panels.pairs,
     "regime.png": curves.regime,
     "exposures.png": curves.exposure,
-    "costs.png": profit.costs,
-    "attribution.png": profit.profit_split,
+    "costs.png": curves.costs,
+    "attribution.png": curves.profit_split,
     "risk.png": curves.risk_manager,
 }
 VERSIONED = ("backtrader", "numpy", "onnxruntime")  # what a result may depend on; tools that only draw do not count
@@ -97,7 +97,9 @@ def write_report(
             made = _draw_and_tell(record, fresh, claim, plot_symbols, tell)
         else:
             made = [write_table(record, name, fresh) for name in TABLES]
-        return [out / path.name for path in (*made, write_run_json(record, fresh))]
+        text = json.dumps(run_document(record), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        (fresh / "run.json").write_bytes((text + "\n").encode())
+        return [out / name for name in (*(path.name for path in made), "run.json")]
 
 
 def _draw_and_tell(
@@ -128,20 +130,12 @@ def write_picture(record: RunRecord, name: str, folder: Path, symbols: Sequence[
     return path
 
 
-def write_run_json(record: RunRecord, folder: Path) -> Path:
-    """Write `run.json` into an existing folder."""
-    path = folder / "run.json"
-    text = json.dumps(run_document(record), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    path.write_bytes((text + "\n").encode())
-    return path
-
-
 def run_document(record: RunRecord) -> dict[str, Any]:
     """The document as plain data. Keys of `record.facts` stand at the top level and add to or replace ours."""
     bars = record.bars
     stamps = stamp_texts(bars.stamps)
     spans = in_sample_spans(record.in_sample)
-    ours = {
+    ours: dict[str, Any] = {
         "config": record.config,
         "data": {"name": bars.name, "symbols": bars.symbols, "sha256": bars.sha256},
         "span": {
@@ -162,13 +156,10 @@ def run_document(record: RunRecord) -> dict[str, Any]:
         "versions": _versions(),
         "wall_clock": {},
     }
-    document: dict[str, Any] = plain(_merged(ours, record.facts))
-    return document
-
-
-def _merged(ours: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    facts = record.facts
     both = {key: {**ours[key], **facts[key]} for key in ours.keys() & facts.keys() if isinstance(facts[key], Mapping)}
-    return {**ours, **facts, **both}
+    document: dict[str, Any] = plain({**ours, **facts, **both})
+    return document
 
 
 def _versions() -> dict[str, str]:
