@@ -66,7 +66,7 @@ def frame_bars(
     checked = pd.DataFrame(
         {"date": dates, **{line: columns[line] for line in (*PRICES, "volume", "adj") if line in at}}
     )
-    raw = single(checked, owner, keep_zone=on_bad_data != "fail")
+    raw = single(checked, owner)
     raw = _completed(raw, [line for line in PRICES if choices[line] is None])
     bars = build_panel(owner, [(owner, raw)], Handling(not adjusted, on_bad_data))
     rows = _rows_of(bars, raw)

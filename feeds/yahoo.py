@@ -157,7 +157,7 @@ def _one(frame: Any, symbol: str, symbols: Sequence[str]) -> RawBars:
         raise BarsError(f"bars: yahoo delivered no {symbol}; {REMEDY}")
     if frame.index.tz is not None:
         frame = frame.tz_localize(None)  # daily stamps are the exchange's own midnight
-    rows = single(dated(frame), symbol, keep_zone=False)
+    rows = single(dated(frame), symbol)
     prices = np.array([values for field, values in rows.columns.items() if field != "volume"])
     present = ~np.isnan(prices).all(axis=0)
     if not present.any():
