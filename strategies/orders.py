@@ -9,8 +9,40 @@ from hybrid_bt.accounting import OrderRules, order_size, submission_order
 from hybrid_bt.errors import BarsError
 from hybrid_bt.parameters import validated
 from hybrid_bt.strategies.framework import bt
-from hybrid_bt.strategies.holdings import Holdings
 from hybrid_bt.strategies.market_order import market_order, sends_plainly
+
+
+class Holdings:
+    """What one strategy holds of feeds that others may trade too: signed shares of each, from its own orders.
+
+    Backtrader keeps one position per feed for the whole account. A strategy that took it for its own would sell what
+    another one has just bought. Here each counts its own fills, and what it has under way.
+
+    Parameters
+    ----------
+    n_feeds : int
+    """
+
+    def __init__(self, n_feeds: int) -> None:
+        self._settled = [0.0] * n_feeds
+        self._open: list[list[Any]] = [[] for _ in range(n_feeds)]
+
+    def add(self, column: int, order: Any) -> None:
+        """Count this order from now on."""
+        self._open[column].append(order)
+
+    def size(self, column: int) -> float:
+        """Held and under way: filled so far, and what is still to be filled."""
+        total, still = self._settled[column], []
+        for order in self._open[column]:
+            if order.alive():
+                still.append(order)
+            else:
+                total += float(order.executed.size)
+        self._settled[column], self._open[column] = total, still
+        for order in still:
+            total += float(order.executed.size) + float(order.executed.remsize)
+        return total
 
 
 class TargetOrders:

@@ -261,7 +261,7 @@ def test_symbol_in_two_files_is_refused(tmp_path: Path) -> None:
 def test_zoned_parquet_is_refused(tmp_path: Path) -> None:
     index = pd.date_range("2021-03-01", periods=3, tz="America/New_York", name="date")
     pd.DataFrame({"close": [1.0, 2.0, 3.0]}, index=index).to_parquet(tmp_path / "KO.parquet")
-    with pytest.raises(BarsError, match="time zone .*America/New_York; convert to exchange time"):
+    with pytest.raises(BarsError, match=r"time zone .*America/New_York; convert to exchange time"):
         load_bars(tmp_path / "KO.parquet")
 
 
