@@ -157,6 +157,6 @@ def _trial(found: Findings) -> dict[str, Any]:
 
 
 def _print(found: Findings, out: Path) -> None:
-    from hybrid_bt.study.words import claim, verdicts
+    from hybrid_bt.study.page import claim, verdicts
 
     say(claim(found), *(f"- {text}" for text in verdicts(found)), f"study.html, CSV and PNG in {out}")
