@@ -234,9 +234,7 @@ class HybridStrategy(bt.Strategy):
         for number, closes in enumerate(rows, 1):
             if self.keeper is None or not self.keeper.recall(closes):
                 self._new_bar(closes, may_trade=is_complete and number == len(rows))
-            self.n_bars += 1
-            if self._on_bar is not None:
-                self._on_bar()
+            self._bar_is_over()
 
     def _new_bar(self, closes: list[float], may_trade: bool) -> None:
         """Decide, send the orders, keep the state."""
@@ -296,6 +294,11 @@ class HybridStrategy(bt.Strategy):
             self.target_orders.send(sent)
         elif sent is not None or stamp < self.trade_from:
             self.target_orders.skip()
+
+    def _bar_is_over(self) -> None:
+        self.n_bars += 1
+        if self._on_bar is not None:
+            self._on_bar()
 
     def advise(self, stamp: float) -> Advice | None:
         """What documents say at a close, where anybody reads them."""

@@ -29,7 +29,7 @@ from hybrid_bt.evidence import (
     probabilistic_sharpe,
 )
 from hybrid_bt.metrics import Summary, elapsed_years, measures, simple_returns, summarise
-from hybrid_bt.study.jobs import ENSEMBLE, Lessons, Result, TradeJob, VoiceJob, at_costs, opinions_of
+from hybrid_bt.study.jobs import ENSEMBLE, Lessons, Result, TradeJob, VoiceJob, opinions_of
 from hybrid_bt.study.schedule import Store, execute
 
 if TYPE_CHECKING:
@@ -172,8 +172,10 @@ def _trade_jobs(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[tuple[
         asked = names if member == ENSEMBLE else learned
         jobs["whole", member] = TradeJob(f"whole span, {_member(member)}", whole, asked)
         if member == ENSEMBLE:
+            flat = plan.config.costs._replace(spread_bps=0.0)
             for bps in COST_LEVELS_BPS:
-                jobs[f"cost {bps:g}", member] = TradeJob(f"{bps:g} bps a side", at_costs(whole, bps), swept)
+                charged = whole._replace(costs=flat._replace(fee_bps=bps))
+                jobs[f"cost {bps:g}", member] = TradeJob(f"{bps:g} bps a side", charged, swept)
     return jobs
 
 
@@ -258,9 +260,7 @@ def _over_seeds(plan: Plan, traded: dict[tuple[str, int], Result]) -> dict[tuple
         cells = [(plan.cut(w.first, w.last), traded.get((w.name, member))) for w in plan.windows]
         if any(result is None or result.failure for _, result in cells):
             return {}
-        rows.append(
-            [_summaries(plan.cut(window.first, window.last), result) for window, result in cells if result is not None]
-        )
+        rows.append([_summaries(bars, result) for bars, result in cells if result is not None])
     found: dict[tuple[str, str], Interval] = {}
     for name in learned_accounts(plan.config):
         for measure in SCORED:
