@@ -40,8 +40,7 @@ Source = Callable[[Query], Bars]
 def _sample(name: str, query: Query) -> Bars:
     from hybrid_bt.feeds.sample import load_sample
 
-    bars = load_sample(name, symbols=query.symbols, raw_prices=query.handling.raw_prices)
-    return bars if query.end is None else bars.between(end=query.end)
+    return load_sample(name, symbols=query.symbols, raw_prices=query.handling.raw_prices)
 
 
 def _yahoo(query: Query) -> Bars:
@@ -127,8 +126,8 @@ def load_bars(
 
 def _load(source: Any, query: Query) -> Bars:
     if isinstance(source, str) and source in SOURCES:
-        return SOURCES[source](query)
-    if isinstance(source, (str, Path)):
+        bars = SOURCES[source](query)
+    elif isinstance(source, (str, Path)):
         if not str(source):
             raise BarsError("bars: the source has no name; give one, or a path")
         from hybrid_bt.feeds.table import load_table

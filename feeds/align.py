@@ -76,7 +76,9 @@ def align(
     """
     stamps = np.unique(np.concatenate([one.stamps for one in series.values()]))
     rows = {symbol: np.searchsorted(stamps, one.stamps) for symbol, one in series.items()}
-    fields = ["close", "volume"] if _close_only(series) else ["close", "volume", "open", "high", "low"]
+    # where all four prices are one, one array can stand for them
+    flat = all(np.array_equal(one.open, one.close) and np.array_equal(one.low, one.high) for one in series.values())
+    fields = ["close", "volume"] if flat else ["close", "volume", "open", "high", "low"]
     panel = {}
     for field in fields:
         values = _column_of_one(series, field)
@@ -87,7 +89,7 @@ def align(
         values.setflags(write=False)  # what nobody can write to is taken over without a copy
         panel[field] = values
     missing = {symbol: len(stamps) - len(one.stamps) for symbol, one in series.items() if len(one.stamps) < len(stamps)}
-    told = [f"{name}: " + _say_missing(missing, len(stamps))] if missing else []
+    told = [f"{name}: bars missing out of {len(stamps)} (not traded there): {_say_some(missing)}"] if missing else []
     return Bars.checked(name, list(series), stamps, **panel, notes=[*notes, *told], findings=findings)
 
 
@@ -123,15 +125,6 @@ def _column_of_one(series: Mapping[str, SymbolBars], field: str) -> FloatArray |
     first = next(iter(series.values()))
     own: FloatArray = getattr(first, field)
     return own[:, None] if len(series) == 1 and own.flags.owndata else None
-
-
-def _close_only(series: Mapping[str, SymbolBars]) -> bool:
-    """Whether one array can stand for all four prices."""
-    return all(np.array_equal(one.open, one.close) and np.array_equal(one.low, one.high) for one in series.values())
-
-
-def _say_missing(missing: Mapping[str, int], n_bars: int) -> str:
-    return f"bars missing out of {n_bars} (not traded there): {_say_some(missing)}"
 
 
 def _say_some(counts: Mapping[str, int]) -> str:

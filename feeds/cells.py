@@ -24,9 +24,6 @@ _CLOSE = r"(?:clos(?:e|ing)(?:price)?|price|cp)"
 ADJUSTED = re.compile(rf"adj(?:usted)?{_CLOSE}|{_CLOSE}adj(?:usted)?")  #: of a name's letters; adjcp is FinRL's
 ISO = r"\d{4}-?\d{2}-?\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?"
 ZONED = r".*\d{2}:\d{2}.*(?:Z|[+-]\d{2}:?\d{2})"
-SAY_NO_ZONE = (
-    "convert to exchange time and write it without a zone, or give on_bad_data='mend' to keep the clock as it is"
-)
 
 
 def field_of(column: object) -> str | None:
@@ -61,7 +58,7 @@ def dated(frame: Any) -> Any:
     return frame.reset_index(drop=True)
 
 
-def single(frame: Any, symbol: str, *, keep_zone: bool) -> RawBars:
+def single(frame: Any, symbol: str) -> RawBars:
     """One symbol's columns; those with numbers that mean nothing here are named. An empty price stays NaN."""
     columns = {field: column for column in frame.columns if (field := field_of(column)) is not None}
     for needed in ("date", "close"):
@@ -70,7 +67,7 @@ def single(frame: Any, symbol: str, *, keep_zone: bool) -> RawBars:
                 f"bars: {symbol} has no {needed} column; found {', '.join(map(str, frame.columns[:12]))}"
                 + hint_delimiter(list(frame.columns))
             )
-    stamps, zones = stamps_of(frame[columns["date"]], symbol, keep_zone=keep_zone)
+    stamps, zones = stamps_of(frame[columns["date"]], symbol)
     values = {
         field: numbers(frame[columns[field]], f"{symbol} {field}", stamps)
         for field in (*PRICES, "volume")
@@ -88,15 +85,12 @@ def hint_delimiter(columns: list[Any]) -> str:
     return ""
 
 
-def stamps_of(column: Any, owner: str, *, keep_zone: bool) -> tuple[NDArray[np.datetime64], frozenset[str]]:
+def stamps_of(column: Any, owner: str) -> tuple[NDArray[np.datetime64], frozenset[str]]:
     """Dates as datetime64[ns], and the time zones that they carried.
 
-    With `keep_zone` the clock is taken as written and the zone is told; without, a zone is refused. Whatever is not
-    plainly an ISO date is refused.
+    The clock is taken as written; the panel refuses or drops the zone. Whatever is not plainly an ISO date is refused.
     """
     if isinstance(column.dtype, pd.DatetimeTZDtype):
-        if not keep_zone:
-            raise BarsError(f"bars: {owner} dates have the time zone {column.dtype.tz}; {SAY_NO_ZONE}")
         zones = frozenset({str(column.dtype.tz)})
         return nanoseconds(column.dt.tz_localize(None).to_numpy(), owner), zones
     if column.dtype.kind == "M":
@@ -105,8 +99,6 @@ def stamps_of(column: Any, owner: str, *, keep_zone: bool) -> tuple[NDArray[np.d
     zones = frozenset()
     zoned = text.str.fullmatch(ZONED).to_numpy(dtype=bool)
     if zoned.any():
-        if not keep_zone:
-            raise BarsError(f"bars: {owner} date {text.iloc[int(np.argmax(zoned))]!r} has a time zone; {SAY_NO_ZONE}")
         zones = frozenset(text[zoned].str.extract(r"(Z|[+-]\d{2}:?\d{2})$")[0].dropna().unique())
         zones |= frozenset() if zoned.all() else {NO_ZONE}
         text = text.str.replace(r"\s*(?:Z|[+-]\d{2}:?\d{2})$", "", regex=True).where(zoned, text)

@@ -17,6 +17,7 @@ from hybrid_bt.feeds.panel import Handling, build_panel
 from hybrid_bt.feeds.table import rows_of_frames
 
 KINDS = "give a source's name, a path, a DataFrame, a dict of DataFrames, or Backtrader feeds"
+MADE_UTC = "UTC, into which Backtrader turns the table's own"
 LINES = ("open", "high", "low", "close", "volume")
 
 
@@ -35,26 +36,25 @@ def load_objects(source: Any, symbols: Sequence[str] | None, handling: Handling)
     BarsError
         Anything else, and whatever is wrong with the prices.
     """
-    keep_zone = handling.on_bad_data != "fail"
     if isinstance(source, pd.DataFrame):
-        found = rows_of_frames([dated(source)], "the frame", "data", keep_zone=keep_zone)
+        found = rows_of_frames([dated(source)], "the frame", "data")
     elif isinstance(source, Mapping):
-        found = {str(symbol): _framed(symbol, frame, keep_zone) for symbol, frame in source.items()}
+        found = {str(symbol): _framed(symbol, frame) for symbol, frame in source.items()}
     else:
-        found = dict(_from_feeds(source, keep_zone))
+        found = dict(_from_feeds(source))
     if not found:
         raise BarsError(f"bars: nothing to read; {KINDS}")
     rows = [(symbol, found[symbol]) for symbol in pick("the data", found, symbols)]
     return build_panel("data", rows, handling)
 
 
-def _framed(symbol: object, frame: Any, keep_zone: bool) -> RawBars:
+def _framed(symbol: object, frame: Any) -> RawBars:
     if not isinstance(frame, pd.DataFrame):
         raise BarsError(f"bars: {symbol} is {type(frame).__name__}, no DataFrame; {KINDS}")
-    return single(dated(frame), str(symbol), keep_zone=keep_zone)
+    return single(dated(frame), str(symbol))
 
 
-def _from_feeds(source: Any, keep_zone: bool) -> Iterator[tuple[str, RawBars]]:
+def _from_feeds(source: Any) -> Iterator[tuple[str, RawBars]]:
     from hybrid_bt.strategies.framework import bt
 
     feeds = [source] if isinstance(source, bt.feed.DataBase) else source
@@ -66,12 +66,6 @@ def _from_feeds(source: Any, keep_zone: bool) -> Iterator[tuple[str, RawBars]]:
         if not name or name in seen:
             raise BarsError(f"bars: feed {name!r} needs a name of its own; give each feed name=SYMBOL")
         seen.add(name)
-        zone = getattr(getattr(getattr(feed.p, "dataname", None), "index", None), "tz", None)
-        if zone is not None and not keep_zone:
-            raise BarsError(
-                f"bars: the feed {name} reads a table in the zone {zone}, which Backtrader turns into UTC; convert "
-                "it to exchange time and drop the zone, or give on_bad_data='mend' to take UTC"
-            )
         try:
             rows = _played(feed)
         except Exception as error:  # somebody else's code, which may raise anything
@@ -102,4 +96,6 @@ def _played(feed: Any) -> RawBars:
     values = np.array(seen, dtype=np.float64).reshape(len(seen), len(LINES))
     columns = {line: np.ascontiguousarray(values[:, i]) for i, line in enumerate(LINES)}
     unread = tuple(line for line in feed.getlinealiases() if line not in (*LINES, "openinterest", "datetime"))
-    return RawBars(np.array(stamps, dtype="M8[us]").astype("M8[ns]"), columns, unread=unread)
+    zone = getattr(getattr(getattr(feed.p, "dataname", None), "index", None), "tz", None)
+    zones = frozenset() if zone is None else frozenset({MADE_UTC})
+    return RawBars(np.array(stamps, dtype="M8[us]").astype("M8[ns]"), columns, zones, unread)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from hybrid_bt.bar_checks import RawBars
@@ -49,8 +50,6 @@ def frame_bars(
     BarsError
         For a column that is not there or there twice, text among numbers, and prices that cannot be traded on.
     """
-    import pandas as pd
-
     if on_bad_data not in ON_BAD_DATA:
         raise ConfigError(f"on_bad_data is {on_bad_data!r}{did_you_mean(str(on_bad_data), ON_BAD_DATA)}")
     if isinstance(frame.columns, pd.MultiIndex):
@@ -66,7 +65,7 @@ def frame_bars(
     checked = pd.DataFrame(
         {"date": dates, **{line: columns[line] for line in (*PRICES, "volume", "adj") if line in at}}
     )
-    raw = single(checked, owner, keep_zone=on_bad_data != "fail")
+    raw = single(checked, owner)
     raw = _completed(raw, [line for line in PRICES if choices[line] is None])
     bars = build_panel(owner, [(owner, raw)], Handling(not adjusted, on_bad_data))
     rows = _rows_of(bars, raw)
@@ -124,8 +123,6 @@ def _adjusted(frame: Any, owner: str) -> int:
 
 def _dates(frame: Any, owner: str, place: int | None) -> Any:
     """The column asked for; else the index where it is of dates, else a column of dates."""
-    import pandas as pd
-
     if place is not None:
         return frame.iloc[:, place].reset_index(drop=True)
     if isinstance(frame.index, pd.DatetimeIndex):

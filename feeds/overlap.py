@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from hybrid_bt.bar_checks import Stamps, say_stamp
+from hybrid_bt.bar_rate import is_intraday
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 from hybrid_bt.feeds.align import SymbolBars
 from hybrid_bt.findings import Finding, OnBadData
@@ -49,16 +50,12 @@ def inspect_panel(
     return dict(series), found
 
 
-def _is_daily(stamps: Stamps) -> bool:
-    return len(stamps) < 2 or bool(np.diff(stamps.astype("M8[D]")).min() >= DAY)
-
-
 def _clocks(series: Mapping[str, SymbolBars]) -> Iterator[Finding]:
     """Daily bars stamped at midnight in one symbol and at 16:00 in another never meet on one row."""
     clocks = {
         symbol: np.unique(one.stamps - one.stamps.astype("M8[D]"))
         for symbol, one in series.items()
-        if _is_daily(one.stamps)
+        if not is_intraday(one.stamps)
     }
     times = {int(clock.astype(np.int64)) for own in clocks.values() for clock in own}
     if len(clocks) < len(series) or len(times) < 2:

@@ -38,16 +38,8 @@ SAMPLES = {
             f"us20: {_EXAMPLES_ONLY}",
         ),
         (
-            "KO:PEP",
-            "CVX:XOM",
-            "BAC:JPM",
-            "MRK:PFE",
-            "HD:WMT",
-            "PG:JNJ",
-            "LLY:MRK",
-            "AAPL:MSFT",
-            "PG:KO",
-            "BBY:HD",
+            *("KO:PEP", "CVX:XOM", "BAC:JPM", "MRK:PFE", "HD:WMT"),
+            *("PG:JNJ", "LLY:MRK", "AAPL:MSFT", "PG:KO", "BBY:HD"),
         ),
     ),
     "tech6": Sample(

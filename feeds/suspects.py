@@ -27,7 +27,8 @@ STALE_BARS = 10  #: bars without any movement
 def inspect_prices(symbol: str, bars: SymbolBars, mode: OnBadData) -> tuple[SymbolBars, list[Finding]]:
     """Findings about one symbol's prices, and the bars with splits taken out where `mode` is "mend"."""
     found: list[Finding] = []
-    for row, ratio in reversed(_splits(bars)):
+    splits = [(row, ratio) for row, ratio, usual in _candidates(bars) if usual and _volume_agrees(bars, row)]
+    for row, ratio in reversed(splits):
         what = f"close {bars.close[row - 1]:g}, then {bars.open[row]:g}: {_say_ratio(ratio)}"
         found.insert(0, Finding("split", "", 1, say_stamp(bars.stamps[row]), what))
         if mode == "mend":
@@ -36,11 +37,6 @@ def inspect_prices(symbol: str, bars: SymbolBars, mode: OnBadData) -> tuple[Symb
     found += _stale(bars)
     found += first_of("volume_missing", bars.stamps, bars.volume == 0.0)
     return bars, [one._replace(symbol=symbol) for one in found]
-
-
-def _nights(bars: SymbolBars) -> NDArray[np.float64]:
-    """(T - 1,) each bar's open over the close before it."""
-    return np.asarray(bars.open[1:] / bars.close[:-1])
 
 
 def _nearest(factor: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -53,7 +49,7 @@ def _nearest(factor: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
 
 def _candidates(bars: SymbolBars) -> list[tuple[int, float, bool]]:
     """Row, ratio, and whether the ratio is a usual one, of each jump; the price must stay there on that bar."""
-    factors = _nights(bars)
+    factors = bars.open[1:] / bars.close[:-1]
     if len(factors) < VOLUME_BARS:
         return []
     moves = np.abs(np.log(factors))
@@ -64,10 +60,6 @@ def _candidates(bars: SymbolBars) -> list[tuple[int, float, bool]]:
     return [(int(row) + 1, float(r), bool(n and s)) for row, r, n, s in zip(large, ratios, near, stayed, strict=True)]
 
 
-def _splits(bars: SymbolBars) -> list[tuple[int, float]]:
-    return [(row, ratio) for row, ratio, usual in _candidates(bars) if usual and _volume_agrees(bars, row)]
-
-
 def _volume_agrees(bars: SymbolBars, row: int) -> bool:
     before = slice(max(row - VOLUME_BARS, 0), row)
     usual = float(np.median(bars.volume[before] * bars.close[before]))
@@ -76,14 +68,9 @@ def _volume_agrees(bars: SymbolBars, row: int) -> bool:
 
 
 def _rescaled(bars: SymbolBars, row: int, ratio: float) -> SymbolBars:
-    scaled = []
-    for values in (bars.open, bars.high, bars.low, bars.close):
-        values = values.copy()
-        values[:row] /= ratio
-        scaled.append(values)
-    volume = bars.volume.copy()
-    volume[:row] *= ratio
-    return SymbolBars(bars.stamps, scaled[0], scaled[1], scaled[2], scaled[3], volume)
+    before = np.arange(len(bars.stamps)) < row
+    prices = (np.where(before, values / ratio, values) for values in bars[1:5])
+    return SymbolBars._make((bars.stamps, *prices, np.where(before, bars.volume * ratio, bars.volume)))
 
 
 def _jumps(bars: SymbolBars, known: set[str]) -> Iterator[Finding]:

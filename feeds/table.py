@@ -46,13 +46,11 @@ def load_table(path: Path, handling: Handling, *, symbols: Sequence[str] | None 
         Missing path, empty folder, no rows, missing columns, text among numbers, unreadable, unsorted, repeated or
         zoned dates, prices that cannot be traded on; by file or symbol, date and value, with what to do.
     """
-    rows = rows_of_path(path, symbols, keep_zone=handling.on_bad_data != "fail", hint=hint)
+    rows = rows_of_path(path, symbols, hint=hint)
     return build_panel(stem_of(path), rows, handling)
 
 
-def rows_of_path(
-    path: Path, symbols: Sequence[str] | None, *, keep_zone: bool, refusing: bool = True, hint: str = ""
-) -> Rows:
+def rows_of_path(path: Path, symbols: Sequence[str] | None, *, refusing: bool = True, hint: str = "") -> Rows:
     """Symbols with their rows, one file in memory at a time where each file is one symbol.
 
     With `refusing` what cannot be read is raised, else it stands in the place of its rows.
@@ -68,20 +66,20 @@ def rows_of_path(
     alone = symbols is not None and path.is_dir() and set(symbols) <= set(by_stem)
     if alone:
         paths = [by_stem[symbol] for symbol in pick(str(path), by_stem, symbols)]
-    rows = _rows_of_files(paths, path, keep_zone, refusing)
+    rows = _rows_of_files(paths, path, refusing)
     if symbols is None or alone:
         return rows
     found = dict(rows)
     return [(symbol, found[symbol]) for symbol in pick(str(path), found, symbols)]
 
 
-def _rows_of_files(paths: Iterable[Path], place: Path, keep_zone: bool, refusing: bool) -> Rows:
+def _rows_of_files(paths: Iterable[Path], place: Path, refusing: bool) -> Rows:
     seen: set[str] = set()
     for path in paths:
         stem = stem_of(path)
         rows: dict[str, RawBars | BarsError]
         try:
-            rows = {**rows_of_frames(parts_of(path), path.name, stem, keep_zone=keep_zone)}
+            rows = {**rows_of_frames(parts_of(path), path.name, stem)}
         except BarsError as error:
             rows = {stem: error}
         for symbol in list(rows):
@@ -94,22 +92,22 @@ def _rows_of_files(paths: Iterable[Path], place: Path, keep_zone: bool, refusing
             yield symbol, raw
 
 
-def rows_of_frames(parts: Iterable[Any], where: str, stem: str, *, keep_zone: bool) -> dict[str, RawBars]:
+def rows_of_frames(parts: Iterable[Any], where: str, stem: str) -> dict[str, RawBars]:
     """Every symbol of the frames that together are one table, long, wide or of one symbol named `stem`."""
     pieces: dict[str, list[RawBars]] = {}
     for frame in parts:
-        for symbol, piece in _split(frame, where, stem, keep_zone).items():
+        for symbol, piece in _split(frame, where, stem).items():
             pieces.setdefault(symbol, []).append(piece)
     return {symbol: _joined(pieces.pop(symbol), symbol, where) for symbol in list(pieces)}
 
 
-def _split(frame: Any, where: str, stem: str, keep_zone: bool) -> dict[str, RawBars]:
+def _split(frame: Any, where: str, stem: str) -> dict[str, RawBars]:
     fields = [field_of(column) for column in frame.columns]
     if "symbol" in fields:
-        return _long(frame, where, keep_zone)
+        return _long(frame, where)
     if any(field in PRICES for field in fields) or "volume" in fields:
-        return {stem: single(frame, stem, keep_zone=keep_zone)}
-    return _wide(frame, where, keep_zone)
+        return {stem: single(frame, stem)}
+    return _wide(frame, where)
 
 
 def _joined(pieces: list[RawBars], symbol: str, where: str) -> RawBars:
@@ -128,17 +126,17 @@ def _joined(pieces: list[RawBars], symbol: str, where: str) -> RawBars:
     return whole
 
 
-def _long(frame: Any, where: str, keep_zone: bool) -> dict[str, RawBars]:
+def _long(frame: Any, where: str) -> dict[str, RawBars]:
     column = next(name for name in frame.columns if field_of(name) == "symbol")
     names = frame[column].astype(object).where(frame[column].notna(), "").astype(str).str.strip()
     if (names == "").any():
         row = int(frame.index[int(np.argmax(names == ""))]) + 1
         raise BarsError(f"bars: {where} row {row} has no symbol; fill it in")
     groups = frame.drop(columns=column).groupby(names.to_numpy(), sort=False)
-    return {str(symbol): single(group, str(symbol), keep_zone=keep_zone) for symbol, group in groups}
+    return {str(symbol): single(group, str(symbol)) for symbol, group in groups}
 
 
-def _wide(frame: Any, where: str, keep_zone: bool) -> dict[str, RawBars]:
+def _wide(frame: Any, where: str) -> dict[str, RawBars]:
     """One close per symbol and row. Here an empty cell is the only way to say that a symbol has no bar."""
     first, *symbols = frame.columns
     if field_of(first) != "date" or len(symbols) < 2:
@@ -146,7 +144,7 @@ def _wide(frame: Any, where: str, keep_zone: bool) -> dict[str, RawBars]:
             f"bars: {where} has no close column, and is no table of closes (date first, then two or more symbols); "
             f"found {', '.join(map(str, frame.columns[:12]))}" + hint_delimiter(list(frame.columns))
         )
-    stamps, zones = stamps_of(frame[first], where, keep_zone=keep_zone)
+    stamps, zones = stamps_of(frame[first], where)
     series = {}
     for symbol in map(str, symbols):
         closes = numbers(frame[symbol], f"{symbol} close", stamps)

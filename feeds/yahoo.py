@@ -6,9 +6,12 @@ whole, and where the new history differs from the old one, a note says where and
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import io
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +24,21 @@ from hybrid_bt.feeds.align import pick
 from hybrid_bt.feeds.cells import dated, field_of, single
 from hybrid_bt.feeds.panel import Handling, build_panel
 from hybrid_bt.feeds.snapshots import Snapshot, difference, read_latest, store
-from hybrid_bt.feeds.yahoo_fetch import REMEDY, NoAnswerError, fetch
 
+Download = Callable[..., Any] | None  #: as `yfinance.download`
 AS_GIVEN = Handling()
 FIRST_DAY = "1990-01-01"
 DAY = np.timedelta64(1, "D")
 WARM_UP = 730 * DAY  #: two years, twice the 252 bars that the features need: their averages have settled by then
 REVISED = "yahoo: downloaded; Yahoo revises its history, so another day may give other prices"
+REMEDY = "check the connection and the symbols, or give prices of your own"
+PLAINLY = dict.fromkeys(("auto_adjust", "actions", "progress", "threads"), False)
+PAUSES = (1.0, 4.0, 16.0)  #: seconds before each further attempt
+RATE_MARKS = ("too many requests", "rate limit", "429")
+
+
+class NoAnswerError(BarsError):
+    """Yahoo could not be read at all."""
 
 
 def warm_up_start(trade_from: Moment | None) -> str:
@@ -45,7 +56,7 @@ def load_yahoo(
     end: Moment | None = None,
     cache: Path | None = None,
     offline: bool = False,
-    download: Callable[..., Any] | None = None,
+    download: Download = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Bars:
     """Daily bars of the named symbols, in the order asked.
@@ -79,60 +90,49 @@ def load_yahoo(
     today = np.datetime64(datetime.date.today(), "D")
     last = today - DAY if end is None else instant(end, whole=True).astype("M8[D]")
     stop = str(last + DAY)
+    # yesterday's bar is whole today; one that was asked for before its day had ended would not be
+    whole = min(stop, str(today))
     held = {symbol: None if cache is None else read_latest(cache, symbol) for symbol in symbols}
-    wanted = [s for s, kept in held.items() if kept is None or not kept.covers(start, min(stop, str(today)))]
+    wanted = [s for s, kept in held.items() if kept is None or not kept.covers(start, whole)]
     fresh: dict[str, RawBars] = {}
     notes = [REVISED]
     if wanted and not offline:
+        first = min([start, *(str(kept.arguments["start"]) for s in wanted if (kept := held[s]) is not None)])
         try:
-            fresh, more = _fetched(wanted, held, start, stop, cache, download, sleep)
-            notes += more
+            frame = fetch(wanted, first, stop, download, sleep)
         except NoAnswerError as refusal:
             if any(held[symbol] is None for symbol in wanted):
                 raise
             notes.append(f"yahoo: {refusal}; went on with the snapshots on disk")
+        else:
+            fresh = {symbol: _one(frame, symbol, wanted) for symbol in wanted}
+            notes += _stored(cache, fresh, held, {"start": first, "end": whole}) if cache is not None else ()
     rows = []
     for symbol in symbols:
-        own = fresh.get(symbol) or _kept(symbol, held[symbol], start, stop, notes)
+        own = fresh.get(symbol) or _kept(symbol, held[symbol], start, whole, notes)
         if "adj" not in own.columns and not handling.raw_prices:
             raise BarsError(f"bars: yahoo delivered no adjusted close for {symbol}; ask for raw_prices=True")
         rows.append((symbol, _span(own, start, stop, symbol)))
     return build_panel("yahoo", rows, handling, notes)
 
 
-def _fetched(
-    symbols: Sequence[str],
-    held: dict[str, Snapshot | None],
-    start: str,
-    stop: str,
-    cache: Path | None,
-    download: Callable[..., Any] | None,
-    sleep: Callable[[float], None],
-) -> tuple[dict[str, RawBars], list[str]]:
-    """New histories, kept where there is a cache, and what differs from the ones before."""
-    starts = [start, *(str(kept.arguments["start"]) for s in symbols if (kept := held[s]) is not None)]
-    start = min(starts)
-    frame = fetch(symbols, start, stop, download, sleep)
-    fresh = {symbol: _one(frame, symbol, symbols) for symbol in symbols}
-    notes = []
+def _stored(
+    cache: Path, fresh: dict[str, RawBars], held: dict[str, Snapshot | None], arguments: dict[str, str]
+) -> Iterator[str]:
+    """Keep new histories; what differs from the ones before."""
     for symbol, rows in fresh.items():
-        if cache is None:
-            continue
         kept = held[symbol]
         told = "" if kept is None else difference(kept.rows, rows)
         if kept is not None and told:
-            notes.append(f"yahoo: {symbol} differs from the snapshot of {kept.fetched_at}: {told}; both are kept")
-        # yesterday's bar is whole today; one that was asked for before its day had ended would not be
-        whole = min(stop, str(np.datetime64(datetime.date.today(), "D")))
-        store(cache, symbol, rows, {"start": start, "end": whole})
-    return fresh, notes
+            yield f"yahoo: {symbol} differs from the snapshot of {kept.fetched_at}: {told}; both are kept"
+        store(cache, symbol, rows, arguments)
 
 
-def _kept(symbol: str, kept: Snapshot | None, start: str, stop: str, notes: list[str]) -> RawBars:
+def _kept(symbol: str, kept: Snapshot | None, start: str, whole: str, notes: list[str]) -> RawBars:
     """A snapshot's rows, with a note where it reaches less far than was asked."""
     if kept is None:
         raise BarsError(f"bars: yahoo has no snapshot of {symbol} on disk; read it once without offline=True")
-    if not kept.covers(start, min(stop, str(np.datetime64(datetime.date.today(), "D")))):
+    if not kept.covers(start, whole):
         span = f"{kept.arguments['start']} to before {kept.arguments['end']}"
         notes.append(f"yahoo: the snapshot of {symbol} of {kept.fetched_at} reaches from {span} only")
     return kept.rows
@@ -157,9 +157,72 @@ def _one(frame: Any, symbol: str, symbols: Sequence[str]) -> RawBars:
         raise BarsError(f"bars: yahoo delivered no {symbol}; {REMEDY}")
     if frame.index.tz is not None:
         frame = frame.tz_localize(None)  # daily stamps are the exchange's own midnight
-    rows = single(dated(frame), symbol, keep_zone=False)
+    rows = single(dated(frame), symbol)
     prices = np.array([values for field, values in rows.columns.items() if field != "volume"])
     present = ~np.isnan(prices).all(axis=0)
     if not present.any():
         raise BarsError(f"bars: yahoo delivered no prices of {symbol}; {REMEDY}")
     return rows.take(present)
+
+
+def fetch(symbols: Sequence[str], start: str, stop: str, download: Download, sleep: Callable[[float], None]) -> Any:
+    """Yahoo's frame, unadjusted and with the adjusted close beside it, whatever the installed version's defaults.
+
+    Raises
+    ------
+    NoAnswerError
+        When every attempt failed or came back empty; says so if Yahoo limits the rate.
+    """
+    failures: tuple[type[Exception], ...] = (OSError, ValueError)  # curl's and requests' errors are OSErrors
+    if download is None:
+        import yfinance
+
+        download = yfinance.download
+        failures = (*failures, yfinance.exceptions.YFException)
+    reasons: list[str] = []
+    cause: Exception | None = None
+    for pause in (*PAUSES, None):
+        said: list[str] = []
+        try:
+            with _quiet(said):
+                frame = download(list(symbols), start=start, end=stop, **PLAINLY)
+            if frame is not None and len(frame):
+                return frame
+            reasons = said
+        except failures as error:
+            reasons, cause = [*said, str(error) or type(error).__name__], error
+        if pause is None or not reasons:  # an empty answer without a word does not change by asking again
+            break
+        sleep(pause)
+    raise NoAnswerError(_say(symbols, start, stop, reasons)) from cause
+
+
+def _say(symbols: Sequence[str], start: str, stop: str, reasons: Sequence[str]) -> str:
+    told = " ".join(" ".join(reasons).split())[:200]
+    if any(mark in told.lower() for mark in RATE_MARKS):
+        return "bars: yahoo limits the rate of requests from here; wait some minutes, or give your own prices"
+    if reasons:
+        return f"bars: yahoo could not be read ({told}); {REMEDY}"
+    return f"bars: yahoo delivered nothing for {', '.join(symbols)} from {start} to before {stop}; {REMEDY}"
+
+
+class _Listener(logging.Handler):
+    def __init__(self, said: list[str]) -> None:
+        super().__init__(logging.ERROR)
+        self._said = said
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._said.append(record.getMessage())
+
+
+@contextlib.contextmanager
+def _quiet(said: list[str]) -> Iterator[None]:
+    """What yfinance prints is dropped; the errors that it logs are collected."""
+    logger = logging.getLogger("yfinance")
+    listener, propagates, handlers = _Listener(said), logger.propagate, logger.handlers[:]
+    logger.handlers, logger.propagate = [listener], False
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.handlers, logger.propagate = handlers, propagates

@@ -69,11 +69,7 @@ def _sessions_per_year(days: Stamps) -> float:
     if span < FEW_DAYS:
         return EXCHANGE_SESSIONS
     rate = (len(days) - 1) * DAYS_PER_YEAR / span
-    return EXCHANGE_SESSIONS if _near_exchange(rate) else rate
-
-
-def _near_exchange(rate: float) -> bool:
-    return abs(rate / EXCHANGE_SESSIONS - 1.0) <= TOLERANCE
+    return EXCHANGE_SESSIONS if abs(rate / EXCHANGE_SESSIONS - 1.0) <= TOLERANCE else rate
 
 
 def _days_between(stamps: Stamps) -> float:

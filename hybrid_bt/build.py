@@ -63,10 +63,7 @@ def load_policy(file: str, kind: str) -> FrozenPolicy:
 
 def taking_part(policies: Policies, config: Config) -> Policies:
     """Without the policies of parts that the configuration switches off."""
-    return Policies(
-        policies.sac if config.sac.enabled else None,
-        policies.gate if config.gate.enabled else None,
-    )
+    return Policies(policies.sac if config.sac.enabled else None, policies.gate if config.gate.enabled else None)
 
 
 def training_end(policies: Policies) -> date | None:

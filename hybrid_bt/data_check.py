@@ -33,7 +33,7 @@ def check_path(path: Path, symbols: Sequence[str] | None = None, calendar: str |
     from hybrid_bt.feeds.panel import Handling, inspect
     from hybrid_bt.feeds.table import rows_of_path
 
-    rows = rows_of_path(path, symbols, keep_zone=True, refusing=False)
+    rows = rows_of_path(path, symbols, refusing=False)
     found = inspect(rows, Handling(calendar=calendar), refusing=False)[1]
     return sorted(found, key=lambda one: (_SORTED[one.severity], one.symbol))
 

@@ -99,8 +99,7 @@ class Hybrid:
 
     def opine(self, closes: Sequence[float]) -> Opinion:
         """Step every memory over the close of a bar and ask each part."""
-        view = self.reader.read(closes)
-        return self.opine_on(view)
+        return self.opine_on(self.reader.read(closes))
 
     def opine_on(self, view: View) -> Opinion:
         """Ask each part about a bar that the reader has read."""

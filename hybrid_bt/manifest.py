@@ -136,11 +136,6 @@ class Manifest(_Frozen):
             where = ".".join(str(part) for part in first["loc"]) or "manifest"
             raise PolicyError(f"{words} {where}: {first['msg']}; {remedy}") from error
 
-    @property
-    def last_seen(self) -> date:
-        """Last date that training or validation looked at: a result is out of sample only after it."""
-        return self.train_end if self.valid_end is None else max(self.train_end, self.valid_end)
-
     def in_sample(self, stamps: NDArray[np.datetime64]) -> NDArray[np.bool_]:
         """Which of the bars were seen in training or validation.
 

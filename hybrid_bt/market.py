@@ -76,13 +76,7 @@ def pair_view(pair: PairState) -> PairView:
 
 
 def absorb_bar(
-    logs: Any,
-    traded: Any,
-    assets: Any,
-    market: features.MarketState,
-    pairs: Any,
-    params: Any,
-    rates: SpreadRates,
+    logs: Any, traded: Any, assets: Any, market: features.MarketState, pairs: Any, params: Any, rates: SpreadRates
 ) -> features.MarketState:
     """Step every recursion over one bar: `assets` (N,) and `pairs` (P,) in place, the market by its return value.
 

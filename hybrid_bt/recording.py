@@ -15,8 +15,9 @@ from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.market import PairView
 from hybrid_bt.records import Decisions, ManagedPaths, Opinions, PairPaths
 
-_VECTORS = ("fused", "target")
-_SCALARS = ("regime", "scale", "guard")
+_NUMBERS = ("regime", "scale", "guard", "correlation")  #: one of each bar
+_VECTORS = ("fused", "target", "wanted", "volatility", "warm", "waits")  #: one of each symbol
+_FLAGS = ("warm", "waits")
 _SEEN = PairView._fields[:7]  # of a pair, as `PairPaths` names them
 
 
@@ -24,19 +25,13 @@ class Recorder:
     """Collects what a brain decides, bar by bar."""
 
     def __init__(self, n_symbols: int, pair_names: Sequence[str], leg_names: Sequence[str]) -> None:
-        self._n_symbols, self._leg_names = n_symbols, tuple(leg_names)
+        self._n_symbols, self._leg_names, self._pair_names = n_symbols, tuple(leg_names), tuple(pair_names)
         self._nobody = (False,) * n_symbols
-        self._pair_names = tuple(pair_names)
         self._legs = {name: array("d") for name in leg_names}
         self._weights = {name: array("d") for name in leg_names}
-        self._vectors = {name: array("d") for name in _VECTORS}
-        self._scalars = {name: array("d") for name in _SCALARS}
+        self._numbers = {name: array("d") for name in _NUMBERS}
+        self._vectors: dict[str, array[Any]] = {name: array("b" if name in _FLAGS else "d") for name in _VECTORS}
         self._pairs = array("d")
-        self._wanted = array("d")
-        self._volatility = array("d")
-        self._correlation = array("d")
-        self._warm = array("b")
-        self._waits = array("b")
         self._ties: dict[int, Any] = {}
         self._managed: list[Managed | None] = []
 
@@ -44,61 +39,49 @@ class Recorder:
         """Append one bar."""
         view = decision.view
         if any(decision.ties):
-            self._ties[len(self._correlation)] = decision.ties
+            self._ties[len(self._managed)] = decision.ties
         for name in self._leg_names:
             self._legs[name].extend(decision.legs[name])
             self._weights[name].append(decision.weights[name])
-        for name, values in self._vectors.items():
-            values.extend(getattr(decision, name))
-        for name, values in self._scalars.items():
-            values.append(getattr(decision, name))
-        self._wanted.extend(decision.target if decision.wanted is None else decision.wanted)
-        self._volatility.extend(view.volatility)
-        self._warm.extend(view.warm)
-        self._waits.extend(decision.waits or self._nobody)
-        self._correlation.append(view.correlation)
+        numbers = (decision.regime, decision.scale, decision.guard, view.correlation)
+        for column, number in zip(self._numbers.values(), numbers, strict=True):
+            column.append(number)
+        wanted = decision.target if decision.wanted is None else decision.wanted
+        waits = decision.waits or self._nobody
+        vectors = (decision.fused, decision.target, wanted, view.volatility, view.warm, waits)
+        for column, vector in zip(self._vectors.values(), vectors, strict=True):
+            column.extend(vector)
         self._managed.append(decision.managed)
         for pair, position in zip(view.pairs, decision.positions, strict=True):
             self._pairs.extend((*pair[:7], position))
 
     def decisions(self, start: int = 0) -> Decisions:
         """The bars from row `start` on."""
-        vector = {name: _matrix(values, self._n_symbols)[start:] for name, values in self._vectors.items()}
-        scalar = {name: np.array(values)[start:] for name, values in self._scalars.items()}
         return Decisions(
-            legs=self._targets(start),
             weights={name: np.array(values)[start:] for name, values in self._weights.items()},
-            regime=scalar["regime"],
-            fused=vector["fused"],
-            target=vector["target"],
-            scale=scalar["scale"],
-            wanted=_matrix(self._wanted, self._n_symbols)[start:],
-            guard=scalar["guard"],
-            waits=self.waits(start),
             managed=_managed_paths(self._managed[start:]),
+            **self._paths(start, "regime", "fused", "target", "scale", "wanted", "guard", "waits"),
         )
-
-    def _targets(self, start: int) -> dict[str, NDArray[np.float64]]:
-        return {name: _matrix(values, self._n_symbols)[start:] for name, values in self._legs.items()}
 
     def opinions(self, start: int = 0) -> Opinions:
         """What can be mixed, limited and traded again (`hybrid_bt.settling`), from row `start` on."""
         return Opinions(
-            legs=self._targets(start),
-            regime=np.array(self._scalars["regime"])[start:],
-            volatility=_matrix(self._volatility, self._n_symbols)[start:],
-            correlation=np.array(self._correlation)[start:],
-            warm=np.array(self._warm, dtype=np.bool_).reshape(-1, self._n_symbols)[start:],
             ties={row - start: ties for row, ties in self._ties.items() if row >= start},
+            **self._paths(start, "regime", "volatility", "correlation", "warm"),
         )
 
-    def waits(self, start: int = 0) -> NDArray[np.bool_]:
-        """(T, N) whether the symbol might not be ordered (`hybrid_bt.waiting`), from row `start` on."""
-        return np.array(self._waits, dtype=np.bool_).reshape(-1, self._n_symbols)[start:]
+    def _paths(self, start: int, *names: str) -> dict[str, Any]:
+        """Those numbers (T,) and vectors (T, N), and the legs' targets."""
+        vectors = {name: self._matrix(values)[start:] for name, values in self._vectors.items() if name in names}
+        numbers = {name: np.array(values)[start:] for name, values in self._numbers.items() if name in names}
+        return vectors | numbers | {"legs": {name: self._matrix(leg)[start:] for name, leg in self._legs.items()}}
+
+    def _matrix(self, values: array[Any]) -> NDArray[Any]:
+        return np.array(values, np.bool_ if values.typecode == "b" else np.float64).reshape(-1, self._n_symbols)
 
     def pairs(self, start: int = 0) -> PairPaths:
         """The pairs of the bars from row `start` on."""
-        cube = np.array(self._pairs).reshape(len(self._correlation), len(self._pair_names), len(_SEEN) + 1)[start:]
+        cube = np.array(self._pairs).reshape(len(self._managed), len(self._pair_names), len(_SEEN) + 1)[start:]
         return pair_paths(self._pair_names, cube)
 
 
@@ -131,10 +114,6 @@ def _told(texts: Sequence[str], sources: Sequence[int], mark: str) -> list[str]:
 def pair_paths(names: Sequence[str], cube: NDArray[np.float64]) -> PairPaths:
     """Paths from (T, P, fields): what is seen of each pair, and its position."""
     return PairPaths(tuple(names), *(np.ascontiguousarray(cube[:, :, k]) for k in range(cube.shape[2])))
-
-
-def _matrix(values: array[float], width: int) -> NDArray[np.float64]:
-    return np.array(values).reshape(-1, width)
 
 
 def record(brain: Hybrid, bars: Bars, pair_names: Sequence[str]) -> Recorder:

@@ -89,8 +89,11 @@ class Fills(Sequence[Fill]):
 
 def _cut(record: _Paths, rows: slice, **others: Any) -> _Paths:
     """A record of some bars alone: views of its arrays, whose first axis is T, and `others` in place of the rest."""
-    values: dict[str, Any] = {one.name: getattr(record, one.name) for one in fields(record)}
+    values = {one.name: getattr(record, one.name) for one in fields(record) if one.name not in others}
     cut: dict[str, Any] = {name: value[rows] for name, value in values.items() if isinstance(value, np.ndarray)}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            cut[name] = {leg: path[rows] for leg, path in value.items()}
     return replace(record, **cut, **others)
 
 
@@ -162,13 +165,7 @@ class Decisions:
 
     def rows(self, rows: slice) -> Decisions:
         """Bars in a row alone; the arrays are views."""
-        return _cut(
-            self,
-            rows,
-            legs={name: target[rows] for name, target in self.legs.items()},
-            weights={name: weight[rows] for name, weight in self.weights.items()},
-            managed=None if self.managed is None else self.managed.rows(rows),
-        )
+        return _cut(self, rows, managed=None if self.managed is None else self.managed.rows(rows))
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,12 +183,7 @@ class Opinions:
     def rows(self, rows: slice) -> Opinions:
         """Bars in a row alone; the arrays are views."""
         first, end, _ = rows.indices(len(self.regime))
-        return _cut(
-            self,
-            rows,
-            legs={name: target[rows] for name, target in self.legs.items()},
-            ties={row - first: ties for row, ties in self.ties.items() if first <= row < end},
-        )
+        return _cut(self, rows, ties={row - first: ties for row, ties in self.ties.items() if first <= row < end})
 
 
 @dataclass(frozen=True, eq=False)

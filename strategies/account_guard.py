@@ -8,15 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_bt.config import Config
-from hybrid_bt.guard import (
-    RULES,
-    GuardFacts,
-    guard_step,
-    held_weights,
-    initial_guard,
-    is_active,
-    rule_names,
-)
+from hybrid_bt.guard import RULES, GuardFacts, guard_step, held_weights, initial_guard, is_active, rule_names
 from hybrid_bt.hybrid import Decision
 from hybrid_bt.strategies.framework import bt
 from hybrid_bt.strategies.orders import TargetOrders

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -21,15 +21,13 @@ from hybrid_bt.hybrid import Decision, Hybrid
 from hybrid_bt.own_parts import own_legs, own_policies
 from hybrid_bt.recording import Recorder
 from hybrid_bt.strategies.account_guard import AccountGuard
-from hybrid_bt.strategies.bounded import give_room
-from hybrid_bt.strategies.cheating import refuse_cheating
-from hybrid_bt.strategies.first_bar import as_datetime, first_traded_stamp
 from hybrid_bt.strategies.found_pairs import FoundPairs
 from hybrid_bt.strategies.framework import bt
 from hybrid_bt.strategies.gathering import Gathering
+from hybrid_bt.strategies.honesty import as_datetime, first_traded_stamp, refuse_cheating
 from hybrid_bt.strategies.keeper import StateKeeper
 from hybrid_bt.strategies.orders import TargetOrders
-from hybrid_bt.strategies.own_feeds import take_own_feeds, warn_of_company
+from hybrid_bt.strategies.own_feeds import give_room, take_own_feeds, warn_of_company
 from hybrid_bt.strategies.thinking import Thinking
 from hybrid_bt.waiting import withheld
 
@@ -391,14 +389,10 @@ def traded_feeds(feeds: Sequence[Any], wanted: str | Sequence[str] | None) -> tu
 
 
 def _config(params: Any) -> Config:
-    overrides: dict[str, dict[str, Any]] = {key: dict(values) for key, values in _mapping(params.overrides).items()}
+    overrides: dict[str, dict[str, Any]] = {key: dict(values) for key, values in (params.overrides or {}).items()}
     for section, flag in (("kalman", params.use_kalman), ("sac", params.use_sac), ("gate", params.use_ppo_lstm)):
         if flag is not None:
             overrides.setdefault(section, {})["enabled"] = bool(flag)
     if isinstance(params.config, Config):
         return overridden(params.config, overrides)
     return load_config(params.mode, params.config, overrides)
-
-
-def _mapping(overrides: Mapping[str, Mapping[str, Any]] | None) -> Mapping[str, Mapping[str, Any]]:
-    return overrides or {}

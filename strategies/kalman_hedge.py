@@ -39,9 +39,6 @@ class KalmanHedge(bt.Indicator):
         config = load_config("stable")
         self._params = self._given(config.kalman_params)
         self._spread_params = self._given(config.spread_params)
-        self._state = kalman.initial_state(self._params)
-        self._spread = spread.initial_state()
-        self._last: tuple[float, float] | None = None
 
     def _given(self, usual: Params) -> Params:
         """The stable mode's numbers, but for those that somebody gave."""
@@ -52,7 +49,7 @@ class KalmanHedge(bt.Indicator):
     def nextstart(self) -> None:
         self._state = kalman.initial_state(self._params)
         self._spread = spread.initial_state()
-        self._last = None
+        self._last: tuple[float, float] | None = None
         self.next()
 
     def next(self) -> None:

@@ -189,13 +189,9 @@ class StateKeeper:
             put_account(strategy, row.account, self.symbols)
             if not at_its_bar:
                 strategy.broker.next()  # what it did on this bar so far, it did without the account
-            self._tell_analyzers()
-
-    def _tell_analyzers(self) -> None:
-        """The account of this bar once more, for those who noted it before it was put in."""
-        broker = self.strategy.broker
-        for analyzer in self.strategy.analyzers:
-            analyzer._notify_fund(broker.getcash(), broker.getvalue(), broker.fundvalue, broker.fundshares)
+            broker = strategy.broker
+            for analyzer in strategy.analyzers:  # who noted the account of this bar before it was put in
+                analyzer._notify_fund(broker.getcash(), broker.getvalue(), broker.fundvalue, broker.fundshares)
 
 
 def _fit(strategy: Any, policies: Policies) -> dict[str, Any]:
@@ -206,15 +202,14 @@ def _fit(strategy: Any, policies: Policies) -> dict[str, Any]:
     return {
         "symbols": strategy.symbols,
         "pairs": p.pairs if p.pairs == "auto" else strategy.pair_names,
-        **{f"policies.{name}": policy and _named(policy) for name, policy in policies._asdict().items()},
+        **{
+            f"policies.{name}": policy and str(getattr(policy, "sha256", None) or type(policy).__name__)
+            for name, policy in policies._asdict().items()
+        },
         "kalman_params": p.kalman_params,
         "trade_from": strategy.trade_from,
         **{name: value for name, value in numbers.items() if name not in PATHS},
     }
-
-
-def _named(policy: Any) -> str:
-    return str(getattr(policy, "sha256", None) or type(policy).__name__)
 
 
 def _row(line: bytes) -> Row:

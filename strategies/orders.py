@@ -3,14 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from hybrid_bt.accounting import OrderRules, order_size, submission_order
 from hybrid_bt.errors import BarsError
 from hybrid_bt.parameters import validated
 from hybrid_bt.strategies.framework import bt
-from hybrid_bt.strategies.holdings import Holdings
 from hybrid_bt.strategies.market_order import market_order, sends_plainly
+
+
+class Holdings:
+    """What one strategy holds of feeds that others may trade too: signed shares of each, from its own orders.
+
+    Backtrader keeps one position per feed for the whole account. A strategy that took it for its own would sell what
+    another one has just bought. Here each counts its own fills, and what it has under way.
+
+    Parameters
+    ----------
+    n_feeds : int
+    """
+
+    def __init__(self, n_feeds: int) -> None:
+        self._settled = [0.0] * n_feeds
+        self._open: list[list[Any]] = [[] for _ in range(n_feeds)]
+
+    def add(self, column: int, order: Any) -> None:
+        """Count this order from now on."""
+        self._open[column].append(order)
+
+    def size(self, column: int) -> float:
+        """Held and under way: filled so far, and what is still to be filled."""
+        total, still = self._settled[column], []
+        for order in self._open[column]:
+            if order.alive():
+                still.append(order)
+            else:
+                total += float(order.executed.size)
+        self._settled[column], self._open[column] = total, still
+        for order in still:
+            total += float(order.executed.size) + float(order.executed.remsize)
+        return total
 
 
 class TargetOrders:
@@ -38,11 +71,7 @@ class TargetOrders:
     """
 
     def __init__(
-        self,
-        strategy: bt.Strategy,
-        rules: OrderRules,
-        feeds: Sequence[Any] | None = None,
-        equity_share: float = 1.0,
+        self, strategy: bt.Strategy, rules: OrderRules, feeds: Sequence[Any] | None = None, equity_share: float = 1.0
     ) -> None:
         self.strategy = strategy
         self.feeds = list(strategy.datas if feeds is None else feeds)
@@ -51,9 +80,6 @@ class TargetOrders:
         self.ruined = False
         self._closes = [feed.lines.close for feed in self.feeds]  # found once: a feed's `__getattr__` costs more
         self._lengths = [0] * len(self.feeds)
-        self._multipliers: list[float] = []  # of a future's price; known when the first order may be sent
-        self._holdings: Holdings | None = None
-        self._light: bool | None = None  # whether orders may be made without Backtrader's machinery
 
     def delivered(self) -> list[bool]:
         """For each feed, whether it has a bar on this row; true until `send` or `skip` is called."""
@@ -68,8 +94,6 @@ class TargetOrders:
 
         Looking must not make the broker list a position that it does not know yet.
         """
-        if not self._multipliers:
-            self._open_books()
         broker = self.strategy.broker
         sizes = [
             _known_size(broker, feed) if self._holdings is None else self._holdings.size(i)
@@ -84,8 +108,6 @@ class TargetOrders:
     @property
     def counts_itself(self) -> bool:
         """Whether the account's positions are not this strategy's alone, so that it counts its own."""
-        if not self._multipliers:
-            self._open_books()
         return self._holdings is not None
 
     def send(self, targets: Sequence[float]) -> list[Any]:
@@ -97,8 +119,6 @@ class TargetOrders:
             The orders sent, in the order of submission.
         """
         broker = self.strategy.broker
-        if not self._multipliers:
-            self._open_books()
         equity = float(broker.getvalue()) * self.equity_share
         if equity != equity:
             raise BarsError(
@@ -111,9 +131,8 @@ class TargetOrders:
             length = len(close)
             if length > self._lengths[i]:
                 self._lengths[i] = length
-                held = float(
-                    broker.getposition(feed).size
-                )  # touches the position: fixes the order of the broker's sums
+                # this touches the position, which fixes the order of the broker's sums
+                held = float(broker.getposition(feed).size)
                 if self._holdings is not None:
                     held = self._holdings.size(i)
                 target = 0.0 if self.ruined else float(targets[i])
@@ -121,14 +140,25 @@ class TargetOrders:
         queue = [0] * len(sizes)
         return [self._order(i, sizes[i]) for i in queue[: submission_order(sizes, queue, 0)]]
 
-    def _open_books(self) -> None:
-        """See who else trades here, and what a point of each feed is worth."""
-        broker = self.strategy.broker
-        schemes = [broker.getcommissioninfo(feed) for feed in self.feeds]
-        self._multipliers = [1.0 if scheme.stocklike else float(scheme.p.mult) for scheme in schemes]
-        in_parts = getattr(getattr(broker, "p", None), "filler", None) is not None
-        if in_parts or len(self.strategy.cerebro.runningstrats) > 1:
-            self._holdings = Holdings(len(self.feeds))
+    # what follows is known when the first order may be sent
+
+    @cached_property
+    def _multipliers(self) -> list[float]:
+        """What a point of each feed's price is worth: 1 for shares."""
+        schemes = [self.strategy.broker.getcommissioninfo(feed) for feed in self.feeds]
+        return [1.0 if scheme.stocklike else float(scheme.p.mult) for scheme in schemes]
+
+    @cached_property
+    def _holdings(self) -> Holdings | None:
+        """This strategy's own count, where the account's positions are not its alone."""
+        in_parts = getattr(getattr(self.strategy.broker, "p", None), "filler", None) is not None
+        shared = in_parts or len(self.strategy.cerebro.runningstrats) > 1
+        return Holdings(len(self.feeds)) if shared else None
+
+    @cached_property
+    def _light(self) -> bool:
+        """Whether orders may be made without Backtrader's machinery."""
+        return sends_plainly(self.strategy)
 
     def _order(self, i: int, size: float) -> Any:
         order = self._sent(i, size)
@@ -137,8 +167,6 @@ class TargetOrders:
         return order
 
     def _sent(self, i: int, size: float) -> Any:
-        if self._light is None:
-            self._light = sends_plainly(self.strategy)
         if self._light:
             return market_order(self.strategy, self.feeds[i], size, check=not self.ruined)
         trade = self.strategy.buy if size > 0.0 else self.strategy.sell

@@ -1,4 +1,4 @@
-"""The same bars under another identity, so that a strategy's positions are its own.
+"""The same bars under another identity, so that a strategy's positions are its own; and room for bounded feeds.
 
 Backtrader's broker keeps one position for each data *object*. Two strategies on one feed share it: what one has bought,
 the other takes for its own in `self.position`, `close()` and `order_target_*`, and sells. A twin has the feed's
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from hybrid_bt.errors import ConfigError
@@ -66,3 +67,27 @@ def warn_of_company(strategy: Any, symbols: Iterable[str], feeds: Iterable[Any])
             "own_feeds=True, or each its own feeds",
             stacklevel=1,
         )
+
+
+def give_room(feed: Any) -> None:
+    """Let a bounded feed (`exactbars=1`) take a bar back, for all strategies of its Cerebro.
+
+    Backtrader loads a bar from each feed and takes it back where it is ahead of the others. A bounded buffer has no
+    room for that: the older bar is gone, the one taken back is lost, and a feed that ends leaves nothing to value a
+    position at. With room for one bar more, and the bar put on the feed's own stack to be loaded again, every feed
+    reads as it does unbounded. And where several strategies bound the same feed, the last one forgets what the
+    indicators of the others need; here the longest need stays.
+    """
+    feed.qbuffer = partial(_bound, feed)
+    feed.rewind = partial(_put_back, feed)
+
+
+def _bound(feed: Any, savemem: int = 0, replaying: bool = False) -> None:
+    for line in feed.lines:
+        needed = line.maxlen if line.mode == line.QBuffer else 0
+        line.qbuffer(savemem=savemem, extrasize=1)
+        line.minbuffer(needed)
+
+
+def _put_back(feed: Any, size: int = 1) -> None:
+    feed._save2stack(erase=True, force=True)

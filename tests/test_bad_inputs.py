@@ -69,18 +69,18 @@ CASES: dict[str, Case] = {
     "empty date": Case(row(2, ",2,4,2,3,20"), NO_DATE),
     "year 1500": Case(row(1, "1500-03-01,1,3,1,2,10"), "dates outside 1678 to 2261|is no date"),
     "year 9999": Case(row(4, "9999-03-01,1,3,1,2,10"), "dates outside 1678 to 2261|is no date"),
-    "one zone": Case(GOOD.replace(",1,3", "T16:00-05:00,1,3"), "has a time zone"),
+    "one zone": Case(GOOD.replace(",1,3", "T16:00-05:00,1,3"), "several time zones"),
     "all one zone": Case(
-        "\n".join((HEAD, *(r.replace(",", "T16:00:00-05:00,", 1) for r in ROWS))), "has a time zone", 4
+        "\n".join((HEAD, *(r.replace(",", "T16:00:00-05:00,", 1) for r in ROWS))), "carry a time zone", 4
     ),
     "daylight saving": Case(
         "\n".join((HEAD, *(r.replace(",", f"T16:00:00-0{4 + i % 2}:00,", 1) for i, r in enumerate(ROWS)))),
-        "has a time zone",
+        "carry a time zone",
         4,
     ),
     "mixed zones": Case(
         "\n".join((HEAD, *(r.replace(",", f"T16:00:00{'+09:00' if i % 2 else 'Z'},", 1) for i, r in enumerate(ROWS)))),
-        "has a time zone",
+        "several time zones",
     ),
     # numbers
     "text": Case(row(2, "2021-03-02,2,4,2,n.a.,20"), NOT_A_NUMBER),

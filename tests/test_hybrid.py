@@ -176,7 +176,8 @@ def test_policies_of_the_wrong_kind_are_refused() -> None:
 
 def test_training_end_is_the_last_day_that_any_policy_has_seen() -> None:
     policies = packaged()
-    seen = [policy.manifest.last_seen for policy in policies.loaded().values()]
+    manifests = [policy.manifest for policy in policies.loaded().values()]
+    seen = [day for one in manifests for day in (one.train_end, one.valid_end) if day is not None]
     assert training_end(policies) == max(seen)
 
 

@@ -82,7 +82,6 @@ def _stack(flags: dict[str, Any]) -> tuple[str, Any, Any]:
     with progress_bar("audit") as progress:
         checks = audit_stack(stack, flags["every"], jobs, progress)
     late = last_rows(stack.bars, STARTUP_BARS)
-
     brain = partial(brain_trace, stack)
     starts = [start for start in STARTS if start + AFTER[0] < late.n_bars]
     forgetting = measure_startup(brain, late, brain(late), starts, AFTER, TOLD.__contains__) if starts else []

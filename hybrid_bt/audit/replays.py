@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,15 +38,10 @@ def _changed(bars: Bars, change: Callable[[Any], Any], **others: Any) -> Bars:
     return replace(bars, **{field: change(getattr(bars, field)) for field in FIELDS} | others)
 
 
-def _shuffled(bars: Bars, row: int, rng: Rng) -> Bars:
+def _reordered(order: Callable[[Any, Rng], Any], bars: Bars, row: int, rng: Rng) -> Bars:
     """Prices of other rows on the same calendar."""
-    order = np.r_[0:row, np.roll(rng.permutation(np.arange(row, bars.n_bars)), 1)]
-    return _changed(bars, lambda values: values[order])
-
-
-def _reversed(bars: Bars, row: int, rng: Rng) -> Bars:
-    order = np.r_[0:row, np.arange(row, bars.n_bars)[::-1]]
-    return _changed(bars, lambda values: values[order])
+    rows = np.r_[0:row, order(np.arange(row, bars.n_bars), rng)]
+    return _changed(bars, lambda values: values[rows])
 
 
 def _scaled(bars: Bars, row: int, rng: Rng) -> Bars:
@@ -70,8 +66,8 @@ def _thinned(bars: Bars, row: int, rng: Rng) -> Bars:
 
 #: name -> (bars, first altered row, generator) -> bars
 FUTURES: dict[str, Callable[[Bars, int, Rng], Bars]] = {
-    "shuffled": _shuffled,
-    "reversed": _reversed,
+    "shuffled": partial(_reordered, lambda later, rng: np.roll(rng.permutation(later), 1)),
+    "reversed": partial(_reordered, lambda later, rng: later[::-1]),
     "scaled": _scaled,
     "nan": _missing,
     "thinned": _thinned,

@@ -146,14 +146,6 @@ def _whole_history(stack: Stack, every: int | None) -> list[Check]:
     return _futures("arrays, whole history", partial(brain_trace, stack, panel=True), bars, cuts, kinds, LONG_HORIZON)
 
 
-def _dense_arrays(stack: Stack, every: int | None) -> list[Check]:
-    return _dense("arrays", partial(brain_trace, stack), stack, every or 15, [ALL])
-
-
-def _dense_cerebro(stack: Stack, every: int | None) -> list[Check]:
-    return _dense("Cerebro", _runner(stack), stack, every or 25, IN_TURN)
-
-
 def _dense_ahead(stack: Stack, every: int | None) -> list[Check]:
     """Opinions that were made ahead of the account: the path of preloaded feeds where numba is installed."""
     if importlib.util.find_spec("numba") is None:
@@ -205,8 +197,8 @@ def _few(stack: Stack) -> tuple[list[str], tuple[str, ...]]:
 #: the longest first
 PARTS: dict[str, Callable[[Stack, int | None], list[Check]]] = {
     "whole history": _whole_history,
-    "dense arrays": _dense_arrays,
-    "dense Cerebro": _dense_cerebro,
+    "dense arrays": lambda stack, every: _dense("arrays", partial(brain_trace, stack), stack, every or 15, [ALL]),
+    "dense Cerebro": lambda stack, every: _dense("Cerebro", _runner(stack), stack, every or 25, IN_TURN),
     "opinions ahead": _dense_ahead,
     "array modes": partial(_all_modes, "ArrayFeed"),
     "pandas modes": partial(_all_modes, "PandasData"),

@@ -111,10 +111,8 @@ def first_move(
         strange = next(iter(set(full.columns) ^ set(other.columns)), Column("order of lines", "-"))
         return Moved(full.stamps[0], strange.symbol, f"line {strange.quantity}", "there", "not there")
     rows = min(n, m)
-    candidates = [
-        _first_value(full, other, start, rows, tolerance),
-        _first_order(full, other, _before(full, rows), start, tolerance),
-    ]
+    after = full.stamps[rows - 1] + np.timedelta64(1, "us") if rows else full.stamps[0]
+    candidates = (_first_value(full, other, start, rows, tolerance), _first_order(full, other, after, start, tolerance))
     found = [moved for moved in candidates if moved is not None]
     if found:
         return min(found, key=lambda moved: moved.stamp)
@@ -126,12 +124,6 @@ def first_move(
 
 def _presence(trace: Trace, there: bool) -> str:
     return "ran" if there else trace.error or "did not run"
-
-
-def _before(trace: Trace, rows: int) -> np.datetime64:
-    """Stamp after the first `rows` bars."""
-    after: np.datetime64 = trace.stamps[rows - 1] + np.timedelta64(1, "us") if rows else trace.stamps[0]
-    return after
 
 
 def _first_value(full: Trace, other: Trace, start: int, rows: int, tolerance: float) -> Moved | None:

@@ -83,12 +83,7 @@ def fill_with(strategy: Any, params: Mapping[str, Any]) -> Fill:
 
 @quietly()
 def audit_strategy(
-    name: str,
-    fill: Fill,
-    bars: Bars,
-    every: int | None = None,
-    cash: float = 1e6,
-    progress: Progress = None,
+    name: str, fill: Fill, bars: Bars, every: int | None = None, cash: float = 1e6, progress: Progress = None
 ) -> list[Check]:
     """All checks of a strategy.
 

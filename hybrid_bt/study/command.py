@@ -74,13 +74,14 @@ def main(**flags: Any) -> None:
             raise click.exceptions.Exit(FAILED)
         return
     from hybrid_bt.study.doing import perform, write_study
+    from hybrid_bt.study.page import claim, verdicts
 
     out = flags["out"]
     found = perform(_plan(flags, out), out, backend=flags["backend"], n_jobs=flags["jobs"])
     write_study(found, out)
     if not flags["no_ledger"]:
         append_trial(out.absolute().parent / LEDGER, _trial(found))
-    _print(found, out)
+    say(claim(found), *(f"- {text}" for text in verdicts(found)), f"study.html, CSV and PNG in {out}")
     if found.failures:
         raise click.exceptions.Exit(FAILED)
 
@@ -154,9 +155,3 @@ def _trial(found: Findings) -> dict[str, Any]:
     shas = {name: policy.sha256 for name, policy in plan.policies.loaded().items()}
     known = {"data_sha256": plan.bars.sha256, "in_sample": plan.in_sample, "accounts": list(found.summaries)}
     return trial_of("study", found.bars, _configuration(plan), shas, found.summaries["hybrid"], **known)
-
-
-def _print(found: Findings, out: Path) -> None:
-    from hybrid_bt.study.words import claim, verdicts
-
-    say(claim(found), *(f"- {text}" for text in verdicts(found)), f"study.html, CSV and PNG in {out}")

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable, Iterator
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from hybrid_bt.bars import Bars
 from hybrid_bt.console import progress_bar
 from hybrid_bt.errors import BarsError, ConfigError
+from hybrid_bt.evidence import Condition
 from hybrid_bt.files import whole_folder
+from hybrid_bt.metrics import Summary
+from hybrid_bt.study.findings import COST_LEVELS_BPS, HURDLES, Findings, Plan, study
+from hybrid_bt.study.page import page
+from hybrid_bt.study.pictures import write_pictures
+from hybrid_bt.study.schedule import Store
+from hybrid_bt.texts import csv_of_rows
 
-if TYPE_CHECKING:
-    from hybrid_bt.bars import Bars
-    from hybrid_bt.study.findings import Findings, Plan
-
+Row = tuple[object, ...]
+MEASURES = ("sharpe", "cagr", "max_drawdown", "volatility", "sortino")
+RATIOS = ("psr", "dsr", "track_record_years")
+SHOWN = ("sharpe", "cagr", "max_drawdown", "volatility", "turnover_per_year", "costs")
 LEAST_BARS = 40  #: of a window; statistics of fewer bars say nothing
 
 
@@ -77,9 +87,6 @@ def split(
 
 def perform(plan: Plan, out: Path, *, backend: str, n_jobs: int) -> Findings:
     """Run the cells of a plan, those of an earlier study aside, and weigh them."""
-    from hybrid_bt.study.findings import study
-    from hybrid_bt.study.schedule import Store
-
     if out.exists() and not out.is_dir():
         raise ConfigError(f"study: {out} is a file; give a folder with --out")
     store = Store(out / "cells")
@@ -87,13 +94,74 @@ def perform(plan: Plan, out: Path, *, backend: str, n_jobs: int) -> Findings:
         return study(plan, store, backend=backend, n_jobs=n_jobs, progress=bar)
 
 
+def _ablation(found: Findings) -> Iterator[Row]:
+    measured = [f"{measure}{part}" for measure in MEASURES for part in ("", "_low", "_high")]
+    less = [f"sharpe_less_{hurdle}{part}" for hurdle in HURDLES for part in ("", "_low", "_high")]
+    yield "account", *measured, *less, "turnover_per_year", "costs", *RATIOS
+    for name, summary in found.summaries.items():
+        ratios = found.ratios.get(name, {})
+        yield (
+            name,
+            *(value for measure in MEASURES for value in found.draws.interval(measure, name)),
+            *(value for hurdle in HURDLES for value in found.draws.difference("sharpe", name, hurdle)),
+            summary.turnover_per_year,
+            summary.costs,
+            *(ratios.get(key, math.nan) for key in RATIOS),
+        )
+
+
+def _windows(found: Findings) -> Iterator[Row]:
+    yield "window", "start", "end", "account", *SHOWN
+    for number, (window, summaries) in enumerate(found.windows):
+        start, end = window.name.split(" to ")
+        for name, summary in summaries.items():
+            yield number, start, end, name, *_shown(summary)
+
+
+def _seeds(found: Findings) -> Iterator[Row]:
+    yield "seed", "account", *SHOWN
+    for seed in found.seeds:
+        yield seed.number, seed.account, *_shown(seed.summary)
+    for (account, measure), value in found.interquartile.items():
+        yield f"IQM of windows {measure}", account, *value
+
+
+def _costs(found: Findings) -> Iterator[Row]:
+    yield "bps_per_side", "account", *SHOWN
+    for name, summaries in found.costs.items():
+        for bps, summary in zip(COST_LEVELS_BPS, summaries, strict=True):
+            yield bps, name, *_shown(summary)
+    for name, bps in found.break_even.items():
+        yield bps, f"{name} breaks even", *("" for _ in SHOWN)
+
+
+def _conditions(found: Findings) -> Iterator[Row]:
+    yield Condition._fields
+    yield from found.conditions
+
+
+def _cells(found: Findings) -> Iterator[Row]:
+    yield "cell", "failure"
+    yield from found.failures.items()
+
+
+def _shown(summary: Summary) -> Row:
+    return tuple(getattr(summary, name) for name in SHOWN)
+
+
+#: file name -> its rows, the header first
+TABLES: dict[str, Callable[[Findings], Iterator[Row]]] = {
+    "ablation.csv": _ablation,
+    "windows.csv": _windows,
+    "seeds.csv": _seeds,
+    "costs.csv": _costs,
+    "conditional.csv": _conditions,
+    "failures.csv": _cells,
+}
+
+
 def write_study(found: Findings, out: Path) -> list[Path]:
     """Write the page, the tables and the pictures, all of them or none."""
-    from hybrid_bt.study.page import page
-    from hybrid_bt.study.pictures import write_pictures
-    from hybrid_bt.study.tables import TABLES
-    from hybrid_bt.texts import csv_of_rows
-
     with whole_folder(out, tuple(TABLES)) as folder:
         pictures = write_pictures(found, folder)
         for table, rows in TABLES.items():

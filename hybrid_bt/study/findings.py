@@ -29,7 +29,7 @@ from hybrid_bt.evidence import (
     probabilistic_sharpe,
 )
 from hybrid_bt.metrics import Summary, elapsed_years, measures, simple_returns, summarise
-from hybrid_bt.study.jobs import ENSEMBLE, Lessons, Result, TradeJob, VoiceJob, at_costs, opinions_of
+from hybrid_bt.study.jobs import ENSEMBLE, Lessons, Result, TradeJob, VoiceJob, opinions_of
 from hybrid_bt.study.schedule import Store, execute
 
 if TYPE_CHECKING:
@@ -60,6 +60,10 @@ class Plan:
     lessons: tuple[Lessons, ...] = ()  #: one per window: train anew for each
     n_trials_before: int = 0  #: other configurations tried on these bars, from the ledger
     in_sample: bool = False
+
+    def cut(self, first: int, last: int) -> Bars:
+        """The bars of these rows, both included."""
+        return self.bars.between(self.bars.stamps[first], self.bars.stamps[last])
 
 
 class Seed(NamedTuple):
@@ -151,10 +155,8 @@ def _trade_jobs(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[tuple[
 
     def panel(arrays: dict[str, Any], first: int, last: int, member: int) -> Panel:
         rows = slice(first, last + 1)
-        bars = plan.bars.between(plan.bars.stamps[first], plan.bars.stamps[last])
-        costs = plan.config.costs
-        seed = plan.seed + max(member, 0)
-        return Panel(bars, opinions_of(arrays, rows), plan.config, costs, momentum=moves[rows], seed=seed)
+        said, seed = opinions_of(arrays, rows), plan.seed + max(member, 0)
+        return Panel(plan.cut(first, last), said, plan.config, plan.config.costs, momentum=moves[rows], seed=seed)
 
     for (window, member), result in heard.items():
         if result.failure:
@@ -170,8 +172,10 @@ def _trade_jobs(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[tuple[
         asked = names if member == ENSEMBLE else learned
         jobs["whole", member] = TradeJob(f"whole span, {_member(member)}", whole, asked)
         if member == ENSEMBLE:
+            flat = plan.config.costs._replace(spread_bps=0.0)
             for bps in COST_LEVELS_BPS:
-                jobs[f"cost {bps:g}", member] = TradeJob(f"{bps:g} bps a side", at_costs(whole, bps), swept)
+                charged = whole._replace(costs=flat._replace(fee_bps=bps))
+                jobs[f"cost {bps:g}", member] = TradeJob(f"{bps:g} bps a side", charged, swept)
     return jobs
 
 
@@ -215,7 +219,7 @@ def _weigh(
     wanted = measures(bars.bars_per_year, elapsed_years(bars.stamps))
     regime = _joined(plan, heard)[ENSEMBLE]["regime"][plan.first :]
     windows = [
-        (cut, _summaries(_cut(plan, cut), result))
+        (cut, _summaries(plan.cut(cut.first, cut.last), result))
         for cut in plan.windows
         if (result := traded.get((cut.name, ENSEMBLE))) is not None and not result.failure
     ]
@@ -253,10 +257,10 @@ def _over_seeds(plan: Plan, traded: dict[tuple[str, int], Result]) -> dict[tuple
         return {}
     rows: list[list[dict[str, Summary]]] = []  # member x window
     for member in range(plan.n_seeds):
-        cells = [(window, traded.get((window.name, member))) for window in plan.windows]
+        cells = [(plan.cut(w.first, w.last), traded.get((w.name, member))) for w in plan.windows]
         if any(result is None or result.failure for _, result in cells):
             return {}
-        rows.append([_summaries(_cut(plan, window), result) for window, result in cells if result is not None])
+        rows.append([_summaries(bars, result) for bars, result in cells if result is not None])
     found: dict[tuple[str, str], Interval] = {}
     for name in learned_accounts(plan.config):
         for measure in SCORED:
@@ -264,10 +268,6 @@ def _over_seeds(plan: Plan, traded: dict[tuple[str, int], Result]) -> dict[tuple
             if np.isfinite(table).all():
                 found[name, measure] = interquartile_mean_interval(table, seed=plan.seed)
     return found
-
-
-def _cut(plan: Plan, window: Window) -> Bars:
-    return plan.bars.between(plan.bars.stamps[window.first], plan.bars.stamps[window.last])
 
 
 def _cost_sweep(bars: Bars, traded: dict[tuple[str, int], Result]) -> dict[str, list[Summary]]:

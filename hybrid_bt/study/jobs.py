@@ -161,8 +161,3 @@ def _learn(job: VoiceJob, lessons: Lessons) -> Policies:
 def _key(*parts: Any) -> str:
     plain = [part.without_news() if isinstance(part, Config) else part for part in (FORMAT, *parts)]
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def at_costs(panel: Panel, bps_per_side: float) -> Panel:
-    """The panel at another cost of trading: all of it as a fee."""
-    return panel._replace(costs=panel.costs._replace(spread_bps=0.0, fee_bps=bps_per_side))

@@ -1,4 +1,4 @@
-"""study.html: the claim, the answers, the pictures and the tables on one page without network."""
+"""What a study found, in plain words, the claim first; and study.html, one page with pictures and tables, offline."""
 
 from __future__ import annotations
 
@@ -10,18 +10,84 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
+from hybrid_bt.evidence import Interval
 from hybrid_bt.study.findings import Findings
-from hybrid_bt.study.words import claim, verdicts
+from hybrid_bt.texts import end_days
 
 ACCOUNT_HEAD = (
     *("account", "Sharpe", "CAGR", "max drawdown", "volatility", "turnover/y"),
     *("Sharpe less vol-target", "DSR", "record, years"),
+)
+#: what somebody would ask about, and the two accounts whose difference answers it
+QUESTIONS = (
+    ("the hybrid beats equal weight at the same volatility without learning", "hybrid", "vol-target"),
+    ("the hybrid beats equal weight held", "hybrid", "equal-weight"),
+    ("SAC beats equal weight at the same volatility", "sac", "vol-target"),
+    ("the pairs add to SAC", "hybrid", "sac"),
+    ("the learned gate adds to a constant one (r = 0)", "hybrid", "gate r=0"),
+    ("the gate's timing matters (against r in shuffled order)", "hybrid", "shuffled gate"),
 )
 SEEDS_NOTE = (
     "<p class='small'>A seed is one member of the ensemble alone. The interquartile mean is over the windows' "
     "ratios, with a stratified bootstrap interval over seeds: it says how much the seed matters, and nothing of "
     "how much luck the bars held.</p>"
 )
+
+
+def claim(found: Findings) -> str:
+    """One sentence: what, on which bars, how sure, after how many trials."""
+    plan, bars = found.plan, found.bars
+    first, last = end_days(bars.stamps)
+    costs = plan.config.costs
+    side = costs.spread_bps / 2 + costs.fee_bps
+    sample = "IN SAMPLE" if plan.in_sample else "Out of sample"
+    dsr = found.ratios.get("hybrid", {}).get("dsr", math.nan)
+    return (
+        f"{sample} on {bars.name}, {first} to {last}, net of {side:g} bps a side: {plan.mode} has a Sharpe ratio of "
+        f"{found.draws.interval('sharpe', 'hybrid').text()} and a drawdown of "
+        f"{found.draws.interval('max_drawdown', 'hybrid').text(percent=True)} (95 % intervals); "
+        f"{found.n_trials} configurations were tried, and the probability of a ratio above 0 after that is {dsr:.2f}."
+    )
+
+
+def verdicts(found: Findings) -> list[str]:
+    """Answers, one sentence each."""
+    said = [
+        _answer(what, found.draws.difference("sharpe", account, other))
+        for what, account, other in QUESTIONS
+        if {account, other} <= set(found.equity)
+    ]
+    for name, bps in found.break_even.items():
+        what = "is worth nothing" if name == "kalman" else "grows no faster than vol-target"
+        at = (
+            "from no costs on"
+            if bps == 0.0
+            else "at none of the costs tried"
+            if bps == math.inf
+            else f"from {bps:.1f} bps a side on"
+        )
+        said.append(f"{name} {what} {at}.")
+    late = found.draws.difference("sharpe", "one bar late", "hybrid")
+    said.append(f"Every decision one bar late changes the Sharpe ratio by {late.text(plus=True)}.")
+    if found.overfitting is not None:
+        said.append(
+            f"Choosing the best of these {len(found.equity)} accounts on half of the bars gives one that is below the "
+            f"median on the other half in {100 * found.overfitting.probability:.0f} % of all splits (PBO)."
+        )
+    if found.failures:
+        said.insert(
+            0, f"{len(found.failures)} CELLS FAILED: {'; '.join(f'{k}: {v}' for k, v in found.failures.items())}"
+        )
+    return said
+
+
+def _answer(what: str, difference: Interval) -> str:
+    size = f"difference in Sharpe ratio {difference.text(plus=True)}"
+    if difference.low > 0.0:
+        return f"There is evidence that {what}: {size}."
+    if difference.high < 0.0:
+        return f"There is evidence against: {what}; {size}."
+    return f"No evidence that {what}: {size}."
 
 
 def page(found: Findings, pictures: Sequence[Path]) -> str:
@@ -38,12 +104,13 @@ def page(found: Findings, pictures: Sequence[Path]) -> str:
         f"{len(plan.windows)} windows, {plan.n_seeds} seeds, {len(found.summaries)} accounts, "
         f"pairs {', '.join(plan.pairs) or 'none'}. {taught}"
     )
-    return _shell().substitute(
+    shell = (resources.files("hybrid_bt.study") / "study.html").read_text(encoding="utf-8")
+    return Template(shell).substitute(
         title=html.escape(f"Is it real? {plan.mode} on {found.bars.name}"),
         in_sample=" in" if plan.in_sample else "",
         claim=html.escape(claim(found)),
         verdicts="".join(f"<li>{html.escape(text)}</li>" for text in verdicts(found)),
-        accounts=_accounts(found),
+        accounts=_table(ACCOUNT_HEAD, (_account(found, name) for name in found.summaries)),
         resamples=plan.n_resamples,
         block=f"{found.draws.block_bars:.0f}",
         trials=found.n_trials,
@@ -53,16 +120,8 @@ def page(found: Findings, pictures: Sequence[Path]) -> str:
     )
 
 
-def _shell() -> Template:
-    return Template((resources.files("hybrid_bt.study") / "study.html").read_text(encoding="utf-8"))
-
-
 def _picture(path: Path) -> str:
     return f'<p><img alt="{path.stem}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"></p>'
-
-
-def _accounts(found: Findings) -> str:
-    return _table(ACCOUNT_HEAD, (_account(found, name) for name in found.summaries))
 
 
 def _account(found: Findings, name: str) -> tuple[str, ...]:

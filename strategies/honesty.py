@@ -1,9 +1,11 @@
-"""The first bar that a strategy may trade: behind what its policies were trained on."""
+"""What a strategy may trade: from the first bar behind its policies' training on, at prices not known before."""
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from hybrid_bt.errors import ConfigError, InSampleError
 from hybrid_bt.strategies.framework import bt
@@ -39,3 +41,27 @@ def first_traded_stamp(
             f"trade from {free:%Y-%m-%d} on, or pass allow_in_sample=True and call the result in-sample"
         )
     return 0.0 if wanted == datetime.min else float(bt.date2num(wanted))
+
+
+def cheats_of(strategy: Any) -> tuple[str, ...]:
+    """Which of `cheat_on_open` and `cheat_on_close` are on: orders fill at a price known when they were decided."""
+    broker: Any = getattr(strategy.broker, "p", None)
+    on_open = strategy.cerebro.p.cheat_on_open or getattr(broker, "coo", False)
+    asked = {"cheat_on_open": on_open, "cheat_on_close": getattr(broker, "coc", False)}
+    return tuple(name for name, is_on in asked.items() if is_on)
+
+
+def refuse_cheating(strategy: Any, allowed: bool) -> tuple[str, ...]:
+    """The cheats that are on: warned of where they are allowed, a ConfigError where they are not."""
+    cheats = cheats_of(strategy)
+    if cheats and not allowed:
+        raise ConfigError(
+            f"{type(strategy).__name__}: {' and '.join(cheats)} is on, so that orders fill or are checked at prices "
+            "that no decision could have met; switch it off, or pass allow_cheating=True and say so beside the result"
+        )
+    if cheats:
+        warnings.warn(
+            f"{type(strategy).__name__}: {' and '.join(cheats)} is on: what this run earns could not have been earned",
+            stacklevel=2,
+        )
+    return cheats
