@@ -86,6 +86,21 @@ def outcome(targets: Any, facts: GuardFacts, band: float) -> list[float]:
     ]
 
 
+@pytest.mark.parametrize(
+    ("limit", "wanted", "after"),
+    [
+        ({"gross_limit": 0.6}, [0.3003, -0.3], [0.6 * 0.3003 / 0.6003, -0.6 * 0.3 / 0.6003]),
+        ({"net_limit": 0.6}, [0.3003, 0.3], [0.6 * 0.3003 / 0.6003, 0.6 * 0.3 / 0.6003]),
+        ({"pair_limit": 0.6}, [0.3003, -0.3], [0.6 * 0.3003 / 0.6003, -0.6 * 0.3 / 0.6003]),
+        ({"asset_limit": 0.3}, [0.3003, -0.3], [0.3, -0.3]),
+    ],
+)
+def test_a_limit_overshot_by_little_is_met(limit: dict[str, float], wanted: list[float], after: list[float]) -> None:
+    facts = GuardFacts(1, 1e6, [0.0, 0.0], [True, True])
+    _, targets, _ = guard_step(initial_guard(), wanted, facts, [(0, 1)], GuardParams(**limit), 0.0)
+    assert targets == pytest.approx(after, rel=1e-12)
+
+
 @settings(max_examples=400, deadline=None)
 @given(cases())
 def test_what_is_held_afterwards_is_inside_every_limit(case: Any) -> None:

@@ -165,6 +165,16 @@ def test_equity_begins_with_the_untouched_start_value(tables):
     assert float(first["gross_exposure"]) == 0.0
 
 
+def test_exposures_are_what_is_held_in_parts_of_equity(tables, record):
+    path = record.accounts["hybrid"]
+    money = path.size * marked_close(record.bars.close)
+    assert column(tables, "equity", "net_exposure") == pytest.approx(money.sum(axis=1) / path.equity, rel=1e-12)
+    assert column(tables, "equity", "gross_exposure") == pytest.approx(
+        np.abs(money).sum(axis=1) / path.equity, rel=1e-12
+    )
+    assert np.ptp(money.sum(axis=1)) > 0.0
+
+
 def test_floats_read_back_exactly(tables, record):
     hybrid = record.accounts["hybrid"]
     assert np.array_equal(column(tables, "equity", "equity"), hybrid.equity)

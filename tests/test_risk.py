@@ -120,6 +120,14 @@ def test_each_limit_by_hand(change: dict[str, float], wanted: list[float]) -> No
     assert limit([0.4, -0.2], [0.1, 0.15], 0.0, p)[0] == pytest.approx(wanted, rel=1e-12)
 
 
+@pytest.mark.parametrize("change", [{"gross_limit": 0.6}, {"net_limit": 0.2}, {"asset_limit": 0.4}])
+def test_a_limit_overshot_by_little_is_met(change: dict[str, float]) -> None:
+    (name, bound), targets = *change.items(), [0.4002, -0.2]
+    held, _ = limit(targets, [0.1, 0.15], 0.0, WIDE._replace(scale_limit=1.0, **change))
+    reached = {"gross_limit": sum(map(abs, held)), "net_limit": abs(sum(held)), "asset_limit": max(map(abs, held))}
+    assert reached[name] == pytest.approx(bound, rel=1e-12)
+
+
 def test_cap_that_unbalances_a_hedged_book_does_not_break_the_net_limit() -> None:
     # the cap leaves 0.4 against 0.6; half of everything brings the net from 0.2 down to 0.1
     p = WIDE._replace(scale_limit=1.0, asset_limit=0.4, net_limit=0.1)

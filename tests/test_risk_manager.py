@@ -243,6 +243,22 @@ def test_verdict_fades_by_half_lives_and_is_forgotten() -> None:
     assert all(one.risk[1] == 3.0 for one in advice)
 
 
+class Vetoing:
+    name = "vetoing"
+
+    def score(self, request: RiskRequest) -> RiskVerdict:
+        return RiskVerdict(symbols={symbol: {"risk": 3, "sentiment": 0} for symbol in request.documents}, veto=True)
+
+
+@pytest.mark.parametrize("bars", [1, 2, 3])
+def test_veto_ends_after_its_bars(bars: int) -> None:
+    config = CONFIG._replace(veto_bars=bars)
+    store = store_of(("2015-01-06T12:00:00Z", "KO", "x"))
+    stage = RiskStage(Desk(store, index_of(store), Answers(Vetoing()), config, ("KO",)), clock_of(config, True))
+    banned = [stage.advise(day).no_new_risk for day in DAYS[:6].astype("M8[us]").tolist()]
+    assert banned == [1 <= t < 1 + bars for t in range(6)]
+
+
 class Failing:
     name = "failing"
 
