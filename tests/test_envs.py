@@ -488,7 +488,7 @@ def test_a_regime_has_the_account_of_the_replayed_legs(missing: float, least_wai
     cut, rows = with_rows(bars, slice(first, 700)), slice(first, None)
     targets = settle_panel(said.rows(rows), cut.traded, mix_of(r[rows].astype(float), mix), config.risk)
     theirs = replay(targets, cut, costs=COSTS, rules=EXACT)
-    assert np.count_nonzero(recorder.waits(first)) >= least_waits and len(theirs.fills) > 100
+    assert np.count_nonzero(recorder.decisions(first).waits) >= least_waits and len(theirs.fills) > 100
     assert [1e6, *equities] == theirs.equity.tolist()
 
 

@@ -107,7 +107,7 @@ def test_stream_equals_batch_over_missing_bars(compiled: bool) -> None:
     assert all(np.array_equal(said.legs[name], whole.legs[name]) for name in said.legs)
     assert np.array_equal(said.regime, whole.regime) and said.ties == whole.ties
     sides = resolve_pairs(PAIRS, bars.symbols)
-    assert streamed.waits().any() and sum(orphans_closed(bars.traded, sides, streamed.pairs().position)) > 0
+    assert streamed.decisions().waits.any() and sum(orphans_closed(bars.traded, sides, streamed.pairs().position)) > 0
     made = backtest(Request(bars, CONFIG, POLICIES, PAIRS))
     row = bars.n_bars - made.bars.n_bars
     again = account(Panel(made.bars, whole.rows(slice(row, None)), CONFIG, CONFIG.costs), "hybrid")
@@ -128,8 +128,8 @@ class Holding:
 def test_leg_that_wraps_another_keeps_the_pair_rule() -> None:
     bars = random_bars(700, missing=0.08, seed=3)
     shipped, wrapped = (strategy_of(bars, legs) for legs in ({}, {"kalman": Holding}))
-    assert shipped.recorder.waits().sum() > 20
-    assert np.array_equal(wrapped.recorder.waits(), shipped.recorder.waits())
+    assert shipped.recorder.decisions().waits.sum() > 20
+    assert np.array_equal(wrapped.recorder.decisions().waits, shipped.recorder.decisions().waits)
     assert wrapped.broker.getvalue() == shipped.broker.getvalue()
 
 
