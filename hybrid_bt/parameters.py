@@ -45,7 +45,7 @@ def parsed(cls: type[T], given: Mapping[str, Any]) -> tuple[T | None, list[tuple
 def _problem(cls: type, type: str, loc: Sequence[Any], msg: str, input: Any, **_: Any) -> tuple[str, str]:
     field = str(loc[0])
     if type == "extra_forbidden":
-        return (field, "unknown key" + did_you_mean(field, get_type_hints(cls)))
+        return (field, "unknown key" + did_you_mean(field, cls.__annotations__))
     words = f" [{meanings(cls)[field]}]" if field in meanings(cls) else ""
     return (field, f"{msg}{words}" + ("" if type == "missing" else f" (got {input!r})"))
 
@@ -65,7 +65,7 @@ def validated(cls: type[T], given: Mapping[str, Any] | Sequence[Any], where: str
     ConfigError
         Naming every field that is unknown, missing, out of range, infinite or not a number.
     """
-    named = given if isinstance(given, Mapping) else dict(zip(get_type_hints(cls), given, strict=False))
+    named = given if isinstance(given, Mapping) else dict(zip(cls.__annotations__, given, strict=False))
     value, problems = parsed(cls, named)
     if value is None or problems:
         told = (f"{field}: {text}" if field else text for field, text in problems)
