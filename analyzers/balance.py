@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.account.records import AccountPath
 from hybrid_bt.bars import say_stamp
 from hybrid_bt.errors import ReconciliationError
-from hybrid_bt.records import AccountPath
 
 FloatArray = NDArray[np.float64]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from hybrid_bt.account.metrics import drawdown
 from hybrid_bt.analyzers.returns import PortfolioReturns
-from hybrid_bt.metrics import drawdown
 
 
 class Drawdown(PortfolioReturns):

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from hybrid_bt.account.attribution import Contributions, PriceMoves, contributions
 from hybrid_bt.analyzers.ledger import NO_MARK, Ledger
-from hybrid_bt.attribution import Contributions, PriceMoves, contributions
-from hybrid_bt.build import resolve_pairs
+from hybrid_bt.config.build import resolve_pairs
 from hybrid_bt.errors import ConfigError
 
 
 class LegAttribution(Ledger):
-    """Profit of a `HybridStrategy` split by leg; the parts sum to the change of equity (`hybrid_bt.attribution`).
+    """Profit of a `HybridStrategy` split by leg; the parts sum to the change of equity (`hybrid_bt.account.attribution`).
 
     For a strategy that runs alone with `record=True` and trades all feeds of its Cerebro. `get_analysis()` is
     `{part: sum over bars}`, account currency, costs negative; `contributions()` has the bars.

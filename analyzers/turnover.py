@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from hybrid_bt.account.metrics import elapsed_years, turnover_per_year
 from hybrid_bt.analyzers.ledger import Ledger
-from hybrid_bt.metrics import elapsed_years, turnover_per_year
 
 
 class TurnoverCosts(Ledger):

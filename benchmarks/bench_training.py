@@ -87,8 +87,8 @@ def _sac(history: Any, config: Any, steps: int) -> float:
 
 
 def _gate(history: Any, config: Any, steps: int) -> float:
+    from hybrid_bt.account.records import Opinions
     from hybrid_bt.envs import regime_track
-    from hybrid_bt.records import Opinions
 
     shape = history.bars.close.shape
     rng = np.random.default_rng(0)

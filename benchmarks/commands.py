@@ -35,7 +35,7 @@ def commands(quick: bool) -> list[Row]:
         two = str(_two_assets(Path(folder)))
         pair = ["--data", two, "--pairs", "KO:PEP"]
         cases = [
-            ("hybrid-bt --help", ["-m", "hybrid_bt.cli", "--help"], 0.4),
+            ("hybrid-bt --help", ["-m", "hybrid_bt.commands.cli", "--help"], 0.4),
             (SMALL, [*RUN, *pair, "--no-plots"], 1.5),
         ]
         if not quick:

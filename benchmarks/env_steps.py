@@ -14,10 +14,10 @@ import numpy as np
 from benchmarks.measure import Bound, Row, at_least, medians, missing
 from benchmarks.pandas_env import INDICATORS, PandasEnv, finrl_frame
 from benchmarks.panels import START_CASH, random_panel
-from hybrid_bt.accounting import OrderRules
 from hybrid_bt.bars import Bars
+from hybrid_bt.brain.history import read_history
+from hybrid_bt.brain.reader import MarketReader
 from hybrid_bt.config import load_config
-from hybrid_bt.costs import Costs
 from hybrid_bt.envs import (
     ASSET,
     PORTFOLIO,
@@ -31,8 +31,8 @@ from hybrid_bt.envs import (
     asset_tracks,
     portfolio_track,
 )
-from hybrid_bt.history import read_history
-from hybrid_bt.reader import MarketReader
+from hybrid_bt.equations.accounting import OrderRules
+from hybrid_bt.equations.costs import Costs
 
 __all__ = ["env_steps"]
 

@@ -88,8 +88,8 @@ def stretch(n_symbols: int, quick: bool) -> tuple[Bars, tuple[str, ...]]:
 
 def hybrid(quick: bool) -> list[Row]:
     """HybridStrategy, all parts on, against stock Backtrader with PandasData and an empty `next`."""
-    from hybrid_bt.build import load_policies
     from hybrid_bt.config import load_config
+    from hybrid_bt.config.build import load_policies
     from hybrid_bt.feeds import to_feeds
 
     policies = load_policies(load_config("stable"))

@@ -28,7 +28,7 @@ MILLION_SECONDS, MILLION_MB = 2.0, 1_024.0
 
 
 def _replay(bars: Bars) -> float:
-    from hybrid_bt.target_replay import replay
+    from hybrid_bt.account.replay import replay
 
     rng = np.random.default_rng(0)
     targets = np.full(bars.close.shape, np.nan)

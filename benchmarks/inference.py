@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import Bound, Row, at_least, medians, missing, spend
-from hybrid_bt import kalman
 from hybrid_bt.config import load_config
+from hybrid_bt.equations import kalman
 
 __all__ = ["kalman_step", "policies"]
 
@@ -65,7 +65,7 @@ def _predictor(model: Any, bar: Any, recurrent: bool) -> Callable[[], Any]:
 
 def _shipped(seconds: float) -> list[Row]:
     """What a bar costs with the ensembles that ship."""
-    from hybrid_bt.build import load_policies
+    from hybrid_bt.config.build import load_policies
 
     found = load_policies(load_config("stable"))
     rows = []

@@ -9,10 +9,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from hybrid_bt.features import CLIP
-from hybrid_bt.legs.sac import OBSERVATION as ASSET_OBSERVATION
-from hybrid_bt.policy import FrozenPolicy
-from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
+from hybrid_bt.brain.gate import OBSERVATION as MARKET_OBSERVATION
+from hybrid_bt.brain.legs.sac import OBSERVATION as ASSET_OBSERVATION
+from hybrid_bt.equations.features import CLIP
+from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
 
 __all__ = ["gate_and_frozen", "sac_and_frozen"]
@@ -53,7 +53,7 @@ def sac_and_frozen() -> tuple[Any, FrozenPolicy]:
     import torch
     from stable_baselines3 import SAC
 
-    from hybrid_bt.freeze import freeze_sac
+    from hybrid_bt.policies.freeze import freeze_sac
 
     torch.set_num_threads(1)
     net = list(SAC_SPECS["stable"].net)
@@ -67,7 +67,7 @@ def gate_and_frozen() -> tuple[Any, FrozenPolicy]:
     import torch
     from sb3_contrib import RecurrentPPO
 
-    from hybrid_bt.freeze import freeze_recurrent_ppo
+    from hybrid_bt.policies.freeze import freeze_recurrent_ppo
 
     torch.set_num_threads(1)
     spec = GATE_SPECS["stable"]

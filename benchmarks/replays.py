@@ -19,10 +19,10 @@ from benchmarks.event_path import stretch
 from benchmarks.measure import Bound, Row, at_least, cpu_seconds, medians, missing, spend
 from benchmarks.pairs_rule import FEE, bare_loop, order_sizes, positions
 from benchmarks.panels import START_CASH, random_panel
+from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
-from hybrid_bt.costs import Costs
-from hybrid_bt.sizing import OrderRules
-from hybrid_bt.target_replay import replay
+from hybrid_bt.equations.costs import Costs
+from hybrid_bt.equations.sizing import OrderRules
 
 __all__ = ["event_path", "rivals"]
 
@@ -44,8 +44,8 @@ def event_path(quick: bool) -> list[Row]:
 
 def _against_cerebro(n_symbols: int, quick: bool) -> list[Row]:
     from hybrid_bt.backtest import Request, Task, trade
-    from hybrid_bt.build import load_policies
     from hybrid_bt.config import load_config
+    from hybrid_bt.config.build import load_policies
 
     bars, pairs = stretch(n_symbols, quick)
     config = load_config("stable")

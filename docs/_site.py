@@ -17,7 +17,7 @@ from typing import Any
 import click
 from mkdocs.structure.files import File, Files
 
-from hybrid_bt.cli import main
+from hybrid_bt.commands.cli import main
 
 __all__ = ["on_config", "on_files", "on_page_markdown", "on_post_page"]
 
@@ -35,7 +35,7 @@ BORROWED = {
     "index.md": "README.md",
     "changelog.md": "CHANGELOG.md",
     "contributing.md": "CONTRIBUTING.md",
-    "provenance.md": "hybrid_bt/sample/PROVENANCE.md",
+    "provenance.md": "feeds/embedded/PROVENANCE.md",
 }
 ORDER = {
     "Concepts": ("fusion.md", "kalman.md", "checks.md", "out-of-sample.md", "metrics.md"),

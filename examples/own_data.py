@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from hybrid_bt.backtest import Request, backtest
-from hybrid_bt.build import load_policies
 from hybrid_bt.config import load_config
+from hybrid_bt.config.build import load_policies
 from hybrid_bt.feeds import load_bars
 
 random = np.random.default_rng(7)

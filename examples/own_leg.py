@@ -8,8 +8,8 @@ import backtrader as bt
 from annotated_types import Ge, Gt
 
 from hybrid_bt import HybridStrategy
+from hybrid_bt.brain.legs import LEGS, each_asset
 from hybrid_bt.feeds import load_bars, to_feeds
-from hybrid_bt.legs import LEGS, each_asset
 
 
 class MomentumParams(NamedTuple):
@@ -41,7 +41,7 @@ class MomentumLeg:
         )
 
 
-LEGS["momentum"] = MomentumLeg  # a package of yours would name it as an entry point of the group hybrid_bt.legs
+LEGS["momentum"] = MomentumLeg  # a package of yours would name it as an entry point of the group hybrid_bt.brain.legs
 
 if __name__ == "__main__":
     bars = load_bars("us20", symbols=["KO", "PEP", "CVX", "XOM"]).between("2008-06-02", "2012-12-31")

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hybrid_bt.bars import Bars, Moment
+from hybrid_bt.bars.findings import ON_BAD_DATA, OnBadData
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 from hybrid_bt.feeds.align import ALIGN, Align
 from hybrid_bt.feeds.panel import Handling
-from hybrid_bt.findings import ON_BAD_DATA, OnBadData
 
 if TYPE_CHECKING:
     from hybrid_bt.feeds.array import ArrayFeed, to_feeds

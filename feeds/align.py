@@ -9,10 +9,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bar_checks import RawBars
 from hybrid_bt.bars import MIN_BARS, Bars
+from hybrid_bt.bars.checks import RawBars
+from hybrid_bt.bars.findings import Finding
 from hybrid_bt.errors import BarsError, did_you_mean
-from hybrid_bt.findings import Finding
 
 FloatArray = NDArray[np.float64]
 Align = Literal["union", "intersection"]

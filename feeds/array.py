@@ -19,8 +19,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bar_checks import SYMBOL
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.checks import SYMBOL
 from hybrid_bt.errors import BarsError
 from hybrid_bt.strategies.framework import bt
 

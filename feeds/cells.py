@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hybrid_bt.bar_checks import PRICES, RawBars, nanoseconds, say_stamp
+from hybrid_bt.bars.checks import PRICES, RawBars, nanoseconds, say_stamp
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.panel import NO_ZONE
 

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hybrid_bt.bar_checks import RawBars
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.checks import RawBars
+from hybrid_bt.bars.findings import ON_BAD_DATA, OnBadData
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 from hybrid_bt.feeds.cells import dated, field_of, numbers, single
 from hybrid_bt.feeds.panel import Handling, build_panel
-from hybrid_bt.findings import ON_BAD_DATA, OnBadData
 
 PRICES = ("open", "high", "low", "close")
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from hybrid_bt.bar_checks import Stamps, say_stamp
-from hybrid_bt.bar_rate import is_intraday
+from hybrid_bt.bars.checks import Stamps, say_stamp
+from hybrid_bt.bars.findings import Finding, OnBadData
+from hybrid_bt.bars.rate import is_intraday
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 from hybrid_bt.feeds.align import SymbolBars
-from hybrid_bt.findings import Finding, OnBadData
 
 DAY = np.timedelta64(1, "D")
 SHORT_BARS = 254  #: 252 returns warm the features up, one bar decides, one fills

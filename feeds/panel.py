@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_bt.bar_checks import RawBars, check_name, first_of, inspect_rows
 from hybrid_bt.bars import MIN_BARS, Bars
+from hybrid_bt.bars.checks import RawBars, check_name, first_of, inspect_rows
+from hybrid_bt.bars.findings import RULES, Finding, OnBadData, counters, refusal, say
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.align import Align, SymbolBars, align, on_common_bars, symbol_bars
 from hybrid_bt.feeds.overlap import inspect_panel
 from hybrid_bt.feeds.suspects import inspect_prices
-from hybrid_bt.findings import RULES, Finding, OnBadData, counters, refusal, say
 
 Rows = Iterable[tuple[str, RawBars | BarsError]]  #: of each symbol, or why they cannot be read
 NO_ZONE = "no zone"  #: among zones, for the dates that carry none

@@ -1,4 +1,4 @@
-"""The embedded price samples. Where they come from, and what they are good for: `hybrid_bt/sample/PROVENANCE.md`."""
+"""The embedded price samples. Where they come from, and what they are good for: `feeds/embedded/PROVENANCE.md`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bar_checks import RawBars
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.align import SymbolBars, align, pick, symbol_bars
 
@@ -88,7 +88,7 @@ def sample_pairs(name: str, symbols: Sequence[str]) -> tuple[str, ...]:
 
 def sample_bytes(file: str) -> bytes:
     """A packaged file, after its sha256 has been compared with `SHA256SUMS`."""
-    folder = files("hybrid_bt") / "sample"
+    folder = files("hybrid_bt.feeds") / "embedded"
     content = (folder / file).read_bytes()
     lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     sums = {name: digest for digest, name in (line.split() for line in lines)}

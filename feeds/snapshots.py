@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hybrid_bt.bar_checks import PRICES, RawBars
+from hybrid_bt.bars.checks import PRICES, RawBars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.files import write_whole
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bar_checks import first_of, say_stamp
+from hybrid_bt.bars.checks import first_of, say_stamp
+from hybrid_bt.bars.findings import Finding, OnBadData
 from hybrid_bt.feeds.align import SymbolBars
-from hybrid_bt.findings import Finding, OnBadData
 
 RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 50.0, 100.0)  #: new for old
 RATIO_ERROR = 0.04  #: |log| between a jump and a ratio; an ordinary night moves a price by 1 to 2 %

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_bt.bar_checks import PRICES, RawBars
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.checks import PRICES, RawBars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.align import pick
 from hybrid_bt.feeds.cells import field_of, hint_delimiter, numbers, single, stamps_of

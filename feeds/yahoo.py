@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_bt.bar_checks import RawBars
 from hybrid_bt.bars import Bars, Moment, instant
+from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.align import pick
 from hybrid_bt.feeds.cells import dated, field_of, single

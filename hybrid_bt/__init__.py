@@ -26,15 +26,15 @@ if (_checkout / "pyproject.toml").exists() and (_checkout / "strategies").is_dir
 _EXPORTS = {
     "Bars": "hybrid_bt.bars",
     "Config": "hybrid_bt.config",
-    "Costs": "hybrid_bt.costs",
-    "FrozenPolicy": "hybrid_bt.policy",
+    "Costs": "hybrid_bt.equations.costs",
+    "FrozenPolicy": "hybrid_bt.policies.frozen",
     "HybridError": "hybrid_bt.errors",
     "HybridStrategy": "hybrid_bt.strategies",
     "KalmanHedge": "hybrid_bt.strategies",
     "SpreadFeeCommission": "hybrid_bt.strategies",
     "load_bars": "hybrid_bt.feeds",
     "load_config": "hybrid_bt.config",
-    "replay": "hybrid_bt.target_replay",
+    "replay": "hybrid_bt.account.replay",
 }
 
 __all__ = [*_EXPORTS, "__version__"]

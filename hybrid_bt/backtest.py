@@ -17,23 +17,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.accounts import BENCHMARK, EQUAL_WEIGHT, RISK_OFF, Panel, account, leverage_of, run_accounts
-from hybrid_bt.bar_rate import is_intraday
+from hybrid_bt.account.collector import collector_paused
+from hybrid_bt.account.reconcile import reconcile
+from hybrid_bt.account.records import AccountPath, Decisions, RunRecord
+from hybrid_bt.account.registry import BENCHMARK, EQUAL_WEIGHT, RISK_OFF, Panel, account, leverage_of, run_accounts
+from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars, instant, say_stamp
-from hybrid_bt.build import Policies, resolve_pairs, training_end
-from hybrid_bt.collector import collector_paused
+from hybrid_bt.bars.findings import counters
+from hybrid_bt.bars.rate import is_intraday
+from hybrid_bt.brain.recording import Recorder
 from hybrid_bt.config import Config
+from hybrid_bt.config.build import Policies, resolve_pairs, training_end
+from hybrid_bt.config.trading_start import first_trading_row, fit_pairs
+from hybrid_bt.equations.guard import guard_notes
+from hybrid_bt.equations.kalman import KalmanParams
+from hybrid_bt.equations.waiting import gap_counts, gap_notes
 from hybrid_bt.errors import BarsError, ReconciliationError
 from hybrid_bt.evidence.conditional import read_regime
-from hybrid_bt.findings import counters
-from hybrid_bt.guard import guard_notes
-from hybrid_bt.kalman import KalmanParams
-from hybrid_bt.reconcile import reconcile
-from hybrid_bt.recording import Recorder
-from hybrid_bt.records import AccountPath, Decisions, RunRecord
-from hybrid_bt.target_replay import replay
-from hybrid_bt.trading_start import first_trading_row, fit_pairs
-from hybrid_bt.waiting import gap_counts, gap_notes
 
 if TYPE_CHECKING:
     from hybrid_bt.news.desk import Desk

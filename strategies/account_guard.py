@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hybrid_bt.brain.hybrid import Decision
 from hybrid_bt.config import Config
-from hybrid_bt.guard import RULES, GuardFacts, guard_step, held_weights, initial_guard, is_active, rule_names
-from hybrid_bt.hybrid import Decision
+from hybrid_bt.equations.guard import RULES, GuardFacts, guard_step, held_weights, initial_guard, is_active, rule_names
+from hybrid_bt.equations.waiting import withheld
 from hybrid_bt.strategies.framework import bt
 from hybrid_bt.strategies.orders import TargetOrders
 from hybrid_bt.strategies.thinking import Thinking
-from hybrid_bt.waiting import withheld
 
 MOST_TEXTS = 20  #: a policy that fails with another number each time must not fill the memory
 

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from hybrid_bt.costs import Costs, borrow_interest, commission
+from hybrid_bt.equations.costs import Costs, borrow_interest, commission
+from hybrid_bt.equations.parameters import validated
 from hybrid_bt.errors import ConfigError, did_you_mean
-from hybrid_bt.parameters import validated
 from hybrid_bt.strategies.framework import bt
 
 FIXED = {"commtype": bt.CommInfoBase.COMM_PERC, "stocklike": True, "percabs": True}
 
 
 class SpreadFeeCommission(bt.CommInfoBase):
-    """Costs of a share trade, charged by the functions that `hybrid_bt.accounting` charges with.
+    """Costs of a share trade, charged by the functions that `hybrid_bt.equations.accounting` charges with.
 
     Usable alone: `cerebro.broker.addcommissioninfo(SpreadFeeCommission(spread_bps=4, fee_bps=1))`.
 
     Parameters
     ----------
     spread_bps, fee_bps, borrow_bps_per_year, leverage, financing_bps_per_year : float
-        See `hybrid_bt.costs.Costs`.
+        See `hybrid_bt.equations.costs.Costs`.
 
     Raises
     ------

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.advice import Advice
-from hybrid_bt.build import Policies, build, training_end
+from hybrid_bt.brain.hybrid import Decision, Hybrid
+from hybrid_bt.brain.recording import Recorder
 from hybrid_bt.config import Config, load_config, overridden
+from hybrid_bt.config.build import Policies, build, training_end
+from hybrid_bt.config.own_parts import own_legs, own_policies
+from hybrid_bt.equations.advice import Advice
+from hybrid_bt.equations.features import WARMUP_BARS
+from hybrid_bt.equations.guard import GuardFacts
+from hybrid_bt.equations.waiting import withheld
 from hybrid_bt.errors import BarsError, ConfigError, InSampleError, did_you_mean
-from hybrid_bt.features import WARMUP_BARS
-from hybrid_bt.guard import GuardFacts
-from hybrid_bt.hybrid import Decision, Hybrid
-from hybrid_bt.own_parts import own_legs, own_policies
-from hybrid_bt.recording import Recorder
 from hybrid_bt.strategies.account_guard import AccountGuard
 from hybrid_bt.strategies.found_pairs import FoundPairs
 from hybrid_bt.strategies.framework import bt
@@ -29,7 +30,6 @@ from hybrid_bt.strategies.keeper import StateKeeper
 from hybrid_bt.strategies.orders import TargetOrders
 from hybrid_bt.strategies.own_feeds import give_room, take_own_feeds, warn_of_company
 from hybrid_bt.strategies.thinking import Thinking
-from hybrid_bt.waiting import withheld
 
 
 class HybridStrategy(bt.Strategy):
@@ -47,7 +47,7 @@ class HybridStrategy(bt.Strategy):
         `stable` or `aggressive`.
     pairs : sequence of str, or str with commas
         `Y:X` by feed name; without pairs the Kalman leg is idle. `"auto"` looks for cointegrated pairs on the bars
-        before the first traded one, once; see `hybrid_bt.pair_selection`.
+        before the first traded one, once; see `hybrid_bt.brain.pair_selection`.
     symbols : sequence of str, or str with commas, optional
         Names of the feeds that are traded, in this order; all by default. Name them where a feed is only looked at by
         others, such as a resampled one.
@@ -67,9 +67,9 @@ class HybridStrategy(bt.Strategy):
         Loaded policies instead of the configuration's files.
     sac, gate : path, FrozenPolicy or callable, optional
         One of the two instead: a file, a loaded policy, or a function of observations
-        (`hybrid_bt.own_parts.CallablePolicy`).
+        (`hybrid_bt.config.own_parts.CallablePolicy`).
     legs : mapping, optional
-        Legs of your own in the place of `sac` or `kalman`: `{"sac": MyLeg}`, see `hybrid_bt.own_parts`.
+        Legs of your own in the place of `sac` or `kalman`: `{"sac": MyLeg}`, see `hybrid_bt.config.own_parts`.
     kalman_params : sequence of KalmanParams, optional
         Fitted noise variances, one per pair.
     allow_cheating : bool
@@ -213,7 +213,7 @@ class HybridStrategy(bt.Strategy):
         """What decides, as it stands after the last bar.
 
         Whoever asks for it may change it, so from then on every opinion is made on its own bar; before that they may
-        have been made ahead (`hybrid_bt.opinions`).
+        have been made ahead (`hybrid_bt.brain.opinions`).
         """
         return self._thinking.brain
 

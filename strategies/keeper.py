@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_bt import __version__
-from hybrid_bt.advice import Advice
-from hybrid_bt.build import Policies
+from hybrid_bt.brain.journal import Journal, Row
+from hybrid_bt.config.build import Policies
+from hybrid_bt.equations.advice import Advice
+from hybrid_bt.equations.guard import GuardFacts
 from hybrid_bt.errors import StateError
-from hybrid_bt.guard import GuardFacts
-from hybrid_bt.journal import Journal, Row
 from hybrid_bt.strategies.broker_state import is_fresh_simulator, put_account, read_account
 from hybrid_bt.strategies.framework import bt
 

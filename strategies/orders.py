@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from hybrid_bt.accounting import OrderRules, order_size, submission_order
+from hybrid_bt.equations.accounting import OrderRules, order_size, submission_order
+from hybrid_bt.equations.parameters import validated
 from hybrid_bt.errors import BarsError
-from hybrid_bt.parameters import validated
 from hybrid_bt.strategies.framework import bt
 from hybrid_bt.strategies.market_order import market_order, sends_plainly
 
@@ -47,10 +47,10 @@ class Holdings:
 
 
 class TargetOrders:
-    """Sends a strategy's targets to Backtrader's broker exactly as `hybrid_bt.accounting.send_orders` does.
+    """Sends a strategy's targets to Backtrader's broker exactly as `hybrid_bt.equations.accounting.send_orders` does.
 
     Call `send` once on every bar from the first decision on, in `prenext` too, and leave the trading of these feeds
-    to it. The four rules are listed in `hybrid_bt.accounting`.
+    to it. The four rules are listed in `hybrid_bt.equations.accounting`.
 
     Parameters
     ----------

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.advice import Advice
-from hybrid_bt.batch import choose
-from hybrid_bt.hybrid import Decision, Hybrid, Opinion
-from hybrid_bt.opinions import can_be_foreseen, in_chunks
-from hybrid_bt.reader import READING_SECONDS, read_panel
+from hybrid_bt.brain.hybrid import Decision, Hybrid, Opinion
+from hybrid_bt.brain.opinions import can_be_foreseen, in_chunks
+from hybrid_bt.brain.reader import READING_SECONDS, read_panel
+from hybrid_bt.equations.advice import Advice
+from hybrid_bt.equations.compiled.choice import choose
 
 
 class Thinking:

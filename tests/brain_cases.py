@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import Policies
-from hybrid_bt.legs.base import netted
-from hybrid_bt.legs.sac import OBSERVATION as ASSET_OBSERVATION
-from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
+from hybrid_bt.brain.gate import OBSERVATION as MARKET_OBSERVATION
+from hybrid_bt.brain.legs.base import netted
+from hybrid_bt.brain.legs.sac import OBSERVATION as ASSET_OBSERVATION
+from hybrid_bt.config.build import Policies
 
 SYMBOLS = ("AA", "BB", "CC", "DD", "EE", "FF")
 PAIRS = ("AA:BB", "CC:AA")

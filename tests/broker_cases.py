@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import backtrader as bt
 import numpy as np
 
-from hybrid_bt.accounting import OrderRules
+from hybrid_bt.account.records import AccountPath
+from hybrid_bt.account.replay import days_of
 from hybrid_bt.analyzers.ledger import Ledger
-from hybrid_bt.costs import Costs
 from hybrid_bt.envs import NO_LIMITS, PORTFOLIO, Span, Task, Track, TradingEnv
-from hybrid_bt.records import AccountPath
+from hybrid_bt.equations.accounting import OrderRules
+from hybrid_bt.equations.costs import Costs
 from hybrid_bt.strategies.commission import SpreadFeeCommission
 from hybrid_bt.strategies.orders import TargetOrders
-from hybrid_bt.target_replay import days_of
 
 
 class Panel(NamedTuple):

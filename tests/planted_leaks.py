@@ -8,8 +8,8 @@ from typing import Any
 
 import backtrader as bt
 
-from hybrid_bt import kalman
 from hybrid_bt.config import load_config
+from hybrid_bt.equations import kalman
 
 PERIOD = 10
 

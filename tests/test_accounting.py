@@ -14,13 +14,13 @@ from broker_cases import Case, Panel, RowsFeed, feeds, panel_of, random_case, ru
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybrid_bt.accounting import OrderRules, execute, margin_check, order_size, submission_order
+from hybrid_bt.account.records import AccountPath, Fill
+from hybrid_bt.account.replay import replay
 from hybrid_bt.analyzers.ledger import Ledger
-from hybrid_bt.costs import Costs
+from hybrid_bt.equations.accounting import OrderRules, execute, margin_check, order_size, submission_order
+from hybrid_bt.equations.costs import Costs
+from hybrid_bt.equations.parameters import validated
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.parameters import validated
-from hybrid_bt.records import AccountPath, Fill
-from hybrid_bt.target_replay import replay
 
 FREE = Costs(0.0, 0.0, 0.0)
 WHOLE, FRACTIONS = OrderRules(lot=1.0), OrderRules(lot=0.0)
@@ -283,7 +283,7 @@ found = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *rest: None if name == "numba" else found(name, *rest)
 import numpy as np
 from types import SimpleNamespace
-from hybrid_bt.target_replay import replay
+from hybrid_bt.account.replay import replay
 prices = np.full((4, 1), 10.0)
 bars = SimpleNamespace(open=prices, close=prices, symbols=("A",), stamps=np.arange(4).astype("datetime64[D]"))
 with warnings.catch_warnings(record=True) as caught:
@@ -297,7 +297,9 @@ assert len(caught) == 1, caught
 
 
 def test_importing_replay_loads_neither_numba_nor_backtrader() -> None:
-    script = "import sys, hybrid_bt.target_replay as r; assert not {'numba', 'backtrader', 'pandas'} & set(sys.modules)"
+    script = (
+        "import sys, hybrid_bt.account.replay as r; assert not {'numba', 'backtrader', 'pandas'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
@@ -342,7 +344,7 @@ def daily_case() -> Case:
 
 
 def test_ledger_follows_all_orders_of_any_strategies() -> None:
-    from hybrid_bt.reconcile import attribution, reconcile
+    from hybrid_bt.account.reconcile import attribution, reconcile
 
     case = daily_case()
     strategy, path = run_strangers(case)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from brain_cases import PAIRS, altered_from, random_bars
 
-from hybrid_bt.audit.cerebros import pandas_feeds
-from hybrid_bt.build import build, load_policies
+from hybrid_bt.brain.recording import record
 from hybrid_bt.config import load_config
+from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.errors import BarsError, ConfigError
+from hybrid_bt.evidence.audit.cerebros import pandas_feeds
 from hybrid_bt.feeds import to_feeds
-from hybrid_bt.recording import record
 from hybrid_bt.strategies import HybridStrategy
 
 pytest.importorskip("numba")

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from hybrid_bt.accounting import OrderRules
+from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
-from hybrid_bt.costs import Costs
+from hybrid_bt.commands.run import main as run
+from hybrid_bt.equations.accounting import OrderRules
+from hybrid_bt.equations.costs import Costs
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.feeds import load_bars
-from hybrid_bt.run import main as run
-from hybrid_bt.target_replay import replay
 
 FREE, FRACTIONS = Costs(0.0, 0.0, 0.0), OrderRules(lot=0.0)
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from test_report import make_record
 
-from hybrid_bt.attribution import PriceMoves, contributions
+from hybrid_bt.account.attribution import PriceMoves, contributions
+from hybrid_bt.account.records import AccountPath, Decisions, PairPaths
 from hybrid_bt.backtest import Request, backtest
-from hybrid_bt.build import load_policies
 from hybrid_bt.config import load_config
+from hybrid_bt.config.build import load_policies
 from hybrid_bt.feeds import load_bars
-from hybrid_bt.records import AccountPath, Decisions, PairPaths
 from hybrid_bt.report.attribution import split_of
 
 

@@ -14,16 +14,16 @@ import pytest
 from brain_cases import PAIRS, random_bars, stand_ins
 from click.testing import CliRunner
 
-import hybrid_bt.audit.stack as audited
-from hybrid_bt.audit.command import main
-from hybrid_bt.audit.replays import BROKER_FUTURES, FUTURES, Check, alter
-from hybrid_bt.audit.stack import PARTS, Stack, audit_stack
-from hybrid_bt.audit.trace import Column, Trace, first_move
-from hybrid_bt.audit.user import audit_strategy
+import hybrid_bt.evidence.audit.stack as audited
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import load_policies
+from hybrid_bt.commands.audit import main
 from hybrid_bt.config import load_config
+from hybrid_bt.config.build import load_policies
 from hybrid_bt.errors import BarsError
+from hybrid_bt.evidence.audit.replays import BROKER_FUTURES, FUTURES, Check, alter
+from hybrid_bt.evidence.audit.stack import PARTS, Stack, audit_stack
+from hybrid_bt.evidence.audit.trace import Column, Trace, first_move
+from hybrid_bt.evidence.audit.user import audit_strategy
 from hybrid_bt.strategies import thinking
 
 SPAN = ("--data", "us20", "--symbols", "KO,PEP", "--bars", "150")

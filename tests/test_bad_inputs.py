@@ -16,10 +16,10 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hybrid_bt.data_check import main
+from hybrid_bt.commands.data import main
+from hybrid_bt.commands.run import main as run_main
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds import load_bars
-from hybrid_bt.run import main as run_main
 
 HEAD = "date,open,high,low,close,volume"
 ROWS = ("2021-03-01,1,3,1,2,10", "2021-03-02,2,4,2,3,20", "2021-03-03,3,5,3,4,30", "2021-03-04,4,6,4,5,40")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from brain_cases import random_bars
 
+from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence import bootstrap_bars
 from hybrid_bt.evidence.bars_bootstrap import stationary_rows
-from hybrid_bt.target_replay import replay
 
 
 def holed() -> Bars:

@@ -16,26 +16,26 @@ from gymnasium.error import ResetNeeded
 from numba import njit
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
-from hybrid_bt.accounting import OrderRules
+from hybrid_bt.account.records import AccountPath, Fill, Fills, Opinions
+from hybrid_bt.account.replay import replay
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import build, load_policies, resolve_pairs
+from hybrid_bt.brain.history import read_history
+from hybrid_bt.brain.legs.sac import OBSERVATION, RiskUnit
+from hybrid_bt.brain.opinions import opinions
+from hybrid_bt.brain.reader import MarketReader, read_panel
+from hybrid_bt.brain.recording import record
+from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.config import load_config, overridden
-from hybrid_bt.costs import Costs
+from hybrid_bt.config.build import build, load_policies, resolve_pairs
 from hybrid_bt.envs import ASSET, Span, Task, Track, TradingEnv, asset_tracks
+from hybrid_bt.equations.accounting import OrderRules
+from hybrid_bt.equations.compiled import compiling
+from hybrid_bt.equations.costs import Costs
+from hybrid_bt.equations.fusion import FusionParams, MixParams
+from hybrid_bt.equations.risk import RiskParams
 from hybrid_bt.errors import BarsError, ConfigError
-from hybrid_bt.fusion import FusionParams, MixParams
-from hybrid_bt.history import read_history
-from hybrid_bt.kernels import compiling
-from hybrid_bt.legs.sac import OBSERVATION, RiskUnit
-from hybrid_bt.opinions import opinions
-from hybrid_bt.reader import MarketReader, read_panel
-from hybrid_bt.recording import record
-from hybrid_bt.records import AccountPath, Fill, Fills, Opinions
-from hybrid_bt.risk import RiskParams
-from hybrid_bt.settling import mix_of, settle_panel
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
-from hybrid_bt.target_replay import replay
 from hybrid_bt.train.models import LaneVecEnv, new_sac
 from hybrid_bt.train.spec import SacSpec, asset_env
 
@@ -290,14 +290,14 @@ sys.path.insert(0, "tests")
 sys.modules["numba"] = None
 import numpy as np
 from brain_cases import PAIRS, random_bars
-from hybrid_bt.build import Policies, build, resolve_pairs
+from hybrid_bt.config.build import Policies, build, resolve_pairs
 from hybrid_bt.config import load_config, overridden
 from hybrid_bt.envs import asset_tracks
-from hybrid_bt.history import read_history
-from hybrid_bt.opinions import opinions
-from hybrid_bt.reader import MarketReader, read_panel
-from hybrid_bt.settling import mix_of, settle_panel
-from hybrid_bt.target_replay import replay
+from hybrid_bt.brain.history import read_history
+from hybrid_bt.brain.opinions import opinions
+from hybrid_bt.brain.reader import MarketReader, read_panel
+from hybrid_bt.brain.settling import mix_of, settle_panel
+from hybrid_bt.account.replay import replay
 from hybrid_bt.train.models import vec_env
 from hybrid_bt.train.spec import SAC_SPECS, asset_env
 
@@ -328,7 +328,7 @@ import sys
 sys.path.insert(0, "tests")
 import numpy as np
 from broker_cases import random_case
-from hybrid_bt.target_replay import replay
+from hybrid_bt.account.replay import replay
 case = random_case(1)
 replay(case.targets, case.panel)
 assert "numba" not in sys.modules
@@ -342,7 +342,7 @@ import sys
 sys.path.insert(0, "tests")
 from broker_cases import random_case
 from hybrid_bt import batch
-from hybrid_bt.target_replay import SECONDS_PER_CELL, replay
+from hybrid_bt.account.replay import SECONDS_PER_CELL, replay
 case = random_case(1)
 def once() -> list[float]:
     return replay(case.targets, case.panel).equity.tolist()

@@ -14,9 +14,9 @@ import pytest
 from annotated_types import Ge, Gt, Lt
 
 from hybrid_bt.config import MODES, Config, keys_of, load_config, mode_text, overridden
+from hybrid_bt.equations.features import WARMUP_BARS
+from hybrid_bt.equations.parameters import meanings, validated
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.features import WARMUP_BARS
-from hybrid_bt.parameters import meanings, validated
 
 
 @pytest.mark.parametrize("mode", MODES)

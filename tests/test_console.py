@@ -15,11 +15,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from hybrid_bt import batch, cli
+from hybrid_bt.commands import cli
+from hybrid_bt.commands.init import commented_toml
+from hybrid_bt.commands.run import main as run
+from hybrid_bt.commands.run import open_page
 from hybrid_bt.config import MODES, load_config
-from hybrid_bt.init import commented_toml
-from hybrid_bt.run import main as run
-from hybrid_bt.run import open_page
+from hybrid_bt.equations.compiled import choice as batch
 
 SHORT = ["--data", "us20", "--symbols", "KO,PEP", "--end", "2011-03-01", "--no-plots"]
 

@@ -7,9 +7,9 @@ import datetime
 import backtrader as bt
 import pytest
 
-from hybrid_bt.costs import Costs, borrow_interest, commission
+from hybrid_bt.equations.costs import Costs, borrow_interest, commission
+from hybrid_bt.equations.parameters import validated
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.parameters import validated
 from hybrid_bt.strategies.commission import SpreadFeeCommission
 
 COSTS = Costs(spread_bps=4.0, fee_bps=1.0, borrow_bps_per_year=365.0, leverage=2.0, financing_bps_per_year=730.0)

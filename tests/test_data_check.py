@@ -19,10 +19,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.data_check import check_path, main
+from hybrid_bt.bars.findings import RULES, counters, refusal
+from hybrid_bt.commands.data import check_path, main
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.feeds import load_bars, to_feeds
-from hybrid_bt.findings import RULES, counters, refusal
 
 N = 60
 Change = Callable[[pd.DataFrame], Any]

@@ -44,7 +44,7 @@ def test_nothing_is_loaded_from_anywhere(site: Path):
 
 
 def test_the_reference_is_that_of_the_commands(site: Path):
-    from hybrid_bt.run import main
+    from hybrid_bt.commands.run import main
 
     page = (site / "commands.html").read_text(encoding="utf-8")
     assert all(flag in page for option in main.params if not option.hidden for flag in option.opts)

@@ -19,14 +19,14 @@ from test_strategy import MODES, assert_same_decisions, pandas_feeds
 
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import Policies, build, load_policies
+from hybrid_bt.brain.legs import Wish, each_asset
+from hybrid_bt.brain.recording import record
 from hybrid_bt.config import load_config
+from hybrid_bt.config.build import Policies, build, load_policies
+from hybrid_bt.config.own_parts import CallablePolicy
 from hybrid_bt.errors import BarsError, ConfigError, LegError, PolicyError
 from hybrid_bt.feeds import to_feeds
 from hybrid_bt.feeds.rehearsal import RehearsalStore
-from hybrid_bt.legs import Wish, each_asset
-from hybrid_bt.own_parts import CallablePolicy
-from hybrid_bt.recording import record
 from hybrid_bt.strategies import HybridStrategy
 
 CONFIG = load_config("stable")
@@ -450,7 +450,7 @@ def test_leg_takes_the_place_of_another(place: str) -> None:
     ("params", "message"),
     [
         ({"legs": {"sacc": FlatLeg}}, "no place 'sacc'; did you mean 'sac'"),
-        ({"legs": {"sac": "momentun"}}, "nobody offers 'momentun' in LEGS or as hybrid_bt.legs"),
+        ({"legs": {"sac": "momentun"}}, "nobody offers 'momentun' in LEGS or as hybrid_bt.brain.legs"),
         ({"legs": {"sac": 3}}, "sac is 3; give a class or function"),
         ({"sac": 3}, "sac is 3; give a frozen policy, its file, or a function"),
         ({"policies": TiltPolicy()}, "policies is a TiltPolicy; give Policies"),

@@ -12,18 +12,18 @@ from click.testing import CliRunner
 from test_risk_manager import DAYS, store_of, text_of
 from test_run import write_prices
 
+from hybrid_bt.commands.news import main as news
+from hybrid_bt.commands.run import main as run
 from hybrid_bt.config import load_config
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.news import embeddings
 from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.clock import clock_of
-from hybrid_bt.news.command import main as news
 from hybrid_bt.news.desk import Desk
 from hybrid_bt.news.embeddings import EmbeddingRanker, MiniLM, ranked_by
 from hybrid_bt.news.index import index_of
 from hybrid_bt.news.lexicon import LexiconScorer
 from hybrid_bt.news.store import DocumentStore
-from hybrid_bt.run import main as run
 
 pytest.importorskip("bm25s")
 

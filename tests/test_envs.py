@@ -16,11 +16,15 @@ from broker_cases import Case, Panel, run_cerebro
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
-from hybrid_bt.accounting import OrderRules
+from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import build, resolve_pairs
+from hybrid_bt.brain.history import MarketHistory, read_history
+from hybrid_bt.brain.legs.sac import OBSERVATION, RiskUnit, exposure
+from hybrid_bt.brain.reader import MarketReader
+from hybrid_bt.brain.recording import Recorder, record
+from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.config import Config, load_config
-from hybrid_bt.costs import Costs
+from hybrid_bt.config.build import build, resolve_pairs
 from hybrid_bt.envs import (
     NO_LIMITS,
     SPECS,
@@ -34,18 +38,14 @@ from hybrid_bt.envs import (
     portfolio_track,
     regime_track,
 )
-from hybrid_bt.envs.step import GOES_ON, RUINED, TRUNCATED, reward_of
+from hybrid_bt.equations.accounting import OrderRules
+from hybrid_bt.equations.costs import Costs
+from hybrid_bt.equations.env_step import GOES_ON, RUINED, TRUNCATED, reward_of
+from hybrid_bt.equations.features import ASSET_FEATURES, CLIP, MARKET_FEATURES
+from hybrid_bt.equations.fusion import MixParams, leg_weights
+from hybrid_bt.equations.risk import limit
+from hybrid_bt.equations.waiting import withheld
 from hybrid_bt.errors import BarsError, ConfigError
-from hybrid_bt.features import ASSET_FEATURES, CLIP, MARKET_FEATURES
-from hybrid_bt.fusion import MixParams, leg_weights
-from hybrid_bt.history import MarketHistory, read_history
-from hybrid_bt.legs.sac import OBSERVATION, RiskUnit, exposure
-from hybrid_bt.reader import MarketReader
-from hybrid_bt.recording import Recorder, record
-from hybrid_bt.risk import limit
-from hybrid_bt.settling import mix_of, settle_panel
-from hybrid_bt.target_replay import replay
-from hybrid_bt.waiting import withheld
 
 CONFIG = load_config("stable")
 BARS = random_bars(400)

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import kurtosis, norm, skew, trim_mean
 from test_report import make_record
 
-from hybrid_bt import metrics
+from hybrid_bt.account import metrics
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence import (
     backtest_overfitting,

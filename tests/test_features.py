@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from brain_cases import altered_from, random_bars, with_rows
 
-from hybrid_bt import features
 from hybrid_bt.bars import Bars
-from hybrid_bt.features import (
+from hybrid_bt.brain.history import read_history
+from hybrid_bt.brain.hybrid import MarketReader
+from hybrid_bt.equations import features
+from hybrid_bt.equations.features import (
     ASSET_FEATURES,
     MARKET_FEATURES,
     AssetState,
@@ -23,10 +25,8 @@ from hybrid_bt.features import (
     market_features,
     market_step,
 )
-from hybrid_bt.history import read_history
-from hybrid_bt.hybrid import MarketReader
-from hybrid_bt.kalman import KalmanParams
-from hybrid_bt.spread import SpreadParams
+from hybrid_bt.equations.kalman import KalmanParams
+from hybrid_bt.equations.spread import SpreadParams
 
 SPANS = {"d_5": 5, "d_21": 21, "d_63": 63, "d_252": 252}
 KALMAN, SPREAD = KalmanParams(1.9e-4, 1.1e-5, 2e-6), SpreadParams(10.0, 60.0, 126.0)

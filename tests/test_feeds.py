@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.data_check import check_path
+from hybrid_bt.commands.data import check_path
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds import SOURCES, ArrayFeed, load_bars, to_feeds
 from hybrid_bt.feeds import sample as sample_source

@@ -12,7 +12,7 @@ import backtrader as bt
 import pytest
 from brain_cases import random_bars
 
-from hybrid_bt.audit.user import audit_strategy, fill_with
+from hybrid_bt.evidence.audit.user import audit_strategy, fill_with
 from hybrid_bt.feeds import load_bars, to_feeds
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,7 +36,7 @@ def test_importing_says_nothing_where_no_bytecode_is_kept(module: str, tmp_path:
     "command", ["run -q --symbols KO,PEP --end 2011-03-01 --out fig", "pairs --symbols KO,PEP,CVX"]
 )
 def test_commands_say_nothing_where_no_bytecode_is_kept(command: str, tmp_path: Path) -> None:
-    assert stderr(tmp_path, "-m", "hybrid_bt.cli", *command.split()) == ""
+    assert stderr(tmp_path, "-m", "hybrid_bt.commands.cli", *command.split()) == ""
 
 
 def test_the_door_leaves_everybodys_filters_as_they_were(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from hybrid_bt.errors import PolicyError
-from hybrid_bt.freeze import freeze_recurrent_ppo, freeze_sac
-from hybrid_bt.policy import FrozenPolicy
+from hybrid_bt.policies.freeze import freeze_recurrent_ppo, freeze_sac
+from hybrid_bt.policies.frozen import FrozenPolicy
 
 NAMES = ("ret_1", "ret_5", "vol_ratio", "own_target")
 MANIFEST: dict[str, Any] = {

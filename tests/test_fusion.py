@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybrid_bt.config import MODES, load_config
-from hybrid_bt.fusion import FusionParams, MixParams, constant_weights, leg_weights, legs_traded, mix_into, sac_weight
+from hybrid_bt.equations.fusion import (
+    FusionParams,
+    MixParams,
+    constant_weights,
+    leg_weights,
+    legs_traded,
+    mix_into,
+    sac_weight,
+)
 
 fractions = st.floats(0.0, 1.0)
 params = st.lists(fractions, min_size=3, max_size=3).map(lambda three: FusionParams(*sorted(three)))

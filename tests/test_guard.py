@@ -21,15 +21,15 @@ from test_run import write_prices
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.backtest import Request, backtest
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import Policies, load_policies
+from hybrid_bt.brain.legs import KalmanLeg, View, Wish
+from hybrid_bt.commands.init import commented_toml
+from hybrid_bt.commands.parity import compare
+from hybrid_bt.commands.run import main
 from hybrid_bt.config import load_config
+from hybrid_bt.config.build import Policies, load_policies
+from hybrid_bt.equations.guard import GuardFacts, GuardParams, guard_step, initial_guard, rule_names
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds import to_feeds
-from hybrid_bt.guard import GuardFacts, GuardParams, guard_step, initial_guard, rule_names
-from hybrid_bt.init import commented_toml
-from hybrid_bt.legs import KalmanLeg, View, Wish
-from hybrid_bt.parity import compare
-from hybrid_bt.run import main
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
 
 BARS = random_bars(400)

@@ -27,15 +27,15 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
 
+from hybrid_bt.brain.gate import OBSERVATION as MARKET
+from hybrid_bt.brain.legs.sac import OBSERVATION as ASSET
+from hybrid_bt.commands.policy import main
+from hybrid_bt.commands.run import main as run_main
 from hybrid_bt.errors import PolicyError
-from hybrid_bt.legs.sac import OBSERVATION as ASSET
-from hybrid_bt.manifest import Manifest
-from hybrid_bt.policy import FrozenPolicy
-from hybrid_bt.policy_card import main
-from hybrid_bt.regime import OBSERVATION as MARKET
-from hybrid_bt.run import main as run_main
-from hybrid_bt.sb3.archive import read_statistics
-from hybrid_bt.sb3.model import import_model
+from hybrid_bt.policies.frozen import FrozenPolicy
+from hybrid_bt.policies.manifest import Manifest
+from hybrid_bt.policies.sb3.archive import read_statistics
+from hybrid_bt.policies.sb3.model import import_model
 
 ROOT = Path(__file__).resolve().parent.parent
 N = 5
@@ -540,7 +540,7 @@ def by_command(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "names.txt").write_text("\n".join(ASSET[:N]) + "\n")
     words = ["import-sb3", str(saved), "--kind", "sac", "--observation", "names.txt", "--out", "own.onnx"]
     words += ["--train-start", "1995-01-03", "--train-end", "2009-12-31", "--symbols", "KO,PEP", "--fee-bps", "1"]
-    code = "import sys; from hybrid_bt.policy_card import main; main(sys.argv[1:])"
+    code = "import sys; from hybrid_bt.commands.policy import main; main(sys.argv[1:])"
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-P", "-c", code, *words], cwd=folder, env=env, capture_output=True, text=True, timeout=120

@@ -14,15 +14,15 @@ from brain_cases import random_bars
 from click.testing import CliRunner
 
 from hybrid_bt.backtest import Request, backtest
-from hybrid_bt.bar_rate import bars_per_year, decision_rate
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import load_policies
+from hybrid_bt.bars.rate import bars_per_year, decision_rate
+from hybrid_bt.commands.run import main as run
 from hybrid_bt.config import load_config
-from hybrid_bt.costs import Costs
+from hybrid_bt.config.build import load_policies
+from hybrid_bt.equations.costs import Costs
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds import load_bars, to_feeds
 from hybrid_bt.feeds.resample import resample
-from hybrid_bt.run import main as run
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
 
 KO_PEP = Path(__file__).parent / "data" / "ko_pep_15min_2019.csv.gz"  # pyqstrat 0.3.24, BSD: see the licence beside it
@@ -185,7 +185,7 @@ def test_strategy_in_a_cerebro_of_its_own_settles_the_same_rate() -> None:
 
 def test_shorts_pay_for_nights_and_not_for_minutes() -> None:
     """Backtrader counts dates apart: 26 bars of one day owe nothing, each night one day, a weekend three."""
-    from hybrid_bt.target_replay import replay
+    from hybrid_bt.account.replay import replay
 
     days = pd.bdate_range("2019-01-04", periods=2)  # a Friday and a Monday
     stamps = session_stamps(days, 15)

@@ -13,8 +13,7 @@ from statsmodels.tsa.statespace.kalman_filter import KalmanFilter
 
 from hybrid_bt.backtest import fit_pairs
 from hybrid_bt.config import load_config
-from hybrid_bt.errors import BarsError
-from hybrid_bt.kalman import (
+from hybrid_bt.equations.kalman import (
     KalmanParams,
     KalmanState,
     filter_pair,
@@ -25,6 +24,7 @@ from hybrid_bt.kalman import (
     log_likelihood,
     step,
 )
+from hybrid_bt.errors import BarsError
 
 PARAMS = KalmanParams(2e-4, 3e-5, 4e-4, 5.0, 0.7)
 

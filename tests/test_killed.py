@@ -31,7 +31,7 @@ SNAPSHOTS = (
     COMMON
     + """
 import numpy as np
-from hybrid_bt.bar_checks import RawBars
+from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.feeds.snapshots import read_latest, store
 
 STAMPS = np.datetime64("2020-01-01", "ns") + np.arange(3000) * np.timedelta64(1, "D")
@@ -59,7 +59,7 @@ import csv
 sys.path.insert(0, sys.argv[2])
 from brain_cases import random_bars
 from hybrid_bt.backtest import Request, backtest
-from hybrid_bt.build import Policies
+from hybrid_bt.config.build import Policies
 from hybrid_bt.config import load_config
 from hybrid_bt.report import write_report
 from hybrid_bt.report.tables import TABLES

@@ -15,16 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import hybrid_bt.leg_check
+import hybrid_bt.evidence.audit.leg_check
+from hybrid_bt.brain.legs import LEGS, KalmanLeg, Leg, PairView, SacLeg, View, Wish, each_asset
+from hybrid_bt.brain.legs.sac import OBSERVATION, RiskUnit, exposure
+from hybrid_bt.brain.reader import MarketReader
+from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES, asset_features
+from hybrid_bt.equations.kalman import KalmanParams
+from hybrid_bt.equations.pair_rules import PairPosition, PairRules, pair_step, stale_step
+from hybrid_bt.equations.spread import SpreadParams
 from hybrid_bt.errors import LegError
-from hybrid_bt.features import ASSET_FEATURES, MARKET_FEATURES, asset_features
-from hybrid_bt.kalman import KalmanParams
-from hybrid_bt.leg_check import check_leg
-from hybrid_bt.legs import LEGS, KalmanLeg, Leg, PairView, SacLeg, View, Wish, each_asset
-from hybrid_bt.legs.sac import OBSERVATION, RiskUnit, exposure
-from hybrid_bt.pair_rules import PairPosition, PairRules, pair_step, stale_step
-from hybrid_bt.reader import MarketReader
-from hybrid_bt.spread import SpreadParams
+from hybrid_bt.evidence.audit.leg_check import check_leg
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "own_leg.py"
 FloatArray = NDArray[np.float64]
@@ -374,13 +374,13 @@ TOLD: list[FloatArray] = []
 def test_leg_that_breaks_its_contract_is_told_which_and_where(
     leg: Any, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = hybrid_bt.leg_check._answers
+    answers = hybrid_bt.evidence.audit.leg_check._answers
 
     def told(maker: Any, config: Any, closes: Any) -> Any:
         TOLD.append(np.append(np.nan_to_num(closes[:, 0]), 0.0))
         return answers(maker, config, closes)
 
-    monkeypatch.setattr(hybrid_bt.leg_check, "_answers", told)
+    monkeypatch.setattr(hybrid_bt.evidence.audit.leg_check, "_answers", told)
     with pytest.raises(LegError, match=said):
         check_leg(leg)
     check_leg(Blank)

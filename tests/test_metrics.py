@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
-from hybrid_bt import metrics
+from hybrid_bt.account import metrics
 
 CURVE = np.array([100.0, 110.0, 99.0, 108.9])  # +10 %, -10 %, +10 %
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from hybrid_bt.commands.news import main
 from hybrid_bt.errors import NewsError
-from hybrid_bt.news.command import main
 from hybrid_bt.news.documents import Document, checked_document, instant_us, say_us, visible_at
 from hybrid_bt.news.intake import read_documents
 from hybrid_bt.news.store import DocumentStore, open_store

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from hybrid_bt.bars import Bars
+from hybrid_bt.brain.pair_selection import select_pairs
+from hybrid_bt.commands.pairs import main
 from hybrid_bt.errors import BarsError
-from hybrid_bt.pair_selection import select_pairs
-from hybrid_bt.pairs import main
 
 
 def panel(n: int, t: int = 1000, seed: int = 0, planted: bool = False) -> Bars:

@@ -12,9 +12,9 @@ import pytest
 from brain_cases import random_bars
 from click.testing import CliRunner
 
+from hybrid_bt.commands.run import main as run
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.feeds import ArrayFeed, load_bars, to_feeds
-from hybrid_bt.run import main as run
 
 BARS = random_bars(60, 1)
 LINES = ("open", "high", "low", "close", "volume")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from broker_cases import Case, environment_of, random_case, run_cerebro
 
-from hybrid_bt.reconcile import attribution, reconcile
-from hybrid_bt.records import AccountPath
-from hybrid_bt.target_replay import replay
+from hybrid_bt.account.reconcile import attribution, reconcile
+from hybrid_bt.account.records import AccountPath
+from hybrid_bt.account.replay import replay
 
 CASES, CHUNK = 520, 20
 FIELDS = ("cash", "equity", "size", "borrow")

@@ -12,17 +12,17 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
+import hybrid_bt.account.replay
+import hybrid_bt.brain.legs.sac
 import hybrid_bt.envs
-import hybrid_bt.legs.sac
-import hybrid_bt.target_replay
-from hybrid_bt.build import Policies, build
+from hybrid_bt.brain.legs import SacLeg
+from hybrid_bt.brain.recording import record
+from hybrid_bt.commands.parity import main
 from hybrid_bt.config import load_config
-from hybrid_bt.features import WARMUP_BARS
+from hybrid_bt.config.build import Policies, build
+from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.feeds import load_bars
-from hybrid_bt.freeze import freeze_sac
-from hybrid_bt.legs import SacLeg
-from hybrid_bt.parity import main
-from hybrid_bt.recording import record
+from hybrid_bt.policies.freeze import freeze_sac
 from hybrid_bt.train.members import Member, train_member
 from hybrid_bt.train.pipeline import Lesson, manifest
 from hybrid_bt.train.spec import LEAST_CLOSE, SacSpec, asset_env
@@ -39,28 +39,28 @@ def test_the_whole_stack_is_equal() -> None:
 
 
 def test_a_difference_is_found_and_placed(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = hybrid_bt.target_replay.replay
+    honest = hybrid_bt.account.replay.replay
 
     def tampered(*arguments: Any, **named: Any) -> Any:
         path = honest(*arguments, **named)
         path.cash[100] += 0.01
         return path
 
-    monkeypatch.setattr("hybrid_bt.parity.replay", tampered)
+    monkeypatch.setattr("hybrid_bt.commands.parity.replay", tampered)
     result = CliRunner().invoke(main, SPAN)
     assert result.exit_code == 1, result.output
     assert "cash               largest difference 1e-08 on 2010-05-27" in result.output
 
 
 def test_a_number_that_is_none_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = hybrid_bt.target_replay.replay
+    honest = hybrid_bt.account.replay.replay
 
     def tampered(*arguments: Any, **named: Any) -> Any:
         path = honest(*arguments, **named)
         path.equity[100] = np.nan
         return path
 
-    monkeypatch.setattr("hybrid_bt.parity.replay", tampered)
+    monkeypatch.setattr("hybrid_bt.commands.parity.replay", tampered)
     result = CliRunner().invoke(main, SPAN)
     assert result.exit_code == 1, result.output
     assert "equity             largest difference inf on 2010-05-27" in result.output
@@ -132,7 +132,7 @@ def test_final_equity_with_the_frozen_policy_is_that_of_sb3_predict(tmp_path: Pa
         brain = build(config, bars.symbols, pairs, Policies(frozen, None))
         brain.legs["sac"] = SacLeg(bars.symbols, [], config.risk_unit, policy)
         targets = record(brain, bars, pairs).decisions(300).target
-        path = hybrid_bt.target_replay.replay(
+        path = hybrid_bt.account.replay.replay(
             targets, bars.between(bars.stamps[300]), costs=config.costs, rules=config.order_rules
         )
         assert len(path.fills) > 1_000

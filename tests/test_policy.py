@@ -18,14 +18,14 @@ import onnx
 import pytest
 from onnx import helper
 
-from hybrid_bt.build import policy_path
+from hybrid_bt.config.build import policy_path
 from hybrid_bt.errors import PolicyError
-from hybrid_bt.manifest import Manifest
-from hybrid_bt.policy import LONG_SEQUENCE, FrozenPolicy
-from hybrid_bt.policy_file import MAX_BYTES, OPERATORS, _metadata, pack, unpack
-from hybrid_bt.policy_graph import Actor, Dense, Lstm, actor_graph
-from hybrid_bt.policy_sequence import lean_graph, sequence_graph
-from hybrid_bt.policy_session import _same_bits, _start
+from hybrid_bt.policies.file import MAX_BYTES, OPERATORS, _metadata, pack, unpack
+from hybrid_bt.policies.frozen import LONG_SEQUENCE, FrozenPolicy
+from hybrid_bt.policies.graph import Actor, Dense, Lstm, actor_graph
+from hybrid_bt.policies.manifest import Manifest
+from hybrid_bt.policies.sequence import lean_graph, sequence_graph
+from hybrid_bt.policies.session import _same_bits, _start
 
 NAMES = ("ret_1", "ret_5", "ret_21", "vol_ratio", "own_target")
 CLIP = 10.0
@@ -465,10 +465,10 @@ def test_import_is_light(tmp_path: Any) -> None:
     path = tmp_path / "p.onnx"
     path.write_bytes(lstm_bytes())
     code = (
-        "import sys; import hybrid_bt.policy, hybrid_bt.freeze, hybrid_bt.policy_graph\n"
+        "import sys; import hybrid_bt.policies.frozen, hybrid_bt.policies.freeze, hybrid_bt.policies.graph\n"
         "heavy = {'torch', 'onnx', 'onnxruntime', 'stable_baselines3', 'sb3_contrib', 'gymnasium', 'pandas'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
-        "policy = hybrid_bt.policy.FrozenPolicy.load(sys.argv[1])\n"
+        "policy = hybrid_bt.policies.frozen.FrozenPolicy.load(sys.argv[1])\n"
         "policy.act([[0.0] * 5])\n"
         "left = {'torch', 'onnx', 'stable_baselines3', 'gymnasium', 'pandas'} & set(sys.modules)\n"
         "assert not left, left\n"

@@ -11,8 +11,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from hybrid_bt import cli
-from hybrid_bt.run import main
+from hybrid_bt.commands import cli
+from hybrid_bt.commands.run import main
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

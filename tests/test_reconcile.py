@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from broker_cases import panel_of, random_case
 
-from hybrid_bt.accounting import OrderRules
-from hybrid_bt.costs import Costs
+from hybrid_bt.account.reconcile import TickerPnl, attribution, reconcile
+from hybrid_bt.account.records import AccountPath, Fill
+from hybrid_bt.account.replay import replay
+from hybrid_bt.equations.accounting import OrderRules
+from hybrid_bt.equations.costs import Costs
 from hybrid_bt.errors import ReconciliationError
-from hybrid_bt.reconcile import TickerPnl, attribution, reconcile
-from hybrid_bt.records import AccountPath, Fill
-from hybrid_bt.target_replay import replay
 
 
 def traded() -> tuple[AccountPath, Any]:

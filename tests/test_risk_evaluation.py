@@ -17,9 +17,9 @@ from click.testing import CliRunner, Result
 from test_run import read, write_prices
 from test_scorers import SECRET, Server, reply
 
+from hybrid_bt.commands.news import evaluate
+from hybrid_bt.commands.run import main as run
 from hybrid_bt.news.chat import CLOSE, OPEN
-from hybrid_bt.news.command import evaluate
-from hybrid_bt.run import main as run
 
 pytest.importorskip("arch")
 pytest.importorskip("bm25s")

@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_run import read, write_prices
 
-from hybrid_bt.advice import Advice, ManagerParams, blend, multipliers, reduce
-from hybrid_bt.audit.documents import CHANGES, audit_documents
-from hybrid_bt.audit.replays import last_rows
-from hybrid_bt.audit.stack import Stack
-from hybrid_bt.build import load_policies
+from hybrid_bt.commands.run import main
 from hybrid_bt.config import load_config
-from hybrid_bt.features import WARMUP_BARS
+from hybrid_bt.config.build import load_policies
+from hybrid_bt.equations.advice import Advice, ManagerParams, blend, multipliers, reduce
+from hybrid_bt.equations.features import WARMUP_BARS
+from hybrid_bt.evidence.audit.documents import CHANGES, audit_documents
+from hybrid_bt.evidence.audit.replays import last_rows
+from hybrid_bt.evidence.audit.stack import Stack
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.clock import clock_of, closes_early, is_daily
@@ -32,7 +33,6 @@ from hybrid_bt.news.setup import Masked, sample_path
 from hybrid_bt.news.stage import RiskStage
 from hybrid_bt.news.store import DocumentStore, open_store
 from hybrid_bt.news.verdicts import MARKET, Passage, RiskRequest, RiskVerdict, ScorerError
-from hybrid_bt.run import main
 
 pytest.importorskip("bm25s")
 pytest.importorskip("vaderSentiment")
@@ -394,7 +394,7 @@ def test_audit_of_documents_is_clean_and_finds_a_planted_leak(monkeypatch: pytes
 
 def test_evaluation_compares_with_none_late_masked_and_shuffled(tmp_path: Path) -> None:
     pytest.importorskip("arch")
-    from hybrid_bt.news.command import evaluate
+    from hybrid_bt.commands.news import evaluate
 
     prices = write_prices(tmp_path / "four")
     row = {"text": "Lawsuit and fraud at Acme in 2016", "published_at": "2016-03-01T10:00:00Z", "symbols": ["AAA"]}

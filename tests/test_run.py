@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from hybrid_bt.run import main
+from hybrid_bt.commands.run import main
 
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD")
 N_BARS = 420

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from brain_cases import PAIRS, random_bars
 
-from hybrid_bt.accounts import ACCOUNTS, Panel, account, learned_accounts, study_accounts
+from hybrid_bt.account.metrics import max_drawdown, sharpe
+from hybrid_bt.account.registry import ACCOUNTS, Panel, account, learned_accounts, study_accounts
+from hybrid_bt.account.replay import replay
 from hybrid_bt.backtest import Request, backtest
-from hybrid_bt.build import build, load_policies
+from hybrid_bt.brain.history import read_history
+from hybrid_bt.brain.recording import record
+from hybrid_bt.brain.settling import alone, mix_of, settle_panel
 from hybrid_bt.config import RESERVED, Config, load_config
-from hybrid_bt.history import read_history
-from hybrid_bt.metrics import max_drawdown, sharpe
-from hybrid_bt.recording import record
-from hybrid_bt.settling import alone, mix_of, settle_panel
-from hybrid_bt.study.jobs import TradeJob, VoiceJob, opinions_of
-from hybrid_bt.target_replay import replay
+from hybrid_bt.config.build import build, load_policies
+from hybrid_bt.evidence.study.jobs import TradeJob, VoiceJob, opinions_of
 from hybrid_bt.train.validation import GateValidation, SacValidation, Score
 
 WORLDS = range(10)

@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner, Result
 from test_run import write_prices
 
+from hybrid_bt.commands.run import main
 from hybrid_bt.errors import ConfigError, NewsError
 from hybrid_bt.news.answers import Answers, Asked, Failed, Recorded, median_verdict, read_recorded
 from hybrid_bt.news.chat import CLOSE, OPEN, ChatScorer, ChatSettings, messages
 from hybrid_bt.news.setup import CallableScorer
 from hybrid_bt.news.verdicts import MARKET, Passage, RiskRequest, RiskVerdict, ScorerError, checked_verdict
-from hybrid_bt.run import main
 
 pytest.importorskip("httpx")
 

@@ -13,13 +13,13 @@ from click.testing import CliRunner
 from small_specs import GATE, SAC
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import policy_path
+from hybrid_bt.commands.policy import main as card
+from hybrid_bt.commands.train import main
 from hybrid_bt.config import MODES, load_config
+from hybrid_bt.config.build import policy_path
 from hybrid_bt.evidence.conditional import read_regime
 from hybrid_bt.feeds import load_bars
-from hybrid_bt.policy import FrozenPolicy
-from hybrid_bt.policy_card import main as card
-from hybrid_bt.train.__main__ import main
+from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.train.members import Practice
 from hybrid_bt.train.pipeline import Lesson, learn_gate, learn_sac
 from hybrid_bt.train.shipped import compare

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from hybrid_bt.spread import SpreadParams, SpreadState, initial_state, step
+from hybrid_bt.equations.spread import SpreadParams, SpreadState, initial_state, step
 
 PARAMS = SpreadParams(spread_half_life_bars=5.0, scale_half_life_bars=20.0, warmup_bars=10.0)
 

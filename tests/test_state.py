@@ -20,17 +20,17 @@ from click.testing import CliRunner
 from test_run import write_prices
 
 import hybrid_bt.strategies.keeper as keeper_module
-from hybrid_bt.advice import Advice
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import Policies, load_policies
+from hybrid_bt.brain.journal import Journal, Row
+from hybrid_bt.brain.legs.base import Wish
+from hybrid_bt.commands.run import main
 from hybrid_bt.config import load_config
+from hybrid_bt.config.build import Policies, load_policies
+from hybrid_bt.equations.advice import Advice
 from hybrid_bt.errors import HybridError, StateError
 from hybrid_bt.feeds import to_feeds
 from hybrid_bt.feeds.rehearsal import RehearsalStore
-from hybrid_bt.journal import Journal, Row
-from hybrid_bt.legs.base import Wish
-from hybrid_bt.run import main
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission, TargetOrders
 
 N = 330  #: bars; pairs trade from row 127 on, SAC from 252

@@ -18,14 +18,14 @@ from brain_cases import PAIRS, SYMBOLS, random_bars
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.backtest import Request, backtest
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import build, load_policies
+from hybrid_bt.brain.recording import record
 from hybrid_bt.config import load_config
+from hybrid_bt.config.build import build, load_policies
+from hybrid_bt.equations.kalman import follow_pair, intercept
+from hybrid_bt.equations.spread import initial_state as first_spread
+from hybrid_bt.equations.spread import step as spread_step
 from hybrid_bt.errors import BarsError, ConfigError, InSampleError
 from hybrid_bt.feeds import to_feeds
-from hybrid_bt.kalman import follow_pair, intercept
-from hybrid_bt.recording import record
-from hybrid_bt.spread import initial_state as first_spread
-from hybrid_bt.spread import step as spread_step
 from hybrid_bt.strategies import HybridStrategy, KalmanHedge
 
 CONFIG = load_config("stable")

@@ -18,19 +18,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from hybrid_bt.accounts import learned_accounts, momentum, study_accounts
+from hybrid_bt.account.registry import learned_accounts, momentum, study_accounts
 from hybrid_bt.backtest import Request, backtest
-from hybrid_bt.build import load_policies, policy_path
+from hybrid_bt.commands.study import main
 from hybrid_bt.config import load_config
+from hybrid_bt.config.build import load_policies, policy_path
 from hybrid_bt.errors import BarsError, PolicyError
+from hybrid_bt.evidence.study.doing import split
+from hybrid_bt.evidence.study.findings import COST_LEVELS_BPS, _crossing
+from hybrid_bt.evidence.study.jobs import VoiceJob, run_job
+from hybrid_bt.evidence.study.schedule import Store, execute
+from hybrid_bt.evidence.trials import append_trial, configuration_key, count_trials, read_trials, trial_sharpes
 from hybrid_bt.feeds import load_bars
-from hybrid_bt.policy import FrozenPolicy
-from hybrid_bt.study.command import main
-from hybrid_bt.study.doing import split
-from hybrid_bt.study.findings import COST_LEVELS_BPS, _crossing
-from hybrid_bt.study.jobs import VoiceJob, run_job
-from hybrid_bt.study.schedule import Store, execute
-from hybrid_bt.trials import append_trial, configuration_key, count_trials, read_trials, trial_sharpes
+from hybrid_bt.policies.frozen import FrozenPolicy
 
 CONFIG = load_config("stable")
 ALL = study_accounts(CONFIG)
@@ -141,7 +141,7 @@ def test_a_second_study_takes_what_the_first_one_kept(studied: Path):
 
 
 def test_a_killed_study_goes_on_to_the_same_tables(studied: Path, tmp_path: Path):
-    command = [sys.executable, "-m", "hybrid_bt.cli", "study", *SHORT, "--out", str(tmp_path / "study")]
+    command = [sys.executable, "-m", "hybrid_bt.commands.cli", "study", *SHORT, "--out", str(tmp_path / "study")]
     cells = tmp_path / "study" / "cells"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as doomed:
         while doomed.poll() is None and not list(cells.glob("*.npz")):
@@ -232,7 +232,7 @@ def test_lines_written_side_by_side_are_all_there(tmp_path: Path):
     """Three processes at once: each line whole, none lost, though some are longer than a disk block."""
     path = tmp_path / "runs.jsonl"
     code = (
-        "import sys; from pathlib import Path; from hybrid_bt.trials import append_trial\n"
+        "import sys; from pathlib import Path; from hybrid_bt.evidence.trials import append_trial\n"
         "for k in range(40): append_trial(Path(sys.argv[1]), {'who': sys.argv[2], 'k': k, 'pad': 'x' * 9000 * (k % 2)})"
     )
     root = Path(__file__).resolve().parent.parent
@@ -244,7 +244,7 @@ def test_lines_written_side_by_side_are_all_there(tmp_path: Path):
 
 
 def test_lines_of_another_hand_are_listed_and_not_believed(tmp_path: Path):
-    from hybrid_bt.runs import main as runs
+    from hybrid_bt.commands.runs import main as runs
 
     path = tmp_path / "runs.jsonl"
     odd = ['{"result": 5, "span": 7}', '{"config_sha256": [1], "data_sha256": "a", "result": {"sharpe": "high"}}', "[]"]
@@ -258,7 +258,7 @@ def test_lines_of_another_hand_are_listed_and_not_believed(tmp_path: Path):
 
 
 def test_a_ledger_that_cannot_be_written_is_told_before_the_work(tmp_path: Path):
-    from hybrid_bt.run import main as run
+    from hybrid_bt.commands.run import main as run
 
     (tmp_path / "runs.jsonl").mkdir()
     short = ["--symbols", "KO,PEP", "--end", "2010-06-30", "--no-plots", "-q", "--out", str(tmp_path / "fig")]
@@ -269,7 +269,7 @@ def test_a_ledger_that_cannot_be_written_is_told_before_the_work(tmp_path: Path)
 
 
 def test_a_run_and_a_study_of_the_same_settings_are_one_trial(studied: Path, tmp_path: Path):
-    from hybrid_bt.run import main as run
+    from hybrid_bt.commands.run import main as run
 
     flags = [*SHORT[:6], "--no-plots", "-q", "--seed", "5", "--out", str(tmp_path / "fig")]
     assert CliRunner().invoke(run, flags).exit_code == 0
@@ -293,8 +293,8 @@ def test_a_run_without_plots_imports_no_statistics(tmp_path: Path):
 
 
 def test_runs_lists_and_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from hybrid_bt.run import main as run
-    from hybrid_bt.runs import main as runs
+    from hybrid_bt.commands.run import main as run
+    from hybrid_bt.commands.runs import main as runs
 
     monkeypatch.chdir(tmp_path)
     assert "holds no trial" in CliRunner().invoke(runs, []).stderr

@@ -14,20 +14,20 @@ import pytest
 from brain_cases import PAIRS, random_bars
 from click.testing import CliRunner
 
-from hybrid_bt.audit.stack import PARTS, Stack
-from hybrid_bt.build import build, load_policies
+from hybrid_bt.account.replay import replay
+from hybrid_bt.brain.history import read_history
+from hybrid_bt.brain.opinions import opinions
+from hybrid_bt.brain.reader import read_panel
+from hybrid_bt.brain.settling import mix_of, settle_panel
+from hybrid_bt.commands.parity import main as parity
+from hybrid_bt.commands.run import main as run
+from hybrid_bt.commands.study import main as study
 from hybrid_bt.config import load_config
+from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.envs import REGIME, Task, TradingEnv, regime_track
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.history import read_history
-from hybrid_bt.leg_check import check_leg
-from hybrid_bt.opinions import opinions
-from hybrid_bt.parity import main as parity
-from hybrid_bt.reader import read_panel
-from hybrid_bt.run import main as run
-from hybrid_bt.settling import mix_of, settle_panel
-from hybrid_bt.study.command import main as study
-from hybrid_bt.target_replay import replay
+from hybrid_bt.evidence.audit.leg_check import check_leg
+from hybrid_bt.evidence.audit.stack import PARTS, Stack
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "own_leg.py"
 SECTION = """[legs.momentum]
@@ -48,7 +48,7 @@ def their_package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     info = folder / "their_package-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[hybrid_bt.legs]\nmomentum = their_package:MomentumLeg\n")
+    (info / "entry_points.txt").write_text("[hybrid_bt.brain.legs]\nmomentum = their_package:MomentumLeg\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
         yield

@@ -18,8 +18,8 @@ import click
 import pytest
 
 import hybrid_bt
-from hybrid_bt import cli
-from hybrid_bt.legs.sac import OBSERVATION
+from hybrid_bt.brain.legs.sac import OBSERVATION
+from hybrid_bt.commands import cli
 
 ROOT = Path(hybrid_bt.__file__).parent
 BARS = ["--data", "us20", "--symbols", "KO,PEP,CVX,XOM"]
@@ -68,7 +68,7 @@ sys.addaudithook(hear)
 """
 DRIVER = """
 import io, json, os, sys, traceback
-from hybrid_bt.cli import main
+from hybrid_bt.commands.cli import main
 
 for name, arguments in json.loads(sys.argv[1]).items():
     sys.stdout = io.TextIOWrapper(open(f"said/{name}", "wb"), encoding=sys.argv[2])

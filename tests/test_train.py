@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from small_specs import GATE, SAC
 
 from hybrid_bt.bars import Bars
+from hybrid_bt.commands.train import main
 from hybrid_bt.config import load_config
 from hybrid_bt.feeds import load_bars
-from hybrid_bt.policy import FrozenPolicy
-from hybrid_bt.train.__main__ import main
+from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.train.pipeline import Lesson, cross_fitted_legs, learn_gate, learn_sac
 
 pytest.importorskip("torch")

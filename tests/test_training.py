@@ -23,12 +23,12 @@ from click.testing import CliRunner
 from small_specs import GATE, SAC
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import Policies, build
+from hybrid_bt.brain.recording import record
+from hybrid_bt.commands.train import main
 from hybrid_bt.config import load_config
+from hybrid_bt.config.build import Policies, build
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds import load_bars
-from hybrid_bt.recording import record
-from hybrid_bt.train.__main__ import main
 from hybrid_bt.train.checkpoint import MAGIC, read_checkpoint
 from hybrid_bt.train.members import Event, Member, Practice, Trained, train_member
 from hybrid_bt.train.pipeline import Lesson, learn_gate, learn_sac, regime_reward_unit
@@ -84,8 +84,8 @@ def weights(trained: Trained) -> list[np.ndarray[Any, Any]]:
 
 def members(bars: Bars, practice: Practice) -> dict[str, Member]:
     """A small SAC and a small gate on the same bars, with validation."""
+    from hybrid_bt.account.records import Opinions
     from hybrid_bt.envs import asset_tracks, regime_track
-    from hybrid_bt.records import Opinions
 
     given = lesson(bars, practice, VALID_END)
     history = given.history()

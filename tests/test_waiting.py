@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from brain_cases import PAIRS, random_bars
 
-from hybrid_bt.accounts import Panel, account
+from hybrid_bt.account.registry import Panel, account
 from hybrid_bt.backtest import Request, backtest
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import Policies, build, load_policies, resolve_pairs
+from hybrid_bt.brain.legs import KalmanLeg
+from hybrid_bt.brain.opinions import opinions
+from hybrid_bt.brain.reader import read_panel
+from hybrid_bt.brain.recording import record
 from hybrid_bt.config import load_config, overridden
+from hybrid_bt.config.build import Policies, build, load_policies, resolve_pairs
+from hybrid_bt.equations.waiting import orphans_closed, tied_bundles, waiting_symbols
 from hybrid_bt.feeds import to_feeds
-from hybrid_bt.legs import KalmanLeg
-from hybrid_bt.opinions import opinions
-from hybrid_bt.reader import read_panel
-from hybrid_bt.recording import record
 from hybrid_bt.strategies import HybridStrategy
-from hybrid_bt.waiting import orphans_closed, tied_bundles, waiting_symbols
 
 CONFIG = load_config(
     "stable", overrides={"kalman": {"entry_z": 0.5, "orphan_bars": 4}, "account": {"rebalance_band": 0.0}}

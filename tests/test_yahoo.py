@@ -17,12 +17,12 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from hybrid_bt.commands.run import main as run_main
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.feeds.panel import Handling
 from hybrid_bt.feeds.snapshots import cache_folder, read_latest
 from hybrid_bt.feeds.yahoo import load_yahoo, warm_up_start
-from hybrid_bt.run import main as run_main
 
 ROOT = Path(__file__).resolve().parent.parent
 SPAN: dict[str, Any] = {"start": "2021-03-01", "end": "2021-03-31"}

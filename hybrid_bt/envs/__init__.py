@@ -17,8 +17,8 @@ from hybrid_bt.envs.episodes import (
     seeded,
 )
 from hybrid_bt.envs.lanes import Lanes
-from hybrid_bt.envs.step import ASSET, NO_LIMITS, PORTFOLIO, REGIME, SPECS, UNLEVERED, Spec, Task
 from hybrid_bt.envs.trading import TradingEnv
+from hybrid_bt.equations.env_step import ASSET, NO_LIMITS, PORTFOLIO, REGIME, SPECS, UNLEVERED, Spec, Task
 
 __all__ = [
     "ASSET",

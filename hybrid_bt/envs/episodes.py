@@ -9,12 +9,12 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.account.records import Opinions
 from hybrid_bt.bars import instant
+from hybrid_bt.brain.history import MarketHistory
+from hybrid_bt.equations.fusion import MixParams, legs_traded
+from hybrid_bt.equations.waiting import waiting_rows
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
-from hybrid_bt.fusion import MixParams, legs_traded
-from hybrid_bt.history import MarketHistory
-from hybrid_bt.records import Opinions
-from hybrid_bt.waiting import waiting_rows
 
 Day = str | np.datetime64
 FloatArray = NDArray[np.float64]
@@ -52,7 +52,7 @@ class Track(NamedTuple):
 def asset_tracks(history: MarketHistory, start: Day, end: Day, least_close: float = 0.0) -> list[Track]:
     """One track per symbol that has warm bars between two dates, both included; on the bars on which it traded.
 
-    Features are those of `hybrid_bt.legs.sac.OBSERVATION` but for the previous action, which the environment adds.
+    Features are those of `hybrid_bt.brain.legs.sac.OBSERVATION` but for the previous action, which the environment adds.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def portfolio_track(history: MarketHistory, start: Day, end: Day) -> Track:
 def regime_track(history: MarketHistory, said: Opinions, mix: MixParams, start: Day, end: Day) -> Track:
     """The market and what all legs said, with episodes between two dates, both included.
 
-    Features are `hybrid_bt.regime.OBSERVATION`. `mix` says who has a part, and so who waits for the other side of a
+    Features are `hybrid_bt.brain.gate.OBSERVATION`. `mix` says who has a part, and so who waits for the other side of a
     pair; its `fusion` belongs into the `Task`.
     """
     inside = _between(history, start, end) & history.market_warm

@@ -11,9 +11,9 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from hybrid_bt.accounting import NO_TAPE, Account, Book
 from hybrid_bt.envs.episodes import Episode, Track
-from hybrid_bt.envs.step import (
+from hybrid_bt.equations.accounting import NO_TAPE, Account, Book
+from hybrid_bt.equations.env_step import (
     FLOAT_ROWS,
     INT_ROWS,
     LAST,
@@ -106,7 +106,7 @@ class Lanes:
         self._many: Callable[..., int]  #: (actions, and `Outcome` written)
         self.one: Callable[..., tuple[float, int]]  #: (actions, observation written) of lane 0
         if compiled:
-            from hybrid_bt.kernels.envs import bound
+            from hybrid_bt.equations.compiled.envs import bound
 
             self._begin, self._many, self.one = bound(spec, task, n_lanes, cash, self._state, market)
             return

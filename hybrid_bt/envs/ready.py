@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import build, load_policies, resolve_pairs
+from hybrid_bt.brain.history import read_history
+from hybrid_bt.brain.opinions import opinions
+from hybrid_bt.brain.reader import MarketReader, read_panel
 from hybrid_bt.config import load_config
+from hybrid_bt.config.build import build, load_policies, resolve_pairs
 from hybrid_bt.envs.episodes import asset_tracks, portfolio_track, regime_track
-from hybrid_bt.envs.step import SPECS, Task
 from hybrid_bt.envs.trading import TradingEnv
+from hybrid_bt.equations.env_step import SPECS, Task
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.feeds import load_bars
-from hybrid_bt.history import read_history
-from hybrid_bt.opinions import opinions
-from hybrid_bt.reader import MarketReader, read_panel
 
 SAMPLE, SAMPLE_PAIRS = ("KO", "PEP", "JNJ"), ("KO:PEP",)
 SAMPLE_SPAN = "2000-01-01", "2009-12-31"  # bars that the policies learned on

@@ -11,14 +11,14 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from hybrid_bt.accounting import Account
-from hybrid_bt.batch import have_numba
+from hybrid_bt.account.replay import checked_terms
 from hybrid_bt.envs.episodes import Track, draw_episode
 from hybrid_bt.envs.lanes import Lanes, Market
-from hybrid_bt.envs.step import GOES_ON, REGIME, RUINED, START_CASH, Spec, Task
+from hybrid_bt.equations.accounting import Account
+from hybrid_bt.equations.compiled.choice import have_numba
+from hybrid_bt.equations.env_step import GOES_ON, REGIME, RUINED, START_CASH, Spec, Task
+from hybrid_bt.equations.features import CLIP
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.features import CLIP
-from hybrid_bt.target_replay import checked_terms
 
 Observation = NDArray[np.float32]
 
@@ -31,7 +31,7 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
     `reward_unit`; ruin is -100. The end of the data is truncation, ruin is termination.
 
     ASSET
-        Action (1,): exposure in units of risk (`hybrid_bt.legs.sac.exposure`). Observation: the asset's features, the
+        Action (1,): exposure in units of risk (`hybrid_bt.brain.legs.sac.exposure`). Observation: the asset's features, the
         action in force. Baseline: `base_action` held without costs.
     REGIME
         Action (1,): r, which mixes two recorded legs. Observation: the market's features. Baseline: an account that

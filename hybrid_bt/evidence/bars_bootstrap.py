@@ -39,7 +39,7 @@ def bootstrap_bars(bars: Bars, n_scenarios: int, *, seed: int = 0, block_bars: f
     Returns
     -------
     list of Bars, `n_scenarios` long
-        For `hybrid_bt.target_replay.replay(targets, panel)`; targets of a strategy that reads prices
+        For `hybrid_bt.account.replay.replay(targets, panel)`; targets of a strategy that reads prices
         have to be made on each panel.
 
     Raises

@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.account.metrics import Measure
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.metrics import Measure
 
 FloatArray = NDArray[np.float64]
 
@@ -107,7 +107,7 @@ def bootstrap(
     ----------
     returns : account -> (T,)
     measures : measure -> function of (T, K)
-        See `hybrid_bt.metrics.measures`.
+        See `hybrid_bt.account.metrics.measures`.
     block_bars : float, optional
         Mean length of a block; by default `block_length` of all series.
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hybrid_bt.account.metrics import elapsed_years, measures, simple_returns
+from hybrid_bt.account.records import RunRecord
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence.bootstrap import FEWEST_BARS, MINUS, N_RESAMPLES, Draws, bootstrap
 from hybrid_bt.evidence.ratios import deflated_sharpe
-from hybrid_bt.metrics import elapsed_years, measures, simple_returns
-from hybrid_bt.records import RunRecord
 from hybrid_bt.texts import end_days
 
 ACCOUNT, HURDLE = "hybrid", "vol-target"

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.account.metrics import simple_returns
 from hybrid_bt.bars import Bars
-from hybrid_bt.features import ASSET_FEATURES, asset_step, initial_asset, own_features
-from hybrid_bt.metrics import simple_returns
+from hybrid_bt.equations.features import ASSET_FEATURES, asset_step, initial_asset, own_features
 
 FloatArray = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hybrid_bt.advice import NEUTRAL_RISK
+from hybrid_bt.equations.advice import NEUTRAL_RISK
 from hybrid_bt.errors import NewsError
 from hybrid_bt.news.verdicts import MARKET, MAX_REASON, RiskRequest, RiskVerdict, SymbolRisk
 

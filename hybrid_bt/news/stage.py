@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.advice import NEUTRAL_RISK, Advice
+from hybrid_bt.equations.advice import NEUTRAL_RISK, Advice
 from hybrid_bt.errors import NewsError
 from hybrid_bt.news.answers import Failed
 from hybrid_bt.news.clock import Clock

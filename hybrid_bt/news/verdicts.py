@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from hybrid_bt.advice import NEUTRAL_RISK
+from hybrid_bt.equations.advice import NEUTRAL_RISK
 from hybrid_bt.errors import NewsError
 from hybrid_bt.news.documents import clean
 

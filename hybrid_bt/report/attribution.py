@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.attribution import Contributions, PriceMoves, contributions
-from hybrid_bt.records import AccountPath, Fills, RunRecord
+from hybrid_bt.account.attribution import Contributions, PriceMoves, contributions
+from hybrid_bt.account.records import AccountPath, Fills, RunRecord
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.metrics import drawdown
-from hybrid_bt.records import RunRecord
+from hybrid_bt.account.metrics import drawdown
+from hybrid_bt.account.records import RunRecord
 from hybrid_bt.report.attribution import exposures, marked_close, per_bar, split_of, yearly_rate
 from hybrid_bt.report.marks import date_axis, label_ends, percent_axis, shade_in_sample, share_dates
 from hybrid_bt.report.style import (

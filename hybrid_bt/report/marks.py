@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.records import RunRecord
+from hybrid_bt.account.records import RunRecord
 from hybrid_bt.report.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, in_sample_spans
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_bt.collector import collector_paused, end_without_collecting
+from hybrid_bt.account.collector import collector_paused, end_without_collecting
 from hybrid_bt.report.first_page import Check, alike, checks, first_page
 
 NETWORK = (

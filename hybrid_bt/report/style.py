@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.records import RunRecord
+from hybrid_bt.account.records import RunRecord
 from hybrid_bt.texts import end_days
 
 if TYPE_CHECKING:

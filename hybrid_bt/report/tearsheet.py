@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.metrics import elapsed_years, simple_returns
-from hybrid_bt.records import RunRecord
+from hybrid_bt.account.metrics import elapsed_years, simple_returns
+from hybrid_bt.account.records import RunRecord
 from hybrid_bt.report.first_page import alone, ours, run_facts, yearly_returns
 from hybrid_bt.report.style import run_text
 from hybrid_bt.texts import plain, stamp_texts

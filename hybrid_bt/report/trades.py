@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.records import RunRecord
+from hybrid_bt.account.records import RunRecord
 from hybrid_bt.report.attribution import FillArrays, fill_arrays, marked_close, ticker_pnl
 from hybrid_bt.report.marks import date_axis, few_ticks, percent_axis, shade_in_sample, shade_positions
 from hybrid_bt.report.panels import panel_title

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hybrid_bt
+from hybrid_bt.account.records import RunRecord
 from hybrid_bt.files import whole_folder
-from hybrid_bt.records import RunRecord
 from hybrid_bt.report import curves, panels, trades
 from hybrid_bt.report.explorer import EXPLORER, write_explorer
 from hybrid_bt.report.style import house_style, in_sample_spans, save

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.config import Config
 from hybrid_bt.envs import Span, Track
-from hybrid_bt.features import CLIP
+from hybrid_bt.equations.features import CLIP
 from hybrid_bt.train.spec import SacSpec, asset_env
 
 FloatArray = NDArray[np.float64]

@@ -18,7 +18,7 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from hybrid_bt.envs import TradingEnv, draw_episode, seeded
-from hybrid_bt.envs.step import GOES_ON, TRUNCATED
+from hybrid_bt.equations.env_step import GOES_ON, TRUNCATED
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.train.spec import GateSpec, SacSpec
 

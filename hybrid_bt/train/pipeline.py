@@ -16,19 +16,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hybrid_bt.account.records import Opinions
 from hybrid_bt.bars import Bars, instant
-from hybrid_bt.build import Policies, build, resolve_pairs
+from hybrid_bt.brain.gate import OBSERVATION as MARKET_OBSERVATION
+from hybrid_bt.brain.history import MarketHistory, read_history
+from hybrid_bt.brain.legs.sac import OBSERVATION as ASSET_OBSERVATION
+from hybrid_bt.brain.opinions import opinions
+from hybrid_bt.brain.reader import MarketReader, read_panel
 from hybrid_bt.config import Config
+from hybrid_bt.config.build import Policies, build, resolve_pairs
 from hybrid_bt.envs import TradingEnv, asset_tracks, regime_track
+from hybrid_bt.equations.features import CLIP
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.features import CLIP
-from hybrid_bt.history import MarketHistory, read_history
-from hybrid_bt.legs.sac import OBSERVATION as ASSET_OBSERVATION
-from hybrid_bt.opinions import opinions
-from hybrid_bt.policy import FrozenPolicy
-from hybrid_bt.reader import MarketReader, read_panel
-from hybrid_bt.records import Opinions
-from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
+from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.texts import plain
 from hybrid_bt.train.members import Event, Member, Practice, Trained, train_all
 from hybrid_bt.train.spec import LEAST_CLOSE, GateSpec, SacSpec, asset_env, regime_env
@@ -130,7 +130,7 @@ def _learn(lesson: Lesson, members_of: MembersOf, out: Path) -> FrozenPolicy:
 
 
 def _freeze(kind: str, models: Sequence[Any], fields: dict[str, Any], out: Path) -> FrozenPolicy:
-    from hybrid_bt.freeze import freeze_recurrent_ppo, freeze_sac
+    from hybrid_bt.policies.freeze import freeze_recurrent_ppo, freeze_sac
 
     return freeze_sac(models, fields, out) if kind == "sac" else freeze_recurrent_ppo(models, fields, out)
 

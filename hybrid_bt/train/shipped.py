@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hybrid_bt.build import policy_path
-from hybrid_bt.policy import FrozenPolicy
-from hybrid_bt.policy_file import read_bytes, unpack
+from hybrid_bt.config.build import policy_path
+from hybrid_bt.policies.file import read_bytes, unpack
+from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.train.pipeline import Lesson, learn_gate, learn_sac
 from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
 

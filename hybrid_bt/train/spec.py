@@ -10,10 +10,10 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from hybrid_bt.accounting import OrderRules
 from hybrid_bt.config import Config
 from hybrid_bt.envs import ASSET, REGIME, Task, Track, TradingEnv
-from hybrid_bt.parameters import validated
+from hybrid_bt.equations.accounting import OrderRules
+from hybrid_bt.equations.parameters import validated
 
 LEAST_CLOSE = 2.5  #: a close rounded to 3 decimals is off by more than 2 bps below it; see sample/PROVENANCE.md
 

@@ -1,7 +1,7 @@
 """How a model in training does on bars that it does not learn from: net, under the mode's own limits.
 
 A validation reads what the model would have said bar by bar, previous action and LSTM carried, and trades it on paper
-as the account of that name (`hybrid_bt.accounts`). It draws no random number, so a training that is watched ends with
+as the account of that name (`hybrid_bt.account.registry`). It draws no random number, so a training that is watched ends with
 the same weights as one that is not. Choosing among checkpoints by it makes its bars in-sample: the manifest names them,
 and a run refuses them.
 """
@@ -19,15 +19,15 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.accounts import Panel, account
+from hybrid_bt.account.metrics import max_drawdown, sharpe
+from hybrid_bt.account.records import Opinions
+from hybrid_bt.account.registry import Panel, account
 from hybrid_bt.bars import Bars, instant
+from hybrid_bt.brain.history import MarketHistory
+from hybrid_bt.brain.legs.sac import exposure
 from hybrid_bt.config import Config
+from hybrid_bt.equations.features import CLIP
 from hybrid_bt.evidence.conditional import read_regime
-from hybrid_bt.features import CLIP
-from hybrid_bt.history import MarketHistory
-from hybrid_bt.legs.sac import exposure
-from hybrid_bt.metrics import max_drawdown, sharpe
-from hybrid_bt.records import Opinions
 from hybrid_bt.texts import plain
 
 FloatArray = NDArray[np.float64]
@@ -154,7 +154,7 @@ def rows_after(bars: Bars, day: date) -> int:
 def sac_targets(
     history: MarketHistory, act: Callable[[NDArray[np.float32]], FloatArray], config: Config, start: int = 0
 ) -> FloatArray:
-    """Targets (T, N) of `hybrid_bt.legs.sac.SacLeg` from recorded features, the previous action being 0 at row
+    """Targets (T, N) of `hybrid_bt.brain.legs.sac.SacLeg` from recorded features, the previous action being 0 at row
     `start`; 0 before."""
     unit = config.risk_unit
     n_bars, n_symbols = history.bars.close.shape

@@ -1,0 +1,177 @@
+"""Does the account follow from its own fills? Equity, cash and profit per symbol, derived anew.
+
+    equity[t] = start - sum of all fills' size * price - commissions - interest + sum over symbols size[t] * close[t]
+
+Plain sums over fills, sharing nothing with `hybrid_bt.equations.accounting`: an account that passes both is right, or wrong in
+two independent ways at once.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.account.records import AccountPath, Fill
+from hybrid_bt.bars import Bars
+from hybrid_bt.errors import ReconciliationError
+
+FloatArray = NDArray[np.float64]
+
+TOLERANCE = 1e-6  # relative difference that fails a run
+CENT = 0.01  # account currency: what the profits per symbol may miss the account's by
+ROUNDING = 1e-12  # relative: below it a float cannot tell, which matters above some 1e10
+
+
+class TickerPnl(NamedTuple):
+    """One symbol's share of an account's profit, in account currency."""
+
+    symbol: str
+    gross_pnl: float  #: before costs, open position marked at the last close
+    costs: float  #: commissions and interest, >= 0
+    pnl_net: float  #: gross_pnl - costs
+    buys: int  #: fills
+    sells: int  #: fills
+    trades: int  #: completed round trips: the position came back to zero or crossed it
+
+
+def reconcile(path: AccountPath, bars: Bars, start_value: float, *, leverage: float = 1.0) -> float:
+    """Derive cash, sizes and equity from the fills and compare.
+
+    Parameters
+    ----------
+    path : AccountPath
+        T rows, N symbols.
+    bars : Bars
+        The same T rows; a symbol without a bar on a row is marked at its last close.
+    start_value : float
+        Cash before the first row.
+    leverage : float
+        `Costs.leverage` of the account: a long position ties up 1/leverage of its entry value in cash.
+
+    Returns
+    -------
+    float
+        Largest difference of equity or cash, as a fraction of the larger of |start value| and |reported equity|.
+
+    Raises
+    ------
+    ReconciliationError
+        If it exceeds 1e-6, a figure is not finite, or a size differs.
+    """
+    _check_shapes(path, bars)
+    spent, size = _flows(path)
+    _compare("size", path.size, size, np.ones(size.shape), bars)
+    equity = start_value - spent + (size * _last_closes(bars)).sum(axis=1)
+    cash = start_value - spent + _lent(path, leverage)
+    scale = np.maximum(abs(start_value), np.abs(path.equity))
+    return max(_compare("equity", path.equity, equity, scale, bars), _compare("cash", path.cash, cash, scale, bars))
+
+
+def attribution(path: AccountPath, bars: Bars, start_value: float) -> list[TickerPnl]:
+    """Profit, costs and trades of each symbol; the profits add up to the account's to a cent.
+
+    Raises
+    ------
+    ReconciliationError
+        If they do not.
+    """
+    _check_shapes(path, bars)
+    last = _last_closes(bars)[-1]
+    rows = []
+    for i, symbol in enumerate(bars.symbols):
+        fills = [fill for fill in path.fills if fill.symbol == i]
+        open_value = math.fsum(fill.size for fill in fills) * float(last[i])
+        gross = math.fsum([*(-fill.size * fill.price for fill in fills), open_value])
+        costs = math.fsum([*(fill.commission for fill in fills), *path.borrow[:, i].tolist()])
+        buys = sum(fill.size > 0 for fill in fills)
+        rows.append(TickerPnl(symbol, gross, costs, gross - costs, buys, len(fills) - buys, _round_trips(fills)))
+    net, pnl = math.fsum(row.pnl_net for row in rows), float(path.equity[-1]) - start_value
+    largest = max(abs(start_value), float(np.abs(path.equity).max()))
+    if not abs(net - pnl) <= max(CENT / 2, ROUNDING * largest):
+        raise ReconciliationError(
+            f"reconcile: the symbols' net profits add up to {net!r}, the account's is {pnl!r}; "
+            "a fill, a commission or interest is missing from the record"
+        )
+    return rows
+
+
+def _check_shapes(path: AccountPath, bars: Bars) -> None:
+    shape = bars.close.shape
+    if path.size.shape != shape or path.borrow.shape != shape or path.equity.shape != shape[:1]:
+        raise ReconciliationError(
+            f"reconcile: the account has {path.size.shape} bars x symbols, the bars {shape}; "
+            "pass the bars that the account traded on, cut to its rows"
+        )
+
+
+def _flows(path: AccountPath) -> tuple[FloatArray, FloatArray]:
+    """(T,) money spent so far on shares and costs; (T, N) shares held."""
+    spent, traded = path.borrow.sum(axis=1), np.zeros(path.size.shape)
+    for fill in path.fills:
+        spent[fill.bar] += fill.size * fill.price + fill.commission
+        traded[fill.bar, fill.symbol] += fill.size
+    return np.cumsum(spent), np.cumsum(traded, axis=0)
+
+
+def _lent(path: AccountPath, leverage: float) -> FloatArray:
+    """(T,) entry value of the longs that the broker put up, so that it is still in cash."""
+    change = np.zeros(len(path.cash))
+    if leverage != 1.0:
+        for i in range(path.size.shape[1]):
+            lent = 0.0
+            for fill, value in _entry_values([fill for fill in path.fills if fill.symbol == i]):
+                now = max(value, 0.0) * (1.0 - 1.0 / leverage)
+                change[fill.bar] += now - lent
+                lent = now
+    return np.cumsum(change)
+
+
+def _entry_values(fills: list[Fill]) -> list[tuple[Fill, float]]:
+    """After each fill of one symbol, shares held times their average entry price."""
+    held = value = 0.0
+    after = []
+    for fill in fills:
+        now = held + fill.size
+        if held * fill.size >= 0.0:  # opens or adds
+            value += fill.size * fill.price
+        elif held * now > 0.0:  # reduces: the rest keeps its average price
+            value *= now / held
+        else:  # closes, or crosses zero
+            value = now * fill.price
+        held = now
+        after.append((fill, value))
+    return after
+
+
+def _round_trips(fills: list[Fill]) -> int:
+    trips, held = 0, 0.0
+    for fill in fills:
+        trips += held != 0.0 and held * (held + fill.size) <= 0.0
+        held += fill.size
+    return trips
+
+
+def _last_closes(bars: Bars) -> FloatArray:
+    """(T, N) closes, the last known one where a symbol has no bar; 0 before its first."""
+    rows = np.where(np.isnan(bars.close), -1, np.arange(len(bars.close))[:, np.newaxis])
+    latest = np.maximum.accumulate(rows, axis=0)
+    closes = np.take_along_axis(bars.close, np.maximum(latest, 0), axis=0)
+    return np.where(latest < 0, 0.0, closes)
+
+
+def _compare(what: str, reported: FloatArray, derived: FloatArray, scale: FloatArray, bars: Bars) -> float:
+    """Largest difference in units of `scale`; raises where it is too large."""
+    difference = np.abs(reported - derived) / scale
+    worst = np.unravel_index(int(np.argmax(np.where(np.isnan(difference), np.inf, difference))), difference.shape)
+    if not difference[worst] <= TOLERANCE:
+        row = int(worst[0])
+        where = f"{bars.symbols[worst[1]]} " if len(worst) > 1 else ""
+        raise ReconciliationError(
+            f"reconcile: {where}{what} on {np.datetime_as_string(bars.stamps[row], 's')} (row {row}) is reported as "
+            f"{float(reported[worst])!r}, but the fills give {float(derived[worst])!r}; the record is incomplete, or "
+            "cash was moved other than by trading shares"
+        )
+    return float(difference[worst])

@@ -1,0 +1,195 @@
+"""The registry of accounts: the same name is the same account, in a run, a study and a training's validation.
+
+Every account trades the same bars under the same costs. Those that are a mix of what legs said run under the hybrid's
+own volatility target and limits; the others are fully invested and unlevered, and know nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.account.records import AccountPath, Opinions
+from hybrid_bt.account.replay import replay
+from hybrid_bt.bars import Bars
+from hybrid_bt.brain.settling import Mix, alone, mix_of, settle_panel
+from hybrid_bt.config import Config
+from hybrid_bt.equations.accounting import OrderRules
+from hybrid_bt.equations.costs import Costs
+from hybrid_bt.errors import ConfigError, did_you_mean
+
+FloatArray = NDArray[np.float64]
+
+EQUAL_WEIGHT = "equal-weight"
+BENCHMARK = "benchmark"
+RISK_OFF = "risk-off"
+HELD = (EQUAL_WEIGHT, BENCHMARK)  #: bought once and never levered, so they pay no financing either
+FULLY_INVESTED = 0.97  #: a fully invested account keeps this little in cash, so that a gap does not cost it an order
+SHUFFLED_BLOCK_BARS = 21  #: r is cut into months that change places, so that its own persistence stays
+MOMENTUM_BARS, SKIPPED_BARS = 252, 21  #: twelve months without the last
+
+
+class Panel(NamedTuple):
+    """Some bars, what was said of them, and how they are traded."""
+
+    bars: Bars  #: row 0 is the first decision
+    opinions: Opinions
+    config: Config
+    costs: Costs
+    momentum: FloatArray | None = None  #: (T, N) of `momentum`, for those who ask for it
+    benchmark: str = EQUAL_WEIGHT  #: or a symbol
+    seed: int = 0  #: of what is shuffled
+
+
+def momentum(bars: Bars) -> FloatArray:
+    """log(c[t - 21] / c[t - 252]) of each symbol, (T, N): Jegadeesh and Titman (1993), J. of Finance 48(1)."""
+    logs = np.log(bars.close)
+    found = np.full(bars.close.shape, np.nan)
+    if bars.n_bars > MOMENTUM_BARS:
+        found[MOMENTUM_BARS:] = logs[MOMENTUM_BARS - SKIPPED_BARS : -SKIPPED_BARS] - logs[:-MOMENTUM_BARS]
+    return found
+
+
+def account(panel: Panel, name: str) -> AccountPath:
+    """One account: a name of `ACCOUNTS`, or that of a leg, which is then traded alone."""
+    if name in panel.opinions.legs:
+        return mixed(panel, alone(panel.opinions, name))
+    if name not in ACCOUNTS:
+        raise ConfigError(f"account {name!r} is unknown{did_you_mean(name, (*ACCOUNTS, *panel.opinions.legs))}")
+    return ACCOUNTS[name](panel)
+
+
+def legs_alone(config: Config) -> list[str]:
+    """Accounts of single legs: those that are switched on."""
+    return [name for name, is_on in config.legs_enabled().items() if is_on]
+
+
+def run_accounts(config: Config, benchmark: str = EQUAL_WEIGHT) -> list[str]:
+    """The accounts that stand beside the hybrid in a run, in the order of the summary."""
+    asked = [] if benchmark == EQUAL_WEIGHT else [BENCHMARK]
+    return [*legs_alone(config), "gate-off", EQUAL_WEIGHT, "vol-target", *asked]
+
+
+def leverage_of(name: str, config: Config) -> float:
+    """Leverage under which an account of a run trades."""
+    return 1.0 if name in HELD else config.costs.leverage
+
+
+def mixed(panel: Panel, mix: Mix | None = None, opinions: Opinions | None = None) -> AccountPath:
+    """A mix of what was said (by r, unless another is given), under the hybrid's limits."""
+    config, said = panel.config, opinions or panel.opinions
+    mix = mix or mix_of(said.regime, config.mix())
+    targets = settle_panel(said, panel.bars.traded, mix, config.risk)
+    return replay(targets, panel.bars, cash=config.account.cash, costs=panel.costs, rules=config.order_rules)
+
+
+def _constant_gate(r: float) -> Callable[[Panel], AccountPath]:
+    return lambda panel: mixed(panel, mix_of(np.full(panel.bars.n_bars, r), panel.config.mix()))
+
+
+def _shuffled_gate(panel: Panel) -> AccountPath:
+    r = panel.opinions.regime
+    blocks = [r[i : i + SHUFFLED_BLOCK_BARS] for i in range(0, len(r), SHUFFLED_BLOCK_BARS)]
+    order = np.random.default_rng(panel.seed).permutation(len(blocks))
+    return mixed(panel, mix_of(np.concatenate([blocks[i] for i in order]), panel.config.mix()))
+
+
+def _delayed(panel: Panel) -> AccountPath:
+    """Every decision a bar late; nothing is wanted on the first."""
+    said = panel.opinions
+    late = {name: np.vstack([np.zeros_like(leg[:1]), leg[:-1]]) for name, leg in said.legs.items()}
+    return mixed(panel, opinions=replace(said, legs=late, regime=np.concatenate([said.regime[:1], said.regime[:-1]])))
+
+
+def _equal_weights(panel: Panel) -> FloatArray:
+    """1/n in each symbol that is warm, on every bar."""
+    warm = panel.opinions.warm
+    weights: FloatArray = warm / np.maximum(warm.sum(axis=1, keepdims=True), 1)
+    return weights
+
+
+def _volatility_target(panel: Panel) -> AccountPath:
+    return sized(panel, _equal_weights(panel))
+
+
+def sized(panel: Panel, weights: FloatArray) -> AccountPath:
+    """Weights (T, N) as the only leg, under the hybrid's volatility target and limits."""
+    said = replace(panel.opinions, legs={"weights": weights}, ties={})
+    return mixed(panel, alone(said, "weights"), said)
+
+
+def _invested(panel: Panel, weights: FloatArray, rules: OrderRules) -> AccountPath:
+    """Trade weights that sum to at most one as an unlevered account; NaN keeps what is held."""
+    costs = panel.costs._replace(leverage=1.0)
+    return replay(weights, panel.bars, cash=panel.config.account.cash, costs=costs, rules=rules)
+
+
+def _held(panel: Panel, there: NDArray[np.bool_]) -> AccountPath:
+    """Buy some symbols in equal parts on the first bar and never trade again."""
+    weights = np.full(panel.bars.close.shape, np.nan)
+    weights[0] = np.where(there, FULLY_INVESTED / max(int(there.sum()), 1), 0.0)
+    # no band: among many symbols an equal part is smaller than the change that a rebalanced account waits for
+    return _invested(panel, weights, OrderRules(panel.config.order_rules.lot))
+
+
+def _benchmark(panel: Panel) -> AccountPath:
+    return _held(panel, np.arange(panel.bars.n_symbols) == panel.bars.index_of(panel.benchmark))
+
+
+def _monthly(panel: Panel, weights: FloatArray) -> AccountPath:
+    """Fully invested in the weights of each month's first bar."""
+    months = panel.bars.stamps.astype("datetime64[M]")
+    new = np.concatenate(([True], months[1:] != months[:-1]))
+    rules = panel.config.order_rules._replace(rebalance_band=0.0)
+    return _invested(panel, FULLY_INVESTED * np.where(new[:, None], weights, np.nan), rules)
+
+
+def _inverse_volatility(panel: Panel) -> AccountPath:
+    steady = panel.opinions.warm / np.maximum(panel.opinions.volatility, 1e-8)
+    return _monthly(panel, steady / np.maximum(steady.sum(axis=1, keepdims=True), 1e-300))
+
+
+def _momentum(panel: Panel) -> AccountPath:
+    """Equal parts of the better half by 12-month momentum, looked at every month."""
+    score = momentum(panel.bars) if panel.momentum is None else panel.momentum
+    score = np.where(panel.opinions.warm & np.isfinite(score), score, -np.inf)
+    known = np.isfinite(score)
+    rank = np.argsort(np.argsort(-score, axis=1, kind="stable"), axis=1, kind="stable")
+    held = known & (rank < np.ceil(known.sum(axis=1, keepdims=True) / 2))
+    return _monthly(panel, held / np.maximum(held.sum(axis=1, keepdims=True), 1))
+
+
+#: account -> how it is traded; beside these, each leg alone by its own name
+ACCOUNTS: dict[str, Callable[[Panel], AccountPath]] = {
+    "hybrid": mixed,
+    RISK_OFF: mixed,  # the hybrid's risk manager stands behind the limits
+    "gate-off": _constant_gate(0.0),
+    "gate r=-1": _constant_gate(-1.0),
+    "gate r=0": _constant_gate(0.0),
+    "gate r=+1": _constant_gate(1.0),
+    "shuffled gate": _shuffled_gate,
+    "one bar late": _delayed,
+    EQUAL_WEIGHT: lambda panel: _held(panel, panel.bars.traded[0]),
+    BENCHMARK: _benchmark,
+    "rebalanced": lambda panel: _monthly(panel, _equal_weights(panel)),
+    "vol-target": _volatility_target,
+    "inverse-vol": _inverse_volatility,
+    "12-1 momentum": _momentum,
+}
+_GATES = ("gate r=-1", "gate r=0", "gate r=+1", "shuffled gate", "one bar late")
+_UNLEARNED = (EQUAL_WEIGHT, "rebalanced", "vol-target", "inverse-vol", "12-1 momentum")
+
+
+def learned_accounts(config: Config) -> tuple[str, ...]:
+    """Of a study, those that differ from seed to seed: policies have a part in them."""
+    return ("hybrid", *(["sac"] if config.sac.enabled else []), *_GATES)
+
+
+def study_accounts(config: Config) -> tuple[str, ...]:
+    """All accounts of a study, `hybrid` first."""
+    learned = learned_accounts(config)
+    return (*learned, *(name for name in legs_alone(config) if name not in learned), *_UNLEARNED)

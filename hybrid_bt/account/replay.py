@@ -1,0 +1,106 @@
+"""A whole backtest on arrays, equal to the Cerebro run of the same targets at every bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hybrid_bt.account.records import AccountPath, Fills
+from hybrid_bt.bars import Bars
+from hybrid_bt.equations.accounting import Account, Capital, OrderRules, Tape, new_book, run_account
+from hybrid_bt.equations.compiled.choice import choose
+from hybrid_bt.equations.costs import Costs
+from hybrid_bt.equations.parameters import validated
+from hybrid_bt.errors import ConfigError
+
+SECONDS_PER_CELL = 1e-6  # of a bar x symbol, interpreted
+FIRST_FILLS = 1_000_000  # room for fills on the first attempt
+
+
+def replay(
+    targets: ArrayLike,
+    bars: Bars,
+    *,
+    cash: float = 1_000_000.0,
+    costs: Costs = Costs(),  # noqa: B008 (an immutable tuple)
+    rules: OrderRules = OrderRules(),  # noqa: B008
+    compiled: bool | None = None,
+) -> AccountPath:
+    """Trade `targets` on `bars` as Backtrader's broker would.
+
+    Parameters
+    ----------
+    targets : (T, N) array_like
+        Signed fractions of equity wanted at the close of each row; NaN keeps what is held. An order fills at the
+        open of its symbol's next bar. Targets of symbols without a bar on the row are not read.
+    bars : Bars
+        T rows, row 0 being the first decision.
+    cash : float
+        Start value.
+    compiled : bool, optional
+        Run under numba (same bits). By default where the work is worth loading it.
+
+    Raises
+    ------
+    ConfigError
+        For targets of another shape or infinite ones, or cash, costs or rules out of range.
+    """
+    wanted = _checked_targets(targets, bars)
+    terms = checked_terms(cash, costs, rules)
+    arrays = bars.open, bars.close, days_of(bars), wanted
+    if choose(compiled, wanted.size * SECONDS_PER_CELL):
+        from hybrid_bt.equations.compiled.accounts import one_account
+
+        inputs = [np.ascontiguousarray(array) for array in arrays]
+        return one_path(lambda tape: one_account(*inputs, *terms, tape), wanted.shape)
+    opens, closes, days, rows = (array.tolist() for array in arrays)  # lists are fastest in CPython
+    prices = opens, closes, days
+    return one_path(lambda tape: run_account(*prices, rows, *terms, new_book(wanted.shape[1]), tape), wanted.shape)
+
+
+def checked_terms(cash: float, costs: Costs, rules: OrderRules) -> tuple[float, Costs, OrderRules]:
+    """Those of one account; ConfigError where they make no sense."""
+    start = validated(Capital, [cash], "account")
+    return start.cash, validated(Costs, costs, "costs"), validated(OrderRules, rules, "orders")
+
+
+def days_of(bars: Bars) -> NDArray[np.int64]:
+    """(T,) date of each row, days since 1970."""
+    return bars.stamps.astype("datetime64[D]").astype(np.int64)
+
+
+def one_path(drive: Callable[[Tape], Account], shape: tuple[int, ...]) -> AccountPath:
+    """Run one account on a tape of (T, N), and once more with more room if its fills did not fit."""
+    room = min(shape[0] * shape[1], FIRST_FILLS)
+    while True:
+        ints, floats = (np.empty(room, np.int64) for _ in range(3)), (np.empty(room) for _ in range(3))
+        tape = Tape(np.empty(shape[0]), np.empty(shape[0]), np.zeros(shape), *ints, *floats)
+        end = drive(tape)
+        if end.fills <= room:
+            return _as_path(end, tape)
+        room = end.fills
+
+
+def _as_path(end: Account, tape: Tape) -> AccountPath:
+    columns: list[Any] = [column[: end.fills].copy() for column in tape[3:]]
+    bar, _, symbol, size, _, _ = columns
+    held = np.zeros(tape.borrow.shape)
+    held[bar, symbol] = size  # a symbol fills at most once a bar
+    np.cumsum(held, axis=0, out=held)
+    return AccountPath(
+        cash=tape.cash, equity=tape.equity, size=held, borrow=tape.borrow, fills=Fills(columns), rejected=end.rejected
+    )
+
+
+def _checked_targets(targets: ArrayLike, bars: Bars) -> NDArray[np.float64]:
+    wanted = np.ascontiguousarray(targets, dtype=np.float64)
+    if wanted.shape != bars.close.shape or not len(wanted):
+        raise ConfigError(f"replay: targets must be bars x symbols, {bars.close.shape}, not {wanted.shape}")
+    if np.isinf(wanted).any():
+        row, column = np.argwhere(np.isinf(wanted))[0]
+        where = f"{bars.symbols[column]} {bars.stamps[row]}"
+        raise ConfigError(f"replay: the target of {where} is infinite; give a fraction of equity, or NaN to hold")
+    return wanted

@@ -1,0 +1,5 @@
+"""Checked prices."""
+
+from hybrid_bt.bars.bars import MIN_BARS, Bars, Moment, instant, say_stamp
+
+__all__ = ["MIN_BARS", "Bars", "Moment", "instant", "say_stamp"]

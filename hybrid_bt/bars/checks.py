@@ -1,0 +1,275 @@
+"""What bars must hold to be traded on: one walk over the price rules, which finds what breaks them and mends it.
+
+A look is one rule, or a few of a kind: it gives the rows that are left behind it, and what it found. `Bars.checked`
+raises the first finding; the sources of prices refuse, mend or list them (`hybrid_bt.feeds.panel`). The rules
+themselves, with their severity and their mend, are in `hybrid_bt.bars.findings`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.bars.findings import Finding, OnBadData, refusal
+from hybrid_bt.errors import BarsError
+
+BoolArray = NDArray[np.bool_]
+Stamps = NDArray[np.datetime64]
+PRICES = ("open", "high", "low", "close", "adj")
+FloatArray = NDArray[np.float64]
+Moment = str | date | np.datetime64  #: a day ("2010-01-04"), a month ("2010-01") or an instant, without time zone
+
+LEAST_PRICE, GREATEST_PRICE = 1e-12, 1e15  #: in any currency; beyond, sums of money lose their digits
+ROUNDING = 1e-9  #: relative; scaling by an adjusted close moves a price by a few 1e-16, single precision by 6e-8
+FIRST_DAY, LAST_DAY = np.datetime64("1678-01-01"), np.datetime64("2261-12-31")  #: the whole years of datetime64[ns]
+SYMBOL = re.compile(r"""[^\s:,/\\"'*?<>|.][^\s:,/\\"'*?<>|]{0,31}""")
+
+
+def instant(value: Moment, *, whole: bool = False) -> np.datetime64:
+    """A date as datetime64[ns]; with `whole`, the last nanosecond of the day, month or year that was named.
+
+    A date that no bar can bear, beyond `FIRST_DAY` and `LAST_DAY`, becomes the nearest that lies beyond them.
+    """
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        raise BarsError(f"bars: {value} has a time zone; give exchange time without one")
+    try:
+        if str(value).lower() in ("", "nat", "none"):  # a missing date has no unit, which NumPy will refuse one day
+            raise ValueError
+        moment = np.datetime64(value)
+    except (TypeError, ValueError):
+        raise BarsError(f"bars: {value!r} is no date; write YYYY-MM-DD") from None
+    day = moment.astype("M8[D]")
+    if day < FIRST_DAY or day > LAST_DAY:
+        return np.datetime64("1677-12-31" if day < FIRST_DAY else "2262-01-01", "ns")
+    unit = np.datetime_data(moment.dtype)[0]
+    if whole and unit in ("Y", "M", "W", "D"):
+        behind = moment + np.timedelta64(1, unit)  # type: ignore[call-overload]
+        return np.datetime64(behind.astype("M8[ns]") - np.timedelta64(1, "ns"))
+    return np.datetime64(moment.astype("M8[ns]"))
+
+
+class RawBars(NamedTuple):
+    """One symbol's rows as they came: arrays of shape (T,), nothing checked but their types."""
+
+    stamps: Stamps  #: datetime64[ns], the clock as written
+    columns: Mapping[str, FloatArray]  #: "close"; open, high, low, volume and adj where there are any
+    zones: frozenset[str] = frozenset()  #: UTC offsets or names that the dates carried
+    unread: tuple[str, ...] = ()  #: columns with numbers whose names mean nothing here
+
+    def take(self, rows: NDArray[np.intp] | BoolArray) -> RawBars:
+        """Those rows alone."""
+        return self._replace(
+            stamps=self.stamps[rows], columns={field: values[rows] for field, values in self.columns.items()}
+        )
+
+
+Looked = tuple[RawBars, list[Finding]]
+Look = Callable[[RawBars, OnBadData], Looked]
+
+
+def say_stamp(stamp: np.datetime64) -> str:
+    """A stamp as people write it: the date alone at midnight."""
+    return str(np.datetime_as_string(stamp, "D" if stamp == stamp.astype("M8[D]") else "s"))
+
+
+def check_panel(name: str, symbols: Sequence[str], stamps: Stamps, panel: Mapping[str, FloatArray]) -> None:
+    """BarsError for the first rule that a panel of (T, N) columns breaks; where all prices are missing is no bar."""
+    _refuse_first(inspect_rows(name, RawBars(stamps, {}), "fail", DATE_LOOKS))
+    for column, symbol in enumerate(symbols):
+        own = {field: np.ascontiguousarray(values[:, column]) for field, values in panel.items()}
+        _refuse_first(inspect_rows(symbol, RawBars(stamps, own), "fail", CELL_LOOKS))
+
+
+def _refuse_first(looked: Looked) -> None:
+    for found in looked[1]:
+        raise BarsError(f"bars: {refusal(found)}")
+
+
+def inspect_rows(symbol: str, raw: RawBars, mode: OnBadData, looks: Sequence[Look] = ()) -> Looked:
+    """Walk all rules over the rows of one symbol, or some looks.
+
+    Parameters
+    ----------
+    mode : "fail", "mend" or "warn"
+        How to go on behind each rule; with "fail" as with "mend".
+
+    Returns
+    -------
+    RawBars
+        What is left: sorted, each date once, every price finite and above 0, ranges whole.
+    list of Finding
+    """
+    found: list[Finding] = []
+    for look in looks or (*DATE_LOOKS, _empty, *CELL_LOOKS):
+        raw, more = look(raw, mode)
+        found += more
+    return raw, [one._replace(symbol=symbol) for one in found]
+
+
+def first_of(rule: str, stamps: Stamps, bad: BoolArray, what: str = "", said: str = "") -> list[Finding]:
+    """The finding for the True rows of `bad`, or none."""
+    count = int(np.count_nonzero(bad))
+    if not count:
+        return []
+    stamp = stamps[int(np.argmax(bad))]
+    return [Finding(rule, "", count, "" if np.isnat(stamp) else say_stamp(stamp), what, refusal=said)]
+
+
+def _without(raw: RawBars, bad: BoolArray, rule: str, what: str, said: str) -> Looked:
+    found = first_of(rule, raw.stamps, bad, what, said)
+    return (raw.take(~bad) if found else raw), found
+
+
+def _dates(raw: RawBars, mode: OnBadData) -> Looked:
+    bad = np.isnat(raw.stamps)
+    row = int(np.argmax(bad)) + 1 if bad.any() else 0
+    return _without(
+        raw, bad, "no_date", "", f"row {row} has no date; every bar needs one; fill it in or remove the row"
+    )
+
+
+def _order(raw: RawBars, mode: OnBadData) -> Looked:
+    bad = np.append(False, raw.stamps[1:] < raw.stamps[:-1])
+    if not bad.any():
+        return raw, []
+    after = f"after {say_stamp(raw.stamps[int(np.argmax(bad)) - 1])}"
+    said = f"comes {after}; dates must increase; sort the rows by date"
+    return raw.take(np.argsort(raw.stamps, kind="stable")), first_of("unsorted", raw.stamps, bad, after, said)
+
+
+def _repeats(raw: RawBars, mode: OnBadData) -> Looked:
+    followed = np.append(raw.stamps[1:] == raw.stamps[:-1], False)
+    what, twin = "equal rows", np.flatnonzero(followed)
+    if not all(np.array_equal(v[twin], v[twin + 1], equal_nan=True) for v in raw.columns.values()):
+        one, other = raw.columns["close"][twin[0] : twin[0] + 2]
+        what = f"close {one:g} and {other:g}"
+    return _without(raw, followed, "duplicate", what, "appears twice; keep one row per bar")
+
+
+def _holes(raw: RawBars) -> dict[str, BoolArray]:
+    return {field: np.isnan(raw.columns[field]) for field in PRICES if field in raw.columns}
+
+
+def _empty(raw: RawBars, mode: OnBadData) -> Looked:
+    holes = _holes(raw)
+    bad = np.logical_and.reduce(list(holes.values()))
+    said = f"{next(iter(holes))} is nan; prices must be finite and above 0; mend the value or remove the row"
+    return _without(raw, bad, "no_price", "", said)
+
+
+def _signs(raw: RawBars, mode: OnBadData) -> Looked:
+    bad, what, said = np.zeros(len(raw.stamps), np.bool_), "", ""
+    for field in PRICES:
+        values = raw.columns.get(field, np.empty(0))
+        wrong = (values < LEAST_PRICE) | (values > GREATEST_PRICE)  # NaN is neither
+        if not wrong.any():
+            continue
+        row = int(np.argmax(wrong))
+        if not bad.any() or row < int(np.argmax(bad)):
+            value = float(values[row])
+            known = 0.0 < value < np.inf
+            rule = f"within {LEAST_PRICE:g} and {GREATEST_PRICE:g}" if known else "finite and above 0"
+            what = f"{field} {value:g}"
+            said = f"{field} is {value!r}; prices must be {rule}; mend the value or remove the row"
+        bad |= wrong
+    return _without(raw, bad, "not_positive", what, said)
+
+
+def _missing(raw: RawBars, mode: OnBadData) -> Looked:
+    holes = _holes(raw)
+    some, every = (reach.reduce(list(holes.values())) for reach in (np.logical_or, np.logical_and))
+    bad = some & ~every
+    if not bad.any():
+        return raw, []
+    fields = [field for field in holes if holes[field][int(np.argmax(bad))]]
+    said = f"{fields[0]} is nan; a bar has all four prices or none; fill it in or remove the row"
+    found = first_of("nan", raw.stamps, bad, ", ".join(fields), said)
+    if mode != "warn" and "open" in holes:  # high and low can be had from what is there; open, close and adj cannot
+        columns = dict(raw.columns)
+        for field, reach in (("high", np.fmax), ("low", np.fmin)):
+            if field in columns:
+                known = reach(columns["open"], columns["close"])
+                columns[field] = np.where(holes[field], known, columns[field])
+        raw = raw._replace(columns=columns)
+        bad = np.logical_or.reduce(list(_holes(raw).values()))
+    return raw.take(~bad), found
+
+
+def _ranges(raw: RawBars, mode: OnBadData) -> Looked:
+    if not {"open", "high", "low"} <= raw.columns.keys():
+        return raw, []
+    open, high, low, close = (raw.columns[field] for field in ("open", "high", "low", "close"))
+    least, most = np.minimum(open, close), np.maximum(open, close)
+    above, below = low > least * (1.0 + ROUNDING), high < most * (1.0 - ROUNDING)
+    found = []
+    for rule, field, bad, values, bound, must in (
+        ("low_above", "low", above, low, least, "must not exceed"),
+        ("high_below", "high", below, high, most, "must not be below"),
+    ):
+        if bad.any():
+            row = int(np.argmax(bad))
+            side = "open" if bound[row] == open[row] else "close"
+            said = f"{field} is {float(values[row])!r}; {field} {must} the {side}; mend or remove the row"
+            found += first_of(rule, raw.stamps, bad, f"{values[row]:g} against {bound[row]:g}", said)
+    if not found:
+        return raw, []
+    if mode == "warn":
+        return raw.take(~(above | below)), found
+    # greatest and least of all four: a low and a high that were exchanged end up in their places
+    mended = {
+        "low": np.where(above | below, np.minimum(np.minimum(low, high), least), low),
+        "high": np.where(above | below, np.maximum(np.maximum(low, high), most), high),
+    }
+    return raw._replace(columns={**raw.columns, **mended}), found
+
+
+def _volume(raw: RawBars, mode: OnBadData) -> Looked:
+    volume = raw.columns.get("volume", np.empty(0))
+    bad = (volume < 0.0) | np.isinf(volume)
+    if not bad.any():
+        return raw, []
+    value = float(volume[int(np.argmax(bad))])
+    said = f"volume is {value!r}; volume must be finite and not negative; mend the value or leave it empty"
+    found = first_of("volume_bad", raw.stamps, bad, f"{value:g}", said)
+    return raw._replace(columns={**raw.columns, "volume": np.where(bad, 0.0, volume)}), found
+
+
+DATE_LOOKS: tuple[Look, ...] = (_dates, _order, _repeats)
+CELL_LOOKS: tuple[Look, ...] = (_signs, _missing, _ranges, _volume)
+
+
+def check_name(symbol: object) -> None:
+    """BarsError for what cannot name a symbol, a file and a pair's side."""
+    if not isinstance(symbol, str) or not SYMBOL.fullmatch(symbol):
+        raise BarsError(
+            f"bars: {str(symbol)[:60]!r} is no symbol name: 1 to 32 characters, no space and none of "
+            ": , / \\ \" ' * ? < > | and no dot in front; rename it"
+        )
+
+
+def floats(field: str, values: Any) -> FloatArray:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise BarsError(f"bars: {field} must hold numbers: {error}") from None
+
+
+def nanoseconds(stamps: Any, owner: str) -> NDArray[np.datetime64]:
+    """As datetime64[ns]; a date beyond `FIRST_DAY` and `LAST_DAY` is refused, before a cast would wrap it around."""
+    array = np.asarray(stamps)
+    if array.ndim != 1 or array.dtype.kind != "M":
+        raise BarsError(
+            f"bars: stamps must be one row of datetime64 without time zone, got {array.dtype} of shape {array.shape}; "
+            "convert to exchange time and drop the zone"
+        )
+    days = array.astype("M8[D]")
+    far = (days < FIRST_DAY) | (days > LAST_DAY)
+    if far.any():
+        row = int(np.argmax(far))
+        raise BarsError(f"bars: {owner} has dates outside 1678 to 2261, the first {days[row]}; mend the dates")
+    return array.astype("M8[ns]")

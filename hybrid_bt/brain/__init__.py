@@ -1,0 +1,1 @@
+"""From closes to targets: what is seen, what each leg wants, the gate, the mix and its limits."""

@@ -1,0 +1,196 @@
+"""`hybrid-bt news`: documents in, looked at, and checked; the risk manager against none, placebos, late and masked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hybrid_bt.commands.console import COUNT, DAY, FILE, Group, flag, listed, option, say, table, write_out
+from hybrid_bt.commands.options import request_of, setup_of, shared
+from hybrid_bt.errors import ConfigError, NewsError
+from hybrid_bt.news.documents import FIELDS, US_PER_DAY, Document, instant_us, say_us
+from hybrid_bt.news.intake import folder_files, read_documents
+from hybrid_bt.news.store import DocumentStore, open_store
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hybrid_bt.evidence.advice_effect import Effect
+
+FOUND = 1  #: exit status of `check`
+_SNIPPET = 90  #: characters of a title or text in a list
+TABLE = "news_effects.csv"
+SHOWN = ("sharpe", "cvar", "max_drawdown")
+
+store_option = option("--store", type=FILE, default=Path("news.db"), help="Store of documents.")
+
+
+@click.group("news", cls=Group)
+def main() -> None:
+    """Keep documents for the risk manager: news, filings, notes, with the moment at which each was known."""
+
+
+@main.command("add")
+@click.argument("paths", nargs=-1, required=True, type=FILE)
+@store_option
+@listed("--symbols", help="Symbols of documents that name none.")
+@option("--source", help="Source of documents that name none.")
+@option("--on-bad-file", type=click.Choice(["fail", "skip"]), default="fail",
+        help="A file that cannot be read: add nothing at all, or leave it out and say so.")  # fmt: skip
+def add(paths: tuple[Path, ...], store: Path, symbols: tuple[str, ...], source: str | None, on_bad_file: str) -> None:
+    """Add documents from JSONL, CSV, Parquet, or folders of text and PDF; duplicates are counted."""
+    given = {"symbols": list(symbols) or None, "source": source}
+    defaults = {key: value for key, value in given.items() if value}
+    skipped: list[str] = []
+    fresh = not store.exists()
+    try:
+        with DocumentStore(store, write=True) as documents:
+            done = documents.add(_read(paths, defaults, skipped if on_bad_file == "skip" else None))
+            n = len(documents)
+    except NewsError:
+        if fresh:
+            store.unlink(missing_ok=True)  # nothing was added, so no empty store is left either
+        raise
+    for reason in skipped:
+        click.echo(f"skipped: {' '.join(reason.split())}", err=True)
+    click.echo(f"{done.added} added, {done.duplicates} duplicates, {len(skipped)} skipped; {store} holds {n} documents")
+
+
+def _read(paths: tuple[Path, ...], defaults: dict[str, Any], skipped: list[str] | None) -> Iterator[Document]:
+    for path in paths:
+        files = folder_files(path) if skipped is not None and path.is_dir() else [path]
+        for file in files:
+            try:
+                yield from read_documents(file, defaults, home=path if path.is_dir() else None)
+            except NewsError as error:
+                if skipped is None:
+                    raise
+                skipped.append(str(error))
+
+
+@main.command("list")
+@store_option
+@listed("--symbols", help="About these symbols.")
+@option("--since", type=DAY, help="Published on this day or later.")
+@option("--until", type=DAY, help="Published before this day.")
+@option("--limit", type=COUNT, default=50, help="At most so many.")
+@flag("--json", "as_json", help="One JSON object a line, as `add` reads it.")
+def list_documents(store: Path, as_json: bool, limit: int, symbols: tuple[str, ...], **bounds: date | None) -> None:
+    """List documents by their publication."""
+    with open_store(store) as documents:
+        chosen = (d for d in _between(documents, **bounds) if not symbols or set(symbols) & set(d.symbols))
+        for number, document in enumerate(chosen):
+            if number == limit:
+                click.echo(f"... more; --limit {2 * limit} shows them", err=True)
+                break
+            click.echo(json.dumps(_plain(document)) if as_json else _line(document))
+
+
+@main.command("show")
+@click.argument("name")
+@store_option
+@shared("json")
+def show(name: str, store: Path, as_json: bool) -> None:
+    """Show one document by its id or the beginning of its sha256."""
+    with open_store(store) as documents:
+        plain = _plain(documents.find(name))
+    if as_json:
+        click.echo(json.dumps(plain, indent=2))
+        return
+    for key, value in plain.items():
+        if key != "text":
+            click.echo(f"{key:14} {', '.join(value) if isinstance(value, list) else value}")
+    click.echo("\n" + plain["text"])
+
+
+@main.command("check")
+@store_option
+@shared("json")
+def check(store: Path, as_json: bool) -> None:
+    """Look for what makes documents doubtful as a record of what was known: 0 nothing, 1 something, 2 misuse."""
+    with open_store(store) as documents:
+        found = _counts(documents)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        for key, value in found.items():
+            click.echo(f"{key.replace('_', ' '):40} {value}")
+    if found["without_first_seen_at"] or found["seen_before_published"] or found["seen_over_a_year_late"]:
+        raise click.exceptions.Exit(FOUND)
+
+
+def _counts(documents: DocumentStore) -> dict[str, Any]:
+    everyone = list(documents.documents())
+    seen = [(d.first_seen_at, d.published_at) for d in everyone if d.first_seen_at is not None]
+    return {
+        "documents": len(everyone),
+        "first_published": say_us(everyone[0].published_at) if everyone else "",
+        "last_published": say_us(everyone[-1].published_at) if everyone else "",
+        "about_the_market": sum(not d.symbols for d in everyone),
+        "symbols": len({symbol for d in everyone for symbol in d.symbols}),
+        "without_first_seen_at": len(everyone) - len(seen),
+        "seen_before_published": sum(first < published for first, published in seen),
+        "seen_over_a_year_late": sum(first > published + 365 * US_PER_DAY for first, published in seen),
+        "sha256": documents.sha256(),
+    }
+
+
+def _between(documents: DocumentStore, since: date | None, until: date | None) -> Iterator[Document]:
+    bounds = {f"published_at {sign} ?": day for sign, day in ((">=", since), ("<", until)) if day}
+    return documents.documents(" AND ".join(["1", *bounds]), [instant_us(day, "the day") for day in bounds.values()])
+
+
+def _plain(document: Document) -> dict[str, Any]:
+    seen = document.first_seen_at
+    moments = {"published_at": say_us(document.published_at), "first_seen_at": None if seen is None else say_us(seen)}
+    return {name: getattr(document, name) for name in FIELDS} | {"symbols": list(document.symbols)} | moments
+
+
+def _line(document: Document) -> str:
+    said = " ".join((document.title or document.text).split())[:_SNIPPET]
+    return f"{say_us(document.published_at)}  {document.id:20} {','.join(document.symbols) or 'market':12} {said}"
+
+
+@main.command("evaluate")
+@shared("mode", "bars", "pairs", "span", "in-sample", "config", "risk")
+@option("--placebos", type=click.IntRange(1, 1000), default=20, help="Shuffles of the advice.")
+@option("--cutoff", type=DAY, help="The model's knowledge cut-off: effects before and after are told apart.")
+@option("--masked/--no-masked", default=True, help="Also without names and dates.")
+@shared("seed")
+@option("--out", type=FILE, help=f"Folder for {TABLE}.")
+def evaluate(placebos: int, cutoff: date | None, masked: bool, seed: int, out: Path | None, **flags: Any) -> None:
+    """Compare the risk manager with none: Sharpe, CVaR, drawdown with intervals, placebo, delay, mask, flips, cost."""
+    setup = setup_of(flags)
+    if setup is None:
+        raise ConfigError("evaluate needs a risk manager; say --risk lexicon, replay, record or live")
+    import numpy as np
+
+    from hybrid_bt.evidence import advice_effect as evaluation
+
+    after = None if cutoff is None else np.datetime64(cutoff)
+    asked = evaluation.Questions(placebos, after, masked, seed)
+    found = evaluation.evaluate(request_of(flags), setup, asked)
+    say(found.title, _effects_table(found.effects), *found.said)
+    if out is not None:
+        write_out(out / TABLE, found.table)
+
+
+def _effects_table(effects: list[Effect]) -> Table:
+    head = [title for name in SHOWN for title in (name.replace("_", " "), "less off")]
+    rows: dict[tuple[str, str], dict[str, Effect]] = {}
+    for one in effects:
+        rows.setdefault((one.span, one.variant), {})[one.measure] = one
+    cells = ((*both, *(cell for name in SHOWN for cell in _effect_cells(found[name]))) for both, found in rows.items())
+    return table(("span", "variant", *head), cells, left=("span", "variant"))
+
+
+def _effect_cells(effect: Effect) -> tuple[str, str]:
+    scale, unit = (1.0, "") if effect.measure == "sharpe" else (100.0, "%")
+    value, gap = effect.value, effect.less_off
+    difference = f"{scale * gap.estimate:+.2f} [{scale * gap.low:.2f}, {scale * gap.high:.2f}]{unit}"
+    return f"{scale * value.estimate:.2f}{unit}", difference

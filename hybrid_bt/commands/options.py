@@ -1,0 +1,164 @@
+"""Flags that several commands share, each declared once, and what they ask for: bars, a configuration, a request.
+
+Nothing of `hybrid_bt.news` is imported unless a flag asks for documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hybrid_bt.commands.console import COUNT, DAY, FILE, Decorator, flag, listed, option
+from hybrid_bt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hybrid_bt.backtest import Request
+    from hybrid_bt.bars import Bars
+    from hybrid_bt.news.setup import RiskSetup
+
+_MODES = click.Choice(["stable", "aggressive"])
+_RISKS = click.Choice(["off", "lexicon", "replay", "record", "live"])
+_RISK_HELP = "Risk manager that reads documents: by word lists; by verdicts recorded; asking and recording; asking."
+_BAD_DATA, _ALIGN = click.Choice(["fail", "mend", "warn"]), click.Choice(["union", "intersection"])
+_BAD_DATA_HELP = "Errors in prices: refuse, repair, or leave out the bars that cannot be traded on."
+_ALIGN_HELP = "Calendar of several symbols: bars of any, untraded where one has none, or bars that all have."
+
+_RISK_OPTIONS = (
+    option("--risk", type=_RISKS, default="off", help=_RISK_HELP),
+    option("--news", metavar="sample|PATH", help="Documents: a store, or files.  [default: the embedded sample]"),
+    option("--scorer", metavar="lexicon|URL|module:callable", help="Who scores them.  [default: lexicon]"),
+    option("--scorer-model", metavar="NAME", help="Model at that URL."),
+    option("--scorer-key-env", metavar="NAME", help="Variable of its key.  [default: HYBRID_BT_LLM_KEY]"),
+    option("--scorer-timeout", type=click.FloatRange(min=0.1), help="Seconds for an answer.  [default: 60]"),
+    option("--scorer-price", type=(float, float), metavar="IN OUT", help="US dollars per million tokens."),
+    option("--scorer-jobs", type=click.IntRange(1, 64), help="Questions at once.  [default: 4]"),
+    option("--verdicts", type=FILE, help="Recorded verdicts.  [default: verdicts.jsonl]"),
+    option("--calls", type=click.IntRange(1, 99), help="Calls per question in record; their median counts."),
+    option("--loughran-mcdonald", type=FILE, help="Your copy of their dictionary (CSV)."),
+)
+#: fields of `RiskSetup` that a flag may set
+_RISK_FIELDS = ("news", "scorer", "scorer_model", "scorer_key_env", "scorer_timeout", "scorer_price", "scorer_jobs",
+                "verdicts", "calls", "loughran_mcdonald")  # fmt: skip
+
+#: flags by what they are about
+_SHARED: dict[str, tuple[Decorator, ...]] = {
+    "mode": (
+        option("--mode", type=_MODES, default="stable", help="Where every number comes from that no flag gives."),
+    ),
+    "bars": (
+        option(
+            "--data",
+            default="us20",
+            metavar="us20|tech6|yahoo|PATH",
+            help="Embedded sample, Yahoo, or a folder or file of OHLCV.",
+        ),
+        listed("--symbols", help="Symbols.  [default: all]"),
+        flag("--raw-prices", help="Do not scale prices by adjusted / close."),
+        option("--on-bad-data", type=_BAD_DATA, default="fail", help=_BAD_DATA_HELP),
+        option("--align", type=_ALIGN, default="union", help=_ALIGN_HELP),
+        option(
+            "--calendar",
+            metavar="XNYS",
+            help="Count days that differ from an exchange's (needs the extra `calendars`).",
+        ),
+        option(
+            "--resample", metavar="1D|60min", help="Make longer bars, session by session; 1D@17:00 ends sessions then."
+        ),
+        flag("--offline", help="Take yahoo from its snapshots on disk; call nobody."),
+    ),
+    "pairs": (listed("--pairs", metavar="Y:X,...", help="Pairs of the Kalman leg.  [default: the sample's own]"),),
+    "span": (
+        option(
+            "--start", type=DAY, help="First day traded; earlier bars warm up.  [default: the first out-of-sample bar]"
+        ),
+        option("--end", type=DAY, help="Last day.  [default: the last bar]"),
+    ),
+    "config": (option("--config", type=click.Path(), help="TOML file that overrides the mode; flags override both."),),
+    "in-sample": (
+        flag("--allow-in-sample", help="Trade bars that the policies were trained on; every output is marked."),
+    ),
+    "steps": (
+        option("--sac-steps", type=COUNT, default=100_000, help="Environment steps per SAC model."),
+        option("--ppo-steps", type=COUNT, default=40_000, help="Environment steps per gate model."),
+    ),
+    "jobs": (option("--jobs", type=COUNT, default=1, help="Cells or trainings side by side."),),
+    "seed": (option("--seed", type=int, default=0, help="Of shuffles and resamples."),),
+    "ledger": (flag("--no-ledger", help="Add no line to runs.jsonl, which lies beside --out."),),
+    "json": (flag("--json", "as_json", help="Print JSON instead of text."),),
+    "risk": _RISK_OPTIONS,
+}
+
+
+def shared(*topics: str) -> Decorator:
+    """Decorator that adds the flags of these topics to a command."""
+
+    def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
+        for add in reversed([add for topic in topics for add in _SHARED[topic]]):
+            function = add(function)
+        return function
+
+    return decorated
+
+
+def bars_of(flags: Mapping[str, Any], *, end: date | None = None, trade_from: date | None = None) -> Bars:
+    """The bars that the flags of `bars` ask for, up to a last day."""
+    from hybrid_bt.feeds import load_bars
+
+    how = {name: flags[name] for name in ("raw_prices", "on_bad_data", "offline", "align", "resample", "calendar")}
+    return load_bars(flags["data"], symbols=flags["symbols"] or None, end=end, trade_from=trade_from, **how)
+
+
+def pairs_of(flags: Mapping[str, Any], bars: Bars) -> tuple[str, ...]:
+    """Those that are named, else the sample's own."""
+    from hybrid_bt.feeds.sample import sample_pairs
+
+    return flags["pairs"] or sample_pairs(flags["data"], bars.symbols)
+
+
+def request_of(flags: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Request:
+    """What is to be traded, as the flags of `mode`, `bars`, `pairs`, and whichever else there are, ask for it.
+
+    Parameters
+    ----------
+    overrides : mapping
+        `{section: {key: value}}` of the configuration, from flags of the command's own.
+    """
+    from hybrid_bt.backtest import Request
+    from hybrid_bt.config import load_config
+    from hybrid_bt.config.build import load_policies
+
+    start, end = flags.get("start"), flags.get("end")
+    if start and end and end <= start:
+        raise ConfigError(f"--end {end} is not after --start {start}; exchange them or widen the span")
+    config = load_config(flags["mode"], flags.get("config"), overrides)
+    bars = bars_of(flags, end=end, trade_from=start)
+    return Request(
+        bars=bars,
+        config=config,
+        policies=load_policies(config),
+        pairs=pairs_of(flags, bars),
+        start=start,
+        allow_in_sample=flags.get("allow_in_sample", False),
+        mode=flags["mode"],
+    )
+
+
+def setup_of(flags: Mapping[str, Any]) -> RiskSetup | None:
+    """The risk manager that the flags of `risk` ask for; None for `off`.
+
+    Raises
+    ------
+    ConfigError
+        If a flag of the risk manager is given without it.
+    """
+    given = {name: flags[name] for name in _RISK_FIELDS if flags[name] is not None}
+    if flags["risk"] == "off":
+        for name in given:
+            raise ConfigError(f"--{name.replace('_', '-')} belongs to the risk manager; say --risk lexicon, or more")
+        return None
+    from hybrid_bt.news.setup import RiskSetup
+
+    return RiskSetup(flags["risk"], **given)

@@ -1,0 +1,105 @@
+"""`hybrid-bt parity`: Backtrader against arrays, the whole stack, on the user's own data.
+
+One side is Cerebro: feeds, strategy, broker. The other has neither: the brain is asked about every row of the panel
+and its targets are replayed by the accounting twin. Every number of the two must be equal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.account.guarded_replay import replay_guarded
+from hybrid_bt.account.records import AccountPath, Decisions
+from hybrid_bt.account.replay import replay
+from hybrid_bt.backtest import Request, prepare, trade
+from hybrid_bt.bars import Bars
+from hybrid_bt.brain.recording import record
+from hybrid_bt.commands.console import command, progress_bar
+from hybrid_bt.commands.options import request_of, shared
+from hybrid_bt.config import Config
+from hybrid_bt.config.build import build
+from hybrid_bt.equations.guard import is_active
+
+TOLERANCE = 1e-9  #: relative; decisions must be equal to the bit
+
+
+class Difference(NamedTuple):
+    """Largest difference of one quantity."""
+
+    quantity: str
+    largest: float  #: relative to the start value for money, absolute for the rest
+    row: int  #: where it stands, -1 if there is none
+    allowed: float
+
+
+def compare(request: Request, progress: Callable[[int, int], None] | None = None) -> tuple[list[Difference], Bars]:
+    """Differences of every quantity, and the traded bars."""
+    task = prepare(request)
+    request, row, bars, config = task.request, task.row, request.bars, task.request.config
+    trading = trade(task, progress)
+    recorder, broker = trading.recorder, trading.account
+    brain = build(config, bars.symbols, request.pairs, request.policies, task.fitted)
+    streamed, recorded = recorder.decisions(trading.row), record(brain, bars, request.pairs).decisions(row)
+    traded = bars.between(bars.stamps[row], None)
+    twin, sent = _twin(config, brain.reader.columns, streamed, recorded, traded)
+    pairs = [(f"target of {leg}", streamed.legs[leg], recorded.legs[leg], 1.0, 0.0) for leg in streamed.legs] + [
+        ("regime score r", streamed.regime, recorded.regime, 1.0, 0.0),
+        ("final target", streamed.target, sent, 1.0, 0.0),
+        ("cash", broker.cash, twin.cash, config.account.cash, TOLERANCE),
+        ("position, shares", broker.size, twin.size, 1.0, TOLERANCE),
+        ("equity", broker.equity, twin.equity, config.account.cash, TOLERANCE),
+    ]
+    found = [_largest(name, a, b, unit, allowed) for name, a, b, unit, allowed in pairs]
+    for name, a, b in (("fills", len(broker.fills), len(twin.fills)), ("rejections", broker.rejected, twin.rejected)):
+        found.append(Difference(name, float(abs(a - b)), -1, 0.0))
+    return found, traded
+
+
+def _twin(
+    config: Config, pairs: Sequence[tuple[int, int]], streamed: Decisions, recorded: Decisions, traded: Bars
+) -> tuple[AccountPath, NDArray[np.float64]]:
+    """The account without Backtrader, and the targets that it was sent; through the guard where one is on."""
+    terms: dict[str, Any] = {"cash": config.account.cash, "costs": config.costs, "rules": config.order_rules}
+    assert streamed.guard is not None  # Backtrader's side records it
+    if is_active(config.guard) or streamed.guard.any():
+        return replay_guarded(recorded.sent, traded, pairs, config.guard, **terms, masks=streamed.guard)
+    return replay(recorded.sent, traded, **terms), recorded.target
+
+
+def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: float, allowed: float) -> Difference:
+    gaps = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b)).reshape(len(a), -1)
+    gaps = np.nan_to_num(gaps, nan=np.inf).max(axis=1, initial=0.0) / unit  # NaN on one side only is no agreement
+    row = int(np.argmax(gaps))
+    return Difference(name, float(gaps[row]), row if gaps[row] > 0.0 else -1, allowed)
+
+
+@command("parity")
+@shared("mode", "bars", "pairs", "span", "config", "in-sample", "json")
+def main(**flags: Any) -> None:
+    """Compare Backtrader's account with its replay on arrays, bar by bar: 0 equal, 1 a difference, 2 misuse."""
+    request = request_of(flags)
+    with progress_bar("parity") as progress:
+        differences, traded = compare(request, progress)
+    equal = all(difference.largest <= difference.allowed for difference in differences)
+    title = f"{traded.name}, {request.mode}: {traded.n_bars} bars x {traded.n_symbols} symbols"
+    if flags["as_json"]:
+        found = [{**difference._asdict(), "at": _at(traded, difference)} for difference in differences]
+        click.echo(json.dumps({"title": title, "equal": equal, "differences": found}))
+    else:
+        click.echo(title)
+        for difference in differences:
+            where = _at(traded, difference)
+            on = f" on {where}" if where else ""
+            click.echo(f"  {difference.quantity:18} largest difference {difference.largest:.3g}{on}")
+        click.echo("equal" if equal else "different")
+    raise click.exceptions.Exit(0 if equal else 1)
+
+
+def _at(traded: Bars, difference: Difference) -> str | None:
+    return None if difference.row < 0 else str(traded.stamps[difference.row].astype("datetime64[s]"))

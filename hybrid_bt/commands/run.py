@@ -1,0 +1,221 @@
+"""`python -m hybrid_bt.run`: backtest the hybrid and write its report."""
+
+from __future__ import annotations
+
+import json
+import os
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hybrid_bt.account.collector import collector_paused, end_without_collecting
+from hybrid_bt.commands.console import FILE, command, flag, listed, option, progress_bar, say, table
+from hybrid_bt.commands.options import request_of, setup_of, shared
+from hybrid_bt.errors import ConfigError
+from hybrid_bt.evidence.trials import (
+    LEDGER,
+    append_trial,
+    check_ledger,
+    count_trials,
+    read_trials,
+    trial_of,
+    trial_sharpes,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hybrid_bt.account.records import RunRecord
+    from hybrid_bt.backtest import Request
+
+#: flags of numbers that a mode states, and `section_key` in the configuration
+_SETTINGS: tuple[tuple[str, str, Any, str], ...] = (
+    ("--cash", "account_cash", float, "Start value, currency."),
+    ("--use-kalman/--no-kalman", "kalman_enabled", bool, "Kalman leg on or off."),
+    ("--use-sac/--no-sac", "sac_enabled", bool, "SAC leg on or off."),
+    ("--use-ppo-lstm/--no-ppo-lstm", "gate_enabled", bool, "Regime gate on or off (off: r = 0)."),
+    ("--spread-bps", "costs_spread_bps", float, "Bid-ask spread, bps; half is paid per side."),
+    ("--fee-bps", "costs_fee_bps", float, "Fee per side, bps of notional."),
+    ("--borrow-bps", "costs_borrow_bps_per_year", float, "Interest on shorts, bps per year."),
+    ("--eps-trade", "account_eps_trade", float, "Least change of position worth an order, shares."),
+    ("--lot", "account_lot", float, "Smallest number of shares; 0 allows fractions."),
+    ("--fit-kalman", "kalman_fit", bool, "Fit each pair's noise variances before the trading start."),
+    ("--sac", "sac_file", click.Path(), "Frozen SAC policy of your own (.onnx)."),
+    ("--gate", "gate_file", click.Path(), "Frozen gate of your own (.onnx)."),
+)
+
+
+def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for name, key, kind, words in reversed(_SETTINGS):
+        said = {"type": kind, "is_flag": kind is bool, "default": None, "help": f"{words}  [default: the mode's]"}
+        function = click.option(name, key, **said)(function)
+    return function
+
+
+@command()
+@shared("mode", "bars", "pairs", "span", "in-sample")
+@_setting_options
+@shared("config", "risk")
+@option("--benchmark", default="equal-weight", metavar="SYMBOL|equal-weight", help="Buy and hold of what.")
+@option(
+    "--state",
+    type=FILE,
+    metavar="FILE",
+    help="Keep the state here, a row a bar; if it is there already, go on from it.",
+)
+@option("--out", type=FILE, default=Path("fig"), help="Folder of the report.")
+@listed(
+    "--plot-symbols",
+    help="Whose fills trades.png shows; up to 4 are drawn large, with positions.  [default: the most traded, small]",
+)
+@flag("--no-plots", help="CSV and run.json only.")
+@flag("--open", "open_page", help="Open the decision explorer in the browser when done.")
+@flag("--quiet", "-q", help="Print nothing but errors, and draw no progress bar.")
+@flag("--verbose", "-v", help="Print every file written, and the seconds.")
+@shared("ledger", "json")
+@option("--seed", type=int, default=0, help="Recorded in run.json; a run draws no random numbers.")
+@option("--sac-steps", type=int, hidden=True, help="Belongs to `hybrid-bt train`.")
+@option("--tensorboard-log", type=click.Path(), hidden=True, help="Belongs to `hybrid-bt train`.")
+def main(**flags: Any) -> None:
+    """Backtest the hybrid: Kalman pairs and a frozen SAC policy, mixed by a regime gate, through Backtrader's broker.
+
+    Numbers without a default come from the mode (hybrid_bt/config/modes/*.toml). Writes CSV, PNG, tearsheet.html and
+    run.json under --out. Research and education, not financial advice.
+    """
+    _check(flags)
+    out, ledger, plots = flags["out"], flags["out"].absolute().parent / LEDGER, not flags["no_plots"]
+    if not flags["no_ledger"]:
+        check_ledger(ledger)
+    from hybrid_bt.backtest import backtest
+    from hybrid_bt.report import write_report
+
+    end_without_collecting()
+    with collector_paused():
+        request = _request(flags)
+        with progress_bar(f"{request.bars.name}, {request.mode}", hidden=flags["quiet"]) as progress:
+            record = backtest(request, progress)
+        trial = _trial(record)
+        said = _claim(record, trial, ledger) if plots else ""
+        paths = write_report(record, out, plots=plots, claim=said, plot_symbols=flags["plot_symbols"])
+    if not flags["no_ledger"]:
+        append_trial(ledger, trial)
+    if flags["as_json"]:
+        click.echo(json.dumps(_document(record, paths) | ({"claim": said} if said else {})))
+    elif not flags["quiet"]:
+        _print(record, paths, said, verbose=flags["verbose"])
+        say(f"{len(paths)} files in {out}")
+    if flags["open_page"]:
+        open_page(paths)
+
+
+def _check(flags: dict[str, Any]) -> None:
+    """Refuse now what belongs elsewhere, contradicts itself, or could not be written when the run is done."""
+    for name in ("sac_steps", "tensorboard_log"):
+        if flags[name] is not None:
+            raise ConfigError(f"--{name.replace('_', '-')} belongs to training: python -m hybrid_bt.train sac --help")
+    asked = [name for name in ("as_json", "quiet", "verbose") if flags[name]]
+    if len(asked) > 1:
+        names = " and ".join(f"--{name.removeprefix('as_')}" for name in asked)
+        raise ConfigError(f"{names} contradict each other; give one of them")
+    if flags["plot_symbols"] and flags["no_plots"]:
+        raise ConfigError("--plot-symbols is about a picture, and --no-plots draws none; drop one of them")
+    if flags["open_page"] and flags["no_plots"]:
+        raise ConfigError("--open shows a page, and --no-plots writes none; drop one of them")
+    out = flags["out"]
+    if any(os.path.exists(path) and not os.path.isdir(path) for path in (out, *out.parents)):
+        raise ConfigError(f"out: cannot write to {out}: a file is in the way; give another folder with --out")
+
+
+def _request(flags: dict[str, Any]) -> Request:
+    overrides: dict[str, dict[str, Any]] = {}
+    for _, place, *_ in _SETTINGS:
+        section, _, key = place.partition("_")
+        if flags[place] is not None:
+            overrides.setdefault(section, {})[key] = flags[place]
+    own = {name: flags[name] for name in ("benchmark", "seed", "state")}
+    request = request_of(flags, overrides)._replace(**own)
+    for symbol in flags["plot_symbols"]:
+        request.bars.index_of(symbol)
+    setup = setup_of(flags)
+    if setup is None:
+        return request
+    from hybrid_bt.news.setup import open_desk
+
+    return request._replace(news=open_desk(setup, request.config.news, request.bars.symbols))
+
+
+def _trial(record: RunRecord) -> dict[str, Any]:
+    """The run's line in the ledger beside the report's folder."""
+    from hybrid_bt.report.tables import account_summary
+
+    policies = {name: policy["sha256"] for name, policy in record.facts["policies"].items()}
+    known = {"in_sample": bool(record.in_sample.any()), "data_sha256": record.facts["data"]["sha256"]}
+    return trial_of("run", record.bars, record.config, policies, account_summary(record, "hybrid"), **known)
+
+
+def _claim(record: RunRecord, trial: dict[str, Any], path: Path) -> str:
+    """What the run shows, its luck considered, after the other trials on these prices."""
+    from hybrid_bt.evidence.claim import claim
+
+    ledger, data, key = read_trials(path), trial["data_sha256"], trial["config_sha256"]
+    others = trial_sharpes(ledger, data, but=key)
+    return claim(record, n_trials=1 + count_trials(ledger, data, but=key), other_sharpes=others)
+
+
+def open_page(paths: list[Path]) -> None:
+    """Show a run's page in the browser: the explorer, else whatever was written last."""
+    pages = [path for path in paths if path.name == "explorer.html"] or paths[-1:]
+    webbrowser.open(pages[0].resolve().as_uri())
+
+
+def _headline(record: RunRecord) -> str:
+    """Mode, data, span, in- or out-of-sample, costs."""
+    from hybrid_bt.texts import end_days
+
+    first, last = end_days(record.bars.stamps)
+    costs, sample = record.config["costs"], "IN-SAMPLE" if record.in_sample.any() else "out of sample"
+    return (
+        f"{record.config['mode']} on {record.config['data']}, {first} to {last}, {sample}, "
+        f"net of {costs['spread_bps']:g} bps spread and {costs['fee_bps']:g} bps fee per side"
+    )
+
+
+def _document(record: RunRecord, paths: list[Path]) -> dict[str, Any]:
+    """The table as plain data: fractions and account currency, as in `summary_pnl.csv`."""
+    from hybrid_bt.report.tables import summaries
+    from hybrid_bt.texts import plain
+
+    document: dict[str, Any] = plain(
+        {
+            "title": _headline(record),
+            "accounts": {name: summary._asdict() for name, summary in summaries(record).items()},
+            "bars_per_year": record.bars.bars_per_year,
+            "out_of_sample": not record.in_sample.any(),
+            "notes": record.notes,
+            "files": paths,
+        }
+    )
+    return document
+
+
+def result_table(record: RunRecord) -> Table:
+    """The summary, one row an account, as rich draws it."""
+    from hybrid_bt.report.tables import HEADLINES, headline_rows
+
+    return table(("account", *HEADLINES), headline_rows(record), left=("account",), title=_headline(record))
+
+
+def _print(record: RunRecord, paths: list[Path], claim: str, *, verbose: bool) -> None:
+    """The summary table, what it claims, then what every reader must know."""
+    say(result_table(record), f"annualised with {record.bars.bars_per_year:.1f} bars a year", *filter(None, [claim]))
+    say(*(f"note: {note}" for note in record.notes))
+    if verbose:
+        say(*(f"{path} {path.stat().st_size:,} bytes" for path in paths))
+        say(f"backtest {record.facts['wall_clock']['backtest_seconds']:.2f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""`hybrid-bt study`: one command that answers "is this result real?"."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hybrid_bt.commands.console import COUNT, FILE, check_installed, command, flag, option, say
+from hybrid_bt.commands.options import request_of, shared
+from hybrid_bt.errors import ConfigError
+from hybrid_bt.evidence.trials import LEDGER, append_trial, configuration_key, count_trials, read_trials, trial_of
+
+if TYPE_CHECKING:
+    from hybrid_bt.backtest import Request
+    from hybrid_bt.evidence.study.doing import Window
+    from hybrid_bt.evidence.study.findings import Findings, Plan
+    from hybrid_bt.evidence.study.jobs import Lessons
+
+FAILED = 1  #: exit status: a cell failed
+#: windows, seeds, resamples
+PRESETS = {"quick": (4, 2, 200), "full": (10, 5, 1000), "readme": (10, 5, 1000)}
+_PRESETS_HELP = (
+    "quick: 4 windows, 2 seeds; full: 10 and 5; readme: both modes in full, and README's results are written."
+)
+_SCHEMES, _BACKENDS = click.Choice(["anchored", "rolling"]), click.Choice(["joblib", "dask", "ray"])
+SAC_STEPS_PER_SECOND, PPO_STEPS_PER_SECOND = 4_000.0, 1_700.0  #: one thread; docs/research-log.md
+START_SECONDS = 8.0  #: of a window: imports, features, freezing, recording
+
+
+@command()
+@shared("mode")
+@option("--preset", type=click.Choice(list(PRESETS)), default="full", help=_PRESETS_HELP)
+@shared("bars", "pairs", "span")
+@option("--windows", type=COUNT, help="Walk-forward windows.  [default: the preset's]")
+@option("--scheme", type=_SCHEMES, default="anchored", help="Training spans grow, or move on with the windows.")
+@option("--purge-bars", type=click.IntRange(min=0), default=1, help="Bars cut from the end of training.")
+@option("--embargo-bars", type=click.IntRange(min=0), default=5, help="Bars between training and window.")
+@option(
+    "--seeds",
+    type=click.IntRange(min=0),
+    help="Members of the ensembles that are looked at alone.  [default: the preset's]",
+)
+@flag("--retrain", help="Train policies for each window with these steps (extra `train`; long).")
+@shared("steps")
+@option("--resamples", type=click.IntRange(min=10), help="Of the bootstrap.  [default: the preset's]")
+@shared("config", "in-sample", "jobs")
+@option("--backend", type=_BACKENDS, default="joblib", help="Where cells run; the others need the extra of their name.")
+@option(
+    "--out",
+    type=FILE,
+    default=Path("study"),
+    help="Folder of the report and of the cells, which a study started again finds there.",
+)
+@shared("seed", "ledger")
+@option("--readme", type=FILE, default=Path("README.md"), help="With --preset readme: the file.")
+@flag("--check", help="With --preset readme: compare instead of writing; status 1 if they differ.")
+def main(**flags: Any) -> None:
+    """Weigh a result: walk-forward windows, ablations, seeds, costs and delays on the same bars, with intervals.
+
+    Writes study.html, CSV and PNG under --out. Status 1 if a cell failed.
+    """
+    extra = ["joblib"] if flags["backend"] != "joblib" or flags["jobs"] > 1 else []
+    check_installed("a study", "study", ["arch", "onnx", *extra])
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if flags["check"] and flags["preset"] != "readme":
+        raise ConfigError("--check compares README's results: it goes with --preset readme")
+    if flags["preset"] == "readme":
+        if not _renew(flags) and flags["check"]:
+            click.echo(f"{flags['readme']} does not hold what the commands print; run without --check", err=True)
+            raise click.exceptions.Exit(FAILED)
+        return
+    from hybrid_bt.evidence.study.doing import perform, write_study
+    from hybrid_bt.evidence.study.page import claim, verdicts
+
+    out = flags["out"]
+    found = perform(_plan(flags, out), out, backend=flags["backend"], n_jobs=flags["jobs"])
+    write_study(found, out)
+    if not flags["no_ledger"]:
+        append_trial(out.absolute().parent / LEDGER, _trial(found))
+    say(claim(found), *(f"- {text}" for text in verdicts(found)), f"study.html, CSV and PNG in {out}")
+    if found.failures:
+        raise click.exceptions.Exit(FAILED)
+
+
+def _renew(flags: dict[str, Any]) -> bool:
+    from hybrid_bt.config import MODES
+    from hybrid_bt.evidence.study.readme import renew
+
+    with tempfile.TemporaryDirectory() as nowhere:  # the trials of a ledger that happens to lie here do not count
+        plans = [_plan(flags | {"mode": mode}, Path(nowhere) / "study") for mode in MODES]
+    return renew(flags["readme"], plans, flags["out"], check=flags["check"], n_jobs=flags["jobs"])
+
+
+def _plan(flags: dict[str, Any], out: Path) -> Plan:
+    """What the flags ask for; errors as `hybrid-bt run` has them."""
+    from hybrid_bt.backtest import prepare
+    from hybrid_bt.evidence.study.doing import split
+    from hybrid_bt.evidence.study.findings import Plan
+
+    n_windows, n_seeds, n_resamples = PRESETS[flags["preset"]]
+    task = prepare(request_of(flags))
+    request, bars, policies = task.request, task.request.bars, task.request.policies.loaded()
+    cut = {name: flags[name] for name in ("scheme", "purge_bars", "embargo_bars")}
+    windows = split(bars, task.row, flags["windows"] or n_windows, **cut)
+    members = max((policy.manifest.members for policy in policies.values()), default=0)
+    wanted = n_seeds if flags["seeds"] is None else flags["seeds"]
+    if flags["seeds"] is not None and wanted > members:
+        raise ConfigError(f"--seeds {wanted}: the policies have {members} members; ask for no more")
+    first_day = bars.stamps[task.row].astype("datetime64[D]").item()
+    shas = {name: policy.sha256 for name, policy in policies.items()}
+    key = configuration_key(_configuration(request), shas, str(first_day))
+    return Plan(
+        bars=bars,
+        config=request.config,
+        mode=request.mode,
+        policies=request.policies,
+        pairs=request.pairs,
+        first=task.row,
+        windows=tuple(windows),
+        lessons=_lessons(windows, flags) if flags["retrain"] else (),
+        n_seeds=0 if flags["retrain"] else min(wanted, members),
+        n_resamples=flags["resamples"] or n_resamples,
+        seed=flags["seed"],
+        n_trials_before=count_trials(read_trials(out.absolute().parent / LEDGER), bars.sha256, key),
+        in_sample=task.trained_until is not None and first_day <= task.trained_until,
+    )
+
+
+def _lessons(windows: list[Window], flags: dict[str, Any]) -> tuple[Lessons, ...]:
+    from hybrid_bt.evidence.study.jobs import Lessons
+
+    seeds, steps = tuple(range(flags["seeds"] or 1)), (flags["sac_steps"], flags["ppo_steps"])
+    sac_seconds = steps[0] * (len(seeds) + 2) / SAC_STEPS_PER_SECOND
+    seconds = sac_seconds + steps[1] * len(seeds) / PPO_STEPS_PER_SECOND + START_SECONDS
+    click.echo(
+        f"about {seconds * len(windows) / flags['jobs'] / 60.0:.0f} minutes for {len(windows)} windows x {len(seeds)} "
+        "seeds on cores of 2026; what is done is kept, so it may be interrupted",
+        err=True,
+    )
+    return tuple(Lessons(w.train_start, w.train_end, *steps, flags["mode"], seeds) for w in windows)
+
+
+def _configuration(of: Plan | Request) -> dict[str, Any]:
+    """What makes two studies the same trial."""
+    return {"mode": of.mode, "pairs": list(of.pairs), **of.config.numbers()}
+
+
+def _trial(found: Findings) -> dict[str, Any]:
+    """The study's line in the ledger beside its folder."""
+    plan = found.plan
+    shas = {name: policy.sha256 for name, policy in plan.policies.loaded().items()}
+    known = {"data_sha256": plan.bars.sha256, "in_sample": plan.in_sample, "accounts": list(found.summaries)}
+    return trial_of("study", found.bars, _configuration(plan), shas, found.summaries["hybrid"], **known)

@@ -1,0 +1,215 @@
+"""`hybrid-bt train sac|gate|shipped|controls`: train policies, freeze them to inert files, check the learner."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from hybrid_bt.commands.console import COUNT, DAY, FILE, check_installed, command, flag, listed, option
+from hybrid_bt.commands.options import bars_of, pairs_of, shared
+from hybrid_bt.config import MODES
+from hybrid_bt.errors import ConfigError
+
+REHEARSED_TO = date(2004, 12, 31)  #: where the shipped policies' rehearsal ends: the bars that settings learned on
+MOST_SEED = 2**31 - 1  #: environments count on from it, and numpy's seeds end at 2**32
+FOLDER = click.Path(path_type=Path, file_okay=False)
+NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
+
+
+@command("train")
+@click.argument("kind", type=click.Choice(["sac", "gate", "shipped", "controls"]))
+@shared("mode", "bars", "pairs")
+@option("--train-start", type=DAY, default="1995-01-01", help="First training day; earlier bars warm up.")
+@option("--train-end", type=DAY, default="2009-12-31", help="Last training day; later bars are not read.")
+@shared("steps")
+@listed("--seeds", default="0,1,2,3,4", help="One member of the ensemble each.")
+@shared("config")
+@option("--tensorboard-log", type=FOLDER, help="Folder for TensorBoard.")
+@option(
+    "--valid-end", type=DAY, help="Last validation day; validation begins behind --train-end.  [default: no validation]"
+)
+@option("--valid-every", type=COUNT, metavar="STEPS", help="Steps between validations.  [default: 1/20]")
+@option("--patience", type=COUNT, help="Validations without a better Sharpe ratio that end a training.")
+@option("--keep", type=click.Choice(["best", "last"]), default="last", help="Weights to freeze.")
+@option(
+    "--rehearse-to",
+    type=DAY,
+    help="First train the same up to this day and put its result on the rest of the training span into the manifest.",
+)
+@option("--checkpoint-dir", type=FOLDER, help="Folder for checkpoints.")
+@option("--checkpoint-every", type=COUNT, default=10_000, help="Steps between two.")
+@flag("--resume", help="Go on from the checkpoints that are there.")
+@shared("jobs")
+@option("--out", type=FILE, help="File; for shipped a folder.  [default: KIND_MODE.onnx, policies]")
+def main(kind: str, **flags: Any) -> None:
+    """Train sac (exposures) or gate (regime score) and freeze the ensemble of all seeds to one ONNX file.
+
+    The gate learns on targets of SAC models trained on the other half of the span (cross-fitting), so it takes
+    --sac-steps as well. The same seeds on one thread give the same file, whatever --jobs and however often a training
+    with --checkpoint-dir was interrupted and resumed. Validations go to OUT's name with .validation.csv and .png.
+
+    shipped makes all four shipped policies again (--mode: that mode's two), in the folder --out, and compares them with
+    the files that ship; status 1 if one is not the same.
+
+    controls trains agents that must win (one is told the return that its order will earn) and agents that must not
+    (shuffled returns; a feature of noise), within the training span; status 1 if one of them does otherwise.
+    """
+    check_installed("training", "train", NEEDED)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from hybrid_bt.train.logbook import Logbook
+    from hybrid_bt.train.pipeline import learn_gate, learn_sac
+    from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
+
+    mode = flags["mode"]
+    if kind == "shipped":
+        given = click.get_current_context().get_parameter_source("mode") is not ParameterSource.DEFAULT
+        _shipped(flags, (mode,) if given else MODES)
+        return
+    out = flags["out"] or Path(f"{kind}_{mode}.onnx")
+    if kind != "controls":
+        _check_writable(out)
+    logbook = Logbook(out)
+    lesson = _lesson(flags)._replace(tell=logbook.hear)
+    if kind == "controls":
+        _controls(lesson, SAC_SPECS[mode], flags["sac_steps"])
+        return
+    with logbook.progress(sys.stderr.isatty()):
+        if kind == "sac":
+            policy = learn_sac(lesson, SAC_SPECS[mode], flags["sac_steps"], out)
+        else:
+            specs, steps = (GATE_SPECS[mode], SAC_SPECS[mode]), (flags["ppo_steps"], flags["sac_steps"])
+            policy = learn_gate(lesson, *specs, *steps, out)
+    if lesson.valid_end:
+        _draw(logbook, lesson, kind, policy.manifest.results["validation"])
+    click.echo(f"{out}: {kind} for {mode}, {policy.manifest.members} members, sha256 {policy.sha256}")
+
+
+def _shipped(flags: dict[str, Any], modes: tuple[str, ...]) -> None:
+    from hybrid_bt.train.logbook import Logbook
+    from hybrid_bt.train.shipped import rebuild
+
+    folder = flags["out"] or Path("policies")
+    logbook = Logbook(folder / "shipped")
+
+    if flags["valid_end"] is not None:
+        raise ConfigError("shipped policies are trained to the end and rehearsed, not validated; drop --valid-end")
+    flags["rehearse_to"] = flags["rehearse_to"] or REHEARSED_TO
+    _make_folder("--out", folder)
+
+    def lesson_of(mode: str) -> Any:
+        return _lesson(flags | {"mode": mode})._replace(tell=logbook.hear)
+
+    all_same = True
+    with logbook.progress(sys.stderr.isatty()):
+        for row in rebuild(lesson_of, modes, flags["sac_steps"], flags["ppo_steps"], folder):
+            click.echo(row.words())
+            all_same &= row.same_bytes
+    if not all_same:
+        raise click.exceptions.Exit(1)
+
+
+def _controls(lesson: Any, spec: Any, steps: int) -> None:
+    from hybrid_bt.envs import asset_tracks
+    from hybrid_bt.train.controls import run_controls
+    from hybrid_bt.train.spec import LEAST_CLOSE
+
+    tracks = asset_tracks(lesson.history(), str(lesson.start), str(lesson.end), LEAST_CLOSE)
+    rows = run_controls(tracks, lesson.config, spec, steps=steps, seeds=lesson.seeds)
+    click.echo(f"{'control':<10}{'seed':>5}{'agent Sharpe':>14}{'held Sharpe':>13}{'z':>8}")
+    for row in rows:
+        verdict = "as it must" if row.passed else "NOT AS IT MUST"
+        click.echo(
+            f"{row.name:<10}{row.seed:>5}{row.agent_sharpe:>14.2f}{row.held_sharpe:>13.2f}{row.z:>8.1f}  {verdict}"
+        )
+    if not all(row.passed for row in rows):
+        raise click.exceptions.Exit(1)
+
+
+def _lesson(flags: dict[str, Any]) -> Any:
+    from hybrid_bt.config import load_config
+    from hybrid_bt.train.pipeline import Lesson
+
+    start, end, valid_end, rehearse_to = (
+        flags[name] for name in ("train_start", "train_end", "valid_end", "rehearse_to")
+    )
+    if end <= start:
+        raise ConfigError(f"--train-end {end} is not after --train-start {start}; exchange them or widen the span")
+    if rehearse_to and not start < rehearse_to < end:
+        raise ConfigError(f"--rehearse-to {rehearse_to} is not between --train-start {start} and --train-end {end}")
+    bars = bars_of(flags, end=valid_end or end)
+    return Lesson(
+        bars=bars,
+        config=load_config(flags["mode"], flags["config"]).for_stamps(bars.between(end=end).stamps),
+        mode=flags["mode"],
+        pairs=pairs_of(flags, bars),
+        start=start,
+        end=end,
+        seeds=_seeds(flags["seeds"]),
+        valid_end=valid_end,
+        rehearse_to=rehearse_to,
+        practice=_practice(flags),
+    )
+
+
+def _practice(flags: dict[str, Any]) -> Any:
+    from hybrid_bt.train.members import Practice
+
+    if flags["valid_end"] is None:
+        for name in ("valid_every", "patience"):
+            if flags[name] is not None:
+                raise ConfigError(f"--{name.replace('_', '-')} needs --valid-end: there is nothing to validate on")
+        if flags["keep"] == "best":
+            raise ConfigError("--keep best needs --valid-end: nothing says which weights are best")
+    if flags["resume"] and flags["checkpoint_dir"] is None:
+        raise ConfigError("--resume needs --checkpoint-dir: name the folder that the checkpoints are in")
+    for name in ("checkpoint_dir", "tensorboard_log"):
+        if flags[name] is not None:
+            _make_folder(f"--{name.replace('_', '-')}", flags[name])
+    return Practice(**{name: flags[name] for name in Practice._fields})
+
+
+def _draw(logbook: Any, lesson: Any, kind: str, found: Any) -> None:
+    from hybrid_bt.train.validation import Score
+
+    values = {name: float("nan") if value is None else value for name, value in found["reference"].items()}
+    name = "equal weight" if kind == "sac" else "best constant r"
+    title = f"{'SAC leg' if kind == 'sac' else 'Fused account'} on validation, {lesson.mode}"
+    note = (
+        f"{lesson.bars.name} · trained {lesson.start} to {lesson.end}, validated to {lesson.valid_end} · net of costs"
+    )
+    logbook.draw(title, f"{note} · dashed: {name} under the same limits, no learning", (name, Score(**values)))
+
+
+def _check_writable(out: Path) -> None:
+    """Refuse now what could not be written after hours of training."""
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; name a file, {out / 'policy.onnx'} say")
+    if not (out.parent.is_dir() and os.access(out.parent, os.W_OK)):
+        raise ConfigError(f"--out {out}: {out.parent} is no folder that can be written to; make it first")
+
+
+def _make_folder(flag: str, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{flag} {folder}: {error.strerror}; name another folder") from None
+
+
+def _seeds(words: tuple[str, ...]) -> tuple[int, ...]:
+    try:
+        seeds = tuple(int(word) for word in words)
+    except ValueError:
+        raise ConfigError(f"--seeds {','.join(words)}: seeds are whole numbers; write 0,1,2") from None
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) > MOST_SEED:
+        raise ConfigError(f"--seeds {','.join(words)}: each seed once, from 0 to {MOST_SEED}")
+    return seeds
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Parts of your own in the place of the shipped ones: a function as a policy, a class as a leg.
+
+A leg of your own that takes the place of another inherits its weight; one beside them is registered
+(`hybrid_bt.brain.legs`). A policy of your own answers in the place of the frozen one, inside the leg or the gate.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hybrid_bt.brain.legs import leg_named
+from hybrid_bt.config import Config
+from hybrid_bt.config.build import LegMaker, Policies, load_policy
+from hybrid_bt.equations.parameters import validated
+from hybrid_bt.errors import ConfigError, PolicyError, did_you_mean
+
+FloatArray = NDArray[np.float64]
+
+
+class Training(NamedTuple):
+    """What a policy without a manifest says about the bars that it learnt from."""
+
+    train_end: date | None
+    valid_end: date | None = None
+
+
+class CallablePolicy:
+    """A plain function in the place of a frozen policy.
+
+    Parameters
+    ----------
+    function : callable
+        Observations, float64 of shape (rows, features), to one action in [-1, 1] per row. The columns are
+        `hybrid_bt.brain.legs.sac.OBSERVATION` for SAC (one row per asset) and `hybrid_bt.brain.gate.OBSERVATION` for the gate
+        (one row). An object with a method `reset` is reset before a run, and every run has a copy of its own.
+    trained_until : date, optional
+        Last day that it learnt from: earlier bars are refused as in-sample. None says that it did not learn.
+
+    Raises
+    ------
+    PolicyError
+        From `act`, if the answer has another shape, is not finite, or leaves [-1, 1].
+    """
+
+    clipped_count = 0
+    sha256 = None
+
+    def __init__(self, function: Callable[[FloatArray], ArrayLike], trained_until: date | None = None) -> None:
+        self.function = function
+        self.manifest = Training(trained_until)
+
+    def __repr__(self) -> str:
+        return f"CallablePolicy({getattr(self.function, '__name__', type(self.function).__name__)})"
+
+    def __copy__(self) -> CallablePolicy:
+        return CallablePolicy(copy.deepcopy(self.function), self.manifest.train_end)
+
+    def reset(self) -> None:
+        """Begin an episode."""
+        reset = getattr(self.function, "reset", None)
+        if reset is not None:
+            reset()
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether the function gives and takes back a memory."""
+        return hasattr(self.function, "state") and hasattr(self.function, "restore")
+
+    def state(self) -> dict[str, Any]:
+        """Memory of the function, for `restore`; empty where it gives none."""
+        return self.function.state() if self.is_recurrent else {}  # type: ignore[attr-defined]
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to what `state` gave."""
+        if self.is_recurrent:
+            self.function.restore(state)  # type: ignore[attr-defined]
+
+    def act(self, observations: FloatArray) -> FloatArray:
+        """Answer one bar: (rows, features) to (rows,)."""
+        actions = np.asarray(self.function(observations), dtype=np.float64)
+        if actions.size != len(observations) or actions.ndim > 2:
+            raise PolicyError(
+                f"policy: {self!r} answered with shape {actions.shape} to {len(observations)} row(s); "
+                "give one action per row"
+            )
+        actions = actions.reshape(-1)
+        bad = ~(np.abs(actions) <= 1.0)
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise PolicyError(f"policy: {self!r} answered {actions[row]} in row {row}; an action lies in [-1, 1]")
+        return actions
+
+
+def own_policies(config: Config, given: Policies | None, sac: Any, gate: Any, legs: Mapping[str, LegMaker]) -> Policies:
+    """The policies of a run: yours where you gave one, else the configuration's files.
+
+    Parameters
+    ----------
+    given : Policies, optional
+        Both at once; None inside it leaves a part out.
+    sac, gate : path, policy or callable, optional
+        One of them, before `given`.
+    legs : mapping
+        Of `own_legs`: a leg in the place of `sac` asks no policy.
+
+    Raises
+    ------
+    ConfigError, PolicyError
+    """
+    if given is not None and not isinstance(given, Policies):
+        raise ConfigError(
+            f"policies is a {type(given).__name__}; give Policies(sac=..., gate=...), and wrap it in a list for "
+            "optstrategy, which takes a tuple apart"
+        )
+    found: dict[str, Any] = {}
+    for kind, own in (("sac", sac), ("gate", gate)):
+        if not getattr(config, kind).enabled or kind in legs:
+            found[kind] = None
+        elif own is not None or given is not None:
+            found[kind] = _as_policy(kind, own if own is not None else getattr(given, kind))
+        else:
+            found[kind] = load_policy(getattr(config, kind).file, kind)
+    return Policies(**found)
+
+
+def _as_policy(kind: str, own: Any) -> Any:
+    if own is None or (hasattr(own, "act") and hasattr(own, "manifest")):
+        return own
+    if isinstance(own, (str, Path)):
+        return load_policy(str(own), kind)
+    if callable(own):
+        return CallablePolicy(own)
+    raise ConfigError(f"{kind} is {own!r}; give a frozen policy, its file, or a function of observations")
+
+
+def own_legs(config: Config, legs: Mapping[str, Any] | None) -> dict[str, LegMaker]:
+    """Makers of the user's legs by the name of the leg in whose place they stand.
+
+    Parameters
+    ----------
+    legs : mapping, optional
+        Place (`sac`, `kalman` or a leg of the configuration) -> a class or function that takes (symbols, pairs as
+        columns (y, x), config) and gives a leg, or the name of a registered one, which then has its default `Params`.
+
+    Raises
+    ------
+    ConfigError
+        Unknown place or name, or something that cannot be called.
+    """
+    found: dict[str, LegMaker] = {}
+    for place, leg in (legs or {}).items():
+        places = tuple(config.legs_enabled())
+        if place not in places:
+            raise ConfigError(f"legs: no place {place!r}{did_you_mean(str(place), places)}")
+        found[place] = registered(leg) if isinstance(leg, str) else leg
+        if not callable(found[place]):
+            raise ConfigError(f"legs: {place} is {leg!r}; give a class or function of (symbols, pairs, config)")
+    return found
+
+
+def registered(name: str) -> LegMaker:
+    """A maker of a registered leg with its default `Params`."""
+    leg = leg_named(name)
+    params = validated(leg.Params, {}, f"legs.{name}") if hasattr(leg, "Params") else ()
+    return lambda symbols, pairs, config: leg(symbols, pairs, params)

@@ -1,0 +1,115 @@
+"""An account on targets, and the targets of recorded legs, mixed and limited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba.extending import register_jitable
+
+from hybrid_bt.equations import accounting, costs, fusion, risk, sizing
+from hybrid_bt.equations.accounting import Account, Book, OrderRules, Tape, run_account
+from hybrid_bt.equations.compiled.compiling import borrowed, compile_kernel, digest_of, frozen, register
+from hybrid_bt.equations.costs import Costs
+from hybrid_bt.equations.risk import RiskParams
+
+#: what any account calls
+ACCOUNTING = (
+    costs.commission,
+    costs.borrow_interest,
+    sizing._toward_zero,
+    sizing._whole_lots,
+    sizing.order_size,
+    sizing.submission_order,
+    accounting._closing_part,
+    accounting.margin_check,
+    accounting.execute,
+    accounting.open_account,
+    accounting._check_submitted,
+    accounting._interest,
+    accounting._fill_waiting,
+    accounting._first_bars,
+    accounting._mark,
+    accounting.broker_day,
+    accounting.send_orders,
+    accounting.run_account,
+)
+register(ACCOUNTING)
+register((fusion.mix_into, risk.portfolio_volatility, risk.limit_in_place, fusion.settle_row))
+MODULES = (costs, sizing, accounting)
+
+
+@register_jitable
+def _book(floats: Any, ints: Any) -> Book:
+    """A book on (6, N) and (4, N) zeros."""
+    f, k = borrowed(floats), borrowed(ints)
+    return Book(f[0], f[1], f[2], k[0], f[3], f[4], k[1], f[5], k[2], k[3])
+
+
+@register_jitable
+def _tape(t: Tape) -> Tape:
+    """The tape on borrowed arrays."""
+    ints = borrowed(t.bar), borrowed(t.decided), borrowed(t.symbol)
+    floats = borrowed(t.size), borrowed(t.price), borrowed(t.fee)
+    rows = borrowed(t.cash), borrowed(t.equity), borrowed(t.borrow)
+    return Tape(rows[0], rows[1], rows[2], ints[0], ints[1], ints[2], floats[0], floats[1], floats[2])
+
+
+def _trading() -> Callable[..., Account]:
+    digest = digest_of(MODULES)
+
+    def trade(
+        opens: Any,
+        closes: Any,
+        days: Any,
+        targets: Any,
+        cash: float,
+        costs: Costs,
+        rules: OrderRules,
+        tape: Tape,
+        floats: Any,
+        ints: Any,
+    ) -> Account:
+        assert digest >= 0
+        prices = borrowed(opens), borrowed(closes)
+        book = _book(floats, ints)
+        return run_account(
+            prices[0], prices[1], borrowed(days), borrowed(targets), cash, costs, rules, book, _tape(tape)
+        )
+
+    return compile_kernel(trade, parallel=False)
+
+
+def _settling() -> Callable[..., None]:
+    digest = digest_of((fusion, risk))
+
+    def settle(targets: Any, weights: Any, volatility: Any, correlation: Any, limits: RiskParams, settled: Any) -> None:
+        assert digest >= 0
+        for t in range(len(settled)):
+            fusion.settle_row(
+                borrowed(settled[t]),
+                borrowed(targets[:, t]),
+                borrowed(weights[t]),
+                borrowed(volatility[t]),
+                correlation[t],
+                limits,
+            )
+
+    return compile_kernel(settle, parallel=False)
+
+
+_trade, _settle = _trading(), _settling()
+
+
+def one_account(*given: Any) -> Account:
+    """`accounting.run_account` of C-contiguous arrays, with a book of its own; the tape comes last."""
+    *inputs, tape = given
+    n = inputs[1].shape[1]
+    return _trade(*map(frozen, inputs), tape, np.zeros((6, n)), np.zeros((4, n), np.int64))
+
+
+def settle_all(targets: Any, weights: Any, volatility: Any, correlation: Any, limits: RiskParams, settled: Any) -> None:
+    """Mix and limit the targets (L, T, N) of all legs, row by row, into `settled`, (T, N)."""
+    given = map(frozen, (targets, weights, volatility, correlation))
+    _settle(*given, RiskParams(*map(float, limits)), settled)

@@ -1,0 +1,156 @@
+"""A whole panel through `market.absorb_bar`, and the positions of pairs through `legs.kalman.hold_pairs`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from hybrid_bt.equations import features, kalman, market, pair_rules, spread
+from hybrid_bt.equations.compiled.compiling import as_tuple, borrowed, compile_kernel, digest_of, frozen, register
+from hybrid_bt.equations.pair_rules import PairPosition, PairRules
+from hybrid_bt.equations.spread import SpreadRates
+
+register(
+    (
+        kalman.initial_state,
+        kalman.step,
+        kalman.follow,
+        kalman.intercept,
+        spread.initial_state,
+        spread.absorb,
+        features.initial_asset,
+        features.initial_market,
+        features._absorb_return,
+        features.asset_step,
+        features.market_step,
+        features.correlation,
+        features.volatility,
+        features.is_warm,
+        features._clip,
+        features._in_sd,
+        features._log_ratio,
+        features.own_features,
+        features.context_features,
+        features.asset_features,
+        features.market_features,
+        market.first_pair,
+        market.pair_bar,
+        market.pair_view,
+        market.pair_stretch,
+        market.absorb_bar,
+        market.pair_zscores,
+        pair_rules._wants_entry,
+        pair_rules.pair_step,
+        pair_rules.stale_step,
+        pair_rules.bar_step,
+        pair_rules.amounts_of,
+        pair_rules.hold_bars,
+    )
+)
+N_NOISE, N_POSITION = len(kalman.KalmanParams._fields), len(PairPosition._fields)
+MODULES = (kalman, spread, features, market, pair_rules)
+
+
+def _reading() -> Callable[..., None]:
+    digest = digest_of(MODULES)
+
+    def read(
+        closes: Any,
+        traded: Any,
+        sides: Any,
+        noise: Any,
+        rates: SpreadRates,
+        n_pairs_of: Any,
+        logs: Any,
+        zscores: Any,
+        out_warm: Any,
+        out_features: Any,
+        out_market: Any,
+        out_market_warm: Any,
+        out_volatility: Any,
+        out_correlation: Any,
+        out_pairs: Any,
+    ) -> None:
+        assert digest >= 0
+        params = [kalman.KalmanParams(*as_tuple(k, N_NOISE)) for k in noise]
+        pairs = [market.first_pair(sides[p, 0], sides[p, 1], params[p]) for p in range(len(params))]
+        assets = [features.initial_asset() for _ in range(closes.shape[1])]
+        mean = features.initial_market()
+        for t in range(len(closes)):
+            for i, close in enumerate(closes[t]):
+                logs[i] = math.log(close) if traded[t, i] else math.nan
+                zscores[i] = 0.0
+            mean = market.absorb_bar(borrowed(logs), borrowed(traded[t]), assets, mean, pairs, params, rates)
+            market.pair_zscores(pairs, borrowed(n_pairs_of), borrowed(zscores))
+            for i, asset in enumerate(assets):
+                for k, value in enumerate(features.asset_features(asset, mean, zscores[i])):
+                    out_features[t, i, k] = value
+                out_volatility[t, i] = features.volatility(asset)
+                out_warm[t, i] = features.is_warm(asset)
+            for k, value in enumerate(features.market_features(mean, market.pair_stretch(pairs))):
+                out_market[t, k] = value
+            out_correlation[t] = features.correlation(mean)
+            out_market_warm[t] = features.is_warm(mean.mean)
+            for p, pair in enumerate(pairs):
+                for k, value in enumerate(market.pair_view(pair)):
+                    out_pairs[t, p, k] = value
+
+    return compile_kernel(read, parallel=False)
+
+
+def _holding() -> Callable[..., None]:
+    digest = digest_of(MODULES)
+
+    def hold(positions: Any, fresh: Any, zscores: Any, ratios: Any, rules: PairRules, out_amounts: Any) -> None:
+        assert digest >= 0
+        held = [PairPosition(*as_tuple(row, N_POSITION)) for row in positions]
+        pair_rules.hold_bars(held, fresh, zscores, ratios, rules, out_amounts)
+        for p, position in enumerate(held):
+            for k, value in enumerate(position):
+                positions[p, k] = value
+
+    return compile_kernel(hold, parallel=False)
+
+
+_read = _reading()
+_hold = _holding()
+
+
+def read_all(closes: Any, traded: Any, pairs: Any, noise: Any, rates: SpreadRates, n_pairs_of: Any, *out: Any) -> None:
+    """Read all bars of a panel.
+
+    Parameters
+    ----------
+    closes, traded : (T, N)
+    pairs : (P, 2)
+        Columns (y, x).
+    noise : (P, fields)
+        `KalmanParams` of each pair.
+    n_pairs_of : (N,)
+        Pairs that each symbol is a side of.
+    out
+        Columns `warm` to `pairs` of a blank `legs.base.View`, which are written.
+    """
+    n = closes.shape[1]
+    inputs = (
+        np.ascontiguousarray(closes),
+        traded,
+        np.array(pairs, dtype=np.int64).reshape(-1, 2),
+        np.array(noise, dtype=np.float64).reshape(-1, N_NOISE),
+        SpreadRates._make(map(float, rates)),
+        np.array(n_pairs_of, dtype=np.int64),
+    )
+    _read(*map(frozen, inputs), np.empty(n), np.empty(n), *out)
+
+
+def hold_all(
+    positions: list[PairPosition], fresh: Any, zscores: Any, ratios: Any, rules: PairRules, amounts: Any
+) -> list[PairPosition]:
+    """The positions after T bars; the rest as in `pair_rules.hold_bars`."""
+    numbers = np.array(positions, dtype=np.float64).reshape(-1, N_POSITION)
+    given = (np.ascontiguousarray(values) for values in (fresh, zscores, ratios))
+    _hold(numbers, *map(frozen, given), PairRules._make(map(float, rules)), amounts)
+    return [PairPosition(*row) for row in numbers.tolist()]

@@ -1,0 +1,247 @@
+"""A trace out of any Backtrader strategy, in every feed class and run mode, without a change to it."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice, product
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hybrid_bt.bars import Bars
+from hybrid_bt.evidence.audit.trace import Column, Known, Moved, OrderRow, Trace, columns_of, filled_at_once, numbers_of
+from hybrid_bt.feeds import to_feeds
+from hybrid_bt.strategies.framework import bt
+
+OHLCV = ("open", "high", "low", "close", "volume")
+Fill = Callable[[Any, Bars], None]  #: puts a strategy into a Cerebro
+
+
+class RunMode(NamedTuple):
+    """How Cerebro runs."""
+
+    runonce: bool = True
+    preload: bool = True
+    exactbars: int = 0  #: 0 keeps everything, 1 as little as possible
+
+    def __str__(self) -> str:
+        return f"runonce={self.runonce} preload={self.preload} exactbars={self.exactbars}"
+
+
+DEFAULT = RunMode()  #: Backtrader's own
+RUN_MODES = tuple(RunMode(*values) for values in product((True, False), (True, False), (0, 1, -1, -2)))
+
+
+def pandas_feeds(bars: Bars) -> list[Any]:
+    """Backtrader's PandasData; bars on which a symbol did not trade are left out."""
+    feeds = []
+    for i, symbol in enumerate(bars.symbols):
+        rows = bars.traded[:, i]
+        prices = {name: getattr(bars, name)[rows, i] for name in OHLCV}
+        frame = pd.DataFrame(prices, index=pd.DatetimeIndex(bars.stamps[rows]))
+        feeds.append(bt.feeds.PandasData(dataname=frame, name=symbol))
+    return feeds
+
+
+FEEDS: dict[str, Callable[[Bars], Iterable[Any]]] = {"ArrayFeed": to_feeds, "PandasData": pandas_feeds}
+
+
+def run(
+    fill: Fill, bars: Bars, mode: RunMode = DEFAULT, feed: str = "ArrayFeed", *, cash: float = 1e6, own: bool = False
+) -> Trace:
+    """Trace of one run; an exception of the strategy ends it and stands in the trace.
+
+    Parameters
+    ----------
+    fill : callable
+        `fill(cerebro, bars)` adds the strategy, and whatever it needs beside the feeds of `bars`.
+    own : bool
+        Of this package: an exception is a bug and is not caught.
+    """
+    modes = mode._asdict() | {"stdstats": not own}  # Backtrader's own observers repeat what the probe reads
+    cerebro = bt.Cerebro(**modes)
+    cerebro.broker.setcash(cash)
+    for data in FEEDS[feed](bars):
+        cerebro.adddata(data, name=data._name)
+    sink: list[Probe] = []
+    cerebro.addanalyzer(Probe, sink=sink)
+    fill(cerebro, bars)
+    error = ""
+    try:
+        cerebro.run()
+    except Exception as raised:  # a stranger's strategy may raise anything, and where it does is evidence
+        if own:
+            raise
+        error = f"raised {type(raised).__name__}: {raised}"
+    if sink:
+        return sink[0].trace(error)
+    return Trace((), np.empty((0, 0)), np.empty(0, "M8[ns]"), error=error or "no bar was run")
+
+
+class Probe(bt.Analyzer):
+    """Records, when a bar is wholly over, every line that the strategy can reach, its orders and its account.
+
+    Lines: of the feeds, of the strategy itself, of its indicators and theirs in turn, and of observers. The probe
+    appends itself to `sink`, a list, so that what it saw survives an exception.
+    """
+
+    params = (("sink", None),)
+
+    def start(self) -> None:
+        self.p.sink.append(self)
+        self._columns: tuple[Column, ...] = ()
+        self._readers: list[Callable[[], Any]] = []
+        self._values, self._stamps = array("d"), list[np.datetime64]()
+        self._orders: list[OrderRow] = []
+        self._same_bar: list[Moved] = []
+        self._refs: set[int] = set()
+        self._seen = 0  # of the broker's orders
+        # market orders that are alive, with row and close of the decision, and executions seen
+        self._open: list[tuple[Any, int, float, int]] = []
+        self._first: int | None = None
+        self._names = {id(feed): feed._name or f"data{i}" for i, feed in enumerate(self.strategy.datas)}
+        self._laid_open: Callable[[], list[Known]] = getattr(self.strategy, "laid_open", list)
+        # Bars end with the observers, which run after all analyzers.
+        finish = self.strategy._next_observers
+
+        def finish_and_read(*args: Any, **named: Any) -> None:
+            finish(*args, **named)
+            self._read()
+
+        self.strategy._next_observers = finish_and_read
+
+    def next(self) -> None:
+        if self._first is None:
+            self._first = len(self._stamps)
+
+    def prenext(self) -> None:
+        pass
+
+    def trace(self, error: str) -> Trace:
+        """What has been seen, and what ended it."""
+        stamps = np.array(self._stamps, dtype="M8[ns]")
+        values = np.array(self._values).reshape(len(stamps), len(self._columns))
+        first = len(stamps) if self._first is None else self._first
+        unfinished = any(feed.resampling or feed.replaying for feed in self.strategy.datas)
+        return Trace(self._columns, values, stamps, self._orders, first, self._same_bar, unfinished, error)
+
+    def _read(self) -> None:
+        known = self._laid_open()
+        if not self._columns:
+            found = list(self._reachable())
+            self._columns = (*(Column(name, owner) for name, owner, _ in found), *columns_of(known))
+            self._readers = [read for _, _, read in found]
+        self._stamps.append(np.datetime64(bt.num2date(self.strategy.datetime[0]), "ns"))
+        self._values.extend(float(read()) for read in self._readers)
+        self._values.extend(numbers_of(known))
+        self._note_fills()
+        self._note_orders()
+
+    def _reachable(self) -> Iterator[tuple[str, str, Callable[[], Any]]]:
+        """(quantity, symbol, reader) of every number."""
+        strategy, broker = self.strategy, self.strategy.broker
+        for feed in strategy.datas:
+            for name in OHLCV:
+                yield f"data {name}", self._name(feed), partial(_now, getattr(feed.lines, name))
+        for name in strategy.lines.getlinealiases():
+            if name != "datetime":
+                yield f"line {name}", "-", partial(_now, getattr(strategy.lines, name))
+        # With runonce an indicator of an indicator holds all its values at once and is never moved: read it by index.
+        by_index = strategy.cerebro._dorunonce and strategy.cerebro._dopreload
+        for path, indicator in _indicators(strategy, {id(value): key for key, value in vars(strategy).items()}):
+            clock = self._clock_of(indicator)
+            for alias, line in _lines(indicator):
+                read = partial(_at, line, clock) if by_index else partial(_now, line)
+                yield f"{path}.{alias}", self._name(clock), read
+        for observer in strategy.getobservers():
+            for alias, line in _lines(observer):
+                yield f"observer {type(observer).__name__}.{alias}", "-", partial(_now, line)
+        for feed in strategy.datas:
+            yield "position", self._name(feed), partial(self._position, feed)
+        yield "cash", "-", broker.getcash
+        yield "value", "-", broker.getvalue
+
+    def _name(self, feed: Any) -> str:
+        return self._names.get(id(feed), "data")
+
+    def _position(self, feed: Any) -> float:
+        """`getposition` would touch the positions, and with that the order of the broker's sums."""
+        positions = self.strategy.broker.positions
+        return positions[feed].size if feed in positions else 0.0
+
+    def _clock_of(self, indicator: Any) -> Any:
+        """The feed that an indicator ticks with."""
+        feeds, clock = self.strategy.datas, indicator
+        feed_of = {id(owner): feed for feed in feeds for owner in (feed, *feed.lines.lines)}
+        while clock is not None and clock is not self.strategy:
+            if id(clock) in feed_of:
+                return feed_of[id(clock)]
+            clock = getattr(clock, "_clock", None)
+        return feeds[0]
+
+    def _note_orders(self) -> None:
+        broker = self.strategy.broker
+        created = getattr(broker, "orders", [])
+        for order in [*created[self._seen :], *getattr(broker, "pending", ())]:
+            if order.ref not in self._refs:
+                self._refs.add(order.ref)
+                self._follow(order)
+        self._seen = len(created)
+
+    def _follow(self, order: Any) -> None:
+        made, side = order.created, "buy" if order.isbuy() else "sell"
+        market = order.exectype in (None, bt.Order.Market)
+        price = math.nan if market or made.price is None else float(made.price)  # a market order's price is a note
+        limit = math.nan if made.pricelimit is None else float(made.pricelimit)
+        kind, name, stamp = order.ExecTypes[order.exectype or 0].lower(), self._name(order.data), self._stamps[-1]
+        self._orders.append(OrderRow(stamp, name, f"{side} {kind}", float(made.size), price, limit))
+        if market:
+            self._open.append((order, len(self._stamps) - 1, float(order.data.close[0]), 0))
+
+    def _note_fills(self) -> None:
+        """No market order may fill at the close that it was decided on."""
+        row, still, told = len(self._stamps) - 1, [], getattr(self.strategy.broker.p, "coc", False)
+        for order, decided, close, seen in self._open:
+            opened, bits = float(order.data.open[0]), order.executed.exbits
+            for price in (float(bit.price) for bit in islice(bits, seen, None)):
+                if told or (row > decided and price == close != opened):
+                    self._same_bar.append(filled_at_once(self._stamps[decided], self._name(order.data), price, opened))
+            if order.alive():
+                still.append((order, decided, close, len(bits)))
+        self._open = still
+
+
+def _indicators(owner: Any, names: dict[int, str], path: str = "", seen: set[int] | None = None) -> Iterator[Any]:
+    """(path, indicator) of all that `owner` has, depth first; a name is the attribute that holds it."""
+    seen = set() if seen is None else seen
+    for number, indicator in enumerate(owner._lineiterators[bt.LineIterator.IndType]):
+        if id(indicator) in seen:
+            continue
+        seen.add(id(indicator))
+        kind = type(indicator).__name__
+        name = path + (f"{names[id(indicator)]} ({kind})" if id(indicator) in names else f"{kind}#{number}")
+        yield name, indicator
+        if hasattr(indicator, "_lineiterators"):
+            yield from _indicators(indicator, names, f"{name}/", seen)
+
+
+def _lines(owner: Any) -> list[tuple[str, Any]]:
+    inner = owner.lines
+    if isinstance(inner, list):  # an operation on lines is a line itself
+        return [("value" if len(inner) == 1 else str(i), line) for i, line in enumerate(inner)]
+    return list(zip(inner.getlinealiases(), inner.lines, strict=False))
+
+
+def _now(line: Any) -> float:
+    """The line at this bar; NaN where it has none."""
+    return line[0] if len(line) else math.nan
+
+
+def _at(line: Any, clock: Any) -> float:
+    """The line at the bar that its clock has come to."""
+    index = len(clock) - 1
+    return line.array[index] if 0 <= index < len(line.array) else math.nan

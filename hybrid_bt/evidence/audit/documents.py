@@ -1,0 +1,114 @@
+"""The audit of documents: one that becomes known later, or is altered later, moves nothing earlier."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from hybrid_bt.brain.hybrid import Hybrid, Opinion
+from hybrid_bt.config.build import build
+from hybrid_bt.equations.features import WARMUP_BARS
+from hybrid_bt.evidence.audit.replays import Check, cut_rows, last_rows
+from hybrid_bt.evidence.audit.stack import Stack
+from hybrid_bt.evidence.audit.trace import NOBODY, Known, Trace, columns_of, numbers_of
+from hybrid_bt.news.answers import Answers
+from hybrid_bt.news.clock import clock_of, is_daily
+from hybrid_bt.news.desk import Desk
+from hybrid_bt.news.documents import UNKNOWN, Document, visible_at
+from hybrid_bt.news.embeddings import ranked_by
+from hybrid_bt.news.index import index_of
+from hybrid_bt.news.store import DocumentStore
+from hybrid_bt.news.verdicts import RiskScorer
+
+EVERY = 15  #: bars between cuts
+
+
+def _altered(document: Document, number: int) -> Document:
+    return document._replace(text=f"bankruptcy fraud panic crash {number}", sha256=_digest(document.sha256, number))
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _doubled(documents: Sequence[Document]) -> list[Document]:
+    """Each with a copy about the market, of other words."""
+    copies = [
+        _altered(one, i)._replace(id=f"{one.id}+{i}", symbols=(), sha256=_digest(one.sha256, i, "copy"))
+        for i, one in enumerate(documents)
+    ]
+    return [*copies, *documents]
+
+
+#: what happens to the documents that are not known yet at a cut
+CHANGES: dict[str, Callable[[Sequence[Document]], list[Document]]] = {
+    "documents cut": lambda later: [],
+    "documents altered": lambda later: [_altered(one, i) for i, one in enumerate(later)],
+    "documents added": _doubled,
+}
+
+
+def audit_documents(stack: Stack, documents: Sequence[Document], scorer: RiskScorer, every: int = EVERY) -> Check:
+    """Replay the risk manager on stores with another future.
+
+    Parameters
+    ----------
+    documents : sequence of Document
+        The last of them should fall on the bars of the stack.
+    every : int
+        Bars between cuts.
+    """
+    brain = build(stack.config, stack.bars.symbols, stack.pairs, stack.policies)
+    opinions = [brain.opine(closes) for closes in stack.bars.close.tolist()]
+    bars = last_rows(stack.bars, max(stack.bars.n_bars - WARMUP_BARS, 1))
+    small, check = stack._replace(bars=bars), Check("documents", bars.n_bars)
+
+    def run(known: Sequence[Document]) -> Trace:
+        return _trace(small, brain, opinions[-bars.n_bars :], known, scorer)
+
+    full, moments = run(documents), _visible(documents)
+    cutoffs = clock_of(stack.config.news, is_daily(bars.stamps)).cutoffs(bars.stamps).tolist()
+    for row in cut_rows(1, bars.n_bars, every):
+        earlier, later = list[Document](), list[Document]()
+        for document, moment in zip(documents, moments, strict=True):
+            (earlier if moment <= cutoffs[row - 1] else later).append(document)
+        for how, change in CHANGES.items():
+            check.compare("future", how, full, run([*change(later), *earlier]), cut=bars.stamps[row])
+    return check
+
+
+def _visible(documents: Sequence[Document]) -> list[int]:
+    published = np.array([one.published_at for one in documents], dtype=np.int64)
+    seen = [UNKNOWN if one.first_seen_at is None else one.first_seen_at for one in documents]
+    moments: list[int] = visible_at(published, np.array(seen, dtype=np.int64)).tolist()
+    return moments
+
+
+def _trace(
+    stack: Stack, brain: Hybrid, opinions: Sequence[Opinion], documents: Sequence[Document], scorer: RiskScorer
+) -> Trace:
+    """Everything that the risk manager knows and does on each bar."""
+    store, bars = DocumentStore(), stack.bars
+    store.add(documents)
+    index = ranked_by(stack.config.news.retrieval, store, index_of(store))
+    desk = Desk(store, index, Answers(scorer), stack.config.news, bars.symbols)
+    stage = desk.stage(bars.stamps, 0)
+    rows, held = [], [0.0] * bars.n_symbols
+    for stamp, opinion in zip(bars.stamps.astype("datetime64[us]").tolist(), opinions, strict=True):
+        advice = stage.advise(stamp)
+        decision = brain.settle(opinion, advice, held)
+        held = decision.target
+        managed = decision.managed
+        regime = managed.regime if managed else decision.regime
+        quantities = {
+            "risk read": advice.risk,
+            "sentiment read": advice.sentiment,
+            "multiplier": managed.multipliers if managed else [1.0] * bars.n_symbols,
+            "final target": held,
+        }
+        known = [Known([name], bars.symbols, values) for name, values in quantities.items()]
+        known.append(Known(["regime r'", "no new risk"], NOBODY, [regime, float(advice.no_new_risk)]))
+        rows.append(numbers_of(known))
+    return Trace(columns_of(known), np.array(rows), bars.stamps)

@@ -1,0 +1,89 @@
+"""What the audit says: a short table, or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from hybrid_bt.evidence.audit.replays import Check, Forgetting
+from hybrid_bt.evidence.audit.trace import Finding
+
+MAX_FINDINGS = 5  #: told in full; JSON holds all
+MAX_FORGETTING = 12
+KINDS = ("future", "same bar", "run mode")  #: worst first
+
+
+def as_text(subject: str, checks: Sequence[Check], forgetting: Sequence[Forgetting], seconds: float) -> str:
+    """The whole answer, one line per check."""
+    width = max(len(check.name) for check in checks)
+    lines = [subject, f"  {'check':{width}}  {'bars':>6} {'replays':>8} {'numbers compared':>17} {'orders':>8}  result"]
+    for check in checks:
+        result = "clean" if not check.findings else f"found {len(check.findings)}"
+        counts = f"{check.bars:6} {check.replays:8} {check.values:17,} {check.orders:8,}"
+        lines.append(f"  {check.name:{width}}  {counts}  {result}")
+    lines += _told([finding for check in checks for finding in check.findings])
+    lines += _startup(forgetting)
+    lines.append(f"{_verdict(checks)} ({seconds:.0f} s)")
+    return "\n".join(lines)
+
+
+def _verdict(checks: Sequence[Check]) -> str:
+    kinds = {finding.kind for check in checks for finding in check.findings}
+    if not kinds:
+        return "clean"
+    return "RUN MODES DIFFER" if kinds == {"run mode"} else "LEAK FOUND"
+
+
+def _told(findings: list[Finding]) -> Iterator[str]:
+    """The first finding of each kind and quantity, worst kind and earliest bar first."""
+    first: dict[tuple[str, str], Finding] = {}
+    for finding in sorted(findings, key=lambda finding: (KINDS.index(finding.kind), finding.bar)):
+        first.setdefault((finding.kind, finding.quantity), finding)
+    told = list(first.values())
+    for finding in told[:MAX_FINDINGS]:
+        yield f"  {finding.kind}: first on {finding.bar}, {finding.symbol}, {finding.quantity}: {_values(finding)}"
+        if finding.cut:
+            yield f"      when the bars from {finding.cut} on were {_altered(finding.how)}"
+        elif finding.kind == "run mode":
+            yield f"      the second one under {finding.how}"
+    if len(told) > MAX_FINDINGS:
+        yield f"  and {len(told) - MAX_FINDINGS} more quantities (--json lists all findings)"
+
+
+def _values(finding: Finding) -> str:
+    if finding.kind == "same bar":
+        return f"{finding.after} instead of {finding.before}"
+    return f"{finding.before} became {finding.after}"
+
+
+def _altered(how: str) -> str:
+    kind, comma, rest = how.partition(",")
+    return f"{'cut off' if kind == 'cut' else kind}{comma}{rest}"
+
+
+def _startup(forgetting: Sequence[Forgetting]) -> Iterator[str]:
+    """One line per quantity: its largest difference after k bars, for each k."""
+    if not forgetting:
+        return
+    yield "  start-up: largest difference from a run that began earlier, k bars after the later start (not a failure)"
+    groups = [list(group) for _, group in groupby(forgetting, key=lambda item: item.quantity)]
+    width = max(len(group[0].quantity) for group in groups)
+    for group in groups[:MAX_FORGETTING]:
+        figures = "  ".join(f"k={item.after_bars}: {item.largest:.1e}" for item in group)
+        yield f"    {group[0].quantity:{width}}  {figures}  (sd {group[0].deviation:.1e})"
+    if len(groups) > MAX_FORGETTING:
+        yield f"    and {len(groups) - MAX_FORGETTING} more (--json)"
+
+
+def as_json(subject: str, checks: Sequence[Check], forgetting: Sequence[Forgetting], seconds: float) -> str:
+    """The same with every finding."""
+    answer: dict[str, Any] = {
+        "subject": subject,
+        "clean": not any(check.findings for check in checks),
+        "seconds": round(seconds, 1),
+        "checks": [{**vars(check), "findings": [finding._asdict() for finding in check.findings]} for check in checks],
+        "startup": [item._asdict() for item in forgetting],
+    }
+    return json.dumps(answer, indent=2)

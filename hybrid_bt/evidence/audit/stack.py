@@ -1,0 +1,205 @@
+"""The audit of this package's own stack, with Backtrader and without it."""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hybrid_bt.account.replay import replay
+from hybrid_bt.bars import Bars
+from hybrid_bt.brain.opinions import opinions
+from hybrid_bt.brain.reader import read_panel
+from hybrid_bt.brain.recording import Recorder, record
+from hybrid_bt.config import Config
+from hybrid_bt.config.build import Policies, build
+from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES, WARMUP_BARS
+from hybrid_bt.errors import BarsError
+from hybrid_bt.evidence.audit.cerebros import DEFAULT, RUN_MODES, RunMode, run
+from hybrid_bt.evidence.audit.replays import (
+    BROKER_FUTURES,
+    FUTURES,
+    Check,
+    Kinds,
+    Progress,
+    Run,
+    check_futures,
+    cut_rows,
+    last_rows,
+)
+from hybrid_bt.evidence.audit.trace import NOBODY, Known, OrderRow, Trace, columns_of, filled_at_once
+from hybrid_bt.evidence.audit.watch import WatchedBrain, fill_with_hybrid
+from hybrid_bt.strategies.framework import quietly
+
+LONG_HORIZON = 250  #: altered bars that those copies keep
+LONG_CUTS = 3  #: cuts of the whole history; the dense ones are on shorter spans
+DENSE_BARS = 150  #: bars behind the warm-up of a dense span
+MODE_BARS = 40  #: of the span that is run in every run mode
+MODE_SYMBOLS = 5
+HORIZON = 20  #: altered bars that a copy keeps: longer than any memory that a decision could borrow from
+CUT = ("cut",)
+ALL = (*CUT, *(kind for kind in FUTURES if kind != "thinned"))
+IN_TURN = tuple((*CUT, kind) for kind in BROKER_FUTURES)
+
+
+class Stack(NamedTuple):
+    """What is audited."""
+
+    bars: Bars
+    config: Config
+    policies: Policies
+    pairs: tuple[str, ...]
+
+
+def brain_trace(stack: Stack, bars: Bars, *, panel: bool = False) -> Trace:
+    """The stack without a framework: brain, recorder, replay, and with `panel` what reads a whole panel at once."""
+    stack = stack._replace(config=stack.config.for_stamps(bars.stamps[: WARMUP_BARS // 2]))  # as the strategy does
+    config, symbols = stack.config, bars.symbols
+    brain = WatchedBrain(build(config, symbols, stack.pairs, stack.policies), symbols, stack.pairs)
+    recorder = record(brain, bars, stack.pairs)
+    sent = recorder.decisions().sent
+    path = replay(sent, bars, cash=config.account.cash, costs=config.costs, rules=config.order_rules)
+    paths = [*_recorded(recorder, bars), *(_panel(stack, brain, bars) if panel else ())]
+    paths += [Known(["replayed cash"], NOBODY, path.cash), Known(["replayed equity"], NOBODY, path.equity)]
+    paths.append(Known(["replayed position"], symbols, path.size))
+    values = [np.reshape(each, (bars.n_bars, -1)) for each in (brain.numbers, *(kind.values for kind in paths))]
+    orders = [OrderRow(bars.stamps[f.bar], symbols[f.symbol], "fill", f.size, f.price, np.nan) for f in path.fills]
+    same_bar = [
+        filled_at_once(bars.stamps[f.decided], symbols[f.symbol], f.price, float(bars.open[f.bar, f.symbol]))
+        for f in path.fills
+        if f.bar <= f.decided or f.price != bars.open[f.bar, f.symbol]
+    ]
+    first = min(WARMUP_BARS, bars.n_bars - 1)
+    return Trace(columns_of([*brain.known, *paths]), np.column_stack(values), bars.stamps, orders, first, same_bar)
+
+
+def _recorded(recorder: Recorder, bars: Bars) -> list[Known]:
+    """What the recorder says after the run: shows a row that was changed after it was decided."""
+    decisions = recorder.decisions()
+    vectors = {**decisions.legs, "fused": decisions.fused, "final": decisions.target}
+    found = [Known([f"recorded target {name}"], bars.symbols, values) for name, values in vectors.items()]
+    return [*found, Known(["recorded regime r"], NOBODY, decisions.regime)]
+
+
+def _panel(stack: Stack, brain: WatchedBrain, bars: Bars) -> list[Known]:
+    """What training and studies read: features and opinions over the whole panel at once."""
+    panel = read_panel(bars.close, brain.reader)
+    said = opinions(build(stack.config, bars.symbols, stack.pairs, stack.policies), panel)
+    return [
+        Known([f"panel feature {name}" for name in ASSET_FEATURES], bars.symbols, panel.features),
+        Known([f"panel feature {name}" for name in MARKET_FEATURES], NOBODY, panel.market),
+        Known(["panel regime r"], NOBODY, said.regime),
+        *(Known([f"panel target {name}"], bars.symbols, values) for name, values in said.legs.items()),
+    ]
+
+
+def audit_stack(stack: Stack, every: int | None = None, jobs: int = 1, progress: Progress = None) -> list[Check]:
+    """All checks of the stack.
+
+    Parameters
+    ----------
+    every : int, optional
+        Rows between cuts of the dense spans; by default 15 for arrays and 25 under Backtrader.
+
+    jobs : int
+        Processes.
+
+    Raises
+    ------
+    BarsError
+        If there are fewer bars than the features need to warm up and a few to audit.
+    """
+    least = WARMUP_BARS + MODE_BARS
+    if stack.bars.n_bars < least:
+        raise BarsError(
+            f"bars: {stack.bars.name} has {stack.bars.n_bars} bars; the audit needs {least}: {WARMUP_BARS} to warm up "
+            "and some to compare; give a longer history"
+        )
+    checks: list[Check] = []
+    # a spawned worker shares no memory with onnxruntime's threads here
+    workers: Any = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) if jobs > 1 else nullcontext()
+    with workers:
+        carried_out = (workers.map if jobs > 1 else map)(partial(_carry_out, stack, every), PARTS)
+        for done, found in enumerate(carried_out):
+            checks += found
+            if progress is not None:
+                progress(done + 1, len(PARTS))
+    return checks
+
+
+@quietly()
+def _carry_out(stack: Stack, every: int | None, part: str) -> list[Check]:
+    return PARTS[part](stack, every)
+
+
+def _whole_history(stack: Stack, every: int | None) -> list[Check]:
+    bars = stack.bars
+    step = max((bars.n_bars - WARMUP_BARS) // (LONG_CUTS + 1), 1)
+    cuts = cut_rows(WARMUP_BARS + step - 1, bars.n_bars - step + 1, step)
+    kinds = [("scaled",), ("shuffled",), CUT]
+    return _futures("arrays, whole history", partial(brain_trace, stack, panel=True), bars, cuts, kinds, LONG_HORIZON)
+
+
+def _dense_ahead(stack: Stack, every: int | None) -> list[Check]:
+    """Opinions that were made ahead of the account: the path of preloaded feeds where numba is installed."""
+    if importlib.util.find_spec("numba") is None:
+        return []
+    return _dense("Cerebro, opinions ahead", _runner(stack, ahead=True), stack, every or 25, IN_TURN)
+
+
+def _dense(name: str, run: Run, stack: Stack, every: int, kinds: Kinds) -> list[Check]:
+    bars = last_rows(stack.bars, WARMUP_BARS + DENSE_BARS)
+    return _futures(f"{name}, dense cuts", run, bars, cut_rows(WARMUP_BARS + 2, bars.n_bars, every), kinds, HORIZON)
+
+
+def _futures(name: str, run: Run, bars: Bars, cuts: list[int], kinds: Kinds, horizon: int) -> list[Check]:
+    check = Check(name)
+    check_futures(check, run, bars, run(bars), cuts, kinds, horizon)
+    return [check]
+
+
+def _all_modes(feed: str, stack: Stack, every: int | None) -> list[Check]:
+    """Every run mode of a feed class: equal to ArrayFeed's first to the bit, and blind to one cut and one future."""
+    symbols, pairs = _few(stack)
+    small = stack._replace(bars=last_rows(stack.bars.select(symbols), WARMUP_BARS + MODE_BARS), pairs=pairs)
+    bars, reference = small.bars, _runner(small)(small.bars)
+    cuts = [WARMUP_BARS + MODE_BARS // 2, WARMUP_BARS + MODE_BARS - 7]
+    check = Check(f"Cerebro, {len(RUN_MODES)} run modes, {feed}")
+    for number, mode in enumerate(RUN_MODES):
+        runner = _runner(small, mode, feed)
+        full = runner(bars)
+        check.compare("run mode", f"{feed} {mode}", reference, full, start=reference.first)
+        before = len(check.findings)
+        kinds = [CUT, (BROKER_FUTURES[number % len(BROKER_FUTURES)],)]
+        check_futures(check, runner, bars, full, cuts, kinds if number % 2 else kinds[::-1], HORIZON)
+        check.findings[before:] = [f._replace(how=f"{f.how}, {mode}") for f in check.findings[before:]]
+    return [check]
+
+
+def _runner(stack: Stack, mode: RunMode = DEFAULT, feed: str = "ArrayFeed", *, ahead: bool = False) -> Run:
+    fill = fill_with_hybrid(stack.config, stack.policies, stack.pairs, ahead=ahead)
+    return lambda bars: run(fill, bars, mode, feed, cash=stack.config.account.cash, own=True)
+
+
+def _few(stack: Stack) -> tuple[list[str], tuple[str, ...]]:
+    """A handful of symbols, pairs first, and the pairs among them."""
+    sides = [side for pair in stack.pairs for side in pair.split(":")]
+    symbols = list(dict.fromkeys([*sides, *stack.bars.symbols]))[:MODE_SYMBOLS]
+    return symbols, tuple(pair for pair in stack.pairs if set(pair.split(":")) <= set(symbols))
+
+
+#: the longest first
+PARTS: dict[str, Callable[[Stack, int | None], list[Check]]] = {
+    "whole history": _whole_history,
+    "dense arrays": lambda stack, every: _dense("arrays", partial(brain_trace, stack), stack, every or 15, [ALL]),
+    "dense Cerebro": lambda stack, every: _dense("Cerebro", _runner(stack), stack, every or 25, IN_TURN),
+    "opinions ahead": _dense_ahead,
+    "array modes": partial(_all_modes, "ArrayFeed"),
+    "pandas modes": partial(_all_modes, "PandasData"),
+}

@@ -1,0 +1,134 @@
+"""The audit of anybody's Backtrader strategy."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hybrid_bt.bars import Bars
+from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.evidence.audit.cerebros import DEFAULT, Fill, RunMode, run
+from hybrid_bt.evidence.audit.replays import BROKER_FUTURES, MODE_TOLERANCE, Check, Progress, check_futures, cut_rows
+from hybrid_bt.evidence.audit.trace import Moved, Trace
+from hybrid_bt.strategies.framework import bt, quietly
+
+CUTS = 10  #: cuts by default
+HORIZON = 40  #: altered bars that a copy keeps
+KINDS = tuple(tuple(dict.fromkeys(("cut", kind, BROKER_FUTURES[0]))) for kind in BROKER_FUTURES)
+MODES = {
+    "runonce=False": (RunMode(runonce=False), "ArrayFeed"),
+    "preload=False": (RunMode(preload=False), "ArrayFeed"),
+    "PandasData": (RunMode(), "PandasData"),
+}
+
+
+def find_strategy(name: str) -> Any:
+    """The class named `module:Class`; the current folder is searched first.
+
+    Raises
+    ------
+    ConfigError
+        With the nearest name, if the module or the class is not there, or is no Backtrader strategy; with the message
+        of whatever the module raised on import.
+    """
+    module_name, colon, class_name = name.partition(":")
+    if not (module_name and colon and class_name):
+        raise ConfigError(f"--strategy {name!r}: write module:Class, for example my_strategies:SmaCross")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    module = _module(module_name)
+    found = getattr(module, class_name, None)
+    if not _is_strategy(found):
+        known = [key for key, value in vars(module).items() if _is_strategy(value)]
+        what = "holds no" if found is None else "holds, but not as a Backtrader strategy,"
+        hint = did_you_mean(class_name, known) if known else "; it has no strategy at all"
+        raise ConfigError(f"--strategy: module {module_name} {what} {class_name!r}{hint}")
+    return found
+
+
+def _is_strategy(thing: Any) -> bool:
+    return inspect.isclass(thing) and issubclass(thing, bt.Strategy) and thing is not bt.Strategy
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+            raise ConfigError(f"--strategy: module {name} needs {error.name!r}, which is not installed") from error
+        near = [path.stem for path in Path.cwd().glob("*.py")]
+        hint = did_you_mean(name, near) if near else "; there is no Python file in the current folder"
+        raise ConfigError(f"--strategy: no module {name!r} in the current folder or installed{hint}") from None
+    except Exception as error:  # a stranger's module may raise anything
+        raise ConfigError(f"--strategy: importing {name} raised {type(error).__name__}: {error}") from error
+
+
+def fill_with(strategy: Any, params: Mapping[str, Any]) -> Fill:
+    """Puts a strategy class into a Cerebro."""
+    known = list(strategy.params._getkeys())
+    for name in params:
+        if name not in known:
+            raise ConfigError(f"{strategy.__name__}: no parameter {name!r}{did_you_mean(name, known)}")
+
+    def fill(cerebro: Any, bars: Bars) -> None:
+        cerebro.addstrategy(strategy, **params)
+
+    return fill
+
+
+@quietly()
+def audit_strategy(
+    name: str, fill: Fill, bars: Bars, every: int | None = None, cash: float = 1e6, progress: Progress = None
+) -> list[Check]:
+    """All checks of a strategy.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    fill : callable
+        `fill(cerebro, bars)` adds the strategy, and feeds derived from `bars` if it needs some.
+    every : int, optional
+        Rows between cuts; by default there are `CUTS` of them.
+
+    Raises
+    ------
+    ConfigError
+        If the strategy raises on the full bars, or never reaches its `next`.
+    """
+
+    def replay(panel: Bars, mode: RunMode = DEFAULT, feed: str = "ArrayFeed") -> Trace:
+        return run(fill, panel, mode, feed, cash=cash)
+
+    full = replay(bars)
+    futures = Check("altered futures")
+    _judge_first_run(name, full, bars, futures)
+    first = int((bars.stamps < full.stamps[full.first]).sum())
+    cuts = cut_rows(first, bars.n_bars, every or max((bars.n_bars - first) // (CUTS + 1), 1))
+    check_futures(futures, replay, bars, full, cuts, KINDS, HORIZON, progress)
+    modes = Check("run modes and feeds")
+    for how, (mode, feed) in MODES.items():
+        other = replay(bars, mode, feed)
+        modes.compare("run mode", how, full, other, start=full.first, tolerance=MODE_TOLERANCE)
+    return [futures, modes]
+
+
+def _judge_first_run(name: str, full: Trace, bars: Bars, check: Check) -> None:
+    """A strategy that fails on its last bar, by index, reads past the end; any other failure is its own affair."""
+    rows = len(full.stamps)
+    if full.error and "IndexError" in full.error and 0 < rows == bars.n_bars - 1 and full.first < rows:
+        moved = Moved(bars.stamps[-1], "-", "the last bar", "a bar behind it to read", full.error)
+        check.note("future", "none", moved)
+        return
+    if full.error:
+        where = f" on its bar number {rows + 1}" if rows else ""
+        # with runonce an indicator whose period is longer than the data ends like this
+        short = "give a longer history (--bars) or " if "IndexError" in full.error and not rows else ""
+        raise ConfigError(f"{name} {full.error}{where}; {short}mend it before it is audited")
+    if full.first >= rows - 2:
+        raise ConfigError(f"{name}: `next` did not run on {rows} bars; give a longer history (--bars)")

@@ -1,0 +1,163 @@
+"""What a study found, in plain words, the claim first; and study.html, one page with pictures and tables, offline."""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from hybrid_bt.evidence import Interval
+from hybrid_bt.evidence.study.findings import Findings
+from hybrid_bt.texts import end_days
+
+ACCOUNT_HEAD = (
+    *("account", "Sharpe", "CAGR", "max drawdown", "volatility", "turnover/y"),
+    *("Sharpe less vol-target", "DSR", "record, years"),
+)
+#: what somebody would ask about, and the two accounts whose difference answers it
+QUESTIONS = (
+    ("the hybrid beats equal weight at the same volatility without learning", "hybrid", "vol-target"),
+    ("the hybrid beats equal weight held", "hybrid", "equal-weight"),
+    ("SAC beats equal weight at the same volatility", "sac", "vol-target"),
+    ("the pairs add to SAC", "hybrid", "sac"),
+    ("the learned gate adds to a constant one (r = 0)", "hybrid", "gate r=0"),
+    ("the gate's timing matters (against r in shuffled order)", "hybrid", "shuffled gate"),
+)
+SEEDS_NOTE = (
+    "<p class='small'>A seed is one member of the ensemble alone. The interquartile mean is over the windows' "
+    "ratios, with a stratified bootstrap interval over seeds: it says how much the seed matters, and nothing of "
+    "how much luck the bars held.</p>"
+)
+
+
+def claim(found: Findings) -> str:
+    """One sentence: what, on which bars, how sure, after how many trials."""
+    plan, bars = found.plan, found.bars
+    first, last = end_days(bars.stamps)
+    costs = plan.config.costs
+    side = costs.spread_bps / 2 + costs.fee_bps
+    sample = "IN SAMPLE" if plan.in_sample else "Out of sample"
+    dsr = found.ratios.get("hybrid", {}).get("dsr", math.nan)
+    return (
+        f"{sample} on {bars.name}, {first} to {last}, net of {side:g} bps a side: {plan.mode} has a Sharpe ratio of "
+        f"{found.draws.interval('sharpe', 'hybrid').text()} and a drawdown of "
+        f"{found.draws.interval('max_drawdown', 'hybrid').text(percent=True)} (95 % intervals); "
+        f"{found.n_trials} configurations were tried, and the probability of a ratio above 0 after that is {dsr:.2f}."
+    )
+
+
+def verdicts(found: Findings) -> list[str]:
+    """Answers, one sentence each."""
+    said = [
+        _answer(what, found.draws.difference("sharpe", account, other))
+        for what, account, other in QUESTIONS
+        if {account, other} <= set(found.equity)
+    ]
+    for name, bps in found.break_even.items():
+        what = "is worth nothing" if name == "kalman" else "grows no faster than vol-target"
+        at = (
+            "from no costs on"
+            if bps == 0.0
+            else "at none of the costs tried"
+            if bps == math.inf
+            else f"from {bps:.1f} bps a side on"
+        )
+        said.append(f"{name} {what} {at}.")
+    late = found.draws.difference("sharpe", "one bar late", "hybrid")
+    said.append(f"Every decision one bar late changes the Sharpe ratio by {late.text(plus=True)}.")
+    if found.overfitting is not None:
+        said.append(
+            f"Choosing the best of these {len(found.equity)} accounts on half of the bars gives one that is below the "
+            f"median on the other half in {100 * found.overfitting.probability:.0f} % of all splits (PBO)."
+        )
+    if found.failures:
+        said.insert(
+            0, f"{len(found.failures)} CELLS FAILED: {'; '.join(f'{k}: {v}' for k, v in found.failures.items())}"
+        )
+    return said
+
+
+def _answer(what: str, difference: Interval) -> str:
+    size = f"difference in Sharpe ratio {difference.text(plus=True)}"
+    if difference.low > 0.0:
+        return f"There is evidence that {what}: {size}."
+    if difference.high < 0.0:
+        return f"There is evidence against: {what}; {size}."
+    return f"No evidence that {what}: {size}."
+
+
+def page(found: Findings, pictures: Sequence[Path]) -> str:
+    """The whole page; the same findings give the same text."""
+    plan = found.plan
+    taught = (
+        "Policies were trained anew for each window."
+        if plan.lessons
+        else "The frozen policies were trained on these bars."
+        if plan.in_sample
+        else "The frozen policies were not retrained; every window lies behind their training span."
+    )
+    method = (
+        f"{len(plan.windows)} windows, {plan.n_seeds} seeds, {len(found.summaries)} accounts, "
+        f"pairs {', '.join(plan.pairs) or 'none'}. {taught}"
+    )
+    shell = (resources.files("hybrid_bt.evidence.study") / "study.html").read_text(encoding="utf-8")
+    return Template(shell).substitute(
+        title=html.escape(f"Is it real? {plan.mode} on {found.bars.name}"),
+        in_sample=" in" if plan.in_sample else "",
+        claim=html.escape(claim(found)),
+        verdicts="".join(f"<li>{html.escape(text)}</li>" for text in verdicts(found)),
+        accounts=_table(ACCOUNT_HEAD, (_account(found, name) for name in found.summaries)),
+        resamples=plan.n_resamples,
+        block=f"{found.draws.block_bars:.0f}",
+        trials=found.n_trials,
+        pictures="".join(_picture(path) for path in pictures),
+        seeds=_seeds(found),
+        method=html.escape(method),
+    )
+
+
+def _picture(path: Path) -> str:
+    return f'<p><img alt="{path.stem}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"></p>'
+
+
+def _account(found: Findings, name: str) -> tuple[str, ...]:
+    ratios, draws, summary = found.ratios.get(name, {}), found.draws, found.summaries[name]
+    years = ratios.get("track_record_years", math.nan)
+    return (
+        name,
+        draws.interval("sharpe", name).text(),
+        draws.interval("cagr", name).text(percent=True),
+        draws.interval("max_drawdown", name).text(percent=True),
+        f"{summary.volatility:.1%}",
+        f"{summary.turnover_per_year:.1f}",
+        "" if name == "vol-target" else draws.difference("sharpe", name, "vol-target").text(plus=True),
+        f"{ratios.get('dsr', math.nan):.2f}",
+        "never" if math.isinf(years) else f"{years:.1f}",
+    )
+
+
+def _seeds(found: Findings) -> str:
+    if not found.seeds:
+        return "<p class='small'>No single seeds in this study.</p>"
+    numbers = sorted({seed.number for seed in found.seeds})
+    by = {(seed.number, seed.account): seed.summary for seed in found.seeds}
+    rows = []
+    for name in dict.fromkeys(seed.account for seed in found.seeds):
+        over = found.interquartile.get((name, "sharpe"))
+        alone = (f"{by[number, name].sharpe:.2f}" for number in numbers)
+        rows.append((name, *alone, f"{found.summaries[name].sharpe:.2f}", "" if over is None else over.text()))
+    head = ("Sharpe ratio", *(f"seed {number}" for number in numbers), "ensemble", "IQM over seeds and windows")
+    return _table(head, rows) + SEEDS_NOTE
+
+
+def _table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    header = "".join(f"<th>{html.escape(text)}</th>" for text in head)
+    lines = []
+    for row in rows:
+        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        lines.append(f"<tr{' class=own' if row[0] == 'hybrid' else ''}>{cells}</tr>")
+    return f"<table><tr>{header}</tr>{''.join(lines)}</table>"

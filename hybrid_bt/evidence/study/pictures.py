@@ -1,0 +1,145 @@
+"""The pictures of a study: intervals, windows, costs, conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hybrid_bt.evidence import Condition
+from hybrid_bt.report.style import BLUE, GREY, INK, ORANGE, PALE, account_line, blank_figure, house_style, percent, save
+from hybrid_bt.evidence.study.findings import COST_LEVELS_BPS, Findings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WINDOW_ACCOUNTS = ("hybrid", "vol-target", "equal-weight")
+
+
+def write_pictures(found: Findings, folder: Path) -> list[Path]:
+    """Draw all of `PICTURES` that have something to show into an existing folder."""
+    written = []
+    with house_style():
+        for name, (title, draw) in PICTURES.items():
+            figure = draw(found, title)
+            if figure is not None:
+                save(figure, folder / name)
+                written.append(folder / name)
+    return written
+
+
+def _figure(
+    found: Findings, title: str, note: str, height: float, columns: int = 1, left: float = 0.16
+) -> tuple[Figure, Any]:
+    figure = blank_figure(title, f"{found.plan.mode} on {found.bars.name} · {note}", height)
+    grid = {"left": left, "right": 0.96, "top": 1 - 1.0 / height, "bottom": 0.5 / height, "wspace": 0.12}
+    return figure, np.atleast_1d(figure.subplots(1, columns, gridspec_kw=grid))
+
+
+def _intervals(found: Findings, title: str) -> Figure:
+    names = list(found.summaries)
+    n, block = found.plan.n_resamples, found.draws.block_bars
+    note = f"lines: 95 % intervals, stationary bootstrap, {n} resamples, blocks of {block:.0f} bars on average"
+    figure, (left, right) = _figure(found, title, note, 1.6 + 0.28 * len(names), columns=2)
+    for row, name in enumerate(reversed(names)):
+        color = BLUE if name == "hybrid" else INK
+        _whisker(left, row, found.draws.interval("sharpe", name), color)
+        if name != "vol-target":
+            _whisker(right, row, found.draws.difference("sharpe", name, "vol-target"), color)
+    for axis, text in ((left, "Sharpe ratio"), (right, "Sharpe ratio less that of vol-target, on the same bars")):
+        axis.axvline(0.0, color=GREY, linewidth=0.8)
+        axis.set_title(text)
+        axis.set_ylim(-0.6, len(names) - 0.4)
+        axis.grid(axis="y", visible=False)
+        axis.tick_params(axis="y", length=0, labelcolor=INK)
+    left.set_yticks(range(len(names)), list(reversed(names)))
+    right.set_yticks(range(len(names)), [""] * len(names))
+    return figure
+
+
+def _whisker(axis: Any, row: int, interval: Any, color: str) -> None:
+    axis.plot([interval.low, interval.high], [row, row], color=color, linewidth=1.4)
+    axis.plot(interval.estimate, row, color=color, marker="o", markersize=5)
+
+
+def _windows(found: Findings, title: str) -> Figure:
+    figure, (axis,) = _figure(found, title, "each window begins with the start value; Sharpe ratio", 4.6, left=0.07)
+    width = 0.8 / len(WINDOW_ACCOUNTS)
+    for k, name in enumerate(WINDOW_ACCOUNTS):
+        places = np.arange(len(found.windows)) + (k - 1) * width
+        color = account_line(name, "")["color"]
+        axis.bar(
+            places, [summaries[name].sharpe for _, summaries in found.windows], width * 0.9, color=color, label=name
+        )
+    starts = [window.name.split(" to ")[0][:7] for window, _ in found.windows]
+    axis.set_xticks(range(len(starts)), [f"from {start}" for start in starts], size=7.5)
+    axis.axhline(0.0, color=GREY, linewidth=0.8)
+    axis.grid(axis="x", visible=False)
+    axis.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def _costs(found: Findings, title: str) -> Figure | None:
+    if not found.costs:
+        return None
+    here = found.plan.config.costs
+    side = here.spread_bps / 2 + here.fee_bps
+    figure, (axis,) = _figure(
+        found, title, f"growth a year, net; the dotted line is what the study charges, {side:g} bps", 4.6, left=0.07
+    )
+    for name, summaries in found.costs.items():
+        line = account_line(name, "")
+        axis.plot(COST_LEVELS_BPS, [summary.cagr for summary in summaries], **line)
+        axis.annotate(
+            name,
+            (COST_LEVELS_BPS[-1], summaries[-1].cagr),
+            xytext=(-4, 4),
+            textcoords="offset points",
+            ha="right",
+            color=line["color"],
+        )
+    axis.axvline(side, color=GREY, linestyle=":", linewidth=1.0)
+    axis.axhline(0.0, color=GREY, linewidth=0.8)
+    axis.yaxis.set_major_formatter(lambda value, _: percent(value))
+    axis.set_xlabel("costs, bps of notional per side")
+    return figure
+
+
+def _conditions(found: Findings, title: str) -> Figure:
+    names = list(dict.fromkeys(row.condition for row in found.conditions))
+    by = {(row.condition, row.account): row for row in found.conditions}
+    figure, (axis,) = _figure(
+        found,
+        title,
+        "net: mean return a year by tercile (cut in hindsight), total return by year and in named spans",
+        1.6 + 0.27 * len(names),
+        left=0.19,
+    )
+    drawn = {"hybrid": BLUE, "vol-target": PALE, "kalman": ORANGE}
+    for k, name in enumerate(name for name in drawn if name in found.equity):
+        places = np.arange(len(names))[::-1] + 0.26 * (1 - k)
+        axis.barh(places, [_height(by[condition, name]) for condition in names], 0.24, color=drawn[name], label=name)
+    axis.set_yticks(np.arange(len(names))[::-1], [f"{name}  ({by[name, 'hybrid'].bars} bars)" for name in names])
+    axis.axvline(0.0, color=GREY, linewidth=0.8)
+    axis.set_ylim(-0.6, len(names) - 0.4)
+    axis.grid(axis="y", visible=False)
+    axis.tick_params(axis="y", length=0, labelcolor=INK)
+    axis.xaxis.set_major_formatter(lambda value, _: percent(value))
+    axis.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def _height(row: Condition) -> float:
+    """Terciles are scattered bars, years and spans are not."""
+    return row.return_per_year if row.condition.split()[0] in ("r", "volatility") else row.total_return
+
+
+#: file name -> title and the function that draws it; None where there is nothing to show
+PICTURES: dict[str, tuple[str, Callable[[Findings, str], Figure | None]]] = {
+    "study_intervals.png": ("What each account is worth, and how sure that is", _intervals),
+    "study_windows.png": ("Walk-forward windows", _windows),
+    "study_costs.png": ("How much trading may cost", _costs),
+    "study_conditions.png": ("Under which conditions", _conditions),
+}

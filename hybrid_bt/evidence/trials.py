@@ -1,0 +1,177 @@
+"""The trial ledger `runs.jsonl`: one line for every run and study, appended and never changed.
+
+Whoever tries often enough finds a good result by luck, so the number of trials belongs beside it: it feeds the deflated
+Sharpe ratio. A line is one JSON object, written by a single append under a lock and flushed to the disk; a line that a
+crash cut off is counted and passed over, and the next one begins on a line of its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hybrid_bt.errors import ConfigError
+from hybrid_bt.files import append_line
+
+if TYPE_CHECKING:
+    from hybrid_bt.account.metrics import Summary
+    from hybrid_bt.bars import Bars
+
+LEDGER = "runs.jsonl"
+FORMAT = 1
+#: keys of a run's configuration that move no order of the hybrid, or that the prices' sha256 stands for already
+NOT_TRIED = ("mode", "data", "symbols", "start", "benchmark", "allow_in_sample", "seed", "kalman_fitted")
+
+
+class Ledger(NamedTuple):
+    """What a ledger file holds."""
+
+    trials: list[dict[str, Any]]  #: in the order in which they were written
+    damaged: int  #: lines that are no JSON object
+
+
+def trial_of(
+    command: str, bars: Bars, config: Mapping[str, Any], policies: Mapping[str, str], summary: Summary, **more: Any
+) -> dict[str, Any]:
+    """A line of the ledger.
+
+    Parameters
+    ----------
+    bars : Bars
+        Those that were traded.
+    config : mapping
+        Resolved configuration, `mode` included.
+    policies : mapping
+        Name -> sha256.
+    summary : Summary
+        Of the hybrid.
+    **more
+        `data_sha256` of all bars, and what else there is to keep.
+    """
+    from hybrid_bt import __version__
+    from hybrid_bt.texts import end_days, plain
+
+    span, tried = end_days(bars.stamps), plain(config)
+    entry: dict[str, Any] = plain(
+        {
+            "command": command,
+            "version": __version__,
+            "mode": tried["mode"],
+            "data": bars.name,
+            "policies": policies,
+            "config": tried,
+            "config_sha256": configuration_key(tried, policies, span[0]),
+            "span": span,
+            "result": {name: getattr(summary, name) for name in ("cagr", "sharpe", "max_drawdown", "volatility")},
+            **more,
+        }
+    )
+    return entry
+
+
+def append_trial(path: Path, entry: Mapping[str, Any]) -> None:
+    """Add a line.
+
+    Parameters
+    ----------
+    entry : mapping
+        Plain data; `when` (UTC) and `format` are added.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be written to.
+    """
+    text = json.dumps({"format": FORMAT, "when": datetime.now(UTC).isoformat(timespec="seconds"), **entry})
+    try:
+        append_line(path, text)
+    except OSError as error:
+        raise _cannot_write(path, error.strerror or str(error)) from None
+
+
+def check_ledger(path: Path) -> None:
+    """Say before the work, not after it, that no line could be added; nothing is written.
+
+    Raises
+    ------
+    ConfigError
+    """
+    home = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir():
+        raise _cannot_write(path, os.strerror(errno.EISDIR))
+    if not os.access(path if path.exists() else home, os.W_OK):
+        raise _cannot_write(path, os.strerror(errno.EACCES))
+
+
+def _cannot_write(path: Path, why: str) -> ConfigError:
+    return ConfigError(f"ledger: cannot write to {path}: {why}; pass --no-ledger, or write elsewhere")
+
+
+def read_trials(path: Path) -> Ledger:
+    """All trials of a ledger; none if there is no such file.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read.
+    """
+    try:
+        lines = [line for line in path.read_bytes().splitlines() if line.strip()]
+    except FileNotFoundError:
+        return Ledger([], 0)
+    except OSError as error:
+        raise ConfigError(f"ledger: cannot read {path}: {error.strerror or error}") from None
+    trials = [trial for line in lines if (trial := _parsed(line)) is not None]
+    return Ledger(trials, len(lines) - len(trials))
+
+
+def configuration_key(config: Mapping[str, Any], policies: Mapping[str, str], first_day: str) -> str:
+    """sha256 of what makes a trial: runs and studies that decide alike on the same prices are one.
+
+    Parameters
+    ----------
+    config : mapping
+        Resolved configuration as plain data; `NOT_TRIED` is left out.
+    policies : mapping
+        Name -> sha256.
+    first_day : str
+        Date of the first decision.
+    """
+    tried = {key: value for key, value in config.items() if key not in NOT_TRIED}
+    whole = {"config": tried, "policies": dict(policies), "first_day": first_day}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def count_trials(ledger: Ledger, data_sha256: str, but: str = "") -> int:
+    """Different configurations that were tried on these prices, leaving out the one whose key is `but`."""
+    return len(_results(ledger, data_sha256).keys() - {but})
+
+
+def trial_sharpes(ledger: Ledger, data_sha256: str, but: str = "") -> list[float]:
+    """Sharpe ratio, per year, of each of those configurations that has one: the last that was written."""
+    found = {key: value for key, value in _results(ledger, data_sha256).items() if key != but}
+    return [float(value) for value in found.values() if isinstance(value, int | float)]
+
+
+def _results(ledger: Ledger, data_sha256: str) -> dict[str, Any]:
+    """Key of each configuration tried on these prices -> its Sharpe ratio, or None."""
+    found: dict[str, Any] = {}
+    for trial in ledger.trials:
+        if trial.get("data_sha256") == data_sha256:
+            result = trial.get("result")
+            found[str(trial.get("config_sha256"))] = result.get("sharpe") if isinstance(result, dict) else None
+    return found
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        trial = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return trial if isinstance(trial, dict) else None

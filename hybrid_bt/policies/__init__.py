@@ -1,0 +1,1 @@
+"""Frozen policies: files of inert data, asking them, making them."""
