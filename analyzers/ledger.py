@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hybrid_bt.account.records import AccountPath, Fill, Fills
 from hybrid_bt.analyzers.balance import Flows, check_balance, flows_of
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.strategies.framework import bt
+from hybrid_bt.feeds.framework import bt
 from hybrid_bt.strategies.honesty import cheats_of
 
 NO_MARK = float("nan")

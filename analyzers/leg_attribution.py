@@ -13,7 +13,7 @@ from hybrid_bt.errors import ConfigError
 
 
 class LegAttribution(Ledger):
-    """Profit of a `HybridStrategy` split by leg; the parts sum to the change of equity (`hybrid_bt.account.attribution`).
+    """Profit of a `HybridStrategy` split by leg; the parts sum to the change of equity (`account.attribution`).
 
     For a strategy that runs alone with `record=True` and trades all feeds of its Cerebro. `get_analysis()` is
     `{part: sum over bars}`, account currency, costs negative; `contributions()` has the bars.

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.checks import SYMBOL
 from hybrid_bt.errors import BarsError
-from hybrid_bt.strategies.framework import bt
+from hybrid_bt.feeds.framework import bt
 
 UNIX_EPOCH_ORDINAL = 719_163  # date(1970, 1, 1).toordinal()
 BINADE = 524_288.0  # 2**19: every datetime64[ns] date has an ordinal in [2**19, 2**20)

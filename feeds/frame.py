@@ -55,7 +55,7 @@ def _framed(symbol: object, frame: Any) -> RawBars:
 
 
 def _from_feeds(source: Any) -> Iterator[tuple[str, RawBars]]:
-    from hybrid_bt.strategies.framework import bt
+    from hybrid_bt.feeds.framework import bt
 
     feeds = [source] if isinstance(source, bt.feed.DataBase) else source
     if not isinstance(feeds, Sequence) or not all(isinstance(feed, bt.feed.DataBase) for feed in feeds):
@@ -78,7 +78,7 @@ def _from_feeds(source: Any) -> Iterator[tuple[str, RawBars]]:
 
 def _played(feed: Any) -> RawBars:
     """What a strategy would see of a feed, bar by bar."""
-    from hybrid_bt.strategies.framework import bt, quietly
+    from hybrid_bt.feeds.framework import bt, quietly
 
     seen: list[tuple[float, ...]] = []
     stamps: list[Any] = []

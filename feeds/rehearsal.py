@@ -14,7 +14,7 @@ import numpy as np
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.feeds.array import date_numbers
-from hybrid_bt.strategies.framework import bt
+from hybrid_bt.feeds.framework import bt
 
 
 class RehearsalStore:

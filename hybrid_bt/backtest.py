@@ -168,8 +168,8 @@ def trade(task: Task, progress: Callable[[int, int], None] | None = None, stage:
     """
     from hybrid_bt.analyzers import Ledger
     from hybrid_bt.feeds import to_feeds
+    from hybrid_bt.feeds.framework import bt
     from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
-    from hybrid_bt.strategies.framework import bt
 
     request, row, _, fitted = task
     bars, config = request.bars, request.config

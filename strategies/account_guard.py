@@ -11,7 +11,7 @@ from hybrid_bt.brain.hybrid import Decision
 from hybrid_bt.config import Config
 from hybrid_bt.equations.guard import RULES, GuardFacts, guard_step, held_weights, initial_guard, is_active, rule_names
 from hybrid_bt.equations.waiting import withheld
-from hybrid_bt.strategies.framework import bt
+from hybrid_bt.feeds.framework import bt
 from hybrid_bt.strategies.orders import TargetOrders
 from hybrid_bt.strategies.thinking import Thinking
 

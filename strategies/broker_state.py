@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from hybrid_bt.errors import StateError
-from hybrid_bt.strategies.framework import bt
+from hybrid_bt.feeds.framework import bt
 
 
 def is_fresh_simulator(broker: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from hybrid_bt.equations.costs import Costs, borrow_interest, commission
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.errors import ConfigError, did_you_mean
-from hybrid_bt.strategies.framework import bt
+from hybrid_bt.feeds.framework import bt
 
 FIXED = {"commtype": bt.CommInfoBase.COMM_PERC, "stocklike": True, "percabs": True}
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.errors import BarsError, ConfigError, PolicyError, did_you_mean
-from hybrid_bt.strategies.framework import bt
+from hybrid_bt.feeds.framework import bt
 from hybrid_bt.strategies.honesty import first_traded_stamp, refuse_cheating
 from hybrid_bt.strategies.hybrid import traded_feeds
 from hybrid_bt.strategies.orders import Holdings

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from hybrid_bt.errors import ConfigError, InSampleError
-from hybrid_bt.strategies.framework import bt
+from hybrid_bt.feeds.framework import bt
 
 
 def as_datetime(moment: date | datetime | str) -> datetime:

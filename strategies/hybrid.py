@@ -21,9 +21,9 @@ from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.equations.guard import GuardFacts
 from hybrid_bt.equations.waiting import withheld
 from hybrid_bt.errors import BarsError, ConfigError, InSampleError, did_you_mean
+from hybrid_bt.feeds.framework import bt
 from hybrid_bt.strategies.account_guard import AccountGuard
 from hybrid_bt.strategies.found_pairs import FoundPairs
-from hybrid_bt.strategies.framework import bt
 from hybrid_bt.strategies.gathering import Gathering
 from hybrid_bt.strategies.honesty import as_datetime, first_traded_stamp, refuse_cheating
 from hybrid_bt.strategies.keeper import StateKeeper

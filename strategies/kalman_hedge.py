@@ -10,7 +10,7 @@ from hybrid_bt.equations import kalman, spread
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.equations.spread import SpreadParams
-from hybrid_bt.strategies.framework import bt
+from hybrid_bt.feeds.framework import bt
 
 Params = TypeVar("Params", KalmanParams, SpreadParams)
 
@@ -23,7 +23,7 @@ class KalmanHedge(bt.Indicator):
     alpha, beta
         Posterior intercept and hedge ratio: log close of the first = alpha + beta * log close of the second.
     spread, zscore
-        See `hybrid_bt.equations.spread`: decaying sum of innovations, and the same in its own standard deviations (0 until
+        See `equations.spread`: decaying sum of innovations, and the same in its own standard deviations (0 until
         its scale has seen `warmup_bars`).
 
     Parameters are those of the modes; None takes the stable mode's number. The two data must tick together: the

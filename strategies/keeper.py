@@ -26,8 +26,8 @@ from hybrid_bt.config.build import Policies
 from hybrid_bt.equations.advice import Advice
 from hybrid_bt.equations.guard import GuardFacts
 from hybrid_bt.errors import StateError
+from hybrid_bt.feeds.framework import bt
 from hybrid_bt.strategies.broker_state import is_fresh_simulator, put_account, read_account
-from hybrid_bt.strategies.framework import bt
 
 PATHS = ("sac.file", "gate.file", "guard.kill_file")  #: names of files; their content is what counts
 

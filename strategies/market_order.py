@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from hybrid_bt.strategies.framework import bt
+from hybrid_bt.feeds.framework import bt
 
 #: parameters of a market order; owner, data and size are the caller's
 _PARAMETERS = {

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.strategies.framework import bt
+from hybrid_bt.feeds.framework import bt
 
 
 def take_own_feeds(strategy: Any) -> dict[Any, Any]:

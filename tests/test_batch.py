@@ -21,7 +21,7 @@ from hybrid_bt.account.replay import replay
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.history import read_history
-from hybrid_bt.brain.legs.sac import OBSERVATION, RiskUnit
+from hybrid_bt.brain.legs.sac import OBSERVATION
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import MarketReader, read_panel
 from hybrid_bt.brain.recording import record
@@ -34,6 +34,7 @@ from hybrid_bt.equations.compiled import compiling
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.fusion import FusionParams, MixParams
 from hybrid_bt.equations.risk import RiskParams
+from hybrid_bt.equations.sizing import RiskUnit
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
 from hybrid_bt.train.models import LaneVecEnv, new_sac
@@ -341,7 +342,7 @@ def test_many_small_replays_load_numba_once_they_are_as_long_as_a_long_one() -> 
 import sys
 sys.path.insert(0, "tests")
 from broker_cases import random_case
-from hybrid_bt import batch
+from hybrid_bt.equations.compiled import choice as batch
 from hybrid_bt.account.replay import SECONDS_PER_CELL, replay
 case = random_case(1)
 def once() -> list[float]:

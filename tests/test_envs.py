@@ -19,7 +19,7 @@ from gymnasium.utils.env_checker import check_env
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.history import MarketHistory, read_history
-from hybrid_bt.brain.legs.sac import OBSERVATION, RiskUnit, exposure
+from hybrid_bt.brain.legs.sac import OBSERVATION
 from hybrid_bt.brain.reader import MarketReader
 from hybrid_bt.brain.recording import Recorder, record
 from hybrid_bt.brain.settling import mix_of, settle_panel
@@ -44,6 +44,7 @@ from hybrid_bt.equations.env_step import GOES_ON, RUINED, TRUNCATED, reward_of
 from hybrid_bt.equations.features import ASSET_FEATURES, CLIP, MARKET_FEATURES
 from hybrid_bt.equations.fusion import MixParams, leg_weights
 from hybrid_bt.equations.risk import limit
+from hybrid_bt.equations.sizing import RiskUnit, exposure
 from hybrid_bt.equations.waiting import withheld
 from hybrid_bt.errors import BarsError, ConfigError
 

@@ -42,7 +42,7 @@ def test_commands_say_nothing_where_no_bytecode_is_kept(command: str, tmp_path: 
 def test_the_door_leaves_everybodys_filters_as_they_were(tmp_path: Path) -> None:
     code = (
         "import warnings; warnings.filterwarnings('error', 'mine'); before = list(warnings.filters)\n"
-        "import hybrid_bt.strategies.framework, sys\n"
+        "import hybrid_bt.feeds.framework, sys\n"
         "assert 'backtrader' in sys.modules and warnings.filters == before"
     )
     assert stderr(tmp_path, "-c", code) == ""

@@ -2,7 +2,7 @@
 
     equity[t] = start - sum of all fills' size * price - commissions - interest + sum over symbols size[t] * close[t]
 
-Plain sums over fills, sharing nothing with `hybrid_bt.equations.accounting`: an account that passes both is right, or wrong in
+Plain sums over fills, sharing nothing with `equations.accounting`: an account that passes both is right, or wrong in
 two independent ways at once.
 """
 

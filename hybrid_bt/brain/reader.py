@@ -1,6 +1,6 @@
 """What is seen of a market, bar by bar or of a whole panel: a view is a row of the panel.
 
-`MarketReader` drives the recursions of `hybrid_bt.equations.market` from one bar to the next on lists; `read_panel` drives them
+`MarketReader` drives the recursions of `equations.market` from one bar to the next on lists; `read_panel` drives them
 over all bars, where it is worth it in a compiled loop (`hybrid_bt.equations.compiled.market`), with the same bits.
 """
 

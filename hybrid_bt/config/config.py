@@ -1,7 +1,7 @@
 """Where the numbers that move a result come from: TOML -> the tuples that equations take.
 
 A mode (`modes/*.toml`) is overridden by a user's TOML file, which is overridden by flags. Bounds, units and meanings
-stand beside the equations (`hybrid_bt.equations.parameters`); unknown keys are refused; `run.json` writes back all of them.
+stand beside the equations (`equations.parameters`); unknown keys are refused; `run.json` writes back all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from pydantic import Field
 
 from hybrid_bt.bars.rate import EXCHANGE_SESSIONS, decision_rate
 from hybrid_bt.brain.legs import leg_named
-from hybrid_bt.brain.legs.sac import RiskUnit
 from hybrid_bt.equations.accounting import Capital, OrderRules
 from hybrid_bt.equations.advice import ManagerParams
 from hybrid_bt.equations.costs import Costs
@@ -31,6 +30,7 @@ from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.pair_rules import PairRules
 from hybrid_bt.equations.parameters import meanings, parsed, validated
 from hybrid_bt.equations.risk import RiskParams
+from hybrid_bt.equations.sizing import RiskUnit
 from hybrid_bt.equations.spread import SpreadParams
 from hybrid_bt.errors import ConfigError, did_you_mean
 

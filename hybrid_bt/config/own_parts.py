@@ -38,7 +38,7 @@ class CallablePolicy:
     ----------
     function : callable
         Observations, float64 of shape (rows, features), to one action in [-1, 1] per row. The columns are
-        `hybrid_bt.brain.legs.sac.OBSERVATION` for SAC (one row per asset) and `hybrid_bt.brain.gate.OBSERVATION` for the gate
+        `brain.legs.sac.OBSERVATION` for SAC (one row per asset) and `hybrid_bt.brain.gate.OBSERVATION` for the gate
         (one row). An object with a method `reset` is reset before a run, and every run has a copy of its own.
     trained_until : date, optional
         Last day that it learnt from: earlier bars are refused as in-sample. None says that it did not learn.

@@ -6,7 +6,7 @@ An environment is a market and three rules, a `Spec`:
     see       what an observation holds behind the market's features
     baseline  reward that `base_action` would have had, which is subtracted
 
-The account is the broker's (`hybrid_bt.equations.accounting`): the action of the close of a row fills at the next open, pays
+The account is the broker's (`equations.accounting`): the action of the close of a row fills at the next open, pays
 spread, fee and interest, and is marked at the next close. A lane is one episode; L of them are stepped in one call.
 """
 
@@ -16,12 +16,12 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from hybrid_bt.brain.legs.sac import RiskUnit, exposure
 from hybrid_bt.equations.accounting import Account, Book, OrderRules, Tape, broker_day, open_account, send_orders
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.equations.fusion import FusionParams, sac_weight, weight_at
 from hybrid_bt.equations.risk import RiskParams, limit_in_place
+from hybrid_bt.equations.sizing import RiskUnit, exposure
 
 START_CASH = 1_000_000.0
 REWARD_SCALE = 100.0  #: rewards are in percent: networks like numbers near 1

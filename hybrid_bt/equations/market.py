@@ -1,6 +1,6 @@
 """The recursions of a whole market, from one bar to the next: assets, their mean, pairs.
 
-`absorb_bar` is the one step, run by CPython on lists (`hybrid_bt.brain.reader`) and compiled (`hybrid_bt.equations.compiled.market`).
+`absorb_bar` is the one step, run by CPython on lists (`brain.reader`) and compiled (`equations.compiled.market`).
 """
 
 from __future__ import annotations

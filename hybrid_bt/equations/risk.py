@@ -5,7 +5,7 @@ The volatility of targets a_i with volatilities sigma_i is taken under one commo
     sigma_p^2 = (1 - rho) sum_i (a_i sigma_i)^2 + rho (sum_i a_i sigma_i)^2,
 
 the constant-correlation model (Elton & Gruber, Journal of Finance 28(5), 1973), with rho and sigma_i causal recursions
-of `hybrid_bt.equations.features`. It needs no matrix, reacts to the composition of the portfolio at once and overstates the risk
+of `equations.features`. It needs no matrix, reacts to the composition of the portfolio at once and overstates the risk
 of hedged pairs, whose own correlation is above the average: an error on the safe side. The targets are scaled to the
 volatility target, but never beyond `scale_limit` nor past a limit.
 """

@@ -1,7 +1,7 @@
 """How a model in training does on bars that it does not learn from: net, under the mode's own limits.
 
 A validation reads what the model would have said bar by bar, previous action and LSTM carried, and trades it on paper
-as the account of that name (`hybrid_bt.account.registry`). It draws no random number, so a training that is watched ends with
+as the account of that name (`account.registry`). It draws no random number, so a training that is watched ends with
 the same weights as one that is not. Choosing among checkpoints by it makes its bars in-sample: the manifest names them,
 and a run refuses them.
 """
@@ -24,9 +24,9 @@ from hybrid_bt.account.records import Opinions
 from hybrid_bt.account.registry import Panel, account
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.brain.history import MarketHistory
-from hybrid_bt.brain.legs.sac import exposure
 from hybrid_bt.config import Config
 from hybrid_bt.equations.features import CLIP
+from hybrid_bt.equations.sizing import exposure
 from hybrid_bt.evidence.conditional import read_regime
 from hybrid_bt.texts import plain
 

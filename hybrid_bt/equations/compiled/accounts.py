@@ -8,36 +8,11 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
-from hybrid_bt.equations import accounting, costs, fusion, risk, sizing
+from hybrid_bt.equations import fusion
 from hybrid_bt.equations.accounting import Account, Book, OrderRules, Tape, run_account
-from hybrid_bt.equations.compiled.compiling import borrowed, compile_kernel, digest_of, frozen, register
+from hybrid_bt.equations.compiled.compiling import SOURCES, borrowed, compile_kernel, frozen
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.risk import RiskParams
-
-#: what any account calls
-ACCOUNTING = (
-    costs.commission,
-    costs.borrow_interest,
-    sizing._toward_zero,
-    sizing._whole_lots,
-    sizing.order_size,
-    sizing.submission_order,
-    accounting._closing_part,
-    accounting.margin_check,
-    accounting.execute,
-    accounting.open_account,
-    accounting._check_submitted,
-    accounting._interest,
-    accounting._fill_waiting,
-    accounting._first_bars,
-    accounting._mark,
-    accounting.broker_day,
-    accounting.send_orders,
-    accounting.run_account,
-)
-register(ACCOUNTING)
-register((fusion.mix_into, risk.portfolio_volatility, risk.limit_in_place, fusion.settle_row))
-MODULES = (costs, sizing, accounting)
 
 
 @register_jitable
@@ -57,7 +32,7 @@ def _tape(t: Tape) -> Tape:
 
 
 def _trading() -> Callable[..., Account]:
-    digest = digest_of(MODULES)
+    sources = SOURCES
 
     def trade(
         opens: Any,
@@ -71,7 +46,7 @@ def _trading() -> Callable[..., Account]:
         floats: Any,
         ints: Any,
     ) -> Account:
-        assert digest >= 0
+        assert sources >= 0
         prices = borrowed(opens), borrowed(closes)
         book = _book(floats, ints)
         return run_account(
@@ -82,10 +57,10 @@ def _trading() -> Callable[..., Account]:
 
 
 def _settling() -> Callable[..., None]:
-    digest = digest_of((fusion, risk))
+    sources = SOURCES
 
     def settle(targets: Any, weights: Any, volatility: Any, correlation: Any, limits: RiskParams, settled: Any) -> None:
-        assert digest >= 0
+        assert sources >= 0
         for t in range(len(settled)):
             fusion.settle_row(
                 borrowed(settled[t]),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import inspect
 import math
+import pkgutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -16,28 +18,26 @@ from numba import njit, types
 from numba.extending import intrinsic, overload, register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
+from hybrid_bt import equations
+
 as_tuple: Any = to_fixed_tuple  #: (row, count): first numbers of a row; their count is a constant
 
-_REGISTERED: set[Callable[..., Any]] = set()
 
-
-def register(functions: Iterable[Callable[..., Any]]) -> None:
-    """Let compiled code call these functions; each once, however many kernels need it."""
-    for function in functions:
-        if function not in _REGISTERED:
-            _REGISTERED.add(function)
-            # Divisors are checked to be positive where they come from: numpy's error model changes no value.
-            register_jitable(forceinline=True, error_model="numpy")(function)
-
-
-def digest_of(modules: Iterable[ModuleType]) -> int:
-    """A number that changes with the sources.
-
-    numba's cache watches the file of a kernel only. Free variables are part of its key, so each kernel has this number
-    of the sources it calls as one.
-    """
+def _register_package(package: ModuleType) -> int:
+    """Let compiled code call every function of a package; a number that changes with its sources."""
+    names = sorted(found.name for found in pkgutil.iter_modules(package.__path__) if not found.ispkg)
+    modules = [importlib.import_module(f"{package.__name__}.{name}") for name in names]
+    for module in modules:
+        for function in vars(module).values():
+            if inspect.isfunction(function) and function.__module__ == module.__name__:
+                # Divisors are checked to be positive where they come from: numpy's error model changes no value.
+                register_jitable(forceinline=True, error_model="numpy")(function)
     text = "".join(inspect.getsource(module) for module in (sys.modules[__name__], *modules))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+
+
+#: numba's cache watches the file of a kernel only; free variables are part of its key, so each kernel asks for this one
+SOURCES = _register_package(equations)
 
 
 def compile_kernel(function: Callable[..., Any], parallel: bool) -> Callable[..., Any]:

@@ -13,23 +13,10 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
-from hybrid_bt.brain.legs import sac
-from hybrid_bt.equations import accounting, costs, features, fusion, risk, sizing
 from hybrid_bt.equations import env_step as step
 from hybrid_bt.equations.accounting import Tape
-from hybrid_bt.equations.compiled.accounts import ACCOUNTING
-from hybrid_bt.equations.compiled.compiling import as_tuple, borrowed, compile_kernel, digest_of, frozen, register
+from hybrid_bt.equations.compiled.compiling import SOURCES, as_tuple, borrowed, compile_kernel, frozen
 from hybrid_bt.equations.env_step import Spec, Task, World
-
-register(ACCOUNTING)
-register((fusion.sac_weight, fusion.weight_at, risk.portfolio_volatility, risk.limit_in_place))
-register((sac.exposure, step.reward_of, step.no_baseline))
-register((step.asset_target, step.act_asset, step.see_action, step.held_for_nothing))
-register((step.act_portfolio, step.see_weights, step.settle, step.act_regime, step.see_nothing, step.shadow_of))
-register((step.book_of, step.load_account, step.store_account, step.trade))
-register((step.begin_lane, step.step_lane, step.step_lanes))
-
-MODULES = (costs, sizing, accounting, sac, fusion, risk, features, step)
 
 PARTS: tuple[Any, ...] = tuple(type(field) for field in Task() if isinstance(field, tuple))  # the last of its fields
 PLAIN = len(Task._fields) - len(PARTS)
@@ -64,7 +51,7 @@ def _world(floats: Any, ints: Any, scalars: Any, features: Any, panel: Any, rows
 
 
 def _begin_kernel() -> Callable[..., None]:
-    digest = digest_of(MODULES)
+    sources = SOURCES
 
     def begin(
         floats: Any,
@@ -80,7 +67,7 @@ def _begin_kernel() -> Callable[..., None]:
         row: int,
         last: int,
     ) -> None:
-        assert digest >= 0
+        assert sources >= 0
         step.begin_lane(_world(floats, ints, scalars, features, panel, rows, task), n_lanes, cash, lane, row, last)
 
     return compile_kernel(begin, parallel=False)
@@ -89,7 +76,7 @@ def _begin_kernel() -> Callable[..., None]:
 @cache
 def env_kernel(act: Any, see: Any, baseline: Any) -> tuple[Callable[..., int], Callable[..., tuple[float, int]]]:
     """All lanes, and lane 0 alone; numba compiles and keeps one of each for three rules."""
-    digest = digest_of(MODULES)
+    sources = SOURCES
 
     def many(
         floats: Any,
@@ -104,7 +91,7 @@ def env_kernel(act: Any, see: Any, baseline: Any) -> tuple[Callable[..., int], C
         rewards: Any,
         ended: Any,
     ) -> int:
-        assert digest >= 0
+        assert sources >= 0
         world = _world(floats, ints, scalars, features, panel, rows, task)
         given = borrowed(actions), borrowed(seen), borrowed(rewards), borrowed(ended)
         return step.step_lanes(act, see, baseline, world, *given)
@@ -120,7 +107,7 @@ def env_kernel(act: Any, see: Any, baseline: Any) -> tuple[Callable[..., int], C
         actions: Any,
         seen: Any,
     ) -> tuple[float, int]:
-        assert digest >= 0
+        assert sources >= 0
         world = _world(floats, ints, scalars, features, panel, rows, task)
         return step.step_lane(act, see, baseline, world, 0, borrowed(actions), borrowed(seen))
 

@@ -8,54 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_bt.equations import features, kalman, market, pair_rules, spread
-from hybrid_bt.equations.compiled.compiling import as_tuple, borrowed, compile_kernel, digest_of, frozen, register
+from hybrid_bt.equations import features, kalman, market, pair_rules
+from hybrid_bt.equations.compiled.compiling import SOURCES, as_tuple, borrowed, compile_kernel, frozen
 from hybrid_bt.equations.pair_rules import PairPosition, PairRules
 from hybrid_bt.equations.spread import SpreadRates
 
-register(
-    (
-        kalman.initial_state,
-        kalman.step,
-        kalman.follow,
-        kalman.intercept,
-        spread.initial_state,
-        spread.absorb,
-        features.initial_asset,
-        features.initial_market,
-        features._absorb_return,
-        features.asset_step,
-        features.market_step,
-        features.correlation,
-        features.volatility,
-        features.is_warm,
-        features._clip,
-        features._in_sd,
-        features._log_ratio,
-        features.own_features,
-        features.context_features,
-        features.asset_features,
-        features.market_features,
-        market.first_pair,
-        market.pair_bar,
-        market.pair_view,
-        market.pair_stretch,
-        market.absorb_bar,
-        market.pair_zscores,
-        pair_rules._wants_entry,
-        pair_rules.pair_step,
-        pair_rules.stale_step,
-        pair_rules.bar_step,
-        pair_rules.amounts_of,
-        pair_rules.hold_bars,
-    )
-)
 N_NOISE, N_POSITION = len(kalman.KalmanParams._fields), len(PairPosition._fields)
-MODULES = (kalman, spread, features, market, pair_rules)
 
 
 def _reading() -> Callable[..., None]:
-    digest = digest_of(MODULES)
+    sources = SOURCES
 
     def read(
         closes: Any,
@@ -74,7 +36,7 @@ def _reading() -> Callable[..., None]:
         out_correlation: Any,
         out_pairs: Any,
     ) -> None:
-        assert digest >= 0
+        assert sources >= 0
         params = [kalman.KalmanParams(*as_tuple(k, N_NOISE)) for k in noise]
         pairs = [market.first_pair(sides[p, 0], sides[p, 1], params[p]) for p in range(len(params))]
         assets = [features.initial_asset() for _ in range(closes.shape[1])]
@@ -102,10 +64,10 @@ def _reading() -> Callable[..., None]:
 
 
 def _holding() -> Callable[..., None]:
-    digest = digest_of(MODULES)
+    sources = SOURCES
 
     def hold(positions: Any, fresh: Any, zscores: Any, ratios: Any, rules: PairRules, out_amounts: Any) -> None:
-        assert digest >= 0
+        assert sources >= 0
         held = [PairPosition(*as_tuple(row, N_POSITION)) for row in positions]
         pair_rules.hold_bars(held, fresh, zscores, ratios, rules, out_amounts)
         for p, position in enumerate(held):

@@ -15,7 +15,7 @@ import pandas as pd
 from hybrid_bt.bars import Bars
 from hybrid_bt.evidence.audit.trace import Column, Known, Moved, OrderRow, Trace, columns_of, filled_at_once, numbers_of
 from hybrid_bt.feeds import to_feeds
-from hybrid_bt.strategies.framework import bt
+from hybrid_bt.feeds.framework import bt
 
 OHLCV = ("open", "high", "low", "close", "volume")
 Fill = Callable[[Any, Bars], None]  #: puts a strategy into a Cerebro

@@ -35,7 +35,7 @@ from hybrid_bt.evidence.audit.replays import (
 )
 from hybrid_bt.evidence.audit.trace import NOBODY, Known, OrderRow, Trace, columns_of, filled_at_once
 from hybrid_bt.evidence.audit.watch import WatchedBrain, fill_with_hybrid
-from hybrid_bt.strategies.framework import quietly
+from hybrid_bt.feeds.framework import quietly
 
 LONG_HORIZON = 250  #: altered bars that those copies keep
 LONG_CUTS = 3  #: cuts of the whole history; the dense ones are on shorter spans

@@ -14,7 +14,7 @@ from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.evidence.audit.cerebros import DEFAULT, Fill, RunMode, run
 from hybrid_bt.evidence.audit.replays import BROKER_FUTURES, MODE_TOLERANCE, Check, Progress, check_futures, cut_rows
 from hybrid_bt.evidence.audit.trace import Moved, Trace
-from hybrid_bt.strategies.framework import bt, quietly
+from hybrid_bt.feeds.framework import bt, quietly
 
 CUTS = 10  #: cuts by default
 HORIZON = 40  #: altered bars that a copy keeps

@@ -1,4 +1,4 @@
 """Models of Stable-Baselines3, read without running anything in them, and frozen.
 
-Not imported from here: `hybrid_bt.commands.import_sb3` is the command, `hybrid_bt.policies.sb3.model` does the work and needs torch.
+Not imported from here: `commands.import_sb3` is the command, `policies.sb3.model` does the work and needs torch.
 """
