@@ -31,8 +31,8 @@ from hybrid_bt.envs import (
     asset_tracks,
     portfolio_track,
 )
-from hybrid_bt.equations.accounting import OrderRules
 from hybrid_bt.equations.costs import Costs
+from hybrid_bt.equations.sizing import OrderRules
 
 __all__ = ["env_steps"]
 

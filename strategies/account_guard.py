@@ -9,7 +9,8 @@ from typing import Any
 
 from hybrid_bt.brain.hybrid import Decision
 from hybrid_bt.config import Config
-from hybrid_bt.equations.guard import RULES, GuardFacts, guard_step, held_weights, initial_guard, is_active, rule_names
+from hybrid_bt.equations.guard import guard_step, initial_guard
+from hybrid_bt.equations.guard_limits import RULES, GuardFacts, held_weights, is_active, rule_names
 from hybrid_bt.equations.waiting import withheld
 from hybrid_bt.feeds.framework import bt
 from hybrid_bt.strategies.orders import TargetOrders

@@ -18,7 +18,7 @@ from hybrid_bt.config.build import Policies, build, training_end
 from hybrid_bt.config.own_parts import own_legs, own_policies
 from hybrid_bt.equations.advice import Advice
 from hybrid_bt.equations.features import WARMUP_BARS
-from hybrid_bt.equations.guard import GuardFacts
+from hybrid_bt.equations.guard_limits import GuardFacts
 from hybrid_bt.equations.waiting import withheld
 from hybrid_bt.errors import BarsError, ConfigError, InSampleError, did_you_mean
 from hybrid_bt.feeds.framework import bt

@@ -24,7 +24,7 @@ from hybrid_bt import __version__
 from hybrid_bt.brain.journal import Journal, Row
 from hybrid_bt.config.build import Policies
 from hybrid_bt.equations.advice import Advice
-from hybrid_bt.equations.guard import GuardFacts
+from hybrid_bt.equations.guard_limits import GuardFacts
 from hybrid_bt.errors import StateError
 from hybrid_bt.feeds.framework import bt
 from hybrid_bt.strategies.broker_state import is_fresh_simulator, put_account, read_account

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from hybrid_bt.equations.accounting import OrderRules, order_size, submission_order
 from hybrid_bt.equations.parameters import validated
+from hybrid_bt.equations.sizing import OrderRules, order_size, submission_order
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.framework import bt
 from hybrid_bt.strategies.market_order import market_order, sends_plainly

@@ -11,8 +11,8 @@ from hybrid_bt.account.records import AccountPath
 from hybrid_bt.account.replay import days_of
 from hybrid_bt.analyzers.ledger import Ledger
 from hybrid_bt.envs import NO_LIMITS, PORTFOLIO, Span, Task, Track, TradingEnv
-from hybrid_bt.equations.accounting import OrderRules
 from hybrid_bt.equations.costs import Costs
+from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.strategies.commission import SpreadFeeCommission
 from hybrid_bt.strategies.orders import TargetOrders
 

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from hybrid_bt.account.records import AccountPath, Fill
 from hybrid_bt.account.replay import replay
 from hybrid_bt.analyzers.ledger import Ledger
-from hybrid_bt.equations.accounting import OrderRules, execute, margin_check, order_size, submission_order
+from hybrid_bt.equations.book import execute, margin_check
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.parameters import validated
+from hybrid_bt.equations.sizing import OrderRules, order_size, submission_order
 from hybrid_bt.errors import ConfigError
 
 FREE = Costs(0.0, 0.0, 0.0)

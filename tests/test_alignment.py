@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
 from hybrid_bt.commands.run import main as run
-from hybrid_bt.equations.accounting import OrderRules
 from hybrid_bt.equations.costs import Costs
+from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.feeds import load_bars
 

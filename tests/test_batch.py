@@ -29,12 +29,11 @@ from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.config import load_config, overridden
 from hybrid_bt.config.build import build, load_policies, resolve_pairs
 from hybrid_bt.envs import ASSET, Span, Task, Track, TradingEnv, asset_tracks
-from hybrid_bt.equations.accounting import OrderRules
 from hybrid_bt.equations.compiled import compiling
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.fusion import FusionParams, MixParams
 from hybrid_bt.equations.risk import RiskParams
-from hybrid_bt.equations.sizing import RiskUnit
+from hybrid_bt.equations.sizing import OrderRules, RiskUnit
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
 from hybrid_bt.train.models import LaneVecEnv, new_sac

@@ -38,13 +38,12 @@ from hybrid_bt.envs import (
     portfolio_track,
     regime_track,
 )
-from hybrid_bt.equations.accounting import OrderRules
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.env_step import GOES_ON, RUINED, TRUNCATED, reward_of
 from hybrid_bt.equations.features import ASSET_FEATURES, CLIP, MARKET_FEATURES
 from hybrid_bt.equations.fusion import MixParams, leg_weights
 from hybrid_bt.equations.risk import limit
-from hybrid_bt.equations.sizing import RiskUnit, exposure
+from hybrid_bt.equations.sizing import OrderRules, RiskUnit, exposure
 from hybrid_bt.equations.waiting import withheld
 from hybrid_bt.errors import BarsError, ConfigError
 

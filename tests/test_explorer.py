@@ -16,7 +16,7 @@ from test_report import make_record
 from hybrid_bt.account.records import ManagedPaths
 from hybrid_bt.bars import Bars
 from hybrid_bt.config import load_config
-from hybrid_bt.equations.guard import RULES
+from hybrid_bt.equations.guard_limits import RULES
 from hybrid_bt.report.explorer import page, write_explorer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -27,7 +27,8 @@ from hybrid_bt.commands.parity import compare
 from hybrid_bt.commands.run import main
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import Policies, load_policies
-from hybrid_bt.equations.guard import GuardFacts, GuardParams, guard_step, initial_guard, rule_names
+from hybrid_bt.equations.guard import guard_step, initial_guard
+from hybrid_bt.equations.guard_limits import GuardFacts, GuardParams, rule_names
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds import to_feeds
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission

@@ -8,7 +8,7 @@ import backtrader as bt
 import pytest
 from brain_cases import random_bars
 
-from hybrid_bt.equations.accounting import OrderRules
+from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.feeds import to_feeds
 from hybrid_bt.strategies import SpreadFeeCommission, TargetOrders
 from hybrid_bt.strategies.market_order import LightBuy, LightSell, sends_plainly

@@ -12,8 +12,8 @@ from broker_cases import panel_of, random_case
 from hybrid_bt.account.reconcile import TickerPnl, attribution, reconcile
 from hybrid_bt.account.records import AccountPath, Fill
 from hybrid_bt.account.replay import replay
-from hybrid_bt.equations.accounting import OrderRules
 from hybrid_bt.equations.costs import Costs
+from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import ReconciliationError
 
 

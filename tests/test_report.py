@@ -17,7 +17,7 @@ import pytest
 
 from hybrid_bt.account.records import AccountPath, Decisions, Fill, ManagedPaths, PairPaths, RunRecord
 from hybrid_bt.bars import Bars
-from hybrid_bt.equations.guard import rule_names
+from hybrid_bt.equations.guard_limits import rule_names
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.report import OUR_FILES, tearsheet, write_report, writing
 from hybrid_bt.report import tables as tables_of_a_run

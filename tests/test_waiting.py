@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from brain_cases import PAIRS, random_bars
 
+from hybrid_bt.account.notes import orphans_closed
 from hybrid_bt.account.registry import Panel, account
 from hybrid_bt.backtest import Request, backtest
 from hybrid_bt.bars import Bars
@@ -18,7 +19,7 @@ from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.brain.recording import record
 from hybrid_bt.config import load_config, overridden
 from hybrid_bt.config.build import Policies, build, load_policies, resolve_pairs
-from hybrid_bt.equations.waiting import orphans_closed, tied_bundles, waiting_symbols
+from hybrid_bt.equations.waiting import tied_bundles, waiting_symbols
 from hybrid_bt.feeds import to_feeds
 from hybrid_bt.strategies import HybridStrategy
 

@@ -6,7 +6,7 @@ must come to the same targets.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 from hybrid_bt.account.records import AccountPath
 from hybrid_bt.account.replay import days_of, one_path
 from hybrid_bt.bars import Bars
-from hybrid_bt.equations.accounting import OrderRules, Tape, broker_day, new_book, open_account, send_orders
+from hybrid_bt.equations.accounting import broker_day, send_orders
+from hybrid_bt.equations.book import Account, Tape, new_book, open_account
 from hybrid_bt.equations.costs import Costs
-from hybrid_bt.equations.guard import FAILED, KILLED, GuardFacts, GuardParams, guard_step, held_weights, initial_guard
+from hybrid_bt.equations.guard import guard_step, initial_guard
+from hybrid_bt.equations.guard_limits import FAILED, KILLED, GuardFacts, GuardParams, held_weights
+from hybrid_bt.equations.sizing import OrderRules
 
 
 def replay_guarded(
     wanted: NDArray[np.float64],
     bars: Bars,
-    pairs: Any,
+    pairs: Sequence[tuple[int, int]],
     params: GuardParams,
     *,
     cash: float,
@@ -44,7 +47,7 @@ def replay_guarded(
     sent = np.empty(wanted.shape)
     opens, closes, days, rows = bars.open.tolist(), bars.close.tolist(), days_of(bars).tolist(), wanted.tolist()
 
-    def drive(tape: Tape) -> Any:
+    def drive(tape: Tape) -> Account:
         account, book, guard = open_account(cash), new_book(bars.n_symbols), initial_guard()
         for t, (open_row, close_row) in enumerate(zip(opens, closes, strict=True)):
             account = broker_day(account, book, t, days[t], open_row, close_row, costs, tape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.account.records import AccountPath, Fills
 from hybrid_bt.bars import Bars
-from hybrid_bt.equations.accounting import Account, Capital, OrderRules, Tape, new_book, run_account
+from hybrid_bt.equations.accounting import Prices, run_account
+from hybrid_bt.equations.book import Account, Capital, Tape, new_book
 from hybrid_bt.equations.compiled.choice import choose
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.parameters import validated
+from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import ConfigError
+
+FloatArray = NDArray[np.float64]
 
 SECONDS_PER_CELL = 1e-6  # of a bar x symbol, interpreted
 FIRST_FILLS = 1_000_000  # room for fills on the first attempt
@@ -57,8 +61,8 @@ def replay(
         inputs = [np.ascontiguousarray(array) for array in arrays]
         return one_path(lambda tape: one_account(*inputs, *terms, tape), wanted.shape)
     opens, closes, days, rows = (array.tolist() for array in arrays)  # lists are fastest in CPython
-    prices = opens, closes, days
-    return one_path(lambda tape: run_account(*prices, rows, *terms, new_book(wanted.shape[1]), tape), wanted.shape)
+    prices = Prices(opens, closes, days)
+    return one_path(lambda tape: run_account(prices, rows, *terms, new_book(wanted.shape[1]), tape), wanted.shape)
 
 
 def checked_terms(cash: float, costs: Costs, rules: OrderRules) -> tuple[float, Costs, OrderRules]:
@@ -76,23 +80,23 @@ def one_path(drive: Callable[[Tape], Account], shape: tuple[int, ...]) -> Accoun
     """Run one account on a tape of (T, N), and once more with more room if its fills did not fit."""
     room = min(shape[0] * shape[1], FIRST_FILLS)
     while True:
-        ints, floats = (np.empty(room, np.int64) for _ in range(3)), (np.empty(room) for _ in range(3))
-        tape = Tape(np.empty(shape[0]), np.empty(shape[0]), np.zeros(shape), *ints, *floats)
-        end = drive(tape)
+        rows = np.empty(shape[0]), np.empty(shape[0]), np.zeros(shape)
+        fills = (*(np.empty(room, np.int64) for _ in range(3)), *(np.empty(room) for _ in range(3)))
+        end = drive(Tape(*rows, *fills))
         if end.fills <= room:
-            return _as_path(end, tape)
+            return _as_path(end, *rows, fills)
         room = end.fills
 
 
-def _as_path(end: Account, tape: Tape) -> AccountPath:
-    columns: list[Any] = [column[: end.fills].copy() for column in tape[3:]]
+def _as_path(
+    end: Account, cash: FloatArray, equity: FloatArray, borrow: FloatArray, fills: Sequence[NDArray[Any]]
+) -> AccountPath:
+    columns = [column[: end.fills].copy() for column in fills]
     bar, _, symbol, size, _, _ = columns
-    held = np.zeros(tape.borrow.shape)
+    held = np.zeros(borrow.shape)
     held[bar, symbol] = size  # a symbol fills at most once a bar
     np.cumsum(held, axis=0, out=held)
-    return AccountPath(
-        cash=tape.cash, equity=tape.equity, size=held, borrow=tape.borrow, fills=Fills(columns), rejected=end.rejected
-    )
+    return AccountPath(cash=cash, equity=equity, size=held, borrow=borrow, fills=Fills(columns), rejected=end.rejected)
 
 
 def _checked_targets(targets: ArrayLike, bars: Bars) -> NDArray[np.float64]:

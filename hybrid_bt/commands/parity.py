@@ -24,7 +24,7 @@ from hybrid_bt.commands.console import command, progress_bar
 from hybrid_bt.commands.options import request_of, shared
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import build
-from hybrid_bt.equations.guard import is_active
+from hybrid_bt.equations.guard_limits import is_active
 
 TOLERANCE = 1e-9  #: relative; decisions must be equal to the bit
 

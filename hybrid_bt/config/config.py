@@ -20,17 +20,17 @@ from pydantic import Field
 
 from hybrid_bt.bars.rate import EXCHANGE_SESSIONS, decision_rate
 from hybrid_bt.brain.legs import leg_named
-from hybrid_bt.equations.accounting import Capital, OrderRules
 from hybrid_bt.equations.advice import ManagerParams
+from hybrid_bt.equations.book import Capital
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.equations.fusion import FusionParams, MixParams, constant_weights
-from hybrid_bt.equations.guard import GuardParams
+from hybrid_bt.equations.guard_limits import GuardParams
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.pair_rules import PairRules
 from hybrid_bt.equations.parameters import meanings, parsed, validated
 from hybrid_bt.equations.risk import RiskParams
-from hybrid_bt.equations.sizing import RiskUnit
+from hybrid_bt.equations.sizing import OrderRules, RiskUnit
 from hybrid_bt.equations.spread import SpreadParams
 from hybrid_bt.errors import ConfigError, did_you_mean
 

@@ -12,7 +12,7 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from hybrid_bt.envs.episodes import Episode, Track
-from hybrid_bt.equations.accounting import NO_TAPE, Account, Book
+from hybrid_bt.equations.book import NO_TAPE, Account, Book
 from hybrid_bt.equations.env_step import (
     FLOAT_ROWS,
     INT_ROWS,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hybrid_bt.account.replay import checked_terms
 from hybrid_bt.envs.episodes import Track, draw_episode
 from hybrid_bt.envs.lanes import Lanes, Market
-from hybrid_bt.equations.accounting import Account
+from hybrid_bt.equations.book import Account
 from hybrid_bt.equations.compiled.choice import have_numba
 from hybrid_bt.equations.env_step import GOES_ON, REGIME, RUINED, START_CASH, Spec, Task
 from hybrid_bt.equations.features import CLIP
@@ -110,8 +110,7 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
     @property
     def sizes(self) -> NDArray[np.float64]:
         """(N,) signed shares held."""
-        held: NDArray[np.float64] = self._lane.book().size
-        return held
+        return np.asarray(self._lane.book().size)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

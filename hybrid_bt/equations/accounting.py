@@ -31,164 +31,16 @@ What a Backtrader strategy must do to get the same bits (`hybrid_bt.strategies.o
    the order of the feeds, before sending anything: the broker adds up values in the order in which it first heard
    of the feeds, and so does `mark` here. (Earlier, in `start()`, a feed that begins late has no close to value.)
 4. Decide in `prenext` as in `next`, on each row from the first decision on.
-
-The functions run in CPython on lists of floats (fastest there) and under `numba.njit` on arrays, with the same bits.
-They change the sequences of `Book` and `Tape` in place; scalars travel in `Account`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import NamedTuple
 
-from annotated_types import Gt
-
-from hybrid_bt.equations.costs import Costs, borrow_interest, commission
+from hybrid_bt.equations.book import Account, Book, Tape, execute, first_bars, margin_check, mark, open_account
+from hybrid_bt.equations.costs import Costs, borrow_interest
+from hybrid_bt.equations.rows import Numbers, Row, Table
 from hybrid_bt.equations.sizing import OrderRules, order_size, submission_order
-
-__all__ = [
-    "NO_TAPE",
-    "Account",
-    "Book",
-    "Capital",
-    "OrderRules",
-    "Tape",
-    "broker_day",
-    "execute",
-    "margin_check",
-    "new_book",
-    "open_account",
-    "order_size",
-    "run_account",
-    "send_orders",
-    "submission_order",
-]
-
-
-class Capital(NamedTuple):
-    """What an account begins with."""
-
-    cash: Annotated[float, Gt(0), "start value, currency"] = 1_000_000.0
-
-
-class Account(NamedTuple):
-    """Scalars of one account after a row; money in account currency."""
-
-    cash: float
-    equity: float  #: at the close
-    seen: int  #: symbols that have had a bar, listed in `Book.marked`
-    waiting: int  #: orders accepted and not filled yet, first in `Book.queue`
-    submitted: int  #: orders sent on this row, behind them
-    ruined: bool  #: equity was <= 0 at some close
-    rejected: int  #: orders refused by the margin check, or cancelled in whole or part at the fill
-    fills: int
-    commission: float  #: paid so far
-    interest: float  #: paid so far
-
-
-class Book(NamedTuple):
-    """Per-symbol state, each a sequence of length N, changed in place."""
-
-    size: Any  #: signed shares held
-    entry: Any  #: average entry price, 0 when flat
-    close: Any  #: last close, 0 before the first bar
-    day: Any  #: date of the last bar, days since the epoch
-    order: Any  #: signed shares of the order under way (at most one per symbol)
-    order_close: Any  #: close that it was decided on
-    order_row: Any  #: row that it was decided on
-    fresh: Any  #: signed shares wanted on this row, 0 for none
-    queue: Any  #: symbols with an order under way, first in first out
-    marked: Any  #: symbols in the order in which their values are added up
-
-
-class Tape(NamedTuple):
-    """Where a run is written, as arrays; what does not fit is not written (pass empty arrays to write nothing)."""
-
-    cash: Any  #: (T,)
-    equity: Any  #: (T,)
-    borrow: Any  #: (T, N), zeros
-    bar: Any  #: (F,) int, of each fill and so on
-    decided: Any  #: (F,) int
-    symbol: Any  #: (F,) int
-    size: Any  #: (F,)
-    price: Any  #: (F,)
-    fee: Any  #: (F,)
-
-
-NO_TAPE = Tape((), (), (), (), (), (), (), (), ())  # for CPython, e.g. an environment that needs scalars only
-
-
-def new_book(n_symbols: int) -> Book:
-    """An empty book of Python lists."""
-    whole = ("day", "order_row", "queue", "marked")
-    return Book(*([0 if field in whole else 0.0] * n_symbols for field in Book._fields))
-
-
-def open_account(cash: float) -> Account:
-    """An account that has not traded."""
-    return Account(cash, cash, 0, 0, 0, False, 0, 0, 0.0, 0.0)
-
-
-def _closing_part(held: float, order: float) -> float:
-    """Signed shares of the order that reduce the position; the rest opens."""
-    if held * order >= 0.0:
-        return 0.0
-    return order if abs(order) <= abs(held) else -held
-
-
-def margin_check(held: float, order: float, close: float, cash: float, costs: Costs) -> float:
-    """Scratch cash after the order at the decision bar's close; the order is refused if it is negative."""
-    closed = _closing_part(held, order)
-    opened = order - closed
-    if closed != 0.0:
-        value = -closed * close
-        cash += value / costs.leverage if value > 0.0 else value
-        cash -= commission(closed, close, costs)
-    if opened != 0.0:
-        value = opened * close
-        cash -= value / costs.leverage if value > 0.0 else value
-        cash -= commission(opened, close, costs)
-    return cash
-
-
-def execute(
-    held: float, entry: float, order: float, price: float, cash: float, costs: Costs
-) -> tuple[float, float, float, float]:
-    """Fill an order at `price`.
-
-    Returns
-    -------
-    executed : float
-        Signed shares; less than the order if cash < 0 cancelled its opening part.
-    entry : float
-        Average entry price of the new position.
-    cash : float
-    fee : float
-        Commission, >= 0.
-    """
-    closed = _closing_part(held, order)
-    opened = order - closed
-    fee = 0.0
-    if closed != 0.0:
-        value = -closed * entry
-        cash += (value / costs.leverage if value > 0.0 else value) + -closed * (price - entry)
-        fee = commission(closed, price, costs)
-        cash -= fee
-    if opened != 0.0:
-        value = opened * price
-        opening_fee = commission(opened, price, costs)
-        left = cash - (value / costs.leverage if value > 0.0 else value) - opening_fee
-        if left < 0.0:
-            opened = 0.0
-        else:
-            cash = left
-            fee += opening_fee
-    executed = closed + opened
-    size = held + executed
-    if size == 0.0:
-        entry = 0.0
-    elif opened != 0.0:
-        entry = price if closed != 0.0 or held == 0.0 else (entry * held + opened * price) / size
-    return executed, entry, cash, fee
 
 
 def _check_submitted(account: Account, book: Book, costs: Costs) -> tuple[int, int]:
@@ -205,7 +57,7 @@ def _check_submitted(account: Account, book: Book, costs: Costs) -> tuple[int, i
     return waiting, rejected
 
 
-def _interest(account: Account, book: Book, t: int, day: int, close_row: Any, costs: Costs, tape: Tape) -> float:
+def _interest(account: Account, book: Book, t: int, day: int, close_row: Numbers, costs: Costs, tape: Tape) -> float:
     """Interest that all positions with a bar on this row owe since their previous bar."""
     total, longs_pay = 0.0, costs.financing_bps_per_year > 0.0
     for k in range(account.seen):
@@ -215,7 +67,7 @@ def _interest(account: Account, book: Book, t: int, day: int, close_row: Any, co
             owed = borrow_interest(size, book.entry[i], day - book.day[i], costs)
             total += owed
             if t < len(tape.borrow):
-                tape.borrow[t, i] = owed
+                tape.borrow[t][i] = owed
     return total
 
 
@@ -223,19 +75,24 @@ def _fill_waiting(
     account: Account,
     book: Book,
     t: int,
-    waiting: int,
-    rejected: int,
+    checked: tuple[int, int],
     cash: float,
-    open_row: Any,
+    open_row: Numbers,
     costs: Costs,
     tape: Tape,
 ) -> tuple[float, int, int, int, float]:
     """Fill the waiting orders of symbols with a bar; the others keep waiting, in their order.
 
+    Parameters
+    ----------
+    checked
+        Waiting and rejected orders, as `_check_submitted` left them.
+
     Returns
     -------
     The new cash, waiting, rejected, fills and commission of `Account`.
     """
+    waiting, rejected = checked
     kept, fills, paid = 0, account.fills, account.commission
     for k in range(waiting):
         i = book.queue[k]
@@ -259,7 +116,7 @@ def _fill_waiting(
 
 
 def broker_day(
-    account: Account, book: Book, t: int, day: int, open_row: Any, close_row: Any, costs: Costs, tape: Tape
+    account: Account, book: Book, t: int, day: int, open_row: Numbers, close_row: Numbers, costs: Costs, tape: Tape
 ) -> Account:
     """Everything the broker does on row t before the strategy sees it: check, interest, fills, marking.
 
@@ -285,50 +142,18 @@ def broker_day(
         cash -= interest
     fills, paid, seen = account.fills, account.commission, account.seen
     if waiting > 0:
-        cash, waiting, rejected, fills, paid = _fill_waiting(
-            account, book, t, waiting, rejected, cash, open_row, costs, tape
-        )
+        checked = waiting, rejected
+        cash, waiting, rejected, fills, paid = _fill_waiting(account, book, t, checked, cash, open_row, costs, tape)
     if seen < len(close_row):
-        seen = _first_bars(book, seen, close_row)
-    equity = cash + _mark(book, seen, day, close_row, costs.leverage)
+        seen = first_bars(book, seen, close_row)
+    equity = cash + mark(book, seen, day, close_row, costs.leverage)
     interest += account.interest
     return Account(cash, equity, seen, waiting, 0, account.ruined, rejected, fills, paid, interest)
 
 
-def _first_bars(book: Book, seen: int, close_row: Any) -> int:
-    """Append the symbols that have their first bar to the order of marking."""
-    for i in range(len(close_row)):
-        if book.close[i] == 0.0 and close_row[i] == close_row[i]:
-            book.marked[seen] = i
-            seen += 1
-    return seen
-
-
-def _mark(book: Book, seen: int, day: int, close_row: Any, leverage: float) -> float:
-    """Note this row's closes; the value of all positions at their last closes, net of what longs borrowed."""
-    closes, days, sizes, marked = book.close, book.day, book.size, book.marked
-    total = 0.0
-    for k in range(seen):
-        i = marked[k]
-        close = close_row[i]
-        if close == close:
-            closes[i] = close
-            days[i] = day
-        else:
-            close = closes[i]
-        size = sizes[i]
-        if size != 0.0:
-            value = size * close
-            if value > 0.0:
-                gain = size * (close - book.entry[i])
-                total += (value - gain) / leverage
-                total += gain
-            else:
-                total += value
-    return total
-
-
-def send_orders(account: Account, book: Book, t: int, target_row: Any, close_row: Any, rules: OrderRules) -> Account:
+def send_orders(
+    account: Account, book: Book, t: int, target_row: Numbers, close_row: Numbers, rules: OrderRules
+) -> Account:
     """Decide on row t, after its close: queue an order for each symbol that needs one.
 
     Parameters
@@ -376,31 +201,25 @@ def send_orders(account: Account, book: Book, t: int, target_row: Any, close_row
     )
 
 
-def run_account(
-    opens: Any,
-    closes: Any,
-    days: Any,
-    targets: Any,
-    cash: float,
-    costs: Costs,
-    rules: OrderRules,
-    book: Book,
-    tape: Tape,
-) -> Account:
-    """Trade `targets` row by row: the loop that both drivers run.
+class Prices(NamedTuple):
+    """What an account is traded on; NaN where a symbol has no bar."""
 
-    Parameters
-    ----------
-    opens, closes, targets : (T, N), rows of lists or a two-dimensional array
-        Prices are NaN where a symbol has no bar.
-    days : (T,) int
-        Date of each row, in days.
+    opens: Table  #: (T, N)
+    closes: Table  #: (T, N)
+    days: Row[int]  #: (T,) date of each row, in days
+
+
+def run_account(
+    prices: Prices, targets: Table, cash: float, costs: Costs, rules: OrderRules, book: Book, tape: Tape
+) -> Account:
+    """Trade `targets`, (T, N), row by row: the loop that both drivers run.
 
     Returns
     -------
     Account
         After the last row, whose orders stay pending.
     """
+    opens, closes, days = prices
     account = open_account(cash)
     for t in range(len(closes)):
         account = broker_day(account, book, t, days[t], opens[t], closes[t], costs, tape)

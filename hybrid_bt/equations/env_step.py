@@ -16,12 +16,13 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from hybrid_bt.equations.accounting import Account, Book, OrderRules, Tape, broker_day, open_account, send_orders
+from hybrid_bt.equations.accounting import broker_day, send_orders
+from hybrid_bt.equations.book import Account, Book, Tape, open_account
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.equations.fusion import FusionParams, sac_weight, weight_at
 from hybrid_bt.equations.risk import RiskParams, limit_in_place
-from hybrid_bt.equations.sizing import RiskUnit, exposure
+from hybrid_bt.equations.sizing import OrderRules, RiskUnit, exposure
 
 START_CASH = 1_000_000.0
 REWARD_SCALE = 100.0  #: rewards are in percent: networks like numbers near 1

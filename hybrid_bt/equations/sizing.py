@@ -9,9 +9,11 @@ Shared by the live strategy and the accounting twin; plain functions of floats a
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 from annotated_types import Ge, Gt, Lt
+
+from hybrid_bt.equations.rows import Cells, Numbers
 
 # Sizes live on a binary grid: sums of them are exact up to 2^33 shares. Off the grid, closing and opening parts of a
 # flip do not add up to the order, and Backtrader leaves it open with some 1e-16 shares to go.
@@ -92,7 +94,7 @@ def _toward_zero(x: float) -> float:
     return x - fraction if x > 0.0 else x + fraction
 
 
-def submission_order(sizes: Any, queue: Any, first: int) -> int:
+def submission_order(sizes: Numbers, queue: Cells[int], first: int) -> int:
     """Write the symbols with an order into `queue` from `first` on: sells, then buys, each in symbol order.
 
     Sells raise cash: sent first, they pay for the buys in the margin check.

@@ -12,16 +12,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from hybrid_bt.account.records import AccountPath, Decisions, PairPaths
-    from hybrid_bt.bars import Bars
-
-Sides = Sequence[tuple[int, int]]  #: P columns (y, x)
 Bundle = tuple[int, ...]  #: columns of what belongs together
 
 
@@ -86,51 +80,8 @@ def waiting_rows(
     return waits
 
 
-def orphans_closed(traded: NDArray[np.bool_], sides: Sides, position: NDArray[np.float64]) -> list[int]:
-    """How often each pair was closed as an orphan, (P,); only a rule for orphans closes a pair without both bars."""
-    found = []
-    for p, (y, x) in enumerate(sides):
-        direction = np.nan_to_num(position[:, p])
-        closed = (direction[:-1] != 0.0) & (direction[1:] == 0.0)
-        found.append(int(np.count_nonzero(closed & ~(traded[1:, y] & traded[1:, x]))))
-    return found
-
-
 def withheld(targets: Sequence[float], waits: Sequence[bool]) -> Sequence[float]:
     """The targets that may be sent: NaN, which keeps what is held, where a symbol waits."""
     if True not in waits:
         return targets
     return [math.nan if wait else target for target, wait in zip(targets, waits, strict=True)]
-
-
-def gap_counts(
-    traded: Bars, decisions: Decisions, pairs: PairPaths, sides: Sides, account: AccountPath
-) -> dict[str, Any]:
-    """What bars that are missing did to an account, for `run.json`; all over the same T bars.
-
-    Returns
-    -------
-    dict
-        `missing_bars`, `withheld` (bars x symbols on which no order was allowed), `orphans_closed` by pair, and
-        `stranded`: shares at the end in symbols whose bars ended before.
-    """
-    ended = ~traded.traded[-1] & (account.size[-1] != 0.0)
-    closed = orphans_closed(traded.traded, sides, pairs.position)
-    return {
-        "missing_bars": int(np.count_nonzero(~traded.traded)),
-        "withheld": 0 if decisions.waits is None else int(np.count_nonzero(decisions.waits)),
-        "orphans_closed": {name: count for name, count in zip(pairs.names, closed, strict=True) if count},
-        "stranded": {traded.symbols[i]: float(account.size[-1, i]) for i in np.flatnonzero(ended)},
-    }
-
-
-def gap_notes(counts: dict[str, Any]) -> list[str]:
-    """What a reader of the result must know of them."""
-    notes = []
-    if counts["orphans_closed"]:
-        listed = ", ".join(f"{name} {count}" for name, count in counts["orphans_closed"].items())
-        notes.append(f"Pairs closed as orphans, one side having no bar for long: {listed}.")
-    if counts["stranded"]:
-        listed = ", ".join(f"{symbol} {size:g}" for symbol, size in counts["stranded"].items())
-        notes.append(f"Shares held at the end in symbols without a last bar, valued at their last close: {listed}.")
-    return notes

@@ -14,7 +14,7 @@ import numpy as np
 
 from hybrid_bt.account.metrics import Summary, drawdown, summarise
 from hybrid_bt.account.records import Decisions, ManagedPaths, RunRecord
-from hybrid_bt.equations.guard import rule_names
+from hybrid_bt.equations.guard_limits import rule_names
 from hybrid_bt.evidence.conditional import Condition, conditional_rows
 from hybrid_bt.report.attribution import exposures, fill_arrays, marked_close, round_trips, split_of, ticker_pnl
 from hybrid_bt.texts import cells, csv_of_columns, stamp_texts

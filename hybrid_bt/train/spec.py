@@ -12,8 +12,8 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from hybrid_bt.config import Config
 from hybrid_bt.envs import ASSET, REGIME, Task, Track, TradingEnv
-from hybrid_bt.equations.accounting import OrderRules
 from hybrid_bt.equations.parameters import validated
+from hybrid_bt.equations.sizing import OrderRules
 
 LEAST_CLOSE = 2.5  #: a close rounded to 3 decimals is off by more than 2 bps below it; see sample/PROVENANCE.md
 

@@ -9,10 +9,12 @@ import numpy as np
 from numba.extending import register_jitable
 
 from hybrid_bt.equations import fusion
-from hybrid_bt.equations.accounting import Account, Book, OrderRules, Tape, run_account
+from hybrid_bt.equations.accounting import Prices, run_account
+from hybrid_bt.equations.book import Account, Book, Tape
 from hybrid_bt.equations.compiled.compiling import SOURCES, borrowed, compile_kernel, frozen
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.risk import RiskParams
+from hybrid_bt.equations.sizing import OrderRules
 
 
 @register_jitable
@@ -47,11 +49,8 @@ def _trading() -> Callable[..., Account]:
         ints: Any,
     ) -> Account:
         assert sources >= 0
-        prices = borrowed(opens), borrowed(closes)
-        book = _book(floats, ints)
-        return run_account(
-            prices[0], prices[1], borrowed(days), borrowed(targets), cash, costs, rules, book, _tape(tape)
-        )
+        prices = Prices(borrowed(opens), borrowed(closes), borrowed(days))
+        return run_account(prices, borrowed(targets), cash, costs, rules, _book(floats, ints), _tape(tape))
 
     return compile_kernel(trade, parallel=False)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from hybrid_bt.equations import env_step as step
-from hybrid_bt.equations.accounting import Tape
+from hybrid_bt.equations.book import Tape
 from hybrid_bt.equations.compiled.compiling import SOURCES, as_tuple, borrowed, compile_kernel, frozen
 from hybrid_bt.equations.env_step import Spec, Task, World
 
