@@ -136,18 +136,9 @@ def follow(state: KalmanState, dy: float, dx: float, params: KalmanParams) -> Ka
     KalmanState
         Its alpha is the fitted level at the bar's x less the bar's y; `intercept` turns it into one of log closes.
     """
-    found = step(state, dy, dx, params)
+    alpha, beta, p_bb, u, d, innovation, innovation_var, prior_beta = step(state, dy, dx, params)
     # level at dx less dy; the error of alpha now takes in dx times that of beta
-    return KalmanState(
-        found.alpha + found.beta * dx - dy,
-        found.beta,
-        found.p_bb,
-        found.u + dx,
-        found.d,
-        found.innovation,
-        found.innovation_var,
-        found.prior_beta,
-    )
+    return KalmanState(alpha + beta * dx - dy, beta, p_bb, u + dx, d, innovation, innovation_var, prior_beta)
 
 
 def intercept(state: KalmanState, y: float, x: float) -> float:
