@@ -59,7 +59,7 @@ def test_samples_equal_the_same_files_read_from_disk(tmp_path: Path) -> None:
 
 
 def test_damaged_sample_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    folder = tmp_path / "sample"
+    folder = tmp_path / "embedded"
     folder.mkdir()
     (folder / "a.csv.gz").write_bytes(gzip.compress(GOOD.encode()))
     (folder / "SHA256SUMS").write_text("0" * 64 + "  a.csv.gz\n")
