@@ -19,6 +19,7 @@ from hybrid_bt.account.records import AccountPath, Decisions, Fill, ManagedPaths
 from hybrid_bt.bars import Bars
 from hybrid_bt.equations.guard_limits import rule_names
 from hybrid_bt.errors import BarsError, ConfigError
+from hybrid_bt.files.texts import csv_of_columns, csv_of_rows, plain, stamp_texts
 from hybrid_bt.report import OUR_FILES, tearsheet, write_report, writing
 from hybrid_bt.report import tables as tables_of_a_run
 from hybrid_bt.report.attribution import fill_arrays, marked_close, round_trips
@@ -26,7 +27,6 @@ from hybrid_bt.report.first_page import METRICS, alike, checks, first_page
 from hybrid_bt.report.style import in_sample_spans
 from hybrid_bt.report.tables import write_table
 from hybrid_bt.report.tearsheet import daily_returns
-from hybrid_bt.texts import csv_of_columns, csv_of_rows, plain, stamp_texts
 
 T, SYMBOLS, PAIRS = 90, ("KO", "PEP", "A$B"), ("KO:PEP",)
 START = 1_000_000.0

@@ -56,7 +56,7 @@ def write_bars(bars: Bars, out: Path) -> list[Path]:
 
 def _write_symbol(bars: Bars, column: int, path: Path) -> None:
     from hybrid_bt.bars import say_stamp
-    from hybrid_bt.texts import csv_of_columns
+    from hybrid_bt.files.texts import csv_of_columns
 
     rows = bars.traded[:, column].nonzero()[0]
     fields = ("open", "high", "low", "close", "volume")

@@ -52,7 +52,7 @@ def main(**flags: Any) -> None:
     A pair passes with q <= --fdr, a half-life and a stable hedge ratio. The text for --pairs of `hybrid-bt run` comes
     last. A pair that passes has moved together; it need not go on to.
     """
-    from hybrid_bt.texts import csv_of_rows
+    from hybrid_bt.files.texts import csv_of_rows
 
     if flags["train_start"] and flags["train_end"] <= flags["train_start"]:
         raise ConfigError("--train-end is not after --train-start; exchange them or widen the span")
@@ -86,7 +86,7 @@ def _fitted(bars: Bars, shown: list[Candidate]) -> Noise:
 
 
 def _print(bars: Bars, found: list[Candidate], passed: list[Candidate], noise: Noise, top: int) -> None:
-    from hybrid_bt.texts import end_days
+    from hybrid_bt.files.texts import end_days
 
     first, last = end_days(bars.stamps)
     head = ("pair", *_HEAD, *(("Q alpha", "Q beta", "R") if noise else ()), "passes")

@@ -27,8 +27,8 @@ main.add_command(import_sb3)
 def show(file: Path, as_json: bool) -> None:
     """Check a frozen policy and print what it observes, does and was trained on."""
     from hybrid_bt.config.build import policy_path
+    from hybrid_bt.files.texts import flat
     from hybrid_bt.policies.frozen import FrozenPolicy
-    from hybrid_bt.texts import flat
 
     policy = FrozenPolicy.load(policy_path(str(file)))
     fields = {"file": str(file), "sha256": policy.sha256, **policy.manifest.model_dump(mode="json")}

@@ -173,7 +173,7 @@ def open_page(paths: list[Path]) -> None:
 
 def _headline(record: RunRecord) -> str:
     """Mode, data, span, in- or out-of-sample, costs."""
-    from hybrid_bt.texts import end_days
+    from hybrid_bt.files.texts import end_days
 
     first, last = end_days(record.bars.stamps)
     costs, sample = record.config["costs"], "IN-SAMPLE" if record.in_sample.any() else "out of sample"
@@ -185,8 +185,8 @@ def _headline(record: RunRecord) -> str:
 
 def _document(record: RunRecord, paths: list[Path]) -> dict[str, Any]:
     """The table as plain data: fractions and account currency, as in `summary_pnl.csv`."""
+    from hybrid_bt.files.texts import plain
     from hybrid_bt.report.tables import summaries
-    from hybrid_bt.texts import plain
 
     document: dict[str, Any] = plain(
         {

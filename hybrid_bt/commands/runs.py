@@ -13,7 +13,7 @@ from hybrid_bt.commands.console import COUNT, FILE, command, option, say, table
 from hybrid_bt.commands.options import shared
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence.trials import LEDGER, count_trials, read_trials
-from hybrid_bt.texts import flat
+from hybrid_bt.files.texts import flat
 
 WIDTH = 140  #: of a row with its span
 _TEXTS = ("when", "command", "mode", "data", "span", "in sample")  #: columns

@@ -24,10 +24,10 @@ from hybrid_bt.config.build import build
 from hybrid_bt.equations.advice import NEUTRAL_RISK, Advice
 from hybrid_bt.equations.waiting import withheld
 from hybrid_bt.evidence.bootstrap import Interval, bootstrap
+from hybrid_bt.files.texts import csv_of_rows, end_days
 from hybrid_bt.news.answers import Recorded
 from hybrid_bt.news.setup import LEXICON, RiskSetup, open_desk
 from hybrid_bt.news.stage import RiskStage
-from hybrid_bt.texts import csv_of_rows, end_days
 
 FloatArray = NDArray[np.float64]
 OFF, GIVEN, DELAYED = "off", "on", "delayed"  #: variants: no advice, as it is given, a bar late

@@ -11,7 +11,7 @@ from hybrid_bt.account.records import RunRecord
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence.bootstrap import FEWEST_BARS, MINUS, N_RESAMPLES, Draws, bootstrap
 from hybrid_bt.evidence.ratios import deflated_sharpe
-from hybrid_bt.texts import end_days
+from hybrid_bt.files.texts import end_days
 
 ACCOUNT, HURDLE = "hybrid", "vol-target"
 

@@ -55,7 +55,7 @@ def trial_of(
         `data_sha256` of all bars, and what else there is to keep.
     """
     from hybrid_bt import __version__
-    from hybrid_bt.texts import end_days, plain
+    from hybrid_bt.files.texts import end_days, plain
 
     span, tried = end_days(bars.stamps), plain(config)
     entry: dict[str, Any] = plain(

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from hybrid_bt.account import metrics
 from hybrid_bt.account.records import RunRecord
+from hybrid_bt.files.texts import stamp_texts
 from hybrid_bt.report.style import in_sample_spans, run_text, sample_stamp
 from hybrid_bt.report.tables import HEADLINES, account_summary, headline_rows
-from hybrid_bt.texts import stamp_texts
 
 FloatArray = NDArray[np.float64]
 

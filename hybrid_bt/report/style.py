@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.texts import end_days
+from hybrid_bt.files.texts import end_days
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,6 +1,6 @@
 """The CSV files of a run.
 
-Columns become texts and are joined (`hybrid_bt.texts`), which writes the 65,000 rows of a twenty-symbol decade in a
+Columns become texts and are joined (`hybrid_bt.files.texts`), which writes the 65,000 rows of a twenty-symbol decade in a
 third of a second. Dates are `YYYY-MM-DD` where every bar lies at midnight, ISO 8601 with the time otherwise. Texts take
 ten times the memory of their numbers, so the longest tables are written some hundred bars at a time.
 """
@@ -16,8 +16,8 @@ from hybrid_bt.account.metrics import Summary, drawdown, summarise
 from hybrid_bt.account.records import Decisions, ManagedPaths, RunRecord
 from hybrid_bt.equations.guard_limits import rule_names
 from hybrid_bt.evidence.conditional import Condition, conditional_rows
+from hybrid_bt.files.texts import cells, csv_of_columns, stamp_texts
 from hybrid_bt.report.attribution import exposures, fill_arrays, marked_close, round_trips, split_of, ticker_pnl
-from hybrid_bt.texts import cells, csv_of_columns, stamp_texts
 
 Columns = dict[str, Iterable[object]]
 #: heading -> measure and its format

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from hybrid_bt.account.metrics import elapsed_years, simple_returns
 from hybrid_bt.account.records import RunRecord
+from hybrid_bt.files.texts import plain, stamp_texts
 from hybrid_bt.report.first_page import alone, ours, run_facts, yearly_returns
 from hybrid_bt.report.style import run_text
-from hybrid_bt.texts import plain, stamp_texts
 
 TEARSHEET = "tearsheet.html"
 FloatArray = NDArray[np.float64]

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 import hybrid_bt
 from hybrid_bt.account.records import RunRecord
 from hybrid_bt.files import whole_folder
+from hybrid_bt.files.texts import plain, stamp_texts
 from hybrid_bt.report import curves, panels, trades
 from hybrid_bt.report.explorer import EXPLORER, write_explorer
 from hybrid_bt.report.style import house_style, in_sample_spans, save
 from hybrid_bt.report.tables import TABLES, write_table
 from hybrid_bt.report.tearsheet import TEARSHEET, Tearsheet
-from hybrid_bt.texts import plain, stamp_texts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -24,7 +24,7 @@ import numpy as np
 
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import write_whole
-from hybrid_bt.texts import plain
+from hybrid_bt.files.texts import plain
 
 MAGIC = b"hybrid_bt checkpoint 2\n"
 HASH_BYTES = 32

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_bt.files import write_whole
+from hybrid_bt.files.texts import csv_of_rows
 from hybrid_bt.report.training import write_training_curves
-from hybrid_bt.texts import csv_of_rows
 from hybrid_bt.train.members import Event
 from hybrid_bt.train.validation import Score
 

@@ -28,8 +28,8 @@ from hybrid_bt.config.build import Policies, build, resolve_pairs
 from hybrid_bt.envs import TradingEnv, asset_tracks, regime_track
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.files.texts import plain
 from hybrid_bt.policies.frozen import FrozenPolicy
-from hybrid_bt.texts import plain
 from hybrid_bt.train.members import Event, Member, Practice, Trained, train_all
 from hybrid_bt.train.spec import LEAST_CLOSE, GateSpec, SacSpec, asset_env, regime_env
 from hybrid_bt.train.validation import GateValidation, SacValidation, rows_after

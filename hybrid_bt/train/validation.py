@@ -28,7 +28,7 @@ from hybrid_bt.config import Config
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.equations.sizing import exposure
 from hybrid_bt.evidence.conditional import read_regime
-from hybrid_bt.texts import plain
+from hybrid_bt.files.texts import plain
 
 FloatArray = NDArray[np.float64]
 

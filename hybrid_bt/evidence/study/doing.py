@@ -22,7 +22,7 @@ from hybrid_bt.evidence.study.findings import COST_LEVELS_BPS, HURDLES, Findings
 from hybrid_bt.evidence.study.page import page
 from hybrid_bt.evidence.study.pictures import write_pictures
 from hybrid_bt.evidence.study.schedule import Store
-from hybrid_bt.texts import csv_of_rows
+from hybrid_bt.files.texts import csv_of_rows
 
 Row = tuple[object, ...]
 MEASURES = ("sharpe", "cagr", "max_drawdown", "volatility", "sortino")

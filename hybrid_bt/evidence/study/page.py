@@ -12,7 +12,7 @@ from string import Template
 
 from hybrid_bt.evidence import Interval
 from hybrid_bt.evidence.study.findings import Findings
-from hybrid_bt.texts import end_days
+from hybrid_bt.files.texts import end_days
 
 ACCOUNT_HEAD = (
     *("account", "Sharpe", "CAGR", "max drawdown", "volatility", "turnover/y"),

@@ -20,7 +20,7 @@ from hybrid_bt.files import write_whole
 from hybrid_bt.commands.run import result_table
 from hybrid_bt.evidence.study.doing import perform, write_study
 from hybrid_bt.evidence.study.findings import Findings, Plan
-from hybrid_bt.texts import end_days
+from hybrid_bt.files.texts import end_days
 
 if TYPE_CHECKING:
     from rich.table import Table
