@@ -22,9 +22,9 @@ from hybrid_bt.bar_rate import is_intraday
 from hybrid_bt.bars import Bars, instant, say_stamp
 from hybrid_bt.build import Policies, resolve_pairs, training_end
 from hybrid_bt.collector import collector_paused
+from hybrid_bt.conditional import read_regime
 from hybrid_bt.config import Config
 from hybrid_bt.errors import BarsError, ReconciliationError
-from hybrid_bt.evidence.conditional import read_regime
 from hybrid_bt.findings import counters
 from hybrid_bt.guard import guard_notes
 from hybrid_bt.kalman import KalmanParams

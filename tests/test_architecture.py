@@ -49,6 +49,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "reconcile",
         "metrics",
         "attribution",
+        "conditional",
         "fusion",
         "risk",
         "advice",
@@ -199,6 +200,17 @@ def test_imports_point_down() -> None:
         if (target := _module_of(found.wanted)) and found.module and _layer(target) > _layer(found.module)
     ]
     assert upward == []
+
+
+#: what the writing side may not ask for: a run's report stands below training and evidence, evidence below its study
+BARRED = {"report": ("evidence", "study", "train"), "evidence": ("report", "study", "train"), "backtest": ("evidence",)}
+
+
+@pytest.mark.parametrize("part", BARRED)
+def test_reports_and_evidence_stand_below_what_reads_them(part: str) -> None:
+    asked = [found for found in imports() if f"{found.module}.".startswith(f"{part}.")]
+    targets = {target for found in asked if (target := _module_of(found.wanted))}
+    assert asked and {name for name in targets if name.split(".")[0] in BARRED[part]} == set()
 
 
 @pytest.mark.parametrize("framework", ADDRESSES)

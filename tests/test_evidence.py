@@ -12,11 +12,11 @@ from scipy.stats import kurtosis, norm, skew, trim_mean
 from test_report import make_record
 
 from hybrid_bt import metrics
+from hybrid_bt.conditional import conditional_rows, conditions
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence import (
     backtest_overfitting,
     bootstrap,
-    conditional_rows,
     deflated_sharpe,
     expected_maximum_sharpe,
     interquartile_mean,
@@ -25,7 +25,6 @@ from hybrid_bt.evidence import (
     probabilistic_sharpe,
 )
 from hybrid_bt.evidence.claim import claim
-from hybrid_bt.evidence.conditional import conditions
 from hybrid_bt.evidence.ratios import Moments, moments_of, sharpe_probability, track_record_bars
 
 YEARS, PER_YEAR = 4.0, 250.0

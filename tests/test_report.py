@@ -19,13 +19,12 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.guard import rule_names
 from hybrid_bt.records import AccountPath, Decisions, Fill, ManagedPaths, PairPaths, RunRecord
-from hybrid_bt.report import OUR_FILES, tearsheet, write_report, writing
+from hybrid_bt.report import OUR_FILES, quantstats_page, tearsheet, write_report, writing
 from hybrid_bt.report import tables as tables_of_a_run
 from hybrid_bt.report.attribution import fill_arrays, marked_close, round_trips
-from hybrid_bt.report.first_page import METRICS, alike, checks, first_page
 from hybrid_bt.report.style import in_sample_spans
 from hybrid_bt.report.tables import write_table
-from hybrid_bt.report.tearsheet import daily_returns
+from hybrid_bt.report.tearsheet import METRICS, alike, checks, cross_check, daily_returns
 from hybrid_bt.texts import csv_of_columns, csv_of_rows, plain, stamp_texts
 
 T, SYMBOLS, PAIRS = 90, ("KO", "PEP", "A$B"), ("KO:PEP",)
@@ -445,7 +444,7 @@ def test_without_quantstats_the_page_is_ours_and_says_why(record, tmp_path, monk
 
 def test_a_quantstats_that_never_ends_is_ended(record, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(without_quantstats(tmp_path, "import time; time.sleep(60)"))
-    monkeypatch.setattr(tearsheet, "LONGEST_SECONDS", 1.0)
+    monkeypatch.setattr(quantstats_page, "LONGEST_SECONDS", 1.0)
     told: list[str] = []
     with tearsheet.Tearsheet(record, tmp_path) as sheet:
         page = sheet.finish(told.append)
@@ -471,8 +470,7 @@ def test_a_difference_that_conventions_do_not_explain_is_told():
     wrong = ours | {"Sharpe": ours["Sharpe"] * 1.001}
     found = checks("hybrid", ours, ours, wrong)
     assert [check.metric for check in found if not check.agrees] == ["Sharpe"]
-    facts = {"title": "", "stamp": "", "subtitle": "", "claim": "", "facts": [], "columns": [], "accounts": []}
-    page = first_page(facts | {"reasons": dict.fromkeys(METRICS, ""), "notes": []}, found)
+    page = cross_check(found, dict.fromkeys(METRICS, ""))
     assert "DISAGREE" in page and page.count('class="bad"') == 1
 
 

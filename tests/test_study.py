@@ -27,9 +27,9 @@ from hybrid_bt.feeds import load_bars
 from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.study.command import main
 from hybrid_bt.study.doing import split
-from hybrid_bt.study.findings import COST_LEVELS_BPS, _crossing
+from hybrid_bt.study.findings import _crossing
 from hybrid_bt.study.jobs import VoiceJob, run_job
-from hybrid_bt.study.schedule import Store, execute
+from hybrid_bt.study.schedule import COST_LEVELS_BPS, Store, execute
 from hybrid_bt.trials import append_trial, configuration_key, count_trials, read_trials, trial_sharpes
 
 CONFIG = load_config("stable")

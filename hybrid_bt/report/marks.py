@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.records import RunRecord
 from hybrid_bt.report.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, in_sample_spans
+from hybrid_bt.texts import real_minus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +59,7 @@ def few_ticks(count: int) -> Locator:
 def percent_axis(axes: Axes) -> None:
     """Ticks at round percentages."""
     axes.yaxis.set_major_locator(few_ticks(7))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}%".replace("-", "\u2212"))
+    axes.yaxis.set_major_formatter(lambda value, _: real_minus(f"{round(100 * value, 6):g}%"))
 
 
 def shade_in_sample(axes: Axes, record: RunRecord, dates: FloatArray, *, label: bool = False) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.records import RunRecord
-from hybrid_bt.texts import end_days
+from hybrid_bt.texts import end_days, real_minus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -203,15 +203,15 @@ def account_line(name: str, benchmark: str) -> dict[str, Any]:
 
 def percent(value: float, *, digits: int = 0) -> str:
     """`12%`, `-3%` with a real minus."""
-    return f"{value:.{digits}%}".replace("-", "\u2212")
+    return real_minus(f"{value:.{digits}%}")
 
 
 def money(value: float, _: object = None) -> str:
     """`1.2M`, `-35k`, `0`: for axes and labels."""
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size * 0.9995:
-            return f"{value / size:.3g}{letter}".replace("-", "\u2212")
-    return f"{value:.3g}".replace("-", "\u2212")
+            return real_minus(f"{value / size:.3g}{letter}")
+    return real_minus(f"{value:.3g}")
 
 
 def save(figure: Figure, path: Path) -> None:

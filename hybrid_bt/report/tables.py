@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hybrid_bt.evidence.conditional import Condition, conditional_rows
+from hybrid_bt.conditional import Condition, conditional_rows
 from hybrid_bt.guard import rule_names
 from hybrid_bt.metrics import Summary, drawdown, summarise
 from hybrid_bt.records import Decisions, ManagedPaths, RunRecord

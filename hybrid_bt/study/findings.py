@@ -4,42 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.accounts import Panel, learned_accounts, legs_alone, momentum, study_accounts
+from hybrid_bt.accounts import learned_accounts
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import Policies
+from hybrid_bt.conditional import Condition, conditional_rows
 from hybrid_bt.config import Config
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence import (
-    Condition,
     Draws,
     Interval,
     Overfitting,
     backtest_overfitting,
     bootstrap,
-    conditional_rows,
     deflated_sharpe,
     interquartile_mean_interval,
     minimum_track_record,
     probabilistic_sharpe,
 )
+from hybrid_bt.evidence.ratios import moments_of
 from hybrid_bt.metrics import Summary, elapsed_years, measures, simple_returns, summarise
-from hybrid_bt.study.jobs import ENSEMBLE, Lessons, Result, TradeJob, VoiceJob, opinions_of
-from hybrid_bt.study.schedule import Store, execute
+from hybrid_bt.study.jobs import ENSEMBLE, Lessons, Result
+from hybrid_bt.study.schedule import COST_LEVELS_BPS, HURDLES, Job, joined, trade_jobs, voice_jobs
 
 if TYPE_CHECKING:
     from hybrid_bt.study.doing import Window
 
 FloatArray = NDArray[np.float64]
 
-#: costs a side at which the sweep trades, bps of notional
-COST_LEVELS_BPS = (0.0, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0)
-HURDLES = ("vol-target", "equal-weight")
 SCORED = ("sharpe", "cagr", "max_drawdown")
 
 
@@ -96,101 +92,24 @@ class Findings:
     failures: dict[str, str] = field(default_factory=dict)  #: cell -> why
 
 
-def study(
-    plan: Plan,
-    store: Store,
-    *,
-    backend: str = "joblib",
-    n_jobs: int = 1,
-    progress: Callable[[int, int], None] | None = None,
-) -> Findings:
-    """Record, trade and weigh.
-
-    Parameters
-    ----------
-    backend, n_jobs
-        As in `hybrid_bt.study.schedule.execute`.
-    progress : callable, optional
-        Called as `progress(cells_done, cells_in_all)`, first while recording, then anew while trading.
+def study(plan: Plan, go: Callable[[Sequence[Job]], list[Result]]) -> Findings:
+    """Record, trade and weigh; `go` does jobs, first those that record, then those that trade.
 
     Raises
     ------
     ConfigError
         If the whole span itself failed, so that there is nothing to weigh.
     """
-    go = partial(execute, store=store, backend=backend, n_jobs=n_jobs, progress=progress)
-    voices = _voice_jobs(plan)
+    voices = voice_jobs(plan)
     heard = dict(zip(voices, go(list(voices.values())), strict=True))
-    failures = {voices[key].name: result.failure for key, result in heard.items() if result.failure}
-    trades = _trade_jobs(plan, heard)
+    trades = trade_jobs(plan, heard)
     traded = dict(zip(trades, go(list(trades.values())), strict=True))
+    failures = {voices[key].name: result.failure for key, result in heard.items() if result.failure}
     failures |= {trades[key].name: result.failure for key, result in traded.items() if result.failure}
     whole = traded.get(("whole", ENSEMBLE))
     if whole is None or whole.failure:
         raise ConfigError(f"study: the whole span failed: {'; '.join(failures.values())}")
     return _weigh(plan, heard, traded, failures)
-
-
-def _voice_jobs(plan: Plan) -> dict[tuple[int, int], VoiceJob]:
-    """(window or -1 for the shipped policies, member) -> job."""
-    shared = plan.bars, plan.config, plan.pairs, plan.policies
-    if not plan.lessons:
-        members = (ENSEMBLE, *range(plan.n_seeds))
-        return {(-1, m): VoiceJob(f"record, {_member(m)}", *shared, m) for m in members}
-    return {
-        (w, ENSEMBLE): VoiceJob(f"train and record, {plan.windows[w].name}", *shared, ENSEMBLE, lessons)
-        for w, lessons in enumerate(plan.lessons)
-    }
-
-
-def _member(number: int) -> str:
-    return "ensemble" if number == ENSEMBLE else f"seed {number}"
-
-
-def _trade_jobs(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[tuple[str, int], TradeJob]:
-    """(window's name, `whole` or cost level; member) -> job."""
-    moves, names = momentum(plan.bars), study_accounts(plan.config)
-    learned, swept = learned_accounts(plan.config), ("hybrid", *legs_alone(plan.config), *HURDLES)
-    jobs: dict[tuple[str, int], TradeJob] = {}
-
-    def panel(arrays: dict[str, Any], first: int, last: int, member: int) -> Panel:
-        rows = slice(first, last + 1)
-        said, seed = opinions_of(arrays, rows), plan.seed + max(member, 0)
-        return Panel(plan.cut(first, last), said, plan.config, plan.config.costs, momentum=moves[rows], seed=seed)
-
-    for (window, member), result in heard.items():
-        if result.failure:
-            continue
-        asked = names if member == ENSEMBLE else learned
-        for w, cut in enumerate(plan.windows):
-            if window in (-1, w):
-                name = f"{cut.name}, {_member(member)}"
-                jobs[cut.name, member] = TradeJob(name, panel(result.arrays, cut.first, cut.last, member), asked)
-    spoken = _joined(plan, heard)
-    for member, arrays in spoken.items():
-        whole = panel(arrays, plan.first, plan.bars.n_bars - 1, member)
-        asked = names if member == ENSEMBLE else learned
-        jobs["whole", member] = TradeJob(f"whole span, {_member(member)}", whole, asked)
-        if member == ENSEMBLE:
-            flat = plan.config.costs._replace(spread_bps=0.0)
-            for bps in COST_LEVELS_BPS:
-                charged = whole._replace(costs=flat._replace(fee_bps=bps))
-                jobs[f"cost {bps:g}", member] = TradeJob(f"{bps:g} bps a side", charged, swept)
-    return jobs
-
-
-def _joined(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[int, dict[str, Any]]:
-    """Member -> arrays on all bars; where each window has policies of its own, those of each window in its rows."""
-    if not plan.lessons:
-        return {member: result.arrays for (_, member), result in heard.items() if not result.failure}
-    if any(result.failure for result in heard.values()):
-        return {}
-    joined = {name: array.copy() for name, array in heard[0, ENSEMBLE].arrays.items()}
-    for (w, _), result in heard.items():
-        rows = slice(plan.windows[w].first, plan.windows[w].last + 1)
-        for name, array in result.arrays.items():
-            joined[name][rows] = array[rows]
-    return {ENSEMBLE: joined}
 
 
 def _summaries(bars: Bars, result: Result) -> dict[str, Summary]:
@@ -217,7 +136,7 @@ def _weigh(
     equity, learned = _equities(whole), learned_accounts(plan.config)
     returns = {name: simple_returns(path) for name, path in equity.items()}
     wanted = measures(bars.bars_per_year, elapsed_years(bars.stamps))
-    regime = _joined(plan, heard)[ENSEMBLE]["regime"][plan.first :]
+    regime = joined(plan, heard)[ENSEMBLE]["regime"][plan.first :]
     windows = [
         (cut, _summaries(plan.cut(cut.first, cut.last), result))
         for cut in plan.windows
@@ -308,9 +227,7 @@ def _ratios(
 ) -> dict[str, dict[str, float]]:
     """Probabilistic and deflated Sharpe ratio, and the record that would be needed, years."""
     moving = {name: series for name, series in returns.items() if series.std() > 0.0}
-    spread = float(
-        np.std([moving[name].mean() / moving[name].std(ddof=1) for name in learned if name in moving], ddof=1)
-    )
+    spread = float(np.std([moments_of(moving[name]).sharpe for name in learned if name in moving], ddof=1))
     return {
         name: {
             "psr": probabilistic_sharpe(series),

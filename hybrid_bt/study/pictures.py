@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hybrid_bt.evidence import Condition
+from hybrid_bt.conditional import Condition
+from hybrid_bt.evidence import Interval
 from hybrid_bt.report.style import BLUE, GREY, INK, ORANGE, PALE, account_line, blank_figure, house_style, percent, save
-from hybrid_bt.study.findings import COST_LEVELS_BPS, Findings
+from hybrid_bt.study.findings import Findings
+from hybrid_bt.study.schedule import COST_LEVELS_BPS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WINDOW_ACCOUNTS = ("hybrid", "vol-target", "equal-weight")
@@ -32,10 +35,10 @@ def write_pictures(found: Findings, folder: Path) -> list[Path]:
 
 def _figure(
     found: Findings, title: str, note: str, height: float, columns: int = 1, left: float = 0.16
-) -> tuple[Figure, Any]:
+) -> tuple[Figure, list[Axes]]:
     figure = blank_figure(title, f"{found.plan.mode} on {found.bars.name} · {note}", height)
     grid = {"left": left, "right": 0.96, "top": 1 - 1.0 / height, "bottom": 0.5 / height, "wspace": 0.12}
-    return figure, np.atleast_1d(figure.subplots(1, columns, gridspec_kw=grid))
+    return figure, list(figure.subplots(1, columns, squeeze=False, gridspec_kw=grid)[0])
 
 
 def _intervals(found: Findings, title: str) -> Figure:
@@ -59,7 +62,7 @@ def _intervals(found: Findings, title: str) -> Figure:
     return figure
 
 
-def _whisker(axis: Any, row: int, interval: Any, color: str) -> None:
+def _whisker(axis: Axes, row: int, interval: Interval, color: str) -> None:
     axis.plot([interval.low, interval.high], [row, row], color=color, linewidth=1.4)
     axis.plot(interval.estimate, row, color=color, marker="o", markersize=5)
 

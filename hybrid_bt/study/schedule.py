@@ -1,4 +1,4 @@
-"""Where jobs run: this process, this machine's cores, or a user's cluster; and the results that are kept on disk.
+"""Which jobs a plan takes, where they run (this process, this machine's cores, a user's cluster), and what is kept.
 
 joblib (https://joblib.readthedocs.io) hands the same picklable jobs to this machine's cores, to Dask
 (https://distributed.dask.org) or to Ray (https://docs.ray.io), so a study does not depend on where it ran. A result is
@@ -11,21 +11,91 @@ import io
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hybrid_bt.accounts import Panel, learned_accounts, legs_alone, momentum, study_accounts
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import write_whole
-from hybrid_bt.study.jobs import Result, TradeJob, VoiceJob, run_job
+from hybrid_bt.study.jobs import ENSEMBLE, Arrays, Result, TradeJob, VoiceJob, opinions_of, run_job
+
+if TYPE_CHECKING:
+    from hybrid_bt.study.findings import Plan
 
 Job = VoiceJob | TradeJob
 ROUND = 4  #: jobs a worker in one go, where results come when all are there
 #: name of a backend -> joblib's for it
 BACKENDS = {"joblib": "loky", "dask": "dask", "ray": "ray"}
+#: costs a side at which the sweep trades, bps of notional
+COST_LEVELS_BPS = (0.0, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0)
+HURDLES = ("vol-target", "equal-weight")
+
+
+def voice_jobs(plan: Plan) -> dict[tuple[int, int], VoiceJob]:
+    """(window or -1 for the shipped policies, member) -> job."""
+    shared = plan.bars, plan.config, plan.pairs, plan.policies
+    if not plan.lessons:
+        members = (ENSEMBLE, *range(plan.n_seeds))
+        return {(-1, m): VoiceJob(f"record, {_member(m)}", *shared, m) for m in members}
+    return {
+        (w, ENSEMBLE): VoiceJob(f"train and record, {plan.windows[w].name}", *shared, ENSEMBLE, lessons)
+        for w, lessons in enumerate(plan.lessons)
+    }
+
+
+def _member(number: int) -> str:
+    return "ensemble" if number == ENSEMBLE else f"seed {number}"
+
+
+def trade_jobs(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[tuple[str, int], TradeJob]:
+    """(window's name, `whole` or cost level; member) -> job."""
+    moves, names = momentum(plan.bars), study_accounts(plan.config)
+    learned, swept = learned_accounts(plan.config), ("hybrid", *legs_alone(plan.config), *HURDLES)
+    jobs: dict[tuple[str, int], TradeJob] = {}
+
+    def panel(arrays: Arrays, first: int, last: int, member: int) -> Panel:
+        rows = slice(first, last + 1)
+        said, seed = opinions_of(arrays, rows), plan.seed + max(member, 0)
+        return Panel(plan.cut(first, last), said, plan.config, plan.config.costs, momentum=moves[rows], seed=seed)
+
+    for (window, member), result in heard.items():
+        if result.failure:
+            continue
+        asked = names if member == ENSEMBLE else learned
+        for w, cut in enumerate(plan.windows):
+            if window in (-1, w):
+                name = f"{cut.name}, {_member(member)}"
+                jobs[cut.name, member] = TradeJob(name, panel(result.arrays, cut.first, cut.last, member), asked)
+    spoken = joined(plan, heard)
+    for member, arrays in spoken.items():
+        whole = panel(arrays, plan.first, plan.bars.n_bars - 1, member)
+        asked = names if member == ENSEMBLE else learned
+        jobs["whole", member] = TradeJob(f"whole span, {_member(member)}", whole, asked)
+        if member == ENSEMBLE:
+            flat = plan.config.costs._replace(spread_bps=0.0)
+            for bps in COST_LEVELS_BPS:
+                charged = whole._replace(costs=flat._replace(fee_bps=bps))
+                jobs[f"cost {bps:g}", member] = TradeJob(f"{bps:g} bps a side", charged, swept)
+    return jobs
+
+
+def joined(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[int, Arrays]:
+    """Member -> arrays on all bars; where each window has policies of its own, those of each window in its rows."""
+    if not plan.lessons:
+        return {member: result.arrays for (_, member), result in heard.items() if not result.failure}
+    if any(result.failure for result in heard.values()):
+        return {}
+    joined = {name: array.copy() for name, array in heard[0, ENSEMBLE].arrays.items()}
+    for (w, _), result in heard.items():
+        rows = slice(plan.windows[w].first, plan.windows[w].last + 1)
+        for name, array in result.arrays.items():
+            joined[name][rows] = array[rows]
+    return {ENSEMBLE: joined}
 
 
 class Store:
@@ -107,15 +177,16 @@ def _results(jobs: list[Job], backend: str, n_jobs: int) -> Iterator[Result]:
             yield from pool(joblib.delayed(run_job)(job) for job in jobs[start : start + step])
 
 
-def _dask_client(n_jobs: int) -> Any:
+def _dask_client(n_jobs: int) -> AbstractContextManager[object]:
     """Of the scheduler that DASK_SCHEDULER_ADDRESS names, else of one on this machine."""
-    distributed, address = _library("distributed", "dask"), os.environ.get("DASK_SCHEDULER_ADDRESS")
-    if address:
-        return distributed.Client(address)
-    return distributed.Client(n_workers=n_jobs, threads_per_worker=1, dashboard_address=None, silence_logs=50)
+    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+    here = {"n_workers": n_jobs, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+    client: AbstractContextManager[object]
+    client = _library("distributed", "dask").Client(**({"address": address} if address else here))
+    return client
 
 
-def _library(name: str, extra: str) -> Any:
+def _library(name: str, extra: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError:

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from hybrid_bt.accounts import Panel, account
 from hybrid_bt.bars import Bars, instant
+from hybrid_bt.conditional import read_regime
 from hybrid_bt.config import Config
-from hybrid_bt.evidence.conditional import read_regime
 from hybrid_bt.features import CLIP
 from hybrid_bt.history import MarketHistory
 from hybrid_bt.legs.sac import exposure
