@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.analyzers.balance import Flows, check_balance, flows_of
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.flows import Flows, check_balance, flows_of
 from hybrid_bt.records import AccountPath, Fill, Fills
 from hybrid_bt.strategies.framework import bt
 from hybrid_bt.strategies.honesty import cheats_of

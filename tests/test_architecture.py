@@ -50,6 +50,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "metrics",
         "attribution",
         "conditional",
+        "flows",
         "fusion",
         "risk",
         "advice",

@@ -14,7 +14,7 @@ from hybrid_bt.build import load_policies
 from hybrid_bt.config import load_config
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.records import AccountPath, Decisions, PairPaths
-from hybrid_bt.report.attribution import split_of
+from hybrid_bt.report.tables import split_of
 
 
 def flat(t: int, n: int = 2) -> np.ndarray:

@@ -17,11 +17,11 @@ import pytest
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError, ConfigError
+from hybrid_bt.flows import fill_arrays, marked_close, round_trips
 from hybrid_bt.guard import rule_names
 from hybrid_bt.records import AccountPath, Decisions, Fill, ManagedPaths, PairPaths, RunRecord
 from hybrid_bt.report import OUR_FILES, quantstats_page, tearsheet, write_report, writing
 from hybrid_bt.report import tables as tables_of_a_run
-from hybrid_bt.report.attribution import fill_arrays, marked_close, round_trips
 from hybrid_bt.report.style import in_sample_spans
 from hybrid_bt.report.tables import write_table
 from hybrid_bt.report.tearsheet import METRICS, alike, checks, cross_check, daily_returns

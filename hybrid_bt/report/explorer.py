@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.advice import NEUTRAL_RISK
+from hybrid_bt.flows import fill_arrays
 from hybrid_bt.guard import RULES
 from hybrid_bt.records import ManagedPaths, RunRecord
-from hybrid_bt.report.attribution import fill_arrays
 from hybrid_bt.report.style import ACCOUNT_LINES, in_sample_spans, run_text, sample_stamp
 
 EXPLORER = "explorer.html"

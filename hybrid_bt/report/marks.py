@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, in_sample_spans
+from hybrid_bt.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Margins, in_sample_spans, panels
 from hybrid_bt.texts import real_minus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.ticker import Locator
 
 FloatArray = NDArray[np.float64]
@@ -42,11 +43,54 @@ def date_axis(axes: Axes, dates: FloatArray, *, labels: bool = True, ticks: int 
     axes.tick_params(axis="y", length=0)
 
 
-def share_dates(record: RunRecord, dates: FloatArray, *stacked: Axes) -> None:
-    """Dates below the last panel, what is in sample hatched on all and named on the first."""
-    for axes in stacked:
-        date_axis(axes, dates, labels=axes is stacked[-1])
-        shade_in_sample(axes, record, dates, label=axes is stacked[0])
+class Stack:
+    """Panels one above another on the same dates; what is drawn is named at its right end.
+
+    Parameters
+    ----------
+    captions : mapping of caption to height, inches
+    left, right : float
+        Margins, inches: on the right there is room for names.
+    """
+
+    def __init__(
+        self,
+        record: RunRecord,
+        dates: FloatArray,
+        title: str,
+        captions: Mapping[str, float],
+        *,
+        left: float = Margins().left,
+        right: float = 1.55,
+    ) -> None:
+        self.figure, rows = panels(record, title, list(captions.values()), margins=Margins(left=left, right=right))
+        self.axes = [axes for (axes,) in rows]
+        self._record, self._dates = record, dates
+        self._names: dict[Axes, list[tuple[float, str, str]]] = {axes: [] for axes in self.axes}
+        for axes, caption in zip(self.axes, captions, strict=True):
+            axes.set_title(caption, color=GREY)
+
+    def line(self, axes: Axes, values: FloatArray, text: str, color: str, *, width: float = 1.1) -> None:
+        """Draw (T,) values, and name them where they end."""
+        axes.plot(self._dates, values, color=color, linewidth=width)
+        self.name(axes, values[-1], text, color)
+
+    def name(self, axes: Axes, height: float, text: str, color: str) -> None:
+        """A text on the right at some height, in the data's units."""
+        self._names[axes].append((float(np.nan_to_num(height)), text, color))
+
+    def finish(self, bold: str = "") -> Figure:
+        """Dates below the last panel, what is in sample hatched on all and named on the first, then the names."""
+        for axes, names in self._names.items():
+            date_axis(axes, self._dates, labels=axes is self.axes[-1])
+            shade_in_sample(axes, self._record, self._dates, label=axes is self.axes[0])
+            label_ends(axes, names, bold=bold)
+        return self.figure
+
+
+def zero_line(axes: Axes) -> None:
+    """Where gains and losses meet."""
+    axes.axhline(0.0, color=GREY, linewidth=0.8)
 
 
 def few_ticks(count: int) -> Locator:
@@ -108,7 +152,7 @@ def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]], *, bold: st
         Limits and scale already final.
     labels : sequence of (y in data units, text, colour)
     bold : str
-        The text that stands out.
+        Begins the text that stands out.
     """
     bottom, top = axes.transAxes.transform([(0.0, 0.0), (0.0, 1.0)])[:, 1]
     gap = LABEL_GAP_POINTS * axes.figure.dpi / 72.0
@@ -124,7 +168,7 @@ def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]], *, bold: st
             va="center",
             size=8.5,
             color=TEXT_COLORS.get(color, color),
-            weight="bold" if text == bold else "normal",
+            weight="bold" if bold and text.startswith(f"{bold}  ") else "normal",
             annotation_clip=False,
         )
 

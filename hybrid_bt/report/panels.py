@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report.attribution import marked_close, ticker_pnl
-from hybrid_bt.report.marks import date_axis, few_ticks, label_ends, shade_in_sample, shade_positions
+from hybrid_bt.report.marks import date_axis, few_ticks, label_ends, shade_in_sample, shade_positions, zero_line
 from hybrid_bt.report.style import BLUE, GREY, INK, VERMILLION, Margins, money, panels
+from hybrid_bt.report.tables import hybrid_flows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +29,8 @@ COLORS = {True: BLUE, False: VERMILLION}  # gain, loss
 
 def pnl_per_ticker(record: RunRecord, dates: FloatArray) -> Figure:
     """Cumulative net profit of each symbol, the extremes named, and every symbol's final figure."""
-    net = ticker_pnl(record.accounts["hybrid"], marked_close(record.bars.close)).net
+    flows = hybrid_flows(record)
+    net = flows.gross - flows.costs
     order = np.argsort(net[-1], kind="stable")
     shown = _extremes(order, MOST_BARS)
     height = max(3.6, 0.2 * len(shown) + 0.3)
@@ -49,7 +50,7 @@ def pnl_per_ticker(record: RunRecord, dates: FloatArray) -> Figure:
             left.plot(dates, net[:, symbol], color="#C8C8C8", linewidth=0.7, zorder=2)
     for symbol in named:
         left.plot(dates, net[:, symbol], color=COLORS[bool(net[-1, symbol] >= 0)], linewidth=1.2, zorder=3)
-    left.axhline(0.0, color=GREY, linewidth=0.8)
+    zero_line(left)
     left.yaxis.set_major_formatter(money)
     date_axis(left, dates, ticks=7)
     shade_in_sample(left, record, dates, label=True)

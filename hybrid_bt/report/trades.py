@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.flows import FillArrays, by_symbol, fill_arrays
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report.attribution import FillArrays, fill_arrays, marked_close, ticker_pnl
-from hybrid_bt.report.marks import date_axis, few_ticks, percent_axis, shade_in_sample, shade_positions
+from hybrid_bt.report.marks import date_axis, few_ticks, percent_axis, shade_in_sample, shade_positions, zero_line
 from hybrid_bt.report.panels import panel_title
 from hybrid_bt.report.style import BLUE, GREY, INK, ORANGE, VERMILLION, Margins, money, panels
+from hybrid_bt.report.tables import hybrid_flows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +54,7 @@ def _large(record: RunRecord, fills: FillArrays, chosen: list[int], dates: Float
         margins=Margins(left=0.65, right=0.3, between=0.44),
         note="a mark's area is the share of equity traded",
     )
-    profit = ticker_pnl(record.accounts["hybrid"], marked_close(record.bars.close)).net[-1]
+    profit = by_symbol(record.accounts["hybrid"], hybrid_flows(record))["pnl_net"]
     for place, symbol in enumerate(chosen):
         price, position = grid[2 * place][0], grid[2 * place + 1][0]
         mine = fills.symbol == symbol
@@ -81,12 +82,11 @@ def _areas(shares: FloatArray, mine: BoolArray) -> FloatArray:
 
 
 def _position(axes: Axes, record: RunRecord, symbol: int, dates: FloatArray) -> None:
-    path = record.accounts["hybrid"]
-    held = path.size[:, symbol] * marked_close(record.bars.close)[:, symbol]
-    share = np.divide(held, path.equity, out=np.zeros_like(held), where=path.equity > 0.0)
+    held, equity = hybrid_flows(record).exposure[:, symbol], record.accounts["hybrid"].equity
+    share = np.divide(held, equity, out=np.zeros_like(held), where=equity > 0.0)
     for color, part in ((BLUE, np.maximum(share, 0.0)), (ORANGE, np.minimum(share, 0.0))):
         axes.fill_between(dates, part, 0.0, color=color, alpha=0.6, linewidth=0, step="post")
-    axes.axhline(0.0, color=GREY, linewidth=0.8)
+    zero_line(axes)
     axes.set_title("position, share of equity: blue long, orange short", color=GREY)
     shade_in_sample(axes, record, dates)
     percent_axis(axes)
@@ -110,7 +110,7 @@ def _small(record: RunRecord, fills: FillArrays, chosen: list[int], dates: Float
         margins=Margins(left=0.5, right=0.25, across=0.42, between=0.34),
         note=_note(len(shown), n, busiest),
     )
-    profit = ticker_pnl(record.accounts["hybrid"], marked_close(record.bars.close)).net[-1]
+    profit = by_symbol(record.accounts["hybrid"], hybrid_flows(record))["pnl_net"]
     for place, axes in enumerate([axes for row in grid for axes in row]):
         if place >= len(shown):
             axes.remove()
