@@ -75,11 +75,10 @@ def _against(draws: Draws) -> str:
 def _trials(record: RunRecord, n_trials: int, other_sharpes: Sequence[float]) -> str:
     """How many were tried, and what the best of so many would be worth."""
     counted = f"{n_trials} trial{'' if n_trials == 1 else 's'} on this data"
-    returns = simple_returns(record.accounts[ACCOUNT].equity)
-    mine = moments_of(returns).sharpe
-    if np.isnan(mine):
+    mine = moments_of(simple_returns(record.accounts[ACCOUNT].equity))
+    if np.isnan(mine.sharpe):
         return counted
-    known = [mine, *(value / record.bars.bars_per_year**0.5 for value in other_sharpes)]
+    known = [mine.sharpe, *(value / record.bars.bars_per_year**0.5 for value in other_sharpes)]
     spread = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
-    worth = deflated_sharpe(returns, n_trials, spread)
+    worth = deflated_sharpe(mine, n_trials, spread)
     return f"{counted}, after which the probability of a ratio above 0 is {worth:.2f}"

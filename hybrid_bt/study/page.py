@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from hybrid_bt.evidence import Interval
+from hybrid_bt.evidence.bootstrap import Interval
 from hybrid_bt.study.findings import Findings
 from hybrid_bt.texts import end_days, html_image, html_table
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hybrid_bt.conditional import Condition
-from hybrid_bt.evidence import Interval
+from hybrid_bt.evidence.bootstrap import Interval
 from hybrid_bt.report.style import BLUE, GREY, INK, ORANGE, PALE, account_line, blank_figure, house_style, percent, save
 from hybrid_bt.study.findings import Findings
 from hybrid_bt.study.schedule import COST_LEVELS_BPS

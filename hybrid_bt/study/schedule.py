@@ -52,7 +52,7 @@ def _member(number: int) -> str:
     return "ensemble" if number == ENSEMBLE else f"seed {number}"
 
 
-def trade_jobs(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[tuple[str, int], TradeJob]:
+def trade_jobs(plan: Plan, heard: dict[tuple[int, int], Arrays]) -> dict[tuple[str, int], TradeJob]:
     """(window's name, `whole` or cost level; member) -> job."""
     moves, names = momentum(plan.bars), study_accounts(plan.config)
     learned, swept = learned_accounts(plan.config), ("hybrid", *legs_alone(plan.config), *HURDLES)
@@ -63,16 +63,13 @@ def trade_jobs(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[tuple[s
         said, seed = opinions_of(arrays, rows), plan.seed + max(member, 0)
         return Panel(plan.cut(first, last), said, plan.config, plan.config.costs, momentum=moves[rows], seed=seed)
 
-    for (window, member), result in heard.items():
-        if result.failure:
-            continue
+    for (window, member), arrays in heard.items():
         asked = names if member == ENSEMBLE else learned
         for w, cut in enumerate(plan.windows):
             if window in (-1, w):
                 name = f"{cut.name}, {_member(member)}"
-                jobs[cut.name, member] = TradeJob(name, panel(result.arrays, cut.first, cut.last, member), asked)
-    spoken = joined(plan, heard)
-    for member, arrays in spoken.items():
+                jobs[cut.name, member] = TradeJob(name, panel(arrays, cut.first, cut.last, member), asked)
+    for member, arrays in joined(plan, heard).items():
         whole = panel(arrays, plan.first, plan.bars.n_bars - 1, member)
         asked = names if member == ENSEMBLE else learned
         jobs["whole", member] = TradeJob(f"whole span, {_member(member)}", whole, asked)
@@ -84,18 +81,18 @@ def trade_jobs(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[tuple[s
     return jobs
 
 
-def joined(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[int, Arrays]:
+def joined(plan: Plan, heard: dict[tuple[int, int], Arrays]) -> dict[int, Arrays]:
     """Member -> arrays on all bars; where each window has policies of its own, those of each window in its rows."""
     if not plan.lessons:
-        return {member: result.arrays for (_, member), result in heard.items() if not result.failure}
-    if any(result.failure for result in heard.values()):
+        return {member: arrays for (_, member), arrays in heard.items()}
+    if len(heard) < len(plan.windows):  # one failed
         return {}
-    joined = {name: array.copy() for name, array in heard[0, ENSEMBLE].arrays.items()}
-    for (w, _), result in heard.items():
+    whole = {name: array.copy() for name, array in heard[0, ENSEMBLE].items()}
+    for (w, _), arrays in heard.items():
         rows = slice(plan.windows[w].first, plan.windows[w].last + 1)
-        for name, array in result.arrays.items():
-            joined[name][rows] = array[rows]
-    return {ENSEMBLE: joined}
+        for name, array in arrays.items():
+            whole[name][rows] = array[rows]
+    return {ENSEMBLE: whole}
 
 
 class Store:
