@@ -58,13 +58,7 @@ def verdicts(found: Findings) -> list[str]:
     ]
     for name, bps in found.break_even.items():
         what = "is worth nothing" if name == "kalman" else "grows no faster than vol-target"
-        at = (
-            "from no costs on"
-            if bps == 0.0
-            else "at none of the costs tried"
-            if bps == math.inf
-            else f"from {bps:.1f} bps a side on"
-        )
+        at = {0.0: "from no costs on", math.inf: "at none of the costs tried"}.get(bps, f"from {bps:.1f} bps a side on")
         said.append(f"{name} {what} {at}.")
     late = found.draws.difference("sharpe", "one bar late", "hybrid")
     said.append(f"Every decision one bar late changes the Sharpe ratio by {late.text(plus=True)}.")
@@ -73,11 +67,8 @@ def verdicts(found: Findings) -> list[str]:
             f"Choosing the best of these {len(found.equity)} accounts on half of the bars gives one that is below the "
             f"median on the other half in {100 * found.overfitting.probability:.0f} % of all splits (PBO)."
         )
-    if found.failures:
-        said.insert(
-            0, f"{len(found.failures)} CELLS FAILED: {'; '.join(f'{k}: {v}' for k, v in found.failures.items())}"
-        )
-    return said
+    failed = "; ".join(f"{cell}: {why}" for cell, why in found.failures.items())
+    return [f"{len(found.failures)} CELLS FAILED: {failed}", *said] if failed else said
 
 
 def _answer(what: str, difference: Interval) -> str:
