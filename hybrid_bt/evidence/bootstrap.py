@@ -19,13 +19,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.metrics import Measure
+from hybrid_bt.metrics import FloatArray, Measure
 from hybrid_bt.texts import real_minus
-
-FloatArray = NDArray[np.float64]
 
 LEVEL = 0.95
 N_RESAMPLES, SEED_RESAMPLES = 1000, 2000

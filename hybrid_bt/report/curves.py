@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybrid_bt.flows import exposures
-from hybrid_bt.metrics import drawdown
+from hybrid_bt.metrics import FloatArray, drawdown
 from hybrid_bt.records import RunRecord
 from hybrid_bt.report.marks import Stack, percent_axis, zero_line
 from hybrid_bt.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION, account_line, money, percent
@@ -17,8 +16,6 @@ from hybrid_bt.report.tables import hybrid_flows, split_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-FloatArray = NDArray[np.float64]
 
 REBASED = 100.0
 LOG_ABOVE = 3.0  # ratio of highest to lowest curve from which equal moves look unequal on a linear axis

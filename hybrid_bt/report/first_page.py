@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.metrics import FloatArray, StampArray
 from hybrid_bt.records import RunRecord
 from hybrid_bt.report.style import in_sample_spans, percent, run_text, sample_stamp
 from hybrid_bt.report.tables import HEADLINES, account_summary, headline_rows
 from hybrid_bt.texts import TEXT, html_image, html_table, stamp_texts
-
-FloatArray = NDArray[np.float64]
 
 SHORT = 12  # digits of a checksum
 STYLE = """
@@ -94,13 +93,13 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
     ]
 
 
-def last_rows(periods: NDArray[np.datetime64]) -> NDArray[np.intp]:
+def last_rows(periods: StampArray) -> NDArray[np.intp]:
     """Row 0 and the last row of each day or year, of (T,) days or years."""
     last = np.flatnonzero(np.append(periods[1:] != periods[:-1], True))
     return last if last[0] == 0 else np.concatenate(([0], last))
 
 
-def _yearly_returns(held: Mapping[str, FloatArray], stamps: NDArray[np.datetime64]) -> list[tuple[str, ...]]:
+def _yearly_returns(held: Mapping[str, FloatArray], stamps: StampArray) -> list[tuple[str, ...]]:
     """Calendar year, then each account's return in it; the first and last year may be parts."""
     years = stamps.astype("datetime64[Y]")
     rows = last_rows(years)

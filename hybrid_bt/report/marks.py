@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hybrid_bt.metrics import FloatArray
 from hybrid_bt.records import RunRecord
 from hybrid_bt.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Margins, in_sample_spans, panels
 from hybrid_bt.texts import real_minus
@@ -17,11 +17,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.ticker import Locator
 
-FloatArray = NDArray[np.float64]
+Look = dict[str, Any]  #: keywords of matplotlib
 
 # Thin lines carry a light colour, small text on white does not.
 TEXT_COLORS = {ORANGE: "#A86F00", PURPLE: "#A8568A", SKY: "#2A7FAF", GREEN: "#00805C"}
 LABEL_GAP_POINTS = 11.0  # one line of small text
+# How things on a panel look: spans in sample and their name, spans while something is held, names at line ends.
+HATCHED: Look = dict(facecolor="#F3E9E4", edgecolor="#E3CFC5", hatch="///", linewidth=0, zorder=0)
+PAPER = dict(facecolor="white", edgecolor="none", alpha=0.8, pad=1.5)
+IN_SAMPLE: Look = dict(ha="center", va="top", color=VERMILLION, clip_on=True, zorder=6, bbox=PAPER)
+HELD: Look = dict(alpha=0.14, linewidths=0, antialiaseds=False, zorder=1)
+AT_THE_END: Look = dict(
+    xycoords="axes fraction", xytext=(5, 0), textcoords="offset points", va="center", size=8.5, annotation_clip=False
+)
 # Date labels by spacing (years, months, days, hours, minutes, seconds), and those of ticks that begin a larger unit.
 TICKS = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%S.%f"]
 FIRST_TICKS = ["", "%Y", "%d %b", "%d %b", "%H:%M", "%H:%M"]
@@ -109,23 +117,10 @@ def percent_axis(axes: Axes) -> None:
 def shade_in_sample(axes: Axes, record: RunRecord, dates: FloatArray, *, label: bool = False) -> None:
     """Hatch the spans on which a policy was trained."""
     for first, last in in_sample_spans(record.in_sample):
-        axes.axvspan(
-            dates[first], dates[last], facecolor="#F3E9E4", edgecolor="#E3CFC5", hatch="///", linewidth=0, zorder=0
-        )
+        axes.axvspan(dates[first], dates[last], **HATCHED)
         if label:
-            where = (dates[first] + dates[last]) / 2
-            axes.text(
-                where,
-                0.95,
-                "in sample",
-                transform=axes.get_xaxis_transform(),
-                ha="center",
-                va="top",
-                color=VERMILLION,
-                clip_on=True,
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
-                zorder=6,
-            )
+            middle, across = (dates[first] + dates[last]) / 2, axes.get_xaxis_transform()
+            axes.text(middle, 0.95, "in sample", transform=across, **IN_SAMPLE)
 
 
 def shade_positions(axes: Axes, dates: FloatArray, position: FloatArray) -> None:
@@ -137,10 +132,7 @@ def shade_positions(axes: Axes, dates: FloatArray, position: FloatArray) -> None
         spans = [(dates[first], dates[min(last + 1, len(dates) - 1)]) for first, last in in_sample_spans(held)]
         if spans:  # one collection for all: a patch for each took most of the drawing time
             corners = [((start, 0.0), (start, 1.0), (end, 1.0), (end, 0.0)) for start, end in spans]
-            bands = PolyCollection(
-                corners, facecolors=color, alpha=0.14, linewidths=0, antialiaseds=False, transform=across, zorder=1
-            )
-            axes.add_collection(bands, autolim=False)
+            axes.add_collection(PolyCollection(corners, facecolors=color, transform=across, **HELD), autolim=False)
 
 
 def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]], *, bold: str = "") -> None:
@@ -159,18 +151,9 @@ def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]], *, bold: st
     wanted = sorted((float(axes.transData.transform((0.0, y))[1]), text, color) for y, text, color in labels)
     heights = _apart([height for height, _, _ in wanted], gap, float(bottom), float(top))
     for height, (_, text, color) in zip(heights, wanted, strict=True):
-        axes.annotate(
-            text,
-            (1.0, (height - bottom) / (top - bottom)),
-            xycoords="axes fraction",
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            size=8.5,
-            color=TEXT_COLORS.get(color, color),
-            weight="bold" if bold and text.startswith(f"{bold}  ") else "normal",
-            annotation_clip=False,
-        )
+        weight = "bold" if bold and text.startswith(f"{bold}  ") else "normal"
+        place = (1.0, (height - bottom) / (top - bottom))
+        axes.annotate(text, place, color=TEXT_COLORS.get(color, color), weight=weight, **AT_THE_END)
 
 
 def _apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:

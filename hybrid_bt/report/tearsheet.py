@@ -18,16 +18,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybrid_bt import metrics
+from hybrid_bt.metrics import FloatArray, StampArray
 from hybrid_bt.records import RunRecord
 from hybrid_bt.report import quantstats_page as quantstats
 from hybrid_bt.report.first_page import alone, first_page, last_rows, title_of
 from hybrid_bt.report.style import run_text, sample_stamp
 from hybrid_bt.texts import TEXT, html_row, real_minus, stamp_texts
-
-FloatArray = NDArray[np.float64]
 
 TEARSHEET = "tearsheet.html"
 ROUNDING = 1e-9  #: relative to the larger value; two orders of summation differ by some 1e-13
@@ -91,7 +89,7 @@ class Tearsheet(AbstractContextManager["Tearsheet"]):
         self.path.write_bytes(page.replace(quantstats.PLACE, first, 1).encode())
 
 
-def daily_returns(equity: FloatArray, stamps: NDArray[np.datetime64]) -> tuple[NDArray[np.datetime64], FloatArray]:
+def daily_returns(equity: FloatArray, stamps: StampArray) -> tuple[StampArray, FloatArray]:
     """Simple returns from day to day, as marked at each day's last bar.
 
     Parameters

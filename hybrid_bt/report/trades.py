@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.flows import FillArrays, by_symbol, fill_arrays
 from hybrid_bt.records import RunRecord
-from hybrid_bt.report.marks import date_axis, few_ticks, percent_axis, shade_in_sample, shade_positions, zero_line
+from hybrid_bt.report.marks import Look, date_axis, few_ticks, percent_axis, shade_in_sample, shade_positions, zero_line
 from hybrid_bt.report.panels import panel_title
 from hybrid_bt.report.style import BLUE, GREY, INK, ORANGE, VERMILLION, Margins, money, panels
 from hybrid_bt.report.tables import hybrid_flows
@@ -138,5 +138,5 @@ def _largest(mine: BoolArray, shares: FloatArray) -> BoolArray:
 def _marks(axes: Axes, fills: FillArrays, mine: BoolArray, dates: FloatArray, areas: FloatArray) -> None:
     for buys, marker, color in ((fills.size > 0.0, "^", BLUE), (fills.size <= 0.0, "v", VERMILLION)):
         rows = mine & buys
-        looks: dict[str, Any] = {"marker": marker, "color": color, "linewidths": 0, "alpha": 0.85, "zorder": 3}
+        looks: Look = dict(marker=marker, color=color, linewidths=0, alpha=0.85, zorder=3)
         axes.scatter(dates[fills.bar[rows]], fills.price[rows], s=areas[rows], **looks)

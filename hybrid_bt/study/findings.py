@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybrid_bt.accounts import learned_accounts
 from hybrid_bt.bars import Bars
@@ -17,14 +16,13 @@ from hybrid_bt.config import Config
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence import ratios as ratio
 from hybrid_bt.evidence.bootstrap import Draws, Interval, bootstrap, interquartile_mean_interval
-from hybrid_bt.metrics import Summary, elapsed_years, measures, simple_returns, summarise
+from hybrid_bt.metrics import FloatArray, Summary, elapsed_years, measures, simple_returns, summarise
 from hybrid_bt.study.jobs import ENSEMBLE, Arrays, Lessons, Result
 from hybrid_bt.study.schedule import COST_LEVELS_BPS, HURDLES, Job, joined, trade_jobs, voice_jobs
 
 if TYPE_CHECKING:
     from hybrid_bt.study.doing import Window
 
-FloatArray = NDArray[np.float64]
 Traded = dict[tuple[str, int], Arrays]  #: (window, `whole` or cost level; member) -> what its accounts did
 Key = TypeVar("Key")
 
