@@ -20,7 +20,7 @@ from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.flows import fill_arrays, marked_close, round_trips
 from hybrid_bt.guard import rule_names
 from hybrid_bt.records import AccountPath, Decisions, Fill, ManagedPaths, PairPaths, RunRecord
-from hybrid_bt.report import OUR_FILES, quantstats_page, tearsheet, write_report, writing
+from hybrid_bt.report import OUR_FILES, curves, quantstats_page, tearsheet, write_report, writing
 from hybrid_bt.report import tables as tables_of_a_run
 from hybrid_bt.report.style import in_sample_spans
 from hybrid_bt.report.tables import write_table
@@ -318,6 +318,24 @@ def test_pictures_are_1200_wide_and_not_blank(full, record):
         assert image.shape[1] == 1200, name
         ink = (image[:, :, :3].min(axis=2) < 0.9).mean(axis=0)
         assert (ink[150:1000] > 0).mean() > 0.9, f"{name} has empty columns"
+
+
+def test_a_name_stands_where_its_line_ends(record):
+    from matplotlib.dates import date2num
+
+    t, n = record.decisions.target.shape
+    one, texts = np.ones((t, n)), ("",) * (t * n)
+    managed = ManagedPaths(
+        2.0 * record.decisions.target, one, one[:, 0], one, one, one[:, 0], one[:, 0], one[:, 0] < 0, texts, texts
+    )
+    of = dataclasses.replace(record, decisions=dataclasses.replace(record.decisions, managed=managed))
+    figure = curves.risk_manager(of, date2num(record.bars.stamps))
+    axes = figure.axes[1]
+    (name,) = [text for text in axes.texts if text.get_text().startswith("final")]
+    assert "50.0% taken" in name.get_text()
+    final = axes.lines[0].get_ydata()[-1]
+    _, height = axes.transAxes.inverted().transform(axes.transData.transform((0.0, final)))
+    assert name.xy[1] == pytest.approx(height, abs=0.02)
 
 
 def test_tearsheet_needs_no_network_and_says_what_it_shows(full):
