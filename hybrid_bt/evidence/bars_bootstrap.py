@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence.bootstrap import FEWEST_BARS, block_length
+from hybrid_bt.flows import marked_close
+from hybrid_bt.metrics import FloatArray
 
-FloatArray = NDArray[np.float64]
 RowArray = NDArray[np.int64]
 
 
@@ -78,8 +79,7 @@ def stationary_rows(rng: np.random.Generator, n_rows: int, block_bars: float) ->
 
 def _log_returns(close: FloatArray) -> FloatArray:
     """(T - 1, N) since the symbol's last bar; NaN where it has none."""
-    known = np.maximum.accumulate(np.where(np.isnan(close), 0, np.arange(len(close))[:, None]), axis=0)
-    last = np.take_along_axis(close, known, axis=0)
+    last = marked_close(close)
     returns: FloatArray = np.where(np.isnan(close[1:]), np.nan, np.log(last[1:] / last[:-1]))
     return returns
 
