@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from test_report import make_record
+from report_cases import make_record
 
 from hybrid_bt.attribution import PriceMoves, contributions
 from hybrid_bt.backtest import Request, backtest

@@ -8,8 +8,8 @@ import sys
 
 import numpy as np
 import pytest
+from report_cases import make_record
 from scipy.stats import kurtosis, norm, skew, trim_mean
-from test_report import make_record
 
 from hybrid_bt import metrics
 from hybrid_bt.conditional import conditional_rows, conditions
