@@ -8,6 +8,7 @@ written when it comes in, whole or not at all; a study that is started again fin
 from __future__ import annotations
 
 import io
+import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -87,12 +88,13 @@ def joined(plan: Plan, heard: dict[tuple[int, int], Arrays]) -> dict[int, Arrays
         return {member: arrays for (_, member), arrays in heard.items()}
     if len(heard) < len(plan.windows):  # one failed
         return {}
-    whole = {name: array.copy() for name, array in heard[0, ENSEMBLE].items()}
+    whole, ties = {name: array.copy() for name, array in heard[0, ENSEMBLE].items()}, []
     for (w, _), arrays in heard.items():
-        rows = slice(plan.windows[w].first, plan.windows[w].last + 1)
-        for name, array in arrays.items():
-            whole[name][rows] = array[rows]
-    return {ENSEMBLE: whole}
+        rows = range(plan.windows[w].first, plan.windows[w].last + 1)
+        ties += [[row, legs] for row, legs in json.loads(arrays["ties"].tobytes()) if row in rows]
+        for name in arrays.keys() - {"ties"}:  # which are not one for each bar
+            whole[name][rows] = arrays[name][rows]
+    return {ENSEMBLE: whole | {"ties": np.frombuffer(json.dumps(ties).encode(), np.uint8)}}
 
 
 class Store:
