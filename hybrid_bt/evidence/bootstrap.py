@@ -15,7 +15,7 @@ across. Source: Agarwal, R. et al. (2021), Deep Reinforcement Learning at the Ed
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -57,28 +57,13 @@ def figure(value: float, digits: int = 2) -> str:
     return text.removeprefix("-") if float(text) == 0.0 else real_minus(text)
 
 
-class Draws:
-    """Resampled measures of K series.
+class Draws(NamedTuple):
+    """Resampled measures of K series."""
 
-    Parameters
-    ----------
-    names : sequence of str, K
-    estimates : measure -> (K,)
-        On the series as they are.
-    resamples : measure -> (R, K)
-    block_bars : float
-        Mean length of a block, bars.
-    """
-
-    def __init__(
-        self,
-        names: Sequence[str],
-        estimates: Mapping[str, FloatArray],
-        resamples: Mapping[str, FloatArray],
-        block_bars: float,
-    ) -> None:
-        self.names, self.estimates, self.resamples = tuple(names), estimates, resamples
-        self.block_bars = block_bars
+    names: tuple[str, ...]  #: K
+    estimates: dict[str, FloatArray]  #: measure -> (K,), on the series as they are
+    resamples: dict[str, FloatArray]  #: measure -> (R, K)
+    block_bars: float  #: mean length of a block
 
     def interval(self, measure: str, name: str, level: float = LEVEL) -> Interval:
         """Percentile interval of one series."""
