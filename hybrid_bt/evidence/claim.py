@@ -43,9 +43,8 @@ def claim(
     """
     first, last = end_days(record.bars.stamps)
     sample = "IN SAMPLE" if record.in_sample.any() else "out of sample"
-    return f"claim ({sample}, {first} to {last}): {_result(record, n_resamples, seed)}; " + _trials(
-        record, n_trials, other_sharpes
-    )
+    result, tried = _result(record, n_resamples, seed), _trials(record, n_trials, other_sharpes)
+    return f"claim ({sample}, {first} to {last}): {result}; {tried}"
 
 
 def _result(record: RunRecord, n_resamples: int, seed: int) -> str:

@@ -139,24 +139,23 @@ def execute(
     Parameters
     ----------
     backend : a key of `BACKENDS`
+    progress : callable, optional
+        Called as `progress(done, of)`.
 
     Raises
     ------
     ConfigError
         If the backend's library is missing.
     """
-    found = {job.key: store.get(job.key) for job in jobs}
-    todo = {job.key: job for job in jobs if found[job.key] is None}
-    done = len(jobs) - len(todo)
-    if progress is not None:
-        progress(done, len(jobs))
-    for fresh in _results(list(todo.values()), backend, n_jobs):
+    found = {job.key: kept for job in jobs if (kept := store.get(job.key)) is not None}
+    todo = {job.key: job for job in jobs if job.key not in found}
+    done, tell = len(jobs) - len(todo), progress or (lambda done, of: None)
+    tell(done, len(jobs))
+    for number, fresh in enumerate(_results(list(todo.values()), backend, n_jobs), done + 1):
         store.put(fresh)
         found[fresh.key] = fresh
-        done += 1
-        if progress is not None:
-            progress(done, len(jobs))
-    return [result for job in jobs if (result := found[job.key]) is not None]
+        tell(number, len(jobs))
+    return [found[job.key] for job in jobs]
 
 
 def _results(jobs: list[Job], backend: str, n_jobs: int) -> Iterator[Result]:
