@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from hybrid_bt.texts import csv_of_columns, csv_of_rows, plain, stamp_texts
+from hybrid_bt.texts import TEXT, csv_of_columns, csv_of_rows, html_table, plain, stamp_texts
 
 
 def test_dates_have_a_time_only_where_bars_have():
@@ -35,3 +35,12 @@ def test_plain_refuses_what_has_no_json_form():
     assert plain({"a": (np.float64(1.5), np.nan, np.datetime64("2020-01-01"))}) == {"a": [1.5, None, "2020-01-01"]}
     with pytest.raises(TypeError, match="no JSON form"):
         plain({"a": object()})
+
+
+def test_a_table_of_html_is_escaped_and_its_figures_have_a_real_minus():
+    table = html_table(("a", "b"), [("x<y", "-1.5"), ("hybrid", "R&D -2")], chief="hybrid", kinds=(TEXT,))
+    head = '<tr><th class="text">a</th><th>b</th></tr>'
+    rows = '<tr><td class="text">x&lt;y</td><td>\u22121.5</td></tr>'
+    chief = '<tr class=chief><td class="text">hybrid</td><td>R&amp;D -2</td></tr>'
+    assert table == f"<table>{head}{rows}{chief}</table>"
+    assert html_table((), [("x",)]) == "<table><tr><td>x</td></tr></table>"
