@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hybrid_bt.account.metrics import drawdown
 from hybrid_bt.analyzers.returns import PortfolioReturns
@@ -34,7 +35,7 @@ class Drawdown(PortfolioReturns):
         }
 
 
-def _longest(under: Any) -> int:
+def _longest(under: NDArray[np.bool_]) -> int:
     longest = current = 0
     for bar in under:
         current = current + 1 if bar else 0

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from array import array
+from datetime import date, datetime
 from itertools import islice
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.account.flows import Flows, check_balance, flows_of
 from hybrid_bt.account.records import AccountPath, Fill, Fills
-from hybrid_bt.analyzers.balance import Flows, check_balance, flows_of
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds.framework import bt
 from hybrid_bt.strategies.honesty import cheats_of
 
 NO_MARK = float("nan")
+Start: TypeAlias = int | str | date | np.datetime64
 
 
 class Ledger(bt.Analyzer):
@@ -33,6 +35,8 @@ class Ledger(bt.Analyzer):
 
     Attributes
     ----------
+    multipliers : ndarray of shape (N,)
+        What a point of each feed's price is worth: 1 for shares. Known when the run is over.
     symbols : tuple of str
         Names of the feeds; `data` and its number where a feed has none, `#` and its number behind a name shared.
     cheats : tuple of str
@@ -51,26 +55,22 @@ class Ledger(bt.Analyzer):
         self.symbols = _names(self._feeds)
         self.cheats = cheats_of(self.strategy)
         self.start_value = float(self.broker.getcash())
-        self._stamps: list[float] = []
-        self._cash: list[float] = []
-        self._value: list[float] = []
-        self._deposits: list[float] = []
+        self._rows: list[tuple[float, float, float, float]] = []  # stamp, cash, value, deposit
         self._fund = self.broker.get_fundvalue(), self.broker.get_fundshares()
         self._marks = array("d")
-        self._multipliers: list[float] = []
         self._sizes: list[list[float]] = []
         self._interest: list[tuple[int, int, float]] = []
         self._fills: list[Fill] = []
         self._margin_rows: list[int] = []
         self._known = 0  # orders of `broker.orders` already seen
         self._decided: dict[int, int] = {}  # order ref -> row
-        self._open: list[tuple[Any, int]] = []  # orders that may still fill, executions already seen
-        self._held: list[tuple[Any, float, float, Any]] = []  # what interest will be due on
+        self._open: list[tuple[bt.Order, int]] = []  # orders that may still fill, executions already seen
+        self._held: list[tuple[bt.DataBase, float, float, datetime | None]] = []  # what interest will be due on
 
     def notify_cashvalue(self, cash: float, value: float) -> None:
         # Runs before the strategies' next(): an order unseen so far was sent on the row before, by a strategy that
         # runs after this one, or on this row in next_open.
-        self._find_orders(len(self._stamps) - (not self.strategy.cerebro.p.cheat_on_open))
+        self._find_orders(len(self._rows) - (not self.strategy.cerebro.p.cheat_on_open))
 
     def notify_fund(self, cash: float, value: float, fundvalue: float, shares: float) -> None:
         # The broker turns money that comes or goes into shares of a fund at the value before it.
@@ -79,10 +79,8 @@ class Ledger(bt.Analyzer):
         self._fund = fundvalue, shares
 
     def next(self) -> None:
-        row = len(self._stamps)
-        self._stamps.append(self.strategy.datetime[0])
-        for values, value in zip((self._cash, self._value, self._deposits), self._now, strict=True):
-            values.append(value)
+        row = len(self._rows)
+        self._rows.append((self.strategy.datetime[0], *self._now))
         self._marks.extend([feed.close[0] if len(feed) else NO_MARK for feed in self._feeds])
         self._note_interest(row)
         if self._open:
@@ -100,7 +98,7 @@ class Ledger(bt.Analyzer):
         for order in self.broker.pending:  # an order sent without a margin check is listed here only
             self._follow(order, row)
 
-    def _follow(self, order: Any, row: int) -> None:
+    def _follow(self, order: bt.Order, row: int) -> None:
         if order.ref not in self._decided:
             self._decided[order.ref] = row
             self._open.append((order, 0))
@@ -120,7 +118,7 @@ class Ledger(bt.Analyzer):
             if position.size and feed in self._column and self._may_owe(feed, position.size)
         ]
 
-    def _may_owe(self, feed: Any, size: float) -> bool:
+    def _may_owe(self, feed: bt.DataBase, size: float) -> bool:
         """False for a long under a scheme that, by Backtrader's own rule, charges shorts only."""
         scheme = self.broker.getcommissioninfo(feed)
         usual = type(scheme).get_credit_interest is bt.CommInfoBase.get_credit_interest
@@ -138,7 +136,7 @@ class Ledger(bt.Analyzer):
                 self._margin_rows.append(row)
         self._open = still
 
-    def _as_fill(self, order: Any, bit: Any, row: int) -> Fill:
+    def _as_fill(self, order: bt.Order, bit: bt.order.OrderExecutionBit, row: int) -> Fill:
         scheme = order.comminfo
         # not bit.closedcomm: the broker adds the interest accrued so far to it
         fee = scheme.getcommission(bit.closed, bit.price) + scheme.getcommission(bit.opened, bit.price)
@@ -154,24 +152,19 @@ class Ledger(bt.Analyzer):
 
     def stop(self) -> None:
         schemes = [self.broker.getcommissioninfo(feed) for feed in self._feeds]
-        self._multipliers = [1.0 if scheme.stocklike else float(scheme.p.mult) for scheme in schemes]
+        self.multipliers = np.array([1.0 if scheme.stocklike else float(scheme.p.mult) for scheme in schemes])
         # What is left can be pickled, as the analyzers of an optimisation are.
         self.broker, self._feeds, self._column, self._open, self._held = None, [], {}, [], []
 
     @property
     def deposits(self) -> NDArray[np.float64]:
         """(T,) money that came from outside on each row, negative where it was withdrawn (`broker.add_cash`)."""
-        return np.array(self._deposits, dtype=np.float64)
+        return self._noted()[:, 3]
 
     @property
     def marks(self) -> NDArray[np.float64]:
         """(T, N) last close of each feed; NaN before its first bar."""
         return np.array(self._marks, dtype=np.float64).reshape(-1, len(self.symbols))
-
-    @property
-    def multipliers(self) -> NDArray[np.float64]:
-        """(N,) what a point of each feed's price is worth: 1 for shares."""
-        return np.array(self._multipliers)
 
     def flows(self) -> Flows:
         """Cash flows and profits of each asset, after a check that they explain the account on every bar.
@@ -189,9 +182,12 @@ class Ledger(bt.Analyzer):
     @property
     def stamps(self) -> NDArray[np.datetime64]:
         """(T,) datetime64[us] of all rows, the first one included."""
-        return np.array([bt.num2date(stamp) for stamp in self._stamps], dtype="datetime64[us]")
+        return np.array([bt.num2date(row[0]) for row in self._rows], dtype="datetime64[us]")
 
-    def path(self, start: Any = None) -> AccountPath:
+    def _noted(self) -> NDArray[np.float64]:
+        return np.array(self._rows, dtype=np.float64).reshape(-1, 4)
+
+    def path(self, start: Start | None = None) -> AccountPath:
         """The account from `start` (row or stamp; the parameter by default), rows counted from there.
 
         Raises
@@ -202,31 +198,31 @@ class Ledger(bt.Analyzer):
         first = self._first_row(self.p.start if start is None else start)
         if self._fills and self._fills[0].bar < first:
             raise ConfigError(f"Ledger: the account traded on row {self._fills[0].bar}, before start {first}")
-        borrow = np.zeros((len(self._stamps), len(self.symbols)))
+        borrow = np.zeros((len(self._rows), len(self.symbols)))
         for row, column, owed in self._interest:
             borrow[row, column] = owed
-        sizes = np.array(self._sizes, dtype=np.float64).reshape(borrow.shape)
+        _, cash, equity, _ = self._noted()[first:].T.copy()
         return AccountPath(
-            cash=np.array(self._cash[first:], dtype=np.float64),
-            equity=np.array(self._value[first:], dtype=np.float64),
-            size=sizes[first:],
+            cash=cash,
+            equity=equity,
+            size=np.array(self._sizes, dtype=np.float64).reshape(borrow.shape)[first:],
             borrow=borrow[first:],
             fills=Fills.of(self._fills).later(first),
             rejected=len(self._margin_rows),
         )
 
-    def _first_row(self, start: Any) -> int:
-        row = start if isinstance(start, int) else int(np.searchsorted(self.stamps, np.datetime64(start, "us")))
-        if not 0 <= row < max(len(self._stamps), 1):
-            raise ConfigError(f"Ledger: start {start!r} is not among the {len(self._stamps)} bars of the run")
+    def _first_row(self, start: Start) -> int:
+        row = start if isinstance(start, int) else int(np.searchsorted(self.stamps, np.array(start, "datetime64[us]")))
+        if not 0 <= row < max(len(self._rows), 1):
+            raise ConfigError(f"Ledger: start {start!r} is not among the {len(self._rows)} bars of the run")
         return row
 
-    def get_analysis(self) -> Any:
-        """The same as `path()`."""
+    def get_analysis(self) -> object:
+        """The same as `path()`, as an `AccountPath`."""
         return self.path()
 
 
-def _names(feeds: list[Any]) -> tuple[str, ...]:
+def _names(feeds: list[bt.DataBase]) -> tuple[str, ...]:
     """A name for each feed; `#` and its number set apart those that share one."""
     names = [f"data{i}" if feed._name in (None, "") else str(feed._name) for i, feed in enumerate(feeds)]
     return tuple(f"{name}#{i}" if names.count(name) > 1 else name for i, name in enumerate(names))

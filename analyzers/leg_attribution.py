@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_bt.account.attribution import Contributions, PriceMoves, contributions
+from hybrid_bt.account.flows import price_moves
 from hybrid_bt.analyzers.ledger import NO_MARK, Ledger
 from hybrid_bt.config.build import resolve_pairs
 from hybrid_bt.errors import ConfigError
@@ -52,10 +53,8 @@ class LegAttribution(Ledger):
         """Profit of each bar from the first traded one on, by part, (T,) each."""
         decisions, pairs, sides, gross_exposure = self._decisions
         marks = np.nan_to_num(self.marks)
-        before = np.vstack([np.zeros((1, marks.shape[1])), marks[:-1]])
-        opens = np.array(self._opens).reshape(marks.shape)
-        opens = np.where(np.isnan(opens), before, opens)
-        prices = PriceMoves(opens[self._first :], marks[self._first :])
+        prices = price_moves(np.array(self._opens).reshape(marks.shape), marks)
+        prices = PriceMoves(*(part[self._first :] for part in prices))
         return contributions(self.path(self._first), decisions, pairs, sides, gross_exposure, prices)
 
     def get_analysis(self) -> dict[str, Any]:

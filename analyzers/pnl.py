@@ -4,31 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from hybrid_bt.account.flows import by_symbol
 from hybrid_bt.analyzers.ledger import Ledger
 
 
 class PnlByTicker(Ledger):
     """What each feed earned in a Cerebro, whatever the strategies.
 
-    `get_analysis()` is `{symbol: {gross_pnl, costs, pnl_net, buys, sells}}`; open positions are marked at the last
-    close, and the `pnl_net` add up to the account's change of value less deposits. `flows().profit` has the bars.
+    `get_analysis()` is `{symbol: {gross_pnl, costs, pnl_net, buys, sells, trades}}`; open positions are marked at the
+    last close, and the `pnl_net` add up to the account's change of value less deposits. `flows().profit` has the bars.
     """
 
     def get_analysis(self) -> dict[str, dict[str, Any]]:
-        """Profits by symbol, account currency."""
-        flows, fills = self.flows(), self.path(0).fills
-        costs = (flows.commissions + flows.interest).sum(axis=0)
-        net = flows.profit.sum(axis=0)
-        signs = [(fill.symbol, np.sign(fill.size)) for fill in fills]
-        return {
-            symbol: {
-                "gross_pnl": float(net[i] + costs[i]),
-                "costs": float(costs[i]),
-                "pnl_net": float(net[i]),
-                "buys": signs.count((i, 1.0)),
-                "sells": signs.count((i, -1.0)),
-            }
-            for i, symbol in enumerate(self.symbols)
-        }
+        """Profits by symbol, account currency; `trades` are positions opened."""
+        columns = by_symbol(self.path(0), self.flows())
+        rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+        return {symbol: dict(zip(columns, row, strict=True)) for symbol, row in zip(self.symbols, rows, strict=True)}

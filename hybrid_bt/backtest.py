@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.account.collector import collector_paused
+from hybrid_bt.account.conditional import read_regime
 from hybrid_bt.account.notes import gap_counts, gap_notes, guard_notes
 from hybrid_bt.account.reconcile import reconcile
 from hybrid_bt.account.records import AccountPath, Decisions, RunRecord
@@ -32,7 +33,6 @@ from hybrid_bt.config.build import Policies, resolve_pairs, training_end
 from hybrid_bt.config.trading_start import first_trading_row, fit_pairs
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.errors import BarsError, ReconciliationError
-from hybrid_bt.evidence.conditional import read_regime
 
 if TYPE_CHECKING:
     from hybrid_bt.news.desk import Desk

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from test_report import make_record
+from report_cases import make_record
 
 from hybrid_bt.account.attribution import PriceMoves, contributions
 from hybrid_bt.account.records import AccountPath, Decisions, PairPaths
@@ -14,7 +14,7 @@ from hybrid_bt.backtest import Request, backtest
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import load_policies
 from hybrid_bt.feeds import load_bars
-from hybrid_bt.report.attribution import split_of
+from hybrid_bt.report.tables import split_of
 
 
 def flat(t: int, n: int = 2) -> np.ndarray:

@@ -8,25 +8,23 @@ import sys
 
 import numpy as np
 import pytest
+from report_cases import make_record
 from scipy.stats import kurtosis, norm, skew, trim_mean
-from test_report import make_record
 
 from hybrid_bt.account import metrics
+from hybrid_bt.account.conditional import conditional_rows, conditions
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence import (
+from hybrid_bt.evidence.bootstrap import Interval, bootstrap, interquartile_mean, interquartile_mean_interval
+from hybrid_bt.evidence.claim import claim
+from hybrid_bt.evidence.ratios import (
+    Moments,
     backtest_overfitting,
-    bootstrap,
-    conditional_rows,
     deflated_sharpe,
     expected_maximum_sharpe,
-    interquartile_mean,
-    interquartile_mean_interval,
     minimum_track_record,
+    moments_of,
     probabilistic_sharpe,
 )
-from hybrid_bt.evidence.claim import claim
-from hybrid_bt.evidence.conditional import conditions
-from hybrid_bt.evidence.ratios import Moments, moments_of, sharpe_probability, track_record_bars
 
 YEARS, PER_YEAR = 4.0, 250.0
 
@@ -51,15 +49,15 @@ def test_the_columns_measures_are_those_of_the_summary():
 
 def test_the_published_example_of_the_probabilistic_ratio():
     """Bailey and Lopez de Prado (2012): 24 months, SR 0.458 a month, skewness -2.448, kurtosis 10.164: 0.913."""
-    assert sharpe_probability(Moments(0.458, 24, -2.448, 10.164)) == pytest.approx(0.913, abs=5e-4)
-    assert sharpe_probability(Moments(0.458, 24)) == pytest.approx(0.982, abs=5e-4)
+    assert probabilistic_sharpe(Moments(0.458, 24, -2.448, 10.164)) == pytest.approx(0.913, abs=5e-4)
+    assert probabilistic_sharpe(Moments(0.458, 24)) == pytest.approx(0.982, abs=5e-4)
 
 
 def test_the_published_example_of_the_deflated_ratio():
     """Bailey and Lopez de Prado (2014): 100 trials of variance 1/2 a year, 1,250 days at SR 2.5 a year: 0.9004."""
     best_of_noise = expected_maximum_sharpe(100, math.sqrt(0.5 / 250))
     assert best_of_noise == pytest.approx(0.1132, abs=5e-5)
-    assert sharpe_probability(Moments(2.5 / math.sqrt(250), 1250, -3.0, 10.0), best_of_noise) == pytest.approx(
+    assert probabilistic_sharpe(Moments(2.5 / math.sqrt(250), 1250, -3.0, 10.0), best_of_noise) == pytest.approx(
         0.9004, abs=5e-4
     )
 
@@ -68,23 +66,32 @@ def test_moments_are_those_of_scipy():
     series = noise(500, 1)[:, 0] ** 3
     moments = moments_of(series)
     assert moments.skewness == pytest.approx(skew(series)) and moments.kurtosis == pytest.approx(kurtosis(series) + 3)
-    assert deflated_sharpe(series, 10, 0.02) == sharpe_probability(moments, expected_maximum_sharpe(10, 0.02))
-    assert deflated_sharpe(series, 1, 0.02) == probabilistic_sharpe(series)
+    assert deflated_sharpe(moments, 10, 0.02) == probabilistic_sharpe(moments, expected_maximum_sharpe(10, 0.02))
+    assert deflated_sharpe(moments, 1, 0.02) == probabilistic_sharpe(moments)
 
 
 def test_the_track_record_is_long_enough_where_the_probability_says_so():
     series = noise(800, 1)[:, 0] + 0.0004
-    bars = minimum_track_record(series, level=0.95)
-    spread = 1.0 / norm.ppf(probabilistic_sharpe(series)) * math.sqrt(len(series) - 1)
+    bars = minimum_track_record(moments_of(series), level=0.95)
+    spread = 1.0 / norm.ppf(probabilistic_sharpe(moments_of(series))) * math.sqrt(len(series) - 1)
     assert bars == pytest.approx(1 + (spread * norm.ppf(0.95)) ** 2, rel=1e-9)
-    assert minimum_track_record(-series) == math.inf
+    assert minimum_track_record(moments_of(-series)) == math.inf
 
 
 @pytest.mark.parametrize(("per_year", "years"), [(252, 2.73), (52, 2.83), (12, 3.24)])
 def test_the_published_examples_of_the_track_record(per_year: int, years: float):
     """Bailey and Lopez de Prado (2012): a yearly ratio of 2 above 1 at 95 %, normal returns a day, a week, a month."""
     moments = Moments(2.0 / math.sqrt(per_year), 1000)
-    assert track_record_bars(moments, 1.0 / math.sqrt(per_year)) / per_year == pytest.approx(years, abs=5e-3)
+    assert minimum_track_record(moments, 1.0 / math.sqrt(per_year)) / per_year == pytest.approx(years, abs=5e-3)
+
+
+def test_a_verdict_says_on_which_side_of_zero_the_whole_interval_lies():
+    said = [Interval(0.0, low, low + 1.0).verdict("a beats b", "that b beats a") for low in (0.1, -2.0, -0.5)]
+    assert said == [
+        "there is evidence that a beats b",
+        "there is evidence that b beats a",
+        "no evidence that a beats b",
+    ]
 
 
 def test_an_interval_covers_what_it_should():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_report import make_record
+from report_cases import make_record
 
 from hybrid_bt.account.records import ManagedPaths
 from hybrid_bt.bars import Bars

@@ -1,113 +1,26 @@
-"""What a run writes: columns, exact values, agreement to the cent, all files or none, the same bytes twice."""
+"""What a run writes: columns, exact values, agreement to the cent, all files or none."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import math
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from report_cases import ACCOUNTS, START, TABLES, T, column, contents, make_record, rows
 
-from hybrid_bt.account.records import AccountPath, Decisions, Fill, ManagedPaths, PairPaths, RunRecord
-from hybrid_bt.bars import Bars
+from hybrid_bt.account.flows import fill_arrays, marked_close, round_trips
+from hybrid_bt.account.records import AccountPath, Fill, ManagedPaths, RunRecord
 from hybrid_bt.equations.guard_limits import rule_names
-from hybrid_bt.errors import BarsError, ConfigError
-from hybrid_bt.files.texts import csv_of_columns, csv_of_rows, plain, stamp_texts
-from hybrid_bt.report import OUR_FILES, tearsheet, write_report, writing
+from hybrid_bt.errors import ConfigError
 from hybrid_bt.report import tables as tables_of_a_run
-from hybrid_bt.report.attribution import fill_arrays, marked_close, round_trips
-from hybrid_bt.report.first_page import METRICS, alike, checks, first_page
-from hybrid_bt.report.style import in_sample_spans
+from hybrid_bt.report import write_report, writing
 from hybrid_bt.report.tables import write_table
-from hybrid_bt.report.tearsheet import daily_returns
-
-T, SYMBOLS, PAIRS = 90, ("KO", "PEP", "A$B"), ("KO:PEP",)
-START = 1_000_000.0
-ACCOUNTS = ("hybrid", "sac", "kalman", "gate-off", "equal-weight", "vol-target")
-TABLES = ("summary_pnl", "per_ticker_pnl", "equity", "fills", "decisions", "pairs", "attribution", "conditional")
-
-
-def make_bars(t: int = T, *, minutes: int = 1440, seed: int = 0) -> Bars:
-    rng = np.random.default_rng(seed)
-    stamps = np.datetime64("2020-01-01", "ns") + np.arange(t) * np.timedelta64(minutes, "m")
-    close = 50.0 * np.exp(rng.normal(0, 0.02, (t, len(SYMBOLS))).cumsum(axis=0))
-    open_ = close * np.exp(rng.normal(0, 0.002, close.shape))
-    close[:5, 2] = open_[:5, 2] = np.nan  # begins later
-    close[-1, 1] = open_[-1, 1] = np.nan  # misses its last bar
-    high, low = np.maximum(open_, close), np.minimum(open_, close)
-    return Bars("toy", SYMBOLS, stamps, open_, high, low, close, np.zeros_like(close))
-
-
-def make_account(bars: Bars, *, every: float, seed: int) -> AccountPath:
-    """Cash by the book: pay for what fills, pay its costs, pay for shorts; random sizes, longs and shorts."""
-    rng = np.random.default_rng(seed)
-    t, n = bars.close.shape
-    cash, held, mark = START, np.zeros(n), np.zeros(n)
-    path = AccountPath(np.zeros(t), np.zeros(t), np.zeros((t, n)), np.zeros((t, n)), (), 2)
-    fills = []
-    for row in range(t):
-        path.borrow[row] = np.where(held < 0, -held * mark * 0.01 / 365, 0.0)
-        cash -= path.borrow[row].sum()
-        for symbol in range(n):
-            price = float(bars.open[row, symbol])
-            if row and rng.random() < every and not math.isnan(price):
-                size = float(rng.choice([-held[symbol] or 100.0, 1500.0, -1500.0]))
-                fills.append(Fill(row, row - 1, symbol, size, price, abs(size) * price * 2e-4))
-                cash -= size * price + fills[-1].commission
-                held[symbol] += size
-        mark = np.where(np.isnan(bars.close[row]), mark, bars.close[row])
-        path.cash[row], path.size[row], path.equity[row] = cash, held, cash + float(held @ mark)
-    return dataclasses.replace(path, fills=tuple(fills))
-
-
-def make_record(
-    t: int = T, *, minutes: int = 1440, every: float = 0.1, in_sample: int = 0, pairs: tuple[str, ...] = PAIRS
-) -> RunRecord:
-    bars = make_bars(t, minutes=minutes)
-    n, p = len(SYMBOLS), len(pairs)
-    rng = np.random.default_rng(1)
-    r = np.tanh(rng.normal(0, 1, t))
-    legs = {"sac": rng.normal(0, 0.1, (t, n)), "kalman": rng.normal(0, 0.1, (t, n))}
-    weights = {"sac": 0.5 + 0.3 * r, "kalman": 0.5 - 0.3 * r}
-    fused = sum(weights[leg][:, None] * legs[leg] for leg in legs)
-    path = rng.normal(0, 1, (8, t, p)).cumsum(axis=1) * 0.1
-    path[:, :7] = np.nan  # before the pair's first bar
-    return RunRecord(
-        bars=bars,
-        accounts={name: make_account(bars, every=every, seed=k) for k, name in enumerate(ACCOUNTS)},
-        decisions=Decisions(legs, weights, r, fused, 0.8 * fused, np.full(t, 0.8)),
-        pairs=PairPaths(
-            pairs, path[0], path[1], path[2] ** 2, path[3], 1 + path[4] ** 2, path[5], 5 * path[6], np.sign(path[7])
-        ),
-        entry_z=2.0,
-        exit_z=0.5,
-        benchmark="equal-weight",
-        start_value=START,
-        in_sample=np.arange(t) < in_sample,
-        config={"costs": {"spread_bps": 2.0, "fee_bps": 1.0}, "limit": math.inf, "out": Path("fig")},
-        facts={"seed": 0, "warnings": {"rejected": np.int64(2)}, "data": {"source": "test"}, "wall_clock": {"s": 1.0}},
-        notes=("survivors only",),
-    )
-
-
-def rows(folder: Path, table: str) -> list[dict[str, str]]:
-    with open(folder / f"{table}.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def column(folder: Path, table: str, name: str) -> np.ndarray:
-    return np.array([float(row[name]) if row[name] else math.nan for row in rows(folder, table)])
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
@@ -119,16 +32,6 @@ def record() -> RunRecord:
 def tables(record, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("run") / "deep" / "fig"
     write_report(record, out, plots=False)
-    return out
-
-
-@pytest.fixture(scope="module")
-def full(record, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("run")
-    written = write_report(record, out, claim="claim of a test")
-    assert {path.name for path in written} == set(OUR_FILES) - {
-        "risk.png",
-    }  # no documents were read
     return out
 
 
@@ -248,26 +151,6 @@ def test_decisions_are_the_same_however_many_bars_are_written_at_once(record, tm
     assert [row["guard"] for row in found[-matrix.shape[1] - 1 :]][:2] == ["", rule_names(1)[0]]
 
 
-def test_dates_have_a_time_only_where_bars_have():
-    assert stamp_texts(np.array(["2020-01-01", "2020-01-02"], "datetime64[ns]")) == ["2020-01-01", "2020-01-02"]
-    mixed = np.array(["2020-01-01T00:00", "2020-01-01T09:30"], "datetime64[ns]")
-    assert stamp_texts(mixed) == ["2020-01-01T00:00:00", "2020-01-01T09:30:00"]
-
-
-def test_one_writer_writes_every_csv_file():
-    head = ("name", "value", "count", "said")
-    table = [("a", 0.1 + 0.2, 3, 'x, "y"'), ("b", np.float64(1e-300), 4, "two\nlines"), ("c", math.nan, 5, "")]
-    text = csv_of_rows((head, *table))
-    assert csv_of_columns(zip(*table, strict=True), head) == text
-    assert text.splitlines()[1] == 'a,0.30000000000000004,3,"x, ""y"""' and text.endswith("\nc,,5,\n")
-    read = list(csv.reader(text.splitlines(keepends=True)))
-    assert tuple(read[0]) == head and float(read[2][1]) == 1e-300 and read[2][3] == "two\nlines"
-    square = np.array([[1.5, math.nan], [-0.0, math.inf]])
-    assert csv_of_columns([square, range(4)]) == "1.5,0\n,1\n-0.0,2\ninf,3\n", "arrays in row-major order"
-    with pytest.raises(ValueError, match="shorter"):
-        csv_of_columns([square, range(3)])
-
-
 def test_run_json_is_sorted_plain_and_complete(tables, record):
     text = (tables / "run.json").read_text(encoding="utf-8")
     run = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
@@ -285,56 +168,11 @@ def test_run_json_is_sorted_plain_and_complete(tables, record):
     assert run["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
 
 
-def test_plain_refuses_what_has_no_json_form():
-    assert plain({"a": (np.float64(1.5), np.nan, np.datetime64("2020-01-01"))}) == {"a": [1.5, None, "2020-01-01"]}
-    with pytest.raises(TypeError, match="no JSON form"):
-        plain({"a": object()})
-
-
-def test_in_sample_spans():
-    assert in_sample_spans(np.array([1, 1, 0, 1, 0, 0, 1], bool)) == [(0, 1), (3, 3), (6, 6)]
-    assert in_sample_spans(np.zeros(3, bool)) == []
-
-
-def test_daily_returns_of_intraday_bars_count_from_the_start_value():
-    stamps = np.array(["2020-01-01T10", "2020-01-01T16", "2020-01-02T10", "2020-01-02T16"], "datetime64[ns]")
-    days, returns = daily_returns(np.array([100.0, 110.0, 0.5, 99.0]), stamps)
-    assert days.astype(str).tolist() == ["2020-01-01", "2020-01-02"]
-    assert returns == pytest.approx([0.1, -0.1])
-    days, returns = daily_returns(np.array([100.0, 110.0]), stamps[::2].astype("datetime64[D]"))
-    assert days.astype(str).tolist() == ["2020-01-02"]
-    assert returns == pytest.approx([0.1])
-
-
-def test_same_record_gives_the_same_bytes(record, full, tmp_path):
-    again = write_report(record, tmp_path / "again", claim="claim of a test")
-    assert {path.name: path.read_bytes() for path in again} == contents(full)
-
-
-def test_pictures_are_1200_wide_and_not_blank(full, record):
-    from matplotlib.image import imread
-
-    for name in writing.picture_names(record):
-        image = imread(full / name)
-        assert image.shape[1] == 1200, name
-        ink = (image[:, :, :3].min(axis=2) < 0.9).mean(axis=0)
-        assert (ink[150:1000] > 0).mean() > 0.9, f"{name} has empty columns"
-
-
-def test_tearsheet_needs_no_network_and_says_what_it_shows(full):
-    page = (full / "tearsheet.html").read_text(encoding="utf-8")
-    assert not re.search(r"<(link|script|iframe|img)\b|@import|url\((?!#)|\bsrc=|onload=", page)
-    assert set(re.findall(r'href="(?!#)([^"]*)', page)) <= {"http://quantstats.io"}
-    title = re.search(r"<title>(.*?)</title>", page)
-    assert title and title[1] == "PARTLY IN SAMPLE · hybrid against equal-weight"
-    assert "toy · 2020-01-01 to 2020-03-30 · net of costs: 2 bps a side" in page
-    assert page.count("<svg") > 10 and "Sharpe" in page
-
-
 def test_without_plots_neither_matplotlib_nor_quantstats_is_imported(tmp_path):
     code = (
-        "import sys; sys.path[:0] = sys.argv[1:3]; import test_report as t; from pathlib import Path;"
-        "t.write_report(t.make_record(), Path(sys.argv[3]), plots=False);"
+        "import sys; sys.path[:0] = sys.argv[1:3]; import report_cases as t; from pathlib import Path;"
+        "from hybrid_bt.report import write_report;"
+        "write_report(t.make_record(), Path(sys.argv[3]), plots=False);"
         "print(sorted({'matplotlib', 'quantstats', 'pandas', 'backtrader', 'torch'} & set(sys.modules)))"
     )
     here = Path(__file__).parent
@@ -387,116 +225,3 @@ def test_out_that_is_a_file_or_holds_a_folder_of_our_name_is_refused(record, tmp
     with pytest.raises(ConfigError, match=r"trades\.png is a folder"):
         write_report(record, tmp_path, plots=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fig", "trades.png"]
-
-
-@pytest.mark.parametrize(
-    "record",
-    [make_record(every=0.0), make_record(2), make_record(40, minutes=97, pairs=(), in_sample=40)],
-    ids=["never traded", "two bars", "intraday without pairs"],
-)
-def test_bare_runs_are_drawn_too(record, tmp_path):
-    told: list[str] = []
-    names = {path.name for path in write_report(record, tmp_path, tell=told.append)}
-    assert told == [], "quantstats neither failed nor disagreed"
-    assert names == set(OUR_FILES) - {"risk.png"} - (set() if record.pairs.names else {"pairs.png"})
-    page = (tmp_path / "tearsheet.html").read_text(encoding="utf-8")
-    assert ("never vary" in page) == (not record.accounts["hybrid"].fills and record.bars.n_bars > 2)
-    assert ("IN SAMPLE" in page) == bool(record.in_sample.all())
-
-
-def test_a_ruined_account_is_reported(tmp_path):
-    record = make_record(30)
-    equity = np.concatenate([np.linspace(START, -5.0, 10), np.full(20, -5.0)])
-    ruined = dataclasses.replace(record.accounts["hybrid"], equity=equity)
-    record = dataclasses.replace(record, accounts={**record.accounts, "hybrid": ruined})
-    write_report(record, tmp_path)
-    assert rows(tmp_path, "summary_pnl")[0]["cagr"] == "-1.0"
-    assert rows(tmp_path, "equity")[-1]["gross_exposure"] == ""
-    assert "ruined" in (tmp_path / "tearsheet.html").read_text(encoding="utf-8")
-
-
-def without_quantstats(folder: Path, how: str) -> str:
-    (folder / "quantstats.py").write_text(how)
-    return str(folder)
-
-
-@pytest.mark.parametrize(
-    ("how", "said"),
-    [
-        ("raise ModuleNotFoundError(\"No module named 'quantstats'\")", "No module named 'quantstats'"),
-        ("import sys; sys.exit(3)", "status 3"),
-        ("raise ValueError('a change in some version')", "a change in some version"),
-    ],
-    ids=["missing", "dead", "broken"],
-)
-def test_without_quantstats_the_page_is_ours_and_says_why(record, tmp_path, monkeypatch, how, said):
-    monkeypatch.syspath_prepend(without_quantstats(tmp_path, how))
-    told: list[str] = []
-    writing.write_picture(record, "equity_drawdown.png", tmp_path)
-    with tearsheet.Tearsheet(record, tmp_path, "claim: none") as sheet:
-        page = sheet.finish(told.append).read_text(encoding="utf-8")
-    assert len(told) == 1 and said in told[0] and "\n" not in told[0]
-    assert "claim: none" in page and "PARTLY IN SAMPLE" in page and "data:image/png;base64," in page
-    assert said in page.replace("&#x27;", "'")
-    growth = record.accounts["hybrid"].equity[-1] / START - 1  # the record lies within one year
-    assert f"<td>2020</td><td>{growth:.2%}</td>".replace("-", "\u2212") in page
-    assert not re.search(r"https?:", page)
-
-
-def test_a_quantstats_that_never_ends_is_ended(record, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(without_quantstats(tmp_path, "import time; time.sleep(60)"))
-    monkeypatch.setattr(tearsheet, "LONGEST_SECONDS", 1.0)
-    told: list[str] = []
-    with tearsheet.Tearsheet(record, tmp_path) as sheet:
-        page = sheet.finish(told.append)
-    assert "more than 1 s" in told[0] and "more than 1 s" in page.read_text(encoding="utf-8")
-
-
-def test_the_first_page_gives_each_metric_twice_and_leaves_nothing_unexplained(full):
-    page = (full / "tearsheet.html").read_text(encoding="utf-8")
-    first, rest = page.split("</section>", 1)
-    assert first.index("claim of a test") < first.index("Cross-check") and "Key Performance Metrics" in rest
-    figures = re.findall(r"<tr><td>hybrid</td><td class=\"text\">([^<]*)</td>" + r"<td>([^<]*)</td>" * 4, first)
-    assert [row[0] for row in figures] == list(METRICS)
-    summary = rows(full, "summary_pnl")[0]
-    sharpe = next(row for row in figures if row[0] == "Sharpe")
-    assert sharpe[1] == f"{float(summary['sharpe']):.4f}".replace("-", "\u2212")
-    assert sharpe[2] == sharpe[3], "quantstats and our formula under its conventions"
-    assert "nothing is left unexplained" in first
-
-
-def test_a_difference_that_conventions_do_not_explain_is_told():
-    returns = np.random.default_rng(0).normal(0.0005, 0.01, 500)
-    ours = alike(returns, 252)
-    wrong = ours | {"Sharpe": ours["Sharpe"] * 1.001}
-    found = checks("hybrid", ours, ours, wrong)
-    assert [check.metric for check in found if not check.agrees] == ["Sharpe"]
-    facts = {"title": "", "stamp": "", "subtitle": "", "claim": "", "facts": [], "columns": [], "accounts": []}
-    page = first_page(facts | {"reasons": dict.fromkeys(METRICS, ""), "notes": []}, found)
-    assert "DISAGREE" in page and page.count('class="bad"') == 1
-
-
-def test_the_metrics_under_quantstats_conventions_are_worked_out_by_hand():
-    found = alike(np.array([0.1, -0.5, 0.2]), 3)
-    assert found["total return"] == pytest.approx(1.1 * 0.5 * 1.2 - 1)
-    assert found["CAGR"] == pytest.approx(found["total return"]), "three periods are one year"
-    assert found["max drawdown"] == pytest.approx(-0.5)
-    mean = -0.2 / 3
-    deviation = math.sqrt(sum((r - mean) ** 2 for r in (0.1, -0.5, 0.2)) / 2)
-    assert found["Sharpe"] == pytest.approx(math.sqrt(3) * mean / deviation)
-    assert found["Sortino"] == pytest.approx(math.sqrt(3) * mean / math.sqrt(0.25 / 3))
-
-
-def test_the_symbols_of_the_picture_of_fills_can_be_chosen(record, tmp_path, monkeypatch):
-    drawn: list[list[str]] = []
-    monkeypatch.setattr(writing, "save", lambda figure, path: drawn.append(_panel_names(figure)))
-    for chosen in ((), ("PEP",), ("A$B", "KO", "A$B")):
-        writing.write_picture(record, "trades.png", tmp_path, chosen)
-    assert [sorted(set(names) & set(SYMBOLS)) for names in drawn] == [sorted(SYMBOLS), ["PEP"], ["A$B", "KO"]]
-    assert sum("position" in name for name in drawn[2]) == 2, "a panel of the position below each price"
-    with pytest.raises(BarsError, match="did you mean 'PEP'"):
-        writing.write_picture(record, "trades.png", tmp_path, ("PEPP",))
-
-
-def _panel_names(figure) -> list[str]:
-    return [axes.get_title(loc="left") for axes in figure.axes]

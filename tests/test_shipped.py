@@ -12,12 +12,12 @@ from brain_cases import random_bars
 from click.testing import CliRunner
 from small_specs import GATE, SAC
 
+from hybrid_bt.account.conditional import read_regime
 from hybrid_bt.bars import Bars
 from hybrid_bt.commands.policy import main as card
 from hybrid_bt.commands.train import main
 from hybrid_bt.config import MODES, load_config
 from hybrid_bt.config.build import policy_path
-from hybrid_bt.evidence.conditional import read_regime
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.train.members import Practice

@@ -25,9 +25,9 @@ from hybrid_bt.config import load_config
 from hybrid_bt.config.build import load_policies, policy_path
 from hybrid_bt.errors import BarsError, PolicyError
 from hybrid_bt.evidence.study.doing import split
-from hybrid_bt.evidence.study.findings import COST_LEVELS_BPS, _crossing
-from hybrid_bt.evidence.study.jobs import VoiceJob, run_job
-from hybrid_bt.evidence.study.schedule import Store, execute
+from hybrid_bt.evidence.study.findings import Plan, _crossing
+from hybrid_bt.evidence.study.jobs import ENSEMBLE, Lessons, VoiceJob, run_job
+from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, Store, execute, joined
 from hybrid_bt.evidence.trials import append_trial, configuration_key, count_trials, read_trials, trial_sharpes
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.policies.frozen import FrozenPolicy
@@ -170,6 +170,22 @@ def test_a_failed_cell_is_told_and_not_kept(tmp_path: Path):
     job = dataclasses.replace(voice(), pairs=("KO:NONE",))
     (result,) = execute([job], Store(tmp_path), n_jobs=1)
     assert "NONE" in result.failure and not list(tmp_path.iterdir())
+
+
+def test_windows_with_policies_of_their_own_are_joined_bar_by_bar():
+    """Ties are told for bars on which a symbol is missing only: a list of another length for each policy."""
+    bars = bars_of()
+    windows = tuple(split(bars, 700, 2))
+    lessons = (Lessons(windows[0].train_start, windows[0].train_end, 1, 1, "stable", (0,)),) * 2
+    plan = Plan(bars, CONFIG, "stable", load_policies(CONFIG), (), 700, windows, 0, lessons=lessons)
+    one, many = [[720, [[[0, 1]]]]], [[720, [[[2, 3]]]], [windows[1].first, [[[0, 1], [2]]]]]
+    heard = {
+        (w, ENSEMBLE): {"regime": np.full(bars.n_bars, w), "ties": np.frombuffer(json.dumps(ties).encode(), np.uint8)}
+        for w, ties in enumerate((one, many))
+    }
+    whole = joined(plan, heard)[ENSEMBLE]
+    assert np.flatnonzero(whole["regime"]).tolist() == list(range(windows[1].first, bars.n_bars))
+    assert json.loads(whole["ties"].tobytes()) == [*one, many[1]]
 
 
 def test_momentum_skips_the_last_month():

@@ -1,30 +1,5 @@
-"""Statistics that say how much of a result may be luck: intervals, deflated ratios, overfitting, seeds, conditions."""
+"""Statistics that say how much of a result may be luck: intervals, deflated ratios, overfitting, seeds."""
 
 from hybrid_bt.evidence.bars_bootstrap import bootstrap_bars
-from hybrid_bt.evidence.bootstrap import Draws, Interval, bootstrap, interquartile_mean, interquartile_mean_interval
-from hybrid_bt.evidence.conditional import Condition, conditional_rows
-from hybrid_bt.evidence.ratios import (
-    Overfitting,
-    backtest_overfitting,
-    deflated_sharpe,
-    expected_maximum_sharpe,
-    minimum_track_record,
-    probabilistic_sharpe,
-)
 
-__all__ = [
-    "Condition",
-    "Draws",
-    "Interval",
-    "Overfitting",
-    "backtest_overfitting",
-    "bootstrap",
-    "bootstrap_bars",
-    "conditional_rows",
-    "deflated_sharpe",
-    "expected_maximum_sharpe",
-    "interquartile_mean",
-    "interquartile_mean_interval",
-    "minimum_track_record",
-    "probabilistic_sharpe",
-]
+__all__ = ["bootstrap_bars"]

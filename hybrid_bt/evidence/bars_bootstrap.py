@@ -10,16 +10,17 @@ and the next open keep their size, and a symbol that missed a bar misses it wher
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.account.flows import marked_close
+from hybrid_bt.account.metrics import FloatArray
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence.bootstrap import FEWEST_BARS, block_length
 
-FloatArray = NDArray[np.float64]
+RowArray = NDArray[np.int64]
 
 
 def bootstrap_bars(bars: Bars, n_scenarios: int, *, seed: int = 0, block_bars: float | None = None) -> list[Bars]:
@@ -66,25 +67,24 @@ def bootstrap_bars(bars: Bars, n_scenarios: int, *, seed: int = 0, block_bars: f
     ]
 
 
-def stationary_rows(rng: np.random.Generator, n_rows: int, block_bars: float) -> NDArray[np.int64]:
+def stationary_rows(rng: np.random.Generator, n_rows: int, block_bars: float) -> RowArray:
     """(n_rows,) rows drawn in blocks of mean length `block_bars`, around the end."""
     begins = rng.random(n_rows) < 1.0 / block_bars
     begins[0] = True
     starts = rng.integers(n_rows, size=n_rows)
     at = np.maximum.accumulate(np.where(begins, np.arange(n_rows), 0))
-    rows: NDArray[np.int64] = (starts[at] + np.arange(n_rows) - at) % n_rows
+    rows: RowArray = (starts[at] + np.arange(n_rows) - at) % n_rows
     return rows
 
 
 def _log_returns(close: FloatArray) -> FloatArray:
     """(T - 1, N) since the symbol's last bar; NaN where it has none."""
-    known = np.maximum.accumulate(np.where(np.isnan(close), 0, np.arange(len(close))[:, None]), axis=0)
-    last = np.take_along_axis(close, known, axis=0)
+    last = marked_close(close)
     returns: FloatArray = np.where(np.isnan(close[1:]), np.nan, np.log(last[1:] / last[:-1]))
     return returns
 
 
-def _scenario(bars: Bars, returns: FloatArray, shapes: dict[str, FloatArray], rows: Any, number: int) -> Bars:
+def _scenario(bars: Bars, returns: FloatArray, shapes: dict[str, FloatArray], rows: RowArray, number: int) -> Bars:
     drawn = returns[rows]
     close = bars.close.copy()
     close[1:] = np.where(np.isnan(drawn), np.nan, bars.close[0] * np.exp(np.cumsum(np.nan_to_num(drawn), axis=0)))

@@ -15,19 +15,16 @@ across. Source: Agarwal, R. et al. (2021), Deep Reinforcement Learning at the Ed
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hybrid_bt.account.metrics import Measure
+from hybrid_bt.account.metrics import FloatArray, Measure
 from hybrid_bt.errors import ConfigError
-
-FloatArray = NDArray[np.float64]
+from hybrid_bt.files.texts import real_minus
 
 LEVEL = 0.95
-MINUS = "\u2212"
 N_RESAMPLES, SEED_RESAMPLES = 1000, 2000
 TRIMMED = 0.25  #: of the scores over seeds, from either end
 FEWEST_BARS = 20  #: below this no block length can be estimated
@@ -43,34 +40,30 @@ class Interval(NamedTuple):
     def text(self, *, percent: bool = False, plus: bool = False) -> str:
         """`0.89 [0.33, 1.45]`, with a real minus, and none before zero."""
         scale, unit, digits = (100.0, " %", 1) if percent else (1.0, "", 2)
-        texts = (f"{scale * value:.{digits}f}" for value in self)
-        estimate, low, high = (text.removeprefix("-") if float(text) == 0.0 else text for text in texts)
-        sign = "+" if plus and not estimate.startswith("-") else ""
-        return f"{sign}{estimate}{unit} [{low}, {high}]".replace("-", MINUS)
+        estimate, low, high = (figure(scale * value, digits) for value in self)
+        sign = "+" if plus and not estimate.startswith(real_minus("-")) else ""
+        return f"{sign}{estimate}{unit} [{low}, {high}]"
+
+    def verdict(self, better: str, worse: str) -> str:
+        """Of a difference: an interval above 0 shows `better`, one below it `worse`, any other neither."""
+        if self.low > 0.0:
+            return f"there is evidence that {better}"
+        return f"there is evidence {worse}" if self.high < 0.0 else f"no evidence that {better}"
 
 
-class Draws:
-    """Resampled measures of K series.
+def figure(value: float, digits: int = 2) -> str:
+    """Fixed digits, a real minus, and none before zero."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0.0 else real_minus(text)
 
-    Parameters
-    ----------
-    names : sequence of str, K
-    estimates : measure -> (K,)
-        On the series as they are.
-    resamples : measure -> (R, K)
-    block_bars : float
-        Mean length of a block, bars.
-    """
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        estimates: Mapping[str, FloatArray],
-        resamples: Mapping[str, FloatArray],
-        block_bars: float,
-    ) -> None:
-        self.names, self.estimates, self.resamples = tuple(names), estimates, resamples
-        self.block_bars = block_bars
+class Draws(NamedTuple):
+    """Resampled measures of K series."""
+
+    names: tuple[str, ...]  #: K
+    estimates: dict[str, FloatArray]  #: measure -> (K,), on the series as they are
+    resamples: dict[str, FloatArray]  #: measure -> (R, K)
+    block_bars: float  #: mean length of a block
 
     def interval(self, measure: str, name: str, level: float = LEVEL) -> Interval:
         """Percentile interval of one series."""

@@ -9,8 +9,8 @@ import numpy as np
 from hybrid_bt.account.metrics import elapsed_years, measures, simple_returns
 from hybrid_bt.account.records import RunRecord
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.bootstrap import FEWEST_BARS, MINUS, N_RESAMPLES, Draws, bootstrap
-from hybrid_bt.evidence.ratios import deflated_sharpe
+from hybrid_bt.evidence.bootstrap import FEWEST_BARS, N_RESAMPLES, Draws, bootstrap, figure
+from hybrid_bt.evidence.ratios import deflated_sharpe, moments_of
 from hybrid_bt.files.texts import end_days
 
 ACCOUNT, HURDLE = "hybrid", "vol-target"
@@ -43,9 +43,8 @@ def claim(
     """
     first, last = end_days(record.bars.stamps)
     sample = "IN SAMPLE" if record.in_sample.any() else "out of sample"
-    return f"claim ({sample}, {first} to {last}): {_result(record, n_resamples, seed)}; " + _trials(
-        record, n_trials, other_sharpes
-    )
+    result, tried = _result(record, n_resamples, seed), _trials(record, n_trials, other_sharpes)
+    return f"claim ({sample}, {first} to {last}): {result}; {tried}"
 
 
 def _result(record: RunRecord, n_resamples: int, seed: int) -> str:
@@ -56,11 +55,11 @@ def _result(record: RunRecord, n_resamples: int, seed: int) -> str:
     if not np.isfinite(estimate):
         return f"{ACCOUNT} did not trade, so that there is nothing to claim"
     if len(returns[ACCOUNT]) < FEWEST_BARS:
-        return f"{ACCOUNT} Sharpe {_number(estimate)}, on too few bars for an interval"
+        return f"{ACCOUNT} Sharpe {figure(estimate)}, on too few bars for an interval"
     try:
         draws = bootstrap(returns, {"sharpe": sharpe}, n_resamples=n_resamples, seed=seed)
     except ConfigError as missing:
-        return f"{ACCOUNT} Sharpe {_number(estimate)}, without an interval ({missing})"
+        return f"{ACCOUNT} Sharpe {figure(estimate)}, without an interval ({missing})"
     return f"{ACCOUNT} Sharpe {draws.interval('sharpe', ACCOUNT).text()}{_against(draws)}"
 
 
@@ -68,29 +67,17 @@ def _against(draws: Draws) -> str:
     if HURDLE not in draws.names:
         return ""
     difference = draws.difference("sharpe", ACCOUNT, HURDLE)
-    said = f"difference {difference.text(plus=True)}"
-    if difference.low > 0.0:
-        return f"; there is evidence that it beats {HURDLE}: {said}"
-    if difference.high < 0.0:
-        return f"; there is evidence that {HURDLE} beats it: {said}"
-    return f"; no evidence that it beats {HURDLE}: {said}"
+    verdict = difference.verdict(f"it beats {HURDLE}", f"that {HURDLE} beats it")
+    return f"; {verdict}: difference {difference.text(plus=True)}"
 
 
 def _trials(record: RunRecord, n_trials: int, other_sharpes: Sequence[float]) -> str:
     """How many were tried, and what the best of so many would be worth."""
     counted = f"{n_trials} trial{'' if n_trials == 1 else 's'} on this data"
-    returns = simple_returns(record.accounts[ACCOUNT].equity)
-    deviation = float(returns.std(ddof=1)) if len(returns) > 1 else 0.0
-    if not deviation > 0.0:
+    mine = moments_of(simple_returns(record.accounts[ACCOUNT].equity))
+    if np.isnan(mine.sharpe):
         return counted
-    mine = float(returns.mean()) / deviation
-    known = [mine, *(value / record.bars.bars_per_year**0.5 for value in other_sharpes)]
+    known = [mine.sharpe, *(value / record.bars.bars_per_year**0.5 for value in other_sharpes)]
     spread = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
-    worth = deflated_sharpe(returns, n_trials, spread)
+    worth = deflated_sharpe(mine, n_trials, spread)
     return f"{counted}, after which the probability of a ratio above 0 is {worth:.2f}"
-
-
-def _number(value: float) -> str:
-    """Two digits, a real minus, no minus before zero."""
-    text = f"{value:.2f}"
-    return text.removeprefix("-") if float(text) == 0.0 else text.replace("-", MINUS)

@@ -62,40 +62,18 @@ def moments_of(returns: FloatArray) -> Moments:
     )
 
 
-def sharpe_probability(moments: Moments, benchmark_sharpe: float = 0.0) -> float:
-    """Probability that the true Sharpe ratio per bar lies above `benchmark_sharpe`."""
+def probabilistic_sharpe(moments: Moments, benchmark_sharpe: float = 0.0) -> float:
+    """Probability that the true Sharpe ratio per bar lies above `benchmark_sharpe`; NaN where returns do not vary."""
     from scipy.stats import norm
 
     return float(norm.cdf((moments.sharpe - benchmark_sharpe) * math.sqrt(moments.n_bars - 1) / moments.spread))
 
 
-def probabilistic_sharpe(returns: FloatArray, benchmark_sharpe: float = 0.0) -> float:
-    """Probability that the true Sharpe ratio lies above `benchmark_sharpe`.
-
-    Parameters
-    ----------
-    returns : ndarray of shape (T,)
-    benchmark_sharpe : float
-        Per bar.
-
-    Returns
-    -------
-    float
-        NaN where the returns do not vary.
-    """
-    return sharpe_probability(moments_of(returns), benchmark_sharpe)
-
-
-def minimum_track_record(returns: FloatArray, benchmark_sharpe: float = 0.0, level: float = 0.95) -> float:
+def minimum_track_record(moments: Moments, benchmark_sharpe: float = 0.0, level: float = 0.95) -> float:
     """Bars of such returns that it takes to be `level` sure that the Sharpe ratio is above `benchmark_sharpe`.
 
     Infinite where the estimate is not above it.
     """
-    return track_record_bars(moments_of(returns), benchmark_sharpe, level)
-
-
-def track_record_bars(moments: Moments, benchmark_sharpe: float = 0.0, level: float = 0.95) -> float:
-    """`minimum_track_record` of a series with these moments."""
     from scipy.stats import norm
 
     if not moments.sharpe > benchmark_sharpe:
@@ -114,19 +92,19 @@ def expected_maximum_sharpe(n_trials: int, trial_sharpe_std: float) -> float:
     return float(trial_sharpe_std * luck)
 
 
-def deflated_sharpe(returns: FloatArray, n_trials: int, trial_sharpe_std: float) -> float:
+def deflated_sharpe(moments: Moments, n_trials: int, trial_sharpe_std: float) -> float:
     """Probability that the true Sharpe ratio is above 0 after the best of `n_trials` was picked.
 
     Parameters
     ----------
-    returns : ndarray of shape (T,)
+    moments : Moments
         Of the chosen trial.
     n_trials : int
         Independent trials, this one included.
     trial_sharpe_std : float
         Standard deviation of the trials' Sharpe ratios, per bar.
     """
-    return probabilistic_sharpe(returns, expected_maximum_sharpe(n_trials, trial_sharpe_std))
+    return probabilistic_sharpe(moments, expected_maximum_sharpe(n_trials, trial_sharpe_std))
 
 
 class Overfitting(NamedTuple):

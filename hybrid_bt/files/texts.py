@@ -1,10 +1,13 @@
-"""Numbers as texts: stamps, the cells of a CSV file, plain data for JSON."""
+"""Numbers as texts: stamps, cells of CSV files, rows of HTML, plain data for JSON."""
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _QUOTED = re.compile(r'[,"\r\n]')  #: what a cell may hold between quotes only
+TEXT = ' class="text"'  #: of a cell of HTML that holds no number
 
 
 def stamp_texts(stamps: NDArray[np.datetime64]) -> list[str]:
@@ -54,6 +58,32 @@ def csv_of_columns(columns: Iterable[Iterable[object]], head: Sequence[str] = ()
     return "\n".join([*lines, *map(",".join, zip(*map(cells, columns), strict=True)), ""])
 
 
+def real_minus(text: str) -> str:
+    """The sign of a figure as typography has it."""
+    return text.replace("-", "\u2212")
+
+
+def html_table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], *, chief: str = "", kinds: Sequence[str] = ()
+) -> str:
+    """A table of texts; the row whose first cell is `chief` stands out, and `kinds` are the columns' attributes."""
+    lines = [html_row("th", head, kinds)] if head else []
+    lines += [html_row("td", row, kinds, " class=chief" if chief and row[0] == chief else "") for row in rows]
+    return f"<table>{''.join(lines)}</table>"
+
+
+def html_row(tag: str, texts: Iterable[str], kinds: Sequence[str] = (), mark: str = "") -> str:
+    """Cells with an attribute each; a figure gets a real minus."""
+    cells = zip(texts, chain(kinds, repeat("")), strict=False)
+    parts = (f"<{tag}{kind}>{escape(real_minus(text[:1]) + text[1:])}</{tag}>" for text, kind in cells)
+    return f"<tr{mark}>{''.join(parts)}</tr>"
+
+
+def html_image(path: Path, about: str) -> str:
+    """A PNG within the page."""
+    return f'<img alt="{about}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
+
+
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Mappings in mappings as one, its keys joined by dots."""
     found: dict[str, Any] = {}
@@ -62,7 +92,7 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def plain(value: Any) -> Any:
+def plain(values: Mapping[str, object]) -> dict[str, Any]:
     """Dicts, lists, texts, numbers, booleans and None; NaN and infinities become None.
 
     Raises
@@ -70,16 +100,20 @@ def plain(value: Any) -> Any:
     TypeError
         For a type that has no obvious JSON form.
     """
+    return {str(key): _plain(value) for key, value in values.items()}
+
+
+def _plain(value: object) -> object:
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return plain(value)
     if isinstance(value, np.datetime64):
         return stamp_texts(np.array([value]))[0]
     if isinstance(value, (np.generic, np.ndarray)):
-        return plain(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return _plain(value.tolist())
     if isinstance(value, (set, frozenset)):
-        return sorted(plain(item) for item in value)
+        value = sorted(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, (str, int)):

@@ -5,37 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hybrid_bt.account.metrics import drawdown
+from hybrid_bt.account.flows import exposures
+from hybrid_bt.account.metrics import FloatArray, drawdown
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.report.attribution import exposures, marked_close, per_bar, split_of, yearly_rate
-from hybrid_bt.report.marks import date_axis, label_ends, percent_axis, shade_in_sample, share_dates
-from hybrid_bt.report.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    Margins,
-    account_line,
-    money,
-    panels,
-    percent,
-)
+from hybrid_bt.report.marks import Stack, percent_axis, zero_line
+from hybrid_bt.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION, account_line, money, percent
+from hybrid_bt.report.tables import hybrid_flows, split_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FloatArray = NDArray[np.float64]
-
 REBASED = 100.0
 LOG_ABOVE = 3.0  # ratio of highest to lowest curve from which equal moves look unequal on a linear axis
-LABEL_ROOM = Margins(right=1.55)
+LEGS = {"sac": BLUE, "kalman": ORANGE}
+SPARE = (GREEN, PURPLE, VERMILLION, GREY)  # of further legs
 LINES = {
     "sac_market": ("SAC, market", ORANGE),
     "sac_selection": ("SAC, selection", VERMILLION),
@@ -46,24 +31,29 @@ LINES = {
     "commissions": ("spread and fees", "#8C510A"),
     "borrow": ("interest", "#444444"),
 }
-SPLIT_INCHES = 3.2
 
 
 def equity_drawdown(record: RunRecord, dates: FloatArray) -> Figure:
     """Every account rebased to 100, and below it how far hybrid and benchmark lie under their peaks."""
-    figure, ((top,), (low,)) = panels(record, "Equity, start = 100, and drawdown", (3.6, 1.5), margins=LABEL_ROOM)
+    captions = {"": 3.6, "drawdown, deepest beside the name": 1.5}
+    stack = Stack(record, dates, "Equity, start = 100, and drawdown", captions)
+    top, low = stack.axes
     curves = {name: REBASED * path.equity / path.equity[0] for name, path in record.accounts.items()}
     for name, curve in curves.items():
-        top.plot(dates, curve, **account_line(name, record.benchmark))
+        line = account_line(name, record.benchmark)
+        top.plot(dates, curve, **line)
+        stack.name(top, curve[-1], f"{name}  {curve[-1]:,.0f}", line["color"])
     _choose_scale(top, list(curves.values()))
-    date_axis(top, dates, labels=False)
-    ends = {name: f"{name}  {curve[-1]:,.0f}" for name, curve in curves.items()}
-    colors = {name: account_line(name, record.benchmark)["color"] for name in curves}
-    label_ends(top, [(curves[name][-1], ends[name], colors[name]) for name in curves], bold=ends["hybrid"])
-    _underwater(low, record, dates)
-    for axes in (top, low):
-        shade_in_sample(axes, record, dates, label=axes is top)
-    return figure
+    for name in dict.fromkeys(("hybrid", record.benchmark)):
+        depth = drawdown(record.accounts[name].equity)
+        line = account_line(name, record.benchmark)
+        low.plot(dates, depth, **{**line, "linewidth": 1.0})
+        if name == "hybrid":
+            low.fill_between(dates, depth, 0.0, color=line["color"], alpha=0.2, linewidth=0)
+        stack.name(low, depth[-1], f"{name}  {percent(depth.min(), digits=1)}", line["color"])
+    percent_axis(low)
+    low.set_ylim(top=0.0)
+    return stack.finish(bold="hybrid")
 
 
 def _choose_scale(axes: Axes, curves: list[FloatArray]) -> None:
@@ -80,161 +70,144 @@ def _choose_scale(axes: Axes, curves: list[FloatArray]) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
 
 
-def _underwater(axes: Axes, record: RunRecord, dates: FloatArray) -> None:
-    labels = []
-    for name in dict.fromkeys(("hybrid", record.benchmark)):
-        depth = drawdown(record.accounts[name].equity)
-        line = account_line(name, record.benchmark)
-        axes.plot(dates, depth, **{**line, "linewidth": 1.0})
-        if name == "hybrid":
-            axes.fill_between(dates, depth, 0.0, color=line["color"], alpha=0.2, linewidth=0)
-        labels.append((float(depth[-1]), f"{name}  {percent(depth.min(), digits=1)}", line["color"]))
-    percent_axis(axes)
-    axes.set_title("drawdown, deepest beside the name", color=GREY)
-    axes.set_ylim(top=0.0)
-    date_axis(axes, dates)
-    label_ends(axes, labels, bold=labels[0][1])
-
-
 def exposure(record: RunRecord, dates: FloatArray) -> Figure:
     """Gross and net exposure, the factor that the limits put on the fused target, and how much was traded."""
-    figure, ((top,), (middle,), (low,)) = panels(
-        record, "Exposure and turnover of the hybrid", (2.4, 1.3, 1.3), margins=LABEL_ROOM
-    )
-    gross, net = exposures(record.accounts["hybrid"], marked_close(record.bars.close))
-    scale = record.decisions.scale
-    top.plot(dates, gross, color=BLUE, linewidth=0.9)
-    top.plot(dates, net, color=ORANGE, linewidth=0.9)
-    top.axhline(0.0, color=GREY, linewidth=0.8)
-    top.set_title("gross and net exposure, share of equity", color=GREY)
-    middle.plot(dates, scale, color=INK, linewidth=0.9)
-    middle.set_ylim(0.0, 1.08 * max(1.0, float(np.nanmax(scale, initial=0.0))))
-    middle.set_title("scale: factor of the volatility target and the limits on the fused target", color=GREY)
-    turnover, window = yearly_rate(record, per_bar(record.accounts["hybrid"], "notional"))
-    low.plot(dates, turnover, color=GREEN)
-    low.set_ylim(bottom=0.0)
-    low.set_title(f"turnover a year, two-way, multiples of equity, over {window}", color=GREY)
-    share_dates(record, dates, top, middle, low)
+    flows, scale = hybrid_flows(record), record.decisions.scale
+    gross, net = exposures(flows.exposure, record.accounts["hybrid"].equity)
+    turnover, window = _yearly_rate(record, flows.traded.sum(axis=1))
+    captions = {
+        "gross and net exposure, share of equity": 2.4,
+        "scale: factor of the volatility target and the limits on the fused target": 1.3,
+        f"turnover a year, two-way, multiples of equity, over {window}": 1.3,
+    }
+    stack = Stack(record, dates, "Exposure and turnover of the hybrid", captions)
+    top, middle, low = stack.axes
+    stack.line(top, gross, f"gross  mean {percent(_mean(gross))}", BLUE, width=0.9)
+    stack.line(top, net, f"net  mean {percent(_mean(net))}", ORANGE, width=0.9)
+    stack.line(middle, scale, f"mean {_mean(scale):.2f}", INK, width=0.9)
+    stack.line(low, turnover, f"mean {_mean(turnover):.3g}", GREEN)
+    zero_line(top)
     percent_axis(top)
-    ends = (
-        (_last(gross), f"gross  mean {percent(_mean(gross))}", BLUE),
-        (_last(net), f"net  mean {percent(_mean(net))}", ORANGE),
-    )
-    label_ends(top, ends)
-    label_ends(middle, [(_last(scale), f"mean {_mean(scale):.2f}", INK)])
-    label_ends(low, [(_last(turnover), f"mean {_mean(turnover):.3g}", GREEN)])
-    return figure
+    middle.set_ylim(0.0, 1.08 * max(1.0, float(np.nanmax(scale, initial=0.0))))
+    low.set_ylim(bottom=0.0)
+    return stack.finish()
 
 
 def regime(record: RunRecord, dates: FloatArray) -> Figure:
     """The gate's score and the fusion weights that follow from it."""
-    figure, ((top,), (low,)) = panels(record, "Regime score and fusion weights", (2.3, 1.8), margins=LABEL_ROOM)
-    score = record.decisions.regime
+    captions = {"r of the gate: +1 trend, \u22121 mean reversion": 2.3, "weight of each leg in the fused target": 1.8}
+    stack = Stack(record, dates, "Regime score and fusion weights", captions)
+    top, low = stack.axes
+    score, weights = record.decisions.regime, record.decisions.weights
     top.plot(dates, score, color=INK, linewidth=0.8)
-    for sign, color in ((1.0, BLUE), (-1.0, ORANGE)):
+    for sign, name, color in ((1.0, "trend", BLUE), (-1.0, "mean reversion", ORANGE)):
         top.fill_between(dates, score, 0.0, where=score * sign > 0.0, color=color, alpha=0.35, linewidth=0)
+        stack.name(top, 0.5 * sign, name, color)
     top.set_ylim(-1.05, 1.05)
-    top.set_title("r of the gate: +1 trend, \u22121 mean reversion", color=GREY)
-    weights = record.decisions.weights
-    colors = {"sac": BLUE, "kalman": ORANGE}
-    spare = iter((GREEN, PURPLE, VERMILLION, GREY) * len(weights))
-    chosen = {leg: colors.get(leg) or next(spare) for leg in weights}
-    low.stackplot(dates, *weights.values(), colors=list(chosen.values()), alpha=0.6, linewidth=0)
+    spare = iter(SPARE * len(weights))
+    colors = [LEGS.get(leg) or next(spare) for leg in weights]
+    low.stackplot(dates, *weights.values(), colors=colors, alpha=0.6, linewidth=0)
     low.set_ylim(0.0, max(1.0, float(np.max(sum(weights.values())))))
-    low.set_title("weight of each leg in the fused target", color=GREY)
-    share_dates(record, dates, top, low)
-    label_ends(top, [(0.5, "trend", BLUE), (-0.5, "mean reversion", ORANGE)])
     below = 0.0
-    labels = []
-    for leg, weight in weights.items():
-        labels.append((below + _last(weight) / 2, f"{leg}  mean {_mean(weight):.2f}", chosen[leg]))
-        below += _last(weight)
-    label_ends(low, labels)
-    return figure
+    for (leg, weight), color in zip(weights.items(), colors, strict=True):
+        stack.name(low, below + weight[-1] / 2, f"{leg}  mean {_mean(weight):.2f}", color)
+        below += weight[-1]
+    return stack.finish()
 
 
 def risk_manager(record: RunRecord, dates: FloatArray) -> Figure:
     """Highest and mean risk, exposure proposed and final, and the regime score before and after."""
     managed = record.decisions.managed
     assert managed is not None  # the picture is asked for with a risk manager only
-    figure, ((top,), (middle,), (low,)) = panels(
-        record, "Risk manager: documents, exposure, regime", (1.7, 1.9, 1.5), margins=LABEL_ROOM
-    )
-    top.plot(dates, managed.risk.max(axis=1), color=VERMILLION, linewidth=0.8)
-    top.plot(dates, managed.risk.mean(axis=1), color=INK, linewidth=0.8)
+    captions = {
+        "risk read, 1 to 5, 3 is neutral": 1.7,
+        "gross target, and what was taken away": 1.9,
+        "r' less r": 1.5,
+    }
+    stack = Stack(record, dates, "Risk manager: documents, exposure, regime", captions)
+    top, middle, low = stack.axes
+    for height, name, risk, color in (
+        (4.0, "highest symbol", managed.risk.max(axis=1), VERMILLION),
+        (3.0, "mean", managed.risk.mean(axis=1), INK),
+    ):
+        top.plot(dates, risk, color=color, linewidth=0.8)
+        stack.name(top, height, name, color)
     top.set_ylim(1.0, 5.0)
-    top.set_title("risk read, 1 to 5, 3 is neutral", color=GREY)
-    label_ends(top, [(4.0, "highest symbol", VERMILLION), (3.0, "mean", INK)])
     proposed, final = (np.abs(values).sum(axis=1) for values in (managed.proposed, record.decisions.target))
-    middle.fill_between(dates, proposed, final, color=ORANGE, alpha=0.5, linewidth=0)
-    middle.plot(dates, final, color=BLUE, linewidth=0.8)
-    middle.set_title("gross target, and what was taken away", color=GREY)
     taken = 1.0 - final.sum() / proposed.sum() if proposed.sum() > 0.0 else 0.0
-    label_ends(middle, [(float(final[-1]), f"final  {100 * taken:.1f}% taken", BLUE)])
+    middle.fill_between(dates, proposed, final, color=ORANGE, alpha=0.5, linewidth=0)
+    stack.line(middle, final, f"final  {100 * taken:.1f}% taken", BLUE, width=0.8)
     percent_axis(middle)
     low.plot(dates, managed.regime - record.decisions.regime, color=INK, linewidth=0.8)
-    low.set_title("r' less r", color=GREY)
-    share_dates(record, dates, top, middle, low)
-    return figure
+    return stack.finish()
 
 
 def profit_split(record: RunRecord, dates: FloatArray) -> Figure:
     """Accumulated parts: the market's above, everything smaller below on a scale of its own."""
+    captions = {
+        "accumulated, account currency": 1.8,
+        "the smaller parts, on a scale of their own; all parts sum to the profit": 3.2,
+    }
+    stack = Stack(record, dates, "What the profit is made of", captions, left=0.65, right=1.95)
+    top, low = stack.axes
     parts = {name: values.cumsum() for name, values in split_of(record).items()}
-    figure, ((top,), (low,)) = panels(
-        record, "What the profit is made of", (1.8, SPLIT_INCHES), margins=Margins(left=0.65, right=1.95)
-    )
     total = record.accounts["hybrid"].equity - record.start_value
-    top.plot(dates, total, color=BLUE, linewidth=2.0)
+    stack.line(top, total, f"profit  {money(total[-1])}", BLUE, width=2.0)
     spare = iter((SKY, GREEN, PURPLE, VERMILLION) * len(parts))
-    shown = {top: [(total[-1], f"profit  {money(total[-1])}", BLUE)], low: []}
     for name, values in parts.items():
         text, color = LINES[name] if name in LINES else (name.replace("_", ", "), next(spare))
-        axes = top if name == "sac_market" else low
-        axes.plot(dates, values, color=color)
-        shown[axes].append((values[-1], f"{text}  {money(values[-1])}", color))
-    top.set_title("accumulated, account currency", color=GREY)
-    low.set_title("the smaller parts, on a scale of their own; all parts sum to the profit", color=GREY)
-    for axes in (top, low):
-        axes.axhline(0.0, color=GREY, linewidth=0.8)
+        stack.line(top if name == "sac_market" else low, values, f"{text}  {money(values[-1])}", color)
+    for axes in stack.axes:
+        zero_line(axes)
         axes.yaxis.set_major_formatter(money)
-    share_dates(record, dates, top, low)
-    for axes, labels in shown.items():
-        label_ends(axes, labels)
-    return figure
+    return stack.finish()
 
 
 def costs(record: RunRecord, dates: FloatArray) -> Figure:
     """Costs of trading, short selling and leverage: accumulated, and as a yearly share of equity."""
-    figure, ((top,), (low,)) = panels(record, "Costs of the hybrid", (2.6, 1.6), margins=LABEL_ROOM)
-    path = record.accounts["hybrid"]
-    commission, borrow = per_bar(path, "commission"), path.borrow.sum(axis=1)
-    spread_and_fee, interest = commission.cumsum(), borrow.cumsum()
-    top.stackplot(dates, spread_and_fee, interest, colors=(BLUE, ORANGE), alpha=0.75, linewidth=0)
+    flows = hybrid_flows(record)
+    commissions, interest = flows.commissions.sum(axis=1), flows.interest.sum(axis=1)
+    drag, window = _yearly_rate(record, commissions + interest)
+    captions = {
+        "accumulated, account currency": 2.6,
+        f"share of equity that costs take in a year, over {window}": 1.6,
+    }
+    stack = Stack(record, dates, "Costs of the hybrid", captions)
+    top, low = stack.axes
+    top.stackplot(dates, commissions.cumsum(), interest.cumsum(), colors=(BLUE, ORANGE), alpha=0.75, linewidth=0)
     top.set_ylim(bottom=0.0)
     top.yaxis.set_major_formatter(money)
-    top.set_title("accumulated, account currency", color=GREY)
-    drag, window = yearly_rate(record, commission + borrow)
-    low.plot(dates, drag, color=VERMILLION)
+    paid, owed = commissions.sum(), interest.sum()
+    stack.name(top, paid / 2, f"spread and fee  {money(paid)}", BLUE)
+    stack.name(top, paid + owed / 2, f"interest  {money(owed)}", ORANGE)
+    stack.name(top, paid + owed, f"{100 * (paid + owed) / record.start_value:.3g}% of the start", INK)
+    stack.line(low, drag, f"mean {percent(_mean(drag), digits=2)}", VERMILLION)
     low.set_ylim(bottom=0.0)
     percent_axis(low)
-    low.set_title(f"share of equity that costs take in a year, over {window}", color=GREY)
-    share_dates(record, dates, top, low)
-    share = (spread_and_fee[-1] + interest[-1]) / record.start_value
-    label_ends(
-        top,
-        [
-            (spread_and_fee[-1] / 2, f"spread and fee  {money(spread_and_fee[-1])}", BLUE),
-            (spread_and_fee[-1] + interest[-1] / 2, f"interest  {money(interest[-1])}", ORANGE),
-            (spread_and_fee[-1] + interest[-1], f"{100 * share:.3g}% of the start", INK),
-        ],
-    )
-    label_ends(low, [(_last(drag), f"mean {percent(_mean(drag), digits=2)}", VERMILLION)])
-    return figure
+    return stack.finish()
 
 
-def _last(values: FloatArray) -> float:
-    return float(np.nan_to_num(values[-1]))
+def _yearly_rate(record: RunRecord, amounts: FloatArray) -> tuple[FloatArray, str]:
+    """Amounts per bar as multiples of equity a year, (T,), over the trailing year, and the window in words.
+
+    NaN on the first quarter of the window: a rate per year from a few bars is noise that squeezes the rest.
+    """
+    year = round(record.bars.bars_per_year)
+    long = record.bars.n_bars > year
+    window = year if long else record.bars.n_bars
+    equity = record.accounts["hybrid"].equity
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = _trailing(amounts, window) / _trailing(equity, window) * record.bars.bars_per_year
+    rate[: window // 4] = np.nan
+    return rate, "the trailing year" if long else "the span so far"
+
+
+def _trailing(values: FloatArray, window: int) -> FloatArray:
+    """Mean over up to `window` rows ending at each row."""
+    total = np.concatenate(([0.0], values.cumsum()))
+    last = np.arange(1, len(values) + 1)
+    first = np.maximum(last - window, 0)
+    return (total[last] - total[first]) / (last - first)
 
 
 def _mean(values: FloatArray) -> float:

@@ -2,9 +2,8 @@
 
 The page holds the run's own numbers, as little-endian arrays in base64, and plotly.js (its basic bundle) once. What is
 drawn is thinned to the pixels there are (lowest and highest value of each stretch); what is said about a bar is read
-from the full arrays.
-The sentences are made in the page (`explorer.html` beside this file), from the numbers of `decisions.csv`, `pairs.csv`
-and `fills.csv`.
+from the full arrays. The sentences are made in the page (`explorer_words.js` beside this file), from the numbers of
+`decisions.csv`, `pairs.csv` and `fills.csv`.
 
 The risk manager's part (numbers, texts and script) is absent from the page of a run without it. Kept are the cells (bar
 and symbol) and the bars at which it did or read something. Reasons and ids come from documents or a model and repeat
@@ -25,19 +24,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.account.flows import fill_arrays
 from hybrid_bt.account.records import ManagedPaths, RunRecord
 from hybrid_bt.equations.advice import NEUTRAL_RISK
 from hybrid_bt.equations.guard_limits import RULES
-from hybrid_bt.report.attribution import fill_arrays
 from hybrid_bt.report.style import ACCOUNT_LINES, in_sample_spans, run_text, sample_stamp
 
 EXPLORER = "explorer.html"
 #: plotly.js 4.1.1, the basic bundle of its makers (npm: plotly.js-basic-dist-min, MIT): a quarter of the size, and of
 #: the time to start, of the whole library that plotly.py carries
-_DRAWING = "plotly-basic.min.js"
+_PLOTLY = "plotly-basic.min.js"
+#: what the page says, and what it draws
+_SCRIPTS = ("words", "drawing")
 #: sections of the configuration that the sentences quote
 _QUOTED = ("kalman", "sac", "gate", "risk", "account", "costs", "guard")
-#: what `explorer.html` says of a risk manager
+#: what the page says of a risk manager
 _MANAGED = re.compile(r"\{\{managed:(.*?)\}\}", re.DOTALL)
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
@@ -51,16 +52,18 @@ def write_explorer(record: RunRecord, folder: Path) -> Path:
 
 def page(record: RunRecord) -> str:
     """The whole page; the same record gives the same text."""
-    shell, script, drawing = (_beside(name) for name in (EXPLORER, "explorer_managed.js", _DRAWING))
+    shell = _beside(EXPLORER)
+    for name in _SCRIPTS:
+        shell = shell.replace(f"/* {name} */", _beside(f"explorer_{name}.js"), 1)
     shell = _MANAGED.sub(r"\1" if record.decisions.managed else "", shell)
     coded = {name: (one.dtype.str, base64.b64encode(one.tobytes()).decode()) for name, one in _arrays(record).items()}
     parts = {
-        "/* script */": script,
+        "/* managed */": _beside("explorer_managed.js"),
         "{{policy}}": _POLICY,
         "{{title}}": html.escape(f"hybrid_bt: {_title(record)}"),
         "{{facts}}": _inert(json.dumps(_facts(record))),
         "{{arrays}}": _inert(json.dumps(coded)),
-        "{{plotly}}": drawing,
+        "{{plotly}}": _beside(_PLOTLY),
     }
     for mark, text in parts.items():
         shell = shell.replace(mark, text, 1)

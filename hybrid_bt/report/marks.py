@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hybrid_bt.account.metrics import FloatArray
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.report.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, in_sample_spans
+from hybrid_bt.files.texts import real_minus
+from hybrid_bt.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Margins, in_sample_spans, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.ticker import Locator
 
-FloatArray = NDArray[np.float64]
+Look = dict[str, Any]  #: keywords of matplotlib
 
 # Thin lines carry a light colour, small text on white does not.
 TEXT_COLORS = {ORANGE: "#A86F00", PURPLE: "#A8568A", SKY: "#2A7FAF", GREEN: "#00805C"}
 LABEL_GAP_POINTS = 11.0  # one line of small text
+# How things on a panel look: spans in sample and their name, spans while something is held, names at line ends.
+HATCHED: Look = dict(facecolor="#F3E9E4", edgecolor="#E3CFC5", hatch="///", linewidth=0, zorder=0)
+PAPER = dict(facecolor="white", edgecolor="none", alpha=0.8, pad=1.5)
+IN_SAMPLE: Look = dict(ha="center", va="top", color=VERMILLION, clip_on=True, zorder=6, bbox=PAPER)
+HELD: Look = dict(alpha=0.14, linewidths=0, antialiaseds=False, zorder=1)
+AT_THE_END: Look = dict(
+    xycoords="axes fraction", xytext=(5, 0), textcoords="offset points", va="center", size=8.5, annotation_clip=False
+)
 # Date labels by spacing (years, months, days, hours, minutes, seconds), and those of ticks that begin a larger unit.
 TICKS = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%S.%f"]
 FIRST_TICKS = ["", "%Y", "%d %b", "%d %b", "%H:%M", "%H:%M"]
@@ -41,11 +51,54 @@ def date_axis(axes: Axes, dates: FloatArray, *, labels: bool = True, ticks: int 
     axes.tick_params(axis="y", length=0)
 
 
-def share_dates(record: RunRecord, dates: FloatArray, *stacked: Axes) -> None:
-    """Dates below the last panel, what is in sample hatched on all and named on the first."""
-    for axes in stacked:
-        date_axis(axes, dates, labels=axes is stacked[-1])
-        shade_in_sample(axes, record, dates, label=axes is stacked[0])
+class Stack:
+    """Panels one above another on the same dates; what is drawn is named at its right end.
+
+    Parameters
+    ----------
+    captions : mapping of caption to height, inches
+    left, right : float
+        Margins, inches: on the right there is room for names.
+    """
+
+    def __init__(
+        self,
+        record: RunRecord,
+        dates: FloatArray,
+        title: str,
+        captions: Mapping[str, float],
+        *,
+        left: float = Margins().left,
+        right: float = 1.55,
+    ) -> None:
+        self.figure, rows = panels(record, title, list(captions.values()), margins=Margins(left=left, right=right))
+        self.axes = [axes for (axes,) in rows]
+        self._record, self._dates = record, dates
+        self._names: dict[Axes, list[tuple[float, str, str]]] = {axes: [] for axes in self.axes}
+        for axes, caption in zip(self.axes, captions, strict=True):
+            axes.set_title(caption, color=GREY)
+
+    def line(self, axes: Axes, values: FloatArray, text: str, color: str, *, width: float = 1.1) -> None:
+        """Draw (T,) values, and name them where they end."""
+        axes.plot(self._dates, values, color=color, linewidth=width)
+        self.name(axes, values[-1], text, color)
+
+    def name(self, axes: Axes, height: float, text: str, color: str) -> None:
+        """A text on the right at some height, in the data's units."""
+        self._names[axes].append((float(np.nan_to_num(height)), text, color))
+
+    def finish(self, bold: str = "") -> Figure:
+        """Dates below the last panel, what is in sample hatched on all and named on the first, then the names."""
+        for axes, names in self._names.items():
+            date_axis(axes, self._dates, labels=axes is self.axes[-1])
+            shade_in_sample(axes, self._record, self._dates, label=axes is self.axes[0])
+            label_ends(axes, names, bold=bold)
+        return self.figure
+
+
+def zero_line(axes: Axes) -> None:
+    """Where gains and losses meet."""
+    axes.axhline(0.0, color=GREY, linewidth=0.8)
 
 
 def few_ticks(count: int) -> Locator:
@@ -58,29 +111,16 @@ def few_ticks(count: int) -> Locator:
 def percent_axis(axes: Axes) -> None:
     """Ticks at round percentages."""
     axes.yaxis.set_major_locator(few_ticks(7))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}%".replace("-", "\u2212"))
+    axes.yaxis.set_major_formatter(lambda value, _: real_minus(f"{round(100 * value, 6):g}%"))
 
 
 def shade_in_sample(axes: Axes, record: RunRecord, dates: FloatArray, *, label: bool = False) -> None:
     """Hatch the spans on which a policy was trained."""
     for first, last in in_sample_spans(record.in_sample):
-        axes.axvspan(
-            dates[first], dates[last], facecolor="#F3E9E4", edgecolor="#E3CFC5", hatch="///", linewidth=0, zorder=0
-        )
+        axes.axvspan(dates[first], dates[last], **HATCHED)
         if label:
-            where = (dates[first] + dates[last]) / 2
-            axes.text(
-                where,
-                0.95,
-                "in sample",
-                transform=axes.get_xaxis_transform(),
-                ha="center",
-                va="top",
-                color=VERMILLION,
-                clip_on=True,
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
-                zorder=6,
-            )
+            middle, across = (dates[first] + dates[last]) / 2, axes.get_xaxis_transform()
+            axes.text(middle, 0.95, "in sample", transform=across, **IN_SAMPLE)
 
 
 def shade_positions(axes: Axes, dates: FloatArray, position: FloatArray) -> None:
@@ -92,10 +132,7 @@ def shade_positions(axes: Axes, dates: FloatArray, position: FloatArray) -> None
         spans = [(dates[first], dates[min(last + 1, len(dates) - 1)]) for first, last in in_sample_spans(held)]
         if spans:  # one collection for all: a patch for each took most of the drawing time
             corners = [((start, 0.0), (start, 1.0), (end, 1.0), (end, 0.0)) for start, end in spans]
-            bands = PolyCollection(
-                corners, facecolors=color, alpha=0.14, linewidths=0, antialiaseds=False, transform=across, zorder=1
-            )
-            axes.add_collection(bands, autolim=False)
+            axes.add_collection(PolyCollection(corners, facecolors=color, transform=across, **HELD), autolim=False)
 
 
 def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]], *, bold: str = "") -> None:
@@ -107,25 +144,16 @@ def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]], *, bold: st
         Limits and scale already final.
     labels : sequence of (y in data units, text, colour)
     bold : str
-        The text that stands out.
+        Begins the text that stands out.
     """
     bottom, top = axes.transAxes.transform([(0.0, 0.0), (0.0, 1.0)])[:, 1]
     gap = LABEL_GAP_POINTS * axes.figure.dpi / 72.0
     wanted = sorted((float(axes.transData.transform((0.0, y))[1]), text, color) for y, text, color in labels)
     heights = _apart([height for height, _, _ in wanted], gap, float(bottom), float(top))
     for height, (_, text, color) in zip(heights, wanted, strict=True):
-        axes.annotate(
-            text,
-            (1.0, (height - bottom) / (top - bottom)),
-            xycoords="axes fraction",
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            size=8.5,
-            color=TEXT_COLORS.get(color, color),
-            weight="bold" if text == bold else "normal",
-            annotation_clip=False,
-        )
+        weight = "bold" if bold and text.startswith(f"{bold}  ") else "normal"
+        place = (1.0, (height - bottom) / (top - bottom))
+        axes.annotate(text, place, color=TEXT_COLORS.get(color, color), weight=weight, **AT_THE_END)
 
 
 def _apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.report.attribution import marked_close, ticker_pnl
-from hybrid_bt.report.marks import date_axis, few_ticks, label_ends, shade_in_sample, shade_positions
+from hybrid_bt.report.marks import date_axis, few_ticks, label_ends, shade_in_sample, shade_positions, zero_line
 from hybrid_bt.report.style import BLUE, GREY, INK, VERMILLION, Margins, money, panels
+from hybrid_bt.report.tables import hybrid_flows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,38 +24,35 @@ MOST_BARS = 30  # symbols in the bar chart
 FEWEST_BARS = 6  # room for as many, so that one symbol is not one giant bar
 MOST_PAIRS = 12
 BAND = 1.96  # standard deviations on either side of beta: 95 %
-COLORS = {True: BLUE, False: VERMILLION}  # gain, loss
 
 
 def pnl_per_ticker(record: RunRecord, dates: FloatArray) -> Figure:
     """Cumulative net profit of each symbol, the extremes named, and every symbol's final figure."""
-    net = ticker_pnl(record.accounts["hybrid"], marked_close(record.bars.close)).net
+    flows = hybrid_flows(record)
+    net = flows.gross - flows.costs
     order = np.argsort(net[-1], kind="stable")
     shown = _extremes(order, MOST_BARS)
-    height = max(3.6, 0.2 * len(shown) + 0.3)
-    note = "" if len(shown) == len(order) else f"{len(shown)} most extreme of {len(order)} symbols"
     figure, ((left, right),) = panels(
         record,
         "Net profit per symbol, account currency",
-        (height,),
-        columns=2,
+        (max(3.6, 0.2 * len(shown) + 0.3),),
         widths=(1.75, 1.0),
         margins=Margins(across=1.55, right=0.75),
-        note=note,
+        note="" if len(shown) == len(order) else f"{len(shown)} most extreme of {len(order)} symbols",
     )
     named = _extremes(order, 2 * NAMED_LINES)
+    names, colors = record.bars.symbols, [BLUE if gain >= 0.0 else VERMILLION for gain in net[-1]]
     for symbol in order:
         if symbol not in named:
             left.plot(dates, net[:, symbol], color="#C8C8C8", linewidth=0.7, zorder=2)
     for symbol in named:
-        left.plot(dates, net[:, symbol], color=COLORS[bool(net[-1, symbol] >= 0)], linewidth=1.2, zorder=3)
-    left.axhline(0.0, color=GREY, linewidth=0.8)
+        left.plot(dates, net[:, symbol], color=colors[symbol], linewidth=1.2, zorder=3)
+    zero_line(left)
     left.yaxis.set_major_formatter(money)
     date_axis(left, dates, ticks=7)
     shade_in_sample(left, record, dates, label=True)
-    names = record.bars.symbols
-    label_ends(left, [(net[-1, s], f"{names[s]}  {money(net[-1, s])}", COLORS[bool(net[-1, s] >= 0)]) for s in named])
-    _final_bars(right, [names[s] for s in shown], net[-1, shown])
+    label_ends(left, [(net[-1, s], f"{names[s]}  {money(net[-1, s])}", colors[s]) for s in named])
+    _final_bars(right, [names[s] for s in shown], net[-1, shown], [colors[s] for s in shown])
     return figure
 
 
@@ -66,9 +63,9 @@ def _extremes(order: IntArray, most: int) -> IntArray:
     return np.concatenate([order[: most // 2], order[-(most - most // 2) :]])
 
 
-def _final_bars(axes: Axes, names: list[str], values: FloatArray) -> None:
+def _final_bars(axes: Axes, names: list[str], values: FloatArray, colors: list[str]) -> None:
     places = np.arange(len(names))
-    axes.barh(places, values, color=[COLORS[bool(value >= 0)] for value in values], height=0.7)
+    axes.barh(places, values, color=colors, height=0.7)
     axes.set_yticks(places, names)
     middle, half = (len(names) - 1) / 2, max(len(names), FEWEST_BARS) / 2 + 0.1
     axes.set_ylim(middle - half, middle + half)
@@ -98,17 +95,15 @@ def pairs(record: RunRecord, dates: FloatArray) -> Figure:
     paths = record.pairs
     opened = (np.diff(paths.position, axis=0, prepend=0.0) != 0.0).sum(axis=0)
     shown = np.sort(np.argsort(-opened, kind="stable")[:MOST_PAIRS])
-    note = (
-        f"blue long, orange short the spread; dashed: entry at \u00b1{record.entry_z:g}, "
-        f"dotted: exit at {record.exit_z:g}"
-    )
+    note = f"blue long, orange short the spread; dashed: entry at \u00b1{record.entry_z:g}, dotted: exit at "
+    note += f"{record.exit_z:g}"
     if len(shown) < len(paths.names):
         note += f"; the {len(shown)} most traded of {len(paths.names)} pairs"
     figure, grid = panels(
         record,
         "Pairs: hedge ratio (95 % band) and z-score, shaded while held",
         (1.25 if len(shown) > 2 else 2.2,) * len(shown),
-        columns=2,
+        widths=(1.0, 1.0),
         margins=Margins(left=0.55, right=0.25, across=0.5, between=0.34),
         note=note,
     )
@@ -117,7 +112,8 @@ def pairs(record: RunRecord, dates: FloatArray) -> Figure:
         _hedge_ratio(left, record, pair, dates)
         _zscore(right, record, pair, dates)
         entries = int(((paths.position[1:, pair] != 0) & (np.diff(paths.position[:, pair]) != 0)).sum())
-        panel_title(left, paths.names[pair], f"hedge ratio, last {_last_known(paths.beta[:, pair]):.3g}")
+        known = paths.beta[np.isfinite(paths.beta[:, pair]), pair]
+        panel_title(left, paths.names[pair], f"hedge ratio, last {known[-1] if len(known) else np.nan:.3g}")
         panel_title(right, paths.names[pair], f"z-score, {entries} entries")
         for axes in (left, right):
             date_axis(axes, dates, labels=row == len(grid) - 1, ticks=8)
@@ -155,8 +151,3 @@ def panel_title(axes: Axes, name: str, detail: str) -> None:
     """A name in bold on the left, what there is to say about it on the right."""
     axes.set_title(name, weight="bold", size=9, pad=3)
     axes.set_title(detail, loc="right", size=8, color=GREY, pad=3)
-
-
-def _last_known(values: FloatArray) -> float:
-    known = values[np.isfinite(values)]
-    return float(known[-1]) if len(known) else float("nan")

@@ -1,7 +1,11 @@
-"""quantstats at work, in a process of its own: its report, its metrics beside ours, our first page on top.
+"""quantstats' full report, written by a process of its own: the job, the process as it is seen from here, its inside.
 
-`python -c CHILD` (see `tearsheet.py`) reads a job from standard input, writes the page, and prints what nobody can
-explain. quantstats, pandas and matplotlib are imported here and nowhere else in the tearsheet.
+quantstats drives pyplot, seaborn's global style and the environment, and takes seconds to import. In a process beside
+the pictures it leaves the caller's matplotlib untouched, and two runs give the same bytes, because that process has a
+fixed hash seed and clock and matplotlib's own defaults.
+
+`python -c CHILD` reads a `Job` from standard input, writes the page, and prints quantstats' own headline metrics.
+quantstats, pandas and matplotlib are imported there and nowhere else in the tearsheet.
 """
 
 from __future__ import annotations
@@ -10,18 +14,34 @@ import contextlib
 import html
 import json
 import logging
+import os
 import re
+import subprocess
 import sys
+import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from hybrid_bt.account.collector import collector_paused, end_without_collecting
-from hybrid_bt.report.first_page import Check, alike, checks, first_page
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEWEST_RETURNS = 2
+FLAT = 1e-14  # see `metrics.RETURN_RESOLUTION`
+LONGEST_SECONDS = 600.0  # a hundred times what it takes
+# its environment; Agg would draw every figure a second time
+FIXED = {"MPLBACKEND": "svg", "SOURCE_DATE_EPOCH": "0", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+CHILD = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); import hybrid_bt.report.quantstats_page as q; q.main()"
+)
+#: where our first page goes
+PLACE = "<!-- hybrid_bt: first page -->"
 NETWORK = (
     re.compile(r"<link\b[^>]*>\s*"),  # favicon from quantstats' site
     re.compile(r"<script\b.*?</script>\s*", re.DOTALL),
@@ -31,24 +51,74 @@ NETWORK = (
 )
 BODY = re.compile(r"<body[^>]*>")
 
+Metrics = dict[str, dict[str, float]]  #: account -> metric -> value
+
+
+class Job(NamedTuple):
+    """What the other process is told, as plain data."""
+
+    path: str
+    title: str
+    subtitle: str
+    days: list[str]
+    returns: dict[str, list[float]]  #: the account and the one it is compared with: (D,) simple returns
+    periods_per_year: int  #: quantstats' m
+
+
+def why_not(returns: Mapping[str, list[float]]) -> str:
+    """Why quantstats cannot report on these accounts; empty if it can."""
+    for name, values in returns.items():
+        moves = np.array(values)
+        if len(moves) < FEWEST_RETURNS:
+            return f"the run has {len(moves)} daily return(s), and statistics need at least {FEWEST_RETURNS}."
+        if moves.std() < FLAT:
+            return f"the daily returns of {name} never vary, so there is nothing to compare: it did not trade."
+        if moves.min() <= -1.0:
+            return f"the account {name} was ruined: a day's loss exceeded all it had, so ratios mean nothing."
+        if moves.min() >= 0.0 and moves.max() > 1.0:
+            return f"the daily returns of {name} look like prices to quantstats: no loss, and a day above 100 %."
+    return ""
+
+
+def start(job: Job) -> subprocess.Popen[bytes]:
+    """Set it to work."""
+    with tempfile.TemporaryFile() as file:  # a pipe would break, and hide why, if the other side failed to start
+        file.write(json.dumps(job._asdict()).encode())
+        file.seek(0)
+        return subprocess.Popen(
+            [sys.executable, "-P", "-c", CHILD, json.dumps(sys.path)],
+            stdin=file,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **FIXED},
+        )
+
+
+def outcome(process: subprocess.Popen[bytes]) -> tuple[str, Metrics]:
+    """Why there is no page (empty if there is one), and quantstats' metrics."""
+    try:
+        printed, said = process.communicate(timeout=LONGEST_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return f"quantstats took more than {LONGEST_SECONDS:g} s", {}
+    if process.returncode:
+        lines = said.decode(errors="replace").strip().splitlines() or [f"status {process.returncode}"]
+        return f"quantstats failed: {lines[-1]}", {}
+    found: Metrics = json.loads(printed)
+    return "", found
+
 
 def main() -> None:
-    """Read a job from standard input, write its page, and print the differences that conventions do not explain."""
-    job = json.load(sys.stdin)
+    """The other process: read a job from standard input, write its page, print the metrics."""
+    job = Job(**json.load(sys.stdin))
     end_without_collecting()
     with collector_paused(), contextlib.redirect_stdout(sys.stderr):  # quantstats prints at will
         found = _render(job)
-    print(json.dumps([_told(check) for check in found if not check.agrees]))
+    print(json.dumps(found))
 
 
-def _told(check: Check) -> str:
-    return (
-        f"{check.metric} of {check.account} is {check.theirs!r} to quantstats and {check.alike!r} by our formula under "
-        "its conventions; one of the two is wrong"
-    )
-
-
-def _render(job: dict[str, Any]) -> list[Check]:
+def _render(job: Job) -> Metrics:
     import matplotlib
     import pandas as pd
 
@@ -60,66 +130,59 @@ def _render(job: dict[str, Any]) -> list[Check]:
 
     _mend_yearly_bars(core)
     matplotlib.rcParams["svg.hashsalt"] = "hybrid_bt"
-    index = pd.DatetimeIndex(job["days"])
-    accounts = {name: pd.Series(returns, index, name=name) for name, returns in job["returns"].items()}
-    strategy, benchmark = accounts.values()
-    found = _compared(accounts, job)
+    index = pd.DatetimeIndex(job.days)
+    strategy, benchmark = accounts = [pd.Series(returns, index, name=name) for name, returns in job.returns.items()]
+    found = {str(returns.name): _metrics(returns, job.periods_per_year) for returns in accounts}
     quantstats.reports.html(  # type: ignore[no-untyped-call]
         strategy,
         benchmark,
-        output=job["path"],
-        title=html.escape(job["title"]),
-        parameters={"Run": html.escape(job["subtitle"]), "Annualised with": f"{job['periods_per_year']} days a year"},
+        output=job.path,
+        title=html.escape(job.title),
+        parameters={"Run": html.escape(job.subtitle), "Annualised with": f"{job.periods_per_year} days a year"},
         strategy_title=strategy.name,
         benchmark_title=benchmark.name,
-        periods_per_year=job["periods_per_year"],
+        periods_per_year=job.periods_per_year,
         match_dates=False,
     )
-    path = Path(job["path"])
-    path.write_bytes(_mended(path.read_text(encoding="utf-8"), job, found).encode())
+    path = Path(job.path)
+    path.write_bytes(_mended(path.read_text(encoding="utf-8"), job.title).encode())
     return found
 
 
-def _compared(accounts: Mapping[str, Any], job: dict[str, Any]) -> list[Check]:
+def _metrics(returns: pd.Series, m: int) -> dict[str, float]:
     from quantstats import stats
 
-    m = job["periods_per_year"]
-    yearly: Any = {"CAGR": stats.cagr, "Sharpe": stats.sharpe, "Sortino": stats.sortino, "volatility": stats.volatility}
-    found = []
-    for name, returns in accounts.items():
-        theirs = {"total return": stats.comp(returns), "max drawdown": stats.max_drawdown(returns)}
-        theirs |= {metric: measure(returns, periods=m) for metric, measure in yearly.items()}
-        own = {metric: np.nan if value is None else value for metric, value in job["ours"][name].items()}
-        same = alike(np.array(job["returns"][name]), m)
-        found += checks(name, own, same, {metric: float(value) for metric, value in theirs.items()})
-    return found
+    yearly: dict[str, Callable[..., float]]
+    yearly = {"CAGR": stats.cagr, "Sharpe": stats.sharpe, "Sortino": stats.sortino, "volatility": stats.volatility}
+    found = {metric: float(measure(returns, periods=m)) for metric, measure in yearly.items()}
+    return found | {"total return": float(stats.comp(returns)), "max drawdown": float(stats.max_drawdown(returns))}
 
 
-def _mend_yearly_bars(core: Any) -> None:
+def _mend_yearly_bars(core: ModuleType) -> None:
     """Give the chart of yearly returns its years as names.
 
     pandas 3 counts the bars of a yearly calendar from 1970 while quantstats labels them from 0, which puts labels and
     bars at opposite ends. quantstats takes an index of plain numbers, too.
     """
-    resample: Any = getattr(core, "safe_resample", None)
+    resample: Callable[..., pd.DataFrame] | None = getattr(core, "safe_resample", None)
+    if resample is None:
+        return
 
-    def with_years(data: Any, freq: str, *rest: Any, **more: Any) -> Any:
+    def with_years(data: object, freq: str, *rest: object, **more: object) -> pd.DataFrame:
         sampled = resample(data, freq, *rest, **more)
         if freq == "YE" and rest == ("last",) and sampled.ndim == 2:
             sampled.index = sampled.index.year
         return sampled
 
-    if resample is not None:
-        core.safe_resample = with_years
+    core.__dict__["safe_resample"] = with_years
 
 
-def _mended(page: str, job: dict[str, Any], found: list[Check]) -> str:
+def _mended(page: str, title: str) -> str:
     for pattern in NETWORK:
         page = pattern.sub("", page)
     page = page.replace("CAGR\ufe6a", "CAGR")  # a small percent sign that few fonts have
-    page = page.replace("Tearsheet (generated by QuantStats)", html.escape(job["title"]))
-    ours = first_page(job["first"], found)
-    page, count = BODY.subn(lambda tag: tag[0] + ours, page, count=1)
+    page = page.replace("Tearsheet (generated by QuantStats)", html.escape(title))
+    page, count = BODY.subn(lambda tag: tag[0] + PLACE, page, count=1)
     if not count:
         raise ValueError("quantstats' page has no <body> to put the first page into")
     return page

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.files.texts import end_days
+from hybrid_bt.files.texts import end_days, real_minus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,8 +99,7 @@ def panels(
     title: str,
     heights: Sequence[float],
     *,
-    columns: int = 1,
-    widths: Sequence[float] | None = None,
+    widths: Sequence[float] = (1.0,),
     margins: Margins = Margins(),  # noqa: B008 - a NamedTuple does not change
     note: str = "",
 ) -> tuple[Figure, list[list[Axes]]]:
@@ -110,12 +109,12 @@ def panels(
     ----------
     heights : sequence of float
         Of each row, inches.
-    widths : sequence of float, optional
-        Ratios between the columns.
+    widths : sequence of float
+        Of each column, in any unit.
     note : str
         Added to the subtitle.
     """
-    rows = len(heights)
+    rows, columns = len(heights), len(widths)
     height = HEADER_INCHES + sum(heights) + margins.between * (rows - 1) + margins.bottom
     run = run_text(record)
     between = " · " if len(run) + len(note) < LONGEST_SUBTITLE else "\n"
@@ -172,22 +171,15 @@ def run_text(record: RunRecord) -> str:
 
 
 def _cost_text(config: Mapping[str, Any]) -> str:
-    spread, fee, borrow = (_find(config, key) for key in ("spread_bps", "fee_bps", "borrow_bps_per_year"))
+    costs, leverage = config.get("costs", {}), config.get("account", {}).get("leverage", 1.0)
+    names = ("spread_bps", "fee_bps", "borrow_bps_per_year", "financing_bps_per_year")
+    spread, fee, borrow, financing = (costs.get(name) for name in names)
     if spread is None or fee is None:
         return ""
     shorts = "" if borrow is None else f", {borrow:g} bps a year on shorts"
-    financing, leverage = _find(config, "financing_bps_per_year"), _find(config, "leverage")
-    levered = financing and leverage and leverage > 1.0
-    longs = f", {financing:g} on the financed {1.0 - 1.0 / leverage:.0%} of longs" if levered and leverage else ""
+    levered = financing and leverage > 1.0
+    longs = f", {financing:g} on the financed {1.0 - 1.0 / leverage:.0%} of longs" if levered else ""
     return f": {spread / 2 + fee:g} bps a side (half of {spread:g} spread + {fee:g} fee){shorts}{longs}"
-
-
-def _find(config: Mapping[str, Any], key: str) -> float | None:
-    """The costs, at the top of the configuration or in one of its sections."""
-    for section in (config, *(value for value in config.values() if isinstance(value, Mapping))):
-        if isinstance(section.get(key), (int, float)):
-            return float(section[key])
-    return None
 
 
 def account_line(name: str, benchmark: str) -> dict[str, Any]:
@@ -203,15 +195,15 @@ def account_line(name: str, benchmark: str) -> dict[str, Any]:
 
 def percent(value: float, *, digits: int = 0) -> str:
     """`12%`, `-3%` with a real minus."""
-    return f"{value:.{digits}%}".replace("-", "\u2212")
+    return real_minus(f"{value:.{digits}%}")
 
 
 def money(value: float, _: object = None) -> str:
     """`1.2M`, `-35k`, `0`: for axes and labels."""
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size * 0.9995:
-            return f"{value / size:.3g}{letter}".replace("-", "\u2212")
-    return f"{value:.3g}".replace("-", "\u2212")
+            return real_minus(f"{value / size:.3g}{letter}")
+    return real_minus(f"{value:.3g}")
 
 
 def save(figure: Figure, path: Path) -> None:

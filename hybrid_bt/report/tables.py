@@ -1,6 +1,6 @@
 """The CSV files of a run.
 
-Columns become texts and are joined (`hybrid_bt.files.texts`), which writes the 65,000 rows of a twenty-symbol decade in a
+Columns become texts and are joined (`files.texts`), which writes the 65,000 rows of a twenty-symbol decade in a
 third of a second. Dates are `YYYY-MM-DD` where every bar lies at midnight, ISO 8601 with the time otherwise. Texts take
 ten times the memory of their numbers, so the longest tables are written some hundred bars at a time.
 """
@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from hybrid_bt.account.attribution import Contributions, contributions
+from hybrid_bt.account.conditional import Condition, conditional_rows
+from hybrid_bt.account.flows import Flows, by_symbol, exposures, fill_arrays, flows_of, marked_close, price_moves
 from hybrid_bt.account.metrics import Summary, drawdown, summarise
 from hybrid_bt.account.records import Decisions, ManagedPaths, RunRecord
 from hybrid_bt.equations.guard_limits import rule_names
-from hybrid_bt.evidence.conditional import Condition, conditional_rows
 from hybrid_bt.files.texts import cells, csv_of_columns, stamp_texts
-from hybrid_bt.report.attribution import exposures, fill_arrays, marked_close, round_trips, split_of, ticker_pnl
 
 Columns = dict[str, Iterable[object]]
 #: heading -> measure and its format
@@ -61,6 +62,20 @@ def headline_rows(record: RunRecord) -> list[tuple[str, ...]]:
     ]
 
 
+def hybrid_flows(record: RunRecord) -> Flows:
+    """What each symbol did to the hybrid's account."""
+    return flows_of(record.accounts["hybrid"], marked_close(record.bars.close))
+
+
+def split_of(record: RunRecord) -> Contributions:
+    """The parts of a run's profit, bar by bar."""
+    columns = {symbol: i for i, symbol in enumerate(record.bars.symbols)}
+    sides = [(columns[y], columns[x]) for y, x in (name.split(":") for name in record.pairs.names)]
+    gross = float(record.config.get("kalman", {}).get("gross_exposure", 1.0))
+    prices = price_moves(record.bars.open, marked_close(record.bars.close))
+    return contributions(record.accounts["hybrid"], record.decisions, record.pairs, sides, gross, prices)
+
+
 def write_table(record: RunRecord, name: str, folder: Path) -> Path:
     """Write one of `TABLES` into an existing folder."""
     path, found = folder / name, TABLES[name](record)
@@ -78,24 +93,12 @@ def _summary(record: RunRecord) -> Columns:
 
 
 def _per_ticker(record: RunRecord) -> Columns:
-    path = record.accounts["hybrid"]
-    fills = fill_arrays(path)
-    pnl = ticker_pnl(path, marked_close(record.bars.close))
-    n = record.bars.n_symbols
-    return {
-        "symbol": record.bars.symbols,
-        "gross_pnl": pnl.gross[-1],
-        "costs": pnl.costs[-1],
-        "pnl_net": pnl.net[-1],
-        "buys": np.bincount(fills.symbol[fills.size > 0], minlength=n),
-        "sells": np.bincount(fills.symbol[fills.size < 0], minlength=n),
-        "trades": round_trips(fills, n),
-    }
+    return {"symbol": record.bars.symbols, **by_symbol(record.accounts["hybrid"], hybrid_flows(record))}
 
 
 def _equity(record: RunRecord) -> Columns:
     path = record.accounts["hybrid"]
-    gross, net = exposures(path, marked_close(record.bars.close))
+    gross, net = exposures(hybrid_flows(record).exposure, path.equity)
     return {
         "datetime": stamp_texts(record.bars.stamps),
         "cash": path.cash,

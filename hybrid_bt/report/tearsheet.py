@@ -1,45 +1,36 @@
 """tearsheet.html: our first page, and below it quantstats' full report, in one file that needs no network.
 
-quantstats drives pyplot, seaborn's global style and the environment, and takes seconds to import. It therefore works in
-a process of its own, beside the pictures: the caller's matplotlib stays untouched, and two runs give the same bytes,
-because that process has a fixed hash seed and clock and matplotlib's own defaults.
-
 Where quantstats is missing, breaks or has nothing to say, the page is ours alone, and says why.
+
+Headline metrics of an account stand there three times: ours, ours by quantstats' conventions (one return a day, a whole
+number m of periods a year, (number of returns) / m years), quantstats' own. The first two differ by conventions alone,
+which the table names. The last two come from two programs that were given the same returns and the same m, so any
+difference between them that is not rounding is a defect of one of the two.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-import os
+import math
 import subprocess
-import sys
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hybrid_bt.account.metrics import elapsed_years, simple_returns
+from hybrid_bt.account import metrics
+from hybrid_bt.account.metrics import FloatArray, StampArray
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.files.texts import plain, stamp_texts
-from hybrid_bt.report.first_page import alone, ours, run_facts, yearly_returns
-from hybrid_bt.report.style import run_text
+from hybrid_bt.files.texts import TEXT, html_row, real_minus, stamp_texts
+from hybrid_bt.report import quantstats_page as quantstats
+from hybrid_bt.report.first_page import alone, first_page, last_rows, title_of
+from hybrid_bt.report.style import run_text, sample_stamp
 
 TEARSHEET = "tearsheet.html"
-FloatArray = NDArray[np.float64]
-
-FEWEST_RETURNS = 2
-FLAT = 1e-14  # see `metrics.RETURN_RESOLUTION`
-LONGEST_SECONDS = 600.0  # a hundred times what it takes
-# its environment; Agg would draw every figure a second time
-FIXED = {"MPLBACKEND": "svg", "SOURCE_DATE_EPOCH": "0", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
-CHILD = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); import hybrid_bt.report.quantstats_page as q; q.main()"
-)
+ROUNDING = 1e-9  #: relative to the larger value; two orders of summation differ by some 1e-13
+METRICS = ("total return", "CAGR", "Sharpe", "Sortino", "volatility", "max drawdown")
+CHECKED = "account", "metric", "hybrid_bt", "same, quantstats' conventions", "quantstats", "unexplained", "convention"
 
 
 class Tearsheet(AbstractContextManager["Tearsheet"]):
@@ -56,12 +47,12 @@ class Tearsheet(AbstractContextManager["Tearsheet"]):
 
     def __init__(self, record: RunRecord, folder: Path, claim: str = "") -> None:
         self.path = folder / TEARSHEET
-        self._record = record
-        self._process: subprocess.Popen[bytes] | None = None
-        self._task = _task(record, self.path, claim)
-        self._why = _why_not(self._task["returns"])
-        if not self._why:
-            self._process = _start(self._task)
+        self._record, self._claim = record, claim
+        other = record.benchmark if record.benchmark != "hybrid" else "benchmark"
+        self._held = {"hybrid": record.accounts["hybrid"].equity, other: record.accounts[record.benchmark].equity}
+        self._job = _job(record, self._held, self.path)
+        self._why = quantstats.why_not(self._job.returns)
+        self._process: subprocess.Popen[bytes] | None = None if self._why else quantstats.start(self._job)
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
@@ -72,26 +63,33 @@ class Tearsheet(AbstractContextManager["Tearsheet"]):
     def finish(self, tell: Callable[[str], None]) -> Path:
         """Wait for the page, or write our own; `tell` hears of a failure and of a difference nobody can explain."""
         if self._process is not None:
-            self._why, unexplained = _outcome(self._process)
-            for said in unexplained:
-                tell(f"tearsheet: {said}")
+            self._why, theirs = quantstats.outcome(self._process)
             if self._why:
                 tell(f"tearsheet: {self._why}; the page is ours alone, without quantstats' report")
+            else:
+                self._put_first(theirs, tell)
         if self._why:
-            self.path.write_bytes(self._own_page().encode())
+            why = f"Without quantstats' report: {self._why}"
+            drawn = self.path.with_name("equity_drawdown.png")
+            self.path.write_bytes(alone(self._record, self._claim, why, self._held, drawn).encode())
         return self.path
 
-    def _own_page(self) -> str:
-        drawn = self.path.with_name("equity_drawdown.png")
-        picture = ""
-        if drawn.exists():
-            picture = f"data:image/png;base64,{base64.b64encode(drawn.read_bytes()).decode()}"
-        facts = self._task["first"]
-        why = f"Without quantstats' report: {self._why}"
-        return alone(facts, why, yearly_returns(self._record, facts["held"]), picture)
+    def _put_first(self, theirs: quantstats.Metrics, tell: Callable[[str], None]) -> None:
+        bars, found = self._record.bars, []
+        for name, equity in self._held.items():
+            own = ours(equity, bars.bars_per_year, metrics.elapsed_years(bars.stamps))
+            same = alike(np.array(self._job.returns[name]), self._job.periods_per_year)
+            found += checks(name, own, same, theirs[name])
+        for check in found:
+            if not check.agrees:
+                tell(f"tearsheet: {check.told}")
+        table = cross_check(found, _reasons(self._record, len(self._job.days), self._job.periods_per_year))
+        page = self.path.read_text(encoding="utf-8")
+        first = first_page(self._record, self._claim, table)
+        self.path.write_bytes(page.replace(quantstats.PLACE, first, 1).encode())
 
 
-def daily_returns(equity: FloatArray, stamps: NDArray[np.datetime64]) -> tuple[NDArray[np.datetime64], FloatArray]:
+def daily_returns(equity: FloatArray, stamps: StampArray) -> tuple[StampArray, FloatArray]:
     """Simple returns from day to day, as marked at each day's last bar.
 
     Parameters
@@ -107,72 +105,116 @@ def daily_returns(equity: FloatArray, stamps: NDArray[np.datetime64]) -> tuple[N
         The first day counts from the start value where it has more bars than that one.
     """
     days = stamps.astype("datetime64[D]")
-    last = np.flatnonzero(np.append(days[1:] != days[:-1], True))
-    rows = last if last[0] == 0 else np.concatenate(([0], last))
-    return days[rows[1:]], simple_returns(equity[rows])
+    rows = last_rows(days)
+    return days[rows[1:]], metrics.simple_returns(equity[rows])
 
 
-def _task(record: RunRecord, path: Path, claim: str) -> dict[str, Any]:
-    """Everything that the other process is told, as plain data."""
-    bars = record.bars
-    days, _ = daily_returns(record.accounts["hybrid"].equity, bars.stamps)
-    years = elapsed_years(days)
-    held = {"hybrid": "hybrid", record.benchmark if record.benchmark != "hybrid" else "benchmark": record.benchmark}
-    equity = {name: record.accounts[account].equity for name, account in held.items()}
-    m = max(round((len(days) - 1) / years), 2) if years > 0.0 else 252
-    first = run_facts(record, claim, held, n_days=len(days), periods_per_year=m)
-    task = {
-        "path": str(path),
-        "subtitle": run_text(record),
-        "days": stamp_texts(days),
-        "returns": {name: daily_returns(curve, bars.stamps)[1] for name, curve in equity.items()},
-        "ours": {name: ours(curve, bars.bars_per_year, elapsed_years(bars.stamps)) for name, curve in equity.items()},
-        "periods_per_year": m,
-        "first": first,
-        "title": " · ".join(filter(None, (first["stamp"], first["title"]))),
-    }
-    told: dict[str, Any] = plain(task)
-    return told
+def _job(record: RunRecord, held: Mapping[str, FloatArray], path: Path) -> quantstats.Job:
+    stamps = record.bars.stamps
+    days, _ = daily_returns(record.accounts["hybrid"].equity, stamps)
+    years = metrics.elapsed_years(days)
+    return quantstats.Job(
+        path=str(path),
+        title=" · ".join(filter(None, (sample_stamp(record), title_of(record)))),
+        subtitle=run_text(record),
+        days=stamp_texts(days),
+        returns={name: daily_returns(equity, stamps)[1].tolist() for name, equity in held.items()},
+        periods_per_year=max(round((len(days) - 1) / years), 2) if years > 0.0 else 252,
+    )
 
 
-def _why_not(accounts: dict[str, list[float]]) -> str:
-    """Why quantstats cannot report on these returns; empty if it can."""
-    for name, values in accounts.items():
-        returns = np.array(values)
-        if len(returns) < FEWEST_RETURNS:
-            return f"the run has {len(returns)} daily return(s), and statistics need at least {FEWEST_RETURNS}."
-        if returns.std() < FLAT:
-            return f"the daily returns of {name} never vary, so there is nothing to compare: it did not trade."
-        if returns.min() <= -1.0:
-            return f"the account {name} was ruined: a day's loss exceeded all it had, so ratios mean nothing."
-        if returns.min() >= 0.0 and returns.max() > 1.0:
-            return f"the daily returns of {name} look like prices to quantstats: no loss, and a day above 100 %."
-    return ""
+class Check(NamedTuple):
+    """One metric of one account."""
 
+    account: str
+    metric: str
+    ours: float  #: as in `summary_pnl.csv`
+    alike: float  #: our formula, quantstats' conventions
+    theirs: float  #: quantstats
 
-def _start(task: dict[str, Any]) -> subprocess.Popen[bytes]:
-    with tempfile.TemporaryFile() as file:  # a pipe would break, and hide why, if the other side failed to start
-        file.write(json.dumps(task).encode())
-        file.seek(0)
-        return subprocess.Popen(
-            [sys.executable, "-P", "-c", CHILD, json.dumps(sys.path)],
-            stdin=file,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **FIXED},
+    @property
+    def unexplained(self) -> float:
+        """Theirs less `alike`; 0.0 where neither has a value."""
+        if math.isnan(self.alike) and math.isnan(self.theirs):
+            return 0.0
+        return self.theirs - self.alike
+
+    @property
+    def agrees(self) -> bool:
+        """Nothing but rounding is unexplained."""
+        return abs(self.unexplained) <= ROUNDING * max(1.0, abs(self.alike))
+
+    @property
+    def told(self) -> str:
+        """What is wrong where it does not agree."""
+        return (
+            f"{self.metric} of {self.account} is {self.theirs!r} to quantstats and {self.alike!r} by our formula under "
+            "its conventions; one of the two is wrong"
         )
 
+    def cells(self, reason: str) -> Iterator[str]:
+        """The row below `CHECKED`."""
+        yield from (self.account, self.metric)
+        for value in (self.ours, self.alike, self.theirs):
+            shown = f"{value:.4f}" if self.metric in ("Sharpe", "Sortino") else f"{value:.3%}"
+            yield "none" if math.isnan(value) else real_minus(shown)
+        yield from ("0" if self.unexplained == 0.0 else f"{self.unexplained:.0e}", reason)
 
-def _outcome(process: subprocess.Popen[bytes]) -> tuple[str, list[str]]:
-    """Why there is no page (empty if there is one), and which differences are unexplained."""
-    try:
-        printed, said = process.communicate(timeout=LONGEST_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return f"quantstats took more than {LONGEST_SECONDS:g} s", []
-    if process.returncode:
-        lines = said.decode(errors="replace").strip().splitlines() or [f"status {process.returncode}"]
-        return f"quantstats failed: {lines[-1]}", []
-    unexplained: list[str] = json.loads(printed)
-    return "", unexplained
+
+def ours(equity: FloatArray, bars_per_year: float, years: float) -> dict[str, float]:
+    """`METRICS` of an equity curve (T,) whose row 0 is the start value."""
+    start, end = float(equity[0]), float(equity[-1])
+    return {
+        "total return": end / start - 1.0,
+        "CAGR": metrics.cagr(start, end, years),
+        "Sharpe": metrics.sharpe(equity, bars_per_year),
+        "Sortino": metrics.sortino(equity, bars_per_year),
+        "volatility": metrics.volatility(equity, bars_per_year),
+        "max drawdown": metrics.max_drawdown(equity),
+    }
+
+
+def alike(returns: FloatArray, periods_per_year: float) -> dict[str, float]:
+    """`METRICS` by our formulas from returns (D,), one a day, over D / periods_per_year years."""
+    equity = np.concatenate(([1.0], np.cumprod(1.0 + returns)))
+    return ours(equity, periods_per_year, len(returns) / periods_per_year)
+
+
+def checks(
+    account: str, own: Mapping[str, float], same: Mapping[str, float], theirs: Mapping[str, float]
+) -> list[Check]:
+    """One line per metric."""
+    return [Check(account, name, own[name], same[name], theirs[name]) for name in METRICS]
+
+
+def cross_check(found: Sequence[Check], reasons: Mapping[str, str]) -> str:
+    """The table in HTML, and whether the two programs agree; `reasons` say why conventions differ, by metric."""
+    kinds = ("", TEXT, "", "", "", "", TEXT)
+    rows = [html_row("th", CHECKED, kinds)]
+    for check in found:
+        mark = "" if check.agrees else ' class="bad"'
+        rows.append(html_row("td", check.cells(reasons[check.metric]), (*kinds[:5], mark, TEXT)))
+    agree = all(check.agrees for check in found)
+    said = (
+        "Two programs, the same returns: nothing is left unexplained."
+        if agree
+        else "The two programs DISAGREE beyond conventions and rounding: one of them is wrong."
+    )
+    return (
+        f'<h2>Cross-check</h2><p class="{"grey" if agree else "stamp"}">{said} The first column stands in '
+        "summary_pnl.csv, the third in the report below; between them lie conventions only.</p>"
+        f"<table>{''.join(rows)}</table>"
+    )
+
+
+def _reasons(record: RunRecord, n_days: int, m: int) -> dict[str, str]:
+    """Metric -> the convention in which the two programs differ."""
+    per_year, years = record.bars.bars_per_year, metrics.elapsed_years(record.bars.stamps)
+    intraday = n_days != record.bars.n_bars - 1
+    daily = "; returns by day instead of by bar" if intraday else ""
+    found = dict.fromkeys(METRICS, f"√m with m = {per_year:.2f} as counted, against {m}{daily}")
+    return found | {
+        "total return": "the same",
+        "CAGR": f"{years:.3f} calendar years, against {n_days} / {m} = {n_days / m:.3f}",
+        "max drawdown": "at every bar, against each day's last" if intraday else "the same",
+    }

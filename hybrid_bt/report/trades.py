@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.account.flows import FillArrays, by_symbol, fill_arrays
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.report.attribution import FillArrays, fill_arrays, marked_close, ticker_pnl
-from hybrid_bt.report.marks import date_axis, few_ticks, percent_axis, shade_in_sample, shade_positions
+from hybrid_bt.report.marks import Look, date_axis, few_ticks, percent_axis, shade_in_sample, shade_positions, zero_line
 from hybrid_bt.report.panels import panel_title
 from hybrid_bt.report.style import BLUE, GREY, INK, ORANGE, VERMILLION, Margins, money, panels
+from hybrid_bt.report.tables import hybrid_flows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,6 @@ BoolArray = NDArray[np.bool_]
 MOST_DETAILED = 4  # symbols with a panel over the whole width
 MOST_PANELS = 24  # symbols with a panel of their own
 MOST_MARKS = 60  # fills marked in a small panel: more hide the price
-COLORS = {True: BLUE, False: VERMILLION}  # buy, sell
 
 
 def trades(record: RunRecord, dates: FloatArray, symbols: Sequence[str] = ()) -> Figure:
@@ -37,35 +37,40 @@ def trades(record: RunRecord, dates: FloatArray, symbols: Sequence[str] = ()) ->
     symbols : sequence of str
         Up to four are drawn large, with the position below; by default the most traded ones are, in small.
     """
-    fills = fill_arrays(record.accounts["hybrid"])
+    fills, flows = fill_arrays(record.accounts["hybrid"]), hybrid_flows(record)
     chosen = [record.bars.index_of(symbol) for symbol in dict.fromkeys(symbols)]
-    if chosen and len(chosen) <= MOST_DETAILED:
-        return _large(record, fills, chosen, dates)
-    return _small(record, fills, chosen, dates)
+    draw = _large if 0 < len(chosen) <= MOST_DETAILED else _small
+    figure, drawn = draw(record, fills, flows.exposure, chosen, dates)
+    profit = by_symbol(record.accounts["hybrid"], flows)["pnl_net"]
+    for symbol, axes in drawn.items():
+        count = int((fills.symbol == symbol).sum())
+        panel_title(axes, record.bars.symbols[symbol], f"{count} fills, {money(float(profit[symbol]))} net")
+    return figure
 
 
-def _large(record: RunRecord, fills: FillArrays, chosen: list[int], dates: FloatArray) -> Figure:
-    heights = (3.0, 1.1) if len(chosen) == 1 else (2.2, 0.9)
+def _large(
+    record: RunRecord, fills: FillArrays, exposure: FloatArray, chosen: list[int], dates: FloatArray
+) -> tuple[Figure, dict[int, Axes]]:
     figure, grid = panels(
         record,
         "Fills on price:  \u25b2 buy  \u25bc sell",
-        heights * len(chosen),
+        ((3.0, 1.1) if len(chosen) == 1 else (2.2, 0.9)) * len(chosen),
         margins=Margins(left=0.65, right=0.3, between=0.44),
         note="a mark's area is the share of equity traded",
     )
-    profit = ticker_pnl(record.accounts["hybrid"], marked_close(record.bars.close)).net[-1]
-    for place, symbol in enumerate(chosen):
-        price, position = grid[2 * place][0], grid[2 * place + 1][0]
+    drawn = dict(zip(chosen, (axes for (axes,) in grid[::2]), strict=True))
+    for (symbol, price), (position,) in zip(drawn.items(), grid[1::2], strict=True):
         mine = fills.symbol == symbol
         shade_in_sample(price, record, dates, label=True)
         price.plot(dates, record.bars.close[:, symbol], color=INK, linewidth=0.8, zorder=2)
-        _marks(price, fills, mine, dates, _areas(_shares(record, fills), mine))
-        panel_title(price, record.bars.symbols[symbol], f"{int(mine.sum())} fills, {money(float(profit[symbol]))} net")
-        _position(position, record, symbol, dates)
+        shares = _shares(record, fills)
+        largest = float(shares[mine].max(initial=0.0)) or 1.0  # a mark of some eight points
+        _marks(price, fills, mine, dates, np.maximum(64.0 * shares / largest, 2.0))
+        _position(position, record, exposure[:, symbol], dates)
         date_axis(price, dates, labels=False)
         date_axis(position, dates)
         price.yaxis.set_major_locator(few_ticks(6))
-    return figure
+    return figure, drawn
 
 
 def _shares(record: RunRecord, fills: FillArrays) -> FloatArray:
@@ -74,86 +79,64 @@ def _shares(record: RunRecord, fills: FillArrays) -> FloatArray:
     return np.divide(fills.notional, equity, out=np.zeros_like(equity), where=equity > 0.0)
 
 
-def _areas(shares: FloatArray, mine: BoolArray) -> FloatArray:
-    """Square points: proportional to the share of equity, the largest fill a mark of some eight points."""
-    largest = float(shares[mine].max(initial=0.0)) or 1.0
-    return np.maximum(64.0 * shares / largest, 2.0)
-
-
-def _position(axes: Axes, record: RunRecord, symbol: int, dates: FloatArray) -> None:
-    path = record.accounts["hybrid"]
-    held = path.size[:, symbol] * marked_close(record.bars.close)[:, symbol]
-    share = np.divide(held, path.equity, out=np.zeros_like(held), where=path.equity > 0.0)
+def _position(axes: Axes, record: RunRecord, held: FloatArray, dates: FloatArray) -> None:
+    equity = record.accounts["hybrid"].equity
+    share = np.divide(held, equity, out=np.zeros_like(held), where=equity > 0.0)
     for color, part in ((BLUE, np.maximum(share, 0.0)), (ORANGE, np.minimum(share, 0.0))):
         axes.fill_between(dates, part, 0.0, color=color, alpha=0.6, linewidth=0, step="post")
-    axes.axhline(0.0, color=GREY, linewidth=0.8)
+    zero_line(axes)
     axes.set_title("position, share of equity: blue long, orange short", color=GREY)
     shade_in_sample(axes, record, dates)
     percent_axis(axes)
     axes.yaxis.set_major_locator(few_ticks(4))
 
 
-def _small(record: RunRecord, fills: FillArrays, chosen: list[int], dates: FloatArray) -> Figure:
+def _small(
+    record: RunRecord, fills: FillArrays, exposure: FloatArray, chosen: list[int], dates: FloatArray
+) -> tuple[Figure, dict[int, Axes]]:
     n = record.bars.n_symbols
     traded = np.bincount(fills.symbol, fills.notional, n)
     wanted = np.array(chosen or range(n))
-    shown = np.sort(wanted[np.argsort(-traded[wanted], kind="stable")[:MOST_PANELS]])
-    columns = min(4, max(len(shown), 1), 1 + len(shown) // 2)
-    columns = 3 if 4 < len(shown) <= 6 else columns
+    shown = np.sort(wanted[np.argsort(-traded[wanted], kind="stable")[:MOST_PANELS]]).tolist()
+    columns = 3 if 4 < len(shown) <= 6 else min(4, max(len(shown), 1), 1 + len(shown) // 2)
     rows = -(-len(shown) // columns)
     busiest = int(np.bincount(fills.symbol, minlength=n)[shown].max(initial=0))
+    said = [f"the {len(shown)} most traded of {n} symbols"] if len(shown) < n else []
+    said += [f"marked: the {MOST_MARKS} largest fills of each, as shares of equity"] if busiest > MOST_MARKS else []
     figure, grid = panels(
         record,
         "Fills on price:  \u25b2 buy  \u25bc sell,  shaded while long (blue) or short (orange)",
         (3.6,) if len(shown) == 1 else (1.45 if columns > 3 else 2.1,) * rows,
-        columns=columns,
+        widths=(1.0,) * columns,
         margins=Margins(left=0.5, right=0.25, across=0.42, between=0.34),
-        note=_note(len(shown), n, busiest),
+        note="; ".join(said),
     )
-    profit = ticker_pnl(record.accounts["hybrid"], marked_close(record.bars.close)).net[-1]
-    for place, axes in enumerate([axes for row in grid for axes in row]):
-        if place >= len(shown):
-            axes.remove()
-            continue
-        symbol = int(shown[place])
-        count = int((fills.symbol == symbol).sum())
-        _price_and_fills(axes, record, fills, symbol, dates)
+    every = [axes for row in grid for axes in row]
+    for axes in every[len(shown) :]:
+        axes.remove()
+    drawn = dict(zip(shown, every, strict=False))
+    for place, (symbol, axes) in enumerate(drawn.items()):
+        shade_in_sample(axes, record, dates)
+        shade_positions(axes, dates, exposure[:, symbol])
+        axes.plot(dates, record.bars.close[:, symbol], color=INK, linewidth=0.7, zorder=2)
+        mine = _largest(fills.symbol == symbol, _shares(record, fills))
+        points = np.clip(7.0 - 1.6 * np.log10(max(int(mine.sum()), 1)), 2.0, 6.0)  # large for few, small for many
+        _marks(axes, fills, mine, dates, np.full(len(mine), float(points) ** 2))
+        axes.yaxis.set_major_locator(few_ticks(4))
         date_axis(axes, dates, labels=place + columns >= len(shown), ticks=5 if columns > 2 else 8)
-        panel_title(axes, record.bars.symbols[symbol], f"{count} fills, {money(float(profit[symbol]))} net")
-    return figure
+    return figure, drawn
 
 
-def _note(shown: int, n_symbols: int, busiest: int) -> str:
-    said = [f"the {shown} most traded of {n_symbols} symbols"] if shown < n_symbols else []
-    said += [f"marked: the {MOST_MARKS} largest fills of each, as shares of equity"] if busiest > MOST_MARKS else []
-    return "; ".join(said)
-
-
-def _price_and_fills(axes: Axes, record: RunRecord, fills: FillArrays, symbol: int, dates: FloatArray) -> None:
-    shade_in_sample(axes, record, dates)
-    shade_positions(axes, dates, record.accounts["hybrid"].size[:, symbol])
-    axes.plot(dates, record.bars.close[:, symbol], color=INK, linewidth=0.7, zorder=2)
-    mine = fills.symbol == symbol
-    if mine.sum() > MOST_MARKS:
-        rows = np.flatnonzero(mine)
-        largest = rows[np.argsort(-_shares(record, fills)[rows], kind="stable")[:MOST_MARKS]]
-        mine = np.zeros_like(mine)
-        mine[largest] = True
-    points = np.clip(7.0 - 1.6 * np.log10(max(int(mine.sum()), 1)), 2.0, 6.0)  # large for a handful, small for many
-    _marks(axes, fills, mine, dates, np.full(len(mine), float(points) ** 2))
-    axes.yaxis.set_major_locator(few_ticks(4))
+def _largest(mine: BoolArray, shares: FloatArray) -> BoolArray:
+    """Those of my fills that are marked, at most `MOST_MARKS`."""
+    rows = np.flatnonzero(mine)
+    marked = np.zeros_like(mine)
+    marked[rows[np.argsort(-shares[rows], kind="stable")[:MOST_MARKS]]] = True
+    return marked
 
 
 def _marks(axes: Axes, fills: FillArrays, mine: BoolArray, dates: FloatArray, areas: FloatArray) -> None:
-    for buy, marker in ((True, "^"), (False, "v")):
-        rows = mine & ((fills.size > 0) == buy)
-        axes.scatter(
-            dates[fills.bar[rows]],
-            fills.price[rows],
-            s=areas[rows],
-            marker=marker,
-            color=COLORS[buy],
-            linewidths=0,
-            alpha=0.85,
-            zorder=3,
-        )
+    for buys, marker, color in ((fills.size > 0.0, "^", BLUE), (fills.size <= 0.0, "v", VERMILLION)):
+        rows = mine & buys
+        looks: Look = dict(marker=marker, color=color, linewidths=0, alpha=0.85, zorder=3)
+        axes.scatter(dates[fills.bar[rows]], fills.price[rows], s=areas[rows], **looks)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hybrid_bt.files import whole_file
 from hybrid_bt.report.style import GREY, INK, PALETTE, blank_figure, house_style, money, percent, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PANELS = (("sharpe", "Sharpe ratio"), ("net_pnl", "net PnL"), ("max_drawdown", "max drawdown"))
 HEIGHT_INCHES = 7.2
@@ -52,7 +55,7 @@ def write_training_curves(
             save(figure, part)
 
 
-def _draw_panel(axis: Any, curves: Mapping[str, Curve], column: str, reference: float) -> None:
+def _draw_panel(axis: Axes, curves: Mapping[str, Curve], column: str, reference: float) -> None:
     for k, curve in enumerate(curves.values()):
         color, steps, values = PALETTE[k % len(PALETTE)], curve["step"], curve[column]
         axis.plot(steps, values, color=color, marker="o", markersize=2.5)

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.account.conditional import read_regime
 from hybrid_bt.account.metrics import max_drawdown, sharpe
 from hybrid_bt.account.records import Opinions
 from hybrid_bt.account.registry import Panel, account
@@ -27,7 +28,6 @@ from hybrid_bt.brain.history import MarketHistory
 from hybrid_bt.config import Config
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.equations.sizing import exposure
-from hybrid_bt.evidence.conditional import read_regime
 from hybrid_bt.files.texts import plain
 
 FloatArray = NDArray[np.float64]

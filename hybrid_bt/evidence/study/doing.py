@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from datetime import date
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -13,15 +14,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from hybrid_bt.bars import Bars
+from hybrid_bt.account.conditional import Condition
 from hybrid_bt.commands.console import progress_bar
 from hybrid_bt.errors import BarsError, ConfigError
-from hybrid_bt.evidence import Condition
 from hybrid_bt.files import whole_folder
 from hybrid_bt.account.metrics import Summary
-from hybrid_bt.evidence.study.findings import COST_LEVELS_BPS, HURDLES, Findings, Plan, study
+from hybrid_bt.evidence.study.findings import Findings, Plan, study
 from hybrid_bt.evidence.study.page import page
 from hybrid_bt.evidence.study.pictures import write_pictures
-from hybrid_bt.evidence.study.schedule import Store
+from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, HURDLES, Store, execute
 from hybrid_bt.files.texts import csv_of_rows
 
 Row = tuple[object, ...]
@@ -91,7 +92,7 @@ def perform(plan: Plan, out: Path, *, backend: str, n_jobs: int) -> Findings:
         raise ConfigError(f"study: {out} is a file; give a folder with --out")
     store = Store(out / "cells")
     with progress_bar(f"study of {plan.bars.name}, {plan.mode}") as bar:
-        return study(plan, store, backend=backend, n_jobs=n_jobs, progress=bar)
+        return study(plan, partial(execute, store=store, backend=backend, n_jobs=n_jobs, progress=bar))
 
 
 def _ablation(found: Findings) -> Iterator[Row]:

@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hybrid_bt.account.registry import Panel, learned_accounts, legs_alone, momentum, study_accounts
+from hybrid_bt.account.registry import learned_accounts
 from hybrid_bt.bars import Bars
 from hybrid_bt.config.build import Policies
+from hybrid_bt.account.conditional import Condition, conditional_rows
 from hybrid_bt.config import Config
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence import (
-    Condition,
-    Draws,
-    Interval,
-    Overfitting,
-    backtest_overfitting,
-    bootstrap,
-    conditional_rows,
-    deflated_sharpe,
-    interquartile_mean_interval,
-    minimum_track_record,
-    probabilistic_sharpe,
-)
-from hybrid_bt.account.metrics import Summary, elapsed_years, measures, simple_returns, summarise
-from hybrid_bt.evidence.study.jobs import ENSEMBLE, Lessons, Result, TradeJob, VoiceJob, opinions_of
-from hybrid_bt.evidence.study.schedule import Store, execute
+from hybrid_bt.evidence import ratios as ratio
+from hybrid_bt.evidence.bootstrap import Draws, Interval, bootstrap, interquartile_mean_interval
+from hybrid_bt.account.metrics import FloatArray, Summary, elapsed_years, measures, simple_returns, summarise
+from hybrid_bt.evidence.study.jobs import ENSEMBLE, Arrays, Lessons, Result
+from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, HURDLES, Job, joined, trade_jobs, voice_jobs
 
 if TYPE_CHECKING:
     from hybrid_bt.evidence.study.doing import Window
 
-FloatArray = NDArray[np.float64]
+Traded = dict[tuple[str, int], Arrays]  #: (window, `whole` or cost level; member) -> what its accounts did
+Key = TypeVar("Key")
 
-#: costs a side at which the sweep trades, bps of notional
-COST_LEVELS_BPS = (0.0, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0)
-HURDLES = ("vol-target", "equal-weight")
 SCORED = ("sharpe", "cagr", "max_drawdown")
 
 
@@ -90,138 +76,64 @@ class Findings:
     costs: dict[str, list[Summary]]  #: account -> one per `COST_LEVELS_BPS`
     break_even: dict[str, float]  #: account -> bps a side at which it no longer beats vol-target, or is worth nothing
     conditions: list[Condition]
-    overfitting: Overfitting | None
+    overfitting: ratio.Overfitting | None
     ratios: dict[str, dict[str, float]]  #: account -> psr, dsr, track record in years
     n_trials: int
     failures: dict[str, str] = field(default_factory=dict)  #: cell -> why
 
 
-def study(
-    plan: Plan,
-    store: Store,
-    *,
-    backend: str = "joblib",
-    n_jobs: int = 1,
-    progress: Callable[[int, int], None] | None = None,
-) -> Findings:
-    """Record, trade and weigh.
-
-    Parameters
-    ----------
-    backend, n_jobs
-        As in `hybrid_bt.evidence.study.schedule.execute`.
-    progress : callable, optional
-        Called as `progress(cells_done, cells_in_all)`, first while recording, then anew while trading.
+def study(plan: Plan, go: Callable[[Sequence[Job]], list[Result]]) -> Findings:
+    """Record, trade and weigh; `go` does jobs, first those that record, then those that trade.
 
     Raises
     ------
     ConfigError
         If the whole span itself failed, so that there is nothing to weigh.
     """
-    go = partial(execute, store=store, backend=backend, n_jobs=n_jobs, progress=progress)
-    voices = _voice_jobs(plan)
-    heard = dict(zip(voices, go(list(voices.values())), strict=True))
-    failures = {voices[key].name: result.failure for key, result in heard.items() if result.failure}
-    trades = _trade_jobs(plan, heard)
-    traded = dict(zip(trades, go(list(trades.values())), strict=True))
-    failures |= {trades[key].name: result.failure for key, result in traded.items() if result.failure}
-    whole = traded.get(("whole", ENSEMBLE))
-    if whole is None or whole.failure:
+    failures: dict[str, str] = {}
+    heard = _done(voice_jobs(plan), go, failures)
+    traded = _done(trade_jobs(plan, heard), go, failures)
+    if ("whole", ENSEMBLE) not in traded:
         raise ConfigError(f"study: the whole span failed: {'; '.join(failures.values())}")
     return _weigh(plan, heard, traded, failures)
 
 
-def _voice_jobs(plan: Plan) -> dict[tuple[int, int], VoiceJob]:
-    """(window or -1 for the shipped policies, member) -> job."""
-    shared = plan.bars, plan.config, plan.pairs, plan.policies
-    if not plan.lessons:
-        members = (ENSEMBLE, *range(plan.n_seeds))
-        return {(-1, m): VoiceJob(f"record, {_member(m)}", *shared, m) for m in members}
-    return {
-        (w, ENSEMBLE): VoiceJob(f"train and record, {plan.windows[w].name}", *shared, ENSEMBLE, lessons)
-        for w, lessons in enumerate(plan.lessons)
-    }
+def _done(
+    jobs: Mapping[Key, Job], go: Callable[[Sequence[Job]], list[Result]], failures: dict[str, str]
+) -> dict[Key, Arrays]:
+    """Arrays of the jobs that succeeded; of the others a line in `failures`."""
+    found = dict(zip(jobs, go(list(jobs.values())), strict=True))
+    failures |= {jobs[key].name: result.failure for key, result in found.items() if result.failure}
+    return {key: result.arrays for key, result in found.items() if not result.failure}
 
 
-def _member(number: int) -> str:
-    return "ensemble" if number == ENSEMBLE else f"seed {number}"
-
-
-def _trade_jobs(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[tuple[str, int], TradeJob]:
-    """(window's name, `whole` or cost level; member) -> job."""
-    moves, names = momentum(plan.bars), study_accounts(plan.config)
-    learned, swept = learned_accounts(plan.config), ("hybrid", *legs_alone(plan.config), *HURDLES)
-    jobs: dict[tuple[str, int], TradeJob] = {}
-
-    def panel(arrays: dict[str, Any], first: int, last: int, member: int) -> Panel:
-        rows = slice(first, last + 1)
-        said, seed = opinions_of(arrays, rows), plan.seed + max(member, 0)
-        return Panel(plan.cut(first, last), said, plan.config, plan.config.costs, momentum=moves[rows], seed=seed)
-
-    for (window, member), result in heard.items():
-        if result.failure:
-            continue
-        asked = names if member == ENSEMBLE else learned
-        for w, cut in enumerate(plan.windows):
-            if window in (-1, w):
-                name = f"{cut.name}, {_member(member)}"
-                jobs[cut.name, member] = TradeJob(name, panel(result.arrays, cut.first, cut.last, member), asked)
-    spoken = _joined(plan, heard)
-    for member, arrays in spoken.items():
-        whole = panel(arrays, plan.first, plan.bars.n_bars - 1, member)
-        asked = names if member == ENSEMBLE else learned
-        jobs["whole", member] = TradeJob(f"whole span, {_member(member)}", whole, asked)
-        if member == ENSEMBLE:
-            flat = plan.config.costs._replace(spread_bps=0.0)
-            for bps in COST_LEVELS_BPS:
-                charged = whole._replace(costs=flat._replace(fee_bps=bps))
-                jobs[f"cost {bps:g}", member] = TradeJob(f"{bps:g} bps a side", charged, swept)
-    return jobs
-
-
-def _joined(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[int, dict[str, Any]]:
-    """Member -> arrays on all bars; where each window has policies of its own, those of each window in its rows."""
-    if not plan.lessons:
-        return {member: result.arrays for (_, member), result in heard.items() if not result.failure}
-    if any(result.failure for result in heard.values()):
-        return {}
-    joined = {name: array.copy() for name, array in heard[0, ENSEMBLE].arrays.items()}
-    for (w, _), result in heard.items():
-        rows = slice(plan.windows[w].first, plan.windows[w].last + 1)
-        for name, array in result.arrays.items():
-            joined[name][rows] = array[rows]
-    return {ENSEMBLE: joined}
-
-
-def _summaries(bars: Bars, result: Result) -> dict[str, Summary]:
+def _summaries(bars: Bars, arrays: Arrays) -> dict[str, Summary]:
     found = {}
-    for name, equity in _equities(result).items():
-        notional, paid, _ = result.arrays[f"totals:{name}"]
+    for name, equity in _equities(arrays).items():
+        notional, paid, _ = arrays[f"totals:{name}"]
         found[name] = summarise(
             equity, bars.stamps, bars.bars_per_year, traded_notional=float(notional), costs=float(paid)
         )
     return found
 
 
-def _equities(result: Result) -> dict[str, FloatArray]:
+def _equities(arrays: Arrays) -> dict[str, FloatArray]:
     """Account -> (T,), in the order in which they were asked for."""
     marked = "equity:"
-    return {name.removeprefix(marked): path for name, path in result.arrays.items() if name.startswith(marked)}
+    return {name.removeprefix(marked): path for name, path in arrays.items() if name.startswith(marked)}
 
 
-def _weigh(
-    plan: Plan, heard: dict[tuple[int, int], Result], traded: dict[tuple[str, int], Result], failures: dict[str, str]
-) -> Findings:
+def _weigh(plan: Plan, heard: dict[tuple[int, int], Arrays], traded: Traded, failures: dict[str, str]) -> Findings:
     bars = plan.bars.between(plan.bars.stamps[plan.first], None)
     whole = traded["whole", ENSEMBLE]
     equity, learned = _equities(whole), learned_accounts(plan.config)
     returns = {name: simple_returns(path) for name, path in equity.items()}
     wanted = measures(bars.bars_per_year, elapsed_years(bars.stamps))
-    regime = _joined(plan, heard)[ENSEMBLE]["regime"][plan.first :]
+    regime = joined(plan, heard)[ENSEMBLE]["regime"][plan.first :]
     windows = [
-        (cut, _summaries(plan.cut(cut.first, cut.last), result))
+        (cut, _summaries(plan.cut(cut.first, cut.last), traded[cut.name, ENSEMBLE]))
         for cut in plan.windows
-        if (result := traded.get((cut.name, ENSEMBLE))) is not None and not result.failure
+        if (cut.name, ENSEMBLE) in traded
     ]
     costs = _cost_sweep(bars, traded)
     n_trials = plan.n_trials_before + len(learned)
@@ -236,31 +148,27 @@ def _weigh(
         windows=windows,
         seeds=[
             Seed(member, name, summary)
-            for (cell, member), result in traded.items()
-            if cell == "whole" and member != ENSEMBLE and not result.failure
-            for name, summary in _summaries(bars, result).items()
+            for (cell, member), arrays in traded.items()
+            if cell == "whole" and member != ENSEMBLE
+            for name, summary in _summaries(bars, arrays).items()
         ],
         interquartile=_over_seeds(plan, traded),
         costs=costs,
         break_even=_break_even(costs),
         conditions=conditional_rows(bars, regime, equity),
-        overfitting=backtest_overfitting(table) if len(table) >= 64 else None,
+        overfitting=ratio.backtest_overfitting(table) if len(table) >= 64 else None,
         ratios=_ratios(returns, learned, bars.bars_per_year, n_trials),
         n_trials=n_trials,
         failures=failures,
     )
 
 
-def _over_seeds(plan: Plan, traded: dict[tuple[str, int], Result]) -> dict[tuple[str, str], Interval]:
+def _over_seeds(plan: Plan, traded: Traded) -> dict[tuple[str, str], Interval]:
     """Interquartile means over members and windows; windows are the strata."""
-    if plan.lessons or not plan.n_seeds:
+    members, cuts = range(plan.n_seeds), {w.name: plan.cut(w.first, w.last) for w in plan.windows}
+    if plan.lessons or not plan.n_seeds or not {(name, member) for name in cuts for member in members} <= traded.keys():
         return {}
-    rows: list[list[dict[str, Summary]]] = []  # member x window
-    for member in range(plan.n_seeds):
-        cells = [(plan.cut(w.first, w.last), traded.get((w.name, member))) for w in plan.windows]
-        if any(result is None or result.failure for _, result in cells):
-            return {}
-        rows.append([_summaries(bars, result) for bars, result in cells if result is not None])
+    rows = [[_summaries(bars, traded[name, member]) for name, bars in cuts.items()] for member in members]
     found: dict[tuple[str, str], Interval] = {}
     for name in learned_accounts(plan.config):
         for measure in SCORED:
@@ -270,11 +178,11 @@ def _over_seeds(plan: Plan, traded: dict[tuple[str, int], Result]) -> dict[tuple
     return found
 
 
-def _cost_sweep(bars: Bars, traded: dict[tuple[str, int], Result]) -> dict[str, list[Summary]]:
-    levels = [traded.get((f"cost {bps:g}", ENSEMBLE)) for bps in COST_LEVELS_BPS]
-    if any(level is None or level.failure for level in levels):
+def _cost_sweep(bars: Bars, traded: Traded) -> dict[str, list[Summary]]:
+    levels = [(f"cost {bps:g}", ENSEMBLE) for bps in COST_LEVELS_BPS]
+    if not set(levels) <= traded.keys():
         return {}
-    tables = [_summaries(bars, level) for level in levels if level is not None]
+    tables = [_summaries(bars, traded[level]) for level in levels]
     return {name: [table[name] for table in tables] for name in tables[0]}
 
 
@@ -307,15 +215,13 @@ def _ratios(
     returns: dict[str, FloatArray], learned: Sequence[str], bars_per_year: float, n_trials: int
 ) -> dict[str, dict[str, float]]:
     """Probabilistic and deflated Sharpe ratio, and the record that would be needed, years."""
-    moving = {name: series for name, series in returns.items() if series.std() > 0.0}
-    spread = float(
-        np.std([moving[name].mean() / moving[name].std(ddof=1) for name in learned if name in moving], ddof=1)
-    )
+    moving = {name: ratio.moments_of(series) for name, series in returns.items() if series.std() > 0.0}
+    spread = float(np.std([moving[name].sharpe for name in learned if name in moving], ddof=1))
     return {
         name: {
-            "psr": probabilistic_sharpe(series),
-            "dsr": deflated_sharpe(series, n_trials, spread),
-            "track_record_years": minimum_track_record(series) / bars_per_year,
+            "psr": ratio.probabilistic_sharpe(moments),
+            "dsr": ratio.deflated_sharpe(moments, n_trials, spread),
+            "track_record_years": ratio.minimum_track_record(moments) / bars_per_year,
         }
-        for name, series in moving.items()
+        for name, moments in moving.items()
     }

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
 
-from hybrid_bt.evidence import Interval
+from hybrid_bt.evidence.bootstrap import Interval
 from hybrid_bt.evidence.study.findings import Findings
-from hybrid_bt.files.texts import end_days
+from hybrid_bt.files.texts import end_days, html_image, html_table
 
 ACCOUNT_HEAD = (
     *("account", "Sharpe", "CAGR", "max drawdown", "volatility", "turnover/y"),
@@ -59,13 +58,7 @@ def verdicts(found: Findings) -> list[str]:
     ]
     for name, bps in found.break_even.items():
         what = "is worth nothing" if name == "kalman" else "grows no faster than vol-target"
-        at = (
-            "from no costs on"
-            if bps == 0.0
-            else "at none of the costs tried"
-            if bps == math.inf
-            else f"from {bps:.1f} bps a side on"
-        )
+        at = {0.0: "from no costs on", math.inf: "at none of the costs tried"}.get(bps, f"from {bps:.1f} bps a side on")
         said.append(f"{name} {what} {at}.")
     late = found.draws.difference("sharpe", "one bar late", "hybrid")
     said.append(f"Every decision one bar late changes the Sharpe ratio by {late.text(plus=True)}.")
@@ -74,20 +67,13 @@ def verdicts(found: Findings) -> list[str]:
             f"Choosing the best of these {len(found.equity)} accounts on half of the bars gives one that is below the "
             f"median on the other half in {100 * found.overfitting.probability:.0f} % of all splits (PBO)."
         )
-    if found.failures:
-        said.insert(
-            0, f"{len(found.failures)} CELLS FAILED: {'; '.join(f'{k}: {v}' for k, v in found.failures.items())}"
-        )
-    return said
+    failed = "; ".join(f"{cell}: {why}" for cell, why in found.failures.items())
+    return [f"{len(found.failures)} CELLS FAILED: {failed}", *said] if failed else said
 
 
 def _answer(what: str, difference: Interval) -> str:
-    size = f"difference in Sharpe ratio {difference.text(plus=True)}"
-    if difference.low > 0.0:
-        return f"There is evidence that {what}: {size}."
-    if difference.high < 0.0:
-        return f"There is evidence against: {what}; {size}."
-    return f"No evidence that {what}: {size}."
+    verdict = difference.verdict(what, f"against “{what}”")
+    return f"{verdict[0].upper()}{verdict[1:]}: difference in Sharpe ratio {difference.text(plus=True)}."
 
 
 def page(found: Findings, pictures: Sequence[Path]) -> str:
@@ -110,18 +96,14 @@ def page(found: Findings, pictures: Sequence[Path]) -> str:
         in_sample=" in" if plan.in_sample else "",
         claim=html.escape(claim(found)),
         verdicts="".join(f"<li>{html.escape(text)}</li>" for text in verdicts(found)),
-        accounts=_table(ACCOUNT_HEAD, (_account(found, name) for name in found.summaries)),
+        accounts=html_table(ACCOUNT_HEAD, (_account(found, name) for name in found.summaries), chief="hybrid"),
         resamples=plan.n_resamples,
         block=f"{found.draws.block_bars:.0f}",
         trials=found.n_trials,
-        pictures="".join(_picture(path) for path in pictures),
+        pictures="".join(f"<p>{html_image(path, path.stem)}</p>" for path in pictures),
         seeds=_seeds(found),
         method=html.escape(method),
     )
-
-
-def _picture(path: Path) -> str:
-    return f'<p><img alt="{path.stem}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"></p>'
 
 
 def _account(found: Findings, name: str) -> tuple[str, ...]:
@@ -151,13 +133,4 @@ def _seeds(found: Findings) -> str:
         alone = (f"{by[number, name].sharpe:.2f}" for number in numbers)
         rows.append((name, *alone, f"{found.summaries[name].sharpe:.2f}", "" if over is None else over.text()))
     head = ("Sharpe ratio", *(f"seed {number}" for number in numbers), "ensemble", "IQM over seeds and windows")
-    return _table(head, rows) + SEEDS_NOTE
-
-
-def _table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
-    header = "".join(f"<th>{html.escape(text)}</th>" for text in head)
-    lines = []
-    for row in rows:
-        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
-        lines.append(f"<tr{' class=own' if row[0] == 'hybrid' else ''}>{cells}</tr>")
-    return f"<table><tr>{header}</tr>{''.join(lines)}</table>"
+    return html_table(head, rows, chief="hybrid") + SEEDS_NOTE

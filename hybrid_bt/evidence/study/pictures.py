@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hybrid_bt.evidence import Condition
+from hybrid_bt.account.conditional import Condition
+from hybrid_bt.evidence.bootstrap import Interval
+from hybrid_bt.report.marks import zero_line
 from hybrid_bt.report.style import BLUE, GREY, INK, ORANGE, PALE, account_line, blank_figure, house_style, percent, save
-from hybrid_bt.evidence.study.findings import COST_LEVELS_BPS, Findings
+from hybrid_bt.evidence.study.findings import Findings
+from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WINDOW_ACCOUNTS = ("hybrid", "vol-target", "equal-weight")
@@ -32,10 +36,10 @@ def write_pictures(found: Findings, folder: Path) -> list[Path]:
 
 def _figure(
     found: Findings, title: str, note: str, height: float, columns: int = 1, left: float = 0.16
-) -> tuple[Figure, Any]:
+) -> tuple[Figure, list[Axes]]:
     figure = blank_figure(title, f"{found.plan.mode} on {found.bars.name} · {note}", height)
     grid = {"left": left, "right": 0.96, "top": 1 - 1.0 / height, "bottom": 0.5 / height, "wspace": 0.12}
-    return figure, np.atleast_1d(figure.subplots(1, columns, gridspec_kw=grid))
+    return figure, list(figure.subplots(1, columns, squeeze=False, gridspec_kw=grid)[0])
 
 
 def _intervals(found: Findings, title: str) -> Figure:
@@ -48,18 +52,27 @@ def _intervals(found: Findings, title: str) -> Figure:
         _whisker(left, row, found.draws.interval("sharpe", name), color)
         if name != "vol-target":
             _whisker(right, row, found.draws.difference("sharpe", name, "vol-target"), color)
-    for axis, text in ((left, "Sharpe ratio"), (right, "Sharpe ratio less that of vol-target, on the same bars")):
-        axis.axvline(0.0, color=GREY, linewidth=0.8)
-        axis.set_title(text)
-        axis.set_ylim(-0.6, len(names) - 0.4)
-        axis.grid(axis="y", visible=False)
-        axis.tick_params(axis="y", length=0, labelcolor=INK)
-    left.set_yticks(range(len(names)), list(reversed(names)))
-    right.set_yticks(range(len(names)), [""] * len(names))
+    left.set_title("Sharpe ratio")
+    right.set_title("Sharpe ratio less that of vol-target, on the same bars")
+    _name_rows(left, names)
+    _name_rows(right, [""] * len(names))
     return figure
 
 
-def _whisker(axis: Any, row: int, interval: Any, color: str) -> None:
+def _name_rows(axis: Axes, names: list[str]) -> None:
+    """Of horizontal bars, the first on top."""
+    axis.set_yticks(range(len(names)), names[::-1])
+    axis.axvline(0.0, color=GREY, linewidth=0.8)
+    axis.set_ylim(-0.6, len(names) - 0.4)
+    axis.grid(axis="y", visible=False)
+    axis.tick_params(axis="y", length=0, labelcolor=INK)
+
+
+def _legend(axis: Axes) -> None:
+    axis.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1.0, 1.0))
+
+
+def _whisker(axis: Axes, row: int, interval: Interval, color: str) -> None:
     axis.plot([interval.low, interval.high], [row, row], color=color, linewidth=1.4)
     axis.plot(interval.estimate, row, color=color, marker="o", markersize=5)
 
@@ -69,15 +82,13 @@ def _windows(found: Findings, title: str) -> Figure:
     width = 0.8 / len(WINDOW_ACCOUNTS)
     for k, name in enumerate(WINDOW_ACCOUNTS):
         places = np.arange(len(found.windows)) + (k - 1) * width
-        color = account_line(name, "")["color"]
-        axis.bar(
-            places, [summaries[name].sharpe for _, summaries in found.windows], width * 0.9, color=color, label=name
-        )
+        heights = [summaries[name].sharpe for _, summaries in found.windows]
+        axis.bar(places, heights, width * 0.9, color=account_line(name, "")["color"], label=name)
     starts = [window.name.split(" to ")[0][:7] for window, _ in found.windows]
     axis.set_xticks(range(len(starts)), [f"from {start}" for start in starts], size=7.5)
-    axis.axhline(0.0, color=GREY, linewidth=0.8)
+    zero_line(axis)
     axis.grid(axis="x", visible=False)
-    axis.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1.0, 1.0))
+    _legend(axis)
     return figure
 
 
@@ -86,9 +97,8 @@ def _costs(found: Findings, title: str) -> Figure | None:
         return None
     here = found.plan.config.costs
     side = here.spread_bps / 2 + here.fee_bps
-    figure, (axis,) = _figure(
-        found, title, f"growth a year, net; the dotted line is what the study charges, {side:g} bps", 4.6, left=0.07
-    )
+    note = f"growth a year, net; the dotted line is what the study charges, {side:g} bps"
+    figure, (axis,) = _figure(found, title, note, 4.6, left=0.07)
     for name, summaries in found.costs.items():
         line = account_line(name, "")
         axis.plot(COST_LEVELS_BPS, [summary.cagr for summary in summaries], **line)
@@ -101,7 +111,7 @@ def _costs(found: Findings, title: str) -> Figure | None:
             color=line["color"],
         )
     axis.axvline(side, color=GREY, linestyle=":", linewidth=1.0)
-    axis.axhline(0.0, color=GREY, linewidth=0.8)
+    zero_line(axis)
     axis.yaxis.set_major_formatter(lambda value, _: percent(value))
     axis.set_xlabel("costs, bps of notional per side")
     return figure
@@ -110,24 +120,15 @@ def _costs(found: Findings, title: str) -> Figure | None:
 def _conditions(found: Findings, title: str) -> Figure:
     names = list(dict.fromkeys(row.condition for row in found.conditions))
     by = {(row.condition, row.account): row for row in found.conditions}
-    figure, (axis,) = _figure(
-        found,
-        title,
-        "net: mean return a year by tercile (cut in hindsight), total return by year and in named spans",
-        1.6 + 0.27 * len(names),
-        left=0.19,
-    )
+    note = "net: mean return a year by tercile (cut in hindsight), total return by year and in named spans"
+    figure, (axis,) = _figure(found, title, note, 1.6 + 0.27 * len(names), left=0.19)
     drawn = {"hybrid": BLUE, "vol-target": PALE, "kalman": ORANGE}
     for k, name in enumerate(name for name in drawn if name in found.equity):
         places = np.arange(len(names))[::-1] + 0.26 * (1 - k)
         axis.barh(places, [_height(by[condition, name]) for condition in names], 0.24, color=drawn[name], label=name)
-    axis.set_yticks(np.arange(len(names))[::-1], [f"{name}  ({by[name, 'hybrid'].bars} bars)" for name in names])
-    axis.axvline(0.0, color=GREY, linewidth=0.8)
-    axis.set_ylim(-0.6, len(names) - 0.4)
-    axis.grid(axis="y", visible=False)
-    axis.tick_params(axis="y", length=0, labelcolor=INK)
+    _name_rows(axis, [f"{name}  ({by[name, 'hybrid'].bars} bars)" for name in names])
     axis.xaxis.set_major_formatter(lambda value, _: percent(value))
-    axis.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1.0, 1.0))
+    _legend(axis)
     return figure
 
 

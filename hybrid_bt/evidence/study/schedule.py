@@ -1,4 +1,4 @@
-"""Where jobs run: this process, this machine's cores, or a user's cluster; and the results that are kept on disk.
+"""Which jobs a plan takes, where they run (this process, this machine's cores, a user's cluster), and what is kept.
 
 joblib (https://joblib.readthedocs.io) hands the same picklable jobs to this machine's cores, to Dask
 (https://distributed.dask.org) or to Ray (https://docs.ray.io), so a study does not depend on where it ran. A result is
@@ -8,24 +8,93 @@ written when it comes in, whole or not at all; a study that is started again fin
 from __future__ import annotations
 
 import io
+import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hybrid_bt.account.registry import Panel, learned_accounts, legs_alone, momentum, study_accounts
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import write_whole
-from hybrid_bt.evidence.study.jobs import Result, TradeJob, VoiceJob, run_job
+from hybrid_bt.evidence.study.jobs import ENSEMBLE, Arrays, Result, TradeJob, VoiceJob, opinions_of, run_job
+
+if TYPE_CHECKING:
+    from hybrid_bt.evidence.study.findings import Plan
 
 Job = VoiceJob | TradeJob
 ROUND = 4  #: jobs a worker in one go, where results come when all are there
 #: name of a backend -> joblib's for it
 BACKENDS = {"joblib": "loky", "dask": "dask", "ray": "ray"}
+#: costs a side at which the sweep trades, bps of notional
+COST_LEVELS_BPS = (0.0, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0)
+HURDLES = ("vol-target", "equal-weight")
+
+
+def voice_jobs(plan: Plan) -> dict[tuple[int, int], VoiceJob]:
+    """(window or -1 for the shipped policies, member) -> job."""
+    shared = plan.bars, plan.config, plan.pairs, plan.policies
+    if not plan.lessons:
+        members = (ENSEMBLE, *range(plan.n_seeds))
+        return {(-1, m): VoiceJob(f"record, {_member(m)}", *shared, m) for m in members}
+    return {
+        (w, ENSEMBLE): VoiceJob(f"train and record, {plan.windows[w].name}", *shared, ENSEMBLE, lessons)
+        for w, lessons in enumerate(plan.lessons)
+    }
+
+
+def _member(number: int) -> str:
+    return "ensemble" if number == ENSEMBLE else f"seed {number}"
+
+
+def trade_jobs(plan: Plan, heard: dict[tuple[int, int], Arrays]) -> dict[tuple[str, int], TradeJob]:
+    """(window's name, `whole` or cost level; member) -> job."""
+    moves, names = momentum(plan.bars), study_accounts(plan.config)
+    learned, swept = learned_accounts(plan.config), ("hybrid", *legs_alone(plan.config), *HURDLES)
+    jobs: dict[tuple[str, int], TradeJob] = {}
+
+    def panel(arrays: Arrays, first: int, last: int, member: int) -> Panel:
+        rows = slice(first, last + 1)
+        said, seed = opinions_of(arrays, rows), plan.seed + max(member, 0)
+        return Panel(plan.cut(first, last), said, plan.config, plan.config.costs, momentum=moves[rows], seed=seed)
+
+    for (window, member), arrays in heard.items():
+        asked = names if member == ENSEMBLE else learned
+        for w, cut in enumerate(plan.windows):
+            if window in (-1, w):
+                name = f"{cut.name}, {_member(member)}"
+                jobs[cut.name, member] = TradeJob(name, panel(arrays, cut.first, cut.last, member), asked)
+    for member, arrays in joined(plan, heard).items():
+        whole = panel(arrays, plan.first, plan.bars.n_bars - 1, member)
+        asked = names if member == ENSEMBLE else learned
+        jobs["whole", member] = TradeJob(f"whole span, {_member(member)}", whole, asked)
+        if member == ENSEMBLE:
+            flat = plan.config.costs._replace(spread_bps=0.0)
+            for bps in COST_LEVELS_BPS:
+                charged = whole._replace(costs=flat._replace(fee_bps=bps))
+                jobs[f"cost {bps:g}", member] = TradeJob(f"{bps:g} bps a side", charged, swept)
+    return jobs
+
+
+def joined(plan: Plan, heard: dict[tuple[int, int], Arrays]) -> dict[int, Arrays]:
+    """Member -> arrays on all bars; where each window has policies of its own, those of each window in its rows."""
+    if not plan.lessons:
+        return {member: arrays for (_, member), arrays in heard.items()}
+    if len(heard) < len(plan.windows):  # one failed
+        return {}
+    whole, ties = {name: array.copy() for name, array in heard[0, ENSEMBLE].items()}, []
+    for (w, _), arrays in heard.items():
+        rows = range(plan.windows[w].first, plan.windows[w].last + 1)
+        ties += [[row, legs] for row, legs in json.loads(arrays["ties"].tobytes()) if row in rows]
+        for name in arrays.keys() - {"ties"}:  # which are not one for each bar
+            whole[name][rows] = arrays[name][rows]
+    return {ENSEMBLE: whole | {"ties": np.frombuffer(json.dumps(ties).encode(), np.uint8)}}
 
 
 class Store:
@@ -70,24 +139,23 @@ def execute(
     Parameters
     ----------
     backend : a key of `BACKENDS`
+    progress : callable, optional
+        Called as `progress(done, of)`.
 
     Raises
     ------
     ConfigError
         If the backend's library is missing.
     """
-    found = {job.key: store.get(job.key) for job in jobs}
-    todo = {job.key: job for job in jobs if found[job.key] is None}
-    done = len(jobs) - len(todo)
-    if progress is not None:
-        progress(done, len(jobs))
-    for fresh in _results(list(todo.values()), backend, n_jobs):
+    found = {job.key: kept for job in jobs if (kept := store.get(job.key)) is not None}
+    todo = {job.key: job for job in jobs if job.key not in found}
+    done, tell = len(jobs) - len(todo), progress or (lambda done, of: None)
+    tell(done, len(jobs))
+    for number, fresh in enumerate(_results(list(todo.values()), backend, n_jobs), done + 1):
         store.put(fresh)
         found[fresh.key] = fresh
-        done += 1
-        if progress is not None:
-            progress(done, len(jobs))
-    return [result for job in jobs if (result := found[job.key]) is not None]
+        tell(number, len(jobs))
+    return [found[job.key] for job in jobs]
 
 
 def _results(jobs: list[Job], backend: str, n_jobs: int) -> Iterator[Result]:
@@ -107,15 +175,16 @@ def _results(jobs: list[Job], backend: str, n_jobs: int) -> Iterator[Result]:
             yield from pool(joblib.delayed(run_job)(job) for job in jobs[start : start + step])
 
 
-def _dask_client(n_jobs: int) -> Any:
+def _dask_client(n_jobs: int) -> AbstractContextManager[object]:
     """Of the scheduler that DASK_SCHEDULER_ADDRESS names, else of one on this machine."""
-    distributed, address = _library("distributed", "dask"), os.environ.get("DASK_SCHEDULER_ADDRESS")
-    if address:
-        return distributed.Client(address)
-    return distributed.Client(n_workers=n_jobs, threads_per_worker=1, dashboard_address=None, silence_logs=50)
+    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+    here = {"n_workers": n_jobs, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+    client: AbstractContextManager[object]
+    client = _library("distributed", "dask").Client(**({"address": address} if address else here))
+    return client
 
 
-def _library(name: str, extra: str) -> Any:
+def _library(name: str, extra: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError:

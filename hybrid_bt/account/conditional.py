@@ -12,11 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.metrics import simple_returns
+from hybrid_bt.account.metrics import FloatArray, max_drawdown, simple_returns
 from hybrid_bt.bars import Bars
 from hybrid_bt.equations.features import ASSET_FEATURES, asset_step, initial_asset, own_features
-
-FloatArray = NDArray[np.float64]
 
 VOLATILITY_BARS = 63  #: a quarter of daily bars
 NEAR_END = 0.5  #: |r| from here on counts as near an end of its range
@@ -87,19 +85,17 @@ def conditional_rows(bars: Bars, regime: FloatArray, equity: Mapping[str, FloatA
 
 
 def _row(condition: str, account: str, returns: FloatArray, bars_per_year: float) -> Condition:
-    n = len(returns)
     wealth = np.concatenate(([1.0], np.cumprod(1.0 + returns)))
-    deviation = float(returns.std(ddof=1)) if n > 1 else 0.0
-    mean = float(returns.mean())
+    mean, deviation = float(returns.mean()), float(returns.std(ddof=1)) if len(returns) > 1 else 0.0
     return Condition(
-        condition,
-        account,
-        n,
-        float(wealth[-1] - 1.0),
-        mean * bars_per_year,
-        deviation * bars_per_year**0.5,
-        mean / deviation * bars_per_year**0.5 if deviation > 0.0 else float("nan"),
-        float((wealth / np.maximum.accumulate(wealth)).min() - 1.0),
+        condition=condition,
+        account=account,
+        bars=len(returns),
+        total_return=float(wealth[-1] - 1.0),
+        return_per_year=mean * bars_per_year,
+        volatility=deviation * bars_per_year**0.5,
+        sharpe=mean / deviation * bars_per_year**0.5 if deviation > 0.0 else float("nan"),
+        max_drawdown=max_drawdown(wealth),
     )
 
 

@@ -1,0 +1,178 @@
+// ---- drawing -----------------------------------------------------------------------------------------------------
+const C = { blue: "#0072B2", sky: "#56B4E9", green: "#009E73", orange: "#E69F00", red: "#D55E00", ink: "#222222", grey: "#767676", pale: "#BBBBBB" };
+const DRAWN = 900; // stretches across the chart; each gives its lowest and its highest value
+const dates = Array.from(arrays.stamp, (ms) => new Date(ms).toISOString());
+const view = { symbol: 0, pair: 0, first: 0, last: T - 1, bar: T - 1, kept: false };
+
+function column(name, width, i) {
+  const source = arrays[name], out = new Array(T);
+  for (let t = 0; t < T; t++) out[t] = source[t * width + i];
+  return out;
+}
+
+function thinned(values, first, last) {
+  const count = last - first + 1, rows = [];
+  if (count <= 2 * DRAWN) for (let t = first; t <= last; t++) rows.push(t);
+  else for (let s = 0; s < DRAWN; s++) {
+    const a = first + Math.floor(s * count / DRAWN), b = first + Math.floor((s + 1) * count / DRAWN);
+    let low = -1, high = -1;
+    for (let t = a; t < b; t++) if (Number.isFinite(values[t])) { if (low < 0 || values[t] < values[low]) low = t; if (high < 0 || values[t] > values[high]) high = t; }
+    if (low < 0) rows.push(a); else if (low === high) rows.push(low); else rows.push(Math.min(low, high), Math.max(low, high));
+  }
+  return { x: rows.map((t) => dates[t]), y: rows.map((t) => (Number.isFinite(values[t]) ? values[t] : null)) };
+}
+
+function curve(values, axis, name, color, more = {}) {
+  const { first, last } = view, { line, ...rest } = more;
+  return { type: "scatter", mode: "lines", name, ...thinned(values, first, last), yaxis: axis, hoverinfo: "skip", connectgaps: false, line: { color, width: 1.2, ...line }, ...rest };
+}
+
+function fillMarks(i, buys) {
+  const rows = fillsOf[i].filter((f) => (arrays.size[f] > 0) === buys && arrays.bar[f] >= view.first && arrays.bar[f] <= view.last);
+  return { type: "scatter", mode: "markers", name: buys ? "buy" : "sell", x: rows.map((f) => dates[arrays.bar[f]]), y: rows.map((f) => arrays.price[f]), yaxis: "y", hoverinfo: "skip",
+    marker: { symbol: buys ? "triangle-up" : "triangle-down", size: rows.length > 400 ? 5 : 8, color: buys ? C.blue : C.red, opacity: rows.length > 400 ? 0.55 : 0.9 } };
+}
+
+function traces() {
+  const i = view.symbol, p = view.pair, out = [];
+  out.push(curve(column("close", N, i), "y", "close", C.ink), fillMarks(i, true), fillMarks(i, false));
+  facts.legs.forEach((leg) => out.push(curve(column("leg:" + leg, N, i), "y2", legName(leg), leg === "sac" ? C.orange : C.green)));
+  out.push(curve(column("fused", N, i), "y2", "mix", C.pale, { line: { width: 1.4 } }), curve(column("target", N, i), "y2", "target", C.blue, { line: { width: 1.8 } }));
+  out.push(curve(arrays.regime, "y3", "r", C.ink), curve(arrays["weight:sac"] || new Float32Array(T), "y3", "w SAC", C.orange));
+  if (P && p >= 0) {
+    const z = column("z", P, p), beta = column("beta", P, p), sd = column("betaSd", P, p);
+    out.push(curve(z, "y4", "z", C.green));
+    out.push(curve(beta.map((b, t) => b + 1.96 * sd[t]), "y6", "", C.sky, { line: { width: 0 }, showlegend: false }));
+    out.push(curve(beta.map((b, t) => b - 1.96 * sd[t]), "y6", "95 %", C.sky, { line: { width: 0 }, fill: "tonexty", fillcolor: "rgba(86,180,233,0.25)" }));
+    out.push(curve(beta, "y6", "beta", C.sky, { line: { width: 1.4 } }));
+  }
+  facts.accounts.filter((account) => account.shown).reverse().forEach((account) => {
+    const equity = arrays["equity:" + account.name], start = equity[0];
+    out.push(curve(Array.from(equity, (e) => (e > 0 ? 100 * e / start : NaN)), "y5", account.name, account.color, { line: { width: account.name === "hybrid" ? 2 : 1.2, dash: account.name === "hybrid" ? "solid" : "dash" } }));
+  });
+  return out;
+}
+
+const ROUND = [1, 2, 5].flatMap((m) => [1, 10, 100, 1000, 10000, 100000].map((p) => m * p)).sort((a, b) => a - b);
+function equityTicks() { // plotly's own suit a short span, round numbers a long one
+  let low = Infinity, high = 0;
+  facts.accounts.filter((account) => account.shown).forEach((account) => {
+    const equity = arrays["equity:" + account.name];
+    for (let t = view.first; t <= view.last; t++) if (equity[t] > 0) { low = Math.min(low, equity[t]); high = Math.max(high, equity[t]); }
+  });
+  return high > 2.5 * low ? { tickvals: ROUND, ticktext: ROUND.map((v) => v.toLocaleString("en-US")) } : { tickmode: "auto", nticks: 5 };
+}
+
+const PANES = [[0.735, 1], [0.545, 0.7], [0.385, 0.51], [0.2, 0.35], [0, 0.165]];
+function layout() {
+  const axis = (pane, more = {}) => ({ domain: PANES[pane], gridcolor: "#eee", zerolinecolor: "#ccc", tickfont: { color: C.grey, size: 11 }, fixedrange: true, automargin: false, ...more });
+  const symbol = facts.symbols[view.symbol], pairName = P && view.pair >= 0 ? facts.pairs[view.pair].name : "";
+  const titles = [`${symbol}: close, fills at the open after the decision`, `${symbol}: what the legs want, the mix, the target (fraction of equity)`, "regime r and the weight of SAC",
+    pairName ? `${pairName}: z (left) and hedge ratio beta with its 95 % band (right)` : `no pair holds ${symbol}`, "equity, start = 100, logarithmic"];
+  const level = (y) => ({ type: "line", xref: "paper", x0: 0, x1: 1, yref: "y4", y0: y, y1: y, line: { color: C.grey, width: 0.8, dash: "dot" } });
+  const shapes = pairName ? [level(facts.entryZ), level(-facts.entryZ), level(facts.exitZ), level(-facts.exitZ)] : [];
+  facts.inSample.forEach(([a, b]) => shapes.push({ type: "rect", xref: "x", x0: dates[a], x1: dates[b], yref: "paper", y0: 0, y1: 1, fillcolor: "#F3E9E4", line: { width: 0 }, layer: "below" }));
+  shapes.push({ type: "line", xref: "x", x0: dates[view.bar], x1: dates[view.bar], yref: "paper", y0: 0, y1: 1, line: { color: view.kept ? C.blue : C.grey, width: 1 } });
+  return {
+    margin: { l: 52, r: 52, t: 24, b: 30 }, paper_bgcolor: "#fff", plot_bgcolor: "#fff", font: { color: C.ink, size: 12 }, dragmode: "zoom", hovermode: false,
+    legend: { orientation: "h", x: 1, xanchor: "right", y: 1.0, yanchor: "bottom", font: { size: 11 } }, showlegend: false,
+    xaxis: { anchor: "y5", range: [dates[view.first], dates[view.last]], gridcolor: "#eee", tickfont: { color: C.grey, size: 11 }, type: "date" },
+    yaxis: axis(0), yaxis2: axis(1), yaxis3: axis(2, { range: [-1.05, 1.05] }), yaxis4: axis(3), yaxis5: axis(4, { type: "log", ...equityTicks() }),
+    yaxis6: axis(3, { overlaying: "y4", side: "right", showgrid: false, zeroline: false }),
+    annotations: titles.map((text, row) => ({ text: escaped(text) + " " + keys(row), xref: "paper", yref: "paper", x: 0, y: PANES[row][1], xanchor: "left", yanchor: "bottom", showarrow: false, font: { size: 12, color: C.ink } })),
+    shapes,
+  };
+}
+
+function keys(row) { // the legend of a pane stands in its title
+  const key = (color, text) => `<span style="color:${color}">  ▬ ${escaped(text)}</span>`;
+  if (row === 0) return `<span style="color:${C.blue}">  ▲ buy</span><span style="color:${C.red}">  ▼ sell</span>`;
+  if (row === 1) return facts.legs.map((leg) => key(leg === "sac" ? C.orange : C.green, legName(leg))).join("") + key(C.pale, "mix") + key(C.blue, "target");
+  if (row === 2) return key(C.ink, "r") + key(C.orange, "w SAC");
+  if (row === 3) return P && view.pair >= 0 ? key(C.green, "z") + key(C.sky, "beta") : "";
+  return facts.accounts.filter((a) => a.shown).map((a) => key(a.color, a.name)).join("");
+}
+
+const chart = el("chart");
+let drawing = false;
+async function draw() {
+  drawing = true;
+  await Plotly.react(chart, traces(), layout(), { displayModeBar: false, responsive: true, doubleClick: false, showTips: false });
+  drawing = false;
+}
+
+function point(t, keep = view.kept) {
+  view.bar = Math.max(0, Math.min(T - 1, t));
+  view.kept = keep;
+  el("state").textContent = keep ? "kept; Esc lets go" : "under the pointer";
+  explain(view.symbol, view.bar);
+  const line = Array.from(chart.querySelectorAll(".shapelayer path")).pop();
+  const axis = chart._fullLayout && chart._fullLayout.xaxis;
+  if (line && axis) { // moving one path is a hundred times quicker than a relayout
+    const x = axis._offset + axis.d2p(dates[view.bar]), d = line.getAttribute("d").match(/[-\d.]+/g);
+    line.setAttribute("d", `M${x},${d[1]}L${x},${d[3]}`);
+    line.style.stroke = keep ? C.blue : C.grey;
+  }
+}
+
+function barAt(event) {
+  const axis = chart._fullLayout.xaxis, x = event.clientX - chart.getBoundingClientRect().left - axis._offset;
+  if (x < 0 || x > axis._length) return -1;
+  const ms = axis.p2c(x);
+  let low = 0, high = T - 1;
+  while (low < high) { const mid = (low + high) >> 1; if (arrays.stamp[mid] < ms) low = mid + 1; else high = mid; }
+  return low > 0 && ms - arrays.stamp[low - 1] < arrays.stamp[low] - ms ? low - 1 : low;
+}
+
+function zoom(first, last) { view.first = Math.max(0, first); view.last = Math.min(T - 1, Math.max(last, first + 2)); draw().then(() => point(view.bar)); }
+
+function choose(symbol) {
+  view.symbol = symbol;
+  const mine = facts.pairs.map((_, p) => p).filter((p) => facts.pairs[p].sides.includes(symbol));
+  if (!mine.includes(view.pair)) view.pair = mine.length ? mine[0] : -1;
+  buttons("symbols", facts.symbols, symbol, choose);
+  buttons("pairs", mine.map((p) => facts.pairs[p].name), mine.indexOf(view.pair), (m) => { view.pair = mine[m]; choose(symbol); });
+  el("pairs").style.visibility = mine.length ? "visible" : "hidden";
+  draw().then(() => point(view.bar));
+}
+
+function buttons(id, names, chosen, act) {
+  const bar = el(id);
+  bar.querySelectorAll("button").forEach((b) => b.remove());
+  names.forEach((name, n) => {
+    const b = document.createElement("button");
+    b.textContent = name; b.setAttribute("aria-pressed", String(n === chosen)); b.onclick = () => act(n);
+    bar.appendChild(b);
+  });
+}
+
+function nextOrder(step) {
+  for (let t = view.bar + step; t >= 0 && t < T; t += step) if (byDecision.has(t * N + view.symbol)) return t;
+  return view.bar;
+}
+
+el("title").textContent = `Why each trade happened: ${facts.title}`;
+el("subtitle").textContent = facts.subtitle;
+el("sample").textContent = facts.stamp;
+el("notes").textContent = facts.notes.join(" · ");
+chart.addEventListener("mousemove", (event) => { if (!view.kept && !drawing) { const t = barAt(event); if (t >= 0) point(t, false); } });
+chart.addEventListener("click", (event) => { const t = barAt(event); if (t >= 0) point(t, true); }, true);
+document.addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (step) { event.preventDefault(); point(event.shiftKey ? nextOrder(step) : view.bar + step, true); }
+  if (event.key === "Escape") point(view.bar, false);
+});
+const busiest = fillsOf.reduce((best, fills, i) => (fills.length > fillsOf[best].length ? i : best), 0);
+const asked = new URLSearchParams(location.hash.slice(1)); // explorer.html#symbol=KO&bar=2015-06-01
+const wanted = facts.symbols.indexOf(asked.get("symbol"));
+const when = asked.get("bar") ? arrays.stamp.findIndex((ms) => ms >= Date.parse(asked.get("bar") + (daily ? "" : "Z"))) : -1;
+if (when >= 0) { view.bar = when; view.kept = true; }
+choose(wanted >= 0 ? wanted : busiest);
+chart.on("plotly_relayout", (change) => {
+  if (drawing || change["xaxis.range[0]"] === undefined) return;
+  const row = (text) => { const ms = Date.parse(text.replace(" ", "T") + (text.length > 10 ? "Z" : "")); return arrays.stamp.findIndex((s) => s >= ms); };
+  const last = row(change["xaxis.range[1]"]);
+  zoom(Math.max(0, row(change["xaxis.range[0]"])), last < 0 ? T - 1 : last);
+});
+chart.on("plotly_doubleclick", () => zoom(0, T - 1));
+document.body.dataset.ready = "yes";

@@ -1,0 +1,204 @@
+"""Pictures and pages of a run: the same bytes twice, nothing blank, no network, two programs that agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_cases import START, SYMBOLS, contents, make_record, rows
+
+from hybrid_bt.account.records import ManagedPaths, RunRecord
+from hybrid_bt.errors import BarsError
+from hybrid_bt.report import OUR_FILES, curves, quantstats_page, tearsheet, write_report, writing
+from hybrid_bt.report.style import in_sample_spans
+from hybrid_bt.report.tearsheet import METRICS, alike, checks, cross_check, daily_returns
+
+
+@pytest.fixture(scope="module")
+def record() -> RunRecord:
+    return make_record(in_sample=20)
+
+
+@pytest.fixture(scope="module")
+def full(record, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    written = write_report(record, out, claim="claim of a test")
+    assert {path.name for path in written} == set(OUR_FILES) - {
+        "risk.png",
+    }  # no documents were read
+    return out
+
+
+def test_in_sample_spans():
+    assert in_sample_spans(np.array([1, 1, 0, 1, 0, 0, 1], bool)) == [(0, 1), (3, 3), (6, 6)]
+    assert in_sample_spans(np.zeros(3, bool)) == []
+
+
+def test_daily_returns_of_intraday_bars_count_from_the_start_value():
+    stamps = np.array(["2020-01-01T10", "2020-01-01T16", "2020-01-02T10", "2020-01-02T16"], "datetime64[ns]")
+    days, returns = daily_returns(np.array([100.0, 110.0, 0.5, 99.0]), stamps)
+    assert days.astype(str).tolist() == ["2020-01-01", "2020-01-02"]
+    assert returns == pytest.approx([0.1, -0.1])
+    days, returns = daily_returns(np.array([100.0, 110.0]), stamps[::2].astype("datetime64[D]"))
+    assert days.astype(str).tolist() == ["2020-01-02"]
+    assert returns == pytest.approx([0.1])
+
+
+def test_same_record_gives_the_same_bytes(record, full, tmp_path):
+    again = write_report(record, tmp_path / "again", claim="claim of a test")
+    assert {path.name: path.read_bytes() for path in again} == contents(full)
+
+
+def test_pictures_are_1200_wide_and_not_blank(full, record):
+    from matplotlib.image import imread
+
+    for name in writing.picture_names(record):
+        image = imread(full / name)
+        assert image.shape[1] == 1200, name
+        ink = (image[:, :, :3].min(axis=2) < 0.9).mean(axis=0)
+        assert (ink[150:1000] > 0).mean() > 0.9, f"{name} has empty columns"
+
+
+def test_a_name_stands_where_its_line_ends(record):
+    from matplotlib.dates import date2num
+
+    t, n = record.decisions.target.shape
+    one, texts = np.ones((t, n)), ("",) * (t * n)
+    managed = ManagedPaths(
+        2.0 * record.decisions.target, one, one[:, 0], one, one, one[:, 0], one[:, 0], one[:, 0] < 0, texts, texts
+    )
+    of = dataclasses.replace(record, decisions=dataclasses.replace(record.decisions, managed=managed))
+    figure = curves.risk_manager(of, date2num(record.bars.stamps))
+    axes = figure.axes[1]
+    (name,) = [text for text in axes.texts if text.get_text().startswith("final")]
+    assert "50.0% taken" in name.get_text()
+    final = axes.lines[0].get_ydata()[-1]
+    _, height = axes.transAxes.inverted().transform(axes.transData.transform((0.0, final)))
+    assert name.xy[1] == pytest.approx(height, abs=0.02)
+
+
+def test_tearsheet_needs_no_network_and_says_what_it_shows(full):
+    page = (full / "tearsheet.html").read_text(encoding="utf-8")
+    assert not re.search(r"<(link|script|iframe|img)\b|@import|url\((?!#)|\bsrc=|onload=", page)
+    assert set(re.findall(r'href="(?!#)([^"]*)', page)) <= {"http://quantstats.io"}
+    title = re.search(r"<title>(.*?)</title>", page)
+    assert title and title[1] == "PARTLY IN SAMPLE · hybrid against equal-weight"
+    assert "toy · 2020-01-01 to 2020-03-30 · net of costs: 2 bps a side" in page
+    assert page.count("<svg") > 10 and "Sharpe" in page
+
+
+@pytest.mark.parametrize(
+    "record",
+    [make_record(every=0.0), make_record(2), make_record(40, minutes=97, pairs=(), in_sample=40)],
+    ids=["never traded", "two bars", "intraday without pairs"],
+)
+def test_bare_runs_are_drawn_too(record, tmp_path):
+    told: list[str] = []
+    names = {path.name for path in write_report(record, tmp_path, tell=told.append)}
+    assert told == [], "quantstats neither failed nor disagreed"
+    assert names == set(OUR_FILES) - {"risk.png"} - (set() if record.pairs.names else {"pairs.png"})
+    page = (tmp_path / "tearsheet.html").read_text(encoding="utf-8")
+    assert ("never vary" in page) == (not record.accounts["hybrid"].fills and record.bars.n_bars > 2)
+    assert ("IN SAMPLE" in page) == bool(record.in_sample.all())
+
+
+def test_a_ruined_account_is_reported(tmp_path):
+    record = make_record(30)
+    equity = np.concatenate([np.linspace(START, -5.0, 10), np.full(20, -5.0)])
+    ruined = dataclasses.replace(record.accounts["hybrid"], equity=equity)
+    record = dataclasses.replace(record, accounts={**record.accounts, "hybrid": ruined})
+    write_report(record, tmp_path)
+    assert rows(tmp_path, "summary_pnl")[0]["cagr"] == "-1.0"
+    assert rows(tmp_path, "equity")[-1]["gross_exposure"] == ""
+    assert "ruined" in (tmp_path / "tearsheet.html").read_text(encoding="utf-8")
+
+
+def without_quantstats(folder: Path, how: str) -> str:
+    (folder / "quantstats.py").write_text(how)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("raise ModuleNotFoundError(\"No module named 'quantstats'\")", "No module named 'quantstats'"),
+        ("import sys; sys.exit(3)", "status 3"),
+        ("raise ValueError('a change in some version')", "a change in some version"),
+    ],
+    ids=["missing", "dead", "broken"],
+)
+def test_without_quantstats_the_page_is_ours_and_says_why(record, tmp_path, monkeypatch, how, said):
+    monkeypatch.syspath_prepend(without_quantstats(tmp_path, how))
+    told: list[str] = []
+    writing.write_picture(record, "equity_drawdown.png", tmp_path)
+    with tearsheet.Tearsheet(record, tmp_path, "claim: none") as sheet:
+        page = sheet.finish(told.append).read_text(encoding="utf-8")
+    assert len(told) == 1 and said in told[0] and "\n" not in told[0]
+    assert "claim: none" in page and "PARTLY IN SAMPLE" in page and "data:image/png;base64," in page
+    assert said in page.replace("&#x27;", "'")
+    growth = record.accounts["hybrid"].equity[-1] / START - 1  # the record lies within one year
+    assert f"<td>2020</td><td>{growth:.2%}</td>".replace("-", "\u2212") in page
+    assert not re.search(r"https?:", page)
+
+
+def test_a_quantstats_that_never_ends_is_ended(record, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(without_quantstats(tmp_path, "import time; time.sleep(60)"))
+    monkeypatch.setattr(quantstats_page, "LONGEST_SECONDS", 1.0)
+    told: list[str] = []
+    with tearsheet.Tearsheet(record, tmp_path) as sheet:
+        page = sheet.finish(told.append)
+    assert "more than 1 s" in told[0] and "more than 1 s" in page.read_text(encoding="utf-8")
+
+
+def test_the_first_page_gives_each_metric_twice_and_leaves_nothing_unexplained(full):
+    page = (full / "tearsheet.html").read_text(encoding="utf-8")
+    first, rest = page.split("</section>", 1)
+    assert first.index("claim of a test") < first.index("Cross-check") and "Key Performance Metrics" in rest
+    figures = re.findall(r"<tr><td>hybrid</td><td class=\"text\">([^<]*)</td>" + r"<td>([^<]*)</td>" * 4, first)
+    assert [row[0] for row in figures] == list(METRICS)
+    summary = rows(full, "summary_pnl")[0]
+    sharpe = next(row for row in figures if row[0] == "Sharpe")
+    assert sharpe[1] == f"{float(summary['sharpe']):.4f}".replace("-", "\u2212")
+    assert sharpe[2] == sharpe[3], "quantstats and our formula under its conventions"
+    assert "nothing is left unexplained" in first
+
+
+def test_a_difference_that_conventions_do_not_explain_is_told():
+    returns = np.random.default_rng(0).normal(0.0005, 0.01, 500)
+    ours = alike(returns, 252)
+    wrong = ours | {"Sharpe": ours["Sharpe"] * 1.001}
+    found = checks("hybrid", ours, ours, wrong)
+    (check,) = (check for check in found if not check.agrees)
+    assert check.told.startswith("Sharpe of hybrid is ") and "one of the two is wrong" in check.told
+    page = cross_check(found, dict.fromkeys(METRICS, ""))
+    assert "DISAGREE" in page and page.count('class="bad"') == 1
+
+
+def test_the_metrics_under_quantstats_conventions_are_worked_out_by_hand():
+    found = alike(np.array([0.1, -0.5, 0.2]), 3)
+    assert found["total return"] == pytest.approx(1.1 * 0.5 * 1.2 - 1)
+    assert found["CAGR"] == pytest.approx(found["total return"]), "three periods are one year"
+    assert found["max drawdown"] == pytest.approx(-0.5)
+    mean = -0.2 / 3
+    deviation = math.sqrt(sum((r - mean) ** 2 for r in (0.1, -0.5, 0.2)) / 2)
+    assert found["Sharpe"] == pytest.approx(math.sqrt(3) * mean / deviation)
+    assert found["Sortino"] == pytest.approx(math.sqrt(3) * mean / math.sqrt(0.25 / 3))
+
+
+def test_the_symbols_of_the_picture_of_fills_can_be_chosen(record, tmp_path, monkeypatch):
+    drawn: list[list[str]] = []
+    monkeypatch.setattr(writing, "save", lambda figure, path: drawn.append(_panel_names(figure)))
+    for chosen in ((), ("PEP",), ("A$B", "KO", "A$B")):
+        writing.write_picture(record, "trades.png", tmp_path, chosen)
+    assert [sorted(set(names) & set(SYMBOLS)) for names in drawn] == [sorted(SYMBOLS), ["PEP"], ["A$B", "KO"]]
+    assert sum("position" in name for name in drawn[2]) == 2, "a panel of the position below each price"
+    with pytest.raises(BarsError, match="did you mean 'PEP'"):
+        writing.write_picture(record, "trades.png", tmp_path, ("PEPP",))
+
+
+def _panel_names(figure) -> list[str]:
+    return [axes.get_title(loc="left") for axes in figure.axes]

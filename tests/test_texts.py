@@ -1,0 +1,46 @@
+"""Numbers as texts: stamps, CSV, plain data."""
+
+from __future__ import annotations
+
+import csv
+import math
+
+import numpy as np
+import pytest
+
+from hybrid_bt.files.texts import TEXT, csv_of_columns, csv_of_rows, html_table, plain, stamp_texts
+
+
+def test_dates_have_a_time_only_where_bars_have():
+    assert stamp_texts(np.array(["2020-01-01", "2020-01-02"], "datetime64[ns]")) == ["2020-01-01", "2020-01-02"]
+    mixed = np.array(["2020-01-01T00:00", "2020-01-01T09:30"], "datetime64[ns]")
+    assert stamp_texts(mixed) == ["2020-01-01T00:00:00", "2020-01-01T09:30:00"]
+
+
+def test_one_writer_writes_every_csv_file():
+    head = ("name", "value", "count", "said")
+    table = [("a", 0.1 + 0.2, 3, 'x, "y"'), ("b", np.float64(1e-300), 4, "two\nlines"), ("c", math.nan, 5, "")]
+    text = csv_of_rows((head, *table))
+    assert csv_of_columns(zip(*table, strict=True), head) == text
+    assert text.splitlines()[1] == 'a,0.30000000000000004,3,"x, ""y"""' and text.endswith("\nc,,5,\n")
+    read = list(csv.reader(text.splitlines(keepends=True)))
+    assert tuple(read[0]) == head and float(read[2][1]) == 1e-300 and read[2][3] == "two\nlines"
+    square = np.array([[1.5, math.nan], [-0.0, math.inf]])
+    assert csv_of_columns([square, range(4)]) == "1.5,0\n,1\n-0.0,2\ninf,3\n", "arrays in row-major order"
+    with pytest.raises(ValueError, match="shorter"):
+        csv_of_columns([square, range(3)])
+
+
+def test_plain_refuses_what_has_no_json_form():
+    assert plain({"a": (np.float64(1.5), np.nan, np.datetime64("2020-01-01"))}) == {"a": [1.5, None, "2020-01-01"]}
+    with pytest.raises(TypeError, match="no JSON form"):
+        plain({"a": object()})
+
+
+def test_a_table_of_html_is_escaped_and_its_figures_have_a_real_minus():
+    table = html_table(("a", "b"), [("x<y", "-1.5"), ("hybrid", "R&D -2")], chief="hybrid", kinds=(TEXT,))
+    head = '<tr><th class="text">a</th><th>b</th></tr>'
+    rows = '<tr><td class="text">x&lt;y</td><td>\u22121.5</td></tr>'
+    chief = '<tr class=chief><td class="text">hybrid</td><td>R&amp;D -2</td></tr>'
+    assert table == f"<table>{head}{rows}{chief}</table>"
+    assert html_table((), [("x",)]) == "<table><tr><td>x</td></tr></table>"
