@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from hybrid_bt.bars.checks import Stamps, say_stamp
 from hybrid_bt.bars.findings import Finding, OnBadData
-from hybrid_bt.bars.rate import is_intraday
+from hybrid_bt.bars.stamps import Stamps, is_intraday, say_stamp
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 from hybrid_bt.feeds.align import SymbolBars
 

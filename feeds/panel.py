@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 from hybrid_bt.bars import MIN_BARS, Bars
 from hybrid_bt.bars.checks import RawBars, check_name, first_of, inspect_rows
-from hybrid_bt.bars.findings import RULES, Finding, OnBadData, counters, refusal, say
-from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import Align, SymbolBars, align, on_common_bars, symbol_bars
+from hybrid_bt.bars.findings import ON_BAD_DATA, RULES, Finding, OnBadData, counters, refusal, say
+from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
+from hybrid_bt.feeds.align import ALIGN, Align, SymbolBars, align, on_common_bars, symbol_bars
 from hybrid_bt.feeds.overlap import inspect_panel
 from hybrid_bt.feeds.suspects import inspect_prices
 
@@ -19,13 +19,19 @@ Rows = Iterable[tuple[str, RawBars | BarsError]]  #: of each symbol, or why they
 NO_ZONE = "no zone"  #: among zones, for the dates that carry none
 
 
-class Handling(NamedTuple):
+@dataclass(frozen=True)
+class Handling:
     """How rows become bars."""
 
     raw_prices: bool = False  #: leave prices unscaled where an adjusted close is given
     on_bad_data: OnBadData = "fail"
     calendar: str | None = None  #: exchange to compare dates with, as exchange_calendars names it: XNYS
     align: Align = "union"  #: calendar of several symbols: every bar of any, or those that all have
+
+    def __post_init__(self) -> None:
+        for word, value, known in (("on_bad_data", self.on_bad_data, ON_BAD_DATA), ("align", self.align, ALIGN)):
+            if value not in known:
+                raise ConfigError(f"{word} is {value!r}{did_you_mean(str(value), known)}")
 
 
 def build_panel(name: str, rows: Rows, handling: Handling, notes: Iterable[str] = ()) -> Bars:

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bars.checks import first_of, say_stamp
+from hybrid_bt.bars.checks import first_of
 from hybrid_bt.bars.findings import Finding, OnBadData
+from hybrid_bt.bars.stamps import say_stamp
 from hybrid_bt.feeds.align import SymbolBars
 
 RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 50.0, 100.0)  #: new for old

@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -25,7 +25,10 @@ from hybrid_bt.feeds.cells import dated, field_of, single
 from hybrid_bt.feeds.panel import Handling, build_panel
 from hybrid_bt.feeds.snapshots import Snapshot, difference, read_latest, store
 
-Download = Callable[..., Any] | None  #: as `yfinance.download`
+if TYPE_CHECKING:
+    import pandas as pd
+
+Download: TypeAlias = "Callable[..., pd.DataFrame | None]"  #: as `yfinance.download`
 AS_GIVEN = Handling()
 FIRST_DAY = "1990-01-01"
 DAY = np.timedelta64(1, "D")
@@ -56,7 +59,7 @@ def load_yahoo(
     end: Moment | None = None,
     cache: Path | None = None,
     offline: bool = False,
-    download: Download = None,
+    download: Download | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Bars:
     """Daily bars of the named symbols, in the order asked.
@@ -145,7 +148,7 @@ def _span(rows: RawBars, start: str, stop: str, symbol: str) -> RawBars:
     return rows.take(inside)
 
 
-def _one(frame: Any, symbol: str, symbols: Sequence[str]) -> RawBars:
+def _one(frame: pd.DataFrame, symbol: str, symbols: Sequence[str]) -> RawBars:
     """One symbol's columns; days on which Yahoo has nothing for it are left out.
 
     Headers are (field, symbol), (symbol, field), or the field alone where one symbol was asked for.
@@ -165,7 +168,9 @@ def _one(frame: Any, symbol: str, symbols: Sequence[str]) -> RawBars:
     return rows.take(present)
 
 
-def fetch(symbols: Sequence[str], start: str, stop: str, download: Download, sleep: Callable[[float], None]) -> Any:
+def fetch(
+    symbols: Sequence[str], start: str, stop: str, download: Download | None, sleep: Callable[[float], None]
+) -> pd.DataFrame:
     """Yahoo's frame, unadjusted and with the adjusted close beside it, whatever the installed version's defaults.
 
     Raises

@@ -22,7 +22,7 @@ from hybrid_bt.commands.data import check_path
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds import SOURCES, ArrayFeed, load_bars, to_feeds
 from hybrid_bt.feeds import sample as sample_source
-from hybrid_bt.feeds.array import date_numbers
+from hybrid_bt.feeds.lines import date_numbers
 from hybrid_bt.feeds.panel import Handling
 from hybrid_bt.feeds.yahoo import load_yahoo
 
@@ -59,7 +59,7 @@ def test_samples_equal_the_same_files_read_from_disk(tmp_path: Path) -> None:
 
 
 def test_damaged_sample_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    folder = tmp_path / "sample"
+    folder = tmp_path / "embedded"
     folder.mkdir()
     (folder / "a.csv.gz").write_bytes(gzip.compress(GOOD.encode()))
     (folder / "SHA256SUMS").write_text("0" * 64 + "  a.csv.gz\n")
