@@ -123,15 +123,7 @@ def _csv(path: Path) -> Iterator[pd.DataFrame]:
         raise BarsError(f"bars: {path} is empty; give a header and at least 2 bars") from None
     except BarsError:
         raise
-    except (
-        pd.errors.ParserError,
-        pd.errors.ParserWarning,
-        OSError,
-        EOFError,
-        ValueError,
-        OverflowError,
-        zlib.error,
-    ) as error:
+    except (pd.errors.ParserWarning, OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         cause = " ".join(str(error.__cause__ or error).split())[:200]
         raise BarsError(f"bars: {path} cannot be read as CSV in UTF-8: {cause}; mend the file") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -145,16 +146,11 @@ def _zones_together(zones: Mapping[str, frozenset[str]]) -> list[Finding]:
 
 def _far_apart(zones: frozenset[str]) -> bool:
     """Whether zones differ by more than daylight saving would explain."""
-    hours = []
-    for zone in zones:
-        digits = zone.replace(":", "")
-        if digits.upper() == "Z":
-            hours.append(0.0)
-        elif digits[:1] in "+-" and digits[1:].isdigit():
-            hours.append((-1 if digits[0] == "-" else 1) * (int(digits[1:3]) + int(digits[3:] or 0) / 60))
-        else:
-            return True  # names: several are several
-    return max(hours) - min(hours) > 1.0
+    try:
+        midnights = [datetime.strptime(zone, "%z") for zone in zones]
+    except ValueError:  # names: several are several
+        return True
+    return max(midnights) - min(midnights) > timedelta(hours=1)
 
 
 def _unread(unread: Mapping[str, Sequence[str]]) -> list[Finding]:
@@ -177,7 +173,7 @@ def _notes(name: str, found: Sequence[Finding]) -> list[str]:
         if entry["severity"] == "info":
             continue
         first = next(one for one in found if one.rule == rule)
-        names: list[str] = entry["symbols"]
+        names = entry["symbols"]
         more = f" (first of {entry['bars']} in {len(names)} symbols)" if len(names) > 1 else ""
         told.append(f"{name}: {say(first)}{more}")
     return told

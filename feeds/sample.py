@@ -101,8 +101,10 @@ def sample_bytes(file: str) -> bytes:
 def _wide(header: list[str], body: list[list[str]]) -> dict[str, SymbolBars]:
     stamps = _stamps(row[0] for row in body)
     closes = np.array([[float(cell) for cell in row[1:]] for row in body])
-    raws = {symbol: RawBars(stamps, {"close": closes[:, i].copy()}) for i, symbol in enumerate(header[1:])}
-    return {symbol: symbol_bars(symbol, raw, raw_prices=True) for symbol, raw in raws.items()}
+    return {
+        symbol: symbol_bars(symbol, RawBars(stamps, {"close": closes[:, i].copy()}), raw_prices=True)
+        for i, symbol in enumerate(header[1:])
+    }
 
 
 def _long(header: list[str], body: list[list[str]], raw_prices: bool) -> dict[str, SymbolBars]:

@@ -88,9 +88,8 @@ def _jumps(bars: SymbolBars, known: set[str]) -> Iterator[Finding]:
 
 def _say_ratio(ratio: float) -> str:
     new, old = (ratio, 1.0) if ratio > 1.0 else (1.0, 1.0 / ratio)
-    if abs(new - 1.5) < 1e-9 or abs(old - 1.5) < 1e-9:
-        new, old = new * 2.0, old * 2.0
-    return f"{new:g} for {old:g}"
+    whole = 2.0 if abs(max(new, old) - 1.5) < 1e-9 else 1.0  # 3 for 2
+    return f"{new * whole:g} for {old * whole:g}"
 
 
 def _stale(bars: SymbolBars) -> list[Finding]:

@@ -184,50 +184,39 @@ def fetch(
 
         download = yfinance.download
         failures = (*failures, yfinance.exceptions.YFException)
-    reasons: list[str] = []
-    cause: Exception | None = None
+    told, cause = "", None
     for pause in (*PAUSES, None):
-        said: list[str] = []
-        try:
-            with _quiet(said):
+        with _quiet() as said:
+            try:
                 frame = download(list(symbols), start=start, end=stop, **PLAINLY)
-            if frame is not None and len(frame):
-                return frame
-            reasons = said
-        except failures as error:
-            reasons, cause = [*said, str(error) or type(error).__name__], error
-        if pause is None or not reasons:  # an empty answer without a word does not change by asking again
+                if frame is not None and len(frame):
+                    return frame
+                told = said.getvalue()
+            except failures as error:
+                told, cause = f"{said.getvalue()} {str(error) or type(error).__name__}", error
+        if pause is None or not told:  # an empty answer without a word does not change by asking again
             break
         sleep(pause)
-    raise NoAnswerError(_say(symbols, start, stop, reasons)) from cause
+    raise NoAnswerError(_say(symbols, start, stop, " ".join(told.split())[:200])) from cause
 
 
-def _say(symbols: Sequence[str], start: str, stop: str, reasons: Sequence[str]) -> str:
-    told = " ".join(" ".join(reasons).split())[:200]
+def _say(symbols: Sequence[str], start: str, stop: str, told: str) -> str:
     if any(mark in told.lower() for mark in RATE_MARKS):
         return "bars: yahoo limits the rate of requests from here; wait some minutes, or give your own prices"
-    if reasons:
+    if told:
         return f"bars: yahoo could not be read ({told}); {REMEDY}"
     return f"bars: yahoo delivered nothing for {', '.join(symbols)} from {start} to before {stop}; {REMEDY}"
 
 
-class _Listener(logging.Handler):
-    def __init__(self, said: list[str]) -> None:
-        super().__init__(logging.ERROR)
-        self._said = said
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._said.append(record.getMessage())
-
-
 @contextlib.contextmanager
-def _quiet(said: list[str]) -> Iterator[None]:
+def _quiet() -> Iterator[io.StringIO]:
     """What yfinance prints is dropped; the errors that it logs are collected."""
-    logger = logging.getLogger("yfinance")
-    listener, propagates, handlers = _Listener(said), logger.propagate, logger.handlers[:]
+    said, logger = io.StringIO(), logging.getLogger("yfinance")
+    listener, propagates, handlers = logging.StreamHandler(said), logger.propagate, logger.handlers[:]
+    listener.setLevel(logging.ERROR)
     logger.handlers, logger.propagate = [listener], False
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
+            yield said
     finally:
         logger.handlers, logger.propagate = handlers, propagates

@@ -132,21 +132,17 @@ def _empty(raw: RawBars, mode: OnBadData) -> Looked:
 
 
 def _signs(raw: RawBars, mode: OnBadData) -> Looked:
-    bad, what, said = np.zeros(len(raw.stamps), np.bool_), "", ""
-    for field in PRICES:
-        values = raw.columns.get(field, np.empty(0))
-        wrong = (values < LEAST_PRICE) | (values > GREATEST_PRICE)  # NaN is neither
-        if not wrong.any():
-            continue
-        row = int(np.argmax(wrong))
-        if not bad.any() or row < int(np.argmax(bad)):
-            value = float(values[row])
-            known = 0.0 < value < np.inf
-            rule = f"within {LEAST_PRICE:g} and {GREATEST_PRICE:g}" if known else "finite and above 0"
-            what = f"{field} {value:g}"
-            said = f"{field} is {value!r}; prices must be {rule}; mend the value or remove the row"
-        bad |= wrong
-    return _without(raw, bad, "not_positive", what, said)
+    prices = {field: raw.columns[field] for field in PRICES if field in raw.columns}
+    wrong = {field: (values < LEAST_PRICE) | (values > GREATEST_PRICE) for field, values in prices.items()}  # not NaN
+    bad = np.logical_or.reduce(list(wrong.values()))
+    if not bad.any():
+        return raw, []
+    row = int(np.argmax(bad))
+    field = next(field for field in wrong if wrong[field][row])
+    value = float(prices[field][row])
+    rule = f"within {LEAST_PRICE:g} and {GREATEST_PRICE:g}" if 0.0 < value < np.inf else "finite and above 0"
+    said = f"{field} is {value!r}; prices must be {rule}; mend the value or remove the row"
+    return _without(raw, bad, "not_positive", f"{field} {value:g}", said)
 
 
 def _missing(raw: RawBars, mode: OnBadData) -> Looked:
