@@ -18,111 +18,48 @@ import hybrid_bt
 ROOT = Path(__file__).resolve().parent.parent
 ADAPTERS = ("strategies", "feeds", "analyzers")
 
-#: lowest first; a module may import from its own layer and from those below it. A kernel lies where its source lies.
-LAYERS: dict[str, tuple[str, ...]] = {
-    "words": (
-        "errors",
-        "parameters",
-        "texts",
-        "files",
-        "collector",
-        "journal",
-        "findings",
-        "bar_checks",
-        "bar_rate",
-        "bars",
-        "records",
-        "waiting",
-    ),
-    "maths": (
-        "kalman",
-        "spread",
-        "features",
-        "market",
-        "pair_rules",
-        "costs",
-        "accounting",
-        "sizing",
-        "batch",
-        "kernels",
-        "target_replay",
-        "reconcile",
-        "metrics",
-        "attribution",
-        "fusion",
-        "risk",
-        "advice",
-        "guard",
-        "guarded_replay",
-    ),
-    "opinions": (
-        "manifest",
-        "policy",
-        "policy_file",
-        "policy_graph",
-        "policy_session",
-        "policy_sequence",
-        "onnx_wire",
-        "freeze",
-        "legs",
-        "regime",
-    ),
-    "brain": (
-        "reader",
-        "hybrid",
-        "config",
-        "build",
-        "own_parts",
-        "leg_check",
-        "pair_selection",
-        "recording",
-        "history",
-        "opinions",
-        "settling",
-        "accounts",
-        "kernels.envs",
-        "envs.step",
-    ),
-    "bodies": ("envs", "strategies", "feeds", "analyzers", "evidence", "report", "news"),
-    "commands": (
-        "trading_start",
-        "backtest",
-        "train",
-        "console",
-        "options",
-        "init",
-        "trials",
-        "runs",
-        "study",
-        "pairs",
-        "run",
-        "parity",
-        "audit",
-        "policy_card",
-        "sb3",
-        "data_check",
-        "news.command",
-        "news.evaluation",
-        "cli",
-        "__main__",
-    ),
-}
+#: folders are the layers, lowest first: a module imports from its own line and from those above it
+PACKAGES = (
+    ("errors",),
+    ("files",),
+    ("bars",),
+    ("equations",),
+    ("policies",),
+    ("brain",),
+    ("account",),
+    ("config",),
+    ("feeds",),
+    ("envs", "strategies"),
+    ("analyzers",),
+    ("backtest",),
+    ("news",),
+    ("report",),
+    ("train",),
+    ("evidence",),
+    ("commands",),
+    ("run",),
+)
+DOORS = ("run", "train.__main__")  #: `python -m hybrid_bt.run` and `.train`: three lines that hand over to a command
 
 #: where a framework may be imported: modules, or packages with everything in them
 ADDRESSES: dict[str, tuple[str, ...]] = {
-    "backtrader": ("strategies.framework",),
-    "gymnasium": ("envs", "freeze", "sb3"),
-    "torch": ("train", "freeze", "sb3", "news"),
-    "stable_baselines3": ("train", "freeze", "sb3"),
-    "sb3_contrib": ("train", "freeze", "sb3"),
-    "onnx": ("train", "freeze", "policy_graph"),
-    "onnxruntime": ("policy_session",),
-    "pandas": ("feeds", "report", "audit", "analyzers", "strategies"),
+    "backtrader": ("feeds.framework",),
+    "gymnasium": ("envs", "policies"),
+    "torch": ("train", "policies", "news"),
+    "stable_baselines3": ("train", "policies"),
+    "sb3_contrib": ("train", "policies"),
+    "onnx": ("train", "policies"),
+    "onnxruntime": ("policies.session",),
+    "pandas": ("feeds", "report", "evidence.audit", "analyzers", "strategies"),
     "stockstats": ("strategies",),
-    "matplotlib": ("report", "study"),
+    "matplotlib": ("report", "evidence.study"),
     "quantstats": ("report",),
-    "numba": ("batch", "kernels"),
+    "numba": ("equations.compiled",),
+    "click": ("commands",),
 }
+
+#: most lines of a file, most code lines and files of all: what is new makes room for itself
+MOST_LINES, MOST_CODE, MOST_FILES, MOST_ENTRIES = 250, 17_000, 170, 22
 
 #: what `import hybrid_bt` must not cost
 HEAVY = ("torch", "numba", "matplotlib", "quantstats", "pandas", "backtrader", "scipy", "onnxruntime", "gymnasium")
@@ -148,6 +85,12 @@ def sources() -> dict[str, ast.Module]:
             parts = parts[:-1] if parts[-1] == "__init__" else parts
             found[".".join((*([top] if top else []), *parts))] = ast.parse(file.read_text(encoding="utf-8"))
     return found
+
+
+def _file_of(module: str) -> Path:
+    parts = module.split(".") if module else []
+    home = ROOT.joinpath(*parts) if parts and parts[0] in ADAPTERS else ROOT.joinpath("hybrid_bt", *parts)
+    return home / "__init__.py" if home.is_dir() else home.with_suffix(".py")
 
 
 @cache
@@ -182,23 +125,53 @@ def _module_of(wanted: str) -> str | None:
     return name
 
 
-def _layer(module: str) -> int:
-    known = next(name for name in (module, module.split(".")[0]) if any(name in names for names in LAYERS.values()))
-    return next(i for i, names in enumerate(LAYERS.values()) if known in names)
+def _line(module: str) -> int:
+    return next(i for i, packages in enumerate(PACKAGES) if module.split(".")[0] in packages)
 
 
-def test_every_module_has_a_layer() -> None:
-    known = {name for names in LAYERS.values() for name in names}
-    assert {module.split(".")[0] for module in sources()} - {""} <= known
+def test_every_module_lies_in_a_package_of_the_list() -> None:
+    known = {name for names in PACKAGES for name in names}
+    assert {module.split(".")[0] for module in sources()} - {""} == known
 
 
 def test_imports_point_down() -> None:
     upward = [
         f"{found.module} -> {target}"
         for found in imports()
-        if (target := _module_of(found.wanted)) and found.module and _layer(target) > _layer(found.module)
+        if (target := _module_of(found.wanted))
+        and found.module not in ("", *DOORS)
+        and _line(target) > _line(found.module)
     ]
     assert upward == []
+
+
+def test_equations_import_the_errors_alone() -> None:
+    asked = {
+        target for found in imports() if found.module.startswith("equations") and (target := _module_of(found.wanted))
+    }
+    assert {target for target in asked if target.split(".")[0] != "equations"} == {"errors"}
+
+
+def test_the_package_is_seen_with_ls() -> None:
+    entries = [path for path in (ROOT / "hybrid_bt").iterdir() if path.name != "__pycache__"]
+    assert len(entries) <= MOST_ENTRIES, sorted(path.name for path in entries)
+
+
+def _code_lines(tree: ast.Module, text: str) -> int:
+    """Lines that are neither blank nor comment nor docstring."""
+    words: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False):
+            words.update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    lines = enumerate(text.splitlines(), 1)
+    return sum(1 for k, line in lines if k not in words and line.strip() and not line.strip().startswith("#"))
+
+
+def test_the_house_does_not_grow() -> None:
+    texts = {module: _file_of(module).read_text(encoding="utf-8") for module in sources()}
+    assert {module: n for module, text in texts.items() if (n := len(text.splitlines())) > MOST_LINES} == {}
+    assert sum(_code_lines(tree, texts[module]) for module, tree in sources().items()) <= MOST_CODE
+    assert len(texts) <= MOST_FILES
 
 
 @pytest.mark.parametrize("framework", ADDRESSES)

@@ -450,7 +450,7 @@ def test_leg_takes_the_place_of_another(place: str) -> None:
     ("params", "message"),
     [
         ({"legs": {"sacc": FlatLeg}}, "no place 'sacc'; did you mean 'sac'"),
-        ({"legs": {"sac": "momentun"}}, "nobody offers 'momentun' in LEGS or as hybrid_bt.brain.legs"),
+        ({"legs": {"sac": "momentun"}}, "nobody offers 'momentun' in LEGS or as hybrid_bt.legs"),
         ({"legs": {"sac": 3}}, "sac is 3; give a class or function"),
         ({"sac": 3}, "sac is 3; give a frozen policy, its file, or a function"),
         ({"policies": TiltPolicy()}, "policies is a TiltPolicy; give Policies"),

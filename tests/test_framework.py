@@ -27,7 +27,7 @@ def stderr(folder: Path, *arguments: str) -> str:
     return done.stderr
 
 
-@pytest.mark.parametrize("module", ["strategies.hybrid", "feeds.array", "analyzers", "audit.user"])
+@pytest.mark.parametrize("module", ["strategies.hybrid", "feeds.array", "analyzers", "evidence.audit.user"])
 def test_importing_says_nothing_where_no_bytecode_is_kept(module: str, tmp_path: Path) -> None:
     assert stderr(tmp_path, "-c", f"import hybrid_bt.{module}") == ""
 
@@ -41,7 +41,7 @@ def test_commands_say_nothing_where_no_bytecode_is_kept(command: str, tmp_path: 
 
 def test_the_door_leaves_everybodys_filters_as_they_were(tmp_path: Path) -> None:
     code = (
-        "import warnings; warnings.filterwarnings('error', 'mine'); before = list(warnings.filters)\n"
+        "import numpy, warnings; warnings.filterwarnings('error', 'mine'); before = list(warnings.filters)\n"
         "import hybrid_bt.feeds.framework, sys\n"
         "assert 'backtrader' in sys.modules and warnings.filters == before"
     )

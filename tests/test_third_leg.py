@@ -48,7 +48,7 @@ def their_package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     info = folder / "their_package-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[hybrid_bt.brain.legs]\nmomentum = their_package:MomentumLeg\n")
+    (info / "entry_points.txt").write_text("[hybrid_bt.legs]\nmomentum = their_package:MomentumLeg\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
         yield

@@ -29,13 +29,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, TypeAlias
 
 import numpy as np
 from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 
 from hybrid_bt.errors import BarsError
+
+LogCloses: TypeAlias = Sequence[float] | NDArray[np.float64]  #: (T,)
 
 
 class KalmanParams(NamedTuple):
@@ -134,18 +136,9 @@ def follow(state: KalmanState, dy: float, dx: float, params: KalmanParams) -> Ka
     KalmanState
         Its alpha is the fitted level at the bar's x less the bar's y; `intercept` turns it into one of log closes.
     """
-    found = step(state, dy, dx, params)
+    alpha, beta, p_bb, u, d, innovation, innovation_var, prior_beta = step(state, dy, dx, params)
     # level at dx less dy; the error of alpha now takes in dx times that of beta
-    return KalmanState(
-        found.alpha + found.beta * dx - dy,
-        found.beta,
-        found.p_bb,
-        found.u + dx,
-        found.d,
-        found.innovation,
-        found.innovation_var,
-        found.prior_beta,
-    )
+    return KalmanState(alpha + beta * dx - dy, beta, p_bb, u + dx, d, innovation, innovation_var, prior_beta)
 
 
 def intercept(state: KalmanState, y: float, x: float) -> float:
@@ -159,20 +152,16 @@ def _log_density(state: KalmanState) -> float:
     return -0.5 * (math.log(2.0 * math.pi * s) + v * v / s)
 
 
-def _check_log_closes(y: Sequence[float] | NDArray[np.float64], x: Sequence[float] | NDArray[np.float64]) -> None:
+def _check_log_closes(y: LogCloses, x: LogCloses) -> None:
     if len(y) != len(x):
         raise BarsError(f"kalman: y has {len(y)} bars and x {len(x)}; pass two series on one calendar")
     for name, series in (("y", y), ("x", x)):
         bad = np.flatnonzero(~np.isfinite(np.asarray(series, dtype=np.float64)))
         if bad.size:
-            raise BarsError(
-                f"kalman: {name} is not finite at bar {bad[0]}; pass log closes of bars on which both traded"
-            )
+            raise BarsError(f"kalman: {name} is not finite at bar {bad[0]}; pass log closes where both traded")
 
 
-def filter_pair(
-    y: Sequence[float] | NDArray[np.float64], x: Sequence[float] | NDArray[np.float64], params: KalmanParams
-) -> list[KalmanState]:
+def filter_pair(y: LogCloses, x: LogCloses, params: KalmanParams) -> list[KalmanState]:
     """Filter two series of log closes, (T,) each, into T states: a loop over `step`.
 
     Raises
@@ -181,28 +170,28 @@ def filter_pair(
         If the lengths differ or a value is not finite.
     """
     _check_log_closes(y, x)
-    state = initial_state(params)
-    states = []
-    for y_t, x_t in zip(np.asarray(y, float).tolist(), np.asarray(x, float).tolist(), strict=True):
-        state = step(state, y_t, x_t, params)
-        states.append(state)
-    return states
+    return _driven(step, np.asarray(y, float).tolist(), np.asarray(x, float).tolist(), params)
 
 
-def follow_pair(
-    y: Sequence[float] | NDArray[np.float64], x: Sequence[float] | NDArray[np.float64], params: KalmanParams
-) -> list[KalmanState]:
+def follow_pair(y: LogCloses, x: LogCloses, params: KalmanParams) -> list[KalmanState]:
     """`filter_pair` from bar to bar, a loop over `follow`: how pairs are traded; errors as there."""
     _check_log_closes(y, x)
-    state = initial_state(params)
-    states = []
-    for dy, dx in zip(_moves(y), _moves(x), strict=True):
-        state = follow(state, dy, dx, params)
-        states.append(state)
-    return states
+    return _driven(follow, _moves(y), _moves(x), params)
 
 
-def _moves(logs: Sequence[float] | NDArray[np.float64]) -> list[float]:
+def _driven(
+    absorb: Callable[[KalmanState, float, float, KalmanParams], KalmanState],
+    y: list[float],
+    x: list[float],
+    params: KalmanParams,
+) -> list[KalmanState]:
+    states = [initial_state(params)]
+    for y_t, x_t in zip(y, x, strict=True):
+        states.append(absorb(states[-1], y_t, x_t, params))
+    return states[1:]
+
+
+def _moves(logs: LogCloses) -> list[float]:
     """Log returns, the first 0."""
     closes = np.asarray(logs, dtype=np.float64)
     moves: list[float] = np.diff(closes, prepend=closes[:1]).tolist()
@@ -210,8 +199,8 @@ def _moves(logs: Sequence[float] | NDArray[np.float64]) -> list[float]:
 
 
 def log_likelihood(
-    y: Sequence[float] | NDArray[np.float64],
-    x: Sequence[float] | NDArray[np.float64],
+    y: LogCloses,
+    x: LogCloses,
     params: KalmanParams,
     burn_in_bars: int = 20,
     filtered: Callable[..., list[KalmanState]] = filter_pair,
@@ -222,8 +211,8 @@ def log_likelihood(
 
 
 def fit(
-    y: Sequence[float] | NDArray[np.float64],
-    x: Sequence[float] | NDArray[np.float64],
+    y: LogCloses,
+    x: LogCloses,
     start: KalmanParams,
     filtered: Callable[..., list[KalmanState]] = filter_pair,
 ) -> KalmanParams:
