@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict, Unpack
 from hybrid_bt.bars import Bars, Moment
 from hybrid_bt.bars.findings import OnBadData
 from hybrid_bt.errors import BarsError, did_you_mean
-from hybrid_bt.feeds.align import Align
-from hybrid_bt.feeds.panel import Handling
+from hybrid_bt.feeds.panel import Align, Handling
 
 if TYPE_CHECKING:
     import pandas as pd

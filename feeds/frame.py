@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.checks import SYMBOL, RawBars
 from hybrid_bt.errors import BarsError, did_you_mean
-from hybrid_bt.feeds.align import pick
 from hybrid_bt.feeds.cells import dated, field_of, numbers, single
 from hybrid_bt.feeds.lines import FIELDS, PRICES, Shown
-from hybrid_bt.feeds.panel import Handling, build_panel
+from hybrid_bt.feeds.panel import Handling, build_panel, pick
 from hybrid_bt.feeds.table import rows_of_frames
 
 if TYPE_CHECKING:

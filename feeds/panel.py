@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 import numpy as np
 
 from hybrid_bt.bars import MIN_BARS, Bars
-from hybrid_bt.bars.checks import RawBars, check_name, first_of, inspect_rows
+from hybrid_bt.bars.checks import FloatArray, RawBars, check_name, first_of, inspect_rows
 from hybrid_bt.bars.findings import ON_BAD_DATA, RULES, Finding, OnBadData, counters, refusal, say
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
-from hybrid_bt.feeds.align import ALIGN, Align, SymbolBars, align, on_common_bars, symbol_bars
-from hybrid_bt.feeds.overlap import inspect_panel
-from hybrid_bt.feeds.suspects import inspect_prices
+from hybrid_bt.feeds.overlap import inspect_panel, on_common_bars, say_counts
+from hybrid_bt.feeds.symbol import SymbolBars, inspect_prices, symbol_bars
 
+Align = Literal["union", "intersection"]
+ALIGN: tuple[Align, ...] = ("union", "intersection")
 Rows = Iterable[tuple[str, RawBars | BarsError]]  #: of each symbol, or why they cannot be read
 NO_ZONE = "no zone"  #: among zones, for the dates that carry none
 
@@ -54,6 +56,52 @@ def build_panel(name: str, rows: Rows, handling: Handling, notes: Iterable[str] 
         series, found, more_notes = on_common_bars(name, series, found)
         notes += more_notes
     return align(name, series, notes, found)
+
+
+def pick(name: str, found: Iterable[str], symbols: Sequence[str] | None) -> list[str]:
+    """The symbols asked for, in that order, or all in the order found; BarsError for one that is not there."""
+    known = list(found)
+    if symbols is None:
+        return known
+    for symbol in symbols:
+        if symbol not in known:
+            raise BarsError(f"bars: {name} has no symbol {symbol!r}{did_you_mean(symbol, known)}")
+    if not symbols or len(set(symbols)) != len(symbols):
+        raise BarsError(f"bars: ask for at least one symbol and for each once, got {list(symbols)}")
+    return list(symbols)
+
+
+def align(
+    name: str, series: Mapping[str, SymbolBars], notes: Iterable[str] = (), findings: Iterable[Finding] = ()
+) -> Bars:
+    """The panel of all symbols on the union of their calendars; where a symbol has no bar, its cells are NaN.
+
+    A note counts the bars that symbols miss, because a symbol that did not trade can be neither bought nor sold.
+    """
+    stamps = np.unique(np.concatenate([one.stamps for one in series.values()]))
+    rows = {symbol: np.searchsorted(stamps, one.stamps) for symbol, one in series.items()}
+    # where all four prices are one, one array can stand for them
+    flat = all(np.array_equal(one.open, one.close) and np.array_equal(one.low, one.high) for one in series.values())
+    fields = ["close", "volume"] if flat else ["close", "volume", "open", "high", "low"]
+    panel = {}
+    for field in fields:
+        values = _column_of_one(series, field)
+        if values is None:
+            values = np.full((len(stamps), len(series)), 0.0 if field == "volume" else np.nan)
+            for column, (symbol, one) in enumerate(series.items()):
+                values[rows[symbol], column] = getattr(one, field)
+        values.setflags(write=False)  # what nobody can write to is taken over without a copy
+        panel[field] = values
+    missing = {symbol: len(stamps) - len(one.stamps) for symbol, one in series.items() if len(one.stamps) < len(stamps)}
+    told = [f"{name}: bars missing out of {len(stamps)} (not traded there): {say_counts(missing)}"] if missing else []
+    return Bars.checked(name, list(series), stamps, **panel, notes=[*notes, *told], findings=findings)
+
+
+def _column_of_one(series: Mapping[str, SymbolBars], field: str) -> FloatArray | None:
+    """A symbol that is alone is its own panel; no copy, unless somebody else may hold the array."""
+    first = next(iter(series.values()))
+    own: FloatArray = getattr(first, field)
+    return own[:, None] if len(series) == 1 and own.flags.owndata else None
 
 
 def inspect(rows: Rows, handling: Handling, *, refusing: bool = True) -> tuple[dict[str, SymbolBars], list[Finding]]:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import SymbolBars, align, pick, symbol_bars
+from hybrid_bt.feeds.panel import align, pick
+from hybrid_bt.feeds.symbol import SymbolBars, symbol_bars
 
 
 class Sample(NamedTuple):

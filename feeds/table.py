@@ -20,10 +20,9 @@ import pandas as pd
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.checks import PRICES, RawBars
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import pick
 from hybrid_bt.feeds.cells import field_of, hint_delimiter, numbers, single, stamps_of
 from hybrid_bt.feeds.files import files_of, parts_of, stem_of
-from hybrid_bt.feeds.panel import Handling, Rows, build_panel
+from hybrid_bt.feeds.panel import Handling, Rows, build_panel, pick
 
 
 def load_table(path: Path, handling: Handling, *, symbols: Sequence[str] | None = None, hint: str = "") -> Bars:

@@ -20,9 +20,8 @@ import numpy as np
 from hybrid_bt.bars import Bars, Moment, instant
 from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import pick
 from hybrid_bt.feeds.cells import dated, field_of, single
-from hybrid_bt.feeds.panel import Handling, build_panel
+from hybrid_bt.feeds.panel import Handling, build_panel, pick
 from hybrid_bt.feeds.snapshots import Snapshot, difference, read_latest, store
 
 if TYPE_CHECKING:
