@@ -99,18 +99,18 @@ def load_bars(
         Which symbols, in this order. All that are there by default; yahoo needs them.
     end : str, date or datetime64, optional
         Last day, included.
-    raw_prices : bool
+    raw_prices : bool, default False
         Leave prices unscaled where an adjusted close is given.
     trade_from : str, date or datetime64, optional
         First day that will be traded: yahoo fetches no more than the warm-up before it.
-    on_bad_data : "fail", "mend" or "warn"
+    on_bad_data : "fail", "mend" or "warn", default "fail"
         Refuse errors; repair them; or repair nothing and leave out the bars that cannot be traded on. What was found
         and done is in `Bars.findings`. The embedded samples hold no errors.
     offline : bool
         Take yahoo from the snapshots on disk only.
     calendar : str, optional
         Exchange whose sessions files and frames are compared with, such as "XNYS" (needs exchange_calendars).
-    align : "union" or "intersection"
+    align : "union" or "intersection", default "union"
         Bars of all symbols, where one that has none is neither traded nor given a price and keeps its last value; or
         only those that all of them have. The embedded samples have every bar.
     resample : str, optional

@@ -8,7 +8,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -105,20 +105,20 @@ def _csv(path: Path) -> Iterator[pd.DataFrame]:
         names = [str(cell).strip() for cell in head.iloc[0]]
         refuse_repeats(names, path.name)
         text = {name: str for i, name in enumerate(names) if field_of(name) in ("date", "symbol") or i == 0}
-        options: dict[str, Any] = {
-            "header": 0,
-            "names": names,
-            "index_col": False,
-            "dtype": text,
-            "keep_default_na": False,
-            "na_values": {name: list(EMPTY) for name in names if name not in text},
-            "low_memory": False,
-            "chunksize": PART_ROWS,
-            **_exact_floats(pd.__version__),
-        }
         with warnings.catch_warnings(), _opened(path) as stream:
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
-            yield from pd.read_csv(stream, **options)
+            yield from pd.read_csv(
+                stream,
+                header=0,
+                names=names,
+                index_col=False,
+                dtype=text,
+                keep_default_na=False,
+                na_values={name: list(EMPTY) for name in names if name not in text},
+                low_memory=False,
+                chunksize=PART_ROWS,
+                **_exact_floats(pd.__version__),
+            )
     except pd.errors.EmptyDataError:
         raise BarsError(f"bars: {path} is empty; give a header and at least 2 bars") from None
     except BarsError:
@@ -128,7 +128,7 @@ def _csv(path: Path) -> Iterator[pd.DataFrame]:
         raise BarsError(f"bars: {path} cannot be read as CSV in UTF-8: {cause}; mend the file") from error
 
 
-def _exact_floats(pandas_version: str) -> dict[str, Any]:
+def _exact_floats(pandas_version: str) -> dict[str, str]:
     """The option that makes pandas read every digit; from 3.1 it always does, and the option is deprecated."""
     major, minor = (int(part) for part in pandas_version.split(".")[:2])
     return {} if (major, minor) >= (3, 1) else {"float_precision": "round_trip"}

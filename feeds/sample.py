@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.checks import RawBars
@@ -100,7 +99,7 @@ def sample_bytes(file: str) -> bytes:
 
 
 def _wide(header: list[str], body: list[list[str]]) -> dict[str, SymbolBars]:
-    stamps = _stamps(row[0] for row in body)
+    stamps = np.array([row[0] for row in body], dtype="M8[ns]")
     closes = np.array([[float(cell) for cell in row[1:]] for row in body])
     return {
         symbol: symbol_bars(symbol, RawBars(stamps, {"close": closes[:, i].copy()}), raw_prices=True)
@@ -116,10 +115,7 @@ def _long(header: list[str], body: list[list[str]], raw_prices: bool) -> dict[st
     series = {}
     for symbol, rows in by_symbol.items():
         values = np.array([[float(cell) for cell in row[2:]] for row in rows])
-        raw = RawBars(_stamps(row[0] for row in rows), {field: values[:, i].copy() for i, field in enumerate(fields)})
+        stamps = np.array([row[0] for row in rows], dtype="M8[ns]")
+        raw = RawBars(stamps, {field: values[:, i].copy() for i, field in enumerate(fields)})
         series[symbol] = symbol_bars(symbol, raw, raw_prices=raw_prices)
     return series
-
-
-def _stamps(days: Iterable[str]) -> NDArray[np.datetime64]:
-    return np.array(list(days), dtype="M8[ns]")
