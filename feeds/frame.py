@@ -146,7 +146,7 @@ def frame_lines(frame: pd.DataFrame, name: str, lines: Iterable[str], params: Fr
     others = {"volume": np.full(bars.n_bars, np.nan)} | {
         line: numbers(_numeric(column), f"{owner} {line}", raw.stamps)[rows]
         for line, column in columns.items()
-        if line not in (*PRICES, "adj")
+        if line in choices and line not in PRICES
     }
     # volume as checked or mended, but an empty cell stays empty
     others["volume"] = np.where(np.isnan(others["volume"]), np.nan, bars.volume[:, 0])
