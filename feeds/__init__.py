@@ -7,21 +7,26 @@ frames, or Backtrader feeds. Backtrader, pandas and yfinance are imported when t
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict, Unpack
 
 from hybrid_bt.bars import Bars, Moment
-from hybrid_bt.bars.findings import ON_BAD_DATA, OnBadData
-from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
-from hybrid_bt.feeds.align import ALIGN, Align
-from hybrid_bt.feeds.panel import Handling
+from hybrid_bt.bars.findings import OnBadData
+from hybrid_bt.errors import BarsError, did_you_mean
+from hybrid_bt.feeds.panel import Align, Handling
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from hybrid_bt.feeds.array import ArrayFeed, to_feeds
+    from hybrid_bt.feeds.framework import Framework
 
 __all__ = ["SOURCES", "ArrayFeed", "Query", "load_bars", "to_feeds"]
+
+#: a source by its name, a path, or prices at hand
+Prices: TypeAlias = "str | Path | pd.DataFrame | Mapping[str, pd.DataFrame] | Framework | Sequence[Framework]"
 
 
 class Query(NamedTuple):
@@ -35,6 +40,15 @@ class Query(NamedTuple):
 
 
 Source = Callable[[Query], Bars]
+
+
+class HandlingWords(TypedDict, total=False):
+    """The fields of `Handling`, as keywords of `load_bars`."""
+
+    raw_prices: bool
+    on_bad_data: OnBadData
+    calendar: str | None
+    align: Align
 
 
 def _sample(name: str, query: Query) -> Bars:
@@ -65,17 +79,14 @@ SOURCES: dict[str, Source] = {
 
 
 def load_bars(
-    source: Any,
+    source: Prices,
     *,
     symbols: Sequence[str] | None = None,
     end: Moment | None = None,
-    raw_prices: bool = False,
     trade_from: Moment | None = None,
-    on_bad_data: OnBadData = "fail",
     offline: bool = False,
-    calendar: str | None = None,
-    align: Align = "union",
     resample: str | None = None,
+    **handling: Unpack[HandlingWords],
 ) -> Bars:
     """Checked bars from a named source, a path, pandas frames or Backtrader feeds.
 
@@ -88,18 +99,18 @@ def load_bars(
         Which symbols, in this order. All that are there by default; yahoo needs them.
     end : str, date or datetime64, optional
         Last day, included.
-    raw_prices : bool
+    raw_prices : bool, default False
         Leave prices unscaled where an adjusted close is given.
     trade_from : str, date or datetime64, optional
         First day that will be traded: yahoo fetches no more than the warm-up before it.
-    on_bad_data : "fail", "mend" or "warn"
+    on_bad_data : "fail", "mend" or "warn", default "fail"
         Refuse errors; repair them; or repair nothing and leave out the bars that cannot be traded on. What was found
         and done is in `Bars.findings`. The embedded samples hold no errors.
     offline : bool
         Take yahoo from the snapshots on disk only.
     calendar : str, optional
         Exchange whose sessions files and frames are compared with, such as "XNYS" (needs exchange_calendars).
-    align : "union" or "intersection"
+    align : "union" or "intersection", default "union"
         Bars of all symbols, where one that has none is neither traded nor given a price and keeps its last value; or
         only those that all of them have. The embedded samples have every bar.
     resample : str, optional
@@ -110,21 +121,19 @@ def load_bars(
     BarsError
         Whatever is wrong with the prices or the path, by symbol, date and value.
     """
-    if on_bad_data not in ON_BAD_DATA:
-        raise ConfigError(f"on_bad_data is {on_bad_data!r}{did_you_mean(str(on_bad_data), ON_BAD_DATA)}")
-    if align not in ALIGN:
-        raise ConfigError(f"align is {align!r}{did_you_mean(str(align), ALIGN)}")
+    for word in handling.keys() - HandlingWords.__annotations__.keys():
+        known = [*(load_bars.__kwdefaults__ or ()), *HandlingWords.__annotations__]
+        raise TypeError(f"load_bars takes no {word!r}{did_you_mean(word, known)}")
     if resample is not None:
         from hybrid_bt.feeds.resample import parse_step
         from hybrid_bt.feeds.resample import resample as longer
 
         parse_step(resample)  # a mistake is told before anything is fetched
-    handling = Handling(raw_prices, on_bad_data, calendar, align)
-    bars = _load(source, Query(symbols, end, trade_from, offline, handling))
+    bars = _load(source, Query(symbols, end, trade_from, offline, Handling(**handling)))
     return bars if resample is None else longer(bars, resample)
 
 
-def _load(source: Any, query: Query) -> Bars:
+def _load(source: Prices, query: Query) -> Bars:
     if isinstance(source, str) and source in SOURCES:
         bars = SOURCES[source](query)
     elif isinstance(source, (str, Path)):
@@ -140,7 +149,7 @@ def _load(source: Any, query: Query) -> Bars:
     return bars if query.end is None else bars.between(end=query.end)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in ("ArrayFeed", "to_feeds"):
         return getattr(importlib.import_module("hybrid_bt.feeds.array"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

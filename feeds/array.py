@@ -11,81 +11,18 @@ from __future__ import annotations
 
 import array
 import math
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable
+from datetime import datetime, tzinfo
 from functools import lru_cache
-from typing import Any, ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import ClassVar
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.bars.checks import SYMBOL
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.framework import bt
+from hybrid_bt.feeds.framework import Framework, bt
+from hybrid_bt.feeds.lines import FIELDS, NO_VALUE, Shown, Tick
 
-UNIX_EPOCH_ORDINAL = 719_163  # date(1970, 1, 1).toordinal()
-BINADE = 524_288.0  # 2**19: every datetime64[ns] date has an ordinal in [2**19, 2**20)
-DAY_US = 86_400_000_000
-PRICES = ("open", "high", "low", "close")
 DATETIME = 6  # position of the datetime line, the last of Backtrader's seven
-NO_VALUE = float("nan")  # what Backtrader leaves in a line that the source does not fill
-
-
-def date_numbers(stamps: NDArray[np.datetime64]) -> NDArray[np.float64]:
-    """Backtrader's `date2num` of each stamp, bit for bit.
-
-    `date2num` is the correctly rounded sum of the day's ordinal and four fractions. All ordinals in question share one
-    binade, so the rounded fraction depends on the time of day alone and is worked out once for each of those.
-
-    Parameters
-    ----------
-    stamps : ndarray of datetime64[ns], shape (T,)
-        Nanoseconds are cut off, as `Timestamp.to_pydatetime` does.
-
-    Returns
-    -------
-    ndarray of float64, shape (T,)
-        Days since 0001-01-01 plus one.
-    """
-    microseconds = stamps.astype("M8[us]").astype(np.int64)
-    days, clock = np.divmod(microseconds, DAY_US)
-    times, which = np.unique(clock, return_inverse=True)
-    fractions = np.array([_day_fraction(int(time)) for time in times])
-    numbers: NDArray[np.float64] = (days + UNIX_EPOCH_ORDINAL).astype(np.float64) + fractions[which]
-    return numbers
-
-
-@lru_cache(maxsize=8)  # the feeds of a Cerebro share their stamps
-def _utc(number: float) -> datetime:
-    """`num2date` without a time zone."""
-    return bt.num2date(number)  # type: ignore[no-any-return]
-
-
-def _day_fraction(clock_us: int) -> float:
-    """What a time of day adds to an ordinal, after rounding to the ordinals' precision."""
-    seconds, microsecond = divmod(clock_us, 1_000_000)
-    minutes, second = divmod(seconds, 60)
-    hour, minute = divmod(minutes, 60)
-    parts = (BINADE, hour / 24.0, minute / (24.0 * 60.0), second / 86_400.0, microsecond / (86_400.0 * 1e6))
-    return math.fsum(parts) - BINADE
-
-
-class _Tick:
-    """`data.tick_open` and its kin: on complete bars the tick is the bar.
-
-    A non-data descriptor, so that the ordinary path's own attributes win. None before the first bar, which makes the
-    broker look at the line itself, as it does after Backtrader's `_tick_nullify`.
-    """
-
-    def __init__(self, alias: str) -> None:
-        self.alias = alias
-
-    def __get__(self, feed: Any, owner: type | None = None) -> Any:
-        if feed is None:
-            return self
-        line = getattr(feed.lines, self.alias)
-        return line[0] if line.lencount else None
+_utc: Callable[[float], datetime] = lru_cache(maxsize=8)(bt.num2date)  # the feeds of a Cerebro share their stamps
 
 
 class ArrayFeed(bt.feed.DataBase):
@@ -127,65 +64,57 @@ class ArrayFeed(bt.feed.DataBase):
         ("on_bad_data", "fail"),
         ("nocase", True),
         ("datetime", None),
-        *((line, -1) for line in (*PRICES, "volume", "openinterest")),
+        *((line, -1) for line in (*FIELDS, "openinterest")),
     )
 
-    datafields: ClassVar = [*PRICES, "volume", "openinterest", "datetime"]  #: for subclasses written for PandasData
+    datafields: ClassVar = [*FIELDS, "openinterest", "datetime"]  #: for subclasses written for PandasData
 
-    tick_open, tick_high, tick_low = _Tick("open"), _Tick("high"), _Tick("low")
-    tick_close, tick_last = _Tick("close"), _Tick("close")
-    tick_volume, tick_openinterest = _Tick("volume"), _Tick("openinterest")
+    tick_open, tick_high, tick_low = Tick("open"), Tick("high"), Tick("low")
+    tick_close, tick_last = Tick("close"), Tick("close")
+    tick_volume, tick_openinterest = Tick("volume"), Tick("openinterest")
 
     _name: str
     _light = False  #: True while nothing but whole bars passes: ticks are bars, and the lines move as one
     _row = 0  #: next bar of the bar-by-bar path
     _columns: tuple[array.array[float], ...] = ()  #: one per line, in line order; empty until a bar is asked for
     #: lines with their columns where bars pass whole, empty where they do not, None until the first bar
-    _stream: tuple[tuple[Any, array.array[float]], ...] | None = None
+    _stream: tuple[tuple[Framework, array.array[float]], ...] | None = None
 
     def __init__(self) -> None:
         super().__init__()
-        self._bars, self._column, self._others, self.unread = self._source()
-        # `data.close` is found here at once rather than through LineSeries.__getattr__ and a descriptor.
-        for alias, line in zip(self.getlinealiases(), self.lines.lines, strict=False):
-            if not hasattr(type(self), alias):
-                self.__dict__[alias] = line
+        self._shown = self._source()
+        self.unread = self._shown.unread
         self._cursors = tuple(self.lines.lines)
-        named = zip(self.getlinealiases(), self._cursors, strict=False)
-        self._ticks = {f"tick_{alias}": line for alias, line in named if alias != "datetime"}
-        self._ticks["tick_last"] = self._cursors[0]
-
         self._cursors[DATETIME].datetime = self._moment
+        named = dict(zip(self.getlinealiases(), self._cursors, strict=False))
+        # `data.close` is found here at once rather than through LineSeries.__getattr__ and a descriptor.
+        self.__dict__.update({alias: line for alias, line in named.items() if not hasattr(type(self), alias)})
+        ticks = {f"tick_{alias}": line for alias, line in named.items() if alias != "datetime"}
+        self._ticks = ticks | {"tick_last": named["close"]}
 
-    def _source(self) -> tuple[Bars, int, Mapping[str, NDArray[np.float64]], tuple[str, ...]]:
-        """The bars, this symbol's column of them, lines that hold no price, and what of a frame is not read."""
+    def _source(self) -> Shown:
         given = self.p.bars if self.p.bars is not None else self.p.dataname
-        symbol = self.p.symbol
-        if hasattr(given, "columns") and not isinstance(given, Bars):
-            from hybrid_bt.feeds.frame_columns import frame_bars
-
-            self._name = self.p.name or symbol or ""
-            found = frame_bars(
-                given,
-                {line: getattr(self.p, line, -1) for line in self.getlinealiases() if line},
-                owner=self._name if SYMBOL.fullmatch(str(self._name)) else "data",
-                nocase=self.p.nocase,
-                adjusted=self.p.adjusted,
-                on_bad_data=self.p.on_bad_data,
-            )
-            return found.bars, 0, found.others, found.unread
-        if not isinstance(given, Bars):
+        if isinstance(given, Bars):
+            return self._of_bars(given)
+        if not hasattr(given, "columns"):
             raise BarsError(f"bars: ArrayFeed got {type(given).__name__}; give bars=Bars or dataname=DataFrame")
+        from hybrid_bt.feeds.frame import frame_lines
+
+        self._name = self.p.name or self.p.symbol or ""
+        return frame_lines(given, self._name, [line for line in self.getlinealiases() if line], self.p)
+
+    def _of_bars(self, given: Bars) -> Shown:
         for choice in (*ArrayFeed.datafields, "nocase", "adjusted", "on_bad_data"):
             if not self.p.isdefault(choice):
                 raise BarsError(f"bars: {choice}={getattr(self.p, choice)!r} is about a DataFrame, and Bars are given")
+        symbol = self.p.symbol
         if symbol is None and given.n_symbols != 1:
             raise BarsError(f"bars: {given.name} holds {given.n_symbols} symbols; say which one with symbol=...")
         column = 0 if symbol is None else given.index_of(symbol)
         self._name = self.p.name or given.symbols[column]
-        return given, column, {}, ()
+        return Shown(given, column)
 
-    def _moment(self, ago: int = 0, tz: Any = None, naive: bool = True) -> datetime:
+    def _moment(self, ago: int = 0, tz: tzinfo | None = None, naive: bool = True) -> datetime:
         """What `data.datetime.datetime()` answers; the broker asks it of every position on every bar."""
         line = self._cursors[DATETIME]
         if tz or line._tz or not naive:
@@ -282,7 +211,7 @@ class ArrayFeed(bt.feed.DataBase):
             return line.array[line._idx + 1]  # type: ignore[no-any-return]
         return math.inf
 
-    def advance(self, size: int = 1, datamaster: Any = None, ticks: bool = True) -> None:
+    def advance(self, size: int = 1, datamaster: Framework | None = None, ticks: bool = True) -> None:
         if not self._light or datamaster is not None:
             super().advance(size, datamaster, ticks)
             return
@@ -291,7 +220,7 @@ class ArrayFeed(bt.feed.DataBase):
         a._idx = b._idx = c._idx = d._idx = e._idx = f._idx = g._idx = a._idx + size
         a.lencount = b.lencount = c.lencount = d.lencount = e.lencount = f.lencount = g.lencount = a.lencount + size
 
-    def next(self, datamaster: Any = None, ticks: bool = True) -> bool:
+    def next(self, datamaster: Framework | None = None, ticks: bool = True) -> bool:
         if not self._light or datamaster is not None:
             return super().next(datamaster, ticks)  # type: ignore[no-any-return]
         line = self._cursors[0]
@@ -305,41 +234,15 @@ class ArrayFeed(bt.feed.DataBase):
             self.__dict__.update(dict.fromkeys(self._ticks))
 
     def _tick_fill(self, force: bool = False) -> None:
-        if self._light:
-            return
-        ticks = self.__dict__
-        if force or ticks.get("tick_close") is None:
-            for name, line in self._ticks.items():
-                ticks[name] = line[0]
+        if not self._light and (force or self.__dict__.get("tick_close") is None):
+            self.__dict__.update({name: line[0] for name, line in self._ticks.items()})
 
     def _packed_columns(self) -> tuple[array.array[float], ...]:
-        """The symbol's own bars, one array for each line in order.
-
-        `fromdate` and `todate` are applied here where that leaves the lines as `load` does, which applies them again.
-        """
-        bars, column = self._bars, self._column
-        rows = np.flatnonzero(bars.traded[:, column])
-        numbers = date_numbers(bars.stamps[rows])
-        if self._may_cut():
-            first, last = (
-                np.searchsorted(numbers, self.fromdate, "left"),
-                np.searchsorted(numbers, self.todate, "right"),
-            )
-            rows, numbers = rows[first:last], numbers[first:last]
-        values = {name: getattr(bars, name)[rows, column] for name in (*PRICES, "volume")}
-        values |= {name: line[rows] for name, line in self._others.items()} | {"datetime": numbers}
-        empty = np.full(len(rows), NO_VALUE)
-        aliases = [self._getlinealias(line) for line in range(len(self._cursors))]
-        return tuple(_packed(values.get(alias, empty)) for alias in aliases)
+        """One array for each line, in order; cut to `fromdate` and `todate` where that leaves them as `load` does."""
+        span = (self.fromdate, self.todate) if self._may_cut() else (-math.inf, math.inf)
+        return self._shown.packed(map(self._getlinealias, range(len(self._cursors))), *span)
 
 
-def to_feeds(bars: Bars, **params: Any) -> list[ArrayFeed]:
+def to_feeds(bars: Bars, **params: object) -> list[ArrayFeed]:
     """One feed per symbol, in order and named after it; `params` as in `ArrayFeed`."""
     return [ArrayFeed(**{"bars": bars, "symbol": symbol, "name": symbol, **params}) for symbol in bars.symbols]
-
-
-def _packed(values: NDArray[np.float64]) -> array.array[float]:
-    """The same doubles as an `array.array`, by one copy."""
-    packed = array.array("d")
-    packed.frombytes(np.ascontiguousarray(values, dtype=np.float64).tobytes())
-    return packed

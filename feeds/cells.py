@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hybrid_bt.bars.checks import PRICES, RawBars, nanoseconds, say_stamp
+from hybrid_bt.bars.checks import PRICES, RawBars
+from hybrid_bt.bars.stamps import nanoseconds, say_stamp
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.panel import NO_ZONE
 
@@ -43,7 +44,7 @@ def refuse_repeats(names: list[str], where: str) -> None:
         seen[meaning] = name
 
 
-def dated(frame: Any) -> Any:
+def dated(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with its dates as a column, taken from the index if they are there, and rows counted from 0."""
     if isinstance(frame.columns, pd.MultiIndex):
         raise BarsError("bars: a table with two rows of headers holds several symbols; give one table per symbol")
@@ -58,7 +59,7 @@ def dated(frame: Any) -> Any:
     return frame.reset_index(drop=True)
 
 
-def single(frame: Any, symbol: str) -> RawBars:
+def single(frame: pd.DataFrame, symbol: str) -> RawBars:
     """One symbol's columns; those with numbers that mean nothing here are named. An empty price stays NaN."""
     columns = {field: column for column in frame.columns if (field := field_of(column)) is not None}
     for needed in ("date", "close"):
@@ -78,14 +79,14 @@ def single(frame: Any, symbol: str) -> RawBars:
     return RawBars(stamps, values, zones, tuple(numeric))
 
 
-def hint_delimiter(columns: list[Any]) -> str:
+def hint_delimiter(columns: Sequence[object]) -> str:
     """What to say where all columns are one."""
     if len(columns) == 1 and any(mark in str(columns[0]) for mark in ";\t|"):
         return "; separate the columns by commas"
     return ""
 
 
-def stamps_of(column: Any, owner: str) -> tuple[NDArray[np.datetime64], frozenset[str]]:
+def stamps_of(column: pd.Series, owner: str) -> tuple[NDArray[np.datetime64], frozenset[str]]:
     """Dates as datetime64[ns], and the time zones that they carried.
 
     The clock is taken as written; the panel refuses or drops the zone. Whatever is not plainly an ISO date is refused.
@@ -112,7 +113,7 @@ def stamps_of(column: Any, owner: str) -> tuple[NDArray[np.datetime64], frozense
     return nanoseconds(parsed.to_numpy(), owner), zones
 
 
-def numbers(column: Any, owner: str, stamps: NDArray[np.datetime64]) -> NDArray[np.float64]:
+def numbers(column: pd.Series, owner: str, stamps: NDArray[np.datetime64]) -> NDArray[np.float64]:
     """A column as float64; BarsError naming the first cell that is text."""
     if column.dtype.kind in "fiu" and isinstance(column.dtype, np.dtype):
         return column.to_numpy(dtype=np.float64)  # type: ignore[no-any-return]
@@ -130,12 +131,12 @@ def numbers(column: Any, owner: str, stamps: NDArray[np.datetime64]) -> NDArray[
     )
 
 
-def _exactly(column: Any) -> NDArray[np.float64]:
+def _exactly(column: pd.Series) -> NDArray[np.float64]:
     """Python reads text to the last digit; pandas' own conversion may miss it."""
     return np.array([np.nan if pd.isna(cell) else float(cell) for cell in column.astype(object)], dtype=np.float64)
 
 
-def _row(column: Any, position: int) -> int:
+def _row(column: pd.Series, position: int) -> int:
     """The row as people count, from 1, through all parts of a file that is read in parts."""
     return int(column.index[position]) + 1
 

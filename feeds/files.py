@@ -8,12 +8,15 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.cells import dated, field_of, refuse_repeats
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 SUFFIXES = (".csv.gz", ".csv", ".parquet")
 EMPTY = ("", "NaN", "nan", "NA", "N/A", "null", "NULL", "None")
@@ -45,7 +48,7 @@ def stem_of(path: Path) -> str:
     return path.resolve().name
 
 
-def parts_of(path: Path) -> Iterator[Any]:
+def parts_of(path: Path) -> Iterator[pd.DataFrame]:
     """Frames that together are the file; rows are counted through all of them. BarsError if it cannot be read."""
     if not path.is_file():  # a pipe would be waited for, a folder or a circle of links has no rows
         raise BarsError(f"bars: {path} cannot be read: it is no regular file; remove it, or give a table")
@@ -66,20 +69,21 @@ def refuse_more(rows: int, path: Path) -> None:
 class _Lines(io.RawIOBase):
     """A stream that refuses to go on where a line does not end."""
 
-    def __init__(self, stream: Any, name: str) -> None:
+    def __init__(self, stream: io.BufferedIOBase, name: str) -> None:
         super().__init__()
         self._stream, self._name, self._open = stream, name, 0
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
-        block = self._stream.read(min(len(buffer), LONGEST_LINE))
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        room = memoryview(buffer)
+        block = self._stream.read(min(len(room), LONGEST_LINE))
         end = block.rfind(b"\n")
         self._open = self._open + len(block) if end < 0 else len(block) - end - 1
         if self._open > LONGEST_LINE:
             raise OSError(f"{self._name} has a line of more than {LONGEST_LINE} bytes")
-        buffer[: len(block)] = block
+        room[: len(block)] = block
         return len(block)
 
     def close(self) -> None:
@@ -87,13 +91,13 @@ class _Lines(io.RawIOBase):
         super().close()
 
 
-def _opened(path: Path) -> Any:
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
-    lines = io.BufferedReader(_Lines(opener(path, "rb"), path.name), 1 << 18)
+def _opened(path: Path) -> io.TextIOWrapper:
+    stream = gzip.GzipFile(path) if path.name.lower().endswith(".gz") else path.open("rb")
+    lines = io.BufferedReader(_Lines(stream, path.name), 1 << 18)
     return io.TextIOWrapper(lines, encoding="utf-8-sig", newline="", errors="strict")
 
 
-def _csv(path: Path) -> Iterator[Any]:
+def _csv(path: Path) -> Iterator[pd.DataFrame]:
     """Dates and symbols as text, all else as numbers where every cell is one; nothing is guessed or dropped."""
     try:
         with _opened(path) as stream:
@@ -101,44 +105,36 @@ def _csv(path: Path) -> Iterator[Any]:
         names = [str(cell).strip() for cell in head.iloc[0]]
         refuse_repeats(names, path.name)
         text = {name: str for i, name in enumerate(names) if field_of(name) in ("date", "symbol") or i == 0}
-        options: dict[str, Any] = {
-            "header": 0,
-            "names": names,
-            "index_col": False,
-            "dtype": text,
-            "keep_default_na": False,
-            "na_values": {name: list(EMPTY) for name in names if name not in text},
-            "low_memory": False,
-            "chunksize": PART_ROWS,
-            **_exact_floats(pd.__version__),
-        }
         with warnings.catch_warnings(), _opened(path) as stream:
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
-            yield from pd.read_csv(stream, **options)
+            yield from pd.read_csv(
+                stream,
+                header=0,
+                names=names,
+                index_col=False,
+                dtype=text,
+                keep_default_na=False,
+                na_values={name: list(EMPTY) for name in names if name not in text},
+                low_memory=False,
+                chunksize=PART_ROWS,
+                **_exact_floats(pd.__version__),
+            )
     except pd.errors.EmptyDataError:
         raise BarsError(f"bars: {path} is empty; give a header and at least 2 bars") from None
     except BarsError:
         raise
-    except (
-        pd.errors.ParserError,
-        pd.errors.ParserWarning,
-        OSError,
-        EOFError,
-        ValueError,
-        OverflowError,
-        zlib.error,
-    ) as error:
+    except (pd.errors.ParserWarning, OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         cause = " ".join(str(error.__cause__ or error).split())[:200]
         raise BarsError(f"bars: {path} cannot be read as CSV in UTF-8: {cause}; mend the file") from error
 
 
-def _exact_floats(pandas_version: str) -> dict[str, Any]:
+def _exact_floats(pandas_version: str) -> dict[str, str]:
     """The option that makes pandas read every digit; from 3.1 it always does, and the option is deprecated."""
     major, minor = (int(part) for part in pandas_version.split(".")[:2])
     return {} if (major, minor) >= (3, 1) else {"float_precision": "round_trip"}
 
 
-def _parquet(path: Path) -> Iterator[Any]:
+def _parquet(path: Path) -> Iterator[pd.DataFrame]:
     try:
         from pyarrow import parquet
     except ImportError as error:

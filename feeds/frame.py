@@ -1,27 +1,35 @@
-"""Prices that are in memory already: pandas frames, and the feeds of any other Backtrader project."""
+"""Prices that are in memory already: pandas frames, and the feeds of any other Backtrader project.
+
+A feed over one frame chooses columns as Backtrader's PandasData does: None, the frame has no such column; -1, the
+column of that name, if there is one; a position from 0 on; or a name. For `datetime`, None is the index.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.bars.checks import RawBars
-from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import pick
-from hybrid_bt.feeds.cells import dated, single
-from hybrid_bt.feeds.panel import Handling, build_panel
+from hybrid_bt.bars.checks import SYMBOL, RawBars
+from hybrid_bt.errors import BarsError, did_you_mean
+from hybrid_bt.feeds.cells import dated, field_of, numbers, single
+from hybrid_bt.feeds.lines import FIELDS, PRICES, Shown
+from hybrid_bt.feeds.panel import Handling, build_panel, pick
 from hybrid_bt.feeds.table import rows_of_frames
+
+if TYPE_CHECKING:
+    from hybrid_bt.feeds.framework import Framework
 
 KINDS = "give a source's name, a path, a DataFrame, a dict of DataFrames, or Backtrader feeds"
 MADE_UTC = "UTC, into which Backtrader turns the table's own"
-LINES = ("open", "high", "low", "close", "volume")
 
 
-def load_objects(source: Any, symbols: Sequence[str] | None, handling: Handling) -> Bars:
+def load_objects(source: object, symbols: Sequence[str] | None, handling: Handling) -> Bars:
     """Checked bars from objects.
 
     Parameters
@@ -48,13 +56,13 @@ def load_objects(source: Any, symbols: Sequence[str] | None, handling: Handling)
     return build_panel("data", rows, handling)
 
 
-def _framed(symbol: object, frame: Any) -> RawBars:
+def _framed(symbol: object, frame: object) -> RawBars:
     if not isinstance(frame, pd.DataFrame):
         raise BarsError(f"bars: {symbol} is {type(frame).__name__}, no DataFrame; {KINDS}")
     return single(dated(frame), str(symbol))
 
 
-def _from_feeds(source: Any) -> Iterator[tuple[str, RawBars]]:
+def _from_feeds(source: object) -> Iterator[tuple[str, RawBars]]:
     from hybrid_bt.feeds.framework import bt
 
     feeds = [source] if isinstance(source, bt.feed.DataBase) else source
@@ -76,26 +84,151 @@ def _from_feeds(source: Any) -> Iterator[tuple[str, RawBars]]:
         yield name, rows
 
 
-def _played(feed: Any) -> RawBars:
+def _played(feed: Framework) -> RawBars:
     """What a strategy would see of a feed, bar by bar."""
     from hybrid_bt.feeds.framework import bt, quietly
 
     seen: list[tuple[float, ...]] = []
-    stamps: list[Any] = []
+    stamps: list[datetime] = []
 
     class Reader(bt.Strategy):
         def next(self) -> None:
             stamps.append(self.data.datetime.datetime(0))
-            seen.append(tuple(getattr(self.data, line)[0] for line in LINES))
+            seen.append(tuple(getattr(self.data, line)[0] for line in FIELDS))
 
     cerebro = bt.Cerebro(stdstats=False)
     cerebro.adddata(feed)
     cerebro.addstrategy(Reader)
     with quietly():
         cerebro.run(runonce=False)
-    values = np.array(seen, dtype=np.float64).reshape(len(seen), len(LINES))
-    columns = {line: np.ascontiguousarray(values[:, i]) for i, line in enumerate(LINES)}
-    unread = tuple(line for line in feed.getlinealiases() if line not in (*LINES, "openinterest", "datetime"))
+    values = np.array(seen, dtype=np.float64).reshape(len(seen), len(FIELDS))
+    columns = {line: np.ascontiguousarray(values[:, i]) for i, line in enumerate(FIELDS)}
+    unread = tuple(line for line in feed.getlinealiases() if line not in (*FIELDS, "openinterest", "datetime"))
     zone = getattr(getattr(getattr(feed.p, "dataname", None), "index", None), "tz", None)
     zones = frozenset() if zone is None else frozenset({MADE_UTC})
     return RawBars(np.array(stamps, dtype="M8[us]").astype("M8[ns]"), columns, zones, unread)
+
+
+def frame_lines(frame: pd.DataFrame, name: str, lines: Iterable[str], params: Framework) -> Shown:
+    """Read, check and line up the columns that a feed's parameters ask for.
+
+    Parameters
+    ----------
+    name : str
+        Of the feed; names the symbol in errors.
+    params : Backtrader's own
+        `nocase` matches names without case, `adjusted` scales prices by the frame's adjusted close, `on_bad_data` is
+        that of `load_bars`, and what has the name of a line, or `datetime`, is the choice of its column.
+
+    Raises
+    ------
+    BarsError
+        For a column that is not there or there twice, text among numbers, and prices that cannot be traded on.
+    """
+    handling = Handling(not params.adjusted, params.on_bad_data)
+    owner = name if SYMBOL.fullmatch(str(name)) else "data"
+    if isinstance(frame.columns, pd.MultiIndex):
+        raise BarsError(f"bars: {owner}: the frame has several rows of headers; keep one (frame.droplevel, axis=1)")
+    choices = {line: getattr(params, line, -1) for line in lines}
+    places = {line: _place(frame, owner, line, choice, params.nocase) for line, choice in choices.items()}
+    dates = _dates(frame, owner, places["datetime"])
+    if params.adjusted:
+        places["adj"] = _adjusted(frame, owner)
+    at = {line: place for line, place in places.items() if place is not None}
+    if "close" not in at:
+        raise BarsError(f"bars: {owner} has no close column{_found(frame)}; name it with close='COLUMN'")
+    columns = {line: frame.iloc[:, place].reset_index(drop=True) for line, place in at.items() if line != "datetime"}
+    prices = {line: column for line, column in columns.items() if line in (*FIELDS, "adj")}
+    raw = single(pd.DataFrame({"date": dates, **prices}), owner)
+    raw = _completed(raw, [line for line in PRICES if choices[line] is None])
+    bars = build_panel(owner, [(owner, raw)], handling)
+    rows = _rows_of(bars, raw)
+    others = {"volume": np.full(bars.n_bars, np.nan)} | {
+        line: numbers(_numeric(column), f"{owner} {line}", raw.stamps)[rows]
+        for line, column in columns.items()
+        if line in choices and line not in PRICES
+    }
+    # volume as checked or mended, but an empty cell stays empty
+    others["volume"] = np.where(np.isnan(others["volume"]), np.nan, bars.volume[:, 0])
+    left = (name for place, name in enumerate(frame.columns) if place not in at.values() and field_of(name) != "date")
+    return Shown(bars, others=others, unread=tuple(map(str, left)))
+
+
+def _place(frame: pd.DataFrame, owner: str, line: str, choice: Hashable, nocase: bool) -> int | None:
+    """Position of a line's column; None where it has none."""
+    if choice is None:
+        return None
+    wanted = choice
+    if isinstance(choice, (int, np.integer)):
+        if choice >= len(frame.columns):
+            raise BarsError(f"bars: {owner}: {line}={choice} is no column{_found(frame)}; they count from 0")
+        if choice >= 0:
+            return int(choice)
+        wanted = line
+    found = [place for place, name in enumerate(frame.columns) if _folded(name, nocase) == _folded(wanted, nocase)]
+    if len(found) > 1:
+        raise BarsError(
+            f"bars: {owner} has more than one column for {line!r}{_found(frame)}; keep one, or give a number"
+        )
+    if not found and wanted is choice:
+        hint = did_you_mean(str(choice), map(str, frame.columns))
+        raise BarsError(f"bars: {owner}: {line}={choice!r} is no column{hint}{_found(frame)}")
+    return found[0] if found else None
+
+
+def _folded(name: Hashable, nocase: bool) -> Hashable:
+    return name.strip().lower() if nocase and isinstance(name, str) else name
+
+
+def _found(frame: pd.DataFrame) -> str:
+    return f"; found {', '.join(map(str, frame.columns[:12]))}"
+
+
+def _adjusted(frame: pd.DataFrame, owner: str) -> int:
+    found = [place for place, name in enumerate(frame.columns) if field_of(name) == "adj"]
+    if len(found) != 1:
+        raise BarsError(
+            f"bars: {owner}: adjusted=True needs one column of adjusted closes, not {len(found)}{_found(frame)}; "
+            "call it 'Adj Close', or leave out adjusted"
+        )
+    return found[0]
+
+
+def _dates(frame: pd.DataFrame, owner: str, place: int | None) -> pd.Series:
+    """The column asked for; else the index where it is of dates, else a column of dates."""
+    if place is not None:
+        return frame.iloc[:, place].reset_index(drop=True)
+    if isinstance(frame.index, pd.DatetimeIndex):
+        return frame.index.to_series().reset_index(drop=True)
+    table = dated(frame)
+    named = [name for name in table.columns if field_of(name) == "date"]
+    if not named:
+        raise BarsError(
+            f"bars: {owner} has dates neither as index nor as a column{_found(frame)}; give datetime='COLUMN'"
+        )
+    return table[named[0]]
+
+
+def _completed(raw: RawBars, absent: list[str]) -> RawBars:
+    """Prices that were said to be absent stand at the close, a high or low at the greater or lesser of it and the open.
+
+    PandasData leaves them empty, and the broker would fill at no price at all.
+    """
+    if not any(line in raw.columns for line in ("open", "high", "low")):
+        return raw  # closes alone
+    columns, close = dict(raw.columns), raw.columns["close"]
+    for line, reach in (("open", np.minimum), ("high", np.maximum), ("low", np.minimum)):
+        if line in absent:
+            columns[line] = reach(columns.get("open", close), close)
+    return raw._replace(columns=columns)
+
+
+def _rows_of(bars: Bars, raw: RawBars) -> NDArray[np.intp]:
+    """Row of the frame behind each bar: of repeated dates the last, as mending keeps it."""
+    order = np.argsort(raw.stamps, kind="stable")
+    return order[np.searchsorted(raw.stamps[order], bars.stamps, "right") - 1]
+
+
+def _numeric(column: pd.Series) -> pd.Series:
+    """True and False are 1 and 0."""
+    return column.astype(object) if column.dtype.kind == "b" else column

@@ -1,16 +1,17 @@
-"""What several symbols' calendars say together: gaps, listings, clocks, frequencies, and the exchange's own days."""
+"""Calendars of several symbols: gaps, listings, clocks, frequencies, the exchange's own days, and what all have."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import reduce
 
 import numpy as np
 
-from hybrid_bt.bars.checks import Stamps, say_stamp
+from hybrid_bt.bars import MIN_BARS
 from hybrid_bt.bars.findings import Finding, OnBadData
-from hybrid_bt.bars.rate import is_intraday
+from hybrid_bt.bars.stamps import Stamps, is_intraday, say_stamp
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
-from hybrid_bt.feeds.align import SymbolBars
+from hybrid_bt.feeds.symbol import SymbolBars
 
 DAY = np.timedelta64(1, "D")
 SHORT_BARS = 254  #: 252 returns warm the features up, one bar decides, one fills
@@ -19,6 +20,7 @@ FREQUENCY_RATIO = 1.5  #: usual steps of two symbols further apart than this are
 FULL_SESSION, FEWEST_INTRADAY = 0.95, 4.0  #: of the usual number of bars of a day; what makes bars intraday
 GAP_DAYS = 10  #: the longest closure of a stock exchange in peace was 7 days (2001), of China's holidays 9 to 10
 DELISTED_BARS = 5  #: last bar this many bars before the panel's
+UNEVEN = ("late_listing", "missing_bars", "delisted")  #: rules about bars that some symbols have and others lack
 
 
 def inspect_panel(
@@ -48,6 +50,39 @@ def inspect_panel(
         for symbol, one in series.items():
             found += _sessions(symbol, one.stamps, calendar)
     return dict(series), found
+
+
+def on_common_bars(
+    name: str, series: Mapping[str, SymbolBars], found: Iterable[Finding]
+) -> tuple[dict[str, SymbolBars], list[Finding], list[str]]:
+    """Every symbol on the bars that all of them have; the findings and a note say what went.
+
+    Raises
+    ------
+    BarsError
+        If fewer than two bars are common.
+    """
+    common = reduce(np.intersect1d, (one.stamps for one in series.values()))
+    if len(common) < MIN_BARS:
+        raise BarsError(
+            f"bars: the symbols of {name} have {len(common)} bar(s) in common, at least {MIN_BARS} are needed; leave "
+            "some symbols out, check times and zones, or give align='union'"
+        )
+    gone = {symbol: len(one.stamps) - len(common) for symbol, one in series.items() if len(one.stamps) > len(common)}
+    cut = {
+        symbol: SymbolBars._make(values[np.searchsorted(one.stamps, common)] for values in one)
+        for symbol, one in series.items()
+    }
+    said = [one._replace(action="left out of all symbols") if one.rule in UNEVEN else one for one in found]
+    listed = say_counts(gone)
+    notes = [f"{name}: on the {len(common)} bars that all symbols have; left out: {listed}"] if gone else []
+    return cut, said, notes
+
+
+def say_counts(counts: Mapping[str, int]) -> str:
+    named = [f"{symbol} {count}" for symbol, count in counts.items()]
+    more = f" and {len(named) - 10} more" if len(named) > 10 else ""
+    return ", ".join(named[:10]) + more
 
 
 def _clocks(series: Mapping[str, SymbolBars]) -> Iterator[Finding]:

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
 
 import numpy as np
 
 from hybrid_bt.bars import MIN_BARS, Bars
-from hybrid_bt.bars.checks import RawBars, check_name, first_of, inspect_rows
-from hybrid_bt.bars.findings import RULES, Finding, OnBadData, counters, refusal, say
-from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import Align, SymbolBars, align, on_common_bars, symbol_bars
-from hybrid_bt.feeds.overlap import inspect_panel
-from hybrid_bt.feeds.suspects import inspect_prices
+from hybrid_bt.bars.checks import FloatArray, RawBars, check_name, first_of, inspect_rows
+from hybrid_bt.bars.findings import ON_BAD_DATA, RULES, Finding, OnBadData, counters, refusal, say
+from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
+from hybrid_bt.feeds.overlap import inspect_panel, on_common_bars, say_counts
+from hybrid_bt.feeds.symbol import SymbolBars, inspect_prices, symbol_bars
 
+Align = Literal["union", "intersection"]
+ALIGN: tuple[Align, ...] = ("union", "intersection")
 Rows = Iterable[tuple[str, RawBars | BarsError]]  #: of each symbol, or why they cannot be read
 NO_ZONE = "no zone"  #: among zones, for the dates that carry none
 
 
-class Handling(NamedTuple):
+@dataclass(frozen=True)
+class Handling:
     """How rows become bars."""
 
     raw_prices: bool = False  #: leave prices unscaled where an adjusted close is given
     on_bad_data: OnBadData = "fail"
     calendar: str | None = None  #: exchange to compare dates with, as exchange_calendars names it: XNYS
     align: Align = "union"  #: calendar of several symbols: every bar of any, or those that all have
+
+    def __post_init__(self) -> None:
+        for word, value, known in (("on_bad_data", self.on_bad_data, ON_BAD_DATA), ("align", self.align, ALIGN)):
+            if value not in known:
+                raise ConfigError(f"{word} is {value!r}{did_you_mean(str(value), known)}")
 
 
 def build_panel(name: str, rows: Rows, handling: Handling, notes: Iterable[str] = ()) -> Bars:
@@ -47,6 +56,52 @@ def build_panel(name: str, rows: Rows, handling: Handling, notes: Iterable[str] 
         series, found, more_notes = on_common_bars(name, series, found)
         notes += more_notes
     return align(name, series, notes, found)
+
+
+def pick(name: str, found: Iterable[str], symbols: Sequence[str] | None) -> list[str]:
+    """The symbols asked for, in that order, or all in the order found; BarsError for one that is not there."""
+    known = list(found)
+    if symbols is None:
+        return known
+    for symbol in symbols:
+        if symbol not in known:
+            raise BarsError(f"bars: {name} has no symbol {symbol!r}{did_you_mean(symbol, known)}")
+    if not symbols or len(set(symbols)) != len(symbols):
+        raise BarsError(f"bars: ask for at least one symbol and for each once, got {list(symbols)}")
+    return list(symbols)
+
+
+def align(
+    name: str, series: Mapping[str, SymbolBars], notes: Iterable[str] = (), findings: Iterable[Finding] = ()
+) -> Bars:
+    """The panel of all symbols on the union of their calendars; where a symbol has no bar, its cells are NaN.
+
+    A note counts the bars that symbols miss, because a symbol that did not trade can be neither bought nor sold.
+    """
+    stamps = np.unique(np.concatenate([one.stamps for one in series.values()]))
+    rows = {symbol: np.searchsorted(stamps, one.stamps) for symbol, one in series.items()}
+    # where all four prices are one, one array can stand for them
+    flat = all(np.array_equal(one.open, one.close) and np.array_equal(one.low, one.high) for one in series.values())
+    fields = ["close", "volume"] if flat else ["close", "volume", "open", "high", "low"]
+    panel = {}
+    for field in fields:
+        values = _column_of_one(series, field)
+        if values is None:
+            values = np.full((len(stamps), len(series)), 0.0 if field == "volume" else np.nan)
+            for column, (symbol, one) in enumerate(series.items()):
+                values[rows[symbol], column] = getattr(one, field)
+        values.setflags(write=False)  # what nobody can write to is taken over without a copy
+        panel[field] = values
+    missing = {symbol: len(stamps) - len(one.stamps) for symbol, one in series.items() if len(one.stamps) < len(stamps)}
+    told = [f"{name}: bars missing out of {len(stamps)} (not traded there): {say_counts(missing)}"] if missing else []
+    return Bars.checked(name, list(series), stamps, **panel, notes=[*notes, *told], findings=findings)
+
+
+def _column_of_one(series: Mapping[str, SymbolBars], field: str) -> FloatArray | None:
+    """A symbol that is alone is its own panel; no copy, unless somebody else may hold the array."""
+    first = next(iter(series.values()))
+    own: FloatArray = getattr(first, field)
+    return own[:, None] if len(series) == 1 and own.flags.owndata else None
 
 
 def inspect(rows: Rows, handling: Handling, *, refusing: bool = True) -> tuple[dict[str, SymbolBars], list[Finding]]:
@@ -139,16 +194,11 @@ def _zones_together(zones: Mapping[str, frozenset[str]]) -> list[Finding]:
 
 def _far_apart(zones: frozenset[str]) -> bool:
     """Whether zones differ by more than daylight saving would explain."""
-    hours = []
-    for zone in zones:
-        digits = zone.replace(":", "")
-        if digits.upper() == "Z":
-            hours.append(0.0)
-        elif digits[:1] in "+-" and digits[1:].isdigit():
-            hours.append((-1 if digits[0] == "-" else 1) * (int(digits[1:3]) + int(digits[3:] or 0) / 60))
-        else:
-            return True  # names: several are several
-    return max(hours) - min(hours) > 1.0
+    try:
+        midnights = [datetime.strptime(zone, "%z") for zone in zones]
+    except ValueError:  # names: several are several
+        return True
+    return max(midnights) - min(midnights) > timedelta(hours=1)
 
 
 def _unread(unread: Mapping[str, Sequence[str]]) -> list[Finding]:
@@ -171,7 +221,7 @@ def _notes(name: str, found: Sequence[Finding]) -> list[str]:
         if entry["severity"] == "info":
             continue
         first = next(one for one in found if one.rule == rule)
-        names: list[str] = entry["symbols"]
+        names = entry["symbols"]
         more = f" (first of {entry['bars']} in {len(names)} symbols)" if len(names) > 1 else ""
         told.append(f"{name}: {say(first)}{more}")
     return told

@@ -8,13 +8,15 @@ rehearsal takes no longer than a backtest and two of them are the same.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.feeds.array import date_numbers
 from hybrid_bt.feeds.framework import bt
+from hybrid_bt.feeds.lines import FIELDS, date_numbers
+
+Message: TypeAlias = tuple[str, tuple[object, ...], dict[str, object]]  #: text, and arguments for `notify_store`
 
 
 class RehearsalStore:
@@ -32,7 +34,7 @@ class RehearsalStore:
 
     def __init__(self, bars: Bars, latency: int = 3, history: int = 0, seed: int = 0) -> None:
         self.bars, self.history = bars, history
-        self._messages: deque[Any] = deque()
+        self._messages: deque[Message] = deque()
         rounds = np.random.default_rng(seed).integers(0, latency + 1, bars.close.shape)
         rows = np.maximum(np.arange(bars.n_bars) - history, 0)[:, None]
         # the next row comes after the latest bar of this one, as tomorrow comes after today
@@ -52,7 +54,7 @@ class RehearsalStore:
     def stop(self) -> None:
         """Called by Cerebro."""
 
-    def get_notifications(self) -> list[Any]:
+    def get_notifications(self) -> list[Message]:
         """Messages for `notify_store`."""
         found, self._messages = list(self._messages), deque()
         return found
@@ -99,7 +101,7 @@ class RehearsalFeed(bt.feed.DataBase):
             self.put_notification(self.LIVE)
         bars, lines = self.p.store.bars, self.lines
         lines.datetime[0] = self._numbers[row]
-        for name in ("open", "high", "low", "close", "volume"):
+        for name in FIELDS:
             getattr(lines, name)[0] = float(getattr(bars, name)[row, column])
         lines.openinterest[0] = 0.0
         self._next += 1

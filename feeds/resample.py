@@ -75,12 +75,15 @@ def resample(bars: Bars, step: str) -> Bars:
     note = f"{bars.name}: resampled to {step}, {len(first)} bars from {bars.n_bars}"
     if len(first) == bars.n_bars:
         return replace(bars, notes=(*bars.notes, note))
+    rows = np.arange(bars.n_bars)[:, None]
+    opened = np.minimum.reduceat(np.where(bars.traded, rows, bars.n_bars), first, axis=0)
+    closed = np.maximum.reduceat(np.where(bars.traded, rows, -1), first, axis=0)
     return Bars.checked(
         bars.name,
         bars.symbols,
         bars.stamps[last],
-        _of_rows(bars.close, _last_traded(bars.traded, first)),
-        open=_of_rows(bars.open, _first_traded(bars.traded, first)),
+        _of_rows(bars.close, closed),
+        open=_of_rows(bars.open, opened),
         high=np.fmax.reduceat(bars.high, first, axis=0),
         low=np.fmin.reduceat(bars.low, first, axis=0),
         volume=np.add.reduceat(bars.volume, first, axis=0),
@@ -102,20 +105,7 @@ def _first_rows(stamps: NDArray[np.datetime64], step: Step) -> RowArray:
     return np.flatnonzero(new)
 
 
-def _first_traded(traded: NDArray[np.bool_], first: RowArray) -> RowArray:
-    """(bars, N) row of each symbol's first bar within each longer one; T where it has none."""
-    rows = np.where(traded, np.arange(len(traded))[:, None], len(traded))
-    return np.minimum.reduceat(rows, first, axis=0)
-
-
-def _last_traded(traded: NDArray[np.bool_], first: RowArray) -> RowArray:
-    rows = np.where(traded, np.arange(len(traded))[:, None], -1)
-    found = np.maximum.reduceat(rows, first, axis=0)
-    return np.where(found < 0, len(traded), found)
-
-
 def _of_rows(values: FloatArray, rows: RowArray) -> FloatArray:
-    """values[rows[b, i], i], NaN for the row behind the last."""
-    inside = np.minimum(rows, len(values) - 1)
-    found: FloatArray = np.where(rows < len(values), values[inside, np.arange(values.shape[1])], np.nan)
-    return found
+    """values[rows[b, i], i]; NaN where there is no such row."""
+    found = values[np.clip(rows, 0, len(values) - 1), np.arange(values.shape[1])]
+    return np.where((rows >= 0) & (rows < len(values)), found, np.nan)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import SymbolBars, align, pick, symbol_bars
+from hybrid_bt.feeds.panel import align, pick
+from hybrid_bt.feeds.symbol import SymbolBars, symbol_bars
 
 
 class Sample(NamedTuple):
@@ -99,10 +99,12 @@ def sample_bytes(file: str) -> bytes:
 
 
 def _wide(header: list[str], body: list[list[str]]) -> dict[str, SymbolBars]:
-    stamps = _stamps(row[0] for row in body)
+    stamps = np.array([row[0] for row in body], dtype="M8[ns]")
     closes = np.array([[float(cell) for cell in row[1:]] for row in body])
-    raws = {symbol: RawBars(stamps, {"close": closes[:, i].copy()}) for i, symbol in enumerate(header[1:])}
-    return {symbol: symbol_bars(symbol, raw, raw_prices=True) for symbol, raw in raws.items()}
+    return {
+        symbol: symbol_bars(symbol, RawBars(stamps, {"close": closes[:, i].copy()}), raw_prices=True)
+        for i, symbol in enumerate(header[1:])
+    }
 
 
 def _long(header: list[str], body: list[list[str]], raw_prices: bool) -> dict[str, SymbolBars]:
@@ -113,10 +115,7 @@ def _long(header: list[str], body: list[list[str]], raw_prices: bool) -> dict[st
     series = {}
     for symbol, rows in by_symbol.items():
         values = np.array([[float(cell) for cell in row[2:]] for row in rows])
-        raw = RawBars(_stamps(row[0] for row in rows), {field: values[:, i].copy() for i, field in enumerate(fields)})
+        stamps = np.array([row[0] for row in rows], dtype="M8[ns]")
+        raw = RawBars(stamps, {field: values[:, i].copy() for i, field in enumerate(fields)})
         series[symbol] = symbol_bars(symbol, raw, raw_prices=raw_prices)
     return series
-
-
-def _stamps(days: Iterable[str]) -> NDArray[np.datetime64]:
-    return np.array(list(days), dtype="M8[ns]")

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hybrid_bt.bars import say_stamp
 from hybrid_bt.bars.checks import PRICES, RawBars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.files import write_whole
@@ -73,7 +74,7 @@ def read_latest(cache: Path, symbol: str) -> Snapshot | None:
     return None
 
 
-def store(cache: Path, symbol: str, rows: RawBars, arguments: Mapping[str, str]) -> Snapshot:
+def store(cache: Path, symbol: str, rows: RawBars, arguments: Mapping[str, str]) -> None:
     """Keep a history beside those that are there, and name it in the manifest.
 
     Raises
@@ -104,7 +105,6 @@ def store(cache: Path, symbol: str, rows: RawBars, arguments: Mapping[str, str])
             f"bars: yahoo's snapshot cannot be kept in {folder}: {error.strerror or error}; free the disk, or point "
             "XDG_CACHE_HOME to a folder that can be written to"
         ) from error
-    return Snapshot(rows, str(entry["fetched_at"]), dict(arguments))
 
 
 def difference(old: RawBars, new: RawBars) -> str:
@@ -117,7 +117,7 @@ def difference(old: RawBars, new: RawBars) -> str:
     a, b = (one.stamps[(one.stamps >= first) & (one.stamps <= last)] for one in (old, new))
     odd = np.setxor1d(a, b)
     if len(odd):
-        told.append(f"{len(odd)} days are in one only, first {_day(odd[0])}")
+        told.append(f"{len(odd)} days are in one only, first {say_stamp(odd[0])}")
     _, i, j = np.intersect1d(old.stamps, new.stamps, return_indices=True)
     for field in FIELDS:
         if field not in old.columns or field not in new.columns:
@@ -130,12 +130,10 @@ def difference(old: RawBars, new: RawBars) -> str:
             told.append("adjusted closes are rescaled (a dividend since then)")
         else:
             row = rows[0]
-            told.append(f"{field} on {len(rows)} days, first {_day(old.stamps[i[row]])}: {x[row]:g}, now {y[row]:g}")
+            told.append(
+                f"{field} on {len(rows)} days, first {say_stamp(old.stamps[i[row]])}: {x[row]:g}, now {y[row]:g}"
+            )
     return "; ".join(told)
-
-
-def _day(stamp: np.datetime64) -> str:
-    return str(stamp.astype("M8[D]"))
 
 
 def _folder(cache: Path, symbol: str) -> Path:

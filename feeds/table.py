@@ -13,17 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.checks import PRICES, RawBars
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import pick
 from hybrid_bt.feeds.cells import field_of, hint_delimiter, numbers, single, stamps_of
 from hybrid_bt.feeds.files import files_of, parts_of, stem_of
-from hybrid_bt.feeds.panel import Handling, Rows, build_panel
+from hybrid_bt.feeds.panel import Handling, Rows, build_panel, pick
 
 
 def load_table(path: Path, handling: Handling, *, symbols: Sequence[str] | None = None, hint: str = "") -> Bars:
@@ -92,7 +91,7 @@ def _rows_of_files(paths: Iterable[Path], place: Path, refusing: bool) -> Rows:
             yield symbol, raw
 
 
-def rows_of_frames(parts: Iterable[Any], where: str, stem: str) -> dict[str, RawBars]:
+def rows_of_frames(parts: Iterable[pd.DataFrame], where: str, stem: str) -> dict[str, RawBars]:
     """Every symbol of the frames that together are one table, long, wide or of one symbol named `stem`."""
     pieces: dict[str, list[RawBars]] = {}
     for frame in parts:
@@ -101,7 +100,7 @@ def rows_of_frames(parts: Iterable[Any], where: str, stem: str) -> dict[str, Raw
     return {symbol: _joined(pieces.pop(symbol), symbol, where) for symbol in list(pieces)}
 
 
-def _split(frame: Any, where: str, stem: str) -> dict[str, RawBars]:
+def _split(frame: pd.DataFrame, where: str, stem: str) -> dict[str, RawBars]:
     fields = [field_of(column) for column in frame.columns]
     if "symbol" in fields:
         return _long(frame, where)
@@ -126,7 +125,7 @@ def _joined(pieces: list[RawBars], symbol: str, where: str) -> RawBars:
     return whole
 
 
-def _long(frame: Any, where: str) -> dict[str, RawBars]:
+def _long(frame: pd.DataFrame, where: str) -> dict[str, RawBars]:
     column = next(name for name in frame.columns if field_of(name) == "symbol")
     names = frame[column].astype(object).where(frame[column].notna(), "").astype(str).str.strip()
     if (names == "").any():
@@ -136,7 +135,7 @@ def _long(frame: Any, where: str) -> dict[str, RawBars]:
     return {str(symbol): single(group, str(symbol)) for symbol, group in groups}
 
 
-def _wide(frame: Any, where: str) -> dict[str, RawBars]:
+def _wide(frame: pd.DataFrame, where: str) -> dict[str, RawBars]:
     """One close per symbol and row. Here an empty cell is the only way to say that a symbol has no bar."""
     first, *symbols = frame.columns
     if field_of(first) != "date" or len(symbols) < 2:

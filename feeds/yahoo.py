@@ -13,19 +13,21 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from hybrid_bt.bars import Bars, Moment, instant
 from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.align import pick
 from hybrid_bt.feeds.cells import dated, field_of, single
-from hybrid_bt.feeds.panel import Handling, build_panel
+from hybrid_bt.feeds.panel import Handling, build_panel, pick
 from hybrid_bt.feeds.snapshots import Snapshot, difference, read_latest, store
 
-Download = Callable[..., Any] | None  #: as `yfinance.download`
+if TYPE_CHECKING:
+    import pandas as pd
+
+Download: TypeAlias = "Callable[..., pd.DataFrame | None]"  #: as `yfinance.download`
 AS_GIVEN = Handling()
 FIRST_DAY = "1990-01-01"
 DAY = np.timedelta64(1, "D")
@@ -56,7 +58,7 @@ def load_yahoo(
     end: Moment | None = None,
     cache: Path | None = None,
     offline: bool = False,
-    download: Download = None,
+    download: Download | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Bars:
     """Daily bars of the named symbols, in the order asked.
@@ -145,7 +147,7 @@ def _span(rows: RawBars, start: str, stop: str, symbol: str) -> RawBars:
     return rows.take(inside)
 
 
-def _one(frame: Any, symbol: str, symbols: Sequence[str]) -> RawBars:
+def _one(frame: pd.DataFrame, symbol: str, symbols: Sequence[str]) -> RawBars:
     """One symbol's columns; days on which Yahoo has nothing for it are left out.
 
     Headers are (field, symbol), (symbol, field), or the field alone where one symbol was asked for.
@@ -165,7 +167,9 @@ def _one(frame: Any, symbol: str, symbols: Sequence[str]) -> RawBars:
     return rows.take(present)
 
 
-def fetch(symbols: Sequence[str], start: str, stop: str, download: Download, sleep: Callable[[float], None]) -> Any:
+def fetch(
+    symbols: Sequence[str], start: str, stop: str, download: Download | None, sleep: Callable[[float], None]
+) -> pd.DataFrame:
     """Yahoo's frame, unadjusted and with the adjusted close beside it, whatever the installed version's defaults.
 
     Raises
@@ -179,50 +183,39 @@ def fetch(symbols: Sequence[str], start: str, stop: str, download: Download, sle
 
         download = yfinance.download
         failures = (*failures, yfinance.exceptions.YFException)
-    reasons: list[str] = []
-    cause: Exception | None = None
+    told, cause = "", None
     for pause in (*PAUSES, None):
-        said: list[str] = []
-        try:
-            with _quiet(said):
+        with _quiet() as said:
+            try:
                 frame = download(list(symbols), start=start, end=stop, **PLAINLY)
-            if frame is not None and len(frame):
-                return frame
-            reasons = said
-        except failures as error:
-            reasons, cause = [*said, str(error) or type(error).__name__], error
-        if pause is None or not reasons:  # an empty answer without a word does not change by asking again
+                if frame is not None and len(frame):
+                    return frame
+                told = said.getvalue()
+            except failures as error:
+                told, cause = f"{said.getvalue()} {str(error) or type(error).__name__}", error
+        if pause is None or not told:  # an empty answer without a word does not change by asking again
             break
         sleep(pause)
-    raise NoAnswerError(_say(symbols, start, stop, reasons)) from cause
+    raise NoAnswerError(_say(symbols, start, stop, " ".join(told.split())[:200])) from cause
 
 
-def _say(symbols: Sequence[str], start: str, stop: str, reasons: Sequence[str]) -> str:
-    told = " ".join(" ".join(reasons).split())[:200]
+def _say(symbols: Sequence[str], start: str, stop: str, told: str) -> str:
     if any(mark in told.lower() for mark in RATE_MARKS):
         return "bars: yahoo limits the rate of requests from here; wait some minutes, or give your own prices"
-    if reasons:
+    if told:
         return f"bars: yahoo could not be read ({told}); {REMEDY}"
     return f"bars: yahoo delivered nothing for {', '.join(symbols)} from {start} to before {stop}; {REMEDY}"
 
 
-class _Listener(logging.Handler):
-    def __init__(self, said: list[str]) -> None:
-        super().__init__(logging.ERROR)
-        self._said = said
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._said.append(record.getMessage())
-
-
 @contextlib.contextmanager
-def _quiet(said: list[str]) -> Iterator[None]:
+def _quiet() -> Iterator[io.StringIO]:
     """What yfinance prints is dropped; the errors that it logs are collected."""
-    logger = logging.getLogger("yfinance")
-    listener, propagates, handlers = _Listener(said), logger.propagate, logger.handlers[:]
+    said, logger = io.StringIO(), logging.getLogger("yfinance")
+    listener, propagates, handlers = logging.StreamHandler(said), logger.propagate, logger.handlers[:]
+    listener.setLevel(logging.ERROR)
     logger.handlers, logger.propagate = [listener], False
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
+            yield said
     finally:
         logger.handlers, logger.propagate = handlers, propagates

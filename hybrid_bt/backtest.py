@@ -26,7 +26,7 @@ from hybrid_bt.account.registry import BENCHMARK, EQUAL_WEIGHT, RISK_OFF, Panel,
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars, instant, say_stamp
 from hybrid_bt.bars.findings import counters
-from hybrid_bt.bars.rate import is_intraday
+from hybrid_bt.bars.stamps import is_intraday
 from hybrid_bt.brain.recording import Recorder
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies, resolve_pairs, training_end

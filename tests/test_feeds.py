@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.commands.data import check_path
-from hybrid_bt.errors import BarsError
+from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.feeds import SOURCES, ArrayFeed, load_bars, to_feeds
 from hybrid_bt.feeds import sample as sample_source
-from hybrid_bt.feeds.array import date_numbers
+from hybrid_bt.feeds.lines import date_numbers
 from hybrid_bt.feeds.panel import Handling
 from hybrid_bt.feeds.yahoo import load_yahoo
 
@@ -250,6 +250,22 @@ def test_bad_paths_are_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(BarsError, match="cannot be read"):
             load_bars(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("on_bad_dta", "on_bad_data"), ("symbol", "symbols"), ("resmple", "resample"), ("trade_form", "trade_from")],
+)
+def test_unknown_keyword_is_refused_with_the_nearest(word: str, hint: str) -> None:
+    with pytest.raises(TypeError, match=f"no {word!r}; did you mean {hint!r}"):
+        load_bars("us20", **{word: None})
+
+
+@pytest.mark.parametrize("word", ["on_bad_data", "align"])
+def test_unknown_value_is_refused_by_every_door(word: str) -> None:
+    for load in (load_bars, lambda source, **how: load_yahoo(["KO"], Handling(**how))):
+        with pytest.raises(ConfigError, match=f"{word} is 'drop'; known: "):
+            load("us20", **{word: "drop"})
 
 
 def test_symbol_in_two_files_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from hybrid_bt.backtest import Request, backtest
 from hybrid_bt.bars import Bars
-from hybrid_bt.bars.rate import bars_per_year, decision_rate
+from hybrid_bt.bars.stamps import bars_per_year, decision_rate
 from hybrid_bt.commands.run import main as run
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import load_policies

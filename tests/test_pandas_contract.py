@@ -132,15 +132,15 @@ def test_parameter_means_what_it_means_to_pandas_data(parameter: str, modes: Any
 
 
 class OursPE(ArrayFeed):  # type: ignore[misc]
-    lines = ("pe", "signal", "missing")
-    params = (("pe", -1), ("signal", 8), ("missing", -1))
-    datafields: ClassVar = [*ArrayFeed.datafields, "pe", "signal", "missing"]
+    lines = ("pe", "signal", "missing", "adj")
+    params = (("pe", -1), ("signal", 8), ("missing", -1), ("adj", "Adj Close"))
+    datafields: ClassVar = [*ArrayFeed.datafields, "pe", "signal", "missing", "adj"]
 
 
 class TheirsPE(bt.feeds.PandasData):  # type: ignore[misc]
-    lines = ("pe", "signal", "missing")
-    params = (("pe", -1), ("signal", 8), ("missing", -1))
-    datafields: ClassVar = [*bt.feeds.PandasData.datafields, "pe", "signal", "missing"]
+    lines = ("pe", "signal", "missing", "adj")
+    params = (("pe", -1), ("signal", 8), ("missing", -1), ("adj", "Adj Close"))
+    datafields: ClassVar = [*bt.feeds.PandasData.datafields, "pe", "signal", "missing", "adj"]
 
 
 MODES: tuple[Any, ...] = (
@@ -171,7 +171,7 @@ def test_further_columns_resampled_are_those_of_pandas_data() -> None:
 def test_columns_that_become_no_line_are_named() -> None:
     assert ArrayFeed(dataname=frame()).unread == ("Adj Close", "pe", "signal")
     assert ArrayFeed(dataname=frame(), adjusted=True, volume=None).unread == ("volume", "pe", "signal")
-    assert OursPE(dataname=frame()).unread == ("Adj Close",)
+    assert OursPE(dataname=frame()).unread == ()
     assert ArrayFeed(dataname=dated("date")).unread == ("Adj Close", "pe", "signal")
 
 

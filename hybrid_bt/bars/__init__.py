@@ -1,5 +1,6 @@
 """Checked prices."""
 
-from hybrid_bt.bars.bars import MIN_BARS, Bars, Moment, instant, say_stamp
+from hybrid_bt.bars.bars import MIN_BARS, Bars
+from hybrid_bt.bars.stamps import Moment, instant, say_stamp
 
 __all__ = ["MIN_BARS", "Bars", "Moment", "instant", "say_stamp"]

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bars.checks import Moment, check_name, check_panel, floats, instant, nanoseconds, say_stamp
+from hybrid_bt.bars.checks import check_name, check_panel, floats
 from hybrid_bt.bars.findings import Finding
-from hybrid_bt.bars.rate import bars_per_year
+from hybrid_bt.bars.stamps import Moment, bars_per_year, instant, nanoseconds, say_stamp
 from hybrid_bt.errors import BarsError, did_you_mean
 
 __all__ = ["Bars", "Moment", "instant", "say_stamp"]
@@ -166,7 +166,7 @@ class Bars:
 
     @property
     def bars_per_year(self) -> float:
-        """Bars per calendar year (365.25 days) over the span, for annualisation: see `hybrid_bt.bars.rate`."""
+        """Bars per calendar year (365.25 days) over the span, for annualisation: see `hybrid_bt.bars.stamps`."""
         rate = bars_per_year(self.stamps)
         if rate <= 0.0:
             raise BarsError(f"bars: {self.name} spans no time, so nothing can be annualised; give more bars")

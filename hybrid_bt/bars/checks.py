@@ -9,48 +9,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.bars.findings import Finding, OnBadData, refusal
+from hybrid_bt.bars.stamps import Stamps, say_stamp
 from hybrid_bt.errors import BarsError
 
 BoolArray = NDArray[np.bool_]
-Stamps = NDArray[np.datetime64]
 PRICES = ("open", "high", "low", "close", "adj")
 FloatArray = NDArray[np.float64]
-Moment = str | date | np.datetime64  #: a day ("2010-01-04"), a month ("2010-01") or an instant, without time zone
 
 LEAST_PRICE, GREATEST_PRICE = 1e-12, 1e15  #: in any currency; beyond, sums of money lose their digits
 ROUNDING = 1e-9  #: relative; scaling by an adjusted close moves a price by a few 1e-16, single precision by 6e-8
-FIRST_DAY, LAST_DAY = np.datetime64("1678-01-01"), np.datetime64("2261-12-31")  #: the whole years of datetime64[ns]
 SYMBOL = re.compile(r"""[^\s:,/\\"'*?<>|.][^\s:,/\\"'*?<>|]{0,31}""")
-
-
-def instant(value: Moment, *, whole: bool = False) -> np.datetime64:
-    """A date as datetime64[ns]; with `whole`, the last nanosecond of the day, month or year that was named.
-
-    A date that no bar can bear, beyond `FIRST_DAY` and `LAST_DAY`, becomes the nearest that lies beyond them.
-    """
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        raise BarsError(f"bars: {value} has a time zone; give exchange time without one")
-    try:
-        if str(value).lower() in ("", "nat", "none"):  # a missing date has no unit, which NumPy will refuse one day
-            raise ValueError
-        moment = np.datetime64(value)
-    except (TypeError, ValueError):
-        raise BarsError(f"bars: {value!r} is no date; write YYYY-MM-DD") from None
-    day = moment.astype("M8[D]")
-    if day < FIRST_DAY or day > LAST_DAY:
-        return np.datetime64("1677-12-31" if day < FIRST_DAY else "2262-01-01", "ns")
-    unit = np.datetime_data(moment.dtype)[0]
-    if whole and unit in ("Y", "M", "W", "D"):
-        behind = moment + np.timedelta64(1, unit)  # type: ignore[call-overload]
-        return np.datetime64(behind.astype("M8[ns]") - np.timedelta64(1, "ns"))
-    return np.datetime64(moment.astype("M8[ns]"))
 
 
 class RawBars(NamedTuple):
@@ -70,11 +44,6 @@ class RawBars(NamedTuple):
 
 Looked = tuple[RawBars, list[Finding]]
 Look = Callable[[RawBars, OnBadData], Looked]
-
-
-def say_stamp(stamp: np.datetime64) -> str:
-    """A stamp as people write it: the date alone at midnight."""
-    return str(np.datetime_as_string(stamp, "D" if stamp == stamp.astype("M8[D]") else "s"))
 
 
 def check_panel(name: str, symbols: Sequence[str], stamps: Stamps, panel: Mapping[str, FloatArray]) -> None:
@@ -163,21 +132,17 @@ def _empty(raw: RawBars, mode: OnBadData) -> Looked:
 
 
 def _signs(raw: RawBars, mode: OnBadData) -> Looked:
-    bad, what, said = np.zeros(len(raw.stamps), np.bool_), "", ""
-    for field in PRICES:
-        values = raw.columns.get(field, np.empty(0))
-        wrong = (values < LEAST_PRICE) | (values > GREATEST_PRICE)  # NaN is neither
-        if not wrong.any():
-            continue
-        row = int(np.argmax(wrong))
-        if not bad.any() or row < int(np.argmax(bad)):
-            value = float(values[row])
-            known = 0.0 < value < np.inf
-            rule = f"within {LEAST_PRICE:g} and {GREATEST_PRICE:g}" if known else "finite and above 0"
-            what = f"{field} {value:g}"
-            said = f"{field} is {value!r}; prices must be {rule}; mend the value or remove the row"
-        bad |= wrong
-    return _without(raw, bad, "not_positive", what, said)
+    prices = {field: raw.columns[field] for field in PRICES if field in raw.columns}
+    wrong = {field: (values < LEAST_PRICE) | (values > GREATEST_PRICE) for field, values in prices.items()}  # not NaN
+    bad = np.logical_or.reduce(list(wrong.values()))
+    if not bad.any():
+        return raw, []
+    row = int(np.argmax(bad))
+    field = next(field for field in wrong if wrong[field][row])
+    value = float(prices[field][row])
+    rule = f"within {LEAST_PRICE:g} and {GREATEST_PRICE:g}" if 0.0 < value < np.inf else "finite and above 0"
+    said = f"{field} is {value!r}; prices must be {rule}; mend the value or remove the row"
+    return _without(raw, bad, "not_positive", f"{field} {value:g}", said)
 
 
 def _missing(raw: RawBars, mode: OnBadData) -> Looked:
@@ -252,24 +217,8 @@ def check_name(symbol: object) -> None:
         )
 
 
-def floats(field: str, values: Any) -> FloatArray:
+def floats(field: str, values: ArrayLike) -> FloatArray:
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise BarsError(f"bars: {field} must hold numbers: {error}") from None
-
-
-def nanoseconds(stamps: Any, owner: str) -> NDArray[np.datetime64]:
-    """As datetime64[ns]; a date beyond `FIRST_DAY` and `LAST_DAY` is refused, before a cast would wrap it around."""
-    array = np.asarray(stamps)
-    if array.ndim != 1 or array.dtype.kind != "M":
-        raise BarsError(
-            f"bars: stamps must be one row of datetime64 without time zone, got {array.dtype} of shape {array.shape}; "
-            "convert to exchange time and drop the zone"
-        )
-    days = array.astype("M8[D]")
-    far = (days < FIRST_DAY) | (days > LAST_DAY)
-    if far.any():
-        row = int(np.argmax(far))
-        raise BarsError(f"bars: {owner} has dates outside 1678 to 2261, the first {days[row]}; mend the dates")
-    return array.astype("M8[ns]")

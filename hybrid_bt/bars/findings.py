@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 OnBadData = Literal["fail", "mend", "warn"]
 ON_BAD_DATA: tuple[OnBadData, ...] = ("fail", "mend", "warn")
@@ -84,9 +84,18 @@ class Finding(NamedTuple):
         return RULES[self.rule].severity
 
 
-def counters(findings: Iterable[Finding]) -> dict[str, dict[str, Any]]:
-    """Per rule: severity, bars, symbols, and what was done. For `run.json`."""
-    found: dict[str, dict[str, Any]] = {}
+class Count(TypedDict):
+    """The findings of one rule."""
+
+    severity: str
+    bars: int
+    symbols: list[str]
+    action: str
+
+
+def counters(findings: Iterable[Finding]) -> dict[str, Count]:
+    """Findings by their rules, for `run.json`."""
+    found: dict[str, Count] = {}
     for one in findings:
         entry = found.setdefault(
             one.rule, {"severity": one.severity, "bars": 0, "symbols": [], "action": one.action or "none"}

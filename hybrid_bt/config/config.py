@@ -18,7 +18,7 @@ from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 from pydantic import Field
 
-from hybrid_bt.bars.rate import EXCHANGE_SESSIONS, decision_rate
+from hybrid_bt.bars.stamps import EXCHANGE_SESSIONS, decision_rate
 from hybrid_bt.brain.legs import leg_named
 from hybrid_bt.equations.advice import ManagerParams
 from hybrid_bt.equations.book import Capital

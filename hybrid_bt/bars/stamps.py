@@ -1,4 +1,6 @@
-"""How many bars a year has: what a volatility per bar is multiplied with, from the calendar of the bars themselves.
+"""The stamps of bars: read from what people write, said again, and counted by the year.
+
+How many bars a year has is what a volatility per bar is multiplied with, from the calendar of the bars themselves.
 
     daily or longer   (T - 1) bars over the years between the first stamp and the last
     intraday          bars per session times sessions per year
@@ -13,8 +15,16 @@ which is 252 for daily bars: set `risk.bars_per_year = 365` for a market that ne
 
 from __future__ import annotations
 
+from datetime import date, datetime
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from hybrid_bt.errors import BarsError
+
+Stamps = NDArray[np.datetime64]
+Moment = str | date | np.datetime64  #: a day ("2010-01-04"), a month ("2010-01") or an instant, without time zone
+FIRST_DAY, LAST_DAY = np.datetime64("1678-01-01"), np.datetime64("2261-12-31")  #: the whole years of datetime64[ns]
 
 EXCHANGE_SESSIONS = 252.0  #: per year; NYSE has had 249 to 254 since 1990
 TOLERANCE = 0.05  #: relative
@@ -23,7 +33,49 @@ DAYS_PER_YEAR = 365.25
 SHORT_SESSION = np.timedelta64(390, "m")  #: of a US stock exchange, the shortest in wide use
 FEW_DAYS = 90.0  #: a shorter span says little: one holiday more or less moves it by percents
 
-Stamps = NDArray[np.datetime64]
+
+def instant(value: Moment, *, whole: bool = False) -> np.datetime64:
+    """A date as datetime64[ns]; with `whole`, the last nanosecond of the day, month or year that was named.
+
+    A date that no bar can bear, beyond `FIRST_DAY` and `LAST_DAY`, becomes the nearest that lies beyond them.
+    """
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        raise BarsError(f"bars: {value} has a time zone; give exchange time without one")
+    try:
+        if str(value).lower() in ("", "nat", "none"):  # a missing date has no unit, which NumPy will refuse one day
+            raise ValueError
+        moment = np.datetime64(value)
+    except (TypeError, ValueError):
+        raise BarsError(f"bars: {value!r} is no date; write YYYY-MM-DD") from None
+    day = moment.astype("M8[D]")
+    if day < FIRST_DAY or day > LAST_DAY:
+        return np.datetime64("1677-12-31" if day < FIRST_DAY else "2262-01-01", "ns")
+    unit = np.datetime_data(moment.dtype)[0]
+    if whole and unit in ("Y", "M", "W", "D"):
+        behind = moment + np.timedelta64(1, unit)  # type: ignore[call-overload]
+        return np.datetime64(behind.astype("M8[ns]") - np.timedelta64(1, "ns"))
+    return np.datetime64(moment.astype("M8[ns]"))
+
+
+def say_stamp(stamp: np.datetime64) -> str:
+    """A stamp as people write it: the date alone at midnight."""
+    return str(np.datetime_as_string(stamp, "D" if stamp == stamp.astype("M8[D]") else "s"))
+
+
+def nanoseconds(stamps: ArrayLike, owner: str) -> Stamps:
+    """As datetime64[ns]; a date beyond `FIRST_DAY` and `LAST_DAY` is refused, before a cast would wrap it around."""
+    array = np.asarray(stamps)
+    if array.ndim != 1 or array.dtype.kind != "M":
+        raise BarsError(
+            f"bars: stamps must be one row of datetime64 without time zone, got {array.dtype} of shape {array.shape}; "
+            "convert to exchange time and drop the zone"
+        )
+    days = array.astype("M8[D]")
+    far = (days < FIRST_DAY) | (days > LAST_DAY)
+    if far.any():
+        row = int(np.argmax(far))
+        raise BarsError(f"bars: {owner} has dates outside 1678 to 2261, the first {days[row]}; mend the dates")
+    return array.astype("M8[ns]")
 
 
 def is_intraday(stamps: Stamps) -> bool:

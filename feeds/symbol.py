@@ -1,4 +1,4 @@
-"""Prices that can be traded on but may be wrong: jumps that look like unadjusted splits, and prices that stand still.
+"""One symbol's bars on one price, and what of them can be traded on but may be wrong: splits, jumps, standing still.
 
 A jump by a usual split ratio is a split only if the volume agrees: behind a split the money traded stays about what it
 was, in a crash it multiplies. Where there is no volume to ask, the jump is a warning.
@@ -7,13 +7,14 @@ was, in a crash it multiplies. Where there is no volume to ask, the jump is a wa
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hybrid_bt.bars.checks import first_of, say_stamp
+from hybrid_bt.bars.checks import BoolArray, FloatArray, RawBars, first_of
 from hybrid_bt.bars.findings import Finding, OnBadData
-from hybrid_bt.feeds.align import SymbolBars
+from hybrid_bt.bars.stamps import Stamps, say_stamp
+from hybrid_bt.errors import BarsError
 
 RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 50.0, 100.0)  #: new for old
 RATIO_ERROR = 0.04  #: |log| between a jump and a ratio; an ordinary night moves a price by 1 to 2 %
@@ -22,6 +23,40 @@ UNUSUAL = 10.0  #: a jump is larger than this multiple of the symbol's median mo
 VOLUME_BARS = 20  #: bars before the jump whose median trading is compared with
 MONEY_RISE = 3.0  #: at a split, money traded stays below this multiple of that median
 STALE_BARS = 10  #: bars without any movement
+
+
+class SymbolBars(NamedTuple):
+    """The bars of one symbol: arrays of shape (T,), no cell missing."""
+
+    stamps: Stamps
+    open: FloatArray
+    high: FloatArray
+    low: FloatArray
+    close: FloatArray
+    volume: FloatArray
+
+
+def symbol_bars(symbol: str, raw: RawBars, *, raw_prices: bool) -> SymbolBars:
+    """Put one symbol's rows on one price, that of its adjusted close if it has one and `raw_prices` is False.
+
+    Raises
+    ------
+    BarsError
+        If some of open, high and low are there, but not all.
+    """
+    stamps, columns = raw.stamps, raw.columns
+    close = columns["close"]
+    ranges = [columns[field] for field in ("open", "high", "low") if field in columns]
+    if len(ranges) not in (0, 3):
+        raise BarsError(
+            f"bars: {symbol} has only some of open, high and low; add the missing columns or drop all three"
+        )
+    volume = np.nan_to_num(columns.get("volume", np.zeros(len(close))), posinf=np.inf, neginf=-np.inf)
+    open, high, low = ranges or (close, close, close)
+    if not raw_prices and "adj" in columns:
+        # adj * (x / close) rather than x * (adj / close): the close becomes adj exactly, and rounding keeps the order.
+        open, high, low, close = (columns["adj"] * (values / close) for values in (open, high, low, close))
+    return SymbolBars(stamps, open, high, low, close, volume)
 
 
 def inspect_prices(symbol: str, bars: SymbolBars, mode: OnBadData) -> tuple[SymbolBars, list[Finding]]:
@@ -39,7 +74,7 @@ def inspect_prices(symbol: str, bars: SymbolBars, mode: OnBadData) -> tuple[Symb
     return bars, [one._replace(symbol=symbol) for one in found]
 
 
-def _nearest(factor: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _nearest(factor: FloatArray) -> tuple[FloatArray, BoolArray]:
     """The split ratio nearest to each price factor (2.0 for a price halved, 0.5 for one doubled), and if it is near."""
     logs = np.log(np.array([*RATIOS, *(1.0 / ratio for ratio in RATIOS)]))
     gaps = np.abs(-np.log(factor)[:, None] - logs)
@@ -87,9 +122,8 @@ def _jumps(bars: SymbolBars, known: set[str]) -> Iterator[Finding]:
 
 def _say_ratio(ratio: float) -> str:
     new, old = (ratio, 1.0) if ratio > 1.0 else (1.0, 1.0 / ratio)
-    if abs(new - 1.5) < 1e-9 or abs(old - 1.5) < 1e-9:
-        new, old = new * 2.0, old * 2.0
-    return f"{new:g} for {old:g}"
+    whole = 2.0 if abs(max(new, old) - 1.5) < 1e-9 else 1.0  # 3 for 2
+    return f"{new * whole:g} for {old * whole:g}"
 
 
 def _stale(bars: SymbolBars) -> list[Finding]:
