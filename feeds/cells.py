@@ -23,6 +23,7 @@ FIELDS = {name: name for name in ("open", "high", "low", "close", "volume")} | {
 }
 _CLOSE = r"(?:clos(?:e|ing)(?:price)?|price|cp)"
 ADJUSTED = re.compile(rf"adj(?:usted)?{_CLOSE}|{_CLOSE}adj(?:usted)?")  #: of a name's letters; adjcp is FinRL's
+BEYOND_DOUBLES = r"[+-]?[\d.]+[eE]\+?\d{3,}"  #: infinite for Python, text for pandas before 3
 ISO = r"\d{4}-?\d{2}-?\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?"
 ZONED = r".*\d{2}:\d{2}.*(?:Z|[+-]\d{2}:?\d{2})"
 
@@ -119,7 +120,8 @@ def numbers(column: pd.Series, owner: str, stamps: NDArray[np.datetime64]) -> ND
         return column.to_numpy(dtype=np.float64)  # type: ignore[no-any-return]
     row = 0
     if column.dtype.kind not in "bcmM":
-        bad = (pd.to_numeric(column, errors="coerce").isna() & column.notna()).to_numpy(dtype=bool)
+        is_text = pd.to_numeric(column, errors="coerce").isna() & column.notna()
+        bad = (is_text & ~column.astype(str).str.fullmatch(BEYOND_DOUBLES)).to_numpy(dtype=bool)
         if not bad.any():
             return _exactly(column)
         row = int(np.argmax(bad))

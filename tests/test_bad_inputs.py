@@ -101,7 +101,7 @@ CASES: dict[str, Case] = {
     "zero": Case(row(2, "2021-03-02,2,4,2,0,20"), r"close is 0\.0", 3),
     "negative": Case(row(2, "2021-03-02,2,4,-2,3,20"), r"low is -2\.0", 3),
     "infinite": Case(row(2, "2021-03-02,2,inf,2,3,20"), "high is inf", 3),
-    "overflow": Case(row(2, "2021-03-02,2,1e999,2,3,20"), r"high (is inf|row 2 .* is .1e999.)", 3),
+    "overflow": Case(row(2, "2021-03-02,2,1e999,2,3,20"), "high is inf", 3),
     "denormal": Case(row(2, "2021-03-02,2,4,5e-324,3,20"), "low is 5e-324", 3),
     "absurd": Case(row(2, "2021-03-02,2,1e300,2,3,20"), "high is 1e\\+300", 3),
     "low above close": Case(row(2, "2021-03-02,2,4,3.5,3,20"), "low must not exceed", 4),
