@@ -101,8 +101,7 @@ def unpack(data: bytes, name: str) -> Manifest:
 
 
 def _metadata(text: str) -> bytes:
-    entry = wire.string(1, METADATA_KEY) + wire.string(2, text.encode())
-    return wire.string(wire.MODEL_METADATA, entry)
+    return wire.made(wire.MODEL_METADATA, wire.made(1, METADATA_KEY) + wire.made(2, text))
 
 
 def _last_field(data: bytes, name: str) -> wire.Field:
