@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.errors import ConfigError, NewsError
-from hybrid_bt.news.index import QUERY, DocumentIndex
+from hybrid_bt.news.index import QUERY
 from hybrid_bt.news.store import DocumentStore
 
 EMBEDDINGS = "embeddings"
@@ -129,10 +129,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def ranked_by(retrieval: str, store: DocumentStore, index: DocumentIndex) -> DocumentIndex:
-    """The index, ranking as a configuration says."""
-    if retrieval == EMBEDDINGS:
-        index.ranker = EmbeddingRanker(store)
-    return index

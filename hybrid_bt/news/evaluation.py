@@ -25,6 +25,8 @@ from hybrid_bt.metrics import measures
 from hybrid_bt.news.answers import Recorded
 from hybrid_bt.news.setup import LEXICON, RiskSetup, open_desk
 from hybrid_bt.news.stage import RiskStage
+from hybrid_bt.opinions import in_chunks
+from hybrid_bt.reader import read_panel
 from hybrid_bt.target_replay import replay
 from hybrid_bt.texts import csv_of_rows, end_days
 from hybrid_bt.waiting import withheld
@@ -135,7 +137,8 @@ def _returns(task: Task, traded: Bars, variants: Mapping[str, Sequence[Advice] |
     request, row, _, fitted = task
     bars, config = request.bars, request.config
     brain = build(config, bars.symbols, request.pairs, request.policies, fitted)
-    opinions = [brain.opine(closes) for closes in bars.close.tolist()][row:]
+    chunks = in_chunks(brain, read_panel(bars.close, brain.reader))
+    opinions = [opinion for chunk in chunks for opinion in chunk.rows()][row:]
     paths = {name: _equity(brain, opinions, advice, traded, config) for name, advice in variants.items()}
     return {name: np.diff(path) / path[:-1] for name, path in paths.items()}
 

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,13 +54,8 @@ DIGEST = 32  #: bytes of a sha256
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
-
-
-class Selected(NamedTuple):
-    """What a bar asks about: (symbol, places of its documents in the index, most relevant first)."""
-
-    row: int
-    documents: tuple[tuple[str, tuple[int, ...]], ...]
+#: what a bar asks about: symbols, and places of their documents in the index, most relevant first
+Selected = list[tuple[str, tuple[int, ...]]]
 
 
 class Ranker(Protocol):
@@ -120,8 +115,8 @@ class DocumentIndex:
 
     def select(
         self, cutoffs: IntArray, symbols: Sequence[str], k: int, window_us: int, since: int | None = None
-    ) -> list[Selected]:
-        """The k most relevant documents of every bar and symbol that has a newly visible one.
+    ) -> dict[int, Selected]:
+        """Row of a bar -> the k most relevant documents of every symbol that has a newly visible one.
 
         Parameters
         ----------
@@ -135,15 +130,15 @@ class DocumentIndex:
             The cutoff before the first; by default a window before it.
         """
         if not len(cutoffs):
-            return []
+            return {}
         before = np.concatenate(([cutoffs[0] - window_us if since is None else since], cutoffs[:-1]))
         names: tuple[str, ...] = (MARKET, *symbols)
-        found: list[Selected] = []
+        found: dict[int, Selected] = {}
         for first in range(0, len(cutoffs), BARS_AT_ONCE):
             some = slice(first, first + BARS_AT_ONCE)
             groups, places = self._candidates(names, cutoffs[some], before[some], window_us)
             if len(groups):
-                found += self._best(groups + first * len(names), places, names, cutoffs, k)
+                found |= self._best(groups + first * len(names), places, names, cutoffs, k)
         return found
 
     def _candidates(
@@ -167,7 +162,7 @@ class DocumentIndex:
 
     def _best(
         self, groups: IntArray, places: IntArray, names: Sequence[str], cutoffs: IntArray, k: int
-    ) -> list[Selected]:
+    ) -> dict[int, Selected]:
         """The k first of every group; the later document first among equals."""
         groups, places = groups[::-1], places[::-1]
         if self.ranker is None:
@@ -178,11 +173,11 @@ class DocumentIndex:
         groups, best = groups[order], places[order].tolist()
         starts = np.flatnonzero(np.diff(groups, prepend=-1))
         ends = np.minimum(np.append(starts[1:], len(groups)), starts + k)
-        found: dict[int, list[tuple[str, tuple[int, ...]]]] = {}
+        found: dict[int, Selected] = {}
         for group, start, end in zip(groups[starts].tolist(), starts.tolist(), ends.tolist(), strict=True):
             row, owner = divmod(group, len(names))
             found.setdefault(row, []).append((names[owner], tuple(best[start:end])))
-        return [Selected(row, tuple(documents)) for row, documents in found.items()]
+        return found
 
     def bm25(self, rows: IntArray, places: IntArray, cutoffs: IntArray) -> FloatArray:
         """(C,) scores of candidates: documents at `places`, as they looked at the cutoffs of `rows`."""
