@@ -20,7 +20,7 @@ from hybrid_bt.news.command import main as news
 from hybrid_bt.news.desk import Desk, clock_of
 from hybrid_bt.news.embeddings import EmbeddingRanker, MiniLM
 from hybrid_bt.news.index import index_of
-from hybrid_bt.news.lexicon import LexiconScorer
+from hybrid_bt.news.lexicon import QUERY, LexiconScorer
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.run import main as run
 
@@ -68,8 +68,6 @@ def test_meaning_is_found_where_no_word_is_shared(model: MiniLM) -> None:
 
 
 def test_scores_are_cosines_and_depend_on_the_document_alone(model: MiniLM) -> None:
-    from hybrid_bt.news.index import QUERY
-
     store = store_of(*rows())
     scores = EmbeddingRanker(store, model).scores([1, 2, 3, 4])
     assert [EmbeddingRanker(store, model).scores([n])[0] for n in (1, 2, 3, 4)] == scores.tolist()

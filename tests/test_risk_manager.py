@@ -25,8 +25,8 @@ from hybrid_bt.feeds import load_bars
 from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.desk import Desk, clock_of, closes_early, is_daily
 from hybrid_bt.news.documents import checked_document, instant_us, say_us, visible_at
-from hybrid_bt.news.index import QUERY, DocumentIndex, index_of
-from hybrid_bt.news.lexicon import LexiconScorer
+from hybrid_bt.news.index import DocumentIndex, index_of
+from hybrid_bt.news.lexicon import QUERY, LexiconScorer
 from hybrid_bt.news.setup import Masked, sample_path
 from hybrid_bt.news.stage import RiskStage
 from hybrid_bt.news.store import DocumentStore, open_store

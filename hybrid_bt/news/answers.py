@@ -17,9 +17,9 @@ from typing import Literal, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError, model_validator
 
-from hybrid_bt.errors import NewsError
+from hybrid_bt.errors import NewsError, first_fault
 from hybrid_bt.files import append_line
-from hybrid_bt.news.verdicts import MARKET, RiskRequest, RiskScorer, RiskVerdict, ScorerError, SymbolRisk
+from hybrid_bt.news.verdicts import MARKET, RiskRequest, RiskScorer, RiskVerdict, ScorerError, SymbolRisk, add_up
 
 FORMAT = 1
 
@@ -104,9 +104,9 @@ def _line(line: bytes, scorer: str, kind: type[Line], where: str) -> Line | None
         if entry.get("format") != FORMAT:
             stated = entry.get("format")
             raise NewsError(f"{where}: format {stated!r}, and {FORMAT} is known; update hybrid_bt") from None
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "line"
-        raise NewsError(f"{where}: no verdict: {field}: {first['msg']}; restore the file, or record anew") from None
+        raise NewsError(
+            f"{where}: no verdict: {first_fault(error, 'line')}; restore the file, or record anew"
+        ) from None
     return one if one.scorer == scorer else None
 
 
@@ -137,7 +137,7 @@ class Answers:
         self._asked_for: dict[str, None] = {}
 
     def answer(self, asked: Sequence[Asked]) -> list[RiskVerdict | Failed]:
-        """One for each, in order; where the scorer is asked, also about failures that were recorded.
+        """One for each, in order; the same question is asked once, also where a failure was recorded by another run.
 
         Raises
         ------
@@ -145,16 +145,17 @@ class Answers:
             For the first bar that has none, where the scorer is not asked.
         """
         enough = RiskVerdict if self._asks else (RiskVerdict, Failed)
-        missing = [one for one in asked if not isinstance(self._known.get(one.key), enough)]
+        fresh = {one.key: one for one in asked if one.key not in self._asked_for}
+        missing = [one for one in fresh.values() if not isinstance(self._known.get(one.key), enough)]
         if missing and not self._asks:
             raise NewsError(
                 f"replay: {self._path} has no verdict of {self.scorer} for the bar whose documents end at "
                 f"{missing[0].bar} (key {missing[0].key[:12]}); record it with --risk record, with these documents and "
                 "settings"
             )
-        self._asked_for |= dict.fromkeys(one.key for one in asked)
+        self._asked_for |= dict.fromkeys(fresh)
         if "hits" in self._counts:
-            self._counts["hits"] += len(asked) - len(missing)
+            self._counts["hits"] += len(fresh) - len(missing)
         for one in self._asked(missing):
             self._known[one.key], self._fresh[one.key] = one.answer, one
             self._keep(one)
@@ -192,8 +193,7 @@ class Answers:
                 answers.append(self._scorer.score(request))
             except ScorerError as error:
                 failed = str(error)
-            for key, value in getattr(self._scorer, "usage", dict)().items():
-                usage[key] = usage.get(key, 0.0) + value
+            add_up(usage, getattr(self._scorer, "usage", dict)())
         enough = failed is None or len(answers) * 2 > self._calls
         return Recorded(
             key=one.key,
@@ -208,8 +208,7 @@ class Answers:
     def _keep(self, one: Recorded) -> None:
         self._counts["asked"] += 1
         self._counts["failed"] += one.verdict is None
-        for name, value in one.usage.items():
-            self._counts[name] = self._counts.get(name, 0.0) + value
+        add_up(self._counts, one.usage)
         if self._path is None:
             return
         try:

@@ -135,7 +135,6 @@ class Desk:
             self.index.ranker = EmbeddingRanker(store)
         self.is_sample = name == SAMPLE_NAME
         self._store, self._quoted = store, {name: json.dumps(name) for name in (MARKET, *symbols)}
-        self._known: dict[str, RiskVerdict | Failed] = {}
         self._alone = threading.Lock()  # questions may be put by several threads, the database is one
 
     def stage(self, stamps: NDArray[np.datetime64], row: int) -> RiskStage:
@@ -158,15 +157,13 @@ class Desk:
     ) -> dict[int, tuple[Selected, RiskVerdict | Failed] | None]:
         """Of bars by their cutoffs, what was new since the one before, and the verdict on it; None where nothing was.
 
-        The same question is asked once. `since` is the cutoff before the first, as in `DocumentIndex.select`.
+        `since` is the cutoff before the first, as in `DocumentIndex.select`.
         """
         window, k = round(self.config.window_days * US_PER_DAY), self.config.documents
         selected = self.index.select(np.asarray(cutoffs, np.int64), self.symbols, k, window, since)
-        asked = {cutoffs[row]: self._asked(documents, cutoffs[row]) for row, documents in selected.items()}
-        fresh = list({one.key: one for one in asked.values() if one.key not in self._known}.values())
-        self._known.update(zip((one.key for one in fresh), self.answers.answer(fresh), strict=True))
-        answered = zip(asked.items(), selected.values(), strict=True)
-        return dict.fromkeys(cutoffs) | {at: (documents, self._known[one.key]) for (at, one), documents in answered}
+        answers = self.answers.answer([self._asked(documents, cutoffs[row]) for row, documents in selected.items()])
+        answered = zip((cutoffs[row] for row in selected), selected.values(), answers, strict=True)
+        return dict.fromkeys(cutoffs) | {cutoff: (documents, answer) for cutoff, documents, answer in answered}
 
     def _asked(self, selected: Selected, cutoff: int) -> Asked:
         content = self.index.content

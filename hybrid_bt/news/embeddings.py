@@ -15,14 +15,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.errors import ConfigError, NewsError
-from hybrid_bt.news.index import QUERY
+from hybrid_bt.news.lexicon import QUERY
 from hybrid_bt.news.store import DocumentStore
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 EMBEDDINGS = "embeddings"
 SUFFIX = ".vectors"  #: of the file beside a store
@@ -49,7 +52,7 @@ class MiniLM:
         self.name = f"all-MiniLM-L6-v2-{self.weights[:12]}"
 
     @cached_property
-    def _model(self) -> Any:
+    def _model(self) -> SentenceTransformer:
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ from hybrid_bt.texts import csv_of_rows, end_days
 from hybrid_bt.waiting import withheld
 
 FloatArray = NDArray[np.float64]
+WHOLE = "whole span"
 OFF, GIVEN, DELAYED = "off", "on", "delayed"  #: variants: no advice, as it is given, a bar late
 FEWEST_BARS = 40  #: of a side of the cut-off; fewer say nothing
 TAIL = 0.05  #: of the bars, for CVaR
@@ -84,20 +85,18 @@ def evaluate(request: Request, setup: RiskSetup, asked: Questions) -> Evaluation
     task = prepare(request)
     bars, config, row = request.bars, task.request.config, task.row
     traded = bars.between(bars.stamps[row], None)
-    stages = {
-        name: open_desk(one, config.news, bars.symbols).stage(bars.stamps, row)
-        for name, one in _setups(setup, asked.masked).items()
-    }
+    setups = _setups(setup, asked.masked)
+    stages = {name: open_desk(one, config.news, bars.symbols).stage(bars.stamps, row) for name, one in setups.items()}
     moments = traded.stamps.astype("datetime64[us]").tolist()
     advice = {name: [stage.advise(moment) for moment in moments] for name, stage in stages.items()}
     returns = _returns(task, traded, _variants(advice, asked))
     told = [name for name in returns if not name.startswith("placebo") or name == "placebo 0"]
-    spans = _spans(traded.stamps[1:], asked.cutoff)
-    effects = [
-        effect
-        for span, rows in spans.items()
-        for effect in _effects({name: returns[name][rows] for name in told}, span, traded, asked.seed)
-    ]
+    effects, short = list[Effect](), list[str]()
+    for span, rows in _spans(traded.stamps[1:], asked.cutoff).items():
+        if rows.sum() >= FEWEST_BARS or span == WHOLE:
+            effects += _effects({name: returns[name][rows] for name in told}, span, traded, asked.seed)
+        else:
+            short.append(f"too few bars {span.split()[0]} the cut-off {asked.cutoff} for a row of their own")
     stage = stages[GIVEN]
     first, last = end_days(traded.stamps)
     title = (
@@ -110,7 +109,7 @@ def evaluate(request: Request, setup: RiskSetup, asked: Questions) -> Evaluation
         *_doubts(stage),
         *_gap(advice),
         *_recorded(stage, traded.n_bars),
-        *_short(spans, asked.cutoff),
+        *short,
     ]
     return Evaluation(title, effects, said)
 
@@ -156,14 +155,13 @@ def _equity(
     return replay(np.array(wanted), traded, cash=cash, costs=costs, rules=rules).equity
 
 
-def _spans(stamps: NDArray[np.datetime64], cutoff: np.datetime64 | None) -> dict[str, Any]:
+def _spans(stamps: NDArray[np.datetime64], cutoff: np.datetime64 | None) -> dict[str, NDArray[np.bool_]]:
     """Name -> its rows."""
-    whole: dict[str, Any] = {"whole span": np.ones(len(stamps), dtype=np.bool_)}
+    whole = {WHOLE: np.ones(len(stamps), dtype=np.bool_)}
     if cutoff is None:
         return whole
     after = stamps >= instant(cutoff)
-    parts = {"before cut-off": ~after, "after cut-off": after}
-    return whole | {name: rows for name, rows in parts.items() if rows.sum() >= FEWEST_BARS}
+    return whole | {"before cut-off": ~after, "after cut-off": after}
 
 
 def _effects(returns: dict[str, FloatArray], span: str, traded: Bars, seed: int) -> list[Effect]:
@@ -231,8 +229,3 @@ def flip_rate(recorded: Sequence[Recorded]) -> float:
             asked += 1
             flips += len(sides) > 1
     return flips / asked if asked else float("nan")
-
-
-def _short(spans: Mapping[str, Any], cutoff: np.datetime64 | None) -> list[str]:
-    missing = [side for side in ("before", "after") if cutoff is not None and f"{side} cut-off" not in spans]
-    return [f"too few bars {side} the cut-off {cutoff} for a row of their own" for side in missing]

@@ -10,7 +10,7 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ def _parquet(path: Path) -> Rows:
         raise NewsError(f"{path}: not Parquet: {str(error).splitlines()[0]}; check the file") from None
 
 
-def _check_columns(path: Path, names: Any) -> None:
+def _check_columns(path: Path, names: Sequence[str]) -> None:
     known = {_ALIASES.get(name.strip().lower(), name.strip().lower()) for name in names if name}
     for needed in ("text", "published_at"):
         if needed not in known:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,7 +123,7 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """(number, sha256, id, symbols, published_at, first_seen_at, title, text), in the order of addition."""
         columns = "number, sha256, id, symbols, published_at, first_seen_at, title, text"
-        yield from self._db.execute(f"SELECT {columns} FROM documents ORDER BY number")
+        return self._db.execute(f"SELECT {columns} FROM documents ORDER BY number")
 
     def sha256(self) -> str:
         """Digest of every document's content and moments; the order in which they were added does not matter."""
@@ -168,7 +168,7 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
 
 def open_store(path: Path) -> DocumentStore:
     """A store to read from: a database, or documents of any format that `read_documents` knows, kept in memory."""
-    if path.is_file() and _is_database(path):
+    if _is_database(path):
         return DocumentStore(path)
     if not path.exists():
         raise NewsError(f"store {path} does not exist; fill it with `hybrid-bt news add FILE --store {path}`")
@@ -178,11 +178,9 @@ def open_store(path: Path) -> DocumentStore:
 
 
 def _is_database(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_MAGIC)) == _MAGIC
-    except OSError as error:
-        raise NewsError(f"{path}: cannot read: {error.strerror or error}; check the path") from None
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+    return False
 
 
 def _open(path: Path | None, write: bool) -> sqlite3.Connection:
