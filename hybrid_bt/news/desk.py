@@ -29,13 +29,13 @@ from numpy.typing import NDArray
 
 from hybrid_bt.config import Config, NewsConfig
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.news.answers import Answers, Asked, Failed
+from hybrid_bt.news.answers import Answers, Asked, Recorded
 from hybrid_bt.news.documents import EPOCH, US_PER_DAY, say_us
 from hybrid_bt.news.embeddings import EMBEDDINGS, EmbeddingRanker
 from hybrid_bt.news.index import BM25, Selected, index_of
 from hybrid_bt.news.stage import RiskStage
 from hybrid_bt.news.store import DocumentStore
-from hybrid_bt.news.verdicts import MARKET, SCHEMA_VERSION, Passage, RiskRequest, RiskVerdict
+from hybrid_bt.news.verdicts import MARKET, SCHEMA_VERSION, Passage, RiskRequest
 
 SAMPLE_NAME = "the embedded sample"
 US_PER_MINUTE = 60_000_000
@@ -152,9 +152,7 @@ class Desk:
         asked = {"scorer": self.answers.scorer, "documents_sha256": self.index.sha256}
         return config.sections()["news"] | asked
 
-    def verdicts(
-        self, cutoffs: Sequence[int], since: int | None = None
-    ) -> dict[int, tuple[Selected, RiskVerdict | Failed] | None]:
+    def verdicts(self, cutoffs: Sequence[int], since: int | None = None) -> dict[int, tuple[Selected, Recorded] | None]:
         """Of bars by their cutoffs, what was new since the one before, and the verdict on it; None where nothing was.
 
         `since` is the cutoff before the first, as in `DocumentIndex.select`.

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from hybrid_bt.advice import NEUTRAL_RISK, Advice
 from hybrid_bt.errors import NewsError
-from hybrid_bt.news.answers import Failed
+from hybrid_bt.news.answers import Recorded
 from hybrid_bt.news.index import Selected
-from hybrid_bt.news.verdicts import MARKET, RiskVerdict, SymbolRisk
+from hybrid_bt.news.verdicts import MARKET, SymbolRisk
 
 if TYPE_CHECKING:
     from hybrid_bt.news.desk import Desk
@@ -47,7 +47,7 @@ class RiskStage:
 
     def __init__(self, desk: Desk, daily: bool) -> None:
         self.desk, self._clock, self._config = desk, desk.clock(daily), desk.config
-        self._planned: dict[int, tuple[Selected, RiskVerdict | Failed] | None] = {}
+        self._planned: dict[int, tuple[Selected, Recorded] | None] = {}
         self._standing = dict.fromkeys((MARKET, *desk.symbols), _NOTHING)
         self._regime = (0.0, 0.0, -(10**9))  # r, confidence, row
         self._veto = (-1, "")  # last row of it, reason
@@ -123,13 +123,14 @@ class RiskStage:
             notes.append(f"The scorer failed on {counts['failures']} bars, which {did}.")
         return notes
 
-    def _take(self, selected: Selected, verdict: RiskVerdict | Failed) -> str | None:
+    def _take(self, selected: Selected, answer: Recorded) -> str | None:
         """Let a verdict stand; why it failed, if it did."""
         self.counts["bars_with_documents"] += 1
         self.counts["documents_read"] += len({place for _, places in selected for place in places})
-        if isinstance(verdict, Failed):
+        verdict = answer.verdict
+        if verdict is None:
             self.counts["failures"] += 1
-            return verdict.why
+            return answer.failed
         cited, ids_of = set(verdict.documents), self.desk.index.ids
         for name, places in selected:
             risk: SymbolRisk = verdict.market if name == MARKET else verdict.symbols[name]
