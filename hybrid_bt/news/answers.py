@@ -196,7 +196,10 @@ def median_verdict(verdicts: Sequence[RiskVerdict]) -> RiskVerdict:
     if len(verdicts) == 1:
         return verdicts[0]
     said = [{**one.symbols, MARKET: one.market} for one in verdicts]
-    risks = {name: _median_risk([one[name] for one in said]) for name in (*sorted(verdicts[0].symbols), MARKET)}
+    risks = {}
+    for name in (*sorted(verdicts[0].symbols), MARKET):
+        risk, sentiment = (statistics.median(getattr(one[name], of) for one in said) for of in ("risk", "sentiment"))
+        risks[name] = SymbolRisk(risk=risk, sentiment=sentiment)
     gaps = [sum(abs(one[name].risk - risk.risk) for name, risk in risks.items()) for one in said]
     nearest = verdicts[gaps.index(min(gaps))]
     return RiskVerdict(
@@ -207,10 +210,4 @@ def median_verdict(verdicts: Sequence[RiskVerdict]) -> RiskVerdict:
         veto=2 * sum(one.veto for one in verdicts) > len(verdicts),
         reason=nearest.reason,
         documents=nearest.documents,
-    )
-
-
-def _median_risk(risks: Sequence[SymbolRisk]) -> SymbolRisk:
-    return SymbolRisk(
-        risk=statistics.median(one.risk for one in risks), sentiment=statistics.median(one.sentiment for one in risks)
     )

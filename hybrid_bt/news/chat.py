@@ -103,13 +103,9 @@ class ChatScorer:
         add_up(self._spent.usage, {"calls": 1})
         self._spent.patience = 0.0
         schema = {"name": "verdict", "schema": RiskVerdict.model_json_schema()}
-        body = {
-            "model": self._settings.model,
-            "messages": talk,
-            "temperature": self._settings.temperature,
-            "max_tokens": self._settings.max_tokens,
-            "response_format": {"type": "json_schema", "json_schema": schema},
-        }
+        form = {"type": "json_schema", "json_schema": schema}
+        numbers = {name: getattr(self._settings, name) for name in ("temperature", "max_tokens")}
+        body = {"model": self._settings.model, "messages": talk, **numbers, "response_format": form}
         try:
             content = self._sent(client, body)
         except httpx.TimeoutException:

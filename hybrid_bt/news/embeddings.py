@@ -12,7 +12,7 @@ import hashlib
 import importlib.util
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,8 +61,14 @@ class MiniLM:
 
     def vector(self, text: str) -> bytes:
         """Unit vector of a text: `DIMENSIONS` little-endian single-precision numbers."""
-        with _one_thread():
-            found = self._model.encode([text], normalize_embeddings=True, show_progress_bar=False)[0]
+        import torch
+
+        model, threads = self._model, torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            found = model.encode([text], normalize_embeddings=True, show_progress_bar=False)[0]
+        finally:
+            torch.set_num_threads(threads)
         return np.asarray(found, dtype="<f4").tobytes()
 
 
@@ -120,15 +126,3 @@ def _kept(store: Path | None) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         raise NewsError(f"vectors: {path} is damaged ({error}); delete it, and it is made anew") from None
     return db
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -190,12 +190,12 @@ def _placebos_beaten(returns: Mapping[str, FloatArray], traded: Bars) -> float:
 
 
 def _doubts(stage: RiskStage) -> list[str]:
-    lines = []
-    if stage.desk.is_sample:
-        lines.append("The embedded documents were chosen in hindsight: nothing here is evidence.")
-    if stage.counts["failures"]:
-        lines.append(f"the scorer failed on {stage.counts['failures']} of {stage.counts['bars_with_documents']} bars")
-    return lines
+    failed, asked = stage.counts["failures"], stage.counts["bars_with_documents"]
+    doubts = {
+        "The embedded documents were chosen in hindsight: nothing here is evidence.": stage.desk.is_sample,
+        f"the scorer failed on {failed} of {asked} bars": failed > 0,
+    }
+    return [doubt for doubt, holds in doubts.items() if holds]
 
 
 def _gap(advice: Mapping[str, Sequence[Advice]]) -> list[str]:
@@ -220,12 +220,10 @@ def _recorded(stage: RiskStage, n_bars: int) -> list[str]:
 
 def flip_rate(recorded: Sequence[Recorded]) -> float:
     """Share of symbols in questions asked more than once whose calls fall on both sides of neutral; NaN without any."""
-    flips = asked = 0
-    for one in recorded:
-        if len(one.calls) < 2:
-            continue
-        for name in one.calls[0].symbols:
-            sides = {call.symbols[name].risk > NEUTRAL_RISK for call in one.calls if name in call.symbols}
-            asked += 1
-            flips += len(sides) > 1
-    return flips / asked if asked else float("nan")
+    sides = [
+        {call.symbols[name].risk > NEUTRAL_RISK for call in one.calls if name in call.symbols}
+        for one in recorded
+        if len(one.calls) > 1
+        for name in one.calls[0].symbols
+    ]
+    return sum(len(both) > 1 for both in sides) / len(sides) if sides else math.nan

@@ -83,11 +83,8 @@ def _scorer(setup: RiskSetup) -> RiskScorer:
     if setup.scorer.startswith(("http://", "https://")):
         if not setup.scorer_model:
             raise ConfigError("--scorer is an address; name the model with --scorer-model")
-        return ChatScorer(
-            ChatSettings(
-                setup.scorer, setup.scorer_model, setup.scorer_key_env, setup.scorer_timeout, setup.scorer_price
-            )
-        )
+        asked = setup.scorer, setup.scorer_model, setup.scorer_key_env, setup.scorer_timeout, setup.scorer_price
+        return ChatScorer(ChatSettings(*asked))
     if ":" in setup.scorer:
         return CallableScorer(setup.scorer, _found(setup.scorer))
     raise ConfigError(f"--scorer {setup.scorer!r}: give lexicon, an http(s) address, or module:callable")
