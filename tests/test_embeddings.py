@@ -71,8 +71,8 @@ def test_scores_are_cosines_and_depend_on_the_document_alone(model: MiniLM) -> N
     store = store_of(*rows())
     scores = EmbeddingRanker(store, model).scores([1, 2, 3, 4])
     assert [EmbeddingRanker(store, model).scores([n])[0] for n in (1, 2, 3, 4)] == scores.tolist()
-    vectors = model._model.encode([f"\n{text}" for text in TEXTS])  # in one batch, not scaled
-    query = model._model.encode(" ".join(QUERY))
+    vectors = model.model.encode([f"\n{text}" for text in TEXTS])  # in one batch, not scaled
+    query = model.model.encode(" ".join(QUERY))
     cosines = vectors @ query / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query)
     assert scores == pytest.approx(cosines, abs=1e-5)
 

@@ -9,7 +9,6 @@ is sent; an answer that holds it is refused, so it reaches neither cache nor rep
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 import os
 import threading
@@ -30,6 +29,7 @@ PROMPT_VERSION = 1
 KEY_VARIABLE = "HYBRID_BT_LLM_KEY"
 MAX_ANSWER_BYTES = 1_000_000
 MOST_PATIENCE = 20.0  #: seconds that a server's Retry-After is followed
+HERE = ("localhost", "127.0.0.1", "::1")  #: hosts that a key may go to unencrypted
 OPEN, CLOSE = "<documents>", "</documents>"
 
 _SYSTEM = f"""You assess how risky it is to hold positions in the named symbols over the next days.
@@ -193,13 +193,6 @@ def _checked_address(settings: ChatSettings) -> str:
         raise ConfigError(
             f"scorer: the address may hold no user, password or query; put the key into ${settings.key_variable}"
         )
-    if parts.scheme == "http" and os.environ.get(settings.key_variable) and not _is_here(host):
+    if parts.scheme == "http" and os.environ.get(settings.key_variable) and host not in HERE:
         raise ConfigError(f"scorer: ${settings.key_variable} would go to {host} unencrypted; use https, or unset it")
     return settings.base_url.rstrip("/") + "/chat/completions"
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -52,7 +52,7 @@ class MiniLM:
         self.name = f"all-MiniLM-L6-v2-{self.weights[:12]}"
 
     @cached_property
-    def _model(self) -> SentenceTransformer:
+    def model(self) -> SentenceTransformer:
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
 
@@ -63,7 +63,7 @@ class MiniLM:
         """Unit vector of a text: `DIMENSIONS` little-endian single-precision numbers."""
         import torch
 
-        model, threads = self._model, torch.get_num_threads()
+        model, threads = self.model, torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             found = model.encode([text], normalize_embeddings=True, show_progress_bar=False)[0]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, NamedTuple, Protocol, Self
+from typing import Annotated, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hybrid_bt.advice import NEUTRAL_RISK
 from hybrid_bt.errors import NewsError, first_fault
@@ -62,12 +62,6 @@ class RiskVerdict(_Bounded):
     @classmethod
     def _one_line(cls, reason: str) -> str:
         return " ".join(clean(reason).split())
-
-    @model_validator(mode="after")
-    def _no_market_among_symbols(self) -> Self:
-        if MARKET in self.symbols:
-            raise ValueError(f"{MARKET!r} is no symbol; the market has a field of its own")
-        return self
 
 
 def add_up(total: dict[str, float], more: Mapping[str, float]) -> None:
