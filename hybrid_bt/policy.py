@@ -136,9 +136,10 @@ class FrozenPolicy:
             If the shape is wrong or a value is NaN or infinite. The memory is then as it was before the call.
         """
         x = self._matrix(observations)
-        if self.is_recurrent and len(x) != 1:
-            raise PolicyError(f"policy: {self._name} remembers one row, got {len(x)}; load one policy a row")
-        if not len(x):
+        rows = len(x)
+        if self.is_recurrent and rows != 1:
+            raise PolicyError(f"policy: {self._name} remembers one row, got {rows}; load one policy a row")
+        if not rows:
             return np.empty(0)
         # a few rows pass at once; NaN fails both
         if not np.vdot(x, x) < self._surely_within and not np.abs(x).max() <= self._clip:

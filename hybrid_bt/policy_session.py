@@ -58,20 +58,20 @@ class Network:
         self._calls: dict[int, Call] = {}
         memory = manifest.recurrent
         self.memory = np.zeros((2, memory.n_lstm if memory else 0, manifest.members, 1, memory.hidden if memory else 0))
-        self._memory_next = np.zeros_like(self.memory)
+        self._memory_next, self._remembers = np.zeros_like(self.memory), memory is not None
 
     def step(self, x: Observations) -> FloatArray:
         """Answer one bar, (rows, features) to (rows,); what is bound allocates nothing."""
         call = self._calls.get(len(x)) or self._bound(len(x))
         call.observation[...] = x  # rounds to float32
         self._session.run_with_iobinding(call.binding)
-        if self._manifest.recurrent:
+        if self._remembers:
             self.memory[...] = self._memory_next
         return call.action.copy()
 
     def run(self, sequence: NDArray[np.float32]) -> FloatArray:
         """Answer T bars of one row, (T, features) to (T,): the same bits as one `step` a bar."""
-        if self._manifest.recurrent and len(sequence) >= LONG_SEQUENCE and self.sequence is not None:
+        if self._remembers and len(sequence) >= LONG_SEQUENCE and self.sequence is not None:
             return self._at_once(self.sequence, sequence)
         return self._bar_by_bar(sequence)
 
