@@ -59,9 +59,7 @@ def read_bytes(path: Path, limit: int = MAX_BYTES, wanted: str = "a frozen polic
 
 def pack(graph: bytes, manifest: Manifest) -> tuple[bytes, Manifest]:
     """File bytes of `graph` with its manifest, and the manifest with the graph's length and hash filled in."""
-    sealed = manifest.model_copy(
-        update={"graph_sha256": hashlib.sha256(graph).hexdigest(), "graph_bytes": len(graph)},
-    )
+    sealed = manifest.model_copy(update={"graph_sha256": hashlib.sha256(graph).hexdigest(), "graph_bytes": len(graph)})
     return graph + _metadata(sealed.sealed_json()), sealed
 
 

@@ -281,6 +281,12 @@ def test_more_failures_than_answers_are_a_failure(tmp_path: Path) -> None:
     assert Answers(Scripted(None, None, verdict(4)), None, calls=3).answer([asked()])[0].failed == "no answer"
 
 
+def test_the_same_question_is_put_once() -> None:
+    answers = Answers(Scripted(None, verdict(4)))
+    assert [one.failed for one in answers.answer([asked("a"), asked("a")])] == ["no answer"] * 2
+    assert answers.answer([asked("a")])[0].failed == "no answer" and answers.counts()["asked"] == 1
+
+
 def test_miss_names_the_bar_and_other_scorers_verdicts_are_misses(tmp_path: Path) -> None:
     path = tmp_path / "v.jsonl"
     Answers(Scripted(verdict(2)), path).answer([asked("a")])

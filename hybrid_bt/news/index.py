@@ -114,10 +114,7 @@ class DocumentIndex:
     def _candidates(
         self, names: Sequence[str], cutoffs: IntArray, before: IntArray, window_us: int
     ) -> tuple[IntArray, IntArray]:
-        """Groups, a bar's row times the names plus that of a name, and the places of what lies in their windows, (C,).
-
-        A group has candidates where something came after `before`.
-        """
+        """Groups (bar times names, plus name) and places in their windows, (C,), of groups that have a new one."""
         groups, places = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
         for owner, name in enumerate(names):
             mine = self._of.get(name, places[0])
