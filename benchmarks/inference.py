@@ -32,7 +32,7 @@ def policies(quick: bool) -> list[Row]:
         ("SAC [64, 64]", sac_and_frozen(), False),
         ("gate LSTM-32", gate_and_frozen(), True),
     ):
-        bar = rng.normal(size=(1, len(frozen.observation_names)))
+        bar = rng.normal(size=(1, len(frozen.manifest.observation)))
         predict = _predictor(model, bar.astype(np.float32), recurrent)
         gap = max(abs(float(frozen.act(bar)[0]) - float(predict().reshape(-1)[0])) for _ in range(20))
         if gap > EQUAL:
@@ -71,7 +71,7 @@ def _shipped(seconds: float) -> list[Row]:
     rows = []
     for name, policy, n_rows in (("SAC", found.sac, 1), ("SAC", found.sac, 20), ("gate", found.gate, 1)):
         assert policy is not None
-        bar = np.zeros((n_rows, len(policy.observation_names)))
+        bar = np.zeros((n_rows, len(policy.manifest.observation)))
         cost = medians({"ours": lambda p=policy, x=bar: p.act(x)}, 5, lambda work: spend(work, seconds))
         what = f"shipped {name}, {policy.manifest.members} members, {n_rows} rows"
         rows.append(Row(what, "us", cost["ours"] * 1e6, "", math.nan, Bound("figure", math.nan)))

@@ -12,6 +12,7 @@ import numpy as np
 from hybrid_bt.brain.gate import OBSERVATION as MARKET_OBSERVATION
 from hybrid_bt.brain.legs.sac import OBSERVATION as ASSET_OBSERVATION
 from hybrid_bt.equations.features import CLIP
+from hybrid_bt.policies.freeze import freeze
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
 
@@ -42,10 +43,9 @@ class _Spaces(gym.Env[Any, Any]):
         return np.zeros(self.observation_space.shape or (), np.float32), {}
 
 
-def _freeze(freezer: Any, model: Any, names: tuple[str, ...]) -> FrozenPolicy:
+def _freeze(model: Any, names: tuple[str, ...]) -> FrozenPolicy:
     with tempfile.TemporaryDirectory() as folder:
-        frozen: FrozenPolicy = freezer([model], {**MANIFEST, "observation": names}, Path(folder) / "policy.onnx")
-    return frozen
+        return freeze([model], {**MANIFEST, "observation": names}, Path(folder) / "policy.onnx")
 
 
 def sac_and_frozen() -> tuple[Any, FrozenPolicy]:
@@ -53,13 +53,11 @@ def sac_and_frozen() -> tuple[Any, FrozenPolicy]:
     import torch
     from stable_baselines3 import SAC
 
-    from hybrid_bt.policies.freeze import freeze_sac
-
     torch.set_num_threads(1)
     net = list(SAC_SPECS["stable"].net)
     env = _Spaces(len(ASSET_OBSERVATION), 0.0)
     model = SAC("MlpPolicy", env, policy_kwargs={"net_arch": net}, buffer_size=1, seed=0, device="cpu")
-    return model, _freeze(freeze_sac, model, ASSET_OBSERVATION)
+    return model, _freeze(model, ASSET_OBSERVATION)
 
 
 def gate_and_frozen() -> tuple[Any, FrozenPolicy]:
@@ -67,11 +65,9 @@ def gate_and_frozen() -> tuple[Any, FrozenPolicy]:
     import torch
     from sb3_contrib import RecurrentPPO
 
-    from hybrid_bt.policies.freeze import freeze_recurrent_ppo
-
     torch.set_num_threads(1)
     spec = GATE_SPECS["stable"]
     policy = {"lstm_hidden_size": spec.lstm_hidden, "net_arch": list(spec.net)}
     env = _Spaces(len(MARKET_OBSERVATION), -1.0)
     model = RecurrentPPO("MlpLstmPolicy", env, policy_kwargs=policy, n_steps=2, batch_size=2, seed=0, device="cpu")
-    return model, _freeze(freeze_recurrent_ppo, model, MARKET_OBSERVATION)
+    return model, _freeze(model, MARKET_OBSERVATION)

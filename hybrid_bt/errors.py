@@ -18,6 +18,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class Advice(UserWarning):
@@ -58,6 +62,12 @@ class InSampleError(HybridError):
 
 class ReconciliationError(HybridError):
     """An account whose fills do not explain its equity."""
+
+
+def first_fault(error: ValidationError, whole: str) -> str:
+    """The first thing that pydantic found wrong: its field, or `whole` where it is all of them, and why."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg']}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -18,11 +18,10 @@ from hybrid_bt.config import load_config
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.news import embeddings
 from hybrid_bt.news.answers import Answers
-from hybrid_bt.news.clock import clock_of
-from hybrid_bt.news.desk import Desk
-from hybrid_bt.news.embeddings import EmbeddingRanker, MiniLM, ranked_by
+from hybrid_bt.news.desk import Desk, clock_of
+from hybrid_bt.news.embeddings import EmbeddingRanker, MiniLM
 from hybrid_bt.news.index import index_of
-from hybrid_bt.news.lexicon import LexiconScorer
+from hybrid_bt.news.lexicon import QUERY, LexiconScorer
 from hybrid_bt.news.store import DocumentStore
 
 pytest.importorskip("bm25s")
@@ -44,7 +43,7 @@ def rows(texts: tuple[str, ...] = TEXTS) -> list[tuple[str, str, str]]:
 def test_missing_extra_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embeddings.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'hybrid_bt\[embeddings\]'"):
-        ranked_by("embeddings", DocumentStore(), index_of(DocumentStore()))
+        Desk(DocumentStore(), Answers(LexiconScorer()), CONFIG._replace(retrieval="embeddings"), ("KO",))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +58,7 @@ def first(store: DocumentStore, ranker: EmbeddingRanker, k: int = 4) -> list[str
     index = index_of(store)
     index.ranker = ranker
     cutoffs = clock_of(CONFIG, True).cutoffs(DAYS)
-    on = {str(DAYS[one.row]): one.documents for one in index.select(cutoffs, ("KO",), k, 5 * DAY_US)}
+    on = {str(DAYS[row]): documents for row, documents in index.select(cutoffs, ("KO",), k, 5 * DAY_US).items()}
     return [text_of(store, index, place) for _, places in on["2015-02-10"] for place in places]
 
 
@@ -69,13 +68,11 @@ def test_meaning_is_found_where_no_word_is_shared(model: MiniLM) -> None:
 
 
 def test_scores_are_cosines_and_depend_on_the_document_alone(model: MiniLM) -> None:
-    from hybrid_bt.news.index import QUERY
-
     store = store_of(*rows())
     scores = EmbeddingRanker(store, model).scores([1, 2, 3, 4])
     assert [EmbeddingRanker(store, model).scores([n])[0] for n in (1, 2, 3, 4)] == scores.tolist()
-    vectors = model._model.encode([f"\n{text}" for text in TEXTS])  # in one batch, not scaled
-    query = model._model.encode(" ".join(QUERY))
+    vectors = model.model.encode([f"\n{text}" for text in TEXTS])  # in one batch, not scaled
+    query = model.model.encode(" ".join(QUERY))
     cosines = vectors @ query / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query)
     assert scores == pytest.approx(cosines, abs=1e-5)
 
@@ -86,18 +83,15 @@ def test_later_documents_move_no_earlier_rank(model: MiniLM) -> None:
     assert first(alone, EmbeddingRanker(alone, model)) == first(joined, EmbeddingRanker(joined, model))
 
 
-def test_key_names_the_retrieval_and_bm25_keeps_its_own(model: MiniLM) -> None:
+def test_key_names_the_retrieval_and_bm25_keeps_its_own(model: MiniLM, tmp_path: Path) -> None:
     store = store_of(*rows()[:1])
-    cutoff = int(clock_of(CONFIG, True).cutoffs(DAYS)[-20])
-    keys = []
-    for ranker in (None, EmbeddingRanker(store, model)):
-        index = index_of(store)
-        index.ranker = ranker
-        desk = Desk(store, index, Answers(LexiconScorer()), CONFIG, ("KO",))
-        cutoffs = clock_of(CONFIG, True).cutoffs(DAYS)
-        (selected,) = desk.select(cutoffs.tolist())
-        keys.append(desk._asked(selected, cutoff).key)
-    assert keys[0] != keys[1]
+    for retrieval in ("bm25", "embeddings"):
+        answers = Answers(LexiconScorer(), tmp_path / "verdicts.jsonl")
+        desk = Desk(store, answers, CONFIG._replace(retrieval=retrieval), ("KO",))
+        desk.verdicts(desk.clock(True).cutoffs(DAYS).tolist())
+        assert answers.counts()["asked"] == 1, "what the other ranking recorded is no answer to this one"
+    lines = (tmp_path / "verdicts.jsonl").read_text().splitlines()
+    assert len({json.loads(line)["key"] for line in lines}) == 2
 
 
 def test_run_makes_each_vector_once_and_a_second_run_loads_no_model(

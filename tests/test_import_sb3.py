@@ -31,6 +31,7 @@ from hybrid_bt.brain.gate import OBSERVATION as MARKET
 from hybrid_bt.brain.legs.sac import OBSERVATION as ASSET
 from hybrid_bt.commands.policy import main
 from hybrid_bt.commands.run import main as run_main
+from hybrid_bt.config.build import OBSERVATIONS
 from hybrid_bt.errors import PolicyError
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.policies.manifest import Manifest
@@ -86,7 +87,8 @@ def made(cls: Any, env: Any = None, options: dict[str, Any] | None = None, **pol
 
 def frozen(model: Path, out: Path, kind: str = "sac", names: Any = None, **changes: Any) -> FrozenPolicy:
     stated = STATED | changes.pop("stated", {})
-    return import_model(model, kind, names or READ[kind], out, stated, **changes)
+    stated = {"kind": kind, "observation": OBSERVATIONS[kind], "action_meaning": "exposure", **stated}
+    return import_model(model, names or READ[kind], out, stated, **changes)
 
 
 def imported(model: Any, folder: Path, kind: str = "sac", **changes: Any) -> FrozenPolicy:
@@ -218,7 +220,7 @@ def test_the_bounds_of_the_model_are_the_clip(tmp_path: Path) -> None:
     assert imported(made(SAC, env), tmp_path).manifest.observation_clip == 5.0
     policy = imported(made(SAC), tmp_path)
     assert policy.manifest.observation_clip == float(np.finfo(np.float32).max)
-    assert imported(made(SAC), tmp_path, observation_clip=7.5).manifest.observation_clip == 7.5
+    assert imported(made(SAC), tmp_path, stated={"observation_clip": 7.5}).manifest.observation_clip == 7.5
 
 
 def test_what_is_not_known_is_said(tmp_path: Path) -> None:

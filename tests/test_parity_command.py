@@ -22,7 +22,7 @@ from hybrid_bt.config import load_config
 from hybrid_bt.config.build import Policies, build
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.feeds import load_bars
-from hybrid_bt.policies.freeze import freeze_sac
+from hybrid_bt.policies.freeze import freeze
 from hybrid_bt.train.members import Member, train_member
 from hybrid_bt.train.pipeline import Lesson, manifest
 from hybrid_bt.train.spec import LEAST_CLOSE, SacSpec, asset_env
@@ -126,7 +126,7 @@ def test_final_equity_with_the_frozen_policy_is_that_of_sb3_predict(tmp_path: Pa
     tracks = hybrid_bt.envs.asset_tracks(lesson.history(), "1995-01-03", "1996-12-31", LEAST_CLOSE)
     member = Member("sac_seed0", "sac", asset_env(tracks, config, spec), config, spec, steps=4_000, seed=0)
     model = train_member(member, lesson.tell).model
-    frozen = freeze_sac([model], manifest(lesson, [member]), tmp_path / "sac.onnx")
+    frozen = freeze([model], manifest(lesson, [member]), tmp_path / "sac.onnx")
     equity = []
     for policy in (frozen, ModelPolicy(model)):
         brain = build(config, bars.symbols, pairs, Policies(frozen, None))

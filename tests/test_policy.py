@@ -20,12 +20,12 @@ from onnx import helper
 
 from hybrid_bt.config.build import policy_path
 from hybrid_bt.errors import PolicyError
-from hybrid_bt.policies.file import MAX_BYTES, OPERATORS, _metadata, pack, unpack
-from hybrid_bt.policies.frozen import LONG_SEQUENCE, FrozenPolicy
+from hybrid_bt.policies.file import MAX_BYTES, OPERATORS, pack, unpack
+from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.policies.graph import Actor, Dense, Lstm, actor_graph
 from hybrid_bt.policies.manifest import Manifest
-from hybrid_bt.policies.sequence import lean_graph, sequence_graph
-from hybrid_bt.policies.session import _same_bits, _start
+from hybrid_bt.policies.sequence import recurrent_graph
+from hybrid_bt.policies.session import LONG_SEQUENCE, Network
 
 NAMES = ("ret_1", "ret_5", "ret_21", "vol_ratio", "own_target")
 CLIP = 10.0
@@ -101,7 +101,7 @@ def test_mlp_is_the_formula_on_float32_observations() -> None:
     net = Actor([], [Dense(np.array([[2.0]]), np.array([0.5]), "none")], "squash")
     graph = actor_graph([net], low=0.0, high=3.0)
     manifest = manifest_of(observation=("x",), action_low=0.0, action_high=3.0)
-    policy = FrozenPolicy.from_bytes(pack(graph, manifest)[0])
+    policy = FrozenPolicy(pack(graph, manifest)[0])
     x = float(np.float32(0.1))
     assert policy.act([[0.1]])[0] == pytest.approx(1.5 * (math.tanh(2 * x + 0.5) + 1), abs=1e-15)
     assert policy.act([[0.1]])[0] != pytest.approx(1.5 * (math.tanh(2 * 0.1 + 0.5) + 1), abs=1e-12)
@@ -112,7 +112,7 @@ def test_lstm_is_the_formula() -> None:
     wx, wh, b = np.array([[0.5, -0.25, 1.0, 0.75]]), np.array([[0.1, 0.2, -0.3, 0.4]]), np.array([0.0, 1.0, 0.5, -0.5])
     net = Actor([Lstm(wx, wh, b)], [Dense(np.eye(1), np.zeros(1), "none")], "clip")
     graph = actor_graph([net], low=-1.0, high=1.0)
-    policy = FrozenPolicy.from_bytes(
+    policy = FrozenPolicy(
         pack(graph, manifest_of(kind="gate", observation=("x",), recurrent={"n_lstm": 1, "hidden": 1}))[0]
     )
 
@@ -134,7 +134,7 @@ def test_ensemble_is_the_mean_of_its_members(bars: np.ndarray) -> None:
     def answers(members: list[Actor]) -> np.ndarray:
         graph = actor_graph(members, low=-0.5, high=1.5)
         manifest = manifest_of(members=len(members), action_low=-0.5, action_high=1.5)
-        return FrozenPolicy.from_bytes(pack(graph, manifest)[0]).act(bars)
+        return FrozenPolicy(pack(graph, manifest)[0]).act(bars)
 
     alone = [answers([net]) for net in nets]
     np.testing.assert_allclose(answers(nets), np.mean(alone, axis=0), rtol=0, atol=1e-15)
@@ -143,7 +143,7 @@ def test_ensemble_is_the_mean_of_its_members(bars: np.ndarray) -> None:
 @pytest.mark.parametrize("members", [1, 5])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_a_row_does_not_hang_on_its_neighbours(bars: np.ndarray, members: int, activation: str) -> None:
-    policy = FrozenPolicy.from_bytes(mlp_bytes(members, activation=activation))
+    policy = FrozenPolicy(mlp_bytes(members, activation=activation))
     whole = policy.act(bars)
     for rows in (1, 2, 3, 7, 20):
         np.testing.assert_array_equal(policy.act(bars[:rows]), whole[:rows])
@@ -152,14 +152,14 @@ def test_a_row_does_not_hang_on_its_neighbours(bars: np.ndarray, members: int, a
 
 def test_actions_stay_in_the_box() -> None:
     # 1/3 and 0.7 do not sum exactly: the rounding of the mean and of the affine map must not show.
-    policy = FrozenPolicy.from_bytes(mlp_bytes(5, action_low=1 / 3, action_high=0.7))
+    policy = FrozenPolicy(mlp_bytes(5, action_low=1 / 3, action_high=0.7))
     extremes = CLIP * np.sign(np.random.default_rng(1).normal(size=(500, len(NAMES))))
     actions = policy.act(extremes)
     assert actions.min() >= 1 / 3 and actions.max() <= 0.7
 
 
 def test_answers_are_the_callers_own(bars: np.ndarray) -> None:
-    policy = FrozenPolicy.from_bytes(mlp_bytes())
+    policy = FrozenPolicy(mlp_bytes())
     first = policy.act(bars[:2])
     kept = first.copy()
     policy.act(bars[2:4])
@@ -168,20 +168,20 @@ def test_answers_are_the_callers_own(bars: np.ndarray) -> None:
 
 
 def test_no_rows_no_actions() -> None:
-    assert FrozenPolicy.from_bytes(mlp_bytes()).act(np.empty((0, len(NAMES)))).shape == (0,)
+    assert FrozenPolicy(mlp_bytes()).act(np.empty((0, len(NAMES)))).shape == (0,)
 
 
 @pytest.mark.parametrize(("members", "layers"), [(1, 1), (1, 2), (3, 2)])
 def test_run_is_one_act_per_bar(bars: np.ndarray, members: int, layers: int) -> None:
     data = lstm_bytes(members, layers)
-    whole, single = FrozenPolicy.from_bytes(data), FrozenPolicy.from_bytes(data)
+    whole, single = FrozenPolicy(data), FrozenPolicy(data)
     np.testing.assert_array_equal(whole.run(bars), [single.act(bar[None])[0] for bar in bars])
     for key in ("h", "c"):
         np.testing.assert_array_equal(whole.state()[key], single.state()[key])
 
 
 def test_memory_is_carried_reset_and_restored(bars: np.ndarray) -> None:
-    policy = FrozenPolicy.from_bytes(lstm_bytes(members=2, layers=2))
+    policy = FrozenPolicy(lstm_bytes(members=2, layers=2))
     first = policy.run(bars)
     assert policy.run(bars)[0] != first[0], "the memory is carried"
     policy.reset()
@@ -196,7 +196,7 @@ def test_memory_is_carried_reset_and_restored(bars: np.ndarray) -> None:
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda policy: pickle.loads(pickle.dumps(policy))])
 def test_a_copy_goes_its_own_way(bars: np.ndarray, copied: Any) -> None:
-    policy = FrozenPolicy.from_bytes(lstm_bytes())
+    policy = FrozenPolicy(lstm_bytes())
     policy.run(bars[:10])
     twin = copied(policy)
     np.testing.assert_array_equal(twin.run(bars[10:]), policy.run(bars[10:]))
@@ -204,26 +204,14 @@ def test_a_copy_goes_its_own_way(bars: np.ndarray, copied: Any) -> None:
     assert policy.state()["h"].any()
 
 
-def test_rows_have_memories_of_their_own(bars: np.ndarray) -> None:
-    data = lstm_bytes(members=2, layers=2)
-    both = FrozenPolicy.from_bytes(data, rows=2)
-    answers = np.array([both.act(bars[[t, 39 - t]]) for t in range(20)])
-    for row, sequence in enumerate((bars[:20], bars[:19:-1])):
-        alone = FrozenPolicy.from_bytes(data).run(sequence)
-        np.testing.assert_allclose(answers[:, row], alone, rtol=0, atol=1e-14)
-
-
-@pytest.mark.parametrize("rows", [0, 1, 3])
-def test_wrong_number_of_remembered_rows_is_refused(bars: np.ndarray, rows: int) -> None:
-    policy = FrozenPolicy.from_bytes(lstm_bytes(), rows=2)
-    with pytest.raises(PolicyError, match=rf"remembers 2 row\(s\), got {rows}"):
-        policy.act(bars[:rows])
-    with pytest.raises(PolicyError, match="memory of one row"):
-        policy.run(bars)
+@pytest.mark.parametrize("rows", [0, 2])
+def test_a_memory_is_of_one_row(bars: np.ndarray, rows: int) -> None:
+    with pytest.raises(PolicyError, match=f"remembers one row, got {rows}"):
+        FrozenPolicy(lstm_bytes()).act(bars[:rows])
 
 
 def test_foreign_state_is_refused() -> None:
-    policy, other = FrozenPolicy.from_bytes(lstm_bytes()), FrozenPolicy.from_bytes(lstm_bytes(hidden=6))
+    policy, other = FrozenPolicy(lstm_bytes()), FrozenPolicy(lstm_bytes(hidden=6))
     with pytest.raises(PolicyError, match="shape"):
         policy.restore(other.state())
     with pytest.raises(PolicyError, match="holds"):
@@ -232,12 +220,12 @@ def test_foreign_state_is_refused() -> None:
     broken["c"][...] = np.nan
     with pytest.raises(PolicyError, match="finite"):
         policy.restore(broken)
-    assert FrozenPolicy.from_bytes(mlp_bytes()).state() == {}
+    assert FrozenPolicy(mlp_bytes()).state() == {}
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_is_no_number_is_named_and_leaves_no_trace(bars: np.ndarray, bad: float) -> None:
-    policy = FrozenPolicy.from_bytes(lstm_bytes())
+    policy = FrozenPolicy(lstm_bytes())
     first = policy.run(bars)
     policy.reset()
     policy.run(bars[:5])
@@ -253,7 +241,7 @@ def test_what_is_no_number_is_named_and_leaves_no_trace(bars: np.ndarray, bad: f
 
 
 def test_outliers_are_counted_and_clipped(bars: np.ndarray) -> None:
-    policy = FrozenPolicy.from_bytes(mlp_bytes())
+    policy = FrozenPolicy(mlp_bytes())
     wild, tame = bars.copy(), bars.copy()
     wild[0, 0], wild[3, 1], wild[3, 2] = 1e300, -10.5, 10.0
     tame[0, 0], tame[3, 1], tame[3, 2] = 10.0, -10.0, 10.0
@@ -267,11 +255,11 @@ def test_outliers_are_counted_and_clipped(bars: np.ndarray) -> None:
 @pytest.mark.parametrize("shape", [(5,), (2, 4), (2, 6), (1, 2, 5)])
 def test_wrong_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(PolicyError, match=r"shape \(rows, 5\)"):
-        FrozenPolicy.from_bytes(mlp_bytes()).act(np.zeros(shape))
+        FrozenPolicy(mlp_bytes()).act(np.zeros(shape))
 
 
 def test_observation_names_are_checked() -> None:
-    policy = FrozenPolicy.from_bytes(mlp_bytes())
+    policy = FrozenPolicy(mlp_bytes())
     policy.check_observation(NAMES)
     renamed = ["ret_1", "ret_5", "ret_20", "vol_ratio", "own_target"]
     with pytest.raises(PolicyError, match=r"reads 'ret_21' \(column 2\).*did you mean 'ret_20'"):
@@ -294,7 +282,7 @@ def test_file_is_a_valid_onnx_model_that_runs_elsewhere(tmp_path: Any, bars: np.
     assert json.loads(model.metadata_props[0].value)["observation"] == list(NAMES)
     assert {node.op_type for node in model.graph.node} <= OPERATORS
     assert policy.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert policy.observation_names == NAMES
+    assert policy.manifest.observation == NAMES
 
 
 def test_same_weights_same_bytes() -> None:
@@ -366,16 +354,14 @@ def resealed(data: bytes, **changes: Any) -> bytes:
     raw.pop("manifest_sha256")
     text = json.dumps(raw, sort_keys=True, separators=(",", ":"))
     raw["manifest_sha256"] = hashlib.sha256(text.encode()).hexdigest()
-    del model.metadata_props[:]
-    return model.SerializeToString(deterministic=True) + _metadata(
-        json.dumps(raw, sort_keys=True, separators=(",", ":"))
-    )
+    model.metadata_props[0].value = json.dumps(raw, sort_keys=True, separators=(",", ":"))
+    return model.SerializeToString(deterministic=True)
 
 
 def test_newer_format_asks_for_an_upgrade() -> None:
     newer = resealed(mlp_bytes(), format_version=3, something_new=[1, 2])
     with pytest.raises(PolicyError, match=r"format version 3, this code reads up to 2; upgrade"):
-        FrozenPolicy.from_bytes(newer)
+        FrozenPolicy(newer)
 
 
 @pytest.mark.parametrize(
@@ -391,7 +377,7 @@ def test_newer_format_asks_for_an_upgrade() -> None:
 )
 def test_a_manifest_that_does_not_fit_is_refused(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(PolicyError, match=says):
-        FrozenPolicy.from_bytes(resealed(mlp_bytes(), **changes))
+        FrozenPolicy(resealed(mlp_bytes(), **changes))
 
 
 def external_weight(model: onnx.ModelProto) -> None:
@@ -421,7 +407,7 @@ def test_only_what_the_freezer_writes_reaches_onnxruntime(harm: Any) -> None:
     harm(model)
     data, _ = pack(model.SerializeToString(deterministic=True), manifest_of())
     with pytest.raises(PolicyError, match="holds what no frozen policy holds"):
-        FrozenPolicy.from_bytes(data)
+        FrozenPolicy(data)
 
 
 def test_a_network_that_onnxruntime_refuses_is_a_clear_error() -> None:
@@ -430,7 +416,7 @@ def test_a_network_that_onnxruntime_refuses_is_a_clear_error() -> None:
     model.graph.node[0].input[0] = "no_such_tensor"
     data, _ = pack(model.SerializeToString(deterministic=True), manifest_of())
     with pytest.raises(PolicyError, match=r"refuses p\.onnx"):
-        FrozenPolicy.from_bytes(data, "p.onnx")
+        FrozenPolicy(data, "p.onnx")
 
 
 def test_in_sample_bars_are_known() -> None:
@@ -480,7 +466,7 @@ def test_import_is_light(tmp_path: Any) -> None:
 @pytest.mark.parametrize("mode", ["stable", "aggressive"])
 def test_long_sequence_in_one_call_is_bar_by_bar(mode: str) -> None:
     whole, single = (FrozenPolicy.load(policy_path(f"package:gate_{mode}.onnx")) for _ in range(2))
-    bars = np.random.default_rng(0).normal(0.0, 3.0, (LONG_SEQUENCE + 40, len(whole.observation_names)))
+    bars = np.random.default_rng(0).normal(0.0, 3.0, (LONG_SEQUENCE + 40, len(whole.manifest.observation)))
     answers = np.concatenate([whole.run(bars[:LONG_SEQUENCE]), whole.run(bars[LONG_SEQUENCE:])])
     np.testing.assert_array_equal(answers, [single.act(bar[None])[0] for bar in bars])
     for key, value in single.state().items():
@@ -516,20 +502,20 @@ def test_actions_in_turn_are_those_of_one_answer_a_bar(mode: str, rows: int) -> 
 @pytest.mark.parametrize("hidden", [4, 7, 32])
 def test_what_is_taken_out_of_the_loop_keeps_the_bits(members: int, layers: int, hidden: int) -> None:
     data = lstm_bytes(members, layers, hidden)
-    whole, single = (FrozenPolicy.from_bytes(data) for _ in range(2))
+    whole, single = (FrozenPolicy(data) for _ in range(2))
     sequence = np.random.default_rng(1).normal(0.0, 4.0, (150, len(NAMES)))
     assert np.array_equal(whole.run(sequence), [single.act(row[None])[0] for row in sequence])
     assert all(np.array_equal(value, whole.state()[key]) for key, value in single.state().items())
-    assert lean_graph(whole._graph(), layers, members) is not None
+    assert Network(data, whole.manifest, "lstm").sequence is not None
 
 
 @pytest.mark.parametrize("mode", ["stable", "aggressive"])
 def test_shipped_gates_keep_only_their_recursion_in_the_loop(mode: str) -> None:
-    policy = FrozenPolicy.load(policy_path(f"package:gate_{mode}.onnx"))
-    built = lean_graph(policy._graph(), 1, policy.manifest.members)
+    data = policy_path(f"package:gate_{mode}.onnx").read_bytes()
+    manifest = FrozenPolicy(data).manifest
+    built = recurrent_graph(data, 1, manifest.members)
     assert built is not None
     scan = next(node for node in onnx.load_from_string(built).graph.node if node.op_type == "Scan")
     kinds = [node.op_type for node in scan.attribute[0].g.node]
     assert kinds.count("MatMul") == 1 and "Clip" not in kinds and len(kinds) < 13
-    whole, lean = (_start(graph, mode) for graph in (sequence_graph(policy._graph(), 1), built))
-    assert _same_bits(whole, lean, policy.manifest)  # or `open_sequence` would not take it
+    assert Network(data, manifest, mode).sequence is not None  # the bits are those of one call a bar

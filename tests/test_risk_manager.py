@@ -24,11 +24,10 @@ from hybrid_bt.evidence.audit.replays import last_rows
 from hybrid_bt.evidence.audit.stack import Stack
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.news.answers import Answers
-from hybrid_bt.news.clock import clock_of, closes_early, is_daily
-from hybrid_bt.news.desk import Desk
+from hybrid_bt.news.desk import Desk, clock_of, closes_early, is_daily
 from hybrid_bt.news.documents import checked_document, instant_us, say_us, visible_at
-from hybrid_bt.news.index import QUERY, DocumentIndex, index_of
-from hybrid_bt.news.lexicon import LexiconScorer
+from hybrid_bt.news.index import DocumentIndex, index_of
+from hybrid_bt.news.lexicon import QUERY, LexiconScorer
 from hybrid_bt.news.setup import Masked, sample_path
 from hybrid_bt.news.stage import RiskStage
 from hybrid_bt.news.store import DocumentStore, open_store
@@ -99,8 +98,8 @@ def asked_on(store: DocumentStore, days: np.ndarray = DAYS, k: int = 5) -> dict[
     index = index_of(store)
     selected = index.select(cutoffs, ("KO",), k, 5 * 86_400_000_000)
     return {
-        str(days[one.row]): [text_of(store, index, place) for _, places in one.documents for place in places]
-        for one in selected
+        str(days[row]): [text_of(store, index, place) for _, places in documents for place in places]
+        for row, documents in selected.items()
     }
 
 
@@ -184,8 +183,7 @@ def test_ranks_are_those_of_bm25s_on_the_documents_known_then() -> None:
 
 def advice_of(store: DocumentStore, days: np.ndarray = DAYS, prepared: bool = True, k: int = 2) -> list[Advice]:
     config = CONFIG._replace(**{"documents": k})
-    desk = Desk(store, index_of(store), Answers(LexiconScorer()), config, ("KO", "PEP"))
-    stage = RiskStage(desk, clock_of(config, True))
+    stage = RiskStage(Desk(store, Answers(LexiconScorer()), config, ("KO", "PEP")), daily=True)
     if prepared:
         stage.prepare(days)
     return [stage.advise(day) for day in days.astype("M8[us]").tolist()]
@@ -254,7 +252,7 @@ class Vetoing:
 def test_veto_ends_after_its_bars(bars: int) -> None:
     config = CONFIG._replace(veto_bars=bars)
     store = store_of(("2015-01-06T12:00:00Z", "KO", "x"))
-    stage = RiskStage(Desk(store, index_of(store), Answers(Vetoing()), config, ("KO",)), clock_of(config, True))
+    stage = RiskStage(Desk(store, Answers(Vetoing()), config, ("KO",)), daily=True)
     banned = [stage.advise(day).no_new_risk for day in DAYS[:6].astype("M8[us]").tolist()]
     assert banned == [1 <= t < 1 + bars for t in range(6)]
 
@@ -270,7 +268,7 @@ class Failing:
 def test_failure_takes_no_new_risk_or_is_neutral_and_is_counted(on_failure: str) -> None:
     config = CONFIG._replace(**{"on_failure": on_failure})
     store = store_of(("2015-01-06T12:00:00Z", "KO", "x"))
-    stage = RiskStage(Desk(store, index_of(store), Answers(Failing()), config, ("KO",)), clock_of(config, True))
+    stage = RiskStage(Desk(store, Answers(Failing()), config, ("KO",)), daily=True)
     advice = [stage.advise(day) for day in DAYS[:3].astype("M8[us]").tolist()]
     assert [one.no_new_risk for one in advice] == [False, on_failure == "no_new_risk", False]
     assert stage.counts["failures"] == 1 and "late" in advice[1].reasons[0]
@@ -430,13 +428,16 @@ def test_mask_hides_names_and_dates_and_gives_the_verdict_back_in_them() -> None
 # --- what is kept beside the documents ---
 
 
-def read_from(store: DocumentStore, index: DocumentIndex) -> list[str]:
+def desk_of(store: DocumentStore) -> Desk:
+    return Desk(store, Answers(LexiconScorer()), CONFIG, ("KO", "PEP"))
+
+
+def read_from(store: DocumentStore, desk: Desk) -> list[str]:
     """What a backtest reads."""
-    desk = Desk(store, index, Answers(LexiconScorer()), CONFIG, ("KO", "PEP"))
     return [
-        f"{one.row} {name} {text_of(store, index, place)}"
-        for one in desk.select(clock_of(CONFIG, True).cutoffs(DAYS).tolist())
-        for name, places in one.documents
+        f"{cutoff} {name} {text_of(store, desk.index, place)}"
+        for cutoff, found in desk.verdicts(desk.clock(True).cutoffs(DAYS).tolist()).items()
+        for name, places in (found[0] if found else ())
         for place in places
     ]
 
@@ -444,14 +445,14 @@ def read_from(store: DocumentStore, index: DocumentIndex) -> list[str]:
 def kept_texts(path: Path) -> list[str]:
     """By way of what is kept beside the store."""
     store = open_store(path)
-    return read_from(store, index_of(store))
+    return read_from(store, desk_of(store))
 
 
 def fresh_texts(path: Path) -> list[str]:
     """From a store that has nothing kept."""
     store = DocumentStore()
     store.add(open_store(path).documents())
-    return read_from(store, index_of(store))
+    return read_from(store, desk_of(store))
 
 
 def test_index_is_made_once_and_never_outlives_its_documents(tmp_path: Path) -> None:
@@ -463,11 +464,11 @@ def test_index_is_made_once_and_never_outlives_its_documents(tmp_path: Path) -> 
     assert first == kept_texts(path) == fresh_texts(path)
     assert (written.st_ino, written.st_mtime_ns) == (kept.stat().st_ino, kept.stat().st_mtime_ns)
     reader = open_store(path)
-    index = index_of(reader)  # read before the others are added, and asked afterwards
-    assert index.sha256 == reader.sha256()
+    desk = desk_of(reader)  # its index is read before the others are added, and asked afterwards
+    assert desk.index.sha256 == reader.sha256()
     with DocumentStore(path, write=True) as store:
         store.add(documents[-20:])
-    assert read_from(reader, index) == first
+    assert read_from(reader, desk) == first
     assert kept_texts(path) == fresh_texts(path) != first
     with sqlite3.connect(path) as other:  # another program's change counts as well
         other.execute("UPDATE documents SET first_seen_at = first_seen_at + 86400000000 WHERE number % 2")

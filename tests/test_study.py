@@ -67,7 +67,7 @@ def test_the_members_mean_is_the_ensemble(file: str):
     members = [whole.member(index) for index in range(whole.manifest.members)]
     rng = np.random.default_rng(0)
     for _ in range(10):
-        seen = rng.normal(size=(1 if whole.is_recurrent else 5, len(whole.observation_names)))
+        seen = rng.normal(size=(1 if whole.is_recurrent else 5, len(whole.manifest.observation)))
         alone = np.array([member.act(seen) for member in members])
         assert np.abs(alone.mean(axis=0) - whole.act(seen)).max() <= 1e-12
         assert alone.std(axis=0).max() > 0.0

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -14,7 +14,7 @@ from hybrid_bt.commands.console import COUNT, DAY, FILE, Group, flag, listed, op
 from hybrid_bt.commands.options import request_of, setup_of, shared
 from hybrid_bt.errors import ConfigError, NewsError
 from hybrid_bt.news.documents import FIELDS, US_PER_DAY, Document, instant_us, say_us
-from hybrid_bt.news.intake import folder_files, read_documents
+from hybrid_bt.news.intake import read_documents
 from hybrid_bt.news.store import DocumentStore, open_store
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from hybrid_bt.evidence.advice_effect import Effect
 
+Option: TypeAlias = Any  #: what click made of a flag
 FOUND = 1  #: exit status of `check`
 _SNIPPET = 90  #: characters of a title or text in a list
 TABLE = "news_effects.csv"
@@ -47,10 +48,11 @@ def add(paths: tuple[Path, ...], store: Path, symbols: tuple[str, ...], source: 
     given = {"symbols": list(symbols) or None, "source": source}
     defaults = {key: value for key, value in given.items() if value}
     skipped: list[str] = []
+    bad = skipped if on_bad_file == "skip" else None
     fresh = not store.exists()
     try:
         with DocumentStore(store, write=True) as documents:
-            done = documents.add(_read(paths, defaults, skipped if on_bad_file == "skip" else None))
+            done = documents.add(one for path in paths for one in read_documents(path, defaults, bad))
             n = len(documents)
     except NewsError:
         if fresh:
@@ -59,18 +61,6 @@ def add(paths: tuple[Path, ...], store: Path, symbols: tuple[str, ...], source: 
     for reason in skipped:
         click.echo(f"skipped: {' '.join(reason.split())}", err=True)
     click.echo(f"{done.added} added, {done.duplicates} duplicates, {len(skipped)} skipped; {store} holds {n} documents")
-
-
-def _read(paths: tuple[Path, ...], defaults: dict[str, Any], skipped: list[str] | None) -> Iterator[Document]:
-    for path in paths:
-        files = folder_files(path) if skipped is not None and path.is_dir() else [path]
-        for file in files:
-            try:
-                yield from read_documents(file, defaults, home=path if path.is_dir() else None)
-            except NewsError as error:
-                if skipped is None:
-                    raise
-                skipped.append(str(error))
 
 
 @main.command("list")
@@ -163,7 +153,7 @@ def _line(document: Document) -> str:
 @option("--masked/--no-masked", default=True, help="Also without names and dates.")
 @shared("seed")
 @option("--out", type=FILE, help=f"Folder for {TABLE}.")
-def evaluate(placebos: int, cutoff: date | None, masked: bool, seed: int, out: Path | None, **flags: Any) -> None:
+def evaluate(placebos: int, cutoff: date | None, masked: bool, seed: int, out: Path | None, **flags: Option) -> None:
     """Compare the risk manager with none: Sharpe, CVaR, drawdown with intervals, placebo, delay, mask, flips, cost."""
     setup = setup_of(flags)
     if setup is None:

@@ -64,7 +64,7 @@ def main(**flags: Any) -> None:
     Writes study.html, CSV and PNG under --out. Status 1 if a cell failed.
     """
     extra = ["joblib"] if flags["backend"] != "joblib" or flags["jobs"] > 1 else []
-    check_installed("a study", "study", ["arch", "onnx", *extra])
+    check_installed("a study", "study", ["arch", *extra])
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if flags["check"] and flags["preset"] != "readme":
         raise ConfigError("--check compares README's results: it goes with --preset readme")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from hybrid_bt.account.replay import replay
 from hybrid_bt.backtest import Request, Task, prepare
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.brain.hybrid import Hybrid, Opinion
+from hybrid_bt.brain.opinions import in_chunks
+from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import build
 from hybrid_bt.equations.advice import NEUTRAL_RISK, Advice
@@ -30,6 +32,7 @@ from hybrid_bt.news.setup import LEXICON, RiskSetup, open_desk
 from hybrid_bt.news.stage import RiskStage
 
 FloatArray = NDArray[np.float64]
+WHOLE = "whole span"
 OFF, GIVEN, DELAYED = "off", "on", "delayed"  #: variants: no advice, as it is given, a bar late
 FEWEST_BARS = 40  #: of a side of the cut-off; fewer say nothing
 TAIL = 0.05  #: of the bars, for CVaR
@@ -82,20 +85,18 @@ def evaluate(request: Request, setup: RiskSetup, asked: Questions) -> Evaluation
     task = prepare(request)
     bars, config, row = request.bars, task.request.config, task.row
     traded = bars.between(bars.stamps[row], None)
-    stages = {
-        name: open_desk(one, config.news, bars.symbols).stage(bars.stamps, row)
-        for name, one in _setups(setup, asked.masked).items()
-    }
+    setups = _setups(setup, asked.masked)
+    stages = {name: open_desk(one, config.news, bars.symbols).stage(bars.stamps, row) for name, one in setups.items()}
     moments = traded.stamps.astype("datetime64[us]").tolist()
     advice = {name: [stage.advise(moment) for moment in moments] for name, stage in stages.items()}
     returns = _returns(task, traded, _variants(advice, asked))
     told = [name for name in returns if not name.startswith("placebo") or name == "placebo 0"]
-    spans = _spans(traded.stamps[1:], asked.cutoff)
-    effects = [
-        effect
-        for span, rows in spans.items()
-        for effect in _effects({name: returns[name][rows] for name in told}, span, traded, asked.seed)
-    ]
+    effects, short = list[Effect](), list[str]()
+    for span, rows in _spans(traded.stamps[1:], asked.cutoff).items():
+        if rows.sum() >= FEWEST_BARS or span == WHOLE:
+            effects += _effects({name: returns[name][rows] for name in told}, span, traded, asked.seed)
+        else:
+            short.append(f"too few bars {span.split()[0]} the cut-off {asked.cutoff} for a row of their own")
     stage = stages[GIVEN]
     first, last = end_days(traded.stamps)
     title = (
@@ -108,7 +109,7 @@ def evaluate(request: Request, setup: RiskSetup, asked: Questions) -> Evaluation
         *_doubts(stage),
         *_gap(advice),
         *_recorded(stage, traded.n_bars),
-        *_short(spans, asked.cutoff),
+        *short,
     ]
     return Evaluation(title, effects, said)
 
@@ -135,7 +136,8 @@ def _returns(task: Task, traded: Bars, variants: Mapping[str, Sequence[Advice] |
     request, row, _, fitted = task
     bars, config = request.bars, request.config
     brain = build(config, bars.symbols, request.pairs, request.policies, fitted)
-    opinions = [brain.opine(closes) for closes in bars.close.tolist()][row:]
+    chunks = in_chunks(brain, read_panel(bars.close, brain.reader))
+    opinions = [opinion for chunk in chunks for opinion in chunk.rows()][row:]
     paths = {name: _equity(brain, opinions, advice, traded, config) for name, advice in variants.items()}
     return {name: np.diff(path) / path[:-1] for name, path in paths.items()}
 
@@ -153,14 +155,13 @@ def _equity(
     return replay(np.array(wanted), traded, cash=cash, costs=costs, rules=rules).equity
 
 
-def _spans(stamps: NDArray[np.datetime64], cutoff: np.datetime64 | None) -> dict[str, Any]:
+def _spans(stamps: NDArray[np.datetime64], cutoff: np.datetime64 | None) -> dict[str, NDArray[np.bool_]]:
     """Name -> its rows."""
-    whole: dict[str, Any] = {"whole span": np.ones(len(stamps), dtype=np.bool_)}
+    whole = {WHOLE: np.ones(len(stamps), dtype=np.bool_)}
     if cutoff is None:
         return whole
     after = stamps >= instant(cutoff)
-    parts = {"before cut-off": ~after, "after cut-off": after}
-    return whole | {name: rows for name, rows in parts.items() if rows.sum() >= FEWEST_BARS}
+    return whole | {"before cut-off": ~after, "after cut-off": after}
 
 
 def _effects(returns: dict[str, FloatArray], span: str, traded: Bars, seed: int) -> list[Effect]:
@@ -189,12 +190,12 @@ def _placebos_beaten(returns: Mapping[str, FloatArray], traded: Bars) -> float:
 
 
 def _doubts(stage: RiskStage) -> list[str]:
-    lines = []
-    if stage.desk.is_sample:
-        lines.append("The embedded documents were chosen in hindsight: nothing here is evidence.")
-    if stage.counts["failures"]:
-        lines.append(f"the scorer failed on {stage.counts['failures']} of {stage.counts['bars_with_documents']} bars")
-    return lines
+    failed, asked = stage.counts["failures"], stage.counts["bars_with_documents"]
+    doubts = {
+        "The embedded documents were chosen in hindsight: nothing here is evidence.": stage.desk.is_sample,
+        f"the scorer failed on {failed} of {asked} bars": failed > 0,
+    }
+    return [doubt for doubt, holds in doubts.items() if holds]
 
 
 def _gap(advice: Mapping[str, Sequence[Advice]]) -> list[str]:
@@ -219,17 +220,10 @@ def _recorded(stage: RiskStage, n_bars: int) -> list[str]:
 
 def flip_rate(recorded: Sequence[Recorded]) -> float:
     """Share of symbols in questions asked more than once whose calls fall on both sides of neutral; NaN without any."""
-    flips = asked = 0
-    for one in recorded:
-        if len(one.calls) < 2:
-            continue
-        for name in one.calls[0].symbols:
-            sides = {call.symbols[name].risk > NEUTRAL_RISK for call in one.calls if name in call.symbols}
-            asked += 1
-            flips += len(sides) > 1
-    return flips / asked if asked else float("nan")
-
-
-def _short(spans: Mapping[str, Any], cutoff: np.datetime64 | None) -> list[str]:
-    missing = [side for side in ("before", "after") if cutoff is not None and f"{side} cut-off" not in spans]
-    return [f"too few bars {side} the cut-off {cutoff} for a row of their own" for side in missing]
+    sides = [
+        {call.symbols[name].risk > NEUTRAL_RISK for call in one.calls if name in call.symbols}
+        for one in recorded
+        if len(one.calls) > 1
+        for name in one.calls[0].symbols
+    ]
+    return sum(len(both) > 1 for both in sides) / len(sides) if sides else math.nan

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple, Self, TypeVar
+from typing import Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ValidationError, model_validator
 
-from hybrid_bt.errors import NewsError
+from hybrid_bt.errors import NewsError, first_fault
 from hybrid_bt.files import append_line
-from hybrid_bt.news.verdicts import MARKET, RiskRequest, RiskScorer, RiskVerdict, ScorerError, SymbolRisk
+from hybrid_bt.news.verdicts import MARKET, RiskRequest, RiskScorer, RiskVerdict, ScorerError, SymbolRisk, add_up
 
 FORMAT = 1
 
@@ -32,14 +32,8 @@ class Asked(NamedTuple):
     request: Callable[[], RiskRequest]
 
 
-class Failed(NamedTuple):
-    """In the place of a verdict."""
-
-    why: str
-
-
-class Answered(BaseModel):
-    """What a replay needs of a line of a recording; the rest takes as long again to read."""
+class Recorded(BaseModel):
+    """One line of a recording."""
 
     format: Literal[1] = 1  #: `FORMAT`
     key: str
@@ -47,6 +41,8 @@ class Answered(BaseModel):
     bar: str = ""
     failed: str | None = None  #: why there is no verdict
     verdict: RiskVerdict | None = None
+    calls: tuple[RiskVerdict, ...]  #: single answers that the verdict is the median of
+    usage: dict[str, float]  #: tokens, cost and seconds of all calls
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -54,23 +50,8 @@ class Answered(BaseModel):
             raise ValueError("a line holds a verdict or a failure")
         return self
 
-    @property
-    def answer(self) -> RiskVerdict | Failed:
-        """The verdict, or the failure in its place."""
-        return self.verdict or Failed(self.failed or "")
 
-
-class Recorded(Answered):
-    """One line of a recording."""
-
-    calls: tuple[RiskVerdict, ...]  #: single answers that the verdict is the median of
-    usage: dict[str, float]  #: tokens, cost and seconds of all calls
-
-
-Line = TypeVar("Line", bound=Answered)
-
-
-def read_recorded(path: Path, scorer: str, kind: type[Line]) -> Iterator[Line]:
+def read_recorded(path: Path, scorer: str) -> Iterator[Recorded]:
     """What was recorded of a scorer, in order; of several lines with one key the last counts.
 
     Raises
@@ -81,8 +62,7 @@ def read_recorded(path: Path, scorer: str, kind: type[Line]) -> Iterator[Line]:
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                one = _line(line, scorer, kind, f"{path}:{number}")
-                if one is not None:
+                if one := _line(line, scorer, f"{path}:{number}"):
                     yield one
     except OSError as error:
         raise NewsError(
@@ -90,24 +70,21 @@ def read_recorded(path: Path, scorer: str, kind: type[Line]) -> Iterator[Line]:
         ) from None
 
 
-def _line(line: bytes, scorer: str, kind: type[Line], where: str) -> Line | None:
+def _line(line: bytes, scorer: str, where: str) -> Recorded | None:
     """None for another scorer's, and for one that a crash cut off, whose verdict is then a miss."""
     try:
-        one = kind.model_validate_json(line)
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(entry, dict) or entry.get("scorer") != scorer:
+        return None
+    try:
+        return Recorded.model_validate(entry)
     except ValidationError as error:
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            return None
-        if not isinstance(entry, dict) or entry.get("scorer") != scorer:
-            return None
-        if entry.get("format") != FORMAT:
-            stated = entry.get("format")
+        stated, why = entry.get("format"), first_fault(error, "line")
+        if stated != FORMAT:
             raise NewsError(f"{where}: format {stated!r}, and {FORMAT} is known; update hybrid_bt") from None
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "line"
-        raise NewsError(f"{where}: no verdict: {field}: {first['msg']}; restore the file, or record anew") from None
-    return one if one.scorer == scorer else None
+        raise NewsError(f"{where}: no verdict: {why}; restore the file, or record anew") from None
 
 
 class Answers:
@@ -130,49 +107,47 @@ class Answers:
     ) -> None:
         self.scorer, self._scorer, self._path = scorer.name, scorer, path
         self._calls, self._concurrency, self._asks = calls, concurrency, asks
-        self._known = {one.key: one.answer for one in self._kept(Answered)}
+        is_read = path is not None and (path.exists() or not asks)
+        self._known = {one.key: one for one in read_recorded(path, scorer.name)} if path and is_read else {}
         self._counts: dict[str, float] = {} if path is None else {"hits": 0}
         self._counts |= {"asked": 0, "failed": 0} if asks else {"verdicts_in_cache": len(self._known)}
-        self._fresh: dict[str, Recorded] = {}
         self._asked_for: dict[str, None] = {}
 
-    def answer(self, asked: Sequence[Asked]) -> list[RiskVerdict | Failed]:
-        """One for each, in order; where the scorer is asked, also about failures that were recorded.
+    def answer(self, asked: Sequence[Asked]) -> list[Recorded]:
+        """One for each, in order; the same question is asked once, also where a failure was recorded by another run.
 
         Raises
         ------
         NewsError
             For the first bar that has none, where the scorer is not asked.
         """
-        enough = RiskVerdict if self._asks else (RiskVerdict, Failed)
-        missing = [one for one in asked if not isinstance(self._known.get(one.key), enough)]
+        fresh = {one.key: one for one in asked if one.key not in self._asked_for}
+        missing = [one for one in fresh.values() if self._lacks(one.key)]
         if missing and not self._asks:
             raise NewsError(
                 f"replay: {self._path} has no verdict of {self.scorer} for the bar whose documents end at "
                 f"{missing[0].bar} (key {missing[0].key[:12]}); record it with --risk record, with these documents and "
                 "settings"
             )
-        self._asked_for |= dict.fromkeys(one.key for one in asked)
+        self._asked_for |= dict.fromkeys(fresh)
         if "hits" in self._counts:
-            self._counts["hits"] += len(asked) - len(missing)
+            self._counts["hits"] += len(fresh) - len(missing)
         for one in self._asked(missing):
-            self._known[one.key], self._fresh[one.key] = one.answer, one
+            self._known[one.key] = one
             self._keep(one)
         return [self._known[one.key] for one in asked]
 
     def recorded(self) -> list[Recorded]:
         """What was asked for, for evaluation; the file may hold verdicts of other spans and documents."""
-        whole = {one.key: one for one in self._kept(Recorded)} | self._fresh
-        return [whole[key] for key in self._asked_for]
+        return [self._known[key] for key in self._asked_for]
 
     def counts(self) -> dict[str, float]:
         """What was done, for `run.json`: hits and calls, failures, tokens and cost; or verdicts at hand."""
         return dict(self._counts)
 
-    def _kept(self, kind: type[Line]) -> Iterable[Line]:
-        if self._path is None or (self._asks and not self._path.exists()):
-            return ()
-        return read_recorded(self._path, self.scorer, kind)
+    def _lacks(self, key: str) -> bool:
+        known = self._known.get(key)
+        return known is None or (self._asks and known.verdict is None)
 
     def _asked(self, missing: Sequence[Asked]) -> Iterator[Recorded]:
         if self._concurrency == 1 or len(missing) < 2:
@@ -192,8 +167,7 @@ class Answers:
                 answers.append(self._scorer.score(request))
             except ScorerError as error:
                 failed = str(error)
-            for key, value in getattr(self._scorer, "usage", dict)().items():
-                usage[key] = usage.get(key, 0.0) + value
+            add_up(usage, getattr(self._scorer, "usage", dict)())
         enough = failed is None or len(answers) * 2 > self._calls
         return Recorded(
             key=one.key,
@@ -208,8 +182,7 @@ class Answers:
     def _keep(self, one: Recorded) -> None:
         self._counts["asked"] += 1
         self._counts["failed"] += one.verdict is None
-        for name, value in one.usage.items():
-            self._counts[name] = self._counts.get(name, 0.0) + value
+        add_up(self._counts, one.usage)
         if self._path is None:
             return
         try:
@@ -223,7 +196,10 @@ def median_verdict(verdicts: Sequence[RiskVerdict]) -> RiskVerdict:
     if len(verdicts) == 1:
         return verdicts[0]
     said = [{**one.symbols, MARKET: one.market} for one in verdicts]
-    risks = {name: _median_risk([one[name] for one in said]) for name in (*sorted(verdicts[0].symbols), MARKET)}
+    risks = {}
+    for name in (*sorted(verdicts[0].symbols), MARKET):
+        risk, sentiment = (statistics.median(getattr(one[name], of) for one in said) for of in ("risk", "sentiment"))
+        risks[name] = SymbolRisk(risk=risk, sentiment=sentiment)
     gaps = [sum(abs(one[name].risk - risk.risk) for name, risk in risks.items()) for one in said]
     nearest = verdicts[gaps.index(min(gaps))]
     return RiskVerdict(
@@ -234,10 +210,4 @@ def median_verdict(verdicts: Sequence[RiskVerdict]) -> RiskVerdict:
         veto=2 * sum(one.veto for one in verdicts) > len(verdicts),
         reason=nearest.reason,
         documents=nearest.documents,
-    )
-
-
-def _median_risk(risks: Sequence[SymbolRisk]) -> SymbolRisk:
-    return SymbolRisk(
-        risk=statistics.median(one.risk for one in risks), sentiment=statistics.median(one.sentiment for one in risks)
     )

@@ -9,18 +9,18 @@ is sent; an answer that holds it is refused, so it reaches neither cache nor rep
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 import os
 import threading
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.news.documents import clean
-from hybrid_bt.news.verdicts import MARKET, RiskRequest, RiskVerdict, ScorerError, checked_verdict
+from hybrid_bt.news.verdicts import MARKET, RiskRequest, RiskVerdict, ScorerError, add_up, checked_verdict
 
 if TYPE_CHECKING:
     import httpx
@@ -29,6 +29,7 @@ PROMPT_VERSION = 1
 KEY_VARIABLE = "HYBRID_BT_LLM_KEY"
 MAX_ANSWER_BYTES = 1_000_000
 MOST_PATIENCE = 20.0  #: seconds that a server's Retry-After is followed
+HERE = ("localhost", "127.0.0.1", "::1")  #: hosts that a key may go to unencrypted
 OPEN, CLOSE = "<documents>", "</documents>"
 
 _SYSTEM = f"""You assess how risky it is to hold positions in the named symbols over the next days.
@@ -70,8 +71,6 @@ class ChatScorer:
         said = json.dumps([_SYSTEM, settings.max_tokens, settings.temperature])
         digest = hashlib.sha256(said.encode()).hexdigest()[:8]
         self.name = f"{settings.model}@prompt-{PROMPT_VERSION}-{digest}"
-        self._client: httpx.Client | None = None  # made when it is first needed: a replay needs none
-        self._making = threading.Lock()
         self._spent = threading.local()
 
     def score(self, request: RiskRequest) -> RiskVerdict:
@@ -88,59 +87,50 @@ class ChatScorer:
         """Calls, tokens and dollars of this thread's last question."""
         return dict(getattr(self._spent, "usage", {}))
 
+    @cached_property
+    def _client(self) -> httpx.Client:
+        """Made when it is first needed: a replay needs none."""
+        try:
+            import httpx
+        except ImportError:
+            raise ConfigError("a model is asked through httpx: pip install 'hybrid_bt[llm]'") from None
+        return httpx.Client(timeout=self._settings.timeout_seconds, follow_redirects=False)
+
     def _answer(self, talk: list[dict[str, str]]) -> str:
-        self._connection()
+        client = self._client
         import httpx
 
-        self._count(calls=1)
+        add_up(self._spent.usage, {"calls": 1})
         self._spent.patience = 0.0
         schema = {"name": "verdict", "schema": RiskVerdict.model_json_schema()}
-        body = {
-            "model": self._settings.model,
-            "messages": talk,
-            "temperature": self._settings.temperature,
-            "max_tokens": self._settings.max_tokens,
-            "response_format": {"type": "json_schema", "json_schema": schema},
-        }
+        form = {"type": "json_schema", "json_schema": schema}
+        numbers = {name: getattr(self._settings, name) for name in ("temperature", "max_tokens")}
+        body = {"model": self._settings.model, "messages": talk, **numbers, "response_format": form}
         try:
-            content = self._sent(body)
+            content = self._sent(client, body)
         except httpx.TimeoutException:
             raise ScorerError(f"late: no answer within {self._settings.timeout_seconds:g} s") from None
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise ScorerError(f"no connection: {type(error).__name__}") from None
         return self._text(content)
 
-    def _sent(self, body: Mapping[str, Any]) -> bytes:
+    def _sent(self, client: httpx.Client, body: Mapping[str, Any]) -> bytes:
         """The whole answer of a server, within the time that a whole answer may take."""
         until = time.monotonic() + self._settings.timeout_seconds
         key = os.environ.get(self._settings.key_variable, "")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        parts, size = [], 0
-        with self._connection().stream("POST", self._address, json=body, headers=headers) as answer:
+        whole = bytearray()
+        with client.stream("POST", self._address, json=body, headers=headers) as answer:
             if answer.status_code != 200:
                 self._spent.patience = _patience(answer.headers.get("Retry-After", ""))
                 raise ScorerError(f"the server answered with status {answer.status_code}")
             for part in answer.iter_bytes():
-                parts.append(part)
-                size += len(part)
-                if size > MAX_ANSWER_BYTES:
+                whole += part
+                if len(whole) > MAX_ANSWER_BYTES:
                     raise ScorerError(f"the answer has over {MAX_ANSWER_BYTES:,} bytes")
                 if time.monotonic() > until:
                     raise ScorerError(f"late: no whole answer within {self._settings.timeout_seconds:g} s")
-        whole = b"".join(parts)
-        if key and (key.encode() in whole or json.dumps(key)[1:-1].encode() in whole):
-            raise ScorerError("the answer holds the key that was sent; do not trust this server")
-        return whole
-
-    def _connection(self) -> httpx.Client:
-        with self._making:
-            if self._client is None:
-                try:
-                    import httpx
-                except ImportError:
-                    raise ConfigError("a model is asked through httpx: pip install 'hybrid_bt[llm]'") from None
-                self._client = httpx.Client(timeout=self._settings.timeout_seconds, follow_redirects=False)
-            return self._client
+        return bytes(whole)
 
     def _text(self, content: bytes) -> str:
         try:
@@ -151,22 +141,15 @@ class ChatScorer:
         if not isinstance(text, str):
             raise ScorerError("the answer holds no text")
         key = os.environ.get(self._settings.key_variable, "")
-        if key and (key in text or key in _unescaped(text)):
+        if key and any(key in said for said in (content.decode(errors="replace"), text, _unescaped(text))):
             raise ScorerError("the answer holds the key that was sent; do not trust this server")
         usage = answer.get("usage")
-        self._spend(usage if isinstance(usage, dict) else {})
-        return _without_fence(text)
-
-    def _spend(self, usage: Mapping[str, Any]) -> None:
-        found = [usage.get(name, 0) for name in ("prompt_tokens", "completion_tokens")]
+        found = [usage.get(name) if isinstance(usage, dict) else 0 for name in ("prompt_tokens", "completion_tokens")]
         read, written = (float(n) if isinstance(n, int) and 0 <= n < 10**9 else 0.0 for n in found)
         price_in, price_out = self._settings.usd_per_million
         dollars = (read * price_in + written * price_out) / 1e6
-        self._count(prompt_tokens=read, completion_tokens=written, usd=dollars)
-
-    def _count(self, **counts: float) -> None:
-        for name, value in counts.items():
-            self._spent.usage[name] = self._spent.usage.get(name, 0.0) + value
+        add_up(self._spent.usage, {"prompt_tokens": read, "completion_tokens": written, "usd": dollars})
+        return _without_fence(text)
 
 
 def messages(request: RiskRequest) -> list[dict[str, str]]:
@@ -210,13 +193,6 @@ def _checked_address(settings: ChatSettings) -> str:
         raise ConfigError(
             f"scorer: the address may hold no user, password or query; put the key into ${settings.key_variable}"
         )
-    if parts.scheme == "http" and os.environ.get(settings.key_variable) and not _is_here(host):
+    if parts.scheme == "http" and os.environ.get(settings.key_variable) and host not in HERE:
         raise ConfigError(f"scorer: ${settings.key_variable} would go to {host} unencrypted; use https, or unset it")
     return settings.base_url.rstrip("/") + "/chat/completions"
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

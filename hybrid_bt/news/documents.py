@@ -87,7 +87,7 @@ def clean(text: str) -> str:
     return "".join(c for c in whole if c in "\n\t" or unicodedata.category(c) not in _UNSEEN).strip()
 
 
-def instant_us(value: Any, what: str) -> int:
+def instant_us(value: object, what: str) -> int:
     """Microseconds since 1970, UTC, of an ISO 8601 text, a datetime or a date.
 
     Raises
@@ -104,7 +104,7 @@ def instant_us(value: Any, what: str) -> int:
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 
-def _moment(value: Any, what: str) -> datetime:
+def _moment(value: object, what: str) -> datetime:
     if isinstance(value, str):
         text = value.strip()
         try:
@@ -140,7 +140,7 @@ def visible_at(published_at: NDArray[np.int64], first_seen_at: NDArray[np.int64]
     return seen
 
 
-def _text(value: Any, field: str, where: str) -> str:
+def _text(value: object, field: str, where: str) -> str:
     if value is None or value != value:  # a NaN of a table is a missing cell
         return ""
     if not isinstance(value, str):
@@ -148,14 +148,14 @@ def _text(value: Any, field: str, where: str) -> str:
     return value
 
 
-def _name(value: Any, field: str, where: str) -> str:
+def _name(value: object, field: str, where: str) -> str:
     text = clean(str(value) if isinstance(value, int) else _text(value, field, where))
     if len(text) > MAX_NAME or "\n" in text or "\t" in text:
         raise NewsError(f"{where}: {field} must be one line of at most {MAX_NAME} characters; got {text[:40]!r}...")
     return text
 
 
-def _symbols(value: Any, where: str) -> tuple[str, ...]:
+def _symbols(value: object, where: str) -> tuple[str, ...]:
     """Symbols from a list, or from a text that parts them by comma, semicolon, bar or blank."""
     if isinstance(value, str):
         value = [part for part in re.split(r"[\s,;|]+", value) if part]

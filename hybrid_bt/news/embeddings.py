@@ -12,17 +12,20 @@ import hashlib
 import importlib.util
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.errors import ConfigError, NewsError
-from hybrid_bt.news.index import QUERY, DocumentIndex
+from hybrid_bt.news.lexicon import QUERY
 from hybrid_bt.news.store import DocumentStore
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 EMBEDDINGS = "embeddings"
 SUFFIX = ".vectors"  #: of the file beside a store
@@ -49,7 +52,7 @@ class MiniLM:
         self.name = f"all-MiniLM-L6-v2-{self.weights[:12]}"
 
     @cached_property
-    def _model(self) -> Any:
+    def model(self) -> SentenceTransformer:
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
 
@@ -58,8 +61,14 @@ class MiniLM:
 
     def vector(self, text: str) -> bytes:
         """Unit vector of a text: `DIMENSIONS` little-endian single-precision numbers."""
-        with _one_thread():
-            found = self._model.encode([text], normalize_embeddings=True, show_progress_bar=False)[0]
+        import torch
+
+        model, threads = self.model, torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            found = model.encode([text], normalize_embeddings=True, show_progress_bar=False)[0]
+        finally:
+            torch.set_num_threads(threads)
         return np.asarray(found, dtype="<f4").tobytes()
 
 
@@ -117,22 +126,3 @@ def _kept(store: Path | None) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         raise NewsError(f"vectors: {path} is damaged ({error}); delete it, and it is made anew") from None
     return db
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def ranked_by(retrieval: str, store: DocumentStore, index: DocumentIndex) -> DocumentIndex:
-    """The index, ranking as a configuration says."""
-    if retrieval == EMBEDDINGS:
-        index.ranker = EmbeddingRanker(store)
-    return index

@@ -18,31 +18,25 @@ import io
 import struct
 import zipfile
 import zlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.errors import NewsError
 from hybrid_bt.files import write_whole
 from hybrid_bt.news.documents import UNKNOWN, visible_at
+from hybrid_bt.news.lexicon import QUERY, word_counts
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import MARKET
 
-_WORDS = """
-risk loss losses decline declined fell drop plunge crash crisis default bankruptcy fraud investigation lawsuit recall
-downgrade downgraded warning warned cut cuts layoffs restatement impairment volatility panic selloff war sanctions
-outage breach accident spill explosion shortfall miss missed weak recession inflation outbreak pandemic emergency halt
-halted
-resign resigned suspended delay guidance uncertainty record rally trend reversal rebound
-"""
-QUERY = tuple(_WORDS.split())  #: what is looked for; a change of it is a change of `FORMAT`
-FORMAT = "index-4"
+if TYPE_CHECKING:
+    from hybrid_bt.news.embeddings import EmbeddingRanker
+
+FORMAT = "index-4"  #: of what is kept, the query's words among it
 SUFFIX = ".index.npz"  #: of the file beside a store
 BM25 = "bm25"
 K1, B = 1.5, 0.75
@@ -54,33 +48,12 @@ DIGEST = 32  #: bytes of a sha256
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
-
-
-class Selected(NamedTuple):
-    """What a bar asks about: (symbol, places of its documents in the index, most relevant first)."""
-
-    row: int
-    documents: tuple[tuple[str, tuple[int, ...]], ...]
-
-
-class Ranker(Protocol):
-    """Relevance that depends on a document alone, in the place of BM25."""
-
-    name: str  #: part of every key
-
-    def scores(self, numbers: Sequence[int]) -> FloatArray:
-        """Of documents by their numbers in the store, (C,)."""
-        ...
+#: what a bar asks about: symbols, and places of their documents in the index, most relevant first
+Selected = list[tuple[str, tuple[int, ...]]]
 
 
 class DocumentIndex:
-    """Moments, symbols and counts of D documents, in the order of their visibility.
-
-    Parameters
-    ----------
-    arrays : mapping
-        As `index_of` makes or reads them.
-    """
+    """Moments, symbols and counts of D documents, in the order of their visibility, as `index_of` makes them."""
 
     def __init__(self, arrays: Arrays) -> None:
         self.number: IntArray = arrays["number"]  #: (D,) in the store
@@ -90,7 +63,7 @@ class DocumentIndex:
         self._lengths: IntArray = np.concatenate(([0], np.cumsum(self.length, dtype=np.int64)))
         self.n_unseen = int(arrays["n_unseen"])  #: documents without `first_seen_at`
         self.sha256 = str(arrays["sha256"])  #: of all documents, as `DocumentStore.sha256`
-        self.ranker: Ranker | None = None  #: None ranks by BM25
+        self.ranker: EmbeddingRanker | None = None  #: None ranks by BM25
         #: where each document's words begin, (D + 1,); the words; how often each is there
         self._entries = arrays["starts"], arrays["words"], arrays["counts"]
         #: of each word of the query, the documents that hold it, in order of time
@@ -120,39 +93,28 @@ class DocumentIndex:
 
     def select(
         self, cutoffs: IntArray, symbols: Sequence[str], k: int, window_us: int, since: int | None = None
-    ) -> list[Selected]:
-        """The k most relevant documents of every bar and symbol that has a newly visible one.
+    ) -> dict[int, Selected]:
+        """Row of a bar -> the k most relevant documents of every symbol that has a newly visible one.
 
-        Parameters
-        ----------
-        cutoffs : (T,)
-            Last moments at which a document could be read, ascending.
-        k : int
-            Documents per symbol.
-        window_us : int
-            A document counts for so long.
-        since : int, optional
-            The cutoff before the first; by default a window before it.
+        `cutoffs`, (T,), are the last moments at which a document could be read, ascending, and `since` the one before
+        the first, by default a window before it. A document counts for `window_us`.
         """
         if not len(cutoffs):
-            return []
+            return {}
         before = np.concatenate(([cutoffs[0] - window_us if since is None else since], cutoffs[:-1]))
         names: tuple[str, ...] = (MARKET, *symbols)
-        found: list[Selected] = []
+        found: dict[int, Selected] = {}
         for first in range(0, len(cutoffs), BARS_AT_ONCE):
             some = slice(first, first + BARS_AT_ONCE)
             groups, places = self._candidates(names, cutoffs[some], before[some], window_us)
             if len(groups):
-                found += self._best(groups + first * len(names), places, names, cutoffs, k)
+                found |= self._best(groups + first * len(names), places, names, cutoffs, k)
         return found
 
     def _candidates(
         self, names: Sequence[str], cutoffs: IntArray, before: IntArray, window_us: int
     ) -> tuple[IntArray, IntArray]:
-        """Groups, a bar's row times the names plus that of a name, and the places of what lies in their windows, (C,).
-
-        A group has candidates where something came after `before`.
-        """
+        """Groups (bar times names, plus name) and places in their windows, (C,), of groups that have a new one."""
         groups, places = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
         for owner, name in enumerate(names):
             mine = self._of.get(name, places[0])
@@ -160,14 +122,13 @@ class DocumentIndex:
             first, seen, last = (np.searchsorted(moments, at, "right") for at in (cutoffs - window_us, before, cutoffs))
             asked = np.flatnonzero((last > seen) & (last > first))
             counts = (last - first)[asked]
-            steps = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
             groups.append(np.repeat(asked * len(names) + owner, counts))
-            places.append(mine[np.repeat(first[asked], counts) + steps])
+            places.append(mine[_ranges(first[asked], counts)])
         return np.concatenate(groups), np.concatenate(places)
 
     def _best(
         self, groups: IntArray, places: IntArray, names: Sequence[str], cutoffs: IntArray, k: int
-    ) -> list[Selected]:
+    ) -> dict[int, Selected]:
         """The k first of every group; the later document first among equals."""
         groups, places = groups[::-1], places[::-1]
         if self.ranker is None:
@@ -178,11 +139,11 @@ class DocumentIndex:
         groups, best = groups[order], places[order].tolist()
         starts = np.flatnonzero(np.diff(groups, prepend=-1))
         ends = np.minimum(np.append(starts[1:], len(groups)), starts + k)
-        found: dict[int, list[tuple[str, tuple[int, ...]]]] = {}
+        found: dict[int, Selected] = {}
         for group, start, end in zip(groups[starts].tolist(), starts.tolist(), ends.tolist(), strict=True):
             row, owner = divmod(group, len(names))
             found.setdefault(row, []).append((names[owner], tuple(best[start:end])))
-        return [Selected(row, tuple(documents)) for row, documents in found.items()]
+        return found
 
     def bm25(self, rows: IntArray, places: IntArray, cutoffs: IntArray) -> FloatArray:
         """(C,) scores of candidates: documents at `places`, as they looked at the cutoffs of `rows`."""
@@ -196,13 +157,17 @@ class DocumentIndex:
         starts, words, counts = self._entries
         sizes = np.diff(starts)[places]
         candidate = np.repeat(np.arange(len(places)), sizes)
-        entry = np.repeat(starts[places], sizes) + np.arange(len(candidate))
-        entry -= np.repeat(np.cumsum(sizes) - sizes, sizes)
+        entry = _ranges(starts[places], sizes)
         f = counts[entry].astype(np.float64)
         relative = self.length[places] / np.maximum(mean[bar], 1e-9)
         part = f / (f + (K1 * (1.0 - B + B * relative))[candidate])
         weighted = idf[bar[candidate], words[entry]] * part
         return np.bincount(candidate, weighted, minlength=len(places)).astype(np.float64)
+
+
+def _ranges(starts: IntArray, sizes: IntArray) -> IntArray:
+    """start, start + 1, ... of so many, range after range."""
+    return np.arange(sizes.sum()) + np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
 
 
 def index_of(store: DocumentStore) -> DocumentIndex:
@@ -215,8 +180,10 @@ def index_of(store: DocumentStore) -> DocumentIndex:
         arrays = _kept(path, key)
         if arrays is None:
             arrays = _built(store)
+            content = io.BytesIO()
+            np.savez(content, key=np.array(key), **arrays)  # type: ignore[arg-type]
             with suppress(OSError):  # where nothing can be written, it is made again next time
-                _keep(path, {**arrays, "key": np.array(key)})
+                write_whole(path, content.getvalue())
     return DocumentIndex(arrays)
 
 
@@ -230,19 +197,13 @@ def _kept(path: Path, key: str) -> Arrays | None:
     return kept if str(kept.get("key")) == key else None
 
 
-def _keep(path: Path, arrays: Arrays) -> None:
-    content = io.BytesIO()
-    np.savez(content, **arrays)  # type: ignore[arg-type]
-    write_whole(path, content.getvalue())
-
-
 def _built(store: DocumentStore) -> Arrays:
     known: list[tuple[Any, ...]] = []
     cut: list[tuple[int, list[tuple[int, int]]]] = []
     rows = store.rows()
     while batch := list(islice(rows, BATCH)):
         known += [row[:-2] for row in batch]
-        cut += _word_counts([f"{title}\n{text}" for *_, title, text in batch])
+        cut += word_counts([f"{title}\n{text}" for *_, title, text in batch])
     first_seen = np.array([UNKNOWN if row[5] is None else row[5] for row in known], dtype=np.int64)
     moments = visible_at(np.array([row[4] for row in known], dtype=np.int64), first_seen)
     order = np.lexsort((np.array([row[1] for row in known], dtype="S64"), moments)).tolist()
@@ -277,18 +238,6 @@ def _packed(names: Iterable[str]) -> NDArray[np.uint8]:
 
 def _lines(packed: NDArray[np.uint8]) -> list[str]:
     return packed.tobytes().decode().split("\n")
-
-
-def _word_counts(texts: list[str]) -> Iterator[tuple[int, list[tuple[int, int]]]]:
-    """Words in all, and how often each word of the query, of every text."""
-    try:
-        import bm25s
-    except ImportError:
-        raise NewsError("documents are ranked by bm25s: pip install 'hybrid_bt[news]'") from None
-    cut = bm25s.tokenize(texts, stopwords="en", return_ids=True, show_progress=False)
-    wanted = {cut.vocab[word]: i for i, word in enumerate(QUERY) if word in cut.vocab}
-    for ids in cut.ids:
-        yield len(ids), sorted(Counter(wanted[one] for one in ids if one in wanted).items())
 
 
 def _by_symbol(names: list[str]) -> dict[str, list[int]]:

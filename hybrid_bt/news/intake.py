@@ -10,7 +10,7 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ Rows = Iterator[tuple[str, Mapping[str, Any]]]
 
 
 def read_documents(
-    path: Path, defaults: Mapping[str, Any] | None = None, *, home: Path | None = None
+    path: Path, defaults: Mapping[str, Any] | None = None, skipped: list[str] | None = None
 ) -> Iterator[Document]:
     """Checked documents of a file or folder, in the order of lines or names.
 
@@ -37,8 +37,8 @@ def read_documents(
     ----------
     defaults : mapping, optional
         Fields for documents that do not name them themselves, such as `{"source": "wire", "symbols": "KO"}`.
-    home : Path, optional
-        The folder that a single file is taken from.
+    skipped : list of str, optional
+        Takes the words of files that cannot be read, which are then left out.
 
     Raises
     ------
@@ -46,25 +46,33 @@ def read_documents(
         Naming the file and line.
     """
     path = Path(path)
+    for file in folder_files(path) if path.is_dir() else [path]:
+        try:
+            yield from _documents(file, _page(file, path) if path.is_dir() else _rows(file), defaults or {})
+        except NewsError as error:
+            if skipped is None:
+                raise
+            skipped.append(str(error))
+
+
+def _documents(path: Path, rows: Rows, defaults: Mapping[str, Any]) -> Iterator[Document]:
     try:
-        for where, row in _rows(path, home):
+        for where, row in rows:
             named = {_ALIASES.get(key, key): value for key, value in row.items() if value not in (None, "")}
-            yield checked_document({**(defaults or {}), **named}, where)
+            yield checked_document({**defaults, **named}, where)
     except OSError as error:
         raise NewsError(f"{path}: cannot read: {error.strerror or error}; check the path") from None
     except UnicodeDecodeError as error:
         raise NewsError(f"{path}: not UTF-8 (byte {error.start}); convert the file to UTF-8") from None
 
 
-def _rows(path: Path, home: Path | None) -> Rows:
-    if path.is_dir():
-        return (page for file in folder_files(path) for page in _page(file, path))
+def _rows(path: Path) -> Rows:
     if not path.exists():
         raise NewsError(f"{path} does not exist; give a file of {', '.join(FORMATS)} or a folder of text and PDF")
     reader = FORMATS.get(path.suffix.lower())
     if reader is None:
         raise NewsError(f"{path}: unknown kind {path.suffix!r}; known: {', '.join(FORMATS)}, and folders")
-    return reader(path) if home is None else _page(path, home)
+    return reader(path)
 
 
 def _jsonl(path: Path) -> Rows:
@@ -114,7 +122,7 @@ def _parquet(path: Path) -> Rows:
         raise NewsError(f"{path}: not Parquet: {str(error).splitlines()[0]}; check the file") from None
 
 
-def _check_columns(path: Path, names: Any) -> None:
+def _check_columns(path: Path, names: Sequence[str]) -> None:
     known = {_ALIASES.get(name.strip().lower(), name.strip().lower()) for name in names if name}
     for needed in ("text", "published_at"):
         if needed not in known:

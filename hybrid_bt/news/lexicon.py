@@ -12,10 +12,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hybrid_bt.equations.advice import NEUTRAL_RISK
 from hybrid_bt.errors import NewsError
@@ -46,11 +47,31 @@ VALENCES = {
 _TREND = "rally rallied trend momentum streak extended accelerated surge surged uptrend downtrend"
 _REVERSAL = "rebound rebounded reversal reversed whipsaw overreaction recovered range-bound choppy overshoot snapback"
 TREND, REVERSAL = frozenset(_TREND.split()), frozenset(_REVERSAL.split())
+_SOUGHT = """
+risk loss losses decline declined fell drop plunge crash crisis default bankruptcy fraud investigation lawsuit recall
+downgrade downgraded warning warned cut cuts layoffs restatement impairment volatility panic selloff war sanctions
+outage breach accident spill explosion shortfall miss missed weak recession inflation outbreak pandemic emergency halt
+halted
+resign resigned suspended delay guidance uncertainty record rally trend reversal rebound
+"""
+QUERY = tuple(_SOUGHT.split())  #: what relevance looks for; a change of it is a change of `index.FORMAT`
 HALF_SURE = 4.0  #: words about the regime at which half the confidence is reached
 VETO_SENTIMENT = -0.5  #: of the market, at the highest severity
 MEMORY = 50_000  #: readings kept
 _WORD = re.compile(r"[a-z][a-z'-]*")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
+
+
+def word_counts(texts: list[str]) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """Words in all, and how often each word of the query, of every text."""
+    try:
+        import bm25s
+    except ImportError:
+        raise NewsError("documents are ranked by bm25s: pip install 'hybrid_bt[news]'") from None
+    cut = bm25s.tokenize(texts, stopwords="en", return_ids=True, show_progress=False)
+    wanted = {cut.vocab[word]: i for i, word in enumerate(QUERY) if word in cut.vocab}
+    for ids in cut.ids:
+        yield len(ids), sorted(Counter(wanted[one] for one in ids if one in wanted).items())
 
 
 class Reading(NamedTuple):
@@ -144,7 +165,7 @@ def _cited(request: RiskRequest, read: dict[str, list[Reading]]) -> tuple[str, .
     return tuple(dict.fromkeys(found))
 
 
-def _vader() -> Any:
+def _vader() -> Callable[[str], float]:
     try:
         from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
     except ImportError:

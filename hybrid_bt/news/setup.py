@@ -16,9 +16,7 @@ from hybrid_bt.config import NewsConfig
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.chat import KEY_VARIABLE, ChatScorer, ChatSettings
-from hybrid_bt.news.desk import Desk
-from hybrid_bt.news.embeddings import ranked_by
-from hybrid_bt.news.index import index_of
+from hybrid_bt.news.desk import SAMPLE_NAME, Desk
 from hybrid_bt.news.lexicon import LexiconScorer
 from hybrid_bt.news.store import open_store
 from hybrid_bt.news.verdicts import MARKET, Passage, RiskRequest, RiskScorer, RiskVerdict, ScorerError, checked_verdict
@@ -60,11 +58,7 @@ def open_desk(setup: RiskSetup, config: NewsConfig, symbols: Sequence[str]) -> D
     """
     is_sample = setup.news == SAMPLE
     store = open_store(sample_path() if is_sample else Path(setup.news))
-    index = ranked_by(config.retrieval, store, index_of(store))
-    name = "the embedded sample" if is_sample else setup.news
-    desk = Desk(store, index, _answers(setup), config, symbols, name)
-    desk.is_sample = is_sample
-    return desk
+    return Desk(store, _answers(setup), config, symbols, SAMPLE_NAME if is_sample else setup.news)
 
 
 def sample_path() -> Path:
@@ -89,11 +83,8 @@ def _scorer(setup: RiskSetup) -> RiskScorer:
     if setup.scorer.startswith(("http://", "https://")):
         if not setup.scorer_model:
             raise ConfigError("--scorer is an address; name the model with --scorer-model")
-        return ChatScorer(
-            ChatSettings(
-                setup.scorer, setup.scorer_model, setup.scorer_key_env, setup.scorer_timeout, setup.scorer_price
-            )
-        )
+        asked = setup.scorer, setup.scorer_model, setup.scorer_key_env, setup.scorer_timeout, setup.scorer_price
+        return ChatScorer(ChatSettings(*asked))
     if ":" in setup.scorer:
         return CallableScorer(setup.scorer, _found(setup.scorer))
     raise ConfigError(f"--scorer {setup.scorer!r}: give lexicon, an http(s) address, or module:callable")
@@ -145,6 +136,7 @@ class Masked:
 
     def __init__(self, scorer: RiskScorer) -> None:
         self._scorer, self.name = scorer, f"{scorer.name}+masked"
+        self.usage = getattr(scorer, "usage", dict)  # its own
 
     def score(self, request: RiskRequest) -> RiskVerdict:
         """The verdict on the masked request, in the request's own names."""
@@ -163,11 +155,6 @@ class Masked:
         except KeyError as error:
             raise ScorerError(f"verdict: {error.args[0]!r} was not given") from None
         return verdict.model_copy(update={"symbols": symbols, "documents": cited})
-
-    def usage(self) -> dict[str, float]:
-        """The scorer's own."""
-        found: dict[str, float] = getattr(self._scorer, "usage", dict)()
-        return found
 
 
 def _hidden(passage: Passage, symbol: str, ids: dict[str, str]) -> Passage:

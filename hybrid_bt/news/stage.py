@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from hybrid_bt.equations.advice import NEUTRAL_RISK, Advice
 from hybrid_bt.errors import NewsError
-from hybrid_bt.news.answers import Failed
-from hybrid_bt.news.clock import Clock
+from hybrid_bt.news.answers import Recorded
 from hybrid_bt.news.index import Selected
-from hybrid_bt.news.verdicts import MARKET, RiskVerdict, SymbolRisk
+from hybrid_bt.news.verdicts import MARKET, SymbolRisk
 
 if TYPE_CHECKING:
     from hybrid_bt.news.desk import Desk
@@ -33,7 +32,6 @@ class _Standing(NamedTuple):
     documents: str
 
 
-_Plan = dict[int, tuple[Selected, RiskVerdict | Failed] | None]
 _NOTHING = _Standing(NEUTRAL_RISK, 0.0, -(10**9), "", "")
 
 
@@ -43,12 +41,13 @@ class RiskStage:
     Parameters
     ----------
     desk : Desk
-    clock : Clock
+    daily : bool
+        Whether the bars are stamped with dates alone.
     """
 
-    def __init__(self, desk: Desk, clock: Clock) -> None:
-        self.desk, self._clock, self._config = desk, clock, desk.config
-        self._planned: _Plan = {}
+    def __init__(self, desk: Desk, daily: bool) -> None:
+        self.desk, self._clock, self._config = desk, desk.clock(daily), desk.config
+        self._planned: dict[int, tuple[Selected, Recorded] | None] = {}
         self._standing = dict.fromkeys((MARKET, *desk.symbols), _NOTHING)
         self._regime = (0.0, 0.0, -(10**9))  # r, confidence, row
         self._veto = (-1, "")  # last row of it, reason
@@ -60,7 +59,7 @@ class RiskStage:
 
     def prepare(self, stamps: NDArray[np.datetime64]) -> None:
         """Ask about all bars of a backtest at once; what each is told does not change by it."""
-        self._planned = self._asked(self._clock.cutoffs(stamps).tolist())
+        self._planned = self.desk.verdicts(self._clock.cutoffs(stamps).tolist())
 
     def advise(self, stamp: datetime) -> Advice:
         """What documents say at the close of a bar.
@@ -82,7 +81,7 @@ class RiskStage:
             raise NewsError(f"news: the bar of {stamp} comes after a later one; give each run a stage of its own")
         self._row += 1
         if cutoff not in self._planned:
-            self._planned |= self._asked([cutoff], self._last)
+            self._planned |= self.desk.verdicts([cutoff], self._last)
         found = self._planned.pop(cutoff)  # asked for once
         self._last = cutoff
         self.counts["bars"] += 1
@@ -124,21 +123,16 @@ class RiskStage:
             notes.append(f"The scorer failed on {counts['failures']} bars, which {did}.")
         return notes
 
-    def _asked(self, cutoffs: list[int], since: int | None = None) -> _Plan:
-        """What was new at each cutoff, and the verdict on it; None where nothing was."""
-        selected = self.desk.select(cutoffs, since)
-        answers = zip(selected, self.desk.verdicts(selected, cutoffs), strict=True)
-        return dict.fromkeys(cutoffs) | {cutoffs[one.row]: (one, verdict) for one, verdict in answers}
-
-    def _take(self, selected: Selected, verdict: RiskVerdict | Failed) -> str | None:
+    def _take(self, selected: Selected, answer: Recorded) -> str | None:
         """Let a verdict stand; why it failed, if it did."""
         self.counts["bars_with_documents"] += 1
-        self.counts["documents_read"] += len({place for _, places in selected.documents for place in places})
-        if isinstance(verdict, Failed):
+        self.counts["documents_read"] += len({place for _, places in selected for place in places})
+        verdict = answer.verdict
+        if verdict is None:
             self.counts["failures"] += 1
-            return verdict.why
+            return answer.failed
         cited, ids_of = set(verdict.documents), self.desk.index.ids
-        for name, places in selected.documents:
+        for name, places in selected:
             risk: SymbolRisk = verdict.market if name == MARKET else verdict.symbols[name]
             ids = [ids_of[place] for place in places]
             said = " ".join([one for one in ids if one in cited] or ids)

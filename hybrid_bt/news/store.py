@@ -11,7 +11,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,7 +123,7 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """(number, sha256, id, symbols, published_at, first_seen_at, title, text), in the order of addition."""
         columns = "number, sha256, id, symbols, published_at, first_seen_at, title, text"
-        yield from self._db.execute(f"SELECT {columns} FROM documents ORDER BY number")
+        return self._db.execute(f"SELECT {columns} FROM documents ORDER BY number")
 
     def sha256(self) -> str:
         """Digest of every document's content and moments; the order in which they were added does not matter."""
@@ -168,7 +168,7 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
 
 def open_store(path: Path) -> DocumentStore:
     """A store to read from: a database, or documents of any format that `read_documents` knows, kept in memory."""
-    if path.is_file() and _is_database(path):
+    if _is_database(path):
         return DocumentStore(path)
     if not path.exists():
         raise NewsError(f"store {path} does not exist; fill it with `hybrid-bt news add FILE --store {path}`")
@@ -178,11 +178,9 @@ def open_store(path: Path) -> DocumentStore:
 
 
 def _is_database(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_MAGIC)) == _MAGIC
-    except OSError as error:
-        raise NewsError(f"{path}: cannot read: {error.strerror or error}; check the path") from None
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+    return False
 
 
 def _open(path: Path | None, write: bool) -> sqlite3.Connection:
@@ -191,7 +189,7 @@ def _open(path: Path | None, write: bool) -> sqlite3.Connection:
     try:
         db = _connect(path, write)
         if path is None or write:
-            _prepare(db, path)
+            _prepare(db)
         _check(db, path)
     except (sqlite3.DatabaseError, OSError) as error:
         raise NewsError(f"documents: cannot open {path}: {error}; give a store of documents or a new name") from None
@@ -204,17 +202,15 @@ def _connect(path: Path | None, write: bool) -> sqlite3.Connection:
     if write:
         path.parent.mkdir(parents=True, exist_ok=True)
     # a store in a folder that cannot be written to has no room for the log's index: read the file as it is
-    mode = (
-        "rwc" if write else "rw" if os.access(path.parent, os.W_OK) and os.access(path, os.W_OK) else "ro&immutable=1"
-    )
+    may_write = all(os.access(place, os.W_OK) for place in (path.parent, path))
+    mode = "rwc" if write else "rw" if may_write else "ro&immutable=1"
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
 
 
-def _prepare(db: sqlite3.Connection, path: Path | None) -> None:
-    if path is not None:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
+def _prepare(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA journal_mode = WAL")  # which does nothing in memory
+    db.execute("PRAGMA synchronous = FULL")
     db.execute("BEGIN IMMEDIATE")
     if not db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
         for statement in (*_SCHEMA.split(";"), *_TRIGGERS):
@@ -225,8 +221,7 @@ def _prepare(db: sqlite3.Connection, path: Path | None) -> None:
 
 
 def _check(db: sqlite3.Connection, path: Path | None) -> None:
-    application = db.execute("PRAGMA application_id").fetchone()[0]
-    version = db.execute("PRAGMA user_version").fetchone()[0]
+    application, version = (db.execute(f"PRAGMA {n}").fetchone()[0] for n in ("application_id", "user_version"))
     if application != APPLICATION:
         raise NewsError(f"documents: {path} is another program's database; give a store of documents or a new name")
     if version != FORMAT:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, NamedTuple, Protocol, Self
+from typing import Annotated, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hybrid_bt.equations.advice import NEUTRAL_RISK
-from hybrid_bt.errors import NewsError
+from hybrid_bt.errors import NewsError, first_fault
 from hybrid_bt.news.documents import clean
 
 MARKET = "*"  #: stands among symbols for documents about the market as a whole
@@ -63,11 +63,11 @@ class RiskVerdict(_Bounded):
     def _one_line(cls, reason: str) -> str:
         return " ".join(clean(reason).split())
 
-    @model_validator(mode="after")
-    def _no_market_among_symbols(self) -> Self:
-        if MARKET in self.symbols:
-            raise ValueError(f"{MARKET!r} is no symbol; the market has a field of its own")
-        return self
+
+def add_up(total: dict[str, float], more: Mapping[str, float]) -> None:
+    """Counts of calls, tokens, dollars and seconds, name by name."""
+    for name, value in more.items():
+        total[name] = total.get(name, 0.0) + value
 
 
 class ScorerError(NewsError):
@@ -104,15 +104,12 @@ def checked_verdict(answer: object, request: RiskRequest) -> RiskVerdict:
         else:
             verdict = RiskVerdict.model_validate(answer.model_dump() if isinstance(answer, RiskVerdict) else answer)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "answer"
-        raise ScorerError(f"verdict: {where}: {first['msg']}") from None
+        raise ScorerError(f"verdict: {first_fault(error, 'answer')}") from None
     asked = request.documents.keys() - {MARKET}
     if verdict.symbols.keys() != asked:
         strange = sorted(verdict.symbols.keys() ^ asked)[0]
         raise ScorerError(f"verdict: {strange!r} was {'not answered' if strange in asked else 'not asked about'}")
     given = {passage.id for passages in request.documents.values() for passage in passages}
-    for cited in verdict.documents:
-        if cited not in given:
-            raise ScorerError(f"verdict: cites {cited[:60]!r}, which was not given")
+    for cited in sorted(set(verdict.documents) - given):
+        raise ScorerError(f"verdict: cites {cited[:60]!r}, which was not given")
     return verdict

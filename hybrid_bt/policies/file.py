@@ -59,9 +59,7 @@ def read_bytes(path: Path, limit: int = MAX_BYTES, wanted: str = "a frozen polic
 
 def pack(graph: bytes, manifest: Manifest) -> tuple[bytes, Manifest]:
     """File bytes of `graph` with its manifest, and the manifest with the graph's length and hash filled in."""
-    sealed = manifest.model_copy(
-        update={"graph_sha256": hashlib.sha256(graph).hexdigest(), "graph_bytes": len(graph)},
-    )
+    sealed = manifest.model_copy(update={"graph_sha256": hashlib.sha256(graph).hexdigest(), "graph_bytes": len(graph)})
     return graph + _metadata(sealed.sealed_json()), sealed
 
 
@@ -101,8 +99,7 @@ def unpack(data: bytes, name: str) -> Manifest:
 
 
 def _metadata(text: str) -> bytes:
-    entry = wire.string(1, METADATA_KEY) + wire.string(2, text.encode())
-    return wire.string(wire.MODEL_METADATA, entry)
+    return wire.made(wire.MODEL_METADATA, wire.made(1, METADATA_KEY) + wire.made(2, text))
 
 
 def _last_field(data: bytes, name: str) -> wire.Field:

@@ -1,7 +1,6 @@
 """From SB3 models to a frozen policy (extra `train`; torch, SB3 and onnx are imported inside the functions only).
 
-    freeze_sac([model, ...], manifest, "sac.onnx")
-    freeze_recurrent_ppo([model, ...], manifest, "gate.onnx")
+    freeze([model, ...], manifest, "sac.onnx")
 
 Only weights leave the model; the network is written anew by `policy_graph`, so no source path, no date and nothing of
 the exporter's version gets into the file: the same weights and manifest give the same bytes. Before a file appears it
@@ -16,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +28,11 @@ from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.policies.graph import Activation, Actor, Dense, Lstm, actor_graph
 from hybrid_bt.policies.manifest import Manifest
 
-if TYPE_CHECKING:
-    from sb3_contrib import RecurrentPPO
-    from stable_baselines3 import SAC
-
 FloatArray = NDArray[np.float64]
 Predict = Callable[[NDArray[np.float32]], FloatArray]
+SbModel: TypeAlias = Any  #: a model of SB3, and its policy: what they hold only their own classes know
+SbPolicy: TypeAlias = Any
+Torch: TypeAlias = Any  #: a tensor or module of torch, which this file may not import to be read
 
 TOLERANCE = 2e-6  #: largest allowed difference to SB3's own float32 arithmetic, in units of the action
 N_COMPARED = 2_000  #: random observations compared, in one episode for a recurrent policy
@@ -44,15 +42,16 @@ LIBRARIES = ("torch", "stable-baselines3", "sb3-contrib", "gymnasium", "onnx", "
 DERIVED = ("format_version", "kind", "action_low", "action_high", "recurrent", "members", "graph_sha256", "graph_bytes")
 
 
-def freeze_sac(
-    models: Sequence[SAC], manifest: Mapping[str, Any], path: str | Path, *, tolerance: float = TOLERANCE
+def freeze(
+    models: Sequence[SbModel], manifest: Mapping[str, Any], path: str | Path, *, tolerance: float = TOLERANCE
 ) -> FrozenPolicy:
-    """Freeze one SAC, or an ensemble of them, to one file.
+    """Freeze one model, or an ensemble, to one file.
 
     Parameters
     ----------
-    models : sequence of stable_baselines3.SAC
-        Same spaces and architecture: MLP actor (ReLU or Tanh), flat Box observation, Box action of one number.
+    models : sequence of stable_baselines3.SAC, or of sb3_contrib.RecurrentPPO
+        Same spaces and architecture: flat Box observation, Box action of one number; SAC (`sac`) with an MLP actor,
+        RecurrentPPO (`gate`) with any number of LSTM layers and its critic's LSTM shared, separate or none.
     manifest : mapping
         Fields of `Manifest`, without those read off the models (`DERIVED`). `gamma`, `steps`, `seeds` and `versions`
         are read off the models and the installation where they are not given.
@@ -61,94 +60,50 @@ def freeze_sac(
     tolerance : float
         Largest allowed difference to `model.predict`.
 
-    Returns
-    -------
-    FrozenPolicy
-        Loaded from `path`.
-
     Raises
     ------
     PolicyError
         If a model has a part that the freezer does not cover, the manifest is incomplete, or the file does not repeat
         the models' predictions. Nothing is written then.
     """
-    from stable_baselines3 import SAC
-
-    return _freeze("sac", SAC, models, manifest, Path(path), tolerance)
-
-
-def freeze_recurrent_ppo(
-    models: Sequence[RecurrentPPO], manifest: Mapping[str, Any], path: str | Path, *, tolerance: float = TOLERANCE
-) -> FrozenPolicy:
-    """Freeze one RecurrentPPO with an LSTM policy, or an ensemble of them, to one file.
-
-    Parameters
-    ----------
-    models : sequence of sb3_contrib.RecurrentPPO
-        Same spaces and architecture: `MlpLstmPolicy`, any number of LSTM layers, critic LSTM shared, separate or none.
-    manifest, path, tolerance
-        As in `freeze_sac`.
-
-    Returns
-    -------
-    FrozenPolicy
-        Loaded from `path`, with a memory of one row, at the start of an episode.
-
-    Raises
-    ------
-    PolicyError
-        As `freeze_sac`.
-    """
-    from sb3_contrib import RecurrentPPO
-
-    return _freeze("gate", RecurrentPPO, models, manifest, Path(path), tolerance)
-
-
-def _freeze(
-    kind: Literal["sac", "gate"],
-    algorithm: Any,
-    models: Sequence[Any],
-    given: Mapping[str, Any],
-    path: Path,
-    tolerance: float,
-) -> FrozenPolicy:
-    _check_models(models, algorithm)
+    kind = _kind_of(models)
     policies = [model.policy for model in models]
     actors = [actor_of(policy) for policy in policies]
-    manifest = _manifest(models, given, {"kind": kind} | read_off(policies[0], actors))
-    return write(actors, manifest, path, lambda x: answers(policies, x), tolerance)
+    sealed = _manifest(models, manifest, {"kind": kind} | read_off(policies[0], actors))
+    return write(actors, sealed, Path(path), lambda x: answers(policies, x), tolerance)
 
 
 def _unsupported(what: str, instead: str) -> PolicyError:
     return PolicyError(f"freeze: {what} is not supported in a frozen policy; {instead}")
 
 
-def _check_models(models: Sequence[Any], algorithm: Any) -> None:
-    """Refuse what is not to be seen on the models' policies."""
+def _kind_of(models: Sequence[SbModel]) -> str:
+    """`sac` or `gate`, after what is not to be seen on the models' policies was looked at."""
+    from sb3_contrib import RecurrentPPO
+    from stable_baselines3 import SAC
+
     if not models:
         raise PolicyError("freeze: no models given; give at least one")
+    algorithm, kind = (RecurrentPPO, "gate") if isinstance(models[0], RecurrentPPO) else (SAC, "sac")
     for model in models:
         if not isinstance(model, algorithm):
-            raise _unsupported(f"a {type(model).__name__}", f"give {algorithm.__name__} models")
+            raise _unsupported(
+                f"a {type(model).__name__} there", "give SAC, or for the gate RecurrentPPO, models alone"
+            )
         if model.observation_space.dtype != np.float32:
             raise _unsupported(f"{model.observation_space.dtype} observations", "use a float32 Box")
         if (model.observation_space, model.action_space) != (models[0].observation_space, models[0].action_space):
             raise PolicyError(
-                "freeze: members have different spaces; an ensemble shares one observation and one action"
+                "freeze: members have different spaces; an ensemble shares its observation and its action"
             )
         scaler = model.get_vec_normalize_env()
         if scaler is not None and scaler.norm_obs:
             raise _unsupported("VecNormalize of observations", "train on scale-free observations with norm_obs=False")
+    return kind
 
 
-def actor_of(policy: Any) -> Actor:
-    """The network that answers in a policy of SB3.
-
-    Raises
-    ------
-    PolicyError
-        If the policy has a part that a graph would not repeat.
-    """
+def actor_of(policy: SbPolicy) -> Actor:
+    """The network that answers in a policy of SB3; PolicyError if it has a part that a graph would not repeat."""
     from stable_baselines3.common.policies import ActorCriticPolicy
     from stable_baselines3.sac.policies import SACPolicy
     from stable_baselines3.td3.policies import TD3Policy
@@ -164,11 +119,12 @@ def actor_of(policy: Any) -> Actor:
     raise _unsupported(f"a {type(policy).__name__}", "use an MlpPolicy or MlpLstmPolicy")
 
 
-def _check_policy(policy: Any) -> None:
+def _check_policy(policy: SbPolicy) -> None:
     from gymnasium import spaces
     from stable_baselines3.common.torch_layers import FlattenExtractor
 
-    observation, action, actor = policy.observation_space, policy.action_space, getattr(policy, "actor", policy)
+    actor: SbPolicy = getattr(policy, "actor", policy)
+    observation, action = policy.observation_space, policy.action_space
     if not isinstance(observation, spaces.Box) or len(observation.shape) != 1:
         raise _unsupported(f"the observation space {observation}", "use a Box of shape (features,)")
     if not isinstance(action, spaces.Box) or action.shape != (1,) or not action.is_bounded():
@@ -182,7 +138,7 @@ def _check_policy(policy: Any) -> None:
         raise _unsupported("squash_output=True", "train with squash_output=False")
 
 
-def read_off(policy: Any, actors: Sequence[Actor]) -> dict[str, Any]:
+def read_off(policy: SbPolicy, actors: Sequence[Actor]) -> dict[str, Any]:
     """What a manifest says about the network: its action box, its members and its memory."""
     low, high = (float(edge[0]) for edge in (policy.action_space.low, policy.action_space.high))
     lstms = actors[0].lstms
@@ -190,25 +146,19 @@ def read_off(policy: Any, actors: Sequence[Actor]) -> dict[str, Any]:
     return {"action_low": low, "action_high": high, "members": len(actors), "recurrent": memory}
 
 
-def _array(tensor: Any) -> FloatArray:
-    value: FloatArray = tensor.detach().cpu().numpy().astype(np.float64)
-    return value
+def _array(tensor: Torch) -> FloatArray:
+    return np.asarray(tensor.detach().cpu().numpy(), dtype=np.float64)
 
 
 def activations() -> dict[type, Activation]:
     """What may follow a linear layer."""
     from torch import nn
 
-    return {
-        nn.ReLU: "relu",
-        nn.Tanh: "tanh",
-        nn.LeakyReLU: "leaky_relu",
-        nn.Sigmoid: "sigmoid",
-        nn.SiLU: "silu",
-    }
+    names: list[Activation] = ["relu", "tanh", "leaky_relu", "sigmoid", "silu"]
+    return dict(zip((nn.ReLU, nn.Tanh, nn.LeakyReLU, nn.Sigmoid, nn.SiLU), names, strict=True))
 
 
-def dense_layers(module: Any) -> list[Dense]:
+def dense_layers(module: Torch) -> list[Dense]:
     """Layers of a Linear, or of a Sequential of Linear and activations."""
     from torch import nn
 
@@ -225,7 +175,7 @@ def dense_layers(module: Any) -> list[Dense]:
     return layers
 
 
-def lstm_layers(lstm: Any) -> list[Lstm]:
+def lstm_layers(lstm: Torch) -> list[Lstm]:
     """Layers of a torch LSTM; its two biases only ever come as a sum."""
     if lstm.bidirectional or lstm.proj_size:
         raise _unsupported("a bidirectional or projected LSTM", "leave these out of lstm_kwargs")
@@ -239,14 +189,11 @@ def lstm_layers(lstm: Any) -> list[Lstm]:
     return layers
 
 
-def _manifest(models: Sequence[Any], given: Mapping[str, Any], derived: Mapping[str, Any]) -> Manifest:
-    known = sorted(set(given) & set(DERIVED))
-    if known:
-        raise PolicyError(f"freeze: {known[0]!r} is read off the models; leave it out of the manifest")
-    found: dict[str, Any] = {
-        "versions": {"hybrid_bt": __version__} | {name: metadata.version(name) for name in LIBRARIES}
-    }
-    for field, attribute in (("gamma", "gamma"), ("steps", "num_timesteps")):
+def _manifest(models: Sequence[SbModel], given: Mapping[str, Any], derived: Mapping[str, Any]) -> Manifest:
+    for known in sorted(set(given) & set(DERIVED)):
+        raise PolicyError(f"freeze: {known!r} is read off the models; leave it out of the manifest")
+    found: dict[str, Any] = {"versions": {"hybrid_bt": __version__, **{n: metadata.version(n) for n in LIBRARIES}}}
+    for field, attribute in {"gamma": "gamma", "steps": "num_timesteps"}.items():
         values = {getattr(model, attribute) for model in models}
         if len(values) == 1:
             found[field] = values.pop()
@@ -274,8 +221,7 @@ def write(actors: Sequence[Actor], manifest: Manifest, path: Path, predict: Pred
 def _compare(policy: FrozenPolicy, predict: Predict, tolerance: float) -> None:
     """Refuse a file that does not repeat SB3's predictions."""
     clip = policy.manifest.observation_clip
-    shape = (N_COMPARED, len(policy.observation_names))
-    drawn = SPREAD * np.random.default_rng(0).standard_normal(shape)
+    drawn = SPREAD * np.random.default_rng(0).standard_normal((N_COMPARED, len(policy.manifest.observation)))
     if policy.manifest.scaling is not None:
         drawn = drawn * np.array(policy.manifest.scaling.std) + np.array(policy.manifest.scaling.mean)
     x = np.clip(drawn, -clip, clip).astype(np.float32)
@@ -288,7 +234,7 @@ def _compare(policy: FrozenPolicy, predict: Predict, tolerance: float) -> None:
         )
 
 
-def answers(policies: Sequence[Any], x: NDArray[np.float32]) -> FloatArray:
+def answers(policies: Sequence[SbPolicy], x: NDArray[np.float32]) -> FloatArray:
     """What SB3 itself answers: the mean of the policies' deterministic actions, a memory carried from row to row."""
     actions = np.empty((len(policies), len(x)))
     for k, policy in enumerate(policies):

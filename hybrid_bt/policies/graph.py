@@ -18,7 +18,7 @@ would hang on how many rows came with it. Layers that end in a Tanh are therefor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 Activation = Literal["relu", "tanh", "leaky_relu", "sigmoid", "silu", "none"]
 Head = Literal["squash", "clip"]
+Attribute: TypeAlias = Any  #: of a node: whole numbers
 
 OPSET, IR_VERSION = 17, 8  # old enough for every onnxruntime >= 1.19
 PACKET = 8  # doubles in an AVX-512 register
@@ -64,23 +65,14 @@ class Actor(NamedTuple):
 
 
 def actor_graph(members: Sequence[Actor], *, low: float, high: float, scaling: Scaling | None = None) -> bytes:
-    """Graph of one step of an ensemble.
-
-    Parameters
-    ----------
-    members : sequence of k Actors
-        Same shapes, activations and head in every member.
-    low, high : float
-        Range of the action.
-    scaling : Scaling, optional
-        What is done to observations first, the same for all members.
+    """Graph of one step of an ensemble of k members, of the same shapes, activations and head.
 
     Returns
     -------
     bytes
-        Serialised ONNX model: `observation` (rows, in) float32 -> `action` (rows, 1) float64, the members' mean. With
-        LSTMs, `h0`, `c0`, `h1`, ... are further inputs and `h0_next`, `c0_next`, ... further outputs, of shape
-        (k, rows, hidden), or (rows, hidden) for one member.
+        Serialised ONNX model: `observation` (rows, in) float32 -> `action` (rows, 1) float64, the members' mean within
+        `low` and `high`. With LSTMs, `h0`, `c0`, `h1`, ... are further inputs and `h0_next`, `c0_next`, ... further
+        outputs, of shape (k, rows, hidden), or (rows, hidden) for one member.
 
     Raises
     ------
@@ -103,13 +95,12 @@ class _Graph:
     def __init__(self, members: int) -> None:
         import onnx
 
-        self._onnx = onnx
+        self._onnx, self.members = onnx, members
         self.double: int = onnx.TensorProto.DOUBLE
-        self.members = members
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
 
-    def op(self, kind: str, inputs: list[str], output: str = "", n_outputs: int = 1, **attributes: Any) -> str:
+    def op(self, kind: str, inputs: list[str], output: str = "", n_outputs: int = 1, **attributes: Attribute) -> str:
         """Append a node; returns its (first) output."""
         first = output or f"t{len(self.nodes)}"
         outputs = [first, *(f"{first}_{i}" for i in range(1, n_outputs))]
@@ -136,9 +127,6 @@ class _Graph:
         scaled = self.op("Mul", [shifted, self.constant(1.0 / np.array(scaling.std))])
         return self.op("Clip", [scaled, self.constant(-scaling.clip), self.constant(scaling.clip)])
 
-    def integers(self, *values: int) -> str:
-        return self._tensor(np.array(values, dtype=np.int64))
-
     def affine(self, x: str, weight: str, offset: str) -> str:
         """X W + offset; Gemm does both at once, but knows no member axis."""
         if self.members == 1:
@@ -148,10 +136,8 @@ class _Graph:
     def stack(self, arrays: Sequence[FloatArray]) -> FloatArray:
         """Members' weights as (k, ...), or without that axis for one member; vectors become rows."""
         rows = [np.atleast_2d(array) for array in arrays]
-        if len({array.shape for array in rows}) != 1:
-            raise PolicyError(
-                f"freeze: members differ in shape, {[array.shape for array in rows]}; one net_arch for all"
-            )
+        if len(shapes := {array.shape for array in rows}) != 1:
+            raise PolicyError(f"freeze: members differ in shape, {sorted(shapes)}; one net_arch for all")
         return rows[0] if self.members == 1 else np.stack(rows)
 
     def dense(self, x: str, members: Sequence[Sequence[Dense]], head: Head) -> str:
@@ -210,7 +196,7 @@ class _Graph:
             if self.members > 1:  # the mean's rounding may leave the box by a last digit
                 x = self.op("Clip", [self.mean(x), *box])
         else:
-            first = [self.integers(0), self.integers(1), self.integers(-1)]  # start, end, axis: the rest is padding
+            first = [self.integers(one) for one in (0, 1, -1)]  # start, end, axis: the rest is padding
             x = self.mean(self.op("Slice", [self.op("Tanh", [mu]), *first]))
             half, middle = 0.5 * (high - low), 0.5 * (high + low)
             if (half, middle) != (1.0, 0.0):
@@ -220,7 +206,6 @@ class _Graph:
         self.nodes[-1].output[0] = "action"
 
     def mean(self, x: str) -> str:
-        """Over the members."""
         return x if self.members == 1 else self.op("ReduceMean", [x], axes=[0], keepdims=0)
 
     def serialise(self, features: int, n_lstm: int, hidden: int) -> bytes:
@@ -229,19 +214,20 @@ class _Graph:
         memory = ["rows", hidden] if self.members == 1 else [self.members, "rows", hidden]
         gates = [f"{gate}{layer}" for layer in range(n_lstm) for gate in "hc"]
         inputs = [info("observation", proto.FLOAT, ["rows", features]), *(info(g, proto.DOUBLE, memory) for g in gates)]
-        outputs = [info("action", proto.DOUBLE, ["rows", 1])]
-        outputs += [info(f"{gate}_next", proto.DOUBLE, memory) for gate in gates]
+        after = [info(f"{gate}_next", proto.DOUBLE, memory) for gate in gates]
+        outputs = [info("action", proto.DOUBLE, ["rows", 1]), *after]
         graph = helper.make_graph(self.nodes, "policy", inputs, outputs, self.weights)
-        opset = helper.make_opsetid("", OPSET)
-        model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="hybrid_bt")
+        opset = [helper.make_opsetid("", OPSET)]
+        model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="hybrid_bt")
         self._onnx.checker.check_model(model, full_check=True)
-        data: bytes = model.SerializeToString(deterministic=True)
-        return data
+        return bytes(model.SerializeToString(deterministic=True))
+
+    def integers(self, *values: int) -> str:
+        return self._tensor(np.array(values, dtype=np.int64))
 
     def _tensor(self, array: NDArray[Any]) -> str:
-        name = f"w{len(self.weights)}"
-        self.weights.append(self._onnx.numpy_helper.from_array(array, name))
-        return name
+        self.weights.append(self._onnx.numpy_helper.from_array(array, f"w{len(self.weights)}"))
+        return self.weights[-1].name
 
 
 def _transposed(members: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
@@ -262,29 +248,3 @@ def _padded(member: Sequence[Dense], head: Head) -> list[Dense]:
     if member[-1].weight.shape[1] != 1 or member[-1].activation != "none":
         raise PolicyError("freeze: the last layer must be linear with one output; one action per row is supported")
     return layers
-
-
-def member_graph(data: bytes, index: int) -> bytes:
-    """The graph of an ensemble with the mean over its members replaced by one of them; shapes stay.
-
-    Parameters
-    ----------
-    data : bytes
-        A frozen policy of two members or more.
-    """
-    try:
-        import onnx
-    except ImportError:
-        raise PolicyError("one member of an ensemble needs the library onnx: pip install 'hybrid_bt[study]'") from None
-
-    model = onnx.load_from_string(data)
-    name = "member_index"
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(index, dtype=np.int64), name))
-    means = [node for node in model.graph.node if node.op_type == "ReduceMean"]
-    if len(means) != 1:
-        raise PolicyError(f"policy: {len(means)} means over members in the graph, one was expected; freeze it again")
-    (mean,) = means
-    one = onnx.helper.make_node("Gather", [mean.input[0], name], list(mean.output), axis=0)
-    mean.CopyFrom(one)
-    picked: bytes = model.SerializeToString(deterministic=True)
-    return picked

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from hybrid_bt.errors import PolicyError
+from hybrid_bt.errors import PolicyError, first_fault
 
 FORMAT_VERSION = 2  #: newest that is read
 
@@ -132,9 +132,7 @@ class Manifest(_Frozen):
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "manifest"
-            raise PolicyError(f"{words} {where}: {first['msg']}; {remedy}") from error
+            raise PolicyError(f"{words} {first_fault(error, 'manifest')}; {remedy}") from error
 
     def in_sample(self, stamps: NDArray[np.datetime64]) -> NDArray[np.bool_]:
         """Which of the bars were seen in training or validation.

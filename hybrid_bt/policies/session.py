@@ -1,179 +1,182 @@
-"""One policy network in onnxruntime: a session on one thread, and calls with bound buffers."""
+"""One policy network in onnxruntime, on one thread, with bound buffers and the memory that it carries."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.errors import PolicyError
 from hybrid_bt.policies.manifest import Manifest
-from hybrid_bt.policies.sequence import acting_graph, lean_graph, sequence_graph
+from hybrid_bt.policies.sequence import PREFIX, acting_graph, recurrent_graph
 
 FloatArray = NDArray[np.float64]
+Observations = NDArray[np.float64] | NDArray[np.float32]
+Ort: TypeAlias = Any  #: something of onnxruntime, which has no types
 
-CHECKED_BARS = 97  #: on which two graphs of a sequence must agree
+CHECKED_BARS = 97  #: on which a sequence in one call must agree with one call a bar
+LONG_SEQUENCE = 64  #: bars from which a session of its own, some 10 ms to open, pays
 
 
 class Call(NamedTuple):
     """Buffers bound to a session, for one number of rows; onnxruntime reads and writes them in place."""
 
-    binding: Any  #: onnxruntime's IOBinding
+    binding: Ort  #: its IOBinding
     observation: NDArray[np.float32]  #: (rows, features), input
-    magnitude: FloatArray  #: (rows, features), scratch
     action: FloatArray  #: (rows,), output
 
 
-def open_session(data: bytes, manifest: Manifest, name: str) -> Any:
-    """A quiet session on the calling thread: a default one spins on every core for nets this small.
+class Network:
+    """A network and its memory.
 
     Parameters
     ----------
-    data : bytes
-        The whole file, already checked by `policy_file.unpack`.
+    graph : bytes
+        A whole file, already checked by `policy_file.unpack`, or the same with one of its members alone.
     manifest : Manifest
         What the network must look like.
     name : str
         Of the file, for messages.
+
+    Attributes
+    ----------
+    memory : ndarray of shape (2, n_lstm, members, 1, hidden)
+        [0] is h, [1] is c; to be written in place.
 
     Raises
     ------
     PolicyError
         If onnxruntime refuses the network, or its inputs and outputs are not what the manifest says.
     """
-    session = _start(data, name)
-    _check_session(session, manifest, name)
-    return session
+
+    def __init__(self, graph: bytes, manifest: Manifest, name: str) -> None:
+        self._graph, self._manifest, self._name = graph, manifest, name
+        self._session = _started(graph, name)
+        _check_session(self._session, manifest, name)
+        self._calls: dict[int, Call] = {}
+        memory = manifest.recurrent
+        self.memory = np.zeros((2, memory.n_lstm if memory else 0, manifest.members, 1, memory.hidden if memory else 0))
+        self._memory_next, self._remembers = np.zeros_like(self.memory), memory is not None
+
+    def step(self, x: Observations) -> FloatArray:
+        """Answer one bar, (rows, features) to (rows,); what is bound allocates nothing."""
+        call = self._calls.get(len(x)) or self._bound(len(x))
+        call.observation[...] = x  # rounds to float32
+        self._session.run_with_iobinding(call.binding)
+        if self._remembers:
+            self.memory[...] = self._memory_next
+        return call.action.copy()
+
+    def run(self, sequence: NDArray[np.float32]) -> FloatArray:
+        """Answer T bars of one row, (T, features) to (T,): the same bits as one `step` a bar."""
+        if self._remembers and len(sequence) >= LONG_SEQUENCE and self.sequence is not None:
+            return self._at_once(self.sequence, sequence)
+        return self._bar_by_bar(sequence)
+
+    def act_in_turn(self, features: NDArray[np.float32], asked: NDArray[np.bool_], previous: FloatArray) -> FloatArray:
+        """Answer T bars, each of which sees the answer before, (T, rows); see `FrozenPolicy.act_in_turn`."""
+        given = {"previous": previous[:, np.newaxis], "features": features, "asked": asked[:, :, np.newaxis]}
+        named = {PREFIX + name: value for name, value in given.items()}
+        actions: FloatArray = self._acting.run([f"{PREFIX}action"], named)[0][:, :, 0]
+        return actions
+
+    @cached_property
+    def _acting(self) -> Ort:
+        return _started(acting_graph(self._graph), self._name)
+
+    @cached_property
+    def sequence(self) -> Ort:
+        """A session that answers a sequence in one call; None where answers or memories are not the same to the bit."""
+        memory, manifest = self.memory.copy(), self._manifest
+        graph = recurrent_graph(self._graph, memory.shape[1], manifest.members)
+        if graph is None:
+            return None
+        session, bars = _started(graph, self._name), _of_all_sizes(manifest)
+        self.memory[...] = 0.0
+        at_once = np.concatenate([self._at_once(session, bars), self.memory.ravel()])
+        self.memory[...] = 0.0
+        in_turn = np.concatenate([self._bar_by_bar(bars), self.memory.ravel()])
+        self.memory[...] = memory
+        return session if np.array_equal(at_once, in_turn) else None
+
+    def _bar_by_bar(self, sequence: NDArray[np.float32]) -> FloatArray:
+        return np.array([self.step(sequence[t : t + 1])[0] for t in range(len(sequence))], dtype=np.float64)
+
+    def _at_once(self, session: Ort, sequence: NDArray[np.float32]) -> FloatArray:
+        *names, observation = (node.name for node in session.get_inputs())
+        layers = [self.memory[i, layer] for _, i, layer in _memories(self._manifest)]
+        shape = _memory_shape(self._manifest, 1)
+        given = {name: layer.reshape(shape) for name, layer in zip(names, layers, strict=True)}
+        *after, action = session.run(None, {**given, observation: sequence[:, np.newaxis]})
+        for layer, value in zip(layers, after, strict=True):
+            layer[...] = value.reshape(layer.shape)
+        answers: FloatArray = action[:, 0, 0]
+        return answers
+
+    def _bound(self, rows: int) -> Call:
+        """Buffers for so many rows."""
+        binding, shape = self._session.io_binding(), _memory_shape(self._manifest, 1)
+        observation, action = np.zeros((rows, len(self._manifest.observation)), np.float32), np.zeros((rows, 1))
+        tensors: list[tuple[Ort, str, NDArray[Any]]] = [
+            (binding.bind_input, "observation", observation),
+            (binding.bind_output, "action", action),
+        ]
+        for name, i, layer in _memories(self._manifest):
+            tensors.append((binding.bind_input, name, self.memory[i, layer].reshape(shape)))
+            tensors.append((binding.bind_output, f"{name}_next", self._memory_next[i, layer].reshape(shape)))
+        for bind, name, array in tensors:
+            bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+        self._calls[rows] = Call(binding, observation, action[:, 0])
+        return self._calls[rows]
 
 
-def open_sequence(graph: bytes, manifest: Manifest, name: str) -> Any:
-    """A session that answers a whole sequence in one call; see `policy_sequence`.
-
-    Parameters
-    ----------
-    graph : bytes
-        Of one step, already opened once by `open_session`.
-    """
-    if manifest.recurrent is None:
-        return _start(acting_graph(graph), name)
-    whole = _start(sequence_graph(graph, manifest.recurrent.n_lstm), name)
-    built = lean_graph(graph, manifest.recurrent.n_lstm, manifest.members)
-    if built is None:
-        return whole
-    lean = _start(built, name)
-    return lean if _same_bits(whole, lean, manifest) else whole
-
-
-def _same_bits(one: Any, other: Any, manifest: Manifest) -> bool:
-    """Whether two sessions give the same answers and memories, on observations of all sizes."""
-    rng = np.random.default_rng(0)
-    features, clip = len(manifest.observation), manifest.observation_clip
+def _of_all_sizes(manifest: Manifest) -> NDArray[np.float32]:
+    rng, clip = np.random.default_rng(0), manifest.observation_clip
     sizes = np.exp(rng.uniform(-6.0, 3.0, (CHECKED_BARS, 1)))
-    bars = np.clip(rng.normal(size=(CHECKED_BARS, features)) * sizes, -clip, clip).astype(np.float32)
-    layers = manifest.recurrent.n_lstm if manifest.recurrent else 0
-    memory, memory_of_other = (np.zeros((2, layers, *_member_shape(manifest, 1))) for _ in range(2))
-    answers = run_sequence(one, memory, manifest, bars)
-    return np.array_equal(answers, run_sequence(other, memory_of_other, manifest, bars)) and np.array_equal(
-        memory, memory_of_other
-    )
+    bars = rng.normal(size=(CHECKED_BARS, len(manifest.observation))) * sizes
+    return np.clip(bars, -clip, clip).astype(np.float32)
 
 
-def run_sequence(session: Any, memory: FloatArray, manifest: Manifest, sequence: NDArray[np.float32]) -> FloatArray:
-    """Answer T bars of one row and carry the memory.
-
-    Parameters
-    ----------
-    memory : ndarray of shape (2, n_lstm, members, 1, hidden)
-        Written.
-    sequence : ndarray of shape (T, features)
-
-    Returns
-    -------
-    ndarray of shape (T,)
-    """
-    shape = _memory_shape(manifest, 1)
-    layers = [memory[i, layer] for layer in range(memory.shape[1]) for i in range(2)]
-    given = {node.name: value.reshape(shape) for node, value in zip(session.get_inputs(), layers, strict=False)}
-    *after, action = session.run(None, {**given, session.get_inputs()[-1].name: sequence[:, np.newaxis]})
-    for layer, value in zip(layers, after, strict=True):
-        layer[...] = value.reshape(layer.shape)
-    answers: FloatArray = action[:, 0, 0]
-    return answers
-
-
-def _start(data: bytes, name: str) -> Any:
+def _started(graph: bytes, name: str) -> Ort:
+    """A quiet session on the calling thread: a default one spins on every core for nets this small."""
     import onnxruntime as ort
-    from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
     options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4  # fatal only: what goes wrong comes as an exception
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    refusals = (
-        ort_errors.Fail,
-        ort_errors.InvalidArgument,
-        ort_errors.InvalidGraph,
-        ort_errors.InvalidProtobuf,
-        ort_errors.NotImplemented,
-        ort_errors.RuntimeException,
-    )
+    for pool in ("intra", "inter"):
+        options.add_session_config_entry(f"session.{pool}_op.allow_spinning", "0")
+    refusals = (errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf)
     try:
-        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except refusals as error:
+        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except (*refusals, errors.NotImplemented, errors.RuntimeException) as error:
         raise PolicyError(
             f"policy: onnxruntime {ort.__version__} refuses {name} ({error}); freeze it again, or upgrade onnxruntime"
         ) from error
 
 
-def bind(session: Any, manifest: Manifest, rows: int, memory: FloatArray, memory_next: FloatArray) -> Call:
-    """Bind buffers, so that a call allocates nothing.
-
-    Parameters
-    ----------
-    rows : int
-    memory, memory_next : ndarray of shape (2, n_lstm, members, rows, hidden), C-contiguous
-        Read and written by each call; [0] is h, [1] is c. They must outlive the call.
-    """
-    observation = np.zeros((rows, len(manifest.observation)), dtype=np.float32)
-    action = np.zeros((rows, 1))
-    binding = session.io_binding()
-    _bind_array(binding.bind_input, "observation", observation)
-    _bind_array(binding.bind_output, "action", action)
-    shape = _memory_shape(manifest, rows)
-    for i, gate in enumerate("hc"):
-        for layer in range(memory.shape[1]):
-            _bind_array(binding.bind_input, f"{gate}{layer}", memory[i, layer].reshape(shape))
-            _bind_array(binding.bind_output, f"{gate}{layer}_next", memory_next[i, layer].reshape(shape))
-    return Call(binding, observation, np.zeros(observation.shape), action[:, 0])
+def _memories(manifest: Manifest) -> list[tuple[str, int, int]]:
+    """Name of each memory, and where it stands: h or c, layer."""
+    layers = manifest.recurrent.n_lstm if manifest.recurrent else 0
+    return [(f"{gate}{layer}", i, layer) for layer in range(layers) for i, gate in enumerate("hc")]
 
 
-def _bind_array(bind: Any, name: str, array: NDArray[Any]) -> None:
-    bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-
-
-def _member_shape(manifest: Manifest, rows: Any) -> tuple[Any, ...]:
-    """Of one layer's h or c, a single member among them."""
-    return manifest.members, rows, manifest.recurrent.hidden if manifest.recurrent else 0
-
-
-def _memory_shape(manifest: Manifest, rows: Any) -> tuple[Any, ...]:
+def _memory_shape(manifest: Manifest, rows: int | str) -> tuple[int | str, ...]:
     """Of one layer's h or c in the graph: a single member has no member axis."""
-    members, *others = _member_shape(manifest, rows)
-    return tuple(others) if members == 1 else (members, *others)
+    hidden = manifest.recurrent.hidden if manifest.recurrent else 0
+    return (rows, hidden) if manifest.members == 1 else (manifest.members, rows, hidden)
 
 
-def _check_session(session: Any, manifest: Manifest, name: str) -> None:
+def _check_session(session: Ort, manifest: Manifest, name: str) -> None:
     """Compare the network's inputs and outputs with what the manifest says they are."""
-    inputs: dict[str, tuple[str, list[Any]]] = {"observation": ("tensor(float)", ["rows", len(manifest.observation)])}
-    outputs: dict[str, tuple[str, list[Any]]] = {"action": ("tensor(double)", ["rows", 1])}
-    for layer in range(manifest.recurrent.n_lstm if manifest.recurrent else 0):
-        for gate in "hc":
-            inputs[f"{gate}{layer}"] = ("tensor(double)", list(_memory_shape(manifest, "rows")))
-            outputs[f"{gate}{layer}_next"] = inputs[f"{gate}{layer}"]
+    memory = "tensor(double)", list(_memory_shape(manifest, "rows"))
+    names = [one for one, *_ in _memories(manifest)]
+    inputs = {"observation": ("tensor(float)", ["rows", len(manifest.observation)]), **dict.fromkeys(names, memory)}
+    outputs = {"action": ("tensor(double)", ["rows", 1]), **{f"{one}_next": memory for one in names}}
     for wanted, nodes in ((inputs, session.get_inputs()), (outputs, session.get_outputs())):
         found = {node.name: (node.type, node.shape) for node in nodes}
         for key in [*wanted, *found]:

@@ -12,9 +12,10 @@ from typing import NamedTuple
 MODEL_GRAPH, MODEL_METADATA = 7, 14
 NODE, NAME, INITIALIZER, INPUT, OUTPUT = 1, 2, 5, 11, 12  #: of a graph
 NODE_INPUT, NODE_OUTPUT, NODE_OP, NODE_ATTRIBUTE = 1, 2, 4, 5
-_ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_GRAPH, _ATTRIBUTE_INTS, _ATTRIBUTE_TYPE = 1, 3, 6, 8, 20
-_INT, _GRAPH, _INTS = 2, 5, 7  # values of _ATTRIBUTE_TYPE
+_INT, _GRAPH, _INTS = (3, 2), (6, 5), (8, 7)  # of an attribute: the field of its value, and the type that it says
+_ATTRIBUTE_NAME, _ATTRIBUTE_TYPE = 1, 20
 _INFO_NAME, _INFO_TYPE, _TYPE_TENSOR, _TENSOR_KIND, _TENSOR_SHAPE = 1, 2, 1, 1, 2
+_DIMS, _DATA_TYPE, _TENSOR_NAME, _RAW_DATA = 1, 2, 8, 9  # of a tensor
 _FLOAT, _INT64, _BOOL, _DOUBLE = 1, 7, 9, 11  # kinds of tensor
 _KINDS = {"observation": _FLOAT, "features": _FLOAT, "asked": _BOOL}  # of inputs and outputs that are not double
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # wire types
@@ -63,13 +64,16 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     raise ValueError("over-long varint")
 
 
-def string(number: int, value: bytes) -> bytes:
-    """A field that holds a string, or a message."""
-    return _varint(number << 3 | _LENGTH) + _varint(len(value)) + value
-
-
-def _number(number: int, value: int) -> bytes:
-    return _varint(number << 3 | _VARINT) + _varint(value)
+def made(number: int, *values: int | str | bytes) -> bytes:
+    """A field, once for each value: a whole number, a text, or a message."""
+    out = bytearray()
+    for value in values:
+        if isinstance(value, int):
+            out += _varint(number << 3 | _VARINT) + _varint(value)
+        else:
+            content = value.encode() if isinstance(value, str) else value
+            out += _varint(number << 3 | _LENGTH) + _varint(len(content)) + content
+    return bytes(out)
 
 
 def _varint(value: int) -> bytes:
@@ -91,51 +95,66 @@ def without(message: Iterable[Field], *numbers: int) -> bytes:
     return b"".join(field.raw for field in message if field.number not in numbers)
 
 
-def with_graph(model: bytes, graph: bytes) -> bytes:
-    """A model with another graph."""
-    return without(fields(model), MODEL_GRAPH) + string(MODEL_GRAPH, graph)
+def with_graph(model: bytes, *graph: bytes) -> bytes:
+    """A model with another graph, given in parts."""
+    return without(fields(model), MODEL_GRAPH) + made(MODEL_GRAPH, b"".join(graph))
 
 
-def node(kind: bytes, inputs: Sequence[str], outputs: Sequence[str], *attributes: bytes) -> bytes:
+class Node(NamedTuple):
     """A node of a graph."""
-    return wired(inputs, outputs, b"".join([string(NODE_OP, kind), *attributes]))
+
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    rest: bytes  #: its other fields
+    op: str
+
+    @classmethod
+    def read(cls, message: bytes) -> Node:
+        """A node out of a graph's field."""
+        parts = list(fields(message))
+        texts = {n: [p.value.decode() for p in parts if p.number == n] for n in (NODE_INPUT, NODE_OUTPUT, NODE_OP)}
+        rest = without(parts, NODE_INPUT, NODE_OUTPUT)
+        return cls(texts[NODE_INPUT], texts[NODE_OUTPUT], rest, texts[NODE_OP][0])
+
+    def field(self, names: dict[str, str] | None = None) -> bytes:
+        """The field of a graph, some inputs and outputs by another name."""
+        known = names or {}
+        inputs, outputs = ([known.get(name, name) for name in side] for side in (self.inputs, self.outputs))
+        return made(NODE, made(NODE_INPUT, *inputs) + made(NODE_OUTPUT, *outputs) + self.rest)
 
 
-def wired(inputs: Sequence[str], outputs: Sequence[str], rest: bytes) -> bytes:
-    """A node of a graph: what goes in and comes out, and its other fields."""
-    names = [string(NODE_INPUT, name.encode()) for name in inputs]
-    names += [string(NODE_OUTPUT, name.encode()) for name in outputs]
-    return string(NODE, b"".join(names) + rest)
+def node(op: str, inputs: Sequence[str], outputs: Sequence[str], *attributes: bytes) -> bytes:
+    """A node of a graph."""
+    return Node(inputs, outputs, made(NODE_OP, op) + b"".join(attributes), op).field()
 
 
-def attribute(name: bytes, value: int | list[int] | bytes) -> bytes:
+def attribute(name: str, value: int | list[int] | bytes) -> bytes:
     """An attribute of a node: a whole number, several, or a graph."""
-    if isinstance(value, int):
-        said = _number(_ATTRIBUTE_INT, value) + _number(_ATTRIBUTE_TYPE, _INT)
-    elif isinstance(value, list):
-        said = b"".join(_number(_ATTRIBUTE_INTS, one) for one in value) + _number(_ATTRIBUTE_TYPE, _INTS)
-    else:
-        said = string(_ATTRIBUTE_GRAPH, value) + _number(_ATTRIBUTE_TYPE, _GRAPH)
-    return string(NODE_ATTRIBUTE, string(_ATTRIBUTE_NAME, name) + said)
+    number, kind = _INT if isinstance(value, int) else _INTS if isinstance(value, list) else _GRAPH
+    said = made(number, *(value if isinstance(value, list) else [value]))
+    return made(NODE_ATTRIBUTE, made(_ATTRIBUTE_NAME, name) + said + made(_ATTRIBUTE_TYPE, kind))
 
 
-def constant(name: str, value: int) -> bytes:
-    """A vector of one int64 in a graph."""
+def constant(name: str, value: int, *, axes: int = 1) -> bytes:
+    """One int64 in a graph, as a vector or, without axes, a scalar."""
     data = value.to_bytes(8, "little", signed=True)
-    return string(INITIALIZER, _number(1, 1) + _number(2, _INT64) + string(8, name.encode()) + string(9, data))
+    head = made(_DIMS, *[1] * axes) + made(_DATA_TYPE, _INT64)
+    return made(INITIALIZER, head + made(_TENSOR_NAME, name) + made(_RAW_DATA, data))
 
 
-def info(number: int, name: str, n_axes: int = 0) -> bytes:
-    """Name and number type of an INPUT or OUTPUT of a graph.
+def infos(inputs: Sequence[str], outputs: Sequence[str], n_axes: int = 0) -> bytes:
+    """Names and number types of a graph's inputs and outputs.
 
-    onnxruntime finds the shape itself, in a body if it is told how many axes there are. The type is that of the name
+    onnxruntime finds the shapes itself, in a body if it is told how many axes there are. The type is that of the name
     behind its prefix: `sequence_asked` is bool.
     """
-    kind = _number(_TENSOR_KIND, _KINDS.get(name.split("_", 1)[1], _DOUBLE))
-    kind += string(_TENSOR_SHAPE, string(1, b"") * n_axes) if n_axes else b""
-    return string(number, string(_INFO_NAME, name.encode()) + string(_INFO_TYPE, string(_TYPE_TENSOR, kind)))
+    return b"".join(
+        made(number, made(_INFO_NAME, name) + made(_INFO_TYPE, made(_TYPE_TENSOR, _tensor_type(name, n_axes))))
+        for number, names in ((INPUT, inputs), (OUTPUT, outputs))
+        for name in names
+    )
 
 
-def info_name(message: bytes) -> str:
-    """The name in an `info`."""
-    return next(field.value for field in fields(message) if field.number == _INFO_NAME).decode()
+def _tensor_type(name: str, n_axes: int) -> bytes:
+    kind = made(_TENSOR_KIND, _KINDS.get(name.split("_", 1)[1], _DOUBLE))
+    return kind + made(_TENSOR_SHAPE, made(1, b"") * n_axes) if n_axes else kind

@@ -29,6 +29,7 @@ from hybrid_bt.envs import TradingEnv, asset_tracks, regime_track
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files.texts import plain
+from hybrid_bt.policies.freeze import freeze
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.train.members import Event, Member, Practice, Trained, train_all
 from hybrid_bt.train.spec import LEAST_CLOSE, GateSpec, SacSpec, asset_env, regime_env
@@ -126,13 +127,7 @@ def _learn(lesson: Lesson, members_of: MembersOf, out: Path) -> FrozenPolicy:
     if lesson.valid_end:  # trainings may end early: `steps` is that of the longest
         results["validation"] = _validated(members, trained)
         fields["steps"] = max(one.model.num_timesteps for one in trained)
-    return _freeze(members[0].kind, [one.model for one in trained], fields, out)
-
-
-def _freeze(kind: str, models: Sequence[Any], fields: dict[str, Any], out: Path) -> FrozenPolicy:
-    from hybrid_bt.policies.freeze import freeze_recurrent_ppo, freeze_sac
-
-    return freeze_sac(models, fields, out) if kind == "sac" else freeze_recurrent_ppo(models, fields, out)
+    return freeze([one.model for one in trained], fields, out)
 
 
 def manifest(lesson: Lesson, members: Sequence[Member]) -> dict[str, Any]:
@@ -214,7 +209,7 @@ def cross_fitted_legs(lesson: Lesson, history: MarketHistory, spec: SacSpec, ste
 def _said_by(model: Any, lesson: Lesson, member: Member, bars: Bars) -> Opinions:
     """What the legs say on all bars, SAC being a model that was trained on one half of the span."""
     with tempfile.TemporaryDirectory() as folder:
-        policy = _freeze("sac", [model], manifest(lesson, [member]), Path(folder) / "half.onnx")
+        policy = freeze([model], manifest(lesson, [member]), Path(folder) / "half.onnx")
     brain = build(lesson.config, bars.symbols, lesson.pairs, Policies(policy, None))
     return opinions(brain, read_panel(bars.close, brain.reader))
 

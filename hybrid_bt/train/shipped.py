@@ -74,7 +74,7 @@ def _apart(lesson: Lesson, name: str) -> Lesson:
 def compare(made: Path, shipped: Path) -> Rebuilt:
     """Bytes, manifests and weights of two policies."""
     a, b = read_bytes(shipped), read_bytes(made)
-    old, new = (FrozenPolicy.from_bytes(data).manifest.model_dump(mode="json") for data in (a, b))
+    old, new = (FrozenPolicy(data).manifest.model_dump(mode="json") for data in (a, b))
     differing = tuple(
         f"{field}: {old[field]} -> {new[field]}" for field in old if old[field] != new[field] and field not in SEALS
     )

@@ -14,11 +14,8 @@ from hybrid_bt.evidence.audit.replays import Check, cut_rows, last_rows
 from hybrid_bt.evidence.audit.stack import Stack
 from hybrid_bt.evidence.audit.trace import NOBODY, Known, Trace, columns_of, numbers_of
 from hybrid_bt.news.answers import Answers
-from hybrid_bt.news.clock import clock_of, is_daily
-from hybrid_bt.news.desk import Desk
+from hybrid_bt.news.desk import Desk, clock_of, is_daily
 from hybrid_bt.news.documents import UNKNOWN, Document, visible_at
-from hybrid_bt.news.embeddings import ranked_by
-from hybrid_bt.news.index import index_of
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import RiskScorer
 
@@ -92,9 +89,7 @@ def _trace(
     """Everything that the risk manager knows and does on each bar."""
     store, bars = DocumentStore(), stack.bars
     store.add(documents)
-    index = ranked_by(stack.config.news.retrieval, store, index_of(store))
-    desk = Desk(store, index, Answers(scorer), stack.config.news, bars.symbols)
-    stage = desk.stage(bars.stamps, 0)
+    stage = Desk(store, Answers(scorer), stack.config.news, bars.symbols).stage(bars.stamps, 0)
     rows, held = [], [0.0] * bars.n_symbols
     for stamp, opinion in zip(bars.stamps.astype("datetime64[us]").tolist(), opinions, strict=True):
         advice = stage.advise(stamp)

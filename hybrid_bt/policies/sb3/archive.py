@@ -24,13 +24,16 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.errors import PolicyError
 from hybrid_bt.policies.file import read_bytes
+
+if TYPE_CHECKING:
+    from gymnasium.spaces import Box
 
 MAX_ZIP = 1 << 30  #: bytes of a model.zip; a replay buffer is not in it
 MAX_MEMBERS = 1_000
@@ -41,6 +44,10 @@ MAX_VERSION = 64
 VERSION = "_stable_baselines3_version"
 VECNORMALIZE = "stable_baselines3.common.vec_env.vec_normalize.VecNormalize"
 MAX_SAID = 300  #: letters of a library's message
+TRUST = "if you know who made the file, --trust lets SB3 load it"
+#: attributes that only models of one algorithm have; A2C has none
+SIGNS = {"target_entropy": "SAC", "target_policy_noise": "TD3", "clip_range": "PPO"}
+BOXES = ("<class 'gymnasium.spaces.box.Box'>", "<class 'gym.spaces.box.Box'>")
 AGAIN = "save the model again with model.save()"
 #: what zipfile, zlib, pickle and torch raise on damaged input
 BROKEN = (
@@ -56,6 +63,25 @@ class Archive(NamedTuple):
     version: str  #: of the SB3 that saved it
     data: dict[str, Any]  #: attributes as JSON
     weights: dict[str, Any]  #: torch tensors by name
+
+    @property
+    def algorithm(self) -> str:
+        """SAC, TD3 (which DDPG is too), PPO, A2C or RecurrentPPO."""
+        if any(key.startswith("lstm_actor.") for key in self.weights):
+            return "RecurrentPPO"
+        return next((algorithm for sign, algorithm in SIGNS.items() if sign in self.data), "A2C")
+
+    def box(self, key: str) -> Box:
+        """A flat box, from numbers in the words of numpy: to 8 decimals, which float32 seldom needs."""
+        from gymnasium.spaces import Box
+
+        said = self.data.get(key)
+        kind = said.get(":type:") if isinstance(said, dict) else said
+        if not isinstance(said, dict) or kind not in BOXES:
+            raise PolicyError(f"import: {key} is {kind!r}; use a Box, or, {TRUST}")
+        with damage_said(f"{key} is no flat Box, of shape (n,)", f"use one, or, {TRUST}"):
+            low, high = (np.array(said[edge].strip("[]").split(), np.float32) for edge in ("low", "high"))
+            return Box(low, high, dtype=np.float32)
 
 
 class Statistics(NamedTuple):
@@ -149,17 +175,17 @@ class StandIn:
     arguments: tuple[Any, ...]  #: what it was called with
     state: Any  #: what was set on it afterwards, or None
 
-    def __new__(cls, *arguments: Any, **keywords: Any) -> Self:
+    def __new__(cls, *arguments: object, **keywords: object) -> Self:
         made = super().__new__(cls)
         made.arguments, made.state = arguments, None
         return made
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         self.state = state
 
 
 class _Reader(pickle._Unpickler):  # the C one cannot be trusted with memory: it allocates by numbers in the file
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> type[StandIn]:
         return type("StandIn", (StandIn,), {"name": f"{module}.{name}"})
 
     def get_extension(self, code: int) -> None:
