@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from brain_cases import PAIRS, TiltPolicy, random_bars
+from live_rehearsal import RehearsalStore
 from test_strategy import MODES, assert_same_decisions, pandas_feeds
 
 from hybrid_bt.analyzers import Ledger
@@ -26,7 +27,6 @@ from hybrid_bt.config.build import Policies, build, load_policies
 from hybrid_bt.config.own_parts import CallablePolicy
 from hybrid_bt.errors import BarsError, ConfigError, LegError, PolicyError
 from hybrid_bt.feeds import to_feeds
-from hybrid_bt.feeds.rehearsal import RehearsalStore
 from hybrid_bt.strategies import HybridStrategy
 
 CONFIG = load_config("stable")

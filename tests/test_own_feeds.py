@@ -10,13 +10,13 @@ import backtrader as bt
 import numpy as np
 import pytest
 from brain_cases import PAIRS, random_bars
+from live_rehearsal import RehearsalStore
 from test_drop_in import cerebro_of, fills_of, ran
 from test_strategy import assert_same_decisions
 
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds import to_feeds
-from hybrid_bt.feeds.rehearsal import RehearsalStore
 from hybrid_bt.strategies import FinRLStrategy, HybridStrategy
 
 BARS = random_bars(330)

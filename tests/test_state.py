@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from brain_cases import PAIRS, MemoryPolicy, random_bars, with_rows
 from click.testing import CliRunner
+from live_rehearsal import RehearsalStore
 from test_run import write_prices
 
 import hybrid_bt.strategies.keeper as keeper_module
@@ -30,7 +31,6 @@ from hybrid_bt.config.build import Policies, load_policies
 from hybrid_bt.equations.advice import Advice
 from hybrid_bt.errors import HybridError, StateError
 from hybrid_bt.feeds import to_feeds
-from hybrid_bt.feeds.rehearsal import RehearsalStore
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission, TargetOrders
 
 N = 330  #: bars; pairs trade from row 127 on, SAC from 252
