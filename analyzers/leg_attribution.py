@@ -8,8 +8,8 @@ import numpy as np
 
 from hybrid_bt.analyzers.ledger import NO_MARK, Ledger
 from hybrid_bt.attribution import Contributions, PriceMoves, contributions
-from hybrid_bt.build import resolve_pairs
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.markets import resolve_pairs
 
 
 class LegAttribution(Ledger):

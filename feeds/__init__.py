@@ -7,21 +7,28 @@ frames, or Backtrader feeds. Backtrader, pandas and yfinance are imported when t
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from hybrid_bt.bars import Bars, Moment
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 from hybrid_bt.feeds.align import ALIGN, Align
 from hybrid_bt.feeds.panel import Handling
 from hybrid_bt.findings import ON_BAD_DATA, OnBadData
+from hybrid_bt.markets import Market, names_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from hybrid_bt.feeds.array import ArrayFeed, to_feeds
 
-__all__ = ["SOURCES", "ArrayFeed", "Query", "load_bars", "to_feeds"]
+__all__ = ["SOURCES", "ArrayFeed", "Query", "as_market", "load_bars", "to_feeds"]
+
+
+#: what may be traded: a source by its name, a path, or prices at hand
+Prices: TypeAlias = "str | Path | Bars | Market | pd.DataFrame | Mapping[str, pd.DataFrame]"
 
 
 class Query(NamedTuple):
@@ -122,6 +129,16 @@ def load_bars(
     handling = Handling(raw_prices, on_bad_data, calendar, align)
     bars = _load(source, Query(symbols, end, trade_from, offline, handling))
     return bars if resample is None else longer(bars, resample)
+
+
+def as_market(source: Prices, pairs: str | Sequence[str] | None = None, *, trade_from: Moment | None = None) -> Market:
+    """A market of whatever `load_bars` takes, of bars, or a market itself; a sample brings pairs if none are named."""
+    if isinstance(source, Market):
+        return source if pairs is None else Market(source.name, source.bars, names_of(pairs))
+    from hybrid_bt.feeds.sample import sample_pairs
+
+    bars = source if isinstance(source, Bars) else load_bars(source, trade_from=trade_from)
+    return Market(bars.name, bars, sample_pairs(bars) if pairs is None else names_of(pairs))
 
 
 def _load(source: Any, query: Query) -> Bars:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from importlib import resources
 from pathlib import Path
@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 from hybrid_bt import regime
 from hybrid_bt.config import Config
-from hybrid_bt.errors import ConfigError, LegError, did_you_mean
+from hybrid_bt.errors import ConfigError, LegError
 from hybrid_bt.hybrid import Hybrid
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.legs import Leg, SacLeg, leg_named
 from hybrid_bt.legs import sac as sac_leg
+from hybrid_bt.markets import resolve_pairs
 from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.reader import MarketReader
 from hybrid_bt.regime import Gate
@@ -75,43 +76,6 @@ def training_end(policies: Policies) -> date | None:
         if day is not None
     ]
     return max(days, default=None)
-
-
-def resolve_pairs(pairs: Sequence[str], symbols: Sequence[str]) -> list[tuple[int, int]]:
-    """Columns (y, x) of pairs named `Y:X`.
-
-    Raises
-    ------
-    ConfigError
-        If a name is not `Y:X`, names an unknown symbol, the same symbol twice, or comes twice.
-    """
-    columns = {symbol: i for i, symbol in enumerate(symbols)}
-    found: list[tuple[int, int]] = []
-    for name in pairs:
-        sides = _sides(name, columns)
-        for side in sides:
-            if side not in columns:
-                raise ConfigError(f"pair {name!r}: symbol {side!r} is not in the data{did_you_mean(side, symbols)}")
-        pair = columns[sides[0]], columns[sides[1]]
-        if pair[0] == pair[1]:
-            raise ConfigError(f"pair {name!r}: a symbol cannot hedge itself; name two symbols")
-        if pair in found or pair[::-1] in found:
-            raise ConfigError(f"pair {name!r} comes twice (in either order); name each pair once")
-        found.append(pair)
-    return found
-
-
-def _sides(name: str, symbols: Collection[str]) -> tuple[str, str]:
-    """Y and X of `Y:X`; a symbol may hold colons itself where that leaves one reading only."""
-    parts = name.split(":")
-    cuts = [(":".join(parts[:i]), ":".join(parts[i:])) for i in range(1, len(parts))]
-    known = [cut for cut in cuts if cut[0] in symbols and cut[1] in symbols]
-    if len(known) > 1:
-        readings = " or ".join(f"{y!r} against {x!r}" for y, x in known)
-        raise ConfigError(f"pair {name!r} can be read as {readings}; give the feeds other names")
-    if not known and (len(cuts) != 1 or not all(parts)):
-        raise ConfigError(f"pair {name!r}: write Y:X, for example KO:PEP")
-    return (known or cuts)[0]
 
 
 def build(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from hybrid_bt.accounting import Capital, OrderRules
+from hybrid_bt.accounts import Terms
 from hybrid_bt.advice import ManagerParams
 from hybrid_bt.bar_rate import EXCHANGE_SESSIONS, decision_rate
 from hybrid_bt.costs import Costs
@@ -33,6 +34,8 @@ from hybrid_bt.pair_rules import PairRules
 from hybrid_bt.parameters import meanings, parsed, validated
 from hybrid_bt.risk import RiskParams
 from hybrid_bt.spread import SpreadParams
+
+Overrides = Mapping[str, Mapping[str, Any]]  #: {section: {key: value}}
 
 MODES = ("stable", "aggressive")
 FURTHER = "legs"  #: section of the legs beside `sac` and `kalman`, a table each
@@ -136,6 +139,14 @@ class Config(NamedTuple):
         further = {name: leg.enabled for name, leg in self.legs.items()}
         return {"sac": self.sac.enabled, "kalman": self.kalman.enabled, **further}
 
+    def legs_on(self) -> tuple[str, ...]:
+        """Those that are."""
+        return tuple(name for name, is_on in self.legs_enabled().items() if is_on)
+
+    def terms(self) -> Terms:
+        """What an account takes (`hybrid_bt.accounts`)."""
+        return Terms(self.mix(), self.risk, self.costs, self.order_rules, self.account.cash)
+
     def mix(self) -> MixParams:
         """The weights of all legs; of `sac` and `kalman`, one that is off leaves its weight to the other."""
         both = self.sac.enabled and self.kalman.enabled
@@ -206,9 +217,7 @@ def mode_text(mode: str) -> str:
     return (resources.files("hybrid_bt") / "modes" / f"{mode}.toml").read_text(encoding="utf-8")
 
 
-def load_config(
-    mode: str = "stable", file: str | Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None
-) -> Config:
+def load_config(mode: str = "stable", file: str | Path | None = None, overrides: Overrides | None = None) -> Config:
     """Mode, overridden by a TOML file, overridden by `overrides` (`{section: {key: value}}`).
 
     Raises
@@ -222,7 +231,7 @@ def load_config(
     return _validated(merged)
 
 
-def overridden(config: Config, overrides: Mapping[str, Mapping[str, Any]]) -> Config:
+def overridden(config: Config, overrides: Overrides) -> Config:
     """The configuration with some keys replaced, checked as a whole again; errors as `load_config`."""
     merged = config.sections()
     _merge(merged, overrides, "flag")

@@ -10,7 +10,7 @@ import click
 
 from hybrid_bt.console import AMOUNT, COUNT, DAY, FILE, command, flag, option, progress_bar, say, table, write_out
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.options import bars_of, shared
+from hybrid_bt.options import market_of, shared
 from hybrid_bt.pair_selection import USUAL, Bounds, Candidate, select_pairs
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def main(**flags: Any) -> None:
 
     if flags["train_start"] and flags["train_end"] <= flags["train_start"]:
         raise ConfigError("--train-end is not after --train-start; exchange them or widen the span")
-    bars = bars_of(flags, end=flags["train_end"]).between(flags["train_start"], None)
+    bars = market_of(flags, end=flags["train_end"]).bars.between(flags["train_start"], None)
     if bars.n_symbols < 2:
         raise ConfigError(f"pairs: {bars.n_symbols} symbol makes no pair; name two or more with --symbols")
     with progress_bar(f"pairs of {bars.name}") as progress:
@@ -63,10 +63,11 @@ def main(**flags: Any) -> None:
 
 def _fitted(bars: Bars, shown: list[Candidate]) -> Noise:
     from hybrid_bt.config import load_config
-    from hybrid_bt.trading_start import fit_pairs
+    from hybrid_bt.markets import Market
+    from hybrid_bt.task import fit_pairs
 
     names = [candidate.pair for candidate in shown]
-    params = fit_pairs(bars, names, bars.n_bars, load_config("stable"))
+    params = fit_pairs(Market(bars.name, bars, tuple(names)), bars.n_bars, load_config("stable"))
     return {
         name: {"alpha_var": p.alpha_var_per_bar, "beta_var": p.beta_var_per_bar, "noise_var": p.noise_var}
         for name, p in zip(names, params, strict=True)

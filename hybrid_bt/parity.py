@@ -7,24 +7,24 @@ and its targets are replayed by the accounting twin. Every number of the two mus
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.backtest import Request, prepare, trade
+from hybrid_bt.backtest import Progress, trade
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import build
 from hybrid_bt.config import Config
 from hybrid_bt.console import command, progress_bar
 from hybrid_bt.guard import is_active
 from hybrid_bt.guarded_replay import replay_guarded
-from hybrid_bt.options import request_of, shared
+from hybrid_bt.options import shared, task_of
 from hybrid_bt.recording import record
 from hybrid_bt.records import AccountPath, Decisions
 from hybrid_bt.target_replay import replay
+from hybrid_bt.task import Task
 
 TOLERANCE = 1e-9  #: relative; decisions must be equal to the bit
 
@@ -38,15 +38,13 @@ class Difference(NamedTuple):
     allowed: float
 
 
-def compare(request: Request, progress: Callable[[int, int], None] | None = None) -> tuple[list[Difference], Bars]:
-    """Differences of every quantity, and the traded bars."""
-    task = prepare(request)
-    request, row, bars, config = task.request, task.row, request.bars, task.request.config
+def compare(task: Task, progress: Progress | None = None) -> list[Difference]:
+    """Differences of every quantity."""
+    config, market, traded = task.config, task.market, task.traded
     trading = trade(task, progress)
     recorder, broker = trading.recorder, trading.account
-    brain = build(config, bars.symbols, request.pairs, request.policies, task.fitted)
-    streamed, recorded = recorder.decisions(trading.row), record(brain, bars, request.pairs).decisions(row)
-    traded = bars.between(bars.stamps[row], None)
+    brain = task.brain()
+    streamed, recorded = recorder.decisions(trading.row), record(brain, market.bars, market.pairs).decisions(task.row)
     twin, sent = _twin(config, brain.reader.columns, streamed, recorded, traded)
     pairs = [(f"target of {leg}", streamed.legs[leg], recorded.legs[leg], 1.0, 0.0) for leg in streamed.legs] + [
         ("regime score r", streamed.regime, recorded.regime, 1.0, 0.0),
@@ -58,7 +56,7 @@ def compare(request: Request, progress: Callable[[int, int], None] | None = None
     found = [_largest(name, a, b, unit, allowed) for name, a, b, unit, allowed in pairs]
     for name, a, b in (("fills", len(broker.fills), len(twin.fills)), ("rejections", broker.rejected, twin.rejected)):
         found.append(Difference(name, float(abs(a - b)), -1, 0.0))
-    return found, traded
+    return found
 
 
 def _twin(
@@ -83,11 +81,12 @@ def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: fl
 @shared("mode", "bars", "pairs", "span", "config", "in-sample", "json")
 def main(**flags: Any) -> None:
     """Compare Backtrader's account with its replay on arrays, bar by bar: 0 equal, 1 a difference, 2 misuse."""
-    request = request_of(flags)
+    task = task_of(flags)
     with progress_bar("parity") as progress:
-        differences, traded = compare(request, progress)
+        differences = compare(task, progress)
+    traded = task.traded
     equal = all(difference.largest <= difference.allowed for difference in differences)
-    title = f"{traded.name}, {request.mode}: {traded.n_bars} bars x {traded.n_symbols} symbols"
+    title = f"{traded.name}, {task.mode}: {traded.n_bars} bars x {traded.n_symbols} symbols"
     if flags["as_json"]:
         found = [{**difference._asdict(), "at": _at(traded, difference)} for difference in differences]
         click.echo(json.dumps({"title": title, "equal": equal, "differences": found}))

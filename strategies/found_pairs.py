@@ -9,8 +9,8 @@ from datetime import datetime
 import numpy as np
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import resolve_pairs
 from hybrid_bt.errors import BarsError
+from hybrid_bt.markets import resolve_pairs
 from hybrid_bt.pair_selection import select_pairs
 
 

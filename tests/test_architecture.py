@@ -31,6 +31,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "bar_checks",
         "bar_rate",
         "bars",
+        "markets",
         "records",
         "waiting",
     ),
@@ -85,7 +86,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "bodies": ("envs", "strategies", "feeds", "analyzers", "evidence", "report", "news"),
     "commands": (
-        "trading_start",
+        "task",
+        "run_facts",
         "backtest",
         "train",
         "console",

@@ -11,24 +11,25 @@ import numpy as np
 import pandas as pd
 import planted_leaks
 import pytest
-from brain_cases import PAIRS, random_bars, stand_ins
+from brain_cases import random_bars, stack_of, stand_ins
 from click.testing import CliRunner
 
 import hybrid_bt.audit.stack as audited
 from hybrid_bt.audit.command import main
 from hybrid_bt.audit.replays import BROKER_FUTURES, FUTURES, Check, alter
-from hybrid_bt.audit.stack import PARTS, Stack, audit_stack
+from hybrid_bt.audit.stack import PARTS, audit_stack
 from hybrid_bt.audit.trace import Column, Trace, first_move
 from hybrid_bt.audit.user import audit_strategy
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import load_policies
 from hybrid_bt.config import load_config
 from hybrid_bt.errors import BarsError
+from hybrid_bt.markets import Market
 from hybrid_bt.strategies import thinking
 
 SPAN = ("--data", "us20", "--symbols", "KO,PEP", "--bars", "150")
 BARS = random_bars(300, 3)
-STACK = Stack(BARS, load_config("stable"), stand_ins(), PAIRS)
+STACK = stack_of(BARS, load_config("stable"), stand_ins())
 
 
 def audit(name: str, *more: str) -> Any:
@@ -216,7 +217,7 @@ def test_replay_that_fills_at_the_deciding_close_is_caught(monkeypatch: pytest.M
 
 def test_too_few_bars_are_refused() -> None:
     with pytest.raises(BarsError, match="the audit needs 292"):
-        audit_stack(STACK._replace(bars=random_bars(200, 3)))
+        audit_stack(STACK._replace(market=Market("few", random_bars(200, 3))))
 
 
 # --- the parts ---

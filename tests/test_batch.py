@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 from hybrid_bt.accounting import OrderRules
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import build, load_policies, resolve_pairs
+from hybrid_bt.build import build, load_policies
 from hybrid_bt.config import load_config, overridden
 from hybrid_bt.costs import Costs
 from hybrid_bt.envs import ASSET, Span, Task, Track, TradingEnv, asset_tracks
@@ -28,6 +28,7 @@ from hybrid_bt.fusion import FusionParams, MixParams
 from hybrid_bt.history import read_history
 from hybrid_bt.kernels import compiling
 from hybrid_bt.legs.sac import OBSERVATION, RiskUnit
+from hybrid_bt.markets import resolve_pairs
 from hybrid_bt.opinions import opinions
 from hybrid_bt.reader import MarketReader, read_panel
 from hybrid_bt.recording import record
@@ -290,7 +291,8 @@ sys.path.insert(0, "tests")
 sys.modules["numba"] = None
 import numpy as np
 from brain_cases import PAIRS, random_bars
-from hybrid_bt.build import Policies, build, resolve_pairs
+from hybrid_bt.build import Policies, build
+from hybrid_bt.markets import resolve_pairs
 from hybrid_bt.config import load_config, overridden
 from hybrid_bt.envs import asset_tracks
 from hybrid_bt.history import read_history

@@ -18,7 +18,7 @@ from gymnasium.utils.env_checker import check_env
 
 from hybrid_bt.accounting import OrderRules
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import build, resolve_pairs
+from hybrid_bt.build import build
 from hybrid_bt.config import Config, load_config
 from hybrid_bt.costs import Costs
 from hybrid_bt.envs import (
@@ -40,6 +40,7 @@ from hybrid_bt.features import ASSET_FEATURES, CLIP, MARKET_FEATURES
 from hybrid_bt.fusion import MixParams, leg_weights
 from hybrid_bt.history import MarketHistory, read_history
 from hybrid_bt.legs.sac import OBSERVATION, RiskUnit, exposure
+from hybrid_bt.markets import resolve_pairs
 from hybrid_bt.reader import MarketReader
 from hybrid_bt.recording import Recorder, record
 from hybrid_bt.risk import limit

@@ -10,10 +10,11 @@ import pytest
 from brain_cases import ACTIVE, PAIRS, SYMBOLS, altered_from, random_bars, stand_ins, with_rows
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import Policies, build, load_policies, policy_path, resolve_pairs, training_end
+from hybrid_bt.build import Policies, build, load_policies, policy_path, training_end
 from hybrid_bt.config import Config, load_config
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.fusion import sac_weight
+from hybrid_bt.markets import resolve_pairs
 from hybrid_bt.recording import Recorder, record
 from hybrid_bt.risk import limit
 

@@ -11,7 +11,7 @@ import pytest
 from brain_cases import altered_from, random_bars
 from statsmodels.tsa.statespace.kalman_filter import KalmanFilter
 
-from hybrid_bt.backtest import fit_pairs
+from hybrid_bt.bars import Bars
 from hybrid_bt.config import load_config
 from hybrid_bt.errors import BarsError
 from hybrid_bt.kalman import (
@@ -25,6 +25,8 @@ from hybrid_bt.kalman import (
     log_likelihood,
     step,
 )
+from hybrid_bt.markets import Market
+from hybrid_bt.task import fit_pairs
 
 PARAMS = KalmanParams(2e-4, 3e-5, 4e-4, 5.0, 0.7)
 
@@ -257,9 +259,12 @@ def test_fit_finds_the_variances_of_a_simulated_pair() -> None:
 def test_fit_of_a_run_reads_no_bar_from_the_start_on() -> None:
     bars = random_bars(340)
     config = load_config()
-    found = fit_pairs(bars, ("AA:BB",), 300, config)
-    assert fit_pairs(altered_from(bars, 300), ("AA:BB",), 300, config) == found
-    assert fit_pairs(altered_from(bars, 299), ("AA:BB",), 300, config) != found
+
+    def fitted(bars: Bars) -> list[KalmanParams]:
+        return fit_pairs(Market("", bars, "AA:BB"), 300, config)
+
+    assert fitted(altered_from(bars, 300)) == fitted(bars)
+    assert fitted(altered_from(bars, 299)) != fitted(bars)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

@@ -21,6 +21,7 @@ from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.freeze import freeze_sac
 from hybrid_bt.legs import SacLeg
+from hybrid_bt.markets import Market
 from hybrid_bt.parity import main
 from hybrid_bt.recording import record
 from hybrid_bt.train.members import Member, train_member
@@ -119,7 +120,7 @@ def test_final_equity_with_the_frozen_policy_is_that_of_sb3_predict(tmp_path: Pa
     pytest.importorskip("torch")
     bars = load_bars("us20", symbols=["KO", "PEP", "JNJ", "PG"], end="2000-12-31")
     config, pairs = load_config("stable"), ("KO:PEP",)
-    lesson = Lesson(bars, config, "stable", pairs, date(1995, 1, 3), date(1996, 12, 31), seeds=(0,))
+    lesson = Lesson(Market("", bars, pairs), config, "stable", date(1995, 1, 3), date(1996, 12, 31), seeds=(0,))
     spec = SacSpec(
         action_low=0.0, action_high=1.0, risk_aversion=2.0, gamma=0.9, n_envs=8, batch_size=128, learning_starts=64
     )

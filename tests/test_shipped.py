@@ -17,6 +17,7 @@ from hybrid_bt.build import policy_path
 from hybrid_bt.config import MODES, load_config
 from hybrid_bt.evidence.conditional import read_regime
 from hybrid_bt.feeds import load_bars
+from hybrid_bt.markets import Market
 from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.policy_card import main as card
 from hybrid_bt.train.__main__ import main
@@ -31,7 +32,9 @@ pytest.importorskip("torch")
 def lesson() -> Lesson:
     bars = load_bars("us20", symbols=["KO", "PEP", "JNJ"], end="1997-12-31").between("1994-06-01")
     span = date(1996, 1, 2), date(1997, 6, 30)
-    return Lesson(bars, load_config("stable"), "stable", ("KO:PEP",), *span, (3, 4), rehearse_to=date(1996, 12, 31))
+    return Lesson(
+        Market("", bars, "KO:PEP"), load_config("stable"), "stable", *span, (3, 4), rehearse_to=date(1996, 12, 31)
+    )
 
 
 def validated(lesson: Lesson) -> Lesson:

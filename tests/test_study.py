@@ -19,21 +19,23 @@ import pytest
 from click.testing import CliRunner
 
 from hybrid_bt.accounts import learned_accounts, momentum, study_accounts
-from hybrid_bt.backtest import Request, backtest
-from hybrid_bt.build import load_policies, policy_path
+from hybrid_bt.backtest import run_backtest
+from hybrid_bt.build import policy_path
 from hybrid_bt.config import load_config
 from hybrid_bt.errors import BarsError, PolicyError
 from hybrid_bt.feeds import load_bars
+from hybrid_bt.markets import Market
 from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.study.command import main
 from hybrid_bt.study.doing import split
 from hybrid_bt.study.findings import COST_LEVELS_BPS, _crossing
 from hybrid_bt.study.jobs import VoiceJob, run_job
 from hybrid_bt.study.schedule import Store, execute
+from hybrid_bt.task import prepare
 from hybrid_bt.trials import append_trial, configuration_key, count_trials, read_trials, trial_sharpes
 
 CONFIG = load_config("stable")
-ALL = study_accounts(CONFIG)
+ALL = study_accounts(CONFIG.legs_on())
 SHORT = ["--symbols", "KO,PEP,XOM,CVX", "--pairs", "KO:PEP", "--end", "2011-06-30", "--windows", "2", "--seeds", "2"]
 SHORT += ["--resamples", "60"]
 
@@ -43,9 +45,8 @@ def bars_of(symbols: tuple[str, ...] = ("KO", "PEP", "XOM", "CVX")):
 
 
 def voice(member: int = -1) -> VoiceJob:
-    config = load_config("stable")
     bars = bars_of().between("2008-06-01", None)
-    return VoiceJob(f"m{member}", bars, config, ("KO:PEP",), load_policies(config), member)
+    return VoiceJob(f"m{member}", prepare(Market("", bars, "KO:PEP")), member)
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +92,7 @@ def test_windows_follow_one_another_and_learn_only_from_before():
 
 
 def test_the_hybrid_s_cell_is_the_account_of_the_run(studied: Path):
-    config = load_config("stable")
-    record = backtest(
-        Request(bars=bars_of(), config=config, policies=load_policies(config), pairs=("KO:PEP",), mode="stable")
-    )
+    record = run_backtest(bars_of(), pairs="KO:PEP")
     whole = [np.load(path) for path in (studied / "cells").glob("*.npz")]
     equities = [cell["equity:hybrid"] for cell in whole if "equity:12-1 momentum" in cell.files]
     longest = max(equities, key=len)
@@ -108,7 +106,7 @@ def test_every_account_stands_in_every_table(studied: Path):
         assert float(row["sharpe_low"]) <= float(row["sharpe"]) <= float(row["sharpe_high"])
     assert {row["account"] for row in rows(studied / "windows.csv")} == set(ALL)
     seeds = [row for row in rows(studied / "seeds.csv") if row["seed"] in "01"]
-    assert {row["account"] for row in seeds} == set(learned_accounts(CONFIG))
+    assert {row["account"] for row in seeds} == set(learned_accounts(CONFIG.legs_on()))
     hybrid = {row["seed"]: row["sharpe"] for row in seeds if row["account"] == "hybrid"}
     assert hybrid["0"] != hybrid["1"]
     free, dear = (

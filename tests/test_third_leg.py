@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brain_cases import PAIRS, random_bars
+from brain_cases import PAIRS, random_bars, stack_of
 from click.testing import CliRunner
 
-from hybrid_bt.audit.stack import PARTS, Stack
+from hybrid_bt.audit.stack import PARTS
 from hybrid_bt.build import build, load_policies
 from hybrid_bt.config import load_config
 from hybrid_bt.envs import REGIME, Task, TradingEnv, regime_track
@@ -129,7 +129,7 @@ def test_the_broker_agrees(config_file: str) -> None:
 
 def test_it_is_audited(config_file: str) -> None:
     config, bars = load_config("stable", config_file), random_bars(420, missing=0.03)
-    (check,) = PARTS["dense arrays"](Stack(bars, config, load_policies(config), PAIRS), 40)
+    (check,) = PARTS["dense arrays"](stack_of(bars, config), 40)
     assert check.findings == [] and check.values > 10_000
 
 

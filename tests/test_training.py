@@ -27,6 +27,7 @@ from hybrid_bt.build import Policies, build
 from hybrid_bt.config import load_config
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds import load_bars
+from hybrid_bt.markets import Market
 from hybrid_bt.recording import record
 from hybrid_bt.train.__main__ import main
 from hybrid_bt.train.checkpoint import MAGIC, read_checkpoint
@@ -47,10 +48,9 @@ def bars() -> Bars:
 def lesson(bars: Bars, practice: Practice = Practice(), valid_end: date | None = None, **more: Any) -> Lesson:  # noqa: B008
     given: dict[str, Any] = {"seeds": (3,), **more}
     return Lesson(
-        bars,
+        Market("", bars, "KO:PEP"),
         load_config("stable"),
         "stable",
-        ("KO:PEP",),
         date(1996, 1, 2),
         END,
         valid_end=valid_end,
@@ -356,7 +356,7 @@ def test_an_agent_that_is_told_the_future_wins_and_one_that_knows_nothing_does_n
     from hybrid_bt.train.controls import run_controls
 
     panel = load_bars("us20", symbols=["KO", "PEP", "JNJ", "PG"], end="2003-12-31")
-    given = Lesson(panel, load_config("stable"), "stable", (), date(1995, 1, 3), date(2003, 12, 31), (0,))
+    given = Lesson(Market("", panel), load_config("stable"), "stable", date(1995, 1, 3), date(2003, 12, 31), (0,))
     tracks = asset_tracks(given.history(), "1995-01-03", "2003-12-31")
     spec = SacSpec(
         action_low=0.0,

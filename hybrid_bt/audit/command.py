@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hybrid_bt.audit import report
 from hybrid_bt.audit.cerebros import run
 from hybrid_bt.audit.documents import EVERY, audit_documents
 from hybrid_bt.audit.replays import last_rows, measure_startup
-from hybrid_bt.audit.stack import Stack, audit_stack, brain_trace
+from hybrid_bt.audit.stack import audit_stack, brain_trace
 from hybrid_bt.audit.user import audit_strategy, fill_with, find_strategy
 from hybrid_bt.bars import Bars, say_stamp
 from hybrid_bt.console import AMOUNT, COUNT, command, flag, option, progress_bar
@@ -24,7 +25,8 @@ from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.news.lexicon import LexiconScorer
 from hybrid_bt.news.setup import SAMPLE, sample_path
 from hybrid_bt.news.store import open_store
-from hybrid_bt.options import bars_of, request_of, shared
+from hybrid_bt.options import Flags, market_of, shared
+from hybrid_bt.task import Task, as_config, prepare
 
 STRATEGY_BARS = 750  #: audited of a user's strategy, whose speed is unknown
 NEWS_BARS = 600  #: audited of the risk manager
@@ -60,13 +62,15 @@ def main(**flags: Any) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _last(bars: Bars, flags: dict[str, Any], default: int) -> Bars:
+def _last(bars: Bars, flags: Flags, default: int) -> Bars:
     return last_rows(bars, default if flags["bars"] is None else flags["bars"])
 
 
-def _stack_of(flags: dict[str, Any], default: int) -> Stack:
-    request = request_of(flags)
-    return Stack(_last(request.bars, flags, default), request.config, request.policies, request.pairs)
+def _stack_of(flags: Flags, default: int) -> Task:
+    """The stack on the last bars, which are not traded: their span, and how many a year has, are its own affair."""
+    config, market = as_config(flags["mode"], None), market_of(flags)
+    market = replace(market, bars=_last(market.bars, flags, default))
+    return prepare(market, flags["mode"], config=config, allow_in_sample=True)._replace(config=config)
 
 
 def _subject(name: str, bars: Bars) -> str:
@@ -74,32 +78,32 @@ def _subject(name: str, bars: Bars) -> str:
     return f"audit of {name} on {bars.name}, {bars.n_symbols} symbols, {bars.n_bars} bars, {span}"
 
 
-def _stack(flags: dict[str, Any]) -> tuple[str, Any, Any]:
+def _stack(flags: Flags) -> tuple[str, Any, Any]:
     if flags["settings"]:
         raise ConfigError("--set is for a strategy of yours; name it with --strategy module:Class")
     stack = _stack_of(flags, 0)
     jobs = flags["jobs"] or min(2, os.cpu_count() or 1)
     with progress_bar("audit") as progress:
         checks = audit_stack(stack, flags["every"], jobs, progress)
-    late = last_rows(stack.bars, STARTUP_BARS)
+    late = last_rows(stack.market.bars, STARTUP_BARS)
     brain = partial(brain_trace, stack)
     starts = [start for start in STARTS if start + AFTER[0] < late.n_bars]
     forgetting = measure_startup(brain, late, brain(late), starts, AFTER, TOLD.__contains__) if starts else []
-    return _subject(f"the {flags['mode']} stack", stack.bars), checks, forgetting
+    return _subject(f"the {flags['mode']} stack", stack.market.bars), checks, forgetting
 
 
-def _documents(flags: dict[str, Any]) -> tuple[str, Any, Any]:
+def _documents(flags: Flags) -> tuple[str, Any, Any]:
     """The risk manager by the lexicon, on the last bars or as many as asked for."""
     stack = _stack_of(flags, WARMUP_BARS + NEWS_BARS)
     store = open_store(sample_path() if flags["news"] == SAMPLE else Path(flags["news"]))
     check = audit_documents(stack, list(store.documents()), LexiconScorer(), flags["every"] or EVERY)
-    return _subject(f"the risk manager on {len(store)} documents", stack.bars), [check], []
+    return _subject(f"the risk manager on {len(store)} documents", stack.market.bars), [check], []
 
 
-def _strategy(flags: dict[str, Any]) -> tuple[str, Any, Any]:
+def _strategy(flags: Flags) -> tuple[str, Any, Any]:
     strategy = find_strategy(flags["strategy"])
     fill = fill_with(strategy, _settings(flags["settings"]))
-    bars, cash = _last(bars_of(flags), flags, STRATEGY_BARS), flags["cash"]
+    bars, cash = _last(market_of(flags).bars, flags, STRATEGY_BARS), flags["cash"]
     with progress_bar("audit") as progress:
         checks = audit_strategy(flags["strategy"], fill, bars, flags["every"], cash, progress)
 

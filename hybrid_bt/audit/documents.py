@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from hybrid_bt.audit.replays import Check, cut_rows, last_rows
-from hybrid_bt.audit.stack import Stack
 from hybrid_bt.audit.trace import NOBODY, Known, Trace, columns_of, numbers_of
-from hybrid_bt.build import build
+from hybrid_bt.bars import Bars
+from hybrid_bt.config import Config
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import Hybrid, Opinion
 from hybrid_bt.news.answers import Answers
@@ -21,6 +21,7 @@ from hybrid_bt.news.embeddings import ranked_by
 from hybrid_bt.news.index import index_of
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import RiskScorer
+from hybrid_bt.task import Task
 
 EVERY = 15  #: bars between cuts
 
@@ -50,7 +51,7 @@ CHANGES: dict[str, Callable[[Sequence[Document]], list[Document]]] = {
 }
 
 
-def audit_documents(stack: Stack, documents: Sequence[Document], scorer: RiskScorer, every: int = EVERY) -> Check:
+def audit_documents(stack: Task, documents: Sequence[Document], scorer: RiskScorer, every: int = EVERY) -> Check:
     """Replay the risk manager on stores with another future.
 
     Parameters
@@ -60,13 +61,13 @@ def audit_documents(stack: Stack, documents: Sequence[Document], scorer: RiskSco
     every : int
         Bars between cuts.
     """
-    brain = build(stack.config, stack.bars.symbols, stack.pairs, stack.policies)
-    opinions = [brain.opine(closes) for closes in stack.bars.close.tolist()]
-    bars = last_rows(stack.bars, max(stack.bars.n_bars - WARMUP_BARS, 1))
-    small, check = stack._replace(bars=bars), Check("documents", bars.n_bars)
+    brain, whole = stack.brain(), stack.market.bars
+    opinions = [brain.opine(closes) for closes in whole.close.tolist()]
+    bars = last_rows(whole, max(whole.n_bars - WARMUP_BARS, 1))
+    check = Check("documents", bars.n_bars)
 
     def run(known: Sequence[Document]) -> Trace:
-        return _trace(small, brain, opinions[-bars.n_bars :], known, scorer)
+        return _trace(stack.config, bars, brain, opinions[-bars.n_bars :], known, scorer)
 
     full, moments = run(documents), _visible(documents)
     cutoffs = clock_of(stack.config.news, is_daily(bars.stamps)).cutoffs(bars.stamps).tolist()
@@ -87,13 +88,18 @@ def _visible(documents: Sequence[Document]) -> list[int]:
 
 
 def _trace(
-    stack: Stack, brain: Hybrid, opinions: Sequence[Opinion], documents: Sequence[Document], scorer: RiskScorer
+    config: Config,
+    bars: Bars,
+    brain: Hybrid,
+    opinions: Sequence[Opinion],
+    documents: Sequence[Document],
+    scorer: RiskScorer,
 ) -> Trace:
     """Everything that the risk manager knows and does on each bar."""
-    store, bars = DocumentStore(), stack.bars
+    store = DocumentStore()
     store.add(documents)
-    index = ranked_by(stack.config.news.retrieval, store, index_of(store))
-    desk = Desk(store, index, Answers(scorer), stack.config.news, bars.symbols)
+    index = ranked_by(config.news.retrieval, store, index_of(store))
+    desk = Desk(store, index, Answers(scorer), config.news, bars.symbols)
     stage = desk.stage(bars.stamps, 0)
     rows, held = [], [0.0] * bars.n_symbols
     for stamp, opinion in zip(bars.stamps.astype("datetime64[us]").tolist(), opinions, strict=True):

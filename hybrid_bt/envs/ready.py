@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import build, load_policies, resolve_pairs
+from hybrid_bt.build import build, load_policies
 from hybrid_bt.config import load_config
 from hybrid_bt.envs.episodes import asset_tracks, portfolio_track, regime_track
 from hybrid_bt.envs.step import SPECS, Task
@@ -14,6 +14,7 @@ from hybrid_bt.envs.trading import TradingEnv
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.history import read_history
+from hybrid_bt.markets import resolve_pairs
 from hybrid_bt.opinions import opinions
 from hybrid_bt.reader import MarketReader, read_panel
 

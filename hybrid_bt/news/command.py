@@ -15,7 +15,7 @@ from hybrid_bt.errors import ConfigError, NewsError
 from hybrid_bt.news.documents import FIELDS, US_PER_DAY, Document, instant_us, say_us
 from hybrid_bt.news.intake import folder_files, read_documents
 from hybrid_bt.news.store import DocumentStore, open_store
-from hybrid_bt.options import request_of, setup_of, shared
+from hybrid_bt.options import setup_of, shared, task_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -174,7 +174,7 @@ def evaluate(placebos: int, cutoff: date | None, masked: bool, seed: int, out: P
 
     after = None if cutoff is None else np.datetime64(cutoff)
     asked = evaluation.Questions(placebos, after, masked, seed)
-    found = evaluation.evaluate(request_of(flags), setup, asked)
+    found = evaluation.evaluate(task_of(flags), setup, asked)
     say(found.title, _effects_table(found.effects), *found.said)
     if out is not None:
         write_out(out / TABLE, found.table)

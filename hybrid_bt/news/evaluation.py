@@ -14,18 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.accounts import Terms, traded_at
 from hybrid_bt.advice import NEUTRAL_RISK, Advice
-from hybrid_bt.backtest import Request, Task, prepare
 from hybrid_bt.bars import Bars, instant
-from hybrid_bt.build import build
-from hybrid_bt.config import Config
 from hybrid_bt.evidence.bootstrap import Interval, bootstrap
 from hybrid_bt.hybrid import Hybrid, Opinion
 from hybrid_bt.metrics import measures
 from hybrid_bt.news.answers import Recorded
 from hybrid_bt.news.setup import LEXICON, RiskSetup, open_desk
 from hybrid_bt.news.stage import RiskStage
-from hybrid_bt.target_replay import replay
+from hybrid_bt.task import Task
 from hybrid_bt.texts import csv_of_rows, end_days
 from hybrid_bt.waiting import withheld
 
@@ -71,7 +69,7 @@ class Evaluation(NamedTuple):
         return csv_of_rows((COLUMNS, *rows)).encode()
 
 
-def evaluate(request: Request, setup: RiskSetup, asked: Questions) -> Evaluation:
+def evaluate(task: Task, setup: RiskSetup, asked: Questions) -> Evaluation:
     """Compare the risk manager with none, with placebos, late, and masked.
 
     Raises
@@ -79,9 +77,7 @@ def evaluate(request: Request, setup: RiskSetup, asked: Questions) -> Evaluation
     HybridError
         If documents, scorer or verdicts cannot be used, or the library arch (extra `study`) is missing.
     """
-    task = prepare(request)
-    bars, config, row = request.bars, task.request.config, task.row
-    traded = bars.between(bars.stamps[row], None)
+    bars, config, row, traded = task.market.bars, task.config, task.row, task.traded
     stages = {
         name: open_desk(one, config.news, bars.symbols).stage(bars.stamps, row)
         for name, one in _setups(setup, asked.masked).items()
@@ -99,7 +95,7 @@ def evaluate(request: Request, setup: RiskSetup, asked: Questions) -> Evaluation
     stage = stages[GIVEN]
     first, last = end_days(traded.stamps)
     title = (
-        f"{request.mode} on {bars.name}, {first} to {last}, {stage.desk.answers.scorer} on {stage.desk.name}; "
+        f"{task.mode} on {task.market.name}, {first} to {last}, {stage.desk.answers.scorer} on {stage.desk.name}; "
         "differences to off, 95 % intervals"
     )
     beaten = _placebos_beaten(returns, traded)
@@ -132,16 +128,14 @@ def _variants(advice: Mapping[str, Sequence[Advice]], asked: Questions) -> dict[
 
 def _returns(task: Task, traded: Bars, variants: Mapping[str, Sequence[Advice] | None]) -> dict[str, FloatArray]:
     """Variant -> returns of its account, (T - 1,)."""
-    request, row, _, fitted = task
-    bars, config = request.bars, request.config
-    brain = build(config, bars.symbols, request.pairs, request.policies, fitted)
-    opinions = [brain.opine(closes) for closes in bars.close.tolist()][row:]
-    paths = {name: _equity(brain, opinions, advice, traded, config) for name, advice in variants.items()}
+    brain, terms = task.brain(), task.config.terms()
+    opinions = [brain.opine(closes) for closes in task.market.bars.close.tolist()][task.row :]
+    paths = {name: _equity(brain, opinions, advice, traded, terms) for name, advice in variants.items()}
     return {name: np.diff(path) / path[:-1] for name, path in paths.items()}
 
 
 def _equity(
-    brain: Hybrid, opinions: Sequence[Opinion], advice: Sequence[Advice] | None, traded: Bars, config: Config
+    brain: Hybrid, opinions: Sequence[Opinion], advice: Sequence[Advice] | None, traded: Bars, terms: Terms
 ) -> FloatArray:
     held: list[float] | None = None
     wanted = []
@@ -149,8 +143,7 @@ def _equity(
         decision = brain.settle(opinion, None if advice is None else advice[row], held)
         held = decision.target
         wanted.append(withheld(held, decision.waits))
-    cash, costs, rules = config.account.cash, config.costs, config.order_rules
-    return replay(np.array(wanted), traded, cash=cash, costs=costs, rules=rules).equity
+    return traded_at(terms, np.array(wanted), traded).equity
 
 
 def _spans(stamps: NDArray[np.datetime64], cutoff: np.datetime64 | None) -> dict[str, Any]:

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.accounts import Panel, learned_accounts, legs_alone, momentum, study_accounts
+from hybrid_bt.accounts import Panel, learned_accounts, momentum, study_accounts
 from hybrid_bt.bars import Bars
-from hybrid_bt.build import Policies
-from hybrid_bt.config import Config
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence import (
     Condition,
@@ -31,6 +29,7 @@ from hybrid_bt.evidence import (
 from hybrid_bt.metrics import Summary, elapsed_years, measures, simple_returns, summarise
 from hybrid_bt.study.jobs import ENSEMBLE, Lessons, Result, TradeJob, VoiceJob, opinions_of
 from hybrid_bt.study.schedule import Store, execute
+from hybrid_bt.task import Task
 
 if TYPE_CHECKING:
     from hybrid_bt.study.doing import Window
@@ -47,19 +46,24 @@ SCORED = ("sharpe", "cagr", "max_drawdown")
 class Plan:
     """What a study looks at."""
 
-    bars: Bars
-    config: Config
-    mode: str
-    policies: Policies
-    pairs: tuple[str, ...]
-    first: int  #: row of the first decision out of sample
+    task: Task
     windows: tuple[Window, ...]
     n_seeds: int
     n_resamples: int = 1000
     seed: int = 0  #: of shuffles and resamples
     lessons: tuple[Lessons, ...] = ()  #: one per window: train anew for each
     n_trials_before: int = 0  #: other configurations tried on these bars, from the ledger
-    in_sample: bool = False
+
+    @property
+    def bars(self) -> Bars:
+        """All of them, those that warm up first."""
+        return self.task.market.bars
+
+    @property
+    def in_sample(self) -> bool:
+        """Whether the first decision lies in the policies' training span."""
+        day, until = self.bars.stamps[self.task.row].astype("datetime64[D]").item(), self.task.trained_until
+        return until is not None and bool(day <= until)
 
     def cut(self, first: int, last: int) -> Bars:
         """The bars of these rows, both included."""
@@ -133,12 +137,11 @@ def study(
 
 def _voice_jobs(plan: Plan) -> dict[tuple[int, int], VoiceJob]:
     """(window or -1 for the shipped policies, member) -> job."""
-    shared = plan.bars, plan.config, plan.pairs, plan.policies
     if not plan.lessons:
         members = (ENSEMBLE, *range(plan.n_seeds))
-        return {(-1, m): VoiceJob(f"record, {_member(m)}", *shared, m) for m in members}
+        return {(-1, m): VoiceJob(f"record, {_member(m)}", plan.task, m) for m in members}
     return {
-        (w, ENSEMBLE): VoiceJob(f"train and record, {plan.windows[w].name}", *shared, ENSEMBLE, lessons)
+        (w, ENSEMBLE): VoiceJob(f"train and record, {plan.windows[w].name}", plan.task, ENSEMBLE, lessons)
         for w, lessons in enumerate(plan.lessons)
     }
 
@@ -149,14 +152,15 @@ def _member(number: int) -> str:
 
 def _trade_jobs(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[tuple[str, int], TradeJob]:
     """(window's name, `whole` or cost level; member) -> job."""
-    moves, names = momentum(plan.bars), study_accounts(plan.config)
-    learned, swept = learned_accounts(plan.config), ("hybrid", *legs_alone(plan.config), *HURDLES)
+    terms, legs = plan.task.config.terms(), plan.task.config.legs_on()
+    moves, names = momentum(plan.bars), study_accounts(legs)
+    learned, swept = learned_accounts(legs), ("hybrid", *legs, *HURDLES)
     jobs: dict[tuple[str, int], TradeJob] = {}
 
     def panel(arrays: dict[str, Any], first: int, last: int, member: int) -> Panel:
         rows = slice(first, last + 1)
         said, seed = opinions_of(arrays, rows), plan.seed + max(member, 0)
-        return Panel(plan.cut(first, last), said, plan.config, plan.config.costs, momentum=moves[rows], seed=seed)
+        return Panel(plan.cut(first, last), said, terms, momentum=moves[rows], seed=seed)
 
     for (window, member), result in heard.items():
         if result.failure:
@@ -168,13 +172,13 @@ def _trade_jobs(plan: Plan, heard: dict[tuple[int, int], Result]) -> dict[tuple[
                 jobs[cut.name, member] = TradeJob(name, panel(result.arrays, cut.first, cut.last, member), asked)
     spoken = _joined(plan, heard)
     for member, arrays in spoken.items():
-        whole = panel(arrays, plan.first, plan.bars.n_bars - 1, member)
+        whole = panel(arrays, plan.task.row, plan.bars.n_bars - 1, member)
         asked = names if member == ENSEMBLE else learned
         jobs["whole", member] = TradeJob(f"whole span, {_member(member)}", whole, asked)
         if member == ENSEMBLE:
-            flat = plan.config.costs._replace(spread_bps=0.0)
             for bps in COST_LEVELS_BPS:
-                charged = whole._replace(costs=flat._replace(fee_bps=bps))
+                costs = terms.costs._replace(spread_bps=0.0, fee_bps=bps)
+                charged = whole._replace(terms=terms._replace(costs=costs))
                 jobs[f"cost {bps:g}", member] = TradeJob(f"{bps:g} bps a side", charged, swept)
     return jobs
 
@@ -212,12 +216,12 @@ def _equities(result: Result) -> dict[str, FloatArray]:
 def _weigh(
     plan: Plan, heard: dict[tuple[int, int], Result], traded: dict[tuple[str, int], Result], failures: dict[str, str]
 ) -> Findings:
-    bars = plan.bars.between(plan.bars.stamps[plan.first], None)
+    bars = plan.task.traded
     whole = traded["whole", ENSEMBLE]
-    equity, learned = _equities(whole), learned_accounts(plan.config)
+    equity, learned = _equities(whole), learned_accounts(plan.task.config.legs_on())
     returns = {name: simple_returns(path) for name, path in equity.items()}
     wanted = measures(bars.bars_per_year, elapsed_years(bars.stamps))
-    regime = _joined(plan, heard)[ENSEMBLE]["regime"][plan.first :]
+    regime = _joined(plan, heard)[ENSEMBLE]["regime"][plan.task.row :]
     windows = [
         (cut, _summaries(plan.cut(cut.first, cut.last), result))
         for cut in plan.windows
@@ -262,7 +266,7 @@ def _over_seeds(plan: Plan, traded: dict[tuple[str, int], Result]) -> dict[tuple
             return {}
         rows.append([_summaries(bars, result) for bars, result in cells if result is not None])
     found: dict[tuple[str, str], Interval] = {}
-    for name in learned_accounts(plan.config):
+    for name in learned_accounts(plan.task.config.legs_on()):
         for measure in SCORED:
             table = np.array([[getattr(summaries[name], measure) for summaries in row] for row in rows])
             if np.isfinite(table).all():

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from hybrid_bt.config import MODES
 from hybrid_bt.console import COUNT, DAY, FILE, check_installed, command, flag, listed, option
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.options import bars_of, pairs_of, shared
+from hybrid_bt.options import market_of, shared
 
 REHEARSED_TO = date(2004, 12, 31)  #: where the shipped policies' rehearsal ends: the bars that settings learned on
 MOST_SEED = 2**31 - 1  #: environments count on from it, and numpy's seeds end at 2**32
@@ -103,7 +103,7 @@ def _shipped(flags: dict[str, Any], modes: tuple[str, ...]) -> None:
     _make_folder("--out", folder)
 
     def lesson_of(mode: str) -> Any:
-        return _lesson(flags | {"mode": mode})._replace(tell=logbook.hear)
+        return _lesson({**flags, "mode": mode})._replace(tell=logbook.hear)
 
     all_same = True
     with logbook.progress(sys.stderr.isatty()):
@@ -142,12 +142,11 @@ def _lesson(flags: dict[str, Any]) -> Any:
         raise ConfigError(f"--train-end {end} is not after --train-start {start}; exchange them or widen the span")
     if rehearse_to and not start < rehearse_to < end:
         raise ConfigError(f"--rehearse-to {rehearse_to} is not between --train-start {start} and --train-end {end}")
-    bars = bars_of(flags, end=valid_end or end)
+    market = market_of(flags, end=valid_end or end)
     return Lesson(
-        bars=bars,
-        config=load_config(flags["mode"], flags["config"]).for_stamps(bars.between(end=end).stamps),
+        market=market,
+        config=load_config(flags["mode"], flags["config"]).for_stamps(market.until(end).bars.stamps),
         mode=flags["mode"],
-        pairs=pairs_of(flags, bars),
         start=start,
         end=end,
         seeds=_seeds(flags["seeds"]),
@@ -181,7 +180,7 @@ def _draw(logbook: Any, lesson: Any, kind: str, found: Any) -> None:
     name = "equal weight" if kind == "sac" else "best constant r"
     title = f"{'SAC leg' if kind == 'sac' else 'Fused account'} on validation, {lesson.mode}"
     note = (
-        f"{lesson.bars.name} · trained {lesson.start} to {lesson.end}, validated to {lesson.valid_end} · net of costs"
+        f"{lesson.market.name} · trained {lesson.start} to {lesson.end}, validated to {lesson.valid_end} · net of costs"
     )
     logbook.draw(title, f"{note} · dashed: {name} under the same limits, no learning", (name, Score(**values)))
 

@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hybrid_bt.bars import Bars, instant
-from hybrid_bt.build import Policies, build, resolve_pairs
+from hybrid_bt.build import Policies, build
 from hybrid_bt.config import Config
 from hybrid_bt.envs import TradingEnv, asset_tracks, regime_track
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.features import CLIP
 from hybrid_bt.history import MarketHistory, read_history
 from hybrid_bt.legs.sac import OBSERVATION as ASSET_OBSERVATION
+from hybrid_bt.markets import Market
 from hybrid_bt.opinions import opinions
 from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.reader import MarketReader, read_panel
@@ -51,10 +52,9 @@ def _silent(event: Event) -> None:
 class Lesson(NamedTuple):
     """What all trainings share."""
 
-    bars: Bars  #: warm-up and training bars, validation bars behind them; nothing later is looked at
+    market: Market  #: warm-up and training bars, validation bars behind them; nothing later is looked at
     config: Config
     mode: str
-    pairs: tuple[str, ...]
     start: date  #: first training day
     end: date  #: last training day
     seeds: tuple[int, ...]
@@ -65,8 +65,8 @@ class Lesson(NamedTuple):
 
     def history(self) -> MarketHistory:
         """Features of all bars up to the end of validation, or of training where there is none."""
-        bars = self.bars.between(None, self.valid_end or self.end)
-        pairs = resolve_pairs(self.pairs, bars.symbols)
+        market = self.market.until(self.valid_end or self.end)
+        bars, pairs = market.bars, market.columns
         params = [self.config.kalman_params] * len(pairs)
         return read_history(bars, MarketReader(bars.n_symbols, pairs, params, self.config.spread_params))
 
@@ -115,7 +115,7 @@ def _learn(lesson: Lesson, members_of: MembersOf, out: Path) -> FrozenPolicy:
             raise ConfigError(
                 f"--valid-end {lesson.valid_end} is not after --train-end {lesson.end}; choose a later day"
             )
-        lesson.bars.between(lesson.end + timedelta(days=1), lesson.valid_end)
+        lesson.market.bars.between(lesson.end + timedelta(days=1), lesson.valid_end)
     results = _rehearse(lesson, members_of) if lesson.rehearse_to else {}
     members = members_of(lesson)
     trained = train_all(members, lesson.tell)
@@ -148,7 +148,7 @@ def manifest(lesson: Lesson, members: Sequence[Member]) -> dict[str, Any]:
         "valid_start": lesson.end + timedelta(days=1) if lesson.valid_end else None,
         "valid_end": lesson.valid_end,
         "symbols": tuple(symbol for track in first.env.tracks for symbol in track.symbols),
-        "data_sha256": lesson.bars.between(None, lesson.end).sha256,
+        "data_sha256": lesson.market.until(lesson.end).bars.sha256,
         "costs": lesson.config.sections()["costs"],
         "reward": plain(first.spec._asdict()),
         "mode": lesson.mode,
@@ -173,8 +173,8 @@ def _rehearse(lesson: Lesson, members_of: MembersOf) -> dict[str, Any]:
     assert lesson.rehearse_to is not None
     folder, seeds = lesson.practice.checkpoint_dir, lesson.seeds[:REHEARSED_SEEDS]
     practice = lesson.practice._replace(keep="last", patience=None, checkpoint_dir=folder and folder / "rehearsal")
-    bars, end = lesson.bars.between(None, lesson.end), lesson.rehearse_to
-    members = members_of(lesson._replace(end=end, valid_end=lesson.end, bars=bars, seeds=seeds, practice=practice))
+    market, end = lesson.market.until(lesson.end), lesson.rehearse_to
+    members = members_of(lesson._replace(end=end, valid_end=lesson.end, market=market, seeds=seeds, practice=practice))
     validation = members[0].validation
     assert validation is not None
     unwatched = [member._replace(validation=None) for member in members]  # nothing is chosen on the way
@@ -215,7 +215,7 @@ def _said_by(model: Any, lesson: Lesson, member: Member, bars: Bars) -> Opinions
     """What the legs say on all bars, SAC being a model that was trained on one half of the span."""
     with tempfile.TemporaryDirectory() as folder:
         policy = _freeze("sac", [model], manifest(lesson, [member]), Path(folder) / "half.onnx")
-    brain = build(lesson.config, bars.symbols, lesson.pairs, Policies(policy, None))
+    brain = build(lesson.config, bars.symbols, lesson.market.pairs, Policies(policy, None))
     return opinions(brain, read_panel(bars.close, brain.reader))
 
 
