@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import importlib.util
 import itertools
 import json
@@ -13,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from hybrid_bt.accounts import learned_accounts, momentum, study_accounts
 from hybrid_bt.backtest import run_backtest
 from hybrid_bt.build import policy_path
 from hybrid_bt.config import load_config
-from hybrid_bt.errors import BarsError, PolicyError
+from hybrid_bt.errors import BarsError, ConfigError, PolicyError
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.markets import Market
 from hybrid_bt.policy import FrozenPolicy
@@ -165,9 +165,12 @@ def test_every_backend_gives_the_same_arrays(backend: str, tmp_path: Path):
 
 
 def test_a_failed_cell_is_told_and_not_kept(tmp_path: Path):
-    job = dataclasses.replace(voice(), pairs=("KO:NONE",))
+    def broken(*_: object) -> Any:
+        raise ConfigError("legs: no luck")
+
+    job = VoiceJob("broken", voice().task._replace(legs={"kalman": broken}))
     (result,) = execute([job], Store(tmp_path), n_jobs=1)
-    assert "NONE" in result.failure and not list(tmp_path.iterdir())
+    assert "no luck" in result.failure and not list(tmp_path.iterdir())
 
 
 def test_momentum_skips_the_last_month():
