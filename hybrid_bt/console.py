@@ -10,11 +10,11 @@ import re
 import sys
 import unicodedata
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -30,6 +30,8 @@ WIDTH = 120  #: columns where the output is no terminal
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+Flag: TypeAlias = Any  #: what click made of a flag: text, number, date, path, tuple
+Flags = Mapping[str, Flag]  #: those of a command, by their names
 
 
 class _Day(click.ParamType):  # type: ignore[type-arg]  # generic in later versions of click

@@ -6,21 +6,19 @@ unless a flag asks for documents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.console import COUNT, DAY, FILE, Decorator, flag, listed, option
+from hybrid_bt.console import COUNT, DAY, FILE, Decorator, Flags, flag, listed, option
 from hybrid_bt.errors import ConfigError
 
 if TYPE_CHECKING:
     from hybrid_bt.markets import Market
     from hybrid_bt.news.setup import RiskSetup
     from hybrid_bt.task import Task
-
-Flags = Mapping[str, Any]  #: what click made of a command's flags
 
 _MODES = click.Choice(["stable", "aggressive"])
 _RISKS = click.Choice(["off", "lexicon", "replay", "record", "live"])

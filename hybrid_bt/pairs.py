@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_bt.console import AMOUNT, COUNT, DAY, FILE, command, flag, option, progress_bar, say, table, write_out
+from hybrid_bt.console import AMOUNT, COUNT, DAY, FILE, Flag, command, flag, option, progress_bar, say, table, write_out
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.options import market_of, shared
 from hybrid_bt.pair_selection import USUAL, Bounds, Candidate, select_pairs
@@ -34,7 +34,7 @@ Noise = dict[str, dict[str, float]]  #: pair -> alpha_var, beta_var, noise_var
 @flag("--fit-kalman", help="Noise variances of those shown, by maximum likelihood (slow).")
 @option("--out", type=FILE, help="CSV file with all pairs.")
 @shared("json")
-def main(**flags: Any) -> None:
+def main(**flags: Flag) -> None:
     """Test every two symbols for cointegration on training bars, with control of false discoveries.
 
     A pair passes with q <= --fdr, a half-life and a stable hedge ratio. The text for --pairs of `hybrid-bt run` comes

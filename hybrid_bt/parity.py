@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hybrid_bt.backtest import Progress, trade
 from hybrid_bt.bars import Bars
 from hybrid_bt.config import Config
-from hybrid_bt.console import command, progress_bar
+from hybrid_bt.console import Flag, command, progress_bar
 from hybrid_bt.guard import is_active
 from hybrid_bt.guarded_replay import replay_guarded
 from hybrid_bt.options import shared, task_of
@@ -79,7 +79,7 @@ def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: fl
 
 @command("parity")
 @shared("mode", "bars", "pairs", "span", "config", "in-sample", "json")
-def main(**flags: Any) -> None:
+def main(**flags: Flag) -> None:
     """Compare Backtrader's account with its replay on arrays, bar by bar: 0 equal, 1 a difference, 2 misuse."""
     task = task_of(flags)
     with progress_bar("parity") as progress:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybrid_bt.collector import collector_paused, end_without_collecting
-from hybrid_bt.console import FILE, command, flag, listed, option, progress_bar, say, table
+from hybrid_bt.console import FILE, Flag, Flags, command, flag, listed, option, progress_bar, say, table
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.options import Flags, end_of, market_of, setup_of, shared
+from hybrid_bt.options import end_of, market_of, setup_of, shared
 from hybrid_bt.trials import LEDGER, append_trial, check_ledger, count_trials, read_trials, trial_of, trial_sharpes
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @option("--seed", type=int, default=0, help="Recorded in run.json; a run draws no random numbers.")
 @option("--sac-steps", type=int, hidden=True, help="Belongs to `hybrid-bt train`.")
 @option("--tensorboard-log", type=click.Path(), hidden=True, help="Belongs to `hybrid-bt train`.")
-def main(**flags: Any) -> None:
+def main(**flags: Flag) -> None:
     """Backtest the hybrid: Kalman pairs and a frozen SAC policy, mixed by a regime gate, through Backtrader's broker.
 
     Numbers without a default come from the mode (hybrid_bt/modes/*.toml). Writes CSV, PNG, tearsheet.html and
@@ -140,20 +140,20 @@ def _run(flags: Flags) -> Run:
         return run_backtest(market, mode=mode, config=config, start=start, progress=progress, news=news, **more)
 
 
-def _trial(record: Run) -> dict[str, Any]:
+def _trial(made: Run) -> dict[str, Any]:
     """The run's line in the ledger beside the report's folder."""
-    policies = {name: policy["sha256"] for name, policy in record.facts["policies"].items()}
-    known = {"in_sample": bool(record.in_sample.any()), "data_sha256": record.facts["data"]["sha256"]}
-    return trial_of("run", record.bars, record.config, policies, record.summary()["hybrid"], **known)
+    policies = {name: policy["sha256"] for name, policy in made.facts["policies"].items()}
+    known = {"in_sample": bool(made.in_sample.any()), "data_sha256": made.facts["data"]["sha256"]}
+    return trial_of("run", made.bars, made.config, policies, made.summary()["hybrid"], **known)
 
 
-def _claim(record: Run, trial: dict[str, Any], path: Path) -> str:
+def _claim(made: Run, trial: dict[str, Any], path: Path) -> str:
     """What the run shows, its luck considered, after the other trials on these prices."""
     from hybrid_bt.evidence.claim import claim
 
     ledger, data, key = read_trials(path), trial["data_sha256"], trial["config_sha256"]
     others = trial_sharpes(ledger, data, but=key)
-    return claim(record, n_trials=1 + count_trials(ledger, data, but=key), other_sharpes=others)
+    return claim(made, n_trials=1 + count_trials(ledger, data, but=key), other_sharpes=others)
 
 
 def open_page(paths: list[Path]) -> None:
@@ -162,36 +162,36 @@ def open_page(paths: list[Path]) -> None:
     webbrowser.open(pages[0].resolve().as_uri())
 
 
-def _document(record: Run, paths: list[Path]) -> dict[str, Any]:
+def _document(made: Run, paths: list[Path]) -> dict[str, Any]:
     """The table as plain data: fractions and account currency, as in `summary_pnl.csv`."""
     from hybrid_bt.texts import plain
 
     document: dict[str, Any] = plain(
         {
-            "title": record.title,
-            "accounts": {name: summary._asdict() for name, summary in record.summary().items()},
-            "bars_per_year": record.bars.bars_per_year,
-            "out_of_sample": not record.in_sample.any(),
-            "notes": record.notes,
+            "title": made.title,
+            "accounts": {name: summary._asdict() for name, summary in made.summary().items()},
+            "bars_per_year": made.bars.bars_per_year,
+            "out_of_sample": not made.in_sample.any(),
+            "notes": made.notes,
             "files": paths,
         }
     )
     return document
 
 
-def result_table(record: Run) -> Table:
+def result_table(made: Run) -> Table:
     """The summary, one row an account, as rich draws it."""
-    head, *rows = record.table()
-    return table(head, rows, left=("account",), title=record.title)
+    head, *rows = made.table()
+    return table(head, rows, left=("account",), title=made.title)
 
 
-def _print(record: Run, paths: list[Path], claim: str, *, verbose: bool) -> None:
+def _print(made: Run, paths: list[Path], claim: str, *, verbose: bool) -> None:
     """The summary table, what it claims, then what every reader must know."""
-    say(result_table(record), f"annualised with {record.bars.bars_per_year:.1f} bars a year", *filter(None, [claim]))
-    say(*(f"note: {note}" for note in record.notes))
+    say(result_table(made), f"annualised with {made.bars.bars_per_year:.1f} bars a year", *filter(None, [claim]))
+    say(*(f"note: {note}" for note in made.notes))
     if verbose:
         say(*(f"{path} {path.stat().st_size:,} bytes" for path in paths))
-        say(f"backtest {record.facts['wall_clock']['backtest_seconds']:.2f} s")
+        say(f"backtest {made.facts['wall_clock']['backtest_seconds']:.2f} s")
 
 
 if __name__ == "__main__":

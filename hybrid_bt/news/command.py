@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.console import COUNT, DAY, FILE, Group, flag, listed, option, say, table, write_out
+from hybrid_bt.console import COUNT, DAY, FILE, Flag, Group, flag, listed, option, say, table, write_out
 from hybrid_bt.errors import ConfigError, NewsError
 from hybrid_bt.news.documents import FIELDS, US_PER_DAY, Document, instant_us, say_us
 from hybrid_bt.news.intake import folder_files, read_documents
@@ -163,7 +163,7 @@ def _line(document: Document) -> str:
 @option("--masked/--no-masked", default=True, help="Also without names and dates.")
 @shared("seed")
 @option("--out", type=FILE, help=f"Folder for {TABLE}.")
-def evaluate(placebos: int, cutoff: date | None, masked: bool, seed: int, out: Path | None, **flags: Any) -> None:
+def evaluate(placebos: int, cutoff: date | None, masked: bool, seed: int, out: Path | None, **flags: Flag) -> None:
     """Compare the risk manager with none: Sharpe, CVaR, drawdown with intervals, placebo, delay, mask, flips, cost."""
     setup = setup_of(flags)
     if setup is None:

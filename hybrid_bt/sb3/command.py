@@ -7,11 +7,10 @@ Loading such a zip with SB3 runs whatever code was put into it. The import does 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from hybrid_bt.console import DAY, FILE, check_installed, command, flag, listed, option
+from hybrid_bt.console import DAY, FILE, Flag, check_installed, command, flag, listed, option
 from hybrid_bt.errors import ConfigError, PolicyError
 
 NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
@@ -46,7 +45,7 @@ MAX_MESSAGE = 1_000  # letters
 @option("--borrow-bps", type=float, help="Borrowing fee charged in training, bps per year.")
 @option("--mode", type=click.Choice(["stable", "aggressive"]), help="If meant for one mode only.")
 @flag("--trust", help="Let SB3 load MODEL, which runs code in it: you know who made it.")
-def import_sb3(model: Path, kind: str, observation: str, out: Path, seed: int | None, **flags: Any) -> None:
+def import_sb3(model: Path, kind: str, observation: str, out: Path, seed: int | None, **flags: Flag) -> None:
     """Freeze a MODEL.zip of SAC, TD3, DDPG, PPO, A2C or RecurrentPPO that you trained with Stable-Baselines3.
 
     The file is read as data, and nothing in it is run, unless you --trust it. The frozen policy repeats

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.console import COUNT, FILE, check_installed, command, flag, option, say
+from hybrid_bt.console import COUNT, FILE, Flag, Flags, check_installed, command, flag, option, say
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.options import Flags, shared, task_of
+from hybrid_bt.options import shared, task_of
 from hybrid_bt.trials import LEDGER, append_trial, configuration_key, count_trials, read_trials, trial_of
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ START_SECONDS = 8.0  #: of a window: imports, features, freezing, recording
 @shared("seed", "ledger")
 @option("--readme", type=FILE, default=Path("README.md"), help="With --preset readme: the file.")
 @flag("--check", help="With --preset readme: compare instead of writing; status 1 if they differ.")
-def main(**flags: Any) -> None:
+def main(**flags: Flag) -> None:
     """Weigh a result: walk-forward windows, ablations, seeds, costs and delays on the same bars, with intervals.
 
     Writes study.html, CSV and PNG under --out. Status 1 if a cell failed.

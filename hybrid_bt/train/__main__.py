@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from hybrid_bt.config import MODES
-from hybrid_bt.console import COUNT, DAY, FILE, check_installed, command, flag, listed, option
+from hybrid_bt.console import COUNT, DAY, FILE, Flag, Flags, check_installed, command, flag, listed, option
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.options import market_of, shared
+
+if TYPE_CHECKING:
+    from hybrid_bt.train.logbook import Logbook
+    from hybrid_bt.train.members import Practice
+    from hybrid_bt.train.pipeline import Lesson
+    from hybrid_bt.train.spec import SacSpec
 
 REHEARSED_TO = date(2004, 12, 31)  #: where the shipped policies' rehearsal ends: the bars that settings learned on
 MOST_SEED = 2**31 - 1  #: environments count on from it, and numpy's seeds end at 2**32
@@ -47,7 +54,7 @@ NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 @flag("--resume", help="Go on from the checkpoints that are there.")
 @shared("jobs")
 @option("--out", type=FILE, help="File; for shipped a folder.  [default: KIND_MODE.onnx, policies]")
-def main(kind: str, **flags: Any) -> None:
+def main(kind: str, **flags: Flag) -> None:
     """Train sac (exposures) or gate (regime score) and freeze the ensemble of all seeds to one ONNX file.
 
     The gate learns on targets of SAC models trained on the other half of the span (cross-fitting), so it takes
@@ -90,7 +97,7 @@ def main(kind: str, **flags: Any) -> None:
     click.echo(f"{out}: {kind} for {mode}, {policy.manifest.members} members, sha256 {policy.sha256}")
 
 
-def _shipped(flags: dict[str, Any], modes: tuple[str, ...]) -> None:
+def _shipped(flags: Flags, modes: tuple[str, ...]) -> None:
     from hybrid_bt.train.logbook import Logbook
     from hybrid_bt.train.shipped import rebuild
 
@@ -99,11 +106,11 @@ def _shipped(flags: dict[str, Any], modes: tuple[str, ...]) -> None:
 
     if flags["valid_end"] is not None:
         raise ConfigError("shipped policies are trained to the end and rehearsed, not validated; drop --valid-end")
-    flags["rehearse_to"] = flags["rehearse_to"] or REHEARSED_TO
     _make_folder("--out", folder)
+    asked = {**flags, "rehearse_to": flags["rehearse_to"] or REHEARSED_TO}
 
-    def lesson_of(mode: str) -> Any:
-        return _lesson({**flags, "mode": mode})._replace(tell=logbook.hear)
+    def lesson_of(mode: str) -> Lesson:
+        return _lesson({**asked, "mode": mode})._replace(tell=logbook.hear)
 
     all_same = True
     with logbook.progress(sys.stderr.isatty()):
@@ -114,7 +121,7 @@ def _shipped(flags: dict[str, Any], modes: tuple[str, ...]) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _controls(lesson: Any, spec: Any, steps: int) -> None:
+def _controls(lesson: Lesson, spec: SacSpec, steps: int) -> None:
     from hybrid_bt.envs import asset_tracks
     from hybrid_bt.train.controls import run_controls
     from hybrid_bt.train.spec import LEAST_CLOSE
@@ -131,7 +138,7 @@ def _controls(lesson: Any, spec: Any, steps: int) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _lesson(flags: dict[str, Any]) -> Any:
+def _lesson(flags: Flags) -> Lesson:
     from hybrid_bt.config import load_config
     from hybrid_bt.train.pipeline import Lesson
 
@@ -156,7 +163,7 @@ def _lesson(flags: dict[str, Any]) -> Any:
     )
 
 
-def _practice(flags: dict[str, Any]) -> Any:
+def _practice(flags: Flags) -> Practice:
     from hybrid_bt.train.members import Practice
 
     if flags["valid_end"] is None:
@@ -173,7 +180,7 @@ def _practice(flags: dict[str, Any]) -> Any:
     return Practice(**{name: flags[name] for name in Practice._fields})
 
 
-def _draw(logbook: Any, lesson: Any, kind: str, found: Any) -> None:
+def _draw(logbook: Logbook, lesson: Lesson, kind: str, found: Mapping[str, Any]) -> None:
     from hybrid_bt.train.validation import Score
 
     values = {name: float("nan") if value is None else value for name, value in found["reference"].items()}
