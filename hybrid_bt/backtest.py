@@ -11,25 +11,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 
-from hybrid_bt.accounts import BENCHMARK, EQUAL_WEIGHT, RISK_OFF, Panel, account, leverage_of, run_accounts
+from hybrid_bt.accounts import BENCHMARK, EQUAL_WEIGHT, RISK_OFF, Panel, account, leverage_of, run_accounts, traded_at
 from hybrid_bt.bars import Bars, say_stamp
 from hybrid_bt.build import Policies
 from hybrid_bt.collector import collector_paused
 from hybrid_bt.errors import BarsError, ConfigError, ReconciliationError, did_you_mean
 from hybrid_bt.evidence.conditional import read_regime
-from hybrid_bt.guard import guard_notes
 from hybrid_bt.reconcile import reconcile
-from hybrid_bt.recording import Recorder
 from hybrid_bt.records import AccountPath, Decisions
 from hybrid_bt.report.result import Run
-from hybrid_bt.run_facts import facts_of, in_sample_rows, notes_of, resolved, wall_clock
-from hybrid_bt.target_replay import replay
+from hybrid_bt.run_facts import Trading, facts_of, in_sample_rows, notes_of, resolved, wall_clock
 from hybrid_bt.task import Configured, LegGiven, PolicyGiven, Task, prepare
-from hybrid_bt.waiting import gap_counts, gap_notes
+from hybrid_bt.waiting import gap_counts
 
 if TYPE_CHECKING:
     from hybrid_bt.feeds import Prices
@@ -51,17 +48,6 @@ class More(TypedDict, total=False):
     seed: int
     news: Desk | None
     state: Path | None
-
-
-class Trading(NamedTuple):
-    """What comes out of a Cerebro."""
-
-    recorder: Recorder
-    row: int  #: in the recorder, of the first bar traded
-    account: AccountPath
-    clipped: dict[str, int]  #: policy -> observation values out of range
-    guard: dict[str, Any]  #: triggers, their first bars, failures; empty if nothing stood in the way
-    resumed_after: str  #: stamp of the last bar that came from the state; empty if none did
 
 
 @collector_paused()
@@ -132,22 +118,20 @@ def run_backtest(
     desk = more.get("news")
     stage = None if desk is None else desk.stage(chosen.bars.stamps, task.row)
     trading = trade(task, progress, stage, more.get("state"))
-    config_said = resolved(task, benchmark, more.get("seed", 0), None if desk is None else desk.trial(task.config))
-    return _run(task, trading, benchmark, stage, config_said, began)
+    said = resolved(task, benchmark, more.get("seed", 0), None if desk is None else desk.trial(task.config))
+    run = _run(task, trading, benchmark, stage, said)
+    run.facts["wall_clock"] = wall_clock(time.perf_counter() - began, trading.resumed_after)
+    return run
 
 
-def _run(
-    task: Task, trading: Trading, benchmark: str, stage: RiskStage | None, config_said: dict[str, Any], began: float
-) -> Run:
+def _run(task: Task, trading: Trading, benchmark: str, stage: RiskStage | None, resolved: dict[str, Any]) -> Run:
     """Everything that stands beside the hybrid's account, and what is to be said of it."""
-    traded, config, hybrid = task.traded, task.config, trading.account
-    recorder, row = trading.recorder, trading.row
-    decisions, pairs = recorder.decisions(row), recorder.pairs(row)
+    traded, config, hybrid, row = task.traded, task.config, trading.account, trading.row
+    decisions, pairs = trading.recorder.decisions(row), trading.recorder.pairs(row)
     accounts = _accounts(task, trading, benchmark, traded, managed=stage is not None)
-    gap = _replay_gap(task, traded, decisions, hybrid)
+    gap, in_sample = _replay_gap(task, traded, decisions, hybrid), in_sample_rows(task, traded)
     gaps = gap_counts(traded, decisions, pairs, task.market.columns, hybrid)
-    in_sample = in_sample_rows(task, traded)
-    reads_regime = task.policies.gate is not None
+    is_gated = task.policies.gate is not None
     return Run(
         bars=traded,
         accounts=accounts,
@@ -158,24 +142,16 @@ def _run(
         benchmark=EQUAL_WEIGHT if benchmark == EQUAL_WEIGHT else BENCHMARK,
         start_value=config.account.cash,
         in_sample=in_sample,
-        config=config_said,
+        config=resolved,
         facts={
-            **facts_of(task),
-            "seed": config_said["seed"],
+            **facts_of(task, trading),
+            "seed": resolved["seed"],
             "replay_difference": gap,
-            "clipped_observations": trading.clipped,
-            **({"guard": trading.guard} if trading.guard else {}),
             "gaps": gaps,
+            "regime": read_regime(decisions.regime, task.market.bars, task.row)._asdict() if is_gated else None,
             **(stage.facts() if stage else {}),
-            "regime": read_regime(decisions.regime, task.market.bars, task.row)._asdict() if reads_regime else None,
-            "wall_clock": wall_clock(time.perf_counter() - began, trading.resumed_after),
         },
-        notes=(
-            *notes_of(task, in_sample, hybrid),
-            *gap_notes(gaps),
-            *guard_notes(config.guard, trading.guard),
-            *(stage.notes() if stage else ()),
-        ),
+        notes=(*notes_of(task, trading, in_sample, gaps), *(stage.notes() if stage else ())),
     )
 
 
@@ -255,10 +231,9 @@ def _accounts(task: Task, trading: Trading, benchmark: str, traded: Bars, *, man
 
 def _replay_gap(task: Task, traded: Bars, decisions: Decisions, hybrid: AccountPath) -> float:
     """Largest difference between Backtrader's equity and the twin's for the same targets, relative to the start."""
-    config = task.config
-    cash, costs, rules = config.account.cash, config.costs, config.order_rules
-    twin = replay(decisions.sent, traded, cash=cash, costs=costs, rules=rules)
-    gaps = np.abs(twin.equity - hybrid.equity) / cash
+    terms = task.config.terms()
+    twin = traded_at(terms, decisions.sent, traded)
+    gaps = np.abs(twin.equity - hybrid.equity) / terms.cash
     row = int(np.argmax(gaps))
     if gaps[row] > PARITY_TOLERANCE:
         raise ReconciliationError(

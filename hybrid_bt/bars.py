@@ -11,21 +11,36 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.bar_checks import Moment, check_name, check_panel, floats, instant, nanoseconds, say_stamp
 from hybrid_bt.bar_rate import bars_per_year
 from hybrid_bt.errors import BarsError, did_you_mean
 from hybrid_bt.findings import Finding
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["Bars", "Moment", "instant", "say_stamp"]
 
 FloatArray = NDArray[np.float64]
 
+Cut = slice | tuple[slice, list[int]]  #: of a panel (T, N)
+FIELDS = ("open", "high", "low", "close", "volume")
+SHOWN = 6  #: symbols that a representation names
 MIN_BARS = 2  # one decision and one fill
+
+
+class Others(TypedDict, total=False):
+    """Prices beside the close, (T, N)."""
+
+    open: ArrayLike | None
+    high: ArrayLike | None
+    low: ArrayLike | None
+    volume: ArrayLike | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -81,21 +96,18 @@ class Bars:
         cls,
         name: str,
         symbols: Sequence[str],
-        stamps: Any,
-        close: Any,
+        stamps: ArrayLike,
+        close: ArrayLike,
         *,
-        open: Any = None,
-        high: Any = None,
-        low: Any = None,
-        volume: Any = None,
         notes: Iterable[str] = (),
         findings: Iterable[Finding] = (),
+        **others: Unpack[Others],
     ) -> Bars:
         """Bars from arrays of unknown quality.
 
         Parameters
         ----------
-        name, symbols, stamps, close, open, high, low, volume, notes, findings
+        name, symbols, stamps, close, notes, findings, open, high, low, volume
             As the attributes. Open, high and low come together or not at all; without them they equal the close, so
             that an order fills at the next close. NaN volume becomes 0.
 
@@ -107,18 +119,19 @@ class Bars:
             bar's prices missing; low or high inside the open-close range; negative volume; a symbol without a bar,
             without a name, or twice.
         """
-        given = [values is not None for values in (open, high, low)]
-        if any(given) and not all(given):
+        last, volume = floats("close", close), others.get("volume")
+        asked = [(field, others.get(field)) for field in ("open", "high", "low")]
+        given = [floats(field, values) for field, values in asked if values is not None]
+        if len(given) not in (0, 3):
             raise BarsError(f"bars: {name}: open, high and low come together or not at all; add the missing columns")
-        close = floats("close", close)
-        volume = np.zeros(close.shape) if volume is None else np.nan_to_num(floats("volume", volume), posinf=np.inf)
-        open, high, low = (close, close, close) if open is None else (open, high, low)
-        bars = cls(name, tuple(symbols), stamps, open, high, low, close, volume, tuple(notes), tuple(findings))
+        traded = np.zeros(last.shape) if volume is None else np.nan_to_num(floats("volume", volume), posinf=np.inf)
+        first, high, low = given or (last, last, last)
+        prices, known = (first, high, low, last), nanoseconds(stamps, name)
+        bars = cls(name, tuple(symbols), known, *prices, traded, tuple(notes), tuple(findings))
         bars._check_symbols()
         if bars.n_bars < MIN_BARS:
             raise BarsError(f"bars: {name} holds {bars.n_bars} bar(s); at least {MIN_BARS} are needed; give more data")
-        panel = {field: getattr(bars, field) for field in ("open", "high", "low", "close", "volume")}
-        check_panel(name, bars.symbols, bars.stamps, panel)
+        check_panel(name, bars.symbols, bars.stamps, {field: getattr(bars, field) for field in FIELDS})
         bars._check_presence()
         return bars
 
@@ -198,7 +211,7 @@ class Bars:
             )
         return self._cut(self.symbols, np.s_[first:last], self.stamps[first:last])
 
-    def _cut(self, symbols: tuple[str, ...], where: Any, stamps: NDArray[np.datetime64]) -> Bars:
+    def _cut(self, symbols: tuple[str, ...], where: Cut, stamps: NDArray[np.datetime64]) -> Bars:
         cut: dict[int, FloatArray] = {}  # one cut for close-only bars, whose four prices are one array
         prices = (self.open, self.high, self.low, self.close)
         for values in prices:
@@ -216,9 +229,16 @@ class Bars:
 
     def __repr__(self) -> str:
         span = f"{say_stamp(self.stamps[0])}..{say_stamp(self.stamps[-1])}" if self.n_bars else "empty"
-        return (
-            f"Bars({self.name!r}, {self.n_bars} bars {span}, {self.n_symbols} symbols: {', '.join(self.symbols[:6])})"
-        )
+        named = ", ".join(self.symbols[:SHOWN]) + (", ..." if self.n_symbols > SHOWN else "")
+        return f"Bars({self.name!r}, {self.n_bars} bars {span}, {self.n_symbols} symbols: {named})"
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row a bar, columns (symbol, field); NaN where the symbol has no bar. `load_bars` takes it back."""
+        import pandas as pd
+
+        columns = pd.MultiIndex.from_product([self.symbols, FIELDS])
+        values = np.stack([getattr(self, field) for field in FIELDS], axis=2).reshape(self.n_bars, -1)
+        return pd.DataFrame(values, index=pd.DatetimeIndex(self.stamps, name="date"), columns=columns)
 
 
 def _frozen(values: NDArray[Any]) -> NDArray[Any]:

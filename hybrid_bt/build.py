@@ -116,12 +116,15 @@ def build(
     return Hybrid(reader, made, Gate(gate) if gate else None, config.mix(), config.risk, config.manager)
 
 
-def _leg(config: Config, name: str, symbols: tuple[str, ...], pairs: list[tuple[int, int]], policies: Policies) -> Any:
+def _leg(
+    config: Config, name: str, symbols: tuple[str, ...], pairs: list[tuple[int, int]], policies: Policies
+) -> Leg | None:
     if name == "sac":
         policy: Any = _fresh(policies.sac)
         return None if policy is None else SacLeg(symbols, pairs, config.risk_unit, policy)
     params = config.pair_rules if name == "kalman" else config.legs[name].params
-    return leg_named(name)(symbols, pairs, params)
+    leg: Leg = leg_named(name)(symbols, pairs, params)
+    return leg
 
 
 def _fresh(policy: FrozenPolicy | None) -> FrozenPolicy | None:

@@ -11,94 +11,39 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import numpy as np
-from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
-from pydantic import Field
 
 from hybrid_bt.accounting import Capital, OrderRules
 from hybrid_bt.accounts import Terms
 from hybrid_bt.advice import ManagerParams
 from hybrid_bt.bar_rate import EXCHANGE_SESSIONS, decision_rate
+from hybrid_bt.config_parts import (
+    AUTO,
+    FURTHER,
+    MODES,
+    FurtherLeg,
+    GateConfig,
+    KalmanConfig,
+    NewsConfig,
+    SacConfig,
+    further_leg,
+)
 from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.fusion import FusionParams, MixParams, constant_weights
 from hybrid_bt.guard import GuardParams
 from hybrid_bt.kalman import KalmanParams
-from hybrid_bt.legs import leg_named
 from hybrid_bt.legs.sac import RiskUnit
 from hybrid_bt.pair_rules import PairRules
-from hybrid_bt.parameters import meanings, parsed, validated
+from hybrid_bt.parameters import meanings, parsed
 from hybrid_bt.risk import RiskParams
 from hybrid_bt.spread import SpreadParams
 
 Overrides = Mapping[str, Mapping[str, Any]]  #: {section: {key: value}}
-
-MODES = ("stable", "aggressive")
-FURTHER = "legs"  #: section of the legs beside `sac` and `kalman`, a table each
-RESERVED = ("hybrid", "rebalanced", "benchmark", "gate")  #: names of accounts and parts that no leg may have
-AUTO = "auto"  #: for `risk.bars_per_year`: as the bars before trading say
-
-
-class KalmanConfig(NamedTuple):
-    """The Kalman leg: the filter, the spread and the pair rules."""
-
-    enabled: Annotated[bool, "use the Kalman leg"]
-    fit: Annotated[bool, "recalibrate the variances per pair on the bars before the trading start"]
-
-
-class SacConfig(NamedTuple):
-    """The SAC leg."""
-
-    enabled: Annotated[bool, "use the SAC leg"]
-    file: Annotated[str, "frozen policy; `package:NAME` is one that ships with hybrid_bt"]
-
-
-class GateConfig(NamedTuple):
-    """The regime gate."""
-
-    enabled: Annotated[bool, "use the recurrent PPO gate; without it r = 0"]
-    file: Annotated[str, "frozen policy; `package:NAME` is one that ships with hybrid_bt"]
-
-
-class LegWeights(NamedTuple):
-    """A leg beside `sac` and `kalman`: its weight in the mix, by regime score."""
-
-    at_reversion: Annotated[float, Ge(0), "weight at r = -1"]
-    at_neutral: Annotated[float, Ge(0), "weight at r = 0"]
-    at_trend: Annotated[float, Ge(0), "weight at r = +1"]
-
-
-class NoParams(NamedTuple):
-    """Of a leg that names none."""
-
-
-class FurtherLeg(NamedTuple):
-    """A section `[legs.NAME]`."""
-
-    enabled: bool
-    weights: LegWeights
-    params: Any  #: of the leg's own `Params`
-
-
-class NewsConfig(NamedTuple):
-    """Which documents are read, when, and for how long they count."""
-
-    half_life_bars: Annotated[float, Gt(0), "bars after which half of a verdict has faded"]
-    memory_bars: Annotated[int, Ge(1), "bars after which a verdict is forgotten"]
-    veto_bars: Annotated[int, Ge(1), "bars without new risk after a veto"]
-    on_failure: Annotated[Literal["no_new_risk", "neutral"], "what a bar does whose scorer failed"]
-    latency_minutes: Annotated[float, Ge(0), "minutes before the close after which a document is too late"]
-    window_days: Annotated[float, Gt(0), "days for which a document counts"]
-    retrieval: Annotated[Literal["bm25", "embeddings"], "relevance: shared words, or meaning (extra `embeddings`)"]
-    documents: Annotated[int, Ge(1), Le(50), "most relevant documents read per bar and symbol"]
-    document_chars: Annotated[int, Ge(50), Le(20_000), "characters of each document that are read"]
-    close_time: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$"), "close of a daily bar, HH:MM"]
-    time_zone: Annotated[str, "zone of that time"]
-    stamp_zone: Annotated[str, "zone of the stamps of bars within a day, taken as their closes"]
 
 
 class Config(NamedTuple):
@@ -249,7 +194,7 @@ def _validated(merged: Mapping[str, Mapping[str, Any]]) -> Config:
         wrong += [f"{'.'.join(filter(None, (_section(part, key), key)))}: {text}" for key, text in problems]
     if not wrong:
         unit = parts["risk_unit"]._replace(bars_per_year=parts["risk"].bars_per_year)
-        legs = {name: _further_leg(name, given) for name, given in merged[FURTHER].items()}
+        legs = {name: further_leg(name, given) for name, given in merged[FURTHER].items()}
         config = Config(**parts | {"risk_unit": unit}, auto_rate=auto, legs=legs)
         if not config.contradiction():
             return config
@@ -266,20 +211,6 @@ def _given(merged: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]
     found["spread_params"]["warmup_bars"] = WARMUP_BARS / 2
     found["risk_unit"]["bars_per_year"] = EXCHANGE_SESSIONS
     return found
-
-
-def _further_leg(name: str, given: Mapping[str, Any]) -> FurtherLeg:
-    if name in ("sac", "kalman"):
-        raise ConfigError(f"legs: [{FURTHER}.{name}] is the section [{name}]; move its keys there")
-    if not name.isidentifier() or name in RESERVED:
-        raise ConfigError(f"legs: [{FURTHER}.{name}] cannot have that name, which stands for something else; rename it")
-    where, params = f"{FURTHER}.{name}", getattr(leg_named(name), "Params", NoParams)
-    weights = {key: given[key] for key in LegWeights._fields if key in given}
-    own = {key: value for key, value in given.items() if key not in (*LegWeights._fields, "enabled")}
-    is_on = given.get("enabled", True)
-    if not isinstance(is_on, bool):
-        raise ConfigError(f"{where}.enabled must be true or false, not {is_on!r}")
-    return FurtherLeg(is_on, validated(LegWeights, weights, where), validated(params, own, where))
 
 
 def _read_toml(file: str | Path) -> dict[str, Any]:
@@ -310,7 +241,7 @@ def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str) -> None:
                 base[section][key] = value
 
 
-def _merged_leg(base: Mapping[str, Any], name: str, layer: Any, source: str) -> dict[str, Any]:
+def _merged_leg(base: Mapping[str, Any], name: str, layer: object, source: str) -> dict[str, Any]:
     if not isinstance(layer, Mapping):
         raise ConfigError(f"{source}: [{FURTHER}.{name}] must be a table of keys, got {layer!r}")
     return {**base, **layer}

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -195,8 +195,11 @@ def measures(bars_per_year: float, years: float) -> dict[str, Measure]:
     """Name -> measure of series of `years` elapsed years; names and signs as in `summary_pnl.csv`."""
     scale = np.sqrt(bars_per_year)
 
-    def ratio(returns: FloatArray, risk: FloatArray) -> Any:
-        return scale * np.divide(returns.mean(axis=0), risk, out=np.full(risk.shape, np.nan), where=risk > 0.0)
+    def ratio(returns: FloatArray, risk: FloatArray) -> FloatArray:
+        found: FloatArray = scale * np.divide(
+            returns.mean(axis=0), risk, out=np.full(risk.shape, np.nan), where=risk > 0.0
+        )
+        return found
 
     return {
         "sharpe": lambda returns: ratio(returns, returns.std(axis=0, ddof=1)),
@@ -207,7 +210,8 @@ def measures(bars_per_year: float, years: float) -> dict[str, Measure]:
     }
 
 
-def _deepest(returns: FloatArray) -> Any:
+def _deepest(returns: FloatArray) -> FloatArray:
     wealth = np.cumprod(1.0 + returns, axis=0)
     peak = np.maximum(np.maximum.accumulate(wealth, axis=0), 1.0)
-    return np.minimum((wealth / peak).min(axis=0) - 1.0, 0.0)
+    deepest: FloatArray = np.minimum((wealth / peak).min(axis=0) - 1.0, 0.0)
+    return deepest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,26 @@ from numpy.typing import NDArray
 from hybrid_bt.bar_rate import is_intraday
 from hybrid_bt.bars import Bars, instant, say_stamp
 from hybrid_bt.findings import counters
+from hybrid_bt.guard import guard_notes
+from hybrid_bt.recording import Recorder
 from hybrid_bt.records import AccountPath
 from hybrid_bt.task import Task
+from hybrid_bt.waiting import gap_notes
 
 _VERSIONED = ("pandas", "quantstats")  #: beside those that the report names itself
 
 Plain = dict[str, Any]
+
+
+class Trading(NamedTuple):
+    """What comes out of a Cerebro."""
+
+    recorder: Recorder
+    row: int  #: in the recorder, of the first bar traded
+    account: AccountPath
+    clipped: dict[str, int]  #: policy -> observation values out of range
+    guard: dict[str, Any]  #: triggers, their first bars, failures; empty if nothing stood in the way
+    resumed_after: str  #: stamp of the last bar that came from the state; empty if none did
 
 
 def in_sample_rows(task: Task, traded: Bars) -> NDArray[np.bool_]:
@@ -47,8 +61,8 @@ def resolved(task: Task, benchmark: str, seed: int, news: Mapping[str, Any] | No
     }
 
 
-def facts_of(task: Task) -> Plain:
-    """What `run.json` says of data, policies and spans."""
+def facts_of(task: Task, trading: Trading) -> Plain:
+    """What `run.json` says of data, policies, spans, and of what happened."""
     bars, trained_until = task.market.bars, task.trained_until
     return {
         "versions": {name: metadata.version(name) for name in _VERSIONED},
@@ -67,6 +81,8 @@ def facts_of(task: Task) -> Plain:
             "policies_trained_until": None if trained_until is None else trained_until.isoformat(),
         },
         "annualisation": {"reports": task.traded.bars_per_year, "decisions": task.config.risk.bars_per_year},
+        "clipped_observations": trading.clipped,
+        **({"guard": trading.guard} if trading.guard else {}),
     }
 
 
@@ -76,7 +92,7 @@ def wall_clock(seconds: float, resumed_after: str) -> Plain:
     return known | ({"resumed_after": resumed_after} if resumed_after else {})
 
 
-def notes_of(task: Task, in_sample: NDArray[np.bool_], hybrid: AccountPath) -> list[str]:
+def notes_of(task: Task, trading: Trading, in_sample: NDArray[np.bool_], gaps: Plain) -> list[str]:
     """Caveats that every reader of the result must see."""
     notes = list(task.market.bars.notes)
     if in_sample.any():
@@ -91,6 +107,6 @@ def notes_of(task: Task, in_sample: NDArray[np.bool_], hybrid: AccountPath) -> l
         )
     if task.config.kalman.enabled and not task.market.pairs:
         notes.append("No pairs were given, so the Kalman leg is idle; name some with --pairs Y:X.")
-    if hybrid.rejected:
-        notes.append(f"{hybrid.rejected} orders of the hybrid were rejected for want of cash.")
-    return notes
+    if trading.account.rejected:
+        notes.append(f"{trading.account.rejected} orders of the hybrid were rejected for want of cash.")
+    return [*notes, *gap_notes(gaps), *guard_notes(task.config.guard, trading.guard)]

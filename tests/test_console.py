@@ -16,7 +16,8 @@ import pytest
 from click.testing import CliRunner
 
 from hybrid_bt import batch, cli
-from hybrid_bt.config import MODES, load_config
+from hybrid_bt.config import load_config
+from hybrid_bt.config_parts import MODES
 from hybrid_bt.init import commented_toml
 from hybrid_bt.run import main as run
 from hybrid_bt.run import open_page

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybrid_bt.config import MODES, load_config
+from hybrid_bt.config import load_config
+from hybrid_bt.config_parts import MODES
 from hybrid_bt.fusion import FusionParams, MixParams, constant_weights, leg_weights, legs_traded, mix_into, sac_weight
 
 fractions = st.floats(0.0, 1.0)

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
+import hybrid_bt.accounts
 import hybrid_bt.envs
 import hybrid_bt.legs.sac
-import hybrid_bt.target_replay
 from hybrid_bt.build import Policies, build
 from hybrid_bt.config import load_config
 from hybrid_bt.features import WARMUP_BARS
@@ -40,28 +40,28 @@ def test_the_whole_stack_is_equal() -> None:
 
 
 def test_a_difference_is_found_and_placed(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = hybrid_bt.target_replay.replay
+    honest = hybrid_bt.accounts.traded_at
 
     def tampered(*arguments: Any, **named: Any) -> Any:
         path = honest(*arguments, **named)
         path.cash[100] += 0.01
         return path
 
-    monkeypatch.setattr("hybrid_bt.parity.replay", tampered)
+    monkeypatch.setattr("hybrid_bt.parity.traded_at", tampered)
     result = CliRunner().invoke(main, SPAN)
     assert result.exit_code == 1, result.output
     assert "cash               largest difference 1e-08 on 2010-05-27" in result.output
 
 
 def test_a_number_that_is_none_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = hybrid_bt.target_replay.replay
+    honest = hybrid_bt.accounts.traded_at
 
     def tampered(*arguments: Any, **named: Any) -> Any:
         path = honest(*arguments, **named)
         path.equity[100] = np.nan
         return path
 
-    monkeypatch.setattr("hybrid_bt.parity.replay", tampered)
+    monkeypatch.setattr("hybrid_bt.parity.traded_at", tampered)
     result = CliRunner().invoke(main, SPAN)
     assert result.exit_code == 1, result.output
     assert "equity             largest difference inf on 2010-05-27" in result.output

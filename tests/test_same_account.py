@@ -11,7 +11,8 @@ from brain_cases import PAIRS, random_bars
 from hybrid_bt.accounts import ACCOUNTS, Panel, account, learned_accounts, study_accounts
 from hybrid_bt.backtest import run_backtest
 from hybrid_bt.build import build, load_policies
-from hybrid_bt.config import RESERVED, Config, load_config
+from hybrid_bt.config import Config, load_config
+from hybrid_bt.config_parts import RESERVED
 from hybrid_bt.history import read_history
 from hybrid_bt.markets import Market
 from hybrid_bt.metrics import max_drawdown, sharpe

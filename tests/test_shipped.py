@@ -14,7 +14,8 @@ from small_specs import GATE, SAC
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import policy_path
-from hybrid_bt.config import MODES, load_config
+from hybrid_bt.config import load_config
+from hybrid_bt.config_parts import MODES
 from hybrid_bt.evidence.conditional import read_regime
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.markets import Market

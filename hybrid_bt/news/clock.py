@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.config import NewsConfig
+from hybrid_bt.config_parts import NewsConfig
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.news.documents import EPOCH
 

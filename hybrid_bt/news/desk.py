@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.config import Config, NewsConfig
+from hybrid_bt.config import Config
+from hybrid_bt.config_parts import NewsConfig
 from hybrid_bt.news.answers import Answers, Asked, Failed
 from hybrid_bt.news.clock import clock_of, is_daily
 from hybrid_bt.news.documents import US_PER_DAY, say_us

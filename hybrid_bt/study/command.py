@@ -87,7 +87,7 @@ def main(**flags: Flag) -> None:
 
 
 def _renew(flags: Flags) -> bool:
-    from hybrid_bt.config import MODES
+    from hybrid_bt.config_parts import MODES
     from hybrid_bt.study.readme import renew
 
     with tempfile.TemporaryDirectory() as nowhere:  # the trials of a ledger that happens to lie here do not count

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from hybrid_bt.config import MODES
+from hybrid_bt.config_parts import MODES
 from hybrid_bt.console import COUNT, DAY, FILE, Flag, Flags, check_installed, command, flag, listed, option
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.options import market_of, shared
@@ -180,7 +179,7 @@ def _practice(flags: Flags) -> Practice:
     return Practice(**{name: flags[name] for name in Practice._fields})
 
 
-def _draw(logbook: Logbook, lesson: Lesson, kind: str, found: Mapping[str, Any]) -> None:
+def _draw(logbook: Logbook, lesson: Lesson, kind: str, found: Any) -> None:
     from hybrid_bt.train.validation import Score
 
     values = {name: float("nan") if value is None else value for name, value in found["reference"].items()}
