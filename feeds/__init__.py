@@ -116,6 +116,11 @@ def load_bars(
     ------
     BarsError
         Whatever is wrong with the prices or the path, by symbol, date and value.
+
+    Examples
+    --------
+    >>> load_bars("us20", symbols=["KO", "PEP"], end="2009-12-31")
+    Bars('us20', 5043 bars 1990-01-02..2009-12-31, 2 symbols: KO, PEP)
     """
     if on_bad_data not in ON_BAD_DATA:
         raise ConfigError(f"on_bad_data is {on_bad_data!r}{did_you_mean(str(on_bad_data), ON_BAD_DATA)}")

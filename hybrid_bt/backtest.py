@@ -101,7 +101,7 @@ def run_backtest(
     --------
     >>> run = run_backtest("us20", start=date(2021, 1, 4))
     >>> print(f"{run.accounts['hybrid'].equity[-1]:,.2f}")
-    1,000,000.00
+    1,244,535.11
     """
     began = time.perf_counter()
     for name in more:

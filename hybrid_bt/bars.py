@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hybrid_bt.bar_checks import Moment, check_name, check_panel, floats, instant, nanoseconds, say_stamp
+from hybrid_bt.bar_checks import Moment, Stamps, check_name, check_panel, floats, instant, nanoseconds, say_stamp
 from hybrid_bt.bar_rate import bars_per_year
 from hybrid_bt.errors import BarsError, did_you_mean
 from hybrid_bt.findings import Finding
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Bars", "Moment", "instant", "say_stamp"]
 
 FloatArray = NDArray[np.float64]
-
-Cut = slice | tuple[slice, list[int]]  #: of a panel (T, N)
 FIELDS = ("open", "high", "low", "close", "volume")
 SHOWN = 6  #: symbols that a representation names
 MIN_BARS = 2  # one decision and one fill
@@ -46,6 +44,9 @@ class Others(TypedDict, total=False):
 @dataclass(frozen=True, eq=False, repr=False)
 class Bars:
     """Prices of N symbols on T bars. Arrays are float64, C-contiguous and read-only.
+
+    >>> load_bars("us20").between("2010", "2019").select(["KO", "PEP"]).to_frame().shape
+    (5032, 7)
 
     Use `Bars.checked` for prices from outside; the bare constructor looks at shapes only.
 
@@ -69,7 +70,7 @@ class Bars:
 
     name: str
     symbols: tuple[str, ...]
-    stamps: NDArray[np.datetime64]
+    stamps: Stamps
     open: FloatArray
     high: FloatArray
     low: FloatArray
@@ -126,8 +127,8 @@ class Bars:
             raise BarsError(f"bars: {name}: open, high and low come together or not at all; add the missing columns")
         traded = np.zeros(last.shape) if volume is None else np.nan_to_num(floats("volume", volume), posinf=np.inf)
         first, high, low = given or (last, last, last)
-        prices, known = (first, high, low, last), nanoseconds(stamps, name)
-        bars = cls(name, tuple(symbols), known, *prices, traded, tuple(notes), tuple(findings))
+        known, said = nanoseconds(stamps, name), (tuple(notes), tuple(findings))
+        bars = cls(name, tuple(symbols), known, first, high, low, last, traded, *said)
         bars._check_symbols()
         if bars.n_bars < MIN_BARS:
             raise BarsError(f"bars: {name} holds {bars.n_bars} bar(s); at least {MIN_BARS} are needed; give more data")
@@ -147,9 +148,9 @@ class Bars:
         for column, symbol in enumerate(self.symbols):
             if not self.traded[:, column].any():
                 raise BarsError(f"bars: {symbol} has no bar at all in {self.name}; give prices or remove the symbol")
-        empty = ~np.asarray(self.traded.any(axis=1))
-        if empty.any():
-            stamp = say_stamp(self.stamps[int(np.argmax(empty))])
+        there = self.traded.any(axis=1)
+        if not there.all():
+            stamp = say_stamp(self.stamps[int(np.argmin(there))])
             raise BarsError(f"bars: {self.name} {stamp} holds no price of any symbol; remove the row")
 
     @property
@@ -211,7 +212,7 @@ class Bars:
             )
         return self._cut(self.symbols, np.s_[first:last], self.stamps[first:last])
 
-    def _cut(self, symbols: tuple[str, ...], where: Cut, stamps: NDArray[np.datetime64]) -> Bars:
+    def _cut(self, symbols: tuple[str, ...], where: slice | tuple[slice, list[int]], stamps: Stamps) -> Bars:
         cut: dict[int, FloatArray] = {}  # one cut for close-only bars, whose four prices are one array
         prices = (self.open, self.high, self.low, self.close)
         for values in prices:
@@ -233,12 +234,12 @@ class Bars:
         return f"Bars({self.name!r}, {self.n_bars} bars {span}, {self.n_symbols} symbols: {named})"
 
     def to_frame(self) -> pd.DataFrame:
-        """A row a bar, columns (symbol, field); NaN where the symbol has no bar. `load_bars` takes it back."""
+        """A row a bar of a symbol, columns date, symbol, open, high, low, close, volume: `load_bars` takes it back."""
         import pandas as pd
 
-        columns = pd.MultiIndex.from_product([self.symbols, FIELDS])
-        values = np.stack([getattr(self, field) for field in FIELDS], axis=2).reshape(self.n_bars, -1)
-        return pd.DataFrame(values, index=pd.DatetimeIndex(self.stamps, name="date"), columns=columns)
+        rows, columns = np.nonzero(self.traded)
+        named = {"date": self.stamps[rows], "symbol": np.array(self.symbols)[columns]}
+        return pd.DataFrame(named | {field: getattr(self, field)[rows, columns] for field in FIELDS})
 
 
 def _frozen(values: NDArray[Any]) -> NDArray[Any]:

@@ -48,7 +48,11 @@ Overrides = Mapping[str, Mapping[str, Any]]  #: {section: {key: value}}
 
 class Config(NamedTuple):
     """A whole configuration: what equations take. The keys of a part stand in the section of its name, or in the one
-    that is said here; `leverage` stands in `[account]`."""
+    that is said here; `leverage` stands in `[account]`. Made by `load_config`.
+
+    >>> load_config("stable")._replace(costs=Costs(spread_bps=4.0, fee_bps=1.0)).costs.spread_bps
+    4.0
+    """
 
     account: Capital
     order_rules: Annotated[OrderRules, "account"]
@@ -163,12 +167,25 @@ def mode_text(mode: str) -> str:
 
 
 def load_config(mode: str = "stable", file: str | Path | None = None, overrides: Overrides | None = None) -> Config:
-    """Mode, overridden by a TOML file, overridden by `overrides` (`{section: {key: value}}`).
+    """A mode's numbers, under those of a TOML file, under `overrides`.
+
+    Parameters
+    ----------
+    mode : "stable" or "aggressive"
+    file : str or Path, optional
+        As `hybrid-bt init` writes one.
+    overrides : mapping, optional
+        `{section: {key: value}}`.
 
     Raises
     ------
     ConfigError
         Unknown mode, section or key (with the nearest name), a value out of range, or a file that is not TOML.
+
+    Examples
+    --------
+    >>> load_config("stable", overrides={"risk": {"volatility_target": 0.08}}).risk.volatility_target
+    0.08
     """
     merged = tomllib.loads(mode_text(mode))
     for source, layer in (("file", _read_toml(file) if file else {}), ("flag", overrides or {})):

@@ -39,7 +39,9 @@ def replay(
     bars : Bars
         T rows, row 0 being the first decision.
     cash : float
-        Start value.
+        Start value, currency.
+    costs : Costs
+    rules : OrderRules
     compiled : bool, optional
         Run under numba (same bits). By default where the work is worth loading it.
 
@@ -47,6 +49,12 @@ def replay(
     ------
     ConfigError
         For targets of another shape or infinite ones, or cash, costs or rules out of range.
+
+    Examples
+    --------
+    >>> bars = load_bars("us20", symbols=["KO", "PEP"])
+    >>> f"{replay(np.full(bars.close.shape, 0.45), bars).equity[-1]:,.0f}"
+    '28,579,744'
     """
     wanted = _checked_targets(targets, bars)
     terms = checked_terms(cash, costs, rules)

@@ -35,7 +35,9 @@ from hybrid_bt.waiting import withheld
 class HybridStrategy(bt.Strategy):
     """Kalman pairs and a frozen SAC policy, mixed by a frozen regime gate, traded on every feed of a Cerebro.
 
-        cerebro.addstrategy(HybridStrategy, mode="stable", pairs=["KO:PEP"])
+    >>> cerebro = bt.Cerebro()
+    >>> cerebro.addstrategy(HybridStrategy, mode="stable", pairs=["KO:PEP"])
+    0
 
     Decisions are made at the close of a bar and fill at the next open of their feed. A feed that begins later, ends
     early or misses bars is traded only on bars that it delivers, and so is the other side of a pair that is open with
