@@ -30,29 +30,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "ArrayFeed",
-    "Bars",
-    "Config",
-    "Costs",
-    "FrozenPolicy",
-    "HybridError",
-    "HybridStrategy",
-    "KalmanHedge",
-    "Leg",
-    "Market",
-    "OrderRules",
-    "Run",
-    "SpreadFeeCommission",
-    "TargetOrders",
-    "View",
-    "Wish",
-    "__version__",
-    "audit_strategy",
-    "load_bars",
-    "load_config",
-    "replay",
-    "run_backtest",
-]
+    "ArrayFeed", "Bars", "Config", "Costs", "FrozenPolicy", "HybridError", "HybridStrategy", "KalmanHedge", "Leg",
+    "Market", "OrderRules", "Run", "SpreadFeeCommission", "TargetOrders", "View", "Wish", "__version__",
+    "audit_strategy", "load_bars", "load_config", "replay", "run_backtest",
+]  # fmt: skip
 
 # Nothing of ours reports on its user. onnxruntime (an id kept under the home folder, a server called) and Ray do unless
 # told before their first import, in each process; and of all modules this one is imported first, everywhere.

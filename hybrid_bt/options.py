@@ -104,12 +104,15 @@ def shared(*topics: str) -> Decorator:
     return decorated
 
 
-def market_of(flags: Flags, *, end: date | None = None, trade_from: date | None = None) -> Market:
-    """The bars that the flags of `bars` ask for, up to a last day, and the pairs named, else the sample's own."""
+def market_of(flags: Flags, *, end: date | None = None) -> Market:
+    """The bars that the flags of `bars` and `span` ask for, up to `end`, and the pairs named, else the sample's own."""
     from hybrid_bt.feeds import as_market, load_bars
 
+    start, last = flags.get("start"), end or flags.get("end")
+    if start and last and last <= start:
+        raise ConfigError(f"--end {last} is not after --start {start}; exchange them or widen the span")
     how = {name: flags[name] for name in ("raw_prices", "on_bad_data", "offline", "align", "resample", "calendar")}
-    bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=end, trade_from=trade_from, **how)
+    bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=last, trade_from=start, **how)
     return as_market(bars, flags.get("pairs") or None)
 
 
@@ -117,18 +120,9 @@ def task_of(flags: Flags) -> Task:
     """What is traded, as the flags of `mode`, `bars`, `pairs`, and whichever else there are, ask for it."""
     from hybrid_bt.task import as_config, prepare
 
-    config, start = as_config(flags["mode"], flags.get("config")), flags.get("start")
-    market = market_of(flags, end=end_of(flags), trade_from=start)
-    allowed = flags.get("allow_in_sample", False)
-    return prepare(market, flags["mode"], config=config, start=start, allow_in_sample=allowed)
-
-
-def end_of(flags: Flags) -> date | None:
-    """The last day, which lies behind the first."""
-    start, end = flags.get("start"), flags.get("end")
-    if start and end and end <= start:
-        raise ConfigError(f"--end {end} is not after --start {start}; exchange them or widen the span")
-    return end
+    config, market = as_config(flags["mode"], flags.get("config")), market_of(flags)
+    asked = {"start": flags.get("start"), "allow_in_sample": flags.get("allow_in_sample", False)}
+    return prepare(market, flags["mode"], config=config, **asked)
 
 
 def setup_of(flags: Flags) -> RiskSetup | None:

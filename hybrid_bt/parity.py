@@ -14,17 +14,16 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.accounting import Account, Tape, broker_day, new_book, open_account, send_orders
-from hybrid_bt.accounts import Terms, traded_at
+from hybrid_bt.accounts import traded_at
 from hybrid_bt.backtest import Progress, trade
 from hybrid_bt.bars import Bars
 from hybrid_bt.config import Config
 from hybrid_bt.console import Flag, command, progress_bar
-from hybrid_bt.guard import FAILED, KILLED, GuardFacts, GuardParams, guard_step, held_weights, initial_guard, is_active
+from hybrid_bt.guard import is_active
 from hybrid_bt.options import shared, task_of
 from hybrid_bt.recording import record
 from hybrid_bt.records import AccountPath, Decisions
-from hybrid_bt.target_replay import days_of, one_path
+from hybrid_bt.target_replay import replay_guarded
 from hybrid_bt.task import Task
 
 TOLERANCE = 1e-9  #: relative; decisions must be equal to the bit
@@ -67,7 +66,9 @@ def _twin(
     terms = config.terms()
     assert streamed.guard is not None  # Backtrader's side records it
     if is_active(config.guard) or streamed.guard.any():
-        return replay_guarded(recorded.sent, traded, pairs, config.guard, terms, streamed.guard)
+        return replay_guarded(
+            recorded.sent, traded, pairs, config.guard, streamed.guard, terms.cash, terms.costs, terms.rules
+        )
     return traded_at(terms, recorded.sent, traded), recorded.target
 
 
@@ -76,49 +77,6 @@ def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: fl
     gaps = np.nan_to_num(gaps, nan=np.inf).max(axis=1, initial=0.0) / unit  # NaN on one side only is no agreement
     row = int(np.argmax(gaps))
     return Difference(name, float(gaps[row]), row if gaps[row] > 0.0 else -1, allowed)
-
-
-def replay_guarded(
-    wanted: NDArray[np.float64],
-    bars: Bars,
-    pairs: Sequence[tuple[int, int]],
-    params: GuardParams,
-    terms: Terms,
-    masks: NDArray[np.float64],
-) -> tuple[AccountPath, NDArray[np.float64]]:
-    """Trade `wanted` (T, N) on `bars` through the guard: it sees the twin's account, and must come to the same targets.
-
-    Parameters
-    ----------
-    masks : (T,)
-        Of the run that is replayed; only what no price tells is read from it: failures and the kill switch.
-
-    Returns
-    -------
-    The account, and the targets (T, N) that were sent.
-    """
-    sent = np.empty(wanted.shape)
-    opens, closes, days, rows = bars.open.tolist(), bars.close.tolist(), days_of(bars).tolist(), wanted.tolist()
-
-    def drive(tape: Tape) -> Account:
-        account, book, guard = open_account(terms.cash), new_book(bars.n_symbols), initial_guard()
-        for t, (open_row, close_row) in enumerate(zip(opens, closes, strict=True)):
-            account = broker_day(account, book, t, days[t], open_row, close_row, terms.costs, tape)
-            tape.cash[t], tape.equity[t] = account.cash, account.equity
-            facts = GuardFacts(
-                days[t],
-                account.equity,
-                held_weights(book.size, book.close, account.equity),
-                [close == close for close in close_row],
-                bool(int(masks[t]) & FAILED),
-                bool(int(masks[t]) & KILLED),
-            )
-            guard, sent[t], _ = guard_step(guard, rows[t], facts, pairs, params, terms.rules.rebalance_band)
-            account = send_orders(account, book, t, sent[t].tolist(), close_row, terms.rules)
-        return account
-
-    path = one_path(drive, wanted.shape)
-    return path, sent
 
 
 @command("parity")

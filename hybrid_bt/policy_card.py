@@ -1,4 +1,8 @@
-"""`hybrid-bt policy show FILE`: a frozen policy's manifest as a card."""
+"""`hybrid-bt policy`: a frozen policy's manifest as a card, and a model of Stable-Baselines3 that becomes one.
+
+Loading such a zip with SB3 runs whatever code was put into it. The import does not: it reads the file as data
+(`hybrid_bt.sb3.archive`), and what cannot be read so is refused, unless `--trust` says that SB3 may load it.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,19 @@ from pathlib import Path
 
 import click
 
-from hybrid_bt.console import FILE, Group
+from hybrid_bt.console import DAY, FILE, Flag, Group, check_installed, flag, listed, option
+from hybrid_bt.errors import ConfigError, PolicyError
 from hybrid_bt.options import shared
-from hybrid_bt.sb3.command import import_sb3
+
+NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
+COSTS = {"spread_bps": "spread_bps", "fee_bps": "fee_bps", "borrow_bps": "borrow_bps_per_year"}  #: flag -> in manifests
+MAX_NAMES_BYTES = 65_536
+MAX_MESSAGE = 1_000  # letters
 
 
 @click.group("policy", cls=Group)
 def main() -> None:
     """Look into frozen policies, and make them from models of Stable-Baselines3."""
-
-
-main.add_command(import_sb3)
 
 
 @main.command("show")
@@ -49,3 +55,65 @@ def _plain(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_plain(item)}" for key, item in value.items()) or "-"
     return "-" if value is None else str(value)
+
+
+@main.command("import-sb3")
+@click.argument("model", type=FILE)
+@option("--kind", type=click.Choice(["sac", "gate"]), required=True, help="Leg of exposures, or regime gate.")
+@option(
+    "--observation",
+    required=True,
+    metavar="A,B,C|FILE",
+    help="What the model reads, in its order: names, or a file with one per line.",
+)
+@option("--out", type=FILE, required=True, help="File to write (.onnx).")
+@option("--train-start", type=DAY, required=True, help="First training day.")
+@option("--train-end", type=DAY, required=True, help="Last training day; runs begin after it.")
+@option("--valid-start", type=DAY, help="First day used to choose the model, if any.")
+@option("--valid-end", type=DAY, help="Last such day; runs begin after it.")
+@listed("--symbols", required=True, help="Trained on.")
+@option("--vecnormalize", type=FILE, help="Statistics of VecNormalize.save().")
+@option("--observation-clip", type=click.FloatRange(0, min_open=True), help="Clip.  [default: the model's Box]")
+@option("--data-sha256", help="Of the training bars, if known (run.json has it).")
+@option("--seed", type=int, help="Of the training.  [default: the zip's]")
+@option("--reward", default="not stated", help="In words.")
+@option("--action-meaning", help="In words, with unit.  [default: that of --kind]")
+@option("--spread-bps", type=float, help="Spread charged in training, bps.")
+@option("--fee-bps", type=float, help="Fee charged in training, bps.")
+@option("--borrow-bps", type=float, help="Borrowing fee charged in training, bps per year.")
+@option("--mode", type=click.Choice(["stable", "aggressive"]), help="If meant for one mode only.")
+@flag("--trust", help="Let SB3 load MODEL, which runs code in it: you know who made it.")
+def import_sb3(model: Path, kind: str, observation: str, out: Path, seed: int | None, **flags: Flag) -> None:
+    """Freeze a MODEL.zip of SAC, TD3, DDPG, PPO, A2C or RecurrentPPO that you trained with Stable-Baselines3.
+
+    The file is read as data, and nothing in it is run, unless you --trust it. The frozen policy repeats
+    model.predict(deterministic=True), VecNormalize included; that is checked before it is written.
+    """
+    check_installed("importing", "train", NEEDED)
+    from hybrid_bt.sb3.model import import_model
+
+    ways = {name: flags.pop(name) for name in ("vecnormalize", "observation_clip", "trust")}
+    costs = {field: value for flag, field in COSTS.items() if (value := flags.pop(flag)) is not None}
+    stated = {name: value for name, value in flags.items() if value is not None} | {"costs": costs}
+    if seed is not None:
+        stated["seeds"] = [seed]
+    try:
+        policy = import_model(model, kind, _names(observation), out, stated, **ways)
+    except PolicyError as error:  # names out of a file may be long, or hold what moves a terminal's cursor
+        said = str(error)[:MAX_MESSAGE]
+        raise PolicyError("".join(letter if letter.isprintable() else "?" for letter in said)) from error
+    click.echo(f"{out}: {kind} from {policy.manifest.results['imported_from']}, sha256 {policy.sha256}")
+
+
+def _names(text: str) -> list[str]:
+    """Names in a list, or in a file that holds them in lines or a list."""
+    if "," not in text and Path(text).is_file():
+        with Path(text).open("rb") as file:
+            raw = file.read(MAX_NAMES_BYTES + 1)
+        try:
+            text = raw[:MAX_NAMES_BYTES].decode() if len(raw) <= MAX_NAMES_BYTES else ""
+        except UnicodeDecodeError:
+            text = ""
+        if not text:
+            raise ConfigError("--observation: the file is empty, too long or not text; write one name per line")
+    return [name for line in text.splitlines() for word in line.split(",") if (name := word.strip())]

@@ -14,7 +14,7 @@ import click
 from hybrid_bt.collector import collector_paused, end_without_collecting
 from hybrid_bt.console import FILE, Flag, Flags, command, flag, listed, option, progress_bar, say, table
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.options import end_of, market_of, setup_of, shared
+from hybrid_bt.options import market_of, setup_of, shared
 from hybrid_bt.trials import LEDGER, append_trial, check_ledger, count_trials, read_trials, trial_of, trial_sharpes
 
 if TYPE_CHECKING:
@@ -126,18 +126,17 @@ def _run(flags: Flags) -> Run:
         section, _, key = place.partition("_")
         if flags[place] is not None:
             overrides.setdefault(section, {})[key] = flags[place]
-    mode, start, end = flags["mode"], flags["start"], end_of(flags)
-    config = load_config(mode, flags["config"], overrides)
-    market, setup, news = market_of(flags, end=end, trade_from=start), setup_of(flags), None
+    mode, config = flags["mode"], load_config(flags["mode"], flags["config"], overrides)
+    market, setup, news = market_of(flags), setup_of(flags), None
     for symbol in flags["plot_symbols"]:
         market.bars.index_of(symbol)
     if setup is not None:
         from hybrid_bt.news.setup import open_desk
 
         news = open_desk(setup, config.news, market.bars.symbols)
-    more = {name: flags[name] for name in ("benchmark", "allow_in_sample", "seed", "state")}
+    more = {name: flags[name] for name in ("start", "benchmark", "allow_in_sample", "seed", "state")}
     with progress_bar(f"{market.name}, {mode}", hidden=flags["quiet"]) as progress:
-        return run_backtest(market, mode=mode, config=config, start=start, progress=progress, news=news, **more)
+        return run_backtest(market, mode=mode, config=config, progress=progress, news=news, **more)
 
 
 def _trial(made: Run) -> dict[str, Any]:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hybrid_bt.accounting import Account, Capital, OrderRules, Tape, new_book, run_account
+from hybrid_bt.accounting import (
+    Account,
+    Capital,
+    OrderRules,
+    Tape,
+    broker_day,
+    new_book,
+    open_account,
+    run_account,
+    send_orders,
+)
 from hybrid_bt.bars import Bars
 from hybrid_bt.batch import choose
 from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.guard import FAILED, KILLED, GuardFacts, GuardParams, guard_step, held_weights, initial_guard
 from hybrid_bt.parameters import validated
 from hybrid_bt.records import AccountPath, Fills
 
@@ -67,6 +78,51 @@ def replay(
     opens, closes, days, rows = (array.tolist() for array in arrays)  # lists are fastest in CPython
     prices = opens, closes, days
     return one_path(lambda tape: run_account(*prices, rows, *terms, new_book(wanted.shape[1]), tape), wanted.shape)
+
+
+def replay_guarded(
+    wanted: NDArray[np.float64],
+    bars: Bars,
+    pairs: Sequence[tuple[int, int]],
+    params: GuardParams,
+    masks: NDArray[np.float64],
+    cash: float,
+    costs: Costs,
+    rules: OrderRules,
+) -> tuple[AccountPath, NDArray[np.float64]]:
+    """Trade `wanted` (T, N) on `bars` through the guard: it sees the twin's account, and must come to the same targets.
+
+    Parameters
+    ----------
+    masks : (T,)
+        Of the run that is replayed; only what no price tells is read from it: failures and the kill switch.
+
+    Returns
+    -------
+    The account, and the targets (T, N) that were sent.
+    """
+    sent = np.empty(wanted.shape)
+    opens, closes, days, rows = bars.open.tolist(), bars.close.tolist(), days_of(bars).tolist(), wanted.tolist()
+
+    def drive(tape: Tape) -> Account:
+        account, book, guard = open_account(cash), new_book(bars.n_symbols), initial_guard()
+        for t, (open_row, close_row) in enumerate(zip(opens, closes, strict=True)):
+            account = broker_day(account, book, t, days[t], open_row, close_row, costs, tape)
+            tape.cash[t], tape.equity[t] = account.cash, account.equity
+            facts = GuardFacts(
+                days[t],
+                account.equity,
+                held_weights(book.size, book.close, account.equity),
+                [close == close for close in close_row],
+                bool(int(masks[t]) & FAILED),
+                bool(int(masks[t]) & KILLED),
+            )
+            guard, sent[t], _ = guard_step(guard, rows[t], facts, pairs, params, rules.rebalance_band)
+            account = send_orders(account, book, t, sent[t].tolist(), close_row, rules)
+        return account
+
+    path = one_path(drive, wanted.shape)
+    return path, sent
 
 
 def checked_terms(cash: float, costs: Costs, rules: OrderRules) -> tuple[float, Costs, OrderRules]:

@@ -18,6 +18,7 @@ from hybrid_bt.errors import BarsError, ConfigError, InSampleError, did_you_mean
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.guard import GuardFacts
 from hybrid_bt.hybrid import Decision, Hybrid
+from hybrid_bt.markets import names_of
 from hybrid_bt.own_parts import own_legs, own_policies
 from hybrid_bt.recording import Recorder
 from hybrid_bt.strategies.account_guard import AccountGuard
@@ -157,7 +158,7 @@ class HybridStrategy(bt.Strategy):
         legs = own_legs(self.config, self.p.legs)
         policies: Policies = own_policies(self.config, self.p.policies, self.p.sac, self.p.gate, legs)
         self._finding = FoundPairs() if self.p.pairs == "auto" else None
-        self.pair_names = () if self._finding else _names(self.p.pairs)
+        self.pair_names = () if self._finding else names_of(self.p.pairs)
         self._build = partial(build, symbols=self.symbols, policies=policies, legs=legs)
         self._thinking = Thinking(
             self,
@@ -364,10 +365,6 @@ class HybridStrategy(bt.Strategy):
             )
 
 
-def _names(pairs: str | Sequence[str]) -> tuple[str, ...]:
-    return tuple(name.strip() for name in pairs.split(",") if name.strip()) if isinstance(pairs, str) else tuple(pairs)
-
-
 def _share(share: float) -> float:
     if not 0.0 < share <= 1.0:
         raise ConfigError(f"equity_share must lie above 0 and at most at 1, not {share!r}")
@@ -380,7 +377,7 @@ def traded_feeds(feeds: Sequence[Any], wanted: str | Sequence[str] | None) -> tu
     for i, name in enumerate(names):
         if name in names[:i]:
             raise ConfigError(f"two feeds are named {name!r}; give each its own: cerebro.adddata(feed, name=...)")
-    symbols = names if wanted is None else _names(wanted)
+    symbols = names if wanted is None else names_of(wanted)
     if not symbols:
         raise ConfigError("symbols is empty; name the feeds to trade, or leave it out for all")
     for i, symbol in enumerate(symbols):

@@ -26,6 +26,7 @@ from hybrid_bt.news.store import open_store
 from hybrid_bt.options import market_of, shared
 from hybrid_bt.task import Task, as_config, prepare
 
+_BARS = click.IntRange(min=0)
 NEWS_BARS = 600  #: audited of the risk manager
 AFTER = (252, 504, 1008)  #: bars since a later start at which start-up sensitivity is told
 STARTS = (252, 1000)  #: later first rows
@@ -38,11 +39,7 @@ TOLD = ("regime r", "leg target sac", "leg target kalman", "final target", "vola
 @option("--strategy", metavar="module:Class", help="A Backtrader strategy of yours.  [default: the own stack]")
 @option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Parameter of that strategy; repeatable.")
 @shared("mode", "bars", "pairs")
-@option(
-    "--bars",
-    type=click.IntRange(min=0),
-    help=f"Last bars; 0 is all.  [default: all; {LAST_BARS} with --strategy]",
-)
+@option("--bars", type=_BARS, help=f"Last bars; 0 is all.  [default: all; {LAST_BARS} with --strategy]")
 @option("--every", type=COUNT, help="Bars between cuts.")
 @option("--cash", type=AMOUNT, default=1e6, help="Start value of a strategy.")
 @option("--jobs", type=COUNT, help="Processes for the own stack.  [default: 2, if there are]")

@@ -1,4 +1,4 @@
 """Models of Stable-Baselines3, read without running anything in them, and frozen.
 
-Not imported from here: `hybrid_bt.sb3.command` is the command, `hybrid_bt.sb3.model` does the work and needs torch.
+Not imported from here: `hybrid_bt.sb3.model` does the work and needs torch.
 """

@@ -134,7 +134,7 @@ def _lessons(windows: list[Window], flags: Flags) -> tuple[Lessons, ...]:
         "seeds on cores of 2026; what is done is kept, so it may be interrupted",
         err=True,
     )
-    return tuple(Lessons(w.train_start, w.train_end, *steps, flags["mode"], seeds) for w in windows)
+    return tuple(Lessons(w.train_start, w.train_end, *steps, seeds) for w in windows)
 
 
 def _configuration(task: Task) -> dict[str, Any]:

@@ -39,7 +39,6 @@ class Lessons(NamedTuple):
     train_end: date
     sac_steps: int
     ppo_steps: int
-    mode: str
     seeds: tuple[int, ...]
 
 
@@ -56,7 +55,7 @@ class VoiceJob:
     def key(self) -> str:
         """Of everything that the answer depends on."""
         market, config, policies = self.task.market, self.task.config, self.task.policies.loaded()
-        taught = None if self.lessons is None else [str(value) for value in self.lessons]
+        taught = None if self.lessons is None else [self.task.mode, *map(str, self.lessons)]
         files = {name: policy.sha256 for name, policy in policies.items()} if taught is None else {}
         decided_by = config.without_news(), market.pairs, self.task.fitted
         return _key("voice", market.bars.sha256, *decided_by, files, taught, self.member)
@@ -134,18 +133,14 @@ def opinions_of(arrays: Arrays, rows: slice) -> Opinions:
 
 
 def _learn(task: Task, lessons: Lessons) -> Policies:
-    from hybrid_bt.train.pipeline import Lesson, learn_gate, learn_sac
-    from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
+    from hybrid_bt.train.pipeline import Lesson, learn
 
     market = task.market.until(lessons.train_end)
-    lesson = Lesson(market, task.config, lessons.mode, lessons.train_start, lessons.train_end, lessons.seeds)
-    sac_spec = SAC_SPECS[lessons.mode]
+    lesson = Lesson(market, task.config, task.mode, lessons.train_start, lessons.train_end, lessons.seeds)
+    steps = lessons.sac_steps, lessons.ppo_steps
     with tempfile.TemporaryDirectory() as folder:
-        sac = learn_sac(lesson, sac_spec, lessons.sac_steps, Path(folder) / "sac.onnx")
-        gate = learn_gate(
-            lesson, GATE_SPECS[lessons.mode], sac_spec, lessons.ppo_steps, lessons.sac_steps, Path(folder) / "gate.onnx"
-        )
-    return taking_part(Policies(sac, gate), task.config)
+        found = {kind: learn(kind, lesson, *steps, Path(folder) / f"{kind}.onnx") for kind in Policies._fields}
+    return taking_part(Policies(**found), task.config)
 
 
 def _key(*parts: object) -> str:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from hybrid_bt.train.logbook import Logbook
     from hybrid_bt.train.members import Practice
     from hybrid_bt.train.pipeline import Lesson
-    from hybrid_bt.train.spec import SacSpec
 
+SPAN = ("train_start", "train_end", "valid_end", "rehearse_to")  #: days that a training is told
 REHEARSED_TO = date(2004, 12, 31)  #: where the shipped policies' rehearsal ends: the bars that settings learned on
 MOST_SEED = 2**31 - 1  #: environments count on from it, and numpy's seeds end at 2**32
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -69,8 +69,7 @@ def main(kind: str, **flags: Flag) -> None:
     check_installed("training", "train", NEEDED)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from hybrid_bt.train.logbook import Logbook
-    from hybrid_bt.train.pipeline import learn_gate, learn_sac
-    from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
+    from hybrid_bt.train.pipeline import learn
 
     mode = flags["mode"]
     if kind == "shipped":
@@ -83,14 +82,10 @@ def main(kind: str, **flags: Flag) -> None:
     logbook = Logbook(out)
     lesson = _lesson(flags)._replace(tell=logbook.hear)
     if kind == "controls":
-        _controls(lesson, SAC_SPECS[mode], flags["sac_steps"])
+        _controls(lesson, flags["sac_steps"])
         return
     with logbook.progress(sys.stderr.isatty()):
-        if kind == "sac":
-            policy = learn_sac(lesson, SAC_SPECS[mode], flags["sac_steps"], out)
-        else:
-            specs, steps = (GATE_SPECS[mode], SAC_SPECS[mode]), (flags["ppo_steps"], flags["sac_steps"])
-            policy = learn_gate(lesson, *specs, *steps, out)
+        policy = learn(kind, lesson, flags["sac_steps"], flags["ppo_steps"], out)
     if lesson.valid_end:
         _draw(logbook, lesson, kind, policy.manifest.results["validation"])
     click.echo(f"{out}: {kind} for {mode}, {policy.manifest.members} members, sha256 {policy.sha256}")
@@ -120,13 +115,13 @@ def _shipped(flags: Flags, modes: tuple[str, ...]) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _controls(lesson: Lesson, spec: SacSpec, steps: int) -> None:
+def _controls(lesson: Lesson, steps: int) -> None:
     from hybrid_bt.envs import asset_tracks
     from hybrid_bt.train.controls import run_controls
-    from hybrid_bt.train.spec import LEAST_CLOSE
+    from hybrid_bt.train.spec import LEAST_CLOSE, SAC_SPECS
 
     tracks = asset_tracks(lesson.history(), str(lesson.start), str(lesson.end), LEAST_CLOSE)
-    rows = run_controls(tracks, lesson.config, spec, steps=steps, seeds=lesson.seeds)
+    rows = run_controls(tracks, lesson.config, SAC_SPECS[lesson.mode], steps=steps, seeds=lesson.seeds)
     click.echo(f"{'control':<10}{'seed':>5}{'agent Sharpe':>14}{'held Sharpe':>13}{'z':>8}")
     for row in rows:
         verdict = "as it must" if row.passed else "NOT AS IT MUST"
@@ -141,9 +136,7 @@ def _lesson(flags: Flags) -> Lesson:
     from hybrid_bt.config import load_config
     from hybrid_bt.train.pipeline import Lesson
 
-    start, end, valid_end, rehearse_to = (
-        flags[name] for name in ("train_start", "train_end", "valid_end", "rehearse_to")
-    )
+    start, end, valid_end, rehearse_to = (flags[name] for name in SPAN)
     if end <= start:
         raise ConfigError(f"--train-end {end} is not after --train-start {start}; exchange them or widen the span")
     if rehearse_to and not start < rehearse_to < end:

@@ -32,7 +32,7 @@ from hybrid_bt.records import Opinions
 from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
 from hybrid_bt.texts import plain
 from hybrid_bt.train.members import Event, Member, Practice, Trained, train_all
-from hybrid_bt.train.spec import LEAST_CLOSE, GateSpec, SacSpec, asset_env, regime_env
+from hybrid_bt.train.spec import GATE_SPECS, LEAST_CLOSE, SAC_SPECS, GateSpec, SacSpec, asset_env, regime_env
 from hybrid_bt.train.validation import GateValidation, SacValidation, rows_after
 
 CONSTANT_REGIMES = (-1.0, -0.5, 0.0, 0.5, 1.0)
@@ -102,6 +102,14 @@ def learn_gate(
         return _for_seeds(lesson, Member("", "gate", env, config, spec, steps, 0, validation))
 
     return _learn(lesson, members_of, out)
+
+
+def learn(kind: str, lesson: Lesson, sac_steps: int, ppo_steps: int, out: Path) -> FrozenPolicy:
+    """Train a policy of one kind as its mode's spec says."""
+    spec = SAC_SPECS[lesson.mode]
+    if kind == "sac":
+        return learn_sac(lesson, spec, sac_steps, out)
+    return learn_gate(lesson, GATE_SPECS[lesson.mode], spec, ppo_steps, sac_steps, out)
 
 
 def _for_seeds(lesson: Lesson, blank: Member) -> list[Member]:
