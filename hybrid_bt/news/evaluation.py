@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.accounts import Terms, traded_at
+from hybrid_bt.accounts import RISK_OFF, Panel, Terms, account, traded_at
 from hybrid_bt.advice import NEUTRAL_RISK, Advice
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.evidence.bootstrap import Interval, bootstrap
@@ -23,6 +23,8 @@ from hybrid_bt.metrics import measures
 from hybrid_bt.news.answers import Recorded
 from hybrid_bt.news.setup import LEXICON, RiskSetup, open_desk
 from hybrid_bt.news.stage import RiskStage
+from hybrid_bt.opinions import opinions
+from hybrid_bt.reader import read_panel
 from hybrid_bt.task import Task
 from hybrid_bt.texts import csv_of_rows, end_days
 from hybrid_bt.waiting import withheld
@@ -117,30 +119,32 @@ def _setups(setup: RiskSetup, masked: bool) -> dict[str, RiskSetup]:
     return found | ({"masked": setup._replace(masked=True)} if masked else {})
 
 
-def _variants(advice: Mapping[str, Sequence[Advice]], asked: Questions) -> dict[str, Sequence[Advice] | None]:
-    """Variant -> its advice on each bar; None leaves the risk manager out."""
+def _variants(advice: Mapping[str, Sequence[Advice]], asked: Questions) -> dict[str, Sequence[Advice]]:
+    """Variant -> its advice on each bar."""
     given, rng = advice[GIVEN], np.random.default_rng(asked.seed)
     n = len(given[0].risk) if given else 0
     delayed = [Advice([NEUTRAL_RISK] * n, [0.0] * n), *given[:-1]]
     placebos = {f"placebo {i}": [given[day] for day in rng.permutation(len(given))] for i in range(asked.placebos)}
-    return {OFF: None, **advice, DELAYED: delayed, **placebos}
+    return {**advice, DELAYED: delayed, **placebos}
 
 
-def _returns(task: Task, traded: Bars, variants: Mapping[str, Sequence[Advice] | None]) -> dict[str, FloatArray]:
-    """Variant -> returns of its account, (T - 1,)."""
-    brain, terms = task.brain(), task.config.terms()
-    opinions = [brain.opine(closes) for closes in task.market.bars.close.tolist()][task.row :]
-    paths = {name: _equity(brain, opinions, advice, traded, terms) for name, advice in variants.items()}
+def _returns(task: Task, traded: Bars, variants: Mapping[str, Sequence[Advice]]) -> dict[str, FloatArray]:
+    """Variant -> returns of its account, (T - 1,); `off` is the account of that name in a run."""
+    brain, fresh, terms, bars = task.brain(), task.brain(), task.config.terms(), task.market.bars
+    spoken = [brain.opine(closes) for closes in bars.close.tolist()][task.row :]
+    said = opinions(fresh, read_panel(bars.close, fresh.reader)).rows(slice(task.row, None))
+    paths = {OFF: account(Panel(traded, said, terms), RISK_OFF).equity}
+    paths |= {name: _equity(brain, spoken, advice, traded, terms) for name, advice in variants.items()}
     return {name: np.diff(path) / path[:-1] for name, path in paths.items()}
 
 
 def _equity(
-    brain: Hybrid, opinions: Sequence[Opinion], advice: Sequence[Advice] | None, traded: Bars, terms: Terms
+    brain: Hybrid, spoken: Sequence[Opinion], advice: Sequence[Advice], traded: Bars, terms: Terms
 ) -> FloatArray:
     held: list[float] | None = None
     wanted = []
-    for row, opinion in enumerate(opinions):
-        decision = brain.settle(opinion, None if advice is None else advice[row], held)
+    for row, opinion in enumerate(spoken):
+        decision = brain.settle(opinion, advice[row], held)
         held = decision.target
         wanted.append(withheld(held, decision.waits))
     return traded_at(terms, np.array(wanted), traded).equity
