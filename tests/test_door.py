@@ -6,6 +6,7 @@ import csv
 import doctest
 import inspect
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from hybrid_bt.strategies.framework import bt
 NAMES = [name for name in hybrid_bt.__all__ if name != "__version__"]
 LAST = ("--start", "2021-01-04")
 START = date(2021, 1, 4)
+API = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 KEYS = {"costs": {"fee_bps": 3}, "sac": {"enabled": False}}
 TOML = """[sac]
 enabled = false
@@ -61,6 +63,13 @@ def test_examples_of_a_public_name_are_true(name: str) -> None:
     told = io.StringIO()
     doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test, out=told.write)
     assert told.getvalue() == ""
+
+
+def test_code_of_the_reference_runs() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", API.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block, {})
 
 
 @pytest.mark.parametrize("first", ["strategies", "feeds", "analyzers", "envs"])
