@@ -121,14 +121,13 @@ class Bars:
             without a name, or twice.
         """
         last, volume = floats("close", close), others.get("volume")
-        asked = [(field, others.get(field)) for field in ("open", "high", "low")]
-        given = [floats(field, values) for field, values in asked if values is not None]
+        given = [floats(field, array) for field in FIELDS[:3] if (array := others.get(field)) is not None]
         if len(given) not in (0, 3):
             raise BarsError(f"bars: {name}: open, high and low come together or not at all; add the missing columns")
         traded = np.zeros(last.shape) if volume is None else np.nan_to_num(floats("volume", volume), posinf=np.inf)
         first, high, low = given or (last, last, last)
-        known, said = nanoseconds(stamps, name), (tuple(notes), tuple(findings))
-        bars = cls(name, tuple(symbols), known, first, high, low, last, traded, *said)
+        columns = tuple(symbols), nanoseconds(stamps, name), first, high, low, last, traded
+        bars = cls(name, *columns, tuple(notes), tuple(findings))
         bars._check_symbols()
         if bars.n_bars < MIN_BARS:
             raise BarsError(f"bars: {name} holds {bars.n_bars} bar(s); at least {MIN_BARS} are needed; give more data")

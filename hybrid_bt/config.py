@@ -30,6 +30,7 @@ from hybrid_bt.config_parts import (
     NewsConfig,
     SacConfig,
     further_leg,
+    read_toml,
 )
 from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError, did_you_mean
@@ -103,12 +104,8 @@ class Config(NamedTuple):
         return MixParams(base, tuple(leg.weights for leg in self.legs.values()))
 
     def for_stamps(self, stamps: NDArray[np.datetime64]) -> Config:
-        """The same configuration with `risk.bars_per_year = "auto"` replaced by what the bars before trading say.
-
-        Parameters
-        ----------
-        stamps : ndarray of datetime64, shape (T,)
-            Of the bars before the first decision that is traded, never later ones.
+        """The same with `risk.bars_per_year = "auto"` replaced by what stamps say, (T,): of the bars before the first
+        decision that is traded, never later ones.
         """
         return overridden(self, {"risk": {"bars_per_year": decision_rate(stamps)}}) if self.auto_rate else self
 
@@ -188,7 +185,7 @@ def load_config(mode: str = "stable", file: str | Path | None = None, overrides:
     0.08
     """
     merged = tomllib.loads(mode_text(mode))
-    for source, layer in (("file", _read_toml(file) if file else {}), ("flag", overrides or {})):
+    for source, layer in (("file", read_toml(file) if file else {}), ("flag", overrides or {})):
         _merge(merged, layer, str(file) if source == "file" else source)
     return _validated(merged)
 
@@ -228,18 +225,6 @@ def _given(merged: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]
     found["spread_params"]["warmup_bars"] = WARMUP_BARS / 2
     found["risk_unit"]["bars_per_year"] = EXCHANGE_SESSIONS
     return found
-
-
-def _read_toml(file: str | Path) -> dict[str, Any]:
-    path = Path(file)
-    if path.is_dir():
-        raise ConfigError(f"config file {path} is a folder; name the TOML file in it with --config")
-    if not path.is_file():
-        raise ConfigError(f"config file {path} does not exist; check --config")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config file {path} is not TOML: {error}") from None
 
 
 def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str) -> None:

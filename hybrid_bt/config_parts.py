@@ -1,8 +1,10 @@
-"""Sections of a configuration that no equation takes whole: what is on, which file, which documents."""
+"""What a configuration is made of beside the tuples that equations take: switches, files, documents, further legs."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Le
@@ -89,3 +91,16 @@ def further_leg(name: str, given: Mapping[str, Any]) -> FurtherLeg:
     if not isinstance(is_on, bool):
         raise ConfigError(f"{where}.enabled must be true or false, not {is_on!r}")
     return FurtherLeg(is_on, validated(LegWeights, weights, where), validated(params, own, where))
+
+
+def read_toml(file: str | Path) -> dict[str, Any]:
+    """A user's file as it stands."""
+    path = Path(file)
+    if path.is_dir():
+        raise ConfigError(f"config file {path} is a folder; name the TOML file in it with --config")
+    if not path.is_file():
+        raise ConfigError(f"config file {path} does not exist; check --config")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config file {path} is not TOML: {error}") from None

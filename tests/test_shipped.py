@@ -57,9 +57,10 @@ def test_a_rehearsal_is_the_training_that_ends_earlier(lesson: Lesson, tmp_path:
 
 
 def test_a_rehearsal_moves_no_weight_and_reads_no_bar_behind_the_training_span(lesson: Lesson, tmp_path: Path) -> None:
-    close = lesson.bars.close.copy()
-    close[lesson.bars.stamps > np.datetime64(lesson.end)] *= 3.0
-    other = lesson._replace(bars=Bars.checked("us20", lesson.bars.symbols, lesson.bars.stamps, close))
+    bars = lesson.market.bars
+    close = bars.close.copy()
+    close[bars.stamps > np.datetime64(lesson.end)] *= 3.0
+    other = lesson._replace(market=Market("", Bars.checked("us20", bars.symbols, bars.stamps, close), "KO:PEP"))
     told = learn_sac(lesson, SAC, 100, tmp_path / "a.onnx").manifest
     assert learn_sac(other, SAC, 100, tmp_path / "b.onnx").manifest.results == told.results
     plain = learn_sac(lesson._replace(rehearse_to=None), SAC, 100, tmp_path / "c.onnx").manifest

@@ -216,8 +216,8 @@ def test_validation_sees_what_a_run_would_trade(bars: Bars, tmp_path: Path) -> N
     """The targets of a model in training are those that the brain records from its frozen file."""
     given = lesson(bars)
     policy = learn_sac(given, SAC, 200, tmp_path / "sac.onnx")
-    brain = build(given.config, bars.symbols, given.pairs, Policies(policy, None))
-    recorded = record(brain, bars, given.pairs).decisions().legs["sac"]
+    brain = build(given.config, bars.symbols, given.market.pairs, Policies(policy, None))
+    recorded = record(brain, bars, given.market.pairs).decisions().legs["sac"]
     history = lesson(bars, valid_end=date(1997, 12, 31)).history()
     targets = sac_targets(history, lambda rows: policy.run(rows), given.config)
     np.testing.assert_allclose(targets, recorded, atol=1e-12)

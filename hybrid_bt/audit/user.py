@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import sys
 import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hybrid_bt.audit.cerebros import DEFAULT, Fill, RunMode, run
@@ -41,7 +41,7 @@ MODES = {
 }
 
 
-def find_strategy(name: str) -> Any:
+def find_strategy(name: str) -> type:
     """The class named `module:Class`; the current folder is searched first.
 
     Raises
@@ -57,8 +57,8 @@ def find_strategy(name: str) -> Any:
     if here not in sys.path:
         sys.path.insert(0, here)
     module = _module(module_name)
-    found = getattr(module, class_name, None)
-    if not _is_strategy(found):
+    found: object = getattr(module, class_name, None)
+    if not (isinstance(found, type) and _is_strategy(found)):
         known = [key for key, value in vars(module).items() if _is_strategy(value)]
         what = "holds no" if found is None else "holds, but not as a Backtrader strategy,"
         hint = did_you_mean(class_name, known) if known else "; it has no strategy at all"
@@ -66,11 +66,11 @@ def find_strategy(name: str) -> Any:
     return found
 
 
-def _is_strategy(thing: Any) -> bool:
-    return inspect.isclass(thing) and issubclass(thing, bt.Strategy) and thing is not bt.Strategy
+def _is_strategy(thing: object) -> bool:
+    return isinstance(thing, type) and issubclass(thing, bt.Strategy) and thing is not bt.Strategy
 
 
-def _module(name: str) -> Any:
+def _module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -83,14 +83,14 @@ def _module(name: str) -> Any:
         raise ConfigError(f"--strategy: importing {name} raised {type(error).__name__}: {error}") from error
 
 
-def fill_with(strategy: Any, params: Mapping[str, Any]) -> Fill:
+def fill_with(strategy: type, params: Mapping[str, Any]) -> Fill:
     """Puts a strategy class into a Cerebro."""
-    known = list(strategy.params._getkeys())
+    known: list[str] = list(strategy.params._getkeys())  # type: ignore[attr-defined]  # of Backtrader
     for name in params:
         if name not in known:
             raise ConfigError(f"{strategy.__name__}: no parameter {name!r}{did_you_mean(name, known)}")
 
-    def fill(cerebro: Any, bars: Bars) -> None:
+    def fill(cerebro: bt.Cerebro, bars: Bars) -> None:
         cerebro.addstrategy(strategy, **params)
 
     return fill

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,7 +88,7 @@ def main(kind: str, **flags: Flag) -> None:
     with logbook.progress(sys.stderr.isatty()):
         policy = learn(kind, lesson, flags["sac_steps"], flags["ppo_steps"], out)
     if lesson.valid_end:
-        _draw(logbook, lesson, kind, policy.manifest.results["validation"])
+        _draw(logbook, lesson, kind, policy.manifest.results)
     click.echo(f"{out}: {kind} for {mode}, {policy.manifest.members} members, sha256 {policy.sha256}")
 
 
@@ -172,10 +173,12 @@ def _practice(flags: Flags) -> Practice:
     return Practice(**{name: flags[name] for name in Practice._fields})
 
 
-def _draw(logbook: Logbook, lesson: Lesson, kind: str, found: Any) -> None:
+def _draw(logbook: Logbook, lesson: Lesson, kind: str, results: Mapping[str, Any]) -> None:
     from hybrid_bt.train.validation import Score
 
-    values = {name: float("nan") if value is None else value for name, value in found["reference"].items()}
+    values = {
+        name: float("nan") if value is None else value for name, value in results["validation"]["reference"].items()
+    }
     name = "equal weight" if kind == "sac" else "best constant r"
     title = f"{'SAC leg' if kind == 'sac' else 'Fused account'} on validation, {lesson.mode}"
     note = (
