@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 
 from hybrid_bt.accounts import BENCHMARK, EQUAL_WEIGHT, RISK_OFF, Panel, account, leverage_of, run_accounts, traded_at
-from hybrid_bt.bars import Bars, say_stamp
+from hybrid_bt.bars import Bars, Moment, say_stamp
 from hybrid_bt.build import Policies
 from hybrid_bt.collector import collector_paused
 from hybrid_bt.errors import BarsError, ConfigError, ReconciliationError, did_you_mean
@@ -57,7 +56,7 @@ def run_backtest(
     mode: str = "stable",
     pairs: str | Sequence[str] | None = None,
     config: Configured = None,
-    start: date | None = None,
+    start: Moment | None = None,
     progress: Progress | None = None,
     **more: Unpack[More],
 ) -> Run:
@@ -73,7 +72,7 @@ def run_backtest(
         Of the Kalman leg; by default the sample's own, or the market's.
     config : Config, path of a TOML file, or {section: {key: value}}
         The whole configuration, or what is laid over the mode.
-    start : date
+    start : date, or text "YYYY-MM-DD"
         First day traded; earlier bars warm up. By default the first one out of sample.
     progress : callable
         Called as `progress(bars_done, bars_in_all)`.
@@ -99,7 +98,7 @@ def run_backtest(
 
     Examples
     --------
-    >>> run = run_backtest("us20", start=date(2021, 1, 4))
+    >>> run = run_backtest("us20", start="2021-01-04")
     >>> print(f"{run.accounts['hybrid'].equity[-1]:,.2f}")
     1,244,535.11
     """

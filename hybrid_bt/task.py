@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hybrid_bt.bars import Bars, instant, say_stamp
+from hybrid_bt.bars import Bars, Moment, instant, say_stamp
 from hybrid_bt.build import LegMaker, Policies, build, training_end
 from hybrid_bt.config import Config, Overrides, load_config
 from hybrid_bt.errors import BarsError, ConfigError, InSampleError, did_you_mean
@@ -64,7 +64,7 @@ def prepare(
     config: Configured = None,
     policies: Policies | Mapping[str, PolicyGiven] | None = None,
     legs: Mapping[str, LegGiven] | None = None,
-    start: date | None = None,
+    start: Moment | None = None,
     allow_in_sample: bool = False,
 ) -> Task:
     """Load what is asked for, find the first bar that may be traded, and calibrate on those before it.
@@ -80,10 +80,11 @@ def prepare(
     own = own_legs(asked, legs)
     loaded = _policies(asked, policies, own)
     trained_until = training_end(loaded)
-    row = first_trading_row(market.bars, trained_until, start, allow_in_sample)
+    day = start if start is None or isinstance(start, date) else instant(start).astype("M8[us]").item().date()
+    row = first_trading_row(market.bars, trained_until, day, allow_in_sample)
     known = asked.for_stamps(market.bars.stamps[:row])
     fitted = fit_pairs(market, row, known) if known.kalman.fit else None
-    return Task(market, mode, known, loaded, own, start, allow_in_sample, row, trained_until, fitted)
+    return Task(market, mode, known, loaded, own, day, allow_in_sample, row, trained_until, fitted)
 
 
 def _policies(

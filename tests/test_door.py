@@ -106,7 +106,7 @@ def test_python_and_the_command_are_one_backtest(words: str, tmp_path: Path, mon
     out = tmp_path / "fig"
     answer = CliRunner().invoke(main, [*LAST, *flags, "--no-plots", "--no-ledger", "--out", str(out)])
     assert answer.exit_code == 0, answer.output
-    made = run_backtest(start=START, **named(tmp_path / "mine.toml"))
+    made = run_backtest(start="2021-01-04", **named(tmp_path / "mine.toml"))
     assert equities(out) == {name: repr(float(path.equity[-1])) for name, path in made.accounts.items()}
     made.write(tmp_path / "mine", plots=False)
     for table in out.glob("*.csv"):
@@ -134,6 +134,7 @@ def test_a_policy_of_one_s_own_is_asked(made: Run) -> None:
 @pytest.mark.parametrize(
     ("named", "said"),
     [
+        ({"start": "4 January 2021"}, "is no date"),
         ({"benchmrk": "KO"}, "did you mean 'benchmark'"),
         ({"policies": {"sacc": "x"}}, "did you mean 'sac'"),
         ({"benchmark": "KOO"}, "no symbol 'KOO'"),
