@@ -9,7 +9,7 @@ import numpy as np
 from hybrid_bt.account.attribution import Contributions, PriceMoves, contributions
 from hybrid_bt.account.flows import price_moves
 from hybrid_bt.analyzers.ledger import NO_MARK, Ledger
-from hybrid_bt.config.build import resolve_pairs
+from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.errors import ConfigError
 
 

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_bt.config import load_config
-from hybrid_bt.feeds import load_bars
-from hybrid_bt.feeds.sample import sample_pairs
+from hybrid_bt.feeds import as_market, load_bars
 from hybrid_bt.train.models import new_gate, new_sac
 from hybrid_bt.train.pipeline import Lesson
 from hybrid_bt.train.spec import GATE_SPECS, LEAST_CLOSE, SAC_SPECS, asset_env, regime_env
@@ -65,7 +64,7 @@ def main() -> None:
     parser.add_argument("--ppo-steps", type=int, default=30_000)
     given = parser.parse_args()
     bars, config = load_bars("us20", end=END), load_config("stable")
-    lesson = Lesson(bars, config, "stable", sample_pairs("us20", bars.symbols), START, END, (0,))
+    lesson = Lesson(as_market(bars), config, "stable", START, END, (0,))
     history = lesson.history()
     total = _sac(history, config, given.sac_steps) + _gate(history, config, given.ppo_steps)
     print(f"both: {total:.1f} s CPU")

@@ -35,13 +35,12 @@ def symbols_of(n: int) -> tuple[str, ...]:
 
 def us20_pairs(n_symbols: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Symbols and pairs of us20: one pair, or all."""
-    from hybrid_bt.feeds import load_bars
-    from hybrid_bt.feeds.sample import sample_pairs
+    from hybrid_bt.feeds import as_market
 
-    symbols = load_bars("us20").symbols
-    pairs = sample_pairs("us20", symbols)
+    market = as_market("us20")
+    symbols, pairs = market.bars.symbols, market.pairs
     if n_symbols == len(symbols):
-        return symbols, tuple(pairs)
+        return symbols, pairs
     return tuple(pairs[0].split(":")), (pairs[0],)
 
 

@@ -43,14 +43,14 @@ def event_path(quick: bool) -> list[Row]:
 
 
 def _against_cerebro(n_symbols: int, quick: bool) -> list[Row]:
-    from hybrid_bt.backtest import Request, Task, trade
-    from hybrid_bt.config import load_config
-    from hybrid_bt.config.build import load_policies
+    from hybrid_bt.backtest import trade
+    from hybrid_bt.bars.market import Market
+    from hybrid_bt.config.task import prepare
 
     bars, pairs = stretch(n_symbols, quick)
-    config = load_config("stable")
     first = 300
-    task = Task(Request(bars=bars, config=config, policies=load_policies(config), pairs=pairs), first, None)
+    task = prepare(Market(bars.name, bars, pairs), allow_in_sample=True)._replace(row=first)
+    config = task.config
     trading = trade(task)  # loads numba
     event = medians({"event": lambda: trade(task)}, 3)["event"]
     account = trading.account

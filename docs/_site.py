@@ -17,6 +17,7 @@ from typing import Any
 import click
 from mkdocs.structure.files import File, Files
 
+import hybrid_bt
 from hybrid_bt.commands.cli import main
 
 __all__ = ["on_config", "on_files", "on_page_markdown", "on_post_page"]
@@ -27,6 +28,7 @@ DOCS = ROOT / "docs"
 EXAMPLES = "examples"  #: folder whose programs make up the page of the same name
 
 COMMANDS_HERE = "<!-- every command -->"
+NAMES_HERE = "<!-- every public name -->"
 HELP_WIDTH = 92  #: columns that a page has room for
 SHIM = "https://unpkg.com/iframe-worker/shim"
 
@@ -73,9 +75,12 @@ def _examples() -> str:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Turn links that leave docs/, and put the commands' own help where a page asks for it."""
+    """Turn links that leave docs/; put the public names, and the commands' own help, where a page asks for them."""
     if page.file.src_uri not in BORROWED:
         markdown = _relinked(markdown, DOCS.relative_to(ROOT))
+    if NAMES_HERE in markdown:
+        names = sorted((name for name in hybrid_bt.__all__ if name != "__version__"), key=str.lower)
+        markdown = markdown.replace(NAMES_HERE, "\n".join(f"::: hybrid_bt.{name}" for name in names))
     if COMMANDS_HERE not in markdown:
         return markdown
     return markdown.replace(COMMANDS_HERE, "\n".join(_helps(main, None, "hybrid-bt")))

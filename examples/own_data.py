@@ -6,10 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hybrid_bt.backtest import Request, backtest
-from hybrid_bt.config import load_config
-from hybrid_bt.config.build import load_policies
-from hybrid_bt.feeds import load_bars
+from hybrid_bt import load_bars, run_backtest
 
 random = np.random.default_rng(7)
 days = pd.bdate_range("2015-01-01", periods=500)
@@ -24,7 +21,6 @@ with tempfile.TemporaryDirectory() as folder:
         frame.to_csv(Path(folder) / f"{symbol}.csv", index=False)
     bars = load_bars(folder)  # refuses what cannot be traded on, by symbol, date and value
 
-config = load_config("stable", overrides={"costs": {"spread_bps": 6.0}, "account": {"cash": 250_000.0}})
-record = backtest(Request(bars, config, load_policies(config), pairs=("ALPHA:BETA",)))
-for name, account in record.accounts.items():
-    print(f"{name:14s}{account.equity[-1]:14,.2f}  {len(account.fills):4d} fills")
+run = run_backtest(bars, pairs="ALPHA:BETA", config={"costs": {"spread_bps": 6.0}, "account": {"cash": 250_000.0}})
+print(run)
+print(run.to_frame().tail(2))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict, Unpack
 
 from hybrid_bt.bars import Bars, Moment
 from hybrid_bt.bars.findings import OnBadData
+from hybrid_bt.bars.market import Market, names_of
 from hybrid_bt.errors import BarsError, did_you_mean
 from hybrid_bt.feeds.panel import Align, Handling
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from hybrid_bt.feeds.array import ArrayFeed, to_feeds
     from hybrid_bt.feeds.framework import Framework
 
-__all__ = ["SOURCES", "ArrayFeed", "Query", "load_bars", "to_feeds"]
+__all__ = ["SOURCES", "ArrayFeed", "Query", "as_market", "load_bars", "to_feeds"]
+
 
 #: a source by its name, a path, or prices at hand
 Prices: TypeAlias = "str | Path | pd.DataFrame | Mapping[str, pd.DataFrame] | Framework | Sequence[Framework]"
@@ -120,6 +122,11 @@ def load_bars(
     ------
     BarsError
         Whatever is wrong with the prices or the path, by symbol, date and value.
+
+    Examples
+    --------
+    >>> load_bars("us20", symbols=["KO", "PEP"], end="2009-12-31")
+    Bars('us20', 5043 bars 1990-01-02..2009-12-31, 2 symbols: KO, PEP)
     """
     for word in handling.keys() - HandlingWords.__annotations__.keys():
         known = [*(load_bars.__kwdefaults__ or ()), *HandlingWords.__annotations__]
@@ -131,6 +138,18 @@ def load_bars(
         parse_step(resample)  # a mistake is told before anything is fetched
     bars = _load(source, Query(symbols, end, trade_from, offline, Handling(**handling)))
     return bars if resample is None else longer(bars, resample)
+
+
+def as_market(
+    source: Prices | Bars | Market, pairs: str | Sequence[str] | None = None, *, trade_from: Moment | None = None
+) -> Market:
+    """A market of whatever `load_bars` takes, of bars, or a market itself; a sample brings pairs if none are named."""
+    if isinstance(source, Market):
+        return source if pairs is None else Market(source.name, source.bars, names_of(pairs))
+    from hybrid_bt.feeds.sample import sample_pairs
+
+    bars = source if isinstance(source, Bars) else load_bars(source, trade_from=trade_from)
+    return Market(bars.name, bars, sample_pairs(bars) if pairs is None else names_of(pairs))
 
 
 def _load(source: Prices, query: Query) -> Bars:

@@ -55,6 +55,11 @@ class ArrayFeed(bt.feed.DataBase):
     ------
     BarsError
         No bars, an unknown symbol, several symbols and none named, or whatever is wrong with a DataFrame.
+
+    Examples
+    --------
+    >>> cerebro, bars = bt.Cerebro(), load_bars("us20", symbols=["KO", "PEP"])
+    >>> feed = cerebro.adddata(ArrayFeed(bars=bars, symbol="KO"))
     """
 
     params = (

@@ -80,10 +80,12 @@ def load_sample(name: str, *, symbols: Sequence[str] | None = None, raw_prices: 
     return align(name, {symbol: series[symbol] for symbol in chosen}, sample.notes)
 
 
-def sample_pairs(name: str, symbols: Sequence[str]) -> tuple[str, ...]:
-    """Pairs of an embedded sample whose assets are both among `symbols`; none for other data."""
-    pairs = SAMPLES[name].pairs if name in SAMPLES else ()
-    return tuple(pair for pair in pairs if set(pair.split(":")) <= set(symbols))
+def sample_pairs(bars: Bars) -> tuple[str, ...]:
+    """Pairs of the embedded sample that these bars were cut from; none for other data, whatever its name."""
+    sample = SAMPLES.get(bars.name)
+    if sample is None or not set(sample.notes) <= set(bars.notes):
+        return ()
+    return tuple(pair for pair in sample.pairs if set(pair.split(":")) <= set(bars.symbols))
 
 
 def sample_bytes(file: str) -> bytes:

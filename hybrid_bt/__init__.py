@@ -9,9 +9,30 @@ from __future__ import annotations
 import importlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hybrid_bt.account.replay import replay
+    from hybrid_bt.backtest import run_backtest
+    from hybrid_bt.bars import Bars, Market
+    from hybrid_bt.brain.legs import Leg, View, Wish
+    from hybrid_bt.config import Config, load_config
+    from hybrid_bt.equations.costs import Costs
+    from hybrid_bt.equations.sizing import OrderRules
+    from hybrid_bt.errors import HybridError
+    from hybrid_bt.evidence.audit.user import audit_strategy
+    from hybrid_bt.feeds import ArrayFeed, load_bars
+    from hybrid_bt.policies.frozen import FrozenPolicy
+    from hybrid_bt.report import Run
+    from hybrid_bt.strategies import HybridStrategy, KalmanHedge, SpreadFeeCommission, TargetOrders
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "ArrayFeed", "Bars", "Config", "Costs", "FrozenPolicy", "HybridError", "HybridStrategy", "KalmanHedge", "Leg",
+    "Market", "OrderRules", "Run", "SpreadFeeCommission", "TargetOrders", "View", "Wish", "__version__",
+    "audit_strategy", "load_bars", "load_config", "replay", "run_backtest",
+]  # fmt: skip
 
 # Nothing of ours reports on its user. onnxruntime (an id kept under the home folder, a server called) and Ray do unless
 # told before their first import, in each process; and of all modules this one is imported first, everywhere.
@@ -23,28 +44,33 @@ _checkout = Path(__file__).resolve().parent.parent
 if (_checkout / "pyproject.toml").exists() and (_checkout / "strategies").is_dir():
     __path__.append(str(_checkout))
 
-_EXPORTS = {
-    "Bars": "hybrid_bt.bars",
-    "Config": "hybrid_bt.config",
-    "Costs": "hybrid_bt.equations.costs",
-    "FrozenPolicy": "hybrid_bt.policies.frozen",
-    "HybridError": "hybrid_bt.errors",
-    "HybridStrategy": "hybrid_bt.strategies",
-    "KalmanHedge": "hybrid_bt.strategies",
-    "SpreadFeeCommission": "hybrid_bt.strategies",
-    "load_bars": "hybrid_bt.feeds",
-    "load_config": "hybrid_bt.config",
-    "replay": "hybrid_bt.account.replay",
+#: module -> public names in it
+_HOMES = {
+    "account.replay": ("replay",),
+    "backtest": ("run_backtest",),
+    "bars": ("Bars", "Market"),
+    "brain.legs": ("Leg", "View", "Wish"),
+    "config": ("Config", "load_config"),
+    "equations.costs": ("Costs",),
+    "equations.sizing": ("OrderRules",),
+    "errors": ("HybridError",),
+    "evidence.audit.user": ("audit_strategy",),
+    "feeds": ("ArrayFeed", "load_bars"),
+    "policies.frozen": ("FrozenPolicy",),
+    "report": ("Run",),
+    "strategies": ("HybridStrategy", "KalmanHedge", "SpreadFeeCommission", "TargetOrders"),
 }
+_PACKAGES = ("analyzers", "envs", "feeds", "strategies")  #: that are there after `import hybrid_bt` alone
 
-__all__ = [*_EXPORTS, "__version__"]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _EXPORTS:
-        return getattr(importlib.import_module(_EXPORTS[name]), name)
+def __getattr__(name: str) -> object:
+    if name in _PACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted((*__all__, *_PACKAGES))

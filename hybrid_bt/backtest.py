@@ -1,4 +1,4 @@
-"""A whole backtest: bars in, `RunRecord` out. The one place outside the adapters that builds a Cerebro.
+"""A whole backtest: a market in, a `Run` out. The one place outside the adapters that builds a Cerebro.
 
 The hybrid is traded by Backtrader's broker. Its own equity is re-derived from its fills (`reconcile`) and its targets
 are replayed by the accounting twin, which must give the same equity. The accounts that it is compared with (each leg
@@ -8,158 +8,173 @@ alone, no gate, no learning) are replayed on the same bars under the same costs,
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from datetime import UTC, date, datetime
-from importlib import metadata
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hybrid_bt.account import registry
 from hybrid_bt.account.collector import collector_paused
 from hybrid_bt.account.conditional import read_regime
-from hybrid_bt.account.notes import gap_counts, gap_notes, guard_notes
+from hybrid_bt.account.notes import gap_counts
 from hybrid_bt.account.reconcile import reconcile
-from hybrid_bt.account.records import AccountPath, Decisions, RunRecord
-from hybrid_bt.account.registry import BENCHMARK, EQUAL_WEIGHT, RISK_OFF, Panel, account, leverage_of, run_accounts
-from hybrid_bt.account.replay import replay
-from hybrid_bt.bars import Bars, instant, say_stamp
-from hybrid_bt.bars.findings import counters
-from hybrid_bt.bars.stamps import is_intraday
-from hybrid_bt.brain.recording import Recorder
+from hybrid_bt.account.records import AccountPath, Decisions
+from hybrid_bt.account.registry import BENCHMARK, EQUAL_WEIGHT, RISK_OFF
+from hybrid_bt.bars import Bars, Moment, say_stamp
+from hybrid_bt.bars.stamps import Stamps
 from hybrid_bt.config import Config
-from hybrid_bt.config.build import Policies, resolve_pairs, training_end
-from hybrid_bt.config.trading_start import first_trading_row, fit_pairs
-from hybrid_bt.equations.kalman import KalmanParams
-from hybrid_bt.errors import BarsError, ReconciliationError
+from hybrid_bt.config.build import Policies
+from hybrid_bt.config.facts import Trading, facts_of, in_sample_rows, notes_of, resolved, wall_clock
+from hybrid_bt.config.task import Configured, LegGiven, PolicyGiven, Task, prepare
+from hybrid_bt.equations.advice import Advice
+from hybrid_bt.errors import BarsError, ConfigError, ReconciliationError, did_you_mean
+from hybrid_bt.report.result import Run
 
 if TYPE_CHECKING:
-    from hybrid_bt.news.desk import Desk
-    from hybrid_bt.news.stage import RiskStage
+    from hybrid_bt.feeds import Prices
 
 PARITY_TOLERANCE = 1e-9  #: relative difference allowed between Backtrader's equity and its replay
-_VERSIONED = ("pandas", "quantstats")  #: beside those that the report names itself
+
+Progress = Callable[[int, int], None]  #: called as `progress(bars_done, bars_in_all)`
 
 
-class Request(NamedTuple):
-    """What is to be backtested."""
+class Stage(Protocol):
+    """Documents read along the bars, such as `hybrid_bt.news.stage.RiskStage`."""
 
-    bars: Bars  #: warm-up and trading bars
-    config: Config
-    policies: Policies
-    pairs: tuple[str, ...] = ()
-    start: date | None = None  #: first bar traded; None takes the first that may be
-    benchmark: str = EQUAL_WEIGHT  #: or a symbol
-    allow_in_sample: bool = False
-    seed: int = 0
-    mode: str = "stable"
-    news: Desk | None = None  #: documents and their scorer; None leaves the risk manager out
-    state: Path | None = None  #: file that the strategy's state is kept in, and gone on from if it is there
+    def advise(self, moment: datetime) -> Advice: ...
+    def facts(self) -> dict[str, Any]: ...
+    def notes(self) -> Sequence[str]: ...
 
 
-class Task(NamedTuple):
-    """A request and what its bars say of it."""
+class Documents(Protocol):
+    """Documents and their scorer, such as `hybrid_bt.news.desk.Desk`."""
 
-    request: Request  #: its configuration knows the bars per year
-    row: int  #: of the first decision
-    trained_until: date | None  #: last day that a policy was trained on
-    fitted: list[KalmanParams] | None = None  #: of each pair, if they are to be fitted
+    def stage(self, stamps: Stamps, row: int) -> Stage: ...
+    def trial(self, config: Config) -> Mapping[str, Any]: ...
 
 
-class Trading(NamedTuple):
-    """What comes out of a Cerebro."""
+class More(TypedDict, total=False):
+    """Further words of `run_backtest`."""
 
-    recorder: Recorder
-    row: int  #: in the recorder, of the first bar traded
-    account: AccountPath
-    clipped: dict[str, int]  #: policy -> observation values out of range
-    guard: dict[str, Any]  #: triggers, their first bars, failures; empty if nothing stood in the way
-    resumed_after: str  #: stamp of the last bar that came from the state; empty if none did
-
-
-def prepare(request: Request) -> Task:
-    """Where trading may begin, and what is calibrated before it.
-
-    Raises
-    ------
-    HybridError
-        For bars, pairs or spans that cannot be traded.
-    """
-    bars = request.bars
-    resolve_pairs(request.pairs, bars.symbols)
-    if request.benchmark != EQUAL_WEIGHT:
-        bars.index_of(request.benchmark)
-    trained_until = training_end(request.policies)
-    row = first_trading_row(bars, trained_until, request.start, request.allow_in_sample)
-    config = request.config.for_stamps(bars.stamps[:row])
-    fitted = fit_pairs(bars, request.pairs, row, config) if config.kalman.fit else None
-    return Task(request._replace(config=config), row, trained_until, fitted)
+    legs: Mapping[str, LegGiven] | None
+    policies: Policies | Mapping[str, PolicyGiven] | None
+    benchmark: str
+    allow_in_sample: bool
+    seed: int
+    news: Documents | None
+    state: Path | None
 
 
 @collector_paused()
-def backtest(request: Request, progress: Callable[[int, int], None] | None = None) -> RunRecord:
-    """Trade the hybrid through Backtrader's broker and put its baselines beside it.
+def run_backtest(
+    market: Prices = "us20",
+    *,
+    mode: str = "stable",
+    pairs: str | Sequence[str] | None = None,
+    config: Configured = None,
+    start: Moment | None = None,
+    progress: Progress | None = None,
+    **more: Unpack[More],
+) -> Run:
+    """Trade the hybrid through Backtrader's broker and put its baselines beside it: what `hybrid-bt run` does.
 
     Parameters
     ----------
-    progress : callable, optional
+    market : str, Path, Bars, Market or DataFrame
+        A sample ("us20", "tech6"), "yahoo", a folder or file of prices, or prices at hand (`load_bars`).
+    mode : "stable" or "aggressive"
+        Where every number comes from that nothing else gives.
+    pairs : sequence of str, or text "Y:X,..."
+        Of the Kalman leg; by default the sample's own, or the market's.
+    config : Config, path of a TOML file, or {section: {key: value}}
+        The whole configuration, or what is laid over the mode.
+    start : date, or text "YYYY-MM-DD"
+        First day traded; earlier bars warm up. By default the first one out of sample.
+    progress : callable
         Called as `progress(bars_done, bars_in_all)`.
+    legs : mapping
+        Place ("sac", "kalman", or a leg of the configuration) -> a leg of your own, as `HybridStrategy` takes it.
+    policies : mapping
+        "sac" or "gate" -> a frozen policy, its file, or a function of observations.
+    benchmark : str
+        Buy and hold of "equal-weight" parts (default), or of a symbol.
+    allow_in_sample : bool
+        Trade bars that the policies were trained on; the result is marked.
+    seed : int
+        Recorded; a run draws no random numbers.
+    news : hybrid_bt.news.desk.Desk
+        Documents and their scorer; without, there is no risk manager.
+    state : Path
+        File that the strategy's state is kept in, and gone on from if it is there.
 
     Raises
     ------
     HybridError
-        For bars, pairs or spans that cannot be traded; `ReconciliationError` if an account does not add up.
+        For bars, pairs, policies or spans that cannot be traded; `ReconciliationError` if an account does not add up.
+
+    Examples
+    --------
+    >>> run = run_backtest("us20", start="2021-01-04")
+    >>> print(f"{run.accounts['hybrid'].equity[-1]:,.2f}")
+    1,244,535.11
     """
     began = time.perf_counter()
-    task = prepare(request)
-    request, row, trained_until, _ = task
-    bars, config = request.bars, request.config
-    stage = None if request.news is None else request.news.stage(bars.stamps, row)
-    traded_through = trade(task, progress, stage)
-    recorder, hybrid = traded_through.recorder, traded_through.account
-    traded = bars.between(bars.stamps[row], None)
-    decisions = recorder.decisions(traded_through.row)
-    panel = Panel(traded, recorder.opinions(traded_through.row), config, config.costs, benchmark=request.benchmark)
-    beside = [*run_accounts(config, request.benchmark), *([] if stage is None else [RISK_OFF])]
-    accounts = {"hybrid": hybrid} | {name: account(panel, name) for name in beside}
-    for name, path in accounts.items():
-        _check_account(name, path, traded, config.account.cash, leverage_of(name, config))
-    gap = _replay_gap(request, traded, decisions, hybrid)
-    pairs = recorder.pairs(traded_through.row)
-    gaps = gap_counts(traded, decisions, pairs, resolve_pairs(request.pairs, bars.symbols), hybrid)
-    in_sample = _in_sample(traded, trained_until)
-    reading = read_regime(decisions.regime, bars, row)._asdict() if request.policies.gate else None
-    benchmark = EQUAL_WEIGHT if request.benchmark == EQUAL_WEIGHT else BENCHMARK
-    facts = {
-        **_facts(task, gap, traded_through, time.perf_counter() - began),
-        "gaps": gaps,
-        **(stage.facts() if stage else {}),
-        "regime": reading,
-        "annualisation": {"reports": traded.bars_per_year, "decisions": config.risk.bars_per_year},
-    }
-    return RunRecord(
+    for name in more:
+        if name not in More.__annotations__:
+            known = {*More.__annotations__, *(run_backtest.__kwdefaults__ or {})}
+            raise ConfigError(f"run_backtest: there is no {name!r}{did_you_mean(name, known)}")
+    from hybrid_bt.feeds import as_market
+
+    chosen, benchmark = as_market(market, pairs, trade_from=start), more.get("benchmark", EQUAL_WEIGHT)
+    if benchmark != EQUAL_WEIGHT:
+        chosen.bars.index_of(benchmark)
+    own: dict[str, Any] = {name: more.get(name) for name in ("policies", "legs")}
+    task = prepare(chosen, mode, config=config, start=start, allow_in_sample=more.get("allow_in_sample", False), **own)
+    desk = more.get("news")
+    stage = None if desk is None else desk.stage(chosen.bars.stamps, task.row)
+    trading = trade(task, progress, stage, more.get("state"))
+    said = resolved(task, benchmark, more.get("seed", 0), None if desk is None else desk.trial(task.config))
+    run = _run(task, trading, benchmark, stage, said)
+    run.facts["wall_clock"] = wall_clock(time.perf_counter() - began, trading.resumed_after)
+    return run
+
+
+def _run(task: Task, trading: Trading, benchmark: str, stage: Stage | None, resolved: dict[str, Any]) -> Run:
+    """Everything that stands beside the hybrid's account, and what is to be said of it."""
+    traded, config, hybrid, row = task.traded, task.config, trading.account, trading.row
+    decisions, pairs = trading.recorder.decisions(row), trading.recorder.pairs(row)
+    accounts = _accounts(task, trading, benchmark, traded, managed=stage is not None)
+    gap, in_sample = _replay_gap(task, traded, decisions, hybrid), in_sample_rows(task, traded)
+    gaps = gap_counts(traded, decisions, pairs, task.market.columns, hybrid)
+    is_gated = task.policies.gate is not None
+    return Run(
         bars=traded,
         accounts=accounts,
         decisions=decisions,
         pairs=pairs,
         entry_z=config.pair_rules.entry_z,
         exit_z=config.pair_rules.exit_z,
-        benchmark=benchmark,
+        benchmark=EQUAL_WEIGHT if benchmark == EQUAL_WEIGHT else BENCHMARK,
         start_value=config.account.cash,
         in_sample=in_sample,
-        config=_resolved(task),
-        facts=facts,
-        notes=(
-            *_notes(request, traded, in_sample, accounts),
-            *gap_notes(gaps),
-            *guard_notes(config.guard, traded_through.guard),
-            *(stage.notes() if stage else ()),
-        ),
+        config=resolved,
+        facts={
+            **facts_of(task, trading),
+            "seed": resolved["seed"],
+            "replay_difference": gap,
+            "gaps": gaps,
+            "regime": read_regime(decisions.regime, task.market.bars, task.row)._asdict() if is_gated else None,
+            **(stage.facts() if stage else {}),
+        },
+        notes=(*notes_of(task, trading, in_sample, gaps), *(stage.notes() if stage else ())),
     )
 
 
-def trade(task: Task, progress: Callable[[int, int], None] | None = None, stage: RiskStage | None = None) -> Trading:
+def trade(
+    task: Task, progress: Progress | None = None, stage: Stage | None = None, state: Path | None = None
+) -> Trading:
     """Run the strategy through Cerebro, trading from the task's row on.
 
     Where every symbol has a bar on that row, earlier bars reach the strategy as an array: its recursions read them,
@@ -170,12 +185,11 @@ def trade(task: Task, progress: Callable[[int, int], None] | None = None, stage:
     from hybrid_bt.feeds.framework import bt
     from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
 
-    request, row, _, fitted = task
-    bars, config = request.bars, request.config
+    bars, config, row = task.market.bars, task.config, task.row
     cerebro = bt.Cerebro(stdstats=False)
     cerebro.broker.setcash(config.account.cash)
     cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.costs))
-    skipped = row if request.state is None and bars.traded[row].all() else 0
+    skipped = row if state is None and bars.traded[row].all() else 0
     for feed in to_feeds(bars.between(bars.stamps[skipped], None)):
         cerebro.adddata(feed, name=feed._name)
     done = skipped
@@ -189,15 +203,16 @@ def trade(task: Task, progress: Callable[[int, int], None] | None = None, stage:
     cerebro.addstrategy(
         HybridStrategy,
         config=config,
-        pairs=request.pairs,
-        policies=request.policies,
-        kalman_params=fitted,
+        pairs=task.market.pairs,
+        policies=task.policies,
+        legs=task.legs,
+        kalman_params=task.fitted,
         trade_from=bars.stamps[row].astype("datetime64[us]").item(),
-        allow_in_sample=request.allow_in_sample,
+        allow_in_sample=task.allow_in_sample,
         history=bars.close[:skipped] if skipped else None,
         news=stage,
         record=True,
-        state=request.state,
+        state=state,
         on_bar=on_bar,
     )
     cerebro.addanalyzer(Ledger, start=row - skipped, _name="ledger")
@@ -207,30 +222,35 @@ def trade(task: Task, progress: Callable[[int, int], None] | None = None, stage:
         raise BarsError(
             f"bars: Backtrader ran {done} of {bars.n_bars} bars of {bars.name}; check the calendar of the data"
         )
-    resumed = strategy.keeper.resumed_after if strategy.keeper else ""
     return Trading(
         strategy.recorder,
         row - skipped,
         strategy.analyzers.ledger.path(),
         strategy.clipped_observations,
         strategy.guard.report(),
-        resumed,
+        strategy.keeper.resumed_after if strategy.keeper else "",
     )
 
 
-def _check_account(name: str, account: AccountPath, traded: Bars, cash: float, leverage: float) -> None:
-    if not np.isfinite(account.equity).all():
-        bar = say_stamp(traded.stamps[int(np.flatnonzero(~np.isfinite(account.equity))[0])])
-        raise BarsError(f"account {name}: equity is not finite on {bar}; check the prices of that day")
-    reconcile(account, traded, cash, leverage=leverage)
+def _accounts(task: Task, trading: Trading, benchmark: str, traded: Bars, *, managed: bool) -> dict[str, AccountPath]:
+    """The hybrid's, and those beside it; each is derived again from its own fills."""
+    terms, legs = task.config.terms(), task.config.legs_on()
+    panel = registry.Panel(traded, trading.recorder.opinions(trading.row), terms, benchmark=benchmark)
+    beside = [*registry.run_accounts(legs, benchmark), *([RISK_OFF] if managed else [])]
+    accounts = {"hybrid": trading.account} | {name: registry.account(panel, name) for name in beside}
+    for name, path in accounts.items():
+        if not np.isfinite(path.equity).all():
+            bar = say_stamp(traded.stamps[int(np.flatnonzero(~np.isfinite(path.equity))[0])])
+            raise BarsError(f"account {name}: equity is not finite on {bar}; check the prices of that day")
+        reconcile(path, traded, terms.cash, leverage=registry.leverage_of(name, terms.costs))
+    return accounts
 
 
-def _replay_gap(request: Request, traded: Bars, decisions: Decisions, hybrid: AccountPath) -> float:
+def _replay_gap(task: Task, traded: Bars, decisions: Decisions, hybrid: AccountPath) -> float:
     """Largest difference between Backtrader's equity and the twin's for the same targets, relative to the start."""
-    config = request.config
-    cash, costs, rules = config.account.cash, config.costs, config.order_rules
-    twin = replay(decisions.sent, traded, cash=cash, costs=costs, rules=rules)
-    gaps = np.abs(twin.equity - hybrid.equity) / cash
+    terms = task.config.terms()
+    twin = registry.traded_at(terms, decisions.sent, traded)
+    gaps = np.abs(twin.equity - hybrid.equity) / terms.cash
     row = int(np.argmax(gaps))
     if gaps[row] > PARITY_TOLERANCE:
         raise ReconciliationError(
@@ -238,81 +258,3 @@ def _replay_gap(request: Request, traded: Bars, decisions: Decisions, hybrid: Ac
             f"{twin.equity[row]!r}; please report this with the data and `hybrid-bt parity`"
         )
     return float(gaps[row])
-
-
-def _in_sample(traded: Bars, trained_until: date | None) -> NDArray[np.bool_]:
-    if trained_until is None:
-        return np.zeros(traded.n_bars, dtype=np.bool_)
-    return np.asarray(traded.stamps <= instant(trained_until, whole=True))
-
-
-def _resolved(task: Task) -> dict[str, Any]:
-    """The whole configuration as plain data."""
-    request, fitted = task.request, task.fitted
-    variances = None if fitted is None else {p: q._asdict() for p, q in zip(request.pairs, fitted, strict=True)}
-    return {
-        "mode": request.mode,
-        "data": request.bars.name,
-        "symbols": list(request.bars.symbols),
-        "pairs": list(request.pairs),
-        "start": None if request.start is None else request.start.isoformat(),
-        "benchmark": request.benchmark,
-        "allow_in_sample": request.allow_in_sample,
-        "seed": request.seed,
-        **request.config.numbers(),
-        **({"news": request.news.trial(request.config)} if request.news else {}),
-        "kalman_fitted": variances,
-    }
-
-
-def _facts(task: Task, gap: float, trading: Trading, seconds: float) -> dict[str, Any]:
-    """What `run.json` says beside the configuration and the result."""
-    request, row, trained_until, _ = task
-    bars = request.bars
-    return {
-        "seed": request.seed,
-        "versions": {name: metadata.version(name) for name in _VERSIONED},
-        "data": {
-            "sha256": bars.sha256,
-            "start": say_stamp(bars.stamps[0]),
-            "end": say_stamp(bars.stamps[-1]),
-            "findings": counters(bars.findings),
-        },
-        "policies": {
-            name: {"file": getattr(request.config, name).file, "sha256": policy.sha256}
-            for name, policy in request.policies.loaded().items()
-        },
-        "span": {
-            "warm_up_bars": row,
-            "policies_trained_until": None if trained_until is None else trained_until.isoformat(),
-        },
-        "replay_difference": gap,
-        "clipped_observations": trading.clipped,
-        **({"guard": trading.guard} if trading.guard else {}),
-        "wall_clock": {
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "backtest_seconds": seconds,
-            **({"resumed_after": trading.resumed_after} if trading.resumed_after else {}),
-        },
-    }
-
-
-def _notes(
-    request: Request, traded: Bars, in_sample: NDArray[np.bool_], accounts: dict[str, AccountPath]
-) -> tuple[str, ...]:
-    notes = list(request.bars.notes)
-    if in_sample.any():
-        notes.append(
-            f"IN-SAMPLE: {int(in_sample.sum())} of {traded.n_bars} bars lie in the policies' training span; "
-            "this is no out-of-sample result."
-        )
-    if is_intraday(traded.stamps):
-        notes.append(
-            f"Intraday bars: decisions take {request.config.risk.bars_per_year:.0f} bars a year, as counted before "
-            "trading. Memories and pair rules count in bars; the shipped modes and policies were made for daily ones."
-        )
-    if request.config.kalman.enabled and not request.pairs:
-        notes.append("No pairs were given, so the Kalman leg is idle; name some with --pairs Y:X.")
-    if accounts["hybrid"].rejected:
-        notes.append(f"{accounts['hybrid'].rejected} orders of the hybrid were rejected for want of cash.")
-    return tuple(notes)

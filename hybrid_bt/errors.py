@@ -29,7 +29,14 @@ class Advice(UserWarning):
 
 
 class HybridError(Exception):
-    """Root of all errors that a user can mend."""
+    """Root of all errors that a user can mend; the message says the rule, what came, and what to do.
+
+    >>> try:
+    ...     load_bars("us20", symbols=["KOO"])
+    ... except HybridError as error:
+    ...     print(error)
+    bars: us20 has no symbol 'KOO'; did you mean 'KO'?
+    """
 
 
 class BarsError(HybridError, ValueError):

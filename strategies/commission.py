@@ -19,8 +19,6 @@ FIXED = {"commtype": bt.CommInfoBase.COMM_PERC, "stocklike": True, "percabs": Tr
 class SpreadFeeCommission(bt.CommInfoBase):
     """Costs of a share trade, charged by the functions that `hybrid_bt.equations.accounting` charges with.
 
-    Usable alone: `cerebro.broker.addcommissioninfo(SpreadFeeCommission(spread_bps=4, fee_bps=1))`.
-
     Parameters
     ----------
     spread_bps, fee_bps, borrow_bps_per_year, leverage, financing_bps_per_year : float
@@ -30,6 +28,11 @@ class SpreadFeeCommission(bt.CommInfoBase):
     ------
     ConfigError
         For an unknown parameter, one of Backtrader's that this scheme does not read, or a value below its least.
+
+    Examples
+    --------
+    >>> cerebro = bt.Cerebro()
+    >>> cerebro.broker.addcommissioninfo(SpreadFeeCommission(spread_bps=4, fee_bps=1))
     """
 
     params = (*Costs._field_defaults.items(), *FIXED.items())

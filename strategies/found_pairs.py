@@ -9,8 +9,8 @@ from datetime import datetime
 import numpy as np
 
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.brain.pair_selection import select_pairs
-from hybrid_bt.config.build import resolve_pairs
 from hybrid_bt.errors import BarsError
 
 

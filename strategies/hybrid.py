@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.bars.market import names_of
 from hybrid_bt.brain.hybrid import Decision, Hybrid
 from hybrid_bt.brain.recording import Recorder
 from hybrid_bt.config import Config, load_config, overridden
@@ -35,7 +36,9 @@ from hybrid_bt.strategies.thinking import Thinking
 class HybridStrategy(bt.Strategy):
     """Kalman pairs and a frozen SAC policy, mixed by a frozen regime gate, traded on every feed of a Cerebro.
 
-        cerebro.addstrategy(HybridStrategy, mode="stable", pairs=["KO:PEP"])
+    >>> cerebro = bt.Cerebro()
+    >>> cerebro.addstrategy(HybridStrategy, mode="stable", pairs=["KO:PEP"])
+    0
 
     Decisions are made at the close of a bar and fill at the next open of their feed. A feed that begins later, ends
     early or misses bars is traded only on bars that it delivers, and so is the other side of a pair that is open with
@@ -155,7 +158,7 @@ class HybridStrategy(bt.Strategy):
         legs = own_legs(self.config, self.p.legs)
         policies: Policies = own_policies(self.config, self.p.policies, self.p.sac, self.p.gate, legs)
         self._finding = FoundPairs() if self.p.pairs == "auto" else None
-        self.pair_names = () if self._finding else _names(self.p.pairs)
+        self.pair_names = () if self._finding else names_of(self.p.pairs)
         self._build = partial(build, symbols=self.symbols, policies=policies, legs=legs)
         self._thinking = Thinking(
             self,
@@ -362,10 +365,6 @@ class HybridStrategy(bt.Strategy):
             )
 
 
-def _names(pairs: str | Sequence[str]) -> tuple[str, ...]:
-    return tuple(name.strip() for name in pairs.split(",") if name.strip()) if isinstance(pairs, str) else tuple(pairs)
-
-
 def _share(share: float) -> float:
     if not 0.0 < share <= 1.0:
         raise ConfigError(f"equity_share must lie above 0 and at most at 1, not {share!r}")
@@ -378,7 +377,7 @@ def traded_feeds(feeds: Sequence[Any], wanted: str | Sequence[str] | None) -> tu
     for i, name in enumerate(names):
         if name in names[:i]:
             raise ConfigError(f"two feeds are named {name!r}; give each its own: cerebro.adddata(feed, name=...)")
-    symbols = names if wanted is None else _names(wanted)
+    symbols = names if wanted is None else names_of(wanted)
     if not symbols:
         raise ConfigError("symbols is empty; name the feeds to trade, or leave it out for all")
     for i, symbol in enumerate(symbols):

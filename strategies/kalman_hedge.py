@@ -28,6 +28,12 @@ class KalmanHedge(bt.Indicator):
 
     Parameters are those of the modes; None takes the stable mode's number. The two data must tick together: the
     indicator pairs values by index, as all Backtrader indicators do.
+
+    Examples
+    --------
+    >>> class Watching(bt.Strategy):
+    ...     def __init__(self):
+    ...         self.hedge = KalmanHedge(self.data0, self.data1)  # self.hedge.zscore[0] in `next`
     """
 
     lines = ("alpha", "beta", "spread", "zscore")

@@ -68,6 +68,19 @@ class TargetOrders:
     ----------
     ruined : bool
         True from the first `send` that met equity <= 0: everything is being closed and nothing opens again.
+
+    Raises
+    ------
+    ConfigError
+        For rules out of range.
+
+    Examples
+    --------
+    >>> class Half(bt.Strategy):
+    ...     def __init__(self):
+    ...         self.orders = TargetOrders(self, OrderRules())
+    ...     def next(self):
+    ...         self.orders.send([0.5 for _ in self.datas])
     """
 
     def __init__(

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.gate import OBSERVATION as MARKET_OBSERVATION
 from hybrid_bt.brain.legs.base import netted
 from hybrid_bt.brain.legs.sac import OBSERVATION as ASSET_OBSERVATION
+from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies
+from hybrid_bt.config.task import Task, prepare
 
 SYMBOLS = ("AA", "BB", "CC", "DD", "EE", "FF")
 PAIRS = ("AA:BB", "CC:AA")
@@ -104,3 +107,10 @@ def stand_ins() -> Policies:
     sac: Any = TiltPolicy()
     gate: Any = MemoryPolicy()
     return Policies(sac, gate)
+
+
+def stack_of(bars: Bars, config: Config, policies: Policies | None = None) -> Task:
+    """What `hybrid-bt audit` looks at: nothing is traded, and the bars per year are not settled yet."""
+    market = Market("random", bars, PAIRS)
+    task = prepare(market, config=config, allow_in_sample=True)._replace(config=config)
+    return task if policies is None else task._replace(policies=policies)

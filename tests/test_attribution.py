@@ -10,9 +10,8 @@ from report_cases import make_record
 
 from hybrid_bt.account.attribution import PriceMoves, contributions
 from hybrid_bt.account.records import AccountPath, Decisions, PairPaths
-from hybrid_bt.backtest import Request, backtest
+from hybrid_bt.backtest import run_backtest
 from hybrid_bt.config import load_config
-from hybrid_bt.config.build import load_policies
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.report.tables import split_of
 
@@ -88,7 +87,7 @@ def test_the_parts_sum_to_the_profit_whatever_was_traded(seed: int):
 def real():
     config = load_config("stable")
     bars = load_bars("us20", symbols=("KO", "PEP", "XOM", "CVX"), end=np.datetime64("2012-12-31").item())
-    return backtest(Request(bars, config, load_policies(config), ("KO:PEP", "CVX:XOM"), mode="stable"))
+    return run_backtest(bars, config=config, pairs="KO:PEP,CVX:XOM")
 
 
 def test_a_real_run_adds_up_and_little_is_left_to_execution(real):

@@ -11,24 +11,25 @@ import numpy as np
 import pandas as pd
 import planted_leaks
 import pytest
-from brain_cases import PAIRS, random_bars, stand_ins
+from brain_cases import random_bars, stack_of, stand_ins
 from click.testing import CliRunner
 
 import hybrid_bt.evidence.audit.stack as audited
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.market import Market
 from hybrid_bt.commands.audit import main
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import load_policies
 from hybrid_bt.errors import BarsError
 from hybrid_bt.evidence.audit.replays import BROKER_FUTURES, FUTURES, Check, alter
-from hybrid_bt.evidence.audit.stack import PARTS, Stack, audit_stack
+from hybrid_bt.evidence.audit.stack import PARTS, audit_stack
 from hybrid_bt.evidence.audit.trace import Column, Trace, first_move
-from hybrid_bt.evidence.audit.user import audit_strategy
+from hybrid_bt.evidence.audit.user import check_strategy
 from hybrid_bt.strategies import thinking
 
 SPAN = ("--data", "us20", "--symbols", "KO,PEP", "--bars", "150")
 BARS = random_bars(300, 3)
-STACK = Stack(BARS, load_config("stable"), stand_ins(), PAIRS)
+STACK = stack_of(BARS, load_config("stable"), stand_ins())
 
 
 def audit(name: str, *more: str) -> Any:
@@ -84,9 +85,9 @@ def with_weekly_feed(label: str) -> Any:
 
 def test_resampled_bar_stamped_at_its_start_is_seen_early() -> None:
     bars = random_bars(120, 1)
-    early = audit_strategy("early", with_weekly_feed("first"), bars, 9)
+    early = check_strategy("early", with_weekly_feed("first"), bars, 9)
     assert {(f.symbol, f.kind) for check in early for f in check.findings} >= {("WEEK", "future")}
-    cuts_at_week_ends = audit_strategy("late", with_weekly_feed("last"), random_bars(127, 1, start="2011-01-03"), 7)
+    cuts_at_week_ends = check_strategy("late", with_weekly_feed("last"), random_bars(127, 1, start="2011-01-03"), 7)
     assert [f for check in cuts_at_week_ends for f in check.findings if f.kind == "future"] == []
 
 
@@ -96,7 +97,7 @@ def test_backtrader_resampling_is_clean() -> None:
         cerebro.resampledata(cerebro.datas[0], timeframe=bt.TimeFrame.Weeks, name="WEEK")
         cerebro.addstrategy(planted_leaks.LastFeed)
 
-    checks = audit_strategy("weekly", fill, random_bars(200, 1))
+    checks = check_strategy("weekly", fill, random_bars(200, 1))
     assert [finding for check in checks for finding in check.findings] == []
     assert checks[0].orders > 20
 
@@ -202,21 +203,21 @@ def test_opinions_made_ahead_from_the_next_row_are_caught(monkeypatch: pytest.Mo
 
 
 def test_replay_that_fills_at_the_deciding_close_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = audited.replay
+    honest = audited.traded_at
 
-    def same_close(targets: Any, bars: Bars, **named: Any) -> Any:
-        path = honest(targets, bars, **named)
+    def same_close(terms: Any, targets: Any, bars: Bars) -> Any:
+        path = honest(terms, targets, bars)
         fills = tuple(fill._replace(price=float(bars.close[fill.decided, fill.symbol])) for fill in path.fills)
         object.__setattr__(path, "fills", fills)
         return path
 
-    monkeypatch.setattr(audited, "replay", same_close)
+    monkeypatch.setattr(audited, "traded_at", same_close)
     assert [finding.kind for finding in only("dense arrays").findings] == ["same bar"]
 
 
 def test_too_few_bars_are_refused() -> None:
     with pytest.raises(BarsError, match="the audit needs 292"):
-        audit_stack(STACK._replace(bars=random_bars(200, 3)))
+        audit_stack(STACK._replace(market=Market("few", random_bars(200, 3))))
 
 
 # --- the parts ---

@@ -20,6 +20,7 @@ from hybrid_bt.account.records import AccountPath, Fill, Fills, Opinions
 from hybrid_bt.account.replay import replay
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.brain.history import read_history
 from hybrid_bt.brain.legs.sac import OBSERVATION
 from hybrid_bt.brain.opinions import opinions
@@ -27,7 +28,7 @@ from hybrid_bt.brain.reader import MarketReader, read_panel
 from hybrid_bt.brain.recording import record
 from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.config import load_config, overridden
-from hybrid_bt.config.build import build, load_policies, resolve_pairs
+from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.envs import ASSET, Span, Task, Track, TradingEnv, asset_tracks
 from hybrid_bt.equations.compiled import compiling
 from hybrid_bt.equations.costs import Costs
@@ -290,7 +291,8 @@ sys.path.insert(0, "tests")
 sys.modules["numba"] = None
 import numpy as np
 from brain_cases import PAIRS, random_bars
-from hybrid_bt.config.build import Policies, build, resolve_pairs
+from hybrid_bt.config.build import Policies, build
+from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.config import load_config, overridden
 from hybrid_bt.envs import asset_tracks
 from hybrid_bt.brain.history import read_history

@@ -49,3 +49,10 @@ def test_the_reference_is_that_of_the_commands(site: Path):
     page = (site / "commands.html").read_text(encoding="utf-8")
     assert all(flag in page for option in main.params if not option.hidden for flag in option.opts)
     assert "hybrid-bt policy import-sb3" in page
+
+
+def test_the_reference_has_every_public_name(site: Path):
+    import hybrid_bt
+
+    page = (site / "api.html").read_text(encoding="utf-8")
+    assert [name for name in hybrid_bt.__all__ if name[0] != "_" and f'id="hybrid_bt.{name}"' not in page] == []

@@ -12,7 +12,7 @@ import backtrader as bt
 import pytest
 from brain_cases import random_bars
 
-from hybrid_bt.evidence.audit.user import audit_strategy, fill_with
+from hybrid_bt.evidence.audit.user import check_strategy, fill_with
 from hybrid_bt.feeds import load_bars, to_feeds
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,5 +63,5 @@ def test_feeds_are_played_and_strategies_audited_without_backtraders_warnings() 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         bars = load_bars(list(to_feeds(random_bars(60))))
-        audit_strategy("Crossing", fill_with(Crossing, {}), bars, every=20)
+        check_strategy("Crossing", fill_with(Crossing, {}), bars, every=20)
     assert {str(one.message) for one in said} == {"utcnow, says the stranger"}

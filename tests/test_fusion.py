@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybrid_bt.config import MODES, load_config
+from hybrid_bt.config import load_config
+from hybrid_bt.config.parts import MODES
 from hybrid_bt.equations.fusion import (
     FusionParams,
     MixParams,

@@ -19,14 +19,16 @@ from hypothesis import strategies as st
 from test_run import write_prices
 
 from hybrid_bt.analyzers import Ledger
-from hybrid_bt.backtest import Request, backtest
+from hybrid_bt.backtest import run_backtest
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.legs import KalmanLeg, View, Wish
 from hybrid_bt.commands.init import commented_toml
 from hybrid_bt.commands.parity import compare
 from hybrid_bt.commands.run import main
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import Policies, load_policies
+from hybrid_bt.config.task import prepare
 from hybrid_bt.equations.guard import guard_step, initial_guard
 from hybrid_bt.equations.guard_limits import GuardFacts, GuardParams, rule_names
 from hybrid_bt.errors import ConfigError
@@ -183,14 +185,14 @@ def test_killed_and_failed_are_met_whatever_the_limits() -> None:
 @pytest.mark.parametrize("bars", [BARS, HOLED], ids=["whole", "holed"])
 def test_backtrader_and_arrays_agree_behind_the_guard(bars: Bars) -> None:
     config = load_config("stable", overrides=WILD | {"guard": LIMITS})
-    request = Request(bars, config, load_policies(config), PAIRS)
-    differences, _ = compare(request)
+    market = Market("", bars, PAIRS)
+    differences = compare(prepare(market, config=config))
     assert [(d.quantity, d.largest) for d in differences if d.largest > 0.0] == []
-    record = backtest(request)  # replays what was sent, and fails on a difference
+    record = run_backtest(market, config=config)  # replays what was sent, and fails on a difference
     assert set(record.facts["guard"]["triggers"]) >= {"daily_loss", "drawdown", "asset_limit", "net_limit"}
     assert "max_order_notional" in record.facts["guard"]["triggers"]
     assert record.decisions.wanted is not None
-    free = backtest(request._replace(config=load_config("stable", overrides=WILD)))
+    free = run_backtest(market, config=WILD)
     assert np.array_equal(record.accounts["sac"].equity, free.accounts["sac"].equity)
     assert "guard" not in free.facts and "guard" not in free.config
 
@@ -354,8 +356,7 @@ def test_run_with_a_failing_policy_is_replayed_exactly_and_says_so() -> None:
     config = load_config("stable", overrides=WILD)
     sac: Any = Faulty(TiltPolicy(), "raises", range(30, 33))
     sac.sha256 = "0" * 64
-    gate = load_policies(config).gate
-    record = backtest(Request(BARS, config, Policies(sac, gate), PAIRS))
+    record = run_backtest(BARS, config=config, policies={"sac": sac}, pairs=PAIRS)
     assert record.facts["guard"]["triggers"] == {"policy_failure": 3}
     assert any("POLICY FAILURE on 3 traded bars: sac: ZeroDivisionError: no luck" in note for note in record.notes)
     assert np.isfinite(record.decisions.standing_target).all() and np.isnan(record.decisions.target).any()

@@ -10,9 +10,10 @@ import pytest
 from brain_cases import ACTIVE, PAIRS, SYMBOLS, altered_from, random_bars, stand_ins, with_rows
 
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.brain.recording import Recorder, record
 from hybrid_bt.config import Config, load_config
-from hybrid_bt.config.build import Policies, build, load_policies, policy_path, resolve_pairs, training_end
+from hybrid_bt.config.build import Policies, build, load_policies, policy_path, training_end
 from hybrid_bt.equations.fusion import sac_weight
 from hybrid_bt.equations.risk import limit
 from hybrid_bt.errors import BarsError, ConfigError

@@ -13,12 +13,11 @@ import pytest
 from brain_cases import random_bars
 from click.testing import CliRunner
 
-from hybrid_bt.backtest import Request, backtest
+from hybrid_bt.backtest import run_backtest
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.stamps import bars_per_year, decision_rate
 from hybrid_bt.commands.run import main as run
 from hybrid_bt.config import load_config
-from hybrid_bt.config.build import load_policies
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds import load_bars, to_feeds
@@ -171,7 +170,7 @@ def test_decisions_do_not_see_the_calendar_that_comes_later() -> None:
 def test_strategy_in_a_cerebro_of_its_own_settles_the_same_rate() -> None:
     bars = load_bars(KO_PEP)
     config = load_config("stable")
-    record = backtest(Request(bars, config, load_policies(config), ("KO:PEP",), start=date(2019, 2, 4)))
+    record = run_backtest(bars, config=config, pairs="KO:PEP", start=date(2019, 2, 4))
     cerebro = bt.Cerebro()
     for feed in to_feeds(bars):
         cerebro.adddata(feed, name=feed._name)

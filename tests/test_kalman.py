@@ -11,8 +11,10 @@ import pytest
 from brain_cases import altered_from, random_bars
 from statsmodels.tsa.statespace.kalman_filter import KalmanFilter
 
-from hybrid_bt.backtest import fit_pairs
+from hybrid_bt.bars import Bars
+from hybrid_bt.bars.market import Market
 from hybrid_bt.config import load_config
+from hybrid_bt.config.task import fit_pairs
 from hybrid_bt.equations.kalman import (
     KalmanParams,
     KalmanState,
@@ -257,9 +259,12 @@ def test_fit_finds_the_variances_of_a_simulated_pair() -> None:
 def test_fit_of_a_run_reads_no_bar_from_the_start_on() -> None:
     bars = random_bars(340)
     config = load_config()
-    found = fit_pairs(bars, ("AA:BB",), 300, config)
-    assert fit_pairs(altered_from(bars, 300), ("AA:BB",), 300, config) == found
-    assert fit_pairs(altered_from(bars, 299), ("AA:BB",), 300, config) != found
+
+    def fitted(bars: Bars) -> list[KalmanParams]:
+        return fit_pairs(Market("", bars, "AA:BB"), 300, config)
+
+    assert fitted(altered_from(bars, 300)) == fitted(bars)
+    assert fitted(altered_from(bars, 299)) != fitted(bars)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

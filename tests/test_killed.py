@@ -58,7 +58,7 @@ REPORTS = (
 import csv
 sys.path.insert(0, sys.argv[2])
 from brain_cases import random_bars
-from hybrid_bt.backtest import Request, backtest
+from hybrid_bt.backtest import run_backtest
 from hybrid_bt.config.build import Policies
 from hybrid_bt.config import load_config
 from hybrid_bt.report import write_report
@@ -68,7 +68,7 @@ off = {"sac": {"enabled": False}, "gate": {"enabled": False}}
 bars, records = random_bars(320), []
 for cash in (1e6, 2e6):
     config = load_config("stable", overrides=off | {"account": {"cash": cash}})
-    records.append(backtest(Request(bars, config, Policies(None, None), ("AA:BB",))))
+    records.append(run_backtest(bars, config=config, pairs="AA:BB"))
 seen = set()
 
 def write(place, k):

@@ -12,9 +12,10 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-import hybrid_bt.account.replay
+import hybrid_bt.account.registry
 import hybrid_bt.brain.legs.sac
 import hybrid_bt.envs
+from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.legs import SacLeg
 from hybrid_bt.brain.recording import record
 from hybrid_bt.commands.parity import main
@@ -39,28 +40,28 @@ def test_the_whole_stack_is_equal() -> None:
 
 
 def test_a_difference_is_found_and_placed(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = hybrid_bt.account.replay.replay
+    honest = hybrid_bt.account.registry.traded_at
 
     def tampered(*arguments: Any, **named: Any) -> Any:
         path = honest(*arguments, **named)
         path.cash[100] += 0.01
         return path
 
-    monkeypatch.setattr("hybrid_bt.commands.parity.replay", tampered)
+    monkeypatch.setattr("hybrid_bt.commands.parity.traded_at", tampered)
     result = CliRunner().invoke(main, SPAN)
     assert result.exit_code == 1, result.output
     assert "cash               largest difference 1e-08 on 2010-05-27" in result.output
 
 
 def test_a_number_that_is_none_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = hybrid_bt.account.replay.replay
+    honest = hybrid_bt.account.registry.traded_at
 
     def tampered(*arguments: Any, **named: Any) -> Any:
         path = honest(*arguments, **named)
         path.equity[100] = np.nan
         return path
 
-    monkeypatch.setattr("hybrid_bt.commands.parity.replay", tampered)
+    monkeypatch.setattr("hybrid_bt.commands.parity.traded_at", tampered)
     result = CliRunner().invoke(main, SPAN)
     assert result.exit_code == 1, result.output
     assert "equity             largest difference inf on 2010-05-27" in result.output
@@ -119,7 +120,7 @@ def test_final_equity_with_the_frozen_policy_is_that_of_sb3_predict(tmp_path: Pa
     pytest.importorskip("torch")
     bars = load_bars("us20", symbols=["KO", "PEP", "JNJ", "PG"], end="2000-12-31")
     config, pairs = load_config("stable"), ("KO:PEP",)
-    lesson = Lesson(bars, config, "stable", pairs, date(1995, 1, 3), date(1996, 12, 31), seeds=(0,))
+    lesson = Lesson(Market("", bars, pairs), config, "stable", date(1995, 1, 3), date(1996, 12, 31), seeds=(0,))
     spec = SacSpec(
         action_low=0.0, action_high=1.0, risk_aversion=2.0, gamma=0.9, n_envs=8, batch_size=128, learning_starts=64
     )

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_run import read, write_prices
 
+from hybrid_bt.bars.market import Market
 from hybrid_bt.commands.run import main
 from hybrid_bt.config import load_config
-from hybrid_bt.config.build import load_policies
+from hybrid_bt.config.task import prepare
 from hybrid_bt.equations.advice import Advice, ManagerParams, blend, multipliers, reduce
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.evidence.audit.documents import CHANGES, audit_documents
 from hybrid_bt.evidence.audit.replays import last_rows
-from hybrid_bt.evidence.audit.stack import Stack
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.desk import Desk, clock_of, closes_early, is_daily
@@ -377,8 +377,7 @@ def test_flags_of_the_stage_without_it_are_refused(tmp_path: Path) -> None:
 
 def test_audit_of_documents_is_clean_and_finds_a_planted_leak(monkeypatch: pytest.MonkeyPatch) -> None:
     bars = last_rows(load_bars("us20"), WARMUP_BARS + 120)
-    config = load_config()
-    stack = Stack(bars, config, load_policies(config), ("KO:PEP",))
+    stack = prepare(Market("us20", bars, "KO:PEP"), allow_in_sample=True)
     documents = list(open_store(sample_path()).documents())
     assert audit_documents(stack, documents, LexiconScorer(), every=30).findings == []
 

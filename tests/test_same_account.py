@@ -11,12 +11,15 @@ from brain_cases import PAIRS, random_bars
 from hybrid_bt.account.metrics import max_drawdown, sharpe
 from hybrid_bt.account.registry import ACCOUNTS, Panel, account, learned_accounts, study_accounts
 from hybrid_bt.account.replay import replay
-from hybrid_bt.backtest import Request, backtest
+from hybrid_bt.backtest import run_backtest
+from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.history import read_history
 from hybrid_bt.brain.recording import record
 from hybrid_bt.brain.settling import alone, mix_of, settle_panel
-from hybrid_bt.config import RESERVED, Config, load_config
+from hybrid_bt.config import Config, load_config
 from hybrid_bt.config.build import build, load_policies
+from hybrid_bt.config.parts import RESERVED
+from hybrid_bt.config.task import prepare
 from hybrid_bt.evidence.study.jobs import TradeJob, VoiceJob, opinions_of
 from hybrid_bt.train.validation import GateValidation, SacValidation, Score
 
@@ -48,13 +51,14 @@ def world(seed: int) -> tuple[Config, Any]:
 def test_the_same_name_is_the_same_account(seed: int) -> None:
     config, bars = world(seed)
     policies = load_policies(config)
-    made = backtest(Request(bars, config, policies, PAIRS, allow_in_sample=True))
+    made = run_backtest(bars, pairs=PAIRS, config=config, policies=policies, allow_in_sample=True)
     row = bars.n_bars - made.bars.n_bars
     config = config.for_stamps(bars.stamps[:row])
 
-    said = VoiceJob("", bars, config, PAIRS, policies).run()
-    panel = Panel(made.bars, opinions_of(said, slice(row, None)), config, config.costs)
-    studied = TradeJob("", panel, study_accounts(config)).run()
+    task = prepare(Market("", bars, PAIRS), config=config, policies=policies, allow_in_sample=True)
+    said = VoiceJob("", task).run()
+    panel = Panel(made.bars, opinions_of(said, slice(row, None)), config.terms())
+    studied = TradeJob("", panel, study_accounts(config.legs_on())).run()
     both = [name for name in made.accounts if f"equity:{name}" in studied]
     assert {"hybrid", "equal-weight", "vol-target"} <= set(both) and ("sac" in both) == config.sac.enabled
     for name in both:
@@ -86,17 +90,20 @@ def score_of(equity: Any, config: Config) -> Score:
 def test_every_account_of_a_study_is_registered_and_a_leg_cannot_take_its_name() -> None:
     config = load_config("stable")
     legs = tuple(config.legs_enabled())
-    assert set(study_accounts(config)) <= {*ACCOUNTS, *legs} and set(learned_accounts(config)) <= {*ACCOUNTS, *legs}
+    assert set(study_accounts(config.legs_on())) <= {*ACCOUNTS, *legs} and set(learned_accounts(config.legs_on())) <= {
+        *ACCOUNTS,
+        *legs,
+    }
     assert {name for name in ACCOUNTS if name.isidentifier()} <= set(RESERVED)
 
 
 def test_study_leaves_out_what_is_switched_off() -> None:
     config = load_config("stable", None, {"sac": {"enabled": False}})
-    assert "sac" not in study_accounts(config) and "kalman" in study_accounts(config)
+    assert "sac" not in study_accounts(config.legs_on()) and "kalman" in study_accounts(config.legs_on())
 
 
 def test_account_of_another_name_is_refused() -> None:
     config, bars = world(0)
     said = record(build(config, bars.symbols, PAIRS, load_policies(config)), bars, PAIRS).opinions()
     with pytest.raises(ValueError, match="account 'hybird' is unknown; did you mean 'hybrid'"):
-        account(Panel(bars, said, config, config.costs), "hybird")
+        account(Panel(bars, said, config.terms()), "hybird")

@@ -14,10 +14,12 @@ from small_specs import GATE, SAC
 
 from hybrid_bt.account.conditional import read_regime
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.market import Market
 from hybrid_bt.commands.policy import main as card
 from hybrid_bt.commands.train import main
-from hybrid_bt.config import MODES, load_config
+from hybrid_bt.config import load_config
 from hybrid_bt.config.build import policy_path
+from hybrid_bt.config.parts import MODES
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.train.members import Practice
@@ -31,7 +33,9 @@ pytest.importorskip("torch")
 def lesson() -> Lesson:
     bars = load_bars("us20", symbols=["KO", "PEP", "JNJ"], end="1997-12-31").between("1994-06-01")
     span = date(1996, 1, 2), date(1997, 6, 30)
-    return Lesson(bars, load_config("stable"), "stable", ("KO:PEP",), *span, (3, 4), rehearse_to=date(1996, 12, 31))
+    return Lesson(
+        Market("", bars, "KO:PEP"), load_config("stable"), "stable", *span, (3, 4), rehearse_to=date(1996, 12, 31)
+    )
 
 
 def validated(lesson: Lesson) -> Lesson:
@@ -53,9 +57,10 @@ def test_a_rehearsal_is_the_training_that_ends_earlier(lesson: Lesson, tmp_path:
 
 
 def test_a_rehearsal_moves_no_weight_and_reads_no_bar_behind_the_training_span(lesson: Lesson, tmp_path: Path) -> None:
-    close = lesson.bars.close.copy()
-    close[lesson.bars.stamps > np.datetime64(lesson.end)] *= 3.0
-    other = lesson._replace(bars=Bars.checked("us20", lesson.bars.symbols, lesson.bars.stamps, close))
+    bars = lesson.market.bars
+    close = bars.close.copy()
+    close[bars.stamps > np.datetime64(lesson.end)] *= 3.0
+    other = lesson._replace(market=Market("", Bars.checked("us20", bars.symbols, bars.stamps, close), "KO:PEP"))
     told = learn_sac(lesson, SAC, 100, tmp_path / "a.onnx").manifest
     assert learn_sac(other, SAC, 100, tmp_path / "b.onnx").manifest.results == told.results
     plain = learn_sac(lesson._replace(rehearse_to=None), SAC, 100, tmp_path / "c.onnx").manifest

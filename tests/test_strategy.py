@@ -16,7 +16,7 @@ import pytest
 from brain_cases import PAIRS, SYMBOLS, random_bars
 
 from hybrid_bt.analyzers import Ledger
-from hybrid_bt.backtest import Request, backtest
+from hybrid_bt.backtest import run_backtest
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.recording import record
 from hybrid_bt.config import load_config
@@ -300,7 +300,7 @@ def test_works_beside_resampled_data_and_observers() -> None:
 
 def test_backtest_trades_what_the_brain_decides_and_adds_up() -> None:
     done: list[tuple[int, int]] = []
-    found = backtest(Request(HOLED, CONFIG, load_policies(CONFIG), PAIRS), lambda *step: done.append(step))
+    found = run_backtest(HOLED, config=CONFIG, pairs=PAIRS, progress=lambda *step: done.append(step))
     assert np.array_equal(found.decisions.target, recorded(HOLED).decisions(252).target)
     assert found.facts["replay_difference"] <= 1e-9
     assert found.bars.stamps[0] == HOLED.stamps[252] and not found.in_sample.any()

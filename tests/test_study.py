@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import importlib.util
 import itertools
 import json
@@ -13,17 +12,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from hybrid_bt.account.registry import learned_accounts, momentum, study_accounts
-from hybrid_bt.backtest import Request, backtest
+from hybrid_bt.backtest import run_backtest
+from hybrid_bt.bars.market import Market
 from hybrid_bt.commands.study import main
 from hybrid_bt.config import load_config
-from hybrid_bt.config.build import load_policies, policy_path
-from hybrid_bt.errors import BarsError, PolicyError
+from hybrid_bt.config.build import policy_path
+from hybrid_bt.config.task import prepare
+from hybrid_bt.errors import BarsError, ConfigError, PolicyError
 from hybrid_bt.evidence.study.doing import split
 from hybrid_bt.evidence.study.findings import Plan, _crossing
 from hybrid_bt.evidence.study.jobs import ENSEMBLE, Lessons, VoiceJob, run_job
@@ -33,7 +35,7 @@ from hybrid_bt.feeds import load_bars
 from hybrid_bt.policies.frozen import FrozenPolicy
 
 CONFIG = load_config("stable")
-ALL = study_accounts(CONFIG)
+ALL = study_accounts(CONFIG.legs_on())
 SHORT = ["--symbols", "KO,PEP,XOM,CVX", "--pairs", "KO:PEP", "--end", "2011-06-30", "--windows", "2", "--seeds", "2"]
 SHORT += ["--resamples", "60"]
 
@@ -43,9 +45,8 @@ def bars_of(symbols: tuple[str, ...] = ("KO", "PEP", "XOM", "CVX")):
 
 
 def voice(member: int = -1) -> VoiceJob:
-    config = load_config("stable")
     bars = bars_of().between("2008-06-01", None)
-    return VoiceJob(f"m{member}", bars, config, ("KO:PEP",), load_policies(config), member)
+    return VoiceJob(f"m{member}", prepare(Market("", bars, "KO:PEP")), member)
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +92,7 @@ def test_windows_follow_one_another_and_learn_only_from_before():
 
 
 def test_the_hybrid_s_cell_is_the_account_of_the_run(studied: Path):
-    config = load_config("stable")
-    record = backtest(
-        Request(bars=bars_of(), config=config, policies=load_policies(config), pairs=("KO:PEP",), mode="stable")
-    )
+    record = run_backtest(bars_of(), pairs="KO:PEP")
     whole = [np.load(path) for path in (studied / "cells").glob("*.npz")]
     equities = [cell["equity:hybrid"] for cell in whole if "equity:12-1 momentum" in cell.files]
     longest = max(equities, key=len)
@@ -108,7 +106,7 @@ def test_every_account_stands_in_every_table(studied: Path):
         assert float(row["sharpe_low"]) <= float(row["sharpe"]) <= float(row["sharpe_high"])
     assert {row["account"] for row in rows(studied / "windows.csv")} == set(ALL)
     seeds = [row for row in rows(studied / "seeds.csv") if row["seed"] in "01"]
-    assert {row["account"] for row in seeds} == set(learned_accounts(CONFIG))
+    assert {row["account"] for row in seeds} == set(learned_accounts(CONFIG.legs_on()))
     hybrid = {row["seed"]: row["sharpe"] for row in seeds if row["account"] == "hybrid"}
     assert hybrid["0"] != hybrid["1"]
     free, dear = (
@@ -167,17 +165,20 @@ def test_every_backend_gives_the_same_arrays(backend: str, tmp_path: Path):
 
 
 def test_a_failed_cell_is_told_and_not_kept(tmp_path: Path):
-    job = dataclasses.replace(voice(), pairs=("KO:NONE",))
+    def broken(*_: object) -> Any:
+        raise ConfigError("legs: no luck")
+
+    job = VoiceJob("broken", voice().task._replace(legs={"kalman": broken}))
     (result,) = execute([job], Store(tmp_path), n_jobs=1)
-    assert "NONE" in result.failure and not list(tmp_path.iterdir())
+    assert "no luck" in result.failure and not list(tmp_path.iterdir())
 
 
 def test_windows_with_policies_of_their_own_are_joined_bar_by_bar():
     """Ties are told for bars on which a symbol is missing only: a list of another length for each policy."""
     bars = bars_of()
     windows = tuple(split(bars, 700, 2))
-    lessons = (Lessons(windows[0].train_start, windows[0].train_end, 1, 1, "stable", (0,)),) * 2
-    plan = Plan(bars, CONFIG, "stable", load_policies(CONFIG), (), 700, windows, 0, lessons=lessons)
+    lessons = (Lessons(windows[0].train_start, windows[0].train_end, 1, 1, (0,)),) * 2
+    plan = Plan(prepare(Market("us20", bars), config=CONFIG), windows, 0, lessons=lessons)
     one, many = [[720, [[[0, 1]]]]], [[720, [[[2, 3]]]], [windows[1].first, [[[0, 1], [2]]]]]
     heard = {
         (w, ENSEMBLE): {"regime": np.full(bars.n_bars, w), "ties": np.frombuffer(json.dumps(ties).encode(), np.uint8)}

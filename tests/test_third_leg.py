@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brain_cases import PAIRS, random_bars
+from brain_cases import PAIRS, random_bars, stack_of
 from click.testing import CliRunner
 
 from hybrid_bt.account.replay import replay
@@ -27,7 +27,7 @@ from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.envs import REGIME, Task, TradingEnv, regime_track
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence.audit.leg_check import check_leg
-from hybrid_bt.evidence.audit.stack import PARTS, Stack
+from hybrid_bt.evidence.audit.stack import PARTS
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "own_leg.py"
 SECTION = """[legs.momentum]
@@ -129,7 +129,7 @@ def test_the_broker_agrees(config_file: str) -> None:
 
 def test_it_is_audited(config_file: str) -> None:
     config, bars = load_config("stable", config_file), random_bars(420, missing=0.03)
-    (check,) = PARTS["dense arrays"](Stack(bars, config, load_policies(config), PAIRS), 40)
+    (check,) = PARTS["dense arrays"](stack_of(bars, config), 40)
     assert check.findings == [] and check.values > 10_000
 
 

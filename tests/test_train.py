@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from small_specs import GATE, SAC
 
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.market import Market
 from hybrid_bt.commands.train import main
 from hybrid_bt.config import load_config
 from hybrid_bt.feeds import load_bars
@@ -24,10 +25,9 @@ END = date(1997, 6, 30)
 
 def lesson(bars: Bars, seeds: tuple[int, ...] = (3,)) -> Lesson:
     return Lesson(
-        bars=bars,
+        market=Market("", bars, "KO:PEP"),
         config=load_config("stable"),
         mode="stable",
-        pairs=("KO:PEP",),
         start=date(1996, 1, 2),
         end=END,
         seeds=seeds,

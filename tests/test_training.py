@@ -23,6 +23,7 @@ from click.testing import CliRunner
 from small_specs import GATE, SAC
 
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.recording import record
 from hybrid_bt.commands.train import main
 from hybrid_bt.config import load_config
@@ -47,10 +48,9 @@ def bars() -> Bars:
 def lesson(bars: Bars, practice: Practice = Practice(), valid_end: date | None = None, **more: Any) -> Lesson:  # noqa: B008
     given: dict[str, Any] = {"seeds": (3,), **more}
     return Lesson(
-        bars,
+        Market("", bars, "KO:PEP"),
         load_config("stable"),
         "stable",
-        ("KO:PEP",),
         date(1996, 1, 2),
         END,
         valid_end=valid_end,
@@ -216,8 +216,8 @@ def test_validation_sees_what_a_run_would_trade(bars: Bars, tmp_path: Path) -> N
     """The targets of a model in training are those that the brain records from its frozen file."""
     given = lesson(bars)
     policy = learn_sac(given, SAC, 200, tmp_path / "sac.onnx")
-    brain = build(given.config, bars.symbols, given.pairs, Policies(policy, None))
-    recorded = record(brain, bars, given.pairs).decisions().legs["sac"]
+    brain = build(given.config, bars.symbols, given.market.pairs, Policies(policy, None))
+    recorded = record(brain, bars, given.market.pairs).decisions().legs["sac"]
     history = lesson(bars, valid_end=date(1997, 12, 31)).history()
     targets = sac_targets(history, lambda rows: policy.run(rows), given.config)
     np.testing.assert_allclose(targets, recorded, atol=1e-12)
@@ -356,7 +356,7 @@ def test_an_agent_that_is_told_the_future_wins_and_one_that_knows_nothing_does_n
     from hybrid_bt.train.controls import run_controls
 
     panel = load_bars("us20", symbols=["KO", "PEP", "JNJ", "PG"], end="2003-12-31")
-    given = Lesson(panel, load_config("stable"), "stable", (), date(1995, 1, 3), date(2003, 12, 31), (0,))
+    given = Lesson(Market("", panel), load_config("stable"), "stable", date(1995, 1, 3), date(2003, 12, 31), (0,))
     tracks = asset_tracks(given.history(), "1995-01-03", "2003-12-31")
     spec = SacSpec(
         action_low=0.0,

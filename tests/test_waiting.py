@@ -11,14 +11,15 @@ from brain_cases import PAIRS, random_bars
 
 from hybrid_bt.account.notes import orphans_closed
 from hybrid_bt.account.registry import Panel, account
-from hybrid_bt.backtest import Request, backtest
+from hybrid_bt.backtest import run_backtest
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.brain.legs import KalmanLeg
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.brain.recording import record
 from hybrid_bt.config import load_config, overridden
-from hybrid_bt.config.build import Policies, build, load_policies, resolve_pairs
+from hybrid_bt.config.build import Policies, build, load_policies
 from hybrid_bt.equations.waiting import tied_bundles, waiting_symbols
 from hybrid_bt.feeds import to_feeds
 from hybrid_bt.strategies import HybridStrategy
@@ -62,7 +63,7 @@ def test_who_waits(what: str, traded: list[int], before: list[int], after: list[
 def test_no_order_is_decided_for_one_side_alone() -> None:
     """Pairs alone, without a band: every bar on which a side is missing would otherwise see the other one resized."""
     bars = random_bars(700, missing=0.08, seed=3)
-    made = backtest(Request(bars, ALONE, NOBODY, PAIRS, mode="stable"))
+    made = run_backtest(bars, config=ALONE, policies=NOBODY, pairs=PAIRS)
     position, there = made.pairs.position, made.bars.traded
     decided = {(fill.decided, fill.symbol) for fill in made.accounts["hybrid"].fills}
     closed_orphans = 0
@@ -83,7 +84,7 @@ def test_orphan_is_closed_by_rule_and_its_free_side_sold() -> None:
     brain = build(ALONE, bars.symbols, ("AA:BB",), NOBODY)
     whole = record(brain, bars, ("AA:BB",)).pairs().position[:, 0].tolist()
     gone = next(t for t in range(320, 400) if whole[t - 1] and whole[t - 4 : t] == [whole[t - 1]] * 4)  # both are held
-    made = backtest(Request(holed(bars, gone, 420, 1), ALONE, NOBODY, ("AA:BB",)))
+    made = run_backtest(holed(bars, gone, 420, 1), config=ALONE, policies=NOBODY, pairs="AA:BB")
     first = 420 - made.bars.n_bars
     position = made.pairs.position[:, 0]
     assert (position[gone - first : gone - first + 3] != 0.0).all()
@@ -109,9 +110,9 @@ def test_stream_equals_batch_over_missing_bars(compiled: bool) -> None:
     assert np.array_equal(said.regime, whole.regime) and said.ties == whole.ties
     sides = resolve_pairs(PAIRS, bars.symbols)
     assert streamed.decisions().waits.any() and sum(orphans_closed(bars.traded, sides, streamed.pairs().position)) > 0
-    made = backtest(Request(bars, CONFIG, POLICIES, PAIRS))
+    made = run_backtest(bars, config=CONFIG, policies=POLICIES, pairs=PAIRS)
     row = bars.n_bars - made.bars.n_bars
-    again = account(Panel(made.bars, whole.rows(slice(row, None)), CONFIG, CONFIG.costs), "hybrid")
+    again = account(Panel(made.bars, whole.rows(slice(row, None)), CONFIG.terms()), "hybrid")
     assert np.array_equal(again.equity, made.accounts["hybrid"].equity)
     assert np.array_equal(again.size, made.accounts["hybrid"].size)
 

@@ -87,14 +87,18 @@ class Fills(Sequence[Fill]):
         return f"Fills({list(self)!r})"
 
 
-def _cut(record: _Paths, rows: slice, **others: Any) -> _Paths:
+def _cut(record: _Paths, rows: slice, **others: object) -> _Paths:
     """A record of some bars alone: views of its arrays, whose first axis is T, and `others` in place of the rest."""
     values = {one.name: getattr(record, one.name) for one in fields(record) if one.name not in others}
-    cut: dict[str, Any] = {name: value[rows] for name, value in values.items() if isinstance(value, np.ndarray)}
+    cut: dict[str, Any] = dict(others) | {
+        name: value[rows] for name, value in values.items() if isinstance(value, np.ndarray)
+    }
     for name, value in values.items():
-        if isinstance(value, dict):
+        if isinstance(value, np.ndarray):
+            cut[name] = value[rows]
+        elif isinstance(value, dict):
             cut[name] = {leg: path[rows] for leg, path in value.items()}
-    return replace(record, **cut, **others)
+    return replace(record, **cut)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ own volatility target and limits; the others are fully invested and unlevered, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,8 +17,9 @@ from hybrid_bt.account.records import AccountPath, Opinions
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.settling import Mix, alone, mix_of, settle_panel
-from hybrid_bt.config import Config
 from hybrid_bt.equations.costs import Costs
+from hybrid_bt.equations.fusion import MixParams
+from hybrid_bt.equations.risk import RiskParams
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import ConfigError, did_you_mean
 
@@ -33,13 +34,22 @@ SHUFFLED_BLOCK_BARS = 21  #: r is cut into months that change places, so that it
 MOMENTUM_BARS, SKIPPED_BARS = 252, 21  #: twelve months without the last
 
 
+class Terms(NamedTuple):
+    """How an account is mixed, limited, charged and traded."""
+
+    mix: MixParams
+    risk: RiskParams
+    costs: Costs
+    rules: OrderRules
+    cash: float  #: start value
+
+
 class Panel(NamedTuple):
     """Some bars, what was said of them, and how they are traded."""
 
     bars: Bars  #: row 0 is the first decision
     opinions: Opinions
-    config: Config
-    costs: Costs
+    terms: Terms
     momentum: FloatArray | None = None  #: (T, N) of `momentum`, for those who ask for it
     benchmark: str = EQUAL_WEIGHT  #: or a symbol
     seed: int = 0  #: of what is shuffled
@@ -63,39 +73,38 @@ def account(panel: Panel, name: str) -> AccountPath:
     return ACCOUNTS[name](panel)
 
 
-def legs_alone(config: Config) -> list[str]:
-    """Accounts of single legs: those that are switched on."""
-    return [name for name, is_on in config.legs_enabled().items() if is_on]
-
-
-def run_accounts(config: Config, benchmark: str = EQUAL_WEIGHT) -> list[str]:
-    """The accounts that stand beside the hybrid in a run, in the order of the summary."""
+def run_accounts(legs: Sequence[str], benchmark: str = EQUAL_WEIGHT) -> list[str]:
+    """The accounts that stand beside the hybrid in a run, in the order of the summary; of `legs`, each alone."""
     asked = [] if benchmark == EQUAL_WEIGHT else [BENCHMARK]
-    return [*legs_alone(config), "gate-off", EQUAL_WEIGHT, "vol-target", *asked]
+    return [*legs, "gate-off", EQUAL_WEIGHT, "vol-target", *asked]
 
 
-def leverage_of(name: str, config: Config) -> float:
+def leverage_of(name: str, costs: Costs) -> float:
     """Leverage under which an account of a run trades."""
-    return 1.0 if name in HELD else config.costs.leverage
+    return 1.0 if name in HELD else costs.leverage
 
 
 def mixed(panel: Panel, mix: Mix | None = None, opinions: Opinions | None = None) -> AccountPath:
     """A mix of what was said (by r, unless another is given), under the hybrid's limits."""
-    config, said = panel.config, opinions or panel.opinions
-    mix = mix or mix_of(said.regime, config.mix())
-    targets = settle_panel(said, panel.bars.traded, mix, config.risk)
-    return replay(targets, panel.bars, cash=config.account.cash, costs=panel.costs, rules=config.order_rules)
+    terms, said = panel.terms, opinions or panel.opinions
+    mix = mix or mix_of(said.regime, terms.mix)
+    return traded_at(terms, settle_panel(said, panel.bars.traded, mix, terms.risk), panel.bars)
+
+
+def traded_at(terms: Terms, targets: FloatArray, bars: Bars) -> AccountPath:
+    """Targets (T, N) as an account under these terms."""
+    return replay(targets, bars, cash=terms.cash, costs=terms.costs, rules=terms.rules)
 
 
 def _constant_gate(r: float) -> Callable[[Panel], AccountPath]:
-    return lambda panel: mixed(panel, mix_of(np.full(panel.bars.n_bars, r), panel.config.mix()))
+    return lambda panel: mixed(panel, mix_of(np.full(panel.bars.n_bars, r), panel.terms.mix))
 
 
 def _shuffled_gate(panel: Panel) -> AccountPath:
     r = panel.opinions.regime
     blocks = [r[i : i + SHUFFLED_BLOCK_BARS] for i in range(0, len(r), SHUFFLED_BLOCK_BARS)]
     order = np.random.default_rng(panel.seed).permutation(len(blocks))
-    return mixed(panel, mix_of(np.concatenate([blocks[i] for i in order]), panel.config.mix()))
+    return mixed(panel, mix_of(np.concatenate([blocks[i] for i in order]), panel.terms.mix))
 
 
 def _delayed(panel: Panel) -> AccountPath:
@@ -124,8 +133,8 @@ def sized(panel: Panel, weights: FloatArray) -> AccountPath:
 
 def _invested(panel: Panel, weights: FloatArray, rules: OrderRules) -> AccountPath:
     """Trade weights that sum to at most one as an unlevered account; NaN keeps what is held."""
-    costs = panel.costs._replace(leverage=1.0)
-    return replay(weights, panel.bars, cash=panel.config.account.cash, costs=costs, rules=rules)
+    costs = panel.terms.costs._replace(leverage=1.0)
+    return traded_at(panel.terms._replace(costs=costs, rules=rules), weights, panel.bars)
 
 
 def _held(panel: Panel, there: NDArray[np.bool_]) -> AccountPath:
@@ -133,7 +142,7 @@ def _held(panel: Panel, there: NDArray[np.bool_]) -> AccountPath:
     weights = np.full(panel.bars.close.shape, np.nan)
     weights[0] = np.where(there, FULLY_INVESTED / max(int(there.sum()), 1), 0.0)
     # no band: among many symbols an equal part is smaller than the change that a rebalanced account waits for
-    return _invested(panel, weights, OrderRules(panel.config.order_rules.lot))
+    return _invested(panel, weights, OrderRules(panel.terms.rules.lot))
 
 
 def _benchmark(panel: Panel) -> AccountPath:
@@ -144,7 +153,7 @@ def _monthly(panel: Panel, weights: FloatArray) -> AccountPath:
     """Fully invested in the weights of each month's first bar."""
     months = panel.bars.stamps.astype("datetime64[M]")
     new = np.concatenate(([True], months[1:] != months[:-1]))
-    rules = panel.config.order_rules._replace(rebalance_band=0.0)
+    rules = panel.terms.rules._replace(rebalance_band=0.0)
     return _invested(panel, FULLY_INVESTED * np.where(new[:, None], weights, np.nan), rules)
 
 
@@ -184,12 +193,12 @@ _GATES = ("gate r=-1", "gate r=0", "gate r=+1", "shuffled gate", "one bar late")
 _UNLEARNED = (EQUAL_WEIGHT, "rebalanced", "vol-target", "inverse-vol", "12-1 momentum")
 
 
-def learned_accounts(config: Config) -> tuple[str, ...]:
-    """Of a study, those that differ from seed to seed: policies have a part in them."""
-    return ("hybrid", *(["sac"] if config.sac.enabled else []), *_GATES)
+def learned_accounts(legs: Sequence[str]) -> tuple[str, ...]:
+    """Of a study, those that differ from seed to seed: policies have a part in them; `legs` are on."""
+    return ("hybrid", *(name for name in legs if name == "sac"), *_GATES)
 
 
-def study_accounts(config: Config) -> tuple[str, ...]:
-    """All accounts of a study, `hybrid` first."""
-    learned = learned_accounts(config)
-    return (*learned, *(name for name in legs_alone(config) if name not in learned), *_UNLEARNED)
+def study_accounts(legs: Sequence[str]) -> tuple[str, ...]:
+    """All accounts of a study, `hybrid` first; `legs` are on."""
+    learned = learned_accounts(legs)
+    return (*learned, *(name for name in legs if name not in learned), *_UNLEARNED)

@@ -10,10 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.account.records import AccountPath, Fills
 from hybrid_bt.bars import Bars
-from hybrid_bt.equations.accounting import Prices, run_account
-from hybrid_bt.equations.book import Account, Capital, Tape, new_book
+from hybrid_bt.equations.accounting import Prices, broker_day, run_account, send_orders
+from hybrid_bt.equations.book import Account, Capital, Tape, new_book, open_account
 from hybrid_bt.equations.compiled.choice import choose
 from hybrid_bt.equations.costs import Costs
+from hybrid_bt.equations.guard import guard_step, initial_guard
+from hybrid_bt.equations.guard_limits import FAILED, KILLED, GuardFacts, GuardParams, held_weights
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import ConfigError
@@ -43,7 +45,9 @@ def replay(
     bars : Bars
         T rows, row 0 being the first decision.
     cash : float
-        Start value.
+        Start value, currency.
+    costs : Costs
+    rules : OrderRules
     compiled : bool, optional
         Run under numba (same bits). By default where the work is worth loading it.
 
@@ -51,6 +55,12 @@ def replay(
     ------
     ConfigError
         For targets of another shape or infinite ones, or cash, costs or rules out of range.
+
+    Examples
+    --------
+    >>> bars = load_bars("us20", symbols=["KO", "PEP"])
+    >>> f"{replay(np.full(bars.close.shape, 0.45), bars).equity[-1]:,.0f}"
+    '28,579,744'
     """
     wanted = _checked_targets(targets, bars)
     terms = checked_terms(cash, costs, rules)
@@ -63,6 +73,51 @@ def replay(
     opens, closes, days, rows = (array.tolist() for array in arrays)  # lists are fastest in CPython
     prices = Prices(opens, closes, days)
     return one_path(lambda tape: run_account(prices, rows, *terms, new_book(wanted.shape[1]), tape), wanted.shape)
+
+
+def replay_guarded(
+    wanted: NDArray[np.float64],
+    bars: Bars,
+    pairs: Sequence[tuple[int, int]],
+    params: GuardParams,
+    masks: NDArray[np.float64],
+    cash: float,
+    costs: Costs,
+    rules: OrderRules,
+) -> tuple[AccountPath, NDArray[np.float64]]:
+    """Trade `wanted` (T, N) on `bars` through the guard: it sees the twin's account, and must come to the same targets.
+
+    Parameters
+    ----------
+    masks : (T,)
+        Of the run that is replayed; only what no price tells is read from it: failures and the kill switch.
+
+    Returns
+    -------
+    The account, and the targets (T, N) that were sent.
+    """
+    sent = np.empty(wanted.shape)
+    opens, closes, days, rows = bars.open.tolist(), bars.close.tolist(), days_of(bars).tolist(), wanted.tolist()
+
+    def drive(tape: Tape) -> Account:
+        account, book, guard = open_account(cash), new_book(bars.n_symbols), initial_guard()
+        for t, (open_row, close_row) in enumerate(zip(opens, closes, strict=True)):
+            account = broker_day(account, book, t, days[t], open_row, close_row, costs, tape)
+            tape.cash[t], tape.equity[t] = account.cash, account.equity
+            facts = GuardFacts(
+                days[t],
+                account.equity,
+                held_weights(book.size, book.close, account.equity),
+                [close == close for close in close_row],
+                bool(int(masks[t]) & FAILED),
+                bool(int(masks[t]) & KILLED),
+            )
+            guard, sent[t], _ = guard_step(guard, rows[t], facts, pairs, params, rules.rebalance_band)
+            account = send_orders(account, book, t, sent[t].tolist(), close_row, rules)
+        return account
+
+    path = one_path(drive, wanted.shape)
+    return path, sent
 
 
 def checked_terms(cash: float, costs: Costs, rules: OrderRules) -> tuple[float, Costs, OrderRules]:

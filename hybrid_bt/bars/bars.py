@@ -11,26 +11,42 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.bars.checks import check_name, check_panel, floats
 from hybrid_bt.bars.findings import Finding
-from hybrid_bt.bars.stamps import Moment, bars_per_year, instant, nanoseconds, say_stamp
+from hybrid_bt.bars.stamps import Moment, Stamps, bars_per_year, instant, nanoseconds, say_stamp
 from hybrid_bt.errors import BarsError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Bars", "Moment", "instant", "say_stamp"]
 
 FloatArray = NDArray[np.float64]
-
+FIELDS = ("open", "high", "low", "close", "volume")
+SHOWN = 6  #: symbols that a representation names
 MIN_BARS = 2  # one decision and one fill
+
+
+class Others(TypedDict, total=False):
+    """Prices beside the close, (T, N)."""
+
+    open: ArrayLike | None
+    high: ArrayLike | None
+    low: ArrayLike | None
+    volume: ArrayLike | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Bars:
     """Prices of N symbols on T bars. Arrays are float64, C-contiguous and read-only.
+
+    >>> load_bars("us20").between("2010", "2019").select(["KO", "PEP"]).to_frame().shape
+    (5032, 7)
 
     Use `Bars.checked` for prices from outside; the bare constructor looks at shapes only.
 
@@ -54,7 +70,7 @@ class Bars:
 
     name: str
     symbols: tuple[str, ...]
-    stamps: NDArray[np.datetime64]
+    stamps: Stamps
     open: FloatArray
     high: FloatArray
     low: FloatArray
@@ -81,21 +97,18 @@ class Bars:
         cls,
         name: str,
         symbols: Sequence[str],
-        stamps: Any,
-        close: Any,
+        stamps: ArrayLike,
+        close: ArrayLike,
         *,
-        open: Any = None,
-        high: Any = None,
-        low: Any = None,
-        volume: Any = None,
         notes: Iterable[str] = (),
         findings: Iterable[Finding] = (),
+        **others: Unpack[Others],
     ) -> Bars:
         """Bars from arrays of unknown quality.
 
         Parameters
         ----------
-        name, symbols, stamps, close, open, high, low, volume, notes, findings
+        name, symbols, stamps, close, notes, findings, open, high, low, volume
             As the attributes. Open, high and low come together or not at all; without them they equal the close, so
             that an order fills at the next close. NaN volume becomes 0.
 
@@ -107,18 +120,18 @@ class Bars:
             bar's prices missing; low or high inside the open-close range; negative volume; a symbol without a bar,
             without a name, or twice.
         """
-        given = [values is not None for values in (open, high, low)]
-        if any(given) and not all(given):
+        last, volume = floats("close", close), others.get("volume")
+        given = [floats(field, array) for field in FIELDS[:3] if (array := others.get(field)) is not None]
+        if len(given) not in (0, 3):
             raise BarsError(f"bars: {name}: open, high and low come together or not at all; add the missing columns")
-        close = floats("close", close)
-        volume = np.zeros(close.shape) if volume is None else np.nan_to_num(floats("volume", volume), posinf=np.inf)
-        open, high, low = (close, close, close) if open is None else (open, high, low)
-        bars = cls(name, tuple(symbols), stamps, open, high, low, close, volume, tuple(notes), tuple(findings))
+        traded = np.zeros(last.shape) if volume is None else np.nan_to_num(floats("volume", volume), posinf=np.inf)
+        first, high, low = given or (last, last, last)
+        columns = tuple(symbols), nanoseconds(stamps, name), first, high, low, last, traded
+        bars = cls(name, *columns, tuple(notes), tuple(findings))
         bars._check_symbols()
         if bars.n_bars < MIN_BARS:
             raise BarsError(f"bars: {name} holds {bars.n_bars} bar(s); at least {MIN_BARS} are needed; give more data")
-        panel = {field: getattr(bars, field) for field in ("open", "high", "low", "close", "volume")}
-        check_panel(name, bars.symbols, bars.stamps, panel)
+        check_panel(name, bars.symbols, bars.stamps, {field: getattr(bars, field) for field in FIELDS})
         bars._check_presence()
         return bars
 
@@ -134,9 +147,9 @@ class Bars:
         for column, symbol in enumerate(self.symbols):
             if not self.traded[:, column].any():
                 raise BarsError(f"bars: {symbol} has no bar at all in {self.name}; give prices or remove the symbol")
-        empty = ~np.asarray(self.traded.any(axis=1))
-        if empty.any():
-            stamp = say_stamp(self.stamps[int(np.argmax(empty))])
+        there = self.traded.any(axis=1)
+        if not there.all():
+            stamp = say_stamp(self.stamps[int(np.argmin(there))])
             raise BarsError(f"bars: {self.name} {stamp} holds no price of any symbol; remove the row")
 
     @property
@@ -198,7 +211,7 @@ class Bars:
             )
         return self._cut(self.symbols, np.s_[first:last], self.stamps[first:last])
 
-    def _cut(self, symbols: tuple[str, ...], where: Any, stamps: NDArray[np.datetime64]) -> Bars:
+    def _cut(self, symbols: tuple[str, ...], where: slice | tuple[slice, list[int]], stamps: Stamps) -> Bars:
         cut: dict[int, FloatArray] = {}  # one cut for close-only bars, whose four prices are one array
         prices = (self.open, self.high, self.low, self.close)
         for values in prices:
@@ -216,9 +229,16 @@ class Bars:
 
     def __repr__(self) -> str:
         span = f"{say_stamp(self.stamps[0])}..{say_stamp(self.stamps[-1])}" if self.n_bars else "empty"
-        return (
-            f"Bars({self.name!r}, {self.n_bars} bars {span}, {self.n_symbols} symbols: {', '.join(self.symbols[:6])})"
-        )
+        named = ", ".join(self.symbols[:SHOWN]) + (", ..." if self.n_symbols > SHOWN else "")
+        return f"Bars({self.name!r}, {self.n_bars} bars {span}, {self.n_symbols} symbols: {named})"
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row a bar of a symbol, columns date, symbol, open, high, low, close, volume: `load_bars` takes it back."""
+        import pandas as pd
+
+        rows, columns = np.nonzero(self.traded)
+        named = {"date": self.stamps[rows], "symbol": np.array(self.symbols)[columns]}
+        return pd.DataFrame(named | {field: getattr(self, field)[rows, columns] for field in FIELDS})
 
 
 def _frozen(values: NDArray[Any]) -> NDArray[Any]:

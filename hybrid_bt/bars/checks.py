@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from hybrid_bt.bars.findings import Finding, OnBadData, refusal
 from hybrid_bt.bars.stamps import Stamps, say_stamp
@@ -217,7 +217,7 @@ def check_name(symbol: object) -> None:
         )
 
 
-def floats(field: str, values: ArrayLike) -> FloatArray:
+def floats(field: str, values: object) -> FloatArray:
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -5,112 +5,93 @@ from __future__ import annotations
 import ast
 import os
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hybrid_bt.bars import Bars, say_stamp
-from hybrid_bt.commands.console import AMOUNT, COUNT, command, flag, option, progress_bar
-from hybrid_bt.commands.options import bars_of, request_of, shared
+from hybrid_bt.commands.console import AMOUNT, COUNT, Flag, Flags, command, flag, option, progress_bar
+from hybrid_bt.commands.options import market_of, shared
+from hybrid_bt.config.task import Task, as_config, prepare
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.audit import report
-from hybrid_bt.evidence.audit.cerebros import run
 from hybrid_bt.evidence.audit.documents import EVERY, audit_documents
 from hybrid_bt.evidence.audit.replays import last_rows, measure_startup
-from hybrid_bt.evidence.audit.stack import Stack, audit_stack, brain_trace
-from hybrid_bt.evidence.audit.user import audit_strategy, fill_with, find_strategy
+from hybrid_bt.evidence.audit.report import Audit, subject_of
+from hybrid_bt.evidence.audit.stack import audit_stack, brain_trace
+from hybrid_bt.evidence.audit.user import LAST_BARS, audit_strategy
 from hybrid_bt.news.lexicon import LexiconScorer
 from hybrid_bt.news.setup import SAMPLE, sample_path
 from hybrid_bt.news.store import open_store
 
-STRATEGY_BARS = 750  #: audited of a user's strategy, whose speed is unknown
+_BARS = click.IntRange(min=0)
 NEWS_BARS = 600  #: audited of the risk manager
 AFTER = (252, 504, 1008)  #: bars since a later start at which start-up sensitivity is told
-STRATEGY_AFTER = (50, 100, 250)
 STARTS = (252, 1000)  #: later first rows
 STARTUP_BARS = 2600
 #: what a decision is made of, for the start-up figures
 TOLD = ("regime r", "leg target sac", "leg target kalman", "final target", "volatility", "pair zscore", "pair beta")
-_BARS_HELP = f"Last bars; 0 is all.  [default: all; {STRATEGY_BARS} with --strategy]"
 
 
 @command("audit")
 @option("--strategy", metavar="module:Class", help="A Backtrader strategy of yours.  [default: the own stack]")
 @option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Parameter of that strategy; repeatable.")
 @shared("mode", "bars", "pairs")
-@option("--bars", type=click.IntRange(min=0), help=_BARS_HELP)
+@option("--bars", type=_BARS, help=f"Last bars; 0 is all.  [default: all; {LAST_BARS} with --strategy]")
 @option("--every", type=COUNT, help="Bars between cuts.")
 @option("--cash", type=AMOUNT, default=1e6, help="Start value of a strategy.")
 @option("--jobs", type=COUNT, help="Processes for the own stack.  [default: 2, if there are]")
 @option("--news", metavar="sample|PATH", help="Audit the risk manager on these documents instead.")
 @flag("--json", "as_json", help="Print JSON, with every finding.")
-def main(**flags: Any) -> None:
+def main(**flags: Flag) -> None:
     """Replay on cut and altered futures: 0 nothing earlier moved, 1 a leak, 2 misuse."""
-    began = time.perf_counter()
     if flags["news"] and flags["strategy"]:
         raise ConfigError("--news audits the risk manager, --strategy a strategy of yours; give one of them")
+    if flags["settings"] and not flags["strategy"]:
+        raise ConfigError("--set is for a strategy of yours; name it with --strategy module:Class")
     way = _documents if flags["news"] else _strategy if flags["strategy"] else _stack
-    subject, checks, forgetting = way(flags)
-    say = report.as_json if flags["as_json"] else report.as_text
-    click.echo(say(subject, checks, forgetting, time.perf_counter() - began))
-    if any(check.findings for check in checks):
+    found = way(flags)
+    click.echo(found.as_json() if flags["as_json"] else repr(found))
+    if found.findings:
         raise click.exceptions.Exit(1)
 
 
-def _last(bars: Bars, flags: dict[str, Any], default: int) -> Bars:
-    return last_rows(bars, default if flags["bars"] is None else flags["bars"])
+def _stack_of(flags: Flags, default: int) -> Task:
+    """The stack on the last bars, which are not traded: their span, and how many a year has, are its own affair."""
+    config, market = as_config(flags["mode"], None), market_of(flags)
+    market = replace(market, bars=last_rows(market.bars, default if flags["bars"] is None else flags["bars"]))
+    return prepare(market, flags["mode"], config=config, allow_in_sample=True)._replace(config=config)
 
 
-def _stack_of(flags: dict[str, Any], default: int) -> Stack:
-    request = request_of(flags)
-    return Stack(_last(request.bars, flags, default), request.config, request.policies, request.pairs)
-
-
-def _subject(name: str, bars: Bars) -> str:
-    span = f"{say_stamp(bars.stamps[0])} to {say_stamp(bars.stamps[-1])}"
-    return f"audit of {name} on {bars.name}, {bars.n_symbols} symbols, {bars.n_bars} bars, {span}"
-
-
-def _stack(flags: dict[str, Any]) -> tuple[str, Any, Any]:
-    if flags["settings"]:
-        raise ConfigError("--set is for a strategy of yours; name it with --strategy module:Class")
-    stack = _stack_of(flags, 0)
-    jobs = flags["jobs"] or min(2, os.cpu_count() or 1)
+def _stack(flags: Flags) -> Audit:
+    began, stack = time.perf_counter(), _stack_of(flags, 0)
+    bars, jobs = stack.market.bars, flags["jobs"] or min(2, os.cpu_count() or 1)
     with progress_bar("audit") as progress:
         checks = audit_stack(stack, flags["every"], jobs, progress)
-    late = last_rows(stack.bars, STARTUP_BARS)
-    brain = partial(brain_trace, stack)
+    late, brain = last_rows(bars, STARTUP_BARS), partial(brain_trace, stack)
     starts = [start for start in STARTS if start + AFTER[0] < late.n_bars]
-    forgetting = measure_startup(brain, late, brain(late), starts, AFTER, TOLD.__contains__) if starts else []
-    return _subject(f"the {flags['mode']} stack", stack.bars), checks, forgetting
+    startup = measure_startup(brain, late, brain(late), starts, AFTER, TOLD.__contains__) if starts else []
+    return Audit(subject_of(f"the {stack.mode} stack", bars), checks, startup, time.perf_counter() - began)
 
 
-def _documents(flags: dict[str, Any]) -> tuple[str, Any, Any]:
+def _documents(flags: Flags) -> Audit:
     """The risk manager by the lexicon, on the last bars or as many as asked for."""
-    stack = _stack_of(flags, WARMUP_BARS + NEWS_BARS)
+    began, stack = time.perf_counter(), _stack_of(flags, WARMUP_BARS + NEWS_BARS)
     store = open_store(sample_path() if flags["news"] == SAMPLE else Path(flags["news"]))
     check = audit_documents(stack, list(store.documents()), LexiconScorer(), flags["every"] or EVERY)
-    return _subject(f"the risk manager on {len(store)} documents", stack.bars), [check], []
+    subject = subject_of(f"the risk manager on {len(store)} documents", stack.market.bars)
+    return Audit(subject, [check], [], time.perf_counter() - began)
 
 
-def _strategy(flags: dict[str, Any]) -> tuple[str, Any, Any]:
-    strategy = find_strategy(flags["strategy"])
-    fill = fill_with(strategy, _settings(flags["settings"]))
-    bars, cash = _last(bars_of(flags), flags, STRATEGY_BARS), flags["cash"]
+def _strategy(flags: Flags) -> Audit:
+    how = {name: flags[name] for name in ("every", "cash")}
+    if flags["bars"] is not None:
+        how["last_bars"] = flags["bars"]
     with progress_bar("audit") as progress:
-        checks = audit_strategy(flags["strategy"], fill, bars, flags["every"], cash, progress)
-
-    replay = partial(run, fill, cash=cash)
-
-    def own(quantity: str) -> bool:
-        return not quantity.startswith(("data ", "observer ", "cash", "value"))
-
-    starts = [bars.n_bars // 4, bars.n_bars // 2]
-    forgetting = measure_startup(replay, bars, replay(bars), starts, STRATEGY_AFTER, own)
-    return _subject(flags["strategy"], bars), checks, forgetting
+        given = _settings(flags["settings"])
+        return audit_strategy(flags["strategy"], market_of(flags), params=given, progress=progress, **how)
 
 
 def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:

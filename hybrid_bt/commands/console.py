@@ -10,11 +10,11 @@ import re
 import sys
 import unicodedata
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -30,6 +30,8 @@ WIDTH = 120  #: columns where the output is no terminal
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+Flag: TypeAlias = Any  #: what click made of a flag: text, number, date, path, tuple
+Flags = Mapping[str, Flag]  #: those of a command, by their names
 
 
 class _Day(click.ParamType):  # type: ignore[type-arg]  # generic in later versions of click
@@ -37,9 +39,9 @@ class _Day(click.ParamType):  # type: ignore[type-arg]  # generic in later versi
 
     name = "yyyy-mm-dd"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> date:
         try:
-            return value if isinstance(value, date) else datetime.strptime(value, "%Y-%m-%d").date()
+            return value if isinstance(value, date) else datetime.strptime(str(value), "%Y-%m-%d").date()
         except ValueError:
             self.fail(f"{value!r} is no date; write YYYY-MM-DD, for example 2010-01-04", param, ctx)
 
@@ -50,8 +52,8 @@ class _Amount(click.FloatRange):
     def __init__(self) -> None:
         super().__init__(min=0.0, min_open=True)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        amount = super().convert(value, param, ctx)
+    def convert(self, value: Flag, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        amount: float = super().convert(value, param, ctx)
         if not math.isfinite(amount):
             self.fail(f"{value!r} is no finite number above 0", param, ctx)
         return amount
@@ -60,7 +62,7 @@ class _Amount(click.FloatRange):
 DAY, AMOUNT, COUNT, FILE = _Day(), _Amount(), click.IntRange(min=1), click.Path(path_type=Path)
 
 
-def option(*names: str, help: str, **how: Any) -> Decorator:
+def option(*names: str, help: str, **how: Flag) -> Decorator:
     """`click.option` whose help names its default, also where that is to do without."""
     if how.get("default") is not None:
         how["show_default"] = True
@@ -69,12 +71,12 @@ def option(*names: str, help: str, **how: Any) -> Decorator:
     return click.option(*names, help=help, **how)
 
 
-def flag(*names: str, help: str, **how: Any) -> Decorator:
+def flag(*names: str, help: str, **how: Flag) -> Decorator:
     """An option that takes no value."""
     return click.option(*names, is_flag=True, help=help, **how)
 
 
-def listed(*names: str, help: str, metavar: str = "A,B,C", **how: Any) -> Decorator:
+def listed(*names: str, help: str, metavar: str = "A,B,C", **how: Flag) -> Decorator:
     """An option that takes `A,B,C` and gives a tuple of texts."""
     return option(*names, help=help, metavar=metavar, callback=_split, **how)
 
@@ -89,13 +91,13 @@ def _split(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
 class Command(click.Command):
     """A command that answers a user's mistake with one line on stderr and status 2."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         """Run it; anything that is not a `HybridError` is our bug and keeps its traceback."""
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors=NEAREST)
         advice: list[str] = []
 
-        def warn(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        def warn(message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
             if issubclass(category, Advice):
                 advice.append(str(message))
             else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -48,7 +47,7 @@ def commented_toml(mode: str) -> str:
     return "\n".join(lines)
 
 
-def _assignment(key: str, value: Any) -> str:
+def _assignment(key: str, value: object) -> str:
     """One TOML line; a key without a value is left as a comment, for TOML has no null."""
     if value is None:
         return f"# {key} ="

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from hybrid_bt.commands.console import COUNT, DAY, FILE, Group, flag, listed, option, say, table, write_out
-from hybrid_bt.commands.options import request_of, setup_of, shared
+from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Group, flag, listed, option, say, table, write_out
+from hybrid_bt.commands.options import setup_of, shared, task_of
 from hybrid_bt.errors import ConfigError, NewsError
 from hybrid_bt.news.documents import FIELDS, US_PER_DAY, Document, instant_us, say_us
 from hybrid_bt.news.intake import read_documents
@@ -153,7 +153,7 @@ def _line(document: Document) -> str:
 @option("--masked/--no-masked", default=True, help="Also without names and dates.")
 @shared("seed")
 @option("--out", type=FILE, help=f"Folder for {TABLE}.")
-def evaluate(placebos: int, cutoff: date | None, masked: bool, seed: int, out: Path | None, **flags: Option) -> None:
+def evaluate(placebos: int, cutoff: date | None, masked: bool, seed: int, out: Path | None, **flags: Flag) -> None:
     """Compare the risk manager with none: Sharpe, CVaR, drawdown with intervals, placebo, delay, mask, flips, cost."""
     setup = setup_of(flags)
     if setup is None:
@@ -164,7 +164,7 @@ def evaluate(placebos: int, cutoff: date | None, masked: bool, seed: int, out: P
 
     after = None if cutoff is None else np.datetime64(cutoff)
     asked = evaluation.Questions(placebos, after, masked, seed)
-    found = evaluation.evaluate(request_of(flags), setup, asked)
+    found = evaluation.evaluate(task_of(flags), setup, asked)
     say(found.title, _effects_table(found.effects), *found.said)
     if out is not None:
         write_out(out / TABLE, found.table)

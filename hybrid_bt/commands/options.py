@@ -1,22 +1,23 @@
-"""Flags that several commands share, each declared once, and what they ask for: bars, a configuration, a request.
+"""Flags that several commands share, each declared once, and what they ask for: a market, a task.
 
-Nothing of `hybrid_bt.news` is imported unless a flag asks for documents.
+Here flags become named arguments; nothing below the commands sees them. Nothing of `hybrid_bt.news` is imported
+unless a flag asks for documents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.commands.console import COUNT, DAY, FILE, Decorator, flag, listed, option
+from hybrid_bt.commands.console import COUNT, DAY, FILE, Decorator, Flags, flag, listed, option
 from hybrid_bt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hybrid_bt.backtest import Request
-    from hybrid_bt.bars import Bars
+    from hybrid_bt.bars.market import Market
+    from hybrid_bt.config.task import Task
     from hybrid_bt.news.setup import RiskSetup
 
 _MODES = click.Choice(["stable", "aggressive"])
@@ -103,50 +104,28 @@ def shared(*topics: str) -> Decorator:
     return decorated
 
 
-def bars_of(flags: Mapping[str, Any], *, end: date | None = None, trade_from: date | None = None) -> Bars:
-    """The bars that the flags of `bars` ask for, up to a last day."""
-    from hybrid_bt.feeds import load_bars
+def market_of(flags: Flags, *, end: date | None = None) -> Market:
+    """The bars that the flags of `bars` and `span` ask for, up to `end`, and the pairs named, else the sample's own."""
+    from hybrid_bt.feeds import as_market, load_bars
 
+    start, last = flags.get("start"), end or flags.get("end")
+    if start and last and last <= start:
+        raise ConfigError(f"--end {last} is not after --start {start}; exchange them or widen the span")
     how = {name: flags[name] for name in ("raw_prices", "on_bad_data", "offline", "align", "resample", "calendar")}
-    return load_bars(flags["data"], symbols=flags["symbols"] or None, end=end, trade_from=trade_from, **how)
+    bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=last, trade_from=start, **how)
+    return as_market(bars, flags.get("pairs") or None)
 
 
-def pairs_of(flags: Mapping[str, Any], bars: Bars) -> tuple[str, ...]:
-    """Those that are named, else the sample's own."""
-    from hybrid_bt.feeds.sample import sample_pairs
+def task_of(flags: Flags) -> Task:
+    """What is traded, as the flags of `mode`, `bars`, `pairs`, and whichever else there are, ask for it."""
+    from hybrid_bt.config.task import as_config, prepare
 
-    return flags["pairs"] or sample_pairs(flags["data"], bars.symbols)
-
-
-def request_of(flags: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Request:
-    """What is to be traded, as the flags of `mode`, `bars`, `pairs`, and whichever else there are, ask for it.
-
-    Parameters
-    ----------
-    overrides : mapping
-        `{section: {key: value}}` of the configuration, from flags of the command's own.
-    """
-    from hybrid_bt.backtest import Request
-    from hybrid_bt.config import load_config
-    from hybrid_bt.config.build import load_policies
-
-    start, end = flags.get("start"), flags.get("end")
-    if start and end and end <= start:
-        raise ConfigError(f"--end {end} is not after --start {start}; exchange them or widen the span")
-    config = load_config(flags["mode"], flags.get("config"), overrides)
-    bars = bars_of(flags, end=end, trade_from=start)
-    return Request(
-        bars=bars,
-        config=config,
-        policies=load_policies(config),
-        pairs=pairs_of(flags, bars),
-        start=start,
-        allow_in_sample=flags.get("allow_in_sample", False),
-        mode=flags["mode"],
-    )
+    config, market = as_config(flags["mode"], flags.get("config")), market_of(flags)
+    asked = {"start": flags.get("start"), "allow_in_sample": flags.get("allow_in_sample", False)}
+    return prepare(market, flags["mode"], config=config, **asked)
 
 
-def setup_of(flags: Mapping[str, Any]) -> RiskSetup | None:
+def setup_of(flags: Flags) -> RiskSetup | None:
     """The risk manager that the flags of `risk` ask for; None for `off`.
 
     Raises

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +14,7 @@ from hybrid_bt.commands.console import (
     COUNT,
     DAY,
     FILE,
+    Flag,
     command,
     flag,
     option,
@@ -22,7 +23,7 @@ from hybrid_bt.commands.console import (
     table,
     write_out,
 )
-from hybrid_bt.commands.options import bars_of, shared
+from hybrid_bt.commands.options import market_of, shared
 from hybrid_bt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ Noise = dict[str, dict[str, float]]  #: pair -> alpha_var, beta_var, noise_var
 @flag("--fit-kalman", help="Noise variances of those shown, by maximum likelihood (slow).")
 @option("--out", type=FILE, help="CSV file with all pairs.")
 @shared("json")
-def main(**flags: Any) -> None:
+def main(**flags: Flag) -> None:
     """Test every two symbols for cointegration on training bars, with control of false discoveries.
 
     A pair passes with q <= --fdr, a half-life and a stable hedge ratio. The text for --pairs of `hybrid-bt run` comes
@@ -56,7 +57,7 @@ def main(**flags: Any) -> None:
 
     if flags["train_start"] and flags["train_end"] <= flags["train_start"]:
         raise ConfigError("--train-end is not after --train-start; exchange them or widen the span")
-    bars = bars_of(flags, end=flags["train_end"]).between(flags["train_start"], None)
+    bars = market_of(flags, end=flags["train_end"]).bars.between(flags["train_start"], None)
     if bars.n_symbols < 2:
         raise ConfigError(f"pairs: {bars.n_symbols} symbol makes no pair; name two or more with --symbols")
     with progress_bar(f"pairs of {bars.name}") as progress:
@@ -74,11 +75,12 @@ def main(**flags: Any) -> None:
 
 
 def _fitted(bars: Bars, shown: list[Candidate]) -> Noise:
+    from hybrid_bt.bars.market import Market
     from hybrid_bt.config import load_config
-    from hybrid_bt.config.trading_start import fit_pairs
+    from hybrid_bt.config.task import fit_pairs
 
     names = [candidate.pair for candidate in shown]
-    params = fit_pairs(bars, names, bars.n_bars, load_config("stable"))
+    params = fit_pairs(Market(bars.name, bars, tuple(names)), bars.n_bars, load_config("stable"))
     return {
         name: {"alpha_var": p.alpha_var_per_bar, "beta_var": p.beta_var_per_bar, "noise_var": p.noise_var}
         for name, p in zip(names, params, strict=True)

@@ -7,23 +7,23 @@ and its targets are replayed by the accounting twin. Every number of the two mus
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.guarded_replay import replay_guarded
 from hybrid_bt.account.records import AccountPath, Decisions
-from hybrid_bt.account.replay import replay
-from hybrid_bt.backtest import Request, prepare, trade
+from hybrid_bt.account.registry import traded_at
+from hybrid_bt.account.replay import replay_guarded
+from hybrid_bt.backtest import Progress, trade
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.recording import record
-from hybrid_bt.commands.console import command, progress_bar
-from hybrid_bt.commands.options import request_of, shared
+from hybrid_bt.commands.console import Flag, command, progress_bar
+from hybrid_bt.commands.options import shared, task_of
 from hybrid_bt.config import Config
-from hybrid_bt.config.build import build
+from hybrid_bt.config.task import Task
 from hybrid_bt.equations.guard_limits import is_active
 
 TOLERANCE = 1e-9  #: relative; decisions must be equal to the bit
@@ -38,15 +38,13 @@ class Difference(NamedTuple):
     allowed: float
 
 
-def compare(request: Request, progress: Callable[[int, int], None] | None = None) -> tuple[list[Difference], Bars]:
-    """Differences of every quantity, and the traded bars."""
-    task = prepare(request)
-    request, row, bars, config = task.request, task.row, request.bars, task.request.config
+def compare(task: Task, progress: Progress | None = None) -> list[Difference]:
+    """Differences of every quantity."""
+    config, market, traded = task.config, task.market, task.traded
     trading = trade(task, progress)
     recorder, broker = trading.recorder, trading.account
-    brain = build(config, bars.symbols, request.pairs, request.policies, task.fitted)
-    streamed, recorded = recorder.decisions(trading.row), record(brain, bars, request.pairs).decisions(row)
-    traded = bars.between(bars.stamps[row], None)
+    brain = task.brain()
+    streamed, recorded = recorder.decisions(trading.row), record(brain, market.bars, market.pairs).decisions(task.row)
     twin, sent = _twin(config, brain.reader.columns, streamed, recorded, traded)
     pairs = [(f"target of {leg}", streamed.legs[leg], recorded.legs[leg], 1.0, 0.0) for leg in streamed.legs] + [
         ("regime score r", streamed.regime, recorded.regime, 1.0, 0.0),
@@ -58,18 +56,20 @@ def compare(request: Request, progress: Callable[[int, int], None] | None = None
     found = [_largest(name, a, b, unit, allowed) for name, a, b, unit, allowed in pairs]
     for name, a, b in (("fills", len(broker.fills), len(twin.fills)), ("rejections", broker.rejected, twin.rejected)):
         found.append(Difference(name, float(abs(a - b)), -1, 0.0))
-    return found, traded
+    return found
 
 
 def _twin(
     config: Config, pairs: Sequence[tuple[int, int]], streamed: Decisions, recorded: Decisions, traded: Bars
 ) -> tuple[AccountPath, NDArray[np.float64]]:
     """The account without Backtrader, and the targets that it was sent; through the guard where one is on."""
-    terms: dict[str, Any] = {"cash": config.account.cash, "costs": config.costs, "rules": config.order_rules}
+    terms = config.terms()
     assert streamed.guard is not None  # Backtrader's side records it
     if is_active(config.guard) or streamed.guard.any():
-        return replay_guarded(recorded.sent, traded, pairs, config.guard, **terms, masks=streamed.guard)
-    return replay(recorded.sent, traded, **terms), recorded.target
+        return replay_guarded(
+            recorded.sent, traded, pairs, config.guard, streamed.guard, terms.cash, terms.costs, terms.rules
+        )
+    return traded_at(terms, recorded.sent, traded), recorded.target
 
 
 def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: float, allowed: float) -> Difference:
@@ -81,13 +81,14 @@ def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: fl
 
 @command("parity")
 @shared("mode", "bars", "pairs", "span", "config", "in-sample", "json")
-def main(**flags: Any) -> None:
+def main(**flags: Flag) -> None:
     """Compare Backtrader's account with its replay on arrays, bar by bar: 0 equal, 1 a difference, 2 misuse."""
-    request = request_of(flags)
+    task = task_of(flags)
     with progress_bar("parity") as progress:
-        differences, traded = compare(request, progress)
+        differences = compare(task, progress)
+    traded = task.traded
     equal = all(difference.largest <= difference.allowed for difference in differences)
-    title = f"{traded.name}, {request.mode}: {traded.n_bars} bars x {traded.n_symbols} symbols"
+    title = f"{traded.name}, {task.mode}: {traded.n_bars} bars x {traded.n_symbols} symbols"
     if flags["as_json"]:
         found = [{**difference._asdict(), "at": _at(traded, difference)} for difference in differences]
         click.echo(json.dumps({"title": title, "equal": equal, "differences": found}))

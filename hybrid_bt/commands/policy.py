@@ -1,24 +1,23 @@
 """`hybrid-bt policy`: a frozen policy's manifest as a card; a model of Stable-Baselines3 made into a frozen policy.
 
 Loading such a model with SB3 runs whatever code was put into its zip. The import does not: it reads the file as data
-(`sb3.archive`), and what cannot be read so is refused, unless `--trust` says that SB3 may load it.
+(`policies.sb3.archive`), and what cannot be read so is refused, unless `--trust` says that SB3 may load it.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import click
 
-from hybrid_bt.commands.console import DAY, FILE, Group, check_installed, flag, listed, option
+from hybrid_bt.commands.console import DAY, FILE, Flag, Group, check_installed, flag, listed, option
 from hybrid_bt.commands.options import shared
 from hybrid_bt.errors import ConfigError, PolicyError
 
 NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 COSTS = {"spread_bps": "spread_bps", "fee_bps": "fee_bps", "borrow_bps": "borrow_bps_per_year"}  #: flag -> in manifests
-Option: TypeAlias = Any  #: what click made of a flag
 MAX_NAMES_BYTES = 65_536
 MAX_MESSAGE = 1_000  # letters
 MEANINGS = {"sac": "exposure to one asset in units of risk", "gate": "regime score r: -1 mean reversion, +1 trend"}
@@ -86,7 +85,7 @@ def _plain(value: object) -> str:
 @option("--borrow-bps", type=float, help="Borrowing fee charged in training, bps per year.")
 @option("--mode", type=click.Choice(["stable", "aggressive"]), help="If meant for one mode only.")
 @flag("--trust", help="Let SB3 load MODEL, which runs code in it: you know who made it.")
-def import_sb3(model: Path, kind: str, observation: str, out: Path, seed: int | None, **flags: Option) -> None:
+def import_sb3(model: Path, kind: str, observation: str, out: Path, seed: int | None, **flags: Flag) -> None:
     """Freeze a MODEL.zip of SAC, TD3, DDPG, PPO, A2C or RecurrentPPO that you trained with Stable-Baselines3.
 
     The file is read as data, and nothing in it is run, unless you --trust it. The frozen policy repeats

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybrid_bt.account.collector import collector_paused, end_without_collecting
-from hybrid_bt.commands.console import FILE, command, flag, listed, option, progress_bar, say, table
-from hybrid_bt.commands.options import request_of, setup_of, shared
+from hybrid_bt.commands.console import FILE, Flag, Flags, command, flag, listed, option, progress_bar, say, table
+from hybrid_bt.commands.options import market_of, setup_of, shared
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence.trials import (
     LEDGER,
@@ -28,8 +28,7 @@ from hybrid_bt.evidence.trials import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from hybrid_bt.account.records import RunRecord
-    from hybrid_bt.backtest import Request
+    from hybrid_bt.report.result import Run
 
 #: flags of numbers that a mode states, and `section_key` in the configuration
 _SETTINGS: tuple[tuple[str, str, Any, str], ...] = (
@@ -79,7 +78,7 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @option("--seed", type=int, default=0, help="Recorded in run.json; a run draws no random numbers.")
 @option("--sac-steps", type=int, hidden=True, help="Belongs to `hybrid-bt train`.")
 @option("--tensorboard-log", type=click.Path(), hidden=True, help="Belongs to `hybrid-bt train`.")
-def main(**flags: Any) -> None:
+def main(**flags: Flag) -> None:
     """Backtest the hybrid: Kalman pairs and a frozen SAC policy, mixed by a regime gate, through Backtrader's broker.
 
     Numbers without a default come from the mode (hybrid_bt/config/modes/*.toml). Writes CSV, PNG, tearsheet.html and
@@ -89,29 +88,26 @@ def main(**flags: Any) -> None:
     out, ledger, plots = flags["out"], flags["out"].absolute().parent / LEDGER, not flags["no_plots"]
     if not flags["no_ledger"]:
         check_ledger(ledger)
-    from hybrid_bt.backtest import backtest
     from hybrid_bt.report import write_report
 
     end_without_collecting()
     with collector_paused():
-        request = _request(flags)
-        with progress_bar(f"{request.bars.name}, {request.mode}", hidden=flags["quiet"]) as progress:
-            record = backtest(request, progress)
-        trial = _trial(record)
-        said = _claim(record, trial, ledger) if plots else ""
-        paths = write_report(record, out, plots=plots, claim=said, plot_symbols=flags["plot_symbols"])
+        made = _run(flags)
+        trial = _trial(made)
+        said = _claim(made, trial, ledger) if plots else ""
+        paths = write_report(made, out, plots=plots, claim=said, plot_symbols=flags["plot_symbols"])
     if not flags["no_ledger"]:
         append_trial(ledger, trial)
     if flags["as_json"]:
-        click.echo(json.dumps(_document(record, paths) | ({"claim": said} if said else {})))
+        click.echo(json.dumps(_document(made, paths) | ({"claim": said} if said else {})))
     elif not flags["quiet"]:
-        _print(record, paths, said, verbose=flags["verbose"])
+        _print(made, paths, said, verbose=flags["verbose"])
         say(f"{len(paths)} files in {out}")
     if flags["open_page"]:
         open_page(paths)
 
 
-def _check(flags: dict[str, Any]) -> None:
+def _check(flags: Flags) -> None:
     """Refuse now what belongs elsewhere, contradicts itself, or could not be written when the run is done."""
     for name in ("sac_steps", "tensorboard_log"):
         if flags[name] is not None:
@@ -129,40 +125,42 @@ def _check(flags: dict[str, Any]) -> None:
         raise ConfigError(f"out: cannot write to {out}: a file is in the way; give another folder with --out")
 
 
-def _request(flags: dict[str, Any]) -> Request:
+def _run(flags: Flags) -> Run:
+    from hybrid_bt.backtest import run_backtest
+    from hybrid_bt.config import load_config
+
     overrides: dict[str, dict[str, Any]] = {}
     for _, place, *_ in _SETTINGS:
         section, _, key = place.partition("_")
         if flags[place] is not None:
             overrides.setdefault(section, {})[key] = flags[place]
-    own = {name: flags[name] for name in ("benchmark", "seed", "state")}
-    request = request_of(flags, overrides)._replace(**own)
+    mode, config = flags["mode"], load_config(flags["mode"], flags["config"], overrides)
+    market, setup, news = market_of(flags), setup_of(flags), None
     for symbol in flags["plot_symbols"]:
-        request.bars.index_of(symbol)
-    setup = setup_of(flags)
-    if setup is None:
-        return request
-    from hybrid_bt.news.setup import open_desk
+        market.bars.index_of(symbol)
+    if setup is not None:
+        from hybrid_bt.news.setup import open_desk
 
-    return request._replace(news=open_desk(setup, request.config.news, request.bars.symbols))
+        news = open_desk(setup, config.news, market.bars.symbols)
+    more = {name: flags[name] for name in ("start", "benchmark", "allow_in_sample", "seed", "state")}
+    with progress_bar(f"{market.name}, {mode}", hidden=flags["quiet"]) as progress:
+        return run_backtest(market, mode=mode, config=config, progress=progress, news=news, **more)
 
 
-def _trial(record: RunRecord) -> dict[str, Any]:
+def _trial(made: Run) -> dict[str, Any]:
     """The run's line in the ledger beside the report's folder."""
-    from hybrid_bt.report.tables import account_summary
-
-    policies = {name: policy["sha256"] for name, policy in record.facts["policies"].items()}
-    known = {"in_sample": bool(record.in_sample.any()), "data_sha256": record.facts["data"]["sha256"]}
-    return trial_of("run", record.bars, record.config, policies, account_summary(record, "hybrid"), **known)
+    policies = {name: policy["sha256"] for name, policy in made.facts["policies"].items()}
+    known = {"in_sample": bool(made.in_sample.any()), "data_sha256": made.facts["data"]["sha256"]}
+    return trial_of("run", made.bars, made.config, policies, made.summary()["hybrid"], **known)
 
 
-def _claim(record: RunRecord, trial: dict[str, Any], path: Path) -> str:
+def _claim(made: Run, trial: dict[str, Any], path: Path) -> str:
     """What the run shows, its luck considered, after the other trials on these prices."""
     from hybrid_bt.evidence.claim import claim
 
     ledger, data, key = read_trials(path), trial["data_sha256"], trial["config_sha256"]
     others = trial_sharpes(ledger, data, but=key)
-    return claim(record, n_trials=1 + count_trials(ledger, data, but=key), other_sharpes=others)
+    return claim(made, n_trials=1 + count_trials(ledger, data, but=key), other_sharpes=others)
 
 
 def open_page(paths: list[Path]) -> None:
@@ -171,50 +169,36 @@ def open_page(paths: list[Path]) -> None:
     webbrowser.open(pages[0].resolve().as_uri())
 
 
-def _headline(record: RunRecord) -> str:
-    """Mode, data, span, in- or out-of-sample, costs."""
-    from hybrid_bt.files.texts import end_days
-
-    first, last = end_days(record.bars.stamps)
-    costs, sample = record.config["costs"], "IN-SAMPLE" if record.in_sample.any() else "out of sample"
-    return (
-        f"{record.config['mode']} on {record.config['data']}, {first} to {last}, {sample}, "
-        f"net of {costs['spread_bps']:g} bps spread and {costs['fee_bps']:g} bps fee per side"
-    )
-
-
-def _document(record: RunRecord, paths: list[Path]) -> dict[str, Any]:
+def _document(made: Run, paths: list[Path]) -> dict[str, Any]:
     """The table as plain data: fractions and account currency, as in `summary_pnl.csv`."""
     from hybrid_bt.files.texts import plain
-    from hybrid_bt.report.tables import summaries
 
     document: dict[str, Any] = plain(
         {
-            "title": _headline(record),
-            "accounts": {name: summary._asdict() for name, summary in summaries(record).items()},
-            "bars_per_year": record.bars.bars_per_year,
-            "out_of_sample": not record.in_sample.any(),
-            "notes": record.notes,
+            "title": made.title,
+            "accounts": {name: summary._asdict() for name, summary in made.summary().items()},
+            "bars_per_year": made.bars.bars_per_year,
+            "out_of_sample": not made.in_sample.any(),
+            "notes": made.notes,
             "files": paths,
         }
     )
     return document
 
 
-def result_table(record: RunRecord) -> Table:
+def result_table(made: Run) -> Table:
     """The summary, one row an account, as rich draws it."""
-    from hybrid_bt.report.tables import HEADLINES, headline_rows
+    head, *rows = made.table()
+    return table(head, rows, left=("account",), title=made.title)
 
-    return table(("account", *HEADLINES), headline_rows(record), left=("account",), title=_headline(record))
 
-
-def _print(record: RunRecord, paths: list[Path], claim: str, *, verbose: bool) -> None:
+def _print(made: Run, paths: list[Path], claim: str, *, verbose: bool) -> None:
     """The summary table, what it claims, then what every reader must know."""
-    say(result_table(record), f"annualised with {record.bars.bars_per_year:.1f} bars a year", *filter(None, [claim]))
-    say(*(f"note: {note}" for note in record.notes))
+    say(result_table(made), f"annualised with {made.bars.bars_per_year:.1f} bars a year", *filter(None, [claim]))
+    say(*(f"note: {note}" for note in made.notes))
     if verbose:
         say(*(f"{path} {path.stat().st_size:,} bytes" for path in paths))
-        say(f"backtest {record.facts['wall_clock']['backtest_seconds']:.2f} s")
+        say(f"backtest {made.facts['wall_clock']['backtest_seconds']:.2f} s")
 
 
 if __name__ == "__main__":

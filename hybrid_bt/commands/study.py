@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.commands.console import COUNT, FILE, check_installed, command, flag, option, say
-from hybrid_bt.commands.options import request_of, shared
+from hybrid_bt.commands.console import COUNT, FILE, Flag, Flags, check_installed, command, flag, option, say
+from hybrid_bt.commands.options import shared, task_of
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence.trials import LEDGER, append_trial, configuration_key, count_trials, read_trials, trial_of
 
 if TYPE_CHECKING:
-    from hybrid_bt.backtest import Request
+    from hybrid_bt.config.task import Task
     from hybrid_bt.evidence.study.doing import Window
     from hybrid_bt.evidence.study.findings import Findings, Plan
     from hybrid_bt.evidence.study.jobs import Lessons
@@ -58,7 +58,7 @@ START_SECONDS = 8.0  #: of a window: imports, features, freezing, recording
 @shared("seed", "ledger")
 @option("--readme", type=FILE, default=Path("README.md"), help="With --preset readme: the file.")
 @flag("--check", help="With --preset readme: compare instead of writing; status 1 if they differ.")
-def main(**flags: Any) -> None:
+def main(**flags: Flag) -> None:
     """Weigh a result: walk-forward windows, ablations, seeds, costs and delays on the same bars, with intervals.
 
     Writes study.html, CSV and PNG under --out. Status 1 if a cell failed.
@@ -86,24 +86,23 @@ def main(**flags: Any) -> None:
         raise click.exceptions.Exit(FAILED)
 
 
-def _renew(flags: dict[str, Any]) -> bool:
-    from hybrid_bt.config import MODES
+def _renew(flags: Flags) -> bool:
+    from hybrid_bt.config.parts import MODES
     from hybrid_bt.evidence.study.readme import renew
 
     with tempfile.TemporaryDirectory() as nowhere:  # the trials of a ledger that happens to lie here do not count
-        plans = [_plan(flags | {"mode": mode}, Path(nowhere) / "study") for mode in MODES]
+        plans = [_plan({**flags, "mode": mode}, Path(nowhere) / "study") for mode in MODES]
     return renew(flags["readme"], plans, flags["out"], check=flags["check"], n_jobs=flags["jobs"])
 
 
-def _plan(flags: dict[str, Any], out: Path) -> Plan:
+def _plan(flags: Flags, out: Path) -> Plan:
     """What the flags ask for; errors as `hybrid-bt run` has them."""
-    from hybrid_bt.backtest import prepare
     from hybrid_bt.evidence.study.doing import split
     from hybrid_bt.evidence.study.findings import Plan
 
     n_windows, n_seeds, n_resamples = PRESETS[flags["preset"]]
-    task = prepare(request_of(flags))
-    request, bars, policies = task.request, task.request.bars, task.request.policies.loaded()
+    task = task_of(flags)
+    bars, policies = task.market.bars, task.policies.loaded()
     cut = {name: flags[name] for name in ("scheme", "purge_bars", "embargo_bars")}
     windows = split(bars, task.row, flags["windows"] or n_windows, **cut)
     members = max((policy.manifest.members for policy in policies.values()), default=0)
@@ -112,25 +111,19 @@ def _plan(flags: dict[str, Any], out: Path) -> Plan:
         raise ConfigError(f"--seeds {wanted}: the policies have {members} members; ask for no more")
     first_day = bars.stamps[task.row].astype("datetime64[D]").item()
     shas = {name: policy.sha256 for name, policy in policies.items()}
-    key = configuration_key(_configuration(request), shas, str(first_day))
+    key = configuration_key(_configuration(task), shas, str(first_day))
     return Plan(
-        bars=bars,
-        config=request.config,
-        mode=request.mode,
-        policies=request.policies,
-        pairs=request.pairs,
-        first=task.row,
+        task=task,
         windows=tuple(windows),
         lessons=_lessons(windows, flags) if flags["retrain"] else (),
         n_seeds=0 if flags["retrain"] else min(wanted, members),
         n_resamples=flags["resamples"] or n_resamples,
         seed=flags["seed"],
         n_trials_before=count_trials(read_trials(out.absolute().parent / LEDGER), bars.sha256, key),
-        in_sample=task.trained_until is not None and first_day <= task.trained_until,
     )
 
 
-def _lessons(windows: list[Window], flags: dict[str, Any]) -> tuple[Lessons, ...]:
+def _lessons(windows: list[Window], flags: Flags) -> tuple[Lessons, ...]:
     from hybrid_bt.evidence.study.jobs import Lessons
 
     seeds, steps = tuple(range(flags["seeds"] or 1)), (flags["sac_steps"], flags["ppo_steps"])
@@ -141,17 +134,17 @@ def _lessons(windows: list[Window], flags: dict[str, Any]) -> tuple[Lessons, ...
         "seeds on cores of 2026; what is done is kept, so it may be interrupted",
         err=True,
     )
-    return tuple(Lessons(w.train_start, w.train_end, *steps, flags["mode"], seeds) for w in windows)
+    return tuple(Lessons(w.train_start, w.train_end, *steps, seeds) for w in windows)
 
 
-def _configuration(of: Plan | Request) -> dict[str, Any]:
+def _configuration(task: Task) -> dict[str, Any]:
     """What makes two studies the same trial."""
-    return {"mode": of.mode, "pairs": list(of.pairs), **of.config.numbers()}
+    return {"mode": task.mode, "pairs": list(task.market.pairs), **task.config.numbers()}
 
 
 def _trial(found: Findings) -> dict[str, Any]:
     """The study's line in the ledger beside its folder."""
     plan = found.plan
-    shas = {name: policy.sha256 for name, policy in plan.policies.loaded().items()}
+    shas = {name: policy.sha256 for name, policy in plan.task.policies.loaded().items()}
     known = {"data_sha256": plan.bars.sha256, "in_sample": plan.in_sample, "accounts": list(found.summaries)}
-    return trial_of("study", found.bars, _configuration(plan), shas, found.summaries["hybrid"], **known)
+    return trial_of("study", found.bars, _configuration(plan.task), shas, found.summaries["hybrid"], **known)

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from hybrid_bt.commands.console import COUNT, DAY, FILE, check_installed, command, flag, listed, option
-from hybrid_bt.commands.options import bars_of, pairs_of, shared
-from hybrid_bt.config import MODES
+from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, check_installed, command, flag, listed, option
+from hybrid_bt.commands.options import market_of, shared
+from hybrid_bt.config.parts import MODES
 from hybrid_bt.errors import ConfigError
 
+if TYPE_CHECKING:
+    from hybrid_bt.train.logbook import Logbook
+    from hybrid_bt.train.members import Practice
+    from hybrid_bt.train.pipeline import Lesson
+
+SPAN = ("train_start", "train_end", "valid_end", "rehearse_to")  #: days that a training is told
 REHEARSED_TO = date(2004, 12, 31)  #: where the shipped policies' rehearsal ends: the bars that settings learned on
 MOST_SEED = 2**31 - 1  #: environments count on from it, and numpy's seeds end at 2**32
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -47,7 +54,7 @@ NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 @flag("--resume", help="Go on from the checkpoints that are there.")
 @shared("jobs")
 @option("--out", type=FILE, help="File; for shipped a folder.  [default: KIND_MODE.onnx, policies]")
-def main(kind: str, **flags: Any) -> None:
+def main(kind: str, **flags: Flag) -> None:
     """Train sac (exposures) or gate (regime score) and freeze the ensemble of all seeds to one ONNX file.
 
     The gate learns on targets of SAC models trained on the other half of the span (cross-fitting), so it takes
@@ -63,8 +70,7 @@ def main(kind: str, **flags: Any) -> None:
     check_installed("training", "train", NEEDED)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from hybrid_bt.train.logbook import Logbook
-    from hybrid_bt.train.pipeline import learn_gate, learn_sac
-    from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
+    from hybrid_bt.train.pipeline import learn
 
     mode = flags["mode"]
     if kind == "shipped":
@@ -77,20 +83,16 @@ def main(kind: str, **flags: Any) -> None:
     logbook = Logbook(out)
     lesson = _lesson(flags)._replace(tell=logbook.hear)
     if kind == "controls":
-        _controls(lesson, SAC_SPECS[mode], flags["sac_steps"])
+        _controls(lesson, flags["sac_steps"])
         return
     with logbook.progress(sys.stderr.isatty()):
-        if kind == "sac":
-            policy = learn_sac(lesson, SAC_SPECS[mode], flags["sac_steps"], out)
-        else:
-            specs, steps = (GATE_SPECS[mode], SAC_SPECS[mode]), (flags["ppo_steps"], flags["sac_steps"])
-            policy = learn_gate(lesson, *specs, *steps, out)
+        policy = learn(kind, lesson, flags["sac_steps"], flags["ppo_steps"], out)
     if lesson.valid_end:
-        _draw(logbook, lesson, kind, policy.manifest.results["validation"])
+        _draw(logbook, lesson, kind, policy.manifest.results)
     click.echo(f"{out}: {kind} for {mode}, {policy.manifest.members} members, sha256 {policy.sha256}")
 
 
-def _shipped(flags: dict[str, Any], modes: tuple[str, ...]) -> None:
+def _shipped(flags: Flags, modes: tuple[str, ...]) -> None:
     from hybrid_bt.train.logbook import Logbook
     from hybrid_bt.train.shipped import rebuild
 
@@ -99,11 +101,11 @@ def _shipped(flags: dict[str, Any], modes: tuple[str, ...]) -> None:
 
     if flags["valid_end"] is not None:
         raise ConfigError("shipped policies are trained to the end and rehearsed, not validated; drop --valid-end")
-    flags["rehearse_to"] = flags["rehearse_to"] or REHEARSED_TO
     _make_folder("--out", folder)
+    asked = {**flags, "rehearse_to": flags["rehearse_to"] or REHEARSED_TO}
 
-    def lesson_of(mode: str) -> Any:
-        return _lesson(flags | {"mode": mode})._replace(tell=logbook.hear)
+    def lesson_of(mode: str) -> Lesson:
+        return _lesson({**asked, "mode": mode})._replace(tell=logbook.hear)
 
     all_same = True
     with logbook.progress(sys.stderr.isatty()):
@@ -114,13 +116,13 @@ def _shipped(flags: dict[str, Any], modes: tuple[str, ...]) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _controls(lesson: Any, spec: Any, steps: int) -> None:
+def _controls(lesson: Lesson, steps: int) -> None:
     from hybrid_bt.envs import asset_tracks
     from hybrid_bt.train.controls import run_controls
-    from hybrid_bt.train.spec import LEAST_CLOSE
+    from hybrid_bt.train.spec import LEAST_CLOSE, SAC_SPECS
 
     tracks = asset_tracks(lesson.history(), str(lesson.start), str(lesson.end), LEAST_CLOSE)
-    rows = run_controls(tracks, lesson.config, spec, steps=steps, seeds=lesson.seeds)
+    rows = run_controls(tracks, lesson.config, SAC_SPECS[lesson.mode], steps=steps, seeds=lesson.seeds)
     click.echo(f"{'control':<10}{'seed':>5}{'agent Sharpe':>14}{'held Sharpe':>13}{'z':>8}")
     for row in rows:
         verdict = "as it must" if row.passed else "NOT AS IT MUST"
@@ -131,23 +133,20 @@ def _controls(lesson: Any, spec: Any, steps: int) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _lesson(flags: dict[str, Any]) -> Any:
+def _lesson(flags: Flags) -> Lesson:
     from hybrid_bt.config import load_config
     from hybrid_bt.train.pipeline import Lesson
 
-    start, end, valid_end, rehearse_to = (
-        flags[name] for name in ("train_start", "train_end", "valid_end", "rehearse_to")
-    )
+    start, end, valid_end, rehearse_to = (flags[name] for name in SPAN)
     if end <= start:
         raise ConfigError(f"--train-end {end} is not after --train-start {start}; exchange them or widen the span")
     if rehearse_to and not start < rehearse_to < end:
         raise ConfigError(f"--rehearse-to {rehearse_to} is not between --train-start {start} and --train-end {end}")
-    bars = bars_of(flags, end=valid_end or end)
+    market = market_of(flags, end=valid_end or end)
     return Lesson(
-        bars=bars,
-        config=load_config(flags["mode"], flags["config"]).for_stamps(bars.between(end=end).stamps),
+        market=market,
+        config=load_config(flags["mode"], flags["config"]).for_stamps(market.until(end).bars.stamps),
         mode=flags["mode"],
-        pairs=pairs_of(flags, bars),
         start=start,
         end=end,
         seeds=_seeds(flags["seeds"]),
@@ -157,7 +156,7 @@ def _lesson(flags: dict[str, Any]) -> Any:
     )
 
 
-def _practice(flags: dict[str, Any]) -> Any:
+def _practice(flags: Flags) -> Practice:
     from hybrid_bt.train.members import Practice
 
     if flags["valid_end"] is None:
@@ -174,14 +173,16 @@ def _practice(flags: dict[str, Any]) -> Any:
     return Practice(**{name: flags[name] for name in Practice._fields})
 
 
-def _draw(logbook: Any, lesson: Any, kind: str, found: Any) -> None:
+def _draw(logbook: Logbook, lesson: Lesson, kind: str, results: Mapping[str, Any]) -> None:
     from hybrid_bt.train.validation import Score
 
-    values = {name: float("nan") if value is None else value for name, value in found["reference"].items()}
+    values = {
+        name: float("nan") if value is None else value for name, value in results["validation"]["reference"].items()
+    }
     name = "equal weight" if kind == "sac" else "best constant r"
     title = f"{'SAC leg' if kind == 'sac' else 'Fused account'} on validation, {lesson.mode}"
     note = (
-        f"{lesson.bars.name} · trained {lesson.start} to {lesson.end}, validated to {lesson.valid_end} · net of costs"
+        f"{lesson.market.name} · trained {lesson.start} to {lesson.end}, validated to {lesson.valid_end} · net of costs"
     )
     logbook.draw(title, f"{note} · dashed: {name} under the same limits, no learning", (name, Score(**values)))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.brain import gate as regime
 from hybrid_bt.brain.gate import Gate
 from hybrid_bt.brain.hybrid import Hybrid
@@ -17,7 +18,7 @@ from hybrid_bt.brain.legs import sac as sac_leg
 from hybrid_bt.brain.reader import MarketReader
 from hybrid_bt.config import Config
 from hybrid_bt.equations.kalman import KalmanParams
-from hybrid_bt.errors import ConfigError, LegError, did_you_mean
+from hybrid_bt.errors import ConfigError, LegError
 from hybrid_bt.policies.frozen import FrozenPolicy
 
 PACKAGED = "package:"
@@ -77,43 +78,6 @@ def training_end(policies: Policies) -> date | None:
     return max(days, default=None)
 
 
-def resolve_pairs(pairs: Sequence[str], symbols: Sequence[str]) -> list[tuple[int, int]]:
-    """Columns (y, x) of pairs named `Y:X`.
-
-    Raises
-    ------
-    ConfigError
-        If a name is not `Y:X`, names an unknown symbol, the same symbol twice, or comes twice.
-    """
-    columns = {symbol: i for i, symbol in enumerate(symbols)}
-    found: list[tuple[int, int]] = []
-    for name in pairs:
-        sides = _sides(name, columns)
-        for side in sides:
-            if side not in columns:
-                raise ConfigError(f"pair {name!r}: symbol {side!r} is not in the data{did_you_mean(side, symbols)}")
-        pair = columns[sides[0]], columns[sides[1]]
-        if pair[0] == pair[1]:
-            raise ConfigError(f"pair {name!r}: a symbol cannot hedge itself; name two symbols")
-        if pair in found or pair[::-1] in found:
-            raise ConfigError(f"pair {name!r} comes twice (in either order); name each pair once")
-        found.append(pair)
-    return found
-
-
-def _sides(name: str, symbols: Collection[str]) -> tuple[str, str]:
-    """Y and X of `Y:X`; a symbol may hold colons itself where that leaves one reading only."""
-    parts = name.split(":")
-    cuts = [(":".join(parts[:i]), ":".join(parts[i:])) for i in range(1, len(parts))]
-    known = [cut for cut in cuts if cut[0] in symbols and cut[1] in symbols]
-    if len(known) > 1:
-        readings = " or ".join(f"{y!r} against {x!r}" for y, x in known)
-        raise ConfigError(f"pair {name!r} can be read as {readings}; give the feeds other names")
-    if not known and (len(cuts) != 1 or not all(parts)):
-        raise ConfigError(f"pair {name!r}: write Y:X, for example KO:PEP")
-    return (known or cuts)[0]
-
-
 def build(
     config: Config,
     symbols: Sequence[str],
@@ -152,12 +116,15 @@ def build(
     return Hybrid(reader, made, Gate(gate) if gate else None, config.mix(), config.risk, config.manager)
 
 
-def _leg(config: Config, name: str, symbols: tuple[str, ...], pairs: list[tuple[int, int]], policies: Policies) -> Any:
+def _leg(
+    config: Config, name: str, symbols: tuple[str, ...], pairs: list[tuple[int, int]], policies: Policies
+) -> Leg | None:
     if name == "sac":
         policy: Any = _fresh(policies.sac)
         return None if policy is None else SacLeg(symbols, pairs, config.risk_unit, policy)
     params = config.pair_rules if name == "kalman" else config.legs[name].params
-    return leg_named(name)(symbols, pairs, params)
+    leg: Leg = leg_named(name)(symbols, pairs, params)
+    return leg
 
 
 def _fresh(policy: FrozenPolicy | None) -> FrozenPolicy | None:

@@ -11,15 +11,25 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import numpy as np
-from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
-from pydantic import Field
 
+from hybrid_bt.account.registry import Terms
 from hybrid_bt.bars.stamps import EXCHANGE_SESSIONS, decision_rate
-from hybrid_bt.brain.legs import leg_named
+from hybrid_bt.config.parts import (
+    AUTO,
+    FURTHER,
+    MODES,
+    FurtherLeg,
+    GateConfig,
+    KalmanConfig,
+    NewsConfig,
+    SacConfig,
+    further_leg,
+    read_toml,
+)
 from hybrid_bt.equations.advice import ManagerParams
 from hybrid_bt.equations.book import Capital
 from hybrid_bt.equations.costs import Costs
@@ -28,79 +38,22 @@ from hybrid_bt.equations.fusion import FusionParams, MixParams, constant_weights
 from hybrid_bt.equations.guard_limits import GuardParams
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.pair_rules import PairRules
-from hybrid_bt.equations.parameters import meanings, parsed, validated
+from hybrid_bt.equations.parameters import meanings, parsed
 from hybrid_bt.equations.risk import RiskParams
 from hybrid_bt.equations.sizing import OrderRules, RiskUnit
 from hybrid_bt.equations.spread import SpreadParams
 from hybrid_bt.errors import ConfigError, did_you_mean
 
-MODES = ("stable", "aggressive")
-FURTHER = "legs"  #: section of the legs beside `sac` and `kalman`, a table each
-RESERVED = ("hybrid", "rebalanced", "benchmark", "gate")  #: names of accounts and parts that no leg may have
-AUTO = "auto"  #: for `risk.bars_per_year`: as the bars before trading say
-
-
-class KalmanConfig(NamedTuple):
-    """The Kalman leg: the filter, the spread and the pair rules."""
-
-    enabled: Annotated[bool, "use the Kalman leg"]
-    fit: Annotated[bool, "recalibrate the variances per pair on the bars before the trading start"]
-
-
-class SacConfig(NamedTuple):
-    """The SAC leg."""
-
-    enabled: Annotated[bool, "use the SAC leg"]
-    file: Annotated[str, "frozen policy; `package:NAME` is one that ships with hybrid_bt"]
-
-
-class GateConfig(NamedTuple):
-    """The regime gate."""
-
-    enabled: Annotated[bool, "use the recurrent PPO gate; without it r = 0"]
-    file: Annotated[str, "frozen policy; `package:NAME` is one that ships with hybrid_bt"]
-
-
-class LegWeights(NamedTuple):
-    """A leg beside `sac` and `kalman`: its weight in the mix, by regime score."""
-
-    at_reversion: Annotated[float, Ge(0), "weight at r = -1"]
-    at_neutral: Annotated[float, Ge(0), "weight at r = 0"]
-    at_trend: Annotated[float, Ge(0), "weight at r = +1"]
-
-
-class NoParams(NamedTuple):
-    """Of a leg that names none."""
-
-
-class FurtherLeg(NamedTuple):
-    """A section `[legs.NAME]`."""
-
-    enabled: bool
-    weights: LegWeights
-    params: Any  #: of the leg's own `Params`
-
-
-class NewsConfig(NamedTuple):
-    """Which documents are read, when, and for how long they count."""
-
-    half_life_bars: Annotated[float, Gt(0), "bars after which half of a verdict has faded"]
-    memory_bars: Annotated[int, Ge(1), "bars after which a verdict is forgotten"]
-    veto_bars: Annotated[int, Ge(1), "bars without new risk after a veto"]
-    on_failure: Annotated[Literal["no_new_risk", "neutral"], "what a bar does whose scorer failed"]
-    latency_minutes: Annotated[float, Ge(0), "minutes before the close after which a document is too late"]
-    window_days: Annotated[float, Gt(0), "days for which a document counts"]
-    retrieval: Annotated[Literal["bm25", "embeddings"], "relevance: shared words, or meaning (extra `embeddings`)"]
-    documents: Annotated[int, Ge(1), Le(50), "most relevant documents read per bar and symbol"]
-    document_chars: Annotated[int, Ge(50), Le(20_000), "characters of each document that are read"]
-    close_time: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$"), "close of a daily bar, HH:MM"]
-    time_zone: Annotated[str, "zone of that time"]
-    stamp_zone: Annotated[str, "zone of the stamps of bars within a day, taken as their closes"]
+Overrides = Mapping[str, Mapping[str, Any]]  #: {section: {key: value}}
 
 
 class Config(NamedTuple):
     """A whole configuration: what equations take. The keys of a part stand in the section of its name, or in the one
-    that is said here; `leverage` stands in `[account]`."""
+    that is said here; `leverage` stands in `[account]`. Made by `load_config`.
+
+    >>> load_config("stable")._replace(costs=Costs(spread_bps=4.0, fee_bps=1.0)).costs.spread_bps
+    4.0
+    """
 
     account: Capital
     order_rules: Annotated[OrderRules, "account"]
@@ -136,6 +89,14 @@ class Config(NamedTuple):
         further = {name: leg.enabled for name, leg in self.legs.items()}
         return {"sac": self.sac.enabled, "kalman": self.kalman.enabled, **further}
 
+    def legs_on(self) -> tuple[str, ...]:
+        """Those that are."""
+        return tuple(name for name, is_on in self.legs_enabled().items() if is_on)
+
+    def terms(self) -> Terms:
+        """What an account takes (`hybrid_bt.account.registry`)."""
+        return Terms(self.mix(), self.risk, self.costs, self.order_rules, self.account.cash)
+
     def mix(self) -> MixParams:
         """The weights of all legs; of `sac` and `kalman`, one that is off leaves its weight to the other."""
         both = self.sac.enabled and self.kalman.enabled
@@ -143,12 +104,8 @@ class Config(NamedTuple):
         return MixParams(base, tuple(leg.weights for leg in self.legs.values()))
 
     def for_stamps(self, stamps: NDArray[np.datetime64]) -> Config:
-        """The same configuration with `risk.bars_per_year = "auto"` replaced by what the bars before trading say.
-
-        Parameters
-        ----------
-        stamps : ndarray of datetime64, shape (T,)
-            Of the bars before the first decision that is traded, never later ones.
+        """The same with `risk.bars_per_year = "auto"` replaced by what stamps say, (T,): of the bars before the first
+        decision that is traded, never later ones.
         """
         return overridden(self, {"risk": {"bars_per_year": decision_rate(stamps)}}) if self.auto_rate else self
 
@@ -206,23 +163,34 @@ def mode_text(mode: str) -> str:
     return (resources.files("hybrid_bt.config") / "modes" / f"{mode}.toml").read_text(encoding="utf-8")
 
 
-def load_config(
-    mode: str = "stable", file: str | Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None
-) -> Config:
-    """Mode, overridden by a TOML file, overridden by `overrides` (`{section: {key: value}}`).
+def load_config(mode: str = "stable", file: str | Path | None = None, overrides: Overrides | None = None) -> Config:
+    """A mode's numbers, under those of a TOML file, under `overrides`.
+
+    Parameters
+    ----------
+    mode : "stable" or "aggressive"
+    file : str or Path, optional
+        As `hybrid-bt init` writes one.
+    overrides : mapping, optional
+        `{section: {key: value}}`.
 
     Raises
     ------
     ConfigError
         Unknown mode, section or key (with the nearest name), a value out of range, or a file that is not TOML.
+
+    Examples
+    --------
+    >>> load_config("stable", overrides={"risk": {"volatility_target": 0.08}}).risk.volatility_target
+    0.08
     """
     merged = tomllib.loads(mode_text(mode))
-    for source, layer in (("file", _read_toml(file) if file else {}), ("flag", overrides or {})):
+    for source, layer in (("file", read_toml(file) if file else {}), ("flag", overrides or {})):
         _merge(merged, layer, str(file) if source == "file" else source)
     return _validated(merged)
 
 
-def overridden(config: Config, overrides: Mapping[str, Mapping[str, Any]]) -> Config:
+def overridden(config: Config, overrides: Overrides) -> Config:
     """The configuration with some keys replaced, checked as a whole again; errors as `load_config`."""
     merged = config.sections()
     _merge(merged, overrides, "flag")
@@ -240,7 +208,7 @@ def _validated(merged: Mapping[str, Mapping[str, Any]]) -> Config:
         wrong += [f"{'.'.join(filter(None, (_section(part, key), key)))}: {text}" for key, text in problems]
     if not wrong:
         unit = parts["risk_unit"]._replace(bars_per_year=parts["risk"].bars_per_year)
-        legs = {name: _further_leg(name, given) for name, given in merged[FURTHER].items()}
+        legs = {name: further_leg(name, given) for name, given in merged[FURTHER].items()}
         config = Config(**parts | {"risk_unit": unit}, auto_rate=auto, legs=legs)
         if not config.contradiction():
             return config
@@ -259,32 +227,6 @@ def _given(merged: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]
     return found
 
 
-def _further_leg(name: str, given: Mapping[str, Any]) -> FurtherLeg:
-    if name in ("sac", "kalman"):
-        raise ConfigError(f"legs: [{FURTHER}.{name}] is the section [{name}]; move its keys there")
-    if not name.isidentifier() or name in RESERVED:
-        raise ConfigError(f"legs: [{FURTHER}.{name}] cannot have that name, which stands for something else; rename it")
-    where, params = f"{FURTHER}.{name}", getattr(leg_named(name), "Params", NoParams)
-    weights = {key: given[key] for key in LegWeights._fields if key in given}
-    own = {key: value for key, value in given.items() if key not in (*LegWeights._fields, "enabled")}
-    is_on = given.get("enabled", True)
-    if not isinstance(is_on, bool):
-        raise ConfigError(f"{where}.enabled must be true or false, not {is_on!r}")
-    return FurtherLeg(is_on, validated(LegWeights, weights, where), validated(params, own, where))
-
-
-def _read_toml(file: str | Path) -> dict[str, Any]:
-    path = Path(file)
-    if path.is_dir():
-        raise ConfigError(f"config file {path} is a folder; name the TOML file in it with --config")
-    if not path.is_file():
-        raise ConfigError(f"config file {path} does not exist; check --config")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config file {path} is not TOML: {error}") from None
-
-
 def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str) -> None:
     base.setdefault(FURTHER, {})
     for section, values in layer.items():
@@ -301,7 +243,7 @@ def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str) -> None:
                 base[section][key] = value
 
 
-def _merged_leg(base: Mapping[str, Any], name: str, layer: Any, source: str) -> dict[str, Any]:
+def _merged_leg(base: Mapping[str, Any], name: str, layer: object, source: str) -> dict[str, Any]:
     if not isinstance(layer, Mapping):
         raise ConfigError(f"{source}: [{FURTHER}.{name}] must be a table of keys, got {layer!r}")
     return {**base, **layer}

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.brain.history import read_history
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import MarketReader, read_panel
 from hybrid_bt.config import load_config
-from hybrid_bt.config.build import build, load_policies, resolve_pairs
+from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.envs.episodes import asset_tracks, portfolio_track, regime_track
 from hybrid_bt.envs.trading import TradingEnv
 from hybrid_bt.equations.env_step import SPECS, Task

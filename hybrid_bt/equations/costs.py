@@ -22,7 +22,12 @@ DAYS_PER_YEAR = 365.0  # Backtrader's day count
 
 
 class Costs(NamedTuple):
-    """Trading costs and leverage; the same for every symbol of an account."""
+    """Trading costs and leverage; the same for every symbol of an account. ConfigError where they are used, if one is
+    below 0 or not finite.
+
+    >>> Costs(spread_bps=4.0, fee_bps=1.0).fee_bps
+    1.0
+    """
 
     spread_bps: Annotated[float, Ge(0), Lt(1e4), "bid-ask spread, bps of price; half of it is paid per side"] = 4.0
     fee_bps: Annotated[float, Ge(0), Lt(1e4), "broker's fee, bps of notional per side"] = 1.0

@@ -37,7 +37,11 @@ def exposure(action: float, volatility: float, unit: RiskUnit) -> float:
 
 
 class OrderRules(NamedTuple):
-    """When a target becomes an order."""
+    """When a target becomes an order.
+
+    >>> OrderRules(lot=1.0, rebalance_band=0.02).lot
+    1.0
+    """
 
     lot: Annotated[float, Ge(0), "shares; positions are multiples of it, 0 allows fractions (multiples of 2^-20)"] = 1.0
     eps_trade: Annotated[float, Ge(0), "least |change of position| worth an order, shares"] = 0.0

@@ -15,14 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.account.metrics import measures
-from hybrid_bt.account.replay import replay
-from hybrid_bt.backtest import Request, Task, prepare
+from hybrid_bt.account.registry import RISK_OFF, Panel, Terms, account, traded_at
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.brain.hybrid import Hybrid, Opinion
-from hybrid_bt.brain.opinions import in_chunks
+from hybrid_bt.brain.opinions import in_chunks, opinions
 from hybrid_bt.brain.reader import read_panel
-from hybrid_bt.config import Config
-from hybrid_bt.config.build import build
+from hybrid_bt.config.task import Task
 from hybrid_bt.equations.advice import NEUTRAL_RISK, Advice
 from hybrid_bt.equations.waiting import withheld
 from hybrid_bt.evidence.bootstrap import Interval, bootstrap
@@ -74,7 +72,7 @@ class Evaluation(NamedTuple):
         return csv_of_rows((COLUMNS, *rows)).encode()
 
 
-def evaluate(request: Request, setup: RiskSetup, asked: Questions) -> Evaluation:
+def evaluate(task: Task, setup: RiskSetup, asked: Questions) -> Evaluation:
     """Compare the risk manager with none, with placebos, late, and masked.
 
     Raises
@@ -82,9 +80,7 @@ def evaluate(request: Request, setup: RiskSetup, asked: Questions) -> Evaluation
     HybridError
         If documents, scorer or verdicts cannot be used, or the library arch (extra `study`) is missing.
     """
-    task = prepare(request)
-    bars, config, row = request.bars, task.request.config, task.row
-    traded = bars.between(bars.stamps[row], None)
+    bars, config, row, traded = task.market.bars, task.config, task.row, task.traded
     setups = _setups(setup, asked.masked)
     stages = {name: open_desk(one, config.news, bars.symbols).stage(bars.stamps, row) for name, one in setups.items()}
     moments = traded.stamps.astype("datetime64[us]").tolist()
@@ -100,7 +96,7 @@ def evaluate(request: Request, setup: RiskSetup, asked: Questions) -> Evaluation
     stage = stages[GIVEN]
     first, last = end_days(traded.stamps)
     title = (
-        f"{request.mode} on {bars.name}, {first} to {last}, {stage.desk.answers.scorer} on {stage.desk.name}; "
+        f"{task.mode} on {task.market.name}, {first} to {last}, {stage.desk.answers.scorer} on {stage.desk.name}; "
         "differences to off, 95 % intervals"
     )
     beaten = _placebos_beaten(returns, traded)
@@ -122,37 +118,36 @@ def _setups(setup: RiskSetup, masked: bool) -> dict[str, RiskSetup]:
     return found | ({"masked": setup._replace(masked=True)} if masked else {})
 
 
-def _variants(advice: Mapping[str, Sequence[Advice]], asked: Questions) -> dict[str, Sequence[Advice] | None]:
-    """Variant -> its advice on each bar; None leaves the risk manager out."""
+def _variants(advice: Mapping[str, Sequence[Advice]], asked: Questions) -> dict[str, Sequence[Advice]]:
+    """Variant -> its advice on each bar."""
     given, rng = advice[GIVEN], np.random.default_rng(asked.seed)
     n = len(given[0].risk) if given else 0
     delayed = [Advice([NEUTRAL_RISK] * n, [0.0] * n), *given[:-1]]
     placebos = {f"placebo {i}": [given[day] for day in rng.permutation(len(given))] for i in range(asked.placebos)}
-    return {OFF: None, **advice, DELAYED: delayed, **placebos}
+    return {**advice, DELAYED: delayed, **placebos}
 
 
-def _returns(task: Task, traded: Bars, variants: Mapping[str, Sequence[Advice] | None]) -> dict[str, FloatArray]:
-    """Variant -> returns of its account, (T - 1,)."""
-    request, row, _, fitted = task
-    bars, config = request.bars, request.config
-    brain = build(config, bars.symbols, request.pairs, request.policies, fitted)
-    chunks = in_chunks(brain, read_panel(bars.close, brain.reader))
-    opinions = [opinion for chunk in chunks for opinion in chunk.rows()][row:]
-    paths = {name: _equity(brain, opinions, advice, traded, config) for name, advice in variants.items()}
+def _returns(task: Task, traded: Bars, variants: Mapping[str, Sequence[Advice]]) -> dict[str, FloatArray]:
+    """Variant -> returns of its account, (T - 1,); `off` is the account of that name in a run."""
+    brain, fresh, terms, bars = task.brain(), task.brain(), task.config.terms(), task.market.bars
+    panel = read_panel(bars.close, fresh.reader)
+    spoken = [opinion for chunk in in_chunks(brain, panel) for opinion in chunk.rows()][task.row :]
+    said = opinions(fresh, panel).rows(slice(task.row, None))
+    paths = {OFF: account(Panel(traded, said, terms), RISK_OFF).equity}
+    paths |= {name: _equity(brain, spoken, advice, traded, terms) for name, advice in variants.items()}
     return {name: np.diff(path) / path[:-1] for name, path in paths.items()}
 
 
 def _equity(
-    brain: Hybrid, opinions: Sequence[Opinion], advice: Sequence[Advice] | None, traded: Bars, config: Config
+    brain: Hybrid, spoken: Sequence[Opinion], advice: Sequence[Advice], traded: Bars, terms: Terms
 ) -> FloatArray:
     held: list[float] | None = None
     wanted = []
-    for row, opinion in enumerate(opinions):
-        decision = brain.settle(opinion, None if advice is None else advice[row], held)
+    for row, opinion in enumerate(spoken):
+        decision = brain.settle(opinion, advice[row], held)
         held = decision.target
         wanted.append(withheld(held, decision.waits))
-    cash, costs, rules = config.account.cash, config.costs, config.order_rules
-    return replay(np.array(wanted), traded, cash=cash, costs=costs, rules=rules).equity
+    return traded_at(terms, np.array(wanted), traded).equity
 
 
 def _spans(stamps: NDArray[np.datetime64], cutoff: np.datetime64 | None) -> dict[str, NDArray[np.bool_]]:

@@ -37,7 +37,7 @@ class Ledger(NamedTuple):
 
 
 def trial_of(
-    command: str, bars: Bars, config: Mapping[str, Any], policies: Mapping[str, str], summary: Summary, **more: Any
+    command: str, bars: Bars, config: Mapping[str, Any], policies: Mapping[str, str], summary: Summary, **more: object
 ) -> dict[str, Any]:
     """A line of the ledger.
 

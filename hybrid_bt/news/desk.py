@@ -27,7 +27,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.config import Config, NewsConfig
+from hybrid_bt.config import Config
+from hybrid_bt.config.parts import NewsConfig
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.news.answers import Answers, Asked, Recorded
 from hybrid_bt.news.documents import EPOCH, US_PER_DAY, say_us

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hybrid_bt.account.collector import collector_paused
-from hybrid_bt.config import NewsConfig
+from hybrid_bt.config.parts import NewsConfig
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.chat import KEY_VARIABLE, ChatScorer, ChatSettings

@@ -58,6 +58,12 @@ class FrozenPolicy:
     ------
     PolicyError
         If the bytes are not an undamaged frozen policy of a known format.
+
+    Examples
+    --------
+    >>> from hybrid_bt.config.build import policy_path
+    >>> FrozenPolicy.load(policy_path("package:sac_stable.onnx")).manifest.train_end
+    datetime.date(2009, 12, 31)
     """
 
     def __init__(self, data: bytes, name: str = "policy", only: int | None = None) -> None:

@@ -118,15 +118,21 @@ def picture_names(record: RunRecord) -> list[str]:
     return [name for name in PICTURES if shown.get(name, True)]
 
 
-def write_picture(record: RunRecord, name: str, folder: Path, symbols: Sequence[str] = ()) -> Path:
-    """Draw one of `PICTURES` into an existing folder; `symbols` are those that the picture of fills shows."""
+def draw_picture(record: RunRecord, name: str, symbols: Sequence[str] = ()) -> Figure:
+    """Draw one of `PICTURES`; `symbols` are those that the picture of fills shows."""
     from matplotlib.dates import date2num
 
-    path = folder / name
     with house_style():
         dates = date2num(record.bars.stamps)  # type: ignore[no-untyped-call]
         draw = partial(trades.trades, symbols=symbols) if name == "trades.png" and symbols else PICTURES[name]
-        save(draw(record, dates), path)
+        return draw(record, dates)
+
+
+def write_picture(record: RunRecord, name: str, folder: Path, symbols: Sequence[str] = ()) -> Path:
+    """Draw one of `PICTURES` into an existing folder."""
+    path = folder / name
+    with house_style():
+        save(draw_picture(record, name, symbols), path)
     return path
 
 

@@ -18,13 +18,14 @@ import numpy as np
 
 from hybrid_bt.account.records import Opinions
 from hybrid_bt.bars import Bars, instant
+from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.gate import OBSERVATION as MARKET_OBSERVATION
 from hybrid_bt.brain.history import MarketHistory, read_history
 from hybrid_bt.brain.legs.sac import OBSERVATION as ASSET_OBSERVATION
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import MarketReader, read_panel
 from hybrid_bt.config import Config
-from hybrid_bt.config.build import Policies, build, resolve_pairs
+from hybrid_bt.config.build import Policies, build
 from hybrid_bt.envs import TradingEnv, asset_tracks, regime_track
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.errors import ConfigError
@@ -32,7 +33,7 @@ from hybrid_bt.files.texts import plain
 from hybrid_bt.policies.freeze import freeze
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.train.members import Event, Member, Practice, Trained, train_all
-from hybrid_bt.train.spec import LEAST_CLOSE, GateSpec, SacSpec, asset_env, regime_env
+from hybrid_bt.train.spec import GATE_SPECS, LEAST_CLOSE, SAC_SPECS, GateSpec, SacSpec, asset_env, regime_env
 from hybrid_bt.train.validation import GateValidation, SacValidation, rows_after
 
 CONSTANT_REGIMES = (-1.0, -0.5, 0.0, 0.5, 1.0)
@@ -52,10 +53,9 @@ def _silent(event: Event) -> None:
 class Lesson(NamedTuple):
     """What all trainings share."""
 
-    bars: Bars  #: warm-up and training bars, validation bars behind them; nothing later is looked at
+    market: Market  #: warm-up and training bars, validation bars behind them; nothing later is looked at
     config: Config
     mode: str
-    pairs: tuple[str, ...]
     start: date  #: first training day
     end: date  #: last training day
     seeds: tuple[int, ...]
@@ -66,8 +66,8 @@ class Lesson(NamedTuple):
 
     def history(self) -> MarketHistory:
         """Features of all bars up to the end of validation, or of training where there is none."""
-        bars = self.bars.between(None, self.valid_end or self.end)
-        pairs = resolve_pairs(self.pairs, bars.symbols)
+        market = self.market.until(self.valid_end or self.end)
+        bars, pairs = market.bars, market.columns
         params = [self.config.kalman_params] * len(pairs)
         return read_history(bars, MarketReader(bars.n_symbols, pairs, params, self.config.spread_params))
 
@@ -105,6 +105,14 @@ def learn_gate(
     return _learn(lesson, members_of, out)
 
 
+def learn(kind: str, lesson: Lesson, sac_steps: int, ppo_steps: int, out: Path) -> FrozenPolicy:
+    """Train a policy of one kind as its mode's spec says."""
+    spec = SAC_SPECS[lesson.mode]
+    if kind == "sac":
+        return learn_sac(lesson, spec, sac_steps, out)
+    return learn_gate(lesson, GATE_SPECS[lesson.mode], spec, ppo_steps, sac_steps, out)
+
+
 def _for_seeds(lesson: Lesson, blank: Member) -> list[Member]:
     blank = blank._replace(practice=lesson.practice, validation=blank.validation if lesson.valid_end else None)
     return [blank._replace(name=f"{blank.kind}_seed{seed}", seed=seed) for seed in lesson.seeds]
@@ -116,7 +124,7 @@ def _learn(lesson: Lesson, members_of: MembersOf, out: Path) -> FrozenPolicy:
             raise ConfigError(
                 f"--valid-end {lesson.valid_end} is not after --train-end {lesson.end}; choose a later day"
             )
-        lesson.bars.between(lesson.end + timedelta(days=1), lesson.valid_end)
+        lesson.market.bars.between(lesson.end + timedelta(days=1), lesson.valid_end)
     results = _rehearse(lesson, members_of) if lesson.rehearse_to else {}
     members = members_of(lesson)
     trained = train_all(members, lesson.tell)
@@ -143,7 +151,7 @@ def manifest(lesson: Lesson, members: Sequence[Member]) -> dict[str, Any]:
         "valid_start": lesson.end + timedelta(days=1) if lesson.valid_end else None,
         "valid_end": lesson.valid_end,
         "symbols": tuple(symbol for track in first.env.tracks for symbol in track.symbols),
-        "data_sha256": lesson.bars.between(None, lesson.end).sha256,
+        "data_sha256": lesson.market.until(lesson.end).bars.sha256,
         "costs": lesson.config.sections()["costs"],
         "reward": plain(first.spec._asdict()),
         "mode": lesson.mode,
@@ -168,8 +176,8 @@ def _rehearse(lesson: Lesson, members_of: MembersOf) -> dict[str, Any]:
     assert lesson.rehearse_to is not None
     folder, seeds = lesson.practice.checkpoint_dir, lesson.seeds[:REHEARSED_SEEDS]
     practice = lesson.practice._replace(keep="last", patience=None, checkpoint_dir=folder and folder / "rehearsal")
-    bars, end = lesson.bars.between(None, lesson.end), lesson.rehearse_to
-    members = members_of(lesson._replace(end=end, valid_end=lesson.end, bars=bars, seeds=seeds, practice=practice))
+    market, end = lesson.market.until(lesson.end), lesson.rehearse_to
+    members = members_of(lesson._replace(end=end, valid_end=lesson.end, market=market, seeds=seeds, practice=practice))
     validation = members[0].validation
     assert validation is not None
     unwatched = [member._replace(validation=None) for member in members]  # nothing is chosen on the way
@@ -210,7 +218,7 @@ def _said_by(model: Any, lesson: Lesson, member: Member, bars: Bars) -> Opinions
     """What the legs say on all bars, SAC being a model that was trained on one half of the span."""
     with tempfile.TemporaryDirectory() as folder:
         policy = freeze([model], manifest(lesson, [member]), Path(folder) / "half.onnx")
-    brain = build(lesson.config, bars.symbols, lesson.pairs, Policies(policy, None))
+    brain = build(lesson.config, bars.symbols, lesson.market.pairs, Policies(policy, None))
     return opinions(brain, read_panel(bars.close, brain.reader))
 
 

@@ -15,8 +15,7 @@ import numpy as np
 from hybrid_bt.config.build import policy_path
 from hybrid_bt.policies.file import read_bytes, unpack
 from hybrid_bt.policies.frozen import FrozenPolicy
-from hybrid_bt.train.pipeline import Lesson, learn_gate, learn_sac
-from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
+from hybrid_bt.train.pipeline import Lesson, learn
 
 KINDS = ("sac", "gate")
 SEALS = ("graph_sha256", "graph_bytes")  #: say that weights differ, not why
@@ -55,10 +54,7 @@ def rebuild(
         for kind in KINDS:
             out = folder / f"{kind}_{mode}.onnx"
             lesson = _apart(lesson_of(mode), out.stem)
-            if kind == "sac":
-                learn_sac(lesson, SAC_SPECS[mode], sac_steps, out)
-            else:
-                learn_gate(lesson, GATE_SPECS[mode], SAC_SPECS[mode], ppo_steps, sac_steps, out)
+            learn(kind, lesson, sac_steps, ppo_steps, out)
             yield compare(out, policy_path(f"package:{out.name}"))
 
 

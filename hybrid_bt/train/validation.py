@@ -92,7 +92,7 @@ class Validation(ABC):
     def score_of(self, answers: FloatArray) -> Score:
         """Of any answers."""
         bars, said = self.history.bars, self.opinions(answers).rows(slice(self.first, None))
-        panel = Panel(bars.between(bars.stamps[self.first]), said, self.config, self.config.costs)
+        panel = Panel(bars.between(bars.stamps[self.first]), said, self.config.terms())
         equity = account(panel, self.account).equity
         rate = self.config.risk.bars_per_year
         return Score(float(equity[-1] - equity[0]), float(sharpe(equity, rate)), float(max_drawdown(equity)))

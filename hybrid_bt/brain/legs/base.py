@@ -13,6 +13,9 @@ class View(NamedTuple):
     """The market at a close; everything in it is known at that close.
 
     Of one bar, sequences of the lengths given here; of a whole panel, arrays with one axis more in front, for T bars.
+
+    >>> View._fields[:3]
+    ('closes', 'traded', 'warm')
     """
 
     closes: Any  #: (N,) NaN where the symbol has no bar
@@ -28,7 +31,11 @@ class View(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """What a leg wants of one asset, or of several that belong together: they are traded together or not at all."""
+    """What a leg wants of one asset, or of several that belong together: they are traded together or not at all.
+
+    >>> Wish(columns=(0, 1), amounts=(0.1, -0.08))
+    Wish(columns=(0, 1), amounts=(0.1, -0.08))
+    """
 
     columns: tuple[int, ...]  #: of the symbols
     amounts: tuple[float, ...]  #: signed fractions of equity, one for each
@@ -40,6 +47,13 @@ class Leg(Protocol):
     A leg that can answer for many bars at once has a method `wishes_of_bars(views)` as well: a view of T bars in, the
     columns of each wish and their amounts (T, sides) out, the same bits as `wishes` bar by bar; where it raises, its
     memory is as it was before.
+
+    >>> class Half:
+    ...     def __init__(self, symbols, pairs, config):
+    ...         self.n = len(symbols)
+    ...     def wishes(self, view):
+    ...         return [Wish((i,), (0.5 / self.n,)) for i in range(self.n)]
+    >>> half = run_backtest("us20", legs={"sac": Half}, config={"gate": {"enabled": False}}, start=date(2021, 1, 4))
     """
 
     def wishes(self, view: View) -> Sequence[Wish]:

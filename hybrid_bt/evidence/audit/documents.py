@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from hybrid_bt.bars import Bars
 from hybrid_bt.brain.hybrid import Hybrid, Opinion
-from hybrid_bt.config.build import build
+from hybrid_bt.config import Config
+from hybrid_bt.config.task import Task
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.evidence.audit.replays import Check, cut_rows, last_rows
-from hybrid_bt.evidence.audit.stack import Stack
 from hybrid_bt.evidence.audit.trace import NOBODY, Known, Trace, columns_of, numbers_of
 from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.desk import Desk, clock_of, is_daily
@@ -47,7 +48,7 @@ CHANGES: dict[str, Callable[[Sequence[Document]], list[Document]]] = {
 }
 
 
-def audit_documents(stack: Stack, documents: Sequence[Document], scorer: RiskScorer, every: int = EVERY) -> Check:
+def audit_documents(stack: Task, documents: Sequence[Document], scorer: RiskScorer, every: int = EVERY) -> Check:
     """Replay the risk manager on stores with another future.
 
     Parameters
@@ -57,13 +58,13 @@ def audit_documents(stack: Stack, documents: Sequence[Document], scorer: RiskSco
     every : int
         Bars between cuts.
     """
-    brain = build(stack.config, stack.bars.symbols, stack.pairs, stack.policies)
-    opinions = [brain.opine(closes) for closes in stack.bars.close.tolist()]
-    bars = last_rows(stack.bars, max(stack.bars.n_bars - WARMUP_BARS, 1))
-    small, check = stack._replace(bars=bars), Check("documents", bars.n_bars)
+    brain, whole = stack.brain(), stack.market.bars
+    opinions = [brain.opine(closes) for closes in whole.close.tolist()]
+    bars = last_rows(whole, max(whole.n_bars - WARMUP_BARS, 1))
+    check = Check("documents", bars.n_bars)
 
     def run(known: Sequence[Document]) -> Trace:
-        return _trace(small, brain, opinions[-bars.n_bars :], known, scorer)
+        return _trace(stack.config, bars, brain, opinions[-bars.n_bars :], known, scorer)
 
     full, moments = run(documents), _visible(documents)
     cutoffs = clock_of(stack.config.news, is_daily(bars.stamps)).cutoffs(bars.stamps).tolist()
@@ -84,12 +85,17 @@ def _visible(documents: Sequence[Document]) -> list[int]:
 
 
 def _trace(
-    stack: Stack, brain: Hybrid, opinions: Sequence[Opinion], documents: Sequence[Document], scorer: RiskScorer
+    config: Config,
+    bars: Bars,
+    brain: Hybrid,
+    opinions: Sequence[Opinion],
+    documents: Sequence[Document],
+    scorer: RiskScorer,
 ) -> Trace:
     """Everything that the risk manager knows and does on each bar."""
-    store, bars = DocumentStore(), stack.bars
+    store = DocumentStore()
     store.add(documents)
-    stage = Desk(store, Answers(scorer), stack.config.news, bars.symbols).stage(bars.stamps, 0)
+    stage = Desk(store, Answers(scorer), config.news, bars.symbols).stage(bars.stamps, 0)
     rows, held = [], [0.0] * bars.n_symbols
     for stamp, opinion in zip(bars.stamps.astype("datetime64[us]").tolist(), opinions, strict=True):
         advice = stage.advise(stamp)

@@ -1,12 +1,13 @@
-"""What the audit says: a short table, or JSON."""
+"""What an audit found, and how it says so: a short table, or JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import NamedTuple
 
+from hybrid_bt.bars import Bars, say_stamp
 from hybrid_bt.evidence.audit.replays import Check, Forgetting
 from hybrid_bt.evidence.audit.trace import Finding
 
@@ -15,18 +16,47 @@ MAX_FORGETTING = 12
 KINDS = ("future", "same bar", "run mode")  #: worst first
 
 
-def as_text(subject: str, checks: Sequence[Check], forgetting: Sequence[Forgetting], seconds: float) -> str:
-    """The whole answer, one line per check."""
-    width = max(len(check.name) for check in checks)
-    lines = [subject, f"  {'check':{width}}  {'bars':>6} {'replays':>8} {'numbers compared':>17} {'orders':>8}  result"]
-    for check in checks:
-        result = "clean" if not check.findings else f"found {len(check.findings)}"
-        counts = f"{check.bars:6} {check.replays:8} {check.values:17,} {check.orders:8,}"
-        lines.append(f"  {check.name:{width}}  {counts}  {result}")
-    lines += _told([finding for check in checks for finding in check.findings])
-    lines += _startup(forgetting)
-    lines.append(f"{_verdict(checks)} ({seconds:.0f} s)")
-    return "\n".join(lines)
+class Audit(NamedTuple):
+    """What an audit looked at and found; it shows itself as a table."""
+
+    subject: str
+    checks: Sequence[Check]
+    startup: Sequence[Forgetting]  #: how far quantities depend on where history begins; not a failure
+    seconds: float
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Whatever moved that must not; empty where nothing did."""
+        return [finding for check in self.checks for finding in check.findings]
+
+    def __repr__(self) -> str:
+        width = max(len(check.name) for check in self.checks)
+        head = f"  {'check':{width}}  {'bars':>6} {'replays':>8} {'numbers compared':>17} {'orders':>8}  result"
+        lines = [self.subject, head]
+        for check in self.checks:
+            result = "clean" if not check.findings else f"found {len(check.findings)}"
+            counts = f"{check.bars:6} {check.replays:8} {check.values:17,} {check.orders:8,}"
+            lines.append(f"  {check.name:{width}}  {counts}  {result}")
+        lines += [*_told(self.findings), *_startup(self.startup), f"{_verdict(self.checks)} ({self.seconds:.0f} s)"]
+        return "\n".join(lines)
+
+    def as_json(self) -> str:
+        """The same with every finding."""
+        checks = [{**vars(check), "findings": [one._asdict() for one in check.findings]} for check in self.checks]
+        answer = {
+            "subject": self.subject,
+            "clean": not self.findings,
+            "seconds": round(self.seconds, 1),
+            "checks": checks,
+            "startup": [item._asdict() for item in self.startup],
+        }
+        return json.dumps(answer, indent=2)
+
+
+def subject_of(name: str, bars: Bars) -> str:
+    """What was audited, on which bars."""
+    span = f"{say_stamp(bars.stamps[0])} to {say_stamp(bars.stamps[-1])}"
+    return f"audit of {name} on {bars.name}, {bars.n_symbols} symbols, {bars.n_bars} bars, {span}"
 
 
 def _verdict(checks: Sequence[Check]) -> str:
@@ -75,15 +105,3 @@ def _startup(forgetting: Sequence[Forgetting]) -> Iterator[str]:
         yield f"    {group[0].quantity:{width}}  {figures}  (sd {group[0].deviation:.1e})"
     if len(groups) > MAX_FORGETTING:
         yield f"    and {len(groups) - MAX_FORGETTING} more (--json)"
-
-
-def as_json(subject: str, checks: Sequence[Check], forgetting: Sequence[Forgetting], seconds: float) -> str:
-    """The same with every finding."""
-    answer: dict[str, Any] = {
-        "subject": subject,
-        "clean": not any(check.findings for check in checks),
-        "seconds": round(seconds, 1),
-        "checks": [{**vars(check), "findings": [finding._asdict() for finding in check.findings]} for check in checks],
-        "startup": [item._asdict() for item in forgetting],
-    }
-    return json.dumps(answer, indent=2)

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from hybrid_bt.account.replay import replay
+from hybrid_bt.account.registry import traded_at
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.brain.recording import Recorder, record
-from hybrid_bt.config import Config
-from hybrid_bt.config.build import Policies, build
+from hybrid_bt.config.task import Task
 from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES, WARMUP_BARS
 from hybrid_bt.errors import BarsError
 from hybrid_bt.evidence.audit.cerebros import DEFAULT, RUN_MODES, RunMode, run
@@ -48,23 +48,13 @@ ALL = (*CUT, *(kind for kind in FUTURES if kind != "thinned"))
 IN_TURN = tuple((*CUT, kind) for kind in BROKER_FUTURES)
 
 
-class Stack(NamedTuple):
-    """What is audited."""
-
-    bars: Bars
-    config: Config
-    policies: Policies
-    pairs: tuple[str, ...]
-
-
-def brain_trace(stack: Stack, bars: Bars, *, panel: bool = False) -> Trace:
+def brain_trace(stack: Task, bars: Bars, *, panel: bool = False) -> Trace:
     """The stack without a framework: brain, recorder, replay, and with `panel` what reads a whole panel at once."""
-    stack = stack._replace(config=stack.config.for_stamps(bars.stamps[: WARMUP_BARS // 2]))  # as the strategy does
-    config, symbols = stack.config, bars.symbols
-    brain = WatchedBrain(build(config, symbols, stack.pairs, stack.policies), symbols, stack.pairs)
-    recorder = record(brain, bars, stack.pairs)
-    sent = recorder.decisions().sent
-    path = replay(sent, bars, cash=config.account.cash, costs=config.costs, rules=config.order_rules)
+    config = stack.config.for_stamps(bars.stamps[: WARMUP_BARS // 2])  # as the strategy does
+    stack, symbols, pairs = stack._replace(config=config), bars.symbols, stack.market.pairs
+    brain = WatchedBrain(stack.brain(), symbols, pairs)
+    recorder = record(brain, bars, pairs)
+    path = traded_at(config.terms(), recorder.decisions().sent, bars)
     paths = [*_recorded(recorder, bars), *(_panel(stack, brain, bars) if panel else ())]
     paths += [Known(["replayed cash"], NOBODY, path.cash), Known(["replayed equity"], NOBODY, path.equity)]
     paths.append(Known(["replayed position"], symbols, path.size))
@@ -87,10 +77,10 @@ def _recorded(recorder: Recorder, bars: Bars) -> list[Known]:
     return [*found, Known(["recorded regime r"], NOBODY, decisions.regime)]
 
 
-def _panel(stack: Stack, brain: WatchedBrain, bars: Bars) -> list[Known]:
+def _panel(stack: Task, brain: WatchedBrain, bars: Bars) -> list[Known]:
     """What training and studies read: features and opinions over the whole panel at once."""
     panel = read_panel(bars.close, brain.reader)
-    said = opinions(build(stack.config, bars.symbols, stack.pairs, stack.policies), panel)
+    said = opinions(stack.brain(), panel)
     return [
         Known([f"panel feature {name}" for name in ASSET_FEATURES], bars.symbols, panel.features),
         Known([f"panel feature {name}" for name in MARKET_FEATURES], NOBODY, panel.market),
@@ -99,7 +89,7 @@ def _panel(stack: Stack, brain: WatchedBrain, bars: Bars) -> list[Known]:
     ]
 
 
-def audit_stack(stack: Stack, every: int | None = None, jobs: int = 1, progress: Progress = None) -> list[Check]:
+def audit_stack(stack: Task, every: int | None = None, jobs: int = 1, progress: Progress = None) -> list[Check]:
     """All checks of the stack.
 
     Parameters
@@ -116,9 +106,10 @@ def audit_stack(stack: Stack, every: int | None = None, jobs: int = 1, progress:
         If there are fewer bars than the features need to warm up and a few to audit.
     """
     least = WARMUP_BARS + MODE_BARS
-    if stack.bars.n_bars < least:
+    bars = stack.market.bars
+    if bars.n_bars < least:
         raise BarsError(
-            f"bars: {stack.bars.name} has {stack.bars.n_bars} bars; the audit needs {least}: {WARMUP_BARS} to warm up "
+            f"bars: {bars.name} has {bars.n_bars} bars; the audit needs {least}: {WARMUP_BARS} to warm up "
             "and some to compare; give a longer history"
         )
     checks: list[Check] = []
@@ -134,27 +125,27 @@ def audit_stack(stack: Stack, every: int | None = None, jobs: int = 1, progress:
 
 
 @quietly()
-def _carry_out(stack: Stack, every: int | None, part: str) -> list[Check]:
+def _carry_out(stack: Task, every: int | None, part: str) -> list[Check]:
     return PARTS[part](stack, every)
 
 
-def _whole_history(stack: Stack, every: int | None) -> list[Check]:
-    bars = stack.bars
+def _whole_history(stack: Task, every: int | None) -> list[Check]:
+    bars = stack.market.bars
     step = max((bars.n_bars - WARMUP_BARS) // (LONG_CUTS + 1), 1)
     cuts = cut_rows(WARMUP_BARS + step - 1, bars.n_bars - step + 1, step)
     kinds = [("scaled",), ("shuffled",), CUT]
     return _futures("arrays, whole history", partial(brain_trace, stack, panel=True), bars, cuts, kinds, LONG_HORIZON)
 
 
-def _dense_ahead(stack: Stack, every: int | None) -> list[Check]:
+def _dense_ahead(stack: Task, every: int | None) -> list[Check]:
     """Opinions that were made ahead of the account: the path of preloaded feeds where numba is installed."""
     if importlib.util.find_spec("numba") is None:
         return []
     return _dense("Cerebro, opinions ahead", _runner(stack, ahead=True), stack, every or 25, IN_TURN)
 
 
-def _dense(name: str, run: Run, stack: Stack, every: int, kinds: Kinds) -> list[Check]:
-    bars = last_rows(stack.bars, WARMUP_BARS + DENSE_BARS)
+def _dense(name: str, run: Run, stack: Task, every: int, kinds: Kinds) -> list[Check]:
+    bars = last_rows(stack.market.bars, WARMUP_BARS + DENSE_BARS)
     return _futures(f"{name}, dense cuts", run, bars, cut_rows(WARMUP_BARS + 2, bars.n_bars, every), kinds, HORIZON)
 
 
@@ -164,11 +155,11 @@ def _futures(name: str, run: Run, bars: Bars, cuts: list[int], kinds: Kinds, hor
     return [check]
 
 
-def _all_modes(feed: str, stack: Stack, every: int | None) -> list[Check]:
+def _all_modes(feed: str, stack: Task, every: int | None) -> list[Check]:
     """Every run mode of a feed class: equal to ArrayFeed's first to the bit, and blind to one cut and one future."""
-    symbols, pairs = _few(stack)
-    small = stack._replace(bars=last_rows(stack.bars.select(symbols), WARMUP_BARS + MODE_BARS), pairs=pairs)
-    bars, reference = small.bars, _runner(small)(small.bars)
+    market = _few(stack.market)
+    small, bars = stack._replace(market=market), market.bars
+    reference = _runner(small)(bars)
     cuts = [WARMUP_BARS + MODE_BARS // 2, WARMUP_BARS + MODE_BARS - 7]
     check = Check(f"Cerebro, {len(RUN_MODES)} run modes, {feed}")
     for number, mode in enumerate(RUN_MODES):
@@ -182,20 +173,21 @@ def _all_modes(feed: str, stack: Stack, every: int | None) -> list[Check]:
     return [check]
 
 
-def _runner(stack: Stack, mode: RunMode = DEFAULT, feed: str = "ArrayFeed", *, ahead: bool = False) -> Run:
-    fill = fill_with_hybrid(stack.config, stack.policies, stack.pairs, ahead=ahead)
+def _runner(stack: Task, mode: RunMode = DEFAULT, feed: str = "ArrayFeed", *, ahead: bool = False) -> Run:
+    fill = fill_with_hybrid(stack.config, stack.policies, stack.market.pairs, ahead=ahead)
     return lambda bars: run(fill, bars, mode, feed, cash=stack.config.account.cash, own=True)
 
 
-def _few(stack: Stack) -> tuple[list[str], tuple[str, ...]]:
-    """A handful of symbols, pairs first, and the pairs among them."""
-    sides = [side for pair in stack.pairs for side in pair.split(":")]
-    symbols = list(dict.fromkeys([*sides, *stack.bars.symbols]))[:MODE_SYMBOLS]
-    return symbols, tuple(pair for pair in stack.pairs if set(pair.split(":")) <= set(symbols))
+def _few(market: Market) -> Market:
+    """The last bars of a handful of symbols, pairs first, and the pairs among them."""
+    sides = [side for pair in market.pairs for side in pair.split(":")]
+    symbols = list(dict.fromkeys([*sides, *market.bars.symbols]))[:MODE_SYMBOLS]
+    pairs = tuple(pair for pair in market.pairs if set(pair.split(":")) <= set(symbols))
+    return Market(market.name, last_rows(market.bars.select(symbols), WARMUP_BARS + MODE_BARS), pairs)
 
 
 #: the longest first
-PARTS: dict[str, Callable[[Stack, int | None], list[Check]]] = {
+PARTS: dict[str, Callable[[Task, int | None], list[Check]]] = {
     "whole history": _whole_history,
     "dense arrays": lambda stack, every: _dense("arrays", partial(brain_trace, stack), stack, every or 15, [ALL]),
     "dense Cerebro": lambda stack, every: _dense("Cerebro", _runner(stack), stack, every or 25, IN_TURN),

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import sys
+import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.evidence.audit.cerebros import DEFAULT, Fill, RunMode, run
-from hybrid_bt.evidence.audit.replays import BROKER_FUTURES, MODE_TOLERANCE, Check, Progress, check_futures, cut_rows
+from hybrid_bt.evidence.audit.replays import (
+    BROKER_FUTURES,
+    MODE_TOLERANCE,
+    Check,
+    Progress,
+    check_futures,
+    cut_rows,
+    last_rows,
+    measure_startup,
+)
+from hybrid_bt.evidence.audit.report import Audit, subject_of
 from hybrid_bt.evidence.audit.trace import Moved, Trace
+from hybrid_bt.feeds import Prices, as_market
 from hybrid_bt.feeds.framework import bt, quietly
 
+LAST_BARS = 750  #: audited by default: the speed of a stranger is unknown
+AFTER = (50, 100, 250)  #: bars since a later start at which start-up sensitivity is told
 CUTS = 10  #: cuts by default
 HORIZON = 40  #: altered bars that a copy keeps
 KINDS = tuple(tuple(dict.fromkeys(("cut", kind, BROKER_FUTURES[0]))) for kind in BROKER_FUTURES)
@@ -26,7 +41,7 @@ MODES = {
 }
 
 
-def find_strategy(name: str) -> Any:
+def find_strategy(name: str) -> type:
     """The class named `module:Class`; the current folder is searched first.
 
     Raises
@@ -42,8 +57,8 @@ def find_strategy(name: str) -> Any:
     if here not in sys.path:
         sys.path.insert(0, here)
     module = _module(module_name)
-    found = getattr(module, class_name, None)
-    if not _is_strategy(found):
+    found: object = getattr(module, class_name, None)
+    if not (isinstance(found, type) and _is_strategy(found)):
         known = [key for key, value in vars(module).items() if _is_strategy(value)]
         what = "holds no" if found is None else "holds, but not as a Backtrader strategy,"
         hint = did_you_mean(class_name, known) if known else "; it has no strategy at all"
@@ -51,11 +66,11 @@ def find_strategy(name: str) -> Any:
     return found
 
 
-def _is_strategy(thing: Any) -> bool:
-    return inspect.isclass(thing) and issubclass(thing, bt.Strategy) and thing is not bt.Strategy
+def _is_strategy(thing: object) -> bool:
+    return isinstance(thing, type) and issubclass(thing, bt.Strategy) and thing is not bt.Strategy
 
 
-def _module(name: str) -> Any:
+def _module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -68,21 +83,81 @@ def _module(name: str) -> Any:
         raise ConfigError(f"--strategy: importing {name} raised {type(error).__name__}: {error}") from error
 
 
-def fill_with(strategy: Any, params: Mapping[str, Any]) -> Fill:
+def fill_with(strategy: type, params: Mapping[str, Any]) -> Fill:
     """Puts a strategy class into a Cerebro."""
-    known = list(strategy.params._getkeys())
+    known: list[str] = list(strategy.params._getkeys())  # type: ignore[attr-defined]  # of Backtrader
     for name in params:
         if name not in known:
             raise ConfigError(f"{strategy.__name__}: no parameter {name!r}{did_you_mean(name, known)}")
 
-    def fill(cerebro: Any, bars: Bars) -> None:
+    def fill(cerebro: bt.Cerebro, bars: Bars) -> None:
         cerebro.addstrategy(strategy, **params)
 
     return fill
 
 
-@quietly()
 def audit_strategy(
+    strategy: type | str,
+    market: Prices = "us20",
+    *,
+    params: Mapping[str, Any] | None = None,
+    last_bars: int = LAST_BARS,
+    every: int | None = None,
+    cash: float = 1e6,
+    progress: Progress = None,
+) -> Audit:
+    """Look for look-ahead in a Backtrader strategy: it is run on bars whose future was cut off or altered.
+
+    Parameters
+    ----------
+    strategy : class, or text "module:Class"
+    market : str, Path, Bars, Market or DataFrame
+        Prices, as `run_backtest` takes them.
+    params : mapping
+        Parameters of the strategy.
+    last_bars : int
+        How many bars are audited, from the end; 0 for all.
+    every : int
+        Bars between cuts; by default there are ten of them.
+    cash : float
+        Start value, currency.
+    progress : callable
+        Called as `progress(done, in_all)`.
+
+    Returns
+    -------
+    Audit
+        `findings` is empty where nothing moved; it shows itself as a table.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such strategy or parameter, or the strategy fails on the full bars.
+
+    Examples
+    --------
+    >>> import backtrader as bt
+    >>> audit_strategy(bt.strategies.MA_CrossOver, last_bars=150, every=40).findings
+    []
+    """
+    began = time.perf_counter()
+    cls = find_strategy(strategy) if isinstance(strategy, str) else strategy
+    name = strategy if isinstance(strategy, str) else f"{cls.__module__}:{cls.__name__}"
+    fill, bars = fill_with(cls, params or {}), last_rows(as_market(market).bars, last_bars)
+    checks = check_strategy(name, fill, bars, every, cash, progress)
+    replay = partial(run, fill, cash=cash)
+    starts = [bars.n_bars // 4, bars.n_bars // 2]
+    startup = measure_startup(replay, bars, replay(bars), starts, AFTER, _is_own)
+    return Audit(subject_of(name, bars), checks, startup, time.perf_counter() - began)
+
+
+def _is_own(quantity: str) -> bool:
+    """Whether the strategy, not its data or its account, holds a quantity."""
+    return not quantity.startswith(("data ", "observer ", "cash", "value"))
+
+
+@quietly()
+def check_strategy(
     name: str, fill: Fill, bars: Bars, every: int | None = None, cash: float = 1e6, progress: Progress = None
 ) -> list[Check]:
     """All checks of a strategy.

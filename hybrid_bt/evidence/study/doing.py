@@ -91,7 +91,7 @@ def perform(plan: Plan, out: Path, *, backend: str, n_jobs: int) -> Findings:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"study: {out} is a file; give a folder with --out")
     store = Store(out / "cells")
-    with progress_bar(f"study of {plan.bars.name}, {plan.mode}") as bar:
+    with progress_bar(f"study of {plan.bars.name}, {plan.task.mode}") as bar:
         return study(plan, partial(execute, store=store, backend=backend, n_jobs=n_jobs, progress=bar))
 
 

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
+from hybrid_bt.account.conditional import Condition, conditional_rows
+from hybrid_bt.account.metrics import FloatArray, Summary, elapsed_years, measures, simple_returns, summarise
 from hybrid_bt.account.registry import learned_accounts
 from hybrid_bt.bars import Bars
-from hybrid_bt.config.build import Policies
-from hybrid_bt.account.conditional import Condition, conditional_rows
-from hybrid_bt.config import Config
+from hybrid_bt.config.task import Task
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence import ratios as ratio
 from hybrid_bt.evidence.bootstrap import Draws, Interval, bootstrap, interquartile_mean_interval
-from hybrid_bt.account.metrics import FloatArray, Summary, elapsed_years, measures, simple_returns, summarise
 from hybrid_bt.evidence.study.jobs import ENSEMBLE, Arrays, Lessons, Result
 from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, HURDLES, Job, joined, trade_jobs, voice_jobs
 
@@ -33,19 +32,24 @@ SCORED = ("sharpe", "cagr", "max_drawdown")
 class Plan:
     """What a study looks at."""
 
-    bars: Bars
-    config: Config
-    mode: str
-    policies: Policies
-    pairs: tuple[str, ...]
-    first: int  #: row of the first decision out of sample
+    task: Task
     windows: tuple[Window, ...]
     n_seeds: int
     n_resamples: int = 1000
     seed: int = 0  #: of shuffles and resamples
     lessons: tuple[Lessons, ...] = ()  #: one per window: train anew for each
     n_trials_before: int = 0  #: other configurations tried on these bars, from the ledger
-    in_sample: bool = False
+
+    @property
+    def bars(self) -> Bars:
+        """All of them, those that warm up first."""
+        return self.task.market.bars
+
+    @property
+    def in_sample(self) -> bool:
+        """Whether the first decision lies in the policies' training span."""
+        day, until = self.bars.stamps[self.task.row].astype("datetime64[D]").item(), self.task.trained_until
+        return until is not None and bool(day <= until)
 
     def cut(self, first: int, last: int) -> Bars:
         """The bars of these rows, both included."""
@@ -124,12 +128,12 @@ def _equities(arrays: Arrays) -> dict[str, FloatArray]:
 
 
 def _weigh(plan: Plan, heard: dict[tuple[int, int], Arrays], traded: Traded, failures: dict[str, str]) -> Findings:
-    bars = plan.bars.between(plan.bars.stamps[plan.first], None)
+    bars = plan.task.traded
     whole = traded["whole", ENSEMBLE]
-    equity, learned = _equities(whole), learned_accounts(plan.config)
+    equity, learned = _equities(whole), learned_accounts(plan.task.config.legs_on())
     returns = {name: simple_returns(path) for name, path in equity.items()}
     wanted = measures(bars.bars_per_year, elapsed_years(bars.stamps))
-    regime = joined(plan, heard)[ENSEMBLE]["regime"][plan.first :]
+    regime = joined(plan, heard)[ENSEMBLE]["regime"][plan.task.row :]
     windows = [
         (cut, _summaries(plan.cut(cut.first, cut.last), traded[cut.name, ENSEMBLE]))
         for cut in plan.windows
@@ -170,7 +174,7 @@ def _over_seeds(plan: Plan, traded: Traded) -> dict[tuple[str, str], Interval]:
         return {}
     rows = [[_summaries(bars, traded[name, member]) for name, bars in cuts.items()] for member in members]
     found: dict[tuple[str, str], Interval] = {}
-    for name in learned_accounts(plan.config):
+    for name in learned_accounts(plan.task.config.legs_on()):
         for measure in SCORED:
             table = np.array([[getattr(summaries[name], measure) for summaries in row] for row in rows])
             if np.isfinite(table).all():

@@ -19,12 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.account.registry import Panel, account
-from hybrid_bt.bars import Bars
-from hybrid_bt.config.build import Policies, build, taking_part
-from hybrid_bt.config import Config
+from hybrid_bt.config.build import Policies, taking_part
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.account.records import Opinions
+from hybrid_bt.config.task import Task
 
 _PLAIN = ("regime", "volatility", "correlation", "warm")  #: fields of `Opinions` that are arrays
 FORMAT = 2  #: of results on disk; another one is computed anew
@@ -40,7 +39,6 @@ class Lessons(NamedTuple):
     train_end: date
     sac_steps: int
     ppo_steps: int
-    mode: str
     seeds: tuple[int, ...]
 
 
@@ -49,29 +47,27 @@ class VoiceJob:
     """Ask the legs and the gate about every bar of a panel."""
 
     name: str
-    bars: Bars
-    config: Config
-    pairs: tuple[str, ...]
-    policies: Policies
+    task: Task
     member: int = ENSEMBLE
     lessons: Lessons | None = None  #: train policies first, instead of those given
 
     @cached_property
     def key(self) -> str:
         """Of everything that the answer depends on."""
-        files = {name: policy.sha256 for name, policy in self.policies.loaded().items()}
-        taught = None if self.lessons is None else [str(value) for value in self.lessons]
-        return _key(
-            "voice", self.bars.sha256, self.config, self.pairs, files if taught is None else {}, taught, self.member
-        )
+        market, config, policies = self.task.market, self.task.config, self.task.policies.loaded()
+        taught = None if self.lessons is None else [self.task.mode, *map(str, self.lessons)]
+        files = {name: policy.sha256 for name, policy in policies.items()} if taught is None else {}
+        decided_by = config.without_news(), market.pairs, self.task.fitted
+        return _key("voice", market.bars.sha256, *decided_by, files, taught, self.member)
 
     def run(self) -> Arrays:
         """`arrays_of` what is said of all bars."""
-        policies = self.policies if self.lessons is None else _learn(self, self.lessons)
+        task = self.task
+        policies = task.policies if self.lessons is None else _learn(task, self.lessons)
         if self.member != ENSEMBLE:
             policies = Policies(*(p.member(min(self.member, p.manifest.members - 1)) if p else None for p in policies))
-        brain = build(self.config, self.bars.symbols, self.pairs, policies)
-        return arrays_of(opinions(brain, read_panel(self.bars.close, brain.reader)))
+        brain = task._replace(policies=policies).brain()
+        return arrays_of(opinions(brain, read_panel(task.market.bars.close, brain.reader)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +85,7 @@ class TradeJob:
         said = hashlib.sha256()
         for array in (*arrays_of(panel.opinions).values(), panel.momentum):
             said.update(np.ascontiguousarray(array).tobytes())
-        return _key("trade", panel.bars.sha256, said.hexdigest(), panel.config, panel.costs, panel.seed, self.accounts)
+        return _key("trade", panel.bars.sha256, said.hexdigest(), panel.terms, panel.seed, self.accounts)
 
     def run(self) -> Arrays:
         """Equity, (T,), and traded notional, costs, rejected orders, (3,), of each account."""
@@ -136,28 +132,16 @@ def opinions_of(arrays: Arrays, rows: slice) -> Opinions:
     return Opinions(legs=legs, ties=ties, **{name: arrays[name] for name in _PLAIN}).rows(rows)
 
 
-def _learn(job: VoiceJob, lessons: Lessons) -> Policies:
-    from hybrid_bt.train.pipeline import Lesson, learn_gate, learn_sac
-    from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
+def _learn(task: Task, lessons: Lessons) -> Policies:
+    from hybrid_bt.train.pipeline import Lesson, learn
 
-    lesson = Lesson(
-        job.bars.between(None, lessons.train_end),
-        job.config,
-        lessons.mode,
-        job.pairs,
-        lessons.train_start,
-        lessons.train_end,
-        lessons.seeds,
-    )
-    sac_spec = SAC_SPECS[lessons.mode]
+    market = task.market.until(lessons.train_end)
+    lesson = Lesson(market, task.config, task.mode, lessons.train_start, lessons.train_end, lessons.seeds)
+    steps = lessons.sac_steps, lessons.ppo_steps
     with tempfile.TemporaryDirectory() as folder:
-        sac = learn_sac(lesson, sac_spec, lessons.sac_steps, Path(folder) / "sac.onnx")
-        gate = learn_gate(
-            lesson, GATE_SPECS[lessons.mode], sac_spec, lessons.ppo_steps, lessons.sac_steps, Path(folder) / "gate.onnx"
-        )
-    return taking_part(Policies(sac, gate), job.config)
+        found = {kind: learn(kind, lesson, *steps, Path(folder) / f"{kind}.onnx") for kind in Policies._fields}
+    return taking_part(Policies(**found), task.config)
 
 
-def _key(*parts: Any) -> str:
-    plain = [part.without_news() if isinstance(part, Config) else part for part in (FORMAT, *parts)]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
+def _key(*parts: object) -> str:
+    return hashlib.sha256(json.dumps((FORMAT, *parts), sort_keys=True, default=str).encode()).hexdigest()

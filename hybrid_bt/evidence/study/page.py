@@ -37,13 +37,13 @@ def claim(found: Findings) -> str:
     """One sentence: what, on which bars, how sure, after how many trials."""
     plan, bars = found.plan, found.bars
     first, last = end_days(bars.stamps)
-    costs = plan.config.costs
+    costs = plan.task.config.costs
     side = costs.spread_bps / 2 + costs.fee_bps
     sample = "IN SAMPLE" if plan.in_sample else "Out of sample"
     dsr = found.ratios.get("hybrid", {}).get("dsr", math.nan)
     return (
-        f"{sample} on {bars.name}, {first} to {last}, net of {side:g} bps a side: {plan.mode} has a Sharpe ratio of "
-        f"{found.draws.interval('sharpe', 'hybrid').text()} and a drawdown of "
+        f"{sample} on {bars.name}, {first} to {last}, net of {side:g} bps a side: {plan.task.mode} has a Sharpe ratio "
+        f"of {found.draws.interval('sharpe', 'hybrid').text()} and a drawdown of "
         f"{found.draws.interval('max_drawdown', 'hybrid').text(percent=True)} (95 % intervals); "
         f"{found.n_trials} configurations were tried, and the probability of a ratio above 0 after that is {dsr:.2f}."
     )
@@ -88,11 +88,11 @@ def page(found: Findings, pictures: Sequence[Path]) -> str:
     )
     method = (
         f"{len(plan.windows)} windows, {plan.n_seeds} seeds, {len(found.summaries)} accounts, "
-        f"pairs {', '.join(plan.pairs) or 'none'}. {taught}"
+        f"pairs {', '.join(plan.task.market.pairs) or 'none'}. {taught}"
     )
     shell = (resources.files("hybrid_bt.evidence.study") / "study.html").read_text(encoding="utf-8")
     return Template(shell).substitute(
-        title=html.escape(f"Is it real? {plan.mode} on {found.bars.name}"),
+        title=html.escape(f"Is it real? {plan.task.mode} on {found.bars.name}"),
         in_sample=" in" if plan.in_sample else "",
         claim=html.escape(claim(found)),
         verdicts="".join(f"<li>{html.escape(text)}</li>" for text in verdicts(found)),

@@ -37,7 +37,7 @@ def write_pictures(found: Findings, folder: Path) -> list[Path]:
 def _figure(
     found: Findings, title: str, note: str, height: float, columns: int = 1, left: float = 0.16
 ) -> tuple[Figure, list[Axes]]:
-    figure = blank_figure(title, f"{found.plan.mode} on {found.bars.name} · {note}", height)
+    figure = blank_figure(title, f"{found.plan.task.mode} on {found.bars.name} · {note}", height)
     grid = {"left": left, "right": 0.96, "top": 1 - 1.0 / height, "bottom": 0.5 / height, "wspace": 0.12}
     return figure, list(figure.subplots(1, columns, squeeze=False, gridspec_kw=grid)[0])
 
@@ -95,7 +95,7 @@ def _windows(found: Findings, title: str) -> Figure:
 def _costs(found: Findings, title: str) -> Figure | None:
     if not found.costs:
         return None
-    here = found.plan.config.costs
+    here = found.plan.task.config.costs
     side = here.spread_bps / 2 + here.fee_bps
     note = f"growth a year, net; the dotted line is what the study charges, {side:g} bps"
     figure, (axis,) = _figure(found, title, note, 4.6, left=0.07)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_bt.backtest import Request, backtest
+from hybrid_bt.backtest import run_backtest
 from hybrid_bt.commands.console import WIDTH, table
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import write_whole
@@ -42,10 +42,11 @@ def renew(file: Path, plans: Sequence[Plan], out: Path, *, check: bool, n_jobs: 
         raise ConfigError(f"readme: cannot read {file}: {error.strerror or error}; name it with --readme") from None
     studies = []
     for plan in plans:
-        record = backtest(Request(plan.bars, plan.config, plan.policies, plan.pairs, mode=plan.mode))
-        after = _replaced(after, f"results {plan.mode}", _printed(result_table(record)), file)
-        found = perform(plan, out / plan.mode, backend="joblib", n_jobs=n_jobs)
-        write_study(found, out / plan.mode)
+        mode = plan.task.mode
+        made = run_backtest(plan.task.market, mode=mode, config=plan.task.config)
+        after = _replaced(after, f"results {mode}", _printed(result_table(made)), file)
+        found = perform(plan, out / mode, backend="joblib", n_jobs=n_jobs)
+        write_study(found, out / mode)
         studies.append(_printed(_study_table(found)))
     after = _replaced(after, "results study", "\n".join(studies), file)
     if after != before and not check:
@@ -64,7 +65,7 @@ def _replaced(text: str, name: str, block: str, file: Path) -> str:
 def _study_table(found: Findings) -> Table:
     """Sharpe ratios with intervals, differences, and the seeds."""
     first, last = end_days(found.bars.stamps)
-    title = f"{found.plan.mode} on {found.bars.name}, {first} to {last}, out of sample, net; 95 % intervals"
+    title = f"{found.plan.task.mode} on {found.bars.name}, {first} to {last}, out of sample, net; 95 % intervals"
     head = ("account", "Sharpe", "less vol-target", "less equal-weight", "IQM of seeds")
     rows = []
     for name in _SHOWN:

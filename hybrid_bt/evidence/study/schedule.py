@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hybrid_bt.account.registry import Panel, learned_accounts, legs_alone, momentum, study_accounts
+from hybrid_bt.account.registry import Panel, learned_accounts, momentum, study_accounts
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import write_whole
 from hybrid_bt.evidence.study.jobs import ENSEMBLE, Arrays, Result, TradeJob, VoiceJob, opinions_of, run_job
@@ -39,12 +39,11 @@ HURDLES = ("vol-target", "equal-weight")
 
 def voice_jobs(plan: Plan) -> dict[tuple[int, int], VoiceJob]:
     """(window or -1 for the shipped policies, member) -> job."""
-    shared = plan.bars, plan.config, plan.pairs, plan.policies
     if not plan.lessons:
         members = (ENSEMBLE, *range(plan.n_seeds))
-        return {(-1, m): VoiceJob(f"record, {_member(m)}", *shared, m) for m in members}
+        return {(-1, m): VoiceJob(f"record, {_member(m)}", plan.task, m) for m in members}
     return {
-        (w, ENSEMBLE): VoiceJob(f"train and record, {plan.windows[w].name}", *shared, ENSEMBLE, lessons)
+        (w, ENSEMBLE): VoiceJob(f"train and record, {plan.windows[w].name}", plan.task, ENSEMBLE, lessons)
         for w, lessons in enumerate(plan.lessons)
     }
 
@@ -55,14 +54,15 @@ def _member(number: int) -> str:
 
 def trade_jobs(plan: Plan, heard: dict[tuple[int, int], Arrays]) -> dict[tuple[str, int], TradeJob]:
     """(window's name, `whole` or cost level; member) -> job."""
-    moves, names = momentum(plan.bars), study_accounts(plan.config)
-    learned, swept = learned_accounts(plan.config), ("hybrid", *legs_alone(plan.config), *HURDLES)
+    terms, legs = plan.task.config.terms(), plan.task.config.legs_on()
+    moves, names = momentum(plan.bars), study_accounts(legs)
+    learned, swept = learned_accounts(legs), ("hybrid", *legs, *HURDLES)
     jobs: dict[tuple[str, int], TradeJob] = {}
 
     def panel(arrays: Arrays, first: int, last: int, member: int) -> Panel:
         rows = slice(first, last + 1)
         said, seed = opinions_of(arrays, rows), plan.seed + max(member, 0)
-        return Panel(plan.cut(first, last), said, plan.config, plan.config.costs, momentum=moves[rows], seed=seed)
+        return Panel(plan.cut(first, last), said, terms, momentum=moves[rows], seed=seed)
 
     for (window, member), arrays in heard.items():
         asked = names if member == ENSEMBLE else learned
@@ -71,13 +71,13 @@ def trade_jobs(plan: Plan, heard: dict[tuple[int, int], Arrays]) -> dict[tuple[s
                 name = f"{cut.name}, {_member(member)}"
                 jobs[cut.name, member] = TradeJob(name, panel(arrays, cut.first, cut.last, member), asked)
     for member, arrays in joined(plan, heard).items():
-        whole = panel(arrays, plan.first, plan.bars.n_bars - 1, member)
+        whole = panel(arrays, plan.task.row, plan.bars.n_bars - 1, member)
         asked = names if member == ENSEMBLE else learned
         jobs["whole", member] = TradeJob(f"whole span, {_member(member)}", whole, asked)
         if member == ENSEMBLE:
-            flat = plan.config.costs._replace(spread_bps=0.0)
             for bps in COST_LEVELS_BPS:
-                charged = whole._replace(costs=flat._replace(fee_bps=bps))
+                costs = terms.costs._replace(spread_bps=0.0, fee_bps=bps)
+                charged = whole._replace(terms=terms._replace(costs=costs))
                 jobs[f"cost {bps:g}", member] = TradeJob(f"{bps:g} bps a side", charged, swept)
     return jobs
 

@@ -1,0 +1,93 @@
+"""A market: prices under a name, and the pairs among its symbols."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from hybrid_bt.bars.bars import Bars, Moment
+from hybrid_bt.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True, eq=False)
+class Market:
+    """Prices under a name, and the pairs that the Kalman leg trades on them.
+
+    Parameters
+    ----------
+    name : str
+        What results call it.
+    bars : Bars
+    pairs : sequence of str, or text "Y:X,..."
+        The dependent and the hedge asset of each; none by default, which leaves the Kalman leg idle.
+
+    Raises
+    ------
+    ConfigError
+        If a pair is not `Y:X`, names an unknown symbol or one symbol twice, or comes twice.
+
+    Examples
+    --------
+    >>> bars = load_bars("us20", symbols=["KO", "PEP"])
+    >>> Market("drinks", bars, pairs="KO:PEP").columns
+    [(0, 1)]
+    """
+
+    name: str
+    bars: Bars
+    pairs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pairs", names_of(self.pairs))
+        resolve_pairs(self.pairs, self.bars.symbols)
+
+    def until(self, end: Moment) -> Market:
+        """The same market up to a moment, included."""
+        return replace(self, bars=self.bars.between(None, end))
+
+    @property
+    def columns(self) -> list[tuple[int, int]]:
+        """Columns (y, x) of each pair."""
+        return resolve_pairs(self.pairs, self.bars.symbols)
+
+
+def names_of(pairs: str | Sequence[str]) -> tuple[str, ...]:
+    """Names out of a sequence of them, or out of a text with commas."""
+    return tuple(name.strip() for name in pairs.split(",") if name.strip()) if isinstance(pairs, str) else tuple(pairs)
+
+
+def resolve_pairs(pairs: Sequence[str], symbols: Sequence[str]) -> list[tuple[int, int]]:
+    """Columns (y, x) of pairs named `Y:X`.
+
+    Raises
+    ------
+    ConfigError
+        If a name is not `Y:X`, names an unknown symbol, the same symbol twice, or comes twice.
+    """
+    columns = {symbol: i for i, symbol in enumerate(symbols)}
+    found: list[tuple[int, int]] = []
+    for name in pairs:
+        sides = _sides(name, columns)
+        for side in sides:
+            if side not in columns:
+                raise ConfigError(f"pair {name!r}: symbol {side!r} is not in the data{did_you_mean(side, symbols)}")
+        pair = columns[sides[0]], columns[sides[1]]
+        if pair[0] == pair[1]:
+            raise ConfigError(f"pair {name!r}: a symbol cannot hedge itself; name two symbols")
+        if pair in found or pair[::-1] in found:
+            raise ConfigError(f"pair {name!r} comes twice (in either order); name each pair once")
+        found.append(pair)
+    return found
+
+
+def _sides(name: str, symbols: Collection[str]) -> tuple[str, str]:
+    """Y and X of `Y:X`; a symbol may hold colons itself where that leaves one reading only."""
+    parts = name.split(":")
+    cuts = [(":".join(parts[:i]), ":".join(parts[i:])) for i in range(1, len(parts))]
+    known = [cut for cut in cuts if cut[0] in symbols and cut[1] in symbols]
+    if len(known) > 1:
+        readings = " or ".join(f"{y!r} against {x!r}" for y, x in known)
+        raise ConfigError(f"pair {name!r} can be read as {readings}; give the feeds other names")
+    if not known and (len(cuts) != 1 or not all(parts)):
+        raise ConfigError(f"pair {name!r}: write Y:X, for example KO:PEP")
+    return (known or cuts)[0]

@@ -1,0 +1,111 @@
+"""What a run says beside its result: its resolved configuration, the facts of `run.json`, notes for every reader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.account.notes import gap_notes, guard_notes
+from hybrid_bt.account.records import AccountPath
+from hybrid_bt.bars import Bars, instant, say_stamp
+from hybrid_bt.bars.findings import counters
+from hybrid_bt.bars.stamps import is_intraday
+from hybrid_bt.brain.recording import Recorder
+from hybrid_bt.config.task import Task
+
+_VERSIONED = ("pandas", "quantstats")  #: beside those that the report names itself
+
+Plain = dict[str, Any]
+
+
+class Trading(NamedTuple):
+    """What comes out of a Cerebro."""
+
+    recorder: Recorder
+    row: int  #: in the recorder, of the first bar traded
+    account: AccountPath
+    clipped: dict[str, int]  #: policy -> observation values out of range
+    guard: dict[str, Any]  #: triggers, their first bars, failures; empty if nothing stood in the way
+    resumed_after: str  #: stamp of the last bar that came from the state; empty if none did
+
+
+def in_sample_rows(task: Task, traded: Bars) -> NDArray[np.bool_]:
+    """(T,) whether a policy was trained on the bar's date."""
+    if task.trained_until is None:
+        return np.zeros(traded.n_bars, dtype=np.bool_)
+    return np.asarray(traded.stamps <= instant(task.trained_until, whole=True))
+
+
+def resolved(task: Task, benchmark: str, seed: int, news: Mapping[str, Any] | None) -> Plain:
+    """The whole configuration as plain data."""
+    market, fitted = task.market, task.fitted
+    variances = None if fitted is None else {p: q._asdict() for p, q in zip(market.pairs, fitted, strict=True)}
+    return {
+        "mode": task.mode,
+        "data": market.name,
+        "symbols": list(market.bars.symbols),
+        "pairs": list(market.pairs),
+        "start": None if task.start is None else task.start.isoformat(),
+        "benchmark": benchmark,
+        "allow_in_sample": task.allow_in_sample,
+        "seed": seed,
+        **task.config.numbers(),
+        **({} if news is None else {"news": dict(news)}),
+        "kalman_fitted": variances,
+    }
+
+
+def facts_of(task: Task, trading: Trading) -> Plain:
+    """What `run.json` says of data, policies, spans, and of what happened."""
+    bars, trained_until = task.market.bars, task.trained_until
+    return {
+        "versions": {name: metadata.version(name) for name in _VERSIONED},
+        "data": {
+            "sha256": bars.sha256,
+            "start": say_stamp(bars.stamps[0]),
+            "end": say_stamp(bars.stamps[-1]),
+            "findings": counters(bars.findings),
+        },
+        "policies": {
+            name: {"file": getattr(task.config, name).file, "sha256": policy.sha256}
+            for name, policy in task.policies.loaded().items()
+        },
+        "span": {
+            "warm_up_bars": task.row,
+            "policies_trained_until": None if trained_until is None else trained_until.isoformat(),
+        },
+        "annualisation": {"reports": task.traded.bars_per_year, "decisions": task.config.risk.bars_per_year},
+        "clipped_observations": trading.clipped,
+        **({"guard": trading.guard} if trading.guard else {}),
+    }
+
+
+def wall_clock(seconds: float, resumed_after: str) -> Plain:
+    """What differs from run to run."""
+    known = {"finished": datetime.now(UTC).isoformat(timespec="seconds"), "backtest_seconds": seconds}
+    return known | ({"resumed_after": resumed_after} if resumed_after else {})
+
+
+def notes_of(task: Task, trading: Trading, in_sample: NDArray[np.bool_], gaps: Plain) -> list[str]:
+    """Caveats that every reader of the result must see."""
+    notes = list(task.market.bars.notes)
+    if in_sample.any():
+        notes.append(
+            f"IN-SAMPLE: {int(in_sample.sum())} of {len(in_sample)} bars lie in the policies' training span; "
+            "this is no out-of-sample result."
+        )
+    if is_intraday(task.traded.stamps):
+        notes.append(
+            f"Intraday bars: decisions take {task.config.risk.bars_per_year:.0f} bars a year, as counted before "
+            "trading. Memories and pair rules count in bars; the shipped modes and policies were made for daily ones."
+        )
+    if task.config.kalman.enabled and not task.market.pairs:
+        notes.append("No pairs were given, so the Kalman leg is idle; name some with --pairs Y:X.")
+    if trading.account.rejected:
+        notes.append(f"{trading.account.rejected} orders of the hybrid were rejected for want of cash.")
+    return [*notes, *gap_notes(gaps), *guard_notes(task.config.guard, trading.guard)]
