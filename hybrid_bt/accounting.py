@@ -52,6 +52,7 @@ __all__ = [
     "Capital",
     "OrderRules",
     "Tape",
+    "book_of",
     "broker_day",
     "execute",
     "margin_check",
@@ -121,6 +122,11 @@ def new_book(n_symbols: int) -> Book:
     """An empty book of Python lists."""
     whole = ("day", "order_row", "queue", "marked")
     return Book(*([0 if field in whole else 0.0] * n_symbols for field in Book._fields))
+
+
+def book_of(floats: Any, ints: Any) -> Book:
+    """The book on floats (6 or more, N) and whole numbers (4, N)."""
+    return Book(floats[0], floats[1], floats[2], ints[0], floats[3], floats[4], ints[1], floats[5], ints[2], ints[3])
 
 
 def open_account(cash: float) -> Account:

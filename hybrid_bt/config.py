@@ -28,10 +28,9 @@ from hybrid_bt.fusion import FusionParams, MixParams, constant_weights
 from hybrid_bt.guard import GuardParams
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.legs import leg_named
-from hybrid_bt.legs.sac import RiskUnit
 from hybrid_bt.pair_rules import PairRules
 from hybrid_bt.parameters import meanings, parsed, validated
-from hybrid_bt.risk import RiskParams
+from hybrid_bt.risk import RiskParams, RiskUnit
 from hybrid_bt.spread import SpreadParams
 
 MODES = ("stable", "aggressive")

@@ -33,6 +33,22 @@ class RiskParams(NamedTuple):
     bars_per_year: Annotated[float, Gt(0), 'or "auto": 252 of daily bars, others are counted before trading begins']
 
 
+class RiskUnit(NamedTuple):
+    """How an action becomes exposure."""
+
+    risk_unit: Annotated[float, Gt(0), "volatility per year of an action of 1"]
+    exposure_cap: Annotated[float, Gt(0), "largest exposure of an action of 1, times the asset's share of equity"]
+    bars_per_year: float
+
+
+def exposure(action: float, volatility: float, unit: RiskUnit) -> float:
+    """Exposure to one asset, as a fraction of its share of equity; `volatility` is per bar."""
+    yearly = volatility * math.sqrt(unit.bars_per_year)
+    if yearly * unit.exposure_cap <= unit.risk_unit:
+        return action * unit.exposure_cap
+    return action * unit.risk_unit / yearly
+
+
 def portfolio_volatility(targets: Any, volatilities: Any, correlation: float) -> float:
     """Volatility per bar of targets (N,) given volatilities per bar (N,) under one correlation."""
     own = 0.0

@@ -120,8 +120,8 @@ def _track(
     symbols: tuple[str, ...],
     features: NDArray[np.float32],
     inside: NDArray[np.bool_],
-    rows: Any = slice(None),
-    columns: Any = slice(None),
+    rows: slice | NDArray[np.int64] = slice(None),
+    columns: slice | list[int] = slice(None),
 ) -> Track:
     """Some rows and columns of a panel, with a span from the first to the last row that is `inside`."""
     bars, within = history.bars, np.flatnonzero(inside)

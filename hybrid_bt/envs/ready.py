@@ -9,7 +9,8 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.build import build, load_policies, resolve_pairs
 from hybrid_bt.config import load_config
 from hybrid_bt.envs.episodes import asset_tracks, portfolio_track, regime_track
-from hybrid_bt.envs.step import SPECS, Task
+from hybrid_bt.envs.lanes import SPECS
+from hybrid_bt.envs.step import Task
 from hybrid_bt.envs.trading import TradingEnv
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.feeds import load_bars
@@ -31,7 +32,7 @@ def ready_env(
     end: str | None = None,
     episode_bars: int | None = 252,
     compiled: bool | None = None,
-    **terms: Any,
+    **terms: object,
 ) -> TradingEnv:
     """An environment on bars, under a mode's costs, limits and order rules.
 
@@ -73,11 +74,11 @@ def ready_env(
         brain = build(config, bars.symbols, names, load_policies(config))
         said = opinions(brain, read_panel(bars.close, brain.reader))
         tracks = [regime_track(history, said, config.mix(), *span)]
-    task = Task(
-        unit=config.risk_unit,
-        fusion=config.mix().fusion,
-        risk=config.risk,
-        costs=config.costs,
-        rules=config.order_rules,
-    )
-    return TradingEnv(SPECS[spec], tracks, task._replace(**terms), episode_bars=episode_bars, compiled=compiled)
+    own: dict[str, Any] = {
+        "unit": config.risk_unit,
+        "fusion": config.mix().fusion,
+        "risk": config.risk,
+        "costs": config.costs,
+        "rules": config.order_rules,
+    }
+    return TradingEnv(SPECS[spec], tracks, Task(**own | terms), episode_bars=episode_bars, compiled=compiled)

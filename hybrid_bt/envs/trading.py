@@ -11,11 +11,11 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from hybrid_bt.accounting import Account
+from hybrid_bt.accounting import Account, Capital
 from hybrid_bt.batch import have_numba
 from hybrid_bt.envs.episodes import Track, draw_episode
-from hybrid_bt.envs.lanes import Lanes, Market
-from hybrid_bt.envs.step import GOES_ON, REGIME, RUINED, START_CASH, Spec, Task
+from hybrid_bt.envs.lanes import REGIME, Lanes, Market, Spec
+from hybrid_bt.envs.step import GOES_ON, RUINED, Task
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.features import CLIP
 from hybrid_bt.target_replay import checked_terms
@@ -31,7 +31,7 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
     `reward_unit`; ruin is -100. The end of the data is truncation, ruin is termination.
 
     ASSET
-        Action (1,): exposure in units of risk (`hybrid_bt.legs.sac.exposure`). Observation: the asset's features, the
+        Action (1,): exposure in units of risk (`hybrid_bt.risk.exposure`). Observation: the asset's features, the
         action in force. Baseline: `base_action` held without costs.
     REGIME
         Action (1,): r, which mixes two recorded legs. Observation: the market's features. Baseline: an account that
@@ -73,7 +73,7 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
         task: Task = Task(),  # noqa: B008  an immutable tuple
         *,
         episode_bars: int | None = 252,
-        cash: float = START_CASH,
+        cash: float = Capital().cash,
         compiled: bool | None = None,
     ) -> None:
         if episode_bars is not None and episode_bars < 1:
@@ -99,8 +99,7 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
     def lanes(self, n_lanes: int, *, compiled: bool | None = None, reuse: bool = False) -> Lanes:
         """The same environment many times over, stepped in one call."""
         fast = self.compiled if compiled is None else compiled and have_numba()
-        terms: dict[str, Any] = {"cash": self._cash, "compiled": fast, "reuse": reuse, "market": self._market}
-        return Lanes(self.kind, self.tracks, self.task, n_lanes, **terms)
+        return Lanes(self.kind, self._market, self.task, n_lanes, cash=self._cash, compiled=fast, reuse=reuse)
 
     @property
     def account(self) -> Account:
@@ -134,7 +133,7 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
         """
         if len(action) != len(self._asked):
             raise ConfigError(f"{len(self._asked)} numbers make an action of this environment, not {len(action)}")
-        self._asked[:] = action
+        self._asked[...] = action
         reward, end = self._step(self._asked, self._seen)
         if end == GOES_ON:
             return self._seen.copy(), reward, False, False, {}
@@ -145,7 +144,7 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
         self._lane.waiting.add(0)
         self._step = self._refuse
 
-    def _refuse(self, *given: Any) -> tuple[float, int]:
+    def _refuse(self, *given: object) -> tuple[float, int]:
         raise ResetNeeded("the environment has not begun, or its episode has ended; call reset() before step()")
 
     def state(self) -> dict[str, Any]:

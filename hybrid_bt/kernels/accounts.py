@@ -9,7 +9,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from hybrid_bt import accounting, costs, fusion, risk, sizing
-from hybrid_bt.accounting import Account, Book, OrderRules, Tape, run_account
+from hybrid_bt.accounting import Account, OrderRules, Tape, book_of, run_account
 from hybrid_bt.costs import Costs
 from hybrid_bt.kernels.compiling import borrowed, compile_kernel, digest_of, frozen, register
 from hybrid_bt.risk import RiskParams
@@ -25,6 +25,7 @@ ACCOUNTING = (
     accounting._closing_part,
     accounting.margin_check,
     accounting.execute,
+    accounting.book_of,
     accounting.open_account,
     accounting._check_submitted,
     accounting._interest,
@@ -38,13 +39,6 @@ ACCOUNTING = (
 register(ACCOUNTING)
 register((fusion.mix_into, risk.portfolio_volatility, risk.limit_in_place, fusion.settle_row))
 MODULES = (costs, sizing, accounting)
-
-
-@register_jitable
-def _book(floats: Any, ints: Any) -> Book:
-    """A book on (6, N) and (4, N) zeros."""
-    f, k = borrowed(floats), borrowed(ints)
-    return Book(f[0], f[1], f[2], k[0], f[3], f[4], k[1], f[5], k[2], k[3])
 
 
 @register_jitable
@@ -73,7 +67,7 @@ def _trading() -> Callable[..., Account]:
     ) -> Account:
         assert digest >= 0
         prices = borrowed(opens), borrowed(closes)
-        book = _book(floats, ints)
+        book = book_of(borrowed(floats), borrowed(ints))
         return run_account(
             prices[0], prices[1], borrowed(days), borrowed(targets), cash, costs, rules, book, _tape(tape)
         )

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from annotated_types import Gt
 from numpy.typing import NDArray
 
 from hybrid_bt.errors import PolicyError
 from hybrid_bt.features import ASSET_FEATURES
 from hybrid_bt.legs.base import View, Wish, each_asset
+from hybrid_bt.risk import RiskUnit, exposure
 
 FloatArray = NDArray[np.float64]
 
@@ -32,22 +32,6 @@ class AssetPolicy(Protocol):
     """Anything that maps (n, features) observations to (n,) actions."""
 
     def act(self, observations: NDArray[np.float64]) -> NDArray[np.float64]: ...
-
-
-class RiskUnit(NamedTuple):
-    """How an action becomes exposure."""
-
-    risk_unit: Annotated[float, Gt(0), "volatility per year of an action of 1"]
-    exposure_cap: Annotated[float, Gt(0), "largest exposure of an action of 1, times the asset's share of equity"]
-    bars_per_year: float
-
-
-def exposure(action: float, volatility: float, unit: RiskUnit) -> float:
-    """Exposure to one asset, as a fraction of its share of equity; `volatility` is per bar."""
-    yearly = volatility * math.sqrt(unit.bars_per_year)
-    if yearly * unit.exposure_cap <= unit.risk_unit:
-        return action * unit.exposure_cap
-    return action * unit.risk_unit / yearly
 
 
 class SacLeg:
