@@ -226,23 +226,15 @@ def _interest(account: Account, book: Book, t: int, day: int, close_row: Any, co
 
 
 def _fill_waiting(
-    account: Account,
-    book: Book,
-    t: int,
-    waiting: int,
-    rejected: int,
-    cash: float,
-    open_row: Any,
-    costs: Costs,
-    tape: Tape,
-) -> tuple[float, int, int, int, float]:
+    account: Account, book: Book, t: int, waiting: int, cash: float, open_row: Any, costs: Costs, tape: Tape
+) -> tuple[float, int, int, float, int]:
     """Fill the waiting orders of symbols with a bar; the others keep waiting, in their order.
 
     Returns
     -------
-    The new cash, waiting, rejected, fills and commission of `Account`.
+    The new cash, waiting, fills and commission of `Account`, and how many orders were cancelled.
     """
-    kept, fills, paid = 0, account.fills, account.commission
+    kept, cancelled, fills, paid = 0, 0, account.fills, account.commission
     for k in range(waiting):
         i = book.queue[k]
         price = open_row[i]
@@ -252,7 +244,7 @@ def _fill_waiting(
             continue
         executed, entry, cash, fee = execute(book.size[i], book.entry[i], book.order[i], price, cash, costs)
         if executed != book.order[i]:
-            rejected += 1
+            cancelled += 1
         if executed != 0.0:
             book.size[i] += executed
             book.entry[i] = entry
@@ -261,7 +253,7 @@ def _fill_waiting(
                 tape.bar[fills], tape.decided[fills], tape.symbol[fills] = t, book.order_row[i], i
                 tape.size[fills], tape.price[fills], tape.fee[fills] = executed, price, fee
             fills += 1
-    return cash, kept, rejected, fills, paid
+    return cash, kept, fills, paid, cancelled
 
 
 def broker_day(
@@ -291,9 +283,8 @@ def broker_day(
         cash -= interest
     fills, paid, seen = account.fills, account.commission, account.seen
     if waiting > 0:
-        cash, waiting, rejected, fills, paid = _fill_waiting(
-            account, book, t, waiting, rejected, cash, open_row, costs, tape
-        )
+        cash, waiting, fills, paid, cancelled = _fill_waiting(account, book, t, waiting, cash, open_row, costs, tape)
+        rejected += cancelled
     if seen < len(close_row):
         seen = _first_bars(book, seen, close_row)
     equity = cash + _mark(book, seen, day, close_row, costs.leverage)
@@ -383,15 +374,7 @@ def send_orders(account: Account, book: Book, t: int, target_row: Any, close_row
 
 
 def run_account(
-    opens: Any,
-    closes: Any,
-    days: Any,
-    targets: Any,
-    cash: float,
-    costs: Costs,
-    rules: OrderRules,
-    book: Book,
-    tape: Tape,
+    opens: Any, closes: Any, days: Any, targets: Any, terms: tuple[float, Costs, OrderRules], book: Book, tape: Tape
 ) -> Account:
     """Trade `targets` row by row: the loop that both drivers run.
 
@@ -401,12 +384,15 @@ def run_account(
         Prices are NaN where a symbol has no bar.
     days : (T,) int
         Date of each row, in days.
+    terms
+        Start value, costs and order rules.
 
     Returns
     -------
     Account
         After the last row, whose orders stay pending.
     """
+    cash, costs, rules = terms
     account = open_account(cash)
     for t in range(len(closes)):
         account = broker_day(account, book, t, days[t], opens[t], closes[t], costs, tape)

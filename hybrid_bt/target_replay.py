@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -58,9 +59,10 @@ def replay(
         return one_path(lambda tape: one_account(*inputs, *terms, tape), wanted.shape)
     opens, closes, days, rows = (array.tolist() for array in arrays)  # lists are fastest in CPython
     prices = opens, closes, days
-    return one_path(lambda tape: run_account(*prices, rows, *terms, new_book(wanted.shape[1]), tape), wanted.shape)
+    return one_path(lambda tape: run_account(*prices, rows, terms, new_book(wanted.shape[1]), tape), wanted.shape)
 
 
+@lru_cache(maxsize=64)  # short replays by the thousand ask for the same ones
 def checked_terms(cash: float, costs: Costs, rules: OrderRules) -> tuple[float, Costs, OrderRules]:
     """Those of one account; ConfigError where they make no sense."""
     start = validated(Capital, [cash], "account")

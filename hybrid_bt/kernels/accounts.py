@@ -66,11 +66,8 @@ def _trading() -> Callable[..., Account]:
         ints: Any,
     ) -> Account:
         assert digest >= 0
-        prices = borrowed(opens), borrowed(closes)
-        book = book_of(borrowed(floats), borrowed(ints))
-        return run_account(
-            prices[0], prices[1], borrowed(days), borrowed(targets), cash, costs, rules, book, _tape(tape)
-        )
+        rows, terms = (borrowed(opens), borrowed(closes), borrowed(days), borrowed(targets)), (cash, costs, rules)
+        return run_account(*rows, terms, book_of(borrowed(floats), borrowed(ints)), _tape(tape))
 
     return compile_kernel(trade, parallel=False)
 
