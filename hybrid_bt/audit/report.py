@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
 
 from hybrid_bt.audit.replays import Check, Forgetting
 from hybrid_bt.audit.trace import Finding
@@ -23,17 +22,10 @@ def as_text(subject: str, checks: Sequence[Check], forgetting: Sequence[Forgetti
         result = "clean" if not check.findings else f"found {len(check.findings)}"
         counts = f"{check.bars:6} {check.replays:8} {check.values:17,} {check.orders:8,}"
         lines.append(f"  {check.name:{width}}  {counts}  {result}")
-    lines += _told([finding for check in checks for finding in check.findings])
-    lines += _startup(forgetting)
-    lines.append(f"{_verdict(checks)} ({seconds:.0f} s)")
-    return "\n".join(lines)
-
-
-def _verdict(checks: Sequence[Check]) -> str:
-    kinds = {finding.kind for check in checks for finding in check.findings}
-    if not kinds:
-        return "clean"
-    return "RUN MODES DIFFER" if kinds == {"run mode"} else "LEAK FOUND"
+    findings = [finding for check in checks for finding in check.findings]
+    kinds = {finding.kind for finding in findings}
+    verdict = "LEAK FOUND" if kinds - {"run mode"} else "RUN MODES DIFFER" if kinds else "clean"
+    return "\n".join([*lines, *_told(findings), *_startup(forgetting), f"{verdict} ({seconds:.0f} s)"])
 
 
 def _told(findings: list[Finding]) -> Iterator[str]:
@@ -41,26 +33,16 @@ def _told(findings: list[Finding]) -> Iterator[str]:
     first: dict[tuple[str, str], Finding] = {}
     for finding in sorted(findings, key=lambda finding: (KINDS.index(finding.kind), finding.bar)):
         first.setdefault((finding.kind, finding.quantity), finding)
-    told = list(first.values())
-    for finding in told[:MAX_FINDINGS]:
-        yield f"  {finding.kind}: first on {finding.bar}, {finding.symbol}, {finding.quantity}: {_values(finding)}"
+    for finding in list(first.values())[:MAX_FINDINGS]:
+        before, after = finding.before, finding.after
+        values = f"{after} instead of {before}" if finding.kind == "same bar" else f"{before} became {after}"
+        yield f"  {finding.kind}: first on {finding.bar}, {finding.symbol}, {finding.quantity}: {values}"
         if finding.cut:
-            yield f"      when the bars from {finding.cut} on were {_altered(finding.how)}"
+            yield f"      when the bars from {finding.cut} on were {finding.how.replace('cut', 'cut off', 1)}"
         elif finding.kind == "run mode":
             yield f"      the second one under {finding.how}"
-    if len(told) > MAX_FINDINGS:
-        yield f"  and {len(told) - MAX_FINDINGS} more quantities (--json lists all findings)"
-
-
-def _values(finding: Finding) -> str:
-    if finding.kind == "same bar":
-        return f"{finding.after} instead of {finding.before}"
-    return f"{finding.before} became {finding.after}"
-
-
-def _altered(how: str) -> str:
-    kind, comma, rest = how.partition(",")
-    return f"{'cut off' if kind == 'cut' else kind}{comma}{rest}"
+    if len(first) > MAX_FINDINGS:
+        yield f"  and {len(first) - MAX_FINDINGS} more quantities (--json lists all findings)"
 
 
 def _startup(forgetting: Sequence[Forgetting]) -> Iterator[str]:
@@ -79,11 +61,6 @@ def _startup(forgetting: Sequence[Forgetting]) -> Iterator[str]:
 
 def as_json(subject: str, checks: Sequence[Check], forgetting: Sequence[Forgetting], seconds: float) -> str:
     """The same with every finding."""
-    answer: dict[str, Any] = {
-        "subject": subject,
-        "clean": not any(check.findings for check in checks),
-        "seconds": round(seconds, 1),
-        "checks": [{**vars(check), "findings": [finding._asdict() for finding in check.findings]} for check in checks],
-        "startup": [item._asdict() for item in forgetting],
-    }
-    return json.dumps(answer, indent=2)
+    told = [{**vars(check), "findings": [finding._asdict() for finding in check.findings]} for check in checks]
+    answer = {"subject": subject, "clean": not any(check.findings for check in checks), "seconds": round(seconds, 1)}
+    return json.dumps(answer | {"checks": told, "startup": [item._asdict() for item in forgetting]}, indent=2)

@@ -6,9 +6,8 @@ import importlib.util
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,12 +24,12 @@ from hybrid_bt.audit.replays import (
     last_rows,
 )
 from hybrid_bt.audit.trace import NOBODY, Known, OrderRow, Trace, columns_of, filled_at_once
-from hybrid_bt.audit.watch import WatchedBrain, fill_with_hybrid
+from hybrid_bt.audit.watch import WatchedBrain, fill_with_hybrid, seen
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import Policies, build
 from hybrid_bt.config import Config
 from hybrid_bt.errors import BarsError
-from hybrid_bt.features import ASSET_FEATURES, MARKET_FEATURES, WARMUP_BARS
+from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.opinions import opinions
 from hybrid_bt.reader import read_panel
 from hybrid_bt.recording import Recorder, record
@@ -92,8 +91,7 @@ def _panel(stack: Stack, brain: WatchedBrain, bars: Bars) -> list[Known]:
     panel = read_panel(bars.close, brain.reader)
     said = opinions(build(stack.config, bars.symbols, stack.pairs, stack.policies), panel)
     return [
-        Known([f"panel feature {name}" for name in ASSET_FEATURES], bars.symbols, panel.features),
-        Known([f"panel feature {name}" for name in MARKET_FEATURES], NOBODY, panel.market),
+        *seen(panel, bars.symbols, stack.pairs, "panel "),
         Known(["panel regime r"], NOBODY, said.regime),
         *(Known([f"panel target {name}"], bars.symbols, values) for name, values in said.legs.items()),
     ]
@@ -123,7 +121,7 @@ def audit_stack(stack: Stack, every: int | None = None, jobs: int = 1, progress:
         )
     checks: list[Check] = []
     # a spawned worker shares no memory with onnxruntime's threads here
-    workers: Any = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) if jobs > 1 else nullcontext()
+    workers = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))  # started when something is submitted
     with workers:
         carried_out = (workers.map if jobs > 1 else map)(partial(_carry_out, stack, every), PARTS)
         for done, found in enumerate(carried_out):
@@ -139,11 +137,11 @@ def _carry_out(stack: Stack, every: int | None, part: str) -> list[Check]:
 
 
 def _whole_history(stack: Stack, every: int | None) -> list[Check]:
-    bars = stack.bars
+    bars, check, run = stack.bars, Check("arrays, whole history"), partial(brain_trace, stack, panel=True)
     step = max((bars.n_bars - WARMUP_BARS) // (LONG_CUTS + 1), 1)
     cuts = cut_rows(WARMUP_BARS + step - 1, bars.n_bars - step + 1, step)
-    kinds = [("scaled",), ("shuffled",), CUT]
-    return _futures("arrays, whole history", partial(brain_trace, stack, panel=True), bars, cuts, kinds, LONG_HORIZON)
+    check_futures(check, run, bars, run(bars), cuts, [("scaled",), ("shuffled",), CUT], LONG_HORIZON)
+    return [check]
 
 
 def _dense_ahead(stack: Stack, every: int | None) -> list[Check]:
@@ -154,13 +152,8 @@ def _dense_ahead(stack: Stack, every: int | None) -> list[Check]:
 
 
 def _dense(name: str, run: Run, stack: Stack, every: int, kinds: Kinds) -> list[Check]:
-    bars = last_rows(stack.bars, WARMUP_BARS + DENSE_BARS)
-    return _futures(f"{name}, dense cuts", run, bars, cut_rows(WARMUP_BARS + 2, bars.n_bars, every), kinds, HORIZON)
-
-
-def _futures(name: str, run: Run, bars: Bars, cuts: list[int], kinds: Kinds, horizon: int) -> list[Check]:
-    check = Check(name)
-    check_futures(check, run, bars, run(bars), cuts, kinds, horizon)
+    bars, check = last_rows(stack.bars, WARMUP_BARS + DENSE_BARS), Check(f"{name}, dense cuts")
+    check_futures(check, run, bars, run(bars), cut_rows(WARMUP_BARS + 2, bars.n_bars, every), kinds, HORIZON)
     return [check]
 
 
@@ -174,7 +167,7 @@ def _all_modes(feed: str, stack: Stack, every: int | None) -> list[Check]:
     for number, mode in enumerate(RUN_MODES):
         runner = _runner(small, mode, feed)
         full = runner(bars)
-        check.compare("run mode", f"{feed} {mode}", reference, full, start=reference.first)
+        check.compare(f"{feed} {mode}", reference, full)
         before = len(check.findings)
         kinds = [CUT, (BROKER_FUTURES[number % len(BROKER_FUTURES)],)]
         check_futures(check, runner, bars, full, cuts, kinds if number % 2 else kinds[::-1], HORIZON)

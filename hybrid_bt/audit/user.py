@@ -7,14 +7,14 @@ import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from hybrid_bt.audit.cerebros import DEFAULT, Fill, RunMode, run
 from hybrid_bt.audit.replays import BROKER_FUTURES, MODE_TOLERANCE, Check, Progress, check_futures, cut_rows
 from hybrid_bt.audit.trace import Moved, Trace
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError, did_you_mean
-from hybrid_bt.strategies.framework import bt, quietly
+from hybrid_bt.strategies.framework import Framework, bt, quietly
 
 CUTS = 10  #: cuts by default
 HORIZON = 40  #: altered bars that a copy keeps
@@ -26,7 +26,7 @@ MODES = {
 }
 
 
-def find_strategy(name: str) -> Any:
+def find_strategy(name: str) -> Framework:
     """The class named `module:Class`; the current folder is searched first.
 
     Raises
@@ -51,11 +51,11 @@ def find_strategy(name: str) -> Any:
     return found
 
 
-def _is_strategy(thing: Any) -> bool:
+def _is_strategy(thing: object) -> bool:
     return inspect.isclass(thing) and issubclass(thing, bt.Strategy) and thing is not bt.Strategy
 
 
-def _module(name: str) -> Any:
+def _module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -68,14 +68,14 @@ def _module(name: str) -> Any:
         raise ConfigError(f"--strategy: importing {name} raised {type(error).__name__}: {error}") from error
 
 
-def fill_with(strategy: Any, params: Mapping[str, Any]) -> Fill:
+def fill_with(strategy: Framework, params: Mapping[str, object]) -> Fill:
     """Puts a strategy class into a Cerebro."""
     known = list(strategy.params._getkeys())
     for name in params:
         if name not in known:
             raise ConfigError(f"{strategy.__name__}: no parameter {name!r}{did_you_mean(name, known)}")
 
-    def fill(cerebro: Any, bars: Bars) -> None:
+    def fill(cerebro: Framework, bars: Bars) -> None:
         cerebro.addstrategy(strategy, **params)
 
     return fill
@@ -113,8 +113,7 @@ def audit_strategy(
     check_futures(futures, replay, bars, full, cuts, KINDS, HORIZON, progress)
     modes = Check("run modes and feeds")
     for how, (mode, feed) in MODES.items():
-        other = replay(bars, mode, feed)
-        modes.compare("run mode", how, full, other, start=full.first, tolerance=MODE_TOLERANCE)
+        modes.compare(how, full, replay(bars, mode, feed), tolerance=MODE_TOLERANCE)
     return [futures, modes]
 
 

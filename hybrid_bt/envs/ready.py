@@ -7,19 +7,26 @@ from typing import Any
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import build, load_policies, resolve_pairs
-from hybrid_bt.config import load_config
+from hybrid_bt.config import Config, load_config
 from hybrid_bt.envs.episodes import asset_tracks, portfolio_track, regime_track
 from hybrid_bt.envs.lanes import SPECS
 from hybrid_bt.envs.step import Task
 from hybrid_bt.envs.trading import TradingEnv
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.feeds import load_bars
-from hybrid_bt.history import read_history
+from hybrid_bt.history import MarketHistory, read_history
 from hybrid_bt.opinions import opinions
 from hybrid_bt.reader import MarketReader, read_panel
 
 SAMPLE, SAMPLE_PAIRS = ("KO", "PEP", "JNJ"), ("KO:PEP",)
 SAMPLE_SPAN = "2000-01-01", "2009-12-31"  # bars that the policies learned on
+
+
+def history_of(bars: Bars, pairs: Sequence[str], config: Config) -> MarketHistory:
+    """Features of all bars; pairs are `Y:X`."""
+    columns = resolve_pairs(pairs, bars.symbols)
+    params = [config.kalman_params] * len(columns)
+    return read_history(bars, MarketReader(bars.n_symbols, columns, params, config.spread_params))
 
 
 def ready_env(
@@ -62,9 +69,7 @@ def ready_env(
         bars = load_bars("us20", symbols=SAMPLE).between(*SAMPLE_SPAN)
         pairs = SAMPLE_PAIRS if pairs is None else pairs
     names = tuple(pairs or ())
-    columns = resolve_pairs(names, bars.symbols)
-    params = [config.kalman_params] * len(columns)
-    history = read_history(bars, MarketReader(bars.n_symbols, columns, params, config.spread_params))
+    history = history_of(bars, names, config)
     span = start or bars.stamps[0], end or bars.stamps[-1]
     if spec == "Asset":
         tracks = asset_tracks(history, *span)

@@ -17,22 +17,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hybrid_bt.bars import Bars, instant
-from hybrid_bt.build import Policies, build, resolve_pairs
+from hybrid_bt.build import Policies, build
 from hybrid_bt.config import Config
 from hybrid_bt.envs import TradingEnv, asset_tracks, regime_track
+from hybrid_bt.envs.ready import history_of
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.features import CLIP
-from hybrid_bt.history import MarketHistory, read_history
+from hybrid_bt.history import MarketHistory
 from hybrid_bt.legs.sac import OBSERVATION as ASSET_OBSERVATION
 from hybrid_bt.opinions import opinions
 from hybrid_bt.policy import FrozenPolicy
-from hybrid_bt.reader import MarketReader, read_panel
+from hybrid_bt.reader import read_panel
 from hybrid_bt.records import Opinions
 from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
 from hybrid_bt.texts import plain
-from hybrid_bt.train.members import Event, Member, Practice, Trained, train_all
+from hybrid_bt.train.controls import played
+from hybrid_bt.train.members import Member, Practice, Tell, Trained, train_all
 from hybrid_bt.train.spec import LEAST_CLOSE, GateSpec, SacSpec, asset_env, regime_env
-from hybrid_bt.train.validation import GateValidation, SacValidation, rows_after
+from hybrid_bt.train.validation import GateValidation, Model, SacValidation, rows_after
 
 CONSTANT_REGIMES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 REHEARSED_SEEDS = 1  #: the first so many: enough to see whether a recipe works, at a fair part of the time
@@ -42,10 +44,6 @@ MEANINGS = {
     "sac": (ASSET_OBSERVATION, "exposure to one asset in units of risk: 1 is risk_unit of volatility per year"),
     "gate": (MARKET_OBSERVATION, "regime score r: -1 mean reversion, +1 trend"),
 }
-
-
-def _silent(event: Event) -> None:
-    """Listen to nothing."""
 
 
 class Lesson(NamedTuple):
@@ -61,14 +59,11 @@ class Lesson(NamedTuple):
     valid_end: date | None = None  #: last day of validation, which begins behind `end`; None for no validation
     rehearse_to: date | None = None  #: last training day of a rehearsal; None for none
     practice: Practice = Practice()
-    tell: Callable[[Event], None] = _silent
+    tell: Tell = lambda event: None
 
     def history(self) -> MarketHistory:
         """Features of all bars up to the end of validation, or of training where there is none."""
-        bars = self.bars.between(None, self.valid_end or self.end)
-        pairs = resolve_pairs(self.pairs, bars.symbols)
-        params = [self.config.kalman_params] * len(pairs)
-        return read_history(bars, MarketReader(bars.n_symbols, pairs, params, self.config.spread_params))
+        return history_of(self.bars.between(None, self.valid_end or self.end), self.pairs, self.config)
 
 
 MembersOf = Callable[[Lesson], list[Member]]
@@ -129,7 +124,7 @@ def _learn(lesson: Lesson, members_of: MembersOf, out: Path) -> FrozenPolicy:
     return _freeze(members[0].kind, [one.model for one in trained], fields, out)
 
 
-def _freeze(kind: str, models: Sequence[Any], fields: dict[str, Any], out: Path) -> FrozenPolicy:
+def _freeze(kind: str, models: Sequence[Model], fields: dict[str, Any], out: Path) -> FrozenPolicy:
     from hybrid_bt.freeze import freeze_recurrent_ppo, freeze_sac
 
     return freeze_sac(models, fields, out) if kind == "sac" else freeze_recurrent_ppo(models, fields, out)
@@ -211,7 +206,7 @@ def cross_fitted_legs(lesson: Lesson, history: MarketHistory, spec: SacSpec, ste
     return with_changes(first, legs={**first.legs, "sac": sac})
 
 
-def _said_by(model: Any, lesson: Lesson, member: Member, bars: Bars) -> Opinions:
+def _said_by(model: Model, lesson: Lesson, member: Member, bars: Bars) -> Opinions:
     """What the legs say on all bars, SAC being a model that was trained on one half of the span."""
     with tempfile.TemporaryDirectory() as folder:
         policy = _freeze("sac", [model], manifest(lesson, [member]), Path(folder) / "half.onnx")
@@ -233,14 +228,8 @@ def regime_reward_unit(env: TradingEnv) -> float:
 
 def _rewards(env: TradingEnv, r: float) -> list[float]:
     """Of a constant gate on every bar of the span."""
-    env.reset(seed=0)
     action = np.array([r], dtype=np.float32)
-    rewards, done = [], False
-    while not done:
-        _, reward, terminated, truncated, _ = env.step(action)
-        rewards.append(reward)
-        done = terminated or truncated
-    return rewards
+    return list(played(env, lambda seen: action))
 
 
 def _asset_env(lesson: Lesson, history: MarketHistory, spec: SacSpec, start: date, end: date) -> TradingEnv:
