@@ -217,15 +217,21 @@ def test_a_copy_goes_on_to_the_same_bits_and_leaves_the_first_alone(name: str, c
 
 
 @ALL
-def test_state_is_the_same_compiled_or_not(name: str) -> None:
-    fast, slow = make(name, compiled=True), make(name, compiled=False)
-    for env, other in ((fast, slow), (slow, fast)):
-        given = actions(env, 80)
-        episode(env, given[:15], seed=7)
-        other.restore(env.state())
-        assert env.account == other.account and np.array_equal(env.sizes, other.sizes)
-        assert same(run_on(env, given[15:], []), run_on(other, given[15:], []))
-        assert np.array_equal(env.reset()[0], other.reset()[0])
+def test_state_of_lanes_is_the_same_compiled_or_not(name: str) -> None:
+    env = make(name)
+    fast, slow = (env.lanes(2, compiled=compiled) for compiled in (True, False))
+    given = np.stack([actions(env, 40, seed) for seed in (0, 1)], axis=1)
+    for lanes, other in ((fast, slow), (slow, fast)):
+        for lane, first in enumerate((ROW, ROW + 5)):
+            lanes.begin(lane, Episode(0, first, first + 40))
+        for action in given[:15]:
+            lanes.step(action)
+        other.restore(lanes.state())
+        for lane in range(2):
+            assert lanes.account(lane) == other.account(lane)
+            assert np.array_equal(lanes.book(lane).size, other.book(lane).size)
+        for action in given[15:]:
+            assert all(np.array_equal(a, b) for a, b in zip(lanes.step(action), other.step(action), strict=True))
 
 
 @ALL

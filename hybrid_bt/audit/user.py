@@ -38,9 +38,8 @@ def find_strategy(name: str) -> Framework:
     module_name, colon, class_name = name.partition(":")
     if not (module_name and colon and class_name):
         raise ConfigError(f"--strategy {name!r}: write module:Class, for example my_strategies:SmaCross")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     module = _module(module_name)
     found = getattr(module, class_name, None)
     if not _is_strategy(found):

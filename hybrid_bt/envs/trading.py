@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -89,7 +89,7 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
         self._ready()
 
     def _ready(self) -> None:
-        """Room for a lane, of which nothing is copied or pickled but its state."""
+        """Room for a lane, which is made anew in a copy."""
         self._market = Market.of(self.tracks)
         self._lane = self.lanes(1, compiled=self.compiled)
         self._asked = np.zeros(self.action_space.shape or 1, np.float32)
@@ -137,34 +137,23 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
         reward, end = self._step(self._asked, self._seen)
         if end == GOES_ON:
             return self._seen.copy(), reward, False, False, {}
-        self._end()
-        return self._seen.copy(), reward, end == RUINED, end != RUINED, {}
-
-    def _end(self) -> None:
         self._lane.waiting.add(0)
         self._step = self._refuse
+        return self._seen.copy(), reward, end == RUINED, end != RUINED, {}
 
     def _refuse(self, *given: object) -> tuple[float, int]:
         raise ResetNeeded("the environment has not begun, or its episode has ended; call reset() before step()")
 
-    def state(self) -> dict[str, Any]:
-        """The running episode and the generator, for `restore`."""
-        return {"lanes": self._lane.state(), "rng": self.np_random.bit_generator.state}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken."""
-        self._lane.restore(state["lanes"])
-        self._step = self._refuse if self._lane.waiting else self._lane.one
-        self.np_random.bit_generator.state = dict(state["rng"])
-
     def __getstate__(self) -> dict[str, Any]:
-        mine = {name: value for name, value in vars(self).items() if name not in _ROOM}
-        return {"settings": mine, "state": self.state()}
+        """Of the lane nothing but where it stands: copies and pickles go on from there."""
+        return {name: value for name, value in vars(self).items() if name not in _ROOM} | {"lanes": self._lane.state()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state["settings"])
+        lanes = state.pop("lanes")
+        vars(self).update(state)
         self._ready()
-        self.restore(state["state"])
+        self._lane.restore(lanes)
+        self._step = self._refuse if self._lane.waiting else self._lane.one
 
 
 _ROOM = ("_market", "_lane", "_asked", "_seen", "_step")

@@ -150,8 +150,7 @@ def train_member(member: Member, tell: Tell) -> Trained:
     model, watch = _fresh(member, member.practice.tensorboard_log), Watch(member, tell)
     with watch.signals():
         model.learn(member.steps, callback=watch, tb_log_name=f"{member.kind}_{member.seed}")
-    watch.apply_choice()
-    return Trained(model, watch.evaluations, watch.kept)
+    return Trained(model, watch.evaluations, watch.choose())
 
 
 def _fresh(member: Member, log: Path | None = None) -> Model:
