@@ -159,8 +159,7 @@ def test_startup_is_a_figure_and_no_failure() -> None:
 
 
 def only(part: str) -> Check:
-    (check,) = PARTS[part](STACK, 17)
-    return check
+    return PARTS[part](STACK, 17)
 
 
 def test_brain_that_reads_the_next_row_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +195,7 @@ def test_opinions_made_ahead_from_the_next_row_are_caught(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(thinking, "read_panel", shifted)
     config = load_config("stable")
-    (check,) = PARTS["opinions ahead"](STACK._replace(config=config, policies=load_policies(config)), 60)
+    check = PARTS["opinions ahead"](STACK._replace(config=config, policies=load_policies(config)), 60)
     findings = check.findings
     assert findings and all(finding.bar < finding.cut for finding in findings)
 

@@ -120,50 +120,48 @@ def audit_stack(stack: Stack, every: int | None = None, jobs: int = 1, progress:
             "and some to compare; give a longer history"
         )
     checks: list[Check] = []
-    # a spawned worker shares no memory with onnxruntime's threads here
-    workers = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))  # started when something is submitted
-    with workers:
-        carried_out = (workers.map if jobs > 1 else map)(partial(_carry_out, stack, every), PARTS)
-        for done, found in enumerate(carried_out):
-            checks += found
+    # a spawned worker shares no memory with onnxruntime's threads here; there is none until something is submitted
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as workers:
+        for check in (workers.map if jobs > 1 else map)(partial(_carry_out, stack, every), PARTS):
+            checks.append(check)
             if progress is not None:
-                progress(done + 1, len(PARTS))
+                progress(len(checks), len(PARTS))
     return checks
 
 
 @quietly()
-def _carry_out(stack: Stack, every: int | None, part: str) -> list[Check]:
+def _carry_out(stack: Stack, every: int | None, part: str) -> Check:
     return PARTS[part](stack, every)
 
 
-def _whole_history(stack: Stack, every: int | None) -> list[Check]:
+def _whole_history(stack: Stack, every: int | None) -> Check:
     bars, check, run = stack.bars, Check("arrays, whole history"), partial(brain_trace, stack, panel=True)
     step = max((bars.n_bars - WARMUP_BARS) // (LONG_CUTS + 1), 1)
     cuts = cut_rows(WARMUP_BARS + step - 1, bars.n_bars - step + 1, step)
     check_futures(check, run, bars, run(bars), cuts, [("scaled",), ("shuffled",), CUT], LONG_HORIZON)
-    return [check]
+    return check
 
 
-def _dense_ahead(stack: Stack, every: int | None) -> list[Check]:
-    """Opinions that were made ahead of the account: the path of preloaded feeds where numba is installed."""
-    if importlib.util.find_spec("numba") is None:
-        return []
-    return _dense("Cerebro, opinions ahead", _runner(stack, ahead=True), stack, every or 25, IN_TURN)
+def _dense(
+    name: str, runner: Callable[[Stack], Run], kinds: Kinds, usual: int, stack: Stack, every: int | None
+) -> Check:
+    bars, check, run = last_rows(stack.bars, WARMUP_BARS + DENSE_BARS), Check(f"{name}, dense cuts"), runner(stack)
+    cuts = cut_rows(WARMUP_BARS + 2, bars.n_bars, every or usual)
+    check_futures(check, run, bars, run(bars), cuts, kinds, HORIZON)
+    return check
 
 
-def _dense(name: str, run: Run, stack: Stack, every: int, kinds: Kinds) -> list[Check]:
-    bars, check = last_rows(stack.bars, WARMUP_BARS + DENSE_BARS), Check(f"{name}, dense cuts")
-    check_futures(check, run, bars, run(bars), cut_rows(WARMUP_BARS + 2, bars.n_bars, every), kinds, HORIZON)
-    return [check]
+def _all_modes(feed: str, stack: Stack, every: int | None) -> Check:
+    """Every run mode of a feed class: equal to ArrayFeed's first to the bit, and blind to one cut and one future.
 
-
-def _all_modes(feed: str, stack: Stack, every: int | None) -> list[Check]:
-    """Every run mode of a feed class: equal to ArrayFeed's first to the bit, and blind to one cut and one future."""
-    symbols, pairs = _few(stack)
-    small = stack._replace(bars=last_rows(stack.bars.select(symbols), WARMUP_BARS + MODE_BARS), pairs=pairs)
-    bars, reference = small.bars, _runner(small)(small.bars)
-    cuts = [WARMUP_BARS + MODE_BARS // 2, WARMUP_BARS + MODE_BARS - 7]
-    check = Check(f"Cerebro, {len(RUN_MODES)} run modes, {feed}")
+    On a handful of symbols, sides of pairs first.
+    """
+    sides = [side for pair in stack.pairs for side in pair.split(":")]
+    symbols = list(dict.fromkeys([*sides, *stack.bars.symbols]))[:MODE_SYMBOLS]
+    pairs = tuple(pair for pair in stack.pairs if set(pair.split(":")) <= set(symbols))
+    bars = last_rows(stack.bars.select(symbols), WARMUP_BARS + MODE_BARS)
+    small, check = stack._replace(bars=bars, pairs=pairs), Check(f"Cerebro, {len(RUN_MODES)} run modes, {feed}")
+    reference, cuts = _runner(small)(bars), [WARMUP_BARS + MODE_BARS // 2, WARMUP_BARS + MODE_BARS - 7]
     for number, mode in enumerate(RUN_MODES):
         runner = _runner(small, mode, feed)
         full = runner(bars)
@@ -172,7 +170,7 @@ def _all_modes(feed: str, stack: Stack, every: int | None) -> list[Check]:
         kinds = [CUT, (BROKER_FUTURES[number % len(BROKER_FUTURES)],)]
         check_futures(check, runner, bars, full, cuts, kinds if number % 2 else kinds[::-1], HORIZON)
         check.findings[before:] = [f._replace(how=f"{f.how}, {mode}") for f in check.findings[before:]]
-    return [check]
+    return check
 
 
 def _runner(stack: Stack, mode: RunMode = DEFAULT, feed: str = "ArrayFeed", *, ahead: bool = False) -> Run:
@@ -180,19 +178,14 @@ def _runner(stack: Stack, mode: RunMode = DEFAULT, feed: str = "ArrayFeed", *, a
     return lambda bars: run(fill, bars, mode, feed, cash=stack.config.account.cash, own=True)
 
 
-def _few(stack: Stack) -> tuple[list[str], tuple[str, ...]]:
-    """A handful of symbols, pairs first, and the pairs among them."""
-    sides = [side for pair in stack.pairs for side in pair.split(":")]
-    symbols = list(dict.fromkeys([*sides, *stack.bars.symbols]))[:MODE_SYMBOLS]
-    return symbols, tuple(pair for pair in stack.pairs if set(pair.split(":")) <= set(symbols))
-
-
 #: the longest first
-PARTS: dict[str, Callable[[Stack, int | None], list[Check]]] = {
+PARTS: dict[str, Callable[[Stack, int | None], Check]] = {
     "whole history": _whole_history,
-    "dense arrays": lambda stack, every: _dense("arrays", partial(brain_trace, stack), stack, every or 15, [ALL]),
-    "dense Cerebro": lambda stack, every: _dense("Cerebro", _runner(stack), stack, every or 25, IN_TURN),
-    "opinions ahead": _dense_ahead,
+    "dense arrays": partial(_dense, "arrays", lambda stack: partial(brain_trace, stack), [ALL], 15),
+    "dense Cerebro": partial(_dense, "Cerebro", _runner, IN_TURN, 25),
+    "opinions ahead": partial(_dense, "Cerebro, opinions ahead", partial(_runner, ahead=True), IN_TURN, 25),
     "array modes": partial(_all_modes, "ArrayFeed"),
     "pandas modes": partial(_all_modes, "PandasData"),
 }
+if importlib.util.find_spec("numba") is None:
+    del PARTS["opinions ahead"]  # the path of preloaded feeds needs it
