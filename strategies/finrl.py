@@ -22,8 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 from hybrid_bt.errors import BarsError, ConfigError, PolicyError, did_you_mean
 from hybrid_bt.strategies.framework import bt
 from hybrid_bt.strategies.honesty import first_traded_stamp, refuse_cheating
-from hybrid_bt.strategies.hybrid import traded_feeds
 from hybrid_bt.strategies.orders import Holdings
+from hybrid_bt.strategies.rows import traded_feeds
 
 #: `finrl.config.INDICATORS`, in stockstats' names
 FINRL_INDICATORS = ("macd", "boll_ub", "boll_lb", "rsi_30", "cci_30", "dx_30", "close_30_sma", "close_60_sma")

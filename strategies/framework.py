@@ -9,8 +9,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, TypeAlias
 
-__all__ = ["bt", "quietly"]
+__all__ = ["Framework", "bt", "quietly"]
+
+Framework: TypeAlias = Any  #: a thing of Backtrader's, which has no types
 
 
 @contextmanager

@@ -129,7 +129,7 @@ class WatchedHybrid(HybridStrategy):
 
     def stop(self) -> None:
         super().stop()
-        assert self._watched or self._thinking.ahead, "the audit of opinions made ahead ran bar by bar"
+        assert self._watched or self.session.decider.ahead, "the audit of opinions made ahead ran bar by bar"
 
 
 def fill_with_hybrid(config: Config, policies: Policies, pairs: Sequence[str], *, ahead: bool = False) -> Fill:
