@@ -18,8 +18,8 @@ from hybrid_bt.guard import (
     is_active,
     rule_names,
 )
-from hybrid_bt.hybrid import Decision
 from hybrid_bt.journal import moment_of
+from hybrid_bt.legs.base import Decision
 from hybrid_bt.waiting import withheld
 
 MOST_TEXTS = 20  #: a policy that fails with another number each time must not fill the memory
@@ -56,12 +56,10 @@ class AccountGuard:
         self.first: dict[str, float] = {}
         self.failures: list[str] = []
 
-    def looked(self, stamp: float, books: Callable[[], Books], failed: bool) -> GuardFacts | None:
-        """The account as the rules see it; None where no rule asks for it."""
-        if not (failed or self.is_active):
-            return None
+    def facts(self, stamp: float, books: Books, failed: bool) -> GuardFacts:
+        """The account as the rules see it."""
         killed = self._kill_file is not None and self._kill_file.exists()
-        equity, sizes, worth, delivered = books()
+        equity, sizes, worth, delivered = books
         return GuardFacts(int(stamp), equity, held_weights(sizes, worth, equity), delivered, failed, killed)
 
     def settled(

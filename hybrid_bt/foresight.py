@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.batch import choose
-from hybrid_bt.hybrid import Hybrid, Opinion
+from hybrid_bt.hybrid import Hybrid
+from hybrid_bt.legs.base import Opinion
 from hybrid_bt.opinions import can_be_foreseen, in_chunks
 from hybrid_bt.reader import READING_SECONDS, read_panel
 

@@ -116,10 +116,20 @@ class Journal:
             raise StateError(f"state: {self.path} is damaged in line {number}; restore a copy, or remove it")
         return text
 
-    def next_row(self) -> Row:
-        """The next of the rows that were there."""
-        self.last = row = _row(self._past.pop())
-        self.is_over = not self._past
+    def due(self, stamp: float, *, begins: bool) -> Row:
+        """The next of the rows that were there, on a bar of this stamp; where data begins, of an earlier bar too."""
+        row = _row(self._past.pop())
+        if begins and stamp < row.stamp:
+            raise StateError(
+                f"state: the data begins on {said(stamp)}, {self.path} on {said(row.stamp)}; "
+                "begin both on the same bar, or the data later"
+            )
+        if row.stamp > stamp or (row.stamp < stamp and not begins):
+            raise StateError(
+                f"state: {self.path} has a bar on {said(row.stamp)}, where the data has {said(stamp)}; "
+                "give the data that it was written on"
+            )
+        self.last, self.is_over = row, not self._past
         return row
 
     def end(self, stamp: float) -> None:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.hybrid import Hybrid, Opinion, answer, asked
-from hybrid_bt.legs.base import Leg, View, Wish, netted
-from hybrid_bt.market import PairView
+from hybrid_bt.hybrid import Hybrid, answer, asked, netted
+from hybrid_bt.legs.base import Leg, Opinion, View, Wish
+from hybrid_bt.pair import PairView
 from hybrid_bt.reader import cut, panel_rows
 from hybrid_bt.records import Opinions
 from hybrid_bt.waiting import Bundle, open_bundles, tied_bundles
@@ -165,9 +165,8 @@ def _chunk(brain: Hybrid, views: View) -> Chunk:
     answers = {name: _answers(brain, name, leg, views, failures) for name, leg in brain.legs.items()}
     regime = np.zeros(n_bars) if brain.gate is None else _scores(brain.gate, views, failures)
     ties = _ties(brain, list(answers.values()), views.traded)
-    for leg, (name, said) in enumerate(answers.items()):
+    for name, said in answers.items():
         brain.wishes[name] = said.wishes(n_bars - 1)
-        brain.open[leg] = said.open(n_bars - 1)
     held = [sum((said.of_pair(pair) for said in answers.values()), np.zeros(n_bars)) for pair in brain.reader.columns]
     opinions = Opinions(
         {name: said.targets(n_symbols) for name, said in answers.items()},

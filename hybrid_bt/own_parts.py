@@ -20,6 +20,7 @@ from hybrid_bt.build import LegMaker, Policies, build, load_policy
 from hybrid_bt.config import Config, load_config, overridden
 from hybrid_bt.errors import ConfigError, PolicyError, did_you_mean
 from hybrid_bt.hybrid import Hybrid
+from hybrid_bt.journal import moment_of
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.legs import leg_named
 from hybrid_bt.pair_selection import find_pairs
@@ -43,7 +44,7 @@ class CallablePolicy:
     ----------
     function : callable
         Observations, float64 of shape (rows, features), to one action in [-1, 1] per row. The columns are
-        `hybrid_bt.legs.sac.OBSERVATION` for SAC (one row per asset) and `hybrid_bt.regime.OBSERVATION` for the gate
+        `hybrid_bt.legs.sac.OBSERVATION` for SAC (one row per asset), `hybrid_bt.features.MARKET_FEATURES` for the gate
         (one row). An object with a method `reset` is reset before a run, and every run has a copy of its own.
     trained_until : date, optional
         Last day that it learnt from: earlier bars are refused as in-sample. None says that it did not learn.
@@ -229,7 +230,13 @@ def setup_of(
         config.order_rules.rebalance_band,
         trade_from,
         partial(find_pairs, symbols) if finds else None,
+        partial(_rate, config) if config.auto_rate else None,
     )
+
+
+def _rate(config: Config, stamps: Sequence[float]) -> float:
+    """Bars per year by the stamps before trading."""
+    return config.for_stamps(np.array([moment_of(stamp) for stamp in stamps], dtype="M8[s]")).risk.bars_per_year
 
 
 def _built(

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from hybrid_bt import __version__
 from hybrid_bt.account_guard import AccountGuard, Books
 from hybrid_bt.advice import Advice
-from hybrid_bt.errors import StateError
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.foresight import BarsAhead, Decider
 from hybrid_bt.guard import GuardFacts, GuardParams
-from hybrid_bt.hybrid import Decision, Hybrid
-from hybrid_bt.journal import Journal, Row, compare, moment_of, said
+from hybrid_bt.hybrid import Hybrid
+from hybrid_bt.journal import Journal, Row, compare, moment_of
+from hybrid_bt.legs.base import Decision
 from hybrid_bt.recording import Recorder
 from hybrid_bt.waiting import withheld
 
@@ -130,9 +130,12 @@ class Session:
         -------
         (N,) signed fractions of equity to be held, NaN for what is held already; None where nothing is to be sent.
         """
-        facts = None
+        guard, facts = self.guard, None
         if books is not None and stamp >= self._setup.trade_from:
-            facts = partial(self.guard.looked, stamp, books)
+
+            def facts(failed: bool) -> GuardFacts | None:
+                return guard.facts(stamp, books(), failed) if failed or guard.is_active else None
+
         seen, sent = self._decide(stamp, closes, advice, facts)
         if self.journal is not None:
             self._kept = stamp, closes, advice, seen, sent
@@ -169,22 +172,12 @@ class Session:
         journal = self.journal
         if journal is None or journal.is_over:
             return None
-        if self.n_bars == 0 and stamp < journal.first:
-            raise StateError(
-                f"state: the data begins on {said(stamp)}, {journal.path} on {said(journal.first)}; "
-                "begin both on the same bar, or the data later"
-            )
-        skips = self.n_bars == 0
+        begins = self.n_bars == 0
         while not journal.is_over:
-            row = journal.next_row()
+            row = journal.due(stamp, begins=begins)
             if row.stamp == stamp:
                 remedy = "the data has been revised: give the earlier data, or remove the state to begin anew"
-                compare(row.stamp, "the close of", self._named(row.closes), self._named(closes), remedy)
-            elif not (skips and row.stamp < stamp):
-                raise StateError(
-                    f"state: {journal.path} has a bar on {said(row.stamp)}, where the data has {said(stamp)}; "
-                    "give the data that it was written on"
-                )
+                compare(stamp, "the close of", self._named(row.closes), self._named(closes), remedy)
             self._again(row, advise)
             if row.stamp == stamp:
                 return row

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from operator import attrgetter
-
-import numpy as np
 
 from hybrid_bt.advice import Advice
 from hybrid_bt.build import Policies, training_end
@@ -22,7 +21,7 @@ from hybrid_bt.strategies.framework import Framework, bt
 from hybrid_bt.strategies.honesty import first_traded_stamp, nothing_traded, refuse_cheating
 from hybrid_bt.strategies.orders import TargetOrders
 from hybrid_bt.strategies.own_feeds import give_room, take_own_feeds, warn_of_company
-from hybrid_bt.strategies.rows import FeedRows, names_of, rows_ahead, traded_feeds
+from hybrid_bt.strategies.rows import LateRows, names_of, rows_ahead, traded_feeds
 
 
 class HybridStrategy(bt.Strategy):
@@ -144,7 +143,7 @@ class HybridStrategy(bt.Strategy):
             self.config, self.symbols, pairs, self.policies, legs, self.p.kalman_params, trade_from=self.trade_from
         )
         self.session = Session(
-            setup._replace(rate=self._rate if self.config.auto_rate else None, moment=self.moment),
+            setup._replace(moment=self.moment),
             compiled=self.p.compiled,
             bars_ahead=partial(rows_ahead, self.cerebro, self.feeds),
             history=own_history(self.p.history, len(self.symbols)),
@@ -155,7 +154,9 @@ class HybridStrategy(bt.Strategy):
         self.n_bars = 0  #: that are over
         self.resumed_after = ""
         self.resends = False  #: whether targets of the state's bars go to the broker again
-        self._rows = FeedRows(self.feeds)
+        self._late_rows = LateRows(self.feeds) if LateRows.are_needed(self.feeds) else None
+        self._closes = [feed.lines.close for feed in self.feeds]  # found once: a feed's `__getattr__` costs more
+        self._lengths = [0] * len(self.feeds)
         self._clock = self.lines.datetime  # found once: `self.datetime` is looked for on every use
         self._on_bar: Callable[[], None] | None = self.p.on_bar
 
@@ -181,11 +182,6 @@ class HybridStrategy(bt.Strategy):
     def brain(self, brain: Hybrid) -> None:
         self.session.decider.brain = brain
 
-    def _rate(self, stamps: Sequence[float]) -> float:
-        """Bars per year by the stamps before trading."""
-        self.config = self.config.for_stamps(np.array([bt.num2date(stamp) for stamp in stamps], dtype="M8[s]"))
-        return self.config.risk.bars_per_year
-
     def moment(self, stamp: float) -> datetime:
         """Date and time of Backtrader's number, as the feeds have them."""
         return bt.num2date(stamp, self._clock._tz)  # type: ignore[no-any-return]
@@ -208,25 +204,30 @@ class HybridStrategy(bt.Strategy):
         self.next()  # a feed that has not begun yet must not keep the others waiting
 
     def next(self) -> None:
-        rows, is_complete = self._rows.rows()
-        for number, closes in enumerate(rows, 1):
-            self._bar(self._clock[0], closes, may_trade=is_complete and number == len(rows))
-            self.n_bars = self.session.n_bars
-            if self._on_bar is not None:
-                self._on_bar()
+        before, self._lengths = self._lengths, [close.lencount for close in self._closes]
+        if self._late_rows is not None:
+            rows, is_complete = self._late_rows.rows()
+            for number, closes in enumerate(rows, 1):
+                self._bar(closes, may_trade=is_complete and number == len(rows))
+        elif self._lengths != before:  # else a bar of a feed that is not traded
+            came = zip(self._closes, self._lengths, before, strict=True)
+            self._bar([close[0] if now > old else math.nan for close, now, old in came], may_trade=True)
 
-    def _bar(self, stamp: float, closes: list[float], may_trade: bool) -> None:
-        session, orders, trades = self.session, self.target_orders, stamp >= self.trade_from
-        if session.journal is not None and goes_on(self, session.journal, stamp, closes):
-            return
-        advice = self.advise(stamp) if trades and self.p.news is not None else None
-        sent = session.bar(stamp, closes, orders.books if may_trade else None, advice)
-        if sent is not None:
-            orders.send(sent)
-        elif not trades:
-            orders.skip()
-        if session.journal is not None:
-            session.keep(read_account(self), lasting=is_lasting(self))
+    def _bar(self, closes: list[float], may_trade: bool) -> None:
+        session, orders, stamp = self.session, self.target_orders, self._clock[0]
+        journal, trades = session.journal, stamp >= self.trade_from
+        if journal is None or not goes_on(self, journal, stamp, closes):
+            advice = self.advise(stamp) if trades and self.p.news is not None else None
+            sent = session.bar(stamp, closes, orders.books if may_trade else None, advice)
+            if sent is not None:
+                orders.send(sent)
+            elif not trades:
+                orders.skip()
+            if journal is not None:
+                session.keep(read_account(self), lasting=is_lasting(self))
+        self.n_bars = session.n_bars
+        if self._on_bar is not None:
+            self._on_bar()
 
     def advise(self, stamp: float) -> Advice:
         """What documents say at a close; only where somebody reads them."""

@@ -28,8 +28,8 @@ class Rows(NamedTuple):
     is_complete: bool  #: the last row is that of this moment: orders may be sent
 
 
-class FeedRows:
-    """Collects the closes of each moment.
+class LateRows:
+    """Collects the closes of each moment from feeds of which a bar may come late, or not be complete when it comes.
 
     Parameters
     ----------
@@ -38,28 +38,28 @@ class FeedRows:
 
     def __init__(self, feeds: Sequence[Framework]) -> None:
         self._feeds = list(feeds)
-        self._closes = [feed.lines.close for feed in self._feeds]  # found once: a feed's `__getattr__` costs more
-        self._is_live = len(self._feeds) > 1 and any(feed.islive() for feed in self._feeds)
-        self._is_plain = not self._is_live and not any(feed.replaying for feed in self._feeds)
+        self._is_live = self._are_live(feeds)
         self._lengths = [0] * len(self._feeds)
         self._row = [math.nan] * len(self._feeds)  # of the moment that is being gathered
         self._stamp = math.nan  # of that moment; NaN while none is
         self._expected = [False] * len(self._feeds)
 
+    @staticmethod
+    def _are_live(feeds: Sequence[Framework]) -> bool:
+        return len(feeds) > 1 and any(feed.islive() for feed in feeds)
+
+    @classmethod
+    def are_needed(cls, feeds: Sequence[Framework]) -> bool:
+        """Whether a call is more, or less, than the row of a moment."""
+        return cls._are_live(feeds) or any(feed.replaying for feed in feeds)
+
     def rows(self) -> Rows:
         """Look at the feeds once, in each `next` and `prenext`."""
-        before, self._lengths = self._lengths, [close.lencount for close in self._closes]
-        lengths = self._lengths
-        if lengths == before:
+        before, self._lengths = self._lengths, [len(feed) for feed in self._feeds]
+        if self._lengths == before:
             return Rows([], False)  # a bar of a feed that is not traded, or one more tick of a replayed bar
-        if self._is_plain:
-            came = zip(self._closes, lengths, before, strict=True)
-            return Rows([[close[0] if now > old else math.nan for close, now, old in came]], True)
-        new = [now > old for now, old in zip(lengths, before, strict=True)]
-        closes = [
-            _close(feed, close) if came else math.nan
-            for feed, close, came in zip(self._feeds, self._closes, new, strict=True)
-        ]
+        new = [now > old for now, old in zip(self._lengths, before, strict=True)]
+        closes = [_close(feed) if came else math.nan for feed, came in zip(self._feeds, new, strict=True)]
         return self._gathered(closes, new) if self._is_live else Rows([closes], True)
 
     def _gathered(self, closes: list[float], new: Sequence[bool]) -> Rows:
@@ -84,11 +84,11 @@ class FeedRows:
         return row
 
 
-def _close(feed: Framework, close: Framework) -> float:
+def _close(feed: Framework) -> float:
     """Close of the bar that has just come; of a replayed feed, of the bar that its new one completes."""
     if not feed.replaying:
-        return float(close[0])
-    return float(close[-1]) if len(close) > 1 else math.nan
+        return float(feed.close[0])
+    return float(feed.close[-1]) if len(feed) > 1 else math.nan
 
 
 def names_of(listed: str | Sequence[str]) -> tuple[str, ...]:

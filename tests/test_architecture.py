@@ -36,10 +36,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "maths": (
         "kalman",
-        "spread",
         "features",
-        "market",
-        "pair_rules",
+        "pair",
         "costs",
         "accounting",
         "sizing",
@@ -50,7 +48,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "metrics",
         "attribution",
         "fusion",
-        "risk",
         "advice",
         "guard",
         "guarded_replay",
@@ -65,7 +62,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "onnx_wire",
         "freeze",
         "legs",
-        "regime",
     ),
     "brain": (
         "reader",

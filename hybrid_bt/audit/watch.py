@@ -15,11 +15,12 @@ from hybrid_bt.audit.trace import NOBODY, Known, numbers_of
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import Policies
 from hybrid_bt.config import Config
+from hybrid_bt.features import MARKET_FEATURES as GATE_OBSERVATION
 from hybrid_bt.features import AssetState, MarketState
-from hybrid_bt.hybrid import Decision, Hybrid
+from hybrid_bt.hybrid import Hybrid
 from hybrid_bt.legs import PairView
 from hybrid_bt.legs import sac as sac_leg
-from hybrid_bt.regime import OBSERVATION as GATE_OBSERVATION
+from hybrid_bt.legs.base import Decision
 from hybrid_bt.strategies import HybridStrategy, KalmanHedge, SpreadFeeCommission
 
 

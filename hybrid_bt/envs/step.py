@@ -19,9 +19,8 @@ from typing import Any, NamedTuple
 from hybrid_bt.accounting import Account, Book, OrderRules, Tape, broker_day, open_account, send_orders
 from hybrid_bt.costs import Costs
 from hybrid_bt.features import CLIP
-from hybrid_bt.fusion import FusionParams, sac_weight, weight_at
+from hybrid_bt.fusion import FusionParams, RiskParams, limit_in_place, sac_weight, weight_at
 from hybrid_bt.legs.sac import RiskUnit, exposure
-from hybrid_bt.risk import RiskParams, limit_in_place
 
 START_CASH = 1_000_000.0
 REWARD_SCALE = 100.0  #: rewards are in percent: networks like numbers near 1

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
-from hybrid_bt import accounting, costs, features, fusion, risk, sizing
+from hybrid_bt import accounting, costs, features, fusion, sizing
 from hybrid_bt.accounting import Tape
 from hybrid_bt.envs import step
 from hybrid_bt.envs.step import Spec, Task, World
@@ -22,14 +22,14 @@ from hybrid_bt.kernels.compiling import as_tuple, borrowed, compile_kernel, dige
 from hybrid_bt.legs import sac
 
 register(ACCOUNTING)
-register((fusion.sac_weight, fusion.weight_at, risk.portfolio_volatility, risk.limit_in_place))
+register((fusion.sac_weight, fusion.weight_at, fusion.portfolio_volatility, fusion.limit_in_place))
 register((sac.exposure, step.reward_of, step.no_baseline))
 register((step.asset_target, step.act_asset, step.see_action, step.held_for_nothing))
 register((step.act_portfolio, step.see_weights, step.settle, step.act_regime, step.see_nothing, step.shadow_of))
 register((step.book_of, step.load_account, step.store_account, step.trade))
 register((step.begin_lane, step.step_lane, step.step_lanes))
 
-MODULES = (costs, sizing, accounting, sac, fusion, risk, features, step)
+MODULES = (costs, sizing, accounting, sac, fusion, features, step)
 
 PARTS: tuple[Any, ...] = tuple(type(field) for field in Task() if isinstance(field, tuple))  # the last of its fields
 PLAIN = len(Task._fields) - len(PARTS)
