@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from hybrid_bt.batch import choose
 from hybrid_bt.hybrid import Hybrid
 from hybrid_bt.legs.base import Opinion
-from hybrid_bt.opinions import can_be_foreseen, in_chunks
+from hybrid_bt.opinions import BARS_LISTED, can_be_foreseen, in_chunks
 from hybrid_bt.reader import READING_SECONDS, read_panel
 
 FloatArray = NDArray[np.float64]
 BarsAhead = Callable[[], tuple[FloatArray, FloatArray] | None]  #: stamps (T,) and closes (T, N)
-LOOKED_AT = 128  #: rows of a panel that are lists at a time
 
 
 class Foresight:
@@ -101,8 +100,8 @@ class Foresight:
 
 
 def _lists(closes: FloatArray) -> Iterator[list[float]]:
-    for first in range(0, len(closes), LOOKED_AT):
-        yield from closes[first : first + LOOKED_AT].tolist()
+    for first in range(0, len(closes), BARS_LISTED):
+        yield from closes[first : first + BARS_LISTED].tolist()
 
 
 class Decider:

@@ -80,6 +80,8 @@ def sac_weight(r: float, params: FusionParams) -> float:
 def leg_weights(r: float, params: MixParams) -> tuple[float, ...]:
     """w_SAC(r), w_Kalman(r), and those of further legs."""
     w_sac = sac_weight(r, params.fusion)
+    if not params.further:
+        return w_sac, 1.0 - w_sac
     return (w_sac, 1.0 - w_sac, *(weight_at(r, *line) for line in params.further))
 
 
@@ -186,15 +188,6 @@ def settle_row(wanted: Any, targets: Any, weights: Any, volatility: Any, correla
     limit_in_place(wanted, volatility, correlation, risk)
 
 
-class Settled(NamedTuple):
-    """One bar's mix and limits."""
-
-    weights: tuple[float, ...]  #: (L,) of the legs
-    fused: list[float]  #: (N,) the mix
-    target: list[float]  #: (N,) after limits
-    scale: float  #: of all targets, before the cap on single assets
-
-
 def settled(
     r: float,
     targets: Sequence[Sequence[float]],
@@ -202,10 +195,9 @@ def settled(
     correlation: float,
     mix: MixParams,
     risk: RiskParams,
-) -> Settled:
-    """`settle_row` at a regime score, with what lies between."""
+) -> tuple[tuple[float, ...], list[float], list[float], float]:
+    """`settle_row` at a regime score: weights of the legs, their mix (N,), the same within limits, its scale."""
     weights, fused = leg_weights(r, mix), [0.0] * len(volatility)
     mix_into(fused, targets, weights)
     target = fused.copy()
-    scale = limit_in_place(target, volatility, correlation, risk)
-    return Settled(weights, fused, target, scale)
+    return weights, fused, target, limit_in_place(target, volatility, correlation, risk)

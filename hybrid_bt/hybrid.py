@@ -166,15 +166,13 @@ class Hybrid:
 
     def _mixed(self, opinion: Opinion, r: float) -> Decision:
         view, targets, ties, positions, _, failures = opinion
-        risk = self._risk_at(view.bars_per_year)
+        risk = self._risk
+        if risk.bars_per_year != view.bars_per_year:
+            risk = risk._replace(bars_per_year=view.bars_per_year)
         weights, fused, target, scale = settled(r, targets, view.volatility, view.correlation, self._mix, risk)
-        waits = () if ties is self._untied else waiting_symbols(view.traded, ties, self._traded)
+        waits = waiting_symbols(view.traded, ties, self._traded) if any(ties) else ()
         legs, parts = dict(zip(self.legs, targets, strict=True)), dict(zip(self.legs, weights, strict=True))
         return Decision(legs, parts, positions, r, fused, target, scale, view, waits, ties, failures)
-
-    def _risk_at(self, bars_per_year: float) -> RiskParams:
-        risk = self._risk
-        return risk if risk.bars_per_year == bars_per_year else risk._replace(bars_per_year=bars_per_year)
 
 
 def answer(leg: Leg, view: View, n_symbols: int) -> Sequence[Wish]:

@@ -131,7 +131,7 @@ class TargetOrders:
         self.ruined = self.ruined or not equity > 0.0
         sizes = [0.0] * len(self._lengths)
         for i, (feed, close) in enumerate(zip(self.feeds, self._closes, strict=True)):
-            length = len(close)
+            length = close.lencount
             if length > self._lengths[i]:
                 self._lengths[i] = length
                 # this touches the position, which fixes the order of the broker's sums
@@ -140,6 +140,8 @@ class TargetOrders:
                     held = self._holdings.size(i)
                 target = 0.0 if self.ruined else float(targets[i])
                 sizes[i] = order_size(target, equity, close[0] * self._multipliers[i], held, self.rules)
+        if not any(sizes):
+            return []
         queue = [0] * len(sizes)
         return [self._order(i, sizes[i]) for i in queue[: submission_order(sizes, queue, 0)]]
 

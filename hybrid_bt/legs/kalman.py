@@ -17,7 +17,7 @@ from hybrid_bt.pair import PairPosition, PairRules, PairView, hold_bars
 FloatArray = NDArray[np.float64]
 
 READ = ("fresh", "zscore", "prior_beta")  #: of a `PairView`
-SECONDS_PER_CELL = 2e-6  # of a bar x pair, interpreted
+SECONDS_PER_CELL = 7e-6  # of a bar x pair, interpreted
 
 
 class KalmanLeg:
