@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 
-from hybrid_bt.errors import BarsError, ConfigError, HybridError, InSampleError
+from hybrid_bt.errors import BarsError, ConfigError, HybridError, InSampleError, did_you_mean
 from hybrid_bt.strategies.framework import Framework, bt
 
 
@@ -40,6 +41,13 @@ def first_traded_stamp(
             f"trade from {free:%Y-%m-%d} on, or pass allow_in_sample=True and call the result in-sample"
         )
     return 0.0 if wanted == datetime.min else float(bt.date2num(wanted))
+
+
+def refuse_unknown(strategy: Framework, unknown: Mapping[str, object]) -> None:
+    """Backtrader accepts any name for a parameter: name one that is none."""
+    for name in unknown:
+        known = did_you_mean(name, strategy.p._getkeys())
+        raise ConfigError(f"{type(strategy).__name__}: no parameter {name!r}{known}")
 
 
 def nothing_traded(

@@ -11,14 +11,14 @@ from operator import attrgetter
 
 from hybrid_bt.advice import Advice
 from hybrid_bt.build import Policies, training_end
-from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.errors import ConfigError
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import Hybrid
 from hybrid_bt.own_parts import own_config, own_history, own_legs, own_policies, setup_of
 from hybrid_bt.session import Session
 from hybrid_bt.strategies.broker_state import goes_on, is_lasting, open_journal, read_account
 from hybrid_bt.strategies.framework import Framework, bt
-from hybrid_bt.strategies.honesty import first_traded_stamp, nothing_traded, refuse_cheating
+from hybrid_bt.strategies.honesty import first_traded_stamp, nothing_traded, refuse_cheating, refuse_unknown
 from hybrid_bt.strategies.orders import TargetOrders
 from hybrid_bt.strategies.own_feeds import give_room, take_own_feeds, warn_of_company
 from hybrid_bt.strategies.rows import LateRows, names_of, rows_ahead, traded_feeds
@@ -123,9 +123,7 @@ class HybridStrategy(bt.Strategy):
     )
 
     def __init__(self, **unknown: object) -> None:
-        if unknown:
-            name = next(iter(unknown))
-            raise ConfigError(f"HybridStrategy: no parameter {name!r}{did_you_mean(name, self.p._getkeys())}")
+        refuse_unknown(self, unknown)
         self._twins = take_own_feeds(self) if self.p.own_feeds else {}
         self.cheats = refuse_cheating(self, self.p.allow_cheating)
         self.symbols, self.feeds = traded_feeds(self.datas, self.p.symbols)
