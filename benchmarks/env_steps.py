@@ -32,7 +32,7 @@ from hybrid_bt.envs import (
     portfolio_track,
 )
 from hybrid_bt.history import read_history
-from hybrid_bt.reader import MarketReader
+from hybrid_bt.hybrid import MarketReader
 
 __all__ = ["env_steps"]
 

@@ -10,9 +10,9 @@ import gymnasium as gym
 import numpy as np
 
 from hybrid_bt.features import CLIP
+from hybrid_bt.features import MARKET_FEATURES as MARKET_OBSERVATION
 from hybrid_bt.legs.sac import OBSERVATION as ASSET_OBSERVATION
 from hybrid_bt.policy import FrozenPolicy
-from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
 from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
 
 __all__ = ["gate_and_frozen", "sac_and_frozen"]

@@ -21,13 +21,11 @@ from benchmarks.models import gate_and_frozen, sac_and_frozen
 from benchmarks.panels import START_CASH, pandas_feeds
 from hybrid_bt.build import resolve_pairs
 from hybrid_bt.config import load_config
+from hybrid_bt.features import MARKET_FEATURES as MARKET_OBSERVATION
 from hybrid_bt.feeds import load_bars
-from hybrid_bt.fusion import leg_weights, mix_into
+from hybrid_bt.fusion import leg_weights, limit, mix_into
+from hybrid_bt.hybrid import MarketReader, netted
 from hybrid_bt.legs import KalmanLeg
-from hybrid_bt.legs.base import netted
-from hybrid_bt.reader import MarketReader
-from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
-from hybrid_bt.risk import limit
 
 __all__ = ["main"]
 

@@ -6,10 +6,10 @@ import backtrader as bt
 import numpy as np
 
 from hybrid_bt import HybridStrategy
+from hybrid_bt.features import MARKET_FEATURES as MARKET
 from hybrid_bt.feeds import load_bars, to_feeds
 from hybrid_bt.legs.sac import OBSERVATION
 from hybrid_bt.own_parts import CallablePolicy
-from hybrid_bt.regime import OBSERVATION as MARKET
 
 TREND = OBSERVATION.index("trend_63")
 print("a row of an asset: ", ", ".join(OBSERVATION))

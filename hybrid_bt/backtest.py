@@ -208,14 +208,13 @@ def trade(task: Task, progress: Callable[[int, int], None] | None = None, stage:
         raise BarsError(
             f"bars: Backtrader ran {done} of {bars.n_bars} bars of {bars.name}; check the calendar of the data"
         )
-    resumed = strategy.keeper.resumed_after if strategy.keeper else ""
     return Trading(
         strategy.recorder,
         row - skipped,
         strategy.analyzers.ledger.path(),
         strategy.clipped_observations,
         strategy.guard.report(),
-        resumed,
+        strategy.resumed_after,
     )
 
 

@@ -9,19 +9,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hybrid_bt import regime
 from hybrid_bt.config import Config
 from hybrid_bt.errors import ConfigError, LegError, did_you_mean
-from hybrid_bt.hybrid import Hybrid
+from hybrid_bt.features import MARKET_FEATURES
+from hybrid_bt.hybrid import Hybrid, MarketReader
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.legs import Leg, SacLeg, leg_named
 from hybrid_bt.legs import sac as sac_leg
+from hybrid_bt.legs.sac import Gate
 from hybrid_bt.policy import FrozenPolicy
-from hybrid_bt.reader import MarketReader
-from hybrid_bt.regime import Gate
 
 PACKAGED = "package:"
-OBSERVATIONS = {"sac": sac_leg.OBSERVATION, "gate": regime.OBSERVATION}
+OBSERVATIONS = {"sac": sac_leg.OBSERVATION, "gate": MARKET_FEATURES}
 
 #: makes a leg of the user's own from the symbols, the pairs as columns (y, x), and the configuration
 LegMaker = Callable[[tuple[str, ...], list[tuple[int, int]], Config], Leg]

@@ -24,14 +24,12 @@ from hybrid_bt.bar_rate import EXCHANGE_SESSIONS, decision_rate
 from hybrid_bt.costs import Costs
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.features import WARMUP_BARS
-from hybrid_bt.fusion import FusionParams, MixParams, constant_weights
+from hybrid_bt.fusion import FusionParams, MixParams, RiskParams, RiskUnit, constant_weights
 from hybrid_bt.guard import GuardParams
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.legs import leg_named
-from hybrid_bt.pair_rules import PairRules
+from hybrid_bt.pair import PairRules, SpreadParams
 from hybrid_bt.parameters import meanings, parsed, validated
-from hybrid_bt.risk import RiskParams, RiskUnit
-from hybrid_bt.spread import SpreadParams
 
 MODES = ("stable", "aggressive")
 FURTHER = "legs"  #: section of the legs beside `sac` and `kalman`, a table each

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.features import CLIP
-from hybrid_bt.reader import MarketReader, read_panel
+from hybrid_bt.hybrid import MarketReader
+from hybrid_bt.reader import read_panel
 
 
 class MarketHistory(NamedTuple):

@@ -11,9 +11,9 @@ from hybrid_bt.build import LegMaker
 from hybrid_bt.config import Config, load_config
 from hybrid_bt.errors import LegError
 from hybrid_bt.features import WARMUP_BARS
-from hybrid_bt.legs.base import View, checked_wishes, netted
+from hybrid_bt.hybrid import MarketReader, checked_wishes, netted
+from hybrid_bt.legs.base import View
 from hybrid_bt.own_parts import registered
-from hybrid_bt.reader import MarketReader
 
 SYMBOLS, PAIRS = ("AA", "BB", "CC", "DD"), [(0, 1), (2, 0)]
 AFTER = 100  #: bars behind the warm-up

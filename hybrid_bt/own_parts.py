@@ -7,19 +7,25 @@ A leg of your own that takes the place of another inherits its weight; one besid
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hybrid_bt.build import LegMaker, Policies, load_policy
-from hybrid_bt.config import Config
+from hybrid_bt.build import LegMaker, Policies, build, load_policy
+from hybrid_bt.config import Config, load_config, overridden
 from hybrid_bt.errors import ConfigError, PolicyError, did_you_mean
+from hybrid_bt.hybrid import Hybrid
+from hybrid_bt.journal import moment_of
+from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.legs import leg_named
+from hybrid_bt.pair_selection import find_pairs
 from hybrid_bt.parameters import validated
+from hybrid_bt.session import Setup
 
 FloatArray = NDArray[np.float64]
 
@@ -38,7 +44,7 @@ class CallablePolicy:
     ----------
     function : callable
         Observations, float64 of shape (rows, features), to one action in [-1, 1] per row. The columns are
-        `hybrid_bt.legs.sac.OBSERVATION` for SAC (one row per asset) and `hybrid_bt.regime.OBSERVATION` for the gate
+        `hybrid_bt.legs.sac.OBSERVATION` for SAC (one row per asset), `hybrid_bt.features.MARKET_FEATURES` for the gate
         (one row). An object with a method `reset` is reset before a run, and every run has a copy of its own.
     trained_until : date, optional
         Last day that it learnt from: earlier bars are refused as in-sample. None says that it did not learn.
@@ -170,3 +176,75 @@ def registered(name: str) -> LegMaker:
     leg = leg_named(name)
     params = validated(leg.Params, {}, f"legs.{name}") if hasattr(leg, "Params") else ()
     return lambda symbols, pairs, config: leg(symbols, pairs, params)
+
+
+def own_config(
+    mode: str,
+    file: Config | str | Path | None,
+    overrides: Mapping[str, Mapping[str, object]] | None,
+    switches: Mapping[str, bool | None],
+) -> Config:
+    """A mode under a file and overrides, or a whole configuration in its place; and parts switched on or off."""
+    merged = {section: dict(values) for section, values in (overrides or {}).items()}
+    for section, is_on in switches.items():
+        if is_on is not None:
+            merged.setdefault(section, {})["enabled"] = bool(is_on)
+    return overridden(file, merged) if isinstance(file, Config) else load_config(mode, file, merged)
+
+
+def own_history(given: ArrayLike | None, n_symbols: int) -> FloatArray | None:
+    """Closes before the first bar, checked."""
+    if given is None:
+        return None
+    closes = np.asarray(given, dtype=np.float64)
+    if closes.ndim != 2 or closes.shape[1] != n_symbols:
+        raise ConfigError(f"history must be closes of shape (T0, {n_symbols}), not {closes.shape}")
+    if (closes <= 0.0).any() or np.isinf(closes).any():
+        raise ConfigError("history: closes must be finite and above 0; NaN where a symbol has no bar")
+    return closes
+
+
+def setup_of(
+    config: Config,
+    symbols: tuple[str, ...],
+    pairs: Sequence[str],
+    policies: Policies,
+    legs: Mapping[str, LegMaker] | None = None,
+    kalman_params: Sequence[KalmanParams] | None = None,
+    *,
+    trade_from: float = 0.0,
+) -> Setup:
+    """What a session of a configuration decides with; the parameters as in `build`, `pairs` may be "auto".
+
+    Raises
+    ------
+    ConfigError
+        As `build`.
+    """
+    finds = pairs == "auto"
+    return Setup(
+        symbols,
+        partial(_built, config, symbols, policies, legs, kalman_params),
+        () if finds else tuple(pairs),
+        config.guard,
+        config.order_rules.rebalance_band,
+        trade_from,
+        partial(find_pairs, symbols) if finds else None,
+        partial(_rate, config) if config.auto_rate else None,
+    )
+
+
+def _rate(config: Config, stamps: Sequence[float]) -> float:
+    """Bars per year by the stamps before trading."""
+    return config.for_stamps(np.array([moment_of(stamp) for stamp in stamps], dtype="M8[s]")).risk.bars_per_year
+
+
+def _built(
+    config: Config,
+    symbols: tuple[str, ...],
+    policies: Policies,
+    legs: Mapping[str, LegMaker] | None,
+    kalman_params: Sequence[KalmanParams] | None,
+    pairs: tuple[str, ...],
+) -> Hybrid:
+    return build(config, symbols, pairs, policies, kalman_params, legs)

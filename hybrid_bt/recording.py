@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from hybrid_bt.advice import Managed
 from hybrid_bt.bars import Bars
-from hybrid_bt.hybrid import Decision, Hybrid
-from hybrid_bt.market import PairView
+from hybrid_bt.hybrid import Hybrid
+from hybrid_bt.legs.base import Decision
+from hybrid_bt.pair import PairView
 from hybrid_bt.records import Decisions, ManagedPaths, Opinions, PairPaths
 
 _NUMBERS = ("regime", "scale", "guard", "correlation")  #: one of each bar

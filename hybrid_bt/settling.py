@@ -14,9 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.batch import choose
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.fusion import MixParams, leg_weights, legs_traded, settle_row
+from hybrid_bt.fusion import MixParams, RiskParams, leg_weights, legs_traded, settle_row
 from hybrid_bt.records import Opinions
-from hybrid_bt.risk import RiskParams
 from hybrid_bt.waiting import waiting_rows
 
 FloatArray = NDArray[np.float64]

@@ -8,9 +8,9 @@ import numpy as np
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.build import Policies
-from hybrid_bt.legs.base import netted
+from hybrid_bt.features import MARKET_FEATURES as MARKET_OBSERVATION
+from hybrid_bt.hybrid import netted
 from hybrid_bt.legs.sac import OBSERVATION as ASSET_OBSERVATION
-from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
 
 SYMBOLS = ("AA", "BB", "CC", "DD", "EE", "FF")
 PAIRS = ("AA:BB", "CC:AA")

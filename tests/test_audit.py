@@ -15,6 +15,7 @@ from brain_cases import PAIRS, random_bars, stand_ins
 from click.testing import CliRunner
 
 import hybrid_bt.audit.stack as audited
+from hybrid_bt import foresight
 from hybrid_bt.audit.command import main
 from hybrid_bt.audit.replays import BROKER_FUTURES, FUTURES, Check, alter
 from hybrid_bt.audit.stack import PARTS, Stack, audit_stack
@@ -24,7 +25,6 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.build import load_policies
 from hybrid_bt.config import load_config
 from hybrid_bt.errors import BarsError
-from hybrid_bt.strategies import thinking
 
 SPAN = ("--data", "us20", "--symbols", "KO,PEP", "--bars", "150")
 BARS = random_bars(300, 3)
@@ -187,13 +187,13 @@ def test_features_scaled_by_the_whole_panel_are_caught(monkeypatch: pytest.Monke
 
 
 def test_opinions_made_ahead_from_the_next_row_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = thinking.read_panel
+    honest = foresight.read_panel
 
     def shifted(closes: Any, *rest: Any, **named: Any) -> Any:
         panel = honest(np.vstack([closes[1:], closes[-1:]]), *rest, **named)
         return panel._replace(closes=closes, traded=~np.isnan(closes))
 
-    monkeypatch.setattr(thinking, "read_panel", shifted)
+    monkeypatch.setattr(foresight, "read_panel", shifted)
     config = load_config("stable")
     check = PARTS["opinions ahead"](STACK._replace(config=config, policies=load_policies(config)), 60)
     findings = check.findings

@@ -24,15 +24,15 @@ from hybrid_bt.config import load_config, overridden
 from hybrid_bt.costs import Costs
 from hybrid_bt.envs import ASSET, Span, Task, Track, TradingEnv, asset_tracks
 from hybrid_bt.errors import BarsError, ConfigError
-from hybrid_bt.fusion import FusionParams, MixParams
+from hybrid_bt.fusion import FusionParams, MixParams, RiskParams, RiskUnit
 from hybrid_bt.history import read_history
+from hybrid_bt.hybrid import MarketReader
 from hybrid_bt.kernels import compiling
 from hybrid_bt.legs.sac import OBSERVATION
 from hybrid_bt.opinions import opinions
-from hybrid_bt.reader import MarketReader, read_panel
+from hybrid_bt.reader import read_panel
 from hybrid_bt.recording import record
 from hybrid_bt.records import AccountPath, Fill, Fills, Opinions
-from hybrid_bt.risk import RiskParams, RiskUnit
 from hybrid_bt.settling import mix_of, settle_panel
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
 from hybrid_bt.target_replay import replay
@@ -295,7 +295,8 @@ from hybrid_bt.config import load_config, overridden
 from hybrid_bt.envs import asset_tracks
 from hybrid_bt.history import read_history
 from hybrid_bt.opinions import opinions
-from hybrid_bt.reader import MarketReader, read_panel
+from hybrid_bt.hybrid import MarketReader
+from hybrid_bt.reader import read_panel
 from hybrid_bt.settling import mix_of, settle_panel
 from hybrid_bt.target_replay import replay
 from hybrid_bt.train.models import vec_env

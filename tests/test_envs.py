@@ -37,12 +37,11 @@ from hybrid_bt.envs import (
 from hybrid_bt.envs.step import GOES_ON, RUINED, TRUNCATED, reward_of
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.features import ASSET_FEATURES, CLIP, MARKET_FEATURES
-from hybrid_bt.fusion import MixParams, leg_weights
+from hybrid_bt.fusion import MixParams, RiskUnit, exposure, leg_weights, limit
 from hybrid_bt.history import MarketHistory, read_history
+from hybrid_bt.hybrid import MarketReader
 from hybrid_bt.legs.sac import OBSERVATION
-from hybrid_bt.reader import MarketReader
 from hybrid_bt.recording import Recorder, record
-from hybrid_bt.risk import RiskUnit, exposure, limit
 from hybrid_bt.settling import mix_of, settle_panel
 from hybrid_bt.target_replay import replay
 from hybrid_bt.waiting import withheld

@@ -26,7 +26,7 @@ from hybrid_bt.features import (
 from hybrid_bt.history import read_history
 from hybrid_bt.hybrid import MarketReader
 from hybrid_bt.kalman import KalmanParams
-from hybrid_bt.spread import SpreadParams
+from hybrid_bt.pair import SpreadParams
 
 SPANS = {"d_5": 5, "d_21": 21, "d_63": 63, "d_252": 252}
 KALMAN, SPREAD = KalmanParams(1.9e-4, 1.1e-5, 2e-6), SpreadParams(10.0, 60.0, 126.0)

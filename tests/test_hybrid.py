@@ -13,9 +13,8 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.build import Policies, build, load_policies, policy_path, resolve_pairs, training_end
 from hybrid_bt.config import Config, load_config
 from hybrid_bt.errors import BarsError, ConfigError
-from hybrid_bt.fusion import sac_weight
+from hybrid_bt.fusion import limit, sac_weight
 from hybrid_bt.recording import Recorder, record
-from hybrid_bt.risk import limit
 
 CONFIG = load_config("stable", overrides=ACTIVE)
 AGGRESSIVE = load_config("aggressive")

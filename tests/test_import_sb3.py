@@ -28,11 +28,11 @@ from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
 
 from hybrid_bt.errors import PolicyError
+from hybrid_bt.features import MARKET_FEATURES as MARKET
 from hybrid_bt.legs.sac import OBSERVATION as ASSET
 from hybrid_bt.manifest import Manifest
 from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.policy_card import main
-from hybrid_bt.regime import OBSERVATION as MARKET
 from hybrid_bt.run import main as run_main
 from hybrid_bt.sb3.archive import read_statistics
 from hybrid_bt.sb3.model import import_model

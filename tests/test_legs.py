@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 import hybrid_bt.leg_check
 from hybrid_bt.errors import LegError
 from hybrid_bt.features import ASSET_FEATURES, MARKET_FEATURES, asset_features
+from hybrid_bt.fusion import RiskUnit, exposure
+from hybrid_bt.hybrid import MarketReader
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.leg_check import check_leg
 from hybrid_bt.legs import LEGS, KalmanLeg, Leg, PairView, SacLeg, View, Wish, each_asset
 from hybrid_bt.legs.sac import OBSERVATION
-from hybrid_bt.pair_rules import PairPosition, PairRules, pair_step, stale_step
-from hybrid_bt.reader import MarketReader
-from hybrid_bt.risk import RiskUnit, exposure
-from hybrid_bt.spread import SpreadParams
+from hybrid_bt.pair import PairPosition, PairRules, SpreadParams, pair_step, stale_step
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "own_leg.py"
 FloatArray = NDArray[np.float64]

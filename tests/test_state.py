@@ -19,7 +19,6 @@ from brain_cases import PAIRS, MemoryPolicy, random_bars, with_rows
 from click.testing import CliRunner
 from test_run import write_prices
 
-import hybrid_bt.strategies.keeper as keeper_module
 from hybrid_bt.advice import Advice
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
@@ -31,6 +30,7 @@ from hybrid_bt.feeds.rehearsal import RehearsalStore
 from hybrid_bt.journal import Journal, Row
 from hybrid_bt.legs.base import Wish
 from hybrid_bt.run import main
+from hybrid_bt.session import Session
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission, TargetOrders
 
 N = 330  #: bars; pairs trade from row 127 on, SAC from 252
@@ -115,10 +115,17 @@ def arm(row: int, stage: str) -> None:
         journal._file.write(b"01234567 " + json.dumps(row).encode()[: 20 * len(row.closes)])
 
     before(TargetOrders, "send", "decided")
-    before(keeper_module.StateKeeper, "keep", "sent")
+    before(Session, "keep", "sent")
     before(Journal, "append", "half a row", half_row)
-    before(HybridStrategy, "_bar_is_over", "row written")
     next_bar = HybridStrategy.next
+    kept = Session.keep
+
+    def keeping(session: Session, *args: Any, **kwargs: Any) -> None:
+        kept(session, *args, **kwargs)
+        if at["row"] == row and stage == "row written":
+            die()
+
+    Session.keep = keeping  # type: ignore[method-assign]
 
     def counting(strategy: Any) -> None:
         at["row"] = strategy.n_bars
@@ -157,7 +164,7 @@ def test_killed_again_and_again_equals_an_unbroken_run(bars: Bars, mode: str, ov
     for row, stage in zip(rows.tolist(), stages, strict=True):
         killed(bars, state, row, stage, **params)
     resumed = run(bars, state, **params)
-    assert resumed.keeper.resumed_after
+    assert resumed.resumed_after
     assert_same_run(resumed, whole)
 
 
@@ -469,7 +476,7 @@ def test_parts_without_state_methods_go_on(own: dict[str, Any], first: int, tmp_
     whole = run(bars, **given())
     killed(bars, state, 300, "sent", **given())
     resumed = run(with_rows(bars, slice(first, N)), state, **given())
-    assert resumed.keeper.resumed_after and resumed.pair_names == whole.pair_names != ()
+    assert resumed.resumed_after and resumed.pair_names == whole.pair_names != ()
     if first == 0:
         assert_same_run(resumed, whole)
     one, other = resumed.recorder.decisions(), whole.recorder.decisions()

@@ -14,7 +14,8 @@ from hybrid_bt.audit.stack import Stack
 from hybrid_bt.audit.trace import NOBODY, Known, Trace, columns_of, numbers_of
 from hybrid_bt.build import build
 from hybrid_bt.features import WARMUP_BARS
-from hybrid_bt.hybrid import Hybrid, Opinion
+from hybrid_bt.hybrid import Hybrid
+from hybrid_bt.legs.base import Opinion
 from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.clock import clock_of, is_daily
 from hybrid_bt.news.desk import Desk

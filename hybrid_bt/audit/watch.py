@@ -15,9 +15,9 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.build import Policies
 from hybrid_bt.config import Config
 from hybrid_bt.features import ASSET_FEATURES, MARKET_FEATURES, AssetState, MarketState
-from hybrid_bt.hybrid import Decision, Hybrid
-from hybrid_bt.legs.base import View
-from hybrid_bt.market import PairView
+from hybrid_bt.hybrid import Hybrid
+from hybrid_bt.legs import PairView
+from hybrid_bt.legs.base import Decision, View
 from hybrid_bt.strategies import HybridStrategy, KalmanHedge, SpreadFeeCommission
 from hybrid_bt.strategies.framework import Framework
 
@@ -100,7 +100,7 @@ class WatchedHybrid(HybridStrategy):
 
     def stop(self) -> None:
         super().stop()
-        assert self._watched or self._thinking.ahead, "the audit of opinions made ahead ran bar by bar"
+        assert self._watched or self.session.decider.ahead, "the audit of opinions made ahead ran bar by bar"
 
 
 def fill_with_hybrid(config: Config, policies: Policies, pairs: Sequence[str], *, ahead: bool = False) -> Fill:

@@ -96,8 +96,8 @@ def portfolio_track(history: MarketHistory, start: Day, end: Day) -> Track:
 def regime_track(history: MarketHistory, said: Opinions, mix: MixParams, start: Day, end: Day) -> Track:
     """The market and what all legs said, with episodes between two dates, both included.
 
-    Features are `hybrid_bt.regime.OBSERVATION`. `mix` says who has a part, and so who waits for the other side of a
-    pair; its `fusion` belongs into the `Task`.
+    Features are `MARKET_FEATURES`. `mix` says who has a part, and so who waits for the other side of a pair; its
+    `fusion` belongs into the `Task`.
     """
     inside = _between(history, start, end) & history.market_warm
     if np.count_nonzero(inside) < 2:

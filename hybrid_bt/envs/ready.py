@@ -15,8 +15,9 @@ from hybrid_bt.envs.trading import TradingEnv
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.history import MarketHistory, read_history
+from hybrid_bt.hybrid import MarketReader
 from hybrid_bt.opinions import opinions
-from hybrid_bt.reader import MarketReader, read_panel
+from hybrid_bt.reader import read_panel
 
 SAMPLE, SAMPLE_PAIRS = ("KO", "PEP", "JNJ"), ("KO:PEP",)
 SAMPLE_SPAN = "2000-01-01", "2009-12-31"  # bars that the policies learned on

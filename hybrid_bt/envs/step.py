@@ -15,8 +15,15 @@ from typing import NamedTuple, TypeAlias
 from hybrid_bt.accounting import Account, OrderRules, Tape, book_of, broker_day, open_account, send_orders
 from hybrid_bt.costs import Costs
 from hybrid_bt.features import CLIP
-from hybrid_bt.fusion import FusionParams, sac_weight, weight_at
-from hybrid_bt.risk import RiskParams, RiskUnit, exposure, limit_in_place
+from hybrid_bt.fusion import (
+    FusionParams,
+    RiskParams,
+    RiskUnit,
+    exposure,
+    limit_in_place,
+    sac_weight,
+    weight_at,
+)
 
 REWARD_SCALE = 100.0  #: rewards are in percent: networks like numbers near 1
 FULLY_INVESTED = 0.97  #: an unlevered account keeps this little in cash for gaps and costs

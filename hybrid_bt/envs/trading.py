@@ -31,7 +31,7 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
     `reward_unit`; ruin is -100. The end of the data is truncation, ruin is termination.
 
     ASSET
-        Action (1,): exposure in units of risk (`hybrid_bt.risk.exposure`). Observation: the asset's features, the
+        Action (1,): exposure in units of risk (`hybrid_bt.fusion.exposure`). Observation: the asset's features, the
         action in force. Baseline: `base_action` held without costs.
     REGIME
         Action (1,): r, which mixes two recorded legs. Observation: the market's features. Baseline: an account that

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
-from hybrid_bt import accounting, costs, fusion, risk, sizing
+from hybrid_bt import accounting, costs, fusion, sizing
 from hybrid_bt.accounting import Account, OrderRules, Tape, book_of, run_account
 from hybrid_bt.costs import Costs
+from hybrid_bt.fusion import RiskParams
 from hybrid_bt.kernels.compiling import borrowed, compile_kernel, digest_of, frozen, register
-from hybrid_bt.risk import RiskParams
 
 #: what any account calls
 ACCOUNTING = (
@@ -37,7 +37,7 @@ ACCOUNTING = (
     accounting.run_account,
 )
 register(ACCOUNTING)
-register((fusion.mix_into, risk.portfolio_volatility, risk.limit_in_place, fusion.settle_row))
+register((fusion.mix_into, fusion.portfolio_volatility, fusion.limit_in_place, fusion.settle_row))
 MODULES = (costs, sizing, accounting)
 
 
@@ -73,7 +73,7 @@ def _trading() -> Callable[..., Account]:
 
 
 def _settling() -> Callable[..., None]:
-    digest = digest_of((fusion, risk))
+    digest = digest_of((fusion,))
 
     def settle(targets: Any, weights: Any, volatility: Any, correlation: Any, limits: RiskParams, settled: Any) -> None:
         assert digest >= 0

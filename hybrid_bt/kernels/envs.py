@@ -14,7 +14,7 @@ import numpy as np
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from hybrid_bt import accounting, costs, features, fusion, risk, sizing
+from hybrid_bt import accounting, costs, features, fusion, sizing
 from hybrid_bt.accounting import Tape
 from hybrid_bt.envs import step
 from hybrid_bt.envs.step import Act, Baseline, See, Task, World
@@ -22,12 +22,12 @@ from hybrid_bt.kernels.accounts import ACCOUNTING
 from hybrid_bt.kernels.compiling import as_tuple, borrowed, compile_kernel, digest_of, frozen, register
 
 register(ACCOUNTING)
-register((fusion.sac_weight, fusion.weight_at, risk.exposure, risk.portfolio_volatility, risk.limit_in_place))
+register((fusion.sac_weight, fusion.weight_at, fusion.exposure, fusion.portfolio_volatility, fusion.limit_in_place))
 register((step.reward_of, step.no_baseline, step.asset_target, step.act_asset, step.see_action, step.held_for_nothing))
 register((step.act_portfolio, step.see_weights, step.act_regime, step.see_nothing, step.shadow_of))
 register((step.load_account, step.store_account, step.trade, step.begin_lane, step.step_lane, step.step_lanes))
 
-MODULES = (costs, sizing, accounting, fusion, risk, features, step)
+MODULES = (costs, sizing, accounting, fusion, features, step)
 
 PARTS: tuple[Any, ...] = tuple(type(field) for field in Task() if isinstance(field, tuple))  # the last of its fields
 PLAIN = len(Task._fields) - len(PARTS)

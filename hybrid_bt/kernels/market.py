@@ -1,4 +1,4 @@
-"""A whole panel through `market.absorb_bar`, and the positions of pairs through `legs.kalman.hold_pairs`."""
+"""A whole panel through `features.absorb_bar` and `pair.absorb_bar`, and the positions of pairs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_bt import features, kalman, market, pair_rules, spread
+from hybrid_bt import features, kalman, pair
 from hybrid_bt.kernels.compiling import as_tuple, borrowed, compile_kernel, digest_of, frozen, register
-from hybrid_bt.pair_rules import PairPosition, PairRules
-from hybrid_bt.spread import SpreadRates
+from hybrid_bt.pair import PairPosition, PairRules, SpreadRates
 
 register(
     (
@@ -19,13 +18,12 @@ register(
         kalman.step,
         kalman.follow,
         kalman.intercept,
-        spread.initial_state,
-        spread.absorb,
         features.initial_asset,
         features.initial_market,
         features._absorb_return,
         features.asset_step,
         features.market_step,
+        features.absorb_bar,
         features.correlation,
         features.volatility,
         features.is_warm,
@@ -36,22 +34,22 @@ register(
         features.context_features,
         features.asset_features,
         features.market_features,
-        market.first_pair,
-        market.pair_bar,
-        market.pair_view,
-        market.pair_stretch,
-        market.absorb_bar,
-        market.pair_zscores,
-        pair_rules._wants_entry,
-        pair_rules.pair_step,
-        pair_rules.stale_step,
-        pair_rules.bar_step,
-        pair_rules.amounts_of,
-        pair_rules.hold_bars,
+        pair.initial_spread,
+        pair.spread_step,
+        pair.first_pair,
+        pair.pair_bar,
+        pair.absorb_bar,
+        pair.pair_view,
+        pair.pair_zscores,
+        pair.pair_step,
+        pair.stale_step,
+        pair.bar_step,
+        pair.amounts_of,
+        pair.hold_bars,
     )
 )
 N_NOISE, N_POSITION = len(kalman.KalmanParams._fields), len(PairPosition._fields)
-MODULES = (kalman, spread, features, market, pair_rules)
+MODULES = (kalman, features, pair)
 
 
 def _reading() -> Callable[..., None]:
@@ -76,26 +74,27 @@ def _reading() -> Callable[..., None]:
     ) -> None:
         assert digest >= 0
         params = [kalman.KalmanParams(*as_tuple(k, N_NOISE)) for k in noise]
-        pairs = [market.first_pair(sides[p, 0], sides[p, 1], params[p]) for p in range(len(params))]
+        pairs = [pair.first_pair(sides[p, 0], sides[p, 1], params[p]) for p in range(len(params))]
         assets = [features.initial_asset() for _ in range(closes.shape[1])]
         mean = features.initial_market()
         for t in range(len(closes)):
             for i, close in enumerate(closes[t]):
                 logs[i] = math.log(close) if traded[t, i] else math.nan
                 zscores[i] = 0.0
-            mean = market.absorb_bar(borrowed(logs), borrowed(traded[t]), assets, mean, pairs, params, rates)
-            market.pair_zscores(pairs, borrowed(n_pairs_of), borrowed(zscores))
+            mean = features.absorb_bar(borrowed(logs), borrowed(traded[t]), assets, mean)
+            pair.absorb_bar(pairs, borrowed(logs), params, rates)
+            stretch = pair.pair_zscores(pairs, borrowed(n_pairs_of), borrowed(zscores))
             for i, asset in enumerate(assets):
                 for k, value in enumerate(features.asset_features(asset, mean, zscores[i])):
                     out_features[t, i, k] = value
                 out_volatility[t, i] = features.volatility(asset)
                 out_warm[t, i] = features.is_warm(asset)
-            for k, value in enumerate(features.market_features(mean, market.pair_stretch(pairs))):
+            for k, value in enumerate(features.market_features(mean, stretch)):
                 out_market[t, k] = value
             out_correlation[t] = features.correlation(mean)
             out_market_warm[t] = features.is_warm(mean.mean)
-            for p, pair in enumerate(pairs):
-                for k, value in enumerate(market.pair_view(pair)):
+            for p, one in enumerate(pairs):
+                for k, value in enumerate(pair.pair_view(one)):
                     out_pairs[t, p, k] = value
 
     return compile_kernel(read, parallel=False)
@@ -107,7 +106,7 @@ def _holding() -> Callable[..., None]:
     def hold(positions: Any, fresh: Any, zscores: Any, ratios: Any, rules: PairRules, out_amounts: Any) -> None:
         assert digest >= 0
         held = [PairPosition(*as_tuple(row, N_POSITION)) for row in positions]
-        pair_rules.hold_bars(held, fresh, zscores, ratios, rules, out_amounts)
+        pair.hold_bars(held, fresh, zscores, ratios, rules, out_amounts)
         for p, position in enumerate(held):
             for k, value in enumerate(position):
                 positions[p, k] = value
@@ -149,7 +148,7 @@ def read_all(closes: Any, traded: Any, pairs: Any, noise: Any, rates: SpreadRate
 def hold_all(
     positions: list[PairPosition], fresh: Any, zscores: Any, ratios: Any, rules: PairRules, amounts: Any
 ) -> list[PairPosition]:
-    """The positions after T bars; the rest as in `pair_rules.hold_bars`."""
+    """The positions after T bars; the rest as in `pair.hold_bars`."""
     numbers = np.array(positions, dtype=np.float64).reshape(-1, N_POSITION)
     given = (np.ascontiguousarray(values) for values in (fresh, zscores, ratios))
     _hold(numbers, *map(frozen, given), PairRules._make(map(float, rules)), amounts)

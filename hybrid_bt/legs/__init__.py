@@ -16,7 +16,7 @@ from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.legs.base import Leg, View, Wish, each_asset
 from hybrid_bt.legs.kalman import KalmanLeg
 from hybrid_bt.legs.sac import SacLeg
-from hybrid_bt.market import PairView
+from hybrid_bt.pair import PairView
 
 __all__ = ["LEGS", "KalmanLeg", "Leg", "PairView", "SacLeg", "View", "Wish", "each_asset", "leg_named"]
 

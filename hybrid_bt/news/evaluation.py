@@ -20,7 +20,8 @@ from hybrid_bt.bars import Bars, instant
 from hybrid_bt.build import build
 from hybrid_bt.config import Config
 from hybrid_bt.evidence.bootstrap import Interval, bootstrap
-from hybrid_bt.hybrid import Hybrid, Opinion
+from hybrid_bt.hybrid import Hybrid
+from hybrid_bt.legs.base import Opinion
 from hybrid_bt.metrics import measures
 from hybrid_bt.news.answers import Recorded
 from hybrid_bt.news.setup import LEXICON, RiskSetup, open_desk

@@ -23,13 +23,13 @@ from hybrid_bt.envs import TradingEnv, asset_tracks, regime_track
 from hybrid_bt.envs.ready import history_of
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.features import CLIP
+from hybrid_bt.features import MARKET_FEATURES as MARKET_OBSERVATION
 from hybrid_bt.history import MarketHistory
 from hybrid_bt.legs.sac import OBSERVATION as ASSET_OBSERVATION
 from hybrid_bt.opinions import opinions
 from hybrid_bt.policy import FrozenPolicy
 from hybrid_bt.reader import read_panel
 from hybrid_bt.records import Opinions
-from hybrid_bt.regime import OBSERVATION as MARKET_OBSERVATION
 from hybrid_bt.texts import plain
 from hybrid_bt.train.controls import played
 from hybrid_bt.train.members import Member, Practice, Tell, Trained, train_all

@@ -24,10 +24,10 @@ from hybrid_bt.bars import Bars, instant
 from hybrid_bt.config import Config
 from hybrid_bt.evidence.conditional import read_regime
 from hybrid_bt.features import CLIP
+from hybrid_bt.fusion import exposure
 from hybrid_bt.history import MarketHistory
 from hybrid_bt.metrics import max_drawdown, sharpe
 from hybrid_bt.records import Opinions
-from hybrid_bt.risk import exposure
 from hybrid_bt.texts import plain
 
 FloatArray = NDArray[np.float64]
