@@ -30,19 +30,13 @@ OF_A_SYMBOL = ("risk read", "sentiment read", "multiplier", "final target")
 
 
 def _altered(document: Document, number: int) -> Document:
-    return document._replace(text=f"bankruptcy fraud panic crash {number}", sha256=_digest(document.sha256, number))
-
-
-def _digest(*parts: object) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    sha256 = hashlib.sha256(f"{document.sha256} {number}".encode()).hexdigest()
+    return document._replace(text=f"bankruptcy fraud panic crash {number}", sha256=sha256)
 
 
 def _doubled(documents: Sequence[Document]) -> list[Document]:
     """Each with a copy about the market, of other words."""
-    copies = [
-        _altered(one, i)._replace(id=f"{one.id}+{i}", symbols=(), sha256=_digest(one.sha256, i, "copy"))
-        for i, one in enumerate(documents)
-    ]
+    copies = (_altered(one, -1 - i)._replace(id=f"{one.id}+{i}", symbols=()) for i, one in enumerate(documents))
     return [*copies, *documents]
 
 

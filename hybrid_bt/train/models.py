@@ -48,18 +48,14 @@ def new_gate(
     env: TradingEnv, spec: GateSpec, *, steps: int, seed: int, tensorboard_log: Path | None = None
 ) -> RecurrentPPO:
     """A RecurrentPPO model of the fused account; parameters as in `new_sac`."""
-    network = {
-        "lstm_hidden_size": spec.lstm_hidden,
-        "net_arch": list(spec.net),
-        "log_std_init": math.log(spec.first_sd),
-    }
+    net, sd = list(spec.net), math.log(spec.first_sd)
     return RecurrentPPO(
         "MlpLstmPolicy",
         n_steps=spec.n_steps,
         n_epochs=spec.n_epochs,
         gae_lambda=spec.gae_lambda,
         ent_coef=spec.entropy,
-        policy_kwargs=network,
+        policy_kwargs={"lstm_hidden_size": spec.lstm_hidden, "net_arch": net, "log_std_init": sd},
         **_common(env, spec, seed, tensorboard_log),
     )
 
@@ -128,10 +124,8 @@ class LaneVecEnv(VecEnv):
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
         dones: NDArray[np.bool_] = ended != GOES_ON
         for lane in sorted(self._lanes.waiting):
-            infos[lane] = {
-                "TimeLimit.truncated": bool(ended[lane] == TRUNCATED),
-                "terminal_observation": observations[lane].copy(),
-            }
+            cut, last = bool(ended[lane] == TRUNCATED), observations[lane].copy()
+            infos[lane] = {"TimeLimit.truncated": cut, "terminal_observation": last}
             observations[lane] = self._begin(lane, {})
         return observations, rewards, dones, infos
 

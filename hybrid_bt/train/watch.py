@@ -137,7 +137,7 @@ class Watch(BaseCallback):
 
     def _save(self) -> None:
         assert self._path is not None
-        rows = [[e.step, *e.score] for e in self.evaluations]
+        rows = [[step, *score] for step, score in self.evaluations]
         own = {"evaluations": rows, "best": self._best, "finished": self._finished}
         write_checkpoint(self._path, self._identity, gather(self.model) | {"watch": own})
         self._saved = self.model.num_timesteps
