@@ -136,12 +136,11 @@ class HybridStrategy(bt.Strategy):
         self.trade_from = first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
         if self.p.history is not None and (self.p.pairs == "auto" or self.p.state is not None):
             raise ConfigError("history: pairs='auto' and state need every bar as a bar of the feeds; leave history out")
-        pairs = self.p.pairs if self.p.pairs == "auto" else names_of(self.p.pairs)
         setup = setup_of(
-            self.config, self.symbols, pairs, self.policies, legs, self.p.kalman_params, trade_from=self.trade_from
-        )
+            self.config, self.symbols, names_of(self.p.pairs), self.policies, legs, self.p.kalman_params
+        )._replace(trade_from=self.trade_from, moment=self.moment)
         self.session = Session(
-            setup._replace(moment=self.moment),
+            setup,
             compiled=self.p.compiled,
             bars_ahead=partial(rows_ahead, self.cerebro, self.feeds),
             history=own_history(self.p.history, len(self.symbols)),
@@ -162,18 +161,13 @@ class HybridStrategy(bt.Strategy):
     recorder = property(attrgetter("session.recorder"), doc="All decisions, where they are recorded.")
     pair_names = property(attrgetter("session.pairs"), doc="The pairs that are traded.")
     first_traded_row = property(attrgetter("session.first_traded_row"), doc="Number of the first bar traded.")
-
     clipped_observations = property(
         lambda self: self.session.decider.clipped(), doc="Observation values that each policy had to clip so far."
     )
 
     @property
     def brain(self) -> Hybrid:
-        """What decides, as it stands after the last bar.
-
-        Whoever asks for it may change it, so from then on every opinion is made on its own bar; before that they may
-        have been made ahead (`hybrid_bt.foresight`).
-        """
+        """What decides, as it stands after the last bar; asking for it ends the making of opinions ahead."""
         return self.session.decider.brain
 
     @brain.setter
