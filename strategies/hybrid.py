@@ -33,8 +33,11 @@ class HybridStrategy(bt.Strategy):
     early or misses bars is traded only on bars that it delivers, and so is the other side of a pair that is open with
     it. Costs are those of the broker: give it a `SpreadFeeCommission`, or keep your own scheme.
 
-    Parameters: what is traded
-    --------------------------
+    The parameters stand in four groups: what is traded, with what (from `policies` on), when (from `trade_from` on),
+    and how (from `record` on).
+
+    Parameters
+    ----------
     mode : str
         `stable` or `aggressive`.
     pairs : sequence of str, or str with commas
@@ -48,9 +51,6 @@ class HybridStrategy(bt.Strategy):
         `{section: {key: value}}` on top, for example `{"risk": {"volatility_target": 0.08}}`.
     use_kalman, use_sac, use_ppo_lstm : bool, optional
         Switch a part off; None keeps the mode's choice.
-
-    Parameters: with what
-    ---------------------
     policies : Policies, optional
         Loaded policies instead of the configuration's files.
     sac, gate : path, FrozenPolicy or callable, optional
@@ -61,9 +61,6 @@ class HybridStrategy(bt.Strategy):
         Fitted noise variances, one per pair.
     news : object with `advise(moment) -> Advice`, optional
         What documents say at a close (`hybrid_bt.news.stage.RiskStage`), asked on every traded bar.
-
-    Parameters: when
-    ----------------
     trade_from : datetime or date, optional
         First bar that is traded; earlier ones warm the recursions up. By default the first bar after the policies'
         training span (with `allow_in_sample` the first bar of all).
@@ -74,9 +71,6 @@ class HybridStrategy(bt.Strategy):
     history : (T0, N) array, optional
         Closes before the feeds' first bar, oldest first, NaN where a symbol has none: the recursions read them, and
         nothing of them is traded, recorded or counted.
-
-    Parameters: how
-    ---------------
     record : bool
         Keep every decision in `self.recorder`.
     state : str or Path, optional
