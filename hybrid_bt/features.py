@@ -1,7 +1,6 @@
 """What the policies see: scale-free, causal features of one asset and of the market.
 
-Every quantity is a recursion on log closes with O(1) memory. Returns are measured in units of the asset's own
-volatility, so that a policy trained on one set of names can be asked about any other.
+Every quantity is a recursion on log closes with O(1) memory, in units of the asset's own volatility.
 
     d_h <- (1 - a_h) (d_h + r),    trend_h = d_h / (sigma c_h),     a_h = 2 / (h + 1)
 
@@ -21,7 +20,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from hybrid_bt.rows import Cells, Numbers, Row
 
 CLIP = 5.0  #: policies are trained on features clipped to +-5 standard deviations
 WARMUP_BARS = 252  #: returns an asset must have shown before anybody acts on its features
@@ -115,22 +116,15 @@ def asset_step(state: AssetState, log_close: float) -> AssetState:
     return _absorb_return(state, log_close - state.log_close, log_close)
 
 
-def absorb_bar(logs: Any, traded: Any, assets: Any, market: MarketState) -> MarketState:
-    """Step all assets over a bar, in place, and the market by its return value.
-
-    Parameters
-    ----------
-    logs, traded : (N,)
-        Log closes and whether the symbol has a bar.
-    assets : (N,) AssetState
-    """
+def absorb_bar(logs: Numbers, traded: Row[bool], assets: Cells[AssetState], market: MarketState) -> MarketState:
+    """Step all assets (N,) over a bar of log closes, in place, and the market by its return value."""
     for i, log_close in enumerate(logs):
         if traded[i]:
             assets[i] = asset_step(assets[i], log_close)
     return market_step(market, assets, traded)
 
 
-def market_step(state: MarketState, assets: Sequence[AssetState], traded: Sequence[bool]) -> MarketState:
+def market_step(state: MarketState, assets: Row[AssetState], traded: Row[bool]) -> MarketState:
     """Absorb the bar of all assets, each already stepped; only those that traded and have a return count."""
     n = 0
     ret = shock = shock_sq = trend_sq = 0.0
@@ -140,7 +134,7 @@ def market_step(state: MarketState, assets: Sequence[AssetState], traded: Sequen
             ret += asset.last_return
             shock += asset.shock
             shock_sq += asset.shock * asset.shock
-            trend = _clip(_in_sd(asset.d_21, SD_21, asset.var))
+            trend = min(max(_in_sd(asset.d_21, SD_21, asset.var), -CLIP), CLIP)
             trend_sq += trend * trend
     if n == 0:
         return state
@@ -178,10 +172,6 @@ def is_warm(asset: AssetState) -> bool:
     return asset.n_returns >= WARMUP_BARS
 
 
-def _clip(value: float) -> float:
-    return min(max(value, -CLIP), CLIP)
-
-
 def _in_sd(d: float, unit_sd: float, variance: float) -> float:
     return d / (unit_sd * math.sqrt(variance)) if variance > MIN_VARIANCE else 0.0
 
@@ -194,15 +184,7 @@ def _log_ratio(variance: float, reference: float) -> float:
 
 
 def asset_features(asset: AssetState, market: MarketState, pair_zscore: float) -> tuple[float, ...]:
-    """The features named in `ASSET_FEATURES`, not clipped: the policy clips to its own range and counts.
-
-    Parameters
-    ----------
-    asset, market
-        After the same bar.
-    pair_zscore : float
-        Mean z-score of the asset's pairs, signed so that positive means the asset is dear; 0 without a pair.
-    """
+    """The features named in `ASSET_FEATURES`, not clipped; `pair_zscore` is the mean of the asset's pairs, signed."""
     return own_features(asset, market.mean) + context_features(market) + (pair_zscore,)
 
 
@@ -257,7 +239,7 @@ def seen_of(
     """What is seen at a close: fields `warm` to `correlation` of a view, from `pair.pair_zscores`."""
     context = context_features(market)
     return (
-        [asset.n_returns >= WARMUP_BARS for asset in assets],
+        [is_warm(asset) for asset in assets],
         [own_features(asset, market.mean) + context + (z,) for asset, z in zip(assets, zscores, strict=True)],
         market_features(market, stretch),
         is_warm(market.mean),

@@ -21,9 +21,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 from annotated_types import Ge, Gt, Le
+
+from hybrid_bt.rows import Cells, Numbers, Table
 
 ROUNDING = 1e-12  #: relative; scaling to the volatility target meets it only so nearly
 SUM_ERROR = 1e-12  #: of a sum of targets, relative to gross exposure: more than adding thousands of them can lose
@@ -96,7 +98,7 @@ def constant_weights(w_sac: float) -> FusionParams:
     return FusionParams(w_sac, w_sac, w_sac)
 
 
-def mix_into(mixed: Any, targets: Any, weights: Any) -> None:
+def mix_into(mixed: Cells[float], targets: Table, weights: Numbers) -> None:
     """sum_l w_l a_l written over `mixed`, (N,), from targets (L, N): the same source for CPython and numba."""
     for i in range(len(mixed)):
         mixed[i] = weights[0] * targets[0][i]
@@ -122,7 +124,7 @@ def exposure(action: float, volatility: float, unit: RiskUnit) -> float:
     return action * unit.risk_unit / yearly
 
 
-def portfolio_volatility(targets: Any, volatilities: Any, correlation: float) -> float:
+def portfolio_volatility(targets: Numbers, volatilities: Numbers, correlation: float) -> float:
     """Volatility per bar of targets (N,) given volatilities per bar (N,) under one correlation."""
     own = 0.0
     together = 0.0
@@ -155,7 +157,7 @@ def limit(
     return limited, scale
 
 
-def limit_in_place(targets: Any, volatilities: Any, correlation: float, params: RiskParams) -> float:
+def limit_in_place(targets: Cells[float], volatilities: Numbers, correlation: float, params: RiskParams) -> float:
     """`limit` written over `targets`, (N,): the same source for CPython and numba."""
     gross = 0.0
     net = 0.0
@@ -198,7 +200,9 @@ def limit_in_place(targets: Any, volatilities: Any, correlation: float, params: 
     return scale
 
 
-def settle_row(wanted: Any, targets: Any, weights: Any, volatility: Any, correlation: float, risk: RiskParams) -> None:
+def settle_row(
+    wanted: Cells[float], targets: Table, weights: Numbers, volatility: Numbers, correlation: float, risk: RiskParams
+) -> None:
     """What is to be held at a close: targets (L, N) mixed and limited into `wanted`, (N,)."""
     mix_into(wanted, targets, weights)
     limit_in_place(wanted, volatility, correlation, risk)

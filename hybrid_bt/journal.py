@@ -16,6 +16,7 @@ import os
 import zlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
+from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,6 +133,15 @@ class Journal:
         self.last, self.is_over = row, not self._past
         return row
 
+    def check_sent(self, stamp: float, before: Mapping[str, float], now: Mapping[str, float]) -> None:
+        """Refuse targets of a past bar that are not those that were sent."""
+        remedy = (
+            f"hybrid_bt {self.written_by} wrote {self.path}, this is {__version__}, or a part of your own answers "
+            "otherwise: go on with what wrote it, or, from the account as it stands, with another state file and "
+            "trade_from behind this one's last bar"
+        )
+        compare(stamp, "the target of", before, now, remedy)
+
     def end(self, stamp: float) -> None:
         """Refuse data that ended, on `stamp`, before the last row that was there."""
         if not self.is_over:
@@ -185,7 +195,7 @@ def _row(line: bytes) -> Row:
     return Row(*json.loads(line))
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path) -> FileIO:
     """The file, to read and to append to, locked."""
     try:
         file = open(path, "ab+", buffering=0)  # noqa: SIM115  (closed by `close`, or with the process)
@@ -199,6 +209,6 @@ def _opened(path: Path) -> Any:
     return file
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

@@ -12,7 +12,7 @@ from hybrid_bt.config import Config, load_config
 from hybrid_bt.errors import LegError
 from hybrid_bt.features import WARMUP_BARS
 from hybrid_bt.hybrid import MarketReader, checked_wishes, netted
-from hybrid_bt.legs.base import View
+from hybrid_bt.legs.base import Leg, View
 from hybrid_bt.own_parts import registered
 
 SYMBOLS, PAIRS = ("AA", "BB", "CC", "DD"), [(0, 1), (2, 0)]
@@ -89,7 +89,7 @@ def _side_by_side(maker: LegMaker, config: Config, closes: FloatArray) -> FloatA
     return np.array(found)
 
 
-def _targets(leg: Any, view: View, t: int) -> list[float]:
+def _targets(leg: Leg, view: View, t: int) -> list[float]:
     try:
         return netted(checked_wishes(leg.wishes(view), len(SYMBOLS)), len(SYMBOLS))
     except LegError as error:

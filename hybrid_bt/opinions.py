@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.hybrid import Hybrid, answer, asked, netted
 from hybrid_bt.legs.base import Leg, Opinion, View, Wish
+from hybrid_bt.legs.sac import Gate
 from hybrid_bt.pair import PairView
 from hybrid_bt.reader import cut, panel_rows
 from hybrid_bt.records import Opinions
@@ -125,7 +126,7 @@ def can_be_foreseen(brain: Hybrid) -> bool:
     return known and all(map(_answers_many, legs))
 
 
-def _answers_many(leg: Any) -> bool:
+def _answers_many(leg: object) -> bool:
     """Whether a leg's `wishes_of_bars` is that of its `wishes`, and not of a class whose `wishes` were overridden."""
     for own in (getattr(leg, "__dict__", {}), *map(vars, type(leg).__mro__)):
         if "wishes_of_bars" in own:
@@ -190,7 +191,7 @@ def _answers(brain: Hybrid, name: str, leg: Leg | None, views: View, failures: l
     return _Rows(rows)
 
 
-def _scores(gate: Any, views: View, failures: list[list[str]]) -> FloatArray:
+def _scores(gate: Gate, views: View, failures: list[list[str]]) -> FloatArray:
     try:
         found: FloatArray = gate.scores_of_bars(views)
     except Exception:

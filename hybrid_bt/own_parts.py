@@ -104,7 +104,9 @@ class CallablePolicy:
         return actions
 
 
-def own_policies(config: Config, given: Policies | None, sac: Any, gate: Any, legs: Mapping[str, LegMaker]) -> Policies:
+def own_policies(
+    config: Config, given: Policies | None, sac: object, gate: object, legs: Mapping[str, LegMaker]
+) -> Policies:
     """The policies of a run: yours where you gave one, else the configuration's files.
 
     Parameters
@@ -136,7 +138,7 @@ def own_policies(config: Config, given: Policies | None, sac: Any, gate: Any, le
     return Policies(**found)
 
 
-def _as_policy(kind: str, own: Any) -> Any:
+def _as_policy(kind: str, own: object) -> object:
     if own is None or (hasattr(own, "act") and hasattr(own, "manifest")):
         return own
     if isinstance(own, (str, Path)):
@@ -211,26 +213,23 @@ def setup_of(
     policies: Policies,
     legs: Mapping[str, LegMaker] | None = None,
     kalman_params: Sequence[KalmanParams] | None = None,
-    *,
-    trade_from: float = 0.0,
 ) -> Setup:
-    """What a session of a configuration decides with; the parameters as in `build`, `pairs` may be "auto".
+    """What a session of a configuration decides with; the parameters as in `build`, `pairs` may be ("auto",).
 
     Raises
     ------
     ConfigError
         As `build`.
     """
-    finds = pairs == "auto"
+    finds = tuple(pairs) == ("auto",)
     return Setup(
         symbols,
         partial(_built, config, symbols, policies, legs, kalman_params),
         () if finds else tuple(pairs),
         config.guard,
         config.order_rules.rebalance_band,
-        trade_from,
-        partial(find_pairs, symbols) if finds else None,
-        partial(_rate, config) if config.auto_rate else None,
+        find_pairs=partial(find_pairs, symbols) if finds else None,
+        rate=partial(_rate, config) if config.auto_rate else None,
     )
 
 

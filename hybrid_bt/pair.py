@@ -9,10 +9,9 @@ sd_t    exponentially weighted standard deviation of earlier innovations, v_t ex
 c       standard deviation of s for white noise of unit variance, (1 - a) / sqrt(1 - (1 - a)^2)
 ======  ====================================================================================================
 
-Maximum likelihood gives real pairs an intercept that follows the spread almost at once (R near 0, see
-docs/research-log.md), so a single innovation is one bar's noise and the posterior residual is nothing. The decaying
-sum measures how far y has run ahead of its hedge over a chosen horizon, in money that could have been earned, and
-never contains what the filter learned from the bar itself.
+Maximum likelihood gives real pairs an intercept that follows the spread almost at once (docs/research-log.md), so a
+single innovation is one bar's noise. The decaying sum measures how far y has run ahead of its hedge over a chosen
+horizon, in money that could have been earned, and never contains what the filter learned from the bar itself.
 
 A pair opens when z passes `entry_z`, against the spread, and closes when it is back at `exit_z`, past `stop_z`, or
 after `max_hold_bars`; the gap between entry and exit is what keeps costs down. After a stop or a time-out it waits
@@ -25,12 +24,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 from annotated_types import Ge, Gt
 
 from hybrid_bt import kalman
 from hybrid_bt.kalman import KalmanParams, KalmanState
+from hybrid_bt.rows import Cells, Numbers, Row, Table
 
 MIN_VARIANCE = 1e-12  #: squared log price; a spread that never moves has z-score 0, not infinity
 
@@ -106,7 +106,7 @@ class PairView(NamedTuple):
     beta_var: float  #: posterior variance of beta
     innovation: float  #: forecast error of y before the update: what may be traded
     innovation_var: float  #: its variance S
-    spread: float  #: see `hybrid_bt.pair`
+    spread: float  #: s_t
     zscore: float  #: of the spread, in its own standard deviations, positive where y is dear; 0 until it is warm
     prior_beta: float  #: hedge ratio as known before this bar
     fresh: float  #: 1 where both traded on this bar, else 0
@@ -129,7 +129,7 @@ def pair_bar(pair: PairState, y: float, x: float, params: KalmanParams, rates: S
     return PairState(pair.y, pair.x, state, spread, True, True, y, x)
 
 
-def absorb_bar(pairs: Any, logs: Any, params: Any, rates: SpreadRates) -> None:
+def absorb_bar(pairs: Cells[PairState], logs: Numbers, params: Row[KalmanParams], rates: SpreadRates) -> None:
     """Step all pairs over a bar, in place: pairs and `KalmanParams` (P,), log closes (N,)."""
     for number, pair in enumerate(pairs):
         pairs[number] = pair_bar(pair, logs[pair.y], logs[pair.x], params[number], rates)
@@ -150,13 +150,8 @@ def pair_views(pairs: Sequence[PairState]) -> list[PairView]:
     return [pair_view(pair) for pair in pairs]
 
 
-def pair_zscores(pairs: Any, n_pairs_of: Any, zscores: Any) -> float:
-    """Write the mean z-score of each asset's pairs, positive where the asset is dear, on (N,) zeros.
-
-    Returns
-    -------
-    Mean |z-score| of all pairs; 0 without pairs.
-    """
+def pair_zscores(pairs: Row[PairState], n_pairs_of: Row[int], zscores: Cells[float]) -> float:
+    """The mean |z-score| of all pairs; writes that of each asset's, positive where it is dear, on (N,) zeros."""
     total = 0.0
     for pair in pairs:
         zscores[pair.y] += pair.spread.zscore
@@ -201,15 +196,7 @@ class PairPosition(NamedTuple):
 
 
 def pair_step(position: PairPosition, zscore: float, hedge_ratio: float, rules: PairRules) -> PairPosition:
-    """Position after a bar on which both assets traded.
-
-    Parameters
-    ----------
-    zscore : float
-        Of the pair's spread at this close, positive where y is dear.
-    hedge_ratio : float
-        As known *before* this bar.
-    """
+    """Position after a bar on which both assets traded; `hedge_ratio` as known *before* it, `zscore` at its close."""
     if position.direction == 0.0:
         barred = position.barred if abs(zscore) >= rules.entry_z else 0.0
         is_wide = rules.entry_z <= abs(zscore) < rules.stop_z
@@ -236,11 +223,6 @@ def stale_step(position: PairPosition, rules: PairRules) -> PairPosition:
     return PairPosition(position.direction, position.hedge_ratio, position.held_bars, position.barred, stale)
 
 
-def bar_step(position: PairPosition, fresh: bool, zscore: float, hedge_ratio: float, rules: PairRules) -> PairPosition:
-    """Position after a bar, whether or not both assets traded; the rest as in `pair_step`."""
-    return pair_step(position, zscore, hedge_ratio, rules) if fresh else stale_step(position, rules)
-
-
 def amounts_of(position: PairPosition, n_pairs: int, rules: PairRules) -> tuple[float, float]:
     """What is wanted of y and of x, signed fractions of equity: equal parts of `gross_exposure` to all pairs."""
     if position.direction == 0.0:
@@ -250,23 +232,19 @@ def amounts_of(position: PairPosition, n_pairs: int, rules: PairRules) -> tuple[
     return unit, -(unit * position.hedge_ratio)
 
 
-def hold_bars(positions: Any, fresh: Any, zscores: Any, ratios: Any, rules: PairRules, amounts: Any) -> None:
-    """Step the positions of all pairs over T bars, in place, and write what is wanted of their sides.
-
-    Parameters
-    ----------
-    positions : (P,) list of PairPosition
-    fresh, zscores, ratios : (T, P)
-        As in `PairView`, `ratios` being `prior_beta`.
-    amounts : (T, 2 P), written
-        Of y and x, pair by pair.
-    """
-    n_pairs = len(positions)
+def hold_bars(
+    held: Cells[PairPosition], fresh: Table, zscores: Table, ratios: Table, rules: PairRules, amounts: Row[Cells[float]]
+) -> None:
+    """Step what is held (P,) over T bars of (T, P), in place, and write amounts of y and x, pair by pair: (T, 2 P)."""
+    n_pairs = len(held)
     for p in range(n_pairs):
-        position = positions[p]
+        position = held[p]
         for t in range(len(fresh)):
-            position = bar_step(position, fresh[t][p] > 0.0, zscores[t][p], ratios[t][p], rules)
+            if fresh[t][p] > 0.0:
+                position = pair_step(position, zscores[t][p], ratios[t][p], rules)
+            else:
+                position = stale_step(position, rules)
             y, x = amounts_of(position, n_pairs, rules)
             amounts[t][2 * p] = y
             amounts[t][2 * p + 1] = x
-        positions[p] = position
+        held[p] = position

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt import __version__
 from hybrid_bt.account_guard import AccountGuard, Books
 from hybrid_bt.advice import Advice
 from hybrid_bt.features import WARMUP_BARS
@@ -59,26 +58,20 @@ class Session:
         Make the opinions of all bars ahead, under numba, where `bars_ahead` are known: same bits, sooner. By default
         where the work is worth loading numba.
     bars_ahead : callable, optional
-        Stamps and closes of all bars to come, asked for on the first one; None where they are not certain. Each is
-        compared all the same.
+        Stamps and closes of all bars to come, asked for on the first one; None where they are not certain.
     history : (T0, N) array, optional
         Closes before the first bar: the recursions read them, and nothing of them is traded, recorded or counted.
     record : bool
         Keep every decision in `recorder`.
     journal : Journal, optional
-        Keep what came and what was sent; rows that it has already are decided again (`recall`).
+        Keeps what came and what was sent; rows that it has are decided again (`recall`).
 
     Attributes
     ----------
     decider : Decider
         Its `brain`, and whether opinions come `ahead` of their bars.
     decision : Decision or None
-        The last one; `target` is what was sent, after the guard.
-    pairs : tuple of str
-        Names of those traded.
-    n_bars : int
-        Bars decided on.
-    first_traded_row : int or None
+        The last one of `n_bars`; `target` is what was sent, after the guard.
     """
 
     def __init__(
@@ -142,14 +135,9 @@ class Session:
         return sent
 
     def keep(self, account: Mapping[str, object], *, lasting: bool = True) -> None:
-        """Write the last bar into the journal, after its orders.
+        """Write the last bar into the journal, after its orders, with the account behind them: plain data by name.
 
-        Parameters
-        ----------
-        account : mapping of plain data
-            As it stands behind the orders, by name; nothing of it is read here.
-        lasting : bool
-            Wait until it is on the disk, as a bar must that could not be had again.
+        A lasting one is waited for until it is on the disk: a bar that could not be had again.
         """
         if self.journal is not None:
             self.journal.append(Row(*self._kept, account), lasting=lasting)
@@ -159,10 +147,7 @@ class Session:
     ) -> Row | None:
         """Decide what the journal has up to this bar once more; its row of the bar, None where the bar is new.
 
-        Parameters
-        ----------
-        advise : callable, optional
-            Told each past bar on which documents were read, so that who reads them remembers.
+        `advise` is told each past bar on which documents were read, so that who reads them remembers.
 
         Raises
         ------
@@ -191,12 +176,7 @@ class Session:
         seen = None if row.seen is None else GuardFacts(*row.seen)
         _, sent = self._decide(row.stamp, row.closes, advice, None if row.sent is None else lambda _: seen)
         assert self.journal is not None
-        remedy = (
-            f"hybrid_bt {self.journal.written_by} wrote {self.journal.path}, this is {__version__}, or a part of your "
-            "own answers otherwise: go on with what wrote it, or, from the account as it stands, with another state "
-            "file and trade_from behind this one's last bar"
-        )
-        compare(row.stamp, "the target of", self._named(row.sent or ()), self._named(sent or ()), remedy)
+        self.journal.check_sent(row.stamp, self._named(row.sent or ()), self._named(sent or ()))
 
     def _named(self, values: Sequence[float]) -> dict[str, float]:
         return dict(zip(self._setup.symbols, map(float, values), strict=False))
@@ -261,8 +241,7 @@ class Session:
         closes = np.array([row for _, row in rows]).reshape(-1, len(self._setup.symbols))
         assert self._setup.find_pairs is not None
         self.pairs = self._setup.find_pairs([self._setup.moment(stamp) for stamp, _ in rows], closes)
-        rate = self.decider.current.reader.bars_per_year
-        self.decider = Decider(partial(self._setup.make, self.pairs))
+        rate, self.decider = self.decider.current.reader.bars_per_year, Decider(partial(self._setup.make, self.pairs))
         self.decider.take_rate(rate)
         self.recorder = self._new_recorder() if self._records else None
         for _, row in rows:

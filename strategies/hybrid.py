@@ -33,8 +33,11 @@ class HybridStrategy(bt.Strategy):
     early or misses bars is traded only on bars that it delivers, and so is the other side of a pair that is open with
     it. Costs are those of the broker: give it a `SpreadFeeCommission`, or keep your own scheme.
 
-    Parameters: what is traded
-    --------------------------
+    The parameters stand in four groups: what is traded, with what (from `policies` on), when (from `trade_from` on),
+    and how (from `record` on).
+
+    Parameters
+    ----------
     mode : str
         `stable` or `aggressive`.
     pairs : sequence of str, or str with commas
@@ -48,9 +51,6 @@ class HybridStrategy(bt.Strategy):
         `{section: {key: value}}` on top, for example `{"risk": {"volatility_target": 0.08}}`.
     use_kalman, use_sac, use_ppo_lstm : bool, optional
         Switch a part off; None keeps the mode's choice.
-
-    Parameters: with what
-    ---------------------
     policies : Policies, optional
         Loaded policies instead of the configuration's files.
     sac, gate : path, FrozenPolicy or callable, optional
@@ -61,9 +61,6 @@ class HybridStrategy(bt.Strategy):
         Fitted noise variances, one per pair.
     news : object with `advise(moment) -> Advice`, optional
         What documents say at a close (`hybrid_bt.news.stage.RiskStage`), asked on every traded bar.
-
-    Parameters: when
-    ----------------
     trade_from : datetime or date, optional
         First bar that is traded; earlier ones warm the recursions up. By default the first bar after the policies'
         training span (with `allow_in_sample` the first bar of all).
@@ -74,9 +71,6 @@ class HybridStrategy(bt.Strategy):
     history : (T0, N) array, optional
         Closes before the feeds' first bar, oldest first, NaN where a symbol has none: the recursions read them, and
         nothing of them is traded, recorded or counted.
-
-    Parameters: how
-    ---------------
     record : bool
         Keep every decision in `self.recorder`.
     state : str or Path, optional
@@ -136,12 +130,11 @@ class HybridStrategy(bt.Strategy):
         self.trade_from = first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
         if self.p.history is not None and (self.p.pairs == "auto" or self.p.state is not None):
             raise ConfigError("history: pairs='auto' and state need every bar as a bar of the feeds; leave history out")
-        pairs = self.p.pairs if self.p.pairs == "auto" else names_of(self.p.pairs)
         setup = setup_of(
-            self.config, self.symbols, pairs, self.policies, legs, self.p.kalman_params, trade_from=self.trade_from
-        )
+            self.config, self.symbols, names_of(self.p.pairs), self.policies, legs, self.p.kalman_params
+        )._replace(trade_from=self.trade_from, moment=self.moment)
         self.session = Session(
-            setup._replace(moment=self.moment),
+            setup,
             compiled=self.p.compiled,
             bars_ahead=partial(rows_ahead, self.cerebro, self.feeds),
             history=own_history(self.p.history, len(self.symbols)),
@@ -162,18 +155,13 @@ class HybridStrategy(bt.Strategy):
     recorder = property(attrgetter("session.recorder"), doc="All decisions, where they are recorded.")
     pair_names = property(attrgetter("session.pairs"), doc="The pairs that are traded.")
     first_traded_row = property(attrgetter("session.first_traded_row"), doc="Number of the first bar traded.")
-
     clipped_observations = property(
         lambda self: self.session.decider.clipped(), doc="Observation values that each policy had to clip so far."
     )
 
     @property
     def brain(self) -> Hybrid:
-        """What decides, as it stands after the last bar.
-
-        Whoever asks for it may change it, so from then on every opinion is made on its own bar; before that they may
-        have been made ahead (`hybrid_bt.foresight`).
-        """
+        """What decides, as it stands after the last bar; asking for it ends the making of opinions ahead."""
         return self.session.decider.brain
 
     @brain.setter

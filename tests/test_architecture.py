@@ -36,6 +36,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "maths": (
         "kalman",
+        "rows",
         "features",
         "pair",
         "costs",

@@ -27,7 +27,6 @@ register(
         features.correlation,
         features.volatility,
         features.is_warm,
-        features._clip,
         features._in_sd,
         features._log_ratio,
         features.own_features,
@@ -43,7 +42,6 @@ register(
         pair.pair_zscores,
         pair.pair_step,
         pair.stale_step,
-        pair.bar_step,
         pair.amounts_of,
         pair.hold_bars,
     )

@@ -11,11 +11,11 @@ never the account.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.errors import PolicyError
 from hybrid_bt.features import ASSET_FEATURES
@@ -99,7 +99,7 @@ class Gate:
             scores[warm] = self._asked(policy.run, views.market[warm])
         return scores
 
-    def _asked(self, ask: Any, observations: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _asked(self, ask: Callable[[FloatArray], ArrayLike], observations: NDArray[np.float64]) -> NDArray[np.float64]:
         policy: Any = self.policy
         has_memory = getattr(policy, "is_recurrent", hasattr(policy, "restore"))
         before = policy.state() if has_memory and hasattr(policy, "state") else None
@@ -126,7 +126,7 @@ def exposures(actions: FloatArray, views: View, unit: RiskUnit) -> FloatArray:
     return found
 
 
-def checked_actions(policy: Any, actions: Any, rows: int) -> FloatArray:
+def checked_actions(policy: object, actions: ArrayLike, rows: int) -> FloatArray:
     """Actions (rows,) as a policy may give them.
 
     Raises
