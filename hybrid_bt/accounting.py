@@ -38,7 +38,8 @@ They change the sequences of `Book` and `Tape` in place; scalars travel in `Acco
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from collections.abc import MutableSequence, Sequence
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 from annotated_types import Gt
 
@@ -63,6 +64,9 @@ __all__ = [
     "send_orders",
     "submission_order",
 ]
+
+
+Row: TypeAlias = Sequence[float]  #: a list, or a row of an array
 
 
 class Capital(NamedTuple):
@@ -124,7 +128,7 @@ def new_book(n_symbols: int) -> Book:
     return Book(*([0 if field in whole else 0.0] * n_symbols for field in Book._fields))
 
 
-def book_of(floats: Any, ints: Any) -> Book:
+def book_of(floats: Sequence[MutableSequence[float]], ints: Sequence[MutableSequence[int]]) -> Book:
     """The book on floats (6 or more, N) and whole numbers (4, N)."""
     return Book(floats[0], floats[1], floats[2], ints[0], floats[3], floats[4], ints[1], floats[5], ints[2], ints[3])
 
@@ -211,7 +215,7 @@ def _check_submitted(account: Account, book: Book, costs: Costs) -> tuple[int, i
     return waiting, rejected
 
 
-def _interest(account: Account, book: Book, t: int, day: int, close_row: Any, costs: Costs, tape: Tape) -> float:
+def _interest(account: Account, book: Book, t: int, day: int, close_row: Row, costs: Costs, tape: Tape) -> float:
     """Interest that all positions with a bar on this row owe since their previous bar."""
     total, longs_pay = 0.0, costs.financing_bps_per_year > 0.0
     for k in range(account.seen):
@@ -226,7 +230,7 @@ def _interest(account: Account, book: Book, t: int, day: int, close_row: Any, co
 
 
 def _fill_waiting(
-    account: Account, book: Book, t: int, waiting: int, cash: float, open_row: Any, costs: Costs, tape: Tape
+    account: Account, book: Book, t: int, waiting: int, cash: float, open_row: Row, costs: Costs, tape: Tape
 ) -> tuple[float, int, int, float, int]:
     """Fill the waiting orders of symbols with a bar; the others keep waiting, in their order.
 
@@ -257,7 +261,7 @@ def _fill_waiting(
 
 
 def broker_day(
-    account: Account, book: Book, t: int, day: int, open_row: Any, close_row: Any, costs: Costs, tape: Tape
+    account: Account, book: Book, t: int, day: int, open_row: Row, close_row: Row, costs: Costs, tape: Tape
 ) -> Account:
     """Everything the broker does on row t before the strategy sees it: check, interest, fills, marking.
 
@@ -292,7 +296,7 @@ def broker_day(
     return Account(cash, equity, seen, waiting, 0, account.ruined, rejected, fills, paid, interest)
 
 
-def _first_bars(book: Book, seen: int, close_row: Any) -> int:
+def _first_bars(book: Book, seen: int, close_row: Row) -> int:
     """Append the symbols that have their first bar to the order of marking."""
     for i in range(len(close_row)):
         if book.close[i] == 0.0 and close_row[i] == close_row[i]:
@@ -301,7 +305,7 @@ def _first_bars(book: Book, seen: int, close_row: Any) -> int:
     return seen
 
 
-def _mark(book: Book, seen: int, day: int, close_row: Any, leverage: float) -> float:
+def _mark(book: Book, seen: int, day: int, close_row: Row, leverage: float) -> float:
     """Note this row's closes; the value of all positions at their last closes, net of what longs borrowed."""
     closes, days, sizes, marked = book.close, book.day, book.size, book.marked
     total = 0.0
@@ -325,7 +329,7 @@ def _mark(book: Book, seen: int, day: int, close_row: Any, leverage: float) -> f
     return total
 
 
-def send_orders(account: Account, book: Book, t: int, target_row: Any, close_row: Any, rules: OrderRules) -> Account:
+def send_orders(account: Account, book: Book, t: int, target_row: Row, close_row: Row, rules: OrderRules) -> Account:
     """Decide on row t, after its close: queue an order for each symbol that needs one.
 
     Parameters
@@ -374,7 +378,13 @@ def send_orders(account: Account, book: Book, t: int, target_row: Any, close_row
 
 
 def run_account(
-    opens: Any, closes: Any, days: Any, targets: Any, terms: tuple[float, Costs, OrderRules], book: Book, tape: Tape
+    opens: Sequence[Row],
+    closes: Sequence[Row],
+    days: Sequence[int],
+    targets: Sequence[Row],
+    terms: tuple[float, Costs, OrderRules],
+    book: Book,
+    tape: Tape,
 ) -> Account:
     """Trade `targets` row by row: the loop that both drivers run.
 

@@ -56,7 +56,7 @@ def replay(
         from hybrid_bt.kernels.accounts import one_account
 
         inputs = [np.ascontiguousarray(array) for array in arrays]
-        return one_path(lambda tape: one_account(*inputs, *terms, tape), wanted.shape)
+        return one_path(lambda tape: one_account(terms, tape, *inputs), wanted.shape)
     opens, closes, days, rows = (array.tolist() for array in arrays)  # lists are fastest in CPython
     prices = opens, closes, days
     return one_path(lambda tape: run_account(*prices, rows, terms, new_book(wanted.shape[1]), tape), wanted.shape)

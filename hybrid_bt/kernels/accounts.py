@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 from numba.extending import register_jitable
+from numpy.typing import NDArray
 
 from hybrid_bt import accounting, costs, fusion, sizing
 from hybrid_bt.accounting import Account, OrderRules, Tape, book_of, run_account
 from hybrid_bt.costs import Costs
 from hybrid_bt.fusion import RiskParams
-from hybrid_bt.kernels.compiling import borrowed, compile_kernel, digest_of, frozen, register
+from hybrid_bt.kernels.compiling import Floats, Ints, borrowed, compile_kernel, digest_of, frozen, register
 
 #: what any account calls
 ACCOUNTING = (
@@ -54,16 +55,16 @@ def _trading() -> Callable[..., Account]:
     digest = digest_of(MODULES)
 
     def trade(
-        opens: Any,
-        closes: Any,
-        days: Any,
-        targets: Any,
+        opens: Floats,
+        closes: Floats,
+        days: Ints,
+        targets: Floats,
         cash: float,
         costs: Costs,
         rules: OrderRules,
         tape: Tape,
-        floats: Any,
-        ints: Any,
+        floats: Floats,
+        ints: Ints,
     ) -> Account:
         assert digest >= 0
         rows, terms = (borrowed(opens), borrowed(closes), borrowed(days), borrowed(targets)), (cash, costs, rules)
@@ -75,7 +76,9 @@ def _trading() -> Callable[..., Account]:
 def _settling() -> Callable[..., None]:
     digest = digest_of((fusion,))
 
-    def settle(targets: Any, weights: Any, volatility: Any, correlation: Any, limits: RiskParams, settled: Any) -> None:
+    def settle(
+        targets: Floats, weights: Floats, volatility: Floats, correlation: Floats, limits: RiskParams, settled: Floats
+    ) -> None:
         assert digest >= 0
         for t in range(len(settled)):
             fusion.settle_row(
@@ -93,14 +96,16 @@ def _settling() -> Callable[..., None]:
 _trade, _settle = _trading(), _settling()
 
 
-def one_account(*given: Any) -> Account:
-    """`accounting.run_account` of C-contiguous arrays, with a book of its own; the tape comes last."""
-    *inputs, tape = given
-    n = inputs[1].shape[1]
-    return _trade(*map(frozen, inputs), tape, np.zeros((6, n)), np.zeros((4, n), np.int64))
+def one_account(terms: tuple[float, Costs, OrderRules], tape: Tape, *rows: NDArray[Any]) -> Account:
+    """`accounting.run_account` of C-contiguous opens, closes, days and targets, with a book of its own."""
+    n = rows[1].shape[1]
+    account: Account = _trade(*map(frozen, rows), *terms, tape, np.zeros((6, n)), np.zeros((4, n), np.int64))
+    return account
 
 
-def settle_all(targets: Any, weights: Any, volatility: Any, correlation: Any, limits: RiskParams, settled: Any) -> None:
+def settle_all(
+    targets: Floats, weights: Floats, volatility: Floats, correlation: Floats, limits: RiskParams, settled: Floats
+) -> None:
     """Mix and limit the targets (L, T, N) of all legs, row by row, into `settled`, (T, N)."""
     given = map(frozen, (targets, weights, volatility, correlation))
     _settle(*given, RiskParams(*map(float, limits)), settled)

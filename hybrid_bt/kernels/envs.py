@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numba.extending import register_jitable
@@ -19,7 +19,17 @@ from hybrid_bt.accounting import Tape
 from hybrid_bt.envs import step
 from hybrid_bt.envs.step import Act, Baseline, See, Task, World
 from hybrid_bt.kernels.accounts import ACCOUNTING
-from hybrid_bt.kernels.compiling import as_tuple, borrowed, compile_kernel, digest_of, frozen, register
+from hybrid_bt.kernels.compiling import (
+    Floats,
+    Ints,
+    Singles,
+    as_tuple,
+    borrowed,
+    compile_kernel,
+    digest_of,
+    frozen,
+    register,
+)
 
 register(ACCOUNTING)
 register((fusion.sac_weight, fusion.weight_at, fusion.exposure, fusion.portfolio_volatility, fusion.limit_in_place))
@@ -32,10 +42,6 @@ MODULES = (costs, sizing, accounting, fusion, features, step)
 PARTS: tuple[Any, ...] = tuple(type(field) for field in Task() if isinstance(field, tuple))  # the last of its fields
 PLAIN = len(Task._fields) - len(PARTS)
 ENDS = tuple(np.cumsum([PLAIN, *(len(part._fields) for part in PARTS)]).tolist())
-
-Floats: TypeAlias = NDArray[np.float64]
-Singles: TypeAlias = NDArray[np.float32]
-Ints: TypeAlias = NDArray[np.int64]
 
 
 def _part(k: int) -> Callable[[Floats], tuple[float, ...]]:
