@@ -219,5 +219,4 @@ def settled(
     """`settle_row` at a regime score: weights of the legs, their mix (N,), the same within limits, its scale."""
     weights, fused = leg_weights(r, mix), [0.0] * len(volatility)
     mix_into(fused, targets, weights)
-    target = fused.copy()
-    return weights, fused, target, limit_in_place(target, volatility, correlation, risk)
+    return weights, fused, *limit(fused, volatility, correlation, risk)

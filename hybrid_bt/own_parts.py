@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 from hybrid_bt.build import LegMaker, Policies, build, load_policy
 from hybrid_bt.config import Config, load_config, overridden
 from hybrid_bt.errors import ConfigError, PolicyError, did_you_mean
-from hybrid_bt.hybrid import Hybrid
 from hybrid_bt.journal import moment_of
 from hybrid_bt.kalman import KalmanParams
 from hybrid_bt.legs import leg_named
@@ -224,7 +223,7 @@ def setup_of(
     finds = tuple(pairs) == ("auto",)
     return Setup(
         symbols,
-        partial(_built, config, symbols, policies, legs, kalman_params),
+        partial(build, config, symbols, policies=policies, kalman_params=kalman_params, legs=legs),
         () if finds else tuple(pairs),
         config.guard,
         config.order_rules.rebalance_band,
@@ -236,14 +235,3 @@ def setup_of(
 def _rate(config: Config, stamps: Sequence[float]) -> float:
     """Bars per year by the stamps before trading."""
     return config.for_stamps(np.array([moment_of(stamp) for stamp in stamps], dtype="M8[s]")).risk.bars_per_year
-
-
-def _built(
-    config: Config,
-    symbols: tuple[str, ...],
-    policies: Policies,
-    legs: Mapping[str, LegMaker] | None,
-    kalman_params: Sequence[KalmanParams] | None,
-    pairs: tuple[str, ...],
-) -> Hybrid:
-    return build(config, symbols, pairs, policies, kalman_params, legs)

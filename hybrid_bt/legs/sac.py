@@ -60,7 +60,9 @@ class SacLeg:
             answers = checked_actions(self.policy, self.policy.act(np.array(rows)), len(rows))
             for i, action in zip(asked, answers.tolist(), strict=True):
                 self.actions[i] = action
-        n_warm, unit = sum(view.warm), self.unit._replace(bars_per_year=view.bars_per_year)
+        n_warm, unit = sum(view.warm), self.unit
+        if unit.bars_per_year != view.bars_per_year:
+            unit = unit._replace(bars_per_year=view.bars_per_year)
         parts = zip(self.actions, view.volatility, view.warm, strict=True)
         amounts = [exposure(action, sigma, unit) / n_warm if warm else 0.0 for action, sigma, warm in parts]
         return [Wish((i,), (amount,)) for i, amount in enumerate(amounts)]
