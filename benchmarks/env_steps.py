@@ -16,7 +16,7 @@ from benchmarks.pandas_env import INDICATORS, PandasEnv, finrl_frame
 from benchmarks.panels import START_CASH, random_panel
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.history import read_history
-from hybrid_bt.brain.reader import MarketReader
+from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.config import load_config
 from hybrid_bt.envs import (
     ASSET,

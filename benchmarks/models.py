@@ -9,9 +9,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from hybrid_bt.brain.gate import OBSERVATION as MARKET_OBSERVATION
 from hybrid_bt.brain.legs.sac import OBSERVATION as ASSET_OBSERVATION
 from hybrid_bt.equations.features import CLIP
+from hybrid_bt.equations.features import MARKET_FEATURES as MARKET_OBSERVATION
 from hybrid_bt.policies.freeze import freeze
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS

@@ -6,9 +6,9 @@ import backtrader as bt
 import numpy as np
 
 from hybrid_bt import HybridStrategy
-from hybrid_bt.brain.gate import OBSERVATION as MARKET
 from hybrid_bt.brain.legs.sac import OBSERVATION
 from hybrid_bt.config.own_parts import CallablePolicy
+from hybrid_bt.equations.features import MARKET_FEATURES as MARKET
 from hybrid_bt.feeds import load_bars, to_feeds
 
 TREND = OBSERVATION.index("trend_63")

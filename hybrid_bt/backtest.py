@@ -228,7 +228,7 @@ def trade(
         strategy.analyzers.ledger.path(),
         strategy.clipped_observations,
         strategy.guard.report(),
-        strategy.keeper.resumed_after if strategy.keeper else "",
+        strategy.resumed_after,
     )
 
 

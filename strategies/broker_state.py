@@ -1,4 +1,4 @@
-"""The account as Backtrader's broker keeps it: read as plain data, and put into a broker that has not traded yet.
+"""Going on from a state: the account as Backtrader's broker keeps it, as plain data, and put into a fresh broker.
 
 Put back is all that later fills, interest and sums hang on: cash, positions with their average price and the day of
 their last interest, in the order in which the broker adds them up, and the orders under way with the close that they
@@ -9,30 +9,115 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING
 
+from hybrid_bt.brain.journal import Journal, compare, said
 from hybrid_bt.errors import StateError
-from hybrid_bt.feeds.framework import bt
+from hybrid_bt.feeds.framework import Framework, bt
+
+if TYPE_CHECKING:
+    from hybrid_bt.strategies.hybrid import HybridStrategy
+
+PATHS = ("sac.file", "gate.file", "guard.kill_file")  #: names of files; their content is what counts
 
 
-def is_fresh_simulator(broker: Any) -> bool:
+def is_fresh_simulator(broker: Framework) -> bool:
     """Whether this is Backtrader's own broker and it has neither positions nor orders."""
     if not isinstance(broker, bt.brokers.BackBroker):
         return False
     return not (broker.pending or broker.submitted or any(p.size for p in broker.positions.values()))
 
 
-def read_account(strategy: Any, symbols: Mapping[Any, str]) -> dict[str, Any]:
-    """Cash, positions and this strategy's orders under way; of a broker that keeps its own account, none of them.
+def is_lasting(strategy: HybridStrategy) -> bool:
+    """Whether a bar could not be had again, so that its row has to be on the disk before the next one."""
+    return not isinstance(strategy.broker, bt.brokers.BackBroker) or any(feed.islive() for feed in strategy.feeds)
 
-    Parameters
-    ----------
-    strategy : HybridStrategy
-    symbols : mapping
-        Feed -> symbol.
+
+def open_journal(strategy: HybridStrategy) -> Journal:
+    """The journal of a strategy's state.
+
+    Raises
+    ------
+    StateError
+        If it is damaged, of another run, or in use.
     """
-    broker, ruined = strategy.broker, strategy.target_orders.ruined
+    path = Path(strategy.p.state)
+    for other in strategy.cerebro.runningstrats:
+        theirs = getattr(other.p, "state", None)
+        if other is not strategy and theirs and Path(theirs).absolute() == path.absolute():
+            raise StateError(f"state: two strategies share {path}; name a file for each")
+    return Journal(path, _fit(strategy))
+
+
+def _fit(strategy: HybridStrategy) -> dict[str, object]:
+    """What a state holds true for, by name."""
+    config, p = strategy.config, strategy.p
+    sections = config.without_news() if p.news is None else config.sections()
+    numbers = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
+    return {
+        "symbols": strategy.symbols,
+        "pairs": p.pairs if p.pairs == "auto" else strategy.pair_names,
+        **{
+            f"policies.{name}": policy and str(getattr(policy, "sha256", None) or type(policy).__name__)
+            for name, policy in strategy.policies._asdict().items()
+        },
+        "kalman_params": p.kalman_params,
+        "trade_from": strategy.trade_from,
+        **{name: value for name, value in numbers.items() if name not in PATHS},
+    }
+
+
+def goes_on(strategy: HybridStrategy, journal: Journal, stamp: float, closes: list[float]) -> bool:
+    """Go through a bar that the state has once more; False for a new one, behind which it may have ended.
+
+    Data from the first row on: targets go to the simulated broker again, so that orders, fills, analyzers and observers
+    are those of an unbroken run. Data that begins later: a simulated broker that holds nothing gets the account of the
+    last row. A broker with an account of its own keeps it: no order is ever sent to it twice.
+    """
+    if journal.is_over:
+        return False
+    if strategy.n_bars == 0:
+        strategy.resends = stamp == journal.first and is_fresh_simulator(strategy.broker)
+    row = strategy.session.recall(stamp, closes, strategy.advise)
+    if row is not None:
+        if row.sent is not None and strategy.resends:
+            strategy.target_orders.send(row.sent)
+        elif row.sent is not None or stamp < strategy.trade_from:
+            strategy.target_orders.skip()
+        if strategy.resends:
+            remedy = "the broker's cash, costs or settings, or other prices than closes, have changed since"
+            compare(stamp, "the account's", row.account, read_account(strategy), remedy)
+    if journal.is_over and journal.last is not None:
+        strategy.resumed_after = said(journal.last.stamp)
+        if not strategy.resends:
+            _take_over(strategy, journal, journal.last.account, at_its_bar=row is not None)
+    return row is not None
+
+
+def _take_over(
+    strategy: HybridStrategy, journal: Journal, account: Mapping[str, Framework], *, at_its_bar: bool
+) -> None:
+    """Go on from the last row: at the close of its bar, or on the first bar behind it, before it is decided on."""
+    broker = strategy.broker
+    strategy.target_orders.ruined = account["ruined"]
+    if strategy.target_orders.counts_itself:
+        raise StateError(
+            f"state: beside other strategies, or where orders fill in parts, {journal.path} can only be gone on from "
+            f"with the whole data, from {said(journal.first)} on"
+        )
+    if "orders" in account and is_fresh_simulator(broker):
+        _put_account(strategy, account)
+        if not at_its_bar:
+            broker.next()  # what it did on this bar so far, it did without the account
+        for analyzer in strategy.analyzers:  # who noted the account of this bar before it was put in
+            analyzer._notify_fund(broker.getcash(), broker.getvalue(), broker.fundvalue, broker.fundshares)
+
+
+def read_account(strategy: HybridStrategy) -> dict[str, object]:
+    """Cash, positions and this strategy's orders under way; of a broker that keeps its own account, none of them."""
+    broker, ruined, symbols = strategy.broker, strategy.target_orders.ruined, strategy.symbol_of
     if not isinstance(broker, bt.brokers.BackBroker):
         return {"ruined": ruined}
     positions = [
@@ -62,12 +147,12 @@ def read_account(strategy: Any, symbols: Mapping[Any, str]) -> dict[str, Any]:
     }
 
 
-def _day(position: Any) -> str | None:
+def _day(position: Framework) -> str | None:
     moment = getattr(position, "datetime", None)
     return moment.isoformat() if isinstance(moment, datetime) else None
 
 
-def put_account(strategy: bt.Strategy, account: Mapping[str, Any], symbols: Mapping[Any, str]) -> None:
+def _put_account(strategy: HybridStrategy, account: Mapping[str, Framework]) -> None:
     """Put what `read_account` gave into a fresh simulator, at the bar that it was read on or one behind it.
 
     Raises
@@ -76,7 +161,7 @@ def put_account(strategy: bt.Strategy, account: Mapping[str, Any], symbols: Mapp
         If a symbol that is held, or has an order under way, has had no bar yet: the broker could not value it.
     """
     broker = strategy.broker
-    feeds = {symbol: feed for feed, symbol in symbols.items()}
+    feeds = {symbol: feed for feed, symbol in strategy.symbol_of.items()}
     for symbol in [row[0] for row in account["positions"] if row[1]] + [row[0] for row in account["orders"]]:
         if not len(feeds[symbol]):
             raise StateError(
@@ -93,19 +178,23 @@ def put_account(strategy: bt.Strategy, account: Mapping[str, Any], symbols: Mapp
     broker._get_value()
 
 
-def _put_position(strategy: bt.Strategy, feed: Any, size: float, price: float, adjbase: Any, day: str | None) -> None:
+def _put_position(
+    strategy: HybridStrategy, feed: Framework, size: float, price: float, adjbase: Framework, day: str | None
+) -> None:
     position = strategy.broker.positions[feed]
     position.size, position.price, position.price_orig, position.adjbase = size, price, price, adjbase
     position.datetime = datetime.fromisoformat(day) if day else None
     if size:
         # so that the trade that this position belongs to is known when it closes
         trade = bt.Trade(data=feed, historyon=strategy._tradehistoryon)
-        opened: Any = SimpleNamespace(p=SimpleNamespace(simulated=False), ref=0)
+        opened: Framework = SimpleNamespace(p=SimpleNamespace(simulated=False), ref=0)
         trade.update(opened, size, price, size * price, 0.0, 0.0, strategy.broker.getcommissioninfo(feed))
         strategy._trades[feed][0].append(trade)
 
 
-def _put_order(strategy: bt.Strategy, feed: Any, size: float, created: float, price: float, checked: bool) -> None:
+def _put_order(
+    strategy: HybridStrategy, feed: Framework, size: float, created: float, price: float, checked: bool
+) -> None:
     trade = strategy.buy if size > 0.0 else strategy.sell
     order = trade(data=feed, size=abs(size), **({} if checked else {"_checksubmit": False}))
     order.created.dt = created

@@ -6,12 +6,10 @@ costs nothing at all), is the same for every asset, and is not part of the margi
 
 from __future__ import annotations
 
-from typing import Any
-
 from hybrid_bt.equations.costs import Costs, borrow_interest, commission
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.errors import ConfigError, did_you_mean
-from hybrid_bt.feeds.framework import bt
+from hybrid_bt.feeds.framework import Framework, bt
 
 FIXED = {"commtype": bt.CommInfoBase.COMM_PERC, "stocklike": True, "percabs": True}
 
@@ -37,7 +35,7 @@ class SpreadFeeCommission(bt.CommInfoBase):
 
     params = (*Costs._field_defaults.items(), *FIXED.items())
 
-    def __init__(self, *args: Any, **unknown: Any) -> None:
+    def __init__(self, *args: object, **unknown: object) -> None:
         if args or unknown:
             name = next(iter(unknown), "a positional value")
             raise ConfigError(f"SpreadFeeCommission: no parameter {name!r}{did_you_mean(name, Costs._fields)}")
@@ -54,7 +52,7 @@ class SpreadFeeCommission(bt.CommInfoBase):
 
     def _refuse_foreign(self) -> None:
         """Backtrader's own parameters would be accepted and do nothing: say so."""
-        params: Any = type(self).params
+        params: Framework = type(self).params
         for name, default in params._getitems():
             if name not in Costs._fields and getattr(self.p, name) != default:
                 raise ConfigError(
@@ -65,5 +63,7 @@ class SpreadFeeCommission(bt.CommInfoBase):
     def _getcommission(self, size: float, price: float, pseudoexec: bool) -> float:
         return commission(size, price, self.costs)
 
-    def _get_credit_interest(self, data: Any, size: float, price: float, days: int, dt0: object, dt1: object) -> float:
+    def _get_credit_interest(
+        self, data: Framework, size: float, price: float, days: int, dt0: object, dt1: object
+    ) -> float:
         return borrow_interest(size, price, days, self.costs)

@@ -14,16 +14,16 @@ import importlib.util
 import math
 from array import array
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hybrid_bt.errors import BarsError, ConfigError, PolicyError, did_you_mean
-from hybrid_bt.feeds.framework import bt
-from hybrid_bt.strategies.honesty import first_traded_stamp, refuse_cheating
-from hybrid_bt.strategies.hybrid import traded_feeds
+from hybrid_bt.errors import BarsError, ConfigError, PolicyError
+from hybrid_bt.feeds.framework import Framework, bt
+from hybrid_bt.strategies.honesty import first_traded_stamp, refuse_cheating, refuse_unknown
 from hybrid_bt.strategies.orders import Holdings
+from hybrid_bt.strategies.rows import traded_feeds
 
 #: `finrl.config.INDICATORS`, in stockstats' names
 FINRL_INDICATORS = ("macd", "boll_ub", "boll_lb", "rsi_30", "cci_30", "dx_30", "close_30_sma", "close_60_sma")
@@ -39,13 +39,7 @@ class Purse(NamedTuple):
 
 
 def finrl_state(purse: Purse, indicators: Sequence[Sequence[float]]) -> NDArray[np.float32]:
-    """FinRL's observation, of shape (1 + tickers * (2 + indicators),).
-
-    Parameters
-    ----------
-    indicators : sequence of (tickers,) sequences
-        One for each indicator.
-    """
+    """FinRL's observation, of shape (1 + tickers * (2 + indicators),); of each indicator, the values of all tickers."""
     flat = [value for values in indicators for value in values]
     return np.array([purse.cash, *purse.closes, *purse.holdings, *flat], dtype=np.float32)
 
@@ -64,20 +58,18 @@ def finrl_trades(
     buy_costs, sell_costs : (tickers,)
         Fraction of the value traded, which decides how much the cash pays for.
     """
-    shares = (np.asarray(actions) * hmax).astype(int)
+    shares, cash = (np.asarray(actions) * hmax).astype(int), purse.cash
     order = np.argsort(shares)
-    cash = purse.cash
     trades: list[tuple[int, float]] = []
-    for i in order[: int((shares < 0).sum())].tolist():
-        size = int(min(-shares[i], max(purse.holdings[i], 0.0)))
-        if size:
-            cash += purse.closes[i] * size * (1.0 - sell_costs[i])
-            trades.append((i, -size))
-    for i in order[::-1][: int((shares > 0).sum())].tolist():
-        affordable = cash // (purse.closes[i] * (1.0 + buy_costs[i]))
-        size = int(min(max(affordable, 0.0), shares[i]))
-        if size:
+    for i in [*order[: int((shares < 0).sum())].tolist(), *order[::-1][: int((shares > 0).sum())].tolist()]:
+        if shares[i] < 0:
+            size = -int(min(-shares[i], max(purse.holdings[i], 0.0)))
+            cash -= purse.closes[i] * size * (1.0 - sell_costs[i])
+        else:
+            price = purse.closes[i] * (1.0 + buy_costs[i])
+            size = int(min(max(cash // price, 0.0), shares[i]))
             cash -= purse.closes[i] * size * (1.0 + buy_costs[i])
+        if size:
             trades.append((i, size))
     return trades
 
@@ -123,35 +115,26 @@ class FinRLStrategy(bt.Strategy):
     counts_own_fills = True
 
     params = (
-        ("agent", None),
-        ("symbols", None),
-        ("indicators", FINRL_INDICATORS),
-        ("hmax", 100),
-        ("buy_cost_pct", None),
-        ("sell_cost_pct", None),
-        ("turbulence_threshold", None),
-        ("trained_until", None),
-        ("trade_from", None),
-        ("allow_in_sample", False),
-        ("allow_cheating", False),
+        *(("agent", None), ("symbols", None), ("indicators", FINRL_INDICATORS), ("hmax", 100)),
+        *(("buy_cost_pct", None), ("sell_cost_pct", None), ("turbulence_threshold", None)),
+        *(("trained_until", None), ("trade_from", None), ("allow_in_sample", False), ("allow_cheating", False)),
     )
 
-    def __init__(self, **unknown: Any) -> None:
-        if unknown:
-            name = next(iter(unknown))
-            raise ConfigError(f"FinRLStrategy: no parameter {name!r}{did_you_mean(name, self.p._getkeys())}")
+    def __init__(self, **unknown: object) -> None:
+        refuse_unknown(self, unknown)
         if not callable(getattr(self.p.agent, "predict", self.p.agent)):
             raise ConfigError(
                 f"FinRLStrategy: agent is {self.p.agent!r}; give a model with predict, or a function of the state"
             )
         self.cheats = refuse_cheating(self, self.p.allow_cheating)
         symbols, feeds = traded_feeds(self.datas, self.p.symbols)
-        order = range(len(symbols)) if self.p.symbols else sorted(range(len(symbols)), key=symbols.__getitem__)
-        self.symbols, self.feeds = tuple(symbols[i] for i in order), [feeds[i] for i in order]
+        named = zip(symbols, feeds, strict=True)
+        ordered = named if self.p.symbols else sorted(named, key=lambda one: one[0])
+        self.symbols, self.feeds = zip(*ordered, strict=True)
         self.indicators = [_Indicators(feed, tuple(self.p.indicators)) for feed in self.feeds]
         if self.p.turbulence_threshold is not None and not hasattr(self.feeds[0].lines, "turbulence"):
             raise ConfigError(f"FinRLStrategy: feed {self.symbols[0]!r} has no line `turbulence`; add it to the feed")
-        self.state: Any = None  #: that the agent saw last
+        self.state: NDArray[np.float32] | None = None  #: that the agent saw last
         self._trade_from = first_traded_stamp(self.p.trained_until, self.p.trade_from, self.p.allow_in_sample)
         self._holdings = Holdings(len(self.feeds))
 
@@ -162,31 +145,28 @@ class FinRLStrategy(bt.Strategy):
         for indicators in self.indicators:
             indicators.keep()
         if self.datetime[0] >= self._trade_from:
-            self._trade()
+            values = list(zip(*(indicators.values() for indicators in self.indicators), strict=True))
+            if np.isfinite(values).all():  # FinRL would fill them from the future
+                self._trade(values)
 
-    def _trade(self) -> None:
-        values = list(zip(*(indicators.values() for indicators in self.indicators), strict=True))
-        if not all(math.isfinite(value) for row in values for value in row):
-            return  # FinRL would fill them from the future
-        held = [self._held(i) for i in range(len(self.feeds))]
+    def _trade(self, values: Sequence[Sequence[float]]) -> None:
+        alone = len(self.cerebro.runningstrats) == 1  # the account's shares are its own
+        held = [
+            float(self.broker.getposition(feed).size) if alone else self._holdings.size(i)
+            for i, feed in enumerate(self.feeds)
+        ]
         purse = Purse(self.broker.getcash(), [feed.close[0] for feed in self.feeds], held)
         self.state = finrl_state(purse, values)
-        trades = finrl_trades(self._actions(), purse, self.p.hmax, *self._costs(purse))
-        if self._is_turbulent():
+        trades = finrl_trades(self._actions(self.state), purse, self.p.hmax, *self._costs(purse))
+        limit = self.p.turbulence_threshold
+        if limit is not None and self.feeds[0].lines.turbulence[0] >= limit:
             trades = [(i, -size) for i, size in enumerate(held) if size > 0]
         for i, size in trades:
-            order = (self.buy if size > 0 else self.sell)(self.feeds[i], size=abs(size))
-            self._holdings.add(i, order)
+            self._holdings.add(i, (self.buy if size > 0 else self.sell)(self.feeds[i], size=abs(size)))
 
-    def _held(self, i: int) -> float:
-        """Shares of the account where it trades alone, beside other strategies its own."""
-        if len(self.cerebro.runningstrats) > 1:
-            return self._holdings.size(i)
-        return float(self.broker.getposition(self.feeds[i]).size)
-
-    def _actions(self) -> Any:
+    def _actions(self, state: NDArray[np.float32]) -> NDArray[np.float64]:
         predict = getattr(self.p.agent, "predict", None)
-        answer = predict(self.state, deterministic=True)[0] if predict else self.p.agent(self.state)
+        answer = predict(state, deterministic=True)[0] if predict else self.p.agent(state)
         actions = np.asarray(answer).reshape(-1)
         if len(actions) != len(self.feeds) or not np.isfinite(actions).all():
             raise PolicyError(
@@ -194,16 +174,11 @@ class FinRLStrategy(bt.Strategy):
             )
         return actions
 
-    def _is_turbulent(self) -> bool:
-        limit = self.p.turbulence_threshold
-        return limit is not None and self.feeds[0].lines.turbulence[0] >= limit
-
-    def _costs(self, purse: Purse) -> tuple[list[float], list[float]]:
+    def _costs(self, purse: Purse) -> list[list[float]]:
         schemes = [self.broker.getcommissioninfo(feed) for feed in self.feeds]
         charged = [scheme.getcommission(1, close) / close for scheme, close in zip(schemes, purse.closes, strict=True)]
         given = self.p.buy_cost_pct, self.p.sell_cost_pct
-        buy, sell = (charged if cost is None else [float(cost)] * len(charged) for cost in given)
-        return buy, sell
+        return [charged if cost is None else [float(cost)] * len(charged) for cost in given]
 
     def stop(self) -> None:
         if self.state is None and len(self):
@@ -216,7 +191,7 @@ class FinRLStrategy(bt.Strategy):
 class _Indicators:
     """Indicators of one feed on its bars so far: its own lines of those names, else stockstats."""
 
-    def __init__(self, feed: Any, names: Sequence[str]) -> None:
+    def __init__(self, feed: Framework, names: Sequence[str]) -> None:
         self.feed, self.names = feed, names
         self.lines = [name for name in names if hasattr(feed.lines, name)]
         self.computed = [name for name in names if name not in self.lines]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date, datetime, timedelta
-from typing import Any
 
-from hybrid_bt.errors import ConfigError, InSampleError
-from hybrid_bt.feeds.framework import bt
+from hybrid_bt.errors import BarsError, ConfigError, HybridError, InSampleError, did_you_mean
+from hybrid_bt.feeds.framework import Framework, bt
 
 
 def as_datetime(moment: date | datetime | str) -> datetime:
@@ -43,15 +43,37 @@ def first_traded_stamp(
     return 0.0 if wanted == datetime.min else float(bt.date2num(wanted))
 
 
-def cheats_of(strategy: Any) -> tuple[str, ...]:
+def refuse_unknown(strategy: Framework, unknown: Mapping[str, object]) -> None:
+    """Backtrader accepts any name for a parameter: name one that is none."""
+    for name in unknown:
+        known = did_you_mean(name, strategy.p._getkeys())
+        raise ConfigError(f"{type(strategy).__name__}: no parameter {name!r}{known}")
+
+
+def nothing_traded(
+    trade_from: date | datetime | str | None, n_bars: int, training_end: date | None, last: date
+) -> HybridError:
+    """Why no bar of a run was traded."""
+    if trade_from:
+        return BarsError(
+            f"trade_from {as_datetime(trade_from):%Y-%m-%d} lies behind the last of {n_bars} bars, {last}: "
+            "give later bars or an earlier trade_from"
+        )
+    return InSampleError(
+        f"all {n_bars} bars lie in the policies' training span, which ends {training_end}: "
+        "give later bars, or pass allow_in_sample=True and call the result in-sample"
+    )
+
+
+def cheats_of(strategy: Framework) -> tuple[str, ...]:
     """Which of `cheat_on_open` and `cheat_on_close` are on: orders fill at a price known when they were decided."""
-    broker: Any = getattr(strategy.broker, "p", None)
+    broker: Framework = getattr(strategy.broker, "p", None)
     on_open = strategy.cerebro.p.cheat_on_open or getattr(broker, "coo", False)
     asked = {"cheat_on_open": on_open, "cheat_on_close": getattr(broker, "coc", False)}
     return tuple(name for name, is_on in asked.items() if is_on)
 
 
-def refuse_cheating(strategy: Any, allowed: bool) -> tuple[str, ...]:
+def refuse_cheating(strategy: Framework, allowed: bool) -> tuple[str, ...]:
     """The cheats that are on: warned of where they are allowed, a ConfigError where they are not."""
     cheats = cheats_of(strategy)
     if cheats and not allowed:

@@ -6,10 +6,10 @@ import math
 from typing import Any, TypeVar
 
 from hybrid_bt.config import load_config
-from hybrid_bt.equations import kalman, spread
+from hybrid_bt.equations import kalman
 from hybrid_bt.equations.kalman import KalmanParams
+from hybrid_bt.equations.pair import SpreadParams, initial_spread, rates_of, spread_step
 from hybrid_bt.equations.parameters import validated
-from hybrid_bt.equations.spread import SpreadParams
 from hybrid_bt.feeds.framework import bt
 
 Params = TypeVar("Params", KalmanParams, SpreadParams)
@@ -23,7 +23,7 @@ class KalmanHedge(bt.Indicator):
     alpha, beta
         Posterior intercept and hedge ratio: log close of the first = alpha + beta * log close of the second.
     spread, zscore
-        See `equations.spread`: decaying sum of innovations, and the same in its own standard deviations (0 until
+        See `equations.pair`: decaying sum of innovations, and the same in its own standard deviations (0 until
         its scale has seen `warmup_bars`).
 
     Parameters are those of the modes; None takes the stable mode's number. The two data must tick together: the
@@ -44,7 +44,7 @@ class KalmanHedge(bt.Indicator):
     def __init__(self) -> None:
         config = load_config("stable")
         self._params = self._given(config.kalman_params)
-        self._spread_params = self._given(config.spread_params)
+        self._rates = rates_of(self._given(config.spread_params))
 
     def _given(self, usual: Params) -> Params:
         """The stable mode's numbers, but for those that somebody gave."""
@@ -54,7 +54,7 @@ class KalmanHedge(bt.Indicator):
 
     def nextstart(self) -> None:
         self._state = kalman.initial_state(self._params)
-        self._spread = spread.initial_state()
+        self._spread = initial_spread()
         self._last: tuple[float, float] | None = None
         self.next()
 
@@ -63,7 +63,7 @@ class KalmanHedge(bt.Indicator):
         last_y, last_x = self._last or (y, x)
         self._state = kalman.follow(self._state, y - last_y, x - last_x, self._params)
         if self._last:
-            self._spread = spread.step(self._spread, self._state.innovation, self._spread_params)
+            self._spread = spread_step(self._spread, self._state.innovation, self._rates)
         self._last = y, x
         lines: Any = self.lines
         lines.alpha[0] = kalman.intercept(self._state, y, x)

@@ -13,9 +13,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
 
-from hybrid_bt.feeds.framework import bt
+from hybrid_bt.feeds.framework import Framework, bt
 
 #: parameters of a market order; owner, data and size are the caller's
 _PARAMETERS = {
@@ -61,10 +60,10 @@ _CREATED = {**_BLANK, "remsize": 0, "trailamount": None, "trailpercent": None, "
 class _LightData(bt.order.OrderData):
     """What was asked for, or has been executed so far."""
 
-    def __init__(self, common: Mapping[str, Any], **own: Any) -> None:
+    def __init__(self, common: Mapping[str, Framework], **own: Framework) -> None:
         self.__dict__.update(common, exbits=deque(), **own)
 
-    def clone(self) -> Any:
+    def clone(self) -> Framework:
         self.markpending()
         twin = object.__new__(_LightData)
         twin.__dict__ = self.__dict__.copy()
@@ -81,17 +80,17 @@ class _Light:
     exectype, status = bt.Order.Market, bt.Order.Created
     _plimit, _limitoffset = None, 0.0
 
-    params: Any
-    data: Any
-    created: Any
-    executed: Any
+    params: Framework
+    data: Framework
+    created: Framework
+    executed: Framework
 
     @property
-    def p(self) -> Any:
+    def p(self) -> Framework:
         """Backtrader's short name of the parameters."""
         return self.params
 
-    def clone(self) -> Any:
+    def clone(self) -> Framework:
         """The order as it stands, for a notice."""
         twin = object.__new__(type(self))
         twin.__dict__ = self.__dict__.copy()
@@ -127,7 +126,7 @@ def sends_plainly(strategy: bt.Strategy) -> bool:
     )
 
 
-def market_order(strategy: bt.Strategy, data: Any, size: float, *, check: bool = True) -> Any:
+def market_order(strategy: bt.Strategy, data: Framework, size: float, *, check: bool = True) -> Framework:
     """Send a market order, as `strategy.buy(data, size)` or `strategy.sell(data, -size)` would.
 
     Parameters
@@ -148,7 +147,7 @@ def market_order(strategy: bt.Strategy, data: Any, size: float, *, check: bool =
     return strategy.broker.submit(order, check=check)
 
 
-def _made(kind: Any, strategy: bt.Strategy, data: Any, size: float) -> Any:
+def _made(kind: Framework, strategy: bt.Strategy, data: Framework, size: float) -> Framework:
     """The order as Backtrader's constructor leaves it."""
     close = data.close[0]
     order = object.__new__(kind)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
 
+from hybrid_bt.brain.account_guard import Books
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.equations.sizing import OrderRules, order_size, submission_order
-from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.framework import bt
+from hybrid_bt.errors import BarsError, ConfigError
+from hybrid_bt.feeds.framework import Framework, bt
 from hybrid_bt.strategies.market_order import market_order, sends_plainly
 
 
@@ -26,9 +26,9 @@ class Holdings:
 
     def __init__(self, n_feeds: int) -> None:
         self._settled = [0.0] * n_feeds
-        self._open: list[list[Any]] = [[] for _ in range(n_feeds)]
+        self._open: list[list[Framework]] = [[] for _ in range(n_feeds)]
 
-    def add(self, column: int, order: Any) -> None:
+    def add(self, column: int, order: Framework) -> None:
         """Count this order from now on."""
         self._open[column].append(order)
 
@@ -84,8 +84,14 @@ class TargetOrders:
     """
 
     def __init__(
-        self, strategy: bt.Strategy, rules: OrderRules, feeds: Sequence[Any] | None = None, equity_share: float = 1.0
+        self,
+        strategy: bt.Strategy,
+        rules: OrderRules,
+        feeds: Sequence[Framework] | None = None,
+        equity_share: float = 1.0,
     ) -> None:
+        if not 0.0 < equity_share <= 1.0:
+            raise ConfigError(f"equity_share must lie above 0 and at most at 1, not {equity_share!r}")
         self.strategy = strategy
         self.feeds = list(strategy.datas if feeds is None else feeds)
         self.equity_share = equity_share
@@ -94,16 +100,12 @@ class TargetOrders:
         self._closes = [feed.lines.close for feed in self.feeds]  # found once: a feed's `__getattr__` costs more
         self._lengths = [0] * len(self.feeds)
 
-    def delivered(self) -> list[bool]:
-        """For each feed, whether it has a bar on this row; true until `send` or `skip` is called."""
-        return [len(close) > seen for close, seen in zip(self._closes, self._lengths, strict=True)]
-
     def skip(self) -> None:
         """Let a bar before the first decision pass."""
         self._lengths = [len(close) for close in self._closes]
 
-    def books(self) -> tuple[float, list[float], list[float]]:
-        """This strategy's share of equity, and of each feed signed shares held and the worth of one, at the last close.
+    def books(self) -> Books:
+        """This strategy's share of the account at the last close; asked before `send` or `skip`.
 
         Looking must not make the broker list a position that it does not know yet.
         """
@@ -116,14 +118,15 @@ class TargetOrders:
             close[0] * multiplier if size != 0.0 else 0.0
             for close, multiplier, size in zip(self._closes, self._multipliers, sizes, strict=True)
         ]
-        return float(broker.getvalue()) * self.equity_share, sizes, worth
+        delivered = [len(close) > seen for close, seen in zip(self._closes, self._lengths, strict=True)]
+        return Books(float(broker.getvalue()) * self.equity_share, sizes, worth, delivered)
 
     @property
     def counts_itself(self) -> bool:
         """Whether the account's positions are not this strategy's alone, so that it counts its own."""
         return self._holdings is not None
 
-    def send(self, targets: Sequence[float]) -> list[Any]:
+    def send(self, targets: Sequence[float]) -> list[Framework]:
         """Trade toward `targets`, signed fractions of equity per feed (NaN keeps what is held).
 
         Returns
@@ -141,7 +144,7 @@ class TargetOrders:
         self.ruined = self.ruined or not equity > 0.0
         sizes = [0.0] * len(self._lengths)
         for i, (feed, close) in enumerate(zip(self.feeds, self._closes, strict=True)):
-            length = len(close)
+            length = close.lencount
             if length > self._lengths[i]:
                 self._lengths[i] = length
                 # this touches the position, which fixes the order of the broker's sums
@@ -150,6 +153,8 @@ class TargetOrders:
                     held = self._holdings.size(i)
                 target = 0.0 if self.ruined else float(targets[i])
                 sizes[i] = order_size(target, equity, close[0] * self._multipliers[i], held, self.rules)
+        if not any(sizes):
+            return []
         queue = [0] * len(sizes)
         return [self._order(i, sizes[i]) for i in queue[: submission_order(sizes, queue, 0)]]
 
@@ -173,13 +178,13 @@ class TargetOrders:
         """Whether orders may be made without Backtrader's machinery."""
         return sends_plainly(self.strategy)
 
-    def _order(self, i: int, size: float) -> Any:
+    def _order(self, i: int, size: float) -> Framework:
         order = self._sent(i, size)
         if self._holdings is not None:
             self._holdings.add(i, order)
         return order
 
-    def _sent(self, i: int, size: float) -> Any:
+    def _sent(self, i: int, size: float) -> Framework:
         if self._light:
             return market_order(self.strategy, self.feeds[i], size, check=not self.ruined)
         trade = self.strategy.buy if size > 0.0 else self.strategy.sell
@@ -187,7 +192,7 @@ class TargetOrders:
         return trade(data=self.feeds[i], size=abs(size), **unchecked)
 
 
-def _known_size(broker: Any, feed: Any) -> float:
+def _known_size(broker: Framework, feed: Framework) -> float:
     positions = getattr(broker, "positions", None)
     if isinstance(positions, Mapping):
         position = positions.get(feed)

@@ -11,13 +11,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.feeds.framework import bt
+from hybrid_bt.feeds.framework import Framework, bt
 
 
-def take_own_feeds(strategy: Any) -> dict[Any, Any]:
+def take_own_feeds(strategy: Framework) -> dict[Framework, Framework]:
     """Give a strategy, at the beginning of its `__init__`, a twin of each of its feeds; feed -> twin.
 
     Raises
@@ -41,18 +40,19 @@ def take_own_feeds(strategy: Any) -> dict[Any, Any]:
     strategy.datas = list(twins.values())
     strategy.ddatas = dict.fromkeys(strategy.datas)
     at = {id(feed): twin for feed, twin in twins.items()}
-    for known in (vars(strategy), strategy.dnames):  # `data`, `data0`, `_clock`; `dnames.KO`
+    everything: list[Framework] = [vars(strategy), strategy.dnames]
+    for known in everything:  # `data`, `data0`, `_clock`; `dnames.KO`
         known.update({name: at[id(value)] for name, value in known.items() if id(value) in at})
     return twins
 
 
-def _twin(feed: Any) -> Any:
+def _twin(feed: Framework) -> Framework:
     twin = object.__new__(type(feed))
     twin.__dict__ = feed.__dict__
     return twin
 
 
-def warn_of_company(strategy: Any, symbols: Iterable[str], feeds: Iterable[Any]) -> None:
+def warn_of_company(strategy: Framework, symbols: Iterable[str], feeds: Iterable[Framework]) -> None:
     """Name the other strategies that see, and may sell, what this one holds; those that count their own do not."""
     named = dict(zip(feeds, symbols, strict=True))  # by identity: `in` and == on feeds make lines of Backtrader's
     for other in strategy.cerebro.runningstrats:
@@ -69,7 +69,7 @@ def warn_of_company(strategy: Any, symbols: Iterable[str], feeds: Iterable[Any])
         )
 
 
-def give_room(feed: Any) -> None:
+def give_room(feed: Framework) -> None:
     """Let a bounded feed (`exactbars=1`) take a bar back, for all strategies of its Cerebro.
 
     Backtrader loads a bar from each feed and takes it back where it is ahead of the others. A bounded buffer has no
@@ -82,12 +82,12 @@ def give_room(feed: Any) -> None:
     feed.rewind = partial(_put_back, feed)
 
 
-def _bound(feed: Any, savemem: int = 0, replaying: bool = False) -> None:
+def _bound(feed: Framework, savemem: int = 0, replaying: bool = False) -> None:
     for line in feed.lines:
         needed = line.maxlen if line.mode == line.QBuffer else 0
         line.qbuffer(savemem=savemem, extrasize=1)
         line.minbuffer(needed)
 
 
-def _put_back(feed: Any, size: int = 1) -> None:
+def _put_back(feed: Framework, size: int = 1) -> None:
     feed._save2stack(erase=True, force=True)

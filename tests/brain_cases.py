@@ -8,12 +8,12 @@ import numpy as np
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
-from hybrid_bt.brain.gate import OBSERVATION as MARKET_OBSERVATION
-from hybrid_bt.brain.legs.base import netted
+from hybrid_bt.brain.hybrid import netted
 from hybrid_bt.brain.legs.sac import OBSERVATION as ASSET_OBSERVATION
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies
 from hybrid_bt.config.task import Task, prepare
+from hybrid_bt.equations.features import MARKET_FEATURES as MARKET_OBSERVATION
 
 SYMBOLS = ("AA", "BB", "CC", "DD", "EE", "FF")
 PAIRS = ("AA:BB", "CC:AA")

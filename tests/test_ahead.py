@@ -72,16 +72,16 @@ def memories(brain: Any) -> list[Any]:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_ahead_equals_bar_by_bar(bars: Any, option: str) -> None:
     ahead, plain = (run(to_feeds(bars), compiled=compiled, **OPTIONS[option]) for compiled in (True, False))
-    assert ahead._thinking.ahead and not plain._thinking.ahead
+    assert ahead.session.decider.ahead and not plain.session.decider.ahead
     assert_same(ahead, plain)
     assert np.abs(plain.recorder.decisions().target).sum() > 1.0
     assert memories(ahead.brain) == memories(plain.brain)
-    assert not ahead._thinking.ahead  # who holds the brain may change it
+    assert not ahead.session.decider.ahead  # who holds the brain may change it
 
 
 def test_own_and_stock_feeds_are_foreseen_alike() -> None:
     ours, stock = (run(make(HOLED), compiled=True) for make in (to_feeds, pandas_feeds))
-    assert ours._thinking.ahead and stock._thinking.ahead
+    assert ours.session.decider.ahead and stock.session.decider.ahead
     assert_same(ours, stock)
 
 
@@ -93,9 +93,9 @@ class Onlooker(HybridStrategy):
         assert self.decision is not None
         if len(self) == 300:
             self.seen = self.decision.view
-            self.ahead_before = self._thinking.ahead
+            self.ahead_before = bool(self.session.decider.ahead)
             self.memories = memories(self.brain)
-            self.ahead_after = self._thinking.ahead
+            self.ahead_after = bool(self.session.decider.ahead)
 
 
 def test_onlooker_sees_the_bar_and_nothing_later() -> None:
@@ -115,26 +115,28 @@ def test_onlooker_sees_the_bar_and_nothing_later() -> None:
 def test_no_decision_made_ahead_knows_a_later_bar(row: int) -> None:
     full = run(to_feeds(WHOLE), compiled=True)
     other = run(to_feeds(altered_from(WHOLE, row)), compiled=True)
-    assert full._thinking.ahead and other._thinking.ahead
+    assert full.session.decider.ahead and other.session.decider.ahead
     mine, theirs = full.recorder.decisions(), other.recorder.decisions()
     assert np.array_equal(mine.target[:row], theirs.target[:row]) and mine.target[:row].any()
     assert not np.array_equal(mine.target[row:], theirs.target[row:])
 
 
-class Meddler(HybridStrategy):
-    """Sees feeds that hand out another bar than they had loaded."""
+class Insider(HybridStrategy):
+    """Sees a bar more than was foreseen."""
 
     def next(self) -> None:
         if len(self) == 280:
-            self.datas[0].lines.close.array[self.datas[0].lines.close.idx] *= 1.0
-            self._thinking._stamps[281] += 1.0  # as if a bar had come in between
+            close = self.datas[0].lines.close
+            close.array[close.idx] = self.handed
         super().next()
 
 
-def test_bar_that_was_not_foreseen_is_decided_on_its_own_closes() -> None:
-    found = run(to_feeds(WHOLE), Meddler, compiled=True)
-    assert not found._thinking.ahead
-    assert_same(found, run(to_feeds(WHOLE), compiled=False))
+@pytest.mark.parametrize("handed", [WHOLE.close[279, 0], 1.01 * WHOLE.close[279, 0]], ids=["foreseen", "another"])
+def test_bar_that_was_not_foreseen_is_decided_on_its_own_closes(handed: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Insider, "handed", handed, raising=False)
+    found = run(to_feeds(WHOLE), Insider, compiled=True)
+    assert bool(found.session.decider.ahead) is bool(handed == WHOLE.close[279, 0])
+    assert_same(found, run(to_feeds(WHOLE), Insider, compiled=False))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_bar_that_was_not_foreseen_is_decided_on_its_own_closes() -> None:
 )
 def test_uncertain_rows_are_decided_bar_by_bar(modes: dict[str, Any]) -> None:
     found = run(to_feeds(WHOLE), compiled=True, modes=modes)
-    assert not found._thinking.ahead
+    assert not found.session.decider.ahead
     assert_same(found, run(to_feeds(WHOLE), compiled=True))
 
 
@@ -154,7 +156,7 @@ def test_resampled_feeds_are_decided_bar_by_bar() -> None:
     cerebro.resampledata(feeds[0], timeframe=bt.TimeFrame.Weeks, name="WEEK")
     cerebro.addstrategy(HybridStrategy, pairs=PAIRS, record=True, allow_in_sample=True, compiled=True)
     (found,) = cerebro.run()
-    assert not found._thinking.ahead and found.recorder.decisions().target.any()
+    assert not found.session.decider.ahead and found.recorder.decisions().target.any()
 
 
 def test_bad_close_is_refused_on_its_own_bar() -> None:
@@ -188,7 +190,7 @@ def test_bars_before_the_feeds_are_remembered_from_an_array(bars: Any, compiled:
     start = bars.stamps[row].astype("datetime64[us]").item()
     whole = run(to_feeds(bars), compiled=compiled, trade_from=start)
     short = run(to_feeds(bars.between(bars.stamps[row])), compiled=compiled, trade_from=start, history=bars.close[:row])
-    assert short._thinking.ahead is compiled
+    assert bool(short.session.decider.ahead) is compiled
     for found, wanted in ((short.recorder.decisions(), whole.recorder.decisions(row)),):
         assert np.array_equal(found.target, wanted.target) and np.array_equal(found.regime, wanted.regime)
         assert np.array_equal(found.waits, wanted.waits)

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 import hybrid_bt.evidence.audit.stack as audited
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
+from hybrid_bt.brain import foresight
 from hybrid_bt.commands.audit import main
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import load_policies
@@ -25,7 +26,6 @@ from hybrid_bt.evidence.audit.replays import BROKER_FUTURES, FUTURES, Check, alt
 from hybrid_bt.evidence.audit.stack import PARTS, audit_stack
 from hybrid_bt.evidence.audit.trace import Column, Trace, first_move
 from hybrid_bt.evidence.audit.user import check_strategy
-from hybrid_bt.strategies import thinking
 
 SPAN = ("--data", "us20", "--symbols", "KO,PEP", "--bars", "150")
 BARS = random_bars(300, 3)
@@ -160,8 +160,7 @@ def test_startup_is_a_figure_and_no_failure() -> None:
 
 
 def only(part: str) -> Check:
-    (check,) = PARTS[part](STACK, 17)
-    return check
+    return PARTS[part](STACK, 17)
 
 
 def test_brain_that_reads_the_next_row_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,15 +188,15 @@ def test_features_scaled_by_the_whole_panel_are_caught(monkeypatch: pytest.Monke
 
 
 def test_opinions_made_ahead_from_the_next_row_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = thinking.read_panel
+    honest = foresight.read_panel
 
     def shifted(closes: Any, *rest: Any, **named: Any) -> Any:
         panel = honest(np.vstack([closes[1:], closes[-1:]]), *rest, **named)
         return panel._replace(closes=closes, traded=~np.isnan(closes))
 
-    monkeypatch.setattr(thinking, "read_panel", shifted)
+    monkeypatch.setattr(foresight, "read_panel", shifted)
     config = load_config("stable")
-    (check,) = PARTS["opinions ahead"](STACK._replace(config=config, policies=load_policies(config)), 60)
+    check = PARTS["opinions ahead"](STACK._replace(config=config, policies=load_policies(config)), 60)
     findings = check.findings
     assert findings and all(finding.bar < finding.cut for finding in findings)
 

@@ -20,8 +20,8 @@ from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.brain.history import MarketHistory, read_history
+from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.legs.sac import OBSERVATION
-from hybrid_bt.brain.reader import MarketReader
 from hybrid_bt.brain.recording import Recorder, record
 from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.config import Config, load_config
@@ -42,9 +42,8 @@ from hybrid_bt.envs import (
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.env_step import GOES_ON, RUINED, TRUNCATED, reward_of
 from hybrid_bt.equations.features import ASSET_FEATURES, CLIP, MARKET_FEATURES
-from hybrid_bt.equations.fusion import MixParams, leg_weights
-from hybrid_bt.equations.risk import limit
-from hybrid_bt.equations.sizing import OrderRules, RiskUnit, exposure
+from hybrid_bt.equations.fusion import MixParams, RiskUnit, exposure, leg_weights, limit
+from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.equations.waiting import withheld
 from hybrid_bt.errors import BarsError, ConfigError
 
@@ -218,15 +217,21 @@ def test_a_copy_goes_on_to_the_same_bits_and_leaves_the_first_alone(name: str, c
 
 
 @ALL
-def test_state_is_the_same_compiled_or_not(name: str) -> None:
-    fast, slow = make(name, compiled=True), make(name, compiled=False)
-    for env, other in ((fast, slow), (slow, fast)):
-        given = actions(env, 80)
-        episode(env, given[:15], seed=7)
-        other.restore(env.state())
-        assert env.account == other.account and np.array_equal(env.sizes, other.sizes)
-        assert same(run_on(env, given[15:], []), run_on(other, given[15:], []))
-        assert np.array_equal(env.reset()[0], other.reset()[0])
+def test_state_of_lanes_is_the_same_compiled_or_not(name: str) -> None:
+    env = make(name)
+    fast, slow = (env.lanes(2, compiled=compiled) for compiled in (True, False))
+    given = np.stack([actions(env, 40, seed) for seed in (0, 1)], axis=1)
+    for lanes, other in ((fast, slow), (slow, fast)):
+        for lane, first in enumerate((ROW, ROW + 5)):
+            lanes.begin(lane, Episode(0, first, first + 40))
+        for action in given[:15]:
+            lanes.step(action)
+        other.restore(lanes.state())
+        for lane in range(2):
+            assert lanes.account(lane) == other.account(lane)
+            assert np.array_equal(lanes.book(lane).size, other.book(lane).size)
+        for action in given[15:]:
+            assert all(np.array_equal(a, b) for a, b in zip(lanes.step(action), other.step(action), strict=True))
 
 
 @ALL

@@ -26,7 +26,7 @@ from hybrid_bt.equations.features import (
     market_step,
 )
 from hybrid_bt.equations.kalman import KalmanParams
-from hybrid_bt.equations.spread import SpreadParams
+from hybrid_bt.equations.pair import SpreadParams
 
 SPANS = {"d_5": 5, "d_21": 21, "d_63": 63, "d_252": 252}
 KALMAN, SPREAD = KalmanParams(1.9e-4, 1.1e-5, 2e-6), SpreadParams(10.0, 60.0, 126.0)

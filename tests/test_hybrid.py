@@ -14,8 +14,7 @@ from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.brain.recording import Recorder, record
 from hybrid_bt.config import Config, load_config
 from hybrid_bt.config.build import Policies, build, load_policies, policy_path, training_end
-from hybrid_bt.equations.fusion import sac_weight
-from hybrid_bt.equations.risk import limit
+from hybrid_bt.equations.fusion import limit, sac_weight
 from hybrid_bt.errors import BarsError, ConfigError
 
 CONFIG = load_config("stable", overrides=ACTIVE)

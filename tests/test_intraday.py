@@ -178,7 +178,7 @@ def test_strategy_in_a_cerebro_of_its_own_settles_the_same_rate() -> None:
     cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.costs))
     cerebro.addstrategy(HybridStrategy, pairs=["KO:PEP"], trade_from=date(2019, 2, 4))
     (strategy,) = cerebro.run()
-    assert strategy.config.risk.bars_per_year == record.facts["annualisation"]["decisions"]
+    assert strategy.brain.reader.bars_per_year == record.facts["annualisation"]["decisions"]
     assert cerebro.broker.getvalue() == record.accounts["hybrid"].equity[-1]
 
 

@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import hybrid_bt.evidence.audit.leg_check
+from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.legs import LEGS, KalmanLeg, Leg, PairView, SacLeg, View, Wish, each_asset
 from hybrid_bt.brain.legs.sac import OBSERVATION
-from hybrid_bt.brain.reader import MarketReader
 from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES, asset_features
+from hybrid_bt.equations.fusion import RiskUnit, exposure
 from hybrid_bt.equations.kalman import KalmanParams
-from hybrid_bt.equations.pair_rules import PairPosition, PairRules, pair_step, stale_step
-from hybrid_bt.equations.sizing import RiskUnit, exposure
-from hybrid_bt.equations.spread import SpreadParams
+from hybrid_bt.equations.pair import PairPosition, PairRules, SpreadParams, pair_step, stale_step
 from hybrid_bt.errors import LegError
 from hybrid_bt.evidence.audit.leg_check import check_leg
 

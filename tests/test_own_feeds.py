@@ -208,7 +208,7 @@ def test_run_with_a_state_goes_on_beside_the_rule(tmp_path: Path) -> None:
     together((HybridStrategy, state), (Rule, {}), to_feeds(BARS.between(end=BARS.stamps[299])))
     resumed, rule = together((HybridStrategy, state), (Rule, {}))
     whole, other = together((HybridStrategy, OWN), (Rule, {}))
-    assert resumed.keeper.resumed_after and rule.fills == other.fills
+    assert resumed.resumed_after and rule.fills == other.fills
     assert fills_of(resumed) == fills_of(whole)
     assert np.array_equal(resumed.recorder.decisions().target, whole.recorder.decisions().target)
 

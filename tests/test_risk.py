@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from hybrid_bt.equations.risk import RiskParams, limit, portfolio_volatility
+from hybrid_bt.equations.fusion import RiskParams, limit, portfolio_volatility
 
 ROUNDING = 1e-12
 WIDE = RiskParams(1e6, 1e6, 1e6, 1e6, 1e6, 252.0)  # nothing binds

@@ -7,15 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from hybrid_bt.equations.spread import SpreadParams, SpreadState, initial_state, step
+from hybrid_bt.equations.pair import SpreadParams, SpreadState, initial_spread, rates_of, spread_step
 
 PARAMS = SpreadParams(spread_half_life_bars=5.0, scale_half_life_bars=20.0, warmup_bars=10.0)
 
 
 def run(innovations: list[float], params: SpreadParams = PARAMS) -> list[SpreadState]:
-    state, states = initial_state(), []
+    state, states, rates = initial_spread(), [], rates_of(params)
     for innovation in innovations:
-        state = step(state, innovation, params)
+        state = spread_step(state, innovation, rates)
         states.append(state)
     return states
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,11 +21,11 @@ from click.testing import CliRunner
 from live_rehearsal import RehearsalStore
 from test_run import write_prices
 
-import hybrid_bt.strategies.keeper as keeper_module
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.journal import Journal, Row
 from hybrid_bt.brain.legs.base import Wish
+from hybrid_bt.brain.session import Session
 from hybrid_bt.commands.run import main
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import Policies, load_policies
@@ -115,10 +116,17 @@ def arm(row: int, stage: str) -> None:
         journal._file.write(b"01234567 " + json.dumps(row).encode()[: 20 * len(row.closes)])
 
     before(TargetOrders, "send", "decided")
-    before(keeper_module.StateKeeper, "keep", "sent")
+    before(Session, "keep", "sent")
     before(Journal, "append", "half a row", half_row)
-    before(HybridStrategy, "_bar_is_over", "row written")
     next_bar = HybridStrategy.next
+    kept = Session.keep
+
+    def keeping(session: Session, *args: Any, **kwargs: Any) -> None:
+        kept(session, *args, **kwargs)
+        if at["row"] == row and stage == "row written":
+            die()
+
+    Session.keep = keeping  # type: ignore[method-assign]
 
     def counting(strategy: Any) -> None:
         at["row"] = strategy.n_bars
@@ -157,7 +165,7 @@ def test_killed_again_and_again_equals_an_unbroken_run(bars: Bars, mode: str, ov
     for row, stage in zip(rows.tolist(), stages, strict=True):
         killed(bars, state, row, stage, **params)
     resumed = run(bars, state, **params)
-    assert resumed.keeper.resumed_after
+    assert resumed.resumed_after
     assert_same_run(resumed, whole)
 
 
@@ -326,6 +334,54 @@ def test_revised_open_is_told_by_the_account_that_it_gives(state: Path) -> None:
         run(altered(BARS, row, 1.001, "open"), state)
 
 
+@pytest.mark.parametrize("other", ["cash", "costs", "filler"])
+def test_another_account_is_told_by_the_bar_on_which_it_differs(other: str, state: Path) -> None:
+    before, cerebro = state.read_bytes(), cerebro_of(BARS, state)
+    day, what = str(BARS.stamps[0])[:10], "cash"
+    if other == "cash":
+        cerebro.broker.setcash(900_000.0)
+    elif other == "costs":
+        cerebro.broker.addcommissioninfo(SpreadFeeCommission(spread_bps=50.0))
+        fills = run(with_rows(BARS, slice(0, 300))).analyzers.ledger.path().fills
+        day = str(BARS.stamps[fills[0].bar])[:10]
+    else:  # orders are cut by a filler of the user's own
+        cerebro.broker.set_filler(bt.fillers.FixedSize(size=1))
+        day, what = r"\d{4}-\d\d-\d\d", r"\w+"
+    with pytest.raises(StateError, match=f"the account's {what} on {day} was .*; the broker's cash, costs or settings"):
+        cerebro.run()
+    assert state.read_bytes() == before
+
+
+def by_version(content: bytes, version: str, factor: float = 1.0) -> bytes:
+    """The state as another version of the library would have written it, sealed by it; first targets times a factor."""
+    head, *rows = content.splitlines()
+    head = head.replace(b'"hybrid_bt": "', b'"hybrid_bt": "' + version.encode() + b"+", 1)
+    seal, lines = zlib.crc32(head), [head]
+    for line in rows:
+        row = Row(*json.loads(line.partition(b" ")[2]))
+        if row.sent is not None:
+            row = row._replace(sent=[target * factor for target in row.sent])
+        text = json.dumps(row, separators=(",", ":")).encode()
+        seal = zlib.crc32(text, seal)
+        lines.append(b"%08x %s" % (seal, text))
+    return b"\n".join(lines) + b"\n"
+
+
+def test_older_version_is_gone_on_from_where_it_wanted_the_same(state: Path) -> None:
+    state.write_bytes(by_version(state.read_bytes(), "0.0.9"))
+    assert_same_run(run(BARS, state), run(BARS))
+
+
+def test_older_version_that_wanted_something_else_is_told_by_the_bar_and_by_what_to_do(state: Path) -> None:
+    content = by_version(state.read_bytes(), "0.0.9", 0.5)
+    state.write_bytes(content)
+    targets = run(BARS).recorder.decisions().target
+    first = str(BARS.stamps[np.flatnonzero(targets.any(axis=1))[0]])[:10]
+    with pytest.raises(StateError, match=rf"on {first} was .*; hybrid_bt 0\.0\.9\+.* wrote .*, this is .*trade_from"):
+        run(BARS, state)
+    assert state.read_bytes() == content
+
+
 def damaged(content: bytes, how: str) -> bytes:
     lines = content.splitlines(keepends=True)
     return {
@@ -469,7 +525,7 @@ def test_parts_without_state_methods_go_on(own: dict[str, Any], first: int, tmp_
     whole = run(bars, **given())
     killed(bars, state, 300, "sent", **given())
     resumed = run(with_rows(bars, slice(first, N)), state, **given())
-    assert resumed.keeper.resumed_after and resumed.pair_names == whole.pair_names != ()
+    assert resumed.resumed_after and resumed.pair_names == whole.pair_names != ()
     if first == 0:
         assert_same_run(resumed, whole)
     one, other = resumed.recorder.decisions(), whole.recorder.decisions()

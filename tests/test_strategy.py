@@ -22,8 +22,8 @@ from hybrid_bt.brain.recording import record
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.equations.kalman import follow_pair, intercept
-from hybrid_bt.equations.spread import initial_state as first_spread
-from hybrid_bt.equations.spread import step as spread_step
+from hybrid_bt.equations.pair import initial_spread as first_spread
+from hybrid_bt.equations.pair import rates_of, spread_step
 from hybrid_bt.errors import BarsError, ConfigError, InSampleError
 from hybrid_bt.feeds import to_feeds
 from hybrid_bt.strategies import HybridStrategy, KalmanHedge
@@ -330,16 +330,20 @@ def test_indicator_is_the_core(modes: dict[str, Any]) -> None:
 
     cerebro.addstrategy(Reading)
     cerebro.run()
-    params, spread, wanted = CONFIG.kalman_params, first_spread(), []
-    logs = [[math.log(value) for value in BARS.close[:, i]] for i in (0, 1)]
-    for t, state in enumerate(follow_pair(*logs, params)):
-        spread = spread_step(spread, state.innovation, CONFIG.spread_params) if t else spread
-        alpha = intercept(state, logs[0][t], logs[1][t])
-        wanted.append((alpha, state.beta, spread.spread, spread.zscore))
-    assert seen == wanted
+    assert seen == hedged(CONFIG.kalman_params, CONFIG.spread_params)
     pairs = recorded(BARS).pairs()
     fields = [values[:, 0] for values in (pairs.alpha, pairs.beta, pairs.spread, pairs.zscore)]
     assert np.array_equal(np.array(seen), np.stack(fields, axis=1))
+
+
+def hedged(params: Any, spread_params: Any) -> list[tuple[float, ...]]:
+    """Lines of the indicator on the first two symbols, from the filter itself."""
+    spread, found = first_spread(), []
+    logs = [[math.log(value) for value in BARS.close[:, i]] for i in (0, 1)]
+    for t, state in enumerate(follow_pair(*logs, params)):
+        spread = spread_step(spread, state.innovation, rates_of(spread_params)) if t else spread
+        found.append((intercept(state, logs[0][t], logs[1][t]), state.beta, spread.spread, spread.zscore))
+    return found
 
 
 def test_indicator_takes_parameters() -> None:
@@ -348,8 +352,9 @@ def test_indicator_takes_parameters() -> None:
             self.hedge = KalmanHedge(self.data0, self.data1, noise_var=1.0, spread_half_life_bars=3.0)
 
     (strategy,) = _run_alone(Reading)
-    assert strategy.hedge._params == CONFIG.kalman_params._replace(noise_var=1.0)
-    assert strategy.hedge._spread_params == CONFIG.spread_params._replace(spread_half_life_bars=3.0)
+    params = CONFIG.kalman_params._replace(noise_var=1.0)
+    wanted = hedged(params, CONFIG.spread_params._replace(spread_half_life_bars=3.0))
+    assert tuple(line[0] for line in strategy.hedge.lines) == wanted[-1]
 
 
 def _run_alone(strategy: Any) -> Any:

@@ -64,7 +64,7 @@ def contributions(
         That traded `decisions.target`.
     sides : P columns (y, x)
     gross_exposure : float
-        Of the Kalman leg with every pair open, see `hybrid_bt.equations.pair_rules.PairRules`.
+        Of the Kalman leg with every pair open, see `hybrid_bt.equations.pair.PairRules`.
     prices : PriceMoves
 
     Returns

@@ -200,7 +200,7 @@ class PairPaths:
     beta_var: FloatArray  #: (T, P) posterior variance of beta
     innovation: FloatArray  #: (T, P) forecast error of y before the update
     innovation_var: FloatArray  #: (T, P) its variance S
-    spread: FloatArray  #: (T, P) see `hybrid_bt.equations.spread`
+    spread: FloatArray  #: (T, P) see `hybrid_bt.equations.pair`
     zscore: FloatArray  #: (T, P) spread in its own standard deviations: what the leg trades
     position: FloatArray  #: (T, P) -1, 0 or +1 (+1 is long Y, short X)
 

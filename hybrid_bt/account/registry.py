@@ -18,8 +18,7 @@ from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.settling import Mix, alone, mix_of, settle_panel
 from hybrid_bt.equations.costs import Costs
-from hybrid_bt.equations.fusion import MixParams
-from hybrid_bt.equations.risk import RiskParams
+from hybrid_bt.equations.fusion import MixParams, RiskParams
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import ConfigError, did_you_mean
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.account.records import AccountPath, Fills
 from hybrid_bt.bars import Bars
-from hybrid_bt.equations.accounting import Prices, broker_day, run_account, send_orders
+from hybrid_bt.equations.accounting import broker_day, run_account, send_orders
 from hybrid_bt.equations.book import Account, Capital, Tape, new_book, open_account
 from hybrid_bt.equations.compiled.choice import choose
 from hybrid_bt.equations.costs import Costs
@@ -69,10 +70,10 @@ def replay(
         from hybrid_bt.equations.compiled.accounts import one_account
 
         inputs = [np.ascontiguousarray(array) for array in arrays]
-        return one_path(lambda tape: one_account(*inputs, *terms, tape), wanted.shape)
+        return one_path(lambda tape: one_account(terms, tape, *inputs), wanted.shape)
     opens, closes, days, rows = (array.tolist() for array in arrays)  # lists are fastest in CPython
-    prices = Prices(opens, closes, days)
-    return one_path(lambda tape: run_account(prices, rows, *terms, new_book(wanted.shape[1]), tape), wanted.shape)
+    prices = opens, closes, days
+    return one_path(lambda tape: run_account(*prices, rows, terms, new_book(wanted.shape[1]), tape), wanted.shape)
 
 
 def replay_guarded(
@@ -120,6 +121,7 @@ def replay_guarded(
     return path, sent
 
 
+@lru_cache(maxsize=64)  # short replays by the thousand ask for the same ones
 def checked_terms(cash: float, costs: Costs, rules: OrderRules) -> tuple[float, Costs, OrderRules]:
     """Those of one account; ConfigError where they make no sense."""
     start = validated(Capital, [cash], "account")

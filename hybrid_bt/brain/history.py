@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.brain.reader import MarketReader, read_panel
+from hybrid_bt.brain.hybrid import MarketReader
+from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.equations.features import CLIP
 
 

@@ -5,51 +5,67 @@ a = sum_l w_l(r) a_l = w_SAC(r) a_SAC + w_Kalman(r) a_Kalman + ...,   then limit
 
 from __future__ import annotations
 
+import math
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
-from hybrid_bt.brain.gate import Gate
-from hybrid_bt.brain.legs.base import Leg, View, Wish, checked_wishes, netted
-from hybrid_bt.brain.reader import MarketReader
+from hybrid_bt.brain.legs.base import Decision, Leg, Opinion, View, Wish, check_closes
+from hybrid_bt.brain.legs.sac import Gate
+from hybrid_bt.equations import features, pair
 from hybrid_bt.equations.advice import Advice, Managed, ManagerParams, blend, multipliers, reduce
-from hybrid_bt.equations.fusion import MixParams, leg_weights, legs_traded, mix_into
-from hybrid_bt.equations.risk import RiskParams, limit
+from hybrid_bt.equations.fusion import MixParams, RiskParams, legs_traded, settled
+from hybrid_bt.equations.kalman import KalmanParams
+from hybrid_bt.equations.pair import SpreadParams
 from hybrid_bt.equations.waiting import Bundle, open_bundles, tied_bundles, waiting_symbols
-from hybrid_bt.errors import HybridError
+from hybrid_bt.errors import HybridError, LegError
 
 Answer = TypeVar("Answer")
 
 
-class Opinion(NamedTuple):
-    """What each part said at a close, before anything was mixed: it depends on bars alone."""
+class MarketReader:
+    """Drives the recursions of all assets and pairs (y, x) from one bar to the next.
 
-    view: View
-    targets: Sequence[Sequence[float]]  #: (L, N) of each leg, netted, signed fractions of equity
-    ties: Sequence[Sequence[Bundle]]  #: (L,) bundles that trade as a whole; looked at where a symbol has no bar
-    positions: Sequence[float]  #: (P,) +1 long y and short x, -1 the reverse, 0 flat
-    regime: float  #: r in [-1, 1]
-    failures: tuple[str, ...] = ()  #: what parts did wrong
+    `bars_per_year`, which views name, may be set anew between bars.
+    """
 
+    def __init__(
+        self,
+        n_symbols: int,
+        pairs: Sequence[tuple[int, int]],
+        kalman_params: Sequence[KalmanParams],
+        spread_params: SpreadParams,
+        bars_per_year: float = 252.0,
+    ) -> None:
+        self.n_symbols, self.columns = n_symbols, [(int(y), int(x)) for y, x in pairs]
+        self.kalman_params, self.spread_params = list(kalman_params), spread_params
+        self.rates = pair.rates_of(spread_params)
+        self.bars_per_year = bars_per_year
+        self.n_pairs_of = [0] * n_symbols  #: (N,) pairs that each asset is a side of
+        for y, x in self.columns:
+            self.n_pairs_of[y] += 1
+            self.n_pairs_of[x] += 1
+        self.assets = [features.initial_asset()] * n_symbols
+        self.market = features.initial_market()
+        self.pairs = [pair.first_pair(y, x, params) for (y, x), params in zip(self.columns, kalman_params, strict=True)]
 
-class Decision(NamedTuple):
-    """What each part wanted at a close, and what is to be held; targets are signed fractions of equity."""
+    def anew(self) -> MarketReader:
+        """A reader of the same pairs and parameters that has seen nothing."""
+        return MarketReader(self.n_symbols, self.columns, self.kalman_params, self.spread_params, self.bars_per_year)
 
-    legs: dict[str, Sequence[float]]  #: leg -> (N,)
-    weights: dict[str, float]  #: leg -> its part in the mix
-    positions: Sequence[float]  #: (P,) direction in which each pair is held
-    regime: float
-    fused: list[float]  #: (N,)
-    target: list[float]  #: (N,) after limits
-    scale: float
-    view: View
-    waits: Sequence[bool] = ()  #: (N,) what is held is kept on this bar, whatever the target; empty for nobody
-    ties: Sequence[Sequence[Bundle]] = ()  #: as in `Opinion`
-    failures: tuple[str, ...] = ()  #: what parts did wrong on this bar
-    managed: Managed | None = None  #: what the risk manager did; None where it was not asked
-    wanted: list[float] | None = None  #: (N,) `target` before the guard; None where no guard stood behind it
-    guard: int = 0  #: rules of `hybrid_bt.equations.guard` that changed it, as a mask
+    def read(self, closes: Sequence[float]) -> View:
+        """Absorb the closes of one bar, (N,), NaN where a symbol has no bar."""
+        logs = [math.log(close) if 0.0 < close < math.inf else math.nan for close in closes]
+        traded = [log == log for log in logs]
+        if not all(traded):
+            check_closes(closes)
+        self.market = market = features.absorb_bar(logs, traded, self.assets, self.market)
+        pair.absorb_bar(self.pairs, logs, self.kalman_params, self.rates)
+        zscores = [0.0] * len(logs)
+        stretch = pair.pair_zscores(self.pairs, self.n_pairs_of, zscores)
+        seen = features.seen_of(self.assets, market, zscores, stretch)
+        return View(closes, traded, *seen, pair.pair_views(self.pairs), self.bars_per_year)
 
 
 class Hybrid:
@@ -72,8 +88,6 @@ class Hybrid:
     ----------
     wishes : dict
         What each leg wanted last.
-    open : list
-        Bundles of several assets that each leg held open last.
     """
 
     def __init__(
@@ -86,10 +100,15 @@ class Hybrid:
         manager: ManagerParams | None = None,
     ) -> None:
         self.reader, self.legs, self.gate = reader, dict(legs), gate
-        self._fusion, self._risk, self._manager = fusion, risk, manager
+        self._mix, self._risk, self._manager = fusion, risk, manager
         self._traded = legs_traded(fusion)
-        self.wishes: dict[str, Sequence[Wish]] = {name: () for name in self.legs}
-        self.open: list[Sequence[Bundle]] = [()] * len(self.legs)
+        self._untied: list[Sequence[Bundle]] = [()] * len(self.legs)
+        self.wishes: dict[str, Sequence[Wish]] = dict.fromkeys(self.legs, ())
+
+    @property
+    def open(self) -> list[list[Bundle]]:
+        """Bundles of several assets that each leg held open last."""
+        return [open_bundles(wishes) for wishes in self.wishes.values()]
 
     def decide(
         self, closes: Sequence[float], advice: Advice | None = None, held: Sequence[float] | None = None
@@ -103,13 +122,15 @@ class Hybrid:
 
     def opine_on(self, view: View) -> Opinion:
         """Ask each part about a bar that the reader has read."""
-        n, failures = len(view.traded), list[str]()
+        n, failures, ties = len(view.traded), list[str](), self._untied
+        before = self.wishes.copy()
         for name, leg in self.legs.items():
             if leg is not None:
-                self.wishes[name] = asked(name, failures, self.wishes[name], answer, leg, view, n)
+                self.wishes[name] = asked(name, failures, before[name], answer, leg, view, n)
         r = asked("gate", failures, 0.0, self.gate.score, view) if self.gate else 0.0
-        before, self.open = self.open, [open_bundles(wishes) for wishes in self.wishes.values()]
-        ties = [tied_bundles(was, now, view.traded) for was, now in zip(before, self.open, strict=True)]
+        if not all(view.traded):
+            pairs = zip(before.values(), self.wishes.values(), strict=True)
+            ties = [tied_bundles(open_bundles(was), open_bundles(now), view.traded) for was, now in pairs]
         targets = [netted(wishes, n) for wishes in self.wishes.values()]
         return Opinion(view, targets, ties, self._positions(), r, tuple(failures))
 
@@ -145,17 +166,13 @@ class Hybrid:
 
     def _mixed(self, opinion: Opinion, r: float) -> Decision:
         view, targets, ties, positions, _, failures = opinion
-        weights = leg_weights(r, self._fusion)
-        fused = [0.0] * len(view.traded)
-        mix_into(fused, targets, weights)
-        target, scale = limit(fused, view.volatility, view.correlation, self._risk_at(view.bars_per_year))
-        waits = waiting_symbols(view.traded, ties, self._traded)
+        risk = self._risk
+        if risk.bars_per_year != view.bars_per_year:
+            risk = risk._replace(bars_per_year=view.bars_per_year)
+        weights, fused, target, scale = settled(r, targets, view.volatility, view.correlation, self._mix, risk)
+        waits = waiting_symbols(view.traded, ties, self._traded) if any(ties) else ()
         legs, parts = dict(zip(self.legs, targets, strict=True)), dict(zip(self.legs, weights, strict=True))
         return Decision(legs, parts, positions, r, fused, target, scale, view, waits, ties, failures)
-
-    def _risk_at(self, bars_per_year: float) -> RiskParams:
-        risk = self._risk
-        return risk if risk.bars_per_year == bars_per_year else risk._replace(bars_per_year=bars_per_year)
 
 
 def answer(leg: Leg, view: View, n_symbols: int) -> Sequence[Wish]:
@@ -163,7 +180,7 @@ def answer(leg: Leg, view: View, n_symbols: int) -> Sequence[Wish]:
     return checked_wishes(leg.wishes(view), n_symbols)
 
 
-def asked(name: str, failures: list[str], instead: Answer, ask: Callable[..., Answer], *given: Any) -> Answer:
+def asked(name: str, failures: list[str], instead: Answer, ask: Callable[..., Answer], *given: object) -> Answer:
     """What a part answers; where it fails, `instead`, and a word in `failures`."""
     try:
         return ask(*given)
@@ -186,3 +203,35 @@ def _capped(moved: Decision, plain: Decision) -> Decision:
         return moved
     cap = most / gross
     return moved._replace(target=[cap * target for target in moved.target], scale=cap * moved.scale)
+
+
+def netted(wishes: Iterable[Wish], n_symbols: int) -> list[float]:
+    """What the wishes come to for each symbol, (N,)."""
+    targets = [0.0] * n_symbols
+    for columns, amounts in wishes:
+        for column, amount in zip(columns, amounts, strict=True):
+            targets[column] += amount
+    return targets
+
+
+def checked_wishes(wishes: Iterable[tuple[Sequence[int], Sequence[float]]], n_symbols: int) -> list[Wish]:
+    """The wishes of one bar, as a leg may answer.
+
+    Raises
+    ------
+    LegError
+        If one is no wish, names a symbol that is not there, or an amount is not finite.
+    """
+    try:
+        found = [Wish(tuple(columns), tuple(amounts)) for columns, amounts in wishes]
+    except (TypeError, ValueError):
+        raise LegError(f"wishes is {wishes!r:.80}; give a list of Wish(columns, amounts)") from None
+    for columns, amounts in found:
+        if len(columns) != len(amounts) or not columns:
+            raise LegError(f"{len(amounts)} amounts for the symbols {columns}; give one for each")
+        for column, amount in zip(columns, amounts, strict=True):
+            if not (isinstance(column, int) and 0 <= column < n_symbols):
+                raise LegError(f"wish for symbol number {column!r}; there are {n_symbols}, counted from 0")
+            if not -math.inf < amount < math.inf:
+                raise LegError(f"amount {amount!r} for symbol number {column}; it must be finite, 0.0 for no opinion")
+    return found

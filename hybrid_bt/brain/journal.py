@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import zlib
 from collections.abc import Mapping, Sequence
+from datetime import datetime, time, timedelta
+from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,8 +50,12 @@ class Journal:
 
     Attributes
     ----------
-    lines : list of bytes
-        The rows that were there, for `Row(*json.loads(line))`.
+    first : float
+        Stamp of the first row that was there; NaN if none was.
+    last : Row or None
+        That was read again last.
+    is_over : bool
+        Whether all rows that were there have been read again.
     written_by : str
         Version of hybrid_bt that began it.
 
@@ -72,7 +79,11 @@ class Journal:
         first, *lines = whole.split(b"\n")
         self.written_by = self._checked_head(first, json.loads(head)["fit"])
         self._seal = zlib.crc32(first)
-        self.lines = [self._checked(line, number) for number, line in enumerate(lines[:-1], 2)]
+        self._past = [self._checked(line, number) for number, line in enumerate(lines[:-1], 2)]
+        self._past.reverse()  # read from the end
+        self.first = _row(self._past[-1]).stamp if self._past else math.nan
+        self.is_over = not self._past
+        self.last: Row | None = None
         self._file.truncate(len(whole))
 
     def _checked_head(self, line: bytes, fit: Mapping[str, Any]) -> str:
@@ -106,6 +117,39 @@ class Journal:
             raise StateError(f"state: {self.path} is damaged in line {number}; restore a copy, or remove it")
         return text
 
+    def due(self, stamp: float, *, begins: bool) -> Row:
+        """The next of the rows that were there, on a bar of this stamp; where data begins, of an earlier bar too."""
+        row = _row(self._past.pop())
+        if begins and stamp < row.stamp:
+            raise StateError(
+                f"state: the data begins on {said(stamp)}, {self.path} on {said(row.stamp)}; "
+                "begin both on the same bar, or the data later"
+            )
+        if row.stamp > stamp or (row.stamp < stamp and not begins):
+            raise StateError(
+                f"state: {self.path} has a bar on {said(row.stamp)}, where the data has {said(stamp)}; "
+                "give the data that it was written on"
+            )
+        self.last, self.is_over = row, not self._past
+        return row
+
+    def check_sent(self, stamp: float, before: Mapping[str, float], now: Mapping[str, float]) -> None:
+        """Refuse targets of a past bar that are not those that were sent."""
+        remedy = (
+            f"hybrid_bt {self.written_by} wrote {self.path}, this is {__version__}, or a part of your own answers "
+            "otherwise: go on with what wrote it, or, from the account as it stands, with another state file and "
+            "trade_from behind this one's last bar"
+        )
+        compare(stamp, "the target of", before, now, remedy)
+
+    def end(self, stamp: float) -> None:
+        """Refuse data that ended, on `stamp`, before the last row that was there."""
+        if not self.is_over:
+            raise StateError(
+                f"state: the data ends on {said(stamp)}, before the last bar of {self.path}, "
+                f"{said(_row(self._past[0]).stamp)}; give that data again, or more of it"
+            )
+
     def append(self, row: Row, *, lasting: bool) -> None:
         """Write one row; a lasting one is waited for until a power cut cannot take it away either."""
         text = json.dumps(row, separators=(",", ":"), default=float).encode()
@@ -129,7 +173,29 @@ class Journal:
         self._file.close()
 
 
-def _opened(path: Path) -> Any:
+def compare(stamp: float, what: str, before: Mapping[str, object], now: Mapping[str, object], remedy: str) -> None:
+    """Refuse the first thing that is not what it was on a past bar."""
+    for name, value in before.items():
+        if repr(value) != repr(now[name]):  # NaN is not equal to itself
+            raise StateError(f"state: {what} {name} on {said(stamp)} was {value!r}, now it is {now[name]!r}; {remedy}")
+
+
+def moment_of(stamp: float) -> datetime:
+    """Date and time of a number of days, 1 being the first of January of the year 1; to the 10 microseconds it has."""
+    return datetime.fromordinal(int(stamp)) + timedelta(microseconds=round(stamp % 1.0 * 86_400e6, -1))
+
+
+def said(stamp: float) -> str:
+    """The same for people; a midnight is its day."""
+    moment = moment_of(stamp)
+    return f"{moment:%Y-%m-%d}" if moment.time() == time.min else moment.isoformat(sep=" ", timespec="seconds")
+
+
+def _row(line: bytes) -> Row:
+    return Row(*json.loads(line))
+
+
+def _opened(path: Path) -> FileIO:
     """The file, to read and to append to, locked."""
     try:
         file = open(path, "ab+", buffering=0)  # noqa: SIM115  (closed by `close`, or with the process)
@@ -143,6 +209,6 @@ def _opened(path: Path) -> Any:
     return file
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

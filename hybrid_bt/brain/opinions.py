@@ -14,15 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.account.records import Opinions
-from hybrid_bt.brain.hybrid import Hybrid, Opinion, answer, asked
-from hybrid_bt.brain.legs.base import Leg, View, Wish, netted
+from hybrid_bt.brain.hybrid import Hybrid, answer, asked, netted
+from hybrid_bt.brain.legs.base import Leg, Opinion, View, Wish
+from hybrid_bt.brain.legs.sac import Gate
 from hybrid_bt.brain.reader import cut, panel_rows
-from hybrid_bt.equations.market import PairView
+from hybrid_bt.equations.pair import PairView
 from hybrid_bt.equations.waiting import Bundle, open_bundles, tied_bundles
 
 FloatArray = NDArray[np.float64]
 
 BARS_A_CALL = 512  #: that a part answers at once
+BARS_LISTED = 32  #: made lists of at once; more would keep Python's cycle collector busy
 
 
 class _Answers(Protocol):
@@ -99,29 +101,21 @@ class Chunk(NamedTuple):
 
     def rows(self) -> Iterator[Opinion]:
         """Bar by bar, as `Hybrid.opine` has them; features and closes as rows of arrays."""
-        said, views = self.opinions, self.views
-        lists = [column.tolist() for column in (views.traded, views.warm, views.market_warm, views.volatility)]
-        columns = (*lists, views.correlation.tolist(), views.pairs.tolist(), views.bars_per_year.tolist())
-        answers = (*(target.tolist() for target in said.legs.values()),)
-        nothing = [()] * len(said.legs)
-        for t, (traded, warm, market_warm, volatility, correlation, pairs, rate) in enumerate(
-            zip(*columns, strict=True)
-        ):
-            view = View(
-                views.closes[t],
-                traded,
-                warm,
-                views.features[t],
-                views.market[t],
-                market_warm,
-                volatility,
-                correlation,
-                [PairView(*numbers) for numbers in pairs],
-                rate,
-            )
-            targets, failures = [leg[t] for leg in answers], tuple(self.failures[t])
-            ties = said.ties.get(t, nothing)
-            yield Opinion(view, targets, ties, self.positions[t].tolist(), float(said.regime[t]), failures)
+        for first in range(0, len(self.failures), BARS_LISTED):
+            yield from self._listed(slice(first, first + BARS_LISTED))
+
+    def _listed(self, rows: slice) -> Iterator[Opinion]:
+        said, views = self.opinions, cut(self.views, rows)
+        targets = zip(*(target[rows].tolist() for target in said.legs.values()), strict=True)
+        told = zip(targets, self.positions[rows].tolist(), said.regime[rows].tolist(), self.failures[rows], strict=True)
+        lists = (views.traded, views.warm, views.market_warm, views.volatility, views.correlation)
+        traded, warm, market_warm, volatility, correlation = (column.tolist() for column in lists)
+        pairs = [[*map(PairView._make, row)] for row in views.pairs.tolist()]
+        arrays = (views.closes, traded, warm, views.features, views.market, market_warm, volatility, correlation)
+        seen = map(View._make, zip(*arrays, pairs, views.bars_per_year.tolist(), strict=True))
+        nobody: list[Sequence[Bundle]] = [()] * len(said.legs)
+        for t, (view, (wanted, positions, r, failures)) in enumerate(zip(seen, told, strict=True), rows.start):
+            yield Opinion(view, wanted, said.ties.get(t, nobody), positions, r, tuple(failures))
 
 
 def can_be_foreseen(brain: Hybrid) -> bool:
@@ -132,7 +126,7 @@ def can_be_foreseen(brain: Hybrid) -> bool:
     return known and all(map(_answers_many, legs))
 
 
-def _answers_many(leg: Any) -> bool:
+def _answers_many(leg: object) -> bool:
     """Whether a leg's `wishes_of_bars` is that of its `wishes`, and not of a class whose `wishes` were overridden."""
     for own in (getattr(leg, "__dict__", {}), *map(vars, type(leg).__mro__)):
         if "wishes_of_bars" in own:
@@ -165,9 +159,8 @@ def _chunk(brain: Hybrid, views: View) -> Chunk:
     answers = {name: _answers(brain, name, leg, views, failures) for name, leg in brain.legs.items()}
     regime = np.zeros(n_bars) if brain.gate is None else _scores(brain.gate, views, failures)
     ties = _ties(brain, list(answers.values()), views.traded)
-    for leg, (name, said) in enumerate(answers.items()):
+    for name, said in answers.items():
         brain.wishes[name] = said.wishes(n_bars - 1)
-        brain.open[leg] = said.open(n_bars - 1)
     held = [sum((said.of_pair(pair) for said in answers.values()), np.zeros(n_bars)) for pair in brain.reader.columns]
     opinions = Opinions(
         {name: said.targets(n_symbols) for name, said in answers.items()},
@@ -198,7 +191,7 @@ def _answers(brain: Hybrid, name: str, leg: Leg | None, views: View, failures: l
     return _Rows(rows)
 
 
-def _scores(gate: Any, views: View, failures: list[list[str]]) -> FloatArray:
+def _scores(gate: Gate, views: View, failures: list[list[str]]) -> FloatArray:
     try:
         found: FloatArray = gate.scores_of_bars(views)
     except Exception:

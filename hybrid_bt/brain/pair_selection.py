@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from itertools import combinations
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.errors import BarsError
 
 FloatArray = NDArray[np.float64]
@@ -92,6 +94,44 @@ def select_pairs(bars: Bars, progress: Callable[[int, int], None] | None = None)
             f"pairs: no two of {bars.n_symbols} symbols have {LEAST_COMMON_BARS} bars in common; give a longer history"
         )
     return sorted(_controlled(found), key=lambda candidate: (candidate.p_value, candidate.pair))
+
+
+def find_pairs(symbols: Sequence[str], moments: Sequence[datetime], closes: FloatArray) -> tuple[str, ...]:
+    """Pairs `Y:X` that pass on the bars of a warm-up, each symbol in one pair at most, the surest first.
+
+    Parameters
+    ----------
+    moments : (T,)
+    closes : (T, N)
+        NaN where a symbol has no bar.
+
+    Raises
+    ------
+    BarsError
+        If no two symbols have bars enough in common.
+    """
+    there = np.flatnonzero(np.isfinite(closes).any(axis=0)).tolist()  # a symbol that begins later has no part in this
+    begun = [symbols[i] for i in there]
+    if len(begun) < 2:
+        raise BarsError(
+            f'pairs="auto": {len(begun)} of {len(symbols)} symbol(s) have bars before the first traded one; '
+            "give earlier bars, a later trade_from, or name the pairs"
+        )
+    stamps = np.array(moments, dtype="datetime64[ns]")
+    taken: set[int] = set()
+    names: list[str] = []
+    for candidate in select_pairs(Bars.checked("warm-up", begun, stamps, closes[:, there])):
+        (sides,) = resolve_pairs([candidate.pair], begun)
+        if candidate.passes() and taken.isdisjoint(sides):
+            names.append(candidate.pair)
+            taken.update(sides)
+    if not names:
+        warnings.warn(
+            f'HybridStrategy: pairs="auto" found no cointegrated pair among {len(symbols)} symbols on '
+            f"{len(moments)} bars; the Kalman leg is idle",
+            stacklevel=1,
+        )
+    return tuple(names)
 
 
 def _controlled(found: list[Candidate]) -> list[Candidate]:

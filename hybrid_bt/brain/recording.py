@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from hybrid_bt.account.records import Decisions, ManagedPaths, Opinions, PairPaths
 from hybrid_bt.bars import Bars
-from hybrid_bt.brain.hybrid import Decision, Hybrid
+from hybrid_bt.brain.hybrid import Hybrid
+from hybrid_bt.brain.legs.base import Decision
 from hybrid_bt.equations.advice import Managed
-from hybrid_bt.equations.market import PairView
+from hybrid_bt.equations.pair import PairView
 
 _NUMBERS = ("regime", "scale", "guard", "correlation")  #: one of each bar
 _VECTORS = ("fused", "target", "wanted", "volatility", "warm", "waits")  #: one of each symbol

@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.account.records import Opinions
 from hybrid_bt.equations.compiled.choice import choose
-from hybrid_bt.equations.fusion import MixParams, leg_weights, legs_traded, settle_row
-from hybrid_bt.equations.risk import RiskParams
+from hybrid_bt.equations.fusion import MixParams, RiskParams, leg_weights, legs_traded, settle_row
 from hybrid_bt.equations.waiting import waiting_rows
 from hybrid_bt.errors import ConfigError
 

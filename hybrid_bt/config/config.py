@@ -34,14 +34,12 @@ from hybrid_bt.equations.advice import ManagerParams
 from hybrid_bt.equations.book import Capital
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.features import WARMUP_BARS
-from hybrid_bt.equations.fusion import FusionParams, MixParams, constant_weights
+from hybrid_bt.equations.fusion import FusionParams, MixParams, RiskParams, RiskUnit, constant_weights
 from hybrid_bt.equations.guard_limits import GuardParams
 from hybrid_bt.equations.kalman import KalmanParams
-from hybrid_bt.equations.pair_rules import PairRules
+from hybrid_bt.equations.pair import PairRules, SpreadParams
 from hybrid_bt.equations.parameters import meanings, parsed
-from hybrid_bt.equations.risk import RiskParams
-from hybrid_bt.equations.sizing import OrderRules, RiskUnit
-from hybrid_bt.equations.spread import SpreadParams
+from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import ConfigError, did_you_mean
 
 Overrides = Mapping[str, Mapping[str, Any]]  #: {section: {key: value}}

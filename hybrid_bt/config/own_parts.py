@@ -7,17 +7,22 @@ A leg of your own that takes the place of another inherits its weight; one besid
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hybrid_bt.brain.journal import moment_of
 from hybrid_bt.brain.legs import leg_named
-from hybrid_bt.config import Config
-from hybrid_bt.config.build import LegMaker, Policies, load_policy
+from hybrid_bt.brain.pair_selection import find_pairs
+from hybrid_bt.brain.session import Setup
+from hybrid_bt.config import Config, load_config, overridden
+from hybrid_bt.config.build import LegMaker, Policies, build, load_policy
+from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.errors import ConfigError, PolicyError, did_you_mean
 
@@ -38,7 +43,7 @@ class CallablePolicy:
     ----------
     function : callable
         Observations, float64 of shape (rows, features), to one action in [-1, 1] per row. The columns are
-        `brain.legs.sac.OBSERVATION` for SAC (one row per asset) and `hybrid_bt.brain.gate.OBSERVATION` for the gate
+        `brain.legs.sac.OBSERVATION` for SAC (one row per asset), `equations.features.MARKET_FEATURES` for the gate
         (one row). An object with a method `reset` is reset before a run, and every run has a copy of its own.
     trained_until : date, optional
         Last day that it learnt from: earlier bars are refused as in-sample. None says that it did not learn.
@@ -98,7 +103,9 @@ class CallablePolicy:
         return actions
 
 
-def own_policies(config: Config, given: Policies | None, sac: Any, gate: Any, legs: Mapping[str, LegMaker]) -> Policies:
+def own_policies(
+    config: Config, given: Policies | None, sac: object, gate: object, legs: Mapping[str, LegMaker]
+) -> Policies:
     """The policies of a run: yours where you gave one, else the configuration's files.
 
     Parameters
@@ -130,7 +137,7 @@ def own_policies(config: Config, given: Policies | None, sac: Any, gate: Any, le
     return Policies(**found)
 
 
-def _as_policy(kind: str, own: Any) -> Any:
+def _as_policy(kind: str, own: object) -> object:
     if own is None or (hasattr(own, "act") and hasattr(own, "manifest")):
         return own
     if isinstance(own, (str, Path)):
@@ -170,3 +177,61 @@ def registered(name: str) -> LegMaker:
     leg = leg_named(name)
     params = validated(leg.Params, {}, f"legs.{name}") if hasattr(leg, "Params") else ()
     return lambda symbols, pairs, config: leg(symbols, pairs, params)
+
+
+def own_config(
+    mode: str,
+    file: Config | str | Path | None,
+    overrides: Mapping[str, Mapping[str, object]] | None,
+    switches: Mapping[str, bool | None],
+) -> Config:
+    """A mode under a file and overrides, or a whole configuration in its place; and parts switched on or off."""
+    merged = {section: dict(values) for section, values in (overrides or {}).items()}
+    for section, is_on in switches.items():
+        if is_on is not None:
+            merged.setdefault(section, {})["enabled"] = bool(is_on)
+    return overridden(file, merged) if isinstance(file, Config) else load_config(mode, file, merged)
+
+
+def own_history(given: ArrayLike | None, n_symbols: int) -> FloatArray | None:
+    """Closes before the first bar, checked."""
+    if given is None:
+        return None
+    closes = np.asarray(given, dtype=np.float64)
+    if closes.ndim != 2 or closes.shape[1] != n_symbols:
+        raise ConfigError(f"history must be closes of shape (T0, {n_symbols}), not {closes.shape}")
+    if (closes <= 0.0).any() or np.isinf(closes).any():
+        raise ConfigError("history: closes must be finite and above 0; NaN where a symbol has no bar")
+    return closes
+
+
+def setup_of(
+    config: Config,
+    symbols: tuple[str, ...],
+    pairs: Sequence[str],
+    policies: Policies,
+    legs: Mapping[str, LegMaker] | None = None,
+    kalman_params: Sequence[KalmanParams] | None = None,
+) -> Setup:
+    """What a session of a configuration decides with; the parameters as in `build`, `pairs` may be ("auto",).
+
+    Raises
+    ------
+    ConfigError
+        As `build`.
+    """
+    finds = tuple(pairs) == ("auto",)
+    return Setup(
+        symbols,
+        partial(build, config, symbols, policies=policies, kalman_params=kalman_params, legs=legs),
+        () if finds else tuple(pairs),
+        config.guard,
+        config.order_rules.rebalance_band,
+        find_pairs=partial(find_pairs, symbols) if finds else None,
+        rate=partial(_rate, config) if config.auto_rate else None,
+    )
+
+
+def _rate(config: Config, stamps: Sequence[float]) -> float:
+    """Bars per year by the stamps before trading."""
+    return config.for_stamps(np.array([moment_of(stamp) for stamp in stamps], dtype="M8[s]")).risk.bars_per_year

@@ -16,9 +16,9 @@ from hybrid_bt.envs.episodes import (
     regime_track,
     seeded,
 )
-from hybrid_bt.envs.lanes import Lanes
+from hybrid_bt.envs.lanes import ASSET, PORTFOLIO, REGIME, SPECS, Lanes, Spec
 from hybrid_bt.envs.trading import TradingEnv
-from hybrid_bt.equations.env_step import ASSET, NO_LIMITS, PORTFOLIO, REGIME, SPECS, UNLEVERED, Spec, Task
+from hybrid_bt.equations.env_step import NO_LIMITS, UNLEVERED, Task
 
 __all__ = [
     "ASSET",

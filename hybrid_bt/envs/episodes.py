@@ -96,8 +96,8 @@ def portfolio_track(history: MarketHistory, start: Day, end: Day) -> Track:
 def regime_track(history: MarketHistory, said: Opinions, mix: MixParams, start: Day, end: Day) -> Track:
     """The market and what all legs said, with episodes between two dates, both included.
 
-    Features are `hybrid_bt.brain.gate.OBSERVATION`. `mix` says who has a part, and so who waits for the other side of a
-    pair; its `fusion` belongs into the `Task`.
+    Features are `MARKET_FEATURES`. `mix` says who has a part, and so who waits for the other side of a pair; its
+    `fusion` belongs into the `Task`.
     """
     inside = _between(history, start, end) & history.market_warm
     if np.count_nonzero(inside) < 2:
@@ -120,8 +120,8 @@ def _track(
     symbols: tuple[str, ...],
     features: NDArray[np.float32],
     inside: NDArray[np.bool_],
-    rows: Any = slice(None),
-    columns: Any = slice(None),
+    rows: slice | NDArray[np.int64] = slice(None),
+    columns: slice | list[int] = slice(None),
 ) -> Track:
     """Some rows and columns of a panel, with a span from the first to the last row that is `inside`."""
     bars, within = history.bars, np.flatnonzero(inside)

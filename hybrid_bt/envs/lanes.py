@@ -1,5 +1,7 @@
-"""Many episodes of one environment stepped in one call, compiled or not; `hybrid_bt.train.models` makes a `VecEnv` of
-them, and `TradingEnv` is one of them alone."""
+"""What makes a market an environment, and many episodes of one stepped in one call, compiled or not.
+
+`hybrid_bt.train.models` makes a `VecEnv` of lanes, and `TradingEnv` is one of them alone.
+"""
 
 from __future__ import annotations
 
@@ -12,56 +14,78 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from hybrid_bt.envs.episodes import Episode, Track
-from hybrid_bt.equations.book import NO_TAPE, Account, Book
-from hybrid_bt.equations.env_step import (
-    FLOAT_ROWS,
-    INT_ROWS,
-    LAST,
-    ROW,
-    SCALARS,
-    START_CASH,
-    Spec,
-    Task,
-    World,
-    begin_lane,
-    book_of,
-    load_account,
-    step_lane,
-    step_lanes,
-)
+from hybrid_bt.equations import env_step as step
+from hybrid_bt.equations.book import NO_TAPE, Account, Book, Capital, book_of
+from hybrid_bt.equations.env_step import FLOAT_ROWS, INT_ROWS, LAST, ROW, SCALARS, Task, World
+from hybrid_bt.equations.features import CLIP
 from hybrid_bt.errors import ConfigError
 
 #: observations, rewards, how the steps ended
 Outcome = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 
 
+class Spec(NamedTuple):
+    """What makes a market an environment."""
+
+    act: step.Act
+    see: step.See
+    baseline: step.Baseline
+    bounds: Callable[[int, Task], list[tuple[float, float]]]  #: (N, task) -> of each number that `see` writes
+    per_asset: bool = False  #: an action holds a number for each asset; else one
+    accounts: int = 1  #: of a lane; 2 with a shadow that keeps `base_action`
+
+
+def _action(n_assets: int, task: Task) -> list[tuple[float, float]]:
+    return [(min(task.low, 0.0), max(task.high, 0.0))]
+
+
+def _weights(n_assets: int, task: Task) -> list[tuple[float, float]]:
+    return [(-CLIP, CLIP)] * n_assets
+
+
+def _nothing(n_assets: int, task: Task) -> list[tuple[float, float]]:
+    return []
+
+
+ASSET = Spec(step.act_asset, step.see_action, step.held_for_nothing, _action)
+REGIME = Spec(step.act_regime, step.see_nothing, step.shadow_of, _nothing, accounts=2)
+PORTFOLIO = Spec(step.act_portfolio, step.see_weights, step.no_baseline, _weights, per_asset=True)
+#: every environment that there is
+SPECS = {"Asset": ASSET, "Regime": REGIME, "Portfolio": PORTFOLIO}
+
+
 class Market(NamedTuple):
     """All tracks, one behind the other: R rows of N assets."""
 
     features: NDArray[np.float32]  #: (R, F)
-    panel: NDArray[np.float64]  #: (3 and more, R, N) opens, closes, volatility; and the legs', see `step.World`
-    rows: NDArray[np.float64]  #: (2, R) days, correlation
-    lines: NDArray[np.float64]  #: of further legs, see `step.World`
+    panel: NDArray[np.float64]  #: (5 and more, R, N) opens, closes, volatility, days, correlation, legs; see `World`
+    lines: NDArray[np.float64]  #: of further legs, see `World`
+    offsets: NDArray[np.int64]  #: first row of each track
 
     @classmethod
     def of(cls, tracks: Sequence[Track]) -> Market:
         """The tracks laid out."""
-        panels = [np.stack([track.opens, track.closes, track.volatility, *track.legs]) for track in tracks]
+        panels = []
+        for track in tracks:
+            days, correlation = (
+                np.broadcast_to(row[:, None], track.opens.shape) for row in (track.days, track.correlation)
+            )
+            panels.append(np.stack([track.opens, track.closes, track.volatility, days, correlation, *track.legs]))
         return cls(
             np.ascontiguousarray(np.concatenate([track.features for track in tracks]), np.float32),
             np.concatenate(panels, axis=1).astype(np.float64),
-            np.hstack([np.array([track.days, track.correlation], np.float64) for track in tracks]),
             np.array(tracks[0].lines, np.float64).ravel(),
+            np.cumsum([0, *(len(track.days) for track in tracks)]),
         )
 
 
 class Lanes:
-    """L episodes on some tracks.
+    """L episodes on a market.
 
     Parameters
     ----------
     spec : Spec
-    tracks : sequence of Track
+    market : Market
     task : Task
     n_lanes : int
     cash : float
@@ -70,8 +94,6 @@ class Lanes:
         Step under numba (same bits).
     reuse : bool
         Steps write to two sets of arrays by turns: what a step returns is good until the second step after it.
-    market : Market, optional
-        Of the tracks, where they are laid out already.
 
     Attributes
     ----------
@@ -82,19 +104,17 @@ class Lanes:
     def __init__(
         self,
         spec: Spec,
-        tracks: Sequence[Track],
+        market: Market,
         task: Task,
         n_lanes: int,
         *,
-        cash: float = START_CASH,
+        cash: float = Capital().cash,
         compiled: bool = False,
         reuse: bool = False,
-        market: Market | None = None,
     ) -> None:
-        n_assets, n_accounts, market = len(tracks[0].symbols), n_lanes * spec.accounts, market or Market.of(tracks)
+        n_assets, n_accounts = market.panel.shape[2], n_lanes * spec.accounts
         self.n_lanes, self.waiting = n_lanes, set(range(n_lanes))
-        self._offsets = np.cumsum([0, *(len(track.days) for track in tracks)]).tolist()
-        self._features = market.features
+        self._offsets, self._features = market.offsets.tolist(), market.features
         self._n_seen = market.features.shape[1] + len(spec.bounds(n_assets, task))
         self._asked = np.zeros((n_lanes, n_assets if spec.per_asset else 1), np.float32)
         self._now: Outcome | None = self._fresh() if reuse else None
@@ -108,17 +128,17 @@ class Lanes:
         if compiled:
             from hybrid_bt.equations.compiled.envs import bound
 
-            self._begin, self._many, self.one = bound(spec, task, n_lanes, cash, self._state, market)
+            rules = spec.act, spec.see, spec.baseline
+            self._begin, self._many, self.one = bound(rules, task, n_lanes, cash, self._state, market[:3])
             return
         # lists, which CPython reads faster than arrays
         self._state = blank[0].tolist(), blank[1].tolist(), scalars.tolist()
-        opens, closes, volatility, *legs = market.panel.tolist()
-        days, correlation = market.rows.tolist()
-        seen = market.features, opens, closes, volatility, legs, market.lines.tolist(), days, correlation
-        world = World(*self._state, *seen, task, NO_TAPE)
-        self._begin = partial(begin_lane, world, n_lanes, cash)
-        self._many = partial(step_lanes, spec.act, spec.see, spec.baseline, world)
-        self.one = partial(step_lane, spec.act, spec.see, spec.baseline, world, 0)
+        panel = market.panel.tolist()
+        rows: tuple[Any, ...] = market.features.tolist(), *panel[:5], panel[5:], market.lines.tolist()
+        world = World._make((*self._state, *rows, task, NO_TAPE))
+        self._begin = partial(step.begin_lane, world, n_lanes, cash)
+        self._many = partial(step.step_lanes, spec.act, spec.see, spec.baseline, world)
+        self.one = partial(step.step_lane, spec.act, spec.see, spec.baseline, world, 0)
 
     def _fresh(self) -> Outcome:
         """Room for what a step writes."""
@@ -164,11 +184,12 @@ class Lanes:
 
     def account(self, lane: int = 0) -> Account:
         """Of one lane, at its last close."""
-        return load_account(np.array(self._state[2][lane]).tolist())
+        return step.load_account(np.array(self._state[2][lane]).tolist())
 
     def book(self, lane: int = 0) -> Book:
         """Of one lane, a copy."""
-        return book_of(np.array(self._state[0][lane]), np.array(self._state[1][lane]))
+        parts: list[Any] = [np.array(part[lane]) for part in self._state[:2]]
+        return book_of(*parts)
 
     def state(self) -> list[NDArray[Any]]:
         """Where all lanes stand, for `restore`; compiled or not it is the same."""

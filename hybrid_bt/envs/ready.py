@@ -7,19 +7,28 @@ from typing import Any
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import resolve_pairs
-from hybrid_bt.brain.history import read_history
+from hybrid_bt.brain.history import MarketHistory, read_history
+from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.opinions import opinions
-from hybrid_bt.brain.reader import MarketReader, read_panel
-from hybrid_bt.config import load_config
+from hybrid_bt.brain.reader import read_panel
+from hybrid_bt.config import Config, load_config
 from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.envs.episodes import asset_tracks, portfolio_track, regime_track
+from hybrid_bt.envs.lanes import SPECS
 from hybrid_bt.envs.trading import TradingEnv
-from hybrid_bt.equations.env_step import SPECS, Task
+from hybrid_bt.equations.env_step import Task
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.feeds import load_bars
 
 SAMPLE, SAMPLE_PAIRS = ("KO", "PEP", "JNJ"), ("KO:PEP",)
 SAMPLE_SPAN = "2000-01-01", "2009-12-31"  # bars that the policies learned on
+
+
+def history_of(bars: Bars, pairs: Sequence[str], config: Config) -> MarketHistory:
+    """Features of all bars; pairs are `Y:X`."""
+    columns = resolve_pairs(pairs, bars.symbols)
+    params = [config.kalman_params] * len(columns)
+    return read_history(bars, MarketReader(bars.n_symbols, columns, params, config.spread_params))
 
 
 def ready_env(
@@ -32,7 +41,7 @@ def ready_env(
     end: str | None = None,
     episode_bars: int | None = 252,
     compiled: bool | None = None,
-    **terms: Any,
+    **terms: object,
 ) -> TradingEnv:
     """An environment on bars, under a mode's costs, limits and order rules.
 
@@ -62,9 +71,7 @@ def ready_env(
         bars = load_bars("us20", symbols=SAMPLE).between(*SAMPLE_SPAN)
         pairs = SAMPLE_PAIRS if pairs is None else pairs
     names = tuple(pairs or ())
-    columns = resolve_pairs(names, bars.symbols)
-    params = [config.kalman_params] * len(columns)
-    history = read_history(bars, MarketReader(bars.n_symbols, columns, params, config.spread_params))
+    history = history_of(bars, names, config)
     span = start or bars.stamps[0], end or bars.stamps[-1]
     if spec == "Asset":
         tracks = asset_tracks(history, *span)
@@ -74,11 +81,11 @@ def ready_env(
         brain = build(config, bars.symbols, names, load_policies(config))
         said = opinions(brain, read_panel(bars.close, brain.reader))
         tracks = [regime_track(history, said, config.mix(), *span)]
-    task = Task(
-        unit=config.risk_unit,
-        fusion=config.mix().fusion,
-        risk=config.risk,
-        costs=config.costs,
-        rules=config.order_rules,
-    )
-    return TradingEnv(SPECS[spec], tracks, task._replace(**terms), episode_bars=episode_bars, compiled=compiled)
+    own: dict[str, Any] = {
+        "unit": config.risk_unit,
+        "fusion": config.mix().fusion,
+        "risk": config.risk,
+        "costs": config.costs,
+        "rules": config.order_rules,
+    }
+    return TradingEnv(SPECS[spec], tracks, Task(**own | terms), episode_bars=episode_bars, compiled=compiled)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from hybrid_bt.account.replay import checked_terms
 from hybrid_bt.envs.episodes import Track, draw_episode
-from hybrid_bt.envs.lanes import Lanes, Market
-from hybrid_bt.equations.book import Account
+from hybrid_bt.envs.lanes import REGIME, Lanes, Market, Spec
+from hybrid_bt.equations.book import Account, Capital
 from hybrid_bt.equations.compiled.choice import have_numba
-from hybrid_bt.equations.env_step import GOES_ON, REGIME, RUINED, START_CASH, Spec, Task
+from hybrid_bt.equations.env_step import GOES_ON, RUINED, Task
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.errors import ConfigError
 
@@ -31,7 +31,7 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
     `reward_unit`; ruin is -100. The end of the data is truncation, ruin is termination.
 
     ASSET
-        Action (1,): exposure in units of risk (`equations.sizing.exposure`). Observation: the asset's features, the
+        Action (1,): exposure in units of risk (`equations.fusion.exposure`). Observation: the asset's features, the
         action in force. Baseline: `base_action` held without costs.
     REGIME
         Action (1,): r, which mixes two recorded legs. Observation: the market's features. Baseline: an account that
@@ -73,7 +73,7 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
         task: Task = Task(),  # noqa: B008  an immutable tuple
         *,
         episode_bars: int | None = 252,
-        cash: float = START_CASH,
+        cash: float = Capital().cash,
         compiled: bool | None = None,
     ) -> None:
         if episode_bars is not None and episode_bars < 1:
@@ -89,7 +89,7 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
         self._ready()
 
     def _ready(self) -> None:
-        """Room for a lane, of which nothing is copied or pickled but its state."""
+        """Room for a lane, which is made anew in a copy."""
         self._market = Market.of(self.tracks)
         self._lane = self.lanes(1, compiled=self.compiled)
         self._asked = np.zeros(self.action_space.shape or 1, np.float32)
@@ -99,8 +99,7 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
     def lanes(self, n_lanes: int, *, compiled: bool | None = None, reuse: bool = False) -> Lanes:
         """The same environment many times over, stepped in one call."""
         fast = self.compiled if compiled is None else compiled and have_numba()
-        terms: dict[str, Any] = {"cash": self._cash, "compiled": fast, "reuse": reuse, "market": self._market}
-        return Lanes(self.kind, self.tracks, self.task, n_lanes, **terms)
+        return Lanes(self.kind, self._market, self.task, n_lanes, cash=self._cash, compiled=fast, reuse=reuse)
 
     @property
     def account(self) -> Account:
@@ -133,38 +132,27 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
         """
         if len(action) != len(self._asked):
             raise ConfigError(f"{len(self._asked)} numbers make an action of this environment, not {len(action)}")
-        self._asked[:] = action
+        self._asked[...] = action
         reward, end = self._step(self._asked, self._seen)
         if end == GOES_ON:
             return self._seen.copy(), reward, False, False, {}
-        self._end()
-        return self._seen.copy(), reward, end == RUINED, end != RUINED, {}
-
-    def _end(self) -> None:
         self._lane.waiting.add(0)
         self._step = self._refuse
+        return self._seen.copy(), reward, end == RUINED, end != RUINED, {}
 
-    def _refuse(self, *given: Any) -> tuple[float, int]:
+    def _refuse(self, *given: object) -> tuple[float, int]:
         raise ResetNeeded("the environment has not begun, or its episode has ended; call reset() before step()")
 
-    def state(self) -> dict[str, Any]:
-        """The running episode and the generator, for `restore`."""
-        return {"lanes": self._lane.state(), "rng": self.np_random.bit_generator.state}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken."""
-        self._lane.restore(state["lanes"])
-        self._step = self._refuse if self._lane.waiting else self._lane.one
-        self.np_random.bit_generator.state = dict(state["rng"])
-
     def __getstate__(self) -> dict[str, Any]:
-        mine = {name: value for name, value in vars(self).items() if name not in _ROOM}
-        return {"settings": mine, "state": self.state()}
+        """Of the lane nothing but where it stands: copies and pickles go on from there."""
+        return {name: value for name, value in vars(self).items() if name not in _ROOM} | {"lanes": self._lane.state()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state["settings"])
+        lanes = state.pop("lanes")
+        vars(self).update(state)
         self._ready()
-        self.restore(state["state"])
+        self._lane.restore(lanes)
+        self._step = self._refuse if self._lane.waiting else self._lane.one
 
 
 _ROOM = ("_market", "_lane", "_asked", "_seen", "_step")

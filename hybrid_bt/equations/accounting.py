@@ -35,12 +35,14 @@ What a Backtrader strategy must do to get the same bits (`hybrid_bt.strategies.o
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TypeAlias
 
 from hybrid_bt.equations.book import Account, Book, Tape, execute, first_bars, margin_check, mark, open_account
 from hybrid_bt.equations.costs import Costs, borrow_interest
 from hybrid_bt.equations.rows import Numbers, Row, Table
 from hybrid_bt.equations.sizing import OrderRules, order_size, submission_order
+
+Terms: TypeAlias = tuple[float, Costs, OrderRules]
 
 
 def _check_submitted(account: Account, book: Book, costs: Costs) -> tuple[int, int]:
@@ -201,25 +203,26 @@ def send_orders(
     )
 
 
-class Prices(NamedTuple):
-    """What an account is traded on; NaN where a symbol has no bar."""
-
-    opens: Table  #: (T, N)
-    closes: Table  #: (T, N)
-    days: Row[int]  #: (T,) date of each row, in days
-
-
 def run_account(
-    prices: Prices, targets: Table, cash: float, costs: Costs, rules: OrderRules, book: Book, tape: Tape
+    opens: Table, closes: Table, days: Row[int], targets: Table, terms: Terms, book: Book, tape: Tape
 ) -> Account:
-    """Trade `targets`, (T, N), row by row: the loop that both drivers run.
+    """Trade `targets` row by row: the loop that both drivers run.
+
+    Parameters
+    ----------
+    opens, closes, targets : (T, N), rows of lists or a two-dimensional array
+        Prices are NaN where a symbol has no bar.
+    days : (T,) int
+        Date of each row, in days.
+    terms
+        Start value, costs and order rules.
 
     Returns
     -------
     Account
         After the last row, whose orders stay pending.
     """
-    opens, closes, days = prices
+    cash, costs, rules = terms
     account = open_account(cash)
     for t in range(len(closes)):
         account = broker_day(account, book, t, days[t], opens[t], closes[t], costs, tape)

@@ -79,6 +79,11 @@ def new_book(n_symbols: int) -> Book:
     return Book(floats(), floats(), floats(), ints(), floats(), floats(), ints(), floats(), ints(), ints())
 
 
+def book_of(floats: Row[Cells[float]], ints: Row[Cells[int]]) -> Book:
+    """The book on floats (6 or more, N) and whole numbers (4, N)."""
+    return Book(floats[0], floats[1], floats[2], ints[0], floats[3], floats[4], ints[1], floats[5], ints[2], ints[3])
+
+
 def open_account(cash: float) -> Account:
     """An account that has not traded."""
     return Account(cash, cash, 0, 0, 0, False, 0, 0, 0.0, 0.0)

@@ -1,38 +1,41 @@
 """One bar of an environment: pure functions that CPython runs on lists and numba compiles on arrays as they stand.
 
-An environment is a market and three rules, a `Spec`:
-
-    act       targets that an action asks for
-    see       what an observation holds behind the market's features
-    baseline  reward that `base_action` would have had, which is subtracted
-
-The account is the broker's (`equations.accounting`): the action of the close of a row fills at the next open, pays
-spread, fee and interest, and is marked at the next close. A lane is one episode; L of them are stepped in one call.
+An environment is a market and three rules: what targets an action asks for, what an observation holds behind the
+market's features, and a baseline's reward, which is subtracted. The account is the broker's (`equations.accounting`):
+the action of the close of a row fills at the next open, pays spread, fee and interest, and is marked at the next close.
+A lane is one episode; L of them are stepped in one call.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from hybrid_bt.equations.accounting import broker_day, send_orders
-from hybrid_bt.equations.book import Account, Book, Tape, open_account
+from hybrid_bt.equations.book import Account, Tape, book_of, open_account
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.features import CLIP
-from hybrid_bt.equations.fusion import FusionParams, sac_weight, weight_at
-from hybrid_bt.equations.risk import RiskParams, limit_in_place
-from hybrid_bt.equations.sizing import OrderRules, RiskUnit, exposure
+from hybrid_bt.equations.fusion import (
+    FusionParams,
+    RiskParams,
+    RiskUnit,
+    exposure,
+    limit_in_place,
+    sac_weight,
+    weight_at,
+)
+from hybrid_bt.equations.rows import Cells, Lines, Row, Written
+from hybrid_bt.equations.sizing import OrderRules
 
-START_CASH = 1_000_000.0
 REWARD_SCALE = 100.0  #: rewards are in percent: networks like numbers near 1
 FULLY_INVESTED = 0.97  #: an unlevered account keeps this little in cash for gaps and costs
 NO_LIMITS = RiskParams(math.inf, 1.0, math.inf, math.inf, math.inf, 252.0)  #: targets go to the broker as they are
 UNLEVERED = NO_LIMITS._replace(gross_limit=FULLY_INVESTED)  #: the rest of the cash is for gaps and costs
 
 GOES_ON, TRUNCATED, RUINED = 0, 1, 2  #: how a step ended
-WANTED, ASKED, FLOAT_ROWS, INT_ROWS = 6, 7, 8, 4  # rows of `State.floats` behind those of the book
-EQUITY, ROW, LAST, SCALARS = 1, 10, 11, 12  # columns of `State.scalars`
+SIZE, CLOSE, WANTED, ASKED, FLOAT_ROWS, INT_ROWS = 0, 2, 6, 7, 8, 4  # rows of `World.floats` and `World.ints`
+EQUITY, ROW, LAST, SCALARS = 1, 10, 11, 12  # columns of `World.scalars`
 
 
 class Task(NamedTuple):
@@ -56,30 +59,24 @@ class World(NamedTuple):
     R rows of N assets, all tracks one behind the other. A accounts: L, or 2 L where each lane has a shadow.
     """
 
-    floats: Any  #: (A, 8, N) of `Book`; targets; the action in force
-    ints: Any  #: (A, 4, N) of `Book`
-    scalars: Any  #: (A, 12) of `Account`; the row of the next decision; the row that the episode is cut at
-    features: Any  #: (R, F) float32
-    opens: Any  #: (R, N), NaN where a symbol has no bar
-    closes: Any  #: (R, N), likewise
-    volatility: Any  #: (R, N) per bar
-    legs: Any  #: (L + 1, R, N) targets of all legs, and 1 where a symbol waits; or none of them
-    lines: Any  #: (3 (L - 2),) weights of the legs behind the first two, at r = -1, 0 and +1
-    days: Any  #: (R,)
-    correlation: Any  #: (R,)
+    floats: Row[Lines]  #: (A, 8, N) of `Book`; targets; the action in force
+    ints: Row[Row[Cells[int]]]  #: (A, 4, N) of `Book`
+    scalars: Lines  #: (A, 12) of `Account`; the row of the next decision; the row that the episode is cut at
+    features: Lines  #: (R, F) float32
+    opens: Lines  #: (R, N), NaN where a symbol has no bar
+    closes: Lines  #: (R, N), likewise
+    volatility: Lines  #: (R, N) per bar
+    days: Lines  #: (R, N), the same day in each column
+    correlation: Lines  #: (R, N), likewise
+    legs: Row[Lines]  #: (L + 1, R, N) targets of all legs, and 1 where a symbol waits; or none of them
+    lines: Written  #: (3 (L - 2),) weights of the legs behind the first two, at r = -1, 0 and +1
     task: Task
     tape: Tape  #: of empty sequences
 
 
-class Spec(NamedTuple):
-    """What makes a market an environment."""
-
-    act: Callable[..., None]  #: (wanted (N,) written, action in force, row, world)
-    see: Callable[..., None]  #: (observation written, from where on, action in force, book, equity)
-    baseline: Callable[..., float]  #: (lane, row, world)
-    bounds: Callable[[int, Task], list[tuple[float, float]]]  #: (N, task) -> of each number that `see` writes
-    per_asset: bool = False  #: an action holds a number for each asset; else one
-    accounts: int = 1  #: of a lane; 2 with a shadow that keeps `base_action`
+Act: TypeAlias = Callable[[Written, Written, int, World], None]  #: (targets written, action in force, row, world)
+See: TypeAlias = Callable[[Written, int, Lines, float], None]  #: (observation written, from where on, floats, equity)
+Baseline: TypeAlias = Callable[[int, int, World], float]  #: (lane, row, world)
 
 
 def reward_of(growth: float, risk_aversion: float) -> float:
@@ -93,9 +90,6 @@ def no_baseline(lane: int, row: int, world: World) -> float:
     return 0.0
 
 
-# --- one asset: exposure in units of risk
-
-
 def asset_target(action: float, volatility: float, unit: RiskUnit) -> float:
     """Signed fraction of equity that an action asks for in an account of one asset."""
     wanted = exposure(action, volatility, unit)
@@ -104,14 +98,14 @@ def asset_target(action: float, volatility: float, unit: RiskUnit) -> float:
     return wanted if wanted >= -FULLY_INVESTED else -FULLY_INVESTED
 
 
-def act_asset(wanted: Any, asked: Any, row: int, world: World) -> None:
-    """Exposure to the asset."""
+def act_asset(wanted: Written, asked: Written, row: int, world: World) -> None:
+    """Of one asset: exposure in units of risk."""
     wanted[0] = asset_target(asked[0], world.volatility[row][0], world.task.unit)
 
 
-def see_action(seen: Any, n: int, asked: Any, book: Book, equity: float) -> None:
+def see_action(seen: Written, n: int, floats: Lines, equity: float) -> None:
     """The action in force."""
-    seen[n] = asked[0]
+    seen[n] = floats[ASKED][0]
 
 
 def held_for_nothing(lane: int, row: int, world: World) -> float:
@@ -124,30 +118,25 @@ def held_for_nothing(lane: int, row: int, world: World) -> float:
     return reward_of(1.0 + held * move, task.risk_aversion)
 
 
-# --- a portfolio: fractions of equity
-
-
-def act_portfolio(wanted: Any, asked: Any, row: int, world: World) -> None:
-    """The action itself, limited."""
+def act_portfolio(wanted: Written, asked: Written, row: int, world: World) -> None:
+    """Of a portfolio: fractions of equity, limited."""
     for i in range(len(wanted)):
         wanted[i] = asked[i]
-    limit_in_place(wanted, world.volatility[row], world.correlation[row], world.task.risk)
+    limit_in_place(wanted, world.volatility[row], world.correlation[row][0], world.task.risk)
 
 
-def see_weights(seen: Any, n: int, asked: Any, book: Book, equity: float) -> None:
+def see_weights(seen: Written, n: int, floats: Lines, equity: float) -> None:
     """The weights held."""
-    for i in range(len(book.size)):
-        weight = book.size[i] * book.close[i] / equity if equity > 0.0 else 0.0
+    sizes, closes = floats[SIZE], floats[CLOSE]
+    for i in range(len(sizes)):
+        weight = sizes[i] * closes[i] / equity if equity > 0.0 else 0.0
         seen[n + i] = min(max(weight, -CLIP), CLIP)
 
 
-# --- a regime: the mix of recorded legs
-
-
-def settle(wanted: Any, row: int, r: float, world: World) -> None:
-    """Mix the legs at score r, limit the mix, and withhold what waits for the other side of its pair."""
-    legs, lines, task = world.legs, world.lines, world.task
-    n_legs, w_sac = len(legs) - 1, sac_weight(r, task.fusion)
+def act_regime(wanted: Written, asked: Written, row: int, world: World) -> None:
+    """Of a regime: the legs mixed at score r and limited; what waits for the other side of its pair is withheld."""
+    legs, lines, r = world.legs, world.lines, asked[0]
+    n_legs, w_sac = len(legs) - 1, sac_weight(r, world.task.fusion)
     sac, kalman, waits = legs[0][row], legs[1][row], legs[n_legs][row]
     for i in range(len(wanted)):
         wanted[i] = w_sac * sac[i] + (1.0 - w_sac) * kalman[i]
@@ -156,18 +145,13 @@ def settle(wanted: Any, row: int, r: float, world: World) -> None:
         weight = weight_at(r, lines[k], lines[k + 1], lines[k + 2])
         for i in range(len(wanted)):
             wanted[i] += weight * further[i]
-    limit_in_place(wanted, world.volatility[row], world.correlation[row], task.risk)
+    limit_in_place(wanted, world.volatility[row], world.correlation[row][0], world.task.risk)
     for i in range(len(wanted)):
         if waits[i] > 0.0:
             wanted[i] = math.nan
 
 
-def act_regime(wanted: Any, asked: Any, row: int, world: World) -> None:
-    """The mix at score r."""
-    settle(wanted, row, asked[0], world)
-
-
-def see_nothing(seen: Any, n: int, asked: Any, book: Book, equity: float) -> None:
+def see_nothing(seen: Written, n: int, floats: Lines, equity: float) -> None:
     """Features are all there is."""
 
 
@@ -181,41 +165,13 @@ def shadow_of(lane: int, row: int, world: World) -> float:
     return reward_of(growth, world.task.risk_aversion) if growth > 0.0 else 0.0
 
 
-def _previous(n_assets: int, task: Task) -> list[tuple[float, float]]:
-    return [(min(task.low, 0.0), max(task.high, 0.0))]
-
-
-def _weights(n_assets: int, task: Task) -> list[tuple[float, float]]:
-    return [(-CLIP, CLIP)] * n_assets
-
-
-def _nothing(n_assets: int, task: Task) -> list[tuple[float, float]]:
-    return []
-
-
-ASSET = Spec(act_asset, see_action, held_for_nothing, _previous)
-REGIME = Spec(act_regime, see_nothing, shadow_of, _nothing, accounts=2)
-PORTFOLIO = Spec(act_portfolio, see_weights, no_baseline, _weights, per_asset=True)
-
-#: every environment that there is
-SPECS = {"Asset": ASSET, "Regime": REGIME, "Portfolio": PORTFOLIO}
-
-
-# --- lanes
-
-
-def book_of(floats: Any, ints: Any) -> Book:
-    """The book of an account, on (8, N) and (4, N)."""
-    return Book(floats[0], floats[1], floats[2], ints[0], floats[3], floats[4], ints[1], floats[5], ints[2], ints[3])
-
-
-def load_account(v: Any) -> Account:
+def load_account(v: Written) -> Account:
     """The account that `store_account` wrote."""
     whole = int(v[2]), int(v[3]), int(v[4]), int(v[6]), int(v[7])
     return Account(v[0], v[1], whole[0], whole[1], whole[2], v[5] > 0.0, whole[3], whole[4], v[8], v[9])
 
 
-def store_account(v: Any, account: Account) -> None:
+def store_account(v: Written, account: Account) -> None:
     """Write an account over the first ten of (12,)."""
     v[0], v[1], v[2], v[3], v[4] = account.cash, account.equity, account.seen, account.waiting, account.submitted
     v[5] = 1.0 if account.ruined else 0.0
@@ -228,7 +184,7 @@ def trade(k: int, row: int, world: World) -> float:
     book, before = book_of(floats, world.ints[k]), load_account(scalars)
     sent = send_orders(before, book, row, floats[WANTED], world.closes[row], world.task.rules)
     row += 1
-    day, opens, closes = int(world.days[row]), world.opens[row], world.closes[row]
+    day, opens, closes = int(world.days[row][0]), world.opens[row], world.closes[row]
     after = broker_day(sent, book, row, day, opens, closes, world.task.costs, world.tape)
     store_account(scalars, after)
     return after.equity / before.equity
@@ -237,30 +193,25 @@ def trade(k: int, row: int, world: World) -> float:
 def begin_lane(world: World, n_lanes: int, cash: float, lane: int, row: int, last: int) -> None:
     """A new episode from the close of a row on, in cash."""
     for k in range(lane, len(world.scalars), n_lanes):
-        floats, ints, scalars = world.floats[k], world.ints[k], world.scalars[k]
-        for i in range(len(floats[0])):
-            for j in range(FLOAT_ROWS):
-                floats[j][i] = 0.0
-            for j in range(INT_ROWS):
-                ints[j][i] = 0
-        fresh, book, day, tape = open_account(cash), book_of(floats, ints), int(world.days[row]), world.tape
-        marked = broker_day(fresh, book, row, day, world.opens[row], world.closes[row], world.task.costs, tape)
-        store_account(scalars, marked)
+        for values in world.floats[k]:
+            for i in range(len(values)):
+                values[i] = 0.0
+        for counts in world.ints[k]:
+            for i in range(len(counts)):
+                counts[i] = 0
+        book, day, scalars = book_of(world.floats[k], world.ints[k]), int(world.days[row][0]), world.scalars[k]
+        opens, closes, costs = world.opens[row], world.closes[row], world.task.costs
+        store_account(scalars, broker_day(open_account(cash), book, row, day, opens, closes, costs, world.tape))
         scalars[ROW], scalars[LAST] = row, last
 
 
-def step_lane(act: Any, see: Any, baseline: Any, world: World, lane: int, actions: Any, seen: Any) -> tuple[float, int]:
+def step_lane(
+    act: Act, see: See, baseline: Baseline, world: World, lane: int, actions: Written, seen: Written
+) -> tuple[float, int]:
     """Take one lane to its next close.
 
-    Parameters
-    ----------
-    act, see, baseline
-        Of a `Spec`.
-    actions : (1,) or (N,) float32
-        Those outside the action space are the nearer end. NaN sends no order: what is held is kept, and the action in
-        force stays the last one.
-    seen : (features,) float32, written
-        What the policy sees after the step; of an episode that has ended, its last.
+    Actions, (1,) or (N,), outside the action space are the nearer end. NaN sends no order: what is held is kept, and
+    the action in force stays the last one. `seen` is written, also after the last step of an episode.
 
     Returns
     -------
@@ -269,8 +220,8 @@ def step_lane(act: Any, see: Any, baseline: Any, world: World, lane: int, action
     floats, scalars, task = world.floats[lane], world.scalars[lane], world.task
     wanted, asked, row = floats[WANTED], floats[ASKED], int(scalars[ROW])
     silent = False
-    for k in range(len(actions)):
-        action = float(actions[k])
+    for k, given in enumerate(actions):
+        action = float(given)
         if action == action:
             asked[k] = task.low if action < task.low else task.high if action > task.high else action
         else:
@@ -282,36 +233,26 @@ def step_lane(act: Any, see: Any, baseline: Any, world: World, lane: int, action
                 wanted[i] = math.nan
     growth = trade(lane, row, world)
     ruined = not growth > 0.0
-    reward = -REWARD_SCALE
-    if not ruined:
-        reward = reward_of(growth, task.risk_aversion) - baseline(lane, row, world)
+    reward = -REWARD_SCALE if ruined else reward_of(growth, task.risk_aversion) - baseline(lane, row, world)
     row += 1
-    scalars[ROW] = row
-    if ruined:
-        scalars[LAST] = row
-    features = world.features[row]
-    for k in range(len(features)):
-        seen[k] = features[k]
-    see(seen, len(features), asked, book_of(floats, world.ints[lane]), scalars[EQUITY])
+    scalars[ROW], scalars[LAST] = row, row if ruined else scalars[LAST]
+    for k, feature in enumerate(world.features[row]):
+        seen[k] = feature
+    see(seen, len(world.features[row]), floats, scalars[EQUITY])
     return reward / task.reward_unit, RUINED if ruined else TRUNCATED if row >= scalars[LAST] else GOES_ON
 
 
 def step_lanes(
-    act: Any, see: Any, baseline: Any, world: World, actions: Any, seen: Any, rewards: Any, ended: Any
+    act: Act,
+    see: See,
+    baseline: Baseline,
+    world: World,
+    actions: Lines,
+    seen: Lines,
+    rewards: Written,
+    ended: Cells[int],
 ) -> int:
-    """Take every lane to its next close.
-
-    Parameters
-    ----------
-    actions : (L, 1 or N) float32
-    seen : (L, features) float32, written
-    rewards : (L,) float32, written
-    ended : (L,) int64, written
-
-    Returns
-    -------
-    How many episodes have ended.
-    """
+    """`step_lane` for every lane, rewards and endings written; how many episodes have ended."""
     over = 0
     for lane in range(len(actions)):
         reward, end = step_lane(act, see, baseline, world, lane, actions[lane], seen[lane])

@@ -1,7 +1,6 @@
 """What the policies see: scale-free, causal features of one asset and of the market.
 
-Every quantity is a recursion on log closes with O(1) memory. Returns are measured in units of the asset's own
-volatility, so that a policy trained on one set of names can be asked about any other.
+Every quantity is a recursion on log closes with O(1) memory, in units of the asset's own volatility.
 
     d_h <- (1 - a_h) (d_h + r),    trend_h = d_h / (sigma c_h),     a_h = 2 / (h + 1)
 
@@ -23,6 +22,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from hybrid_bt.equations.rows import Cells, Numbers, Row
+
 CLIP = 5.0  #: policies are trained on features clipped to +-5 standard deviations
 WARMUP_BARS = 252  #: returns an asset must have shown before anybody acts on its features
 MIN_VARIANCE = 1e-12  #: squared log return per bar; the price of a halted stock does not divide by zero
@@ -40,36 +41,15 @@ def _unit_sd(keep: float) -> float:
 KEEP_5, KEEP_21, KEEP_63, KEEP_252 = _keep(5.0), _keep(21.0), _keep(63.0), _keep(252.0)
 SD_5, SD_21, SD_63, SD_252 = _unit_sd(KEEP_5), _unit_sd(KEEP_21), _unit_sd(KEEP_63), _unit_sd(KEEP_252)
 
+_OF_ASSET = ("return_1", "trend_5", "trend_21", "trend_63", "trend_252", "relative_21", "relative_252")
+_OF_ALL = ("market_trend_21", "market_trend_252", "market_volatility_ratio", "correlation")
 #: per asset, in the order in which `asset_features` returns them; the leg appends its own previous action
-ASSET_FEATURES = (
-    "return_1",
-    "trend_5",
-    "trend_21",
-    "trend_63",
-    "trend_252",
-    "relative_21",
-    "relative_252",
-    "volatility_ratio",
-    "market_trend_21",
-    "market_trend_252",
-    "market_volatility_ratio",
-    "correlation",
-    "pair_zscore",
-)
+ASSET_FEATURES = (*_OF_ASSET, "volatility_ratio", *_OF_ALL, "pair_zscore")
 
+_TRENDS = ("market_trend_5", "market_trend_21", "market_trend_63", "market_trend_252")
+_SHAPE = ("market_volatility_ratio", "market_volatility_shock", "correlation", "variance_ratio")
 #: of the market, in the order in which `market_features` returns them
-MARKET_FEATURES = (
-    "market_return_1",
-    "market_trend_5",
-    "market_trend_21",
-    "market_trend_63",
-    "market_trend_252",
-    "market_volatility_ratio",
-    "market_volatility_shock",
-    "correlation",
-    "variance_ratio",
-    "pair_stretch",
-)
+MARKET_FEATURES = ("market_return_1", *_TRENDS, *_SHAPE, "pair_stretch")
 
 
 class AssetState(NamedTuple):
@@ -109,46 +89,42 @@ def initial_market() -> MarketState:
 
 
 def _absorb_return(state: AssetState, ret: float, log_close: float) -> AssetState:
-    n = state.n_returns + 1.0
-    sq = ret * ret
-    shock = ret / math.sqrt(state.var) if state.var > MIN_VARIANCE else 0.0
-    # plain averages until a window is full, exponential ones from then on
-    first = 1.0 / n
+    # unpacked once: an attribute of a NamedTuple costs as much as a product
+    n_returns, _, _, _, var_fast, var, var_slow, d_5, d_21, d_63, d_252 = state
+    n, sq = n_returns + 1.0, ret * ret
+    first = 1.0 / n  # plain averages until a window is full, exponential ones from then on
     return AssetState(
         n,
         log_close,
         ret,
-        shock,
-        state.var_fast + max(FAST, first) * (sq - state.var_fast),
-        state.var + max(MEDIUM, first) * (sq - state.var),
-        state.var_slow + max(SLOW, first) * (sq - state.var_slow),
-        KEEP_5 * (state.d_5 + ret),
-        KEEP_21 * (state.d_21 + ret),
-        KEEP_63 * (state.d_63 + ret),
-        KEEP_252 * (state.d_252 + ret),
+        ret / math.sqrt(var) if var > MIN_VARIANCE else 0.0,
+        var_fast + max(FAST, first) * (sq - var_fast),
+        var + max(MEDIUM, first) * (sq - var),
+        var_slow + max(SLOW, first) * (sq - var_slow),
+        KEEP_5 * (d_5 + ret),
+        KEEP_21 * (d_21 + ret),
+        KEEP_63 * (d_63 + ret),
+        KEEP_252 * (d_252 + ret),
     )
 
 
 def asset_step(state: AssetState, log_close: float) -> AssetState:
     """Absorb one log close; call it only on bars on which the asset traded."""
     if math.isnan(state.log_close):
-        return AssetState(
-            state.n_returns,
-            log_close,
-            state.last_return,
-            state.shock,
-            state.var_fast,
-            state.var,
-            state.var_slow,
-            state.d_5,
-            state.d_21,
-            state.d_63,
-            state.d_252,
-        )
+        n_returns, _, ret, shock, var_fast, var, var_slow, d_5, d_21, d_63, d_252 = state
+        return AssetState(n_returns, log_close, ret, shock, var_fast, var, var_slow, d_5, d_21, d_63, d_252)
     return _absorb_return(state, log_close - state.log_close, log_close)
 
 
-def market_step(state: MarketState, assets: Sequence[AssetState], traded: Sequence[bool]) -> MarketState:
+def absorb_bar(logs: Numbers, traded: Row[bool], assets: Cells[AssetState], market: MarketState) -> MarketState:
+    """Step all assets (N,) over a bar of log closes, in place, and the market by its return value."""
+    for i, log_close in enumerate(logs):
+        if traded[i]:
+            assets[i] = asset_step(assets[i], log_close)
+    return market_step(market, assets, traded)
+
+
+def market_step(state: MarketState, assets: Row[AssetState], traded: Row[bool]) -> MarketState:
     """Absorb the bar of all assets, each already stepped; only those that traded and have a return count."""
     n = 0
     ret = shock = shock_sq = trend_sq = 0.0
@@ -158,7 +134,7 @@ def market_step(state: MarketState, assets: Sequence[AssetState], traded: Sequen
             ret += asset.last_return
             shock += asset.shock
             shock_sq += asset.shock * asset.shock
-            trend = _clip(_in_sd(asset.d_21, SD_21, asset.var))
+            trend = min(max(_in_sd(asset.d_21, SD_21, asset.var), -CLIP), CLIP)
             trend_sq += trend * trend
     if n == 0:
         return state
@@ -196,10 +172,6 @@ def is_warm(asset: AssetState) -> bool:
     return asset.n_returns >= WARMUP_BARS
 
 
-def _clip(value: float) -> float:
-    return min(max(value, -CLIP), CLIP)
-
-
 def _in_sd(d: float, unit_sd: float, variance: float) -> float:
     return d / (unit_sd * math.sqrt(variance)) if variance > MIN_VARIANCE else 0.0
 
@@ -212,15 +184,7 @@ def _log_ratio(variance: float, reference: float) -> float:
 
 
 def asset_features(asset: AssetState, market: MarketState, pair_zscore: float) -> tuple[float, ...]:
-    """The features named in `ASSET_FEATURES`, not clipped: the policy clips to its own range and counts.
-
-    Parameters
-    ----------
-    asset, market
-        After the same bar.
-    pair_zscore : float
-        Mean z-score of the asset's pairs, signed so that positive means the asset is dear; 0 without a pair.
-    """
+    """The features named in `ASSET_FEATURES`, not clipped; `pair_zscore` is the mean of the asset's pairs, signed."""
     return own_features(asset, market.mean) + context_features(market) + (pair_zscore,)
 
 
@@ -253,15 +217,7 @@ def context_features(market: MarketState) -> tuple[float, ...]:
 
 
 def market_features(market: MarketState, pair_stretch: float) -> tuple[float, ...]:
-    """The features named in `MARKET_FEATURES`, not clipped.
-
-    Parameters
-    ----------
-    market
-        After the bar.
-    pair_stretch : float
-        Mean |z-score| of all pairs; 0 without pairs.
-    """
+    """The features named in `MARKET_FEATURES`, not clipped; `pair_stretch` is the mean |z-score| of all pairs."""
     mean = market.mean
     return (
         mean.shock,
@@ -274,4 +230,19 @@ def market_features(market: MarketState, pair_stretch: float) -> tuple[float, ..
         correlation(market),
         math.log(max(market.trend_sq, MIN_VARIANCE)),
         pair_stretch,
+    )
+
+
+def seen_of(
+    assets: Sequence[AssetState], market: MarketState, zscores: Sequence[float], stretch: float
+) -> tuple[list[bool], list[tuple[float, ...]], tuple[float, ...], bool, list[float], float]:
+    """What is seen at a close: fields `warm` to `correlation` of a view, from `pair.pair_zscores`."""
+    context = context_features(market)
+    return (
+        [is_warm(asset) for asset in assets],
+        [own_features(asset, market.mean) + context + (z,) for asset, z in zip(assets, zscores, strict=True)],
+        market_features(market, stretch),
+        is_warm(market.mean),
+        [volatility(asset) for asset in assets],
+        context[-1],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -13,6 +14,7 @@ class Row(Protocol[T_co]):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> T_co: ...
+    def __iter__(self) -> Iterator[T_co]: ...
 
 
 class Cells(Row[T], Protocol[T]):
@@ -23,3 +25,5 @@ class Cells(Row[T], Protocol[T]):
 
 Numbers: TypeAlias = Row[float]
 Table: TypeAlias = Row[Row[float]]
+Written: TypeAlias = Cells[float]
+Lines: TypeAlias = Row[Cells[float]]  #: a table that is written

@@ -1,6 +1,5 @@
-"""From an action to a target, in units of risk; from a target to an order: lots, the rebalance band, who goes first.
+"""From a target to an order: lots, the rebalance band, and who goes first.
 
-    exposure = action * min(exposure_cap, risk_unit / sigma), sigma = volatility per year
     wanted position = target * equity / close, rounded toward zero to a multiple of the lot;  order = wanted - held
 
 Shared by the live strategy and the accounting twin; plain functions of floats and sequences (see `accounting`).
@@ -8,32 +7,15 @@ Shared by the live strategy and the accounting twin; plain functions of floats a
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, NamedTuple
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Lt
 
 from hybrid_bt.equations.rows import Cells, Numbers
 
 # Sizes live on a binary grid: sums of them are exact up to 2^33 shares. Off the grid, closing and opening parts of a
 # flip do not add up to the order, and Backtrader leaves it open with some 1e-16 shares to go.
 SIZE_GRID = 1048576.0  # 2^20 per share
-
-
-class RiskUnit(NamedTuple):
-    """How an action becomes exposure."""
-
-    risk_unit: Annotated[float, Gt(0), "volatility per year of an action of 1"]
-    exposure_cap: Annotated[float, Gt(0), "largest exposure of an action of 1, times the asset's share of equity"]
-    bars_per_year: float
-
-
-def exposure(action: float, volatility: float, unit: RiskUnit) -> float:
-    """Exposure to one asset, as a fraction of its share of equity; `volatility` is per bar."""
-    yearly = volatility * math.sqrt(unit.bars_per_year)
-    if yearly * unit.exposure_cap <= unit.risk_unit:
-        return action * unit.exposure_cap
-    return action * unit.risk_unit / yearly
 
 
 class OrderRules(NamedTuple):

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from hybrid_bt.account.metrics import measures
 from hybrid_bt.account.registry import RISK_OFF, Panel, Terms, account, traded_at
 from hybrid_bt.bars import Bars, instant
-from hybrid_bt.brain.hybrid import Hybrid, Opinion
+from hybrid_bt.brain.hybrid import Hybrid
+from hybrid_bt.brain.legs.base import Opinion
 from hybrid_bt.brain.opinions import in_chunks, opinions
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.config.task import Task

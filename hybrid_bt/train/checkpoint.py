@@ -16,7 +16,7 @@ import io
 import json
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,13 @@ import numpy as np
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import write_whole
 from hybrid_bt.files.texts import plain
+from hybrid_bt.train.validation import Model
 
-MAGIC = b"hybrid_bt checkpoint 2\n"
+MAGIC = b"hybrid_bt checkpoint 3\n"
 HASH_BYTES = 32
 COUNTERS = ("num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining")
+LAST = ("_last_obs", "_last_episode_starts")  #: arrays of the model
+RUNNING = ("episode_returns", "episode_lengths")  #: of `VecMonitor`
 BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
@@ -86,80 +89,76 @@ def read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     return state
 
 
-def _first_difference(found: Any, wanted: Any, where: str = "") -> str:
+def _first_difference(found: object, wanted: object, where: str = "") -> str:
     if isinstance(found, dict) and isinstance(wanted, dict):
         inside = (_first_difference(found.get(key), wanted[key], f"{where}.{key}".lstrip(".")) for key in wanted)
         return next(filter(None, inside), "")
-    return "" if found == wanted else f"{where} was {_short(found)}, now {_short(wanted)}"
+    return "" if found == wanted else f"{where} was {found!s:.24}, now {wanted!s:.24}"
 
 
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 24 else text[:12] + "..."
-
-
-def gather(model: Any) -> dict[str, Any]:
+def gather(model: Model) -> dict[str, Any]:
     """State of a SAC or RecurrentPPO model, its `VecMonitor` over lanes and all generators, between two rollouts."""
     import torch
 
-    env, lanes = model.env, model.env.venv.state()
+    env, lanes, buffer = model.env, model.env.venv.state(), getattr(model, "replay_buffer", None)
+    generators = {
+        "numpy": plain(np.random.get_state(legacy=False)),
+        "python": random.getstate(),
+        "actions": model.action_space.np_random.bit_generator.state,
+        "lanes": lanes["rngs"],
+    }
     state = {
         "parameters": model.get_parameters(),
         "counters": {name: getattr(model, name) for name in COUNTERS},
-        "last_obs": _tensor(model._last_obs),
-        "episode_starts": _tensor(model._last_episode_starts),
+        "last": _tensors(model, LAST),
         "episodes": [[float(info["r"]), int(info["l"]), float(info["t"])] for info in model.ep_info_buffer],
-        "returns": _tensor(env.episode_returns),
-        "lengths": _tensor(env.episode_lengths),
+        "running": _tensors(env, RUNNING),
         "episode_count": env.episode_count,
-        "lanes": [_tensor(part) for part in lanes["lanes"]],
+        "lanes": [torch.from_numpy(part) for part in lanes["lanes"]],
         "torch": torch.get_rng_state(),
-        "generators": json.dumps(
-            {
-                "numpy": plain(np.random.get_state(legacy=False)),
-                "python": random.getstate(),
-                "actions": model.action_space.np_random.bit_generator.state,
-                "lanes": lanes["rngs"],
-            }
-        ),
+        "generators": json.dumps(generators),
     }
     if getattr(model, "ent_coef_optimizer", None) is not None:
         state["log_ent_coef"] = model.log_ent_coef.detach()
-    if getattr(model, "replay_buffer", None) is not None:
-        buffer = model.replay_buffer
+    if buffer is not None:
         used = buffer.buffer_size if buffer.full else buffer.pos
-        columns = {name: _tensor(getattr(buffer, name)[:used]) for name in BUFFER}
-        state["buffer"] = {"pos": buffer.pos, "full": buffer.full, **columns}
+        state["buffer"] = {"pos": buffer.pos, "full": buffer.full, "rows": _tensors(buffer, BUFFER, used)}
     if hasattr(model, "_last_lstm_states"):
         state["lstm"] = [[part.detach() for part in pair] for pair in model._last_lstm_states]
     return state
 
 
-def scatter(state: Mapping[str, Any], model: Any) -> None:
+def _tensors(owner: Model, names: Sequence[str], rows: int | None = None) -> dict[str, Any]:
+    """Copies of arrays that `owner` has."""
+    import torch
+
+    return {name: torch.from_numpy(np.array(getattr(owner, name)[:rows])) for name in names}
+
+
+def scatter(state: Mapping[str, Any], model: Model) -> None:
     """Give a fresh model, made with the same settings and about to learn, the state of `gather`."""
     import torch
 
+    env, generators = model.env, json.loads(state["generators"])
     model.set_parameters(state["parameters"], exact_match=True)
-    for name, value in state["counters"].items():
+    copies = {name: tensor.numpy().copy() for name, tensor in state["last"].items()}
+    for name, value in (state["counters"] | copies).items():
         setattr(model, name, value)
     model._num_timesteps_at_start = model.num_timesteps
-    model._last_obs = state["last_obs"].numpy().copy()
-    model._last_episode_starts = state["episode_starts"].numpy().copy()
     infos = [{"r": r, "l": length, "t": t} for r, length, t in state["episodes"]]
     model.ep_info_buffer = deque(infos, maxlen=model.ep_info_buffer.maxlen)
+    arrays = [(getattr(env, name), tensor) for name, tensor in state["running"].items()]
     if "log_ent_coef" in state:
         with torch.no_grad():
             model.log_ent_coef.copy_(state["log_ent_coef"])
     if "buffer" in state:
         buffer, saved = model.replay_buffer, state["buffer"]
         buffer.pos, buffer.full = saved["pos"], saved["full"]
-        for name in BUFFER:
-            getattr(buffer, name)[: len(saved[name])] = saved[name].numpy()
+        arrays += [(getattr(buffer, name), tensor) for name, tensor in saved["rows"].items()]
     if "lstm" in state:
         model._last_lstm_states = type(model._last_lstm_states)(*(tuple(pair) for pair in state["lstm"]))
-    env, generators = model.env, json.loads(state["generators"])
-    env.episode_returns[:] = state["returns"].numpy()
-    env.episode_lengths[:] = state["lengths"].numpy()
+    for array, tensor in arrays:
+        array[: len(tensor)] = tensor.numpy()
     env.episode_count = state["episode_count"]
     env.venv.restore({"lanes": [part.numpy() for part in state["lanes"]], "rngs": generators["lanes"]})
     np.random.set_state(generators["numpy"])  # generators last: whatever was drawn on the way does not count
@@ -167,9 +166,3 @@ def scatter(state: Mapping[str, Any], model: Any) -> None:
     version, words, gauss = generators["python"]
     random.setstate((version, tuple(words), gauss))
     model.action_space.np_random.bit_generator.state = generators["actions"]
-
-
-def _tensor(array: Any) -> Any:
-    import torch
-
-    return torch.from_numpy(np.array(array))

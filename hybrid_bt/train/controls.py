@@ -14,22 +14,25 @@ difference over its standard error, with bars as the sample. It looks at nothing
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.config import Config
-from hybrid_bt.envs import Span, Track
+from hybrid_bt.envs import Span, Track, TradingEnv
+from hybrid_bt.equations.book import Capital
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.train.spec import SacSpec, asset_env
+from hybrid_bt.train.validation import Model
 
 FloatArray = NDArray[np.float64]
 
 LEARNED = 2 / 3  #: of each track's span
 WINS_FROM, LUCK_UP_TO = 10.0, 3.0  #: z
 LEAST_VOLATILITY = 1e-6  #: per bar
+RUIN = 1e-9  #: stands for an equity that has no logarithm
 SHUFFLE_SEED = 20_100  #: of the controls' own numbers; has nothing to do with the model's
 
 
@@ -111,19 +114,23 @@ def _control(name: str, tracks: Sequence[Track], config: Config, spec: SacSpec, 
     return Control(name, seed, yearly * _ratio(agent), yearly * _ratio(held), z, passed)
 
 
-def _returns(model: Any, track: Track, config: Config, spec: SacSpec) -> tuple[FloatArray, FloatArray]:
+def _returns(model: Model, track: Track, config: Config, spec: SacSpec) -> tuple[FloatArray, FloatArray]:
     """Net log returns of the agent, at the mode's true costs, and of holding the asset, over the whole span."""
     env = asset_env([track], config, spec._replace(cost_multiple=1.0, episode_bars=None))
-    observation, _ = env.reset(seed=0)
-    equity, done = [env.account.equity], False
-    while not done:
-        action = model.predict(observation, deterministic=True)[0]
-        observation, _, terminated, truncated, _ = env.step(action)
-        equity.append(max(env.account.equity, 1e-9))
-        done = terminated or truncated
+    steps = played(env, lambda seen: model.predict(seen, deterministic=True)[0])
+    equity = [Capital().cash, *(max(env.account.equity, RUIN) for _ in steps)]
     held = _log_returns(track)[track.span.first : track.span.last]
     moves = np.diff(np.log(equity))
     return np.append(moves, np.zeros(len(held) - len(moves))), held
+
+
+def played(env: TradingEnv, act: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Iterator[float]:
+    """The rewards of an episode, one after each step."""
+    seen, over = env.reset(seed=0)[0], False
+    while not over:
+        seen, reward, terminated, truncated, _ = env.step(act(seen))
+        over = terminated or truncated
+        yield reward
 
 
 def _mean_by_day(days: list[NDArray[Any]], returns: list[FloatArray]) -> FloatArray:

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from importlib import metadata
-from multiprocessing.connection import wait as wait_for
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from hybrid_bt.config import Config
 from hybrid_bt.envs import Track, TradingEnv
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.train.spec import GateSpec, SacSpec
-from hybrid_bt.train.validation import Evaluation, Validation
+from hybrid_bt.train.validation import Evaluation, Model, Validation
 
 LIBRARIES = ("torch", "stable-baselines3", "sb3-contrib", "numpy")
 POLL_SECONDS = 0.2
@@ -54,7 +54,9 @@ class Event(NamedTuple):
     evaluation: Evaluation | None = None
 
 
-Tell = Callable[[Event], None]
+Tell: TypeAlias = Callable[[Event], None]
+Events: TypeAlias = "SimpleQueue[Event]"
+_events: Events  #: of a process of its own
 
 
 class Member(NamedTuple):
@@ -107,7 +109,7 @@ class Member(NamedTuple):
 class Trained(NamedTuple):
     """A member that has learned."""
 
-    model: Any  #: SAC or RecurrentPPO, with the weights to keep
+    model: Model  #: SAC or RecurrentPPO, with the weights to keep
     evaluations: list[Evaluation]
     kept: Evaluation | None  #: that of the weights; None without validation
 
@@ -148,11 +150,10 @@ def train_member(member: Member, tell: Tell) -> Trained:
     model, watch = _fresh(member, member.practice.tensorboard_log), Watch(member, tell)
     with watch.signals():
         model.learn(member.steps, callback=watch, tb_log_name=f"{member.kind}_{member.seed}")
-    watch.apply_choice()
-    return Trained(model, watch.evaluations, watch.kept)
+    return Trained(model, watch.evaluations, watch.choose())
 
 
-def _fresh(member: Member, log: Path | None = None) -> Any:
+def _fresh(member: Member, log: Path | None = None) -> Model:
     from hybrid_bt.train.models import NEW_MODEL
 
     return NEW_MODEL[member.kind](member.env, member.spec, steps=member.steps, seed=member.seed, tensorboard_log=log)
@@ -162,7 +163,7 @@ def _side_by_side(members: Sequence[Member], jobs: int, tell: Tell) -> list[Trai
     spawn = multiprocessing.get_context("spawn")
     events = spawn.SimpleQueue()  # `put` returns when the event is in the pipe: before its training's result is
     before = set(multiprocessing.active_children())
-    handler = _exit_on_sigterm()
+    handler = signal.signal(signal.SIGTERM, _leave) if threading.current_thread() is threading.main_thread() else None
     pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_begin, initargs=(events,))
     try:
         futures = [pool.submit(_train_there, member) for member in members]
@@ -185,18 +186,12 @@ def _side_by_side(members: Sequence[Member], jobs: int, tell: Tell) -> list[Trai
     return [_rebuilt(member, one) for member, one in zip(members, found, strict=True)]
 
 
-def _exit_on_sigterm() -> Any:
-    """SIGTERM as an exception here, so that the processes are told too; returns the handler before."""
-    if threading.current_thread() is not threading.main_thread():
-        return None
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    return signal.signal(signal.SIGTERM, leave)
+def _leave(number: int, frame: FrameType | None) -> None:
+    """SIGTERM as an exception here, so that the processes are told too."""
+    raise SystemExit(128 + number)
 
 
-def _follow(futures: Sequence[Future[Trained]], events: Any, tell: Tell) -> None:
+def _follow(futures: Sequence[Future[Trained]], events: Events, tell: Tell) -> None:
     """Pass events on until all are done or one has failed; whoever is done has said everything before."""
     pending: set[Future[Trained]] = set(futures)
     while pending and not any(future.done() and future.exception() for future in futures):
@@ -205,21 +200,18 @@ def _follow(futures: Sequence[Future[Trained]], events: Any, tell: Tell) -> None
             tell(events.get())
 
 
-_events: Any = None
-
-
-def _begin(events: Any) -> None:
+def _begin(events: Events) -> None:
     """In a process of its own: one thread for torch, an ear for the parent, no life without it."""
     global _events
     _events = events
     os.environ["OMP_NUM_THREADS"] = "1"
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    wait_for([sentinel])
+    parent.join()
     os._exit(1)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from hybrid_bt.envs import TradingEnv, draw_episode, seeded
 from hybrid_bt.equations.env_step import GOES_ON, TRUNCATED
@@ -47,18 +48,14 @@ def new_gate(
     env: TradingEnv, spec: GateSpec, *, steps: int, seed: int, tensorboard_log: Path | None = None
 ) -> RecurrentPPO:
     """A RecurrentPPO model of the fused account; parameters as in `new_sac`."""
-    network = {
-        "lstm_hidden_size": spec.lstm_hidden,
-        "net_arch": list(spec.net),
-        "log_std_init": math.log(spec.first_sd),
-    }
+    net, sd = list(spec.net), math.log(spec.first_sd)
     return RecurrentPPO(
         "MlpLstmPolicy",
         n_steps=spec.n_steps,
         n_epochs=spec.n_epochs,
         gae_lambda=spec.gae_lambda,
         ent_coef=spec.entropy,
-        policy_kwargs=network,
+        policy_kwargs={"lstm_hidden_size": spec.lstm_hidden, "net_arch": net, "log_std_init": sd},
         **_common(env, spec, seed, tensorboard_log),
     )
 
@@ -127,10 +124,8 @@ class LaneVecEnv(VecEnv):
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
         dones: NDArray[np.bool_] = ended != GOES_ON
         for lane in sorted(self._lanes.waiting):
-            infos[lane] = {
-                "TimeLimit.truncated": bool(ended[lane] == TRUNCATED),
-                "terminal_observation": observations[lane].copy(),
-            }
+            cut, last = bool(ended[lane] == TRUNCATED), observations[lane].copy()
+            infos[lane] = {"TimeLimit.truncated": cut, "terminal_observation": last}
             observations[lane] = self._begin(lane, {})
         return observations, rewards, dones, infos
 
@@ -147,18 +142,18 @@ class LaneVecEnv(VecEnv):
     def close(self) -> None:
         """Nothing is open."""
 
-    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """An attribute of the environment, once per lane."""
         return [getattr(self.env, attr_name)] * len(list(self._get_indices(indices)))
 
-    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+    def set_attr(self, attr_name: str, value: object, indices: VecEnvIndices = None) -> None:
         """Lanes share their settings."""
         raise ConfigError(f"LaneVecEnv: {attr_name} is one setting of all lanes; make another LaneVecEnv to change it")
 
-    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+    def env_method(self, method_name: str, *args: object, indices: VecEnvIndices = None, **kwargs: object) -> list[Any]:
         """Lanes are no objects."""
         raise ConfigError(f"LaneVecEnv: a lane has no method {method_name}; use DummyVecEnv to call one")
 
-    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
         """Never."""
         return [False] * len(list(self._get_indices(indices)))

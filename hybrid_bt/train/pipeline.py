@@ -19,22 +19,24 @@ import numpy as np
 from hybrid_bt.account.records import Opinions
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.bars.market import Market
-from hybrid_bt.brain.gate import OBSERVATION as MARKET_OBSERVATION
-from hybrid_bt.brain.history import MarketHistory, read_history
+from hybrid_bt.brain.history import MarketHistory
 from hybrid_bt.brain.legs.sac import OBSERVATION as ASSET_OBSERVATION
 from hybrid_bt.brain.opinions import opinions
-from hybrid_bt.brain.reader import MarketReader, read_panel
+from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies, build
 from hybrid_bt.envs import TradingEnv, asset_tracks, regime_track
+from hybrid_bt.envs.ready import history_of
 from hybrid_bt.equations.features import CLIP
+from hybrid_bt.equations.features import MARKET_FEATURES as MARKET_OBSERVATION
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files.texts import plain
 from hybrid_bt.policies.freeze import freeze
 from hybrid_bt.policies.frozen import FrozenPolicy
-from hybrid_bt.train.members import Event, Member, Practice, Trained, train_all
+from hybrid_bt.train.controls import played
+from hybrid_bt.train.members import Member, Practice, Tell, Trained, train_all
 from hybrid_bt.train.spec import GATE_SPECS, LEAST_CLOSE, SAC_SPECS, GateSpec, SacSpec, asset_env, regime_env
-from hybrid_bt.train.validation import GateValidation, SacValidation, rows_after
+from hybrid_bt.train.validation import GateValidation, Model, SacValidation, rows_after
 
 CONSTANT_REGIMES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 REHEARSED_SEEDS = 1  #: the first so many: enough to see whether a recipe works, at a fair part of the time
@@ -44,10 +46,6 @@ MEANINGS = {
     "sac": (ASSET_OBSERVATION, "exposure to one asset in units of risk: 1 is risk_unit of volatility per year"),
     "gate": (MARKET_OBSERVATION, "regime score r: -1 mean reversion, +1 trend"),
 }
-
-
-def _silent(event: Event) -> None:
-    """Listen to nothing."""
 
 
 class Lesson(NamedTuple):
@@ -62,14 +60,12 @@ class Lesson(NamedTuple):
     valid_end: date | None = None  #: last day of validation, which begins behind `end`; None for no validation
     rehearse_to: date | None = None  #: last training day of a rehearsal; None for none
     practice: Practice = Practice()
-    tell: Callable[[Event], None] = _silent
+    tell: Tell = lambda event: None
 
     def history(self) -> MarketHistory:
         """Features of all bars up to the end of validation, or of training where there is none."""
         market = self.market.until(self.valid_end or self.end)
-        bars, pairs = market.bars, market.columns
-        params = [self.config.kalman_params] * len(pairs)
-        return read_history(bars, MarketReader(bars.n_symbols, pairs, params, self.config.spread_params))
+        return history_of(market.bars, market.pairs, self.config)
 
 
 MembersOf = Callable[[Lesson], list[Member]]
@@ -214,7 +210,7 @@ def cross_fitted_legs(lesson: Lesson, history: MarketHistory, spec: SacSpec, ste
     return with_changes(first, legs={**first.legs, "sac": sac})
 
 
-def _said_by(model: Any, lesson: Lesson, member: Member, bars: Bars) -> Opinions:
+def _said_by(model: Model, lesson: Lesson, member: Member, bars: Bars) -> Opinions:
     """What the legs say on all bars, SAC being a model that was trained on one half of the span."""
     with tempfile.TemporaryDirectory() as folder:
         policy = freeze([model], manifest(lesson, [member]), Path(folder) / "half.onnx")
@@ -236,14 +232,8 @@ def regime_reward_unit(env: TradingEnv) -> float:
 
 def _rewards(env: TradingEnv, r: float) -> list[float]:
     """Of a constant gate on every bar of the span."""
-    env.reset(seed=0)
     action = np.array([r], dtype=np.float32)
-    rewards, done = [], False
-    while not done:
-        _, reward, terminated, truncated, _ = env.step(action)
-        rewards.append(reward)
-        done = terminated or truncated
-    return rewards
+    return list(played(env, lambda seen: action))
 
 
 def _asset_env(lesson: Lesson, history: MarketHistory, spec: SacSpec, start: date, end: date) -> TradingEnv:

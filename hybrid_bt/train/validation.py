@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from datetime import date
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,11 @@ from hybrid_bt.bars import Bars, instant
 from hybrid_bt.brain.history import MarketHistory
 from hybrid_bt.config import Config
 from hybrid_bt.equations.features import CLIP
-from hybrid_bt.equations.sizing import exposure
+from hybrid_bt.equations.fusion import exposure
 from hybrid_bt.files.texts import plain
 
 FloatArray = NDArray[np.float64]
+Model: TypeAlias = Any  #: of Stable-Baselines3, whose types are imported inside functions
 
 RUN_IN_BARS = 252  #: bars before the span on which the policy's previous action settles
 
@@ -66,7 +67,7 @@ class Validation(ABC):
     account: ClassVar[str]  #: its name in a run
 
     @abstractmethod
-    def answers(self, models: Sequence[Any]) -> FloatArray:
+    def answers(self, models: Sequence[Model]) -> FloatArray:
         """What models say on all bars, the mean of several: an ensemble."""
 
     @abstractmethod
@@ -77,11 +78,11 @@ class Validation(ABC):
     def opinions(self, answers: FloatArray) -> Opinions:
         """Answers on all bars, as legs and gate would have given them."""
 
-    def reading(self, models: Sequence[Any]) -> dict[str, Any]:
+    def reading(self, models: Sequence[Model]) -> dict[str, Any]:
         """What else a manifest says of the answers."""
         return {}
 
-    def score(self, models: Sequence[Any]) -> Score:
+    def score(self, models: Sequence[Model]) -> Score:
         """Of deterministic answers."""
         return self.score_of(self.answers(models))
 
@@ -104,7 +105,7 @@ class SacValidation(Validation):
 
     account = "sac"
 
-    def answers(self, models: Sequence[Any]) -> FloatArray:
+    def answers(self, models: Sequence[Model]) -> FloatArray:
         def act(observations: NDArray[np.float32]) -> FloatArray:
             actions = [model.predict(observations, deterministic=True)[0][:, 0].astype(np.float64) for model in models]
             mean: FloatArray = np.mean(actions, axis=0)
@@ -131,9 +132,21 @@ class GateValidation(Validation):
 
     account = "hybrid"
 
-    def answers(self, models: Sequence[Any]) -> FloatArray:
-        mean: FloatArray = np.mean([_regime(model, self.history) for model in models], axis=0)
+    def answers(self, models: Sequence[Model]) -> FloatArray:
+        mean: FloatArray = np.mean([self._path(model) for model in models], axis=0)
         return mean
+
+    def _path(self, model: Model) -> FloatArray:
+        """(T,) r, the LSTM run over all warm bars in one call."""
+        import torch
+
+        history, regime = self.history, np.zeros(self.history.bars.n_bars)
+        warm = np.flatnonzero(history.market_warm)
+        with torch.no_grad():
+            hidden, _ = model.policy.lstm_actor(torch.as_tensor(history.market[warm])[:, None, :])
+            mean = model.policy.action_net(model.policy.mlp_extractor.forward_actor(hidden[:, 0, :]))
+        regime[warm] = np.clip(mean[:, 0].numpy().astype(np.float64), -1.0, 1.0)
+        return regime
 
     def hurdle(self) -> FloatArray:
         return np.full(self.history.bars.n_bars, self.base_regime)
@@ -141,7 +154,7 @@ class GateValidation(Validation):
     def opinions(self, answers: FloatArray) -> Opinions:
         return with_changes(self.legs, regime=answers)
 
-    def reading(self, models: Sequence[Any]) -> dict[str, Any]:
+    def reading(self, models: Sequence[Model]) -> dict[str, Any]:
         found = read_regime(self.answers(models)[self.first :], self.history.bars, self.first)
         return {"best_constant_regime": self.base_regime, "regime": plain(found._asdict())}
 
@@ -169,16 +182,3 @@ def sac_targets(
         for i in np.flatnonzero(history.warm[t]).tolist():
             targets[t, i] = exposure(float(actions[i]), float(history.volatility[t, i]), unit) / n_warm
     return targets
-
-
-def _regime(model: Any, history: MarketHistory) -> FloatArray:
-    """(T,) r, the LSTM run over all warm bars in one call."""
-    import torch
-
-    warm = np.flatnonzero(history.market_warm)
-    with torch.no_grad():
-        hidden, _ = model.policy.lstm_actor(torch.as_tensor(history.market[warm])[:, None, :])
-        mean = model.policy.action_net(model.policy.mlp_extractor.forward_actor(hidden[:, 0, :]))
-    regime = np.zeros(history.bars.n_bars)
-    regime[warm] = np.clip(mean[:, 0].numpy().astype(np.float64), -1.0, 1.0)
-    return regime

@@ -45,17 +45,12 @@ class Watch(BaseCallback):
         self._path = member.checkpoint
         self._identity = member.identity() if self._path else {}
 
-    @property
-    def kept(self) -> Evaluation | None:
-        """The evaluation whose weights `apply_choice` leaves in the model."""
-        if not self.evaluations:
-            return None
-        return self._best_evaluation() if self.practice.keep == "best" else self.evaluations[-1]
-
-    def apply_choice(self) -> None:
-        """Put the best weights into the model where those are to be kept."""
-        if self.practice.keep == "best" and self._best is not None:
-            self.model.policy.load_state_dict(self._best)
+    def choose(self) -> Evaluation | None:
+        """Leave the weights to keep in the model; their evaluation, if there is one."""
+        if self._best is None or self.practice.keep == "last":
+            return self.evaluations[-1] if self.evaluations else None
+        self.model.policy.load_state_dict(self._best)
+        return self._best_evaluation()
 
     @contextmanager
     def signals(self) -> Iterator[None]:
@@ -142,7 +137,7 @@ class Watch(BaseCallback):
 
     def _save(self) -> None:
         assert self._path is not None
-        rows = [[e.step, *e.score] for e in self.evaluations]
+        rows = [[step, *score] for step, score in self.evaluations]
         own = {"evaluations": rows, "best": self._best, "finished": self._finished}
         write_checkpoint(self._path, self._identity, gather(self.model) | {"watch": own})
         self._saved = self.model.num_timesteps

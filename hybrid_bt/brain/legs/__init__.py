@@ -10,21 +10,23 @@ and its `Params`, a NamedTuple whose fields say their bounds, unit and meaning (
 """
 
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, TypeAlias
 
 from hybrid_bt.brain.legs.base import Leg, View, Wish, each_asset
 from hybrid_bt.brain.legs.kalman import KalmanLeg
 from hybrid_bt.brain.legs.sac import SacLeg
-from hybrid_bt.equations.market import PairView
+from hybrid_bt.equations.pair import PairView
 from hybrid_bt.errors import ConfigError, did_you_mean
 
 __all__ = ["LEGS", "KalmanLeg", "Leg", "PairView", "SacLeg", "View", "Wish", "each_asset", "leg_named"]
 
-LEGS: dict[str, Any] = {"sac": SacLeg, "kalman": KalmanLeg}
+LegClass: TypeAlias = Any  #: called as said above; `Params` is its own
+
+LEGS: dict[str, LegClass] = {"sac": SacLeg, "kalman": KalmanLeg}
 ENTRY_POINTS = "hybrid_bt.legs"  #: group in which packages offer legs by name
 
 
-def leg_named(name: str) -> Any:
+def leg_named(name: str) -> LegClass:
     """The class of a registered leg.
 
     Raises

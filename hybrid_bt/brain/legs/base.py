@@ -1,4 +1,4 @@
-"""What a leg sees and what it answers."""
+"""What a leg sees and what it answers, and what a brain makes of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from hybrid_bt.errors import LegError
+from hybrid_bt.equations.advice import Managed
+from hybrid_bt.equations.waiting import Bundle
+from hybrid_bt.errors import BarsError
 
 
 class View(NamedTuple):
@@ -26,7 +28,7 @@ class View(NamedTuple):
     market_warm: Any  #: bool
     volatility: Any  #: (N,) per bar
     correlation: Any  #: of the universe, in [0, 1)
-    pairs: Any  #: (P,) `market.PairView`; of a panel (T, P, fields)
+    pairs: Any  #: (P,) `pair.PairView`; of a panel (T, P, fields)
     bars_per_year: Any  #: for volatilities per year, as known at this close
 
 
@@ -66,33 +68,40 @@ def each_asset(amounts: Iterable[float]) -> list[Wish]:
     return [Wish((i,), (amount,)) for i, amount in enumerate(amounts)]
 
 
-def netted(wishes: Iterable[Wish], n_symbols: int) -> list[float]:
-    """What the wishes come to for each symbol, (N,)."""
-    targets = [0.0] * n_symbols
-    for columns, amounts in wishes:
-        for column, amount in zip(columns, amounts, strict=True):
-            targets[column] += amount
-    return targets
+class Opinion(NamedTuple):
+    """What each part said at a close, before anything was mixed: it depends on bars alone."""
+
+    view: View
+    targets: Sequence[Sequence[float]]  #: (L, N) of each leg, netted, signed fractions of equity
+    ties: Sequence[Sequence[Bundle]]  #: (L,) bundles that trade as a whole; looked at where a symbol has no bar
+    positions: Sequence[float]  #: (P,) +1 long y and short x, -1 the reverse, 0 flat
+    regime: float  #: r in [-1, 1]
+    failures: tuple[str, ...] = ()  #: what parts did wrong
 
 
-def checked_wishes(wishes: Any, n_symbols: int) -> list[Wish]:
-    """The wishes of one bar, as a leg may answer.
+class Decision(NamedTuple):
+    """What each part wanted at a close, and what is to be held; targets are signed fractions of equity."""
 
-    Raises
-    ------
-    LegError
-        If one is no wish, names a symbol that is not there, or an amount is not finite.
-    """
-    try:
-        found = [Wish(tuple(columns), tuple(amounts)) for columns, amounts in wishes]
-    except (TypeError, ValueError):
-        raise LegError(f"wishes is {wishes!r:.80}; give a list of Wish(columns, amounts)") from None
-    for columns, amounts in found:
-        if len(columns) != len(amounts) or not columns:
-            raise LegError(f"{len(amounts)} amounts for the symbols {columns}; give one for each")
-        for column, amount in zip(columns, amounts, strict=True):
-            if not (isinstance(column, int) and 0 <= column < n_symbols):
-                raise LegError(f"wish for symbol number {column!r}; there are {n_symbols}, counted from 0")
-            if not -math.inf < amount < math.inf:
-                raise LegError(f"amount {amount!r} for symbol number {column}; it must be finite, 0.0 for no opinion")
-    return found
+    legs: dict[str, Sequence[float]]  #: leg -> (N,)
+    weights: dict[str, float]  #: leg -> its part in the mix
+    positions: Sequence[float]  #: (P,) direction in which each pair is held
+    regime: float
+    fused: list[float]  #: (N,)
+    target: list[float]  #: (N,) after limits
+    scale: float
+    view: View
+    waits: Sequence[bool] = ()  #: (N,) what is held is kept on this bar, whatever the target; empty for nobody
+    ties: Sequence[Sequence[Bundle]] = ()  #: as in `Opinion`
+    failures: tuple[str, ...] = ()  #: what parts did wrong on this bar
+    managed: Managed | None = None  #: what the risk manager did; None where it was not asked
+    wanted: list[float] | None = None  #: (N,) `target` before the guard; None where no guard stood behind it
+    guard: int = 0  #: rules of `hybrid_bt.equations.guard` that changed it, as a mask
+
+
+def check_closes(closes: Sequence[float]) -> None:
+    """Refuse a close that is neither NaN nor positive and finite."""
+    for column, close in enumerate(closes):
+        if not math.isnan(close) and not 0.0 < close < math.inf:
+            raise BarsError(
+                f"bars: the close of symbol number {column} is {close!r}; a close must be positive and finite"
+            )

@@ -1,4 +1,4 @@
-"""The Kalman leg: mean reversion of hedged pairs, by the rules of `hybrid_bt.equations.pair_rules`.
+"""The Kalman leg: mean reversion of hedged pairs, by the rules of `hybrid_bt.equations.pair`.
 
 Several pairs may share an asset: what they ask of it adds up.
 """
@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from hybrid_bt.brain.legs.base import View, Wish
 from hybrid_bt.equations.compiled.choice import choose
-from hybrid_bt.equations.market import PairView
-from hybrid_bt.equations.pair_rules import PairPosition, PairRules, amounts_of, bar_step, hold_bars
+from hybrid_bt.equations.pair import PairPosition, PairRules, PairView, hold_bars
 
 FloatArray = NDArray[np.float64]
 
 READ = ("fresh", "zscore", "prior_beta")  #: of a `PairView`
-SECONDS_PER_CELL = 2e-6  # of a bar x pair, interpreted
+SECONDS_PER_CELL = 7e-6  # of a bar x pair, interpreted
 
 
 class KalmanLeg:
@@ -33,13 +32,11 @@ class KalmanLeg:
 
     def wishes(self, view: View) -> list[Wish]:
         """One for each pair (y, x); a pair whose assets did not both trade keeps its position, up to `orphan_bars`."""
-        n, rules = len(self._pairs), self.rules
-        self.positions = [
-            bar_step(position, pair.fresh > 0.0, pair.zscore, pair.prior_beta, rules)
-            for position, pair in zip(self.positions, view.pairs, strict=True)
-        ]
-        amounts = (amounts_of(position, n, rules) for position in self.positions)
-        return [Wish(columns, amount) for columns, amount in zip(self._pairs, amounts, strict=True)]
+        seen = [(pair.fresh, pair.zscore, pair.prior_beta) for pair in view.pairs]
+        fresh, zscores, ratios = zip(*seen, strict=True) if seen else ((), (), ())
+        amounts = [0.0] * (2 * len(self._pairs))
+        hold_bars(self.positions, [fresh], [zscores], [ratios], self.rules, [amounts])
+        return [Wish(sides, (amounts[2 * p], amounts[2 * p + 1])) for p, sides in enumerate(self._pairs)]
 
     def wishes_of_bars(self, views: View) -> tuple[list[tuple[int, int]], FloatArray]:
         """The pairs, and what is wanted of their sides, (T, 2 P)."""

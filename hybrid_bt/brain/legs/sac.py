@@ -1,4 +1,4 @@
-"""The SAC leg: one frozen policy asked about every asset in one call.
+"""Who asks the frozen policies: the SAC leg about every asset in one call, the regime gate about the market.
 
 The policy's action is exposure in units of risk. Asset i of n gets
 
@@ -11,15 +11,15 @@ never the account.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from hybrid_bt.brain.legs.base import View, Wish, each_asset
+from hybrid_bt.brain.legs.base import View, Wish
 from hybrid_bt.equations.features import ASSET_FEATURES
-from hybrid_bt.equations.sizing import RiskUnit, exposure
+from hybrid_bt.equations.fusion import RiskUnit, exposure
 from hybrid_bt.errors import PolicyError
 
 FloatArray = NDArray[np.float64]
@@ -60,11 +60,12 @@ class SacLeg:
             answers = checked_actions(self.policy, self.policy.act(np.array(rows)), len(rows))
             for i, action in zip(asked, answers.tolist(), strict=True):
                 self.actions[i] = action
-        n_warm, unit = sum(view.warm), self.unit._replace(bars_per_year=view.bars_per_year)
-        return each_asset(
-            exposure(action, volatility, unit) / n_warm if warm else 0.0
-            for action, volatility, warm in zip(self.actions, view.volatility, view.warm, strict=True)
-        )
+        n_warm, unit = sum(view.warm), self.unit
+        if unit.bars_per_year != view.bars_per_year:
+            unit = unit._replace(bars_per_year=view.bars_per_year)
+        parts = zip(self.actions, view.volatility, view.warm, strict=True)
+        amounts = [exposure(action, sigma, unit) / n_warm if warm else 0.0 for action, sigma, warm in parts]
+        return [Wish((i,), (amount,)) for i, amount in enumerate(amounts)]
 
     def wishes_of_bars(self, views: View) -> tuple[list[tuple[int]], FloatArray]:
         """All symbols, and what is wanted of them, (T, N); the policy hands its actions on from bar to bar."""
@@ -73,6 +74,43 @@ class SacLeg:
         checked_actions(policy, actions.ravel(), actions.size)
         self.actions = actions[-1].tolist()
         return [(i,) for i in range(asked.shape[1])], exposures(actions, views, self.unit)
+
+
+class Gate:
+    """Regime score of each bar, +1 trend and -1 mean reversion; neutral until the market's features are warm.
+
+    It sees market features only, never targets or the account, so its scores do not depend on costs, weights or limits
+    and can be recorded once. Where the policy fails, its memory is put back to what it was before, if it can be.
+    """
+
+    def __init__(self, policy: AssetPolicy) -> None:
+        self.policy = policy
+
+    def score(self, view: View) -> float:
+        """R in [-1, 1] at this close."""
+        if not view.market_warm:
+            return 0.0
+        return self._asked(self.policy.act, np.array([view.market])).tolist()[0]  # type: ignore[no-any-return]
+
+    def scores_of_bars(self, views: View) -> NDArray[np.float64]:
+        """R of many bars, (T,): the same bits; where it raises, the memory is as it was before."""
+        scores = np.zeros(len(views.market))
+        warm = views.market_warm
+        if warm.any():
+            policy: Any = self.policy
+            scores[warm] = self._asked(policy.run, views.market[warm])
+        return scores
+
+    def _asked(self, ask: Callable[[FloatArray], ArrayLike], observations: NDArray[np.float64]) -> NDArray[np.float64]:
+        policy: Any = self.policy
+        has_memory = getattr(policy, "is_recurrent", hasattr(policy, "restore"))
+        before = policy.state() if has_memory and hasattr(policy, "state") else None
+        try:
+            return np.clip(checked_actions(policy, ask(observations), len(observations)), -1.0, 1.0)
+        except Exception:
+            if before is not None:
+                policy.restore(before)
+            raise
 
 
 def exposures(actions: FloatArray, views: View, unit: RiskUnit) -> FloatArray:
@@ -90,7 +128,7 @@ def exposures(actions: FloatArray, views: View, unit: RiskUnit) -> FloatArray:
     return found
 
 
-def checked_actions(policy: Any, actions: Any, rows: int) -> FloatArray:
+def checked_actions(policy: object, actions: ArrayLike, rows: int) -> FloatArray:
     """Actions (rows,) as a policy may give them.
 
     Raises

@@ -7,21 +7,15 @@ from typing import Any
 
 import numpy as np
 from numba.extending import register_jitable
+from numpy.typing import NDArray
 
 from hybrid_bt.equations import fusion
-from hybrid_bt.equations.accounting import Prices, run_account
-from hybrid_bt.equations.book import Account, Book, Tape
-from hybrid_bt.equations.compiled.compiling import SOURCES, borrowed, compile_kernel, frozen
+from hybrid_bt.equations.accounting import run_account
+from hybrid_bt.equations.book import Account, Tape, book_of
+from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, borrowed, compile_kernel, frozen
 from hybrid_bt.equations.costs import Costs
-from hybrid_bt.equations.risk import RiskParams
+from hybrid_bt.equations.fusion import RiskParams
 from hybrid_bt.equations.sizing import OrderRules
-
-
-@register_jitable
-def _book(floats: Any, ints: Any) -> Book:
-    """A book on (6, N) and (4, N) zeros."""
-    f, k = borrowed(floats), borrowed(ints)
-    return Book(f[0], f[1], f[2], k[0], f[3], f[4], k[1], f[5], k[2], k[3])
 
 
 @register_jitable
@@ -37,20 +31,20 @@ def _trading() -> Callable[..., Account]:
     sources = SOURCES
 
     def trade(
-        opens: Any,
-        closes: Any,
-        days: Any,
-        targets: Any,
+        opens: Floats,
+        closes: Floats,
+        days: Ints,
+        targets: Floats,
         cash: float,
         costs: Costs,
         rules: OrderRules,
         tape: Tape,
-        floats: Any,
-        ints: Any,
+        floats: Floats,
+        ints: Ints,
     ) -> Account:
         assert sources >= 0
-        prices = Prices(borrowed(opens), borrowed(closes), borrowed(days))
-        return run_account(prices, borrowed(targets), cash, costs, rules, _book(floats, ints), _tape(tape))
+        rows, terms = (borrowed(opens), borrowed(closes), borrowed(days), borrowed(targets)), (cash, costs, rules)
+        return run_account(*rows, terms, book_of(borrowed(floats), borrowed(ints)), _tape(tape))
 
     return compile_kernel(trade, parallel=False)
 
@@ -58,7 +52,9 @@ def _trading() -> Callable[..., Account]:
 def _settling() -> Callable[..., None]:
     sources = SOURCES
 
-    def settle(targets: Any, weights: Any, volatility: Any, correlation: Any, limits: RiskParams, settled: Any) -> None:
+    def settle(
+        targets: Floats, weights: Floats, volatility: Floats, correlation: Floats, limits: RiskParams, settled: Floats
+    ) -> None:
         assert sources >= 0
         for t in range(len(settled)):
             fusion.settle_row(
@@ -76,14 +72,16 @@ def _settling() -> Callable[..., None]:
 _trade, _settle = _trading(), _settling()
 
 
-def one_account(*given: Any) -> Account:
-    """`accounting.run_account` of C-contiguous arrays, with a book of its own; the tape comes last."""
-    *inputs, tape = given
-    n = inputs[1].shape[1]
-    return _trade(*map(frozen, inputs), tape, np.zeros((6, n)), np.zeros((4, n), np.int64))
+def one_account(terms: tuple[float, Costs, OrderRules], tape: Tape, *rows: NDArray[Any]) -> Account:
+    """`accounting.run_account` of C-contiguous opens, closes, days and targets, with a book of its own."""
+    n = rows[1].shape[1]
+    account: Account = _trade(*map(frozen, rows), *terms, tape, np.zeros((6, n)), np.zeros((4, n), np.int64))
+    return account
 
 
-def settle_all(targets: Any, weights: Any, volatility: Any, correlation: Any, limits: RiskParams, settled: Any) -> None:
+def settle_all(
+    targets: Floats, weights: Floats, volatility: Floats, correlation: Floats, limits: RiskParams, settled: Floats
+) -> None:
     """Mix and limit the targets (L, T, N) of all legs, row by row, into `settled`, (T, N)."""
     given = map(frozen, (targets, weights, volatility, correlation))
     _settle(*given, RiskParams(*map(float, limits)), settled)

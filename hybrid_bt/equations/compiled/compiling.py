@@ -10,15 +10,23 @@ import pkgutil
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload, register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple
+from numpy.typing import NDArray
 
 from hybrid_bt import equations
+
+Floats: TypeAlias = NDArray[np.float64]
+Singles: TypeAlias = NDArray[np.float32]
+Ints: TypeAlias = NDArray[np.int64]
+Numba: TypeAlias = Any  #: of numba's compiler, which has no types
+T = TypeVar("T")
+
 
 as_tuple: Any = to_fixed_tuple  #: (row, count): first numbers of a row; their count is a constant
 
@@ -49,7 +57,7 @@ def compile_kernel(function: Callable[..., Any], parallel: bool) -> Callable[...
     return compiled
 
 
-def frozen(values: Any) -> Any:
+def frozen(values: T) -> T:
     """A read-only view of an array, anything else as it is.
 
     numba compiles anew for arrays that may be written and for those that may not: inputs are all made the latter.
@@ -62,14 +70,14 @@ def frozen(values: Any) -> Any:
 
 
 @intrinsic
-def _borrowed(typingctx: Any, array: Any) -> Any:
+def _borrowed(typingctx: Numba, array: Numba) -> Numba:
     """The array without its owner.
 
     numba counts references, atomically, for each array of a NamedTuple at each call: most of the time of a bar. Safe
     here because the Python caller holds every array until the kernel returns.
     """
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Numba, builder: Numba, signature: Numba, args: Numba) -> Numba:
         view = context.make_array(signature.args[0])(context, builder, args[0])
         view.meminfo = ir.Constant(view.meminfo.type, None)
         view.parent = ir.Constant(view.parent.type, None)
@@ -84,7 +92,7 @@ MOST_PARTIALS = 64  # non-overlapping doubles of 53 bits that fit between the la
 
 
 @overload(math.fsum)
-def _fsum(values: Any) -> Any:
+def _fsum(values: Numba) -> Numba:
     """`math.fsum`, which numba lacks: the correctly rounded sum, so there is only one answer.
 
     Shewchuk, Adaptive Precision Floating-Point Arithmetic, Discrete & Computational Geometry 18, 1997; the last
@@ -93,7 +101,7 @@ def _fsum(values: Any) -> Any:
     if not isinstance(values, types.Array):
         return None
 
-    def compiled(values: Any) -> float:
+    def compiled(values: Numba) -> float:
         if len(values) <= 2:  # one addition rounds correctly
             return 0.0 + values[0] + values[1] if len(values) == 2 else values.sum()  # type: ignore[no-any-return]
         partials, n = np.empty(MOST_PARTIALS), 0

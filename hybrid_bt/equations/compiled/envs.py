@@ -1,7 +1,7 @@
 """`hybrid_bt.equations.env_step` compiled: an environment alone, or lanes of it in one call.
 
-A call takes some 0.04 us per array handed over, and more for a tuple of them: settings travel as one array of numbers,
-the tape that nobody reads is made of slices.
+A call takes some 0.06 us per array handed over, and more for a tuple of them: settings travel as one array of numbers,
+what is one number a row as one more plane of the panel, and the tape that nobody reads is made of slices.
 """
 
 from __future__ import annotations
@@ -12,55 +12,66 @@ from typing import Any
 
 import numpy as np
 from numba.extending import register_jitable
+from numpy.typing import NDArray
 
 from hybrid_bt.equations import env_step as step
 from hybrid_bt.equations.book import Tape
-from hybrid_bt.equations.compiled.compiling import SOURCES, as_tuple, borrowed, compile_kernel, frozen
-from hybrid_bt.equations.env_step import Spec, Task, World
+from hybrid_bt.equations.compiled.compiling import (
+    SOURCES,
+    Floats,
+    Ints,
+    Singles,
+    as_tuple,
+    borrowed,
+    compile_kernel,
+    frozen,
+)
+from hybrid_bt.equations.env_step import Act, Baseline, See, Task, World
 
 PARTS: tuple[Any, ...] = tuple(type(field) for field in Task() if isinstance(field, tuple))  # the last of its fields
 PLAIN = len(Task._fields) - len(PARTS)
 ENDS = tuple(np.cumsum([PLAIN, *(len(part._fields) for part in PARTS)]).tolist())
 
 
-def _part(k: int) -> Any:
+def _part(k: int) -> Callable[[Floats], tuple[float, ...]]:
     kind, first, end = PARTS[k], ENDS[k], ENDS[k + 1]
     size = end - first
-    return register_jitable(lambda numbers: kind(*as_tuple(numbers[first:end], size)))
+    part: Callable[[Floats], tuple[float, ...]] = register_jitable(
+        lambda numbers: kind(*as_tuple(numbers[first:end], size))
+    )
+    return part
 
 
 _unit, _fusion, _risk, _costs, _rules = map(_part, range(len(PARTS)))
 
 
 @register_jitable
-def _task(numbers: Any) -> Task:
+def _task(numbers: Floats) -> Task:
     n = borrowed(numbers)
     fields = as_tuple(n[:PLAIN], PLAIN) + (_unit(n), _fusion(n), _risk(n), _costs(n), _rules(n))  # noqa: RUF005
     return Task(*fields)
 
 
 @register_jitable
-def _world(floats: Any, ints: Any, scalars: Any, features: Any, panel: Any, rows: Any, task: Any) -> World:
-    f, i, p, r = borrowed(floats), borrowed(ints), borrowed(panel), borrowed(rows)
+def _world(floats: Floats, ints: Ints, scalars: Floats, features: Singles, panel: Floats, task: Floats) -> World:
+    f, i, p = borrowed(floats), borrowed(ints), borrowed(panel)
     table, no_rows = f[0, :0], i[0, 0, :0]
     blank = table[0:0, 0]
     tape = Tape(blank, blank, table, no_rows, no_rows, no_rows, blank, blank, blank)
-    lines = borrowed(task)[ENDS[-1] :]
-    market = borrowed(features), p[0], p[1], p[2], p[3:], lines, r[0], r[1]
-    return World(f, i, borrowed(scalars), *market, _task(task), tape)
+    lines, market = borrowed(task)[ENDS[-1] :], (borrowed(features), p[0], p[1], p[2], p[3], p[4], p[5:])
+    return World(f, i, borrowed(scalars), *market, lines, _task(task), tape)
 
 
 def _begin_kernel() -> Callable[..., None]:
     sources = SOURCES
 
     def begin(
-        floats: Any,
-        ints: Any,
-        scalars: Any,
-        features: Any,
-        panel: Any,
-        rows: Any,
-        task: Any,
+        floats: Floats,
+        ints: Ints,
+        scalars: Floats,
+        features: Singles,
+        panel: Floats,
+        task: Floats,
         n_lanes: int,
         cash: float,
         lane: int,
@@ -68,47 +79,47 @@ def _begin_kernel() -> Callable[..., None]:
         last: int,
     ) -> None:
         assert sources >= 0
-        step.begin_lane(_world(floats, ints, scalars, features, panel, rows, task), n_lanes, cash, lane, row, last)
+        step.begin_lane(_world(floats, ints, scalars, features, panel, task), n_lanes, cash, lane, row, last)
 
     return compile_kernel(begin, parallel=False)
 
 
 @cache
-def env_kernel(act: Any, see: Any, baseline: Any) -> tuple[Callable[..., int], Callable[..., tuple[float, int]]]:
+def _step_kernels(
+    act: Act, see: See, baseline: Baseline
+) -> tuple[Callable[..., int], Callable[..., tuple[float, int]]]:
     """All lanes, and lane 0 alone; numba compiles and keeps one of each for three rules."""
     sources = SOURCES
 
     def many(
-        floats: Any,
-        ints: Any,
-        scalars: Any,
-        features: Any,
-        panel: Any,
-        rows: Any,
-        task: Any,
-        actions: Any,
-        seen: Any,
-        rewards: Any,
-        ended: Any,
+        floats: Floats,
+        ints: Ints,
+        scalars: Floats,
+        features: Singles,
+        panel: Floats,
+        task: Floats,
+        actions: Singles,
+        seen: Singles,
+        rewards: Singles,
+        ended: Ints,
     ) -> int:
         assert sources >= 0
-        world = _world(floats, ints, scalars, features, panel, rows, task)
+        world = _world(floats, ints, scalars, features, panel, task)
         given = borrowed(actions), borrowed(seen), borrowed(rewards), borrowed(ended)
         return step.step_lanes(act, see, baseline, world, *given)
 
     def one(
-        floats: Any,
-        ints: Any,
-        scalars: Any,
-        features: Any,
-        panel: Any,
-        rows: Any,
-        task: Any,
-        actions: Any,
-        seen: Any,
+        floats: Floats,
+        ints: Ints,
+        scalars: Floats,
+        features: Singles,
+        panel: Floats,
+        task: Floats,
+        actions: Singles,
+        seen: Singles,
     ) -> tuple[float, int]:
         assert sources >= 0
-        world = _world(floats, ints, scalars, features, panel, rows, task)
+        world = _world(floats, ints, scalars, features, panel, task)
         return step.step_lane(act, see, baseline, world, 0, borrowed(actions), borrowed(seen))
 
     return compile_kernel(many, parallel=False), compile_kernel(one, parallel=False)
@@ -117,23 +128,30 @@ def env_kernel(act: Any, see: Any, baseline: Any) -> tuple[Callable[..., int], C
 _begin = _begin_kernel()
 
 
-def bound(spec: Spec, task: Task, n_lanes: int, cash: float, state: Sequence[Any], market: Sequence[Any]) -> Any:
+def bound(
+    rules: tuple[Act, See, Baseline],
+    task: Task,
+    n_lanes: int,
+    cash: float,
+    state: Sequence[NDArray[Any]],
+    market: tuple[Singles, Floats, Floats],
+) -> tuple[Callable[..., None], Callable[..., int], Callable[..., tuple[float, int]]]:
     """`begin_lane`, `step_lanes` and `step_lane` of lane 0 on arrays.
 
     Parameters
     ----------
     state
-        Floats, ints and scalars of `step.World`, which are written.
+        Floats, ints and scalars of `World`, which are written.
     market
-        Features (R, F), panel (planes, R, N), rows (2, R) and lines, see `hybrid_bt.envs.lanes.Market`.
+        Features (R, F), panel (planes, R, N) and lines, see `hybrid_bt.envs.lanes.Market`.
 
     Returns
     -------
     f(lane, first row, last row); f(actions, seen, rewards, ended); f(actions, seen).
     """
+    features, panel, lines = market
     parts: tuple[Any, ...] = task[PLAIN:]
-    *arrays, lines = market
     numbers = np.array([*task[:PLAIN], *(number for part in parts for number in part), *lines], dtype=np.float64)
-    fixed = *state, *map(frozen, arrays), numbers
-    many, one = env_kernel(spec.act, spec.see, spec.baseline)
+    fixed = *state, frozen(features), frozen(panel), numbers
+    many, one = _step_kernels(*rules)
     return partial(_begin, *fixed, n_lanes, cash), partial(many, *fixed), partial(one, *fixed)

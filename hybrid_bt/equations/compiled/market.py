@@ -1,4 +1,4 @@
-"""A whole panel through `market.absorb_bar`, and the positions of pairs through `legs.kalman.hold_pairs`."""
+"""A whole panel through `features.absorb_bar` and `pair.absorb_bar`, and the positions of pairs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_bt.equations import features, kalman, market, pair_rules
+from hybrid_bt.equations import features, kalman, pair
 from hybrid_bt.equations.compiled.compiling import SOURCES, as_tuple, borrowed, compile_kernel, frozen
-from hybrid_bt.equations.pair_rules import PairPosition, PairRules
-from hybrid_bt.equations.spread import SpreadRates
+from hybrid_bt.equations.pair import PairPosition, PairRules, SpreadRates
 
 N_NOISE, N_POSITION = len(kalman.KalmanParams._fields), len(PairPosition._fields)
 
@@ -38,26 +37,27 @@ def _reading() -> Callable[..., None]:
     ) -> None:
         assert sources >= 0
         params = [kalman.KalmanParams(*as_tuple(k, N_NOISE)) for k in noise]
-        pairs = [market.first_pair(sides[p, 0], sides[p, 1], params[p]) for p in range(len(params))]
+        pairs = [pair.first_pair(sides[p, 0], sides[p, 1], params[p]) for p in range(len(params))]
         assets = [features.initial_asset() for _ in range(closes.shape[1])]
         mean = features.initial_market()
         for t in range(len(closes)):
             for i, close in enumerate(closes[t]):
                 logs[i] = math.log(close) if traded[t, i] else math.nan
                 zscores[i] = 0.0
-            mean = market.absorb_bar(borrowed(logs), borrowed(traded[t]), assets, mean, pairs, params, rates)
-            market.pair_zscores(pairs, borrowed(n_pairs_of), borrowed(zscores))
+            mean = features.absorb_bar(borrowed(logs), borrowed(traded[t]), assets, mean)
+            pair.absorb_bar(pairs, borrowed(logs), params, rates)
+            stretch = pair.pair_zscores(pairs, borrowed(n_pairs_of), borrowed(zscores))
             for i, asset in enumerate(assets):
                 for k, value in enumerate(features.asset_features(asset, mean, zscores[i])):
                     out_features[t, i, k] = value
                 out_volatility[t, i] = features.volatility(asset)
                 out_warm[t, i] = features.is_warm(asset)
-            for k, value in enumerate(features.market_features(mean, market.pair_stretch(pairs))):
+            for k, value in enumerate(features.market_features(mean, stretch)):
                 out_market[t, k] = value
             out_correlation[t] = features.correlation(mean)
             out_market_warm[t] = features.is_warm(mean.mean)
-            for p, pair in enumerate(pairs):
-                for k, value in enumerate(market.pair_view(pair)):
+            for p, one in enumerate(pairs):
+                for k, value in enumerate(pair.pair_view(one)):
                     out_pairs[t, p, k] = value
 
     return compile_kernel(read, parallel=False)
@@ -69,7 +69,7 @@ def _holding() -> Callable[..., None]:
     def hold(positions: Any, fresh: Any, zscores: Any, ratios: Any, rules: PairRules, out_amounts: Any) -> None:
         assert sources >= 0
         held = [PairPosition(*as_tuple(row, N_POSITION)) for row in positions]
-        pair_rules.hold_bars(held, fresh, zscores, ratios, rules, out_amounts)
+        pair.hold_bars(held, fresh, zscores, ratios, rules, out_amounts)
         for p, position in enumerate(held):
             for k, value in enumerate(position):
                 positions[p, k] = value
@@ -111,7 +111,7 @@ def read_all(closes: Any, traded: Any, pairs: Any, noise: Any, rates: SpreadRate
 def hold_all(
     positions: list[PairPosition], fresh: Any, zscores: Any, ratios: Any, rules: PairRules, amounts: Any
 ) -> list[PairPosition]:
-    """The positions after T bars; the rest as in `pair_rules.hold_bars`."""
+    """The positions after T bars; the rest as in `pair.hold_bars`."""
     numbers = np.array(positions, dtype=np.float64).reshape(-1, N_POSITION)
     given = (np.ascontiguousarray(values) for values in (fresh, zscores, ratios))
     _hold(numbers, *map(frozen, given), PairRules._make(map(float, rules)), amounts)

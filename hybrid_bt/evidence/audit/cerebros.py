@@ -6,8 +6,8 @@ import math
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import islice, product
-from typing import Any, NamedTuple
+from itertools import product
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,11 @@ import pandas as pd
 from hybrid_bt.bars import Bars
 from hybrid_bt.evidence.audit.trace import Column, Known, Moved, OrderRow, Trace, columns_of, filled_at_once, numbers_of
 from hybrid_bt.feeds import to_feeds
-from hybrid_bt.feeds.framework import bt
+from hybrid_bt.feeds.framework import Framework, bt
 
 OHLCV = ("open", "high", "low", "close", "volume")
-Fill = Callable[[Any, Bars], None]  #: puts a strategy into a Cerebro
+Fill: TypeAlias = Callable[[Framework, Bars], None]  #: puts a strategy into a Cerebro
+Read: TypeAlias = Callable[[], float]
 
 
 class RunMode(NamedTuple):
@@ -36,18 +37,16 @@ DEFAULT = RunMode()  #: Backtrader's own
 RUN_MODES = tuple(RunMode(*values) for values in product((True, False), (True, False), (0, 1, -1, -2)))
 
 
-def pandas_feeds(bars: Bars) -> list[Any]:
+def pandas_feeds(bars: Bars) -> Iterator[Framework]:
     """Backtrader's PandasData; bars on which a symbol did not trade are left out."""
-    feeds = []
     for i, symbol in enumerate(bars.symbols):
         rows = bars.traded[:, i]
         prices = {name: getattr(bars, name)[rows, i] for name in OHLCV}
         frame = pd.DataFrame(prices, index=pd.DatetimeIndex(bars.stamps[rows]))
-        feeds.append(bt.feeds.PandasData(dataname=frame, name=symbol))
-    return feeds
+        yield bt.feeds.PandasData(dataname=frame, name=symbol)
 
 
-FEEDS: dict[str, Callable[[Bars], Iterable[Any]]] = {"ArrayFeed": to_feeds, "PandasData": pandas_feeds}
+FEEDS: dict[str, Callable[[Bars], Iterable[Framework]]] = {"ArrayFeed": to_feeds, "PandasData": pandas_feeds}
 
 
 def run(
@@ -62,8 +61,7 @@ def run(
     own : bool
         Of this package: an exception is a bug and is not caught.
     """
-    modes = mode._asdict() | {"stdstats": not own}  # Backtrader's own observers repeat what the probe reads
-    cerebro = bt.Cerebro(**modes)
+    cerebro = bt.Cerebro(**mode._asdict(), stdstats=not own)  # Backtrader's observers repeat what the probe reads
     cerebro.broker.setcash(cash)
     for data in FEEDS[feed](bars):
         cerebro.adddata(data, name=data._name)
@@ -77,9 +75,7 @@ def run(
         if own:
             raise
         error = f"raised {type(raised).__name__}: {raised}"
-    if sink:
-        return sink[0].trace(error)
-    return Trace((), np.empty((0, 0)), np.empty(0, "M8[ns]"), error=error or "no bar was run")
+    return sink[0].trace(error) if sink else Trace((), np.empty((0, 0)), np.empty(0, "M8[ns]"), error=error or "no bar")
 
 
 class Probe(bt.Analyzer):
@@ -94,22 +90,22 @@ class Probe(bt.Analyzer):
     def start(self) -> None:
         self.p.sink.append(self)
         self._columns: tuple[Column, ...] = ()
-        self._readers: list[Callable[[], Any]] = []
+        self._readers: list[Read] = []
         self._values, self._stamps = array("d"), list[np.datetime64]()
         self._orders: list[OrderRow] = []
         self._same_bar: list[Moved] = []
         self._refs: set[int] = set()
         self._seen = 0  # of the broker's orders
         # market orders that are alive, with row and close of the decision, and executions seen
-        self._open: list[tuple[Any, int, float, int]] = []
+        self._open: list[tuple[Framework, int, float, int]] = []
         self._first: int | None = None
         self._names = {id(feed): feed._name or f"data{i}" for i, feed in enumerate(self.strategy.datas)}
         self._laid_open: Callable[[], list[Known]] = getattr(self.strategy, "laid_open", list)
         # Bars end with the observers, which run after all analyzers.
         finish = self.strategy._next_observers
 
-        def finish_and_read(*args: Any, **named: Any) -> None:
-            finish(*args, **named)
+        def finish_and_read(*given: object, **named: object) -> None:
+            finish(*given, **named)
             self._read()
 
         self.strategy._next_observers = finish_and_read
@@ -141,18 +137,18 @@ class Probe(bt.Analyzer):
         self._note_fills()
         self._note_orders()
 
-    def _reachable(self) -> Iterator[tuple[str, str, Callable[[], Any]]]:
+    def _reachable(self) -> Iterator[tuple[str, str, Read]]:
         """(quantity, symbol, reader) of every number."""
         strategy, broker = self.strategy, self.strategy.broker
         for feed in strategy.datas:
             for name in OHLCV:
                 yield f"data {name}", self._name(feed), partial(_now, getattr(feed.lines, name))
-        for name in strategy.lines.getlinealiases():
-            if name != "datetime":
-                yield f"line {name}", "-", partial(_now, getattr(strategy.lines, name))
+        for alias, line in _lines(strategy):
+            if alias != "datetime":
+                yield f"line {alias}", "-", partial(_now, line)
         # With runonce an indicator of an indicator holds all its values at once and is never moved: read it by index.
         by_index = strategy.cerebro._dorunonce and strategy.cerebro._dopreload
-        for path, indicator in _indicators(strategy, {id(value): key for key, value in vars(strategy).items()}):
+        for path, indicator in _indicators(strategy, {id(value): key for key, value in vars(strategy).items()}, set()):
             clock = self._clock_of(indicator)
             for alias, line in _lines(indicator):
                 read = partial(_at, line, clock) if by_index else partial(_now, line)
@@ -165,23 +161,21 @@ class Probe(bt.Analyzer):
         yield "cash", "-", broker.getcash
         yield "value", "-", broker.getvalue
 
-    def _name(self, feed: Any) -> str:
+    def _name(self, feed: Framework) -> str:
         return self._names.get(id(feed), "data")
 
-    def _position(self, feed: Any) -> float:
+    def _position(self, feed: Framework) -> float:
         """`getposition` would touch the positions, and with that the order of the broker's sums."""
         positions = self.strategy.broker.positions
         return positions[feed].size if feed in positions else 0.0
 
-    def _clock_of(self, indicator: Any) -> Any:
+    def _clock_of(self, indicator: Framework) -> Framework:
         """The feed that an indicator ticks with."""
         feeds, clock = self.strategy.datas, indicator
         feed_of = {id(owner): feed for feed in feeds for owner in (feed, *feed.lines.lines)}
-        while clock is not None and clock is not self.strategy:
-            if id(clock) in feed_of:
-                return feed_of[id(clock)]
+        while clock is not None and id(clock) not in feed_of:
             clock = getattr(clock, "_clock", None)
-        return feeds[0]
+        return feed_of.get(id(clock), feeds[0])
 
     def _note_orders(self) -> None:
         broker = self.strategy.broker
@@ -192,13 +186,12 @@ class Probe(bt.Analyzer):
                 self._follow(order)
         self._seen = len(created)
 
-    def _follow(self, order: Any) -> None:
-        made, side = order.created, "buy" if order.isbuy() else "sell"
-        market = order.exectype in (None, bt.Order.Market)
+    def _follow(self, order: Framework) -> None:
+        made, market = order.created, order.exectype in (None, bt.Order.Market)
         price = math.nan if market or made.price is None else float(made.price)  # a market order's price is a note
         limit = math.nan if made.pricelimit is None else float(made.pricelimit)
-        kind, name, stamp = order.ExecTypes[order.exectype or 0].lower(), self._name(order.data), self._stamps[-1]
-        self._orders.append(OrderRow(stamp, name, f"{side} {kind}", float(made.size), price, limit))
+        what = f"{'buy' if order.isbuy() else 'sell'} {order.ExecTypes[order.exectype or 0].lower()}"
+        self._orders.append(OrderRow(self._stamps[-1], self._name(order.data), what, float(made.size), price, limit))
         if market:
             self._open.append((order, len(self._stamps) - 1, float(order.data.close[0]), 0))
 
@@ -207,7 +200,7 @@ class Probe(bt.Analyzer):
         row, still, told = len(self._stamps) - 1, [], getattr(self.strategy.broker.p, "coc", False)
         for order, decided, close, seen in self._open:
             opened, bits = float(order.data.open[0]), order.executed.exbits
-            for price in (float(bit.price) for bit in islice(bits, seen, None)):
+            for price in [float(bit.price) for bit in bits][seen:]:
                 if told or (row > decided and price == close != opened):
                     self._same_bar.append(filled_at_once(self._stamps[decided], self._name(order.data), price, opened))
             if order.alive():
@@ -215,9 +208,10 @@ class Probe(bt.Analyzer):
         self._open = still
 
 
-def _indicators(owner: Any, names: dict[int, str], path: str = "", seen: set[int] | None = None) -> Iterator[Any]:
+def _indicators(
+    owner: Framework, names: dict[int, str], seen: set[int], path: str = ""
+) -> Iterator[tuple[str, Framework]]:
     """(path, indicator) of all that `owner` has, depth first; a name is the attribute that holds it."""
-    seen = set() if seen is None else seen
     for number, indicator in enumerate(owner._lineiterators[bt.LineIterator.IndType]):
         if id(indicator) in seen:
             continue
@@ -226,22 +220,22 @@ def _indicators(owner: Any, names: dict[int, str], path: str = "", seen: set[int
         name = path + (f"{names[id(indicator)]} ({kind})" if id(indicator) in names else f"{kind}#{number}")
         yield name, indicator
         if hasattr(indicator, "_lineiterators"):
-            yield from _indicators(indicator, names, f"{name}/", seen)
+            yield from _indicators(indicator, names, seen, f"{name}/")
 
 
-def _lines(owner: Any) -> list[tuple[str, Any]]:
+def _lines(owner: Framework) -> list[tuple[str, Framework]]:
     inner = owner.lines
     if isinstance(inner, list):  # an operation on lines is a line itself
         return [("value" if len(inner) == 1 else str(i), line) for i, line in enumerate(inner)]
     return list(zip(inner.getlinealiases(), inner.lines, strict=False))
 
 
-def _now(line: Any) -> float:
+def _now(line: Framework) -> float:
     """The line at this bar; NaN where it has none."""
     return line[0] if len(line) else math.nan
 
 
-def _at(line: Any, clock: Any) -> float:
+def _at(line: Framework, clock: Framework) -> float:
     """The line at the bar that its clock has come to."""
     index = len(clock) - 1
     return line.array[index] if 0 <= index < len(line.array) else math.nan

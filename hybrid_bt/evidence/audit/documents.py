@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from itertools import compress
+from operator import not_
 
 import numpy as np
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.brain.hybrid import Hybrid, Opinion
+from hybrid_bt.brain.hybrid import Hybrid
+from hybrid_bt.brain.legs.base import Opinion
 from hybrid_bt.config import Config
 from hybrid_bt.config.task import Task
 from hybrid_bt.equations.features import WARMUP_BARS
@@ -21,22 +24,17 @@ from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import RiskScorer
 
 EVERY = 15  #: bars between cuts
+OF_A_SYMBOL = ("risk read", "sentiment read", "multiplier", "final target")
 
 
 def _altered(document: Document, number: int) -> Document:
-    return document._replace(text=f"bankruptcy fraud panic crash {number}", sha256=_digest(document.sha256, number))
-
-
-def _digest(*parts: object) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    sha256 = hashlib.sha256(f"{document.sha256} {number}".encode()).hexdigest()
+    return document._replace(text=f"bankruptcy fraud panic crash {number}", sha256=sha256)
 
 
 def _doubled(documents: Sequence[Document]) -> list[Document]:
     """Each with a copy about the market, of other words."""
-    copies = [
-        _altered(one, i)._replace(id=f"{one.id}+{i}", symbols=(), sha256=_digest(one.sha256, i, "copy"))
-        for i, one in enumerate(documents)
-    ]
+    copies = (_altered(one, -1 - i)._replace(id=f"{one.id}+{i}", symbols=()) for i, one in enumerate(documents))
     return [*copies, *documents]
 
 
@@ -66,22 +64,17 @@ def audit_documents(stack: Task, documents: Sequence[Document], scorer: RiskScor
     def run(known: Sequence[Document]) -> Trace:
         return _trace(stack.config, bars, brain, opinions[-bars.n_bars :], known, scorer)
 
-    full, moments = run(documents), _visible(documents)
+    full = run(documents)
+    published = np.array([one.published_at for one in documents], dtype=np.int64)
+    first_seen = [UNKNOWN if one.first_seen_at is None else one.first_seen_at for one in documents]
+    moments = visible_at(published, np.array(first_seen, dtype=np.int64)).tolist()
     cutoffs = clock_of(stack.config.news, is_daily(bars.stamps)).cutoffs(bars.stamps).tolist()
     for row in cut_rows(1, bars.n_bars, every):
-        earlier, later = list[Document](), list[Document]()
-        for document, moment in zip(documents, moments, strict=True):
-            (earlier if moment <= cutoffs[row - 1] else later).append(document)
+        known = [moment <= cutoffs[row - 1] for moment in moments]
+        earlier, later = list(compress(documents, known)), list(compress(documents, map(not_, known)))
         for how, change in CHANGES.items():
-            check.compare("future", how, full, run([*change(later), *earlier]), cut=bars.stamps[row])
+            check.compare(how, full, run([*change(later), *earlier]), cut=bars.stamps[row])
     return check
-
-
-def _visible(documents: Sequence[Document]) -> list[int]:
-    published = np.array([one.published_at for one in documents], dtype=np.int64)
-    seen = [UNKNOWN if one.first_seen_at is None else one.first_seen_at for one in documents]
-    moments: list[int] = visible_at(published, np.array(seen, dtype=np.int64)).tolist()
-    return moments
 
 
 def _trace(
@@ -101,15 +94,9 @@ def _trace(
         advice = stage.advise(stamp)
         decision = brain.settle(opinion, advice, held)
         held = decision.target
-        managed = decision.managed
-        regime = managed.regime if managed else decision.regime
-        quantities = {
-            "risk read": advice.risk,
-            "sentiment read": advice.sentiment,
-            "multiplier": managed.multipliers if managed else [1.0] * bars.n_symbols,
-            "final target": held,
-        }
-        known = [Known([name], bars.symbols, values) for name, values in quantities.items()]
-        known.append(Known(["regime r'", "no new risk"], NOBODY, [regime, float(advice.no_new_risk)]))
+        assert decision.managed is not None
+        read = advice.risk, advice.sentiment, decision.managed.multipliers, held
+        known = [Known([name], bars.symbols, values) for name, values in zip(OF_A_SYMBOL, read, strict=True)]
+        known.append(Known(["regime r'", "no new risk"], NOBODY, [decision.managed.regime, advice.no_new_risk]))
         rows.append(numbers_of(known))
     return Trace(columns_of(known), np.array(rows), bars.stamps)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.brain.legs.base import View, checked_wishes, netted
-from hybrid_bt.brain.reader import MarketReader
+from hybrid_bt.brain.hybrid import MarketReader, checked_wishes, netted
+from hybrid_bt.brain.legs.base import Leg, View
 from hybrid_bt.config import Config, load_config
 from hybrid_bt.config.build import LegMaker
 from hybrid_bt.config.own_parts import registered
@@ -89,7 +89,7 @@ def _side_by_side(maker: LegMaker, config: Config, closes: FloatArray) -> FloatA
     return np.array(found)
 
 
-def _targets(leg: Any, view: View, t: int) -> list[float]:
+def _targets(leg: Leg, view: View, t: int) -> list[float]:
     try:
         return netted(checked_wishes(leg.wishes(view), len(SYMBOLS)), len(SYMBOLS))
     except LegError as error:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars, say_stamp
 from hybrid_bt.evidence.audit.trace import Finding, Moved, Trace, first_move
@@ -18,13 +19,16 @@ from hybrid_bt.evidence.audit.trace import Finding, Moved, Trace, first_move
 FIELDS = ("open", "high", "low", "close", "volume")
 LEAST_FACTOR, LARGEST_FACTOR = 1.3, 2.5  # far outside of what rounding or a clip could swallow
 MODE_TOLERANCE = 1e-9  #: relative; run modes may sum in another order
-Rng = np.random.Generator
-Run = Callable[[Bars], Trace]
-Kinds = Sequence[Sequence[str]]  #: alterations of the first, second, ... cut, in turn
-Progress = Callable[[int, int], None] | None
+Rng: TypeAlias = np.random.Generator
+Run: TypeAlias = Callable[[Bars], Trace]
+Kinds: TypeAlias = Sequence[Sequence[str]]  #: alterations of the first, second, ... cut, in turn
+Stamp: TypeAlias = np.datetime64 | None
+Progress: TypeAlias = Callable[[int, int], None] | None
+Floats: TypeAlias = NDArray[np.float64]
+Rows: TypeAlias = NDArray[np.int64]
 
 
-def rows_of(bars: Bars, rows: Any) -> Bars:
+def rows_of(bars: Bars, rows: slice | Rows) -> Bars:
     """The panel's rows, by slice or index."""
     return _changed(bars, lambda values: values[rows], stamps=bars.stamps[rows])
 
@@ -34,11 +38,11 @@ def last_rows(bars: Bars, n_bars: int) -> Bars:
     return rows_of(bars, slice(max(bars.n_bars - n_bars, 0), None)) if n_bars > 0 else bars
 
 
-def _changed(bars: Bars, change: Callable[[Any], Any], **others: Any) -> Bars:
+def _changed(bars: Bars, change: Callable[[Floats], Floats], **others: NDArray[Any]) -> Bars:
     return replace(bars, **{field: change(getattr(bars, field)) for field in FIELDS} | others)
 
 
-def _reordered(order: Callable[[Any, Rng], Any], bars: Bars, row: int, rng: Rng) -> Bars:
+def _reordered(order: Callable[[Rows, Rng], Rows], bars: Bars, row: int, rng: Rng) -> Bars:
     """Prices of other rows on the same calendar."""
     rows = np.r_[0:row, order(np.arange(row, bars.n_bars), rng)]
     return _changed(bars, lambda values: values[rows])
@@ -103,18 +107,22 @@ class Check:
     findings: list[Finding] = field(default_factory=list)
 
     def compare(
-        self, kind: str, how: str, full: Trace, other: Trace, *, cut: Any = None, until: Any = None, **asked: Any
+        self, how: str, full: Trace, other: Trace, *, cut: Stamp = None, until: Stamp = None, tolerance: float = 0.0
     ) -> None:
-        """Count what two runs share up to `until`, by default the cut, and note where they part; `asked` as there."""
-        until = cut if until is None else until
+        """Count what two runs share up to `until`, by default the cut, and note where they part.
+
+        Without a cut they are run modes, compared from the first `next` on.
+        """
+        until, start = cut if until is None else until, full.first if cut is None else 0
         rows = len(full.stamps) if until is None else int((full.stamps < until).sum())
         self.bars = max(self.bars, len(full.stamps))
         self.replays += 1
         self.values += rows * len(full.columns)
         self.orders += int(sum(order.stamp <= full.stamps[rows - 1] for order in full.orders)) if rows else 0
-        self.note(kind, how, first_move(full, other, until, **asked), cut)
+        moved = first_move(full, other, until, start=start, tolerance=tolerance)
+        self.note("run mode" if cut is None else "future", how, moved, cut)
 
-    def note(self, kind: str, how: str, moved: Moved | None, cut: Any = None) -> None:
+    def note(self, kind: str, how: str, moved: Moved | None, cut: Stamp = None) -> None:
         """Add a finding, if something moved."""
         if moved is not None:
             said = "" if cut is None else say_stamp(cut)
@@ -152,7 +160,7 @@ def check_futures(
             copy = alter(bars, row, kind, horizon)
             # an unfinished weekly bar that is handed out at the end of a cut belongs to its last bar
             until = bars.stamps[row - 1] if copy.n_bars == row and full.unfinished else None
-            check.compare("future", kind, full, run(copy), cut=bars.stamps[row], until=until)
+            check.compare(kind, full, run(copy), cut=bars.stamps[row], until=until)
         if progress is not None:
             progress(number + 1, len(cuts))
 
@@ -184,9 +192,11 @@ def measure_startup(
     wanted : callable
         Whether a quantity, by name, is measured.
     """
-    names = list(dict.fromkeys(column.quantity for column in full.columns if wanted(column.quantity)))
-    columns = {name: [i for i, c in enumerate(full.columns) if c.quantity == name] for name in names}
-    gaps = {(name, k): 0.0 for name in names for k in after}
+    columns: dict[str, list[int]] = {}
+    for i, (name, _) in enumerate(full.columns):
+        if wanted(name):
+            columns.setdefault(name, []).append(i)
+    gaps = {(name, k): 0.0 for name in columns for k in after}
     for start in starts:
         late = run(rows_of(bars, slice(start, None)))
         if late.columns != full.columns or not len(late.stamps):
@@ -195,11 +205,11 @@ def measure_startup(
         rows = min(len(late.stamps), len(full.stamps) - offset)
         gap = np.abs(late.values[:rows] - full.values[offset : offset + rows])
         for name, k in gaps:
-            gaps[name, k] = max(gaps[name, k], _of_finite(np.max, gap[k:, columns[name]]))
-    deviations = {name: _of_finite(np.std, full.values[:, columns[name]]) for name in names}
+            gaps[name, k] = max(gaps[name, k], float(_finite(gap[k:, columns[name]]).max()))
+    deviations = {name: float(_finite(full.values[:, where]).std()) for name, where in columns.items()}
     return [Forgetting(name, k, gap, deviations[name]) for (name, k), gap in gaps.items()]
 
 
-def _of_finite(figure: Callable[[Any], Any], values: Any) -> float:
+def _finite(values: Floats) -> Floats:
     finite = values[np.isfinite(values)]
-    return float(figure(finite)) if finite.size else 0.0
+    return finite if finite.size else np.zeros(1)

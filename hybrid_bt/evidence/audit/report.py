@@ -37,20 +37,16 @@ class Audit(NamedTuple):
             result = "clean" if not check.findings else f"found {len(check.findings)}"
             counts = f"{check.bars:6} {check.replays:8} {check.values:17,} {check.orders:8,}"
             lines.append(f"  {check.name:{width}}  {counts}  {result}")
-        lines += [*_told(self.findings), *_startup(self.startup), f"{_verdict(self.checks)} ({self.seconds:.0f} s)"]
+        kinds = {finding.kind for finding in self.findings}
+        verdict = "LEAK FOUND" if kinds - {"run mode"} else "RUN MODES DIFFER" if kinds else "clean"
+        lines += [*_told(self.findings), *_startup(self.startup), f"{verdict} ({self.seconds:.0f} s)"]
         return "\n".join(lines)
 
     def as_json(self) -> str:
         """The same with every finding."""
-        checks = [{**vars(check), "findings": [one._asdict() for one in check.findings]} for check in self.checks]
-        answer = {
-            "subject": self.subject,
-            "clean": not self.findings,
-            "seconds": round(self.seconds, 1),
-            "checks": checks,
-            "startup": [item._asdict() for item in self.startup],
-        }
-        return json.dumps(answer, indent=2)
+        told = [{**vars(check), "findings": [one._asdict() for one in check.findings]} for check in self.checks]
+        answer = {"subject": self.subject, "clean": not self.findings, "seconds": round(self.seconds, 1)}
+        return json.dumps(answer | {"checks": told, "startup": [item._asdict() for item in self.startup]}, indent=2)
 
 
 def subject_of(name: str, bars: Bars) -> str:
@@ -59,38 +55,21 @@ def subject_of(name: str, bars: Bars) -> str:
     return f"audit of {name} on {bars.name}, {bars.n_symbols} symbols, {bars.n_bars} bars, {span}"
 
 
-def _verdict(checks: Sequence[Check]) -> str:
-    kinds = {finding.kind for check in checks for finding in check.findings}
-    if not kinds:
-        return "clean"
-    return "RUN MODES DIFFER" if kinds == {"run mode"} else "LEAK FOUND"
-
-
 def _told(findings: list[Finding]) -> Iterator[str]:
     """The first finding of each kind and quantity, worst kind and earliest bar first."""
     first: dict[tuple[str, str], Finding] = {}
     for finding in sorted(findings, key=lambda finding: (KINDS.index(finding.kind), finding.bar)):
         first.setdefault((finding.kind, finding.quantity), finding)
-    told = list(first.values())
-    for finding in told[:MAX_FINDINGS]:
-        yield f"  {finding.kind}: first on {finding.bar}, {finding.symbol}, {finding.quantity}: {_values(finding)}"
+    for finding in list(first.values())[:MAX_FINDINGS]:
+        before, after = finding.before, finding.after
+        values = f"{after} instead of {before}" if finding.kind == "same bar" else f"{before} became {after}"
+        yield f"  {finding.kind}: first on {finding.bar}, {finding.symbol}, {finding.quantity}: {values}"
         if finding.cut:
-            yield f"      when the bars from {finding.cut} on were {_altered(finding.how)}"
+            yield f"      when the bars from {finding.cut} on were {finding.how.replace('cut', 'cut off', 1)}"
         elif finding.kind == "run mode":
             yield f"      the second one under {finding.how}"
-    if len(told) > MAX_FINDINGS:
-        yield f"  and {len(told) - MAX_FINDINGS} more quantities (--json lists all findings)"
-
-
-def _values(finding: Finding) -> str:
-    if finding.kind == "same bar":
-        return f"{finding.after} instead of {finding.before}"
-    return f"{finding.before} became {finding.after}"
-
-
-def _altered(how: str) -> str:
-    kind, comma, rest = how.partition(",")
-    return f"{'cut off' if kind == 'cut' else kind}{comma}{rest}"
+    if len(first) > MAX_FINDINGS:
+        yield f"  and {len(first) - MAX_FINDINGS} more quantities (--json lists all findings)"
 
 
 def _startup(forgetting: Sequence[Forgetting]) -> Iterator[str]:

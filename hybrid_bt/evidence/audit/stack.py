@@ -6,9 +6,7 @@ import importlib.util
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +17,7 @@ from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.brain.recording import Recorder, record
 from hybrid_bt.config.task import Task
-from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES, WARMUP_BARS
+from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.errors import BarsError
 from hybrid_bt.evidence.audit.cerebros import DEFAULT, RUN_MODES, RunMode, run
 from hybrid_bt.evidence.audit.replays import (
@@ -34,7 +32,7 @@ from hybrid_bt.evidence.audit.replays import (
     last_rows,
 )
 from hybrid_bt.evidence.audit.trace import NOBODY, Known, OrderRow, Trace, columns_of, filled_at_once
-from hybrid_bt.evidence.audit.watch import WatchedBrain, fill_with_hybrid
+from hybrid_bt.evidence.audit.watch import WatchedBrain, fill_with_hybrid, seen
 from hybrid_bt.feeds.framework import quietly
 
 LONG_HORIZON = 250  #: altered bars that those copies keep
@@ -82,8 +80,7 @@ def _panel(stack: Task, brain: WatchedBrain, bars: Bars) -> list[Known]:
     panel = read_panel(bars.close, brain.reader)
     said = opinions(stack.brain(), panel)
     return [
-        Known([f"panel feature {name}" for name in ASSET_FEATURES], bars.symbols, panel.features),
-        Known([f"panel feature {name}" for name in MARKET_FEATURES], NOBODY, panel.market),
+        *seen(panel, bars.symbols, stack.market.pairs, "panel "),
         Known(["panel regime r"], NOBODY, said.regime),
         *(Known([f"panel target {name}"], bars.symbols, values) for name, values in said.legs.items()),
     ]
@@ -113,64 +110,57 @@ def audit_stack(stack: Task, every: int | None = None, jobs: int = 1, progress: 
             "and some to compare; give a longer history"
         )
     checks: list[Check] = []
-    # a spawned worker shares no memory with onnxruntime's threads here
-    workers: Any = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) if jobs > 1 else nullcontext()
-    with workers:
-        carried_out = (workers.map if jobs > 1 else map)(partial(_carry_out, stack, every), PARTS)
-        for done, found in enumerate(carried_out):
-            checks += found
+    # a spawned worker shares no memory with onnxruntime's threads here; there is none until something is submitted
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as workers:
+        for check in (workers.map if jobs > 1 else map)(partial(_carry_out, stack, every), PARTS):
+            checks.append(check)
             if progress is not None:
-                progress(done + 1, len(PARTS))
+                progress(len(checks), len(PARTS))
     return checks
 
 
 @quietly()
-def _carry_out(stack: Task, every: int | None, part: str) -> list[Check]:
+def _carry_out(stack: Task, every: int | None, part: str) -> Check:
     return PARTS[part](stack, every)
 
 
-def _whole_history(stack: Task, every: int | None) -> list[Check]:
-    bars = stack.market.bars
+def _whole_history(stack: Task, every: int | None) -> Check:
+    bars, check, run = stack.market.bars, Check("arrays, whole history"), partial(brain_trace, stack, panel=True)
     step = max((bars.n_bars - WARMUP_BARS) // (LONG_CUTS + 1), 1)
     cuts = cut_rows(WARMUP_BARS + step - 1, bars.n_bars - step + 1, step)
-    kinds = [("scaled",), ("shuffled",), CUT]
-    return _futures("arrays, whole history", partial(brain_trace, stack, panel=True), bars, cuts, kinds, LONG_HORIZON)
+    check_futures(check, run, bars, run(bars), cuts, [("scaled",), ("shuffled",), CUT], LONG_HORIZON)
+    return check
 
 
-def _dense_ahead(stack: Task, every: int | None) -> list[Check]:
-    """Opinions that were made ahead of the account: the path of preloaded feeds where numba is installed."""
-    if importlib.util.find_spec("numba") is None:
-        return []
-    return _dense("Cerebro, opinions ahead", _runner(stack, ahead=True), stack, every or 25, IN_TURN)
+def _dense(name: str, runner: Callable[[Task], Run], kinds: Kinds, usual: int, stack: Task, every: int | None) -> Check:
+    bars, check, run = (
+        last_rows(stack.market.bars, WARMUP_BARS + DENSE_BARS),
+        Check(f"{name}, dense cuts"),
+        runner(stack),
+    )
+    cuts = cut_rows(WARMUP_BARS + 2, bars.n_bars, every or usual)
+    check_futures(check, run, bars, run(bars), cuts, kinds, HORIZON)
+    return check
 
 
-def _dense(name: str, run: Run, stack: Task, every: int, kinds: Kinds) -> list[Check]:
-    bars = last_rows(stack.market.bars, WARMUP_BARS + DENSE_BARS)
-    return _futures(f"{name}, dense cuts", run, bars, cut_rows(WARMUP_BARS + 2, bars.n_bars, every), kinds, HORIZON)
-
-
-def _futures(name: str, run: Run, bars: Bars, cuts: list[int], kinds: Kinds, horizon: int) -> list[Check]:
-    check = Check(name)
-    check_futures(check, run, bars, run(bars), cuts, kinds, horizon)
-    return [check]
-
-
-def _all_modes(feed: str, stack: Task, every: int | None) -> list[Check]:
+def _all_modes(feed: str, stack: Task, every: int | None) -> Check:
     """Every run mode of a feed class: equal to ArrayFeed's first to the bit, and blind to one cut and one future."""
     market = _few(stack.market)
-    small, bars = stack._replace(market=market), market.bars
-    reference = _runner(small)(bars)
-    cuts = [WARMUP_BARS + MODE_BARS // 2, WARMUP_BARS + MODE_BARS - 7]
-    check = Check(f"Cerebro, {len(RUN_MODES)} run modes, {feed}")
+    small, bars, check = (
+        stack._replace(market=market),
+        market.bars,
+        Check(f"Cerebro, {len(RUN_MODES)} run modes, {feed}"),
+    )
+    reference, cuts = _runner(small)(bars), [WARMUP_BARS + MODE_BARS // 2, WARMUP_BARS + MODE_BARS - 7]
     for number, mode in enumerate(RUN_MODES):
         runner = _runner(small, mode, feed)
         full = runner(bars)
-        check.compare("run mode", f"{feed} {mode}", reference, full, start=reference.first)
+        check.compare(f"{feed} {mode}", reference, full)
         before = len(check.findings)
         kinds = [CUT, (BROKER_FUTURES[number % len(BROKER_FUTURES)],)]
         check_futures(check, runner, bars, full, cuts, kinds if number % 2 else kinds[::-1], HORIZON)
         check.findings[before:] = [f._replace(how=f"{f.how}, {mode}") for f in check.findings[before:]]
-    return [check]
+    return check
 
 
 def _runner(stack: Task, mode: RunMode = DEFAULT, feed: str = "ArrayFeed", *, ahead: bool = False) -> Run:
@@ -187,11 +177,13 @@ def _few(market: Market) -> Market:
 
 
 #: the longest first
-PARTS: dict[str, Callable[[Task, int | None], list[Check]]] = {
+PARTS: dict[str, Callable[[Task, int | None], Check]] = {
     "whole history": _whole_history,
-    "dense arrays": lambda stack, every: _dense("arrays", partial(brain_trace, stack), stack, every or 15, [ALL]),
-    "dense Cerebro": lambda stack, every: _dense("Cerebro", _runner(stack), stack, every or 25, IN_TURN),
-    "opinions ahead": _dense_ahead,
+    "dense arrays": partial(_dense, "arrays", lambda stack: partial(brain_trace, stack), [ALL], 15),
+    "dense Cerebro": partial(_dense, "Cerebro", _runner, IN_TURN, 25),
+    "opinions ahead": partial(_dense, "Cerebro, opinions ahead", partial(_runner, ahead=True), IN_TURN, 25),
     "array modes": partial(_all_modes, "ArrayFeed"),
     "pandas modes": partial(_all_modes, "PandasData"),
 }
+if importlib.util.find_spec("numba") is None:
+    del PARTS["opinions ahead"]  # the path of preloaded feeds needs it

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.bars import say_stamp
 
@@ -27,7 +27,7 @@ class Known(NamedTuple):
 
     names: Sequence[str]
     owners: Sequence[str]
-    values: Any
+    values: ArrayLike  #: of all bars with one axis more in front
 
 
 def columns_of(known: Iterable[Known]) -> tuple[Column, ...]:
@@ -37,7 +37,7 @@ def columns_of(known: Iterable[Known]) -> tuple[Column, ...]:
 
 def numbers_of(known: Iterable[Known]) -> list[float]:
     """All of them in a row."""
-    return [number for kind in known for number in kind.values]
+    return [number for kind in known for number in np.ravel(kind.values).tolist()]
 
 
 class OrderRow(NamedTuple):
@@ -118,21 +118,15 @@ def first_move(
         return min(found, key=lambda moved: moved.stamp)
     if n == m:
         return None
-    stamps = (full if n > m else other).stamps
-    return Moved(stamps[rows], "-", "the bar itself", _presence(full, n > rows), _presence(other, m > rows))
-
-
-def _presence(trace: Trace, there: bool) -> str:
-    return "ran" if there else trace.error or "did not run"
+    said = ("ran" if count > rows else trace.error or "did not run" for count, trace in ((n, full), (m, other)))
+    return Moved((full if n > m else other).stamps[rows], "-", "the bar itself", *said)
 
 
 def _first_value(full: Trace, other: Trace, start: int, rows: int, tolerance: float) -> Moved | None:
     if rows <= start or not full.columns:
         return None
     a, b = full.values[start:rows], other.values[start:rows]
-    with np.errstate(invalid="ignore"):
-        far = a != b if tolerance == 0.0 else ~(np.abs(a - b) <= tolerance * np.maximum(1.0, np.abs(a)))
-    moved = far & ~(np.isnan(a) & np.isnan(b)) & ~(a == b)
+    moved = _far(a, b, tolerance)
     if not moved.any():
         return None
     row = int(np.argmax(moved.any(axis=1)))
@@ -145,21 +139,21 @@ def _first_order(full: Trace, other: Trace, until: np.datetime64, start: int, to
     since = full.stamps[start] if start < len(full.stamps) else until
     mine, theirs = ([order for order in t.orders if since <= order.stamp < until] for t in (full, other))
     for a, b in zip(mine, theirs, strict=False):
-        if not _same_order(a, b, tolerance):
+        if a[:3] != b[:3] or _far(np.array(a[3:]), np.array(b[3:]), tolerance).any():
             return Moved(min(a.stamp, b.stamp), a.symbol, "order", _say(a), _say(b))
     if len(mine) == len(theirs):
         return None
-    longer, at = (mine, len(theirs)) if len(mine) > len(theirs) else (theirs, len(mine))
-    extra = longer[at]
-    said = (_say(extra), "none") if longer is mine else ("none", _say(extra))
+    extra = mine[len(theirs)] if len(mine) > len(theirs) else theirs[len(mine)]
+    said = (_say(extra), "none") if len(mine) > len(theirs) else ("none", _say(extra))
     return Moved(extra.stamp, extra.symbol, "order", *said)
 
 
-def _same_order(a: OrderRow, b: OrderRow, tolerance: float) -> bool:
-    return a[:3] == b[:3] and all(
-        x == y or (math.isnan(x) and math.isnan(y)) or abs(x - y) <= tolerance * max(1.0, abs(x))
-        for x, y in zip(a[3:], b[3:], strict=True)
-    )
+def _far(a: NDArray[np.float64], b: NDArray[np.float64], tolerance: float) -> NDArray[np.bool_]:
+    """Where numbers differ; NaN equals NaN."""
+    with np.errstate(invalid="ignore"):
+        near = np.abs(a - b) <= tolerance * np.maximum(1.0, np.abs(a))
+    far: NDArray[np.bool_] = ~(near | (a == b) | (np.isnan(a) & np.isnan(b)))
+    return far
 
 
 def _say(order: OrderRow) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError, did_you_mean
@@ -27,7 +27,7 @@ from hybrid_bt.evidence.audit.replays import (
 from hybrid_bt.evidence.audit.report import Audit, subject_of
 from hybrid_bt.evidence.audit.trace import Moved, Trace
 from hybrid_bt.feeds import Prices, as_market
-from hybrid_bt.feeds.framework import bt, quietly
+from hybrid_bt.feeds.framework import Framework, bt, quietly
 
 LAST_BARS = 750  #: audited by default: the speed of a stranger is unknown
 AFTER = (50, 100, 250)  #: bars since a later start at which start-up sensitivity is told
@@ -41,7 +41,7 @@ MODES = {
 }
 
 
-def find_strategy(name: str) -> type:
+def find_strategy(name: str) -> Framework:
     """The class named `module:Class`; the current folder is searched first.
 
     Raises
@@ -53,12 +53,11 @@ def find_strategy(name: str) -> type:
     module_name, colon, class_name = name.partition(":")
     if not (module_name and colon and class_name):
         raise ConfigError(f"--strategy {name!r}: write module:Class, for example my_strategies:SmaCross")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     module = _module(module_name)
-    found: object = getattr(module, class_name, None)
-    if not (isinstance(found, type) and _is_strategy(found)):
+    found = getattr(module, class_name, None)
+    if not _is_strategy(found):
         known = [key for key, value in vars(module).items() if _is_strategy(value)]
         what = "holds no" if found is None else "holds, but not as a Backtrader strategy,"
         hint = did_you_mean(class_name, known) if known else "; it has no strategy at all"
@@ -67,7 +66,7 @@ def find_strategy(name: str) -> type:
 
 
 def _is_strategy(thing: object) -> bool:
-    return isinstance(thing, type) and issubclass(thing, bt.Strategy) and thing is not bt.Strategy
+    return inspect.isclass(thing) and issubclass(thing, bt.Strategy) and thing is not bt.Strategy
 
 
 def _module(name: str) -> ModuleType:
@@ -83,14 +82,14 @@ def _module(name: str) -> ModuleType:
         raise ConfigError(f"--strategy: importing {name} raised {type(error).__name__}: {error}") from error
 
 
-def fill_with(strategy: type, params: Mapping[str, Any]) -> Fill:
+def fill_with(strategy: Framework, params: Mapping[str, object]) -> Fill:
     """Puts a strategy class into a Cerebro."""
-    known: list[str] = list(strategy.params._getkeys())  # type: ignore[attr-defined]  # of Backtrader
+    known = list(strategy.params._getkeys())
     for name in params:
         if name not in known:
             raise ConfigError(f"{strategy.__name__}: no parameter {name!r}{did_you_mean(name, known)}")
 
-    def fill(cerebro: bt.Cerebro, bars: Bars) -> None:
+    def fill(cerebro: Framework, bars: Bars) -> None:
         cerebro.addstrategy(strategy, **params)
 
     return fill
@@ -100,7 +99,7 @@ def audit_strategy(
     strategy: type | str,
     market: Prices = "us20",
     *,
-    params: Mapping[str, Any] | None = None,
+    params: Mapping[str, object] | None = None,
     last_bars: int = LAST_BARS,
     every: int | None = None,
     cash: float = 1e6,
@@ -188,8 +187,7 @@ def check_strategy(
     check_futures(futures, replay, bars, full, cuts, KINDS, HORIZON, progress)
     modes = Check("run modes and feeds")
     for how, (mode, feed) in MODES.items():
-        other = replay(bars, mode, feed)
-        modes.compare("run mode", how, full, other, start=full.first, tolerance=MODE_TOLERANCE)
+        modes.compare(how, full, replay(bars, mode, feed), tolerance=MODE_TOLERANCE)
     return [futures, modes]
 
 

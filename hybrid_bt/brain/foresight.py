@@ -1,0 +1,169 @@
+"""Where opinions come from: a brain bar by bar, or ahead of the bars where all of them are in memory. The same bits.
+
+The ahead path begins on the first bar if nobody has laid hands on the brain before, and ends as soon as somebody asks
+for the brain or a bar is not the one foreseen: then a fresh brain reads every bar so far and goes on bar by bar.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.brain.hybrid import Hybrid
+from hybrid_bt.brain.legs.base import Opinion
+from hybrid_bt.brain.opinions import BARS_LISTED, can_be_foreseen, in_chunks
+from hybrid_bt.brain.reader import READING_SECONDS, read_panel
+from hybrid_bt.equations.compiled.choice import choose
+
+FloatArray = NDArray[np.float64]
+BarsAhead = Callable[[], tuple[FloatArray, FloatArray] | None]  #: stamps (T,) and closes (T, N)
+
+
+class Foresight:
+    """What a brain says of bars that are certain to come, looked up one after the other.
+
+    Parameters
+    ----------
+    brain : Hybrid
+        Its parts are asked some hundred bars ahead.
+    stamps : (T,)
+        NaN for bars of a history.
+    closes : (T, N)
+    n_past : int
+        Rows of the history.
+    """
+
+    def __init__(self, brain: Hybrid, stamps: FloatArray, closes: FloatArray, n_past: int) -> None:
+        self._n_past, self._row = n_past, 0
+        self._panel = read_panel(closes, brain.reader, compiled=True)
+        self._rows = zip(stamps.tolist(), _lists(closes), strict=True)
+        self._coming: Iterator[Opinion] | None = self._opinions(brain)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without what comes: another process that looks at a run does not go on with it."""
+        return self.__dict__ | {"_coming": None, "_rows": None}
+
+    @classmethod
+    def of_bars(
+        cls,
+        brain: Hybrid,
+        bars_ahead: BarsAhead,
+        history: FloatArray,
+        compiled: bool | None,
+    ) -> Foresight | None:
+        """Where all bars are certain and good, and enough to be worth it (or `compiled`)."""
+        found = bars_ahead() if can_be_foreseen(brain) else None
+        if found is None:
+            return None
+        stamps = np.concatenate([np.full(len(history), math.nan), found[0]])
+        closes = np.concatenate([history, found[1]])
+        good = np.isnan(closes) | ((closes > 0.0) & (closes < math.inf))  # a bad close is refused on its own bar
+        if not good.all() or not choose(compiled, closes.size * READING_SECONDS):
+            return None
+        return cls(brain, stamps, closes, len(history))
+
+    def past(self) -> Iterator[Opinion]:
+        """Those of the history, which come first."""
+        for _ in range(self._n_past):
+            next(self._rows)
+            yield self._next()
+
+    def of(self, stamp: float, closes: Sequence[float]) -> Opinion | None:
+        """That of the next bar; None if it is not the one foreseen."""
+        due = next(self._rows, None)
+        if due is None or due[0] != stamp:
+            return None
+        if due[1] != closes and not all(a == b or (a != a and b != b) for a, b in zip(due[1], closes, strict=True)):
+            return None
+        return self._next()
+
+    def seen(self) -> list[list[float]]:
+        """Closes of the bars that were looked up."""
+        return self._panel.closes[: self._row].tolist()  # type: ignore[no-any-return]
+
+    def go_on_with(self, brain: Hybrid, bars_per_year: float) -> None:
+        """Ask a fresh brain from the next bar on, at another number of bars per year."""
+        self._panel.bars_per_year[self._row :] = bars_per_year
+        self._coming = islice(self._opinions(brain), self._row, None)
+
+    def _next(self) -> Opinion:
+        assert self._coming is not None
+        self._row += 1
+        return next(self._coming)
+
+    def _opinions(self, brain: Hybrid) -> Iterator[Opinion]:
+        return (opinion for chunk in in_chunks(brain, self._panel) for opinion in chunk.rows())
+
+
+def _lists(closes: FloatArray) -> Iterator[list[float]]:
+    for first in range(0, len(closes), BARS_LISTED):
+        yield from closes[first : first + BARS_LISTED].tolist()
+
+
+class Decider:
+    """A brain and what it was asked ahead.
+
+    Parameters
+    ----------
+    make : callable
+        A fresh brain; called again if the ahead path has to be left.
+
+    Attributes
+    ----------
+    current : Hybrid
+        As it settles opinions; while they come from `ahead`, its parts have seen more than the last bar.
+    ahead : Foresight or None
+    """
+
+    def __init__(self, make: Callable[[], Hybrid]) -> None:
+        self._make = make
+        self.current = make()
+        self.ahead: Foresight | None = None
+        self._is_taken = False  # whether somebody took hold of the brain, so that nothing is made ahead any more
+
+    @property
+    def brain(self) -> Hybrid:
+        """The brain as it stands after the last bar; it may be changed, so from then on bar by bar."""
+        self.go_bar_by_bar()
+        return self.current
+
+    @brain.setter
+    def brain(self, brain: Hybrid) -> None:
+        self.go_bar_by_bar()
+        self.current = brain
+
+    def clipped(self) -> dict[str, int]:
+        """Observations that each policy clipped so far; where they are asked ahead, of the bars they were asked for."""
+        parts = {**self.current.legs, "gate": self.current.gate}
+        policies = {name: getattr(part, "policy", None) for name, part in parts.items()}
+        return {name: int(policy.clipped_count) for name, policy in policies.items() if policy is not None}
+
+    def begin(self, bars_ahead: BarsAhead | None, history: FloatArray, compiled: bool | None) -> list[str]:
+        """Look ahead where that is certain, and read the history; what failed on it."""
+        if not self._is_taken and compiled is not False and bars_ahead is not None:
+            self.ahead = Foresight.of_bars(self.current, bars_ahead, history, compiled)
+        opinions = self.ahead.past() if self.ahead else map(self.current.opine, history.tolist())
+        return [failure for opinion in opinions for failure in opinion.failures]
+
+    def take_rate(self, bars_per_year: float) -> None:
+        """Bars per year from the next bar on: they change what is made of a memory, and nothing that is remembered."""
+        if bars_per_year == self.current.reader.bars_per_year:
+            return
+        if self.ahead is not None:
+            self.current = self._make()
+            self.ahead.go_on_with(self.current, bars_per_year)
+        self.current.reader.bars_per_year = bars_per_year
+
+    def go_bar_by_bar(self) -> None:
+        """Leave the ahead path for good."""
+        self._is_taken = True
+        if self.ahead is not None:
+            seen, self.ahead = self.ahead.seen(), None
+            rate, self.current = self.current.reader.bars_per_year, self._make()
+            self.current.reader.bars_per_year = rate
+            for closes in seen:
+                self.current.opine(closes)

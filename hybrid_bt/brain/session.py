@@ -1,0 +1,250 @@
+"""A session: the decisions of one account, bar after bar, and what stands around them. It knows no framework.
+
+    sent = session.bar(stamp, closes, books, advice)
+
+    brain, bar by bar or ahead of them -> what documents advise -> guard -> recorder -> journal
+
+Whoever trades brings the rows, looks into the account where the guard asks for it, and carries out what comes back:
+`HybridStrategy` through Backtrader, an agent of one's own with an account of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.brain.account_guard import AccountGuard, Books
+from hybrid_bt.brain.foresight import BarsAhead, Decider
+from hybrid_bt.brain.hybrid import Hybrid
+from hybrid_bt.brain.journal import Journal, Row, compare, moment_of
+from hybrid_bt.brain.legs.base import Decision
+from hybrid_bt.brain.recording import Recorder
+from hybrid_bt.equations.advice import Advice
+from hybrid_bt.equations.features import WARMUP_BARS
+from hybrid_bt.equations.guard_limits import GuardFacts, GuardParams
+from hybrid_bt.equations.waiting import withheld
+
+FloatArray = NDArray[np.float64]
+
+
+class Setup(NamedTuple):
+    """What a session decides with."""
+
+    symbols: tuple[str, ...]
+    make: Callable[[tuple[str, ...]], Hybrid]  #: a fresh brain for pairs by name
+    pairs: tuple[str, ...] = ()
+    guard: GuardParams = GuardParams()
+    band: float = 0.0  #: `OrderRules.rebalance_band`
+    trade_from: float = 0.0  #: stamp of the first bar that may be traded
+    #: names pairs by the moments and closes before trading, in the place of `pairs`
+    find_pairs: Callable[[Sequence[datetime], FloatArray], tuple[str, ...]] | None = None
+    #: bars per year by the stamps before trading, in the place of the brain's
+    rate: Callable[[Sequence[float]], float] | None = None
+    moment: Callable[[float], datetime] = moment_of  #: of a stamp, for what people read
+
+
+class Session:
+    """Decides bar after bar.
+
+    Parameters
+    ----------
+    setup : Setup
+    compiled : bool, optional
+        Make the opinions of all bars ahead, under numba, where `bars_ahead` are known: same bits, sooner. By default
+        where the work is worth loading numba.
+    bars_ahead : callable, optional
+        Stamps and closes of all bars to come, asked for on the first one; None where they are not certain.
+    history : (T0, N) array, optional
+        Closes before the first bar: the recursions read them, and nothing of them is traded, recorded or counted.
+    record : bool
+        Keep every decision in `recorder`.
+    journal : Journal, optional
+        Keeps what came and what was sent; rows that it has are decided again (`recall`).
+
+    Attributes
+    ----------
+    decider : Decider
+        Its `brain`, and whether opinions come `ahead` of their bars.
+    decision : Decision or None
+        The last one of `n_bars`; `target` is what was sent, after the guard.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        *,
+        compiled: bool | None = None,
+        bars_ahead: BarsAhead | None = None,
+        history: FloatArray | None = None,
+        record: bool = False,
+        journal: Journal | None = None,
+    ) -> None:
+        self._setup, self.pairs, self.journal = setup, setup.pairs, journal
+        self._compiled = False if setup.find_pairs else compiled
+        self._bars_ahead, self._records = bars_ahead, record
+        self._history = np.empty((0, len(setup.symbols))) if history is None else history
+        self.guard = AccountGuard(setup.guard, setup.band, setup.moment)
+        self.decider = Decider(partial(setup.make, self.pairs))
+        self.recorder = self._new_recorder() if record else None
+        self.decision: Decision | None = None
+        self.n_bars = 0
+        self.first_traded_row: int | None = None
+        self._last: Sequence[float] = [0.0] * len(setup.symbols)  # targets of the last traded bar, for what is advised
+        self._early: list[float] | None = [] if setup.rate else None  # stamps before trading
+        self._finding: list[tuple[float, Sequence[float]]] | None = [] if setup.find_pairs else None
+        #: of the last bar, that are to be kept
+        self._kept: tuple[float, Sequence[float], Advice | None, GuardFacts | None, Sequence[float] | None]
+
+    def _new_recorder(self) -> Recorder:
+        return Recorder(len(self._setup.symbols), self.pairs, tuple(self.decider.current.legs))
+
+    def bar(
+        self, stamp: float, closes: Sequence[float], books: Callable[[], Books] | None, advice: Advice | None = None
+    ) -> Sequence[float] | None:
+        """Decide at the close of a bar.
+
+        Parameters
+        ----------
+        stamp : float
+            Days, as `moment_of` takes them; later than that of the bar before.
+        closes : (N,)
+            NaN where a symbol has no bar.
+        books : callable or None
+            Gives the account at this close, where the guard asks for it; None where nothing can be sent on this bar.
+        advice : Advice, optional
+            What documents say at this close.
+
+        Returns
+        -------
+        (N,) signed fractions of equity to be held, NaN for what is held already; None where nothing is to be sent.
+        """
+        guard, facts = self.guard, None
+        if books is not None and stamp >= self._setup.trade_from:
+
+            def facts(failed: bool) -> GuardFacts | None:
+                return guard.facts(stamp, books(), failed) if failed or guard.is_active else None
+
+        seen, sent = self._decide(stamp, closes, advice, facts)
+        if self.journal is not None:
+            self._kept = stamp, closes, advice, seen, sent
+        return sent
+
+    def keep(self, account: Mapping[str, object], *, lasting: bool = True) -> None:
+        """Write the last bar into the journal, after its orders, with the account behind them: plain data by name.
+
+        A lasting one is waited for until it is on the disk: a bar that could not be had again.
+        """
+        if self.journal is not None:
+            self.journal.append(Row(*self._kept, account), lasting=lasting)
+
+    def recall(
+        self, stamp: float, closes: Sequence[float], advise: Callable[[float], object] | None = None
+    ) -> Row | None:
+        """Decide what the journal has up to this bar once more; its row of the bar, None where the bar is new.
+
+        `advise` is told each past bar on which documents were read, so that who reads them remembers.
+
+        Raises
+        ------
+        StateError
+            If the data is not that of the journal, or a target not what was sent then.
+        """
+        journal = self.journal
+        if journal is None or journal.is_over:
+            return None
+        begins = self.n_bars == 0
+        while not journal.is_over:
+            row = journal.due(stamp, begins=begins)
+            if row.stamp == stamp:
+                remedy = "the data has been revised: give the earlier data, or remove the state to begin anew"
+                compare(stamp, "the close of", self._named(row.closes), self._named(closes), remedy)
+            self._again(row, advise)
+            if row.stamp == stamp:
+                return row
+        return None
+
+    def _again(self, row: Row, advise: Callable[[float], object] | None) -> None:
+        """Let brain and guard remember a past bar, and compare what they want with what was sent."""
+        if row.advice and advise is not None:
+            advise(row.stamp)  # what counts is what was said then
+        advice = None if row.advice is None else Advice(*row.advice)
+        seen = None if row.seen is None else GuardFacts(*row.seen)
+        _, sent = self._decide(row.stamp, row.closes, advice, None if row.sent is None else lambda _: seen)
+        assert self.journal is not None
+        self.journal.check_sent(row.stamp, self._named(row.sent or ()), self._named(sent or ()))
+
+    def _named(self, values: Sequence[float]) -> dict[str, float]:
+        return dict(zip(self._setup.symbols, map(float, values), strict=False))
+
+    def _decide(
+        self,
+        stamp: float,
+        closes: Sequence[float],
+        advice: Advice | None,
+        facts: Callable[[bool], GuardFacts | None] | None,
+    ) -> tuple[GuardFacts | None, Sequence[float] | None]:
+        """What the guard saw of the account, told whether a part failed, and what is to be sent."""
+        if self.n_bars == 0:
+            self.guard.told(stamp, self.decider.begin(self._bars_ahead, self._history, self._compiled))
+        if self._early is not None or self._finding is not None:
+            self._prepare(stamp, closes)
+        decision = self._decided(stamp, closes, advice)
+        if decision.failures:
+            self.guard.told(stamp, decision.failures)
+        seen, sent = None, None
+        if facts is not None:
+            seen = facts(bool(decision.failures))
+            if seen is not None:
+                decision = self.guard.settled(stamp, decision, seen, self.decider.current.reader.columns)
+            sent = withheld(decision.target, decision.waits) if decision.waits else decision.target
+            if self.first_traded_row is None:
+                self.first_traded_row = self.n_bars
+            if advice is not None:
+                self._last = [old if new != new else new for old, new in zip(self._last, decision.target, strict=True)]
+        self.decision = decision
+        if self.recorder is not None:
+            self.recorder.append(decision)
+        self.n_bars += 1
+        return seen, sent
+
+    def _decided(self, stamp: float, closes: Sequence[float], advice: Advice | None) -> Decision:
+        decider = self.decider
+        if decider.ahead is not None:
+            opinion = decider.ahead.of(stamp, closes)
+            if opinion is not None:
+                return decider.current.settle(opinion, advice, self._last)
+            decider.go_bar_by_bar()
+        return decider.current.decide(closes, advice, self._last)
+
+    def _prepare(self, stamp: float, closes: Sequence[float]) -> None:
+        """What is settled by the bars before trading, on the first one traded: pairs, and bars per year."""
+        trades = stamp >= self._setup.trade_from
+        if self._early is not None and self._setup.rate is not None:
+            if trades and len(self._early) >= WARMUP_BARS // 2:  # no earlier than a pair can open
+                self.decider.take_rate(self._setup.rate(self._early))
+                self._early = None
+            else:
+                self._early.append(stamp)
+        if self._finding is not None and not trades:
+            self._finding.append((stamp, closes))
+        elif self._finding is not None:
+            self._find_pairs(self._finding)
+            self._finding = None
+
+    def _find_pairs(self, rows: Sequence[tuple[float, Sequence[float]]]) -> None:
+        """Find the pairs, and bring a brain with them up to date."""
+        closes = np.array([row for _, row in rows]).reshape(-1, len(self._setup.symbols))
+        assert self._setup.find_pairs is not None
+        self.pairs = self._setup.find_pairs([self._setup.moment(stamp) for stamp, _ in rows], closes)
+        rate, self.decider = self.decider.current.reader.bars_per_year, Decider(partial(self._setup.make, self.pairs))
+        self.decider.take_rate(rate)
+        self.recorder = self._new_recorder() if self._records else None
+        for _, row in rows:
+            decision = self.decider.current.decide(row)
+            if self.recorder is not None:
+                self.recorder.append(decision)

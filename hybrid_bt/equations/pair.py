@@ -1,0 +1,250 @@
+"""A pair `Y:X`: its tradable spread, what is seen of it, when it is held and what of each side.
+
+    s_t = (1 - a) (s_{t-1} + v_t),      z_t = s_t / (c sd_t)
+
+======  ====================================================================================================
+v_t     Kalman innovation: the part of y's move that the *prior* intercept and hedge ratio did not foresee
+s_t     decaying sum of innovations, log price; its memory halves every `spread_half_life_bars`
+sd_t    exponentially weighted standard deviation of earlier innovations, v_t excluded
+c       standard deviation of s for white noise of unit variance, (1 - a) / sqrt(1 - (1 - a)^2)
+======  ====================================================================================================
+
+Maximum likelihood gives real pairs an intercept that follows the spread almost at once (docs/research-log.md), so a
+single innovation is one bar's noise. The decaying sum measures how far y has run ahead of its hedge over a chosen
+horizon, in money that could have been earned, and never contains what the filter learned from the bar itself.
+
+A pair opens when z passes `entry_z`, against the spread, and closes when it is back at `exit_z`, past `stop_z`, or
+after `max_hold_bars`; the gap between entry and exit is what keeps costs down. After a stop or a time-out it waits
+until the spread has come back inside the entry level. Both assets are sized by one decision, y against prior_beta times
+x in money, and the hedge ratio is frozen while the pair is open. A pair whose assets have not both had a bar for
+`orphan_bars` bars is closed as an orphan (`hybrid_bt.equations.waiting`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
+
+from annotated_types import Ge, Gt
+
+from hybrid_bt.equations import kalman
+from hybrid_bt.equations.kalman import KalmanParams, KalmanState
+from hybrid_bt.equations.rows import Cells, Numbers, Row, Table
+
+MIN_VARIANCE = 1e-12  #: squared log price; a spread that never moves has z-score 0, not infinity
+
+
+class SpreadParams(NamedTuple):
+    """Memory of the spread and of its scale, in bars."""
+
+    spread_half_life_bars: Annotated[float, Gt(0), "memory of the spread, bars"]
+    scale_half_life_bars: Annotated[float, Gt(0), "memory of the spread's scale, bars"]
+    warmup_bars: float  #: innovations that the scale must have seen
+
+
+class SpreadRates(NamedTuple):
+    """`SpreadParams` as the factors that a step multiplies by: powers are taken once, not at each bar."""
+
+    keep: float  #: 1 - a, the share of the spread that a bar leaves
+    scale_gain: float  #: weight of the newest innovation in the variance, once its window is full
+    warmup_bars: float
+
+
+class SpreadState(NamedTuple):
+    """Spread after a bar; `zscore` is 0 until `warmup_bars` innovations have set the scale."""
+
+    spread: float
+    zscore: float
+    variance: float
+    n_bars: float
+
+
+def initial_spread() -> SpreadState:
+    """No innovation seen."""
+    return SpreadState(0.0, 0.0, 0.0, 0.0)
+
+
+def rates_of(params: SpreadParams) -> SpreadRates:
+    """Factors per bar."""
+    keep, scale_keep = (0.5 ** (1.0 / bars) for bars in (params.spread_half_life_bars, params.scale_half_life_bars))
+    return SpreadRates(keep, 1.0 - scale_keep, params.warmup_bars)
+
+
+def spread_step(state: SpreadState, innovation: float, rates: SpreadRates) -> SpreadState:
+    """Absorb the innovation (log price) of one bar; the z-score is positive where y is dear against its hedge."""
+    keep = rates.keep
+    spread = keep * (state.spread + innovation)
+    zscore = 0.0
+    if state.n_bars >= rates.warmup_bars and state.variance > MIN_VARIANCE:
+        zscore = spread / math.sqrt(state.variance * keep * keep / (1.0 - keep * keep))
+    n_bars = state.n_bars + 1.0
+    # plain average until the window is full, exponential from then on: no start-up bias
+    gain = max(rates.scale_gain, 1.0 / n_bars)
+    variance = state.variance + gain * (innovation * innovation - state.variance)
+    return SpreadState(spread, zscore, variance, n_bars)
+
+
+class PairState(NamedTuple):
+    """The recursions of one pair `Y:X` after the last bar on which both traded."""
+
+    y: int  #: column of the dependent asset
+    x: int  #: column of the hedge asset
+    kalman: KalmanState
+    spread: SpreadState
+    fresh: bool  #: both traded on this bar
+    started: bool  #: both have traded on some bar
+    log_y: float = math.nan  #: log closes of the last such bar, NaN before: the origin of `kalman`
+    log_x: float = math.nan
+
+
+class PairView(NamedTuple):
+    """What is known of one pair `Y:X` at a close; NaN before its first bar."""
+
+    alpha: float  #: posterior intercept, log price
+    beta: float  #: posterior hedge ratio
+    beta_var: float  #: posterior variance of beta
+    innovation: float  #: forecast error of y before the update: what may be traded
+    innovation_var: float  #: its variance S
+    spread: float  #: s_t
+    zscore: float  #: of the spread, in its own standard deviations, positive where y is dear; 0 until it is warm
+    prior_beta: float  #: hedge ratio as known before this bar
+    fresh: float  #: 1 where both traded on this bar, else 0
+
+
+def first_pair(y: int, x: int, params: KalmanParams) -> PairState:
+    """A pair before its first bar."""
+    return PairState(y, x, kalman.initial_state(params), initial_spread(), False, False, math.nan, math.nan)
+
+
+def pair_bar(pair: PairState, y: float, x: float, params: KalmanParams, rates: SpreadRates) -> PairState:
+    """A pair after a bar with log closes y and x, NaN where there is none."""
+    if math.isnan(y) or math.isnan(x):
+        return PairState(pair.y, pair.x, pair.kalman, pair.spread, False, pair.started, pair.log_y, pair.log_x)
+    if not pair.started:  # there is no move yet, and no innovation
+        state = kalman.follow(pair.kalman, 0.0, 0.0, params)
+        return PairState(pair.y, pair.x, state, pair.spread, True, True, y, x)
+    state = kalman.follow(pair.kalman, y - pair.log_y, x - pair.log_x, params)
+    spread = spread_step(pair.spread, state.innovation, rates)
+    return PairState(pair.y, pair.x, state, spread, True, True, y, x)
+
+
+def absorb_bar(pairs: Cells[PairState], logs: Numbers, params: Row[KalmanParams], rates: SpreadRates) -> None:
+    """Step all pairs over a bar, in place: pairs and `KalmanParams` (P,), log closes (N,)."""
+    for number, pair in enumerate(pairs):
+        pairs[number] = pair_bar(pair, logs[pair.y], logs[pair.x], params[number], rates)
+
+
+def pair_view(pair: PairState) -> PairView:
+    """What a leg sees of a pair."""
+    fresh, state, spread, nan = 1.0 if pair.fresh else 0.0, pair.kalman, pair.spread, math.nan
+    if not pair.started:
+        return PairView(nan, nan, nan, nan, nan, nan, nan, nan, fresh)
+    alpha = kalman.intercept(state, pair.log_y, pair.log_x)
+    _, beta, p_bb, _, _, innovation, innovation_var, prior_beta = state
+    return PairView(alpha, beta, p_bb, innovation, innovation_var, spread.spread, spread.zscore, prior_beta, fresh)
+
+
+def pair_views(pairs: Sequence[PairState]) -> list[PairView]:
+    """Of all pairs."""
+    return [pair_view(pair) for pair in pairs]
+
+
+def pair_zscores(pairs: Row[PairState], n_pairs_of: Row[int], zscores: Cells[float]) -> float:
+    """The mean |z-score| of all pairs; writes that of each asset's, positive where it is dear, on (N,) zeros."""
+    total = 0.0
+    for pair in pairs:
+        zscores[pair.y] += pair.spread.zscore
+        zscores[pair.x] -= pair.spread.zscore
+        total += abs(pair.spread.zscore)
+    for i, n_pairs in enumerate(n_pairs_of):
+        if n_pairs > 0:
+            zscores[i] /= n_pairs
+    return total / len(pairs) if len(pairs) > 0 else 0.0
+
+
+class PairRules(NamedTuple):
+    """When a pair is held, and how much of the account all pairs together may take."""
+
+    entry_z: Annotated[float, Gt(0), "|z| at which a pair opens, standard deviations"]
+    exit_z: Annotated[float, "z, towards the mean, at which it closes, standard deviations"]
+    stop_z: Annotated[float, Gt(0), "|z| at which it is given up, standard deviations"]
+    max_hold_bars: Annotated[int, Ge(1), "bars after which it is given up"]
+    orphan_bars: Annotated[int, Ge(1), "bars in a row that one side may miss before an open pair is closed"]
+    min_hedge_ratio: Annotated[float, Gt(0), "smallest hedge ratio that opens a pair; a smaller one hedges nothing"]
+    max_hedge_ratio: Annotated[float, Gt(0), "largest that does; a larger one is a filter that has not settled"]
+    gross_exposure: Annotated[float, Gt(0), "sum of |target| with every pair open, before netting, fraction of equity"]
+
+    def contradiction(self) -> str:
+        """What does not fit together, or ""."""
+        if not self.exit_z < self.entry_z < self.stop_z:
+            got = f"{self.exit_z} < {self.entry_z} < {self.stop_z}"
+            return f"exit_z < entry_z < stop_z must hold; got {got}; mend the one that is out of order"
+        if not self.min_hedge_ratio < self.max_hedge_ratio:
+            return f"min_hedge_ratio {self.min_hedge_ratio} must be below max_hedge_ratio {self.max_hedge_ratio}"
+        return ""
+
+
+class PairPosition(NamedTuple):
+    """What the leg holds of one pair."""
+
+    direction: float = 0.0  #: +1 long y and short x, -1 the reverse, 0 flat
+    hedge_ratio: float = 0.0  #: as known before the bar of entry
+    held_bars: float = 0.0
+    barred: float = 0.0  #: 1 after a stop or time-out, until the spread is back inside the entry level
+    stale_bars: float = 0.0  #: bars in a row, while open, on which the assets did not both trade
+
+
+def pair_step(position: PairPosition, zscore: float, hedge_ratio: float, rules: PairRules) -> PairPosition:
+    """Position after a bar on which both assets traded; `hedge_ratio` as known *before* it, `zscore` at its close."""
+    if position.direction == 0.0:
+        barred = position.barred if abs(zscore) >= rules.entry_z else 0.0
+        is_wide = rules.entry_z <= abs(zscore) < rules.stop_z
+        if barred == 0.0 and is_wide and rules.min_hedge_ratio <= hedge_ratio <= rules.max_hedge_ratio:
+            return PairPosition(-1.0 if zscore > 0.0 else 1.0, hedge_ratio, 0.0, 0.0, 0.0)
+        return PairPosition(0.0, 0.0, 0.0, barred, 0.0)
+    held = position.held_bars + 1.0
+    # `stretch` is how far the spread still is on the side on which the pair was opened
+    stretch = -position.direction * zscore
+    if stretch <= rules.exit_z:
+        return PairPosition(0.0, 0.0, 0.0, 0.0, 0.0)
+    if stretch >= rules.stop_z or held >= rules.max_hold_bars:
+        return PairPosition(0.0, 0.0, 0.0, 1.0, 0.0)
+    return PairPosition(position.direction, position.hedge_ratio, held, position.barred, 0.0)
+
+
+def stale_step(position: PairPosition, rules: PairRules) -> PairPosition:
+    """Position after a bar on which the assets did not both trade: kept, or closed as an orphan."""
+    if position.direction == 0.0:
+        return position
+    stale = position.stale_bars + 1.0
+    if stale >= rules.orphan_bars:
+        return PairPosition(0.0, 0.0, 0.0, 1.0, 0.0)
+    return PairPosition(position.direction, position.hedge_ratio, position.held_bars, position.barred, stale)
+
+
+def amounts_of(position: PairPosition, n_pairs: int, rules: PairRules) -> tuple[float, float]:
+    """What is wanted of y and of x, signed fractions of equity: equal parts of `gross_exposure` to all pairs."""
+    if position.direction == 0.0:
+        return 0.0, 0.0
+    share = rules.gross_exposure / n_pairs
+    unit = position.direction * share / (1.0 + position.hedge_ratio)
+    return unit, -(unit * position.hedge_ratio)
+
+
+def hold_bars(
+    held: Cells[PairPosition], fresh: Table, zscores: Table, ratios: Table, rules: PairRules, amounts: Row[Cells[float]]
+) -> None:
+    """Step what is held (P,) over T bars of (T, P), in place, and write amounts of y and x, pair by pair: (T, 2 P)."""
+    n_pairs = len(held)
+    for p in range(n_pairs):
+        position = held[p]
+        for t in range(len(fresh)):
+            if fresh[t][p] > 0.0:
+                position = pair_step(position, zscores[t][p], ratios[t][p], rules)
+            else:
+                position = stale_step(position, rules)
+            y, x = amounts_of(position, n_pairs, rules)
+            amounts[t][2 * p] = y
+            amounts[t][2 * p + 1] = x
+        held[p] = position

@@ -1,0 +1,138 @@
+"""What comes from the feeds: rows of closes, one for each moment, however late its bars arrive.
+
+Backtrader calls a strategy when any feed delivers. From files all bars of a moment come in one call. From live feeds
+they come one after another, and a brain that took each call for a bar would see a market of one symbol at a time. Here
+a row waits until every feed has its bar that had one in the row before and is still connected; a bar of a later moment
+ends the waiting. A replayed feed's bar is complete, and read, when its next one begins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.feeds.framework import Framework
+
+FloatArray = NDArray[np.float64]
+
+
+class Rows(NamedTuple):
+    """What may be decided on in this call."""
+
+    closes: list[list[float]]  #: rows of (N,) closes, NaN where a feed has no bar; most often one
+    is_complete: bool  #: the last row is that of this moment: orders may be sent
+
+
+class LateRows:
+    """Collects the closes of each moment from feeds of which a bar may come late, or not be complete when it comes.
+
+    Parameters
+    ----------
+    feeds : sequence of feeds
+    """
+
+    def __init__(self, feeds: Sequence[Framework]) -> None:
+        self._feeds = list(feeds)
+        self._is_live = self._are_live(feeds)
+        self._lengths = [0] * len(self._feeds)
+        self._row = [math.nan] * len(self._feeds)  # of the moment that is being gathered
+        self._stamp = math.nan  # of that moment; NaN while none is
+        self._expected = [False] * len(self._feeds)
+
+    @staticmethod
+    def _are_live(feeds: Sequence[Framework]) -> bool:
+        return len(feeds) > 1 and any(feed.islive() for feed in feeds)
+
+    @classmethod
+    def are_needed(cls, feeds: Sequence[Framework]) -> bool:
+        """Whether a call is more, or less, than the row of a moment."""
+        return cls._are_live(feeds) or any(feed.replaying for feed in feeds)
+
+    def rows(self) -> Rows:
+        """Look at the feeds once, in each `next` and `prenext`."""
+        before, self._lengths = self._lengths, [len(feed) for feed in self._feeds]
+        if self._lengths == before:
+            return Rows([], False)  # a bar of a feed that is not traded, or one more tick of a replayed bar
+        new = [now > old for now, old in zip(self._lengths, before, strict=True)]
+        closes = [_close(feed) if came else math.nan for feed, came in zip(self._feeds, new, strict=True)]
+        return self._gathered(closes, new) if self._is_live else Rows([closes], True)
+
+    def _gathered(self, closes: list[float], new: Sequence[bool]) -> Rows:
+        stamp = max(feed.datetime[0] for feed, came in zip(self._feeds, new, strict=True) if came)
+        done = []
+        if self._stamp < stamp:  # the moment before was waited for in vain
+            done.append(self._finished())
+        self._stamp = stamp
+        self._row = [close if came else old for close, came, old in zip(closes, new, self._row, strict=True)]
+        if any(map(self._is_awaited, range(len(self._feeds)))):
+            return Rows(done, False)
+        return Rows([*done, self._finished()], True)
+
+    def _is_awaited(self, i: int) -> bool:
+        is_over = self._feeds[i]._laststatus == self._feeds[i].DISCONNECTED
+        return self._expected[i] and math.isnan(self._row[i]) and not is_over
+
+    def _finished(self) -> list[float]:
+        row = self._row
+        self._row, self._stamp = [math.nan] * len(row), math.nan
+        self._expected = [not math.isnan(close) for close in row]
+        return row
+
+
+def _close(feed: Framework) -> float:
+    """Close of the bar that has just come; of a replayed feed, of the bar that its new one completes."""
+    if not feed.replaying:
+        return float(feed.close[0])
+    return float(feed.close[-1]) if len(feed) > 1 else math.nan
+
+
+def names_of(listed: str | Sequence[str]) -> tuple[str, ...]:
+    """Names, of a text those between its commas."""
+    return tuple(name.strip() for name in listed.split(",") if name.strip()) if isinstance(listed, str) else (*listed,)
+
+
+def traded_feeds(
+    feeds: Sequence[Framework], wanted: str | Sequence[str] | None
+) -> tuple[tuple[str, ...], list[Framework]]:
+    """Names and feeds to trade; a feed without a name is `data` and its number."""
+    names = tuple(f"data{i}" if feed._name in (None, "") else str(feed._name) for i, feed in enumerate(feeds))
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise ConfigError(f"two feeds are named {name!r}; give each its own: cerebro.adddata(feed, name=...)")
+    symbols = names if wanted is None else names_of(wanted)
+    if not symbols:
+        raise ConfigError("symbols is empty; name the feeds to trade, or leave it out for all")
+    for i, symbol in enumerate(symbols):
+        if symbol not in names or symbol in symbols[:i]:
+            rule = "comes twice" if symbol in names else f"is not a feed{did_you_mean(symbol, names)}"
+            raise ConfigError(f"symbols: {symbol!r} {rule}")
+    return symbols, [feeds[names.index(symbol)] for symbol in symbols]
+
+
+def rows_ahead(cerebro: Framework, feeds: Sequence[Framework]) -> tuple[FloatArray, FloatArray] | None:
+    """Stamps (T,) and closes (T, N) of the rows that Cerebro will hand a strategy; None where that is not certain.
+
+    It is certain where every traded feed was preloaded whole, is neither resampled, replayed nor live, and its stamps
+    rise: then each row is one stamp of any of them, as `Cerebro._runonce` merges them.
+    """
+    whole = cerebro._dopreload and cerebro._dorunonce and not cerebro.p.oldsync
+    if not whole or any(feed.islive() or feed.resampling or feed.replaying for feed in feeds):
+        return None
+    stamps, columns = zip(*((_loaded(feed.lines.datetime), _loaded(feed.lines.close)) for feed in feeds), strict=True)
+    if any(not len(own) or not (np.diff(own) > 0.0).all() for own in stamps):
+        return None
+    rows = np.unique(np.concatenate(stamps))
+    closes = np.full((len(rows), len(feeds)), np.nan)
+    for i, (own, column) in enumerate(zip(stamps, columns, strict=True)):
+        closes[np.searchsorted(rows, own), i] = column
+    return rows, closes
+
+
+def _loaded(line: Framework) -> FloatArray:
+    """A line's preloaded values, without the room for what looks ahead."""
+    return np.array(line.array[: line.buflen()], dtype=np.float64)
