@@ -1,0 +1,259 @@
+"""The main job as a user runs it: files of the contract, accounts that add up, and one clear line for each mistake."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from price_files import SYMBOLS, read, write_prices
+
+from hybrid_bt.commands.run import main
+
+TABLES = ("summary_pnl", "per_ticker_pnl", "equity", "fills", "decisions", "pairs", "attribution", "conditional")
+
+
+@pytest.fixture(scope="module")
+def prices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_prices(tmp_path_factory.mktemp("prices") / "four")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def report(prices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "fig"
+    result = run("--data", prices, "--pairs", "BBB:AAA,CCC:DDD", "--out", out, "--no-plots")
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def test_files_of_the_contract_are_there(report: Path) -> None:
+    assert {path.name for path in report.iterdir()} == {f"{table}.csv" for table in TABLES} | {"run.json"}
+
+
+def test_every_account_of_the_contract_has_a_row(report: Path) -> None:
+    accounts = [row["account"] for row in read(report, "summary_pnl")]
+    assert accounts == ["hybrid", "sac", "kalman", "gate-off", "equal-weight", "vol-target"]
+
+
+def test_summary_per_ticker_equity_and_fills_agree_to_a_cent(report: Path) -> None:
+    hybrid = read(report, "summary_pnl")[0]
+    equity, fills, tickers = read(report, "equity"), read(report, "fills"), read(report, "per_ticker_pnl")
+    pnl = float(hybrid["end_value"]) - float(hybrid["start_value"])
+    assert float(equity[0]["equity"]) == float(hybrid["start_value"]) == 1_000_000.0
+    assert float(equity[-1]["equity"]) == float(hybrid["end_value"])
+    assert sum(float(row["pnl_net"]) for row in tickers) == pytest.approx(pnl, abs=0.01)
+    assert sum(float(row["costs"]) for row in tickers) == pytest.approx(float(hybrid["costs"]), abs=0.01)
+    assert sum(int(row["buys"]) + int(row["sells"]) for row in tickers) == len(fills) > 0
+    cash = 1_000_000.0 - sum(float(f["size"]) * float(f["price"]) + float(f["commission"]) for f in fills)
+    borrow = float(hybrid["costs"]) - sum(float(f["commission"]) for f in fills)
+    assert cash - borrow == pytest.approx(float(equity[-1]["cash"]), abs=0.01)
+
+
+def test_commission_is_half_the_spread_and_the_fee(prices: Path, tmp_path: Path) -> None:
+    run("--data", prices, "--out", tmp_path / "fig", "--no-plots", "--spread-bps", 10, "--fee-bps", 3)
+    for fill in read(tmp_path / "fig", "fills"):
+        assert float(fill["commission"]) == pytest.approx(abs(float(fill["size"])) * float(fill["price"]) * 8e-4)
+
+
+def test_decisions_follow_the_formula(report: Path) -> None:
+    for row in read(report, "decisions"):
+        mix = float(row["w_sac"]) * float(row["target_sac"]) + float(row["w_kalman"]) * float(row["target_kalman"])
+        assert float(row["fused"]) == mix
+
+
+def test_a_fill_is_at_the_next_open_of_its_symbol(report: Path, prices: Path) -> None:
+    for symbol in SYMBOLS:
+        with (prices / f"{symbol}.csv").open(newline="") as file:
+            bars = {row["date"]: (i, float(row["open"])) for i, row in enumerate(csv.DictReader(file))}
+        for fill in (f for f in read(report, "fills") if f["symbol"] == symbol):
+            row, price = bars[fill["datetime"]]
+            assert row == bars[fill["decided"]][0] + 1
+            assert float(fill["price"]) == price
+
+
+def test_the_replay_repeats_backtrader_to_the_bit(report: Path) -> None:
+    assert json.loads((report / "run.json").read_text())["replay_difference"] == 0.0
+
+
+def test_two_runs_write_the_same_bytes(report: Path, prices: Path, tmp_path: Path) -> None:
+    run("--data", prices, "--pairs", "BBB:AAA,CCC:DDD", "--out", tmp_path / "fig", "--no-plots")
+    for table in TABLES:
+        assert (tmp_path / "fig" / f"{table}.csv").read_bytes() == (report / f"{table}.csv").read_bytes()
+    documents = [json.loads((folder / "run.json").read_text()) for folder in (report, tmp_path / "fig")]
+    for document in documents:
+        document.pop("wall_clock", None)
+    assert documents[0] == documents[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "missing"),
+    [(("--no-sac",), {"sac"}), (("--no-kalman",), {"kalman"}), (("--no-ppo-lstm",), set())],
+)
+def test_parts_can_be_switched_off(flags: tuple[str, ...], missing: set[str], prices: Path, tmp_path: Path) -> None:
+    result = run("--data", prices, "--pairs", "BBB:AAA", "--out", tmp_path / "fig", "--no-plots", *flags)
+    assert result.exit_code == 0, result.output
+    accounts = {row["account"] for row in read(tmp_path / "fig", "summary_pnl")}
+    assert {"sac", "kalman"} - accounts == missing
+    if "--no-ppo-lstm" in flags:
+        assert {row["r"] for row in read(tmp_path / "fig", "decisions")} == {"0.0"}
+
+
+def test_eps_trade_and_lot_shape_the_orders(prices: Path, tmp_path: Path) -> None:
+    run("--data", prices, "--out", tmp_path / "fig", "--no-plots", "--eps-trade", 300, "--lot", 100)
+    sizes = [float(fill["size"]) for fill in read(tmp_path / "fig", "fills")]
+    assert sizes
+    assert all(size % 100 == 0 for size in sizes)
+
+
+def test_fitted_noise_depends_on_earlier_bars_only(prices: Path, tmp_path: Path) -> None:
+    """The same trading start with 40 bars less behind it: what is fitted, and each decision, is the same."""
+    fitted, rows = [], []
+    for end in ("2016-08-05", "2016-06-10"):
+        out = tmp_path / end
+        result = run("--data", prices, "--pairs", "BBB:AAA", "--fit-kalman", "--no-plots", "--end", end, "--out", out)
+        assert result.exit_code == 0, result.output
+        fitted.append(json.loads((out / "run.json").read_text())["config"]["kalman_fitted"]["BBB:AAA"])
+        rows.append(read(out, "decisions"))
+    assert fitted[0] == fitted[1]
+    assert fitted[0]["alpha_var_per_bar"] != 1.9e-4
+    assert len(rows[0]) > len(rows[1])
+    assert rows[0][: len(rows[1])] == rows[1]
+
+
+def test_benchmark_symbol_adds_an_account(prices: Path, tmp_path: Path) -> None:
+    result = run("--data", prices, "--benchmark", "CCC", "--out", tmp_path / "fig", "--no-plots")
+    assert result.exit_code == 0, result.output
+    assert read(tmp_path / "fig", "summary_pnl")[-1]["account"] == "benchmark"
+
+
+def test_an_end_behind_all_dates_is_the_end_of_the_data(report: Path, prices: Path, tmp_path: Path) -> None:
+    run("--data", prices, "--pairs", "BBB:AAA,CCC:DDD", "--out", tmp_path, "--end", "9999-12-31", "--no-plots")
+    assert read(tmp_path, "equity") == read(report, "equity")
+
+
+def test_start_is_the_first_decision_and_earlier_bars_warm_up(prices: Path, tmp_path: Path) -> None:
+    run("--data", prices, "--start", "2016-03-01", "--end", "2016-06-30", "--out", tmp_path / "fig", "--no-plots")
+    equity = read(tmp_path / "fig", "equity")
+    assert (equity[0]["datetime"], equity[-1]["datetime"]) == ("2016-03-01", "2016-06-30")
+    assert min(fill["datetime"] for fill in read(tmp_path / "fig", "fills")) >= "2016-03-02"
+
+
+def edited(prices: Path, tmp_path: Path, edit: object) -> Path:
+    """A copy of the prices with the lines of AAA.csv changed."""
+    folder = tmp_path / "edited"
+    folder.mkdir()
+    for path in prices.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    lines = (folder / "AAA.csv").read_text().splitlines()
+    edit(lines)  # type: ignore[operator]
+    (folder / "AAA.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def cell(row: int, column: int, value: str) -> object:
+    def edit(lines: list[str]) -> None:
+        cells = lines[row].split(",")
+        cells[column] = value
+        lines[row] = ",".join(cells)
+
+    return edit
+
+
+def swap(lines: list[str]) -> None:
+    lines[100], lines[101] = lines[101], lines[100]
+
+
+def repeat(lines: list[str]) -> None:
+    lines.insert(100, lines[100])
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (cell(200, 4, "nan"), ("AAA", "2015-10-09")),
+        (cell(200, 4, "-5"), ("AAA", "2015-10-09", "-5")),
+        (cell(200, 4, "0"), ("AAA", "2015-10-09")),
+        (cell(200, 4, "inf"), ("AAA", "2015-10-09")),
+        (cell(200, 4, "12,5x"), ("AAA",)),
+        (cell(200, 0, "yesterday"), ("AAA", "yesterday")),
+        (swap, ("AAA",)),
+        (repeat, ("AAA", "twice")),
+    ],
+)
+def test_bad_prices_end_in_one_line_and_status_2(
+    edit: object, words: tuple[str, ...], prices: Path, tmp_path: Path
+) -> None:
+    folder = edited(prices, tmp_path, edit)
+    refused(run("--data", folder, "--out", tmp_path / "fig"), words, tmp_path)
+
+
+def refused(result: Result, words: tuple[str, ...], tmp_path: Path) -> None:
+    assert result.exit_code == 2, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert "Traceback" not in result.output
+    for word in words:
+        assert word in result.stderr
+    assert not (tmp_path / "fig").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--data", "nowhere"), ("nowhere",)),
+        (("--symbols", "AAA,ZZZ"), ("ZZZ",)),
+        (("--pairs", "AAA:BBX"), ("BBX", "BBB")),
+        (("--pairs", "AAA"), ("Y:X",)),
+        (("--pairs", "AAA:AAA"), ("itself",)),
+        (("--pairs", "AAA:BBB,BBB:AAA"), ("twice",)),
+        (("--start", "2016-06-01", "--end", "2016-03-01"), ("2016-03-01", "2016-06-01")),
+        (("--start", "2015-02-01"), ("warm",)),
+        (("--start", "2031-01-01"), ("2031-01-01",)),
+        (("--start", "9999-12-31"), ("9999-12-31", "choose an earlier start")),
+        (("--end", "1500-01-01"), ("1500-01-01", "choose dates within")),
+        (("--end", "2015-06-30"), ("253",)),
+        (("--no-sac", "--no-kalman"), ("at least one leg",)),
+        (("--spread-bps", "-1"), ("spread_bps",)),
+        (("--cash", "0"), ("cash",)),
+        (("--benchmark", "SPY"), ("SPY",)),
+        (("--config", "missing.toml"), ("missing.toml",)),
+        (("--sac", "missing.onnx"), ("missing.onnx",)),
+        (("--sac-steps", "10"), ("train",)),
+        (("--mod", "stable"), ("--mode",)),
+        (("--mode", "stabel"), ("stable",)),
+    ],
+)
+def test_misuse_ends_in_one_line_and_status_2(
+    flags: tuple[str, ...], words: tuple[str, ...], prices: Path, tmp_path: Path
+) -> None:
+    data = () if "--data" in flags else ("--data", prices)
+    refused(run(*data, "--out", tmp_path / "fig", *flags), words, tmp_path)
+
+
+def test_an_unknown_config_key_names_the_nearest(prices: Path, tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text("[risk]\ngros_limit = 1.0\n")
+    refused(run("--data", prices, "--config", file, "--out", tmp_path / "fig"), ("gros_limit", "gross_limit"), tmp_path)
+
+
+def test_training_bars_are_refused_and_marked_if_allowed(tmp_path: Path) -> None:
+    base = ("--data", "us20", "--symbols", "KO,PEP", "--end", "2010-06-30", "--start", "2009-06-01", "--no-plots")
+    refused(run(*base, "--out", tmp_path / "fig"), ("2009-12-31", "--allow-in-sample"), tmp_path)
+    allowed = run(*base, "--allow-in-sample", "--out", tmp_path / "fig")
+    assert allowed.exit_code == 0, allowed.output
+    assert "IN-SAMPLE" in allowed.output
+    document = json.loads((tmp_path / "fig" / "run.json").read_text())
+    assert any("IN-SAMPLE" in note for note in document["notes"])
+
+
+def test_us20_starts_behind_the_training_span_and_prints_its_caveats(tmp_path: Path) -> None:
+    result = run("--symbols", "KO,PEP", "--end", "2010-12-31", "--out", tmp_path / "fig", "--no-plots")
+    assert result.exit_code == 0, result.output
+    assert read(tmp_path / "fig", "equity")[0]["datetime"] == "2010-01-04"
+    for caveat in ("survivorship", "close only", "rounded"):
+        assert caveat in result.output

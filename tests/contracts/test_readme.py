@@ -1,0 +1,96 @@
+"""The README says what the program does: its results are what the named commands print, its code runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from places import ROOT
+
+from hybrid_bt.commands import cli
+from hybrid_bt.commands.run import main
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def block(name: str) -> str:
+    found = re.search(rf"<!-- {name} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+    assert found, f"README has no block {name!r}"
+    return found.group(1)
+
+
+@pytest.mark.parametrize("mode", ["stable", "aggressive"])
+def test_results_are_what_the_command_prints(mode: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["--mode", mode, "--no-plots", "--out", str(tmp_path / "fig")])
+    assert result.exit_code == 0, result.output
+    printed = [line.rstrip() for line in result.output.splitlines()]
+    assert block(f"results {mode}").splitlines() == printed[: len(block(f"results {mode}").splitlines())]
+
+
+def test_exactly_two_commands_do_all_set_up() -> None:
+    assert block("run command").count("\n") == block("test command").count("\n") == 1
+    assert block("run command").strip().endswith("python -m hybrid_bt.run --mode stable")
+    assert "pytest" in block("test command")
+
+
+def test_ci_runs_the_readme_command() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "<!-- test command -->" in script
+    assert "pytest" not in script
+
+
+def test_every_flag_of_the_command_is_in_the_readme() -> None:
+    flags = {flag for option in main.params for flag in (*option.opts, *option.secondary_opts) if not option.hidden}
+    assert {flag for flag in flags if flag not in README} == set()
+
+
+def test_the_python_in_the_readme_runs() -> None:
+    import backtrader as bt
+
+    from hybrid_bt.feeds import load_bars, to_feeds
+
+    bars = load_bars("us20", symbols=("KO", "PEP"), end="2010-03-01")
+    cerebro = bt.Cerebro()
+    for feed in to_feeds(bars):
+        cerebro.adddata(feed, name=feed._name)
+    names = {"cerebro": cerebro, "my_feeds": []}
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) >= 2
+    for code in blocks:
+        exec(compile(code, "README.md", "exec"), names)
+    (strategy,) = cerebro.run()
+    assert strategy.broker.getvalue() != strategy.broker.startingcash, "it traded"
+
+
+def commands_in(text: str) -> Iterator[list[str]]:
+    """The words of every command of ours, what is said about it left out."""
+    for line in text.replace("\\\n", " ").splitlines():
+        found = re.match(r" {4}((?:hybrid-bt|python -m hybrid_bt\.\w+) .*)", line)
+        if found and not re.search(r"[|]", found[1]):
+            yield shlex.split(re.split(r" {3,}|; ", re.sub(r"(?<=\S) +(?=--)", " ", found[1]))[0])
+
+
+def test_every_command_that_is_shown_exists_with_its_flags() -> None:
+    texts = [README, *(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))]
+    shown = [words for text in texts for words in commands_in(text)]
+    assert len(shown) > 20
+    for words in shown:
+        rest = words[1:] if words[0] == "hybrid-bt" else [words[2].removeprefix("hybrid_bt."), *words[3:]]
+        command: click.Command | None = cli.main
+        while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+            command = command.get_command(click.Context(command), rest.pop(0))
+        assert command is not None, words
+        known = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)} | {"--help"}
+        given = {word.split("=")[0] for word in rest if word.startswith("-")}
+        assert given <= known, f"{' '.join(words)}: {given - known}"
+
+
+def test_every_linked_file_exists() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
