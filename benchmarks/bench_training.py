@@ -86,7 +86,7 @@ def _sac(history: Any, config: Any, steps: int) -> float:
 
 
 def _gate(history: Any, config: Any, steps: int) -> float:
-    from hybrid_bt.account.records import Opinions
+    from hybrid_bt.brain.records import Opinions
     from hybrid_bt.envs import regime_track
 
     shape = history.bars.close.shape

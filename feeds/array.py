@@ -48,13 +48,11 @@ class ArrayFeed(bt.feed.DataBase):
 
     Attributes
     ----------
-    unread : tuple of str
-        Columns of the DataFrame that became no line.
+    unread : tuple of str, columns of the DataFrame that became no line
 
     Raises
     ------
-    BarsError
-        No bars, an unknown symbol, several symbols and none named, or whatever is wrong with a DataFrame.
+    BarsError : no bars, an unknown symbol, several symbols and none named, or whatever is wrong with a DataFrame.
 
     Examples
     --------

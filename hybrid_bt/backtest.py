@@ -20,7 +20,7 @@ from hybrid_bt.account.collector import collector_paused
 from hybrid_bt.account.conditional import read_regime
 from hybrid_bt.account.notes import gap_counts
 from hybrid_bt.account.reconcile import reconcile
-from hybrid_bt.account.records import AccountPath, Decisions
+from hybrid_bt.account.records import AccountPath
 from hybrid_bt.account.registry import BENCHMARK, EQUAL_WEIGHT, RISK_OFF
 from hybrid_bt.bars import Bars, Moment, say_stamp
 from hybrid_bt.bars.stamps import Stamps
@@ -29,13 +29,11 @@ from hybrid_bt.config.build import Policies
 from hybrid_bt.config.facts import Trading, facts_of, in_sample_rows, notes_of, resolved, wall_clock
 from hybrid_bt.config.task import Configured, LegGiven, PolicyGiven, Task, prepare
 from hybrid_bt.equations.advice import Advice
-from hybrid_bt.errors import BarsError, ConfigError, ReconciliationError, did_you_mean
+from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 from hybrid_bt.report.result import Run
 
 if TYPE_CHECKING:
     from hybrid_bt.feeds import Prices
-
-PARITY_TOLERANCE = 1e-9  #: relative difference allowed between Backtrader's equity and its replay
 
 Progress = Callable[[int, int], None]  #: called as `progress(bars_done, bars_in_all)`
 
@@ -146,7 +144,8 @@ def _run(task: Task, trading: Trading, benchmark: str, stage: Stage | None, reso
     traded, config, hybrid, row = task.traded, task.config, trading.account, trading.row
     decisions, pairs = trading.recorder.decisions(row), trading.recorder.pairs(row)
     accounts = _accounts(task, trading, benchmark, traded, managed=stage is not None)
-    gap, in_sample = _replay_gap(task, traded, decisions, hybrid), in_sample_rows(task, traded)
+    gap = registry.replay_gap(config.terms(), decisions.sent, traded, hybrid)
+    in_sample = in_sample_rows(task, traded)
     gaps = gap_counts(traded, decisions, pairs, task.market.columns, hybrid)
     is_gated = task.policies.gate is not None
     return Run(
@@ -244,17 +243,3 @@ def _accounts(task: Task, trading: Trading, benchmark: str, traded: Bars, *, man
             raise BarsError(f"account {name}: equity is not finite on {bar}; check the prices of that day")
         reconcile(path, traded, terms.cash, leverage=registry.leverage_of(name, terms.costs))
     return accounts
-
-
-def _replay_gap(task: Task, traded: Bars, decisions: Decisions, hybrid: AccountPath) -> float:
-    """Largest difference between Backtrader's equity and the twin's for the same targets, relative to the start."""
-    terms = task.config.terms()
-    twin = registry.traded_at(terms, decisions.sent, traded)
-    gaps = np.abs(twin.equity - hybrid.equity) / terms.cash
-    row = int(np.argmax(gaps))
-    if gaps[row] > PARITY_TOLERANCE:
-        raise ReconciliationError(
-            f"parity: on {say_stamp(traded.stamps[row])} Backtrader's equity is {hybrid.equity[row]!r}, its replay's "
-            f"{twin.equity[row]!r}; please report this with the data and `hybrid-bt parity`"
-        )
-    return float(gaps[row])

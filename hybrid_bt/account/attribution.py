@@ -27,7 +27,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.records import AccountPath, Decisions, PairPaths
+from hybrid_bt.account.records import AccountPath
+from hybrid_bt.brain.records import Decisions, PairPaths
 
 FloatArray = NDArray[np.float64]
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.records import AccountPath, Decisions, PairPaths
+from hybrid_bt.account.records import AccountPath
 from hybrid_bt.bars import Bars
+from hybrid_bt.brain.records import Decisions, PairPaths
 from hybrid_bt.equations.guard_limits import GuardParams
 
 Sides = Sequence[tuple[int, int]]  #: P columns (y, x)

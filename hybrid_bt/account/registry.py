@@ -13,14 +13,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.records import AccountPath, Opinions
+from hybrid_bt.account.records import AccountPath
 from hybrid_bt.account.replay import replay
-from hybrid_bt.bars import Bars
+from hybrid_bt.bars import Bars, say_stamp
+from hybrid_bt.brain.records import Opinions
 from hybrid_bt.brain.settling import Mix, alone, mix_of, settle_panel
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.fusion import MixParams, RiskParams
 from hybrid_bt.equations.sizing import OrderRules
-from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.errors import ConfigError, ReconciliationError, did_you_mean
 
 FloatArray = NDArray[np.float64]
 
@@ -28,6 +29,7 @@ EQUAL_WEIGHT = "equal-weight"
 BENCHMARK = "benchmark"
 RISK_OFF = "risk-off"
 HELD = (EQUAL_WEIGHT, BENCHMARK)  #: bought once and never levered, so they pay no financing either
+PARITY_TOLERANCE = 1e-9  #: relative difference allowed between Backtrader's equity and its replay
 FULLY_INVESTED = 0.97  #: a fully invested account keeps this little in cash, so that a gap does not cost it an order
 SHUFFLED_BLOCK_BARS = 21  #: r is cut into months that change places, so that its own persistence stays
 MOMENTUM_BARS, SKIPPED_BARS = 252, 21  #: twelve months without the last
@@ -93,6 +95,25 @@ def mixed(panel: Panel, mix: Mix | None = None, opinions: Opinions | None = None
 def traded_at(terms: Terms, targets: FloatArray, bars: Bars) -> AccountPath:
     """Targets (T, N) as an account under these terms."""
     return replay(targets, bars, cash=terms.cash, costs=terms.costs, rules=terms.rules)
+
+
+def replay_gap(terms: Terms, sent: FloatArray, bars: Bars, path: AccountPath) -> float:
+    """Largest difference between Backtrader's equity and the twin's for the same targets, relative to the start.
+
+    Raises
+    ------
+    ReconciliationError
+        If it is beyond `PARITY_TOLERANCE`.
+    """
+    twin = traded_at(terms, sent, bars)
+    gaps = np.abs(twin.equity - path.equity) / terms.cash
+    row = int(np.argmax(gaps))
+    if gaps[row] > PARITY_TOLERANCE:
+        raise ReconciliationError(
+            f"parity: on {say_stamp(bars.stamps[row])} Backtrader's equity is {path.equity[row]!r}, its replay's "
+            f"{twin.equity[row]!r}; please report this with the data and `hybrid-bt parity`"
+        )
+    return float(gaps[row])
 
 
 def _constant_gate(r: float) -> Callable[[Panel], AccountPath]:

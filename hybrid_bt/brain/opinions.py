@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.records import Opinions
 from hybrid_bt.brain.hybrid import Hybrid, answer, asked, netted
 from hybrid_bt.brain.legs.base import Leg, Opinion, View, Wish
 from hybrid_bt.brain.legs.sac import Gate
 from hybrid_bt.brain.reader import cut, panel_rows
+from hybrid_bt.brain.records import Opinions
 from hybrid_bt.equations.pair import PairView
 from hybrid_bt.equations.waiting import Bundle, open_bundles, tied_bundles
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.records import Decisions, ManagedPaths, Opinions, PairPaths
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.legs.base import Decision
+from hybrid_bt.brain.records import Decisions, ManagedPaths, Opinions, PairPaths
 from hybrid_bt.equations.advice import Managed
 from hybrid_bt.equations.pair import PairView
 

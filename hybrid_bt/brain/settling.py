@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hybrid_bt.account.records import Opinions
+from hybrid_bt.brain.records import Opinions
 from hybrid_bt.equations.compiled.choice import choose
 from hybrid_bt.equations.fusion import MixParams, RiskParams, leg_weights, legs_traded, settle_row
 from hybrid_bt.equations.waiting import waiting_rows

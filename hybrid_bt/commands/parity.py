@@ -14,12 +14,13 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.records import AccountPath, Decisions
+from hybrid_bt.account.records import AccountPath
 from hybrid_bt.account.registry import traded_at
 from hybrid_bt.account.replay import replay_guarded
 from hybrid_bt.backtest import Progress, trade
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.recording import record
+from hybrid_bt.brain.records import Decisions
 from hybrid_bt.commands.console import Flag, command, progress_bar
 from hybrid_bt.commands.options import shared, task_of
 from hybrid_bt.config import Config

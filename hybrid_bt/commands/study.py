@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.commands.console import COUNT, FILE, Flag, Flags, check_installed, command, flag, option, say
+from hybrid_bt.commands.console import (
+    COUNT,
+    FILE,
+    Flag,
+    Flags,
+    check_installed,
+    command,
+    flag,
+    option,
+    progress_bar,
+    say,
+)
 from hybrid_bt.commands.options import shared, task_of
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence.trials import LEDGER, append_trial, configuration_key, count_trials, read_trials, trial_of
@@ -77,7 +88,9 @@ def main(**flags: Flag) -> None:
     from hybrid_bt.evidence.study.page import claim, verdicts
 
     out = flags["out"]
-    found = perform(_plan(flags, out), out, backend=flags["backend"], n_jobs=flags["jobs"])
+    plan = _plan(flags, out)
+    with progress_bar(f"study of {plan.bars.name}, {plan.task.mode}") as bar:
+        found = perform(plan, out, backend=flags["backend"], n_jobs=flags["jobs"], progress=bar)
     write_study(found, out)
     if not flags["no_ledger"]:
         append_trial(out.absolute().parent / LEDGER, _trial(found))
@@ -87,8 +100,8 @@ def main(**flags: Flag) -> None:
 
 
 def _renew(flags: Flags) -> bool:
+    from hybrid_bt.commands.readme import renew
     from hybrid_bt.config.parts import MODES
-    from hybrid_bt.evidence.study.readme import renew
 
     with tempfile.TemporaryDirectory() as nowhere:  # the trials of a ledger that happens to lie here do not count
         plans = [_plan({**flags, "mode": mode}, Path(nowhere) / "study") for mode in MODES]

@@ -9,9 +9,9 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.records import Opinions
 from hybrid_bt.bars import instant
 from hybrid_bt.brain.history import MarketHistory
+from hybrid_bt.brain.records import Opinions
 from hybrid_bt.equations.fusion import MixParams, legs_traded
 from hybrid_bt.equations.waiting import waiting_rows
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean

@@ -12,19 +12,12 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
+from hybrid_bt.equations import fusion
 from hybrid_bt.equations.accounting import broker_day, send_orders
 from hybrid_bt.equations.book import Account, Tape, book_of, open_account
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.features import CLIP
-from hybrid_bt.equations.fusion import (
-    FusionParams,
-    RiskParams,
-    RiskUnit,
-    exposure,
-    limit_in_place,
-    sac_weight,
-    weight_at,
-)
+from hybrid_bt.equations.fusion import FusionParams, RiskParams, RiskUnit
 from hybrid_bt.equations.rows import Cells, Lines, Row, Written
 from hybrid_bt.equations.sizing import OrderRules
 
@@ -92,7 +85,7 @@ def no_baseline(lane: int, row: int, world: World) -> float:
 
 def asset_target(action: float, volatility: float, unit: RiskUnit) -> float:
     """Signed fraction of equity that an action asks for in an account of one asset."""
-    wanted = exposure(action, volatility, unit)
+    wanted = fusion.exposure(action, volatility, unit)
     if wanted > FULLY_INVESTED:
         return FULLY_INVESTED
     return wanted if wanted >= -FULLY_INVESTED else -FULLY_INVESTED
@@ -122,7 +115,7 @@ def act_portfolio(wanted: Written, asked: Written, row: int, world: World) -> No
     """Of a portfolio: fractions of equity, limited."""
     for i in range(len(wanted)):
         wanted[i] = asked[i]
-    limit_in_place(wanted, world.volatility[row], world.correlation[row][0], world.task.risk)
+    fusion.limit_in_place(wanted, world.volatility[row], world.correlation[row][0], world.task.risk)
 
 
 def see_weights(seen: Written, n: int, floats: Lines, equity: float) -> None:
@@ -136,16 +129,16 @@ def see_weights(seen: Written, n: int, floats: Lines, equity: float) -> None:
 def act_regime(wanted: Written, asked: Written, row: int, world: World) -> None:
     """Of a regime: the legs mixed at score r and limited; what waits for the other side of its pair is withheld."""
     legs, lines, r = world.legs, world.lines, asked[0]
-    n_legs, w_sac = len(legs) - 1, sac_weight(r, world.task.fusion)
+    n_legs, w_sac = len(legs) - 1, fusion.sac_weight(r, world.task.fusion)
     sac, kalman, waits = legs[0][row], legs[1][row], legs[n_legs][row]
     for i in range(len(wanted)):
         wanted[i] = w_sac * sac[i] + (1.0 - w_sac) * kalman[i]
     for leg in range(2, n_legs):
         k, further = 3 * (leg - 2), legs[leg][row]
-        weight = weight_at(r, lines[k], lines[k + 1], lines[k + 2])
+        weight = fusion.weight_at(r, lines[k], lines[k + 1], lines[k + 2])
         for i in range(len(wanted)):
             wanted[i] += weight * further[i]
-    limit_in_place(wanted, world.volatility[row], world.correlation[row][0], world.task.risk)
+    fusion.limit_in_place(wanted, world.volatility[row], world.correlation[row][0], world.task.risk)
     for i in range(len(wanted)):
         if waits[i] > 0.0:
             wanted[i] = math.nan
@@ -243,14 +236,7 @@ def step_lane(
 
 
 def step_lanes(
-    act: Act,
-    see: See,
-    baseline: Baseline,
-    world: World,
-    actions: Lines,
-    seen: Lines,
-    rewards: Written,
-    ended: Cells[int],
+    act: Act, see: See, baseline: Baseline, world: World, actions: Lines, seen: Lines, rewards: Written, ended: Written
 ) -> int:
     """`step_lane` for every lane, rewards and endings written; how many episodes have ended."""
     over = 0

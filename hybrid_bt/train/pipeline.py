@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hybrid_bt.account.records import Opinions
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.history import MarketHistory
 from hybrid_bt.brain.legs.sac import OBSERVATION as ASSET_OBSERVATION
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
+from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies, build
 from hybrid_bt.envs import TradingEnv, asset_tracks, regime_track

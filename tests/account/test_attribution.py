@@ -9,8 +9,9 @@ import pytest
 from report_cases import make_record
 
 from hybrid_bt.account.attribution import PriceMoves, contributions
-from hybrid_bt.account.records import AccountPath, Decisions, PairPaths
+from hybrid_bt.account.records import AccountPath
 from hybrid_bt.backtest import run_backtest
+from hybrid_bt.brain.records import Decisions, PairPaths
 from hybrid_bt.config import load_config
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.report.tables import split_of

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hybrid_bt.account.records import AccountPath, Decisions, Fill, PairPaths, RunRecord
+from hybrid_bt.account.records import AccountPath, Fill, RunRecord
 from hybrid_bt.bars import Bars
+from hybrid_bt.brain.records import Decisions, PairPaths
 
 T, SYMBOLS, PAIRS = 90, ("KO", "PEP", "A$B"), ("KO:PEP",)
 START = 1_000_000.0

@@ -50,7 +50,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
     "sb3_contrib": ("train", "policies"),
     "onnx": ("train", "policies"),
     "onnxruntime": ("policies.session",),
-    "pandas": ("feeds", "report", "evidence.audit", "analyzers", "strategies"),
+    "pandas": ("bars.bars", "feeds", "report", "evidence.audit", "analyzers", "strategies"),
     "stockstats": ("strategies",),
     "matplotlib": ("report", "evidence.study"),
     "quantstats": ("report",),

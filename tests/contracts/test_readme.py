@@ -11,16 +11,20 @@ import click
 import pytest
 from click.testing import CliRunner
 from places import ROOT
+from test_architecture import PACKAGES
 
 from hybrid_bt.commands import cli
 from hybrid_bt.commands.run import main
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+RUN = (ROOT / "docs" / "run.md").read_text(encoding="utf-8")
+MOST_BYTES = 10_000
 
 
 def block(name: str) -> str:
-    found = re.search(rf"<!-- {name} -->\n```\w+\n(.*?)```", README, re.DOTALL)
-    assert found, f"README has no block {name!r}"
+    found = re.search(rf"<!-- {name} -->\n```\w+\n(.*?)```", README + RESULTS, re.DOTALL)
+    assert found, f"neither README nor docs/results.md has a block {name!r}"
     return found.group(1)
 
 
@@ -39,21 +43,35 @@ def test_exactly_two_commands_do_all_set_up() -> None:
 
 
 def test_ci_runs_the_readme_command() -> None:
-    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert "<!-- test command -->" in script
-    assert "pytest" not in script
+    script, tests = ((ROOT / ".ci" / name).read_text(encoding="utf-8") for name in ("run", "tests"))
+    assert "bash .ci/tests" in script and "<!-- test command -->" in tests
+    assert "pytest" not in script + tests
 
 
-def test_every_flag_of_the_command_is_in_the_readme() -> None:
+def test_the_readme_is_one_document() -> None:
+    assert len(README.encode()) <= MOST_BYTES
+
+
+def test_the_architecture_is_the_list_of_packages_in_order() -> None:
+    shown = README[README.index("## Architecture") : README.index("## Tests")]
+    names = [name for names in PACKAGES for name in names if name != "run"]
+    lines = [line.split("  ") for line in shown.splitlines() if line.startswith("    ")]
+    words = [word for line in lines for part in line for word in part.split() if word in names]
+    first = [words.index(name) for name in names]
+    assert first == sorted(first)
+
+
+def test_every_flag_of_the_command_is_in_its_guide() -> None:
     flags = {flag for option in main.params for flag in (*option.opts, *option.secondary_opts) if not option.hidden}
-    assert {flag for flag in flags if flag not in README} == set()
+    assert {flag for flag in flags if flag not in RUN} == set()
 
 
-def test_the_python_in_the_readme_runs() -> None:
+def test_the_python_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import backtrader as bt
 
     from hybrid_bt.feeds import load_bars, to_feeds
 
+    monkeypatch.chdir(tmp_path)
     bars = load_bars("us20", symbols=("KO", "PEP"), end="2010-03-01")
     cerebro = bt.Cerebro()
     for feed in to_feeds(bars):

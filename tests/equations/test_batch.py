@@ -16,7 +16,7 @@ from gymnasium.error import ResetNeeded
 from numba import njit
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
-from hybrid_bt.account.records import AccountPath, Fill, Fills, Opinions
+from hybrid_bt.account.records import AccountPath, Fill, Fills
 from hybrid_bt.account.replay import replay
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
@@ -27,6 +27,7 @@ from hybrid_bt.brain.legs.sac import OBSERVATION
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.brain.recording import record
+from hybrid_bt.brain.records import Opinions
 from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.config import load_config, overridden
 from hybrid_bt.config.build import build, load_policies

@@ -16,7 +16,8 @@ from places import CASES, ROOT
 from report_cases import ACCOUNTS, START, TABLES, T, column, contents, make_record, rows
 
 from hybrid_bt.account.flows import fill_arrays, marked_close, round_trips
-from hybrid_bt.account.records import AccountPath, Fill, ManagedPaths, RunRecord
+from hybrid_bt.account.records import AccountPath, Fill, RunRecord
+from hybrid_bt.brain.records import ManagedPaths
 from hybrid_bt.equations.guard_limits import rule_names
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.report import tables as tables_of_a_run

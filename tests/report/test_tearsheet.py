@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from report_cases import START, SYMBOLS, contents, make_record, rows
 
-from hybrid_bt.account.records import ManagedPaths, RunRecord
+from hybrid_bt.account.records import RunRecord
+from hybrid_bt.brain.records import ManagedPaths
 from hybrid_bt.errors import BarsError
 from hybrid_bt.report import OUR_FILES, curves, quantstats_page, tearsheet, write_report, writing
 from hybrid_bt.report.style import in_sample_spans

@@ -84,7 +84,7 @@ def weights(trained: Trained) -> list[np.ndarray[Any, Any]]:
 
 def members(bars: Bars, practice: Practice) -> dict[str, Member]:
     """A small SAC and a small gate on the same bars, with validation."""
-    from hybrid_bt.account.records import Opinions
+    from hybrid_bt.brain.records import Opinions
     from hybrid_bt.envs import asset_tracks, regime_track
 
     given = lesson(bars, practice, VALID_END)

@@ -15,7 +15,6 @@ import numpy as np
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.account.conditional import Condition
-from hybrid_bt.commands.console import progress_bar
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.files import whole_folder
 from hybrid_bt.account.metrics import Summary
@@ -86,13 +85,14 @@ def split(
     return found
 
 
-def perform(plan: Plan, out: Path, *, backend: str, n_jobs: int) -> Findings:
-    """Run the cells of a plan, those of an earlier study aside, and weigh them."""
+def perform(
+    plan: Plan, out: Path, *, backend: str, n_jobs: int, progress: Callable[[int, int], None] | None
+) -> Findings:
+    """Run the cells of a plan, those of an earlier study aside, and weigh them; `progress(done, of)` is told."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"study: {out} is a file; give a folder with --out")
     store = Store(out / "cells")
-    with progress_bar(f"study of {plan.bars.name}, {plan.task.mode}") as bar:
-        return study(plan, partial(execute, store=store, backend=backend, n_jobs=n_jobs, progress=bar))
+    return study(plan, partial(execute, store=store, backend=backend, n_jobs=n_jobs, progress=progress))
 
 
 def _ablation(found: Findings) -> Iterator[Row]:

@@ -22,7 +22,7 @@ from hybrid_bt.account.registry import Panel, account
 from hybrid_bt.config.build import Policies, taking_part
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
-from hybrid_bt.account.records import Opinions
+from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config.task import Task
 
 _PLAIN = ("regime", "volatility", "correlation", "warm")  #: fields of `Opinions` that are arrays
