@@ -37,13 +37,6 @@ OF_ASSETS = ("market", "selection")
 OF_PAIRS = ("spread", "hedge_revision", "market")
 
 
-class PriceMoves(NamedTuple):
-    """Prices at which an account is marked and filled, (T, N) each, without NaN."""
-
-    open: FloatArray  #: where a symbol has no bar, its mark before it
-    mark: FloatArray  #: last close; 0 before the first
-
-
 #: part -> profit of each bar, (T,), account currency; costs are negative. Of a leg that holds pairs `_spread`,
 #: `_hedge_revision` and `_market`, of any other `_market` and `_selection`; then `execution`, `commissions`, `borrow`
 Contributions = dict[str, FloatArray]
@@ -55,7 +48,8 @@ def contributions(
     pairs: PairPaths,
     sides: Sequence[tuple[int, int]],
     gross_exposure: float,
-    prices: PriceMoves,
+    opens: FloatArray,
+    marks: FloatArray,
 ) -> Contributions:
     """Split the change of an account's equity, bar by bar.
 
@@ -66,7 +60,10 @@ def contributions(
     sides : P columns (y, x)
     gross_exposure : float
         Of the Kalman leg with every pair open, see `hybrid_bt.equations.pair.PairRules`.
-    prices : PriceMoves
+    opens : (T, N)
+        Where orders fill; NaN where a symbol has no bar.
+    marks : (T, N)
+        Last closes; 0 before the first.
 
     Returns
     -------
@@ -74,8 +71,8 @@ def contributions(
         Their sum over parts is the change of equity on each bar, to rounding.
     """
     limits = _limits(decisions)
-    shares = _per_close(account.equity, prices.mark)
-    stages = _stages(prices)
+    shares = _per_close(account.equity, marks)
+    stages = _stages(opens, marks)
     found: Contributions = {}
     for name, targets in decisions.legs.items():
         weight = decisions.weights[name][:, None]
@@ -112,9 +109,10 @@ class _Stage(NamedTuple):
     market: FloatArray  #: mean of the moves, (T,)
 
 
-def _stages(prices: PriceMoves) -> tuple[_Stage, _Stage]:
-    last = _late(prices.mark, 1)
-    return _stage(2, last, prices.open), _stage(1, np.where(last > 0.0, prices.open, 0.0), prices.mark)
+def _stages(opens: FloatArray, marks: FloatArray) -> tuple[_Stage, _Stage]:
+    last = _late(marks, 1)
+    opened = np.where(np.isnan(opens), last, opens)  # without a bar the mark stands
+    return _stage(2, last, opened), _stage(1, np.where(last > 0.0, opened, 0.0), marks)
 
 
 def _stage(decided: int, before: FloatArray, after: FloatArray) -> _Stage:
