@@ -16,7 +16,7 @@ from hybrid_bt.bars import Bars, Moment
 from hybrid_bt.bars.findings import OnBadData
 from hybrid_bt.bars.market import Market, names_of
 from hybrid_bt.errors import BarsError, did_you_mean
-from hybrid_bt.feeds.panel import Align, Handling
+from hybrid_bt.feeds.panel import Align, Handling, build_panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +95,7 @@ def load_bars(
     Parameters
     ----------
     source : str, Path, DataFrame, dict of DataFrame, or Backtrader feeds
-        A key of `SOURCES` ("us20", "tech6", "yahoo"); a folder or file of prices (`hybrid_bt.feeds.table`); one long or
+        A key of `SOURCES` ("us20", "tech6", "yahoo"); a folder or file of prices (`hybrid_bt.feeds.files`); one long or
         wide frame, or one frame per symbol (`hybrid_bt.feeds.frame`); a feed or a list of them.
     symbols : sequence of str, optional
         Which symbols, in this order. All that are there by default; yahoo needs them.
@@ -158,9 +158,10 @@ def _load(source: Prices, query: Query) -> Bars:
     elif isinstance(source, (str, Path)):
         if not str(source):
             raise BarsError("bars: the source has no name; give one, or a path")
-        from hybrid_bt.feeds.table import load_table
+        from hybrid_bt.feeds.files import rows_of_path, stem_of
 
-        bars = load_table(Path(source), query.handling, symbols=query.symbols, hint=did_you_mean(str(source), SOURCES))
+        rows = rows_of_path(Path(source), query.symbols, hint=did_you_mean(str(source), SOURCES))
+        bars = build_panel(stem_of(Path(source)), rows, query.handling)
     else:
         from hybrid_bt.feeds.frame import load_objects
 

@@ -17,9 +17,10 @@ from functools import lru_cache
 from typing import ClassVar
 
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.checks import FIELDS
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.framework import Framework, bt
-from hybrid_bt.feeds.lines import FIELDS, NO_VALUE, Shown, Tick
+from hybrid_bt.feeds.lines import NO_VALUE, Shown, Tick
 
 DATETIME = 6  # position of the datetime line, the last of Backtrader's seven
 _utc: Callable[[float], datetime] = lru_cache(maxsize=8)(bt.num2date)  # the feeds of a Cerebro share their stamps

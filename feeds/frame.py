@@ -15,12 +15,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.bars.checks import SYMBOL, RawBars
+from hybrid_bt.bars.checks import FIELDS, SYMBOL, RawBars
 from hybrid_bt.errors import BarsError, did_you_mean
-from hybrid_bt.feeds.cells import dated, field_of, numbers, single
-from hybrid_bt.feeds.lines import FIELDS, PRICES, Shown
+from hybrid_bt.feeds.cells import dated, field_of, numbers, rows_of_frames, single
+from hybrid_bt.feeds.lines import Shown
 from hybrid_bt.feeds.panel import Handling, build_panel, pick
-from hybrid_bt.feeds.table import rows_of_frames
 
 if TYPE_CHECKING:
     from hybrid_bt.feeds.framework import Framework
@@ -140,13 +139,13 @@ def frame_lines(frame: pd.DataFrame, name: str, lines: Iterable[str], params: Fr
     columns = {line: frame.iloc[:, place].reset_index(drop=True) for line, place in at.items() if line != "datetime"}
     prices = {line: column for line, column in columns.items() if line in (*FIELDS, "adj")}
     raw = single(pd.DataFrame({"date": dates, **prices}), owner)
-    raw = _completed(raw, [line for line in PRICES if choices[line] is None])
+    raw = _completed(raw, [line for line in FIELDS[:4] if choices[line] is None])
     bars = build_panel(owner, [(owner, raw)], handling)
     rows = _rows_of(bars, raw)
     others = {"volume": np.full(bars.n_bars, np.nan)} | {
         line: numbers(_numeric(column), f"{owner} {line}", raw.stamps)[rows]
         for line, column in columns.items()
-        if line in choices and line not in PRICES
+        if line in choices and line not in FIELDS[:4]
     }
     # volume as checked or mended, but an empty cell stays empty
     others["volume"] = np.where(np.isnan(others["volume"]), np.nan, bars.volume[:, 0])

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.checks import FIELDS
 
 if TYPE_CHECKING:
     from hybrid_bt.feeds.framework import Framework
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 UNIX_EPOCH_ORDINAL = 719_163  # date(1970, 1, 1).toordinal()
 BINADE = 524_288.0  # 2**19: every datetime64[ns] date has an ordinal in [2**19, 2**20)
 DAY_US = 86_400_000_000
-PRICES = ("open", "high", "low", "close")
-FIELDS = (*PRICES, "volume")
 NO_VALUE = float("nan")  # what Backtrader leaves in a line that the source does not fill
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from hybrid_bt.bars import MIN_BARS, Bars
-from hybrid_bt.bars.checks import FloatArray, RawBars, check_name, first_of, inspect_rows
+from hybrid_bt.bars.checks import RawBars, check_name, first_of, inspect_rows
 from hybrid_bt.bars.findings import ON_BAD_DATA, RULES, Finding, OnBadData, counters, refusal, say
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 from hybrid_bt.feeds.overlap import inspect_panel, on_common_bars, say_counts
@@ -85,8 +85,9 @@ def align(
     fields = ["close", "volume"] if flat else ["close", "volume", "open", "high", "low"]
     panel = {}
     for field in fields:
-        values = _column_of_one(series, field)
-        if values is None:
+        own = getattr(next(iter(series.values())), field)
+        values = own[:, None]
+        if len(series) > 1 or not own.flags.owndata:  # else one symbol alone, whose array nobody else holds
             values = np.full((len(stamps), len(series)), 0.0 if field == "volume" else np.nan)
             for column, (symbol, one) in enumerate(series.items()):
                 values[rows[symbol], column] = getattr(one, field)
@@ -95,13 +96,6 @@ def align(
     missing = {symbol: len(stamps) - len(one.stamps) for symbol, one in series.items() if len(one.stamps) < len(stamps)}
     told = [f"{name}: bars missing out of {len(stamps)} (not traded there): {say_counts(missing)}"] if missing else []
     return Bars.checked(name, list(series), stamps, **panel, notes=[*notes, *told], findings=findings)
-
-
-def _column_of_one(series: Mapping[str, SymbolBars], field: str) -> FloatArray | None:
-    """A symbol that is alone is its own panel; no copy, unless somebody else may hold the array."""
-    first = next(iter(series.values()))
-    own: FloatArray = getattr(first, field)
-    return own[:, None] if len(series) == 1 and own.flags.owndata else None
 
 
 def inspect(rows: Rows, handling: Handling, *, refusing: bool = True) -> tuple[dict[str, SymbolBars], list[Finding]]:

@@ -99,7 +99,7 @@ def load_yahoo(
     fresh: dict[str, RawBars] = {}
     notes = [REVISED]
     if wanted and not offline:
-        first = min([start, *(str(kept.arguments["start"]) for s in wanted if (kept := held[s]) is not None)])
+        first = min([start, *(kept.start for s in wanted if (kept := held[s]) is not None)])
         try:
             frame = fetch(wanted, first, stop, download, sleep)
         except NoAnswerError as refusal:
@@ -108,7 +108,7 @@ def load_yahoo(
             notes.append(f"yahoo: {refusal}; went on with the snapshots on disk")
         else:
             fresh = {symbol: _one(frame, symbol, wanted) for symbol in wanted}
-            notes += _stored(cache, fresh, held, {"start": first, "end": whole}) if cache is not None else ()
+            notes += _stored(cache, fresh, held, first, whole) if cache is not None else ()
     rows = []
     for symbol in symbols:
         own = fresh.get(symbol) or _kept(symbol, held[symbol], start, whole, notes)
@@ -119,7 +119,7 @@ def load_yahoo(
 
 
 def _stored(
-    cache: Path, fresh: dict[str, RawBars], held: dict[str, Snapshot | None], arguments: dict[str, str]
+    cache: Path, fresh: dict[str, RawBars], held: dict[str, Snapshot | None], start: str, stop: str
 ) -> Iterator[str]:
     """Keep new histories; what differs from the ones before."""
     for symbol, rows in fresh.items():
@@ -127,7 +127,7 @@ def _stored(
         told = "" if kept is None else difference(kept.rows, rows)
         if kept is not None and told:
             yield f"yahoo: {symbol} differs from the snapshot of {kept.fetched_at}: {told}; both are kept"
-        store(cache, symbol, rows, arguments)
+        store(cache, symbol, rows, start, stop)
 
 
 def _kept(symbol: str, kept: Snapshot | None, start: str, whole: str, notes: list[str]) -> RawBars:
@@ -135,7 +135,7 @@ def _kept(symbol: str, kept: Snapshot | None, start: str, whole: str, notes: lis
     if kept is None:
         raise BarsError(f"bars: yahoo has no snapshot of {symbol} on disk; read it once without offline=True")
     if not kept.covers(start, whole):
-        span = f"{kept.arguments['start']} to before {kept.arguments['end']}"
+        span = f"{kept.start} to before {kept.stop}"
         notes.append(f"yahoo: the snapshot of {symbol} of {kept.fetched_at} reaches from {span} only")
     return kept.rows
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hybrid_bt.bars.checks import check_name, check_panel, floats
+from hybrid_bt.bars.checks import FIELDS, FloatArray, check_name, check_panel, floats
 from hybrid_bt.bars.findings import Finding
 from hybrid_bt.bars.stamps import Moment, Stamps, bars_per_year, instant, nanoseconds, say_stamp
 from hybrid_bt.errors import BarsError, did_you_mean
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MIN_BARS", "Bars", "Moment", "instant", "say_stamp"]
 
-FloatArray = NDArray[np.float64]
-FIELDS = ("open", "high", "low", "close", "volume")
 SHOWN = 6  #: symbols that a representation names
 MIN_BARS = 2  # one decision and one fill
 

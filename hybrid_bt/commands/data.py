@@ -30,8 +30,8 @@ def check_path(path: Path, symbols: Sequence[str] | None = None, calendar: str |
     BarsError
         If there is no such path, no table in it, or no such symbol.
     """
+    from hybrid_bt.feeds.files import rows_of_path
     from hybrid_bt.feeds.panel import Handling, inspect
-    from hybrid_bt.feeds.table import rows_of_path
 
     rows = rows_of_path(path, symbols, refusing=False)
     found = inspect(rows, Handling(calendar=calendar), refusing=False)[1]
