@@ -19,7 +19,7 @@ from hybrid_bt.bars.checks import FIELDS, SYMBOL, RawBars
 from hybrid_bt.errors import BarsError, did_you_mean
 from hybrid_bt.feeds.cells import dated, field_of, numbers, rows_of_frames, single
 from hybrid_bt.feeds.lines import Shown
-from hybrid_bt.feeds.panel import Handling, build_panel, pick
+from hybrid_bt.feeds.panel import Handling, Query, build_panel, pick
 
 if TYPE_CHECKING:
     from hybrid_bt.feeds.framework import Framework
@@ -28,7 +28,7 @@ KINDS = "give a source's name, a path, a DataFrame, a dict of DataFrames, or Bac
 MADE_UTC = "UTC, into which Backtrader turns the table's own"
 
 
-def load_objects(source: object, symbols: Sequence[str] | None, handling: Handling) -> Bars:
+def load_objects(source: object, query: Query) -> Bars:
     """Checked bars from objects.
 
     Parameters
@@ -51,8 +51,8 @@ def load_objects(source: object, symbols: Sequence[str] | None, handling: Handli
         found = dict(_from_feeds(source))
     if not found:
         raise BarsError(f"bars: nothing to read; {KINDS}")
-    rows = [(symbol, found[symbol]) for symbol in pick("the data", found, symbols)]
-    return build_panel("data", rows, handling)
+    rows = [(symbol, found[symbol]) for symbol in pick("the data", found, query.symbols)]
+    return build_panel("data", rows, query.handling)
 
 
 def _framed(symbol: object, frame: object) -> RawBars:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from hybrid_bt.bars import MIN_BARS, Bars
+from hybrid_bt.bars import MIN_BARS, Bars, Moment
 from hybrid_bt.bars.checks import RawBars, check_name, first_of, inspect_rows
 from hybrid_bt.bars.findings import ON_BAD_DATA, RULES, Finding, OnBadData, counters, refusal, say
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
@@ -35,6 +35,16 @@ class Handling:
         for word, value, known in (("on_bad_data", self.on_bad_data, ON_BAD_DATA), ("align", self.align, ALIGN)):
             if value not in known:
                 raise ConfigError(f"{word} is {value!r}{did_you_mean(str(value), known)}")
+
+
+class Query(NamedTuple):
+    """What is asked of a source."""
+
+    symbols: Sequence[str] | None = None  #: which, in this order; all that are there by default
+    end: Moment | None = None  #: last day, included
+    trade_from: Moment | None = None  #: first day to trade; a source that fetches may leave out what nobody warms up on
+    offline: bool = False  #: call nobody
+    handling: Handling = Handling()
 
 
 def build_panel(name: str, rows: Rows, handling: Handling, notes: Iterable[str] = ()) -> Bars:

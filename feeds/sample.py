@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
-from collections.abc import Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ import numpy as np
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.panel import align, pick
+from hybrid_bt.feeds.panel import Query, align, pick
 from hybrid_bt.feeds.symbol import SymbolBars, symbol_bars
 
 
@@ -53,7 +52,7 @@ SAMPLES = {
 }
 
 
-def load_sample(name: str, *, symbols: Sequence[str] | None = None, raw_prices: bool = False) -> Bars:
+def load_sample(name: str, query: Query) -> Bars:
     """An embedded sample as Bars.
 
     Read without pandas, which takes longer to import than the file to parse.
@@ -62,10 +61,8 @@ def load_sample(name: str, *, symbols: Sequence[str] | None = None, raw_prices: 
     ----------
     name : str
         A key of `SAMPLES`.
-    symbols : sequence of str, optional
-        Which ones, in this order; all by default.
-    raw_prices : bool
-        Leave tech6 unadjusted for dividends. us20 holds adjusted closes only.
+    query : Query
+        Raw prices leave tech6 unadjusted for dividends. us20 holds adjusted closes only.
 
     Raises
     ------
@@ -75,8 +72,8 @@ def load_sample(name: str, *, symbols: Sequence[str] | None = None, raw_prices: 
     sample = SAMPLES[name]
     rows = list(csv.reader(gzip.decompress(sample_bytes(sample.file)).decode().splitlines()))
     header, body = rows[0], rows[1:]
-    series = _long(header, body, raw_prices) if "symbol" in header else _wide(header, body)
-    chosen = pick(name, series, symbols)
+    series = _long(header, body, query.handling.raw_prices) if "symbol" in header else _wide(header, body)
+    chosen = pick(name, series, query.symbols)
     return align(name, {symbol: series[symbol] for symbol in chosen}, sample.notes)
 
 

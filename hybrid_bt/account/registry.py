@@ -142,12 +142,8 @@ def _equal_weights(panel: Panel) -> FloatArray:
 
 
 def _volatility_target(panel: Panel) -> AccountPath:
-    return sized(panel, _equal_weights(panel))
-
-
-def sized(panel: Panel, weights: FloatArray) -> AccountPath:
-    """Weights (T, N) as the only leg, under the hybrid's volatility target and limits."""
-    said = replace(panel.opinions, legs={"weights": weights}, ties={})
+    """Equal weights as the only leg, under the hybrid's volatility target and limits."""
+    said = replace(panel.opinions, legs={"weights": _equal_weights(panel)}, ties={})
     return mixed(panel, alone(said, "weights"), said)
 
 

@@ -11,6 +11,7 @@ import sys
 import zipfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -21,11 +22,11 @@ from places import ROOT
 from hybrid_bt.commands.run import main as run_main
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds import load_bars
-from hybrid_bt.feeds.panel import Handling
+from hybrid_bt.feeds.panel import Handling, Query
 from hybrid_bt.feeds.snapshots import cache_folder, read_latest
-from hybrid_bt.feeds.yahoo import load_yahoo, warm_up_start
+from hybrid_bt.feeds.yahoo import WARM_UP, load_yahoo, warm_up_start
 
-SPAN: dict[str, Any] = {"start": "2021-03-01", "end": "2021-03-31"}
+SOURCE = "hybrid_bt.feeds.yahoo"
 
 
 class Yahoo:
@@ -57,8 +58,13 @@ class Yahoo:
         return frame if changed is None else changed
 
 
-def load(cache: Path | None, yahoo: Any, symbols: tuple[str, ...] = ("KO", "PEP"), **options: Any) -> Any:
-    return load_yahoo(symbols, cache=cache, download=yahoo, sleep=lambda seconds: None, **{**SPAN, **options})
+def load(
+    cache: Path, yahoo: Any, symbols: tuple[str, ...] = ("KO", "PEP"), *, start: str = "2021-03-01", sleep: Any = float,
+    end: str = "2021-03-31", **options: Any,
+) -> Any:  # fmt: skip
+    query = Query(symbols, end, np.datetime64(start) + WARM_UP, **options)
+    with patch("yfinance.download", yahoo), patch("time.sleep", sleep), patch(f"{SOURCE}.cache_folder", lambda: cache):
+        return load_yahoo(query)
 
 
 def never(*args: Any, **options: Any) -> pd.DataFrame:
@@ -127,24 +133,24 @@ def test_offline_without_a_snapshot_says_what_to_do(tmp_path: Path) -> None:
         load(tmp_path, never, offline=True)
 
 
-def test_failures_are_retried_with_growing_pauses(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failures_are_retried_with_growing_pauses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pauses: list[float] = []
     yahoo = Yahoo(failures=(ConnectionError("reset"), "KO: timed out"))
-    bars = load_yahoo(["KO"], download=yahoo, sleep=pauses.append, **SPAN)
+    bars = load(tmp_path, yahoo, ("KO",), sleep=pauses.append)
     assert (len(yahoo.asked), bars.n_symbols) == (3, 1)
     assert pauses == sorted(pauses) and len(pauses) == 2
     assert capsys.readouterr() == ("", "")
 
 
-def test_rate_limit_is_said_plainly_and_not_hammered() -> None:
+def test_rate_limit_is_said_plainly_and_not_hammered(tmp_path: Path) -> None:
     limited = "YFRateLimitError('Too Many Requests. Rate limited. Try after a while.')"
     yahoo = Yahoo(failures=(limited,) * 9)
     with pytest.raises(BarsError, match="yahoo limits the rate of requests"):
-        load(None, yahoo)
+        load(tmp_path, yahoo)
     assert len(yahoo.asked) <= 4
 
 
-def test_silent_empty_answer_is_not_asked_again() -> None:
+def test_silent_empty_answer_is_not_asked_again(tmp_path: Path) -> None:
     calls: list[int] = []
 
     def empty(*args: Any, **options: Any) -> pd.DataFrame:
@@ -152,7 +158,7 @@ def test_silent_empty_answer_is_not_asked_again() -> None:
         return pd.DataFrame()
 
     with pytest.raises(BarsError, match="delivered nothing for KO"):
-        load(None, empty, ("KO",))
+        load(tmp_path, empty, ("KO",))
     assert len(calls) == 1
 
 
