@@ -5,6 +5,7 @@ Backtrader's own PyFolio analyzer names positions by feed but keeps only the las
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -84,13 +85,5 @@ class Drawdown(PortfolioReturns):
             "max_drawdown": float(below.min()),
             "peak": self.stamps[max(peak - 1, 0)],
             "trough": self.stamps[trough],
-            "longest_bars": _longest(below < 0.0),
+            "longest_bars": max((len(list(run)) for under, run in groupby(below < 0.0) if under), default=0),
         }
-
-
-def _longest(under: NDArray[np.bool_]) -> int:
-    longest = current = 0
-    for bar in under:
-        current = current + 1 if bar else 0
-        longest = max(longest, current)
-    return longest

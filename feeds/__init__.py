@@ -31,9 +31,6 @@ __all__ = ["SOURCES", "ArrayFeed", "Query", "as_market", "load_bars", "to_feeds"
 Prices: TypeAlias = "str | Path | pd.DataFrame | Mapping[str, pd.DataFrame] | Framework | Sequence[Framework]"
 
 
-Source = Callable[[Query], Bars]
-
-
 class HandlingWords(TypedDict, total=False):
     """The fields of `Handling`, as keywords of `load_bars`."""
 
@@ -55,7 +52,7 @@ def _yahoo(query: Query) -> Bars:
     return load_yahoo(query)
 
 
-SOURCES: dict[str, Source] = {
+SOURCES: dict[str, Callable[[Query], Bars]] = {
     "us20": partial(_sample, "us20"),
     "tech6": partial(_sample, "tech6"),
     "yahoo": _yahoo,

@@ -14,13 +14,7 @@ from hybrid_bt.bars.stamps import nanoseconds, say_stamp
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.panel import NO_ZONE
 
-MEANINGS = {name: name for name in FIELDS} | {
-    "date": "date",
-    "datetime": "date",
-    "timestamp": "date",
-    "adj": "adj",
-    "symbol": "symbol",
-}
+MEANINGS = {name: name for name in (*FIELDS, "date", "adj", "symbol")} | {"datetime": "date", "timestamp": "date"}
 _CLOSE = r"(?:clos(?:e|ing)(?:price)?|price|cp)"
 ADJUSTED = re.compile(rf"adj(?:usted)?{_CLOSE}|{_CLOSE}adj(?:usted)?")  #: of a name's letters; adjcp is FinRL's
 BEYOND_DOUBLES = r"[+-]?[\d.]+[eE]\+?\d{3,}"  #: infinite for Python, text for pandas before 3
@@ -65,7 +59,7 @@ def single(frame: pd.DataFrame, symbol: str) -> RawBars:
     columns = {field: column for column in frame.columns if (field := field_of(column)) is not None}
     for needed in ("date", "close"):
         if needed not in columns:
-            raise BarsError(f"bars: {symbol} has no {needed} column; {_found(frame)}")
+            raise BarsError(f"bars: {symbol} has no {needed} column; {found_in(frame)}")
     stamps, zones = stamps_of(frame[columns["date"]], symbol)
     values = {
         field: numbers(frame[columns[field]], f"{symbol} {field}", stamps)
@@ -127,7 +121,7 @@ def _wide(frame: pd.DataFrame, where: str) -> dict[str, RawBars]:
     if field_of(first) != "date" or len(symbols) < 2:
         raise BarsError(
             f"bars: {where} has no close column, and is no table of closes (date first, then two or more symbols); "
-            + _found(frame)
+            + found_in(frame)
         )
     stamps, zones = stamps_of(frame[first], where)
     series = {}
@@ -138,7 +132,7 @@ def _wide(frame: pd.DataFrame, where: str) -> dict[str, RawBars]:
     return series
 
 
-def _found(frame: pd.DataFrame) -> str:
+def found_in(frame: pd.DataFrame) -> str:
     """The columns that are there, and what to do where all of them are one."""
     remedy = len(frame.columns) == 1 and any(mark in str(frame.columns[0]) for mark in ";\t|")
     return f"found {', '.join(map(str, frame.columns[:12]))}{'; separate the columns by commas' if remedy else ''}"
@@ -180,7 +174,8 @@ def numbers(column: pd.Series, owner: str, stamps: NDArray[np.datetime64]) -> ND
         is_text = pd.to_numeric(column, errors="coerce").isna() & column.notna()
         bad = (is_text & ~column.astype(str).str.fullmatch(BEYOND_DOUBLES)).to_numpy(dtype=bool)
         if not bad.any():
-            return _exactly(column)
+            cells = column.astype(object)  # Python reads text to the last digit; pandas' own conversion may miss it
+            return np.array([np.nan if pd.isna(cell) else float(cell) for cell in cells], dtype=np.float64)
         row = int(np.argmax(bad))
     comma = "; write decimals with a point and thousands without a mark" if "," in str(column.iloc[row]) else ""
     day = "" if np.isnat(stamps[row]) else f" ({say_stamp(stamps[row])})"
@@ -188,11 +183,6 @@ def numbers(column: pd.Series, owner: str, stamps: NDArray[np.datetime64]) -> ND
         f"bars: {owner} row {_row(column, row)}{day} is {_short(column.iloc[row])}, not a number{comma}; "
         "mend the value or remove the row"
     )
-
-
-def _exactly(column: pd.Series) -> NDArray[np.float64]:
-    """Python reads text to the last digit; pandas' own conversion may miss it."""
-    return np.array([np.nan if pd.isna(cell) else float(cell) for cell in column.astype(object)], dtype=np.float64)
 
 
 def _row(column: pd.Series, position: int) -> int:

@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from hybrid_bt.bars import MIN_BARS, Bars, Moment
-from hybrid_bt.bars.checks import RawBars, check_name, first_of, inspect_rows
+from hybrid_bt.bars import MIN_BARS, Bars, Moment, say_stamp
+from hybrid_bt.bars.checks import RawBars, check_name, inspect_rows
 from hybrid_bt.bars.findings import ON_BAD_DATA, RULES, Finding, OnBadData, counters, refusal, say
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 from hybrid_bt.feeds.overlap import inspect_panel, on_common_bars, say_counts
@@ -180,12 +180,11 @@ _REMEDY = {
 
 def _zones_of(symbol: str, raw: RawBars) -> list[Finding]:
     """One zone, or those of summer and winter, may be dropped; several mix the clocks of exchanges."""
-    if not raw.zones:
+    if not raw.zones or not len(raw.stamps):
         return []
     rule = "time_zone" if len(raw.zones) == 1 or not _far_apart(raw.zones) else "mixed_zones"
-    every = np.ones(len(raw.stamps), np.bool_)
-    (found,) = first_of(rule, raw.stamps, every, ", ".join(sorted(raw.zones)[:4]))
-    return [found._replace(symbol=symbol)]
+    first = "" if np.isnat(raw.stamps[0]) else say_stamp(raw.stamps[0])
+    return [Finding(rule, symbol, len(raw.stamps), first, ", ".join(sorted(raw.zones)[:4]))]
 
 
 def _zones_together(zones: Mapping[str, frozenset[str]]) -> list[Finding]:

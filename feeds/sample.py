@@ -14,7 +14,7 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.panel import Query, align, pick
-from hybrid_bt.feeds.symbol import SymbolBars, symbol_bars
+from hybrid_bt.feeds.symbol import symbol_bars
 
 
 class Sample(NamedTuple):
@@ -72,9 +72,9 @@ def load_sample(name: str, query: Query) -> Bars:
     sample = SAMPLES[name]
     rows = list(csv.reader(gzip.decompress(sample_bytes(sample.file)).decode().splitlines()))
     header, body = rows[0], rows[1:]
-    series = _long(header, body, query.handling.raw_prices) if "symbol" in header else _wide(header, body)
+    series, raw_prices = (_long if "symbol" in header else _wide)(header, body), query.handling.raw_prices
     chosen = pick(name, series, query.symbols)
-    return align(name, {symbol: series[symbol] for symbol in chosen}, sample.notes)
+    return align(name, {one: symbol_bars(one, series[one], raw_prices=raw_prices) for one in chosen}, sample.notes)
 
 
 def sample_pairs(bars: Bars) -> tuple[str, ...]:
@@ -97,16 +97,13 @@ def sample_bytes(file: str) -> bytes:
     return content
 
 
-def _wide(header: list[str], body: list[list[str]]) -> dict[str, SymbolBars]:
+def _wide(header: list[str], body: list[list[str]]) -> dict[str, RawBars]:
     stamps = np.array([row[0] for row in body], dtype="M8[ns]")
     closes = np.array([[float(cell) for cell in row[1:]] for row in body])
-    return {
-        symbol: symbol_bars(symbol, RawBars(stamps, {"close": closes[:, i].copy()}), raw_prices=True)
-        for i, symbol in enumerate(header[1:])
-    }
+    return {symbol: RawBars(stamps, {"close": closes[:, i].copy()}) for i, symbol in enumerate(header[1:])}
 
 
-def _long(header: list[str], body: list[list[str]], raw_prices: bool) -> dict[str, SymbolBars]:
+def _long(header: list[str], body: list[list[str]]) -> dict[str, RawBars]:
     fields = header[2:]
     by_symbol: dict[str, list[list[str]]] = {}
     for row in body:
@@ -115,6 +112,5 @@ def _long(header: list[str], body: list[list[str]], raw_prices: bool) -> dict[st
     for symbol, rows in by_symbol.items():
         values = np.array([[float(cell) for cell in row[2:]] for row in rows])
         stamps = np.array([row[0] for row in rows], dtype="M8[ns]")
-        raw = RawBars(stamps, {field: values[:, i].copy() for i, field in enumerate(fields)})
-        series[symbol] = symbol_bars(symbol, raw, raw_prices=raw_prices)
+        series[symbol] = RawBars(stamps, {field: values[:, i].copy() for i, field in enumerate(fields)})
     return series

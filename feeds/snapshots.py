@@ -106,13 +106,9 @@ def difference(old: RawBars, new: RawBars) -> str:
         rows = np.flatnonzero(~np.isclose(x, y, rtol=SAME, atol=0.0, equal_nan=True))
         if not len(rows):
             continue
-        if field == "adj":
-            told.append("adjusted closes are rescaled (a dividend since then)")
-        else:
-            row = rows[0]
-            told.append(
-                f"{field} on {len(rows)} days, first {say_stamp(old.stamps[i[row]])}: {x[row]:g}, now {y[row]:g}"
-            )
+        first = f"first {say_stamp(old.stamps[i[rows[0]]])}: {x[rows[0]]:g}, now {y[rows[0]]:g}"
+        rescaled = "adjusted closes are rescaled (a dividend since then)"
+        told.append(rescaled if field == "adj" else f"{field} on {len(rows)} days, {first}")
     return "; ".join(told)
 
 

@@ -25,12 +25,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hybrid_bt.account.records import AccountPath
+from hybrid_bt.account.flows import fill_arrays
+from hybrid_bt.account.records import AccountPath, FloatArray
 from hybrid_bt.brain.records import Decisions, PairPaths
-
-FloatArray = NDArray[np.float64]
 
 PAIRS_LEG = "kalman"  #: whose wishes are pairs, held at the hedge ratio of their entry, if it holds any
 OF_ASSETS = ("market", "selection")
@@ -82,7 +80,9 @@ def contributions(
         else:
             parts = zip(OF_ASSETS, _split_market(limits * weight * targets * shares, stages), strict=True)
         found |= {f"{name}_{part}": profit for part, profit in parts}
-    commissions, borrow = _costs(account)
+    commissions, borrow = np.zeros(len(account.equity)), -account.borrow.sum(axis=1)
+    fills = fill_arrays(account)
+    np.subtract.at(commissions, fills.bar, fills.commission)
     earned = np.diff(account.equity, prepend=account.equity[0])
     known = sum(found.values(), np.zeros(len(earned))) + commissions + borrow
     return found | {"execution": earned - known, "commissions": commissions, "borrow": borrow}
@@ -169,10 +169,3 @@ def _entry_ratios(position: FloatArray, beta: FloatArray) -> FloatArray:
             ratio = known[max(t - 1, 0)]
         ratios[t] = ratio if position[t] != 0.0 else 0.0
     return ratios
-
-
-def _costs(account: AccountPath) -> tuple[FloatArray, FloatArray]:
-    commissions = np.zeros(len(account.equity))
-    for fill in account.fills:
-        commissions[fill.bar] -= fill.commission
-    return commissions, -account.borrow.sum(axis=1)

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.records import AccountPath, Fills
+from hybrid_bt.account.records import AccountPath, Fills, FloatArray
 from hybrid_bt.bars import say_stamp
 from hybrid_bt.errors import ReconciliationError
 
-FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 TOLERANCE = 1e-9  # of the larger of equity and gross exposure

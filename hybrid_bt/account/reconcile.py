@@ -9,13 +9,10 @@ two independent ways at once.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hybrid_bt.account.records import AccountPath, Fill
+from hybrid_bt.account.records import AccountPath, Fill, FloatArray
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ReconciliationError
-
-FloatArray = NDArray[np.float64]
 
 TOLERANCE = 1e-6  # relative difference that fails a run
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.records import AccountPath
+from hybrid_bt.account.records import AccountPath, FloatArray
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars, say_stamp
 from hybrid_bt.brain.records import Opinions
@@ -22,8 +22,6 @@ from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.fusion import MixParams, RiskParams
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import ConfigError, ReconciliationError, did_you_mean
-
-FloatArray = NDArray[np.float64]
 
 EQUAL_WEIGHT = "equal-weight"
 BENCHMARK = "benchmark"

@@ -24,7 +24,7 @@ from hybrid_bt.errors import BarsError, did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MIN_BARS", "Bars", "Moment", "instant", "say_stamp"]
+__all__ = ["FIELDS", "MIN_BARS", "Bars", "Moment", "instant", "say_stamp"]
 
 SHOWN = 6  #: symbols that a representation names
 MIN_BARS = 2  # one decision and one fill
