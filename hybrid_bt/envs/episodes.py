@@ -1,4 +1,8 @@
-"""Tracks: the bars that an environment runs over, with what is known at each close; and where an episode begins."""
+"""What an environment runs over: a panel read at every close, tracks of it, and where an episode begins.
+
+A panel is read by the step that `MarketReader` drives for the strategy, so an environment sees exactly what a strategy
+will see.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,13 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bars import instant
-from hybrid_bt.brain.history import MarketHistory
+from hybrid_bt.bars import Bars, instant
+from hybrid_bt.bars.market import resolve_pairs
+from hybrid_bt.brain.hybrid import MarketReader
+from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.brain.records import Opinions
+from hybrid_bt.config import Config
+from hybrid_bt.equations.features import CLIP
 from hybrid_bt.equations.fusion import MixParams, legs_traded
 from hybrid_bt.equations.waiting import waiting_rows
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
@@ -20,6 +28,32 @@ Day = str | np.datetime64
 FloatArray = NDArray[np.float64]
 
 OPTIONS = ("track", "row")  #: of `reset`
+
+
+class MarketHistory(NamedTuple):
+    """T bars of N symbols; every row is known at its close."""
+
+    bars: Bars
+    assets: NDArray[np.float32]  #: (T, N, features) clipped, names in `features.ASSET_FEATURES`
+    market: NDArray[np.float32]  #: (T, features) clipped, names in `features.MARKET_FEATURES`
+    volatility: FloatArray  #: (T, N) per bar
+    correlation: FloatArray  #: (T,)
+    warm: NDArray[np.bool_]  #: (T, N)
+    market_warm: NDArray[np.bool_]  #: (T,)
+
+
+def read_history(bars: Bars, reader: MarketReader, *, compiled: bool | None = None) -> MarketHistory:
+    """All bars as a frozen policy sees them; parameters and errors as `reader.read_panel`."""
+    panel = read_panel(bars.close, reader, compiled=compiled)
+    assets, market = (np.clip(seen, -CLIP, CLIP).astype(np.float32) for seen in (panel.features, panel.market))
+    return MarketHistory(bars, assets, market, panel.volatility, panel.correlation, panel.warm, panel.market_warm)
+
+
+def history_of(bars: Bars, pairs: Sequence[str], config: Config) -> MarketHistory:
+    """Features of all bars under a configuration; pairs are `Y:X`."""
+    columns = resolve_pairs(pairs, bars.symbols)
+    params = [config.kalman_params] * len(columns)
+    return read_history(bars, MarketReader(bars.n_symbols, columns, params, config.spread_params))
 
 
 class Span(NamedTuple):

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from hybrid_bt.files import write_whole
+from hybrid_bt.files import whole_file, write_whole
 from hybrid_bt.files.texts import csv_of_rows
-from hybrid_bt.report.training import write_training_curves
+from hybrid_bt.report.style import GREY, INK, PALETTE, blank_figure, house_style, money, percent, save
 from hybrid_bt.train.members import Event
-from hybrid_bt.train.validation import Score
+from hybrid_bt.train.validation import Evaluation, Score
 
-COLUMNS = ("seed", "step", *Score._fields)
+PANELS = {"sharpe": "Sharpe ratio", "net_pnl": "net PnL", "max_drawdown": "max drawdown"}
+HEIGHT_INCHES = 7.2
+LINE = 0.14  # of a panel's height, between two names
 
 
 class Logbook:
@@ -27,7 +30,7 @@ class Logbook:
 
     def __init__(self, stem: Path) -> None:
         self.csv, self.png = (stem.with_suffix(f".validation{suffix}") for suffix in (".csv", ".png"))
-        self.rows: list[tuple[Any, ...]] = []  #: of `COLUMNS`
+        self.heard: list[tuple[int, Evaluation]] = []  #: with the seed, in order of seed and step
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
 
@@ -49,20 +52,45 @@ class Logbook:
     def hear(self, event: Event) -> None:
         """Take note of an event."""
         if event.evaluation is not None:
-            self.rows.append((event.seed, event.evaluation.step, *event.evaluation.score))
-            self.rows.sort(key=lambda row: row[:2])
-            write_whole(self.csv, csv_of_rows((COLUMNS, *self.rows)).encode())
+            self.heard.append((event.seed, event.evaluation))
+            self.heard.sort(key=lambda one: (one[0], one[1].step))
+            rows = [(seed, step, *score) for seed, (step, score) in self.heard]
+            write_whole(self.csv, csv_of_rows((("seed", "step", *Score._fields), *rows)).encode())
         if self._bar is not None:
             if event.name not in self._tasks:
                 self._tasks[event.name] = self._bar.add_task(event.name, total=event.steps)
             self._bar.update(self._tasks[event.name], completed=min(event.step, event.steps))
 
     def draw(self, title: str, note: str, reference: tuple[str, Score]) -> None:
-        """The picture of all evaluations, if there are any."""
-        curves: dict[str, dict[str, list[Any]]] = {}
-        for seed, *values in self.rows:
-            curve = curves.setdefault(f"seed {seed}", {name: [] for name in COLUMNS[1:]})
-            for name, value in zip(COLUMNS[1:], values, strict=True):
-                curve[name].append(value)
-        if curves:
-            write_training_curves(curves, (reference[0], reference[1]._asdict()), self.png, title=title, note=note)
+        """Sharpe ratio, net PnL and drawdown against environment steps, if there are evaluations.
+
+        A line for each training, whose large dot is the highest Sharpe ratio; an account without learning is dashed.
+        """
+        curves = [list(curve) for _, curve in groupby(self.heard, key=lambda one: one[0])]
+        if not curves:
+            return
+        colors = [PALETTE[k % len(PALETTE)] for k in range(len(curves))]
+        names = [(f"seed {curve[0][0]}", color) for curve, color in zip(curves, colors, strict=True)]
+        names += [(f"{reference[0]}, dashed", INK), ("large dot: best Sharpe", GREY)]
+        with house_style():
+            figure = blank_figure(title, note, HEIGHT_INCHES)
+            grid = {"left": 0.075, "right": 0.85, "top": 0.87, "bottom": 0.075, "hspace": 0.28}
+            axes = figure.subplots(len(PANELS), 1, sharex=True, gridspec_kw=grid)
+            for axis, (field, label) in zip(axes, PANELS.items(), strict=True):
+                for curve, color in zip(curves, colors, strict=True):
+                    steps = [one.step for _, one in curve]
+                    values = [getattr(one.score, field) for _, one in curve]
+                    best = max(range(len(curve)), key=lambda i: curve[i][1].score.sharpe)
+                    axis.plot(steps, values, color=color, marker="o", markersize=2.5)
+                    axis.plot(steps[best], values[best], color=color, marker="o", markersize=6)
+                axis.axhline(getattr(reference[1], field), color=INK, linestyle="--", linewidth=1.1)
+                axis.margins(x=0.02)
+                axis.set_title(label)
+            axes[1].yaxis.set_major_formatter(money)
+            axes[2].yaxis.set_major_formatter(lambda value, _: percent(value))
+            axes[2].xaxis.set_major_formatter(money)
+            axes[2].set_xlabel("environment steps")
+            for k, (name, color) in enumerate(names):
+                axes[0].text(1.01, 1.0 - LINE * k, name, color=color, size=8.5, va="top", transform=axes[0].transAxes)
+            with whole_file(self.png) as part:
+                save(figure, part)

@@ -19,7 +19,6 @@ from gymnasium.utils.env_checker import check_env
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import resolve_pairs
-from hybrid_bt.brain.history import MarketHistory, read_history
 from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.legs.sac import OBSERVATION
 from hybrid_bt.brain.recording import Recorder, record
@@ -39,6 +38,7 @@ from hybrid_bt.envs import (
     portfolio_track,
     regime_track,
 )
+from hybrid_bt.envs.episodes import MarketHistory, read_history
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.env_step import GOES_ON, RUINED, TRUNCATED, reward_of
 from hybrid_bt.equations.features import ASSET_FEATURES, CLIP, MARKET_FEATURES

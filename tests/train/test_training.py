@@ -31,11 +31,11 @@ from hybrid_bt.config import load_config
 from hybrid_bt.config.build import Policies, build
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds import load_bars
-from hybrid_bt.train.checkpoint import MAGIC, read_checkpoint
 from hybrid_bt.train.members import Event, Member, Practice, Trained, train_member
 from hybrid_bt.train.pipeline import Lesson, learn_gate, learn_sac, regime_reward_unit
 from hybrid_bt.train.spec import SacSpec, asset_env, regime_env
 from hybrid_bt.train.validation import GateValidation, SacValidation, rows_after, sac_targets
+from hybrid_bt.train.watch import MAGIC, read_checkpoint
 
 END, VALID_END = date(1996, 12, 31), date(1997, 9, 30)
 

@@ -7,7 +7,6 @@ import inspect
 import sys
 import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -17,20 +16,19 @@ from hybrid_bt.evidence.audit.cerebros import DEFAULT, Fill, RunMode, run
 from hybrid_bt.evidence.audit.replays import (
     BROKER_FUTURES,
     MODE_TOLERANCE,
+    Audit,
     Check,
     Progress,
+    audit_of,
     check_futures,
     cut_rows,
     last_rows,
-    measure_startup,
 )
-from hybrid_bt.evidence.audit.report import Audit, subject_of
 from hybrid_bt.evidence.audit.trace import Moved, Trace
 from hybrid_bt.feeds import Prices, as_market
 from hybrid_bt.feeds.framework import Framework, bt, quietly
 
 LAST_BARS = 750  #: audited by default: the speed of a stranger is unknown
-AFTER = (50, 100, 250)  #: bars since a later start at which start-up sensitivity is told
 CUTS = 10  #: cuts by default
 HORIZON = 40  #: altered bars that a copy keeps
 KINDS = tuple(tuple(dict.fromkeys(("cut", kind, BROKER_FUTURES[0]))) for kind in BROKER_FUTURES)
@@ -144,15 +142,7 @@ def audit_strategy(
     name = strategy if isinstance(strategy, str) else f"{cls.__module__}:{cls.__name__}"
     fill, bars = fill_with(cls, params or {}), last_rows(as_market(market).bars, last_bars)
     checks = check_strategy(name, fill, bars, every, cash, progress)
-    replay = partial(run, fill, cash=cash)
-    starts = [bars.n_bars // 4, bars.n_bars // 2]
-    startup = measure_startup(replay, bars, replay(bars), starts, AFTER, _is_own)
-    return Audit(subject_of(name, bars), checks, startup, time.perf_counter() - began)
-
-
-def _is_own(quantity: str) -> bool:
-    """Whether the strategy, not its data or its account, holds a quantity."""
-    return not quantity.startswith(("data ", "observer ", "cash", "value"))
+    return audit_of(name, bars, began, checks)
 
 
 @quietly()
