@@ -16,6 +16,7 @@ from benchmarks.pandas_env import INDICATORS, PandasEnv, finrl_frame
 from benchmarks.panels import START_CASH, random_panel
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.hybrid import MarketReader
+from hybrid_bt.brain.reader import read_history
 from hybrid_bt.config import load_config
 from hybrid_bt.envs import (
     ASSET,
@@ -30,7 +31,6 @@ from hybrid_bt.envs import (
     asset_tracks,
     portfolio_track,
 )
-from hybrid_bt.envs.episodes import read_history
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.sizing import OrderRules
 

@@ -18,13 +18,11 @@ from hybrid_bt.config import load_config
 from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.envs.episodes import (
     Episode,
-    MarketHistory,
     Span,
     Track,
     asset_tracks,
     history_of,
     portfolio_track,
-    read_history,
     regime_track,
 )
 from hybrid_bt.envs.lanes import ASSET, PORTFOLIO, REGIME, SPECS, Lanes, Spec
@@ -42,7 +40,6 @@ __all__ = [
     "UNLEVERED",
     "Episode",
     "Lanes",
-    "MarketHistory",
     "Span",
     "Spec",
     "Task",
@@ -51,7 +48,6 @@ __all__ = [
     "asset_tracks",
     "history_of",
     "portfolio_track",
-    "read_history",
     "ready_env",
     "regime_track",
 ]

@@ -1,8 +1,4 @@
-"""What an environment runs over: a panel read at every close, tracks of it, and where an episode begins.
-
-A panel is read by the step that `MarketReader` drives for the strategy, so an environment sees exactly what a strategy
-will see.
-"""
+"""Tracks: the bars that an environment runs over, with what is known at each close; and where an episode begins."""
 
 from __future__ import annotations
 
@@ -16,10 +12,9 @@ from numpy.typing import NDArray
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.brain.hybrid import MarketReader
-from hybrid_bt.brain.reader import read_panel
+from hybrid_bt.brain.reader import MarketHistory, read_history
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config import Config
-from hybrid_bt.equations.features import CLIP
 from hybrid_bt.equations.fusion import MixParams, legs_traded
 from hybrid_bt.equations.waiting import waiting_rows
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
@@ -28,25 +23,6 @@ Day = str | np.datetime64
 FloatArray = NDArray[np.float64]
 
 OPTIONS = ("track", "row")  #: of `reset`
-
-
-class MarketHistory(NamedTuple):
-    """T bars of N symbols; every row is known at its close."""
-
-    bars: Bars
-    assets: NDArray[np.float32]  #: (T, N, features) clipped, names in `features.ASSET_FEATURES`
-    market: NDArray[np.float32]  #: (T, features) clipped, names in `features.MARKET_FEATURES`
-    volatility: FloatArray  #: (T, N) per bar
-    correlation: FloatArray  #: (T,)
-    warm: NDArray[np.bool_]  #: (T, N)
-    market_warm: NDArray[np.bool_]  #: (T,)
-
-
-def read_history(bars: Bars, reader: MarketReader, *, compiled: bool | None = None) -> MarketHistory:
-    """All bars as a frozen policy sees them; parameters and errors as `reader.read_panel`."""
-    panel = read_panel(bars.close, reader, compiled=compiled)
-    assets, market = (np.clip(seen, -CLIP, CLIP).astype(np.float32) for seen in (panel.features, panel.market))
-    return MarketHistory(bars, assets, market, panel.volatility, panel.correlation, panel.warm, panel.market_warm)
 
 
 def history_of(bars: Bars, pairs: Sequence[str], config: Config) -> MarketHistory:

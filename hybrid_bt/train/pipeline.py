@@ -20,12 +20,12 @@ from hybrid_bt.bars import Bars, instant
 from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.legs.sac import OBSERVATION as ASSET_OBSERVATION
 from hybrid_bt.brain.opinions import opinions
-from hybrid_bt.brain.reader import read_panel
+from hybrid_bt.brain.reader import MarketHistory, read_panel
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies, build
 from hybrid_bt.envs import TradingEnv, asset_tracks, regime_track
-from hybrid_bt.envs.episodes import MarketHistory, history_of
+from hybrid_bt.envs.episodes import history_of
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.equations.features import MARKET_FEATURES as MARKET_OBSERVATION
 from hybrid_bt.errors import ConfigError

@@ -13,13 +13,13 @@ from hybrid_bt.account.registry import ACCOUNTS, Panel, account, learned_account
 from hybrid_bt.account.replay import replay
 from hybrid_bt.backtest import run_backtest
 from hybrid_bt.bars.market import Market
+from hybrid_bt.brain.reader import read_history
 from hybrid_bt.brain.recording import record
 from hybrid_bt.brain.settling import alone, mix_of, settle_panel
 from hybrid_bt.config import Config, load_config
 from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.config.parts import RESERVED
 from hybrid_bt.config.task import prepare
-from hybrid_bt.envs.episodes import read_history
 from hybrid_bt.evidence.study.jobs import TradeJob, VoiceJob, opinions_of
 from hybrid_bt.train.validation import GateValidation, SacValidation, Score
 

@@ -21,6 +21,7 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.legs.sac import OBSERVATION
+from hybrid_bt.brain.reader import MarketHistory, read_history
 from hybrid_bt.brain.recording import Recorder, record
 from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.config import Config, load_config
@@ -38,7 +39,6 @@ from hybrid_bt.envs import (
     portfolio_track,
     regime_track,
 )
-from hybrid_bt.envs.episodes import MarketHistory, read_history
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.env_step import GOES_ON, RUINED, TRUNCATED, reward_of
 from hybrid_bt.equations.features import ASSET_FEATURES, CLIP, MARKET_FEATURES

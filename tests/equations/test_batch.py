@@ -24,14 +24,13 @@ from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.legs.sac import OBSERVATION
 from hybrid_bt.brain.opinions import opinions
-from hybrid_bt.brain.reader import read_panel
+from hybrid_bt.brain.reader import read_history, read_panel
 from hybrid_bt.brain.recording import record
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.config import load_config, overridden
 from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.envs import ASSET, Span, Task, Track, TradingEnv, asset_tracks
-from hybrid_bt.envs.episodes import read_history
 from hybrid_bt.equations.compiled import compiling
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.fusion import FusionParams, MixParams, RiskParams, RiskUnit
@@ -296,7 +295,7 @@ from hybrid_bt.config.build import Policies, build
 from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.config import load_config, overridden
 from hybrid_bt.envs import asset_tracks
-from hybrid_bt.envs.episodes import read_history
+from hybrid_bt.brain.reader import read_history
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.reader import read_panel
