@@ -83,18 +83,18 @@ def main(kind: str, **flags: Flag) -> None:
     logbook = Logbook(out)
     lesson = _lesson(flags)._replace(tell=logbook.hear)
     if kind == "controls":
-        _controls(lesson, flags["sac_steps"])
+        _controls(lesson)
         return
     with logbook.progress(sys.stderr.isatty()):
-        policy = learn(kind, lesson, flags["sac_steps"], flags["ppo_steps"], out)
+        policy = learn(kind, lesson, out)
     if lesson.valid_end:
         _draw(logbook, lesson, kind, policy.manifest.results)
     click.echo(f"{out}: {kind} for {mode}, {policy.manifest.members} members, sha256 {policy.sha256}")
 
 
 def _shipped(flags: Flags, modes: tuple[str, ...]) -> None:
-    from hybrid_bt.train.logbook import Logbook
-    from hybrid_bt.train.shipped import rebuild
+    from hybrid_bt.train.logbook import Logbook, compare
+    from hybrid_bt.train.pipeline import rebuild
 
     folder = flags["out"] or Path("policies")
     logbook = Logbook(folder / "shipped")
@@ -109,20 +109,22 @@ def _shipped(flags: Flags, modes: tuple[str, ...]) -> None:
 
     all_same = True
     with logbook.progress(sys.stderr.isatty()):
-        for row in rebuild(lesson_of, modes, flags["sac_steps"], flags["ppo_steps"], folder):
+        for made, shipped in rebuild(lesson_of, modes, folder):
+            row = compare(made, shipped)
             click.echo(row.words())
             all_same &= row.same_bytes
     if not all_same:
         raise click.exceptions.Exit(1)
 
 
-def _controls(lesson: Lesson, steps: int) -> None:
+def _controls(lesson: Lesson) -> None:
     from hybrid_bt.envs import asset_tracks
     from hybrid_bt.train.controls import run_controls
     from hybrid_bt.train.spec import LEAST_CLOSE, SAC_SPECS
 
     tracks = asset_tracks(lesson.history(), str(lesson.start), str(lesson.end), LEAST_CLOSE)
-    rows = run_controls(tracks, lesson.config, SAC_SPECS[lesson.mode], steps=steps, seeds=lesson.seeds)
+    spec, steps = SAC_SPECS[lesson.mode], lesson.sac_steps
+    rows = run_controls(tracks, lesson.config, spec, steps=steps, seeds=lesson.seeds)
     click.echo(f"{'control':<10}{'seed':>5}{'agent Sharpe':>14}{'held Sharpe':>13}{'z':>8}")
     for row in rows:
         verdict = "as it must" if row.passed else "NOT AS IT MUST"
@@ -150,6 +152,8 @@ def _lesson(flags: Flags) -> Lesson:
         start=start,
         end=end,
         seeds=_seeds(flags["seeds"]),
+        sac_steps=flags["sac_steps"],
+        ppo_steps=flags["ppo_steps"],
         valid_end=valid_end,
         rehearse_to=rehearse_to,
         practice=_practice(flags),

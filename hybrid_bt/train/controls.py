@@ -14,17 +14,17 @@ difference over its standard error, with bars as the sample. It looks at nothing
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.config import Config
-from hybrid_bt.envs import Span, Track, TradingEnv
+from hybrid_bt.envs import Span, Track
 from hybrid_bt.equations.book import Capital
 from hybrid_bt.equations.features import CLIP
-from hybrid_bt.train.spec import SacSpec, asset_env
+from hybrid_bt.train.spec import SacSpec, asset_env, played
 from hybrid_bt.train.validation import Model
 
 FloatArray = NDArray[np.float64]
@@ -122,15 +122,6 @@ def _returns(model: Model, track: Track, config: Config, spec: SacSpec) -> tuple
     held = _log_returns(track)[track.span.first : track.span.last]
     moves = np.diff(np.log(equity))
     return np.append(moves, np.zeros(len(held) - len(moves))), held
-
-
-def played(env: TradingEnv, act: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Iterator[float]:
-    """The rewards of an episode, one after each step."""
-    seen, over = env.reset(seed=0)[0], False
-    while not over:
-        seen, reward, terminated, truncated, _ = env.step(act(seen))
-        over = terminated or truncated
-        yield reward
 
 
 def _mean_by_day(days: list[NDArray[Any]], returns: list[FloatArray]) -> FloatArray:

@@ -1,4 +1,9 @@
-"""What trainings say while they run: a progress bar with the time left, and their validations as CSV and picture."""
+"""What is said of trainings: a progress bar with the time left, their validations as CSV and picture, and whether a
+policy that was made again is the same file.
+
+The same libraries on one thread of the same processor type give the same bytes. Where a file differs, its manifest says
+what else did (a library's version, a flag), and the weights are compared number by number.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from hybrid_bt.files import whole_file, write_whole
 from hybrid_bt.files.texts import csv_of_rows
+from hybrid_bt.policies.file import read_bytes, unpack
+from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.report.style import GREY, INK, PALETTE, blank_figure, house_style, money, percent, save
 from hybrid_bt.train.members import Event
 from hybrid_bt.train.validation import Evaluation, Score
@@ -17,6 +26,7 @@ from hybrid_bt.train.validation import Evaluation, Score
 PANELS = {"sharpe": "Sharpe ratio", "net_pnl": "net PnL", "max_drawdown": "max drawdown"}
 HEIGHT_INCHES = 7.2
 LINE = 0.14  # of a panel's height, between two names
+SEALS = ("graph_sha256", "graph_bytes")  #: say that weights differ, not why
 
 
 class Logbook:
@@ -94,3 +104,45 @@ class Logbook:
                 axes[0].text(1.01, 1.0 - LINE * k, name, color=color, size=8.5, va="top", transform=axes[0].transAxes)
             with whole_file(self.png) as part:
                 save(figure, part)
+
+
+class Rebuilt(NamedTuple):
+    """One policy and how it compares with the file that ships."""
+
+    name: str  #: of the file
+    same_bytes: bool
+    differing: tuple[str, ...]  #: fields of the manifest, `field: shipped -> made`
+    largest_weight_difference: float  #: NaN where the networks have other shapes
+
+    def words(self) -> str:
+        """The verdict on one line."""
+        if self.same_bytes:
+            return f"{self.name}: the same bytes as the shipped file"
+        difference = self.largest_weight_difference
+        weights = "another network" if np.isnan(difference) else f"weights differ by up to {difference:.1e}"
+        return f"{self.name}: NOT the shipped bytes, {weights}; " + ("; ".join(self.differing) or "same manifest")
+
+
+def compare(made: Path, shipped: Path) -> Rebuilt:
+    """Bytes, manifests and weights of two policies."""
+    a, b = read_bytes(shipped), read_bytes(made)
+    old, new = (FrozenPolicy(data).manifest.model_dump(mode="json") for data in (a, b))
+    differing = tuple(
+        f"{field}: {old[field]} -> {new[field]}" for field in old if old[field] != new[field] and field not in SEALS
+    )
+    return Rebuilt(made.name, a == b, differing, _weight_difference(_weights(a), _weights(b)))
+
+
+def _weights(data: bytes) -> dict[str, Any]:
+    """Initialisers of the network by name."""
+    import onnx
+    from onnx.numpy_helper import to_array
+
+    unpack(data, "policy")  # nothing but what a frozen policy holds is parsed
+    return {tensor.name: to_array(tensor) for tensor in onnx.load_from_string(data).graph.initializer}
+
+
+def _weight_difference(a: dict[str, Any], b: dict[str, Any]) -> float:
+    if {name: array.shape for name, array in a.items()} != {name: array.shape for name, array in b.items()}:
+        return float("nan")
+    return max(float(np.abs(a[name].astype(np.float64) - b[name]).max(initial=0.0)) for name in a)
