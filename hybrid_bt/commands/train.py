@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -18,7 +17,6 @@ from hybrid_bt.config.parts import MODES
 from hybrid_bt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hybrid_bt.train.logbook import Logbook
     from hybrid_bt.train.members import Practice
     from hybrid_bt.train.pipeline import Lesson
 
@@ -59,7 +57,7 @@ def main(kind: str, **flags: Flag) -> None:
 
     The gate learns on targets of SAC models trained on the other half of the span (cross-fitting), so it takes
     --sac-steps as well. The same seeds on one thread give the same file, whatever --jobs and however often a training
-    with --checkpoint-dir was interrupted and resumed. Validations go to OUT's name with .validation.csv and .png.
+    with --checkpoint-dir was interrupted and resumed. Validations go to OUT's name with .validation.csv.
 
     shipped makes all four shipped policies again (--mode: that mode's two), in the folder --out, and compares them with
     the files that ship; status 1 if one is not the same.
@@ -87,8 +85,6 @@ def main(kind: str, **flags: Flag) -> None:
         return
     with logbook.progress(sys.stderr.isatty()):
         policy = learn(kind, lesson, out)
-    if lesson.valid_end:
-        _draw(logbook, lesson, kind, policy.manifest.results)
     click.echo(f"{out}: {kind} for {mode}, {policy.manifest.members} members, sha256 {policy.sha256}")
 
 
@@ -110,9 +106,10 @@ def _shipped(flags: Flags, modes: tuple[str, ...]) -> None:
     all_same = True
     with logbook.progress(sys.stderr.isatty()):
         for made, shipped in rebuild(lesson_of, modes, folder):
-            row = compare(made, shipped)
-            click.echo(row.words())
-            all_same &= row.same_bytes
+            differences = compare(made, shipped)
+            verdict = f"NOT the shipped bytes, {differences}" if differences else "the same bytes as the shipped file"
+            click.echo(f"{made.name}: {verdict}")
+            all_same &= not differences
     if not all_same:
         raise click.exceptions.Exit(1)
 
@@ -175,20 +172,6 @@ def _practice(flags: Flags) -> Practice:
         if flags[name] is not None:
             _make_folder(f"--{name.replace('_', '-')}", flags[name])
     return Practice(**{name: flags[name] for name in Practice._fields})
-
-
-def _draw(logbook: Logbook, lesson: Lesson, kind: str, results: Mapping[str, Any]) -> None:
-    from hybrid_bt.train.validation import Score
-
-    values = {
-        name: float("nan") if value is None else value for name, value in results["validation"]["reference"].items()
-    }
-    name = "equal weight" if kind == "sac" else "best constant r"
-    title = f"{'SAC leg' if kind == 'sac' else 'Fused account'} on validation, {lesson.mode}"
-    note = (
-        f"{lesson.market.name} · trained {lesson.start} to {lesson.end}, validated to {lesson.valid_end} · net of costs"
-    )
-    logbook.draw(title, f"{note} · dashed: {name} under the same limits, no learning", (name, Score(**values)))
 
 
 def _check_writable(out: Path) -> None:
