@@ -26,7 +26,7 @@ from hybrid_bt.config import load_config
 from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.envs import REGIME, Task, TradingEnv, regime_track
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.audit.leg_check import check_leg
+from hybrid_bt.evidence.audit import check_leg
 from hybrid_bt.evidence.audit.stack import PARTS
 
 EXAMPLE = ROOT / "examples" / "own_leg.py"
