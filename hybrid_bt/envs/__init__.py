@@ -14,7 +14,7 @@ import gymnasium as gym
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
-from hybrid_bt.config import load_config
+from hybrid_bt.config import Config, load_config
 from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.envs.episodes import (
     Episode,
@@ -50,10 +50,17 @@ __all__ = [
     "portfolio_track",
     "ready_env",
     "regime_track",
+    "task_of",
 ]
 
 SAMPLE, SAMPLE_PAIRS = ("KO", "PEP", "JNJ"), ("KO:PEP",)
 SAMPLE_SPAN = "2000-01-01", "2009-12-31"  # bars that the policies learned on
+
+
+def task_of(config: Config) -> Task:
+    """A mode's costs, limits and order rules."""
+    fusion, rules = config.mix().fusion, config.order_rules
+    return Task(unit=config.risk_unit, fusion=fusion, risk=config.risk, costs=config.costs, rules=rules)
 
 
 def ready_env(
@@ -106,14 +113,9 @@ def ready_env(
         brain = build(config, bars.symbols, names, load_policies(config))
         said = opinions(brain, read_panel(bars.close, brain.reader))
         tracks = [regime_track(history, said, config.mix(), *span)]
-    own: dict[str, Any] = {
-        "unit": config.risk_unit,
-        "fusion": config.mix().fusion,
-        "risk": config.risk,
-        "costs": config.costs,
-        "rules": config.order_rules,
-    }
-    return TradingEnv(SPECS[spec], tracks, Task(**own | terms), episode_bars=episode_bars, compiled=compiled)
+    own: dict[str, Any] = terms
+    task = task_of(config)._replace(**own)
+    return TradingEnv(SPECS[spec], tracks, task, episode_bars=episode_bars, compiled=compiled)
 
 
 for _name in SPECS:

@@ -93,12 +93,9 @@ def portfolio_track(history: MarketHistory, start: Day, end: Day) -> Track:
     Features are `features.ASSET_FEATURES` of each symbol in turn, then `features.MARKET_FEATURES`.
     """
     bars = history.bars
-    inside = _between(history, start, end) & history.warm.all(axis=1)
-    if np.count_nonzero(inside) < 2:
-        raise BarsError(
-            f"portfolio: all of {', '.join(bars.symbols)} are warm on {np.count_nonzero(inside)} bars between {start} "
-            f"and {end}; choose an earlier start, more data or fewer symbols"
-        )
+    inside = _warm(
+        f"portfolio: all of {', '.join(bars.symbols)} are", history, np.all(history.warm, axis=1), start, end
+    )
     features = np.hstack([history.assets.reshape(bars.n_bars, -1), history.market])
     return _track(history, bars.symbols, features, inside)
 
@@ -109,15 +106,20 @@ def regime_track(history: MarketHistory, said: Opinions, mix: MixParams, start: 
     Features are `MARKET_FEATURES`. `mix` says who has a part, and so who waits for the other side of a pair; its
     `fusion` belongs into the `Task`.
     """
-    inside = _between(history, start, end) & history.market_warm
-    if np.count_nonzero(inside) < 2:
-        raise BarsError(
-            f"regime: the market is warm on {np.count_nonzero(inside)} bars between {start} and {end}; choose an "
-            "earlier start or more data"
-        )
+    inside = _warm("regime: the market is", history, history.market_warm, start, end)
     track = _track(history, history.bars.symbols, history.market, inside)
     waits = waiting_rows(history.bars.traded, said.ties, legs_traded(mix))
     return track._replace(legs=(*said.legs.values(), waits), lines=mix.further)
+
+
+def _warm(who: str, history: MarketHistory, warm: NDArray[np.bool_], start: Day, end: Day) -> NDArray[np.bool_]:
+    """Rows between two dates on which somebody is warm."""
+    inside = _between(history, start, end) & warm
+    if (n := np.count_nonzero(inside)) < 2:
+        raise BarsError(
+            f"{who} warm on {n} bars between {start} and {end}; choose an earlier start, more data or fewer symbols"
+        )
+    return inside
 
 
 def _between(history: MarketHistory, start: Day, end: Day) -> NDArray[np.bool_]:

@@ -78,7 +78,7 @@ def new_gate(
 def _common(env: TradingEnv, spec: SacSpec | GateSpec, seed: int, log: Path | None) -> dict[str, Any]:
     torch.set_num_threads(1)
     return {
-        "env": vec_env(env, spec.n_envs),
+        "env": VecMonitor(LaneVecEnv(env, spec.n_envs)),
         "learning_rate": spec.learning_rate,
         "batch_size": spec.batch_size,
         "gamma": spec.gamma,
@@ -90,11 +90,6 @@ def _common(env: TradingEnv, spec: SacSpec | GateSpec, seed: int, log: Path | No
 
 #: kind -> how its model is made
 NEW_MODEL: dict[str, Any] = {"sac": new_sac, "gate": new_gate}
-
-
-def vec_env(env: TradingEnv, n_envs: int) -> VecMonitor:
-    """Episodes of an environment side by side, with what Stable-Baselines3 counts of them."""
-    return VecMonitor(LaneVecEnv(env, n_envs))
 
 
 class LaneVecEnv(VecEnv):

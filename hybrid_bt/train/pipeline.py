@@ -18,15 +18,13 @@ import numpy as np
 
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.bars.market import Market
-from hybrid_bt.brain.legs.sac import OBSERVATION as ASSET_OBSERVATION
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import MarketHistory, read_panel
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config import Config
-from hybrid_bt.config.build import Policies, build, policy_path
+from hybrid_bt.config.build import OBSERVATIONS, Policies, build, policy_path
 from hybrid_bt.envs import asset_tracks, history_of, regime_track
 from hybrid_bt.equations.features import CLIP
-from hybrid_bt.equations.features import MARKET_FEATURES as MARKET_OBSERVATION
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files.texts import plain
 from hybrid_bt.policies.freeze import freeze
@@ -47,11 +45,10 @@ from hybrid_bt.train.validation import GateValidation, Model, SacValidation, Val
 
 REHEARSED_SEEDS = 1  #: the first so many: enough to see whether a recipe works, at a fair part of the time
 
-#: kind -> what its policy sees, and what its action means
 MEANINGS = {
-    "sac": (ASSET_OBSERVATION, "exposure to one asset in units of risk: 1 is risk_unit of volatility per year"),
-    "gate": (MARKET_OBSERVATION, "regime score r: -1 mean reversion, +1 trend"),
-}
+    "sac": "exposure to one asset in units of risk: 1 is risk_unit of volatility per year",
+    "gate": "regime score r: -1 mean reversion, +1 trend",
+}  #: of an action
 
 
 class Lesson(NamedTuple):
@@ -138,10 +135,9 @@ def _sac_member(lesson: Lesson, history: MarketHistory, name: str, span: tuple[d
 def manifest(lesson: Lesson, members: Sequence[Member]) -> dict[str, Any]:
     """Fields of the manifest that training adds to those that are read off the models."""
     first = members[0]
-    observation, meaning = MEANINGS[first.kind]
     return {
-        "observation": observation,
-        "action_meaning": meaning,
+        "observation": OBSERVATIONS[first.kind],
+        "action_meaning": MEANINGS[first.kind],
         "observation_clip": CLIP,
         "train_start": lesson.start,
         "train_end": lesson.end,

@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from numpy.typing import NDArray
 
 from hybrid_bt.config import Config
-from hybrid_bt.envs import ASSET, REGIME, Task, Track, TradingEnv
+from hybrid_bt.envs import ASSET, REGIME, Task, Track, TradingEnv, task_of
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.equations.sizing import OrderRules
 
@@ -104,15 +104,7 @@ def regime_env(
 ) -> TradingEnv:
     """The fused account under a mode's costs and order rules."""
     spec = validated(GateSpec, spec, "training of gate")
-    task = Task(
-        risk_aversion=spec.risk_aversion,
-        base_action=base_regime,
-        reward_unit=reward_unit,
-        fusion=config.mix().fusion,
-        risk=config.risk,
-        costs=config.costs,
-        rules=config.order_rules,
-    )
+    task = task_of(config)._replace(risk_aversion=spec.risk_aversion, base_action=base_regime, reward_unit=reward_unit)
     return TradingEnv(REGIME, tracks, task, episode_bars=spec.episode_bars)
 
 

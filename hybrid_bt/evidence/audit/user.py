@@ -7,12 +7,13 @@ import inspect
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError, did_you_mean
-from hybrid_bt.evidence.audit.cerebros import DEFAULT, Fill, RunMode, run
+from hybrid_bt.evidence.audit.cerebros import Fill, RunMode, run
 from hybrid_bt.evidence.audit.replays import (
     BROKER_FUTURES,
     MODE_TOLERANCE,
@@ -86,11 +87,7 @@ def fill_with(strategy: Framework, params: Mapping[str, object]) -> Fill:
     for name in params:
         if name not in known:
             raise ConfigError(f"{strategy.__name__}: no parameter {name!r}{did_you_mean(name, known)}")
-
-    def fill(cerebro: Framework, bars: Bars) -> None:
-        cerebro.addstrategy(strategy, **params)
-
-    return fill
+    return lambda cerebro, bars: cerebro.addstrategy(strategy, **params)
 
 
 def audit_strategy(
@@ -165,10 +162,7 @@ def check_strategy(
     ConfigError
         If the strategy raises on the full bars, or never reaches its `next`.
     """
-
-    def replay(panel: Bars, mode: RunMode = DEFAULT, feed: str = "ArrayFeed") -> Trace:
-        return run(fill, panel, mode, feed, cash=cash)
-
+    replay = partial(run, fill, cash=cash)
     full = replay(bars)
     futures = Check("altered futures")
     _judge_first_run(name, full, bars, futures)

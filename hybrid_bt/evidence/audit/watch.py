@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import compress
 from operator import not_
 from typing import Any
@@ -177,10 +178,7 @@ def audit_documents(stack: Task, documents: Sequence[Document], scorer: RiskScor
     opinions = [brain.opine(closes) for closes in whole.close.tolist()]
     bars = last_rows(whole, max(whole.n_bars - WARMUP_BARS, 1))
     check = Check("documents", bars.n_bars)
-
-    def run(known: Sequence[Document]) -> Trace:
-        return _trace(stack.config, bars, brain, opinions[-bars.n_bars :], known, scorer)
-
+    run = partial(_trace, stack.config, bars, brain, opinions[-bars.n_bars :], scorer)
     full = run(documents)
     published = np.array([one.published_at for one in documents], dtype=np.int64)
     first_seen = [UNKNOWN if one.first_seen_at is None else one.first_seen_at for one in documents]
@@ -199,8 +197,8 @@ def _trace(
     bars: Bars,
     brain: Hybrid,
     opinions: Sequence[Opinion],
-    documents: Sequence[Document],
     scorer: RiskScorer,
+    documents: Sequence[Document],
 ) -> Trace:
     """Everything that the risk manager knows and does on each bar."""
     store = DocumentStore()
