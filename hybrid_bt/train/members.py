@@ -83,6 +83,10 @@ class Member(NamedTuple):
         folder = self.practice.checkpoint_dir
         return folder / f"{self.name}.ckpt" if folder else None
 
+    def event(self, step: int, evaluation: Evaluation | None) -> Event:
+        """What it says at a step."""
+        return Event(self.name, self.seed, step, self.steps, evaluation)
+
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must agree with before a training goes on from it; JSON data."""
         seen = self.validation

@@ -24,16 +24,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import write_whole
-from hybrid_bt.train.members import Event, Member, Tell
 from hybrid_bt.train.models import gather, scatter
 from hybrid_bt.train.validation import Evaluation, Score
+
+if TYPE_CHECKING:
+    from hybrid_bt.train.members import Member, Tell
 
 MAGIC = b"hybrid_bt checkpoint 3\n"
 HASH_BYTES = 32
@@ -139,7 +141,7 @@ class Watch(BaseCallback):
         return max(self.evaluations, key=lambda evaluation: evaluation.score.rank)  # the first of equals
 
     def _tell(self, step: int, evaluation: Evaluation | None = None) -> None:
-        self.tell(Event(self.member.name, self.member.seed, step, self.member.steps, evaluation))
+        self.tell(self.member.event(step, evaluation))
 
     def _leave(self, step: int) -> None:
         print(
