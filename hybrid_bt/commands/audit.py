@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,19 +58,18 @@ def _stack_of(flags: Flags, default: int) -> Task:
 
 
 def _stack(flags: Flags) -> Audit:
-    began, stack = time.perf_counter(), _stack_of(flags, 0)
-    jobs = flags["jobs"] or min(2, os.cpu_count() or 1)
+    stack, jobs = _stack_of(flags, 0), flags["jobs"] or min(2, os.cpu_count() or 1)
     with progress_bar("audit") as progress:
         checks = audit_stack(stack, flags["every"], jobs, progress)
-    return audit_of(f"the {stack.mode} stack", stack.market.bars, began, checks)
+    return audit_of(f"the {stack.mode} stack", stack.market.bars, checks)
 
 
 def _documents(flags: Flags) -> Audit:
     """The risk manager by the lexicon, on the last bars or as many as asked for."""
-    began, stack = time.perf_counter(), _stack_of(flags, WARMUP_BARS + NEWS_BARS)
+    stack = _stack_of(flags, WARMUP_BARS + NEWS_BARS)
     store = open_store(sample_path() if flags["news"] == SAMPLE else Path(flags["news"]))
     check = audit_documents(stack, list(store.documents()), LexiconScorer(), flags["every"] or EVERY)
-    return audit_of(f"the risk manager on {len(store)} documents", stack.market.bars, began, [check])
+    return audit_of(f"the risk manager on {len(store)} documents", stack.market.bars, [check])
 
 
 def _strategy(flags: Flags) -> Audit:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from hybrid_bt.train.members import Practice
     from hybrid_bt.train.pipeline import Lesson
 
-SPAN = ("train_start", "train_end", "valid_end", "rehearse_to")  #: days that a training is told
 REHEARSED_TO = date(2004, 12, 31)  #: where the shipped policies' rehearsal ends: the bars that settings learned on
 MOST_SEED = 2**31 - 1  #: environments count on from it, and numpy's seeds end at 2**32
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -136,7 +135,9 @@ def _lesson(flags: Flags) -> Lesson:
     from hybrid_bt.config import load_config
     from hybrid_bt.train.pipeline import Lesson
 
-    start, end, valid_end, rehearse_to = (flags[name] for name in SPAN)
+    start, end, valid_end, rehearse_to = (
+        flags[day] for day in ("train_start", "train_end", "valid_end", "rehearse_to")
+    )
     if end <= start:
         raise ConfigError(f"--train-end {end} is not after --train-start {start}; exchange them or widen the span")
     if rehearse_to and not start < rehearse_to < end:

@@ -73,19 +73,17 @@ def compare(made: Path, shipped: Path) -> str:
     old, new = (unpack(data, "policy").model_dump(mode="json") for data in (a, b))
     changed = [field for field in old if old[field] != new[field] and field not in SEALS]
     manifest = "; ".join(f"{field}: {old[field]} -> {new[field]}" for field in changed) or "same manifest"
-    return f"{_weight_difference(_weights(a), _weights(b))}; {manifest}"
+    return f"{_weight_difference(a, b)}; {manifest}"
 
 
-def _weights(data: bytes) -> dict[str, Any]:
-    """Initialisers of the network by name; `unpack` has seen that there is nothing but what a frozen policy holds."""
+def _weight_difference(a: bytes, b: bytes) -> str:
+    """Of the networks' initialisers; `unpack` has seen that there is nothing but what a frozen policy holds."""
     import onnx
     from onnx.numpy_helper import to_array
 
-    return {tensor.name: to_array(tensor) for tensor in onnx.load_from_string(data).graph.initializer}
-
-
-def _weight_difference(a: dict[str, Any], b: dict[str, Any]) -> str:
-    if {name: array.shape for name, array in a.items()} != {name: array.shape for name, array in b.items()}:
+    tensors = (onnx.load_from_string(data).graph.initializer for data in (a, b))
+    one, other = ({tensor.name: to_array(tensor).astype(np.float64) for tensor in each} for each in tensors)
+    if {name: array.shape for name, array in one.items()} != {name: array.shape for name, array in other.items()}:
         return "another network"
-    largest = max(float(np.abs(a[name].astype(np.float64) - b[name]).max(initial=0.0)) for name in a)
+    largest = max(float(np.abs(one[name] - other[name]).max(initial=0.0)) for name in one)
     return f"weights differ by up to {largest:.1e}"

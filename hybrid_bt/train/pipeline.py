@@ -84,9 +84,8 @@ def learn(kind: str, lesson: Lesson, out: Path) -> FrozenPolicy:
                 f"--valid-end {lesson.valid_end} is not after --train-end {lesson.end}; choose a later day"
             )
         lesson.market.bars.between(lesson.end + timedelta(days=1), lesson.valid_end)
-    members_of = MEMBERS[kind]
-    results = _rehearse(lesson, members_of) if lesson.rehearse_to else {}
-    members = members_of(lesson)
+    results = _rehearse(kind, lesson) if lesson.rehearse_to else {}
+    members = MEMBERS[kind](lesson)
     trained = train_all(members, lesson.tell)
     task = members[0].env.task
     if kind == "gate":
@@ -164,13 +163,14 @@ def _validated(members: Sequence[Member], trained: Sequence[Trained]) -> dict[st
     return dict(plain(found))
 
 
-def _rehearse(lesson: Lesson, members_of: Callable[[Lesson], list[Member]]) -> dict[str, Any]:
+def _rehearse(kind: str, lesson: Lesson) -> dict[str, Any]:
     """Results for the manifest."""
     assert lesson.rehearse_to is not None
     folder, seeds = lesson.practice.checkpoint_dir, lesson.seeds[:REHEARSED_SEEDS]
     practice = lesson.practice._replace(keep="last", patience=None, checkpoint_dir=folder and folder / "rehearsal")
     market, end = lesson.market.until(lesson.end), lesson.rehearse_to
-    members = members_of(lesson._replace(end=end, valid_end=lesson.end, market=market, seeds=seeds, practice=practice))
+    shorter = lesson._replace(end=end, valid_end=lesson.end, market=market, seeds=seeds, practice=practice)
+    members = MEMBERS[kind](shorter)
     validation = members[0].validation
     assert validation is not None
     unwatched = [member._replace(validation=None) for member in members]  # nothing is chosen on the way

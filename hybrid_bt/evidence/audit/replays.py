@@ -6,7 +6,6 @@ A future is a copy of a panel that shares its past: cut off behind some bar, or 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -174,7 +173,6 @@ class Audit(NamedTuple):
 
     subject: str
     checks: Sequence[Check]
-    seconds: float
 
     @property
     def findings(self) -> list[Finding]:
@@ -191,20 +189,20 @@ class Audit(NamedTuple):
             lines.append(f"  {check.name:{width}}  {counts}  {result}")
         kinds = {finding.kind for finding in self.findings}
         verdict = "LEAK FOUND" if kinds - {"run mode"} else "RUN MODES DIFFER" if kinds else "clean"
-        return "\n".join([*lines, *_told(self.findings), f"{verdict} ({self.seconds:.0f} s)"])
+        return "\n".join([*lines, *_told(self.findings), verdict])
 
     def as_json(self) -> str:
         """The same with every finding."""
         told = [{**vars(check), "findings": [one._asdict() for one in check.findings]} for check in self.checks]
-        answer = {"subject": self.subject, "clean": not self.findings, "seconds": round(self.seconds, 1)}
+        answer = {"subject": self.subject, "clean": not self.findings}
         return json.dumps(answer | {"checks": told}, indent=2)
 
 
-def audit_of(name: str, bars: Bars, began: float, checks: Sequence[Check]) -> Audit:
-    """What was audited, on which bars; `began` is what `time.perf_counter` said then."""
+def audit_of(name: str, bars: Bars, checks: Sequence[Check]) -> Audit:
+    """What was found in what was audited, on which bars."""
     span = f"{say_stamp(bars.stamps[0])} to {say_stamp(bars.stamps[-1])}"
     subject = f"audit of {name} on {bars.name}, {bars.n_symbols} symbols, {bars.n_bars} bars, {span}"
-    return Audit(subject, checks, time.perf_counter() - began)
+    return Audit(subject, checks)
 
 
 def _told(findings: list[Finding]) -> Iterator[str]:

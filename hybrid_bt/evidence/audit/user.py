@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -134,12 +133,10 @@ def audit_strategy(
     >>> audit_strategy(bt.strategies.MA_CrossOver, last_bars=150, every=40).findings
     []
     """
-    began = time.perf_counter()
     cls = find_strategy(strategy) if isinstance(strategy, str) else strategy
     name = strategy if isinstance(strategy, str) else f"{cls.__module__}:{cls.__name__}"
     fill, bars = fill_with(cls, params or {}), last_rows(as_market(market).bars, last_bars)
-    checks = check_strategy(name, fill, bars, every, cash, progress)
-    return audit_of(name, bars, began, checks)
+    return audit_of(name, bars, check_strategy(name, fill, bars, every, cash, progress))
 
 
 @quietly()
