@@ -135,14 +135,12 @@ def _lesson(flags: Flags) -> Lesson:
     from hybrid_bt.config import load_config
     from hybrid_bt.train.pipeline import Lesson
 
-    start, end, valid_end, rehearse_to = (
-        flags[day] for day in ("train_start", "train_end", "valid_end", "rehearse_to")
-    )
+    start, end, rehearse_to = (flags[day] for day in ("train_start", "train_end", "rehearse_to"))
     if end <= start:
         raise ConfigError(f"--train-end {end} is not after --train-start {start}; exchange them or widen the span")
     if rehearse_to and not start < rehearse_to < end:
         raise ConfigError(f"--rehearse-to {rehearse_to} is not between --train-start {start} and --train-end {end}")
-    market = market_of(flags, end=valid_end or end)
+    market = market_of(flags, end=flags["valid_end"] or end)
     return Lesson(
         market=market,
         config=load_config(flags["mode"], flags["config"]).for_stamps(market.until(end).bars.stamps),
@@ -152,7 +150,7 @@ def _lesson(flags: Flags) -> Lesson:
         seeds=_seeds(flags["seeds"]),
         sac_steps=flags["sac_steps"],
         ppo_steps=flags["ppo_steps"],
-        valid_end=valid_end,
+        valid_end=flags["valid_end"],
         rehearse_to=rehearse_to,
         practice=_practice(flags),
     )
