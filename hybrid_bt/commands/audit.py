@@ -73,12 +73,10 @@ def _documents(flags: Flags) -> Audit:
 
 
 def _strategy(flags: Flags) -> Audit:
-    how = {name: flags[name] for name in ("every", "cash")}
-    if flags["bars"] is not None:
-        how["last_bars"] = flags["bars"]
+    params, how = _settings(flags["settings"]), {name: flags[name] for name in ("every", "cash")}
+    how["last_bars"] = LAST_BARS if flags["bars"] is None else flags["bars"]
     with progress_bar("audit") as progress:
-        given = _settings(flags["settings"])
-        return audit_strategy(flags["strategy"], market_of(flags), params=given, progress=progress, **how)
+        return audit_strategy(flags["strategy"], market_of(flags), params=params, progress=progress, **how)
 
 
 def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:

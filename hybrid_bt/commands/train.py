@@ -196,7 +196,3 @@ def _seeds(words: tuple[str, ...]) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) > MOST_SEED:
         raise ConfigError(f"--seeds {','.join(words)}: each seed once, from 0 to {MOST_SEED}")
     return seeds
-
-
-if __name__ == "__main__":
-    main()

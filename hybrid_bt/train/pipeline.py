@@ -159,8 +159,7 @@ def _validated(members: Sequence[Member], trained: Sequence[Trained]) -> dict[st
         for member, one in zip(members, trained, strict=True)
         if one.kept
     ]
-    found = {"keep": members[0].practice.keep, "members": rows, "reference": validation.reference()._asdict()}
-    return dict(plain(found))
+    return plain({"keep": members[0].practice.keep, "members": rows, "reference": validation.reference()._asdict()})
 
 
 def _rehearse(kind: str, lesson: Lesson) -> dict[str, Any]:

@@ -102,10 +102,9 @@ class SacValidation(Validation):
     account = "sac"
 
     def answers(self, models: Sequence[Model]) -> FloatArray:
-        def act(observations: NDArray[np.float32]) -> FloatArray:
-            actions = [model.predict(observations, deterministic=True)[0][:, 0].astype(np.float64) for model in models]
-            mean: FloatArray = np.mean(actions, axis=0)
-            return mean
+        def act(seen: NDArray[np.float32]) -> FloatArray:
+            actions = [model.predict(seen, deterministic=True)[0][:, 0].astype(np.float64) for model in models]
+            return np.asarray(np.mean(actions, axis=0))
 
         return sac_targets(self.history, act, self.config, max(self.first - RUN_IN_BARS, 0))
 
@@ -128,8 +127,7 @@ class GateValidation(Validation):
     account = "hybrid"
 
     def answers(self, models: Sequence[Model]) -> FloatArray:
-        mean: FloatArray = np.mean([self._path(model) for model in models], axis=0)
-        return mean
+        return np.asarray(np.mean([self._path(model) for model in models], axis=0))
 
     def _path(self, model: Model) -> FloatArray:
         """(T,) r, the LSTM run over all warm bars in one call."""

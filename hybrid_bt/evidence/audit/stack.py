@@ -102,8 +102,7 @@ def audit_stack(stack: Task, every: int | None = None, jobs: int = 1, progress: 
     BarsError
         If there are fewer bars than the features need to warm up and a few to audit.
     """
-    least = WARMUP_BARS + MODE_BARS
-    bars = stack.market.bars
+    bars, least = stack.market.bars, WARMUP_BARS + MODE_BARS
     if bars.n_bars < least:
         raise BarsError(
             f"bars: {bars.name} has {bars.n_bars} bars; the audit needs {least}: {WARMUP_BARS} to warm up "
