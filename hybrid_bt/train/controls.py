@@ -128,8 +128,7 @@ def _mean_by_day(days: list[NDArray[Any]], returns: list[FloatArray]) -> FloatAr
     """Equal parts of all assets that have a bar on a day."""
     calendar, where = np.unique(np.concatenate(days), return_inverse=True)
     sums = np.bincount(where, np.concatenate(returns), len(calendar))
-    mean: FloatArray = sums / np.bincount(where, minlength=len(calendar))
-    return mean
+    return np.asarray(sums / np.bincount(where, minlength=len(calendar)))
 
 
 def _ratio(returns: FloatArray) -> float:
@@ -145,8 +144,7 @@ def _z(agent: FloatArray, held: FloatArray) -> float:
 
 def _log_returns(track: Track) -> FloatArray:
     """(T - 1,), entry t from close t to close t + 1."""
-    moves: FloatArray = np.diff(np.log(track.closes[:, 0]))
-    return moves
+    return np.asarray(np.diff(np.log(track.closes[:, 0])))
 
 
 def _with_feature(track: Track, values: FloatArray, column: int) -> Track:
