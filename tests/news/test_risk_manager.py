@@ -21,8 +21,8 @@ from hybrid_bt.config import load_config
 from hybrid_bt.config.task import prepare
 from hybrid_bt.equations.advice import Advice, ManagerParams, blend, multipliers, reduce
 from hybrid_bt.equations.features import WARMUP_BARS
-from hybrid_bt.evidence.audit.documents import CHANGES, audit_documents
 from hybrid_bt.evidence.audit.replays import last_rows
+from hybrid_bt.evidence.audit.watch import CHANGES, audit_documents
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.desk import Desk, clock_of, closes_early, is_daily
