@@ -1,7 +1,7 @@
 """`hybrid-bt policy`: a frozen policy's manifest as a card; a model of Stable-Baselines3 made into a frozen policy.
 
 Loading such a model with SB3 runs whatever code was put into its zip. The import does not: it reads the file as data
-(`policies.sb3.archive`), and what cannot be read so is refused, unless `--trust` says that SB3 may load it.
+(`policies.sb3_archive`), and what cannot be read so is refused, unless `--trust` says that SB3 may load it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def import_sb3(model: Path, kind: str, observation: str, out: Path, seed: int | 
     """
     check_installed("importing", "train", NEEDED)
     from hybrid_bt.config.build import OBSERVATIONS
-    from hybrid_bt.policies.sb3.model import import_model
+    from hybrid_bt.policies.sb3_model import import_model
 
     ways: dict[str, Any] = {name: flags.pop(name) for name in ("vecnormalize", "trust")}
     costs = {field: value for flag, field in COSTS.items() if (value := flags.pop(flag)) is not None}

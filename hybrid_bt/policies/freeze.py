@@ -2,7 +2,7 @@
 
     freeze([model, ...], manifest, "sac.onnx")
 
-Only weights leave the model; the network is written anew by `policy_graph`, so no source path, no date and nothing of
+Only weights leave the model; the network is written anew by `policies.graph`, so no source path, no date and nothing of
 the exporter's version gets into the file: the same weights and manifest give the same bytes. Before a file appears it
 is read back and compared with `model.predict(deterministic=True)`.
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from importlib.resources.abc import Traversable
 from itertools import zip_longest
 from pathlib import Path
 from typing import Self
@@ -78,9 +79,10 @@ class FrozenPolicy:
         self._network = Network(data if only is None else member_graph(data, only), self.manifest, name)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a policy file; see the class for errors."""
-        return cls(read_bytes(Path(path)), Path(path).name)
+    def load(cls, path: str | Traversable) -> Self:
+        """Read a policy file, which may lie within a zip; see the class for errors."""
+        file = Path(path) if isinstance(path, str) else path
+        return cls(read_bytes(file), file.name)
 
     def __repr__(self) -> str:
         manifest = self.manifest

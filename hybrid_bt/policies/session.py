@@ -34,7 +34,7 @@ class Network:
     Parameters
     ----------
     graph : bytes
-        A whole file, already checked by `policy_file.unpack`, or the same with one of its members alone.
+        A whole file, already checked by `policies.file.unpack`, or the same with one of its members alone.
     manifest : Manifest
         What the network must look like.
     name : str

@@ -7,6 +7,7 @@ what else did (a library's version, a flag), and the weights are compared number
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,7 +68,7 @@ def _apart(lesson: Lesson, name: str) -> Lesson:
     )
 
 
-def compare(made: Path, shipped: Path) -> Rebuilt:
+def compare(made: Path, shipped: Traversable) -> Rebuilt:
     """Bytes, manifests and weights of two policies."""
     a, b = read_bytes(shipped), read_bytes(made)
     old, new = (FrozenPolicy(data).manifest.model_dump(mode="json") for data in (a, b))

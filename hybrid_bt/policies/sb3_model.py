@@ -29,7 +29,7 @@ from hybrid_bt.policies.freeze import SbModel, SbPolicy, activations, actor_of, 
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.policies.graph import Actor
 from hybrid_bt.policies.manifest import Manifest
-from hybrid_bt.policies.sb3.archive import (
+from hybrid_bt.policies.sb3_archive import (
     AGAIN,
     MAX_WEIGHTS,
     TRUST,
