@@ -52,7 +52,7 @@ def add(paths: tuple[Path, ...], store: Path, symbols: tuple[str, ...], source: 
     fresh = not store.exists()
     try:
         with DocumentStore(store, write=True) as documents:
-            done = documents.add(one for path in paths for one in read_documents(path, defaults, bad))
+            added, duplicates = documents.add(one for path in paths for one in read_documents(path, defaults, bad))
             n = len(documents)
     except NewsError:
         if fresh:
@@ -60,7 +60,7 @@ def add(paths: tuple[Path, ...], store: Path, symbols: tuple[str, ...], source: 
         raise
     for reason in skipped:
         click.echo(f"skipped: {' '.join(reason.split())}", err=True)
-    click.echo(f"{done.added} added, {done.duplicates} duplicates, {len(skipped)} skipped; {store} holds {n} documents")
+    click.echo(f"{added} added, {duplicates} duplicates, {len(skipped)} skipped; {store} holds {n} documents")
 
 
 @main.command("list")

@@ -26,9 +26,8 @@ from hybrid_bt.equations.advice import NEUTRAL_RISK, Advice
 from hybrid_bt.equations.waiting import withheld
 from hybrid_bt.evidence.bootstrap import Interval, bootstrap
 from hybrid_bt.files.texts import csv_of_rows, end_days
-from hybrid_bt.news.answers import Recorded
-from hybrid_bt.news.setup import LEXICON, RiskSetup, open_desk
-from hybrid_bt.news.stage import RiskStage
+from hybrid_bt.news.answers import LEXICON, Recorded, RiskSetup
+from hybrid_bt.news.desk import SAMPLE_NAME, RiskStage, open_desk
 
 FloatArray = NDArray[np.float64]
 WHOLE = "whole span"
@@ -188,7 +187,7 @@ def _placebos_beaten(returns: Mapping[str, FloatArray], traded: Bars) -> float:
 def _doubts(stage: RiskStage) -> list[str]:
     failed, asked = stage.counts["failures"], stage.counts["bars_with_documents"]
     doubts = {
-        "The embedded documents were chosen in hindsight: nothing here is evidence.": stage.desk.is_sample,
+        "The embedded documents were chosen in hindsight: nothing here is evidence.": stage.desk.name == SAMPLE_NAME,
         f"the scorer failed on {failed} of {asked} bars": failed > 0,
     }
     return [doubt for doubt, holds in doubts.items() if holds]

@@ -9,7 +9,6 @@ failures too, so that a replay of the recording is the recording.
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,11 +16,24 @@ from typing import Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ValidationError, model_validator
 
-from hybrid_bt.errors import NewsError, first_fault
+from hybrid_bt.errors import ConfigError, NewsError, first_fault
 from hybrid_bt.files import append_line
-from hybrid_bt.news.verdicts import MARKET, RiskRequest, RiskScorer, RiskVerdict, ScorerError, SymbolRisk, add_up
+from hybrid_bt.news.chat import KEY_VARIABLE, ChatScorer
+from hybrid_bt.news.lexicon import LexiconScorer
+from hybrid_bt.news.store import SAMPLE
+from hybrid_bt.news.verdicts import (
+    Masked,
+    RiskRequest,
+    RiskScorer,
+    RiskVerdict,
+    ScorerError,
+    add_up,
+    median_verdict,
+    named_scorer,
+)
 
 FORMAT = 1
+LEXICON = "lexicon"  #: the scorer, by name
 
 
 class Asked(NamedTuple):
@@ -191,23 +203,43 @@ class Answers:
             raise NewsError(f"verdicts: cannot write to {self._path}: {error.strerror or error}") from None
 
 
-def median_verdict(verdicts: Sequence[RiskVerdict]) -> RiskVerdict:
-    """Number by number; a veto by more than half; reason and citations of the answer nearest to the medians."""
-    if len(verdicts) == 1:
-        return verdicts[0]
-    said = [{**one.symbols, MARKET: one.market} for one in verdicts]
-    risks = {}
-    for name in (*sorted(verdicts[0].symbols), MARKET):
-        risk, sentiment = (statistics.median(getattr(one[name], of) for one in said) for of in ("risk", "sentiment"))
-        risks[name] = SymbolRisk(risk=risk, sentiment=sentiment)
-    gaps = [sum(abs(one[name].risk - risk.risk) for name, risk in risks.items()) for one in said]
-    nearest = verdicts[gaps.index(min(gaps))]
-    return RiskVerdict(
-        market=risks.pop(MARKET),
-        symbols=risks,
-        regime=statistics.median(one.regime for one in verdicts),
-        confidence=statistics.median(one.confidence for one in verdicts),
-        veto=2 * sum(one.veto for one in verdicts) > len(verdicts),
-        reason=nearest.reason,
-        documents=nearest.documents,
-    )
+class RiskSetup(NamedTuple):
+    """What the user asked for."""
+
+    risk: str = "off"  #: off, lexicon, replay, record or live
+    news: str = SAMPLE  #: `sample`, a store, or a file or folder that `hybrid-bt news add` reads
+    scorer: str = LEXICON  #: `lexicon`, an http(s) address, or `module:callable`
+    scorer_model: str = ""  #: asked for at that address
+    scorer_key_env: str = KEY_VARIABLE
+    scorer_timeout: float = 60.0  #: seconds
+    scorer_jobs: int = 4  #: questions at once
+    scorer_price: tuple[float, float] = (0.0, 0.0)  #: US dollars per million tokens in, and out
+    verdicts: Path = Path("verdicts.jsonl")
+    calls: int = 1  #: per question, in `record`
+    loughran_mcdonald: Path | None = None
+    masked: bool = False  #: the scorer is shown no names and no dates
+
+
+def answers_of(setup: RiskSetup) -> Answers:
+    """Who answers what the bars of a run ask."""
+    if setup.risk == LEXICON and setup.scorer != LEXICON:
+        raise ConfigError(f"--risk lexicon reads word lists; for {setup.scorer} say --risk record, replay or live")
+    plain = _scorer(setup)
+    scorer = Masked(plain) if setup.masked else plain
+    concurrency = setup.scorer_jobs if isinstance(plain, ChatScorer) else 1
+    if setup.risk in (LEXICON, "live"):
+        return Answers(scorer, concurrency=concurrency)
+    return Answers(scorer, setup.verdicts, calls=setup.calls, concurrency=concurrency, asks=setup.risk == "record")
+
+
+def _scorer(setup: RiskSetup) -> RiskScorer:
+    if setup.scorer == LEXICON:
+        return LexiconScorer(setup.loughran_mcdonald)
+    if setup.scorer.startswith(("http://", "https://")):
+        if not setup.scorer_model:
+            raise ConfigError("--scorer is an address; name the model with --scorer-model")
+        how = setup.scorer_key_env, setup.scorer_timeout, setup.scorer_price
+        return ChatScorer(setup.scorer, setup.scorer_model, *how)
+    if ":" in setup.scorer:
+        return named_scorer(setup.scorer)
+    raise ConfigError(f"--scorer {setup.scorer!r}: give lexicon, an http(s) address, or module:callable")

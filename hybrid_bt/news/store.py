@@ -12,13 +12,15 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hybrid_bt.errors import NewsError
 from hybrid_bt.news.documents import Document, say_us
 from hybrid_bt.news.intake import read_documents
 
+SAMPLE = "sample"  #: the embedded documents, by name
 FORMAT = 2
 APPLICATION = 0x68627431  #: "hbt1", so that another program's database is not taken for ours
 BUSY_SECONDS = 30.0
@@ -37,13 +39,6 @@ _TRIGGERS = tuple(
     for change in ("INSERT", "UPDATE", "DELETE")
 )
 _COLUMNS = "id, sha256, symbols, source, title, published_at, first_seen_at, text"
-
-
-class Added(NamedTuple):
-    """What came of adding."""
-
-    added: int
-    duplicates: int
 
 
 class DocumentStore(AbstractContextManager["DocumentStore"]):
@@ -72,8 +67,8 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
     def __len__(self) -> int:
         return int(self._one("SELECT COUNT(*) FROM documents")[0])
 
-    def add(self, documents: Iterable[Document]) -> Added:
-        """Append documents, all of them or, after an error, none.
+    def add(self, documents: Iterable[Document]) -> tuple[int, int]:
+        """Append documents, all of them or, after an error, none: how many are new, and how many duplicates.
 
         Raises
         ------
@@ -82,7 +77,7 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
         """
         with self._transaction():
             fresh = [self._insert(document) for document in documents]
-        return Added(sum(fresh), len(fresh) - sum(fresh))
+        return sum(fresh), len(fresh) - sum(fresh)
 
     def _insert(self, document: Document) -> bool:
         row = (*document[:2], " ".join(document.symbols), *document[3:])
@@ -113,9 +108,8 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
         NewsError
             If there is none, or more than one.
         """
-        found = list(self.documents("id = ?", [name])) or list(
-            self.documents("substr(sha256, 1, ?) = ?", [len(name), name])
-        )
+        by_sha256 = "substr(sha256, 1, ?) = ?", [len(name), name]
+        found = list(self.documents("id = ?", [name])) or list(self.documents(*by_sha256))
         if len(found) != 1:
             raise NewsError(f"documents: {len(found)} documents are called {name!r}; `hybrid-bt news list` shows ids")
         return found[0]
@@ -164,6 +158,14 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
         finally:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+
+
+def documents_named(name: str) -> DocumentStore:
+    """The embedded documents by their name, `SAMPLE`, else a store at a path."""
+    if name != SAMPLE:
+        return open_store(Path(name))
+    with resources.as_file(resources.files("hybrid_bt.news") / "sample" / "events.jsonl") as path:
+        return open_store(path)
 
 
 def open_store(path: Path) -> DocumentStore:
