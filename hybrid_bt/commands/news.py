@@ -160,11 +160,10 @@ def evaluate(placebos: int, cutoff: date | None, masked: bool, seed: int, out: P
         raise ConfigError("evaluate needs a risk manager; say --risk lexicon, replay, record or live")
     import numpy as np
 
-    from hybrid_bt.evidence import advice_effect as evaluation
+    from hybrid_bt.evidence.advice_effect import evaluate as compared
 
     after = None if cutoff is None else np.datetime64(cutoff)
-    asked = evaluation.Questions(placebos, after, masked, seed)
-    found = evaluation.evaluate(task_of(flags), setup, asked)
+    found = compared(task_of(flags), setup, placebos=placebos, cutoff=after, masked=masked, seed=seed)
     say(found.title, _effects_table(found.effects), *found.said)
     if out is not None:
         write_out(out / TABLE, found.table)

@@ -32,7 +32,6 @@ from hybrid_bt.news.verdicts import (
     named_scorer,
 )
 
-FORMAT = 1
 LEXICON = "lexicon"  #: the scorer, by name
 
 
@@ -47,7 +46,7 @@ class Asked(NamedTuple):
 class Recorded(BaseModel):
     """One line of a recording."""
 
-    format: Literal[1] = 1  #: `FORMAT`
+    format: Literal[1] = 1
     key: str
     scorer: str
     bar: str = ""
@@ -93,10 +92,8 @@ def _line(line: bytes, scorer: str, where: str) -> Recorded | None:
     try:
         return Recorded.model_validate(entry)
     except ValidationError as error:
-        stated, why = entry.get("format"), first_fault(error, "line")
-        if stated != FORMAT:
-            raise NewsError(f"{where}: format {stated!r}, and {FORMAT} is known; update hybrid_bt") from None
-        raise NewsError(f"{where}: no verdict: {why}; restore the file, or record anew") from None
+        why = first_fault(error, "line")
+        raise NewsError(f"{where}: no verdict: {why}; restore the file, record anew, or update hybrid_bt") from None
 
 
 class Answers:
@@ -121,8 +118,9 @@ class Answers:
         self._calls, self._concurrency, self._asks = calls, concurrency, asks
         is_read = path is not None and (path.exists() or not asks)
         self._known = {one.key: one for one in read_recorded(path, scorer.name)} if path and is_read else {}
-        self._counts: dict[str, float] = {} if path is None else {"hits": 0}
-        self._counts |= {"asked": 0, "failed": 0} if asks else {"verdicts_in_cache": len(self._known)}
+        #: what was done, for `run.json`: hits and calls, failures, tokens and cost; or verdicts at hand
+        self.counts: dict[str, float] = {} if path is None else {"hits": 0}
+        self.counts |= {"asked": 0, "failed": 0} if asks else {"verdicts_in_cache": len(self._known)}
         self._asked_for: dict[str, None] = {}
 
     def answer(self, asked: Sequence[Asked]) -> list[Recorded]:
@@ -142,8 +140,8 @@ class Answers:
                 "settings"
             )
         self._asked_for |= dict.fromkeys(fresh)
-        if "hits" in self._counts:
-            self._counts["hits"] += len(fresh) - len(missing)
+        if "hits" in self.counts:
+            self.counts["hits"] += len(fresh) - len(missing)
         for one in self._asked(missing):
             self._known[one.key] = one
             self._keep(one)
@@ -152,10 +150,6 @@ class Answers:
     def recorded(self) -> list[Recorded]:
         """What was asked for, for evaluation; the file may hold verdicts of other spans and documents."""
         return [self._known[key] for key in self._asked_for]
-
-    def counts(self) -> dict[str, float]:
-        """What was done, for `run.json`: hits and calls, failures, tokens and cost; or verdicts at hand."""
-        return dict(self._counts)
 
     def _lacks(self, key: str) -> bool:
         known = self._known.get(key)
@@ -166,10 +160,7 @@ class Answers:
             yield from map(self._ask, missing)
             return
         with ThreadPoolExecutor(self._concurrency) as pool:
-            try:
-                yield from pool.map(self._ask, missing)
-            finally:
-                pool.shutdown(cancel_futures=True)
+            yield from pool.map(self._ask, missing)
 
     def _ask(self, one: Asked) -> Recorded:
         request, answers, failed = one.request(), [], None
@@ -192,9 +183,9 @@ class Answers:
         )
 
     def _keep(self, one: Recorded) -> None:
-        self._counts["asked"] += 1
-        self._counts["failed"] += one.verdict is None
-        add_up(self._counts, one.usage)
+        self.counts["asked"] += 1
+        self.counts["failed"] += one.verdict is None
+        add_up(self.counts, one.usage)
         if self._path is None:
             return
         try:

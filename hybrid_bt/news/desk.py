@@ -175,7 +175,7 @@ class RiskStage:
                 "retrieval": index.retrieval,
                 "symbols_without_documents": sorted(set(desk.symbols) - index.symbols),
             },
-            "risk_manager": {"scorer": desk.answers.scorer, **self.counts, "answers": desk.answers.counts()},
+            "risk_manager": {"scorer": desk.answers.scorer, **self.counts, "answers": desk.answers.counts},
         }
 
     def notes(self) -> list[str]:

@@ -75,8 +75,12 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
         NewsError
             If an id is there already with another text.
         """
-        with self._transaction():
-            fresh = [self._insert(document) for document in documents]
+        try:
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                fresh = [self._insert(document) for document in documents]
+        except sqlite3.OperationalError as error:
+            raise NewsError(f"documents: cannot write to {self.path}: {error}") from None
         return sum(fresh), len(fresh) - sum(fresh)
 
     def _insert(self, document: Document) -> bool:
@@ -134,11 +138,9 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Within it all that is read is of one moment."""
-        self._db.execute("BEGIN")
-        try:
+        with self._db:
+            self._db.execute("BEGIN")
             yield
-        finally:
-            self._db.execute("ROLLBACK")  # nothing was written
 
     def _one(self, query: str, *arguments: object) -> tuple[int, ...]:
         try:
@@ -146,18 +148,6 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
         except sqlite3.DatabaseError as error:
             raise NewsError(f"documents: cannot read {self.path}: {error}; restore the file or add anew") from None
         return found or ()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield
-            self._db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            raise NewsError(f"documents: cannot write to {self.path}: {error}") from None
-        finally:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
 
 
 def documents_named(name: str) -> DocumentStore:
@@ -213,13 +203,12 @@ def _connect(path: Path | None, write: bool) -> sqlite3.Connection:
 def _prepare(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA journal_mode = WAL")  # which does nothing in memory
     db.execute("PRAGMA synchronous = FULL")
-    db.execute("BEGIN IMMEDIATE")
-    if not db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
-        for statement in (*_SCHEMA.split(";"), *_TRIGGERS):
-            db.execute(statement)
-        db.execute(f"PRAGMA application_id = {APPLICATION}")
-        db.execute(f"PRAGMA user_version = {FORMAT}")
-    db.execute("COMMIT")
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        if not db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+            pragmas = f"PRAGMA application_id = {APPLICATION}", f"PRAGMA user_version = {FORMAT}"
+            for statement in (*_SCHEMA.split(";"), *_TRIGGERS, *pragmas):
+                db.execute(statement)
 
 
 def _check(db: sqlite3.Connection, path: Path | None) -> None:

@@ -89,7 +89,7 @@ def test_key_names_the_retrieval_and_bm25_keeps_its_own(model: MiniLM, tmp_path:
         answers = Answers(LexiconScorer(), tmp_path / "verdicts.jsonl")
         desk = Desk(store, answers, CONFIG._replace(retrieval=retrieval), ("KO",))
         desk.verdicts(clock_of(CONFIG, True).cutoffs(DAYS))
-        assert answers.counts()["asked"] == 1, "what the other ranking recorded is no answer to this one"
+        assert answers.counts["asked"] == 1, "what the other ranking recorded is no answer to this one"
     lines = (tmp_path / "verdicts.jsonl").read_text().splitlines()
     assert len({json.loads(line)["key"] for line in lines}) == 2
 

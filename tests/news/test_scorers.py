@@ -223,7 +223,7 @@ def test_what_was_recorded_is_replayed_failures_too_and_only_they_are_asked_agai
     assert replay(path, "scripted").answer([asked("b"), asked("a")]) == first[::-1]
     again = Answers(Scripted(verdict(5)), path)
     assert [one.verdict for one in again.answer([asked("a"), asked("b")])] == [verdict(2), verdict(5)]
-    assert again.counts() == {"hits": 1, "asked": 1, "failed": 0}
+    assert again.counts == {"hits": 1, "asked": 1, "failed": 0}
     assert replay(path, "scripted").answer([asked("b")])[0].verdict == verdict(5)
 
 
@@ -235,7 +235,7 @@ def test_more_failures_than_answers_are_a_failure(tmp_path: Path) -> None:
 def test_the_same_question_is_put_once() -> None:
     answers = Answers(Scripted(None, verdict(4)))
     assert [one.failed for one in answers.answer([asked("a"), asked("a")])] == ["no answer"] * 2
-    assert answers.answer([asked("a")])[0].failed == "no answer" and answers.counts()["asked"] == 1
+    assert answers.answer([asked("a")])[0].failed == "no answer" and answers.counts["asked"] == 1
 
 
 def test_miss_names_the_bar_and_other_scorers_verdicts_are_misses(tmp_path: Path) -> None:
