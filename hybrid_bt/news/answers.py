@@ -76,9 +76,8 @@ def read_recorded(path: Path, scorer: str) -> Iterator[Recorded]:
                 if one := _line(line, scorer, f"{path}:{number}"):
                     yield one
     except OSError as error:
-        raise NewsError(
-            f"verdicts: cannot read {path}: {error.strerror or error}; record them with --risk record"
-        ) from None
+        why = error.strerror or error
+        raise NewsError(f"verdicts: cannot read {path}: {why}; record them with --risk record") from None
 
 
 def _line(line: bytes, scorer: str, where: str) -> Recorded | None:
@@ -134,11 +133,9 @@ class Answers:
         fresh = {one.key: one for one in asked if one.key not in self._asked_for}
         missing = [one for one in fresh.values() if self._lacks(one.key)]
         if missing and not self._asks:
-            raise NewsError(
-                f"replay: {self._path} has no verdict of {self.scorer} for the bar whose documents end at "
-                f"{missing[0].bar} (key {missing[0].key[:12]}); record it with --risk record, with these documents and "
-                "settings"
-            )
+            bar = f"the bar whose documents end at {missing[0].bar} (key {missing[0].key[:12]})"
+            remedy = "record it with --risk record, with these documents and settings"
+            raise NewsError(f"replay: {self._path} has no verdict of {self.scorer} for {bar}; {remedy}")
         self._asked_for |= dict.fromkeys(fresh)
         if "hits" in self.counts:
             self.counts["hits"] += len(fresh) - len(missing)

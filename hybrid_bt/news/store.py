@@ -90,10 +90,8 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
             return self._db.execute(f"{insert} ON CONFLICT (sha256) DO NOTHING", row).rowcount == 1
         except sqlite3.IntegrityError:
             (stored,) = self._one("SELECT published_at FROM documents WHERE id = ?", document.id)
-            raise NewsError(
-                f"documents: id {document.id!r} is there already ({say_us(stored)}) with another text or other "
-                "symbols; give a revision its own id and first_seen_at"
-            ) from None
+            why = f"id {document.id!r} is there already ({say_us(stored)}) with another text or other symbols"
+            raise NewsError(f"documents: {why}; give a revision its own id and first_seen_at") from None
 
     def documents(self, where: str = "1", arguments: Sequence[object] = ()) -> Iterator[Document]:
         """Documents in the order of their publication; `where` is SQL over the columns."""

@@ -112,6 +112,11 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
+def refused(name: str, why: str, remedy: str = REFETCH) -> PolicyError:
+    """What is said of a policy that cannot be used."""
+    return PolicyError(f"policy: {name} {why}; {remedy}")
+
+
 def read_bytes(path: Traversable, limit: int = MAX_BYTES, wanted: str = "a frozen policy (*.onnx)") -> bytes:
     """The file's bytes.
 
@@ -161,20 +166,15 @@ def unpack(data: bytes, name: str) -> Manifest:
     text = _manifest_text(last, name)
     manifest = _manifest(text, name)
     if last.raw != _metadata(text.decode()) or manifest.sealed_json().encode() != text:
-        raise PolicyError(f"policy: the manifest of {name} was altered; {REFETCH}")
+        raise refused(name, "has a manifest that was altered")
     graph = data[: -len(last.raw)]
     if len(graph) != manifest.graph_bytes or hashlib.sha256(graph).hexdigest() != manifest.graph_sha256:
-        raise PolicyError(
-            f"policy: the network in {name} does not match its manifest ({len(graph)} bytes, sha256 "
-            f"{hashlib.sha256(graph).hexdigest()[:12]}..., not {manifest.graph_bytes} bytes, "
-            f"{str(manifest.graph_sha256)[:12]}...): damaged; {REFETCH}"
-        )
+        raise refused(name, f"has {len(graph)} bytes of network that do not match its manifest: damaged")
     try:
         _check(graph, "model")
     except (IndexError, ValueError) as error:
-        raise PolicyError(
-            f"policy: {name} holds what no frozen policy holds: {error}; freeze it with hybrid_bt, not another exporter"
-        ) from error
+        remedy = "freeze it with hybrid_bt, not another exporter"
+        raise refused(name, f"holds what no frozen policy holds: {error}", remedy) from error
     return manifest
 
 
@@ -184,15 +184,13 @@ def _metadata(text: str) -> bytes:
 
 def _last_field(data: bytes, name: str) -> Field:
     if data[:2] == b"PK":
-        raise PolicyError(f"policy: {name} is a zip, such as SB3 saves, not a frozen policy; freeze the model first")
+        raise refused(name, "is a zip, such as SB3 saves, not a frozen policy", "freeze the model first")
     try:
         found = list(fields(data))
-    except IndexError as error:
-        raise PolicyError(f"policy: {name} breaks off after {len(data)} bytes (truncated?); {REFETCH}") from error
-    except ValueError as error:
-        raise PolicyError(f"policy: {name} is not an ONNX file, or damaged ({error}); {REFETCH}") from error
+    except (IndexError, ValueError) as error:
+        raise refused(name, f"is not an ONNX file, or truncated or damaged ({error})") from error
     if not found:
-        raise PolicyError(f"policy: {name} is empty; {REFETCH}")
+        raise refused(name, "is empty")
     return found[-1]
 
 
@@ -202,9 +200,7 @@ def _manifest_text(field: Field, name: str) -> bytes:
     except (IndexError, ValueError) as error:
         raise PolicyError(f"policy: the manifest entry of {name} is damaged ({error}); {REFETCH}") from error
     if [part.number for part in entry] != [1, 2] or entry[0].value != METADATA_KEY:
-        raise PolicyError(
-            f"policy: {name} does not end with a hybrid_bt manifest (foreign, cut or lengthened); {REFETCH}"
-        )
+        raise refused(name, "does not end with a hybrid_bt manifest (foreign, cut or lengthened)")
     return entry[1].value
 
 
@@ -214,15 +210,14 @@ def _manifest(text: bytes, name: str) -> Manifest:
         claimed = raw.pop("manifest_sha256", None)
         found = hashlib.sha256(canonical_json(raw).encode()).hexdigest()
     except (ValueError, TypeError, RecursionError) as error:
-        raise PolicyError(f"policy: the manifest of {name} is not JSON ({error}): damaged; {REFETCH}") from error
+        raise refused(name, f"has a manifest that is not JSON ({error}): damaged") from error
     # The hash comes before the version, so that damage is not taken for a newer format.
     if claimed != found:
-        raise PolicyError(f"policy: the manifest of {name} does not match its own sha256: altered; {REFETCH}")
+        raise refused(name, "has a manifest that does not match its own sha256: altered")
     version = raw.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
-        raise PolicyError(
-            f"policy: {name} has format version {version}, this code reads up to {FORMAT_VERSION}; upgrade hybrid_bt"
-        )
+        known = f"this code reads up to {FORMAT_VERSION}"
+        raise refused(name, f"has format version {version}, {known}", "upgrade hybrid_bt")
     return Manifest.checked(raw, f"policy: the manifest of {name} is wrong at", REFETCH)
 
 

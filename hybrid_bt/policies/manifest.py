@@ -89,25 +89,21 @@ class Manifest(_Frozen):
     @model_validator(mode="after")
     def _check(self) -> Self:
         clip, n, scaling = self.observation_clip, len(self.observation), self.scaling
-        first, last = self.valid_start or date.min, self.valid_end or date.max
+        scaled = scaling is None or len(scaling.mean) == len(scaling.std) == n
+        valid = self.valid_start or date.min, self.valid_end or date.max
         new = scaling is not None or self.data_sha256 is None or None in self.seeds
         rules = {
             "observation names must be unique": len(set(self.observation)) == n,
-            "observation_clip must be a float32 number (10.0, not 0.1): observations are float32": (
-                float(np.float32(clip)) == clip
-            ),
+            "observation_clip must be a float32 number (10.0, not 0.1)": float(np.float32(clip)) == clip,
             "action_low must lie below action_high": self.action_low < self.action_high,
             "train_end must not lie before train_start": self.train_start <= self.train_end,
-            "valid_start and valid_end are given together or not at all": bool(self.valid_start)
-            is bool(self.valid_end),
-            "valid_end must not lie before valid_start": first <= last,
+            "valid_start and valid_end are given together or not at all": (not self.valid_start)
+            == (not self.valid_end),
+            "valid_end must not lie before valid_start": valid[0] <= valid[1],
             "seeds must hold one seed per member": len(self.seeds) == self.members,
-            "scaling must hold one mean and one std per observation": (
-                scaling is None or len(scaling.mean) == len(scaling.std) == n
-            ),
-            "version 1 knows no scaling, and needs data_sha256 and seeds; this is format_version 2": (
-                self.format_version > 1 or not new
-            ),
+            "scaling must hold one mean and one std per observation": scaled,
+            "version 1 knows no scaling, and needs data_sha256 and seeds; this is 2": self.format_version > 1
+            or not new,
         }
         for rule, holds in rules.items():
             if not holds:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.errors import PolicyError
+from hybrid_bt.policies.file import refused
 from hybrid_bt.policies.manifest import Manifest
 from hybrid_bt.policies.sequence import PREFIX, acting_graph, recurrent_graph
 
@@ -147,9 +147,8 @@ def _started(graph: bytes, name: str) -> Ort:
     try:
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except (*refusals, errors.NotImplemented, errors.RuntimeException) as error:
-        raise PolicyError(
-            f"policy: onnxruntime {ort.__version__} refuses {name} ({error}); freeze it again, or upgrade onnxruntime"
-        ) from error
+        why = f"is refused by onnxruntime {ort.__version__} ({error})"
+        raise refused(name, why, "freeze it again, or upgrade onnxruntime") from error
 
 
 def _memories(manifest: Manifest) -> list[tuple[str, int, int]]:
@@ -174,7 +173,5 @@ def _check_session(session: Ort, manifest: Manifest, name: str) -> None:
         found = {node.name: (node.type, node.shape) for node in nodes}
         for key in [*wanted, *found]:
             if wanted.get(key) != found.get(key):
-                raise PolicyError(
-                    f"policy: tensor {key!r} of {name} is {found.get(key)}, its manifest says {wanted.get(key)}; "
-                    "freeze the policy again"
-                )
+                why = f"has a tensor {key!r} that is {found.get(key)}, its manifest says {wanted.get(key)}"
+                raise refused(name, why, "freeze the policy again")
