@@ -144,30 +144,18 @@ def pack(graph: bytes, manifest: Manifest) -> tuple[bytes, Manifest]:
 
 
 def unpack(data: bytes, name: str) -> Manifest:
-    """Check a policy file byte by byte.
-
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
-    name : str
-        Of the file, for messages.
-
-    Returns
-    -------
-    Manifest
+    """Check a policy file byte by byte; `name` is that of the file, for messages.
 
     Raises
     ------
     PolicyError
         If the file is no ONNX model, has no manifest, is damaged or newer, or holds what no frozen policy holds.
     """
-    last = _last_field(data, name)
-    text = _manifest_text(last, name)
+    last, text = _last_field(data, name)
     manifest = _manifest(text, name)
-    if last.raw != _metadata(text.decode()) or manifest.sealed_json().encode() != text:
+    if last != _metadata(text.decode()) or manifest.sealed_json().encode() != text:
         raise refused(name, "has a manifest that was altered")
-    graph = data[: -len(last.raw)]
+    graph = data[: -len(last)]
     if len(graph) != manifest.graph_bytes or hashlib.sha256(graph).hexdigest() != manifest.graph_sha256:
         raise refused(name, f"has {len(graph)} bytes of network that do not match its manifest: damaged")
     try:
@@ -182,26 +170,19 @@ def _metadata(text: str) -> bytes:
     return made(MODEL_METADATA, made(1, METADATA_KEY) + made(2, text))
 
 
-def _last_field(data: bytes, name: str) -> Field:
+def _last_field(data: bytes, name: str) -> tuple[bytes, bytes]:
+    """The field that the manifest is in, and its text."""
     if data[:2] == b"PK":
         raise refused(name, "is a zip, such as SB3 saves, not a frozen policy", "freeze the model first")
     try:
-        found = list(fields(data))
+        *_, last = fields(data)
+        key, text = fields(last.value)
+        if (last.number, key.number, key.value, text.number) != (MODEL_METADATA, 1, METADATA_KEY, 2):
+            raise ValueError(f"field {last.number} at its end")
     except (IndexError, ValueError) as error:
-        raise refused(name, f"is not an ONNX file, or truncated or damaged ({error})") from error
-    if not found:
-        raise refused(name, "is empty")
-    return found[-1]
-
-
-def _manifest_text(field: Field, name: str) -> bytes:
-    try:
-        entry = list(fields(field.value)) if field.number == MODEL_METADATA else []
-    except (IndexError, ValueError) as error:
-        raise PolicyError(f"policy: the manifest entry of {name} is damaged ({error}); {REFETCH}") from error
-    if [part.number for part in entry] != [1, 2] or entry[0].value != METADATA_KEY:
-        raise refused(name, "does not end with a hybrid_bt manifest (foreign, cut or lengthened)")
-    return entry[1].value
+        why = f"does not end with a hybrid_bt manifest (foreign, empty, truncated or lengthened: {error})"
+        raise refused(name, why) from error
+    return last.raw, text.value
 
 
 def _manifest(text: bytes, name: str) -> Manifest:
@@ -216,8 +197,7 @@ def _manifest(text: bytes, name: str) -> Manifest:
         raise refused(name, "has a manifest that does not match its own sha256: altered")
     version = raw.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
-        known = f"this code reads up to {FORMAT_VERSION}"
-        raise refused(name, f"has format version {version}, {known}", "upgrade hybrid_bt")
+        raise refused(name, f"has format version {version}, newer than {FORMAT_VERSION}", "upgrade hybrid_bt")
     return Manifest.checked(raw, f"policy: the manifest of {name} is wrong at", REFETCH)
 
 
