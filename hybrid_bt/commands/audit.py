@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import click
@@ -20,8 +19,7 @@ from hybrid_bt.evidence.audit.stack import audit_stack
 from hybrid_bt.evidence.audit.user import LAST_BARS, audit_strategy
 from hybrid_bt.evidence.audit.watch import EVERY, audit_documents
 from hybrid_bt.news.lexicon import LexiconScorer
-from hybrid_bt.news.setup import SAMPLE, sample_path
-from hybrid_bt.news.store import open_store
+from hybrid_bt.news.store import documents_named
 
 _BARS = click.IntRange(min=0)
 NEWS_BARS = 600  #: audited of the risk manager
@@ -67,7 +65,7 @@ def _stack(flags: Flags) -> Audit:
 def _documents(flags: Flags) -> Audit:
     """The risk manager by the lexicon, on the last bars or as many as asked for."""
     stack = _stack_of(flags, WARMUP_BARS + NEWS_BARS)
-    store = open_store(sample_path() if flags["news"] == SAMPLE else Path(flags["news"]))
+    store = documents_named(flags["news"])
     check = audit_documents(stack, list(store.documents()), LexiconScorer(), flags["every"] or EVERY)
     return audit_of(f"the risk manager on {len(store)} documents", stack.market.bars, [check])
 

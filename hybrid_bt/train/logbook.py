@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class Logbook:
             self._bar.update(self._tasks[event.name], completed=min(event.step, event.steps))
 
 
-def compare(made: Path, shipped: Path) -> str:
+def compare(made: Path, shipped: Traversable) -> str:
     """How the bytes of a policy differ from those that ship, its manifest and its weights; "" for the same bytes."""
     a, b = read_bytes(shipped), read_bytes(made)
     if a == b:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace as with_changes
 from datetime import date, timedelta
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -214,7 +215,9 @@ def _said_by(model: Model, lesson: Lesson, member: Member, bars: Bars) -> Opinio
     return opinions(brain, read_panel(bars.close, brain.reader))
 
 
-def rebuild(lesson_of: Callable[[str], Lesson], modes: Sequence[str], folder: Path) -> Iterator[tuple[Path, Path]]:
+def rebuild(
+    lesson_of: Callable[[str], Lesson], modes: Sequence[str], folder: Path
+) -> Iterator[tuple[Path, Traversable]]:
     """Train the shipped policies again, one file after another; each new file and the one that ships.
 
     Parameters

@@ -29,8 +29,9 @@ from hybrid_bt.evidence.audit.replays import Check, cut_rows, last_rows
 from hybrid_bt.evidence.audit.trace import NOBODY, Known, Trace, columns_of, numbers_of
 from hybrid_bt.feeds.framework import Framework
 from hybrid_bt.news.answers import Answers
-from hybrid_bt.news.desk import Desk, clock_of, is_daily
-from hybrid_bt.news.documents import UNKNOWN, Document, visible_at
+from hybrid_bt.news.desk import Desk
+from hybrid_bt.news.documents import Document, clock_of, is_daily
+from hybrid_bt.news.index import UNKNOWN, visible_at
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import RiskScorer
 from hybrid_bt.strategies import HybridStrategy, KalmanHedge, SpreadFeeCommission
@@ -183,7 +184,7 @@ def audit_documents(stack: Task, documents: Sequence[Document], scorer: RiskScor
     published = np.array([one.published_at for one in documents], dtype=np.int64)
     first_seen = [UNKNOWN if one.first_seen_at is None else one.first_seen_at for one in documents]
     moments = visible_at(published, np.array(first_seen, dtype=np.int64)).tolist()
-    cutoffs = clock_of(stack.config.news, is_daily(bars.stamps)).cutoffs(bars.stamps).tolist()
+    cutoffs = clock_of(stack.config.news, is_daily(bars.stamps)).cutoffs(bars.stamps)
     for row in cut_rows(1, bars.n_bars, every):
         known = [moment <= cutoffs[row - 1] for moment in moments]
         earlier, later = list(compress(documents, known)), list(compress(documents, map(not_, known)))
