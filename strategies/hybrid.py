@@ -20,8 +20,15 @@ from hybrid_bt.feeds.framework import Framework, bt
 from hybrid_bt.strategies.broker_state import goes_on, is_lasting, open_journal, read_account
 from hybrid_bt.strategies.honesty import first_traded_stamp, nothing_traded, refuse_cheating, refuse_unknown
 from hybrid_bt.strategies.orders import TargetOrders
-from hybrid_bt.strategies.own_feeds import give_room, take_own_feeds, warn_of_company
-from hybrid_bt.strategies.rows import LateRows, names_of, rows_ahead, traded_feeds
+from hybrid_bt.strategies.rows import (
+    LateRows,
+    give_room,
+    names_of,
+    rows_ahead,
+    take_own_feeds,
+    traded_feeds,
+    warn_of_company,
+)
 
 
 class HybridStrategy(bt.Strategy):
@@ -84,7 +91,7 @@ class HybridStrategy(bt.Strategy):
         Targets are fractions of this share of the account, (0, 1]; for several strategies in one Cerebro.
     own_feeds : bool
         Trade on twins of the feeds, so that strategies beside this one neither see nor sell what it holds
-        (`hybrid_bt.strategies.own_feeds`). Backtrader's simulated broker only.
+        (`hybrid_bt.strategies.rows`). Backtrader's simulated broker only.
     on_bar : callable, optional
         Called with no argument after each bar, for progress.
 

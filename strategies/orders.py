@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from hybrid_bt.brain.account_guard import Books
+from hybrid_bt.brain.settling import Books
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.equations.sizing import OrderRules, order_size, submission_order
 from hybrid_bt.errors import BarsError, ConfigError

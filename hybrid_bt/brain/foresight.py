@@ -17,7 +17,7 @@ from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.legs.base import Opinion
 from hybrid_bt.brain.opinions import BARS_LISTED, can_be_foreseen, in_chunks
 from hybrid_bt.brain.reader import READING_SECONDS, read_panel
-from hybrid_bt.equations.compiled.choice import choose
+from hybrid_bt.equations.compiled import choose
 
 FloatArray = NDArray[np.float64]
 BarsAhead = Callable[[], tuple[FloatArray, FloatArray] | None]  #: stamps (T,) and closes (T, N)

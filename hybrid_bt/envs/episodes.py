@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import instant
-from hybrid_bt.brain.history import MarketHistory
+from hybrid_bt.brain.reader import MarketHistory
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.equations.fusion import MixParams, legs_traded
 from hybrid_bt.equations.waiting import waiting_rows

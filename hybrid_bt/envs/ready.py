@@ -7,10 +7,9 @@ from typing import Any
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import resolve_pairs
-from hybrid_bt.brain.history import MarketHistory, read_history
 from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.opinions import opinions
-from hybrid_bt.brain.reader import read_panel
+from hybrid_bt.brain.reader import MarketHistory, read_history, read_panel
 from hybrid_bt.config import Config, load_config
 from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.envs.episodes import asset_tracks, portfolio_track, regime_track

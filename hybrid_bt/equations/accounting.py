@@ -37,9 +37,9 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from hybrid_bt.equations import Numbers, Row, Table
 from hybrid_bt.equations.book import Account, Book, Tape, execute, first_bars, margin_check, mark, open_account
 from hybrid_bt.equations.costs import Costs, borrow_interest
-from hybrid_bt.equations.rows import Numbers, Row, Table
 from hybrid_bt.equations.sizing import OrderRules, order_size, submission_order
 
 Terms: TypeAlias = tuple[float, Costs, OrderRules]

@@ -22,7 +22,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hybrid_bt.equations.rows import Cells, Numbers, Row
+from hybrid_bt.equations import Cells, Numbers, Row
 
 CLIP = 5.0  #: policies are trained on features clipped to +-5 standard deviations
 WARMUP_BARS = 252  #: returns an asset must have shown before anybody acts on its features

@@ -25,7 +25,7 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Ge, Gt, Le
 
-from hybrid_bt.equations.rows import Cells, Numbers, Table
+from hybrid_bt.equations import Cells, Numbers, Table
 
 ROUNDING = 1e-12  #: relative; scaling to the volatility target meets it only so nearly
 SUM_ERROR = 1e-12  #: of a sum of targets, relative to gross exposure: more than adding thousands of them can lose

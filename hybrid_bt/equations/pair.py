@@ -28,9 +28,8 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Ge, Gt
 
-from hybrid_bt.equations import kalman
+from hybrid_bt.equations import Cells, Numbers, Row, Table, kalman
 from hybrid_bt.equations.kalman import KalmanParams, KalmanState
-from hybrid_bt.equations.rows import Cells, Numbers, Row, Table
 
 MIN_VARIANCE = 1e-12  #: squared log price; a spread that never moves has z-score 0, not infinity
 

@@ -18,10 +18,9 @@ import numpy as np
 
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.bars.market import Market
-from hybrid_bt.brain.history import MarketHistory
 from hybrid_bt.brain.legs.sac import OBSERVATION as ASSET_OBSERVATION
 from hybrid_bt.brain.opinions import opinions
-from hybrid_bt.brain.reader import read_panel
+from hybrid_bt.brain.reader import MarketHistory, read_panel
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies, build

@@ -23,7 +23,7 @@ from hybrid_bt.account.conditional import read_regime
 from hybrid_bt.account.metrics import max_drawdown, sharpe
 from hybrid_bt.account.registry import Panel, account
 from hybrid_bt.bars import Bars, instant
-from hybrid_bt.brain.history import MarketHistory
+from hybrid_bt.brain.reader import MarketHistory
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config import Config
 from hybrid_bt.equations.features import CLIP

@@ -22,7 +22,7 @@ from strategy_cases import MODES, assert_same_decisions, cerebro_of, fills_of, p
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.legs import Wish, each_asset
-from hybrid_bt.brain.recording import record
+from hybrid_bt.brain.records import record
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import Policies, build, load_policies
 from hybrid_bt.config.own_parts import CallablePolicy

@@ -21,13 +21,11 @@ from hybrid_bt.account.replay import replay
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import resolve_pairs
-from hybrid_bt.brain.history import read_history
 from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.legs.sac import OBSERVATION
 from hybrid_bt.brain.opinions import opinions
-from hybrid_bt.brain.reader import read_panel
-from hybrid_bt.brain.recording import record
-from hybrid_bt.brain.records import Opinions
+from hybrid_bt.brain.reader import read_history, read_panel
+from hybrid_bt.brain.records import Opinions, record
 from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.config import load_config, overridden
 from hybrid_bt.config.build import build, load_policies
@@ -296,7 +294,7 @@ from hybrid_bt.config.build import Policies, build
 from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.config import load_config, overridden
 from hybrid_bt.envs import asset_tracks
-from hybrid_bt.brain.history import read_history
+from hybrid_bt.brain.reader import read_history
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.reader import read_panel
@@ -345,7 +343,7 @@ def test_many_small_replays_load_numba_once_they_are_as_long_as_a_long_one() -> 
 import sys
 sys.path.insert(0, "tests/cases")
 from broker_cases import random_case
-from hybrid_bt.equations.compiled import choice as batch
+from hybrid_bt.equations import compiled as batch
 from hybrid_bt.account.replay import SECONDS_PER_CELL, replay
 case = random_case(1)
 def once() -> list[float]:
