@@ -48,9 +48,8 @@ def read_panel(closes: FloatArray, reader: MarketReader, *, compiled: bool | Non
     if choose(compiled, closes.size * READING_SECONDS):
         from hybrid_bt.equations.compiled.panel import read_all
 
-        read_all(
-            closes, panel.traded, reader.columns, reader.kalman_params, reader.rates, reader.n_pairs_of, *panel[2:9]
-        )
+        pairs = reader.columns, reader.kalman_params, reader.rates, reader.n_pairs_of
+        read_all(closes, panel.traded, *pairs, panel[2:9])
         return panel
     fresh = reader.anew()
     for t, row in enumerate(closes.tolist()):

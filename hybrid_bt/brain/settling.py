@@ -21,7 +21,7 @@ from hybrid_bt.brain.journal import moment_of
 from hybrid_bt.brain.legs.base import Decision
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.equations.compiled import choose
-from hybrid_bt.equations.fusion import MixParams, RiskParams, leg_weights, legs_traded, settle_row
+from hybrid_bt.equations.fusion import MixParams, RiskParams, leg_weights, legs_traded, settle_rows
 from hybrid_bt.equations.guard import guard_step, initial_guard
 from hybrid_bt.equations.guard_limits import RULES, GuardFacts, GuardParams, held_weights, is_active, rule_names
 from hybrid_bt.equations.waiting import waiting_rows, withheld
@@ -71,23 +71,23 @@ def settle_panel(
     ConfigError
         For arrays of another shape or with values that are not finite.
     """
-    n_bars, n_symbols = traded.shape
-    targets = np.array([_checked(name, leg, traded.shape) for name, leg in opinions.legs.items()])
-    volatility = _checked("volatility", opinions.volatility, traded.shape)
-    correlation = _checked("correlation", opinions.correlation, (n_bars,))
-    weights = _checked("the mix", mix.weights, (n_bars, len(targets)))
+    n_bars, wanted = len(traded), [_checked(name, leg, traded.shape) for name, leg in opinions.legs.items()]
+    given = (
+        np.stack(wanted, axis=1),
+        _checked("the mix", mix.weights, (n_bars, len(wanted))),
+        _checked("volatility", opinions.volatility, traded.shape),
+        _checked("correlation", opinions.correlation, (n_bars,)),
+    )
     settled = np.empty(traded.shape)
-    given = targets, weights, volatility, correlation, risk
     if choose(compiled, traded.size * SECONDS_PER_CELL):
         from hybrid_bt.equations.compiled.panel import settle_all
 
-        settle_all(*given, settled)
+        settle_all(settled, *given, risk=risk)
     else:
-        rows = [column.tolist() for column in (targets.transpose(1, 0, 2), weights, volatility, correlation)]
-        blank = [0.0] * n_symbols
-        for t, (wanted, parts, volatilities, rho) in enumerate(zip(*rows, strict=True)):
-            settle_row(blank, wanted, parts, volatilities, rho, risk)
-            settled[t] = blank
+        rows = [[0.0] * traded.shape[1] for _ in range(n_bars)]
+        wants, weights, volatility, correlation = (values.tolist() for values in given)
+        settle_rows(rows, wants, weights, volatility, correlation, risk)
+        settled[...] = rows
     settled[waiting_rows(traded, opinions.ties, mix.traded)] = np.nan
     return settled
 

@@ -3,47 +3,46 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from hybrid_bt.equations import features, fusion, kalman, pair
+from hybrid_bt.equations import features, fusion, pair
 from hybrid_bt.equations.accounting import run_account
 from hybrid_bt.equations.book import Account, Tape, book_of
 from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, as_tuple, borrowed, compile_kernel, frozen
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.fusion import RiskParams
+from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.pair import PairPosition, PairRules, SpreadRates
 from hybrid_bt.equations.sizing import OrderRules
 
-N_NOISE, N_POSITION = len(kalman.KalmanParams._fields), len(PairPosition._fields)
+Flags: TypeAlias = NDArray[np.bool_]
+Out: TypeAlias = tuple[NDArray[Any], ...]
+
+N_NOISE, N_POSITION = len(KalmanParams._fields), len(PairPosition._fields)
 
 
 def _reading() -> Callable[..., None]:
     sources = SOURCES
 
     def read(
-        closes: Any,
-        traded: Any,
-        sides: Any,
-        noise: Any,
+        closes: Floats,
+        traded: Flags,
+        sides: Ints,
+        noise: Floats,
         rates: SpreadRates,
-        n_pairs_of: Any,
-        logs: Any,
-        zscores: Any,
-        out_warm: Any,
-        out_features: Any,
-        out_market: Any,
-        out_market_warm: Any,
-        out_volatility: Any,
-        out_correlation: Any,
-        out_pairs: Any,
+        counts: Ints,
+        work: Floats,
+        out: Out,
     ) -> None:
         assert sources >= 0
-        params = [kalman.KalmanParams(*as_tuple(k, N_NOISE)) for k in noise]
+        logs, zscores = work[0], work[1]
+        out_warm, out_features, out_market, out_market_warm, out_volatility, out_correlation, out_pairs = out
+        params = [KalmanParams(*as_tuple(k, N_NOISE)) for k in noise]
         pairs = [pair.first_pair(sides[p, 0], sides[p, 1], params[p]) for p in range(len(params))]
         assets = [features.initial_asset() for _ in range(closes.shape[1])]
         mean = features.initial_market()
@@ -53,7 +52,7 @@ def _reading() -> Callable[..., None]:
                 zscores[i] = 0.0
             mean = features.absorb_bar(borrowed(logs), borrowed(traded[t]), assets, mean)
             pair.absorb_bar(pairs, borrowed(logs), params, rates)
-            stretch = pair.pair_zscores(pairs, borrowed(n_pairs_of), borrowed(zscores))
+            stretch = pair.pair_zscores(pairs, borrowed(counts), borrowed(zscores))
             for i, asset in enumerate(assets):
                 for k, value in enumerate(features.asset_features(asset, mean, zscores[i])):
                     out_features[t, i, k] = value
@@ -67,62 +66,23 @@ def _reading() -> Callable[..., None]:
                 for k, value in enumerate(pair.pair_view(one)):
                     out_pairs[t, p, k] = value
 
-    return compile_kernel(read, parallel=False)
+    return compile_kernel(read)
 
 
 def _holding() -> Callable[..., None]:
     sources = SOURCES
 
-    def hold(positions: Any, fresh: Any, zscores: Any, ratios: Any, rules: PairRules, out_amounts: Any) -> None:
+    def hold(
+        positions: Floats, fresh: Floats, zscores: Floats, ratios: Floats, rules: PairRules, amounts: Floats
+    ) -> None:
         assert sources >= 0
         held = [PairPosition(*as_tuple(row, N_POSITION)) for row in positions]
-        pair.hold_bars(held, fresh, zscores, ratios, rules, out_amounts)
+        pair.hold_bars(held, fresh, zscores, ratios, rules, amounts)
         for p, position in enumerate(held):
             for k, value in enumerate(position):
                 positions[p, k] = value
 
-    return compile_kernel(hold, parallel=False)
-
-
-_read = _reading()
-_hold = _holding()
-
-
-def read_all(closes: Any, traded: Any, pairs: Any, noise: Any, rates: SpreadRates, n_pairs_of: Any, *out: Any) -> None:
-    """Read all bars of a panel.
-
-    Parameters
-    ----------
-    closes, traded : (T, N)
-    pairs : (P, 2)
-        Columns (y, x).
-    noise : (P, fields)
-        `KalmanParams` of each pair.
-    n_pairs_of : (N,)
-        Pairs that each symbol is a side of.
-    out
-        Columns `warm` to `pairs` of a blank `legs.base.View`, which are written.
-    """
-    n = closes.shape[1]
-    inputs = (
-        np.ascontiguousarray(closes),
-        traded,
-        np.array(pairs, dtype=np.int64).reshape(-1, 2),
-        np.array(noise, dtype=np.float64).reshape(-1, N_NOISE),
-        SpreadRates._make(map(float, rates)),
-        np.array(n_pairs_of, dtype=np.int64),
-    )
-    _read(*map(frozen, inputs), np.empty(n), np.empty(n), *out)
-
-
-def hold_all(
-    positions: list[PairPosition], fresh: Any, zscores: Any, ratios: Any, rules: PairRules, amounts: Any
-) -> list[PairPosition]:
-    """The positions after T bars; the rest as in `pair.hold_bars`."""
-    numbers = np.array(positions, dtype=np.float64).reshape(-1, N_POSITION)
-    given = (np.ascontiguousarray(values) for values in (fresh, zscores, ratios))
-    _hold(numbers, *map(frozen, given), PairRules._make(map(float, rules)), amounts)
-    return [PairPosition(*row) for row in numbers.tolist()]
+    return compile_kernel(hold)
 
 
 @register_jitable
@@ -153,30 +113,60 @@ def _trading() -> Callable[..., Account]:
         rows, terms = (borrowed(opens), borrowed(closes), borrowed(days), borrowed(targets)), (cash, costs, rules)
         return run_account(*rows, terms, book_of(borrowed(floats), borrowed(ints)), _tape(tape))
 
-    return compile_kernel(trade, parallel=False)
+    return compile_kernel(trade)
 
 
 def _settling() -> Callable[..., None]:
     sources = SOURCES
 
     def settle(
-        targets: Floats, weights: Floats, volatility: Floats, correlation: Floats, limits: RiskParams, settled: Floats
+        settled: Floats, targets: Floats, weights: Floats, volatility: Floats, correlation: Floats, limits: RiskParams
     ) -> None:
         assert sources >= 0
-        for t in range(len(settled)):
-            fusion.settle_row(
-                borrowed(settled[t]),
-                borrowed(targets[:, t]),
-                borrowed(weights[t]),
-                borrowed(volatility[t]),
-                correlation[t],
-                limits,
-            )
+        given = borrowed(targets), borrowed(weights), borrowed(volatility), borrowed(correlation)
+        fusion.settle_rows(borrowed(settled), *given, limits)
 
-    return compile_kernel(settle, parallel=False)
+    return compile_kernel(settle)
 
 
-_trade, _settle = _trading(), _settling()
+_read, _hold, _trade, _settle = _reading(), _holding(), _trading(), _settling()
+
+
+def read_all(
+    closes: Floats,
+    traded: Flags,
+    sides: Sequence[tuple[int, int]],
+    noise: Sequence[KalmanParams],
+    rates: SpreadRates,
+    counts: Sequence[int],
+    out: Out,
+) -> None:
+    """Read all bars of a panel.
+
+    Parameters
+    ----------
+    closes, traded : (T, N)
+    sides : (P,) columns (y, x) of each pair
+    noise : (P,) KalmanParams
+    counts : (N,) pairs that each symbol is a side of
+    out
+        Columns `warm` to `pairs` of a blank `legs.base.View`, which are written.
+    """
+    columns = np.array(sides, dtype=np.int64).reshape(-1, 2)
+    numbers = np.array(noise, dtype=np.float64).reshape(-1, N_NOISE)
+    given = frozen(np.ascontiguousarray(closes)), frozen(traded), frozen(columns), frozen(numbers)
+    known = SpreadRates._make(map(float, rates)), frozen(np.array(counts, dtype=np.int64))
+    _read(*given, *known, np.empty((2, closes.shape[1])), out)
+
+
+def hold_all(
+    positions: Sequence[PairPosition], fresh: Floats, zscores: Floats, ratios: Floats, rules: PairRules, amounts: Floats
+) -> list[PairPosition]:
+    """The positions after T bars; the rest as in `pair.hold_bars`."""
+    numbers = np.array(positions, dtype=np.float64).reshape(-1, N_POSITION)
+    given = (np.ascontiguousarray(values) for values in (fresh, zscores, ratios))
+    _hold(numbers, *map(frozen, given), PairRules._make(map(float, rules)), amounts)
+    return [PairPosition(*row) for row in numbers.tolist()]
 
 
 def one_account(terms: tuple[float, Costs, OrderRules], tape: Tape, *rows: NDArray[Any]) -> Account:
@@ -186,9 +176,6 @@ def one_account(terms: tuple[float, Costs, OrderRules], tape: Tape, *rows: NDArr
     return account
 
 
-def settle_all(
-    targets: Floats, weights: Floats, volatility: Floats, correlation: Floats, limits: RiskParams, settled: Floats
-) -> None:
-    """Mix and limit the targets (L, T, N) of all legs, row by row, into `settled`, (T, N)."""
-    given = map(frozen, (targets, weights, volatility, correlation))
-    _settle(*given, RiskParams(*map(float, limits)), settled)
+def settle_all(settled: Floats, *given: Floats, risk: RiskParams) -> None:
+    """`fusion.settle_rows` of C-contiguous arrays."""
+    _settle(settled, *map(frozen, given), RiskParams(*map(float, risk)))
