@@ -17,22 +17,19 @@ import math
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.bars.market import names_of
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.feeds.framework import Framework, bt
 
 FloatArray = NDArray[np.float64]
-
-
-class Rows(NamedTuple):
-    """What may be decided on in this call."""
-
-    closes: list[list[float]]  #: rows of (N,) closes, NaN where a feed has no bar; most often one
-    is_complete: bool  #: the last row is that of this moment: orders may be sent
+#: rows of (N,) closes, NaN where a feed has no bar, most often one; and whether the last is that of this moment, so
+#: that orders may be sent
+Rows: TypeAlias = tuple[list[list[float]], bool]
 
 
 class LateRows:
@@ -45,29 +42,22 @@ class LateRows:
 
     def __init__(self, feeds: Sequence[Framework]) -> None:
         self._feeds = list(feeds)
-        self._is_live = self._are_live(feeds)
+        self._is_live = len(feeds) > 1 and any(feed.islive() for feed in feeds)
+        #: whether a call is more, or less, than the row of a moment
+        self.are_needed = self._is_live or any(feed.replaying for feed in feeds)
         self._lengths = [0] * len(self._feeds)
         self._row = [math.nan] * len(self._feeds)  # of the moment that is being gathered
         self._stamp = math.nan  # of that moment; NaN while none is
         self._expected = [False] * len(self._feeds)
 
-    @staticmethod
-    def _are_live(feeds: Sequence[Framework]) -> bool:
-        return len(feeds) > 1 and any(feed.islive() for feed in feeds)
-
-    @classmethod
-    def are_needed(cls, feeds: Sequence[Framework]) -> bool:
-        """Whether a call is more, or less, than the row of a moment."""
-        return cls._are_live(feeds) or any(feed.replaying for feed in feeds)
-
     def rows(self) -> Rows:
-        """Look at the feeds once, in each `next` and `prenext`."""
+        """What may be decided on in this call; look once, in each `next` and `prenext`."""
         before, self._lengths = self._lengths, [len(feed) for feed in self._feeds]
         if self._lengths == before:
-            return Rows([], False)  # a bar of a feed that is not traded, or one more tick of a replayed bar
+            return [], False  # a bar of a feed that is not traded, or one more tick of a replayed bar
         new = [now > old for now, old in zip(self._lengths, before, strict=True)]
         closes = [_close(feed) if came else math.nan for feed, came in zip(self._feeds, new, strict=True)]
-        return self._gathered(closes, new) if self._is_live else Rows([closes], True)
+        return self._gathered(closes, new) if self._is_live else ([closes], True)
 
     def _gathered(self, closes: list[float], new: Sequence[bool]) -> Rows:
         stamp = max(feed.datetime[0] for feed, came in zip(self._feeds, new, strict=True) if came)
@@ -77,8 +67,8 @@ class LateRows:
         self._stamp = stamp
         self._row = [close if came else old for close, came, old in zip(closes, new, self._row, strict=True)]
         if any(map(self._is_awaited, range(len(self._feeds)))):
-            return Rows(done, False)
-        return Rows([*done, self._finished()], True)
+            return done, False
+        return [*done, self._finished()], True
 
     def _is_awaited(self, i: int) -> bool:
         is_over = self._feeds[i]._laststatus == self._feeds[i].DISCONNECTED
@@ -96,11 +86,6 @@ def _close(feed: Framework) -> float:
     if not feed.replaying:
         return float(feed.close[0])
     return float(feed.close[-1]) if len(feed) > 1 else math.nan
-
-
-def names_of(listed: str | Sequence[str]) -> tuple[str, ...]:
-    """Names, of a text those between its commas."""
-    return tuple(name.strip() for name in listed.split(",") if name.strip()) if isinstance(listed, str) else (*listed,)
 
 
 def traded_feeds(

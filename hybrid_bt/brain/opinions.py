@@ -8,6 +8,7 @@ traded: row t of everything here is a function of rows up to t. A part that answ
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -32,7 +33,6 @@ class _Answers(Protocol):
 
     def targets(self, n_symbols: int) -> FloatArray: ...
     def wishes(self, t: int) -> Sequence[Wish]: ...
-    def open(self, t: int) -> Sequence[Bundle]: ...
     def of_pair(self, pair: tuple[int, int]) -> FloatArray | float: ...
 
 
@@ -55,21 +55,10 @@ class _Columns(NamedTuple):
         row = iter(self.amounts[t].tolist())
         return [Wish(bundle, tuple(next(row) for _ in bundle)) for bundle in self.bundles]
 
-    def open(self, t: int) -> list[Bundle]:
-        """As `waiting.open_bundles`."""
-        ends = np.cumsum([len(bundle) for bundle in self.bundles]).tolist()
-        several = [(bundle, end - len(bundle), end) for bundle, end in zip(self.bundles, ends, strict=True)]
-        return [bundle for bundle, a, b in several if b > a + 1 and self.amounts[t, a:b].any()]
-
     def of_pair(self, pair: tuple[int, int]) -> FloatArray | float:
         """(T,) what is wanted of the first side of bundles of these columns."""
-        total: FloatArray | float = 0.0
-        side = 0
-        for bundle in self.bundles:
-            if bundle == pair:
-                total = total + self.amounts[:, side]
-            side += len(bundle)
-        return total
+        firsts = accumulate(map(len, self.bundles), initial=0)
+        return sum((self.amounts[:, a] for bundle, a in zip(self.bundles, firsts, strict=False) if bundle == pair), 0.0)
 
 
 class _Rows(NamedTuple):
@@ -82,9 +71,6 @@ class _Rows(NamedTuple):
 
     def wishes(self, t: int) -> Sequence[Wish]:
         return self.rows[t]
-
-    def open(self, t: int) -> Sequence[Bundle]:
-        return open_bundles(self.rows[t])
 
     def of_pair(self, pair: tuple[int, int]) -> FloatArray | float:
         amounts = [[amounts[0] for columns, amounts in wishes if columns == pair] for wishes in self.rows]
@@ -205,8 +191,8 @@ def _ties(brain: Hybrid, legs: Sequence[_Answers], traded: NDArray[np.bool_]) ->
     found = {}
     for t in np.flatnonzero(~traded.all(axis=1)).tolist():
         row = traded[t].tolist()
-        before = [leg.open(t - 1) for leg in legs] if t else brain.open
-        now = [leg.open(t) for leg in legs]
+        before = [open_bundles(leg.wishes(t - 1)) for leg in legs] if t else brain.open
+        now = [open_bundles(leg.wishes(t)) for leg in legs]
         ties = [tied_bundles(was, then, row) for was, then in zip(before, now, strict=True)]
         if any(ties):
             found[t] = ties

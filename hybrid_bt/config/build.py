@@ -12,16 +12,14 @@ from typing import Any, NamedTuple
 from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.brain.hybrid import Hybrid, MarketReader
 from hybrid_bt.brain.legs import Leg, SacLeg, leg_named
-from hybrid_bt.brain.legs import sac as sac_leg
 from hybrid_bt.brain.legs.sac import Gate
 from hybrid_bt.config import Config
-from hybrid_bt.equations.features import MARKET_FEATURES
+from hybrid_bt.equations.features import OBSERVATIONS
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.errors import ConfigError, LegError
 from hybrid_bt.policies.frozen import FrozenPolicy
 
 PACKAGED = "package:"
-OBSERVATIONS = {"sac": sac_leg.OBSERVATION, "gate": MARKET_FEATURES}
 
 #: makes a leg of the user's own from the symbols, the pairs as columns (y, x), and the configuration
 LegMaker = Callable[[tuple[str, ...], list[tuple[int, int]], Config], Leg]

@@ -51,6 +51,9 @@ _SHAPE = ("market_volatility_ratio", "market_volatility_shock", "correlation", "
 #: of the market, in the order in which `market_features` returns them
 MARKET_FEATURES = ("market_return_1", *_TRENDS, *_SHAPE, "pair_stretch")
 
+#: columns of what a policy observes, by its kind
+OBSERVATIONS = {"sac": (*ASSET_FEATURES, "previous_action"), "gate": MARKET_FEATURES}
+
 
 class AssetState(NamedTuple):
     """Recursions of one asset (or of the market, taken as an asset) after a bar."""

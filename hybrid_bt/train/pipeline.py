@@ -18,7 +18,6 @@ import numpy as np
 
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.bars.market import Market
-from hybrid_bt.brain.legs.sac import OBSERVATION as ASSET_OBSERVATION
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import MarketHistory, read_panel
 from hybrid_bt.brain.records import Opinions
@@ -26,8 +25,7 @@ from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies, build
 from hybrid_bt.envs import TradingEnv, asset_tracks, regime_track
 from hybrid_bt.envs.ready import history_of
-from hybrid_bt.equations.features import CLIP
-from hybrid_bt.equations.features import MARKET_FEATURES as MARKET_OBSERVATION
+from hybrid_bt.equations.features import CLIP, OBSERVATIONS
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files.texts import plain
 from hybrid_bt.policies.freeze import freeze
@@ -42,8 +40,8 @@ REHEARSED_SEEDS = 1  #: the first so many: enough to see whether a recipe works,
 
 #: kind -> what its policy sees, and what its action means
 MEANINGS = {
-    "sac": (ASSET_OBSERVATION, "exposure to one asset in units of risk: 1 is risk_unit of volatility per year"),
-    "gate": (MARKET_OBSERVATION, "regime score r: -1 mean reversion, +1 trend"),
+    "sac": (OBSERVATIONS["sac"], "exposure to one asset in units of risk: 1 is risk_unit of volatility per year"),
+    "gate": (OBSERVATIONS["gate"], "regime score r: -1 mean reversion, +1 trend"),
 }
 
 

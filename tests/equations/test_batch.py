@@ -22,7 +22,6 @@ from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.brain.hybrid import MarketReader
-from hybrid_bt.brain.legs.sac import OBSERVATION
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_history, read_panel
 from hybrid_bt.brain.records import Opinions, record
@@ -32,6 +31,7 @@ from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.envs import ASSET, Span, Task, Track, TradingEnv, asset_tracks
 from hybrid_bt.equations.compiled import compiling
 from hybrid_bt.equations.costs import Costs
+from hybrid_bt.equations.features import ASSET_FEATURES
 from hybrid_bt.equations.fusion import FusionParams, MixParams, RiskParams, RiskUnit
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import BarsError, ConfigError
@@ -204,7 +204,7 @@ def crashing_track() -> Track:
     """Closes that treble every 30 bars: a short is ruined."""
     n = 200
     closes = np.array([[100.0 * 3.0 ** (t // 30)] for t in range(n)])
-    seen = np.zeros((n, len(OBSERVATION) - 1), np.float32)
+    seen = np.zeros((n, len(ASSET_FEATURES)), np.float32)
     return Track(("UP",), seen, np.full((n, 1), 0.01), np.zeros(n), closes, closes, np.arange(n), Span(5, n - 1))
 
 
