@@ -179,17 +179,14 @@ class TargetOrders:
         return sends_plainly(self.strategy)
 
     def _order(self, i: int, size: float) -> Framework:
-        order = self._sent(i, size)
+        if self._light:
+            order = market_order(self.strategy, self.feeds[i], size, check=not self.ruined)
+        else:
+            trade = self.strategy.buy if size > 0.0 else self.strategy.sell
+            order = trade(data=self.feeds[i], size=abs(size), **({"_checksubmit": False} if self.ruined else {}))
         if self._holdings is not None:
             self._holdings.add(i, order)
         return order
-
-    def _sent(self, i: int, size: float) -> Framework:
-        if self._light:
-            return market_order(self.strategy, self.feeds[i], size, check=not self.ruined)
-        trade = self.strategy.buy if size > 0.0 else self.strategy.sell
-        unchecked = {"_checksubmit": False} if self.ruined else {}
-        return trade(data=self.feeds[i], size=abs(size), **unchecked)
 
 
 def _known_size(broker: Framework, feed: Framework) -> float:

@@ -19,7 +19,6 @@ from hybrid_bt.brain.legs.base import Leg, Opinion, View, Wish
 from hybrid_bt.brain.legs.sac import Gate
 from hybrid_bt.brain.reader import cut, panel_rows
 from hybrid_bt.brain.records import Opinions
-from hybrid_bt.equations.pair import PairView
 from hybrid_bt.equations.waiting import Bundle, open_bundles, tied_bundles
 
 FloatArray = NDArray[np.float64]
@@ -77,33 +76,6 @@ class _Rows(NamedTuple):
         return np.array([sum(found, 0.0) for found in amounts])
 
 
-class Chunk(NamedTuple):
-    """Some bars of a panel and what is said of them."""
-
-    views: View
-    opinions: Opinions
-    positions: FloatArray  #: (T, P) direction of each pair
-    failures: list[list[str]]  #: (T,) what parts did wrong
-
-    def rows(self) -> Iterator[Opinion]:
-        """Bar by bar, as `Hybrid.opine` has them; features and closes as rows of arrays."""
-        for first in range(0, len(self.failures), BARS_LISTED):
-            yield from self._listed(slice(first, first + BARS_LISTED))
-
-    def _listed(self, rows: slice) -> Iterator[Opinion]:
-        said, views = self.opinions, cut(self.views, rows)
-        targets = zip(*(target[rows].tolist() for target in said.legs.values()), strict=True)
-        told = zip(targets, self.positions[rows].tolist(), said.regime[rows].tolist(), self.failures[rows], strict=True)
-        lists = (views.traded, views.warm, views.market_warm, views.volatility, views.correlation)
-        traded, warm, market_warm, volatility, correlation = (column.tolist() for column in lists)
-        pairs = [[*map(PairView._make, row)] for row in views.pairs.tolist()]
-        arrays = (views.closes, traded, warm, views.features, views.market, market_warm, volatility, correlation)
-        seen = map(View._make, zip(*arrays, pairs, views.bars_per_year.tolist(), strict=True))
-        nobody: list[Sequence[Bundle]] = [()] * len(said.legs)
-        for t, (view, (wanted, positions, r, failures)) in enumerate(zip(seen, told, strict=True), rows.start):
-            yield Opinion(view, wanted, said.ties.get(t, nobody), positions, r, tuple(failures))
-
-
 def can_be_foreseen(brain: Hybrid) -> bool:
     """Whether every part of a brain answers for many bars at once; of any other nobody knows what it looks at."""
     legs: list[Any] = [leg for leg in brain.legs.values() if leg is not None]
@@ -124,22 +96,30 @@ def _answers_many(leg: object) -> bool:
 
 def opinions(brain: Hybrid, panel: View) -> Opinions:
     """What a brain says of a whole panel (`reader.read_panel` of its reader); its reader is not driven."""
-    said = [chunk.opinions for chunk in in_chunks(brain, panel)]
-    whole = ("regime", "volatility", "correlation", "warm")
-    return Opinions(
-        legs={name: np.concatenate([one.legs[name] for one in said]) for name in brain.legs},
-        **{name: np.concatenate([getattr(one, name) for one in said]) for name in whole},
-        ties={t + BARS_A_CALL * number: ties for number, one in enumerate(said) for t, ties in one.ties.items()},
-    )
+    return _said(brain, panel)[0]
 
 
-def in_chunks(brain: Hybrid, panel: View) -> Iterator[Chunk]:
-    """The same, `BARS_A_CALL` bars at a time, each when it is asked for."""
+def opinions_in_turn(brain: Hybrid, panel: View) -> Iterator[Opinion]:
+    """The same bar by bar, as `Hybrid.opine` has them: parts are asked `BARS_A_CALL` bars ahead, when one is wanted."""
     for first in range(0, len(panel.traded), BARS_A_CALL):
-        yield _chunk(brain, cut(panel, slice(first, first + BARS_A_CALL)))
+        views = cut(panel, slice(first, first + BARS_A_CALL))
+        said, positions, failures = _said(brain, views)
+        for few in range(0, len(failures), BARS_LISTED):
+            rows = slice(few, few + BARS_LISTED)
+            yield from _listed(cut(views, rows), said.rows(rows), positions[rows], failures[rows])
 
 
-def _chunk(brain: Hybrid, views: View) -> Chunk:
+def _listed(views: View, said: Opinions, positions: FloatArray, failures: list[list[str]]) -> Iterator[Opinion]:
+    nobody: list[Sequence[Bundle]] = [()] * len(said.legs)
+    targets = zip(*(target.tolist() for target in said.legs.values()), strict=True)
+    seen = panel_rows(views, arrays=("closes", "features", "market"))
+    told = zip(seen, targets, positions.tolist(), said.regime.tolist(), failures, strict=True)
+    for t, (view, wanted, held, r, wrong) in enumerate(told):
+        yield Opinion(view, wanted, said.ties.get(t, nobody), held, r, tuple(wrong))
+
+
+def _said(brain: Hybrid, views: View) -> tuple[Opinions, FloatArray, list[list[str]]]:
+    """Opinions, the direction of each pair, (T, P), and what parts did wrong, (T,)."""
     n_bars, n_symbols = views.traded.shape
     failures: list[list[str]] = [[] for _ in range(n_bars)]
     answers = {name: _answers(brain, name, leg, views, failures) for name, leg in brain.legs.items()}
@@ -148,16 +128,9 @@ def _chunk(brain: Hybrid, views: View) -> Chunk:
     for name, said in answers.items():
         brain.wishes[name] = said.wishes(n_bars - 1)
     held = [sum((said.of_pair(pair) for said in answers.values()), np.zeros(n_bars)) for pair in brain.reader.columns]
-    opinions = Opinions(
-        {name: said.targets(n_symbols) for name, said in answers.items()},
-        regime,
-        views.volatility,
-        views.correlation,
-        views.warm,
-        ties,
-    )
-    positions = np.sign(np.array(held).reshape(len(held), n_bars).T)
-    return Chunk(views, opinions, positions + 0.0, failures)
+    legs = {name: said.targets(n_symbols) for name, said in answers.items()}
+    opinions = Opinions(legs, regime, views.volatility, views.correlation, views.warm, ties)
+    return opinions, np.sign(np.array(held).reshape(len(held), n_bars).T) + 0.0, failures
 
 
 def _answers(brain: Hybrid, name: str, leg: Leg | None, views: View, failures: list[list[str]]) -> _Answers:

@@ -7,6 +7,7 @@ compiled loop (`hybrid_bt.equations.compiled.panel`), with the same bits.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -75,9 +76,10 @@ def _blank_panel(closes: FloatArray, reader: MarketReader) -> View:
     )
 
 
-def panel_rows(panel: View) -> list[View]:
-    """The views of a panel's bars, as `MarketReader.read` makes them."""
-    *columns, pairs, rate = (column.tolist() for column in panel)
+def panel_rows(panel: View, arrays: Sequence[str] = ()) -> list[View]:
+    """The views of a panel's bars, as `MarketReader.read` makes them; columns of these names as rows of arrays."""
+    parts = zip(View._fields, panel, strict=True)
+    *columns, pairs, rate = (list(column) if name in arrays else column.tolist() for name, column in parts)
     views = [[PairView(*numbers) for numbers in row] for row in pairs]
     return [View(*row) for row in zip(*columns, views, rate, strict=True)]
 
