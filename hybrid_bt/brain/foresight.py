@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.legs.base import Opinion
-from hybrid_bt.brain.opinions import BARS_LISTED, can_be_foreseen, opinions_in_turn
+from hybrid_bt.brain.opinions import can_be_foreseen, opinions_in_turn
 from hybrid_bt.brain.reader import READING_SECONDS, read_panel
 from hybrid_bt.equations.compiled import choose
 
@@ -40,7 +40,7 @@ class Foresight:
     def __init__(self, brain: Hybrid, stamps: FloatArray, closes: FloatArray, n_past: int) -> None:
         self._n_past, self._row = n_past, 0
         self._panel = read_panel(closes, brain.reader, compiled=True)
-        self._rows = zip(stamps.tolist(), _lists(closes), strict=True)
+        self._rows = zip(stamps.tolist(), map(np.ndarray.tolist, closes), strict=True)
         self._coming: Iterator[Opinion] | None = opinions_in_turn(brain, self._panel)
 
     def __getstate__(self) -> dict[str, object]:
@@ -94,11 +94,6 @@ class Foresight:
         assert self._coming is not None
         self._row += 1
         return next(self._coming)
-
-
-def _lists(closes: FloatArray) -> Iterator[list[float]]:
-    for first in range(0, len(closes), BARS_LISTED):
-        yield from closes[first : first + BARS_LISTED].tolist()
 
 
 class Decider:

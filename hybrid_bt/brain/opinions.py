@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +25,6 @@ FloatArray = NDArray[np.float64]
 
 BARS_A_CALL = 512  #: that a part answers at once
 BARS_LISTED = 32  #: made lists of at once; more would keep Python's cycle collector busy
-
-
-class _Answers(Protocol):
-    """What one leg wants on T bars."""
-
-    def targets(self, n_symbols: int) -> FloatArray: ...
-    def wishes(self, t: int) -> Sequence[Wish]: ...
-    def of_pair(self, pair: tuple[int, int]) -> FloatArray | float: ...
 
 
 class _Columns(NamedTuple):
@@ -74,6 +66,9 @@ class _Rows(NamedTuple):
     def of_pair(self, pair: tuple[int, int]) -> FloatArray | float:
         amounts = [[amounts[0] for columns, amounts in wishes if columns == pair] for wishes in self.rows]
         return np.array([sum(found, 0.0) for found in amounts])
+
+
+_Answers: TypeAlias = _Columns | _Rows  #: what one leg wants on T bars
 
 
 def can_be_foreseen(brain: Hybrid) -> bool:

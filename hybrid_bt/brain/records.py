@@ -200,7 +200,7 @@ class Recorder:
     def pairs(self, start: int = 0) -> PairPaths:
         """The pairs of the bars from row `start` on."""
         cube = np.array(self._pairs).reshape(len(self._managed), len(self._pair_names), len(_SEEN) + 1)[start:]
-        return pair_paths(self._pair_names, cube)
+        return PairPaths(self._pair_names, *(np.ascontiguousarray(path) for path in np.moveaxis(cube, 2, 0)))
 
 
 def _managed_paths(rows: Sequence[Managed | None]) -> ManagedPaths | None:
@@ -227,11 +227,6 @@ def _told(texts: Sequence[str], sources: Sequence[int], mark: str) -> list[str]:
     if not texts:
         return [""] * len(sources)
     return [texts[i] if i == source else mark + texts[source] for i, source in enumerate(sources)]
-
-
-def pair_paths(names: Sequence[str], cube: NDArray[np.float64]) -> PairPaths:
-    """Paths from (T, P, fields): what is seen of each pair, and its position."""
-    return PairPaths(tuple(names), *(np.ascontiguousarray(cube[:, :, k]) for k in range(cube.shape[2])))
 
 
 def record(brain: Hybrid, bars: Bars, pair_names: Sequence[str]) -> Recorder:

@@ -23,7 +23,6 @@ x in money, and the hedge ratio is frozen while the pair is open. A pair whose a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 from annotated_types import Ge, Gt
@@ -142,11 +141,6 @@ def pair_view(pair: PairState) -> PairView:
     alpha = kalman.intercept(state, pair.log_y, pair.log_x)
     _, beta, p_bb, _, _, innovation, innovation_var, prior_beta = state
     return PairView(alpha, beta, p_bb, innovation, innovation_var, spread.spread, spread.zscore, prior_beta, fresh)
-
-
-def pair_views(pairs: Sequence[PairState]) -> list[PairView]:
-    """Of all pairs."""
-    return [pair_view(pair) for pair in pairs]
 
 
 def pair_zscores(pairs: Row[PairState], n_pairs_of: Row[int], zscores: Cells[float]) -> float:

@@ -11,14 +11,12 @@ from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from hybrid_bt.equations import features, fusion, pair
-from hybrid_bt.equations.accounting import run_account
+from hybrid_bt.equations.accounting import Terms, run_account
 from hybrid_bt.equations.book import Account, Tape, book_of
 from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, as_tuple, borrowed, compile_kernel, frozen
-from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.fusion import RiskParams
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.pair import PairPosition, PairRules, SpreadRates
-from hybrid_bt.equations.sizing import OrderRules
 
 Flags: TypeAlias = NDArray[np.bool_]
 Out: TypeAlias = tuple[NDArray[Any], ...]
@@ -26,7 +24,16 @@ Out: TypeAlias = tuple[NDArray[Any], ...]
 N_NOISE, N_POSITION = len(KalmanParams._fields), len(PairPosition._fields)
 
 
-def _reading() -> Callable[..., None]:
+@register_jitable
+def _tape(t: Tape) -> Tape:
+    """The tape on borrowed arrays."""
+    ints = borrowed(t.bar), borrowed(t.decided), borrowed(t.symbol)
+    floats = borrowed(t.size), borrowed(t.price), borrowed(t.fee)
+    rows = borrowed(t.cash), borrowed(t.equity), borrowed(t.borrow)
+    return Tape(rows[0], rows[1], rows[2], ints[0], ints[1], ints[2], floats[0], floats[1], floats[2])
+
+
+def _kernels() -> tuple[Callable[..., Any], ...]:
     sources = SOURCES
 
     def read(
@@ -35,7 +42,7 @@ def _reading() -> Callable[..., None]:
         sides: Ints,
         noise: Floats,
         rates: SpreadRates,
-        counts: Ints,
+        count: Ints,
         work: Floats,
         out: Out,
     ) -> None:
@@ -52,7 +59,7 @@ def _reading() -> Callable[..., None]:
                 zscores[i] = 0.0
             mean = features.absorb_bar(borrowed(logs), borrowed(traded[t]), assets, mean)
             pair.absorb_bar(pairs, borrowed(logs), params, rates)
-            stretch = pair.pair_zscores(pairs, borrowed(counts), borrowed(zscores))
+            stretch = pair.pair_zscores(pairs, borrowed(n), borrowed(zscores))
             for i, asset in enumerate(assets):
                 for k, value in enumerate(features.asset_features(asset, mean, zscores[i])):
                     out_features[t, i, k] = value
@@ -66,12 +73,6 @@ def _reading() -> Callable[..., None]:
                 for k, value in enumerate(pair.pair_view(one)):
                     out_pairs[t, p, k] = value
 
-    return compile_kernel(read)
-
-
-def _holding() -> Callable[..., None]:
-    sources = SOURCES
-
     def hold(
         positions: Floats, fresh: Floats, zscores: Floats, ratios: Floats, rules: PairRules, amounts: Floats
     ) -> None:
@@ -82,42 +83,12 @@ def _holding() -> Callable[..., None]:
             for k, value in enumerate(position):
                 positions[p, k] = value
 
-    return compile_kernel(hold)
-
-
-@register_jitable
-def _tape(t: Tape) -> Tape:
-    """The tape on borrowed arrays."""
-    ints = borrowed(t.bar), borrowed(t.decided), borrowed(t.symbol)
-    floats = borrowed(t.size), borrowed(t.price), borrowed(t.fee)
-    rows = borrowed(t.cash), borrowed(t.equity), borrowed(t.borrow)
-    return Tape(rows[0], rows[1], rows[2], ints[0], ints[1], ints[2], floats[0], floats[1], floats[2])
-
-
-def _trading() -> Callable[..., Account]:
-    sources = SOURCES
-
     def trade(
-        opens: Floats,
-        closes: Floats,
-        days: Ints,
-        targets: Floats,
-        cash: float,
-        costs: Costs,
-        rules: OrderRules,
-        tape: Tape,
-        floats: Floats,
-        ints: Ints,
+        opens: Floats, closes: Floats, days: Ints, targets: Floats, terms: Terms, tape: Tape, floats: Floats, ints: Ints
     ) -> Account:
         assert sources >= 0
-        rows, terms = (borrowed(opens), borrowed(closes), borrowed(days), borrowed(targets)), (cash, costs, rules)
+        rows = borrowed(opens), borrowed(closes), borrowed(days), borrowed(targets)
         return run_account(*rows, terms, book_of(borrowed(floats), borrowed(ints)), _tape(tape))
-
-    return compile_kernel(trade)
-
-
-def _settling() -> Callable[..., None]:
-    sources = SOURCES
 
     def settle(
         settled: Floats, targets: Floats, weights: Floats, volatility: Floats, correlation: Floats, limits: RiskParams
@@ -126,10 +97,10 @@ def _settling() -> Callable[..., None]:
         given = borrowed(targets), borrowed(weights), borrowed(volatility), borrowed(correlation)
         fusion.settle_rows(borrowed(settled), *given, limits)
 
-    return compile_kernel(settle)
+    return compile_kernel(read), compile_kernel(hold), compile_kernel(trade), compile_kernel(settle)
 
 
-_read, _hold, _trade, _settle = _reading(), _holding(), _trading(), _settling()
+_read, _hold, _trade, _settle = _kernels()
 
 
 def read_all(
@@ -169,10 +140,10 @@ def hold_all(
     return [PairPosition(*row) for row in numbers.tolist()]
 
 
-def one_account(terms: tuple[float, Costs, OrderRules], tape: Tape, *rows: NDArray[Any]) -> Account:
+def one_account(terms: Terms, tape: Tape, *rows: NDArray[Any]) -> Account:
     """`accounting.run_account` of C-contiguous opens, closes, days and targets, with a book of its own."""
     n = rows[1].shape[1]
-    account: Account = _trade(*map(frozen, rows), *terms, tape, np.zeros((6, n)), np.zeros((4, n), np.int64))
+    account: Account = _trade(*map(frozen, rows), terms, tape, np.zeros((6, n)), np.zeros((4, n), np.int64))
     return account
 
 
