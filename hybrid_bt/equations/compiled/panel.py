@@ -37,14 +37,7 @@ def _kernels() -> tuple[Callable[..., Any], ...]:
     sources = SOURCES
 
     def read(
-        closes: Floats,
-        traded: Flags,
-        sides: Ints,
-        noise: Floats,
-        rates: SpreadRates,
-        count: Ints,
-        work: Floats,
-        out: Out,
+        closes: Floats, traded: Flags, sides: Ints, noise: Floats, rates: SpreadRates, n: Ints, work: Floats, out: Out
     ) -> None:
         assert sources >= 0
         logs, zscores = work[0], work[1]
