@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,19 +61,14 @@ def read_panel(closes: FloatArray, reader: MarketReader, *, compiled: bool | Non
 
 
 def _blank_panel(closes: FloatArray, reader: MarketReader) -> View:
-    t, n = closes.shape
-    return View(
-        closes,
-        ~np.isnan(closes),
-        np.empty((t, n), np.bool_),
-        np.empty((t, n, len(features.ASSET_FEATURES))),
-        np.empty((t, len(features.MARKET_FEATURES))),
-        np.empty(t, np.bool_),
-        np.empty((t, n)),
-        np.empty(t),
-        np.empty((t, len(reader.columns), len(PairView._fields))),
-        np.full(t, reader.bars_per_year),
-    )
+    (t, n), n_pairs = closes.shape, len(reader.columns)
+
+    def blank(*shape: int, kind: type = np.float64) -> NDArray[Any]:
+        return np.empty((t, *shape), kind)
+
+    seen = blank(n, len(features.ASSET_FEATURES)), blank(len(features.MARKET_FEATURES)), blank(kind=np.bool_)
+    pairs, rates = blank(n_pairs, len(PairView._fields)), np.full(t, reader.bars_per_year)
+    return View(closes, ~np.isnan(closes), blank(n, kind=np.bool_), *seen, blank(n), blank(), pairs, rates)
 
 
 def panel_rows(panel: View, arrays: Sequence[str] = ()) -> list[View]:
