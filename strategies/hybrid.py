@@ -21,14 +21,7 @@ from hybrid_bt.feeds.framework import Framework, bt
 from hybrid_bt.strategies.broker_state import goes_on, is_lasting, open_journal, read_account
 from hybrid_bt.strategies.honesty import first_traded_stamp, nothing_traded, refuse_cheating, refuse_unknown
 from hybrid_bt.strategies.orders import TargetOrders
-from hybrid_bt.strategies.rows import (
-    LateRows,
-    give_room,
-    rows_ahead,
-    take_own_feeds,
-    traded_feeds,
-    warn_of_company,
-)
+from hybrid_bt.strategies.rows import LateRows, give_room, rows_ahead, take_own_feeds, traded_feeds, warn_of_company
 
 
 class HybridStrategy(bt.Strategy):
@@ -134,9 +127,8 @@ class HybridStrategy(bt.Strategy):
         switches = {"kalman": self.p.use_kalman, "sac": self.p.use_sac, "gate": self.p.use_ppo_lstm}
         self.config = own_config(self.p.mode, self.p.config, self.p.overrides, switches)
         legs = own_legs(self.config, self.p.legs)
-        self.policies: Policies = own_policies(
-            self.config, self.p.policies, {"sac": self.p.sac, "gate": self.p.gate}, legs
-        )
+        own = {"sac": self.p.sac, "gate": self.p.gate}
+        self.policies: Policies = own_policies(self.config, self.p.policies, own, legs)
         self.training_end = training_end(self.policies)
         self.trade_from = first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
         if self.p.history is not None and (self.p.pairs == "auto" or self.p.state is not None):

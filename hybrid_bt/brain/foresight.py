@@ -49,11 +49,7 @@ class Foresight:
 
     @classmethod
     def of_bars(
-        cls,
-        brain: Hybrid,
-        bars_ahead: BarsAhead,
-        history: FloatArray,
-        compiled: bool | None,
+        cls, brain: Hybrid, bars_ahead: BarsAhead, history: FloatArray, compiled: bool | None
     ) -> Foresight | None:
         """Where all bars are certain and good, and enough to be worth it (or `compiled`)."""
         found = bars_ahead() if can_be_foreseen(brain) else None

@@ -50,7 +50,6 @@ _TRENDS = ("market_trend_5", "market_trend_21", "market_trend_63", "market_trend
 _SHAPE = ("market_volatility_ratio", "market_volatility_shock", "correlation", "variance_ratio")
 #: of the market, in the order in which `market_features` returns them
 MARKET_FEATURES = ("market_return_1", *_TRENDS, *_SHAPE, "pair_stretch")
-
 #: columns of what a policy observes, by its kind
 OBSERVATIONS = {"sac": (*ASSET_FEATURES, "previous_action"), "gate": MARKET_FEATURES}
 
