@@ -9,9 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from hybrid_bt.brain.legs.sac import OBSERVATION as ASSET_OBSERVATION
-from hybrid_bt.equations.features import CLIP
-from hybrid_bt.equations.features import MARKET_FEATURES as MARKET_OBSERVATION
+from hybrid_bt.equations.features import CLIP, OBSERVATIONS
 from hybrid_bt.policies.freeze import freeze
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
@@ -55,9 +53,9 @@ def sac_and_frozen() -> tuple[Any, FrozenPolicy]:
 
     torch.set_num_threads(1)
     net = list(SAC_SPECS["stable"].net)
-    env = _Spaces(len(ASSET_OBSERVATION), 0.0)
+    env = _Spaces(len(OBSERVATIONS["sac"]), 0.0)
     model = SAC("MlpPolicy", env, policy_kwargs={"net_arch": net}, buffer_size=1, seed=0, device="cpu")
-    return model, _freeze(model, ASSET_OBSERVATION)
+    return model, _freeze(model, OBSERVATIONS["sac"])
 
 
 def gate_and_frozen() -> tuple[Any, FrozenPolicy]:
@@ -68,6 +66,6 @@ def gate_and_frozen() -> tuple[Any, FrozenPolicy]:
     torch.set_num_threads(1)
     spec = GATE_SPECS["stable"]
     policy = {"lstm_hidden_size": spec.lstm_hidden, "net_arch": list(spec.net)}
-    env = _Spaces(len(MARKET_OBSERVATION), -1.0)
+    env = _Spaces(len(OBSERVATIONS["gate"]), -1.0)
     model = RecurrentPPO("MlpLstmPolicy", env, policy_kwargs=policy, n_steps=2, batch_size=2, seed=0, device="cpu")
-    return model, _freeze(model, MARKET_OBSERVATION)
+    return model, _freeze(model, OBSERVATIONS["gate"])

@@ -6,13 +6,13 @@ import backtrader as bt
 import numpy as np
 
 from hybrid_bt import HybridStrategy
-from hybrid_bt.brain.legs.sac import OBSERVATION
 from hybrid_bt.config.own_parts import CallablePolicy
 from hybrid_bt.equations.features import MARKET_FEATURES as MARKET
+from hybrid_bt.equations.features import OBSERVATIONS
 from hybrid_bt.feeds import load_bars, to_feeds
 
-TREND = OBSERVATION.index("trend_63")
-print("a row of an asset: ", ", ".join(OBSERVATION))
+TREND = OBSERVATIONS["sac"].index("trend_63")
+print("a row of an asset: ", ", ".join(OBSERVATIONS["sac"]))
 print("the market's row:  ", ", ".join(MARKET))
 
 

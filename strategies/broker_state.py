@@ -92,14 +92,14 @@ def goes_on(strategy: HybridStrategy, journal: Journal, stamp: float, closes: li
     if journal.is_over and journal.last is not None:
         strategy.resumed_after = said(journal.last.stamp)
         if not strategy.resends:
-            _take_over(strategy, journal, journal.last.account, at_its_bar=row is not None)
+            _take_over(strategy, journal, at_its_bar=row is not None)
     return row is not None
 
 
-def _take_over(
-    strategy: HybridStrategy, journal: Journal, account: Mapping[str, Framework], *, at_its_bar: bool
-) -> None:
+def _take_over(strategy: HybridStrategy, journal: Journal, *, at_its_bar: bool) -> None:
     """Go on from the last row: at the close of its bar, or on the first bar behind it, before it is decided on."""
+    assert journal.last is not None
+    account = journal.last.account
     broker = strategy.broker
     strategy.target_orders.ruined = account["ruined"]
     if strategy.target_orders.counts_itself:
@@ -120,15 +120,9 @@ def read_account(strategy: HybridStrategy) -> dict[str, object]:
     broker, ruined, symbols = strategy.broker, strategy.target_orders.ruined, strategy.symbol_of
     if not isinstance(broker, bt.brokers.BackBroker):
         return {"ruined": ruined}
+    credits = broker.d_credit
     positions = [
-        [
-            symbols[feed],
-            float(one.size),
-            float(one.price),
-            one.adjbase,
-            _day(one),
-            float(broker.d_credit.get(feed, 0.0)),
-        ]
+        [symbols[feed], float(one.size), float(one.price), one.adjbase, _day(one), float(credits.get(feed, 0.0))]
         for feed, one in broker.positions.items()
         if feed in symbols
     ]
@@ -138,13 +132,8 @@ def read_account(strategy: HybridStrategy) -> dict[str, object]:
         for order in queue
         if order.owner is strategy and order.data in symbols
     ]
-    return {
-        "ruined": ruined,
-        "cash": float(broker.getcash()),
-        "fund_shares": float(broker.fundshares),
-        "positions": positions,
-        "orders": orders,
-    }
+    money = {"cash": float(broker.getcash()), "fund_shares": float(broker.fundshares)}
+    return {"ruined": ruined, **money, "positions": positions, "orders": orders}
 
 
 def _day(position: Framework) -> str | None:
@@ -174,7 +163,10 @@ def _put_account(strategy: HybridStrategy, account: Mapping[str, Framework]) -> 
             _put_position(strategy, feeds[symbol], size, price, adjbase, day)
             broker.d_credit[feeds[symbol]] = credit
     for symbol, size, created, price, checked in account["orders"]:
-        _put_order(strategy, feeds[symbol], size, created, price, checked)
+        trade = strategy.buy if size > 0.0 else strategy.sell
+        order = trade(data=feeds[symbol], size=abs(size), **({} if checked else {"_checksubmit": False}))
+        order.created.dt = created
+        order.created.price = order.created.pclose = order.created.pricelimit = price
     broker._get_value()
 
 
@@ -190,12 +182,3 @@ def _put_position(
         opened: Framework = SimpleNamespace(p=SimpleNamespace(simulated=False), ref=0)
         trade.update(opened, size, price, size * price, 0.0, 0.0, strategy.broker.getcommissioninfo(feed))
         strategy._trades[feed][0].append(trade)
-
-
-def _put_order(
-    strategy: HybridStrategy, feed: Framework, size: float, created: float, price: float, checked: bool
-) -> None:
-    trade = strategy.buy if size > 0.0 else strategy.sell
-    order = trade(data=feed, size=abs(size), **({} if checked else {"_checksubmit": False}))
-    order.created.dt = created
-    order.created.price = order.created.pclose = order.created.pricelimit = price

@@ -14,10 +14,10 @@ import importlib.util
 import math
 from array import array
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import chain
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from hybrid_bt.errors import BarsError, ConfigError, PolicyError
 from hybrid_bt.feeds.framework import Framework, bt
@@ -30,45 +30,35 @@ FINRL_INDICATORS = ("macd", "boll_ub", "boll_lb", "rsi_30", "cci_30", "dx_30", "
 _COLUMNS = ("open", "high", "low", "close", "volume")
 
 
-class Purse(NamedTuple):
-    """The account as FinRL sees it, tickers in its order."""
-
-    cash: float
-    closes: Sequence[float]
-    holdings: Sequence[float]  #: shares, >= 0
-
-
-def finrl_state(purse: Purse, indicators: Sequence[Sequence[float]]) -> NDArray[np.float32]:
+def finrl_state(
+    cash: float, closes: Sequence[float], holdings: Sequence[float], indicators: Sequence[Sequence[float]]
+) -> NDArray[np.float32]:
     """FinRL's observation, of shape (1 + tickers * (2 + indicators),); of each indicator, the values of all tickers."""
-    flat = [value for values in indicators for value in values]
-    return np.array([purse.cash, *purse.closes, *purse.holdings, *flat], dtype=np.float32)
+    return np.array([cash, *closes, *holdings, *chain.from_iterable(indicators)], dtype=np.float32)
 
 
 def finrl_trades(
-    actions: ArrayLike, purse: Purse, hmax: int, buy_costs: Sequence[float], sell_costs: Sequence[float]
+    shares: NDArray[np.int64], cash: float, closes: Sequence[float], holdings: Sequence[float], costs: Sequence[float]
 ) -> list[tuple[int, float]]:
     """Orders as (ticker, signed whole shares), in the order in which FinRL carries them out.
 
     Parameters
     ----------
-    actions : (tickers,)
-        In [-1, 1].
-    hmax : int
-        Shares of an action of 1.
-    buy_costs, sell_costs : (tickers,)
+    shares : (tickers,)
+        That the agent asks for, signed.
+    holdings : (tickers,)
+        Shares, >= 0.
+    costs : (tickers,)
         Fraction of the value traded, which decides how much the cash pays for.
     """
-    shares, cash = (np.asarray(actions) * hmax).astype(int), purse.cash
     order = np.argsort(shares)
     trades: list[tuple[int, float]] = []
     for i in [*order[: int((shares < 0).sum())].tolist(), *order[::-1][: int((shares > 0).sum())].tolist()]:
         if shares[i] < 0:
-            size = -int(min(-shares[i], max(purse.holdings[i], 0.0)))
-            cash -= purse.closes[i] * size * (1.0 - sell_costs[i])
+            size = -int(min(-shares[i], max(holdings[i], 0.0)))
         else:
-            price = purse.closes[i] * (1.0 + buy_costs[i])
-            size = int(min(max(cash // price, 0.0), shares[i]))
-            cash -= purse.closes[i] * size * (1.0 + buy_costs[i])
+            size = int(min(max(cash // (closes[i] * (1.0 + costs[i])), 0.0), shares[i]))
+        cash -= closes[i] * size * (1.0 + math.copysign(costs[i], size))
         if size:
             trades.append((i, size))
     return trades
@@ -95,10 +85,6 @@ class FinRLStrategy(bt.Strategy):
         stockstats from the bars up to this one only, some 8 ms for each feed and bar: give lines where it is too slow.
     hmax : int
         Shares of an action of 1.
-    buy_cost_pct, sell_cost_pct : float, optional
-        Fractions that FinRL was given; by default what the broker's commission schemes charge.
-    turbulence_threshold : float, optional
-        From that turbulence on everything is sold; read from a line `turbulence` of the first symbol's feed.
     trained_until, trade_from, allow_in_sample
         Trading begins on the first bar after the training, or later.
     allow_cheating : bool
@@ -116,7 +102,6 @@ class FinRLStrategy(bt.Strategy):
 
     params = (
         *(("agent", None), ("symbols", None), ("indicators", FINRL_INDICATORS), ("hmax", 100)),
-        *(("buy_cost_pct", None), ("sell_cost_pct", None), ("turbulence_threshold", None)),
         *(("trained_until", None), ("trade_from", None), ("allow_in_sample", False), ("allow_cheating", False)),
     )
 
@@ -132,15 +117,13 @@ class FinRLStrategy(bt.Strategy):
         ordered = named if self.p.symbols else sorted(named, key=lambda one: one[0])
         self.symbols, self.feeds = zip(*ordered, strict=True)
         self.indicators = [_Indicators(feed, tuple(self.p.indicators)) for feed in self.feeds]
-        if self.p.turbulence_threshold is not None and not hasattr(self.feeds[0].lines, "turbulence"):
-            raise ConfigError(f"FinRLStrategy: feed {self.symbols[0]!r} has no line `turbulence`; add it to the feed")
         self.state: NDArray[np.float32] | None = None  #: that the agent saw last
         self._trade_from = first_traded_stamp(self.p.trained_until, self.p.trade_from, self.p.allow_in_sample)
-        self._holdings = Holdings(len(self.feeds))
+        self._holdings, self._lengths = Holdings(len(self.feeds)), [0] * len(self.feeds)
 
     def next(self) -> None:
-        moved = [indicators.moved_on() for indicators in self.indicators]
-        if not all(moved):
+        before, self._lengths = self._lengths, [len(feed) for feed in self.feeds]
+        if any(now == old for now, old in zip(self._lengths, before, strict=True)):
             return  # FinRL knows no day on which a ticker is missing
         for indicators in self.indicators:
             indicators.keep()
@@ -155,13 +138,12 @@ class FinRLStrategy(bt.Strategy):
             float(self.broker.getposition(feed).size) if alone else self._holdings.size(i)
             for i, feed in enumerate(self.feeds)
         ]
-        purse = Purse(self.broker.getcash(), [feed.close[0] for feed in self.feeds], held)
-        self.state = finrl_state(purse, values)
-        trades = finrl_trades(self._actions(self.state), purse, self.p.hmax, *self._costs(purse))
-        limit = self.p.turbulence_threshold
-        if limit is not None and self.feeds[0].lines.turbulence[0] >= limit:
-            trades = [(i, -size) for i, size in enumerate(held) if size > 0]
-        for i, size in trades:
+        cash, closes = self.broker.getcash(), [feed.close[0] for feed in self.feeds]
+        schemes = [self.broker.getcommissioninfo(feed) for feed in self.feeds]
+        costs = [scheme.getcommission(1, close) / close for scheme, close in zip(schemes, closes, strict=True)]
+        self.state = finrl_state(cash, closes, held, values)
+        shares = (self._actions(self.state) * self.p.hmax).astype(int)
+        for i, size in finrl_trades(shares, cash, closes, held, costs):
             self._holdings.add(i, (self.buy if size > 0 else self.sell)(self.feeds[i], size=abs(size)))
 
     def _actions(self, state: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -173,12 +155,6 @@ class FinRLStrategy(bt.Strategy):
                 f"FinRLStrategy: the agent answered {actions!r} to {len(self.feeds)} tickers; one finite action each"
             )
         return actions
-
-    def _costs(self, purse: Purse) -> list[list[float]]:
-        schemes = [self.broker.getcommissioninfo(feed) for feed in self.feeds]
-        charged = [scheme.getcommission(1, close) / close for scheme, close in zip(schemes, purse.closes, strict=True)]
-        given = self.p.buy_cost_pct, self.p.sell_cost_pct
-        return [charged if cost is None else [float(cost)] * len(charged) for cost in given]
 
     def stop(self) -> None:
         if self.state is None and len(self):
@@ -192,20 +168,12 @@ class _Indicators:
     """Indicators of one feed on its bars so far: its own lines of those names, else stockstats."""
 
     def __init__(self, feed: Framework, names: Sequence[str]) -> None:
-        self.feed, self.names = feed, names
-        self.lines = [name for name in names if hasattr(feed.lines, name)]
-        self.computed = [name for name in names if name not in self.lines]
-        self.known = dict.fromkeys(names, math.nan)
-        self.bars, self.length = array("d"), 0
+        self.feed, self.computed = feed, [name for name in names if not hasattr(feed.lines, name)]
+        self.known, self.bars = dict.fromkeys(names, math.nan), array("d")
         if self.computed and importlib.util.find_spec("stockstats") is None:
             raise ConfigError(
                 "FinRL: indicators need stockstats: pip install 'hybrid_bt[finrl]', or feeds with a line for each"
             )
-
-    def moved_on(self) -> bool:
-        """Whether the feed has a bar that was not there when this was asked last."""
-        before, self.length = self.length, len(self.feed)
-        return self.length > before
 
     def keep(self) -> None:
         """Remember the feed's bar."""
@@ -214,11 +182,12 @@ class _Indicators:
 
     def values(self) -> list[float]:
         """At this bar; a value that is NaN is the last one that was not, as FinRL fills them."""
-        fresh = {name: getattr(self.feed.lines, name)[0] for name in self.lines}
-        if self.computed:
-            fresh |= self._from_stockstats()
-        self.known |= {name: value for name, value in fresh.items() if math.isfinite(value)}
-        return [self.known[name] for name in self.names]
+        computed = self._from_stockstats() if self.computed else {}
+        for name in self.known:
+            value = computed[name] if name in computed else getattr(self.feed.lines, name)[0]
+            if math.isfinite(value):
+                self.known[name] = value
+        return list(self.known.values())
 
     def _from_stockstats(self) -> dict[str, float]:
         import pandas as pd

@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 from operator import attrgetter
 
+from hybrid_bt.bars.market import names_of
 from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.session import Session
 from hybrid_bt.config.build import Policies, training_end
@@ -20,8 +21,7 @@ from hybrid_bt.feeds.framework import Framework, bt
 from hybrid_bt.strategies.broker_state import goes_on, is_lasting, open_journal, read_account
 from hybrid_bt.strategies.honesty import first_traded_stamp, nothing_traded, refuse_cheating, refuse_unknown
 from hybrid_bt.strategies.orders import TargetOrders
-from hybrid_bt.strategies.own_feeds import give_room, take_own_feeds, warn_of_company
-from hybrid_bt.strategies.rows import LateRows, names_of, rows_ahead, traded_feeds
+from hybrid_bt.strategies.rows import LateRows, give_room, rows_ahead, take_own_feeds, traded_feeds, warn_of_company
 
 
 class HybridStrategy(bt.Strategy):
@@ -84,7 +84,7 @@ class HybridStrategy(bt.Strategy):
         Targets are fractions of this share of the account, (0, 1]; for several strategies in one Cerebro.
     own_feeds : bool
         Trade on twins of the feeds, so that strategies beside this one neither see nor sell what it holds
-        (`hybrid_bt.strategies.own_feeds`). Backtrader's simulated broker only.
+        (`hybrid_bt.strategies.rows`). Backtrader's simulated broker only.
     on_bar : callable, optional
         Called with no argument after each bar, for progress.
 
@@ -127,7 +127,8 @@ class HybridStrategy(bt.Strategy):
         switches = {"kalman": self.p.use_kalman, "sac": self.p.use_sac, "gate": self.p.use_ppo_lstm}
         self.config = own_config(self.p.mode, self.p.config, self.p.overrides, switches)
         legs = own_legs(self.config, self.p.legs)
-        self.policies: Policies = own_policies(self.config, self.p.policies, self.p.sac, self.p.gate, legs)
+        own = {"sac": self.p.sac, "gate": self.p.gate}
+        self.policies: Policies = own_policies(self.config, self.p.policies, own, legs)
         self.training_end = training_end(self.policies)
         self.trade_from = first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
         if self.p.history is not None and (self.p.pairs == "auto" or self.p.state is not None):
@@ -147,7 +148,8 @@ class HybridStrategy(bt.Strategy):
         self.n_bars = 0  #: that are over
         self.resumed_after = ""
         self.resends = False  #: whether targets of the state's bars go to the broker again
-        self._late_rows = LateRows(self.feeds) if LateRows.are_needed(self.feeds) else None
+        late = LateRows(self.feeds)
+        self._late_rows = late if late.are_needed else None
         self._closes = [feed.lines.close for feed in self.feeds]  # found once: a feed's `__getattr__` costs more
         self._lengths = [0] * len(self.feeds)
         self._clock = self.lines.datetime  # found once: `self.datetime` is looked for on every use

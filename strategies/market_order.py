@@ -17,43 +17,14 @@ from datetime import timedelta
 from hybrid_bt.feeds.framework import Framework, bt
 
 #: parameters of a market order; owner, data and size are the caller's
-_PARAMETERS = {
-    "price": None,
-    "pricelimit": None,
-    "exectype": None,
-    "valid": None,
-    "tradeid": 0,
-    "oco": None,
-    "trailamount": None,
-    "trailpercent": None,
-    "parent": None,
-    "transmit": True,
-    "simulated": False,
-    "histnotify": False,
-}
+_PARAMETERS = {"tradeid": 0, "transmit": True, "simulated": False, "histnotify": False} | dict.fromkeys(
+    ("price", "pricelimit", "exectype", "valid", "oco", "trailamount", "trailpercent", "parent")
+)
 
 #: what `OrderData` holds of an order that nothing has been executed of, beside what `_made` says
-_BLANK = {
-    "p1": 0,
-    "p2": 0,
-    "value": 0.0,
-    "comm": 0.0,
-    "margin": None,
-    "pnl": 0.0,
-    "psize": 0,
-    "pprice": 0,
-}
-_EXECUTED = {
-    **_BLANK,
-    "pclose": 0.0,
-    "dt": None,
-    "size": 0,
-    "price": 0.0,
-    "pricelimit": 0.0,
-    "trailamount": 0.0,
-    "trailpercent": 0.0,
-    "_plimit": 0.0,
-}
+_BLANK = {"p1": 0, "p2": 0, "value": 0.0, "comm": 0.0, "margin": None, "pnl": 0.0, "psize": 0, "pprice": 0}
+_NO_LIMITS = {"pricelimit": 0.0, "trailamount": 0.0, "trailpercent": 0.0, "_plimit": 0.0}
+_EXECUTED = {**_BLANK, **_NO_LIMITS, "pclose": 0.0, "dt": None, "size": 0, "price": 0.0}
 _CREATED = {**_BLANK, "remsize": 0, "trailamount": None, "trailpercent": None, "_plimit": None}
 
 

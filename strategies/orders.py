@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from hybrid_bt.brain.account_guard import Books
+from hybrid_bt.brain.settling import Books
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.equations.sizing import OrderRules, order_size, submission_order
 from hybrid_bt.errors import BarsError, ConfigError
@@ -179,17 +179,14 @@ class TargetOrders:
         return sends_plainly(self.strategy)
 
     def _order(self, i: int, size: float) -> Framework:
-        order = self._sent(i, size)
+        if self._light:
+            order = market_order(self.strategy, self.feeds[i], size, check=not self.ruined)
+        else:
+            trade = self.strategy.buy if size > 0.0 else self.strategy.sell
+            order = trade(data=self.feeds[i], size=abs(size), **({"_checksubmit": False} if self.ruined else {}))
         if self._holdings is not None:
             self._holdings.add(i, order)
         return order
-
-    def _sent(self, i: int, size: float) -> Framework:
-        if self._light:
-            return market_order(self.strategy, self.feeds[i], size, check=not self.ruined)
-        trade = self.strategy.buy if size > 0.0 else self.strategy.sell
-        unchecked = {"_checksubmit": False} if self.ruined else {}
-        return trade(data=self.feeds[i], size=abs(size), **unchecked)
 
 
 def _known_size(broker: Framework, feed: Framework) -> float:

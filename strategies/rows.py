@@ -4,28 +4,32 @@ Backtrader calls a strategy when any feed delivers. From files all bars of a mom
 they come one after another, and a brain that took each call for a bar would see a market of one symbol at a time. Here
 a row waits until every feed has its bar that had one in the row before and is still connected; a bar of a later moment
 ends the waiting. A replayed feed's bar is complete, and read, when its next one begins.
+
+Backtrader's broker keeps one position for each data *object*. Two strategies on one feed share it: what one has bought,
+the other takes for its own in `self.position`, `close()` and `order_target_*`, and sells. A twin has the feed's
+attributes, one dictionary between the two, so it shows the same bars under the same name in every run mode, costs
+nothing, and is another key of the books.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+import warnings
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.bars.market import names_of
 from hybrid_bt.errors import ConfigError, did_you_mean
-from hybrid_bt.feeds.framework import Framework
+from hybrid_bt.feeds.framework import Framework, bt
 
 FloatArray = NDArray[np.float64]
-
-
-class Rows(NamedTuple):
-    """What may be decided on in this call."""
-
-    closes: list[list[float]]  #: rows of (N,) closes, NaN where a feed has no bar; most often one
-    is_complete: bool  #: the last row is that of this moment: orders may be sent
+#: rows of (N,) closes, NaN where a feed has no bar, most often one; and whether the last is that of this moment, so
+#: that orders may be sent
+Rows: TypeAlias = tuple[list[list[float]], bool]
 
 
 class LateRows:
@@ -38,29 +42,22 @@ class LateRows:
 
     def __init__(self, feeds: Sequence[Framework]) -> None:
         self._feeds = list(feeds)
-        self._is_live = self._are_live(feeds)
+        self._is_live = len(feeds) > 1 and any(feed.islive() for feed in feeds)
+        #: whether a call is more, or less, than the row of a moment
+        self.are_needed = self._is_live or any(feed.replaying for feed in feeds)
         self._lengths = [0] * len(self._feeds)
         self._row = [math.nan] * len(self._feeds)  # of the moment that is being gathered
         self._stamp = math.nan  # of that moment; NaN while none is
         self._expected = [False] * len(self._feeds)
 
-    @staticmethod
-    def _are_live(feeds: Sequence[Framework]) -> bool:
-        return len(feeds) > 1 and any(feed.islive() for feed in feeds)
-
-    @classmethod
-    def are_needed(cls, feeds: Sequence[Framework]) -> bool:
-        """Whether a call is more, or less, than the row of a moment."""
-        return cls._are_live(feeds) or any(feed.replaying for feed in feeds)
-
     def rows(self) -> Rows:
-        """Look at the feeds once, in each `next` and `prenext`."""
+        """What may be decided on in this call; look once, in each `next` and `prenext`."""
         before, self._lengths = self._lengths, [len(feed) for feed in self._feeds]
         if self._lengths == before:
-            return Rows([], False)  # a bar of a feed that is not traded, or one more tick of a replayed bar
+            return [], False  # a bar of a feed that is not traded, or one more tick of a replayed bar
         new = [now > old for now, old in zip(self._lengths, before, strict=True)]
         closes = [_close(feed) if came else math.nan for feed, came in zip(self._feeds, new, strict=True)]
-        return self._gathered(closes, new) if self._is_live else Rows([closes], True)
+        return self._gathered(closes, new) if self._is_live else ([closes], True)
 
     def _gathered(self, closes: list[float], new: Sequence[bool]) -> Rows:
         stamp = max(feed.datetime[0] for feed, came in zip(self._feeds, new, strict=True) if came)
@@ -70,8 +67,8 @@ class LateRows:
         self._stamp = stamp
         self._row = [close if came else old for close, came, old in zip(closes, new, self._row, strict=True)]
         if any(map(self._is_awaited, range(len(self._feeds)))):
-            return Rows(done, False)
-        return Rows([*done, self._finished()], True)
+            return done, False
+        return [*done, self._finished()], True
 
     def _is_awaited(self, i: int) -> bool:
         is_over = self._feeds[i]._laststatus == self._feeds[i].DISCONNECTED
@@ -89,11 +86,6 @@ def _close(feed: Framework) -> float:
     if not feed.replaying:
         return float(feed.close[0])
     return float(feed.close[-1]) if len(feed) > 1 else math.nan
-
-
-def names_of(listed: str | Sequence[str]) -> tuple[str, ...]:
-    """Names, of a text those between its commas."""
-    return tuple(name.strip() for name in listed.split(",") if name.strip()) if isinstance(listed, str) else (*listed,)
 
 
 def traded_feeds(
@@ -136,3 +128,80 @@ def rows_ahead(cerebro: Framework, feeds: Sequence[Framework]) -> tuple[FloatArr
 def _loaded(line: Framework) -> FloatArray:
     """A line's preloaded values, without the room for what looks ahead."""
     return np.array(line.array[: line.buflen()], dtype=np.float64)
+
+
+def take_own_feeds(strategy: Framework) -> dict[Framework, Framework]:
+    """Give a strategy, at the beginning of its `__init__`, a twin of each of its feeds; feed -> twin.
+
+    Raises
+    ------
+    ConfigError
+        Where positions are not kept by feed.
+    """
+    broker = type(strategy.broker)
+    if not issubclass(broker, bt.brokers.BackBroker):
+        raise ConfigError(
+            f"own_feeds: {broker.__name__} keeps the positions of an account by asset, whatever the feed; leave out "
+            "own_feeds, and let other strategies trade on other accounts"
+        )
+    for feed in strategy.datas:
+        if feed._compensate is not None:
+            raise ConfigError(
+                f"own_feeds: orders on {feed._name!r} change the position of another feed (`compensate`), which others "
+                "trade too; leave out own_feeds, or the compensation"
+            )
+    twins = {feed: _twin(feed) for feed in strategy.datas}
+    strategy.datas = list(twins.values())
+    strategy.ddatas = dict.fromkeys(strategy.datas)
+    at = {id(feed): twin for feed, twin in twins.items()}
+    everything: list[Framework] = [vars(strategy), strategy.dnames]
+    for known in everything:  # `data`, `data0`, `_clock`; `dnames.KO`
+        known.update({name: at[id(value)] for name, value in known.items() if id(value) in at})
+    return twins
+
+
+def _twin(feed: Framework) -> Framework:
+    twin = object.__new__(type(feed))
+    twin.__dict__ = feed.__dict__
+    return twin
+
+
+def warn_of_company(strategy: Framework, symbols: Iterable[str], feeds: Iterable[Framework]) -> None:
+    """Name the other strategies that see, and may sell, what this one holds; those that count their own do not."""
+    named = dict(zip(feeds, symbols, strict=True))  # by identity: `in` and == on feeds make lines of Backtrader's
+    for other in strategy.cerebro.runningstrats:
+        shared = [named[feed] for feed in other.datas if feed in named]
+        if other is strategy or not shared or getattr(other, "counts_own_fills", False):
+            continue
+        listed = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
+        mine, theirs = type(strategy).__name__, type(other).__name__
+        warnings.warn(
+            f"{mine} and {theirs} share the feeds {listed}: Backtrader has one position a feed, so what {mine} holds "
+            f"stands in {theirs}'s self.position, and its close() and order_target_* sell it; give {mine} "
+            "own_feeds=True, or each its own feeds",
+            stacklevel=1,
+        )
+
+
+def give_room(feed: Framework) -> None:
+    """Let a bounded feed (`exactbars=1`) take a bar back, for all strategies of its Cerebro.
+
+    Backtrader loads a bar from each feed and takes it back where it is ahead of the others. A bounded buffer has no
+    room for that: the older bar is gone, the one taken back is lost, and a feed that ends leaves nothing to value a
+    position at. With room for one bar more, and the bar put on the feed's own stack to be loaded again, every feed
+    reads as it does unbounded. And where several strategies bound the same feed, the last one forgets what the
+    indicators of the others need; here the longest need stays.
+    """
+    feed.qbuffer = partial(_bound, feed)
+    feed.rewind = partial(_put_back, feed)
+
+
+def _bound(feed: Framework, savemem: int = 0, replaying: bool = False) -> None:
+    for line in feed.lines:
+        needed = line.maxlen if line.mode == line.QBuffer else 0
+        line.qbuffer(savemem=savemem, extrasize=1)
+        line.minbuffer(needed)
+
+
+def _put_back(feed: Framework, size: int = 1) -> None:
+    feed._save2stack(erase=True, force=True)

@@ -13,7 +13,7 @@ from hybrid_bt.account.records import AccountPath, Fills, FloatArray
 from hybrid_bt.bars import Bars
 from hybrid_bt.equations.accounting import broker_day, run_account, send_orders
 from hybrid_bt.equations.book import Account, Capital, Tape, new_book, open_account
-from hybrid_bt.equations.compiled.choice import choose
+from hybrid_bt.equations.compiled import choose
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.guard import guard_step, initial_guard
 from hybrid_bt.equations.guard_limits import FAILED, KILLED, GuardFacts, GuardParams, held_weights
@@ -65,7 +65,7 @@ def replay(
     terms = checked_terms(cash, costs, rules)
     arrays = bars.open, bars.close, days_of(bars), wanted
     if choose(compiled, wanted.size * SECONDS_PER_CELL):
-        from hybrid_bt.equations.compiled.accounts import one_account
+        from hybrid_bt.equations.compiled.panel import one_account
 
         inputs = [np.ascontiguousarray(array) for array in arrays]
         return one_path(lambda tape: one_account(terms, tape, *inputs), wanted.shape)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.legs.base import Opinion
-from hybrid_bt.brain.opinions import BARS_LISTED, can_be_foreseen, in_chunks
+from hybrid_bt.brain.opinions import can_be_foreseen, opinions_in_turn
 from hybrid_bt.brain.reader import READING_SECONDS, read_panel
-from hybrid_bt.equations.compiled.choice import choose
+from hybrid_bt.equations.compiled import choose
 
 FloatArray = NDArray[np.float64]
 BarsAhead = Callable[[], tuple[FloatArray, FloatArray] | None]  #: stamps (T,) and closes (T, N)
@@ -40,8 +40,8 @@ class Foresight:
     def __init__(self, brain: Hybrid, stamps: FloatArray, closes: FloatArray, n_past: int) -> None:
         self._n_past, self._row = n_past, 0
         self._panel = read_panel(closes, brain.reader, compiled=True)
-        self._rows = zip(stamps.tolist(), _lists(closes), strict=True)
-        self._coming: Iterator[Opinion] | None = self._opinions(brain)
+        self._rows = zip(stamps.tolist(), map(np.ndarray.tolist, closes), strict=True)
+        self._coming: Iterator[Opinion] | None = opinions_in_turn(brain, self._panel)
 
     def __getstate__(self) -> dict[str, object]:
         """Without what comes: another process that looks at a run does not go on with it."""
@@ -49,11 +49,7 @@ class Foresight:
 
     @classmethod
     def of_bars(
-        cls,
-        brain: Hybrid,
-        bars_ahead: BarsAhead,
-        history: FloatArray,
-        compiled: bool | None,
+        cls, brain: Hybrid, bars_ahead: BarsAhead, history: FloatArray, compiled: bool | None
     ) -> Foresight | None:
         """Where all bars are certain and good, and enough to be worth it (or `compiled`)."""
         found = bars_ahead() if can_be_foreseen(brain) else None
@@ -88,20 +84,12 @@ class Foresight:
     def go_on_with(self, brain: Hybrid, bars_per_year: float) -> None:
         """Ask a fresh brain from the next bar on, at another number of bars per year."""
         self._panel.bars_per_year[self._row :] = bars_per_year
-        self._coming = islice(self._opinions(brain), self._row, None)
+        self._coming = islice(opinions_in_turn(brain, self._panel), self._row, None)
 
     def _next(self) -> Opinion:
         assert self._coming is not None
         self._row += 1
         return next(self._coming)
-
-    def _opinions(self, brain: Hybrid) -> Iterator[Opinion]:
-        return (opinion for chunk in in_chunks(brain, self._panel) for opinion in chunk.rows())
-
-
-def _lists(closes: FloatArray) -> Iterator[list[float]]:
-    for first in range(0, len(closes), BARS_LISTED):
-        yield from closes[first : first + BARS_LISTED].tolist()
 
 
 class Decider:

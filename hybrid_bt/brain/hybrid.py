@@ -42,10 +42,8 @@ class MarketReader:
         self.kalman_params, self.spread_params = list(kalman_params), spread_params
         self.rates = pair.rates_of(spread_params)
         self.bars_per_year = bars_per_year
-        self.n_pairs_of = [0] * n_symbols  #: (N,) pairs that each asset is a side of
-        for y, x in self.columns:
-            self.n_pairs_of[y] += 1
-            self.n_pairs_of[x] += 1
+        #: (N,) pairs that each asset is a side of
+        self.n_pairs_of = [sum(i in sides for sides in self.columns) for i in range(n_symbols)]
         self.assets = [features.initial_asset()] * n_symbols
         self.market = features.initial_market()
         self.pairs = [pair.first_pair(y, x, params) for (y, x), params in zip(self.columns, kalman_params, strict=True)]
@@ -65,7 +63,7 @@ class MarketReader:
         zscores = [0.0] * len(logs)
         stretch = pair.pair_zscores(self.pairs, self.n_pairs_of, zscores)
         seen = features.seen_of(self.assets, market, zscores, stretch)
-        return View(closes, traded, *seen, pair.pair_views(self.pairs), self.bars_per_year)
+        return View(closes, traded, *seen, [*map(pair.pair_view, self.pairs)], self.bars_per_year)
 
 
 class Hybrid:

@@ -8,7 +8,8 @@ traded: row t of everything here is a function of rows up to t. A part that answ
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from itertools import accumulate
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,22 +19,12 @@ from hybrid_bt.brain.legs.base import Leg, Opinion, View, Wish
 from hybrid_bt.brain.legs.sac import Gate
 from hybrid_bt.brain.reader import cut, panel_rows
 from hybrid_bt.brain.records import Opinions
-from hybrid_bt.equations.pair import PairView
 from hybrid_bt.equations.waiting import Bundle, open_bundles, tied_bundles
 
 FloatArray = NDArray[np.float64]
 
 BARS_A_CALL = 512  #: that a part answers at once
 BARS_LISTED = 32  #: made lists of at once; more would keep Python's cycle collector busy
-
-
-class _Answers(Protocol):
-    """What one leg wants on T bars."""
-
-    def targets(self, n_symbols: int) -> FloatArray: ...
-    def wishes(self, t: int) -> Sequence[Wish]: ...
-    def open(self, t: int) -> Sequence[Bundle]: ...
-    def of_pair(self, pair: tuple[int, int]) -> FloatArray | float: ...
 
 
 class _Columns(NamedTuple):
@@ -55,21 +46,10 @@ class _Columns(NamedTuple):
         row = iter(self.amounts[t].tolist())
         return [Wish(bundle, tuple(next(row) for _ in bundle)) for bundle in self.bundles]
 
-    def open(self, t: int) -> list[Bundle]:
-        """As `waiting.open_bundles`."""
-        ends = np.cumsum([len(bundle) for bundle in self.bundles]).tolist()
-        several = [(bundle, end - len(bundle), end) for bundle, end in zip(self.bundles, ends, strict=True)]
-        return [bundle for bundle, a, b in several if b > a + 1 and self.amounts[t, a:b].any()]
-
     def of_pair(self, pair: tuple[int, int]) -> FloatArray | float:
         """(T,) what is wanted of the first side of bundles of these columns."""
-        total: FloatArray | float = 0.0
-        side = 0
-        for bundle in self.bundles:
-            if bundle == pair:
-                total = total + self.amounts[:, side]
-            side += len(bundle)
-        return total
+        firsts = accumulate(map(len, self.bundles), initial=0)
+        return sum((self.amounts[:, a] for bundle, a in zip(self.bundles, firsts, strict=False) if bundle == pair), 0.0)
 
 
 class _Rows(NamedTuple):
@@ -83,39 +63,12 @@ class _Rows(NamedTuple):
     def wishes(self, t: int) -> Sequence[Wish]:
         return self.rows[t]
 
-    def open(self, t: int) -> Sequence[Bundle]:
-        return open_bundles(self.rows[t])
-
     def of_pair(self, pair: tuple[int, int]) -> FloatArray | float:
         amounts = [[amounts[0] for columns, amounts in wishes if columns == pair] for wishes in self.rows]
         return np.array([sum(found, 0.0) for found in amounts])
 
 
-class Chunk(NamedTuple):
-    """Some bars of a panel and what is said of them."""
-
-    views: View
-    opinions: Opinions
-    positions: FloatArray  #: (T, P) direction of each pair
-    failures: list[list[str]]  #: (T,) what parts did wrong
-
-    def rows(self) -> Iterator[Opinion]:
-        """Bar by bar, as `Hybrid.opine` has them; features and closes as rows of arrays."""
-        for first in range(0, len(self.failures), BARS_LISTED):
-            yield from self._listed(slice(first, first + BARS_LISTED))
-
-    def _listed(self, rows: slice) -> Iterator[Opinion]:
-        said, views = self.opinions, cut(self.views, rows)
-        targets = zip(*(target[rows].tolist() for target in said.legs.values()), strict=True)
-        told = zip(targets, self.positions[rows].tolist(), said.regime[rows].tolist(), self.failures[rows], strict=True)
-        lists = (views.traded, views.warm, views.market_warm, views.volatility, views.correlation)
-        traded, warm, market_warm, volatility, correlation = (column.tolist() for column in lists)
-        pairs = [[*map(PairView._make, row)] for row in views.pairs.tolist()]
-        arrays = (views.closes, traded, warm, views.features, views.market, market_warm, volatility, correlation)
-        seen = map(View._make, zip(*arrays, pairs, views.bars_per_year.tolist(), strict=True))
-        nobody: list[Sequence[Bundle]] = [()] * len(said.legs)
-        for t, (view, (wanted, positions, r, failures)) in enumerate(zip(seen, told, strict=True), rows.start):
-            yield Opinion(view, wanted, said.ties.get(t, nobody), positions, r, tuple(failures))
+_Answers: TypeAlias = _Columns | _Rows  #: what one leg wants on T bars
 
 
 def can_be_foreseen(brain: Hybrid) -> bool:
@@ -138,22 +91,30 @@ def _answers_many(leg: object) -> bool:
 
 def opinions(brain: Hybrid, panel: View) -> Opinions:
     """What a brain says of a whole panel (`reader.read_panel` of its reader); its reader is not driven."""
-    said = [chunk.opinions for chunk in in_chunks(brain, panel)]
-    whole = ("regime", "volatility", "correlation", "warm")
-    return Opinions(
-        legs={name: np.concatenate([one.legs[name] for one in said]) for name in brain.legs},
-        **{name: np.concatenate([getattr(one, name) for one in said]) for name in whole},
-        ties={t + BARS_A_CALL * number: ties for number, one in enumerate(said) for t, ties in one.ties.items()},
-    )
+    return _said(brain, panel)[0]
 
 
-def in_chunks(brain: Hybrid, panel: View) -> Iterator[Chunk]:
-    """The same, `BARS_A_CALL` bars at a time, each when it is asked for."""
+def opinions_in_turn(brain: Hybrid, panel: View) -> Iterator[Opinion]:
+    """The same bar by bar, as `Hybrid.opine` has them: parts are asked `BARS_A_CALL` bars ahead, when one is wanted."""
     for first in range(0, len(panel.traded), BARS_A_CALL):
-        yield _chunk(brain, cut(panel, slice(first, first + BARS_A_CALL)))
+        views = cut(panel, slice(first, first + BARS_A_CALL))
+        said, positions, failures = _said(brain, views)
+        for few in range(0, len(failures), BARS_LISTED):
+            rows = slice(few, few + BARS_LISTED)
+            yield from _listed(cut(views, rows), said.rows(rows), positions[rows], failures[rows])
 
 
-def _chunk(brain: Hybrid, views: View) -> Chunk:
+def _listed(views: View, said: Opinions, positions: FloatArray, failures: list[list[str]]) -> Iterator[Opinion]:
+    nobody: list[Sequence[Bundle]] = [()] * len(said.legs)
+    targets = zip(*(target.tolist() for target in said.legs.values()), strict=True)
+    seen = panel_rows(views, arrays=("closes", "features", "market"))
+    told = zip(seen, targets, positions.tolist(), said.regime.tolist(), failures, strict=True)
+    for t, (view, wanted, held, r, wrong) in enumerate(told):
+        yield Opinion(view, wanted, said.ties.get(t, nobody), held, r, tuple(wrong))
+
+
+def _said(brain: Hybrid, views: View) -> tuple[Opinions, FloatArray, list[list[str]]]:
+    """Opinions, the direction of each pair, (T, P), and what parts did wrong, (T,)."""
     n_bars, n_symbols = views.traded.shape
     failures: list[list[str]] = [[] for _ in range(n_bars)]
     answers = {name: _answers(brain, name, leg, views, failures) for name, leg in brain.legs.items()}
@@ -162,16 +123,9 @@ def _chunk(brain: Hybrid, views: View) -> Chunk:
     for name, said in answers.items():
         brain.wishes[name] = said.wishes(n_bars - 1)
     held = [sum((said.of_pair(pair) for said in answers.values()), np.zeros(n_bars)) for pair in brain.reader.columns]
-    opinions = Opinions(
-        {name: said.targets(n_symbols) for name, said in answers.items()},
-        regime,
-        views.volatility,
-        views.correlation,
-        views.warm,
-        ties,
-    )
-    positions = np.sign(np.array(held).reshape(len(held), n_bars).T)
-    return Chunk(views, opinions, positions + 0.0, failures)
+    legs = {name: said.targets(n_symbols) for name, said in answers.items()}
+    opinions = Opinions(legs, regime, views.volatility, views.correlation, views.warm, ties)
+    return opinions, np.sign(np.array(held).reshape(len(held), n_bars).T) + 0.0, failures
 
 
 def _answers(brain: Hybrid, name: str, leg: Leg | None, views: View, failures: list[list[str]]) -> _Answers:
@@ -205,8 +159,8 @@ def _ties(brain: Hybrid, legs: Sequence[_Answers], traded: NDArray[np.bool_]) ->
     found = {}
     for t in np.flatnonzero(~traded.all(axis=1)).tolist():
         row = traded[t].tolist()
-        before = [leg.open(t - 1) for leg in legs] if t else brain.open
-        now = [leg.open(t) for leg in legs]
+        before = [open_bundles(leg.wishes(t - 1)) for leg in legs] if t else brain.open
+        now = [open_bundles(leg.wishes(t)) for leg in legs]
         ties = [tied_bundles(was, then, row) for was, then in zip(before, now, strict=True)]
         if any(ties):
             found[t] = ties

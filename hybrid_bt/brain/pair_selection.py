@@ -5,12 +5,12 @@ For every two symbols, on their common bars:
     y_t = a + b x_t + e_t     (log closes, least squares, the direction with the smaller p-value)
 
 Engle and Granger's test asks whether e has a unit root (statsmodels `coint`); since the better of two directions is
-taken, its p-value is doubled. Johansen's trace test asks the same of both series at once. The half-life is that of
+taken, its p-value is doubled. The half-life is that of
 e_t - e_{t-1} = c + k e_{t-1}, -log 2 / log(1 + k) bars. Stability is b on the second half less b on the first, relative
 to b. With N (N - 1) / 2 pairs some pass by luck: q is the p-value after Benjamini and Yekutieli's control of the false
 discovery rate, which holds under any dependence, as between pairs that share a symbol.
 
-Sources: Engle, R. and Granger, C. (1987), Econometrica 55(2); Johansen, S. (1991), Econometrica 59(6); Benjamini, Y.
+Sources: Engle, R. and Granger, C. (1987), Econometrica 55(2); Benjamini, Y.
 and Yekutieli, D. (2001), Annals of Statistics 29(4).
 """
 
@@ -55,7 +55,6 @@ class Candidate(NamedTuple):
     hedge_ratio: float
     p_value: float  #: Engle and Granger, the better direction, doubled
     q_value: float  #: after control of the false discovery rate over all pairs
-    johansen: float  #: trace statistic over its 95 % critical value: above 1 it rejects "no cointegration"
     half_life_bars: float  #: infinite where e does not return
     stability: float  #: change of the hedge ratio from the first to the second half, relative
 
@@ -152,7 +151,6 @@ def _candidate(name_a: str, name_b: str, a: FloatArray, b: FloatArray) -> Candid
         ratio,
         min(2.0 * min(p_ab, p_ba), 1.0),
         math.nan,
-        _johansen(y, x),
         _half_life(y - ratio * x),
         (_slope(y[half:], x[half:]) - _slope(y[:half], x[:half])) / abs(ratio) if ratio else math.inf,
     )
@@ -165,16 +163,6 @@ def _engle_granger(y: FloatArray, x: FloatArray) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CollinearityWarning)  # two copies of one series: their p-value is 0 then
         return float(coint(y, x, maxlag=LAGS, autolag=None)[1])
-
-
-def _johansen(y: FloatArray, x: FloatArray) -> float:
-    from statsmodels.tsa.vector_ar.vecm import coint_johansen
-
-    with warnings.catch_warnings():
-        # the eigenvalues are real; NumPy 2.5 gives them as complex numbers without an imaginary part
-        warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
-        result = coint_johansen(np.column_stack([y, x]), det_order=0, k_ar_diff=LAGS)
-    return float(result.trace_stat[0] / result.trace_stat_crit_vals[0, 1])
 
 
 def _slope(y: FloatArray, x: FloatArray) -> float:

@@ -1,13 +1,14 @@
 """What is seen of a whole panel: a view is a row of it.
 
 `read_panel` drives the recursions that `hybrid.MarketReader` drives from one bar to the next, where it is worth it in a
-compiled loop (`hybrid_bt.equations.compiled.market`), with the same bits.
+compiled loop (`hybrid_bt.equations.compiled.panel`), with the same bits.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.legs.base import View, check_closes
 from hybrid_bt.equations import features
-from hybrid_bt.equations.compiled.choice import choose
+from hybrid_bt.equations.compiled import choose
 from hybrid_bt.equations.pair import PairView
 
 FloatArray = NDArray[np.float64]
@@ -46,11 +47,10 @@ def read_panel(closes: FloatArray, reader: MarketReader, *, compiled: bool | Non
         check_closes(closes[bad[0][0]].tolist())
     panel = _blank_panel(closes, reader)
     if choose(compiled, closes.size * READING_SECONDS):
-        from hybrid_bt.equations.compiled.market import read_all
+        from hybrid_bt.equations.compiled.panel import read_all
 
-        read_all(
-            closes, panel.traded, reader.columns, reader.kalman_params, reader.rates, reader.n_pairs_of, *panel[2:9]
-        )
+        pairs = reader.columns, reader.kalman_params, reader.rates, reader.n_pairs_of
+        read_all(closes, panel.traded, *pairs, panel[2:9])
         return panel
     fresh = reader.anew()
     for t, row in enumerate(closes.tolist()):
@@ -61,24 +61,20 @@ def read_panel(closes: FloatArray, reader: MarketReader, *, compiled: bool | Non
 
 
 def _blank_panel(closes: FloatArray, reader: MarketReader) -> View:
-    t, n = closes.shape
-    return View(
-        closes,
-        ~np.isnan(closes),
-        np.empty((t, n), np.bool_),
-        np.empty((t, n, len(features.ASSET_FEATURES))),
-        np.empty((t, len(features.MARKET_FEATURES))),
-        np.empty(t, np.bool_),
-        np.empty((t, n)),
-        np.empty(t),
-        np.empty((t, len(reader.columns), len(PairView._fields))),
-        np.full(t, reader.bars_per_year),
-    )
+    (t, n), n_pairs = closes.shape, len(reader.columns)
+
+    def blank(*shape: int, kind: type = np.float64) -> NDArray[Any]:
+        return np.empty((t, *shape), kind)
+
+    seen = blank(n, len(features.ASSET_FEATURES)), blank(len(features.MARKET_FEATURES)), blank(kind=np.bool_)
+    pairs, rates = blank(n_pairs, len(PairView._fields)), np.full(t, reader.bars_per_year)
+    return View(closes, ~np.isnan(closes), blank(n, kind=np.bool_), *seen, blank(n), blank(), pairs, rates)
 
 
-def panel_rows(panel: View) -> list[View]:
-    """The views of a panel's bars, as `MarketReader.read` makes them."""
-    *columns, pairs, rate = (column.tolist() for column in panel)
+def panel_rows(panel: View, arrays: Sequence[str] = ()) -> list[View]:
+    """The views of a panel's bars, as `MarketReader.read` makes them; columns of these names as rows of arrays."""
+    parts = zip(View._fields, panel, strict=True)
+    *columns, pairs, rate = (list(column) if name in arrays else column.tolist() for name, column in parts)
     views = [[PairView(*numbers) for numbers in row] for row in pairs]
     return [View(*row) for row in zip(*columns, views, rate, strict=True)]
 

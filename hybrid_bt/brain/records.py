@@ -1,7 +1,11 @@
-"""What a brain said and decided, bar by bar: T bars from row 0, the bar of the first decision, N symbols, P pairs."""
+"""What a brain said and decided, bar by bar: T bars from row 0, the bar of the first decision, N symbols, P pairs.
+
+A record grows as flat doubles: 8 bytes a number, whatever the number of bars.
+"""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
@@ -9,7 +13,18 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.bars import Bars
+from hybrid_bt.brain.hybrid import Hybrid
+from hybrid_bt.brain.legs.base import Decision
+from hybrid_bt.equations.advice import Managed
+from hybrid_bt.equations.pair import PairView
+
 FloatArray = NDArray[np.float64]
+
+_NUMBERS = ("regime", "scale", "guard", "correlation")  #: one of each bar
+_VECTORS = ("fused", "target", "wanted", "volatility", "warm", "waits")  #: one of each symbol
+_FLAGS = ("warm", "waits")
+_SEEN = PairView._fields[:7]  # of a pair, as `PairPaths` names them
 
 _Paths = TypeVar("_Paths", "ManagedPaths", "Decisions", "Opinions", "PairPaths")
 
@@ -122,3 +137,101 @@ class PairPaths:
     def rows(self, rows: slice) -> PairPaths:
         """Bars in a row alone; the arrays are views."""
         return _cut(self, rows)
+
+
+class Recorder:
+    """Collects what a brain decides, bar by bar."""
+
+    def __init__(self, n_symbols: int, pair_names: Sequence[str], leg_names: Sequence[str]) -> None:
+        self._n_symbols, self._leg_names, self._pair_names = n_symbols, tuple(leg_names), tuple(pair_names)
+        self._nobody = (False,) * n_symbols
+        self._legs = {name: array("d") for name in leg_names}
+        self._weights = {name: array("d") for name in leg_names}
+        self._numbers = {name: array("d") for name in _NUMBERS}
+        self._vectors: dict[str, array[Any]] = {name: array("b" if name in _FLAGS else "d") for name in _VECTORS}
+        self._pairs = array("d")
+        self._ties: dict[int, Any] = {}
+        self._managed: list[Managed | None] = []
+
+    def append(self, decision: Decision) -> None:
+        """Append one bar."""
+        view = decision.view
+        if any(decision.ties):
+            self._ties[len(self._managed)] = decision.ties
+        for name in self._leg_names:
+            self._legs[name].extend(decision.legs[name])
+            self._weights[name].append(decision.weights[name])
+        numbers = (decision.regime, decision.scale, decision.guard, view.correlation)
+        for column, number in zip(self._numbers.values(), numbers, strict=True):
+            column.append(number)
+        wanted = decision.target if decision.wanted is None else decision.wanted
+        waits = decision.waits or self._nobody
+        vectors = (decision.fused, decision.target, wanted, view.volatility, view.warm, waits)
+        for column, vector in zip(self._vectors.values(), vectors, strict=True):
+            column.extend(vector)
+        self._managed.append(decision.managed)
+        for pair, position in zip(view.pairs, decision.positions, strict=True):
+            self._pairs.extend((*pair[:7], position))
+
+    def decisions(self, start: int = 0) -> Decisions:
+        """The bars from row `start` on."""
+        return Decisions(
+            weights={name: np.array(values)[start:] for name, values in self._weights.items()},
+            managed=_managed_paths(self._managed[start:]),
+            **self._paths(start, "regime", "fused", "target", "scale", "wanted", "guard", "waits"),
+        )
+
+    def opinions(self, start: int = 0) -> Opinions:
+        """What can be mixed, limited and traded again (`hybrid_bt.brain.settling`), from row `start` on."""
+        return Opinions(
+            ties={row - start: ties for row, ties in self._ties.items() if row >= start},
+            **self._paths(start, "regime", "volatility", "correlation", "warm"),
+        )
+
+    def _paths(self, start: int, *names: str) -> dict[str, Any]:
+        """Those numbers (T,) and vectors (T, N), and the legs' targets."""
+        vectors = {name: self._matrix(values)[start:] for name, values in self._vectors.items() if name in names}
+        numbers = {name: np.array(values)[start:] for name, values in self._numbers.items() if name in names}
+        return vectors | numbers | {"legs": {name: self._matrix(leg)[start:] for name, leg in self._legs.items()}}
+
+    def _matrix(self, values: array[Any]) -> NDArray[Any]:
+        return np.array(values, np.bool_ if values.typecode == "b" else np.float64).reshape(-1, self._n_symbols)
+
+    def pairs(self, start: int = 0) -> PairPaths:
+        """The pairs of the bars from row `start` on."""
+        cube = np.array(self._pairs).reshape(len(self._managed), len(self._pair_names), len(_SEEN) + 1)[start:]
+        return PairPaths(self._pair_names, *(np.ascontiguousarray(path) for path in np.moveaxis(cube, 2, 0)))
+
+
+def _managed_paths(rows: Sequence[Managed | None]) -> ManagedPaths | None:
+    known = [row for row in rows if row is not None]
+    if not known or len(known) < len(rows):
+        return None  # a risk manager is asked on every traded bar, or on none
+    advice = [row.advice for row in known]
+    return ManagedPaths(
+        proposed=np.array([row.proposed for row in known]),
+        multiplier=np.array([row.multipliers for row in known]),
+        regime=np.array([row.regime for row in known]),
+        risk=np.array([one.risk for one in advice], dtype=np.float64),
+        sentiment=np.array([one.sentiment for one in advice], dtype=np.float64),
+        regime_read=np.array([one.regime for one in advice]),
+        confidence=np.array([one.confidence for one in advice]),
+        no_new_risk=np.array([one.no_new_risk for one in advice]),
+        reasons=tuple(text for row in known for text in _told(row.advice.reasons, row.sources, "pair: ")),
+        documents=tuple(text for row in known for text in _told(row.advice.documents, row.sources, "")),
+    )
+
+
+def _told(texts: Sequence[str], sources: Sequence[int], mark: str) -> list[str]:
+    """Each symbol's text, or that of the one that it shares its multiplier with."""
+    if not texts:
+        return [""] * len(sources)
+    return [texts[i] if i == source else mark + texts[source] for i, source in enumerate(sources)]
+
+
+def record(brain: Hybrid, bars: Bars, pair_names: Sequence[str]) -> Recorder:
+    """Ask the brain about every bar of a panel, one after the other, without any broker."""
+    recorder = Recorder(bars.n_symbols, pair_names, tuple(brain.legs))
+    for closes in bars.close.tolist():
+        recorder.append(brain.decide(closes))
+    return recorder

@@ -18,12 +18,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.brain.account_guard import AccountGuard, Books
 from hybrid_bt.brain.foresight import BarsAhead, Decider
 from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.journal import Journal, Row, compare, moment_of
 from hybrid_bt.brain.legs.base import Decision
-from hybrid_bt.brain.recording import Recorder
+from hybrid_bt.brain.records import Recorder
+from hybrid_bt.brain.settling import AccountGuard, Books
 from hybrid_bt.equations.advice import Advice
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.equations.guard_limits import GuardFacts, GuardParams

@@ -1,26 +1,36 @@
-"""From what legs said to what is to be held: mixed, limited, and kept where a bundle waits. A panel at once.
+"""From what legs said to what may be ordered: mixed, limited, kept where a bundle waits, and behind the guard.
 
 A leg knows nothing of cash, weights or limits, so what it said once stays what it would say, and nothing in the mix or
 the limits looks at the account: any account of recorded legs is `settle_panel`, then `target_replay.replay`. Row by row
-it is what `Hybrid.settle` does, by the same functions.
+it is what `Hybrid.settle` does, by the same functions. The guard of one account asks for its books where a rule needs
+them, and counts what the rules do.
 """
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hybrid_bt.brain.journal import moment_of
+from hybrid_bt.brain.legs.base import Decision
 from hybrid_bt.brain.records import Opinions
-from hybrid_bt.equations.compiled.choice import choose
-from hybrid_bt.equations.fusion import MixParams, RiskParams, leg_weights, legs_traded, settle_row
-from hybrid_bt.equations.waiting import waiting_rows
+from hybrid_bt.equations.compiled import choose
+from hybrid_bt.equations.fusion import MixParams, RiskParams, leg_weights, legs_traded, settle_rows
+from hybrid_bt.equations.guard import guard_step, initial_guard
+from hybrid_bt.equations.guard_limits import RULES, GuardFacts, GuardParams, held_weights, is_active, rule_names
+from hybrid_bt.equations.waiting import waiting_rows, withheld
 from hybrid_bt.errors import ConfigError
 
 FloatArray = NDArray[np.float64]
 
 SECONDS_PER_CELL = 1e-6  # of a bar x symbol, interpreted
+MOST_TEXTS = 20  #: a policy that fails with another number each time must not fill the memory
 
 
 class Mix(NamedTuple):
@@ -61,23 +71,23 @@ def settle_panel(
     ConfigError
         For arrays of another shape or with values that are not finite.
     """
-    n_bars, n_symbols = traded.shape
-    targets = np.array([_checked(name, leg, traded.shape) for name, leg in opinions.legs.items()])
-    volatility = _checked("volatility", opinions.volatility, traded.shape)
-    correlation = _checked("correlation", opinions.correlation, (n_bars,))
-    weights = _checked("the mix", mix.weights, (n_bars, len(targets)))
+    n_bars, wanted = len(traded), [_checked(name, leg, traded.shape) for name, leg in opinions.legs.items()]
+    given = (
+        np.stack(wanted, axis=1),
+        _checked("the mix", mix.weights, (n_bars, len(wanted))),
+        _checked("volatility", opinions.volatility, traded.shape),
+        _checked("correlation", opinions.correlation, (n_bars,)),
+    )
     settled = np.empty(traded.shape)
-    given = targets, weights, volatility, correlation, risk
     if choose(compiled, traded.size * SECONDS_PER_CELL):
-        from hybrid_bt.equations.compiled.accounts import settle_all
+        from hybrid_bt.equations.compiled.panel import settle_all
 
-        settle_all(*given, settled)
+        settle_all(settled, *given, risk=risk)
     else:
-        rows = [column.tolist() for column in (targets.transpose(1, 0, 2), weights, volatility, correlation)]
-        blank = [0.0] * n_symbols
-        for t, (wanted, parts, volatilities, rho) in enumerate(zip(*rows, strict=True)):
-            settle_row(blank, wanted, parts, volatilities, rho, risk)
-            settled[t] = blank
+        rows = [[0.0] * traded.shape[1] for _ in range(n_bars)]
+        wants, weights, volatility, correlation = (values.tolist() for values in given)
+        settle_rows(rows, wants, weights, volatility, correlation, risk)
+        settled[...] = rows
     settled[waiting_rows(traded, opinions.ties, mix.traded)] = np.nan
     return settled
 
@@ -90,3 +100,70 @@ def _checked(name: str, values: ArrayLike, shape: tuple[int, ...]) -> FloatArray
         row = np.argwhere(~np.isfinite(array))[0].tolist()
         raise ConfigError(f"replay: {name} is not finite at {row}; a leg answers with a number on every bar")
     return array
+
+
+class Books(NamedTuple):
+    """An account at the close of a bar."""
+
+    equity: float
+    sizes: Sequence[float]  #: (N,) signed shares held
+    worth: Sequence[float]  #: (N,) of one share at its last close; not looked at where none is held
+    delivered: Sequence[bool]  #: (N,) whether the symbol has a bar, so that an order for it can be sent
+
+
+class AccountGuard:
+    """Stands between decisions and orders, and counts what the rules do.
+
+    Attributes
+    ----------
+    triggers : dict
+        Rule -> number of bars on which it changed what was wanted; rules that never did are left out.
+    first : dict
+        Rule -> stamp of the first of those bars.
+    failures : list of str
+        What legs and gate did wrong, each text once, in order.
+    """
+
+    def __init__(self, params: GuardParams, band: float, moment: Callable[[float], datetime]) -> None:
+        self.params, self._band, self._moment = params, band, moment
+        self.is_active = is_active(params) or bool(params.kill_file)
+        self._kill_file = Path(params.kill_file) if params.kill_file else None
+        self._state = initial_guard()
+        self.triggers: dict[str, int] = {}
+        self.first: dict[str, float] = {}
+        self.failures: list[str] = []
+
+    def facts(self, stamp: float, books: Books, failed: bool) -> GuardFacts:
+        """The account as the rules see it."""
+        killed = self._kill_file is not None and self._kill_file.exists()
+        equity, sizes, worth, delivered = books
+        return GuardFacts(int(stamp), equity, held_weights(sizes, worth, equity), delivered, failed, killed)
+
+    def settled(
+        self, stamp: float, decision: Decision, facts: GuardFacts, pairs: Sequence[tuple[int, int]]
+    ) -> Decision:
+        """The decision with the targets that may be sent, and what they were cut by; once on every bar traded."""
+        wanted = withheld(decision.target, decision.waits)
+        self._state, targets, mask = guard_step(self._state, wanted, facts, pairs, self.params, self._band)
+        for name in rule_names(mask):
+            self.triggers[name] = self.triggers.get(name, 0) + 1
+            self.first.setdefault(name, stamp)
+        waits = tuple(wait and target != target for wait, target in zip(decision.waits, targets, strict=False))
+        return decision._replace(target=targets, waits=waits, wanted=decision.target, guard=mask)
+
+    def told(self, stamp: float, failures: Sequence[str]) -> None:
+        """Name each part that failed on a bar, once."""
+        for text in failures:
+            if text not in self.failures and len(self.failures) < MOST_TEXTS:
+                self.failures.append(text)
+                warnings.warn(f"HybridStrategy: {self._moment(stamp)} {text}", stacklevel=1)
+
+    def report(self) -> dict[str, object]:
+        """Plain data for `run.json`; empty where no limit is on and no policy failed."""
+        if not (self.is_active or self.failures):
+            return {}
+        return {
+            "triggers": {name: self.triggers[name] for name in RULES if name in self.triggers},
+            "first": {name: moment_of(self.first[name]).isoformat() for name in RULES if name in self.first},
+            "failures": list(self.failures),
+        }

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.05  #: of a single test, for the comparison with luck
 LAST_TRAINING_DAY = date(2009, 12, 31)  #: of the shipped policies
-_HEAD = ("pair", "hedge ratio", "p", "q", "Johansen / 95 %", "half-life, bars", "drift of ratio", "passes")
+_HEAD = ("pair", "hedge ratio", "p", "q", "half-life, bars", "drift of ratio", "passes")
 
 
 @command()
@@ -86,7 +86,6 @@ def _cells(c: Candidate) -> tuple[str, ...]:
         f"{c.hedge_ratio:.2f}",
         f"{c.p_value:.4f}",
         f"{c.q_value:.3f}",
-        f"{c.johansen:.2f}",
         f"{c.half_life_bars:.0f}",
         f"{c.stability:+.0%}",
     )

@@ -92,7 +92,7 @@ def import_sb3(model: Path, kind: str, observation: str, out: Path, seed: int | 
     model.predict(deterministic=True), VecNormalize included; that is checked before it is written.
     """
     check_installed("importing", "train", NEEDED)
-    from hybrid_bt.config.build import OBSERVATIONS
+    from hybrid_bt.equations.features import OBSERVATIONS
     from hybrid_bt.policies.sb3_model import import_model
 
     ways: dict[str, Any] = {name: flags.pop(name) for name in ("vecnormalize", "trust")}

@@ -13,16 +13,14 @@ from typing import Any, NamedTuple
 from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.brain.hybrid import Hybrid, MarketReader
 from hybrid_bt.brain.legs import Leg, SacLeg, leg_named
-from hybrid_bt.brain.legs import sac as sac_leg
 from hybrid_bt.brain.legs.sac import Gate
 from hybrid_bt.config import Config
-from hybrid_bt.equations.features import MARKET_FEATURES
+from hybrid_bt.equations.features import OBSERVATIONS
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.errors import ConfigError, LegError
 from hybrid_bt.policies.frozen import FrozenPolicy
 
 PACKAGED = "package:"
-OBSERVATIONS = {"sac": sac_leg.OBSERVATION, "gate": MARKET_FEATURES}
 
 #: makes a leg of the user's own from the symbols, the pairs as columns (y, x), and the configuration
 LegMaker = Callable[[tuple[str, ...], list[tuple[int, int]], Config], Leg]
@@ -101,29 +99,28 @@ def build(
     noise = kalman_params or [config.kalman_params] * len(columns)
     reader = MarketReader(len(names), columns, noise, config.spread_params, config.risk.bars_per_year)
     gate = _fresh(taking_part(policies, config).gate)
-    made: dict[str, Leg | None] = {}
-    for name, is_on in config.legs_enabled().items():
-        if not is_on:
-            made[name] = None
-        elif legs and name in legs:
-            made[name] = legs[name](names, columns, config)
-        else:
-            made[name] = _leg(config, name, names, columns, policies)
-        if made[name] is not None and not callable(getattr(made[name], "wishes", None)):
-            raise LegError(
-                f"legs: {name} is a {type(made[name]).__name__} without wishes(view); see hybrid_bt.brain.legs.Leg"
-            )
+    made = {
+        name: _leg(config, name, names, columns, policies, legs or {}) if is_on else None
+        for name, is_on in config.legs_enabled().items()
+    }
     return Hybrid(reader, made, Gate(gate) if gate else None, config.mix(), config.risk, config.manager)
 
 
 def _leg(
-    config: Config, name: str, symbols: tuple[str, ...], pairs: list[tuple[int, int]], policies: Policies
+    config: Config,
+    name: str,
+    symbols: tuple[str, ...],
+    pairs: list[tuple[int, int]],
+    policies: Policies,
+    own: Mapping[str, LegMaker],
 ) -> Leg | None:
-    if name == "sac":
+    if name == "sac" and name not in own:
         policy: Any = _fresh(policies.sac)
         return None if policy is None else SacLeg(symbols, pairs, config.risk_unit, policy)
-    params = config.pair_rules if name == "kalman" else config.legs[name].params
-    leg: Leg = leg_named(name)(symbols, pairs, params)
+    params = config.pair_rules if name == "kalman" else config.legs[name].params if name in config.legs else ()
+    leg: Leg = own[name](symbols, pairs, config) if name in own else leg_named(name)(symbols, pairs, params)
+    if not callable(getattr(leg, "wishes", None)):
+        raise LegError(f"legs: {name} is a {type(leg).__name__} without wishes(view); see hybrid_bt.brain.legs.Leg")
     return leg
 
 

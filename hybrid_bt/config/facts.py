@@ -14,7 +14,7 @@ from hybrid_bt.account.records import AccountPath, gap_notes, guard_notes
 from hybrid_bt.bars import Bars, instant, say_stamp
 from hybrid_bt.bars.findings import counters
 from hybrid_bt.bars.stamps import is_intraday
-from hybrid_bt.brain.recording import Recorder
+from hybrid_bt.brain.records import Recorder
 from hybrid_bt.config.task import Task
 
 _VERSIONED = ("pandas", "quantstats")  #: beside those that the report names itself

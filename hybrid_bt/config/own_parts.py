@@ -24,7 +24,7 @@ from hybrid_bt.config import Config, load_config, overridden
 from hybrid_bt.config.build import LegMaker, Policies, build, load_policy
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.parameters import validated
-from hybrid_bt.errors import ConfigError, PolicyError, did_you_mean
+from hybrid_bt.errors import ConfigError, did_you_mean
 
 FloatArray = NDArray[np.float64]
 
@@ -43,15 +43,10 @@ class CallablePolicy:
     ----------
     function : callable
         Observations, float64 of shape (rows, features), to one action in [-1, 1] per row. The columns are
-        `brain.legs.sac.OBSERVATION` for SAC (one row per asset), `equations.features.MARKET_FEATURES` for the gate
-        (one row). An object with a method `reset` is reset before a run, and every run has a copy of its own.
+        `equations.features.OBSERVATIONS["sac"]`, one row per asset, and `["gate"]`, one row. An object with
+        a method `reset` is reset before a run, and every run has a copy of its own.
     trained_until : date, optional
         Last day that it learnt from: earlier bars are refused as in-sample. None says that it did not learn.
-
-    Raises
-    ------
-    PolicyError
-        From `act`, if the answer has another shape, is not finite, or leaves [-1, 1].
     """
 
     clipped_count = 0
@@ -73,38 +68,13 @@ class CallablePolicy:
         if reset is not None:
             reset()
 
-    @property
-    def is_recurrent(self) -> bool:
-        """Whether the function gives and takes back a memory."""
-        return hasattr(self.function, "state") and hasattr(self.function, "restore")
-
-    def state(self) -> dict[str, Any]:
-        """Memory of the function, for `restore`; empty where it gives none."""
-        return self.function.state() if self.is_recurrent else {}  # type: ignore[attr-defined]
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go back to what `state` gave."""
-        if self.is_recurrent:
-            self.function.restore(state)  # type: ignore[attr-defined]
-
     def act(self, observations: FloatArray) -> FloatArray:
-        """Answer one bar: (rows, features) to (rows,)."""
-        actions = np.asarray(self.function(observations), dtype=np.float64)
-        if actions.size != len(observations) or actions.ndim > 2:
-            raise PolicyError(
-                f"policy: {self!r} answered with shape {actions.shape} to {len(observations)} row(s); "
-                "give one action per row"
-            )
-        actions = actions.reshape(-1)
-        bad = ~(np.abs(actions) <= 1.0)
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise PolicyError(f"policy: {self!r} answered {actions[row]} in row {row}; an action lies in [-1, 1]")
-        return actions
+        """Answer one bar: (rows, features) to (rows,); what is no action, `legs.sac.checked_actions` refuses."""
+        return np.asarray(self.function(observations), dtype=np.float64).reshape(-1)
 
 
 def own_policies(
-    config: Config, given: Policies | None, sac: object, gate: object, legs: Mapping[str, LegMaker]
+    config: Config, given: Policies | None, own: Mapping[str, object], legs: Mapping[str, LegMaker]
 ) -> Policies:
     """The policies of a run: yours where you gave one, else the configuration's files.
 
@@ -112,8 +82,8 @@ def own_policies(
     ----------
     given : Policies, optional
         Both at once; None inside it leaves a part out.
-    sac, gate : path, policy or callable, optional
-        One of them, before `given`.
+    own : mapping
+        `sac`, `gate` or both -> path, policy or callable, before `given`; None for nothing.
     legs : mapping
         Of `own_legs`: a leg in the place of `sac` asks no policy.
 
@@ -126,12 +96,17 @@ def own_policies(
             f"policies is a {type(given).__name__}; give Policies(sac=..., gate=...), and wrap it in a list for "
             "optstrategy, which takes a tuple apart"
         )
+    for kind in own:
+        if kind not in Policies._fields:
+            raise ConfigError(f"policies: there is no {kind!r}{did_you_mean(kind, Policies._fields)}")
     found: dict[str, Any] = {}
-    for kind, own in (("sac", sac), ("gate", gate)):
+    for kind in Policies._fields:
         if not getattr(config, kind).enabled or kind in legs:
             found[kind] = None
-        elif own is not None or given is not None:
-            found[kind] = _as_policy(kind, own if own is not None else getattr(given, kind))
+        elif own.get(kind) is not None:
+            found[kind] = _as_policy(kind, own[kind])
+        elif given is not None:
+            found[kind] = _as_policy(kind, getattr(given, kind))
         else:
             found[kind] = load_policy(getattr(config, kind).file, kind)
     return Policies(**found)

@@ -20,7 +20,7 @@ from hybrid_bt.config.build import LegMaker, Policies, build, training_end
 from hybrid_bt.config.own_parts import CallablePolicy, own_legs, own_policies
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.equations.kalman import KalmanParams, fit, follow_pair
-from hybrid_bt.errors import BarsError, ConfigError, InSampleError, did_you_mean
+from hybrid_bt.errors import BarsError, InSampleError
 from hybrid_bt.policies.frozen import FrozenPolicy
 
 if TYPE_CHECKING:
@@ -78,24 +78,14 @@ def prepare(
     """
     asked = as_config(mode, config)
     own = own_legs(asked, legs)
-    loaded = _policies(asked, policies, own)
+    loose = policies if isinstance(policies, Mapping) else {}
+    loaded = own_policies(asked, None if isinstance(policies, Mapping) else policies, loose, own)
     trained_until = training_end(loaded)
     day = start if start is None or isinstance(start, date) else instant(start).astype("M8[us]").item().date()
     row = first_trading_row(market.bars, trained_until, day, allow_in_sample)
     known = asked.for_stamps(market.bars.stamps[:row])
     fitted = fit_pairs(market, row, known) if known.kalman.fit else None
     return Task(market, mode, known, loaded, own, day, allow_in_sample, row, trained_until, fitted)
-
-
-def _policies(
-    config: Config, given: Policies | Mapping[str, PolicyGiven] | None, legs: Mapping[str, LegMaker]
-) -> Policies:
-    if not isinstance(given, Mapping):
-        return own_policies(config, given, None, None, legs)
-    for kind in given:
-        if kind not in Policies._fields:
-            raise ConfigError(f"policies: there is no {kind!r}{did_you_mean(kind, Policies._fields)}")
-    return own_policies(config, None, given.get("sac"), given.get("gate"), legs)
 
 
 def as_config(mode: str, given: Configured) -> Config:

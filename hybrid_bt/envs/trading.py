@@ -15,7 +15,7 @@ from hybrid_bt.account.replay import checked_terms
 from hybrid_bt.envs.episodes import Track, draw_episode
 from hybrid_bt.envs.lanes import REGIME, Lanes, Market, Spec
 from hybrid_bt.equations.book import Account, Capital
-from hybrid_bt.equations.compiled.choice import have_numba
+from hybrid_bt.equations.compiled import have_numba
 from hybrid_bt.equations.env_step import GOES_ON, RUINED, Task
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.errors import ConfigError

@@ -37,9 +37,9 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from hybrid_bt.equations import Numbers, Row, Table
 from hybrid_bt.equations.book import Account, Book, Tape, execute, first_bars, margin_check, mark, open_account
 from hybrid_bt.equations.costs import Costs, borrow_interest
-from hybrid_bt.equations.rows import Numbers, Row, Table
 from hybrid_bt.equations.sizing import OrderRules, order_size, submission_order
 
 Terms: TypeAlias = tuple[float, Costs, OrderRules]
@@ -168,9 +168,9 @@ def send_orders(
     Account
         With the orders submitted, and `ruined` set for good if equity <= 0.
     """
-    equity, sizes, fresh = account.equity, book.size, book.fresh
-    ruined = account.ruined or not equity > 0.0
-    orders = 0
+    cash, equity, seen, waiting, _, was_ruined, rejected, fills, paid, interest = account
+    sizes, fresh, orders = book.size, book.fresh, 0
+    ruined = was_ruined or not equity > 0.0
     for i in range(len(close_row)):
         close = close_row[i]
         fresh[i] = 0.0
@@ -179,7 +179,6 @@ def send_orders(
             if size != 0.0:
                 fresh[i] = size
                 orders += 1
-    waiting = account.waiting
     if orders > 0:
         end = submission_order(fresh, book.queue, waiting)
         for k in range(waiting, end):
@@ -187,20 +186,9 @@ def send_orders(
             book.order[i], book.order_close[i], book.order_row[i] = fresh[i], close_row[i], t
         if ruined:
             waiting, orders = end, 0  # accepted without a margin check
-    elif ruined == account.ruined:
+    elif ruined == was_ruined:
         return account
-    return Account(
-        account.cash,
-        equity,
-        account.seen,
-        waiting,
-        orders,
-        ruined,
-        account.rejected,
-        account.fills,
-        account.commission,
-        account.interest,
-    )
+    return Account(cash, equity, seen, waiting, orders, ruined, rejected, fills, paid, interest)
 
 
 def run_account(

@@ -10,8 +10,8 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Gt
 
+from hybrid_bt.equations import Cells, Numbers, Row
 from hybrid_bt.equations.costs import Costs, commission
-from hybrid_bt.equations.rows import Cells, Numbers, Row
 
 
 class Capital(NamedTuple):

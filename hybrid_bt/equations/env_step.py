@@ -12,13 +12,12 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-from hybrid_bt.equations import fusion
+from hybrid_bt.equations import Cells, Lines, Row, Written, fusion
 from hybrid_bt.equations.accounting import broker_day, send_orders
 from hybrid_bt.equations.book import Account, Tape, book_of, open_account
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.equations.fusion import FusionParams, RiskParams, RiskUnit
-from hybrid_bt.equations.rows import Cells, Lines, Row, Written
 from hybrid_bt.equations.sizing import OrderRules
 
 REWARD_SCALE = 100.0  #: rewards are in percent: networks like numbers near 1

@@ -22,7 +22,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hybrid_bt.equations.rows import Cells, Numbers, Row
+from hybrid_bt.equations import Cells, Numbers, Row
 
 CLIP = 5.0  #: policies are trained on features clipped to +-5 standard deviations
 WARMUP_BARS = 252  #: returns an asset must have shown before anybody acts on its features
@@ -50,6 +50,8 @@ _TRENDS = ("market_trend_5", "market_trend_21", "market_trend_63", "market_trend
 _SHAPE = ("market_volatility_ratio", "market_volatility_shock", "correlation", "variance_ratio")
 #: of the market, in the order in which `market_features` returns them
 MARKET_FEATURES = ("market_return_1", *_TRENDS, *_SHAPE, "pair_stretch")
+#: columns of what a policy observes, by its kind
+OBSERVATIONS = {"sac": (*ASSET_FEATURES, "previous_action"), "gate": MARKET_FEATURES}
 
 
 class AssetState(NamedTuple):

@@ -25,7 +25,7 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Ge, Gt, Le
 
-from hybrid_bt.equations.rows import Cells, Numbers, Table
+from hybrid_bt.equations import Cells, Lines, Numbers, Row, Table
 
 ROUNDING = 1e-12  #: relative; scaling to the volatility target meets it only so nearly
 SUM_ERROR = 1e-12  #: of a sum of targets, relative to gross exposure: more than adding thousands of them can lose
@@ -200,12 +200,13 @@ def limit_in_place(targets: Cells[float], volatilities: Numbers, correlation: fl
     return scale
 
 
-def settle_row(
-    wanted: Cells[float], targets: Table, weights: Numbers, volatility: Numbers, correlation: float, risk: RiskParams
+def settle_rows(
+    settled: Lines, targets: Row[Table], weights: Table, volatility: Table, correlation: Numbers, risk: RiskParams
 ) -> None:
-    """What is to be held at a close: targets (L, N) mixed and limited into `wanted`, (N,)."""
-    mix_into(wanted, targets, weights)
-    limit_in_place(wanted, volatility, correlation, risk)
+    """What is to be held at T closes: targets (T, L, N) mixed and limited into `settled`, (T, N)."""
+    for t in range(len(settled)):
+        mix_into(settled[t], targets[t], weights[t])
+        limit_in_place(settled[t], volatility[t], correlation[t], risk)
 
 
 def settled(
@@ -216,7 +217,7 @@ def settled(
     mix: MixParams,
     risk: RiskParams,
 ) -> tuple[tuple[float, ...], list[float], list[float], float]:
-    """`settle_row` at a regime score: weights of the legs, their mix (N,), the same within limits, its scale."""
+    """The same at one close and regime score: weights of the legs, their mix (N,), this within limits, its scale."""
     weights, fused = leg_weights(r, mix), [0.0] * len(volatility)
     mix_into(fused, targets, weights)
     return weights, fused, *limit(fused, volatility, correlation, risk)

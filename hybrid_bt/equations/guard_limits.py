@@ -15,7 +15,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from annotated_types import Ge, Lt
 
-from hybrid_bt.equations.rows import Numbers
+from hybrid_bt.equations import Numbers
 
 #: bit i of a mask says that rule i changed what was wanted
 RULES = (

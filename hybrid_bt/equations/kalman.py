@@ -211,10 +211,7 @@ def log_likelihood(
 
 
 def fit(
-    y: LogCloses,
-    x: LogCloses,
-    start: KalmanParams,
-    filtered: Callable[..., list[KalmanState]] = filter_pair,
+    y: LogCloses, x: LogCloses, start: KalmanParams, filtered: Callable[..., list[KalmanState]] = filter_pair
 ) -> KalmanParams:
     """Noise variances by maximum likelihood (Nelder-Mead on their logarithms, scipy).
 

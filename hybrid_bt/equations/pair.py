@@ -23,14 +23,12 @@ x in money, and the hedge ratio is frozen while the pair is open. A pair whose a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 from annotated_types import Ge, Gt
 
-from hybrid_bt.equations import kalman
+from hybrid_bt.equations import Cells, Numbers, Row, Table, kalman
 from hybrid_bt.equations.kalman import KalmanParams, KalmanState
-from hybrid_bt.equations.rows import Cells, Numbers, Row, Table
 
 MIN_VARIANCE = 1e-12  #: squared log price; a spread that never moves has z-score 0, not infinity
 
@@ -143,11 +141,6 @@ def pair_view(pair: PairState) -> PairView:
     alpha = kalman.intercept(state, pair.log_y, pair.log_x)
     _, beta, p_bb, _, _, innovation, innovation_var, prior_beta = state
     return PairView(alpha, beta, p_bb, innovation, innovation_var, spread.spread, spread.zscore, prior_beta, fresh)
-
-
-def pair_views(pairs: Sequence[PairState]) -> list[PairView]:
-    """Of all pairs."""
-    return [pair_view(pair) for pair in pairs]
 
 
 def pair_zscores(pairs: Row[PairState], n_pairs_of: Row[int], zscores: Cells[float]) -> float:

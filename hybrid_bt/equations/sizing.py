@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Ge, Lt
 
-from hybrid_bt.equations.rows import Cells, Numbers
+from hybrid_bt.equations import Cells, Numbers
 
 # Sizes live on a binary grid: sums of them are exact up to 2^33 shares. Off the grid, closing and opening parts of a
 # flip do not add up to the order, and Backtrader leaves it open with some 1e-16 shares to go.

@@ -19,7 +19,7 @@ from hybrid_bt.account.registry import RISK_OFF, Panel, Terms, account, traded_a
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.legs.base import Opinion
-from hybrid_bt.brain.opinions import in_chunks, opinions
+from hybrid_bt.brain.opinions import opinions, opinions_in_turn
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.config.task import Task
 from hybrid_bt.equations.advice import NEUTRAL_RISK, Advice
@@ -124,7 +124,7 @@ def _returns(task: Task, traded: Bars, variants: Mapping[str, Sequence[Advice]])
     """Variant -> returns of its account, (T - 1,); `off` is the account of that name in a run."""
     brain, fresh, terms, bars = task.brain(), task.brain(), task.config.terms(), task.market.bars
     panel = read_panel(bars.close, fresh.reader)
-    spoken = [opinion for chunk in in_chunks(brain, panel) for opinion in chunk.rows()][task.row :]
+    spoken = list(opinions_in_turn(brain, panel))[task.row :]
     said = opinions(fresh, panel).rows(slice(task.row, None))
     paths = {OFF: account(Panel(traded, said, terms), RISK_OFF).equity}
     paths |= {name: _equity(brain, spoken, advice, traded, terms) for name, advice in variants.items()}

@@ -23,9 +23,9 @@ from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import MarketHistory, read_panel
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config import Config
-from hybrid_bt.config.build import OBSERVATIONS, Policies, build, policy_path
+from hybrid_bt.config.build import Policies, build, policy_path
 from hybrid_bt.envs import asset_tracks, history_of, regime_track
-from hybrid_bt.equations.features import CLIP
+from hybrid_bt.equations.features import CLIP, OBSERVATIONS
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files.texts import plain
 from hybrid_bt.policies.freeze import freeze

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from brain_cases import PAIRS, altered_from, random_bars
 
-from hybrid_bt.brain.recording import record
+from hybrid_bt.brain.records import record
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.errors import BarsError, ConfigError

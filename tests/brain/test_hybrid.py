@@ -11,7 +11,7 @@ from brain_cases import ACTIVE, PAIRS, SYMBOLS, altered_from, random_bars, stand
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import resolve_pairs
-from hybrid_bt.brain.recording import Recorder, record
+from hybrid_bt.brain.records import Recorder, record
 from hybrid_bt.config import Config, load_config
 from hybrid_bt.config.build import Policies, build, load_policies, policy_path, training_end
 from hybrid_bt.equations.fusion import limit, sac_weight

@@ -18,8 +18,7 @@ from places import ROOT
 import hybrid_bt.evidence.audit
 from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.legs import LEGS, KalmanLeg, Leg, PairView, SacLeg, View, Wish, each_asset
-from hybrid_bt.brain.legs.sac import OBSERVATION
-from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES, asset_features
+from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES, OBSERVATIONS, asset_features
 from hybrid_bt.equations.fusion import RiskUnit, exposure
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.pair import PairPosition, PairRules, SpreadParams, pair_step, stale_step
@@ -219,7 +218,7 @@ def test_cold_symbols_get_nothing_and_no_share() -> None:
     policy = NotedPolicy([0.6, 0.9])
     leg = SacLeg(NAMES, [], UNIT, policy)
     assert targets_of(leg, view_of()._replace(warm=[True, False, True])) == pytest.approx([0.3, 0.0, 0.45], rel=1e-15)
-    assert policy.asked[0].shape == (2, len(OBSERVATION))
+    assert policy.asked[0].shape == (2, len(OBSERVATIONS["sac"]))
     assert targets_of(leg, view_of()._replace(warm=[False] * 3)) == [0.0] * 3
     assert len(policy.asked) == 1
 

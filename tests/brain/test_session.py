@@ -15,9 +15,9 @@ from brain_cases import PAIRS, random_bars, with_rows
 
 from hybrid_bt.account.replay import days_of, one_path
 from hybrid_bt.bars import Bars
-from hybrid_bt.brain.account_guard import Books
 from hybrid_bt.brain.journal import Journal
 from hybrid_bt.brain.session import Session
+from hybrid_bt.brain.settling import Books
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import load_policies
 from hybrid_bt.config.own_parts import setup_of

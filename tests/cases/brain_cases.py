@@ -9,11 +9,10 @@ import numpy as np
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.hybrid import netted
-from hybrid_bt.brain.legs.sac import OBSERVATION as ASSET_OBSERVATION
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies
 from hybrid_bt.config.task import Task, prepare
-from hybrid_bt.equations.features import MARKET_FEATURES as MARKET_OBSERVATION
+from hybrid_bt.equations.features import OBSERVATIONS
 
 SYMBOLS = ("AA", "BB", "CC", "DD", "EE", "FF")
 PAIRS = ("AA:BB", "CC:AA")
@@ -76,7 +75,7 @@ class TiltPolicy:
     clipped_count = 0
 
     def __init__(self, seed: int = 0) -> None:
-        self.weights = np.random.default_rng(seed).normal(0.0, 0.4, len(ASSET_OBSERVATION))
+        self.weights = np.random.default_rng(seed).normal(0.0, 0.4, len(OBSERVATIONS["sac"]))
 
     def act(self, observations: Any) -> Any:
         return np.array([np.tanh(float(np.sum(row * self.weights))) for row in observations])
@@ -91,7 +90,7 @@ class MemoryPolicy:
     clipped_count = 0
 
     def __init__(self, seed: int = 1) -> None:
-        self.weights = np.random.default_rng(seed).normal(0.0, 0.4, len(MARKET_OBSERVATION))
+        self.weights = np.random.default_rng(seed).normal(0.0, 0.4, len(OBSERVATIONS["gate"]))
         self.memory = 0.0
 
     def act(self, observations: Any) -> Any:

@@ -21,7 +21,7 @@ from hybrid_bt.commands.run import main as run
 from hybrid_bt.commands.run import open_page
 from hybrid_bt.config import load_config
 from hybrid_bt.config.parts import MODES
-from hybrid_bt.equations.compiled import choice as batch
+from hybrid_bt.equations import compiled as batch
 
 SHORT = ["--data", "us20", "--symbols", "KO,PEP", "--end", "2011-03-01", "--no-plots"]
 

@@ -33,7 +33,7 @@ def panel(n: int, t: int = 1000, seed: int = 0, planted: bool = False) -> Bars:
 def test_a_planted_pair_comes_first_and_passes():
     best = select_pairs(panel(6, planted=True))[0]
     assert set(best.pair.split(":")) == {"S0", "S1"}
-    assert best.q_value < 0.05 and best.johansen > 1.0
+    assert best.q_value < 0.05
     assert best.half_life_bars == pytest.approx(10.0, rel=0.4)
     expected = 0.8 if best.pair == "S1:S0" else 1 / 0.8
     assert best.hedge_ratio == pytest.approx(expected, rel=0.1)

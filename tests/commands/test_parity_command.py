@@ -17,7 +17,7 @@ import hybrid_bt.brain.legs.sac
 import hybrid_bt.envs
 from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.legs import SacLeg
-from hybrid_bt.brain.recording import record
+from hybrid_bt.brain.records import record
 from hybrid_bt.commands.parity import main
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import Policies, build

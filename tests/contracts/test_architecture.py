@@ -236,7 +236,7 @@ def test_importing_the_package_costs_nothing() -> None:
 
 def test_deciding_needs_neither_backtrader_nor_training_nor_plots() -> None:
     code = (
-        "import sys, hybrid_bt.config.build, hybrid_bt.brain.recording; from hybrid_bt.config import load_config;"
+        "import sys, hybrid_bt.config.build, hybrid_bt.brain.records; from hybrid_bt.config import load_config;"
         "hybrid_bt.config.build.load_policies(load_config());"
         "print(' '.join(name for name in sys.argv[1:] if name in sys.modules))"
     )

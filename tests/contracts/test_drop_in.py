@@ -22,7 +22,8 @@ from strategy_cases import MODES, assert_same_decisions, cerebro_of, fills_of, p
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.legs import Wish, each_asset
-from hybrid_bt.brain.recording import record
+from hybrid_bt.brain.legs.sac import checked_actions
+from hybrid_bt.brain.records import record
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import Policies, build, load_policies
 from hybrid_bt.config.own_parts import CallablePolicy
@@ -391,15 +392,15 @@ def test_function_that_learnt_until_a_day_is_not_traded_before_it() -> None:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda x: [0.0], "answered with shape .* one action per row"),
-        (lambda x: np.full(len(x), np.nan), "answered nan in row 0"),
-        (lambda x: np.full(len(x), 1.5), r"answered 1.5 in row 0; an action lies in \[-1, 1\]"),
+        (lambda x: [0.0], r"3 rows gave actions of shape \(1,\)"),
+        (lambda x: np.full(len(x), np.nan), r"action nan is outside \[-1, 1\]"),
+        (lambda x: np.full(len(x), 1.5), r"action 1.5 is outside \[-1, 1\]"),
     ],
 )
 def test_answer_that_is_no_action_is_named(answer: Any, message: str) -> None:
     policy = CallablePolicy(answer)
     with pytest.raises(PolicyError, match=message):
-        policy.act(np.zeros((3, 2)))
+        checked_actions(policy, policy.act(np.zeros((3, 2))), 3)
 
 
 def test_runs_do_not_share_the_memory_of_a_policy() -> None:

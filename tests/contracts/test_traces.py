@@ -18,14 +18,14 @@ import click
 import pytest
 
 import hybrid_bt
-from hybrid_bt.brain.legs.sac import OBSERVATION
 from hybrid_bt.commands import cli
+from hybrid_bt.equations.features import OBSERVATIONS
 
 ROOT = Path(hybrid_bt.__file__).parent
 BARS = ["--data", "us20", "--symbols", "KO,PEP,CVX,XOM"]
 SPAN = [*BARS, "--end", "2011-03-01"]
 LESSON = ["--symbols", "KO,PEP", "--train-start", "2008-01-01", "--train-end", "2009-06-30", "--sac-steps", "150"]
-STATED = ["--kind", "sac", "--observation", ",".join(OBSERVATION[:3]), "--symbols", "KO"]
+STATED = ["--kind", "sac", "--observation", ",".join(OBSERVATIONS["sac"][:3]), "--symbols", "KO"]
 STATED += ["--train-start", "2008-01-01", "--train-end", "2009-06-30"]
 
 #: each command with small arguments, run in this order in the folder that ARGS are relative to

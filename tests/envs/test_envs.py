@@ -20,9 +20,8 @@ from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.brain.hybrid import MarketReader
-from hybrid_bt.brain.legs.sac import OBSERVATION
 from hybrid_bt.brain.reader import MarketHistory, read_history
-from hybrid_bt.brain.recording import Recorder, record
+from hybrid_bt.brain.records import Recorder, record
 from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.config import Config, load_config
 from hybrid_bt.config.build import build
@@ -41,7 +40,7 @@ from hybrid_bt.envs import (
 )
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.env_step import GOES_ON, RUINED, TRUNCATED, reward_of
-from hybrid_bt.equations.features import ASSET_FEATURES, CLIP, MARKET_FEATURES
+from hybrid_bt.equations.features import ASSET_FEATURES, CLIP, MARKET_FEATURES, OBSERVATIONS
 from hybrid_bt.equations.fusion import MixParams, RiskUnit, exposure, leg_weights, limit
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.equations.waiting import withheld
@@ -416,7 +415,7 @@ def test_environments_see_what_the_legs_see() -> None:
     env = make("Asset")
     observation, _ = env.reset(options={"track": 1, "row": ROW})
     assert np.array_equal(observation[:-1], HISTORY.assets[ROW, 1]) and observation[-1] == 0.0
-    assert env.observation_space.shape == (len(OBSERVATION),)
+    assert env.observation_space.shape == (len(OBSERVATIONS["sac"]),)
     observation, *_ = env.step(np.array([0.25], dtype=np.float32))
     assert np.array_equal(observation[:-1], HISTORY.assets[ROW + 1, 1]) and observation[-1] == 0.25
     assert np.array_equal(make("Regime").reset(options={"row": ROW})[0], HISTORY.market[ROW])

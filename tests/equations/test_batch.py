@@ -22,17 +22,16 @@ from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.brain.hybrid import MarketReader
-from hybrid_bt.brain.legs.sac import OBSERVATION
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_history, read_panel
-from hybrid_bt.brain.recording import record
-from hybrid_bt.brain.records import Opinions
+from hybrid_bt.brain.records import Opinions, record
 from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.config import load_config, overridden
 from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.envs import ASSET, Span, Task, Track, TradingEnv, asset_tracks
 from hybrid_bt.equations.compiled import compiling
 from hybrid_bt.equations.costs import Costs
+from hybrid_bt.equations.features import ASSET_FEATURES
 from hybrid_bt.equations.fusion import FusionParams, MixParams, RiskParams, RiskUnit
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import BarsError, ConfigError
@@ -205,7 +204,7 @@ def crashing_track() -> Track:
     """Closes that treble every 30 bars: a short is ruined."""
     n = 200
     closes = np.array([[100.0 * 3.0 ** (t // 30)] for t in range(n)])
-    seen = np.zeros((n, len(OBSERVATION) - 1), np.float32)
+    seen = np.zeros((n, len(ASSET_FEATURES)), np.float32)
     return Track(("UP",), seen, np.full((n, 1), 0.01), np.zeros(n), closes, closes, np.arange(n), Span(5, n - 1))
 
 
@@ -344,7 +343,7 @@ def test_many_small_replays_load_numba_once_they_are_as_long_as_a_long_one() -> 
 import sys
 sys.path.insert(0, "tests/cases")
 from broker_cases import random_case
-from hybrid_bt.equations.compiled import choice as batch
+from hybrid_bt.equations import compiled as batch
 from hybrid_bt.account.replay import SECONDS_PER_CELL, replay
 case = random_case(1)
 def once() -> list[float]:

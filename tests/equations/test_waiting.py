@@ -17,7 +17,7 @@ from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.brain.legs import KalmanLeg
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
-from hybrid_bt.brain.recording import record
+from hybrid_bt.brain.records import record
 from hybrid_bt.config import load_config, overridden
 from hybrid_bt.config.build import Policies, build, load_policies
 from hybrid_bt.equations.waiting import tied_bundles, waiting_symbols

@@ -28,17 +28,16 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
 
-from hybrid_bt.brain.legs.sac import OBSERVATION as ASSET
 from hybrid_bt.commands.policy import main
 from hybrid_bt.commands.run import main as run_main
-from hybrid_bt.config.build import OBSERVATIONS
-from hybrid_bt.equations.features import MARKET_FEATURES as MARKET
+from hybrid_bt.equations.features import OBSERVATIONS
 from hybrid_bt.errors import PolicyError
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.policies.manifest import Manifest
 from hybrid_bt.policies.sb3_archive import read_statistics
 from hybrid_bt.policies.sb3_model import import_model
 
+ASSET, MARKET = OBSERVATIONS["sac"], OBSERVATIONS["gate"]
 N = 5
 READ = {"sac": ASSET[:N], "gate": MARKET[:N]}
 STATED = {"train_start": "1995-01-03", "train_end": "2009-12-31", "symbols": ["KO"], "costs": {}, "reward": "none"}

@@ -16,7 +16,7 @@ from brain_cases import random_bars
 from hybrid_bt.errors import ConfigError, InSampleError, PolicyError
 from hybrid_bt.feeds import to_feeds
 from hybrid_bt.strategies import FinRLStrategy
-from hybrid_bt.strategies.finrl import FINRL_INDICATORS, Purse, finrl_state, finrl_trades
+from hybrid_bt.strategies.finrl import FINRL_INDICATORS, finrl_state, finrl_trades
 
 pytest.importorskip("stockstats")
 
@@ -70,7 +70,7 @@ def processed(bars: Any) -> pd.DataFrame:
 
 
 def test_state_is_cash_closes_holdings_then_indicator_by_indicator() -> None:
-    state = finrl_state(Purse(7.0, [1.0, 2.0], [3.0, 4.0]), [[10.0, 20.0], [11.0, 21.0]])
+    state = finrl_state(7.0, [1.0, 2.0], [3.0, 4.0], [[10.0, 20.0], [11.0, 21.0]])
     assert state.tolist() == [7.0, 1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 11.0, 21.0]
 
 
@@ -87,8 +87,8 @@ def test_state_is_cash_closes_holdings_then_indicator_by_indicator() -> None:
     ],
 )
 def test_trades_are_those_of_finrl(what: str, actions: Any, cash: float, holdings: Any, wanted: Any) -> None:
-    purse = Purse(cash, [10.0, 10.0, 10.0], holdings)
-    assert finrl_trades(np.array(actions), purse, 10, [0.01] * 3, [0.01] * 3) == wanted, what
+    shares = (np.array(actions) * 10).astype(int)
+    assert finrl_trades(shares, cash, [10.0, 10.0, 10.0], holdings, [0.01] * 3) == wanted, what
 
 
 def test_states_equal_an_account_kept_by_hand() -> None:
@@ -137,7 +137,7 @@ def test_states_equal_finrls_own_environment() -> None:
     state, _ = env.reset()
     for _ in range(BARS.n_bars - FIRST - 1):
         state = env.step(theirs.predict(np.array(state, dtype=np.float32), deterministic=True)[0])[0]
-    run(agent, on_close=True, buy_cost_pct=COST)
+    run(agent, on_close=True)
     assert len(theirs.seen) == len(agent.seen) - 1 == BARS.n_bars - FIRST - 1
     assert np.array(agent.seen[:-1]) == pytest.approx(np.array(theirs.seen), rel=1e-6, abs=1e-6)
 
@@ -166,19 +166,17 @@ def test_orders_fill_at_the_next_open_and_the_account_never_borrows() -> None:
 
 def test_indicators_come_from_lines_of_the_feed_where_it_has_them() -> None:
     class Extended(bt.feeds.PandasData):
-        lines = ("macd", "turbulence")
-        params = (("macd", -1), ("turbulence", -1))
+        lines = ("macd",)
+        params = (("macd", -1),)
 
     frame = processed(BARS)
     cerebro, agent = bt.Cerebro(), Agent(1)
     mine = frame[frame.tic == "AA"].set_index("date")
-    mine["macd"], mine["turbulence"] = range(100, 100 + len(mine)), [0.0] * 15 + [99.0] * (len(mine) - 15)
+    mine["macd"] = range(100, 100 + len(mine))
     cerebro.adddata(Extended(dataname=mine), name="AA")
-    cerebro.addstrategy(FinRLStrategy, agent=agent, indicators=("macd",), turbulence_threshold=50.0)
-    (strategy,) = cerebro.run()
+    cerebro.addstrategy(FinRLStrategy, agent=agent, indicators=("macd",))
+    cerebro.run()
     assert [state[-1] for state in agent.seen] == list(range(100, 100 + len(mine)))
-    holdings = [state[2] for state in agent.seen]
-    assert any(holdings[:15]) and not any(holdings[16:]) and strategy.position.size == 0
 
 
 @pytest.mark.parametrize(
@@ -188,7 +186,6 @@ def test_indicators_come_from_lines_of_the_feed_where_it_has_them() -> None:
         ({"agent": lambda state: [0.1]}, PolicyError, "to 3 tickers; one finite action each"),
         ({"agent": lambda state: [float("nan")] * 3}, PolicyError, "one finite action each"),
         ({"indicators": ("no_such_thing",)}, ConfigError, "stockstats has no indicator"),
-        ({"turbulence_threshold": 70}, ConfigError, "has no line `turbulence`"),
         ({"hmaxx": 1}, ConfigError, "did you mean 'hmax'"),
         ({"trained_until": date(2030, 1, 1), "trade_from": date(2011, 2, 1)}, InSampleError, "training span"),
     ],

@@ -17,7 +17,7 @@ from strategy_cases import MODES, assert_same_decisions, pandas_feeds
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.backtest import run_backtest
 from hybrid_bt.bars import Bars
-from hybrid_bt.brain.recording import record
+from hybrid_bt.brain.records import record
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.equations.kalman import follow_pair, intercept

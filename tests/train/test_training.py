@@ -25,7 +25,7 @@ from small_specs import GATE, SAC
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
-from hybrid_bt.brain.recording import record
+from hybrid_bt.brain.records import record
 from hybrid_bt.commands.train import main
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import Policies, build

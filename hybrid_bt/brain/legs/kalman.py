@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.brain.legs.base import View, Wish
-from hybrid_bt.equations.compiled.choice import choose
+from hybrid_bt.equations.compiled import choose
 from hybrid_bt.equations.pair import PairPosition, PairRules, PairView, hold_bars
 
 FloatArray = NDArray[np.float64]
@@ -43,7 +43,7 @@ class KalmanLeg:
         amounts = np.zeros((len(views.traded), 2 * len(self._pairs)))
         fresh, zscores, ratios = (views.pairs[:, :, PairView._fields.index(name)] for name in READ)
         if choose(None, fresh.size * SECONDS_PER_CELL):
-            from hybrid_bt.equations.compiled.market import hold_all
+            from hybrid_bt.equations.compiled.panel import hold_all
 
             self.positions = hold_all(self.positions, fresh, zscores, ratios, self.rules, amounts)
         else:

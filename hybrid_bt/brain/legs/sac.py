@@ -18,14 +18,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.brain.legs.base import View, Wish
-from hybrid_bt.equations.features import ASSET_FEATURES
 from hybrid_bt.equations.fusion import RiskUnit, exposure
 from hybrid_bt.errors import PolicyError
 
 FloatArray = NDArray[np.float64]
-
-#: names of a row of the observation, in order
-OBSERVATION = (*ASSET_FEATURES, "previous_action")
 
 
 class AssetPolicy(Protocol):
@@ -103,8 +99,7 @@ class Gate:
 
     def _asked(self, ask: Callable[[FloatArray], ArrayLike], observations: NDArray[np.float64]) -> NDArray[np.float64]:
         policy: Any = self.policy
-        has_memory = getattr(policy, "is_recurrent", hasattr(policy, "restore"))
-        before = policy.state() if has_memory and hasattr(policy, "state") else None
+        before = policy.state() if hasattr(policy, "restore") else None
         try:
             return np.clip(checked_actions(policy, ask(observations), len(observations)), -1.0, 1.0)
         except Exception:

@@ -1,5 +1,38 @@
-"""Compiled drivers. The only folder that imports numba: reach it through `hybrid_bt.equations.compiled.choice`.
+"""Compiled drivers, and whether to run them: same functions, same bits.
 
 Nothing is computed here. The step functions of the other modules are made callable from compiled code and looped over,
-without fastmath, so that the bits are CPython's.
+without fastmath, so that the bits are CPython's. numba is imported nowhere else, and on first use of a driver only;
+where it is missing, one warning says so.
 """
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+import sys
+import warnings
+from functools import cache
+
+from hybrid_bt.errors import Advice
+
+SECONDS_TO_LOAD = 1.0  # numba and a kernel that was compiled in an earlier process
+SECONDS_LOADED = 0.05  # a kernel, numba being there already
+_interpreted_so_far = [0.0]  # seconds, as estimated: many short replays are as long as one long one
+
+
+@cache
+def have_numba() -> bool:
+    """Whether numba can be imported; says so the first time it cannot, unless a worker process asks."""
+    if importlib.util.find_spec("numba") is not None:
+        return True
+    if multiprocessing.parent_process() is None:
+        warnings.warn("numba is not installed: same numbers, only slower (pip install numba)", Advice, stacklevel=2)
+    return False
+
+
+def choose(compiled: bool | None, interpreted_seconds: float) -> bool:
+    """Whether to run compiled: as asked, or once a process would have interpreted for as long as it takes to load."""
+    if compiled is None:
+        _interpreted_so_far[0] += interpreted_seconds
+        compiled = _interpreted_so_far[0] >= (SECONDS_LOADED if "numba" in sys.modules else SECONDS_TO_LOAD)
+    return compiled and have_numba()

@@ -48,12 +48,12 @@ def _register_package(package: ModuleType) -> int:
 SOURCES = _register_package(equations)
 
 
-def compile_kernel(function: Callable[..., Any], parallel: bool) -> Callable[..., Any]:
+def compile_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiled on first call, and kept on disk."""
     try:
-        compiled: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=parallel)(function)
+        compiled: Callable[..., Any] = njit(cache=True, error_model="numpy")(function)
     except RuntimeError:  # no place that a cache can be written to
-        compiled = njit(error_model="numpy", parallel=parallel)(function)
+        compiled = njit(error_model="numpy")(function)
     return compiled
 
 

@@ -81,7 +81,7 @@ def _begin_kernel() -> Callable[..., None]:
         assert sources >= 0
         step.begin_lane(_world(floats, ints, scalars, features, panel, task), n_lanes, cash, lane, row, last)
 
-    return compile_kernel(begin, parallel=False)
+    return compile_kernel(begin)
 
 
 @cache
@@ -122,7 +122,7 @@ def _step_kernels(
         world = _world(floats, ints, scalars, features, panel, task)
         return step.step_lane(act, see, baseline, world, 0, borrowed(actions), borrowed(seen))
 
-    return compile_kernel(many, parallel=False), compile_kernel(one, parallel=False)
+    return compile_kernel(many), compile_kernel(one)
 
 
 _begin = _begin_kernel()

@@ -15,7 +15,7 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
-from hybrid_bt.brain.recording import Recorder, record
+from hybrid_bt.brain.records import Recorder, record
 from hybrid_bt.config.task import Task
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.errors import BarsError

@@ -1,0 +1,145 @@
+"""Loops over the bars of a whole panel: reading it, the positions of pairs, legs mixed and limited, an account."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numba.extending import register_jitable
+from numpy.typing import NDArray
+
+from hybrid_bt.equations import features, fusion, pair
+from hybrid_bt.equations.accounting import Terms, run_account
+from hybrid_bt.equations.book import Account, Tape, book_of
+from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, as_tuple, borrowed, compile_kernel, frozen
+from hybrid_bt.equations.fusion import RiskParams
+from hybrid_bt.equations.kalman import KalmanParams
+from hybrid_bt.equations.pair import PairPosition, PairRules, SpreadRates
+
+Flags: TypeAlias = NDArray[np.bool_]
+Out: TypeAlias = tuple[NDArray[Any], ...]
+
+N_NOISE, N_POSITION = len(KalmanParams._fields), len(PairPosition._fields)
+
+
+@register_jitable
+def _tape(t: Tape) -> Tape:
+    """The tape on borrowed arrays."""
+    ints = borrowed(t.bar), borrowed(t.decided), borrowed(t.symbol)
+    floats = borrowed(t.size), borrowed(t.price), borrowed(t.fee)
+    rows = borrowed(t.cash), borrowed(t.equity), borrowed(t.borrow)
+    return Tape(rows[0], rows[1], rows[2], ints[0], ints[1], ints[2], floats[0], floats[1], floats[2])
+
+
+def _kernels() -> tuple[Callable[..., Any], ...]:
+    sources = SOURCES
+
+    def read(
+        closes: Floats, traded: Flags, sides: Ints, noise: Floats, rates: SpreadRates, n: Ints, work: Floats, out: Out
+    ) -> None:
+        assert sources >= 0
+        logs, zscores = work[0], work[1]
+        out_warm, out_features, out_market, out_market_warm, out_volatility, out_correlation, out_pairs = out
+        params = [KalmanParams(*as_tuple(k, N_NOISE)) for k in noise]
+        pairs = [pair.first_pair(sides[p, 0], sides[p, 1], params[p]) for p in range(len(params))]
+        assets = [features.initial_asset() for _ in range(closes.shape[1])]
+        mean = features.initial_market()
+        for t in range(len(closes)):
+            for i, close in enumerate(closes[t]):
+                logs[i] = math.log(close) if traded[t, i] else math.nan
+                zscores[i] = 0.0
+            mean = features.absorb_bar(borrowed(logs), borrowed(traded[t]), assets, mean)
+            pair.absorb_bar(pairs, borrowed(logs), params, rates)
+            stretch = pair.pair_zscores(pairs, borrowed(n), borrowed(zscores))
+            for i, asset in enumerate(assets):
+                for k, value in enumerate(features.asset_features(asset, mean, zscores[i])):
+                    out_features[t, i, k] = value
+                out_volatility[t, i] = features.volatility(asset)
+                out_warm[t, i] = features.is_warm(asset)
+            for k, value in enumerate(features.market_features(mean, stretch)):
+                out_market[t, k] = value
+            out_correlation[t] = features.correlation(mean)
+            out_market_warm[t] = features.is_warm(mean.mean)
+            for p, one in enumerate(pairs):
+                for k, value in enumerate(pair.pair_view(one)):
+                    out_pairs[t, p, k] = value
+
+    def hold(
+        positions: Floats, fresh: Floats, zscores: Floats, ratios: Floats, rules: PairRules, amounts: Floats
+    ) -> None:
+        assert sources >= 0
+        held = [PairPosition(*as_tuple(row, N_POSITION)) for row in positions]
+        pair.hold_bars(held, fresh, zscores, ratios, rules, amounts)
+        for p, position in enumerate(held):
+            for k, value in enumerate(position):
+                positions[p, k] = value
+
+    def trade(
+        opens: Floats, closes: Floats, days: Ints, targets: Floats, terms: Terms, tape: Tape, floats: Floats, ints: Ints
+    ) -> Account:
+        assert sources >= 0
+        rows = borrowed(opens), borrowed(closes), borrowed(days), borrowed(targets)
+        return run_account(*rows, terms, book_of(borrowed(floats), borrowed(ints)), _tape(tape))
+
+    def settle(
+        settled: Floats, targets: Floats, weights: Floats, volatility: Floats, correlation: Floats, limits: RiskParams
+    ) -> None:
+        assert sources >= 0
+        given = borrowed(targets), borrowed(weights), borrowed(volatility), borrowed(correlation)
+        fusion.settle_rows(borrowed(settled), *given, limits)
+
+    return compile_kernel(read), compile_kernel(hold), compile_kernel(trade), compile_kernel(settle)
+
+
+_read, _hold, _trade, _settle = _kernels()
+
+
+def read_all(
+    closes: Floats,
+    traded: Flags,
+    sides: Sequence[tuple[int, int]],
+    noise: Sequence[KalmanParams],
+    rates: SpreadRates,
+    counts: Sequence[int],
+    out: Out,
+) -> None:
+    """Read all bars of a panel.
+
+    Parameters
+    ----------
+    closes, traded : (T, N)
+    sides : (P,) columns (y, x) of each pair
+    noise : (P,) KalmanParams
+    counts : (N,) pairs that each symbol is a side of
+    out
+        Columns `warm` to `pairs` of a blank `legs.base.View`, which are written.
+    """
+    columns = np.array(sides, dtype=np.int64).reshape(-1, 2)
+    numbers = np.array(noise, dtype=np.float64).reshape(-1, N_NOISE)
+    given = frozen(np.ascontiguousarray(closes)), frozen(traded), frozen(columns), frozen(numbers)
+    known = SpreadRates._make(map(float, rates)), frozen(np.array(counts, dtype=np.int64))
+    _read(*given, *known, np.empty((2, closes.shape[1])), out)
+
+
+def hold_all(
+    positions: Sequence[PairPosition], fresh: Floats, zscores: Floats, ratios: Floats, rules: PairRules, amounts: Floats
+) -> list[PairPosition]:
+    """The positions after T bars; the rest as in `pair.hold_bars`."""
+    numbers = np.array(positions, dtype=np.float64).reshape(-1, N_POSITION)
+    given = (np.ascontiguousarray(values) for values in (fresh, zscores, ratios))
+    _hold(numbers, *map(frozen, given), PairRules._make(map(float, rules)), amounts)
+    return [PairPosition(*row) for row in numbers.tolist()]
+
+
+def one_account(terms: Terms, tape: Tape, *rows: NDArray[Any]) -> Account:
+    """`accounting.run_account` of C-contiguous opens, closes, days and targets, with a book of its own."""
+    n = rows[1].shape[1]
+    account: Account = _trade(*map(frozen, rows), terms, tape, np.zeros((6, n)), np.zeros((4, n), np.int64))
+    return account
+
+
+def settle_all(settled: Floats, *given: Floats, risk: RiskParams) -> None:
+    """`fusion.settle_rows` of C-contiguous arrays."""
+    _settle(settled, *map(frozen, given), RiskParams(*map(float, risk)))
