@@ -27,9 +27,8 @@ from hybrid_bt.config import load_config
 from hybrid_bt.config.build import policy_path
 from hybrid_bt.config.task import prepare
 from hybrid_bt.errors import BarsError, ConfigError, PolicyError
-from hybrid_bt.evidence.study.doing import split
 from hybrid_bt.evidence.study.findings import Plan, _crossing
-from hybrid_bt.evidence.study.jobs import ENSEMBLE, Lessons, VoiceJob, run_job
+from hybrid_bt.evidence.study.jobs import ENSEMBLE, Lessons, VoiceJob, run_job, split
 from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, Store, execute, joined
 from hybrid_bt.evidence.trials import append_trial, configuration_key, count_trials, read_trials, trial_sharpes
 from hybrid_bt.feeds import load_bars

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,11 +18,8 @@ from hybrid_bt.config.task import Task
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence import ratios as ratio
 from hybrid_bt.evidence.bootstrap import Draws, Interval, bootstrap, interquartile_mean_interval
-from hybrid_bt.evidence.study.jobs import ENSEMBLE, Arrays, Lessons, Result
-from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, HURDLES, Job, joined, trade_jobs, voice_jobs
-
-if TYPE_CHECKING:
-    from hybrid_bt.evidence.study.doing import Window
+from hybrid_bt.evidence.study.jobs import ENSEMBLE, Arrays, Lessons, Result, Window
+from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, HURDLES, Job, Store, execute, joined, trade_jobs, voice_jobs
 
 Traded = dict[tuple[str, int], Arrays]  #: (window, `whole` or cost level; member) -> what its accounts did
 Key = TypeVar("Key")
@@ -86,14 +85,17 @@ class Findings:
     failures: dict[str, str] = field(default_factory=dict)  #: cell -> why
 
 
-def study(plan: Plan, go: Callable[[Sequence[Job]], list[Result]]) -> Findings:
-    """Record, trade and weigh; `go` does jobs, first those that record, then those that trade.
+def study(
+    plan: Plan, out: Path, *, backend: str = "joblib", n_jobs: int = 1, progress: Callable[[int, int], None] | None = None
+) -> Findings:
+    """Record, trade and weigh; the cells of an earlier study are found in `out`, and those done now are kept there.
 
     Raises
     ------
     ConfigError
         If the whole span itself failed, so that there is nothing to weigh.
     """
+    go = partial(execute, store=Store(out / "cells"), backend=backend, n_jobs=n_jobs, progress=progress)
     failures: dict[str, str] = {}
     heard = _done(voice_jobs(plan), go, failures)
     traded = _done(trade_jobs(plan, heard), go, failures)
