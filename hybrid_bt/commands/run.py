@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +15,7 @@ from hybrid_bt.account.collector import collector_paused, end_without_collecting
 from hybrid_bt.commands.console import FILE, Flag, Flags, command, flag, listed, option, progress_bar, say, table
 from hybrid_bt.commands.options import market_of, setup_of, shared
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.trials import (
-    LEDGER,
-    append_trial,
-    check_ledger,
-    count_trials,
-    read_trials,
-    trial_of,
-    trial_sharpes,
-)
+from hybrid_bt.evidence.trials import LEDGER, append_trial, check_ledger, others_tried, read_trials, trial_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -104,7 +96,7 @@ def main(**flags: Flag) -> None:
         _print(made, paths, said, verbose=flags["verbose"])
         say(f"{len(paths)} files in {out}")
     if flags["open_page"]:
-        open_page(paths)
+        webbrowser.open((out / "explorer.html").resolve().as_uri())
 
 
 def _check(flags: Flags) -> None:
@@ -154,19 +146,12 @@ def _trial(made: Run) -> dict[str, Any]:
     return trial_of("run", made.bars, made.config, policies, made.summary()["hybrid"], **known)
 
 
-def _claim(made: Run, trial: dict[str, Any], path: Path) -> str:
+def _claim(made: Run, trial: Mapping[str, Any], ledger: Path) -> str:
     """What the run shows, its luck considered, after the other trials on these prices."""
-    from hybrid_bt.evidence.claim import claim
+    from hybrid_bt.evidence.ratios import claim
 
-    ledger, data, key = read_trials(path), trial["data_sha256"], trial["config_sha256"]
-    others = trial_sharpes(ledger, data, but=key)
-    return claim(made, n_trials=1 + count_trials(ledger, data, but=key), other_sharpes=others)
-
-
-def open_page(paths: list[Path]) -> None:
-    """Show a run's page in the browser: the explorer, else whatever was written last."""
-    pages = [path for path in paths if path.name == "explorer.html"] or paths[-1:]
-    webbrowser.open(pages[0].resolve().as_uri())
+    others = others_tried(read_trials(ledger), trial["data_sha256"], but=trial["config_sha256"])
+    return claim(made, others.values())
 
 
 def _document(made: Run, paths: list[Path]) -> dict[str, Any]:

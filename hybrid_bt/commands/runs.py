@@ -12,7 +12,7 @@ import click
 from hybrid_bt.commands.console import COUNT, FILE, command, option, say, table
 from hybrid_bt.commands.options import shared
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.trials import LEDGER, count_trials, read_trials
+from hybrid_bt.evidence.trials import LEDGER, others_tried, read_trials
 from hybrid_bt.files.texts import flat
 
 WIDTH = 140  #: of a row with its span
@@ -43,7 +43,7 @@ def main(compared: tuple[int, ...], ledger: Path, last: int, as_json: bool) -> N
     say(table(_COLUMNS, (_row(number, trial) for number, trial in numbered), left=_TEXTS), width=WIDTH)
     names = {str(trial.get("data_sha256")): str(trial.get("data")) for _, trial in reversed(numbered)}
     for data, name in sorted(names.items()):
-        click.echo(f"{count_trials(found, data)} different configurations were tried on {name} ({data[:12]})")
+        click.echo(f"{len(others_tried(found, data))} different configurations were tried on {name} ({data[:12]})")
     if found.damaged:
         click.echo(f"{found.damaged} damaged line(s) in {ledger} were passed over")
 

@@ -16,7 +16,7 @@ from hybrid_bt.commands import console
 from hybrid_bt.commands.console import COUNT, FILE, Flag, Flags, command, flag, option, progress_bar
 from hybrid_bt.commands.options import shared, task_of
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.trials import LEDGER, append_trial, configuration_key, count_trials, read_trials, trial_of
+from hybrid_bt.evidence.trials import LEDGER, append_trial, configuration_key, others_tried, read_trials, trial_of
 from hybrid_bt.files import write_whole
 from hybrid_bt.files.texts import end_days
 
@@ -153,7 +153,7 @@ def _plan(flags: Flags, out: Path) -> Plan:
         n_seeds=0 if flags["retrain"] else min(wanted, members),
         n_resamples=flags["resamples"] or n_resamples,
         seed=flags["seed"],
-        n_trials_before=count_trials(read_trials(out.absolute().parent / LEDGER), bars.sha256, key),
+        n_trials_before=len(others_tried(read_trials(out.absolute().parent / LEDGER), bars.sha256, key)),
     )
 
 

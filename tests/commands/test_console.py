@@ -18,7 +18,6 @@ from click.testing import CliRunner
 from hybrid_bt.commands import cli
 from hybrid_bt.commands.init import commented_toml
 from hybrid_bt.commands.run import main as run
-from hybrid_bt.commands.run import open_page
 from hybrid_bt.config import load_config
 from hybrid_bt.config.parts import MODES
 from hybrid_bt.equations.compiled import choice as batch
@@ -188,8 +187,11 @@ def test_flags_that_contradict_each_other_are_refused(flags: list[str], tmp_path
 def test_open_shows_the_explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     shown: list[str] = []
     monkeypatch.setattr("webbrowser.open", shown.append)
-    open_page([tmp_path / "explorer.html", tmp_path / "run.json"])
-    assert shown == [(tmp_path / "explorer.html").as_uri()]
+    monkeypatch.setattr("hybrid_bt.report.write_report", lambda *_, **__: [])
+    short = [word for word in SHORT if word != "--no-plots"]
+    answer = CliRunner().invoke(run, [*short, "--no-ledger", "--open", "--out", str(tmp_path / "fig")])
+    assert answer.exit_code == 0, answer.output
+    assert shown == [(tmp_path / "fig" / "explorer.html").as_uri()]
 
 
 @pytest.mark.parametrize(

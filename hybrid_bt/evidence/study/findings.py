@@ -79,7 +79,7 @@ class Findings:
     costs: dict[str, list[Summary]]  #: account -> one per `COST_LEVELS_BPS`
     break_even: dict[str, float]  #: account -> bps a side at which it no longer beats vol-target, or is worth nothing
     conditions: list[Condition]
-    overfitting: ratio.Overfitting | None
+    overfitting: float | None  #: probability of backtest overfitting
     ratios: dict[str, dict[str, float]]  #: account -> psr, dsr, track record in years
     n_trials: int
     failures: dict[str, str] = field(default_factory=dict)  #: cell -> why

@@ -75,7 +75,7 @@ def verdicts(found: Findings) -> list[str]:
     if found.overfitting is not None:
         said.append(
             f"Choosing the best of these {len(found.equity)} accounts on half of the bars gives one that is below the "
-            f"median on the other half in {100 * found.overfitting.probability:.0f} % of all splits (PBO)."
+            f"median on the other half in {100 * found.overfitting:.0f} % of all splits (PBO)."
         )
     failed = "; ".join(f"{cell}: {why}" for cell, why in found.failures.items())
     return [f"{len(found.failures)} CELLS FAILED: {failed}", *said] if failed else said
