@@ -15,8 +15,9 @@ from hybrid_bt.account.records import RunRecord
 from hybrid_bt.brain.records import ManagedPaths
 from hybrid_bt.errors import BarsError
 from hybrid_bt.report import OUR_FILES, curves, quantstats_page, tearsheet, write_report, writing
+from hybrid_bt.report.quantstats_page import daily_returns
 from hybrid_bt.report.style import in_sample_spans
-from hybrid_bt.report.tearsheet import METRICS, alike, checks, cross_check, daily_returns
+from hybrid_bt.report.tearsheet import METRICS, Check, alike, cross_check
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +142,6 @@ def test_without_quantstats_the_page_is_ours_and_says_why(record, tmp_path, monk
     assert len(told) == 1 and said in told[0] and "\n" not in told[0]
     assert "claim: none" in page and "PARTLY IN SAMPLE" in page and "data:image/png;base64," in page
     assert said in page.replace("&#x27;", "'")
-    growth = record.accounts["hybrid"].equity[-1] / START - 1  # the record lies within one year
-    assert f"<td>2020</td><td>{growth:.2%}</td>".replace("-", "\u2212") in page
     assert not re.search(r"https?:", page)
 
 
@@ -172,9 +171,8 @@ def test_a_difference_that_conventions_do_not_explain_is_told():
     returns = np.random.default_rng(0).normal(0.0005, 0.01, 500)
     ours = alike(returns, 252)
     wrong = ours | {"Sharpe": ours["Sharpe"] * 1.001}
-    found = checks("hybrid", ours, ours, wrong)
-    (check,) = (check for check in found if not check.agrees)
-    assert check.told.startswith("Sharpe of hybrid is ") and "one of the two is wrong" in check.told
+    found = [Check("hybrid", metric, ours[metric], ours[metric], wrong[metric]) for metric in METRICS]
+    assert [check.metric for check in found if not check.agrees] == ["Sharpe"]
     page = cross_check(found, dict.fromkeys(METRICS, ""))
     assert "DISAGREE" in page and page.count('class="bad"') == 1
 
