@@ -23,6 +23,7 @@ Look = dict[str, Any]  #: keywords of matplotlib
 # Thin lines carry a light colour, small text on white does not.
 TEXT_COLORS = {ORANGE: "#A86F00", PURPLE: "#A8568A", SKY: "#2A7FAF", GREEN: "#00805C"}
 FEWEST_BARS = 6  # room for as many, so that one symbol is not one giant bar
+BESIDE_NAMES = style.Margins(right=1.55)
 LABEL_GAP_POINTS = 11.0  # one line of small text
 # How things on a panel look: spans in sample and their name, spans while something is held, names at line ends.
 HATCHED: Look = dict(facecolor="#F3E9E4", edgecolor="#E3CFC5", hatch="///", linewidth=0, zorder=0)
@@ -59,8 +60,8 @@ class Stack:
     Parameters
     ----------
     captions : mapping of caption to height, inches
-    left, right : float
-        Margins, inches: on the right there is room for names.
+    margins : Margins
+        On the right there is room for names.
     """
 
     def __init__(
@@ -69,13 +70,9 @@ class Stack:
         dates: FloatArray,
         title: str,
         captions: Mapping[str, float],
-        *,
-        left: float = style.Margins().left,
-        right: float = 1.55,
+        margins: style.Margins = BESIDE_NAMES,
     ) -> None:
-        self.figure, rows = style.panels(
-            record, title, list(captions.values()), margins=style.Margins(left=left, right=right)
-        )
+        self.figure, rows = style.panels(record, title, list(captions.values()), margins=margins)
         self.axes = [axes for (axes,) in rows]
         self._record, self._dates = record, dates
         self._names: dict[Axes, list[tuple[float, str, str]]] = {axes: [] for axes in self.axes}

@@ -29,35 +29,7 @@ WIDTH_INCHES, DPI = 10.0, 120  # 1,200 pixels
 HEADER_INCHES = 0.95  # title and subtitle
 INDENT = 0.02  # of the width, before and behind the header
 
-RC: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so the bytes do not depend on the machine's fonts
-    "font.size": 9.0,
-    "text.color": INK,
-    "text.parse_math": False,  # a symbol may hold a dollar sign
-    "axes.edgecolor": PALE,
-    "axes.labelcolor": GREY,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 9.0,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.xmargin": 0.0,
-    "axes.unicode_minus": True,
-    "grid.color": "#E8E8E8",
-    "grid.linewidth": 0.7,
-    "xtick.color": PALE,
-    "ytick.color": PALE,
-    "xtick.labelcolor": GREY,
-    "ytick.labelcolor": GREY,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "lines.linewidth": 1.1,
-    "lines.solid_capstyle": "round",
-    "date.converter": "concise",
-}
-
+_HOUSE = Path(__file__).with_name("house.mplstyle")
 LONGEST_NAME = 24  # characters of the data's name in the subtitle
 LONGEST_SUBTITLE = 150  # characters on a line
 
@@ -90,7 +62,7 @@ def house_style() -> Iterator[None]:
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(RC)
+        matplotlib.rcParams.update(matplotlib.rc_params_from_file(_HOUSE, use_default_template=False))
         yield
 
 
