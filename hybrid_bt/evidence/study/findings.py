@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -55,14 +55,6 @@ class Plan:
         return self.bars.between(self.bars.stamps[first], self.bars.stamps[last])
 
 
-class Seed(NamedTuple):
-    """One member of the ensembles, alone, over the whole span."""
-
-    number: int
-    account: str
-    summary: Summary
-
-
 @dataclass(frozen=True, eq=False)
 class Findings:
     """What came of it; returns are on the whole span, from the first decision on."""
@@ -74,7 +66,7 @@ class Findings:
     summaries: dict[str, Summary]
     draws: Draws
     windows: list[tuple[Window, dict[str, Summary]]]
-    seeds: list[Seed]
+    seeds: dict[tuple[int, str], Summary]  #: (member, account) -> that member alone over the whole span
     interquartile: dict[tuple[str, str], Interval]  #: (account, measure) -> over seeds and windows
     costs: dict[str, list[Summary]]  #: account -> one per `COST_LEVELS_BPS`
     break_even: dict[str, float]  #: account -> bps a side at which it no longer beats vol-target, or is worth nothing
@@ -152,12 +144,12 @@ def _weigh(plan: Plan, heard: dict[tuple[int, int], Arrays], traded: Traded, fai
         summaries=_summaries(bars, whole),
         draws=bootstrap(returns, wanted, n_resamples=plan.n_resamples, seed=plan.seed),
         windows=windows,
-        seeds=[
-            Seed(member, name, summary)
+        seeds={
+            (member, name): summary
             for (cell, member), arrays in traded.items()
             if cell == "whole" and member != ENSEMBLE
             for name, summary in _summaries(bars, arrays).items()
-        ],
+        },
         interquartile=_over_seeds(plan, traded),
         costs=costs,
         break_even=_break_even(costs),

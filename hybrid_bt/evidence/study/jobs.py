@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.account.flows import fill_arrays
 from hybrid_bt.account.registry import Panel, account
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import BarsError
@@ -150,11 +151,9 @@ class TradeJob:
         found: Arrays = {}
         for name in self.accounts:
             path = account(self.panel, name)
-            columns = path.fills.columns if hasattr(path.fills, "columns") else ()
-            notional = float(np.abs(columns[3] * columns[4]).sum()) if columns else 0.0
-            paid = float(columns[5].sum()) if columns else 0.0
+            fills, borrowed = fill_arrays(path), float(path.borrow.sum())
             found[f"equity:{name}"] = path.equity
-            found[f"totals:{name}"] = np.array([notional, paid + float(path.borrow.sum()), float(path.rejected)])
+            found[f"totals:{name}"] = np.array([fills.notional.sum(), fills.commission.sum() + borrowed, path.rejected])
         return found
 
 

@@ -135,12 +135,11 @@ def _account(found: Findings, name: str) -> tuple[str, ...]:
 def _seeds_table(found: Findings) -> str:
     if not found.seeds:
         return "<p class='small'>No single seeds in this study.</p>"
-    numbers = sorted({seed.number for seed in found.seeds})
-    by = {(seed.number, seed.account): seed.summary for seed in found.seeds}
+    numbers = sorted({number for number, _ in found.seeds})
     rows = []
-    for name in dict.fromkeys(seed.account for seed in found.seeds):
+    for name in dict.fromkeys(account for _, account in found.seeds):
         over = found.interquartile.get((name, "sharpe"))
-        alone = (f"{by[number, name].sharpe:.2f}" for number in numbers)
+        alone = (f"{found.seeds[number, name].sharpe:.2f}" for number in numbers)
         rows.append((name, *alone, f"{found.summaries[name].sharpe:.2f}", "" if over is None else over.text()))
     head = ("Sharpe ratio", *(f"seed {number}" for number in numbers), "ensemble", "IQM over seeds and windows")
     return html_table(head, rows, chief="hybrid") + SEEDS_NOTE
@@ -172,8 +171,8 @@ def _windows(found: Findings) -> Iterator[Row]:
 
 def _seeds(found: Findings) -> Iterator[Row]:
     yield "seed", "account", *SHOWN
-    for seed in found.seeds:
-        yield seed.number, seed.account, *_shown(seed.summary)
+    for (number, account), summary in found.seeds.items():
+        yield number, account, *_shown(summary)
     for (account, measure), value in found.interquartile.items():
         yield f"IQM of windows {measure}", account, *value
 
