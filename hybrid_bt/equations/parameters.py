@@ -9,7 +9,7 @@ holds whatever somebody gives against all of it; a field with words is a key of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar, cast, get_type_hints
 
@@ -28,21 +28,21 @@ def meanings(cls: type) -> dict[str, str]:
 
 
 @cache
-def _adapter(cls: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(cls, config=ConfigDict(allow_inf_nan=False))
+def _adapter(cls: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(cast(type, cls), config=ConfigDict(allow_inf_nan=False))
 
 
 def parsed(cls: type[T], given: Mapping[str, Any]) -> tuple[T | None, list[tuple[str, str]]]:
     """The NamedTuple `cls` of these fields, and what is wrong: with which field ("" for several together), and why."""
     try:
-        value: T = _adapter(cast(Any, cls)).validate_python(dict(given))
+        value: T = _adapter(cast(Hashable, cls)).validate_python(dict(given))
     except ValidationError as error:
         return None, [_problem(cls, **found) for found in error.errors()]
     contradiction = getattr(value, "contradiction", str)()
     return value, [("", contradiction)] if contradiction else []
 
 
-def _problem(cls: type, type: str, loc: Sequence[Any], msg: str, input: Any, **_: Any) -> tuple[str, str]:
+def _problem(cls: type, type: str, loc: Sequence[Any], msg: str, input: object, **_: object) -> tuple[str, str]:
     field = str(loc[0])
     if type == "extra_forbidden":
         return (field, "unknown key" + did_you_mean(field, cls.__annotations__))

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from places import ROOT
+from places import CASES, ROOT
 
 from hybrid_bt.commands.run import main as run_main
 from hybrid_bt.errors import BarsError
@@ -197,7 +197,7 @@ def test_kill_while_a_snapshot_is_kept_leaves_the_one_before(step: int, tmp_path
     before = load(tmp_path, Yahoo(), ("KO",))
     code = f"""
 import os, sys, pathlib
-sys.path.insert(0, {str(ROOT / "tests" / "feeds")!r})
+sys.path[:0] = [{str(ROOT / "tests" / "feeds")!r}, {str(CASES)!r}]
 import hybrid_bt.feeds.snapshots as snapshots
 from test_yahoo import Yahoo, load
 real, count = os.replace, [0]

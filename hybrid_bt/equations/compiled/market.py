@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hybrid_bt.equations import features, kalman, pair
-from hybrid_bt.equations.compiled.compiling import SOURCES, as_tuple, borrowed, compile_kernel, frozen
+from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, as_tuple, borrowed, compile_kernel, frozen
 from hybrid_bt.equations.pair import PairPosition, PairRules, SpreadRates
+
+Bools: TypeAlias = NDArray[np.bool_]
 
 N_NOISE, N_POSITION = len(kalman.KalmanParams._fields), len(PairPosition._fields)
 
@@ -19,21 +22,21 @@ def _reading() -> Callable[..., None]:
     sources = SOURCES
 
     def read(
-        closes: Any,
-        traded: Any,
-        sides: Any,
-        noise: Any,
+        closes: Floats,
+        traded: Bools,
+        sides: Ints,
+        noise: Floats,
         rates: SpreadRates,
-        n_pairs_of: Any,
-        logs: Any,
-        zscores: Any,
-        out_warm: Any,
-        out_features: Any,
-        out_market: Any,
-        out_market_warm: Any,
-        out_volatility: Any,
-        out_correlation: Any,
-        out_pairs: Any,
+        n_pairs_of: Ints,
+        logs: Floats,
+        zscores: Floats,
+        out_warm: Bools,
+        out_features: Floats,
+        out_market: Floats,
+        out_market_warm: Bools,
+        out_volatility: Floats,
+        out_correlation: Floats,
+        out_pairs: Floats,
     ) -> None:
         assert sources >= 0
         params = [kalman.KalmanParams(*as_tuple(k, N_NOISE)) for k in noise]
@@ -66,7 +69,9 @@ def _reading() -> Callable[..., None]:
 def _holding() -> Callable[..., None]:
     sources = SOURCES
 
-    def hold(positions: Any, fresh: Any, zscores: Any, ratios: Any, rules: PairRules, out_amounts: Any) -> None:
+    def hold(
+        positions: Floats, fresh: Bools, zscores: Floats, ratios: Floats, rules: PairRules, out_amounts: Floats
+    ) -> None:
         assert sources >= 0
         held = [PairPosition(*as_tuple(row, N_POSITION)) for row in positions]
         pair.hold_bars(held, fresh, zscores, ratios, rules, out_amounts)
@@ -81,7 +86,15 @@ _read = _reading()
 _hold = _holding()
 
 
-def read_all(closes: Any, traded: Any, pairs: Any, noise: Any, rates: SpreadRates, n_pairs_of: Any, *out: Any) -> None:
+def read_all(
+    closes: Floats,
+    traded: Bools,
+    pairs: Sequence[tuple[int, int]],
+    noise: Sequence[kalman.KalmanParams],
+    rates: SpreadRates,
+    n_pairs_of: Sequence[int],
+    *out: NDArray[np.generic],
+) -> None:
     """Read all bars of a panel.
 
     Parameters
@@ -109,7 +122,7 @@ def read_all(closes: Any, traded: Any, pairs: Any, noise: Any, rates: SpreadRate
 
 
 def hold_all(
-    positions: list[PairPosition], fresh: Any, zscores: Any, ratios: Any, rules: PairRules, amounts: Any
+    positions: list[PairPosition], fresh: Bools, zscores: Floats, ratios: Floats, rules: PairRules, amounts: Floats
 ) -> list[PairPosition]:
     """The positions after T bars; the rest as in `pair.hold_bars`."""
     numbers = np.array(positions, dtype=np.float64).reshape(-1, N_POSITION)
