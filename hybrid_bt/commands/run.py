@@ -108,10 +108,10 @@ def _check(flags: Flags) -> None:
     if len(asked) > 1:
         names = " and ".join(f"--{name.removeprefix('as_')}" for name in asked)
         raise ConfigError(f"{names} contradict each other; give one of them")
-    if flags["plot_symbols"] and flags["no_plots"]:
-        raise ConfigError("--plot-symbols is about a picture, and --no-plots draws none; drop one of them")
-    if flags["open_page"] and flags["no_plots"]:
-        raise ConfigError("--open shows a page, and --no-plots writes none; drop one of them")
+    drawn = {"--plot-symbols": flags["plot_symbols"], "--open": flags["open_page"]}
+    if flags["no_plots"] and any(drawn.values()):
+        asked = [name for name, given in drawn.items() if given]
+        raise ConfigError(f"{asked[0]} needs pictures and pages, and --no-plots makes none; drop one of them")
     out = flags["out"]
     if any(os.path.exists(path) and not os.path.isdir(path) for path in (out, *out.parents)):
         raise ConfigError(f"out: cannot write to {out}: a file is in the way; give another folder with --out")

@@ -143,9 +143,8 @@ def _plan(flags: Flags, out: Path) -> Plan:
     wanted = n_seeds if flags["seeds"] is None else flags["seeds"]
     if flags["seeds"] is not None and wanted > members:
         raise ConfigError(f"--seeds {wanted}: the policies have {members} members; ask for no more")
-    first_day = bars.stamps[task.row].astype("datetime64[D]").item()
     shas = {name: policy.sha256 for name, policy in policies.items()}
-    key = configuration_key(_configuration(task), shas, str(first_day))
+    key = configuration_key(_configuration(task), shas, str(bars.stamps[task.row])[:10])
     return Plan(
         task=task,
         windows=tuple(windows),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import append_line
+from hybrid_bt.files.texts import end_days, flat, plain
 
 if TYPE_CHECKING:
     from hybrid_bt.account.metrics import Summary
@@ -55,7 +56,6 @@ def trial_of(
         `data_sha256` of all bars, and what else there is to keep.
     """
     from hybrid_bt import __version__
-    from hybrid_bt.files.texts import end_days, plain
 
     span, tried = end_days(bars.stamps), plain(config)
     entry: dict[str, Any] = plain(
@@ -153,8 +153,7 @@ def others_tried(ledger: Ledger, data_sha256: str, but: str = "") -> dict[str, A
     found: dict[str, Any] = {}
     for trial in ledger.trials:
         if trial.get("data_sha256") == data_sha256 and str(trial.get("config_sha256")) != but:
-            result = trial.get("result")
-            found[str(trial.get("config_sha256"))] = result.get("sharpe") if isinstance(result, dict) else None
+            found[str(trial.get("config_sha256"))] = flat(trial).get("result.sharpe")
     return found
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import platform
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from hybrid_bt.account.metrics import Summary
 from hybrid_bt.account.records import RunRecord
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.files import whole_folder
-from hybrid_bt.files.texts import end_days, plain, stamp_texts
+from hybrid_bt.files.texts import end_days, html_table, plain, stamp_texts
 from hybrid_bt.report import curves, panels
 from hybrid_bt.report.explorer import EXPLORER, write_explorer
 from hybrid_bt.report.style import house_style, in_sample_spans, save
@@ -55,10 +54,6 @@ VERSIONED = ("backtrader", "numpy", "onnxruntime")  # what a result may depend o
 OUR_FILES = (*TABLES, *PICTURES, TEARSHEET, EXPLORER, "run.json")
 
 
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
 def write_report(
     record: RunRecord,
     out: Path,
@@ -66,7 +61,6 @@ def write_report(
     plots: bool = True,
     claim: str = "",
     plot_symbols: Sequence[str] = (),
-    tell: Callable[[str], None] = _to_stderr,
 ) -> list[Path]:
     """Write every file of the contract.
 
@@ -80,17 +74,19 @@ def write_report(
         Whether to write the pictures, the tearsheet and the explorer; without, neither matplotlib nor quantstats is
         imported.
     claim : str
-        The sentence on top of the tearsheet (`hybrid_bt.evidence.claim`).
+        The sentence on top of the tearsheet (`hybrid_bt.evidence.ratios.claim`).
     plot_symbols : sequence of str
         Whose fills `trades.png` shows; by default the most traded ones'.
-    tell : callable
-        Hears in one line of what went wrong without spoiling the rest: quantstats missing or broken, or at odds with
-        our own metrics. Standard error by default.
 
     Returns
     -------
     list of Path
         What was written. The same record gives the same bytes, the clock's fields in `run.json` aside.
+
+    Warns
+    -----
+    UserWarning
+        Of what spoilt the tearsheet alone: quantstats missing, broken, or at odds with our own metrics.
 
     Raises
     ------
@@ -102,7 +98,7 @@ def write_report(
             shown = picture_names(record) if plots else []
             made = [write_picture(record, name, fresh, plot_symbols) for name in shown]
             made += [write_table(record, name, fresh) for name in TABLES]
-            made += [write_explorer(record, fresh), tearsheet.finish(tell)] if tearsheet else []
+            made += [write_explorer(record, fresh), tearsheet.finish()] if tearsheet else []
         text = json.dumps(run_document(record), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         (fresh / "run.json").write_bytes((text + "\n").encode())
         return [out / name for name in (*(path.name for path in made), "run.json")]
@@ -236,9 +232,5 @@ class Run(RunRecord):
         return "\n".join((self.title, *lines))
 
     def _repr_html_(self) -> str:
-        head, *rows = ([escape(cell) for cell in row] for row in self.table())
-        body = "".join(f"<tr><td>{'</td><td>'.join(row)}</td></tr>" for row in rows)
-        return (
-            f"<table><caption>{escape(self.title)}</caption>"
-            f"<thead><tr><th>{'</th><th>'.join(head)}</th></tr></thead><tbody>{body}</tbody></table>"
-        )
+        head, *rows = self.table()
+        return f"<p>{escape(self.title)}</p>{html_table(head, rows)}"

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from html import escape
 from importlib import resources
@@ -34,9 +35,6 @@ TEARSHEET = "tearsheet.html"
 ROUNDING = 1e-9  #: relative to the larger value; two orders of summation differ by some 1e-13
 METRICS = ("total return", "CAGR", "Sharpe", "Sortino", "volatility", "max drawdown")
 SHORT = 12  #: digits of a checksum
-NO_CLAIM = (
-    "No claim was asked for: `hybrid-bt run` makes it, with an interval and the number of trials, and puts it here."
-)
 CHECKED = "account", "metric", "hybrid_bt", "same, quantstats' conventions", "quantstats", "unexplained", "convention"
 
 
@@ -49,7 +47,7 @@ class Tearsheet(AbstractContextManager["Tearsheet"]):
     folder : Path
         Existing; `tearsheet.html` is written there.
     claim : str
-        The sentence on top (`hybrid_bt.evidence.claim`).
+        The sentence on top (`hybrid_bt.evidence.ratios.claim`).
     """
 
     def __init__(self, record: RunRecord, folder: Path, claim: str = "") -> None:
@@ -67,20 +65,21 @@ class Tearsheet(AbstractContextManager["Tearsheet"]):
                 self._process.kill()
             self._process.communicate()
 
-    def finish(self, tell: Callable[[str], None]) -> Path:
-        """Wait for the page, or write our own; `tell` hears of a failure and of a difference nobody can explain."""
+    def finish(self) -> Path:
+        """Wait for the page, or write our own; warns of a failure, and of a difference that nobody can explain."""
         if self._process is not None:
             self._why, theirs = quantstats.outcome(self._process)
             if self._why:
-                tell(f"tearsheet: {self._why}; the page is ours alone, without quantstats' report")
+                alone = "the page is ours alone, without quantstats' report"
+                warnings.warn(f"tearsheet: {self._why}; {alone}", stacklevel=2)
             else:
-                self._put_first(theirs, tell)
+                self._put_first(theirs)
         if self._why:
             drawn = self.path.with_name("equity_drawdown.png")
             self.path.write_bytes(_alone(self._record, self._claim, self._why, drawn).encode())
         return self.path
 
-    def _put_first(self, theirs: quantstats.Metrics, tell: Callable[[str], None]) -> None:
+    def _put_first(self, theirs: quantstats.Metrics) -> None:
         bars, found = self._record.bars, []
         for name, equity in self._held.items():
             own = ours(equity, bars.bars_per_year, metrics.elapsed_years(bars.stamps))
@@ -88,10 +87,9 @@ class Tearsheet(AbstractContextManager["Tearsheet"]):
             found += [Check(name, metric, own[metric], same[metric], theirs[name][metric]) for metric in METRICS]
         for check in found:
             if not check.agrees:
-                tell(
-                    f"tearsheet: {check.metric} of {check.account} is {check.theirs!r} to quantstats and "
-                    f"{check.alike!r} by our formula under its conventions; one of the two is wrong"
-                )
+                differ = f"{check.theirs!r} to quantstats and {check.alike!r} by our formula under its conventions"
+                said = f"tearsheet: {check.metric} of {check.account} is {differ}; one of the two is wrong"
+                warnings.warn(said, stacklevel=2)
         table = cross_check(found, _reasons(self._record, len(self._job.days), self._job.periods_per_year))
         page = self.path.read_text(encoding="utf-8")
         first = first_page(self._record, self._claim, table)
@@ -106,7 +104,7 @@ def first_page(record: RunRecord, claim: str, checked: str = "") -> str:
         title=escape(_title(record)),
         run=escape(run_text(record)),
         stamp=f'<p class="stamp">{escape(stamp)}</p>' if stamp else "",
-        claim=escape(claim or NO_CLAIM),
+        claim=f'<p class="claim">{escape(claim)}</p>' if claim else "",
         facts=html_table((), _facts(record), kinds=(TEXT, TEXT)),
         accounts=html_table(("account", *HEADLINES), headline_rows(record), chief="hybrid"),
         checked=checked,
