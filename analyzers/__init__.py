@@ -1,23 +1,13 @@
-"""Backtrader analyzers that work alone in any Cerebro: each one file and one line in `ANALYZERS`."""
+"""Backtrader analyzers that work alone in any Cerebro: each one class and one line in `ANALYZERS`."""
 
-from hybrid_bt.analyzers.drawdown import Drawdown
-from hybrid_bt.analyzers.exposure import Exposure
+from hybrid_bt.analyzers.flows import Exposure, PnlByTicker, TurnoverCosts
 from hybrid_bt.analyzers.ledger import Ledger
 from hybrid_bt.analyzers.leg_attribution import LegAttribution
-from hybrid_bt.analyzers.pnl import PnlByTicker
-from hybrid_bt.analyzers.returns import PortfolioReturns
-from hybrid_bt.analyzers.turnover import TurnoverCosts
+from hybrid_bt.analyzers.returns import Drawdown, PortfolioReturns
 
 __all__ = [
-    "ANALYZERS",
-    "Drawdown",
-    "Exposure",
-    "Ledger",
-    "LegAttribution",
-    "PnlByTicker",
-    "PortfolioReturns",
-    "TurnoverCosts",
-]
+    "ANALYZERS", "Drawdown", "Exposure", "Ledger", "LegAttribution", "PnlByTicker", "PortfolioReturns", "TurnoverCosts",
+]  # fmt: skip
 
 ANALYZERS = {
     "ledger": Ledger,

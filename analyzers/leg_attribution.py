@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_bt.account.attribution import Contributions, PriceMoves, contributions
-from hybrid_bt.account.flows import price_moves
+from hybrid_bt.account.attribution import Contributions, contributions
 from hybrid_bt.analyzers.ledger import NO_MARK, Ledger
 from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.errors import ConfigError
@@ -53,9 +52,9 @@ class LegAttribution(Ledger):
         """Profit of each bar from the first traded one on, by part, (T,) each."""
         decisions, pairs, sides, gross_exposure = self._decisions
         marks = np.nan_to_num(self.marks)
-        prices = price_moves(np.array(self._opens).reshape(marks.shape), marks)
-        prices = PriceMoves(*(part[self._first :] for part in prices))
-        return contributions(self.path(self._first), decisions, pairs, sides, gross_exposure, prices)
+        opens = np.array(self._opens).reshape(marks.shape)
+        prices = (part[self._first :] for part in (opens, marks))
+        return contributions(self.path(self._first), decisions, pairs, sides, gross_exposure, *prices)
 
     def get_analysis(self) -> dict[str, Any]:
         """Profit of the run by part; their sum is the account's."""

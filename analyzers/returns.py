@@ -1,15 +1,17 @@
-"""Returns, positions and transactions of many assets, in the forms that quantstats and pyfolio read.
+"""Returns of the account and its drawdowns; positions and transactions as quantstats and pyfolio read them.
 
 Backtrader's own PyFolio analyzer names positions by feed but keeps only the last feed's transactions of a bar.
 """
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.account.metrics import drawdown
 from hybrid_bt.analyzers.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -61,3 +63,27 @@ class PortfolioReturns(Ledger):
         when = stamps[[fill.bar for fill in path.fills]].tz_localize("UTC")
         transactions = pd.DataFrame(rows, index=when, columns=["amount", "price", "symbol", "commission"])
         return PyfolioFrames(self.series().tz_localize("UTC"), days, transactions)
+
+
+class Drawdown(PortfolioReturns):
+    """How far the account was below its peak, a fraction <= 0, in terms of its time-weighted growth.
+
+    `get_analysis()`: `drawdown` (T,) array, `max_drawdown`, `peak` and `trough` (stamps of the deepest one), and
+    `longest_bars`, the longest time below a peak. Backtrader's own DrawDown counts a withdrawal as a loss.
+    """
+
+    def get_analysis(self) -> dict[str, Any]:
+        """Drawdowns of each bar and their summary."""
+        growth = np.concatenate(([1.0], np.cumprod(1.0 + self.simple())))  # the value before the first bar leads
+        below = drawdown(growth)[1:]
+        if not len(below):
+            return {"drawdown": below, "max_drawdown": 0.0, "peak": None, "trough": None, "longest_bars": 0}
+        trough = int(np.argmin(below))
+        peak = int(np.argmax(growth[: trough + 2]))
+        return {
+            "drawdown": below,
+            "max_drawdown": float(below.min()),
+            "peak": self.stamps[max(peak - 1, 0)],
+            "trough": self.stamps[trough],
+            "longest_bars": max((len(list(run)) for under, run in groupby(below < 0.0) if under), default=0),
+        }

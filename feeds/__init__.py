@@ -10,13 +10,13 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, Unpack
 
 from hybrid_bt.bars import Bars, Moment
 from hybrid_bt.bars.findings import OnBadData
 from hybrid_bt.bars.market import Market, names_of
 from hybrid_bt.errors import BarsError, did_you_mean
-from hybrid_bt.feeds.panel import Align, Handling
+from hybrid_bt.feeds.panel import Align, Handling, Query, build_panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,19 +31,6 @@ __all__ = ["SOURCES", "ArrayFeed", "Query", "as_market", "load_bars", "to_feeds"
 Prices: TypeAlias = "str | Path | pd.DataFrame | Mapping[str, pd.DataFrame] | Framework | Sequence[Framework]"
 
 
-class Query(NamedTuple):
-    """What is asked of a source."""
-
-    symbols: Sequence[str] | None = None  #: which, in this order; all that are there by default
-    end: Moment | None = None  #: last day, included
-    trade_from: Moment | None = None  #: first day to trade; a source that fetches may leave out what nobody warms up on
-    offline: bool = False  #: call nobody
-    handling: Handling = Handling()
-
-
-Source = Callable[[Query], Bars]
-
-
 class HandlingWords(TypedDict, total=False):
     """The fields of `Handling`, as keywords of `load_bars`."""
 
@@ -56,24 +43,16 @@ class HandlingWords(TypedDict, total=False):
 def _sample(name: str, query: Query) -> Bars:
     from hybrid_bt.feeds.sample import load_sample
 
-    return load_sample(name, symbols=query.symbols, raw_prices=query.handling.raw_prices)
+    return load_sample(name, query)
 
 
 def _yahoo(query: Query) -> Bars:
-    from hybrid_bt.feeds.snapshots import cache_folder
-    from hybrid_bt.feeds.yahoo import load_yahoo, warm_up_start
+    from hybrid_bt.feeds.yahoo import load_yahoo
 
-    return load_yahoo(
-        query.symbols,
-        query.handling,
-        start=warm_up_start(query.trade_from),
-        end=query.end,
-        cache=cache_folder(),
-        offline=query.offline,
-    )
+    return load_yahoo(query)
 
 
-SOURCES: dict[str, Source] = {
+SOURCES: dict[str, Callable[[Query], Bars]] = {
     "us20": partial(_sample, "us20"),
     "tech6": partial(_sample, "tech6"),
     "yahoo": _yahoo,
@@ -95,7 +74,7 @@ def load_bars(
     Parameters
     ----------
     source : str, Path, DataFrame, dict of DataFrame, or Backtrader feeds
-        A key of `SOURCES` ("us20", "tech6", "yahoo"); a folder or file of prices (`hybrid_bt.feeds.table`); one long or
+        A key of `SOURCES` ("us20", "tech6", "yahoo"); a folder or file of prices (`hybrid_bt.feeds.files`); one long or
         wide frame, or one frame per symbol (`hybrid_bt.feeds.frame`); a feed or a list of them.
     symbols : sequence of str, optional
         Which symbols, in this order. All that are there by default; yahoo needs them.
@@ -158,13 +137,14 @@ def _load(source: Prices, query: Query) -> Bars:
     elif isinstance(source, (str, Path)):
         if not str(source):
             raise BarsError("bars: the source has no name; give one, or a path")
-        from hybrid_bt.feeds.table import load_table
+        from hybrid_bt.feeds.files import rows_of_path, stem_of
 
-        bars = load_table(Path(source), query.handling, symbols=query.symbols, hint=did_you_mean(str(source), SOURCES))
+        rows = rows_of_path(Path(source), query.symbols, hint=did_you_mean(str(source), SOURCES))
+        bars = build_panel(stem_of(Path(source)), rows, query.handling)
     else:
         from hybrid_bt.feeds.frame import load_objects
 
-        bars = load_objects(source, query.symbols, query.handling)
+        bars = load_objects(source, query)
     return bars if query.end is None else bars.between(end=query.end)
 
 

@@ -16,10 +16,10 @@ from datetime import datetime, tzinfo
 from functools import lru_cache
 from typing import ClassVar
 
-from hybrid_bt.bars import Bars
+from hybrid_bt.bars import FIELDS, Bars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.framework import Framework, bt
-from hybrid_bt.feeds.lines import FIELDS, NO_VALUE, Shown, Tick
+from hybrid_bt.feeds.lines import Shown, Tick
 
 DATETIME = 6  # position of the datetime line, the last of Backtrader's seven
 _utc: Callable[[float], datetime] = lru_cache(maxsize=8)(bt.num2date)  # the feeds of a Cerebro share their stamps
@@ -43,8 +43,7 @@ class ArrayFeed(bt.feed.DataBase):
     on_bad_data : "fail", "mend" or "warn"
         What becomes of errors in a DataFrame, as in `load_bars`.
     **params
-        All of Backtrader's feed parameters: name, timeframe, compression, fromdate, todate, sessionstart, sessionend,
-        filters, tz, tzinput, calendar, plot, ... For intraday bars say `timeframe=bt.TimeFrame.Minutes`.
+        All of Backtrader's: name, timeframe (`bt.TimeFrame.Minutes` for intraday bars), fromdate, todate, filters, tz.
 
     Attributes
     ----------
@@ -72,9 +71,8 @@ class ArrayFeed(bt.feed.DataBase):
 
     datafields: ClassVar = [*FIELDS, "openinterest", "datetime"]  #: for subclasses written for PandasData
 
-    tick_open, tick_high, tick_low = Tick("open"), Tick("high"), Tick("low")
-    tick_close, tick_last = Tick("close"), Tick("close")
-    tick_volume, tick_openinterest = Tick("volume"), Tick("openinterest")
+    tick_open, tick_high, tick_low, tick_close, tick_volume = map(Tick, FIELDS)
+    tick_last, tick_openinterest = Tick("close"), Tick("openinterest")
 
     _name: str
     _light = False  #: True while nothing but whole bars passes: ticks are bars, and the lines move as one
@@ -137,7 +135,7 @@ class ArrayFeed(bt.feed.DataBase):
             super().preload()
         else:
             for line, column in zip(self._cursors, self._packed_columns(), strict=True):
-                column.extend([NO_VALUE] * line.extension)
+                column.extend([math.nan] * line.extension)
                 line.array = column
             self._lighten()
             self.home()

@@ -1,26 +1,20 @@
-"""Text and frames to cells: names of columns, dates and numbers read to the last digit, nothing guessed or dropped."""
+"""Frames to rows of symbols: names of columns, dates and numbers read to the last digit, nothing guessed or dropped."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hybrid_bt.bars.checks import PRICES, RawBars
+from hybrid_bt.bars.checks import FIELDS, PRICES, RawBars
 from hybrid_bt.bars.stamps import nanoseconds, say_stamp
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.panel import NO_ZONE
 
-FIELDS = {name: name for name in ("open", "high", "low", "close", "volume")} | {
-    "date": "date",
-    "datetime": "date",
-    "timestamp": "date",
-    "adj": "adj",
-    "symbol": "symbol",
-}
+MEANINGS = {name: name for name in (*FIELDS, "date", "adj", "symbol")} | {"datetime": "date", "timestamp": "date"}
 _CLOSE = r"(?:clos(?:e|ing)(?:price)?|price|cp)"
 ADJUSTED = re.compile(rf"adj(?:usted)?{_CLOSE}|{_CLOSE}adj(?:usted)?")  #: of a name's letters; adjcp is FinRL's
 BEYOND_DOUBLES = r"[+-]?[\d.]+[eE]\+?\d{3,}"  #: infinite for Python, text for pandas before 3
@@ -31,7 +25,7 @@ ZONED = r".*\d{2}:\d{2}.*(?:Z|[+-]\d{2}:?\d{2})"
 def field_of(column: object) -> str | None:
     """What a column's name means: date, symbol, open, high, low, close, volume or adj; None for any other."""
     name = str(column).strip().lower()
-    return "adj" if ADJUSTED.fullmatch(re.sub("[^a-z]", "", name)) else FIELDS.get(name)
+    return "adj" if ADJUSTED.fullmatch(re.sub("[^a-z]", "", name)) else MEANINGS.get(name)
 
 
 def refuse_repeats(names: list[str], where: str) -> None:
@@ -65,10 +59,7 @@ def single(frame: pd.DataFrame, symbol: str) -> RawBars:
     columns = {field: column for column in frame.columns if (field := field_of(column)) is not None}
     for needed in ("date", "close"):
         if needed not in columns:
-            raise BarsError(
-                f"bars: {symbol} has no {needed} column; found {', '.join(map(str, frame.columns[:12]))}"
-                + hint_delimiter(list(frame.columns))
-            )
+            raise BarsError(f"bars: {symbol} has no {needed} column; {found_in(frame)}")
     stamps, zones = stamps_of(frame[columns["date"]], symbol)
     values = {
         field: numbers(frame[columns[field]], f"{symbol} {field}", stamps)
@@ -80,11 +71,71 @@ def single(frame: pd.DataFrame, symbol: str) -> RawBars:
     return RawBars(stamps, values, zones, tuple(numeric))
 
 
-def hint_delimiter(columns: Sequence[object]) -> str:
-    """What to say where all columns are one."""
-    if len(columns) == 1 and any(mark in str(columns[0]) for mark in ";\t|"):
-        return "; separate the columns by commas"
-    return ""
+def rows_of_frames(parts: Iterable[pd.DataFrame], where: str, stem: str) -> dict[str, RawBars]:
+    """Every symbol of the frames that together are one table, long, wide or of one symbol named `stem`."""
+    pieces: dict[str, list[RawBars]] = {}
+    for frame in parts:
+        for symbol, piece in _split(frame, where, stem).items():
+            pieces.setdefault(symbol, []).append(piece)
+    return {symbol: _joined(pieces.pop(symbol), symbol, where) for symbol in list(pieces)}
+
+
+def _split(frame: pd.DataFrame, where: str, stem: str) -> dict[str, RawBars]:
+    fields = [field_of(column) for column in frame.columns]
+    if "symbol" in fields:
+        return _long(frame, where)
+    if any(field in PRICES for field in fields) or "volume" in fields:
+        return {stem: single(frame, stem)}
+    return _wide(frame, where)
+
+
+def _joined(pieces: list[RawBars], symbol: str, where: str) -> RawBars:
+    zones = frozenset(zone for piece in pieces for zone in piece.zones)
+    unread = tuple(dict.fromkeys(column for piece in pieces for column in piece.unread))
+    if len(pieces) == 1:
+        whole = pieces[0]
+    else:
+        stamps = np.concatenate([piece.stamps for piece in pieces])
+        parts = [dict(piece.columns) for piece in pieces]
+        pieces.clear()  # each part goes as soon as it stands in the whole
+        columns = {field: np.concatenate([part.pop(field) for part in parts]) for field in list(parts[0])}
+        whole = RawBars(stamps, columns, zones, unread)
+    if not len(whole.stamps):
+        raise BarsError(f"bars: {symbol} has no price at all in {where}; remove the column")
+    return whole
+
+
+def _long(frame: pd.DataFrame, where: str) -> dict[str, RawBars]:
+    column = next(name for name in frame.columns if field_of(name) == "symbol")
+    names = frame[column].astype(object).where(frame[column].notna(), "").astype(str).str.strip()
+    if (names == "").any():
+        row = int(frame.index[int(np.argmax(names == ""))]) + 1
+        raise BarsError(f"bars: {where} row {row} has no symbol; fill it in")
+    groups = frame.drop(columns=column).groupby(names.to_numpy(), sort=False)
+    return {str(symbol): single(group, str(symbol)) for symbol, group in groups}
+
+
+def _wide(frame: pd.DataFrame, where: str) -> dict[str, RawBars]:
+    """One close per symbol and row. Here an empty cell is the only way to say that a symbol has no bar."""
+    first, *symbols = frame.columns
+    if field_of(first) != "date" or len(symbols) < 2:
+        raise BarsError(
+            f"bars: {where} has no close column, and is no table of closes (date first, then two or more symbols); "
+            + found_in(frame)
+        )
+    stamps, zones = stamps_of(frame[first], where)
+    series = {}
+    for symbol in map(str, symbols):
+        closes = numbers(frame[symbol], f"{symbol} close", stamps)
+        here = ~np.isnan(closes)
+        series[symbol] = RawBars(stamps[here], {"close": closes[here]}, zones)
+    return series
+
+
+def found_in(frame: pd.DataFrame) -> str:
+    """The columns that are there, and what to do where all of them are one."""
+    remedy = len(frame.columns) == 1 and any(mark in str(frame.columns[0]) for mark in ";\t|")
+    return f"found {', '.join(map(str, frame.columns[:12]))}{'; separate the columns by commas' if remedy else ''}"
 
 
 def stamps_of(column: pd.Series, owner: str) -> tuple[NDArray[np.datetime64], frozenset[str]]:
@@ -123,7 +174,8 @@ def numbers(column: pd.Series, owner: str, stamps: NDArray[np.datetime64]) -> ND
         is_text = pd.to_numeric(column, errors="coerce").isna() & column.notna()
         bad = (is_text & ~column.astype(str).str.fullmatch(BEYOND_DOUBLES)).to_numpy(dtype=bool)
         if not bad.any():
-            return _exactly(column)
+            cells = column.astype(object)  # Python reads text to the last digit; pandas' own conversion may miss it
+            return np.array([np.nan if pd.isna(cell) else float(cell) for cell in cells], dtype=np.float64)
         row = int(np.argmax(bad))
     comma = "; write decimals with a point and thousands without a mark" if "," in str(column.iloc[row]) else ""
     day = "" if np.isnat(stamps[row]) else f" ({say_stamp(stamps[row])})"
@@ -131,11 +183,6 @@ def numbers(column: pd.Series, owner: str, stamps: NDArray[np.datetime64]) -> ND
         f"bars: {owner} row {_row(column, row)}{day} is {_short(column.iloc[row])}, not a number{comma}; "
         "mend the value or remove the row"
     )
-
-
-def _exactly(column: pd.Series) -> NDArray[np.float64]:
-    """Python reads text to the last digit; pandas' own conversion may miss it."""
-    return np.array([np.nan if pd.isna(cell) else float(cell) for cell in column.astype(object)], dtype=np.float64)
 
 
 def _row(column: pd.Series, position: int) -> int:

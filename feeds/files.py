@@ -1,4 +1,14 @@
-"""CSV and Parquet files to frames, in parts, so that a long file never stands in memory as text."""
+"""CSV and Parquet files to rows of symbols: a folder with one file per symbol, one long file, or a wide file of closes.
+
+    folder   KO.csv, PEP.csv.gz, XOM.parquet: the file's name is the symbol
+    long     one file with a `symbol` column
+    wide     first column the date, every other column one symbol's close; no column may be named after a price field
+
+Columns are matched without case: date|datetime|timestamp, open, high, low, close, volume, adj, and whatever letters
+say "adjusted close" (`hybrid_bt.feeds.cells`). Close alone is enough; columns that are not read are named. Dates are
+ISO (YYYY-MM-DD, with a time if there is one) without time zone. Numbers are read to the last digit. A file is read in
+parts, so that a long one never stands in memory as text.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +16,16 @@ import gzip
 import io
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.cells import dated, field_of, refuse_repeats
+from hybrid_bt.feeds.cells import dated, field_of, refuse_repeats, rows_of_frames
+from hybrid_bt.feeds.panel import Rows, pick
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -23,6 +35,48 @@ EMPTY = ("", "NaN", "nan", "NA", "N/A", "null", "NULL", "None")
 PART_ROWS = 65_536  #: rows of CSV that stand in memory as text at a time
 MOST_ROWS = 50_000_000  #: of one file; 200 years of minutes, while a small compressed file may hold any number
 LONGEST_LINE = 1 << 20  #: bytes; a line beyond is no line of prices, and a compressed one could fill the memory
+
+
+def rows_of_path(path: Path, symbols: Sequence[str] | None, *, refusing: bool = True, hint: str = "") -> Rows:
+    """Symbols with their rows, one file in memory at a time where each file is one symbol.
+
+    With `refusing` what cannot be read is raised, else it stands in the place of its rows.
+    """
+    try:
+        there = path.exists()
+    except OSError:  # too long a name, say
+        there = False
+    if not there:
+        raise BarsError(f"bars: {str(path)[:200]} is neither a source nor an existing path{hint}")
+    paths = files_of(path)
+    by_stem = {stem_of(one): one for one in paths}
+    alone = symbols is not None and path.is_dir() and set(symbols) <= set(by_stem)
+    if alone:
+        paths = [by_stem[symbol] for symbol in pick(str(path), by_stem, symbols)]
+    rows = _rows_of_files(paths, path, refusing)
+    if symbols is None or alone:
+        return rows
+    found = dict(rows)
+    return [(symbol, found[symbol]) for symbol in pick(str(path), found, symbols)]
+
+
+def _rows_of_files(paths: Iterable[Path], place: Path, refusing: bool) -> Rows:
+    seen: set[str] = set()
+    for path in paths:
+        stem = stem_of(path)
+        rows: dict[str, RawBars | BarsError]
+        try:
+            rows = {**rows_of_frames(parts_of(path), path.name, stem)}
+        except BarsError as error:
+            rows = {stem: error}
+        for symbol in list(rows):
+            raw = rows.pop(symbol)
+            if symbol in seen:
+                raw = BarsError(f"bars: {symbol} comes from {path.name} and from another file in {place}; keep one")
+            if refusing and isinstance(raw, BarsError):
+                raise raw
+            seen.add(symbol)
+            yield symbol, raw
 
 
 def files_of(path: Path) -> list[Path]:

@@ -14,22 +14,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hybrid_bt.bars import Bars
+from hybrid_bt.bars import FIELDS, Bars
 from hybrid_bt.bars.checks import SYMBOL, RawBars
 from hybrid_bt.errors import BarsError, did_you_mean
-from hybrid_bt.feeds.cells import dated, field_of, numbers, single
-from hybrid_bt.feeds.lines import FIELDS, PRICES, Shown
-from hybrid_bt.feeds.panel import Handling, build_panel, pick
-from hybrid_bt.feeds.table import rows_of_frames
+from hybrid_bt.feeds.cells import dated, field_of, found_in, numbers, rows_of_frames, single
+from hybrid_bt.feeds.lines import Shown
+from hybrid_bt.feeds.panel import Handling, Query, build_panel, pick
 
 if TYPE_CHECKING:
     from hybrid_bt.feeds.framework import Framework
 
 KINDS = "give a source's name, a path, a DataFrame, a dict of DataFrames, or Backtrader feeds"
-MADE_UTC = "UTC, into which Backtrader turns the table's own"
 
 
-def load_objects(source: object, symbols: Sequence[str] | None, handling: Handling) -> Bars:
+def load_objects(source: object, query: Query) -> Bars:
     """Checked bars from objects.
 
     Parameters
@@ -52,8 +50,8 @@ def load_objects(source: object, symbols: Sequence[str] | None, handling: Handli
         found = dict(_from_feeds(source))
     if not found:
         raise BarsError(f"bars: nothing to read; {KINDS}")
-    rows = [(symbol, found[symbol]) for symbol in pick("the data", found, symbols)]
-    return build_panel("data", rows, handling)
+    rows = [(symbol, found[symbol]) for symbol in pick("the data", found, query.symbols)]
+    return build_panel("data", rows, query.handling)
 
 
 def _framed(symbol: object, frame: object) -> RawBars:
@@ -105,7 +103,7 @@ def _played(feed: Framework) -> RawBars:
     columns = {line: np.ascontiguousarray(values[:, i]) for i, line in enumerate(FIELDS)}
     unread = tuple(line for line in feed.getlinealiases() if line not in (*FIELDS, "openinterest", "datetime"))
     zone = getattr(getattr(getattr(feed.p, "dataname", None), "index", None), "tz", None)
-    zones = frozenset() if zone is None else frozenset({MADE_UTC})
+    zones = frozenset() if zone is None else frozenset({"UTC, into which Backtrader turns the table's own"})
     return RawBars(np.array(stamps, dtype="M8[us]").astype("M8[ns]"), columns, zones, unread)
 
 
@@ -136,18 +134,17 @@ def frame_lines(frame: pd.DataFrame, name: str, lines: Iterable[str], params: Fr
         places["adj"] = _adjusted(frame, owner)
     at = {line: place for line, place in places.items() if place is not None}
     if "close" not in at:
-        raise BarsError(f"bars: {owner} has no close column{_found(frame)}; name it with close='COLUMN'")
+        raise BarsError(f"bars: {owner} has no close column; {found_in(frame)}; name it with close='COLUMN'")
     columns = {line: frame.iloc[:, place].reset_index(drop=True) for line, place in at.items() if line != "datetime"}
     prices = {line: column for line, column in columns.items() if line in (*FIELDS, "adj")}
     raw = single(pd.DataFrame({"date": dates, **prices}), owner)
-    raw = _completed(raw, [line for line in PRICES if choices[line] is None])
+    raw = _completed(raw, [line for line in FIELDS[:4] if choices[line] is None])
     bars = build_panel(owner, [(owner, raw)], handling)
     rows = _rows_of(bars, raw)
-    others = {"volume": np.full(bars.n_bars, np.nan)} | {
-        line: numbers(_numeric(column), f"{owner} {line}", raw.stamps)[rows]
-        for line, column in columns.items()
-        if line in choices and line not in PRICES
-    }
+    others = {"volume": np.full(bars.n_bars, np.nan)}
+    for line in [line for line in columns if line in choices and line not in FIELDS[:4]]:
+        column = columns[line].astype(object) if columns[line].dtype.kind == "b" else columns[line]  # 1 and 0
+        others[line] = numbers(column, f"{owner} {line}", raw.stamps)[rows]
     # volume as checked or mended, but an empty cell stays empty
     others["volume"] = np.where(np.isnan(others["volume"]), np.nan, bars.volume[:, 0])
     left = (name for place, name in enumerate(frame.columns) if place not in at.values() and field_of(name) != "date")
@@ -161,18 +158,18 @@ def _place(frame: pd.DataFrame, owner: str, line: str, choice: Hashable, nocase:
     wanted = choice
     if isinstance(choice, (int, np.integer)):
         if choice >= len(frame.columns):
-            raise BarsError(f"bars: {owner}: {line}={choice} is no column{_found(frame)}; they count from 0")
+            raise BarsError(f"bars: {owner}: {line}={choice} is no column; {found_in(frame)}; they count from 0")
         if choice >= 0:
             return int(choice)
         wanted = line
     found = [place for place, name in enumerate(frame.columns) if _folded(name, nocase) == _folded(wanted, nocase)]
     if len(found) > 1:
         raise BarsError(
-            f"bars: {owner} has more than one column for {line!r}{_found(frame)}; keep one, or give a number"
+            f"bars: {owner} has more than one column for {line!r}; {found_in(frame)}; keep one, or give a number"
         )
     if not found and wanted is choice:
         hint = did_you_mean(str(choice), map(str, frame.columns))
-        raise BarsError(f"bars: {owner}: {line}={choice!r} is no column{hint}{_found(frame)}")
+        raise BarsError(f"bars: {owner}: {line}={choice!r} is no column{hint}; {found_in(frame)}")
     return found[0] if found else None
 
 
@@ -180,15 +177,11 @@ def _folded(name: Hashable, nocase: bool) -> Hashable:
     return name.strip().lower() if nocase and isinstance(name, str) else name
 
 
-def _found(frame: pd.DataFrame) -> str:
-    return f"; found {', '.join(map(str, frame.columns[:12]))}"
-
-
 def _adjusted(frame: pd.DataFrame, owner: str) -> int:
     found = [place for place, name in enumerate(frame.columns) if field_of(name) == "adj"]
     if len(found) != 1:
         raise BarsError(
-            f"bars: {owner}: adjusted=True needs one column of adjusted closes, not {len(found)}{_found(frame)}; "
+            f"bars: {owner}: adjusted=True needs one column of adjusted closes, not {len(found)}; {found_in(frame)}; "
             "call it 'Adj Close', or leave out adjusted"
         )
     return found[0]
@@ -204,7 +197,7 @@ def _dates(frame: pd.DataFrame, owner: str, place: int | None) -> pd.Series:
     named = [name for name in table.columns if field_of(name) == "date"]
     if not named:
         raise BarsError(
-            f"bars: {owner} has dates neither as index nor as a column{_found(frame)}; give datetime='COLUMN'"
+            f"bars: {owner} has dates neither as index nor as a column; {found_in(frame)}; give datetime='COLUMN'"
         )
     return table[named[0]]
 
@@ -227,8 +220,3 @@ def _rows_of(bars: Bars, raw: RawBars) -> NDArray[np.intp]:
     """Row of the frame behind each bar: of repeated dates the last, as mending keeps it."""
     order = np.argsort(raw.stamps, kind="stable")
     return order[np.searchsorted(raw.stamps[order], bars.stamps, "right") - 1]
-
-
-def _numeric(column: pd.Series) -> pd.Series:
-    """True and False are 1 and 0."""
-    return column.astype(object) if column.dtype.kind == "b" else column

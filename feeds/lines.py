@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bars import Bars
+from hybrid_bt.bars import FIELDS, Bars
 
 if TYPE_CHECKING:
     from hybrid_bt.feeds.framework import Framework
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 UNIX_EPOCH_ORDINAL = 719_163  # date(1970, 1, 1).toordinal()
 BINADE = 524_288.0  # 2**19: every datetime64[ns] date has an ordinal in [2**19, 2**20)
 DAY_US = 86_400_000_000
-PRICES = ("open", "high", "low", "close")
-FIELDS = (*PRICES, "volume")
-NO_VALUE = float("nan")  # what Backtrader leaves in a line that the source does not fill
 
 
 class Shown(NamedTuple):
@@ -39,7 +36,7 @@ class Shown(NamedTuple):
         rows, numbers = rows[span], numbers[span]
         values = {name: getattr(self.bars, name)[rows, self.column] for name in FIELDS}
         values |= {name: line[rows] for name, line in self.others.items()} | {"datetime": numbers}
-        empty = np.full(len(rows), NO_VALUE)
+        empty = np.full(len(rows), math.nan)  # as Backtrader leaves a line that the source does not fill
         return tuple(_packed(values.get(line, empty)) for line in lines)
 
 

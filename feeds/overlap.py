@@ -46,9 +46,7 @@ def inspect_panel(
     for symbol, one in series.items():
         found += _listing(symbol, one, stamps)
         found += _short_sessions(symbol, one.stamps)
-    if calendar is not None:
-        for symbol, one in series.items():
-            found += _sessions(symbol, one.stamps, calendar)
+        found += () if calendar is None else _sessions(symbol, one.stamps, calendar)
     return dict(series), found
 
 

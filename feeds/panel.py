@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from hybrid_bt.bars import MIN_BARS, Bars
-from hybrid_bt.bars.checks import FloatArray, RawBars, check_name, first_of, inspect_rows
+from hybrid_bt.bars import MIN_BARS, Bars, Moment, say_stamp
+from hybrid_bt.bars.checks import RawBars, check_name, inspect_rows
 from hybrid_bt.bars.findings import ON_BAD_DATA, RULES, Finding, OnBadData, counters, refusal, say
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 from hybrid_bt.feeds.overlap import inspect_panel, on_common_bars, say_counts
@@ -35,6 +35,16 @@ class Handling:
         for word, value, known in (("on_bad_data", self.on_bad_data, ON_BAD_DATA), ("align", self.align, ALIGN)):
             if value not in known:
                 raise ConfigError(f"{word} is {value!r}{did_you_mean(str(value), known)}")
+
+
+class Query(NamedTuple):
+    """What is asked of a source."""
+
+    symbols: Sequence[str] | None = None  #: which, in this order; all that are there by default
+    end: Moment | None = None  #: last day, included
+    trade_from: Moment | None = None  #: first day to trade; a source that fetches may leave out what nobody warms up on
+    offline: bool = False  #: call nobody
+    handling: Handling = Handling()
 
 
 def build_panel(name: str, rows: Rows, handling: Handling, notes: Iterable[str] = ()) -> Bars:
@@ -85,8 +95,9 @@ def align(
     fields = ["close", "volume"] if flat else ["close", "volume", "open", "high", "low"]
     panel = {}
     for field in fields:
-        values = _column_of_one(series, field)
-        if values is None:
+        own = getattr(next(iter(series.values())), field)
+        values = own[:, None]
+        if len(series) > 1 or not own.flags.owndata:  # else one symbol alone, whose array nobody else holds
             values = np.full((len(stamps), len(series)), 0.0 if field == "volume" else np.nan)
             for column, (symbol, one) in enumerate(series.items()):
                 values[rows[symbol], column] = getattr(one, field)
@@ -95,13 +106,6 @@ def align(
     missing = {symbol: len(stamps) - len(one.stamps) for symbol, one in series.items() if len(one.stamps) < len(stamps)}
     told = [f"{name}: bars missing out of {len(stamps)} (not traded there): {say_counts(missing)}"] if missing else []
     return Bars.checked(name, list(series), stamps, **panel, notes=[*notes, *told], findings=findings)
-
-
-def _column_of_one(series: Mapping[str, SymbolBars], field: str) -> FloatArray | None:
-    """A symbol that is alone is its own panel; no copy, unless somebody else may hold the array."""
-    first = next(iter(series.values()))
-    own: FloatArray = getattr(first, field)
-    return own[:, None] if len(series) == 1 and own.flags.owndata else None
 
 
 def inspect(rows: Rows, handling: Handling, *, refusing: bool = True) -> tuple[dict[str, SymbolBars], list[Finding]]:
@@ -176,12 +180,11 @@ _REMEDY = {
 
 def _zones_of(symbol: str, raw: RawBars) -> list[Finding]:
     """One zone, or those of summer and winter, may be dropped; several mix the clocks of exchanges."""
-    if not raw.zones:
+    if not raw.zones or not len(raw.stamps):
         return []
     rule = "time_zone" if len(raw.zones) == 1 or not _far_apart(raw.zones) else "mixed_zones"
-    every = np.ones(len(raw.stamps), np.bool_)
-    (found,) = first_of(rule, raw.stamps, every, ", ".join(sorted(raw.zones)[:4]))
-    return [found._replace(symbol=symbol)]
+    first = "" if np.isnat(raw.stamps[0]) else say_stamp(raw.stamps[0])
+    return [Finding(rule, symbol, len(raw.stamps), first, ", ".join(sorted(raw.zones)[:4]))]
 
 
 def _zones_together(zones: Mapping[str, frozenset[str]]) -> list[Finding]:

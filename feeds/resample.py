@@ -13,25 +13,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.checks import FloatArray
+from hybrid_bt.bars.stamps import Stamps
 from hybrid_bt.errors import ConfigError
 
 STEP = re.compile(r"(\d{1,4})(min|h|D)(?:@([01]\d|2[0-3]):([0-5]\d))?")
 MINUTE, DAY = np.timedelta64(60_000_000_000, "ns"), np.timedelta64(86_400_000_000_000, "ns")
-FloatArray = NDArray[np.float64]
 RowArray = NDArray[np.intp]
 
 
-class Step(NamedTuple):
-    """How long a bar is to be."""
-
-    length: np.timedelta64  #: a day, or less
-    session_end: np.timedelta64  #: after midnight; 0 for sessions that are days
+Step = tuple[np.timedelta64, np.timedelta64]  #: of a bar, a day or less; from midnight to a session's end
 
 
 def parse_step(text: str) -> Step:
@@ -42,7 +38,7 @@ def parse_step(text: str) -> Step:
     length = int(found[1]) * {"min": MINUTE, "h": 60 * MINUTE, "D": DAY}[found[2]]
     if not np.timedelta64(0, "ns") < length <= DAY:
         raise ConfigError(f"resample {text!r}: bars from 1min to 1D can be made")
-    return Step(length, (int(found[3]) * 60 + int(found[4])) * MINUTE if found[3] else 0 * MINUTE)
+    return length, (int(found[3]) * 60 + int(found[4])) * MINUTE if found[3] else 0 * MINUTE
 
 
 def resample(bars: Bars, step: str) -> Bars:
@@ -66,11 +62,11 @@ def resample(bars: Bars, step: str) -> Bars:
     BarsError
         If fewer than two bars are left.
     """
-    wanted = parse_step(step)
+    length, session_end = parse_step(step)
     shortest = np.median(np.diff(bars.stamps).astype(np.int64))
-    if shortest > wanted.length.astype(np.int64):
+    if shortest > length.astype(np.int64):
         raise ConfigError(f"resample {step!r}: the bars of {bars.name} are longer already; leave resample out")
-    first = _first_rows(bars.stamps, wanted)
+    first = _first_rows(bars.stamps, length, session_end)
     last = np.append(first[1:], bars.n_bars) - 1
     note = f"{bars.name}: resampled to {step}, {len(first)} bars from {bars.n_bars}"
     if len(first) == bars.n_bars:
@@ -92,15 +88,15 @@ def resample(bars: Bars, step: str) -> Bars:
     )
 
 
-def _first_rows(stamps: NDArray[np.datetime64], step: Step) -> RowArray:
+def _first_rows(stamps: Stamps, length: np.timedelta64, session_end: np.timedelta64) -> RowArray:
     """The row that each longer bar begins with."""
     # a bar that is stamped with the very end of a session belongs to it
-    shifted = stamps - step.session_end - (np.timedelta64(1, "ns") if step.session_end > 0 * MINUTE else 0 * MINUTE)
+    shifted = stamps - session_end - (np.timedelta64(1, "ns") if session_end > 0 * MINUTE else 0 * MINUTE)
     session = shifted.astype("M8[D]")
     new = np.append(True, session[1:] != session[:-1])
-    if step.length < DAY:
+    if length < DAY:
         opened = stamps[np.maximum.accumulate(np.where(new, np.arange(len(stamps)), 0))]
-        count = (stamps - opened) // step.length
+        count = (stamps - opened) // length
         new |= np.append(True, count[1:] != count[:-1])
     return np.flatnonzero(new)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
-from collections.abc import Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -14,8 +13,8 @@ import numpy as np
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.panel import align, pick
-from hybrid_bt.feeds.symbol import SymbolBars, symbol_bars
+from hybrid_bt.feeds.panel import Query, align, pick
+from hybrid_bt.feeds.symbol import symbol_bars
 
 
 class Sample(NamedTuple):
@@ -53,7 +52,7 @@ SAMPLES = {
 }
 
 
-def load_sample(name: str, *, symbols: Sequence[str] | None = None, raw_prices: bool = False) -> Bars:
+def load_sample(name: str, query: Query) -> Bars:
     """An embedded sample as Bars.
 
     Read without pandas, which takes longer to import than the file to parse.
@@ -62,10 +61,8 @@ def load_sample(name: str, *, symbols: Sequence[str] | None = None, raw_prices: 
     ----------
     name : str
         A key of `SAMPLES`.
-    symbols : sequence of str, optional
-        Which ones, in this order; all by default.
-    raw_prices : bool
-        Leave tech6 unadjusted for dividends. us20 holds adjusted closes only.
+    query : Query
+        Raw prices leave tech6 unadjusted for dividends. us20 holds adjusted closes only.
 
     Raises
     ------
@@ -75,9 +72,9 @@ def load_sample(name: str, *, symbols: Sequence[str] | None = None, raw_prices: 
     sample = SAMPLES[name]
     rows = list(csv.reader(gzip.decompress(sample_bytes(sample.file)).decode().splitlines()))
     header, body = rows[0], rows[1:]
-    series = _long(header, body, raw_prices) if "symbol" in header else _wide(header, body)
-    chosen = pick(name, series, symbols)
-    return align(name, {symbol: series[symbol] for symbol in chosen}, sample.notes)
+    series, raw_prices = (_long if "symbol" in header else _wide)(header, body), query.handling.raw_prices
+    chosen = pick(name, series, query.symbols)
+    return align(name, {one: symbol_bars(one, series[one], raw_prices=raw_prices) for one in chosen}, sample.notes)
 
 
 def sample_pairs(bars: Bars) -> tuple[str, ...]:
@@ -100,16 +97,13 @@ def sample_bytes(file: str) -> bytes:
     return content
 
 
-def _wide(header: list[str], body: list[list[str]]) -> dict[str, SymbolBars]:
+def _wide(header: list[str], body: list[list[str]]) -> dict[str, RawBars]:
     stamps = np.array([row[0] for row in body], dtype="M8[ns]")
     closes = np.array([[float(cell) for cell in row[1:]] for row in body])
-    return {
-        symbol: symbol_bars(symbol, RawBars(stamps, {"close": closes[:, i].copy()}), raw_prices=True)
-        for i, symbol in enumerate(header[1:])
-    }
+    return {symbol: RawBars(stamps, {"close": closes[:, i].copy()}) for i, symbol in enumerate(header[1:])}
 
 
-def _long(header: list[str], body: list[list[str]], raw_prices: bool) -> dict[str, SymbolBars]:
+def _long(header: list[str], body: list[list[str]]) -> dict[str, RawBars]:
     fields = header[2:]
     by_symbol: dict[str, list[list[str]]] = {}
     for row in body:
@@ -118,6 +112,5 @@ def _long(header: list[str], body: list[list[str]], raw_prices: bool) -> dict[st
     for symbol, rows in by_symbol.items():
         values = np.array([[float(cell) for cell in row[2:]] for row in rows])
         stamps = np.array([row[0] for row in rows], dtype="M8[ns]")
-        raw = RawBars(stamps, {field: values[:, i].copy() for i, field in enumerate(fields)})
-        series[symbol] = symbol_bars(symbol, raw, raw_prices=raw_prices)
+        series[symbol] = RawBars(stamps, {field: values[:, i].copy() for i, field in enumerate(fields)})
     return series

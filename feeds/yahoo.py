@@ -11,9 +11,9 @@ import datetime
 import io
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,14 +21,12 @@ from hybrid_bt.bars import Bars, Moment, instant
 from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.cells import dated, field_of, single
-from hybrid_bt.feeds.panel import Handling, build_panel, pick
-from hybrid_bt.feeds.snapshots import Snapshot, difference, read_latest, store
+from hybrid_bt.feeds.panel import Query, build_panel, pick
+from hybrid_bt.feeds.snapshots import Snapshot, cache_folder, difference, read_latest, store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Download: TypeAlias = "Callable[..., pd.DataFrame | None]"  #: as `yfinance.download`
-AS_GIVEN = Handling()
 FIRST_DAY = "1990-01-01"
 DAY = np.timedelta64(1, "D")
 WARM_UP = 730 * DAY  #: two years, twice the 252 bars that the features need: their averages have settled by then
@@ -50,35 +48,14 @@ def warm_up_start(trade_from: Moment | None) -> str:
     return str(max(instant(trade_from).astype("M8[D]") - WARM_UP, np.datetime64(FIRST_DAY)))
 
 
-def load_yahoo(
-    symbols: Sequence[str] | None,
-    handling: Handling = AS_GIVEN,
-    *,
-    start: str = FIRST_DAY,
-    end: Moment | None = None,
-    cache: Path | None = None,
-    offline: bool = False,
-    download: Download | None = None,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Bars:
-    """Daily bars of the named symbols, in the order asked.
+def load_yahoo(query: Query) -> Bars:
+    """Daily bars of the named symbols, in the order asked, from the warm-up before `trade_from` on.
 
     Parameters
     ----------
-    symbols : sequence of str
-        Yahoo's own names: KO, BRK-B, ^GSPC.
-    handling : Handling
-        Raw prices are unadjusted for dividends; Yahoo always adjusts for splits.
-    start : str
-        First day asked for.
-    end : str, date or datetime64, optional
-        Last day, included. By default yesterday, because today's bar is unfinished until the close.
-    cache : Path, optional
-        Folder of the snapshots; without it nothing is kept.
-    offline : bool
-        Take what the snapshots hold, and call nobody.
-    download, sleep : callable, optional
-        Stand in for `yfinance.download` and `time.sleep`.
+    query : Query
+        Symbols are Yahoo's own names: KO, BRK-B, ^GSPC. `end` is yesterday by default, because today's bar is
+        unfinished until the close. Raw prices are unadjusted for dividends; Yahoo always adjusts for splits.
 
     Raises
     ------
@@ -86,29 +63,31 @@ def load_yahoo(
         No symbols, no connection and no snapshot, nothing delivered, a symbol missing, or prices that cannot be
         traded on.
     """
+    symbols, handling, start = query.symbols, query.handling, warm_up_start(query.trade_from)
     if not symbols:
         raise BarsError("bars: yahoo has no list of its own; say which symbols, as in KO,PEP")
     pick("yahoo", symbols, symbols)
     today = np.datetime64(datetime.date.today(), "D")
-    last = today - DAY if end is None else instant(end, whole=True).astype("M8[D]")
+    last = today - DAY if query.end is None else instant(query.end, whole=True).astype("M8[D]")
     stop = str(last + DAY)
     # yesterday's bar is whole today; one that was asked for before its day had ended would not be
     whole = min(stop, str(today))
-    held = {symbol: None if cache is None else read_latest(cache, symbol) for symbol in symbols}
+    cache = cache_folder()
+    held = {symbol: read_latest(cache, symbol) for symbol in symbols}
     wanted = [s for s, kept in held.items() if kept is None or not kept.covers(start, whole)]
     fresh: dict[str, RawBars] = {}
     notes = [REVISED]
-    if wanted and not offline:
-        first = min([start, *(str(kept.arguments["start"]) for s in wanted if (kept := held[s]) is not None)])
+    if wanted and not query.offline:
+        first = min([start, *(kept.start for s in wanted if (kept := held[s]) is not None)])
         try:
-            frame = fetch(wanted, first, stop, download, sleep)
+            frame = fetch(wanted, first, stop)
         except NoAnswerError as refusal:
             if any(held[symbol] is None for symbol in wanted):
                 raise
             notes.append(f"yahoo: {refusal}; went on with the snapshots on disk")
         else:
             fresh = {symbol: _one(frame, symbol, wanted) for symbol in wanted}
-            notes += _stored(cache, fresh, held, {"start": first, "end": whole}) if cache is not None else ()
+            notes += _stored(cache, fresh, held, first, whole)
     rows = []
     for symbol in symbols:
         own = fresh.get(symbol) or _kept(symbol, held[symbol], start, whole, notes)
@@ -119,7 +98,7 @@ def load_yahoo(
 
 
 def _stored(
-    cache: Path, fresh: dict[str, RawBars], held: dict[str, Snapshot | None], arguments: dict[str, str]
+    cache: Path, fresh: dict[str, RawBars], held: dict[str, Snapshot | None], start: str, stop: str
 ) -> Iterator[str]:
     """Keep new histories; what differs from the ones before."""
     for symbol, rows in fresh.items():
@@ -127,7 +106,7 @@ def _stored(
         told = "" if kept is None else difference(kept.rows, rows)
         if kept is not None and told:
             yield f"yahoo: {symbol} differs from the snapshot of {kept.fetched_at}: {told}; both are kept"
-        store(cache, symbol, rows, arguments)
+        store(cache, symbol, rows, start, stop)
 
 
 def _kept(symbol: str, kept: Snapshot | None, start: str, whole: str, notes: list[str]) -> RawBars:
@@ -135,7 +114,7 @@ def _kept(symbol: str, kept: Snapshot | None, start: str, whole: str, notes: lis
     if kept is None:
         raise BarsError(f"bars: yahoo has no snapshot of {symbol} on disk; read it once without offline=True")
     if not kept.covers(start, whole):
-        span = f"{kept.arguments['start']} to before {kept.arguments['end']}"
+        span = f"{kept.start} to before {kept.stop}"
         notes.append(f"yahoo: the snapshot of {symbol} of {kept.fetched_at} reaches from {span} only")
     return kept.rows
 
@@ -167,9 +146,7 @@ def _one(frame: pd.DataFrame, symbol: str, symbols: Sequence[str]) -> RawBars:
     return rows.take(present)
 
 
-def fetch(
-    symbols: Sequence[str], start: str, stop: str, download: Download | None, sleep: Callable[[float], None]
-) -> pd.DataFrame:
+def fetch(symbols: Sequence[str], start: str, stop: str) -> pd.DataFrame:
     """Yahoo's frame, unadjusted and with the adjusted close beside it, whatever the installed version's defaults.
 
     Raises
@@ -177,17 +154,14 @@ def fetch(
     NoAnswerError
         When every attempt failed or came back empty; says so if Yahoo limits the rate.
     """
-    failures: tuple[type[Exception], ...] = (OSError, ValueError)  # curl's and requests' errors are OSErrors
-    if download is None:
-        import yfinance
+    import yfinance
 
-        download = yfinance.download
-        failures = (*failures, yfinance.exceptions.YFException)
+    failures = OSError, ValueError, yfinance.exceptions.YFException  # curl's and requests' errors are OSErrors
     told, cause = "", None
     for pause in (*PAUSES, None):
         with _quiet() as said:
             try:
-                frame = download(list(symbols), start=start, end=stop, **PLAINLY)
+                frame = yfinance.download(list(symbols), start=start, end=stop, **PLAINLY)
                 if frame is not None and len(frame):
                     return frame
                 told = said.getvalue()
@@ -195,7 +169,7 @@ def fetch(
                 told, cause = f"{said.getvalue()} {str(error) or type(error).__name__}", error
         if pause is None or not told:  # an empty answer without a word does not change by asking again
             break
-        sleep(pause)
+        time.sleep(pause)
     raise NoAnswerError(_say(symbols, start, stop, " ".join(told.split())[:200])) from cause
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hybrid_bt.account.replay import replay
     from hybrid_bt.backtest import run_backtest
-    from hybrid_bt.bars import Bars, Market
+    from hybrid_bt.bars import Bars
+    from hybrid_bt.bars.market import Market
     from hybrid_bt.brain.legs import Leg, View, Wish
     from hybrid_bt.config import Config, load_config
     from hybrid_bt.equations.costs import Costs
@@ -48,7 +49,8 @@ if (_checkout / "pyproject.toml").exists() and (_checkout / "strategies").is_dir
 _HOMES = {
     "account.replay": ("replay",),
     "backtest": ("run_backtest",),
-    "bars": ("Bars", "Market"),
+    "bars": ("Bars",),
+    "bars.market": ("Market",),
     "brain.legs": ("Leg", "View", "Wish"),
     "config": ("Config", "load_config"),
     "equations.costs": ("Costs",),

@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
 import numpy as np
 
-from hybrid_bt.account import registry
-from hybrid_bt.account.collector import collector_paused
+from hybrid_bt.account import collector_paused, registry
 from hybrid_bt.account.conditional import read_regime
-from hybrid_bt.account.notes import gap_counts
 from hybrid_bt.account.reconcile import reconcile
-from hybrid_bt.account.records import AccountPath
+from hybrid_bt.account.records import AccountPath, gap_counts
 from hybrid_bt.account.registry import BENCHMARK, EQUAL_WEIGHT, RISK_OFF
 from hybrid_bt.bars import Bars, Moment, say_stamp
 from hybrid_bt.bars.stamps import Stamps
@@ -215,8 +213,7 @@ def trade(
         on_bar=on_bar,
     )
     cerebro.addanalyzer(Ledger, start=row - skipped, _name="ledger")
-    with collector_paused():
-        (strategy,) = cerebro.run()
+    (strategy,) = cerebro.run()
     if done != bars.n_bars:
         raise BarsError(
             f"bars: Backtrader ran {done} of {bars.n_bars} bars of {bars.name}; check the calendar of the data"

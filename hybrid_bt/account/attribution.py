@@ -25,23 +25,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hybrid_bt.account.records import AccountPath
+from hybrid_bt.account.flows import fill_arrays
+from hybrid_bt.account.records import AccountPath, FloatArray
 from hybrid_bt.brain.records import Decisions, PairPaths
-
-FloatArray = NDArray[np.float64]
 
 PAIRS_LEG = "kalman"  #: whose wishes are pairs, held at the hedge ratio of their entry, if it holds any
 OF_ASSETS = ("market", "selection")
 OF_PAIRS = ("spread", "hedge_revision", "market")
-
-
-class PriceMoves(NamedTuple):
-    """Prices at which an account is marked and filled, (T, N) each, without NaN."""
-
-    open: FloatArray  #: where a symbol has no bar, its mark before it
-    mark: FloatArray  #: last close; 0 before the first
 
 
 #: part -> profit of each bar, (T,), account currency; costs are negative. Of a leg that holds pairs `_spread`,
@@ -55,7 +46,8 @@ def contributions(
     pairs: PairPaths,
     sides: Sequence[tuple[int, int]],
     gross_exposure: float,
-    prices: PriceMoves,
+    opens: FloatArray,
+    marks: FloatArray,
 ) -> Contributions:
     """Split the change of an account's equity, bar by bar.
 
@@ -66,7 +58,10 @@ def contributions(
     sides : P columns (y, x)
     gross_exposure : float
         Of the Kalman leg with every pair open, see `hybrid_bt.equations.pair.PairRules`.
-    prices : PriceMoves
+    opens : (T, N)
+        Where orders fill; NaN where a symbol has no bar.
+    marks : (T, N)
+        Last closes; 0 before the first.
 
     Returns
     -------
@@ -74,8 +69,8 @@ def contributions(
         Their sum over parts is the change of equity on each bar, to rounding.
     """
     limits = _limits(decisions)
-    shares = _per_close(account.equity, prices.mark)
-    stages = _stages(prices)
+    shares = _per_close(account.equity, marks)
+    stages = _stages(opens, marks)
     found: Contributions = {}
     for name, targets in decisions.legs.items():
         weight = decisions.weights[name][:, None]
@@ -85,7 +80,9 @@ def contributions(
         else:
             parts = zip(OF_ASSETS, _split_market(limits * weight * targets * shares, stages), strict=True)
         found |= {f"{name}_{part}": profit for part, profit in parts}
-    commissions, borrow = _costs(account)
+    commissions, borrow = np.zeros(len(account.equity)), -account.borrow.sum(axis=1)
+    fills = fill_arrays(account)
+    np.subtract.at(commissions, fills.bar, fills.commission)
     earned = np.diff(account.equity, prepend=account.equity[0])
     known = sum(found.values(), np.zeros(len(earned))) + commissions + borrow
     return found | {"execution": earned - known, "commissions": commissions, "borrow": borrow}
@@ -112,9 +109,10 @@ class _Stage(NamedTuple):
     market: FloatArray  #: mean of the moves, (T,)
 
 
-def _stages(prices: PriceMoves) -> tuple[_Stage, _Stage]:
-    last = _late(prices.mark, 1)
-    return _stage(2, last, prices.open), _stage(1, np.where(last > 0.0, prices.open, 0.0), prices.mark)
+def _stages(opens: FloatArray, marks: FloatArray) -> tuple[_Stage, _Stage]:
+    last = _late(marks, 1)
+    opened = np.where(np.isnan(opens), last, opens)  # without a bar the mark stands
+    return _stage(2, last, opened), _stage(1, np.where(last > 0.0, opened, 0.0), marks)
 
 
 def _stage(decided: int, before: FloatArray, after: FloatArray) -> _Stage:
@@ -171,10 +169,3 @@ def _entry_ratios(position: FloatArray, beta: FloatArray) -> FloatArray:
             ratio = known[max(t - 1, 0)]
         ratios[t] = ratio if position[t] != 0.0 else 0.0
     return ratios
-
-
-def _costs(account: AccountPath) -> tuple[FloatArray, FloatArray]:
-    commissions = np.zeros(len(account.equity))
-    for fill in account.fills:
-        commissions[fill.bar] -= fill.commission
-    return commissions, -account.borrow.sum(axis=1)

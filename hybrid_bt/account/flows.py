@@ -14,12 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.attribution import PriceMoves
-from hybrid_bt.account.records import AccountPath, Fills
+from hybrid_bt.account.records import AccountPath, Fills, FloatArray
 from hybrid_bt.bars import say_stamp
 from hybrid_bt.errors import ReconciliationError
 
-FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 TOLERANCE = 1e-9  # of the larger of equity and gross exposure
@@ -130,12 +128,6 @@ def marked_close(close: FloatArray) -> FloatArray:
     rows = np.arange(len(close))[:, None]
     last = np.maximum.accumulate(np.where(np.isnan(close), 0, rows), axis=0)
     return np.nan_to_num(np.take_along_axis(close, last, axis=0), nan=0.0)
-
-
-def price_moves(opens: FloatArray, marks: FloatArray) -> PriceMoves:
-    """Opens (T, N), NaN where a symbol has no bar, and marks, for `hybrid_bt.account.attribution.contributions`."""
-    before = np.vstack([marks[:1], marks[:-1]])
-    return PriceMoves(np.where(np.isnan(opens), before, opens), marks)
 
 
 def exposures(exposure: FloatArray, equity: FloatArray) -> tuple[FloatArray, FloatArray]:

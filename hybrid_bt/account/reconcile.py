@@ -1,4 +1,4 @@
-"""Does the account follow from its own fills? Equity, cash and profit per symbol, derived anew.
+"""Does the account follow from its own fills? Equity, cash and sizes, derived anew.
 
     equity[t] = start - sum of all fills' size * price - commissions - interest + sum over symbols size[t] * close[t]
 
@@ -8,33 +8,13 @@ two independent ways at once.
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
-from hybrid_bt.account.records import AccountPath, Fill
+from hybrid_bt.account.records import AccountPath, Fill, FloatArray
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ReconciliationError
 
-FloatArray = NDArray[np.float64]
-
 TOLERANCE = 1e-6  # relative difference that fails a run
-CENT = 0.01  # account currency: what the profits per symbol may miss the account's by
-ROUNDING = 1e-12  # relative: below it a float cannot tell, which matters above some 1e10
-
-
-class TickerPnl(NamedTuple):
-    """One symbol's share of an account's profit, in account currency."""
-
-    symbol: str
-    gross_pnl: float  #: before costs, open position marked at the last close
-    costs: float  #: commissions and interest, >= 0
-    pnl_net: float  #: gross_pnl - costs
-    buys: int  #: fills
-    sells: int  #: fills
-    trades: int  #: completed round trips: the position came back to zero or crossed it
 
 
 def reconcile(path: AccountPath, bars: Bars, start_value: float, *, leverage: float = 1.0) -> float:
@@ -68,34 +48,6 @@ def reconcile(path: AccountPath, bars: Bars, start_value: float, *, leverage: fl
     cash = start_value - spent + _lent(path, leverage)
     scale = np.maximum(abs(start_value), np.abs(path.equity))
     return max(_compare("equity", path.equity, equity, scale, bars), _compare("cash", path.cash, cash, scale, bars))
-
-
-def attribution(path: AccountPath, bars: Bars, start_value: float) -> list[TickerPnl]:
-    """Profit, costs and trades of each symbol; the profits add up to the account's to a cent.
-
-    Raises
-    ------
-    ReconciliationError
-        If they do not.
-    """
-    _check_shapes(path, bars)
-    last = _last_closes(bars)[-1]
-    rows = []
-    for i, symbol in enumerate(bars.symbols):
-        fills = [fill for fill in path.fills if fill.symbol == i]
-        open_value = math.fsum(fill.size for fill in fills) * float(last[i])
-        gross = math.fsum([*(-fill.size * fill.price for fill in fills), open_value])
-        costs = math.fsum([*(fill.commission for fill in fills), *path.borrow[:, i].tolist()])
-        buys = sum(fill.size > 0 for fill in fills)
-        rows.append(TickerPnl(symbol, gross, costs, gross - costs, buys, len(fills) - buys, _round_trips(fills)))
-    net, pnl = math.fsum(row.pnl_net for row in rows), float(path.equity[-1]) - start_value
-    largest = max(abs(start_value), float(np.abs(path.equity).max()))
-    if not abs(net - pnl) <= max(CENT / 2, ROUNDING * largest):
-        raise ReconciliationError(
-            f"reconcile: the symbols' net profits add up to {net!r}, the account's is {pnl!r}; "
-            "a fill, a commission or interest is missing from the record"
-        )
-    return rows
 
 
 def _check_shapes(path: AccountPath, bars: Bars) -> None:
@@ -144,14 +96,6 @@ def _entry_values(fills: list[Fill]) -> list[tuple[Fill, float]]:
         held = now
         after.append((fill, value))
     return after
-
-
-def _round_trips(fills: list[Fill]) -> int:
-    trips, held = 0, 0.0
-    for fill in fills:
-        trips += held != 0.0 and held * (held + fill.size) <= 0.0
-        held += fill.size
-    return trips
 
 
 def _last_closes(bars: Bars) -> FloatArray:

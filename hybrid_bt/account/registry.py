@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.records import AccountPath
+from hybrid_bt.account.records import AccountPath, FloatArray
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars, say_stamp
 from hybrid_bt.brain.records import Opinions
@@ -22,8 +22,6 @@ from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.fusion import MixParams, RiskParams
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import ConfigError, ReconciliationError, did_you_mean
-
-FloatArray = NDArray[np.float64]
 
 EQUAL_WEIGHT = "equal-weight"
 BENCHMARK = "benchmark"
@@ -142,12 +140,8 @@ def _equal_weights(panel: Panel) -> FloatArray:
 
 
 def _volatility_target(panel: Panel) -> AccountPath:
-    return sized(panel, _equal_weights(panel))
-
-
-def sized(panel: Panel, weights: FloatArray) -> AccountPath:
-    """Weights (T, N) as the only leg, under the hybrid's volatility target and limits."""
-    said = replace(panel.opinions, legs={"weights": weights}, ties={})
+    """Equal weights as the only leg, under the hybrid's volatility target and limits."""
+    said = replace(panel.opinions, legs={"weights": _equal_weights(panel)}, ties={})
     return mixed(panel, alone(said, "weights"), said)
 
 

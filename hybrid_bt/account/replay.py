@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hybrid_bt.account.records import AccountPath, Fills
+from hybrid_bt.account.records import AccountPath, Fills, FloatArray
 from hybrid_bt.bars import Bars
 from hybrid_bt.equations.accounting import broker_day, run_account, send_orders
 from hybrid_bt.equations.book import Account, Capital, Tape, new_book, open_account
@@ -20,8 +20,6 @@ from hybrid_bt.equations.guard_limits import FAILED, KILLED, GuardFacts, GuardPa
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import ConfigError
-
-FloatArray = NDArray[np.float64]
 
 SECONDS_PER_CELL = 1e-6  # of a bar x symbol, interpreted
 FIRST_FILLS = 1_000_000  # room for fills on the first attempt

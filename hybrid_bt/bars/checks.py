@@ -19,7 +19,8 @@ from hybrid_bt.bars.stamps import Stamps, say_stamp
 from hybrid_bt.errors import BarsError
 
 BoolArray = NDArray[np.bool_]
-PRICES = ("open", "high", "low", "close", "adj")
+FIELDS = ("open", "high", "low", "close", "volume")
+PRICES = (*FIELDS[:4], "adj")
 FloatArray = NDArray[np.float64]
 
 LEAST_PRICE, GREATEST_PRICE = 1e-12, 1e15  #: in any currency; beyond, sums of money lose their digits

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from hybrid_bt.bars.bars import Bars, Moment
+from hybrid_bt.bars import Bars, Moment
 from hybrid_bt.errors import ConfigError, did_you_mean
 
 

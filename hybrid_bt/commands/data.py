@@ -30,8 +30,8 @@ def check_path(path: Path, symbols: Sequence[str] | None = None, calendar: str |
     BarsError
         If there is no such path, no table in it, or no such symbol.
     """
+    from hybrid_bt.feeds.files import rows_of_path
     from hybrid_bt.feeds.panel import Handling, inspect
-    from hybrid_bt.feeds.table import rows_of_path
 
     rows = rows_of_path(path, symbols, refusing=False)
     found = inspect(rows, Handling(calendar=calendar), refusing=False)[1]
@@ -55,13 +55,12 @@ def write_bars(bars: Bars, out: Path) -> list[Path]:
 
 
 def _write_symbol(bars: Bars, column: int, path: Path) -> None:
-    from hybrid_bt.bars import say_stamp
+    from hybrid_bt.bars import FIELDS, say_stamp
     from hybrid_bt.files.texts import csv_of_columns
 
     rows = bars.traded[:, column].nonzero()[0]
-    fields = ("open", "high", "low", "close", "volume")
-    columns = [map(say_stamp, bars.stamps[rows]), *(getattr(bars, field)[rows, column] for field in fields)]
-    path.write_text(csv_of_columns(columns, ("date", *fields)), encoding="utf-8", newline="")
+    columns = [map(say_stamp, bars.stamps[rows]), *(getattr(bars, field)[rows, column] for field in FIELDS)]
+    path.write_text(csv_of_columns(columns, ("date", *FIELDS)), encoding="utf-8", newline="")
 
 
 @click.group("data", cls=Group)

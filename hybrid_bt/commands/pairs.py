@@ -16,7 +16,6 @@ from hybrid_bt.commands.console import (
     FILE,
     Flag,
     command,
-    flag,
     option,
     progress_bar,
     say,
@@ -31,9 +30,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.05  #: of a single test, for the comparison with luck
 LAST_TRAINING_DAY = date(2009, 12, 31)  #: of the shipped policies
-_HEAD = ("hedge ratio", "p", "q", "Johansen / 95 %", "half-life, bars", "drift of ratio")
-
-Noise = dict[str, dict[str, float]]  #: pair -> alpha_var, beta_var, noise_var
+_HEAD = ("pair", "hedge ratio", "p", "q", "Johansen / 95 %", "half-life, bars", "drift of ratio", "passes")
 
 
 @command()
@@ -44,7 +41,6 @@ Noise = dict[str, dict[str, float]]  #: pair -> alpha_var, beta_var, noise_var
 @option("--max-half-life", type=AMOUNT, default=USUAL.half_life_bars, help="Slowest return, bars.")
 @option("--max-drift", type=AMOUNT, default=USUAL.drift, help="Greatest relative change of the ratio.")
 @option("--top", type=COUNT, default=10, help="How many to show.")
-@flag("--fit-kalman", help="Noise variances of those shown, by maximum likelihood (slow).")
 @option("--out", type=FILE, help="CSV file with all pairs.")
 @shared("json")
 def main(**flags: Flag) -> None:
@@ -64,39 +60,21 @@ def main(**flags: Flag) -> None:
         found = select_pairs(bars, progress)
     most = Bounds(flags["fdr"], flags["max_half_life"], flags["max_drift"])
     passed = [c for c in found if c.passes(most)]
-    noise = _fitted(bars, found[: flags["top"]]) if flags["fit_kalman"] else {}
     if flags["out"]:
         write_out(flags["out"], csv_of_rows((found[0]._fields, *found)).encode())
     if flags["as_json"]:
-        rows = [c._asdict() | {"passes": c in passed} | noise.get(c.pair, {}) for c in found]
+        rows = [c._asdict() | {"passes": c in passed} for c in found]
         click.echo(json.dumps(rows).replace("Infinity", "null"))
         return
-    _print(bars, found, passed, noise, flags["top"])
+    _print(bars, found, passed, flags["top"])
 
 
-def _fitted(bars: Bars, shown: list[Candidate]) -> Noise:
-    from hybrid_bt.bars.market import Market
-    from hybrid_bt.config import load_config
-    from hybrid_bt.config.task import fit_pairs
-
-    names = [candidate.pair for candidate in shown]
-    params = fit_pairs(Market(bars.name, bars, tuple(names)), bars.n_bars, load_config("stable"))
-    return {
-        name: {"alpha_var": p.alpha_var_per_bar, "beta_var": p.beta_var_per_bar, "noise_var": p.noise_var}
-        for name, p in zip(names, params, strict=True)
-    }
-
-
-def _print(bars: Bars, found: list[Candidate], passed: list[Candidate], noise: Noise, top: int) -> None:
+def _print(bars: Bars, found: list[Candidate], passed: list[Candidate], top: int) -> None:
     from hybrid_bt.files.texts import end_days
 
     first, last = end_days(bars.stamps)
-    head = ("pair", *_HEAD, *(("Q alpha", "Q beta", "R") if noise else ()), "passes")
-    rows = [
-        (*_cells(c), *(f"{value:.1e}" for value in noise.get(c.pair, {}).values()), "yes" if c in passed else "")
-        for c in found[:top]
-    ]
-    say(table(head, rows, left=("pair",), title=f"{len(found)} pairs of {bars.name}, {first} to {last}"))
+    rows = [(*_cells(c), "yes" if c in passed else "") for c in found[:top]]
+    say(table(_HEAD, rows, left=("pair",), title=f"{len(found)} pairs of {bars.name}, {first} to {last}"))
     by_luck = sum(1 for c in found if c.p_value <= LEVEL)
     click.echo(f"{by_luck} of {len(found)} have p <= {LEVEL}; luck alone gives about {LEVEL * len(found):.0f}")
     click.echo(f"--pairs {','.join(c.pair for c in passed)}" if passed else "no pair passes")

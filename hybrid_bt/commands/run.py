@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import webbrowser
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.account.collector import collector_paused, end_without_collecting
+from hybrid_bt.account import collector_paused
 from hybrid_bt.commands.console import FILE, Flag, Flags, command, flag, listed, option, progress_bar, say, table
 from hybrid_bt.commands.options import market_of, setup_of, shared
 from hybrid_bt.errors import ConfigError
@@ -82,7 +84,7 @@ def main(**flags: Flag) -> None:
         check_ledger(ledger)
     from hybrid_bt.report import write_report
 
-    end_without_collecting()
+    atexit.register(gc.freeze)  # what is there when the process ends is left to the operating system: a second less
     with collector_paused():
         made = _run(flags)
         trial = _trial(made)

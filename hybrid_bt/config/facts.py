@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.notes import gap_notes, guard_notes
-from hybrid_bt.account.records import AccountPath
+from hybrid_bt.account.records import AccountPath, gap_notes, guard_notes
 from hybrid_bt.bars import Bars, instant, say_stamp
 from hybrid_bt.bars.findings import counters
 from hybrid_bt.bars.stamps import is_intraday

@@ -1,5 +1,154 @@
-"""What goes into files: written whole, locked, appended to; numbers as texts."""
+"""How everything here is written: whole or not at all, or a line at the end; and how a file is kept to oneself.
 
-from hybrid_bt.files.whole import append_line, lock, whole_file, whole_folder, write_whole
+What is made gets a name of its own beside the place where it is to be, goes to the disk, and is renamed. A process that
+is killed leaves what was there before, and perhaps a hidden `.part` or `.hybrid-bt-*` that may be deleted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from hybrid_bt.errors import ConfigError
 
 __all__ = ["append_line", "lock", "whole_file", "whole_folder", "write_whole"]
+
+
+def write_whole(path: Path, *content: bytes | memoryview) -> None:
+    """Write a file; whatever was there is kept until all of it is on the disk.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written to; nothing is left behind.
+    """
+    with whole_file(path) as part, part.open("wb") as file:
+        file.writelines(content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A name to write to, which becomes `path` when the block ends, and vanishes if it fails."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        yield part
+        _to_disk(part)
+        os.replace(part, path)
+    finally:  # an interrupt, too, leaves nothing half-written
+        part.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def whole_folder(out: Path, ours: Sequence[str] = ()) -> Iterator[Path]:
+    """A folder to write files to, which move to `out` when the block ends: all of them, or none if something fails.
+
+    Parameters
+    ----------
+    out : Path
+        Made, with its parents, if it does not exist. Other files there stay.
+    ours : sequence of str
+        Names that are removed from `out` where the block does not write them, in the order in which they come; they
+        leave in the reverse order. Where the last of them lies, everything beside it is of the same writing, whenever
+        the process was killed.
+
+    Raises
+    ------
+    ConfigError
+        If `out` cannot be written to; it is then as it was.
+    """
+    home = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    workshop = None
+    try:
+        workshop = Path(tempfile.mkdtemp(prefix=".hybrid-bt-", dir=home))  # from there a rename reaches `out`
+        fresh, earlier = workshop / "fresh", workshop / "earlier"
+        fresh.mkdir()
+        yield fresh
+        _move_in(fresh, out, earlier, ours)
+    except OSError as error:
+        raise ConfigError(
+            f"out: cannot write to {out}: {error.strerror or error}; give another folder with --out"
+        ) from error
+    finally:
+        if workshop is not None:
+            shutil.rmtree(workshop, ignore_errors=True)
+
+
+def _move_in(fresh: Path, out: Path, earlier: Path, ours: Sequence[str]) -> None:
+    new = sorted(path.name for path in fresh.iterdir())
+    for name in new:
+        _to_disk(fresh / name)
+    if not out.exists():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(fresh, out)
+        return
+    earlier.mkdir()
+    names = [*(name for name in new if name not in ours), *ours]
+    for name in names:
+        if (out / name).is_dir():
+            raise IsADirectoryError(errno.EISDIR, f"{name} is a folder there")
+    old = [name for name in reversed(names) if os.path.lexists(out / name)]
+    moves = [(out / name, earlier / name) for name in old]
+    moves += [(fresh / name, out / name) for name in names if name in new]
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, target in moves:
+            os.replace(source, target)
+            done.append((source, target))
+    except BaseException:  # an interrupt, too, must not leave half of each
+        for source, target in reversed(done):
+            os.replace(target, source)
+        raise
+
+
+def append_line(path: Path, text: str) -> None:
+    """Add a line by a single write, flushed to the disk, making the file and its folder where they are missing.
+
+    A line that a crash cut off stays as it is, and this one begins on a line of its own; what did not fit on a full
+    disk is not tried again.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab+", buffering=0) as file:
+        lock(file)
+        line = (("\n" if _ends_within_a_line(file) else "") + text + "\n").encode()
+        if file.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(file.fileno())
+
+
+def _ends_within_a_line(file: IO[bytes]) -> bool:
+    if not file.seek(0, os.SEEK_END):
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
+
+
+def lock(file: IO[bytes], *, wait: bool = True) -> None:
+    """Keep other processes out until the file is closed or the process ends; on Windows nothing keeps them out.
+
+    Raises
+    ------
+    OSError
+        Without `wait`, if another process has it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return
+    fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hybrid_bt.account.collector import collector_paused
+from hybrid_bt.account import collector_paused
 from hybrid_bt.config.parts import NewsConfig
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.news.answers import Answers

@@ -10,7 +10,9 @@ quantstats, pandas and matplotlib are imported there and nowhere else in the tea
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import html
 import json
 import logging
@@ -28,7 +30,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from hybrid_bt.account import metrics
-from hybrid_bt.account.collector import collector_paused, end_without_collecting
 from hybrid_bt.account.metrics import FloatArray, StampArray
 from hybrid_bt.account.records import RunRecord
 from hybrid_bt.files.texts import stamp_texts
@@ -153,8 +154,9 @@ def outcome(process: subprocess.Popen[bytes]) -> tuple[str, Metrics]:
 def main() -> None:
     """The other process: read a job from standard input, write its page, print the metrics."""
     job = Job(**json.load(sys.stdin))
-    end_without_collecting()
-    with collector_paused(), contextlib.redirect_stdout(sys.stderr):  # quantstats prints at will
+    gc.disable()  # next to no cycles, and a process of its own
+    atexit.register(gc.freeze)
+    with contextlib.redirect_stdout(sys.stderr):  # quantstats prints at will
         found = _render(job)
     print(json.dumps(found))
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from hybrid_bt.account.attribution import Contributions, contributions
 from hybrid_bt.account.conditional import Condition, conditional_rows
-from hybrid_bt.account.flows import Flows, by_symbol, exposures, fill_arrays, flows_of, marked_close, price_moves
+from hybrid_bt.account.flows import Flows, by_symbol, exposures, fill_arrays, flows_of, marked_close
 from hybrid_bt.account.metrics import Summary, drawdown, summarise
 from hybrid_bt.account.records import RunRecord
 from hybrid_bt.brain.records import Decisions, ManagedPaths
@@ -73,8 +73,8 @@ def split_of(record: RunRecord) -> Contributions:
     columns = {symbol: i for i, symbol in enumerate(record.bars.symbols)}
     sides = [(columns[y], columns[x]) for y, x in (name.split(":") for name in record.pairs.names)]
     gross = float(record.config.get("kalman", {}).get("gross_exposure", 1.0))
-    prices = price_moves(record.bars.open, marked_close(record.bars.close))
-    return contributions(record.accounts["hybrid"], record.decisions, record.pairs, sides, gross, prices)
+    prices = record.bars.open, marked_close(record.bars.close)
+    return contributions(record.accounts["hybrid"], record.decisions, record.pairs, sides, gross, *prices)
 
 
 def write_table(record: RunRecord, name: str, folder: Path) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from report_cases import make_record
 
-from hybrid_bt.account.attribution import PriceMoves, contributions
+from hybrid_bt.account.attribution import contributions
 from hybrid_bt.account.records import AccountPath
 from hybrid_bt.backtest import run_backtest
 from hybrid_bt.brain.records import Decisions, PairPaths
@@ -45,7 +45,7 @@ def test_a_pair_by_hand():
     equity = np.array([1000.0, 1000.0, 1000.0, 1000.0 + profit])
     account = AccountPath(equity, equity, np.tile([20.0, -10.0], (t, 1)), flat(t), ())
     # the open of the last bar is its close, so the decision before the last two is what was held
-    found = contributions(account, decisions, pairs, [(0, 1)], 0.3, PriceMoves(close, close))
+    found = contributions(account, decisions, pairs, [(0, 1)], 0.3, close, close)
     y, x, m, b = 0.05, 0.01, 0.03, 0.5
     assert found["kalman_spread"][-1] == pytest.approx(200 * ((y - m) - b * (x - m)))
     assert found["kalman_hedge_revision"][-1] == pytest.approx((200 * b - 100) * (x - m), abs=1e-12)
@@ -69,7 +69,7 @@ def test_a_pair_is_explained_by_the_hedge_ratio_known_before_its_entry():
     profit = 20 * 0.5 - 10 * 0.1
     equity = np.array([1000.0] * 4 + [1000.0 + profit])
     account = AccountPath(equity, equity, np.vstack([flat(3), [[20.0, -10.0]] * 2]), flat(t), ())
-    found = contributions(account, decisions, pairs, [(0, 1)], 0.3, PriceMoves(close, close))
+    found = contributions(account, decisions, pairs, [(0, 1)], 0.3, close, close)
     assert found["execution"][-1] == pytest.approx(0.0, abs=1e-12)  # at another ratio the legs do not explain it all
     assert total(found)[-1] == pytest.approx(profit)
 

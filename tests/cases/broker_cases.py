@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import backtrader as bt
 import numpy as np
 
-from hybrid_bt.account.records import AccountPath
+from hybrid_bt.account.flows import by_symbol, flows_of, marked_close
+from hybrid_bt.account.records import AccountPath, Fill
 from hybrid_bt.account.replay import days_of
 from hybrid_bt.analyzers.ledger import Ledger
 from hybrid_bt.envs import NO_LIMITS, PORTFOLIO, Span, Task, Track, TradingEnv
@@ -191,3 +192,26 @@ def random_case(seed: int) -> Case:
     if modes == {"exactbars": 1} and not panel.traded.all():
         modes = {}  # Backtrader's one-bar buffers cannot hold back a feed that is not due: IndexError in its broker
     return Case(panel, random_targets(rng, panel, wild), cash, costs, rules, modes)
+
+
+def net_of_symbols(path: AccountPath, panel: Panel) -> float:
+    """The symbols' profits after costs, added up."""
+    return float(by_symbol(path, flows_of(path, marked_close(panel.close)))["pnl_net"].sum())
+
+
+def hand_account() -> tuple[AccountPath, Panel]:
+    # S0: 50 bought at 10, sold at 12 on row 2, for 1 each time; S1: 10 sold short at 20, 0.5 interest, open at 21
+    panel = panel_of([[10.0, 20.0], [10.0, 20.0], [12.0, 21.0]], [[10.0, 20.0], [11.0, 20.0], [12.0, 21.0]])
+    fills = (
+        Fill(1, 0, 1, -10.0, 20.0, 2.0),
+        Fill(1, 0, 0, 50.0, 10.0, 1.0),
+        Fill(2, 1, 0, -50.0, 12.0, 1.0),
+    )
+    path = AccountPath(
+        cash=np.array([1000.0, 697.0, 1295.5]),
+        equity=np.array([1000.0, 1047.0, 1085.5]),
+        size=np.array([[0.0, 0.0], [50.0, -10.0], [0.0, -10.0]]),
+        borrow=np.array([[0.0, 0.0], [0.0, 0.0], [0.0, 0.5]]),
+        fills=fills,
+    )
+    return path, panel

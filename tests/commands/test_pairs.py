@@ -87,8 +87,8 @@ def test_bars_after_training_change_nothing(tmp_path: Path):
 def test_the_command_prints_what_run_takes(tmp_path: Path):
     out = tmp_path / "pairs.csv"
     flags = ["--symbols", "KO,PEP,XOM,CVX", "--fdr", "1", "--max-half-life", "1e9", "--max-drift", "9"]
-    answer = CliRunner().invoke(main, [*flags, "--out", str(out), "--fit-kalman", "--top", "1"])
-    assert answer.exit_code == 0 and "Q beta" in answer.stdout
+    answer = CliRunner().invoke(main, [*flags, "--out", str(out), "--top", "1"])
+    assert answer.exit_code == 0 and "half-life" in answer.stdout
     last = answer.stdout.splitlines()[-1]
     assert last.startswith("--pairs ") and last.count(":") == 6
     assert len(out.read_text().splitlines()) == 7

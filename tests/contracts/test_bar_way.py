@@ -62,7 +62,7 @@ def test_bar_passes_few_files() -> None:
     cerebro.run()
     warm = [found[row] for row in range(WARM + 5, BARS)]  # what is looked up once is known by then
     quiet = [files for files, _, orders in warm if not orders]
-    assert quiet and max(map(len, quiet)) <= MOST_FILES, sorted(max(quiet, key=len))
+    assert quiet and max(map(len, quiet)) <= MOST_FILES, "\n".join(sorted(max(quiet, key=len)))
     # an order is made by a file of its own, which looks at the feed
     assert max(len(files) for files, _, _ in warm) <= MOST_FILES + 2
     assert max(sum(passings.values()) for _, passings, _ in warm) <= MOST_PASSINGS

@@ -39,13 +39,13 @@ STAMPS = np.datetime64("2020-01-01", "ns") + np.arange(3000) * np.timedelta64(1,
 seen = set()
 
 def write(place, k):
-    store(place, "KO", RawBars(STAMPS, {"close": np.full(3000, 1.0 + k)}), {"start": "2020-01-01", "end": str(k)})
+    store(place, "KO", RawBars(STAMPS, {"close": np.full(3000, 1.0 + k)}), "2020-01-01", str(k))
 
 def check(place):
     kept = read_latest(place, "KO")
     if kept is not None:
         close = kept.rows.columns["close"]
-        assert (close == close[0]).all() and kept.arguments["end"] == str(int(close[0]) - 1)
+        assert (close == close[0]).all() and kept.stop == str(int(close[0]) - 1)
         seen.add(int(close[0]))
 
 rounds(write, check, Path(sys.argv[1]), 12, 0.08)

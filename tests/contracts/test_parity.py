@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from broker_cases import Case, environment_of, random_case, run_cerebro
+from broker_cases import Case, environment_of, net_of_symbols, random_case, run_cerebro
 
-from hybrid_bt.account.reconcile import attribution, reconcile
+from hybrid_bt.account.reconcile import reconcile
 from hybrid_bt.account.records import AccountPath
 from hybrid_bt.account.replay import replay
 
@@ -58,7 +58,7 @@ def check_seed(seed: int) -> AccountPath:
     assert_same(twin(case, compiled=False), theirs, seed)
     assert_same(twin(case, compiled=True), theirs, seed)
     assert reconcile(theirs, case.panel, case.cash, leverage=case.costs.leverage) < 1e-9
-    attribution(theirs, case.panel, case.cash)
+    assert net_of_symbols(theirs, case.panel) == pytest.approx(theirs.equity[-1] - case.cash, abs=0.005)
     return theirs
 
 

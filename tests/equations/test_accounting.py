@@ -10,7 +10,7 @@ from typing import Any
 import backtrader as bt
 import numpy as np
 import pytest
-from broker_cases import Case, Panel, RowsFeed, feeds, panel_of, random_case, run_cerebro
+from broker_cases import Case, Panel, RowsFeed, feeds, net_of_symbols, panel_of, random_case, run_cerebro
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -345,14 +345,14 @@ def daily_case() -> Case:
 
 
 def test_ledger_follows_all_orders_of_any_strategies() -> None:
-    from hybrid_bt.account.reconcile import attribution, reconcile
+    from hybrid_bt.account.reconcile import reconcile
 
     case = daily_case()
     strategy, path = run_strangers(case)
     assert len(path.fills) > 20 and path.borrow.any()
     assert path.equity[-1] == strategy.broker.getvalue()
     assert reconcile(path, case.panel, 1e6) < 1e-12
-    attribution(path, case.panel, 1e6)
+    assert net_of_symbols(path, case.panel) == pytest.approx(path.equity[-1] - 1e6, abs=0.005)
     market = [fill for fill in path.fills if fill.size == -3.0]
     assert market and all(fill.bar == fill.decided + 1 for fill in market)
     assert {fill.decided + 1 for fill in market} | {fill.decided + 4 for fill in market} >= {5, 10}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from brain_cases import PAIRS, random_bars
 
-from hybrid_bt.account.notes import orphans_closed
+from hybrid_bt.account.records import orphans_closed
 from hybrid_bt.account.registry import Panel, account
 from hybrid_bt.backtest import run_backtest
 from hybrid_bt.bars import Bars

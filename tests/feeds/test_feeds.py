@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import itertools
 import math
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import backtrader as bt
 import numpy as np
@@ -23,12 +25,22 @@ from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.feeds import SOURCES, ArrayFeed, load_bars, to_feeds
 from hybrid_bt.feeds import sample as sample_source
 from hybrid_bt.feeds.lines import date_numbers
-from hybrid_bt.feeds.panel import Handling
+from hybrid_bt.feeds.panel import Handling, Query
 from hybrid_bt.feeds.yahoo import load_yahoo
 
 LINES = ("datetime", "open", "high", "low", "close", "volume", "openinterest")
 PRICES = ("open", "high", "low", "close")
 GOOD = "date,open,high,low,close,volume\n2021-03-01,1,3,1,2,10\n2021-03-02,2,4,2,3,20\n2021-03-03,3,5,3,4,30\n"
+
+
+def yahoo(download: Any, symbols: Any = ("KO",), **asked: Any) -> Bars:
+    with (
+        tempfile.TemporaryDirectory() as cache,
+        patch.dict("os.environ", XDG_CACHE_HOME=cache),
+        patch("time.sleep"),
+        patch("yfinance.download", download),
+    ):
+        return load_yahoo(Query(symbols, **asked))
 
 
 # --- embedded samples ---
@@ -140,7 +152,7 @@ def test_adjusted_close_scales_all_four_prices_and_not_the_volume(tmp_path: Path
         (long if "long" in door else frame.reset_index()).to_csv(path, index=False)
     if door == "yahoo":
         headed = pd.concat({"KO": frame.rename(columns={"HIGH": "High"})}, axis=1)
-        bars, raw = (load_yahoo(["KO"], Handling(raw), download=lambda *a, **k: headed) for raw in (False, True))
+        bars, raw = (yahoo(lambda *a, **k: headed, handling=Handling(raw)) for raw in (False, True))
     else:
         source = {"folder": tmp_path, "frame": long, "frames": {"KO": frame}}.get(door, path)
         bars, raw = load_bars(source), load_bars(source, raw_prices=True)
@@ -263,7 +275,7 @@ def test_unknown_keyword_is_refused_with_the_nearest(word: str, hint: str) -> No
 
 @pytest.mark.parametrize("word", ["on_bad_data", "align"])
 def test_unknown_value_is_refused_by_every_door(word: str) -> None:
-    for load in (load_bars, lambda source, **how: load_yahoo(["KO"], Handling(**how))):
+    for load in (load_bars, lambda source, **how: yahoo(None, handling=Handling(**how))):
         with pytest.raises(ConfigError, match=f"{word} is 'drop'; known: "):
             load("us20", **{word: "drop"})
 
@@ -300,19 +312,19 @@ def test_yahoo_frame_becomes_adjusted_bars_in_the_order_asked(first_level: str) 
         asked.update(options)
         return recorded(symbols, first_level=first_level)
 
-    bars = load_yahoo(["PEP", "KO"], end="2021-03-03", download=download)
+    bars = yahoo(download, ["PEP", "KO"], end="2021-03-03")
     assert bars.symbols == ("PEP", "KO")
     assert [getattr(bars, field)[0, 0] for field in PRICES] == [4.5, 6.0, 4.0, 5.0]
     assert (asked["auto_adjust"], asked["end"]) == (False, "2021-03-04")
-    assert load_yahoo(["KO"], Handling(raw_prices=True), download=download).close[0, 0] == 10.0
-    load_yahoo(["KO"], end="2021-03", download=download)
+    assert yahoo(download, handling=Handling(raw_prices=True)).close[0, 0] == 10.0
+    yahoo(download, end="2021-03")
     assert asked["end"] == "2021-04-01"
 
 
 def test_yahoo_days_without_prices_are_missing_bars() -> None:
     frame = recorded(["KO", "PEP"])
     frame.loc["2021-03-02", [column for column in frame.columns if column[1] == "KO"]] = np.nan
-    bars = load_yahoo(["KO", "PEP"], download=lambda *a, **k: frame)
+    bars = yahoo(lambda *a, **k: frame, ["KO", "PEP"])
     assert bars.traded.tolist() == [[True, True], [False, True], [True, True]]
 
 
@@ -337,7 +349,7 @@ def test_yahoo_without_prices_says_what_to_do(
     symbols: list[str] | None, download: Callable[..., Any] | None, message: str
 ) -> None:
     with pytest.raises(BarsError, match=message):
-        load_yahoo(symbols, download=download, sleep=lambda seconds: None)
+        yahoo(download, symbols)
 
 
 # --- the Backtrader feed ---
