@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,7 +30,6 @@ WIDTH_INCHES, DPI = 10.0, 120  # 1,200 pixels
 HEADER_INCHES = 0.95  # title and subtitle
 INDENT = 0.02  # of the width, before and behind the header
 
-_HOUSE = Path(__file__).with_name("house.mplstyle")
 LONGEST_NAME = 24  # characters of the data's name in the subtitle
 LONGEST_SUBTITLE = 150  # characters on a line
 
@@ -62,7 +62,8 @@ def house_style() -> Iterator[None]:
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(matplotlib.rc_params_from_file(_HOUSE, use_default_template=False))
+        with resources.as_file(resources.files("hybrid_bt.report") / "house.mplstyle") as file:
+            matplotlib.rcParams.update(matplotlib.rc_params_from_file(file, use_default_template=False))
         yield
 
 
