@@ -37,7 +37,7 @@ Progress = Callable[[int, int], None]  #: called as `progress(bars_done, bars_in
 
 
 class Stage(Protocol):
-    """Documents read along the bars, such as `hybrid_bt.news.stage.RiskStage`."""
+    """Documents read along the bars, such as `hybrid_bt.news.desk.RiskStage`."""
 
     def advise(self, moment: datetime) -> Advice: ...
     def facts(self) -> dict[str, Any]: ...

@@ -62,7 +62,7 @@ class HybridStrategy(bt.Strategy):
     kalman_params : sequence of KalmanParams, optional
         Fitted noise variances, one per pair.
     news : object with `advise(moment) -> Advice`, optional
-        What documents say at a close (`hybrid_bt.news.stage.RiskStage`), asked on every traded bar.
+        What documents say at a close (`hybrid_bt.news.desk.RiskStage`), asked on every traded bar.
     trade_from : datetime or date, optional
         First bar that is traded; earlier ones warm the recursions up. By default the first bar after the policies'
         training span (with `allow_in_sample` the first bar of all).

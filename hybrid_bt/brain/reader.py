@@ -7,10 +7,12 @@ compiled loop (`hybrid_bt.equations.compiled.market`), with the same bits.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.bars import Bars
 from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.legs.base import View, check_closes
 from hybrid_bt.equations import features
@@ -84,3 +86,25 @@ def panel_rows(panel: View) -> list[View]:
 def cut(panel: View, rows: slice) -> View:
     """Some bars of a panel; the arrays are views."""
     return View(*(column[rows] for column in panel))
+
+
+class MarketHistory(NamedTuple):
+    """T bars of N symbols as training environments look at them; every row is known at its close."""
+
+    bars: Bars
+    assets: NDArray[np.float32]  #: (T, N, features) clipped, names in `features.ASSET_FEATURES`
+    market: NDArray[np.float32]  #: (T, features) clipped, names in `features.MARKET_FEATURES`
+    volatility: NDArray[np.float64]  #: (T, N) per bar
+    correlation: NDArray[np.float64]  #: (T,)
+    warm: NDArray[np.bool_]  #: (T, N)
+    market_warm: NDArray[np.bool_]  #: (T,)
+
+
+def read_history(bars: Bars, reader: MarketReader, *, compiled: bool | None = None) -> MarketHistory:
+    """Features of all bars; parameters and errors as `read_panel`."""
+    panel = read_panel(bars.close, reader, compiled=compiled)
+    # as a frozen policy sees them: clipped, then rounded to float32
+    assets, market = (
+        np.clip(values, -features.CLIP, features.CLIP).astype(np.float32) for values in (panel.features, panel.market)
+    )
+    return MarketHistory(bars, assets, market, panel.volatility, panel.correlation, panel.warm, panel.market_warm)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
-import time
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,22 +14,15 @@ from hybrid_bt.commands.options import market_of, shared
 from hybrid_bt.config.task import Task, as_config, prepare
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.audit.documents import EVERY, audit_documents
-from hybrid_bt.evidence.audit.replays import last_rows, measure_startup
-from hybrid_bt.evidence.audit.report import Audit, subject_of
-from hybrid_bt.evidence.audit.stack import audit_stack, brain_trace
+from hybrid_bt.evidence.audit.replays import Audit, audit_of, last_rows
+from hybrid_bt.evidence.audit.stack import audit_stack
 from hybrid_bt.evidence.audit.user import LAST_BARS, audit_strategy
+from hybrid_bt.evidence.audit.watch import EVERY, audit_documents
 from hybrid_bt.news.lexicon import LexiconScorer
-from hybrid_bt.news.setup import SAMPLE, sample_path
-from hybrid_bt.news.store import open_store
+from hybrid_bt.news.store import documents_named
 
 _BARS = click.IntRange(min=0)
 NEWS_BARS = 600  #: audited of the risk manager
-AFTER = (252, 504, 1008)  #: bars since a later start at which start-up sensitivity is told
-STARTS = (252, 1000)  #: later first rows
-STARTUP_BARS = 2600
-#: what a decision is made of, for the start-up figures
-TOLD = ("regime r", "leg target sac", "leg target kalman", "final target", "volatility", "pair zscore", "pair beta")
 
 
 @command("audit")
@@ -66,32 +56,25 @@ def _stack_of(flags: Flags, default: int) -> Task:
 
 
 def _stack(flags: Flags) -> Audit:
-    began, stack = time.perf_counter(), _stack_of(flags, 0)
-    bars, jobs = stack.market.bars, flags["jobs"] or min(2, os.cpu_count() or 1)
+    stack, jobs = _stack_of(flags, 0), flags["jobs"] or min(2, os.cpu_count() or 1)
     with progress_bar("audit") as progress:
         checks = audit_stack(stack, flags["every"], jobs, progress)
-    late, brain = last_rows(bars, STARTUP_BARS), partial(brain_trace, stack)
-    starts = [start for start in STARTS if start + AFTER[0] < late.n_bars]
-    startup = measure_startup(brain, late, brain(late), starts, AFTER, TOLD.__contains__) if starts else []
-    return Audit(subject_of(f"the {stack.mode} stack", bars), checks, startup, time.perf_counter() - began)
+    return audit_of(f"the {stack.mode} stack", stack.market.bars, checks)
 
 
 def _documents(flags: Flags) -> Audit:
     """The risk manager by the lexicon, on the last bars or as many as asked for."""
-    began, stack = time.perf_counter(), _stack_of(flags, WARMUP_BARS + NEWS_BARS)
-    store = open_store(sample_path() if flags["news"] == SAMPLE else Path(flags["news"]))
+    stack = _stack_of(flags, WARMUP_BARS + NEWS_BARS)
+    store = documents_named(flags["news"])
     check = audit_documents(stack, list(store.documents()), LexiconScorer(), flags["every"] or EVERY)
-    subject = subject_of(f"the risk manager on {len(store)} documents", stack.market.bars)
-    return Audit(subject, [check], [], time.perf_counter() - began)
+    return audit_of(f"the risk manager on {len(store)} documents", stack.market.bars, [check])
 
 
 def _strategy(flags: Flags) -> Audit:
-    how = {name: flags[name] for name in ("every", "cash")}
-    if flags["bars"] is not None:
-        how["last_bars"] = flags["bars"]
+    params, how = _settings(flags["settings"]), {name: flags[name] for name in ("every", "cash")}
+    how["last_bars"] = LAST_BARS if flags["bars"] is None else flags["bars"]
     with progress_bar("audit") as progress:
-        given = _settings(flags["settings"])
-        return audit_strategy(flags["strategy"], market_of(flags), params=given, progress=progress, **how)
+        return audit_strategy(flags["strategy"], market_of(flags), params=params, progress=progress, **how)
 
 
 def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def add(paths: tuple[Path, ...], store: Path, symbols: tuple[str, ...], source: 
     fresh = not store.exists()
     try:
         with DocumentStore(store, write=True) as documents:
-            done = documents.add(one for path in paths for one in read_documents(path, defaults, bad))
+            added, duplicates = documents.add(one for path in paths for one in read_documents(path, defaults, bad))
             n = len(documents)
     except NewsError:
         if fresh:
@@ -60,7 +60,7 @@ def add(paths: tuple[Path, ...], store: Path, symbols: tuple[str, ...], source: 
         raise
     for reason in skipped:
         click.echo(f"skipped: {' '.join(reason.split())}", err=True)
-    click.echo(f"{done.added} added, {done.duplicates} duplicates, {len(skipped)} skipped; {store} holds {n} documents")
+    click.echo(f"{added} added, {duplicates} duplicates, {len(skipped)} skipped; {store} holds {n} documents")
 
 
 @main.command("list")
@@ -160,11 +160,10 @@ def evaluate(placebos: int, cutoff: date | None, masked: bool, seed: int, out: P
         raise ConfigError("evaluate needs a risk manager; say --risk lexicon, replay, record or live")
     import numpy as np
 
-    from hybrid_bt.evidence import advice_effect as evaluation
+    from hybrid_bt.evidence.advice_effect import evaluate as compared
 
     after = None if cutoff is None else np.datetime64(cutoff)
-    asked = evaluation.Questions(placebos, after, masked, seed)
-    found = evaluation.evaluate(task_of(flags), setup, asked)
+    found = compared(task_of(flags), setup, placebos=placebos, cutoff=after, masked=masked, seed=seed)
     say(found.title, _effects_table(found.effects), *found.said)
     if out is not None:
         write_out(out / TABLE, found.table)

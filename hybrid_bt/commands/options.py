@@ -18,7 +18,7 @@ from hybrid_bt.errors import ConfigError
 if TYPE_CHECKING:
     from hybrid_bt.bars.market import Market
     from hybrid_bt.config.task import Task
-    from hybrid_bt.news.setup import RiskSetup
+    from hybrid_bt.news.answers import RiskSetup
 
 _MODES = click.Choice(["stable", "aggressive"])
 _RISKS = click.Choice(["off", "lexicon", "replay", "record", "live"])
@@ -138,6 +138,6 @@ def setup_of(flags: Flags) -> RiskSetup | None:
         for name in given:
             raise ConfigError(f"--{name.replace('_', '-')} belongs to the risk manager; say --risk lexicon, or more")
         return None
-    from hybrid_bt.news.setup import RiskSetup
+    from hybrid_bt.news.answers import RiskSetup
 
     return RiskSetup(flags["risk"], **given)

@@ -1,7 +1,7 @@
 """`hybrid-bt policy`: a frozen policy's manifest as a card; a model of Stable-Baselines3 made into a frozen policy.
 
 Loading such a model with SB3 runs whatever code was put into its zip. The import does not: it reads the file as data
-(`policies.sb3.archive`), and what cannot be read so is refused, unless `--trust` says that SB3 may load it.
+(`policies.sb3_archive`), and what cannot be read so is refused, unless `--trust` says that SB3 may load it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import click
 
 from hybrid_bt.commands.console import DAY, FILE, Flag, Group, check_installed, flag, listed, option
 from hybrid_bt.commands.options import shared
-from hybrid_bt.errors import ConfigError, PolicyError
+from hybrid_bt.errors import PolicyError
 
 NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 COSTS = {"spread_bps": "spread_bps", "fee_bps": "fee_bps", "borrow_bps": "borrow_bps_per_year"}  #: flag -> in manifests
@@ -93,7 +93,7 @@ def import_sb3(model: Path, kind: str, observation: str, out: Path, seed: int | 
     """
     check_installed("importing", "train", NEEDED)
     from hybrid_bt.config.build import OBSERVATIONS
-    from hybrid_bt.policies.sb3.model import import_model
+    from hybrid_bt.policies.sb3_model import import_model
 
     ways: dict[str, Any] = {name: flags.pop(name) for name in ("vecnormalize", "trust")}
     costs = {field: value for flag, field in COSTS.items() if (value := flags.pop(flag)) is not None}
@@ -117,12 +117,7 @@ def import_sb3(model: Path, kind: str, observation: str, out: Path, seed: int | 
 def _names(text: str) -> list[str]:
     """Names in a list, or in a file that holds them in lines or a list."""
     if "," not in text and Path(text).is_file():
-        with Path(text).open("rb") as file:
-            raw = file.read(MAX_NAMES_BYTES + 1)
-        try:
-            text = raw[:MAX_NAMES_BYTES].decode() if len(raw) <= MAX_NAMES_BYTES else ""
-        except UnicodeDecodeError:
-            text = ""
-        if not text:
-            raise ConfigError("--observation: the file is empty, too long or not text; write one name per line")
+        from hybrid_bt.policies.file import read_bytes
+
+        text = read_bytes(Path(text), MAX_NAMES_BYTES, "a text with one name per line").decode(errors="replace")
     return [name for line in text.splitlines() for word in line.split(",") if (name := word.strip())]

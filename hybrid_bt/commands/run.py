@@ -133,7 +133,7 @@ def _run(flags: Flags) -> Run:
     for symbol in flags["plot_symbols"]:
         market.bars.index_of(symbol)
     if setup is not None:
-        from hybrid_bt.news.setup import open_desk
+        from hybrid_bt.news.desk import open_desk
 
         news = open_desk(setup, config.news, market.bars.symbols)
     more = {name: flags[name] for name in ("start", "benchmark", "allow_in_sample", "seed", "state")}

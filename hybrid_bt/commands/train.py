@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -18,11 +17,9 @@ from hybrid_bt.config.parts import MODES
 from hybrid_bt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hybrid_bt.train.logbook import Logbook
     from hybrid_bt.train.members import Practice
     from hybrid_bt.train.pipeline import Lesson
 
-SPAN = ("train_start", "train_end", "valid_end", "rehearse_to")  #: days that a training is told
 REHEARSED_TO = date(2004, 12, 31)  #: where the shipped policies' rehearsal ends: the bars that settings learned on
 MOST_SEED = 2**31 - 1  #: environments count on from it, and numpy's seeds end at 2**32
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -59,7 +56,7 @@ def main(kind: str, **flags: Flag) -> None:
 
     The gate learns on targets of SAC models trained on the other half of the span (cross-fitting), so it takes
     --sac-steps as well. The same seeds on one thread give the same file, whatever --jobs and however often a training
-    with --checkpoint-dir was interrupted and resumed. Validations go to OUT's name with .validation.csv and .png.
+    with --checkpoint-dir was interrupted and resumed. Validations go to OUT's name with .validation.csv.
 
     shipped makes all four shipped policies again (--mode: that mode's two), in the folder --out, and compares them with
     the files that ship; status 1 if one is not the same.
@@ -83,18 +80,16 @@ def main(kind: str, **flags: Flag) -> None:
     logbook = Logbook(out)
     lesson = _lesson(flags)._replace(tell=logbook.hear)
     if kind == "controls":
-        _controls(lesson, flags["sac_steps"])
+        _controls(lesson)
         return
     with logbook.progress(sys.stderr.isatty()):
-        policy = learn(kind, lesson, flags["sac_steps"], flags["ppo_steps"], out)
-    if lesson.valid_end:
-        _draw(logbook, lesson, kind, policy.manifest.results)
+        policy = learn(kind, lesson, out)
     click.echo(f"{out}: {kind} for {mode}, {policy.manifest.members} members, sha256 {policy.sha256}")
 
 
 def _shipped(flags: Flags, modes: tuple[str, ...]) -> None:
-    from hybrid_bt.train.logbook import Logbook
-    from hybrid_bt.train.shipped import rebuild
+    from hybrid_bt.train.logbook import Logbook, compare
+    from hybrid_bt.train.pipeline import rebuild
 
     folder = flags["out"] or Path("policies")
     logbook = Logbook(folder / "shipped")
@@ -109,20 +104,23 @@ def _shipped(flags: Flags, modes: tuple[str, ...]) -> None:
 
     all_same = True
     with logbook.progress(sys.stderr.isatty()):
-        for row in rebuild(lesson_of, modes, flags["sac_steps"], flags["ppo_steps"], folder):
-            click.echo(row.words())
-            all_same &= row.same_bytes
+        for made, shipped in rebuild(lesson_of, modes, folder):
+            differences = compare(made, shipped)
+            verdict = f"NOT the shipped bytes, {differences}" if differences else "the same bytes as the shipped file"
+            click.echo(f"{made.name}: {verdict}")
+            all_same &= not differences
     if not all_same:
         raise click.exceptions.Exit(1)
 
 
-def _controls(lesson: Lesson, steps: int) -> None:
+def _controls(lesson: Lesson) -> None:
     from hybrid_bt.envs import asset_tracks
     from hybrid_bt.train.controls import run_controls
     from hybrid_bt.train.spec import LEAST_CLOSE, SAC_SPECS
 
     tracks = asset_tracks(lesson.history(), str(lesson.start), str(lesson.end), LEAST_CLOSE)
-    rows = run_controls(tracks, lesson.config, SAC_SPECS[lesson.mode], steps=steps, seeds=lesson.seeds)
+    spec, steps = SAC_SPECS[lesson.mode], lesson.sac_steps
+    rows = run_controls(tracks, lesson.config, spec, steps=steps, seeds=lesson.seeds)
     click.echo(f"{'control':<10}{'seed':>5}{'agent Sharpe':>14}{'held Sharpe':>13}{'z':>8}")
     for row in rows:
         verdict = "as it must" if row.passed else "NOT AS IT MUST"
@@ -137,12 +135,12 @@ def _lesson(flags: Flags) -> Lesson:
     from hybrid_bt.config import load_config
     from hybrid_bt.train.pipeline import Lesson
 
-    start, end, valid_end, rehearse_to = (flags[name] for name in SPAN)
+    start, end, rehearse_to = (flags[day] for day in ("train_start", "train_end", "rehearse_to"))
     if end <= start:
         raise ConfigError(f"--train-end {end} is not after --train-start {start}; exchange them or widen the span")
     if rehearse_to and not start < rehearse_to < end:
         raise ConfigError(f"--rehearse-to {rehearse_to} is not between --train-start {start} and --train-end {end}")
-    market = market_of(flags, end=valid_end or end)
+    market = market_of(flags, end=flags["valid_end"] or end)
     return Lesson(
         market=market,
         config=load_config(flags["mode"], flags["config"]).for_stamps(market.until(end).bars.stamps),
@@ -150,7 +148,9 @@ def _lesson(flags: Flags) -> Lesson:
         start=start,
         end=end,
         seeds=_seeds(flags["seeds"]),
-        valid_end=valid_end,
+        sac_steps=flags["sac_steps"],
+        ppo_steps=flags["ppo_steps"],
+        valid_end=flags["valid_end"],
         rehearse_to=rehearse_to,
         practice=_practice(flags),
     )
@@ -171,20 +171,6 @@ def _practice(flags: Flags) -> Practice:
         if flags[name] is not None:
             _make_folder(f"--{name.replace('_', '-')}", flags[name])
     return Practice(**{name: flags[name] for name in Practice._fields})
-
-
-def _draw(logbook: Logbook, lesson: Lesson, kind: str, results: Mapping[str, Any]) -> None:
-    from hybrid_bt.train.validation import Score
-
-    values = {
-        name: float("nan") if value is None else value for name, value in results["validation"]["reference"].items()
-    }
-    name = "equal weight" if kind == "sac" else "best constant r"
-    title = f"{'SAC leg' if kind == 'sac' else 'Fused account'} on validation, {lesson.mode}"
-    note = (
-        f"{lesson.market.name} · trained {lesson.start} to {lesson.end}, validated to {lesson.valid_end} · net of costs"
-    )
-    logbook.draw(title, f"{note} · dashed: {name} under the same limits, no learning", (name, Score(**values)))
 
 
 def _check_writable(out: Path) -> None:
@@ -210,7 +196,3 @@ def _seeds(words: tuple[str, ...]) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) > MOST_SEED:
         raise ConfigError(f"--seeds {','.join(words)}: each seed once, from 0 to {MOST_SEED}")
     return seeds
-
-
-if __name__ == "__main__":
-    main()

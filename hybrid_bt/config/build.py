@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,10 +39,10 @@ class Policies(NamedTuple):
         return {name: policy for name, policy in self._asdict().items() if policy is not None}
 
 
-def policy_path(file: str) -> Path:
-    """Path of a policy file; `package:NAME` is one that ships with hybrid_bt."""
+def policy_path(file: str) -> Traversable:
+    """Path of a policy file; `package:NAME` is one that ships with hybrid_bt, which may lie within a zip itself."""
     if file.startswith(PACKAGED):
-        return Path(str(resources.files("hybrid_bt") / "policies" / file.removeprefix(PACKAGED)))
+        return resources.files("hybrid_bt.policies") / file.removeprefix(PACKAGED)
     return Path(file)
 
 

@@ -9,9 +9,12 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bars import instant
-from hybrid_bt.brain.history import MarketHistory
+from hybrid_bt.bars import Bars, instant
+from hybrid_bt.bars.market import resolve_pairs
+from hybrid_bt.brain.hybrid import MarketReader
+from hybrid_bt.brain.reader import MarketHistory, read_history
 from hybrid_bt.brain.records import Opinions
+from hybrid_bt.config import Config
 from hybrid_bt.equations.fusion import MixParams, legs_traded
 from hybrid_bt.equations.waiting import waiting_rows
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
@@ -20,6 +23,13 @@ Day = str | np.datetime64
 FloatArray = NDArray[np.float64]
 
 OPTIONS = ("track", "row")  #: of `reset`
+
+
+def history_of(bars: Bars, pairs: Sequence[str], config: Config) -> MarketHistory:
+    """Features of all bars under a configuration; pairs are `Y:X`."""
+    columns = resolve_pairs(pairs, bars.symbols)
+    params = [config.kalman_params] * len(columns)
+    return read_history(bars, MarketReader(bars.n_symbols, columns, params, config.spread_params))
 
 
 class Span(NamedTuple):
@@ -83,12 +93,9 @@ def portfolio_track(history: MarketHistory, start: Day, end: Day) -> Track:
     Features are `features.ASSET_FEATURES` of each symbol in turn, then `features.MARKET_FEATURES`.
     """
     bars = history.bars
-    inside = _between(history, start, end) & history.warm.all(axis=1)
-    if np.count_nonzero(inside) < 2:
-        raise BarsError(
-            f"portfolio: all of {', '.join(bars.symbols)} are warm on {np.count_nonzero(inside)} bars between {start} "
-            f"and {end}; choose an earlier start, more data or fewer symbols"
-        )
+    inside = _warm(
+        f"portfolio: all of {', '.join(bars.symbols)} are", history, np.all(history.warm, axis=1), start, end
+    )
     features = np.hstack([history.assets.reshape(bars.n_bars, -1), history.market])
     return _track(history, bars.symbols, features, inside)
 
@@ -99,15 +106,20 @@ def regime_track(history: MarketHistory, said: Opinions, mix: MixParams, start: 
     Features are `MARKET_FEATURES`. `mix` says who has a part, and so who waits for the other side of a pair; its
     `fusion` belongs into the `Task`.
     """
-    inside = _between(history, start, end) & history.market_warm
-    if np.count_nonzero(inside) < 2:
-        raise BarsError(
-            f"regime: the market is warm on {np.count_nonzero(inside)} bars between {start} and {end}; choose an "
-            "earlier start or more data"
-        )
+    inside = _warm("regime: the market is", history, history.market_warm, start, end)
     track = _track(history, history.bars.symbols, history.market, inside)
     waits = waiting_rows(history.bars.traded, said.ties, legs_traded(mix))
     return track._replace(legs=(*said.legs.values(), waits), lines=mix.further)
+
+
+def _warm(who: str, history: MarketHistory, warm: NDArray[np.bool_], start: Day, end: Day) -> NDArray[np.bool_]:
+    """Rows between two dates on which somebody is warm."""
+    inside = _between(history, start, end) & warm
+    if (n := np.count_nonzero(inside)) < 2:
+        raise BarsError(
+            f"{who} warm on {n} bars between {start} and {end}; choose an earlier start, more data or fewer symbols"
+        )
+    return inside
 
 
 def _between(history: MarketHistory, start: Day, end: Day) -> NDArray[np.bool_]:

@@ -26,9 +26,8 @@ from hybrid_bt.equations.advice import NEUTRAL_RISK, Advice
 from hybrid_bt.equations.waiting import withheld
 from hybrid_bt.evidence.bootstrap import Interval, bootstrap
 from hybrid_bt.files.texts import csv_of_rows, end_days
-from hybrid_bt.news.answers import Recorded
-from hybrid_bt.news.setup import LEXICON, RiskSetup, open_desk
-from hybrid_bt.news.stage import RiskStage
+from hybrid_bt.news.answers import LEXICON, Recorded, RiskSetup
+from hybrid_bt.news.desk import SAMPLE_NAME, RiskStage, open_desk
 
 FloatArray = NDArray[np.float64]
 WHOLE = "whole span"
@@ -38,15 +37,6 @@ TAIL = 0.05  #: of the bars, for CVaR
 MEASURES = ("sharpe", "cvar", "max_drawdown", "cagr", "volatility")
 COLUMNS = ("span", "variant", "measure", "value", "low", "high", "less_off", "less_off_low", "less_off_high")
 BARS_OF_COST = 1000.0
-
-
-class Questions(NamedTuple):
-    """What is asked beside the comparison itself."""
-
-    placebos: int = 20
-    cutoff: np.datetime64 | None = None  #: the model's knowledge cut-off
-    masked: bool = True  #: also without names and dates
-    seed: int = 0
 
 
 class Effect(NamedTuple):
@@ -73,8 +63,10 @@ class Evaluation(NamedTuple):
         return csv_of_rows((COLUMNS, *rows)).encode()
 
 
-def evaluate(task: Task, setup: RiskSetup, asked: Questions) -> Evaluation:
-    """Compare the risk manager with none, with placebos, late, and masked.
+def evaluate(
+    task: Task, setup: RiskSetup, *, placebos: int, cutoff: np.datetime64 | None, masked: bool, seed: int
+) -> Evaluation:
+    """Compare the risk manager with none, with placebos, late, before and after the model's cut-off, and masked.
 
     Raises
     ------
@@ -82,18 +74,18 @@ def evaluate(task: Task, setup: RiskSetup, asked: Questions) -> Evaluation:
         If documents, scorer or verdicts cannot be used, or the library arch (extra `study`) is missing.
     """
     bars, config, row, traded = task.market.bars, task.config, task.row, task.traded
-    setups = _setups(setup, asked.masked)
+    setups = _setups(setup, masked)
     stages = {name: open_desk(one, config.news, bars.symbols).stage(bars.stamps, row) for name, one in setups.items()}
     moments = traded.stamps.astype("datetime64[us]").tolist()
     advice = {name: [stage.advise(moment) for moment in moments] for name, stage in stages.items()}
-    returns = _returns(task, traded, _variants(advice, asked))
+    returns = _returns(task, traded, _variants(advice, placebos, seed))
     told = [name for name in returns if not name.startswith("placebo") or name == "placebo 0"]
     effects, short = list[Effect](), list[str]()
-    for span, rows in _spans(traded.stamps[1:], asked.cutoff).items():
+    for span, rows in _spans(traded.stamps[1:], cutoff).items():
         if rows.sum() >= FEWEST_BARS or span == WHOLE:
-            effects += _effects({name: returns[name][rows] for name in told}, span, traded, asked.seed)
+            effects += _effects({name: returns[name][rows] for name in told}, span, traded, seed)
         else:
-            short.append(f"too few bars {span.split()[0]} the cut-off {asked.cutoff} for a row of their own")
+            short.append(f"too few bars {span.split()[0]} the cut-off {cutoff} for a row of their own")
     stage = stages[GIVEN]
     first, last = end_days(traded.stamps)
     title = (
@@ -102,7 +94,7 @@ def evaluate(task: Task, setup: RiskSetup, asked: Questions) -> Evaluation:
     )
     beaten = _placebos_beaten(returns, traded)
     said = [
-        f"better Sharpe ratio than {beaten:.0%} of {asked.placebos} placebos on shuffled days",
+        f"better Sharpe ratio than {beaten:.0%} of {placebos} placebos on shuffled days",
         *_doubts(stage),
         *_gap(advice),
         *_recorded(stage, traded.n_bars),
@@ -119,13 +111,13 @@ def _setups(setup: RiskSetup, masked: bool) -> dict[str, RiskSetup]:
     return found | ({"masked": setup._replace(masked=True)} if masked else {})
 
 
-def _variants(advice: Mapping[str, Sequence[Advice]], asked: Questions) -> dict[str, Sequence[Advice]]:
+def _variants(advice: Mapping[str, Sequence[Advice]], placebos: int, seed: int) -> dict[str, Sequence[Advice]]:
     """Variant -> its advice on each bar."""
-    given, rng = advice[GIVEN], np.random.default_rng(asked.seed)
+    given, rng = advice[GIVEN], np.random.default_rng(seed)
     n = len(given[0].risk) if given else 0
     delayed = [Advice([NEUTRAL_RISK] * n, [0.0] * n), *given[:-1]]
-    placebos = {f"placebo {i}": [given[day] for day in rng.permutation(len(given))] for i in range(asked.placebos)}
-    return {**advice, DELAYED: delayed, **placebos}
+    shuffled = {f"placebo {i}": [given[day] for day in rng.permutation(len(given))] for i in range(placebos)}
+    return {**advice, DELAYED: delayed, **shuffled}
 
 
 def _returns(task: Task, traded: Bars, variants: Mapping[str, Sequence[Advice]]) -> dict[str, FloatArray]:
@@ -187,11 +179,9 @@ def _placebos_beaten(returns: Mapping[str, FloatArray], traded: Bars) -> float:
 
 def _doubts(stage: RiskStage) -> list[str]:
     failed, asked = stage.counts["failures"], stage.counts["bars_with_documents"]
-    doubts = {
-        "The embedded documents were chosen in hindsight: nothing here is evidence.": stage.desk.is_sample,
-        f"the scorer failed on {failed} of {asked} bars": failed > 0,
-    }
-    return [doubt for doubt, holds in doubts.items() if holds]
+    hindsight = "The embedded documents were chosen in hindsight: nothing here is evidence."
+    said = [hindsight] if stage.desk.name == SAMPLE_NAME else []
+    return [*said, f"the scorer failed on {failed} of {asked} bars"] if failed else said
 
 
 def _gap(advice: Mapping[str, Sequence[Advice]]) -> list[str]:

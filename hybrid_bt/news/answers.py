@@ -9,7 +9,6 @@ failures too, so that a replay of the recording is the recording.
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,11 +16,23 @@ from typing import Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ValidationError, model_validator
 
-from hybrid_bt.errors import NewsError, first_fault
+from hybrid_bt.errors import ConfigError, NewsError, first_fault
 from hybrid_bt.files import append_line
-from hybrid_bt.news.verdicts import MARKET, RiskRequest, RiskScorer, RiskVerdict, ScorerError, SymbolRisk, add_up
+from hybrid_bt.news.chat import KEY_VARIABLE, ChatScorer
+from hybrid_bt.news.lexicon import LexiconScorer
+from hybrid_bt.news.store import SAMPLE
+from hybrid_bt.news.verdicts import (
+    Masked,
+    RiskRequest,
+    RiskScorer,
+    RiskVerdict,
+    ScorerError,
+    add_up,
+    median_verdict,
+    named_scorer,
+)
 
-FORMAT = 1
+LEXICON = "lexicon"  #: the scorer, by name
 
 
 class Asked(NamedTuple):
@@ -35,7 +46,7 @@ class Asked(NamedTuple):
 class Recorded(BaseModel):
     """One line of a recording."""
 
-    format: Literal[1] = 1  #: `FORMAT`
+    format: Literal[1] = 1
     key: str
     scorer: str
     bar: str = ""
@@ -65,9 +76,8 @@ def read_recorded(path: Path, scorer: str) -> Iterator[Recorded]:
                 if one := _line(line, scorer, f"{path}:{number}"):
                     yield one
     except OSError as error:
-        raise NewsError(
-            f"verdicts: cannot read {path}: {error.strerror or error}; record them with --risk record"
-        ) from None
+        why = error.strerror or error
+        raise NewsError(f"verdicts: cannot read {path}: {why}; record them with --risk record") from None
 
 
 def _line(line: bytes, scorer: str, where: str) -> Recorded | None:
@@ -81,10 +91,8 @@ def _line(line: bytes, scorer: str, where: str) -> Recorded | None:
     try:
         return Recorded.model_validate(entry)
     except ValidationError as error:
-        stated, why = entry.get("format"), first_fault(error, "line")
-        if stated != FORMAT:
-            raise NewsError(f"{where}: format {stated!r}, and {FORMAT} is known; update hybrid_bt") from None
-        raise NewsError(f"{where}: no verdict: {why}; restore the file, or record anew") from None
+        why = first_fault(error, "line")
+        raise NewsError(f"{where}: no verdict: {why}; restore the file, record anew, or update hybrid_bt") from None
 
 
 class Answers:
@@ -109,8 +117,9 @@ class Answers:
         self._calls, self._concurrency, self._asks = calls, concurrency, asks
         is_read = path is not None and (path.exists() or not asks)
         self._known = {one.key: one for one in read_recorded(path, scorer.name)} if path and is_read else {}
-        self._counts: dict[str, float] = {} if path is None else {"hits": 0}
-        self._counts |= {"asked": 0, "failed": 0} if asks else {"verdicts_in_cache": len(self._known)}
+        #: what was done, for `run.json`: hits and calls, failures, tokens and cost; or verdicts at hand
+        self.counts: dict[str, float] = {} if path is None else {"hits": 0}
+        self.counts |= {"asked": 0, "failed": 0} if asks else {"verdicts_in_cache": len(self._known)}
         self._asked_for: dict[str, None] = {}
 
     def answer(self, asked: Sequence[Asked]) -> list[Recorded]:
@@ -124,14 +133,12 @@ class Answers:
         fresh = {one.key: one for one in asked if one.key not in self._asked_for}
         missing = [one for one in fresh.values() if self._lacks(one.key)]
         if missing and not self._asks:
-            raise NewsError(
-                f"replay: {self._path} has no verdict of {self.scorer} for the bar whose documents end at "
-                f"{missing[0].bar} (key {missing[0].key[:12]}); record it with --risk record, with these documents and "
-                "settings"
-            )
+            bar = f"the bar whose documents end at {missing[0].bar} (key {missing[0].key[:12]})"
+            remedy = "record it with --risk record, with these documents and settings"
+            raise NewsError(f"replay: {self._path} has no verdict of {self.scorer} for {bar}; {remedy}")
         self._asked_for |= dict.fromkeys(fresh)
-        if "hits" in self._counts:
-            self._counts["hits"] += len(fresh) - len(missing)
+        if "hits" in self.counts:
+            self.counts["hits"] += len(fresh) - len(missing)
         for one in self._asked(missing):
             self._known[one.key] = one
             self._keep(one)
@@ -140,10 +147,6 @@ class Answers:
     def recorded(self) -> list[Recorded]:
         """What was asked for, for evaluation; the file may hold verdicts of other spans and documents."""
         return [self._known[key] for key in self._asked_for]
-
-    def counts(self) -> dict[str, float]:
-        """What was done, for `run.json`: hits and calls, failures, tokens and cost; or verdicts at hand."""
-        return dict(self._counts)
 
     def _lacks(self, key: str) -> bool:
         known = self._known.get(key)
@@ -154,10 +157,7 @@ class Answers:
             yield from map(self._ask, missing)
             return
         with ThreadPoolExecutor(self._concurrency) as pool:
-            try:
-                yield from pool.map(self._ask, missing)
-            finally:
-                pool.shutdown(cancel_futures=True)
+            yield from pool.map(self._ask, missing)
 
     def _ask(self, one: Asked) -> Recorded:
         request, answers, failed = one.request(), [], None
@@ -180,9 +180,9 @@ class Answers:
         )
 
     def _keep(self, one: Recorded) -> None:
-        self._counts["asked"] += 1
-        self._counts["failed"] += one.verdict is None
-        add_up(self._counts, one.usage)
+        self.counts["asked"] += 1
+        self.counts["failed"] += one.verdict is None
+        add_up(self.counts, one.usage)
         if self._path is None:
             return
         try:
@@ -191,23 +191,43 @@ class Answers:
             raise NewsError(f"verdicts: cannot write to {self._path}: {error.strerror or error}") from None
 
 
-def median_verdict(verdicts: Sequence[RiskVerdict]) -> RiskVerdict:
-    """Number by number; a veto by more than half; reason and citations of the answer nearest to the medians."""
-    if len(verdicts) == 1:
-        return verdicts[0]
-    said = [{**one.symbols, MARKET: one.market} for one in verdicts]
-    risks = {}
-    for name in (*sorted(verdicts[0].symbols), MARKET):
-        risk, sentiment = (statistics.median(getattr(one[name], of) for one in said) for of in ("risk", "sentiment"))
-        risks[name] = SymbolRisk(risk=risk, sentiment=sentiment)
-    gaps = [sum(abs(one[name].risk - risk.risk) for name, risk in risks.items()) for one in said]
-    nearest = verdicts[gaps.index(min(gaps))]
-    return RiskVerdict(
-        market=risks.pop(MARKET),
-        symbols=risks,
-        regime=statistics.median(one.regime for one in verdicts),
-        confidence=statistics.median(one.confidence for one in verdicts),
-        veto=2 * sum(one.veto for one in verdicts) > len(verdicts),
-        reason=nearest.reason,
-        documents=nearest.documents,
-    )
+class RiskSetup(NamedTuple):
+    """What the user asked for."""
+
+    risk: str = "off"  #: off, lexicon, replay, record or live
+    news: str = SAMPLE  #: `sample`, a store, or a file or folder that `hybrid-bt news add` reads
+    scorer: str = LEXICON  #: `lexicon`, an http(s) address, or `module:callable`
+    scorer_model: str = ""  #: asked for at that address
+    scorer_key_env: str = KEY_VARIABLE
+    scorer_timeout: float = 60.0  #: seconds
+    scorer_jobs: int = 4  #: questions at once
+    scorer_price: tuple[float, float] = (0.0, 0.0)  #: US dollars per million tokens in, and out
+    verdicts: Path = Path("verdicts.jsonl")
+    calls: int = 1  #: per question, in `record`
+    loughran_mcdonald: Path | None = None
+    masked: bool = False  #: the scorer is shown no names and no dates
+
+
+def answers_of(setup: RiskSetup) -> Answers:
+    """Who answers what the bars of a run ask."""
+    if setup.risk == LEXICON and setup.scorer != LEXICON:
+        raise ConfigError(f"--risk lexicon reads word lists; for {setup.scorer} say --risk record, replay or live")
+    plain = _scorer(setup)
+    scorer = Masked(plain) if setup.masked else plain
+    concurrency = setup.scorer_jobs if isinstance(plain, ChatScorer) else 1
+    if setup.risk in (LEXICON, "live"):
+        return Answers(scorer, concurrency=concurrency)
+    return Answers(scorer, setup.verdicts, calls=setup.calls, concurrency=concurrency, asks=setup.risk == "record")
+
+
+def _scorer(setup: RiskSetup) -> RiskScorer:
+    if setup.scorer == LEXICON:
+        return LexiconScorer(setup.loughran_mcdonald)
+    if setup.scorer.startswith(("http://", "https://")):
+        if not setup.scorer_model:
+            raise ConfigError("--scorer is an address; name the model with --scorer-model")
+        how = setup.scorer_key_env, setup.scorer_timeout, setup.scorer_price
+        return ChatScorer(setup.scorer, setup.scorer_model, *how)
+    if ":" in setup.scorer:
+        return named_scorer(setup.scorer)
+    raise ConfigError(f"--scorer {setup.scorer!r}: give lexicon, an http(s) address, or module:callable")

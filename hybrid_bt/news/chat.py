@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hybrid_bt.errors import ConfigError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PROMPT_VERSION = 1
 KEY_VARIABLE = "HYBRID_BT_LLM_KEY"
+MAX_TOKENS, TEMPERATURE = 2000, 0.0  #: of an answer; part of a scorer's name
 MAX_ANSWER_BYTES = 1_000_000
 MOST_PATIENCE = 20.0  #: seconds that a server's Retry-After is followed
 HERE = ("localhost", "127.0.0.1", "::1")  #: hosts that a key may go to unencrypted
@@ -44,20 +45,20 @@ should be opened at all. reason: one sentence of at most 280 characters. documen
 from the documents alone, as of the moment given; use no knowledge of what came later."""
 
 
-class ChatSettings(NamedTuple):
-    """Where and how a model is asked."""
-
-    base_url: str  #: such as http://localhost:11434/v1
-    model: str
-    key_variable: str = KEY_VARIABLE  #: environment variable of the key; none is sent where it is not set
-    timeout_seconds: float = 60.0  #: of a whole answer
-    usd_per_million: tuple[float, float] = (0.0, 0.0)  #: tokens in, and out
-    max_tokens: int = 2000
-    temperature: float = 0.0
-
-
 class ChatScorer:
     """Asks a model.
+
+    Parameters
+    ----------
+    address : str
+        Such as http://localhost:11434/v1.
+    model : str
+    key_variable : str
+        Environment variable of the key; none is sent where it is not set.
+    timeout_seconds : float
+        Of a whole answer.
+    usd_per_million : pair of float
+        Price of tokens in, and out.
 
     Raises
     ------
@@ -65,12 +66,18 @@ class ChatScorer:
         Without httpx, or for an address that is none, holds a password, or would carry a key unencrypted.
     """
 
-    def __init__(self, settings: ChatSettings) -> None:
-        self._settings = settings
-        self._address = _checked_address(settings)
-        said = json.dumps([_SYSTEM, settings.max_tokens, settings.temperature])
-        digest = hashlib.sha256(said.encode()).hexdigest()[:8]
-        self.name = f"{settings.model}@prompt-{PROMPT_VERSION}-{digest}"
+    def __init__(
+        self,
+        address: str,
+        model: str,
+        key_variable: str = KEY_VARIABLE,
+        timeout_seconds: float = 60.0,
+        usd_per_million: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        self._address, self._model = _checked(address, key_variable), model
+        self._key_variable, self._timeout, self._price = key_variable, timeout_seconds, usd_per_million
+        digest = hashlib.sha256(json.dumps([_SYSTEM, MAX_TOKENS, TEMPERATURE]).encode()).hexdigest()[:8]
+        self.name = f"{model}@prompt-{PROMPT_VERSION}-{digest}"
         self._spent = threading.local()
 
     def score(self, request: RiskRequest) -> RiskVerdict:
@@ -94,7 +101,7 @@ class ChatScorer:
             import httpx
         except ImportError:
             raise ConfigError("a model is asked through httpx: pip install 'hybrid_bt[llm]'") from None
-        return httpx.Client(timeout=self._settings.timeout_seconds, follow_redirects=False)
+        return httpx.Client(timeout=self._timeout, follow_redirects=False)
 
     def _answer(self, talk: list[dict[str, str]]) -> str:
         client = self._client
@@ -104,20 +111,19 @@ class ChatScorer:
         self._spent.patience = 0.0
         schema = {"name": "verdict", "schema": RiskVerdict.model_json_schema()}
         form = {"type": "json_schema", "json_schema": schema}
-        numbers = {name: getattr(self._settings, name) for name in ("temperature", "max_tokens")}
-        body = {"model": self._settings.model, "messages": talk, **numbers, "response_format": form}
+        body = {"model": self._model, "messages": talk, "temperature": TEMPERATURE, "max_tokens": MAX_TOKENS}
         try:
-            content = self._sent(client, body)
+            content = self._sent(client, body | {"response_format": form})
         except httpx.TimeoutException:
-            raise ScorerError(f"late: no answer within {self._settings.timeout_seconds:g} s") from None
+            raise ScorerError(f"late: no answer within {self._timeout:g} s") from None
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise ScorerError(f"no connection: {type(error).__name__}") from None
         return self._text(content)
 
     def _sent(self, client: httpx.Client, body: Mapping[str, Any]) -> bytes:
         """The whole answer of a server, within the time that a whole answer may take."""
-        until = time.monotonic() + self._settings.timeout_seconds
-        key = os.environ.get(self._settings.key_variable, "")
+        until = time.monotonic() + self._timeout
+        key = os.environ.get(self._key_variable, "")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         whole = bytearray()
         with client.stream("POST", self._address, json=body, headers=headers) as answer:
@@ -129,7 +135,7 @@ class ChatScorer:
                 if len(whole) > MAX_ANSWER_BYTES:
                     raise ScorerError(f"the answer has over {MAX_ANSWER_BYTES:,} bytes")
                 if time.monotonic() > until:
-                    raise ScorerError(f"late: no whole answer within {self._settings.timeout_seconds:g} s")
+                    raise ScorerError(f"late: no whole answer within {self._timeout:g} s")
         return bytes(whole)
 
     def _text(self, content: bytes) -> str:
@@ -140,13 +146,13 @@ class ChatScorer:
             raise ScorerError("the answer is no chat completion") from None
         if not isinstance(text, str):
             raise ScorerError("the answer holds no text")
-        key = os.environ.get(self._settings.key_variable, "")
+        key = os.environ.get(self._key_variable, "")
         if key and any(key in said for said in (content.decode(errors="replace"), text, _unescaped(text))):
             raise ScorerError("the answer holds the key that was sent; do not trust this server")
         usage = answer.get("usage")
         found = [usage.get(name) if isinstance(usage, dict) else 0 for name in ("prompt_tokens", "completion_tokens")]
         read, written = (float(n) if isinstance(n, int) and 0 <= n < 10**9 else 0.0 for n in found)
-        price_in, price_out = self._settings.usd_per_million
+        price_in, price_out = self._price
         dollars = (read * price_in + written * price_out) / 1e6
         add_up(self._spent.usage, {"prompt_tokens": read, "completion_tokens": written, "usd": dollars})
         return _without_fence(text)
@@ -181,18 +187,16 @@ def _patience(text: str) -> float:
     return min(float(text), MOST_PATIENCE) if text.isascii() and text.isdigit() else 0.0
 
 
-def _checked_address(settings: ChatSettings) -> str:
+def _checked(address: str, key_variable: str) -> str:
     try:
-        parts = urlsplit(settings.base_url)
+        parts = urlsplit(address)
         host = parts.hostname
     except ValueError:
         host = None
     if host is None or parts.scheme not in ("http", "https"):
         raise ConfigError("scorer: the address must be http(s)://HOST[:PORT]/PATH, such as http://localhost:11434/v1")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigError(
-            f"scorer: the address may hold no user, password or query; put the key into ${settings.key_variable}"
-        )
-    if parts.scheme == "http" and os.environ.get(settings.key_variable) and host not in HERE:
-        raise ConfigError(f"scorer: ${settings.key_variable} would go to {host} unencrypted; use https, or unset it")
-    return settings.base_url.rstrip("/") + "/chat/completions"
+        raise ConfigError(f"scorer: the address may hold no user, password or query; put the key into ${key_variable}")
+    if parts.scheme == "http" and os.environ.get(key_variable) and host not in HERE:
+        raise ConfigError(f"scorer: ${key_variable} would go to {host} unencrypted; use https, or unset it")
+    return address.rstrip("/") + "/chat/completions"

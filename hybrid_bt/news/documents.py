@@ -1,7 +1,17 @@
-"""A document, checked: what it says, whom it is about, when it was published and when it was first seen.
+"""A document, checked: what it says, whom it is about, when it was published, first seen, and could be read by a bar.
 
 Moments are whole microseconds since 1970 in UTC. A moment without a zone is UTC. A date alone is the end of that day
 anywhere on Earth (noon UTC of the next day), since nobody knows at which hour it was published.
+
+A daily bar is stamped with its date alone and closes at a time of day in a zone, by default at 16:00 in New York, and
+there not after 13:00 on days on which the exchange closes early. A bar within a day is stamped with its close, in a
+zone of its own, by default UTC. Which of the two a panel has is asked once of all its stamps, for a bar of a day
+stamped 00:00 is no daily bar.
+
+The New York Stock Exchange closes early, at 13:00, on the day after Thanksgiving, the day before Christmas, and a day
+beside July 4. Until 1992 such days closed at 14:00 or not early at all; some single days closed at other times after
+13:00. All count as 13:00, and where the rule is not sure it says early: a document then waits for the next bar, and no
+bar reads one from after its close.
 """
 
 from __future__ import annotations
@@ -11,13 +21,17 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime, timedelta
-from typing import Any, NamedTuple
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import numpy as np
-from numpy.typing import NDArray
+from hybrid_bt.errors import ConfigError, NewsError, did_you_mean
 
-from hybrid_bt.errors import NewsError, did_you_mean
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from hybrid_bt.config.parts import NewsConfig
 
 FIELDS = ("id", "symbols", "source", "title", "published_at", "first_seen_at", "text")
 MAX_CHARS = 1_000_000  #: of one document
@@ -27,10 +41,18 @@ EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo
 END_OF_DAY_ON_EARTH = timedelta(hours=36)  # the day ends last at UTC-12
 US_PER_DAY = 86_400_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-UNKNOWN = int(np.iinfo(np.int64).min)  #: in the place of a `first_seen_at` that nobody knows, among numbers
+MICROSECOND = timedelta(microseconds=1)
 #: control, format (as zero width), surrogate, private, unassigned
 _UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn"))
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+US_PER_MINUTE = 60_000_000
+EARLY_CLOSE = time(13)
+NEW_YORK = frozenset({"America/New_York", "US/Eastern"})  #: names of the exchange's zone
+WEDNESDAY, FRIDAY = 2, 4  #: of `date.weekday`
+JULY_3_ON_WEDNESDAYS = 2013  #: first year in which July 3 closes early before a Thursday's holiday; July 5 did before
+#: snow, snow, the fall of the day halted trading; three days beside holidays; a failure of the exchange's systems
+_ONCE = "1994-02-11 1996-01-08 1997-10-27 1997-12-26 1999-12-31 2003-12-26 2005-06-01"
+ONCE = frozenset(map(date.fromisoformat, _ONCE.split()))
 
 
 class Document(NamedTuple):
@@ -101,7 +123,7 @@ def instant_us(value: object, what: str) -> int:
         moment = LATEST
     if not EARLIEST <= moment < LATEST:
         raise NewsError(f"{what} is {value!s}, outside of 1900 to 2200; check the date")
-    return (moment - EPOCH) // timedelta(microseconds=1)
+    return (moment - EPOCH) // MICROSECOND
 
 
 def _moment(value: object, what: str) -> datetime:
@@ -121,23 +143,6 @@ def _moment(value: object, what: str) -> datetime:
 def say_us(moment: int) -> str:
     """ISO 8601 in UTC."""
     return (EPOCH + timedelta(microseconds=moment)).isoformat().replace("+00:00", "Z")
-
-
-def visible_at(published_at: NDArray[np.int64], first_seen_at: NDArray[np.int64]) -> NDArray[np.int64]:
-    """First moments at which documents may be known, before the latency; microseconds, UTC.
-
-    Parameters
-    ----------
-    published_at : (D,)
-    first_seen_at : (D,)
-        Where `UNKNOWN`, one trading day (Monday to Friday) after the publication, a weekend counting as the Monday
-        behind it. A document "seen" before it was published is visible from its publication on.
-    """
-    day, rest = np.divmod(published_at, US_PER_DAY)
-    weekday = day.astype("datetime64[D]")
-    later = np.busday_offset(weekday, 1, roll="forward").astype(np.int64) * US_PER_DAY + rest
-    seen: NDArray[np.int64] = np.where(first_seen_at == UNKNOWN, later, np.maximum(first_seen_at, published_at))
-    return seen
 
 
 def _text(value: object, field: str, where: str) -> str:
@@ -167,3 +172,61 @@ def _symbols(value: object, where: str) -> tuple[str, ...]:
     if len(names) > MAX_SYMBOLS or any(re.search(r"\s", name) for name in names):
         raise NewsError(f"{where}: symbols must be at most {MAX_SYMBOLS} names without blanks; got {names[:3]!r}...")
     return tuple(names)
+
+
+class Clock(NamedTuple):
+    """Turns stamps into the last moments at which a document could still be read; microseconds, UTC."""
+
+    daily: bool
+    close: time  #: of a daily bar
+    zone: ZoneInfo  #: of that time, or of stamps within a day
+    latency_us: int
+
+    def cutoff(self, stamp: datetime) -> int:
+        """Of the bar with this stamp (without zone)."""
+        moment = stamp
+        if self.daily:
+            early = self.zone.key in NEW_YORK and closes_early(stamp.date())
+            moment = datetime.combine(stamp.date(), min(self.close, EARLY_CLOSE) if early else self.close)
+        return (moment.replace(tzinfo=self.zone).astimezone(UTC) - EPOCH) // MICROSECOND - self.latency_us
+
+    def cutoffs(self, stamps: NDArray[np.datetime64]) -> list[int]:
+        """Of each bar."""
+        return [self.cutoff(moment) for moment in stamps.astype("datetime64[us]").tolist()]
+
+
+def clock_of(config: NewsConfig, daily: bool) -> Clock:
+    """The clock of a configuration.
+
+    Raises
+    ------
+    ConfigError
+        If a zone is not known.
+    """
+    hour, minute = config.close_time.split(":")
+    key = "time_zone" if daily else "stamp_zone"
+    name = getattr(config, key)
+    try:
+        zone = ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigError(f"news.{key}: no zone {name!r} is known; write one such as America/New_York") from None
+    return Clock(daily, time(int(hour), int(minute)), zone, round(config.latency_minutes * US_PER_MINUTE))
+
+
+def is_daily(stamps: NDArray[np.datetime64]) -> bool:
+    """Whether all stamps are dates alone."""
+    return bool((stamps.astype("datetime64[D]") == stamps).all())
+
+
+def closes_early(day: date) -> bool:
+    """Whether the exchange, if it is open on this day, may close before 16:00."""
+    month, number, weekday = day.month, day.day, day.weekday()
+    if month == 11:
+        return weekday == FRIDAY and 23 <= number <= 29  # the fourth Thursday is the 22nd to the 28th
+    if month == 12 and number == 24:
+        return True
+    if month == 7 and number == 3:
+        return weekday != WEDNESDAY or day.year >= JULY_3_ON_WEDNESDAYS
+    if month == 7 and number == 5:
+        return weekday == FRIDAY and day.year < JULY_3_ON_WEDNESDAYS
+    return day in ONCE

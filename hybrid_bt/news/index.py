@@ -18,6 +18,7 @@ import io
 import struct
 import zipfile
 import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -28,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.files import write_whole
-from hybrid_bt.news.documents import UNKNOWN, visible_at
+from hybrid_bt.news.documents import US_PER_DAY
 from hybrid_bt.news.lexicon import QUERY, word_counts
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import MARKET
@@ -45,6 +46,8 @@ BATCH = 5000  #: documents cut into words at once
 BARS_AT_ONCE = 200  #: whose candidates are ranked together, for the sake of memory
 DIGEST = 32  #: bytes of a sha256
 
+UNKNOWN = int(np.iinfo(np.int64).min)  #: in the place of a `first_seen_at` that nobody knows, among numbers
+
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
@@ -52,10 +55,23 @@ Arrays = Mapping[str, NDArray[Any]]
 Selected = list[tuple[str, tuple[int, ...]]]
 
 
+def visible_at(published_at: NDArray[np.int64], first_seen_at: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(D,) first moments at which documents may be known, before the latency; microseconds, UTC.
+
+    That is `first_seen_at`, but never before the publication; where it is `UNKNOWN`, one trading day (Monday to Friday)
+    after the publication, a weekend counting as the Monday behind it.
+    """
+    day, rest = np.divmod(published_at, US_PER_DAY)
+    weekday = day.astype("datetime64[D]")
+    later = np.busday_offset(weekday, 1, roll="forward").astype(np.int64) * US_PER_DAY + rest
+    return np.where(first_seen_at == UNKNOWN, later, np.maximum(first_seen_at, published_at))
+
+
 class DocumentIndex:
     """Moments, symbols and counts of D documents, in the order of their visibility, as `index_of` makes them."""
 
-    def __init__(self, arrays: Arrays) -> None:
+    def __init__(self, arrays: Arrays, ranker: EmbeddingRanker | None = None) -> None:
+        self._ranker = ranker
         self.number: IntArray = arrays["number"]  #: (D,) in the store
         self.visible: IntArray = arrays["visible"]  #: (D,) microseconds, UTC, ascending
         self.length: IntArray = arrays["length"]  #: (D,) words
@@ -63,44 +79,35 @@ class DocumentIndex:
         self._lengths: IntArray = np.concatenate(([0], np.cumsum(self.length, dtype=np.int64)))
         self.n_unseen = int(arrays["n_unseen"])  #: documents without `first_seen_at`
         self.sha256 = str(arrays["sha256"])  #: of all documents, as `DocumentStore.sha256`
-        self.ranker: EmbeddingRanker | None = None  #: None ranks by BM25
+        self.retrieval = ranker.name if ranker else BM25  #: how documents are ranked
         #: where each document's words begin, (D + 1,); the words; how often each is there
         self._entries = arrays["starts"], arrays["words"], arrays["counts"]
         #: of each word of the query, the documents that hold it, in order of time
         self._holders = np.split(arrays["holders"], np.cumsum(arrays["holder_sizes"])[:-1])
-        sizes = arrays["symbol_sizes"]
-        parts = np.split(arrays["symbol_places"], np.cumsum(sizes)[:-1]) if len(sizes) else []
-        self._of: dict[str, IntArray] = dict(zip(_lines(arrays["symbols"]), parts, strict=False))
+        places = np.split(arrays["symbol_places"], np.cumsum(arrays["symbol_sizes"]))[:-1]
+        self._of: dict[str, IntArray] = dict(zip(_lines(arrays["symbols"]), places, strict=False))
+        self.symbols = set(self._of) - {MARKET}  #: all that documents are about
         self.ids = _lines(arrays["ids"])
         self._digests = arrays["digests"].tobytes()
 
     def __len__(self) -> int:
         return len(self.number)
 
-    @property
-    def retrieval(self) -> str:
-        """How documents are ranked."""
-        return BM25 if self.ranker is None else self.ranker.name
-
-    @property
-    def symbols(self) -> set[str]:
-        """All that documents are about."""
-        return set(self._of) - {MARKET}
-
     def content(self, place: int) -> str:
         """sha256 of a document."""
         return self._digests[place * DIGEST : (place + 1) * DIGEST].hex()
 
     def select(
-        self, cutoffs: IntArray, symbols: Sequence[str], k: int, window_us: int, since: int | None = None
+        self, moments: Sequence[int], symbols: Sequence[str], k: int, window_us: int, since: int | None = None
     ) -> dict[int, Selected]:
         """Row of a bar -> the k most relevant documents of every symbol that has a newly visible one.
 
-        `cutoffs`, (T,), are the last moments at which a document could be read, ascending, and `since` the one before
-        the first, by default a window before it. A document counts for `window_us`.
+        `moments`, one a bar, are the last at which a document could be read, ascending, and `since` the one before the
+        first, by default a window before it. A document counts for `window_us`.
         """
-        if not len(cutoffs):
+        if not moments:
             return {}
+        cutoffs = np.array(moments, np.int64)
         before = np.concatenate(([cutoffs[0] - window_us if since is None else since], cutoffs[:-1]))
         names: tuple[str, ...] = (MARKET, *symbols)
         found: dict[int, Selected] = {}
@@ -131,10 +138,10 @@ class DocumentIndex:
     ) -> dict[int, Selected]:
         """The k first of every group; the later document first among equals."""
         groups, places = groups[::-1], places[::-1]
-        if self.ranker is None:
+        if self._ranker is None:
             scores = self.bm25(groups // len(names), places, cutoffs)
         else:
-            scores = self.ranker.scores(self.number[places].tolist())
+            scores = self._ranker.scores(self.number[places].tolist())
         order = np.lexsort((-np.round(scores, DECIMALS), groups))
         groups, best = groups[order], places[order].tolist()
         starts = np.flatnonzero(np.diff(groups, prepend=-1))
@@ -170,10 +177,10 @@ def _ranges(starts: IntArray, sizes: IntArray) -> IntArray:
     return np.arange(sizes.sum()) + np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
 
 
-def index_of(store: DocumentStore) -> DocumentIndex:
-    """The index of a store: as it was kept beside it, or made anew and kept."""
+def index_of(store: DocumentStore, ranker: EmbeddingRanker | None = None) -> DocumentIndex:
+    """The index of a store, as it was kept beside it, or made anew and kept; it ranks by BM25, or by meaning."""
     if store.path is None:
-        return DocumentIndex(_built(store))
+        return DocumentIndex(_built(store), ranker)
     path = Path(f"{store.path}{SUFFIX}")
     with store.snapshot():  # another process may add documents meanwhile: token and documents are of one moment
         key = f"{FORMAT} {store.token()}"
@@ -184,7 +191,7 @@ def index_of(store: DocumentStore) -> DocumentIndex:
             np.savez(content, key=np.array(key), **arrays)  # type: ignore[arg-type]
             with suppress(OSError):  # where nothing can be written, it is made again next time
                 write_whole(path, content.getvalue())
-    return DocumentIndex(arrays)
+    return DocumentIndex(arrays, ranker)
 
 
 def _kept(path: Path, key: str) -> Arrays | None:
@@ -209,7 +216,10 @@ def _built(store: DocumentStore) -> Arrays:
     order = np.lexsort((np.array([row[1] for row in known], dtype="S64"), moments)).tolist()
     known, cut = [known[i] for i in order], [cut[i] for i in order]
     found = [pairs for _, pairs in cut]
-    of = _by_symbol([row[3] for row in known])
+    of = defaultdict[str, list[int]](list)
+    for place, row in enumerate(known):
+        for name in row[3].split() or (MARKET,):
+            of[name].append(place)
     words, counted = np.array([pair for pairs in found for pair in pairs], dtype=np.int32).reshape(-1, 2).T
     sizes = [len(pairs) for pairs in found]
     return {
@@ -238,12 +248,3 @@ def _packed(names: Iterable[str]) -> NDArray[np.uint8]:
 
 def _lines(packed: NDArray[np.uint8]) -> list[str]:
     return packed.tobytes().decode().split("\n")
-
-
-def _by_symbol(names: list[str]) -> dict[str, list[int]]:
-    """Places of each symbol's documents, in order of time."""
-    found: dict[str, list[int]] = {}
-    for place, line in enumerate(names):
-        for name in line.split() or (MARKET,):
-            found.setdefault(name, []).append(place)
-    return found

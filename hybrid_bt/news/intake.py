@@ -2,13 +2,20 @@
 
 A file of a folder is dated by its name, which begins with YYYY-MM-DD; a folder inside names the symbols its files are
 about (`KO/2015-02-10 results.pdf`, `KO,PEP/...`), and files at the top are about the market.
+
+A PDF is a program for a reader: it may loop, or unpack into more memory than there is. So pypdf reads it in a process
+of its own, within limits of size, pages, time and memory; what happens to it is an error message here and nothing else.
+
+    python -m hybrid_bt.news.intake FILE.pdf  > {"text": ...} or {"error": ...}
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import logging
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,11 +23,15 @@ from typing import Any
 
 from hybrid_bt.errors import NewsError
 from hybrid_bt.news.documents import MAX_CHARS, Document, checked_document
-from hybrid_bt.news.pdf import pdf_text
 
 MAX_LINE = 4 * MAX_CHARS  #: characters of one line of JSON
 PAGES = (".txt", ".md", ".pdf")  #: one document a file
 MAX_TEXT_BYTES = 4 * MAX_CHARS
+MAX_PDF_BYTES = 50_000_000
+MAX_PAGES = 500
+MAX_SECONDS = 60
+MAX_MEMORY = 2_000_000_000  #: bytes of address space
+MAX_TEXT = 4_000_000  #: characters that the child hands back
 _DATED = re.compile(r"(\d{4}-\d{2}-\d{2})[ _.-]*")
 _ALIASES = {"date": "published_at", "datetime": "published_at", "published": "published_at", "headline": "title",
             "symbol": "symbols", "ticker": "symbols", "tickers": "symbols", "body": "text",
@@ -158,11 +169,73 @@ def _page(file: Path, home: Path | None = None) -> Rows:
 
 def _file_text(file: Path) -> str:
     if file.suffix.lower() == ".pdf":
-        return pdf_text(file)
+        return _pdf_text(file)
     size = file.stat().st_size
     if size > MAX_TEXT_BYTES:
         raise NewsError(f"{file}: {size:,} bytes; a text may have {MAX_TEXT_BYTES:,}: split it")
     return file.read_text(encoding="utf-8-sig")
+
+
+def _pdf_text(path: Path) -> str:
+    """All text of a PDF.
+
+    Raises
+    ------
+    NewsError
+        If the file is too large or too long, broken, encrypted, without text, or takes too much time or memory.
+    """
+    size = path.stat().st_size
+    if size > MAX_PDF_BYTES:
+        raise NewsError(f"{path}: {size:,} bytes; a PDF may have {MAX_PDF_BYTES:,}: split it")
+    command = [sys.executable, "-m", __name__, str(path.absolute())]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=MAX_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise NewsError(f"{path}: the PDF was not read within {MAX_SECONDS} s; convert it to text") from None
+    try:
+        answer = json.loads(done.stdout)
+        text, error = answer.get("text"), answer.get("error")
+    except (ValueError, AttributeError):
+        text, error = None, f"its reader died with status {done.returncode} (out of memory or time?)"
+    if error is not None or not isinstance(text, str):
+        raise NewsError(f"{path}: cannot read the PDF: {error}; repair it, or convert it to text")
+    return text
+
+
+def pdf_answer(path: str) -> dict[str, str]:
+    """Answer of the child."""
+    _limit()
+    logging.disable()  # pypdf warns about each oddity; only the result counts
+    try:
+        import pypdf
+    except ImportError:
+        return {"error": "pypdf is not installed: pip install 'hybrid_bt[news]'"}
+    try:
+        reader = pypdf.PdfReader(path)
+        if reader.is_encrypted:
+            return {"error": "it is encrypted"}
+        if len(reader.pages) > MAX_PAGES:
+            return {"error": f"it has {len(reader.pages)} pages, and {MAX_PAGES} are the limit"}
+        text = ""
+        for page in reader.pages:
+            text += page.extract_text() + "\n"
+            if len(text) > MAX_TEXT:
+                return {"error": f"it has more than {MAX_TEXT:,} characters"}
+    except Exception as error:  # whatever a hostile file provokes, the parent says it in one line
+        return {"error": f"{type(error).__name__}: {str(error)[:200]}"}
+    return {"text": text} if text.strip() else {"error": "it holds no text (scanned pages?)"}
+
+
+def _limit() -> None:
+    """Memory and processor time, where the system knows such limits (not on Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return
+    for kind, most in ((resource.RLIMIT_AS, MAX_MEMORY), (resource.RLIMIT_CPU, MAX_SECONDS)):
+        _, hard = resource.getrlimit(kind)
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (most, hard))
 
 
 FORMATS: dict[str, Callable[[Path], Rows]] = {
@@ -172,3 +245,6 @@ FORMATS: dict[str, Callable[[Path], Rows]] = {
     ".parquet": _parquet,
     **dict.fromkeys(PAGES, _page),
 }
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(pdf_answer(sys.argv[1])))

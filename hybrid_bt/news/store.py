@@ -12,13 +12,15 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hybrid_bt.errors import NewsError
 from hybrid_bt.news.documents import Document, say_us
 from hybrid_bt.news.intake import read_documents
 
+SAMPLE = "sample"  #: the embedded documents, by name
 FORMAT = 2
 APPLICATION = 0x68627431  #: "hbt1", so that another program's database is not taken for ours
 BUSY_SECONDS = 30.0
@@ -37,13 +39,6 @@ _TRIGGERS = tuple(
     for change in ("INSERT", "UPDATE", "DELETE")
 )
 _COLUMNS = "id, sha256, symbols, source, title, published_at, first_seen_at, text"
-
-
-class Added(NamedTuple):
-    """What came of adding."""
-
-    added: int
-    duplicates: int
 
 
 class DocumentStore(AbstractContextManager["DocumentStore"]):
@@ -72,17 +67,21 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
     def __len__(self) -> int:
         return int(self._one("SELECT COUNT(*) FROM documents")[0])
 
-    def add(self, documents: Iterable[Document]) -> Added:
-        """Append documents, all of them or, after an error, none.
+    def add(self, documents: Iterable[Document]) -> tuple[int, int]:
+        """Append documents, all of them or, after an error, none: how many are new, and how many duplicates.
 
         Raises
         ------
         NewsError
             If an id is there already with another text.
         """
-        with self._transaction():
-            fresh = [self._insert(document) for document in documents]
-        return Added(sum(fresh), len(fresh) - sum(fresh))
+        try:
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                fresh = [self._insert(document) for document in documents]
+        except sqlite3.OperationalError as error:
+            raise NewsError(f"documents: cannot write to {self.path}: {error}") from None
+        return sum(fresh), len(fresh) - sum(fresh)
 
     def _insert(self, document: Document) -> bool:
         row = (*document[:2], " ".join(document.symbols), *document[3:])
@@ -91,10 +90,8 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
             return self._db.execute(f"{insert} ON CONFLICT (sha256) DO NOTHING", row).rowcount == 1
         except sqlite3.IntegrityError:
             (stored,) = self._one("SELECT published_at FROM documents WHERE id = ?", document.id)
-            raise NewsError(
-                f"documents: id {document.id!r} is there already ({say_us(stored)}) with another text or other "
-                "symbols; give a revision its own id and first_seen_at"
-            ) from None
+            why = f"id {document.id!r} is there already ({say_us(stored)}) with another text or other symbols"
+            raise NewsError(f"documents: {why}; give a revision its own id and first_seen_at") from None
 
     def documents(self, where: str = "1", arguments: Sequence[object] = ()) -> Iterator[Document]:
         """Documents in the order of their publication; `where` is SQL over the columns."""
@@ -113,9 +110,8 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
         NewsError
             If there is none, or more than one.
         """
-        found = list(self.documents("id = ?", [name])) or list(
-            self.documents("substr(sha256, 1, ?) = ?", [len(name), name])
-        )
+        by_sha256 = "substr(sha256, 1, ?) = ?", [len(name), name]
+        found = list(self.documents("id = ?", [name])) or list(self.documents(*by_sha256))
         if len(found) != 1:
             raise NewsError(f"documents: {len(found)} documents are called {name!r}; `hybrid-bt news list` shows ids")
         return found[0]
@@ -140,11 +136,9 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Within it all that is read is of one moment."""
-        self._db.execute("BEGIN")
-        try:
+        with self._db:
+            self._db.execute("BEGIN")
             yield
-        finally:
-            self._db.execute("ROLLBACK")  # nothing was written
 
     def _one(self, query: str, *arguments: object) -> tuple[int, ...]:
         try:
@@ -153,17 +147,13 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
             raise NewsError(f"documents: cannot read {self.path}: {error}; restore the file or add anew") from None
         return found or ()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield
-            self._db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            raise NewsError(f"documents: cannot write to {self.path}: {error}") from None
-        finally:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+
+def documents_named(name: str) -> DocumentStore:
+    """The embedded documents by their name, `SAMPLE`, else a store at a path."""
+    if name != SAMPLE:
+        return open_store(Path(name))
+    with resources.as_file(resources.files("hybrid_bt.news") / "sample" / "events.jsonl") as path:
+        return open_store(path)
 
 
 def open_store(path: Path) -> DocumentStore:
@@ -211,13 +201,12 @@ def _connect(path: Path | None, write: bool) -> sqlite3.Connection:
 def _prepare(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA journal_mode = WAL")  # which does nothing in memory
     db.execute("PRAGMA synchronous = FULL")
-    db.execute("BEGIN IMMEDIATE")
-    if not db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
-        for statement in (*_SCHEMA.split(";"), *_TRIGGERS):
-            db.execute(statement)
-        db.execute(f"PRAGMA application_id = {APPLICATION}")
-        db.execute(f"PRAGMA user_version = {FORMAT}")
-    db.execute("COMMIT")
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        if not db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+            pragmas = f"PRAGMA application_id = {APPLICATION}", f"PRAGMA user_version = {FORMAT}"
+            for statement in (*_SCHEMA.split(";"), *_TRIGGERS, *pragmas):
+                db.execute(statement)
 
 
 def _check(db: sqlite3.Connection, path: Path | None) -> None:

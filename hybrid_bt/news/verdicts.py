@@ -1,19 +1,29 @@
-"""What is asked of a scorer, and the bounded numbers that it may answer with."""
+"""What is asked of a scorer, the bounded numbers that it may answer with, and scorers of somebody else's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, NamedTuple, Protocol
+import os
+import pkgutil
+import re
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hybrid_bt.equations.advice import NEUTRAL_RISK
-from hybrid_bt.errors import NewsError, first_fault
+from hybrid_bt.errors import ConfigError, NewsError, first_fault
 from hybrid_bt.news.documents import clean
 
 MARKET = "*"  #: stands among symbols for documents about the market as a whole
 MAX_REASON = 280
 SCHEMA_VERSION = 1  #: part of every cache key
+_MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
+_DATES = re.compile(
+    rf"\b(?:\d{{4}}-\d{{2}}-\d{{2}}|(?:{_MONTHS})(?:\s+\d{{1,2}})?(?:,?\s+\d{{4}})?|(?:19|20)\d{{2}})\b", re.IGNORECASE
+)
+_NAMES = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][\w&'-]*(?:\s+(?:of\s+)?[A-Z][\w&'-]*)*")
 
 
 class Passage(NamedTuple):
@@ -113,3 +123,103 @@ def checked_verdict(answer: object, request: RiskRequest) -> RiskVerdict:
     for cited in sorted(set(verdict.documents) - given):
         raise ScorerError(f"verdict: cites {cited[:60]!r}, which was not given")
     return verdict
+
+
+def median_verdict(verdicts: Sequence[RiskVerdict]) -> RiskVerdict:
+    """Number by number; a veto by more than half; reason and citations of the answer nearest to the medians."""
+    if len(verdicts) == 1:
+        return verdicts[0]
+    said = [{**one.symbols, MARKET: one.market} for one in verdicts]
+    risks = {}
+    for name in (*sorted(verdicts[0].symbols), MARKET):
+        risk, sentiment = (statistics.median(getattr(one[name], of) for one in said) for of in ("risk", "sentiment"))
+        risks[name] = SymbolRisk(risk=risk, sentiment=sentiment)
+    gaps = [sum(abs(one[name].risk - risk.risk) for name, risk in risks.items()) for one in said]
+    nearest = verdicts[gaps.index(min(gaps))]
+    return RiskVerdict(
+        market=risks.pop(MARKET),
+        symbols=risks,
+        regime=statistics.median(one.regime for one in verdicts),
+        confidence=statistics.median(one.confidence for one in verdicts),
+        veto=2 * sum(one.veto for one in verdicts) > len(verdicts),
+        reason=nearest.reason,
+        documents=nearest.documents,
+    )
+
+
+class CallableScorer:
+    """A function of the user's: `RiskRequest` -> `RiskVerdict`, or a dict of its fields.
+
+    Parameters
+    ----------
+    name : str
+        Part of every cache key: change it with the function (`function.version` is added where there is one).
+    """
+
+    def __init__(self, name: str, function: Callable[[RiskRequest], Any]) -> None:
+        version = getattr(function, "version", "")
+        self.name, self._function = f"{name}@{version}" if version else name, function
+
+    def score(self, request: RiskRequest) -> RiskVerdict:
+        """What the function answers, checked; whatever it raises is a failure of this bar."""
+        try:
+            answer = self._function(request)
+        except Exception as error:  # a scorer of somebody else's may raise anything; it is counted and printed
+            raise ScorerError(f"{self.name} raised {type(error).__name__}: {str(error)[:120]}") from error
+        return checked_verdict(answer, request)
+
+
+def named_scorer(name: str) -> CallableScorer:
+    """The scorer that is a function, `module:callable`."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)  # as `python -m` does, for the console script
+    try:
+        found: Any = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"--scorer {name}: {error}; write module:callable of a module that can be imported") from None
+    if not callable(found):
+        raise ConfigError(f"--scorer {name}: {type(found).__name__} is not callable; name a function")
+    return CallableScorer(name, found)
+
+
+class Masked:
+    """A scorer that is shown documents without names of companies, people and places, and without dates.
+
+    Symbols, and every run of capitalised words that does not open a sentence, become `NAME`; dates and years become
+    `DATE`; ids, sources and the moment asked for are hidden. A name that opens a sentence stays, so the mask is a lower
+    bound of the gap. A verdict that changes under the mask was not read from the document alone: the contamination gap.
+    """
+
+    def __init__(self, scorer: RiskScorer) -> None:
+        self._scorer, self.name = scorer, f"{scorer.name}+masked"
+        self.usage = getattr(scorer, "usage", dict)  # its own
+
+    def score(self, request: RiskRequest) -> RiskVerdict:
+        """The verdict on the masked request, in the request's own names."""
+        hidden = {name: MARKET if name == MARKET else f"S{i}" for i, name in enumerate(request.documents)}
+        ids: dict[str, str] = {}
+        documents = {
+            hidden[name]: tuple(_hidden(one, name, ids) for one in passages)
+            for name, passages in request.documents.items()
+        }
+        verdict = self._scorer.score(RiskRequest("DATE", documents))
+        back = {other: name for name, other in hidden.items()}
+        shown = {other: real for real, other in ids.items()}
+        try:
+            symbols = {back[name]: risk for name, risk in verdict.symbols.items()}
+            cited = tuple(shown[one] for one in verdict.documents)
+        except KeyError as error:
+            raise ScorerError(f"verdict: {error.args[0]!r} was not given") from None
+        return verdict.model_copy(update={"symbols": symbols, "documents": cited})
+
+
+def _hidden(passage: Passage, symbol: str, ids: dict[str, str]) -> Passage:
+    number = ids.setdefault(passage.id, f"D{len(ids) + 1}")
+    return Passage(number, "DATE", "", _masked(passage.title, symbol), _masked(passage.text, symbol))
+
+
+def _masked(text: str, symbol: str) -> str:
+    if symbol != MARKET:
+        text = re.sub(rf"\b{re.escape(symbol)}\b", "NAME", text)
+    return _NAMES.sub("NAME", _DATES.sub("DATE", text))

@@ -8,8 +8,11 @@ Serialised protobuf messages merge when they are joined, so G + M is itself a va
 The manifest holds the length and sha256 of G and a sha256 of itself, and M has one canonical encoding: every altered,
 missing or added byte is found. This guards against damage; it is no signature, anyone can write a new file.
 
-The protobuf wire format is read by hand (`onnx_wire`), so that neither onnx nor protobuf is needed at run time. Only
-what the freezer writes is let through to onnxruntime: the operators below, no custom domain, no subgraph, no data
+Protobuf's wire format is read by hand, so that neither onnx nor protobuf is needed at run time:
+
+    message = fields,   field = varint tag (number << 3 | wire type), then varint | 8 bytes | length + bytes | 4 bytes
+
+Only what the freezer writes is let through to onnxruntime: the operators below, no custom domain, no subgraph, no data
 outside the file.
 """
 
@@ -18,11 +21,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from importlib.resources.abc import Traversable
+from typing import Any, NamedTuple
 
 from hybrid_bt.errors import PolicyError
-from hybrid_bt.policies import wire
 from hybrid_bt.policies.manifest import FORMAT_VERSION, Manifest, canonical_json
 
 MAX_BYTES = 64 * 2**20  #: a policy of this house has some 10 KB to 2 MB
@@ -30,14 +32,92 @@ OPERATORS = frozenset({"Add", "Cast", "Clip", "Gemm", "MatMul", "Mul", "ReduceMe
 METADATA_KEY = b"hybrid_bt"
 REFETCH = "fetch or freeze the file again"
 
-# Fields of each message that are let through.
-_MODEL_FIELDS = {1, 2, wire.MODEL_GRAPH, 8}  # ir_version, producer_name, graph, opset_import
-_GRAPH_FIELDS = {wire.NODE, 2, wire.INITIALIZER, wire.INPUT, wire.OUTPUT}  # 2 is the name
-_NODE_FIELDS = {1, 2, wire.NODE_OP, 5}  # input, output, op_type, attribute; a domain (7) is a custom operator's
-_TENSOR_FIELDS = {1, 2, 8, 9}  # dims, data_type, name, raw_data; external data would be 13 and 14
+# Field numbers of onnx.proto3.
+MODEL_GRAPH, MODEL_METADATA = 7, 14
+NODE, NAME, INITIALIZER, INPUT, OUTPUT = 1, 2, 5, 11, 12  #: of a graph
+NODE_INPUT, NODE_OUTPUT, NODE_OP, NODE_ATTRIBUTE = 1, 2, 4, 5
+_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # wire types
+_MAX_VARINT = 10  # bytes of a 64-bit varint
+
+_NODE, _TENSOR = "node (custom operator?)", "tensor (external data?)"
+#: message -> its fields that are let through, and what is in them where that is looked at
+_ALLOWED = {
+    "model": dict.fromkeys((1, 2, 8), "") | {MODEL_GRAPH: "graph"},  # ir_version, producer_name, opset_import
+    "graph": dict.fromkeys((NAME, INPUT, OUTPUT), "") | {NODE: _NODE, INITIALIZER: _TENSOR},
+    _NODE: dict.fromkeys((NODE_INPUT, NODE_OUTPUT, NODE_OP, NODE_ATTRIBUTE), ""),  # a domain (7) is a custom operator's
+    _TENSOR: dict.fromkeys((1, 2, 8, 9), ""),  # dims, data_type, name, raw_data; external data would be 13 and 14
+}
 
 
-def read_bytes(path: Path, limit: int = MAX_BYTES, wanted: str = "a frozen policy (*.onnx)") -> bytes:
+class Field(NamedTuple):
+    """A field of a message."""
+
+    number: int
+    value: bytes  #: empty for numbers: only lengths and strings are looked at
+    raw: bytes  #: tag and all
+
+
+def fields(message: bytes) -> Iterator[Field]:
+    """The fields of a message, in order; IndexError where it breaks off, ValueError where it is no protobuf."""
+    at = 0
+    while at < len(message):
+        start, value = at, b""
+        tag, at = _read_varint(message, at)
+        kind = tag & 7
+        if kind == _VARINT:
+            _, at = _read_varint(message, at)
+        elif kind == _LENGTH:
+            size, at = _read_varint(message, at)
+            value, at = message[at : at + size], at + size
+        elif kind in (_FIXED64, _FIXED32):
+            at += 8 if kind == _FIXED64 else 4
+        else:
+            raise ValueError(f"wire type {kind}")
+        if at > len(message):
+            raise IndexError("message breaks off")
+        if tag >> 3 == 0:
+            raise ValueError("field 0")
+        yield Field(tag >> 3, value, message[start:at])
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """Value and the place after it; IndexError past the end, ValueError if over-long."""
+    value = 0
+    for i in range(_MAX_VARINT):
+        byte = data[at + i]
+        value |= (byte & 0x7F) << 7 * i
+        if byte < 0x80:
+            return value, at + i + 1
+    raise ValueError("over-long varint")
+
+
+def made(number: int, *values: int | str | bytes) -> bytes:
+    """A field, once for each value: a whole number, a text, or a message."""
+    out = bytearray()
+    for value in values:
+        if isinstance(value, int):
+            out += _varint(number << 3 | _VARINT) + _varint(value)
+        else:
+            content = value.encode() if isinstance(value, str) else value
+            out += _varint(number << 3 | _LENGTH) + _varint(len(content)) + content
+    return bytes(out)
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def refused(name: str, why: str, remedy: str = REFETCH) -> PolicyError:
+    """What is said of a policy that cannot be used."""
+    return PolicyError(f"policy: {name} {why}; {remedy}")
+
+
+def read_bytes(path: Traversable, limit: int = MAX_BYTES, wanted: str = "a frozen policy (*.onnx)") -> bytes:
     """The file's bytes.
 
     Raises
@@ -64,68 +144,45 @@ def pack(graph: bytes, manifest: Manifest) -> tuple[bytes, Manifest]:
 
 
 def unpack(data: bytes, name: str) -> Manifest:
-    """Check a policy file byte by byte.
-
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
-    name : str
-        Of the file, for messages.
-
-    Returns
-    -------
-    Manifest
+    """Check a policy file byte by byte; `name` is that of the file, for messages.
 
     Raises
     ------
     PolicyError
         If the file is no ONNX model, has no manifest, is damaged or newer, or holds what no frozen policy holds.
     """
-    last = _last_field(data, name)
-    text = _manifest_text(last, name)
+    last, text = _last_field(data, name)
     manifest = _manifest(text, name)
-    if last.raw != _metadata(text.decode()) or manifest.sealed_json().encode() != text:
-        raise PolicyError(f"policy: the manifest of {name} was altered; {REFETCH}")
-    graph = data[: -len(last.raw)]
+    if last != _metadata(text.decode()) or manifest.sealed_json().encode() != text:
+        raise refused(name, "has a manifest that was altered")
+    graph = data[: -len(last)]
     if len(graph) != manifest.graph_bytes or hashlib.sha256(graph).hexdigest() != manifest.graph_sha256:
-        raise PolicyError(
-            f"policy: the network in {name} does not match its manifest ({len(graph)} bytes, sha256 "
-            f"{hashlib.sha256(graph).hexdigest()[:12]}..., not {manifest.graph_bytes} bytes, "
-            f"{str(manifest.graph_sha256)[:12]}...): damaged; {REFETCH}"
-        )
-    _check_graph(graph, name)
+        raise refused(name, f"has {len(graph)} bytes of network that do not match its manifest: damaged")
+    try:
+        _check(graph, "model")
+    except (IndexError, ValueError) as error:
+        remedy = "freeze it with hybrid_bt, not another exporter"
+        raise refused(name, f"holds what no frozen policy holds: {error}", remedy) from error
     return manifest
 
 
 def _metadata(text: str) -> bytes:
-    return wire.made(wire.MODEL_METADATA, wire.made(1, METADATA_KEY) + wire.made(2, text))
+    return made(MODEL_METADATA, made(1, METADATA_KEY) + made(2, text))
 
 
-def _last_field(data: bytes, name: str) -> wire.Field:
+def _last_field(data: bytes, name: str) -> tuple[bytes, bytes]:
+    """The field that the manifest is in, and its text."""
     if data[:2] == b"PK":
-        raise PolicyError(f"policy: {name} is a zip, such as SB3 saves, not a frozen policy; freeze the model first")
+        raise refused(name, "is a zip, such as SB3 saves, not a frozen policy", "freeze the model first")
     try:
-        fields = list(wire.fields(data))
-    except IndexError as error:
-        raise PolicyError(f"policy: {name} breaks off after {len(data)} bytes (truncated?); {REFETCH}") from error
-    except ValueError as error:
-        raise PolicyError(f"policy: {name} is not an ONNX file, or damaged ({error}); {REFETCH}") from error
-    if not fields:
-        raise PolicyError(f"policy: {name} is empty; {REFETCH}")
-    return fields[-1]
-
-
-def _manifest_text(field: wire.Field, name: str) -> bytes:
-    try:
-        entry = list(wire.fields(field.value)) if field.number == wire.MODEL_METADATA else []
+        *_, last = fields(data)
+        key, text = fields(last.value)
+        if (last.number, key.number, key.value, text.number) != (MODEL_METADATA, 1, METADATA_KEY, 2):
+            raise ValueError(f"field {last.number} at its end")
     except (IndexError, ValueError) as error:
-        raise PolicyError(f"policy: the manifest entry of {name} is damaged ({error}); {REFETCH}") from error
-    if [part.number for part in entry] != [1, 2] or entry[0].value != METADATA_KEY:
-        raise PolicyError(
-            f"policy: {name} does not end with a hybrid_bt manifest (foreign, cut or lengthened); {REFETCH}"
-        )
-    return entry[1].value
+        why = f"does not end with a hybrid_bt manifest (foreign, empty, truncated or lengthened: {error})"
+        raise refused(name, why) from error
+    return last.raw, text.value
 
 
 def _manifest(text: bytes, name: str) -> Manifest:
@@ -134,37 +191,23 @@ def _manifest(text: bytes, name: str) -> Manifest:
         claimed = raw.pop("manifest_sha256", None)
         found = hashlib.sha256(canonical_json(raw).encode()).hexdigest()
     except (ValueError, TypeError, RecursionError) as error:
-        raise PolicyError(f"policy: the manifest of {name} is not JSON ({error}): damaged; {REFETCH}") from error
+        raise refused(name, f"has a manifest that is not JSON ({error}): damaged") from error
     # The hash comes before the version, so that damage is not taken for a newer format.
     if claimed != found:
-        raise PolicyError(f"policy: the manifest of {name} does not match its own sha256: altered; {REFETCH}")
+        raise refused(name, "has a manifest that does not match its own sha256: altered")
     version = raw.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
-        raise PolicyError(
-            f"policy: {name} has format version {version}, this code reads up to {FORMAT_VERSION}; upgrade hybrid_bt"
-        )
+        raise refused(name, f"has format version {version}, newer than {FORMAT_VERSION}", "upgrade hybrid_bt")
     return Manifest.checked(raw, f"policy: the manifest of {name} is wrong at", REFETCH)
 
 
-def _check_graph(graph: bytes, name: str) -> None:
+def _check(message: bytes, what: str) -> None:
     """Let through only what the freezer writes."""
-    try:
-        for field in _only(graph, _MODEL_FIELDS, "model"):
-            for part in _only(field.value, _GRAPH_FIELDS, "graph") if field.number == wire.MODEL_GRAPH else ():
-                if part.number == wire.INITIALIZER:
-                    list(_only(part.value, _TENSOR_FIELDS, "tensor (external data?)"))
-                elif part.number == wire.NODE:
-                    for item in _only(part.value, _NODE_FIELDS, "node (custom operator?)"):
-                        if item.number == wire.NODE_OP and item.value.decode() not in OPERATORS:
-                            raise ValueError(f"operator {item.value.decode()!r}")
-    except (IndexError, ValueError) as error:
-        raise PolicyError(
-            f"policy: {name} holds what no frozen policy holds: {error}; freeze it with hybrid_bt, not another exporter"
-        ) from error
-
-
-def _only(message: bytes, allowed: set[int], what: str) -> Iterator[wire.Field]:
-    for field in wire.fields(message):
-        if field.number not in allowed:
+    inside = _ALLOWED[what]
+    for field in fields(message):
+        if field.number not in inside:
             raise ValueError(f"field {field.number} of a {what}")
-        yield field
+        if inside[field.number]:
+            _check(field.value, inside[field.number])
+        elif what == _NODE and field.number == NODE_OP and field.value.decode() not in OPERATORS:
+            raise ValueError(f"operator {field.value.decode()!r}")

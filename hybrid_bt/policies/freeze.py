@@ -2,7 +2,7 @@
 
     freeze([model, ...], manifest, "sac.onnx")
 
-Only weights leave the model; the network is written anew by `policy_graph`, so no source path, no date and nothing of
+Only weights leave the model; the network is written anew by `policies.graph`, so no source path, no date and nothing of
 the exporter's version gets into the file: the same weights and manifest give the same bytes. Before a file appears it
 is read back and compared with `model.predict(deterministic=True)`.
 
@@ -87,15 +87,11 @@ def _kind_of(models: Sequence[SbModel]) -> str:
     algorithm, kind = (RecurrentPPO, "gate") if isinstance(models[0], RecurrentPPO) else (SAC, "sac")
     for model in models:
         if not isinstance(model, algorithm):
-            raise _unsupported(
-                f"a {type(model).__name__} there", "give SAC, or for the gate RecurrentPPO, models alone"
-            )
+            raise _unsupported(f"a {type(model).__name__} there", "give models of SAC, or RecurrentPPO for the gate")
         if model.observation_space.dtype != np.float32:
             raise _unsupported(f"{model.observation_space.dtype} observations", "use a float32 Box")
         if (model.observation_space, model.action_space) != (models[0].observation_space, models[0].action_space):
-            raise PolicyError(
-                "freeze: members have different spaces; an ensemble shares its observation and its action"
-            )
+            raise PolicyError("freeze: members have different spaces; give an ensemble one observation and one action")
         scaler = model.get_vec_normalize_env()
         if scaler is not None and scaler.norm_obs:
             raise _unsupported("VecNormalize of observations", "train on scale-free observations with norm_obs=False")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from importlib.resources.abc import Traversable
 from itertools import zip_longest
 from pathlib import Path
 from typing import Self
@@ -21,8 +22,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hybrid_bt.errors import PolicyError, did_you_mean
-from hybrid_bt.policies.file import read_bytes, unpack
+from hybrid_bt.errors import did_you_mean
+from hybrid_bt.policies.file import read_bytes, refused, unpack
 from hybrid_bt.policies.manifest import Manifest
 from hybrid_bt.policies.sequence import member_graph
 from hybrid_bt.policies.session import Network
@@ -78,9 +79,10 @@ class FrozenPolicy:
         self._network = Network(data if only is None else member_graph(data, only), self.manifest, name)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a policy file; see the class for errors."""
-        return cls(read_bytes(Path(path)), Path(path).name)
+    def load(cls, path: str | Traversable) -> Self:
+        """Read a policy file, which may lie within a zip; see the class for errors."""
+        file = Path(path) if isinstance(path, str) else path
+        return cls(read_bytes(file), file.name)
 
     def __repr__(self) -> str:
         manifest = self.manifest
@@ -101,25 +103,15 @@ class FrozenPolicy:
         PolicyError
             Naming the first column that is missing, unknown or out of order.
         """
-        wanted, again = self._names, "train and freeze the policy again"
-        missing = [name for name in wanted if name not in names]
-        new = [name for name in names if name not in wanted]
-        if missing:
-            raise PolicyError(
-                f"policy: {self._name} reads {missing[0]!r} (column {wanted.index(missing[0])}), which this code does "
-                f"not make; {again}{did_you_mean(missing[0], new) if new else ''}"
-            )
-        if new:
-            raise PolicyError(
-                f"policy: this code makes {new[0]!r} (column {names.index(new[0])}), which {self._name} does not read; "
-                f"{again}"
-            )
-        for column, (name, there) in enumerate(zip_longest(names, wanted, fillvalue="nothing")):
+        again = "train and freeze the policy again"
+        new = [name for name in names if name not in self._names]
+        for column, (name, there) in enumerate(zip_longest(names, self._names, fillvalue="nothing")):
+            if there in self._names and there not in names:
+                why = f"reads {there!r} (column {column}), which this code does not make"
+                raise refused(self._name, why, f"{again}{did_you_mean(there, new) if new else ''}")
             if name != there:
-                raise PolicyError(
-                    f"policy: column {column} is {name!r}, but {self._name} reads {there!r} there; "
-                    "keep the order of training"
-                )
+                why = f"reads {there!r} in column {column}, where this code makes {name!r}"
+                raise refused(self._name, why, f"keep the order of training, or {again}")
 
     def act(self, observations: ArrayLike) -> FloatArray:
         """Answer one bar.
@@ -144,7 +136,7 @@ class FrozenPolicy:
         x = self._matrix(observations)
         rows = len(x)
         if self.is_recurrent and rows != 1:
-            raise PolicyError(f"policy: {self._name} remembers one row, got {rows}; load one policy a row")
+            raise refused(self._name, f"remembers one row, got {rows}", "load one policy a row")
         if not rows:
             return np.empty(0)
         # a few rows pass at once; NaN fails both
@@ -179,7 +171,7 @@ class FrozenPolicy:
             As `act`, before any bar is answered; or if the policy has a memory, or clips its own actions.
         """
         if self.is_recurrent or max(abs(self.manifest.action_low), abs(self.manifest.action_high)) > self._clip:
-            raise PolicyError(f"policy: {self._name} has a memory, or clips what it answered; ask it bar by bar")
+            raise refused(self._name, "has a memory, or clips what it answered", "ask it bar by bar")
         seen = np.zeros(features.shape, np.float32)
         seen[asked] = self._clipped(features[asked])
         return self._network.act_in_turn(seen, asked, previous)
@@ -195,9 +187,7 @@ class FrozenPolicy:
             If there is no such member.
         """
         if not 0 <= index < self.manifest.members:
-            raise PolicyError(
-                f"policy: {self._name} has {self.manifest.members} member(s), no number {index}; count from 0"
-            )
+            raise refused(self._name, f"has {self.manifest.members} member(s), no number {index}", "count from 0")
         data, name, _ = self._made_of
         return type(self)(data, f"{name} member {index}", index if self.manifest.members > 1 else None)
 
@@ -221,20 +211,16 @@ class FrozenPolicy:
         shapes = {key: value.shape for key, value in mine.items()}
         given = {key: np.shape(value) for key, value in state.items()}
         if given != shapes or not all(np.isfinite(value).all() for value in state.values()):
-            raise PolicyError(
-                f"policy: a state of {self._name} holds finite numbers of the shapes {shapes}, got {given}; "
-                "give what state() gave"
-            )
+            why = f"holds a state of finite numbers of the shapes {shapes}, got {given}"
+            raise refused(self._name, why, "give what state() gave")
         for i, key in enumerate(mine):
             self._network.memory[i] = state[key]
 
     def _matrix(self, observations: ArrayLike) -> FloatArray:
         x = np.asarray(observations, dtype=np.float64)
         if x.ndim != 2 or x.shape[1] != len(self._names):
-            raise PolicyError(
-                f"policy: {self._name} reads an array of shape (rows, {len(self._names)}), got {x.shape}; "
-                "one column per name in manifest.observation"
-            )
+            why = f"reads an array of shape (rows, {len(self._names)}), got {x.shape}"
+            raise refused(self._name, why, "give one column per name in manifest.observation")
         return x
 
     def _clipped(self, x: FloatArray) -> FloatArray:
@@ -242,9 +228,7 @@ class FrozenPolicy:
         finite = np.isfinite(x)
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
-            raise PolicyError(
-                f"policy: observation {self._names[column]!r} of row {row} is {x[row, column]}; "
-                "observations must be finite, so leave out bars whose features are not warm yet"
-            )
+            why = f"reads finite numbers, but {self._names[column]!r} of row {row} is {x[row, column]}"
+            raise refused(self._name, why, "leave out bars whose features are not warm yet")
         self.clipped_count += int(np.count_nonzero(np.abs(x) > self._clip))
         return np.clip(x, -self._clip, self._clip)

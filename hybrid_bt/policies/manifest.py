@@ -51,12 +51,6 @@ class Scaling(_Frozen):
     std: tuple[Annotated[float, Field(gt=0.0)], ...] = Field(min_length=1)  #: one per observation
     clip: float = Field(gt=0.0)  #: of the scaled value
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if len(self.mean) != len(self.std):
-            raise ValueError("mean and std must have the same length")
-        return self
-
 
 class Manifest(_Frozen):
     """Manifest of a frozen policy.
@@ -94,24 +88,26 @@ class Manifest(_Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if len(set(self.observation)) != len(self.observation):
-            raise ValueError("observation names must be unique")
-        if float(np.float32(self.observation_clip)) != self.observation_clip:
-            raise ValueError("observation_clip must be a float32 number (10.0, not 0.1): observations are float32")
-        if not self.action_low < self.action_high:
-            raise ValueError("action_low must lie below action_high")
-        if self.train_end < self.train_start:
-            raise ValueError("train_end must not lie before train_start")
-        if (self.valid_start is None) != (self.valid_end is None):
-            raise ValueError("valid_start and valid_end are given together or not at all")
-        if self.valid_start is not None and self.valid_end is not None and self.valid_end < self.valid_start:
-            raise ValueError("valid_end must not lie before valid_start")
-        if len(self.seeds) != self.members:
-            raise ValueError("seeds must hold one seed per member")
-        if self.scaling is not None and len(self.scaling.mean) != len(self.observation):
-            raise ValueError("scaling must hold one mean and one std per observation")
-        if self.format_version == 1 and (self.scaling or self.data_sha256 is None or None in self.seeds):
-            raise ValueError("version 1 knows no scaling, and needs data_sha256 and seeds; this is format_version 2")
+        clip, n, scaling = self.observation_clip, len(self.observation), self.scaling
+        scaled = scaling is None or len(scaling.mean) == len(scaling.std) == n
+        valid = self.valid_start or date.min, self.valid_end or date.max
+        new = scaling is not None or self.data_sha256 is None or None in self.seeds
+        rules = {
+            "observation names must be unique": len(set(self.observation)) == n,
+            "observation_clip must be a float32 number (10.0, not 0.1)": float(np.float32(clip)) == clip,
+            "action_low must lie below action_high": self.action_low < self.action_high,
+            "train_end must not lie before train_start": self.train_start <= self.train_end,
+            "valid_start and valid_end are given together or not at all": (not self.valid_start)
+            == (not self.valid_end),
+            "valid_end must not lie before valid_start": valid[0] <= valid[1],
+            "seeds must hold one seed per member": len(self.seeds) == self.members,
+            "scaling must hold one mean and one std per observation": scaled,
+            "version 1 knows no scaling, and needs data_sha256 and seeds; this is 2": self.format_version > 1
+            or not new,
+        }
+        for rule, holds in rules.items():
+            if not holds:
+                raise ValueError(rule)
         return self
 
     @classmethod

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.errors import PolicyError
+from hybrid_bt.policies.file import refused
 from hybrid_bt.policies.manifest import Manifest
 from hybrid_bt.policies.sequence import PREFIX, acting_graph, recurrent_graph
 
@@ -20,21 +20,13 @@ CHECKED_BARS = 97  #: on which a sequence in one call must agree with one call a
 LONG_SEQUENCE = 64  #: bars from which a session of its own, some 10 ms to open, pays
 
 
-class Call(NamedTuple):
-    """Buffers bound to a session, for one number of rows; onnxruntime reads and writes them in place."""
-
-    binding: Ort  #: its IOBinding
-    observation: NDArray[np.float32]  #: (rows, features), input
-    action: FloatArray  #: (rows,), output
-
-
 class Network:
     """A network and its memory.
 
     Parameters
     ----------
     graph : bytes
-        A whole file, already checked by `policy_file.unpack`, or the same with one of its members alone.
+        A whole file, already checked by `policies.file.unpack`, or the same with one of its members alone.
     manifest : Manifest
         What the network must look like.
     name : str
@@ -55,19 +47,20 @@ class Network:
         self._graph, self._manifest, self._name = graph, manifest, name
         self._session = _started(graph, name)
         _check_session(self._session, manifest, name)
-        self._calls: dict[int, Call] = {}
+        #: rows -> IOBinding, observation and action, which onnxruntime reads and writes in place
+        self._calls: dict[int, tuple[Ort, NDArray[np.float32], FloatArray]] = {}
         memory = manifest.recurrent
         self.memory = np.zeros((2, memory.n_lstm if memory else 0, manifest.members, 1, memory.hidden if memory else 0))
         self._memory_next, self._remembers = np.zeros_like(self.memory), memory is not None
 
     def step(self, x: Observations) -> FloatArray:
         """Answer one bar, (rows, features) to (rows,); what is bound allocates nothing."""
-        call = self._calls.get(len(x)) or self._bound(len(x))
-        call.observation[...] = x  # rounds to float32
-        self._session.run_with_iobinding(call.binding)
+        binding, observation, action = self._calls.get(len(x)) or self._bound(len(x))
+        observation[...] = x  # rounds to float32
+        self._session.run_with_iobinding(binding)
         if self._remembers:
             self.memory[...] = self._memory_next
-        return call.action.copy()
+        return action.copy()
 
     def run(self, sequence: NDArray[np.float32]) -> FloatArray:
         """Answer T bars of one row, (T, features) to (T,): the same bits as one `step` a bar."""
@@ -115,7 +108,7 @@ class Network:
         answers: FloatArray = action[:, 0, 0]
         return answers
 
-    def _bound(self, rows: int) -> Call:
+    def _bound(self, rows: int) -> tuple[Ort, NDArray[np.float32], FloatArray]:
         """Buffers for so many rows."""
         binding, shape = self._session.io_binding(), _memory_shape(self._manifest, 1)
         observation, action = np.zeros((rows, len(self._manifest.observation)), np.float32), np.zeros((rows, 1))
@@ -128,7 +121,7 @@ class Network:
             tensors.append((binding.bind_output, f"{name}_next", self._memory_next[i, layer].reshape(shape)))
         for bind, name, array in tensors:
             bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-        self._calls[rows] = Call(binding, observation, action[:, 0])
+        self._calls[rows] = binding, observation, action[:, 0]
         return self._calls[rows]
 
 
@@ -154,9 +147,8 @@ def _started(graph: bytes, name: str) -> Ort:
     try:
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except (*refusals, errors.NotImplemented, errors.RuntimeException) as error:
-        raise PolicyError(
-            f"policy: onnxruntime {ort.__version__} refuses {name} ({error}); freeze it again, or upgrade onnxruntime"
-        ) from error
+        why = f"is refused by onnxruntime {ort.__version__} ({error})"
+        raise refused(name, why, "freeze it again, or upgrade onnxruntime") from error
 
 
 def _memories(manifest: Manifest) -> list[tuple[str, int, int]]:
@@ -181,7 +173,5 @@ def _check_session(session: Ort, manifest: Manifest, name: str) -> None:
         found = {node.name: (node.type, node.shape) for node in nodes}
         for key in [*wanted, *found]:
             if wanted.get(key) != found.get(key):
-                raise PolicyError(
-                    f"policy: tensor {key!r} of {name} is {found.get(key)}, its manifest says {wanted.get(key)}; "
-                    "freeze the policy again"
-                )
+                why = f"has a tensor {key!r} that is {found.get(key)}, its manifest says {wanted.get(key)}"
+                raise refused(name, why, "freeze the policy again")

@@ -14,17 +14,17 @@ difference over its standard error, with bars as the sample. It looks at nothing
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.config import Config
-from hybrid_bt.envs import Span, Track, TradingEnv
+from hybrid_bt.envs import Span, Track
 from hybrid_bt.equations.book import Capital
 from hybrid_bt.equations.features import CLIP
-from hybrid_bt.train.spec import SacSpec, asset_env
+from hybrid_bt.train.spec import SacSpec, asset_env, played
 from hybrid_bt.train.validation import Model
 
 FloatArray = NDArray[np.float64]
@@ -124,21 +124,11 @@ def _returns(model: Model, track: Track, config: Config, spec: SacSpec) -> tuple
     return np.append(moves, np.zeros(len(held) - len(moves))), held
 
 
-def played(env: TradingEnv, act: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Iterator[float]:
-    """The rewards of an episode, one after each step."""
-    seen, over = env.reset(seed=0)[0], False
-    while not over:
-        seen, reward, terminated, truncated, _ = env.step(act(seen))
-        over = terminated or truncated
-        yield reward
-
-
 def _mean_by_day(days: list[NDArray[Any]], returns: list[FloatArray]) -> FloatArray:
     """Equal parts of all assets that have a bar on a day."""
     calendar, where = np.unique(np.concatenate(days), return_inverse=True)
     sums = np.bincount(where, np.concatenate(returns), len(calendar))
-    mean: FloatArray = sums / np.bincount(where, minlength=len(calendar))
-    return mean
+    return np.asarray(sums / np.bincount(where, minlength=len(calendar)))
 
 
 def _ratio(returns: FloatArray) -> float:
@@ -154,8 +144,7 @@ def _z(agent: FloatArray, held: FloatArray) -> float:
 
 def _log_returns(track: Track) -> FloatArray:
     """(T - 1,), entry t from close t to close t + 1."""
-    moves: FloatArray = np.diff(np.log(track.closes[:, 0]))
-    return moves
+    return np.asarray(np.diff(np.log(track.closes[:, 0])))
 
 
 def _with_feature(track: Track, values: FloatArray, column: int) -> Track:

@@ -1,19 +1,27 @@
-"""What trainings say while they run: a progress bar with the time left, and their validations as CSV and picture."""
+"""What is said of trainings: a progress bar with the time left, their validations as CSV, and whether a policy that was
+made again is the same file.
+
+The same libraries on one thread of the same processor type give the same bytes. Where a file differs, its manifest says
+what else did (a library's version, a flag), and the weights are compared number by number.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hybrid_bt.files import write_whole
 from hybrid_bt.files.texts import csv_of_rows
-from hybrid_bt.report.training import write_training_curves
+from hybrid_bt.policies.file import read_bytes, unpack
 from hybrid_bt.train.members import Event
 from hybrid_bt.train.validation import Score
 
-COLUMNS = ("seed", "step", *Score._fields)
+SEALS = ("graph_sha256", "graph_bytes")  #: say that weights differ, not why
 
 
 class Logbook:
@@ -22,12 +30,12 @@ class Logbook:
     Parameters
     ----------
     stem : Path
-        `NAME.validation.csv` and `.png` are written beside, the CSV anew after each evaluation.
+        `NAME.validation.csv` is written beside, anew after each evaluation.
     """
 
     def __init__(self, stem: Path) -> None:
-        self.csv, self.png = (stem.with_suffix(f".validation{suffix}") for suffix in (".csv", ".png"))
-        self.rows: list[tuple[Any, ...]] = []  #: of `COLUMNS`
+        self.csv = stem.with_suffix(".validation.csv")
+        self._rows: list[tuple[float, ...]] = []
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
 
@@ -49,20 +57,34 @@ class Logbook:
     def hear(self, event: Event) -> None:
         """Take note of an event."""
         if event.evaluation is not None:
-            self.rows.append((event.seed, event.evaluation.step, *event.evaluation.score))
-            self.rows.sort(key=lambda row: row[:2])
-            write_whole(self.csv, csv_of_rows((COLUMNS, *self.rows)).encode())
+            self._rows.append((event.seed, event.evaluation.step, *event.evaluation.score))
+            self._rows.sort(key=lambda row: row[:2])
+            write_whole(self.csv, csv_of_rows((("seed", "step", *Score._fields), *self._rows)).encode())
         if self._bar is not None:
             if event.name not in self._tasks:
                 self._tasks[event.name] = self._bar.add_task(event.name, total=event.steps)
             self._bar.update(self._tasks[event.name], completed=min(event.step, event.steps))
 
-    def draw(self, title: str, note: str, reference: tuple[str, Score]) -> None:
-        """The picture of all evaluations, if there are any."""
-        curves: dict[str, dict[str, list[Any]]] = {}
-        for seed, *values in self.rows:
-            curve = curves.setdefault(f"seed {seed}", {name: [] for name in COLUMNS[1:]})
-            for name, value in zip(COLUMNS[1:], values, strict=True):
-                curve[name].append(value)
-        if curves:
-            write_training_curves(curves, (reference[0], reference[1]._asdict()), self.png, title=title, note=note)
+
+def compare(made: Path, shipped: Traversable) -> str:
+    """How the bytes of a policy differ from those that ship, its manifest and its weights; "" for the same bytes."""
+    a, b = read_bytes(shipped), read_bytes(made)
+    if a == b:
+        return ""
+    old, new = (unpack(data, "policy").model_dump(mode="json") for data in (a, b))
+    changed = [field for field in old if old[field] != new[field] and field not in SEALS]
+    manifest = "; ".join(f"{field}: {old[field]} -> {new[field]}" for field in changed) or "same manifest"
+    return f"{_weight_difference(a, b)}; {manifest}"
+
+
+def _weight_difference(a: bytes, b: bytes) -> str:
+    """Of the networks' initialisers; `unpack` has seen that there is nothing but what a frozen policy holds."""
+    import onnx
+    from onnx.numpy_helper import to_array
+
+    tensors = (onnx.load_from_string(data).graph.initializer for data in (a, b))
+    one, other = ({tensor.name: to_array(tensor).astype(np.float64) for tensor in each} for each in tensors)
+    if {name: array.shape for name, array in one.items()} != {name: array.shape for name, array in other.items()}:
+        return "another network"
+    largest = max(float(np.abs(one[name] - other[name]).max(initial=0.0)) for name in one)
+    return f"weights differ by up to {largest:.1e}"

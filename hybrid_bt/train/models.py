@@ -1,12 +1,19 @@
-"""Models that have not learned yet, and the `VecEnv` that they learn in.
+"""Models that have not learned yet, the `VecEnv` that they learn in, and all their state while they learn.
+
+State is taken between a gradient step and the next rollout, where nothing is half done: weights, optimisers, replay
+buffer, counters, the generators of numpy, torch, Python and the action space, and each environment's generator and
+running episode.
 
 Imports torch and Stable-Baselines3: import this module inside functions only.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+import random
+from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +25,18 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
-from hybrid_bt.envs import TradingEnv, draw_episode, seeded
+from hybrid_bt.envs import TradingEnv
+from hybrid_bt.envs.episodes import draw_episode, seeded
 from hybrid_bt.equations.env_step import GOES_ON, TRUNCATED
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.files.texts import plain
 from hybrid_bt.train.spec import GateSpec, SacSpec
+from hybrid_bt.train.validation import Model
+
+COUNTERS = ("num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining")
+LAST = ("_last_obs", "_last_episode_starts")  #: arrays of the model
+RUNNING = ("episode_returns", "episode_lengths")  #: of `VecMonitor`
+BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
 def new_sac(env: TradingEnv, spec: SacSpec, *, steps: int, seed: int, tensorboard_log: Path | None = None) -> SAC:
@@ -63,7 +78,7 @@ def new_gate(
 def _common(env: TradingEnv, spec: SacSpec | GateSpec, seed: int, log: Path | None) -> dict[str, Any]:
     torch.set_num_threads(1)
     return {
-        "env": vec_env(env, spec.n_envs),
+        "env": VecMonitor(LaneVecEnv(env, spec.n_envs)),
         "learning_rate": spec.learning_rate,
         "batch_size": spec.batch_size,
         "gamma": spec.gamma,
@@ -75,11 +90,6 @@ def _common(env: TradingEnv, spec: SacSpec | GateSpec, seed: int, log: Path | No
 
 #: kind -> how its model is made
 NEW_MODEL: dict[str, Any] = {"sac": new_sac, "gate": new_gate}
-
-
-def vec_env(env: TradingEnv, n_envs: int) -> VecMonitor:
-    """Episodes of an environment side by side, with what Stable-Baselines3 counts of them."""
-    return VecMonitor(LaneVecEnv(env, n_envs))
 
 
 class LaneVecEnv(VecEnv):
@@ -157,3 +167,69 @@ class LaneVecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
         """Never."""
         return [False] * len(list(self._get_indices(indices)))
+
+
+def gather(model: Model) -> dict[str, Any]:
+    """State of a SAC or RecurrentPPO model, its `VecMonitor` over lanes and all generators, between two rollouts."""
+    env, lanes, buffer = model.env, model.env.venv.state(), getattr(model, "replay_buffer", None)
+    generators = {
+        "numpy": plain(np.random.get_state(legacy=False)),
+        "python": random.getstate(),
+        "actions": model.action_space.np_random.bit_generator.state,
+        "lanes": lanes["rngs"],
+    }
+    state = {
+        "parameters": model.get_parameters(),
+        "counters": {name: getattr(model, name) for name in COUNTERS},
+        "last": _tensors(model, LAST),
+        "episodes": [[float(info["r"]), int(info["l"]), float(info["t"])] for info in model.ep_info_buffer],
+        "running": _tensors(env, RUNNING),
+        "episode_count": env.episode_count,
+        "lanes": [torch.from_numpy(part) for part in lanes["lanes"]],
+        "torch": torch.get_rng_state(),
+        "generators": json.dumps(generators),
+    }
+    if getattr(model, "ent_coef_optimizer", None) is not None:
+        state["log_ent_coef"] = model.log_ent_coef.detach()
+    if buffer is not None:
+        used = buffer.buffer_size if buffer.full else buffer.pos
+        state["buffer"] = {"pos": buffer.pos, "full": buffer.full, "rows": _tensors(buffer, BUFFER, used)}
+    if hasattr(model, "_last_lstm_states"):
+        state["lstm"] = [[part.detach() for part in pair] for pair in model._last_lstm_states]
+    return state
+
+
+def _tensors(owner: Model, names: Sequence[str], rows: int | None = None) -> dict[str, Any]:
+    """Copies of arrays that `owner` has."""
+    return {name: torch.from_numpy(np.array(getattr(owner, name)[:rows])) for name in names}
+
+
+def scatter(state: Mapping[str, Any], model: Model) -> None:
+    """Give a fresh model, made with the same settings and about to learn, the state of `gather`."""
+    env, generators = model.env, json.loads(state["generators"])
+    model.set_parameters(state["parameters"], exact_match=True)
+    copies = {name: tensor.numpy().copy() for name, tensor in state["last"].items()}
+    for name, value in (state["counters"] | copies).items():
+        setattr(model, name, value)
+    model._num_timesteps_at_start = model.num_timesteps
+    infos = [{"r": r, "l": length, "t": t} for r, length, t in state["episodes"]]
+    model.ep_info_buffer = deque(infos, maxlen=model.ep_info_buffer.maxlen)
+    arrays = [(getattr(env, name), tensor) for name, tensor in state["running"].items()]
+    if "log_ent_coef" in state:
+        with torch.no_grad():
+            model.log_ent_coef.copy_(state["log_ent_coef"])
+    if "buffer" in state:
+        buffer, saved = model.replay_buffer, state["buffer"]
+        buffer.pos, buffer.full = saved["pos"], saved["full"]
+        arrays += [(getattr(buffer, name), tensor) for name, tensor in saved["rows"].items()]
+    if "lstm" in state:
+        model._last_lstm_states = type(model._last_lstm_states)(*(tuple(pair) for pair in state["lstm"]))
+    for array, tensor in arrays:
+        array[: len(tensor)] = tensor.numpy()
+    env.episode_count = state["episode_count"]
+    env.venv.restore({"lanes": [part.numpy() for part in state["lanes"]], "rngs": generators["lanes"]})
+    np.random.set_state(generators["numpy"])  # generators last: whatever was drawn on the way does not count
+    torch.set_rng_state(state["torch"])
+    version, words, gauss = generators["python"]
+    random.setstate((version, tuple(words), gauss))
+    model.action_space.np_random.bit_generator.state = generators["actions"]

@@ -5,17 +5,21 @@ How each was chosen, on training and validation spans only: docs/research-log.md
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, NamedTuple
 
+import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
+from numpy.typing import NDArray
 
 from hybrid_bt.config import Config
-from hybrid_bt.envs import ASSET, REGIME, Task, Track, TradingEnv
+from hybrid_bt.envs import ASSET, REGIME, Task, Track, TradingEnv, task_of
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.equations.sizing import OrderRules
 
 LEAST_CLOSE = 2.5  #: a close rounded to 3 decimals is off by more than 2 bps below it; see sample/PROVENANCE.md
+
+CONSTANT_REGIMES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 
 class SacSpec(NamedTuple):
@@ -100,13 +104,32 @@ def regime_env(
 ) -> TradingEnv:
     """The fused account under a mode's costs and order rules."""
     spec = validated(GateSpec, spec, "training of gate")
-    task = Task(
-        risk_aversion=spec.risk_aversion,
-        base_action=base_regime,
-        reward_unit=reward_unit,
-        fusion=config.mix().fusion,
-        risk=config.risk,
-        costs=config.costs,
-        rules=config.order_rules,
-    )
+    task = task_of(config)._replace(risk_aversion=spec.risk_aversion, base_action=base_regime, reward_unit=reward_unit)
     return TradingEnv(REGIME, tracks, task, episode_bars=spec.episode_bars)
+
+
+def played(env: TradingEnv, act: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Iterator[float]:
+    """The rewards of an episode, one after each step."""
+    seen, over = env.reset(seed=0)[0], False
+    while not over:
+        seen, reward, terminated, truncated, _ = env.step(act(seen))
+        over = terminated or truncated
+        yield reward
+
+
+def best_constant_regime(env: TradingEnv) -> float:
+    """The constant r with the highest total reward over the whole span."""
+    return max(CONSTANT_REGIMES, key=lambda r: sum(_rewards(env, r)))
+
+
+def regime_reward_unit(env: TradingEnv) -> float:
+    """Half the standard deviation of a bar's difference in reward between r = +1 and r = -1; 1 where there is none."""
+    trend, reversion = (np.array(_rewards(env, r)) for r in (1.0, -1.0))
+    n = min(len(trend), len(reversion))
+    return float((trend[:n] - reversion[:n]).std() / 2.0) or 1.0
+
+
+def _rewards(env: TradingEnv, r: float) -> list[float]:
+    """Of a constant gate on every bar of the span."""
+    action = np.array([r], dtype=np.float32)
+    return list(played(env, lambda seen: action))

@@ -23,7 +23,7 @@ from hybrid_bt.account.conditional import read_regime
 from hybrid_bt.account.metrics import max_drawdown, sharpe
 from hybrid_bt.account.registry import Panel, account
 from hybrid_bt.bars import Bars, instant
-from hybrid_bt.brain.history import MarketHistory
+from hybrid_bt.brain.reader import MarketHistory
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config import Config
 from hybrid_bt.equations.features import CLIP
@@ -71,8 +71,8 @@ class Validation(ABC):
         """What models say on all bars, the mean of several: an ensemble."""
 
     @abstractmethod
-    def hurdle(self) -> FloatArray:
-        """Answers without learning."""
+    def reference(self) -> Score:
+        """Of answers without learning, under the same limits."""
 
     @abstractmethod
     def opinions(self, answers: FloatArray) -> Opinions:
@@ -86,10 +86,6 @@ class Validation(ABC):
         """Of deterministic answers."""
         return self.score_of(self.answers(models))
 
-    def reference(self) -> Score:
-        """Of the hurdle under the same limits."""
-        return self.score_of(self.hurdle())
-
     def score_of(self, answers: FloatArray) -> Score:
         """Of any answers."""
         bars, said = self.history.bars, self.opinions(answers).rows(slice(self.first, None))
@@ -101,22 +97,20 @@ class Validation(ABC):
 
 @dataclass(frozen=True)
 class SacValidation(Validation):
-    """The SAC leg alone; an answer is targets (T, N), the hurdle equal weight."""
+    """The SAC leg alone; an answer is targets (T, N), the reference equal weight."""
 
     account = "sac"
 
     def answers(self, models: Sequence[Model]) -> FloatArray:
-        def act(observations: NDArray[np.float32]) -> FloatArray:
-            actions = [model.predict(observations, deterministic=True)[0][:, 0].astype(np.float64) for model in models]
-            mean: FloatArray = np.mean(actions, axis=0)
-            return mean
+        def act(seen: NDArray[np.float32]) -> FloatArray:
+            actions = [model.predict(seen, deterministic=True)[0][:, 0].astype(np.float64) for model in models]
+            return np.asarray(np.mean(actions, axis=0))
 
         return sac_targets(self.history, act, self.config, max(self.first - RUN_IN_BARS, 0))
 
-    def hurdle(self) -> FloatArray:
+    def reference(self) -> Score:
         warm = self.history.warm
-        weights: FloatArray = warm / np.maximum(warm.sum(axis=1, keepdims=True), 1)
-        return weights
+        return self.score_of(warm / np.maximum(warm.sum(axis=1, keepdims=True), 1))
 
     def opinions(self, answers: FloatArray) -> Opinions:
         history = self.history
@@ -125,7 +119,7 @@ class SacValidation(Validation):
 
 @dataclass(frozen=True)
 class GateValidation(Validation):
-    """The fused account on recorded legs; an answer is a path of r (T,), the hurdle the best constant r of training."""
+    """The fused account on recorded legs; an answer is a path of r (T,), the reference training's best constant r."""
 
     legs: Opinions  #: on all bars
     base_regime: float
@@ -133,8 +127,7 @@ class GateValidation(Validation):
     account = "hybrid"
 
     def answers(self, models: Sequence[Model]) -> FloatArray:
-        mean: FloatArray = np.mean([self._path(model) for model in models], axis=0)
-        return mean
+        return np.asarray(np.mean([self._path(model) for model in models], axis=0))
 
     def _path(self, model: Model) -> FloatArray:
         """(T,) r, the LSTM run over all warm bars in one call."""
@@ -148,8 +141,8 @@ class GateValidation(Validation):
         regime[warm] = np.clip(mean[:, 0].numpy().astype(np.float64), -1.0, 1.0)
         return regime
 
-    def hurdle(self) -> FloatArray:
-        return np.full(self.history.bars.n_bars, self.base_regime)
+    def reference(self) -> Score:
+        return self.score_of(np.full(self.history.bars.n_bars, self.base_regime))
 
     def opinions(self, answers: FloatArray) -> Opinions:
         return with_changes(self.legs, regime=answers)

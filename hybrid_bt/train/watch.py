@@ -1,28 +1,44 @@
 """The one callback of a training: evaluate, keep a checkpoint, report, stop.
 
 All of it happens between a gradient step and the next rollout, and none of it draws a random number.
-Imports Stable-Baselines3: import this module inside functions only.
+
+A checkpoint is everything that a training in progress is: `MAGIC`, the SHA-256 of the rest, and a `torch.save` of
+tensors, numbers, texts, lists and dicts. It is read by `torch.load(weights_only=True)` after the hash was checked: no
+pickled code runs, unlike Stable-Baselines3's own files. What remains trusted is torch's reader of tensors; the hash
+finds damage, not malice.
+
+Imports torch and Stable-Baselines3: import this module inside functions only.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
+import io
+import json
+import pickle
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
-from hybrid_bt.train.checkpoint import gather, read_checkpoint, scatter, write_checkpoint
+from hybrid_bt.errors import ConfigError
+from hybrid_bt.files import write_whole
+from hybrid_bt.train.models import gather, scatter
 from hybrid_bt.train.validation import Evaluation, Score
 
 if TYPE_CHECKING:
     from hybrid_bt.train.members import Member, Tell
 
+MAGIC = b"hybrid_bt checkpoint 3\n"
+HASH_BYTES = 32
 SIGNAL_STATUS = 128  #: exit status of a process that a signal ended, less the signal's number
 
 
@@ -148,3 +164,58 @@ class Watch(BaseCallback):
         self._best, self._finished = own["best"], own["finished"]
         scatter(state, self.model)
         self._saved = self._said = self.num_timesteps = self.model.num_timesteps
+
+
+def write_checkpoint(path: Path, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """The file appears whole or the one before it stays.
+
+    Raises
+    ------
+    ConfigError
+        If the folder cannot be written to.
+    """
+    memory = io.BytesIO()
+    torch.save({"identity": json.dumps(identity, sort_keys=True), **state}, memory)
+    body = memory.getbuffer()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, MAGIC, hashlib.sha256(body).digest(), body)
+    except OSError as error:
+        raise ConfigError(
+            f"checkpoint: cannot write {path} ({error.strerror}); choose another --checkpoint-dir"
+        ) from None
+
+
+def read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a file, if it is whole and of the same training.
+
+    Raises
+    ------
+    ConfigError
+        For a file that is damaged or no checkpoint, or whose settings, bars, seed or libraries are others; the first
+        difference is named.
+    """
+    raw = path.read_bytes()
+    digest, body = raw[len(MAGIC) : len(MAGIC) + HASH_BYTES], raw[len(MAGIC) + HASH_BYTES :]
+    if not raw.startswith(MAGIC) or hashlib.sha256(body).digest() != digest:
+        raise ConfigError(f"checkpoint: {path} is damaged or no checkpoint; remove it and train that part again")
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(body), weights_only=True)
+        found = json.loads(state["identity"])
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"checkpoint: {path} holds something else than tensors ({reason}); remove it") from None
+    difference = _first_difference(found, json.loads(json.dumps(identity)))
+    if difference:
+        raise ConfigError(
+            f"checkpoint: {path} is of another training: {difference}; repeat its flags, or choose another "
+            "--checkpoint-dir"
+        )
+    return state
+
+
+def _first_difference(found: object, wanted: object, where: str = "") -> str:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        inside = (_first_difference(found.get(key), wanted[key], f"{where}.{key}".lstrip(".")) for key in wanted)
+        return next(filter(None, inside), "")
+    return "" if found == wanted else f"{where} was {found!s:.24}, now {wanted!s:.24}"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from places import ROOT
 
-import hybrid_bt.evidence.audit.leg_check
+import hybrid_bt.evidence.audit
 from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.legs import LEGS, KalmanLeg, Leg, PairView, SacLeg, View, Wish, each_asset
 from hybrid_bt.brain.legs.sac import OBSERVATION
@@ -24,7 +24,7 @@ from hybrid_bt.equations.fusion import RiskUnit, exposure
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.pair import PairPosition, PairRules, SpreadParams, pair_step, stale_step
 from hybrid_bt.errors import LegError
-from hybrid_bt.evidence.audit.leg_check import check_leg
+from hybrid_bt.evidence.audit import check_leg
 
 EXAMPLE = ROOT / "examples" / "own_leg.py"
 FloatArray = NDArray[np.float64]
@@ -374,13 +374,13 @@ TOLD: list[FloatArray] = []
 def test_leg_that_breaks_its_contract_is_told_which_and_where(
     leg: Any, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = hybrid_bt.evidence.audit.leg_check._answers
+    answers = hybrid_bt.evidence.audit._answers
 
-    def told(maker: Any, config: Any, closes: Any) -> Any:
+    def told(maker: Any, config: Any, closes: Any, **how: Any) -> Any:
         TOLD.append(np.append(np.nan_to_num(closes[:, 0]), 0.0))
-        return answers(maker, config, closes)
+        return answers(maker, config, closes, **how)
 
-    monkeypatch.setattr(hybrid_bt.evidence.audit.leg_check, "_answers", told)
+    monkeypatch.setattr(hybrid_bt.evidence.audit, "_answers", told)
     with pytest.raises(LegError, match=said):
         check_leg(leg)
     check_leg(Blank)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_bt.news.answers import Asked
-from hybrid_bt.news.chat import CLOSE, ChatScorer, ChatSettings
+from hybrid_bt.news.chat import CLOSE, ChatScorer
 from hybrid_bt.news.documents import checked_document
 from hybrid_bt.news.index import DocumentIndex
 from hybrid_bt.news.store import DocumentStore
@@ -92,7 +92,7 @@ class Server:
         self._http.server_close()
 
     def scorer(self, **settings: Any) -> ChatScorer:
-        return ChatScorer(ChatSettings(self.url, "test-model", **{"timeout_seconds": 5.0, **settings}))
+        return ChatScorer(self.url, "test-model", **{"timeout_seconds": 5.0, **settings})
 
 
 def asked(key: str = "k1") -> Asked:

@@ -13,7 +13,7 @@ from hybrid_bt.account.registry import ACCOUNTS, Panel, account, learned_account
 from hybrid_bt.account.replay import replay
 from hybrid_bt.backtest import run_backtest
 from hybrid_bt.bars.market import Market
-from hybrid_bt.brain.history import read_history
+from hybrid_bt.brain.reader import read_history
 from hybrid_bt.brain.recording import record
 from hybrid_bt.brain.settling import alone, mix_of, settle_panel
 from hybrid_bt.config import Config, load_config

@@ -22,9 +22,9 @@ from hybrid_bt.config.build import policy_path
 from hybrid_bt.config.parts import MODES
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.policies.frozen import FrozenPolicy
+from hybrid_bt.train.logbook import compare
 from hybrid_bt.train.members import Practice
-from hybrid_bt.train.pipeline import Lesson, learn_gate, learn_sac
-from hybrid_bt.train.shipped import compare
+from hybrid_bt.train.pipeline import Lesson, learn
 
 pytest.importorskip("torch")
 
@@ -34,7 +34,16 @@ def lesson() -> Lesson:
     bars = load_bars("us20", symbols=["KO", "PEP", "JNJ"], end="1997-12-31").between("1994-06-01")
     span = date(1996, 1, 2), date(1997, 6, 30)
     return Lesson(
-        Market("", bars, "KO:PEP"), load_config("stable"), "stable", *span, (3, 4), rehearse_to=date(1996, 12, 31)
+        Market("", bars, "KO:PEP"),
+        load_config("stable"),
+        "stable",
+        *span,
+        (3, 4),
+        200,
+        64,
+        rehearse_to=date(1996, 12, 31),
+        sac=SAC,
+        gate=GATE,
     )
 
 
@@ -46,12 +55,12 @@ def validated(lesson: Lesson) -> Lesson:
 
 
 def test_a_rehearsal_is_the_training_that_ends_earlier(lesson: Lesson, tmp_path: Path) -> None:
-    said: Any = learn_sac(lesson, SAC, 200, tmp_path / "rehearsed.onnx").manifest.results["rehearsal"]
-    found: Any = learn_sac(validated(lesson), SAC, 200, tmp_path / "a.onnx").manifest.results["validation"]
+    said: Any = learn("sac", lesson, tmp_path / "rehearsed.onnx").manifest.results["rehearsal"]
+    found: Any = learn("sac", validated(lesson), tmp_path / "a.onnx").manifest.results["validation"]
     assert said["member_sharpes"] == [row["sharpe"] for row in found["members"]][:1]
     assert said["reference"] == found["reference"]
-    said = learn_gate(lesson, GATE, SAC, 64, 100, tmp_path / "rehearsed.onnx").manifest.results["rehearsal"]
-    found = learn_gate(validated(lesson), GATE, SAC, 64, 100, tmp_path / "b.onnx").manifest.results["validation"]
+    said = learn("gate", lesson, tmp_path / "rehearsed.onnx").manifest.results["rehearsal"]
+    found = learn("gate", validated(lesson), tmp_path / "b.onnx").manifest.results["validation"]
     assert said["member_sharpes"] == [row["sharpe"] for row in found["members"]][:1]
     assert -1.0 <= said["regime"]["mean"] <= 1.0
 
@@ -61,9 +70,9 @@ def test_a_rehearsal_moves_no_weight_and_reads_no_bar_behind_the_training_span(l
     close = bars.close.copy()
     close[bars.stamps > np.datetime64(lesson.end)] *= 3.0
     other = lesson._replace(market=Market("", Bars.checked("us20", bars.symbols, bars.stamps, close), "KO:PEP"))
-    told = learn_sac(lesson, SAC, 100, tmp_path / "a.onnx").manifest
-    assert learn_sac(other, SAC, 100, tmp_path / "b.onnx").manifest.results == told.results
-    plain = learn_sac(lesson._replace(rehearse_to=None), SAC, 100, tmp_path / "c.onnx").manifest
+    told = learn("sac", lesson, tmp_path / "a.onnx").manifest
+    assert learn("sac", other, tmp_path / "b.onnx").manifest.results == told.results
+    plain = learn("sac", lesson._replace(rehearse_to=None), tmp_path / "c.onnx").manifest
     assert plain.graph_sha256 == told.graph_sha256
     assert plain.results == {} and "rehearsal" in told.results
 
@@ -71,12 +80,11 @@ def test_a_rehearsal_moves_no_weight_and_reads_no_bar_behind_the_training_span(l
 def test_a_rebuilt_policy_is_compared_by_bytes_manifest_and_weights(lesson: Lesson, tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.onnx" for name in ("first", "again", "other")]
     for path, seeds in zip(paths, ((3, 4), (3, 4), (5, 6)), strict=True):
-        learn_sac(lesson._replace(seeds=seeds, rehearse_to=None), SAC, 100, path)
-    same, other = compare(paths[1], paths[0]), compare(paths[2], paths[0])
-    assert same.same_bytes and same.differing == () and same.largest_weight_difference == 0.0
-    assert not other.same_bytes and other.differing == ("seeds: [3, 4] -> [5, 6]",)
-    assert other.largest_weight_difference > 0.0
-    assert "NOT the shipped bytes" in other.words()
+        learn("sac", lesson._replace(seeds=seeds, rehearse_to=None), path)
+    assert compare(paths[1], paths[0]) == ""
+    said = compare(paths[2], paths[0])
+    assert said.startswith("weights differ by up to ") and "up to 0.0e" not in said
+    assert said.endswith("; seeds: [3, 4] -> [5, 6]")
 
 
 def test_the_command_makes_both_files_of_a_mode_and_says_that_they_are_others(tmp_path: Path) -> None:

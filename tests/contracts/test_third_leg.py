@@ -16,9 +16,8 @@ from click.testing import CliRunner
 from places import ROOT
 
 from hybrid_bt.account.replay import replay
-from hybrid_bt.brain.history import read_history
 from hybrid_bt.brain.opinions import opinions
-from hybrid_bt.brain.reader import read_panel
+from hybrid_bt.brain.reader import read_history, read_panel
 from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.commands.parity import main as parity
 from hybrid_bt.commands.run import main as run
@@ -27,7 +26,7 @@ from hybrid_bt.config import load_config
 from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.envs import REGIME, Task, TradingEnv, regime_track
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.audit.leg_check import check_leg
+from hybrid_bt.evidence.audit import check_leg
 from hybrid_bt.evidence.audit.stack import PARTS
 
 EXAMPLE = ROOT / "examples" / "own_leg.py"

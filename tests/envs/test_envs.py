@@ -19,9 +19,9 @@ from gymnasium.utils.env_checker import check_env
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import resolve_pairs
-from hybrid_bt.brain.history import MarketHistory, read_history
 from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.legs.sac import OBSERVATION
+from hybrid_bt.brain.reader import MarketHistory, read_history
 from hybrid_bt.brain.recording import Recorder, record
 from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.config import Config, load_config

@@ -21,11 +21,10 @@ from hybrid_bt.account.replay import replay
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import resolve_pairs
-from hybrid_bt.brain.history import read_history
 from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.legs.sac import OBSERVATION
 from hybrid_bt.brain.opinions import opinions
-from hybrid_bt.brain.reader import read_panel
+from hybrid_bt.brain.reader import read_history, read_panel
 from hybrid_bt.brain.recording import record
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.brain.settling import mix_of, settle_panel
@@ -296,13 +295,13 @@ from hybrid_bt.config.build import Policies, build
 from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.config import load_config, overridden
 from hybrid_bt.envs import asset_tracks
-from hybrid_bt.brain.history import read_history
+from hybrid_bt.brain.reader import read_history
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.account.replay import replay
-from hybrid_bt.train.models import vec_env
+from hybrid_bt.train.models import LaneVecEnv
 from hybrid_bt.train.spec import SAC_SPECS, asset_env
 
 config, bars = load_config("stable"), random_bars(400)
@@ -317,7 +316,7 @@ with warnings.catch_warnings(record=True) as caught:
     targets = settle_panel(said, bars.traded, mix_of(said.regime, off.mix()), config.risk, compiled=True)
     assert len(replay(targets, bars, compiled=True).fills) > 0
     tracks = asset_tracks(history, "2011-01-01", "2012-12-31")
-    envs = vec_env(asset_env(tracks, config, SAC_SPECS["stable"]), 2)
+    envs = LaneVecEnv(asset_env(tracks, config, SAC_SPECS["stable"]), 2)
     envs.reset()
     envs.step(np.zeros((2, 1), np.float32))
 assert [str(w.message) for w in caught if "numba" in str(w.message)] == [str(w.message) for w in caught][:1], caught

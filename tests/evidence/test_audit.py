@@ -151,14 +151,6 @@ def test_own_stack_is_clean_in_every_mode() -> None:
     assert [check["replays"] for check in modes] == [48, 48]
 
 
-def test_startup_is_a_figure_and_no_failure() -> None:
-    result = audit("ManyClean", "--every", "50", "--json")
-    assert result.exit_code == 0
-    told = {(item["quantity"], item["after_bars"]): item["largest"] for item in json.loads(result.stdout)["startup"]}
-    assert told["rsi (RSI).rsi", 50] > 0.0  # exponential: remembers its start
-    assert told["band (BollingerBands).mid", 50] == 0.0  # a window does not
-
-
 def only(part: str) -> Check:
     return PARTS[part](STACK, 17)
 

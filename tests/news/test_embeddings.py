@@ -18,7 +18,8 @@ from hybrid_bt.config import load_config
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.news import embeddings
 from hybrid_bt.news.answers import Answers
-from hybrid_bt.news.desk import Desk, clock_of
+from hybrid_bt.news.desk import Desk
+from hybrid_bt.news.documents import clock_of
 from hybrid_bt.news.embeddings import EmbeddingRanker, MiniLM
 from hybrid_bt.news.index import index_of
 from hybrid_bt.news.lexicon import QUERY, LexiconScorer
@@ -55,8 +56,7 @@ def model() -> MiniLM:
 
 def first(store: DocumentStore, ranker: EmbeddingRanker, k: int = 4) -> list[str]:
     """Texts of 10 February by relevance."""
-    index = index_of(store)
-    index.ranker = ranker
+    index = index_of(store, ranker)
     cutoffs = clock_of(CONFIG, True).cutoffs(DAYS)
     on = {str(DAYS[row]): documents for row, documents in index.select(cutoffs, ("KO",), k, 5 * DAY_US).items()}
     return [text_of(store, index, place) for _, places in on["2015-02-10"] for place in places]
@@ -88,8 +88,8 @@ def test_key_names_the_retrieval_and_bm25_keeps_its_own(model: MiniLM, tmp_path:
     for retrieval in ("bm25", "embeddings"):
         answers = Answers(LexiconScorer(), tmp_path / "verdicts.jsonl")
         desk = Desk(store, answers, CONFIG._replace(retrieval=retrieval), ("KO",))
-        desk.verdicts(desk.clock(True).cutoffs(DAYS).tolist())
-        assert answers.counts()["asked"] == 1, "what the other ranking recorded is no answer to this one"
+        desk.verdicts(clock_of(CONFIG, True).cutoffs(DAYS))
+        assert answers.counts["asked"] == 1, "what the other ranking recorded is no answer to this one"
     lines = (tmp_path / "verdicts.jsonl").read_text().splitlines()
     assert len({json.loads(line)["key"] for line in lines}) == 2
 

@@ -21,18 +21,16 @@ from hybrid_bt.config import load_config
 from hybrid_bt.config.task import prepare
 from hybrid_bt.equations.advice import Advice, ManagerParams, blend, multipliers, reduce
 from hybrid_bt.equations.features import WARMUP_BARS
-from hybrid_bt.evidence.audit.documents import CHANGES, audit_documents
 from hybrid_bt.evidence.audit.replays import last_rows
+from hybrid_bt.evidence.audit.watch import CHANGES, audit_documents
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.news.answers import Answers
-from hybrid_bt.news.desk import Desk, clock_of, closes_early, is_daily
-from hybrid_bt.news.documents import checked_document, instant_us, say_us, visible_at
-from hybrid_bt.news.index import index_of
+from hybrid_bt.news.desk import Desk, RiskStage
+from hybrid_bt.news.documents import checked_document, clock_of, closes_early, instant_us, is_daily, say_us
+from hybrid_bt.news.index import index_of, visible_at
 from hybrid_bt.news.lexicon import QUERY, LexiconScorer
-from hybrid_bt.news.setup import Masked, sample_path
-from hybrid_bt.news.stage import RiskStage
-from hybrid_bt.news.store import DocumentStore, open_store
-from hybrid_bt.news.verdicts import MARKET, Passage, RiskRequest, RiskVerdict, ScorerError
+from hybrid_bt.news.store import DocumentStore, documents_named, open_store
+from hybrid_bt.news.verdicts import MARKET, Masked, Passage, RiskRequest, RiskVerdict, ScorerError
 
 pytest.importorskip("bm25s")
 pytest.importorskip("vaderSentiment")
@@ -150,7 +148,7 @@ def test_ranks_are_those_of_bm25s_on_the_documents_known_then() -> None:
     ]
     store = store_of(*rows)
     index = index_of(store)
-    cutoffs = clock_of(CONFIG, True).cutoffs(DAYS)
+    cutoffs = np.array(clock_of(CONFIG, True).cutoffs(DAYS))
     for row in (5, 12, 20):
         known = np.flatnonzero(index.visible <= cutoffs[row])
         texts = ["\n" + store.get(int(n)).text for n in index.number[known]]
@@ -200,7 +198,7 @@ def many(seed: int = 0) -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize("change", ["cut", "altered", "added"])
 def test_documents_that_become_known_later_move_nothing_earlier(change: str) -> None:
     rows, day = many(), 30
-    cutoff = int(clock_of(CONFIG, True).cutoffs(DAYS)[day])
+    cutoff = clock_of(CONFIG, True).cutoffs(DAYS)[day]
     earlier = [row for row in rows if instant_us(row[0], "it") <= cutoff]
     later = [row for row in rows if instant_us(row[0], "it") > cutoff]
     other = {
@@ -362,7 +360,7 @@ def test_flags_of_the_stage_without_it_are_refused(tmp_path: Path) -> None:
 def test_audit_of_documents_is_clean_and_finds_a_planted_leak(monkeypatch: pytest.MonkeyPatch) -> None:
     bars = last_rows(load_bars("us20"), WARMUP_BARS + 120)
     stack = prepare(Market("us20", bars, "KO:PEP"), allow_in_sample=True)
-    documents = list(open_store(sample_path()).documents())
+    documents = list(documents_named("sample").documents())
     assert audit_documents(stack, documents, LexiconScorer(), every=30).findings == []
 
     def two_days_early(published: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -419,7 +417,7 @@ def read_from(store: DocumentStore, desk: Desk) -> list[str]:
     """What a backtest reads."""
     return [
         f"{cutoff} {name} {text_of(store, desk.index, place)}"
-        for cutoff, found in desk.verdicts(desk.clock(True).cutoffs(DAYS).tolist()).items()
+        for cutoff, found in desk.verdicts(clock_of(CONFIG, True).cutoffs(DAYS)).items()
         for name, places in (found[0] if found else ())
         for place in places
     ]

@@ -17,10 +17,17 @@ from price_files import write_prices
 
 from hybrid_bt.commands.run import main
 from hybrid_bt.errors import ConfigError, NewsError
-from hybrid_bt.news.answers import Answers, median_verdict, read_recorded
-from hybrid_bt.news.chat import CLOSE, OPEN, ChatScorer, ChatSettings, messages
-from hybrid_bt.news.setup import CallableScorer
-from hybrid_bt.news.verdicts import MARKET, RiskRequest, RiskVerdict, ScorerError, checked_verdict
+from hybrid_bt.news.answers import Answers, read_recorded
+from hybrid_bt.news.chat import CLOSE, OPEN, ChatScorer, messages
+from hybrid_bt.news.verdicts import (
+    MARKET,
+    CallableScorer,
+    RiskRequest,
+    RiskVerdict,
+    ScorerError,
+    checked_verdict,
+    median_verdict,
+)
 
 pytest.importorskip("httpx")
 
@@ -144,7 +151,7 @@ def test_nobody_there_is_a_named_failure() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(ScorerError, match="no connection: ConnectError"):
-        ChatScorer(ChatSettings(f"http://127.0.0.1:{port}/v1", "m")).score(REQUEST)
+        ChatScorer(f"http://127.0.0.1:{port}/v1", "m").score(REQUEST)
 
 
 def test_documents_are_quoted_data_between_marks_that_cannot_occur_in_them() -> None:
@@ -170,7 +177,7 @@ def test_documents_are_quoted_data_between_marks_that_cannot_occur_in_them() -> 
 def test_address_that_would_leak_is_refused(monkeypatch: pytest.MonkeyPatch, url: str, why: str) -> None:
     monkeypatch.setenv("HYBRID_BT_LLM_KEY", SECRET)
     with pytest.raises(ConfigError, match=why) as caught:
-        ChatScorer(ChatSettings(url, "m"))
+        ChatScorer(url, "m")
     assert SECRET not in str(caught.value) and "password@" not in str(caught.value)
 
 
@@ -216,7 +223,7 @@ def test_what_was_recorded_is_replayed_failures_too_and_only_they_are_asked_agai
     assert replay(path, "scripted").answer([asked("b"), asked("a")]) == first[::-1]
     again = Answers(Scripted(verdict(5)), path)
     assert [one.verdict for one in again.answer([asked("a"), asked("b")])] == [verdict(2), verdict(5)]
-    assert again.counts() == {"hits": 1, "asked": 1, "failed": 0}
+    assert again.counts == {"hits": 1, "asked": 1, "failed": 0}
     assert replay(path, "scripted").answer([asked("b")])[0].verdict == verdict(5)
 
 
@@ -228,7 +235,7 @@ def test_more_failures_than_answers_are_a_failure(tmp_path: Path) -> None:
 def test_the_same_question_is_put_once() -> None:
     answers = Answers(Scripted(None, verdict(4)))
     assert [one.failed for one in answers.answer([asked("a"), asked("a")])] == ["no answer"] * 2
-    assert answers.answer([asked("a")])[0].failed == "no answer" and answers.counts()["asked"] == 1
+    assert answers.answer([asked("a")])[0].failed == "no answer" and answers.counts["asked"] == 1
 
 
 def test_miss_names_the_bar_and_other_scorers_verdicts_are_misses(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ from hybrid_bt.equations.features import MARKET_FEATURES as MARKET
 from hybrid_bt.errors import PolicyError
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.policies.manifest import Manifest
-from hybrid_bt.policies.sb3.archive import read_statistics
-from hybrid_bt.policies.sb3.model import import_model
+from hybrid_bt.policies.sb3_archive import read_statistics
+from hybrid_bt.policies.sb3_model import import_model
 
 N = 5
 READ = {"sac": ASSET[:N], "gate": MARKET[:N]}

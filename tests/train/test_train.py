@@ -16,7 +16,7 @@ from hybrid_bt.commands.train import main
 from hybrid_bt.config import load_config
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.policies.frozen import FrozenPolicy
-from hybrid_bt.train.pipeline import Lesson, cross_fitted_legs, learn_gate, learn_sac
+from hybrid_bt.train.pipeline import Lesson, cross_fitted_legs, learn
 
 pytest.importorskip("torch")
 
@@ -31,6 +31,10 @@ def lesson(bars: Bars, seeds: tuple[int, ...] = (3,)) -> Lesson:
         start=date(1996, 1, 2),
         end=END,
         seeds=seeds,
+        sac_steps=200,
+        ppo_steps=64,
+        sac=SAC,
+        gate=GATE,
     )
 
 
@@ -47,16 +51,16 @@ def with_another_future(bars: Bars) -> Bars:
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_comes_after_the_span(bars: Bars, tmp_path: Path) -> None:
-    first = learn_sac(lesson(bars), SAC, 200, tmp_path / "a.onnx")
-    again = learn_sac(lesson(with_another_future(bars)), SAC, 200, tmp_path / "b.onnx")
-    other = learn_sac(lesson(bars, seeds=(4,)), SAC, 200, tmp_path / "c.onnx")
+    first = learn("sac", lesson(bars), tmp_path / "a.onnx")
+    again = learn("sac", lesson(with_another_future(bars)), tmp_path / "b.onnx")
+    other = learn("sac", lesson(bars, seeds=(4,)), tmp_path / "c.onnx")
     assert first.sha256 == again.sha256
     assert first.manifest.graph_sha256 != other.manifest.graph_sha256
 
 
 def test_the_manifest_says_what_was_learned_from(bars: Bars, tmp_path: Path) -> None:
-    manifest = learn_sac(lesson(bars, seeds=(0, 1)), SAC, 100, tmp_path / "sac.onnx").manifest
-    assert (manifest.kind, manifest.members, manifest.seeds, manifest.steps) == ("sac", 2, (0, 1), 100)
+    manifest = learn("sac", lesson(bars, seeds=(0, 1)), tmp_path / "sac.onnx").manifest
+    assert (manifest.kind, manifest.members, manifest.seeds, manifest.steps) == ("sac", 2, (0, 1), 200)
     assert (manifest.train_start, manifest.train_end) == (date(1996, 1, 2), END)
     assert manifest.symbols == ("KO", "PEP", "JNJ")
     assert manifest.data_sha256 == bars.between(None, END).sha256
@@ -64,7 +68,7 @@ def test_the_manifest_says_what_was_learned_from(bars: Bars, tmp_path: Path) -> 
 
 
 def test_the_gate_learns_on_legs_that_never_saw_their_own_half(bars: Bars, tmp_path: Path) -> None:
-    policy = learn_gate(lesson(bars), GATE, SAC, 64, 100, tmp_path / "gate.onnx")
+    policy = learn("gate", lesson(bars), tmp_path / "gate.onnx")
     assert policy.manifest.kind == "gate"
     assert policy.is_recurrent
     assert policy.manifest.results["best_constant_regime"] in (-1.0, -0.5, 0.0, 0.5, 1.0)
@@ -80,7 +84,7 @@ def test_a_half_is_answered_for_by_the_model_of_the_other_half(bars: Bars) -> No
     targets = []
     for panel in (bars, altered):
         history = lesson(panel).history()
-        targets.append(cross_fitted_legs(lesson(panel), history, SAC, 200).legs["sac"])
+        targets.append(cross_fitted_legs(lesson(panel), history).legs["sac"])
     first_half = np.flatnonzero(
         (bars.stamps[: len(targets[0])] > np.datetime64("1996-01-02")) & ~late[: len(targets[0])]
     )

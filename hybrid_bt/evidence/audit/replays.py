@@ -1,11 +1,12 @@
-"""One run against many futures, other run modes and later starts.
+"""One run against many futures and in other run modes, and how what that found is said: a short table, or JSON.
 
 A future is a copy of a panel that shares its past: cut off behind some bar, or altered from there on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -19,6 +20,8 @@ from hybrid_bt.evidence.audit.trace import Finding, Moved, Trace, first_move
 FIELDS = ("open", "high", "low", "close", "volume")
 LEAST_FACTOR, LARGEST_FACTOR = 1.3, 2.5  # far outside of what rounding or a clip could swallow
 MODE_TOLERANCE = 1e-9  #: relative; run modes may sum in another order
+MAX_FINDINGS = 5  #: told in full; JSON holds all
+FINDING_KINDS = ("future", "same bar", "run mode")  #: worst first
 Rng: TypeAlias = np.random.Generator
 Run: TypeAlias = Callable[[Bars], Trace]
 Kinds: TypeAlias = Sequence[Sequence[str]]  #: alterations of the first, second, ... cut, in turn
@@ -165,51 +168,55 @@ def check_futures(
             progress(number + 1, len(cuts))
 
 
-class Forgetting(NamedTuple):
-    """How far one quantity depends on where history begins: a figure, not a failure.
+class Audit(NamedTuple):
+    """What an audit looked at and found; it shows itself as a table."""
 
-    A recursion forgets its start at its own pace. The same bars are run from later first bars, and the largest
-    difference from the full run is taken over all bars that lie at least k behind the later start.
-    """
+    subject: str
+    checks: Sequence[Check]
 
-    quantity: str
-    after_bars: int  #: k
-    largest: float  #: in the quantity's own unit
-    deviation: float  #: the quantity's standard deviation in the full run: what `largest` is to be held against
+    @property
+    def findings(self) -> list[Finding]:
+        """Whatever moved that must not; empty where nothing did."""
+        return [finding for check in self.checks for finding in check.findings]
 
+    def __repr__(self) -> str:
+        width = max(len(check.name) for check in self.checks)
+        head = f"  {'check':{width}}  {'bars':>6} {'replays':>8} {'numbers compared':>17} {'orders':>8}  result"
+        lines = [self.subject, head]
+        for check in self.checks:
+            result = "clean" if not check.findings else f"found {len(check.findings)}"
+            counts = f"{check.bars:6} {check.replays:8} {check.values:17,} {check.orders:8,}"
+            lines.append(f"  {check.name:{width}}  {counts}  {result}")
+        kinds = {finding.kind for finding in self.findings}
+        verdict = "LEAK FOUND" if kinds - {"run mode"} else "RUN MODES DIFFER" if kinds else "clean"
+        return "\n".join([*lines, *_told(self.findings), verdict])
 
-def measure_startup(
-    run: Run, bars: Bars, full: Trace, starts: Sequence[int], after: Sequence[int], wanted: Callable[[str], bool]
-) -> list[Forgetting]:
-    """Largest differences over all later starts.
-
-    Parameters
-    ----------
-    starts : sequence of int
-        Rows that history begins with instead of row 0.
-    after : sequence of int
-        Bars since the start.
-    wanted : callable
-        Whether a quantity, by name, is measured.
-    """
-    columns: dict[str, list[int]] = {}
-    for i, (name, _) in enumerate(full.columns):
-        if wanted(name):
-            columns.setdefault(name, []).append(i)
-    gaps = {(name, k): 0.0 for name in columns for k in after}
-    for start in starts:
-        late = run(rows_of(bars, slice(start, None)))
-        if late.columns != full.columns or not len(late.stamps):
-            continue
-        offset = int(np.searchsorted(full.stamps, late.stamps[0]))
-        rows = min(len(late.stamps), len(full.stamps) - offset)
-        gap = np.abs(late.values[:rows] - full.values[offset : offset + rows])
-        for name, k in gaps:
-            gaps[name, k] = max(gaps[name, k], float(_finite(gap[k:, columns[name]]).max()))
-    deviations = {name: float(_finite(full.values[:, where]).std()) for name, where in columns.items()}
-    return [Forgetting(name, k, gap, deviations[name]) for (name, k), gap in gaps.items()]
+    def as_json(self) -> str:
+        """The same with every finding."""
+        told = [{**vars(check), "findings": [one._asdict() for one in check.findings]} for check in self.checks]
+        answer = {"subject": self.subject, "clean": not self.findings}
+        return json.dumps(answer | {"checks": told}, indent=2)
 
 
-def _finite(values: Floats) -> Floats:
-    finite = values[np.isfinite(values)]
-    return finite if finite.size else np.zeros(1)
+def audit_of(name: str, bars: Bars, checks: Sequence[Check]) -> Audit:
+    """What was found in what was audited, on which bars."""
+    span = f"{say_stamp(bars.stamps[0])} to {say_stamp(bars.stamps[-1])}"
+    subject = f"audit of {name} on {bars.name}, {bars.n_symbols} symbols, {bars.n_bars} bars, {span}"
+    return Audit(subject, checks)
+
+
+def _told(findings: list[Finding]) -> Iterator[str]:
+    """The first finding of each kind and quantity, worst kind and earliest bar first."""
+    first: dict[tuple[str, str], Finding] = {}
+    for finding in sorted(findings, key=lambda finding: (FINDING_KINDS.index(finding.kind), finding.bar)):
+        first.setdefault((finding.kind, finding.quantity), finding)
+    for finding in list(first.values())[:MAX_FINDINGS]:
+        before, after = finding.before, finding.after
+        values = f"{after} instead of {before}" if finding.kind == "same bar" else f"{before} became {after}"
+        yield f"  {finding.kind}: first on {finding.bar}, {finding.symbol}, {finding.quantity}: {values}"
+        if finding.cut:
+            yield f"      when the bars from {finding.cut} on were {finding.how.replace('cut', 'cut off', 1)}"
+        elif finding.kind == "run mode":
+            yield f"      the second one under {finding.how}"
+    if len(first) > MAX_FINDINGS:
+        yield f"  and {len(first) - MAX_FINDINGS} more quantities (--json lists all findings)"

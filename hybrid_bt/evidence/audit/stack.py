@@ -102,8 +102,7 @@ def audit_stack(stack: Task, every: int | None = None, jobs: int = 1, progress: 
     BarsError
         If there are fewer bars than the features need to warm up and a few to audit.
     """
-    least = WARMUP_BARS + MODE_BARS
-    bars = stack.market.bars
+    bars, least = stack.market.bars, WARMUP_BARS + MODE_BARS
     if bars.n_bars < least:
         raise BarsError(
             f"bars: {bars.name} has {bars.n_bars} bars; the audit needs {least}: {WARMUP_BARS} to warm up "
@@ -133,11 +132,8 @@ def _whole_history(stack: Task, every: int | None) -> Check:
 
 
 def _dense(name: str, runner: Callable[[Task], Run], kinds: Kinds, usual: int, stack: Task, every: int | None) -> Check:
-    bars, check, run = (
-        last_rows(stack.market.bars, WARMUP_BARS + DENSE_BARS),
-        Check(f"{name}, dense cuts"),
-        runner(stack),
-    )
+    bars, run = last_rows(stack.market.bars, WARMUP_BARS + DENSE_BARS), runner(stack)
+    check = Check(f"{name}, dense cuts")
     cuts = cut_rows(WARMUP_BARS + 2, bars.n_bars, every or usual)
     check_futures(check, run, bars, run(bars), cuts, kinds, HORIZON)
     return check
@@ -145,12 +141,8 @@ def _dense(name: str, runner: Callable[[Task], Run], kinds: Kinds, usual: int, s
 
 def _all_modes(feed: str, stack: Task, every: int | None) -> Check:
     """Every run mode of a feed class: equal to ArrayFeed's first to the bit, and blind to one cut and one future."""
-    market = _few(stack.market)
-    small, bars, check = (
-        stack._replace(market=market),
-        market.bars,
-        Check(f"Cerebro, {len(RUN_MODES)} run modes, {feed}"),
-    )
+    small = stack._replace(market=_few(stack.market))
+    bars, check = small.market.bars, Check(f"Cerebro, {len(RUN_MODES)} run modes, {feed}")
     reference, cuts = _runner(small)(bars), [WARMUP_BARS + MODE_BARS // 2, WARMUP_BARS + MODE_BARS - 7]
     for number, mode in enumerate(RUN_MODES):
         runner = _runner(small, mode, feed)

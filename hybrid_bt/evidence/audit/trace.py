@@ -152,8 +152,7 @@ def _far(a: NDArray[np.float64], b: NDArray[np.float64], tolerance: float) -> ND
     """Where numbers differ; NaN equals NaN."""
     with np.errstate(invalid="ignore"):
         near = np.abs(a - b) <= tolerance * np.maximum(1.0, np.abs(a))
-    far: NDArray[np.bool_] = ~(near | (a == b) | (np.isnan(a) & np.isnan(b)))
-    return far
+    return np.asarray(~(near | (a == b) | (np.isnan(a) & np.isnan(b))))
 
 
 def _say(order: OrderRow) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -13,24 +12,23 @@ from types import ModuleType
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError, did_you_mean
-from hybrid_bt.evidence.audit.cerebros import DEFAULT, Fill, RunMode, run
+from hybrid_bt.evidence.audit.cerebros import Fill, RunMode, run
 from hybrid_bt.evidence.audit.replays import (
     BROKER_FUTURES,
     MODE_TOLERANCE,
+    Audit,
     Check,
     Progress,
+    audit_of,
     check_futures,
     cut_rows,
     last_rows,
-    measure_startup,
 )
-from hybrid_bt.evidence.audit.report import Audit, subject_of
 from hybrid_bt.evidence.audit.trace import Moved, Trace
 from hybrid_bt.feeds import Prices, as_market
 from hybrid_bt.feeds.framework import Framework, bt, quietly
 
 LAST_BARS = 750  #: audited by default: the speed of a stranger is unknown
-AFTER = (50, 100, 250)  #: bars since a later start at which start-up sensitivity is told
 CUTS = 10  #: cuts by default
 HORIZON = 40  #: altered bars that a copy keeps
 KINDS = tuple(tuple(dict.fromkeys(("cut", kind, BROKER_FUTURES[0]))) for kind in BROKER_FUTURES)
@@ -88,11 +86,7 @@ def fill_with(strategy: Framework, params: Mapping[str, object]) -> Fill:
     for name in params:
         if name not in known:
             raise ConfigError(f"{strategy.__name__}: no parameter {name!r}{did_you_mean(name, known)}")
-
-    def fill(cerebro: Framework, bars: Bars) -> None:
-        cerebro.addstrategy(strategy, **params)
-
-    return fill
+    return lambda cerebro, bars: cerebro.addstrategy(strategy, **params)
 
 
 def audit_strategy(
@@ -139,20 +133,10 @@ def audit_strategy(
     >>> audit_strategy(bt.strategies.MA_CrossOver, last_bars=150, every=40).findings
     []
     """
-    began = time.perf_counter()
     cls = find_strategy(strategy) if isinstance(strategy, str) else strategy
     name = strategy if isinstance(strategy, str) else f"{cls.__module__}:{cls.__name__}"
     fill, bars = fill_with(cls, params or {}), last_rows(as_market(market).bars, last_bars)
-    checks = check_strategy(name, fill, bars, every, cash, progress)
-    replay = partial(run, fill, cash=cash)
-    starts = [bars.n_bars // 4, bars.n_bars // 2]
-    startup = measure_startup(replay, bars, replay(bars), starts, AFTER, _is_own)
-    return Audit(subject_of(name, bars), checks, startup, time.perf_counter() - began)
-
-
-def _is_own(quantity: str) -> bool:
-    """Whether the strategy, not its data or its account, holds a quantity."""
-    return not quantity.startswith(("data ", "observer ", "cash", "value"))
+    return audit_of(name, bars, check_strategy(name, fill, bars, every, cash, progress))
 
 
 @quietly()
@@ -175,10 +159,7 @@ def check_strategy(
     ConfigError
         If the strategy raises on the full bars, or never reaches its `next`.
     """
-
-    def replay(panel: Bars, mode: RunMode = DEFAULT, feed: str = "ArrayFeed") -> Trace:
-        return run(fill, panel, mode, feed, cash=cash)
-
+    replay = partial(run, fill, cash=cash)
     full = replay(bars)
     futures = Check("altered futures")
     _judge_first_run(name, full, bars, futures)

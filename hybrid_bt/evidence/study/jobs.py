@@ -193,10 +193,10 @@ def _learn(task: Task, lessons: Lessons) -> Policies:
     from hybrid_bt.train.pipeline import Lesson, learn
 
     market = task.market.until(lessons.train_end)
-    lesson = Lesson(market, task.config, task.mode, lessons.train_start, lessons.train_end, lessons.seeds)
-    steps = lessons.sac_steps, lessons.ppo_steps
+    span, steps = (lessons.train_start, lessons.train_end), (lessons.sac_steps, lessons.ppo_steps)
+    lesson = Lesson(market, task.config, task.mode, *span, lessons.seeds, *steps)
     with tempfile.TemporaryDirectory() as folder:
-        found = {kind: learn(kind, lesson, *steps, Path(folder) / f"{kind}.onnx") for kind in Policies._fields}
+        found = {kind: learn(kind, lesson, Path(folder) / f"{kind}.onnx") for kind in Policies._fields}
     return taking_part(Policies(**found), task.config)
 
 

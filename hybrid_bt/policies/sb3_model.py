@@ -29,17 +29,9 @@ from hybrid_bt.policies.freeze import SbModel, SbPolicy, activations, actor_of, 
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.policies.graph import Actor
 from hybrid_bt.policies.manifest import Manifest
-from hybrid_bt.policies.sb3.archive import (
-    AGAIN,
-    MAX_WEIGHTS,
-    TRUST,
-    Archive,
-    Statistics,
-    damage_said,
-    read_archive,
-    read_statistics,
-)
+from hybrid_bt.policies.sb3_archive import TRUST, Archive, Statistics, damage_said, read_archive, read_statistics
 
+MOST_NUMBERS = 256 << 20  #: in a net
 TOLERANCE = 1e-5  #: largest allowed difference to SB3's predict, in units of the action box where that is wider than 1
 UNBOUNDED = float(np.finfo(np.float32).max)
 #: policy_kwargs that do not change what the actor computes, or whose effect shows in the weights
@@ -112,9 +104,8 @@ def _columns(kind: str, names: Sequence[str], made: Sequence[str]) -> list[int]:
     """Where the model's columns stand among those that the running code makes."""
     for column, name in enumerate(names):
         if name not in made:
-            raise PolicyError(
-                f"import: observation {name!r} (column {column}) is not made for a {kind}{did_you_mean(name, made)}"
-            )
+            why = f"(column {column}) is not made for a {kind}{did_you_mean(name, made)}"
+            raise PolicyError(f"import: observation {name!r} {why}")
         if name in names[:column]:
             raise PolicyError(f"import: observation {name!r} comes twice (column {column}); name each column once")
     return [made.index(name) for name in names]
@@ -123,17 +114,14 @@ def _columns(kind: str, names: Sequence[str], made: Sequence[str]) -> list[int]:
 def _check_fit(kind: str, named: int, read: int, statistics: Statistics | None, actor: Actor) -> None:
     """Refuse a model that does not fit its names, its statistics or its kind."""
     if read != named:
-        raise PolicyError(
-            f"import: {named} observation names for a model that reads {read} numbers; name its columns, in its order"
-        )
+        rule = f"{named} observation names for a model that reads {read} numbers"
+        raise PolicyError(f"import: {rule}; name its columns, in its order")
     if actor.lstms and kind == "sac":
         rule = "a RecurrentPPO remembers one series, and the sac leg asks about many assets at once"
         raise PolicyError(f"import: {rule}; import it with --kind gate")
     if statistics is not None and len(statistics.mean) != read:
-        raise PolicyError(
-            f"import: the VecNormalize scales {len(statistics.mean)} numbers, the model reads {read}; "
-            "give the statistics that were saved with this model"
-        )
+        rule = f"the VecNormalize scales {len(statistics.mean)} numbers, the model reads {read}"
+        raise PolicyError(f"import: {rule}; give the statistics that were saved with this model")
 
 
 def _scaling(statistics: Statistics | None, columns: list[int], width: int) -> dict[str, Any] | None:
@@ -195,7 +183,7 @@ def rebuilt(archive: Archive) -> SbPolicy:
         raise PolicyError("import: SAC with use_sde=True is not supported; train with use_sde=False")
     options = _options(data.get("policy_kwargs") or {})
     weights = {key: value for key, value in archive.weights.items() if not key.startswith(CRITICS) and key != "log_std"}
-    with damage_said(f"the weights are not those of a plain {algorithm} actor", AGAIN):
+    with damage_said(f"the weights are not those of a plain {algorithm} actor", "save the model again"):
         sizes = _sizes(algorithm, weights, observation.shape[0])
         policy = policy_class(observation, action, lambda _: 1e-3, **sizes, **options)
         # All weights of the actor, no more and no fewer; log_std serves exploration only.
@@ -245,6 +233,6 @@ def _sizes(algorithm: str, weights: Mapping[str, Any], features: int) -> dict[st
         options |= {"lstm_hidden_size": hidden, "n_lstm_layers": layers, "enable_critic_lstm": False}
         options["lstm_kwargs"] = {"bias": "lstm_actor.bias_hh_l0" in weights}
         room += 4 * layers * hidden * (hidden + features)
-    if room > MAX_WEIGHTS:  # SB3 would make it
+    if room > MOST_NUMBERS:  # SB3 would make it
         raise PolicyError(f"import: the weights claim a net of {room} numbers; no policy is that large")
     return options

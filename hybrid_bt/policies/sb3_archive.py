@@ -132,9 +132,7 @@ def _check_members(names: list[str], name: str) -> None:
         raise PolicyError(f"import: {name} has {len(names)} members, or two of one name; SB3 saves no such zip")
     for member in ("data", "policy.pth"):
         if member not in names:
-            raise PolicyError(
-                f"import: {name} has no member {member!r}, so SB3 did not save it, or it is cut off; {AGAIN}"
-            )
+            raise PolicyError(f"import: {name} has no member {member!r}, or is cut off; {AGAIN}")
 
 
 def _member(archive: zipfile.ZipFile, member: str, limit: int, name: str) -> bytes:
@@ -144,9 +142,7 @@ def _member(archive: zipfile.ZipFile, member: str, limit: int, name: str) -> byt
             raw = file.read(limit + 1)
         if len(raw) <= limit:
             return raw
-    raise PolicyError(
-        f"import: {member!r} in {name} unpacks to {declared} bytes, at most {limit} are read; no policy is that large"
-    )
+    raise PolicyError(f"import: {member!r} in {name} unpacks to {declared} bytes, at most {limit} are read; {AGAIN}")
 
 
 def _tensors(raw: bytes) -> dict[str, Any]:
