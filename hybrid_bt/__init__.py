@@ -45,32 +45,23 @@ _checkout = Path(__file__).resolve().parent.parent
 if (_checkout / "pyproject.toml").exists() and (_checkout / "strategies").is_dir():
     __path__.append(str(_checkout))
 
-#: module -> public names in it
+#: public name -> its module
 _HOMES = {
-    "account.replay": ("replay",),
-    "backtest": ("run_backtest",),
-    "bars": ("Bars",),
-    "bars.market": ("Market",),
-    "brain.legs": ("Leg", "View", "Wish"),
-    "config": ("Config", "load_config"),
-    "equations.costs": ("Costs",),
-    "equations.sizing": ("OrderRules",),
-    "errors": ("HybridError",),
-    "evidence.audit.user": ("audit_strategy",),
-    "feeds": ("ArrayFeed", "load_bars"),
-    "policies.frozen": ("FrozenPolicy",),
-    "report": ("Run",),
-    "strategies": ("HybridStrategy", "KalmanHedge", "SpreadFeeCommission", "TargetOrders"),
-}
+    "ArrayFeed": "feeds", "Bars": "bars", "Config": "config", "Costs": "equations.costs", "HybridError": "errors",
+    "FrozenPolicy": "policies.frozen", "HybridStrategy": "strategies", "KalmanHedge": "strategies", "Leg": "brain.legs",
+    "Market": "bars.market", "OrderRules": "equations.sizing", "Run": "report", "SpreadFeeCommission": "strategies",
+    "TargetOrders": "strategies", "View": "brain.legs", "Wish": "brain.legs", "load_bars": "feeds",
+    "audit_strategy": "evidence.audit.user", "load_config": "config", "replay": "account.replay",
+    "run_backtest": "backtest",
+}  # fmt: skip
 _PACKAGES = ("analyzers", "envs", "feeds", "strategies")  #: that are there after `import hybrid_bt` alone
 
 
 def __getattr__(name: str) -> object:
     if name in _PACKAGES:
         return importlib.import_module(f"{__name__}.{name}")
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -9,32 +9,29 @@ import click
 from hybrid_bt import __version__
 from hybrid_bt.commands.console import SETTINGS, Group
 
-#: heading of `--help` -> command -> module whose `main` it is, and what it does
+#: heading of `--help` -> command, which is the `main` of its module -> what it does
 HEADINGS = {
     "Trade": {
-        "run": ("hybrid_bt.commands.run", "Backtest the hybrid and write its report."),
-        "init": ("hybrid_bt.commands.init", "Write a commented configuration file to begin with."),
+        "run": "Backtest the hybrid and write its report.",
+        "init": "Write a commented configuration file to begin with.",
     },
     "Prices and pairs": {
-        "data": ("hybrid_bt.commands.data", "Check prices before they are traded."),
-        "pairs": ("hybrid_bt.commands.pairs", "Look for cointegrated pairs on training bars."),
-        "news": ("hybrid_bt.commands.news", "Keep documents for the risk manager."),
+        "data": "Check prices before they are traded.",
+        "pairs": "Look for cointegrated pairs on training bars.",
+        "news": "Keep documents for the risk manager.",
     },
     "Policies": {
-        "train": ("hybrid_bt.commands.train", "Train policies and freeze them (needs the extra `train`)."),
-        "policy": ("hybrid_bt.commands.policy", "Look into frozen policies; import models of Stable-Baselines3."),
+        "train": "Train policies and freeze them (needs the extra `train`).",
+        "policy": "Look into frozen policies; import models of Stable-Baselines3.",
     },
     "Evidence": {
-        "study": ("hybrid_bt.commands.study", "Weigh a result: windows, ablations, seeds, costs, with intervals."),
-        "runs": ("hybrid_bt.commands.runs", "List and compare what was tried."),
-        "parity": ("hybrid_bt.commands.parity", "Compare Backtrader's account with its replay, bar by bar."),
-        "audit": (
-            "hybrid_bt.commands.audit",
-            "Look for look-ahead in the stack, or in a Backtrader strategy of yours.",
-        ),
+        "study": "Weigh a result: windows, ablations, seeds, costs, with intervals.",
+        "runs": "List and compare what was tried.",
+        "parity": "Compare Backtrader's account with its replay, bar by bar.",
+        "audit": "Look for look-ahead in the stack, or in a Backtrader strategy of yours.",
     },
 }
-COMMANDS = {name: found for commands in HEADINGS.values() for name, found in commands.items()}
+COMMANDS = {name: words for commands in HEADINGS.values() for name, words in commands.items()}
 
 
 class _LazyGroup(Group):
@@ -45,13 +42,13 @@ class _LazyGroup(Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
-            self.add_command(importlib.import_module(COMMANDS[cmd_name][0]).main, cmd_name)
+            self.add_command(importlib.import_module(f"hybrid_bt.commands.{cmd_name}").main, cmd_name)
         return super().get_command(ctx, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for heading, commands in HEADINGS.items():
             with formatter.section(heading):
-                formatter.write_dl([(name, words) for name, (_, words) in commands.items()])
+                formatter.write_dl(list(commands.items()))
 
 
 @click.group(cls=_LazyGroup, context_settings=SETTINGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -49,11 +50,4 @@ def commented_toml(mode: str) -> str:
 
 def _assignment(key: str, value: object) -> str:
     """One TOML line; a key without a value is left as a comment, for TOML has no null."""
-    if value is None:
-        return f"# {key} ="
-    if isinstance(value, bool):
-        return f"{key} = {str(value).lower()}"
-    if isinstance(value, str):
-        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'{key} = "{quoted}"'
-    return f"{key} = {value!r}"
+    return f"# {key} =" if value is None else f"{key} = {json.dumps(value, ensure_ascii=False)}"

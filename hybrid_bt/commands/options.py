@@ -27,22 +27,19 @@ _BAD_DATA, _ALIGN = click.Choice(["fail", "mend", "warn"]), click.Choice(["union
 _BAD_DATA_HELP = "Errors in prices: refuse, repair, or leave out the bars that cannot be traded on."
 _ALIGN_HELP = "Calendar of several symbols: bars of any, untraded where one has none, or bars that all have."
 
-_RISK_OPTIONS = (
-    option("--risk", type=_RISKS, default="off", help=_RISK_HELP),
-    option("--news", metavar="sample|PATH", help="Documents: a store, or files.  [default: the embedded sample]"),
-    option("--scorer", metavar="lexicon|URL|module:callable", help="Who scores them.  [default: lexicon]"),
-    option("--scorer-model", metavar="NAME", help="Model at that URL."),
-    option("--scorer-key-env", metavar="NAME", help="Variable of its key.  [default: HYBRID_BT_LLM_KEY]"),
-    option("--scorer-timeout", type=click.FloatRange(min=0.1), help="Seconds for an answer.  [default: 60]"),
-    option("--scorer-price", type=(float, float), metavar="IN OUT", help="US dollars per million tokens."),
-    option("--scorer-jobs", type=click.IntRange(1, 64), help="Questions at once.  [default: 4]"),
-    option("--verdicts", type=FILE, help="Recorded verdicts.  [default: verdicts.jsonl]"),
-    option("--calls", type=click.IntRange(1, 99), help="Calls per question in record; their median counts."),
-    option("--loughran-mcdonald", type=FILE, help="Your copy of their dictionary (CSV)."),
-)
-#: fields of `RiskSetup` that a flag may set
-_RISK_FIELDS = ("news", "scorer", "scorer_model", "scorer_key_env", "scorer_timeout", "scorer_price", "scorer_jobs",
-                "verdicts", "calls", "loughran_mcdonald")  # fmt: skip
+#: of the risk manager, as fields of `RiskSetup` are called
+_RISK_FIELDS: dict[str, dict[str, Any]] = {
+    "news": {"metavar": "sample|PATH", "help": "Documents: a store, or files.  [default: the embedded sample]"},
+    "scorer": {"metavar": "lexicon|URL|module:callable", "help": "Who scores them.  [default: lexicon]"},
+    "scorer_model": {"metavar": "NAME", "help": "Model at that URL."},
+    "scorer_key_env": {"metavar": "NAME", "help": "Variable of its key.  [default: HYBRID_BT_LLM_KEY]"},
+    "scorer_timeout": {"type": click.FloatRange(min=0.1), "help": "Seconds for an answer.  [default: 60]"},
+    "scorer_price": {"type": (float, float), "metavar": "IN OUT", "help": "US dollars per million tokens."},
+    "scorer_jobs": {"type": click.IntRange(1, 64), "help": "Questions at once.  [default: 4]"},
+    "verdicts": {"type": FILE, "help": "Recorded verdicts.  [default: verdicts.jsonl]"},
+    "calls": {"type": click.IntRange(1, 99), "help": "Calls per question in record; their median counts."},
+    "loughran_mcdonald": {"type": FILE, "help": "Your copy of their dictionary (CSV)."},
+}
 
 #: flags by what they are about
 _SHARED: dict[str, tuple[Decorator, ...]] = {
@@ -89,7 +86,10 @@ _SHARED: dict[str, tuple[Decorator, ...]] = {
     "seed": (option("--seed", type=int, default=0, help="Of shuffles and resamples."),),
     "ledger": (flag("--no-ledger", help="Add no line to runs.jsonl, which lies beside --out."),),
     "json": (flag("--json", "as_json", help="Print JSON instead of text."),),
-    "risk": _RISK_OPTIONS,
+    "risk": (
+        option("--risk", type=_RISKS, default="off", help=_RISK_HELP),
+        *(option(f"--{name.replace('_', '-')}", **how) for name, how in _RISK_FIELDS.items()),
+    ),
 }
 
 

@@ -36,6 +36,7 @@ class Difference(NamedTuple):
     largest: float  #: relative to the start value for money, absolute for the rest
     row: int  #: where it stands, -1 if there is none
     allowed: float
+    at: str | None = None  #: stamp of that row
 
 
 def compare(task: Task, progress: Progress | None = None) -> list[Difference]:
@@ -53,7 +54,7 @@ def compare(task: Task, progress: Progress | None = None) -> list[Difference]:
         ("position, shares", broker.size, twin.size, 1.0, TOLERANCE),
         ("equity", broker.equity, twin.equity, config.account.cash, TOLERANCE),
     ]
-    found = [_largest(name, a, b, unit, allowed) for name, a, b, unit, allowed in pairs]
+    found = [_largest(traded, *pair) for pair in pairs]
     for name, a, b in (("fills", len(broker.fills), len(twin.fills)), ("rejections", broker.rejected, twin.rejected)):
         found.append(Difference(name, float(abs(a - b)), -1, 0.0))
     return found
@@ -72,11 +73,15 @@ def _twin(
     return traded_at(terms, recorded.sent, traded), recorded.target
 
 
-def _largest(name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: float, allowed: float) -> Difference:
+def _largest(
+    bars: Bars, name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: float, allowed: float
+) -> Difference:
     gaps = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b)).reshape(len(a), -1)
     gaps = np.nan_to_num(gaps, nan=np.inf).max(axis=1, initial=0.0) / unit  # NaN on one side only is no agreement
     row = int(np.argmax(gaps))
-    return Difference(name, float(gaps[row]), row if gaps[row] > 0.0 else -1, allowed)
+    if gaps[row] == 0.0:
+        return Difference(name, 0.0, -1, allowed)
+    return Difference(name, float(gaps[row]), row, allowed, str(bars.stamps[row].astype("datetime64[s]")))
 
 
 @command("parity")
@@ -90,17 +95,12 @@ def main(**flags: Flag) -> None:
     equal = all(difference.largest <= difference.allowed for difference in differences)
     title = f"{traded.name}, {task.mode}: {traded.n_bars} bars x {traded.n_symbols} symbols"
     if flags["as_json"]:
-        found = [{**difference._asdict(), "at": _at(traded, difference)} for difference in differences]
+        found = [difference._asdict() for difference in differences]
         click.echo(json.dumps({"title": title, "equal": equal, "differences": found}))
     else:
         click.echo(title)
         for difference in differences:
-            where = _at(traded, difference)
-            on = f" on {where}" if where else ""
+            on = f" on {difference.at}" if difference.at else ""
             click.echo(f"  {difference.quantity:18} largest difference {difference.largest:.3g}{on}")
         click.echo("equal" if equal else "different")
     raise click.exceptions.Exit(0 if equal else 1)
-
-
-def _at(traded: Bars, difference: Difference) -> str | None:
-    return None if difference.row < 0 else str(traded.stamps[difference.row].astype("datetime64[s]"))

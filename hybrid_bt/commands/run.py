@@ -7,7 +7,7 @@ import gc
 import json
 import os
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +17,7 @@ from hybrid_bt.account import collector_paused
 from hybrid_bt.commands.console import FILE, Flag, Flags, command, flag, listed, option, progress_bar, say, table
 from hybrid_bt.commands.options import market_of, setup_of, shared
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.trials import (
-    LEDGER,
-    append_trial,
-    check_ledger,
-    count_trials,
-    read_trials,
-    trial_of,
-    trial_sharpes,
-)
+from hybrid_bt.evidence.trials import LEDGER, append_trial, check_ledger, others_tried, read_trials, trial_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -106,7 +98,7 @@ def main(**flags: Flag) -> None:
         _print(made, paths, said, verbose=flags["verbose"])
         say(f"{len(paths)} files in {out}")
     if flags["open_page"]:
-        open_page(paths)
+        webbrowser.open((out / "explorer.html").resolve().as_uri())
 
 
 def _check(flags: Flags) -> None:
@@ -118,10 +110,10 @@ def _check(flags: Flags) -> None:
     if len(asked) > 1:
         names = " and ".join(f"--{name.removeprefix('as_')}" for name in asked)
         raise ConfigError(f"{names} contradict each other; give one of them")
-    if flags["plot_symbols"] and flags["no_plots"]:
-        raise ConfigError("--plot-symbols is about a picture, and --no-plots draws none; drop one of them")
-    if flags["open_page"] and flags["no_plots"]:
-        raise ConfigError("--open shows a page, and --no-plots writes none; drop one of them")
+    drawn = {"--plot-symbols": flags["plot_symbols"], "--open": flags["open_page"]}
+    if flags["no_plots"] and any(drawn.values()):
+        asked = [name for name, given in drawn.items() if given]
+        raise ConfigError(f"{asked[0]} needs pictures and pages, and --no-plots makes none; drop one of them")
     out = flags["out"]
     if any(os.path.exists(path) and not os.path.isdir(path) for path in (out, *out.parents)):
         raise ConfigError(f"out: cannot write to {out}: a file is in the way; give another folder with --out")
@@ -156,19 +148,12 @@ def _trial(made: Run) -> dict[str, Any]:
     return trial_of("run", made.bars, made.config, policies, made.summary()["hybrid"], **known)
 
 
-def _claim(made: Run, trial: dict[str, Any], path: Path) -> str:
+def _claim(made: Run, trial: Mapping[str, Any], ledger: Path) -> str:
     """What the run shows, its luck considered, after the other trials on these prices."""
-    from hybrid_bt.evidence.claim import claim
+    from hybrid_bt.evidence.ratios import claim
 
-    ledger, data, key = read_trials(path), trial["data_sha256"], trial["config_sha256"]
-    others = trial_sharpes(ledger, data, but=key)
-    return claim(made, n_trials=1 + count_trials(ledger, data, but=key), other_sharpes=others)
-
-
-def open_page(paths: list[Path]) -> None:
-    """Show a run's page in the browser: the explorer, else whatever was written last."""
-    pages = [path for path in paths if path.name == "explorer.html"] or paths[-1:]
-    webbrowser.open(pages[0].resolve().as_uri())
+    others = others_tried(read_trials(ledger), trial["data_sha256"], but=trial["config_sha256"])
+    return claim(made, others.values())
 
 
 def _document(made: Run, paths: list[Path]) -> dict[str, Any]:

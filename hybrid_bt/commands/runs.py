@@ -12,11 +12,12 @@ import click
 from hybrid_bt.commands.console import COUNT, FILE, command, option, say, table
 from hybrid_bt.commands.options import shared
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.trials import LEDGER, count_trials, read_trials
+from hybrid_bt.evidence.trials import LEDGER, others_tried, read_trials
 from hybrid_bt.files.texts import flat
 
 WIDTH = 140  #: of a row with its span
 _TEXTS = ("when", "command", "mode", "data", "span", "in sample")  #: columns
+_FIGURES = {"cagr": ".2%", "sharpe": ".2f", "max_drawdown": ".2%"}
 _COLUMNS = ("number", *_TEXTS[:-1], "CAGR", "Sharpe", "max drawdown", "in sample")
 
 
@@ -43,30 +44,23 @@ def main(compared: tuple[int, ...], ledger: Path, last: int, as_json: bool) -> N
     say(table(_COLUMNS, (_row(number, trial) for number, trial in numbered), left=_TEXTS), width=WIDTH)
     names = {str(trial.get("data_sha256")): str(trial.get("data")) for _, trial in reversed(numbered)}
     for data, name in sorted(names.items()):
-        click.echo(f"{count_trials(found, data)} different configurations were tried on {name} ({data[:12]})")
+        click.echo(f"{len(others_tried(found, data))} different configurations were tried on {name} ({data[:12]})")
     if found.damaged:
         click.echo(f"{found.damaged} damaged line(s) in {ledger} were passed over")
 
 
 def _row(number: int, trial: Mapping[str, Any]) -> tuple[str, ...]:
-    span = trial.get("span")
+    """Figures are empty where a line written by hand, or by another version, has none."""
+    span, known = trial.get("span"), flat(trial)
+    figures = ((known.get(f"result.{name}"), form) for name, form in _FIGURES.items())
     return (
         str(number),
         str(trial.get("when", ""))[:16].replace("T", " "),
         *(str(trial.get(name, "")) for name in ("command", "mode", "data")),
         " to ".join(map(str, span)) if isinstance(span, list) else "",
-        _figure(trial, "cagr", ".2%"),
-        _figure(trial, "sharpe", ".2f"),
-        _figure(trial, "max_drawdown", ".2%"),
+        *(format(float(value), form) if isinstance(value, int | float) else "" for value, form in figures),
         "yes" if trial.get("in_sample") else "",
     )
-
-
-def _figure(trial: Mapping[str, Any], name: str, form: str) -> str:
-    """A number of the result; empty where a line written by hand, or by another version, has none."""
-    result = trial.get("result")
-    value = result.get(name) if isinstance(result, Mapping) else None
-    return format(float(value), form) if isinstance(value, int | float) else ""
 
 
 def _compare(trials: list[dict[str, Any]], numbers: tuple[int, ...], as_json: bool) -> None:

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.commands.console import (
-    COUNT,
-    FILE,
-    Flag,
-    Flags,
-    check_installed,
-    command,
-    flag,
-    option,
-    progress_bar,
-    say,
-)
+from hybrid_bt.commands import console
+from hybrid_bt.commands.console import COUNT, FILE, Flag, Flags, command, flag, option, progress_bar
 from hybrid_bt.commands.options import shared, task_of
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.trials import LEDGER, append_trial, configuration_key, count_trials, read_trials, trial_of
+from hybrid_bt.evidence.trials import LEDGER, append_trial, configuration_key, others_tried, read_trials, trial_of
+from hybrid_bt.files import write_whole
+from hybrid_bt.files.texts import end_days
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from hybrid_bt.config.task import Task
-    from hybrid_bt.evidence.study.doing import Window
     from hybrid_bt.evidence.study.findings import Findings, Plan
-    from hybrid_bt.evidence.study.jobs import Lessons
+    from hybrid_bt.evidence.study.jobs import Lessons, Window
 
 FAILED = 1  #: exit status: a cell failed
 #: windows, seeds, resamples
@@ -39,6 +35,7 @@ _PRESETS_HELP = (
 )
 _SCHEMES, _BACKENDS = click.Choice(["anchored", "rolling"]), click.Choice(["joblib", "dask", "ray"])
 SAC_STEPS_PER_SECOND, PPO_STEPS_PER_SECOND = 4_000.0, 1_700.0  #: one thread; docs/research-log.md
+_SHOWN = ("hybrid", "sac", "kalman", "gate r=0", "equal-weight", "vol-target", "inverse-vol", "12-1 momentum")
 START_SECONDS = 8.0  #: of a window: imports, features, freezing, recording
 
 
@@ -75,7 +72,7 @@ def main(**flags: Flag) -> None:
     Writes study.html, CSV and PNG under --out. Status 1 if a cell failed.
     """
     extra = ["joblib"] if flags["backend"] != "joblib" or flags["jobs"] > 1 else []
-    check_installed("a study", "study", ["arch", *extra])
+    console.check_installed("a study", "study", ["arch", *extra])
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if flags["check"] and flags["preset"] != "readme":
         raise ConfigError("--check compares README's results: it goes with --preset readme")
@@ -84,34 +81,58 @@ def main(**flags: Flag) -> None:
             click.echo(f"{flags['readme']} does not hold what the commands print; run without --check", err=True)
             raise click.exceptions.Exit(FAILED)
         return
-    from hybrid_bt.evidence.study.doing import perform, write_study
     from hybrid_bt.evidence.study.page import claim, verdicts
 
     out = flags["out"]
-    plan = _plan(flags, out)
-    with progress_bar(f"study of {plan.bars.name}, {plan.task.mode}") as bar:
-        found = perform(plan, out, backend=flags["backend"], n_jobs=flags["jobs"], progress=bar)
-    write_study(found, out)
+    found = _studied(_plan(flags, out), flags, out)
     if not flags["no_ledger"]:
         append_trial(out.absolute().parent / LEDGER, _trial(found))
-    say(claim(found), *(f"- {text}" for text in verdicts(found)), f"study.html, CSV and PNG in {out}")
+    console.say(claim(found), *(f"- {text}" for text in verdicts(found)), f"study.html, CSV and PNG in {out}")
     if found.failures:
         raise click.exceptions.Exit(FAILED)
 
 
 def _renew(flags: Flags) -> bool:
-    from hybrid_bt.commands.readme import renew
+    """Make the results in the README and docs/results.md anew; whether the pages held them already.
+
+    They are three blocks below HTML comments, written by the commands that they come from and by nothing else: the
+    tables of `run` in both modes, and the study's intervals.
+    """
+    from hybrid_bt.backtest import run_backtest
+    from hybrid_bt.commands.run import result_table
     from hybrid_bt.config.parts import MODES
 
-    with tempfile.TemporaryDirectory() as nowhere:  # the trials of a ledger that happens to lie here do not count
-        plans = [_plan({**flags, "mode": mode}, Path(nowhere) / "study") for mode in MODES]
-    return renew(flags["readme"], plans, flags["out"], check=flags["check"], n_jobs=flags["jobs"])
+    before = {page: _read(page) for page in (flags["readme"], flags["readme"].parent / "docs" / "results.md")}
+    blocks, studies = {}, []
+    for mode in MODES:
+        with tempfile.TemporaryDirectory() as nowhere:  # the trials of a ledger that happens to lie here do not count
+            plan = _plan({**flags, "mode": mode}, Path(nowhere) / "study")
+        made = run_backtest(plan.task.market, mode=mode, config=plan.task.config)
+        blocks[f"results {mode}"] = _printed(result_table(made))
+        studies.append(_printed(_study_table(_studied(plan, flags, flags["out"] / mode))))
+    after = _replaced(before, blocks | {"results study": "\n".join(studies)})
+    for page, text in after.items():
+        if text != before[page] and not flags["check"]:
+            write_whole(page, text.encode())
+            click.echo(f"wrote the results in {page}")
+    return after == before
+
+
+def _studied(plan: Plan, flags: Flags, out: Path) -> Findings:
+    """Do the study and write its files."""
+    from hybrid_bt.evidence.study.findings import study
+    from hybrid_bt.evidence.study.page import write_study
+
+    with progress_bar(f"study of {plan.bars.name}, {plan.task.mode}") as bar:
+        found = study(plan, out, backend=flags["backend"], n_jobs=flags["jobs"], progress=bar)
+    write_study(found, out)
+    return found
 
 
 def _plan(flags: Flags, out: Path) -> Plan:
     """What the flags ask for; errors as `hybrid-bt run` has them."""
-    from hybrid_bt.evidence.study.doing import split
     from hybrid_bt.evidence.study.findings import Plan
+    from hybrid_bt.evidence.study.jobs import split
 
     n_windows, n_seeds, n_resamples = PRESETS[flags["preset"]]
     task = task_of(flags)
@@ -122,9 +143,8 @@ def _plan(flags: Flags, out: Path) -> Plan:
     wanted = n_seeds if flags["seeds"] is None else flags["seeds"]
     if flags["seeds"] is not None and wanted > members:
         raise ConfigError(f"--seeds {wanted}: the policies have {members} members; ask for no more")
-    first_day = bars.stamps[task.row].astype("datetime64[D]").item()
     shas = {name: policy.sha256 for name, policy in policies.items()}
-    key = configuration_key(_configuration(task), shas, str(first_day))
+    key = configuration_key(_configuration(task), shas, str(bars.stamps[task.row])[:10])
     return Plan(
         task=task,
         windows=tuple(windows),
@@ -132,7 +152,7 @@ def _plan(flags: Flags, out: Path) -> Plan:
         n_seeds=0 if flags["retrain"] else min(wanted, members),
         n_resamples=flags["resamples"] or n_resamples,
         seed=flags["seed"],
-        n_trials_before=count_trials(read_trials(out.absolute().parent / LEDGER), bars.sha256, key),
+        n_trials_before=len(others_tried(read_trials(out.absolute().parent / LEDGER), bars.sha256, key)),
     )
 
 
@@ -161,3 +181,47 @@ def _trial(found: Findings) -> dict[str, Any]:
     shas = {name: policy.sha256 for name, policy in plan.task.policies.loaded().items()}
     known = {"data_sha256": plan.bars.sha256, "in_sample": plan.in_sample, "accounts": list(found.summaries)}
     return trial_of("study", found.bars, _configuration(plan.task), shas, found.summaries["hybrid"], **known)
+
+
+def _read(page: Path) -> str:
+    try:
+        return page.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"readme: cannot read {page}: {error.strerror or error}; name it with --readme") from None
+
+
+def _replaced(pages: Mapping[Path, str], blocks: Mapping[str, str]) -> dict[Path, str]:
+    found = dict(pages)
+    for name, block in blocks.items():
+        pattern = re.compile(rf"(<!-- {re.escape(name)} -->\n```text\n).*?(```)", re.DOTALL)
+        homes = [page for page, text in found.items() if pattern.search(text)]
+        if not homes:
+            listed = " nor ".join(map(str, pages))
+            raise ConfigError(f"readme: neither {listed} has '<!-- {name} -->' with a ```text fence after it; add one")
+        for page in homes:
+            found[page] = pattern.sub(rf"\g<1>{block}\g<2>", found[page], count=1)
+    return found
+
+
+def _study_table(found: Findings) -> Table:
+    """Sharpe ratios with intervals, differences, and the seeds."""
+    first, last = end_days(found.bars.stamps)
+    title = f"{found.plan.task.mode} on {found.bars.name}, {first} to {last}, out of sample, net; 95 % intervals"
+    head = ("account", "Sharpe", "less vol-target", "less equal-weight", "IQM of seeds")
+    rows = []
+    for name in _SHOWN:
+        seeds = found.interquartile.get((name, "sharpe"))
+        less = (
+            "" if name == other else found.draws.difference("sharpe", name, other).text(plus=True)
+            for other in ("vol-target", "equal-weight")
+        )
+        rows.append((name, found.draws.interval("sharpe", name).text(), *less, "" if seeds is None else seeds.text()))
+    return console.table(head, rows, left=("account",), title=title)
+
+
+def _printed(drawn: Table) -> str:
+    from rich.console import Console
+
+    text = io.StringIO()
+    Console(file=text, width=console.WIDTH, soft_wrap=False, force_terminal=False, color_system=None).print(drawn)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"

@@ -1,4 +1,4 @@
-"""Intervals by the bootstrap: of accounts over time, and of scores over seeds.
+"""Intervals by the bootstrap, of accounts over time and of scores over seeds; and bootstrapped bars.
 
 Accounts: the stationary block bootstrap. Returns are dependent (volatility comes in clusters, books change slowly), so
 blocks of bars are drawn, of random geometric length (Politis and Romano 1994, J. of the American Statistical
@@ -10,23 +10,33 @@ Seeds: the interquartile mean and its stratified bootstrap interval. The mean of
 mean of all and less wasteful than the median. Runs are drawn anew within each column (a window, a market), never
 across. Source: Agarwal, R. et al. (2021), Deep Reinforcement Learning at the Edge of the Statistical Precipice, NeurIPS
 34, section 4.
+
+Bars: other histories that the same market might have had. Whole rows are drawn in the same way: what happened to all
+symbols on a bar stays together. A row is a bar relative to the symbol's last close: its return, and the distances of
+open, high and low from its own close. So low <= open, close <= high holds in every scenario as in the data, gaps keep
+their size, and a symbol that missed a bar misses it wherever that bar is drawn.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from hybrid_bt.account.flows import marked_close
 from hybrid_bt.account.metrics import FloatArray, Measure
+from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files.texts import real_minus
 
 LEVEL = 0.95
 N_RESAMPLES, SEED_RESAMPLES = 1000, 2000
 TRIMMED = 0.25  #: of the scores over seeds, from either end
+RowArray = NDArray[np.int64]
 FEWEST_BARS = 20  #: below this no block length can be estimated
 
 
@@ -167,3 +177,71 @@ def _arch(name: str):  # type: ignore[no-untyped-def]  # arch has no types
     except ImportError:
         raise ConfigError("intervals need the library arch: pip install 'hybrid_bt[study]'") from None
     return getattr(arch.bootstrap, name)
+
+
+def bootstrap_bars(bars: Bars, n_scenarios: int, *, seed: int = 0, block_bars: float | None = None) -> list[Bars]:
+    """Resample a panel.
+
+    Parameters
+    ----------
+    bars : Bars
+        T bars of N symbols; the panels have the same stamps, symbols, first row and shape. Stamps do not move with the
+        rows: interest is charged by the calendar that is kept.
+    n_scenarios : int
+    seed : int
+        The same seed gives the same panels; the first ones do not depend on how many are drawn.
+    block_bars : float, optional
+        Mean length of a block; by default `block_length` of the returns (library arch, extra `study`).
+
+    Returns
+    -------
+    list of Bars, `n_scenarios` long
+        For `hybrid_bt.account.replay.replay(targets, panel)`; targets of a strategy that reads prices
+        have to be made on each panel.
+
+    Raises
+    ------
+    ConfigError
+        For fewer than 20 bars, no scenario, a block shorter than a bar, or a symbol without a bar on the first row.
+    """
+    if bars.n_bars < FEWEST_BARS:
+        raise ConfigError(f"bootstrap: {bars.n_bars} bars are too few; give at least {FEWEST_BARS}")
+    if n_scenarios < 1:
+        raise ConfigError(f"bootstrap: at least one scenario, not {n_scenarios}")
+    if not bars.traded[0].all():
+        late = bars.symbols[int(np.argmin(bars.traded[0]))]
+        raise ConfigError(f"bootstrap: {late} has no bar on the first row; begin where all symbols have one")
+    last = marked_close(bars.close)
+    returns = np.where(bars.traded[1:], np.log(last[1:] / last[:-1]), np.nan)
+    length = block_length(np.nan_to_num(returns)) if block_bars is None else float(block_bars)
+    if not length >= 1.0:
+        raise ConfigError(f"bootstrap: a block lasts at least one bar, not {block_bars}")
+    shapes = {field: getattr(bars, field)[1:] / bars.close[1:] for field in ("open", "high", "low")}
+    seeds = np.random.SeedSequence(seed).spawn(n_scenarios)
+    return [
+        _scenario(bars, returns, shapes, stationary_rows(np.random.default_rng(one), len(returns), length), number)
+        for number, one in enumerate(seeds)
+    ]
+
+
+def stationary_rows(rng: np.random.Generator, n_rows: int, block_bars: float) -> RowArray:
+    """(n_rows,) rows drawn in blocks of mean length `block_bars`, around the end."""
+    begins = rng.random(n_rows) < 1.0 / block_bars
+    begins[0] = True
+    starts = rng.integers(n_rows, size=n_rows)
+    at = np.maximum.accumulate(np.where(begins, np.arange(n_rows), 0))
+    rows: RowArray = (starts[at] + np.arange(n_rows) - at) % n_rows
+    return rows
+
+
+def _scenario(bars: Bars, returns: FloatArray, shapes: dict[str, FloatArray], rows: RowArray, number: int) -> Bars:
+    drawn = returns[rows]
+    close = bars.close.copy()
+    close[1:] = np.where(np.isnan(drawn), np.nan, bars.close[0] * np.exp(np.cumsum(np.nan_to_num(drawn), axis=0)))
+    prices = {}
+    for field, shape in shapes.items():
+        prices[field] = getattr(bars, field).copy()
+        prices[field][1:] = close[1:] * shape[rows]
+    volume = bars.volume.copy()
+    volume[1:] = bars.volume[1:][rows]
+    return replace(bars, name=f"{bars.name} bootstrap {number}", close=close, volume=volume, findings=(), **prices)

@@ -1,4 +1,5 @@
-"""How much a Sharpe ratio is worth, given its sample's length, skewness and tails, and the trials that led to it.
+"""How much a Sharpe ratio is worth, given its sample's length, skewness and tails, and the trials that led to it;
+and what a run shows, in one sentence.
 
 Symbols: SR a Sharpe ratio *per bar*, n the number of returns, g3 their skewness, g4 their kurtosis (3 for a normal).
 
@@ -23,16 +24,19 @@ Computational Finance 20(4), section 2.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hybrid_bt.account.metrics import FloatArray, elapsed_years, measures, simple_returns
+from hybrid_bt.account.records import RunRecord
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.evidence.bootstrap import FEWEST_BARS, N_RESAMPLES, Draws, bootstrap, figure
+from hybrid_bt.files.texts import end_days
 
-FloatArray = NDArray[np.float64]
-
+ACCOUNT, HURDLE = "hybrid", "vol-target"
 N_BLOCKS = 16  #: of CSCV
 
 
@@ -107,15 +111,8 @@ def deflated_sharpe(moments: Moments, n_trials: int, trial_sharpe_std: float) ->
     return probabilistic_sharpe(moments, expected_maximum_sharpe(n_trials, trial_sharpe_std))
 
 
-class Overfitting(NamedTuple):
-    """What CSCV found."""
-
-    probability: float  #: in [0, 1]
-    logits: FloatArray  #: one per choice of blocks
-
-
-def backtest_overfitting(returns: FloatArray, n_blocks: int = N_BLOCKS) -> Overfitting:
-    """PBO of choosing the configuration with the best Sharpe ratio.
+def backtest_overfitting(returns: FloatArray, n_blocks: int = N_BLOCKS) -> float:
+    """PBO, in [0, 1], of choosing the configuration with the best Sharpe ratio.
 
     Parameters
     ----------
@@ -147,11 +144,69 @@ def backtest_overfitting(returns: FloatArray, n_blocks: int = N_BLOCKS) -> Overf
     below = (outside < found[:, None]).sum(axis=1)
     ties = (outside == found[:, None]).sum(axis=1)
     rank = (below + (ties + 1) / 2.0) / (n_configurations + 1.0)
-    logits = np.log(rank / (1.0 - rank))
-    return Overfitting(float((logits <= 0.0).mean()), logits)
+    return float((np.log(rank / (1.0 - rank)) <= 0.0).mean())
 
 
 def _sharpe_of_sums(sums: FloatArray, squares: FloatArray, n: int) -> FloatArray:
     mean = sums / n
     variance = np.maximum(squares / n - mean**2, 0.0)
     return np.divide(mean, np.sqrt(variance), out=np.zeros_like(mean), where=variance > 0.0)
+
+
+def claim(record: RunRecord, others: Collection[object] = (), *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> str:
+    """What a run shows, in one sentence: the Sharpe ratio and its interval, the hurdle, and the trials it took.
+
+    Parameters
+    ----------
+    record : RunRecord
+    others : collection
+        Sharpe ratio per year of each other configuration tried on these prices; None where it is not known.
+    n_resamples, seed
+        As in `bootstrap`.
+
+    Returns
+    -------
+    str
+        With 95 % intervals; where arch is missing or the bars are too few it says so and goes without.
+    """
+    first, last = end_days(record.bars.stamps)
+    sample = "IN SAMPLE" if record.in_sample.any() else "out of sample"
+    return f"claim ({sample}, {first} to {last}): {_result(record, n_resamples, seed)}; {_trials(record, others)}"
+
+
+def _result(record: RunRecord, n_resamples: int, seed: int) -> str:
+    # all accounts, though two are told: the length of the blocks is the longest that any of them asks for
+    returns = {name: simple_returns(path.equity) for name, path in record.accounts.items()}
+    sharpe = measures(record.bars.bars_per_year, elapsed_years(record.bars.stamps))["sharpe"]
+    estimate = float(sharpe(returns[ACCOUNT][:, None])[0]) if len(returns[ACCOUNT]) > 1 else float("nan")
+    if not np.isfinite(estimate):
+        return f"{ACCOUNT} did not trade, so that there is nothing to claim"
+    if len(returns[ACCOUNT]) < FEWEST_BARS:
+        return f"{ACCOUNT} Sharpe {figure(estimate)}, on too few bars for an interval"
+    try:
+        draws = bootstrap(returns, {"sharpe": sharpe}, n_resamples=n_resamples, seed=seed)
+    except ConfigError as missing:
+        return f"{ACCOUNT} Sharpe {figure(estimate)}, without an interval ({missing})"
+    return f"{ACCOUNT} Sharpe {draws.interval('sharpe', ACCOUNT).text()}{_against(draws)}"
+
+
+def _against(draws: Draws) -> str:
+    if HURDLE not in draws.names:
+        return ""
+    difference = draws.difference("sharpe", ACCOUNT, HURDLE)
+    verdict = difference.verdict(f"it beats {HURDLE}", f"that {HURDLE} beats it")
+    return f"; {verdict}: difference {difference.text(plus=True)}"
+
+
+def _trials(record: RunRecord, others: Collection[object]) -> str:
+    """How many were tried, and what the best of so many would be worth."""
+    n_trials = 1 + len(others)
+    counted = f"{n_trials} trial{'' if n_trials == 1 else 's'} on this data"
+    mine = moments_of(simple_returns(record.accounts[ACCOUNT].equity))
+    if np.isnan(mine.sharpe):
+        return counted
+    told = [value / record.bars.bars_per_year**0.5 for value in others if isinstance(value, int | float)]
+    known = [mine.sharpe, *told]
+    spread = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
+    worth = deflated_sharpe(mine, n_trials, spread)
+    return f"{counted}, after which the probability of a ratio above 0 is {worth:.2f}"

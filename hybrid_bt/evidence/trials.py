@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import append_line
+from hybrid_bt.files.texts import end_days, flat, plain
 
 if TYPE_CHECKING:
     from hybrid_bt.account.metrics import Summary
@@ -55,7 +56,6 @@ def trial_of(
         `data_sha256` of all bars, and what else there is to keep.
     """
     from hybrid_bt import __version__
-    from hybrid_bt.files.texts import end_days, plain
 
     span, tried = end_days(bars.stamps), plain(config)
     entry: dict[str, Any] = plain(
@@ -148,24 +148,12 @@ def configuration_key(config: Mapping[str, Any], policies: Mapping[str, str], fi
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def count_trials(ledger: Ledger, data_sha256: str, but: str = "") -> int:
-    """Different configurations that were tried on these prices, leaving out the one whose key is `but`."""
-    return len(_results(ledger, data_sha256).keys() - {but})
-
-
-def trial_sharpes(ledger: Ledger, data_sha256: str, but: str = "") -> list[float]:
-    """Sharpe ratio, per year, of each of those configurations that has one: the last that was written."""
-    found = {key: value for key, value in _results(ledger, data_sha256).items() if key != but}
-    return [float(value) for value in found.values() if isinstance(value, int | float)]
-
-
-def _results(ledger: Ledger, data_sha256: str) -> dict[str, Any]:
-    """Key of each configuration tried on these prices -> its Sharpe ratio, or None."""
+def others_tried(ledger: Ledger, data_sha256: str, but: str = "") -> dict[str, Any]:
+    """Configurations tried on these prices, that of key `but` aside: key -> the last Sharpe ratio a year, or None."""
     found: dict[str, Any] = {}
     for trial in ledger.trials:
-        if trial.get("data_sha256") == data_sha256:
-            result = trial.get("result")
-            found[str(trial.get("config_sha256"))] = result.get("sharpe") if isinstance(result, dict) else None
+        if trial.get("data_sha256") == data_sha256 and str(trial.get("config_sha256")) != but:
+            found[str(trial.get("config_sha256"))] = flat(trial).get("result.sharpe")
     return found
 
 

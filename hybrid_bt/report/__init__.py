@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hybrid_bt.report.result import Run
-from hybrid_bt.report.writing import OUR_FILES, write_report
+from hybrid_bt.report.result import OUR_FILES, Run, write_report
 
 __all__ = ["OUR_FILES", "Run", "write_report"]

@@ -9,6 +9,7 @@ import numpy as np
 from hybrid_bt.account.flows import exposures
 from hybrid_bt.account.metrics import FloatArray, drawdown
 from hybrid_bt.account.records import RunRecord
+from hybrid_bt.report import style
 from hybrid_bt.report.marks import Stack, percent_axis, zero_line
 from hybrid_bt.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION, account_line, money, percent
 from hybrid_bt.report.tables import hybrid_flows, split_of
@@ -119,11 +120,7 @@ def risk_manager(record: RunRecord, dates: FloatArray) -> Figure:
     """Highest and mean risk, exposure proposed and final, and the regime score before and after."""
     managed = record.decisions.managed
     assert managed is not None  # the picture is asked for with a risk manager only
-    captions = {
-        "risk read, 1 to 5, 3 is neutral": 1.7,
-        "gross target, and what was taken away": 1.9,
-        "r' less r": 1.5,
-    }
+    captions = {"risk read, 1 to 5, 3 is neutral": 1.7, "gross target, and what was taken away": 1.9, "r' less r": 1.5}
     stack = Stack(record, dates, "Risk manager: documents, exposure, regime", captions)
     top, middle, low = stack.axes
     for height, name, risk, color in (
@@ -148,7 +145,7 @@ def profit_split(record: RunRecord, dates: FloatArray) -> Figure:
         "accumulated, account currency": 1.8,
         "the smaller parts, on a scale of their own; all parts sum to the profit": 3.2,
     }
-    stack = Stack(record, dates, "What the profit is made of", captions, left=0.65, right=1.95)
+    stack = Stack(record, dates, "What the profit is made of", captions, style.Margins(left=0.65, right=1.95))
     top, low = stack.axes
     parts = {name: values.cumsum() for name, values in split_of(record).items()}
     total = record.accounts["hybrid"].equity - record.start_value
@@ -168,10 +165,7 @@ def costs(record: RunRecord, dates: FloatArray) -> Figure:
     flows = hybrid_flows(record)
     commissions, interest = flows.commissions.sum(axis=1), flows.interest.sum(axis=1)
     drag, window = _yearly_rate(record, commissions + interest)
-    captions = {
-        "accumulated, account currency": 2.6,
-        f"share of equity that costs take in a year, over {window}": 1.6,
-    }
+    captions = {"accumulated, account currency": 2.6, f"share of equity that costs take in a year, over {window}": 1.6}
     stack = Stack(record, dates, "Costs of the hybrid", captions)
     top, low = stack.axes
     top.stackplot(dates, commissions.cumsum(), interest.cumsum(), colors=(BLUE, ORANGE), alpha=0.75, linewidth=0)

@@ -10,7 +10,8 @@ import numpy as np
 from hybrid_bt.account.metrics import FloatArray
 from hybrid_bt.account.records import RunRecord
 from hybrid_bt.files.texts import real_minus
-from hybrid_bt.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Margins, in_sample_spans, panels
+from hybrid_bt.report import style
+from hybrid_bt.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +22,8 @@ Look = dict[str, Any]  #: keywords of matplotlib
 
 # Thin lines carry a light colour, small text on white does not.
 TEXT_COLORS = {ORANGE: "#A86F00", PURPLE: "#A8568A", SKY: "#2A7FAF", GREEN: "#00805C"}
+FEWEST_BARS = 6  # room for as many, so that one symbol is not one giant bar
+BESIDE_NAMES = style.Margins(right=1.55)
 LABEL_GAP_POINTS = 11.0  # one line of small text
 # How things on a panel look: spans in sample and their name, spans while something is held, names at line ends.
 HATCHED: Look = dict(facecolor="#F3E9E4", edgecolor="#E3CFC5", hatch="///", linewidth=0, zorder=0)
@@ -57,8 +60,8 @@ class Stack:
     Parameters
     ----------
     captions : mapping of caption to height, inches
-    left, right : float
-        Margins, inches: on the right there is room for names.
+    margins : Margins
+        On the right there is room for names.
     """
 
     def __init__(
@@ -67,11 +70,9 @@ class Stack:
         dates: FloatArray,
         title: str,
         captions: Mapping[str, float],
-        *,
-        left: float = Margins().left,
-        right: float = 1.55,
+        margins: style.Margins = BESIDE_NAMES,
     ) -> None:
-        self.figure, rows = panels(record, title, list(captions.values()), margins=Margins(left=left, right=right))
+        self.figure, rows = style.panels(record, title, list(captions.values()), margins=margins)
         self.axes = [axes for (axes,) in rows]
         self._record, self._dates = record, dates
         self._names: dict[Axes, list[tuple[float, str, str]]] = {axes: [] for axes in self.axes}
@@ -116,7 +117,7 @@ def percent_axis(axes: Axes) -> None:
 
 def shade_in_sample(axes: Axes, record: RunRecord, dates: FloatArray, *, label: bool = False) -> None:
     """Hatch the spans on which a policy was trained."""
-    for first, last in in_sample_spans(record.in_sample):
+    for first, last in style.in_sample_spans(record.in_sample):
         axes.axvspan(dates[first], dates[last], **HATCHED)
         if label:
             middle, across = (dates[first] + dates[last]) / 2, axes.get_xaxis_transform()
@@ -129,7 +130,7 @@ def shade_positions(axes: Axes, dates: FloatArray, position: FloatArray) -> None
 
     across = axes.get_xaxis_transform()
     for color, held in ((BLUE, position > 0.0), (ORANGE, position < 0.0)):
-        spans = [(dates[first], dates[min(last + 1, len(dates) - 1)]) for first, last in in_sample_spans(held)]
+        spans = [(dates[first], dates[min(last + 1, len(dates) - 1)]) for first, last in style.in_sample_spans(held)]
         if spans:  # one collection for all: a patch for each took most of the drawing time
             corners = [((start, 0.0), (start, 1.0), (end, 1.0), (end, 0.0)) for start, end in spans]
             axes.add_collection(PolyCollection(corners, facecolors=color, transform=across, **HELD), autolim=False)
@@ -166,3 +167,37 @@ def _apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list
         placed[k] = min(placed[k], ceiling)
         ceiling = placed[k] - gap
     return placed
+
+
+def panel_title(axes: Axes, name: str, detail: str) -> None:
+    """A name in bold on the left, what there is to say about it on the right."""
+    axes.set_title(name, weight="bold", size=9, pad=3)
+    axes.set_title(detail, loc="right", size=8, color=GREY, pad=3)
+
+
+def value_bars(axes: Axes, names: list[str], values: FloatArray, colors: list[str]) -> None:
+    """A bar for each name, its value written beside it, the last one on top."""
+    places = np.arange(len(names))
+    axes.barh(places, values, color=colors, height=0.7)
+    axes.set_yticks(places, names)
+    middle, half = (len(names) - 1) / 2, max(len(names), FEWEST_BARS) / 2 + 0.1
+    axes.set_ylim(middle - half, middle + half)
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    room = 0.3 * (high - low) or 1.0  # for the figure beside the longest bar
+    axes.set_xlim(low - room if low < 0.0 else 0.0, high + room if high > 0.0 or low == 0.0 else 0.0)
+    for place, value in zip(places, values, strict=True):
+        axes.annotate(
+            style.money(value),
+            (value, place),
+            xytext=(3 if value >= 0 else -3, 0),
+            textcoords="offset points",
+            va="center",
+            ha="left" if value >= 0 else "right",
+            size=8,
+            color=GREY,
+        )
+    axes.axvline(0.0, color=GREY, linewidth=0.8)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.tick_params(axis="x", labelbottom=False, length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(False)

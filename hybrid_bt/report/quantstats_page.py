@@ -29,6 +29,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from hybrid_bt.account import metrics
+from hybrid_bt.account.metrics import FloatArray, StampArray
+from hybrid_bt.account.records import RunRecord
+from hybrid_bt.files.texts import stamp_texts
+from hybrid_bt.report.style import run_text, sample_stamp
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -63,6 +69,42 @@ class Job(NamedTuple):
     days: list[str]
     returns: dict[str, list[float]]  #: the account and the one it is compared with: (D,) simple returns
     periods_per_year: int  #: quantstats' m
+
+
+def job_of(record: RunRecord, held: Mapping[str, FloatArray], path: Path, title: str) -> Job:
+    """The page at `path` on accounts `held`, name -> equity (T,): the one reported on and its benchmark."""
+    stamps = record.bars.stamps
+    days, _ = daily_returns(record.accounts["hybrid"].equity, stamps)
+    years = metrics.elapsed_years(days)
+    return Job(
+        path=str(path),
+        title=" · ".join(filter(None, (sample_stamp(record), title))),
+        subtitle=run_text(record),
+        days=stamp_texts(days),
+        returns={name: daily_returns(equity, stamps)[1].tolist() for name, equity in held.items()},
+        periods_per_year=max(round((len(days) - 1) / years), 2) if years > 0.0 else 252,
+    )
+
+
+def daily_returns(equity: FloatArray, stamps: StampArray) -> tuple[StampArray, FloatArray]:
+    """Simple returns from day to day, as marked at each day's last bar.
+
+    Parameters
+    ----------
+    equity : ndarray of shape (T,)
+        Row 0 is the start value.
+    stamps : ndarray of datetime64, shape (T,)
+
+    Returns
+    -------
+    days : ndarray of datetime64[D], shape (D,)
+    returns : ndarray of shape (D,)
+        The first day counts from the start value where it has more bars than that one.
+    """
+    days = stamps.astype("datetime64[D]")
+    last = np.flatnonzero(np.append(days[1:] != days[:-1], True))
+    rows = last if last[0] == 0 else np.concatenate(([0], last))
+    return days[rows[1:]], metrics.simple_returns(equity[rows])
 
 
 def why_not(returns: Mapping[str, list[float]]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,35 +29,6 @@ PALETTE = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY)
 WIDTH_INCHES, DPI = 10.0, 120  # 1,200 pixels
 HEADER_INCHES = 0.95  # title and subtitle
 INDENT = 0.02  # of the width, before and behind the header
-
-RC: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so the bytes do not depend on the machine's fonts
-    "font.size": 9.0,
-    "text.color": INK,
-    "text.parse_math": False,  # a symbol may hold a dollar sign
-    "axes.edgecolor": PALE,
-    "axes.labelcolor": GREY,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 9.0,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.xmargin": 0.0,
-    "axes.unicode_minus": True,
-    "grid.color": "#E8E8E8",
-    "grid.linewidth": 0.7,
-    "xtick.color": PALE,
-    "ytick.color": PALE,
-    "xtick.labelcolor": GREY,
-    "ytick.labelcolor": GREY,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "lines.linewidth": 1.1,
-    "lines.solid_capstyle": "round",
-    "date.converter": "concise",
-}
 
 LONGEST_NAME = 24  # characters of the data's name in the subtitle
 LONGEST_SUBTITLE = 150  # characters on a line
@@ -90,7 +62,8 @@ def house_style() -> Iterator[None]:
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(RC)
+        with resources.as_file(resources.files("hybrid_bt.report") / "house.mplstyle") as file:
+            matplotlib.rcParams.update(matplotlib.rc_params_from_file(file, use_default_template=False))
         yield
 
 

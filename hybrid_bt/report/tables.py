@@ -146,9 +146,8 @@ def _decisions(record: RunRecord) -> Iterator[Columns]:
 
 
 def _guarded(wanted: Decisions, n: int) -> Columns:
-    """Targets before the guard and the rules that changed them; nothing where no guard stood behind the brain."""
-    if wanted.wanted is None or wanted.guard is None:
-        return {}
+    """Targets before the guard and the rules that changed them."""
+    assert wanted.wanted is not None and wanted.guard is not None  # the columns are asked for where both are recorded
     rules = [";".join(rule_names(int(mask))) for mask in wanted.guard.tolist()]
     return {"target_before_guard": wanted.wanted, "guard": _each(rules, n)}
 

@@ -12,24 +12,29 @@ from __future__ import annotations
 
 import math
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from html import escape
+from importlib import resources
 from pathlib import Path
+from string import Template
 from typing import NamedTuple
 
 import numpy as np
 
 from hybrid_bt.account import metrics
-from hybrid_bt.account.metrics import FloatArray, StampArray
+from hybrid_bt.account.metrics import FloatArray
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.files.texts import TEXT, html_row, real_minus, stamp_texts
+from hybrid_bt.files.texts import TEXT, html_image, html_row, html_table, real_minus, stamp_texts
 from hybrid_bt.report import quantstats_page as quantstats
-from hybrid_bt.report.first_page import alone, first_page, last_rows, title_of
-from hybrid_bt.report.style import run_text, sample_stamp
+from hybrid_bt.report.style import in_sample_spans, run_text, sample_stamp
+from hybrid_bt.report.tables import HEADLINES, account_summary, headline_rows
 
 TEARSHEET = "tearsheet.html"
 ROUNDING = 1e-9  #: relative to the larger value; two orders of summation differ by some 1e-13
 METRICS = ("total return", "CAGR", "Sharpe", "Sortino", "volatility", "max drawdown")
+SHORT = 12  #: digits of a checksum
 CHECKED = "account", "metric", "hybrid_bt", "same, quantstats' conventions", "quantstats", "unexplained", "convention"
 
 
@@ -42,7 +47,7 @@ class Tearsheet(AbstractContextManager["Tearsheet"]):
     folder : Path
         Existing; `tearsheet.html` is written there.
     claim : str
-        The sentence on top (`hybrid_bt.evidence.claim`).
+        The sentence on top (`hybrid_bt.evidence.ratios.claim`).
     """
 
     def __init__(self, record: RunRecord, folder: Path, claim: str = "") -> None:
@@ -50,7 +55,7 @@ class Tearsheet(AbstractContextManager["Tearsheet"]):
         self._record, self._claim = record, claim
         other = record.benchmark if record.benchmark != "hybrid" else "benchmark"
         self._held = {"hybrid": record.accounts["hybrid"].equity, other: record.accounts[record.benchmark].equity}
-        self._job = _job(record, self._held, self.path)
+        self._job = quantstats.job_of(record, self._held, self.path, _title(record))
         self._why = quantstats.why_not(self._job.returns)
         self._process: subprocess.Popen[bytes] | None = None if self._why else quantstats.start(self._job)
 
@@ -60,67 +65,85 @@ class Tearsheet(AbstractContextManager["Tearsheet"]):
                 self._process.kill()
             self._process.communicate()
 
-    def finish(self, tell: Callable[[str], None]) -> Path:
-        """Wait for the page, or write our own; `tell` hears of a failure and of a difference nobody can explain."""
+    def finish(self) -> Path:
+        """Wait for the page, or write our own; warns of a failure, and of a difference that nobody can explain."""
         if self._process is not None:
             self._why, theirs = quantstats.outcome(self._process)
             if self._why:
-                tell(f"tearsheet: {self._why}; the page is ours alone, without quantstats' report")
+                alone = "the page is ours alone, without quantstats' report"
+                warnings.warn(f"tearsheet: {self._why}; {alone}", stacklevel=2)
             else:
-                self._put_first(theirs, tell)
+                self._put_first(theirs)
         if self._why:
-            why = f"Without quantstats' report: {self._why}"
             drawn = self.path.with_name("equity_drawdown.png")
-            self.path.write_bytes(alone(self._record, self._claim, why, self._held, drawn).encode())
+            self.path.write_bytes(_alone(self._record, self._claim, self._why, drawn).encode())
         return self.path
 
-    def _put_first(self, theirs: quantstats.Metrics, tell: Callable[[str], None]) -> None:
+    def _put_first(self, theirs: quantstats.Metrics) -> None:
         bars, found = self._record.bars, []
         for name, equity in self._held.items():
             own = ours(equity, bars.bars_per_year, metrics.elapsed_years(bars.stamps))
             same = alike(np.array(self._job.returns[name]), self._job.periods_per_year)
-            found += checks(name, own, same, theirs[name])
+            found += [Check(name, metric, own[metric], same[metric], theirs[name][metric]) for metric in METRICS]
         for check in found:
             if not check.agrees:
-                tell(f"tearsheet: {check.told}")
+                differ = f"{check.theirs!r} to quantstats and {check.alike!r} by our formula under its conventions"
+                said = f"tearsheet: {check.metric} of {check.account} is {differ}; one of the two is wrong"
+                warnings.warn(said, stacklevel=2)
         table = cross_check(found, _reasons(self._record, len(self._job.days), self._job.periods_per_year))
         page = self.path.read_text(encoding="utf-8")
         first = first_page(self._record, self._claim, table)
         self.path.write_bytes(page.replace(quantstats.PLACE, first, 1).encode())
 
 
-def daily_returns(equity: FloatArray, stamps: StampArray) -> tuple[StampArray, FloatArray]:
-    """Simple returns from day to day, as marked at each day's last bar.
-
-    Parameters
-    ----------
-    equity : ndarray of shape (T,)
-        Row 0 is the start value.
-    stamps : ndarray of datetime64, shape (T,)
-
-    Returns
-    -------
-    days : ndarray of datetime64[D], shape (D,)
-    returns : ndarray of shape (D,)
-        The first day counts from the start value where it has more bars than that one.
-    """
-    days = stamps.astype("datetime64[D]")
-    rows = last_rows(days)
-    return days[rows[1:]], metrics.simple_returns(equity[rows])
-
-
-def _job(record: RunRecord, held: Mapping[str, FloatArray], path: Path) -> quantstats.Job:
-    stamps = record.bars.stamps
-    days, _ = daily_returns(record.accounts["hybrid"].equity, stamps)
-    years = metrics.elapsed_years(days)
-    return quantstats.Job(
-        path=str(path),
-        title=" · ".join(filter(None, (sample_stamp(record), title_of(record)))),
-        subtitle=run_text(record),
-        days=stamp_texts(days),
-        returns={name: daily_returns(equity, stamps)[1].tolist() for name, equity in held.items()},
-        periods_per_year=max(round((len(days) - 1) / years), 2) if years > 0.0 else 252,
+def first_page(record: RunRecord, claim: str, checked: str = "") -> str:
+    """A `<section>` with its style, to stand before quantstats' report; `checked` is the HTML of the cross-check."""
+    stamp, notes = sample_stamp(record), "".join(f"<li>{escape(note)}</li>" for note in record.notes)
+    shell = (resources.files("hybrid_bt.report") / "first_page.html").read_text(encoding="utf-8")
+    return Template(shell).substitute(
+        title=escape(_title(record)),
+        run=escape(run_text(record)),
+        stamp=f'<p class="stamp">{escape(stamp)}</p>' if stamp else "",
+        claim=f'<p class="claim">{escape(claim)}</p>' if claim else "",
+        facts=html_table((), _facts(record), kinds=(TEXT, TEXT)),
+        accounts=html_table(("account", *HEADLINES), headline_rows(record), chief="hybrid"),
+        checked=checked,
+        notes=f"<h2>Notes</h2><ul>{notes}</ul>" if notes else "",
     )
+
+
+def _alone(record: RunRecord, claim: str, why: str, picture: Path) -> str:
+    """A whole page: the same, why there is no more, and a picture if it exists."""
+    image = html_image(picture, "Equity and drawdown") if picture.exists() else ""
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(_title(record))}</title></head>'
+        f'<body style="margin:30px">{first_page(record, claim)}<section class="first"><p class="stamp">Without '
+        f"quantstats' report: {escape(why)}</p>{image}<p>The tables beside this page hold everything that the run "
+        "recorded.</p></section></body></html>\n"
+    )
+
+
+def _title(record: RunRecord) -> str:
+    return f"hybrid against {record.benchmark}"
+
+
+def _facts(record: RunRecord) -> list[tuple[str, str]]:
+    days = stamp_texts(record.bars.stamps.astype("datetime64[D]"))
+    spans = [f"{days[first]} to {days[last]}" for first, last in in_sample_spans(record.in_sample)]
+    trained = record.facts.get("span", {}).get("policies_trained_until")
+    behind = f"; the policies were trained until {trained}" if trained else ""
+    sample = f"IN SAMPLE: {', '.join(spans)}" if spans else "out of sample, all bars"
+    checksum = record.facts.get("data", {}).get("sha256", record.bars.sha256)  # of the warm-up too, where it is known
+    paid = account_summary(record, "hybrid").costs
+    policies = record.facts.get("policies", {})
+    return [
+        ("mode", str(record.config.get("mode", "not named"))),
+        ("bars", f"{record.bars.n_bars:,} of {record.bars.n_symbols} symbols, {days[0]} to {days[-1]}"),
+        ("sample", sample + behind),
+        ("costs", f"{run_text(record).split(' · ')[-1]}; the hybrid paid {paid:,.0f}"),
+        ("data", f"{record.bars.name}, sha256 {checksum[:SHORT]}"),
+        *((name, f"{policy['file']}, sha256 {policy['sha256'][:SHORT]}") for name, policy in policies.items()),
+    ]
 
 
 class Check(NamedTuple):
@@ -143,14 +166,6 @@ class Check(NamedTuple):
     def agrees(self) -> bool:
         """Nothing but rounding is unexplained."""
         return abs(self.unexplained) <= ROUNDING * max(1.0, abs(self.alike))
-
-    @property
-    def told(self) -> str:
-        """What is wrong where it does not agree."""
-        return (
-            f"{self.metric} of {self.account} is {self.theirs!r} to quantstats and {self.alike!r} by our formula under "
-            "its conventions; one of the two is wrong"
-        )
 
     def cells(self, reason: str) -> Iterator[str]:
         """The row below `CHECKED`."""
@@ -178,13 +193,6 @@ def alike(returns: FloatArray, periods_per_year: float) -> dict[str, float]:
     """`METRICS` by our formulas from returns (D,), one a day, over D / periods_per_year years."""
     equity = np.concatenate(([1.0], np.cumprod(1.0 + returns)))
     return ours(equity, periods_per_year, len(returns) / periods_per_year)
-
-
-def checks(
-    account: str, own: Mapping[str, float], same: Mapping[str, float], theirs: Mapping[str, float]
-) -> list[Check]:
-    """One line per metric."""
-    return [Check(account, name, own[name], same[name], theirs[name]) for name in METRICS]
 
 
 def cross_check(found: Sequence[Check], reasons: Mapping[str, str]) -> str:

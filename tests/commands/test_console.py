@@ -18,7 +18,6 @@ from click.testing import CliRunner
 from hybrid_bt.commands import cli
 from hybrid_bt.commands.init import commented_toml
 from hybrid_bt.commands.run import main as run
-from hybrid_bt.commands.run import open_page
 from hybrid_bt.config import load_config
 from hybrid_bt.config.parts import MODES
 from hybrid_bt.equations import compiled as batch
@@ -32,7 +31,7 @@ def invoke(*arguments: str):
 
 def test_every_command_is_listed_once_under_a_heading():
     help_text = invoke("--help").stdout
-    for name, (_, text) in cli.COMMANDS.items():
+    for name, text in cli.COMMANDS.items():
         assert help_text.count(f"\n  {name} ") == 1
         assert text.split()[0] in help_text
     assert "Other" not in help_text, "a command without a group"
@@ -188,8 +187,11 @@ def test_flags_that_contradict_each_other_are_refused(flags: list[str], tmp_path
 def test_open_shows_the_explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     shown: list[str] = []
     monkeypatch.setattr("webbrowser.open", shown.append)
-    open_page([tmp_path / "explorer.html", tmp_path / "run.json"])
-    assert shown == [(tmp_path / "explorer.html").as_uri()]
+    monkeypatch.setattr("hybrid_bt.report.write_report", lambda *_, **__: [])
+    short = [word for word in SHORT if word != "--no-plots"]
+    answer = CliRunner().invoke(run, [*short, "--no-ledger", "--open", "--out", str(tmp_path / "fig")])
+    assert answer.exit_code == 0, answer.output
+    assert shown == [(tmp_path / "fig" / "explorer.html").as_uri()]
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from hybrid_bt.account.records import AccountPath, Fill, RunRecord
 from hybrid_bt.brain.records import ManagedPaths
 from hybrid_bt.equations.guard_limits import rule_names
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.report import result, write_report
 from hybrid_bt.report import tables as tables_of_a_run
-from hybrid_bt.report import write_report, writing
 from hybrid_bt.report.tables import write_table
 
 
@@ -190,7 +190,7 @@ def test_a_run_without_plots_takes_the_earlier_pictures_away_and_nothing_else(re
 
 
 def test_a_failing_picture_leaves_nothing_behind(record, tmp_path, monkeypatch):
-    monkeypatch.setitem(writing.PICTURES, "pnl_per_ticker.png", lambda *_: 1 / 0)
+    monkeypatch.setitem(result.PICTURES, "pnl_per_ticker.png", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_report(record, tmp_path / "deep" / "fig")
     assert contents(tmp_path) == {}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,11 +18,8 @@ from hybrid_bt.config.task import Task
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence import ratios as ratio
 from hybrid_bt.evidence.bootstrap import Draws, Interval, bootstrap, interquartile_mean_interval
-from hybrid_bt.evidence.study.jobs import ENSEMBLE, Arrays, Lessons, Result
-from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, HURDLES, Job, joined, trade_jobs, voice_jobs
-
-if TYPE_CHECKING:
-    from hybrid_bt.evidence.study.doing import Window
+from hybrid_bt.evidence.study.jobs import ENSEMBLE, Arrays, Lessons, Result, Window
+from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, HURDLES, Job, Store, execute, joined, trade_jobs, voice_jobs
 
 Traded = dict[tuple[str, int], Arrays]  #: (window, `whole` or cost level; member) -> what its accounts did
 Key = TypeVar("Key")
@@ -56,14 +55,6 @@ class Plan:
         return self.bars.between(self.bars.stamps[first], self.bars.stamps[last])
 
 
-class Seed(NamedTuple):
-    """One member of the ensembles, alone, over the whole span."""
-
-    number: int
-    account: str
-    summary: Summary
-
-
 @dataclass(frozen=True, eq=False)
 class Findings:
     """What came of it; returns are on the whole span, from the first decision on."""
@@ -75,25 +66,28 @@ class Findings:
     summaries: dict[str, Summary]
     draws: Draws
     windows: list[tuple[Window, dict[str, Summary]]]
-    seeds: list[Seed]
+    seeds: dict[tuple[int, str], Summary]  #: (member, account) -> that member alone over the whole span
     interquartile: dict[tuple[str, str], Interval]  #: (account, measure) -> over seeds and windows
     costs: dict[str, list[Summary]]  #: account -> one per `COST_LEVELS_BPS`
     break_even: dict[str, float]  #: account -> bps a side at which it no longer beats vol-target, or is worth nothing
     conditions: list[Condition]
-    overfitting: ratio.Overfitting | None
+    overfitting: float | None  #: probability of backtest overfitting
     ratios: dict[str, dict[str, float]]  #: account -> psr, dsr, track record in years
     n_trials: int
     failures: dict[str, str] = field(default_factory=dict)  #: cell -> why
 
 
-def study(plan: Plan, go: Callable[[Sequence[Job]], list[Result]]) -> Findings:
-    """Record, trade and weigh; `go` does jobs, first those that record, then those that trade.
+def study(
+    plan: Plan, out: Path, *, backend: str = "joblib", n_jobs: int = 1, progress: Callable[[int, int], None] | None = None
+) -> Findings:
+    """Record, trade and weigh; the cells of an earlier study are found in `out`, and those done now are kept there.
 
     Raises
     ------
     ConfigError
         If the whole span itself failed, so that there is nothing to weigh.
     """
+    go = partial(execute, store=Store(out / "cells"), backend=backend, n_jobs=n_jobs, progress=progress)
     failures: dict[str, str] = {}
     heard = _done(voice_jobs(plan), go, failures)
     traded = _done(trade_jobs(plan, heard), go, failures)
@@ -150,12 +144,12 @@ def _weigh(plan: Plan, heard: dict[tuple[int, int], Arrays], traded: Traded, fai
         summaries=_summaries(bars, whole),
         draws=bootstrap(returns, wanted, n_resamples=plan.n_resamples, seed=plan.seed),
         windows=windows,
-        seeds=[
-            Seed(member, name, summary)
+        seeds={
+            (member, name): summary
             for (cell, member), arrays in traded.items()
             if cell == "whole" and member != ENSEMBLE
             for name, summary in _summaries(bars, arrays).items()
-        ],
+        },
         interquartile=_over_seeds(plan, traded),
         costs=costs,
         break_even=_break_even(costs),

@@ -1,4 +1,4 @@
-"""The work of a study: recording what the legs say, and trading it in many ways. Plain data in, plain arrays out.
+"""The work of a study: the spans on which it trades, recording what the legs say, and trading it in many ways. Plain data in, plain arrays out.
 
 A job knows everything it needs, so any process on any machine gives the same result; its key is the sha256 of that.
 """
@@ -12,13 +12,17 @@ import traceback
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.account.flows import fill_arrays
 from hybrid_bt.account.registry import Panel, account
+from hybrid_bt.bars import Bars
+from hybrid_bt.errors import BarsError
 from hybrid_bt.config.build import Policies, taking_part
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
@@ -27,9 +31,64 @@ from hybrid_bt.config.task import Task
 
 _PLAIN = ("regime", "volatility", "correlation", "warm")  #: fields of `Opinions` that are arrays
 FORMAT = 2  #: of results on disk; another one is computed anew
+LEAST_BARS = 40  #: of a window; statistics of fewer bars say nothing
 ENSEMBLE = -1  #: instead of the number of a member
 
 Arrays = dict[str, NDArray[Any]]
+
+
+class Window(NamedTuple):
+    """Rows of a panel, both ends included."""
+
+    name: str
+    first: int  #: row of the first decision
+    last: int
+    train_start: date  #: for policies that are trained for this window
+    train_end: date
+
+
+def split(
+    bars: Bars,
+    first: int,
+    n_windows: int,
+    *,
+    scheme: Literal["anchored", "rolling"] = "anchored",
+    purge_bars: int = 1,
+    embargo_bars: int = 5,
+) -> list[Window]:
+    """Cut the bars from row `first` on into windows of equal length that follow one another.
+
+    Parameters
+    ----------
+    scheme : anchored or rolling
+        Training begins on the first bar of all, or moves on with the windows, as long as for the first of them.
+    purge_bars : int
+        Bars at the end of training whose rewards reach beyond it: a reward is earned over the next bar, so 1.
+    embargo_bars : int
+        Bars left out between training and window.
+
+    Raises
+    ------
+    BarsError
+        If the windows would be shorter than `LEAST_BARS`, or nothing lies before the first one.
+    """
+    rows = bars.n_bars - first
+    if n_windows < 1 or rows // n_windows < LEAST_BARS:
+        raise BarsError(
+            f"study: {rows} bars give {n_windows} windows of {rows // max(n_windows, 1)}; "
+            f"{LEAST_BARS} bars a window are the least, so ask for fewer windows or give a longer history"
+        )
+    gap = purge_bars + embargo_bars
+    if first - gap < 1:
+        raise BarsError(f"study: {first} bars before the first window, purge and embargo take {gap}; start later")
+    edges = np.linspace(first, bars.n_bars, n_windows + 1).astype(int).tolist()
+    days = bars.stamps.astype("datetime64[D]")
+    found = []
+    for begin, end in pairwise(edges):
+        train_first = 0 if scheme == "anchored" else begin - first
+        name, taught = f"{days[begin]} to {days[end - 1]}", (days[train_first], days[begin - 1 - gap])
+        found.append(Window(name, begin, end - 1, *(day.item() for day in taught)))
+    return found
 
 
 class Lessons(NamedTuple):
@@ -92,11 +151,9 @@ class TradeJob:
         found: Arrays = {}
         for name in self.accounts:
             path = account(self.panel, name)
-            columns = path.fills.columns if hasattr(path.fills, "columns") else ()
-            notional = float(np.abs(columns[3] * columns[4]).sum()) if columns else 0.0
-            paid = float(columns[5].sum()) if columns else 0.0
+            fills, borrowed = fill_arrays(path), float(path.borrow.sum())
             found[f"equity:{name}"] = path.equity
-            found[f"totals:{name}"] = np.array([notional, paid + float(path.borrow.sum()), float(path.rejected)])
+            found[f"totals:{name}"] = np.array([fills.notional.sum(), fills.commission.sum() + borrowed, path.rejected])
         return found
 
 

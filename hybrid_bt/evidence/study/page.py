@@ -1,18 +1,28 @@
-"""What a study found, in plain words, the claim first; and study.html, one page with pictures and tables, offline."""
+"""What a study writes: study.html, one page in plain words that needs no network, the claim first; CSV and PNG."""
 
 from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
 
 from hybrid_bt.evidence.bootstrap import Interval
+from hybrid_bt.account.conditional import Condition
+from hybrid_bt.account.metrics import Summary
 from hybrid_bt.evidence.study.findings import Findings
-from hybrid_bt.files.texts import end_days, html_image, html_table
+from hybrid_bt.evidence.study.pictures import write_pictures
+from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, HURDLES
+from hybrid_bt.files import whole_folder
+from hybrid_bt.files.texts import csv_of_rows, end_days, html_image, html_table
 
+Row = tuple[object, ...]
+MEASURES = ("sharpe", "cagr", "max_drawdown", "volatility", "sortino")
+RATIOS = ("psr", "dsr", "track_record_years")
+SHOWN = ("sharpe", "cagr", "max_drawdown", "volatility", "turnover_per_year", "costs")
 ACCOUNT_HEAD = (
     *("account", "Sharpe", "CAGR", "max drawdown", "volatility", "turnover/y"),
     *("Sharpe less vol-target", "DSR", "record, years"),
@@ -65,7 +75,7 @@ def verdicts(found: Findings) -> list[str]:
     if found.overfitting is not None:
         said.append(
             f"Choosing the best of these {len(found.equity)} accounts on half of the bars gives one that is below the "
-            f"median on the other half in {100 * found.overfitting.probability:.0f} % of all splits (PBO)."
+            f"median on the other half in {100 * found.overfitting:.0f} % of all splits (PBO)."
         )
     failed = "; ".join(f"{cell}: {why}" for cell, why in found.failures.items())
     return [f"{len(found.failures)} CELLS FAILED: {failed}", *said] if failed else said
@@ -101,7 +111,7 @@ def page(found: Findings, pictures: Sequence[Path]) -> str:
         block=f"{found.draws.block_bars:.0f}",
         trials=found.n_trials,
         pictures="".join(f"<p>{html_image(path, path.stem)}</p>" for path in pictures),
-        seeds=_seeds(found),
+        seeds=_seeds_table(found),
         method=html.escape(method),
     )
 
@@ -122,15 +132,80 @@ def _account(found: Findings, name: str) -> tuple[str, ...]:
     )
 
 
-def _seeds(found: Findings) -> str:
+def _seeds_table(found: Findings) -> str:
     if not found.seeds:
         return "<p class='small'>No single seeds in this study.</p>"
-    numbers = sorted({seed.number for seed in found.seeds})
-    by = {(seed.number, seed.account): seed.summary for seed in found.seeds}
+    numbers = sorted({number for number, _ in found.seeds})
     rows = []
-    for name in dict.fromkeys(seed.account for seed in found.seeds):
+    for name in dict.fromkeys(account for _, account in found.seeds):
         over = found.interquartile.get((name, "sharpe"))
-        alone = (f"{by[number, name].sharpe:.2f}" for number in numbers)
+        alone = (f"{found.seeds[number, name].sharpe:.2f}" for number in numbers)
         rows.append((name, *alone, f"{found.summaries[name].sharpe:.2f}", "" if over is None else over.text()))
     head = ("Sharpe ratio", *(f"seed {number}" for number in numbers), "ensemble", "IQM over seeds and windows")
     return html_table(head, rows, chief="hybrid") + SEEDS_NOTE
+
+
+def _ablation(found: Findings) -> Iterator[Row]:
+    measured = [f"{measure}{part}" for measure in MEASURES for part in ("", "_low", "_high")]
+    less = [f"sharpe_less_{hurdle}{part}" for hurdle in HURDLES for part in ("", "_low", "_high")]
+    yield "account", *measured, *less, "turnover_per_year", "costs", *RATIOS
+    for name, summary in found.summaries.items():
+        ratios = found.ratios.get(name, {})
+        yield (
+            name,
+            *(value for measure in MEASURES for value in found.draws.interval(measure, name)),
+            *(value for hurdle in HURDLES for value in found.draws.difference("sharpe", name, hurdle)),
+            summary.turnover_per_year,
+            summary.costs,
+            *(ratios.get(key, math.nan) for key in RATIOS),
+        )
+
+
+def _windows(found: Findings) -> Iterator[Row]:
+    yield "window", "start", "end", "account", *SHOWN
+    for number, (window, summaries) in enumerate(found.windows):
+        start, end = window.name.split(" to ")
+        for name, summary in summaries.items():
+            yield number, start, end, name, *_shown(summary)
+
+
+def _seeds(found: Findings) -> Iterator[Row]:
+    yield "seed", "account", *SHOWN
+    for (number, account), summary in found.seeds.items():
+        yield number, account, *_shown(summary)
+    for (account, measure), value in found.interquartile.items():
+        yield f"IQM of windows {measure}", account, *value
+
+
+def _costs(found: Findings) -> Iterator[Row]:
+    yield "bps_per_side", "account", *SHOWN
+    for name, summaries in found.costs.items():
+        for bps, summary in zip(COST_LEVELS_BPS, summaries, strict=True):
+            yield bps, name, *_shown(summary)
+    for name, bps in found.break_even.items():
+        yield bps, f"{name} breaks even", *("" for _ in SHOWN)
+
+
+def _shown(summary: Summary) -> Row:
+    return tuple(getattr(summary, name) for name in SHOWN)
+
+
+#: file name -> its rows, the header first
+TABLES: dict[str, Callable[[Findings], Iterable[Row]]] = {
+    "ablation.csv": _ablation,
+    "windows.csv": _windows,
+    "seeds.csv": _seeds,
+    "costs.csv": _costs,
+    "conditional.csv": lambda found: (Condition._fields, *found.conditions),
+    "failures.csv": lambda found: (("cell", "failure"), *found.failures.items()),
+}
+
+
+def write_study(found: Findings, out: Path) -> list[Path]:
+    """Write the page, the tables and the pictures, all of them or none."""
+    with whole_folder(out, tuple(TABLES)) as folder:
+        pictures = write_pictures(found, folder)
+        for table, rows in TABLES.items():
+            (folder / table).write_text(csv_of_rows(rows(found)), encoding="utf-8", newline="")
+        (folder / "study.html").write_text(page(found, pictures), encoding="utf-8", newline="")
+        return [out / name for name in sorted(os.listdir(folder))]

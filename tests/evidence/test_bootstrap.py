@@ -12,7 +12,7 @@ from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence import bootstrap_bars
-from hybrid_bt.evidence.bars_bootstrap import stationary_rows
+from hybrid_bt.evidence.bootstrap import stationary_rows
 
 
 def holed() -> Bars:
