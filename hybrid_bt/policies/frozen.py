@@ -24,14 +24,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.errors import did_you_mean
 from hybrid_bt.policies.file import read_bytes, refused, unpack
-from hybrid_bt.policies.manifest import Manifest
 from hybrid_bt.policies.sequence import member_graph
 from hybrid_bt.policies.session import Network
 
 FloatArray = NDArray[np.float64]
 
 
-class FrozenPolicy:
+class FrozenPolicy(Network):
     """An inert policy: ONNX network and manifest.
 
     Make one from a file with `load`. An instance belongs to one account: it holds buffers and, if recurrent, memory.
@@ -68,15 +67,9 @@ class FrozenPolicy:
     """
 
     def __init__(self, data: bytes, name: str = "policy", only: int | None = None) -> None:
-        self.manifest: Manifest = unpack(data, name)
-        self.sha256: str = hashlib.sha256(data).hexdigest()
-        self.is_recurrent: bool = self.manifest.recurrent is not None
-        self.clipped_count: int = 0
+        super().__init__(data if only is None else member_graph(data, only), unpack(data, name), name)
+        self.sha256 = hashlib.sha256(data).hexdigest()
         self._made_of = data, name, only
-        self._name, self._names = name, self.manifest.observation
-        self._clip = self.manifest.observation_clip
-        self._surely_within = 0.999 * self._clip * self._clip  # of a sum of squares: no value is beyond the clip
-        self._network = Network(data if only is None else member_graph(data, only), self.manifest, name)
 
     @classmethod
     def load(cls, path: str | Traversable) -> Self:
@@ -113,37 +106,6 @@ class FrozenPolicy:
                 why = f"reads {there!r} in column {column}, where this code makes {name!r}"
                 raise refused(self._name, why, f"keep the order of training, or {again}")
 
-    def act(self, observations: ArrayLike) -> FloatArray:
-        """Answer one bar.
-
-        Parameters
-        ----------
-        observations : array of shape (rows, features)
-            In the order of `manifest.observation`; one row for a recurrent policy. Values beyond +-`observation_clip`
-            are counted and clipped; the rest is rounded to float32.
-
-        Returns
-        -------
-        ndarray of float64, shape (rows,)
-            Deterministic actions within [`action_low`, `action_high`]; of an ensemble, the mean over its members.
-            A row's action does not depend on the rows beside it, to the last bit.
-
-        Raises
-        ------
-        PolicyError
-            If the shape is wrong or a value is NaN or infinite. The memory is then as it was before the call.
-        """
-        x = self._matrix(observations)
-        rows = len(x)
-        if self.is_recurrent and rows != 1:
-            raise refused(self._name, f"remembers one row, got {rows}", "load one policy a row")
-        if not rows:
-            return np.empty(0)
-        # a few rows pass at once; NaN fails both
-        if not np.vdot(x, x) < self._surely_within and not np.abs(x).max() <= self._clip:
-            x = self._clipped(x)
-        return self._network.step(x)
-
     def run(self, sequence: ArrayLike) -> FloatArray:
         """Answer T bars of one row, (T, features) to (T,), carrying the memory: the same bits as one `act` per bar.
 
@@ -152,7 +114,7 @@ class FrozenPolicy:
         PolicyError
             As `act`, before any bar is answered.
         """
-        return self._network.run(self._clipped(self._matrix(sequence)).astype(np.float32))
+        return self.answers(self._clipped(self._matrix(sequence)).astype(np.float32))
 
     def act_in_turn(self, features: FloatArray, asked: NDArray[np.bool_], previous: FloatArray) -> FloatArray:
         """`act` bar after bar, (T, rows): the last column of each observation is the action before, with the same bits.
@@ -174,7 +136,7 @@ class FrozenPolicy:
             raise refused(self._name, "has a memory, or clips what it answered", "ask it bar by bar")
         seen = np.zeros(features.shape, np.float32)
         seen[asked] = self._clipped(features[asked])
-        return self._network.act_in_turn(seen, asked, previous)
+        return self.answers_in_turn(seen, asked, previous)
 
     def member(self, index: int) -> Self:
         """One member of an ensemble as a policy of its own: what one seed would have done alone.
@@ -193,11 +155,7 @@ class FrozenPolicy:
 
     def reset(self) -> None:
         """Forget: the next call begins an episode. `clipped_count` goes on."""
-        self._network.memory[...] = 0.0
-
-    def state(self) -> dict[str, FloatArray]:
-        """A copy of the memory: `h` and `c` of shape (n_lstm, members, 1, hidden); empty without memory."""
-        return dict(zip("hc", self._network.memory.copy(), strict=True)) if self.is_recurrent else {}
+        self.memory[...] = 0.0
 
     def restore(self, state: Mapping[str, FloatArray]) -> None:
         """Go back to what `state` gave.
@@ -214,21 +172,4 @@ class FrozenPolicy:
             why = f"holds a state of finite numbers of the shapes {shapes}, got {given}"
             raise refused(self._name, why, "give what state() gave")
         for i, key in enumerate(mine):
-            self._network.memory[i] = state[key]
-
-    def _matrix(self, observations: ArrayLike) -> FloatArray:
-        x = np.asarray(observations, dtype=np.float64)
-        if x.ndim != 2 or x.shape[1] != len(self._names):
-            why = f"reads an array of shape (rows, {len(self._names)}), got {x.shape}"
-            raise refused(self._name, why, "give one column per name in manifest.observation")
-        return x
-
-    def _clipped(self, x: FloatArray) -> FloatArray:
-        """Count and clip what lies outside; refuse what is no number."""
-        finite = np.isfinite(x)
-        if not finite.all():
-            row, column = np.argwhere(~finite)[0]
-            why = f"reads finite numbers, but {self._names[column]!r} of row {row} is {x[row, column]}"
-            raise refused(self._name, why, "leave out bars whose features are not warm yet")
-        self.clipped_count += int(np.count_nonzero(np.abs(x) > self._clip))
-        return np.clip(x, -self._clip, self._clip)
+            self.memory[i] = state[key]

@@ -1,4 +1,7 @@
-"""One policy network in onnxruntime, on one thread, with bound buffers and the memory that it carries."""
+"""One policy network in onnxruntime, on one thread, with bound buffers and the memory that it carries.
+
+A bar is answered in this file alone.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.policies.file import refused
 from hybrid_bt.policies.manifest import Manifest
@@ -34,6 +37,10 @@ class Network:
 
     Attributes
     ----------
+    is_recurrent : bool
+        Whether the network remembers earlier calls.
+    clipped_count : int
+        Observation values that lay outside +-`observation_clip` so far.
     memory : ndarray of shape (2, n_lstm, members, 1, hidden)
         [0] is h, [1] is c; to be written in place.
 
@@ -44,31 +51,71 @@ class Network:
     """
 
     def __init__(self, graph: bytes, manifest: Manifest, name: str) -> None:
-        self._graph, self._manifest, self._name = graph, manifest, name
+        self.manifest, self.is_recurrent, self.clipped_count = manifest, manifest.recurrent is not None, 0
+        self._graph, self._name, self._names = graph, name, manifest.observation
+        self._clip = manifest.observation_clip
+        self._surely_within = 0.999 * self._clip * self._clip  # of a sum of squares: no value is beyond the clip
         self._session = _started(graph, name)
         _check_session(self._session, manifest, name)
         #: rows -> IOBinding, observation and action, which onnxruntime reads and writes in place
         self._calls: dict[int, tuple[Ort, NDArray[np.float32], FloatArray]] = {}
         memory = manifest.recurrent
         self.memory = np.zeros((2, memory.n_lstm if memory else 0, manifest.members, 1, memory.hidden if memory else 0))
-        self._memory_next, self._remembers = np.zeros_like(self.memory), memory is not None
+        self._memory_next = np.zeros_like(self.memory)
+
+    def act(self, observations: ArrayLike) -> FloatArray:
+        """Answer one bar.
+
+        Parameters
+        ----------
+        observations : array of shape (rows, features)
+            In the order of `manifest.observation`; one row for a recurrent policy. Values beyond +-`observation_clip`
+            are counted and clipped; the rest is rounded to float32.
+
+        Returns
+        -------
+        ndarray of float64, shape (rows,)
+            Deterministic actions within [`action_low`, `action_high`]; of an ensemble, the mean over its members.
+            A row's action does not depend on the rows beside it, to the last bit.
+
+        Raises
+        ------
+        PolicyError
+            If the shape is wrong or a value is NaN or infinite. The memory is then as it was before the call.
+        """
+        x = self._matrix(observations)
+        rows = len(x)
+        if self.is_recurrent and rows != 1:
+            raise refused(self._name, f"remembers one row, got {rows}", "load one policy a row")
+        if not rows:
+            return np.empty(0)
+        # a few rows pass at once; NaN fails both
+        if not np.vdot(x, x) < self._surely_within and not np.abs(x).max() <= self._clip:
+            x = self._clipped(x)
+        return self.step(x)
 
     def step(self, x: Observations) -> FloatArray:
         """Answer one bar, (rows, features) to (rows,); what is bound allocates nothing."""
         binding, observation, action = self._calls.get(len(x)) or self._bound(len(x))
         observation[...] = x  # rounds to float32
         self._session.run_with_iobinding(binding)
-        if self._remembers:
+        if self.is_recurrent:
             self.memory[...] = self._memory_next
         return action.copy()
 
-    def run(self, sequence: NDArray[np.float32]) -> FloatArray:
+    def state(self) -> dict[str, FloatArray]:
+        """A copy of the memory: `h` and `c` of shape (n_lstm, members, 1, hidden); empty without memory."""
+        return dict(zip("hc", self.memory.copy(), strict=True)) if self.is_recurrent else {}
+
+    def answers(self, sequence: NDArray[np.float32]) -> FloatArray:
         """Answer T bars of one row, (T, features) to (T,): the same bits as one `step` a bar."""
-        if self._remembers and len(sequence) >= LONG_SEQUENCE and self.sequence is not None:
+        if self.is_recurrent and len(sequence) >= LONG_SEQUENCE and self.sequence is not None:
             return self._at_once(self.sequence, sequence)
         return self._bar_by_bar(sequence)
 
-    def act_in_turn(self, features: NDArray[np.float32], asked: NDArray[np.bool_], previous: FloatArray) -> FloatArray:
+    def answers_in_turn(
+        self, features: NDArray[np.float32], asked: NDArray[np.bool_], previous: FloatArray
+    ) -> FloatArray:
         """Answer T bars, each of which sees the answer before, (T, rows); see `FrozenPolicy.act_in_turn`."""
         given = {"previous": previous[:, np.newaxis], "features": features, "asked": asked[:, :, np.newaxis]}
         named = {PREFIX + name: value for name, value in given.items()}
@@ -82,7 +129,7 @@ class Network:
     @cached_property
     def sequence(self) -> Ort:
         """A session that answers a sequence in one call; None where answers or memories are not the same to the bit."""
-        memory, manifest = self.memory.copy(), self._manifest
+        memory, manifest = self.memory.copy(), self.manifest
         graph = recurrent_graph(self._graph, memory.shape[1], manifest.members)
         if graph is None:
             return None
@@ -99,8 +146,8 @@ class Network:
 
     def _at_once(self, session: Ort, sequence: NDArray[np.float32]) -> FloatArray:
         *names, observation = (node.name for node in session.get_inputs())
-        layers = [self.memory[i, layer] for _, i, layer in _memories(self._manifest)]
-        shape = _memory_shape(self._manifest, 1)
+        layers = [self.memory[i, layer] for _, i, layer in _memories(self.manifest)]
+        shape = _memory_shape(self.manifest, 1)
         given = {name: layer.reshape(shape) for name, layer in zip(names, layers, strict=True)}
         *after, action = session.run(None, {**given, observation: sequence[:, np.newaxis]})
         for layer, value in zip(layers, after, strict=True):
@@ -110,19 +157,36 @@ class Network:
 
     def _bound(self, rows: int) -> tuple[Ort, NDArray[np.float32], FloatArray]:
         """Buffers for so many rows."""
-        binding, shape = self._session.io_binding(), _memory_shape(self._manifest, 1)
-        observation, action = np.zeros((rows, len(self._manifest.observation)), np.float32), np.zeros((rows, 1))
+        binding, shape = self._session.io_binding(), _memory_shape(self.manifest, 1)
+        observation, action = np.zeros((rows, len(self.manifest.observation)), np.float32), np.zeros((rows, 1))
         tensors: list[tuple[Ort, str, NDArray[Any]]] = [
             (binding.bind_input, "observation", observation),
             (binding.bind_output, "action", action),
         ]
-        for name, i, layer in _memories(self._manifest):
+        for name, i, layer in _memories(self.manifest):
             tensors.append((binding.bind_input, name, self.memory[i, layer].reshape(shape)))
             tensors.append((binding.bind_output, f"{name}_next", self._memory_next[i, layer].reshape(shape)))
         for bind, name, array in tensors:
             bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
         self._calls[rows] = binding, observation, action[:, 0]
         return self._calls[rows]
+
+    def _matrix(self, observations: ArrayLike) -> FloatArray:
+        x = np.asarray(observations, dtype=np.float64)
+        if x.ndim != 2 or x.shape[1] != len(self._names):
+            why = f"reads an array of shape (rows, {len(self._names)}), got {x.shape}"
+            raise refused(self._name, why, "give one column per name in manifest.observation")
+        return x
+
+    def _clipped(self, x: FloatArray) -> FloatArray:
+        """Count and clip what lies outside; refuse what is no number."""
+        finite = np.isfinite(x)
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0]
+            why = f"reads finite numbers, but {self._names[column]!r} of row {row} is {x[row, column]}"
+            raise refused(self._name, why, "leave out bars whose features are not warm yet")
+        self.clipped_count += int(np.count_nonzero(np.abs(x) > self._clip))
+        return np.clip(x, -self._clip, self._clip)
 
 
 def _of_all_sizes(manifest: Manifest) -> NDArray[np.float32]:
