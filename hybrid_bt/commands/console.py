@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from hybrid_bt.errors import Advice, ConfigError, HybridError, did_you_mean
-from hybrid_bt.files import write_whole
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -163,6 +162,8 @@ def check_installed(what: str, extra: str, modules: Iterable[str]) -> None:
 
 def write_out(path: Path, content: bytes) -> None:
     """Write a file that --out names, and its folder where that is missing."""
+    from hybrid_bt.files import write_whole
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
