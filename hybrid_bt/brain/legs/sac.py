@@ -86,7 +86,8 @@ class Gate:
         """R in [-1, 1] at this close."""
         if not view.market_warm:
             return 0.0
-        return self._asked(self.policy.act, np.array([view.market])).tolist()[0]  # type: ignore[no-any-return]
+        scores: list[float] = self._asked(self.policy.act, np.array([view.market])).tolist()
+        return min(max(scores[0], -1.0), 1.0)
 
     def scores_of_bars(self, views: View) -> NDArray[np.float64]:
         """R of many bars, (T,): the same bits; where it raises, the memory is as it was before."""
@@ -94,14 +95,14 @@ class Gate:
         warm = views.market_warm
         if warm.any():
             policy: Any = self.policy
-            scores[warm] = self._asked(policy.run, views.market[warm])
+            scores[warm] = np.clip(self._asked(policy.run, views.market[warm]), -1.0, 1.0)
         return scores
 
     def _asked(self, ask: Callable[[FloatArray], ArrayLike], observations: NDArray[np.float64]) -> NDArray[np.float64]:
         policy: Any = self.policy
         before = policy.state() if hasattr(policy, "restore") else None
         try:
-            return np.clip(checked_actions(policy, ask(observations), len(observations)), -1.0, 1.0)
+            return checked_actions(policy, ask(observations), len(observations))
         except Exception:
             if before is not None:
                 policy.restore(before)
@@ -136,7 +137,7 @@ def checked_actions(policy: object, actions: ArrayLike, rows: int) -> FloatArray
         raise PolicyError(f"{rows} rows gave actions of shape {found.shape}")
     manifest = getattr(policy, "manifest", None)
     low, high = float(getattr(manifest, "action_low", -1.0)), float(getattr(manifest, "action_high", 1.0))
-    if rows and not (found.min() >= low and found.max() <= high):  # NaN fails this too
-        action = next(action for action in found.tolist() if not low <= action <= high)
-        raise PolicyError(f"action {action!r} is outside [{low:g}, {high:g}]")
+    for action in found.tolist():
+        if not low <= action <= high:  # NaN is within no range
+            raise PolicyError(f"action {action!r} is outside [{low:g}, {high:g}]")
     return found
