@@ -122,7 +122,7 @@ class Store:
         if result.failure:
             return
         packed = io.BytesIO()
-        np.savez(packed, allow_pickle=False, **result.arrays)
+        np.savez(packed, **result.arrays)
         write_whole(self._folder / f"{result.key}.npz", packed.getvalue())
 
 
