@@ -73,7 +73,7 @@ def store(cache: Path, symbol: str, rows: RawBars, start: str, stop: str) -> Non
     """
     folder, now, buffer = _folder(cache, symbol), datetime.now(UTC), io.BytesIO()
     asked = np.array([start, stop, now.isoformat(timespec="seconds")])
-    np.savez(buffer, stamps=rows.stamps, asked=asked, **rows.columns)
+    np.savez(buffer, stamps=rows.stamps, asked=asked, **rows.columns)  # type: ignore[arg-type]
     content = buffer.getvalue()
     try:
         folder.mkdir(parents=True, exist_ok=True)

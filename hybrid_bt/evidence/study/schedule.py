@@ -122,7 +122,7 @@ class Store:
         if result.failure:
             return
         packed = io.BytesIO()
-        np.savez(packed, **result.arrays)
+        np.savez(packed, **result.arrays)  # type: ignore[arg-type]
         write_whole(self._folder / f"{result.key}.npz", packed.getvalue())
 
 
