@@ -10,11 +10,14 @@ from __future__ import annotations
 import logging
 import posixpath
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 
 import hybrid_bt
@@ -25,6 +28,8 @@ __all__ = ["on_config", "on_files", "on_page_markdown", "on_post_page"]
 LOG = logging.getLogger("mkdocs.hooks.site")  # a warning here ends a strict build
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+ADAPTERS = ("strategies", "feeds", "analyzers")  #: that lie beside `hybrid_bt/` in a checkout
+_SCRATCH = tempfile.TemporaryDirectory(prefix="hybrid_bt-site-")
 EXAMPLES = "examples"  #: folder whose programs make up the page of the same name
 
 COMMANDS_HERE = "<!-- every command -->"
@@ -47,8 +52,11 @@ ORDER = {
 }
 
 
+@event_priority(100)  # before mkdocstrings looks at its paths
 def on_config(config: Any) -> Any:
-    """Write the navigation."""
+    """Write the navigation; where a copy has no symlinks, let the reference be read from a package that is whole."""
+    if not all((ROOT / "hybrid_bt" / name).is_dir() for name in ADAPTERS):
+        config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [_whole_package()]
     pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} | {*BORROWED, f"{EXAMPLES}.md"}
     placed = {page for names in ORDER.values() for page in names} | {"index.md"}
     nav: list[Any] = [{"hybrid_bt": "index.md"}]
@@ -57,6 +65,15 @@ def on_config(config: Any) -> Any:
         nav.append({heading: [page for page in (*names, *others) if page in pages]})
     config.nav = nav
     return config
+
+
+def _whole_package() -> str:
+    """A folder with `hybrid_bt` as a wheel has it; it lasts as long as the process."""
+    package = Path(_SCRATCH.name) / "hybrid_bt"
+    shutil.copytree(ROOT / "hybrid_bt", package, ignore=shutil.ignore_patterns(*ADAPTERS), dirs_exist_ok=True)
+    for name in ADAPTERS:
+        shutil.copytree(ROOT / name, package / name, dirs_exist_ok=True)
+    return _SCRATCH.name
 
 
 def on_files(files: Files, config: Any) -> Files:
