@@ -1,4 +1,4 @@
-"""What Yahoo said, kept on disk: one folder per symbol, every history that differs from the one before it.
+"""What Yahoo said, kept on disk: one folder per symbol, every history that was fetched.
 
     <cache>/yahoo/KO/20220103T210000123456Z-3f2a9c11d4e5f607.npz
 

@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_bt.bars.checks import BoolArray, FloatArray, RawBars, first_of
+from hybrid_bt.bars.checks import BoolArray, FloatArray, RawBars, completed, first_of
 from hybrid_bt.bars.findings import Finding, OnBadData
 from hybrid_bt.bars.stamps import Stamps, say_stamp
-from hybrid_bt.errors import BarsError
 
 RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 50.0, 100.0)  #: new for old
 RATIO_ERROR = 0.04  #: |log| between a jump and a ratio; an ordinary night moves a price by 1 to 2 %
@@ -37,26 +36,13 @@ class SymbolBars(NamedTuple):
 
 
 def symbol_bars(symbol: str, raw: RawBars, *, raw_prices: bool) -> SymbolBars:
-    """Put one symbol's rows on one price, that of its adjusted close if it has one and `raw_prices` is False.
-
-    Raises
-    ------
-    BarsError
-        If some of open, high and low are there, but not all.
-    """
-    stamps, columns = raw.stamps, raw.columns
-    close = columns["close"]
-    ranges = [columns[field] for field in ("open", "high", "low") if field in columns]
-    if len(ranges) not in (0, 3):
-        raise BarsError(
-            f"bars: {symbol} has only some of open, high and low; add the missing columns or drop all three"
-        )
-    volume = np.nan_to_num(columns.get("volume", np.zeros(len(close))), posinf=np.inf, neginf=-np.inf)
-    open, high, low = ranges or (close, close, close)
-    if not raw_prices and "adj" in columns:
+    """Put one symbol's rows on one price, that of its adjusted close if it has one and `raw_prices` is False; errors as
+    `bars.checks.completed`."""
+    open, high, low, close, volume = completed(symbol, raw.columns)
+    if not raw_prices and "adj" in raw.columns:
         # adj * (x / close) rather than x * (adj / close): the close becomes adj exactly, and rounding keeps the order.
-        open, high, low, close = (columns["adj"] * (values / close) for values in (open, high, low, close))
-    return SymbolBars(stamps, open, high, low, close, volume)
+        open, high, low, close = (raw.columns["adj"] * (values / close) for values in (open, high, low, close))
+    return SymbolBars(raw.stamps, open, high, low, close, volume)
 
 
 def inspect_prices(symbol: str, bars: SymbolBars, mode: OnBadData) -> tuple[SymbolBars, list[Finding]]:

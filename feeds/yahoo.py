@@ -78,16 +78,17 @@ def load_yahoo(query: Query) -> Bars:
     fresh: dict[str, RawBars] = {}
     notes = [REVISED]
     if wanted and not query.offline:
-        first = min([start, *(kept.start for s in wanted if (kept := held[s]) is not None)])
+        there = [kept for symbol in wanted if (kept := held[symbol]) is not None]  # a new one reaches as far as these
+        first, until = min([start, *(kept.start for kept in there)]), max([stop, *(kept.stop for kept in there)])
         try:
-            frame = fetch(wanted, first, stop)
+            frame = fetch(wanted, first, until)
         except NoAnswerError as refusal:
             if any(held[symbol] is None for symbol in wanted):
                 raise
             notes.append(f"yahoo: {refusal}; went on with the snapshots on disk")
         else:
             fresh = {symbol: _one(frame, symbol, wanted) for symbol in wanted}
-            notes += _stored(cache, fresh, held, first, whole)
+            notes += _stored(cache, fresh, held, first, min(until, str(today)))
     rows = []
     for symbol in symbols:
         own = fresh.get(symbol) or _kept(symbol, held[symbol], start, whole, notes)

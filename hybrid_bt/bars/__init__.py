@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hybrid_bt.bars.checks import FIELDS, FloatArray, check_name, check_panel, floats
+from hybrid_bt.bars.checks import FIELDS, FloatArray, check_name, check_panel, completed, floats
 from hybrid_bt.bars.findings import Finding
 from hybrid_bt.bars.stamps import Moment, Stamps, bars_per_year, instant, nanoseconds, say_stamp
 from hybrid_bt.errors import BarsError, did_you_mean
@@ -118,14 +118,9 @@ class Bars:
             bar's prices missing; low or high inside the open-close range; negative volume; a symbol without a bar,
             without a name, or twice.
         """
-        last, volume = floats("close", close), others.get("volume")
-        given = [floats(field, array) for field in FIELDS[:3] if (array := others.get(field)) is not None]
-        if len(given) not in (0, 3):
-            raise BarsError(f"bars: {name}: open, high and low come together or not at all; add the missing columns")
-        traded = np.zeros(last.shape) if volume is None else np.nan_to_num(floats("volume", volume), posinf=np.inf)
-        first, high, low = given or (last, last, last)
-        columns = tuple(symbols), nanoseconds(stamps, name), first, high, low, last, traded
-        bars = cls(name, *columns, tuple(notes), tuple(findings))
+        given = {"close": close, **{field: array for field, array in others.items() if array is not None}}
+        columns = completed(name, {field: floats(field, array) for field, array in given.items()})
+        bars = cls(name, tuple(symbols), nanoseconds(stamps, name), *columns, tuple(notes), tuple(findings))
         bars._check_symbols()
         if bars.n_bars < MIN_BARS:
             raise BarsError(f"bars: {name} holds {bars.n_bars} bar(s); at least {MIN_BARS} are needed; give more data")

@@ -22,6 +22,7 @@ BoolArray = NDArray[np.bool_]
 FIELDS = ("open", "high", "low", "close", "volume")
 PRICES = (*FIELDS[:4], "adj")
 FloatArray = NDArray[np.float64]
+FiveArrays = tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]
 
 LEAST_PRICE, GREATEST_PRICE = 1e-12, 1e15  #: in any currency; beyond, sums of money lose their digits
 ROUNDING = 1e-9  #: relative; scaling by an adjusted close moves a price by a few 1e-16, single precision by 6e-8
@@ -207,6 +208,23 @@ def _volume(raw: RawBars, mode: OnBadData) -> Looked:
 
 DATE_LOOKS: tuple[Look, ...] = (_dates, _order, _repeats)
 CELL_LOOKS: tuple[Look, ...] = (_signs, _missing, _ranges, _volume)
+
+
+def completed(owner: str, columns: Mapping[str, FloatArray]) -> FiveArrays:
+    """Open, high, low, close and volume: where there is nothing else they equal the close, and the volume is 0.
+
+    Raises
+    ------
+    BarsError
+        If some of open, high and low are there, but not all.
+    """
+    close = columns["close"]
+    ranges = [columns[field] for field in ("open", "high", "low") if field in columns]
+    if len(ranges) not in (0, 3):
+        raise BarsError(f"bars: {owner} has only some of open, high and low; add the missing columns or drop all three")
+    volume = np.nan_to_num(columns.get("volume", np.zeros(close.shape)), posinf=np.inf, neginf=-np.inf)
+    open, high, low = ranges or (close, close, close)
+    return open, high, low, close, volume
 
 
 def check_name(symbol: object) -> None:

@@ -95,6 +95,8 @@ def ready_env(
     ConfigError
         For a term that there is not, and as `TradingEnv`.
     """
+    if spec not in SPECS:
+        raise ConfigError(f"environment: there is no spec {spec!r}{did_you_mean(spec, SPECS)}")
     for name in terms:
         if name not in Task._fields:
             raise ConfigError(f"environment: there is no setting {name!r}{did_you_mean(name, Task._fields)}")

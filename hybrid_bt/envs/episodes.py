@@ -124,7 +124,7 @@ def _warm(who: str, history: MarketHistory, warm: NDArray[np.bool_], start: Day,
 
 def _between(history: MarketHistory, start: Day, end: Day) -> NDArray[np.bool_]:
     stamps = history.bars.stamps
-    return (stamps >= instant(start)) & (stamps <= instant(end))
+    return (stamps >= instant(start)) & (stamps <= instant(end, whole=True))
 
 
 def _track(

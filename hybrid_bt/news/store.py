@@ -79,7 +79,7 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
             with self._db:
                 self._db.execute("BEGIN IMMEDIATE")
                 fresh = [self._insert(document) for document in documents]
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise NewsError(f"documents: cannot write to {self.path}: {error}") from None
         return sum(fresh), len(fresh) - sum(fresh)
 
@@ -96,7 +96,7 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
     def documents(self, where: str = "1", arguments: Sequence[object] = ()) -> Iterator[Document]:
         """Documents in the order of their publication; `where` is SQL over the columns."""
         query = f"SELECT {_COLUMNS} FROM documents WHERE {where} ORDER BY published_at, number"
-        yield from map(_document, self._db.execute(query, arguments))
+        yield from map(_document, self._rows(query, arguments))
 
     def get(self, number: int) -> Document:
         """A document by its number."""
@@ -119,13 +119,13 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """(number, sha256, id, symbols, published_at, first_seen_at, title, text), in the order of addition."""
         columns = "number, sha256, id, symbols, published_at, first_seen_at, title, text"
-        return self._db.execute(f"SELECT {columns} FROM documents ORDER BY number")
+        return self._rows(f"SELECT {columns} FROM documents ORDER BY number")
 
     def sha256(self) -> str:
         """Digest of every document's content and moments; the order in which they were added does not matter."""
         digest = hashlib.sha256()
         columns = "sha256, id, source, title, published_at, first_seen_at"
-        for row in self._db.execute(f"SELECT {columns} FROM documents ORDER BY sha256"):
+        for row in self._rows(f"SELECT {columns} FROM documents ORDER BY sha256"):
             digest.update(repr(row).encode())
         return digest.hexdigest()
 
@@ -140,12 +140,14 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
             self._db.execute("BEGIN")
             yield
 
-    def _one(self, query: str, *arguments: object) -> tuple[int, ...]:
+    def _one(self, query: str, *arguments: object) -> tuple[Any, ...]:
+        return next(self._rows(query, arguments), ())
+
+    def _rows(self, query: str, arguments: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         try:
-            found: tuple[int, ...] | None = self._db.execute(query, arguments).fetchone()
+            yield from self._db.execute(query, arguments)
         except sqlite3.DatabaseError as error:
             raise NewsError(f"documents: cannot read {self.path}: {error}; restore the file or add anew") from None
-        return found or ()
 
 
 def documents_named(name: str) -> DocumentStore:

@@ -176,8 +176,9 @@ def named_scorer(name: str) -> CallableScorer:
         sys.path.insert(0, here)  # as `python -m` does, for the console script
     try:
         found: Any = pkgutil.resolve_name(name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"--scorer {name}: {error}; write module:callable of a module that can be imported") from None
+    except Exception as error:  # a stranger's module may raise anything
+        why = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"--scorer {name}: {why}; write module:callable of a module that can be imported") from None
     if not callable(found):
         raise ConfigError(f"--scorer {name}: {type(found).__name__} is not callable; name a function")
     return CallableScorer(name, found)

@@ -118,6 +118,8 @@ class Watch(BaseCallback):
         if self._path is not None and fresh:
             self._save()
         self._tell(self.member.steps)
+        if self._signal:
+            self._leave(step)
 
     def _is_due(self, step: int) -> bool:
         last = self.evaluations[-1].step if self.evaluations else 0

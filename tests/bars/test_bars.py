@@ -91,8 +91,15 @@ def test_close_alone_fills_the_other_prices() -> None:
     assert bars.open is bars.close and bars.high is bars.close and bars.low is bars.close
 
 
+def test_an_infinite_volume_is_told_as_it_is() -> None:
+    volume = np.ones_like(make().volume)
+    volume[1, 0] = -np.inf
+    with pytest.raises(BarsError, match="volume is -inf"):
+        make(volume=volume)
+
+
 def test_some_of_open_high_low_is_refused() -> None:
-    with pytest.raises(BarsError, match="come together or not at all"):
+    with pytest.raises(BarsError, match="only some of open, high and low"):
         make(high=None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -36,6 +37,7 @@ from hybrid_bt.envs import (
     TradingEnv,
     asset_tracks,
     portfolio_track,
+    ready_env,
     regime_track,
 )
 from hybrid_bt.equations.costs import Costs
@@ -128,6 +130,15 @@ def same(mine: Any, theirs: Any) -> bool:
     return np.array_equal(mine[0], theirs[0]) and mine[1:] == theirs[1:]
 
 
+def test_the_last_day_of_a_track_is_whole_whatever_the_hour_of_its_bars() -> None:
+    end = BARS.stamps[-1].astype("M8[D]")
+    evening = replace(BARS, stamps=BARS.stamps + np.timedelta64(16, "h"))
+    at_midnight, at_close = (
+        portfolio_track(history_of(bars), BARS.stamps[0], end).span.last for bars in (BARS, evening)
+    )
+    assert at_close == at_midnight
+
+
 # --- the contract of every environment
 
 
@@ -147,6 +158,8 @@ def test_it_is_made_by_name(name: str) -> None:
     own = gym.make(f"hybrid_bt/{name}-v0", bars=BARS, pairs=PAIRS, episode_bars=5, risk_aversion=2.0).unwrapped
     assert isinstance(own, TradingEnv) and own.task.risk_aversion == 2.0
     assert len(episode(own, actions(own, 9), seed=0)[1]) == 5
+    with pytest.raises(ConfigError, match=f"no spec '{name}s'; did you mean '{name}'"):
+        ready_env(f"{name}s")
     with pytest.raises(ConfigError, match="no setting 'risk_aversoin'; did you mean 'risk_aversion'"):
         gym.make(f"hybrid_bt/{name}-v0", bars=BARS, risk_aversoin=2.0)
 

@@ -21,11 +21,11 @@ from hybrid_bt.brain import foresight
 from hybrid_bt.commands.audit import main
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import load_policies
-from hybrid_bt.errors import BarsError
+from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.evidence.audit.replays import BROKER_FUTURES, FUTURES, Check, alter
 from hybrid_bt.evidence.audit.stack import PARTS, audit_stack
 from hybrid_bt.evidence.audit.trace import Column, Trace, first_move
-from hybrid_bt.evidence.audit.user import check_strategy
+from hybrid_bt.evidence.audit.user import audit_strategy, check_strategy
 
 SPAN = ("--data", "us20", "--symbols", "KO,PEP", "--bars", "150")
 BARS = random_bars(300, 3)
@@ -236,3 +236,8 @@ def test_first_move_is_the_earliest_bar() -> None:
     assert first_move(full, Trace(full.columns, changed, stamps), stamps[2]) is None
     short = first_move(full, Trace(full.columns, values[:2], stamps[:2], error="raised IndexError: x"), stamps[3])
     assert short is not None and (short.stamp, short.after) == (stamps[2], "raised IndexError: x")
+
+
+def test_what_is_no_strategy_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="<class 'int'> is no Backtrader strategy"):
+        audit_strategy(int)

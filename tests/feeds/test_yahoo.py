@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -179,20 +177,11 @@ def test_damaged_snapshot_is_fetched_again(damage: str, tmp_path: Path) -> None:
     assert load(tmp_path, never, ("KO",)).sha256 == wanted
 
 
-def test_header_that_claims_10_gb_is_never_allocated(tmp_path: Path) -> None:
-    load(tmp_path, Yahoo(), ("KO",))
-    folder = tmp_path / "yahoo" / "KO"
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**10 // 8,)})
-    content = io.BytesIO()
-
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("stamps.npy", header.getvalue())
-    for file in folder.iterdir():
-        file.unlink()
-    digest = hashlib.sha256(content.getvalue()).hexdigest()[:16]
-    (folder / f"20220103T210000000000Z-{digest}.npz").write_bytes(content.getvalue())
-    assert read_latest(tmp_path, "KO") is None
+def test_an_earlier_span_hides_no_later_bar_of_the_snapshot(tmp_path: Path) -> None:
+    late = {"start": "2021-03-01", "end": "2021-06-30"}
+    first = load(tmp_path, Yahoo(), ("KO",), **late)
+    load(tmp_path, Yahoo(), ("KO",), start="2020-06-01", end="2021-03-31")
+    assert load(tmp_path, never, ("KO",), **late, offline=True).sha256 == first.sha256
 
 
 def test_kill_while_a_snapshot_is_kept_leaves_the_one_before(tmp_path: Path) -> None:

@@ -228,6 +228,22 @@ def test_two_writers_at_once_lose_nothing_and_a_killed_one_leaves_all_or_nothing
         assert len(store) == 400 and store.add([document("after")]) == (1, 0)
 
 
+def test_a_damaged_store_is_one_clear_line(tmp_path: Path) -> None:
+    path = tmp_path / "n.db"
+    with DocumentStore(path, write=True) as store:
+        store.add([document(f"text {n} " * 50) for n in range(200)])
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size // 3)
+        file.write(b"\xff" * (size // 3))
+    answer = news("list", "--store", path)
+    assert answer.exit_code == 2 and "cannot read" in answer.stderr and "restore the file" in answer.stderr
+    with DocumentStore(path, write=True) as store:
+        for use in (store.sha256, lambda: list(store.rows()), lambda: store.add([document("one more")])):
+            with pytest.raises(NewsError, match=r"cannot (read|write)"):
+                use()
+
+
 def test_list_check_and_show_say_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(
         '{"id": "x", "text": "seen", "published_at": "2015-01-01", "first_seen_at": "2015-01-03", "symbols": ["KO"]}\n'

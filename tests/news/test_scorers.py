@@ -27,6 +27,7 @@ from hybrid_bt.news.verdicts import (
     ScorerError,
     checked_verdict,
     median_verdict,
+    named_scorer,
 )
 
 pytest.importorskip("httpx")
@@ -349,3 +350,11 @@ def test_replay_without_its_verdicts_is_one_line_and_status_2(case: tuple[Path, 
             path.write_text("")
         result = run(*common, path)
         assert result.exit_code == 2 and len(result.stderr.strip().splitlines()) == 1 and says in result.stderr
+
+
+def test_a_scorer_that_does_not_compile_is_told_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_scorer.py").write_text("def score(request) return None\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match="broken_scorer:score: SyntaxError"):
+        named_scorer("broken_scorer:score")

@@ -177,6 +177,19 @@ def test_a_terminated_training_keeps_a_checkpoint_and_says_how_to_go_on(bars: Ba
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+def test_a_training_terminated_in_its_last_rollout_leaves_too(bars: Bars, tmp_path: Path) -> None:
+    member = members(bars, Practice(checkpoint_dir=tmp_path, checkpoint_every=10**9))["sac"]
+
+    def terminate(event: Event) -> None:
+        if event.step == member.steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as left:
+        train_member(member, terminate)
+    assert left.value.code == 128 + signal.SIGTERM
+    assert [path.name for path in tmp_path.iterdir()] == ["sac_seed3.ckpt"]
+
+
 def test_a_checkpoint_of_another_training_is_refused_with_the_difference(bars: Bars, tmp_path: Path) -> None:
     practice = Practice(checkpoint_dir=tmp_path, checkpoint_every=64, resume=True)
     member = members(bars, practice)["sac"]._replace(validation=None, steps=128)

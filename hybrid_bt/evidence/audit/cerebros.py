@@ -12,12 +12,11 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
-from hybrid_bt.bars import Bars
+from hybrid_bt.bars import FIELDS, Bars
 from hybrid_bt.evidence.audit.trace import Column, Known, Moved, OrderRow, Trace, columns_of, filled_at_once, numbers_of
 from hybrid_bt.feeds import to_feeds
 from hybrid_bt.feeds.framework import Framework, bt
 
-OHLCV = ("open", "high", "low", "close", "volume")
 Fill: TypeAlias = Callable[[Framework, Bars], None]  #: puts a strategy into a Cerebro
 Read: TypeAlias = Callable[[], float]
 
@@ -41,7 +40,7 @@ def pandas_feeds(bars: Bars) -> Iterator[Framework]:
     """Backtrader's PandasData; bars on which a symbol did not trade are left out."""
     for i, symbol in enumerate(bars.symbols):
         rows = bars.traded[:, i]
-        prices = {name: getattr(bars, name)[rows, i] for name in OHLCV}
+        prices = {name: getattr(bars, name)[rows, i] for name in FIELDS}
         frame = pd.DataFrame(prices, index=pd.DatetimeIndex(bars.stamps[rows]))
         yield bt.feeds.PandasData(dataname=frame, name=symbol)
 
@@ -141,7 +140,7 @@ class Probe(bt.Analyzer):
         """(quantity, symbol, reader) of every number."""
         strategy, broker = self.strategy, self.strategy.broker
         for feed in strategy.datas:
-            for name in OHLCV:
+            for name in FIELDS:
                 yield f"data {name}", self._name(feed), partial(_now, getattr(feed.lines, name))
         for alias, line in _lines(strategy):
             if alias != "datetime":

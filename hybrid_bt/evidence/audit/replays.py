@@ -14,10 +14,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bars import Bars, say_stamp
+from hybrid_bt.bars import FIELDS, Bars, say_stamp
 from hybrid_bt.evidence.audit.trace import Finding, Moved, Trace, first_move
 
-FIELDS = ("open", "high", "low", "close", "volume")
 LEAST_FACTOR, LARGEST_FACTOR = 1.3, 2.5  # far outside of what rounding or a clip could swallow
 MODE_TOLERANCE = 1e-9  #: relative; run modes may sum in another order
 MAX_FINDINGS = 5  #: told in full; JSON holds all

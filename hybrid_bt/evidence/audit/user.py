@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from hybrid_bt.bars import Bars
+from hybrid_bt.bars.market import Market
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.evidence.audit.cerebros import Fill, RunMode, run
 from hybrid_bt.evidence.audit.replays import (
@@ -91,7 +92,7 @@ def fill_with(strategy: Framework, params: Mapping[str, object]) -> Fill:
 
 def audit_strategy(
     strategy: type | str,
-    market: Prices = "us20",
+    market: Prices | Bars | Market = "us20",
     *,
     params: Mapping[str, object] | None = None,
     last_bars: int = LAST_BARS,
@@ -134,6 +135,8 @@ def audit_strategy(
     []
     """
     cls = find_strategy(strategy) if isinstance(strategy, str) else strategy
+    if not _is_strategy(cls):
+        raise ConfigError(f"audit: {cls!r} is no Backtrader strategy; give a class, or its name as module:Class")
     name = strategy if isinstance(strategy, str) else f"{cls.__module__}:{cls.__name__}"
     fill, bars = fill_with(cls, params or {}), last_rows(as_market(market).bars, last_bars)
     return audit_of(name, bars, check_strategy(name, fill, bars, every, cash, progress))
