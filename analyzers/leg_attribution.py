@@ -45,16 +45,16 @@ class LegAttribution(Ledger):
         sides = resolve_pairs(strategy.pair_names, strategy.symbols)
         self._first = first = strategy.first_traded_row or 0
         decisions, pairs = strategy.recorder.decisions(first), strategy.recorder.pairs(first)
-        self._decisions = decisions, pairs, sides, strategy.config.pair_rules.gross_exposure
+        self._decisions = decisions, pairs, sides
         super().stop()
 
     def contributions(self) -> Contributions:
         """Profit of each bar from the first traded one on, by part, (T,) each."""
-        decisions, pairs, sides, gross_exposure = self._decisions
+        decisions, pairs, sides = self._decisions
         marks = np.nan_to_num(self.marks)
         opens = np.array(self._opens).reshape(marks.shape)
         prices = (part[self._first :] for part in (opens, marks))
-        return contributions(self.path(self._first), decisions, pairs, sides, gross_exposure, *prices)
+        return contributions(self.path(self._first), decisions, pairs, sides, *prices)
 
     def get_analysis(self) -> dict[str, Any]:
         """Profit of the run by part; their sum is the account's."""

@@ -15,8 +15,7 @@ from benchmarks.measure import Bound, Row, at_least, medians, missing
 from benchmarks.pandas_env import INDICATORS, PandasEnv, finrl_frame
 from benchmarks.panels import START_CASH, random_panel
 from hybrid_bt.bars import Bars
-from hybrid_bt.brain.hybrid import MarketReader
-from hybrid_bt.brain.reader import read_history
+from hybrid_bt.brain.reader import MarketReader, read_history
 from hybrid_bt.config import load_config
 from hybrid_bt.envs import (
     ASSET,

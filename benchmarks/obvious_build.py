@@ -20,8 +20,9 @@ import pandas as pd
 from benchmarks.models import gate_and_frozen, sac_and_frozen
 from benchmarks.panels import START_CASH, pandas_feeds
 from hybrid_bt.bars.market import resolve_pairs
-from hybrid_bt.brain.hybrid import MarketReader, netted
+from hybrid_bt.brain.hybrid import netted
 from hybrid_bt.brain.legs import KalmanLeg
+from hybrid_bt.brain.reader import MarketReader
 from hybrid_bt.config import load_config
 from hybrid_bt.equations.features import MARKET_FEATURES as MARKET_OBSERVATION
 from hybrid_bt.equations.fusion import leg_weights, limit, mix_into

@@ -142,7 +142,7 @@ def _run(task: Task, trading: Trading, benchmark: str, stage: Stage | None, reso
     traded, config, hybrid, row = task.traded, task.config, trading.account, trading.row
     decisions, pairs = trading.recorder.decisions(row), trading.recorder.pairs(row)
     accounts = _accounts(task, trading, benchmark, traded, managed=stage is not None)
-    gap = registry.replay_gap(config.terms(), decisions.sent, traded, hybrid)
+    gap = registry.replay_gap(config.terms(), decisions, traded, hybrid)
     in_sample = in_sample_rows(task, traded)
     gaps = gap_counts(traded, decisions, pairs, task.market.columns, hybrid)
     is_gated = task.policies.gate is not None

@@ -83,7 +83,7 @@ def goes_on(strategy: HybridStrategy, journal: Journal, stamp: float, closes: li
     row = strategy.session.recall(stamp, closes, strategy.advise)
     if row is not None:
         if row.sent is not None and strategy.resends:
-            strategy.target_orders.send(row.sent)
+            strategy.target_orders.send(row.sent, strategy.session.together)
         elif row.sent is not None or stamp < strategy.trade_from:
             strategy.target_orders.skip()
         if strategy.resends:

@@ -210,7 +210,7 @@ class HybridStrategy(bt.Strategy):
             advice = self.advise(stamp) if trades and self.p.news is not None else None
             sent = session.bar(stamp, closes, orders.books if may_trade else None, advice)
             if sent is not None:
-                orders.send(sent)
+                orders.send(sent, session.together)
             elif not trades:
                 orders.skip()
             if journal is not None:

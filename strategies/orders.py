@@ -126,7 +126,7 @@ class TargetOrders:
         """Whether the account's positions are not this strategy's alone, so that it counts its own."""
         return self._holdings is not None
 
-    def send(self, targets: Sequence[float]) -> list[Framework]:
+    def send(self, targets: Sequence[float], sides: object = None) -> list[Framework]:
         """Trade toward `targets`, signed fractions of equity per feed (NaN keeps what is held).
 
         Returns

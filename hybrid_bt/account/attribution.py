@@ -1,13 +1,13 @@
 """Where the hybrid's profit came from: each leg's bets, taken apart, and the costs. The parts sum to the whole.
 
-At the close of t a leg l wants the fraction T[l, t, i] = k[t, i] w[l, t] a[l, t, i] of equity in symbol i, where k is
-what the limits made of the mix (final target over fused target). That is n[l, t, i] = T E[t] / c[t, i] shares, held
-from the next open. Over the bar t the leg earns
+At the close of t the final target holds the fraction T[l, t, i] of equity in symbol i for leg l: what of the leg's
+wishes the mix and the limits left. That is n[l, t, i] = T E[t] / c[t, i] shares, held from the next open. Over the bar
+t the leg earns
 
     n[l, t - 2, i] (open[t, i] - c[t - 1, i]) + n[l, t - 1, i] (c[t, i] - open[t, i])
 
 and so its exposures in money, times the move of prices. With m the mean move of all symbols that traded, the same
-over both parts of the bar, the SAC leg's profit is that of its net exposure (times m, *market*) and the rest
+over both parts of the bar, the profit of a leg of assets is that of its net exposure (times m, *market*) and the rest
 (*selection*). A pair that holds U of Y against -V of X, moves y and x, and the filter's hedge ratio b at the decision,
 earns U y - V x, which is exactly
 
@@ -15,8 +15,8 @@ earns U y - V x, which is exactly
     (U b - V) (x - m)            hedge-ratio revision: the position keeps the ratio of its entry, the filter moves on
     (U - V) m                    market exposure
 
-What the account earned beyond its legs' wishes is *execution*: the band inside which nothing is traded, whole lots,
-refused orders, and pairs that were open before the trading start, whose entry is not on record.
+What the account earned beyond its legs' wishes is *execution*: the band inside which nothing is traded, whole lots and
+refused orders.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ import numpy as np
 
 from hybrid_bt.account.flows import fill_arrays
 from hybrid_bt.account.records import AccountPath, FloatArray
-from hybrid_bt.brain.records import Decisions, PairPaths
+from hybrid_bt.brain.records import Decisions, PairPaths, netted
+from hybrid_bt.equations.bundles import bundles_of
 
-PAIRS_LEG = "kalman"  #: whose wishes are pairs, held at the hedge ratio of their entry, if it holds any
+PAIRS_LEG = "kalman"  #: whose wishes are pairs, if it has any
 OF_ASSETS = ("market", "selection")
 OF_PAIRS = ("spread", "hedge_revision", "market")
 
@@ -45,7 +46,6 @@ def contributions(
     decisions: Decisions,
     pairs: PairPaths,
     sides: Sequence[tuple[int, int]],
-    gross_exposure: float,
     opens: FloatArray,
     marks: FloatArray,
 ) -> Contributions:
@@ -56,8 +56,6 @@ def contributions(
     account : AccountPath
         That traded `decisions.target`.
     sides : P columns (y, x)
-    gross_exposure : float
-        Of the Kalman leg with every pair open, see `hybrid_bt.equations.pair.PairRules`.
     opens : (T, N)
         Where orders fill; NaN where a symbol has no bar.
     marks : (T, N)
@@ -68,31 +66,23 @@ def contributions(
     Contributions
         Their sum over parts is the change of equity on each bar, to rounding.
     """
-    limits = _limits(decisions)
-    shares = _per_close(account.equity, marks)
-    stages = _stages(opens, marks)
+    per_target = _per_close(account.equity, marks)
+    stages, bundles = _stages(opens, marks), bundles_of(decisions.layout)
     found: Contributions = {}
-    for name, targets in decisions.legs.items():
-        weight = decisions.weights[name][:, None]
-        if name == PAIRS_LEG and (np.nan_to_num(pairs.position).any() or not targets.any()):
-            unit = limits * weight * shares * gross_exposure / max(len(sides), 1)
-            parts = zip(OF_PAIRS, _pair_parts(unit, pairs, sides, stages), strict=True)
+    parts = netted(decisions.legs, decisions.sides, decisions.layout, decisions.target.shape)
+    for leg, (name, wanted) in enumerate(parts.items()):
+        own = [columns for number, columns in bundles if number == leg]
+        if set(own) <= set(sides) and (own or name == PAIRS_LEG):
+            profits = zip(OF_PAIRS, _pair_parts(leg, decisions, pairs, sides, per_target, stages), strict=True)
         else:
-            parts = zip(OF_ASSETS, _split_market(limits * weight * targets * shares, stages), strict=True)
-        found |= {f"{name}_{part}": profit for part, profit in parts}
+            profits = zip(OF_ASSETS, _split_market(wanted * per_target, stages), strict=True)
+        found |= {f"{name}_{part}": profit for part, profit in profits}
     commissions, borrow = np.zeros(len(account.equity)), -account.borrow.sum(axis=1)
     fills = fill_arrays(account)
     np.subtract.at(commissions, fills.bar, fills.commission)
     earned = np.diff(account.equity, prepend=account.equity[0])
     known = sum(found.values(), np.zeros(len(earned))) + commissions + borrow
     return found | {"execution": earned - known, "commissions": commissions, "borrow": borrow}
-
-
-def _limits(decisions: Decisions) -> FloatArray:
-    """What the limits made of each fused target, (T, N); the common factor where nothing was wanted."""
-    scale = np.broadcast_to(decisions.scale[:, None], decisions.fused.shape)
-    wanted = decisions.fused != 0.0
-    return np.divide(decisions.standing_target, decisions.fused, out=scale.copy(), where=wanted)
 
 
 def _per_close(equity: FloatArray, mark: FloatArray) -> FloatArray:
@@ -139,33 +129,27 @@ def _split_market(shares: FloatArray, stages: Sequence[_Stage]) -> tuple[FloatAr
 
 
 def _pair_parts(
-    unit: FloatArray, pairs: PairPaths, sides: Sequence[tuple[int, int]], stages: Sequence[_Stage]
+    leg: int,
+    decisions: Decisions,
+    pairs: PairPaths,
+    sides: Sequence[tuple[int, int]],
+    per_target: FloatArray,
+    stages: Sequence[_Stage],
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Spread move, hedge-ratio revision and market exposure of all pairs; `unit` is a pair's whole gross, shares."""
-    spread, revision, market = (np.zeros(len(unit)) for _ in range(3))
-    for p, (y, x) in enumerate(sides):
-        direction = np.nan_to_num(pairs.position[:, p])  # NaN before the pair's first bar
-        entry = _entry_ratios(direction, pairs.beta[:, p])
-        long, short = (direction / (1.0 + entry) * part for part in (unit[:, y], entry * unit[:, x]))
-        for stage in stages:
-            u, v = _late(long, stage.decided) * stage.before[:, y], _late(short, stage.decided) * stage.before[:, x]
-            b, m = _late(np.nan_to_num(pairs.beta[:, p]), stage.decided), stage.market
-            dy, dx = stage.move[:, y] - m, stage.move[:, x] - m
-            spread += u * (dy - b * dx)
-            revision += (u * b - v) * dx
-            market += (u - v) * m
+    """Spread move, hedge-ratio revision and market exposure of all pairs of a leg."""
+    spread, revision, market = (np.zeros(len(per_target)) for _ in range(3))
+    first = 0
+    for number, columns in bundles_of(decisions.layout):
+        if number == leg:
+            (y, x), amounts = columns, decisions.sides[:, first : first + 2]
+            long, short = amounts[:, 0] * per_target[:, y], -amounts[:, 1] * per_target[:, x]
+            beta = np.nan_to_num(pairs.beta[:, sides.index((y, x))])  # NaN before the pair's first bar
+            for stage in stages:
+                u, v = _late(long, stage.decided) * stage.before[:, y], _late(short, stage.decided) * stage.before[:, x]
+                b, m = _late(beta, stage.decided), stage.market
+                dy, dx = stage.move[:, y] - m, stage.move[:, x] - m
+                spread += u * (dy - b * dx)
+                revision += (u * b - v) * dx
+                market += (u - v) * m
+        first += len(columns)
     return spread, revision, market
-
-
-def _entry_ratios(position: FloatArray, beta: FloatArray) -> FloatArray:
-    """The hedge ratio that each bar's position was opened with, (T,): the filter's before the bar of entry.
-
-    A pair that is open on row 0 was opened before; it is given the ratio of that row.
-    """
-    known = np.nan_to_num(beta)
-    ratios, ratio = np.zeros_like(position), 0.0
-    for t in range(len(position)):
-        if position[t] != 0.0 and (t == 0 or position[t - 1] == 0.0):
-            ratio = known[max(t - 1, 0)]
-        ratios[t] = ratio if position[t] != 0.0 else 0.0
-    return ratios

@@ -16,16 +16,18 @@ from numpy.typing import NDArray
 from hybrid_bt.account.records import AccountPath, FloatArray
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars, say_stamp
-from hybrid_bt.brain.records import Opinions
+from hybrid_bt.brain.legs.sac import inverse_volatility
+from hybrid_bt.brain.records import Decisions, Opinions
 from hybrid_bt.brain.settling import Mix, alone, mix_of, settle_panel
 from hybrid_bt.equations.costs import Costs
-from hybrid_bt.equations.fusion import MixParams, RiskParams
+from hybrid_bt.equations.fusion import Line, RiskParams
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import ConfigError, ReconciliationError, did_you_mean
 
 EQUAL_WEIGHT = "equal-weight"
 BENCHMARK = "benchmark"
 RISK_OFF = "risk-off"
+HURDLES = ("vol-target", "inverse-vol")  #: at the hybrid's volatility, and without learning
 HELD = (EQUAL_WEIGHT, BENCHMARK)  #: bought once and never levered, so they pay no financing either
 PARITY_TOLERANCE = 1e-9  #: relative difference allowed between Backtrader's equity and its replay
 FULLY_INVESTED = 0.97  #: a fully invested account keeps this little in cash, so that a gap does not cost it an order
@@ -36,7 +38,7 @@ MOMENTUM_BARS, SKIPPED_BARS = 252, 21  #: twelve months without the last
 class Terms(NamedTuple):
     """How an account is mixed, limited, charged and traded."""
 
-    mix: MixParams
+    lines: tuple[Line, ...]  #: share of risk of each leg at r = -1, 0 and +1
     risk: RiskParams
     costs: Costs
     rules: OrderRules
@@ -65,17 +67,17 @@ def momentum(bars: Bars) -> FloatArray:
 
 def account(panel: Panel, name: str) -> AccountPath:
     """One account: a name of `ACCOUNTS`, or that of a leg, which is then traded alone."""
-    if name in panel.opinions.legs:
+    if name in panel.opinions.names:
         return mixed(panel, alone(panel.opinions, name))
     if name not in ACCOUNTS:
-        raise ConfigError(f"account {name!r} is unknown{did_you_mean(name, (*ACCOUNTS, *panel.opinions.legs))}")
+        raise ConfigError(f"account {name!r} is unknown{did_you_mean(name, (*ACCOUNTS, *panel.opinions.names))}")
     return ACCOUNTS[name](panel)
 
 
 def run_accounts(legs: Sequence[str], benchmark: str = EQUAL_WEIGHT) -> list[str]:
     """The accounts that stand beside the hybrid in a run, in the order of the summary; of `legs`, each alone."""
     asked = [] if benchmark == EQUAL_WEIGHT else [BENCHMARK]
-    return [*legs, "gate-off", EQUAL_WEIGHT, "vol-target", *asked]
+    return [*legs, "gate-off", EQUAL_WEIGHT, *HURDLES, *asked]
 
 
 def leverage_of(name: str, costs: Costs) -> float:
@@ -86,24 +88,25 @@ def leverage_of(name: str, costs: Costs) -> float:
 def mixed(panel: Panel, mix: Mix | None = None, opinions: Opinions | None = None) -> AccountPath:
     """A mix of what was said (by r, unless another is given), under the hybrid's limits."""
     terms, said = panel.terms, opinions or panel.opinions
-    mix = mix or mix_of(said.regime, terms.mix)
-    return traded_at(terms, settle_panel(said, panel.bars.traded, mix, terms.risk), panel.bars)
+    mix = mix or mix_of(said.regime, terms.lines)
+    settled = settle_panel(said, panel.bars.traded, mix, terms.risk)
+    return traded_at(terms, settled.targets, panel.bars, settled.together)
 
 
-def traded_at(terms: Terms, targets: FloatArray, bars: Bars) -> AccountPath:
-    """Targets (T, N) as an account under these terms."""
-    return replay(targets, bars, cash=terms.cash, costs=terms.costs, rules=terms.rules)
+def traded_at(terms: Terms, targets: FloatArray, bars: Bars, together: NDArray[np.int64] | None = None) -> AccountPath:
+    """Targets (T, N) as an account under these terms; symbols of the same label, (T, N), are one decision."""
+    return replay(targets, bars, cash=terms.cash, costs=terms.costs, rules=terms.rules, sides=together)
 
 
-def replay_gap(terms: Terms, sent: FloatArray, bars: Bars, path: AccountPath) -> float:
-    """Largest difference between Backtrader's equity and the twin's for the same targets, relative to the start.
+def replay_gap(terms: Terms, decisions: Decisions, bars: Bars, path: AccountPath) -> float:
+    """Largest difference between Backtrader's equity and the twin's for the same decisions, relative to the start.
 
     Raises
     ------
     ReconciliationError
         If it is beyond `PARITY_TOLERANCE`.
     """
-    twin = traded_at(terms, sent, bars)
+    twin = traded_at(terms, decisions.sent, bars, decisions.together)
     gaps = np.abs(twin.equity - path.equity) / terms.cash
     row = int(np.argmax(gaps))
     if gaps[row] > PARITY_TOLERANCE:
@@ -115,21 +118,26 @@ def replay_gap(terms: Terms, sent: FloatArray, bars: Bars, path: AccountPath) ->
 
 
 def _constant_gate(r: float) -> Callable[[Panel], AccountPath]:
-    return lambda panel: mixed(panel, mix_of(np.full(panel.bars.n_bars, r), panel.terms.mix))
+    return lambda panel: mixed(panel, mix_of(np.full(panel.bars.n_bars, r), panel.terms.lines))
 
 
 def _shuffled_gate(panel: Panel) -> AccountPath:
     r = panel.opinions.regime
     blocks = [r[i : i + SHUFFLED_BLOCK_BARS] for i in range(0, len(r), SHUFFLED_BLOCK_BARS)]
     order = np.random.default_rng(panel.seed).permutation(len(blocks))
-    return mixed(panel, mix_of(np.concatenate([blocks[i] for i in order]), panel.terms.mix))
+    return mixed(panel, mix_of(np.concatenate([blocks[i] for i in order]), panel.terms.lines))
 
 
 def _delayed(panel: Panel) -> AccountPath:
     """Every decision a bar late; nothing is wanted on the first."""
     said = panel.opinions
-    late = {name: np.vstack([np.zeros_like(leg[:1]), leg[:-1]]) for name, leg in said.legs.items()}
-    return mixed(panel, opinions=replace(said, legs=late, regime=np.concatenate([said.regime[:1], said.regime[:-1]])))
+    regime, before = np.concatenate([said.regime[:1], said.regime[:-1]]), np.zeros_like(said.before)
+    late = replace(said, amounts=_late(said.amounts), risks=_late(said.risks), regime=regime, before=before)
+    return mixed(panel, opinions=late)
+
+
+def _late(values: FloatArray) -> FloatArray:
+    return np.vstack([np.zeros_like(values[:1]), values[:-1]])
 
 
 def _equal_weights(panel: Panel) -> FloatArray:
@@ -140,8 +148,12 @@ def _equal_weights(panel: Panel) -> FloatArray:
 
 
 def _volatility_target(panel: Panel) -> AccountPath:
-    """Equal weights as the only leg, under the hybrid's volatility target and limits."""
-    said = replace(panel.opinions, legs={"weights": _equal_weights(panel)}, ties={})
+    """Equal weights as the base, under the hybrid's volatility target and limits."""
+    return _base(panel, _equal_weights(panel))
+
+
+def _base(panel: Panel, weights: FloatArray) -> AccountPath:
+    said = panel.opinions.with_base("weights", weights)
     return mixed(panel, alone(said, "weights"), said)
 
 
@@ -172,8 +184,8 @@ def _monthly(panel: Panel, weights: FloatArray) -> AccountPath:
 
 
 def _inverse_volatility(panel: Panel) -> AccountPath:
-    steady = panel.opinions.warm / np.maximum(panel.opinions.volatility, 1e-8)
-    return _monthly(panel, steady / np.maximum(steady.sum(axis=1, keepdims=True), 1e-300))
+    """The hybrid's own base without a tilt: the harder hurdle."""
+    return _base(panel, inverse_volatility(panel.opinions.volatility, panel.opinions.warm))
 
 
 def _momentum(panel: Panel) -> AccountPath:

@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.account.records import AccountPath, Fills, FloatArray
 from hybrid_bt.bars import Bars
+from hybrid_bt.brain.records import Decisions
 from hybrid_bt.equations.accounting import broker_day, run_account, send_orders
 from hybrid_bt.equations.book import Account, Capital, Tape, new_book, open_account
 from hybrid_bt.equations.compiled import choose
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.guard import guard_step, initial_guard
-from hybrid_bt.equations.guard_limits import FAILED, KILLED, GuardFacts, GuardParams, held_weights
+from hybrid_bt.equations.guard_limits import FAILED, KILLED, GuardFacts, GuardParams, Wanted, held_weights
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import ConfigError
@@ -33,6 +34,7 @@ def replay(
     costs: Costs = Costs(),  # noqa: B008 (an immutable tuple)
     rules: OrderRules = OrderRules(),  # noqa: B008
     compiled: bool | None = None,
+    sides: object = None,
 ) -> AccountPath:
     """Trade `targets` on `bars` as Backtrader's broker would.
 
@@ -75,19 +77,19 @@ def replay(
 
 
 def replay_guarded(
-    wanted: NDArray[np.float64],
+    decisions: Decisions,
     bars: Bars,
     pairs: Sequence[tuple[int, int]],
     params: GuardParams,
     masks: NDArray[np.float64],
-    cash: float,
-    costs: Costs,
-    rules: OrderRules,
+    terms: tuple[float, Costs, OrderRules],
 ) -> tuple[AccountPath, NDArray[np.float64]]:
-    """Trade `wanted` (T, N) on `bars` through the guard: it sees the twin's account, and must come to the same targets.
+    """Trade decisions on `bars` through the guard: it sees the twin's account, and must come to the same targets.
 
     Parameters
     ----------
+    decisions : Decisions
+        Before any guard.
     masks : (T,)
         Of the run that is replayed; only what no price tells is read from it: failures and the kill switch.
 
@@ -95,8 +97,10 @@ def replay_guarded(
     -------
     The account, and the targets (T, N) that were sent.
     """
-    sent = np.empty(wanted.shape)
-    opens, closes, days, rows = bars.open.tolist(), bars.close.tolist(), days_of(bars).tolist(), wanted.tolist()
+    cash, costs, rules = terms
+    sent, layout = np.empty(decisions.sent.shape), decisions.layout
+    opens, closes, days = bars.open.tolist(), bars.close.tolist(), days_of(bars).tolist()
+    rows = [*zip(decisions.sent.tolist(), decisions.sides.tolist(), decisions.together.tolist(), strict=True)]
 
     def drive(tape: Tape) -> Account:
         account, book, guard = open_account(cash), new_book(bars.n_symbols), initial_guard()
@@ -111,11 +115,14 @@ def replay_guarded(
                 bool(int(masks[t]) & FAILED),
                 bool(int(masks[t]) & KILLED),
             )
-            guard, sent[t], _ = guard_step(guard, rows[t], facts, pairs, params, rules.rebalance_band)
-            account = send_orders(account, book, t, sent[t].tolist(), close_row, rules)
+            targets, sides, together = rows[t]
+            wanted = Wanted(list(targets), list(sides), layout, together)
+            guard, _ = guard_step(guard, wanted, facts, pairs, params, rules.rebalance_band)
+            sent[t] = wanted.targets
+            account = send_orders(account, book, t, wanted.targets, close_row, rules)
         return account
 
-    path = one_path(drive, wanted.shape)
+    path = one_path(drive, sent.shape)
     return path, sent
 
 

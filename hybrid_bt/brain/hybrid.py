@@ -1,6 +1,8 @@
 """The brain: closes in, decision out. It knows no broker, no order and no framework.
 
-a = sum_l w_l(r) a_l = w_SAC(r) a_SAC + w_Kalman(r) a_Kalman + ...,   then limits, then what the risk manager takes away
+a = sum_l w_l(r) a_l = w_SAC(r) a_SAC + w_Kalman(r) a_Kalman + ...
+
+in units of risk (`equations.fusion`), within limits that keep hedges whole, less what the risk manager takes away
 """
 
 from __future__ import annotations
@@ -11,59 +13,38 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from hybrid_bt.brain.legs.base import Decision, Leg, Opinion, View, Wish, check_closes
+from hybrid_bt.brain.legs.base import Decision, Leg, Opinion, View, Wish
 from hybrid_bt.brain.legs.sac import Gate
-from hybrid_bt.equations import features, pair
+from hybrid_bt.brain.reader import MarketReader
 from hybrid_bt.equations.advice import Advice, Managed, ManagerParams, blend, multipliers, reduce
-from hybrid_bt.equations.fusion import MixParams, RiskParams, legs_traded, settled
-from hybrid_bt.equations.kalman import KalmanParams
-from hybrid_bt.equations.pair import SpreadParams
-from hybrid_bt.equations.waiting import Bundle, open_bundles, tied_bundles, waiting_symbols
+from hybrid_bt.equations.bundles import Bundle, Layout, joined, layout_of
+from hybrid_bt.equations.fusion import Line, RiskParams, Said, Settled, leg_shares, legs_traded, settle_bar
+from hybrid_bt.equations.leg_risk import LegMemory, Seen, new_memory, risk_bars
+from hybrid_bt.equations.waiting import waiting_symbols
 from hybrid_bt.errors import HybridError, LegError
 
 Answer = TypeVar("Answer")
 
 
-class MarketReader:
-    """Drives the recursions of all assets and pairs (y, x) from one bar to the next.
+class Sides:
+    """What one leg wishes, side by side, in the order in which its bundles were first wished for."""
 
-    `bars_per_year`, which views name, may be set anew between bars.
-    """
+    def __init__(self) -> None:
+        self.firsts: dict[Bundle, int] = {}
+        self.n = 0
 
-    def __init__(
-        self,
-        n_symbols: int,
-        pairs: Sequence[tuple[int, int]],
-        kalman_params: Sequence[KalmanParams],
-        spread_params: SpreadParams,
-        bars_per_year: float = 252.0,
-    ) -> None:
-        self.n_symbols, self.columns = n_symbols, [(int(y), int(x)) for y, x in pairs]
-        self.kalman_params, self.spread_params = list(kalman_params), spread_params
-        self.rates = pair.rates_of(spread_params)
-        self.bars_per_year = bars_per_year
-        #: (N,) pairs that each asset is a side of
-        self.n_pairs_of = [sum(i in sides for sides in self.columns) for i in range(n_symbols)]
-        self.assets = [features.initial_asset()] * n_symbols
-        self.market = features.initial_market()
-        self.pairs = [pair.first_pair(y, x, params) for (y, x), params in zip(self.columns, kalman_params, strict=True)]
-
-    def anew(self) -> MarketReader:
-        """A reader of the same pairs and parameters that has seen nothing."""
-        return MarketReader(self.n_symbols, self.columns, self.kalman_params, self.spread_params, self.bars_per_year)
-
-    def read(self, closes: Sequence[float]) -> View:
-        """Absorb the closes of one bar, (N,), NaN where a symbol has no bar."""
-        logs = [math.log(close) if 0.0 < close < math.inf else math.nan for close in closes]
-        traded = [log == log for log in logs]
-        if not all(traded):
-            check_closes(closes)
-        self.market = market = features.absorb_bar(logs, traded, self.assets, self.market)
-        pair.absorb_bar(self.pairs, logs, self.kalman_params, self.rates)
-        zscores = [0.0] * len(logs)
-        stretch = pair.pair_zscores(self.pairs, self.n_pairs_of, zscores)
-        seen = features.seen_of(self.assets, market, zscores, stretch)
-        return View(closes, traded, *seen, [*map(pair.pair_view, self.pairs)], self.bars_per_year)
+    def laid(self, wishes: Iterable[Wish]) -> list[float]:
+        """The amounts of one bar; 0 for what was wished before and is not now."""
+        amounts = [0.0] * self.n
+        for columns, wanted in wishes:
+            first = self.firsts.get(columns)
+            if first is None:
+                first = self.firsts[columns] = self.n
+                self.n += len(columns)
+                amounts += [0.0] * len(columns)
+            for k, amount in enumerate(wanted):
+                amounts[first + k] += amount
+        return amounts
 
 
 class Hybrid:
@@ -76,9 +57,11 @@ class Hybrid:
     ----------
     reader : MarketReader
     legs : mapping
-        Name -> leg, in the order of the weights of `fusion`; None where it is switched off.
+        Name -> leg, the base first; None where it is switched off.
     gate : Gate or None
         Without a gate r is 0.
+    lines : sequence
+        The share of each leg at r = -1, 0 and +1, in their order.
     manager : ManagerParams, optional
         Of the risk manager; needed where decisions are made under an `Advice`.
 
@@ -93,20 +76,33 @@ class Hybrid:
         reader: MarketReader,
         legs: Mapping[str, Leg | None],
         gate: Gate | None,
-        fusion: MixParams,
+        lines: Sequence[Line],
         risk: RiskParams,
         manager: ManagerParams | None = None,
     ) -> None:
         self.reader, self.legs, self.gate = reader, dict(legs), gate
-        self._mix, self._risk, self._manager = fusion, risk, manager
-        self._traded = legs_traded(fusion)
-        self._untied: list[Sequence[Bundle]] = [()] * len(self.legs)
+        self._lines, self._risk, self._manager = tuple(lines), risk, manager
+        self._traded = legs_traded(lines)
         self.wishes: dict[str, Sequence[Wish]] = dict.fromkeys(self.legs, ())
+        self.sides = [Sides() for _ in self.legs]
+        self.memory: LegMemory = new_memory(len(self.legs), reader.n_symbols)
+        self.open: list[tuple[int, Bundle]] = []  #: leg and columns of hedges that were wanted last
+        self._places: tuple[Layout, list[int], list[tuple[tuple[int, Bundle], int]]] = (layout_of([]), [], [])
 
-    @property
-    def open(self) -> list[list[Bundle]]:
-        """Bundles of several assets that each leg held open last."""
-        return [open_bundles(wishes) for wishes in self.wishes.values()]
+    def places(self) -> tuple[Layout, list[int], list[tuple[tuple[int, Bundle], int]]]:
+        """The layout of all wishes so far, the pair that each bundle is (-1 for none), and the hedges and where they
+        begin: found anew where a leg has wished for something new.
+        """
+        if len(self._places[0].columns) != sum(sides.n for sides in self.sides):
+            layout, pair_of, hedges, before = layout_of([list(sides.firsts) for sides in self.sides]), [], [], 0
+            for leg, sides in enumerate(self.sides):
+                for bundle, first in sides.firsts.items():
+                    pair_of.append(self.reader.columns.index(bundle) if bundle in self.reader.columns else -1)
+                    if len(bundle) > 1:
+                        hedges.append(((leg, bundle), before + first))
+                before += sides.n
+            self._places = layout, pair_of, hedges
+        return self._places
 
     def decide(
         self, closes: Sequence[float], advice: Advice | None = None, held: Sequence[float] | None = None
@@ -120,27 +116,27 @@ class Hybrid:
 
     def opine_on(self, view: View) -> Opinion:
         """Ask each part about a bar that the reader has read."""
-        n, failures, ties = len(view.traded), list[str](), self._untied
-        before = self.wishes.copy()
+        n, failures, before = len(view.traded), list[str](), self.wishes.copy()
         for name, leg in self.legs.items():
             if leg is not None:
                 self.wishes[name] = asked(name, failures, before[name], answer, leg, view, n)
         r = asked("gate", failures, 0.0, self.gate.score, view) if self.gate else 0.0
-        if not all(view.traded):
-            pairs = zip(before.values(), self.wishes.values(), strict=True)
-            ties = [tied_bundles(open_bundles(was), open_bundles(now), view.traded) for was, now in pairs]
-        targets = [netted(wishes, n) for wishes in self.wishes.values()]
-        return Opinion(view, targets, ties, self._positions(), r, tuple(failures))
-
-    def _positions(self) -> list[float]:
-        if not self.reader.columns:
-            return []
-        held = dict.fromkeys(self.reader.columns, 0.0)
-        for wishes in self.wishes.values():
-            for columns, amounts in wishes:
-                if columns in held:
-                    held[columns] += amounts[0]
-        return [1.0 if amount > 0.0 else -1.0 if amount < 0.0 else 0.0 for amount in held.values()]
+        laid = map(Sides.laid, self.sides, self.wishes.values())
+        amounts = [amount for of_leg in laid for amount in of_leg]
+        layout, pair_of, hedges = self.places()
+        was, self.open = self.open, [key for key, k in hedges if any(amounts[k : k + len(key[1])])]
+        closed = [key for key in was if key not in self.open and all(view.traded[i] for i in key[1])]
+        risks, sds = [0.0] * len(self.legs), [pair.innovation_sd for pair in view.pairs]
+        seen = Seen([view.closes], [view.volatility], [view.correlation], [sds])
+        risk_bars(self.memory, seen, [amounts], layout, pair_of, [risks])
+        positions = [0.0] * len(view.pairs)
+        for key, k in hedges:
+            if key[1] in self.reader.columns:
+                positions[self.reader.columns.index(key[1])] += amounts[k]
+        directions = [1.0 if amount > 0.0 else -1.0 if amount < 0.0 else 0.0 for amount in positions]
+        targets = [list(wanted) for wanted in self.memory.wanted]
+        ties = [key for key, _ in hedges if key in self.open or key in closed]
+        return Opinion(view, targets, amounts, layout, ties, directions, risks, r, tuple(failures))
 
     def settle(self, opinion: Opinion, advice: Advice | None = None, held: Sequence[float] | None = None) -> Decision:
         """Mix and limit, and take away what documents advise against; remembers nothing.
@@ -157,20 +153,28 @@ class Hybrid:
             return plain
         r = blend(opinion.regime, advice, self._manager)
         moved = plain if r == opinion.regime else _capped(self._mixed(opinion, r), plain)
-        pairs = [pair for pair, held_so in zip(self.reader.columns, opinion.positions, strict=True) if held_so != 0.0]
-        factors, sources = multipliers(moved.target, held or [0.0] * len(moved.target), pairs, advice, self._manager)
+        hedges = [columns for leg, columns in opinion.ties if self._traded[leg]]
+        factors, sources = multipliers(moved.target, held or [0.0] * len(moved.target), hedges, advice, self._manager)
         managed = Managed(advice, r, moved.target, factors, sources)
-        return moved._replace(regime=opinion.regime, target=reduce(moved.target, factors), managed=managed)
+        sides = reduce(moved.sides, [factors[column] for column in opinion.layout.columns])
+        target = reduce(moved.target, factors)
+        return moved._replace(regime=opinion.regime, target=target, sides=sides, managed=managed)
 
     def _mixed(self, opinion: Opinion, r: float) -> Decision:
-        view, targets, ties, positions, _, failures = opinion
-        risk = self._risk
+        view, targets, risk = opinion.view, opinion.targets, self._risk
         if risk.bars_per_year != view.bars_per_year:
             risk = risk._replace(bars_per_year=view.bars_per_year)
-        weights, fused, target, scale = settled(r, targets, view.volatility, view.correlation, self._mix, risk)
-        waits = waiting_symbols(view.traded, ties, self._traded) if any(ties) else ()
+        n, n_legs = len(view.traded), len(targets)
+        out = Settled([0.0] * n, [0.0] * len(opinion.amounts), [0.0] * n_legs)
+        said = Said(opinion.amounts, opinion.risks, view.volatility, view.correlation)
+        scale = settle_bar(out, said, opinion.layout, leg_shares(r, self._lines), risk, [0.0] * n)
+        target, sides, weights = out
+        fused = [sum(weights[leg] * targets[leg][i] for leg in range(n_legs)) for i in range(n)]
+        tied = [columns for leg, columns in opinion.ties if self._traded[leg]]
+        together = joined(n, tied) if tied else ()
+        waits = waiting_symbols(view.traded, together)
         legs, parts = dict(zip(self.legs, targets, strict=True)), dict(zip(self.legs, weights, strict=True))
-        return Decision(legs, parts, positions, r, fused, target, scale, view, waits, ties, failures)
+        return Decision(opinion, legs, parts, r, fused, list(target), list(sides), scale, together, waits)
 
 
 def answer(leg: Leg, view: View, n_symbols: int) -> Sequence[Wish]:
@@ -200,16 +204,8 @@ def _capped(moved: Decision, plain: Decision) -> Decision:
     if gross <= most:
         return moved
     cap = most / gross
-    return moved._replace(target=[cap * target for target in moved.target], scale=cap * moved.scale)
-
-
-def netted(wishes: Iterable[Wish], n_symbols: int) -> list[float]:
-    """What the wishes come to for each symbol, (N,)."""
-    targets = [0.0] * n_symbols
-    for columns, amounts in wishes:
-        for column, amount in zip(columns, amounts, strict=True):
-            targets[column] += amount
-    return targets
+    target, sides = ([cap * value for value in values] for values in (moved.target, moved.sides))
+    return moved._replace(target=target, sides=sides, scale=cap * moved.scale)
 
 
 def checked_wishes(wishes: Iterable[tuple[Sequence[int], Sequence[float]]], n_symbols: int) -> list[Wish]:

@@ -8,23 +8,27 @@ traded: row t of everything here is a function of rows up to t. A part that answ
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.brain.hybrid import Hybrid, answer, asked, netted
+from hybrid_bt.brain.hybrid import Hybrid, Sides, answer, asked
 from hybrid_bt.brain.legs.base import Leg, Opinion, View, Wish
 from hybrid_bt.brain.legs.sac import Gate
 from hybrid_bt.brain.reader import cut, panel_rows
-from hybrid_bt.brain.records import Opinions
-from hybrid_bt.equations.waiting import Bundle, open_bundles, tied_bundles
+from hybrid_bt.brain.records import Opinions, padded
+from hybrid_bt.equations.bundles import Bundle, bundles_of
+from hybrid_bt.equations.compiled import choose
+from hybrid_bt.equations.leg_risk import Seen, risk_bars
+from hybrid_bt.equations.pair import PairView
+from hybrid_bt.equations.waiting import tied_rows
 
 FloatArray = NDArray[np.float64]
 
 BARS_A_CALL = 512  #: that a part answers at once
 BARS_LISTED = 32  #: made lists of at once; more would keep Python's cycle collector busy
+SECONDS_PER_CELL = 1e-6  # of a bar x side, interpreted
 
 
 class _Columns(NamedTuple):
@@ -33,12 +37,14 @@ class _Columns(NamedTuple):
     bundles: Sequence[Bundle]
     amounts: FloatArray  #: (T, sides), bundle after bundle
 
-    def targets(self, n_symbols: int) -> FloatArray:
-        """(T, N), netted in the order of the bundles."""
-        found = np.zeros((len(self.amounts), n_symbols))
-        columns = [column for bundle in self.bundles for column in bundle]
-        for side, column in enumerate(columns):
-            found[:, column] += self.amounts[:, side]
+    def laid(self, sides: Sides) -> FloatArray:
+        """Side by side, (T, S)."""
+        sides.laid(self.wishes(0))
+        found, column = np.zeros((len(self.amounts), sides.n)), 0
+        for bundle in self.bundles:
+            first, n = sides.firsts[bundle], len(bundle)
+            found[:, first : first + n] += self.amounts[:, column : column + n]
+            column += n
         return found
 
     def wishes(self, t: int) -> list[Wish]:
@@ -46,26 +52,17 @@ class _Columns(NamedTuple):
         row = iter(self.amounts[t].tolist())
         return [Wish(bundle, tuple(next(row) for _ in bundle)) for bundle in self.bundles]
 
-    def of_pair(self, pair: tuple[int, int]) -> FloatArray | float:
-        """(T,) what is wanted of the first side of bundles of these columns."""
-        firsts = accumulate(map(len, self.bundles), initial=0)
-        return sum((self.amounts[:, a] for bundle, a in zip(self.bundles, firsts, strict=False) if bundle == pair), 0.0)
-
 
 class _Rows(NamedTuple):
     """From one call a bar."""
 
     rows: Sequence[Sequence[Wish]]
 
-    def targets(self, n_symbols: int) -> FloatArray:
-        return np.array([netted(wishes, n_symbols) for wishes in self.rows])
+    def laid(self, sides: Sides) -> FloatArray:
+        return padded([sides.laid(wishes) for wishes in self.rows], sides.n)
 
     def wishes(self, t: int) -> Sequence[Wish]:
         return self.rows[t]
-
-    def of_pair(self, pair: tuple[int, int]) -> FloatArray | float:
-        amounts = [[amounts[0] for columns, amounts in wishes if columns == pair] for wishes in self.rows]
-        return np.array([sum(found, 0.0) for found in amounts])
 
 
 _Answers: TypeAlias = _Columns | _Rows  #: what one leg wants on T bars
@@ -105,27 +102,51 @@ def opinions_in_turn(brain: Hybrid, panel: View) -> Iterator[Opinion]:
 
 
 def _listed(views: View, said: Opinions, positions: FloatArray, failures: list[list[str]]) -> Iterator[Opinion]:
-    nobody: list[Sequence[Bundle]] = [()] * len(said.legs)
+    bundles, layout = bundles_of(said.layout), said.layout
+    tied = tied_rows(said.amounts, said.before, layout, views.traded)
+    ties = [[bundles[b] for b in np.flatnonzero(row)] for row in tied]
     targets = zip(*(target.tolist() for target in said.legs.values()), strict=True)
     seen = panel_rows(views, arrays=("closes", "features", "market"))
-    told = zip(seen, targets, positions.tolist(), said.regime.tolist(), failures, strict=True)
-    for t, (view, wanted, held, r, wrong) in enumerate(told):
-        yield Opinion(view, wanted, said.ties.get(t, nobody), held, r, tuple(wrong))
+    given = seen, targets, said.amounts.tolist(), ties, positions.tolist(), said.risks.tolist(), said.regime.tolist()
+    for (view, wanted, amounts, tie, held, risks, r), wrong in zip(zip(*given, strict=True), failures, strict=True):
+        yield Opinion(view, wanted, amounts, layout, tie, held, risks, r, tuple(wrong))
 
 
 def _said(brain: Hybrid, views: View) -> tuple[Opinions, FloatArray, list[list[str]]]:
     """Opinions, the direction of each pair, (T, P), and what parts did wrong, (T,)."""
-    n_bars, n_symbols = views.traded.shape
+    n_bars = len(views.traded)
     failures: list[list[str]] = [[] for _ in range(n_bars)]
     answers = {name: _answers(brain, name, leg, views, failures) for name, leg in brain.legs.items()}
     regime = np.zeros(n_bars) if brain.gate is None else _scores(brain.gate, views, failures)
-    ties = _ties(brain, list(answers.values()), views.traded)
+    was = {key: True for key in brain.open}
+    amounts = np.hstack([said.laid(sides) for said, sides in zip(answers.values(), brain.sides, strict=True)])
+    layout, _, hedges = brain.places()
+    before, held = np.zeros(amounts.shape[1]), np.zeros((n_bars, len(brain.reader.columns)))
+    for key, first in hedges:
+        before[first] = key in was
+        if key[1] in brain.reader.columns:
+            held[:, brain.reader.columns.index(key[1])] += amounts[:, first]
+    risks = _risks(brain, views, amounts)
     for name, said in answers.items():
         brain.wishes[name] = said.wishes(n_bars - 1)
-    held = [sum((said.of_pair(pair) for said in answers.values()), np.zeros(n_bars)) for pair in brain.reader.columns]
-    legs = {name: said.targets(n_symbols) for name, said in answers.items()}
-    opinions = Opinions(legs, regime, views.volatility, views.correlation, views.warm, ties)
-    return opinions, np.sign(np.array(held).reshape(len(held), n_bars).T) + 0.0, failures
+    brain.open = [key for key, first in hedges if amounts[-1, first : first + len(key[1])].any()]
+    names, seen = tuple(brain.legs), (views.volatility, views.correlation, views.warm)
+    return Opinions(names, layout, amounts, before, risks, regime, *seen), np.sign(held) + 0.0, failures
+
+
+def _risks(brain: Hybrid, views: View, amounts: FloatArray) -> FloatArray:
+    """How risky each leg is, (T, L), by the brain's memory."""
+    layout, pair_of, _ = brain.places()
+    risks, sds = np.zeros((len(amounts), len(brain.legs))), views.pairs[:, :, PairView._fields.index("innovation_sd")]
+    seen = views.closes, views.volatility, views.correlation, sds
+    if choose(None, amounts.size * SECONDS_PER_CELL):
+        from hybrid_bt.equations.compiled.panel import weigh_all
+
+        weigh_all(brain.memory, Seen(*seen), amounts, layout, pair_of, risks)
+        return risks
+    rows = risks.tolist()
+    risk_bars(brain.memory, Seen(*(column.tolist() for column in seen)), amounts.tolist(), layout, pair_of, rows)
+    return np.array(rows)
 
 
 def _answers(brain: Hybrid, name: str, leg: Leg | None, views: View, failures: list[list[str]]) -> _Answers:
@@ -151,17 +172,4 @@ def _scores(gate: Gate, views: View, failures: list[list[str]]) -> FloatArray:
     except Exception:
         rows = zip(panel_rows(views), failures, strict=True)
         return np.array([asked("gate", wrong, 0.0, gate.score, view) for view, wrong in rows])
-    return found
-
-
-def _ties(brain: Hybrid, legs: Sequence[_Answers], traded: NDArray[np.bool_]) -> dict[int, list[Sequence[Bundle]]]:
-    """`tied_bundles` of each leg, on the rows on which a symbol has no bar."""
-    found = {}
-    for t in np.flatnonzero(~traded.all(axis=1)).tolist():
-        row = traded[t].tolist()
-        before = [open_bundles(leg.wishes(t - 1)) for leg in legs] if t else brain.open
-        now = [open_bundles(leg.wishes(t)) for leg in legs]
-        ties = [tied_bundles(was, then, row) for was, then in zip(before, now, strict=True)]
-        if any(ties):
-            found[t] = ties
     return found

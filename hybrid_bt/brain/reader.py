@@ -1,6 +1,6 @@
-"""What is seen of a whole panel: a view is a row of it.
+"""What is seen of the market: a view of one bar after the other, or of a whole panel, of which it is a row.
 
-`read_panel` drives the recursions that `hybrid.MarketReader` drives from one bar to the next, where it is worth it in a
+`read_panel` drives the recursions that `MarketReader` drives from one bar to the next, where it is worth it in a
 compiled loop (`hybrid_bt.equations.compiled.panel`), with the same bits.
 """
 
@@ -14,15 +14,57 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.legs.base import View, check_closes
-from hybrid_bt.equations import features
+from hybrid_bt.equations import features, pair
 from hybrid_bt.equations.compiled import choose
-from hybrid_bt.equations.pair import PairView
+from hybrid_bt.equations.kalman import KalmanParams
+from hybrid_bt.equations.pair import PairView, SpreadParams
 
 FloatArray = NDArray[np.float64]
 
 READING_SECONDS = 2e-5  # of a bar x symbol, interpreted
+
+
+class MarketReader:
+    """Drives the recursions of all assets and pairs (y, x) from one bar to the next.
+
+    `bars_per_year`, which views name, may be set anew between bars.
+    """
+
+    def __init__(
+        self,
+        n_symbols: int,
+        pairs: Sequence[tuple[int, int]],
+        kalman_params: Sequence[KalmanParams],
+        spread_params: SpreadParams,
+        bars_per_year: float = 252.0,
+    ) -> None:
+        self.n_symbols, self.columns = n_symbols, [(int(y), int(x)) for y, x in pairs]
+        self.kalman_params, self.spread_params = list(kalman_params), spread_params
+        self.rates = pair.rates_of(spread_params)
+        self.bars_per_year = bars_per_year
+        #: (N,) pairs that each asset is a side of
+        self.n_pairs_of = [sum(i in sides for sides in self.columns) for i in range(n_symbols)]
+        self.assets = [features.initial_asset()] * n_symbols
+        self.market = features.initial_market()
+        self.pairs = [pair.first_pair(y, x, params) for (y, x), params in zip(self.columns, kalman_params, strict=True)]
+
+    def anew(self) -> MarketReader:
+        """A reader of the same pairs and parameters that has seen nothing."""
+        return MarketReader(self.n_symbols, self.columns, self.kalman_params, self.spread_params, self.bars_per_year)
+
+    def read(self, closes: Sequence[float]) -> View:
+        """Absorb the closes of one bar, (N,), NaN where a symbol has no bar."""
+        logs = [math.log(close) if 0.0 < close < math.inf else math.nan for close in closes]
+        traded = [log == log for log in logs]
+        if not all(traded):
+            check_closes(closes)
+        self.market = market = features.absorb_bar(logs, traded, self.assets, self.market)
+        pair.absorb_bar(self.pairs, logs, self.kalman_params, self.rates)
+        zscores = [0.0] * len(logs)
+        stretch = pair.pair_zscores(self.pairs, self.n_pairs_of, zscores)
+        seen = features.seen_of(self.assets, market, zscores, stretch)
+        return View(closes, traded, *seen, [*map(pair.pair_view, self.pairs)], self.bars_per_year)
 
 
 def read_panel(closes: FloatArray, reader: MarketReader, *, compiled: bool | None = None) -> View:

@@ -6,8 +6,8 @@ A record grows as flat doubles: 8 bytes a number, whatever the number of bars.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.hybrid import Hybrid
-from hybrid_bt.brain.legs.base import Decision
+from hybrid_bt.brain.legs.base import Decision, Opinion
 from hybrid_bt.equations.advice import Managed
+from hybrid_bt.equations.bundles import Bundle, Layout, bundles_of, layout_of
 from hybrid_bt.equations.pair import PairView
 
 FloatArray = NDArray[np.float64]
 
 _NUMBERS = ("regime", "scale", "guard", "correlation")  #: one of each bar
-_VECTORS = ("fused", "target", "wanted", "volatility", "warm", "waits")  #: one of each symbol
-_FLAGS = ("warm", "waits")
+_VECTORS = ("fused", "target", "wanted", "volatility", "warm", "waits", "together")  #: one of each symbol
+_CODES = {"warm": "b", "waits": "b", "together": "q"}  #: of those that are no doubles
 _SEEN = PairView._fields[:7]  # of a pair, as `PairPaths` names them
 
 _Paths = TypeVar("_Paths", "ManagedPaths", "Decisions", "Opinions", "PairPaths")
@@ -70,12 +71,16 @@ class ManagedPaths:
 class Decisions:
     """What each part of the brain wanted, bar by bar; targets are signed fractions of equity."""
 
-    legs: dict[str, FloatArray]  #: leg name -> (T, N) target
-    weights: dict[str, FloatArray]  #: leg name -> (T,) fusion weight
+    legs: dict[str, FloatArray]  #: leg name -> (T, N) what it wished
+    weights: dict[str, FloatArray]  #: leg name -> (T,) what its wishes were multiplied by
     regime: FloatArray  #: (T,) r in [-1, 1]
     fused: FloatArray  #: (T, N) mix of the legs' targets
     target: FloatArray  #: (T, N) after limits: what is traded
-    scale: FloatArray  #: (T,) factor that the volatility target and the limits put on the fused target
+    scale: FloatArray  #: (T,) factor that brought the base to the volatility target
+    layout: Layout  #: of what the legs wished
+    sides: FloatArray  #: (T, S) what the target is made of, side by side
+    risks: FloatArray  #: (T, L) volatility per bar of each leg's wishes
+    together: NDArray[np.int64]  #: (T, N) symbols of the same label were one decision
     wanted: FloatArray | None = None  #: (T, N) target before the guard; NaN in `target` holds what is held
     guard: FloatArray | None = None  #: (T,) rules of `hybrid_bt.equations.guard` that changed the target, as a mask
 
@@ -106,18 +111,33 @@ class Decisions:
 class Opinions:
     """What legs and gate said, bar by bar, and what the limits need: enough to trade any mix of them again."""
 
-    legs: dict[str, FloatArray]  #: leg -> (T, N) targets, netted, signed fractions of equity
+    names: tuple[str, ...]  #: of the L legs, the base first
+    layout: Layout  #: of what they wished
+    amounts: FloatArray  #: (T, S) side by side, signed fractions of equity
+    before: FloatArray  #: (S,) of the bar before the first
+    risks: FloatArray  #: (T, L) volatility per bar of each leg's wishes
     regime: FloatArray  #: (T,) r in [-1, 1]
     volatility: FloatArray  #: (T, N) per bar, as known at the decision
     correlation: FloatArray  #: (T,) in [0, 1)
     warm: NDArray[np.bool_]  #: (T, N) the symbol's features have warmed up
-    #: row on which a symbol has no bar -> of each leg, the bundles of symbols that trade as a whole
-    ties: Mapping[int, Sequence[Sequence[tuple[int, ...]]]] = field(default_factory=dict)
+
+    @property
+    def legs(self) -> dict[str, FloatArray]:
+        """Leg -> (T, N) targets, netted."""
+        return netted(self.names, self.amounts, self.layout, self.volatility.shape)
+
+    def with_base(self, name: str, targets: FloatArray) -> Opinions:
+        """The same bars with one leg alone, that wishes (T, N) of the symbols."""
+        n_bars, n = targets.shape
+        layout = layout_of([[(i,) for i in range(n)]])
+        return replace(
+            self, names=(name,), layout=layout, amounts=targets, before=np.zeros(n), risks=np.zeros((n_bars, 1))
+        )
 
     def rows(self, rows: slice) -> Opinions:
         """Bars in a row alone; the arrays are views."""
-        first, end, _ = rows.indices(len(self.regime))
-        return _cut(self, rows, ties={row - first: ties for row, ties in self.ties.items() if first <= row < end})
+        first, _, _ = rows.indices(len(self.regime))
+        return _cut(self, rows, before=self.amounts[first - 1] if first else self.before)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,25 +159,84 @@ class PairPaths:
         return _cut(self, rows)
 
 
+class _Sides:
+    """Wishes of each bar and what was settled of them, side by side in the layout of the last bar."""
+
+    def __init__(self) -> None:
+        self.layout = layout_of([])
+        self._rows, self._risks = array("d"), array("d")
+        self._laid: list[tuple[int, Layout]] = []  #: number of bars under each layout
+
+    def append(self, opinion: Opinion, settled: Sequence[float]) -> None:
+        if len(opinion.amounts) != len(self.layout.columns) or not self._laid:
+            self.layout = opinion.layout
+            self._laid.append((0, self.layout))
+        self._laid[-1] = self._laid[-1][0] + 1, self.layout
+        for numbers in (opinion.amounts, settled):
+            self._rows.extend(numbers)
+        self._risks.extend(opinion.risks)
+
+    def risks(self, n_legs: int) -> FloatArray:
+        return np.array(self._risks).reshape(-1, n_legs)
+
+    def wishes(self) -> FloatArray:
+        return self._in_last_layout(0)
+
+    def settled(self) -> FloatArray:
+        return self._in_last_layout(1)
+
+    def _in_last_layout(self, which: int) -> FloatArray:
+        places, values, at = _places(self.layout), np.array(self._rows), 0
+        found = []
+        for n_bars, layout in self._laid:
+            n = len(layout.columns)
+            rows = values[at : at + 2 * n_bars * n].reshape(n_bars, 2, n)[:, which]
+            wide = np.zeros((n_bars, len(self.layout.columns)))
+            for key, first in _places(layout).items():
+                end, last = first + len(key[1]), places[key]
+                wide[:, last : last + len(key[1])] = rows[:, first:end]
+            found.append(wide)
+            at += 2 * n_bars * n
+        return np.concatenate(found) if found else np.zeros((0, 0))
+
+
+def netted(names: Iterable[str], amounts: FloatArray, layout: Layout, shape: tuple[int, ...]) -> dict[str, FloatArray]:
+    """Leg -> (T, N) of what lies side by side, (T, S)."""
+    found = {name: np.zeros(shape) for name in names}
+    legs, owners = list(found.values()), [leg for leg, columns in bundles_of(layout) for _ in columns]
+    for side, (leg, column) in enumerate(zip(owners, layout.columns, strict=True)):
+        legs[leg][:, column] += amounts[:, side]
+    return found
+
+
+def _places(layout: Layout) -> dict[tuple[int, Bundle], int]:
+    """Where each bundle begins."""
+    return dict(zip(bundles_of(layout), (0, *layout.ends), strict=False))
+
+
+def padded(rows: Sequence[Sequence[float]], n: int) -> FloatArray:
+    """Rows that grow, with zeros behind them: (T, n)."""
+    return np.array([[*row, *([0.0] * (n - len(row)))] for row in rows]).reshape(len(rows), n)
+
+
 class Recorder:
     """Collects what a brain decides, bar by bar."""
 
     def __init__(self, n_symbols: int, pair_names: Sequence[str], leg_names: Sequence[str]) -> None:
         self._n_symbols, self._leg_names, self._pair_names = n_symbols, tuple(leg_names), tuple(pair_names)
-        self._nobody = (False,) * n_symbols
+        self._nobody, self._alone = (False,) * n_symbols, range(n_symbols)
         self._legs = {name: array("d") for name in leg_names}
         self._weights = {name: array("d") for name in leg_names}
         self._numbers = {name: array("d") for name in _NUMBERS}
-        self._vectors: dict[str, array[Any]] = {name: array("b" if name in _FLAGS else "d") for name in _VECTORS}
+        self._vectors: dict[str, array[Any]] = {name: array(_CODES.get(name, "d")) for name in _VECTORS}
         self._pairs = array("d")
-        self._ties: dict[int, Any] = {}
+        self._sides = _Sides()
         self._managed: list[Managed | None] = []
 
     def append(self, decision: Decision) -> None:
         """Append one bar."""
         view = decision.view
-        if any(decision.ties):
-            self._ties[len(self._managed)] = decision.ties
+        self._sides.append(decision.opinion, decision.sides)
         for name in self._leg_names:
             self._legs[name].extend(decision.legs[name])
             self._weights[name].append(decision.weights[name])
@@ -165,8 +244,8 @@ class Recorder:
         for column, number in zip(self._numbers.values(), numbers, strict=True):
             column.append(number)
         wanted = decision.target if decision.wanted is None else decision.wanted
-        waits = decision.waits or self._nobody
-        vectors = (decision.fused, decision.target, wanted, view.volatility, view.warm, waits)
+        waits, together = decision.waits or self._nobody, decision.together or self._alone
+        vectors = (decision.fused, decision.target, wanted, view.volatility, view.warm, waits, together)
         for column, vector in zip(self._vectors.values(), vectors, strict=True):
             column.extend(vector)
         self._managed.append(decision.managed)
@@ -176,26 +255,29 @@ class Recorder:
     def decisions(self, start: int = 0) -> Decisions:
         """The bars from row `start` on."""
         return Decisions(
+            legs={name: self._matrix(leg)[start:] for name, leg in self._legs.items()},
             weights={name: np.array(values)[start:] for name, values in self._weights.items()},
+            layout=self._sides.layout,
+            sides=self._sides.settled()[start:],
+            risks=self._sides.risks(len(self._leg_names))[start:],
             managed=_managed_paths(self._managed[start:]),
-            **self._paths(start, "regime", "fused", "target", "scale", "wanted", "guard", "waits"),
+            **self._paths(start, "regime", "fused", "target", "scale", "wanted", "guard", "waits", "together"),
         )
 
     def opinions(self, start: int = 0) -> Opinions:
         """What can be mixed, limited and traded again (`hybrid_bt.brain.settling`), from row `start` on."""
-        return Opinions(
-            ties={row - start: ties for row, ties in self._ties.items() if row >= start},
-            **self._paths(start, "regime", "volatility", "correlation", "warm"),
-        )
+        amounts, risks = self._sides.wishes(), self._sides.risks(len(self._leg_names))
+        before, seen = np.zeros(amounts.shape[1]), self._paths(0, "regime", "volatility", "correlation", "warm")
+        return Opinions(self._leg_names, self._sides.layout, amounts, before, risks, **seen).rows(slice(start, None))
 
     def _paths(self, start: int, *names: str) -> dict[str, Any]:
-        """Those numbers (T,) and vectors (T, N), and the legs' targets."""
+        """Those numbers (T,) and vectors (T, N)."""
         vectors = {name: self._matrix(values)[start:] for name, values in self._vectors.items() if name in names}
-        numbers = {name: np.array(values)[start:] for name, values in self._numbers.items() if name in names}
-        return vectors | numbers | {"legs": {name: self._matrix(leg)[start:] for name, leg in self._legs.items()}}
+        return vectors | {name: np.array(values)[start:] for name, values in self._numbers.items() if name in names}
 
     def _matrix(self, values: array[Any]) -> NDArray[Any]:
-        return np.array(values, np.bool_ if values.typecode == "b" else np.float64).reshape(-1, self._n_symbols)
+        kind = {"b": np.bool_, "q": np.int64}.get(values.typecode, np.float64)
+        return np.array(values, kind).reshape(-1, self._n_symbols)
 
     def pairs(self, start: int = 0) -> PairPaths:
         """The pairs of the bars from row `start` on."""

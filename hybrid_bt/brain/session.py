@@ -100,6 +100,11 @@ class Session:
         #: of the last bar, that are to be kept
         self._kept: tuple[float, Sequence[float], Advice | None, GuardFacts | None, Sequence[float] | None]
 
+    @property
+    def together(self) -> Sequence[int]:
+        """(N,) symbols of the same label are one decision on the last bar; empty for nobody."""
+        return self.decision.together if self.decision is not None else ()
+
     def _new_recorder(self) -> Recorder:
         return Recorder(len(self._setup.symbols), self.pairs, tuple(self.decider.current.legs))
 

@@ -21,41 +21,47 @@ from hybrid_bt.brain.journal import moment_of
 from hybrid_bt.brain.legs.base import Decision
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.equations.compiled import choose
-from hybrid_bt.equations.fusion import MixParams, RiskParams, leg_weights, legs_traded, settle_rows
+from hybrid_bt.equations.fusion import NOTHING, WHOLE, Line, RiskParams, leg_shares, legs_traded, settle_rows
 from hybrid_bt.equations.guard import guard_step, initial_guard
-from hybrid_bt.equations.guard_limits import RULES, GuardFacts, GuardParams, held_weights, is_active, rule_names
-from hybrid_bt.equations.waiting import waiting_rows, withheld
+from hybrid_bt.equations.guard_limits import RULES, GuardFacts, GuardParams, Wanted, held_weights, is_active, rule_names
+from hybrid_bt.equations.waiting import tied_rows, together_rows, waiting_rows, withheld
 from hybrid_bt.errors import ConfigError
 
 FloatArray = NDArray[np.float64]
 
-SECONDS_PER_CELL = 1e-6  # of a bar x symbol, interpreted
+SECONDS_PER_CELL = 1e-6  # of a bar x side or symbol, interpreted
 MOST_TEXTS = 20  #: a policy that fails with another number each time must not fill the memory
 
 
 class Mix(NamedTuple):
     """How much of each leg, bar by bar."""
 
-    weights: FloatArray  #: (T, L)
+    shares: FloatArray  #: (T, L) of the account's risk
     traded: tuple[bool, ...]  #: (L,) whether a leg has a part in it at all
 
 
-def mix_of(regime: ArrayLike, params: MixParams) -> Mix:
-    """The weights of all legs along a path of r, (T,)."""
+class Targets(NamedTuple):
+    """What may be ordered."""
+
+    targets: FloatArray  #: (T, N) signed fractions of equity; NaN keeps what is held
+    together: NDArray[np.int64]  #: (T, N) symbols of the same label are one decision
+
+
+def mix_of(regime: ArrayLike, lines: Sequence[Line]) -> Mix:
+    """The shares of all legs along a path of r, (T,)."""
     path = np.asarray(regime, dtype=np.float64).tolist()
-    return Mix(np.array([leg_weights(r, params) for r in path]), legs_traded(params))
+    return Mix(np.array([leg_shares(r, lines) for r in path]), legs_traded(lines))
 
 
 def alone(opinions: Opinions, name: str) -> Mix:
-    """All of one leg and nothing of the others."""
-    parts = tuple(leg == name for leg in opinions.legs)
-    return Mix(np.tile(np.array(parts, dtype=np.float64), (len(opinions.regime), 1)), parts)
+    """All of the account's risk to one leg and none to the others."""
+    return mix_of(np.zeros(len(opinions.regime)), [WHOLE if leg == name else NOTHING for leg in opinions.names])
 
 
 def settle_panel(
     opinions: Opinions, traded: NDArray[np.bool_], mix: Mix, risk: RiskParams, *, compiled: bool | None = None
-) -> FloatArray:
-    """Targets (T, N) of recorded legs, signed fractions of equity; NaN keeps what is held.
+) -> Targets:
+    """What recorded legs come to.
 
     Parameters
     ----------
@@ -71,25 +77,28 @@ def settle_panel(
     ConfigError
         For arrays of another shape or with values that are not finite.
     """
-    n_bars, wanted = len(traded), [_checked(name, leg, traded.shape) for name, leg in opinions.legs.items()]
+    (n_bars, n), layout = traded.shape, opinions.layout
     given = (
-        np.stack(wanted, axis=1),
-        _checked("the mix", mix.weights, (n_bars, len(wanted))),
+        _checked("what legs wish", opinions.amounts, (n_bars, len(layout.columns))),
+        _checked("their risk", opinions.risks, (n_bars, len(opinions.names))),
         _checked("volatility", opinions.volatility, traded.shape),
         _checked("correlation", opinions.correlation, (n_bars,)),
     )
-    settled = np.empty(traded.shape)
-    if choose(compiled, traded.size * SECONDS_PER_CELL):
+    shares, settled = _checked("the mix", mix.shares, (n_bars, len(opinions.names))), np.empty(traded.shape)
+    if choose(compiled, (given[0].size + traded.size) * SECONDS_PER_CELL):
         from hybrid_bt.equations.compiled.panel import settle_all
 
-        settle_all(settled, *given, risk=risk)
+        settle_all(settled, given, layout, shares, risk)
     else:
-        rows = [[0.0] * traded.shape[1] for _ in range(n_bars)]
-        wants, weights, volatility, correlation = (values.tolist() for values in given)
-        settle_rows(rows, wants, weights, volatility, correlation, risk)
+        rows = [[0.0] * n for _ in range(n_bars)]
+        room = [[0.0] * size for size in (len(layout.columns), len(opinions.names), n)]
+        amounts, risks, volatility, correlation = (values.tolist() for values in given)
+        settle_rows(rows, (amounts, risks, volatility, correlation), layout, shares.tolist(), risk, room)
         settled[...] = rows
-    settled[waiting_rows(traded, opinions.ties, mix.traded)] = np.nan
-    return settled
+    tied = tied_rows(opinions.amounts, opinions.before, layout, traded)
+    together = together_rows(tied, layout, mix.traded, n)
+    settled[waiting_rows(traded, together)] = np.nan
+    return Targets(settled, together)
 
 
 def _checked(name: str, values: ArrayLike, shape: tuple[int, ...]) -> FloatArray:
@@ -143,13 +152,14 @@ class AccountGuard:
         self, stamp: float, decision: Decision, facts: GuardFacts, pairs: Sequence[tuple[int, int]]
     ) -> Decision:
         """The decision with the targets that may be sent, and what they were cut by; once on every bar traded."""
-        wanted = withheld(decision.target, decision.waits)
-        self._state, targets, mask = guard_step(self._state, wanted, facts, pairs, self.params, self._band)
+        targets, sides = list(withheld(decision.target, decision.waits)), list(decision.sides)
+        wanted = Wanted(targets, sides, decision.opinion.layout, decision.together)
+        self._state, mask = guard_step(self._state, wanted, facts, pairs, self.params, self._band)
         for name in rule_names(mask):
             self.triggers[name] = self.triggers.get(name, 0) + 1
             self.first.setdefault(name, stamp)
         waits = tuple(wait and target != target for wait, target in zip(decision.waits, targets, strict=False))
-        return decision._replace(target=targets, waits=waits, wanted=decision.target, guard=mask)
+        return decision._replace(target=targets, sides=sides, waits=waits, wanted=decision.target, guard=mask)
 
     def told(self, stamp: float, failures: Sequence[str]) -> None:
         """Name each part that failed on a bar, once."""

@@ -67,10 +67,9 @@ def _twin(
     terms = config.terms()
     assert streamed.guard is not None  # Backtrader's side records it
     if is_active(config.guard) or streamed.guard.any():
-        return replay_guarded(
-            recorded.sent, traded, pairs, config.guard, streamed.guard, terms.cash, terms.costs, terms.rules
-        )
-    return traded_at(terms, recorded.sent, traded), recorded.target
+        given = terms.cash, terms.costs, terms.rules
+        return replay_guarded(recorded, traded, pairs, config.guard, streamed.guard, given)
+    return traded_at(terms, recorded.sent, traded, recorded.together), recorded.target
 
 
 def _largest(

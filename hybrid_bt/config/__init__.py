@@ -32,16 +32,18 @@ from hybrid_bt.config.parts import (
 )
 from hybrid_bt.equations.advice import ManagerParams
 from hybrid_bt.equations.book import Capital
-from hybrid_bt.equations.costs import Costs
+from hybrid_bt.equations.costs import Costs, commission
 from hybrid_bt.equations.features import WARMUP_BARS
-from hybrid_bt.equations.fusion import FusionParams, MixParams, RiskParams, RiskUnit, constant_weights
+from hybrid_bt.equations.fusion import NOTHING, WHOLE, FusionParams, Line, RiskParams
 from hybrid_bt.equations.guard_limits import GuardParams
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.pair import PairRules, SpreadParams
 from hybrid_bt.equations.parameters import meanings, parsed
 from hybrid_bt.equations.sizing import OrderRules
+from hybrid_bt.equations.tilt import TiltParams, smoothing_bars
 from hybrid_bt.errors import ConfigError, did_you_mean
 
+MANY_PAIRS = 10  #: from so many on, pairs that a rule found carry the Kalman leg's whole share
 Overrides = Mapping[str, Mapping[str, Any]]  #: {section: {key: value}}
 
 
@@ -61,7 +63,7 @@ class Config(NamedTuple):
     spread_params: Annotated[SpreadParams, "kalman"]  #: quiet until half the bars have passed that an asset needs
     pair_rules: Annotated[PairRules, "kalman"]
     sac: SacConfig
-    risk_unit: Annotated[RiskUnit, "sac"]
+    tilt_params: Annotated[TiltParams, "sac"]
     gate: GateConfig
     fusion: FusionParams
     risk: RiskParams
@@ -93,13 +95,18 @@ class Config(NamedTuple):
 
     def terms(self) -> Terms:
         """What an account takes (`hybrid_bt.account.registry`)."""
-        return Terms(self.mix(), self.risk, self.costs, self.order_rules, self.account.cash)
+        return Terms(self.lines(), self.risk, self.costs, self.order_rules, self.account.cash)
 
-    def mix(self) -> MixParams:
-        """The weights of all legs; of `sac` and `kalman`, one that is off leaves its weight to the other."""
-        both = self.sac.enabled and self.kalman.enabled
-        base = self.fusion if both else constant_weights(1.0 if self.sac.enabled else 0.0)
-        return MixParams(base, tuple(leg.weights for leg in self.legs.values()))
+    def lines(self, pairs_found: int = MANY_PAIRS) -> tuple[Line, ...]:
+        """Shares of risk of all legs, `sac` first; where it is off, the Kalman leg has all of its risk.
+
+        Few pairs that a rule found carry little: `pairs_found` of them have min(1, pairs / 10) of the share. Pairs that
+        the user named carry it whole.
+        """
+        part, (reversion, neutral, trend) = min(1.0, pairs_found / MANY_PAIRS), self.fusion
+        pairs = (part * reversion, part * neutral, part * trend) if self.sac.enabled else WHOLE
+        base = WHOLE if self.sac.enabled else NOTHING, pairs if self.kalman.enabled else NOTHING
+        return (*base, *(leg.weights if leg.enabled else NOTHING for leg in self.legs.values()))
 
     def for_stamps(self, stamps: NDArray[np.datetime64]) -> Config:
         """The same with `risk.bars_per_year = "auto"` replaced by what stamps say, (T,): of the bars before the first
@@ -205,9 +212,11 @@ def _validated(merged: Mapping[str, Mapping[str, Any]]) -> Config:
         parts[part], problems = parsed(classes[part], given)
         wrong += [f"{'.'.join(filter(None, (_section(part, key), key)))}: {text}" for key, text in problems]
     if not wrong:
-        unit = parts["risk_unit"]._replace(bars_per_year=parts["risk"].bars_per_year)
+        costs = parts["costs"]
+        parts["tilt_params"] = parts["tilt_params"]._replace(half_life_bars=smoothing_bars(costs))
+        parts["pair_rules"] = parts["pair_rules"]._replace(cost_per_side=commission(1.0, 1.0, costs))
         legs = {name: further_leg(name, given) for name, given in merged[FURTHER].items()}
-        config = Config(**parts | {"risk_unit": unit}, auto_rate=auto, legs=legs)
+        config = Config(**parts, auto_rate=auto, legs=legs)
         if not config.contradiction():
             return config
         wrong = [config.contradiction()]
@@ -221,7 +230,7 @@ def _given(merged: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]
         for key, value in merged[section].items():
             found[keys[key]][key] = value
     found["spread_params"]["warmup_bars"] = WARMUP_BARS / 2
-    found["risk_unit"]["bars_per_year"] = EXCHANGE_SESSIONS
+    found["tilt_params"]["half_life_bars"] = found["pair_rules"]["cost_per_side"] = 0.0
     return found
 
 

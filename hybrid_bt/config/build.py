@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hybrid_bt.bars.market import resolve_pairs
-from hybrid_bt.brain.hybrid import Hybrid, MarketReader
+from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.legs import Leg, SacLeg, leg_named
 from hybrid_bt.brain.legs.sac import Gate
+from hybrid_bt.brain.reader import MarketReader
 from hybrid_bt.config import Config
 from hybrid_bt.equations.features import OBSERVATIONS
 from hybrid_bt.equations.kalman import KalmanParams
@@ -83,6 +84,7 @@ def build(
     policies: Policies,
     kalman_params: Sequence[KalmanParams] | None = None,
     legs: Mapping[str, LegMaker] | None = None,
+    pairs_found: bool = False,
 ) -> Hybrid:
     """A fresh brain for these symbols and pairs, with copies of the policies that remember nothing.
 
@@ -94,6 +96,8 @@ def build(
         Fitted noise variances; by default every pair has the mode's.
     legs : mapping, optional
         Legs of the user's own in the place of those that the configuration names; one that is off is not made.
+    pairs_found : bool
+        Whether a rule chose the pairs: few of them carry little (`Config.lines`).
     """
     columns, names = resolve_pairs(pairs, symbols), tuple(symbols)
     noise = kalman_params or [config.kalman_params] * len(columns)
@@ -103,7 +107,8 @@ def build(
         name: _leg(config, name, names, columns, policies, legs or {}) if is_on else None
         for name, is_on in config.legs_enabled().items()
     }
-    return Hybrid(reader, made, Gate(gate) if gate else None, config.mix(), config.risk, config.manager)
+    lines = config.lines(len(columns)) if pairs_found else config.lines()
+    return Hybrid(reader, made, Gate(gate) if gate else None, lines, config.risk, config.manager)
 
 
 def _leg(
@@ -116,7 +121,7 @@ def _leg(
 ) -> Leg | None:
     if name == "sac" and name not in own:
         policy: Any = _fresh(policies.sac)
-        return None if policy is None else SacLeg(symbols, pairs, config.risk_unit, policy)
+        return None if policy is None else SacLeg(symbols, pairs, config.tilt_params, policy)
     params = config.pair_rules if name == "kalman" else config.legs[name].params if name in config.legs else ()
     leg: Leg = own[name](symbols, pairs, config) if name in own else leg_named(name)(symbols, pairs, params)
     if not callable(getattr(leg, "wishes", None)):

@@ -198,7 +198,7 @@ def setup_of(
     finds = tuple(pairs) == ("auto",)
     return Setup(
         symbols,
-        partial(build, config, symbols, policies=policies, kalman_params=kalman_params, legs=legs),
+        partial(build, config, symbols, policies=policies, kalman_params=kalman_params, legs=legs, pairs_found=finds),
         () if finds else tuple(pairs),
         config.guard,
         config.order_rules.rebalance_band,

@@ -42,11 +42,11 @@ class GateConfig(NamedTuple):
 
 
 class LegWeights(NamedTuple):
-    """A leg beside `sac` and `kalman`: its weight in the mix, by regime score."""
+    """A leg beside `sac` and `kalman`: its share of the account's risk, by regime score."""
 
-    at_reversion: Annotated[float, Ge(0), "weight at r = -1"]
-    at_neutral: Annotated[float, Ge(0), "weight at r = 0"]
-    at_trend: Annotated[float, Ge(0), "weight at r = +1"]
+    at_reversion: Annotated[float, Ge(0), "share of risk at r = -1"]
+    at_neutral: Annotated[float, Ge(0), "the same at r = 0"]
+    at_trend: Annotated[float, Ge(0), "the same at r = +1"]
 
 
 class NoParams(NamedTuple):

@@ -59,8 +59,8 @@ SAMPLE_SPAN = "2000-01-01", "2009-12-31"  # bars that the policies learned on
 
 def task_of(config: Config) -> Task:
     """A mode's costs, limits and order rules."""
-    fusion, rules = config.mix().fusion, config.order_rules
-    return Task(unit=config.risk_unit, fusion=fusion, risk=config.risk, costs=config.costs, rules=rules)
+    unit = Task().unit._replace(bars_per_year=config.risk.bars_per_year)
+    return Task(unit=unit, risk=config.risk, costs=config.costs, rules=config.order_rules)
 
 
 def ready_env(
@@ -114,7 +114,7 @@ def ready_env(
     else:
         brain = build(config, bars.symbols, names, load_policies(config))
         said = opinions(brain, read_panel(bars.close, brain.reader))
-        tracks = [regime_track(history, said, config.mix(), *span)]
+        tracks = [regime_track(history, said, config.lines(), *span)]
     own: dict[str, Any] = terms
     task = task_of(config)._replace(**own)
     return TradingEnv(SPECS[spec], tracks, task, episode_bars=episode_bars, compiled=compiled)

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.bars.market import resolve_pairs
-from hybrid_bt.brain.hybrid import MarketReader
-from hybrid_bt.brain.reader import MarketHistory, read_history
+from hybrid_bt.brain.reader import MarketHistory, MarketReader, read_history
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config import Config
-from hybrid_bt.equations.fusion import MixParams, legs_traded
-from hybrid_bt.equations.waiting import waiting_rows
+from hybrid_bt.equations.bundles import Layout
+from hybrid_bt.equations.fusion import Line, legs_traded
+from hybrid_bt.equations.waiting import tied_rows, together_rows, waiting_rows
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 
 Day = str | np.datetime64
@@ -50,8 +50,10 @@ class Track(NamedTuple):
     closes: FloatArray  #: (T, N), likewise
     days: NDArray[np.int64]  #: (T,)
     span: Span
-    legs: tuple[NDArray[Any], ...] = ()  #: of a regime: recorded targets (T, N) of each leg, then 1 where one waits
-    lines: tuple[tuple[float, float, float], ...] = ()  #: of a regime: `MixParams.further`
+    said: FloatArray = np.zeros((0, 0))  #: of a regime: (T, S + K) wishes side by side, and how risky each leg is
+    layout: Layout = Layout((), (), ())  #: of those sides
+    waits: tuple[NDArray[np.bool_], ...] = ()  #: of a regime: (T, N) whether a symbol waits for another
+    lines: tuple[Line, ...] = ()  #: of a regime: the legs' shares of risk at r = -1, 0 and +1
 
     @property
     def symbol(self) -> str:
@@ -100,16 +102,18 @@ def portfolio_track(history: MarketHistory, start: Day, end: Day) -> Track:
     return _track(history, bars.symbols, features, inside)
 
 
-def regime_track(history: MarketHistory, said: Opinions, mix: MixParams, start: Day, end: Day) -> Track:
+def regime_track(history: MarketHistory, said: Opinions, lines: tuple[Line, ...], start: Day, end: Day) -> Track:
     """The market and what all legs said, with episodes between two dates, both included.
 
-    Features are `MARKET_FEATURES`. `mix` says who has a part, and so who waits for the other side of a pair; its
-    `fusion` belongs into the `Task`.
+    Features are `MARKET_FEATURES`. `lines` are the legs' shares of risk, which say who waits for the other side of a
+    pair as well.
     """
     inside = _warm("regime: the market is", history, history.market_warm, start, end)
     track = _track(history, history.bars.symbols, history.market, inside)
-    waits = waiting_rows(history.bars.traded, said.ties, legs_traded(mix))
-    return track._replace(legs=(*said.legs.values(), waits), lines=mix.further)
+    traded, layout = history.bars.traded, said.layout
+    tied = tied_rows(said.amounts, said.before, layout, traded)
+    waits = waiting_rows(traded, together_rows(tied, layout, legs_traded(lines), history.bars.n_symbols))
+    return track._replace(said=np.hstack([said.amounts, said.risks]), layout=layout, waits=(waits,), lines=lines)
 
 
 def _warm(who: str, history: MarketHistory, warm: NDArray[np.bool_], start: Day, end: Day) -> NDArray[np.bool_]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hybrid_bt.envs.episodes import Episode, Track
 from hybrid_bt.equations import env_step as step
 from hybrid_bt.equations.book import NO_TAPE, Account, Book, Capital, book_of
+from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.equations.env_step import FLOAT_ROWS, INT_ROWS, LAST, ROW, SCALARS, Task, World
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.errors import ConfigError
@@ -58,8 +59,10 @@ class Market(NamedTuple):
     """All tracks, one behind the other: R rows of N assets."""
 
     features: NDArray[np.float32]  #: (R, F)
-    panel: NDArray[np.float64]  #: (5 and more, R, N) opens, closes, volatility, days, correlation, legs; see `World`
-    lines: NDArray[np.float64]  #: of further legs, see `World`
+    panel: NDArray[np.float64]  #: (5 or 6, R, N) opens, closes, volatility, days, correlation, waits; see `World`
+    said: NDArray[np.float64]  #: (R, S + K), see `World`
+    layout: NDArray[np.int64]  #: (3, S): of those sides, filled up with -1
+    lines: NDArray[np.float64]  #: (3 K,) see `World`
     offsets: NDArray[np.int64]  #: first row of each track
 
     @classmethod
@@ -70,10 +73,16 @@ class Market(NamedTuple):
             days, correlation = (
                 np.broadcast_to(row[:, None], track.opens.shape) for row in (track.days, track.correlation)
             )
-            panels.append(np.stack([track.opens, track.closes, track.volatility, days, correlation, *track.legs]))
+            panels.append(np.stack([track.opens, track.closes, track.volatility, days, correlation, *track.waits]))
+        parts = tracks[0].layout
+        layout = np.full((3, len(parts.columns)), -1, np.int64)
+        for row, part in zip(layout, map(list, parts), strict=True):
+            row[: len(part)] = part
         return cls(
             np.ascontiguousarray(np.concatenate([track.features for track in tracks]), np.float32),
             np.concatenate(panels, axis=1).astype(np.float64),
+            np.concatenate([track.said for track in tracks]),
+            layout,
             np.array(tracks[0].lines, np.float64).ravel(),
             np.cumsum([0, *(len(track.days) for track in tracks)]),
         )
@@ -129,13 +138,16 @@ class Lanes:
             from hybrid_bt.equations.compiled.envs import bound
 
             rules = spec.act, spec.see, spec.baseline
-            self._begin, self._many, self.one = bound(rules, task, n_lanes, cash, self._state, market[:3])
+            self._begin, self._many, self.one = bound(rules, task, n_lanes, cash, self._state, market[:5])
             return
         # lists, which CPython reads faster than arrays
         self._state = blank[0].tolist(), blank[1].tolist(), scalars.tolist()
         panel = market.panel.tolist()
-        rows: tuple[Any, ...] = market.features.tolist(), *panel[:5], panel[5:], market.lines.tolist()
-        world = World._make((*self._state, *rows, task, NO_TAPE))
+        n_legs, n_sides = len(market.lines) // 3, market.layout.shape[1]
+        layout = Layout(*([value for value in row if value >= 0] for row in market.layout.tolist()))
+        room = [[0.0] * n for n in (n_sides, n_legs, n_legs, n_assets)]
+        rows: tuple[Any, ...] = market.features.tolist(), *panel[:5], panel[5:], market.said.tolist()
+        world = World._make((*self._state, *rows, layout, market.lines.tolist(), room, task, NO_TAPE))
         self._begin = partial(step.begin_lane, world, n_lanes, cash)
         self._many = partial(step.step_lanes, spec.act, spec.see, spec.baseline, world)
         self.one = partial(step.step_lane, spec.act, spec.see, spec.baseline, world, 0)

@@ -161,12 +161,12 @@ _ROOM = ("_market", "_lane", "_asked", "_seen", "_step")
 def _checked_tracks(kind: Spec, tracks: Sequence[Track]) -> list[Track]:
     if not tracks:
         raise ConfigError("environment: no track to trade on; give at least one")
-    shapes = {(len(track.symbols), track.features.shape[1], len(track.legs), track.lines) for track in tracks}
+    shapes = {(len(track.symbols), track.features.shape[1], str(track.layout), track.lines) for track in tracks}
     if len(shapes) > 1:
         raise ConfigError(
             f"environment: tracks differ in their assets, features or legs {sorted(shapes)}; make several"
         )
-    if kind == REGIME and not tracks[0].legs:
+    if kind == REGIME and not tracks[0].waits:
         raise ConfigError("environment: a regime mixes recorded legs, and the track has none; see regime_track")
     return list(tracks)
 

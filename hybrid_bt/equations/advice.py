@@ -62,7 +62,7 @@ def blend(regime: float, advice: Advice, params: ManagerParams) -> float:
 def multipliers(
     proposed: Sequence[float],
     held: Sequence[float],
-    pairs: Sequence[tuple[int, int]],
+    hedges: Sequence[tuple[int, ...]],
     advice: Advice,
     params: ManagerParams,
 ) -> tuple[list[float], list[int]]:
@@ -73,20 +73,21 @@ def multipliers(
     proposed : (N,) signed fractions of equity
     held : (N,)
         The last final targets, which `no_new_risk` may not go beyond.
-    pairs : columns (y, x) of the pairs that are held
+    hedges : columns of what is held together
     """
     found = [_multiplier(risk, params) for risk in advice.risk]
     if advice.no_new_risk:
         found = [min(m, _within(held[i], target, m)) for i, (m, target) in enumerate(zip(found, proposed, strict=True))]
     sources = list(range(len(found)))
     changed = True
-    while changed:  # pairs may share a symbol, so the lowest m of a chain reaches all of it
+    while changed:  # hedges may share a symbol, so the lowest m of a chain reaches all of it
         changed = False
-        for y, x in pairs:
-            low, high = (y, x) if found[y] < found[x] else (x, y)
-            if found[low] < found[high]:
-                found[high], sources[high] = found[low], sources[low]
-                changed = True
+        for columns in hedges:
+            low = min(columns, key=found.__getitem__)
+            for high in columns:
+                if found[low] < found[high]:
+                    found[high], sources[high] = found[low], sources[low]
+                    changed = True
     return found, sources
 
 

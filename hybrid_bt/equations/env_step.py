@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from hybrid_bt.equations import Cells, Lines, Row, Written, fusion
 from hybrid_bt.equations.accounting import broker_day, send_orders
 from hybrid_bt.equations.book import Account, Tape, book_of, open_account
+from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.features import CLIP
-from hybrid_bt.equations.fusion import FusionParams, RiskParams, RiskUnit
+from hybrid_bt.equations.fusion import RiskParams, RiskUnit
 from hybrid_bt.equations.sizing import OrderRules
 
 REWARD_SCALE = 100.0  #: rewards are in percent: networks like numbers near 1
 FULLY_INVESTED = 0.97  #: an unlevered account keeps this little in cash for gaps and costs
-NO_LIMITS = RiskParams(math.inf, 1.0, math.inf, math.inf, math.inf, 252.0)  #: targets go to the broker as they are
+NO_LIMITS = RiskParams(
+    math.inf, 1.0, 1.0, math.inf, math.inf, math.inf, math.inf, 252.0
+)  #: targets go to the broker as they are
 UNLEVERED = NO_LIMITS._replace(gross_limit=FULLY_INVESTED)  #: the rest of the cash is for gaps and costs
 
 GOES_ON, TRUNCATED, RUINED = 0, 1, 2  #: how a step ended
@@ -39,7 +42,6 @@ class Task(NamedTuple):
     base_action: float = 0.0  #: its reward is subtracted (`Spec.baseline`)
     reward_unit: float = 1.0  #: rewards are divided by it
     unit: RiskUnit = RiskUnit(0.20, 1.0, 252.0)  #: of an asset's action
-    fusion: FusionParams = FusionParams(0.5, 0.5, 0.5)  #: of a regime's action
     risk: RiskParams = UNLEVERED  #: limits of a portfolio and of a mix of legs
     costs: Costs = Costs()
     rules: OrderRules = OrderRules()
@@ -60,8 +62,11 @@ class World(NamedTuple):
     volatility: Lines  #: (R, N) per bar
     days: Lines  #: (R, N), the same day in each column
     correlation: Lines  #: (R, N), likewise
-    legs: Row[Lines]  #: (L + 1, R, N) targets of all legs, and 1 where a symbol waits; or none of them
-    lines: Written  #: (3 (L - 2),) weights of the legs behind the first two, at r = -1, 0 and +1
+    waits: Row[Lines]  #: (1, R, N) 1 where a symbol waits; or none
+    said: Any  #: (R, S + K) what K legs wish side by side, and how risky each is
+    layout: Layout  #: of those sides
+    lines: Written  #: (3 K,) shares of risk of the legs at r = -1, 0 and +1
+    room: Lines  #: (S,) and three of (K,), (K,), (N,)
     task: Task
     tape: Tape  #: of empty sequences
 
@@ -127,19 +132,16 @@ def see_weights(seen: Written, n: int, floats: Lines, equity: float) -> None:
 
 def act_regime(wanted: Written, asked: Written, row: int, world: World) -> None:
     """Of a regime: the legs mixed at score r and limited; what waits for the other side of its pair is withheld."""
-    legs, lines, r = world.legs, world.lines, asked[0]
-    n_legs, w_sac = len(legs) - 1, fusion.sac_weight(r, world.task.fusion)
-    sac, kalman, waits = legs[0][row], legs[1][row], legs[n_legs][row]
+    sides, weights, shares, bounds = world.room[0], world.room[1], world.room[2], world.room[3]
+    for leg in range(len(shares)):
+        k = 3 * leg
+        shares[leg] = fusion.share_at(asked[0], world.lines[k], world.lines[k + 1], world.lines[k + 2])
+    row_said, n = world.said[row], len(sides)
+    said = fusion.Said(row_said[:n], row_said[n:], world.volatility[row], world.correlation[row][0])
+    out = fusion.Settled(wanted, sides, weights)
+    fusion.settle_bar(out, said, world.layout, shares, world.task.risk, bounds)
     for i in range(len(wanted)):
-        wanted[i] = w_sac * sac[i] + (1.0 - w_sac) * kalman[i]
-    for leg in range(2, n_legs):
-        k, further = 3 * (leg - 2), legs[leg][row]
-        weight = fusion.weight_at(r, lines[k], lines[k + 1], lines[k + 2])
-        for i in range(len(wanted)):
-            wanted[i] += weight * further[i]
-    fusion.limit_in_place(wanted, world.volatility[row], world.correlation[row][0], world.task.risk)
-    for i in range(len(wanted)):
-        if waits[i] > 0.0:
+        if world.waits[0][row][i] > 0.0:
             wanted[i] = math.nan
 
 

@@ -1,20 +1,25 @@
-"""What is to be held: the mix of the legs, steered by the regime score, then leverage and limits.
+"""What is to be held: the legs in units of risk, mixed by the regime score, within limits that keep hedges whole.
 
-    a = sum_l w_l(r) a_l,      w_SAC(r) as the mode says,  w_Kalman(r) = 1 - w_SAC(r)
+    a = sum_l w_l(r) a_l = w_SAC(r) a_SAC + w_Kalman(r) a_Kalman + ...
 
-r runs from -1 (mean reversion, the Kalman leg leads) to +1 (trend, SAC leads). Each mode names w_SAC at r = -1, 0 and
-+1; between them it is linear. Every further leg has such a line of its own and lies on top of the two. r moves the mix
-and never the leverage.
+The first leg is the *base*. Its wishes are scaled to the volatility target of the whole portfolio, by no more than
+`scale_limit`, and limited; w_SAC is 1 times that scale. Every further leg lies on top, in units of risk:
 
-Leverage is a volatility target on the whole portfolio. The volatility of targets a_i with volatilities sigma_i is taken
-under one common correlation rho,
+    w_l = share_l(r) volatility_target / sigma_l,         at most leg_scale_limit
+
+with sigma_l the leg's own volatility (`equations.leg_risk`). So a share of 0.25 is a quarter of the account's risk,
+whatever the leg's wishes are worth in money; shares need not sum to one. r runs from -1 (mean reversion) to +1 (trend):
+each mode names the Kalman leg's share at -1, 0 and +1, and each further leg has such a line of its own.
+
+The volatility of base targets a_i with volatilities sigma_i is taken under one common correlation rho,
 
     sigma_p^2 = (1 - rho) sum_i (a_i sigma_i)^2 + rho (sum_i a_i sigma_i)^2,
 
 the constant-correlation model (Elton & Gruber, Journal of Finance 28(5), 1973), with rho and sigma_i causal recursions
-of `equations.features`. It needs no matrix, reacts to the composition of the portfolio at once and overstates the risk
-of hedged pairs, whose own correlation is above the average: an error on the safe side. The targets are scaled to the
-volatility target, but never beyond `scale_limit` nor past a limit.
+of `equations.features`. It needs no matrix and reacts to the composition of the portfolio at once.
+
+Then all together is held to the limits: hedges to a gross exposure of their own, what stands alone to another, and the
+netted targets to the limits of an asset and of net exposure (`equations.bundles`: whole hedges are cut, never a side).
 """
 
 from __future__ import annotations
@@ -25,46 +30,44 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Ge, Gt, Le
 
-from hybrid_bt.equations import Cells, Lines, Numbers, Row, Table
+from hybrid_bt.equations import Cells, Lines, Numbers, Table, Written
+from hybrid_bt.equations.bundles import ROUNDING, Layout, gross_of, hold_to, net_into, scale_sides
 
-ROUNDING = 1e-12  #: relative; scaling to the volatility target meets it only so nearly
-SUM_ERROR = 1e-12  #: of a sum of targets, relative to gross exposure: more than adding thousands of them can lose
+Line = tuple[float, float, float]  #: a leg's share at r = -1, 0 and +1
+
+WHOLE: Line = (1.0, 1.0, 1.0)
+NOTHING: Line = (0.0, 0.0, 0.0)
 
 
 class FusionParams(NamedTuple):
-    """Weight of the SAC leg at three regime scores, non-decreasing, each in [0, 1]."""
+    """Share of the account's risk that the Kalman leg has, at three regime scores."""
 
-    at_reversion: Annotated[float, Ge(0), Le(1), "w_SAC at r = -1"]
-    at_neutral: Annotated[float, Ge(0), Le(1), "w_SAC at r = 0"]
-    at_trend: Annotated[float, Ge(0), Le(1), "w_SAC at r = +1"]
+    at_reversion: Annotated[float, Ge(0), Le(1), "share of risk of the Kalman leg at r = -1"]
+    at_neutral: Annotated[float, Ge(0), Le(1), "the same at r = 0"]
+    at_trend: Annotated[float, Ge(0), Le(1), "the same at r = +1"]
 
     def contradiction(self) -> str:
         """What does not fit together, or ""."""
-        if self.at_reversion <= self.at_neutral <= self.at_trend:
+        if self.at_reversion >= self.at_neutral >= self.at_trend:
             return ""
-        return f"w_SAC must not fall as r rises; got {', '.join(map(repr, self))} at r = -1, 0, +1"
-
-
-class MixParams(NamedTuple):
-    """Weights of all legs."""
-
-    fusion: FusionParams
-    further: tuple[tuple[float, float, float], ...] = ()  #: of each further leg, at r = -1, 0 and +1
+        return f"the pairs' share must not rise with r; got {', '.join(map(repr, self))} at r = -1, 0, +1"
 
 
 class RiskParams(NamedTuple):
     """Limits as fractions of equity; volatility per year."""
 
-    volatility_target: Annotated[float, Gt(0), "volatility of the portfolio per year that targets are scaled to"]
-    scale_limit: Annotated[float, Gt(0), "targets are never multiplied by more than this"]
-    gross_limit: Annotated[float, Gt(0), "sum of |target|"]
+    volatility_target: Annotated[float, Gt(0), "volatility of the portfolio per year that the base is scaled to"]
+    scale_limit: Annotated[float, Gt(0), "the base is never multiplied by more than this"]
+    leg_scale_limit: Annotated[float, Gt(0), "wishes of a leg on top of it are never multiplied by more than this"]
+    gross_limit: Annotated[float, Gt(0), "sum of |target| of what is not hedged"]
+    hedged_gross_limit: Annotated[float, Gt(0), "sum of |side| of all pairs"]
     net_limit: Annotated[float, Gt(0), "|sum of targets|; below 1 it leaves the cash that a gap and the costs need"]
     asset_limit: Annotated[float, Gt(0), "|target| of one asset"]
     bars_per_year: Annotated[float, Gt(0), 'or "auto": 252 of daily bars, others are counted before trading begins']
 
 
-def weight_at(r: float, at_reversion: float, at_neutral: float, at_trend: float) -> float:
-    """A leg's weight; r outside [-1, 1] is taken as the nearer end."""
+def share_at(r: float, at_reversion: float, at_neutral: float, at_trend: float) -> float:
+    """A leg's share; r outside [-1, 1] is taken as the nearer end."""
     if r <= -1.0:
         return at_reversion  # to the bit
     if r >= 1.0:
@@ -74,42 +77,18 @@ def weight_at(r: float, at_reversion: float, at_neutral: float, at_trend: float)
     return at_neutral + r * (at_trend - at_neutral)
 
 
-def sac_weight(r: float, params: FusionParams) -> float:
-    """w_SAC(r)."""
-    return weight_at(r, params.at_reversion, params.at_neutral, params.at_trend)
+def leg_shares(r: float, lines: Sequence[Line]) -> tuple[float, ...]:
+    """The share of every leg, (L,)."""
+    return tuple(share_at(r, *line) for line in lines)
 
 
-def leg_weights(r: float, params: MixParams) -> tuple[float, ...]:
-    """w_SAC(r), w_Kalman(r), and those of further legs."""
-    w_sac = sac_weight(r, params.fusion)
-    if not params.further:
-        return w_sac, 1.0 - w_sac
-    return (w_sac, 1.0 - w_sac, *(weight_at(r, *line) for line in params.further))
-
-
-def legs_traded(params: MixParams) -> tuple[bool, ...]:
-    """Whether each leg has a weight at any r."""
-    ends = [leg_weights(r, params) for r in (-1.0, 0.0, 1.0)]
-    return tuple(any(weight != 0.0 for weight in of_leg) for of_leg in zip(*ends, strict=True))
-
-
-def constant_weights(w_sac: float) -> FusionParams:
-    """A mix that does not listen to r: 1 is the SAC leg alone, 0 the Kalman leg alone."""
-    return FusionParams(w_sac, w_sac, w_sac)
-
-
-def mix_into(mixed: Cells[float], targets: Table, weights: Numbers) -> None:
-    """sum_l w_l a_l written over `mixed`, (N,), from targets (L, N): the same source for CPython and numba."""
-    for i in range(len(mixed)):
-        mixed[i] = weights[0] * targets[0][i]
-    for leg in range(1, len(targets)):
-        weight, wanted = weights[leg], targets[leg]
-        for i in range(len(mixed)):
-            mixed[i] += weight * wanted[i]
+def legs_traded(lines: Sequence[Line]) -> tuple[bool, ...]:
+    """Whether each leg has a share at any r."""
+    return tuple(any(line) for line in lines)
 
 
 class RiskUnit(NamedTuple):
-    """How an action becomes exposure."""
+    """How an action becomes exposure, in an account of one asset."""
 
     risk_unit: Annotated[float, Gt(0), "volatility per year of an action of 1"]
     exposure_cap: Annotated[float, Gt(0), "largest exposure of an action of 1, times the asset's share of equity"]
@@ -135,89 +114,128 @@ def portfolio_volatility(targets: Numbers, volatilities: Numbers, correlation: f
     return math.sqrt((1.0 - correlation) * own + correlation * together * together)
 
 
-def limit(
-    targets: Sequence[float], volatilities: Sequence[float], correlation: float, params: RiskParams
-) -> tuple[list[float], float]:
-    """Scale targets to the volatility target and the limits.
-
-    Parameters
-    ----------
-    targets : (N,) signed fractions of equity
-    volatilities : (N,) per bar, as known at the decision
-    correlation : float in [0, 1)
-
-    Returns
-    -------
-    (N,) list of float, and the factor that was applied to all of them before the cap on single assets.
-    """
-    if len(targets) != len(volatilities):
-        raise ValueError(f"limit: {len(targets)} targets and {len(volatilities)} volatilities")
-    limited = list(targets)
-    scale = limit_in_place(limited, volatilities, correlation, params)
-    return limited, scale
-
-
-def limit_in_place(targets: Cells[float], volatilities: Numbers, correlation: float, params: RiskParams) -> float:
-    """`limit` written over `targets`, (N,): the same source for CPython and numba."""
-    gross = 0.0
-    net = 0.0
+def scale_of(targets: Numbers, volatilities: Numbers, correlation: float, params: RiskParams, most: float) -> float:
+    """The factor, at most `most`, that brings targets to the volatility target, within gross and net limits."""
+    gross, net, scale = 0.0, 0.0, most
     for target in targets:
         gross += abs(target)
         net += target
     if gross == 0.0:
-        for i in range(len(targets)):
-            targets[i] = 0.0
-        return 1.0
-    scale = params.scale_limit
-    per_year = math.sqrt(params.bars_per_year)
-    # what has no limit need not be known
-    aimed, netted = params.volatility_target < math.inf, params.net_limit < math.inf
-    volatility = portfolio_volatility(targets, volatilities, correlation) * per_year if aimed else 0.0
-    if volatility * scale > params.volatility_target:
-        scale = params.volatility_target / volatility
+        return scale
+    if params.volatility_target < math.inf:  # what has no limit need not be known
+        yearly = portfolio_volatility(targets, volatilities, correlation) * math.sqrt(params.bars_per_year)
+        if yearly * scale > params.volatility_target * (1.0 + ROUNDING):
+            scale = params.volatility_target / yearly
     if gross * scale > params.gross_limit:
         scale = params.gross_limit / gross
-    if abs(net) * scale > params.net_limit:
+    if abs(net) * scale > params.net_limit * (1.0 + ROUNDING):
         scale = params.net_limit / abs(net)
-    cap, capped = params.asset_limit, False
+    return scale
+
+
+def limit_in_place(targets: Cells[float], volatilities: Numbers, correlation: float, params: RiskParams) -> float:
+    """Scale targets of assets, (N,), to the volatility target and the limits; the factor before the cap on each."""
+    scale = scale_of(targets, volatilities, correlation, params, params.scale_limit)
+    cap, is_capped = params.asset_limit, False
     for i, target in enumerate(targets):
         wanted = target * scale
         targets[i] = cap if wanted > cap else -cap if wanted < -cap else wanted
-        capped = capped or abs(wanted) > cap
-    if not capped and (abs(net) + gross * SUM_ERROR) * scale < params.net_limit:
-        return scale  # all targets shrank alike, and are within the limits as their sums were
-    # a cap may unbalance longs and shorts and so raise net exposure and volatility: both are checked once more
-    net = abs(math.fsum(targets)) if netted else 0.0
-    volatility = portfolio_volatility(targets, volatilities, correlation) * per_year if aimed else 0.0
-    trim = 1.0
-    if net > params.net_limit:
-        trim = params.net_limit / net
-    if volatility * trim > params.volatility_target * (1.0 + ROUNDING):
-        trim = params.volatility_target / volatility
-    if trim < 1.0:
+        is_capped = is_capped or abs(wanted) > cap
+    if is_capped:  # a cap may unbalance longs and shorts and so raise net exposure and volatility
+        trim = scale_of(targets, volatilities, correlation, params, 1.0)
         for i, target in enumerate(targets):
             targets[i] = target * trim
     return scale
 
 
-def settle_rows(
-    settled: Lines, targets: Row[Table], weights: Table, volatility: Table, correlation: Numbers, risk: RiskParams
+class Said(NamedTuple):
+    """What is to be mixed at a close."""
+
+    amounts: Numbers  #: (S,) wishes, side by side
+    risks: Numbers  #: (L,) volatility per bar of each leg's wishes
+    volatility: Numbers  #: (N,) per bar
+    correlation: float
+
+
+class Settled(NamedTuple):
+    """What is to be held, written in place."""
+
+    targets: Written  #: (N,) signed fractions of equity
+    sides: Written  #: (S,) that they are made of
+    weights: Written  #: (L,) that brought wishes to sides, before limits
+
+
+def weight_of(share: float, risk: float, params: RiskParams) -> float:
+    """By what the wishes of a leg on top are multiplied."""
+    yearly, aimed = risk * math.sqrt(params.bars_per_year), share * params.volatility_target
+    return aimed / yearly if yearly * params.leg_scale_limit > aimed else params.leg_scale_limit if share > 0.0 else 0.0
+
+
+def settle_bar(out: Settled, said: Said, layout: Layout, shares: Numbers, params: RiskParams, bounds: Written) -> float:
+    """Mix what the legs said at one close, and hold it to the limits; `bounds` is room, (N,).
+
+    The same source for CPython and numba.
+
+    Returns
+    -------
+    The factor that brought the base to the volatility target.
+    """
+    targets, sides, weights = out
+    first = 0
+    for b, end in enumerate(layout.ends):
+        for s in range(first, end):
+            sides[s] = shares[0] * said.amounts[s] if layout.legs[b] == 0 else 0.0
+        first = end
+    net_into(targets, sides, layout)
+    scale = scale_of(targets, said.volatility, said.correlation, params, params.scale_limit)
+    weights[0] = shares[0] * scale
+    for i in range(len(targets)):
+        bounds[i] = params.asset_limit
+        targets[i] *= scale
+    for s in range(len(sides)):
+        sides[s] *= scale
+    if hold_to(targets, sides, layout, bounds, params.net_limit):
+        trim = scale_of(targets, said.volatility, said.correlation, params, 1.0)
+        for s in range(len(sides)):
+            sides[s] *= trim
+    _lay_on_top(sides, weights, said, layout, shares, params)
+    for hedges, most in ((False, params.gross_limit), (True, params.hedged_gross_limit)):
+        gross = gross_of(sides, layout, hedges)
+        if gross > most:
+            scale_sides(sides, layout, hedges, most / gross)
+    net_into(targets, sides, layout)
+    hold_to(targets, sides, layout, bounds, params.net_limit)
+    return scale
+
+
+def _lay_on_top(
+    sides: Written, weights: Written, said: Said, layout: Layout, shares: Numbers, params: RiskParams
 ) -> None:
-    """What is to be held at T closes: targets (T, L, N) mixed and limited into `settled`, (T, N)."""
-    for t in range(len(settled)):
-        mix_into(settled[t], targets[t], weights[t])
-        limit_in_place(settled[t], volatility[t], correlation[t], risk)
+    """Write the sides of the legs behind the first, in units of risk."""
+    for leg in range(1, len(weights)):
+        weights[leg] = weight_of(shares[leg], said.risks[leg], params)
+    first = 0
+    for b, end in enumerate(layout.ends):
+        leg = layout.legs[b]
+        if leg > 0:
+            for s in range(first, end):
+                sides[s] = weights[leg] * said.amounts[s]
+        first = end
 
 
-def settled(
-    r: float,
-    targets: Sequence[Sequence[float]],
-    volatility: Sequence[float],
-    correlation: float,
-    mix: MixParams,
+def settle_rows(
+    settled: Lines,
+    said: tuple[Table, Table, Table, Numbers],
+    layout: Layout,
+    shares: Table,
     risk: RiskParams,
-) -> tuple[tuple[float, ...], list[float], list[float], float]:
-    """The same at one close and regime score: weights of the legs, their mix (N,), this within limits, its scale."""
-    weights, fused = leg_weights(r, mix), [0.0] * len(volatility)
-    mix_into(fused, targets, weights)
-    return weights, fused, *limit(fused, volatility, correlation, risk)
+    room: Lines,
+) -> None:
+    """`settle_bar` of T closes: `said` is (T, ...) of the fields of `Said`; targets into `settled`, (T, N).
+
+    `room` is sides (S,), weights (L,) and bounds (N,).
+    """
+    amounts, risks, volatility, correlation = said
+    for t in range(len(settled)):
+        one = Said(amounts[t], risks[t], volatility[t], correlation[t])
+        settle_bar(Settled(settled[t], room[0], room[1]), one, layout, shares[t], risk, room[2])

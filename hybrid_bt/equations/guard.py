@@ -27,6 +27,7 @@ from hybrid_bt.equations.guard_limits import (
     KILLED,
     GuardFacts,
     GuardParams,
+    Wanted,
     is_active,
     limited,
     ordered,
@@ -52,17 +53,16 @@ def initial_guard() -> GuardState:
 
 def guard_step(
     state: GuardState,
-    wanted: Sequence[float],
+    wanted: Wanted,
     facts: GuardFacts,
     pairs: Sequence[tuple[int, int]],
     params: GuardParams,
     band: float,
-) -> tuple[GuardState, list[float], int]:
-    """Let a bar's targets pass, or cut them down.
+) -> tuple[GuardState, int]:
+    """Let a bar's targets pass, or cut them down in place.
 
     Parameters
     ----------
-    wanted : (N,) signed fractions of equity; NaN keeps what is held
     pairs : (P,) columns (y, x)
     band : float
         `OrderRules.rebalance_band`: a reduction that a limit asks for is made at least so large, or no order would be
@@ -70,18 +70,18 @@ def guard_step(
 
     Returns
     -------
-    The new state, targets (N,), and the mask of the rules that changed something. At or below an equity of 0 the
-    targets pass as they are: `accounting` closes everything then.
+    The new state, and the mask of the rules that changed something. At or below an equity of 0 the targets pass as they
+    are: `accounting` closes everything then.
     """
     state = _remembered(state, facts, params)
     if not facts.equity > 0.0:
-        return state, list(wanted), 0
-    targets, mask = _wanted_at_all(state, wanted, facts, params)
+        return state, 0
+    mask = _wanted_at_all(state, wanted, facts, params)
     if is_active(params):
-        mask |= limited(targets, facts, pairs, params)
-        mask |= ordered(targets, facts, params)
-        mask |= sent(targets, facts, pairs, params, band)
-    return state, targets, mask
+        mask |= limited(wanted, facts, pairs, params)
+        mask |= ordered(wanted, facts, params)
+        mask |= sent(wanted, facts, pairs, params, band)
+    return state, mask
 
 
 def _remembered(state: GuardState, facts: GuardFacts, params: GuardParams) -> GuardState:
@@ -103,18 +103,20 @@ def _remembered(state: GuardState, facts: GuardFacts, params: GuardParams) -> Gu
     return GuardState(facts.day, day_equity, equity, stopped, peak, braked)
 
 
-def _wanted_at_all(
-    state: GuardState, wanted: Sequence[float], facts: GuardFacts, params: GuardParams
-) -> tuple[list[float], int]:
-    """What the safe rule, the switch, the stop and the brake leave; bits of those that are on."""
-    n, mask = len(wanted), 0
-    targets = list(wanted)
+def _wanted_at_all(state: GuardState, wanted: Wanted, facts: GuardFacts, params: GuardParams) -> int:
+    """Leave what the safe rule, the switch, the stop and the brake do; bits of those that are on."""
+    mask, n, flat = 0, len(wanted.targets), False
     if state.braked_bars >= 0:
-        targets, mask = [target * params.drawdown_scale for target in targets], mask | BRAKE
+        for values in (wanted.targets, wanted.sides):
+            values[:] = [value * params.drawdown_scale for value in values]
+        mask |= BRAKE
     if facts.failed:
-        targets, mask = [0.0 if params.on_policy_failure == "flatten" else math.nan] * n, mask | FAILED
+        flat, mask = params.on_policy_failure == "flatten", mask | FAILED
+        wanted.targets[:] = [math.nan] * n
     if state.stopped:
-        targets, mask = [0.0] * n, mask | DAY
+        flat, mask = True, mask | DAY
     if facts.killed:
-        targets, mask = [0.0] * n, mask | KILLED
-    return targets, mask
+        flat, mask = True, mask | KILLED
+    if flat:
+        wanted.targets[:], wanted.sides[:] = [0.0] * n, [0.0] * len(wanted.sides)
+    return mask

@@ -4,18 +4,19 @@
     max order notional          what would open more is sent in pieces
 
 A position that drifted past a limit is cut back, and a symbol without a bar, which cannot be traded, takes its share of
-the room. Reducing a position is always allowed.
+the room. Reducing a position is always allowed. Hedges are cut as a whole (`equations.bundles`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Sequence
 from typing import Annotated, Literal, NamedTuple
 
 from annotated_types import Ge, Lt
 
 from hybrid_bt.equations import Numbers
+from hybrid_bt.equations.bundles import ROUNDING, Layout, hold_to, layout_of, net_into
 
 #: bit i of a mask says that rule i changed what was wanted
 RULES = (
@@ -31,7 +32,6 @@ RULES = (
 )
 FAILED, KILLED, DAY, BRAKE, ASSET, PAIR, GROSS, NET, NOTIONAL = (1 << i for i in range(len(RULES)))
 PAST_BAND = 1.0 + 1e-9  #: a change by this many bands is an order, whatever the last bit says
-ROUNDING = 1e-12  #: a sum that was scaled to a limit meets it only so nearly
 
 
 class GuardParams(NamedTuple):
@@ -90,6 +90,15 @@ def rule_names(mask: int) -> list[str]:
     return [name for i, name in enumerate(RULES) if mask >> i & 1]
 
 
+class Wanted(NamedTuple):
+    """What is to be held, changed in place."""
+
+    targets: list[float]  #: (N,) signed fractions of equity; NaN keeps what is held
+    sides: list[float]  #: (S,) that they are made of
+    layout: Layout
+    together: Sequence[int] = ()  #: (N,) symbols of the same label are one decision; empty for nobody
+
+
 def _outcome(targets: Sequence[float], facts: GuardFacts) -> list[float]:
     """What would be held: targets where an order can be sent, else what is held."""
     return [
@@ -98,43 +107,68 @@ def _outcome(targets: Sequence[float], facts: GuardFacts) -> list[float]:
     ]
 
 
-def limited(targets: list[float], facts: GuardFacts, pairs: Sequence[tuple[int, int]], params: GuardParams) -> int:
-    """Cut `targets` down to the limits, in place."""
-    everyone = range(len(targets))
-    mask = _cap_assets(targets, facts, params.asset_limit)
+def limited(wanted: Wanted, facts: GuardFacts, pairs: Sequence[tuple[int, int]], params: GuardParams) -> int:
+    """Cut what is wanted down to the limits, hedges as a whole."""
+    everyone, gross, mask = range(len(wanted.targets)), params.gross_limit, 0
+    if params.asset_limit > 0.0:
+        mask |= ASSET if _hold(wanted, facts, [params.asset_limit] * len(everyone)) else 0
     for pair in pairs if params.pair_limit > 0.0 else ():
-        mask |= PAIR if _scale_gross(targets, facts, pair, params.pair_limit) else 0
-    mask |= GROSS if params.gross_limit > 0.0 and _scale_gross(targets, facts, everyone, params.gross_limit) else 0
-    return mask | _scale_net(targets, facts, params.net_limit)
+        mask |= PAIR if _scale_gross(wanted, facts, pair, params.pair_limit) else 0
+    mask |= GROSS if gross > 0.0 and _scale_gross(wanted, facts, everyone, gross) else 0
+    return mask | _scale_net(wanted, facts, params.net_limit)
 
 
-def _cap_assets(targets: list[float], facts: GuardFacts, limit: float) -> int:
-    mask = 0
-    for i, weight in enumerate(_outcome(targets, facts)):
-        if 0.0 < limit < abs(weight) and facts.delivered[i]:
-            targets[i], mask = math.copysign(limit, weight), ASSET
-    return mask
+def _hold(wanted: Wanted, facts: GuardFacts, bounds: Sequence[float]) -> bool:
+    """Cut to |position| <= bound, (N,), where an order can be sent; whether that was needed."""
+    targets, sides, layout, _ = wanted
+    keeps = [can and target != target for target, can in zip(targets, facts.delivered, strict=True)]
+    is_cut = False
+    for i, (held, bound) in enumerate(zip(facts.held, bounds, strict=True)):
+        if keeps[i] and abs(held) > bound:
+            targets[i], is_cut = math.copysign(bound, held), True
+    netted = [0.0] * len(targets)
+    net_into(netted, sides, layout)
+    free = [can and not kept for can, kept in zip(facts.delivered, keeps, strict=True)]
+    most = [bound if can else math.inf for bound, can in zip(bounds, free, strict=True)]
+    if not hold_to(netted, sides, layout, most, math.inf):
+        return is_cut
+    targets[:] = [new if can else old for new, old, can in zip(netted, targets, free, strict=True)]
+    return True
 
 
-def _scale_gross(targets: list[float], facts: GuardFacts, columns: Iterable[int], limit: float) -> bool:
+def _scale(wanted: Wanted, facts: GuardFacts, weights: Sequence[float], columns: Container[int], scale: float) -> None:
+    """Multiply the positions of some columns, `weights` (N,), by one factor, and what is hedged with them."""
+    targets, sides, layout, _ = wanted
+    first = 0
+    for end in layout.ends:
+        if any(layout.columns[s] in columns for s in range(first, end)):
+            sides[first:end] = [scale * side for side in sides[first:end]]
+        first = end
+    netted = [0.0] * len(targets)
+    net_into(netted, sides, layout)
+    for i, can in enumerate(facts.delivered):
+        if can and targets[i] == targets[i]:
+            targets[i] = netted[i]
+        elif can and i in columns:
+            targets[i] = scale * weights[i]
+
+
+def _scale_gross(wanted: Wanted, facts: GuardFacts, columns: Sequence[int], limit: float) -> bool:
     """Scale some columns down so that their |positions| add up to `limit`; whether that was needed."""
-    weights = _outcome(targets, facts)
+    weights = _outcome(wanted.targets, facts)
     movable = math.fsum(abs(weights[i]) for i in columns if facts.delivered[i])
     fixed = math.fsum(abs(weights[i]) for i in columns if not facts.delivered[i])
     if fixed + movable <= limit * (1.0 + ROUNDING) or movable == 0.0:
         return False
-    scale = max(limit - fixed, 0.0) / movable
-    for i in columns:
-        if facts.delivered[i]:
-            targets[i] = weights[i] * scale
+    _scale(wanted, facts, weights, columns, max(limit - fixed, 0.0) / movable)
     return True
 
 
-def _scale_net(targets: list[float], facts: GuardFacts, limit: float) -> int:
+def _scale_net(wanted: Wanted, facts: GuardFacts, limit: float) -> int:
     """Scale everything down so that |sum of positions| is `limit`, or as near as what cannot be traded allows."""
     if not limit > 0.0:
         return 0
-    weights = _outcome(targets, facts)
+    weights = _outcome(wanted.targets, facts)
     movable = math.fsum(weight for weight, can in zip(weights, facts.delivered, strict=True) if can)
     fixed = math.fsum(weight for weight, can in zip(weights, facts.delivered, strict=True) if not can)
     net = fixed + movable
@@ -143,43 +177,44 @@ def _scale_net(targets: list[float], facts: GuardFacts, limit: float) -> int:
     scale = min(max((math.copysign(limit, net) - fixed) / movable, 0.0), 1.0)
     if scale == 1.0:
         return 0
-    for i, can in enumerate(facts.delivered):
-        if can:
-            targets[i] = weights[i] * scale
+    _scale(wanted, facts, weights, range(len(weights)), scale)
     return NET
 
 
-def ordered(targets: list[float], facts: GuardFacts, params: GuardParams) -> int:
-    """Cut orders that open more than `max_order_notional`, in place; what closes a position may be of any size."""
+def ordered(wanted: Wanted, facts: GuardFacts, params: GuardParams) -> int:
+    """Cut orders that open more than `max_order_notional`; what closes a position may be of any size.
+
+    A hedge is opened in pieces with both sides in step.
+    """
     if not params.max_order_notional > 0.0:
         return 0
-    cap, mask = params.max_order_notional / facts.equity, 0
-    for i, (target, held, can) in enumerate(zip(targets, facts.held, facts.delivered, strict=True)):
-        if not can or not abs(target - held) > cap * (1.0 + ROUNDING):  # also: a NaN target
-            continue
-        if target * held > 0.0 and abs(target) > abs(held):
-            targets[i] = held + math.copysign(cap, held)
-        elif target * held <= 0.0 and target != 0.0:
-            targets[i] = math.copysign(cap - abs(held), target) if cap > abs(held) else 0.0
-        else:
-            continue
-        mask = NOTIONAL
-    # a hedge that is only partly opened may leave the rest unbalanced
-    return mask | (_scale_net(targets, facts, params.net_limit) if mask else 0)
+    cap, bounds = params.max_order_notional / facts.equity, []
+    for target, held in zip(wanted.targets, facts.held, strict=True):
+        room = cap + abs(held) if target * held > 0.0 else max(cap - abs(held), 0.0)
+        opens = abs(target - held) > cap * (1.0 + ROUNDING) and (target * held <= 0.0 or abs(target) > abs(held))
+        bounds.append(room if opens and target != 0.0 else math.inf if target == target else abs(held))
+    return NOTIONAL if _hold(wanted, facts, bounds) else 0
 
 
-def sent(
-    targets: list[float], facts: GuardFacts, pairs: Sequence[tuple[int, int]], params: GuardParams, band: float
-) -> int:
-    """Where the rebalance band would hold back a reduction and leave a limit broken, reduce by a band, in place."""
+def sent(wanted: Wanted, facts: GuardFacts, pairs: Sequence[tuple[int, int]], params: GuardParams, band: float) -> int:
+    """Where the rebalance band would hold back a reduction and leave a limit broken, reduce by a band."""
+    targets, labels = wanted.targets, wanted.together or range(len(wanted.targets))
+    moves = {
+        label
+        for label, target, held in zip(labels, targets, facts.held, strict=True)
+        if target == 0.0 or abs(target - held) >= band
+    }
     held_back = [
-        can and 0.0 != target != held and abs(target) < abs(held) and abs(target - held) < band
-        for target, held, can in zip(targets, facts.held, facts.delivered, strict=True)
+        can and label not in moves and target != held and abs(target) < abs(held)
+        for label, target, held, can in zip(labels, targets, facts.held, facts.delivered, strict=True)
     ]
     if not any(held_back):
         return 0
     as_held = [held if stuck else target for target, held, stuck in zip(targets, facts.held, held_back, strict=True)]
-    broken = limited(as_held, facts, pairs, params)
+    alone = layout_of([[(i,) for i in range(len(as_held))]])
+    broken = limited(
+        Wanted(as_held, [value if value == value else 0.0 for value in as_held], alone), facts, pairs, params
+    )
     if broken:
         for i, stuck in enumerate(held_back):
             if stuck:

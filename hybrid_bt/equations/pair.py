@@ -13,7 +13,8 @@ Maximum likelihood gives real pairs an intercept that follows the spread almost 
 single innovation is one bar's noise. The decaying sum measures how far y has run ahead of its hedge over a chosen
 horizon, in money that could have been earned, and never contains what the filter learned from the bar itself.
 
-A pair opens when z passes `entry_z`, against the spread, and closes when it is back at `exit_z`, past `stop_z`, or
+A pair opens when z passes `entry_z`, against the spread, if what it expects to earn on the way back is some round trips
+of both sides (`entry_costs`), and closes when it is back at `exit_z`, past `stop_z`, or
 after `max_hold_bars`; the gap between entry and exit is what keeps costs down. After a stop or a time-out it waits
 until the spread has come back inside the entry level. Both assets are sized by one decision, y against prior_beta times
 x in money, and the hedge ratio is frozen while the pair is open. A pair whose assets have not both had a bar for
@@ -108,6 +109,7 @@ class PairView(NamedTuple):
     zscore: float  #: of the spread, in its own standard deviations, positive where y is dear; 0 until it is warm
     prior_beta: float  #: hedge ratio as known before this bar
     fresh: float  #: 1 where both traded on this bar, else 0
+    innovation_sd: float  #: exponentially weighted standard deviation of innovations; 0 before the first
 
 
 def first_pair(y: int, x: int, params: KalmanParams) -> PairState:
@@ -137,10 +139,11 @@ def pair_view(pair: PairState) -> PairView:
     """What a leg sees of a pair."""
     fresh, state, spread, nan = 1.0 if pair.fresh else 0.0, pair.kalman, pair.spread, math.nan
     if not pair.started:
-        return PairView(nan, nan, nan, nan, nan, nan, nan, nan, fresh)
+        return PairView(nan, nan, nan, nan, nan, nan, nan, nan, fresh, 0.0)
     alpha = kalman.intercept(state, pair.log_y, pair.log_x)
     _, beta, p_bb, _, _, innovation, innovation_var, prior_beta = state
-    return PairView(alpha, beta, p_bb, innovation, innovation_var, spread.spread, spread.zscore, prior_beta, fresh)
+    seen = innovation, innovation_var, spread.spread, spread.zscore, prior_beta, fresh, math.sqrt(spread.variance)
+    return PairView(alpha, beta, p_bb, *seen)
 
 
 def pair_zscores(pairs: Row[PairState], n_pairs_of: Row[int], zscores: Cells[float]) -> float:
@@ -166,7 +169,9 @@ class PairRules(NamedTuple):
     orphan_bars: Annotated[int, Ge(1), "bars in a row that one side may miss before an open pair is closed"]
     min_hedge_ratio: Annotated[float, Gt(0), "smallest hedge ratio that opens a pair; a smaller one hedges nothing"]
     max_hedge_ratio: Annotated[float, Gt(0), "largest that does; a larger one is a filter that has not settled"]
-    gross_exposure: Annotated[float, Gt(0), "sum of |target| with every pair open, before netting, fraction of equity"]
+    gross_exposure: Annotated[float, Gt(0), "sum of |target| with every pair open, before units of risk"]
+    entry_costs: Annotated[float, Ge(0), "round trips of both sides that a pair must expect to earn; 0 = off"]
+    cost_per_side: float  #: half a spread and a fee, fraction of notional
 
     def contradiction(self) -> str:
         """What does not fit together, or ""."""
@@ -188,12 +193,21 @@ class PairPosition(NamedTuple):
     stale_bars: float = 0.0  #: bars in a row, while open, on which the assets did not both trade
 
 
-def pair_step(position: PairPosition, zscore: float, hedge_ratio: float, rules: PairRules) -> PairPosition:
-    """Position after a bar on which both assets traded; `hedge_ratio` as known *before* it, `zscore` at its close."""
+def pays(zscore: float, spread: float, hedge_ratio: float, rules: PairRules) -> bool:
+    """Whether the way from z to the exit is worth the costs: of one y against its hedge, log price."""
+    expected = abs(spread) * (abs(zscore) - rules.exit_z)
+    return expected >= abs(zscore) * rules.entry_costs * 2.0 * rules.cost_per_side * (1.0 + hedge_ratio)
+
+
+def pair_step(
+    position: PairPosition, zscore: float, spread: float, hedge_ratio: float, rules: PairRules
+) -> PairPosition:
+    """Position after a bar on which both assets traded; `hedge_ratio` as known *before* it, the rest at its close."""
     if position.direction == 0.0:
         barred = position.barred if abs(zscore) >= rules.entry_z else 0.0
         is_wide = rules.entry_z <= abs(zscore) < rules.stop_z
-        if barred == 0.0 and is_wide and rules.min_hedge_ratio <= hedge_ratio <= rules.max_hedge_ratio:
+        is_hedged = rules.min_hedge_ratio <= hedge_ratio <= rules.max_hedge_ratio
+        if barred == 0.0 and is_wide and is_hedged and pays(zscore, spread, hedge_ratio, rules):
             return PairPosition(-1.0 if zscore > 0.0 else 1.0, hedge_ratio, 0.0, 0.0, 0.0)
         return PairPosition(0.0, 0.0, 0.0, barred, 0.0)
     held = position.held_bars + 1.0
@@ -226,7 +240,13 @@ def amounts_of(position: PairPosition, n_pairs: int, rules: PairRules) -> tuple[
 
 
 def hold_bars(
-    held: Cells[PairPosition], fresh: Table, zscores: Table, ratios: Table, rules: PairRules, amounts: Row[Cells[float]]
+    held: Cells[PairPosition],
+    fresh: Table,
+    zscores: Table,
+    spreads: Table,
+    ratios: Table,
+    rules: PairRules,
+    amounts: Row[Cells[float]],
 ) -> None:
     """Step what is held (P,) over T bars of (T, P), in place, and write amounts of y and x, pair by pair: (T, 2 P)."""
     n_pairs = len(held)
@@ -234,7 +254,7 @@ def hold_bars(
         position = held[p]
         for t in range(len(fresh)):
             if fresh[t][p] > 0.0:
-                position = pair_step(position, zscores[t][p], ratios[t][p], rules)
+                position = pair_step(position, zscores[t][p], spreads[t][p], ratios[t][p], rules)
             else:
                 position = stale_step(position, rules)
             y, x = amounts_of(position, n_pairs, rules)

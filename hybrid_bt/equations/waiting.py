@@ -1,8 +1,9 @@
 """Both sides of a pair trade on a bar, or neither does.
 
-A target is netted per asset, so the order of a pair's side is nobody's alone. While a pair is open (and on the bar on
-which it opens or closes) and one of its sides has no bar, no order goes out for the other side either, whatever asks
-for it: the shares of both stay what they were. That ties pairs that share an asset together.
+A target is netted per asset, so the order of a pair's side is nobody's alone. While a pair is open, and on the bar on
+which it opens or closes, its symbols are one decision: the band and the least order look at them together, and where
+one side has no bar, no order goes out for the other either, whatever asks for it. That ties pairs that share an asset
+together.
 
 A pair whose sides have not both had a bar for `orphan_bars` bars is an orphan: it is closed, its side that still
 trades is free again, and the other one is sold when, and if, its next bar comes.
@@ -11,72 +12,72 @@ trades is free again, and the other one is sold when, and if, its next bar comes
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-Bundle = tuple[int, ...]  #: columns of what belongs together
+from hybrid_bt.equations.bundles import Layout, bundles_of, joined
+
+FloatArray = NDArray[np.float64]
 
 
-def open_bundles(wishes: Iterable[tuple[Bundle, tuple[float, ...]]]) -> list[Bundle]:
-    """Columns of the wishes for several assets that are not for nothing."""
-    return [columns for columns, amounts in wishes if len(columns) > 1 and any(amounts)]
-
-
-def tied_bundles(before: Sequence[Bundle], after: Sequence[Bundle], traded: Sequence[bool]) -> Sequence[Bundle]:
-    """Bundles of a leg that trade as a whole on a bar: those that are open, and those that it closes with all bars.
-
-    One that is closed without all of its bars is an orphan, and set free. Nobody waits where every symbol has a bar.
+def waiting_symbols(traded: Sequence[bool], together: Sequence[int]) -> Sequence[bool]:
+    """Symbols that have a bar and yet may not be ordered: what they are one decision with has none.
 
     Parameters
     ----------
-    before, after : the leg's open bundles before and after this bar's decision
     traded : (N,) whether the symbol has a bar
-    """
-    if all(traded):
-        return ()
-    return [*after, *(columns for columns in before if columns not in after and all(traded[i] for i in columns))]
-
-
-def waiting_symbols(
-    traded: Sequence[bool], ties: Sequence[Sequence[Bundle]], legs_traded: Sequence[bool]
-) -> Sequence[bool]:
-    """Symbols that have a bar and yet may not be ordered: what they are tied to has none.
-
-    Parameters
-    ----------
-    traded : (N,)
-    ties : (L,) `tied_bundles` of each leg
-    legs_traded : (L,) whether the leg has a part in the mix
+    together : (N,) labels as of `bundles.joined`, or () for nobody
 
     Returns
     -------
     (N,) list of bool, or () for nobody
     """
-    tied = [columns for of_leg, has_part in zip(ties, legs_traded, strict=True) if has_part for columns in of_leg]
-    if not tied or all(traded):
+    if not together or all(traded):
         return ()
-    held = [not there for there in traded]
-    spreading = True
-    while spreading:
-        spreading = False
-        for columns in tied:
-            waits = [held[i] for i in columns]
-            if any(waits) and not all(waits):
-                spreading = True
-                for i in columns:
-                    held[i] = True
-    return [wait and there for wait, there in zip(held, traded, strict=True)]
+    stuck = {label for label, there in zip(together, traded, strict=True) if not there}
+    return [there and label in stuck for label, there in zip(together, traded, strict=True)]
 
 
-def waiting_rows(
-    traded: NDArray[np.bool_], ties: Mapping[int, Sequence[Sequence[Bundle]]], legs_traded: Sequence[bool]
-) -> NDArray[np.bool_]:
-    """`waiting_symbols` of recorded rows, (T, N); `ties` as in `records.Opinions`."""
+def tied_rows(amounts: FloatArray, before: FloatArray, layout: Layout, traded: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which bundles are one decision on each bar, (T, B): those that are open, or that close with all their bars.
+
+    One that is closed without all of its bars is an orphan, and set free. What stands alone is never tied.
+
+    Parameters
+    ----------
+    amounts : (T, S) wishes side by side
+    before : (S,) of the bar before the first
+    traded : (T, N)
+    """
+    found, first = np.zeros((len(amounts), len(layout.ends)), np.bool_), 0
+    for b, (_, columns) in enumerate(bundles_of(layout)):
+        end = first + len(columns)
+        if len(columns) > 1:
+            wanted: NDArray[np.bool_] = (np.vstack([before[None, first:end], amounts[:, first:end]]) != 0.0).any(axis=1)
+            closes = wanted[:-1] & traded[:, list(columns)].all(axis=1)
+            found[:, b] = wanted[1:] | closes
+        first = end
+    return found
+
+
+def together_rows(
+    tied: NDArray[np.bool_], layout: Layout, has_part: Sequence[bool], n_symbols: int
+) -> NDArray[np.int64]:
+    """Labels of `bundles.joined` on each bar, (T, N); `has_part` says whose bundles count, (L,)."""
+    bundles = bundles_of(layout)
+    counts = tied & np.array([has_part[leg] for leg, _ in bundles], np.bool_)
+    patterns, of_row = np.unique(counts, axis=0, return_inverse=True)
+    labels = [joined(n_symbols, [bundles[b][1] for b in np.flatnonzero(pattern)]) for pattern in patterns]
+    return np.array(labels, np.int64).reshape(-1, n_symbols)[of_row.reshape(-1)]
+
+
+def waiting_rows(traded: NDArray[np.bool_], together: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """`waiting_symbols` of recorded rows, (T, N)."""
     waits = np.zeros(traded.shape, np.bool_)
-    for t, of_legs in ties.items():
-        waits[t] = waiting_symbols(traded[t].tolist(), of_legs, legs_traded) or False
+    for t in np.flatnonzero(~traded.all(axis=1)).tolist():
+        waits[t] = waiting_symbols(traded[t].tolist(), together[t].tolist())
     return waits
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from hybrid_bt.account.flows import exposures
 from hybrid_bt.account.metrics import FloatArray, drawdown
 from hybrid_bt.account.records import RunRecord
+from hybrid_bt.brain.records import Decisions
 from hybrid_bt.report import style
 from hybrid_bt.report.marks import Stack, percent_axis, zero_line
 from hybrid_bt.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION, account_line, money, percent
@@ -72,32 +73,39 @@ def _choose_scale(axes: Axes, curves: list[FloatArray]) -> None:
 
 
 def exposure(record: RunRecord, dates: FloatArray) -> Figure:
-    """Gross and net exposure, the factor that the limits put on the fused target, and how much was traded."""
-    flows, scale = hybrid_flows(record), record.decisions.scale
+    """Gross and net exposure, the risk of each leg's part, and how much was traded."""
+    flows, decisions = hybrid_flows(record), record.decisions
+    year = np.sqrt(record.bars.bars_per_year)
     gross, net = exposures(flows.exposure, record.accounts["hybrid"].equity)
     turnover, window = _yearly_rate(record, flows.traded.sum(axis=1))
     captions = {
         "gross and net exposure, share of equity": 2.4,
-        "scale: factor of the volatility target and the limits on the fused target": 1.3,
+        "volatility a year of each leg's part: its weight times its own volatility": 1.3,
         f"turnover a year, two-way, multiples of equity, over {window}": 1.3,
     }
     stack = Stack(record, dates, "Exposure and turnover of the hybrid", captions)
     top, middle, low = stack.axes
     stack.line(top, gross, f"gross  mean {percent(_mean(gross))}", BLUE, width=0.9)
     stack.line(top, net, f"net  mean {percent(_mean(net))}", ORANGE, width=0.9)
-    stack.line(middle, scale, f"mean {_mean(scale):.2f}", INK, width=0.9)
+    for (leg, weight), risk, color in zip(
+        decisions.weights.items(), decisions.risks.T, _colors(decisions), strict=True
+    ):
+        stack.line(
+            middle, weight * risk * year, f"{leg}  mean {percent(_mean(weight * risk * year))}", color, width=0.9
+        )
     stack.line(low, turnover, f"mean {_mean(turnover):.3g}", GREEN)
     zero_line(top)
     percent_axis(top)
-    middle.set_ylim(0.0, 1.08 * max(1.0, float(np.nanmax(scale, initial=0.0))))
+    percent_axis(middle)
+    middle.set_ylim(bottom=0.0)
     low.set_ylim(bottom=0.0)
     return stack.finish()
 
 
 def regime(record: RunRecord, dates: FloatArray) -> Figure:
-    """The gate's score and the fusion weights that follow from it."""
-    captions = {"r of the gate: +1 trend, \u22121 mean reversion": 2.3, "weight of each leg in the fused target": 1.8}
-    stack = Stack(record, dates, "Regime score and fusion weights", captions)
+    """The gate's score, and what each leg's wishes were multiplied by."""
+    captions = {"r of the gate: +1 trend, \u22121 mean reversion": 2.3, "weight of each leg, in units of risk": 1.8}
+    stack = Stack(record, dates, "Regime score and weights of the legs", captions)
     top, low = stack.axes
     score, weights = record.decisions.regime, record.decisions.weights
     top.plot(dates, score, color=INK, linewidth=0.8)
@@ -105,15 +113,16 @@ def regime(record: RunRecord, dates: FloatArray) -> Figure:
         top.fill_between(dates, score, 0.0, where=score * sign > 0.0, color=color, alpha=0.35, linewidth=0)
         stack.name(top, 0.5 * sign, name, color)
     top.set_ylim(-1.05, 1.05)
-    spare = iter(SPARE * len(weights))
-    colors = [LEGS.get(leg) or next(spare) for leg in weights]
-    low.stackplot(dates, *weights.values(), colors=colors, alpha=0.6, linewidth=0)
-    low.set_ylim(0.0, max(1.0, float(np.max(sum(weights.values())))))
-    below = 0.0
-    for (leg, weight), color in zip(weights.items(), colors, strict=True):
-        stack.name(low, below + weight[-1] / 2, f"{leg}  mean {_mean(weight):.2f}", color)
-        below += weight[-1]
+    for (leg, weight), color in zip(weights.items(), _colors(record.decisions), strict=True):
+        stack.line(low, weight, f"{leg}  mean {_mean(weight):.2f}", color, width=0.9)
+    low.set_ylim(bottom=0.0)
     return stack.finish()
+
+
+def _colors(decisions: Decisions) -> list[str]:
+    """Of each leg."""
+    spare = iter(SPARE * len(decisions.weights))
+    return [LEGS.get(leg) or next(spare) for leg in decisions.weights]
 
 
 def risk_manager(record: RunRecord, dates: FloatArray) -> Figure:

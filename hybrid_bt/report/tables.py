@@ -72,9 +72,8 @@ def split_of(record: RunRecord) -> Contributions:
     """The parts of a run's profit, bar by bar."""
     columns = {symbol: i for i, symbol in enumerate(record.bars.symbols)}
     sides = [(columns[y], columns[x]) for y, x in (name.split(":") for name in record.pairs.names)]
-    gross = float(record.config.get("kalman", {}).get("gross_exposure", 1.0))
     prices = record.bars.open, marked_close(record.bars.close)
-    return contributions(record.accounts["hybrid"], record.decisions, record.pairs, sides, gross, *prices)
+    return contributions(record.accounts["hybrid"], record.decisions, record.pairs, sides, *prices)
 
 
 def write_table(record: RunRecord, name: str, folder: Path) -> Path:

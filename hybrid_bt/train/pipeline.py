@@ -15,8 +15,6 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.opinions import opinions
@@ -107,7 +105,7 @@ def _sac_members(lesson: Lesson) -> list[Member]:
 def _gate_members(lesson: Lesson) -> list[Member]:
     history, config, spec = lesson.history(), lesson.config, lesson.gate or GATE_SPECS[lesson.mode]
     legs = cross_fitted_legs(lesson, history)
-    tracks = [regime_track(history, legs, config.mix(), str(lesson.start), str(lesson.end))]
+    tracks = [regime_track(history, legs, config.lines(), str(lesson.start), str(lesson.end))]
     whole = regime_env(tracks, config, spec._replace(episode_bars=None))
     base, unit = best_constant_regime(whole), regime_reward_unit(whole)
     env = regime_env(tracks, config, spec, base_regime=base, reward_unit=unit)
@@ -203,8 +201,10 @@ def cross_fitted_legs(lesson: Lesson, history: MarketHistory) -> Opinions:
     said = zip(members, trained, strict=True)
     first, second = (_said_by(one.model, lesson, member, history.bars) for member, one in said)
     in_second = history.bars.stamps >= instant(halves["half2"][0])
-    sac = np.where(in_second[:, None], second.legs["sac"], first.legs["sac"])
-    return with_changes(first, legs={**first.legs, "sac": sac})
+    apart = {name: getattr(first, name).copy() for name in ("amounts", "risks")}
+    for name, values in apart.items():  # what no model has a part in is the same in both
+        values[in_second] = getattr(second, name)[in_second]
+    return with_changes(first, **apart)
 
 
 def _said_by(model: Model, lesson: Lesson, member: Member, bars: Bars) -> Opinions:

@@ -88,7 +88,7 @@ def asset_env(tracks: Sequence[Track], config: Config, spec: SacSpec) -> Trading
         high=spec.action_high,
         risk_aversion=spec.risk_aversion,
         base_action=spec.base_action,
-        unit=config.risk_unit,
+        unit=Task().unit._replace(bars_per_year=config.risk.bars_per_year),
         costs=costs._replace(
             spread_bps=costs.spread_bps * spec.cost_multiple,
             fee_bps=costs.fee_bps * spec.cost_multiple,

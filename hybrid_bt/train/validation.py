@@ -23,11 +23,12 @@ from hybrid_bt.account.conditional import read_regime
 from hybrid_bt.account.metrics import max_drawdown, sharpe
 from hybrid_bt.account.registry import Panel, account
 from hybrid_bt.bars import Bars, instant
+from hybrid_bt.brain.legs.sac import tilted
 from hybrid_bt.brain.reader import MarketHistory
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config import Config
+from hybrid_bt.equations.bundles import layout_of
 from hybrid_bt.equations.features import CLIP
-from hybrid_bt.equations.fusion import exposure
 from hybrid_bt.files.texts import plain
 
 FloatArray = NDArray[np.float64]
@@ -113,8 +114,7 @@ class SacValidation(Validation):
         return self.score_of(warm / np.maximum(warm.sum(axis=1, keepdims=True), 1))
 
     def opinions(self, answers: FloatArray) -> Opinions:
-        history = self.history
-        return Opinions({"sac": answers}, np.zeros(len(answers)), history.volatility, history.correlation, history.warm)
+        return opinions_of_assets("sac", answers, self.history)
 
 
 @dataclass(frozen=True)
@@ -160,18 +160,22 @@ def rows_after(bars: Bars, day: date) -> int:
 def sac_targets(
     history: MarketHistory, act: Callable[[NDArray[np.float32]], FloatArray], config: Config, start: int = 0
 ) -> FloatArray:
-    """Targets (T, N) of `hybrid_bt.brain.legs.sac.SacLeg` from recorded features, the previous action being 0 at row
-    `start`; 0 before."""
-    unit = config.risk_unit
+    """Wishes (T, N) of `hybrid_bt.brain.legs.sac.SacLeg` from recorded features, the previous action being 0 at row
+    `start`."""
     n_bars, n_symbols = history.bars.close.shape
-    actions, targets = np.zeros(n_symbols), np.zeros((n_bars, n_symbols))
+    actions, taken = np.zeros(n_symbols), np.zeros((n_bars, n_symbols))
     asked = history.warm & history.bars.traded
     for t in range(start, n_bars):
         rows = np.flatnonzero(asked[t])
         if rows.size:
             seen = np.column_stack([history.assets[t, rows], np.clip(actions[rows], -CLIP, CLIP)]).astype(np.float32)
             actions[rows] = act(seen)
-        n_warm = int(history.warm[t].sum())
-        for i in np.flatnonzero(history.warm[t]).tolist():
-            targets[t, i] = exposure(float(actions[i]), float(history.volatility[t, i]), unit) / n_warm
-    return targets
+        taken[t] = actions
+    return tilted(taken, [0.0] * n_symbols, history.volatility, history.warm, config.tilt_params)[0]
+
+
+def opinions_of_assets(name: str, wishes: FloatArray, history: MarketHistory) -> Opinions:
+    """One leg that wishes (T, N) of the symbols of a history, and a neutral gate."""
+    n_bars, blank = len(wishes), np.zeros((len(wishes), 0))
+    seen = history.volatility, history.correlation, history.warm
+    return Opinions((), layout_of([]), blank, np.zeros(0), blank, np.zeros(n_bars), *seen).with_base(name, wishes)

@@ -14,7 +14,7 @@ from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.brain.records import Recorder, record
 from hybrid_bt.config import Config, load_config
 from hybrid_bt.config.build import Policies, build, load_policies, policy_path, training_end
-from hybrid_bt.equations.fusion import limit, sac_weight
+from hybrid_bt.equations.fusion import Said, Settled, leg_shares, settle_bar
 from hybrid_bt.errors import BarsError, ConfigError
 
 CONFIG = load_config("stable", overrides=ACTIVE)
@@ -70,16 +70,15 @@ def test_record_of_random_bars_is_not_empty() -> None:
 @pytest.mark.parametrize("config", [CONFIG, AGGRESSIVE], ids=["stable", "aggressive"])
 def test_formula_holds_in_the_record(config: Config) -> None:
     found = recorded(random_bars(400, missing=0.05), config)
-    d, risk = found.decisions(), config.risk
-    assert np.array_equal(d.weights["kalman"], 1.0 - d.weights["sac"])
+    d, said = found.decisions(), found.opinions()
     w_sac, w_kalman = d.weights["sac"][:, None], d.weights["kalman"][:, None]
     assert np.array_equal(d.fused, w_sac * d.legs["sac"] + w_kalman * d.legs["kalman"])
-    assert d.weights["sac"].tolist() == [sac_weight(r, config.fusion) for r in d.regime.tolist()]
-    said = found.opinions()
-    rows = zip(d.fused.tolist(), said.volatility.tolist(), said.correlation.tolist(), strict=True)
-    held = [limit(fused, volatility, rho, risk) for fused, volatility, rho in rows]
-    assert np.array_equal(d.target, np.array([targets for targets, _ in held]))
-    assert d.scale.tolist() == [scale for _, scale in held]
+    room = [[0.0] * n for n in (4, said.amounts.shape[1], 2, 4)]
+    for t, r in enumerate(d.regime.tolist()):
+        bar = Said(said.amounts[t].tolist(), said.risks[t].tolist(), said.volatility[t].tolist(), said.correlation[t])
+        scale = settle_bar(Settled(*room[:3]), bar, said.layout, leg_shares(r, config.lines()), config.risk, room[3])
+        assert d.scale[t] == scale and d.target[t].tolist() == room[0] and d.sides[t].tolist() == room[1]
+        assert [d.weights["sac"][t], d.weights["kalman"][t]] == room[2]
     assert len(np.unique(d.weights["sac"])) > 50
 
 
@@ -87,20 +86,22 @@ def switched(config: Config = CONFIG, **parts: bool) -> Config:
     return config._replace(**{name: getattr(config, name)._replace(enabled=enabled) for name, enabled in parts.items()})
 
 
-@pytest.mark.parametrize(("off", "on", "weight"), [("sac", "kalman", 0.0), ("kalman", "sac", 1.0)])
-def test_leg_that_is_off_leaves_its_weight_to_the_other(off: str, on: str, weight: float) -> None:
+@pytest.mark.parametrize(("off", "on"), [("sac", "kalman"), ("kalman", "sac")])
+def test_leg_that_is_off_leaves_the_account_to_the_other(off: str, on: str) -> None:
     both, alone = recorded(random_bars(400)), recorded(random_bars(400), switched(**{off: False}))
     d = alone.decisions()
-    assert np.array_equal(d.weights["sac"], np.full(400, weight))
+    assert not d.weights[off].any() and d.weights[on].any()
     assert not d.legs[off].any() and d.legs[on].any()
     assert np.array_equal(d.legs[on], both.decisions().legs[on])
-    assert np.array_equal(d.fused, d.legs[on])
+    assert np.array_equal(d.fused, d.weights[on][:, None] * d.legs[on])
 
 
 def test_without_a_gate_the_market_is_neutral() -> None:
     d = recorded(random_bars(400), switched(gate=False)).decisions()
     assert not d.regime.any()
-    assert np.array_equal(d.weights["sac"], np.full(400, CONFIG.fusion.at_neutral))
+    aimed = CONFIG.fusion.at_neutral * CONFIG.risk.volatility_target / np.sqrt(252.0)
+    free = d.weights["kalman"] < CONFIG.risk.leg_scale_limit
+    assert free.any() and d.weights["kalman"][free] * d.risks[free, 1] == pytest.approx(aimed)
 
 
 def test_gate_is_neutral_until_the_market_is_warm() -> None:

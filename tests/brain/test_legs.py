@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from places import ROOT
 
 import hybrid_bt.evidence.audit
-from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.legs import LEGS, KalmanLeg, Leg, PairView, SacLeg, View, Wish, each_asset
+from hybrid_bt.brain.reader import MarketReader
 from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES, OBSERVATIONS, asset_features
 from hybrid_bt.equations.fusion import RiskUnit, exposure
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.pair import PairPosition, PairRules, SpreadParams, pair_step, stale_step
+from hybrid_bt.equations.tilt import TiltParams
 from hybrid_bt.errors import LegError
 from hybrid_bt.evidence.audit import check_leg
 
@@ -37,19 +38,24 @@ RULES = PairRules(
     min_hedge_ratio=0.1,
     max_hedge_ratio=3.0,
     gross_exposure=1.0,
+    entry_costs=0.0,
+    cost_per_side=0.0003,
 )
 NAMES = ("AA", "BB", "CC")
 UNIT = RiskUnit(risk_unit=0.20, exposure_cap=1.5, bars_per_year=256.0)
+TILT = TiltParams(tilt=0.5, half_life_bars=0.0)
 KALMAN, SPREAD = KalmanParams(1.9e-4, 1.1e-5, 2e-6), SpreadParams(10.0, 60.0, 126.0)
 
 
 # --- when a pair is held ---
 
 
-def directions(zscores: list[float], rules: PairRules = RULES, hedge_ratio: float = 0.5) -> list[float]:
+def directions(
+    zscores: list[float], rules: PairRules = RULES, hedge_ratio: float = 0.5, spread: float = 0.01
+) -> list[float]:
     position, path = PairPosition(), []
     for zscore in zscores:
-        position = pair_step(position, zscore, hedge_ratio, rules)
+        position = pair_step(position, zscore, spread, hedge_ratio, rules)
         path.append(position.direction)
     return path
 
@@ -208,33 +214,38 @@ def test_exposure_stays_under_its_cap_and_its_risk_unit(action: float, volatilit
     assert held * action >= 0.0
 
 
-def test_actions_become_equal_shares_of_risk_units() -> None:
-    view = view_of()._replace(volatility=[0.0125, 0.025, 1e-6])
-    leg = SacLeg(NAMES, [], UNIT, NotedPolicy([0.6, -1.0, 1.0]))
-    assert targets_of(leg, view) == pytest.approx([0.6 / 3, -0.5 / 3, 1.5 / 3], rel=1e-15)
+def test_actions_tilt_inverse_volatility() -> None:
+    view = view_of()._replace(volatility=[0.01, 0.02, 0.04])
+    up, down = math.exp(0.5 * math.sqrt(1.5)), math.exp(-0.5 * math.sqrt(1.5))
+    whole = 4.0 * up + 2.0 * down + 1.0
+    leg = SacLeg(NAMES, [], TILT, NotedPolicy([0.6, -0.6, 0.0]))
+    assert targets_of(leg, view) == pytest.approx([4.0 * up / whole, 2.0 * down / whole, 1.0 / whole], rel=1e-14)
+    assert targets_of(SacLeg(NAMES, [], TILT), view) == pytest.approx([4 / 7, 2 / 7, 1 / 7], rel=1e-14)
 
 
 def test_cold_symbols_get_nothing_and_no_share() -> None:
     policy = NotedPolicy([0.6, 0.9])
-    leg = SacLeg(NAMES, [], UNIT, policy)
-    assert targets_of(leg, view_of()._replace(warm=[True, False, True])) == pytest.approx([0.3, 0.0, 0.45], rel=1e-15)
+    leg = SacLeg(NAMES, [], TILT, policy)
+    odds = math.exp(-0.5)
+    found = targets_of(leg, view_of()._replace(warm=[True, False, True]))
+    assert found == pytest.approx([odds / (odds + 1 / odds), 0.0, 1 / odds / (odds + 1 / odds)], rel=1e-14)
     assert policy.asked[0].shape == (2, len(OBSERVATIONS["sac"]))
     assert targets_of(leg, view_of()._replace(warm=[False] * 3)) == [0.0] * 3
     assert len(policy.asked) == 1
 
 
 def test_symbols_without_a_bar_keep_their_action_and_are_not_asked() -> None:
-    policy = NotedPolicy([0.6, 0.9, 0.3], [-0.6, -0.3])
-    leg = SacLeg(NAMES, [], UNIT, policy)
+    policy = NotedPolicy([0.6, 0.9, 0.3], [0.9, 0.9])
+    leg = SacLeg(NAMES, [], TILT, policy)
     targets_of(leg, view_of())
     after = targets_of(leg, view_of()._replace(traded=[True, False, True]))
-    assert after == pytest.approx([-0.2, 0.3, -0.1], rel=1e-15)
+    assert after == pytest.approx([1 / 3] * 3, rel=1e-14)
     assert policy.asked[1].shape[0] == 2
 
 
 def test_previous_action_is_fed_back_to_its_own_symbol() -> None:
     policy = NotedPolicy([0.6, 0.9, 0.3], [0.0, -0.5], [0.1, 0.1, 0.1])
-    leg = SacLeg(NAMES, [], UNIT, policy)
+    leg = SacLeg(NAMES, [], TILT, policy)
     targets_of(leg, view_of())
     targets_of(leg, view_of()._replace(traded=[False, True, True]))
     targets_of(leg, view_of())
@@ -247,7 +258,7 @@ def test_policy_is_asked_about_the_features_of_each_symbol() -> None:
         view = reader.read(closes)
     assert view is not None and view.features[0][-1] == -view.features[1][-1] != 0.0
     policy = NotedPolicy([0.0] * 3)
-    targets_of(SacLeg(NAMES, [], UNIT, policy), view)
+    targets_of(SacLeg(NAMES, [], TILT, policy), view)
     wanted = [asset_features(reader.assets[i], reader.market, view.features[i][-1]) for i in range(3)]
     assert np.array_equal(policy.asked[0][:, :-1], np.array(wanted))
 
@@ -255,7 +266,7 @@ def test_policy_is_asked_about_the_features_of_each_symbol() -> None:
 # --- every leg ---
 
 MAKERS: dict[str, Callable[[], Leg]] = {
-    "sac": lambda: SacLeg("ABCD", [(0, 1), (2, 0)], UNIT, TiltPolicy()),
+    "sac": lambda: SacLeg("ABCD", [(0, 1), (2, 0)], TILT, TiltPolicy()),
     "kalman": lambda: KalmanLeg("ABCD", [(0, 1), (2, 0)], RULES),
 }
 

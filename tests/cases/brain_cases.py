@@ -8,7 +8,6 @@ import numpy as np
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
-from hybrid_bt.brain.hybrid import netted
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies
 from hybrid_bt.config.task import Task, prepare
@@ -52,7 +51,11 @@ def random_bars(
 
 def targets_of(leg: Any, view: Any) -> list[float]:
     """What a leg's wishes come to for each symbol."""
-    return netted(leg.wishes(view), len(view.traded))
+    targets = [0.0] * len(view.traded)
+    for columns, amounts in leg.wishes(view):
+        for column, amount in zip(columns, amounts, strict=True):
+            targets[column] += amount
+    return targets
 
 
 def with_rows(bars: Bars, rows: Any) -> Bars:

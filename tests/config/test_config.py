@@ -15,6 +15,7 @@ from annotated_types import Ge, Gt, Lt
 
 from hybrid_bt.config import Config, keys_of, load_config, mode_text, overridden
 from hybrid_bt.config.parts import MODES
+from hybrid_bt.envs import task_of
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.equations.parameters import meanings, validated
 from hybrid_bt.errors import ConfigError
@@ -90,7 +91,7 @@ def test_unknown_names_are_answered_with_the_nearest(layer: dict[str, Any], mess
         ("kalman", "max_hold_bars", 0),
         ("kalman", "max_hold_bars", 2.5),
         ("kalman", "enabled", "perhaps"),
-        ("sac", "risk_unit", 0.0),
+        ("sac", "tilt", -0.1),
         ("sac", "file", 3),
         ("fusion", "at_trend", 1.1),
         ("fusion", "at_reversion", -0.1),
@@ -151,10 +152,10 @@ def test_file_that_is_missing_or_not_toml_is_named(tmp_path: Path) -> None:
 
 
 def test_parts_carry_what_no_section_states() -> None:
-    config = load_config("aggressive", overrides={"risk": {"bars_per_year": 1000}})
-    assert config.risk_unit.bars_per_year == config.risk.bars_per_year == 1000.0
+    config = load_config("aggressive", overrides={"costs": {"spread_bps": 10.0, "fee_bps": 3.0}})
+    assert config.tilt_params.half_life_bars == 3.0 and config.pair_rules.cost_per_side == pytest.approx(8e-4)
     assert config.spread_params.warmup_bars == WARMUP_BARS / 2
-    assert load_config("aggressive").risk_unit.bars_per_year == 252.0
+    assert task_of(load_config("aggressive", overrides={"risk": {"bars_per_year": 1000}})).unit.bars_per_year == 1000.0
 
 
 class Momentum(NamedTuple):

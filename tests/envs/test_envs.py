@@ -20,8 +20,7 @@ from gymnasium.utils.env_checker import check_env
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import resolve_pairs
-from hybrid_bt.brain.hybrid import MarketReader
-from hybrid_bt.brain.reader import MarketHistory, read_history
+from hybrid_bt.brain.reader import MarketHistory, MarketReader, read_history
 from hybrid_bt.brain.records import Recorder, record
 from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.config import Config, load_config
@@ -43,7 +42,7 @@ from hybrid_bt.envs import (
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.env_step import GOES_ON, RUINED, TRUNCATED, reward_of
 from hybrid_bt.equations.features import ASSET_FEATURES, CLIP, MARKET_FEATURES, OBSERVATIONS
-from hybrid_bt.equations.fusion import MixParams, RiskUnit, exposure, leg_weights, limit
+from hybrid_bt.equations.fusion import RiskUnit, Said, Settled, exposure, leg_shares, limit_in_place, settle_bar
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.equations.waiting import withheld
 from hybrid_bt.errors import BarsError, ConfigError
@@ -76,7 +75,7 @@ def tracks_of(name: str, bars: Bars = BARS, config: Config = CONFIG) -> list[Tra
         return asset_tracks(history, *span)
     if name == "Portfolio":
         return [portfolio_track(history, *span)]
-    return [regime_track(history, recorded(bars, config).opinions(), config.mix(), *span)]
+    return [regime_track(history, recorded(bars, config).opinions(), config.lines(), *span)]
 
 
 TRACKS = {name: tracks_of(name) for name in SPECS}
@@ -90,7 +89,6 @@ def make(name: str, tracks: list[Track] | None = None, **given: Any) -> TradingE
         "risk_aversion": 1.0,
         "base_action": 0.5 if name == "Asset" else 0.0,
         "unit": RiskUnit(0.20, 1.0, 252.0),
-        "fusion": CONFIG.fusion,
         "risk": UNLEVERED if name == "Portfolio" else CONFIG.risk,
         "costs": COSTS,
         "rules": RULES,
@@ -466,13 +464,14 @@ def test_an_asset_has_the_account_of_the_replay(number: int, rules: OrderRules) 
 
 def regime_targets(track: Track, given: Any, first: int) -> Any:
     """Each bar mixed, limited and withheld by hand."""
-    *legs, waits = track.legs
+    (waits,), n_sides, n = track.waits, len(track.layout.columns), len(track.symbols)
     rows = []
     for t, action in enumerate(given, first):
-        weights = leg_weights(float(action[0]), MixParams(CONFIG.fusion, track.lines))
-        fused = [sum(w * leg[t, i] for w, leg in zip(weights, legs, strict=True)) for i in range(len(track.symbols))]
-        held, _ = limit(fused, track.volatility[t].tolist(), float(track.correlation[t]), CONFIG.risk)
-        rows.append(withheld(held, waits[t].tolist()))
+        out = Settled([0.0] * n, [0.0] * n_sides, [0.0] * len(track.lines))
+        wishes, risks = track.said[t, :n_sides].tolist(), track.said[t, n_sides:].tolist()
+        said = Said(wishes, risks, track.volatility[t].tolist(), float(track.correlation[t]))
+        settle_bar(out, said, track.layout, leg_shares(float(action[0]), track.lines), CONFIG.risk, [0.0] * n)
+        rows.append(withheld(list(out.targets), waits[t].tolist()))
     return np.array([*rows, [math.nan] * len(track.symbols)])
 
 
@@ -495,17 +494,16 @@ def test_a_regime_has_the_account_of_the_replayed_legs(missing: float, least_wai
     bars, first = random_bars(700, missing=missing, seed=3), 300
     config = load_config("stable", overrides={"kalman": {"entry_z": 0.5, "orphan_bars": 4}})
     recorder = recorded(bars, config)
-    said, mix = recorder.opinions(), MixParams(config.fusion)
+    said, mix = recorder.opinions(), config.lines()
     r = said.regime.astype(np.float32)
     track = regime_track(history_of(bars, config), said, mix, "2011-01-01", "2013-12-31")._replace(
         span=Span(first, 699)
     )
-    terms = {"fusion": config.fusion, "risk": config.risk}
-    env = make("Regime", [track], episode_bars=None, rules=EXACT, **terms)
+    env = make("Regime", [track], episode_bars=None, rules=EXACT, risk=config.risk)
     *_, equities, _ = episode(env, [np.array([score]) for score in r[first:]])
     cut, rows = with_rows(bars, slice(first, 700)), slice(first, None)
-    targets = settle_panel(said.rows(rows), cut.traded, mix_of(r[rows].astype(float), mix), config.risk)
-    theirs = replay(targets, cut, costs=COSTS, rules=EXACT)
+    settled = settle_panel(said.rows(rows), cut.traded, mix_of(r[rows].astype(float), mix), config.risk)
+    theirs = replay(settled.targets, cut, costs=COSTS, rules=EXACT, sides=settled.together)
     assert np.count_nonzero(recorder.decisions(first).waits) >= least_waits and len(theirs.fills) > 100
     assert [1e6, *equities] == theirs.equity.tolist()
 
@@ -515,10 +513,9 @@ def test_a_portfolio_has_the_account_of_the_limited_targets(risk: Any) -> None:
     env, n = make("Portfolio", risk=risk, episode_bars=60), BARS.n_symbols
     given = actions(env, 60)
     *_, equities, _ = episode(env, given, options={"row": ROW})
-    targets = [
-        limit(action.astype(float).tolist(), HISTORY.volatility[t].tolist(), HISTORY.correlation[t], risk)[0]
-        for t, action in enumerate(given, ROW)
-    ]
+    targets = [action.astype(float).tolist() for action in given]
+    for t, row in enumerate(targets, ROW):
+        limit_in_place(row, HISTORY.volatility[t].tolist(), HISTORY.correlation[t], risk)
     bars = with_rows(BARS, slice(ROW, ROW + 61))
     path = replay([*targets, [math.nan] * n], bars, cash=1e6, costs=COSTS, rules=RULES)
     assert len(path.fills) > 100 and [1e6, *equities] == path.equity.tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
 import sys
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 from brain_cases import ACTIVE, PAIRS, random_bars, stand_ins, with_rows
 from broker_cases import Panel, feeds, random_case
 from gymnasium.error import ResetNeeded
-from numba import njit
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from hybrid_bt.account.records import AccountPath, Fill, Fills
@@ -21,18 +19,17 @@ from hybrid_bt.account.replay import replay
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import resolve_pairs
-from hybrid_bt.brain.hybrid import MarketReader
 from hybrid_bt.brain.opinions import opinions
-from hybrid_bt.brain.reader import read_history, read_panel
+from hybrid_bt.brain.reader import MarketReader, read_history, read_panel
 from hybrid_bt.brain.records import Opinions, record
 from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.config import load_config, overridden
 from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.envs import ASSET, Span, Task, Track, TradingEnv, asset_tracks
-from hybrid_bt.equations.compiled import compiling
+from hybrid_bt.equations.bundles import layout_of
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.features import ASSET_FEATURES
-from hybrid_bt.equations.fusion import FusionParams, MixParams, RiskParams, RiskUnit
+from hybrid_bt.equations.fusion import WHOLE, RiskParams, RiskUnit
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
@@ -40,8 +37,8 @@ from hybrid_bt.train.models import LaneVecEnv, new_sac
 from hybrid_bt.train.spec import SacSpec, asset_env
 
 CONFIG = load_config("stable", overrides=ACTIVE)
-FUSION = FusionParams(0.2, 0.5, 0.9)
-RISK = RiskParams(0.15, 2.0, 1.5, 0.97, 0.3, 252.0)
+FUSION = (0.9, 0.5, 0.2)
+RISK = RiskParams(0.15, 2.0, 3.0, 1.5, 2.0, 0.97, 0.3, 252.0)
 COSTS = Costs(spread_bps=4.0, fee_bps=2.0, borrow_bps_per_year=300.0)
 PATH_FIELDS = ("cash", "equity", "size", "borrow")
 PANELS = [
@@ -69,31 +66,18 @@ def assert_same_path(mine: AccountPath, theirs: AccountPath) -> None:
 
 
 def random_opinions(case: Any, seed: int) -> Opinions:
-    """Of three legs, with ties on some rows on which a symbol has no bar."""
+    """Of three legs: a base of assets, pairs that are not always open, and a leg of assets on top."""
     rng = np.random.default_rng(seed)
-    sac = np.nan_to_num(case.targets)
-    t, n = sac.shape
-    legs = {"sac": sac, "kalman": 0.7 * np.roll(sac, 3, axis=0)[:, ::-1], "third": 0.4 * np.roll(sac, 5, axis=0)}
-    holes = np.flatnonzero(~case.panel.traded.all(axis=1))
-    ties = {int(row): [(), [tuple(range(n))] if row % 2 else (), ()] for row in holes}
-    volatility, rho = rng.uniform(0.005, 0.03, (t, n)), rng.uniform(0.0, 0.9, t)
-    return Opinions(legs, rng.uniform(-1.5, 1.5, t), volatility, rho, np.ones((t, n), np.bool_), ties)
-
-
-# --- sums
-
-
-def test_compiled_fsum_is_the_correctly_rounded_sum() -> None:
-    summed = njit(lambda values: math.fsum(values))
-    assert compiling.MOST_PARTIALS > 40
-    rng = np.random.default_rng(0)
-    hard = [[], [-0.0], [0.1, 0.2], [1e16, 1.0, -1e16], [1.0, 2.0**-53, 2.0**-106], [1e308, -1e308, 1e-320]]
-    some = [rng.normal(0, 1, rng.integers(0, 40)) * 10.0 ** rng.integers(-300, 300, 1) for _ in range(300)]
-    wide = [rng.normal(0, 1, 30) * 10.0 ** rng.integers(-200, 200, 30) for _ in range(300)]
-    cancelling = [np.concatenate([x, -x[::-1], rng.normal(0, 1e-9, 3)]) for x in wide]
-    for values in (*hard, *some, *wide, *cancelling):
-        array = np.array(values, dtype=np.float64)
-        assert summed(array) == math.fsum(array)
+    base = np.nan_to_num(case.targets)
+    t, n = base.shape
+    pairs = [(i, (i + 1) % n) for i in range(n if n > 1 else 0)]
+    hedges = (rng.uniform(-0.5, 0.5, (t, len(pairs))) * (rng.random((t, len(pairs))) < 0.5)).repeat(2, axis=1)
+    hedges[:, 1::2] *= -0.7
+    layout = layout_of([[(i,) for i in range(n)], pairs, [(i,) for i in range(n)]])
+    amounts = np.hstack([base, hedges, 0.4 * np.roll(base, 5, axis=0)])
+    seen = rng.uniform(0.005, 0.03, (t, n)), rng.uniform(0.0, 0.9, t), np.ones((t, n), np.bool_)
+    names, before, risks = ("sac", "kalman", "third"), np.zeros(amounts.shape[1]), rng.uniform(0.0, 0.02, (t, 3))
+    return Opinions(names, layout, amounts, before, risks, rng.uniform(-1.5, 1.5, t), *seen)
 
 
 # --- the market
@@ -119,9 +103,9 @@ def test_opinions_of_a_panel_are_the_streamed_ones(bars: Bars) -> None:
         said = opinions(brain, read_panel(bars.close, brain.reader, compiled=compiled))
         assert all(np.abs(leg).max() > 0.0 for leg in said.legs.values())
         assert_same_arrays(said.legs.values(), streamed.legs.values())
-        for field in ("regime", "volatility", "correlation", "warm"):
+        for field in ("amounts", "before", "risks", "regime", "volatility", "correlation", "warm"):
             assert_same_arrays([getattr(said, field)], [getattr(streamed, field)])
-        assert said.ties == streamed.ties
+        assert said.layout == streamed.layout
 
 
 def test_history_refuses_what_the_reader_refuses() -> None:
@@ -141,9 +125,10 @@ def test_history_refuses_what_the_reader_refuses() -> None:
 def test_settled_targets_are_the_same_compiled(seed: int) -> None:
     case = random_case(seed)
     said = random_opinions(case, seed)
-    mix = mix_of(said.regime, MixParams(FUSION, ((0.0, 0.1, 0.4),)))
+    mix = mix_of(said.regime, (WHOLE, FUSION, (0.0, 0.1, 0.4)))
     slow, fast = (settle_panel(said, case.panel.traded, mix, RISK, compiled=compiled) for compiled in (False, True))
-    assert np.array_equal(slow, fast, equal_nan=True) and np.nanmax(np.abs(slow)) > 0.0
+    assert np.array_equal(slow.targets, fast.targets, equal_nan=True) and np.nanmax(np.abs(slow.targets)) > 0.0
+    assert np.array_equal(slow.together, fast.together)
 
 
 @pytest.mark.parametrize("bars", PANELS[:2])
@@ -161,8 +146,9 @@ def test_replayed_legs_are_the_cerebro_run(bars: Bars) -> None:
     said = strategy.recorder.opinions()
     assert all(np.abs(leg).max() > 0.0 for leg in said.legs.values()) and np.ptp(said.regime) > 0.1
     for compiled in (False, True):
-        targets = settle_panel(said, bars.traded, mix_of(said.regime, CONFIG.mix()), CONFIG.risk, compiled=compiled)
-        path = replay(targets, bars, cash=1e6, costs=COSTS, rules=rules, compiled=compiled)
+        settled = settle_panel(said, bars.traded, mix_of(said.regime, CONFIG.lines()), CONFIG.risk, compiled=compiled)
+        given = {"cash": 1e6, "costs": COSTS, "rules": rules, "sides": settled.together}
+        path = replay(settled.targets, bars, **given, compiled=compiled)
         assert len(path.fills) > 100
         assert_same_path(path, strategy.analyzers.ledger.path())
 
@@ -178,13 +164,13 @@ class Cold(HybridStrategy):
 def test_opinions_of_another_shape_or_without_a_number_are_refused() -> None:
     case = random_case(1)
     said, traded = random_opinions(case, 1), case.panel.traded
-    mix = mix_of(said.regime, MixParams(FUSION, ((0.0, 0.0, 0.0),)))
+    mix = mix_of(said.regime, (WHOLE, FUSION, (0.0, 0.0, 0.0)))
     with pytest.raises(ConfigError, match="must be of shape"):
         settle_panel(said, traded[1:], mix, RISK)
     with pytest.raises(ConfigError, match="the mix must be of shape"):
-        settle_panel(said, traded, mix_of(said.regime, MixParams(FUSION)), RISK)
-    said.legs["kalman"][5, 1] = np.nan
-    with pytest.raises(ConfigError, match="kalman is not finite at \\[5, 1\\]"):
+        settle_panel(said, traded, mix_of(said.regime, (WHOLE, FUSION)), RISK)
+    said.amounts[5, 1] = np.nan
+    with pytest.raises(ConfigError, match="what legs wish is not finite at \\[5, 1\\]"):
         settle_panel(said, traded, mix, RISK)
 
 
@@ -296,7 +282,7 @@ from hybrid_bt.config import load_config, overridden
 from hybrid_bt.envs import asset_tracks
 from hybrid_bt.brain.reader import read_history
 from hybrid_bt.brain.opinions import opinions
-from hybrid_bt.brain.hybrid import MarketReader
+from hybrid_bt.brain.reader import MarketReader
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.account.replay import replay

@@ -10,8 +10,7 @@ import pytest
 from brain_cases import altered_from, random_bars, with_rows
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.brain.hybrid import MarketReader
-from hybrid_bt.brain.reader import read_history
+from hybrid_bt.brain.reader import MarketReader, read_history
 from hybrid_bt.equations import features
 from hybrid_bt.equations.features import (
     ASSET_FEATURES,

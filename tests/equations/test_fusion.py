@@ -1,4 +1,4 @@
-"""The mix is convex in r and has no other effect."""
+"""A leg's share of risk is a line of its own in r, and the base is brought to the volatility target."""
 
 from __future__ import annotations
 
@@ -8,84 +8,77 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybrid_bt.config import load_config
+from hybrid_bt.config import load_config, overridden
 from hybrid_bt.config.parts import MODES
+from hybrid_bt.equations.bundles import layout_of
 from hybrid_bt.equations.fusion import (
+    NOTHING,
+    WHOLE,
     FusionParams,
-    MixParams,
-    constant_weights,
-    leg_weights,
+    RiskParams,
+    Said,
+    Settled,
+    leg_shares,
     legs_traded,
-    mix_into,
-    sac_weight,
+    settle_bar,
+    share_at,
 )
+from hybrid_bt.errors import ConfigError
 
 fractions = st.floats(0.0, 1.0)
-params = st.lists(fractions, min_size=3, max_size=3).map(lambda three: FusionParams(*sorted(three)))
-targets = st.lists(st.floats(-5.0, 5.0), min_size=1, max_size=6)
+lines = st.lists(fractions, min_size=3, max_size=3).map(lambda three: FusionParams(*sorted(three, reverse=True)))
+FREE = RiskParams(0.10, 2.0, 3.0, 9.0, 9.0, 9.0, 9.0, 252.0)
 
 
-@given(params, st.floats(-3.0, 3.0))
-def test_weights_are_convex(p: FusionParams, r: float) -> None:
-    assert p.at_reversion - 1e-15 <= sac_weight(r, p) <= p.at_trend + 1e-15
+@given(lines, st.floats(-1.0, 1.0), st.floats(-1.0, 1.0))
+def test_pairs_lose_as_the_market_trends(p: FusionParams, r: float, s: float) -> None:
+    assert share_at(min(r, s), *p) >= share_at(max(r, s), *p) - 1e-15
+    assert p.at_trend - 1e-15 <= share_at(r, *p) <= p.at_reversion + 1e-15
 
 
-@given(params, st.floats(-1.0, 1.0), st.floats(-1.0, 1.0))
-def test_sac_gains_as_the_market_trends(p: FusionParams, r: float, s: float) -> None:
-    assert sac_weight(min(r, s), p) <= sac_weight(max(r, s), p) + 1e-15
+@given(lines)
+def test_named_shares_are_met_exactly(p: FusionParams) -> None:
+    assert [share_at(r, *p) for r in (-1.0, 0.0, 1.0, -7.0, 7.0)] == [*p, p.at_reversion, p.at_trend]
 
 
-@given(params)
-def test_named_weights_are_met_exactly(p: FusionParams) -> None:
-    assert sac_weight(0.0, p) == p.at_neutral
-    assert sac_weight(-1.0, p) == pytest.approx(p.at_reversion, rel=1e-15, abs=1e-16)
-    assert sac_weight(1.0, p) == pytest.approx(p.at_trend, rel=1e-15, abs=1e-16)
+def test_shares_between_by_hand() -> None:
+    assert [share_at(r, 0.4, 0.3, 0.1) for r in (-0.5, 0.25)] == pytest.approx([0.35, 0.25], rel=1e-15)
+    assert leg_shares(0.5, (WHOLE, (0.4, 0.2, 0.1), NOTHING)) == pytest.approx((1.0, 0.15, 0.0), rel=1e-15)
+    assert legs_traded((WHOLE, (0.0, 0.0, 0.1), NOTHING)) == (True, True, False)
+
+
+def test_pairs_that_gain_in_a_trend_are_refused() -> None:
+    with pytest.raises(ConfigError, match="must not rise with r"):
+        load_config("stable", overrides={"fusion": {"at_trend": 0.9}})
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_weights_of_the_shipped_modes_are_exact(mode: str) -> None:
-    p = load_config(mode).fusion
-    assert [sac_weight(r, p) for r in (-1.0, 0.0, 1.0)] == list(p)
+def test_leg_that_is_off_leaves_the_account_to_the_other(mode: str) -> None:
+    config = load_config(mode)
+    off = [overridden(config, {name: {"enabled": False}}).lines() for name in ("sac", "kalman")]
+    assert config.lines() == (WHOLE, tuple(config.fusion)) and off == [(NOTHING, WHOLE), (WHOLE, NOTHING)]
 
 
-def test_weights_between_by_hand() -> None:
-    p = FusionParams(0.2, 0.6, 1.0)
-    assert [sac_weight(r, p) for r in (-0.5, 0.25)] == pytest.approx([0.4, 0.7], rel=1e-15)
-
-
-def test_score_outside_its_range_is_the_nearer_end() -> None:
-    p = FusionParams(0.2, 0.6, 0.9)
-    assert sac_weight(-7.0, p) == sac_weight(-1.0, p) and sac_weight(7.0, p) == sac_weight(1.0, p)
-
-
-def mix(legs: list[list[float]], weights: list[float]) -> list[float]:
-    mixed = [math.nan] * len(legs[0])
-    mix_into(mixed, legs, weights)
-    return mixed
+def test_few_pairs_that_a_rule_found_carry_little() -> None:
+    config = load_config("stable")
+    assert config.lines(3)[1] == pytest.approx(tuple(0.3 * share for share in config.fusion))
+    assert config.lines(10) == config.lines(20) == config.lines()
 
 
 def test_mix_by_hand() -> None:
-    assert mix([[1.0, -2.0, 0.0], [0.0, 2.0, 4.0]], [0.75, 0.25]) == [0.75, -1.0, 1.0]
-    assert mix([[1.0], [2.0], [-4.0]], [0.5, 0.5, 0.25]) == [0.5]
+    """Two assets at 20 % and 10 % a year without correlation, and a pair whose own volatility is 5 %."""
+    layout = layout_of([[(0,), (1,)], [(0, 1)]])
+    year = math.sqrt(252.0)
+    said = Said([0.5, 0.5, 0.3, -0.2], [0.0, 0.05 / year], [0.20 / year, 0.10 / year], 0.0)
+    out = Settled([0.0] * 2, [0.0] * 4, [0.0] * 2)
+    scale = settle_bar(out, said, layout, [1.0, 0.25], FREE, [0.0] * 2)
+    assert scale == out.weights[0] == pytest.approx(0.10 / math.hypot(0.10, 0.05))
+    assert out.weights[1] == pytest.approx(0.25 * 0.10 / 0.05)
+    assert list(out.targets) == pytest.approx([scale * 0.5 + 0.5 * 0.3, scale * 0.5 - 0.5 * 0.2])
 
 
-@given(targets, st.floats(0.0, 1.0))
-def test_mix_lies_between_the_legs(sac: list[float], w: float) -> None:
-    kalman = [1.0 - a for a in sac]
-    for a, b, mixed in zip(sac, kalman, mix([sac, kalman], [w, 1.0 - w]), strict=True):
-        assert min(a, b) - 1e-12 <= mixed <= max(a, b) + 1e-12
-
-
-@given(targets)
-def test_all_the_weight_is_the_leg_itself(sac: list[float]) -> None:
-    other = [a + 1.0 for a in sac]
-    assert mix([sac, other], [1.0, 0.0]) == sac and mix([sac, other], [0.0, 1.0]) == other
-
-
-def test_further_legs_have_lines_of_their_own() -> None:
-    p = MixParams(FusionParams(0.2, 0.6, 1.0), ((0.0, 0.1, 0.3), (0.0, 0.0, 0.0)))
-    assert leg_weights(0.5, p) == pytest.approx((0.8, 0.2, 0.2, 0.0), rel=1e-15)
-    assert legs_traded(p) == (True, True, True, False)
-    assert legs_traded(MixParams(constant_weights(1.0))) == (True, False) and legs_traded(
-        MixParams(constant_weights(0.0))
-    ) == (False, True)
+def test_leg_that_has_shown_no_risk_is_not_blown_up() -> None:
+    layout, said = layout_of([[(0,)], [(0, 1)]]), Said([0.0, 0.1, -0.1], [0.0, 1e-9], [0.01, 0.01], 0.3)
+    out = Settled([0.0] * 2, [0.0] * 3, [0.0] * 2)
+    settle_bar(out, said, layout, [1.0, 0.25], FREE, [0.0] * 2)
+    assert out.weights[1] == FREE.leg_scale_limit

@@ -20,7 +20,8 @@ from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.brain.records import record
 from hybrid_bt.config import load_config, overridden
 from hybrid_bt.config.build import Policies, build, load_policies
-from hybrid_bt.equations.waiting import tied_bundles, waiting_symbols
+from hybrid_bt.equations.bundles import layout_of
+from hybrid_bt.equations.waiting import tied_rows, together_rows, waiting_rows
 from hybrid_bt.feeds import to_feeds
 from hybrid_bt.strategies import HybridStrategy
 
@@ -53,11 +54,12 @@ def holed(bars: Bars, first: int, last: int, column: int) -> Bars:
     ],
 )
 def test_who_waits(what: str, traded: list[int], before: list[int], after: list[int], waits: list[int]) -> None:
-    there, pairs = [bool(t) for t in traded], [(0, 1), (2, 0)]
-    was, now = ([pair for pair, held in zip(pairs, side, strict=True) if held] for side in (before, after))
-    found = waiting_symbols(there, [tied_bundles(was, now, there)], [True])
-    assert list(found or [False] * 4) == [bool(w) for w in waits], what
-    assert not waiting_symbols(there, [tied_bundles(was, now, there)], [False])  # a leg without a part ties nobody
+    there, layout = np.array([traded], np.bool_), layout_of([[(0, 1), (2, 0)]])
+    was, now = (np.repeat(np.array(side, np.float64), 2) for side in (before, after))
+    tied = tied_rows(now[None], was, layout, there)
+    found = waiting_rows(there, together_rows(tied, layout, [True], 4))
+    assert found[0].tolist() == [bool(w) for w in waits], what
+    assert not waiting_rows(there, together_rows(tied, layout, [False], 4)).any()  # a leg without a part ties nobody
 
 
 def test_no_order_is_decided_for_one_side_alone() -> None:

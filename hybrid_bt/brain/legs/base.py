@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from hybrid_bt.equations.advice import Managed
-from hybrid_bt.equations.waiting import Bundle
+from hybrid_bt.equations.bundles import Bundle, Layout
 from hybrid_bt.errors import BarsError
 
 
@@ -73,8 +73,11 @@ class Opinion(NamedTuple):
 
     view: View
     targets: Sequence[Sequence[float]]  #: (L, N) of each leg, netted, signed fractions of equity
-    ties: Sequence[Sequence[Bundle]]  #: (L,) bundles that trade as a whole; looked at where a symbol has no bar
+    amounts: Sequence[float]  #: (S,) what they are made of, side by side
+    layout: Layout  #: of those sides
+    ties: Sequence[tuple[int, Bundle]]  #: leg and columns of the bundles that are one decision on this bar
     positions: Sequence[float]  #: (P,) +1 long y and short x, -1 the reverse, 0 flat
+    risks: Sequence[float]  #: (L,) volatility per bar of each leg's wishes
     regime: float  #: r in [-1, 1]
     failures: tuple[str, ...] = ()  #: what parts did wrong
 
@@ -82,20 +85,34 @@ class Opinion(NamedTuple):
 class Decision(NamedTuple):
     """What each part wanted at a close, and what is to be held; targets are signed fractions of equity."""
 
-    legs: dict[str, Sequence[float]]  #: leg -> (N,)
-    weights: dict[str, float]  #: leg -> its part in the mix
-    positions: Sequence[float]  #: (P,) direction in which each pair is held
-    regime: float
-    fused: list[float]  #: (N,)
+    opinion: Opinion
+    legs: dict[str, Sequence[float]]  #: leg -> (N,) as it wished
+    weights: dict[str, float]  #: leg -> what its wishes were multiplied by
+    regime: float  #: r, or what a risk manager made of it
+    fused: list[float]  #: (N,) the sum of weights times legs
     target: list[float]  #: (N,) after limits
-    scale: float
-    view: View
+    sides: list[float]  #: (S,) what the target is made of, in the layout of the opinion
+    scale: float  #: of the base, to the volatility target
+    together: Sequence[int] = ()  #: (N,) symbols of the same label are one decision; empty for nobody
     waits: Sequence[bool] = ()  #: (N,) what is held is kept on this bar, whatever the target; empty for nobody
-    ties: Sequence[Sequence[Bundle]] = ()  #: as in `Opinion`
-    failures: tuple[str, ...] = ()  #: what parts did wrong on this bar
     managed: Managed | None = None  #: what the risk manager did; None where it was not asked
     wanted: list[float] | None = None  #: (N,) `target` before the guard; None where no guard stood behind it
     guard: int = 0  #: rules of `hybrid_bt.equations.guard` that changed it, as a mask
+
+    @property
+    def view(self) -> View:
+        """What was seen."""
+        return self.opinion.view
+
+    @property
+    def positions(self) -> Sequence[float]:
+        """(P,) direction in which each pair is held."""
+        return self.opinion.positions
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What parts did wrong on this bar."""
+        return self.opinion.failures
 
 
 def check_closes(closes: Sequence[float]) -> None:

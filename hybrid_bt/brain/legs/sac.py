@@ -1,16 +1,11 @@
 """Who asks the frozen policies: the SAC leg about every asset in one call, the regime gate about the market.
 
-The policy's action is exposure in units of risk. Asset i of n gets
-
-    target_i = action_i min(exposure_cap, risk_unit / sigma_i) / n,      sigma_i = volatility per year,
-
-so that the same action means the same risk on a utility and on a chip maker. The policy sees its own previous action,
-never the account.
+The policy's action on an asset, beside those on the others, tilts an inverse-volatility portfolio
+(`hybrid_bt.equations.tilt`). The policy sees its own previous action, never the account.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -18,10 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.brain.legs.base import View, Wish
-from hybrid_bt.equations.fusion import RiskUnit, exposure
+from hybrid_bt.equations.compiled import choose
+from hybrid_bt.equations.tilt import TiltParams, tilt_bars
 from hybrid_bt.errors import PolicyError
 
 FloatArray = NDArray[np.float64]
+
+SECONDS_PER_CELL = 1e-6  # of a bar x symbol, interpreted
 
 
 class AssetPolicy(Protocol):
@@ -31,45 +29,63 @@ class AssetPolicy(Protocol):
 
 
 class SacLeg:
-    """A wish for each asset; symbols that are not warm get 0, symbols without a bar keep their action.
-
-    Parameters
-    ----------
-    unit : RiskUnit
-        Its `bars_per_year` is that of the view.
+    """A wish for each asset, long, of shares that sum to one; symbols that are not warm get 0, symbols without a bar
+    keep their action. Without a policy it is inverse volatility.
     """
 
-    Params = RiskUnit
+    Params = TiltParams
 
     def __init__(
-        self, symbols: Sequence[str], pairs: Sequence[tuple[int, int]], unit: RiskUnit, policy: AssetPolicy
+        self,
+        symbols: Sequence[str],
+        pairs: Sequence[tuple[int, int]],
+        params: TiltParams,
+        policy: AssetPolicy | None = None,
     ) -> None:
-        self.unit = unit
-        self.actions = [0.0] * len(symbols)
-        self.policy = policy
+        self.params, self.policy = params, policy
+        self.actions, self.scores = [0.0] * len(symbols), [0.0] * len(symbols)
 
     def wishes(self, view: View) -> list[Wish]:
         """One for each asset."""
         asked = [i for i, (warm, traded) in enumerate(zip(view.warm, view.traded, strict=True)) if warm and traded]
-        if asked:
+        if asked and self.policy is not None:
             rows = [(*view.features[i], self.actions[i]) for i in asked]
             answers = checked_actions(self.policy, self.policy.act(np.array(rows)), len(rows))
             for i, action in zip(asked, answers.tolist(), strict=True):
                 self.actions[i] = action
-        n_warm, unit = sum(view.warm), self.unit
-        if unit.bars_per_year != view.bars_per_year:
-            unit = unit._replace(bars_per_year=view.bars_per_year)
-        parts = zip(self.actions, view.volatility, view.warm, strict=True)
-        amounts = [exposure(action, sigma, unit) / n_warm if warm else 0.0 for action, sigma, warm in parts]
-        return [Wish((i,), (amount,)) for i, amount in enumerate(amounts)]
+        shares = [0.0] * len(self.actions)
+        tilt_bars([shares], self.scores, [self.actions], [view.volatility], [view.warm], self.params)
+        return [Wish((i,), (share,)) for i, share in enumerate(shares)]
 
     def wishes_of_bars(self, views: View) -> tuple[list[tuple[int]], FloatArray]:
         """All symbols, and what is wanted of them, (T, N); the policy hands its actions on from bar to bar."""
         asked, policy = views.warm & views.traded, self.policy
-        actions = policy.act_in_turn(views.features, asked, np.array(self.actions))  # type: ignore[attr-defined]
-        checked_actions(policy, actions.ravel(), actions.size)
+        actions = np.tile(np.array(self.actions), (len(asked), 1))
+        if policy is not None:
+            actions = policy.act_in_turn(views.features, asked, np.array(self.actions))  # type: ignore[attr-defined]
+            checked_actions(policy, actions.ravel(), actions.size)
+        shares, self.scores = tilted(actions, self.scores, views.volatility, views.warm, self.params)
         self.actions = actions[-1].tolist()
-        return [(i,) for i in range(asked.shape[1])], exposures(actions, views, self.unit)
+        return [(i,) for i in range(asked.shape[1])], shares
+
+
+def tilted(
+    actions: FloatArray, scores: list[float], volatility: FloatArray, warm: NDArray[np.bool_], params: TiltParams
+) -> tuple[FloatArray, list[float]]:
+    """`tilt.tilt_bars` of arrays (T, N), and the scores behind them."""
+    shares, after = np.zeros(actions.shape), list(scores)
+    if choose(None, actions.size * SECONDS_PER_CELL):
+        from hybrid_bt.equations.compiled.panel import tilt_all
+
+        return shares, tilt_all(shares, after, actions, volatility, warm, params)
+    rows = [[0.0] * len(after) for _ in actions]
+    tilt_bars(rows, after, actions.tolist(), volatility.tolist(), warm.tolist(), params)
+    return np.array(rows), after
+
+
+def inverse_volatility(volatility: FloatArray, warm: NDArray[np.bool_]) -> FloatArray:
+    """The base without a tilt, (T, N)."""
+    return tilted(np.zeros(volatility.shape), [0.0] * volatility.shape[1], volatility, warm, TiltParams(0.0, 0.0))[0]
 
 
 class Gate:
@@ -107,21 +123,6 @@ class Gate:
             if before is not None:
                 policy.restore(before)
             raise
-
-
-def exposures(actions: FloatArray, views: View, unit: RiskUnit) -> FloatArray:
-    """`exposure` in equal shares of equity to each warm symbol of many bars, (T, N).
-
-    Products and quotients alone, so the bits are those of `SacLeg.wishes`; a year's root is taken as there, by `math`.
-    """
-    roots = {rate: math.sqrt(rate) for rate in set(views.bars_per_year.tolist())}
-    yearly = views.volatility * np.array([roots[rate] for rate in views.bars_per_year.tolist()])[:, np.newaxis]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scaled = np.where(
-            yearly * unit.exposure_cap <= unit.risk_unit, actions * unit.exposure_cap, actions * unit.risk_unit / yearly
-        )
-        found: FloatArray = np.where(views.warm, scaled / views.warm.sum(axis=1, keepdims=True), 0.0)
-    return found
 
 
 def checked_actions(policy: object, actions: ArrayLike, rows: int) -> FloatArray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-import math
 import pkgutil
 import sys
 from collections.abc import Callable
@@ -14,8 +13,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic, overload, register_jitable
+from numba import njit
+from numba.extending import intrinsic, register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple
 from numpy.typing import NDArray
 
@@ -87,51 +86,3 @@ def _borrowed(typingctx: Numba, array: Numba) -> Numba:
 
 
 borrowed: Any = _borrowed  # called without its typing context
-
-MOST_PARTIALS = 64  # non-overlapping doubles of 53 bits that fit between the largest and the smallest: 40
-
-
-@overload(math.fsum)
-def _fsum(values: Numba) -> Numba:
-    """`math.fsum`, which numba lacks: the correctly rounded sum, so there is only one answer.
-
-    Shewchuk, Adaptive Precision Floating-Point Arithmetic, Discrete & Computational Geometry 18, 1997; the last
-    rounding as CPython does it.
-    """
-    if not isinstance(values, types.Array):
-        return None
-
-    def compiled(values: Numba) -> float:
-        if len(values) <= 2:  # one addition rounds correctly
-            return 0.0 + values[0] + values[1] if len(values) == 2 else values.sum()  # type: ignore[no-any-return]
-        partials, n = np.empty(MOST_PARTIALS), 0
-        for value in values:
-            x, kept = value, 0
-            for j in range(n):
-                y = partials[j]
-                if abs(x) < abs(y):
-                    x, y = y, x
-                high = x + y
-                low = y - (high - x)
-                if low != 0.0:
-                    partials[kept] = low
-                    kept += 1
-                x = high
-            partials[kept] = x
-            n = kept + 1
-        # add from the largest down until something is lost; then round half to even
-        n -= 1
-        high, low = partials[n], 0.0
-        while n > 0 and low == 0.0:
-            n -= 1
-            x, y = high, partials[n]
-            high = x + y
-            low = y - (high - x)
-        if n > 0 and ((low < 0.0 and partials[n - 1] < 0.0) or (low > 0.0 and partials[n - 1] > 0.0)):
-            y = low * 2.0
-            x = high + y
-            if y == x - high:
-                high = x
-        return high  # type: ignore[no-any-return]
-
-    return compiled

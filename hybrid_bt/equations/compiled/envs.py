@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.equations import env_step as step
 from hybrid_bt.equations.book import Tape
+from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.equations.compiled.compiling import (
     SOURCES,
     Floats,
@@ -42,24 +43,39 @@ def _part(k: int) -> Callable[[Floats], tuple[float, ...]]:
     return part
 
 
-_unit, _fusion, _risk, _costs, _rules = map(_part, range(len(PARTS)))
+_unit, _risk, _costs, _rules = map(_part, range(len(PARTS)))
 
 
 @register_jitable
 def _task(numbers: Floats) -> Task:
     n = borrowed(numbers)
-    fields = as_tuple(n[:PLAIN], PLAIN) + (_unit(n), _fusion(n), _risk(n), _costs(n), _rules(n))  # noqa: RUF005
+    fields = as_tuple(n[:PLAIN], PLAIN) + (_unit(n), _risk(n), _costs(n), _rules(n))  # noqa: RUF005
     return Task(*fields)
 
 
 @register_jitable
-def _world(floats: Floats, ints: Ints, scalars: Floats, features: Singles, panel: Floats, task: Floats) -> World:
+def _world(
+    floats: Floats,
+    ints: Ints,
+    scalars: Floats,
+    features: Singles,
+    panel: Floats,
+    said: Floats,
+    layout: Ints,
+    task: Floats,
+) -> World:
     f, i, p = borrowed(floats), borrowed(ints), borrowed(panel)
     table, no_rows = f[0, :0], i[0, 0, :0]
     blank = table[0:0, 0]
     tape = Tape(blank, blank, table, no_rows, no_rows, no_rows, blank, blank, blank)
     lines, market = borrowed(task)[ENDS[-1] :], (borrowed(features), p[0], p[1], p[2], p[3], p[4], p[5:])
-    return World(f, i, borrowed(scalars), *market, lines, _task(task), tape)
+    sides, n, m = borrowed(layout), layout.shape[1], len(lines) // 3
+    n_bundles = 0
+    for end in sides[1]:
+        n_bundles += end >= 0
+    whole = Layout(sides[0], sides[1, :n_bundles], sides[2, :n_bundles])
+    room = np.empty(n), np.empty(m), np.empty(m), np.empty(f.shape[2])
+    return World(f, i, borrowed(scalars), *market, borrowed(said), whole, lines, room, _task(task), tape)
 
 
 def _begin_kernel() -> Callable[..., None]:
@@ -71,6 +87,8 @@ def _begin_kernel() -> Callable[..., None]:
         scalars: Floats,
         features: Singles,
         panel: Floats,
+        said: Floats,
+        layout: Ints,
         task: Floats,
         n_lanes: int,
         cash: float,
@@ -79,7 +97,9 @@ def _begin_kernel() -> Callable[..., None]:
         last: int,
     ) -> None:
         assert sources >= 0
-        step.begin_lane(_world(floats, ints, scalars, features, panel, task), n_lanes, cash, lane, row, last)
+        step.begin_lane(
+            _world(floats, ints, scalars, features, panel, said, layout, task), n_lanes, cash, lane, row, last
+        )
 
     return compile_kernel(begin)
 
@@ -97,6 +117,8 @@ def _step_kernels(
         scalars: Floats,
         features: Singles,
         panel: Floats,
+        said: Floats,
+        layout: Ints,
         task: Floats,
         actions: Singles,
         seen: Singles,
@@ -104,7 +126,7 @@ def _step_kernels(
         ended: Ints,
     ) -> int:
         assert sources >= 0
-        world = _world(floats, ints, scalars, features, panel, task)
+        world = _world(floats, ints, scalars, features, panel, said, layout, task)
         given = borrowed(actions), borrowed(seen), borrowed(rewards), borrowed(ended)
         return step.step_lanes(act, see, baseline, world, *given)
 
@@ -114,12 +136,14 @@ def _step_kernels(
         scalars: Floats,
         features: Singles,
         panel: Floats,
+        said: Floats,
+        layout: Ints,
         task: Floats,
         actions: Singles,
         seen: Singles,
     ) -> tuple[float, int]:
         assert sources >= 0
-        world = _world(floats, ints, scalars, features, panel, task)
+        world = _world(floats, ints, scalars, features, panel, said, layout, task)
         return step.step_lane(act, see, baseline, world, 0, borrowed(actions), borrowed(seen))
 
     return compile_kernel(many), compile_kernel(one)
@@ -134,7 +158,7 @@ def bound(
     n_lanes: int,
     cash: float,
     state: Sequence[NDArray[Any]],
-    market: tuple[Singles, Floats, Floats],
+    market: tuple[Singles, Floats, Floats, Ints, Floats],
 ) -> tuple[Callable[..., None], Callable[..., int], Callable[..., tuple[float, int]]]:
     """`begin_lane`, `step_lanes` and `step_lane` of lane 0 on arrays.
 
@@ -143,15 +167,15 @@ def bound(
     state
         Floats, ints and scalars of `World`, which are written.
     market
-        Features (R, F), panel (planes, R, N) and lines, see `hybrid_bt.envs.lanes.Market`.
+        Features (R, F), panel (planes, R, N), said (R, S + K), layout (3, S) and lines: `hybrid_bt.envs.lanes.Market`.
 
     Returns
     -------
     f(lane, first row, last row); f(actions, seen, rewards, ended); f(actions, seen).
     """
-    features, panel, lines = market
+    features, panel, said, layout, lines = market
     parts: tuple[Any, ...] = task[PLAIN:]
     numbers = np.array([*task[:PLAIN], *(number for part in parts for number in part), *lines], dtype=np.float64)
-    fixed = *state, frozen(features), frozen(panel), numbers
+    fixed = *state, *map(frozen, (features, panel, said, layout)), numbers
     many, one = _step_kernels(*rules)
     return partial(_begin, *fixed, n_lanes, cash), partial(many, *fixed), partial(one, *fixed)

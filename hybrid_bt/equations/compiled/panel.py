@@ -1,4 +1,4 @@
-"""Loops over the bars of a whole panel: reading it, the positions of pairs, legs mixed and limited, an account."""
+"""Loops over the bars of a whole panel: reading it, what legs want, how risky they are, the mix, an account."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from hybrid_bt.equations import features, fusion, pair
 from hybrid_bt.equations.accounting import Terms, run_account
 from hybrid_bt.equations.book import Account, Tape, book_of
+from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, as_tuple, borrowed, compile_kernel, frozen
 from hybrid_bt.equations.fusion import RiskParams
 from hybrid_bt.equations.kalman import KalmanParams
+from hybrid_bt.equations.leg_risk import LegMemory, Seen, risk_bars
 from hybrid_bt.equations.pair import PairPosition, PairRules, SpreadRates
+from hybrid_bt.equations.tilt import TiltParams, tilt_bars
 
 Flags: TypeAlias = NDArray[np.bool_]
 Out: TypeAlias = tuple[NDArray[Any], ...]
@@ -67,11 +70,17 @@ def _kernels() -> tuple[Callable[..., Any], ...]:
                     out_pairs[t, p, k] = value
 
     def hold(
-        positions: Floats, fresh: Floats, zscores: Floats, ratios: Floats, rules: PairRules, amounts: Floats
+        positions: Floats,
+        fresh: Floats,
+        zscores: Floats,
+        spreads: Floats,
+        ratios: Floats,
+        rules: PairRules,
+        amounts: Floats,
     ) -> None:
         assert sources >= 0
         held = [PairPosition(*as_tuple(row, N_POSITION)) for row in positions]
-        pair.hold_bars(held, fresh, zscores, ratios, rules, amounts)
+        pair.hold_bars(held, fresh, zscores, spreads, ratios, rules, amounts)
         for p, position in enumerate(held):
             for k, value in enumerate(position):
                 positions[p, k] = value
@@ -83,17 +92,33 @@ def _kernels() -> tuple[Callable[..., Any], ...]:
         rows = borrowed(opens), borrowed(closes), borrowed(days), borrowed(targets)
         return run_account(*rows, terms, book_of(borrowed(floats), borrowed(ints)), _tape(tape))
 
-    def settle(
-        settled: Floats, targets: Floats, weights: Floats, volatility: Floats, correlation: Floats, limits: RiskParams
+    def tilt(
+        shares: Floats, scores: Floats, actions: Floats, volatility: Floats, warm: Flags, params: TiltParams
     ) -> None:
         assert sources >= 0
-        given = borrowed(targets), borrowed(weights), borrowed(volatility), borrowed(correlation)
-        fusion.settle_rows(borrowed(settled), *given, limits)
+        given = borrowed(actions), borrowed(volatility), borrowed(warm)
+        tilt_bars(borrowed(shares), borrowed(scores), *given, params)
 
-    return compile_kernel(read), compile_kernel(hold), compile_kernel(trade), compile_kernel(settle)
+    def weigh(memory: LegMemory, seen: Seen, amounts: Floats, layout: Layout, pair_of: Ints, risks: Floats) -> None:
+        assert sources >= 0
+        risk_bars(memory, seen, amounts, layout, pair_of, risks)
+
+    def settle(
+        settled: Floats,
+        said: tuple[Floats, Floats, Floats, Floats],
+        layout: Layout,
+        shares: Floats,
+        limits: RiskParams,
+        room: tuple[Floats, ...],
+    ) -> None:
+        assert sources >= 0
+        fusion.settle_rows(borrowed(settled), said, layout, shares, limits, room)
+
+    kernels: tuple[Callable[..., Any], ...] = (read, hold, trade, tilt, weigh, settle)
+    return tuple(compile_kernel(kernel) for kernel in kernels)
 
 
-_read, _hold, _trade, _settle = _kernels()
+_read, _hold, _trade, _tilt, _weigh, _settle = _kernels()
 
 
 def read_all(
@@ -124,13 +149,39 @@ def read_all(
 
 
 def hold_all(
-    positions: Sequence[PairPosition], fresh: Floats, zscores: Floats, ratios: Floats, rules: PairRules, amounts: Floats
+    positions: Sequence[PairPosition], seen: Sequence[Floats], rules: PairRules, amounts: Floats
 ) -> list[PairPosition]:
     """The positions after T bars; the rest as in `pair.hold_bars`."""
     numbers = np.array(positions, dtype=np.float64).reshape(-1, N_POSITION)
-    given = (np.ascontiguousarray(values) for values in (fresh, zscores, ratios))
+    given = (np.ascontiguousarray(values) for values in seen)
     _hold(numbers, *map(frozen, given), PairRules._make(map(float, rules)), amounts)
     return [PairPosition(*row) for row in numbers.tolist()]
+
+
+def tilt_all(
+    shares: Floats, scores: Sequence[float], actions: Floats, volatility: Floats, warm: Flags, params: TiltParams
+) -> list[float]:
+    """`tilt.tilt_bars` of arrays; the scores after them."""
+    after = np.array(scores, dtype=np.float64)
+    given = (np.ascontiguousarray(values) for values in (actions, volatility, warm))
+    _tilt(shares, after, *map(frozen, given), TiltParams(*map(float, params)))
+    return after.tolist()  # type: ignore[no-any-return]
+
+
+def weigh_all(
+    memory: LegMemory, seen: Seen, amounts: Floats, layout: Layout, pair_of: Sequence[int], risks: Floats
+) -> None:
+    """`leg_risk.risk_bars` of arrays; `memory` is of lists, changed in place."""
+    held: tuple[Any, ...] = memory
+    arrays = [np.array(values, dtype=np.float64) for values in held]
+    given = Seen(*map(np.ascontiguousarray, seen)), amounts, Layout(*map(_ints, layout)), _ints(pair_of), risks
+    _weigh(LegMemory(*arrays), *given)
+    for values, after in zip(held, arrays, strict=True):
+        values[:] = after.tolist()
+
+
+def _ints(values: object) -> Ints:
+    return np.array(values, dtype=np.int64)
 
 
 def one_account(terms: Terms, tape: Tape, *rows: NDArray[Any]) -> Account:
@@ -140,6 +191,8 @@ def one_account(terms: Terms, tape: Tape, *rows: NDArray[Any]) -> Account:
     return account
 
 
-def settle_all(settled: Floats, *given: Floats, risk: RiskParams) -> None:
+def settle_all(settled: Floats, said: Sequence[Floats], layout: Layout, shares: Floats, risk: RiskParams) -> None:
     """`fusion.settle_rows` of C-contiguous arrays."""
-    _settle(settled, *map(frozen, given), RiskParams(*map(float, risk)))
+    room = np.empty(said[0].shape[1]), np.empty(said[1].shape[1]), np.empty(settled.shape[1])
+    limits, arrays = RiskParams(*map(float, risk)), Layout(*map(_ints, layout))
+    _settle(settled, tuple(map(frozen, said)), arrays, frozen(shares), limits, room)

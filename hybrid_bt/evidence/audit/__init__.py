@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.brain.hybrid import MarketReader, checked_wishes, netted
+from hybrid_bt.brain.hybrid import checked_wishes
 from hybrid_bt.brain.legs.base import Leg, View
+from hybrid_bt.brain.reader import MarketReader
 from hybrid_bt.config import Config, load_config
 from hybrid_bt.config.build import LegMaker
 from hybrid_bt.config.own_parts import registered
+from hybrid_bt.equations.bundles import layout_of, net_into
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.errors import LegError
 
@@ -94,7 +96,9 @@ def _answers(maker: LegMaker, config: Config, closes: FloatArray, *, beside: boo
 
 def _targets(leg: Leg, view: View, t: int) -> list[float]:
     try:
-        return netted(checked_wishes(leg.wishes(view), len(SYMBOLS)), len(SYMBOLS))
+        wishes, targets = checked_wishes(leg.wishes(view), len(SYMBOLS)), [0.0] * len(SYMBOLS)
+        net_into(targets, [side for wish in wishes for side in wish.amounts], layout_of([[w.columns for w in wishes]]))
+        return targets
     except LegError as error:
         raise LegError(f"leg: bar {t}: {error}") from None
 

@@ -52,7 +52,8 @@ def brain_trace(stack: Task, bars: Bars, *, panel: bool = False) -> Trace:
     stack, symbols, pairs = stack._replace(config=config), bars.symbols, stack.market.pairs
     brain = WatchedBrain(stack.brain(), symbols, pairs)
     recorder = record(brain, bars, pairs)
-    path = traded_at(config.terms(), recorder.decisions().sent, bars)
+    decisions = recorder.decisions()
+    path = traded_at(config.terms(), decisions.sent, bars, decisions.together)
     paths = [*_recorded(recorder, bars), *(_panel(stack, brain, bars) if panel else ())]
     paths += [Known(["replayed cash"], NOBODY, path.cash), Known(["replayed equity"], NOBODY, path.equity)]
     paths.append(Known(["replayed position"], symbols, path.size))

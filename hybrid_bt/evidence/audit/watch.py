@@ -86,7 +86,7 @@ def seen(view: View, symbols: Sequence[str], pairs: Sequence[str], kind: str = "
 
 def decided(decision: Decision, symbols: Sequence[str]) -> list[Known]:
     """What each part wanted, and what came of it."""
-    mix = ("regime r", *(f"weight of {leg}" for leg in decision.weights), "scale of limits")
+    mix = ("regime r", *(f"weight of {leg}" for leg in decision.weights), "scale of the base")
     targets = {f"leg target {leg}": wanted for leg, wanted in decision.legs.items()}
     targets |= {"fused target": decision.fused, "final target": decision.target}
     return [

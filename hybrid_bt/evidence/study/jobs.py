@@ -28,8 +28,9 @@ from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config.task import Task
+from hybrid_bt.equations.bundles import Layout
 
-_PLAIN = ("regime", "volatility", "correlation", "warm")  #: fields of `Opinions` that are arrays
+_PLAIN = ("amounts", "before", "risks", "regime", "volatility", "correlation", "warm")  #: fields of `Opinions` that are arrays
 FORMAT = 2  #: of results on disk; another one is computed anew
 LEAST_BARS = 40  #: of a window; statistics of fewer bars say nothing
 ENSEMBLE = -1  #: instead of the number of a member
@@ -176,17 +177,16 @@ def run_job(job: VoiceJob | TradeJob) -> Result:
 
 def arrays_of(said: Opinions) -> Arrays:
     """What was said as arrays that a file can hold."""
-    ties = json.dumps(list(said.ties.items())).encode()
     plain = {name: getattr(said, name) for name in _PLAIN}
-    return plain | {f"leg:{name}": leg for name, leg in said.legs.items()} | {"ties": np.frombuffer(ties, np.uint8)}
+    layout = {f"layout:{name}": np.array(part, np.int64) for name, part in said.layout._asdict().items()}
+    return plain | layout | {"names": np.array(said.names)}
 
 
 def opinions_of(arrays: Arrays, rows: slice) -> Opinions:
     """Some rows of `arrays_of`, back again."""
-    found = json.loads(arrays["ties"].tobytes())
-    ties = {row: [[tuple(bundle) for bundle in leg] for leg in legs] for row, legs in found}
-    legs = {name.removeprefix("leg:"): array for name, array in arrays.items() if name.startswith("leg:")}
-    return Opinions(legs=legs, ties=ties, **{name: arrays[name] for name in _PLAIN}).rows(rows)
+    layout = Layout(*(arrays[f"layout:{name}"].tolist() for name in Layout._fields))
+    names = tuple(arrays["names"].tolist())
+    return Opinions(names=names, layout=layout, **{name: arrays[name] for name in _PLAIN}).rows(rows)
 
 
 def _learn(task: Task, lessons: Lessons) -> Policies:

@@ -1,0 +1,81 @@
+"""The base of the account: inverse volatility, tilted by what a policy says of each asset.
+
+    z_i = (x_i - mean x) / sd x, within +-2;     y_i <- keep y_i + (1 - keep) z_i
+    a_i = exp(k y_i) / sigma_i,                  in shares of their sum
+
+x_i is the policy's action on asset i, so only what it says of one asset beside the others counts; its level and timing
+are the volatility target's business. The low-pass is what keeps turnover down: its half-life follows from what a trade
+costs, 1 bar at 3 bps a side, 3 from 6 to 10, 6 from 15 up.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, NamedTuple
+
+from annotated_types import Ge
+
+from hybrid_bt.equations import Cells, Row, Table
+from hybrid_bt.equations.costs import Costs
+
+CLIP = 2.0  #: standard scores count within +-2
+FLOOR = 0.1  #: of the mean volatility: an asset whose price hardly moves would be the whole account
+LEAST_SD = 1e-9  #: actions that differ by rounding say nothing
+HALF_LIVES = ((3.0, 1.0), (6.0, 3.0), (10.0, 3.0), (15.0, 6.0))  #: bps a side, bars; linear between them
+
+
+class TiltParams(NamedTuple):
+    """How far the policy moves the base."""
+
+    tilt: Annotated[float, Ge(0), "k: an asset one standard score above the others has exp(k) times its share"]
+    half_life_bars: float  #: of the low-pass (`smoothing_bars`)
+
+
+def smoothing_bars(costs: Costs) -> float:
+    """Half-life of the low-pass under these costs, bars."""
+    bps = 0.5 * costs.spread_bps + costs.fee_bps
+    (low, bars), *rest = HALF_LIVES
+    for high, more in rest:
+        if bps < high:
+            return bars + (more - bars) * max(bps - low, 0.0) / (high - low)
+        low, bars = high, more
+    return bars
+
+
+def tilt_bars(
+    shares: Row[Cells[float]],
+    scores: Cells[float],
+    actions: Table,
+    volatility: Table,
+    warm: Row[Row[bool]],
+    params: TiltParams,
+) -> None:
+    """Shares (T, N) that sum to one, 0 for assets that are not warm, from actions (T, N).
+
+    Parameters
+    ----------
+    scores : (N,)
+        Low-passed, of the bar before; written over.
+    """
+    keep = 0.5 ** (1.0 / params.half_life_bars) if params.half_life_bars > 0.0 else 0.0
+    for t in range(len(actions)):
+        n, mean, sigma = 0, 0.0, 0.0
+        for i, action in enumerate(actions[t]):
+            if warm[t][i]:
+                n += 1
+                mean += action
+                sigma += volatility[t][i]
+        squares, whole, count = 0.0, 0.0, max(n, 1)
+        mean, floor = mean / count, FLOOR * sigma / count
+        for i, action in enumerate(actions[t]):
+            if warm[t][i]:
+                squares += (action - mean) * (action - mean)
+        sd = math.sqrt(squares / count)
+        for i, action in enumerate(actions[t]):
+            z = (action - mean) / sd if warm[t][i] and sd > LEAST_SD else 0.0
+            scores[i] = keep * scores[i] + (1.0 - keep) * min(max(z, -CLIP), CLIP)
+            share = math.exp(params.tilt * scores[i]) / max(volatility[t][i], floor) if warm[t][i] else 0.0
+            shares[t][i] = share
+            whole += share
+        for i in range(len(actions[t])):
+            shares[t][i] = shares[t][i] / whole if whole > 0.0 else 0.0
