@@ -50,7 +50,10 @@ class FusionParams(NamedTuple):
         """What does not fit together, or ""."""
         if self.at_reversion >= self.at_neutral >= self.at_trend:
             return ""
-        return f"the pairs' share must not rise with r; got {', '.join(map(repr, self))} at r = -1, 0, +1"
+        given = ", ".join(map(repr, self))
+        return (
+            f"the pairs' share of risk must not rise with r; got {given} at r = -1, 0, +1 (these are no weights of SAC)"
+        )
 
 
 class RiskParams(NamedTuple):
