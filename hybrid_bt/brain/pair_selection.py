@@ -9,7 +9,7 @@ pairs, nothing beyond `MOST_DISTANCE`; copies of one series (equal or proportion
 are passed over. Y of `Y:X` is the symbol whose log price varies more, so that the hedge ratio is near 1 or above; where
 both vary alike it is the one that comes first by name.
 
-For those who look at the pairs, `tested` adds, on the same bars, y_t = a + b x_t + e_t (log closes, least squares):
+For those who look at the pairs, `judged` adds, on the same bars, y_t = a + b x_t + e_t (log closes, least squares):
 Engle and Granger's p-value of a unit root in e (statsmodels `coint`); the half-life of e_t - e_{t-1} = c + k e_{t-1},
 -log 2 / log(1 + k) bars; b on the second half less b on the first, relative to b. q is p after Benjamini and
 Yekutieli's control of the false discovery rate over all pairs of the panel, which holds under any dependence; a pair
@@ -138,7 +138,7 @@ def _chosen(alike: Sequence[Alike]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def tested(found: Found, closes: FloatArray, top: int) -> list[Candidate]:
+def judged(found: Found, closes: FloatArray, top: int) -> list[Candidate]:
     """The `top` nearest pairs and all chosen ones, the nearest first, tested on the closes (T, N) of `find_pairs`."""
     from statsmodels.stats.multitest import multipletests
 

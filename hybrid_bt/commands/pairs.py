@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_bt.brain.pair_selection import MOST_DISTANCE, WINDOW_BARS, Candidate, Found, find_pairs, tested
+from hybrid_bt.brain.pair_selection import MOST_DISTANCE, WINDOW_BARS, Candidate, Found, find_pairs, judged
 from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, command, option, say, table, write_out
 from hybrid_bt.commands.options import market_of, shared
 from hybrid_bt.errors import ConfigError
@@ -44,7 +44,7 @@ def main(**flags: Flag) -> None:
     if not flags["train_start"]:
         bars = bars.between(bars.stamps[-WINDOW_BARS:][0], None)
     found = find_pairs(bars.symbols, bars.close, bars.n_bars)
-    rows = tested(found, bars.close, flags["top"])
+    rows = judged(found, bars.close, flags["top"])
     if flags["out"]:
         write_out(flags["out"], csv_of_rows((Candidate._fields, *rows)).encode())
     if flags["as_json"]:

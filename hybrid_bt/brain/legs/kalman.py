@@ -108,4 +108,5 @@ class IdlePairs:
 
 def _why(n_seen: int, n_out: int, n_wide: int) -> str:
     out = f"hedge ratio out of bounds on {n_out} of {n_seen} bars, " if n_out else ""
-    return f"{out}|z| at entry_z on {n_wide}" if n_seen else "no z-score on any bar"
+    wide = f"|z| reached entry_z on {n_wide}" if n_wide else "|z| never reached entry_z"
+    return out + wide if n_seen else "no z-score on any bar"
