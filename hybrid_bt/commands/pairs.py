@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import date
-from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_bt.brain.pair_selection import MOST_DISTANCE, WINDOW_BARS, Candidate, Found, find_pairs, judged
+from hybrid_bt.brain.pair_selection import MOST_DISTANCE, WINDOW_BARS, Candidate, find_pairs, judged
 from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, command, option, say, table, write_out
 from hybrid_bt.commands.options import market_of, shared
 from hybrid_bt.errors import ConfigError
-
-if TYPE_CHECKING:
-    from hybrid_bt.bars import Bars
 
 LAST_TRAINING_DAY = date(2009, 12, 31)  #: of the shipped policies
 _HEAD = ("pair", "distance", "hedge ratio", "p", "q", "half-life, bars", "drift of ratio", "chosen")
@@ -34,7 +30,7 @@ def main(**flags: Flag) -> None:
     most 20 pairs are chosen, 4 of a symbol, none beyond 0.3. Tests for cointegration inform and choose nothing; they
     are made for the pairs listed. The text for --pairs of `hybrid-bt run` comes last.
     """
-    from hybrid_bt.files.texts import csv_of_rows, plain
+    from hybrid_bt.files.texts import csv_of_rows, end_days, plain
 
     if flags["train_start"] and flags["train_end"] <= flags["train_start"]:
         raise ConfigError("--train-end is not after --train-start; exchange them or widen the span")
@@ -50,16 +46,9 @@ def main(**flags: Flag) -> None:
     if flags["as_json"]:
         click.echo(json.dumps([plain(c._asdict()) for c in rows]))
         return
-    _print(bars, found, rows)
-
-
-def _print(bars: Bars, found: Found, rows: list[Candidate]) -> None:
-    from hybrid_bt.files.texts import end_days
-
     first, last = end_days(bars.stamps)
     title = f"{len(rows)} of {len(found.alike)} pairs of {bars.name}, {first} to {last}, the nearest first"
-    say(table(_HEAD, [_cells(c) for c in rows], left=("pair",), title=title))
-    say(*found.notes())
+    say(table(_HEAD, [_cells(c) for c in rows], left=("pair",), title=title), *found.notes())
     if found.pairs:
         click.echo(f"--pairs {','.join(found.pairs)}")
 
