@@ -6,8 +6,8 @@ over the bars that both have among the last `WINDOW_BARS`; c is the correlation 
 series that have nothing in common and up to 4 for those that run against each other: a series and its inverse are never
 alike, whatever a cointegration test says of them. The nearest are chosen, no symbol in more than `MOST_OF_A_SYMBOL`
 pairs, nothing beyond `MOST_DISTANCE`; copies of one series (equal or proportional closes) have no spread to trade and
-are passed over. Y of `Y:X` is the symbol whose log price varies less (where both vary alike, the first by name): noise of
-x of its own makes the filter take the hedge ratio for smaller than it is, and a quiet y is left least under-hedged.
+are passed over. Y of `Y:X` is the symbol whose log price varies less (where both vary alike, the first by name): noise
+in x makes the filter take the hedge ratio for smaller than it is, and a quiet y is left least under-hedged.
 
 For those who look at the pairs, `judged` adds, on the same bars, y_t = a + b x_t + e_t (log closes, least squares):
 Engle and Granger's p-value of a unit root in e (statsmodels `coint`); the half-life of e_t - e_{t-1} = c + k e_{t-1},

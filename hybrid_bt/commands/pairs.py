@@ -27,8 +27,9 @@ def main(**flags: Flag) -> None:
     """Choose the pairs whose log prices were most alike, as pairs="auto" of HybridStrategy does on the same bars.
 
     Distance is the mean squared gap of standardised log prices: 0 for copies, 2 for strangers, more for opposites. At
-    most 20 pairs are chosen, 4 of a symbol, none beyond 0.3. Tests for cointegration inform and choose nothing; they
-    are made for the pairs listed. The text for --pairs of `hybrid-bt run` comes last.
+    most 20 pairs are chosen, 4 of a symbol, none beyond 0.3; "no room" had that many nearer ones. Tests for
+    cointegration inform and choose nothing; they are made for the pairs listed, and q counts all others as p = 1. The
+    text for --pairs of `hybrid-bt run` comes last.
     """
     from hybrid_bt.files.texts import csv_of_rows, end_days, plain
 
@@ -54,6 +55,6 @@ def main(**flags: Flag) -> None:
 
 
 def _cells(c: Candidate) -> tuple[str, ...]:
-    refused = "negative" if c.hedge_ratio < 0.0 else "" if c.distance > MOST_DISTANCE else "4 are nearer"
+    refused = "negative" if c.hedge_ratio < 0.0 else "" if c.distance > MOST_DISTANCE else "no room"
     numbers = f"{c.distance:.3f}", f"{c.hedge_ratio:.2f}", f"{c.p_value:.4f}", f"{c.q_value:.3f}"
     return c.pair, *numbers, f"{c.half_life_bars:.0f}", f"{c.stability:+.0%}", "yes" if c.chosen else refused
