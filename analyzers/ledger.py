@@ -14,6 +14,7 @@ from hybrid_bt.account.flows import Flows, check_balance, flows_of
 from hybrid_bt.account.records import AccountPath, Fill, Fills
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds.framework import bt
+from hybrid_bt.strategies.commission import holdings_of
 from hybrid_bt.strategies.honesty import cheats_of
 
 NO_MARK = float("nan")
@@ -80,7 +81,8 @@ class Ledger(bt.Analyzer):
 
     def next(self) -> None:
         row = len(self._rows)
-        self._rows.append((self.strategy.datetime[0], *self._now))
+        cash, value, deposit = self._now
+        self._rows.append((self.strategy.datetime[0], cash - holdings_of(self.broker)[2], value, deposit))
         self._marks.extend([feed.close[0] if len(feed) else NO_MARK for feed in self._feeds])
         self._note_interest(row)
         if self._open:

@@ -6,7 +6,7 @@ costs nothing at all), is the same for every asset, and is not part of the margi
 
 from __future__ import annotations
 
-from hybrid_bt.equations.costs import Costs, borrow_interest, commission
+from hybrid_bt.equations.costs import Costs, commission, interest, interest_rates, reads_cash
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.feeds.framework import Framework, bt
@@ -19,7 +19,8 @@ class SpreadFeeCommission(bt.CommInfoBase):
 
     Parameters
     ----------
-    spread_bps, fee_bps, borrow_bps_per_year, leverage, financing_bps_per_year : float
+    spread_bps, fee_bps, borrow_bps_per_year, leverage : float
+    financing_bps_per_year, rebate_bps_per_year, idle_cash_bps_per_year : float
         See `hybrid_bt.equations.costs.Costs`.
 
     Raises
@@ -42,8 +43,10 @@ class SpreadFeeCommission(bt.CommInfoBase):
         self._refuse_foreign()
         super().__init__()
         self.costs = validated(Costs, [getattr(self.p, name) for name in Costs._fields], "costs")
-        # Of longs only the borrowed part is charged. Where that is nothing the broker need not ask on every bar.
-        self.p.interest_long = borrow_interest(1.0, 1.0, 1, self.costs) > 0.0
+        # Where longs never owe anything the broker need not ask for them on every bar.
+        self.p.interest_long = reads_cash(self.costs)
+        self._asked: tuple[Framework, float] = None, 0.0  # the broker's positions, which are new in each run; the bar
+        self._found = 0.0, self.costs.borrow_bps_per_year
 
     @classmethod
     def from_costs(cls, costs: Costs) -> SpreadFeeCommission:
@@ -66,4 +69,35 @@ class SpreadFeeCommission(bt.CommInfoBase):
     def _get_credit_interest(
         self, data: Framework, size: float, price: float, days: int, dt0: object, dt1: object
     ) -> float:
-        return borrow_interest(size, price, days, self.costs)
+        return interest(size, price, days, self._rates(data) if self.p.interest_long else self._found)
+
+    def _rates(self, data: Framework) -> tuple[float, float]:
+        """Of the account as it came into the bar: kept, since a `Ledger` asks once more when orders have filled."""
+        broker = getattr(getattr(data, "_env", None), "broker", None)
+        if not isinstance(broker, bt.brokers.BackBroker):
+            raise ConfigError(
+                "SpreadFeeCommission: financing, rebate and interest on idle cash are reckoned from the account of "
+                f"Backtrader's simulated broker, not {type(broker).__name__}; set their rates to 0, or add the feed "
+                "to a Cerebro with that broker"
+            )
+        positions, stamp = broker.positions, data.datetime[0]
+        if self._asked[0] is not positions or self._asked[1] != stamp:
+            longs, shorts, lent = holdings_of(broker)
+            self._asked = positions, stamp
+            self._found = interest_rates(broker.cash - lent, longs, shorts, self.costs)
+        return self._found
+
+
+def holdings_of(broker: Framework) -> tuple[float, float, float]:
+    """`hybrid_bt.equations.book.holdings` of a simulated broker's account; futures tie up no cash."""
+    longs, shorts, lent = 0.0, 0.0, 0.0
+    for feed, position in broker.positions.items():
+        if position.size:
+            scheme = broker.getcommissioninfo(feed)
+            value = position.size * position.price if scheme.stocklike else 0.0
+            if value > 0.0:
+                longs += value
+                lent += value * (1.0 - 1.0 / scheme.get_leverage())
+            else:
+                shorts -= value
+    return longs, shorts, lent
