@@ -14,7 +14,7 @@ from hybrid_bt.account.flows import Flows, check_balance, flows_of
 from hybrid_bt.account.records import AccountPath, Fill, Fills
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds.framework import bt
-from hybrid_bt.strategies.commission import holdings_of
+from hybrid_bt.strategies.commission import balance_of
 from hybrid_bt.strategies.honesty import cheats_of
 
 NO_MARK = float("nan")
@@ -76,13 +76,12 @@ class Ledger(bt.Analyzer):
     def notify_fund(self, cash: float, value: float, fundvalue: float, shares: float) -> None:
         # The broker turns money that comes or goes into shares of a fund at the value before it.
         price, before = self._fund
-        self._now = cash, value, (shares - before) * price if shares != before else 0.0
+        self._now = balance_of(self.broker)[0], value, (shares - before) * price if shares != before else 0.0
         self._fund = fundvalue, shares
 
     def next(self) -> None:
         row = len(self._rows)
-        cash, value, deposit = self._now
-        self._rows.append((self.strategy.datetime[0], cash - holdings_of(self.broker)[2], value, deposit))
+        self._rows.append((self.strategy.datetime[0], *self._now))
         self._marks.extend([feed.close[0] if len(feed) else NO_MARK for feed in self._feeds])
         self._note_interest(row)
         if self._open:

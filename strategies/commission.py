@@ -76,28 +76,24 @@ class SpreadFeeCommission(bt.CommInfoBase):
         broker = getattr(getattr(data, "_env", None), "broker", None)
         if not isinstance(broker, bt.brokers.BackBroker):
             raise ConfigError(
-                "SpreadFeeCommission: financing, rebate and interest on idle cash are reckoned from the account of "
-                f"Backtrader's simulated broker, not {type(broker).__name__}; set their rates to 0, or add the feed "
-                "to a Cerebro with that broker"
+                "SpreadFeeCommission: financing, rebate and interest on idle cash need the account of Backtrader's "
+                f"simulated broker, not {type(broker).__name__}; set their rates to 0, or add the feed to a Cerebro"
             )
-        positions, stamp = broker.positions, data.datetime[0]
-        if self._asked[0] is not positions or self._asked[1] != stamp:
-            longs, shorts, lent = holdings_of(broker)
-            self._asked = positions, stamp
-            self._found = interest_rates(broker.cash - lent, longs, shorts, self.costs)
+        asked = broker.positions, data.datetime[0]
+        if self._asked[0] is not asked[0] or self._asked[1] != asked[1]:
+            self._asked, self._found = asked, interest_rates(balance_of(broker), self.costs)
         return self._found
 
 
-def holdings_of(broker: Framework) -> tuple[float, float, float]:
-    """`hybrid_bt.equations.book.holdings` of a simulated broker's account; futures tie up no cash."""
-    longs, shorts, lent = 0.0, 0.0, 0.0
+def balance_of(broker: Framework) -> tuple[float, float, float]:
+    """`hybrid_bt.equations.book.balance` of a simulated broker's account; futures tie up no cash."""
+    cash, longs, shorts = broker.cash, 0.0, 0.0
     for feed, position in broker.positions.items():
-        if position.size:
-            scheme = broker.getcommissioninfo(feed)
-            value = position.size * position.price if scheme.stocklike else 0.0
-            if value > 0.0:
-                longs += value
-                lent += value * (1.0 - 1.0 / scheme.get_leverage())
-            else:
-                shorts -= value
-    return longs, shorts, lent
+        scheme = broker.getcommissioninfo(feed)
+        value = position.size * position.price if scheme.stocklike else 0.0
+        if value > 0.0:
+            longs += value
+            cash -= value * (1.0 - 1.0 / scheme.get_leverage())
+        else:
+            shorts -= value
+    return cash, longs, shorts

@@ -43,12 +43,10 @@ def reconcile(path: AccountPath, bars: Bars, start_value: float) -> float:
     _check_shapes(path, bars)
     spent, size = _flows(path)
     _compare("size", path.size, size, np.ones(size.shape), bars)
-    equity = start_value - spent + (size * _last_closes(bars)).sum(axis=1)
+    cash = start_value - spent
+    equity = cash + (size * _last_closes(bars)).sum(axis=1)
     scale = np.maximum(abs(start_value), np.abs(path.equity))
-    return max(
-        _compare("equity", path.equity, equity, scale, bars),
-        _compare("cash", path.cash, start_value - spent, scale, bars),
-    )
+    return max(_compare("equity", path.equity, equity, scale, bars), _compare("cash", path.cash, cash, scale, bars))
 
 
 def _check_shapes(path: AccountPath, bars: Bars) -> None:

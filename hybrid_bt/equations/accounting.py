@@ -39,17 +39,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from hybrid_bt.equations import Numbers, Row, Table
-from hybrid_bt.equations.book import (
-    Account,
-    Book,
-    Tape,
-    execute,
-    first_bars,
-    holdings,
-    margin_check,
-    mark,
-    open_account,
-)
+from hybrid_bt.equations.book import Account, Book, Tape, balance, execute, first_bars, margin_check, mark, open_account
 from hybrid_bt.equations.costs import Costs, interest, interest_rates, reads_cash
 from hybrid_bt.equations.sizing import OrderRules, order_size, submission_order
 
@@ -74,13 +64,11 @@ def _interest(account: Account, book: Book, t: int, day: int, close_row: Numbers
     """Interest that all positions with a bar on this row owe since their previous bar."""
     total, rates = 0.0, (0.0, costs.borrow_bps_per_year)
     if reads_cash(costs):
-        longs, shorts, lent = holdings(book, account.seen, costs.leverage)
-        rates = interest_rates(account.cash - lent, longs, shorts, costs)
-    longs_pay = rates[0] != 0.0
+        rates = interest_rates(balance(account.cash, book, account.seen, costs.leverage), costs)
     for k in range(account.seen):
         i = book.marked[k]
         size = book.size[i]
-        if (size < 0.0 or (longs_pay and size > 0.0)) and close_row[i] == close_row[i] and day > book.day[i]:
+        if (size < 0.0 or (size > 0.0 and rates[0] != 0.0)) and close_row[i] == close_row[i] and day > book.day[i]:
             owed = interest(size, book.entry[i], day - book.day[i], rates)
             total += owed
             if t < len(tape.borrow):
@@ -165,7 +153,7 @@ def broker_day(
         seen = first_bars(book, seen, close_row)
     equity = cash + mark(book, seen, day, close_row, costs.leverage)
     if t < len(tape.cash):
-        tape.cash[t] = cash - holdings(book, seen, costs.leverage)[2] if costs.leverage != 1.0 else cash
+        tape.cash[t] = balance(cash, book, seen, costs.leverage)[0] if costs.leverage > 1.0 else cash
         tape.equity[t] = equity
     return Account(cash, equity, seen, waiting, 0, account.ruined, rejected, fills, paid, account.interest + owed)
 

@@ -161,18 +161,17 @@ def first_bars(book: Book, seen: int, close_row: Numbers) -> int:
     return seen
 
 
-def holdings(book: Book, seen: int, leverage: float) -> tuple[float, float, float]:
-    """Entry values of all longs and of all shorts, and what the broker put up for the longs, each >= 0."""
-    longs, shorts, lent = 0.0, 0.0, 0.0
+def balance(cash: float, book: Book, seen: int, leverage: float) -> tuple[float, float, float]:
+    """C, G and S of `hybrid_bt.equations.costs`: cash with longs paid for in full, entry value of longs, of shorts."""
+    longs, shorts = 0.0, 0.0
     for k in range(seen):
-        i = book.marked[k]
-        value = book.size[i] * book.entry[i]
+        value = book.size[book.marked[k]] * book.entry[book.marked[k]]
         if value > 0.0:
             longs += value
-            lent += value * (1.0 - 1.0 / leverage)
+            cash -= value * (1.0 - 1.0 / leverage)
         else:
             shorts -= value
-    return longs, shorts, lent
+    return cash, longs, shorts
 
 
 def mark(book: Book, seen: int, day: int, close_row: Numbers, leverage: float) -> float:

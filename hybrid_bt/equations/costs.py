@@ -71,28 +71,21 @@ def reads_cash(costs: Costs) -> bool:
     return costs.financing_bps_per_year > 0.0 or costs.rebate_bps_per_year > 0.0 or costs.idle_cash_bps_per_year > 0.0
 
 
-def interest_rates(cash: float, longs: float, shorts: float, costs: Costs) -> tuple[float, float]:
+def interest_rates(held: tuple[float, float, float], costs: Costs) -> tuple[float, float]:
     """What longs and shorts owe on their entry value, bps a year; negative where they are paid.
 
     Parameters
     ----------
-    cash : float
-        C of the account at the last close: below 0 it is the debit balance.
-    longs, shorts : float
-        Entry values of all longs and all shorts, >= 0.
+    held
+        C, G and S of the account at the last close, see `hybrid_bt.equations.book.balance`.
     """
-    of_longs, of_shorts = 0.0, costs.borrow_bps_per_year
+    cash, longs, shorts = held
     if cash < 0.0:
-        if longs > 0.0:
-            of_longs = costs.financing_bps_per_year * (-cash / longs)
-    elif longs + shorts > 0.0:
-        proceeds = cash if cash < shorts else shorts
-        paid = costs.idle_cash_bps_per_year * ((cash - proceeds) / (longs + shorts))
-        of_longs -= paid
-        of_shorts -= paid
-        if shorts > 0.0:
-            of_shorts -= costs.rebate_bps_per_year * (proceeds / shorts)
-    return of_longs, of_shorts
+        return costs.financing_bps_per_year * (-cash / longs) if longs > 0.0 else 0.0, costs.borrow_bps_per_year
+    proceeds = cash if cash < shorts else shorts
+    rebate = costs.rebate_bps_per_year * (proceeds / shorts) if shorts > 0.0 else 0.0
+    idle = costs.idle_cash_bps_per_year * ((cash - proceeds) / (longs + shorts)) if longs + shorts > 0.0 else 0.0
+    return 0.0 - idle, costs.borrow_bps_per_year - rebate - idle
 
 
 def interest(size: float, entry_price: float, days: int, rates: tuple[float, float]) -> float:

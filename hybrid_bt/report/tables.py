@@ -98,7 +98,7 @@ def _per_ticker(record: RunRecord) -> Columns:
 
 
 def _equity(record: RunRecord) -> Columns:
-    path, other = record.accounts["hybrid"], record.accounts[record.benchmark]
+    path, held = record.accounts["hybrid"], record.accounts[record.benchmark]
     gross, net = exposures(hybrid_flows(record).exposure, path.equity)
     return {
         "datetime": stamp_texts(record.bars.stamps),
@@ -108,9 +108,9 @@ def _equity(record: RunRecord) -> Columns:
         "gross_exposure": gross,
         "net_exposure": net,
         "drawdown": drawdown(path.equity),
-        "benchmark": other.equity,
-        "benchmark_cash": other.cash,
-        "benchmark_interest": other.borrow.sum(axis=1),
+        "benchmark": held.equity,
+        "benchmark_cash": held.cash,
+        "benchmark_interest": held.borrow.sum(axis=1),
     }
 
 

@@ -77,7 +77,9 @@ def ran(*analyzers: Any, strategy: Any = Stock, scheme: Any = None, **params: An
     "scheme",
     [
         None,
-        SpreadFeeCommission(spread_bps=4, fee_bps=1, borrow_bps_per_year=80, leverage=3.0),
+        SpreadFeeCommission(
+            leverage=3.0, financing_bps_per_year=900, rebate_bps_per_year=70, idle_cash_bps_per_year=50
+        ),
         bt.CommInfoBase(commission=0.002, interest=0.05, interest_long=True),
         bt.CommInfoBase(commission=2.0, margin=40.0, mult=3.0, stocklike=False, commtype=bt.CommInfoBase.COMM_FIXED),
     ],
@@ -91,7 +93,7 @@ def test_cash_flows_of_the_assets_explain_every_bar(scheme: Any) -> None:
     assert np.flatnonzero(ledger.deposits).tolist() == [120, 200]  # the bars after the calls
     total = CASH + ledger.deposits.sum() + flows.profit.sum()
     assert total == pytest.approx(path.equity[-1], rel=1e-12)
-    if scheme is None:  # without leverage and futures, cash moves by the flows alone
+    if scheme is None or scheme.stocklike:  # without futures, cash moves by the flows alone
         moves = np.diff(path.cash, prepend=CASH)
         assert moves == pytest.approx(flows.cash.sum(axis=1) + ledger.deposits, abs=1e-6)
 
