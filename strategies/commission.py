@@ -11,6 +11,7 @@ from hybrid_bt.equations.parameters import validated
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.feeds.framework import Framework, bt
 
+NOTHING = -1.0, (0.0, 0.0)  # a bar that is none, and rates
 FIXED = {"commtype": bt.CommInfoBase.COMM_PERC, "stocklike": True, "percabs": True}
 
 
@@ -45,8 +46,9 @@ class SpreadFeeCommission(bt.CommInfoBase):
         self.costs = validated(Costs, [getattr(self.p, name) for name in Costs._fields], "costs")
         # Where longs never owe anything the broker need not ask for them on every bar.
         self.p.interest_long = reads_cash(self.costs)
-        self._asked: tuple[Framework, float] = None, 0.0  # the broker's positions, which are new in each run; the bar
-        self._found = 0.0, self.costs.borrow_bps_per_year
+        self._fixed = 0.0, self.costs.borrow_bps_per_year
+        self._positions: Framework = None  # the broker's, new in each run
+        self._told: dict[Framework, tuple[float, tuple[float, float]]] = {}  # feed -> its bar, and the rates on it
 
     @classmethod
     def from_costs(cls, costs: Costs) -> SpreadFeeCommission:
@@ -69,20 +71,24 @@ class SpreadFeeCommission(bt.CommInfoBase):
     def _get_credit_interest(
         self, data: Framework, size: float, price: float, days: int, dt0: object, dt1: object
     ) -> float:
-        return interest(size, price, days, self._rates(data) if self.p.interest_long else self._found)
+        return interest(size, price, days, self._rates(data) if self.p.interest_long else self._fixed)
 
     def _rates(self, data: Framework) -> tuple[float, float]:
-        """Of the account as it came into the bar: kept, since a `Ledger` asks once more when orders have filled."""
+        """Of the account as it came into the bar: kept by feed, since a `Ledger` asks again when orders have filled."""
         broker = getattr(getattr(data, "_env", None), "broker", None)
         if not isinstance(broker, bt.brokers.BackBroker):
             raise ConfigError(
                 "SpreadFeeCommission: financing, rebate and interest on idle cash need the account of Backtrader's "
                 f"simulated broker, not {type(broker).__name__}; set their rates to 0, or add the feed to a Cerebro"
             )
-        asked = broker.positions, data.datetime[0]
-        if self._asked[0] is not asked[0] or self._asked[1] != asked[1]:
-            self._asked, self._found = asked, interest_rates(balance_of(broker), self.costs)
-        return self._found
+        if self._positions is not broker.positions:
+            self._positions, self._told, self._last = broker.positions, {}, NOTHING
+        stamp = data.datetime[0]
+        if self._told.get(data, NOTHING)[0] != stamp:
+            if self._last[0] != stamp:
+                self._last = stamp, interest_rates(balance_of(broker), self.costs)
+            self._told[data] = self._last
+        return self._told[data][1]
 
 
 def balance_of(broker: Framework) -> tuple[float, float, float]:
@@ -91,9 +97,6 @@ def balance_of(broker: Framework) -> tuple[float, float, float]:
     for feed, position in broker.positions.items():
         scheme = broker.getcommissioninfo(feed)
         value = position.size * position.price if scheme.stocklike else 0.0
-        if value > 0.0:
-            longs += value
-            cash -= value * (1.0 - 1.0 / scheme.get_leverage())
-        else:
-            shorts -= value
+        longs, shorts = longs + max(value, 0.0), shorts - min(value, 0.0)
+        cash -= max(value, 0.0) * (1.0 - 1.0 / scheme.get_leverage())
     return cash, longs, shorts

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from hybrid_bt.account.flows import marked_close
 from hybrid_bt.account.records import AccountPath, FloatArray
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ReconciliationError
@@ -44,7 +45,7 @@ def reconcile(path: AccountPath, bars: Bars, start_value: float) -> float:
     spent, size = _flows(path)
     _compare("size", path.size, size, np.ones(size.shape), bars)
     cash = start_value - spent
-    equity = cash + (size * _last_closes(bars)).sum(axis=1)
+    equity = cash + (size * marked_close(bars.close)).sum(axis=1)
     scale = np.maximum(abs(start_value), np.abs(path.equity))
     return max(_compare("equity", path.equity, equity, scale, bars), _compare("cash", path.cash, cash, scale, bars))
 
@@ -65,14 +66,6 @@ def _flows(path: AccountPath) -> tuple[FloatArray, FloatArray]:
         spent[fill.bar] += fill.size * fill.price + fill.commission
         traded[fill.bar, fill.symbol] += fill.size
     return np.cumsum(spent), np.cumsum(traded, axis=0)
-
-
-def _last_closes(bars: Bars) -> FloatArray:
-    """(T, N) closes, the last known one where a symbol has no bar; 0 before its first."""
-    rows = np.where(np.isnan(bars.close), -1, np.arange(len(bars.close))[:, np.newaxis])
-    latest = np.maximum.accumulate(rows, axis=0)
-    closes = np.take_along_axis(bars.close, np.maximum(latest, 0), axis=0)
-    return np.where(latest < 0, 0.0, closes)
 
 
 def _compare(what: str, reported: FloatArray, derived: FloatArray, scale: FloatArray, bars: Bars) -> float:
