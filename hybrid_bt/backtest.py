@@ -243,5 +243,5 @@ def _accounts(task: Task, trading: Trading, benchmark: str, traded: Bars, *, man
         if not np.isfinite(path.equity).all():
             bar = say_stamp(traded.stamps[int(np.flatnonzero(~np.isfinite(path.equity))[0])])
             raise BarsError(f"account {name}: equity is not finite on {bar}; check the prices of that day")
-        reconcile(path, traded, terms.cash, leverage=registry.leverage_of(name, terms.costs))
+        reconcile(path, traded, terms.cash)
     return accounts

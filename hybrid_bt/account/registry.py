@@ -28,7 +28,6 @@ EQUAL_WEIGHT = "equal-weight"
 BENCHMARK = "benchmark"
 RISK_OFF = "risk-off"
 HURDLES = ("vol-target", "inverse-vol")  #: at the hybrid's volatility, and without learning
-HELD = (EQUAL_WEIGHT, BENCHMARK)  #: bought once and never levered, so they pay no financing either
 PARITY_TOLERANCE = 1e-9  #: relative difference allowed between Backtrader's equity and its replay
 FULLY_INVESTED = 0.97  #: a fully invested account keeps this little in cash, so that a gap does not cost it an order
 SHUFFLED_BLOCK_BARS = 21  #: r is cut into months that change places, so that its own persistence stays
@@ -78,11 +77,6 @@ def run_accounts(legs: Sequence[str], benchmark: str = EQUAL_WEIGHT) -> list[str
     """The accounts that stand beside the hybrid in a run, in the order of the summary; of `legs`, each alone."""
     asked = [] if benchmark == EQUAL_WEIGHT else [BENCHMARK]
     return [*legs, "gate-off", EQUAL_WEIGHT, *HURDLES, *asked]
-
-
-def leverage_of(name: str, costs: Costs) -> float:
-    """Leverage under which an account of a run trades."""
-    return 1.0 if name in HELD else costs.leverage
 
 
 def mixed(panel: Panel, mix: Mix | None = None, opinions: Opinions | None = None) -> AccountPath:

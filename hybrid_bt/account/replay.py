@@ -106,7 +106,6 @@ def replay_guarded(
         account, book, guard = open_account(cash), new_book(bars.n_symbols), initial_guard()
         for t, (open_row, close_row) in enumerate(zip(opens, closes, strict=True)):
             account = broker_day(account, book, t, days[t], open_row, close_row, costs, tape)
-            tape.cash[t], tape.equity[t] = account.cash, account.equity
             facts = GuardFacts(
                 days[t],
                 account.equity,

@@ -5,7 +5,8 @@ One row of the account, in the broker's order (Backtrader 1.9.78.123, stocklike,
     check     the orders sent on the row before, first in first out, on scratch cash, as if filled at the close they
               were decided on, bought at that very price. Scratch cash below 0: refused, and the hole stays, so that it
               poisons the orders behind it.
-    interest  cash -= sum of `borrow_interest` over positions with a bar today; days between the symbol's own bars
+    interest  cash -= sum of `interest` over positions with a bar today, at the rates of the account as it stood at the
+              last close; days between the symbol's own bars
     fill      at the open of the symbol's next bar, first in first out:
               v = -closed e;   cash += (v / L if v > 0 else v) + -closed (x - e);   cash -= fee
               v = opened x;    cash -= (v / L if v > 0 else v);   cash -= fee;   cash < 0: the opening part is cancelled
@@ -38,8 +39,8 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from hybrid_bt.equations import Numbers, Row, Table
-from hybrid_bt.equations.book import Account, Book, Tape, execute, first_bars, margin_check, mark, open_account
-from hybrid_bt.equations.costs import Costs, borrow_interest
+from hybrid_bt.equations.book import Account, Book, Tape, balance, execute, first_bars, margin_check, mark, open_account
+from hybrid_bt.equations.costs import Costs, interest, interest_rates, reads_cash
 from hybrid_bt.equations.sizing import OrderRules, order_size, submission_order
 
 Terms: TypeAlias = tuple[float, Costs, OrderRules]
@@ -61,12 +62,14 @@ def _check_submitted(account: Account, book: Book, costs: Costs) -> tuple[int, i
 
 def _interest(account: Account, book: Book, t: int, day: int, close_row: Numbers, costs: Costs, tape: Tape) -> float:
     """Interest that all positions with a bar on this row owe since their previous bar."""
-    total, longs_pay = 0.0, costs.financing_bps_per_year > 0.0
+    total, rates = 0.0, (0.0, costs.borrow_bps_per_year)
+    if reads_cash(costs):
+        rates = interest_rates(balance(account.cash, book, account.seen, costs.leverage), costs)
     for k in range(account.seen):
         i = book.marked[k]
         size = book.size[i]
-        if (size < 0.0 or (longs_pay and size > 0.0)) and close_row[i] == close_row[i] and day > book.day[i]:
-            owed = borrow_interest(size, book.entry[i], day - book.day[i], costs)
+        if (size < 0.0 or (size > 0.0 and rates[0] != 0.0)) and close_row[i] == close_row[i] and day > book.day[i]:
+            owed = interest(size, book.entry[i], day - book.day[i], rates)
             total += owed
             if t < len(tape.borrow):
                 tape.borrow[t][i] = owed
@@ -125,7 +128,7 @@ def broker_day(
     Parameters
     ----------
     t : int
-        Row, counted from the first decision: written with fills and interest.
+        Row, counted from the first decision: where the tape is written.
     day : int
         Date of the row, in days since any fixed date.
     open_row, close_row : sequence of float, length N
@@ -136,12 +139,12 @@ def broker_day(
     Account
         As marked at the close of row t, with no order submitted yet.
     """
-    waiting, rejected, cash, interest = account.waiting, account.rejected, account.cash, 0.0
+    waiting, rejected, cash, owed = account.waiting, account.rejected, account.cash, 0.0
     if account.submitted > 0:
         waiting, rejected = _check_submitted(account, book, costs)
-    if costs.borrow_bps_per_year > 0.0 or costs.financing_bps_per_year > 0.0:
-        interest = _interest(account, book, t, day, close_row, costs, tape)
-        cash -= interest
+    if costs.borrow_bps_per_year > 0.0 or reads_cash(costs):
+        owed = _interest(account, book, t, day, close_row, costs, tape)
+        cash -= owed
     fills, paid, seen = account.fills, account.commission, account.seen
     if waiting > 0:
         checked = waiting, rejected
@@ -149,8 +152,10 @@ def broker_day(
     if seen < len(close_row):
         seen = first_bars(book, seen, close_row)
     equity = cash + mark(book, seen, day, close_row, costs.leverage)
-    interest += account.interest
-    return Account(cash, equity, seen, waiting, 0, account.ruined, rejected, fills, paid, interest)
+    if t < len(tape.cash):
+        tape.cash[t] = balance(cash, book, seen, costs.leverage)[0] if costs.leverage > 1.0 else cash
+        tape.equity[t] = equity
+    return Account(cash, equity, seen, waiting, 0, account.ruined, rejected, fills, paid, account.interest + owed)
 
 
 def send_orders(
@@ -214,8 +219,5 @@ def run_account(
     account = open_account(cash)
     for t in range(len(closes)):
         account = broker_day(account, book, t, days[t], opens[t], closes[t], costs, tape)
-        if t < len(tape.cash):
-            tape.cash[t] = account.cash
-            tape.equity[t] = account.equity
         account = send_orders(account, book, t, targets[t], closes[t], rules)
     return account

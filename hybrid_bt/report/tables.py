@@ -97,16 +97,19 @@ def _per_ticker(record: RunRecord) -> Columns:
 
 
 def _equity(record: RunRecord) -> Columns:
-    path = record.accounts["hybrid"]
+    path, held = record.accounts["hybrid"], record.accounts[record.benchmark]
     gross, net = exposures(hybrid_flows(record).exposure, path.equity)
     return {
         "datetime": stamp_texts(record.bars.stamps),
         "cash": path.cash,
+        "interest": path.borrow.sum(axis=1),
         "equity": path.equity,
         "gross_exposure": gross,
         "net_exposure": net,
         "drawdown": drawdown(path.equity),
-        "benchmark": record.accounts[record.benchmark].equity,
+        "benchmark": held.equity,
+        "benchmark_cash": held.cash,
+        "benchmark_interest": held.borrow.sum(axis=1),
     }
 
 

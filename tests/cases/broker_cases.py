@@ -191,7 +191,10 @@ def random_case(seed: int) -> Case:
     modes = MODES[seed % len(MODES)]
     if modes == {"exactbars": 1} and not panel.traded.all():
         modes = {}  # Backtrader's one-bar buffers cannot hold back a feed that is not due: IndexError in its broker
-    return Case(panel, random_targets(rng, panel, wild), cash, costs, rules, modes)
+    targets = random_targets(rng, panel, wild)
+    rebate, idle = rng.choice([0.0, 0.0, 200.0]), rng.choice([0.0, 0.0, 300.0])
+    costs = costs._replace(rebate_bps_per_year=float(rebate), idle_cash_bps_per_year=float(idle))
+    return Case(panel, targets, cash, costs, rules, modes)
 
 
 def net_of_symbols(path: AccountPath, panel: Panel) -> float:

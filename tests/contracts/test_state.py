@@ -9,6 +9,7 @@ import resource
 import signal
 import zlib
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,6 +41,8 @@ HOLED = random_bars(N, missing=0.15, late=290, seed=3)
 #: shorts, several orders a bar, and a guard with a memory
 COSTS = {"kalman": {"gross_exposure": 2.0}, "fusion": {"at_reversion": 0.0, "at_neutral": 0.2, "at_trend": 0.4}}
 GUARD = {"guard": {"drawdown_limit": 0.01, "drawdown_scale": 0.5, "drawdown_pause_bars": 7, "asset_limit": 0.15}}
+#: interest that depends on the whole account
+INTEREST = {"financing_bps_per_year": 300.0, "rebate_bps_per_year": 40.0, "idle_cash_bps_per_year": 100.0}
 BUSY = COSTS | {"account": {"rebalance_band": 0.0}}
 POLICIES = {mode: load_policies(load_config(mode)) for mode in ("stable", "aggressive")}
 
@@ -49,7 +52,8 @@ def cerebro_of(bars: Bars, state: Path | None = None, mode: str = "stable", **pa
     for feed in to_feeds(bars):
         cerebro.adddata(feed, name=feed._name)
     cerebro.broker.setcash(1_000_000.0)
-    cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(load_config(mode).costs))
+    costs = load_config(mode).costs._replace(**INTEREST)
+    cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(costs))
     given = {"mode": mode, "pairs": PAIRS, "record": True, "policies": POLICIES[mode], "overrides": COSTS}
     cerebro.addstrategy(HybridStrategy, state=state, **(given | params))
     cerebro.addanalyzer(Ledger, _name="ledger")
@@ -253,7 +257,7 @@ class Holding(HybridStrategy):
     def start(self) -> None:
         super().start()
         position = self.broker.positions[self.data0]
-        position.size, position.price, position.datetime = 10, 50.0, None
+        position.size, position.price, position.datetime = 10, 50.0, datetime(2010, 1, 1)
         self.sent: list[Any] = []
 
     def notify_order(self, order: Any) -> None:

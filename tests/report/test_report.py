@@ -41,7 +41,8 @@ COLUMNS = {
     "summary_pnl": "account start_date end_date start_value end_value pnl return_pct cagr sharpe sortino max_drawdown "
     "volatility turnover_per_year costs",
     "per_ticker_pnl": "symbol gross_pnl costs pnl_net buys sells trades",
-    "equity": "datetime cash equity gross_exposure net_exposure drawdown benchmark",
+    "equity": "datetime cash interest equity gross_exposure net_exposure drawdown benchmark benchmark_cash "
+    "benchmark_interest",
     "fills": "datetime symbol size price notional commission decided",
     "decisions": "datetime symbol target_sac target_kalman r w_sac w_kalman fused target",
     "attribution": "datetime sac_market sac_selection kalman_spread kalman_hedge_revision kalman_market execution "
