@@ -91,6 +91,7 @@ class Session:
         self.decider = Decider(partial(setup.make, self.pairs))
         self.recorder = self._new_recorder() if record else None
         self.decision: Decision | None = None
+        self.together: Sequence[int] = ()  #: (N,) symbols of a label were one decision on the last bar; empty: nobody
         self.idle = IdlePairs()  #: pairs that have not opened on the bars traded so far
         self.n_bars = 0
         self.first_traded_row: int | None = None
@@ -99,11 +100,6 @@ class Session:
         self._finding: list[Sequence[float]] | None = [] if setup.find_pairs else None
         #: of the last bar, that are to be kept
         self._kept: tuple[float, Sequence[float], Advice | None, GuardFacts | None, Sequence[float] | None]
-
-    @property
-    def together(self) -> Sequence[int]:
-        """(N,) symbols of the same label are one decision on the last bar; empty for nobody."""
-        return self.decision.together if self.decision is not None else ()
 
     def _new_recorder(self) -> Recorder:
         return Recorder(len(self._setup.symbols), self.pairs, tuple(self.decider.current.legs))
@@ -213,7 +209,7 @@ class Session:
                 self.idle.see(decision.view.pairs, decision.positions)
             if advice is not None:
                 self._last = [old if new != new else new for old, new in zip(self._last, decision.target, strict=True)]
-        self.decision = decision
+        self.decision, self.together = decision, decision.together
         if self.recorder is not None:
             self.recorder.append(decision)
         self.n_bars += 1

@@ -33,7 +33,9 @@ class World(NamedTuple):
         """As `settling.AccountGuard` hands it over: a symbol that waits keeps what is held."""
         together = joined(N, self.pairs)
         waits = waiting_symbols(self.facts.delivered, together)
-        targets = [math.nan if i < len(waits) and waits[i] else t for i, t in enumerate(netted(self.sides, self.layout))]
+        targets = [
+            math.nan if i < len(waits) and waits[i] else t for i, t in enumerate(netted(self.sides, self.layout))
+        ]
         return Wanted(targets, list(self.sides), self.layout, together)
 
 

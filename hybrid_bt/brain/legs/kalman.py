@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.brain.legs.base import View, Wish
 from hybrid_bt.equations.compiled import choose
-from hybrid_bt.equations.pair import PairPosition, PairRules, PairView, hold_bars
+from hybrid_bt.equations.pair import PairPosition, PairRules, PairView, hold_bars, pays
 
 FloatArray = NDArray[np.float64]
 
@@ -78,21 +78,26 @@ class IdlePairs:
     def __init__(self, names: Sequence[str] = (), rules: PairRules | None = None) -> None:
         self.closed, self.at_start = dict(enumerate(names if rules else ())), list[str]()
         self._rules, self._n_bars = rules, 0
-        #: of each pair, bars on which: it had a z-score, its hedge ratio was out of bounds, its z-score was wide
-        self._counts = [[0, 0, 0] for _ in names]
+        #: of each pair, bars on which: it had a z-score, its hedge ratio was out of bounds, its z-score was wide, and
+        #: wide but not worth the costs
+        self._counts = [[0, 0, 0, 0] for _ in names]
 
     def see(self, pairs: Sequence[PairView], positions: Sequence[float]) -> None:
         """Look at a traded bar: what was seen of each pair, and the direction in which the leg holds it."""
         rules, self._n_bars = self._rules, self._n_bars + 1
         for p, name in list(self.closed.items()):
-            (fresh, zscore, ratio), counts = (getattr(pairs[p], read) for read in READ), self._counts[p]
+            fresh, zscore, spread, ratio = (getattr(pairs[p], read) for read in READ)
+            counts = self._counts[p]
             if positions[p] != 0.0:
                 del self.closed[p]
             elif rules and fresh and zscore != 0.0:
                 is_out = not rules.min_hedge_ratio <= ratio <= rules.max_hedge_ratio
                 if is_out and not counts[0]:
                     self._keep_out(name, ratio, rules)
-                counts[:] = counts[0] + 1, counts[1] + is_out, counts[2] + (abs(zscore) >= rules.entry_z)
+                is_wide = abs(zscore) >= rules.entry_z
+                is_poor = is_wide and not pays(zscore, spread, ratio, rules)
+                told = 1, is_out, is_wide, is_poor
+                counts[:] = [count + more for count, more in zip(counts, told, strict=True)]
 
     def _keep_out(self, name: str, ratio: float, rules: PairRules) -> None:
         remedy = "set [kalman] min_hedge_ratio or max_hedge_ratio" if ratio > 0.0 else "leave the pair out"
@@ -108,7 +113,8 @@ class IdlePairs:
         return [f"Pairs that never opened on {self._n_bars} traded bars: {', '.join(texts)}."] if texts else []
 
 
-def _why(n_seen: int, n_out: int, n_wide: int) -> str:
+def _why(n_seen: int, n_out: int, n_wide: int, n_poor: int) -> str:
     out = f"hedge ratio out of bounds on {n_out} of {n_seen} bars, " if n_out else ""
     wide = f"|z| reached entry_z on {n_wide}" if n_wide else "|z| never reached entry_z"
-    return out + wide if n_seen else "no z-score on any bar"
+    poor = f", not worth its costs on {n_poor} of these" if n_poor else ""
+    return out + wide + poor if n_seen else "no z-score on any bar"
