@@ -58,22 +58,28 @@ class Market(NamedTuple):
     """All tracks, one behind the other: R rows of N assets."""
 
     features: NDArray[np.float32]  #: (R, F)
-    panel: NDArray[np.float64]  #: (5 and more, R, N) opens, closes, volatility, days, correlation, legs; see `World`
+    #: (5 and more, R, N) opens, closes, volatility, days, correlation, sides where it joins, legs; see `World`
+    panel: NDArray[np.float64]
+    joins: bool  #: whether a track has `sides`
     lines: NDArray[np.float64]  #: of further legs, see `World`
     offsets: NDArray[np.int64]  #: first row of each track
 
     @classmethod
     def of(cls, tracks: Sequence[Track]) -> Market:
         """The tracks laid out."""
-        panels = []
+        panels, joins = [], any(track.sides is not None for track in tracks)
         for track in tracks:
             days, correlation = (
                 np.broadcast_to(row[:, None], track.opens.shape) for row in (track.days, track.correlation)
             )
-            panels.append(np.stack([track.opens, track.closes, track.volatility, days, correlation, *track.legs]))
+            alone = np.arange(track.opens.shape[1]) if track.sides is None else track.sides
+            sides = [np.broadcast_to(alone, track.opens.shape)] if joins else []
+            market = track.opens, track.closes, track.volatility, days, correlation
+            panels.append(np.stack([*market, *sides, *track.legs]))
         return cls(
             np.ascontiguousarray(np.concatenate([track.features for track in tracks]), np.float32),
             np.concatenate(panels, axis=1).astype(np.float64),
+            joins,
             np.array(tracks[0].lines, np.float64).ravel(),
             np.cumsum([0, *(len(track.days) for track in tracks)]),
         )
@@ -129,12 +135,13 @@ class Lanes:
             from hybrid_bt.equations.compiled.envs import bound
 
             rules = spec.act, spec.see, spec.baseline
-            self._begin, self._many, self.one = bound(rules, task, n_lanes, cash, self._state, market[:3])
+            self._begin, self._many, self.one = bound(rules, task, n_lanes, cash, self._state, market[:4])
             return
         # lists, which CPython reads faster than arrays
         self._state = blank[0].tolist(), blank[1].tolist(), scalars.tolist()
-        panel = market.panel.tolist()
-        rows: tuple[Any, ...] = market.features.tolist(), *panel[:5], panel[5:], market.lines.tolist()
+        panel, legs_from = market.panel.tolist(), 5 + market.joins
+        sides: list[Any] = panel[5] if market.joins else [[]] * len(market.features)
+        rows: tuple[Any, ...] = market.features.tolist(), *panel[:5], sides, panel[legs_from:], market.lines.tolist()
         world = World._make((*self._state, *rows, task, NO_TAPE))
         self._begin = partial(step.begin_lane, world, n_lanes, cash)
         self._many = partial(step.step_lanes, spec.act, spec.see, spec.baseline, world)

@@ -60,6 +60,7 @@ class World(NamedTuple):
     volatility: Lines  #: (R, N) per bar
     days: Lines  #: (R, N), the same day in each column
     correlation: Lines  #: (R, N), likewise
+    sides: Lines  #: (R, N) labels of what trades as one decision (`accounting.send_orders`), or (R, 0)
     legs: Row[Lines]  #: (L + 1, R, N) targets of all legs, and 1 where a symbol waits; or none of them
     lines: Written  #: (3 (L - 2),) weights of the legs behind the first two, at r = -1, 0 and +1
     task: Task
@@ -172,12 +173,12 @@ def store_account(v: Written, account: Account) -> None:
 
 def trade(k: int, row: int, world: World) -> float:
     """Send the orders of account k at the close of `row`, go to the next, and return the growth of equity."""
-    floats, scalars = world.floats[k], world.scalars[k]
+    floats, scalars, task = world.floats[k], world.scalars[k], world.task
     book, before = book_of(floats, world.ints[k]), load_account(scalars)
-    sent = send_orders(before, book, row, floats[WANTED], world.closes[row], world.task.rules)
+    sent = send_orders(before, book, row, floats[WANTED], world.closes[row], world.sides[row], task.rules, task.costs)
     row += 1
     day, opens, closes = int(world.days[row][0]), world.opens[row], world.closes[row]
-    after = broker_day(sent, book, row, day, opens, closes, world.task.costs, world.tape)
+    after = broker_day(sent, book, row, day, opens, closes, task.costs, world.tape)
     store_account(scalars, after)
     return after.equity / before.equity
 

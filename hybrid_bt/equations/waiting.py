@@ -24,6 +24,19 @@ def open_bundles(wishes: Iterable[tuple[Bundle, tuple[float, ...]]]) -> list[Bun
     return [columns for columns, amounts in wishes if len(columns) > 1 and any(amounts)]
 
 
+def joined(n_symbols: int, bundles: Iterable[Bundle]) -> list[int]:
+    """(N,) labels of what trades as one decision: the smallest column that a symbol is tied to, by way of others too.
+
+    >>> joined(5, [(3, 1), (3, 4)])
+    [0, 1, 2, 1, 1]
+    """
+    labels = list(range(n_symbols))
+    for columns in bundles:
+        met = {labels[i] for i in columns}
+        labels = [min(met) if label in met else label for label in labels]
+    return labels
+
+
 def tied_bundles(before: Sequence[Bundle], after: Sequence[Bundle], traded: Sequence[bool]) -> Sequence[Bundle]:
     """Bundles of a leg that trade as a whole on a bar: those that are open, and those that it closes with all bars.
 

@@ -17,7 +17,8 @@ FIELDS = ("cash", "equity", "size", "borrow")
 
 
 def twin(case: Case, **options: Any) -> AccountPath:
-    return replay(case.targets, case.panel, cash=case.cash, costs=case.costs, rules=case.rules, **options)
+    terms = {"cash": case.cash, "costs": case.costs, "rules": case.rules, "sides": case.sides}
+    return replay(case.targets, case.panel, **terms, **options)
 
 
 def assert_same(mine: AccountPath, theirs: AccountPath, seed: int) -> None:
@@ -48,7 +49,11 @@ def assert_environment_same(case: Case, theirs: AccountPath, seed: int) -> None:
 def cut_after(case: Case, row: int) -> Case:
     """The rows up to this one."""
     fields = {field: getattr(case.panel, field)[: row + 1] for field in case.panel._fields if field != "symbols"}
-    return case._replace(panel=case.panel._replace(**fields), targets=case.targets[: row + 1])
+    return case._replace(
+        panel=case.panel._replace(**fields),
+        targets=case.targets[: row + 1],
+        sides=None if case.sides is None else case.sides[: row + 1],
+    )
 
 
 def check_seed(seed: int) -> AccountPath:

@@ -58,7 +58,9 @@ def _world(floats: Floats, ints: Ints, scalars: Floats, features: Singles, panel
     table, no_rows = f[0, :0], i[0, 0, :0]
     blank = table[0:0, 0]
     tape = Tape(blank, blank, table, no_rows, no_rows, no_rows, blank, blank, blank)
-    lines, market = borrowed(task)[ENDS[-1] :], (borrowed(features), p[0], p[1], p[2], p[3], p[4], p[5:])
+    lines, joins = borrowed(task)[ENDS[-1] + 1 :], int(task[ENDS[-1]])
+    sides = p[5 * joins][:, : joins * p.shape[2]]
+    market = borrowed(features), p[0], p[1], p[2], p[3], p[4], sides, p[5 + joins :]
     return World(f, i, borrowed(scalars), *market, lines, _task(task), tape)
 
 
@@ -134,7 +136,7 @@ def bound(
     n_lanes: int,
     cash: float,
     state: Sequence[NDArray[Any]],
-    market: tuple[Singles, Floats, Floats],
+    market: tuple[Singles, Floats, bool, Floats],
 ) -> tuple[Callable[..., None], Callable[..., int], Callable[..., tuple[float, int]]]:
     """`begin_lane`, `step_lanes` and `step_lane` of lane 0 on arrays.
 
@@ -143,15 +145,15 @@ def bound(
     state
         Floats, ints and scalars of `World`, which are written.
     market
-        Features (R, F), panel (planes, R, N) and lines, see `hybrid_bt.envs.lanes.Market`.
+        Features (R, F), panel (planes, R, N), whether it has labels, and lines, see `hybrid_bt.envs.lanes.Market`.
 
     Returns
     -------
     f(lane, first row, last row); f(actions, seen, rewards, ended); f(actions, seen).
     """
-    features, panel, lines = market
+    features, panel, joins, lines = market
     parts: tuple[Any, ...] = task[PLAIN:]
-    numbers = np.array([*task[:PLAIN], *(number for part in parts for number in part), *lines], dtype=np.float64)
+    numbers = np.array([*task[:PLAIN], *(number for part in parts for number in part), joins, *lines], dtype=np.float64)
     fixed = *state, frozen(features), frozen(panel), numbers
     many, one = _step_kernels(*rules)
     return partial(_begin, *fixed, n_lanes, cash), partial(many, *fixed), partial(one, *fixed)
