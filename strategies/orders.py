@@ -7,9 +7,11 @@ from functools import cached_property
 from math import inf, nan
 
 from hybrid_bt.brain.settling import Books
+from hybrid_bt.equations.accounting import send_orders
+from hybrid_bt.equations.book import new_book, open_account
 from hybrid_bt.equations.costs import BPS, Costs
 from hybrid_bt.equations.parameters import validated
-from hybrid_bt.equations.sizing import OrderRules, decide, submission_order
+from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.feeds.framework import Framework, bt
 from hybrid_bt.strategies.market_order import market_order, sends_plainly
@@ -101,6 +103,7 @@ class TargetOrders:
         self.ruined = False
         self._closes = [feed.lines.close for feed in self.feeds]  # found once: a feed's `__getattr__` costs more
         self._lengths = [0] * len(self.feeds)
+        self._book = new_book(len(self.feeds))
 
     def skip(self) -> None:
         """Let a bar before the first decision pass."""
@@ -151,21 +154,21 @@ class TargetOrders:
         labels = () if sides is None else sides
         if len(labels) not in (0, n):
             raise ConfigError(f"orders: sides must be a label for each of {n} feeds, not {len(labels)} of them")
-        held, closes = [0.0] * n, [nan] * n
+        book, closes = self._book, [nan] * n
         for i, (feed, close) in enumerate(zip(self.feeds, self._closes, strict=True)):
             length = close.lencount
             if length > self._lengths[i]:
                 self._lengths[i] = length
                 # this touches the position, which fixes the order of the broker's sums
-                held[i], closes[i] = float(broker.getposition(feed).size), close[0] * self._multipliers[i]
+                book.size[i], closes[i] = float(broker.getposition(feed).size), close[0] * self._multipliers[i]
                 if self._holdings is not None:
-                    held[i] = self._holdings.size(i)
-        sizes, queue = [0.0] * n, [0] * n
-        money = self._cash(cash, equity), 0.0 if self.ruined else equity
-        terms, wanted = (self.rules, self._costs(closes)), [float(target) for target in targets]
-        if not decide(sizes, [0.0] * n, held, wanted, closes, labels, money, terms):
-            return []
-        return [self._order(i, sizes[i]) for i in queue[: submission_order(sizes, queue, 0)]]
+                    book.size[i] = self._holdings.size(i)
+        account = open_account(self._cash(cash, equity))._replace(equity=equity, ruined=self.ruined)
+        wanted = [float(target) for target in targets]
+        sent = send_orders(account, book, 0, wanted, closes, labels, self.rules, self._costs(closes))
+        return [
+            self._order(i, book.order[i]) for i in map(book.queue.__getitem__, range(sent.submitted + sent.waiting))
+        ]
 
     def _cash(self, cash: float, equity: float) -> float:
         """What buys may be paid from: the broker's cash, and beside other strategies no more than this one's own."""

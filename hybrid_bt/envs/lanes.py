@@ -140,8 +140,8 @@ class Lanes:
         # lists, which CPython reads faster than arrays
         self._state = blank[0].tolist(), blank[1].tolist(), scalars.tolist()
         panel, legs_from = market.panel.tolist(), 5 + market.joins
-        sides: list[Any] = panel[5] if market.joins else [[]] * len(market.features)
-        rows: tuple[Any, ...] = market.features.tolist(), *panel[:5], sides, panel[legs_from:], market.lines.tolist()
+        labels = market.joins * market.panel.shape[2], panel[5 * market.joins]
+        rows: tuple[Any, ...] = market.features.tolist(), *panel[:5], *labels, panel[legs_from:], market.lines.tolist()
         world = World._make((*self._state, *rows, task, NO_TAPE))
         self._begin = partial(step.begin_lane, world, n_lanes, cash)
         self._many = partial(step.step_lanes, spec.act, spec.see, spec.baseline, world)

@@ -10,7 +10,7 @@ One row of the account, in the broker's order (Backtrader 1.9.78.123, stocklike,
               v = -closed e;   cash += (v / L if v > 0 else v) + -closed (x - e);   cash -= fee
               v = opened x;    cash -= (v / L if v > 0 else v);   cash -= fee;   cash < 0: the opening part is cancelled
     mark      v = q m, u = q (m - e);   v > 0: a += (v - u) / L, a += u;   else a += v;   equity = cash + a
-    decide    `sizing.decide`: symbols with a bar on this row, by label, within cash; queued by `submission_order`
+    decide    `order_size` per symbol with a bar on this row, `join_orders`, `fit_to_cash`, queued by `submission_order`
 
     q size held, e average entry, x open, m (last) close, L leverage
 
@@ -24,7 +24,7 @@ short for ever. Closing is never cancelled at the fill, so the account ends flat
 
 What a Backtrader strategy must do to get the same bits (`hybrid_bt.strategies.orders.TargetOrders` does all of it):
 
-1. Size with `sizing.decide`, on Python floats (a numpy scalar turns the broker's cash into its own type), from
+1. Size with `send_orders`, on Python floats (a numpy scalar turns the broker's cash into its own type), from
    `broker.getcash()` and `getvalue()`, the feed's close and the held size; act only on feeds that delivered a bar.
 2. Send in the order of `submission_order`, with explicit sizes; after ruin with `_checksubmit=False`.
 3. Call `broker.getposition(feed)` for each feed when it delivers its first bar at or after the first decision, in
@@ -39,8 +39,8 @@ from typing import TypeAlias
 
 from hybrid_bt.equations import Numbers, Row, Table
 from hybrid_bt.equations.book import Account, Book, Tape, execute, first_bars, margin_check, mark, open_account
-from hybrid_bt.equations.costs import Costs, borrow_interest
-from hybrid_bt.equations.sizing import OrderRules, decide, submission_order
+from hybrid_bt.equations.costs import Costs, borrow_interest, commission
+from hybrid_bt.equations.sizing import OrderRules, fit_to_cash, join_orders, order_size, submission_order
 
 Terms: TypeAlias = tuple[float, Costs, OrderRules]
 
@@ -178,11 +178,26 @@ def send_orders(
         With the orders submitted, and `ruined` set for good if equity <= 0.
     """
     cash, equity, seen, waiting, _, was_ruined, rejected, fills, paid, interest = account
-    fresh, orders = book.fresh, 0
+    sizes, fresh, orders, net, gross = book.size, book.fresh, 0, 0.0, 0.0
     ruined = was_ruined or not equity > 0.0
-    money, terms = (cash, 0.0 if ruined else equity), (rules, costs)
-    # a symbol with a bar has no order under way, so that `book.order` is room to work in
-    if decide(fresh, book.order, book.size, target_row, close_row, sides, money, terms) > 0:
+    for i, close in enumerate(close_row):
+        fresh[i] = 0.0
+        if close == close:
+            size = order_size(0.0 if ruined else target_row[i], equity, close, sizes[i], rules)
+            if size != 0.0:
+                fresh[i] = size
+                orders += 1
+                net += size * close
+                gross += abs(size * close)
+    if orders > 0:
+        if len(sides) > 0 and not ruined and (rules.rebalance_band > 0.0 or rules.eps_trade > 0.0):
+            net, gross = join_orders(fresh, sizes, target_row, close_row, sides, equity, rules.lot, (net, gross))
+        room = cash - rules.cash_buffer * equity
+        # at most what buys of longs, or to cover shorts, take, less what sells bring at least
+        takes = 0.5 * (net + gross - (gross - net) / costs.leverage) + commission(gross, 1.0, costs)
+        if takes > room and not ruined:
+            # a symbol with a bar has no order under way: `book.order` is room to work in
+            fit_to_cash(fresh, book.order, sizes, close_row, sides, (room, equity), rules, costs)
         end = submission_order(fresh, book.queue, waiting)
         orders = end - waiting
         for k in range(waiting, end):

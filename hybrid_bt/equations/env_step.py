@@ -9,7 +9,7 @@ A lane is one episode; L of them are stepped in one call.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from hybrid_bt.equations import Cells, Lines, Row, Written, fusion
@@ -60,7 +60,10 @@ class World(NamedTuple):
     volatility: Lines  #: (R, N) per bar
     days: Lines  #: (R, N), the same day in each column
     correlation: Lines  #: (R, N), likewise
-    sides: Lines  #: (R, N) labels of what trades as one decision (`accounting.send_orders`), or (R, 0)
+    n_labels: int  #: N, or 0 where each symbol is decided alone
+    sides: Row[
+        Sequence[float]
+    ]  #: (R, N) labels of what trades as one decision (`accounting.send_orders`), of which so many are read
     legs: Row[Lines]  #: (L + 1, R, N) targets of all legs, and 1 where a symbol waits; or none of them
     lines: Written  #: (3 (L - 2),) weights of the legs behind the first two, at r = -1, 0 and +1
     task: Task
@@ -175,7 +178,8 @@ def trade(k: int, row: int, world: World) -> float:
     """Send the orders of account k at the close of `row`, go to the next, and return the growth of equity."""
     floats, scalars, task = world.floats[k], world.scalars[k], world.task
     book, before = book_of(floats, world.ints[k]), load_account(scalars)
-    sent = send_orders(before, book, row, floats[WANTED], world.closes[row], world.sides[row], task.rules, task.costs)
+    sides = world.sides[row][: world.n_labels]
+    sent = send_orders(before, book, row, floats[WANTED], world.closes[row], sides, task.rules, task.costs)
     row += 1
     day, opens, closes = int(world.days[row][0]), world.opens[row], world.closes[row]
     after = broker_day(sent, book, row, day, opens, closes, task.costs, world.tape)

@@ -23,7 +23,7 @@ from annotated_types import Ge, Lt
 
 from hybrid_bt.equations import Cells, Numbers, Written
 from hybrid_bt.equations.book import closing_part, margin_check
-from hybrid_bt.equations.costs import Costs, commission
+from hybrid_bt.equations.costs import Costs
 
 # Sizes live on a binary grid: sums of them are exact up to 2^33 shares. Off the grid, closing and opening parts of a
 # flip do not add up to the order, and Backtrader leaves it open with some 1e-16 shares to go.
@@ -95,87 +95,62 @@ def _toward_zero(x: float) -> float:
     return x - fraction if x > 0.0 else x + fraction
 
 
-def decide(
+def join_orders(
     fresh: Written,
-    kept: Written,
     held: Numbers,
     targets: Numbers,
     closes: Numbers,
     sides: Numbers,
-    money: tuple[float, float],
-    terms: tuple[OrderRules, Costs],
-) -> int:
-    """Write the orders of a row into `fresh`, signed shares, 0 for none.
+    equity: float,
+    lot: float,
+    value: tuple[float, float],
+) -> tuple[float, float]:
+    """Let those follow that the band held back while others of their label trade.
 
     Parameters
     ----------
-    kept
-        Room to work in, (N,).
-    held, targets, closes : (N,)
-        As in `order_size`; a close is NaN where the symbol has no bar.
-    sides : (N,) or empty
-        Labels.
-    money
-        Cash, and equity: 0 or less to leave everything.
+    fresh, held, targets, closes : (N,)
+        Orders, signed shares, which are written; the rest as in `order_size`.
+    value
+        Of the orders so far, at these closes, net and gross.
 
     Returns
     -------
-    int
-        0 if there is no order.
+    The value of all orders.
     """
-    rules, equity = terms[0], money[1]
-    n_orders, bought = 0, 0.0
-    for i in range(len(closes)):
-        close = closes[i]
-        fresh[i] = 0.0
-        if close == close:
-            size = order_size(targets[i], equity, close, held[i], rules)
-            if size != 0.0:
-                fresh[i] = size
-                n_orders += 1
-                if size > 0.0:
-                    bought += size * close
-    if n_orders > 0 and len(sides) > 0 and (rules.rebalance_band > 0.0 or rules.eps_trade > 0.0):
-        bought += _join(fresh, held, targets, closes, sides, equity, rules.lot)
-    if bought > 0.0 and equity > 0.0:
-        room = money[0] - rules.cash_buffer * equity
-        if bought + commission(bought, 1.0, terms[1]) > room:  # even if no sell brought anything
-            _keep_buffer(fresh, kept, held, closes, sides, (room, rules.rebalance_band * equity, rules.lot), terms[1])
-    return n_orders
-
-
-def _join(
-    fresh: Written, held: Numbers, targets: Numbers, closes: Numbers, sides: Numbers, equity: float, lot: float
-) -> float:
-    """Let those follow that the band held back while others of their label trade; the value of what they buy."""
-    bought, exact = 0.0, OrderRules(lot, 0.0, 0.0, 0.0)
+    net, gross = value
+    exact = OrderRules(lot, 0.0, 0.0, 0.0)
     for i in range(len(sides)):
         if fresh[i] == 0.0 and closes[i] == closes[i]:
             for j in range(len(sides)):
                 if fresh[j] != 0.0 and sides[j] == sides[i]:
                     fresh[i] = order_size(targets[i], equity, closes[i], held[i], exact)
-                    bought += max(fresh[i] * closes[i], 0.0)
+                    net += fresh[i] * closes[i]
+                    gross += abs(fresh[i] * closes[i])
                     break
-    return bought
+    return net, gross
 
 
-def _keep_buffer(
+def fit_to_cash(
     fresh: Written,
     kept: Written,
     held: Numbers,
     closes: Numbers,
     sides: Numbers,
-    limits: tuple[float, float, float],
+    money: tuple[float, float],
+    rules: OrderRules,
     costs: Costs,
 ) -> None:
-    """Scale the orders of a row to the cash that there is.
+    """Scale the orders of a row to the cash that there is; less than the band of it buys nothing.
 
     Parameters
     ----------
-    limits
-        Cash above the buffer; the least of it worth a buy; the lot.
+    fresh, kept, held, closes, sides : (N,), sides also empty
+        Orders, signed shares, which are written; room to work in; the rest as in `join_orders`.
+    money
+        Cash above the buffer, and equity.
     """
-    room, least, lot = limits
+    room, least = money[0], rules.rebalance_band * money[1]
     for cut in range(MOST_CUTS):
         before = after = room
         for i in range(len(closes)):
@@ -188,7 +163,7 @@ def _keep_buffer(
         scale = before / (before - after) if before > least and cut < MOST_CUTS - 1 else 0.0
         for i in range(len(closes)):
             if fresh[i] != 0.0:
-                fresh[i] = kept[i] + _whole_lots(scale * (fresh[i] - kept[i]), lot)
+                fresh[i] = kept[i] + _whole_lots(scale * (fresh[i] - kept[i]), rules.lot)
 
 
 def _unscaled(i: int, fresh: Numbers, held: Numbers, closes: Numbers, sides: Numbers, costs: Costs) -> float:
@@ -219,12 +194,12 @@ def submission_order(sizes: Numbers, queue: Cells[int], first: int) -> int:
         One past the last place written.
     """
     end = first
-    for i in range(len(sizes)):
-        if sizes[i] < 0.0:
+    for i, size in enumerate(sizes):
+        if size < 0.0:
             queue[end] = i
             end += 1
-    for i in range(len(sizes)):
-        if sizes[i] > 0.0:
+    for i, size in enumerate(sizes):
+        if size > 0.0:
             queue[end] = i
             end += 1
     return end

@@ -59,8 +59,7 @@ def _world(floats: Floats, ints: Ints, scalars: Floats, features: Singles, panel
     blank = table[0:0, 0]
     tape = Tape(blank, blank, table, no_rows, no_rows, no_rows, blank, blank, blank)
     lines, joins = borrowed(task)[ENDS[-1] + 1 :], int(task[ENDS[-1]])
-    sides = p[5 * joins][:, : joins * p.shape[2]]
-    market = borrowed(features), p[0], p[1], p[2], p[3], p[4], sides, p[5 + joins :]
+    market = borrowed(features), p[0], p[1], p[2], p[3], p[4], joins * p.shape[2], p[5 * joins], p[5 + joins :]
     return World(f, i, borrowed(scalars), *market, lines, _task(task), tape)
 
 
