@@ -180,10 +180,11 @@ def send_orders(
     cash, equity, seen, waiting, _, was_ruined, rejected, fills, paid, interest = account
     sizes, fresh, orders, net, gross = book.size, book.fresh, 0, 0.0, 0.0
     ruined = was_ruined or not equity > 0.0
+    worth = 0.0 if ruined else equity
     for i, close in enumerate(close_row):
         fresh[i] = 0.0
         if close == close:
-            size = order_size(0.0 if ruined else target_row[i], equity, close, sizes[i], rules)
+            size = order_size(target_row[i], worth, close, sizes[i], rules)
             if size != 0.0:
                 fresh[i] = size
                 orders += 1

@@ -18,12 +18,12 @@ from hybrid_bt.equations.book import Account, Tape, book_of, open_account
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.equations.fusion import FusionParams, RiskParams, RiskUnit
-from hybrid_bt.equations.sizing import OrderRules
+from hybrid_bt.equations.sizing import CASH_BUFFER, OrderRules
 
 REWARD_SCALE = 100.0  #: rewards are in percent: networks like numbers near 1
-FULLY_INVESTED = 0.97  #: an unlevered account keeps this little in cash for gaps and costs
 NO_LIMITS = RiskParams(math.inf, 1.0, math.inf, math.inf, math.inf, 252.0)  #: targets go to the broker as they are
-UNLEVERED = NO_LIMITS._replace(gross_limit=FULLY_INVESTED)  #: the rest of the cash is for gaps and costs
+MOST_HELD = 1.0 - CASH_BUFFER  #: of an asset alone, long or short; where the buffer is another one, it cuts the buys
+UNLEVERED = NO_LIMITS._replace(gross_limit=MOST_HELD)  #: the rest of the cash is for gaps and costs
 
 GOES_ON, TRUNCATED, RUINED = 0, 1, 2  #: how a step ended
 SIZE, CLOSE, WANTED, ASKED, FLOAT_ROWS, INT_ROWS = 0, 2, 6, 7, 8, 4  # rows of `World.floats` and `World.ints`
@@ -89,9 +89,9 @@ def no_baseline(lane: int, row: int, world: World) -> float:
 def asset_target(action: float, volatility: float, unit: RiskUnit) -> float:
     """Signed fraction of equity that an action asks for in an account of one asset."""
     wanted = fusion.exposure(action, volatility, unit)
-    if wanted > FULLY_INVESTED:
-        return FULLY_INVESTED
-    return wanted if wanted >= -FULLY_INVESTED else -FULLY_INVESTED
+    if wanted > MOST_HELD:
+        return MOST_HELD
+    return wanted if wanted >= -MOST_HELD else -MOST_HELD
 
 
 def act_asset(wanted: Written, asked: Written, row: int, world: World) -> None:
