@@ -210,6 +210,7 @@ class Ledger(bt.Analyzer):
             borrow=borrow[first:],
             fills=Fills.of(self._fills).later(first),
             rejected=len(self._margin_rows),
+            first_rejected=self._margin_rows[0] - first if self._margin_rows else None,
         )
 
     def _first_row(self, start: Start) -> int:

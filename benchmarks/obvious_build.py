@@ -70,9 +70,7 @@ class ObviousHybrid(bt.Strategy):
             market = np.array(view.market, dtype=np.float32)
             assert len(market) == len(MARKET_OBSERVATION)
             start = np.array([self.memory is None])
-            score, self.memory = self.p.gate.predict(
-                market, state=self.memory, episode_start=start, deterministic=True
-            )
+            score, self.memory = self.p.gate.predict(market, state=self.memory, episode_start=start, deterministic=True)
             r = float(np.reshape(score, -1)[0])
         out = Settled([0.0] * n, [0.0] * len(amounts), [0.0] * 2)
         said = Said(amounts, risks, view.volatility, view.correlation)

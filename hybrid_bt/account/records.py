@@ -97,7 +97,8 @@ class AccountPath:
     size: FloatArray  #: (T, N) signed shares held at the close
     borrow: FloatArray  #: (T, N) interest of each position on each bar; negative where it was paid
     fills: Sequence[Fill]  #: in the order in which they happened
-    rejected: int = 0  #: orders that the margin check refused
+    rejected: int = 0  #: orders that the margin check refused, or that the fill cancelled for want of cash
+    first_rejected: int | None = None  #: row of the first of them; known of an account at Backtrader's broker
 
 
 @dataclass(frozen=True, eq=False)

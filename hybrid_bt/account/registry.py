@@ -29,7 +29,6 @@ BENCHMARK = "benchmark"
 RISK_OFF = "risk-off"
 HURDLES = ("vol-target", "inverse-vol")  #: at the hybrid's volatility, and without learning
 PARITY_TOLERANCE = 1e-9  #: relative difference allowed between Backtrader's equity and its replay
-FULLY_INVESTED = 0.97  #: a fully invested account keeps this little in cash, so that a gap does not cost it an order
 SHUFFLED_BLOCK_BARS = 21  #: r is cut into months that change places, so that its own persistence stays
 MOMENTUM_BARS, SKIPPED_BARS = 252, 21  #: twelve months without the last
 
@@ -152,17 +151,17 @@ def _base(panel: Panel, weights: FloatArray) -> AccountPath:
 
 
 def _invested(panel: Panel, weights: FloatArray, rules: OrderRules) -> AccountPath:
-    """Trade weights that sum to at most one as an unlevered account; NaN keeps what is held."""
+    """Trade weights of what the cash buffer leaves as an unlevered account; NaN keeps what is held."""
     costs = panel.terms.costs._replace(leverage=1.0)
-    return traded_at(panel.terms._replace(costs=costs, rules=rules), weights, panel.bars)
+    return traded_at(panel.terms._replace(costs=costs, rules=rules), (1.0 - rules.cash_buffer) * weights, panel.bars)
 
 
 def _held(panel: Panel, there: NDArray[np.bool_]) -> AccountPath:
     """Buy some symbols in equal parts on the first bar and never trade again."""
     weights = np.full(panel.bars.close.shape, np.nan)
-    weights[0] = np.where(there, FULLY_INVESTED / max(int(there.sum()), 1), 0.0)
+    weights[0] = np.where(there, 1.0 / max(int(there.sum()), 1), 0.0)
     # no band: among many symbols an equal part is smaller than the change that a rebalanced account waits for
-    return _invested(panel, weights, OrderRules(panel.terms.rules.lot))
+    return _invested(panel, weights, panel.terms.rules._replace(eps_trade=0.0, rebalance_band=0.0))
 
 
 def _benchmark(panel: Panel) -> AccountPath:
@@ -174,7 +173,7 @@ def _monthly(panel: Panel, weights: FloatArray) -> AccountPath:
     months = panel.bars.stamps.astype("datetime64[M]")
     new = np.concatenate(([True], months[1:] != months[:-1]))
     rules = panel.terms.rules._replace(rebalance_band=0.0)
-    return _invested(panel, FULLY_INVESTED * np.where(new[:, None], weights, np.nan), rules)
+    return _invested(panel, np.where(new[:, None], weights, np.nan), rules)
 
 
 def _inverse_volatility(panel: Panel) -> AccountPath:

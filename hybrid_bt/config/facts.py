@@ -109,5 +109,9 @@ def notes_of(task: Task, trading: Trading, in_sample: NDArray[np.bool_], gaps: P
         notes.append("No pairs were given, so the Kalman leg is idle; name some with --pairs Y:X.")
     notes += [*trading.idle.at_start, *trading.idle.at_end()]
     if trading.account.rejected:
-        notes.append(f"{trading.account.rejected} orders of the hybrid were rejected for want of cash.")
+        first = say_stamp(task.traded.stamps[trading.account.first_rejected or 0])
+        notes.append(
+            f"{trading.account.rejected} orders of the hybrid were rejected for want of cash, the first on {first}; "
+            "what was still wanted on the next bar was sent again."
+        )
     return [*notes, *gap_notes(gaps), *guard_notes(task.config.guard, trading.guard)]

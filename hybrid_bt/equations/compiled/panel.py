@@ -85,12 +85,11 @@ def _kernels() -> tuple[Callable[..., Any], ...]:
             for k, value in enumerate(position):
                 positions[p, k] = value
 
-    def trade(
-        opens: Floats, closes: Floats, days: Ints, targets: Floats, terms: Terms, tape: Tape, floats: Floats, ints: Ints
-    ) -> Account:
+    def trade(rows: tuple[Floats, Floats, Ints, Floats, Ints], terms: Terms, tape: Tape, state: Out) -> Account:
         assert sources >= 0
-        rows = borrowed(opens), borrowed(closes), borrowed(days), borrowed(targets)
-        return run_account(*rows, terms, book_of(borrowed(floats), borrowed(ints)), _tape(tape))
+        opens, closes, days, targets = borrowed(rows[0]), borrowed(rows[1]), borrowed(rows[2]), borrowed(rows[3])
+        book = book_of(borrowed(state[0]), borrowed(state[1]))
+        return run_account(opens, closes, days, targets, borrowed(rows[4]), terms, book, _tape(tape))
 
     def tilt(
         shares: Floats, scores: Floats, actions: Floats, volatility: Floats, warm: Flags, params: TiltParams
@@ -185,9 +184,9 @@ def _ints(values: object) -> Ints:
 
 
 def one_account(terms: Terms, tape: Tape, *rows: NDArray[Any]) -> Account:
-    """`accounting.run_account` of C-contiguous opens, closes, days and targets, with a book of its own."""
+    """`accounting.run_account` of C-contiguous opens, closes, days, targets and sides, with a book of its own."""
     n = rows[1].shape[1]
-    account: Account = _trade(*map(frozen, rows), terms, tape, np.zeros((6, n)), np.zeros((4, n), np.int64))
+    account: Account = _trade(tuple(map(frozen, rows)), terms, tape, (np.zeros((6, n)), np.zeros((4, n), np.int64)))
     return account
 
 
