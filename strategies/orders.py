@@ -166,29 +166,23 @@ class TargetOrders:
         account = open_account(self._cash(cash, equity))._replace(equity=equity, ruined=self.ruined)
         wanted = [float(target) for target in targets]
         sent = send_orders(account, book, 0, wanted, closes, labels, self.rules, self._costs(closes))
-        return [
-            self._order(i, book.order[i]) for i in map(book.queue.__getitem__, range(sent.submitted + sent.waiting))
-        ]
+        return [self._order(i, book.order[i]) for i in list(book.queue)[: sent.submitted + sent.waiting]]
 
     def _cash(self, cash: float, equity: float) -> float:
         """What buys may be paid from: the broker's cash, and beside other strategies no more than this one's own."""
-        if not all(scheme.stocklike for scheme in self._schemes):
-            return inf
-        if self._holdings is None:
-            return cash
+        if self._holdings is None or not self._pay_in_full:
+            return cash if self._pay_in_full else inf
         books, leverage = self.books(), self._leverage
         worth = [size * price for size, price in zip(books.sizes, books.worth, strict=True) if size != 0.0]
         return min(cash, equity - sum(value / leverage if value > 0.0 else value for value in worth))
 
     def _costs(self, closes: Sequence[float]) -> Costs:
         """What the margin check will take: of schemes that differ, or that are Backtrader's own, the dearest."""
-        schemes = self._schemes
-        first: Costs | None = getattr(schemes[0], "costs", None)
-        if first is not None and all(getattr(scheme, "costs", None) == first for scheme in schemes):
-            return first
-        priced = [(scheme, close) for scheme, close in zip(schemes, closes, strict=True) if close > 0.0]
+        if self._same_costs is not None:
+            return self._same_costs
+        priced = [(scheme, close) for scheme, close in zip(self._schemes, closes, strict=True) if close > 0.0]
         fees = [abs(scheme.getcommission(1.0, close)) / close for scheme, close in priced]
-        return Costs(0.0, max(fees, default=0.0) / BPS, 0.0, self._leverage)
+        return Costs(spread_bps=0.0, fee_bps=max(fees, default=0.0) / BPS, leverage=self._leverage)
 
     # what follows is known when the first order may be sent
 
@@ -200,6 +194,17 @@ class TargetOrders:
     @cached_property
     def _schemes(self) -> list[Framework]:
         return [self.strategy.broker.getcommissioninfo(feed) for feed in self.feeds]
+
+    @cached_property
+    def _pay_in_full(self) -> bool:
+        """Whether all feeds are of shares."""
+        return all(scheme.stocklike for scheme in self._schemes)
+
+    @cached_property
+    def _same_costs(self) -> Costs | None:
+        """Those of a `SpreadFeeCommission` that all feeds have."""
+        found = [getattr(scheme, "costs", None) for scheme in self._schemes]
+        return found[0] if isinstance(found[0], Costs) and found.count(found[0]) == len(found) else None
 
     @cached_property
     def _leverage(self) -> float:

@@ -24,7 +24,7 @@ from hybrid_bt.equations.sizing import CASH_BUFFER, OrderRules
 REWARD_SCALE = 100.0  #: rewards are in percent: networks like numbers near 1
 #: targets go to the broker as they are
 NO_LIMITS = RiskParams(math.inf, 1.0, 1.0, math.inf, math.inf, math.inf, math.inf, 252.0)
-MOST_HELD = 1.0 - CASH_BUFFER  #: of an asset alone, long or short; where the buffer is another one, it cuts the buys
+MOST_HELD = 1.0 - CASH_BUFFER  #: what an action can ask for, also of a short, which no buffer cuts
 UNLEVERED = NO_LIMITS._replace(gross_limit=MOST_HELD)  #: the rest of the cash is for gaps and costs
 
 GOES_ON, TRUNCATED, RUINED = 0, 1, 2  #: how a step ended
@@ -62,7 +62,7 @@ class World(NamedTuple):
     days: Lines  #: (R, N), the same day in each column
     correlation: Lines  #: (R, N), likewise
     n_labels: int  #: N, or 0 where each symbol is decided alone
-    sides: Row[Sequence[float]]  #: (R, N) labels of what is one decision (`send_orders`), of which so many are read
+    sides: Row[Sequence[float]]  #: (R, N) labels, of which so many are read: see `accounting.send_orders`
     waits: Row[Lines]  #: (1, R, N) 1 where a symbol waits; or none
     said: Any  #: (R, S + K) what K legs wish side by side, and how risky each is
     layout: Layout  #: of those sides
@@ -90,10 +90,7 @@ def no_baseline(lane: int, row: int, world: World) -> float:
 
 def asset_target(action: float, volatility: float, unit: RiskUnit) -> float:
     """Signed fraction of equity that an action asks for in an account of one asset."""
-    wanted = fusion.exposure(action, volatility, unit)
-    if wanted > MOST_HELD:
-        return MOST_HELD
-    return wanted if wanted >= -MOST_HELD else -MOST_HELD
+    return min(max(fusion.exposure(action, volatility, unit), -MOST_HELD), MOST_HELD)
 
 
 def act_asset(wanted: Written, asked: Written, row: int, world: World) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hybrid_bt.account.replay import replay
 from hybrid_bt.analyzers.ledger import Ledger
+from hybrid_bt.envs.episodes import Episode
 from hybrid_bt.equations.accounting import send_orders
 from hybrid_bt.equations.book import closing_part, margin_check, new_book, open_account
 from hybrid_bt.equations.costs import Costs
@@ -148,7 +149,8 @@ def test_joined_labels_are_the_smallest_column_in_reach(n: int, data: st.DataObj
     assert joined(n, bundles) == [int(np.argmax(row)) for row in reach]
 
 
-def test_a_band_no_longer_breaks_a_hedge() -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_band_no_longer_breaks_a_hedge(compiled: bool) -> None:
     # S0 is off by 0.03 and S1 by 0.02 of equity; a band of 0.025 lets S0 trade, and with it S1
     panel = panel_of([[10.0, 10.0]] * 4, [[10.0, 10.0]] * 4)
     targets = [[0.4, -0.4], [0.431, -0.421], [NAN, NAN], [NAN, NAN]]
@@ -156,11 +158,11 @@ def test_a_band_no_longer_breaks_a_hedge() -> None:
     case = Case(panel, np.array(targets), 1000.0, Costs(0.0, 0.0, 0.0), rules, {}, np.zeros((4, 2), int))
     path = run_cerebro(case)
     assert path.size[-1].tolist() == [43.0, -42.0]
-    env = environment_of(case)
-    env.reset()
+    lanes = environment_of(case).lanes(1, compiled=compiled)
+    lanes.begin(0, Episode(0, 0, 3))
     for row in targets[:-1]:
-        env.step(row)
-    assert env.sizes.tolist() == [43.0, -42.0]
+        lanes.step(np.array([row], np.float32))
+    assert list(lanes.book().size) == [43.0, -42.0]
 
 
 # ---- a full account
