@@ -11,7 +11,6 @@ from operator import attrgetter
 
 from hybrid_bt.bars.market import names_of
 from hybrid_bt.brain.hybrid import Hybrid
-from hybrid_bt.brain.legs.kalman import IdlePair
 from hybrid_bt.brain.session import Session
 from hybrid_bt.config.build import Policies, training_end
 from hybrid_bt.config.own_parts import own_config, own_history, own_legs, own_policies, setup_of
@@ -244,5 +243,3 @@ class HybridStrategy(bt.Strategy):
                 "nothing was traded",
                 stacklevel=1,
             )
-        for note in self.session.idle.at_end():
-            warnings.warn(note, IdlePair, stacklevel=1)

@@ -99,7 +99,7 @@ def said_with(bars: Bars, start: Any) -> tuple[Any, list[str]]:
 @pytest.mark.parametrize("seed", range(4))
 def test_what_is_said_is_what_the_record_shows(seed: int, compiled: bool) -> None:
     bars = random_bars(420, seed=seed, missing=0.05, late=30)
-    rules = {"kalman": {"entry_z": 1.9, "min_hedge_ratio": 0.6, "max_hedge_ratio": 0.9}}
+    rules = {"kalman": {"entry_z": 1.9, "min_hedge_ratio": 0.6, "max_hedge_ratio": 0.9, "entry_costs": 0.0}}
     start = bars.stamps[300].astype("M8[us]").item()
     strategy, warned = said(bars, pairs=PAIRS, overrides=rules, trade_from=start, compiled=compiled)
     paths, texts = strategy.recorder.pairs(), []
@@ -118,7 +118,7 @@ def test_what_is_said_is_what_the_record_shows(seed: int, compiled: bool) -> Non
                 f"{PAIRS[p]} ({bounds}|z| {f'reached entry_z on {wide}' if wide else 'never reached entry_z'})"
             )
     ended = f"Pairs that never opened on 120 traded bars: {', '.join(texts)}."
-    assert strategy.session.idle.at_end() == ([ended] if texts else []) == warned[len(warned) - bool(texts) :]
+    assert strategy.session.idle.at_end() == ([ended] if texts else [])
 
 
 def test_it_is_the_same_after_going_on_from_a_state(tmp_path: Path) -> None:

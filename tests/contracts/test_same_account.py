@@ -75,7 +75,9 @@ def test_the_same_name_is_the_same_account(seed: int) -> None:
         if name in made.accounts:
             settled = settle_panel(streamed, made.bars.traded, mix, config.risk)
             terms = {"cash": config.account.cash, "costs": config.costs, "rules": config.order_rules}
-            assert np.array_equal(replay(settled.targets, made.bars, **terms, sides=settled.together).equity, made.accounts[name].equity), name
+            assert np.array_equal(
+                replay(settled.targets, made.bars, **terms, sides=settled.together).equity, made.accounts[name].equity
+            ), name
 
     brain = build(config, bars.symbols, PAIRS, policies)
     history = read_history(bars, brain.reader)

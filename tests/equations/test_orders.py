@@ -17,9 +17,9 @@ from hybrid_bt.analyzers.ledger import Ledger
 from hybrid_bt.envs.episodes import Episode
 from hybrid_bt.equations.accounting import send_orders
 from hybrid_bt.equations.book import closing_part, margin_check, new_book, open_account
+from hybrid_bt.equations.bundles import joined
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.sizing import OrderRules, order_size
-from hybrid_bt.equations.waiting import joined
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.strategies.orders import TargetOrders
 
