@@ -22,7 +22,6 @@ from strategy_cases import MODES, assert_same_decisions, cerebro_of, fills_of, p
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.legs import Wish, each_asset
-from hybrid_bt.brain.legs.kalman import IdlePair
 from hybrid_bt.brain.legs.sac import checked_actions
 from hybrid_bt.brain.records import record
 from hybrid_bt.config import load_config
@@ -548,7 +547,6 @@ def test_run_modes_do_not_matter_in_company_either(modes: dict[str, Any]) -> Non
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", ".*utcnow", DeprecationWarning)  # Backtrader's own, in Cerebro.run
-        warnings.simplefilter("ignore", IdlePair)  # on so few bars a pair may well stay closed
         holed = random_bars(300, missing=0.05, late=30)
         cerebro = cerebro_of(to_feeds(holed), **modes)
         cerebro.addstrategy(Busy)
