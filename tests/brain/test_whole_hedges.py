@@ -23,6 +23,7 @@ from hybrid_bt.brain.records import Recorder, record
 from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.config import Config, load_config, overridden
 from hybrid_bt.config.build import build
+from hybrid_bt.equations.advice import Advice
 from hybrid_bt.equations.bundles import bundles_of, layout_of
 
 CHAIN = ("AA:BB", "BB:CC", "DD:AA", "CC:DD")  #: every symbol is in two pairs
@@ -60,6 +61,25 @@ def netted_by_hand(sides: Any, layout: Any, n: int) -> Iterable[Any]:
         found = np.zeros((len(sides), n))
         found[:, column] = sides[:, s]
         yield found
+
+
+def test_what_documents_take_away_leaves_hedges_whole() -> None:
+    """Risk by symbol, a regime of their own, vetoes: sides and target are cut alike, and both sides of a pair."""
+    config = load_config("stable", overrides=TIGHT | {"news": {"min_multiplier": 0.0, "strength": 1.0}})
+    brain, rng, held, n_cut = build(config, BARS.symbols, CHAIN, stand_ins()), np.random.default_rng(2), None, 0
+    for closes in BARS.close.tolist():
+        opinion = brain.opine(closes)
+        risk, confidence = rng.integers(1, 6, 4).astype(float).tolist(), float(rng.random())
+        advice = Advice(risk, [0.0] * 4, float(rng.uniform(-1, 1)), confidence, bool(rng.random() < 0.1))
+        plain, managed = brain.settle(opinion), brain.settle(opinion, advice, held)
+        sides, layout = np.array([managed.sides]), opinion.layout
+        assert managed.target == pytest.approx(sum(netted_by_hand(sides, layout, 4))[0], abs=1e-14)
+        for end in layout.ends[4:]:
+            (y, x), (wished_y, wished_x) = managed.sides[end - 2 : end], opinion.amounts[end - 2 : end]
+            assert y * wished_x == pytest.approx(x * wished_y, rel=1e-12, abs=1e-18)
+            n_cut += abs(y) < abs(plain.sides[end - 2])
+        held = managed.target
+    assert n_cut > 50
 
 
 # --- a leg that thinks of new bundles ---

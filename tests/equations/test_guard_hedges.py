@@ -28,6 +28,7 @@ class World(NamedTuple):
     facts: GuardFacts
     pairs: list[Bundle]
     params: GuardParams
+    band: float
 
     def wanted(self) -> Wanted:
         """As `settling.AccountGuard` hands it over: a symbol that waits keeps what is held."""
@@ -46,7 +47,7 @@ def netted(sides: list[float], layout: Layout) -> list[float]:
 
 
 @st.composite
-def worlds(draw: Any, *, whole: bool = True, limits: Any = bounds, pieces: Any = pieces) -> World:
+def worlds(draw: Any, *, whole: bool = True, limits: Any = bounds, pieces: Any = pieces, banded: bool = False) -> World:
     """A base of assets, and pairs that share them: Y against its hedge ratio times X."""
     drawn = draw(st.lists(hedges, min_size=1, max_size=5, unique_by=lambda one: frozenset(one[0][:2])))
     pairs = [(order[0], order[1]) for order, _, _ in drawn]
@@ -57,12 +58,13 @@ def worlds(draw: Any, *, whole: bool = True, limits: Any = bounds, pieces: Any =
     there = [True] * N if whole else draw(st.lists(st.booleans(), min_size=N, max_size=N))
     params = GuardParams(*(draw(limits) for _ in range(4)), draw(pieces))
     layout = layout_of([[(i,) for i in range(N)], pairs])
-    return World(sides, layout, GuardFacts(1, 1e3, held, there), pairs, params)
+    band = draw(st.sampled_from([0.0, 0.02, 0.2])) if banded else 0.0
+    return World(sides, layout, GuardFacts(1, 1e3, held, there), pairs, params, band)
 
 
 def guarded(world: World) -> tuple[Wanted, int]:
     wanted = world.wanted()
-    _, mask = guard_step(initial_guard(), wanted, world.facts, world.pairs, world.params, 0.0)
+    _, mask = guard_step(initial_guard(), wanted, world.facts, world.pairs, world.params, world.band)
     return wanted, mask
 
 
@@ -76,7 +78,7 @@ def factors_of(before: list[float], after: list[float], layout: Layout) -> list[
 
 
 @settings(max_examples=400, deadline=None)
-@given(worlds())
+@given(worlds(banded=True))
 def test_every_open_pair_keeps_its_ratio(world: World) -> None:
     wanted, mask = guarded(world)
     for factors in factors_of(world.sides, wanted.sides, world.layout):
@@ -148,6 +150,20 @@ def test_pieces_of_an_order_break_no_limit(world: World) -> None:
 def test_limits_hold_where_symbols_have_no_bar(world: World) -> None:
     wanted, _ = guarded(world)
     assert is_inside(world, wanted.targets) == []
+
+
+@settings(max_examples=400, deadline=None)
+@given(worlds(whole=False, banded=True))
+def test_pair_that_can_be_traded_keeps_its_ratio_whoever_waits(world: World) -> None:
+    wanted, _ = guarded(world)
+    before = world.wanted().targets
+    moves = [can and t == t for can, t in zip(world.facts.delivered, before, strict=True)]
+    factors = factors_of(world.sides, wanted.sides, world.layout)
+    for (_, columns), found in zip(bundles_of(world.layout), factors, strict=True):
+        if all(moves[i] for i in columns):
+            assert max(found, default=0.0) - min(found, default=0.0) <= 1e-12
+    for i, (target, netted_target) in enumerate(zip(wanted.targets, netted(wanted.sides, world.layout), strict=True)):
+        assert not moves[i] or target == pytest.approx(netted_target, abs=1e-12)
 
 
 def test_a_pair_opens_in_pieces_by_hand() -> None:
