@@ -10,7 +10,7 @@ Orders that would take cash, at the decision's closes and with commissions, belo
     scaled order = p + f (order - p)      f = (c(p) - b equity) / (c(p) - c(order)),  c cash behind a row of orders
 
 p is 0 for what trades together, opens a long and, but for exits, takes cash on the whole, so that a hedge is cut as a
-whole; of any other buy it is what closes a short; exits and sells are all p. Cash is Backtrader's: a long ties up 1/L of its value.
+whole; of any other buy it is what closes a short; exits and sells are all p. Cash is Backtrader's: of a long, 1/L.
 
 Shared by the live strategy and the accounting twin; plain functions of floats and sequences (see `accounting`).
 """
