@@ -9,8 +9,8 @@ Orders that would take cash, at the decision's closes and with commissions, belo
 
     scaled order = p + f (order - p)      f = (c(p) - b equity) / (c(p) - c(order)),  c cash behind a row of orders
 
-p is 0 for what trades together, opens a long and takes cash on the whole, so that a hedge is cut as a whole; of any
-other buy it is what closes a short; exits and sells are all p. Cash is Backtrader's: a long ties up 1/L of its value.
+p is 0 for what trades together, opens a long and, but for exits, takes cash on the whole, so that a hedge is cut as a
+whole; of any other buy it is what closes a short; exits and sells are all p. Cash is Backtrader's: of a long, 1/L.
 
 Shared by the live strategy and the accounting twin; plain functions of floats and sequences (see `accounting`).
 """
@@ -155,7 +155,8 @@ def fit_to_cash(
         before = after = room
         for i in range(len(closes)):
             if fresh[i] != 0.0:
-                kept[i] = _unscaled(i, fresh, held, closes, sides, costs)
+                if cut == 0:
+                    kept[i] = _unscaled(i, fresh, held, closes, sides, costs)
                 before = margin_check(held[i], kept[i], closes[i], before, costs)
                 after = margin_check(held[i], fresh[i], closes[i], after, costs)
         if after >= 0.0 or after >= before:
@@ -176,8 +177,9 @@ def _unscaled(i: int, fresh: Numbers, held: Numbers, closes: Numbers, sides: Num
         for j in range(len(sides)):
             if fresh[j] != 0.0 and sides[j] == sides[i]:
                 together += 1
-                opens = opens or (fresh[j] > 0.0 and closing_part(held[j], fresh[j]) != fresh[j])
-                change = margin_check(held[j], fresh[j], closes[j], change, costs)
+                if fresh[j] != -held[j]:
+                    opens = opens or (fresh[j] > 0.0 and closing_part(held[j], fresh[j]) != fresh[j])
+                    change = margin_check(held[j], fresh[j], closes[j], change, costs)
         if together > 1:
             return 0.0 if opens and change < 0.0 else size
     return closing_part(held[i], size) if size > 0.0 else size
