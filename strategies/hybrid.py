@@ -11,6 +11,7 @@ from operator import attrgetter
 
 from hybrid_bt.bars.market import names_of
 from hybrid_bt.brain.hybrid import Hybrid
+from hybrid_bt.brain.legs.kalman import IdlePair
 from hybrid_bt.brain.session import Session
 from hybrid_bt.config.build import Policies, training_end
 from hybrid_bt.config.own_parts import own_config, own_history, own_legs, own_policies, setup_of
@@ -43,8 +44,8 @@ class HybridStrategy(bt.Strategy):
     mode : str
         `stable` or `aggressive`.
     pairs : sequence of str, or str with commas
-        `Y:X` by feed name; without pairs the Kalman leg is idle. `"auto"` looks for cointegrated pairs on the bars
-        before the first traded one, once (`hybrid_bt.brain.pair_selection`).
+        `Y:X` by feed name; without pairs the Kalman leg is idle. `"auto"` takes those that were most alike on the
+        bars before the first traded one, once (`hybrid_bt.brain.pair_selection`).
     symbols : sequence of str, or str with commas, optional
         Names of the feeds that are traded, in this order; all by default.
     config : str, Path or Config, optional
@@ -243,3 +244,5 @@ class HybridStrategy(bt.Strategy):
                 "nothing was traded",
                 stacklevel=1,
             )
+        for note in self.session.idle.at_end():
+            warnings.warn(note, IdlePair, stacklevel=1)
