@@ -169,7 +169,9 @@ class Hybrid:
         said = Said(opinion.amounts, opinion.risks, view.volatility, view.correlation)
         scale = settle_bar(out, said, opinion.layout, leg_shares(r, self._lines), risk, [0.0] * n)
         target, sides, weights = out
-        fused = [sum(weights[leg] * targets[leg][i] for leg in range(n_legs)) for i in range(n)]
+        fused = [0.0] * n
+        for weight, wanted in zip(weights, targets, strict=True):
+            fused = [mixed + weight * amount for mixed, amount in zip(fused, wanted, strict=True)]
         tied = [columns for leg, columns in opinion.ties if self._traded[leg]]
         together = joined(n, tied) if tied else ()
         waits = waiting_symbols(view.traded, together)

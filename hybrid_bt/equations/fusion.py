@@ -184,16 +184,21 @@ def settle_bar(out: Settled, said: Said, layout: Layout, shares: Numbers, params
     The factor that brought the base to the volatility target.
     """
     targets, sides, weights = out
-    first = 0
+    amounts, columns, legs = said.amounts, layout.columns, layout.legs
+    for i in range(len(targets)):
+        targets[i], bounds[i] = 0.0, params.asset_limit
+    first, lies_on_top = 0, False
     for b, end in enumerate(layout.ends):
         for s in range(first, end):
-            sides[s] = shares[0] * said.amounts[s] if layout.legs[b] == 0 else 0.0
+            if legs[b] == 0:
+                sides[s] = shares[0] * amounts[s]
+                targets[columns[s]] += sides[s]
+            else:
+                sides[s] = 0.0
+                lies_on_top = lies_on_top or amounts[s] != 0.0
         first = end
-    net_into(targets, sides, layout)
     scale = scale_of(targets, said.volatility, said.correlation, params, params.scale_limit)
-    weights[0] = shares[0] * scale
     for i in range(len(targets)):
-        bounds[i] = params.asset_limit
         targets[i] *= scale
     for s in range(len(sides)):
         sides[s] *= scale
@@ -201,22 +206,19 @@ def settle_bar(out: Settled, said: Said, layout: Layout, shares: Numbers, params
         trim = scale_of(targets, said.volatility, said.correlation, params, 1.0)
         for s in range(len(sides)):
             sides[s] *= trim
-    _lay_on_top(sides, weights, said, layout, shares, params)
-    for hedges, most in ((False, params.gross_limit), (True, params.hedged_gross_limit)):
-        gross = gross_of(sides, layout, hedges)
-        if gross > most:
-            scale_sides(sides, layout, hedges, most / gross)
-    net_into(targets, sides, layout)
-    hold_to(targets, sides, layout, bounds, params.net_limit)
+        lies_on_top = lies_on_top or trim < 1.0
+    weights[0] = shares[0] * scale
+    for leg in range(1, len(weights)):
+        weights[leg] = weight_of(shares[leg], said.risks[leg], params)
+    if lies_on_top:
+        _lay_on_top(sides, weights, said, layout, params)
+        net_into(targets, sides, layout)
+        hold_to(targets, sides, layout, bounds, params.net_limit)
     return scale
 
 
-def _lay_on_top(
-    sides: Written, weights: Written, said: Said, layout: Layout, shares: Numbers, params: RiskParams
-) -> None:
-    """Write the sides of the legs behind the first, in units of risk."""
-    for leg in range(1, len(weights)):
-        weights[leg] = weight_of(shares[leg], said.risks[leg], params)
+def _lay_on_top(sides: Written, weights: Numbers, said: Said, layout: Layout, params: RiskParams) -> None:
+    """Write the sides of the legs behind the first, and hold hedges and what stands alone to their gross limits."""
     first = 0
     for b, end in enumerate(layout.ends):
         leg = layout.legs[b]
@@ -224,6 +226,10 @@ def _lay_on_top(
             for s in range(first, end):
                 sides[s] = weights[leg] * said.amounts[s]
         first = end
+    for hedges, most in ((False, params.gross_limit), (True, params.hedged_gross_limit)):
+        gross = gross_of(sides, layout, hedges)
+        if gross > most:
+            scale_sides(sides, layout, hedges, most / gross)
 
 
 def settle_rows(

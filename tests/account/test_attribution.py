@@ -11,8 +11,9 @@ from report_cases import make_record
 from hybrid_bt.account.attribution import contributions
 from hybrid_bt.account.records import AccountPath
 from hybrid_bt.backtest import run_backtest
-from hybrid_bt.brain.records import Decisions, PairPaths
+from hybrid_bt.brain.records import Decisions, PairPaths, netted
 from hybrid_bt.config import load_config
+from hybrid_bt.equations.bundles import bundles_of, layout_of
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.report.tables import split_of
 
@@ -25,19 +26,28 @@ def total(found: dict[str, np.ndarray]) -> np.ndarray:
     return np.sum(list(found.values()), axis=0)
 
 
+def pair_alone(kalman: np.ndarray) -> Decisions:
+    """Two symbols, SAC wants neither, the pair has (T, 2)."""
+    t, one = len(kalman), np.ones(len(kalman))
+    return Decisions(
+        legs={"sac": flat(t), "kalman": kalman},
+        weights={"sac": 0.0 * one, "kalman": one},
+        regime=0.0 * one,
+        fused=kalman,
+        target=kalman,
+        scale=one,
+        layout=layout_of([[(0,), (1,)], [(0, 1)]]),
+        sides=np.hstack([flat(t), kalman]),
+        risks=flat(t),
+        together=np.zeros((t, 2), np.int64),
+    )
+
+
 def test_a_pair_by_hand():
     """1,000 of equity, prices of 10; +20 Y against -10 X (U = 200, V = 100, entry ratio 0.5), then Y +5 %, X +1 %."""
     close = np.array([[10.0, 10.0], [10.0, 10.0], [10.0, 10.0], [10.5, 10.1]])
     t = len(close)
-    kalman = np.array([[0.2, -0.1]] * t)
-    decisions = Decisions(
-        legs={"sac": flat(t), "kalman": kalman},
-        weights={"sac": np.zeros(t), "kalman": np.ones(t)},
-        regime=np.zeros(t),
-        fused=kalman,
-        target=kalman,
-        scale=np.ones(t),
-    )
+    decisions = pair_alone(np.array([[0.2, -0.1]] * t))
     beta = np.array([[0.5], [0.5], [0.7], [0.7]])
     blank = np.zeros((t, 1))
     pairs = PairPaths(("Y:X",), blank, beta, blank, blank, blank, blank, blank, np.ones((t, 1)))
@@ -45,7 +55,7 @@ def test_a_pair_by_hand():
     equity = np.array([1000.0, 1000.0, 1000.0, 1000.0 + profit])
     account = AccountPath(equity, equity, np.tile([20.0, -10.0], (t, 1)), flat(t), ())
     # the open of the last bar is its close, so the decision before the last two is what was held
-    found = contributions(account, decisions, pairs, [(0, 1)], 0.3, close, close)
+    found = contributions(account, decisions, pairs, [(0, 1)], close, close)
     y, x, m, b = 0.05, 0.01, 0.03, 0.5
     assert found["kalman_spread"][-1] == pytest.approx(200 * ((y - m) - b * (x - m)))
     assert found["kalman_hedge_revision"][-1] == pytest.approx((200 * b - 100) * (x - m), abs=1e-12)
@@ -54,23 +64,24 @@ def test_a_pair_by_hand():
     assert total(found)[-1] == pytest.approx(profit)
 
 
-def test_a_pair_is_explained_by_the_hedge_ratio_known_before_its_entry():
-    """Opened on row 2, when the filter said 0.5 before the bar and 0.8 after it; all else as above, at 0.5."""
+def test_a_pair_keeps_the_ratio_of_its_entry_while_the_filter_moves_on():
+    """Opened on row 2 at 0.5, when the filter said 0.8 of it; then Y +5 %, X +1 %."""
     close = np.array([[10.0, 10.0]] * 4 + [[10.5, 10.1]])
     t = len(close)
-    kalman = np.where(np.arange(t)[:, None] >= 2, [[0.2, -0.1]], 0.0)
-    blank, one = np.zeros((t, 1)), np.ones(t)
-    decisions = Decisions(
-        {"sac": flat(t), "kalman": kalman}, {"sac": 0.0 * one, "kalman": one}, 0.0 * one, kalman, kalman, one
-    )
-    beta = np.array([[0.3], [0.5], [0.8], [0.8], [0.8]])
+    decisions = pair_alone(np.where(np.arange(t)[:, None] >= 2, [[0.2, -0.1]], 0.0))
+    blank = np.zeros((t, 1))
+    beta = np.array([[np.nan], [0.5], [0.8], [0.3], [0.3]])  # that of the decision counts, not a later one
     position = np.where(np.arange(t)[:, None] >= 2, 1.0, 0.0)
     pairs = PairPaths(("Y:X",), blank, beta, blank, blank, blank, blank, blank, position)
     profit = 20 * 0.5 - 10 * 0.1
     equity = np.array([1000.0] * 4 + [1000.0 + profit])
     account = AccountPath(equity, equity, np.vstack([flat(3), [[20.0, -10.0]] * 2]), flat(t), ())
-    found = contributions(account, decisions, pairs, [(0, 1)], 0.3, close, close)
-    assert found["execution"][-1] == pytest.approx(0.0, abs=1e-12)  # at another ratio the legs do not explain it all
+    found = contributions(account, decisions, pairs, [(0, 1)], close, close)
+    y, x, m, b = 0.05, 0.01, 0.03, 0.8
+    assert found["kalman_spread"][-1] == pytest.approx(200 * ((y - m) - b * (x - m)))
+    assert found["kalman_hedge_revision"][-1] == pytest.approx((200 * b - 100) * (x - m))
+    assert found["kalman_market"][-1] == pytest.approx((200 - 100) * m)
+    assert found["execution"][-1] == pytest.approx(0.0, abs=1e-12)
     assert total(found)[-1] == pytest.approx(profit)
 
 
@@ -99,9 +110,25 @@ def test_a_real_run_adds_up_and_little_is_left_to_execution(real):
     assert found["commissions"].sum() == pytest.approx(-sum(f.commission for f in real.accounts["hybrid"].fills))
 
 
-def test_a_leg_without_weight_earns_nothing(real):
+def test_a_leg_that_the_limits_left_nothing_earns_nothing(real):
     wanted = real.decisions
-    weights = {"sac": np.ones_like(wanted.regime), "kalman": np.zeros_like(wanted.regime)}
-    alone = dataclasses.replace(real, decisions=dataclasses.replace(wanted, weights=weights))
-    found = split_of(alone)
+    is_pair = np.array([len(columns) > 1 for _, columns in bundles_of(wanted.layout) for _ in columns])
+    assert wanted.sides[:, is_pair].any()
+    without = dataclasses.replace(wanted, sides=np.where(is_pair, 0.0, wanted.sides))
+    found, whole = split_of(dataclasses.replace(real, decisions=without)), split_of(real)
     assert not np.any([found["kalman_spread"], found["kalman_hedge_revision"], found["kalman_market"]])
+    assert np.array_equal(found["sac_market"], whole["sac_market"])
+    assert np.array_equal(found["sac_selection"], whole["sac_selection"])
+
+
+def test_the_parts_of_a_leg_are_what_its_settled_sides_earn(real):
+    """Whatever the mix and the limits left of a wish, held from the next open, is all that a leg's parts speak of."""
+    decisions, found, bars = real.decisions, split_of(real), real.bars
+    parts = netted(decisions.legs, decisions.sides, decisions.layout, decisions.target.shape)
+    assert sum(parts.values()) == pytest.approx(decisions.target, abs=1e-12)
+    shares = {name: sides * real.accounts["hybrid"].equity[:, None] / bars.close for name, sides in parts.items()}
+    for name, held in shares.items():
+        before, now = held[:-2] * (bars.open[2:] - bars.close[1:-1]), held[1:-1] * (bars.close[2:] - bars.open[2:])
+        earned = sum(values for part, values in found.items() if part.startswith(f"{name}_"))
+        assert earned[2:] == pytest.approx((before + now).sum(axis=1), abs=1e-6)
+    assert np.abs(found["kalman_spread"]).sum() > 0.0

@@ -51,10 +51,10 @@ def assert_same(mine: Any, theirs: Any) -> None:
             elif isinstance(values, np.ndarray):
                 assert np.array_equal(values, getattr(b, name), equal_nan=True), name
     one, other = mine.recorder.opinions(), theirs.recorder.opinions()
-    assert all(
-        np.array_equal(getattr(one, name), getattr(other, name)) for name in ("volatility", "correlation", "warm")
-    )
-    assert one.ties == other.ties
+    for name in ("amounts", "before", "risks", "regime", "volatility", "correlation", "warm"):
+        assert np.array_equal(getattr(one, name), getattr(other, name)), name
+    assert (one.names, one.layout) == (other.names, other.layout)
+    assert mine.recorder.decisions().layout == theirs.recorder.decisions().layout
     assert mine.clipped_observations == theirs.clipped_observations
     assert mine.broker.getvalue() == theirs.broker.getvalue()
 
@@ -64,7 +64,8 @@ def memories(brain: Any) -> list[Any]:
     reader, sac, kalman = brain.reader, brain.legs["sac"], brain.legs["kalman"]
     found = [reader.assets.copy(), reader.market, reader.pairs.copy(), brain.open, brain.wishes.copy()]
     found += [kalman.positions.copy()] if kalman else []
-    found += [sac.actions.copy()] if sac else []
+    found += [sac.actions.copy(), sac.scores.copy()] if sac else []
+    found += [np.array(values).tolist() for values in brain.memory]
     return found + ([{key: value.tolist() for key, value in brain.gate.policy.state().items()}] if brain.gate else [])
 
 

@@ -82,11 +82,11 @@ def test_hysteresis_of_a_pair(what: str, zscores: list[float], wanted: list[floa
 
 def test_orphaned_pair_is_barred_until_the_spread_is_back_inside() -> None:
     rules = RULES._replace(orphan_bars=2)
-    position = pair_step(PairPosition(), 2.0, 0.5, rules)
+    position = pair_step(PairPosition(), 2.0, 0.01, 0.5, rules)
     position = stale_step(stale_step(position, rules), rules)
     path = []
     for zscore in (2.0, 1.5, 0.9, 1.5):
-        position = pair_step(position, zscore, 0.5, rules)
+        position = pair_step(position, zscore, 0.01, 0.5, rules)
         path.append(position.direction)
     assert path == [0.0, 0.0, 0.0, -1.0]
 
@@ -103,10 +103,35 @@ def test_pair_opens_within_the_hedge_ratios_only(hedge_ratio: float, opens: bool
     assert directions([2.0], hedge_ratio=hedge_ratio) == [-1.0 if opens else 0.0]
 
 
+@pytest.mark.parametrize(
+    ("entry_costs", "spread", "hedge_ratio", "exit_z", "opens"),
+    [
+        # 10 bps a side and a ratio of 1: the round trip of both sides costs 0.004
+        (1.0, 0.0041, 1.0, 0.0, True),
+        (1.0, 0.0039, 1.0, 0.0, False),
+        (1.0, 0.0039, 0.9, 0.0, True),
+        (5.0, 0.021, 1.0, 0.0, True),
+        (5.0, 0.019, 1.0, 0.0, False),
+        (1.0, 0.0079, 1.0, 1.0, False),  # closed half-way to the mean, a pair earns half of its spread
+        (1.0, 0.0081, 1.0, 1.0, True),
+        (0.0, 0.0, 1.0, 0.0, True),
+    ],
+)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_pair_opens_only_where_its_spread_pays_the_costs(
+    entry_costs: float, spread: float, hedge_ratio: float, exit_z: float, opens: bool, sign: float
+) -> None:
+    rules = RULES._replace(entry_costs=entry_costs, cost_per_side=0.001, entry_z=1.5, exit_z=exit_z)
+    position = pair_step(PairPosition(), sign * 2.0, sign * spread, hedge_ratio, rules)
+    assert position.direction == (-sign if opens else 0.0)
+    held = pair_step(PairPosition(-sign, 1.0, 1.0), sign * 2.0, sign * spread, hedge_ratio, rules)
+    assert held.direction == -sign  # what is open asks for no costs
+
+
 def test_hedge_ratio_is_frozen_at_entry() -> None:
-    position = pair_step(PairPosition(), 1.5, 0.5, RULES)
+    position = pair_step(PairPosition(), 1.5, 0.01, 0.5, RULES)
     for ratio in (0.6, 9.0, -1.0):
-        position = pair_step(position, 1.5, ratio, RULES)
+        position = pair_step(position, 1.5, 0.01, ratio, RULES)
         assert position.hedge_ratio == 0.5
 
 
@@ -132,7 +157,7 @@ def test_pair_is_held_against_the_spread_and_never_past_a_limit(zscores: list[fl
 
 
 def pair(y: int, x: int, zscore: float, prior_beta: float = 0.5, *, fresh: bool = True) -> PairView:
-    return PairView(0.0, 17.0, 1.0, 0.0, 1.0, 0.0, zscore, prior_beta, 1.0 if fresh else 0.0)
+    return PairView(0.0, 17.0, 1.0, 0.0, 1.0, 0.01 * zscore, zscore, prior_beta, 1.0 if fresh else 0.0, 0.01)
 
 
 def view_of(*pairs: PairView, n: int = 3) -> View:

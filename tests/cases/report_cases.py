@@ -11,11 +11,12 @@ import numpy as np
 
 from hybrid_bt.account.records import AccountPath, Fill, RunRecord
 from hybrid_bt.bars import Bars
-from hybrid_bt.brain.records import Decisions, PairPaths
+from hybrid_bt.brain.records import Decisions, PairPaths, netted
+from hybrid_bt.equations.bundles import layout_of
 
 T, SYMBOLS, PAIRS = 90, ("KO", "PEP", "A$B"), ("KO:PEP",)
 START = 1_000_000.0
-ACCOUNTS = ("hybrid", "sac", "kalman", "gate-off", "equal-weight", "vol-target")
+ACCOUNTS = ("hybrid", "sac", "kalman", "gate-off", "equal-weight", "vol-target", "inverse-vol")
 TABLES = ("summary_pnl", "per_ticker_pnl", "equity", "fills", "decisions", "pairs", "attribution", "conditional")
 
 
@@ -59,15 +60,21 @@ def make_record(
     n, p = len(SYMBOLS), len(pairs)
     rng = np.random.default_rng(1)
     r = np.tanh(rng.normal(0, 1, t))
-    legs = {"sac": rng.normal(0, 0.1, (t, n)), "kalman": rng.normal(0, 0.1, (t, n))}
-    weights = {"sac": 0.5 + 0.3 * r, "kalman": 0.5 - 0.3 * r}
+    layout = layout_of([[(i,) for i in range(n)], [(0, 1)] * p])
+    amounts = rng.normal(0, 0.1, (t, n + 2 * p))
+    legs = netted(("sac", "kalman"), amounts, layout, (t, n))
+    weights = {"sac": np.full(t, 0.8), "kalman": 0.5 - 0.3 * r}
+    sides = amounts * np.stack([*[weights["sac"]] * n, *[weights["kalman"]] * 2 * p], axis=1)
     fused = sum(weights[leg][:, None] * legs[leg] for leg in legs)
+    risks, together = np.full((t, 2), 0.01), np.tile(np.arange(n), (t, 1))
     path = rng.normal(0, 1, (8, t, p)).cumsum(axis=1) * 0.1
     path[:, :7] = np.nan  # before the pair's first bar
     return RunRecord(
         bars=bars,
         accounts={name: make_account(bars, every=every, seed=k) for k, name in enumerate(ACCOUNTS)},
-        decisions=Decisions(legs, weights, r, fused, 0.8 * fused, np.full(t, 0.8)),
+        decisions=Decisions(
+            legs, weights, r, fused, 0.8 * fused, np.full(t, 0.8), layout, 0.8 * sides, risks, together
+        ),
         pairs=PairPaths(
             pairs, path[0], path[1], path[2] ** 2, path[3], 1 + path[4] ** 2, path[5], 5 * path[6], np.sign(path[7])
         ),
