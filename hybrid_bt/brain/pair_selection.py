@@ -32,6 +32,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.bars import Bars
+from hybrid_bt.bars.market import Market
 from hybrid_bt.equations.pair import MIN_VARIANCE
 from hybrid_bt.errors import BarsError
 
@@ -126,6 +128,11 @@ def find_pairs(symbols: Sequence[str], closes: FloatArray, window: int = WINDOW_
     found.sort(key=lambda alike: (alike.distance, alike.pair))
     copies = [alike.pair for alike in found if alike.distance <= COPY_DISTANCE]
     return Found(_chosen(found[len(copies) :]), found[len(copies) :], copies)
+
+
+def with_found_pairs(bars: Bars) -> Market:
+    """A market with the pairs of its own first `WINDOW_BARS` bars, kept for ever."""
+    return Market(bars.name, bars, find_pairs(bars.symbols, bars.close[:WINDOW_BARS]).pairs, pairs_found=True)
 
 
 def _chosen(alike: Sequence[Alike]) -> tuple[str, ...]:

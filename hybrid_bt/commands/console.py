@@ -180,6 +180,15 @@ def say(*found: str | Table, width: int = WIDTH) -> None:
         console.print(one, highlight=False, markup=False)
 
 
+def printed(drawn: Table) -> str:
+    """A table as pages hold it."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    Console(file=text, width=WIDTH, soft_wrap=False, force_terminal=False, color_system=None).print(drawn)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+
+
 def table(
     head: Sequence[str], rows: Iterable[Sequence[str]], *, left: Collection[str], title: str | None = None
 ) -> Table:

@@ -84,6 +84,8 @@ def prepare(
     day = start if start is None or isinstance(start, date) else instant(start).astype("M8[us]").item().date()
     row = first_trading_row(market.bars, trained_until, day, allow_in_sample)
     known = asked.for_stamps(market.bars.stamps[:row])
+    if market.pairs_found:
+        known = known.with_pairs_found(len(market.pairs))
     fitted = fit_pairs(market, row, known) if known.kalman.fit else None
     return Task(market, mode, known, loaded, own, day, allow_in_sample, row, trained_until, fitted)
 

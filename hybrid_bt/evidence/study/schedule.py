@@ -23,12 +23,11 @@ import numpy as np
 from hybrid_bt.account.registry import Panel, learned_accounts, momentum, study_accounts
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files import write_whole
-from hybrid_bt.evidence.study.jobs import ENSEMBLE, Arrays, Result, TradeJob, VoiceJob, opinions_of, run_job
+from hybrid_bt.evidence.study.jobs import ENSEMBLE, Arrays, Job, Result, TradeJob, VoiceJob, opinions_of, run_job
 
 if TYPE_CHECKING:
     from hybrid_bt.evidence.study.findings import Plan
 
-Job = VoiceJob | TradeJob
 ROUND = 4  #: jobs a worker in one go, where results come when all are there
 #: name of a backend -> joblib's for it
 BACKENDS = {"joblib": "loky", "dask": "dask", "ray": "ray"}

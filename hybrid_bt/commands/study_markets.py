@@ -1,0 +1,97 @@
+"""`hybrid-bt study` over several markets: one left out after the other, and the literature's own table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hybrid_bt.account.metrics import summarise
+from hybrid_bt.commands import console
+from hybrid_bt.commands.console import Flags
+from hybrid_bt.commands.options import markets_of
+from hybrid_bt.config import Config
+from hybrid_bt.config.build import Policies, load_policies, load_policy
+from hybrid_bt.config.task import as_config
+from hybrid_bt.evidence.bootstrap import N_RESAMPLES
+from hybrid_bt.evidence.study.leave_out import PLAIN, LeftOut, claim, leave_one_out, tables, write_left_out
+from hybrid_bt.evidence.study.markets import MarketJob, job_of
+from hybrid_bt.evidence.trials import LEDGER, append_trial, configuration_key, others_tried, read_trials, trial_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hybrid_bt.bars.market import Market
+
+#: those whose bars lie before 2010, and that nothing else is judged on
+MARKETS = ("us20", "olps:nyse_o", "olps:nyse_n", "olps:tse", "olps:sp500")
+
+
+def left_out_tables(flags: Flags) -> list[Table]:
+    """Do the study of `--leave-one-out`, write its files, and say its first line; the pooled table is the first."""
+    config, out = as_config(flags["mode"], flags["config"]), flags["out"]
+    markets = markets_of({**flags, "markets": flags["markets"] or MARKETS})
+    jobs = jobs_of(markets, flags["mode"], config, given_policies(flags["policies"], config))
+    how = {"n_resamples": flags["resamples"] or N_RESAMPLES, "seed": flags["seed"], "backend": flags["backend"]}
+    with console.progress_bar(f"{len(jobs)} markets, {flags['mode']}") as bar:
+        found = leave_one_out(
+            jobs, out, left_out=flags["policies"] is not None, n_jobs=flags["jobs"], progress=bar, **how
+        )
+    write_left_out(found, out)
+    ledger = out.absolute().parent / LEDGER
+    before = read_trials(ledger)
+    tried = {key for job in jobs for key in others_tried(before, job.task.market.bars.sha256, _tried(job))}
+    if not flags["no_ledger"]:
+        for job in jobs:
+            if job.name in found.traded:
+                append_trial(ledger, _trial(job, found))
+    told = f"{1 + len(tried)} configurations were tried on these markets." if tried else ""
+    failed = [f"{name} FAILED: {why}" for name, why in found.failures.items()]
+    console.say(*(line for line in (claim(found), told, *failed, f"markets.csv in {out}") if line))
+    return [console.table(head, rows, left=head[:1], title=title) for title, head, rows in tables(found)]
+
+
+def jobs_of(
+    markets: Sequence[Market], mode: str, config: Config, policies_of: Callable[[Market], Policies]
+) -> list[MarketJob]:
+    """One a market, with the policies for it; the others teach ridge."""
+    return [job_of(m, [o for o in markets if o is not m], mode, config, policies_of(m)) for m in markets]
+
+
+def given_policies(folder: Path | None, config: Config) -> Callable[[Market], Policies]:
+    """Those of a folder: MARKET.onnx is the SAC policy for a market, MARKET_gate.onnx its gate, which may be missing;
+    without a folder the configuration's own for all."""
+    if folder is None:
+        own = load_policies(config)
+        return lambda market: own
+
+    def found(market: Market) -> Policies:
+        gate = folder / f"{market.name}_gate.onnx"
+        sac = load_policy(str(folder / f"{market.name}.onnx"), "sac") if config.sac.enabled else None
+        return Policies(sac, load_policy(str(gate), "gate") if config.gate.enabled and gate.exists() else None)
+
+    return found
+
+
+def _configuration(job: MarketJob) -> dict[str, object]:
+    return {"mode": job.task.mode, "pairs": list(job.task.market.pairs), **job.task.config.numbers()}
+
+
+def _shas(job: MarketJob) -> dict[str, str]:
+    return {name: policy.sha256 for name, policy in job.task.policies.loaded().items()}
+
+
+def _tried(job: MarketJob) -> str:
+    return configuration_key(_configuration(job), _shas(job), str(job.task.traded.stamps[0])[:10])
+
+
+def _trial(job: MarketJob, found: LeftOut) -> dict[str, object]:
+    """A line of the ledger."""
+    bars, cash = job.task.traded, job.task.config.account.cash
+    equity = cash * np.cumprod(np.append(1.0, 1.0 + found.traded[job.name][f"{PLAIN}:hybrid"]))
+    summary = summarise(equity, bars.stamps, 252.0, traded_notional=math.nan, costs=math.nan)
+    more = {"data_sha256": job.task.market.bars.sha256, "left_out": found.left_out}
+    return trial_of("study", bars, _configuration(job), _shas(job), summary, **more)
