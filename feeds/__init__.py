@@ -77,7 +77,8 @@ def load_bars(
     ----------
     source : str, Path, DataFrame, dict of DataFrame, or Backtrader feeds
         A key of `SOURCES` ("us20", "tech6", "yahoo", "olps:nyse_o"); a folder or file of prices
-        (`hybrid_bt.feeds.files`); one long or wide frame, or one frame per symbol (`hybrid_bt.feeds.frame`); a feed or a list of them.
+        (`hybrid_bt.feeds.files`); one long or wide frame, or one frame per symbol (`hybrid_bt.feeds.frame`); a feed or
+        a list of them.
     symbols : sequence of str, optional
         Which symbols, in this order. All that are there by default; yahoo needs them.
     end : str, date or datetime64, optional

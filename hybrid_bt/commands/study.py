@@ -80,18 +80,18 @@ def main(**flags: Flag) -> None:
     writes, leaves_out = flags["preset"] in RENEWED, flags["leave_one_out"] or flags["preset"] == "markets"
     if flags["check"] and not writes:
         raise ConfigError("--check compares README's results: it goes with --preset readme or markets")
-    for name in () if leaves_out else ("markets", "policies"):
+    for name in () if leaves_out or flags["preset"] == "published" else ("markets", "policies"):
         if flags[name]:
-            raise ConfigError(f"--{name} goes with --leave-one-out")
+            raise ConfigError(f"--{name} goes with --leave-one-out, or with --preset markets or published")
     if writes:
         if not _renew(flags, RENEWED[flags["preset"]]) and flags["check"]:
             click.echo(f"{flags['readme']} does not hold what the commands print; run without --check", err=True)
             raise click.exceptions.Exit(FAILED)
         return
-    if leaves_out:
-        from hybrid_bt.commands.study_markets import left_out_tables
+    if leaves_out or flags["preset"] == "published":
+        from hybrid_bt.commands import study_markets
 
-        console.say(*left_out_tables(flags))
+        console.say(*(study_markets.left_out_tables if leaves_out else study_markets.published_tables)(flags))
         return
     from hybrid_bt.evidence.study.page import claim, verdicts
 

@@ -10,16 +10,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hybrid_bt.account.metrics import summarise
+from hybrid_bt.brain.pair_selection import WINDOW_BARS, with_found_pairs
 from hybrid_bt.commands import console
 from hybrid_bt.commands.console import Flags
 from hybrid_bt.commands.options import markets_of
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies, load_policies, load_policy
 from hybrid_bt.config.task import as_config
+from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.evidence.bootstrap import N_RESAMPLES
 from hybrid_bt.evidence.study.leave_out import PLAIN, LeftOut, claim, leave_one_out, tables, write_left_out
-from hybrid_bt.evidence.study.markets import MarketJob, job_of
+from hybrid_bt.evidence.study.markets import MarketJob, task_on
+from hybrid_bt.evidence.study.published import SETS, PublishedJob, published_table
+from hybrid_bt.evidence.study.schedule import Store, execute
 from hybrid_bt.evidence.trials import LEDGER, append_trial, configuration_key, others_tried, read_trials, trial_of
+from hybrid_bt.feeds import SOURCES, load_bars
+from hybrid_bt.feeds.olps import DAYS, PREFIX
+from hybrid_bt.files import write_whole
+from hybrid_bt.files.texts import csv_of_rows
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,11 +62,35 @@ def left_out_tables(flags: Flags) -> list[Table]:
     return [console.table(head, rows, left=head[:1], title=title) for title, head, rows in tables(found)]
 
 
+def published_tables(flags: Flags) -> list[Table]:
+    """The literature's own table, replayed, and what is left of it beside the hybrid."""
+    config, out = as_config(flags["mode"], flags["config"]), flags["out"]
+    policies_of, jobs = given_policies(flags["policies"], config), []
+    for name in flags["markets"] or tuple(f"{PREFIX}{name}" for name in SETS):
+        if name.removeprefix(PREFIX) not in DAYS:
+            raise ConfigError(f"--markets: {name} is no set of the literature{did_you_mean(name, SOURCES)}")
+        bars = load_bars(name)
+        row = min(WINDOW_BARS, bars.n_bars // 2)
+        market = with_found_pairs(bars, row)
+        jobs.append(PublishedJob(bars.name, task_on(market, flags["mode"], config, policies_of(market), row)))
+    with console.progress_bar("the literature's table") as bar:
+        results = execute(jobs, Store(out / "cells"), backend=flags["backend"], n_jobs=flags["jobs"], progress=bar)
+    failed = [f"{job.name} FAILED: {one.failure}" for job, one in zip(jobs, results, strict=True) if one.failure]
+    head, rows = published_table(
+        jobs, {job.name: one.arrays for job, one in zip(jobs, results, strict=True) if one.arrays}
+    )
+    write_whole(out / "published.csv", csv_of_rows((head, *rows)).encode())
+    seen = "" if flags["policies"] else "; the hybrid's SHIPPED policies learnt on some of these sets"
+    console.say(*failed, f"published.csv in {out}")
+    return [console.table(head, rows, left=head[:2], title=f"total wealth of 1{seen}")]
+
+
 def jobs_of(
     markets: Sequence[Market], mode: str, config: Config, policies_of: Callable[[Market], Policies]
 ) -> list[MarketJob]:
     """One a market, with the policies for it; the others teach ridge."""
-    return [job_of(m, [o for o in markets if o is not m], mode, config, policies_of(m)) for m in markets]
+    others = {market.name: tuple(other for other in markets if other is not market) for market in markets}
+    return [MarketJob(m.name, task_on(m, mode, config, policies_of(m)), others[m.name]) for m in markets]
 
 
 def given_policies(folder: Path | None, config: Config) -> Callable[[Market], Policies]:
