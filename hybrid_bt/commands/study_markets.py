@@ -75,14 +75,13 @@ def published_tables(flags: Flags) -> list[Table]:
         jobs.append(PublishedJob(bars.name, task_on(market, flags["mode"], config, policies_of(market), row)))
     with console.progress_bar("the literature's table") as bar:
         results = execute(jobs, Store(out / "cells"), backend=flags["backend"], n_jobs=flags["jobs"], progress=bar)
-    failed = [f"{job.name} FAILED: {one.failure}" for job, one in zip(jobs, results, strict=True) if one.failure]
-    head, rows = published_table(
-        jobs, {job.name: one.arrays for job, one in zip(jobs, results, strict=True) if one.arrays}
-    )
+    named = {job.name: result for job, result in zip(jobs, results, strict=True)}
+    failed = [f"{name} FAILED: {result.failure}" for name, result in named.items() if result.failure]
+    head, rows = published_table(jobs, {name: result.arrays for name, result in named.items() if result.arrays})
     write_whole(out / "published.csv", csv_of_rows((head, *rows)).encode())
     seen = "" if flags["policies"] else "; the hybrid's SHIPPED policies learnt on some of these sets"
     console.say(*failed, f"published.csv in {out}")
-    return [console.table(head, rows, left=head[:2], title=f"total wealth of 1{seen}")]
+    return [console.table(head, rows, left=head[:2], title=f"what 1 became{seen}")]
 
 
 def jobs_of(

@@ -85,7 +85,7 @@ class IdlePairs:
         """Look at a traded bar: what was seen of each pair, and the direction in which the leg holds it."""
         rules, self._n_bars = self._rules, self._n_bars + 1
         for p, name in list(self.closed.items()):
-            (fresh, zscore, ratio), counts = (getattr(pairs[p], read) for read in READ), self._counts[p]
+            fresh, zscore, ratio, counts = pairs[p].fresh, pairs[p].zscore, pairs[p].prior_beta, self._counts[p]
             if positions[p] != 0.0:
                 del self.closed[p]
             elif rules and fresh and zscore != 0.0:
