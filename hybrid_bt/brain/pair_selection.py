@@ -6,8 +6,8 @@ over the bars that both have among the last `WINDOW_BARS`; c is the correlation 
 series that have nothing in common and up to 4 for those that run against each other: a series and its inverse are never
 alike, whatever a cointegration test says of them. The nearest are chosen, no symbol in more than `MOST_OF_A_SYMBOL`
 pairs, nothing beyond `MOST_DISTANCE`; copies of one series (equal or proportional closes) have no spread to trade and
-are passed over. Y of `Y:X` is the symbol whose log price varies more, so that the hedge ratio is near 1 or above; where
-both vary alike it is the one that comes first by name.
+are passed over. Y of `Y:X` is the symbol whose log price varies less (where both vary alike, the first by name): noise
+in x makes the filter take the hedge ratio for smaller than it is, and a quiet y is left least under-hedged.
 
 For those who look at the pairs, `judged` adds, on the same bars, y_t = a + b x_t + e_t (log closes, least squares):
 Engle and Granger's p-value of a unit root in e (statsmodels `coint`); the half-life of e_t - e_{t-1} = c + k e_{t-1},
@@ -48,44 +48,34 @@ DECIMALS = 12  #: of a distance; the rest is rounding, and must not order pairs 
 LAGS = 5  #: of differences in both tests, a week of daily bars
 
 
-class Alike(NamedTuple):
-    """Two symbols on the bars that both have."""
+class Candidate(NamedTuple):
+    """Two symbols on the bars that both have; the tests, NaN where they were not made, inform and do not choose."""
 
     pair: str  #: `Y:X`
-    y: int  #: column
-    x: int
-    bars: int
     distance: float
+    bars: int
+    hedge_ratio: float  #: b
+    p_value: float = math.nan  #: Engle and Granger
+    q_value: float = math.nan  #: after control of the false discovery rate over all pairs
+    half_life_bars: float = math.nan  #: infinite where e does not return
+    stability: float = math.nan  #: change of the hedge ratio from the first to the second half, relative
+    chosen: bool = False
 
 
 class Found(NamedTuple):
-    """What there is among some symbols."""
+    """What there is among some symbols, the nearest first."""
 
-    pairs: tuple[str, ...]  #: chosen, the nearest first
-    alike: list[Alike]  #: all that can be compared and are no copies, the nearest first
+    pairs: tuple[str, ...]  #: chosen
+    alike: list[Candidate]  #: all that can be compared and are no copies
     copies: list[str]  #: pairs of equal or proportional closes
+    columns: dict[str, tuple[int, int]]  #: of y and x
 
     def notes(self) -> list[str]:
         """What somebody who trades the chosen pairs must know."""
         more = f" and {len(self.copies) - 5} more" if len(self.copies) > 5 else ""
-        copies = f"copies of one series are no pair: {', '.join(self.copies[:5])}{more}"
         nearest = f"; the nearest, {self.alike[0].pair}, are {self.alike[0].distance:.2f} apart" if self.alike else ""
-        nothing = f"no two symbols are within a distance of {MOST_DISTANCE}{nearest}"
-        return [copies] * bool(self.copies) + [nothing] * (not self.pairs)
-
-
-class Candidate(NamedTuple):
-    """One pair, with the tests that inform and do not choose."""
-
-    pair: str  #: `Y:X`
-    distance: float
-    bars: int
-    hedge_ratio: float
-    p_value: float  #: Engle and Granger
-    q_value: float  #: after control of the false discovery rate over all pairs
-    half_life_bars: float  #: infinite where e does not return
-    stability: float  #: change of the hedge ratio from the first to the second half, relative
-    chosen: bool
+        copies = [f"copies of one series are no pair: {', '.join(self.copies[:5])}{more}"] if self.copies else []
+        return copies + ([] if self.pairs else [f"no two symbols are within a distance of {MOST_DISTANCE}{nearest}"])
 
 
 def find_pairs(symbols: Sequence[str], closes: FloatArray, window: int = WINDOW_BARS) -> Found:
@@ -120,14 +110,22 @@ def find_pairs(symbols: Sequence[str], closes: FloatArray, window: int = WINDOW_
             f"pairs: no two of {len(symbols)} symbols have {LEAST_COMMON_BARS} bars in common among the last "
             f"{min(window, len(closes))} before trading; give a longer history, or name the pairs"
         )
-    found = []
+    found, columns = list[Candidate](), {}
     for i, j in np.argwhere(both & (np.minimum(variances, variances.T) > MIN_VARIANCE)).tolist():
-        y, x = (order[i], order[j]) if round(variances[i, j] / variances[j, i], 9) >= 1.0 else (order[j], order[i])
-        distance = max(0.0, round(float(distances[i, j]), DECIMALS))
-        found.append(Alike(f"{symbols[y]}:{symbols[x]}", y, x, int(n_common[i, j]), distance))
-    found.sort(key=lambda alike: (alike.distance, alike.pair))
-    copies = [alike.pair for alike in found if alike.distance <= COPY_DISTANCE]
-    return Found(_chosen(found[len(copies) :]), found[len(copies) :], copies)
+        y, x = (i, j) if round(variances[i, j] / variances[j, i], 9) <= 1.0 else (j, i)
+        pair, distance = f"{symbols[order[y]]}:{symbols[order[x]]}", max(0.0, round(float(distances[i, j]), DECIMALS))
+        found.append(Candidate(pair, distance, int(n_common[i, j]), float(covariances[y, x] / variances[x, y])))
+        columns[pair] = order[y], order[x]
+    found.sort(key=lambda one: (one.distance, one.pair))
+    copies = [one.pair for one in found if one.distance <= COPY_DISTANCE]
+    taken, chosen = Counter[int](), list[str]()
+    for n, one in enumerate(found):
+        room = len(chosen) < MOST_PAIRS and all(taken[side] < MOST_OF_A_SYMBOL for side in columns[one.pair])
+        if COPY_DISTANCE < one.distance <= MOST_DISTANCE and room:
+            chosen.append(one.pair)
+            taken.update(columns[one.pair])
+            found[n] = one._replace(chosen=True)
+    return Found(tuple(chosen), found[len(copies) :], copies, columns)
 
 
 def with_found_pairs(bars: Bars, window: int = WINDOW_BARS) -> Market:
@@ -135,34 +133,22 @@ def with_found_pairs(bars: Bars, window: int = WINDOW_BARS) -> Market:
     return Market(bars.name, bars, find_pairs(bars.symbols, bars.close[:window]).pairs, pairs_found=True)
 
 
-def _chosen(alike: Sequence[Alike]) -> tuple[str, ...]:
-    taken: Counter[int] = Counter()
-    names: list[str] = []
-    for pair, y, x, _, distance in alike:
-        if distance <= MOST_DISTANCE and len(names) < MOST_PAIRS and max(taken[y], taken[x]) < MOST_OF_A_SYMBOL:
-            names.append(pair)
-            taken.update((y, x))
-    return tuple(names)
-
-
 def judged(found: Found, closes: FloatArray, top: int) -> list[Candidate]:
     """The `top` nearest pairs and all chosen ones, the nearest first, tested on the closes (T, N) of `find_pairs`."""
     from statsmodels.stats.multitest import multipletests
 
-    listed = [alike for rank, alike in enumerate(found.alike) if rank < top or alike.pair in found.pairs]
-    rows = [_candidate(alike, np.log(closes), alike.pair in found.pairs) for alike in listed]
+    logs, listed = np.log(closes), [one for rank, one in enumerate(found.alike) if rank < top or one.chosen]
+    rows = [_judged(one, logs[:, found.columns[one.pair]]) for one in listed]
     p_values = [row.p_value for row in rows] + [1.0] * (len(found.alike) - len(rows))
     q_values = multipletests(p_values, method="fdr_by")[1] if rows else ()
     return [row._replace(q_value=float(q)) for row, q in zip(rows, q_values, strict=False)]
 
 
-def _candidate(alike: Alike, logs: FloatArray, chosen: bool) -> Candidate:
-    pair, *sides, bars, distance = alike
-    y, x = logs[np.isfinite(logs[:, sides]).all(axis=1)][:, sides].T
-    ratio, half = _slope(y, x), bars // 2
-    moved = _slope(y[half:], x[half:]) - _slope(y[:half], x[:half])
-    half_life, drift = _half_life(y - ratio * x), moved / abs(ratio) if ratio else math.inf
-    return Candidate(pair, distance, bars, ratio, _engle_granger(y, x), math.nan, half_life, drift, chosen)
+def _judged(one: Candidate, logs: FloatArray) -> Candidate:
+    y, x = logs[np.isfinite(logs).all(axis=1)].T
+    ratio, half = one.hedge_ratio, one.bars // 2
+    drift = (_slope(y[half:], x[half:]) - _slope(y[:half], x[:half])) / abs(ratio) if ratio else math.inf
+    return one._replace(p_value=_engle_granger(y, x), half_life_bars=_half_life(y - ratio * x), stability=drift)
 
 
 def _engle_granger(y: FloatArray, x: FloatArray) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_bt.brain.pair_selection import MOST_DISTANCE, WINDOW_BARS, Candidate, Found, find_pairs, judged
+from hybrid_bt.brain.pair_selection import MOST_DISTANCE, WINDOW_BARS, Candidate, find_pairs, judged
 from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, command, option, say, table, write_out
 from hybrid_bt.commands.options import LAST_TRAINING_DAY, market_of, markets_of, shared
 from hybrid_bt.errors import ConfigError
@@ -29,10 +29,11 @@ def main(**flags: Flag) -> None:
     """Choose the pairs whose log prices were most alike, as pairs="auto" of HybridStrategy does on the same bars.
 
     Distance is the mean squared gap of standardised log prices: 0 for copies, 2 for strangers, more for opposites. At
-    most 20 pairs are chosen, 4 of a symbol, none beyond 0.3. Tests for cointegration inform and choose nothing; they
-    are made for the pairs listed. The text for --pairs of `hybrid-bt run` comes last.
+    most 20 pairs are chosen, 4 of a symbol, none beyond 0.3; "no room" had that many nearer ones. Tests for
+    cointegration inform and choose nothing; they are made for the pairs listed, and q counts all others as p = 1. The
+    text for --pairs of `hybrid-bt run` comes last.
     """
-    from hybrid_bt.files.texts import csv_of_rows, plain
+    from hybrid_bt.files.texts import csv_of_rows, end_days, plain
 
     if flags["markets"] and flags["train_start"]:
         raise ConfigError(f"--markets looks at the first {WINDOW_BARS} bars of each; drop --train-start")
@@ -44,8 +45,13 @@ def main(**flags: Flag) -> None:
         rows = judged(found, bars.close, flags["top"])
         of: dict[str, object] = {"market": bars.name} if named else {}
         listed += [of | c._asdict() for c in rows]
-        if not flags["as_json"]:
-            _print(bars, found, rows)
+        if flags["as_json"]:
+            continue
+        first, last = end_days(bars.stamps)
+        title = f"{len(rows)} of {len(found.alike)} pairs of {bars.name}, {first} to {last}, the nearest first"
+        say(table(_HEAD, [_cells(c) for c in rows], left=("pair",), title=title), *found.notes())
+        if found.pairs:
+            click.echo(f"--pairs {','.join(found.pairs)}")
     if flags["out"]:
         head = (*(["market"] if named else []), *Candidate._fields)
         write_out(flags["out"], csv_of_rows((head, *(row.values() for row in listed))).encode())
@@ -63,18 +69,7 @@ def _panel(flags: Flags) -> Bars:
     return bars if flags["train_start"] else bars.between(bars.stamps[-WINDOW_BARS:][0], None)
 
 
-def _print(bars: Bars, found: Found, rows: list[Candidate]) -> None:
-    from hybrid_bt.files.texts import end_days
-
-    first, last = end_days(bars.stamps)
-    title = f"{len(rows)} of {len(found.alike)} pairs of {bars.name}, {first} to {last}, the nearest first"
-    say(table(_HEAD, [_cells(c) for c in rows], left=("pair",), title=title))
-    say(*found.notes())
-    if found.pairs:
-        click.echo(f"--pairs {','.join(found.pairs)}")
-
-
 def _cells(c: Candidate) -> tuple[str, ...]:
-    refused = "negative" if c.hedge_ratio < 0.0 else "" if c.distance > MOST_DISTANCE else "4 are nearer"
+    refused = "negative" if c.hedge_ratio < 0.0 else "" if c.distance > MOST_DISTANCE else "no room"
     numbers = f"{c.distance:.3f}", f"{c.hedge_ratio:.2f}", f"{c.p_value:.4f}", f"{c.q_value:.3f}"
     return c.pair, *numbers, f"{c.half_life_bars:.0f}", f"{c.stability:+.0%}", "yes" if c.chosen else refused

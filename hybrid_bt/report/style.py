@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 INK, GREY, PALE = "#222222", "#767676", "#BBBBBB"
 BLUE, SKY, GREEN, ORANGE, VERMILLION, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
-PALETTE = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY)
 WIDTH_INCHES, DPI = 10.0, 120  # 1,200 pixels
 HEADER_INCHES = 0.95  # title and subtitle
 INDENT = 0.02  # of the width, before and behind the header

@@ -521,7 +521,7 @@ def test_parts_without_state_methods_go_on(own: dict[str, Any], first: int, tmp_
     def given() -> dict[str, Any]:
         return {"news": Moods()} if "news" in own else own
 
-    bars, state = random_bars(N, seed=2), tmp_path / "state"
+    bars, state = random_bars(N, seed=3), tmp_path / "state"
     whole = run(bars, **given())
     killed(bars, state, 300, "sent", **given())
     resumed = run(with_rows(bars, slice(first, N)), state, **given())
