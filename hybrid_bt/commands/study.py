@@ -91,7 +91,10 @@ def main(**flags: Flag) -> None:
     if leaves_out or flags["preset"] == "published":
         from hybrid_bt.commands import study_markets
 
-        console.say(*(study_markets.left_out_tables if leaves_out else study_markets.published_tables)(flags))
+        said, failed = (study_markets.left_out_tables if leaves_out else study_markets.published_tables)(flags)
+        console.say(*failed, *said)
+        if failed:
+            raise click.exceptions.Exit(FAILED)
         return
     from hybrid_bt.evidence.study.page import claim, verdicts
 
@@ -137,7 +140,7 @@ def _readme_blocks(flags: Flags) -> dict[str, str]:
 def _market_blocks(flags: Flags) -> dict[str, str]:
     from hybrid_bt.commands.study_markets import left_out_tables
 
-    return {"results markets": console.printed(left_out_tables(flags)[0])}
+    return {"results markets": console.printed(*left_out_tables(flags)[0][:2])}
 
 
 RENEWED = {"readme": _readme_blocks, "markets": _market_blocks}  #: preset -> what it writes into the pages

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 MARKETS = ("us20", "olps:nyse_o", "olps:nyse_n", "olps:tse", "olps:sp500")
 
 
-def left_out_tables(flags: Flags) -> list[Table]:
-    """Do the study of `--leave-one-out`, write its files, and say its first line; the pooled table is the first."""
+def left_out_tables(flags: Flags) -> tuple[list[str | Table], list[str]]:
+    """Do the study of `--leave-one-out` and write its files: the claim, the pooled table, what else there is to say;
+    and the markets that failed."""
     config, out = as_config(flags["mode"], flags["config"]), flags["out"]
     markets = markets_of({**flags, "markets": flags["markets"] or MARKETS})
     jobs = jobs_of(markets, flags["mode"], config, given_policies(flags["policies"], config))
@@ -56,14 +57,14 @@ def left_out_tables(flags: Flags) -> list[Table]:
         for job in jobs:
             if job.name in found.traded:
                 append_trial(ledger, _trial(job, found))
-    told = f"{1 + len(tried)} configurations were tried on these markets." if tried else ""
     failed = [f"{name} FAILED: {why}" for name, why in found.failures.items()]
-    console.say(*(line for line in (claim(found), told, *failed, f"markets.csv in {out}") if line))
-    return [console.table(head, rows, left=head[:1], title=title) for title, head, rows in tables(found)]
+    told = [f"{1 + len(tried)} configurations were tried on these markets."] if tried else []
+    drawn = (console.table(head, rows, left=head[:1], title=title) for title, head, rows in tables(found))
+    return [claim(found), *drawn, *told, f"markets.csv in {out}"], failed
 
 
-def published_tables(flags: Flags) -> list[Table]:
-    """The literature's own table, replayed, and what is left of it beside the hybrid."""
+def published_tables(flags: Flags) -> tuple[list[str | Table], list[str]]:
+    """The literature's own table, replayed, and what is left of it beside the hybrid; and the sets that failed."""
     config, out = as_config(flags["mode"], flags["config"]), flags["out"]
     policies_of, jobs = given_policies(flags["policies"], config), []
     for name in flags["markets"] or tuple(f"{PREFIX}{name}" for name in SETS):
@@ -80,8 +81,8 @@ def published_tables(flags: Flags) -> list[Table]:
     head, rows = published_table(jobs, {name: result.arrays for name, result in named.items() if result.arrays})
     write_whole(out / "published.csv", csv_of_rows((head, *rows)).encode())
     seen = "" if flags["policies"] else "; the hybrid's SHIPPED policies learnt on some of these sets"
-    console.say(*failed, f"published.csv in {out}")
-    return [console.table(head, rows, left=head[:2], title=f"what 1 became{seen}")]
+    drawn = console.table(head, rows, left=head[:2], title=f"what 1 became{seen}")
+    return [drawn, f"published.csv in {out}"], failed
 
 
 def jobs_of(

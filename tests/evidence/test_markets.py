@@ -141,7 +141,7 @@ def test_the_command_pools_resumes_and_says_whose_policies_they_are(files: Path)
     first, again = (CliRunner().invoke(main, words) for _ in range(2))
     assert first.exit_code == 0, first.output
     assert first.output.startswith("On 2 markets before 2010 with the SHIPPED policies")
-    assert again.output.split("configurations")[0].startswith(first.output.split("markets.csv")[0].rstrip())
+    assert again.output.replace("2 configurations were tried on these markets.\n", "") == first.output
     with open(files / "out" / "markets.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     whole = [row for row in rows if (row["setting"], row["period"]) == ("1x", "whole")]
