@@ -88,12 +88,15 @@ def _sac(history: Any, config: Any, steps: int) -> float:
 def _gate(history: Any, config: Any, steps: int) -> float:
     from hybrid_bt.brain.records import Opinions
     from hybrid_bt.envs import regime_track
+    from hybrid_bt.equations.bundles import layout_of
 
-    shape = history.bars.close.shape
-    rng = np.random.default_rng(0)
-    legs = {"sac": rng.uniform(0.0, 0.1, shape), "kalman": rng.uniform(-0.1, 0.1, shape)}
-    said = Opinions(legs, np.zeros(shape[0]), history.volatility, history.correlation, history.warm)
-    track = regime_track(history, said, config.mix(), str(START), str(END))
+    t, n = history.bars.close.shape
+    layout = layout_of([[(i,) for i in range(n)], [(i, i + 1) for i in range(0, n - 1, 2)]])
+    amounts = np.random.default_rng(0).uniform(-0.1, 0.1, (t, len(layout.columns)))
+    amounts[:, :n] = abs(amounts[:, :n])
+    seen = np.zeros(t), history.volatility, history.correlation, history.warm
+    said = Opinions(("sac", "kalman"), layout, amounts, np.zeros(amounts.shape[1]), np.full((t, 2), 0.01), *seen)
+    track = regime_track(history, said, config.lines(), str(START), str(END))
     spec = GATE_SPECS["stable"]
     model, stopwatch = new_gate(regime_env([track], config, spec), spec, steps=steps, seed=0), Stopwatch()
     stopwatch.watch(model.env.venv, "step_wait", "environment, 16 portfolios")

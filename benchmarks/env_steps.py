@@ -30,6 +30,7 @@ from hybrid_bt.envs import (
     asset_tracks,
     portfolio_track,
 )
+from hybrid_bt.equations.bundles import layout_of
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.sizing import OrderRules
 
@@ -79,7 +80,7 @@ def regime_env(bars: Bars) -> TradingEnv:
     """Two legs that trade on every bar, an account of all symbols and its shadow."""
     rng = np.random.default_rng(0)
     config = load_config("stable")
-    legs = rng.uniform(-0.4, 0.4, (2, *bars.close.shape)) / bars.n_symbols
+    n, wished = bars.n_symbols, rng.uniform(-0.4, 0.4, (bars.n_bars, 2 * bars.n_symbols)) / bars.n_symbols
     track = Track(
         bars.symbols,
         rng.normal(size=(bars.n_bars, 10)).astype(np.float32),
@@ -89,9 +90,12 @@ def regime_env(bars: Bars) -> TradingEnv:
         bars.close,
         bars.stamps.astype("datetime64[D]").astype(np.int64),
         Span(WARM_ROW, bars.n_bars - 1),
-        (*legs, np.zeros(bars.close.shape)),
+        np.hstack([wished, np.full((bars.n_bars, 2), 0.01)]),
+        layout_of([[(i,) for i in range(n)]] * 2),
+        (np.zeros(bars.close.shape, np.bool_),),
+        config.lines(),
     )
-    terms = Task(fusion=config.fusion, risk=config.risk, risk_aversion=2.0, costs=COSTS, rules=RULES)
+    terms = Task(risk=config.risk, risk_aversion=2.0, costs=COSTS, rules=RULES)
     return TradingEnv(REGIME, [track], terms, episode_bars=None)
 
 
@@ -100,7 +104,7 @@ def asset_env(bars: Bars) -> TradingEnv:
     config = load_config("stable")
     reader = MarketReader(bars.n_symbols, [], [], config.spread_params)
     tracks = asset_tracks(read_history(bars, reader), bars.stamps[WARM_ROW], bars.stamps[-1])
-    terms = Task(risk_aversion=2.0, base_action=0.5, unit=config.risk_unit, costs=COSTS, rules=RULES)
+    terms = Task(risk_aversion=2.0, base_action=0.5, costs=COSTS, rules=RULES)
     return TradingEnv(ASSET, tracks, terms, episode_bars=None)
 
 

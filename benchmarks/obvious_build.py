@@ -20,12 +20,14 @@ import pandas as pd
 from benchmarks.models import gate_and_frozen, sac_and_frozen
 from benchmarks.panels import START_CASH, pandas_feeds
 from hybrid_bt.bars.market import resolve_pairs
-from hybrid_bt.brain.hybrid import netted
 from hybrid_bt.brain.legs import KalmanLeg
 from hybrid_bt.brain.reader import MarketReader
 from hybrid_bt.config import load_config
+from hybrid_bt.equations.bundles import layout_of
 from hybrid_bt.equations.features import MARKET_FEATURES as MARKET_OBSERVATION
-from hybrid_bt.equations.fusion import leg_weights, limit, mix_into
+from hybrid_bt.equations.fusion import Said, Settled, leg_shares, settle_bar
+from hybrid_bt.equations.leg_risk import Seen, new_memory, risk_bars
+from hybrid_bt.equations.tilt import tilt_bars
 from hybrid_bt.feeds import load_bars
 
 __all__ = ["main"]
@@ -42,28 +44,39 @@ class ObviousHybrid(bt.Strategy):
         pairs = resolve_pairs([self.p.pair], names)
         self.reader = MarketReader(len(names), pairs, [config.kalman_params], config.spread_params)
         self.kalman = KalmanLeg(names, pairs, config.pair_rules)
-        self.mix, self.risk = config.mix(), config.risk
-        self.actions = [0.0] * len(names)
+        self.mix, self.risk, self.tilt = config.lines(), config.risk, config.tilt_params
+        self.layout = layout_of([[(i,) for i in range(len(names))], pairs])
+        self.legs = new_memory(2, len(names))
+        self.actions, self.scores = [0.0] * len(names), [0.0] * len(names)
         self.memory: Any = None
         self.values: list[float] = []
+        self.targets: list[list[float]] = []
 
     def next(self) -> None:
-        view = self.reader.read([feed.close[0] for feed in self.datas])
+        view, n = self.reader.read([feed.close[0] for feed in self.datas]), len(self.datas)
         self.values.append(self.broker.getvalue())
-        if not all(view.warm):
-            return
         for i, row in enumerate(view.features):
-            seen = np.array([*row, self.actions[i]], dtype=np.float32)
-            self.actions[i] = float(self.p.sac.predict(seen, deterministic=True)[0][0])
-        market = np.array(view.market, dtype=np.float32)
-        assert len(market) == len(MARKET_OBSERVATION)
-        start = np.array([self.memory is None])
-        r, self.memory = self.p.gate.predict(market, state=self.memory, episode_start=start, deterministic=True)
-        sac = [action / len(self.actions) for action in self.actions]
-        fused, kalman = [0.0] * len(sac), netted(self.kalman.wishes(view), len(sac))
-        mix_into(fused, (sac, kalman), leg_weights(float(np.reshape(r, -1)[0]), self.mix))
-        target, _ = limit(fused, view.volatility, view.correlation, self.risk)
-        for feed, share in zip(self.datas, target, strict=True):
+            if view.warm[i]:
+                seen = np.array([*row, self.actions[i]], dtype=np.float32)
+                self.actions[i] = float(self.p.sac.predict(seen, deterministic=True)[0][0])
+        shares, risks, r = [0.0] * n, [0.0] * 2, 0.0
+        tilt_bars([shares], self.scores, [self.actions], [view.volatility], [view.warm], self.tilt)
+        amounts = shares + [amount for wish in self.kalman.wishes(view) for amount in wish.amounts]
+        sds = [pair.innovation_sd for pair in view.pairs]
+        whose = [-1] * n + list(range(len(view.pairs)))
+        seen_of_legs = Seen([view.closes], [view.volatility], [view.correlation], [sds])
+        risk_bars(self.legs, seen_of_legs, [amounts], self.layout, whose, [risks])
+        if view.market_warm:
+            market = np.array(view.market, dtype=np.float32)
+            assert len(market) == len(MARKET_OBSERVATION)
+            start = np.array([self.memory is None])
+            score, self.memory = self.p.gate.predict(market, state=self.memory, episode_start=start, deterministic=True)
+            r = float(np.reshape(score, -1)[0])
+        out = Settled([0.0] * n, [0.0] * len(amounts), [0.0] * 2)
+        said = Said(amounts, risks, view.volatility, view.correlation)
+        settle_bar(out, said, self.layout, leg_shares(r, self.mix), self.risk, [0.0] * n)
+        self.targets.append(list(out.targets))
+        for feed, share in zip(self.datas, out.targets, strict=True):
             self.order_target_percent(feed, share)
 
 

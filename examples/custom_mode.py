@@ -11,7 +11,8 @@ from hybrid_bt.feeds import load_bars, to_feeds
 MINE = """
 [risk]
 volatility_target = 0.06     # per year
-gross_limit = 0.8            # sum of |target|
+gross_limit = 0.8            # sum of |target| of what is not hedged
+hedged_gross_limit = 0.4     # of both sides of all pairs
 
 [kalman]
 entry_z = 2.0                # open a pair later
@@ -32,4 +33,4 @@ cerebro.addstrategy(HybridStrategy, config=config, pairs="KO:PEP,CVX:XOM", recor
 (strategy,) = cerebro.run()
 
 gross = abs(strategy.recorder.decisions().target).sum(axis=1)
-print(f"value {cerebro.broker.getvalue():,.2f}; gross exposure wanted at most {gross.max():.3f} of 0.8")
+print(f"value {cerebro.broker.getvalue():,.2f}; gross exposure wanted at most {gross.max():.3f} of 1.2")

@@ -1,4 +1,4 @@
-"""A leg of your own beside the shipped ones: momentum over a year, in equal shares of risk."""
+"""A leg of your own beside the shipped ones: momentum over a year, a tenth of the account's risk on top."""
 
 import math
 from datetime import date
@@ -13,7 +13,7 @@ from hybrid_bt.feeds import load_bars, to_feeds
 
 
 class MomentumParams(NamedTuple):
-    """The keys of `[legs.momentum]` beside the weights at r = -1, 0 and +1."""
+    """The keys of `[legs.momentum]` beside its share of risk at r = -1, 0 and +1."""
 
     lookback_bars: Annotated[int, Ge(2), "bars over which a price must have risen"] = 252
     risk_unit: Annotated[float, Gt(0), "volatility per year of a whole position"] = 0.2
@@ -45,8 +45,8 @@ LEGS["momentum"] = MomentumLeg  # a package of yours would name it as an entry p
 
 if __name__ == "__main__":
     bars = load_bars("us20", symbols=["KO", "PEP", "CVX", "XOM"]).between("2008-06-02", "2012-12-31")
-    weights = {"at_reversion": 0.0, "at_neutral": 0.2, "at_trend": 0.4}
-    for legs in ({}, {"momentum": weights | {"lookback_bars": 63}}):
+    share = {"at_reversion": 0.0, "at_neutral": 0.1, "at_trend": 0.2}
+    for legs in ({}, {"momentum": share | {"lookback_bars": 63}}):
         cerebro = bt.Cerebro()
         for feed in to_feeds(bars):
             cerebro.adddata(feed, name=feed._name)

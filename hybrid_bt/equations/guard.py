@@ -30,7 +30,6 @@ from hybrid_bt.equations.guard_limits import (
     Wanted,
     is_active,
     limited,
-    ordered,
     sent,
 )
 
@@ -79,7 +78,6 @@ def guard_step(
     mask = _wanted_at_all(state, wanted, facts, params)
     if is_active(params):
         mask |= limited(wanted, facts, pairs, params)
-        mask |= ordered(wanted, facts, params)
         mask |= sent(wanted, facts, pairs, params, band)
     return state, mask
 

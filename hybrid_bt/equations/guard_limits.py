@@ -16,7 +16,7 @@ from typing import Annotated, Literal, NamedTuple
 from annotated_types import Ge, Lt
 
 from hybrid_bt.equations import Numbers
-from hybrid_bt.equations.bundles import ROUNDING, Layout, hold_to, layout_of, net_into
+from hybrid_bt.equations.bundles import PASSES, ROUNDING, Bundle, Layout, bundles_of, hold_to, layout_of, net_into
 
 #: bit i of a mask says that rule i changed what was wanted
 RULES = (
@@ -99,105 +99,115 @@ class Wanted(NamedTuple):
     together: Sequence[int] = ()  #: (N,) symbols of the same label are one decision; empty for nobody
 
 
-def _outcome(targets: Sequence[float], facts: GuardFacts) -> list[float]:
-    """What would be held: targets where an order can be sent, else what is held."""
-    return [
-        target if can and target == target else held
-        for target, held, can in zip(targets, facts.held, facts.delivered, strict=True)
-    ]
-
-
 def limited(wanted: Wanted, facts: GuardFacts, pairs: Sequence[tuple[int, int]], params: GuardParams) -> int:
-    """Cut what is wanted down to the limits, hedges as a whole."""
-    everyone, gross, mask = range(len(wanted.targets)), params.gross_limit, 0
-    if params.asset_limit > 0.0:
-        mask |= ASSET if _hold(wanted, facts, [params.asset_limit] * len(everyone)) else 0
-    for pair in pairs if params.pair_limit > 0.0 else ():
-        mask |= PAIR if _scale_gross(wanted, facts, pair, params.pair_limit) else 0
-    mask |= GROSS if gross > 0.0 and _scale_gross(wanted, facts, everyone, gross) else 0
-    return mask | _scale_net(wanted, facts, params.net_limit)
+    """Cut what is wanted down to the limits, hedges as a whole.
 
-
-def _hold(wanted: Wanted, facts: GuardFacts, bounds: Sequence[float]) -> bool:
-    """Cut to |position| <= bound, (N,), where an order can be sent; whether that was needed."""
-    targets, sides, layout, _ = wanted
-    keeps = [can and target != target for target, can in zip(targets, facts.delivered, strict=True)]
-    is_cut = False
-    for i, (held, bound) in enumerate(zip(facts.held, bounds, strict=True)):
-        if keeps[i] and abs(held) > bound:
-            targets[i], is_cut = math.copysign(bound, held), True
-    netted = [0.0] * len(targets)
-    net_into(netted, sides, layout)
-    free = [can and not kept for can, kept in zip(facts.delivered, keeps, strict=True)]
-    most = [bound if can else math.inf for bound, can in zip(bounds, free, strict=True)]
-    if not hold_to(netted, sides, layout, most, math.inf):
-        return is_cut
-    targets[:] = [new if can else old for new, old, can in zip(netted, targets, free, strict=True)]
-    return True
-
-
-def _scale(wanted: Wanted, facts: GuardFacts, weights: Sequence[float], columns: Container[int], scale: float) -> None:
-    """Multiply the positions of some columns, `weights` (N,), by one factor, and what is hedged with them."""
-    targets, sides, layout, _ = wanted
-    first = 0
-    for end in layout.ends:
-        if any(layout.columns[s] in columns for s in range(first, end)):
-            sides[first:end] = [scale * side for side in sides[first:end]]
-        first = end
-    netted = [0.0] * len(targets)
-    net_into(netted, sides, layout)
-    for i, can in enumerate(facts.delivered):
-        if can and targets[i] == targets[i]:
-            targets[i] = netted[i]
-        elif can and i in columns:
-            targets[i] = scale * weights[i]
-
-
-def _scale_gross(wanted: Wanted, facts: GuardFacts, columns: Sequence[int], limit: float) -> bool:
-    """Scale some columns down so that their |positions| add up to `limit`; whether that was needed."""
-    weights = _outcome(wanted.targets, facts)
-    movable = math.fsum(abs(weights[i]) for i in columns if facts.delivered[i])
-    fixed = math.fsum(abs(weights[i]) for i in columns if not facts.delivered[i])
-    if fixed + movable <= limit * (1.0 + ROUNDING) or movable == 0.0:
-        return False
-    _scale(wanted, facts, weights, columns, max(limit - fixed, 0.0) / movable)
-    return True
-
-
-def _scale_net(wanted: Wanted, facts: GuardFacts, limit: float) -> int:
-    """Scale everything down so that |sum of positions| is `limit`, or as near as what cannot be traded allows."""
-    if not limit > 0.0:
-        return 0
-    weights = _outcome(wanted.targets, facts)
-    movable = math.fsum(weight for weight, can in zip(weights, facts.delivered, strict=True) if can)
-    fixed = math.fsum(weight for weight, can in zip(weights, facts.delivered, strict=True) if not can)
-    net = fixed + movable
-    if abs(net) <= limit * (1.0 + ROUNDING) or movable == 0.0:
-        return 0
-    scale = min(max((math.copysign(limit, net) - fixed) / movable, 0.0), 1.0)
-    if scale == 1.0:
-        return 0
-    _scale(wanted, facts, weights, range(len(weights)), scale)
-    return NET
-
-
-def ordered(wanted: Wanted, facts: GuardFacts, params: GuardParams) -> int:
-    """Cut orders that open more than `max_order_notional`; what closes a position may be of any size.
-
-    A hedge is opened in pieces with both sides in step.
+    What is kept (NaN) is cut only where a limit asks for it, as what stands alone. A cut hedge may lay bare what its
+    other side offset, so all limits are looked at until none is broken; if that takes more than `PASSES` rounds, one
+    factor on everything ends it.
     """
-    if not params.max_order_notional > 0.0:
-        return 0
-    cap, bounds = params.max_order_notional / facts.equity, []
-    for target, held in zip(wanted.targets, facts.held, strict=True):
-        room = cap + abs(held) if target * held > 0.0 else max(cap - abs(held), 0.0)
-        opens = abs(target - held) > cap * (1.0 + ROUNDING) and (target * held <= 0.0 or abs(target) > abs(held))
-        bounds.append(room if opens and target != 0.0 else math.inf if target == target else abs(held))
-    return NOTIONAL if _hold(wanted, facts, bounds) else 0
+    targets, sides, layout, _ = wanted
+    n, own = len(targets), len(sides)
+    keeps = [can and target != target for target, can in zip(targets, facts.delivered, strict=True)]
+    inert = [kept or not can for kept, can in zip(keeps, facts.delivered, strict=True)]
+    alone = layout_of([bundles_of_all(layout), [(i,) for i in range(n)]])
+    work = [0.0 if inert[i] else side for i, side in zip(layout.columns, sides, strict=True)]
+    work += [held if kept else 0.0 for held, kept in zip(facts.held, keeps, strict=True)]
+    book, mask = _Book(work, alone, facts), 0
+    for _ in range(PASSES):
+        cut = book.hold_once(pairs, params)
+        mask |= cut
+        if not cut:
+            break
+    else:
+        book.scale(range(n), min(1.0, *book.factors(pairs, params)))
+    if mask:
+        sides[:] = [old if inert[i] else new for i, old, new in zip(layout.columns, sides, work[:own], strict=True)]
+        for i, target in enumerate(book.targets):
+            if facts.delivered[i] and not (keeps[i] and work[own + i] == facts.held[i]):
+                targets[i] = target
+    return mask
+
+
+def bundles_of_all(layout: Layout) -> list[Bundle]:
+    """Columns of each bundle."""
+    return [columns for _, columns in bundles_of(layout)]
+
+
+class _Book:
+    """Sides that can be cut, what they come to, and what is held of symbols that cannot be traded."""
+
+    def __init__(self, sides: list[float], layout: Layout, facts: GuardFacts) -> None:
+        self.sides, self.layout, self.facts = sides, layout, facts
+        self.fixed = [0.0 if can else held for held, can in zip(facts.held, facts.delivered, strict=True)]
+        self.targets = [0.0] * len(facts.held)
+        net_into(self.targets, sides, layout)
+
+    def hold_once(self, pairs: Sequence[tuple[int, int]], params: GuardParams) -> int:
+        """Each limit once; those that were broken."""
+        mask = 0
+        for rule, bounds in (
+            (ASSET, self._most(params.asset_limit)),
+            (NOTIONAL, self._room(params.max_order_notional)),
+        ):
+            mask |= rule if hold_to(self.targets, self.sides, self.layout, bounds, math.inf) else 0
+        for pair in pairs if params.pair_limit > 0.0 else ():
+            mask |= PAIR if self._shrink(pair, self._gross_factor(pair, params.pair_limit)) else 0
+        everyone = range(len(self.targets))
+        mask |= GROSS if self._shrink(everyone, self._gross_factor(everyone, params.gross_limit)) else 0
+        return mask | (NET if self._shrink(everyone, self._net_factor(params.net_limit)) else 0)
+
+    def factors(self, pairs: Sequence[tuple[int, int]], params: GuardParams) -> list[float]:
+        """Each of which keeps a limit, if everything is multiplied by it."""
+        bounds = zip(self._most(params.asset_limit), self._room(params.max_order_notional), strict=True)
+        singles = [min(two) / abs(target) for two, target in zip(bounds, self.targets, strict=True) if target != 0.0]
+        both = [self._gross_factor(pair, params.pair_limit) for pair in pairs]
+        everyone = self._gross_factor(range(len(self.targets)), params.gross_limit)
+        return [*singles, *both, everyone, self._net_factor(params.net_limit)]
+
+    def scale(self, columns: Container[int], factor: float) -> None:
+        """Multiply the sides of all bundles that touch some columns."""
+        first = 0
+        for end in self.layout.ends:
+            if any(self.layout.columns[s] in columns for s in range(first, end)):
+                self.sides[first:end] = [factor * side for side in self.sides[first:end]]
+            first = end
+        net_into(self.targets, self.sides, self.layout)
+
+    def _shrink(self, columns: Sequence[int], factor: float) -> bool:
+        if factor < 1.0:
+            self.scale(columns, factor)
+        return factor < 1.0
+
+    def _most(self, limit: float) -> list[float]:
+        return [limit if limit > 0.0 else math.inf] * len(self.targets)
+
+    def _room(self, notional: float) -> list[float]:
+        """What each position may become by an order of this size; what closes one may be of any."""
+        cap = notional / self.facts.equity if notional > 0.0 else math.inf
+        held = zip(self.targets, self.facts.held, strict=True)
+        return [cap + abs(was) if target * was > 0.0 else max(cap - abs(was), 0.0) for target, was in held]
+
+    def _gross_factor(self, columns: Sequence[int], limit: float) -> float:
+        movable = math.fsum(abs(self.targets[i]) for i in columns)
+        fixed = math.fsum(abs(self.fixed[i]) for i in columns)
+        if not limit > 0.0 or fixed + movable <= limit * (1.0 + ROUNDING) or movable == 0.0:
+            return 1.0
+        return max(limit - fixed, 0.0) / movable
+
+    def _net_factor(self, limit: float) -> float:
+        movable, fixed = math.fsum(self.targets), math.fsum(self.fixed)
+        net = fixed + movable
+        if not limit > 0.0 or abs(net) <= limit * (1.0 + ROUNDING) or movable == 0.0:
+            return 1.0
+        return min(max((math.copysign(limit, net) - fixed) / movable, 0.0), 1.0)
 
 
 def sent(wanted: Wanted, facts: GuardFacts, pairs: Sequence[tuple[int, int]], params: GuardParams, band: float) -> int:
-    """Where the rebalance band would hold back a reduction and leave a limit broken, reduce by a band."""
+    """Where the rebalance band would hold back a reduction and leave a limit broken, reduce by a band.
+
+    Symbols that are one decision are cut by one factor, the smallest that the band lets pass.
+    """
     targets, labels = wanted.targets, wanted.together or range(len(wanted.targets))
     moves = {
         label
@@ -212,12 +222,14 @@ def sent(wanted: Wanted, facts: GuardFacts, pairs: Sequence[tuple[int, int]], pa
         return 0
     as_held = [held if stuck else target for target, held, stuck in zip(targets, facts.held, held_back, strict=True)]
     alone = layout_of([[(i,) for i in range(len(as_held))]])
-    broken = limited(
-        Wanted(as_held, [value if value == value else 0.0 for value in as_held], alone), facts, pairs, params
-    )
-    if broken:
-        for i, stuck in enumerate(held_back):
-            if stuck:
-                rest = abs(facts.held[i]) - band * PAST_BAND
-                targets[i] = math.copysign(rest, facts.held[i]) if rest > 0.0 else 0.0
+    known = [value if value == value else 0.0 for value in as_held]
+    broken = limited(Wanted(as_held, known, alone), facts, pairs, params._replace(max_order_notional=0.0))
+    for stuck in {label for label, is_stuck in zip(labels, held_back, strict=True) if is_stuck} if broken else ():
+        columns = [i for i, label in enumerate(labels) if label == stuck]
+        rests = [(abs(facts.held[i]) - band * PAST_BAND) / abs(targets[i]) for i in columns if targets[i] != 0.0]
+        factor = min(max(0.0, *rests), 1.0) if rests else 1.0
+        for i in columns:
+            targets[i] *= factor
+        for s, column in enumerate(wanted.layout.columns):
+            wanted.sides[s] *= factor if column in columns else 1.0
     return broken

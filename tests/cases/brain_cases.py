@@ -8,9 +8,11 @@ import numpy as np
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
+from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies
 from hybrid_bt.config.task import Task, prepare
+from hybrid_bt.equations.bundles import layout_of
 from hybrid_bt.equations.features import OBSERVATIONS
 
 SYMBOLS = ("AA", "BB", "CC", "DD", "EE", "FF")
@@ -56,6 +58,22 @@ def targets_of(leg: Any, view: Any) -> list[float]:
         for column, amount in zip(columns, amounts, strict=True):
             targets[column] += amount
     return targets
+
+
+def opinions_of(legs: dict[str, Any], history: Any, risk: float = 0.01) -> Opinions:
+    """Wishes (T, N) of symbols that each stand alone, on bars whose volatility, correlation and warmth are known."""
+    n_bars, n = history.volatility.shape
+    return Opinions(
+        tuple(legs),
+        layout_of([[(i,) for i in range(n)]] * len(legs)),
+        np.hstack(list(legs.values())),
+        np.zeros(n * len(legs)),
+        np.full((n_bars, len(legs)), risk),
+        np.zeros(n_bars),
+        history.volatility,
+        history.correlation,
+        history.warm,
+    )
 
 
 def with_rows(bars: Bars, rows: Any) -> Bars:

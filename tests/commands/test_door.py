@@ -128,7 +128,9 @@ def test_a_leg_of_one_s_own_is_traded_and_stands_alone(made: Run) -> None:
 
 def test_a_policy_of_one_s_own_is_asked(made: Run) -> None:
     own = run_backtest(start=START, policies={"sac": lambda seen: np.zeros(len(seen))})
-    assert not own.decisions.legs["sac"].any()
+    # that sees no difference between assets, so what is left is the base
+    assert np.array_equal(own.accounts["sac"].equity, own.accounts["inverse-vol"].equity)
+    assert not np.array_equal(own.accounts["sac"].equity, made.accounts["sac"].equity)
     assert np.array_equal(own.decisions.regime, made.decisions.regime)
 
 

@@ -131,7 +131,7 @@ def test_final_equity_with_the_frozen_policy_is_that_of_sb3_predict(tmp_path: Pa
     equity = []
     for policy in (frozen, ModelPolicy(model)):
         brain = build(config, bars.symbols, pairs, Policies(frozen, None))
-        brain.legs["sac"] = SacLeg(bars.symbols, [], config.risk_unit, policy)
+        brain.legs["sac"] = SacLeg(bars.symbols, [], config.tilt_params, policy)
         targets = record(brain, bars, pairs).decisions(300).target
         path = hybrid_bt.account.replay.replay(
             targets, bars.between(bars.stamps[300]), costs=config.costs, rules=config.order_rules

@@ -38,7 +38,7 @@ def test_files_of_the_contract_are_there(report: Path) -> None:
 
 def test_every_account_of_the_contract_has_a_row(report: Path) -> None:
     accounts = [row["account"] for row in read(report, "summary_pnl")]
-    assert accounts == ["hybrid", "sac", "kalman", "gate-off", "equal-weight", "vol-target"]
+    assert accounts == ["hybrid", "sac", "kalman", "gate-off", "equal-weight", "vol-target", "inverse-vol"]
 
 
 def test_summary_per_ticker_equity_and_fills_agree_to_a_cent(report: Path) -> None:

@@ -40,6 +40,33 @@ def test_the_obvious_build_trades(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert float(capsys.readouterr().out.split()[-1]) > 0.0
 
 
+def test_the_obvious_build_decides_what_the_hybrid_decides() -> None:
+    """The same models, asked by SB3 one at a time and frozen: equal but for the rounding of float32."""
+    pytest.importorskip("torch")
+    import backtrader as bt
+    import numpy as np
+
+    from benchmarks.models import gate_and_frozen, sac_and_frozen
+    from benchmarks.obvious_build import ObviousHybrid
+    from benchmarks.panels import pandas_feeds
+    from hybrid_bt.brain.records import record
+    from hybrid_bt.config import load_config
+    from hybrid_bt.config.build import Policies, build
+    from hybrid_bt.feeds import load_bars
+
+    bars = load_bars("us20", symbols=["KO", "PEP"])
+    bars = bars.between(bars.stamps[-330], None)
+    (sac, frozen_sac), (gate, frozen_gate) = sac_and_frozen(), gate_and_frozen()
+    cerebro = bt.Cerebro(stdstats=False)
+    for feed in pandas_feeds(bars):
+        cerebro.adddata(feed, name=feed._name)
+    cerebro.addstrategy(ObviousHybrid, pair="KO:PEP", sac=sac, gate=gate)
+    (strategy,) = cerebro.run()
+    brain = build(load_config("stable"), bars.symbols, ["KO:PEP"], Policies(frozen_sac, frozen_gate))
+    wanted = record(brain, bars, ["KO:PEP"]).decisions()
+    assert wanted.target[260:].any() and np.array(strategy.targets) == pytest.approx(wanted.target, abs=1e-4)
+
+
 def test_a_miss_is_marked() -> None:
     from benchmarks.__main__ import line
     from benchmarks.measure import Row, at_least, at_most

@@ -66,11 +66,13 @@ def test_the_same_name_is_the_same_account(seed: int) -> None:
     assert np.array_equal(studied["equity:gate r=0"], made.accounts["gate-off"].equity)
 
     streamed = record(build(config, bars.symbols, PAIRS, policies), bars, PAIRS).opinions(row)
-    for name, mix in {"hybrid": mix_of(streamed.regime, config.mix()), "sac": alone(streamed, "sac")}.items():
+    for name, mix in {"hybrid": mix_of(streamed.regime, config.lines()), "sac": alone(streamed, "sac")}.items():
         if name in made.accounts:
-            targets = settle_panel(streamed, made.bars.traded, mix, config.risk)
+            settled = settle_panel(streamed, made.bars.traded, mix, config.risk)
             terms = {"cash": config.account.cash, "costs": config.costs, "rules": config.order_rules}
-            assert np.array_equal(replay(targets, made.bars, **terms).equity, made.accounts[name].equity), name
+            assert np.array_equal(
+                replay(settled.targets, made.bars, **terms, sides=settled.together).equity, made.accounts[name].equity
+            ), name
 
     brain = build(config, bars.symbols, PAIRS, policies)
     history = read_history(bars, brain.reader)

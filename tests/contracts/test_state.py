@@ -38,7 +38,10 @@ N = 330  #: bars; pairs trade from row 127 on, SAC from 252
 BARS = random_bars(N)
 HOLED = random_bars(N, missing=0.15, late=290, seed=3)
 #: shorts, several orders a bar, and a guard with a memory
-COSTS = {"kalman": {"gross_exposure": 2.0}, "fusion": {"at_reversion": 0.0, "at_neutral": 0.2, "at_trend": 0.4}}
+COSTS = {
+    "kalman": {"gross_exposure": 2.0, "entry_z": 1.0, "entry_costs": 0.0},
+    "fusion": {"at_reversion": 1.0, "at_neutral": 0.8, "at_trend": 0.6},
+}
 GUARD = {"guard": {"drawdown_limit": 0.01, "drawdown_scale": 0.5, "drawdown_pause_bars": 7, "asset_limit": 0.15}}
 BUSY = COSTS | {"account": {"rebalance_band": 0.0}}
 POLICIES = {mode: load_policies(load_config(mode)) for mode in ("stable", "aggressive")}
@@ -67,7 +70,10 @@ def assert_same_run(one: Any, other: Any) -> None:
     for name in ("regime", "fused", "target", "scale", "wanted", "guard"):
         assert np.array_equal(getattr(mine, name), getattr(theirs, name), equal_nan=True), name
     assert all(np.array_equal(mine.legs[leg], theirs.legs[leg]) for leg in mine.legs)
-    assert np.array_equal(mine.waits, theirs.waits) and one.recorder.opinions().ties == other.recorder.opinions().ties
+    assert np.array_equal(mine.waits, theirs.waits) and np.array_equal(mine.together, theirs.together)
+    for name in ("amounts", "before", "risks"):
+        assert np.array_equal(getattr(one.recorder.opinions(), name), getattr(other.recorder.opinions(), name)), name
+    assert np.array_equal(mine.sides, theirs.sides)
     for name in ("alpha", "beta", "zscore", "position"):
         assert np.array_equal(
             getattr(one.recorder.pairs(), name), getattr(other.recorder.pairs(), name), equal_nan=True

@@ -140,10 +140,10 @@ def test_the_gates_environment_trades_it() -> None:
     )
     brain = build(config, bars.symbols, PAIRS, load_policies(config))
     said, first = opinions(brain, read_panel(bars.close, brain.reader)), 300
-    track = regime_track(read_history(bars, brain.reader), said, config.mix(), bars.stamps[first], bars.stamps[-1])
-    task = Task(fusion=config.mix().fusion, risk=config.risk, costs=config.costs, rules=config.order_rules)
+    track = regime_track(read_history(bars, brain.reader), said, config.lines(), bars.stamps[first], bars.stamps[-1])
+    task = Task(risk=config.risk, costs=config.costs, rules=config.order_rules)
     scores = np.random.default_rng(0).uniform(-1.0, 1.0, bars.n_bars).astype(np.float32)
-    targets = settle_panel(said, bars.traded, mix_of(scores, config.mix()), config.risk)
+    targets = settle_panel(said, bars.traded, mix_of(scores, config.lines()), config.risk).targets
     cut = bars.between(bars.stamps[first])
     path = replay(targets[first:], cut, costs=config.costs, rules=config.order_rules)
     for compiled in (False, True):

@@ -39,10 +39,21 @@ from hybrid_bt.envs import (
     ready_env,
     regime_track,
 )
+from hybrid_bt.equations.bundles import layout_of
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.env_step import GOES_ON, RUINED, TRUNCATED, reward_of
 from hybrid_bt.equations.features import ASSET_FEATURES, CLIP, MARKET_FEATURES, OBSERVATIONS
-from hybrid_bt.equations.fusion import RiskUnit, Said, Settled, exposure, leg_shares, limit_in_place, settle_bar
+from hybrid_bt.equations.fusion import (
+    NOTHING,
+    WHOLE,
+    RiskUnit,
+    Said,
+    Settled,
+    exposure,
+    leg_shares,
+    limit_in_place,
+    settle_bar,
+)
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.equations.waiting import withheld
 from hybrid_bt.errors import BarsError, ConfigError
@@ -346,9 +357,11 @@ def crash(name: str) -> list[Track]:
     closes = np.array([[10.0, 10.0]] * 2 + [[40.0, 10.0]] * 2)[:, :n]
     short = np.array([[-1.0, 0.0]] * 4)
     known = np.zeros((4, 0), np.float32), np.full((4, n), 0.01), np.zeros(4)
-    legs = (short, short) if name == "Regime" else ()
-    said = (*legs, np.zeros((4, n))) if legs else ()
-    return [Track(("UP", "FLAT")[:n], *known, closes, closes, np.arange(4), Span(0, 3), said)]
+    track = Track(("UP", "FLAT")[:n], *known, closes, closes, np.arange(4), Span(0, 3))
+    if name != "Regime":
+        return [track]
+    said, layout = np.hstack([short, short, np.full((4, 2), 0.01)]), layout_of([[(0,), (1,)]] * 2)
+    return [track._replace(said=said, layout=layout, waits=(np.zeros((4, n), np.bool_),), lines=(WHOLE, NOTHING))]
 
 
 @ALL
@@ -635,4 +648,4 @@ def test_a_span_without_warm_bars_is_refused() -> None:
     with pytest.raises(BarsError, match="are warm on 0 bars between 2011-01-01 and 2011-02-01"):
         portfolio_track(HISTORY, *span)
     with pytest.raises(BarsError, match="the market is warm on 0 bars between 2011-01-01 and 2011-02-01"):
-        regime_track(HISTORY, recorded(BARS).opinions(), CONFIG.mix(), *span)
+        regime_track(HISTORY, recorded(BARS).opinions(), CONFIG.lines(), *span)

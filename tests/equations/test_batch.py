@@ -298,7 +298,7 @@ with warnings.catch_warnings(record=True) as caught:
     off = overridden(config, {"sac": {"enabled": False}, "gate": {"enabled": False}, "kalman": {"entry_z": 0.5}})
     brain = build(off, bars.symbols, PAIRS, Policies(None, None))
     said = opinions(brain, read_panel(bars.close, reader, compiled=True))
-    targets = settle_panel(said, bars.traded, mix_of(said.regime, off.mix()), config.risk, compiled=True)
+    targets = settle_panel(said, bars.traded, mix_of(said.regime, off.lines()), config.risk, compiled=True).targets
     assert len(replay(targets, bars, compiled=True).fills) > 0
     tracks = asset_tracks(history, "2011-01-01", "2012-12-31")
     envs = LaneVecEnv(asset_env(tracks, config, SAC_SPECS["stable"]), 2)

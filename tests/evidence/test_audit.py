@@ -196,8 +196,8 @@ def test_opinions_made_ahead_from_the_next_row_are_caught(monkeypatch: pytest.Mo
 def test_replay_that_fills_at_the_deciding_close_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = audited.traded_at
 
-    def same_close(terms: Any, targets: Any, bars: Bars) -> Any:
-        path = honest(terms, targets, bars)
+    def same_close(terms: Any, targets: Any, bars: Bars, together: Any) -> Any:
+        path = honest(terms, targets, bars, together)
         fills = tuple(fill._replace(price=float(bars.close[fill.decided, fill.symbol])) for fill in path.fills)
         object.__setattr__(path, "fills", fills)
         return path

@@ -59,8 +59,8 @@ def test_columns_are_those_of_the_contract(tables, table):
 def test_one_row_per_account_bar_symbol_and_pair(tables, record):
     lengths = {table: len(rows(tables, table)) for table in TABLES}
     fills = len(record.accounts["hybrid"].fills)
-    conditions = 3 + 3 + 1 + 1  # terciles of r and of volatility, 2020, and the spring of it
-    assert lengths == dict(zip(TABLES, (6, 3, T, fills, T * 3, T, T, conditions * 6), strict=True))
+    n, conditions = len(ACCOUNTS), 3 + 3 + 1 + 1  # terciles of r and of volatility, 2020, and the spring of it
+    assert lengths == dict(zip(TABLES, (n, 3, T, fills, T * 3, T, T, conditions * n), strict=True))
     assert [row["account"] for row in rows(tables, "summary_pnl")] == list(ACCOUNTS)
 
 

@@ -213,7 +213,7 @@ def test_switches_work_on_a_whole_configuration_and_on_given_policies() -> None:
     assert strategy.brain.legs["sac"] is None and strategy.brain.gate is None
     assert strategy.training_end is None
     capped = run(to_feeds(BARS), config=CONFIG, overrides={"risk": {"asset_limit": 0.05}})
-    assert np.abs(capped.recorder.decisions().target).max() <= 0.05
+    assert np.abs(capped.recorder.decisions().target).max() <= 0.05 * (1.0 + 1e-12)
 
 
 def test_file_overrides_the_mode_and_switches_override_the_file(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_backtest_trades_what_the_brain_decides_and_adds_up() -> None:
     assert found.facts["replay_difference"] <= 1e-9
     assert found.bars.stamps[0] == HOLED.stamps[252] and not found.in_sample.any()
     assert done[-1] == (384, 400)
-    assert list(found.accounts) == ["hybrid", "sac", "kalman", "gate-off", "equal-weight", "vol-target"]
+    assert list(found.accounts) == ["hybrid", "sac", "kalman", "gate-off", "equal-weight", "vol-target", "inverse-vol"]
     assert found.accounts["hybrid"].equity[0] == 1e6 and len(found.accounts["hybrid"].fills) > 20
 
 

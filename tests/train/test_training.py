@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from brain_cases import opinions_of
 from click.testing import CliRunner
 from places import ROOT
 from small_specs import GATE, SAC
@@ -29,6 +30,7 @@ from hybrid_bt.brain.records import record
 from hybrid_bt.commands.train import main
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import Policies, build
+from hybrid_bt.equations.bundles import layout_of
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.train.members import Event, Member, Practice, Trained, train_member
@@ -84,7 +86,6 @@ def weights(trained: Trained) -> list[np.ndarray[Any, Any]]:
 
 def members(bars: Bars, practice: Practice) -> dict[str, Member]:
     """A small SAC and a small gate on the same bars, with validation."""
-    from hybrid_bt.brain.records import Opinions
     from hybrid_bt.envs import asset_tracks, regime_track
 
     given = lesson(bars, practice, VALID_END)
@@ -92,14 +93,8 @@ def members(bars: Bars, practice: Practice) -> dict[str, Member]:
     tracks = asset_tracks(history, "1996-01-02", str(END))
     rng = np.random.default_rng(5)
     shape = history.bars.close.shape
-    legs = Opinions(
-        {"sac": rng.uniform(0, 0.3, shape), "kalman": rng.uniform(-0.3, 0.3, shape)},
-        np.zeros(shape[0]),
-        history.volatility,
-        history.correlation,
-        history.warm,
-    )
-    track = regime_track(history, legs, given.config.mix(), "1996-01-02", str(END))
+    legs = opinions_of({"sac": rng.uniform(0, 0.3, shape), "kalman": rng.uniform(-0.3, 0.3, shape)}, history)
+    track = regime_track(history, legs, given.config.lines(), "1996-01-02", str(END))
     config, first = given.config, rows_after(history.bars, END)
     asset, regime = asset_env(tracks, config, SAC), regime_env([track], config, GATE, base_regime=0.5)
     alone, fused = SacValidation(history, first, config), GateValidation(history, first, config, legs, 0.5)
@@ -390,7 +385,8 @@ def test_validation_of_the_gate_waits_for_the_other_side_of_a_pair(bars: Bars) -
     nobody, missing = seen.reference(), seen.history.bars.close.copy()
     missing[seen.first :: 2, 1] = np.nan
     holed = dataclasses.replace(seen.history.bars, close=missing, open=missing, high=missing, low=missing)
-    tied = {row: [(), [(0, 1)]] for row in range(seen.first, len(missing), 2)}
+    n = missing.shape[1]
+    paired = layout_of([[(i,) for i in range(n)], [(0, 1), *((i,) for i in range(2, n))]])
     free = dataclasses.replace(seen, history=seen.history._replace(bars=holed))
-    waiting = dataclasses.replace(free, legs=dataclasses.replace(seen.legs, ties=tied))
+    waiting = dataclasses.replace(free, legs=dataclasses.replace(seen.legs, layout=paired))
     assert len({nobody, free.reference(), waiting.reference()}) == 3
