@@ -120,9 +120,12 @@ def market_of(flags: Flags, *, end: date | None = None) -> Market:
     start, last = flags.get("start"), end or flags.get("end")
     if start and last and last <= start:
         raise ConfigError(f"--end {last} is not after --start {start}; exchange them or widen the span")
-    how = {name: flags[name] for name in ("raw_prices", "on_bad_data", "offline", "align", "resample", "calendar")}
-    bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=last, trade_from=start, **how)
+    bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=last, trade_from=start, **_how(flags))
     return as_market(bars, flags.get("pairs") or None)
+
+
+def _how(flags: Flags) -> dict[str, Any]:
+    return {name: flags[name] for name in ("raw_prices", "on_bad_data", "offline", "align", "resample", "calendar")}
 
 
 def markets_of(flags: Flags) -> list[Market]:
@@ -132,8 +135,7 @@ def markets_of(flags: Flags) -> list[Market]:
     from hybrid_bt.feeds import load_bars
 
     end = flags.get("end") or LAST_TRAINING_DAY
-    how = {name: flags[name] for name in ("on_bad_data", "offline", "resample", "calendar")}
-    markets = [with_found_pairs(load_bars(name, end=end, **how)) for name in flags["markets"]]
+    markets = [with_found_pairs(load_bars(name, end=end, **_how(flags))) for name in flags["markets"]]
     names = [market.name for market in markets]
     if len(set(names)) < len(names):
         raise ConfigError(f"--markets: {', '.join(names)} holds one market twice; name each once")

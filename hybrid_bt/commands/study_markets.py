@@ -17,7 +17,7 @@ from hybrid_bt.commands.options import markets_of
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies, load_policies, load_policy
 from hybrid_bt.config.task import as_config
-from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.errors import ConfigError, InSampleError, did_you_mean
 from hybrid_bt.evidence.bootstrap import N_RESAMPLES
 from hybrid_bt.evidence.study.leave_out import PLAIN, LeftOut, claim, leave_one_out, tables, write_left_out
 from hybrid_bt.evidence.study.markets import MarketJob, task_on
@@ -103,7 +103,12 @@ def given_policies(folder: Path | None, config: Config) -> Callable[[Market], Po
     def found(market: Market) -> Policies:
         gate = folder / f"{market.name}_gate.onnx"
         sac = load_policy(str(folder / f"{market.name}.onnx"), "sac") if config.sac.enabled else None
-        return Policies(sac, load_policy(str(gate), "gate") if config.gate.enabled and gate.exists() else None)
+        given = Policies(sac, load_policy(str(gate), "gate") if config.gate.enabled and gate.exists() else None)
+        for kind, policy in given.loaded().items():
+            names = [read.name for read in getattr(policy.manifest, "markets", ())]
+            if market.name in names or policy.manifest.data_sha256 == market.bars.sha256:
+                raise InSampleError(f"--policies: the {kind} policy for {market.name} was trained on it; leave it out")
+        return given
 
     return found
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import csv
+import shutil
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import ROOT
 
 from hybrid_bt.account import metrics
 from hybrid_bt.account.registry import late, tilted_base
@@ -22,6 +25,7 @@ from hybrid_bt.brain.legs.sac import inverse_volatility
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.pair_selection import with_found_pairs
 from hybrid_bt.brain.reader import read_panel
+from hybrid_bt.commands import study_markets
 from hybrid_bt.commands.study import main
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import Policies, load_policies
@@ -29,6 +33,8 @@ from hybrid_bt.equations.costs import Costs
 from hybrid_bt.evidence.study import published
 from hybrid_bt.evidence.study.leave_out import sharpe_draws
 from hybrid_bt.evidence.study.markets import ACCOUNTS, SETTINGS, MarketJob, task_on
+from hybrid_bt.errors import InSampleError
+from hybrid_bt.feeds import load_bars
 from hybrid_bt.feeds.olps import business_days, read_set
 
 CONFIG = load_config("stable")
@@ -155,6 +161,25 @@ def test_the_command_pools_resumes_and_says_whose_policies_they_are(files: Path)
     assert one["pooled equally"] == pytest.approx((one["east"] + one["west"]) / 2)
     assert len(list((files / "out" / "cells").glob("*.npz"))) == 2
     assert sum("left_out" in line for line in (files / "runs.jsonl").read_text().splitlines()) == 4
+
+
+def test_policies_of_a_folder_are_those_of_their_market_and_may_not_know_it(files: Path) -> None:
+    folder, east = files / "policies", load_bars(files / "east.csv")
+    folder.mkdir()
+    for name in ("east", "west"):
+        shutil.copy(ROOT / "hybrid_bt" / "policies" / "sac_stable.onnx", folder / f"{name}.onnx")
+    names = f"{files / 'east.csv'},{files / 'west.csv'}"
+    words = ["--leave-one-out", "--markets", names, "--resamples", "20", "--no-ledger", "--policies", str(folder)]
+    answer = CliRunner().invoke(main, [*words, "--out", str(files / "left out")])
+    assert answer.output.startswith("On 2 markets before 2010 that no policy had a part of"), answer.output
+    cells = [np.load(path) for path in (files / "left out" / "cells").glob("*.npz")]
+    assert all(np.array_equal(cell["1x:hybrid"], cell["1x:gate-off"]) for cell in cells), "no gate file, no gate"
+    with pytest.MonkeyPatch.context() as patch:
+        knowing = copy.copy(POLICIES.sac)
+        knowing.manifest = POLICIES.sac.manifest.model_copy(update={"data_sha256": east.sha256})
+        patch.setattr(study_markets, "load_policy", lambda path, kind: knowing)
+        with pytest.raises(InSampleError, match="the sac policy for east was trained on it"):
+            study_markets.given_policies(folder, CONFIG)(market(east))
 
 
 @pytest.mark.parametrize(
