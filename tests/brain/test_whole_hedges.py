@@ -163,7 +163,7 @@ def test_share_of_found_pairs_reaches_the_account() -> None:
         brain = build(config, BARS.symbols, CHAIN, stand_ins(), pairs_found=pairs_found)
         weights.append(record(brain, BARS, CHAIN).decisions().weights["kalman"])
     named, found = weights
-    known = (0.0 < named) & (named < 1000.0)
+    known = (named > 0.0) & (named < 1000.0)
     assert known.any() and found[known] == pytest.approx(0.4 * named[known], rel=1e-12)
 
 

@@ -30,10 +30,10 @@ from hybrid_bt.commands.study import main
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import Policies, load_policies
 from hybrid_bt.equations.costs import Costs
+from hybrid_bt.errors import InSampleError
 from hybrid_bt.evidence.study import published
 from hybrid_bt.evidence.study.leave_out import sharpe_draws
 from hybrid_bt.evidence.study.markets import ACCOUNTS, SETTINGS, MarketJob, task_on
-from hybrid_bt.errors import InSampleError
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.feeds.olps import business_days, read_set
 
