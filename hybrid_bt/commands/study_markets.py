@@ -80,7 +80,11 @@ def published_tables(flags: Flags) -> tuple[list[str | Table], list[str]]:
     failed = [f"{name} FAILED: {result.failure}" for name, result in named.items() if result.failure]
     head, rows = published_table(jobs, {name: result.arrays for name, result in named.items() if result.arrays})
     write_whole(out / "published.csv", csv_of_rows((head, *rows)).encode())
-    seen = "" if flags["policies"] else "; the hybrid's SHIPPED policies learnt on some of these sets"
+    seen = (
+        ""
+        if flags["policies"]
+        else "; the hybrid has the configuration's OWN policies, which may have learnt on these sets"
+    )
     drawn = console.table(head, rows, left=head[:2], title=f"what 1 became{seen}")
     return [drawn, f"published.csv in {out}"], failed
 

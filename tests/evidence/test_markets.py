@@ -146,7 +146,7 @@ def test_the_command_pools_resumes_and_says_whose_policies_they_are(files: Path)
     words = ["--leave-one-out", "--markets", names, "--resamples", "20", "--out", str(files / "out")]
     first, again = (CliRunner().invoke(main, words) for _ in range(2))
     assert first.exit_code == 0, first.output
-    assert first.output.startswith("On 2 markets before 2010 with the SHIPPED policies")
+    assert first.output.startswith("On 2 markets before 2010 with the configuration's OWN policies")
     assert again.output.replace("2 configurations were tried on these markets.\n", "") == first.output
     with open(files / "out" / "markets.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -30,7 +30,8 @@ from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config.task import Task
 from hybrid_bt.equations.bundles import Layout
 
-_PLAIN = ("amounts", "before", "risks", "regime", "volatility", "correlation", "warm")  #: fields of `Opinions` that are arrays
+BAR_BY_BAR = ("amounts", "risks", "regime", "volatility", "correlation", "warm")  #: fields of `Opinions`, (T, ...)
+_PLAIN = (*BAR_BY_BAR, "before")  #: those that are arrays
 FORMAT = 2  #: of results on disk; another one is computed anew
 LEAST_BARS = 40  #: of a window; statistics of fewer bars say nothing
 ENSEMBLE = -1  #: instead of the number of a member
