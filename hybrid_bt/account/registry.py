@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from hybrid_bt.account.records import AccountPath, FloatArray
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars, say_stamp
-from hybrid_bt.brain.legs.sac import inverse_volatility
+from hybrid_bt.brain.legs.sac import inverse_volatility, tilted
 from hybrid_bt.brain.records import Decisions, Opinions
 from hybrid_bt.brain.settling import Mix, alone, mix_of, settle_panel
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.fusion import Line, RiskParams
 from hybrid_bt.equations.sizing import OrderRules
+from hybrid_bt.equations.tilt import TiltParams
 from hybrid_bt.errors import ConfigError, ReconciliationError, did_you_mean
 
 EQUAL_WEIGHT = "equal-weight"
@@ -121,16 +122,29 @@ def _shuffled_gate(panel: Panel) -> AccountPath:
     return mixed(panel, mix_of(np.concatenate([blocks[i] for i in order]), panel.terms.lines))
 
 
-def _delayed(panel: Panel) -> AccountPath:
-    """Every decision a bar late; nothing is wanted on the first."""
-    said = panel.opinions
-    regime, before = np.concatenate([said.regime[:1], said.regime[:-1]]), np.zeros_like(said.before)
-    late = replace(said, amounts=_late(said.amounts), risks=_late(said.risks), regime=regime, before=before)
-    return mixed(panel, opinions=late)
+def late(said: Opinions, bars: int, legs: slice = slice(None)) -> Opinions:
+    """What some legs (by number) said, so many bars later, with r where all do; nothing is wanted on the first bars."""
+    amounts, risks, sides = said.amounts.copy(), said.risks.copy(), _sides(said, legs)
+    for values, columns in ((amounts, sides), (risks, legs)):
+        values[bars:, columns], values[:bars, columns] = values[: len(values) - bars, columns].copy(), 0.0
+    r = said.regime
+    regime = np.concatenate([np.full(bars, r[0]), r[: len(r) - bars]]) if legs == slice(None) else r
+    return replace(said, amounts=amounts, risks=risks, regime=regime, before=np.where(sides, 0.0, said.before))
 
 
-def _late(values: FloatArray) -> FloatArray:
-    return np.vstack([np.zeros_like(values[:1]), values[:-1]])
+def tilted_base(said: Opinions, scores: FloatArray, params: TiltParams) -> Opinions:
+    """The same with scores (T, N), whoever has them, in the place of what the policy says of each asset."""
+    shares, _ = tilted(scores, [0.0] * scores.shape[1], said.volatility, said.warm, params)
+    sides = _sides(said, slice(1))
+    amounts = said.amounts.copy()
+    amounts[:, sides] = shares[:, np.asarray(said.layout.columns)[sides]]
+    return replace(said, amounts=amounts)
+
+
+def _sides(said: Opinions, legs: slice) -> NDArray[np.bool_]:
+    """(S,) those of some legs."""
+    ends, of_bundle = np.asarray(said.layout.ends), np.asarray(said.layout.legs)
+    return np.isin(np.repeat(of_bundle, np.diff(ends, prepend=0)), np.arange(len(said.names))[legs])
 
 
 def _equal_weights(panel: Panel) -> FloatArray:
@@ -200,7 +214,7 @@ ACCOUNTS: dict[str, Callable[[Panel], AccountPath]] = {
     "gate r=0": _constant_gate(0.0),
     "gate r=+1": _constant_gate(1.0),
     "shuffled gate": _shuffled_gate,
-    "one bar late": _delayed,
+    "one bar late": lambda panel: mixed(panel, opinions=late(panel.opinions, 1)),
     EQUAL_WEIGHT: lambda panel: _held(panel, panel.bars.traded[0]),
     BENCHMARK: _benchmark,
     "rebalanced": lambda panel: _monthly(panel, _equal_weights(panel)),

@@ -32,6 +32,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.bars import Bars
+from hybrid_bt.bars.market import Market
 from hybrid_bt.equations.pair import MIN_VARIANCE
 from hybrid_bt.errors import BarsError
 
@@ -124,6 +126,11 @@ def find_pairs(symbols: Sequence[str], closes: FloatArray, window: int = WINDOW_
             taken.update(columns[one.pair])
             found[n] = one._replace(chosen=True)
     return Found(tuple(chosen), found[len(copies) :], copies, columns)
+
+
+def with_found_pairs(bars: Bars, window: int = WINDOW_BARS) -> Market:
+    """A market with the pairs of its own first bars, kept for ever."""
+    return Market(bars.name, bars, find_pairs(bars.symbols, bars.close[:window]).pairs, pairs_found=True)
 
 
 def judged(found: Found, closes: FloatArray, top: int) -> list[Candidate]:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from typing import TYPE_CHECKING
 
 import click
 
 from hybrid_bt.brain.pair_selection import MOST_DISTANCE, WINDOW_BARS, Candidate, find_pairs, judged
-from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, command, option, say, table, write_out
-from hybrid_bt.commands.options import market_of, shared
+from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, command, option, say, table, write_out
+from hybrid_bt.commands.options import LAST_TRAINING_DAY, market_of, markets_of, shared
 from hybrid_bt.errors import ConfigError
 
-LAST_TRAINING_DAY = date(2009, 12, 31)  #: of the shipped policies
+if TYPE_CHECKING:
+    from hybrid_bt.bars import Bars
+
 _HEAD = ("pair", "distance", "hedge ratio", "p", "q", "half-life, bars", "drift of ratio", "chosen")
 
 
 @command()
-@shared("bars")
+@shared("bars", "markets")
 @option("--train-start", type=DAY, help=f"First day looked at.  [default: {WINDOW_BARS} bars before the last]")
 @option("--train-end", type=DAY, default=LAST_TRAINING_DAY, help="Last day looked at; nothing behind it is read.")
 @option("--top", type=COUNT, default=20, help="How many of the nearest to list and test, beside those chosen.")
@@ -33,25 +35,38 @@ def main(**flags: Flag) -> None:
     """
     from hybrid_bt.files.texts import csv_of_rows, end_days, plain
 
+    if flags["markets"] and flags["train_start"]:
+        raise ConfigError(f"--markets looks at the first {WINDOW_BARS} bars of each; drop --train-start")
+    named = markets_of({**flags, "end": flags["train_end"]}) if flags["markets"] else []
+    panels = [m.bars.between(None, m.bars.stamps[:WINDOW_BARS][-1]) for m in named] or [_panel(flags)]
+    listed: list[dict[str, object]] = []
+    for bars in panels:
+        found = find_pairs(bars.symbols, bars.close, bars.n_bars)
+        rows = judged(found, bars.close, flags["top"])
+        of: dict[str, object] = {"market": bars.name} if named else {}
+        listed += [of | c._asdict() for c in rows]
+        if flags["as_json"]:
+            continue
+        first, last = end_days(bars.stamps)
+        title = f"{len(rows)} of {len(found.alike)} pairs of {bars.name}, {first} to {last}, the nearest first"
+        say(table(_HEAD, [_cells(c) for c in rows], left=("pair",), title=title), *found.notes())
+        if found.pairs:
+            click.echo(f"--pairs {','.join(found.pairs)}")
+    if flags["out"]:
+        head = (*(["market"] if named else []), *Candidate._fields)
+        write_out(flags["out"], csv_of_rows((head, *(row.values() for row in listed))).encode())
+    if flags["as_json"]:
+        click.echo(json.dumps([plain(row) for row in listed]))
+
+
+def _panel(flags: Flags) -> Bars:
+    """The last bars of one market, or those from --train-start on."""
     if flags["train_start"] and flags["train_end"] <= flags["train_start"]:
         raise ConfigError("--train-end is not after --train-start; exchange them or widen the span")
     bars = market_of(flags, end=flags["train_end"]).bars.between(flags["train_start"], None)
     if bars.n_symbols < 2:
         raise ConfigError(f"pairs: {bars.n_symbols} symbol makes no pair; name two or more with --symbols")
-    if not flags["train_start"]:
-        bars = bars.between(bars.stamps[-WINDOW_BARS:][0], None)
-    found = find_pairs(bars.symbols, bars.close, bars.n_bars)
-    rows = judged(found, bars.close, flags["top"])
-    if flags["out"]:
-        write_out(flags["out"], csv_of_rows((Candidate._fields, *rows)).encode())
-    if flags["as_json"]:
-        click.echo(json.dumps([plain(c._asdict()) for c in rows]))
-        return
-    first, last = end_days(bars.stamps)
-    title = f"{len(rows)} of {len(found.alike)} pairs of {bars.name}, {first} to {last}, the nearest first"
-    say(table(_HEAD, [_cells(c) for c in rows], left=("pair",), title=title), *found.notes())
-    if found.pairs:
-        click.echo(f"--pairs {','.join(found.pairs)}")
+    return bars if flags["train_start"] else bars.between(bars.stamps[-WINDOW_BARS:][0], None)
 
 
 def _cells(c: Candidate) -> tuple[str, ...]:

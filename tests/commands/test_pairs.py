@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from strategy_cases import cerebro_of, ran
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.brain.pair_selection import Candidate, find_pairs, judged
+from hybrid_bt.brain.pair_selection import Candidate, find_pairs, judged, with_found_pairs
 from hybrid_bt.commands.pairs import main
 from hybrid_bt.feeds import load_bars, to_feeds
 
@@ -139,3 +139,17 @@ def test_copies_opposites_and_prices_that_stand_still_are_said_and_not_chosen(tm
 def test_mistakes_end_in_one_line(flags: list[str], said: str) -> None:
     answer = CliRunner().invoke(main, flags)
     assert answer.exit_code == 2 and said in answer.stderr and len(answer.stderr.splitlines()) == 1
+
+
+def test_several_markets_are_told_apart_and_looked_at_from_their_first_bars(tmp_path: Path) -> None:
+    out = tmp_path / "pairs.csv"
+    words = ["--markets", "us20,tech6", "--train-end", "2022-12-30", "--json", "--out", str(out)]
+    answer = CliRunner().invoke(main, words)
+    assert answer.exit_code == 0, answer.output
+    rows = json.loads(answer.stdout)
+    assert out.read_text().startswith("market,pair,") and len(out.read_text().splitlines()) == 1 + len(rows)
+    for name in ("us20", "tech6"):
+        chosen = tuple(row["pair"] for row in rows if row["market"] == name and row["chosen"])
+        assert chosen == with_found_pairs(load_bars(name)).pairs
+    refused = CliRunner().invoke(main, ["--markets", "us20", "--train-start", "1995-01-03"])
+    assert refused.exit_code == 2 and "drop --train-start" in refused.output
