@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hybrid_bt.evidence.study.leave_out import sharpe_draws
+from hybrid_bt.evidence.study.markets import ACCOUNTS, SETTINGS, MarketJob, task_on
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import ROOT
@@ -32,8 +34,6 @@ from hybrid_bt.config.build import Policies, load_policies
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.errors import InSampleError
 from hybrid_bt.evidence.study import published
-from hybrid_bt.evidence.study.leave_out import sharpe_draws
-from hybrid_bt.evidence.study.markets import ACCOUNTS, SETTINGS, MarketJob, task_on
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.feeds.olps import business_days, read_set
 
