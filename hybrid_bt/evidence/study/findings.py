@@ -78,7 +78,12 @@ class Findings:
 
 
 def study(
-    plan: Plan, out: Path, *, backend: str = "joblib", n_jobs: int = 1, progress: Callable[[int, int], None] | None = None
+    plan: Plan,
+    out: Path,
+    *,
+    backend: str = "joblib",
+    n_jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Findings:
     """Record, trade and weigh; the cells of an earlier study are found in `out`, and those done now are kept there.
 

@@ -1,4 +1,5 @@
-"""The work of a study: the spans on which it trades, recording what the legs say, and trading it in many ways. Plain data in, plain arrays out.
+"""The work of a study: the spans on which it trades, recording what the legs say, and trading it in many ways. Plain
+data in, plain arrays out.
 
 A job knows everything it needs, so any process on any machine gives the same result; its key is the sha256 of that.
 """
@@ -22,13 +23,13 @@ from numpy.typing import NDArray
 from hybrid_bt.account.flows import fill_arrays
 from hybrid_bt.account.registry import Panel, account
 from hybrid_bt.bars import Bars
-from hybrid_bt.errors import BarsError
-from hybrid_bt.config.build import Policies, taking_part
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.brain.records import Opinions
+from hybrid_bt.config.build import Policies, taking_part
 from hybrid_bt.config.task import Task
 from hybrid_bt.equations.bundles import Layout
+from hybrid_bt.errors import BarsError
 
 BAR_BY_BAR = ("amounts", "risks", "regime", "volatility", "correlation", "warm")  #: fields of `Opinions`, (T, ...)
 _PLAIN = (*BAR_BY_BAR, "before")  #: those that are arrays

@@ -1,7 +1,8 @@
-"""What trading the markets left out comes to: gains of Sharpe ratio over the hurdles, each and pooled, and the claim."""
+"""What trading the markets left out comes to: gains of Sharpe ratio over the hurdles, and the claim."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +96,7 @@ def leave_one_out(
 def _weighed(traded: Mapping[str, Arrays], n_resamples: int, rng: np.random.Generator) -> Iterator[Gain]:
     for setting in SETTINGS:
         yield from _of_span(traded, setting, WHOLE, ACCOUNTS if setting == PLAIN else FEW, n_resamples, rng)
-    for first, last in zip(PERIODS, PERIODS[1:], strict=False):
+    for first, last in itertools.pairwise(PERIODS):
         inside = {}
         for name, arrays in traded.items():
             years = arrays["days"].astype("M8[D]").astype("M8[Y]").astype(int) + 1970
@@ -153,7 +154,11 @@ def claim(found: LeftOut) -> str:
     over, under = (found.gain("hybrid", hurdle, BY_YEARS).interval.text(plus=True) for hurdle in HURDLES[::-1])
     alone = [found.gain("hybrid", "inverse-vol", market).gain for market in found.traded]
     dear = found.gain("hybrid", "inverse-vol", BY_YEARS, SETTINGS[2]).interval.text(plus=True)
-    how = "that no policy had a part of" if found.left_out else "with the configuration's OWN policies, which may have learnt on them,"
+    how = (
+        "that no policy had a part of"
+        if found.left_out
+        else "with the configuration's OWN policies, which may have learnt on them,"
+    )
     return (
         f"On {len(alone)} markets before 2010 {how} net of {side:g} bps a side: the hybrid's Sharpe ratio less that of "
         f"inverse volatility at the same target is {over}, less that of equal weight at it {under} (pooled by years, "

@@ -21,8 +21,18 @@ import numpy as np
 
 from hybrid_bt.account.registry import Panel, learned_accounts, momentum, study_accounts
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.evidence.study.jobs import (
+    BAR_BY_BAR,
+    ENSEMBLE,
+    Arrays,
+    Job,
+    Result,
+    TradeJob,
+    VoiceJob,
+    opinions_of,
+    run_job,
+)
 from hybrid_bt.files import write_whole
-from hybrid_bt.evidence.study.jobs import BAR_BY_BAR, ENSEMBLE, Arrays, Job, Result, TradeJob, VoiceJob, opinions_of, run_job
 
 if TYPE_CHECKING:
     from hybrid_bt.evidence.study.findings import Plan
