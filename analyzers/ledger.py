@@ -14,6 +14,7 @@ from hybrid_bt.account.flows import Flows, check_balance, flows_of
 from hybrid_bt.account.records import AccountPath, Fill, Fills
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds.framework import bt
+from hybrid_bt.strategies.commission import balance_of
 from hybrid_bt.strategies.honesty import cheats_of
 
 NO_MARK = float("nan")
@@ -75,7 +76,7 @@ class Ledger(bt.Analyzer):
     def notify_fund(self, cash: float, value: float, fundvalue: float, shares: float) -> None:
         # The broker turns money that comes or goes into shares of a fund at the value before it.
         price, before = self._fund
-        self._now = cash, value, (shares - before) * price if shares != before else 0.0
+        self._now = balance_of(self.broker)[0], value, (shares - before) * price if shares != before else 0.0
         self._fund = fundvalue, shares
 
     def next(self) -> None:
@@ -209,6 +210,7 @@ class Ledger(bt.Analyzer):
             borrow=borrow[first:],
             fills=Fills.of(self._fills).later(first),
             rejected=len(self._margin_rows),
+            first_rejected=self._margin_rows[0] - first if self._margin_rows else None,
         )
 
     def _first_row(self, start: Start) -> int:

@@ -16,6 +16,7 @@ from hybrid_bt.bars import Bars, Moment
 from hybrid_bt.bars.findings import OnBadData
 from hybrid_bt.bars.market import Market, names_of
 from hybrid_bt.errors import BarsError, did_you_mean
+from hybrid_bt.feeds.olps import DAYS, PREFIX, load_olps
 from hybrid_bt.feeds.panel import Align, Handling, Query, build_panel
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ SOURCES: dict[str, Callable[[Query], Bars]] = {
     "us20": partial(_sample, "us20"),
     "tech6": partial(_sample, "tech6"),
     "yahoo": _yahoo,
+    **{f"{PREFIX}{name}": partial(load_olps, name) for name in DAYS},
 }
 
 
@@ -74,8 +76,9 @@ def load_bars(
     Parameters
     ----------
     source : str, Path, DataFrame, dict of DataFrame, or Backtrader feeds
-        A key of `SOURCES` ("us20", "tech6", "yahoo"); a folder or file of prices (`hybrid_bt.feeds.files`); one long or
-        wide frame, or one frame per symbol (`hybrid_bt.feeds.frame`); a feed or a list of them.
+        A key of `SOURCES` ("us20", "tech6", "yahoo", "olps:nyse_o"); a folder or file of prices
+        (`hybrid_bt.feeds.files`); one long or wide frame, or one frame per symbol (`hybrid_bt.feeds.frame`); a feed or
+        a list of them.
     symbols : sequence of str, optional
         Which symbols, in this order. All that are there by default; yahoo needs them.
     end : str, date or datetime64, optional

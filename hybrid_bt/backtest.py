@@ -8,6 +8,7 @@ alone, no gate, no learning) are replayed on the same bars under the same costs,
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from hybrid_bt.account.records import AccountPath, gap_counts
 from hybrid_bt.account.registry import BENCHMARK, EQUAL_WEIGHT, RISK_OFF
 from hybrid_bt.bars import Bars, Moment, say_stamp
 from hybrid_bt.bars.stamps import Stamps
+from hybrid_bt.brain.legs.kalman import IdlePair
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies
 from hybrid_bt.config.facts import Trading, facts_of, in_sample_rows, notes_of, resolved, wall_clock
@@ -213,7 +215,9 @@ def trade(
         on_bar=on_bar,
     )
     cerebro.addanalyzer(Ledger, start=row - skipped, _name="ledger")
-    (strategy,) = cerebro.run()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IdlePair)  # the notes say it
+        (strategy,) = cerebro.run()
     if done != bars.n_bars:
         raise BarsError(
             f"bars: Backtrader ran {done} of {bars.n_bars} bars of {bars.name}; check the calendar of the data"
@@ -225,6 +229,7 @@ def trade(
         strategy.clipped_observations,
         strategy.guard.report(),
         strategy.resumed_after,
+        strategy.session.idle,
     )
 
 
@@ -238,5 +243,5 @@ def _accounts(task: Task, trading: Trading, benchmark: str, traded: Bars, *, man
         if not np.isfinite(path.equity).all():
             bar = say_stamp(traded.stamps[int(np.flatnonzero(~np.isfinite(path.equity))[0])])
             raise BarsError(f"account {name}: equity is not finite on {bar}; check the prices of that day")
-        reconcile(path, traded, terms.cash, leverage=registry.leverage_of(name, terms.costs))
+        reconcile(path, traded, terms.cash)
     return accounts

@@ -6,11 +6,12 @@ costs nothing at all), is the same for every asset, and is not part of the margi
 
 from __future__ import annotations
 
-from hybrid_bt.equations.costs import Costs, borrow_interest, commission
+from hybrid_bt.equations.costs import Costs, commission, interest, interest_rates, reads_cash
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.feeds.framework import Framework, bt
 
+NOTHING = -1.0, (0.0, 0.0)  # a bar that is none, and rates
 FIXED = {"commtype": bt.CommInfoBase.COMM_PERC, "stocklike": True, "percabs": True}
 
 
@@ -19,7 +20,8 @@ class SpreadFeeCommission(bt.CommInfoBase):
 
     Parameters
     ----------
-    spread_bps, fee_bps, borrow_bps_per_year, leverage, financing_bps_per_year : float
+    spread_bps, fee_bps, borrow_bps_per_year, leverage : float
+    financing_bps_per_year, rebate_bps_per_year, idle_cash_bps_per_year : float
         See `hybrid_bt.equations.costs.Costs`.
 
     Raises
@@ -42,8 +44,11 @@ class SpreadFeeCommission(bt.CommInfoBase):
         self._refuse_foreign()
         super().__init__()
         self.costs = validated(Costs, [getattr(self.p, name) for name in Costs._fields], "costs")
-        # Of longs only the borrowed part is charged. Where that is nothing the broker need not ask on every bar.
-        self.p.interest_long = borrow_interest(1.0, 1.0, 1, self.costs) > 0.0
+        # Where longs never owe anything the broker need not ask for them on every bar.
+        self.p.interest_long = reads_cash(self.costs)
+        self._fixed = 0.0, self.costs.borrow_bps_per_year
+        self._positions: Framework = None  # the broker's, new in each run
+        self._told: dict[Framework, tuple[float, tuple[float, float]]] = {}  # feed -> its bar, and the rates on it
 
     @classmethod
     def from_costs(cls, costs: Costs) -> SpreadFeeCommission:
@@ -66,4 +71,32 @@ class SpreadFeeCommission(bt.CommInfoBase):
     def _get_credit_interest(
         self, data: Framework, size: float, price: float, days: int, dt0: object, dt1: object
     ) -> float:
-        return borrow_interest(size, price, days, self.costs)
+        return interest(size, price, days, self._rates(data) if self.p.interest_long else self._fixed)
+
+    def _rates(self, data: Framework) -> tuple[float, float]:
+        """Of the account as it came into the bar: kept by feed, since a `Ledger` asks again when orders have filled."""
+        broker = getattr(getattr(data, "_env", None), "broker", None)
+        if not isinstance(broker, bt.brokers.BackBroker):
+            raise ConfigError(
+                "SpreadFeeCommission: financing, rebate and interest on idle cash need the account of Backtrader's "
+                f"simulated broker, not {type(broker).__name__}; set their rates to 0, or add the feed to a Cerebro"
+            )
+        if self._positions is not broker.positions:
+            self._positions, self._told, self._last = broker.positions, {}, NOTHING
+        stamp = data.datetime[0]
+        if self._told.get(data, NOTHING)[0] != stamp:
+            if self._last[0] != stamp:
+                self._last = stamp, interest_rates(balance_of(broker), self.costs)
+            self._told[data] = self._last
+        return self._told[data][1]
+
+
+def balance_of(broker: Framework) -> tuple[float, float, float]:
+    """`hybrid_bt.equations.book.balance` of a simulated broker's account; futures tie up no cash."""
+    cash, longs, shorts = broker.cash, 0.0, 0.0
+    for feed, position in broker.positions.items():
+        scheme = broker.getcommissioninfo(feed)
+        value = position.size * position.price if scheme.stocklike else 0.0
+        longs, shorts = longs + max(value, 0.0), shorts - min(value, 0.0)
+        cash -= max(value, 0.0) * (1.0 - 1.0 / scheme.get_leverage())
+    return cash, longs, shorts

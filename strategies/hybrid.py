@@ -43,8 +43,8 @@ class HybridStrategy(bt.Strategy):
     mode : str
         `stable` or `aggressive`.
     pairs : sequence of str, or str with commas
-        `Y:X` by feed name; without pairs the Kalman leg is idle. `"auto"` looks for cointegrated pairs on the bars
-        before the first traded one, once (`hybrid_bt.brain.pair_selection`).
+        `Y:X` by feed name; without pairs the Kalman leg is idle. `"auto"` takes those that were most alike on the
+        bars before the first traded one, once (`hybrid_bt.brain.pair_selection`).
     symbols : sequence of str, or str with commas, optional
         Names of the feeds that are traded, in this order; all by default.
     config : str, Path or Config, optional

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from math import inf, nan
 
 from hybrid_bt.brain.settling import Books
+from hybrid_bt.equations.accounting import send_orders
+from hybrid_bt.equations.book import new_book, open_account
+from hybrid_bt.equations.costs import BPS, Costs
 from hybrid_bt.equations.parameters import validated
-from hybrid_bt.equations.sizing import OrderRules, order_size, submission_order
+from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.feeds.framework import Framework, bt
 from hybrid_bt.strategies.market_order import market_order, sends_plainly
@@ -99,6 +103,7 @@ class TargetOrders:
         self.ruined = False
         self._closes = [feed.lines.close for feed in self.feeds]  # found once: a feed's `__getattr__` costs more
         self._lengths = [0] * len(self.feeds)
+        self._book = new_book(len(self.feeds))
 
     def skip(self) -> None:
         """Let a bar before the first decision pass."""
@@ -126,8 +131,11 @@ class TargetOrders:
         """Whether the account's positions are not this strategy's alone, so that it counts its own."""
         return self._holdings is not None
 
-    def send(self, targets: Sequence[float], sides: object = None) -> list[Framework]:
+    def send(self, targets: Sequence[float], sides: Sequence[int] | None = None) -> list[Framework]:
         """Trade toward `targets`, signed fractions of equity per feed (NaN keeps what is held).
+
+        Feeds with equal labels in `sides` trade as one decision; by default each one alone. Buys leave
+        `rules.cash_buffer` of cash; where a feed is of futures, which tie up a margin instead, cash is not looked at.
 
         Returns
         -------
@@ -142,29 +150,65 @@ class TargetOrders:
                 "not one, and the broker filled or marked at it; check the prices (hybrid-bt data check)"
             )
         self.ruined = self.ruined or not equity > 0.0
-        sizes = [0.0] * len(self._lengths)
+        n, cash = len(self._lengths), float(broker.getcash())
+        labels = () if sides is None else sides
+        if len(labels) not in (0, n):
+            raise ConfigError(f"orders: sides must be a label for each of {n} feeds, not {len(labels)} of them")
+        book, closes = self._book, [nan] * n
         for i, (feed, close) in enumerate(zip(self.feeds, self._closes, strict=True)):
             length = close.lencount
             if length > self._lengths[i]:
                 self._lengths[i] = length
                 # this touches the position, which fixes the order of the broker's sums
-                held = float(broker.getposition(feed).size)
+                book.size[i], closes[i] = float(broker.getposition(feed).size), close[0] * self._multipliers[i]
                 if self._holdings is not None:
-                    held = self._holdings.size(i)
-                target = 0.0 if self.ruined else float(targets[i])
-                sizes[i] = order_size(target, equity, close[0] * self._multipliers[i], held, self.rules)
-        if not any(sizes):
-            return []
-        queue = [0] * len(sizes)
-        return [self._order(i, sizes[i]) for i in queue[: submission_order(sizes, queue, 0)]]
+                    book.size[i] = self._holdings.size(i)
+        account = open_account(self._cash(cash, equity))._replace(equity=equity, ruined=self.ruined)
+        wanted = [float(target) for target in targets]
+        sent = send_orders(account, book, 0, wanted, closes, labels, self.rules, self._costs(closes))
+        return [self._order(i, book.order[i]) for i in list(book.queue)[: sent.submitted + sent.waiting]]
+
+    def _cash(self, cash: float, equity: float) -> float:
+        """What buys may be paid from: the broker's cash, and beside other strategies no more than this one's own."""
+        if self._holdings is None or not self._pay_in_full:
+            return cash if self._pay_in_full else inf
+        books, leverage = self.books(), self._leverage
+        worth = [size * price for size, price in zip(books.sizes, books.worth, strict=True) if size != 0.0]
+        return min(cash, equity - sum(value / leverage if value > 0.0 else value for value in worth))
+
+    def _costs(self, closes: Sequence[float]) -> Costs:
+        """What the margin check will take: of schemes that differ, or that are Backtrader's own, the dearest."""
+        if self._same_costs is not None:
+            return self._same_costs
+        priced = [(scheme, close) for scheme, close in zip(self._schemes, closes, strict=True) if close > 0.0]
+        fees = [abs(scheme.getcommission(1.0, close)) / close for scheme, close in priced]
+        return Costs(spread_bps=0.0, fee_bps=max(fees, default=0.0) / BPS, leverage=self._leverage)
 
     # what follows is known when the first order may be sent
 
     @cached_property
     def _multipliers(self) -> list[float]:
         """What a point of each feed's price is worth: 1 for shares."""
-        schemes = [self.strategy.broker.getcommissioninfo(feed) for feed in self.feeds]
-        return [1.0 if scheme.stocklike else float(scheme.p.mult) for scheme in schemes]
+        return [1.0 if scheme.stocklike else float(scheme.p.mult) for scheme in self._schemes]
+
+    @cached_property
+    def _schemes(self) -> list[Framework]:
+        return [self.strategy.broker.getcommissioninfo(feed) for feed in self.feeds]
+
+    @cached_property
+    def _pay_in_full(self) -> bool:
+        """Whether all feeds are of shares."""
+        return all(scheme.stocklike for scheme in self._schemes)
+
+    @cached_property
+    def _same_costs(self) -> Costs | None:
+        """Those of a `SpreadFeeCommission` that all feeds have."""
+        found = [getattr(scheme, "costs", None) for scheme in self._schemes]
+        return found[0] if isinstance(found[0], Costs) and found.count(found[0]) == len(found) else None
+
+    @cached_property
+    def _leverage(self) -> float:
+        return min(float(scheme.get_leverage()) for scheme in self._schemes)
 
     @cached_property
     def _holdings(self) -> Holdings | None:

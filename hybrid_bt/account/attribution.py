@@ -28,7 +28,8 @@ import numpy as np
 
 from hybrid_bt.account.flows import fill_arrays
 from hybrid_bt.account.records import AccountPath, FloatArray
-from hybrid_bt.brain.records import Decisions, PairPaths, netted
+from hybrid_bt.brain.laid import netted
+from hybrid_bt.brain.records import Decisions, PairPaths
 from hybrid_bt.equations.bundles import bundles_of
 
 PAIRS_LEG = "kalman"  #: whose wishes are pairs, if it has any

@@ -1,6 +1,7 @@
 """Does the account follow from its own fills? Equity, cash and sizes, derived anew.
 
-    equity[t] = start - sum of all fills' size * price - commissions - interest + sum over symbols size[t] * close[t]
+    cash[t] = start - sum of all fills' size * price - commissions - interest
+    equity[t] = cash[t] + sum over symbols size[t] * close[t]
 
 Plain sums over fills, sharing nothing with `equations.accounting`: an account that passes both is right, or wrong in
 two independent ways at once.
@@ -10,14 +11,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from hybrid_bt.account.records import AccountPath, Fill, FloatArray
+from hybrid_bt.account.flows import marked_close
+from hybrid_bt.account.records import AccountPath, FloatArray
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ReconciliationError
 
 TOLERANCE = 1e-6  # relative difference that fails a run
 
 
-def reconcile(path: AccountPath, bars: Bars, start_value: float, *, leverage: float = 1.0) -> float:
+def reconcile(path: AccountPath, bars: Bars, start_value: float) -> float:
     """Derive cash, sizes and equity from the fills and compare.
 
     Parameters
@@ -28,8 +30,6 @@ def reconcile(path: AccountPath, bars: Bars, start_value: float, *, leverage: fl
         The same T rows; a symbol without a bar on a row is marked at its last close.
     start_value : float
         Cash before the first row.
-    leverage : float
-        `Costs.leverage` of the account: a long position ties up 1/leverage of its entry value in cash.
 
     Returns
     -------
@@ -44,8 +44,8 @@ def reconcile(path: AccountPath, bars: Bars, start_value: float, *, leverage: fl
     _check_shapes(path, bars)
     spent, size = _flows(path)
     _compare("size", path.size, size, np.ones(size.shape), bars)
-    equity = start_value - spent + (size * _last_closes(bars)).sum(axis=1)
-    cash = start_value - spent + _lent(path, leverage)
+    cash = start_value - spent
+    equity = cash + (size * marked_close(bars.close)).sum(axis=1)
     scale = np.maximum(abs(start_value), np.abs(path.equity))
     return max(_compare("equity", path.equity, equity, scale, bars), _compare("cash", path.cash, cash, scale, bars))
 
@@ -66,44 +66,6 @@ def _flows(path: AccountPath) -> tuple[FloatArray, FloatArray]:
         spent[fill.bar] += fill.size * fill.price + fill.commission
         traded[fill.bar, fill.symbol] += fill.size
     return np.cumsum(spent), np.cumsum(traded, axis=0)
-
-
-def _lent(path: AccountPath, leverage: float) -> FloatArray:
-    """(T,) entry value of the longs that the broker put up, so that it is still in cash."""
-    change = np.zeros(len(path.cash))
-    if leverage != 1.0:
-        for i in range(path.size.shape[1]):
-            lent = 0.0
-            for fill, value in _entry_values([fill for fill in path.fills if fill.symbol == i]):
-                now = max(value, 0.0) * (1.0 - 1.0 / leverage)
-                change[fill.bar] += now - lent
-                lent = now
-    return np.cumsum(change)
-
-
-def _entry_values(fills: list[Fill]) -> list[tuple[Fill, float]]:
-    """After each fill of one symbol, shares held times their average entry price."""
-    held = value = 0.0
-    after = []
-    for fill in fills:
-        now = held + fill.size
-        if held * fill.size >= 0.0:  # opens or adds
-            value += fill.size * fill.price
-        elif held * now > 0.0:  # reduces: the rest keeps its average price
-            value *= now / held
-        else:  # closes, or crosses zero
-            value = now * fill.price
-        held = now
-        after.append((fill, value))
-    return after
-
-
-def _last_closes(bars: Bars) -> FloatArray:
-    """(T, N) closes, the last known one where a symbol has no bar; 0 before its first."""
-    rows = np.where(np.isnan(bars.close), -1, np.arange(len(bars.close))[:, np.newaxis])
-    latest = np.maximum.accumulate(rows, axis=0)
-    closes = np.take_along_axis(bars.close, np.maximum(latest, 0), axis=0)
-    return np.where(latest < 0, 0.0, closes)
 
 
 def _compare(what: str, reported: FloatArray, derived: FloatArray, scale: FloatArray, bars: Bars) -> float:

@@ -92,12 +92,13 @@ class Fills(Sequence[Fill]):
 class AccountPath:
     """One account, bar by bar, as marked at each close."""
 
-    cash: FloatArray  #: (T,)
+    cash: FloatArray  #: (T,) equity less the market value of what is held; below 0 the debit balance
     equity: FloatArray  #: (T,)
     size: FloatArray  #: (T, N) signed shares held at the close
-    borrow: FloatArray  #: (T, N) interest charged on shorts on each bar, >= 0
+    borrow: FloatArray  #: (T, N) interest of each position on each bar; negative where it was paid
     fills: Sequence[Fill]  #: in the order in which they happened
-    rejected: int = 0  #: orders that the margin check refused
+    rejected: int = 0  #: orders that the margin check refused, or that the fill cancelled for want of cash
+    first_rejected: int | None = None  #: row of the first of them; known of an account at Backtrader's broker
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,21 +16,20 @@ from numpy.typing import NDArray
 from hybrid_bt.account.records import AccountPath, FloatArray
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars, say_stamp
-from hybrid_bt.brain.legs.sac import inverse_volatility
+from hybrid_bt.brain.legs.sac import inverse_volatility, tilted
 from hybrid_bt.brain.records import Decisions, Opinions
 from hybrid_bt.brain.settling import Mix, alone, mix_of, settle_panel
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.fusion import Line, RiskParams
 from hybrid_bt.equations.sizing import OrderRules
+from hybrid_bt.equations.tilt import TiltParams
 from hybrid_bt.errors import ConfigError, ReconciliationError, did_you_mean
 
 EQUAL_WEIGHT = "equal-weight"
 BENCHMARK = "benchmark"
 RISK_OFF = "risk-off"
 HURDLES = ("vol-target", "inverse-vol")  #: at the hybrid's volatility, and without learning
-HELD = (EQUAL_WEIGHT, BENCHMARK)  #: bought once and never levered, so they pay no financing either
 PARITY_TOLERANCE = 1e-9  #: relative difference allowed between Backtrader's equity and its replay
-FULLY_INVESTED = 0.97  #: a fully invested account keeps this little in cash, so that a gap does not cost it an order
 SHUFFLED_BLOCK_BARS = 21  #: r is cut into months that change places, so that its own persistence stays
 MOMENTUM_BARS, SKIPPED_BARS = 252, 21  #: twelve months without the last
 
@@ -80,11 +79,6 @@ def run_accounts(legs: Sequence[str], benchmark: str = EQUAL_WEIGHT) -> list[str
     return [*legs, "gate-off", EQUAL_WEIGHT, *HURDLES, *asked]
 
 
-def leverage_of(name: str, costs: Costs) -> float:
-    """Leverage under which an account of a run trades."""
-    return 1.0 if name in HELD else costs.leverage
-
-
 def mixed(panel: Panel, mix: Mix | None = None, opinions: Opinions | None = None) -> AccountPath:
     """A mix of what was said (by r, unless another is given), under the hybrid's limits."""
     terms, said = panel.terms, opinions or panel.opinions
@@ -128,16 +122,29 @@ def _shuffled_gate(panel: Panel) -> AccountPath:
     return mixed(panel, mix_of(np.concatenate([blocks[i] for i in order]), panel.terms.lines))
 
 
-def _delayed(panel: Panel) -> AccountPath:
-    """Every decision a bar late; nothing is wanted on the first."""
-    said = panel.opinions
-    regime, before = np.concatenate([said.regime[:1], said.regime[:-1]]), np.zeros_like(said.before)
-    late = replace(said, amounts=_late(said.amounts), risks=_late(said.risks), regime=regime, before=before)
-    return mixed(panel, opinions=late)
+def late(said: Opinions, bars: int, legs: slice = slice(None)) -> Opinions:
+    """What some legs (by number) said, so many bars later, with r where all do; nothing is wanted on the first bars."""
+    amounts, risks, sides = said.amounts.copy(), said.risks.copy(), _sides(said, legs)
+    for values, columns in ((amounts, sides), (risks, legs)):
+        values[bars:, columns], values[:bars, columns] = values[: len(values) - bars, columns].copy(), 0.0
+    r = said.regime
+    regime = np.concatenate([np.full(bars, r[0]), r[: len(r) - bars]]) if legs == slice(None) else r
+    return replace(said, amounts=amounts, risks=risks, regime=regime, before=np.where(sides, 0.0, said.before))
 
 
-def _late(values: FloatArray) -> FloatArray:
-    return np.vstack([np.zeros_like(values[:1]), values[:-1]])
+def tilted_base(said: Opinions, scores: FloatArray, params: TiltParams) -> Opinions:
+    """The same with scores (T, N), whoever has them, in the place of what the policy says of each asset."""
+    shares, _ = tilted(scores, [0.0] * scores.shape[1], said.volatility, said.warm, params)
+    sides = _sides(said, slice(1))
+    amounts = said.amounts.copy()
+    amounts[:, sides] = shares[:, np.asarray(said.layout.columns)[sides]]
+    return replace(said, amounts=amounts)
+
+
+def _sides(said: Opinions, legs: slice) -> NDArray[np.bool_]:
+    """(S,) those of some legs."""
+    ends, of_bundle = np.asarray(said.layout.ends), np.asarray(said.layout.legs)
+    return np.isin(np.repeat(of_bundle, np.diff(ends, prepend=0)), np.arange(len(said.names))[legs])
 
 
 def _equal_weights(panel: Panel) -> FloatArray:
@@ -158,17 +165,17 @@ def _base(panel: Panel, weights: FloatArray) -> AccountPath:
 
 
 def _invested(panel: Panel, weights: FloatArray, rules: OrderRules) -> AccountPath:
-    """Trade weights that sum to at most one as an unlevered account; NaN keeps what is held."""
+    """Trade weights of what the cash buffer leaves as an unlevered account; NaN keeps what is held."""
     costs = panel.terms.costs._replace(leverage=1.0)
-    return traded_at(panel.terms._replace(costs=costs, rules=rules), weights, panel.bars)
+    return traded_at(panel.terms._replace(costs=costs, rules=rules), (1.0 - rules.cash_buffer) * weights, panel.bars)
 
 
 def _held(panel: Panel, there: NDArray[np.bool_]) -> AccountPath:
     """Buy some symbols in equal parts on the first bar and never trade again."""
     weights = np.full(panel.bars.close.shape, np.nan)
-    weights[0] = np.where(there, FULLY_INVESTED / max(int(there.sum()), 1), 0.0)
+    weights[0] = np.where(there, 1.0 / max(int(there.sum()), 1), 0.0)
     # no band: among many symbols an equal part is smaller than the change that a rebalanced account waits for
-    return _invested(panel, weights, OrderRules(panel.terms.rules.lot))
+    return _invested(panel, weights, panel.terms.rules._replace(eps_trade=0.0, rebalance_band=0.0))
 
 
 def _benchmark(panel: Panel) -> AccountPath:
@@ -180,7 +187,7 @@ def _monthly(panel: Panel, weights: FloatArray) -> AccountPath:
     months = panel.bars.stamps.astype("datetime64[M]")
     new = np.concatenate(([True], months[1:] != months[:-1]))
     rules = panel.terms.rules._replace(rebalance_band=0.0)
-    return _invested(panel, FULLY_INVESTED * np.where(new[:, None], weights, np.nan), rules)
+    return _invested(panel, np.where(new[:, None], weights, np.nan), rules)
 
 
 def _inverse_volatility(panel: Panel) -> AccountPath:
@@ -207,7 +214,7 @@ ACCOUNTS: dict[str, Callable[[Panel], AccountPath]] = {
     "gate r=0": _constant_gate(0.0),
     "gate r=+1": _constant_gate(1.0),
     "shuffled gate": _shuffled_gate,
-    "one bar late": _delayed,
+    "one bar late": lambda panel: mixed(panel, opinions=late(panel.opinions, 1)),
     EQUAL_WEIGHT: lambda panel: _held(panel, panel.bars.traded[0]),
     BENCHMARK: _benchmark,
     "rebalanced": lambda panel: _monthly(panel, _equal_weights(panel)),

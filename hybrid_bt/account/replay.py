@@ -33,8 +33,8 @@ def replay(
     cash: float = 1_000_000.0,
     costs: Costs = Costs(),  # noqa: B008 (an immutable tuple)
     rules: OrderRules = OrderRules(),  # noqa: B008
+    sides: ArrayLike | None = None,
     compiled: bool | None = None,
-    sides: object = None,
 ) -> AccountPath:
     """Trade `targets` on `bars` as Backtrader's broker would.
 
@@ -49,13 +49,16 @@ def replay(
         Start value, currency.
     costs : Costs
     rules : OrderRules
+    sides : (N,) or (T, N) array_like of int, optional
+        Labels: symbols with equal ones trade as one decision, all to their exact targets or none (`equations.sizing`).
+        By default each one alone.
     compiled : bool, optional
         Run under numba (same bits). By default where the work is worth loading it.
 
     Raises
     ------
     ConfigError
-        For targets of another shape or infinite ones, or cash, costs or rules out of range.
+        For targets of another shape or infinite ones, sides of another shape, or cash, costs or rules out of range.
 
     Examples
     --------
@@ -65,15 +68,15 @@ def replay(
     """
     wanted = _checked_targets(targets, bars)
     terms = checked_terms(cash, costs, rules)
-    arrays = bars.open, bars.close, days_of(bars), wanted
+    arrays = bars.open, bars.close, days_of(bars), wanted, _checked_sides(sides, wanted.shape)
     if choose(compiled, wanted.size * SECONDS_PER_CELL):
         from hybrid_bt.equations.compiled.panel import one_account
 
         inputs = [np.ascontiguousarray(array) for array in arrays]
         return one_path(lambda tape: one_account(terms, tape, *inputs), wanted.shape)
-    opens, closes, days, rows = (array.tolist() for array in arrays)  # lists are fastest in CPython
-    prices = opens, closes, days
-    return one_path(lambda tape: run_account(*prices, rows, terms, new_book(wanted.shape[1]), tape), wanted.shape)
+    opens, closes, days, rows, labels = (array.tolist() for array in arrays)  # lists are fastest in CPython
+    given = opens, closes, days, rows, labels, terms
+    return one_path(lambda tape: run_account(*given, new_book(wanted.shape[1]), tape), wanted.shape)
 
 
 def replay_guarded(
@@ -106,7 +109,6 @@ def replay_guarded(
         account, book, guard = open_account(cash), new_book(bars.n_symbols), initial_guard()
         for t, (open_row, close_row) in enumerate(zip(opens, closes, strict=True)):
             account = broker_day(account, book, t, days[t], open_row, close_row, costs, tape)
-            tape.cash[t], tape.equity[t] = account.cash, account.equity
             facts = GuardFacts(
                 days[t],
                 account.equity,
@@ -119,7 +121,7 @@ def replay_guarded(
             wanted = Wanted(list(targets), list(sides), layout, together)
             guard, _ = guard_step(guard, wanted, facts, pairs, params, rules.rebalance_band)
             sent[t] = wanted.targets
-            account = send_orders(account, book, t, wanted.targets, close_row, rules)
+            account = send_orders(account, book, t, wanted.targets, close_row, together, rules, costs)
         return account
 
     path = one_path(drive, sent.shape)
@@ -159,6 +161,18 @@ def _as_path(
     held[bar, symbol] = size  # a symbol fills at most once a bar
     np.cumsum(held, axis=0, out=held)
     return AccountPath(cash=cash, equity=equity, size=held, borrow=borrow, fills=Fills(columns), rejected=end.rejected)
+
+
+def _checked_sides(sides: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """(T, N), or (T, 0) where each symbol is decided alone."""
+    if sides is None:
+        return np.empty((shape[0], 0), np.int64)
+    labels = np.asarray(sides)
+    if labels.shape not in (shape, shape[1:]) or labels.dtype.kind not in "iu":
+        raise ConfigError(
+            f"replay: sides must be whole numbers, bars x symbols {shape} or one row, not {labels.dtype} {labels.shape}"
+        )
+    return np.ascontiguousarray(np.broadcast_to(labels, shape), dtype=np.int64)
 
 
 def _checked_targets(targets: ArrayLike, bars: Bars) -> NDArray[np.float64]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hybrid_bt.bars import Bars, Moment
 from hybrid_bt.errors import ConfigError, did_you_mean
 
@@ -20,6 +23,8 @@ class Market:
     bars : Bars
     pairs : sequence of str, or text "Y:X,..."
         The dependent and the hedge asset of each; none by default, which leaves the Kalman leg idle.
+    pairs_found : bool
+        Whether a rule chose them: few carry little then (`Config.with_pairs_found`).
 
     Raises
     ------
@@ -36,6 +41,7 @@ class Market:
     name: str
     bars: Bars
     pairs: tuple[str, ...] = ()
+    pairs_found: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pairs", names_of(self.pairs))
@@ -49,6 +55,21 @@ class Market:
     def columns(self) -> list[tuple[int, int]]:
         """Columns (y, x) of each pair."""
         return resolve_pairs(self.pairs, self.bars.symbols)
+
+
+#: where markets trade; of others nobody knows, so they are taken to be everywhere
+COUNTRIES = {"us20": "US", "tech6": "US", "nyse_o": "US", "nyse_n": "US", "sp500": "US", "djia": "US", "tse": "CA"}
+
+
+def may_teach(bars: Bars, left_out: Bars, reach_bars: int) -> NDArray[np.bool_]:
+    """Rows (T,) of one market that may teach what is judged on another: all of another country's, none of the same
+    country's that lie in its span, or whose labels reach into it from `reach_bars` before."""
+    here, there = COUNTRIES.get(bars.name), COUNTRIES.get(left_out.name)
+    rows = np.ones(bars.n_bars, dtype=np.bool_)
+    if here is None or there is None or here == there:
+        first = int(np.searchsorted(bars.stamps, left_out.stamps[0])) - reach_bars
+        rows[max(first, 0) : np.searchsorted(bars.stamps, left_out.stamps[-1], "right")] = False
+    return rows
 
 
 def names_of(pairs: str | Sequence[str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from hybrid_bt.brain.laid import Sides
 from hybrid_bt.brain.legs.base import Decision, Leg, Opinion, View, Wish
 from hybrid_bt.brain.legs.sac import Gate
 from hybrid_bt.brain.reader import MarketReader
@@ -24,27 +25,6 @@ from hybrid_bt.equations.waiting import waiting_symbols
 from hybrid_bt.errors import HybridError, LegError
 
 Answer = TypeVar("Answer")
-
-
-class Sides:
-    """What one leg wishes, side by side, in the order in which its bundles were first wished for."""
-
-    def __init__(self) -> None:
-        self.firsts: dict[Bundle, int] = {}
-        self.n = 0
-
-    def laid(self, wishes: Iterable[Wish]) -> list[float]:
-        """The amounts of one bar; 0 for what was wished before and is not now."""
-        amounts = [0.0] * self.n
-        for columns, wanted in wishes:
-            first = self.firsts.get(columns)
-            if first is None:
-                first = self.firsts[columns] = self.n
-                self.n += len(columns)
-                amounts += [0.0] * len(columns)
-            for k, amount in enumerate(wanted):
-                amounts[first + k] += amount
-        return amounts
 
 
 class Hybrid:

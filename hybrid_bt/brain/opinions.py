@@ -13,11 +13,12 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.brain.hybrid import Hybrid, Sides, answer, asked
+from hybrid_bt.brain.hybrid import Hybrid, answer, asked
+from hybrid_bt.brain.laid import Sides, padded
 from hybrid_bt.brain.legs.base import Leg, Opinion, View, Wish
 from hybrid_bt.brain.legs.sac import Gate
 from hybrid_bt.brain.reader import cut, panel_rows
-from hybrid_bt.brain.records import Opinions, padded
+from hybrid_bt.brain.records import Opinions
 from hybrid_bt.equations.bundles import Bundle, bundles_of
 from hybrid_bt.equations.compiled import choose
 from hybrid_bt.equations.leg_risk import Seen, risk_bars

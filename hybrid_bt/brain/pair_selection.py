@@ -1,168 +1,163 @@
-"""Which pairs move together, judged on training bars only and with a price on looking at many.
+"""Pairs that are alike: how far apart two log prices ran, each in standard deviations of its own.
 
-For every two symbols, on their common bars:
+    d_ij = mean of (u_i - u_j)^2 = 2 (1 - c_ij),      u = (log close - its mean) / its standard deviation
 
-    y_t = a + b x_t + e_t     (log closes, least squares, the direction with the smaller p-value)
+over the bars that both have among the last `WINDOW_BARS`; c is the correlation of log prices. d is 0 for a copy, 2 for
+series that have nothing in common and up to 4 for those that run against each other: a series and its inverse are never
+alike, whatever a cointegration test says of them. The nearest are chosen, no symbol in more than `MOST_OF_A_SYMBOL`
+pairs, nothing beyond `MOST_DISTANCE`; copies of one series (equal or proportional closes) have no spread to trade and
+are passed over. Y of `Y:X` is the symbol whose log price varies less (where both vary alike, the first by name): noise
+in x makes the filter take the hedge ratio for smaller than it is, and a quiet y is left least under-hedged.
 
-Engle and Granger's test asks whether e has a unit root (statsmodels `coint`); since the better of two directions is
-taken, its p-value is doubled. The half-life is that of
-e_t - e_{t-1} = c + k e_{t-1}, -log 2 / log(1 + k) bars. Stability is b on the second half less b on the first, relative
-to b. With N (N - 1) / 2 pairs some pass by luck: q is the p-value after Benjamini and Yekutieli's control of the false
-discovery rate, which holds under any dependence, as between pairs that share a symbol.
+For those who look at the pairs, `judged` adds, on the same bars, y_t = a + b x_t + e_t (log closes, least squares):
+Engle and Granger's p-value of a unit root in e (statsmodels `coint`); the half-life of e_t - e_{t-1} = c + k e_{t-1},
+-log 2 / log(1 + k) bars; b on the second half less b on the first, relative to b. q is p after Benjamini and
+Yekutieli's control of the false discovery rate over all pairs of the panel, which holds under any dependence; a pair
+that was not tested counts as p = 1, so it holds whichever were. None of this chooses: on markets that it had no part in
+likeness earned something and cointegration did not (docs/research-log.md).
 
-Sources: Engle, R. and Granger, C. (1987), Econometrica 55(2); Benjamini, Y.
-and Yekutieli, D. (2001), Annals of Statistics 29(4).
+Sources: Gatev, E., Goetzmann, W. and Rouwenhorst, K. (2006), Review of Financial Studies 19(3), the distance method;
+Engle, R. and Granger, C. (1987), Econometrica 55(2); Benjamini, Y. and Yekutieli, D. (2001), Annals of Statistics
+29(4).
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from datetime import datetime
-from itertools import combinations
+from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.bars.market import resolve_pairs
+from hybrid_bt.bars.market import Market
+from hybrid_bt.equations.pair import MIN_VARIANCE
 from hybrid_bt.errors import BarsError
 
 FloatArray = NDArray[np.float64]
 
+WINDOW_BARS = 504  #: two years of daily bars
 LEAST_COMMON_BARS = 252
+MOST_DISTANCE = 0.3  #: a correlation of log prices of 0.85
+MOST_OF_A_SYMBOL, MOST_PAIRS = 4, 20
+COPY_DISTANCE = 1e-8  #: at most: gaps of a ten-thousandth of a standard deviation are rounding
+DECIMALS = 12  #: of a distance; the rest is rounding, and must not order pairs that are equally near
 LAGS = 5  #: of differences in both tests, a week of daily bars
 
 
-class Bounds(NamedTuple):
-    """What a pair must keep to."""
-
-    fdr: float = 0.1  #: share of false finds allowed
-    half_life_bars: float = 60.0
-    drift: float = 0.5  #: relative change of the hedge ratio from the first half to the second
-
-
-USUAL = Bounds()
-
-
 class Candidate(NamedTuple):
-    """One pair on its training bars."""
+    """Two symbols on the bars that both have; the tests, NaN where they were not made, inform and do not choose."""
 
     pair: str  #: `Y:X`
+    distance: float
     bars: int
-    hedge_ratio: float
-    p_value: float  #: Engle and Granger, the better direction, doubled
-    q_value: float  #: after control of the false discovery rate over all pairs
-    half_life_bars: float  #: infinite where e does not return
-    stability: float  #: change of the hedge ratio from the first to the second half, relative
-
-    def passes(self, most: Bounds = USUAL) -> bool:
-        """Whether it is cointegrated, returns soon enough, and has a stable hedge ratio."""
-        soon, stable = self.half_life_bars <= most.half_life_bars, abs(self.stability) <= most.drift
-        return self.q_value <= most.fdr and soon and stable
+    hedge_ratio: float  #: b
+    p_value: float = math.nan  #: Engle and Granger
+    q_value: float = math.nan  #: after control of the false discovery rate over all pairs
+    half_life_bars: float = math.nan  #: infinite where e does not return
+    stability: float = math.nan  #: change of the hedge ratio from the first to the second half, relative
+    chosen: bool = False
 
 
-def select_pairs(bars: Bars, progress: Callable[[int, int], None] | None = None) -> list[Candidate]:
-    """All pairs of the panel, the smallest p-value first.
+class Found(NamedTuple):
+    """What there is among some symbols, the nearest first."""
 
-    Parameters
-    ----------
-    bars : Bars
-        Training bars only; cut the panel with `between` first.
-    progress : callable, optional
-        Called as `progress(pairs_done, pairs_in_all)`.
+    pairs: tuple[str, ...]  #: chosen
+    alike: list[Candidate]  #: all that can be compared and are no copies
+    copies: list[str]  #: pairs of equal or proportional closes
+    columns: dict[str, tuple[int, int]]  #: of y and x
 
-    Raises
-    ------
-    BarsError
-        If no two symbols have `LEAST_COMMON_BARS` bars in common.
-    """
-    logs = np.log(bars.close)
-    both = list(combinations(range(bars.n_symbols), 2))
-    found: list[Candidate] = []
-    for done, (a, b) in enumerate(both):
-        common = np.isfinite(logs[:, a]) & np.isfinite(logs[:, b])
-        if common.sum() >= LEAST_COMMON_BARS:
-            found.append(_candidate(bars.symbols[a], bars.symbols[b], logs[common, a], logs[common, b]))
-        if progress is not None:
-            progress(done + 1, len(both))
-    if not found:
-        raise BarsError(
-            f"pairs: no two of {bars.n_symbols} symbols have {LEAST_COMMON_BARS} bars in common; give a longer history"
-        )
-    return sorted(_controlled(found), key=lambda candidate: (candidate.p_value, candidate.pair))
+    def notes(self) -> list[str]:
+        """What somebody who trades the chosen pairs must know."""
+        more = f" and {len(self.copies) - 5} more" if len(self.copies) > 5 else ""
+        nearest = f"; the nearest, {self.alike[0].pair}, are {self.alike[0].distance:.2f} apart" if self.alike else ""
+        copies = [f"copies of one series are no pair: {', '.join(self.copies[:5])}{more}"] if self.copies else []
+        return copies + ([] if self.pairs else [f"no two symbols are within a distance of {MOST_DISTANCE}{nearest}"])
 
 
-def find_pairs(symbols: Sequence[str], moments: Sequence[datetime], closes: FloatArray) -> tuple[str, ...]:
-    """Pairs `Y:X` that pass on the bars of a warm-up, each symbol in one pair at most, the surest first.
+def find_pairs(symbols: Sequence[str], closes: FloatArray, window: int = WINDOW_BARS) -> Found:
+    """The pairs to trade behind these bars; the order of symbols and the unit of their prices do not matter.
 
     Parameters
     ----------
-    moments : (T,)
     closes : (T, N)
-        NaN where a symbol has no bar.
+        Before trading; NaN where a symbol has no bar.
+    window : int
+        Bars at the end that are looked at.
 
     Raises
     ------
     BarsError
-        If no two symbols have bars enough in common.
+        If no two symbols have `LEAST_COMMON_BARS` of them in common.
     """
-    there = np.flatnonzero(np.isfinite(closes).any(axis=0)).tolist()  # a symbol that begins later has no part in this
-    begun = [symbols[i] for i in there]
-    if len(begun) < 2:
+    order = sorted(range(len(symbols)), key=lambda i: str(symbols[i]))  # sums have the same bits in any order
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(closes[-window:][:, order])
+        there = np.isfinite(logs).astype(np.float64)
+        logs = np.where(there, logs, 0.0)
+        logs = (logs - logs.sum(axis=0) / there.sum(axis=0)) * there  # near 0, where sums of squares are exact enough
+        n_common = there.T @ there
+        means = logs.T @ there / n_common  # of i on the bars that j has too
+        variances = (logs * logs).T @ there / n_common - means * means
+        covariances = logs.T @ logs / n_common - means * means.T
+        distances = 2.0 - 2.0 * covariances / np.sqrt(variances * variances.T)
+    both = np.triu(n_common >= LEAST_COMMON_BARS, 1)
+    if not both.any():
         raise BarsError(
-            f'pairs="auto": {len(begun)} of {len(symbols)} symbol(s) have bars before the first traded one; '
-            "give earlier bars, a later trade_from, or name the pairs"
+            f"pairs: no two of {len(symbols)} symbols have {LEAST_COMMON_BARS} bars in common among the last "
+            f"{min(window, len(closes))} before trading; give a longer history, or name the pairs"
         )
-    stamps = np.array(moments, dtype="datetime64[ns]")
-    taken: set[int] = set()
-    names: list[str] = []
-    for candidate in select_pairs(Bars.checked("warm-up", begun, stamps, closes[:, there])):
-        (sides,) = resolve_pairs([candidate.pair], begun)
-        if candidate.passes() and taken.isdisjoint(sides):
-            names.append(candidate.pair)
-            taken.update(sides)
-    if not names:
-        warnings.warn(
-            f'HybridStrategy: pairs="auto" found no cointegrated pair among {len(symbols)} symbols on '
-            f"{len(moments)} bars; the Kalman leg is idle",
-            stacklevel=1,
-        )
-    return tuple(names)
+    found, columns = list[Candidate](), {}
+    for i, j in np.argwhere(both & (np.minimum(variances, variances.T) > MIN_VARIANCE)).tolist():
+        y, x = (i, j) if round(variances[i, j] / variances[j, i], 9) <= 1.0 else (j, i)
+        pair, distance = f"{symbols[order[y]]}:{symbols[order[x]]}", max(0.0, round(float(distances[i, j]), DECIMALS))
+        found.append(Candidate(pair, distance, int(n_common[i, j]), float(covariances[y, x] / variances[x, y])))
+        columns[pair] = order[y], order[x]
+    found.sort(key=lambda one: (one.distance, one.pair))
+    copies = [one.pair for one in found if one.distance <= COPY_DISTANCE]
+    taken, chosen = Counter[int](), list[str]()
+    for n, one in enumerate(found):
+        room = len(chosen) < MOST_PAIRS and all(taken[side] < MOST_OF_A_SYMBOL for side in columns[one.pair])
+        if COPY_DISTANCE < one.distance <= MOST_DISTANCE and room:
+            chosen.append(one.pair)
+            taken.update(columns[one.pair])
+            found[n] = one._replace(chosen=True)
+    return Found(tuple(chosen), found[len(copies) :], copies, columns)
 
 
-def _controlled(found: list[Candidate]) -> list[Candidate]:
+def with_found_pairs(bars: Bars, window: int = WINDOW_BARS) -> Market:
+    """A market with the pairs of its own first bars, kept for ever."""
+    return Market(bars.name, bars, find_pairs(bars.symbols, bars.close[:window]).pairs, pairs_found=True)
+
+
+def judged(found: Found, closes: FloatArray, top: int) -> list[Candidate]:
+    """The `top` nearest pairs and all chosen ones, the nearest first, tested on the closes (T, N) of `find_pairs`."""
     from statsmodels.stats.multitest import multipletests
 
-    q_values = multipletests([candidate.p_value for candidate in found], method="fdr_by")[1]
-    return [candidate._replace(q_value=float(q)) for candidate, q in zip(found, q_values, strict=True)]
+    logs, listed = np.log(closes), [one for rank, one in enumerate(found.alike) if rank < top or one.chosen]
+    rows = [_judged(one, logs[:, found.columns[one.pair]]) for one in listed]
+    p_values = [row.p_value for row in rows] + [1.0] * (len(found.alike) - len(rows))
+    q_values = multipletests(p_values, method="fdr_by")[1] if rows else ()
+    return [row._replace(q_value=float(q)) for row, q in zip(rows, q_values, strict=False)]
 
 
-def _candidate(name_a: str, name_b: str, a: FloatArray, b: FloatArray) -> Candidate:
-    p_ab, p_ba = _engle_granger(a, b), _engle_granger(b, a)
-    name, y, x = (f"{name_a}:{name_b}", a, b) if p_ab <= p_ba else (f"{name_b}:{name_a}", b, a)
-    ratio = _slope(y, x)
-    half = len(y) // 2
-    return Candidate(
-        name,
-        len(y),
-        ratio,
-        min(2.0 * min(p_ab, p_ba), 1.0),
-        math.nan,
-        _half_life(y - ratio * x),
-        (_slope(y[half:], x[half:]) - _slope(y[:half], x[:half])) / abs(ratio) if ratio else math.inf,
-    )
+def _judged(one: Candidate, logs: FloatArray) -> Candidate:
+    y, x = logs[np.isfinite(logs).all(axis=1)].T
+    ratio, half = one.hedge_ratio, one.bars // 2
+    drift = (_slope(y[half:], x[half:]) - _slope(y[:half], x[:half])) / abs(ratio) if ratio else math.inf
+    return one._replace(p_value=_engle_granger(y, x), half_life_bars=_half_life(y - ratio * x), stability=drift)
 
 
 def _engle_granger(y: FloatArray, x: FloatArray) -> float:
-    from statsmodels.tools.sm_exceptions import CollinearityWarning
     from statsmodels.tsa.stattools import coint
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CollinearityWarning)  # two copies of one series: their p-value is 0 then
-        return float(coint(y, x, maxlag=LAGS, autolag=None)[1])
+        warnings.simplefilter("ignore")  # of collinearity, as of a series and its inverse: their p-value is 0 then
+        p_value = float(coint(y, x, maxlag=LAGS, autolag=None)[1])
+    return p_value if math.isfinite(p_value) else 1.0  # a residual that no test can judge
 
 
 def _slope(y: FloatArray, x: FloatArray) -> float:

@@ -6,18 +6,20 @@ A record grows as flat doubles: 8 bytes a number, whatever the number of bars.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.hybrid import Hybrid
-from hybrid_bt.brain.legs.base import Decision, Opinion
+from hybrid_bt.brain.laid import SidesRecord, netted
+from hybrid_bt.brain.legs.base import Decision
+from hybrid_bt.brain.managed import ManagedPaths, cut_rows, managed_paths
 from hybrid_bt.equations.advice import Managed
-from hybrid_bt.equations.bundles import Bundle, Layout, bundles_of, layout_of
+from hybrid_bt.equations.bundles import Layout, layout_of
 from hybrid_bt.equations.pair import PairView
 
 FloatArray = NDArray[np.float64]
@@ -26,45 +28,6 @@ _NUMBERS = ("regime", "scale", "guard", "correlation")  #: one of each bar
 _VECTORS = ("fused", "target", "wanted", "volatility", "warm", "waits", "together")  #: one of each symbol
 _CODES = {"warm": "b", "waits": "b", "together": "q"}  #: of those that are no doubles
 _SEEN = PairView._fields[:7]  # of a pair, as `PairPaths` names them
-
-_Paths = TypeVar("_Paths", "ManagedPaths", "Decisions", "Opinions", "PairPaths")
-
-
-def _cut(record: _Paths, rows: slice, **others: object) -> _Paths:
-    """A record of some bars alone: views of its arrays, whose first axis is T, and `others` in place of the rest."""
-    cut: dict[str, Any] = dict(others)
-    for one in fields(record):
-        value = getattr(record, one.name)
-        if one.name in others:
-            continue
-        if isinstance(value, np.ndarray):
-            cut[one.name] = value[rows]
-        elif isinstance(value, dict):
-            cut[one.name] = {leg: path[rows] for leg, path in value.items()}
-    return replace(record, **cut)
-
-
-@dataclass(frozen=True, eq=False)
-class ManagedPaths:
-    """What the risk manager read and did, bar by bar (`hybrid_bt.equations.advice`)."""
-
-    proposed: FloatArray  #: (T, N) targets before it
-    multiplier: FloatArray  #: (T, N) m in [0, 1]
-    regime: FloatArray  #: (T,) r'
-    risk: FloatArray  #: (T, N) 1..5, 3 is neutral
-    sentiment: FloatArray  #: (T, N) [-1, 1]
-    regime_read: FloatArray  #: (T,) r_llm
-    confidence: FloatArray  #: (T,) [0, 1]
-    no_new_risk: NDArray[np.bool_]  #: (T,)
-    reasons: tuple[str, ...]  #: T * N, row-major
-    documents: tuple[str, ...]  #: T * N, ids with blanks between
-
-    def rows(self, rows: slice) -> ManagedPaths:
-        """Bars in a row alone; the arrays are views."""
-        n = self.proposed.shape[1]
-        first, end, _ = rows.indices(len(self.proposed))
-        texts = slice(first * n, end * n)
-        return _cut(self, rows, reasons=self.reasons[texts], documents=self.documents[texts])
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +67,7 @@ class Decisions:
 
     def rows(self, rows: slice) -> Decisions:
         """Bars in a row alone; the arrays are views."""
-        return _cut(self, rows, managed=None if self.managed is None else self.managed.rows(rows))
+        return cut_rows(self, rows, managed=None if self.managed is None else self.managed.rows(rows))
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +100,7 @@ class Opinions:
     def rows(self, rows: slice) -> Opinions:
         """Bars in a row alone; the arrays are views."""
         first, _, _ = rows.indices(len(self.regime))
-        return _cut(self, rows, before=self.amounts[first - 1] if first else self.before)
+        return cut_rows(self, rows, before=self.amounts[first - 1] if first else self.before)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,67 +119,7 @@ class PairPaths:
 
     def rows(self, rows: slice) -> PairPaths:
         """Bars in a row alone; the arrays are views."""
-        return _cut(self, rows)
-
-
-class _Sides:
-    """Wishes of each bar and what was settled of them, side by side in the layout of the last bar."""
-
-    def __init__(self) -> None:
-        self.layout = layout_of([])
-        self._rows, self._risks = array("d"), array("d")
-        self._laid: list[tuple[int, Layout]] = []  #: number of bars under each layout
-
-    def append(self, opinion: Opinion, settled: Sequence[float]) -> None:
-        if len(opinion.amounts) != len(self.layout.columns) or not self._laid:
-            self.layout = opinion.layout
-            self._laid.append((0, self.layout))
-        self._laid[-1] = self._laid[-1][0] + 1, self.layout
-        for numbers in (opinion.amounts, settled):
-            self._rows.extend(numbers)
-        self._risks.extend(opinion.risks)
-
-    def risks(self, n_legs: int) -> FloatArray:
-        return np.array(self._risks).reshape(-1, n_legs)
-
-    def wishes(self) -> FloatArray:
-        return self._in_last_layout(0)
-
-    def settled(self) -> FloatArray:
-        return self._in_last_layout(1)
-
-    def _in_last_layout(self, which: int) -> FloatArray:
-        places, values, at = _places(self.layout), np.array(self._rows), 0
-        found = []
-        for n_bars, layout in self._laid:
-            n = len(layout.columns)
-            rows = values[at : at + 2 * n_bars * n].reshape(n_bars, 2, n)[:, which]
-            wide = np.zeros((n_bars, len(self.layout.columns)))
-            for key, first in _places(layout).items():
-                end, last = first + len(key[1]), places[key]
-                wide[:, last : last + len(key[1])] = rows[:, first:end]
-            found.append(wide)
-            at += 2 * n_bars * n
-        return np.concatenate(found) if found else np.zeros((0, 0))
-
-
-def netted(names: Iterable[str], amounts: FloatArray, layout: Layout, shape: tuple[int, ...]) -> dict[str, FloatArray]:
-    """Leg -> (T, N) of what lies side by side, (T, S)."""
-    found = {name: np.zeros(shape) for name in names}
-    legs, owners = list(found.values()), [leg for leg, columns in bundles_of(layout) for _ in columns]
-    for side, (leg, column) in enumerate(zip(owners, layout.columns, strict=True)):
-        legs[leg][:, column] += amounts[:, side]
-    return found
-
-
-def _places(layout: Layout) -> dict[tuple[int, Bundle], int]:
-    """Where each bundle begins."""
-    return dict(zip(bundles_of(layout), (0, *layout.ends), strict=False))
-
-
-def padded(rows: Sequence[Sequence[float]], n: int) -> FloatArray:
-    """Rows that grow, with zeros behind them: (T, n)."""
-    return np.array([[*row, *([0.0] * (n - len(row)))] for row in rows]).reshape(len(rows), n)
+        return cut_rows(self, rows)
 
 
 class Recorder:
@@ -230,7 +133,7 @@ class Recorder:
         self._numbers = {name: array("d") for name in _NUMBERS}
         self._vectors: dict[str, array[Any]] = {name: array(_CODES.get(name, "d")) for name in _VECTORS}
         self._pairs = array("d")
-        self._sides = _Sides()
+        self._sides = SidesRecord()
         self._managed: list[Managed | None] = []
 
     def append(self, decision: Decision) -> None:
@@ -260,7 +163,7 @@ class Recorder:
             layout=self._sides.layout,
             sides=self._sides.settled()[start:],
             risks=self._sides.risks(len(self._leg_names))[start:],
-            managed=_managed_paths(self._managed[start:]),
+            managed=managed_paths(self._managed[start:]),
             **self._paths(start, "regime", "fused", "target", "scale", "wanted", "guard", "waits", "together"),
         )
 
@@ -283,32 +186,6 @@ class Recorder:
         """The pairs of the bars from row `start` on."""
         cube = np.array(self._pairs).reshape(len(self._managed), len(self._pair_names), len(_SEEN) + 1)[start:]
         return PairPaths(self._pair_names, *(np.ascontiguousarray(path) for path in np.moveaxis(cube, 2, 0)))
-
-
-def _managed_paths(rows: Sequence[Managed | None]) -> ManagedPaths | None:
-    known = [row for row in rows if row is not None]
-    if not known or len(known) < len(rows):
-        return None  # a risk manager is asked on every traded bar, or on none
-    advice = [row.advice for row in known]
-    return ManagedPaths(
-        proposed=np.array([row.proposed for row in known]),
-        multiplier=np.array([row.multipliers for row in known]),
-        regime=np.array([row.regime for row in known]),
-        risk=np.array([one.risk for one in advice], dtype=np.float64),
-        sentiment=np.array([one.sentiment for one in advice], dtype=np.float64),
-        regime_read=np.array([one.regime for one in advice]),
-        confidence=np.array([one.confidence for one in advice]),
-        no_new_risk=np.array([one.no_new_risk for one in advice]),
-        reasons=tuple(text for row in known for text in _told(row.advice.reasons, row.sources, "pair: ")),
-        documents=tuple(text for row in known for text in _told(row.advice.documents, row.sources, "")),
-    )
-
-
-def _told(texts: Sequence[str], sources: Sequence[int], mark: str) -> list[str]:
-    """Each symbol's text, or that of the one that it shares its multiplier with."""
-    if not texts:
-        return [""] * len(sources)
-    return [texts[i] if i == source else mark + texts[source] for i, source in enumerate(sources)]
 
 
 def record(brain: Hybrid, bars: Bars, pair_names: Sequence[str]) -> Recorder:

@@ -4,8 +4,7 @@
 
     brain, bar by bar or ahead of them -> what documents advise -> guard -> recorder -> journal
 
-Whoever trades brings the rows, looks into the account where the guard asks for it, and carries out what comes back:
-`HybridStrategy` through Backtrader, an agent of one's own with an account of its own.
+Whoever trades brings the rows, looks into the account where the guard asks for it, and carries out what comes back.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from hybrid_bt.brain.foresight import BarsAhead, Decider
 from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.journal import Journal, Row, compare, moment_of
 from hybrid_bt.brain.legs.base import Decision
+from hybrid_bt.brain.legs.kalman import IdlePairs
 from hybrid_bt.brain.records import Recorder
 from hybrid_bt.brain.settling import AccountGuard, Books
 from hybrid_bt.equations.advice import Advice
@@ -41,11 +41,10 @@ class Setup(NamedTuple):
     guard: GuardParams = GuardParams()
     band: float = 0.0  #: `OrderRules.rebalance_band`
     trade_from: float = 0.0  #: stamp of the first bar that may be traded
-    #: names pairs by the moments and closes before trading, in the place of `pairs`
-    find_pairs: Callable[[Sequence[datetime], FloatArray], tuple[str, ...]] | None = None
-    #: bars per year by the stamps before trading, in the place of the brain's
-    rate: Callable[[Sequence[float]], float] | None = None
+    find_pairs: Callable[[FloatArray], tuple[str, ...]] | None = None  #: in place of `pairs`, by closes before trading
+    rate: Callable[[Sequence[float]], float] | None = None  #: bars per year by the stamps before trading
     moment: Callable[[float], datetime] = moment_of  #: of a stamp, for what people read
+    idle: Callable[[tuple[str, ...]], IdlePairs] = IdlePairs  #: watches the pairs of these names
 
 
 class Session:
@@ -92,18 +91,15 @@ class Session:
         self.decider = Decider(partial(setup.make, self.pairs))
         self.recorder = self._new_recorder() if record else None
         self.decision: Decision | None = None
+        self.together: Sequence[int] = ()  #: (N,) symbols of a label were one decision on the last bar; empty: nobody
+        self.idle = IdlePairs()  #: pairs that have not opened on the bars traded so far
         self.n_bars = 0
         self.first_traded_row: int | None = None
         self._last: Sequence[float] = [0.0] * len(setup.symbols)  # targets of the last traded bar, for what is advised
         self._early: list[float] | None = [] if setup.rate else None  # stamps before trading
-        self._finding: list[tuple[float, Sequence[float]]] | None = [] if setup.find_pairs else None
+        self._finding: list[Sequence[float]] | None = [] if setup.find_pairs else None
         #: of the last bar, that are to be kept
         self._kept: tuple[float, Sequence[float], Advice | None, GuardFacts | None, Sequence[float] | None]
-
-    @property
-    def together(self) -> Sequence[int]:
-        """(N,) symbols of the same label are one decision on the last bar; empty for nobody."""
-        return self.decision.together if self.decision is not None else ()
 
     def _new_recorder(self) -> Recorder:
         return Recorder(len(self._setup.symbols), self.pairs, tuple(self.decider.current.legs))
@@ -208,23 +204,24 @@ class Session:
                 decision = self.guard.settled(stamp, decision, seen, self.decider.current.reader.columns)
             sent = withheld(decision.target, decision.waits) if decision.waits else decision.target
             if self.first_traded_row is None:
-                self.first_traded_row = self.n_bars
+                self.first_traded_row, self.idle = self.n_bars, self._setup.idle(self.pairs)
+            if self.idle.closed:
+                self.idle.see(decision.view.pairs, decision.positions)
             if advice is not None:
                 self._last = [old if new != new else new for old, new in zip(self._last, decision.target, strict=True)]
-        self.decision = decision
+        self.decision, self.together = decision, decision.together
         if self.recorder is not None:
             self.recorder.append(decision)
         self.n_bars += 1
         return seen, sent
 
     def _decided(self, stamp: float, closes: Sequence[float], advice: Advice | None) -> Decision:
-        decider = self.decider
-        if decider.ahead is not None:
-            opinion = decider.ahead.of(stamp, closes)
+        if self.decider.ahead is not None:
+            opinion = self.decider.ahead.of(stamp, closes)
             if opinion is not None:
-                return decider.current.settle(opinion, advice, self._last)
-            decider.go_bar_by_bar()
-        return decider.current.decide(closes, advice, self._last)
+                return self.decider.current.settle(opinion, advice, self._last)
+            self.decider.go_bar_by_bar()
+        return self.decider.current.decide(closes, advice, self._last)
 
     def _prepare(self, stamp: float, closes: Sequence[float]) -> None:
         """What is settled by the bars before trading, on the first one traded: pairs, and bars per year."""
@@ -236,20 +233,19 @@ class Session:
             else:
                 self._early.append(stamp)
         if self._finding is not None and not trades:
-            self._finding.append((stamp, closes))
+            self._finding.append(closes)
         elif self._finding is not None:
             self._find_pairs(self._finding)
             self._finding = None
 
-    def _find_pairs(self, rows: Sequence[tuple[float, Sequence[float]]]) -> None:
+    def _find_pairs(self, rows: Sequence[Sequence[float]]) -> None:
         """Find the pairs, and bring a brain with them up to date."""
-        closes = np.array([row for _, row in rows]).reshape(-1, len(self._setup.symbols))
         assert self._setup.find_pairs is not None
-        self.pairs = self._setup.find_pairs([self._setup.moment(stamp) for stamp, _ in rows], closes)
+        self.pairs = self._setup.find_pairs(np.array(rows).reshape(-1, len(self._setup.symbols)))
         rate, self.decider = self.decider.current.reader.bars_per_year, Decider(partial(self._setup.make, self.pairs))
         self.decider.take_rate(rate)
         self.recorder = self._new_recorder() if self._records else None
-        for _, row in rows:
+        for row in rows:
             decision = self.decider.current.decide(row)
             if self.recorder is not None:
                 self.recorder.append(decision)

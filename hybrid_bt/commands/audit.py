@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+from hybrid_bt.bars.market import Market
 from hybrid_bt.commands.console import AMOUNT, COUNT, Flag, Flags, command, flag, option, progress_bar
-from hybrid_bt.commands.options import market_of, shared
+from hybrid_bt.commands.options import market_of, markets_of, shared
 from hybrid_bt.config.task import Task, as_config, prepare
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.errors import ConfigError
@@ -28,7 +29,7 @@ NEWS_BARS = 600  #: audited of the risk manager
 @command("audit")
 @option("--strategy", metavar="module:Class", help="A Backtrader strategy of yours.  [default: the own stack]")
 @option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Parameter of that strategy; repeatable.")
-@shared("mode", "bars", "pairs")
+@shared("mode", "bars", "markets", "pairs")
 @option("--bars", type=_BARS, help=f"Last bars; 0 is all.  [default: all; {LAST_BARS} with --strategy]")
 @option("--every", type=COUNT, help="Bars between cuts.")
 @option("--cash", type=AMOUNT, default=1e6, help="Start value of a strategy.")
@@ -41,22 +42,25 @@ def main(**flags: Flag) -> None:
         raise ConfigError("--news audits the risk manager, --strategy a strategy of yours; give one of them")
     if flags["settings"] and not flags["strategy"]:
         raise ConfigError("--set is for a strategy of yours; name it with --strategy module:Class")
+    if flags["markets"] and (flags["news"] or flags["strategy"]):
+        raise ConfigError("--markets audits the own stack on each of them; drop --news and --strategy")
     way = _documents if flags["news"] else _strategy if flags["strategy"] else _stack
-    found = way(flags)
-    click.echo(found.as_json() if flags["as_json"] else repr(found))
-    if found.findings:
+    audits = [_stack(flags, market) for market in markets_of(flags)] if flags["markets"] else [way(flags)]
+    for found in audits:
+        click.echo(found.as_json() if flags["as_json"] else repr(found))
+    if any(found.findings for found in audits):
         raise click.exceptions.Exit(1)
 
 
-def _stack_of(flags: Flags, default: int) -> Task:
+def _stack_of(flags: Flags, default: int, market: Market | None = None) -> Task:
     """The stack on the last bars, which are not traded: their span, and how many a year has, are its own affair."""
-    config, market = as_config(flags["mode"], None), market_of(flags)
+    config, market = as_config(flags["mode"], None), market or market_of(flags)
     market = replace(market, bars=last_rows(market.bars, default if flags["bars"] is None else flags["bars"]))
     return prepare(market, flags["mode"], config=config, allow_in_sample=True)._replace(config=config)
 
 
-def _stack(flags: Flags) -> Audit:
-    stack, jobs = _stack_of(flags, 0), flags["jobs"] or min(2, os.cpu_count() or 1)
+def _stack(flags: Flags, market: Market | None = None) -> Audit:
+    stack, jobs = _stack_of(flags, 0, market), flags["jobs"] or min(2, os.cpu_count() or 1)
     with progress_bar("audit") as progress:
         checks = audit_stack(stack, flags["every"], jobs, progress)
     return audit_of(f"the {stack.mode} stack", stack.market.bars, checks)

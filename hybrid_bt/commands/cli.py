@@ -17,7 +17,7 @@ HEADINGS = {
     },
     "Prices and pairs": {
         "data": "Check prices before they are traded.",
-        "pairs": "Look for cointegrated pairs on training bars.",
+        "pairs": "Choose pairs that were alike on training bars.",
         "news": "Keep documents for the risk manager.",
     },
     "Policies": {

@@ -180,6 +180,17 @@ def say(*found: str | Table, width: int = WIDTH) -> None:
         console.print(one, highlight=False, markup=False)
 
 
+def printed(*found: str | Table) -> str:
+    """Lines and tables as pages hold them."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    console = Console(file=text, width=WIDTH, soft_wrap=False, force_terminal=False, color_system=None)
+    for one in found:
+        console.print(one, highlight=False, markup=False)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+
+
 def table(
     head: Sequence[str], rows: Iterable[Sequence[str]], *, left: Collection[str], title: str | None = None
 ) -> Table:

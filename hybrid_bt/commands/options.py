@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from hybrid_bt.config.task import Task
     from hybrid_bt.news.answers import RiskSetup
 
+LAST_TRAINING_DAY = date(2009, 12, 31)  #: of the shipped policies
+
 _MODES = click.Choice(["stable", "aggressive"])
 _RISKS = click.Choice(["off", "lexicon", "replay", "record", "live"])
 _RISK_HELP = "Risk manager that reads documents: by word lists; by verdicts recorded; asking and recording; asking."
@@ -50,8 +52,8 @@ _SHARED: dict[str, tuple[Decorator, ...]] = {
         option(
             "--data",
             default="us20",
-            metavar="us20|tech6|yahoo|PATH",
-            help="Embedded sample, Yahoo, or a folder or file of OHLCV.",
+            metavar="us20|tech6|yahoo|olps:NAME|PATH",
+            help="Embedded sample, Yahoo, a set of the extra `markets`, or a folder or file of OHLCV.",
         ),
         listed("--symbols", help="Symbols.  [default: all]"),
         flag("--raw-prices", help="Do not scale prices by adjusted / close."),
@@ -68,6 +70,13 @@ _SHARED: dict[str, tuple[Decorator, ...]] = {
         flag("--offline", help="Take yahoo from its snapshots on disk; call nobody."),
     ),
     "pairs": (listed("--pairs", metavar="Y:X,...", help="Pairs of the Kalman leg.  [default: the sample's own]"),),
+    "markets": (
+        listed(
+            "--markets",
+            metavar="us20,olps:nyse_o,...",
+            help="Several markets, each with the pairs that were alike on its first 504 bars.",
+        ),
+    ),
     "span": (
         option(
             "--start", type=DAY, help="First day traded; earlier bars warm up.  [default: the first out-of-sample bar]"
@@ -111,9 +120,26 @@ def market_of(flags: Flags, *, end: date | None = None) -> Market:
     start, last = flags.get("start"), end or flags.get("end")
     if start and last and last <= start:
         raise ConfigError(f"--end {last} is not after --start {start}; exchange them or widen the span")
-    how = {name: flags[name] for name in ("raw_prices", "on_bad_data", "offline", "align", "resample", "calendar")}
-    bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=last, trade_from=start, **how)
+    bars = load_bars(flags["data"], symbols=flags["symbols"] or None, end=last, trade_from=start, **_how(flags))
     return as_market(bars, flags.get("pairs") or None)
+
+
+def _how(flags: Flags) -> dict[str, Any]:
+    return {name: flags[name] for name in ("raw_prices", "on_bad_data", "offline", "align", "resample", "calendar")}
+
+
+def markets_of(flags: Flags) -> list[Market]:
+    """The markets that `--markets` names, each with the pairs of its own first bars, and no bar after `--end` or the
+    shipped policies' training: what lies behind it is looked at when nothing can be chosen any more."""
+    from hybrid_bt.brain.pair_selection import with_found_pairs
+    from hybrid_bt.feeds import load_bars
+
+    end = flags.get("end") or LAST_TRAINING_DAY
+    markets = [with_found_pairs(load_bars(name, end=end, **_how(flags))) for name in flags["markets"]]
+    names = [market.name for market in markets]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"--markets: {', '.join(names)} holds one market twice; name each once")
+    return markets
 
 
 def task_of(flags: Flags) -> Task:

@@ -1,91 +1,75 @@
-"""`hybrid-bt pairs`: look for pairs on training bars, and say how many of them luck would have found."""
+"""`hybrid-bt pairs`: which pairs were alike on training bars, and what tests for cointegration say of them."""
 
 from __future__ import annotations
 
 import json
-from datetime import date
 from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_bt.brain.pair_selection import USUAL, Bounds, Candidate, select_pairs
-from hybrid_bt.commands.console import (
-    AMOUNT,
-    COUNT,
-    DAY,
-    FILE,
-    Flag,
-    command,
-    option,
-    progress_bar,
-    say,
-    table,
-    write_out,
-)
-from hybrid_bt.commands.options import market_of, shared
+from hybrid_bt.brain.pair_selection import MOST_DISTANCE, WINDOW_BARS, Candidate, find_pairs, judged
+from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, command, option, say, table, write_out
+from hybrid_bt.commands.options import LAST_TRAINING_DAY, market_of, markets_of, shared
 from hybrid_bt.errors import ConfigError
 
 if TYPE_CHECKING:
     from hybrid_bt.bars import Bars
 
-LEVEL = 0.05  #: of a single test, for the comparison with luck
-LAST_TRAINING_DAY = date(2009, 12, 31)  #: of the shipped policies
-_HEAD = ("pair", "hedge ratio", "p", "q", "half-life, bars", "drift of ratio", "passes")
+_HEAD = ("pair", "distance", "hedge ratio", "p", "q", "half-life, bars", "drift of ratio", "chosen")
 
 
 @command()
-@shared("bars")
-@option("--train-start", type=DAY, help="First day looked at.  [default: the first bar]")
+@shared("bars", "markets")
+@option("--train-start", type=DAY, help=f"First day looked at.  [default: {WINDOW_BARS} bars before the last]")
 @option("--train-end", type=DAY, default=LAST_TRAINING_DAY, help="Last day looked at; nothing behind it is read.")
-@option("--fdr", type=click.FloatRange(0, 1), default=USUAL.fdr, help="Share of false finds allowed.")
-@option("--max-half-life", type=AMOUNT, default=USUAL.half_life_bars, help="Slowest return, bars.")
-@option("--max-drift", type=AMOUNT, default=USUAL.drift, help="Greatest relative change of the ratio.")
-@option("--top", type=COUNT, default=10, help="How many to show.")
-@option("--out", type=FILE, help="CSV file with all pairs.")
+@option("--top", type=COUNT, default=20, help="How many of the nearest to list and test, beside those chosen.")
+@option("--out", type=FILE, help="CSV file with the same pairs.")
 @shared("json")
 def main(**flags: Flag) -> None:
-    """Test every two symbols for cointegration on training bars, with control of false discoveries.
+    """Choose the pairs whose log prices were most alike, as pairs="auto" of HybridStrategy does on the same bars.
 
-    A pair passes with q <= --fdr, a half-life and a stable hedge ratio. The text for --pairs of `hybrid-bt run` comes
-    last. A pair that passes has moved together; it need not go on to.
+    Distance is the mean squared gap of standardised log prices: 0 for copies, 2 for strangers, more for opposites. At
+    most 20 pairs are chosen, 4 of a symbol, none beyond 0.3; "no room" had that many nearer ones. Tests for
+    cointegration inform and choose nothing; they are made for the pairs listed, and q counts all others as p = 1. The
+    text for --pairs of `hybrid-bt run` comes last.
     """
-    from hybrid_bt.files.texts import csv_of_rows
+    from hybrid_bt.files.texts import csv_of_rows, end_days, plain
 
+    if flags["markets"] and flags["train_start"]:
+        raise ConfigError(f"--markets looks at the first {WINDOW_BARS} bars of each; drop --train-start")
+    named = markets_of({**flags, "end": flags["train_end"]}) if flags["markets"] else []
+    panels = [m.bars.between(None, m.bars.stamps[:WINDOW_BARS][-1]) for m in named] or [_panel(flags)]
+    listed: list[dict[str, object]] = []
+    for bars in panels:
+        found = find_pairs(bars.symbols, bars.close, bars.n_bars)
+        rows = judged(found, bars.close, flags["top"])
+        of: dict[str, object] = {"market": bars.name} if named else {}
+        listed += [of | c._asdict() for c in rows]
+        if flags["as_json"]:
+            continue
+        first, last = end_days(bars.stamps)
+        title = f"{len(rows)} of {len(found.alike)} pairs of {bars.name}, {first} to {last}, the nearest first"
+        say(table(_HEAD, [_cells(c) for c in rows], left=("pair",), title=title), *found.notes())
+        if found.pairs:
+            click.echo(f"--pairs {','.join(found.pairs)}")
+    if flags["out"]:
+        head = (*(["market"] if named else []), *Candidate._fields)
+        write_out(flags["out"], csv_of_rows((head, *(row.values() for row in listed))).encode())
+    if flags["as_json"]:
+        click.echo(json.dumps([plain(row) for row in listed]))
+
+
+def _panel(flags: Flags) -> Bars:
+    """The last bars of one market, or those from --train-start on."""
     if flags["train_start"] and flags["train_end"] <= flags["train_start"]:
         raise ConfigError("--train-end is not after --train-start; exchange them or widen the span")
     bars = market_of(flags, end=flags["train_end"]).bars.between(flags["train_start"], None)
     if bars.n_symbols < 2:
         raise ConfigError(f"pairs: {bars.n_symbols} symbol makes no pair; name two or more with --symbols")
-    with progress_bar(f"pairs of {bars.name}") as progress:
-        found = select_pairs(bars, progress)
-    most = Bounds(flags["fdr"], flags["max_half_life"], flags["max_drift"])
-    passed = [c for c in found if c.passes(most)]
-    if flags["out"]:
-        write_out(flags["out"], csv_of_rows((found[0]._fields, *found)).encode())
-    if flags["as_json"]:
-        rows = [c._asdict() | {"passes": c in passed} for c in found]
-        click.echo(json.dumps(rows).replace("Infinity", "null"))
-        return
-    _print(bars, found, passed, flags["top"])
-
-
-def _print(bars: Bars, found: list[Candidate], passed: list[Candidate], top: int) -> None:
-    from hybrid_bt.files.texts import end_days
-
-    first, last = end_days(bars.stamps)
-    rows = [(*_cells(c), "yes" if c in passed else "") for c in found[:top]]
-    say(table(_HEAD, rows, left=("pair",), title=f"{len(found)} pairs of {bars.name}, {first} to {last}"))
-    by_luck = sum(1 for c in found if c.p_value <= LEVEL)
-    click.echo(f"{by_luck} of {len(found)} have p <= {LEVEL}; luck alone gives about {LEVEL * len(found):.0f}")
-    click.echo(f"--pairs {','.join(c.pair for c in passed)}" if passed else "no pair passes")
+    return bars if flags["train_start"] else bars.between(bars.stamps[-WINDOW_BARS:][0], None)
 
 
 def _cells(c: Candidate) -> tuple[str, ...]:
-    return (
-        c.pair,
-        f"{c.hedge_ratio:.2f}",
-        f"{c.p_value:.4f}",
-        f"{c.q_value:.3f}",
-        f"{c.half_life_bars:.0f}",
-        f"{c.stability:+.0%}",
-    )
+    refused = "negative" if c.hedge_ratio < 0.0 else "" if c.distance > MOST_DISTANCE else "no room"
+    numbers = f"{c.distance:.3f}", f"{c.hedge_ratio:.2f}", f"{c.p_value:.4f}", f"{c.q_value:.3f}"
+    return c.pair, *numbers, f"{c.half_life_bars:.0f}", f"{c.stability:+.0%}", "yes" if c.chosen else refused

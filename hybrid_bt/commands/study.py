@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +28,11 @@ if TYPE_CHECKING:
 
 FAILED = 1  #: exit status: a cell failed
 #: windows, seeds, resamples
-PRESETS = {"quick": (4, 2, 200), "full": (10, 5, 1000), "readme": (10, 5, 1000)}
+PRESETS = {name: (10, 5, 1000) for name in ("full", "readme", "markets", "published")} | {"quick": (4, 2, 200)}
 _PRESETS_HELP = (
-    "quick: 4 windows, 2 seeds; full: 10 and 5; readme: both modes in full, and README's results are written."
+    "quick: 4 windows, 2 seeds; full: 10 and 5; readme: both modes in full, and README's results are written; "
+    "markets: --leave-one-out, and README's first table is written; published: the literature's table, and what costs "
+    "and a bar leave of it."
 )
 _SCHEMES, _BACKENDS = click.Choice(["anchored", "rolling"]), click.Choice(["joblib", "dask", "ray"])
 SAC_STEPS_PER_SECOND, PPO_STEPS_PER_SECOND = 4_000.0, 1_700.0  #: one thread; docs/research-log.md
@@ -42,7 +43,9 @@ START_SECONDS = 8.0  #: of a window: imports, features, freezing, recording
 @command()
 @shared("mode")
 @option("--preset", type=click.Choice(list(PRESETS)), default="full", help=_PRESETS_HELP)
-@shared("bars", "pairs", "span")
+@shared("bars", "pairs", "markets", "span")
+@flag("--leave-one-out", help="Judge each of --markets before 2010, with policies that had no part of it (--policies).")
+@option("--policies", type=FILE, help="Folder: MARKET.onnx, and MARKET_gate.onnx where there is a gate.")
 @option("--windows", type=COUNT, help="Walk-forward windows.  [default: the preset's]")
 @option("--scheme", type=_SCHEMES, default="anchored", help="Training spans grow, or move on with the windows.")
 @option("--purge-bars", type=click.IntRange(min=0), default=1, help="Bars cut from the end of training.")
@@ -64,8 +67,8 @@ START_SECONDS = 8.0  #: of a window: imports, features, freezing, recording
     help="Folder of the report and of the cells, which a study started again finds there.",
 )
 @shared("seed", "ledger")
-@option("--readme", type=FILE, default=Path("README.md"), help="With --preset readme: the file.")
-@flag("--check", help="With --preset readme: compare instead of writing; status 1 if they differ.")
+@option("--readme", type=FILE, default=Path("README.md"), help="With --preset readme or markets: the file.")
+@flag("--check", help="With these: compare instead of writing; status 1 if they differ.")
 def main(**flags: Flag) -> None:
     """Weigh a result: walk-forward windows, ablations, seeds, costs and delays on the same bars, with intervals.
 
@@ -74,11 +77,23 @@ def main(**flags: Flag) -> None:
     extra = ["joblib"] if flags["backend"] != "joblib" or flags["jobs"] > 1 else []
     console.check_installed("a study", "study", ["arch", *extra])
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    if flags["check"] and flags["preset"] != "readme":
-        raise ConfigError("--check compares README's results: it goes with --preset readme")
-    if flags["preset"] == "readme":
-        if not _renew(flags) and flags["check"]:
+    writes, leaves_out = flags["preset"] in RENEWED, flags["leave_one_out"] or flags["preset"] == "markets"
+    if flags["check"] and not writes:
+        raise ConfigError("--check compares README's results: it goes with --preset readme or markets")
+    for name in () if leaves_out or flags["preset"] == "published" else ("markets", "policies"):
+        if flags[name]:
+            raise ConfigError(f"--{name} goes with --leave-one-out, or with --preset markets or published")
+    if writes:
+        if not _renew(flags, RENEWED[flags["preset"]]) and flags["check"]:
             click.echo(f"{flags['readme']} does not hold what the commands print; run without --check", err=True)
+            raise click.exceptions.Exit(FAILED)
+        return
+    if leaves_out or flags["preset"] == "published":
+        from hybrid_bt.commands import study_markets
+
+        said, failed = (study_markets.left_out_tables if leaves_out else study_markets.published_tables)(flags)
+        console.say(*failed, *said)
+        if failed:
             raise click.exceptions.Exit(FAILED)
         return
     from hybrid_bt.evidence.study.page import claim, verdicts
@@ -92,30 +107,43 @@ def main(**flags: Flag) -> None:
         raise click.exceptions.Exit(FAILED)
 
 
-def _renew(flags: Flags) -> bool:
-    """Make the results in the README and docs/results.md anew; whether the pages held them already.
+def _renew(flags: Flags, made: Callable[[Flags], dict[str, str]]) -> bool:
+    """Make results in the README and docs/results.md anew; whether the pages held them already.
 
-    They are three blocks below HTML comments, written by the commands that they come from and by nothing else: the
-    tables of `run` in both modes, and the study's intervals.
+    They are blocks below HTML comments, written by the commands that they come from and by nothing else.
     """
-    from hybrid_bt.backtest import run_backtest
-    from hybrid_bt.commands.run import result_table
-    from hybrid_bt.config.parts import MODES
-
     before = {page: _read(page) for page in (flags["readme"], flags["readme"].parent / "docs" / "results.md")}
-    blocks, studies = {}, []
-    for mode in MODES:
-        with tempfile.TemporaryDirectory() as nowhere:  # the trials of a ledger that happens to lie here do not count
-            plan = _plan({**flags, "mode": mode}, Path(nowhere) / "study")
-        made = run_backtest(plan.task.market, mode=mode, config=plan.task.config)
-        blocks[f"results {mode}"] = _printed(result_table(made))
-        studies.append(_printed(_study_table(_studied(plan, flags, flags["out"] / mode))))
-    after = _replaced(before, blocks | {"results study": "\n".join(studies)})
+    after = _replaced(before, made(flags))
     for page, text in after.items():
         if text != before[page] and not flags["check"]:
             write_whole(page, text.encode())
             click.echo(f"wrote the results in {page}")
     return after == before
+
+
+def _readme_blocks(flags: Flags) -> dict[str, str]:
+    """The tables of `run` in both modes, and the study's intervals."""
+    from hybrid_bt.backtest import run_backtest
+    from hybrid_bt.commands.run import result_table
+    from hybrid_bt.config.parts import MODES
+
+    blocks, studies = {}, []
+    for mode in MODES:
+        with tempfile.TemporaryDirectory() as nowhere:  # the trials of a ledger that happens to lie here do not count
+            plan = _plan({**flags, "mode": mode}, Path(nowhere) / "study")
+        made = run_backtest(plan.task.market, mode=mode, config=plan.task.config)
+        blocks[f"results {mode}"] = console.printed(result_table(made))
+        studies.append(console.printed(_study_table(_studied(plan, flags, flags["out"] / mode))))
+    return blocks | {"results study": "\n".join(studies)}
+
+
+def _market_blocks(flags: Flags) -> dict[str, str]:
+    from hybrid_bt.commands.study_markets import left_out_tables
+
+    return {"results markets": console.printed(*left_out_tables(flags)[0][:2])}
+
+
+RENEWED = {"readme": _readme_blocks, "markets": _market_blocks}  #: preset -> what it writes into the pages
 
 
 def _studied(plan: Plan, flags: Flags, out: Path) -> Findings:
@@ -217,11 +245,3 @@ def _study_table(found: Findings) -> Table:
         )
         rows.append((name, found.draws.interval("sharpe", name).text(), *less, "" if seeds is None else seeds.text()))
     return console.table(head, rows, left=("account",), title=title)
-
-
-def _printed(drawn: Table) -> str:
-    from rich.console import Console
-
-    text = io.StringIO()
-    Console(file=text, width=console.WIDTH, soft_wrap=False, force_terminal=False, color_system=None).print(drawn)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"

@@ -37,7 +37,8 @@ from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.equations.fusion import NOTHING, WHOLE, FusionParams, Line, RiskParams
 from hybrid_bt.equations.guard_limits import GuardParams
 from hybrid_bt.equations.kalman import KalmanParams
-from hybrid_bt.equations.pair import PairRules, SpreadParams
+from hybrid_bt.equations.pair import SpreadParams
+from hybrid_bt.equations.pair_rules import PairRules
 from hybrid_bt.equations.parameters import meanings, parsed
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.equations.tilt import TiltParams, smoothing_bars
@@ -103,10 +104,15 @@ class Config(NamedTuple):
         Few pairs that a rule found carry little: `pairs_found` of them have min(1, pairs / 10) of the share. Pairs that
         the user named carry it whole.
         """
-        part, (reversion, neutral, trend) = min(1.0, pairs_found / MANY_PAIRS), self.fusion
-        pairs = (part * reversion, part * neutral, part * trend) if self.sac.enabled else WHOLE
+        reversion, neutral, trend = self.with_pairs_found(pairs_found).fusion
+        pairs = (reversion, neutral, trend) if self.sac.enabled else WHOLE
         base = WHOLE if self.sac.enabled else NOTHING, pairs if self.kalman.enabled else NOTHING
         return (*base, *(leg.weights if leg.enabled else NOTHING for leg in self.legs.values()))
+
+    def with_pairs_found(self, n_pairs: int) -> Config:
+        """The same with the pairs' share of risk for so many, which a rule found."""
+        part, (reversion, neutral, trend) = min(1.0, n_pairs / MANY_PAIRS), self.fusion
+        return self._replace(fusion=FusionParams(part * reversion, part * neutral, part * trend))
 
     def for_stamps(self, stamps: NDArray[np.datetime64]) -> Config:
         """The same with `risk.bars_per_year = "auto"` replaced by what stamps say, (T,): of the bars before the first

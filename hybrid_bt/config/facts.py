@@ -14,6 +14,7 @@ from hybrid_bt.account.records import AccountPath, gap_notes, guard_notes
 from hybrid_bt.bars import Bars, instant, say_stamp
 from hybrid_bt.bars.findings import counters
 from hybrid_bt.bars.stamps import is_intraday
+from hybrid_bt.brain.legs.kalman import IdlePairs
 from hybrid_bt.brain.records import Recorder
 from hybrid_bt.config.task import Task
 
@@ -31,6 +32,7 @@ class Trading(NamedTuple):
     clipped: dict[str, int]  #: policy -> observation values out of range
     guard: dict[str, Any]  #: triggers, their first bars, failures; empty if nothing stood in the way
     resumed_after: str  #: stamp of the last bar that came from the state; empty if none did
+    idle: IdlePairs  #: pairs that never opened
 
 
 def in_sample_rows(task: Task, traded: Bars) -> NDArray[np.bool_]:
@@ -105,6 +107,11 @@ def notes_of(task: Task, trading: Trading, in_sample: NDArray[np.bool_], gaps: P
         )
     if task.config.kalman.enabled and not task.market.pairs:
         notes.append("No pairs were given, so the Kalman leg is idle; name some with --pairs Y:X.")
+    notes += [*trading.idle.at_start, *trading.idle.at_end()]
     if trading.account.rejected:
-        notes.append(f"{trading.account.rejected} orders of the hybrid were rejected for want of cash.")
+        first = say_stamp(task.traded.stamps[trading.account.first_rejected or 0])
+        notes.append(
+            f"{trading.account.rejected} orders of the hybrid were rejected for want of cash, the first on {first}; "
+            "what was still wanted on the next bar was sent again."
+        )
     return [*notes, *gap_notes(gaps), *guard_notes(task.config.guard, trading.guard)]

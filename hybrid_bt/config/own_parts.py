@@ -7,6 +7,7 @@ A leg of your own that takes the place of another inherits its weight; one besid
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import partial
@@ -18,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.brain.journal import moment_of
 from hybrid_bt.brain.legs import leg_named
+from hybrid_bt.brain.legs.kalman import IdlePairs
 from hybrid_bt.brain.pair_selection import find_pairs
 from hybrid_bt.brain.session import Setup
 from hybrid_bt.config import Config, load_config, overridden
@@ -195,16 +197,25 @@ def setup_of(
     ConfigError
         As `build`.
     """
-    finds = tuple(pairs) == ("auto",)
+    finds, own = tuple(pairs) == ("auto",), legs or {}
     return Setup(
         symbols,
         partial(build, config, symbols, policies=policies, kalman_params=kalman_params, legs=legs, pairs_found=finds),
         () if finds else tuple(pairs),
         config.guard,
         config.order_rules.rebalance_band,
-        find_pairs=partial(find_pairs, symbols) if finds else None,
+        find_pairs=partial(_pairs_found, symbols) if finds else None,
         rate=partial(_rate, config) if config.auto_rate else None,
+        idle=partial(IdlePairs, rules=config.pair_rules if config.kalman.enabled and "kalman" not in own else None),
     )
+
+
+def _pairs_found(symbols: Sequence[str], closes: FloatArray) -> tuple[str, ...]:
+    """The pairs of `pairs="auto"`, and a warning of what is to be known of them."""
+    found = find_pairs(symbols, closes)
+    for note in found.notes():
+        warnings.warn(f'pairs="auto", on {len(closes)} bars: {note}', stacklevel=1)
+    return found.pairs
 
 
 def _rate(config: Config, stamps: Sequence[float]) -> float:

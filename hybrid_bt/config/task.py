@@ -7,6 +7,7 @@ so that a run, a study, a parity check and an evaluation of documents begin on t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -84,6 +85,8 @@ def prepare(
     day = start if start is None or isinstance(start, date) else instant(start).astype("M8[us]").item().date()
     row = first_trading_row(market.bars, trained_until, day, allow_in_sample)
     known = asked.for_stamps(market.bars.stamps[:row])
+    if market.pairs_found:  # from here on the configuration says it
+        market, known = replace(market, pairs_found=False), known.with_pairs_found(len(market.pairs))
     fitted = fit_pairs(market, row, known) if known.kalman.fit else None
     return Task(market, mode, known, loaded, own, day, allow_in_sample, row, trained_until, fitted)
 

@@ -54,6 +54,7 @@ class Track(NamedTuple):
     layout: Layout = Layout((), (), ())  #: of those sides
     waits: tuple[NDArray[np.bool_], ...] = ()  #: of a regime: (T, N) whether a symbol waits for another
     lines: tuple[Line, ...] = ()  #: of a regime: the legs' shares of risk at r = -1, 0 and +1
+    sides: NDArray[np.int64] | None = None  #: (T, N) labels of what trades as one decision; None: each symbol alone
 
     @property
     def symbol(self) -> str:
@@ -112,8 +113,9 @@ def regime_track(history: MarketHistory, said: Opinions, lines: tuple[Line, ...]
     track = _track(history, history.bars.symbols, history.market, inside)
     traded, layout = history.bars.traded, said.layout
     tied = tied_rows(said.amounts, said.before, layout, traded)
-    waits = waiting_rows(traded, together_rows(tied, layout, legs_traded(lines), history.bars.n_symbols))
-    return track._replace(said=np.hstack([said.amounts, said.risks]), layout=layout, waits=(waits,), lines=lines)
+    together = together_rows(tied, layout, legs_traded(lines), history.bars.n_symbols)
+    said_rows, waits = np.hstack([said.amounts, said.risks]), waiting_rows(traded, together)
+    return track._replace(said=said_rows, layout=layout, waits=(waits,), lines=lines, sides=together)
 
 
 def _warm(who: str, history: MarketHistory, warm: NDArray[np.bool_], start: Day, end: Day) -> NDArray[np.bool_]:

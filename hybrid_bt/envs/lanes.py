@@ -59,21 +59,26 @@ class Market(NamedTuple):
     """All tracks, one behind the other: R rows of N assets."""
 
     features: NDArray[np.float32]  #: (R, F)
-    panel: NDArray[np.float64]  #: (5 or 6, R, N) opens, closes, volatility, days, correlation, waits; see `World`
+    #: (5 to 7, R, N) opens, closes, volatility, days, correlation, labels where it joins, waits; see `World`
+    panel: NDArray[np.float64]
     said: NDArray[np.float64]  #: (R, S + K), see `World`
     layout: NDArray[np.int64]  #: (3, S): of those sides, filled up with -1
+    joins: bool  #: whether a track has `sides`
     lines: NDArray[np.float64]  #: (3 K,) see `World`
     offsets: NDArray[np.int64]  #: first row of each track
 
     @classmethod
     def of(cls, tracks: Sequence[Track]) -> Market:
         """The tracks laid out."""
-        panels = []
+        panels, joins = [], any(track.sides is not None for track in tracks)
         for track in tracks:
             days, correlation = (
                 np.broadcast_to(row[:, None], track.opens.shape) for row in (track.days, track.correlation)
             )
-            panels.append(np.stack([track.opens, track.closes, track.volatility, days, correlation, *track.waits]))
+            alone = np.arange(track.opens.shape[1]) if track.sides is None else track.sides
+            sides = [np.broadcast_to(alone, track.opens.shape)] if joins else []
+            market = track.opens, track.closes, track.volatility, days, correlation
+            panels.append(np.stack([*market, *sides, *track.waits]))
         parts = tracks[0].layout
         layout = np.full((3, len(parts.columns)), -1, np.int64)
         for row, part in zip(layout, map(list, parts), strict=True):
@@ -83,6 +88,7 @@ class Market(NamedTuple):
             np.concatenate(panels, axis=1).astype(np.float64),
             np.concatenate([track.said for track in tracks]),
             layout,
+            joins,
             np.array(tracks[0].lines, np.float64).ravel(),
             np.cumsum([0, *(len(track.days) for track in tracks)]),
         )
@@ -138,15 +144,16 @@ class Lanes:
             from hybrid_bt.equations.compiled.envs import bound
 
             rules = spec.act, spec.see, spec.baseline
-            self._begin, self._many, self.one = bound(rules, task, n_lanes, cash, self._state, market[:5])
+            self._begin, self._many, self.one = bound(rules, task, n_lanes, cash, self._state, market[:6])
             return
         # lists, which CPython reads faster than arrays
         self._state = blank[0].tolist(), blank[1].tolist(), scalars.tolist()
-        panel = market.panel.tolist()
+        panel, marks_from = market.panel.tolist(), 5 + market.joins
+        labels = market.joins * n_assets, panel[5 * market.joins]
         n_legs, n_sides = len(market.lines) // 3, market.layout.shape[1]
         layout = Layout(*([value for value in row if value >= 0] for row in market.layout.tolist()))
         room = [[0.0] * n for n in (n_sides, n_legs, n_legs, n_assets)]
-        rows: tuple[Any, ...] = market.features.tolist(), *panel[:5], panel[5:], market.said.tolist()
+        rows: tuple[Any, ...] = market.features.tolist(), *panel[:5], *labels, panel[marks_from:], market.said.tolist()
         world = World._make((*self._state, *rows, layout, market.lines.tolist(), room, task, NO_TAPE))
         self._begin = partial(step.begin_lane, world, n_lanes, cash)
         self._many = partial(step.step_lanes, spec.act, spec.see, spec.baseline, world)

@@ -5,12 +5,13 @@ One row of the account, in the broker's order (Backtrader 1.9.78.123, stocklike,
     check     the orders sent on the row before, first in first out, on scratch cash, as if filled at the close they
               were decided on, bought at that very price. Scratch cash below 0: refused, and the hole stays, so that it
               poisons the orders behind it.
-    interest  cash -= sum of `borrow_interest` over positions with a bar today; days between the symbol's own bars
+    interest  cash -= sum of `interest` over positions with a bar today, at the rates of the account as it stood at the
+              last close; days between the symbol's own bars
     fill      at the open of the symbol's next bar, first in first out:
               v = -closed e;   cash += (v / L if v > 0 else v) + -closed (x - e);   cash -= fee
               v = opened x;    cash -= (v / L if v > 0 else v);   cash -= fee;   cash < 0: the opening part is cancelled
     mark      v = q m, u = q (m - e);   v > 0: a += (v - u) / L, a += u;   else a += v;   equity = cash + a
-    decide    `order_size` per symbol with a bar on this row, queued by `submission_order`
+    decide    `order_size` per symbol with a bar on this row, `join_orders`, `fit_to_cash`, queued by `submission_order`
 
     q size held, e average entry, x open, m (last) close, L leverage
 
@@ -24,8 +25,8 @@ short for ever. Closing is never cancelled at the fill, so the account ends flat
 
 What a Backtrader strategy must do to get the same bits (`hybrid_bt.strategies.orders.TargetOrders` does all of it):
 
-1. Size with `order_size`, on Python floats (a numpy scalar turns the broker's cash into its own type), from
-   `broker.getvalue()`, the feed's close and the held size; act only on feeds that delivered a bar.
+1. Size with `send_orders`, on Python floats (a numpy scalar turns the broker's cash into its own type), from
+   `broker.getcash()` and `getvalue()`, the feed's close and the held size; act only on feeds that delivered a bar.
 2. Send in the order of `submission_order`, with explicit sizes; after ruin with `_checksubmit=False`.
 3. Call `broker.getposition(feed)` for each feed when it delivers its first bar at or after the first decision, in
    the order of the feeds, before sending anything: the broker adds up values in the order in which it first heard
@@ -38,9 +39,9 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from hybrid_bt.equations import Numbers, Row, Table
-from hybrid_bt.equations.book import Account, Book, Tape, execute, first_bars, margin_check, mark, open_account
-from hybrid_bt.equations.costs import Costs, borrow_interest
-from hybrid_bt.equations.sizing import OrderRules, order_size, submission_order
+from hybrid_bt.equations.book import Account, Book, Tape, balance, execute, first_bars, margin_check, mark, open_account
+from hybrid_bt.equations.costs import Costs, commission, interest, interest_rates, reads_cash
+from hybrid_bt.equations.sizing import OrderRules, fit_to_cash, join_orders, order_size, submission_order
 
 Terms: TypeAlias = tuple[float, Costs, OrderRules]
 
@@ -61,12 +62,14 @@ def _check_submitted(account: Account, book: Book, costs: Costs) -> tuple[int, i
 
 def _interest(account: Account, book: Book, t: int, day: int, close_row: Numbers, costs: Costs, tape: Tape) -> float:
     """Interest that all positions with a bar on this row owe since their previous bar."""
-    total, longs_pay = 0.0, costs.financing_bps_per_year > 0.0
+    total, rates = 0.0, (0.0, costs.borrow_bps_per_year)
+    if reads_cash(costs):
+        rates = interest_rates(balance(account.cash, book, account.seen, costs.leverage), costs)
     for k in range(account.seen):
         i = book.marked[k]
         size = book.size[i]
-        if (size < 0.0 or (longs_pay and size > 0.0)) and close_row[i] == close_row[i] and day > book.day[i]:
-            owed = borrow_interest(size, book.entry[i], day - book.day[i], costs)
+        if (size < 0.0 or (size > 0.0 and rates[0] != 0.0)) and close_row[i] == close_row[i] and day > book.day[i]:
+            owed = interest(size, book.entry[i], day - book.day[i], rates)
             total += owed
             if t < len(tape.borrow):
                 tape.borrow[t][i] = owed
@@ -125,7 +128,7 @@ def broker_day(
     Parameters
     ----------
     t : int
-        Row, counted from the first decision: written with fills and interest.
+        Row, counted from the first decision: where the tape is written.
     day : int
         Date of the row, in days since any fixed date.
     open_row, close_row : sequence of float, length N
@@ -136,12 +139,12 @@ def broker_day(
     Account
         As marked at the close of row t, with no order submitted yet.
     """
-    waiting, rejected, cash, interest = account.waiting, account.rejected, account.cash, 0.0
+    waiting, rejected, cash, owed = account.waiting, account.rejected, account.cash, 0.0
     if account.submitted > 0:
         waiting, rejected = _check_submitted(account, book, costs)
-    if costs.borrow_bps_per_year > 0.0 or costs.financing_bps_per_year > 0.0:
-        interest = _interest(account, book, t, day, close_row, costs, tape)
-        cash -= interest
+    if costs.borrow_bps_per_year > 0.0 or reads_cash(costs):
+        owed = _interest(account, book, t, day, close_row, costs, tape)
+        cash -= owed
     fills, paid, seen = account.fills, account.commission, account.seen
     if waiting > 0:
         checked = waiting, rejected
@@ -149,12 +152,21 @@ def broker_day(
     if seen < len(close_row):
         seen = first_bars(book, seen, close_row)
     equity = cash + mark(book, seen, day, close_row, costs.leverage)
-    interest += account.interest
-    return Account(cash, equity, seen, waiting, 0, account.ruined, rejected, fills, paid, interest)
+    if t < len(tape.cash):
+        tape.cash[t] = balance(cash, book, seen, costs.leverage)[0] if costs.leverage > 1.0 else cash
+        tape.equity[t] = equity
+    return Account(cash, equity, seen, waiting, 0, account.ruined, rejected, fills, paid, account.interest + owed)
 
 
 def send_orders(
-    account: Account, book: Book, t: int, target_row: Numbers, close_row: Numbers, rules: OrderRules
+    account: Account,
+    book: Book,
+    t: int,
+    target_row: Numbers,
+    close_row: Numbers,
+    sides: Numbers,
+    rules: OrderRules,
+    costs: Costs,
 ) -> Account:
     """Decide on row t, after its close: queue an order for each symbol that needs one.
 
@@ -162,6 +174,8 @@ def send_orders(
     ----------
     target_row : sequence of float, length N
         Signed fractions of equity; NaN keeps what is held.
+    sides : sequence of int, length N or empty
+        Symbols with equal labels trade as one decision; empty: each one alone.
 
     Returns
     -------
@@ -169,18 +183,29 @@ def send_orders(
         With the orders submitted, and `ruined` set for good if equity <= 0.
     """
     cash, equity, seen, waiting, _, was_ruined, rejected, fills, paid, interest = account
-    sizes, fresh, orders = book.size, book.fresh, 0
+    sizes, fresh, orders, net, gross = book.size, book.fresh, 0, 0.0, 0.0
     ruined = was_ruined or not equity > 0.0
-    for i in range(len(close_row)):
-        close = close_row[i]
+    worth = 0.0 if ruined else equity
+    for i, close in enumerate(close_row):
         fresh[i] = 0.0
         if close == close:
-            size = order_size(0.0 if ruined else target_row[i], equity, close, sizes[i], rules)
+            size = order_size(target_row[i], worth, close, sizes[i], rules)
             if size != 0.0:
                 fresh[i] = size
                 orders += 1
+                net += size * close
+                gross += abs(size * close)
     if orders > 0:
+        if len(sides) > 0 and not ruined and (rules.rebalance_band > 0.0 or rules.eps_trade > 0.0):
+            net, gross = join_orders(fresh, sizes, target_row, close_row, sides, equity, rules.lot, (net, gross))
+        room = cash - rules.cash_buffer * equity
+        # at most what buys of longs, or to cover shorts, take, less what sells bring at least
+        takes = 0.5 * (net + gross - (gross - net) / costs.leverage) + commission(gross, 1.0, costs)
+        if takes > room and not ruined:
+            # a symbol with a bar has no order under way: `book.order` is room to work in
+            fit_to_cash(fresh, book.order, sizes, close_row, sides, (room, equity), rules, costs)
         end = submission_order(fresh, book.queue, waiting)
+        orders = end - waiting
         for k in range(waiting, end):
             i = book.queue[k]
             book.order[i], book.order_close[i], book.order_row[i] = fresh[i], close_row[i], t
@@ -192,7 +217,7 @@ def send_orders(
 
 
 def run_account(
-    opens: Table, closes: Table, days: Row[int], targets: Table, terms: Terms, book: Book, tape: Tape
+    opens: Table, closes: Table, days: Row[int], targets: Table, sides: Table, terms: Terms, book: Book, tape: Tape
 ) -> Account:
     """Trade `targets` row by row: the loop that both drivers run.
 
@@ -202,6 +227,8 @@ def run_account(
         Prices are NaN where a symbol has no bar.
     days : (T,) int
         Date of each row, in days.
+    sides : (T, N) or (T, 0)
+        Labels, as in `send_orders`.
     terms
         Start value, costs and order rules.
 
@@ -214,8 +241,5 @@ def run_account(
     account = open_account(cash)
     for t in range(len(closes)):
         account = broker_day(account, book, t, days[t], opens[t], closes[t], costs, tape)
-        if t < len(tape.cash):
-            tape.cash[t] = account.cash
-            tape.equity[t] = account.equity
-        account = send_orders(account, book, t, targets[t], closes[t], rules)
+        account = send_orders(account, book, t, targets[t], closes[t], sides[t], rules, costs)
     return account

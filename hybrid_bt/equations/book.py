@@ -23,7 +23,7 @@ class Capital(NamedTuple):
 class Account(NamedTuple):
     """Scalars of one account after a row; money in account currency."""
 
-    cash: float
+    cash: float  #: as Backtrader counts: a long takes 1/leverage of its entry value from it
     equity: float  #: at the close
     seen: int  #: symbols that have had a bar, listed in `Book.marked`
     waiting: int  #: orders accepted and not filled yet, first in `Book.queue`
@@ -32,7 +32,7 @@ class Account(NamedTuple):
     rejected: int  #: orders refused by the margin check, or cancelled in whole or part at the fill
     fills: int
     commission: float  #: paid so far
-    interest: float  #: paid so far
+    interest: float  #: paid so far, less what was received
 
 
 class Book(NamedTuple):
@@ -53,7 +53,7 @@ class Book(NamedTuple):
 class Tape(NamedTuple):
     """Where a run is written, as arrays; what does not fit is not written (pass empty arrays to write nothing)."""
 
-    cash: Cells[float]  #: (T,)
+    cash: Cells[float]  #: (T,) longs paid for in full
     equity: Cells[float]  #: (T,)
     borrow: Row[Cells[float]]  #: (T, N), zeros
     bar: Cells[int]  #: (F,) int, of each fill and so on
@@ -159,6 +159,19 @@ def first_bars(book: Book, seen: int, close_row: Numbers) -> int:
             book.marked[seen] = i
             seen += 1
     return seen
+
+
+def balance(cash: float, book: Book, seen: int, leverage: float) -> tuple[float, float, float]:
+    """C, G and S of `hybrid_bt.equations.costs`: cash with longs paid for in full, entry value of longs, of shorts."""
+    longs, shorts = 0.0, 0.0
+    for k in range(seen):
+        value = book.size[book.marked[k]] * book.entry[book.marked[k]]
+        if value > 0.0:
+            longs += value
+            cash -= value * (1.0 - 1.0 / leverage)
+        else:
+            shorts -= value
+    return cash, longs, shorts
 
 
 def mark(book: Book, seen: int, day: int, close_row: Numbers, leverage: float) -> float:

@@ -9,7 +9,7 @@ A lane is one episode; L of them are stepped in one call.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from hybrid_bt.equations import Cells, Lines, Row, Written, fusion
@@ -19,14 +19,13 @@ from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.equations.fusion import RiskParams, RiskUnit
-from hybrid_bt.equations.sizing import OrderRules
+from hybrid_bt.equations.sizing import CASH_BUFFER, OrderRules
 
 REWARD_SCALE = 100.0  #: rewards are in percent: networks like numbers near 1
-FULLY_INVESTED = 0.97  #: an unlevered account keeps this little in cash for gaps and costs
-NO_LIMITS = RiskParams(
-    math.inf, 1.0, 1.0, math.inf, math.inf, math.inf, math.inf, 252.0
-)  #: targets go to the broker as they are
-UNLEVERED = NO_LIMITS._replace(gross_limit=FULLY_INVESTED)  #: the rest of the cash is for gaps and costs
+#: targets go to the broker as they are
+NO_LIMITS = RiskParams(math.inf, 1.0, 1.0, math.inf, math.inf, math.inf, math.inf, 252.0)
+MOST_HELD = 1.0 - CASH_BUFFER  #: what an action can ask for, also of a short, which no buffer cuts
+UNLEVERED = NO_LIMITS._replace(gross_limit=MOST_HELD)  #: the rest of the cash is for gaps and costs
 
 GOES_ON, TRUNCATED, RUINED = 0, 1, 2  #: how a step ended
 SIZE, CLOSE, WANTED, ASKED, FLOAT_ROWS, INT_ROWS = 0, 2, 6, 7, 8, 4  # rows of `World.floats` and `World.ints`
@@ -62,6 +61,8 @@ class World(NamedTuple):
     volatility: Lines  #: (R, N) per bar
     days: Lines  #: (R, N), the same day in each column
     correlation: Lines  #: (R, N), likewise
+    n_labels: int  #: N, or 0 where each symbol is decided alone
+    sides: Row[Sequence[float]]  #: (R, N) labels, of which so many are read: see `accounting.send_orders`
     waits: Row[Lines]  #: (1, R, N) 1 where a symbol waits; or none
     said: Any  #: (R, S + K) what K legs wish side by side, and how risky each is
     layout: Layout  #: of those sides
@@ -89,10 +90,7 @@ def no_baseline(lane: int, row: int, world: World) -> float:
 
 def asset_target(action: float, volatility: float, unit: RiskUnit) -> float:
     """Signed fraction of equity that an action asks for in an account of one asset."""
-    wanted = fusion.exposure(action, volatility, unit)
-    if wanted > FULLY_INVESTED:
-        return FULLY_INVESTED
-    return wanted if wanted >= -FULLY_INVESTED else -FULLY_INVESTED
+    return min(max(fusion.exposure(action, volatility, unit), -MOST_HELD), MOST_HELD)
 
 
 def act_asset(wanted: Written, asked: Written, row: int, world: World) -> None:
@@ -174,12 +172,13 @@ def store_account(v: Written, account: Account) -> None:
 
 def trade(k: int, row: int, world: World) -> float:
     """Send the orders of account k at the close of `row`, go to the next, and return the growth of equity."""
-    floats, scalars = world.floats[k], world.scalars[k]
+    floats, scalars, task = world.floats[k], world.scalars[k], world.task
     book, before = book_of(floats, world.ints[k]), load_account(scalars)
-    sent = send_orders(before, book, row, floats[WANTED], world.closes[row], world.task.rules)
+    sides = world.sides[row][: world.n_labels]
+    sent = send_orders(before, book, row, floats[WANTED], world.closes[row], sides, task.rules, task.costs)
     row += 1
     day, opens, closes = int(world.days[row][0]), world.opens[row], world.closes[row]
-    after = broker_day(sent, book, row, day, opens, closes, world.task.costs, world.tape)
+    after = broker_day(sent, book, row, day, opens, closes, task.costs, world.tape)
     store_account(scalars, after)
     return after.equity / before.equity
 

@@ -78,16 +78,16 @@ class Draws(NamedTuple):
     def interval(self, measure: str, name: str, level: float = LEVEL) -> Interval:
         """Percentile interval of one series."""
         column = self.names.index(name)
-        return _interval(self.estimates[measure][column], self.resamples[measure][:, column], level)
+        return percentile_interval(self.estimates[measure][column], self.resamples[measure][:, column], level)
 
     def difference(self, measure: str, name: str, other: str, level: float = LEVEL) -> Interval:
         """Percentile interval of `name` less `other`, drawn on the same bars."""
         a, b = self.names.index(name), self.names.index(other)
         estimate, draws = self.estimates[measure], self.resamples[measure]
-        return _interval(estimate[a] - estimate[b], draws[:, a] - draws[:, b], level)
+        return percentile_interval(estimate[a] - estimate[b], draws[:, a] - draws[:, b], level)
 
 
-def _interval(estimate: float, draws: FloatArray, level: float) -> Interval:
+def percentile_interval(estimate: float, draws: FloatArray, level: float) -> Interval:
     known = draws[np.isfinite(draws)]
     if not len(known):
         return Interval(float(estimate), math.nan, math.nan)
@@ -158,7 +158,7 @@ def interquartile_mean_interval(
     drawn.sort(axis=1)
     cut = int(TRIMMED * drawn.shape[1])
     means = drawn[:, cut : drawn.shape[1] - cut].mean(axis=1)
-    return _interval(interquartile_mean(table), means, level)
+    return percentile_interval(interquartile_mean(table), means, level)
 
 
 def block_length(returns: FloatArray) -> float:

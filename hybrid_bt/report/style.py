@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 INK, GREY, PALE = "#222222", "#767676", "#BBBBBB"
 BLUE, SKY, GREEN, ORANGE, VERMILLION, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
-PALETTE = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY)
 WIDTH_INCHES, DPI = 10.0, 120  # 1,200 pixels
 HEADER_INCHES = 0.95  # title and subtitle
 INDENT = 0.02  # of the width, before and behind the header
@@ -144,15 +143,14 @@ def run_text(record: RunRecord) -> str:
 
 
 def _cost_text(config: Mapping[str, Any]) -> str:
-    costs, leverage = config.get("costs", {}), config.get("account", {}).get("leverage", 1.0)
+    costs = config.get("costs", {})
     names = ("spread_bps", "fee_bps", "borrow_bps_per_year", "financing_bps_per_year")
     spread, fee, borrow, financing = (costs.get(name) for name in names)
     if spread is None or fee is None:
         return ""
     shorts = "" if borrow is None else f", {borrow:g} bps a year on shorts"
-    levered = financing and leverage > 1.0
-    longs = f", {financing:g} on the financed {1.0 - 1.0 / leverage:.0%} of longs" if levered else ""
-    return f": {spread / 2 + fee:g} bps a side (half of {spread:g} spread + {fee:g} fee){shorts}{longs}"
+    debit = f", {financing:g} on what is borrowed" if financing else ""
+    return f": {spread / 2 + fee:g} bps a side (half of {spread:g} spread + {fee:g} fee){shorts}{debit}"
 
 
 def account_line(name: str, benchmark: str) -> dict[str, Any]:

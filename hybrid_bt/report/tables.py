@@ -17,7 +17,8 @@ from hybrid_bt.account.conditional import Condition, conditional_rows
 from hybrid_bt.account.flows import Flows, by_symbol, exposures, fill_arrays, flows_of, marked_close
 from hybrid_bt.account.metrics import Summary, drawdown, summarise
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.brain.records import Decisions, ManagedPaths
+from hybrid_bt.brain.managed import ManagedPaths
+from hybrid_bt.brain.records import Decisions
 from hybrid_bt.equations.guard_limits import rule_names
 from hybrid_bt.files.texts import cells, csv_of_columns, stamp_texts
 
@@ -97,16 +98,19 @@ def _per_ticker(record: RunRecord) -> Columns:
 
 
 def _equity(record: RunRecord) -> Columns:
-    path = record.accounts["hybrid"]
+    path, held = record.accounts["hybrid"], record.accounts[record.benchmark]
     gross, net = exposures(hybrid_flows(record).exposure, path.equity)
     return {
         "datetime": stamp_texts(record.bars.stamps),
         "cash": path.cash,
+        "interest": path.borrow.sum(axis=1),
         "equity": path.equity,
         "gross_exposure": gross,
         "net_exposure": net,
         "drawdown": drawdown(path.equity),
-        "benchmark": record.accounts[record.benchmark].equity,
+        "benchmark": held.equity,
+        "benchmark_cash": held.cash,
+        "benchmark_interest": held.borrow.sum(axis=1),
     }
 
 

@@ -11,7 +11,8 @@ from report_cases import make_record
 from hybrid_bt.account.attribution import contributions
 from hybrid_bt.account.records import AccountPath
 from hybrid_bt.backtest import run_backtest
-from hybrid_bt.brain.records import Decisions, PairPaths, netted
+from hybrid_bt.brain.laid import netted
+from hybrid_bt.brain.records import Decisions, PairPaths
 from hybrid_bt.config import load_config
 from hybrid_bt.equations.bundles import bundles_of, layout_of
 from hybrid_bt.feeds import load_bars

@@ -77,7 +77,9 @@ def ran(*analyzers: Any, strategy: Any = Stock, scheme: Any = None, **params: An
     "scheme",
     [
         None,
-        SpreadFeeCommission(spread_bps=4, fee_bps=1, borrow_bps_per_year=80, leverage=3.0),
+        SpreadFeeCommission(
+            leverage=3.0, financing_bps_per_year=900, rebate_bps_per_year=70, idle_cash_bps_per_year=50
+        ),
         bt.CommInfoBase(commission=0.002, interest=0.05, interest_long=True),
         bt.CommInfoBase(commission=2.0, margin=40.0, mult=3.0, stocklike=False, commtype=bt.CommInfoBase.COMM_FIXED),
     ],
@@ -91,9 +93,31 @@ def test_cash_flows_of_the_assets_explain_every_bar(scheme: Any) -> None:
     assert np.flatnonzero(ledger.deposits).tolist() == [120, 200]  # the bars after the calls
     total = CASH + ledger.deposits.sum() + flows.profit.sum()
     assert total == pytest.approx(path.equity[-1], rel=1e-12)
-    if scheme is None:  # without leverage and futures, cash moves by the flows alone
+    if scheme is None or scheme.stocklike:  # without futures, cash moves by the flows alone
         moves = np.diff(path.cash, prepend=CASH)
         assert moves == pytest.approx(flows.cash.sum(axis=1) + ledger.deposits, abs=1e-6)
+
+
+def test_interest_of_the_whole_account_is_explained_in_every_run_and_with_feeds_of_two_speeds() -> None:
+    class Swing(bt.Strategy):
+        def next(self) -> None:
+            if len(self) % 9 == 0:
+                self.order_target_percent(self.data0, 0.6 if len(self) % 2 else 0.05)
+            if len(self) % 9 == 4:
+                self.order_target_percent(self.data1, 0.2 if len(self) % 2 else -0.1)
+
+    cerebro, feed = bt.Cerebro(), to_feeds(BARS)[0]
+    cerebro.adddata(feed, name="days")
+    cerebro.resampledata(feed, timeframe=bt.TimeFrame.Weeks, name="weeks")
+    cerebro.broker.setcash(CASH)
+    cerebro.broker.addcommissioninfo(
+        SpreadFeeCommission(leverage=3.0, financing_bps_per_year=900, idle_cash_bps_per_year=50)
+    )
+    cerebro.addstrategy(Swing)
+    cerebro.addanalyzer(Ledger, _name="ledger")
+    first, second = (cerebro.run()[0].analyzers.ledger for _ in range(2))
+    assert (first.flows().interest > 0.0).any(axis=0).all() and (first.flows().interest < 0.0).any()
+    assert np.array_equal(first.path().borrow, second.path().borrow)
 
 
 def test_money_set_by_hand_is_found_on_its_bar() -> None:

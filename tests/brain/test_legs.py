@@ -21,7 +21,8 @@ from hybrid_bt.brain.reader import MarketReader
 from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES, OBSERVATIONS, asset_features
 from hybrid_bt.equations.fusion import RiskUnit, exposure
 from hybrid_bt.equations.kalman import KalmanParams
-from hybrid_bt.equations.pair import PairPosition, PairRules, SpreadParams, pair_step, stale_step
+from hybrid_bt.equations.pair import SpreadParams
+from hybrid_bt.equations.pair_rules import PairPosition, PairRules, pair_step, stale_step
 from hybrid_bt.equations.tilt import TiltParams
 from hybrid_bt.errors import LegError
 from hybrid_bt.evidence.audit import check_leg

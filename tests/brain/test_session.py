@@ -60,7 +60,7 @@ def by_hand(bars: Bars, overrides: Any, journal: Journal | None = None, **given:
             past = session.recall(stamp, row)
             sent = session.bar(stamp, row, lambda books=books: books) if past is None else past.sent
             assert past is None or past.account == {"equity": account.equity}
-            account = send_orders(account, book, t, sent, row, config.order_rules)
+            account = send_orders(account, book, t, sent, row, (), config.order_rules, config.costs)
             if past is None:
                 session.keep({"equity": tape.equity[t]}, lasting=False)
             targets.append(list(sent))

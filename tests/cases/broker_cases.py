@@ -37,6 +37,7 @@ class Case(NamedTuple):
     costs: Costs
     rules: OrderRules
     modes: dict[str, Any]
+    sides: Any = None  #: (T, N) labels
 
 
 class RowsFeed(bt.feed.DataBase):
@@ -61,14 +62,15 @@ class RowsFeed(bt.feed.DataBase):
 class TargetStrategy(bt.Strategy):
     """Sends the targets of the row, from the first row on."""
 
-    params = (("targets", None), ("rules", None))
+    params = (("targets", None), ("rules", None), ("sides", None))
 
     def start(self) -> None:
         self.orders = TargetOrders(self, self.p.rules)
         self.row = 0
 
     def next(self) -> None:
-        self.orders.send(self.p.targets[self.row])
+        sides = None if self.p.sides is None else self.p.sides[self.row]
+        self.orders.send(self.p.targets[self.row], sides)
         self.row += 1
 
     prenext = next
@@ -90,7 +92,7 @@ def run_cerebro(case: Case) -> AccountPath:
         cerebro.adddata(feed, name=symbol)
     cerebro.broker.setcash(case.cash)
     cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(case.costs))
-    cerebro.addstrategy(TargetStrategy, targets=case.targets.tolist(), rules=case.rules)
+    cerebro.addstrategy(TargetStrategy, targets=case.targets.tolist(), rules=case.rules, sides=case.sides)
     cerebro.addanalyzer(Ledger, _name="ledger")
     (strategy,) = cerebro.run()
     assert strategy.row == len(case.panel.stamps)
@@ -113,6 +115,7 @@ def environment_of(case: Case) -> TradingEnv:
     nothing = np.zeros((n_bars, 0), np.float32), np.zeros((n_bars, n)), np.zeros(n_bars)
     span = Span(0, n_bars - 1)
     track = Track(case.panel.symbols, *nothing, case.panel.open, case.panel.close, days_of(case.panel), span)
+    track = track._replace(sides=case.sides)
     task = Task(low=-6.0, high=6.0, costs=case.costs, rules=case.rules, risk=NO_LIMITS)
     return TradingEnv(PORTFOLIO, [track], task, episode_bars=None, cash=case.cash)
 
@@ -186,12 +189,18 @@ def random_case(seed: int) -> Case:
         lot=float(rng.choice([0.0, 0.0, 1.0, 1.0, 10.0, 0.1])),
         eps_trade=float(rng.choice([0.0, 0.0, 2.0])),
         rebalance_band=float(rng.choice([0.0, 0.01, 0.1])),
+        cash_buffer=float(rng.choice([0.0, 0.0, 0.03, 0.2])),
     )
+    shape = panel.close.shape
+    sides = rng.integers(0, shape[1], shape) if rng.random() < 0.5 else None
     cash = float(rng.choice([2_000.0, 100_000.0, 1e6, 1e6 / 3]))
     modes = MODES[seed % len(MODES)]
     if modes == {"exactbars": 1} and not panel.traded.all():
         modes = {}  # Backtrader's one-bar buffers cannot hold back a feed that is not due: IndexError in its broker
-    return Case(panel, random_targets(rng, panel, wild), cash, costs, rules, modes)
+    targets = random_targets(rng, panel, wild)
+    rebate, idle = rng.choice([0.0, 0.0, 200.0]), rng.choice([0.0, 0.0, 300.0])
+    costs = costs._replace(rebate_bps_per_year=float(rebate), idle_cash_bps_per_year=float(idle))
+    return Case(panel, targets, cash, costs, rules, modes, sides)
 
 
 def net_of_symbols(path: AccountPath, panel: Panel) -> float:

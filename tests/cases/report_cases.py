@@ -11,7 +11,8 @@ import numpy as np
 
 from hybrid_bt.account.records import AccountPath, Fill, RunRecord
 from hybrid_bt.bars import Bars
-from hybrid_bt.brain.records import Decisions, PairPaths, netted
+from hybrid_bt.brain.laid import netted
+from hybrid_bt.brain.records import Decisions, PairPaths
 from hybrid_bt.equations.bundles import layout_of
 
 T, SYMBOLS, PAIRS = 90, ("KO", "PEP", "A$B"), ("KO:PEP",)

@@ -197,8 +197,7 @@ def test_open_shows_the_explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["pairs", "--max-half-life", "nan"], "no finite number above 0"),
-        (["pairs", "--max-drift", "-1"], "not in the range"),
+        (["pairs", "--top", "0"], "not in the range"),
         (["audit", "--cash", "inf"], "no finite number above 0"),
         (["run", "--out", "FILE"], "a file is in the way"),
         (["run", "--out", "FILE/deeper/down"], "a file is in the way"),

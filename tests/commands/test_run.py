@@ -55,6 +55,41 @@ def test_summary_per_ticker_equity_and_fills_agree_to_a_cent(report: Path) -> No
     assert cash - borrow == pytest.approx(float(equity[-1]["cash"]), abs=0.01)
 
 
+RATES = "[costs]\nfinancing_bps_per_year = 900.0\nrebate_bps_per_year = 200.0\nidle_cash_bps_per_year = 400.0\n"
+
+
+@pytest.mark.parametrize("rates", ["", RATES], ids=["shipped", "every rate"])
+@pytest.mark.parametrize("mode", ["stable", "aggressive"])
+def test_fills_and_interest_give_cash_and_equity_of_every_bar(
+    mode: str, rates: str, prices: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "rates.toml").write_text(rates)
+    flags = "--mode", mode, "--config", tmp_path / "rates.toml", "--pairs", "BBB:AAA,CCC:DDD", "--no-plots"
+    assert run("--data", prices, *flags, "--out", tmp_path).exit_code == 0
+    rows, fills = read(tmp_path, "equity"), read(tmp_path, "fills")
+    closes: dict[str, dict[str, float]] = {}
+    for symbol in SYMBOLS:
+        with (prices / f"{symbol}.csv").open(newline="") as file:
+            closes[symbol] = {bar["date"]: float(bar["close"]) for bar in csv.DictReader(file)}
+    start = float(read(tmp_path, "summary_pnl")[0]["start_value"])
+    cash, other, held, shorts = start, float(rows[1]["benchmark_cash"]), dict.fromkeys(SYMBOLS, 0.0), 0
+    for t, row in enumerate(rows):
+        for fill in (fill for fill in fills if fill["datetime"] == row["datetime"]):
+            cash -= float(fill["size"]) * float(fill["price"]) + float(fill["commission"])
+            held[fill["symbol"]] += float(fill["size"])
+        cash -= float(row["interest"])
+        equity = cash + sum(size * closes[symbol][row["datetime"]] for symbol, size in held.items())
+        assert (float(row["cash"]), float(row["equity"])) == pytest.approx((cash, equity), rel=1e-9, abs=1e-9 * start)
+        shorts += min(held.values()) < 0.0
+        if t > 1:  # the benchmark is bought once, on the second bar
+            other -= float(row["benchmark_interest"])
+            assert float(row["benchmark_cash"]) == pytest.approx(other, rel=1e-9)
+    assert shorts and any(float(row["interest"]) > 0.0 for row in rows) == (mode == "aggressive" or not rates)
+    assert any(float(row["cash"]) < 0.0 for row in rows) == (mode == "aggressive")
+    for column in ("interest", "benchmark_interest"):
+        assert any(float(row[column]) < 0.0 for row in rows) == bool(rates)
+
+
 def test_commission_is_half_the_spread_and_the_fee(prices: Path, tmp_path: Path) -> None:
     run("--data", prices, "--out", tmp_path / "fig", "--no-plots", "--spread-bps", 10, "--fee-bps", 3)
     for fill in read(tmp_path / "fig", "fills"):

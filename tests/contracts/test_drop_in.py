@@ -506,7 +506,7 @@ def test_no_pair_found_is_said_and_too_few_bars_are_refused() -> None:
     walks = 50.0 * np.exp(np.cumsum(rng.normal(0.0, 0.01, (500, 3)), axis=0))
     bars = Bars.checked("walks", ["A", "B", "C"], np.arange("2011-01-01", "2012-05-15", dtype="M8[D]")[:500], walks)
     start = bars.stamps[400].astype("datetime64[us]").item()
-    with pytest.warns(UserWarning, match="found no cointegrated pair among 3 symbols on 400 bars"):
+    with pytest.warns(UserWarning, match="on 400 bars: no two symbols are within a distance of 0.3"):
         strategy = ran(cerebro_of(to_feeds(bars)), pairs="auto", trade_from=start)
     assert strategy.pair_names == ()
     with pytest.raises(BarsError, match="no two of 3 symbols have 252 bars in common"):

@@ -39,7 +39,12 @@ def world(seed: int) -> tuple[Config, Any]:
             "lot": float(rng.choice([0.0, 1.0])),
             "leverage": 2.0,
         },
-        "costs": {"spread_bps": float(rng.uniform(0.0, 20.0)), "financing_bps_per_year": float(rng.uniform(0, 300))},
+        "costs": {
+            "spread_bps": float(rng.uniform(0.0, 20.0)),
+            "financing_bps_per_year": float(rng.uniform(0, 300)),
+            "idle_cash_bps_per_year": 90.0,
+            "rebate_bps_per_year": 40.0,
+        },
         "risk": {"asset_limit": float(rng.uniform(0.1, 1.0)), "net_limit": float(rng.uniform(0.3, 1.5))},
     }
     missing = float(rng.choice([0.0, 0.08]))

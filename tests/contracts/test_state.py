@@ -9,6 +9,7 @@ import resource
 import signal
 import zlib
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,6 +44,8 @@ COSTS = {
     "fusion": {"at_reversion": 1.0, "at_neutral": 0.8, "at_trend": 0.6},
 }
 GUARD = {"guard": {"drawdown_limit": 0.01, "drawdown_scale": 0.5, "drawdown_pause_bars": 7, "asset_limit": 0.15}}
+#: interest that depends on the whole account
+INTEREST = {"financing_bps_per_year": 300.0, "rebate_bps_per_year": 40.0, "idle_cash_bps_per_year": 100.0}
 BUSY = COSTS | {"account": {"rebalance_band": 0.0}}
 POLICIES = {mode: load_policies(load_config(mode)) for mode in ("stable", "aggressive")}
 
@@ -52,7 +55,8 @@ def cerebro_of(bars: Bars, state: Path | None = None, mode: str = "stable", **pa
     for feed in to_feeds(bars):
         cerebro.adddata(feed, name=feed._name)
     cerebro.broker.setcash(1_000_000.0)
-    cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(load_config(mode).costs))
+    costs = load_config(mode).costs._replace(**INTEREST)
+    cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(costs))
     given = {"mode": mode, "pairs": PAIRS, "record": True, "policies": POLICIES[mode], "overrides": COSTS}
     cerebro.addstrategy(HybridStrategy, state=state, **(given | params))
     cerebro.addanalyzer(Ledger, _name="ledger")
@@ -259,7 +263,7 @@ class Holding(HybridStrategy):
     def start(self) -> None:
         super().start()
         position = self.broker.positions[self.data0]
-        position.size, position.price, position.datetime = 10, 50.0, None
+        position.size, position.price, position.datetime = 10, 50.0, datetime(2010, 1, 1)
         self.sent: list[Any] = []
 
     def notify_order(self, order: Any) -> None:
@@ -527,7 +531,7 @@ def test_parts_without_state_methods_go_on(own: dict[str, Any], first: int, tmp_
     def given() -> dict[str, Any]:
         return {"news": Moods()} if "news" in own else own
 
-    bars, state = random_bars(N, seed=2), tmp_path / "state"
+    bars, state = random_bars(N, seed=3), tmp_path / "state"
     whole = run(bars, **given())
     killed(bars, state, 300, "sent", **given())
     resumed = run(with_rows(bars, slice(first, N)), state, **given())

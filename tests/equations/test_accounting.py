@@ -215,10 +215,11 @@ def test_a_symbol_that_begins_late_is_traded_from_its_first_bar() -> None:
 
 
 def test_a_refused_order_poisons_those_behind_it() -> None:
-    # 1.5 of equity leaves -500 on the scratch account: the 0.2 behind it is refused as well; the short before it is not
-    opens = [[10.0] * 3] * 3
-    path = both(panel_of(opens, opens), [[1.5, 0.2, -0.1], [NAN] * 3, [NAN] * 3])
-    assert [fill.symbol for fill in path.fills] == [2]
+    # 600 are left when 1500 were bought with what two shorts brought. Buying back 1000 leaves -300 on scratch cash
+    # after a sale of 100: the 100 behind it are refused as well; the sale before it is not
+    opens = [[10.0] * 4] * 4
+    path = both(panel_of(opens, opens), [[1.5, -1.0, -0.1, NAN], [NAN, 0.0, 0.0, -0.1], [NAN] * 4, [NAN] * 4])
+    assert [fill.symbol for fill in path.fills] == [1, 2, 0, 3]
     assert path.rejected == 2
 
 

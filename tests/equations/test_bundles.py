@@ -125,7 +125,7 @@ RISKS = st.builds(
 @given(
     worlds,
     st.just(0.0) | st.floats(0.01, 1.0),
-    st.just(0.0) | st.floats(1e-6, 1.0),
+    st.just(0.0) | st.floats(0.01, 1.0),
     st.floats(1e-4, 0.05),
     RISKS,
     st.integers(0, 2**31),

@@ -28,8 +28,8 @@ from hybrid_bt.config.build import policy_path
 from hybrid_bt.config.task import prepare
 from hybrid_bt.errors import BarsError, ConfigError, PolicyError
 from hybrid_bt.evidence.study.findings import Plan, _crossing
-from hybrid_bt.evidence.study.jobs import ENSEMBLE, Lessons, VoiceJob, run_job, split
-from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, Store, execute, joined
+from hybrid_bt.evidence.study.jobs import BAR_BY_BAR, ENSEMBLE, Lessons, VoiceJob, opinions_of, run_job, split
+from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, Store, execute, joined, trade_jobs
 from hybrid_bt.evidence.trials import append_trial, configuration_key, others_tried, read_trials
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.policies.frozen import FrozenPolicy
@@ -174,19 +174,21 @@ def test_a_failed_cell_is_told_and_not_kept(tmp_path: Path):
 
 
 def test_windows_with_policies_of_their_own_are_joined_bar_by_bar():
-    """Ties are told for bars on which a symbol is missing only: a list of another length for each policy."""
-    bars = bars_of()
-    windows = tuple(split(bars, 700, 2))
+    task = voice().task
+    windows = tuple(split(task.market.bars, 300, 2))
     lessons = (Lessons(windows[0].train_start, windows[0].train_end, 1, 1, (0,)),) * 2
-    plan = Plan(prepare(Market("us20", bars), config=CONFIG), windows, 0, lessons=lessons)
-    one, many = [[720, [[[0, 1]]]]], [[720, [[[2, 3]]]], [windows[1].first, [[[0, 1], [2]]]]]
-    heard = {
-        (w, ENSEMBLE): {"regime": np.full(bars.n_bars, w), "ties": np.frombuffer(json.dumps(ties).encode(), np.uint8)}
-        for w, ties in enumerate((one, many))
-    }
-    whole = joined(plan, heard)[ENSEMBLE]
-    assert np.flatnonzero(whole["regime"]).tolist() == list(range(windows[1].first, bars.n_bars))
-    assert json.loads(whole["ties"].tobytes()) == [*one, many[1]]
+    plan = Plan(task, windows, 0, lessons=lessons)
+    heard = {(w, ENSEMBLE): voice(member).run() for w, member in enumerate((0, 1))}
+    first, second, whole = heard[0, ENSEMBLE], heard[1, ENSEMBLE], joined(plan, heard)[ENSEMBLE]
+    edge, rows = windows[1].first, slice(0, None)
+    assert not np.array_equal(first["amounts"][edge:], second["amounts"][edge:])
+    for name, of in opinions_of(whole, rows).__dict__.items():
+        ones, others = getattr(opinions_of(first, rows), name), getattr(opinions_of(second, rows), name)
+        if name in BAR_BY_BAR:
+            assert np.array_equal(of[:edge], ones[:edge]) and np.array_equal(of[edge:], others[edge:]), name
+        else:
+            assert np.array_equal(of, ones) if isinstance(of, np.ndarray) else of == ones, name
+    assert {job.name for job in trade_jobs(plan, heard).values()} > {"whole span, ensemble"}
 
 
 def test_momentum_skips_the_last_month():

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from hybrid_bt.bars import Bars
 from hybrid_bt.commands.data import check_path
 from hybrid_bt.errors import BarsError, ConfigError
-from hybrid_bt.feeds import SOURCES, ArrayFeed, load_bars, to_feeds
+from hybrid_bt.feeds import ArrayFeed, load_bars, to_feeds
 from hybrid_bt.feeds import sample as sample_source
 from hybrid_bt.feeds.lines import date_numbers
 from hybrid_bt.feeds.panel import Handling, Query
@@ -80,7 +80,7 @@ def test_damaged_sample_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         sample_source.sample_bytes("a.csv.gz")
 
 
-@pytest.mark.parametrize("name", sorted(set(SOURCES) - {"yahoo"}))
+@pytest.mark.parametrize("name", sorted(sample_source.SAMPLES))
 def test_every_sample_selects_symbols_in_order_and_stops_at_end(name: str) -> None:
     first, second = load_bars(name).symbols[:2]
     bars = load_bars(name, symbols=[second, first], end="2015-12-31")

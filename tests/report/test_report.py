@@ -17,7 +17,7 @@ from report_cases import ACCOUNTS, START, TABLES, T, column, contents, make_reco
 
 from hybrid_bt.account.flows import fill_arrays, marked_close, round_trips
 from hybrid_bt.account.records import AccountPath, Fill, RunRecord
-from hybrid_bt.brain.records import ManagedPaths
+from hybrid_bt.brain.managed import ManagedPaths
 from hybrid_bt.equations.guard_limits import rule_names
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.report import result, write_report
@@ -41,7 +41,8 @@ COLUMNS = {
     "summary_pnl": "account start_date end_date start_value end_value pnl return_pct cagr sharpe sortino max_drawdown "
     "volatility turnover_per_year costs",
     "per_ticker_pnl": "symbol gross_pnl costs pnl_net buys sells trades",
-    "equity": "datetime cash equity gross_exposure net_exposure drawdown benchmark",
+    "equity": "datetime cash interest equity gross_exposure net_exposure drawdown benchmark benchmark_cash "
+    "benchmark_interest",
     "fills": "datetime symbol size price notional commission decided",
     "decisions": "datetime symbol target_sac target_kalman r w_sac w_kalman fused target",
     "attribution": "datetime sac_market sac_selection kalman_spread kalman_hedge_revision kalman_market execution "

@@ -13,7 +13,7 @@ import pytest
 from report_cases import START, SYMBOLS, contents, make_record, rows
 
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.brain.records import ManagedPaths
+from hybrid_bt.brain.managed import ManagedPaths
 from hybrid_bt.errors import BarsError
 from hybrid_bt.report import OUR_FILES, curves, quantstats_page, result, tearsheet, write_report
 from hybrid_bt.report.quantstats_page import daily_returns

@@ -5,6 +5,7 @@ Several pairs may share an asset: what they ask of it adds up.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +14,17 @@ from numpy.typing import NDArray
 
 from hybrid_bt.brain.legs.base import View, Wish
 from hybrid_bt.equations.compiled import choose
-from hybrid_bt.equations.pair import PairPosition, PairRules, PairView, hold_bars
+from hybrid_bt.equations.pair import PairView
+from hybrid_bt.equations.pair_rules import PairPosition, PairRules, hold_bars, pays
 
 FloatArray = NDArray[np.float64]
 
 READ = ("fresh", "zscore", "spread", "prior_beta")  #: of a `PairView`
 SECONDS_PER_CELL = 7e-6  # of a bar x pair, interpreted
+
+
+class IdlePair(UserWarning):
+    """A pair that cannot open as it stands, or never did."""
 
 
 class KalmanLeg:
@@ -51,3 +57,65 @@ class KalmanLeg:
             fresh, zscores, spreads, ratios = (column.tolist() for column in seen)
             hold_bars(self.positions, fresh, zscores, spreads, ratios, self.rules, amounts)
         return self._pairs, amounts
+
+
+class IdlePairs:
+    """Watches, while an account trades, the pairs that have not opened yet, and says what keeps each closed.
+
+    Parameters
+    ----------
+    names : P names `Y:X`
+    rules : PairRules or None
+        By which they open; None watches nothing.
+
+    Attributes
+    ----------
+    closed : dict
+        Number -> name of the pairs that have not opened.
+    at_start : list of str
+        Pairs kept out by their hedge ratio on the first bar on which they could have opened; warned of there.
+    """
+
+    def __init__(self, names: Sequence[str] = (), rules: PairRules | None = None) -> None:
+        self.closed, self.at_start = dict(enumerate(names if rules else ())), list[str]()
+        self._rules, self._n_bars = rules, 0
+        #: of each pair, bars on which: it had a z-score, its hedge ratio was out of bounds, its z-score was wide, and
+        #: wide but not worth the costs
+        self._counts = [[0, 0, 0, 0] for _ in names]
+
+    def see(self, pairs: Sequence[PairView], positions: Sequence[float]) -> None:
+        """Look at a traded bar: what was seen of each pair, and the direction in which the leg holds it."""
+        rules, self._n_bars = self._rules, self._n_bars + 1
+        for p, name in list(self.closed.items()):
+            fresh, zscore, spread, ratio = (getattr(pairs[p], read) for read in READ)
+            counts = self._counts[p]
+            if positions[p] != 0.0:
+                del self.closed[p]
+            elif rules and fresh and zscore != 0.0:
+                is_out = not rules.min_hedge_ratio <= ratio <= rules.max_hedge_ratio
+                if is_out and not counts[0]:
+                    self._keep_out(name, ratio, rules)
+                is_wide = abs(zscore) >= rules.entry_z
+                is_poor = is_wide and not pays(zscore, spread, ratio, rules)
+                told = 1, is_out, is_wide, is_poor
+                counts[:] = [count + more for count, more in zip(counts, told, strict=True)]
+
+    def _keep_out(self, name: str, ratio: float, rules: PairRules) -> None:
+        remedy = "set [kalman] min_hedge_ratio or max_hedge_ratio" if ratio > 0.0 else "leave the pair out"
+        self.at_start.append(
+            f"Pair {name} cannot open as it stands: its hedge ratio is {ratio:.3g} as trading begins, not in "
+            f"[{rules.min_hedge_ratio:g}, {rules.max_hedge_ratio:g}]; name a hedge that moves with it, or {remedy}."
+        )
+        warnings.warn(self.at_start[-1], IdlePair, stacklevel=1)
+
+    def at_end(self) -> list[str]:
+        """The pairs that never opened, and why, as far as that is known."""
+        texts = [f"{name} ({_why(*self._counts[p])})" for p, name in self.closed.items()]
+        return [f"Pairs that never opened on {self._n_bars} traded bars: {', '.join(texts)}."] if texts else []
+
+
+def _why(n_seen: int, n_out: int, n_wide: int, n_poor: int) -> str:
+    out = f"hedge ratio out of bounds on {n_out} of {n_seen} bars, " if n_out else ""
+    wide = f"|z| reached entry_z on {n_wide}" if n_wide else "|z| never reached entry_z"
+    poor = f", not worth its costs on {n_poor} of these" if n_poor else ""
+    return out + wide + poor if n_seen else "no z-score on any bar"

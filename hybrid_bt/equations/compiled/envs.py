@@ -68,7 +68,8 @@ def _world(
     table, no_rows = f[0, :0], i[0, 0, :0]
     blank = table[0:0, 0]
     tape = Tape(blank, blank, table, no_rows, no_rows, no_rows, blank, blank, blank)
-    lines, market = borrowed(task)[ENDS[-1] :], (borrowed(features), p[0], p[1], p[2], p[3], p[4], p[5:])
+    lines, joins = borrowed(task)[ENDS[-1] + 1 :], int(task[ENDS[-1]])
+    market = borrowed(features), p[0], p[1], p[2], p[3], p[4], joins * p.shape[2], p[5 * joins], p[5 + joins :]
     sides, n, m = borrowed(layout), layout.shape[1], len(lines) // 3
     n_bundles = 0
     for end in sides[1]:
@@ -158,7 +159,7 @@ def bound(
     n_lanes: int,
     cash: float,
     state: Sequence[NDArray[Any]],
-    market: tuple[Singles, Floats, Floats, Ints, Floats],
+    market: tuple[Singles, Floats, Floats, Ints, bool, Floats],
 ) -> tuple[Callable[..., None], Callable[..., int], Callable[..., tuple[float, int]]]:
     """`begin_lane`, `step_lanes` and `step_lane` of lane 0 on arrays.
 
@@ -167,15 +168,16 @@ def bound(
     state
         Floats, ints and scalars of `World`, which are written.
     market
-        Features (R, F), panel (planes, R, N), said (R, S + K), layout (3, S) and lines: `hybrid_bt.envs.lanes.Market`.
+        Features (R, F), panel (planes, R, N), said (R, S + K), layout (3, S), whether it has labels, and lines: see
+        `hybrid_bt.envs.lanes.Market`.
 
     Returns
     -------
     f(lane, first row, last row); f(actions, seen, rewards, ended); f(actions, seen).
     """
-    features, panel, said, layout, lines = market
+    features, panel, said, layout, joins, lines = market
     parts: tuple[Any, ...] = task[PLAIN:]
-    numbers = np.array([*task[:PLAIN], *(number for part in parts for number in part), *lines], dtype=np.float64)
+    numbers = np.array([*task[:PLAIN], *(number for part in parts for number in part), joins, *lines], dtype=np.float64)
     fixed = *state, *map(frozen, (features, panel, said, layout)), numbers
     many, one = _step_kernels(*rules)
     return partial(_begin, *fixed, n_lanes, cash), partial(many, *fixed), partial(one, *fixed)

@@ -18,7 +18,8 @@ from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, as_tup
 from hybrid_bt.equations.fusion import RiskParams
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.leg_risk import LegMemory, Seen, risk_bars
-from hybrid_bt.equations.pair import PairPosition, PairRules, SpreadRates
+from hybrid_bt.equations.pair import SpreadRates
+from hybrid_bt.equations.pair_rules import PairPosition, PairRules, hold_bars
 from hybrid_bt.equations.tilt import TiltParams, tilt_bars
 
 Flags: TypeAlias = NDArray[np.bool_]
@@ -80,17 +81,16 @@ def _kernels() -> tuple[Callable[..., Any], ...]:
     ) -> None:
         assert sources >= 0
         held = [PairPosition(*as_tuple(row, N_POSITION)) for row in positions]
-        pair.hold_bars(held, fresh, zscores, spreads, ratios, rules, amounts)
+        hold_bars(held, fresh, zscores, spreads, ratios, rules, amounts)
         for p, position in enumerate(held):
             for k, value in enumerate(position):
                 positions[p, k] = value
 
-    def trade(
-        opens: Floats, closes: Floats, days: Ints, targets: Floats, terms: Terms, tape: Tape, floats: Floats, ints: Ints
-    ) -> Account:
+    def trade(rows: tuple[Floats, Floats, Ints, Floats, Ints], terms: Terms, tape: Tape, state: Out) -> Account:
         assert sources >= 0
-        rows = borrowed(opens), borrowed(closes), borrowed(days), borrowed(targets)
-        return run_account(*rows, terms, book_of(borrowed(floats), borrowed(ints)), _tape(tape))
+        opens, closes, days, targets = borrowed(rows[0]), borrowed(rows[1]), borrowed(rows[2]), borrowed(rows[3])
+        book = book_of(borrowed(state[0]), borrowed(state[1]))
+        return run_account(opens, closes, days, targets, borrowed(rows[4]), terms, book, _tape(tape))
 
     def tilt(
         shares: Floats, scores: Floats, actions: Floats, volatility: Floats, warm: Flags, params: TiltParams
@@ -151,7 +151,7 @@ def read_all(
 def hold_all(
     positions: Sequence[PairPosition], seen: Sequence[Floats], rules: PairRules, amounts: Floats
 ) -> list[PairPosition]:
-    """The positions after T bars; the rest as in `pair.hold_bars`."""
+    """The positions after T bars; the rest as in `hold_bars`."""
     numbers = np.array(positions, dtype=np.float64).reshape(-1, N_POSITION)
     given = (np.ascontiguousarray(values) for values in seen)
     _hold(numbers, *map(frozen, given), PairRules._make(map(float, rules)), amounts)
@@ -185,9 +185,9 @@ def _ints(values: object) -> Ints:
 
 
 def one_account(terms: Terms, tape: Tape, *rows: NDArray[Any]) -> Account:
-    """`accounting.run_account` of C-contiguous opens, closes, days and targets, with a book of its own."""
+    """`accounting.run_account` of C-contiguous opens, closes, days, targets and sides, with a book of its own."""
     n = rows[1].shape[1]
-    account: Account = _trade(*map(frozen, rows), terms, tape, np.zeros((6, n)), np.zeros((4, n), np.int64))
+    account: Account = _trade(tuple(map(frozen, rows)), terms, tape, (np.zeros((6, n)), np.zeros((4, n), np.int64)))
     return account
 
 

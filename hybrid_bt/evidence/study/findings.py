@@ -18,8 +18,8 @@ from hybrid_bt.config.task import Task
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence import ratios as ratio
 from hybrid_bt.evidence.bootstrap import Draws, Interval, bootstrap, interquartile_mean_interval
-from hybrid_bt.evidence.study.jobs import ENSEMBLE, Arrays, Lessons, Result, Window
-from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, HURDLES, Job, Store, execute, joined, trade_jobs, voice_jobs
+from hybrid_bt.evidence.study.jobs import ENSEMBLE, Arrays, Job, Lessons, Result, Window
+from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, HURDLES, Store, execute, joined, trade_jobs, voice_jobs
 
 Traded = dict[tuple[str, int], Arrays]  #: (window, `whole` or cost level; member) -> what its accounts did
 Key = TypeVar("Key")
@@ -78,7 +78,12 @@ class Findings:
 
 
 def study(
-    plan: Plan, out: Path, *, backend: str = "joblib", n_jobs: int = 1, progress: Callable[[int, int], None] | None = None
+    plan: Plan,
+    out: Path,
+    *,
+    backend: str = "joblib",
+    n_jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Findings:
     """Record, trade and weigh; the cells of an earlier study are found in `out`, and those done now are kept there.
 

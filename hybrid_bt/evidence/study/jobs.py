@@ -1,4 +1,5 @@
-"""The work of a study: the spans on which it trades, recording what the legs say, and trading it in many ways. Plain data in, plain arrays out.
+"""The work of a study: the spans on which it trades, recording what the legs say, and trading it in many ways. Plain
+data in, plain arrays out.
 
 A job knows everything it needs, so any process on any machine gives the same result; its key is the sha256 of that.
 """
@@ -14,7 +15,7 @@ from datetime import date
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +23,16 @@ from numpy.typing import NDArray
 from hybrid_bt.account.flows import fill_arrays
 from hybrid_bt.account.registry import Panel, account
 from hybrid_bt.bars import Bars
-from hybrid_bt.errors import BarsError
-from hybrid_bt.config.build import Policies, taking_part
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.brain.records import Opinions
+from hybrid_bt.config.build import Policies, taking_part
 from hybrid_bt.config.task import Task
 from hybrid_bt.equations.bundles import Layout
+from hybrid_bt.errors import BarsError
 
-_PLAIN = ("amounts", "before", "risks", "regime", "volatility", "correlation", "warm")  #: fields of `Opinions` that are arrays
+BAR_BY_BAR = ("amounts", "risks", "regime", "volatility", "correlation", "warm")  #: fields of `Opinions`, (T, ...)
+_PLAIN = (*BAR_BY_BAR, "before")  #: those that are arrays
 FORMAT = 2  #: of results on disk; another one is computed anew
 LEAST_BARS = 40  #: of a window; statistics of fewer bars say nothing
 ENSEMBLE = -1  #: instead of the number of a member
@@ -118,7 +120,7 @@ class VoiceJob:
         taught = None if self.lessons is None else [self.task.mode, *map(str, self.lessons)]
         files = {name: policy.sha256 for name, policy in policies.items()} if taught is None else {}
         decided_by = config.without_news(), market.pairs, self.task.fitted
-        return _key("voice", market.bars.sha256, *decided_by, files, taught, self.member)
+        return key_of("voice", market.bars.sha256, *decided_by, files, taught, self.member)
 
     def run(self) -> Arrays:
         """`arrays_of` what is said of all bars."""
@@ -145,7 +147,7 @@ class TradeJob:
         said = hashlib.sha256()
         for array in (*arrays_of(panel.opinions).values(), panel.momentum):
             said.update(np.ascontiguousarray(array).tobytes())
-        return _key("trade", panel.bars.sha256, said.hexdigest(), panel.terms, panel.seed, self.accounts)
+        return key_of("trade", panel.bars.sha256, said.hexdigest(), panel.terms, panel.seed, self.accounts)
 
     def run(self) -> Arrays:
         """Equity, (T,), and traded notional, costs, rejected orders, (3,), of each account."""
@@ -166,7 +168,17 @@ class Result(NamedTuple):
     failure: str = ""
 
 
-def run_job(job: VoiceJob | TradeJob) -> Result:
+class Job(Protocol):
+    """Work that any process can do."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    def run(self) -> Arrays: ...
+
+
+def run_job(job: Job) -> Result:
     """Run a job anywhere. Whatever goes wrong in it is told, so that one cell cannot take the others with it."""
     try:
         return Result(job.key, job.run())
@@ -200,5 +212,6 @@ def _learn(task: Task, lessons: Lessons) -> Policies:
     return taking_part(Policies(**found), task.config)
 
 
-def _key(*parts: object) -> str:
+def key_of(*parts: object) -> str:
+    """sha256 of what a result depends on."""
     return hashlib.sha256(json.dumps((FORMAT, *parts), sort_keys=True, default=str).encode()).hexdigest()

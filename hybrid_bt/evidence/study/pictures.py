@@ -10,10 +10,10 @@ import numpy as np
 
 from hybrid_bt.account.conditional import Condition
 from hybrid_bt.evidence.bootstrap import Interval
-from hybrid_bt.report.marks import zero_line
-from hybrid_bt.report.style import BLUE, GREY, INK, ORANGE, PALE, account_line, blank_figure, house_style, percent, save
 from hybrid_bt.evidence.study.findings import Findings
 from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS
+from hybrid_bt.report.marks import zero_line
+from hybrid_bt.report.style import BLUE, GREY, INK, ORANGE, PALE, account_line, blank_figure, house_style, percent, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

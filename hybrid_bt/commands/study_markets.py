@@ -1,0 +1,138 @@
+"""`hybrid-bt study` over several markets: one left out after the other, and the literature's own table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hybrid_bt.account.metrics import summarise
+from hybrid_bt.brain.pair_selection import WINDOW_BARS, with_found_pairs
+from hybrid_bt.commands import console
+from hybrid_bt.commands.console import Flags
+from hybrid_bt.commands.options import markets_of
+from hybrid_bt.config import Config
+from hybrid_bt.config.build import Policies, load_policies, load_policy
+from hybrid_bt.config.task import as_config
+from hybrid_bt.errors import ConfigError, InSampleError, did_you_mean
+from hybrid_bt.evidence.bootstrap import N_RESAMPLES
+from hybrid_bt.evidence.study.leave_out import PLAIN, LeftOut, claim, leave_one_out, tables, write_left_out
+from hybrid_bt.evidence.study.markets import MarketJob, task_on
+from hybrid_bt.evidence.study.published import SETS, PublishedJob, published_table
+from hybrid_bt.evidence.study.schedule import Store, execute
+from hybrid_bt.evidence.trials import LEDGER, append_trial, configuration_key, others_tried, read_trials, trial_of
+from hybrid_bt.feeds import SOURCES, load_bars
+from hybrid_bt.feeds.olps import DAYS, PREFIX
+from hybrid_bt.files import write_whole
+from hybrid_bt.files.texts import csv_of_rows
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hybrid_bt.bars.market import Market
+
+#: those whose bars lie before 2010, and that nothing else is judged on
+MARKETS = ("us20", "olps:nyse_o", "olps:nyse_n", "olps:tse", "olps:sp500")
+
+
+def left_out_tables(flags: Flags) -> tuple[list[str | Table], list[str]]:
+    """Do the study of `--leave-one-out` and write its files: the claim, the pooled table, what else there is to say;
+    and the markets that failed."""
+    config, out = as_config(flags["mode"], flags["config"]), flags["out"]
+    markets = markets_of({**flags, "markets": flags["markets"] or MARKETS})
+    jobs = jobs_of(markets, flags["mode"], config, given_policies(flags["policies"], config))
+    how = {"n_resamples": flags["resamples"] or N_RESAMPLES, "seed": flags["seed"], "backend": flags["backend"]}
+    with console.progress_bar(f"{len(jobs)} markets, {flags['mode']}") as bar:
+        found = leave_one_out(
+            jobs, out, left_out=flags["policies"] is not None, n_jobs=flags["jobs"], progress=bar, **how
+        )
+    write_left_out(found, out)
+    ledger = out.absolute().parent / LEDGER
+    before = read_trials(ledger)
+    tried = {key for job in jobs for key in others_tried(before, job.task.market.bars.sha256, _tried(job))}
+    if not flags["no_ledger"]:
+        for job in jobs:
+            if job.name in found.traded:
+                append_trial(ledger, _trial(job, found))
+    failed = [f"{name} FAILED: {why}" for name, why in found.failures.items()]
+    told = [f"{1 + len(tried)} configurations were tried on these markets."] if tried else []
+    drawn = (console.table(head, rows, left=head[:1], title=title) for title, head, rows in tables(found))
+    return [claim(found), *drawn, *told, f"markets.csv in {out}"], failed
+
+
+def published_tables(flags: Flags) -> tuple[list[str | Table], list[str]]:
+    """The literature's own table, replayed, and what is left of it beside the hybrid; and the sets that failed."""
+    config, out = as_config(flags["mode"], flags["config"]), flags["out"]
+    policies_of, jobs = given_policies(flags["policies"], config), []
+    for name in flags["markets"] or tuple(f"{PREFIX}{name}" for name in SETS):
+        if name.removeprefix(PREFIX) not in DAYS:
+            raise ConfigError(f"--markets: {name} is no set of the literature{did_you_mean(name, SOURCES)}")
+        bars = load_bars(name)
+        row = min(WINDOW_BARS, bars.n_bars // 2)
+        market = with_found_pairs(bars, row)
+        jobs.append(PublishedJob(bars.name, task_on(market, flags["mode"], config, policies_of(market), row)))
+    with console.progress_bar("the literature's table") as bar:
+        results = execute(jobs, Store(out / "cells"), backend=flags["backend"], n_jobs=flags["jobs"], progress=bar)
+    named = {job.name: result for job, result in zip(jobs, results, strict=True)}
+    failed = [f"{name} FAILED: {result.failure}" for name, result in named.items() if result.failure]
+    head, rows = published_table(jobs, {name: result.arrays for name, result in named.items() if result.arrays})
+    write_whole(out / "published.csv", csv_of_rows((head, *rows)).encode())
+    seen = (
+        ""
+        if flags["policies"]
+        else "; the hybrid has the configuration's OWN policies, which may have learnt on these sets"
+    )
+    drawn = console.table(head, rows, left=head[:2], title=f"what 1 became{seen}")
+    return [drawn, f"published.csv in {out}"], failed
+
+
+def jobs_of(
+    markets: Sequence[Market], mode: str, config: Config, policies_of: Callable[[Market], Policies]
+) -> list[MarketJob]:
+    """One a market, with the policies for it; the others teach ridge."""
+    others = {market.name: tuple(other for other in markets if other is not market) for market in markets}
+    return [MarketJob(m.name, task_on(m, mode, config, policies_of(m)), others[m.name]) for m in markets]
+
+
+def given_policies(folder: Path | None, config: Config) -> Callable[[Market], Policies]:
+    """Those of a folder: MARKET.onnx is the SAC policy for a market, MARKET_gate.onnx its gate, which may be missing;
+    without a folder the configuration's own for all."""
+    if folder is None:
+        own = load_policies(config)
+        return lambda market: own
+
+    def found(market: Market) -> Policies:
+        gate = folder / f"{market.name}_gate.onnx"
+        sac = load_policy(str(folder / f"{market.name}.onnx"), "sac") if config.sac.enabled else None
+        given = Policies(sac, load_policy(str(gate), "gate") if config.gate.enabled and gate.exists() else None)
+        for kind, policy in given.loaded().items():
+            names = [read.name for read in getattr(policy.manifest, "markets", ())]
+            if market.name in names or policy.manifest.data_sha256 == market.bars.sha256:
+                raise InSampleError(f"--policies: the {kind} policy for {market.name} was trained on it; leave it out")
+        return given
+
+    return found
+
+
+def _configuration(job: MarketJob) -> dict[str, object]:
+    return {"mode": job.task.mode, "pairs": list(job.task.market.pairs), **job.task.config.numbers()}
+
+
+def _shas(job: MarketJob) -> dict[str, str]:
+    return {name: policy.sha256 for name, policy in job.task.policies.loaded().items()}
+
+
+def _tried(job: MarketJob) -> str:
+    return configuration_key(_configuration(job), _shas(job), str(job.task.traded.stamps[0])[:10])
+
+
+def _trial(job: MarketJob, found: LeftOut) -> dict[str, object]:
+    """A line of the ledger."""
+    bars, cash = job.task.traded, job.task.config.account.cash
+    equity = cash * np.cumprod(np.append(1.0, 1.0 + found.traded[job.name][f"{PLAIN}:hybrid"]))
+    summary = summarise(equity, bars.stamps, 252.0, traded_notional=math.nan, costs=math.nan)
+    more = {"data_sha256": job.task.market.bars.sha256, "left_out": found.left_out}
+    return trial_of("study", bars, _configuration(job), _shas(job), summary, **more)
