@@ -9,7 +9,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
@@ -21,13 +20,13 @@ from hybrid_bt.bars.stamps import EXCHANGE_SESSIONS, decision_rate
 from hybrid_bt.config.parts import (
     AUTO,
     FURTHER,
-    MODES,
     FurtherLeg,
     GateConfig,
     KalmanConfig,
     NewsConfig,
     SacConfig,
     further_leg,
+    mode_text,
     read_toml,
 )
 from hybrid_bt.equations.advice import ManagerParams
@@ -98,19 +97,14 @@ class Config(NamedTuple):
         """What an account takes (`hybrid_bt.account.registry`)."""
         return Terms(self.lines(), self.risk, self.costs, self.order_rules, self.account.cash)
 
-    def lines(self, pairs_found: int = MANY_PAIRS) -> tuple[Line, ...]:
-        """Shares of risk of all legs, `sac` first; where it is off, the Kalman leg has all of its risk.
-
-        Few pairs that a rule found carry little: `pairs_found` of them have min(1, pairs / 10) of the share. Pairs that
-        the user named carry it whole.
-        """
-        reversion, neutral, trend = self.with_pairs_found(pairs_found).fusion
-        pairs = (reversion, neutral, trend) if self.sac.enabled else WHOLE
-        base = WHOLE if self.sac.enabled else NOTHING, pairs if self.kalman.enabled else NOTHING
-        return (*base, *(leg.weights if leg.enabled else NOTHING for leg in self.legs.values()))
+    def lines(self) -> tuple[Line, ...]:
+        """Shares of risk of all legs, `sac` first; where it is off, the Kalman leg has all of the risk."""
+        sac, pairs = (WHOLE, self.fusion) if self.sac.enabled else (NOTHING, WHOLE)
+        further = (leg.weights if leg.enabled else NOTHING for leg in self.legs.values())
+        return (sac, pairs if self.kalman.enabled else NOTHING, *further)
 
     def with_pairs_found(self, n_pairs: int) -> Config:
-        """The same with the pairs' share of risk for so many, which a rule found."""
+        """The same for so many pairs that a rule found: few carry little, min(1, pairs / 10) of the share."""
         part, (reversion, neutral, trend) = min(1.0, n_pairs / MANY_PAIRS), self.fusion
         return self._replace(fusion=FusionParams(part * reversion, part * neutral, part * trend))
 
@@ -165,13 +159,6 @@ def keys_of() -> dict[str, dict[str, str]]:
         for key in meanings(cls) if part in _PARTS else ():
             found.setdefault(_section(part, key), {})[key] = part
     return found
-
-
-def mode_text(mode: str) -> str:
-    """TOML text of a shipped mode."""
-    if mode not in MODES:
-        raise ConfigError(f"mode {mode!r} is unknown{did_you_mean(mode, MODES)}")
-    return (resources.files("hybrid_bt.config") / "modes" / f"{mode}.toml").read_text(encoding="utf-8")
 
 
 def load_config(mode: str = "stable", file: str | Path | None = None, overrides: Overrides | None = None) -> Config:

@@ -107,7 +107,7 @@ def build(
         name: _leg(config, name, names, columns, policies, legs or {}) if is_on else None
         for name, is_on in config.legs_enabled().items()
     }
-    lines = config.lines(len(columns)) if pairs_found else config.lines()
+    lines = (config.with_pairs_found(len(columns)) if pairs_found else config).lines()
     return Hybrid(reader, made, Gate(gate) if gate else None, lines, config.risk, config.manager)
 
 

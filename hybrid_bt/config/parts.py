@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -12,7 +13,7 @@ from pydantic import Field
 
 from hybrid_bt.brain.legs import leg_named
 from hybrid_bt.equations.parameters import validated
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.errors import ConfigError, did_you_mean
 
 MODES = ("stable", "aggressive")
 FURTHER = "legs"  #: section of the legs beside `sac` and `kalman`, a table each
@@ -104,3 +105,10 @@ def read_toml(file: str | Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file {path} is not TOML: {error}") from None
+
+
+def mode_text(mode: str) -> str:
+    """TOML text of a shipped mode."""
+    if mode not in MODES:
+        raise ConfigError(f"mode {mode!r} is unknown{did_you_mean(mode, MODES)}")
+    return (resources.files("hybrid_bt.config") / "modes" / f"{mode}.toml").read_text(encoding="utf-8")

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from annotated_types import Ge, Gt, Lt
 
-from hybrid_bt.config import Config, keys_of, load_config, mode_text, overridden
-from hybrid_bt.config.parts import MODES
+from hybrid_bt.config import Config, keys_of, load_config, overridden
+from hybrid_bt.config.parts import MODES, mode_text
 from hybrid_bt.envs import task_of
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.equations.parameters import meanings, validated

@@ -61,8 +61,8 @@ def test_leg_that_is_off_leaves_the_account_to_the_other(mode: str) -> None:
 
 def test_few_pairs_that_a_rule_found_carry_little() -> None:
     config = load_config("stable")
-    assert config.lines(3)[1] == pytest.approx(tuple(0.3 * share for share in config.fusion))
-    assert config.lines(10) == config.lines(20) == config.lines()
+    assert config.with_pairs_found(3).lines()[1] == pytest.approx(tuple(0.3 * share for share in config.fusion))
+    assert config.with_pairs_found(10) == config.with_pairs_found(20) == config
 
 
 def test_mix_by_hand() -> None:
