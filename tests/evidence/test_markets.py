@@ -219,12 +219,16 @@ def test_wealth_is_the_product_of_what_the_weights_earned(seed: int, n: int) -> 
 
 
 @pytest.mark.skipif(find_spec("universal") is None or find_spec("cvxopt") is None, reason="extra `markets`")
-@pytest.mark.parametrize("name", ["tse", "sp500", "msci", "djia"])
-@pytest.mark.parametrize("algorithm", published.PRINTED)
-def test_the_printed_table_is_reproduced(algorithm: str, name: str) -> None:
-    printed = published.PRINTED[algorithm][published.SETS.index(name)]
-    if printed is None:
-        pytest.skip("another variant was printed")
+@pytest.mark.parametrize(
+    ("algorithm", "name", "printed"),
+    [
+        (algorithm, name, wealth)
+        for algorithm, row in published.PRINTED.items()
+        for name, wealth in zip(published.SETS, row, strict=True)
+        if wealth is not None and (name not in ("nyse_o", "nyse_n") or algorithm in ("BAH", "CRP"))
+    ],
+)
+def test_the_printed_table_is_reproduced(algorithm: str, name: str, printed: float) -> None:
     closes = np.column_stack(list(read_set(name).values()))
     free, net, _ = published.wealth(algorithm, closes, business_days(name, len(closes)), Costs(leverage=2.0))
     assert free[-1] / free[0] == pytest.approx(printed, rel=0.011)
