@@ -88,7 +88,7 @@ def regime_env(bars: Bars) -> TradingEnv:
         bars.open,
         bars.close,
         bars.stamps.astype("datetime64[D]").astype(np.int64),
-        Span(WARM_ROW, bars.n_bars - 1),
+        Span(WARM_ROW, bars.n_bars - 2),
         (*legs, np.zeros(bars.close.shape)),
     )
     terms = Task(fusion=config.fusion, risk=config.risk, risk_aversion=2.0, costs=COSTS, rules=RULES)

@@ -160,6 +160,8 @@ class Lanes:
     def begin(self, lane: int, episode: Episode) -> NDArray[np.float32]:
         """Start an episode, in cash; its first observation."""
         row = self._offsets[episode.track] + episode.first
+        if row + episode.last - episode.first + 1 >= self._offsets[episode.track + 1]:
+            raise ConfigError(f"episode: {tuple(episode)} ends on its track's last bar; rewards look one bar further")
         self.waiting.discard(lane)
         self._begin(lane, row, row + episode.last - episode.first)
         seen = np.zeros(self._n_seen, np.float32)  # nothing is held

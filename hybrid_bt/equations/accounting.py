@@ -38,7 +38,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from hybrid_bt.equations import Numbers, Row, Table
-from hybrid_bt.equations.book import Account, Book, Tape, execute, first_bars, margin_check, mark, open_account
+from hybrid_bt.equations.book import Account, Book, Tape, execute, first_bars, margin_check, mark, open_account, worth
 from hybrid_bt.equations.costs import Costs, borrow_interest
 from hybrid_bt.equations.sizing import OrderRules, order_size, submission_order
 
@@ -151,6 +151,17 @@ def broker_day(
     equity = cash + mark(book, seen, day, close_row, costs.leverage)
     interest += account.interest
     return Account(cash, equity, seen, waiting, 0, account.ruined, rejected, fills, paid, interest)
+
+
+def worth_at_open(
+    account: Account, book: Book, t: int, day: int, open_row: Numbers, close_row: Numbers, costs: Costs, tape: Tape
+) -> float:
+    """Equity at the open of row t before anything fills there, interest paid; of an account after the row before it.
+
+    From one open to the next lies what a decision earned: the costs of its fills and the moves of what they made.
+    """
+    cash = account.cash - _interest(account, book, t, day, close_row, costs, tape)
+    return cash + worth(book, account.seen, open_row, costs.leverage)
 
 
 def send_orders(

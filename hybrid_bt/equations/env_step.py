@@ -3,6 +3,11 @@
 An environment is a market and three rules: what targets an action asks for, what an observation holds behind the
 market's features, and a baseline's reward, which is subtracted. The account is the broker's (`equations.accounting`):
 the action of the close of a row fills at the next open, pays spread, fee and interest, and is marked at the next close.
+
+The reward of an action is what it earned: the growth of equity from the open at which it fills to the next open, before
+the fills of either but the first are paid for. On bars of closes alone that is from the next close to the one after: a
+reward looks one bar further than the observation that comes with it. Rewards add up to the account.
+
 A lane is one episode; L of them are stepped in one call.
 """
 
@@ -13,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from hybrid_bt.equations import Cells, Lines, Row, Written, fusion
-from hybrid_bt.equations.accounting import broker_day, send_orders
+from hybrid_bt.equations.accounting import broker_day, send_orders, worth_at_open
 from hybrid_bt.equations.book import Account, Tape, book_of, open_account
 from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.equations.costs import Costs
@@ -30,7 +35,7 @@ UNLEVERED = NO_LIMITS._replace(gross_limit=FULLY_INVESTED)  #: the rest of the c
 
 GOES_ON, TRUNCATED, RUINED = 0, 1, 2  #: how a step ended
 SIZE, CLOSE, WANTED, ASKED, FLOAT_ROWS, INT_ROWS = 0, 2, 6, 7, 8, 4  # rows of `World.floats` and `World.ints`
-EQUITY, ROW, LAST, SCALARS = 1, 10, 11, 12  # columns of `World.scalars`
+EQUITY, ROW, LAST, WORTH, SCALARS = 1, 10, 11, 12, 13  # columns of `World.scalars`
 
 
 class Task(NamedTuple):
@@ -55,7 +60,8 @@ class World(NamedTuple):
 
     floats: Row[Lines]  #: (A, 8, N) of `Book`; targets; the action in force
     ints: Row[Row[Cells[int]]]  #: (A, 4, N) of `Book`
-    scalars: Lines  #: (A, 12) of `Account`; the row of the next decision; the row that the episode is cut at
+    #: (A, 13) of `Account`; the row of the next decision; the row that the episode is cut at; equity at the next open
+    scalars: Lines
     features: Lines  #: (R, F) float32
     opens: Lines  #: (R, N), NaN where a symbol has no bar
     closes: Lines  #: (R, N), likewise
@@ -111,7 +117,7 @@ def held_for_nothing(lane: int, row: int, world: World) -> float:
     if task.base_action == 0.0:
         return 0.0
     held = asset_target(task.base_action, world.volatility[row][0], task.unit)
-    move = world.closes[row + 1][0] / world.closes[row][0] - 1.0
+    move = world.opens[row + 2][0] / world.opens[row + 1][0] - 1.0
     return reward_of(1.0 + held * move, task.risk_aversion)
 
 
@@ -166,22 +172,26 @@ def load_account(v: Written) -> Account:
 
 
 def store_account(v: Written, account: Account) -> None:
-    """Write an account over the first ten of (12,)."""
+    """Write an account over the first ten of (13,)."""
     v[0], v[1], v[2], v[3], v[4] = account.cash, account.equity, account.seen, account.waiting, account.submitted
     v[5] = 1.0 if account.ruined else 0.0
     v[6], v[7], v[8], v[9] = account.rejected, account.fills, account.commission, account.interest
 
 
 def trade(k: int, row: int, world: World) -> float:
-    """Send the orders of account k at the close of `row`, go to the next, and return the growth of equity."""
+    """Send the orders of account k at the close of `row`, go to the next; the growth from that row's open to the one
+    after, which the orders have earned."""
     floats, scalars = world.floats[k], world.scalars[k]
     book, before = book_of(floats, world.ints[k]), load_account(scalars)
     sent = send_orders(before, book, row, floats[WANTED], world.closes[row], world.task.rules)
     row += 1
-    day, opens, closes = int(world.days[row][0]), world.opens[row], world.closes[row]
-    after = broker_day(sent, book, row, day, opens, closes, world.task.costs, world.tape)
+    day, opens, closes, costs = int(world.days[row][0]), world.opens[row], world.closes[row], world.task.costs
+    after = broker_day(sent, book, row, day, opens, closes, costs, world.tape)
     store_account(scalars, after)
-    return after.equity / before.equity
+    row += 1
+    day, opens, closes, was = int(world.days[row][0]), world.opens[row], world.closes[row], scalars[WORTH]
+    scalars[WORTH] = worth_at_open(after, book, row, day, opens, closes, costs, world.tape)
+    return scalars[WORTH] / was
 
 
 def begin_lane(world: World, n_lanes: int, cash: float, lane: int, row: int, last: int) -> None:
@@ -196,7 +206,7 @@ def begin_lane(world: World, n_lanes: int, cash: float, lane: int, row: int, las
         book, day, scalars = book_of(world.floats[k], world.ints[k]), int(world.days[row][0]), world.scalars[k]
         opens, closes, costs = world.opens[row], world.closes[row], world.task.costs
         store_account(scalars, broker_day(open_account(cash), book, row, day, opens, closes, costs, world.tape))
-        scalars[ROW], scalars[LAST] = row, last
+        scalars[ROW], scalars[LAST], scalars[WORTH] = row, last, cash
 
 
 def step_lane(
@@ -226,7 +236,7 @@ def step_lane(
             if math.isnan(actions[i if len(actions) > 1 else 0]):
                 wanted[i] = math.nan
     growth = trade(lane, row, world)
-    ruined = not growth > 0.0
+    ruined = not (growth > 0.0 and scalars[EQUITY] > 0.0)
     reward = -REWARD_SCALE if ruined else reward_of(growth, task.risk_aversion) - baseline(lane, row, world)
     row += 1
     scalars[ROW], scalars[LAST] = row, row if ruined else scalars[LAST]
