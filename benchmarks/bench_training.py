@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--ppo-steps", type=int, default=30_000)
     given = parser.parse_args()
     bars, config = load_bars("us20", end=END), load_config("stable")
-    lesson = Lesson(as_market(bars), config, "stable", START, END, (0,), given.sac_steps, given.ppo_steps)
+    lesson = Lesson((as_market(bars),), config, "stable", START, END, (0,), given.sac_steps, given.ppo_steps)
     history = lesson.history()
     total = _sac(history, config, given.sac_steps) + _gate(history, config, given.ppo_steps)
     print(f"both: {total:.1f} s CPU")

@@ -65,7 +65,7 @@ class Track(NamedTuple):
 def asset_tracks(history: MarketHistory, start: Day, end: Day, least_close: float = 0.0) -> list[Track]:
     """One track per symbol that has warm bars between two dates, both included; on the bars on which it traded.
 
-    Features are those of `features.OBSERVATIONS["sac"]` but for the previous action, which the environment adds.
+    Features are those of `features.OBSERVATIONS["sac"]`.
 
     Parameters
     ----------

@@ -32,8 +32,8 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
     than the observation beside it. The end of the data is truncation, ruin is termination.
 
     ASSET
-        Action (1,): exposure in units of risk (`equations.fusion.exposure`). Observation: the asset's features, the
-        action in force. Baseline: `base_action` held without costs.
+        Action (1,): exposure in units of risk (`equations.fusion.exposure`). Observation: the asset's
+        features. Baseline: `base_action` held without costs.
     REGIME
         Action (1,): r, which mixes two recorded legs. Observation: the market's features. Baseline: an account that
         keeps r = `base_action` throughout.

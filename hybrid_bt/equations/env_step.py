@@ -106,11 +106,6 @@ def act_asset(wanted: Written, asked: Written, row: int, world: World) -> None:
     wanted[0] = asset_target(asked[0], world.volatility[row][0], world.task.unit)
 
 
-def see_action(seen: Written, n: int, floats: Lines, equity: float) -> None:
-    """The action in force."""
-    seen[n] = floats[ASKED][0]
-
-
 def held_for_nothing(lane: int, row: int, world: World) -> float:
     """Reward of holding `base_action` without costs: no action can change it, and it takes out the market's noise."""
     task = world.task

@@ -120,7 +120,7 @@ def test_final_equity_with_the_frozen_policy_is_that_of_sb3_predict(tmp_path: Pa
     pytest.importorskip("torch")
     bars = load_bars("us20", symbols=["KO", "PEP", "JNJ", "PG"], end="2000-12-31")
     config, pairs = load_config("stable"), ("KO:PEP",)
-    lesson = Lesson(Market("", bars, pairs), config, "stable", date(1995, 1, 3), date(1996, 12, 31), (0,), 0, 0)
+    lesson = Lesson((Market("", bars, pairs),), config, "stable", date(1995, 1, 3), date(1996, 12, 31), (0,), 0, 0)
     spec = SacSpec(
         action_low=0.0, action_high=1.0, risk_aversion=2.0, gamma=0.9, n_envs=8, batch_size=128, learning_starts=64
     )
