@@ -86,8 +86,7 @@ def main(kind: str, **flags: Flag) -> None:
 
 
 def _shipped(flags: Flags, modes: tuple[str, ...]) -> None:
-    from hybrid_bt.train.logbook import Logbook, compare
-    from hybrid_bt.train.pipeline import rebuild
+    from hybrid_bt.train.logbook import Logbook, compare, rebuild
 
     folder = flags["out"] or Path("policies")
     logbook = Logbook(folder / "shipped")

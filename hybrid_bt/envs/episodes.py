@@ -167,6 +167,11 @@ def seeded(seed: int | None) -> np.random.Generator:
     return gym.utils.seeding.np_random(seed)[0]
 
 
+def box(low: float, high: float, *shape: int) -> gym.spaces.Box:
+    """Observations or actions between two ends."""
+    return gym.spaces.Box(low, high, shape, np.float32)
+
+
 def draw_episode(
     rng: np.random.Generator, tracks: Sequence[Track], episode_bars: int | None, options: Mapping[str, Any]
 ) -> Episode:

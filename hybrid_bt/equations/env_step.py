@@ -4,11 +4,9 @@ An environment is a market and three rules: what targets an action asks for, wha
 market's features, and a baseline's reward, which is subtracted. The account is the broker's (`equations.accounting`):
 the action of the close of a row fills at the next open, pays spread, fee and interest, and is marked at the next close.
 
-The reward of an action is what it earned: the growth of equity from the open at which it fills to the next open, before
-the fills of either but the first are paid for. On bars of closes alone that is from the next close to the one after: a
-reward looks one bar further than the observation that comes with it. Rewards add up to the account.
-
-A lane is one episode; L of them are stepped in one call.
+The reward of an action is what it earned: growth of equity from the open at which it fills, costs included, to the next
+open; on closes alone, to the close after. It looks one bar further than the observation beside it, and adds up to the
+account. A lane is one episode; L of them are stepped in one call.
 """
 
 from __future__ import annotations
@@ -60,8 +58,7 @@ class World(NamedTuple):
 
     floats: Row[Lines]  #: (A, 8, N) of `Book`; targets; the action in force
     ints: Row[Row[Cells[int]]]  #: (A, 4, N) of `Book`
-    #: (A, 13) of `Account`; the row of the next decision; the row that the episode is cut at; equity at the next open
-    scalars: Lines
+    scalars: Lines  #: (A, 13) of `Account`; row of the next decision; row of the cut; equity at the next open
     features: Lines  #: (R, F) float32
     opens: Lines  #: (R, N), NaN where a symbol has no bar
     closes: Lines  #: (R, N), likewise
@@ -174,8 +171,7 @@ def store_account(v: Written, account: Account) -> None:
 
 
 def trade(k: int, row: int, world: World) -> float:
-    """Send the orders of account k at the close of `row`, go to the next; the growth from that row's open to the one
-    after, which the orders have earned."""
+    """Send the orders of account k at the close of `row`, go to the next; what they earn until the open after it."""
     floats, scalars = world.floats[k], world.scalars[k]
     book, before = book_of(floats, world.ints[k]), load_account(scalars)
     sent = send_orders(before, book, row, floats[WANTED], world.closes[row], world.task.rules)

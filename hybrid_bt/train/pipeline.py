@@ -8,10 +8,9 @@ for the manifest. Its weights are dropped, and its span lies inside the training
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace as with_changes
 from datetime import date, timedelta
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import MarketHistory, read_panel
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config import Config
-from hybrid_bt.config.build import Policies, build, policy_path
+from hybrid_bt.config.build import Policies, build
 from hybrid_bt.envs import TradingEnv, history_of, regime_track
 from hybrid_bt.equations.features import CLIP, OBSERVATIONS
 from hybrid_bt.equations.parameters import validated
@@ -129,13 +128,8 @@ def _for_seeds(lesson: Lesson, first: Member, validation: Validation) -> list[Me
 
 def grounds_of(lesson: Lesson, start: date | None, end: date) -> tuple[Ground, ...]:
     """Of each market, on some days."""
-    first = None if start is None else instant(start)
-    histories = (history_of(market.bars, market.pairs, lesson.config) for market in map(_until(end), lesson.markets))
-    return tuple(ground_of(history, first) for history in histories)
-
-
-def _until(end: date) -> Callable[[Market], Market]:
-    return lambda market: market.until(end)
+    histories = [history_of(market.until(end).bars, (), lesson.config) for market in lesson.markets]
+    return tuple(ground_of(history, instant(start) if start else None) for history in histories)
 
 
 def _sac_member(lesson: Lesson, name: str, span: tuple[date | None, date]) -> Member:
@@ -146,7 +140,8 @@ def _sac_member(lesson: Lesson, name: str, span: tuple[date | None, date]) -> Me
 
 def manifest(lesson: Lesson, members: Sequence[Member]) -> dict[str, Any]:
     """Fields of the manifest that training adds to those that are read off the models."""
-    first, markets = members[0], [_market_read(market, lesson.end) for market in _read_by(lesson, members[0])]
+    first, learned = members[0], lesson.markets if members[0].kind == "sac" else (lesson.market,)
+    markets = [_market_read(market.name, market.until(lesson.end).bars) for market in learned]
     return {
         "observation": OBSERVATIONS[first.kind],
         "action_meaning": MEANINGS[first.kind],
@@ -165,14 +160,9 @@ def manifest(lesson: Lesson, members: Sequence[Member]) -> dict[str, Any]:
     }
 
 
-def _read_by(lesson: Lesson, member: Member) -> tuple[Market, ...]:
-    return lesson.markets if member.kind == "sac" else lesson.markets[:1]
-
-
-def _market_read(market: Market, end: date) -> dict[str, Any]:
-    bars = market.until(end).bars
+def _market_read(name: str, bars: Bars) -> dict[str, Any]:
     days = bars.stamps[[0, -1]].astype("M8[D]").tolist()
-    return {"name": market.name, "sha256": bars.sha256, "symbols": bars.symbols, "start": days[0], "end": days[1]}
+    return {"name": name, "sha256": bars.sha256, "symbols": bars.symbols, "start": days[0], "end": days[1]}
 
 
 def _validated(members: Sequence[Member], trained: Sequence[Trained]) -> dict[str, Any]:
@@ -190,7 +180,7 @@ def _rehearse(kind: str, lesson: Lesson) -> dict[str, Any]:
     assert lesson.rehearse_to is not None
     folder, seeds = lesson.practice.checkpoint_dir, lesson.seeds[:REHEARSED_SEEDS]
     practice = lesson.practice._replace(checkpoint_dir=folder and folder / "rehearsal")
-    markets, end = tuple(map(_until(lesson.end), lesson.markets)), lesson.rehearse_to
+    markets, end = tuple(market.until(lesson.end) for market in lesson.markets), lesson.rehearse_to
     shorter = lesson._replace(end=end, valid_end=lesson.end, markets=markets, seeds=seeds, practice=practice)
     members = MEMBERS[kind](shorter)
     validation = members[0].validation
@@ -237,29 +227,3 @@ def _said_by(model: Model, lesson: Lesson, member: Member, bars: Bars) -> Opinio
         policy = freeze([model], manifest(lesson, [member]), Path(folder) / "half.onnx")
     brain = build(lesson.config, bars.symbols, lesson.market.pairs, Policies(policy, None))
     return opinions(brain, read_panel(bars.close, brain.reader))
-
-
-def rebuild(
-    lesson_of: Callable[[str], Lesson], modes: Sequence[str], folder: Path
-) -> Iterator[tuple[Path, Traversable]]:
-    """Train the shipped policies again, one file after another; each new file and the one that ships.
-
-    Parameters
-    ----------
-    lesson_of : callable
-        Mode -> what its trainings share.
-    folder : Path
-        Exists; gets `sac.onnx`, which serves all modes, and `gate_MODE.onnx`.
-    """
-    files = [("sac", modes[0], "sac.onnx"), *(("gate", mode, f"gate_{mode}.onnx") for mode in modes)]
-    for kind, mode, name in files:
-        out = folder / name
-        learn(kind, _apart(lesson_of(mode), out.stem), out)
-        yield out, policy_path(f"package:{name}")
-
-
-def _apart(lesson: Lesson, name: str) -> Lesson:
-    """Checkpoints of each file in a folder of their own."""
-    folder, tell = lesson.practice.checkpoint_dir, lesson.tell
-    practice = lesson.practice._replace(checkpoint_dir=folder and folder / name)
-    return lesson._replace(practice=practice, tell=lambda event: tell(event._replace(name=f"{name} {event.name}")))

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from hybrid_bt.envs import TradingEnv
-from hybrid_bt.envs.episodes import draw_episode, seeded
+from hybrid_bt.envs.episodes import box, draw_episode, seeded
 from hybrid_bt.equations.env_step import GOES_ON, TRUNCATED
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.equations.tilt import score_bar
@@ -141,8 +140,8 @@ class GroupVecEnv(_Lanes):
         self._rng, shape = seeded(None), (spec.n_groups, self.size)
         self._where = np.zeros((spec.n_groups, 3), np.int64)  # ground, row, bars of the window that are left
         self._columns, self._actions = np.zeros(shape, np.int64), np.zeros(shape)
-        box = gym.spaces.Box(-CLIP, CLIP, grounds[0].features.shape[2:], np.float32)
-        super().__init__(spec.n_groups * self.size, box, gym.spaces.Box(-1.0, 1.0, (1,), np.float32))
+        seen = box(-CLIP, CLIP, grounds[0].features.shape[2])
+        super().__init__(spec.n_groups * self.size, seen, box(-1.0, 1.0, 1))
 
     def _begin(self, group: int) -> None:
         market = int(self._rng.integers(len(self.grounds)))

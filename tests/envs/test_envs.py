@@ -274,8 +274,6 @@ def test_nan_sends_no_order_and_the_last_action_stands(name: str, compiled: bool
     observations, rewards, _, _ = run_on(env, [nothing] * 5, [seen, at_first[0], *held[0]])
     assert np.array_equal(env.sizes, sizes) and env.account.fills == fills
     assert all(env.observation_space.contains(one) for one in observations) and np.isfinite(rewards).all()
-    if name == "Asset":
-        assert at_first[0][-1] == 0.0 and observations[-1][-1] == 0.25
 
 
 @ALL
@@ -432,10 +430,10 @@ def test_one_asset_is_drawn_of_all_and_named() -> None:
 def test_environments_see_what_the_legs_see() -> None:
     env = make("Asset")
     observation, _ = env.reset(options={"track": 1, "row": ROW})
-    assert np.array_equal(observation[:-1], HISTORY.assets[ROW, 1]) and observation[-1] == 0.0
+    assert np.array_equal(observation, HISTORY.assets[ROW, 1])
     assert env.observation_space.shape == (len(OBSERVATIONS["sac"]),)
     observation, *_ = env.step(np.array([0.25], dtype=np.float32))
-    assert np.array_equal(observation[:-1], HISTORY.assets[ROW + 1, 1]) and observation[-1] == 0.25
+    assert np.array_equal(observation, HISTORY.assets[ROW + 1, 1])
     assert np.array_equal(make("Regime").reset(options={"row": ROW})[0], HISTORY.market[ROW])
     assert np.abs(HISTORY.assets).max() <= CLIP
 
@@ -644,7 +642,6 @@ def test_asset_rewards_are_the_lead_over_holding_the_base_action() -> None:
 def test_a_long_only_asset_is_never_short() -> None:
     env = make("Asset", low=0.0)
     assert episode(env, always(env, -1.0, 10), seed=0)[2] == [1e6] * 10
-    assert isinstance(env.observation_space, gym.spaces.Box) and env.observation_space.low[-1] == 0.0
 
 
 # --- tracks
