@@ -19,8 +19,8 @@ import numpy as np
 from hybrid_bt.config import load_config
 from hybrid_bt.feeds import as_market, load_bars
 from hybrid_bt.train.models import new_gate, new_sac
-from hybrid_bt.train.pipeline import Lesson
-from hybrid_bt.train.spec import GATE_SPECS, LEAST_CLOSE, SAC_SPECS, asset_env, regime_env
+from hybrid_bt.train.pipeline import Lesson, grounds_of
+from hybrid_bt.train.spec import GATE_SPECS, regime_env
 
 START, END = date(1995, 1, 1), date(2009, 12, 31)
 
@@ -60,29 +60,25 @@ def learn(label: str, model: Any, steps: int, stopwatch: Stopwatch) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--sac-steps", type=int, default=50_000)
+    parser.add_argument("--sac-steps", type=int, default=100_000)
     parser.add_argument("--ppo-steps", type=int, default=30_000)
     given = parser.parse_args()
     bars, config = load_bars("us20", end=END), load_config("stable")
-    lesson = Lesson(as_market(bars), config, "stable", START, END, (0,), given.sac_steps, given.ppo_steps)
+    lesson = Lesson((as_market(bars),), config, "stable", START, END, (0,), given.sac_steps, given.ppo_steps)
     history = lesson.history()
-    total = _sac(history, config, given.sac_steps) + _gate(history, config, given.ppo_steps)
+    total = _sac(lesson) + _gate(history, config, given.ppo_steps)
     print(f"both: {total:.1f} s CPU")
 
 
-def _sac(history: Any, config: Any, steps: int) -> float:
-    from hybrid_bt.envs import asset_tracks
-
-    tracks = asset_tracks(history, str(START), str(END), LEAST_CLOSE)
-    spec = SAC_SPECS["stable"]
-    env = asset_env(tracks, config, spec)
-    new_sac(env, spec, steps=steps, seed=0).learn(64)  # warm
-    model, stopwatch = new_sac(env, spec, steps=steps, seed=0), Stopwatch()
-    stopwatch.watch(model.env.venv, "step_wait", "environment, 32 lanes")
+def _sac(lesson: Lesson) -> float:
+    grounds = grounds_of(lesson, None, END)
+    new_sac(grounds, lesson.sac, steps=6_000, seed=0).learn(6_000)  # warm
+    model, stopwatch = new_sac(grounds, lesson.sac, steps=lesson.sac_steps, seed=0), Stopwatch()
+    stopwatch.watch(model.env.venv, "step_wait", "environment, 16 groups of 16")
     stopwatch.watch(model, "train", "gradient steps")
     stopwatch.watch(model, "_sample_action", "actor and random actions")
     stopwatch.watch(model, "_store_transition", "replay buffer, writing")
-    return learn("SAC", model, steps, stopwatch)
+    return learn("SAC", model, lesson.sac_steps, stopwatch)
 
 
 def _gate(history: Any, config: Any, steps: int) -> float:

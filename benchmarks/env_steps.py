@@ -89,7 +89,7 @@ def regime_env(bars: Bars) -> TradingEnv:
         bars.open,
         bars.close,
         bars.stamps.astype("datetime64[D]").astype(np.int64),
-        Span(WARM_ROW, bars.n_bars - 1),
+        Span(WARM_ROW, bars.n_bars - 2),
         np.hstack([wished, np.full((bars.n_bars, 2), 0.01)]),
         layout_of([[(i,) for i in range(n)]] * 2),
         (np.zeros(bars.close.shape, np.bool_),),

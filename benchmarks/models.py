@@ -12,7 +12,7 @@ import numpy as np
 from hybrid_bt.equations.features import CLIP, OBSERVATIONS
 from hybrid_bt.policies.freeze import freeze
 from hybrid_bt.policies.frozen import FrozenPolicy
-from hybrid_bt.train.spec import GATE_SPECS, SAC_SPECS
+from hybrid_bt.train.spec import GATE_SPECS, SacSpec
 
 __all__ = ["gate_and_frozen", "sac_and_frozen"]
 
@@ -52,7 +52,7 @@ def sac_and_frozen() -> tuple[Any, FrozenPolicy]:
     from stable_baselines3 import SAC
 
     torch.set_num_threads(1)
-    net = list(SAC_SPECS["stable"].net)
+    net = list(SacSpec().net)
     env = _Spaces(len(OBSERVATIONS["sac"]), 0.0)
     model = SAC("MlpPolicy", env, policy_kwargs={"net_arch": net}, buffer_size=1, seed=0, device="cpu")
     return model, _freeze(model, OBSERVATIONS["sac"])

@@ -7,14 +7,14 @@ span, in hindsight: they describe, and nothing could have been traded on them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.account.metrics import FloatArray, max_drawdown, simple_returns
 from hybrid_bt.bars import Bars
-from hybrid_bt.equations.features import ASSET_FEATURES, asset_step, initial_asset, own_features
+from hybrid_bt.equations.features import MARKET_FEATURES, asset_step, initial_asset, initial_market, market_features
 
 VOLATILITY_BARS = 63  #: a quarter of daily bars
 NEAR_END = 0.5  #: |r| from here on counts as near an end of its range
@@ -141,13 +141,13 @@ def read_regime(regime: FloatArray, bars: Bars, first: int = 0) -> RegimeReading
 
 
 def _market(bars: Bars) -> tuple[FloatArray, FloatArray]:
-    """(T,) trend_252 and volatility_ratio of the mean, after each bar."""
-    state, rows = initial_asset(), []
+    """(T,) the mean's trend over 252 bars and its log ratio of fast to slow volatility, after each bar."""
+    state, market, rows = initial_asset(), initial_market(), []
     for level in np.cumsum(np.append(0.0, _market_returns(bars))).tolist():
         state = asset_step(state, level)
-        rows.append(own_features(state, state))
-    table: Any = np.array(rows)
-    return table[:, ASSET_FEATURES.index("trend_252")], table[:, ASSET_FEATURES.index("volatility_ratio")]
+        rows.append(market_features(market._replace(mean=state), 0.0))
+    table = dict(zip(MARKET_FEATURES, np.array(rows).T, strict=True))
+    return table["market_trend_252"], table["market_volatility_ratio"] + table["market_volatility_shock"]
 
 
 def _market_returns(bars: Bars) -> FloatArray:

@@ -73,7 +73,7 @@ def can_be_foreseen(brain: Hybrid) -> bool:
     """Whether every part of a brain answers for many bars at once; of any other nobody knows what it looks at."""
     legs: list[Any] = [leg for leg in brain.legs.values() if leg is not None]
     policies = [part.policy for part in (*legs, brain.gate) if hasattr(part, "policy")]
-    known = all(hasattr(policy, "act_in_turn") and hasattr(policy, "run") for policy in policies)
+    known = all(hasattr(policy, "is_recurrent") and hasattr(policy, "run") for policy in policies)
     return known and all(map(_answers_many, legs))
 
 

@@ -43,8 +43,6 @@ class MarketReader:
         self.kalman_params, self.spread_params = list(kalman_params), spread_params
         self.rates = pair.rates_of(spread_params)
         self.bars_per_year = bars_per_year
-        #: (N,) pairs that each asset is a side of
-        self.n_pairs_of = [sum(i in sides for sides in self.columns) for i in range(n_symbols)]
         self.assets = [features.initial_asset()] * n_symbols
         self.market = features.initial_market()
         self.pairs = [pair.first_pair(y, x, params) for (y, x), params in zip(self.columns, kalman_params, strict=True)]
@@ -61,9 +59,7 @@ class MarketReader:
             check_closes(closes)
         self.market = market = features.absorb_bar(logs, traded, self.assets, self.market)
         pair.absorb_bar(self.pairs, logs, self.kalman_params, self.rates)
-        zscores = [0.0] * len(logs)
-        stretch = pair.pair_zscores(self.pairs, self.n_pairs_of, zscores)
-        seen = features.seen_of(self.assets, market, zscores, stretch)
+        seen = features.seen_of(self.assets, market, pair.pair_stretch(self.pairs))
         return View(closes, traded, *seen, [*map(pair.pair_view, self.pairs)], self.bars_per_year)
 
 
@@ -91,7 +87,7 @@ def read_panel(closes: FloatArray, reader: MarketReader, *, compiled: bool | Non
     if choose(compiled, closes.size * READING_SECONDS):
         from hybrid_bt.equations.compiled.panel import read_all
 
-        pairs = reader.columns, reader.kalman_params, reader.rates, reader.n_pairs_of
+        pairs = reader.columns, reader.kalman_params, reader.rates
         read_all(closes, panel.traded, *pairs, panel[2:9])
         return panel
     fresh = reader.anew()

@@ -88,7 +88,7 @@ _SHARED: dict[str, tuple[Decorator, ...]] = {
         flag("--allow-in-sample", help="Trade bars that the policies were trained on; every output is marked."),
     ),
     "steps": (
-        option("--sac-steps", type=COUNT, default=100_000, help="Environment steps per SAC model."),
+        option("--sac-steps", type=COUNT, default=400_000, help="Environment steps per SAC model."),
         option("--ppo-steps", type=COUNT, default=40_000, help="Environment steps per gate model."),
     ),
     "jobs": (option("--jobs", type=COUNT, default=1, help="Cells or trainings side by side."),),

@@ -29,7 +29,7 @@ NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 @command("train")
 @click.argument("kind", type=click.Choice(["sac", "gate", "shipped", "controls"]))
 @shared("mode", "bars", "pairs")
-@option("--train-start", type=DAY, default="1995-01-01", help="First training day; earlier bars warm up.")
+@option("--train-start", type=DAY, help="First training day.  [default: the first warm bar; of a gate 1995-01-01]")
 @option("--train-end", type=DAY, default="2009-12-31", help="Last training day; later bars are not read.")
 @shared("steps")
 @listed("--seeds", default="0,1,2,3,4", help="One member of the ensemble each.")
@@ -39,8 +39,6 @@ NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
     "--valid-end", type=DAY, help="Last validation day; validation begins behind --train-end.  [default: no validation]"
 )
 @option("--valid-every", type=COUNT, metavar="STEPS", help="Steps between validations.  [default: 1/20]")
-@option("--patience", type=COUNT, help="Validations without a better Sharpe ratio that end a training.")
-@option("--keep", type=click.Choice(["best", "last"]), default="last", help="Weights to freeze.")
 @option(
     "--rehearse-to",
     type=DAY,
@@ -52,17 +50,17 @@ NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 @shared("jobs")
 @option("--out", type=FILE, help="File; for shipped a folder.  [default: KIND_MODE.onnx, policies]")
 def main(kind: str, **flags: Flag) -> None:
-    """Train sac (exposures) or gate (regime score) and freeze the ensemble of all seeds to one ONNX file.
+    """Train sac (tilts) or gate (regime score) and freeze the ensemble of all seeds to one ONNX file.
 
     The gate learns on targets of SAC models trained on the other half of the span (cross-fitting), so it takes
     --sac-steps as well. The same seeds on one thread give the same file, whatever --jobs and however often a training
     with --checkpoint-dir was interrupted and resumed. Validations go to OUT's name with .validation.csv.
 
-    shipped makes all four shipped policies again (--mode: that mode's two), in the folder --out, and compares them with
-    the files that ship; status 1 if one is not the same.
+    shipped makes all shipped policies again (--mode: of the gates that mode's), in the folder --out, and compares them
+    with the files that ship; status 1 if one is not the same.
 
-    controls trains agents that must win (one is told the return that its order will earn) and agents that must not
-    (shuffled returns; a feature of noise), within the training span; status 1 if one of them does otherwise.
+    controls trains agents that must earn (one is told what will come) and agents that must not (shuffled returns;
+    features of noise), within the training span; status 1 if one of them does otherwise.
     """
     check_installed("training", "train", NEEDED)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -88,8 +86,7 @@ def main(kind: str, **flags: Flag) -> None:
 
 
 def _shipped(flags: Flags, modes: tuple[str, ...]) -> None:
-    from hybrid_bt.train.logbook import Logbook, compare
-    from hybrid_bt.train.pipeline import rebuild
+    from hybrid_bt.train.logbook import Logbook, compare, rebuild
 
     folder = flags["out"] or Path("policies")
     logbook = Logbook(folder / "shipped")
@@ -114,19 +111,15 @@ def _shipped(flags: Flags, modes: tuple[str, ...]) -> None:
 
 
 def _controls(lesson: Lesson) -> None:
-    from hybrid_bt.envs import asset_tracks
     from hybrid_bt.train.controls import run_controls
-    from hybrid_bt.train.spec import LEAST_CLOSE, SAC_SPECS
+    from hybrid_bt.train.pipeline import grounds_of
 
-    tracks = asset_tracks(lesson.history(), str(lesson.start), str(lesson.end), LEAST_CLOSE)
-    spec, steps = SAC_SPECS[lesson.mode], lesson.sac_steps
-    rows = run_controls(tracks, lesson.config, spec, steps=steps, seeds=lesson.seeds)
-    click.echo(f"{'control':<10}{'seed':>5}{'agent Sharpe':>14}{'held Sharpe':>13}{'z':>8}")
+    grounds = grounds_of(lesson, lesson.start, lesson.end)
+    rows = run_controls(grounds, lesson.sac, steps=lesson.sac_steps, seeds=lesson.seeds)
+    click.echo(f"{'control':<10}{'seed':>5}{'earned':>10}{'z':>8}")
     for row in rows:
         verdict = "as it must" if row.passed else "NOT AS IT MUST"
-        click.echo(
-            f"{row.name:<10}{row.seed:>5}{row.agent_sharpe:>14.2f}{row.held_sharpe:>13.2f}{row.z:>8.1f}  {verdict}"
-        )
+        click.echo(f"{row.name:<10}{row.seed:>5}{row.earned:>10.3f}{row.z:>8.1f}  {verdict}")
     if not all(row.passed for row in rows):
         raise click.exceptions.Exit(1)
 
@@ -136,13 +129,13 @@ def _lesson(flags: Flags) -> Lesson:
     from hybrid_bt.train.pipeline import Lesson
 
     start, end, rehearse_to = (flags[day] for day in ("train_start", "train_end", "rehearse_to"))
-    if end <= start:
+    if start and end <= start:
         raise ConfigError(f"--train-end {end} is not after --train-start {start}; exchange them or widen the span")
-    if rehearse_to and not start < rehearse_to < end:
+    if rehearse_to and not (start or date.min) < rehearse_to < end:
         raise ConfigError(f"--rehearse-to {rehearse_to} is not between --train-start {start} and --train-end {end}")
     market = market_of(flags, end=flags["valid_end"] or end)
     return Lesson(
-        market=market,
+        markets=(market,),
         config=load_config(flags["mode"], flags["config"]).for_stamps(market.until(end).bars.stamps),
         mode=flags["mode"],
         start=start,
@@ -159,12 +152,8 @@ def _lesson(flags: Flags) -> Lesson:
 def _practice(flags: Flags) -> Practice:
     from hybrid_bt.train.members import Practice
 
-    if flags["valid_end"] is None:
-        for name in ("valid_every", "patience"):
-            if flags[name] is not None:
-                raise ConfigError(f"--{name.replace('_', '-')} needs --valid-end: there is nothing to validate on")
-        if flags["keep"] == "best":
-            raise ConfigError("--keep best needs --valid-end: nothing says which weights are best")
+    if flags["valid_end"] is None and flags["valid_every"] is not None:
+        raise ConfigError("--valid-every needs --valid-end: there is nothing to validate on")
     if flags["resume"] and flags["checkpoint_dir"] is None:
         raise ConfigError("--resume needs --checkpoint-dir: name the folder that the checkpoints are in")
     for name in ("checkpoint_dir", "tensorboard_log"):

@@ -23,6 +23,7 @@ Day = str | np.datetime64
 FloatArray = NDArray[np.float64]
 
 OPTIONS = ("track", "row")  #: of `reset`
+LEAST_BARS = 3  #: of a track: a decision, its fill, and the open up to which it earns
 
 
 def history_of(bars: Bars, pairs: Sequence[str], config: Config) -> MarketHistory:
@@ -33,7 +34,7 @@ def history_of(bars: Bars, pairs: Sequence[str], config: Config) -> MarketHistor
 
 
 class Span(NamedTuple):
-    """Rows on which an episode may begin and end: first <= row <= last."""
+    """Rows on which an episode may begin and end: first <= row <= last; its last reward looks at the row behind."""
 
     first: int
     last: int
@@ -65,7 +66,7 @@ class Track(NamedTuple):
 def asset_tracks(history: MarketHistory, start: Day, end: Day, least_close: float = 0.0) -> list[Track]:
     """One track per symbol that has warm bars between two dates, both included; on the bars on which it traded.
 
-    Features are those of `features.OBSERVATIONS["sac"]` but for the previous action, which the environment adds.
+    Features are those of `features.OBSERVATIONS["sac"]`.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def asset_tracks(history: MarketHistory, start: Day, end: Day, least_close: floa
         coarse = np.flatnonzero(inside & (bars.close[traded, i] < least_close))
         if coarse.size:
             inside[: coarse[-1] + 1] = False
-        if np.count_nonzero(inside) > 1:
+        if np.count_nonzero(inside) >= LEAST_BARS:
             tracks.append(_track(history, (symbol,), history.assets[traded, i], inside, traded[:, None], [i]))
     if not tracks:
         raise BarsError(
@@ -121,7 +122,7 @@ def regime_track(history: MarketHistory, said: Opinions, lines: tuple[Line, ...]
 def _warm(who: str, history: MarketHistory, warm: NDArray[np.bool_], start: Day, end: Day) -> NDArray[np.bool_]:
     """Rows between two dates on which somebody is warm."""
     inside = _between(history, start, end) & warm
-    if (n := np.count_nonzero(inside)) < 2:
+    if (n := np.count_nonzero(inside)) < LEAST_BARS:
         raise BarsError(
             f"{who} warm on {n} bars between {start} and {end}; choose an earlier start, more data or fewer symbols"
         )
@@ -141,7 +142,7 @@ def _track(
     rows: slice | NDArray[np.int64] = slice(None),
     columns: slice | list[int] = slice(None),
 ) -> Track:
-    """Some rows and columns of a panel, with a span from the first to the last row that is `inside`."""
+    """Some rows and columns of a panel, with a span from the first row that is `inside` to the last but one."""
     bars, within = history.bars, np.flatnonzero(inside)
     return Track(
         symbols,
@@ -151,7 +152,7 @@ def _track(
         bars.open[rows, columns],
         bars.close[rows, columns],
         bars.stamps[rows].reshape(-1).astype("datetime64[D]").astype(np.int64),
-        Span(int(within[0]), int(within[-1])),
+        Span(int(within[0]), int(within[-1]) - 1),
     )
 
 
@@ -166,6 +167,11 @@ class Episode(NamedTuple):
 def seeded(seed: int | None) -> np.random.Generator:
     """Randomness as an environment that was reset with this seed has it."""
     return gym.utils.seeding.np_random(seed)[0]
+
+
+def box(low: float, high: float, *shape: int) -> gym.spaces.Box:
+    """Observations or actions between two ends."""
+    return gym.spaces.Box(low, high, shape, np.float32)
 
 
 def draw_episode(

@@ -36,10 +36,6 @@ class Spec(NamedTuple):
     accounts: int = 1  #: of a lane; 2 with a shadow that keeps `base_action`
 
 
-def _action(n_assets: int, task: Task) -> list[tuple[float, float]]:
-    return [(min(task.low, 0.0), max(task.high, 0.0))]
-
-
 def _weights(n_assets: int, task: Task) -> list[tuple[float, float]]:
     return [(-CLIP, CLIP)] * n_assets
 
@@ -48,7 +44,7 @@ def _nothing(n_assets: int, task: Task) -> list[tuple[float, float]]:
     return []
 
 
-ASSET = Spec(step.act_asset, step.see_action, step.held_for_nothing, _action)
+ASSET = Spec(step.act_asset, step.see_nothing, step.held_for_nothing, _nothing)
 REGIME = Spec(step.act_regime, step.see_nothing, step.shadow_of, _nothing, accounts=2)
 PORTFOLIO = Spec(step.act_portfolio, step.see_weights, step.no_baseline, _weights, per_asset=True)
 #: every environment that there is
@@ -167,6 +163,8 @@ class Lanes:
     def begin(self, lane: int, episode: Episode) -> NDArray[np.float32]:
         """Start an episode, in cash; its first observation."""
         row = self._offsets[episode.track] + episode.first
+        if row + episode.last - episode.first + 1 >= self._offsets[episode.track + 1]:
+            raise ConfigError(f"episode: {tuple(episode)} ends on its track's last bar; rewards look one bar further")
         self.waiting.discard(lane)
         self._begin(lane, row, row + episode.last - episode.first)
         seen = np.zeros(self._n_seen, np.float32)  # nothing is held

@@ -27,12 +27,13 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
     """Accounts as Backtrader's broker keeps them, to the bit, on a track and from a bar that are drawn at each reset.
 
     The action of a close fills at the next open, pays spread, fee and interest, and is marked at the next close. The
-    reward is 100 (g - aversion / 2 g^2) of the account's net log return g, less that of a baseline, in units of
-    `reward_unit`; ruin is -100. The end of the data is truncation, ruin is termination.
+    reward is 100 (g - aversion / 2 g^2) of the net log return g from that open to the one after, which is what this
+    action earned, less that of a baseline, in units of `reward_unit`; ruin is -100. So a reward looks one bar further
+    than the observation beside it. The end of the data is truncation, ruin is termination.
 
     ASSET
-        Action (1,): exposure in units of risk (`equations.fusion.exposure`). Observation: the asset's features, the
-        action in force. Baseline: `base_action` held without costs.
+        Action (1,): exposure in units of risk (`equations.fusion.exposure`). Observation: the asset's
+        features. Baseline: `base_action` held without costs.
     REGIME
         Action (1,): r, which mixes two recorded legs. Observation: the market's features. Baseline: an account that
         keeps r = `base_action` throughout.

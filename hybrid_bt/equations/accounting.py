@@ -39,7 +39,18 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from hybrid_bt.equations import Numbers, Row, Table
-from hybrid_bt.equations.book import Account, Book, Tape, balance, execute, first_bars, margin_check, mark, open_account
+from hybrid_bt.equations.book import (
+    Account,
+    Book,
+    Tape,
+    balance,
+    execute,
+    first_bars,
+    margin_check,
+    mark,
+    open_account,
+    worth,
+)
 from hybrid_bt.equations.costs import Costs, commission, interest, interest_rates, reads_cash
 from hybrid_bt.equations.sizing import OrderRules, fit_to_cash, join_orders, order_size, submission_order
 
@@ -156,6 +167,17 @@ def broker_day(
         tape.cash[t] = balance(cash, book, seen, costs.leverage)[0] if costs.leverage > 1.0 else cash
         tape.equity[t] = equity
     return Account(cash, equity, seen, waiting, 0, account.ruined, rejected, fills, paid, account.interest + owed)
+
+
+def worth_at_open(
+    account: Account, book: Book, t: int, day: int, open_row: Numbers, close_row: Numbers, costs: Costs, tape: Tape
+) -> float:
+    """Equity at the open of row t before anything fills there, interest paid; of an account after the row before it.
+
+    From one open to the next lies what a decision earned: the costs of its fills and the moves of what they made.
+    """
+    cash = account.cash - _interest(account, book, t, day, close_row, costs, tape)
+    return cash + worth(book, account.seen, open_row, costs.leverage)
 
 
 def send_orders(

@@ -176,21 +176,25 @@ def balance(cash: float, book: Book, seen: int, leverage: float) -> tuple[float,
 
 def mark(book: Book, seen: int, day: int, close_row: Numbers, leverage: float) -> float:
     """Note this row's closes; the value of all positions at their last closes, net of what longs borrowed."""
-    closes, days, sizes, marked = book.close, book.day, book.size, book.marked
+    for k in range(seen):
+        i = book.marked[k]
+        if close_row[i] == close_row[i]:
+            book.close[i], book.day[i] = close_row[i], day
+    return worth(book, seen, book.close, leverage)
+
+
+def worth(book: Book, seen: int, prices: Numbers, leverage: float) -> float:
+    """Value of all positions at these prices, where NaN at their last closes, net of what longs borrowed."""
+    closes, sizes, marked = book.close, book.size, book.marked
     total = 0.0
     for k in range(seen):
         i = marked[k]
-        close = close_row[i]
-        if close == close:
-            closes[i] = close
-            days[i] = day
-        else:
-            close = closes[i]
         size = sizes[i]
         if size != 0.0:
-            value = size * close
+            price = prices[i] if prices[i] == prices[i] else closes[i]
+            value = size * price
             if value > 0.0:
-                gain = size * (close - book.entry[i])
+                gain = size * (price - book.entry[i])
                 total += (value - gain) / leverage
                 total += gain
             else:

@@ -3,7 +3,10 @@
 An environment is a market and three rules: what targets an action asks for, what an observation holds behind the
 market's features, and a baseline's reward, which is subtracted. The account is the broker's (`equations.accounting`):
 the action of the close of a row fills at the next open, pays spread, fee and interest, and is marked at the next close.
-A lane is one episode; L of them are stepped in one call.
+
+The reward of an action is what it earned: growth of equity from the open at which it fills, costs included, to the next
+open; on closes alone, to the close after. It looks one bar further than the observation beside it, and adds up to the
+account. A lane is one episode; L of them are stepped in one call.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from hybrid_bt.equations import Cells, Lines, Row, Written, fusion
-from hybrid_bt.equations.accounting import broker_day, send_orders
+from hybrid_bt.equations.accounting import broker_day, send_orders, worth_at_open
 from hybrid_bt.equations.book import Account, Tape, book_of, open_account
 from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.equations.costs import Costs
@@ -29,7 +32,7 @@ UNLEVERED = NO_LIMITS._replace(gross_limit=MOST_HELD)  #: the rest of the cash i
 
 GOES_ON, TRUNCATED, RUINED = 0, 1, 2  #: how a step ended
 SIZE, CLOSE, WANTED, ASKED, FLOAT_ROWS, INT_ROWS = 0, 2, 6, 7, 8, 4  # rows of `World.floats` and `World.ints`
-EQUITY, ROW, LAST, SCALARS = 1, 10, 11, 12  # columns of `World.scalars`
+EQUITY, ROW, LAST, WORTH, SCALARS = 1, 10, 11, 12, 13  # columns of `World.scalars`
 
 
 class Task(NamedTuple):
@@ -54,7 +57,7 @@ class World(NamedTuple):
 
     floats: Row[Lines]  #: (A, 8, N) of `Book`; targets; the action in force
     ints: Row[Row[Cells[int]]]  #: (A, 4, N) of `Book`
-    scalars: Lines  #: (A, 12) of `Account`; the row of the next decision; the row that the episode is cut at
+    scalars: Lines  #: (A, 13) of `Account`; row of the next decision; row of the cut; equity at the next open
     features: Lines  #: (R, F) float32
     opens: Lines  #: (R, N), NaN where a symbol has no bar
     closes: Lines  #: (R, N), likewise
@@ -98,18 +101,13 @@ def act_asset(wanted: Written, asked: Written, row: int, world: World) -> None:
     wanted[0] = asset_target(asked[0], world.volatility[row][0], world.task.unit)
 
 
-def see_action(seen: Written, n: int, floats: Lines, equity: float) -> None:
-    """The action in force."""
-    seen[n] = floats[ASKED][0]
-
-
 def held_for_nothing(lane: int, row: int, world: World) -> float:
     """Reward of holding `base_action` without costs: no action can change it, and it takes out the market's noise."""
     task = world.task
     if task.base_action == 0.0:
         return 0.0
     held = asset_target(task.base_action, world.volatility[row][0], task.unit)
-    move = world.closes[row + 1][0] / world.closes[row][0] - 1.0
+    move = world.opens[row + 2][0] / world.opens[row + 1][0] - 1.0
     return reward_of(1.0 + held * move, task.risk_aversion)
 
 
@@ -164,23 +162,26 @@ def load_account(v: Written) -> Account:
 
 
 def store_account(v: Written, account: Account) -> None:
-    """Write an account over the first ten of (12,)."""
+    """Write an account over the first ten of (13,)."""
     v[0], v[1], v[2], v[3], v[4] = account.cash, account.equity, account.seen, account.waiting, account.submitted
     v[5] = 1.0 if account.ruined else 0.0
     v[6], v[7], v[8], v[9] = account.rejected, account.fills, account.commission, account.interest
 
 
 def trade(k: int, row: int, world: World) -> float:
-    """Send the orders of account k at the close of `row`, go to the next, and return the growth of equity."""
+    """Send the orders of account k at the close of `row`, go to the next; what they earn until the open after it."""
     floats, scalars, task = world.floats[k], world.scalars[k], world.task
     book, before = book_of(floats, world.ints[k]), load_account(scalars)
     sides = world.sides[row][: world.n_labels]
     sent = send_orders(before, book, row, floats[WANTED], world.closes[row], sides, task.rules, task.costs)
     row += 1
-    day, opens, closes = int(world.days[row][0]), world.opens[row], world.closes[row]
-    after = broker_day(sent, book, row, day, opens, closes, task.costs, world.tape)
+    day, opens, closes, costs = int(world.days[row][0]), world.opens[row], world.closes[row], task.costs
+    after = broker_day(sent, book, row, day, opens, closes, costs, world.tape)
     store_account(scalars, after)
-    return after.equity / before.equity
+    row += 1
+    day, opens, closes, was = int(world.days[row][0]), world.opens[row], world.closes[row], scalars[WORTH]
+    scalars[WORTH] = worth_at_open(after, book, row, day, opens, closes, costs, world.tape)
+    return scalars[WORTH] / was
 
 
 def begin_lane(world: World, n_lanes: int, cash: float, lane: int, row: int, last: int) -> None:
@@ -195,7 +196,7 @@ def begin_lane(world: World, n_lanes: int, cash: float, lane: int, row: int, las
         book, day, scalars = book_of(world.floats[k], world.ints[k]), int(world.days[row][0]), world.scalars[k]
         opens, closes, costs = world.opens[row], world.closes[row], world.task.costs
         store_account(scalars, broker_day(open_account(cash), book, row, day, opens, closes, costs, world.tape))
-        scalars[ROW], scalars[LAST] = row, last
+        scalars[ROW], scalars[LAST], scalars[WORTH] = row, last, cash
 
 
 def step_lane(
@@ -225,7 +226,7 @@ def step_lane(
             if math.isnan(actions[i if len(actions) > 1 else 0]):
                 wanted[i] = math.nan
     growth = trade(lane, row, world)
-    ruined = not growth > 0.0
+    ruined = not (growth > 0.0 and scalars[EQUITY] > 0.0)
     reward = -REWARD_SCALE if ruined else reward_of(growth, task.risk_aversion) - baseline(lane, row, world)
     row += 1
     scalars[ROW], scalars[LAST] = row, row if ruined else scalars[LAST]

@@ -41,17 +41,16 @@ def _unit_sd(keep: float) -> float:
 KEEP_5, KEEP_21, KEEP_63, KEEP_252 = _keep(5.0), _keep(21.0), _keep(63.0), _keep(252.0)
 SD_5, SD_21, SD_63, SD_252 = _unit_sd(KEEP_5), _unit_sd(KEEP_21), _unit_sd(KEEP_63), _unit_sd(KEEP_252)
 
-_OF_ASSET = ("return_1", "trend_5", "trend_21", "trend_63", "trend_252", "relative_21", "relative_252")
-_OF_ALL = ("market_trend_21", "market_trend_252", "market_volatility_ratio", "correlation")
-#: per asset, in the order in which `asset_features` returns them; the leg appends its own previous action
-ASSET_FEATURES = (*_OF_ASSET, "volatility_ratio", *_OF_ALL, "pair_zscore")
+_RELATIVE = ("relative_1", "relative_5", "relative_21", "relative_63", "relative_252")
+#: per asset, in the order in which `asset_features` returns them
+ASSET_FEATURES = (*_RELATIVE, "volatility_ratio", "market_volatility_ratio")
 
 _TRENDS = ("market_trend_5", "market_trend_21", "market_trend_63", "market_trend_252")
 _SHAPE = ("market_volatility_ratio", "market_volatility_shock", "correlation", "variance_ratio")
 #: of the market, in the order in which `market_features` returns them
 MARKET_FEATURES = ("market_return_1", *_TRENDS, *_SHAPE, "pair_stretch")
 #: columns of what a policy observes, by its kind
-OBSERVATIONS = {"sac": (*ASSET_FEATURES, "previous_action"), "gate": MARKET_FEATURES}
+OBSERVATIONS = {"sac": ASSET_FEATURES, "gate": MARKET_FEATURES}
 
 
 class AssetState(NamedTuple):
@@ -185,36 +184,20 @@ def _log_ratio(variance: float, reference: float) -> float:
     return 0.5 * math.log(variance / reference)
 
 
-def asset_features(asset: AssetState, market: MarketState, pair_zscore: float) -> tuple[float, ...]:
-    """The features named in `ASSET_FEATURES`, not clipped; `pair_zscore` is the mean of the asset's pairs, signed."""
-    return own_features(asset, market.mean) + context_features(market) + (pair_zscore,)
-
-
-def own_features(asset: AssetState, mean: AssetState) -> tuple[float, ...]:
-    """The part of `asset_features` that is the asset's own; `mean` is the market's."""
+def asset_features(asset: AssetState, market: MarketState) -> tuple[float, ...]:
+    """The features named in `ASSET_FEATURES`, not clipped: returns less the market's, in units of the asset's risk."""
+    mean, turbulence = market.mean, _log_ratio(market.mean.var_fast, market.mean.var_slow)
     if asset.var <= MIN_VARIANCE:
-        return asset.shock, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, _log_ratio(asset.var_fast, asset.var_slow)
+        return 0.0, 0.0, 0.0, 0.0, 0.0, _log_ratio(asset.var_fast, asset.var_slow), turbulence
     sd = math.sqrt(asset.var)
     return (
-        asset.shock,
-        asset.d_5 / (SD_5 * sd),
-        asset.d_21 / (SD_21 * sd),
-        asset.d_63 / (SD_63 * sd),
-        asset.d_252 / (SD_252 * sd),
+        (asset.last_return - mean.last_return) / sd,
+        (asset.d_5 - mean.d_5) / (SD_5 * sd),
         (asset.d_21 - mean.d_21) / (SD_21 * sd),
+        (asset.d_63 - mean.d_63) / (SD_63 * sd),
         (asset.d_252 - mean.d_252) / (SD_252 * sd),
         _log_ratio(asset.var_fast, asset.var_slow),
-    )
-
-
-def context_features(market: MarketState) -> tuple[float, ...]:
-    """The part of `asset_features` that all assets share."""
-    mean = market.mean
-    return (
-        _in_sd(mean.d_21, SD_21, mean.var),
-        _in_sd(mean.d_252, SD_252, mean.var),
-        _log_ratio(mean.var_fast, mean.var_slow),
-        correlation(market),
+        turbulence,
     )
 
 
@@ -236,15 +219,14 @@ def market_features(market: MarketState, pair_stretch: float) -> tuple[float, ..
 
 
 def seen_of(
-    assets: Sequence[AssetState], market: MarketState, zscores: Sequence[float], stretch: float
+    assets: Sequence[AssetState], market: MarketState, stretch: float
 ) -> tuple[list[bool], list[tuple[float, ...]], tuple[float, ...], bool, list[float], float]:
-    """What is seen at a close: fields `warm` to `correlation` of a view, from `pair.pair_zscores`."""
-    context = context_features(market)
+    """What is seen at a close: fields `warm` to `correlation` of a view, from `pair.pair_stretch`."""
     return (
         [is_warm(asset) for asset in assets],
-        [own_features(asset, market.mean) + context + (z,) for asset, z in zip(assets, zscores, strict=True)],
+        [asset_features(asset, market) for asset in assets],
         market_features(market, stretch),
         is_warm(market.mean),
         [volatility(asset) for asset in assets],
-        context[-1],
+        correlation(market),
     )

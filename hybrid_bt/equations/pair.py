@@ -140,14 +140,9 @@ def pair_view(pair: PairState) -> PairView:
     return PairView(alpha, beta, p_bb, *seen)
 
 
-def pair_zscores(pairs: Row[PairState], n_pairs_of: Row[int], zscores: Cells[float]) -> float:
-    """The mean |z-score| of all pairs; writes that of each asset's, positive where it is dear, on (N,) zeros."""
+def pair_stretch(pairs: Row[PairState]) -> float:
+    """The mean |z-score| of all pairs."""
     total = 0.0
     for pair in pairs:
-        zscores[pair.y] += pair.spread.zscore
-        zscores[pair.x] -= pair.spread.zscore
         total += abs(pair.spread.zscore)
-    for i, n_pairs in enumerate(n_pairs_of):
-        if n_pairs > 0:
-            zscores[i] /= n_pairs
     return total / len(pairs) if len(pairs) > 0 else 0.0

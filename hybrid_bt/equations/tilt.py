@@ -15,7 +15,7 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Ge
 
-from hybrid_bt.equations import Cells, Row, Table
+from hybrid_bt.equations import Cells, Numbers, Row, Table
 from hybrid_bt.equations.costs import Costs
 
 CLIP = 2.0  #: standard scores count within +-2
@@ -42,6 +42,29 @@ def smoothing_bars(costs: Costs) -> float:
     return bars
 
 
+def keep_of(half_life_bars: float) -> float:
+    """What the low-pass keeps of the score before."""
+    return 0.5 ** (1.0 / half_life_bars) if half_life_bars > 0.0 else 0.0
+
+
+def score_bar(scores: Cells[float], actions: Numbers, warm: Row[bool], keep: float) -> None:
+    """Low-pass the standard scores of a bar's actions, (N,), in place; assets that are not warm have score 0."""
+    n, mean, squares = 0, 0.0, 0.0
+    for i, action in enumerate(actions):
+        if warm[i]:
+            n += 1
+            mean += action
+    count = max(n, 1)
+    mean /= count
+    for i, action in enumerate(actions):
+        if warm[i]:
+            squares += (action - mean) * (action - mean)
+    sd = math.sqrt(squares / count)
+    for i, action in enumerate(actions):
+        z = (action - mean) / sd if warm[i] and sd > LEAST_SD else 0.0
+        scores[i] = keep * scores[i] + (1.0 - keep) * min(max(z, -CLIP), CLIP)
+
+
 def tilt_bars(
     shares: Row[Cells[float]],
     scores: Cells[float],
@@ -57,24 +80,17 @@ def tilt_bars(
     scores : (N,)
         Low-passed, of the bar before; written over.
     """
-    keep = 0.5 ** (1.0 / params.half_life_bars) if params.half_life_bars > 0.0 else 0.0
+    keep = keep_of(params.half_life_bars)
     for t in range(len(actions)):
-        n, mean, sigma = 0, 0.0, 0.0
-        for i, action in enumerate(actions[t]):
-            if warm[t][i]:
+        score_bar(scores, actions[t], warm[t], keep)
+        n, sigma, whole = 0, 0.0, 0.0
+        for i, is_warm in enumerate(warm[t]):
+            if is_warm:
                 n += 1
-                mean += action
                 sigma += volatility[t][i]
-        squares, whole, count = 0.0, 0.0, max(n, 1)
-        mean, floor = mean / count, FLOOR * sigma / count
-        for i, action in enumerate(actions[t]):
-            if warm[t][i]:
-                squares += (action - mean) * (action - mean)
-        sd = math.sqrt(squares / count)
-        for i, action in enumerate(actions[t]):
-            z = (action - mean) / sd if warm[t][i] and sd > LEAST_SD else 0.0
-            scores[i] = keep * scores[i] + (1.0 - keep) * min(max(z, -CLIP), CLIP)
-            share = math.exp(params.tilt * scores[i]) / max(volatility[t][i], floor) if warm[t][i] else 0.0
+        floor = FLOOR * sigma / max(n, 1)
+        for i, is_warm in enumerate(warm[t]):
+            share = math.exp(params.tilt * scores[i]) / max(volatility[t][i], floor) if is_warm else 0.0
             shares[t][i] = share
             whole += share
         for i in range(len(actions[t])):

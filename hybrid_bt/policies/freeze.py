@@ -26,7 +26,7 @@ from hybrid_bt.files import whole_file
 from hybrid_bt.policies.file import pack
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.policies.graph import Activation, Actor, Dense, Lstm, actor_graph
-from hybrid_bt.policies.manifest import Manifest
+from hybrid_bt.policies.manifest import FORMAT_VERSION, Manifest
 
 FloatArray = NDArray[np.float64]
 Predict = Callable[[NDArray[np.float32]], FloatArray]
@@ -195,6 +195,7 @@ def _manifest(models: Sequence[SbModel], given: Mapping[str, Any], derived: Mapp
             found[field] = values.pop()
     if all(model.seed is not None for model in models):
         found["seeds"] = tuple(model.seed for model in models)
+    found["format_version"] = FORMAT_VERSION if given.get("markets") else 1
     sealed = Manifest.checked({**found, **given, **derived}, "freeze: manifest field", "correct it")
     features = models[0].observation_space.shape[0]
     if len(sealed.observation) != features:

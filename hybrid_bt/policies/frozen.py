@@ -62,7 +62,7 @@ class FrozenPolicy(Network):
     Examples
     --------
     >>> from hybrid_bt.config.build import policy_path
-    >>> FrozenPolicy.load(policy_path("package:sac_stable.onnx")).manifest.train_end
+    >>> FrozenPolicy.load(policy_path("package:sac.onnx")).manifest.train_end
     datetime.date(2009, 12, 31)
     """
 
@@ -115,28 +115,6 @@ class FrozenPolicy(Network):
             As `act`, before any bar is answered.
         """
         return self.answers(self._clipped(self._matrix(sequence)).astype(np.float32))
-
-    def act_in_turn(self, features: FloatArray, asked: NDArray[np.bool_], previous: FloatArray) -> FloatArray:
-        """`act` bar after bar, (T, rows): the last column of each observation is the action before, with the same bits.
-
-        Parameters
-        ----------
-        features : array of shape (T, rows, features - 1)
-        asked : array of shape (T, rows)
-            A row that is not asked keeps its action; its features are not looked at.
-        previous : array of shape (rows,)
-            Actions before the first bar.
-
-        Raises
-        ------
-        PolicyError
-            As `act`, before any bar is answered; or if the policy has a memory, or clips its own actions.
-        """
-        if self.is_recurrent or max(abs(self.manifest.action_low), abs(self.manifest.action_high)) > self._clip:
-            raise refused(self._name, "has a memory, or clips what it answered", "ask it bar by bar")
-        seen = np.zeros(features.shape, np.float32)
-        seen[asked] = self._clipped(features[asked])
-        return self.answers_in_turn(seen, asked, previous)
 
     def member(self, index: int) -> Self:
         """One member of an ensemble as a policy of its own: what one seed would have done alone.

@@ -4,8 +4,8 @@ The manifest is plain data, checked by pydantic, and written as canonical JSON (
 It holds no clock time, no path and no host name, so that the same training gives the same bytes.
 
 Version 1 is what this house trains. Version 2 is what it imports: observations may be scaled inside the network
-(`scaling`), and what nobody recorded, a seed or the hash of the data, may be null. A file that needs none of that
-stays version 1, byte for byte.
+(`scaling`), and what nobody recorded, a seed or the hash of the data, may be null; and it names several markets. A file
+that needs none of that stays version 1, byte for byte.
 """
 
 from __future__ import annotations
@@ -52,6 +52,16 @@ class Scaling(_Frozen):
     clip: float = Field(gt=0.0)  #: of the scaled value
 
 
+class MarketRead(_Frozen):
+    """One of several markets that a policy was trained on."""
+
+    name: str
+    sha256: Sha256  #: of its bars up to the end of training (`Bars.sha256`)
+    symbols: tuple[Name, ...] = Field(min_length=1)
+    start: date  #: first bar, of warm-up
+    end: date  #: last bar
+
+
 class Manifest(_Frozen):
     """Manifest of a frozen policy.
 
@@ -83,6 +93,7 @@ class Manifest(_Frozen):
     results: dict[str, JsonValue] = {}  #: training and validation results
     mode: Literal["stable", "aggressive"] | None = None  #: None where one policy serves both
     scaling: Scaling | None = None  #: version 2: part of the network, and said here
+    markets: tuple[MarketRead, ...] = ()  #: version 2: where there were several, all; `data_sha256` is of the first
     graph_sha256: Sha256 | None = None  #: of the ONNX bytes before the manifest; set when packed
     graph_bytes: int | None = Field(default=None, ge=1)  #: their number; set when packed
 
@@ -91,7 +102,7 @@ class Manifest(_Frozen):
         clip, n, scaling = self.observation_clip, len(self.observation), self.scaling
         scaled = scaling is None or len(scaling.mean) == len(scaling.std) == n
         valid = self.valid_start or date.min, self.valid_end or date.max
-        new = scaling is not None or self.data_sha256 is None or None in self.seeds
+        new = scaling is not None or self.data_sha256 is None or None in self.seeds or bool(self.markets)
         rules = {
             "observation names must be unique": len(set(self.observation)) == n,
             "observation_clip must be a float32 number (10.0, not 0.1)": float(np.float32(clip)) == clip,
@@ -102,7 +113,8 @@ class Manifest(_Frozen):
             "valid_end must not lie before valid_start": valid[0] <= valid[1],
             "seeds must hold one seed per member": len(self.seeds) == self.members,
             "scaling must hold one mean and one std per observation": scaled,
-            "version 1 knows no scaling, and needs data_sha256 and seeds; this is 2": self.format_version > 1
+            "version 1 knows no scaling and one market, and needs data_sha256 and seeds; this is 2": self.format_version
+            > 1
             or not new,
         }
         for rule, holds in rules.items():
@@ -153,4 +165,6 @@ class Manifest(_Frozen):
         data = self.model_dump(mode="json")
         if self.format_version == 1:
             del data["scaling"]  # version 1 has no such key
+        if not self.markets:
+            del data["markets"]  # nor has a file of one market
         return canonical_json(data | {"manifest_sha256": hashlib.sha256(canonical_json(data).encode()).hexdigest()})

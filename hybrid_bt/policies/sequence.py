@@ -1,15 +1,9 @@
 """Graphs made from a policy's graph of one step: a whole sequence in one call (ONNX's Scan), or one member alone.
 
     recurrent    h0, c0, ..., observation (T, 1, features)  ->  h0_next, c0_next, ..., action (T, 1, 1)
-    acting       previous (rows, 1), features (T, rows, features - 1), asked (T, rows, 1)  ->  kept (rows, 1), action
 
 The kernels that run are those of a single step, on arrays of the same shapes, so the bits are the same; what is saved
 is the way in and out of onnxruntime on each bar.
-
-An acting policy's body is its own graph, byte for byte. Its last column is its own previous action, which a row that is
-not asked keeps; the body puts the column there:
-
-    action_t = asked_t ? policy([features_t, float32(action_t-1)]) : action_t-1
 
 In the body of a recurrent one is only what its memory takes part in; what comes before it, and the layers behind it,
 are around the Scan, for all bars at once. That gives the same bits where a row of a product does not depend on the rows
@@ -35,25 +29,6 @@ _DIMS, _DATA_TYPE, _TENSOR_NAME, _RAW_DATA = 1, 2, 8, 9  # of a tensor
 _FLOAT, _INT64, _BOOL, _DOUBLE = 1, 7, 9, 11  # kinds of tensor
 _KINDS = {"observation": _FLOAT, "features": _FLOAT, "asked": _BOOL}  # of inputs and outputs that are not double
 _AXIS, _ROWS_AXIS = "sequence_axis", "sequence_axis_of_rows"  # constants
-
-
-def acting_graph(graph: bytes) -> bytes:
-    """T steps of a policy without memory that sees its own previous action; `graph` is the whole file."""
-    step = _step_of(graph)
-    inputs, outputs = ["previous", "features", "asked"], ["kept", "action"]
-    before, features, asked, kept, said = ("acting_" + name for name in (*inputs, *outputs))
-    short = "acting_previous_float32"
-    body = [
-        _node("Cast", [before], [short], _attribute("to", 1)),
-        _node("Concat", [features, short], ["observation"], _attribute("axis", 1)),
-        *(field.raw for field in step if field.number == proto.NODE),
-        _node("Where", [asked, "action", before], [kept]),
-        _node("Identity", [kept], [said]),
-        _without(step, proto.NODE, proto.INPUT, proto.OUTPUT),
-        _infos([before, features, asked], [kept, said], n_axes=2),
-    ]
-    scan = _scan(inputs, outputs, body, _attribute("num_scan_inputs", 2))
-    return _with_graph(graph, scan, _around(inputs, outputs))
 
 
 def recurrent_graph(graph: bytes, n_lstm: int, members: int) -> bytes | None:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.policies.file import refused
 from hybrid_bt.policies.manifest import Manifest
-from hybrid_bt.policies.sequence import PREFIX, acting_graph, recurrent_graph
+from hybrid_bt.policies.sequence import recurrent_graph
 
 FloatArray = NDArray[np.float64]
 Observations = NDArray[np.float64] | NDArray[np.float32]
@@ -112,19 +112,6 @@ class Network:
         if self.is_recurrent and len(sequence) >= LONG_SEQUENCE and self.sequence is not None:
             return self._at_once(self.sequence, sequence)
         return self._bar_by_bar(sequence)
-
-    def answers_in_turn(
-        self, features: NDArray[np.float32], asked: NDArray[np.bool_], previous: FloatArray
-    ) -> FloatArray:
-        """Answer T bars, each of which sees the answer before, (T, rows); see `FrozenPolicy.act_in_turn`."""
-        given = {"previous": previous[:, np.newaxis], "features": features, "asked": asked[:, :, np.newaxis]}
-        named = {PREFIX + name: value for name, value in given.items()}
-        actions: FloatArray = self._acting.run([f"{PREFIX}action"], named)[0][:, :, 0]
-        return actions
-
-    @cached_property
-    def _acting(self) -> Ort:
-        return _started(acting_graph(self._graph), self._name)
 
     @cached_property
     def sequence(self) -> Ort:

@@ -7,7 +7,7 @@ what else did (a library's version, a flag), and the weights are compared number
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from hybrid_bt.config.build import policy_path
 from hybrid_bt.files import write_whole
 from hybrid_bt.files.texts import csv_of_rows
 from hybrid_bt.policies.file import read_bytes, unpack
 from hybrid_bt.train.members import Event
+from hybrid_bt.train.pipeline import Lesson, learn
 from hybrid_bt.train.validation import Score
 
 SEALS = ("graph_sha256", "graph_bytes")  #: say that weights differ, not why
@@ -64,6 +66,32 @@ class Logbook:
             if event.name not in self._tasks:
                 self._tasks[event.name] = self._bar.add_task(event.name, total=event.steps)
             self._bar.update(self._tasks[event.name], completed=min(event.step, event.steps))
+
+
+def rebuild(
+    lesson_of: Callable[[str], Lesson], modes: Sequence[str], folder: Path
+) -> Iterator[tuple[Path, Traversable]]:
+    """Train the shipped policies again, one file after another; each new file and the one that ships.
+
+    Parameters
+    ----------
+    lesson_of : callable
+        Mode -> what its trainings share.
+    folder : Path
+        Exists; gets `sac.onnx`, which serves all modes, and `gate_MODE.onnx`.
+    """
+    files = [("sac", modes[0], "sac.onnx"), *(("gate", mode, f"gate_{mode}.onnx") for mode in modes)]
+    for kind, mode, name in files:
+        out = folder / name
+        learn(kind, _apart(lesson_of(mode), out.stem), out)
+        yield out, policy_path(f"package:{name}")
+
+
+def _apart(lesson: Lesson, name: str) -> Lesson:
+    """Checkpoints of each file in a folder of their own."""
+    folder, tell = lesson.practice.checkpoint_dir, lesson.tell
+    practice = lesson.practice._replace(checkpoint_dir=folder and folder / name)
+    return lesson._replace(practice=practice, tell=lambda event: tell(event._replace(name=f"{name} {event.name}")))
 
 
 def compare(made: Path, shipped: Traversable) -> str:

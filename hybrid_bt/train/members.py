@@ -24,6 +24,7 @@ import numpy as np
 from hybrid_bt.config import Config
 from hybrid_bt.envs import Track, TradingEnv
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.train.ground import Ground
 from hybrid_bt.train.spec import GateSpec, SacSpec
 from hybrid_bt.train.validation import Evaluation, Model, Validation
 
@@ -32,11 +33,9 @@ POLL_SECONDS = 0.2
 
 
 class Practice(NamedTuple):
-    """How training is watched, kept and spread; the step at which a training ends aside, no weight depends on it."""
+    """How training is watched, kept and spread; no weight depends on it."""
 
     valid_every: int | None = None  #: environment steps between evaluations; None for twenty in all
-    patience: int | None = None  #: evaluations without a better Sharpe ratio after which a training ends
-    keep: Literal["best", "last"] = "last"  #: which evaluated weights are frozen
     checkpoint_dir: Path | None = None
     checkpoint_every: int = 10_000  #: environment steps
     resume: bool = False
@@ -64,7 +63,7 @@ class Member(NamedTuple):
 
     name: str  #: of its checkpoint and its progress bar, e.g. `sac_seed0`
     kind: Literal["sac", "gate"]
-    env: TradingEnv  #: on bars of the training span only
+    env: TradingEnv | tuple[Ground, ...]  #: of a gate, or of SAC; on bars of the training span only
     config: Config
     spec: SacSpec | GateSpec
     steps: int
@@ -96,12 +95,10 @@ class Member(NamedTuple):
             "seed": self.seed,
             "spec": self.spec._asdict(),
             "config": self.config.without_news(),
-            "base_regime": self.env.task.base_action,
-            "reward_unit": self.env.task.reward_unit,
-            "training bars": _fingerprint(self.env.tracks),
+            "task": self.env.task if isinstance(self.env, TradingEnv) else None,
+            "training bars": _fingerprint(self.env.tracks if isinstance(self.env, TradingEnv) else self.env),
             "validation bars": seen.history.bars.sha256 if seen else None,
             "valid_every": self.valid_every if seen else None,
-            "patience": self.practice.patience if seen else None,
             "versions": {name: metadata.version(name) for name in LIBRARIES},
         }
 
@@ -109,16 +106,15 @@ class Member(NamedTuple):
 class Trained(NamedTuple):
     """A member that has learned."""
 
-    model: Model  #: SAC or RecurrentPPO, with the weights to keep
-    evaluations: list[Evaluation]
-    kept: Evaluation | None  #: that of the weights; None without validation
+    model: Model  #: SAC or RecurrentPPO
+    evaluations: list[Evaluation]  #: the last is that of the weights
 
 
-def _fingerprint(tracks: Sequence[Track]) -> str:
+def _fingerprint(parts: Sequence[Track | Ground]) -> str:
     """Over everything that the environments read."""
     digest = hashlib.sha256()
-    for track in tracks:
-        for array in map(np.ascontiguousarray, track):
+    for part in parts:
+        for array in map(np.ascontiguousarray, part):
             digest.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
     return digest.hexdigest()
 
@@ -150,7 +146,7 @@ def train_member(member: Member, tell: Tell) -> Trained:
     model, watch = _fresh(member, member.practice.tensorboard_log), Watch(member, tell)
     with watch.signals():
         model.learn(member.steps, callback=watch, tb_log_name=f"{member.kind}_{member.seed}")
-    return Trained(model, watch.evaluations, watch.choose())
+    return Trained(model, watch.evaluations)
 
 
 def _fresh(member: Member, log: Path | None = None) -> Model:

@@ -1,4 +1,4 @@
-"""Models that have not learned yet, the `VecEnv` that they learn in, and all their state while they learn.
+"""Models that have not learned yet, and all their state while they learn.
 
 State is taken between a gradient step and the next rollout, where nothing is half done: weights, optimisers, replay
 buffer, counters, the generators of numpy, torch, Python and the action space, and each environment's generator and
@@ -19,19 +19,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from hybrid_bt.envs import TradingEnv
-from hybrid_bt.envs.episodes import draw_episode, seeded
-from hybrid_bt.equations.env_step import GOES_ON, TRUNCATED
-from hybrid_bt.errors import ConfigError
 from hybrid_bt.files.texts import plain
+from hybrid_bt.train.ground import Ground
 from hybrid_bt.train.spec import GateSpec, SacSpec
 from hybrid_bt.train.validation import Model
+from hybrid_bt.train.vec_envs import GroupVecEnv, LaneVecEnv
 
 COUNTERS = ("num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining")
 LAST = ("_last_obs", "_last_episode_starts")  #: arrays of the model
@@ -39,21 +36,26 @@ RUNNING = ("episode_returns", "episode_lengths")  #: of `VecMonitor`
 BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
-def new_sac(env: TradingEnv, spec: SacSpec, *, steps: int, seed: int, tensorboard_log: Path | None = None) -> SAC:
+def new_sac(
+    grounds: Sequence[Ground], spec: SacSpec, *, steps: int, seed: int, tensorboard_log: Path | None = None
+) -> SAC:
     """A SAC model of bars of the training span; the same seed learns the same weights on one thread.
 
     Parameters
     ----------
     steps : int
-        Environment steps in all, over all environments.
+        Environment steps in all, over all groups and their symbols.
     """
+    env = GroupVecEnv(grounds, spec)
+    batches = env.num_envs * spec.replays / spec.batch_size  # that a step of all lanes is worth
     return SAC(
         "MlpPolicy",
         buffer_size=max(steps, spec.batch_size),
         learning_starts=spec.learning_starts,
-        ent_coef=f"auto_{spec.first_entropy_coefficient}",
-        train_freq=1,
-        gradient_steps=spec.gradient_steps,
+        ent_coef=spec.temperature,
+        train_freq=max(round(1.0 / batches), 1),
+        gradient_steps=max(round(batches), 1),
+        gamma=0.0,
         policy_kwargs={"net_arch": list(spec.net)},
         **_common(env, spec, seed, tensorboard_log),
     )
@@ -70,18 +72,18 @@ def new_gate(
         n_epochs=spec.n_epochs,
         gae_lambda=spec.gae_lambda,
         ent_coef=spec.entropy,
+        gamma=spec.gamma,
         policy_kwargs={"lstm_hidden_size": spec.lstm_hidden, "net_arch": net, "log_std_init": sd},
-        **_common(env, spec, seed, tensorboard_log),
+        **_common(LaneVecEnv(env, spec.n_envs), spec, seed, tensorboard_log),
     )
 
 
-def _common(env: TradingEnv, spec: SacSpec | GateSpec, seed: int, log: Path | None) -> dict[str, Any]:
+def _common(env: VecEnv, spec: SacSpec | GateSpec, seed: int, log: Path | None) -> dict[str, Any]:
     torch.set_num_threads(1)
     return {
-        "env": VecMonitor(LaneVecEnv(env, spec.n_envs)),
+        "env": VecMonitor(env),
         "learning_rate": spec.learning_rate,
         "batch_size": spec.batch_size,
-        "gamma": spec.gamma,
         "seed": seed,
         "device": "cpu",
         "tensorboard_log": str(log) if log else None,
@@ -90,83 +92,6 @@ def _common(env: TradingEnv, spec: SacSpec | GateSpec, seed: int, log: Path | No
 
 #: kind -> how its model is made
 NEW_MODEL: dict[str, Any] = {"sac": new_sac, "gate": new_gate}
-
-
-class LaneVecEnv(VecEnv):
-    """`Lanes` as a `VecEnv`: numbers, episodes and draws of a `DummyVecEnv` of as many `TradingEnv`.
-
-    Parameters
-    ----------
-    env : TradingEnv
-        Says what an episode is; it is not stepped itself.
-    n_envs : int
-    """
-
-    def __init__(self, env: TradingEnv, n_envs: int) -> None:
-        self.env = env
-        self._lanes = env.lanes(n_envs)
-        self._rngs = [seeded(None) for _ in range(n_envs)]
-        self._actions = np.zeros((n_envs, *(env.action_space.shape or ())), np.float32)
-        super().__init__(n_envs, env.observation_space, env.action_space)
-
-    def reset(self) -> NDArray[np.float32]:
-        """Begin an episode in every lane."""
-        for lane, seed in enumerate(self._seeds):
-            if seed is not None:
-                self._rngs[lane] = seeded(seed)
-        observations = np.stack([self._begin(lane, self._options[lane]) for lane in range(self.num_envs)])
-        self._reset_seeds()
-        self._reset_options()
-        return observations
-
-    def _begin(self, lane: int, options: dict[str, Any]) -> NDArray[np.float32]:
-        episode = draw_episode(self._rngs[lane], self.env.tracks, self.env.episode_bars, options)
-        self.reset_infos[lane] = {"symbol": self.env.tracks[episode.track].symbol}
-        return self._lanes.begin(lane, episode)
-
-    def step_async(self, actions: NDArray[np.float32]) -> None:
-        """Keep the actions, (n, 1) or (n, N)."""
-        self._actions = np.asarray(actions, np.float32).reshape(self._actions.shape)
-
-    def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
-        """Step all lanes; those whose episode ends begin another."""
-        observations, rewards, ended = self._lanes.step(self._actions)
-        infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
-        dones: NDArray[np.bool_] = ended != GOES_ON
-        for lane in sorted(self._lanes.waiting):
-            cut, last = bool(ended[lane] == TRUNCATED), observations[lane].copy()
-            infos[lane] = {"TimeLimit.truncated": cut, "terminal_observation": last}
-            observations[lane] = self._begin(lane, {})
-        return observations, rewards, dones, infos
-
-    def state(self) -> dict[str, Any]:
-        """The running episodes and the generators, for `restore`."""
-        return {"lanes": self._lanes.state(), "rngs": [rng.bit_generator.state for rng in self._rngs]}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken."""
-        self._lanes.restore(state["lanes"])
-        for rng, saved in zip(self._rngs, state["rngs"], strict=True):
-            rng.bit_generator.state = dict(saved)
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """An attribute of the environment, once per lane."""
-        return [getattr(self.env, attr_name)] * len(list(self._get_indices(indices)))
-
-    def set_attr(self, attr_name: str, value: object, indices: VecEnvIndices = None) -> None:
-        """Lanes share their settings."""
-        raise ConfigError(f"LaneVecEnv: {attr_name} is one setting of all lanes; make another LaneVecEnv to change it")
-
-    def env_method(self, method_name: str, *args: object, indices: VecEnvIndices = None, **kwargs: object) -> list[Any]:
-        """Lanes are no objects."""
-        raise ConfigError(f"LaneVecEnv: a lane has no method {method_name}; use DummyVecEnv to call one")
-
-    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
-        """Never."""
-        return [False] * len(list(self._get_indices(indices)))
 
 
 def gather(model: Model) -> dict[str, Any]:

@@ -8,10 +8,9 @@ for the manifest. Its weights are dropped, and its span lies inside the training
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace as with_changes
 from datetime import date, timedelta
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,31 +20,31 @@ from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import MarketHistory, read_panel
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config import Config
-from hybrid_bt.config.build import Policies, build, policy_path
-from hybrid_bt.envs import asset_tracks, history_of, regime_track
+from hybrid_bt.config.build import Policies, build
+from hybrid_bt.envs import TradingEnv, history_of, regime_track
 from hybrid_bt.equations.features import CLIP, OBSERVATIONS
+from hybrid_bt.equations.parameters import validated
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files.texts import plain
 from hybrid_bt.policies.freeze import freeze
 from hybrid_bt.policies.frozen import FrozenPolicy
+from hybrid_bt.train.ground import Ground, ground_of
 from hybrid_bt.train.members import Member, Practice, Tell, Trained, train_all
 from hybrid_bt.train.spec import (
     GATE_SPECS,
-    LEAST_CLOSE,
-    SAC_SPECS,
     GateSpec,
     SacSpec,
-    asset_env,
     best_constant_regime,
     regime_env,
     regime_reward_unit,
 )
 from hybrid_bt.train.validation import GateValidation, Model, SacValidation, Validation, rows_after
 
+GATE_START = date(1995, 1, 1)  #: first training day of a gate where none is named
 REHEARSED_SEEDS = 1  #: the first so many: enough to see whether a recipe works, at a fair part of the time
 
 MEANINGS = {
-    "sac": "exposure to one asset in units of risk: 1 is risk_unit of volatility per year",
+    "sac": "what an asset will earn beside the others on the next bars: its standard score tilts the base",
     "gate": "regime score r: -1 mean reversion, +1 trend",
 }  #: of an action
 
@@ -53,10 +52,10 @@ MEANINGS = {
 class Lesson(NamedTuple):
     """What all trainings share."""
 
-    market: Market  #: warm-up and training bars, validation bars behind them; nothing later is looked at
+    markets: tuple[Market, ...]  #: warm-up and training bars; SAC learns from all, a gate from the first
     config: Config
     mode: str
-    start: date  #: first training day
+    start: date | None  #: first training day; None for the first warm one
     end: date  #: last training day
     seeds: tuple[int, ...]
     sac_steps: int  #: environment steps of a SAC
@@ -65,8 +64,13 @@ class Lesson(NamedTuple):
     rehearse_to: date | None = None  #: last training day of a rehearsal; None for none
     practice: Practice = Practice()
     tell: Tell = lambda event: None
-    sac: SacSpec | None = None  #: by default the mode's
-    gate: GateSpec | None = None
+    sac: SacSpec = SacSpec()
+    gate: GateSpec | None = None  #: by default the mode's
+
+    @property
+    def market(self) -> Market:
+        """The first: that of validation, whose bars are behind those of training; nothing later is looked at."""
+        return self.markets[0]
 
     def history(self) -> MarketHistory:
         """Features of all bars up to the end of validation, or of training where there is none."""
@@ -86,26 +90,26 @@ def learn(kind: str, lesson: Lesson, out: Path) -> FrozenPolicy:
     results = _rehearse(kind, lesson) if lesson.rehearse_to else {}
     members = MEMBERS[kind](lesson)
     trained = train_all(members, lesson.tell)
-    task = members[0].env.task
-    if kind == "gate":
+    env = members[0].env
+    if isinstance(env, TradingEnv):
+        task = env.task
         results |= {"best_constant_regime": task.base_action, "reward_unit": task.reward_unit}
     fields = manifest(lesson, members) | {"results": results}
-    if lesson.valid_end:  # trainings may end early: `steps` is that of the longest
+    if lesson.valid_end:
         results["validation"] = _validated(members, trained)
-        fields["steps"] = max(one.model.num_timesteps for one in trained)
     return freeze([one.model for one in trained], fields, out)
 
 
 def _sac_members(lesson: Lesson) -> list[Member]:
-    history, config = lesson.history(), lesson.config
-    first = _sac_member(lesson, history, "", (lesson.start, lesson.end))
-    return _for_seeds(lesson, first, SacValidation(history, rows_after(history.bars, lesson.end), config))
+    history = lesson.history()
+    first = _sac_member(lesson, "", (lesson.start, lesson.end))
+    return _for_seeds(lesson, first, SacValidation(history, rows_after(history.bars, lesson.end), lesson.config))
 
 
 def _gate_members(lesson: Lesson) -> list[Member]:
     history, config, spec = lesson.history(), lesson.config, lesson.gate or GATE_SPECS[lesson.mode]
     legs = cross_fitted_legs(lesson, history)
-    tracks = [regime_track(history, legs, config.lines(), str(lesson.start), str(lesson.end))]
+    tracks = [regime_track(history, legs, config.lines(), str(lesson.start or GATE_START), str(lesson.end))]
     whole = regime_env(tracks, config, spec._replace(episode_bars=None))
     base, unit = best_constant_regime(whole), regime_reward_unit(whole)
     env = regime_env(tracks, config, spec, base_regime=base, reward_unit=unit)
@@ -122,52 +126,62 @@ def _for_seeds(lesson: Lesson, first: Member, validation: Validation) -> list[Me
     return [first._replace(name=f"{first.kind}_seed{seed}", seed=seed) for seed in lesson.seeds]
 
 
-def _sac_member(lesson: Lesson, history: MarketHistory, name: str, span: tuple[date, date]) -> Member:
+def grounds_of(lesson: Lesson, start: date | None, end: date) -> tuple[Ground, ...]:
+    """Of each market, on some days."""
+    histories = [history_of(market.until(end).bars, (), lesson.config) for market in lesson.markets]
+    return tuple(ground_of(history, instant(start) if start else None) for history in histories)
+
+
+def _sac_member(lesson: Lesson, name: str, span: tuple[date | None, date]) -> Member:
     """A training of SAC on some days, with the first seed."""
-    spec = lesson.sac or SAC_SPECS[lesson.mode]
-    tracks = asset_tracks(history, str(span[0]), str(span[1]), LEAST_CLOSE)
-    env = asset_env(tracks, lesson.config, spec)
-    return Member(name, "sac", env, lesson.config, spec, lesson.sac_steps, lesson.seeds[0])
+    spec = validated(SacSpec, lesson.sac, "training of sac")
+    return Member(name, "sac", grounds_of(lesson, *span), lesson.config, spec, lesson.sac_steps, lesson.seeds[0])
 
 
 def manifest(lesson: Lesson, members: Sequence[Member]) -> dict[str, Any]:
     """Fields of the manifest that training adds to those that are read off the models."""
-    first = members[0]
+    first, learned = members[0], lesson.markets if members[0].kind == "sac" else (lesson.market,)
+    markets = [_market_read(market.name, market.until(lesson.end).bars) for market in learned]
     return {
         "observation": OBSERVATIONS[first.kind],
         "action_meaning": MEANINGS[first.kind],
         "observation_clip": CLIP,
-        "train_start": lesson.start,
+        "train_start": lesson.start or min(market["start"] for market in markets),
         "train_end": lesson.end,
         "valid_start": lesson.end + timedelta(days=1) if lesson.valid_end else None,
         "valid_end": lesson.valid_end,
-        "symbols": tuple(symbol for track in first.env.tracks for symbol in track.symbols),
-        "data_sha256": lesson.market.until(lesson.end).bars.sha256,
-        "costs": lesson.config.sections()["costs"],
+        "symbols": tuple(dict.fromkeys(symbol for market in markets for symbol in market["symbols"])),
+        "data_sha256": markets[0]["sha256"],
+        "markets": markets if len(markets) > 1 else (),
+        "costs": lesson.config.sections()["costs"] if first.kind == "gate" else {},
         "reward": plain(first.spec._asdict()),
-        "mode": lesson.mode,
+        "mode": lesson.mode if first.kind == "gate" else None,
         "seeds": tuple(member.seed for member in members),
     }
+
+
+def _market_read(name: str, bars: Bars) -> dict[str, Any]:
+    days = bars.stamps[[0, -1]].astype("M8[D]").tolist()
+    return {"name": name, "sha256": bars.sha256, "symbols": bars.symbols, "start": days[0], "end": days[1]}
 
 
 def _validated(members: Sequence[Member], trained: Sequence[Trained]) -> dict[str, Any]:
     validation = members[0].validation
     assert validation is not None
     rows = [
-        {"seed": member.seed, "step": one.kept.step, **one.kept.score._asdict()}
+        {"seed": member.seed, "step": one.evaluations[-1].step, **one.evaluations[-1].score._asdict()}
         for member, one in zip(members, trained, strict=True)
-        if one.kept
     ]
-    return plain({"keep": members[0].practice.keep, "members": rows, "reference": validation.reference()._asdict()})
+    return plain({"members": rows, "reference": validation.reference()._asdict()})
 
 
 def _rehearse(kind: str, lesson: Lesson) -> dict[str, Any]:
     """Results for the manifest."""
     assert lesson.rehearse_to is not None
     folder, seeds = lesson.practice.checkpoint_dir, lesson.seeds[:REHEARSED_SEEDS]
-    practice = lesson.practice._replace(keep="last", patience=None, checkpoint_dir=folder and folder / "rehearsal")
-    market, end = lesson.market.until(lesson.end), lesson.rehearse_to
-    shorter = lesson._replace(end=end, valid_end=lesson.end, market=market, seeds=seeds, practice=practice)
+    practice = lesson.practice._replace(checkpoint_dir=folder and folder / "rehearsal")
+    markets, end = tuple(market.until(lesson.end) for market in lesson.markets), lesson.rehearse_to
+    shorter = lesson._replace(end=end, valid_end=lesson.end, markets=markets, seeds=seeds, practice=practice)
     members = MEMBERS[kind](shorter)
     validation = members[0].validation
     assert validation is not None
@@ -190,11 +204,11 @@ def cross_fitted_legs(lesson: Lesson, history: MarketHistory) -> Opinions:
     A gate that learned from the targets of a policy on its own training bars would learn to trust it too much. Bars
     behind training are unseen by both models; the one of the first half answers for them, as for the second.
     """
-    middle, seed = lesson.start + (lesson.end - lesson.start) / 2, lesson.seeds[0]
-    halves = {"half2": (middle + timedelta(days=1), lesson.end), "half1": (lesson.start, middle)}
-    practice = lesson.practice._replace(patience=None, keep="last")
+    start, seed = lesson.start or GATE_START, lesson.seeds[0]
+    middle = start + (lesson.end - start) / 2
+    halves = {"half2": (middle + timedelta(days=1), lesson.end), "half1": (start, middle)}
     members = [
-        _sac_member(lesson, history, f"{half}_seed{seed}", span)._replace(practice=practice)
+        _sac_member(lesson, f"{half}_seed{seed}", span)._replace(practice=lesson.practice)
         for half, span in halves.items()
     ]
     trained = train_all(members, lesson.tell)
@@ -213,29 +227,3 @@ def _said_by(model: Model, lesson: Lesson, member: Member, bars: Bars) -> Opinio
         policy = freeze([model], manifest(lesson, [member]), Path(folder) / "half.onnx")
     brain = build(lesson.config, bars.symbols, lesson.market.pairs, Policies(policy, None))
     return opinions(brain, read_panel(bars.close, brain.reader))
-
-
-def rebuild(
-    lesson_of: Callable[[str], Lesson], modes: Sequence[str], folder: Path
-) -> Iterator[tuple[Path, Traversable]]:
-    """Train the shipped policies again, one file after another; each new file and the one that ships.
-
-    Parameters
-    ----------
-    lesson_of : callable
-        Mode -> what its trainings share.
-    folder : Path
-        Exists; gets `sac_MODE.onnx` and `gate_MODE.onnx`.
-    """
-    for mode in modes:
-        for kind in MEMBERS:
-            out = folder / f"{kind}_{mode}.onnx"
-            learn(kind, _apart(lesson_of(mode), out.stem), out)
-            yield out, policy_path(f"package:{out.name}")
-
-
-def _apart(lesson: Lesson, name: str) -> Lesson:
-    """Checkpoints of each file in a folder of their own."""
-    folder, tell = lesson.practice.checkpoint_dir, lesson.tell
-    practice = lesson.practice._replace(checkpoint_dir=folder and folder / name)
-    return lesson._replace(practice=practice, tell=lambda event: tell(event._replace(name=f"{name} {event.name}")))

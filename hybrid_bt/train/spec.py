@@ -13,42 +13,26 @@ from annotated_types import Ge, Gt, Le, Lt
 from numpy.typing import NDArray
 
 from hybrid_bt.config import Config
-from hybrid_bt.envs import ASSET, REGIME, Task, Track, TradingEnv, task_of
+from hybrid_bt.envs import REGIME, Track, TradingEnv, task_of
 from hybrid_bt.equations.parameters import validated
-from hybrid_bt.equations.sizing import OrderRules
-
-LEAST_CLOSE = 2.5  #: a close rounded to 3 decimals is off by more than 2 bps below it; see sample/PROVENANCE.md
 
 CONSTANT_REGIMES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 
 class SacSpec(NamedTuple):
-    """Training of the SAC leg of one mode."""
+    """Training of the SAC leg (`hybrid_bt.train.ground`)."""
 
-    action_low: Annotated[float, "least exposure, in units of risk"]
-    action_high: Annotated[float, "greatest exposure, in units of risk"]
-    risk_aversion: Annotated[float, Ge(0), "weight of the variance penalty in the reward"]
-    gamma: Annotated[float, Gt(0), Lt(1), "discount per bar"]
-    net: Annotated[tuple[int, ...], "hidden layers of actor and critics"] = (64, 64)
-    learning_rate: Annotated[float, Gt(0)] = 1e-3
-    first_entropy_coefficient: Annotated[
-        float, Gt(0), "where SAC's automatic temperature begins; rewards per bar are small"
-    ] = 0.01
-    batch_size: Annotated[int, Ge(1)] = 512
-    n_envs: Annotated[int, Ge(1), "assets trained on side by side"] = 32
-    gradient_steps: Annotated[int, Ge(1), "per step of all environments"] = 1
+    net: Annotated[tuple[int, ...], "hidden layers of actor and critics"] = (32, 32)
+    learning_rate: Annotated[float, Gt(0)] = 5e-4
+    temperature: Annotated[
+        float, Gt(0), "fixed; high against the reward, so that the mean action is the slope of Q and not its noise"
+    ] = 0.2
+    batch_size: Annotated[int, Ge(1)] = 1024
+    replays: Annotated[float, Gt(0), "how often each transition is learned from"] = 8.0
     learning_starts: Annotated[int, Ge(0), "steps of random actions before learning"] = 5_000
-    episode_bars: Annotated[int, Ge(2)] | None = 252  #: None for the whole span
-    rebalance_band: Annotated[float, Ge(0), "least change of exposure worth an order"] = 0.05
-    cost_multiple: Annotated[
-        float, Ge(1), "training pays the mode's spread and fee this many times over: fewer wiggles"
-    ] = 5.0
-    base_action: Annotated[float, "action whose reward is subtracted"] = 0.5
-
-    def contradiction(self) -> str:
-        """What does not fit together."""
-        low, high = self.action_low, self.action_high
-        return "" if low < high else f"action_low {low} must be below action_high {high}"
+    n_groups: Annotated[int, Ge(1), "learned from side by side"] = 16
+    n_symbols: Annotated[int, Ge(2), "of a group"] = 16
+    window_bars: Annotated[int, Ge(2), "that a group is kept for"] = 126
 
 
 class GateSpec(NamedTuple):
@@ -69,34 +53,10 @@ class GateSpec(NamedTuple):
     episode_bars: Annotated[int, Ge(2)] | None = 504  #: None for the whole span
 
 
-SAC_SPECS = {
-    "stable": SacSpec(action_low=0.0, action_high=1.0, risk_aversion=2.0, gamma=0.9),
-    "aggressive": SacSpec(action_low=-0.25, action_high=1.0, risk_aversion=1.0, gamma=0.9),
-}
 GATE_SPECS = {
     "stable": GateSpec(risk_aversion=4.0),
     "aggressive": GateSpec(risk_aversion=1.0),
 }
-
-
-def asset_env(tracks: Sequence[Track], config: Config, spec: SacSpec) -> TradingEnv:
-    """One asset under a mode's costs; shares are fractional, since an account of one asset stands for a slice of a
-    large one."""
-    spec, costs = validated(SacSpec, spec, "training of sac"), config.costs
-    task = Task(
-        low=spec.action_low,
-        high=spec.action_high,
-        risk_aversion=spec.risk_aversion,
-        base_action=spec.base_action,
-        unit=Task().unit._replace(bars_per_year=config.risk.bars_per_year),
-        costs=costs._replace(
-            spread_bps=costs.spread_bps * spec.cost_multiple,
-            fee_bps=costs.fee_bps * spec.cost_multiple,
-            leverage=1.0,
-        ),
-        rules=OrderRules(lot=0.0, rebalance_band=spec.rebalance_band),
-    )
-    return TradingEnv(ASSET, tracks, task, episode_bars=spec.episode_bars)
 
 
 def regime_env(

@@ -2,15 +2,14 @@
 
 A validation reads what the model would have said bar by bar, previous action and LSTM carried, and trades it on paper
 as the account of that name (`account.registry`). It draws no random number, so a training that is watched ends with
-the same weights as one that is not. Choosing among checkpoints by it makes its bars in-sample: the manifest names them,
-and a run refuses them.
+the same weights as one that is not. Whoever chooses by it makes its bars in-sample: the manifest names them, and a run
+refuses them.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from datetime import date
@@ -23,18 +22,15 @@ from hybrid_bt.account.conditional import read_regime
 from hybrid_bt.account.metrics import max_drawdown, sharpe
 from hybrid_bt.account.registry import Panel, account
 from hybrid_bt.bars import Bars, instant
-from hybrid_bt.brain.legs.sac import tilted
+from hybrid_bt.brain.legs.sac import inverse_volatility, tilted
 from hybrid_bt.brain.reader import MarketHistory
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config import Config
 from hybrid_bt.equations.bundles import layout_of
-from hybrid_bt.equations.features import CLIP
 from hybrid_bt.files.texts import plain
 
 FloatArray = NDArray[np.float64]
 Model: TypeAlias = Any  #: of Stable-Baselines3, whose types are imported inside functions
-
-RUN_IN_BARS = 252  #: bars before the span on which the policy's previous action settles
 
 
 class Score(NamedTuple):
@@ -43,11 +39,6 @@ class Score(NamedTuple):
     net_pnl: float  #: currency
     sharpe: float  #: per year; NaN for an account that never moved
     max_drawdown: float  #: fraction <= 0
-
-    @property
-    def rank(self) -> float:
-        """What the best checkpoint has most of."""
-        return -math.inf if math.isnan(self.sharpe) else self.sharpe
 
 
 class Evaluation(NamedTuple):
@@ -98,20 +89,19 @@ class Validation(ABC):
 
 @dataclass(frozen=True)
 class SacValidation(Validation):
-    """The SAC leg alone; an answer is targets (T, N), the reference equal weight."""
+    """The SAC leg alone; an answer is shares (T, N), the reference inverse volatility."""
 
     account = "sac"
 
     def answers(self, models: Sequence[Model]) -> FloatArray:
-        def act(seen: NDArray[np.float32]) -> FloatArray:
-            actions = [model.predict(seen, deterministic=True)[0][:, 0].astype(np.float64) for model in models]
-            return np.asarray(np.mean(actions, axis=0))
-
-        return sac_targets(self.history, act, self.config, max(self.first - RUN_IN_BARS, 0))
+        history, params = self.history, self.config.tilt_params
+        rows = history.assets.reshape(-1, history.assets.shape[-1])
+        said = [model.predict(rows, deterministic=True)[0].astype(np.float64) for model in models]
+        actions = np.mean(said, axis=0).reshape(history.warm.shape)
+        return tilted(actions, [0.0] * actions.shape[1], history.volatility, history.warm, params)[0]
 
     def reference(self) -> Score:
-        warm = self.history.warm
-        return self.score_of(warm / np.maximum(warm.sum(axis=1, keepdims=True), 1))
+        return self.score_of(inverse_volatility(self.history.volatility, self.history.warm))
 
     def opinions(self, answers: FloatArray) -> Opinions:
         return opinions_of_assets("sac", answers, self.history)
@@ -155,23 +145,6 @@ class GateValidation(Validation):
 def rows_after(bars: Bars, day: date) -> int:
     """Row of the first bar behind a day."""
     return int(np.searchsorted(bars.stamps, instant(day, whole=True), "right"))
-
-
-def sac_targets(
-    history: MarketHistory, act: Callable[[NDArray[np.float32]], FloatArray], config: Config, start: int = 0
-) -> FloatArray:
-    """Wishes (T, N) of `hybrid_bt.brain.legs.sac.SacLeg` from recorded features, the previous action being 0 at row
-    `start`."""
-    n_bars, n_symbols = history.bars.close.shape
-    actions, taken = np.zeros(n_symbols), np.zeros((n_bars, n_symbols))
-    asked = history.warm & history.bars.traded
-    for t in range(start, n_bars):
-        rows = np.flatnonzero(asked[t])
-        if rows.size:
-            seen = np.column_stack([history.assets[t, rows], np.clip(actions[rows], -CLIP, CLIP)]).astype(np.float32)
-            actions[rows] = act(seen)
-        taken[t] = actions
-    return tilted(taken, [0.0] * n_symbols, history.volatility, history.warm, config.tilt_params)[0]
 
 
 def opinions_of_assets(name: str, wishes: FloatArray, history: MarketHistory) -> Opinions:

@@ -1,4 +1,4 @@
-"""The one callback of a training: evaluate, keep a checkpoint, report, stop.
+"""The one callback of a training: evaluate, keep a checkpoint, report.
 
 All of it happens between a gradient step and the next rollout, and none of it draws a random number.
 
@@ -12,7 +12,6 @@ Imports torch and Stable-Baselines3: import this module inside functions only.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import io
 import json
@@ -37,7 +36,7 @@ from hybrid_bt.train.validation import Evaluation, Score
 if TYPE_CHECKING:
     from hybrid_bt.train.members import Member, Tell
 
-MAGIC = b"hybrid_bt checkpoint 3\n"
+MAGIC = b"hybrid_bt checkpoint 4\n"
 HASH_BYTES = 32
 SIGNAL_STATUS = 128  #: exit status of a process that a signal ended, less the signal's number
 
@@ -54,19 +53,10 @@ class Watch(BaseCallback):
         super().__init__()
         self.member, self.practice, self.tell = member, member.practice, tell
         self.evaluations: list[Evaluation] = []
-        self._best: dict[str, Any] | None = None
-        self._finished = False
         self._saved = self._said = 0
         self._signal: int | None = None
         self._path = member.checkpoint
         self._identity = member.identity() if self._path else {}
-
-    def choose(self) -> Evaluation | None:
-        """Leave the weights to keep in the model; their evaluation, if there is one."""
-        if self._best is None or self.practice.keep == "last":
-            return self.evaluations[-1] if self.evaluations else None
-        self.model.policy.load_state_dict(self._best)
-        return self._best_evaluation()
 
     @contextmanager
     def signals(self) -> Iterator[None]:
@@ -92,8 +82,6 @@ class Watch(BaseCallback):
         self._tell(self.model.num_timesteps)
 
     def _on_rollout_start(self) -> None:
-        if self._finished:
-            return
         step = self.model.num_timesteps
         if self.member.validation is not None and step and self._is_due(step):
             self._evaluate(step)
@@ -106,16 +94,13 @@ class Watch(BaseCallback):
             self._tell(step)
 
     def _on_step(self) -> bool:
-        return not self._finished
+        return True
 
     def _on_training_end(self) -> None:
-        step = self.evaluations[-1].step if self._finished and self.evaluations else self.model.num_timesteps
-        self.model.num_timesteps = step  # after an early stop: one rollout was begun, and nothing learned from it
+        step = self.model.num_timesteps
         if self.member.validation is not None and not (self.evaluations and self.evaluations[-1].step == step):
             self._evaluate(step)
-        fresh = not (self._finished and self._saved == step)
-        self._finished = True
-        if self._path is not None and fresh:
+        if self._path is not None and self._saved != step:
             self._save()
         self._tell(self.member.steps)
         if self._signal:
@@ -129,18 +114,10 @@ class Watch(BaseCallback):
         assert self.member.validation is not None
         evaluation = Evaluation(step, self.member.validation.score([self.model]))
         self.evaluations.append(evaluation)
-        if self._best_evaluation() is evaluation:
-            self._best = copy.deepcopy(self.model.policy.state_dict())
         for name, value in evaluation.score._asdict().items():
             self.logger.record(f"validation/{name}", value)
         self.logger.dump(step)
         self._tell(step, evaluation)
-        patience = self.practice.patience
-        since = len(self.evaluations) - 1 - self.evaluations.index(self._best_evaluation())
-        self._finished = patience is not None and since >= patience
-
-    def _best_evaluation(self) -> Evaluation:
-        return max(self.evaluations, key=lambda evaluation: evaluation.score.rank)  # the first of equals
 
     def _tell(self, step: int, evaluation: Evaluation | None = None) -> None:
         self.tell(self.member.event(step, evaluation))
@@ -156,14 +133,13 @@ class Watch(BaseCallback):
     def _save(self) -> None:
         assert self._path is not None
         rows = [[step, *score] for step, score in self.evaluations]
-        own = {"evaluations": rows, "best": self._best, "finished": self._finished}
+        own = {"evaluations": rows}
         write_checkpoint(self._path, self._identity, gather(self.model) | {"watch": own})
         self._saved = self.model.num_timesteps
 
     def _restore(self, state: dict[str, Any]) -> None:
         own = state["watch"]
         self.evaluations = [Evaluation(int(row[0]), Score(*row[1:])) for row in own["evaluations"]]
-        self._best, self._finished = own["best"], own["finished"]
         scatter(state, self.model)
         self._saved = self._said = self.num_timesteps = self.model.num_timesteps
 

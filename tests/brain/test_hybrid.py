@@ -183,7 +183,7 @@ def test_training_end_is_the_last_day_that_any_policy_has_seen() -> None:
 
 
 def test_packaged_policies_are_found_by_name_and_others_by_path() -> None:
-    assert policy_path("package:sac_stable.onnx").is_file()
+    assert policy_path("package:sac.onnx").is_file()
     assert str(policy_path("mine/sac.onnx")).replace("\\", "/") == "mine/sac.onnx"
 
 

@@ -269,24 +269,15 @@ def test_symbols_without_a_bar_keep_their_action_and_are_not_asked() -> None:
     assert policy.asked[1].shape[0] == 2
 
 
-def test_previous_action_is_fed_back_to_its_own_symbol() -> None:
-    policy = NotedPolicy([0.6, 0.9, 0.3], [0.0, -0.5], [0.1, 0.1, 0.1])
-    leg = SacLeg(NAMES, [], TILT, policy)
-    targets_of(leg, view_of())
-    targets_of(leg, view_of()._replace(traded=[False, True, True]))
-    targets_of(leg, view_of())
-    assert [rows[:, -1].tolist() for rows in policy.asked] == [[0.0] * 3, [0.9, 0.3], [0.6, 0.0, -0.5]]
-
-
 def test_policy_is_asked_about_the_features_of_each_symbol() -> None:
     reader, view = MarketReader(3, [(0, 1)], [KALMAN], SPREAD), None
     for closes in random_bars(300, 3).close.tolist():
         view = reader.read(closes)
-    assert view is not None and view.features[0][-1] == -view.features[1][-1] != 0.0
+    assert view is not None
     policy = NotedPolicy([0.0] * 3)
     targets_of(SacLeg(NAMES, [], TILT, policy), view)
-    wanted = [asset_features(reader.assets[i], reader.market, view.features[i][-1]) for i in range(3)]
-    assert np.array_equal(policy.asked[0][:, :-1], np.array(wanted))
+    wanted = [asset_features(asset, reader.market) for asset in reader.assets]
+    assert np.array_equal(policy.asked[0], np.array(wanted))
 
 
 # --- every leg ---

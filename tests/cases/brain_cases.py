@@ -91,7 +91,7 @@ def altered_from(bars: Bars, row: int) -> Bars:
 
 
 class TiltPolicy:
-    """Stands in for a frozen SAC: a squashed linear function of the observation, previous action included."""
+    """Stands in for a frozen SAC: a squashed linear function of the observation."""
 
     clipped_count = 0
 

@@ -110,12 +110,15 @@ def panel_of(opens: Any, closes: Any, stamps: Any = None, symbols: tuple[str, ..
 
 
 def environment_of(case: Case) -> TradingEnv:
-    """The environment that trades the case: its actions are the targets."""
+    """The environment that trades the case: its actions are the targets; rewards look at a bar that opens as the last
+    one closed."""
     n_bars, n = case.panel.close.shape
-    nothing = np.zeros((n_bars, 0), np.float32), np.zeros((n_bars, n)), np.zeros(n_bars)
-    span = Span(0, n_bars - 1)
-    track = Track(case.panel.symbols, *nothing, case.panel.open, case.panel.close, days_of(case.panel), span)
-    track = track._replace(sides=case.sides)
+    nothing = np.zeros((n_bars + 1, 0), np.float32), np.zeros((n_bars + 1, n)), np.zeros(n_bars + 1)
+    opens, closes = (np.vstack([prices, case.panel.close[-1:]]) for prices in (case.panel.open, case.panel.close))
+    days = np.append(days_of(case.panel), days_of(case.panel)[-1])
+    track = Track(case.panel.symbols, *nothing, opens, closes, days, Span(0, n_bars - 1))
+    if case.sides is not None:
+        track = track._replace(sides=np.vstack([case.sides, case.sides[-1:]]))
     task = Task(low=-6.0, high=6.0, costs=case.costs, rules=case.rules, risk=NO_LIMITS)
     return TradingEnv(PORTFOLIO, [track], task, episode_bars=None, cash=case.cash)
 

@@ -25,8 +25,8 @@ from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.policies.freeze import freeze
 from hybrid_bt.train.members import Member, train_member
-from hybrid_bt.train.pipeline import Lesson, manifest
-from hybrid_bt.train.spec import LEAST_CLOSE, SacSpec, asset_env
+from hybrid_bt.train.pipeline import Lesson, grounds_of, manifest
+from hybrid_bt.train.spec import SacSpec
 
 SPAN = ("--data", "us20", "--symbols", "KO,PEP,JNJ,PG", "--end", "2010-12-31")
 
@@ -120,12 +120,9 @@ def test_final_equity_with_the_frozen_policy_is_that_of_sb3_predict(tmp_path: Pa
     pytest.importorskip("torch")
     bars = load_bars("us20", symbols=["KO", "PEP", "JNJ", "PG"], end="2000-12-31")
     config, pairs = load_config("stable"), ("KO:PEP",)
-    lesson = Lesson(Market("", bars, pairs), config, "stable", date(1995, 1, 3), date(1996, 12, 31), (0,), 0, 0)
-    spec = SacSpec(
-        action_low=0.0, action_high=1.0, risk_aversion=2.0, gamma=0.9, n_envs=8, batch_size=128, learning_starts=64
-    )
-    tracks = hybrid_bt.envs.asset_tracks(lesson.history(), "1995-01-03", "1996-12-31", LEAST_CLOSE)
-    member = Member("sac_seed0", "sac", asset_env(tracks, config, spec), config, spec, steps=4_000, seed=0)
+    lesson = Lesson((Market("", bars, pairs),), config, "stable", date(1995, 1, 3), date(1996, 12, 31), (0,), 0, 0)
+    spec = SacSpec(n_groups=2, batch_size=128, learning_starts=64)
+    member = Member("sac_seed0", "sac", grounds_of(lesson, lesson.start, lesson.end), config, spec, 4_000, 0)
     model = train_member(member, lesson.tell).model
     frozen = freeze([model], manifest(lesson, [member]), tmp_path / "sac.onnx")
     equity = []

@@ -32,20 +32,31 @@ def assert_environment_same(case: Case, theirs: AccountPath, seed: int) -> None:
     """Cash, equity and positions at every close, and the rejections, until the account is ruined."""
     env = environment_of(case)
     env.reset()
-    row = 0
+    row, over = 0, False
     while True:
         account = env.account
         assert account.equity == theirs.equity[row], (seed, row)
         assert case.costs.leverage > 1.0 or account.cash == theirs.cash[row], (seed, row)
         assert account.interest == pytest.approx(theirs.borrow[: row + 1].sum(), rel=1e-9, abs=1e-6), (seed, row)
         assert np.array_equal(env.sizes, theirs.size[row]), (seed, row)
-        if row == len(theirs.cash) - 1 or account.equity <= 0.0:
+        if row == len(theirs.cash) - 1 or over:
             break
         *_, over, cut, _ = env.step(case.targets[row])
         row += 1
-        assert over == (theirs.equity[row] <= 0.0) and (over or cut == (row == len(theirs.cash) - 1)), (seed, row)
+        ruined = min(theirs.equity[row], ahead(case, theirs, row)) <= 0.0
+        assert over == ruined and (over or cut == (row == len(theirs.cash) - 1)), (seed, row)
     rejected = theirs.rejected if row == len(theirs.cash) - 1 else twin(cut_after(case, row)).rejected
     assert account.rejected == rejected, seed
+
+
+def ahead(case: Case, path: AccountPath, row: int) -> float:
+    """Equity at the next open, before fills: what rewards end with."""
+    if row == len(path.equity) - 1:
+        return float(path.equity[row])
+    opens, held = case.panel.open[row + 1], path.size[row]
+    last = [next((price for price in column if price == price), 0.0) for column in case.panel.close[row::-1].T]
+    moved = np.where(np.isfinite(opens), opens - last, 0.0)
+    return float(path.equity[row] + held @ moved - path.borrow[row + 1].sum())
 
 
 def cut_after(case: Case, row: int) -> Case:

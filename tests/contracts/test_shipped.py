@@ -34,7 +34,7 @@ def lesson() -> Lesson:
     bars = load_bars("us20", symbols=["KO", "PEP", "JNJ"], end="1997-12-31").between("1994-06-01")
     span = date(1996, 1, 2), date(1997, 6, 30)
     return Lesson(
-        Market("", bars, "KO:PEP"),
+        (Market("", bars, "KO:PEP"),),
         load_config("stable"),
         "stable",
         *span,
@@ -69,7 +69,7 @@ def test_a_rehearsal_moves_no_weight_and_reads_no_bar_behind_the_training_span(l
     bars = lesson.market.bars
     close = bars.close.copy()
     close[bars.stamps > np.datetime64(lesson.end)] *= 3.0
-    other = lesson._replace(market=Market("", Bars.checked("us20", bars.symbols, bars.stamps, close), "KO:PEP"))
+    other = lesson._replace(markets=(Market("", Bars.checked("us20", bars.symbols, bars.stamps, close), "KO:PEP"),))
     told = learn("sac", lesson, tmp_path / "a.onnx").manifest
     assert learn("sac", other, tmp_path / "b.onnx").manifest.results == told.results
     plain = learn("sac", lesson._replace(rehearse_to=None), tmp_path / "c.onnx").manifest
@@ -93,10 +93,10 @@ def test_the_command_makes_both_files_of_a_mode_and_says_that_they_are_others(tm
     result = CliRunner().invoke(main, ["shipped", "--mode", "aggressive", *flags, "--out", str(tmp_path / "new")])
     assert result.exit_code == 1, result.output
     assert [line.split(":")[0] for line in result.stdout.splitlines()] == [
-        "sac_aggressive.onnx",
+        "sac.onnx",
         "gate_aggressive.onnx",
     ]
-    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["gate_aggressive.onnx", "sac_aggressive.onnx"]
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["gate_aggressive.onnx", "sac.onnx"]
     shown = CliRunner().invoke(card, ["show", str(tmp_path / "new" / "gate_aggressive.onnx")]).stdout
     assert "results.rehearsal.ensemble.sharpe" in shown
 

@@ -43,7 +43,7 @@ TRIALS: dict[str, list[str]] = {
     "news show": ["first", "--store", "out/news.db"],
     "news check": ["--store", "out/news.db"],
     "news evaluate": [*SPAN, "--news", "out/news.db", "--risk", "lexicon", "--no-masked", "--out", "out/evaluated"],
-    "policy show": [str(ROOT / "policies" / "sac_stable.onnx")],
+    "policy show": [str(ROOT / "policies" / "sac.onnx")],
     "train": ["sac", *LESSON, "--valid-end", "2009-12-31", "--seeds", "0", "--out", "out/sac.onnx"],
     "policy import-sb3": ["given/model.zip", *STATED, "--out", "out/theirs.onnx"],
 }

@@ -91,6 +91,7 @@ def tracks_of(name: str, bars: Bars = BARS, config: Config = CONFIG) -> list[Tra
 
 TRACKS = {name: tracks_of(name) for name in SPECS}
 HOLED = random_bars(400, missing=0.1, late=30)
+CLOSES = replace(BARS, open=BARS.close, high=BARS.close, low=BARS.close)
 HISTORY = history_of(BARS)
 
 
@@ -283,8 +284,6 @@ def test_nan_sends_no_order_and_the_last_action_stands(name: str, compiled: bool
     observations, rewards, _, _ = run_on(env, [nothing] * 5, [seen, at_first[0], *held[0]])
     assert np.array_equal(env.sizes, sizes) and env.account.fills == fills
     assert all(env.observation_space.contains(one) for one in observations) and np.isfinite(rewards).all()
-    if name == "Asset":
-        assert at_first[0][-1] == 0.0 and observations[-1][-1] == 0.25
 
 
 @ALL
@@ -351,28 +350,30 @@ def test_lanes_are_environments_side_by_side(name: str, compiled: bool) -> None:
         assert lanes.account(lane) == env.account
 
 
-def crash(name: str) -> list[Track]:
-    """A short of the first asset is ruined on the second step."""
-    n = 1 if name == "Asset" else 2
-    closes = np.array([[10.0, 10.0]] * 2 + [[40.0, 10.0]] * 2)[:, :n]
-    short = np.array([[-1.0, 0.0]] * 4)
-    known = np.zeros((4, 0), np.float32), np.full((4, n), 0.01), np.zeros(4)
-    track = Track(("UP", "FLAT")[:n], *known, closes, closes, np.arange(4), Span(0, 3))
+def crash(name: str, at_close: bool = False) -> list[Track]:
+    """A short of the first asset, sold at 10 on the second row, is ruined at the open or the close of the third."""
+    n, rows = 1 if name == "Asset" else 2, 5
+    closes = np.array([[10.0, 10.0]] * 2 + [[40.0, 10.0]] * 3)[:, :n]
+    opens = np.array([[10.0, 10.0]] * 3 + [[40.0, 10.0]] * 2)[:, :n] if at_close else closes
+    known = np.zeros((rows, 0), np.float32), np.full((rows, n), 0.01), np.zeros(rows)
+    track = Track(("UP", "FLAT")[:n], *known, opens, closes, np.arange(rows), Span(0, 3))
     if name != "Regime":
         return [track]
-    said, layout = np.hstack([short, short, np.full((4, 2), 0.01)]), layout_of([[(0,), (1,)]] * 2)
-    return [track._replace(said=said, layout=layout, waits=(np.zeros((4, n), np.bool_),), lines=(WHOLE, NOTHING))]
+    said, layout = np.array([[-1.0, 0.0, 0.01]] * rows), layout_of([[(0,), (1,)]])
+    return [track._replace(said=said, layout=layout, waits=(np.zeros((rows, n), bool),), lines=((1.0, 1.0, 1.0),))]
 
 
 @ALL
 @COMPILED
-def test_ruin_terminates_with_a_fixed_penalty(name: str, compiled: bool) -> None:
-    env = make(name, crash(name), risk=NO_LIMITS, episode_bars=None, compiled=compiled, reward_unit=2.0)
+@pytest.mark.parametrize("at_close", [False, True])
+def test_ruin_terminates_with_a_fixed_penalty(name: str, compiled: bool, at_close: bool) -> None:
+    tracks = crash(name, at_close)
+    env = make(name, tracks, risk=NO_LIMITS, episode_bars=None, compiled=compiled, reward_unit=2.0)
     action = always(env, 0.0 if name == "Regime" else -1.0, 1)[0]
     _, rewards, equities, end = episode(env, [action] * 3)
-    assert end == (True, False) and len(rewards) == 2
-    assert rewards[-1] == -50.0 and equities[-1] < 0.0
-    if name == "Asset":  # short 0.97 of equity at 10, marked at 40
+    assert end == (True, False) and len(rewards) == 1 + at_close
+    assert rewards[-1] == -50.0 and (equities[-1] < 0.0) == at_close  # at the next open it will be
+    if name == "Asset" and at_close:  # short 0.97 of equity at 10, marked at 40
         assert equities[-1] == pytest.approx(1e6 * (1.0 - 3.0 * 0.97), rel=1e-2)
 
 
@@ -385,15 +386,16 @@ def test_a_lane_that_has_ended_must_begin_again(name: str) -> None:
     lanes.begin(0, Episode(0, 0, 3))
     lanes.begin(1, Episode(0, 0, 2))
     short = np.full(shape, 0.0 if name == "Regime" else -0.9, np.float32)
-    lanes.step(short)
-    *_, ended = lanes.step(np.zeros_like(short) + short)
+    *_, ended = lanes.step(short)
     assert ended.tolist() == [RUINED, RUINED] and lanes.waiting == {0, 1}
-    lanes.begin(0, Episode(0, 0, 1))
-    lanes.begin(1, Episode(0, 0, 3))
+    lanes.begin(0, Episode(0, 2, 3))
+    lanes.begin(1, Episode(0, 1, 3))
     assert lanes.step(short)[2].tolist() == [TRUNCATED, GOES_ON] and lanes.waiting == {0}
     again = env.lanes(2)
     again.restore(lanes.state())
     assert again.waiting == {0}
+    with pytest.raises(ConfigError, match="rewards look one bar further"):
+        again.begin(0, Episode(0, 0, 4))
     with pytest.raises(ConfigError, match="lanes x numbers"):
         again.begin(0, Episode(0, 0, 3))
         again.step(np.zeros((2, 7), np.float32))
@@ -438,10 +440,10 @@ def test_one_asset_is_drawn_of_all_and_named() -> None:
 def test_environments_see_what_the_legs_see() -> None:
     env = make("Asset")
     observation, _ = env.reset(options={"track": 1, "row": ROW})
-    assert np.array_equal(observation[:-1], HISTORY.assets[ROW, 1]) and observation[-1] == 0.0
+    assert np.array_equal(observation, HISTORY.assets[ROW, 1])
     assert env.observation_space.shape == (len(OBSERVATIONS["sac"]),)
     observation, *_ = env.step(np.array([0.25], dtype=np.float32))
-    assert np.array_equal(observation[:-1], HISTORY.assets[ROW + 1, 1]) and observation[-1] == 0.25
+    assert np.array_equal(observation, HISTORY.assets[ROW + 1, 1])
     assert np.array_equal(make("Regime").reset(options={"row": ROW})[0], HISTORY.market[ROW])
     assert np.abs(HISTORY.assets).max() <= CLIP
 
@@ -510,11 +512,12 @@ def test_a_regime_has_the_account_of_the_replayed_legs(missing: float, least_wai
     said, mix = recorder.opinions(), config.lines()
     r = said.regime.astype(np.float32)
     track = regime_track(history_of(bars, config), said, mix, "2011-01-01", "2013-12-31")._replace(
-        span=Span(first, 699)
+        span=Span(first, 698)
     )
     env = make("Regime", [track], episode_bars=None, rules=EXACT, risk=config.risk)
     *_, equities, _ = episode(env, [np.array([score]) for score in r[first:]])
-    cut, rows = with_rows(bars, slice(first, 700)), slice(first, None)
+    rows = slice(first, 699)
+    cut = with_rows(bars, rows)
     settled = settle_panel(said.rows(rows), cut.traded, mix_of(r[rows].astype(float), mix), config.risk)
     theirs = replay(settled.targets, cut, costs=COSTS, rules=EXACT, sides=settled.together)
     assert np.count_nonzero(recorder.decisions(first).waits) >= least_waits and len(theirs.fills) > 100
@@ -550,14 +553,17 @@ def test_limits_count_what_a_nan_keeps() -> None:
 
 def test_fills_by_hand() -> None:
     # 10 bps a side; bought at 20, not at the close of 10 it was decided on
-    prices = [np.array([[value] for value in column]) for column in ([10.0, 20.0, 25.0], [10.0, 25.0, 30.0])]
-    known = np.zeros((3, 0), np.float32), np.full((3, 1), 0.01), np.zeros(3)
-    track = Track(("A",), *known, *prices, np.arange(3), Span(0, 2))
+    prices = [np.array([[value] for value in row]) for row in ([10.0, 20.0, 25.0, 99.0], [10.0, 25.0, 30.0, 99.0])]
+    known = np.zeros((4, 0), np.float32), np.full((4, 1), 0.01), np.zeros(4)
+    track = Track(("A",), *known, *prices, np.arange(4), Span(0, 2))
     env = make("Portfolio", [track], cash=1000.0, costs=Costs(0.0, 10.0, 0.0), rules=EXACT, episode_bars=None)
     # 0.5 of 1000 at 10 is 50 shares: cash 1000 - 1000 - 1 would be short; 0.25 is 25: cash 1000 - 500 - 0.5
-    *_, equities, _ = episode(env, [[0.25], [0.0]])
+    _, rewards, equities, _ = episode(env, [[0.25], [0.0]])
     # worth 499.5 + 25 * 25; all sold at the open of 25: cash 499.5 + 625 - 0.625
     assert equities == pytest.approx([1124.5, 1123.875], rel=1e-12)
+    # from the open of 20 to that of 25, and what selling there costs
+    growth = [math.log(1124.5 / 1000.0), math.log(1123.875 / 1124.5)]
+    assert rewards == pytest.approx([100.0 * (g - 0.5 * g * g) for g in growth], rel=1e-9)
 
 
 # --- rewards
@@ -590,21 +596,53 @@ def test_a_regime_pays_nothing_for_the_base_action(base: float) -> None:
     assert equities[-1] != 1e6
 
 
+@pytest.mark.parametrize("bars", [BARS, CLOSES, HOLED], ids=["opens", "closes", "holed"])
+@pytest.mark.parametrize("name", ["Asset", "Portfolio"])
+def test_rewards_add_up_to_the_account_at_the_next_open(name: str, bars: Bars) -> None:
+    """Shares at that open, where there is none at the last close."""
+    track, first, n = tracks_of(name, bars)[0], ROW + 10, 40
+    env = make(name, [track], costs=COSTS._replace(borrow_bps_per_year=0.0), risk_aversion=0.0, base_action=0.0)
+    _, rewards, equities, _ = episode(env, actions(env, n), options={"row": first})
+    closes = [column[np.isfinite(column)][-1] for column in track.closes[: first + n + 1].T]
+    opens = track.opens[first + n + 1]
+    ahead = equities[-1] + float(env.sizes @ np.where(np.isfinite(opens), opens - closes, 0.0))
+    assert sum(rewards) == pytest.approx(100.0 * math.log(ahead / 1e6), rel=1e-9) and abs(sum(rewards)) > 1e-3
+
+
+@pytest.mark.parametrize("bars", [BARS, CLOSES], ids=["opens", "closes"])
+@COMPILED
+@ALL
+def test_what_two_actions_differ_by_lies_in_their_own_reward(name: str, compiled: bool, bars: Bars) -> None:
+    """On closes alone an order fills at the close at which the step is marked: its action was paid a step late."""
+    env = make(name, tracks_of(name, bars), costs=FREE, rules=EXACT, risk_aversion=0.0, compiled=compiled)
+    least = -1.0 if name == "Regime" else 0.0
+    gaps = []
+    for row in range(ROW, ROW + 60):
+        paid = [
+            episode(env, [*always(env, first, 1), *always(env, least, 3)], options={"track": 0, "row": row})[1]
+            for first in (least, 0.5)
+        ]
+        gaps.append(np.subtract(*paid))
+    first, *later = np.std(gaps, axis=0)
+    assert first > 0.01 and max(later) < 0.02 * first
+
+
 def test_regime_rewards_are_the_lead_over_the_base() -> None:
-    env = make("Regime", risk_aversion=0.0)
-    _, rewards, mine, _ = episode(env, actions(env, 40), seed=0)
-    _, _, base, _ = episode(env, always(env, 0.0, 40), seed=0)
-    assert sum(rewards) == pytest.approx(100.0 * math.log(mine[-1] / base[-1]), rel=1e-9)
-    assert abs(sum(rewards)) > 1e-3
+    env, track, first, n = make("Regime", risk_aversion=0.0, costs=FREE), TRACKS["Regime"][0], ROW + 30, 40
+    _, rewards, mine, _ = episode(env, actions(env, n), options={"row": first})
+    moves, sizes = track.opens[first + n + 1] - track.closes[first + n], env.sizes
+    _, _, base, _ = episode(env, always(env, 0.0, n), options={"row": first})
+    lead = math.log((mine[-1] + sizes @ moves) / (base[-1] + env.sizes @ moves))
+    assert sum(rewards) == pytest.approx(100.0 * lead, rel=1e-9) and abs(sum(rewards)) > 1e-3
 
 
 def test_asset_rewards_are_the_lead_over_holding_the_base_action() -> None:
     env = make("Asset", risk_aversion=0.0)
     _, rewards, equities, _ = episode(env, always(env, 0.0, 40), options={"track": 0, "row": ROW})
     track = TRACKS["Asset"][0]
-    moves = track.closes[1:, 0] / track.closes[:-1, 0] - 1.0
+    moves = track.opens[1:, 0] / track.opens[:-1, 0] - 1.0  # decided at close t, held from open t + 1 to open t + 2
     wanted = [
-        -100.0 * math.log(1.0 + exposure(0.5, track.volatility[t, 0], env.task.unit) * moves[t])
+        -100.0 * math.log(1.0 + exposure(0.5, track.volatility[t, 0], env.task.unit) * moves[t + 1])
         for t in range(ROW, ROW + 40)
     ]
     assert rewards == pytest.approx(wanted, rel=1e-9, abs=1e-12)
@@ -614,7 +652,6 @@ def test_asset_rewards_are_the_lead_over_holding_the_base_action() -> None:
 def test_a_long_only_asset_is_never_short() -> None:
     env = make("Asset", low=0.0)
     assert episode(env, always(env, -1.0, 10), seed=0)[2] == [1e6] * 10
-    assert isinstance(env.observation_space, gym.spaces.Box) and env.observation_space.low[-1] == 0.0
 
 
 # --- tracks
@@ -629,7 +666,7 @@ def test_asset_tracks_hold_warm_bars_between_two_dates_only() -> None:
         assert np.array_equal(track.closes[:, 0], bars.close[own, i]) and len(own) == len(track.features)
         stamps = bars.stamps[own]
         assert stamps[track.span.first] >= np.datetime64("2011-10-20") and track.span.first >= 252
-        assert stamps[track.span.last] == stamps[stamps <= np.datetime64("2011-12-31")][-1]
+        assert stamps[track.span.last] == stamps[stamps <= np.datetime64("2011-12-31")][-2]  # and the open behind it
 
 
 def test_coarse_prices_are_left_out() -> None:

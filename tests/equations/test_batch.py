@@ -12,6 +12,7 @@ import pytest
 from brain_cases import ACTIVE, PAIRS, random_bars, stand_ins, with_rows
 from broker_cases import Panel, feeds, random_case
 from gymnasium.error import ResetNeeded
+from small_specs import GATE
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from hybrid_bt.account.records import AccountPath, Fill, Fills
@@ -33,8 +34,8 @@ from hybrid_bt.equations.fusion import WHOLE, RiskParams, RiskUnit
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
-from hybrid_bt.train.models import LaneVecEnv, new_sac
-from hybrid_bt.train.spec import SacSpec, asset_env
+from hybrid_bt.train.models import new_gate
+from hybrid_bt.train.vec_envs import LaneVecEnv
 
 CONFIG = load_config("stable", overrides=ACTIVE)
 FUSION = (0.9, 0.5, 0.2)
@@ -191,7 +192,7 @@ def crashing_track() -> Track:
     n = 200
     closes = np.array([[100.0 * 3.0 ** (t // 30)] for t in range(n)])
     seen = np.zeros((n, len(ASSET_FEATURES)), np.float32)
-    return Track(("UP",), seen, np.full((n, 1), 0.01), np.zeros(n), closes, closes, np.arange(n), Span(5, n - 1))
+    return Track(("UP",), seen, np.full((n, 1), 0.01), np.zeros(n), closes, closes, np.arange(n), Span(5, n - 2))
 
 
 def tracks_of(bars: Bars) -> list[Track]:
@@ -234,18 +235,15 @@ def test_lanes_are_environments_side_by_side(compiled: bool, episode_bars: int |
     assert ruins > 0
 
 
-def test_training_gives_the_same_weights_on_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = SacSpec(
-        action_low=-0.5, action_high=1.0, risk_aversion=1.0, gamma=0.9, net=(8, 8), n_envs=8, learning_starts=64
-    )
-    spec = spec._replace(batch_size=32, episode_bars=15)
+def test_training_gives_the_same_weights_on_lanes() -> None:
+    spec = GATE._replace(n_envs=4)
 
-    def weights() -> dict[str, Any]:
-        return new_sac(asset_env(TRACKS[:-1], CONFIG, spec), spec, steps=400, seed=5).learn(400).policy.state_dict()
+    def weights(compiled: bool) -> dict[str, Any]:
+        model = new_gate(environment(compiled=compiled), spec, steps=200, seed=5).learn(200)
+        found: dict[str, Any] = model.policy.state_dict()
+        return found
 
-    lanes = weights()
-    monkeypatch.setattr("hybrid_bt.envs.trading.have_numba", lambda: False)
-    objects = weights()
+    lanes, objects = weights(True), weights(False)
     assert lanes.keys() == objects.keys()
     assert all(bool((lanes[name] == objects[name]).all()) for name in lanes)
 
@@ -286,8 +284,8 @@ from hybrid_bt.brain.reader import MarketReader
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.brain.settling import mix_of, settle_panel
 from hybrid_bt.account.replay import replay
-from hybrid_bt.train.models import LaneVecEnv
-from hybrid_bt.train.spec import SAC_SPECS, asset_env
+from hybrid_bt.train.vec_envs import LaneVecEnv
+from hybrid_bt.envs import ASSET, TradingEnv
 
 config, bars = load_config("stable"), random_bars(400)
 columns = resolve_pairs(PAIRS, bars.symbols)
@@ -301,7 +299,7 @@ with warnings.catch_warnings(record=True) as caught:
     targets = settle_panel(said, bars.traded, mix_of(said.regime, off.lines()), config.risk, compiled=True).targets
     assert len(replay(targets, bars, compiled=True).fills) > 0
     tracks = asset_tracks(history, "2011-01-01", "2012-12-31")
-    envs = LaneVecEnv(asset_env(tracks, config, SAC_SPECS["stable"]), 2)
+    envs = LaneVecEnv(TradingEnv(ASSET, tracks), 2)
     envs.reset()
     envs.step(np.zeros((2, 1), np.float32))
 assert [str(w.message) for w in caught if "numba" in str(w.message)] == [str(w.message) for w in caught][:1], caught

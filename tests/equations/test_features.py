@@ -52,16 +52,10 @@ def table(bars: Bars) -> Any:
     rows = []
     for closes in bars.close.tolist():
         view = market.read(closes)
-        own = [asset_features(a, market.market, seen[-1]) for a, seen in zip(market.assets, view.features, strict=True)]
+        own = [asset_features(asset, market.market) for asset in market.assets]
         assert own == view.features
         rows.append([*sum(own, ()), *market_features(market.market, 0.5), *view.volatility])
     return np.array(rows)
-
-
-def without_pairs() -> Any:
-    """Columns of `table` that hold features, but not the z-score of a pair: the filter's variances are of returns."""
-    names = [*ASSET_FEATURES * 4, *MARKET_FEATURES]
-    return [i for i, name in enumerate(names) if name != "pair_zscore"]
 
 
 @pytest.mark.parametrize("name", SPANS)
@@ -104,8 +98,7 @@ def test_features_do_not_depend_on_the_size_of_returns() -> None:
     bars = random_bars(320)
     tripled = np.exp(3.0 * np.log(bars.close))
     wild = Bars(bars.name, bars.symbols, bars.stamps, *([tripled] * 4), volume=bars.volume)
-    free = without_pairs()
-    assert table(wild)[:, free] == pytest.approx(table(bars)[:, free], rel=1e-6, abs=1e-8)
+    assert table(wild)[:, :-4] == pytest.approx(table(bars)[:, :-4], rel=1e-6, abs=1e-8)
     assert table(wild)[50:, -4:] == pytest.approx(3.0 * table(bars)[50:, -4:], rel=1e-9)  # volatilities
 
 
@@ -115,14 +108,14 @@ def test_trend_of_white_noise_has_unit_variance() -> None:
     for t, log_close in enumerate(walk(n).tolist()):
         state = asset_step(state, log_close)
         if t > 500:
-            trend.append(asset_features(state, market, 0.0)[1:4])
+            trend.append(asset_features(state, market)[1:4])
     assert np.std(trend, axis=0) == pytest.approx(1.0, abs=0.15)
 
 
 def test_trend_has_the_sign_of_the_drift() -> None:
     market = initial_market()
-    rising = asset_features(asset_after(walk(300, sd=0.001) + 0.01 * np.arange(300)), market, 0.0)
-    falling = asset_features(asset_after(walk(300, sd=0.001) - 0.01 * np.arange(300)), market, 0.0)
+    rising = asset_features(asset_after(walk(300, sd=0.001) + 0.01 * np.arange(300)), market)
+    falling = asset_features(asset_after(walk(300, sd=0.001) - 0.01 * np.arange(300)), market)
     assert min(rising[1:5]) > 1.0 and max(falling[1:5]) < -1.0
 
 
@@ -229,11 +222,14 @@ def test_constant_prices_give_zeros() -> None:
 
 def test_features_are_named_once_and_in_order() -> None:
     state, market = asset_after(walk(300)), initial_market()
-    row = dict(zip(ASSET_FEATURES, asset_features(state, market, 1.75), strict=True))
+    row = dict(zip(ASSET_FEATURES, asset_features(state, market), strict=True))
     assert len(row) == len(ASSET_FEATURES)
-    assert (row["return_1"], row["pair_zscore"]) == (state.shock, 1.75)
-    unit = features.SD_21 * math.sqrt(state.var)
-    assert row["trend_21"] == row["relative_21"] == pytest.approx(state.d_21 / unit, rel=1e-14)
+    sd = math.sqrt(state.var)
+    assert row["relative_1"] == pytest.approx(state.last_return / sd, rel=1e-14)
+    assert row["relative_21"] == pytest.approx(state.d_21 / (features.SD_21 * sd), rel=1e-14)
+    with_market = dict(zip(ASSET_FEATURES, asset_features(state, market._replace(mean=state)), strict=True))
+    assert [value for name, value in with_market.items() if name.startswith("relative")] == [0.0] * 5
+    assert with_market["market_volatility_ratio"] == with_market["volatility_ratio"] == row["volatility_ratio"] != 0.0
     assert dict(zip(MARKET_FEATURES, market_features(market, 0.25), strict=True))["pair_stretch"] == 0.25
 
 

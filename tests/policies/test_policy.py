@@ -474,27 +474,13 @@ def test_long_sequence_in_one_call_is_bar_by_bar(mode: str) -> None:
     assert whole.clipped_count == single.clipped_count > 0
 
 
-@pytest.mark.parametrize("rows", [1, 2, 5, 20])
-@pytest.mark.parametrize("mode", ["stable", "aggressive"])
-def test_actions_in_turn_are_those_of_one_answer_a_bar(mode: str, rows: int) -> None:
-    rng = np.random.default_rng(rows)
-    policy = FrozenPolicy.load(policy_path(f"package:sac_{mode}.onnx"))
-    features = rng.normal(size=(700, rows, 13)) * 3.0
-    asked = rng.random((700, rows)) < 0.8
-    wanted = np.zeros((701, rows))
-    for t, who in enumerate(asked):
-        wanted[t + 1] = wanted[t]
-        if who.any():
-            row = np.column_stack([features[t], wanted[t]])
-            wanted[t + 1, who] = policy.act(row[who])
-    cuts, beyond, policy.clipped_count = [0, 1, 64, 576, 700], policy.clipped_count, 0
-    found = [np.zeros((1, rows))]
-    for first, last in itertools.pairwise(cuts):
-        found.append(policy.act_in_turn(features[first:last], asked[first:last], found[-1][-1]))
-    assert np.array_equal(np.concatenate(found), wanted)
-    assert len(np.unique(wanted)) > 500 and policy.clipped_count == beyond > 0
-    with pytest.raises(PolicyError, match="is nan"):
-        policy.act_in_turn(np.full((2, rows, 13), np.nan), np.ones((2, rows), np.bool_), found[-1][-1])
+def test_many_bars_at_once_are_those_of_one_answer_a_bar() -> None:
+    policy, rng = FrozenPolicy.load(policy_path("package:sac.onnx")), np.random.default_rng(0)
+    features = rng.normal(size=(700, 20, len(policy.manifest.observation))) * 3.0
+    asked = rng.random((700, 20)) < 0.8
+    assert np.array_equal(
+        policy.act(features[asked]), np.concatenate([policy.act(features[t, asked[t]]) for t in range(700)])
+    )
 
 
 @pytest.mark.parametrize("members", [1, 3])

@@ -25,7 +25,7 @@ END = date(1997, 6, 30)
 
 def lesson(bars: Bars, seeds: tuple[int, ...] = (3,)) -> Lesson:
     return Lesson(
-        market=Market("", bars, "KO:PEP"),
+        markets=(Market("", bars, "KO:PEP"),),
         config=load_config("stable"),
         mode="stable",
         start=date(1996, 1, 2),
@@ -64,7 +64,7 @@ def test_the_manifest_says_what_was_learned_from(bars: Bars, tmp_path: Path) -> 
     assert (manifest.train_start, manifest.train_end) == (date(1996, 1, 2), END)
     assert manifest.symbols == ("KO", "PEP", "JNJ")
     assert manifest.data_sha256 == bars.between(None, END).sha256
-    assert manifest.costs["fee_bps"] == 2.0
+    assert (manifest.gamma, manifest.mode, manifest.costs, manifest.markets) == (0.0, None, {}, ())
 
 
 def test_the_gate_learns_on_legs_that_never_saw_their_own_half(bars: Bars, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_half_is_answered_for_by_the_model_of_the_other_half(bars: Bars) -> No
     targets = []
     for panel in (bars, altered):
         history = lesson(panel).history()
-        targets.append(cross_fitted_legs(lesson(panel), history).legs["sac"])
+        targets.append(cross_fitted_legs(lesson(panel), history).legs["sac"])  # shares of inverse volatility, tilted
     first_half = np.flatnonzero(
         (bars.stamps[: len(targets[0])] > np.datetime64("1996-01-02")) & ~late[: len(targets[0])]
     )

@@ -11,6 +11,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import date
 from pathlib import Path
@@ -26,17 +27,18 @@ from small_specs import GATE, SAC
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
+from hybrid_bt.brain.opinions import opinions
+from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.brain.records import record
 from hybrid_bt.commands.train import main
 from hybrid_bt.config import load_config
-from hybrid_bt.config.build import Policies, build
-from hybrid_bt.equations.bundles import layout_of
+from hybrid_bt.config.build import Policies, build, load_policies
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.train.members import Event, Member, Practice, Trained, train_member
-from hybrid_bt.train.pipeline import Lesson, learn
-from hybrid_bt.train.spec import SacSpec, asset_env, regime_env, regime_reward_unit
-from hybrid_bt.train.validation import GateValidation, SacValidation, rows_after, sac_targets
+from hybrid_bt.train.pipeline import Lesson, grounds_of, learn
+from hybrid_bt.train.spec import regime_env, regime_reward_unit
+from hybrid_bt.train.validation import GateValidation, SacValidation, rows_after
 from hybrid_bt.train.watch import MAGIC, read_checkpoint
 
 END, VALID_END = date(1996, 12, 31), date(1997, 9, 30)
@@ -50,7 +52,7 @@ def bars() -> Bars:
 def lesson(bars: Bars, practice: Practice = Practice(), valid_end: date | None = None, **more: Any) -> Lesson:  # noqa: B008
     given: dict[str, Any] = {"seeds": (3,), "sac_steps": 200, "ppo_steps": 64, "sac": SAC, "gate": GATE, **more}
     return Lesson(
-        Market("", bars, "KO:PEP"),
+        (Market("", bars, "KO:PEP"),),
         load_config("stable"),
         "stable",
         date(1996, 1, 2),
@@ -86,20 +88,18 @@ def weights(trained: Trained) -> list[np.ndarray[Any, Any]]:
 
 def members(bars: Bars, practice: Practice) -> dict[str, Member]:
     """A small SAC and a small gate on the same bars, with validation."""
-    from hybrid_bt.envs import asset_tracks, regime_track
+    from hybrid_bt.envs import regime_track
 
     given = lesson(bars, practice, VALID_END)
-    history = given.history()
-    tracks = asset_tracks(history, "1996-01-02", str(END))
-    rng = np.random.default_rng(5)
-    shape = history.bars.close.shape
-    legs = opinions_of({"sac": rng.uniform(0, 0.3, shape), "kalman": rng.uniform(-0.3, 0.3, shape)}, history)
-    track = regime_track(history, legs, given.config.lines(), "1996-01-02", str(END))
-    config, first = given.config, rows_after(history.bars, END)
-    asset, regime = asset_env(tracks, config, SAC), regime_env([track], config, GATE, base_regime=0.5)
+    history, config = given.history(), given.config
+    brain = build(config, bars.symbols, given.market.pairs, load_policies(config))
+    legs = opinions(brain, read_panel(history.bars.close, brain.reader))
+    track = regime_track(history, legs, config.lines(), "1996-01-02", str(END))
+    first, regime = rows_after(history.bars, END), regime_env([track], config, GATE, base_regime=0.5)
     alone, fused = SacValidation(history, first, config), GateValidation(history, first, config, legs, 0.5)
+    grounds = grounds_of(given, given.start, END)
     return {
-        "sac": Member("sac_seed3", "sac", asset, config, SAC, 400, 3, alone, practice),
+        "sac": Member("sac_seed3", "sac", grounds, config, SAC, 400, 3, alone, practice),
         "gate": Member("gate_seed3", "gate", regime, config, GATE, 320, 3, fused, practice),
     }
 
@@ -189,12 +189,12 @@ def test_a_checkpoint_of_another_training_is_refused_with_the_difference(bars: B
     practice = Practice(checkpoint_dir=tmp_path, checkpoint_every=64, resume=True)
     member = members(bars, practice)["sac"]._replace(validation=None, steps=128)
     train_member(member, silent)
-    first, *others = member.env.tracks
-    scaled = asset_env([first._replace(closes=2.0 * first.closes), *others], member.config, SAC)
+    (ground,) = grounds_of(lesson(bars), None, END)
+    scaled = (ground._replace(gains=2.0 * ground.gains),)
     for other, words in (
         (member._replace(steps=256), "steps was 128, now 256"),
         (member._replace(seed=4), "seed was 3, now 4"),
-        (member._replace(spec=SAC._replace(gamma=0.8)), "spec.gamma was 0.9, now 0.8"),
+        (member._replace(spec=SAC._replace(temperature=0.5)), "spec.temperature was 0.2, now 0.5"),
         (member._replace(config=load_config("aggressive")), "config."),
         (member._replace(env=scaled), "training bars"),
     ):
@@ -220,16 +220,21 @@ def test_a_damaged_or_harmful_checkpoint_is_refused_and_runs_no_code(tmp_path: P
     assert not (tmp_path / "harm").exists()
 
 
-def test_validation_sees_what_a_run_would_trade(bars: Bars, tmp_path: Path) -> None:
+def test_validation_sees_what_a_run_would_trade(bars: Bars) -> None:
     """The targets of a model in training are those that the brain records from its frozen file."""
-    given = lesson(bars)
-    policy = learn("sac", given, tmp_path / "sac.onnx")
-    brain = build(given.config, bars.symbols, given.market.pairs, Policies(policy, None))
-    recorded = record(brain, bars, given.market.pairs).decisions().legs["sac"]
-    history = lesson(bars, valid_end=date(1997, 12, 31)).history()
-    targets = sac_targets(history, lambda rows: policy.run(rows), given.config)
-    np.testing.assert_allclose(targets, recorded, atol=1e-12)
-    assert np.abs(targets[-100:]).max() > 0.01
+    from hybrid_bt.policies.freeze import freeze
+    from hybrid_bt.train.pipeline import manifest
+
+    member = members(bars, Practice())["sac"]
+    trained, given, validation = train_member(member, silent), lesson(bars), member.validation
+    assert validation is not None
+    with tempfile.TemporaryDirectory() as folder:
+        policy = freeze([trained.model], manifest(given, [member]), Path(folder) / "sac.onnx")
+    panel = validation.history.bars
+    brain = build(given.config, panel.symbols, given.market.pairs, Policies(policy, None))
+    recorded = record(brain, panel, given.market.pairs).decisions().legs["sac"]
+    np.testing.assert_allclose(validation.answers([trained.model]), recorded, atol=1e-6)
+    assert np.abs(np.diff(recorded[-100:], axis=0)).max() > 0.01
 
 
 def test_watching_moves_no_weight_and_ends_before_the_test_span(bars: Bars, tmp_path: Path) -> None:
@@ -254,21 +259,8 @@ def test_the_gate_is_watched_as_well(bars: Bars, tmp_path: Path) -> None:
     assert found["members"][0]["seed"] == 3
 
 
-def test_the_best_weights_are_kept_and_patience_ends_a_training(bars: Bars) -> None:
-    practice = Practice(valid_every=20, keep="best", patience=2)
-    member = members(bars, practice)["sac"]
-    trained = train_member(member, silent)
-    ranks = [evaluation.score.rank for evaluation in trained.evaluations]
-    best = int(np.argmax(ranks))
-    assert trained.kept == trained.evaluations[best]
-    assert member.validation is not None
-    assert member.validation.score([trained.model]) == trained.evaluations[best].score
-    assert trained.evaluations[-1].step == trained.model.num_timesteps
-    assert trained.model.num_timesteps == 400 or len(ranks) - 1 - best == 2
-
-
 def test_jobs_give_the_files_of_one_by_one(tmp_path: Path) -> None:
-    flags = [*SPAN, "--sac-steps", "64", "--valid-end", "1997-06-30", "--valid-every", "32", "--seeds", "0,1"]
+    flags = [*SPAN, "--sac-steps", "256", "--valid-end", "1997-06-30", "--valid-every", "128", "--seeds", "0,1"]
     for name, more in (("one", []), ("two", ["--jobs", "2"])):
         result = CliRunner().invoke(main, ["sac", *flags, *more, "--out", str(tmp_path / f"{name}.onnx")])
         assert result.exit_code == 0, result.output
@@ -276,7 +268,7 @@ def test_jobs_give_the_files_of_one_by_one(tmp_path: Path) -> None:
     texts = [(tmp_path / f"{name}.validation.csv").read_text() for name in ("one", "two")]
     assert texts[0] == texts[1]
     rows = list(csv.DictReader(texts[0].splitlines()))
-    assert [(row["seed"], row["step"]) for row in rows] == [("0", "32"), ("0", "64"), ("1", "32"), ("1", "64")]
+    assert [(row["seed"], row["step"]) for row in rows] == [("0", "128"), ("0", "256"), ("1", "128"), ("1", "256")]
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".csv", ".onnx", ".onnx"]
 
 
@@ -310,8 +302,7 @@ def test_nothing_that_a_process_said_is_lost(tmp_path: Path) -> None:
     ("flags", "words"),
     [
         (("--valid-end", "2009-01-01"), "--valid-end 2009-01-01 is not after"),
-        (("--patience", "3"), "--patience needs --valid-end"),
-        (("--keep", "best"), "--keep best needs --valid-end"),
+        (("--valid-every", "3"), "--valid-every needs --valid-end"),
         (("--resume",), "--resume needs --checkpoint-dir"),
         (("--seeds", "99999999999"), "from 0 to"),
         (("--tensorboard-log", __file__), "is a file"),
@@ -340,7 +331,10 @@ def test_what_could_not_be_written_is_refused_before_anything_is_learned(
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"gamma": 1.0}, "gamma: .*less than 1"), ({"action_low": 1.0}, "action_low 1.0 must be below action_high 1.0")],
+    [
+        ({"temperature": 0.0}, "temperature: .*greater than 0"),
+        ({"window_bars": 500}, "never 2 warm symbols on a window of 500"),
+    ],
 )
 def test_what_cannot_be_learned_is_refused(change: dict[str, Any], words: str, bars: Bars, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=words):
@@ -356,28 +350,16 @@ def test_rewards_of_a_gate_are_in_units_of_their_own_spread(bars: Bars) -> None:
     assert regime_reward_unit(scaled) == pytest.approx(1.0, rel=1e-12)
 
 
-def test_an_agent_that_is_told_the_future_wins_and_one_that_knows_nothing_does_not() -> None:
+def test_an_agent_that_is_told_the_future_earns_and_one_that_knows_nothing_does_not() -> None:
     """Small; the full run is `hybrid-bt train controls`."""
-    from hybrid_bt.envs import asset_tracks
     from hybrid_bt.train.controls import run_controls
 
-    panel = load_bars("us20", symbols=["KO", "PEP", "JNJ", "PG"], end="2003-12-31")
-    given = Lesson(Market("", panel), load_config("stable"), "stable", date(1995, 1, 3), date(2003, 12, 31), (0,), 0, 0)
-    tracks = asset_tracks(given.history(), "1995-01-03", "2003-12-31")
-    spec = SacSpec(
-        action_low=0.0,
-        action_high=1.0,
-        risk_aversion=2.0,
-        gamma=0.5,
-        net=(32, 32),
-        batch_size=128,
-        n_envs=8,
-        learning_starts=500,
-        cost_multiple=1.0,
-    )
-    found = {row.name: row for row in run_controls(tracks, given.config, spec, steps=6_000, seeds=(0,))}
-    assert all(row.passed for row in found.values())
-    assert found["tomorrow"].agent_sharpe > 3.0
+    market = Market("", load_bars("us20", end="2003-12-31"))
+    given = Lesson((market,), load_config("stable"), "stable", None, date(2003, 12, 31), (0,), 0, 0)
+    spec = SAC._replace(net=(16, 16), batch_size=256, n_groups=8, n_symbols=8, learning_starts=500)
+    found = {row.name: row for row in run_controls(grounds_of(given, None, given.end), spec, steps=12_000, seeds=(0,))}
+    assert found["tomorrow"].z > 10.0 and found["tomorrow"].earned > 0.5
+    assert all(found[name].passed and abs(found[name].z) < 3.0 for name in ("shuffled", "noise"))
 
 
 def test_validation_of_the_gate_waits_for_the_other_side_of_a_pair(bars: Bars) -> None:

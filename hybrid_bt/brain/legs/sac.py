@@ -1,7 +1,7 @@
 """Who asks the frozen policies: the SAC leg about every asset in one call, the regime gate about the market.
 
 The policy's action on an asset, beside those on the others, tilts an inverse-volatility portfolio
-(`hybrid_bt.equations.tilt`). The policy sees its own previous action, never the account.
+(`hybrid_bt.equations.tilt`). The policy sees features alone, never the account nor what it said before.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class SacLeg:
         """One for each asset."""
         asked = [i for i, (warm, traded) in enumerate(zip(view.warm, view.traded, strict=True)) if warm and traded]
         if asked and self.policy is not None:
-            rows = [(*view.features[i], self.actions[i]) for i in asked]
-            answers = checked_actions(self.policy, self.policy.act(np.array(rows)), len(rows))
+            rows = np.array([view.features[i] for i in asked])
+            answers = checked_actions(self.policy, self.policy.act(rows), len(rows))
             for i, action in zip(asked, answers.tolist(), strict=True):
                 self.actions[i] = action
         shares = [0.0] * len(self.actions)
@@ -58,12 +58,16 @@ class SacLeg:
         return [Wish((i,), (share,)) for i, share in enumerate(shares)]
 
     def wishes_of_bars(self, views: View) -> tuple[list[tuple[int]], FloatArray]:
-        """All symbols, and what is wanted of them, (T, N); the policy hands its actions on from bar to bar."""
+        """All symbols, and what is wanted of them, (T, N); a policy without memory is asked once."""
         asked, policy = views.warm & views.traded, self.policy
         actions = np.tile(np.array(self.actions), (len(asked), 1))
-        if policy is not None:
-            actions = policy.act_in_turn(views.features, asked, np.array(self.actions))  # type: ignore[attr-defined]
-            checked_actions(policy, actions.ravel(), actions.size)
+        if policy is not None and asked.any():
+            if policy.is_recurrent:  # type: ignore[attr-defined]
+                raise PolicyError("the policy has a memory; ask it bar by bar")
+            said = np.zeros(asked.shape)
+            said[asked] = checked_actions(policy, policy.act(views.features[asked]), int(asked.sum()))
+            last = np.maximum.accumulate(np.where(asked, np.arange(len(asked))[:, None], -1), axis=0)
+            actions = np.where(last >= 0, np.take_along_axis(said, np.maximum(last, 0), 0), actions)
         shares, self.scores = tilted(actions, self.scores, views.volatility, views.warm, self.params)
         self.actions = actions[-1].tolist()
         return [(i,) for i in range(asked.shape[1])], shares

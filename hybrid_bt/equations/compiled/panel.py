@@ -41,10 +41,9 @@ def _kernels() -> tuple[Callable[..., Any], ...]:
     sources = SOURCES
 
     def read(
-        closes: Floats, traded: Flags, sides: Ints, noise: Floats, rates: SpreadRates, n: Ints, work: Floats, out: Out
+        closes: Floats, traded: Flags, sides: Ints, noise: Floats, rates: SpreadRates, logs: Floats, out: Out
     ) -> None:
         assert sources >= 0
-        logs, zscores = work[0], work[1]
         out_warm, out_features, out_market, out_market_warm, out_volatility, out_correlation, out_pairs = out
         params = [KalmanParams(*as_tuple(k, N_NOISE)) for k in noise]
         pairs = [pair.first_pair(sides[p, 0], sides[p, 1], params[p]) for p in range(len(params))]
@@ -53,12 +52,11 @@ def _kernels() -> tuple[Callable[..., Any], ...]:
         for t in range(len(closes)):
             for i, close in enumerate(closes[t]):
                 logs[i] = math.log(close) if traded[t, i] else math.nan
-                zscores[i] = 0.0
             mean = features.absorb_bar(borrowed(logs), borrowed(traded[t]), assets, mean)
             pair.absorb_bar(pairs, borrowed(logs), params, rates)
-            stretch = pair.pair_zscores(pairs, borrowed(n), borrowed(zscores))
+            stretch = pair.pair_stretch(pairs)
             for i, asset in enumerate(assets):
-                for k, value in enumerate(features.asset_features(asset, mean, zscores[i])):
+                for k, value in enumerate(features.asset_features(asset, mean)):
                     out_features[t, i, k] = value
                 out_volatility[t, i] = features.volatility(asset)
                 out_warm[t, i] = features.is_warm(asset)
@@ -127,7 +125,6 @@ def read_all(
     sides: Sequence[tuple[int, int]],
     noise: Sequence[KalmanParams],
     rates: SpreadRates,
-    counts: Sequence[int],
     out: Out,
 ) -> None:
     """Read all bars of a panel.
@@ -137,15 +134,13 @@ def read_all(
     closes, traded : (T, N)
     sides : (P,) columns (y, x) of each pair
     noise : (P,) KalmanParams
-    counts : (N,) pairs that each symbol is a side of
     out
         Columns `warm` to `pairs` of a blank `legs.base.View`, which are written.
     """
     columns = np.array(sides, dtype=np.int64).reshape(-1, 2)
     numbers = np.array(noise, dtype=np.float64).reshape(-1, N_NOISE)
     given = frozen(np.ascontiguousarray(closes)), frozen(traded), frozen(columns), frozen(numbers)
-    known = SpreadRates._make(map(float, rates)), frozen(np.array(counts, dtype=np.int64))
-    _read(*given, *known, np.empty((2, closes.shape[1])), out)
+    _read(*given, SpreadRates._make(map(float, rates)), np.empty(closes.shape[1]), out)
 
 
 def hold_all(

@@ -1,0 +1,193 @@
+"""What Stable-Baselines3 steps: lanes of the gate's environment, and groups of symbols for SAC.
+
+Imports Stable-Baselines3: import this module inside functions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
+
+from hybrid_bt.envs import TradingEnv
+from hybrid_bt.envs.episodes import box, draw_episode, seeded
+from hybrid_bt.equations.env_step import GOES_ON, TRUNCATED
+from hybrid_bt.equations.features import CLIP
+from hybrid_bt.equations.tilt import score_bar
+from hybrid_bt.errors import BarsError, ConfigError
+from hybrid_bt.train.ground import LABEL_BARS, Ground
+from hybrid_bt.train.spec import SacSpec
+
+LEAST_SYMBOLS = 2  #: of a group
+
+
+class _Lanes(VecEnv):
+    """Lanes that share everything but where they stand."""
+
+    render_mode: str | None = None
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """An attribute, once per lane."""
+        return [getattr(self, attr_name)] * len(list(self._get_indices(indices)))
+
+    def set_attr(self, attr_name: str, value: object, indices: VecEnvIndices = None) -> None:
+        """Lanes share their settings."""
+        raise ConfigError(f"{attr_name} is one setting of all lanes; make another environment to change it")
+
+    def env_method(self, method_name: str, *args: object, indices: VecEnvIndices = None, **kwargs: object) -> list[Any]:
+        """Lanes are no objects."""
+        raise ConfigError(f"a lane has no method {method_name}; use DummyVecEnv to call one")
+
+    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
+        """Never."""
+        return [False] * len(list(self._get_indices(indices)))
+
+
+class LaneVecEnv(_Lanes):
+    """`Lanes` as a `VecEnv`: numbers, episodes and draws of a `DummyVecEnv` of as many `TradingEnv`.
+
+    Parameters
+    ----------
+    env : TradingEnv
+        Says what an episode is; it is not stepped itself.
+    n_envs : int
+    """
+
+    def __init__(self, env: TradingEnv, n_envs: int) -> None:
+        self.env = env
+        self._lanes = env.lanes(n_envs)
+        self._rngs = [seeded(None) for _ in range(n_envs)]
+        self._actions = np.zeros((n_envs, *(env.action_space.shape or ())), np.float32)
+        super().__init__(n_envs, env.observation_space, env.action_space)
+
+    def reset(self) -> NDArray[np.float32]:
+        """Begin an episode in every lane."""
+        for lane, seed in enumerate(self._seeds):
+            if seed is not None:
+                self._rngs[lane] = seeded(seed)
+        observations = np.stack([self._begin(lane, self._options[lane]) for lane in range(self.num_envs)])
+        self._reset_seeds()
+        self._reset_options()
+        return observations
+
+    def _begin(self, lane: int, options: dict[str, Any]) -> NDArray[np.float32]:
+        episode = draw_episode(self._rngs[lane], self.env.tracks, self.env.episode_bars, options)
+        self.reset_infos[lane] = {"symbol": self.env.tracks[episode.track].symbol}
+        return self._lanes.begin(lane, episode)
+
+    def step_async(self, actions: NDArray[np.float32]) -> None:
+        """Keep the actions, (n, 1) or (n, N)."""
+        self._actions = np.asarray(actions, np.float32).reshape(self._actions.shape)
+
+    def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
+        """Step all lanes; those whose episode ends begin another."""
+        observations, rewards, ended = self._lanes.step(self._actions)
+        infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
+        dones: NDArray[np.bool_] = ended != GOES_ON
+        for lane in sorted(self._lanes.waiting):
+            cut, last = bool(ended[lane] == TRUNCATED), observations[lane].copy()
+            infos[lane] = {"TimeLimit.truncated": cut, "terminal_observation": last}
+            observations[lane] = self._begin(lane, {})
+        return observations, rewards, dones, infos
+
+    def state(self) -> dict[str, Any]:
+        """The running episodes and the generators, for `restore`."""
+        return {"lanes": self._lanes.state(), "rngs": [rng.bit_generator.state for rng in self._rngs]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self._lanes.restore(state["lanes"])
+        for rng, saved in zip(self._rngs, state["rngs"], strict=True):
+            rng.bit_generator.state = dict(saved)
+
+
+class GroupVecEnv(_Lanes):
+    """Groups side by side, one lane a symbol of a group; an episode is a window of a market.
+
+    Parameters
+    ----------
+    grounds : sequence of Ground
+        Markets, drawn from with equal odds.
+    spec : SacSpec
+        Groups are smaller than it says where the smallest market is.
+
+    Raises
+    ------
+    BarsError
+        If a market has no window on which two symbols are warm.
+    """
+
+    def __init__(self, grounds: Sequence[Ground], spec: SacSpec) -> None:
+        self.grounds, self.window_bars = tuple(grounds), spec.window_bars
+        last = spec.window_bars - 1
+        self._whole = [ground.usable[: len(ground.usable) - last] & ground.usable[last:] for ground in grounds]
+        widest = [int(whole.sum(axis=1).max(initial=0)) for whole in self._whole]
+        for ground, most in zip(grounds, widest, strict=True):
+            if most < LEAST_SYMBOLS:
+                raise BarsError(
+                    f"training: {', '.join(ground.symbols):.60} are never {LEAST_SYMBOLS} warm symbols on a window of "
+                    f"{spec.window_bars} bars and {LABEL_BARS + 1} behind it; choose an earlier start or more data"
+                )
+        self.size = min(spec.n_symbols, *widest)
+        self._starts = [np.flatnonzero(whole.sum(axis=1) >= self.size) for whole in self._whole]
+        self._rng, shape = seeded(None), (spec.n_groups, self.size)
+        self._where = np.zeros((spec.n_groups, 3), np.int64)  # ground, row, bars of the window that are left
+        self._columns, self._actions = np.zeros(shape, np.int64), np.zeros(shape)
+        seen = box(-CLIP, CLIP, grounds[0].features.shape[2])
+        super().__init__(spec.n_groups * self.size, seen, box(-1.0, 1.0, 1))
+
+    def _begin(self, group: int) -> None:
+        market = int(self._rng.integers(len(self.grounds)))
+        row = int(self._rng.choice(self._starts[market]))
+        self._where[group] = market, row, self.window_bars
+        self._columns[group] = self._rng.permutation(np.flatnonzero(self._whole[market][row]))[: self.size]
+
+    def _of_groups(self, field: str) -> NDArray[Any]:
+        """Rows of a field of `Ground`, (G, S, ...)."""
+        picked = zip(self._where.tolist(), self._columns, strict=True)
+        return np.stack([getattr(self.grounds[market], field)[row, columns] for (market, row, _), columns in picked])
+
+    def _seen(self) -> NDArray[np.float32]:
+        return self._of_groups("features").reshape(self.num_envs, -1)
+
+    def reset(self) -> NDArray[np.float32]:
+        """Draw all groups."""
+        if self._seeds[0] is not None:
+            self._rng = seeded(self._seeds[0])
+        self._reset_seeds()
+        for group in range(len(self._where)):
+            self._begin(group)
+        return self._seen()
+
+    def step_async(self, actions: NDArray[np.float32]) -> None:
+        """Keep the actions, (n, 1)."""
+        self._actions = np.asarray(actions, np.float64).reshape(self._columns.shape)
+
+    def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
+        """Pay for the actions and go on a bar; groups whose window is over are drawn anew."""
+        gains, z, warm = self._of_groups("gains"), np.zeros(self._columns.shape), [True] * self.size
+        for scores, actions in zip(z, self._actions.tolist(), strict=True):
+            score_bar(scores, actions, warm, 0.0)
+        paid = z * (gains - gains.mean(axis=1, keepdims=True)) / self._of_groups("risk")
+        self._where += 0, 1, -1
+        over = self._where[:, 2] == 0
+        for group in np.flatnonzero(over).tolist():
+            self._begin(group)
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        return self._seen(), paid.ravel().astype(np.float32), np.repeat(over, self.size), infos
+
+    def state(self) -> dict[str, Any]:
+        """The running windows and the generator, for `restore`."""
+        return {"lanes": [self._where.copy(), self._columns.copy()], "rngs": [self._rng.bit_generator.state]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self._where[...], self._columns[...] = state["lanes"]
+        self._rng.bit_generator.state = dict(state["rngs"][0])
