@@ -44,8 +44,6 @@ from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.env_step import GOES_ON, RUINED, TRUNCATED, reward_of
 from hybrid_bt.equations.features import ASSET_FEATURES, CLIP, MARKET_FEATURES, OBSERVATIONS
 from hybrid_bt.equations.fusion import (
-    NOTHING,
-    WHOLE,
     RiskUnit,
     Said,
     Settled,

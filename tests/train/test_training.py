@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from brain_cases import opinions_of
 from click.testing import CliRunner
 from places import ROOT
 from small_specs import GATE, SAC
@@ -33,6 +32,7 @@ from hybrid_bt.brain.records import record
 from hybrid_bt.commands.train import main
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import Policies, build, load_policies
+from hybrid_bt.equations.bundles import layout_of
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.train.members import Event, Member, Practice, Trained, train_member
