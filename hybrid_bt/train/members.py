@@ -114,7 +114,8 @@ def _fingerprint(parts: Sequence[Track | Ground]) -> str:
     """Over everything that the environments read."""
     digest = hashlib.sha256()
     for part in parts:
-        for array in map(np.ascontiguousarray, part):
+        flat = (one for value in part for one in (value if isinstance(value, tuple) else (value,)))
+        for array in map(np.ascontiguousarray, flat):
             digest.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
     return digest.hexdigest()
 
