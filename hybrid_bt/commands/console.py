@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 USER_MISTAKE = 2  #: exit status
+TRAINERS = ("torch", "stable_baselines3", "sb3_contrib", "onnx")  #: modules of the extra `train`
 NEAREST = "hybrid_bt.nearest"  #: how characters are written that the output's encoding lacks
 WIDTH = 120  #: columns where the output is no terminal
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}

@@ -12,11 +12,10 @@ from typing import Any
 
 import click
 
-from hybrid_bt.commands.console import DAY, FILE, Flag, Group, check_installed, flag, listed, option
+from hybrid_bt.commands.console import DAY, FILE, TRAINERS, Flag, Group, check_installed, flag, listed, option
 from hybrid_bt.commands.options import shared
 from hybrid_bt.errors import PolicyError
 
-NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 COSTS = {"spread_bps": "spread_bps", "fee_bps": "fee_bps", "borrow_bps": "borrow_bps_per_year"}  #: flag -> in manifests
 MAX_NAMES_BYTES = 65_536
 MAX_MESSAGE = 1_000  # letters
@@ -91,7 +90,7 @@ def import_sb3(model: Path, kind: str, observation: str, out: Path, seed: int | 
     The file is read as data, and nothing in it is run, unless you --trust it. The frozen policy repeats
     model.predict(deterministic=True), VecNormalize included; that is checked before it is written.
     """
-    check_installed("importing", "train", NEEDED)
+    check_installed("importing", "train", TRAINERS)
     from hybrid_bt.equations.features import OBSERVATIONS
     from hybrid_bt.policies.sb3_model import import_model
 

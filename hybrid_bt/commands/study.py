@@ -55,7 +55,7 @@ START_SECONDS = 8.0  #: of a window: imports, features, freezing, recording
     type=click.IntRange(min=0),
     help="Members of the ensembles that are looked at alone.  [default: the preset's]",
 )
-@flag("--retrain", help="Train policies for each window with these steps (extra `train`; long).")
+@flag("--retrain", help="Train policies for each window, or each market left out (extra `train`; long).")
 @shared("steps")
 @option("--resamples", type=click.IntRange(min=10), help="Of the bootstrap.  [default: the preset's]")
 @shared("config", "in-sample", "jobs")
@@ -140,7 +140,7 @@ def _readme_blocks(flags: Flags) -> dict[str, str]:
 def _market_blocks(flags: Flags) -> dict[str, str]:
     from hybrid_bt.commands.study_markets import left_out_tables
 
-    return {"results markets": console.printed(*left_out_tables(flags)[0][:2])}
+    return {"results markets": console.printed(*left_out_tables({**flags, "retrain": True})[0][:2])}
 
 
 RENEWED = {"readme": _readme_blocks, "markets": _market_blocks}  #: preset -> what it writes into the pages

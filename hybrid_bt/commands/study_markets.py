@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from hybrid_bt.bars.market import Market
 
+BEFORE, SEEDS = date(2009, 12, 31), (0, 1, 2, 3, 4)  #: last day that a policy of `--retrain` learns from; its members
 #: those whose bars lie before 2010, and that nothing else is judged on
 MARKETS = ("us20", "olps:nyse_o", "olps:nyse_n", "olps:tse", "olps:sp500")
 
@@ -43,12 +46,13 @@ def left_out_tables(flags: Flags) -> tuple[list[str | Table], list[str]]:
     and the markets that failed."""
     config, out = as_config(flags["mode"], flags["config"]), flags["out"]
     markets = markets_of({**flags, "markets": flags["markets"] or MARKETS})
-    jobs = jobs_of(markets, flags["mode"], config, given_policies(flags["policies"], config))
+    folder = flags["policies"] or (out / "policies" if flags["retrain"] else None)
+    if flags["retrain"]:
+        _train(markets, config, flags, folder)
+    jobs = jobs_of(markets, flags["mode"], config, given_policies(folder, config))
     how = {"n_resamples": flags["resamples"] or N_RESAMPLES, "seed": flags["seed"], "backend": flags["backend"]}
     with console.progress_bar(f"{len(jobs)} markets, {flags['mode']}") as bar:
-        found = leave_one_out(
-            jobs, out, left_out=flags["policies"] is not None, n_jobs=flags["jobs"], progress=bar, **how
-        )
+        found = leave_one_out(jobs, out, left_out=folder is not None, n_jobs=flags["jobs"], progress=bar, **how)
     write_left_out(found, out)
     ledger = out.absolute().parent / LEDGER
     before = read_trials(ledger)
@@ -115,6 +119,25 @@ def given_policies(folder: Path | None, config: Config) -> Callable[[Market], Po
         return given
 
     return found
+
+
+def _train(markets: Sequence[Market], config: Config, flags: Flags, folder: Path) -> None:
+    """A SAC for each market that has no file yet, on the others' bars before 2010."""
+    console.check_installed("training", "train", console.TRAINERS)
+    from hybrid_bt.train.logbook import Logbook
+    from hybrid_bt.train.members import Practice
+    from hybrid_bt.train.pipeline import Lesson, learn
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for market in markets:
+        out = folder / f"{market.name}.onnx"
+        if not out.exists():
+            others, practice = tuple(m for m in markets if m is not market), Practice(jobs=flags["jobs"])
+            steps = flags["sac_steps"], flags["ppo_steps"]
+            lesson = Lesson(others, config, flags["mode"], None, BEFORE, SEEDS, *steps, practice=practice)
+            logbook = Logbook(out)
+            with logbook.progress(sys.stderr.isatty()):
+                learn("sac", lesson._replace(left_out=market.bars, tell=logbook.hear), out)
 
 
 def _configuration(job: MarketJob) -> dict[str, object]:

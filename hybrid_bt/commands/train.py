@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, check_installed, command, flag, listed, option
+from hybrid_bt.commands.console import (
+    COUNT,
+    DAY,
+    FILE,
+    TRAINERS,
+    Flag,
+    Flags,
+    check_installed,
+    command,
+    flag,
+    listed,
+    option,
+)
 from hybrid_bt.commands.options import market_of, shared
 from hybrid_bt.config.parts import MODES
 from hybrid_bt.errors import ConfigError
@@ -23,7 +35,6 @@ if TYPE_CHECKING:
 REHEARSED_TO = date(2004, 12, 31)  #: where the shipped policies' rehearsal ends: the bars that settings learned on
 MOST_SEED = 2**31 - 1  #: environments count on from it, and numpy's seeds end at 2**32
 FOLDER = click.Path(path_type=Path, file_okay=False)
-NEEDED = ("torch", "stable_baselines3", "sb3_contrib", "onnx")
 
 
 @command("train")
@@ -62,7 +73,7 @@ def main(kind: str, **flags: Flag) -> None:
     controls trains agents that must earn (one is told what will come) and agents that must not (shuffled returns;
     features of noise), within the training span; status 1 if one of them does otherwise.
     """
-    check_installed("training", "train", NEEDED)
+    check_installed("training", "train", TRAINERS)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from hybrid_bt.train.logbook import Logbook
     from hybrid_bt.train.pipeline import learn

@@ -44,9 +44,9 @@ from hybrid_bt.equations.book import (
     Book,
     Tape,
     balance,
+    check_submitted,
     execute,
     first_bars,
-    margin_check,
     mark,
     open_account,
     worth,
@@ -55,20 +55,6 @@ from hybrid_bt.equations.costs import Costs, commission, interest, interest_rate
 from hybrid_bt.equations.sizing import OrderRules, fit_to_cash, join_orders, order_size, submission_order
 
 Terms: TypeAlias = tuple[float, Costs, OrderRules]
-
-
-def _check_submitted(account: Account, book: Book, costs: Costs) -> tuple[int, int]:
-    """Accept or refuse the orders of the row before; the new counts of waiting and rejected orders."""
-    scratch, waiting, rejected = account.cash, account.waiting, account.rejected
-    for k in range(account.waiting, account.waiting + account.submitted):
-        i = book.queue[k]
-        scratch = margin_check(book.size[i], book.order[i], book.order_close[i], scratch, costs)
-        if scratch >= 0.0:
-            book.queue[waiting] = i
-            waiting += 1
-        else:
-            rejected += 1
-    return waiting, rejected
 
 
 def _interest(account: Account, book: Book, t: int, day: int, close_row: Numbers, costs: Costs, tape: Tape) -> float:
@@ -152,7 +138,7 @@ def broker_day(
     """
     waiting, rejected, cash, owed = account.waiting, account.rejected, account.cash, 0.0
     if account.submitted > 0:
-        waiting, rejected = _check_submitted(account, book, costs)
+        waiting, rejected = check_submitted(account, book, costs)
     if costs.borrow_bps_per_year > 0.0 or reads_cash(costs):
         owed = _interest(account, book, t, day, close_row, costs, tape)
         cash -= owed

@@ -111,6 +111,20 @@ def margin_check(held: float, order: float, close: float, cash: float, costs: Co
     return cash
 
 
+def check_submitted(account: Account, book: Book, costs: Costs) -> tuple[int, int]:
+    """Accept or refuse the orders of the row before; the new counts of waiting and rejected orders."""
+    scratch, waiting, rejected = account.cash, account.waiting, account.rejected
+    for k in range(account.waiting, account.waiting + account.submitted):
+        i = book.queue[k]
+        scratch = margin_check(book.size[i], book.order[i], book.order_close[i], scratch, costs)
+        if scratch >= 0.0:
+            book.queue[waiting] = i
+            waiting += 1
+        else:
+            rejected += 1
+    return waiting, rejected
+
+
 def execute(
     held: float, entry: float, order: float, price: float, cash: float, costs: Costs
 ) -> tuple[float, float, float, float]:

@@ -14,8 +14,10 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from hybrid_bt.bars import Bars, instant
-from hybrid_bt.bars.market import Market
+from hybrid_bt.bars.market import Market, may_teach
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import MarketHistory, read_panel
 from hybrid_bt.brain.records import Opinions
@@ -28,7 +30,7 @@ from hybrid_bt.errors import ConfigError
 from hybrid_bt.files.texts import plain
 from hybrid_bt.policies.freeze import freeze
 from hybrid_bt.policies.frozen import FrozenPolicy
-from hybrid_bt.train.ground import Ground, ground_of
+from hybrid_bt.train.ground import LABEL_BARS, Ground, ground_of
 from hybrid_bt.train.members import Member, Practice, Tell, Trained, train_all
 from hybrid_bt.train.spec import (
     GATE_SPECS,
@@ -62,6 +64,7 @@ class Lesson(NamedTuple):
     ppo_steps: int  #: of a gate
     valid_end: date | None = None  #: last day of validation, which begins behind `end`; None for no validation
     rehearse_to: date | None = None  #: last training day of a rehearsal; None for none
+    left_out: Bars | None = None  #: SAC is to be judged on these: nothing is learned from what they may share
     practice: Practice = Practice()
     tell: Tell = lambda event: None
     sac: SacSpec = SacSpec()
@@ -128,8 +131,14 @@ def _for_seeds(lesson: Lesson, first: Member, validation: Validation) -> list[Me
 
 def grounds_of(lesson: Lesson, start: date | None, end: date) -> tuple[Ground, ...]:
     """Of each market, on some days."""
-    histories = [history_of(market.until(end).bars, (), lesson.config) for market in lesson.markets]
-    return tuple(ground_of(history, instant(start) if start else None) for history in histories)
+    found = []
+    for market in lesson.markets:
+        ground = ground_of(history_of(market.until(end).bars, (), lesson.config), instant(start) if start else None)
+        if lesson.left_out is not None:
+            teaches = may_teach(market.until(end).bars, lesson.left_out, LABEL_BARS + 1)
+            ground = ground._replace(usable=ground.usable & teaches[:, None])
+        found.append(ground)
+    return tuple(ground for ground in found if np.count_nonzero(ground.usable.any(axis=1)) > lesson.sac.window_bars)
 
 
 def _sac_member(lesson: Lesson, name: str, span: tuple[date | None, date]) -> Member:
