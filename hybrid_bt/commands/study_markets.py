@@ -47,7 +47,7 @@ def left_out_tables(flags: Flags) -> tuple[list[str | Table], list[str]]:
     config, out = as_config(flags["mode"], flags["config"]), flags["out"]
     markets = markets_of({**flags, "markets": flags["markets"] or MARKETS})
     folder = flags["policies"] or (out / "policies" if flags["retrain"] else None)
-    if flags["retrain"]:
+    if flags["retrain"] and folder is not None:
         _train(markets, config, flags, folder)
     jobs = jobs_of(markets, flags["mode"], config, given_policies(folder, config))
     how = {"n_resamples": flags["resamples"] or N_RESAMPLES, "seed": flags["seed"], "backend": flags["backend"]}
