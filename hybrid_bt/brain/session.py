@@ -1,7 +1,6 @@
 """A session: the decisions of one account, bar after bar, and what stands around them. It knows no framework.
 
     sent = session.bar(stamp, closes, books, advice)
-
     brain, bar by bar or ahead of them -> what documents advise -> guard -> recorder -> journal
 
 Whoever trades brings the rows, looks into the account where the guard asks for it, and carries out what comes back.

@@ -176,7 +176,8 @@ def send_orders(
     rules: OrderRules,
     costs: Costs,
 ) -> Account:
-    """Decide on row t, after its close: queue an order for each symbol that needs one.
+    """The account after deciding on row t, behind its close: an order queued for each symbol that needs one, and `ruined`
+    set for good if equity <= 0.
 
     Parameters
     ----------
@@ -184,11 +185,6 @@ def send_orders(
         Signed fractions of equity; NaN keeps what is held.
     sides : sequence of int, length N or empty
         Symbols with equal labels trade as one decision; empty: each one alone.
-
-    Returns
-    -------
-    Account
-        With the orders submitted, and `ruined` set for good if equity <= 0.
     """
     cash, equity, seen, waiting, _, was_ruined, rejected, fills, paid, interest = account
     sizes, fresh, orders, net, gross = book.size, book.fresh, 0, 0.0, 0.0
