@@ -16,7 +16,7 @@ from hybrid_bt.strategies import HybridStrategy
 
 OUT_OF_SAMPLE = 5_043  #: row of us20 behind the shipped policies' training span
 HOUSE = Path(hybrid_bt.__file__).resolve().parent.parent
-MOST_FILES, MOST_PASSINGS = 12, 60
+MOST_FILES, MOST_PASSINGS = 13, 60
 WARM, BARS = 290, 360  #: bars behind the warm-up and in all
 BAND = {"account": {"rebalance_band": 0.05}}  #: so wide that most bars need no order
 
@@ -63,6 +63,6 @@ def test_bar_passes_few_files() -> None:
     warm = [found[row] for row in range(WARM + 5, BARS)]  # what is looked up once is known by then
     quiet = [files for files, _, orders in warm if not orders]
     assert quiet and max(map(len, quiet)) <= MOST_FILES, "\n".join(sorted(max(quiet, key=len)))
-    # an order is made by a file of its own, which looks at the feed
-    assert max(len(files) for files, _, _ in warm) <= MOST_FILES + 2
+    # an order is made by a file of its own, which looks at the feed; what it costs decides whether cash carries it
+    assert max(len(files) for files, _, _ in warm) <= MOST_FILES + 3
     assert max(sum(passings.values()) for _, passings, _ in warm) <= MOST_PASSINGS
