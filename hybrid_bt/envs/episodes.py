@@ -52,7 +52,7 @@ class Track(NamedTuple):
     span: Span
     legs: tuple[NDArray[Any], ...] = ()  #: of a regime: recorded targets (T, N) of each leg, then 1 where one waits
     lines: tuple[tuple[float, float, float], ...] = ()  #: of a regime: `MixParams.further`
-    sides: NDArray[np.int64] | None = None  #: (T, N) labels of what trades as one decision; None: each symbol alone
+    sides: NDArray[np.int64] | tuple[()] = ()  #: (T, N) labels of what trades as one decision; none: each symbol alone
 
     @property
     def symbol(self) -> str:

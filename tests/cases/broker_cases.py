@@ -115,7 +115,7 @@ def environment_of(case: Case) -> TradingEnv:
     nothing = np.zeros((n_bars, 0), np.float32), np.zeros((n_bars, n)), np.zeros(n_bars)
     span = Span(0, n_bars - 1)
     track = Track(case.panel.symbols, *nothing, case.panel.open, case.panel.close, days_of(case.panel), span)
-    track = track._replace(sides=case.sides)
+    track = track._replace(sides=() if case.sides is None else case.sides)
     task = Task(low=-6.0, high=6.0, costs=case.costs, rules=case.rules, risk=NO_LIMITS)
     return TradingEnv(PORTFOLIO, [track], task, episode_bars=None, cash=case.cash)
 
