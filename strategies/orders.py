@@ -8,7 +8,7 @@ from math import inf, nan
 
 from hybrid_bt.brain.settling import Books
 from hybrid_bt.equations.accounting import send_orders
-from hybrid_bt.equations.book import new_book, open_account
+from hybrid_bt.equations.book import margin_check, new_book, open_account
 from hybrid_bt.equations.costs import BPS, Costs
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.equations.sizing import OrderRules
@@ -103,7 +103,7 @@ class TargetOrders:
         self.ruined = False
         self._closes = [feed.lines.close for feed in self.feeds]  # found once: a feed's `__getattr__` costs more
         self._lengths = [0] * len(self.feeds)
-        self._book = new_book(len(self.feeds))
+        self._book, self._account = new_book(len(self.feeds)), open_account(0.0)
 
     def skip(self) -> None:
         """Let a bar before the first decision pass."""
@@ -143,15 +143,15 @@ class TargetOrders:
             The orders sent, in the order of submission.
         """
         broker = self.strategy.broker
-        equity = float(broker.getvalue()) * self.equity_share
+        value = float(broker.getvalue())
+        equity = value * self.equity_share
         if equity != equity:
             raise BarsError(
                 f"account: equity is not a number on {self.strategy.datetime.datetime(0)}; a feed gave a price that is "
                 "not one, and the broker filled or marked at it; check the prices (hybrid-bt data check)"
             )
         self.ruined = self.ruined or not equity > 0.0
-        n, cash = len(self._lengths), float(broker.getcash())
-        labels = () if sides is None else sides
+        n, labels = len(self._lengths), () if sides is None else sides
         if len(labels) not in (0, n):
             raise ConfigError(f"orders: sides must be a label for each of {n} feeds, not {len(labels)} of them")
         book, closes = self._book, [nan] * n
@@ -163,18 +163,21 @@ class TargetOrders:
                 book.size[i], closes[i] = float(broker.getposition(feed).size), close[0] * self._multipliers[i]
                 if self._holdings is not None:
                     book.size[i] = self._holdings.size(i)
-        account = open_account(self._cash(cash, equity))._replace(equity=equity, ruined=self.ruined)
-        wanted = [float(target) for target in targets]
-        sent = send_orders(account, book, 0, wanted, closes, labels, self.rules, self._costs(closes))
+        costs, wanted = self._costs(closes), [float(target) for target in targets]
+        account = self._account._replace(cash=self._cash(value, costs), equity=equity, ruined=self.ruined)
+        sent = send_orders(account, book, 0, wanted, closes, labels, self.rules, costs)
         return [self._order(i, book.order[i]) for i in list(book.queue)[: sent.submitted + sent.waiting]]
 
-    def _cash(self, cash: float, equity: float) -> float:
-        """What buys may be paid from: the broker's cash, and beside other strategies no more than this one's own."""
-        if self._holdings is None or not self._pay_in_full:
-            return cash if self._pay_in_full else inf
-        books, leverage = self.books(), self._leverage
-        worth = [size * price for size, price in zip(books.sizes, books.worth, strict=True) if size != 0.0]
-        return min(cash, equity - sum(value / leverage if value > 0.0 else value for value in worth))
+    def _cash(self, value: float, costs: Costs) -> float:
+        """What buys may be paid from: behind the orders that others sent on this bar, less the others' buffer."""
+        if not self._pay_in_full:
+            return inf
+        broker = self.strategy.broker
+        cash = float(broker.getcash()) - self.rules.cash_buffer * (1.0 - self.equity_share) * value
+        for order in getattr(broker, "submitted", ()):
+            held, size, close = _known_size(broker, order.data), order.executed.remsize, order.created.price
+            cash = margin_check(held, float(size), float(close), cash, costs)
+        return cash
 
     def _costs(self, closes: Sequence[float]) -> Costs:
         """What the margin check will take: of schemes that differ, or that are Backtrader's own, the dearest."""

@@ -55,7 +55,7 @@ class Track(NamedTuple):
     layout: Layout = Layout((), (), ())  #: of those sides
     waits: tuple[NDArray[np.bool_], ...] = ()  #: of a regime: (T, N) whether a symbol waits for another
     lines: tuple[Line, ...] = ()  #: of a regime: the legs' shares of risk at r = -1, 0 and +1
-    sides: NDArray[np.int64] | None = None  #: (T, N) labels of what trades as one decision; None: each symbol alone
+    sides: NDArray[np.int64] | tuple[()] = ()  #: (T, N) labels of what trades as one decision; none: each symbol alone
 
     @property
     def symbol(self) -> str:

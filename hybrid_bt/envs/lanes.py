@@ -66,13 +66,13 @@ class Market(NamedTuple):
     @classmethod
     def of(cls, tracks: Sequence[Track]) -> Market:
         """The tracks laid out."""
-        panels, joins = [], any(track.sides is not None for track in tracks)
+        panels, joins = [], any(len(track.sides) > 0 for track in tracks)
         for track in tracks:
             days, correlation = (
                 np.broadcast_to(row[:, None], track.opens.shape) for row in (track.days, track.correlation)
             )
-            alone = np.arange(track.opens.shape[1]) if track.sides is None else track.sides
-            sides = [np.broadcast_to(alone, track.opens.shape)] if joins else []
+            labels = track.sides if len(track.sides) else np.arange(track.opens.shape[1])
+            sides = [np.broadcast_to(labels, track.opens.shape)] if joins else []
             market = track.opens, track.closes, track.volatility, days, correlation
             panels.append(np.stack([*market, *sides, *track.waits]))
         parts = tracks[0].layout

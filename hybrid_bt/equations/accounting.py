@@ -176,8 +176,8 @@ def send_orders(
     rules: OrderRules,
     costs: Costs,
 ) -> Account:
-    """The account after deciding on row t, behind its close: an order queued for each symbol that needs one, and `ruined`
-    set for good if equity <= 0.
+    """The account after deciding on row t, behind its close: an order is queued for each symbol that needs one, and
+    `ruined` set for good if equity <= 0.
 
     Parameters
     ----------
