@@ -57,7 +57,7 @@ class ObviousHybrid(bt.Strategy):
         self.values.append(self.broker.getvalue())
         for i, row in enumerate(view.features):
             if view.warm[i]:
-                seen = np.array([*row, self.actions[i]], dtype=np.float32)
+                seen = np.array(row, dtype=np.float32)
                 self.actions[i] = float(self.p.sac.predict(seen, deterministic=True)[0][0])
         shares, risks, r = [0.0] * n, [0.0] * 2, 0.0
         tilt_bars([shares], self.scores, [self.actions], [view.volatility], [view.warm], self.tilt)

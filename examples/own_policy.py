@@ -11,7 +11,7 @@ from hybrid_bt.equations.features import MARKET_FEATURES as MARKET
 from hybrid_bt.equations.features import OBSERVATIONS
 from hybrid_bt.feeds import load_bars, to_feeds
 
-TREND = OBSERVATIONS["sac"].index("trend_63")
+TREND = OBSERVATIONS["sac"].index("relative_63")
 print("a row of an asset: ", ", ".join(OBSERVATIONS["sac"]))
 print("the market's row:  ", ", ".join(MARKET))
 

@@ -131,14 +131,17 @@ def _for_seeds(lesson: Lesson, first: Member, validation: Validation) -> list[Me
 
 def grounds_of(lesson: Lesson, start: date | None, end: date) -> tuple[Ground, ...]:
     """Of each market, on some days."""
-    found = []
-    for market in lesson.markets:
-        ground = ground_of(history_of(market.until(end).bars, (), lesson.config), instant(start) if start else None)
-        if lesson.left_out is not None:
-            teaches = may_teach(market.until(end).bars, lesson.left_out, LABEL_BARS + 1)
-            ground = ground._replace(usable=ground.usable & teaches[:, None])
-        found.append(ground)
-    return tuple(ground for ground in found if np.count_nonzero(ground.usable.any(axis=1)) > lesson.sac.window_bars)
+    grounds = [_ground(lesson, market.until(end), start) for market in lesson.markets]
+    least = lesson.sac.window_bars if lesson.left_out is not None else 0
+    return tuple(ground for ground in grounds if np.count_nonzero(ground.usable.any(axis=1)) >= least)
+
+
+def _ground(lesson: Lesson, market: Market, start: date | None) -> Ground:
+    ground = ground_of(history_of(market.bars, (), lesson.config), instant(start) if start else None)
+    if lesson.left_out is None:
+        return ground
+    teaches = may_teach(market.bars, lesson.left_out, LABEL_BARS + 1)
+    return ground._replace(usable=ground.usable & teaches[:, None])
 
 
 def _sac_member(lesson: Lesson, name: str, span: tuple[date | None, date]) -> Member:

@@ -151,7 +151,7 @@ def test_rows_of_a_layout_that_grew_keep_their_sides() -> None:
 @pytest.mark.parametrize(("n_pairs", "part"), [(1, 0.1), (4, 0.4), (10, 1.0), (17, 1.0)])
 def test_few_pairs_that_a_rule_found_carry_little(n_pairs: int, part: float) -> None:
     config = load_config("stable")
-    found, named = config.lines(n_pairs), config.lines()
+    found, named = config.with_pairs_found(n_pairs).lines(), config.lines()
     assert found[1] == pytest.approx([part * share for share in config.fusion], rel=1e-15)
     assert found[0] == named[0] == (1.0, 1.0, 1.0) and named[1] == tuple(config.fusion)
 

@@ -203,7 +203,7 @@ def test_vecnormalize_of_rewards_only_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_columns_may_come_in_any_order(tmp_path: Path) -> None:
-    names = (ASSET[7], ASSET[0], ASSET[-1], ASSET[3], ASSET[2])
+    names = (ASSET[5], ASSET[0], ASSET[-1], ASSET[3], ASSET[2])
     model = made(SAC)
     policy, x = imported(model, tmp_path, names=names), seen(100)
     policy.check_observation(ASSET)
@@ -500,7 +500,7 @@ class Doubled(BaseFeaturesExtractor):
         (lambda: made(PPO, options={"use_sde": True}, squash_output=True), {}, "squash_output"),
         (lambda: made(RecurrentPPO), {}, "--kind gate"),
         (lambda: made(RecurrentPPO, lstm_kwargs={"proj_size": 3}), {"kind": "gate"}, "plain RecurrentPPO actor"),
-        (lambda: made(SAC), {"names": [*ASSET[: N - 1], "trend_2l"]}, r"did you mean 'trend_21'"),
+        (lambda: made(SAC), {"names": [*ASSET[: N - 1], "relative_2l"]}, r"did you mean 'relative_21'"),
         (lambda: made(SAC), {"names": [*ASSET[: N - 1], ASSET[0]]}, "comes twice"),
         (lambda: made(SAC), {"names": ["market_return_1", *ASSET[1:N]]}, "not made for a sac"),
         (lambda: made(SAC), {"names": ASSET[:3]}, "3 observation names for a model that reads 5"),
