@@ -89,7 +89,7 @@ def random_opinions(case: Any, seed: int) -> Opinions:
 def test_history_is_the_same_compiled(bars: Bars, pairs: tuple[str, ...]) -> None:
     reader = reader_of(bars, pairs)
     slow, fast = (read_history(bars, reader, compiled=compiled) for compiled in (False, True))
-    assert slow.warm.any() and (np.abs(slow.assets[..., -1]).max() > 0.5) == bool(reader.columns)
+    assert slow.warm.any() and (np.abs(slow.market[:, -1]).max() > 0.5) == bool(reader.columns)
     assert_same_arrays(fast[1:], slow[1:])
 
 
