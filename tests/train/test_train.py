@@ -14,11 +14,15 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
 from hybrid_bt.commands.train import main
 from hybrid_bt.config import load_config
+from hybrid_bt.envs import history_of
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.policies.frozen import FrozenPolicy
+from hybrid_bt.train.ground import ground_of
 from hybrid_bt.train.pipeline import Lesson, cross_fitted_legs, learn
 
 pytest.importorskip("torch")
+
+from hybrid_bt.train.vec_envs import GroupVecEnv
 
 END = date(1997, 6, 30)
 
@@ -115,3 +119,41 @@ def test_misuse_ends_with_status_2_and_no_file(flags: tuple[str, ...], words: st
     assert result.exit_code == 2, result.output
     assert words in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_step_pays_each_asset_for_its_own_score_and_for_what_came_after_the_fill() -> None:
+    """By hand on one group: the standard score, times the next five bars from the next open, over relative risk."""
+    panel = load_bars("us20", symbols=["KO", "PEP", "JNJ"], end="1996-12-31")
+    history = history_of(panel, (), load_config("stable"))
+    ground, spec = ground_of(history), SAC._replace(n_groups=1, n_symbols=3)
+    env = GroupVecEnv([ground], spec)
+    env.seed(3)
+    env.reset()
+    (_, row, _), (columns,) = env._where[0], env._columns
+    _, paid, dones, _ = env.step(np.array([[0.5], [0.5], [-1.0]], np.float32))
+    opens, risk = np.log(panel.open), history.volatility[row] * np.sqrt(1.0 - history.correlation[row])
+    moved = (opens[row + 6] - opens[row + 1])[columns]
+    z = np.array([1.0, 1.0, -2.0]) / np.sqrt(2.0)
+    np.testing.assert_allclose(paid, z * (moved - moved.mean()) / risk[columns], rtol=1e-5)
+    assert not dones.any() and not ground.usable[-6:].any() and not ground.usable[:252].any()
+
+
+def test_two_markets_are_learned_from_and_named(bars: Bars, tmp_path: Path) -> None:
+    other = load_bars("us20", symbols=["CVX", "XOM"], end="1999-12-31").between("1993-01-01")
+    given = lesson(bars)._replace(markets=(Market("drinks", bars), Market("oil", other)), start=None)
+    policy = learn("sac", given, tmp_path / "both.onnx")
+    found = policy.manifest
+    assert [(one.name, one.symbols, one.end) for one in found.markets] == [
+        ("drinks", ("KO", "PEP", "JNJ"), END),
+        ("oil", ("CVX", "XOM"), END),
+    ]
+    assert found.markets[1].sha256 == other.between(None, END).sha256 and found.format_version == 2
+    assert found.train_start == date(1993, 1, 4) and found.symbols == ("KO", "PEP", "JNJ", "CVX", "XOM")
+    alone = learn("sac", lesson(bars), tmp_path / "alone.onnx").manifest
+    assert alone.markets == () and alone.graph_sha256 != found.graph_sha256
+
+
+def test_prices_that_were_rounded_to_coarse_steps_are_not_learned_from() -> None:
+    panel = load_bars("us20", symbols=["AAPL", "KO"], end="2004-12-31")
+    ground, last = ground_of(history_of(panel, (), load_config("stable"))), np.flatnonzero(panel.close[:, 0] < 2.5)[-1]
+    assert not ground.usable[: last + 1, 0].any()

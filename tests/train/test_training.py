@@ -33,7 +33,7 @@ from hybrid_bt.commands.train import main
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import Policies, build, load_policies
 from hybrid_bt.equations.bundles import bundles_of, layout_of
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.errors import ConfigError, HybridError
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.train.members import Event, Member, Practice, Trained, train_member
 from hybrid_bt.train.pipeline import Lesson, grounds_of, learn
@@ -233,7 +233,9 @@ def test_validation_sees_what_a_run_would_trade(bars: Bars) -> None:
     panel = validation.history.bars
     brain = build(given.config, panel.symbols, given.market.pairs, Policies(policy, None))
     recorded = record(brain, panel, given.market.pairs).decisions().legs["sac"]
-    np.testing.assert_allclose(validation.answers([trained.model]), recorded, atol=1e-5)
+    np.testing.assert_allclose(
+        validation.answers([trained.model]), recorded, atol=1e-4
+    )  # float32 behind a standard score
     assert np.abs(np.diff(recorded[-100:], axis=0)).max() > 0.01
 
 
@@ -337,7 +339,7 @@ def test_what_could_not_be_written_is_refused_before_anything_is_learned(
     ],
 )
 def test_what_cannot_be_learned_is_refused(change: dict[str, Any], words: str, bars: Bars, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(HybridError, match=words):
         learn("sac", lesson(bars, sac=SAC._replace(**change)), tmp_path / "sac.onnx")
 
 
