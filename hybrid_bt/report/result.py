@@ -186,7 +186,7 @@ class Run(RunRecord):
     --------
     >>> run = run_backtest("us20", start=date(2021, 1, 4))
     >>> f"{run.summary()['hybrid'].sharpe:.2f}", run.to_frame().columns[0]
-    ('1.19', 'hybrid')
+    ('1.00', 'hybrid')
     """
 
     @property
