@@ -24,7 +24,7 @@ from hybrid_bt.commands.console import (
     listed,
     option,
 )
-from hybrid_bt.commands.options import market_of, shared
+from hybrid_bt.commands.options import market_of, markets_of, shared
 from hybrid_bt.config.parts import MODES
 from hybrid_bt.errors import ConfigError
 
@@ -39,7 +39,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 
 @command("train")
 @click.argument("kind", type=click.Choice(["sac", "gate", "shipped", "controls"]))
-@shared("mode", "bars", "pairs")
+@shared("mode", "bars", "pairs", "markets")
 @option("--train-start", type=DAY, help="First training day.  [default: the first warm bar; of a gate 1995-01-01]")
 @option("--train-end", type=DAY, default="2009-12-31", help="Last training day; later bars are not read.")
 @shared("steps")
@@ -144,9 +144,11 @@ def _lesson(flags: Flags) -> Lesson:
         raise ConfigError(f"--train-end {end} is not after --train-start {start}; exchange them or widen the span")
     if rehearse_to and not (start or date.min) < rehearse_to < end:
         raise ConfigError(f"--rehearse-to {rehearse_to} is not between --train-start {start} and --train-end {end}")
-    market = market_of(flags, end=flags["valid_end"] or end)
+    until = flags["valid_end"] or end
+    markets = markets_of({**flags, "end": until}) if flags["markets"] else [market_of(flags, end=until)]
+    market = markets[0]
     return Lesson(
-        markets=(market,),
+        markets=tuple(markets),
         config=load_config(flags["mode"], flags["config"]).for_stamps(market.until(end).bars.stamps),
         mode=flags["mode"],
         start=start,
