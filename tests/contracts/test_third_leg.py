@@ -143,17 +143,17 @@ def test_the_gates_environment_trades_it() -> None:
     track = regime_track(read_history(bars, brain.reader), said, config.lines(), bars.stamps[first], bars.stamps[-1])
     task = Task(risk=config.risk, costs=config.costs, rules=config.order_rules)
     scores = np.random.default_rng(0).uniform(-1.0, 1.0, bars.n_bars).astype(np.float32)
-    targets = settle_panel(said, bars.traded, mix_of(scores, config.lines()), config.risk).targets
-    cut = bars.between(bars.stamps[first])
-    path = replay(targets[first:], cut, costs=config.costs, rules=config.order_rules)
+    settled = settle_panel(said, bars.traded, mix_of(scores, config.lines()), config.risk)
+    cut, given = bars.between(bars.stamps[first]), {"costs": config.costs, "rules": config.order_rules}
+    path = replay(settled.targets[first:], cut, sides=settled.together[first:], **given)
     for compiled in (False, True):
         env = TradingEnv(REGIME, [track], task, episode_bars=None, compiled=compiled)
         env.reset()
         equities = []
-        for t in range(first, bars.n_bars - 1):
+        for t in range(first, bars.n_bars - 2):  # the last bar is needed to know what the one before it earned
             env.step(scores[t : t + 1])
             equities.append(env.account.equity)
-        assert equities == path.equity[1:].tolist()
+        assert equities == path.equity[1:-1].tolist()
 
 
 @pytest.mark.parametrize(
