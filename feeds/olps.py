@@ -21,7 +21,7 @@ from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.feeds.panel import Query, build_panel, pick
 
-#: set -> first day, and the last one as it was: holidays are unknown, so the rebuilt dates end before it
+#: set -> first day and last
 DAYS = {
     "nyse_o": ("1962-07-03", "1984-12-31"),
     "nyse_n": ("1985-01-02", "2010-06-30"),
@@ -50,10 +50,9 @@ def load_olps(name: str, query: Query) -> Bars:
     series = read_set(name)
     first, last = DAYS[name]
     stamps = business_days(name, len(next(iter(series.values()))))
-    end = stamps[-1].astype("M8[D]")
     wild = {symbol: move for symbol, closes in series.items() if (move := _largest(closes)) > MOST_MOVE}
     notes = [
-        f"{name}: dates are rebuilt: business days from {first} on, holidays too, so {end} stands for {last}",
+        f"{name}: dates are rebuilt: business days from {first} to {last}, less some in even steps for holidays",
         f"{name}: survivorship: the stocks were chosen with hindsight, which flatters reversal and any long position",
         f"{name}: close only: open, high and low equal the close, so a fill at the next open is the next close",
         *(f"{name}: {symbol} is left out: it moves by {move:.0%} in a day" for symbol, move in wild.items()),
@@ -64,8 +63,10 @@ def load_olps(name: str, query: Query) -> Bars:
 
 
 def business_days(name: str, n: int) -> NDArray[np.datetime64]:
-    """(n,) from the first day of a set on."""
-    return np.busday_offset(np.datetime64(DAYS[name][0]), np.arange(n)).astype("M8[ns]")
+    """(n,) from the first day of a set to its last; holidays are unknown, so days are left out in even steps."""
+    first, last = (np.datetime64(day) for day in DAYS[name])
+    steps = np.round(np.linspace(0.0, float(np.busday_count(first, last)), n)).astype(np.int64)
+    return np.busday_offset(first, steps).astype("M8[ns]")
 
 
 def read_set(name: str) -> dict[str, list[float]]:

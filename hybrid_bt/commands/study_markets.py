@@ -15,7 +15,7 @@ from hybrid_bt.account.metrics import summarise
 from hybrid_bt.brain.pair_selection import WINDOW_BARS, with_found_pairs
 from hybrid_bt.commands import console
 from hybrid_bt.commands.console import Flags
-from hybrid_bt.commands.options import markets_of
+from hybrid_bt.commands.options import MARKETS, markets_of
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies, load_policies, load_policy
 from hybrid_bt.config.task import as_config
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from hybrid_bt.bars.market import Market
 
 BEFORE, SEEDS = date(2009, 12, 31), (0, 1, 2, 3, 4)  #: last day that a policy of `--retrain` learns from; its members
-#: those whose bars lie before 2010, and that nothing else is judged on
-MARKETS = ("us20", "olps:nyse_o", "olps:nyse_n", "olps:tse", "olps:sp500")
 
 
 def left_out_tables(flags: Flags) -> tuple[list[str | Table], list[str]]:

@@ -24,7 +24,7 @@ from hybrid_bt.commands.console import (
     listed,
     option,
 )
-from hybrid_bt.commands.options import market_of, markets_of, shared
+from hybrid_bt.commands.options import MARKETS, market_of, markets_of, shared
 from hybrid_bt.config.parts import MODES
 from hybrid_bt.errors import ConfigError
 
@@ -107,8 +107,11 @@ def _shipped(flags: Flags, modes: tuple[str, ...]) -> None:
     _make_folder("--out", folder)
     asked = {**flags, "rehearse_to": flags["rehearse_to"] or REHEARSED_TO}
 
+    others = markets_of({**flags, "markets": MARKETS[1:], "end": flags["train_end"]})
+
     def lesson_of(mode: str) -> Lesson:
-        return _lesson({**asked, "mode": mode})._replace(tell=logbook.hear)
+        lesson = _lesson({**asked, "mode": mode, "markets": ()})
+        return lesson._replace(tell=logbook.hear, markets=(lesson.market, *others))
 
     all_same = True
     with logbook.progress(sys.stderr.isatty()):

@@ -57,7 +57,8 @@ def test_a_column_with_an_impossible_move_is_left_out_by_name(package: Path) -> 
     assert any(note.startswith("tse: S03 is left out: it moves by ") for note in bars.notes)
     with pytest.raises(BarsError, match="no symbol 'S03'"):
         load_bars("olps:tse", symbols=["S03"])
-    assert load_bars("olps:tse", symbols=["S02"], end="1994-01-05").close.tolist() == [[1.5], [1.4]]
+    second = str(bars.stamps[1])[:10]
+    assert load_bars("olps:tse", symbols=["S02"], end=second).close.tolist() == [[1.5], [1.4]]
 
 
 @pytest.mark.parametrize("name", DAYS)
@@ -80,4 +81,4 @@ def test_a_set_that_is_none_gets_the_nearest() -> None:
 def test_the_sets_are_those_of_the_literature(name: str) -> None:
     bars = load_bars(PREFIX + name)
     assert bars.close.shape == SHAPES[name] and bars.traded.all()
-    assert str(bars.stamps[-1])[:10] <= DAYS[name][1]
+    assert str(bars.stamps[-1])[:10] == DAYS[name][1]
