@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from hybrid_bt.account.metrics import summarise
 from hybrid_bt.brain.pair_selection import WINDOW_BARS, with_found_pairs
 from hybrid_bt.commands import console
 from hybrid_bt.commands.console import Flags
-from hybrid_bt.commands.options import MARKETS, markets_of
+from hybrid_bt.commands.options import LAST_TRAINING_DAY, MARKETS, markets_of
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies, load_policies, load_policy
 from hybrid_bt.config.task import as_config
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
     from hybrid_bt.bars.market import Market
 
-BEFORE, SEEDS = date(2009, 12, 31), (0, 1, 2, 3, 4)  #: last day that a policy of `--retrain` learns from; its members
+SEEDS = (0, 1, 2, 3, 4)  #: of the members of a policy of `--retrain`
 
 
 def left_out_tables(flags: Flags) -> tuple[list[str | Table], list[str]]:
@@ -132,7 +131,7 @@ def _train(markets: Sequence[Market], config: Config, flags: Flags, folder: Path
         if not out.exists():
             others, practice = tuple(m for m in markets if m is not market), Practice(jobs=flags["jobs"])
             steps = flags["sac_steps"], flags["ppo_steps"]
-            lesson = Lesson(others, config, flags["mode"], None, BEFORE, SEEDS, *steps, practice=practice)
+            lesson = Lesson(others, config, flags["mode"], None, LAST_TRAINING_DAY, SEEDS, *steps, practice=practice)
             logbook = Logbook(out)
             with logbook.progress(sys.stderr.isatty()):
                 learn("sac", lesson._replace(left_out=market.bars, tell=logbook.hear), out)
