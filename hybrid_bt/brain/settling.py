@@ -1,9 +1,9 @@
 """From what legs said to what may be ordered: mixed, limited, kept where a bundle waits, and behind the guard.
 
 A leg knows nothing of cash, weights or limits, so what it said once stays what it would say, and nothing in the mix or
-the limits looks at the account: any account of recorded legs is `settle_panel`, then `account.replay.replay`. Row by row
-it is what `Hybrid.settle` does, by the same functions. The guard of one account asks for its books where a rule needs
-them, and counts what the rules do.
+the limits looks at the account: any account of recorded legs is `settle_panel`, then `account.replay.replay`. Row by
+row it is what `Hybrid.settle` does, by the same functions. The guard of one account asks for its books where a rule
+needs them, and counts what the rules do.
 """
 
 from __future__ import annotations
