@@ -107,7 +107,8 @@ def _shipped(flags: Flags, modes: tuple[str, ...]) -> None:
     _make_folder("--out", folder)
     asked = {**flags, "rehearse_to": flags["rehearse_to"] or REHEARSED_TO}
 
-    others = markets_of({**flags, "markets": MARKETS[1:], "end": flags["train_end"]})
+    named = flags["markets"] or MARKETS
+    others = markets_of({**flags, "markets": named[1:], "end": flags["train_end"]})
 
     def lesson_of(mode: str) -> Lesson:
         lesson = _lesson({**asked, "mode": mode, "markets": ()})

@@ -88,8 +88,8 @@ def test_a_rebuilt_policy_is_compared_by_bytes_manifest_and_weights(lesson: Less
 
 
 def test_the_command_makes_both_files_of_a_mode_and_says_that_they_are_others(tmp_path: Path) -> None:
-    span = ("--symbols", "KO,PEP", "--train-start", "1996-01-02", "--train-end", "1997-06-30")
-    flags = (*span, "--rehearse-to", "1996-12-31", "--sac-steps", "64", "--ppo-steps", "2048", "--seeds", "0")
+    span = ("--markets", "us20", "--symbols", "KO,PEP", "--train-start", "1996-01-02", "--train-end", "1999-12-31")
+    flags = (*span, "--rehearse-to", "1998-12-31", "--sac-steps", "64", "--ppo-steps", "2048", "--seeds", "0")
     result = CliRunner().invoke(main, ["shipped", "--mode", "aggressive", *flags, "--out", str(tmp_path / "new")])
     assert result.exit_code == 1, result.output
     assert [line.split(":")[0] for line in result.stdout.splitlines()] == [
@@ -106,7 +106,7 @@ def test_the_command_makes_both_files_of_a_mode_and_says_that_they_are_others(tm
     [
         (("shipped", "--valid-end", "2010-12-31"), "drop --valid-end"),
         (("sac", "--rehearse-to", "2010-01-01"), "not between --train-start"),
-        (("sac", "--rehearse-to", "1980-01-01"), "not between --train-start"),
+        (("sac", "--rehearse-to", "1980-01-01"), "us20 has 0 bar(s) from its start to 1980-01-01"),
     ],
 )
 def test_misuse_ends_with_status_2_and_no_file(flags: tuple[str, ...], words: str, tmp_path: Path) -> None:
@@ -118,8 +118,9 @@ def test_misuse_ends_with_status_2_and_no_file(flags: tuple[str, ...], words: st
 
 @pytest.mark.parametrize("mode", MODES)
 def test_shipped_cards_say_how_the_recipe_did_on_bars_it_had_not_seen(mode: str) -> None:
-    for kind in ("sac", "gate"):
-        manifest = FrozenPolicy.load(policy_path(f"package:{kind}_{mode}.onnx")).manifest
+    config = load_config(mode)
+    for path in (config.sac.file, config.gate.file):
+        manifest = FrozenPolicy.load(policy_path(path)).manifest
         said: Any = manifest.results["rehearsal"]
         assert (said["train_end"], said["valid_end"]) == ("2004-12-31", "2009-12-31")
         assert manifest.in_sample(np.array(["2009-12-31", "2010-01-01"], "M8[us]")).tolist() == [True, False]
