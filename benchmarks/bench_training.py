@@ -1,9 +1,9 @@
 """Training throughput, CPU time on one thread: what the environment, the actor and the gradient steps take.
 
-    OMP_NUM_THREADS=1 python benchmarks/bench_training.py [--sac-steps 50000] [--ppo-steps 30000]
+    OMP_NUM_THREADS=1 python benchmarks/bench_training.py [--sac-steps 50000] [--ppo-steps 50000]
 
-us20 up to 2009, the settings of `stable` ([64, 64], one gradient step of 512 rows per 32 environment steps). CPU
-seconds, since wall seconds on a shared machine say more about the neighbours.
+us20 up to 2009, the settings of the shipped policies. CPU seconds, since wall seconds on a shared machine say more
+about the neighbours.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ from collections import defaultdict
 from datetime import date
 from typing import Any
 
-import numpy as np
-
 from hybrid_bt.config import load_config
 from hybrid_bt.feeds import as_market, load_bars
 from hybrid_bt.train.models import new_gate, new_sac
 from hybrid_bt.train.pipeline import Lesson, grounds_of
-from hybrid_bt.train.spec import GATE_SPECS, regime_env
 
 START, END = date(1995, 1, 1), date(2009, 12, 31)
 
@@ -61,17 +58,16 @@ def learn(label: str, model: Any, steps: int, stopwatch: Stopwatch) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sac-steps", type=int, default=100_000)
-    parser.add_argument("--ppo-steps", type=int, default=30_000)
+    parser.add_argument("--ppo-steps", type=int, default=50_000)
     given = parser.parse_args()
     bars, config = load_bars("us20", end=END), load_config("stable")
-    lesson = Lesson((as_market(bars),), config, "stable", START, END, (0,), given.sac_steps, given.ppo_steps)
-    history = lesson.history()
-    total = _sac(lesson) + _gate(history, config, given.ppo_steps)
+    lesson = Lesson((as_market(bars),), config, START, END, (0,), given.sac_steps, given.ppo_steps)
+    total = _sac(lesson) + _gate(lesson)
     print(f"both: {total:.1f} s CPU")
 
 
 def _sac(lesson: Lesson) -> float:
-    grounds = grounds_of(lesson, None, END)
+    grounds = grounds_of(lesson, "sac")
     new_sac(grounds, lesson.sac, steps=6_000, seed=0).learn(6_000)  # warm
     model, stopwatch = new_sac(grounds, lesson.sac, steps=lesson.sac_steps, seed=0), Stopwatch()
     stopwatch.watch(model.env.venv, "step_wait", "environment, 16 groups of 16")
@@ -81,24 +77,13 @@ def _sac(lesson: Lesson) -> float:
     return learn("SAC", model, lesson.sac_steps, stopwatch)
 
 
-def _gate(history: Any, config: Any, steps: int) -> float:
-    from hybrid_bt.brain.records import Opinions
-    from hybrid_bt.envs import regime_track
-    from hybrid_bt.equations.bundles import layout_of
-
-    t, n = history.bars.close.shape
-    layout = layout_of([[(i,) for i in range(n)], [(i, i + 1) for i in range(0, n - 1, 2)]])
-    amounts = np.random.default_rng(0).uniform(-0.1, 0.1, (t, len(layout.columns)))
-    amounts[:, :n] = abs(amounts[:, :n])
-    seen = np.zeros(t), history.volatility, history.correlation, history.warm
-    said = Opinions(("sac", "kalman"), layout, amounts, np.zeros(amounts.shape[1]), np.full((t, 2), 0.01), *seen)
-    track = regime_track(history, said, config.lines(), str(START), str(END))
-    spec = GATE_SPECS["stable"]
-    model, stopwatch = new_gate(regime_env([track], config, spec), spec, steps=steps, seed=0), Stopwatch()
-    stopwatch.watch(model.env.venv, "step_wait", "environment, 16 portfolios")
+def _gate(lesson: Lesson) -> float:
+    model = new_gate(grounds_of(lesson, "gate"), lesson.gate, steps=lesson.ppo_steps, seed=0)
+    stopwatch = Stopwatch()
+    stopwatch.watch(model.env.venv, "step_wait", "environment, 16 windows")
     stopwatch.watch(model, "train", "gradient steps")
     stopwatch.watch(model.policy, "forward", "actor and critic")
-    return learn("RecurrentPPO", model, steps, stopwatch)
+    return learn("RecurrentPPO", model, lesson.ppo_steps, stopwatch)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ import numpy as np
 from hybrid_bt.equations.features import CLIP, OBSERVATIONS
 from hybrid_bt.policies.freeze import freeze
 from hybrid_bt.policies.frozen import FrozenPolicy
-from hybrid_bt.train.spec import GATE_SPECS, SacSpec
+from hybrid_bt.train.ground import REGIME_SEES
+from hybrid_bt.train.spec import GateSpec, SacSpec
 
 __all__ = ["gate_and_frozen", "sac_and_frozen"]
 
@@ -64,8 +65,8 @@ def gate_and_frozen() -> tuple[Any, FrozenPolicy]:
     from sb3_contrib import RecurrentPPO
 
     torch.set_num_threads(1)
-    spec = GATE_SPECS["stable"]
+    spec = GateSpec()
     policy = {"lstm_hidden_size": spec.lstm_hidden, "net_arch": list(spec.net)}
-    env = _Spaces(len(OBSERVATIONS["gate"]), -1.0)
+    env = _Spaces(len(REGIME_SEES), -1.0)
     model = RecurrentPPO("MlpLstmPolicy", env, policy_kwargs=policy, n_steps=2, batch_size=2, seed=0, device="cpu")
-    return model, _freeze(model, OBSERVATIONS["gate"])
+    return model, _freeze(model, REGIME_SEES)

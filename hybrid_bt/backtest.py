@@ -147,7 +147,7 @@ def _run(task: Task, trading: Trading, benchmark: str, stage: Stage | None, reso
     gap = registry.replay_gap(config.terms(), decisions, traded, hybrid)
     in_sample = in_sample_rows(task, traded)
     gaps = gap_counts(traded, decisions, pairs, task.market.columns, hybrid)
-    is_gated = task.policies.gate is not None
+    gate, seen = task.policies.gate, decisions.market
     return Run(
         bars=traded,
         accounts=accounts,
@@ -164,7 +164,7 @@ def _run(task: Task, trading: Trading, benchmark: str, stage: Stage | None, reso
             "seed": resolved["seed"],
             "replay_difference": gap,
             "gaps": gaps,
-            "regime": read_regime(decisions.regime, task.market.bars, task.row)._asdict() if is_gated else None,
+            "regime": None if gate is None or seen is None else read_regime(decisions.regime, seen)._asdict(),
             **(stage.facts() if stage else {}),
         },
         notes=(*notes_of(task, trading, in_sample, gaps), *(stage.notes() if stage else ())),

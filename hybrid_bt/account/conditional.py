@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.account.metrics import FloatArray, max_drawdown, simple_returns
 from hybrid_bt.bars import Bars
-from hybrid_bt.equations.features import MARKET_FEATURES, asset_step, initial_asset, initial_market, market_features
+from hybrid_bt.equations.features import MARKET_FEATURES
 
 VOLATILITY_BARS = 63  #: a quarter of daily bars
 NEAR_END = 0.5  #: |r| from here on counts as near an end of its range
@@ -51,6 +51,8 @@ class RegimeReading(NamedTuple):
     correlation_with_trend: float  #: with the market's 252-bar trend, in its own standard deviations
     correlation_with_trend_strength: float  #: with the size of that trend, up or down
     correlation_with_volatility: float  #: with the log ratio of the market's fast and slow volatility
+    correlation_with_calm: float  #: with minus the market's log volatility, among its own last three years
+    correlation_with_dispersion: float  #: with that of the assets around the market, among its own last three years
 
 
 def conditions(bars: Bars, regime: FloatArray) -> dict[str, NDArray[np.bool_]]:
@@ -119,35 +121,18 @@ def _market_volatility(bars: Bars) -> FloatArray:
     return out
 
 
-def read_regime(regime: FloatArray, bars: Bars, first: int = 0) -> RegimeReading:
-    """Read r against the market, the equal-weight mean of all symbols' log returns.
-
-    Parameters
-    ----------
-    regime : (T - first,)
-    bars : Bars
-        T bars; those before `first` warm the market's averages up.
-    """
-    trend, volatility = (column[first:] for column in _market(bars))
+def read_regime(regime: FloatArray, market: FloatArray) -> RegimeReading:
+    """Read r, (T,), against what the gate could see, (T, F) named in `features.MARKET_FEATURES`."""
+    table = dict(zip(MARKET_FEATURES, market.T, strict=True))
+    trend, volatility = table["market_trend_252"], table["market_volatility_ratio"] + table["market_volatility_shock"]
+    beside = trend, np.abs(trend), volatility, table["calm"], table["dispersion"]
     return RegimeReading(
         float(regime.mean()),
         float(regime.std()),
         float((regime <= -NEAR_END).mean()),
         float((regime >= NEAR_END).mean()),
-        _correlation(regime, trend),
-        _correlation(regime, np.abs(trend)),
-        _correlation(regime, volatility),
+        *(_correlation(regime, column) for column in beside),
     )
-
-
-def _market(bars: Bars) -> tuple[FloatArray, FloatArray]:
-    """(T,) the mean's trend over 252 bars and its log ratio of fast to slow volatility, after each bar."""
-    state, market, rows = initial_asset(), initial_market(), []
-    for level in np.cumsum(np.append(0.0, _market_returns(bars))).tolist():
-        state = asset_step(state, level)
-        rows.append(market_features(market._replace(mean=state), 0.0))
-    table = dict(zip(MARKET_FEATURES, np.array(rows).T, strict=True))
-    return table["market_trend_252"], table["market_volatility_ratio"] + table["market_volatility_shock"]
 
 
 def _market_returns(bars: Bars) -> FloatArray:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.account.records import AccountPath, FloatArray
 from hybrid_bt.account.replay import replay
+from hybrid_bt.account.rules import momentum
 from hybrid_bt.bars import Bars, say_stamp
 from hybrid_bt.brain.legs.sac import inverse_volatility, tilted
 from hybrid_bt.brain.records import Decisions, Opinions
@@ -31,7 +32,6 @@ RISK_OFF = "risk-off"
 HURDLES = ("vol-target", "inverse-vol")  #: at the hybrid's volatility, and without learning
 PARITY_TOLERANCE = 1e-9  #: relative difference allowed between Backtrader's equity and its replay
 SHUFFLED_BLOCK_BARS = 21  #: r is cut into months that change places, so that its own persistence stays
-MOMENTUM_BARS, SKIPPED_BARS = 252, 21  #: twelve months without the last
 
 
 class Terms(NamedTuple):
@@ -53,15 +53,6 @@ class Panel(NamedTuple):
     momentum: FloatArray | None = None  #: (T, N) of `momentum`, for those who ask for it
     benchmark: str = EQUAL_WEIGHT  #: or a symbol
     seed: int = 0  #: of what is shuffled
-
-
-def momentum(bars: Bars) -> FloatArray:
-    """log(c[t - 21] / c[t - 252]) of each symbol, (T, N): Jegadeesh and Titman (1993), J. of Finance 48(1)."""
-    logs = np.log(bars.close)
-    found = np.full(bars.close.shape, np.nan)
-    if bars.n_bars > MOMENTUM_BARS:
-        found[MOMENTUM_BARS:] = logs[MOMENTUM_BARS - SKIPPED_BARS : -SKIPPED_BARS] - logs[:-MOMENTUM_BARS]
-    return found
 
 
 def account(panel: Panel, name: str) -> AccountPath:

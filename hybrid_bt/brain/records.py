@@ -20,6 +20,7 @@ from hybrid_bt.brain.legs.base import Decision
 from hybrid_bt.brain.managed import ManagedPaths, cut_rows, managed_paths
 from hybrid_bt.equations.advice import Managed
 from hybrid_bt.equations.bundles import Layout, layout_of
+from hybrid_bt.equations.features import MARKET_FEATURES
 from hybrid_bt.equations.pair import PairView
 
 FloatArray = NDArray[np.float64]
@@ -46,7 +47,7 @@ class Decisions:
     together: NDArray[np.int64]  #: (T, N) symbols of the same label were one decision
     wanted: FloatArray | None = None  #: (T, N) target before the guard; NaN in `target` holds what is held
     guard: FloatArray | None = None  #: (T,) rules of `hybrid_bt.equations.guard` that changed the target, as a mask
-
+    market: FloatArray | None = None  #: (T, F) what the gate could see, named in `features.MARKET_FEATURES`
     waits: NDArray[np.bool_] | None = None  #: (T, N) not ordered, (`hybrid_bt.equations.waiting`); None: nobody
     managed: ManagedPaths | None = None  #: None where no risk manager was asked
 
@@ -132,7 +133,7 @@ class Recorder:
         self._weights = {name: array("d") for name in leg_names}
         self._numbers = {name: array("d") for name in _NUMBERS}
         self._vectors: dict[str, array[Any]] = {name: array(_CODES.get(name, "d")) for name in _VECTORS}
-        self._pairs = array("d")
+        self._market, self._pairs = array("d"), array("d")
         self._sides = SidesRecord()
         self._managed: list[Managed | None] = []
 
@@ -152,6 +153,7 @@ class Recorder:
         for column, vector in zip(self._vectors.values(), vectors, strict=True):
             column.extend(vector)
         self._managed.append(decision.managed)
+        self._market.extend(view.market)
         for pair, position in zip(view.pairs, decision.positions, strict=True):
             self._pairs.extend((*pair[:7], position))
 
@@ -164,6 +166,7 @@ class Recorder:
             sides=self._sides.settled()[start:],
             risks=self._sides.risks(len(self._leg_names))[start:],
             managed=managed_paths(self._managed[start:]),
+            market=np.array(self._market).reshape(-1, len(MARKET_FEATURES))[start:],
             **self._paths(start, "regime", "fused", "target", "scale", "wanted", "guard", "waits", "together"),
         )
 

@@ -91,7 +91,7 @@ _SHARED: dict[str, tuple[Decorator, ...]] = {
     ),
     "steps": (
         option("--sac-steps", type=COUNT, default=400_000, help="Environment steps per SAC model."),
-        option("--ppo-steps", type=COUNT, default=40_000, help="Environment steps per gate model."),
+        option("--ppo-steps", type=COUNT, default=50_000, help="Environment steps per gate model."),
     ),
     "jobs": (option("--jobs", type=COUNT, default=1, help="Cells or trainings side by side."),),
     "seed": (option("--seed", type=int, default=0, help="Of shuffles and resamples."),),

@@ -131,7 +131,7 @@ def _train(markets: Sequence[Market], config: Config, flags: Flags, folder: Path
         if not out.exists():
             others, practice = tuple(m for m in markets if m is not market), Practice(jobs=flags["jobs"])
             steps = flags["sac_steps"], flags["ppo_steps"]
-            lesson = Lesson(others, config, flags["mode"], None, LAST_TRAINING_DAY, SEEDS, *steps, practice=practice)
+            lesson = Lesson(others, config, None, LAST_TRAINING_DAY, SEEDS, *steps, practice=practice)
             logbook = Logbook(out)
             with logbook.progress(sys.stderr.isatty()):
                 learn("sac", lesson._replace(left_out=market.bars, tell=logbook.hear), out)

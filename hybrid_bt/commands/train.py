@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from hybrid_bt.commands.console import (
     COUNT,
@@ -25,7 +24,6 @@ from hybrid_bt.commands.console import (
     option,
 )
 from hybrid_bt.commands.options import MARKETS, market_of, markets_of, shared
-from hybrid_bt.config.parts import MODES
 from hybrid_bt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,7 +38,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @command("train")
 @click.argument("kind", type=click.Choice(["sac", "gate", "shipped", "controls"]))
 @shared("mode", "bars", "pairs", "markets")
-@option("--train-start", type=DAY, help="First training day.  [default: the first warm bar; of a gate 1995-01-01]")
+@option("--train-start", type=DAY, help="First training day.  [default: the first warm bar]")
 @option("--train-end", type=DAY, default="2009-12-31", help="Last training day; later bars are not read.")
 @shared("steps")
 @listed("--seeds", default="0,1,2,3,4", help="One member of the ensemble each.")
@@ -59,16 +57,15 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @option("--checkpoint-every", type=COUNT, default=10_000, help="Steps between two.")
 @flag("--resume", help="Go on from the checkpoints that are there.")
 @shared("jobs")
-@option("--out", type=FILE, help="File; for shipped a folder.  [default: KIND_MODE.onnx, policies]")
+@option("--out", type=FILE, help="File; for shipped a folder.  [default: KIND.onnx, policies]")
 def main(kind: str, **flags: Flag) -> None:
     """Train sac (tilts) or gate (regime score) and freeze the ensemble of all seeds to one ONNX file.
 
-    The gate learns on targets of SAC models trained on the other half of the span (cross-fitting), so it takes
-    --sac-steps as well. The same seeds on one thread give the same file, whatever --jobs and however often a training
-    with --checkpoint-dir was interrupted and resumed. Validations go to OUT's name with .validation.csv.
+    The same seeds on one thread give the same file, whatever --jobs and however often a training with --checkpoint-dir
+    was interrupted and resumed. Validations go to OUT's name with .validation.csv; they trade under --mode's numbers.
 
-    shipped makes all shipped policies again (--mode: of the gates that mode's), in the folder --out, and compares them
-    with the files that ship; status 1 if one is not the same.
+    shipped makes all shipped policies again, in the folder --out, and compares them with the files that ship; status 1
+    if one is not the same.
 
     controls trains agents that must earn (one is told what will come) and agents that must not (shuffled returns;
     features of noise), within the training span; status 1 if one of them does otherwise.
@@ -78,12 +75,10 @@ def main(kind: str, **flags: Flag) -> None:
     from hybrid_bt.train.logbook import Logbook
     from hybrid_bt.train.pipeline import learn
 
-    mode = flags["mode"]
     if kind == "shipped":
-        given = click.get_current_context().get_parameter_source("mode") is not ParameterSource.DEFAULT
-        _shipped(flags, (mode,) if given else MODES)
+        _shipped(flags)
         return
-    out = flags["out"] or Path(f"{kind}_{mode}.onnx")
+    out = flags["out"] or Path(f"{kind}.onnx")
     if kind != "controls":
         _check_writable(out)
     logbook = Logbook(out)
@@ -93,30 +88,23 @@ def main(kind: str, **flags: Flag) -> None:
         return
     with logbook.progress(sys.stderr.isatty()):
         policy = learn(kind, lesson, out)
-    click.echo(f"{out}: {kind} for {mode}, {policy.manifest.members} members, sha256 {policy.sha256}")
+    click.echo(f"{out}: {kind}, {policy.manifest.members} members, sha256 {policy.sha256}")
 
 
-def _shipped(flags: Flags, modes: tuple[str, ...]) -> None:
+def _shipped(flags: Flags) -> None:
     from hybrid_bt.train.logbook import Logbook, compare, rebuild
 
     folder = flags["out"] or Path("policies")
     logbook = Logbook(folder / "shipped")
-
     if flags["valid_end"] is not None:
         raise ConfigError("shipped policies are trained to the end and rehearsed, not validated; drop --valid-end")
     _make_folder("--out", folder)
-    asked = {**flags, "rehearse_to": flags["rehearse_to"] or REHEARSED_TO}
-
-    named = flags["markets"] or MARKETS
-    others = markets_of({**flags, "markets": named[1:], "end": flags["train_end"]})
-
-    def lesson_of(mode: str) -> Lesson:
-        lesson = _lesson({**asked, "mode": mode, "markets": ()})
-        return lesson._replace(tell=logbook.hear, markets=(lesson.market, *others))
-
+    lesson = _lesson({**flags, "rehearse_to": flags["rehearse_to"] or REHEARSED_TO, "markets": ()})
+    others = markets_of({**flags, "markets": (flags["markets"] or MARKETS)[1:], "end": flags["train_end"]})
+    lesson = lesson._replace(tell=logbook.hear, markets=(lesson.market, *others))
     all_same = True
     with logbook.progress(sys.stderr.isatty()):
-        for made, shipped in rebuild(lesson_of, modes, folder):
+        for made, shipped in rebuild(lesson, folder):
             differences = compare(made, shipped)
             verdict = f"NOT the shipped bytes, {differences}" if differences else "the same bytes as the shipped file"
             click.echo(f"{made.name}: {verdict}")
@@ -129,7 +117,7 @@ def _controls(lesson: Lesson) -> None:
     from hybrid_bt.train.controls import run_controls
     from hybrid_bt.train.pipeline import grounds_of
 
-    grounds = grounds_of(lesson, lesson.start, lesson.end)
+    grounds = grounds_of(lesson, "sac")
     rows = run_controls(grounds, lesson.sac, steps=lesson.sac_steps, seeds=lesson.seeds)
     click.echo(f"{'control':<10}{'seed':>5}{'earned':>10}{'z':>8}")
     for row in rows:
@@ -154,7 +142,6 @@ def _lesson(flags: Flags) -> Lesson:
     return Lesson(
         markets=tuple(markets),
         config=load_config(flags["mode"], flags["config"]).for_stamps(market.until(end).bars.stamps),
-        mode=flags["mode"],
         start=start,
         end=end,
         seeds=_seeds(flags["seeds"]),

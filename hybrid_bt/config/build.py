@@ -57,7 +57,7 @@ def load_policy(file: str, kind: str) -> FrozenPolicy:
     policy = FrozenPolicy.load(policy_path(file))
     if policy.manifest.kind != kind:
         raise ConfigError(f"policy {file} is a {policy.manifest.kind}, not a {kind}; check --sac and --gate")
-    policy.check_observation(OBSERVATIONS[kind])
+    policy.columns_in(OBSERVATIONS[kind])
     return policy
 
 

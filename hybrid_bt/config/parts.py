@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import Field
 
 from hybrid_bt.brain.legs import leg_named
@@ -32,6 +32,9 @@ class SacConfig(NamedTuple):
     """The SAC leg."""
 
     enabled: Annotated[bool, "use the SAC leg"]
+    regime_effect: Annotated[
+        float, Gt(-1), Lt(1), "e: w_SAC(r) = 1 - e r of the tilt counts; below 0 for a policy that learnt trends"
+    ]
     file: Annotated[str, "frozen policy; `package:NAME` is one that ships with hybrid_bt"]
 
 

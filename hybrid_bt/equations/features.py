@@ -10,6 +10,8 @@ d_h          decaying sum of returns, equal to log close minus its exponential a
 sigma        exponentially weighted volatility per bar (span 63)
 c_h          standard deviation of d_h for white noise of unit variance, so that trend_h is about N(0, 1) without trend
 correlation  equicorrelation of the universe, from the variance of the mean standardised return (Engle & Kelly 2012)
+calm         minus the market's log volatility, as a standard score among its own last three years
+dispersion   log standard deviation of the assets' standardised returns around their mean, as such a score
 ===========  =========================================================================================================
 
 Sources: Engle & Kelly, Dynamic Equicorrelation, JBES 30(2), 2012; Lo & MacKinlay, Stock Market Prices Do Not Follow
@@ -28,6 +30,8 @@ CLIP = 5.0  #: policies are trained on features clipped to +-5 standard deviatio
 WARMUP_BARS = 252  #: returns an asset must have shown before anybody acts on its features
 MIN_VARIANCE = 1e-12  #: squared log return per bar; the price of a halted stock does not divide by zero
 FAST, MEDIUM, SLOW = 2.0 / 11.0, 2.0 / 64.0, 2.0 / 253.0  #: gains of spans 10, 63 and 252 bars
+THREE_YEARS = 2.0 / 757.0  #: gain of a span of 756 bars
+SETTLED_BARS = 63  #: returns before which a volatility is no part of its own history
 
 
 def _keep(span: float) -> float:
@@ -48,8 +52,8 @@ ASSET_FEATURES = (*_RELATIVE, "volatility_ratio", "market_volatility_ratio")
 _TRENDS = ("market_trend_5", "market_trend_21", "market_trend_63", "market_trend_252")
 _SHAPE = ("market_volatility_ratio", "market_volatility_shock", "correlation", "variance_ratio")
 #: of the market, in the order in which `market_features` returns them
-MARKET_FEATURES = ("market_return_1", *_TRENDS, *_SHAPE, "pair_stretch")
-#: columns of what a policy observes, by its kind
+MARKET_FEATURES = ("market_return_1", *_TRENDS, *_SHAPE, "pair_stretch", "calm", "dispersion")
+#: columns that a policy may observe, by its kind
 OBSERVATIONS = {"sac": ASSET_FEATURES, "gate": MARKET_FEATURES}
 
 
@@ -69,6 +73,15 @@ class AssetState(NamedTuple):
     d_252: float
 
 
+class History(NamedTuple):
+    """A number beside its own last three years."""
+
+    n: float  #: bars that count
+    mean: float
+    var: float
+    score: float  #: of the last one, in standard deviations
+
+
 class MarketState(NamedTuple):
     """Recursions of the universe after a bar."""
 
@@ -77,6 +90,8 @@ class MarketState(NamedTuple):
     shock_sq: float  #: E[mean(shock^2)]
     n_assets: float  #: E[number of assets with a bar]
     trend_sq: float  #: E[mean(trend_21^2)]: above 1 trending, below 1 reverting
+    risk: History  #: log volatility of the mean
+    spread: History  #: log standard deviation of shocks around their mean
 
 
 def initial_asset() -> AssetState:
@@ -86,7 +101,7 @@ def initial_asset() -> AssetState:
 
 def initial_market() -> MarketState:
     """No bar seen; correlation 0 and variance ratio 1."""
-    return MarketState(initial_asset(), 0.0, 0.0, 0.0, 1.0)
+    return MarketState(initial_asset(), 0.0, 0.0, 0.0, 1.0, History(0.0, 0.0, 0.0, 0.0), History(0.0, 0.0, 0.0, 0.0))
 
 
 def _absorb_return(state: AssetState, ret: float, log_close: float) -> AssetState:
@@ -142,13 +157,31 @@ def market_step(state: MarketState, assets: Row[AssetState], traded: Row[bool]) 
     mean = _absorb_return(state.mean, ret / n, 0.0)
     gain = max(MEDIUM, 1.0 / mean.n_returns)
     mean_shock = shock / n
+    common = state.mean_shock_sq + gain * (mean_shock * mean_shock - state.mean_shock_sq)
+    whole = state.shock_sq + gain * (shock_sq / n - state.shock_sq)
+    risk, spread = state.risk, state.spread
+    if mean.n_returns > SETTLED_BARS:
+        risk = _among_its_own(risk, 0.5 * math.log(max(mean.var, MIN_VARIANCE)))
+        spread = _among_its_own(spread, 0.5 * math.log(max(whole - common, MIN_VARIANCE)))
     return MarketState(
         mean,
-        state.mean_shock_sq + gain * (mean_shock * mean_shock - state.mean_shock_sq),
-        state.shock_sq + gain * (shock_sq / n - state.shock_sq),
+        common,
+        whole,
         state.n_assets + gain * (n - state.n_assets),
         state.trend_sq + gain * (trend_sq / n - state.trend_sq),
+        risk,
+        spread,
     )
+
+
+def _among_its_own(history: History, value: float) -> History:
+    """Absorb a bar's number; its score is 0 while nothing has moved."""
+    n, mean, var, _ = history
+    gain = max(THREE_YEARS, 1.0 / (n + 1.0))
+    away = value - mean
+    mean += gain * away
+    var = (1.0 - gain) * (var + gain * away * away)
+    return History(n + 1.0, mean, var, (value - mean) / math.sqrt(var) if var > MIN_VARIANCE else 0.0)
 
 
 def correlation(market: MarketState) -> float:
@@ -215,6 +248,8 @@ def market_features(market: MarketState, pair_stretch: float) -> tuple[float, ..
         correlation(market),
         math.log(max(market.trend_sq, MIN_VARIANCE)),
         pair_stretch,
+        -market.risk.score,
+        market.spread.score,
     )
 
 

@@ -2,14 +2,20 @@
 
     a = sum_l w_l(r) a_l = w_SAC(r) a_SAC + w_Kalman(r) a_Kalman + ...
 
-The first leg is the *base*. Its wishes are scaled to the volatility target of the whole portfolio, by no more than
-`scale_limit`, and limited; w_SAC is 1 times that scale. Every further leg lies on top, in units of risk:
+The first leg is the *base*. What r weighs in it is how far it departs from equal risk in every asset, with the gross
+exposure as it was:
+
+    a_i <- a_i |a_i sigma_i|^(share - 1),         share = w_SAC(r) = 1 - e r
+
+For a base that is inverse volatility tilted by exp(k y) that is a tilt of share k. It is then scaled to the volatility
+target of the whole portfolio, by no more than `scale_limit`, and limited. Every further leg lies on top, in units of
+risk:
 
     w_l = share_l(r) volatility_target / sigma_l,         at most leg_scale_limit
 
 with sigma_l the leg's own volatility (`equations.leg_risk`). So a share of 0.25 is a quarter of the account's risk,
 whatever the leg's wishes are worth in money; shares need not sum to one. r runs from -1 (mean reversion) to +1 (trend):
-each mode names the Kalman leg's share at -1, 0 and +1, and each further leg has such a line of its own.
+each mode names e and the Kalman leg's share at -1, 0 and +1, and each further leg has such a line of its own.
 
 The volatility of base targets a_i with volatilities sigma_i is taken under one common correlation rho,
 
@@ -174,6 +180,29 @@ def weight_of(share: float, risk: float, params: RiskParams) -> float:
     return aimed / yearly if yearly * params.leg_scale_limit > aimed else params.leg_scale_limit if share > 0.0 else 0.0
 
 
+def lean(sides: Written, said: Said, layout: Layout, share: float) -> None:
+    """Write the sides of the base, its departures from equal risk to the power `share`; 1 keeps it, 0 switches off."""
+    first, gross, leaned = 0, 0.0, 0.0
+    for b, end in enumerate(layout.ends):
+        if layout.legs[b] == 0:
+            risk, factor = 0.0, 1.0
+            for s in range(first, end):
+                risk += abs(said.amounts[s]) * said.volatility[layout.columns[s]]
+            if risk > 0.0 and share != 1.0:
+                factor = math.exp((share - 1.0) * math.log(risk))
+            for s in range(first, end):
+                sides[s] = said.amounts[s] * factor
+                gross += abs(said.amounts[s])
+                leaned += abs(sides[s])
+        first = end
+    if share != 1.0 and leaned > 0.0:
+        by, first = gross / leaned if share > 0.0 else 0.0, 0
+        for b, end in enumerate(layout.ends):
+            for s in range(first, end):
+                sides[s] = sides[s] * by if layout.legs[b] == 0 else sides[s]
+            first = end
+
+
 def settle_bar(out: Settled, said: Said, layout: Layout, shares: Numbers, params: RiskParams, bounds: Written) -> float:
     """Mix what the legs said at one close, and hold it to the limits; `bounds` is room, (N,).
 
@@ -188,10 +217,10 @@ def settle_bar(out: Settled, said: Said, layout: Layout, shares: Numbers, params
     for i in range(len(targets)):
         targets[i], bounds[i] = 0.0, params.asset_limit
     first, lies_on_top = 0, False
+    lean(sides, said, layout, shares[0])
     for b, end in enumerate(layout.ends):
         for s in range(first, end):
             if legs[b] == 0:
-                sides[s] = shares[0] * amounts[s]
                 targets[columns[s]] += sides[s]
             else:
                 sides[s] = 0.0
@@ -207,7 +236,7 @@ def settle_bar(out: Settled, said: Said, layout: Layout, shares: Numbers, params
         for s in range(len(sides)):
             sides[s] *= trim
         lies_on_top = lies_on_top or trim < 1.0
-    weights[0] = shares[0] * scale
+    weights[0] = scale if shares[0] > 0.0 else 0.0
     for leg in range(1, len(weights)):
         weights[leg] = weight_of(shares[leg], said.risks[leg], params)
     if lies_on_top:

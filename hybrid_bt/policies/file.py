@@ -91,16 +91,10 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     raise ValueError("over-long varint")
 
 
-def made(number: int, *values: int | str | bytes) -> bytes:
-    """A field, once for each value: a whole number, a text, or a message."""
-    out = bytearray()
-    for value in values:
-        if isinstance(value, int):
-            out += _varint(number << 3 | _VARINT) + _varint(value)
-        else:
-            content = value.encode() if isinstance(value, str) else value
-            out += _varint(number << 3 | _LENGTH) + _varint(len(content)) + content
-    return bytes(out)
+def _made(number: int, content: str | bytes) -> bytes:
+    """A field that holds a text or a message."""
+    value = content.encode() if isinstance(content, str) else content
+    return _varint(number << 3 | _LENGTH) + _varint(len(value)) + value
 
 
 def _varint(value: int) -> bytes:
@@ -167,7 +161,7 @@ def unpack(data: bytes, name: str) -> Manifest:
 
 
 def _metadata(text: str) -> bytes:
-    return made(MODEL_METADATA, made(1, METADATA_KEY) + made(2, text))
+    return _made(MODEL_METADATA, _made(1, METADATA_KEY) + _made(2, text))
 
 
 def _last_field(data: bytes, name: str) -> tuple[bytes, bytes]:

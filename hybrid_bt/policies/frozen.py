@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.resources.abc import Traversable
-from itertools import zip_longest
 from pathlib import Path
 from typing import Self
 
@@ -24,7 +23,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.errors import did_you_mean
 from hybrid_bt.policies.file import read_bytes, refused, unpack
-from hybrid_bt.policies.sequence import member_graph
 from hybrid_bt.policies.session import Network
 
 FloatArray = NDArray[np.float64]
@@ -67,7 +65,7 @@ class FrozenPolicy(Network):
     """
 
     def __init__(self, data: bytes, name: str = "policy", only: int | None = None) -> None:
-        super().__init__(data if only is None else member_graph(data, only), unpack(data, name), name)
+        super().__init__(data, unpack(data, name), name, only)
         self.sha256 = hashlib.sha256(data).hexdigest()
         self._made_of = data, name, only
 
@@ -88,23 +86,19 @@ class FrozenPolicy(Network):
         memory, self.clipped_count = carried
         self.restore(memory)
 
-    def check_observation(self, names: Sequence[str]) -> None:
-        """Refuse running code whose columns, in its order, are not those that were trained on.
+    def columns_in(self, names: Sequence[str]) -> list[int]:
+        """Where the columns that the policy observes stand among those that the running code makes.
 
         Raises
         ------
         PolicyError
-            Naming the first column that is missing, unknown or out of order.
+            Naming the first column that is not made.
         """
-        again = "train and freeze the policy again"
-        new = [name for name in names if name not in self._names]
-        for column, (name, there) in enumerate(zip_longest(names, self._names, fillvalue="nothing")):
-            if there in self._names and there not in names:
-                why = f"reads {there!r} (column {column}), which this code does not make"
-                raise refused(self._name, why, f"{again}{did_you_mean(there, new) if new else ''}")
-            if name != there:
-                why = f"reads {there!r} in column {column}, where this code makes {name!r}"
-                raise refused(self._name, why, f"keep the order of training, or {again}")
+        for column, name in enumerate(self._names):
+            if name not in names:
+                why = f"reads {name!r} (column {column}), which this code does not make"
+                raise refused(self._name, why, f"train and freeze the policy again{did_you_mean(name, names)}")
+        return [names.index(name) for name in self._names]
 
     def run(self, sequence: ArrayLike) -> FloatArray:
         """Answer T bars of one row, (T, features) to (T,), carrying the memory: the same bits as one `act` per bar.
@@ -114,7 +108,8 @@ class FrozenPolicy(Network):
         PolicyError
             As `act`, before any bar is answered.
         """
-        return self.answers(self._clipped(self._matrix(sequence)).astype(np.float32))
+        x = self._clipped(self._matrix(sequence))
+        return np.array([self.step(row[np.newaxis])[0] for row in x], dtype=np.float64)
 
     def member(self, index: int) -> Self:
         """One member of an ensemble as a policy of its own: what one seed would have done alone.

@@ -71,8 +71,9 @@ def actor_graph(members: Sequence[Actor], *, low: float, high: float, scaling: S
     -------
     bytes
         Serialised ONNX model: `observation` (rows, in) float32 -> `action` (rows, 1) float64, the members' mean within
-        `low` and `high`. With LSTMs, `h0`, `c0`, `h1`, ... are further inputs and `h0_next`, `c0_next`, ... further
-        outputs, of shape (k, rows, hidden), or (rows, hidden) for one member.
+        `low` and `high`, and `each` (k, rows, 1) where there are several. With LSTMs, `h0`, `c0`, `h1`, ... are further
+        inputs and `h0_next`, `c0_next`, ... further outputs, of shape (k, rows, hidden), or (rows, hidden) for one
+        member.
 
     Raises
     ------
@@ -189,24 +190,22 @@ class _Graph:
         return self.op("Mul", [o, self.op("Tanh", [c])], f"h{index}_next")
 
     def head(self, mu: str, low: float, high: float, head: Head) -> None:
-        """From the members' last layer to the mean action."""
+        """From the members' last layer to their actions and the mean."""
         box = [self.constant(low), self.constant(high)]
         if head == "clip":
             x = self.op("Clip", [mu, *box])
-            if self.members > 1:  # the mean's rounding may leave the box by a last digit
-                x = self.op("Clip", [self.mean(x), *box])
         else:
             first = [self.integers(one) for one in (0, 1, -1)]  # start, end, axis: the rest is padding
-            x = self.mean(self.op("Slice", [self.op("Tanh", [mu]), *first]))
+            x = self.op("Slice", [self.op("Tanh", [mu]), *first])
             half, middle = 0.5 * (high - low), 0.5 * (high + low)
             if (half, middle) != (1.0, 0.0):
                 x = self.op("Add", [self.op("Mul", [x, self.constant(half)]), self.constant(middle)])
-            if middle + half > high or middle - half < low:  # rounding again
+            if middle + half > high or middle - half < low:  # by rounding
                 x = self.op("Clip", [x, *box])
+        if self.members > 1:
+            self.nodes[-1].output[0] = "each"
+            self.op("Clip", [self.op("ReduceMean", ["each"], axes=[0], keepdims=0), *box])  # rounding again
         self.nodes[-1].output[0] = "action"
-
-    def mean(self, x: str) -> str:
-        return x if self.members == 1 else self.op("ReduceMean", [x], axes=[0], keepdims=0)
 
     def serialise(self, features: int, n_lstm: int, hidden: int) -> bytes:
         helper, proto = self._onnx.helper, self._onnx.TensorProto
@@ -215,7 +214,8 @@ class _Graph:
         gates = [f"{gate}{layer}" for layer in range(n_lstm) for gate in "hc"]
         inputs = [info("observation", proto.FLOAT, ["rows", features]), *(info(g, proto.DOUBLE, memory) for g in gates)]
         after = [info(f"{gate}_next", proto.DOUBLE, memory) for gate in gates]
-        outputs = [info("action", proto.DOUBLE, ["rows", 1]), *after]
+        each = [info("each", proto.DOUBLE, [self.members, "rows", 1])] if self.members > 1 else []
+        outputs = [info("action", proto.DOUBLE, ["rows", 1]), *each, *after]
         graph = helper.make_graph(self.nodes, "policy", inputs, outputs, self.weights)
         opset = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="hybrid_bt")

@@ -76,39 +76,40 @@ def import_model(
     PolicyError
         If the model cannot be read or frozen. Nothing is written then.
     """
-    made: Sequence[str] = stated["observation"]
-    columns, archive = _columns(stated["kind"], names, made), read_archive(model)
+    _check_names(stated["kind"], names, stated["observation"])
+    archive = read_archive(model)
     policy = loaded(archive) if trust else rebuilt(archive)
     actor, box = actor_of(policy), policy.observation_space
     statistics = read_statistics(vecnormalize) if vecnormalize else None
-    _check_fit(stated["kind"], len(columns), box.shape[0], statistics, actor)
+    _check_fit(stated["kind"], len(names), box.shape[0], statistics, actor)
     bound = float(np.abs([box.low, box.high]).max())
     clip = stated.get("observation_clip") or (bound if bound > 0.0 else UNBOUNDED)
-    fields = {**_said(archive, statistics, names), **read_off(policy, [actor]), **stated}
+    fields = {**_said(archive, statistics), **read_off(policy, [actor]), **stated}
     fields["observation_clip"] = float(np.float32(min(clip, UNBOUNDED)))
-    fields["scaling"] = _scaling(statistics, columns, len(made))
+    fields["observation"] = tuple(names)
+    if statistics is not None:
+        mean, std = statistics.mean.tolist(), statistics.std.tolist()
+        fields["scaling"] = {"mean": mean, "std": std, "clip": statistics.clip}
     manifest = Manifest.checked(fields, "import: manifest field", "state it, or correct it")
 
     def predict(x: NDArray[np.float32]) -> FloatArray:
-        seen: NDArray[Any] = x[:, columns]
         if statistics is not None:  # VecNormalize's arithmetic
-            scaled = (seen - statistics.mean) / statistics.std
-            seen = np.clip(scaled, -statistics.clip, statistics.clip).astype(np.float32)
-        return answers([policy], seen)
+            scaled = (x - statistics.mean) / statistics.std
+            x = np.clip(scaled, -statistics.clip, statistics.clip).astype(np.float32)
+        return answers([policy], x)
 
     tolerance = TOLERANCE * max(1.0, manifest.action_high - manifest.action_low)
-    return write([_widened(actor, columns, len(made))], manifest, out, predict, tolerance)
+    return write([actor], manifest, out, predict, tolerance)
 
 
-def _columns(kind: str, names: Sequence[str], made: Sequence[str]) -> list[int]:
-    """Where the model's columns stand among those that the running code makes."""
+def _check_names(kind: str, names: Sequence[str], made: Sequence[str]) -> None:
+    """Refuse columns that the running code does not make."""
     for column, name in enumerate(names):
         if name not in made:
             why = f"(column {column}) is not made for a {kind}{did_you_mean(name, made)}"
             raise PolicyError(f"import: observation {name!r} {why}")
         if name in names[:column]:
             raise PolicyError(f"import: observation {name!r} comes twice (column {column}); name each column once")
-    return [made.index(name) for name in names]
 
 
 def _check_fit(kind: str, named: int, read: int, statistics: Statistics | None, actor: Actor) -> None:
@@ -124,15 +125,7 @@ def _check_fit(kind: str, named: int, read: int, statistics: Statistics | None, 
         raise PolicyError(f"import: {rule}; give the statistics that were saved with this model")
 
 
-def _scaling(statistics: Statistics | None, columns: list[int], width: int) -> dict[str, Any] | None:
-    if statistics is None:
-        return None
-    mean, std = np.zeros(width), np.ones(width)
-    mean[columns], std[columns] = statistics.mean, statistics.std
-    return {"mean": mean.tolist(), "std": std.tolist(), "clip": statistics.clip}
-
-
-def _said(archive: Archive, statistics: Statistics | None, names: Sequence[str]) -> dict[str, Any]:
+def _said(archive: Archive, statistics: Statistics | None) -> dict[str, Any]:
     """What the files say about the training."""
     return {
         "format_version": 2,
@@ -145,19 +138,8 @@ def _said(archive: Archive, statistics: Statistics | None, names: Sequence[str])
             "imported_from": archive.algorithm,
             "zip_sha256": hashlib.sha256(archive.raw).hexdigest(),
             "vecnormalize_sha256": statistics.sha256 if statistics else None,
-            "observation_read": list(names),
         },
     }
-
-
-def _widened(actor: Actor, columns: list[int], width: int) -> Actor:
-    """The same actor on all columns that the code makes; those it does not read have the weight 0."""
-    first = actor.lstms[0].weight_x if actor.lstms else actor.layers[0].weight
-    whole = np.zeros((width, first.shape[1]))
-    whole[columns] = first
-    if actor.lstms:
-        return actor._replace(lstms=[actor.lstms[0]._replace(weight_x=whole), *actor.lstms[1:]])
-    return actor._replace(layers=[actor.layers[0]._replace(weight=whole), *actor.layers[1:]])
 
 
 def _class_of(algorithm: str) -> SbModel:

@@ -5,7 +5,6 @@ A bar is answered in this file alone.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,14 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.policies.file import refused
 from hybrid_bt.policies.manifest import Manifest
-from hybrid_bt.policies.sequence import recurrent_graph
 
 FloatArray = NDArray[np.float64]
 Observations = NDArray[np.float64] | NDArray[np.float32]
 Ort: TypeAlias = Any  #: something of onnxruntime, which has no types
-
-CHECKED_BARS = 97  #: on which a sequence in one call must agree with one call a bar
-LONG_SEQUENCE = 64  #: bars from which a session of its own, some 10 ms to open, pays
 
 
 class Network:
@@ -29,11 +24,13 @@ class Network:
     Parameters
     ----------
     graph : bytes
-        A whole file, already checked by `policies.file.unpack`, or the same with one of its members alone.
+        A whole file, already checked by `policies.file.unpack`.
     manifest : Manifest
         What the network must look like.
     name : str
         Of the file, for messages.
+    only : int, optional
+        Member of an ensemble that answers in place of the mean of all.
 
     Attributes
     ----------
@@ -50,13 +47,13 @@ class Network:
         If onnxruntime refuses the network, or its inputs and outputs are not what the manifest says.
     """
 
-    def __init__(self, graph: bytes, manifest: Manifest, name: str) -> None:
+    def __init__(self, graph: bytes, manifest: Manifest, name: str, only: int | None = None) -> None:
         self.manifest, self.is_recurrent, self.clipped_count = manifest, manifest.recurrent is not None, 0
-        self._graph, self._name, self._names = graph, name, manifest.observation
+        self._only, self._name, self._names = only, name, manifest.observation
         self._clip = manifest.observation_clip
         self._surely_within = 0.999 * self._clip * self._clip  # of a sum of squares: no value is beyond the clip
         self._session = _started(graph, name)
-        _check_session(self._session, manifest, name)
+        _check_session(self._session, manifest, name, only is not None)
         #: rows -> IOBinding, observation and action, which onnxruntime reads and writes in place
         self._calls: dict[int, tuple[Ort, NDArray[np.float32], FloatArray]] = {}
         memory = manifest.recurrent
@@ -107,55 +104,22 @@ class Network:
         """A copy of the memory: `h` and `c` of shape (n_lstm, members, 1, hidden); empty without memory."""
         return dict(zip("hc", self.memory.copy(), strict=True)) if self.is_recurrent else {}
 
-    def answers(self, sequence: NDArray[np.float32]) -> FloatArray:
-        """Answer T bars of one row, (T, features) to (T,): the same bits as one `step` a bar."""
-        if self.is_recurrent and len(sequence) >= LONG_SEQUENCE and self.sequence is not None:
-            return self._at_once(self.sequence, sequence)
-        return self._bar_by_bar(sequence)
-
-    @cached_property
-    def sequence(self) -> Ort:
-        """A session that answers a sequence in one call; None where answers or memories are not the same to the bit."""
-        memory, manifest = self.memory.copy(), self.manifest
-        graph = recurrent_graph(self._graph, memory.shape[1], manifest.members)
-        if graph is None:
-            return None
-        session, bars = _started(graph, self._name), _of_all_sizes(manifest)
-        self.memory[...] = 0.0
-        at_once = np.concatenate([self._at_once(session, bars), self.memory.ravel()])
-        self.memory[...] = 0.0
-        in_turn = np.concatenate([self._bar_by_bar(bars), self.memory.ravel()])
-        self.memory[...] = memory
-        return session if np.array_equal(at_once, in_turn) else None
-
-    def _bar_by_bar(self, sequence: NDArray[np.float32]) -> FloatArray:
-        return np.array([self.step(sequence[t : t + 1])[0] for t in range(len(sequence))], dtype=np.float64)
-
-    def _at_once(self, session: Ort, sequence: NDArray[np.float32]) -> FloatArray:
-        *names, observation = (node.name for node in session.get_inputs())
-        layers = [self.memory[i, layer] for _, i, layer in _memories(self.manifest)]
-        shape = _memory_shape(self.manifest, 1)
-        given = {name: layer.reshape(shape) for name, layer in zip(names, layers, strict=True)}
-        *after, action = session.run(None, {**given, observation: sequence[:, np.newaxis]})
-        for layer, value in zip(layers, after, strict=True):
-            layer[...] = value.reshape(layer.shape)
-        answers: FloatArray = action[:, 0, 0]
-        return answers
-
     def _bound(self, rows: int) -> tuple[Ort, NDArray[np.float32], FloatArray]:
         """Buffers for so many rows."""
         binding, shape = self._session.io_binding(), _memory_shape(self.manifest, 1)
-        observation, action = np.zeros((rows, len(self.manifest.observation)), np.float32), np.zeros((rows, 1))
+        observation = np.zeros((rows, len(self.manifest.observation)), np.float32)
+        one = self._only is None
+        answer = np.zeros((rows, 1) if one else (self.manifest.members, rows, 1))
         tensors: list[tuple[Ort, str, NDArray[Any]]] = [
             (binding.bind_input, "observation", observation),
-            (binding.bind_output, "action", action),
+            (binding.bind_output, "action" if one else "each", answer),
         ]
         for name, i, layer in _memories(self.manifest):
             tensors.append((binding.bind_input, name, self.memory[i, layer].reshape(shape)))
             tensors.append((binding.bind_output, f"{name}_next", self._memory_next[i, layer].reshape(shape)))
         for bind, name, array in tensors:
             bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-        self._calls[rows] = binding, observation, action[:, 0]
+        self._calls[rows] = binding, observation, (answer if one else answer[self._only])[:, 0]
         return self._calls[rows]
 
     def _matrix(self, observations: ArrayLike) -> FloatArray:
@@ -174,13 +138,6 @@ class Network:
             raise refused(self._name, why, "leave out bars whose features are not warm yet")
         self.clipped_count += int(np.count_nonzero(np.abs(x) > self._clip))
         return np.clip(x, -self._clip, self._clip)
-
-
-def _of_all_sizes(manifest: Manifest) -> NDArray[np.float32]:
-    rng, clip = np.random.default_rng(0), manifest.observation_clip
-    sizes = np.exp(rng.uniform(-6.0, 3.0, (CHECKED_BARS, 1)))
-    bars = rng.normal(size=(CHECKED_BARS, len(manifest.observation))) * sizes
-    return np.clip(bars, -clip, clip).astype(np.float32)
 
 
 def _started(graph: bytes, name: str) -> Ort:
@@ -214,12 +171,14 @@ def _memory_shape(manifest: Manifest, rows: int | str) -> tuple[int | str, ...]:
     return (rows, hidden) if manifest.members == 1 else (manifest.members, rows, hidden)
 
 
-def _check_session(session: Ort, manifest: Manifest, name: str) -> None:
-    """Compare the network's inputs and outputs with what the manifest says they are."""
+def _check_session(session: Ort, manifest: Manifest, name: str, apart: bool) -> None:
+    """Compare the network's inputs and outputs with what the manifest says they are; `apart` needs each member's."""
     memory = "tensor(double)", list(_memory_shape(manifest, "rows"))
     names = [one for one, *_ in _memories(manifest)]
     inputs = {"observation": ("tensor(float)", ["rows", len(manifest.observation)]), **dict.fromkeys(names, memory)}
     outputs = {"action": ("tensor(double)", ["rows", 1]), **{f"{one}_next": memory for one in names}}
+    if apart or any(node.name == "each" for node in session.get_outputs()):
+        outputs["each"] = "tensor(double)", [manifest.members, "rows", 1]
     for wanted, nodes in ((inputs, session.get_inputs()), (outputs, session.get_outputs())):
         found = {node.name: (node.type, node.shape) for node in nodes}
         for key in [*wanted, *found]:

@@ -7,7 +7,7 @@ what else did (a library's version, a flag), and the weights are compared number
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -68,23 +68,20 @@ class Logbook:
             self._bar.update(self._tasks[event.name], completed=min(event.step, event.steps))
 
 
-def rebuild(
-    lesson_of: Callable[[str], Lesson], modes: Sequence[str], folder: Path
-) -> Iterator[tuple[Path, Traversable]]:
+def rebuild(lesson: Lesson, folder: Path) -> Iterator[tuple[Path, Traversable]]:
     """Train the shipped policies again, one file after another; each new file and the one that ships.
 
     Parameters
     ----------
-    lesson_of : callable
-        Mode -> what its trainings share.
+    lesson : Lesson
+        What the trainings share.
     folder : Path
-        Exists; gets `sac.onnx`, which serves all modes, and `gate_MODE.onnx`.
+        Exists; gets `sac.onnx` and `gate.onnx`, which serve all modes.
     """
-    files = [("sac", modes[0], "sac.onnx"), *(("gate", mode, f"gate_{mode}.onnx") for mode in modes)]
-    for kind, mode, name in files:
-        out = folder / name
-        learn(kind, _apart(lesson_of(mode), out.stem), out)
-        yield out, policy_path(f"package:{name}")
+    for kind in ("sac", "gate"):
+        out = folder / f"{kind}.onnx"
+        learn(kind, _apart(lesson, kind), out)
+        yield out, policy_path(f"package:{out.name}")
 
 
 def _apart(lesson: Lesson, name: str) -> Lesson:

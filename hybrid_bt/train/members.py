@@ -22,9 +22,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from hybrid_bt.config import Config
-from hybrid_bt.envs import Track, TradingEnv
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.train.ground import Ground
+from hybrid_bt.train.ground import Ground, RegimeGround
 from hybrid_bt.train.spec import GateSpec, SacSpec
 from hybrid_bt.train.validation import Evaluation, Model, Validation
 
@@ -63,7 +62,7 @@ class Member(NamedTuple):
 
     name: str  #: of its checkpoint and its progress bar, e.g. `sac_seed0`
     kind: Literal["sac", "gate"]
-    env: TradingEnv | tuple[Ground, ...]  #: of a gate, or of SAC; on bars of the training span only
+    grounds: tuple[Ground, ...] | tuple[RegimeGround, ...]  #: of SAC, or of a gate; on bars of the training span only
     config: Config
     spec: SacSpec | GateSpec
     steps: int
@@ -95,8 +94,7 @@ class Member(NamedTuple):
             "seed": self.seed,
             "spec": self.spec._asdict(),
             "config": self.config.without_news(),
-            "task": self.env.task if isinstance(self.env, TradingEnv) else None,
-            "training bars": _fingerprint(self.env.tracks if isinstance(self.env, TradingEnv) else self.env),
+            "training bars": _fingerprint(self.grounds),
             "validation bars": seen.history.bars.sha256 if seen else None,
             "valid_every": self.valid_every if seen else None,
             "versions": {name: metadata.version(name) for name in LIBRARIES},
@@ -110,12 +108,11 @@ class Trained(NamedTuple):
     evaluations: list[Evaluation]  #: the last is that of the weights
 
 
-def _fingerprint(parts: Sequence[Track | Ground]) -> str:
+def _fingerprint(parts: Sequence[Ground | RegimeGround]) -> str:
     """Over everything that the environments read."""
     digest = hashlib.sha256()
     for part in parts:
-        flat = (one for value in part for one in (value if isinstance(value, tuple) else (value,)))
-        for array in map(np.ascontiguousarray, flat):
+        for array in map(np.ascontiguousarray, part):
             digest.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
     return digest.hexdigest()
 
@@ -153,7 +150,9 @@ def train_member(member: Member, tell: Tell) -> Trained:
 def _fresh(member: Member, log: Path | None = None) -> Model:
     from hybrid_bt.train.models import NEW_MODEL
 
-    return NEW_MODEL[member.kind](member.env, member.spec, steps=member.steps, seed=member.seed, tensorboard_log=log)
+    return NEW_MODEL[member.kind](
+        member.grounds, member.spec, steps=member.steps, seed=member.seed, tensorboard_log=log
+    )
 
 
 def _side_by_side(members: Sequence[Member], jobs: int, tell: Tell) -> list[Trained]:

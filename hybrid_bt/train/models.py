@@ -23,12 +23,11 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
-from hybrid_bt.envs import TradingEnv
 from hybrid_bt.files.texts import plain
-from hybrid_bt.train.ground import Ground
+from hybrid_bt.train.ground import Ground, RegimeGround
 from hybrid_bt.train.spec import GateSpec, SacSpec
 from hybrid_bt.train.validation import Model
-from hybrid_bt.train.vec_envs import GroupVecEnv, LaneVecEnv
+from hybrid_bt.train.vec_envs import GroupVecEnv, RegimeVecEnv
 
 COUNTERS = ("num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining")
 LAST = ("_last_obs", "_last_episode_starts")  #: arrays of the model
@@ -62,19 +61,18 @@ def new_sac(
 
 
 def new_gate(
-    env: TradingEnv, spec: GateSpec, *, steps: int, seed: int, tensorboard_log: Path | None = None
+    grounds: Sequence[RegimeGround], spec: GateSpec, *, steps: int, seed: int, tensorboard_log: Path | None = None
 ) -> RecurrentPPO:
-    """A RecurrentPPO model of the fused account; parameters as in `new_sac`."""
+    """A RecurrentPPO model of bars of the training span; parameters as in `new_sac`."""
     net, sd = list(spec.net), math.log(spec.first_sd)
     return RecurrentPPO(
         "MlpLstmPolicy",
         n_steps=spec.n_steps,
         n_epochs=spec.n_epochs,
-        gae_lambda=spec.gae_lambda,
         ent_coef=spec.entropy,
-        gamma=spec.gamma,
+        gamma=0.0,
         policy_kwargs={"lstm_hidden_size": spec.lstm_hidden, "net_arch": net, "log_std_init": sd},
-        **_common(LaneVecEnv(env, spec.n_envs), spec, seed, tensorboard_log),
+        **_common(RegimeVecEnv(grounds, spec), spec, seed, tensorboard_log),
     )
 
 

@@ -7,9 +7,7 @@ for the manifest. Its weights are dropped, and its span lies inside the training
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace as with_changes
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,45 +16,34 @@ import numpy as np
 
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.bars.market import Market, may_teach
-from hybrid_bt.brain.opinions import opinions
-from hybrid_bt.brain.reader import MarketHistory, read_panel
-from hybrid_bt.brain.records import Opinions
+from hybrid_bt.brain.reader import MarketHistory
 from hybrid_bt.config import Config
-from hybrid_bt.config.build import Policies, build
-from hybrid_bt.envs import TradingEnv, history_of, regime_track
-from hybrid_bt.equations.features import CLIP, OBSERVATIONS
+from hybrid_bt.envs import history_of
+from hybrid_bt.equations.features import ASSET_FEATURES, CLIP
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files.texts import plain
 from hybrid_bt.policies.freeze import freeze
 from hybrid_bt.policies.frozen import FrozenPolicy
-from hybrid_bt.train.ground import LABEL_BARS, Ground, ground_of
+from hybrid_bt.train.ground import LABEL_BARS, REGIME_BARS, REGIME_SEES, ground_of, regime_ground_of
 from hybrid_bt.train.members import Member, Practice, Tell, Trained, train_all
-from hybrid_bt.train.spec import (
-    GATE_SPECS,
-    GateSpec,
-    SacSpec,
-    best_constant_regime,
-    regime_env,
-    regime_reward_unit,
-)
-from hybrid_bt.train.validation import GateValidation, Model, SacValidation, Validation, rows_after
+from hybrid_bt.train.spec import GateSpec, SacSpec
+from hybrid_bt.train.validation import GateValidation, SacValidation, Validation, reversal_legs, rows_after
 
-GATE_START = date(1995, 1, 1)  #: first training day of a gate where none is named
 REHEARSED_SEEDS = 1  #: the first so many: enough to see whether a recipe works, at a fair part of the time
 
 MEANINGS = {
     "sac": "what an asset will earn beside the others on the next bars: its standard score tilts the base",
-    "gate": "regime score r: -1 mean reversion, +1 trend",
+    "gate": "regime score r: -1 mean reversion, +1 trend; a SAC that learnt reversal has less weight at +1",
 }  #: of an action
+SEES = {"sac": ASSET_FEATURES, "gate": REGIME_SEES}
 
 
 class Lesson(NamedTuple):
     """What all trainings share."""
 
-    markets: tuple[Market, ...]  #: warm-up and training bars; SAC learns from all, a gate from the first
+    markets: tuple[Market, ...]  #: warm-up and training bars
     config: Config
-    mode: str
     start: date | None  #: first training day; None for the first warm one
     end: date  #: last training day
     seeds: tuple[int, ...]
@@ -64,11 +51,11 @@ class Lesson(NamedTuple):
     ppo_steps: int  #: of a gate
     valid_end: date | None = None  #: last day of validation, which begins behind `end`; None for no validation
     rehearse_to: date | None = None  #: last training day of a rehearsal; None for none
-    left_out: Bars | None = None  #: SAC is to be judged on these: nothing is learned from what they may share
+    left_out: Bars | None = None  #: to be judged on: nothing is learned from what they may share
     practice: Practice = Practice()
     tell: Tell = lambda event: None
     sac: SacSpec = SacSpec()
-    gate: GateSpec | None = None  #: by default the mode's
+    gate: GateSpec = GateSpec()
 
     @property
     def market(self) -> Market:
@@ -82,8 +69,7 @@ class Lesson(NamedTuple):
 
 
 def learn(kind: str, lesson: Lesson, out: Path) -> FrozenPolicy:
-    """Train one model per seed, SAC on the training span or a gate on cross-fitted legs, and freeze them into one
-    ensemble."""
+    """Train one model per seed on the training span, and freeze them into one ensemble."""
     if lesson.valid_end is not None:  # refused before anything is learned
         if lesson.valid_end <= lesson.end:
             raise ConfigError(
@@ -93,10 +79,6 @@ def learn(kind: str, lesson: Lesson, out: Path) -> FrozenPolicy:
     results = _rehearse(kind, lesson) if lesson.rehearse_to else {}
     members = MEMBERS[kind](lesson)
     trained = train_all(members, lesson.tell)
-    env = members[0].env
-    if isinstance(env, TradingEnv):
-        task = env.task
-        results |= {"best_constant_regime": task.base_action, "reward_unit": task.reward_unit}
     fields = manifest(lesson, members) | {"results": results}
     if lesson.valid_end:
         results["validation"] = _validated(members, trained)
@@ -104,20 +86,17 @@ def learn(kind: str, lesson: Lesson, out: Path) -> FrozenPolicy:
 
 
 def _sac_members(lesson: Lesson) -> list[Member]:
-    history = lesson.history()
-    first = _sac_member(lesson, "", (lesson.start, lesson.end))
-    return _for_seeds(lesson, first, SacValidation(history, rows_after(history.bars, lesson.end), lesson.config))
+    history, spec = lesson.history(), validated(SacSpec, lesson.sac, "training of sac")
+    validation = SacValidation(history, rows_after(history.bars, lesson.end), lesson.config)
+    first = Member("", "sac", grounds_of(lesson, "sac"), lesson.config, spec, lesson.sac_steps, 0)
+    return _for_seeds(lesson, first, validation)
 
 
 def _gate_members(lesson: Lesson) -> list[Member]:
-    history, config, spec = lesson.history(), lesson.config, lesson.gate or GATE_SPECS[lesson.mode]
-    legs = cross_fitted_legs(lesson, history)
-    tracks = [regime_track(history, legs, config.lines(), str(lesson.start or GATE_START), str(lesson.end))]
-    whole = regime_env(tracks, config, spec._replace(episode_bars=None))
-    base, unit = best_constant_regime(whole), regime_reward_unit(whole)
-    env = regime_env(tracks, config, spec, base_regime=base, reward_unit=unit)
-    first = Member("", "gate", env, config, spec, lesson.ppo_steps, 0)
-    validation = GateValidation(history, rows_after(history.bars, lesson.end), config, legs, base)
+    history, spec = lesson.history(), validated(GateSpec, lesson.gate, "training of gate")
+    legs = reversal_legs(history, lesson.market.pairs, lesson.config)
+    validation = GateValidation(history, rows_after(history.bars, lesson.end), lesson.config, legs)
+    first = Member("", "gate", grounds_of(lesson, "gate"), lesson.config, spec, lesson.ppo_steps, 0)
     return _for_seeds(lesson, first, validation)
 
 
@@ -129,33 +108,28 @@ def _for_seeds(lesson: Lesson, first: Member, validation: Validation) -> list[Me
     return [first._replace(name=f"{first.kind}_seed{seed}", seed=seed) for seed in lesson.seeds]
 
 
-def grounds_of(lesson: Lesson, start: date | None, end: date) -> tuple[Ground, ...]:
-    """Of each market, on some days."""
-    grounds = [_ground(lesson, market.until(end), start) for market in lesson.markets]
-    least = lesson.sac.window_bars if lesson.left_out is not None else 0
-    return tuple(ground for ground in grounds if np.count_nonzero(ground.usable.any(axis=1)) >= least)
-
-
-def _ground(lesson: Lesson, market: Market, start: date | None) -> Ground:
-    ground = ground_of(history_of(market.bars, (), lesson.config), instant(start) if start else None)
-    if lesson.left_out is None:
-        return ground
-    teaches = may_teach(market.bars, lesson.left_out, LABEL_BARS + 1)
-    return ground._replace(usable=ground.usable & teaches[:, None])
-
-
-def _sac_member(lesson: Lesson, name: str, span: tuple[date | None, date]) -> Member:
-    """A training of SAC on some days, with the first seed."""
-    spec = validated(SacSpec, lesson.sac, "training of sac")
-    return Member(name, "sac", grounds_of(lesson, *span), lesson.config, spec, lesson.sac_steps, lesson.seeds[0])
+def grounds_of(lesson: Lesson, kind: str) -> tuple[Any, ...]:
+    """`Ground` of each market for SAC, `RegimeGround` for a gate; without markets that are too short for those left."""
+    of_sac = kind == "sac"
+    spec, label_bars = (lesson.sac, LABEL_BARS) if of_sac else (lesson.gate, REGIME_BARS)
+    start, found = instant(lesson.start) if lesson.start else None, []
+    for market in (market.until(lesson.end) for market in lesson.markets):
+        history = history_of(market.bars, (), lesson.config)
+        ground: Any = ground_of(history, start) if of_sac else regime_ground_of(history, start)
+        if lesson.left_out is not None:
+            teaches = may_teach(market.bars, lesson.left_out, label_bars + 1)
+            ground = ground._replace(usable=(ground.usable.T & teaches).T)
+        if lesson.left_out is None or ground.lasts(spec.window_bars):
+            found.append(ground)
+    return tuple(found)
 
 
 def manifest(lesson: Lesson, members: Sequence[Member]) -> dict[str, Any]:
     """Fields of the manifest that training adds to those that are read off the models."""
-    first, learned = members[0], lesson.markets if members[0].kind == "sac" else (lesson.market,)
-    markets = [_market_read(market.name, market.until(lesson.end).bars) for market in learned]
+    first = members[0]
+    markets = [_market_read(market.name, market.until(lesson.end).bars) for market in lesson.markets]
     return {
-        "observation": OBSERVATIONS[first.kind],
+        "observation": SEES[first.kind],
         "action_meaning": MEANINGS[first.kind],
         "observation_clip": CLIP,
         "train_start": lesson.start or min(market["start"] for market in markets),
@@ -165,9 +139,8 @@ def manifest(lesson: Lesson, members: Sequence[Member]) -> dict[str, Any]:
         "symbols": tuple(dict.fromkeys(symbol for market in markets for symbol in market["symbols"])),
         "data_sha256": markets[0]["sha256"],
         "markets": markets if len(markets) > 1 else (),
-        "costs": lesson.config.sections()["costs"] if first.kind == "gate" else {},
+        "costs": {},  # what a change costs is the business of what stands behind the policies
         "reward": plain(first.spec._asdict()),
-        "mode": lesson.mode if first.kind == "gate" else None,
         "seeds": tuple(member.seed for member in members),
     }
 
@@ -207,35 +180,29 @@ def _rehearse(kind: str, lesson: Lesson) -> dict[str, Any]:
         "reference": validation.reference()._asdict(),
         **validation.reading(models),
     }
-    return {"rehearsal": plain(found)}
+    results = {"rehearsal": plain(found)}
+    if kind == "gate" and len(markets) > 1:
+        results["left_out"] = _left_out(lesson._replace(markets=markets, rehearse_to=None))
+    return results
 
 
-def cross_fitted_legs(lesson: Lesson, history: MarketHistory) -> Opinions:
-    """What all legs say on all bars, SAC's from models that have not seen the half they answer for.
-
-    A gate that learned from the targets of a policy on its own training bars would learn to trust it too much. Bars
-    behind training are unseen by both models; the one of the first half answers for them, as for the second.
+def _left_out(lesson: Lesson) -> dict[str, Any]:
+    """What r was worth on each market, by the first seed's training on the others: Sharpe ratio less that of the
+    constant with its own mean; and the part of its strength that this evidence justifies, max(0, 1 - (SE / gain)^2).
     """
-    start, seed = lesson.start or GATE_START, lesson.seeds[0]
-    middle = start + (lesson.end - start) / 2
-    halves = {"half2": (middle + timedelta(days=1), lesson.end), "half1": (start, middle)}
-    members = [
-        _sac_member(lesson, f"{half}_seed{seed}", span)._replace(practice=lesson.practice)
-        for half, span in halves.items()
-    ]
-    trained = train_all(members, lesson.tell)
-    said = zip(members, trained, strict=True)
-    first, second = (_said_by(one.model, lesson, member, history.bars) for member, one in said)
-    in_second = history.bars.stamps >= instant(halves["half2"][0])
-    apart = {name: getattr(first, name).copy() for name in ("amounts", "risks")}
-    for name, values in apart.items():  # what no model has a part in is the same in both
-        values[in_second] = getattr(second, name)[in_second]
-    return with_changes(first, **apart)
-
-
-def _said_by(model: Model, lesson: Lesson, member: Member, bars: Bars) -> Opinions:
-    """What the legs say on all bars, SAC being a model that was trained on one half of the span."""
-    with tempfile.TemporaryDirectory() as folder:
-        policy = freeze([model], manifest(lesson, [member]), Path(folder) / "half.onnx")
-    brain = build(lesson.config, bars.symbols, lesson.market.pairs, Policies(policy, None))
-    return opinions(brain, read_panel(bars.close, brain.reader))
+    found: dict[str, Any] = {}
+    gains = []
+    for market in lesson.markets:
+        others = tuple(other for other in lesson.markets if other is not market)
+        apart = lesson._replace(markets=others, left_out=market.bars, seeds=lesson.seeds[:REHEARSED_SEEDS])
+        member = _gate_members(apart)[0]._replace(name=f"gate_without_{market.name.replace(':', '_')}")
+        model = train_all([member], lesson.tell)[0].model
+        history = history_of(market.bars, market.pairs, lesson.config)
+        legs = reversal_legs(history, market.pairs, lesson.config)
+        first = int(np.argmax(history.market_warm))
+        reading = GateValidation(history, first, lesson.config, legs).reading([model])
+        gains.append(reading["sharpe"] - reading["sharpe_of_own_mean"])
+        found[market.name] = reading
+    gain, error = float(np.mean(gains)), float(np.std(gains, ddof=1)) / len(gains) ** 0.5
+    justified = max(0.0, 1.0 - (error / gain) ** 2) if gain > 0.0 else 0.0
+    return plain({**found, "gain": gain, "standard_error": error, "strength_justified": justified})

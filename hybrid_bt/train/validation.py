@@ -23,14 +23,20 @@ from hybrid_bt.account.metrics import max_drawdown, sharpe
 from hybrid_bt.account.registry import Panel, account
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.brain.legs.sac import inverse_volatility, tilted
-from hybrid_bt.brain.reader import MarketHistory
+from hybrid_bt.brain.opinions import opinions
+from hybrid_bt.brain.reader import MarketHistory, read_panel
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config import Config
+from hybrid_bt.config.build import Policies, build
 from hybrid_bt.equations.bundles import layout_of
+from hybrid_bt.equations.features import ASSET_FEATURES, CLIP, MARKET_FEATURES
 from hybrid_bt.files.texts import plain
+from hybrid_bt.train.ground import REGIME_SEES
 
 FloatArray = NDArray[np.float64]
 Model: TypeAlias = Any  #: of Stable-Baselines3, whose types are imported inside functions
+
+SHIFTS = (0.2, 0.4, 0.6, 0.8)  #: of the span, by which r is moved in time
 
 
 class Score(NamedTuple):
@@ -109,10 +115,12 @@ class SacValidation(Validation):
 
 @dataclass(frozen=True)
 class GateValidation(Validation):
-    """The fused account on recorded legs; an answer is a path of r (T,), the reference training's best constant r."""
+    """The fused account where the base is tilted by the reversal of a week: what a SAC that learnt it would say.
+
+    An answer is a path of r (T,), the reference r = 0.
+    """
 
     legs: Opinions  #: on all bars
-    base_regime: float
 
     account = "hybrid"
 
@@ -125,21 +133,57 @@ class GateValidation(Validation):
 
         history, regime = self.history, np.zeros(self.history.bars.n_bars)
         warm = np.flatnonzero(history.market_warm)
+        seen = history.market[warm][:, [MARKET_FEATURES.index(name) for name in REGIME_SEES]]
         with torch.no_grad():
-            hidden, _ = model.policy.lstm_actor(torch.as_tensor(history.market[warm])[:, None, :])
+            hidden, _ = model.policy.lstm_actor(torch.as_tensor(seen)[:, None, :])
             mean = model.policy.action_net(model.policy.mlp_extractor.forward_actor(hidden[:, 0, :]))
         regime[warm] = np.clip(mean[:, 0].numpy().astype(np.float64), -1.0, 1.0)
         return regime
 
     def reference(self) -> Score:
-        return self.score_of(np.full(self.history.bars.n_bars, self.base_regime))
+        return self.score_of(np.zeros(self.history.bars.n_bars))
 
     def opinions(self, answers: FloatArray) -> Opinions:
         return with_changes(self.legs, regime=answers)
 
     def reading(self, models: Sequence[Model]) -> dict[str, Any]:
-        found = read_regime(self.answers(models)[self.first :], self.history.bars, self.first)
-        return {"best_constant_regime": self.base_regime, "regime": plain(found._asdict())}
+        """What r says, and its Sharpe ratio beside those of the constant with its own mean, and of r from other days:
+        only what it gains over both is timing."""
+        r = self.answers(models)
+        of = r[self.first :]
+        still = np.full(len(r), of.mean())
+        shifted = [r.copy() for _ in SHIFTS]
+        for path, part in zip(shifted, SHIFTS, strict=True):
+            path[self.first :] = np.roll(of, int(part * len(of)))
+        return {
+            "regime": plain(read_regime(of, self.history.market[self.first :].astype(np.float64))._asdict()),
+            "sharpe": self.score_of(r).sharpe,
+            "sharpe_of_own_mean": self.score_of(still).sharpe,
+            "sharpe_shifted": float(np.mean([self.score_of(path).sharpe for path in shifted])),
+        }
+
+
+class Reversal:
+    """Stands where a SAC policy would: minus the return of a week less the market's."""
+
+    is_recurrent = False
+
+    def act(self, observations: FloatArray) -> FloatArray:
+        """(rows, features) to (rows,)."""
+        column = observations[:, ASSET_FEATURES.index("relative_5")]
+        return np.asarray(-np.clip(column / CLIP, -1.0, 1.0))
+
+    run = act
+
+    def reset(self) -> None:
+        """Nothing is remembered."""
+
+
+def reversal_legs(history: MarketHistory, pairs: Sequence[str], config: Config) -> Opinions:
+    """What the legs say on all bars where SAC is the reversal of a week."""
+    sac: Any = Reversal()
+    brain = build(config, history.bars.symbols, pairs, Policies(sac, None))
+    return opinions(brain, read_panel(history.bars.close, brain.reader))
 
 
 def rows_after(bars: Bars, day: date) -> int:

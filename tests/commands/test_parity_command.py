@@ -120,9 +120,9 @@ def test_final_equity_with_the_frozen_policy_is_that_of_sb3_predict(tmp_path: Pa
     pytest.importorskip("torch")
     bars = load_bars("us20", symbols=["KO", "PEP", "JNJ", "PG"], end="2000-12-31")
     config, pairs = load_config("stable"), ("KO:PEP",)
-    lesson = Lesson((Market("", bars, pairs),), config, "stable", date(1995, 1, 3), date(1996, 12, 31), (0,), 0, 0)
+    lesson = Lesson((Market("", bars, pairs),), config, date(1995, 1, 3), date(1996, 12, 31), (0,), 0, 0)
     spec = SacSpec(n_groups=2, batch_size=128, learning_starts=64)
-    member = Member("sac_seed0", "sac", grounds_of(lesson, lesson.start, lesson.end), config, spec, 4_000, 0)
+    member = Member("sac_seed0", "sac", grounds_of(lesson, "sac"), config, spec, 4_000, 0)
     model = train_member(member, lesson.tell).model
     frozen = freeze([model], manifest(lesson, [member]), tmp_path / "sac.onnx")
     equity = []

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brain_cases import random_bars
 from click.testing import CliRunner
 from small_specs import GATE, SAC
 
@@ -20,6 +19,7 @@ from hybrid_bt.commands.train import main
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import policy_path
 from hybrid_bt.config.parts import MODES
+from hybrid_bt.equations.features import MARKET_FEATURES
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.train.logbook import compare
@@ -36,7 +36,6 @@ def lesson() -> Lesson:
     return Lesson(
         (Market("", bars, "KO:PEP"),),
         load_config("stable"),
-        "stable",
         *span,
         (3, 4),
         200,
@@ -90,14 +89,14 @@ def test_a_rebuilt_policy_is_compared_by_bytes_manifest_and_weights(lesson: Less
 def test_the_command_makes_both_files_of_a_mode_and_says_that_they_are_others(tmp_path: Path) -> None:
     span = ("--markets", "us20", "--symbols", "KO,PEP", "--train-start", "1996-01-02", "--train-end", "1999-12-31")
     flags = (*span, "--rehearse-to", "1998-12-31", "--sac-steps", "64", "--ppo-steps", "2048", "--seeds", "0")
-    result = CliRunner().invoke(main, ["shipped", "--mode", "aggressive", *flags, "--out", str(tmp_path / "new")])
+    result = CliRunner().invoke(main, ["shipped", *flags, "--out", str(tmp_path / "new")])
     assert result.exit_code == 1, result.output
     assert [line.split(":")[0] for line in result.stdout.splitlines()] == [
         "sac.onnx",
-        "gate_aggressive.onnx",
+        "gate.onnx",
     ]
-    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["gate_aggressive.onnx", "sac.onnx"]
-    shown = CliRunner().invoke(card, ["show", str(tmp_path / "new" / "gate_aggressive.onnx")]).stdout
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["gate.onnx", "sac.onnx"]
+    shown = CliRunner().invoke(card, ["show", str(tmp_path / "new" / "gate.onnx")]).stdout
     assert "results.rehearsal.ensemble.sharpe" in shown
 
 
@@ -128,12 +127,13 @@ def test_shipped_cards_say_how_the_recipe_did_on_bars_it_had_not_seen(mode: str)
 
 
 def test_reading_of_r_tells_trend_from_volatility() -> None:
-    bars = random_bars(600)
-    step = np.where(np.arange(600) < 400, -1.0, 1.0)
-    closes = np.exp(np.cumsum(0.004 * step))[:, None] * bars.close
-    trending = Bars.checked(bars.name, bars.symbols, bars.stamps, closes)
-    reading = read_regime(step[252:], trending, 252)
+    step = np.where(np.arange(348) < 148, -1.0, 1.0)
+    market = np.random.default_rng(0).normal(size=(348, len(MARKET_FEATURES)))
+    market[:, MARKET_FEATURES.index("market_trend_252")] += step
+    market[:, MARKET_FEATURES.index("calm")] -= 2.0 * step
+    reading = read_regime(step, market)
     assert reading.correlation_with_trend > 0.5 > abs(reading.correlation_with_volatility)
+    assert reading.correlation_with_calm < -0.8 and abs(reading.correlation_with_dispersion) < 0.2
     assert (reading.share_near_reversion, reading.share_near_trend) == (148 / 348, 200 / 348)
-    still = read_regime(np.zeros(348), trending, 252)
+    still = read_regime(np.zeros(348), market)
     assert still.standard_deviation == 0.0 and np.isnan(still.correlation_with_trend)

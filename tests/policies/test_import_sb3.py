@@ -139,10 +139,9 @@ def test_equals_predict(tmp_path: Path, case: str, trust: bool) -> None:
     x = seen(10_000)
     expected = model.predict(x, deterministic=True)[0][:, 0]
     assert np.ptp(expected) > 0.05
-    rows = whole(x, ASSET[:N], ASSET)
-    answers = policy.act(rows)
+    answers = policy.act(x)
     np.testing.assert_allclose(answers, expected, rtol=0, atol=1e-5)
-    assert [policy.act(rows[i : i + 3])[0] for i in range(20)] == answers[:20].tolist(), "rows do not touch each other"
+    assert [policy.act(x[i : i + 3])[0] for i in range(20)] == answers[:20].tolist(), "rows do not touch each other"
     found = str(policy.manifest.results["imported_from"])
     assert found == {"DDPG": "TD3"}.get(case.split()[0], case.split()[0])
 
@@ -173,7 +172,7 @@ def check_recurrent(folder: Path, options: dict[str, Any], n: int) -> None:
     policy, x = imported(model, folder, "gate"), seen(n)
     expected = carried(model, x)
     assert np.ptp(expected) > 0.1 and policy.manifest.recurrent is not None
-    np.testing.assert_allclose(policy.run(whole(x, MARKET[:N], MARKET)), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(policy.run(x), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("cls", [SAC, PPO, RecurrentPPO])
@@ -188,7 +187,7 @@ def test_vecnormalize_is_part_of_the_file(tmp_path: Path, cls: Any) -> None:
     scaled = env.normalize_obs(x)
     assert 0.1 < (np.abs(scaled) == np.float32(1.5)).mean() < 0.99, "the clip bites, not everywhere"
     expected = carried(model, scaled) if kind == "gate" else model.predict(scaled, deterministic=True)[0][:, 0]
-    answers = policy.run(whole(x, READ[kind], MARKET if kind == "gate" else ASSET))
+    answers = policy.run(x)
     np.testing.assert_allclose(answers, expected, rtol=0, atol=1e-5)
     scaling = policy.manifest.scaling
     assert scaling is not None and scaling.clip == 1.5 and scaling.mean[:N] == tuple(env.obs_rms.mean)
@@ -206,11 +205,10 @@ def test_columns_may_come_in_any_order(tmp_path: Path) -> None:
     names = (ASSET[5], ASSET[0], ASSET[-1], ASSET[3], ASSET[2])
     model = made(SAC)
     policy, x = imported(model, tmp_path, names=names), seen(100)
-    policy.check_observation(ASSET)
-    rows = whole(x, names, ASSET)
+    rows = whole(x, names, ASSET)[:, policy.columns_in(ASSET)]  # as a leg picks them
     expected = model.predict(x, deterministic=True)[0][:, 0]
     np.testing.assert_allclose(policy.act(rows), expected, rtol=0, atol=1e-5)
-    assert policy.manifest.results["observation_read"] == list(names)
+    assert policy.manifest.observation == names
 
 
 def test_the_bounds_of_the_model_are_the_clip(tmp_path: Path) -> None:
@@ -337,7 +335,7 @@ def test_what_sb3_has_to_load_needs_trust(tmp_path: Path) -> None:
         imported(model, tmp_path)
     policy, x = imported(model, tmp_path, trust=True), seen(100)
     expected = model.predict(x, deterministic=True)[0][:, 0]
-    np.testing.assert_allclose(policy.act(whole(x, ASSET[:N], ASSET)), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(policy.act(x), expected, rtol=0, atol=1e-5)
 
 
 def test_a_class_that_calls_itself_sb3s_is_not_imported(saved: Path, tmp_path: Path) -> None:
@@ -554,7 +552,7 @@ def by_command(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_command_says_what_it_was_told(by_command: Path, saved: Path) -> None:
     policy, x = FrozenPolicy.load(by_command), seen(200)
     expected = SAC.load(saved).predict(x, deterministic=True)[0][:, 0]
-    np.testing.assert_allclose(policy.act(whole(x, ASSET[:N], ASSET)), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(policy.act(x), expected, rtol=0, atol=1e-5)
     assert policy.manifest.costs == {"fee_bps": 1.0} and policy.manifest.symbols == ("KO", "PEP")
 
 

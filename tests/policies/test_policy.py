@@ -24,8 +24,6 @@ from hybrid_bt.policies.file import MAX_BYTES, OPERATORS, pack, unpack
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.policies.graph import Actor, Dense, Lstm, actor_graph
 from hybrid_bt.policies.manifest import Manifest
-from hybrid_bt.policies.sequence import recurrent_graph
-from hybrid_bt.policies.session import LONG_SEQUENCE, Network
 
 NAMES = ("ret_1", "ret_5", "ret_21", "vol_ratio", "own_target")
 CLIP = 10.0
@@ -258,18 +256,14 @@ def test_wrong_shape_is_refused(shape: tuple[int, ...]) -> None:
         FrozenPolicy(mlp_bytes()).act(np.zeros(shape))
 
 
-def test_observation_names_are_checked() -> None:
+def test_columns_are_found_by_name_wherever_they_stand() -> None:
     policy = FrozenPolicy(mlp_bytes())
-    policy.check_observation(NAMES)
+    assert policy.columns_in(NAMES) == [0, 1, 2, 3, 4]
+    made = ["news", *NAMES[::-1]]
+    assert [made[column] for column in policy.columns_in(made)] == list(NAMES)
     renamed = ["ret_1", "ret_5", "ret_20", "vol_ratio", "own_target"]
-    with pytest.raises(PolicyError, match=r"reads 'ret_21' \(column 2\).*did you mean 'ret_20'"):
-        policy.check_observation(renamed)
-    with pytest.raises(PolicyError, match="in column 5, where this code makes 'news'"):
-        policy.check_observation([*NAMES, "news"])
-    with pytest.raises(PolicyError, match="reads 'ret_1' in column 0, where this code makes 'ret_5'"):
-        policy.check_observation(["ret_5", "ret_1", *NAMES[2:]])
-    with pytest.raises(PolicyError, match="in column 5, where this code makes 'ret_1'"):
-        policy.check_observation([*NAMES, "ret_1"])
+    with pytest.raises(PolicyError, match=r"reads 'ret_21' \(column 2\), which this code does not make"):
+        policy.columns_in(renamed)
 
 
 def test_file_is_a_valid_onnx_model_that_runs_elsewhere(tmp_path: Any, bars: np.ndarray) -> None:
@@ -463,17 +457,6 @@ def test_import_is_light(tmp_path: Any) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("mode", ["stable", "aggressive"])
-def test_long_sequence_in_one_call_is_bar_by_bar(mode: str) -> None:
-    whole, single = (FrozenPolicy.load(policy_path(f"package:gate_{mode}.onnx")) for _ in range(2))
-    bars = np.random.default_rng(0).normal(0.0, 3.0, (LONG_SEQUENCE + 40, len(whole.manifest.observation)))
-    answers = np.concatenate([whole.run(bars[:LONG_SEQUENCE]), whole.run(bars[LONG_SEQUENCE:])])
-    np.testing.assert_array_equal(answers, [single.act(bar[None])[0] for bar in bars])
-    for key, value in single.state().items():
-        np.testing.assert_array_equal(whole.state()[key], value)
-    assert whole.clipped_count == single.clipped_count > 0
-
-
 def test_many_bars_at_once_are_those_of_one_answer_a_bar() -> None:
     policy, rng = FrozenPolicy.load(policy_path("package:sac.onnx")), np.random.default_rng(0)
     features = rng.normal(size=(700, 20, len(policy.manifest.observation))) * 3.0
@@ -483,25 +466,26 @@ def test_many_bars_at_once_are_those_of_one_answer_a_bar() -> None:
     )
 
 
-@pytest.mark.parametrize("members", [1, 3])
-@pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("hidden", [4, 7, 32])
-def test_what_is_taken_out_of_the_loop_keeps_the_bits(members: int, layers: int, hidden: int) -> None:
-    data = lstm_bytes(members, layers, hidden)
-    whole, single = (FrozenPolicy(data) for _ in range(2))
-    sequence = np.random.default_rng(1).normal(0.0, 4.0, (150, len(NAMES)))
-    assert np.array_equal(whole.run(sequence), [single.act(row[None])[0] for row in sequence])
-    assert all(np.array_equal(value, whole.state()[key]) for key, value in single.state().items())
-    assert Network(data, whole.manifest, "lstm").sequence is not None
+@pytest.mark.parametrize("members", [2, 5])
+@pytest.mark.parametrize("data", [mlp_bytes, lstm_bytes])
+def test_each_member_answers_alone_with_the_bits_it_has_in_the_ensemble(data: Any, members: int) -> None:
+    whole = FrozenPolicy(data(members))
+    alone = [whole.member(index) for index in range(members)]
+    for row in np.random.default_rng(1).normal(0.0, 4.0, (40, len(NAMES))):
+        said = np.array([one.act(row[None])[0] for one in alone])
+        assert whole.act(row[None])[0] == pytest.approx(said.mean(), rel=1e-15, abs=1e-15) and said.std() > 0.0
 
 
-@pytest.mark.parametrize("mode", ["stable", "aggressive"])
-def test_shipped_gates_keep_only_their_recursion_in_the_loop(mode: str) -> None:
-    data = policy_path(f"package:gate_{mode}.onnx").read_bytes()
-    manifest = FrozenPolicy(data).manifest
-    built = recurrent_graph(data, 1, manifest.members)
-    assert built is not None
-    scan = next(node for node in onnx.load_from_string(built).graph.node if node.op_type == "Scan")
-    kinds = [node.op_type for node in scan.attribute[0].g.node]
-    assert kinds.count("MatMul") == 1 and "Clip" not in kinds and len(kinds) < 13
-    assert Network(data, manifest, mode).sequence is not None  # the bits are those of one call a bar
+def test_an_ensemble_that_keeps_its_members_to_itself_answers_but_lends_none() -> None:
+    """As files were before each member had an output."""
+    model = onnx.load_from_string(FrozenPolicy(mlp_bytes(2))._made_of[0])
+    del model.metadata_props[:]
+    kept = [node for node in model.graph.output if node.name != "each"]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+    manifest = FrozenPolicy(mlp_bytes(2)).manifest
+    data, _ = pack(model.SerializeToString(deterministic=True), manifest)
+    rows = np.random.default_rng(0).normal(size=(9, len(NAMES)))
+    assert np.array_equal(FrozenPolicy(data).act(rows), FrozenPolicy(mlp_bytes(2)).act(rows))
+    with pytest.raises(PolicyError, match="tensor 'each'"):
+        FrozenPolicy(data).member(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +16,15 @@ from hybrid_bt.bars.market import Market
 from hybrid_bt.commands.train import main
 from hybrid_bt.config import load_config
 from hybrid_bt.envs import history_of
+from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.policies.frozen import FrozenPolicy
-from hybrid_bt.train.ground import ground_of
-from hybrid_bt.train.pipeline import Lesson, cross_fitted_legs, learn
+from hybrid_bt.train.ground import ground_of, regime_ground_of
+from hybrid_bt.train.pipeline import Lesson, learn
 
 pytest.importorskip("torch")
 
-from hybrid_bt.train.vec_envs import GroupVecEnv
+from hybrid_bt.train.vec_envs import GroupVecEnv, RegimeVecEnv
 
 END = date(1997, 6, 30)
 
@@ -31,7 +33,6 @@ def lesson(bars: Bars, seeds: tuple[int, ...] = (3,)) -> Lesson:
     return Lesson(
         markets=(Market("", bars, "KO:PEP"),),
         config=load_config("stable"),
-        mode="stable",
         start=date(1996, 1, 2),
         end=END,
         seeds=seeds,
@@ -71,28 +72,12 @@ def test_the_manifest_says_what_was_learned_from(bars: Bars, tmp_path: Path) -> 
     assert (manifest.gamma, manifest.mode, manifest.costs, manifest.markets) == (0.0, None, {}, ())
 
 
-def test_the_gate_learns_on_legs_that_never_saw_their_own_half(bars: Bars, tmp_path: Path) -> None:
+def test_the_same_gate_is_learned_whatever_comes_after_the_span(bars: Bars, tmp_path: Path) -> None:
     policy = learn("gate", lesson(bars), tmp_path / "gate.onnx")
-    assert policy.manifest.kind == "gate"
-    assert policy.is_recurrent
-    assert policy.manifest.results["best_constant_regime"] in (-1.0, -0.5, 0.0, 0.5, 1.0)
-
-
-def test_a_half_is_answered_for_by_the_model_of_the_other_half(bars: Bars) -> None:
-    """With the second half's prices altered, the first half's targets move; its prices and features did not."""
-    middle = np.datetime64("1996-10-15")
-    close = bars.close.copy()
-    late = bars.stamps > middle
-    close[late] *= np.linspace(1.0, 3.0, late.sum())[:, None]
-    altered = Bars.checked(bars.name, bars.symbols, bars.stamps, close)
-    targets = []
-    for panel in (bars, altered):
-        history = lesson(panel).history()
-        targets.append(cross_fitted_legs(lesson(panel), history).legs["sac"])  # shares of inverse volatility, tilted
-    first_half = np.flatnonzero(
-        (bars.stamps[: len(targets[0])] > np.datetime64("1996-01-02")) & ~late[: len(targets[0])]
-    )
-    assert not np.array_equal(targets[0][first_half], targets[1][first_half])
+    again = learn("gate", lesson(with_another_future(bars)), tmp_path / "again.onnx")
+    assert policy.is_recurrent and policy.sha256 == again.sha256
+    assert (policy.manifest.kind, policy.manifest.observation) == ("gate", ("calm", "dispersion"))
+    assert (policy.manifest.gamma, policy.manifest.mode, policy.manifest.results) == (0.0, None, {})
 
 
 def test_the_command_freezes_a_loadable_file(tmp_path: Path) -> None:
@@ -129,13 +114,59 @@ def test_a_step_pays_each_asset_for_its_own_score_and_for_what_came_after_the_fi
     env = GroupVecEnv([ground], spec)
     env.seed(3)
     env.reset()
-    (_, row, _), (columns,) = env._where[0], env._columns
+    (_, row, _), (columns,) = env._where[0], env._more
     _, paid, dones, _ = env.step(np.array([[0.5], [0.5], [-1.0]], np.float32))
     opens, risk = np.log(panel.open), history.volatility[row] * np.sqrt(1.0 - history.correlation[row])
     moved = (opens[row + 6] - opens[row + 1])[columns]
     z = np.array([1.0, 1.0, -2.0]) / np.sqrt(2.0)
     np.testing.assert_allclose(paid, z * (moved - moved.mean()) / risk[columns], rtol=1e-5)
     assert not dones.any() and not ground.usable[-6:].any() and not ground.usable[:252].any()
+
+
+def test_a_step_pays_r_for_what_trends_earn_more_than_their_reversal() -> None:
+    """By hand: standard scores of both rules, times each bar's relative gain from the next open, over 20 bars."""
+    panel = load_bars("us20", symbols=["KO", "PEP", "JNJ", "XOM"], end="1996-12-31")
+    history = history_of(panel, (), load_config("stable"))
+    ground, spec = regime_ground_of(history), GATE._replace(n_envs=1, price_of_size=0.2, price_of_change=0.5)
+    opens, closes = np.log(panel.open), np.log(panel.close)
+    risk = history.volatility * np.sqrt(1.0 - history.correlation)[:, None]
+
+    def score(values: np.ndarray) -> np.ndarray:
+        return np.clip((values - values.mean()) / values.std(), -2.0, 2.0)
+
+    def more(t: int) -> float:
+        gain = opens[t + 2] - opens[t + 1]
+        trend, week = closes[t - 21] - closes[t - 252], closes[t - 5] - closes[t]
+        apart = score(trend / history.volatility[t]) - score(week / history.volatility[t])
+        return float(np.mean(apart * (gain - gain.mean()) / risk[t]))
+
+    rows = np.flatnonzero(ground.usable)
+    wanted = np.array([sum(more(t + k) for k in range(20)) for t in rows])
+    np.testing.assert_allclose(ground.gains[rows], (wanted - wanted.mean()) / wanted.std(), rtol=1e-8, atol=1e-10)
+    assert not ground.usable[-21:].any() and not ground.usable[:252].any() and ground.usable[300:-21].all()
+    env = RegimeVecEnv([ground], spec)
+    env.seed(3)
+    env.reset()
+    row = env._where[0, 1]
+    first, second = (env.step(np.array([[r]], np.float32))[1][0] for r in (0.5, -0.25))
+    assert first == np.float32(0.5 * ground.gains[row] - 0.2 * 0.25)
+    assert second == pytest.approx(-0.25 * ground.gains[row + 1] - 0.2 * 0.0625 - 0.5 * 0.75, rel=1e-6)
+
+
+def test_a_gate_of_several_markets_says_what_r_was_worth_on_each_by_the_others(bars: Bars, tmp_path: Path) -> None:
+    other = load_bars("us20", symbols=["CVX", "XOM", "GE"], end="1990-12-31")
+    early = Market("oil", Bars.checked("oil", ("A", "B", "C"), bars.stamps[: other.n_bars], other.close))
+    given = lesson(bars)._replace(markets=(Market("drinks", bars, "KO:PEP"), early), start=None)
+    with pytest.raises(BarsError, match="A, B, C have no window"):
+        learn("gate", given, tmp_path / "none.onnx")
+    longer = load_bars("us20", symbols=["CVX", "XOM", "GE"], end="1994-12-31")
+    given = given._replace(markets=(given.markets[0], Market("oil", longer)), rehearse_to=date(1996, 12, 31))
+    found: Any = learn("gate", given, tmp_path / "gate.onnx").manifest.results["left_out"]
+    assert set(found) == {"drinks", "oil", "gain", "standard_error", "strength_justified"}
+    for name in ("drinks", "oil"):
+        assert {"sharpe", "sharpe_of_own_mean", "sharpe_shifted", "regime"} == set(found[name])
+    gains = [found[name]["sharpe"] - found[name]["sharpe_of_own_mean"] for name in ("drinks", "oil")]
+    assert found["gain"] == pytest.approx(np.mean(gains)) and 0.0 <= found["strength_justified"] <= 1.0
 
 
 def test_two_markets_are_learned_from_and_named(bars: Bars, tmp_path: Path) -> None:

@@ -26,19 +26,16 @@ from small_specs import GATE, SAC
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
-from hybrid_bt.brain.opinions import opinions
-from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.brain.records import record
 from hybrid_bt.commands.train import main
 from hybrid_bt.config import load_config
-from hybrid_bt.config.build import Policies, build, load_policies
+from hybrid_bt.config.build import Policies, build
 from hybrid_bt.equations.bundles import bundles_of, layout_of
 from hybrid_bt.errors import ConfigError, HybridError
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.train.members import Event, Member, Practice, Trained, train_member
 from hybrid_bt.train.pipeline import Lesson, grounds_of, learn
-from hybrid_bt.train.spec import regime_env, regime_reward_unit
-from hybrid_bt.train.validation import GateValidation, SacValidation, rows_after
+from hybrid_bt.train.validation import GateValidation, SacValidation, reversal_legs, rows_after
 from hybrid_bt.train.watch import MAGIC, read_checkpoint
 
 END, VALID_END = date(1996, 12, 31), date(1997, 9, 30)
@@ -54,7 +51,6 @@ def lesson(bars: Bars, practice: Practice = Practice(), valid_end: date | None =
     return Lesson(
         (Market("", bars, "KO:PEP"),),
         load_config("stable"),
-        "stable",
         date(1996, 1, 2),
         END,
         valid_end=valid_end,
@@ -88,19 +84,14 @@ def weights(trained: Trained) -> list[np.ndarray[Any, Any]]:
 
 def members(bars: Bars, practice: Practice) -> dict[str, Member]:
     """A small SAC and a small gate on the same bars, with validation."""
-    from hybrid_bt.envs import regime_track
-
     given = lesson(bars, practice, VALID_END)
     history, config = given.history(), given.config
-    brain = build(config, bars.symbols, given.market.pairs, load_policies(config))
-    legs = opinions(brain, read_panel(history.bars.close, brain.reader))
-    track = regime_track(history, legs, config.lines(), "1996-01-02", str(END))
-    first, regime = rows_after(history.bars, END), regime_env([track], config, GATE, base_regime=0.5)
-    alone, fused = SacValidation(history, first, config), GateValidation(history, first, config, legs, 0.5)
-    grounds = grounds_of(given, given.start, END)
+    first, legs = rows_after(history.bars, END), reversal_legs(history, given.market.pairs, config)
+    alone, fused = SacValidation(history, first, config), GateValidation(history, first, config, legs)
+    sac, gate = (grounds_of(given, kind) for kind in ("sac", "gate"))
     return {
-        "sac": Member("sac_seed3", "sac", grounds, config, SAC, 400, 3, alone, practice),
-        "gate": Member("gate_seed3", "gate", regime, config, GATE, 320, 3, fused, practice),
+        "sac": Member("sac_seed3", "sac", sac, config, SAC, 400, 3, alone, practice),
+        "gate": Member("gate_seed3", "gate", gate, config, GATE, 320, 3, fused, practice),
     }
 
 
@@ -189,14 +180,14 @@ def test_a_checkpoint_of_another_training_is_refused_with_the_difference(bars: B
     practice = Practice(checkpoint_dir=tmp_path, checkpoint_every=64, resume=True)
     member = members(bars, practice)["sac"]._replace(validation=None, steps=128)
     train_member(member, silent)
-    (ground,) = grounds_of(lesson(bars), None, END)
+    (ground,) = grounds_of(lesson(bars), "sac")
     scaled = (ground._replace(gains=2.0 * ground.gains),)
     for other, words in (
         (member._replace(steps=256), "steps was 128, now 256"),
         (member._replace(seed=4), "seed was 3, now 4"),
         (member._replace(spec=SAC._replace(temperature=0.5)), "spec.temperature was 0.2, now 0.5"),
         (member._replace(config=load_config("aggressive")), "config."),
-        (member._replace(env=scaled), "training bars"),
+        (member._replace(grounds=scaled), "training bars"),
     ):
         with pytest.raises(ConfigError, match=words):
             train_member(other, silent)
@@ -256,7 +247,6 @@ def test_the_gate_is_watched_as_well(bars: Bars, tmp_path: Path) -> None:
     plain = learn("gate", lesson(bars), tmp_path / "a.onnx").manifest
     watched = learn("gate", lesson(bars, Practice(), VALID_END), tmp_path / "b.onnx").manifest
     assert watched.graph_sha256 == plain.graph_sha256
-    assert watched.results["best_constant_regime"] == plain.results["best_constant_regime"]
     found: Any = watched.results["validation"]
     assert found["members"][0]["seed"] == 3
 
@@ -343,23 +333,14 @@ def test_what_cannot_be_learned_is_refused(change: dict[str, Any], words: str, b
         learn("sac", lesson(bars, sac=SAC._replace(**change)), tmp_path / "sac.onnx")
 
 
-def test_rewards_of_a_gate_are_in_units_of_their_own_spread(bars: Bars) -> None:
-    member = members(bars, Practice())["gate"]
-    tracks, whole = member.env.tracks, GATE._replace(episode_bars=None)
-    unit = regime_reward_unit(regime_env(tracks, member.config, whole))
-    scaled = regime_env(tracks, member.config, whole, reward_unit=unit)
-    assert unit != 1.0
-    assert regime_reward_unit(scaled) == pytest.approx(1.0, rel=1e-12)
-
-
 def test_an_agent_that_is_told_the_future_earns_and_one_that_knows_nothing_does_not() -> None:
     """Small; the full run is `hybrid-bt train controls`."""
     from hybrid_bt.train.controls import run_controls
 
     market = Market("", load_bars("us20", end="2003-12-31"))
-    given = Lesson((market,), load_config("stable"), "stable", None, date(2003, 12, 31), (0,), 0, 0)
+    given = Lesson((market,), load_config("stable"), None, date(2003, 12, 31), (0,), 0, 0)
     spec = SAC._replace(net=(16, 16), batch_size=256, n_groups=8, n_symbols=8, learning_starts=500)
-    found = {row.name: row for row in run_controls(grounds_of(given, None, given.end), spec, steps=12_000, seeds=(0,))}
+    found = {row.name: row for row in run_controls(grounds_of(given, "sac"), spec, steps=12_000, seeds=(0,))}
     assert found["tomorrow"].z > 10.0 and found["tomorrow"].earned > 0.5
     assert all(found[name].passed and abs(found[name].z) < 3.0 for name in ("shuffled", "noise"))
 

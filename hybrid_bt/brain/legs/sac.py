@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.brain.legs.base import View, Wish
 from hybrid_bt.equations.compiled import choose
+from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES
 from hybrid_bt.equations.tilt import TiltParams, tilt_bars
 from hybrid_bt.errors import PolicyError
 
@@ -42,14 +43,14 @@ class SacLeg:
         params: TiltParams,
         policy: AssetPolicy | None = None,
     ) -> None:
-        self.params, self.policy = params, policy
+        self.params, self.policy, self._seen = params, policy, seen_by(policy, ASSET_FEATURES)
         self.actions, self.scores = [0.0] * len(symbols), [0.0] * len(symbols)
 
     def wishes(self, view: View) -> list[Wish]:
         """One for each asset."""
         asked = [i for i, (warm, traded) in enumerate(zip(view.warm, view.traded, strict=True)) if warm and traded]
         if asked and self.policy is not None:
-            rows = np.array([view.features[i] for i in asked])
+            rows = np.array([view.features[i] for i in asked])[:, self._seen]
             answers = checked_actions(self.policy, self.policy.act(rows), len(rows))
             for i, action in zip(asked, answers.tolist(), strict=True):
                 self.actions[i] = action
@@ -65,7 +66,7 @@ class SacLeg:
             if policy.is_recurrent:  # type: ignore[attr-defined]
                 raise PolicyError("the policy has a memory; ask it bar by bar")
             said = np.zeros(asked.shape)
-            said[asked] = checked_actions(policy, policy.act(views.features[asked]), int(asked.sum()))
+            said[asked] = checked_actions(policy, policy.act(views.features[asked][:, self._seen]), int(asked.sum()))
             last = np.maximum.accumulate(np.where(asked, np.arange(len(asked))[:, None], -1), axis=0)
             actions = np.where(last >= 0, np.take_along_axis(said, np.maximum(last, 0), 0), actions)
         shares, self.scores = tilted(actions, self.scores, views.volatility, views.warm, self.params)
@@ -100,13 +101,13 @@ class Gate:
     """
 
     def __init__(self, policy: AssetPolicy) -> None:
-        self.policy = policy
+        self.policy, self._seen = policy, seen_by(policy, MARKET_FEATURES)
 
     def score(self, view: View) -> float:
         """R in [-1, 1] at this close."""
         if not view.market_warm:
             return 0.0
-        scores: list[float] = self._asked(self.policy.act, np.array([view.market])).tolist()
+        scores: list[float] = self._asked(self.policy.act, np.array([view.market])[:, self._seen]).tolist()
         return min(max(scores[0], -1.0), 1.0)
 
     def scores_of_bars(self, views: View) -> NDArray[np.float64]:
@@ -115,7 +116,7 @@ class Gate:
         warm = views.market_warm
         if warm.any():
             policy: Any = self.policy
-            scores[warm] = np.clip(self._asked(policy.run, views.market[warm]), -1.0, 1.0)
+            scores[warm] = np.clip(self._asked(policy.run, views.market[warm][:, self._seen]), -1.0, 1.0)
         return scores
 
     def _asked(self, ask: Callable[[FloatArray], ArrayLike], observations: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -127,6 +128,12 @@ class Gate:
             if before is not None:
                 policy.restore(before)
             raise
+
+
+def seen_by(policy: object, names: Sequence[str]) -> list[int] | slice:
+    """Columns that a policy observes: of a frozen one those in its manifest, in its order, of any other all."""
+    columns = policy.columns_in(names) if hasattr(policy, "columns_in") else None
+    return slice(None) if columns is None or columns == [*range(len(names))] else columns
 
 
 def checked_actions(policy: object, actions: ArrayLike, rows: int) -> FloatArray:

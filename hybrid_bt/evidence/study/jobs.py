@@ -206,7 +206,7 @@ def _learn(task: Task, lessons: Lessons) -> Policies:
 
     market = task.market.until(lessons.train_end)
     span, steps = (lessons.train_start, lessons.train_end), (lessons.sac_steps, lessons.ppo_steps)
-    lesson = Lesson((market,), task.config, task.mode, *span, lessons.seeds, *steps)
+    lesson = Lesson((market,), task.config, *span, lessons.seeds, *steps)
     with tempfile.TemporaryDirectory() as folder:
         found = {kind: learn(kind, lesson, Path(folder) / f"{kind}.onnx") for kind in Policies._fields}
     return taking_part(Policies(**found), task.config)

@@ -10,17 +10,17 @@ markets.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from hybrid_bt.account.flows import fill_arrays, marked_close
+from hybrid_bt.account.flows import fill_arrays
 from hybrid_bt.account.metrics import FloatArray, simple_returns
 from hybrid_bt.account.records import AccountPath
 from hybrid_bt.account.registry import HURDLES, Panel, account, late, mixed, tilted_base
+from hybrid_bt.account.rules import momentum, moves, standard_scores
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market, may_teach
 from hybrid_bt.brain.opinions import opinions
@@ -96,34 +96,14 @@ def task_on(market: Market, mode: str, config: Config, policies: Policies, row: 
 
 def _said(task: Task, beta: FloatArray) -> tuple[Opinions, dict[str, FloatArray]]:
     """What the brain said from the first row on, and the scores (T, N) of the rules."""
-    brain, rows = task.brain(), slice(task.row, None)
-    panel = read_panel(task.market.bars.close, brain.reader)
-    logs = _logs(task.market.bars)
-
-    def less(bars: int, before: int) -> FloatArray:
-        moved: FloatArray = logs[task.row - bars : len(logs) - bars] - logs[task.row - before : len(logs) - before]
-        return moved
-
-    # in units of risk, so that one rule can be added to another
-    sd = panel.volatility[rows]
-    week, year = -less(0, 5) / (sd * math.sqrt(5)), less(21, 252) / (sd * math.sqrt(231))
+    brain, rows, bars = task.brain(), slice(task.row, None), task.market.bars
+    panel = read_panel(bars.close, brain.reader)
+    week, fortnight, year = (values[rows] for values in (moves(bars, 5), moves(bars, 10), momentum(bars)))
+    sd = panel.volatility[rows]  # in units of risk one rule can be added to another
+    both = standard_scores(-week / sd) + 0.5 * standard_scores(year / sd)
     fitted: FloatArray = np.clip(panel.features[rows], -MOST, MOST) @ beta
-    scores = (-less(0, 5), -less(0, 10), less(21, 252), _unit(week) + 0.5 * _unit(year), fitted)
-    known = map(np.nan_to_num, scores)  # of a symbol that has no bar so long ago a rule says nothing
+    known = map(np.nan_to_num, (-week, -fortnight, year, both, fitted))  # without a bar so long ago nothing is said
     return opinions(brain, panel).rows(rows), dict(zip(RULES, known, strict=True))
-
-
-def _logs(bars: Bars) -> FloatArray:
-    """Last known log closes, (T, N); NaN before a symbol's first."""
-    closes = marked_close(bars.close)
-    logs: FloatArray = np.log(np.where(closes > 0.0, closes, np.nan))
-    return logs
-
-
-def _unit(scores: FloatArray) -> FloatArray:
-    centred = _relative(scores)
-    spread: FloatArray = centred.std(axis=1, keepdims=True)
-    return np.clip(centred / np.maximum(spread, 1e-12), -2.0, 2.0)
 
 
 def _accounts(
@@ -154,10 +134,10 @@ def _ridge(others: Sequence[Market], left_out: Bars, config: Config) -> FloatArr
     squares, products, n_rows = np.zeros((n, n)), np.zeros(n), 1
     for market in others:
         reader = build(config, market.bars.symbols, market.pairs, Policies(None, None)).reader
-        panel, logs = read_panel(market.bars.close, reader), _logs(market.bars)
+        panel = read_panel(market.bars.close, reader)
         behind = FILL_BARS + LABEL_BARS
         rows = may_teach(market.bars, left_out, behind)[:-behind] & panel.warm.all(axis=1)[:-behind]
-        coming = (logs[behind:] - logs[FILL_BARS:-LABEL_BARS])[rows] / panel.volatility[:-behind][rows]
+        coming = moves(market.bars, LABEL_BARS)[behind:][rows] / panel.volatility[:-behind][rows]
         x, y = _relative(np.clip(panel.features[:-behind][rows], -MOST, MOST)), _relative(coming)
         wide, aim = x.reshape(-1, n), y.ravel()
         squares, products, n_rows = squares + wide.T @ wide, products + wide.T @ aim, n_rows + len(aim)

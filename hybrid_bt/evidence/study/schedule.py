@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hybrid_bt.account.registry import Panel, learned_accounts, momentum, study_accounts
+from hybrid_bt.account.registry import Panel, learned_accounts, study_accounts
+from hybrid_bt.account.rules import momentum
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence.study.jobs import (
     BAR_BY_BAR,
