@@ -19,8 +19,9 @@ from hybrid_bt.brain.legs.sac import Gate
 from hybrid_bt.brain.reader import MarketReader
 from hybrid_bt.equations.advice import Advice, Managed, ManagerParams, blend, multipliers, reduce
 from hybrid_bt.equations.bundles import Bundle, Layout, joined, layout_of
-from hybrid_bt.equations.fusion import Line, RiskParams, Said, Settled, lean, leg_shares, legs_traded, settle_bar
+from hybrid_bt.equations.fusion import Line, RiskParams, Said, Settled, leg_shares, legs_traded, settle_bar
 from hybrid_bt.equations.leg_risk import LegMemory, Seen, new_memory, risk_bars
+from hybrid_bt.equations.tilt import lean
 from hybrid_bt.equations.waiting import waiting_symbols
 from hybrid_bt.errors import HybridError, LegError
 
@@ -153,7 +154,7 @@ class Hybrid:
         scale = settle_bar(out, said, opinion.layout, shares, risk, [0.0] * n)
         target, sides, weights = out
         if shares[0] not in (0.0, 1.0):
-            targets = [_leaned(said, opinion.layout, shares[0], n), *targets[1:]]
+            targets = [_leaned(opinion, shares[0]), *targets[1:]]
         fused = [0.0] * n
         for weight, wanted in zip(weights, targets, strict=True):
             fused = [mixed + weight * amount for mixed, amount in zip(fused, wanted, strict=True)]
@@ -164,10 +165,11 @@ class Hybrid:
         return Decision(opinion, legs, parts, r, fused, list(target), list(sides), scale, together, waits)
 
 
-def _leaned(said: Said, layout: Layout, share: float, n: int) -> list[float]:
+def _leaned(opinion: Opinion, share: float) -> list[float]:
     """What the base wants at a regime score, (N,)."""
-    sides, wanted = [0.0] * len(said.amounts), [0.0] * n
-    lean(sides, said, layout, share)
+    volatility, layout = opinion.view.volatility, opinion.layout
+    sides, wanted = [0.0] * len(opinion.amounts), [0.0] * len(volatility)
+    lean(sides, opinion.amounts, volatility, layout, share)
     for column, amount in zip(layout.columns, sides, strict=True):
         wanted[column] += amount
     return wanted

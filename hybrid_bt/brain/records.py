@@ -35,7 +35,7 @@ _SEEN = PairView._fields[:7]  # of a pair, as `PairPaths` names them
 class Decisions:
     """What each part of the brain wanted, bar by bar; targets are signed fractions of equity."""
 
-    legs: dict[str, FloatArray]  #: leg name -> (T, N) what it wished
+    legs: dict[str, FloatArray]  #: leg name -> (T, N) what it wished; of the base, as r weighs it
     weights: dict[str, FloatArray]  #: leg name -> (T,) what its wishes were multiplied by
     regime: FloatArray  #: (T,) r in [-1, 1]
     fused: FloatArray  #: (T, N) mix of the legs' targets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -106,8 +107,8 @@ def given_policies(folder: Path | None, config: Config) -> Callable[[Market], Po
         return lambda market: own
 
     def found(market: Market) -> Policies:
-        gate = folder / f"{market.name}_gate.onnx"
-        sac = load_policy(str(folder / f"{market.name}.onnx"), "sac") if config.sac.enabled else None
+        gate = _file_of(folder, market, "gate")
+        sac = load_policy(str(_file_of(folder, market, "sac")), "sac") if config.sac.enabled else None
         given = Policies(sac, load_policy(str(gate), "gate") if config.gate.enabled and gate.exists() else None)
         for kind, policy in given.loaded().items():
             names = [read.name for read in getattr(policy.manifest, "markets", ())]
@@ -119,22 +120,27 @@ def given_policies(folder: Path | None, config: Config) -> Callable[[Market], Po
 
 
 def _train(markets: Sequence[Market], config: Config, flags: Flags, folder: Path) -> None:
-    """A SAC for each market that has no file yet, on the others' bars before 2010."""
+    """A SAC and a gate for each market that has no file yet, on the others' bars before 2010."""
     console.check_installed("training", "train", console.TRAINERS)
     from hybrid_bt.train.logbook import Logbook
     from hybrid_bt.train.members import Practice
     from hybrid_bt.train.pipeline import Lesson, learn
 
     folder.mkdir(parents=True, exist_ok=True)
-    for market in markets:
-        out = folder / f"{market.name}.onnx"
+    kinds = [kind for kind, part in (("sac", config.sac), ("gate", config.gate)) if part.enabled]
+    for market, kind in itertools.product(markets, kinds):
+        out = _file_of(folder, market, kind)
         if not out.exists():
             others, practice = tuple(m for m in markets if m is not market), Practice(jobs=flags["jobs"])
             steps = flags["sac_steps"], flags["ppo_steps"]
             lesson = Lesson(others, config, None, LAST_TRAINING_DAY, SEEDS, *steps, practice=practice)
             logbook = Logbook(out)
             with logbook.progress(sys.stderr.isatty()):
-                learn("sac", lesson._replace(left_out=market.bars, tell=logbook.hear), out)
+                learn(kind, lesson._replace(left_out=market.bars, tell=logbook.hear), out)
+
+
+def _file_of(folder: Path, market: Market, kind: str) -> Path:
+    return folder / (f"{market.name}.onnx" if kind == "sac" else f"{market.name}_{kind}.onnx")
 
 
 def _configuration(job: MarketJob) -> dict[str, object]:

@@ -14,14 +14,12 @@ calm         minus the market's log volatility, as a standard score among its ow
 dispersion   log standard deviation of the assets' standardised returns around their mean, as such a score
 ===========  =========================================================================================================
 
-Sources: Engle & Kelly, Dynamic Equicorrelation, JBES 30(2), 2012; Lo & MacKinlay, Stock Market Prices Do Not Follow
-Random Walks, RFS 1(1), 1988 (variance ratio); RiskMetrics Technical Document, 4th ed. 1996 (volatility).
+Engle & Kelly, JBES 30(2), 2012; Lo & MacKinlay, RFS 1(1), 1988 (variance ratio); RiskMetrics, 1996 (volatility).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from hybrid_bt.equations import Cells, Numbers, Row
@@ -29,8 +27,7 @@ from hybrid_bt.equations import Cells, Numbers, Row
 CLIP = 5.0  #: policies are trained on features clipped to +-5 standard deviations
 WARMUP_BARS = 252  #: returns an asset must have shown before anybody acts on its features
 MIN_VARIANCE = 1e-12  #: squared log return per bar; the price of a halted stock does not divide by zero
-FAST, MEDIUM, SLOW = 2.0 / 11.0, 2.0 / 64.0, 2.0 / 253.0  #: gains of spans 10, 63 and 252 bars
-THREE_YEARS = 2.0 / 757.0  #: gain of a span of 756 bars
+FAST, MEDIUM, SLOW, THREE_YEARS = 2.0 / 11.0, 2.0 / 64.0, 2.0 / 253.0, 2.0 / 757.0  #: gains of 10, 63, 252, 756 bars
 SETTLED_BARS = 63  #: returns before which a volatility is no part of its own history
 
 
@@ -76,7 +73,7 @@ class AssetState(NamedTuple):
 class History(NamedTuple):
     """A number beside its own last three years."""
 
-    n: float  #: bars that count
+    n: float
     mean: float
     var: float
     score: float  #: of the last one, in standard deviations
@@ -250,18 +247,4 @@ def market_features(market: MarketState, pair_stretch: float) -> tuple[float, ..
         pair_stretch,
         -market.risk.score,
         market.spread.score,
-    )
-
-
-def seen_of(
-    assets: Sequence[AssetState], market: MarketState, stretch: float
-) -> tuple[list[bool], list[tuple[float, ...]], tuple[float, ...], bool, list[float], float]:
-    """What is seen at a close: fields `warm` to `correlation` of a view, from `pair.pair_stretch`."""
-    return (
-        [is_warm(asset) for asset in assets],
-        [asset_features(asset, market) for asset in assets],
-        market_features(market, stretch),
-        is_warm(market.mean),
-        [volatility(asset) for asset in assets],
-        correlation(market),
     )

@@ -3,29 +3,24 @@
     a = sum_l w_l(r) a_l = w_SAC(r) a_SAC + w_Kalman(r) a_Kalman + ...
 
 The first leg is the *base*. What r weighs in it is how far it departs from equal risk in every asset, with the gross
-exposure as it was:
-
-    a_i <- a_i |a_i sigma_i|^(share - 1),         share = w_SAC(r) = 1 - e r
-
-For a base that is inverse volatility tilted by exp(k y) that is a tilt of share k. It is then scaled to the volatility
-target of the whole portfolio, by no more than `scale_limit`, and limited. Every further leg lies on top, in units of
-risk:
+exposure as it was (`equations.tilt.lean`), share = w_SAC(r) = 1 - e r of its tilt. It is then scaled to the volatility
+target of the whole portfolio, by no more than `scale_limit`, and limited. Further legs lie on top, in units of risk:
 
     w_l = share_l(r) volatility_target / sigma_l,         at most leg_scale_limit
 
 with sigma_l the leg's own volatility (`equations.leg_risk`). So a share of 0.25 is a quarter of the account's risk,
-whatever the leg's wishes are worth in money; shares need not sum to one. r runs from -1 (mean reversion) to +1 (trend):
-each mode names e and the Kalman leg's share at -1, 0 and +1, and each further leg has such a line of its own.
+whatever its wishes are worth in money; shares need not sum to one. r runs from -1 (mean reversion) to +1 (trend): each
+mode names e and the Kalman leg's share at -1, 0 and +1, and each further leg has such a line of its own.
 
 The volatility of base targets a_i with volatilities sigma_i is taken under one common correlation rho,
 
     sigma_p^2 = (1 - rho) sum_i (a_i sigma_i)^2 + rho (sum_i a_i sigma_i)^2,
 
 the constant-correlation model (Elton & Gruber, Journal of Finance 28(5), 1973), with rho and sigma_i causal recursions
-of `equations.features`. It needs no matrix and reacts to the composition of the portfolio at once.
+of `equations.features`: no matrix, and it reacts to the composition of the portfolio at once.
 
-Then all together is held to the limits: hedges to a gross exposure of their own, what stands alone to another, and the
-netted targets to the limits of an asset and of net exposure (`equations.bundles`: whole hedges are cut, never a side).
+Then all is held to the limits: hedges to a gross exposure of their own, what stands alone to another, netted targets to
+those of an asset and of net exposure (`equations.bundles`: whole hedges are cut, never a side).
 """
 
 from __future__ import annotations
@@ -38,6 +33,7 @@ from annotated_types import Ge, Gt, Le
 
 from hybrid_bt.equations import Cells, Lines, Numbers, Table, Written
 from hybrid_bt.equations.bundles import ROUNDING, Layout, gross_of, hold_to, net_into, scale_sides
+from hybrid_bt.equations.tilt import lean
 
 Line = tuple[float, float, float]  #: a leg's share at r = -1, 0 and +1
 
@@ -180,44 +176,18 @@ def weight_of(share: float, risk: float, params: RiskParams) -> float:
     return aimed / yearly if yearly * params.leg_scale_limit > aimed else params.leg_scale_limit if share > 0.0 else 0.0
 
 
-def lean(sides: Written, said: Said, layout: Layout, share: float) -> None:
-    """Write the sides of the base, its departures from equal risk to the power `share`; 1 keeps it, 0 switches off."""
-    first, gross, leaned = 0, 0.0, 0.0
-    for b, end in enumerate(layout.ends):
-        if layout.legs[b] == 0:
-            risk, factor = 0.0, 1.0
-            for s in range(first, end):
-                risk += abs(said.amounts[s]) * said.volatility[layout.columns[s]]
-            if risk > 0.0 and share != 1.0:
-                factor = math.exp((share - 1.0) * math.log(risk))
-            for s in range(first, end):
-                sides[s] = said.amounts[s] * factor
-                gross += abs(said.amounts[s])
-                leaned += abs(sides[s])
-        first = end
-    if share != 1.0 and leaned > 0.0:
-        by, first = gross / leaned if share > 0.0 else 0.0, 0
-        for b, end in enumerate(layout.ends):
-            for s in range(first, end):
-                sides[s] = sides[s] * by if layout.legs[b] == 0 else sides[s]
-            first = end
-
-
 def settle_bar(out: Settled, said: Said, layout: Layout, shares: Numbers, params: RiskParams, bounds: Written) -> float:
     """Mix what the legs said at one close, and hold it to the limits; `bounds` is room, (N,).
-
-    The same source for CPython and numba.
 
     Returns
     -------
     The factor that brought the base to the volatility target.
     """
     targets, sides, weights = out
-    amounts, columns, legs = said.amounts, layout.columns, layout.legs
+    amounts, columns, legs, first, lies_on_top = said.amounts, layout.columns, layout.legs, 0, False
     for i in range(len(targets)):
         targets[i], bounds[i] = 0.0, params.asset_limit
-    first, lies_on_top = 0, False
-    lean(sides, said, layout, shares[0])
+    lean(sides, amounts, said.volatility, layout, shares[0])
     for b, end in enumerate(layout.ends):
         for s in range(first, end):
             if legs[b] == 0:

@@ -16,6 +16,7 @@ from typing import Annotated, NamedTuple
 from annotated_types import Ge
 
 from hybrid_bt.equations import Cells, Numbers, Row, Table
+from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.equations.costs import Costs
 
 CLIP = 2.0  #: standard scores count within +-2
@@ -95,3 +96,33 @@ def tilt_bars(
             whole += share
         for i in range(len(actions[t])):
             shares[t][i] = shares[t][i] / whole if whole > 0.0 else 0.0
+
+
+def lean(sides: Cells[float], amounts: Numbers, volatility: Numbers, layout: Layout, share: float) -> None:
+    """Write the sides of the base, its departures from equal risk to the power `share`; 1 keeps it, 0 switches off.
+
+    Parameters
+    ----------
+    sides, amounts : (S,)
+        Sides of other legs stay as they are.
+    """
+    first, gross, leaned = 0, 0.0, 0.0
+    for b, end in enumerate(layout.ends):
+        if layout.legs[b] == 0:
+            risk, factor = 0.0, 1.0
+            for s in range(first, end):
+                risk += abs(amounts[s]) * volatility[layout.columns[s]]
+            if risk > 0.0 and share != 1.0:
+                factor = math.exp((share - 1.0) * math.log(risk))
+            for s in range(first, end):
+                sides[s] = amounts[s] * factor
+                gross += abs(amounts[s])
+                leaned += abs(sides[s])
+        first = end
+    if share != 1.0 and leaned > 0.0:
+        by, first = gross / leaned if share > 0.0 else 0.0, 0
+        for b, end in enumerate(layout.ends):
+            if layout.legs[b] == 0:
+                for s in range(first, end):
+                    sides[s] *= by
+            first = end

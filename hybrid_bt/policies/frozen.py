@@ -46,7 +46,7 @@ class FrozenPolicy(Network):
     ----------
     manifest : Manifest
     sha256 : str
-        Of the whole file, in hex.
+        Of the whole file, in hex; of one member, of the file and its number.
     is_recurrent : bool
         Whether the policy remembers earlier calls.
     clipped_count : int
@@ -66,7 +66,7 @@ class FrozenPolicy(Network):
 
     def __init__(self, data: bytes, name: str = "policy", only: int | None = None) -> None:
         super().__init__(data, unpack(data, name), name, only)
-        self.sha256 = hashlib.sha256(data).hexdigest()
+        self.sha256 = hashlib.sha256(data if only is None else data + only.to_bytes(8)).hexdigest()
         self._made_of = data, name, only
 
     @classmethod

@@ -10,6 +10,7 @@ from hybrid_bt.account.flows import exposures
 from hybrid_bt.account.metrics import FloatArray, drawdown
 from hybrid_bt.account.records import RunRecord
 from hybrid_bt.brain.records import Decisions
+from hybrid_bt.equations.features import MARKET_FEATURES
 from hybrid_bt.report import style
 from hybrid_bt.report.marks import Stack, percent_axis, zero_line
 from hybrid_bt.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION, account_line, money, percent
@@ -103,11 +104,22 @@ def exposure(record: RunRecord, dates: FloatArray) -> Figure:
 
 
 def regime(record: RunRecord, dates: FloatArray) -> Figure:
-    """The gate's score, and what each leg's wishes were multiplied by."""
-    captions = {"r of the gate: +1 trend, \u22121 mean reversion": 2.3, "weight of each leg, in units of risk": 1.8}
-    stack = Stack(record, dates, "Regime score and weights of the legs", captions)
-    top, low = stack.axes
-    score, weights = record.decisions.regime, record.decisions.weights
+    """The gate's score beside what it looks at, and what each leg's wishes were multiplied by."""
+    captions = {
+        "r of the gate: +1 trend, \u22121 mean reversion": 2.3,
+        "standard deviations from the mean of the last three years": 1.5,
+        "weight of each leg, in units of risk": 1.5,
+    }
+    stack = Stack(record, dates, "Regime score, turbulence, and weights of the legs", captions)
+    top, middle, low = stack.axes
+    score, weights, market = record.decisions.regime, record.decisions.weights, record.decisions.market
+    for name, sign, words, color in (
+        ("calm", -1.0, "volatility of the market", INK),
+        ("dispersion", 1.0, "dispersion of the assets", GREEN),
+    ):
+        if market is not None:
+            stack.line(middle, sign * market[:, MARKET_FEATURES.index(name)], words, color, width=0.8)
+    zero_line(middle)
     top.plot(dates, score, color=INK, linewidth=0.8)
     for sign, name, color in ((1.0, "trend", BLUE), (-1.0, "mean reversion", ORANGE)):
         top.fill_between(dates, score, 0.0, where=score * sign > 0.0, color=color, alpha=0.35, linewidth=0)

@@ -24,10 +24,10 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from hybrid_bt.files.texts import plain
+from hybrid_bt.train.bandits import GroupVecEnv, RegimeVecEnv
 from hybrid_bt.train.ground import Ground, RegimeGround
 from hybrid_bt.train.spec import GateSpec, SacSpec
 from hybrid_bt.train.validation import Model
-from hybrid_bt.train.vec_envs import GroupVecEnv, RegimeVecEnv
 
 COUNTERS = ("num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining")
 LAST = ("_last_obs", "_last_episode_starts")  #: arrays of the model

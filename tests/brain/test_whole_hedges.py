@@ -153,7 +153,7 @@ def test_few_pairs_that_a_rule_found_carry_little(n_pairs: int, part: float) -> 
     config = load_config("stable")
     found, named = config.with_pairs_found(n_pairs).lines(), config.lines()
     assert found[1] == pytest.approx([part * share for share in config.fusion], rel=1e-15)
-    assert found[0] == named[0] == (1.0, 1.0, 1.0) and named[1] == tuple(config.fusion)
+    assert found[0] == named[0] == (1.25, 1.0, 0.75) and named[1] == tuple(config.fusion)
 
 
 def test_share_of_found_pairs_reaches_the_account() -> None:

@@ -424,7 +424,7 @@ def test_leg_takes_the_place_of_another(place: str) -> None:
     leg = strategy.brain.legs[place]
     assert isinstance(leg, FlatLeg) and leg.symbols == BARS.symbols and leg.pairs == [(0, 1), (2, 0)]
     decisions, usual = strategy.recorder.decisions(), wanted(BARS).decisions()
-    assert set(decisions.legs[place][-1]) == {0.1}
+    assert set(strategy.recorder.opinions().legs[place][-1]) == {0.1}
     other = "kalman" if place == "sac" else "sac"
     assert np.array_equal(decisions.legs[other], usual.legs[other])
     mixed = sum(decisions.weights[leg][:, None] * decisions.legs[leg] for leg in ("sac", "kalman"))

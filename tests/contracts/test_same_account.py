@@ -82,7 +82,7 @@ def test_the_same_name_is_the_same_account(seed: int) -> None:
     brain = build(config, bars.symbols, PAIRS, policies)
     history = read_history(bars, brain.reader)
     whole = opinions_of(said, slice(None))
-    validations = {"hybrid": GateValidation(history, row, config, whole, 0.0).score_of(whole.regime)}
+    validations = {"hybrid": GateValidation(history, row, config, whole).score_of(whole.regime)}
     if config.sac.enabled:
         validations["sac"] = SacValidation(history, row, config).score_of(whole.legs["sac"])
     for name, score in validations.items():

@@ -310,7 +310,7 @@ def altered(bars: Bars, row: int, factor: float, field: str) -> Bars:
         ({"overrides": COSTS | {"guard": {"asset_limit": 0.1}}}, "guard.asset_limit 0.0, now it is 0.1"),
         ({"pairs": PAIRS[:1]}, "written with pairs"),
         ({"use_ppo_lstm": False}, "with policies.gate"),
-        ({"policies": Policies(POLICIES["stable"].sac, POLICIES["aggressive"].gate)}, "with policies.gate"),
+        ({"policies": Policies(POLICIES["stable"].sac.member(0), POLICIES["stable"].gate)}, "with policies.sac"),
         ({"trade_from": BARS.stamps[270].astype("datetime64[us]").item()}, "written with trade_from"),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 from brain_cases import ACTIVE, PAIRS, random_bars, stand_ins, with_rows
 from broker_cases import Panel, feeds, random_case
 from gymnasium.error import ResetNeeded
-from small_specs import GATE
+from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from hybrid_bt.account.records import AccountPath, Fill, Fills
@@ -29,12 +29,11 @@ from hybrid_bt.config.build import build, load_policies
 from hybrid_bt.envs import ASSET, Span, Task, Track, TradingEnv, asset_tracks
 from hybrid_bt.equations.bundles import layout_of
 from hybrid_bt.equations.costs import Costs
-from hybrid_bt.equations.features import ASSET_FEATURES
+from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES
 from hybrid_bt.equations.fusion import WHOLE, RiskParams, RiskUnit
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
-from hybrid_bt.train.models import new_gate
 from hybrid_bt.train.vec_envs import LaneVecEnv
 
 CONFIG = load_config("stable", overrides=ACTIVE)
@@ -89,7 +88,9 @@ def random_opinions(case: Any, seed: int) -> Opinions:
 def test_history_is_the_same_compiled(bars: Bars, pairs: tuple[str, ...]) -> None:
     reader = reader_of(bars, pairs)
     slow, fast = (read_history(bars, reader, compiled=compiled) for compiled in (False, True))
-    assert slow.warm.any() and (np.abs(slow.market[..., -1]).max() > 0.5) == bool(reader.columns)
+    assert slow.warm.any() and (np.abs(slow.market[..., MARKET_FEATURES.index("pair_stretch")]).max() > 0.5) == bool(
+        reader.columns
+    )
     assert_same_arrays(fast[1:], slow[1:])
 
 
@@ -236,10 +237,9 @@ def test_lanes_are_environments_side_by_side(compiled: bool, episode_bars: int |
 
 
 def test_training_gives_the_same_weights_on_lanes() -> None:
-    spec = GATE._replace(n_envs=4)
-
     def weights(compiled: bool) -> dict[str, Any]:
-        model = new_gate(environment(compiled=compiled), spec, steps=200, seed=5).learn(200)
+        lanes = LaneVecEnv(environment(compiled=compiled), 4)
+        model = PPO("MlpPolicy", lanes, n_steps=16, batch_size=32, n_epochs=1, seed=5, device="cpu").learn(200)
         found: dict[str, Any] = model.policy.state_dict()
         return found
 

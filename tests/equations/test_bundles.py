@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hybrid_bt.equations.bundles import Layout, bundles_of, hold_to, joined, layout_of, net_into
 from hybrid_bt.equations.fusion import RiskParams, Said, Settled, settle_bar
+from hybrid_bt.equations.tilt import lean
 
 N = 5
 fractions = st.floats(0.01, 1.0)
@@ -140,7 +141,9 @@ def test_account_within_its_limits_asks_for_whole_hedges(
     settle_bar(out, said, layout, [base, share], limits, [0.0] * N)
     targets, sides, weights = (list(part) for part in out)
     assert targets == netted(sides, layout)
-    ratios_are_kept([weights[leg] * a for a, leg in zip(amounts, owners(layout), strict=True)], sides, layout)
+    leaned = list(amounts)
+    lean(leaned, amounts, said.volatility, layout, base)
+    ratios_are_kept([weights[leg] * a for a, leg in zip(leaned, owners(layout), strict=True)], sides, layout)
     assert max(map(abs, targets)) <= limits.asset_limit * (1.0 + 1e-11)
     assert abs(math.fsum(targets)) <= limits.net_limit * (1.0 + 1e-11)
     alone, hedged = sides[:N], sides[N:]

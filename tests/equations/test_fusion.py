@@ -23,6 +23,7 @@ from hybrid_bt.equations.fusion import (
     settle_bar,
     share_at,
 )
+from hybrid_bt.equations.tilt import lean
 from hybrid_bt.errors import ConfigError
 
 fractions = st.floats(0.0, 1.0)
@@ -56,7 +57,9 @@ def test_pairs_that_gain_in_a_trend_are_refused() -> None:
 def test_leg_that_is_off_leaves_the_account_to_the_other(mode: str) -> None:
     config = load_config(mode)
     off = [overridden(config, {name: {"enabled": False}}).lines() for name in ("sac", "kalman")]
-    assert config.lines() == (WHOLE, tuple(config.fusion)) and off == [(NOTHING, WHOLE), (WHOLE, NOTHING)]
+    effect = config.sac.regime_effect
+    base = (1.0 + effect, 1.0, 1.0 - effect)
+    assert config.lines() == (base, tuple(config.fusion)) and off == [(NOTHING, WHOLE), (base, NOTHING)]
 
 
 def test_few_pairs_that_a_rule_found_carry_little() -> None:
@@ -82,3 +85,42 @@ def test_leg_that_has_shown_no_risk_is_not_blown_up() -> None:
     out = Settled([0.0] * 2, [0.0] * 3, [0.0] * 2)
     settle_bar(out, said, layout, [1.0, 0.25], FREE, [0.0] * 2)
     assert out.weights[1] == FREE.leg_scale_limit
+
+
+sizes = st.floats(0.01, 1.0)
+sigmas = st.floats(0.002, 0.1)
+
+
+@given(st.lists(st.tuples(sizes, sigmas, st.sampled_from((-1.0, 1.0))), min_size=1, max_size=8), st.floats(0.1, 2.0))
+def test_base_leans_from_equal_risk_with_its_gross(wanted: list[tuple[float, float, float]], share: float) -> None:
+    amounts, volatility = [size * sign for size, _, sign in wanted], [sigma for _, sigma, _ in wanted]
+    n, layout = len(wanted), layout_of([[(i,) for i in range(len(wanted))]])
+    leaned, stays, off = [0.0] * n, [0.0] * n, [9.0] * n
+    for sides, weight in ((leaned, share), (stays, 1.0), (off, 0.0)):
+        lean(sides, amounts, volatility, layout, weight)
+    assert stays == amounts and not any(off)
+    assert sum(map(abs, leaned)) == pytest.approx(sum(map(abs, amounts)))
+    assert [amount > 0.0 for amount in leaned] == [amount > 0.0 for amount in amounts]
+    risks, moved = ([abs(a) * sigma for a, sigma in zip(some, volatility, strict=True)] for some in (amounts, leaned))
+    for i in range(1, n):  # what one asset's risk is beside another's, to the power
+        assert moved[i] / moved[0] == pytest.approx((risks[i] / risks[0]) ** share, rel=1e-9)
+
+
+@given(st.lists(st.tuples(st.floats(-2.0, 2.0), sigmas), min_size=2, max_size=8), st.floats(-1.0, 1.0))
+def test_tilted_base_leans_as_if_tilted_by_less(seen: list[tuple[float, float]], r: float) -> None:
+    """With e = 0.25: inverse volatility times exp(k z) at r is that at k (1 - e r)."""
+    share = 1.0 - 0.25 * r
+
+    def tilted(k: float) -> list[float]:
+        raw = [math.exp(k * z) / sigma for z, sigma in seen]
+        return [value / sum(raw) for value in raw]
+
+    leaned, layout = [0.0] * len(seen), layout_of([[(i,) for i in range(len(seen))]])
+    lean(leaned, tilted(0.5), [sigma for _, sigma in seen], layout, share)
+    assert leaned == pytest.approx(tilted(0.5 * share), rel=1e-9)
+
+
+def test_bundle_of_the_base_leans_as_a_whole() -> None:
+    layout, leaned = layout_of([[(0, 1), (2,)]]), [0.0] * 3
+    lean(leaned, [0.4, -0.2, 0.4], [0.01, 0.03, 0.01], layout, 0.5)
+    assert leaned[1] / leaned[0] == pytest.approx(-0.5, rel=1e-15) and abs(leaned[0]) < 0.4 < leaned[2]

@@ -367,7 +367,7 @@ def test_failure_leaves_no_trace_in_a_recurrent_memory() -> None:
     brain, view = strategy.brain, strategy.decision.view
     policy = brain.gate.policy
     before = policy.state()
-    opinion = brain.opine_on(View(*view)._replace(market=[math.nan] * len(policy.manifest.observation)))
+    opinion = brain.opine_on(View(*view)._replace(market=[math.nan] * len(view.market)))
     assert opinion.regime == 0.0 and "is nan" in opinion.failures[0]
     assert all(np.array_equal(before[key], value) for key, value in policy.state().items())
 

@@ -24,7 +24,7 @@ from hybrid_bt.train.pipeline import Lesson, learn
 
 pytest.importorskip("torch")
 
-from hybrid_bt.train.vec_envs import GroupVecEnv, RegimeVecEnv
+from hybrid_bt.train.bandits import GroupVecEnv, RegimeVecEnv
 
 END = date(1997, 6, 30)
 

@@ -23,7 +23,7 @@ from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies
 from hybrid_bt.config.task import Task
 from hybrid_bt.equations.advice import Advice
-from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES, WARMUP_BARS, AssetState, MarketState
+from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES, WARMUP_BARS, AssetState, History, MarketState
 from hybrid_bt.evidence.audit.cerebros import Fill
 from hybrid_bt.evidence.audit.replays import Check, cut_rows, last_rows
 from hybrid_bt.evidence.audit.trace import NOBODY, Known, Trace, columns_of, numbers_of
@@ -67,10 +67,16 @@ class WatchedBrain(Hybrid):
         cells = [cell for part in memory.values() for cell in np.ravel(part).tolist()]
         return [
             Known([f"recursion {field}" for field in AssetState._fields], self.symbols, reader.assets),
-            Known([f"market recursion mean.{field}" for field in AssetState._fields], NOBODY, reader.market.mean),
-            Known([f"market recursion {field}" for field in MarketState._fields[1:]], NOBODY, reader.market[1:]),
+            *(_recursion(name, getattr(reader.market, name)) for name in MarketState._fields),
             Known([f"LSTM state {i}" for i in range(len(cells))], NOBODY, cells),
         ]
+
+
+def _recursion(name: str, part: float | AssetState | History) -> Known:
+    """A number of the market's memory, or several together."""
+    if isinstance(part, float):
+        return Known([f"market recursion {name}"], NOBODY, [part])
+    return Known([f"market recursion {name}.{field}" for field in part._fields], NOBODY, part)
 
 
 def seen(view: View, symbols: Sequence[str], pairs: Sequence[str], kind: str = "") -> list[Known]:

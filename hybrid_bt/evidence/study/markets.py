@@ -3,9 +3,9 @@
 Each market is traded from row `WINDOW_BARS` on with the pairs that were alike before it. Beside the hybrid stand, as
 tilts of the same base through the same low-pass, rules of one line and a ridge regression on the policy's own features,
 fitted on the other markets: what they gain, no learning was needed for. The pairs a year late are the control of the
-pairs. What is judged is the Sharpe ratio less a hurdle's, market by market and pooled: markets are drawn with
-replacement, and within each drawn one blocks of bars (`evidence.bootstrap`), so an interval knows that there are few
-markets.
+pairs, and of r its own mean and its path a year late, which goes round. What is judged is the Sharpe ratio less a
+hurdle's, market by market and pooled: markets are drawn with replacement, and within each drawn one blocks of bars
+(`evidence.bootstrap`), so an interval knows that there are few markets.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ LEAST_BARS = 126  #: of what is traded
 COST_FACTORS, DELAYS = (2.0, 5.0), (1, 2, 4)
 SETTINGS = ("1x", *(f"{factor:g}x" for factor in COST_FACTORS), *(f"{bars} late" for bars in DELAYS))
 RULES = ("5-bar reversal", "10-bar reversal", "12-1 momentum", "reversal and momentum", "ridge")
+GATES = ("gate-off", "r at its mean", "r a year late")  #: what r must be worth more than
 ACCOUNTS = (
-    *("hybrid", "gate-off", "sac", "pairs"),
+    *("hybrid", *GATES, "sac", "pairs"),
     *(*RULES, "rule and pairs", "pairs a year late"),
     *HURDLES,
 )
@@ -116,12 +117,14 @@ def _accounts(
     both = {"pairs": plain, "rule and pairs": rules["reversal and momentum"]}
     both["pairs a year late"] = late(plain, YEAR_BARS, slice(1, None))
     panel = Panel(task.traded, late(said, bars), config.terms())
-    off = mix_of(np.zeros(len(flat)), panel.terms.lines)
+    r = panel.opinions.regime
+    paths = dict(zip(GATES, (np.zeros(len(r)), np.full(len(r), r.mean()), np.roll(r, YEAR_BARS)), strict=True))
+    off = mix_of(paths["gate-off"], panel.terms.lines)
     for name in ACCOUNTS:
         if name in HURDLES:
             yield name, account(panel, name)
-        elif name in ("hybrid", "gate-off"):
-            yield name, mixed(panel, off if name == "gate-off" else None)
+        elif name == "hybrid" or name in paths:
+            yield name, mixed(panel, mix_of(paths.get(name, r), panel.terms.lines))
         elif name in both:
             yield name, mixed(panel, off, late(both[name], bars))
         else:
