@@ -116,7 +116,7 @@ def run_backtest(
     --------
     >>> run = run_backtest("us20", start="2021-01-04")
     >>> print(f"{run.accounts['hybrid'].equity[-1]:,.2f}")
-    1,232,197.82
+    1,234,235.88
     """
     began = time.perf_counter()
     for name in more:

@@ -59,19 +59,8 @@ class MarketReader:
             check_closes(closes)
         self.market = market = features.absorb_bar(logs, traded, self.assets, self.market)
         pair.absorb_bar(self.pairs, logs, self.kalman_params, self.rates)
-        assets, stretch = self.assets, pair.pair_stretch(self.pairs)
-        return View(
-            closes,
-            traded,
-            [features.is_warm(asset) for asset in assets],
-            [features.asset_features(asset, market) for asset in assets],
-            features.market_features(market, stretch),
-            features.is_warm(market.mean),
-            [features.volatility(asset) for asset in assets],
-            features.correlation(market),
-            [*map(pair.pair_view, self.pairs)],
-            self.bars_per_year,
-        )
+        seen = features.seen_of(self.assets, market, pair.pair_stretch(self.pairs))
+        return View(closes, traded, *seen, [*map(pair.pair_view, self.pairs)], self.bars_per_year)
 
 
 def read_panel(closes: FloatArray, reader: MarketReader, *, compiled: bool | None = None) -> View:

@@ -98,7 +98,7 @@ class Config(NamedTuple):
         return Terms(self.lines(), self.risk, self.costs, self.order_rules, self.account.cash)
 
     def lines(self) -> tuple[Line, ...]:
-        """What r weighs of each leg: of `sac` its tilt, of others their share of risk; without `sac`, pairs have it all."""
+        """What r weighs of each leg: of `sac` its tilt, of others their share of risk; without `sac` pairs have all."""
         effect = self.sac.regime_effect
         sac, pairs = ((1.0 + effect, 1.0, 1.0 - effect), self.fusion) if self.sac.enabled else (NOTHING, WHOLE)
         further = (leg.weights if leg.enabled else NOTHING for leg in self.legs.values())

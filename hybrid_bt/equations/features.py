@@ -20,14 +20,16 @@ Engle & Kelly, JBES 30(2), 2012; Lo & MacKinlay, RFS 1(1), 1988 (variance ratio)
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from hybrid_bt.equations import Cells, Numbers, Row
+from hybrid_bt.equations.history import NO_HISTORY, History, absorb
 
 CLIP = 5.0  #: policies are trained on features clipped to +-5 standard deviations
 WARMUP_BARS = 252  #: returns an asset must have shown before anybody acts on its features
 MIN_VARIANCE = 1e-12  #: squared log return per bar; the price of a halted stock does not divide by zero
-FAST, MEDIUM, SLOW, THREE_YEARS = 2.0 / 11.0, 2.0 / 64.0, 2.0 / 253.0, 2.0 / 757.0  #: gains of 10, 63, 252, 756 bars
+FAST, MEDIUM, SLOW = 2.0 / 11.0, 2.0 / 64.0, 2.0 / 253.0  #: gains of spans 10, 63 and 252 bars
 SETTLED_BARS = 63  #: returns before which a volatility is no part of its own history
 
 
@@ -70,15 +72,6 @@ class AssetState(NamedTuple):
     d_252: float
 
 
-class History(NamedTuple):
-    """A number beside its own last three years."""
-
-    n: float
-    mean: float
-    var: float
-    score: float  #: of the last one, in standard deviations
-
-
 class MarketState(NamedTuple):
     """Recursions of the universe after a bar."""
 
@@ -98,7 +91,7 @@ def initial_asset() -> AssetState:
 
 def initial_market() -> MarketState:
     """No bar seen; correlation 0 and variance ratio 1."""
-    return MarketState(initial_asset(), 0.0, 0.0, 0.0, 1.0, History(0.0, 0.0, 0.0, 0.0), History(0.0, 0.0, 0.0, 0.0))
+    return MarketState(initial_asset(), 0.0, 0.0, 0.0, 1.0, NO_HISTORY, NO_HISTORY)
 
 
 def _absorb_return(state: AssetState, ret: float, log_close: float) -> AssetState:
@@ -158,8 +151,8 @@ def market_step(state: MarketState, assets: Row[AssetState], traded: Row[bool]) 
     whole = state.shock_sq + gain * (shock_sq / n - state.shock_sq)
     risk, spread = state.risk, state.spread
     if mean.n_returns > SETTLED_BARS:
-        risk = _among_its_own(risk, 0.5 * math.log(max(mean.var, MIN_VARIANCE)))
-        spread = _among_its_own(spread, 0.5 * math.log(max(whole - common, MIN_VARIANCE)))
+        risk = absorb(risk, 0.5 * math.log(max(mean.var, MIN_VARIANCE)))
+        spread = absorb(spread, 0.5 * math.log(max(whole - common, MIN_VARIANCE)))
     return MarketState(
         mean,
         common,
@@ -169,16 +162,6 @@ def market_step(state: MarketState, assets: Row[AssetState], traded: Row[bool]) 
         risk,
         spread,
     )
-
-
-def _among_its_own(history: History, value: float) -> History:
-    """Absorb a bar's number; its score is 0 while nothing has moved."""
-    n, mean, var, _ = history
-    gain = max(THREE_YEARS, 1.0 / (n + 1.0))
-    away = value - mean
-    mean += gain * away
-    var = (1.0 - gain) * (var + gain * away * away)
-    return History(n + 1.0, mean, var, (value - mean) / math.sqrt(var) if var > MIN_VARIANCE else 0.0)
 
 
 def correlation(market: MarketState) -> float:
@@ -247,4 +230,18 @@ def market_features(market: MarketState, pair_stretch: float) -> tuple[float, ..
         pair_stretch,
         -market.risk.score,
         market.spread.score,
+    )
+
+
+def seen_of(
+    assets: Sequence[AssetState], market: MarketState, stretch: float
+) -> tuple[list[bool], list[tuple[float, ...]], tuple[float, ...], bool, list[float], float]:
+    """What is seen at a close: fields `warm` to `correlation` of a view, from `pair.pair_stretch`."""
+    return (
+        [is_warm(asset) for asset in assets],
+        [asset_features(asset, market) for asset in assets],
+        market_features(market, stretch),
+        is_warm(market.mean),
+        [volatility(asset) for asset in assets],
+        correlation(market),
     )

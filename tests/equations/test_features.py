@@ -248,3 +248,35 @@ def test_history_is_the_reader_clipped_and_rounded() -> None:
     assert np.abs(wanted).max() > 5.0
     # 252 returns take 253 bars
     assert np.array_equal(history.warm, np.cumsum(bars.traded, axis=0) >= 253)
+
+
+def test_calm_and_dispersion_are_standard_scores_among_their_own_three_years() -> None:
+    """By hand: exponential averages of the log volatility and of the assets' spread, plain ones at first."""
+    rng, n = np.random.default_rng(5), 6
+    size = np.where(np.arange(900) < 700, 1.0, 2.5)[:, None]
+    closes = 50.0 * np.exp(np.cumsum(0.01 * size * rng.normal(size=(900, n)), axis=0))
+    driven = reader(n)
+    scores, whole, common = [], 0.0, 0.0
+    histories = {"calm": [0.0, 0.0, 0.0], "dispersion": [0.0, 0.0, 0.0]}
+    for row in closes.tolist():
+        view = driven.read(row)
+        scores.append([view.market[MARKET_FEATURES.index(name)] for name in histories])
+        assets, mean = driven.assets, driven.market.mean
+        if mean.n_returns < 1:
+            continue
+        shocks = np.array([asset.shock for asset in assets])
+        gain = max(2.0 / 64.0, 1.0 / mean.n_returns)
+        whole, common = (1 - gain) * whole + gain * np.mean(shocks**2), (1 - gain) * common + gain * shocks.mean() ** 2
+        if mean.n_returns > 63:
+            values = {"calm": 0.5 * math.log(mean.var), "dispersion": 0.5 * math.log(whole - common)}
+            for name, value in values.items():
+                count, middle, spread = histories[name]
+                gain = max(2.0 / 757.0, 1.0 / (count + 1))
+                moved = middle + gain * (value - middle)
+                spread = (1 - gain) * (spread + gain * (value - middle) ** 2)
+                histories[name] = [count + 1, moved, spread]
+                sign = -1.0 if name == "calm" else 1.0
+                found = scores[-1][list(histories).index(name)]
+                assert found == pytest.approx(sign * (value - moved) / math.sqrt(spread) if spread > 1e-12 else 0.0)
+    calm, dispersion = np.array(scores).T
+    assert calm[760] < -2.0 and dispersion[705:725].max() > 2.0 and abs(calm[600]) < 3.0

@@ -23,7 +23,8 @@ from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies
 from hybrid_bt.config.task import Task
 from hybrid_bt.equations.advice import Advice
-from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES, WARMUP_BARS, AssetState, History, MarketState
+from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES, WARMUP_BARS, AssetState, MarketState
+from hybrid_bt.equations.history import History
 from hybrid_bt.evidence.audit.cerebros import Fill
 from hybrid_bt.evidence.audit.replays import Check, cut_rows, last_rows
 from hybrid_bt.evidence.audit.trace import NOBODY, Known, Trace, columns_of, numbers_of
