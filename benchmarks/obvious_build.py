@@ -24,11 +24,12 @@ from hybrid_bt.brain.legs import KalmanLeg
 from hybrid_bt.brain.reader import MarketReader
 from hybrid_bt.config import load_config
 from hybrid_bt.equations.bundles import layout_of
-from hybrid_bt.equations.features import MARKET_FEATURES as MARKET_OBSERVATION
+from hybrid_bt.equations.features import MARKET_FEATURES
 from hybrid_bt.equations.fusion import Said, Settled, leg_shares, settle_bar
 from hybrid_bt.equations.leg_risk import Seen, new_memory, risk_bars
 from hybrid_bt.equations.tilt import tilt_bars
 from hybrid_bt.feeds import load_bars
+from hybrid_bt.train.ground import REGIME_SEES
 
 __all__ = ["main"]
 
@@ -67,8 +68,7 @@ class ObviousHybrid(bt.Strategy):
         seen_of_legs = Seen([view.closes], [view.volatility], [view.correlation], [sds])
         risk_bars(self.legs, seen_of_legs, [amounts], self.layout, whose, [risks])
         if view.market_warm:
-            market = np.array(view.market, dtype=np.float32)
-            assert len(market) == len(MARKET_OBSERVATION)
+            market = np.array([view.market[MARKET_FEATURES.index(name)] for name in REGIME_SEES], dtype=np.float32)
             start = np.array([self.memory is None])
             score, self.memory = self.p.gate.predict(market, state=self.memory, episode_start=start, deterministic=True)
             r = float(np.reshape(score, -1)[0])
