@@ -37,6 +37,10 @@ class Policies(NamedTuple):
         """The policies that take part, by name."""
         return {name: policy for name, policy in self._asdict().items() if policy is not None}
 
+    def sha256s(self) -> dict[str, str]:
+        """Of their files, by name."""
+        return {name: policy.sha256 for name, policy in self.loaded().items()}
+
 
 def policy_path(file: str) -> Traversable:
     """Path of a policy file; `package:NAME` is one that ships with hybrid_bt, which may lie within a zip itself."""

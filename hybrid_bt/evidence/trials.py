@@ -23,6 +23,7 @@ from hybrid_bt.files.texts import end_days, flat, plain
 if TYPE_CHECKING:
     from hybrid_bt.account.metrics import Summary
     from hybrid_bt.bars import Bars
+    from hybrid_bt.config.task import Task
 
 LEDGER = "runs.jsonl"
 FORMAT = 1
@@ -73,6 +74,23 @@ def trial_of(
         }
     )
     return entry
+
+
+def study_trial(task: Task, summary: Summary, **more: object) -> dict[str, Any]:
+    """The line of a study of a task; `more` as in `trial_of`."""
+    config, policies = _tried(task)
+    known = {"data_sha256": task.market.bars.sha256, **more}
+    return trial_of("study", task.traded, config, policies, summary, **known)
+
+
+def study_key(task: Task) -> str:
+    """What makes two studies one trial (`configuration_key`)."""
+    return configuration_key(*_tried(task), end_days(task.traded.stamps)[0])
+
+
+def _tried(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
+    config = {"mode": task.mode, "pairs": list(task.market.pairs), **task.config.numbers()}
+    return config, task.policies.sha256s()
 
 
 def append_trial(path: Path, entry: Mapping[str, Any]) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -18,11 +15,10 @@ from hybrid_bt.config.task import Task
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence import ratios as ratio
 from hybrid_bt.evidence.bootstrap import Draws, Interval, bootstrap, interquartile_mean_interval
-from hybrid_bt.evidence.study.jobs import ENSEMBLE, Arrays, Job, Lessons, Result, Window
-from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, HURDLES, Store, execute, joined, trade_jobs, voice_jobs
+from hybrid_bt.evidence.study.jobs import ENSEMBLE, Arrays, Lessons, Window
+from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, HURDLES, Runner, joined, trade_jobs, voice_jobs
 
 Traded = dict[tuple[str, int], Arrays]  #: (window, `whole` or cost level; member) -> what its accounts did
-Key = TypeVar("Key")
 
 SCORED = ("sharpe", "cagr", "max_drawdown")
 
@@ -77,37 +73,20 @@ class Findings:
     failures: dict[str, str] = field(default_factory=dict)  #: cell -> why
 
 
-def study(
-    plan: Plan,
-    out: Path,
-    *,
-    backend: str = "joblib",
-    n_jobs: int = 1,
-    progress: Callable[[int, int], None] | None = None,
-) -> Findings:
-    """Record, trade and weigh; the cells of an earlier study are found in `out`, and those done now are kept there.
+def study(plan: Plan, runner: Runner) -> Findings:
+    """Record, trade and weigh; the cells of an earlier study are found in the runner's folder, and kept there.
 
     Raises
     ------
     ConfigError
         If the whole span itself failed, so that there is nothing to weigh.
     """
-    go = partial(execute, store=Store(out / "cells"), backend=backend, n_jobs=n_jobs, progress=progress)
-    failures: dict[str, str] = {}
-    heard = _done(voice_jobs(plan), go, failures)
-    traded = _done(trade_jobs(plan, heard), go, failures)
+    heard, failures = runner.run(voice_jobs(plan))
+    traded, more = runner.run(trade_jobs(plan, heard))
+    failures |= more
     if ("whole", ENSEMBLE) not in traded:
         raise ConfigError(f"study: the whole span failed: {'; '.join(failures.values())}")
     return _weigh(plan, heard, traded, failures)
-
-
-def _done(
-    jobs: Mapping[Key, Job], go: Callable[[Sequence[Job]], list[Result]], failures: dict[str, str]
-) -> dict[Key, Arrays]:
-    """Arrays of the jobs that succeeded; of the others a line in `failures`."""
-    found = dict(zip(jobs, go(list(jobs.values())), strict=True))
-    failures |= {jobs[key].name: result.failure for key, result in found.items() if result.failure}
-    return {key: result.arrays for key, result in found.items() if not result.failure}
 
 
 def _summaries(bars: Bars, arrays: Arrays) -> dict[str, Summary]:

@@ -116,10 +116,10 @@ class VoiceJob:
     @cached_property
     def key(self) -> str:
         """Of everything that the answer depends on."""
-        market, config, policies = self.task.market, self.task.config, self.task.policies.loaded()
-        taught = None if self.lessons is None else [self.task.mode, *map(str, self.lessons)]
-        files = {name: policy.sha256 for name, policy in policies.items()} if taught is None else {}
-        decided_by = config.without_news(), market.pairs, self.task.fitted
+        task, market = self.task, self.task.market
+        taught = None if self.lessons is None else [task.mode, *map(str, self.lessons)]
+        files = task.policies.sha256s() if taught is None else {}
+        decided_by = task.config.without_news(), market.pairs, task.fitted
         return key_of("voice", market.bars.sha256, *decided_by, files, taught, self.member)
 
     def run(self) -> Arrays:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence.bootstrap import LEVEL, Interval, figure, percentile_interval, stationary_rows
 from hybrid_bt.evidence.study.jobs import Arrays
 from hybrid_bt.evidence.study.markets import ACCOUNTS, BARS_PER_YEAR, LEAST_BARS, SETTINGS, MarketJob
-from hybrid_bt.evidence.study.schedule import Store, execute
+from hybrid_bt.evidence.study.schedule import Runner
 from hybrid_bt.files import write_whole
 from hybrid_bt.files.texts import csv_of_rows, real_minus
 
@@ -66,27 +66,16 @@ class LeftOut:
 
 
 def leave_one_out(
-    jobs: Sequence[MarketJob],
-    out: Path,
-    *,
-    left_out: bool,
-    n_resamples: int,
-    seed: int = 0,
-    backend: str = "joblib",
-    n_jobs: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    jobs: Sequence[MarketJob], runner: Runner, *, left_out: bool, n_resamples: int, seed: int = 0
 ) -> LeftOut:
-    """Trade and weigh; what an earlier study has done is found in `out`.
+    """Trade and weigh; what an earlier study has done is found in the runner's folder.
 
     Raises
     ------
     ConfigError
         If every market failed.
     """
-    results = execute(jobs, Store(out / "cells"), backend=backend, n_jobs=n_jobs, progress=progress)
-    named = {job.name: result for job, result in zip(jobs, results, strict=True)}
-    failures = {name: result.failure for name, result in named.items() if result.failure}
-    traded = {name: result.arrays for name, result in named.items() if not result.failure}
+    traded, failures = runner.run({job.name: job for job in jobs})
     if not traded:
         raise ConfigError(f"study: every market failed: {'; '.join(failures.values())}")
     gains = {gain[:5]: gain for gain in _weighed(traded, n_resamples, np.random.default_rng(seed))}

@@ -62,8 +62,8 @@ class MarketJob:
     def key(self) -> str:
         """Of everything that the accounts depend on."""
         task, others = self.task, [(m.bars.sha256, m.pairs) for m in self.others]
-        shas = {name: policy.sha256 for name, policy in task.policies.loaded().items()}
-        return key_of("market", task.market.bars.sha256, task.market.pairs, task.config.numbers(), shas, others)
+        decided_by = task.config.numbers(), task.policies.sha256s()
+        return key_of("market", task.market.bars.sha256, task.market.pairs, *decided_by, others)
 
     def run(self) -> Arrays:
         """Returns, (T - 1,), and turnover a year, (), of each account under each setting: `SETTING:ACCOUNT`."""

@@ -51,8 +51,8 @@ class PublishedJob:
     def key(self) -> str:
         """Of everything that the table depends on."""
         task = self.task
-        shas = {name: policy.sha256 for name, policy in task.policies.loaded().items()}
-        return key_of("published", task.market.bars.sha256, task.market.pairs, task.row, task.config.numbers(), shas)
+        decided_by = task.config.numbers(), task.policies.sha256s()
+        return key_of("published", task.market.bars.sha256, task.market.pairs, task.row, *decided_by)
 
     def run(self) -> Arrays:
         """Of each algorithm: wealth as printed, net, and net a bar late; that from the hybrid's first row on, and the

@@ -10,12 +10,13 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -36,6 +37,8 @@ from hybrid_bt.files import write_whole
 
 if TYPE_CHECKING:
     from hybrid_bt.evidence.study.findings import Plan
+
+Key = TypeVar("Key")
 
 ROUND = 4  #: jobs a worker in one go, where results come when all are there
 #: name of a backend -> joblib's for it
@@ -104,65 +107,61 @@ def joined(plan: Plan, heard: dict[tuple[int, int], Arrays]) -> dict[int, Arrays
     return {ENSEMBLE: whole}
 
 
-class Store:
-    """Results by key, one `.npz` each without pickle."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"study: cannot write to {folder}: {error.strerror or error}; give another --out"
-            ) from None
-
-    def get(self, key: str) -> Result | None:
-        """A result of an earlier study; None if there is none, or if it is damaged."""
-        try:
-            with np.load(self._folder / f"{key}.npz", allow_pickle=False) as file:
-                return Result(key, {name: file[name] for name in file.files})
-        except (FileNotFoundError, ValueError, OSError, EOFError, zipfile.BadZipFile):
-            return None
-
-    def put(self, result: Result) -> None:
-        """Keep a result; a failure is not kept, so that the next study tries again."""
-        if result.failure:
-            return
-        packed = io.BytesIO()
-        np.savez(packed, **result.arrays)  # type: ignore[arg-type]
-        write_whole(self._folder / f"{result.key}.npz", packed.getvalue())
-
-
-def execute(
-    jobs: Sequence[Job],
-    store: Store,
-    *,
-    backend: str = "joblib",
-    n_jobs: int = 1,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[Result]:
-    """Results of all jobs in their order, from the store where they are there already.
+@dataclass(frozen=True)
+class Runner:
+    """Where jobs run, and the folder in which results are kept by key: one `.npz` each, without pickle.
 
     Parameters
     ----------
     backend : a key of `BACKENDS`
     progress : callable, optional
         Called as `progress(done, of)`.
-
-    Raises
-    ------
-    ConfigError
-        If the backend's library is missing.
     """
-    found = {job.key: kept for job in jobs if (kept := store.get(job.key)) is not None}
-    todo = {job.key: job for job in jobs if job.key not in found}
-    done, tell = len(jobs) - len(todo), progress or (lambda done, of: None)
-    tell(done, len(jobs))
-    for number, fresh in enumerate(_results(list(todo.values()), backend, n_jobs), done + 1):
-        store.put(fresh)
-        found[fresh.key] = fresh
-        tell(number, len(jobs))
-    return [found[job.key] for job in jobs]
+
+    folder: Path
+    backend: str = "joblib"
+    n_jobs: int = 1
+    progress: Callable[[int, int], None] | None = None
+
+    def run(self, jobs: Mapping[Key, Job]) -> tuple[dict[Key, Arrays], dict[str, str]]:
+        """Arrays of the jobs that succeeded, in their order, from the folder where they are there already; and why the
+        others failed, by their names.
+
+        Raises
+        ------
+        ConfigError
+            If the backend's library is missing, or the folder cannot be written to.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = error.strerror or error
+            raise ConfigError(f"study: cannot write to {self.folder}: {why}; give another --out") from None
+        found = {job.key: kept for job in jobs.values() if (kept := self._kept(job.key)) is not None}
+        todo = {job.key: job for job in jobs.values() if job.key not in found}
+        done, tell = len(jobs) - len(todo), self.progress or (lambda done, of: None)
+        tell(done, len(jobs))
+        for number, fresh in enumerate(_results(list(todo.values()), self.backend, self.n_jobs), done + 1):
+            found[fresh.key] = fresh
+            if not fresh.failure:  # a failure is not kept, so that the next study tries again
+                packed = io.BytesIO()
+                np.savez(packed, **fresh.arrays)  # type: ignore[arg-type]
+                write_whole(self._path(fresh.key), packed.getvalue())
+            tell(number, len(jobs))
+        results = {key: found[job.key] for key, job in jobs.items()}
+        failures = {jobs[key].name: result.failure for key, result in results.items() if result.failure}
+        return {key: result.arrays for key, result in results.items() if not result.failure}, failures
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.npz"
+
+    def _kept(self, key: str) -> Result | None:
+        """A result of an earlier study; None if there is none, or if it is damaged."""
+        try:
+            with np.load(self._path(key), allow_pickle=False) as file:
+                return Result(key, {name: file[name] for name in file.files})
+        except (FileNotFoundError, ValueError, OSError, EOFError, zipfile.BadZipFile):
+            return None
 
 
 def _results(jobs: list[Job], backend: str, n_jobs: int) -> Iterator[Result]:
