@@ -30,7 +30,7 @@ from hybrid_bt.config.facts import Trading, facts_of, in_sample_rows, notes_of, 
 from hybrid_bt.config.task import Configured, LegGiven, PolicyGiven, Task, prepare
 from hybrid_bt.equations.advice import Advice
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
-from hybrid_bt.report.result import Run
+from hybrid_bt.report import Run
 
 if TYPE_CHECKING:
     from hybrid_bt.feeds import Prices

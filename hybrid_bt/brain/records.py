@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.hybrid import Hybrid
-from hybrid_bt.brain.laid import SidesRecord, netted
+from hybrid_bt.brain.laid import ManagedPaths, SidesRecord, cut_rows, managed_paths, netted
 from hybrid_bt.brain.legs.base import Decision
-from hybrid_bt.brain.managed import ManagedPaths, cut_rows, managed_paths
 from hybrid_bt.equations.advice import Managed
 from hybrid_bt.equations.bundles import Layout, layout_of
 from hybrid_bt.equations.pair import PairView

@@ -22,7 +22,7 @@ from hybrid_bt.evidence.trials import LEDGER, append_trial, check_ledger, others
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from hybrid_bt.report.result import Run
+    from hybrid_bt.report import Run
 
 #: flags of numbers that a mode states, and `section_key` in the configuration
 _SETTINGS: tuple[tuple[str, str, Any, str], ...] = (

@@ -22,7 +22,7 @@ from hybrid_bt.files.texts import end_days
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from hybrid_bt.evidence.study.findings import Findings, Plan
+    from hybrid_bt.evidence.study import Findings, Plan
     from hybrid_bt.evidence.study.jobs import Lessons, Window
 
 FAILED = 1  #: exit status: a cell failed
@@ -148,7 +148,7 @@ RENEWED = {"readme": _readme_blocks, "markets": _market_blocks}  #: preset -> wh
 
 def _studied(plan: Plan, flags: Flags, out: Path) -> Findings:
     """Do the study and write its files."""
-    from hybrid_bt.evidence.study.findings import study
+    from hybrid_bt.evidence.study import study
     from hybrid_bt.evidence.study.page import write_study
     from hybrid_bt.evidence.study.schedule import Runner
 
@@ -160,7 +160,7 @@ def _studied(plan: Plan, flags: Flags, out: Path) -> Findings:
 
 def _plan(flags: Flags, out: Path) -> Plan:
     """What the flags ask for; errors as `hybrid-bt run` has them."""
-    from hybrid_bt.evidence.study.findings import Plan
+    from hybrid_bt.evidence.study import Plan
     from hybrid_bt.evidence.study.jobs import split
 
     n_windows, n_seeds, n_resamples = PRESETS[flags["preset"]]

@@ -19,7 +19,7 @@ from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies, load_policies, load_policy
 from hybrid_bt.config.task import as_config
 from hybrid_bt.errors import ConfigError, InSampleError, did_you_mean
-from hybrid_bt.evidence.bootstrap import N_RESAMPLES
+from hybrid_bt.evidence import N_RESAMPLES
 from hybrid_bt.evidence.study.leave_out import PLAIN, claim, leave_one_out, tables, write_left_out
 from hybrid_bt.evidence.study.markets import MarketJob, task_on
 from hybrid_bt.evidence.study.published import SETS, PublishedJob, published_table

@@ -24,7 +24,7 @@ from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.config.task import Task
 from hybrid_bt.equations.advice import NEUTRAL_RISK, Advice
 from hybrid_bt.equations.waiting import withheld
-from hybrid_bt.evidence.bootstrap import Interval, bootstrap
+from hybrid_bt.evidence import Interval, bootstrap
 from hybrid_bt.files.texts import csv_of_rows, end_days
 from hybrid_bt.news.answers import LEXICON, Recorded, RiskSetup
 from hybrid_bt.news.desk import SAMPLE_NAME, RiskStage, open_desk

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.news.documents import clean
+from hybrid_bt.news import clean
 from hybrid_bt.news.verdicts import MARKET, RiskRequest, RiskVerdict, ScorerError, add_up, checked_verdict
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.files import write_whole
-from hybrid_bt.news.documents import US_PER_DAY
+from hybrid_bt.news import US_PER_DAY
 from hybrid_bt.news.lexicon import QUERY, word_counts
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import MARKET

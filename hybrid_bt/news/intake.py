@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_bt.errors import NewsError
-from hybrid_bt.news.documents import MAX_CHARS, Document, checked_document
+from hybrid_bt.news import MAX_CHARS, Document, checked_document
 
 MAX_LINE = 4 * MAX_CHARS  #: characters of one line of JSON
 PAGES = (".txt", ".md", ".pdf")  #: one document a file

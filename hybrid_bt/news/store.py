@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_bt.errors import NewsError
-from hybrid_bt.news.documents import Document, say_us
+from hybrid_bt.news import Document, say_us
 from hybrid_bt.news.intake import read_documents
 
 SAMPLE = "sample"  #: the embedded documents, by name

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.account.flows import fill_arrays
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.brain.managed import ManagedPaths
+from hybrid_bt.brain.laid import ManagedPaths
 from hybrid_bt.equations.advice import NEUTRAL_RISK
 from hybrid_bt.equations.guard_limits import RULES
 from hybrid_bt.report.style import ACCOUNT_LINES, in_sample_spans, run_text, sample_stamp

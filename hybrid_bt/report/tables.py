@@ -17,7 +17,7 @@ from hybrid_bt.account.conditional import Condition, conditional_rows
 from hybrid_bt.account.flows import Flows, by_symbol, exposures, fill_arrays, flows_of, marked_close
 from hybrid_bt.account.metrics import Summary, drawdown, summarise
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.brain.managed import ManagedPaths
+from hybrid_bt.brain.laid import ManagedPaths
 from hybrid_bt.brain.records import Decisions
 from hybrid_bt.equations.guard_limits import rule_names
 from hybrid_bt.files.texts import cells, csv_of_columns, stamp_texts

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from hybrid_bt.news import checked_document
 from hybrid_bt.news.answers import Asked
 from hybrid_bt.news.chat import CLOSE, ChatScorer
-from hybrid_bt.news.documents import checked_document
 from hybrid_bt.news.index import DocumentIndex
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import MARKET, Passage, RiskRequest

@@ -14,7 +14,7 @@ from scipy.stats import kurtosis, norm, skew, trim_mean
 from hybrid_bt.account import metrics
 from hybrid_bt.account.conditional import conditional_rows, conditions
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.bootstrap import Interval, bootstrap, interquartile_mean, interquartile_mean_interval
+from hybrid_bt.evidence import Interval, bootstrap, interquartile_mean, interquartile_mean_interval
 from hybrid_bt.evidence.ratios import (
     Moments,
     backtest_overfitting,

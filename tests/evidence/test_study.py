@@ -27,7 +27,7 @@ from hybrid_bt.config import load_config
 from hybrid_bt.config.build import policy_path
 from hybrid_bt.config.task import prepare
 from hybrid_bt.errors import BarsError, ConfigError, PolicyError
-from hybrid_bt.evidence.study.findings import Plan, _crossing
+from hybrid_bt.evidence.study import Plan, _crossing
 from hybrid_bt.evidence.study.jobs import BAR_BY_BAR, ENSEMBLE, Lessons, VoiceJob, opinions_of, run_job, split
 from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, Runner, joined, trade_jobs
 from hybrid_bt.evidence.trials import append_trial, configuration_key, others_tried, read_trials

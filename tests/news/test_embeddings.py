@@ -16,10 +16,9 @@ from hybrid_bt.commands.news import main as news
 from hybrid_bt.commands.run import main as run
 from hybrid_bt.config import load_config
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.news import embeddings
+from hybrid_bt.news import clock_of, embeddings
 from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.desk import Desk
-from hybrid_bt.news.documents import clock_of
 from hybrid_bt.news.embeddings import EmbeddingRanker, MiniLM
 from hybrid_bt.news.index import index_of
 from hybrid_bt.news.lexicon import QUERY, LexiconScorer

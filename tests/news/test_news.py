@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from hybrid_bt.commands.news import main
 from hybrid_bt.errors import NewsError
-from hybrid_bt.news.documents import Document, checked_document, instant_us, say_us
+from hybrid_bt.news import Document, checked_document, instant_us, say_us
 from hybrid_bt.news.index import visible_at
 from hybrid_bt.news.intake import read_documents
 from hybrid_bt.news.store import DocumentStore, open_store

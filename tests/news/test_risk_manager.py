@@ -24,9 +24,9 @@ from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.evidence.audit.replays import last_rows
 from hybrid_bt.evidence.audit.watch import CHANGES, audit_documents
 from hybrid_bt.feeds import load_bars
+from hybrid_bt.news import checked_document, clock_of, closes_early, instant_us, is_daily, say_us
 from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.desk import Desk, RiskStage
-from hybrid_bt.news.documents import checked_document, clock_of, closes_early, instant_us, is_daily, say_us
 from hybrid_bt.news.index import index_of, visible_at
 from hybrid_bt.news.lexicon import QUERY, LexiconScorer
 from hybrid_bt.news.store import DocumentStore, documents_named, open_store

@@ -17,10 +17,10 @@ from report_cases import ACCOUNTS, START, TABLES, T, column, contents, make_reco
 
 from hybrid_bt.account.flows import fill_arrays, marked_close, round_trips
 from hybrid_bt.account.records import AccountPath, Fill, RunRecord
-from hybrid_bt.brain.managed import ManagedPaths
+from hybrid_bt.brain.laid import ManagedPaths
 from hybrid_bt.equations.guard_limits import rule_names
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.report import result, write_report
+from hybrid_bt.report import PICTURES, write_report
 from hybrid_bt.report import tables as tables_of_a_run
 from hybrid_bt.report.tables import write_table
 
@@ -191,7 +191,7 @@ def test_a_run_without_plots_takes_the_earlier_pictures_away_and_nothing_else(re
 
 
 def test_a_failing_picture_leaves_nothing_behind(record, tmp_path, monkeypatch):
-    monkeypatch.setitem(result.PICTURES, "pnl_per_ticker.png", lambda *_: 1 / 0)
+    monkeypatch.setitem(PICTURES, "pnl_per_ticker.png", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_report(record, tmp_path / "deep" / "fig")
     assert contents(tmp_path) == {}

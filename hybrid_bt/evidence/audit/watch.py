@@ -28,9 +28,9 @@ from hybrid_bt.evidence.audit.cerebros import Fill
 from hybrid_bt.evidence.audit.replays import Check, cut_rows, last_rows
 from hybrid_bt.evidence.audit.trace import NOBODY, Known, Trace, columns_of, numbers_of
 from hybrid_bt.feeds.framework import Framework
+from hybrid_bt.news import Document, clock_of, is_daily
 from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.desk import Desk
-from hybrid_bt.news.documents import Document, clock_of, is_daily
 from hybrid_bt.news.index import UNKNOWN, visible_at
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import RiskScorer

@@ -4,7 +4,7 @@ Each market is traded from row `WINDOW_BARS` on with the pairs that were alike b
 tilts of the same base through the same low-pass, rules of one line and a ridge regression on the policy's own features,
 fitted on the other markets: what they gain, no learning was needed for. The pairs a year late are the control of the
 pairs. What is judged is the Sharpe ratio less a hurdle's, market by market and pooled: markets are drawn with
-replacement, and within each drawn one blocks of bars (`evidence.bootstrap`), so an interval knows that there are few
+replacement, and within each drawn one blocks of bars (`hybrid_bt.evidence`), so an interval knows that there are few
 markets.
 """
 

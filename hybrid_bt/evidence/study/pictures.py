@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hybrid_bt.account.conditional import Condition
-from hybrid_bt.evidence.bootstrap import Interval
-from hybrid_bt.evidence.study.findings import Findings
+from hybrid_bt.evidence import Interval
+from hybrid_bt.evidence.study import Findings
 from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS
 from hybrid_bt.report.marks import zero_line
 from hybrid_bt.report.style import BLUE, GREY, INK, ORANGE, PALE, account_line, blank_figure, house_style, percent, save

@@ -36,7 +36,7 @@ from hybrid_bt.evidence.study.jobs import (
 from hybrid_bt.files import write_whole
 
 if TYPE_CHECKING:
-    from hybrid_bt.evidence.study.findings import Plan
+    from hybrid_bt.evidence.study import Plan
 
 Key = TypeVar("Key")
 
