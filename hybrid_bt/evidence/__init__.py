@@ -75,34 +75,30 @@ class Draws(NamedTuple):
     resamples: dict[str, FloatArray]  #: measure -> (R, K)
     block_bars: float  #: mean length of a block
 
-    def interval(self, measure: str, name: str, level: float = LEVEL) -> Interval:
+    def interval(self, measure: str, name: str) -> Interval:
         """Percentile interval of one series."""
         column = self.names.index(name)
-        return percentile_interval(self.estimates[measure][column], self.resamples[measure][:, column], level)
+        return percentile_interval(self.estimates[measure][column], self.resamples[measure][:, column])
 
-    def difference(self, measure: str, name: str, other: str, level: float = LEVEL) -> Interval:
+    def difference(self, measure: str, name: str, other: str) -> Interval:
         """Percentile interval of `name` less `other`, drawn on the same bars."""
         a, b = self.names.index(name), self.names.index(other)
         estimate, draws = self.estimates[measure], self.resamples[measure]
-        return percentile_interval(estimate[a] - estimate[b], draws[:, a] - draws[:, b], level)
+        return percentile_interval(estimate[a] - estimate[b], draws[:, a] - draws[:, b])
 
 
-def percentile_interval(estimate: float, draws: FloatArray, level: float) -> Interval:
+def percentile_interval(estimate: float, draws: FloatArray) -> Interval:
+    """An estimate between the quantiles of its resamples that leave `LEVEL` of those that have a value."""
     known = draws[np.isfinite(draws)]
     if not len(known):
         return Interval(float(estimate), math.nan, math.nan)
-    tail = (1.0 - level) / 2.0
+    tail = (1.0 - LEVEL) / 2.0
     low, high = np.quantile(known, [tail, 1.0 - tail])
     return Interval(float(estimate), float(low), float(high))
 
 
 def bootstrap(
-    returns: Mapping[str, FloatArray],
-    measures: Mapping[str, Measure],
-    *,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
-    block_bars: float | None = None,
+    returns: Mapping[str, FloatArray], measures: Mapping[str, Measure], *, n_resamples: int = N_RESAMPLES, seed: int = 0
 ) -> Draws:
     """Resample simple returns of accounts on the same bars.
 
@@ -111,8 +107,6 @@ def bootstrap(
     returns : account -> (T,)
     measures : measure -> function of (T, K)
         See `hybrid_bt.account.metrics.measures`.
-    block_bars : float, optional
-        Mean length of a block; by default `block_length` of all series.
 
     Raises
     ------
@@ -124,7 +118,7 @@ def bootstrap(
         raise ConfigError(
             f"bootstrap: {len(table)} returns are too few for an interval; give at least {FEWEST_BARS} bars"
         )
-    length = block_length(table) if block_bars is None else block_bars
+    length = block_length(table)
     sampler = _arch("StationaryBootstrap")(max(round(length), 1), np.arange(len(table)), seed=seed)
     found = {name: np.empty((n_resamples, table.shape[1])) for name in measures}
     for row in range(n_resamples):
@@ -141,9 +135,7 @@ def interquartile_mean(scores: FloatArray) -> float:
     return float(trim_mean(np.asarray(scores, dtype=np.float64).ravel(), TRIMMED))
 
 
-def interquartile_mean_interval(
-    scores: FloatArray, *, level: float = LEVEL, n_resamples: int = SEED_RESAMPLES, seed: int = 0
-) -> Interval:
+def interquartile_mean_interval(scores: FloatArray, *, seed: int = 0) -> Interval:
     """The interquartile mean and the percentile interval of its stratified resamples.
 
     Parameters
@@ -153,12 +145,12 @@ def interquartile_mean_interval(
     table = np.asarray(scores, dtype=np.float64)
     table = table[:, None] if table.ndim == 1 else table
     rng = np.random.default_rng(seed)
-    picks = rng.integers(len(table), size=(n_resamples, *table.shape))
-    drawn = np.take_along_axis(table[None], picks, axis=1).reshape(n_resamples, -1)
+    picks = rng.integers(len(table), size=(SEED_RESAMPLES, *table.shape))
+    drawn = np.take_along_axis(table[None], picks, axis=1).reshape(SEED_RESAMPLES, -1)
     drawn.sort(axis=1)
     cut = int(TRIMMED * drawn.shape[1])
     means = drawn[:, cut : drawn.shape[1] - cut].mean(axis=1)
-    return percentile_interval(interquartile_mean(table), means, level)
+    return percentile_interval(interquartile_mean(table), means)
 
 
 def block_length(returns: FloatArray) -> float:
