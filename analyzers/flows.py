@@ -124,7 +124,7 @@ class PortfolioReturns(Ledger):
         money["cash"] = path.equity - money.sum(axis=1)
         days = money.groupby(stamps.normalize()).last().tz_localize("UTC")
         rows = [(fill.size, fill.price, self.symbols[fill.symbol], fill.commission) for fill in path.fills]
-        when = stamps[[fill.bar for fill in path.fills]].tz_localize("UTC")
+        when = stamps[path.fills.bar].tz_localize("UTC")
         transactions = pd.DataFrame(rows, index=when, columns=["amount", "price", "symbol", "commission"])
         return PyfolioFrames(self.series().tz_localize("UTC"), days, transactions)
 

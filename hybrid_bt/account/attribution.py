@@ -26,7 +26,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_bt.account.flows import fill_arrays
 from hybrid_bt.account.records import AccountPath, FloatArray
 from hybrid_bt.brain.laid import netted
 from hybrid_bt.brain.records import Decisions, PairPaths
@@ -79,8 +78,7 @@ def contributions(
             profits = zip(OF_ASSETS, _split_market(wanted * per_target, stages), strict=True)
         found |= {f"{name}_{part}": profit for part, profit in profits}
     commissions, borrow = np.zeros(len(account.equity)), -account.borrow.sum(axis=1)
-    fills = fill_arrays(account)
-    np.subtract.at(commissions, fills.bar, fills.commission)
+    np.subtract.at(commissions, account.fills.bar, account.fills.commission)
     earned = np.diff(account.equity, prepend=account.equity[0])
     known = sum(found.values(), np.zeros(len(earned))) + commissions + borrow
     return found | {"execution": earned - known, "commissions": commissions, "borrow": borrow}

@@ -37,29 +37,28 @@ FILL_TYPES = (np.int64, np.int64, np.int64, np.float64, np.float64, np.float64)
 
 
 class Fills(Sequence[Fill]):
-    """Fills kept as columns, 48 bytes each; a `Fill` is made when it is looked at.
+    """Fills kept as columns, 56 bytes each; a `Fill` is made when it is looked at.
 
     Parameters
     ----------
     columns : sequence of six (F,) arrays
-        In the order of `Fill`'s fields.
+        In the order of `Fill`'s fields, which are attributes.
     """
 
     def __init__(self, columns: Sequence[NDArray[Any]]) -> None:
         self.columns = tuple(columns)
+        self.bar, self.decided, self.symbol, self.size, self.price, self.commission = self.columns
+        self.notional: FloatArray = np.abs(self.size * self.price)  #: worth of what was bought or sold
 
     @classmethod
     def of(cls, fills: Iterable[Fill]) -> Fills:
         """The same fills as columns."""
-        if isinstance(fills, cls):
-            return fills
         columns = list(zip(*fills, strict=True)) or [()] * len(Fill._fields)
         return cls([np.array(column, dtype=kind) for column, kind in zip(columns, FILL_TYPES, strict=True)])
 
     def later(self, rows: int) -> Fills:
         """The same fills in rows counted from `rows` on."""
-        bar, decided, *others = self.columns
-        return Fills((bar - rows, decided - rows, *others))
+        return Fills((self.bar - rows, self.decided - rows, *self.columns[2:]))
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -96,7 +95,7 @@ class AccountPath:
     equity: FloatArray  #: (T,)
     size: FloatArray  #: (T, N) signed shares held at the close
     borrow: FloatArray  #: (T, N) interest of each position on each bar; negative where it was paid
-    fills: Sequence[Fill]  #: in the order in which they happened
+    fills: Fills  #: in the order in which they happened
     rejected: int = 0  #: orders that the margin check refused, or that the fill cancelled for want of cash
     first_rejected: int | None = None  #: row of the first of them; known of an account at Backtrader's broker
 

@@ -20,18 +20,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hybrid_bt.equations.guard_limits import (
-    BRAKE,
-    DAY,
-    FAILED,
-    KILLED,
-    GuardFacts,
-    GuardParams,
-    Wanted,
-    is_active,
-    limited,
-    sent,
-)
+from hybrid_bt.equations.guard_limits import BRAKE, DAY, FAILED, KILLED, GuardFacts, GuardParams, Wanted, keep_limits
 
 
 class GuardState(NamedTuple):
@@ -76,10 +65,7 @@ def guard_step(
     if not facts.equity > 0.0:
         return state, 0
     mask = _wanted_at_all(state, wanted, facts, params)
-    if is_active(params):
-        mask |= limited(wanted, facts, pairs, params)
-        mask |= sent(wanted, facts, pairs, params, band)
-    return state, mask
+    return state, mask | keep_limits(wanted, facts, pairs, params, band)
 
 
 def _remembered(state: GuardState, facts: GuardFacts, params: GuardParams) -> GuardState:

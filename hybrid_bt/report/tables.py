@@ -14,7 +14,7 @@ import numpy as np
 
 from hybrid_bt.account.attribution import Contributions, contributions
 from hybrid_bt.account.conditional import Condition, conditional_rows
-from hybrid_bt.account.flows import Flows, by_symbol, exposures, fill_arrays, flows_of, marked_close
+from hybrid_bt.account.flows import Flows, by_symbol, exposures, flows_of, marked_close
 from hybrid_bt.account.metrics import Summary, drawdown, summarise
 from hybrid_bt.account.records import RunRecord
 from hybrid_bt.brain.laid import ManagedPaths
@@ -40,13 +40,12 @@ BARS_AT_ONCE = 128  #: of `decisions.csv` and `pairs.csv`
 def account_summary(record: RunRecord, name: str) -> Summary:
     """Every measure of one account, net of its commissions and borrow interest."""
     path = record.accounts[name]
-    fills = fill_arrays(path)
     return summarise(
         path.equity,
         record.bars.stamps,
         record.bars.bars_per_year,
-        traded_notional=float(fills.notional.sum()),
-        costs=float(fills.commission.sum() + path.borrow.sum()),
+        traded_notional=float(path.fills.notional.sum()),
+        costs=float(path.fills.commission.sum() + path.borrow.sum()),
     )
 
 
@@ -115,7 +114,7 @@ def _equity(record: RunRecord) -> Columns:
 
 
 def _fills(record: RunRecord) -> Columns:
-    fills = fill_arrays(record.accounts["hybrid"])
+    fills = record.accounts["hybrid"].fills
     stamps = stamp_texts(record.bars.stamps)
     return {
         "datetime": [stamps[row] for row in fills.bar],

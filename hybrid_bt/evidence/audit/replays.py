@@ -18,7 +18,6 @@ from hybrid_bt.bars import FIELDS, Bars, say_stamp
 from hybrid_bt.evidence.audit.trace import Finding, Moved, Trace, first_move
 
 LEAST_FACTOR, LARGEST_FACTOR = 1.3, 2.5  # far outside of what rounding or a clip could swallow
-MODE_TOLERANCE = 1e-9  #: relative; run modes may sum in another order
 MAX_FINDINGS = 5  #: told in full; JSON holds all
 FINDING_KINDS = ("future", "same bar", "run mode")  #: worst first
 Rng: TypeAlias = np.random.Generator
@@ -124,6 +123,36 @@ class Check:
         moved = first_move(full, other, until, start=start, tolerance=tolerance)
         self.note("run mode" if cut is None else "future", how, moved, cut)
 
+    def futures(
+        self,
+        run: Run,
+        bars: Bars,
+        full: Trace,
+        cuts: Sequence[int],
+        kinds: Kinds,
+        horizon: int,
+        progress: Progress = None,
+    ) -> None:
+        """Replay copies with another future and compare all that lies before it; look at the fills of the full run.
+
+        Parameters
+        ----------
+        full : Trace
+            Of `run(bars)`.
+        horizon : int
+            Bars behind the cut that an altered copy keeps.
+        """
+        for moved in full.same_bar[:1]:
+            self.note("same bar", "none", moved)
+        for number, row in enumerate(cuts):
+            for kind in kinds[number % len(kinds)]:
+                copy = alter(bars, row, kind, horizon)
+                # an unfinished weekly bar that is handed out at the end of a cut belongs to its last bar
+                until = bars.stamps[row - 1] if copy.n_bars == row and full.unfinished else None
+                self.compare(kind, full, run(copy), cut=bars.stamps[row], until=until)
+            if progress is not None:
+                progress(number + 1, len(cuts))
+
     def note(self, kind: str, how: str, moved: Moved | None, cut: Stamp = None) -> None:
         """Add a finding, if something moved."""
         if moved is not None:
@@ -134,37 +163,6 @@ class Check:
 def cut_rows(first: int, n_bars: int, every: int) -> list[int]:
     """Every `every`-th row behind `first` that leaves a bar to alter, the last such row first among equals."""
     return list(range(n_bars - 1, first + 1, -every))[::-1]
-
-
-def check_futures(
-    check: Check,
-    run: Run,
-    bars: Bars,
-    full: Trace,
-    cuts: Sequence[int],
-    kinds: Kinds,
-    horizon: int,
-    progress: Progress = None,
-) -> None:
-    """Replay copies with another future and compare all that lies before it; look at the fills of the full run.
-
-    Parameters
-    ----------
-    full : Trace
-        Of `run(bars)`.
-    horizon : int
-        Bars behind the cut that an altered copy keeps.
-    """
-    for moved in full.same_bar[:1]:
-        check.note("same bar", "none", moved)
-    for number, row in enumerate(cuts):
-        for kind in kinds[number % len(kinds)]:
-            copy = alter(bars, row, kind, horizon)
-            # an unfinished weekly bar that is handed out at the end of a cut belongs to its last bar
-            until = bars.stamps[row - 1] if copy.n_bars == row and full.unfinished else None
-            check.compare(kind, full, run(copy), cut=bars.stamps[row], until=until)
-        if progress is not None:
-            progress(number + 1, len(cuts))
 
 
 class Audit(NamedTuple):

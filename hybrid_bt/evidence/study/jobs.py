@@ -20,7 +20,6 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.flows import fill_arrays
 from hybrid_bt.account.registry import Panel, account
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.opinions import opinions
@@ -154,9 +153,8 @@ class TradeJob:
         found: Arrays = {}
         for name in self.accounts:
             path = account(self.panel, name)
-            fills, borrowed = fill_arrays(path), float(path.borrow.sum())
-            found[f"equity:{name}"] = path.equity
-            found[f"totals:{name}"] = np.array([fills.notional.sum(), fills.commission.sum() + borrowed, path.rejected])
+            traded, paid = path.fills.notional.sum(), path.fills.commission.sum() + float(path.borrow.sum())
+            found[f"equity:{name}"], found[f"totals:{name}"] = path.equity, np.array([traded, paid, path.rejected])
         return found
 
 

@@ -17,7 +17,7 @@ from functools import cached_property
 
 import numpy as np
 
-from hybrid_bt.account.flows import fill_arrays, marked_close
+from hybrid_bt.account.flows import marked_close
 from hybrid_bt.account.metrics import FloatArray, simple_returns
 from hybrid_bt.account.records import AccountPath
 from hybrid_bt.account.registry import HURDLES, Panel, account, late, mixed, tilted_base
@@ -79,7 +79,7 @@ class MarketJob:
                 for name, path in _accounts(task, said, scores, bars):
                     found[f"{setting}:{name}"] = simple_returns(path.equity)
                     years = len(path.equity) / BARS_PER_YEAR
-                    found[f"turnover {setting}:{name}"] = fill_arrays(path).notional.sum() / path.equity.mean() / years
+                    found[f"turnover {setting}:{name}"] = path.fills.notional.sum() / path.equity.mean() / years
         return found
 
 
