@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,9 @@ from hybrid_bt.config.build import Policies, load_policies, load_policy
 from hybrid_bt.config.task import as_config
 from hybrid_bt.errors import ConfigError, InSampleError, did_you_mean
 from hybrid_bt.evidence import N_RESAMPLES
+from hybrid_bt.evidence.study.jobs import Arrays
 from hybrid_bt.evidence.study.leave_out import PLAIN, claim, leave_one_out, tables, write_left_out
-from hybrid_bt.evidence.study.markets import MarketJob, task_on
-from hybrid_bt.evidence.study.published import SETS, PublishedJob, published_table
+from hybrid_bt.evidence.study.markets import PRINTED, SETS, MarketJob, PublishedJob, task_on
 from hybrid_bt.evidence.study.schedule import Runner
 from hybrid_bt.evidence.trials import LEDGER, append_trial, others_tried, read_trials, study_key, study_trial
 from hybrid_bt.feeds import SOURCES, load_bars
@@ -146,3 +146,23 @@ def _summary(job: MarketJob, returns: FloatArray) -> Summary:
     """Of the hybrid, by its returns."""
     equity = job.task.config.account.cash * np.cumprod(np.append(1.0, 1.0 + returns))
     return summarise(equity, job.task.traded.stamps, 252.0, traded_notional=math.nan, costs=math.nan)
+
+
+def published_table(
+    jobs: Sequence[PublishedJob], results: Mapping[str, Arrays]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Head and rows: algorithm by set."""
+    head = ("algorithm", "set", "printed", "replayed", "net", "a bar late", "from", "late since", "hybrid since")
+    rows: list[tuple[str, ...]] = []
+    for algorithm, printed in PRINTED.items():
+        for job in jobs:
+            if job.name in results:
+                free, net, late, part, hybrid = (_wealth(value) for value in results[job.name][algorithm].tolist())
+                known = printed[SETS.index(job.name)] if job.name in SETS else None
+                day = str(job.task.traded.stamps[0])[:10]
+                rows.append((algorithm, job.name, _wealth(known), free, net, late, day, part, hybrid))
+    return head, rows
+
+
+def _wealth(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}" if value < 1e4 else f"{value:.2e}"

@@ -65,11 +65,6 @@ def load_policy(file: str, kind: str) -> FrozenPolicy:
     return policy
 
 
-def taking_part(policies: Policies, config: Config) -> Policies:
-    """Without the policies of parts that the configuration switches off."""
-    return Policies(policies.sac if config.sac.enabled else None, policies.gate if config.gate.enabled else None)
-
-
 def training_end(policies: Policies) -> date | None:
     """Last day that any of the policies was trained on or chosen by; None without policies."""
     days = [
@@ -106,7 +101,7 @@ def build(
     columns, names = resolve_pairs(pairs, symbols), tuple(symbols)
     noise = kalman_params or [config.kalman_params] * len(columns)
     reader = MarketReader(len(names), columns, noise, config.spread_params, config.risk.bars_per_year)
-    gate = _fresh(taking_part(policies, config).gate)
+    gate = _fresh(policies.gate if config.gate.enabled else None)
     made = {
         name: _leg(config, name, names, columns, policies, legs or {}) if is_on else None
         for name, is_on in config.legs_enabled().items()

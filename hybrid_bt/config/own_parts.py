@@ -103,14 +103,10 @@ def own_policies(
             raise ConfigError(f"policies: there is no {kind!r}{did_you_mean(kind, Policies._fields)}")
     found: dict[str, Any] = {}
     for kind in Policies._fields:
-        if not getattr(config, kind).enabled or kind in legs:
-            found[kind] = None
-        elif own.get(kind) is not None:
-            found[kind] = _as_policy(kind, own[kind])
-        elif given is not None:
-            found[kind] = _as_policy(kind, getattr(given, kind))
-        else:
-            found[kind] = load_policy(getattr(config, kind).file, kind)
+        part, mine = getattr(config, kind), own.get(kind)
+        if mine is None:
+            mine = part.file if given is None else getattr(given, kind)
+        found[kind] = _as_policy(kind, mine) if part.enabled and kind not in legs else None
     return Policies(**found)
 
 

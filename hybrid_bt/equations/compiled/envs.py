@@ -169,7 +169,7 @@ def bound(
         Floats, ints and scalars of `World`, which are written.
     market
         Features (R, F), panel (planes, R, N), said (R, S + K), layout (3, S), whether it has labels, and lines: see
-        `hybrid_bt.envs.lanes.Market`.
+        `hybrid_bt.envs.lanes.TrackRows`.
 
     Returns
     -------

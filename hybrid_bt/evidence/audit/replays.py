@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.bars import FIELDS, Bars, say_stamp
-from hybrid_bt.evidence.audit.trace import Finding, Moved, Trace, first_move
+from hybrid_bt.evidence.audit.trace import Leak, Moved, Trace, first_move
 
 LEAST_FACTOR, LARGEST_FACTOR = 1.3, 2.5  # far outside of what rounding or a clip could swallow
 MAX_FINDINGS = 5  #: told in full; JSON holds all
@@ -105,7 +105,7 @@ class Check:
     replays: int = 0
     values: int = 0  #: numbers compared
     orders: int = 0  #: orders compared
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Leak] = field(default_factory=list)
 
     def compare(
         self, how: str, full: Trace, other: Trace, *, cut: Stamp = None, until: Stamp = None, tolerance: float = 0.0
@@ -157,7 +157,7 @@ class Check:
         """Add a finding, if something moved."""
         if moved is not None:
             said = "" if cut is None else say_stamp(cut)
-            self.findings.append(Finding(self.name, kind, how, said, say_stamp(moved.stamp), *moved[1:]))
+            self.findings.append(Leak(self.name, kind, how, said, say_stamp(moved.stamp), *moved[1:]))
 
 
 def cut_rows(first: int, n_bars: int, every: int) -> list[int]:
@@ -172,7 +172,7 @@ class Audit(NamedTuple):
     checks: Sequence[Check]
 
     @property
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[Leak]:
         """Whatever moved that must not; empty where nothing did."""
         return [finding for check in self.checks for finding in check.findings]
 
@@ -202,9 +202,9 @@ def audit_of(name: str, bars: Bars, checks: Sequence[Check]) -> Audit:
     return Audit(subject, checks)
 
 
-def _told(findings: list[Finding]) -> Iterator[str]:
+def _told(findings: list[Leak]) -> Iterator[str]:
     """The first finding of each kind and quantity, worst kind and earliest bar first."""
-    first: dict[tuple[str, str], Finding] = {}
+    first: dict[tuple[str, str], Leak] = {}
     for finding in sorted(findings, key=lambda finding: (FINDING_KINDS.index(finding.kind), finding.bar)):
         first.setdefault((finding.kind, finding.quantity), finding)
     for finding in list(first.values())[:MAX_FINDINGS]:

@@ -25,7 +25,7 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.brain.records import Opinions
-from hybrid_bt.config.build import Policies, taking_part
+from hybrid_bt.config.build import Policies
 from hybrid_bt.config.task import Task
 from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.errors import BarsError
@@ -206,8 +206,9 @@ def _learn(task: Task, lessons: Lessons) -> Policies:
     span, steps = (lessons.train_start, lessons.train_end), (lessons.sac_steps, lessons.ppo_steps)
     lesson = Lesson((market,), task.config, task.mode, *span, lessons.seeds, *steps)
     with tempfile.TemporaryDirectory() as folder:
-        found = {kind: learn(kind, lesson, Path(folder) / f"{kind}.onnx") for kind in Policies._fields}
-    return taking_part(Policies(**found), task.config)
+        kinds = [kind for kind in Policies._fields if getattr(task.config, kind).enabled]
+        found = {kind: learn(kind, lesson, Path(folder) / f"{kind}.onnx") for kind in kinds}
+    return Policies(found.get("sac"), found.get("gate"))
 
 
 def key_of(*parts: object) -> str:
