@@ -17,7 +17,10 @@ exit with status 2; anything that is not a `HybridError` is a bug.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -69,6 +72,23 @@ class InSampleError(HybridError):
 
 class ReconciliationError(HybridError):
     """An account whose fills do not explain its equity."""
+
+
+@contextmanager
+def os_errors(kind: type[HybridError], what: str, remedy: str = "") -> Iterator[None]:
+    """What the system refuses inside, told as `WHAT: why; REMEDY`."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{what}: {error.strerror or error}{remedy and f'; {remedy}'}") from error
+
+
+def library(name: str, extra: str, what: str, kind: type[HybridError] = ConfigError) -> ModuleType:
+    """A module of an extra; without it an error that says what needs it, and how to have it."""
+    try:
+        return import_module(name)
+    except ImportError:
+        raise kind(f"{what}: pip install 'hybrid_bt[{extra}]'") from None
 
 
 def first_fault(error: ValidationError, whole: str) -> str:

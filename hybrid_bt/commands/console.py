@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from hybrid_bt.errors import Advice, ConfigError, HybridError, did_you_mean
+from hybrid_bt.errors import Advice, ConfigError, HybridError, did_you_mean, os_errors
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -165,11 +165,9 @@ def write_out(path: Path, content: bytes) -> None:
     """Write a file that --out names, and its folder where that is missing."""
     from hybrid_bt.files import write_whole
 
-    try:
+    with os_errors(ConfigError, f"out: cannot write {path}", "give another with --out"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
-    except OSError as error:
-        raise ConfigError(f"out: cannot write {path}: {error.strerror or error}; give another with --out") from None
 
 
 def say(*found: str | Table, width: int = WIDTH) -> None:

@@ -14,7 +14,7 @@ import click
 from hybrid_bt.commands import console
 from hybrid_bt.commands.console import COUNT, FILE, Flag, Flags, command, flag, option, progress_bar
 from hybrid_bt.commands.options import shared, task_of
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.errors import ConfigError, os_errors
 from hybrid_bt.evidence.trials import LEDGER, append_trial, others_tried, read_trials, study_key, study_trial
 from hybrid_bt.files import write_whole
 from hybrid_bt.files.texts import end_days
@@ -112,7 +112,10 @@ def _renew(flags: Flags, made: Callable[[Flags], dict[str, str]]) -> bool:
 
     They are blocks below HTML comments, written by the commands that they come from and by nothing else.
     """
-    before = {page: _read(page) for page in (flags["readme"], flags["readme"].parent / "docs" / "results.md")}
+    before = {}
+    for page in (flags["readme"], flags["readme"].parent / "docs" / "results.md"):
+        with os_errors(ConfigError, f"readme: cannot read {page}", "name it with --readme"):
+            before[page] = page.read_text(encoding="utf-8")
     after = _replaced(before, made(flags))
     for page, text in after.items():
         if text != before[page] and not flags["check"]:
@@ -195,13 +198,6 @@ def _lessons(windows: list[Window], flags: Flags) -> tuple[Lessons, ...]:
         err=True,
     )
     return tuple(Lessons(w.train_start, w.train_end, *steps, seeds) for w in windows)
-
-
-def _read(page: Path) -> str:
-    try:
-        return page.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"readme: cannot read {page}: {error.strerror or error}; name it with --readme") from None
 
 
 def _replaced(pages: Mapping[Path, str], blocks: Mapping[str, str]) -> dict[Path, str]:

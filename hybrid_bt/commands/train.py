@@ -26,7 +26,7 @@ from hybrid_bt.commands.console import (
 )
 from hybrid_bt.commands.options import MARKETS, market_of, markets_of, shared
 from hybrid_bt.config.parts import MODES
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.errors import ConfigError, os_errors
 
 if TYPE_CHECKING:
     from hybrid_bt.train.members import Practice
@@ -188,10 +188,8 @@ def _check_writable(out: Path) -> None:
 
 
 def _make_folder(flag: str, folder: Path) -> None:
-    try:
+    with os_errors(ConfigError, f"{flag} {folder}", "name another folder"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{flag} {folder}: {error.strerror}; name another folder") from None
 
 
 def _seeds(words: tuple[str, ...]) -> tuple[int, ...]:

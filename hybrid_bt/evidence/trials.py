@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.errors import ConfigError, os_errors
 from hybrid_bt.files import append_line
 from hybrid_bt.files.texts import end_days, flat, plain
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LEDGER = "runs.jsonl"
 FORMAT = 1
+ELSEWHERE = "pass --no-ledger, or write elsewhere"
 #: keys of a run's configuration that move no order of the hybrid, or that the prices' sha256 stands for already
 NOT_TRIED = ("mode", "data", "symbols", "start", "benchmark", "allow_in_sample", "seed", "kalman_fitted")
 
@@ -107,10 +108,8 @@ def append_trial(path: Path, entry: Mapping[str, Any]) -> None:
         If the file cannot be written to.
     """
     text = json.dumps({"format": FORMAT, "when": datetime.now(UTC).isoformat(timespec="seconds"), **entry})
-    try:
+    with os_errors(ConfigError, f"ledger: cannot write to {path}", ELSEWHERE):
         append_line(path, text)
-    except OSError as error:
-        raise _cannot_write(path, error.strerror or str(error)) from None
 
 
 def check_ledger(path: Path) -> None:
@@ -121,14 +120,11 @@ def check_ledger(path: Path) -> None:
     ConfigError
     """
     home = next(folder for folder in path.absolute().parents if folder.exists())
-    if path.is_dir():
-        raise _cannot_write(path, os.strerror(errno.EISDIR))
-    if not os.access(path if path.exists() else home, os.W_OK):
-        raise _cannot_write(path, os.strerror(errno.EACCES))
-
-
-def _cannot_write(path: Path, why: str) -> ConfigError:
-    return ConfigError(f"ledger: cannot write to {path}: {why}; pass --no-ledger, or write elsewhere")
+    with os_errors(ConfigError, f"ledger: cannot write to {path}", ELSEWHERE):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not os.access(path if path.exists() else home, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def read_trials(path: Path) -> Ledger:
@@ -139,12 +135,8 @@ def read_trials(path: Path) -> Ledger:
     ConfigError
         If the file cannot be read.
     """
-    try:
-        lines = [line for line in path.read_bytes().splitlines() if line.strip()]
-    except FileNotFoundError:
-        return Ledger([], 0)
-    except OSError as error:
-        raise ConfigError(f"ledger: cannot read {path}: {error.strerror or error}") from None
+    with os_errors(ConfigError, f"ledger: cannot read {path}"):
+        lines = [line for line in path.read_bytes().splitlines() if line.strip()] if path.exists() else []
     trials = [trial for line in lines if (trial := _parsed(line)) is not None]
     return Ledger(trials, len(lines) - len(trials))
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.errors import ConfigError, os_errors
 
 __all__ = ["append_line", "lock", "whole_file", "whole_folder", "write_whole"]
 
@@ -71,15 +71,12 @@ def whole_folder(out: Path, ours: Sequence[str] = ()) -> Iterator[Path]:
     home = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     workshop = None
     try:
-        workshop = Path(tempfile.mkdtemp(prefix=".hybrid-bt-", dir=home))  # from there a rename reaches `out`
-        fresh, earlier = workshop / "fresh", workshop / "earlier"
-        fresh.mkdir()
-        yield fresh
-        _move_in(fresh, out, earlier, ours)
-    except OSError as error:
-        raise ConfigError(
-            f"out: cannot write to {out}: {error.strerror or error}; give another folder with --out"
-        ) from error
+        with os_errors(ConfigError, f"out: cannot write to {out}", "give another folder with --out"):
+            workshop = Path(tempfile.mkdtemp(prefix=".hybrid-bt-", dir=home))  # from there a rename reaches `out`
+            fresh, earlier = workshop / "fresh", workshop / "earlier"
+            fresh.mkdir()
+            yield fresh
+            _move_in(fresh, out, earlier, ours)
     finally:
         if workshop is not None:
             shutil.rmtree(workshop, ignore_errors=True)

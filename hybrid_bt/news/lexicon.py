@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hybrid_bt.equations.advice import NEUTRAL_RISK
-from hybrid_bt.errors import NewsError
+from hybrid_bt.errors import NewsError, library
 from hybrid_bt.news.verdicts import MARKET, MAX_REASON, RiskRequest, RiskVerdict, SymbolRisk
 
 _GRAVE = """
@@ -64,10 +64,7 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 def word_counts(texts: list[str]) -> Iterator[tuple[int, list[tuple[int, int]]]]:
     """Words in all, and how often each word of the query, of every text."""
-    try:
-        import bm25s
-    except ImportError:
-        raise NewsError("documents are ranked by bm25s: pip install 'hybrid_bt[news]'") from None
+    bm25s = library("bm25s", "news", "documents are ranked by bm25s", NewsError)
     cut = bm25s.tokenize(texts, stopwords="en", return_ids=True, show_progress=False)
     wanted = {cut.vocab[word]: i for i, word in enumerate(QUERY) if word in cut.vocab}
     for ids in cut.ids:
@@ -166,11 +163,8 @@ def _cited(request: RiskRequest, read: dict[str, list[Reading]]) -> tuple[str, .
 
 
 def _vader() -> Callable[[str], float]:
-    try:
-        from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
-    except ImportError:
-        raise NewsError("the lexicon needs vaderSentiment: pip install 'hybrid_bt[news]'") from None
-    analyzer = SentimentIntensityAnalyzer()
+    vader = library("vaderSentiment.vaderSentiment", "news", "the lexicon needs vaderSentiment", NewsError)
+    analyzer = vader.SentimentIntensityAnalyzer()
     analyzer.lexicon.update(VALENCES)
 
     def sentiment(text: str) -> float:

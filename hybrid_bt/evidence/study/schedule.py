@@ -13,15 +13,13 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from hybrid_bt.account.registry import Panel, learned_accounts, momentum, study_accounts
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.errors import ConfigError, library, os_errors
 from hybrid_bt.evidence.study.jobs import (
     BAR_BY_BAR,
     ENSEMBLE,
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
 Key = TypeVar("Key")
 
 ROUND = 4  #: jobs a worker in one go, where results come when all are there
+NEEDS = "study: --backend needs {}"
 #: name of a backend -> joblib's for it
 BACKENDS = {"joblib": "loky", "dask": "dask", "ray": "ray"}
 #: costs a side at which the sweep trades, bps of notional
@@ -132,11 +131,8 @@ class Runner:
         ConfigError
             If the backend's library is missing, or the folder cannot be written to.
         """
-        try:
+        with os_errors(ConfigError, f"study: cannot write to {self.folder}", "give another --out"):
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            why = error.strerror or error
-            raise ConfigError(f"study: cannot write to {self.folder}: {why}; give another --out") from None
         found = {job.key: kept for job in jobs.values() if (kept := self._kept(job.key)) is not None}
         todo = {job.key: job for job in jobs.values() if job.key not in found}
         done, tell = len(jobs) - len(todo), self.progress or (lambda done, of: None)
@@ -169,10 +165,10 @@ def _results(jobs: list[Job], backend: str, n_jobs: int) -> Iterator[Result]:
     if not jobs or (backend == "joblib" and 1 in (n_jobs, len(jobs))):
         yield from map(run_job, jobs)
         return
-    joblib = _library("joblib", "study")
+    joblib = library("joblib", "study", NEEDS.format("joblib"))
     late = backend == "ray"  # its pool gives results when all are there, so it gets a few at a time
     if late:
-        _library("ray.util.joblib", "ray").register_ray()
+        library("ray.util.joblib", "ray", NEEDS.format("ray")).register_ray()
         n_jobs = -1 if "RAY_ADDRESS" in os.environ else n_jobs
     with _dask_client(n_jobs) if backend == "dask" else nullcontext(), joblib.parallel_config(BACKENDS[backend]):
         pool = joblib.Parallel(n_jobs, return_as="list" if late else "generator_unordered")
@@ -186,12 +182,5 @@ def _dask_client(n_jobs: int) -> AbstractContextManager[object]:
     address = os.environ.get("DASK_SCHEDULER_ADDRESS")
     here = {"n_workers": n_jobs, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
     client: AbstractContextManager[object]
-    client = _library("distributed", "dask").Client(**({"address": address} if address else here))
+    client = library("distributed", "dask", NEEDS.format("dask")).Client(**({"address": address} if address else here))
     return client
-
-
-def _library(name: str, extra: str) -> ModuleType:
-    try:
-        return import_module(name)
-    except ImportError:
-        raise ConfigError(f"study: --backend needs {name}: pip install 'hybrid_bt[{extra}]'") from None
