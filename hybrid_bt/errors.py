@@ -17,7 +17,7 @@ exit with status 2; anything that is not a `HybridError` is a bug.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
@@ -95,6 +95,15 @@ def first_fault(error: ValidationError, whole: str) -> str:
     """The first thing that pydantic found wrong: its field, or `whole` where it is all of them, and why."""
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg']}"
+
+
+def check_names(
+    names: Iterable[object], known: Collection[str], what: str, kind: type[HybridError] = ConfigError
+) -> None:
+    """Refuse the first name that is none of those known, in words that begin with `what`, and offer the nearest."""
+    for name in names:
+        if name not in known:
+            raise kind(f"{what} {name!r}{did_you_mean(str(name), known)}")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

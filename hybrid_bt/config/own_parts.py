@@ -26,7 +26,7 @@ from hybrid_bt.config import Config, load_config, overridden
 from hybrid_bt.config.build import LegMaker, Policies, build, load_policy
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.parameters import validated
-from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.errors import ConfigError, check_names
 
 FloatArray = NDArray[np.float64]
 
@@ -98,9 +98,7 @@ def own_policies(
             f"policies is a {type(given).__name__}; give Policies(sac=..., gate=...), and wrap it in a list for "
             "optstrategy, which takes a tuple apart"
         )
-    for kind in own:
-        if kind not in Policies._fields:
-            raise ConfigError(f"policies: there is no {kind!r}{did_you_mean(kind, Policies._fields)}")
+    check_names(own, Policies._fields, "policies: there is no")
     found: dict[str, Any] = {}
     for kind in Policies._fields:
         part, mine = getattr(config, kind), own.get(kind)
@@ -135,10 +133,8 @@ def own_legs(config: Config, legs: Mapping[str, Any] | None) -> dict[str, LegMak
         Unknown place or name, or something that cannot be called.
     """
     found: dict[str, LegMaker] = {}
+    check_names(legs or (), config.legs_enabled(), "legs: no place")
     for place, leg in (legs or {}).items():
-        places = tuple(config.legs_enabled())
-        if place not in places:
-            raise ConfigError(f"legs: no place {place!r}{did_you_mean(str(place), places)}")
         found[place] = registered(leg) if isinstance(leg, str) else leg
         if not callable(found[place]):
             raise ConfigError(f"legs: {place} is {leg!r}; give a class or function of (symbols, pairs, config)")

@@ -20,7 +20,7 @@ from hybrid_bt.envs.episodes import Episode, Span, Track, asset_tracks, history_
 from hybrid_bt.envs.lanes import ASSET, PORTFOLIO, REGIME, SPECS, Lanes, Spec
 from hybrid_bt.envs.trading import TradingEnv
 from hybrid_bt.equations.env_step import NO_LIMITS, UNLEVERED, Task
-from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.errors import check_names
 from hybrid_bt.feeds import load_bars
 
 __all__ = [
@@ -70,11 +70,8 @@ def ready_env(
     ConfigError
         For a term that there is not, and as `TradingEnv`.
     """
-    if spec not in SPECS:
-        raise ConfigError(f"environment: there is no spec {spec!r}{did_you_mean(spec, SPECS)}")
-    for name in terms:
-        if name not in Task._fields:
-            raise ConfigError(f"environment: there is no setting {name!r}{did_you_mean(name, Task._fields)}")
+    check_names([spec], SPECS, "environment: there is no spec")
+    check_names(terms, Task._fields, "environment: there is no setting")
     config = load_config(mode)
     if bars is None:
         bars = load_bars("us20", symbols=SAMPLE).between(*SAMPLE_SPAN)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hybrid_bt.errors import ConfigError, os_errors
 from hybrid_bt.files import append_line
-from hybrid_bt.files.texts import end_days, flat, plain
+from hybrid_bt.files.texts import end_days, flat, json_object, plain
 
 if TYPE_CHECKING:
     from hybrid_bt.account.metrics import Summary
@@ -137,7 +137,7 @@ def read_trials(path: Path) -> Ledger:
     """
     with os_errors(ConfigError, f"ledger: cannot read {path}"):
         lines = [line for line in path.read_bytes().splitlines() if line.strip()] if path.exists() else []
-    trials = [trial for line in lines if (trial := _parsed(line)) is not None]
+    trials = [trial for line in lines if (trial := json_object(line)) is not None]
     return Ledger(trials, len(lines) - len(trials))
 
 
@@ -165,11 +165,3 @@ def others_tried(ledger: Ledger, data_sha256: str, but: str = "") -> dict[str, A
         if trial.get("data_sha256") == data_sha256 and str(trial.get("config_sha256")) != but:
             found[str(trial.get("config_sha256"))] = flat(trial).get("result.sharpe")
     return found
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        trial = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return trial if isinstance(trial, dict) else None

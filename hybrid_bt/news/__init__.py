@@ -25,7 +25,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from hybrid_bt.errors import ConfigError, NewsError, did_you_mean
+from hybrid_bt.errors import ConfigError, NewsError, check_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,9 +76,7 @@ def checked_document(row: Mapping[str, Any], where: str) -> Document:
     NewsError
         For an unknown or missing field, an empty or too long text, or a moment that cannot be read.
     """
-    for key in row:
-        if key not in FIELDS:
-            raise NewsError(f"{where}: unknown field {key!r}{did_you_mean(str(key), FIELDS)}")
+    check_names(row, FIELDS, f"{where}: unknown field", NewsError)
     text = clean(_text(row.get("text"), "text", where))
     if not text:
         raise NewsError(f"{where}: the text is empty; every document needs one")

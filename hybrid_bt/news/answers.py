@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from hybrid_bt.errors import ConfigError, NewsError, first_fault, os_errors
 from hybrid_bt.files import append_line
+from hybrid_bt.files.texts import json_object
 from hybrid_bt.news.chat import KEY_VARIABLE, ChatScorer
 from hybrid_bt.news.lexicon import LexiconScorer
 from hybrid_bt.news.store import SAMPLE
@@ -79,11 +80,8 @@ def read_recorded(path: Path, scorer: str) -> Iterator[Recorded]:
 
 def _line(line: bytes, scorer: str, where: str) -> Recorded | None:
     """None for another scorer's, and for one that a crash cut off, whose verdict is then a miss."""
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(entry, dict) or entry.get("scorer") != scorer:
+    entry = json_object(line)
+    if entry is None or entry.get("scorer") != scorer:
         return None
     try:
         return Recorded.model_validate(entry)

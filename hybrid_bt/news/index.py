@@ -14,10 +14,6 @@ bars is a few array operations.
 
 from __future__ import annotations
 
-import io
-import struct
-import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -28,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.files import write_whole
+from hybrid_bt.files import read_arrays, write_arrays
 from hybrid_bt.news import US_PER_DAY
 from hybrid_bt.news.lexicon import QUERY, word_counts
 from hybrid_bt.news.store import DocumentStore
@@ -184,24 +180,12 @@ def index_of(store: DocumentStore, ranker: EmbeddingRanker | None = None) -> Doc
     path = Path(f"{store.path}{SUFFIX}")
     with store.snapshot():  # another process may add documents meanwhile: token and documents are of one moment
         key = f"{FORMAT} {store.token()}"
-        arrays = _kept(path, key)
-        if arrays is None:
+        arrays: Arrays | None = read_arrays(path)
+        if arrays is None or str(arrays.get("key")) != key:
             arrays = _built(store)
-            content = io.BytesIO()
-            np.savez(content, key=np.array(key), **arrays)  # type: ignore[arg-type]
             with suppress(OSError):  # where nothing can be written, it is made again next time
-                write_whole(path, content.getvalue())
+                write_arrays(path, {"key": np.array(key), **arrays})
     return DocumentIndex(arrays, ranker)
-
-
-def _kept(path: Path, key: str) -> Arrays | None:
-    """Arrays that were kept under this key; None if there are none, those of other documents, or damaged ones."""
-    try:
-        with zipfile.ZipFile(path) as file:  # whose checksums `np.load` passes by where it stops early
-            kept = {name.removesuffix(".npy"): np.load(io.BytesIO(file.read(name))) for name in file.namelist()}
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error):
-        return None
-    return kept if str(kept.get("key")) == key else None
 
 
 def _built(store: DocumentStore) -> Arrays:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 import hybrid_bt
 from hybrid_bt.account.metrics import Summary
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.errors import check_names
 from hybrid_bt.files import whole_folder
 from hybrid_bt.files.texts import end_days, html_table, plain, stamp_texts
 from hybrid_bt.report import curves, panels
@@ -210,8 +210,7 @@ class Run(RunRecord):
     def plot(self, name: str = "equity_drawdown") -> Figure:
         """The picture that `fig/NAME.png` holds, as a matplotlib figure."""
         known = [file.removesuffix(".png") for file in picture_names(self)]
-        if name not in known:
-            raise ConfigError(f"plot: this run has no picture {name!r}{did_you_mean(name, known)}")
+        check_names([name], known, "plot: this run has no picture")
         return draw_picture(self, f"{name}.png")
 
     def write(self, folder: str | Path, *, plots: bool = True, plot_symbols: Sequence[str] = ()) -> list[Path]:

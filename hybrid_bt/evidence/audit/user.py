@@ -12,7 +12,7 @@ from types import ModuleType
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
-from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.errors import ConfigError, check_names, did_you_mean
 from hybrid_bt.evidence.audit.cerebros import Fill, RunMode, run
 from hybrid_bt.evidence.audit.replays import BROKER_FUTURES, Audit, Check, Progress, audit_of, cut_rows, last_rows
 from hybrid_bt.evidence.audit.trace import Moved, Trace
@@ -74,10 +74,7 @@ def _module(name: str) -> ModuleType:
 
 def fill_with(strategy: Framework, params: Mapping[str, object]) -> Fill:
     """Puts a strategy class into a Cerebro."""
-    known = list(strategy.params._getkeys())
-    for name in params:
-        if name not in known:
-            raise ConfigError(f"{strategy.__name__}: no parameter {name!r}{did_you_mean(name, known)}")
+    check_names(params, list(strategy.params._getkeys()), f"{strategy.__name__}: no parameter")
     return lambda cerebro, bars: cerebro.addstrategy(strategy, **params)
 
 

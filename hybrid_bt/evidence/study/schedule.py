@@ -7,16 +7,12 @@ written when it comes in, whole or not at all; a study that is started again fin
 
 from __future__ import annotations
 
-import io
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-
-import numpy as np
 
 from hybrid_bt.account.registry import Panel, learned_accounts, momentum, study_accounts
 from hybrid_bt.errors import ConfigError, library, os_errors
@@ -31,7 +27,7 @@ from hybrid_bt.evidence.study.jobs import (
     opinions_of,
     run_job,
 )
-from hybrid_bt.files import write_whole
+from hybrid_bt.files import read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from hybrid_bt.evidence.study import Plan
@@ -133,16 +129,15 @@ class Runner:
         """
         with os_errors(ConfigError, f"study: cannot write to {self.folder}", "give another --out"):
             self.folder.mkdir(parents=True, exist_ok=True)
-        found = {job.key: kept for job in jobs.values() if (kept := self._kept(job.key)) is not None}
+        kept = {job.key: read_arrays(self._path(job.key)) for job in jobs.values()}
+        found = {key: Result(key, arrays) for key, arrays in kept.items() if arrays is not None}
         todo = {job.key: job for job in jobs.values() if job.key not in found}
         done, tell = len(jobs) - len(todo), self.progress or (lambda done, of: None)
         tell(done, len(jobs))
         for number, fresh in enumerate(_results(list(todo.values()), self.backend, self.n_jobs), done + 1):
             found[fresh.key] = fresh
             if not fresh.failure:  # a failure is not kept, so that the next study tries again
-                packed = io.BytesIO()
-                np.savez(packed, **fresh.arrays)  # type: ignore[arg-type]
-                write_whole(self._path(fresh.key), packed.getvalue())
+                write_arrays(self._path(fresh.key), fresh.arrays)
             tell(number, len(jobs))
         results = {key: found[job.key] for key, job in jobs.items()}
         failures = {jobs[key].name: result.failure for key, result in results.items() if result.failure}
@@ -150,14 +145,6 @@ class Runner:
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.npz"
-
-    def _kept(self, key: str) -> Result | None:
-        """A result of an earlier study; None if there is none, or if it is damaged."""
-        try:
-            with np.load(self._path(key), allow_pickle=False) as file:
-                return Result(key, {name: file[name] for name in file.files})
-        except (FileNotFoundError, ValueError, OSError, EOFError, zipfile.BadZipFile):
-            return None
 
 
 def _results(jobs: list[Job], backend: str, n_jobs: int) -> Iterator[Result]:
