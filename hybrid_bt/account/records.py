@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.account.metrics import Summary, summarise
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.records import Decisions, PairPaths
 from hybrid_bt.equations.guard_limits import GuardParams
@@ -99,6 +100,11 @@ class AccountPath:
     rejected: int = 0  #: orders that the margin check refused, or that the fill cancelled for want of cash
     first_rejected: int | None = None  #: row of the first of them; known of an account at Backtrader's broker
 
+    def summary(self, bars: Bars) -> Summary:
+        """Every measure, net of commissions and interest; `bars` are the T that it traded."""
+        traded, paid = float(self.fills.notional.sum()), float(self.fills.commission.sum() + self.borrow.sum())
+        return summarise(self.equity, bars.stamps, bars.bars_per_year, traded_notional=traded, costs=paid)
+
 
 @dataclass(frozen=True, eq=False)
 class RunRecord:
@@ -116,6 +122,10 @@ class RunRecord:
     config: dict[str, Any]  #: the whole resolved configuration, as plain data
     facts: dict[str, Any] = field(default_factory=dict)  #: versions, hashes, spans, counts: goes to run.json
     notes: tuple[str, ...] = ()  #: caveats that every reader of the result must see
+
+    def summary(self) -> dict[str, Summary]:
+        """Account -> its measures, fractions and money as in `summary_pnl.csv`; `hybrid` first."""
+        return {name: path.summary(self.bars) for name, path in self.accounts.items()}
 
 
 def orphans_closed(traded: NDArray[np.bool_], sides: Sides, position: NDArray[np.float64]) -> list[int]:

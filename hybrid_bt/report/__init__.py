@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hybrid_bt
-from hybrid_bt.account.metrics import Summary
 from hybrid_bt.account.records import RunRecord
 from hybrid_bt.errors import check_names
 from hybrid_bt.files import whole_folder
@@ -30,7 +29,7 @@ from hybrid_bt.files.texts import end_days, html_table, plain, stamp_texts
 from hybrid_bt.report import curves, panels
 from hybrid_bt.report.explorer import EXPLORER, write_explorer
 from hybrid_bt.report.style import house_style, in_sample_spans, save
-from hybrid_bt.report.tables import HEADLINES, TABLES, headline_rows, summaries, write_table
+from hybrid_bt.report.tables import HEADLINES, TABLES, headline_rows, write_table
 from hybrid_bt.report.tearsheet import TEARSHEET, Tearsheet
 
 if TYPE_CHECKING:
@@ -198,10 +197,6 @@ class Run(RunRecord):
             f"{self.config['mode']} on {self.config['data']}, {first} to {last}, {sample}, "
             f"net of {costs['spread_bps']:g} bps spread and {costs['fee_bps']:g} bps fee per side"
         )
-
-    def summary(self) -> dict[str, Summary]:
-        """Account -> its measures, fractions and money as in `summary_pnl.csv`."""
-        return summaries(self)
 
     def table(self) -> list[tuple[str, ...]]:
         """The summary as texts, head first."""

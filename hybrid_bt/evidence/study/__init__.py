@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hybrid_bt.account.conditional import Condition, conditional_rows
-from hybrid_bt.account.metrics import FloatArray, Summary, elapsed_years, measures, simple_returns, summarise
+from hybrid_bt.account.metrics import FloatArray, Summary, elapsed_years, measures, simple_returns
 from hybrid_bt.account.registry import learned_accounts
 from hybrid_bt.bars import Bars
 from hybrid_bt.config.task import Task
@@ -90,13 +90,8 @@ def study(plan: Plan, runner: Runner) -> Findings:
 
 
 def _summaries(bars: Bars, arrays: Arrays) -> dict[str, Summary]:
-    found = {}
-    for name, equity in _equities(arrays).items():
-        notional, paid, _ = arrays[f"totals:{name}"]
-        found[name] = summarise(
-            equity, bars.stamps, bars.bars_per_year, traded_notional=float(notional), costs=float(paid)
-        )
-    return found
+    ends = bars.stamps[0], bars.stamps[-1]
+    return {name: Summary(*ends, *arrays[f"summary:{name}"].tolist()) for name in _equities(arrays)}
 
 
 def _equities(arrays: Arrays) -> dict[str, FloatArray]:

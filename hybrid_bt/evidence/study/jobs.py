@@ -32,7 +32,7 @@ from hybrid_bt.errors import BarsError
 
 BAR_BY_BAR = ("amounts", "risks", "regime", "volatility", "correlation", "warm")  #: fields of `Opinions`, (T, ...)
 _PLAIN = (*BAR_BY_BAR, "before")  #: those that are arrays
-FORMAT = 2  #: of results on disk; another one is computed anew
+FORMAT = 3  #: of results on disk; another one is computed anew
 LEAST_BARS = 40  #: of a window; statistics of fewer bars say nothing
 ENSEMBLE = -1  #: instead of the number of a member
 
@@ -149,12 +149,12 @@ class TradeJob:
         return key_of("trade", panel.bars.sha256, said.hexdigest(), panel.terms, panel.seed, self.accounts)
 
     def run(self) -> Arrays:
-        """Equity, (T,), and traded notional, costs, rejected orders, (3,), of each account."""
+        """Equity, (T,), and the numbers of a `Summary` of each account."""
         found: Arrays = {}
         for name in self.accounts:
             path = account(self.panel, name)
-            traded, paid = path.fills.notional.sum(), path.fills.commission.sum() + float(path.borrow.sum())
-            found[f"equity:{name}"], found[f"totals:{name}"] = path.equity, np.array([traded, paid, path.rejected])
+            _, _, *measures = path.summary(self.panel.bars)
+            found[f"equity:{name}"], found[f"summary:{name}"] = path.equity, np.array(measures)
         return found
 
 
