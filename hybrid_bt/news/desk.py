@@ -104,7 +104,7 @@ class Desk:
         return RiskRequest(say_us(cutoff), documents)
 
     def _passage(self, place: int) -> Passage:
-        one = self._store.get(int(self.index.number[place]))
+        one = self._store.get(self.index.ids[place])
         return Passage(one.id, say_us(one.published_at), one.source, one.title, one.text[: self.config.document_chars])
 
 

@@ -33,7 +33,7 @@ def store_of(*rows: tuple[str, str, str], unseen: bool = False) -> DocumentStore
 
 
 def text_of(store: DocumentStore, index: DocumentIndex, place: int) -> str:
-    return store.get(int(index.number[place])).text
+    return store.get(index.ids[place]).text
 
 
 SECRET = "sk-very-secret-4711"

@@ -31,7 +31,7 @@ from hybrid_bt.feeds.framework import Framework
 from hybrid_bt.news import Document, clock_of, is_daily
 from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.desk import Desk
-from hybrid_bt.news.index import UNKNOWN, visible_at
+from hybrid_bt.news.index import visible
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import RiskScorer
 from hybrid_bt.strategies import HybridStrategy, KalmanHedge, SpreadFeeCommission
@@ -181,9 +181,7 @@ def audit_documents(stack: Task, documents: Sequence[Document], scorer: RiskScor
     check = Check("documents", bars.n_bars)
     run = partial(_trace, stack.config, bars, brain, opinions[-bars.n_bars :], scorer)
     full = run(documents)
-    published = np.array([one.published_at for one in documents], dtype=np.int64)
-    first_seen = [UNKNOWN if one.first_seen_at is None else one.first_seen_at for one in documents]
-    moments = visible_at(published, np.array(first_seen, dtype=np.int64)).tolist()
+    moments = visible(documents).tolist()
     cutoffs = clock_of(stack.config.news, is_daily(bars.stamps)).cutoffs(bars.stamps)
     for row in cut_rows(1, bars.n_bars, every):
         known = [moment <= cutoffs[row - 1] for moment in moments]
