@@ -1,13 +1,6 @@
 """Backtrader analyzers that work alone in any Cerebro: each one class and one line in `ANALYZERS`."""
 
-from hybrid_bt.analyzers.flows import (
-    Drawdown,
-    Exposure,
-    LegAttribution,
-    PnlByTicker,
-    PortfolioReturns,
-    TurnoverCosts,
-)
+from hybrid_bt.analyzers.flows import Drawdown, Exposure, LegAttribution, PnlByTicker, PortfolioReturns, TurnoverCosts
 from hybrid_bt.analyzers.ledger import Ledger
 
 __all__ = [

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 USER_MISTAKE = 2  #: exit status
-TRAINERS = ("torch", "stable_baselines3", "sb3_contrib", "onnx")  #: modules of the extra `train`
 NEAREST = "hybrid_bt.nearest"  #: how characters are written that the output's encoding lacks
 WIDTH = 120  #: columns where the output is no terminal
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -159,6 +158,11 @@ def check_installed(what: str, extra: str, modules: Iterable[str]) -> None:
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"{what} needs {', '.join(missing)}: pip install 'hybrid_bt[{extra}]'")
+
+
+def check_trainers(what: str) -> None:
+    """The same of the extra `train`."""
+    check_installed(what, "train", ("torch", "stable_baselines3", "sb3_contrib", "onnx"))
 
 
 def write_out(path: Path, content: bytes) -> None:

@@ -125,7 +125,7 @@ def given_policies(folder: Path | None, config: Config) -> Callable[[Market], Po
 
 def _train(markets: Sequence[Market], config: Config, flags: Flags, folder: Path) -> None:
     """A SAC for each market that has no file yet, on the others' bars before 2010."""
-    console.check_installed("training", "train", console.TRAINERS)
+    console.check_trainers("training")
     from hybrid_bt.train.logbook import Logbook
     from hybrid_bt.train.members import Practice
     from hybrid_bt.train.pipeline import Lesson, learn

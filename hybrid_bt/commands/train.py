@@ -11,19 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from hybrid_bt.commands.console import (
-    COUNT,
-    DAY,
-    FILE,
-    TRAINERS,
-    Flag,
-    Flags,
-    check_installed,
-    command,
-    flag,
-    listed,
-    option,
-)
+from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, check_trainers, command, flag, listed, option
 from hybrid_bt.commands.options import MARKETS, market_of, markets_of, shared
 from hybrid_bt.config.parts import MODES
 from hybrid_bt.errors import ConfigError, os_errors
@@ -73,7 +61,7 @@ def main(kind: str, **flags: Flag) -> None:
     controls trains agents that must earn (one is told what will come) and agents that must not (shuffled returns;
     features of noise), within the training span; status 1 if one of them does otherwise.
     """
-    check_installed("training", "train", TRAINERS)
+    check_trainers("training")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from hybrid_bt.train.logbook import Logbook
     from hybrid_bt.train.pipeline import learn

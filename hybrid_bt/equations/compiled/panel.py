@@ -14,7 +14,7 @@ from hybrid_bt.equations import features, fusion, pair
 from hybrid_bt.equations.accounting import Terms, run_account
 from hybrid_bt.equations.book import Account, Tape, book_of
 from hybrid_bt.equations.bundles import Layout
-from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, as_tuple, borrowed, compile_kernel, frozen
+from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, as_kernel, as_tuple, borrowed, frozen
 from hybrid_bt.equations.fusion import RiskParams
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.leg_risk import LegMemory, Seen, risk_bars
@@ -113,7 +113,7 @@ def _kernels() -> tuple[Callable[..., Any], ...]:
         fusion.settle_rows(borrowed(settled), said, layout, shares, limits, room)
 
     kernels: tuple[Callable[..., Any], ...] = (read, hold, trade, tilt, weigh, settle)
-    return tuple(compile_kernel(kernel) for kernel in kernels)
+    return tuple(as_kernel(kernel) for kernel in kernels)
 
 
 _read, _hold, _trade, _tilt, _weigh, _settle = _kernels()
