@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from hybrid_bt.account.metrics import Summary, summarise
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.records import Decisions, PairPaths
+from hybrid_bt.equations import Pairs
 from hybrid_bt.equations.guard_limits import GuardParams
 
 FloatArray = NDArray[np.float64]
-Sides = Sequence[tuple[int, int]]  #: P columns (y, x)
 
 
 class Fill(NamedTuple):
@@ -128,7 +128,7 @@ class RunRecord:
         return {name: path.summary(self.bars) for name, path in self.accounts.items()}
 
 
-def orphans_closed(traded: NDArray[np.bool_], sides: Sides, position: NDArray[np.float64]) -> list[int]:
+def orphans_closed(traded: NDArray[np.bool_], sides: Pairs, position: NDArray[np.float64]) -> list[int]:
     """How often each pair was closed as an orphan, (P,); only a rule for orphans closes a pair without both bars."""
     found = []
     for p, (y, x) in enumerate(sides):
@@ -139,7 +139,7 @@ def orphans_closed(traded: NDArray[np.bool_], sides: Sides, position: NDArray[np
 
 
 def gap_counts(
-    traded: Bars, decisions: Decisions, pairs: PairPaths, sides: Sides, account: AccountPath
+    traded: Bars, decisions: Decisions, pairs: PairPaths, sides: Pairs, account: AccountPath
 ) -> dict[str, Any]:
     """What bars that are missing did to an account, for `run.json`; all over the same T bars.
 

@@ -29,6 +29,7 @@ from hybrid_bt.equations.guard_limits import GuardFacts, GuardParams
 from hybrid_bt.equations.waiting import withheld
 
 FloatArray = NDArray[np.float64]
+Look = Callable[[bool], GuardFacts | None]  #: at the account, told whether a part failed
 
 
 class Setup(NamedTuple):
@@ -182,11 +183,7 @@ class Session:
         return dict(zip(self._setup.symbols, map(float, values), strict=False))
 
     def _decide(
-        self,
-        stamp: float,
-        closes: Sequence[float],
-        advice: Advice | None,
-        facts: Callable[[bool], GuardFacts | None] | None,
+        self, stamp: float, closes: Sequence[float], advice: Advice | None, facts: Look | None
     ) -> tuple[GuardFacts | None, Sequence[float] | None]:
         """What the guard saw of the account, told whether a part failed, and what is to be sent."""
         if self.n_bars == 0:

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from hybrid_bt.brain.journal import moment_of
 from hybrid_bt.brain.legs.base import Decision
 from hybrid_bt.brain.records import Opinions
+from hybrid_bt.equations import Pairs
 from hybrid_bt.equations.compiled import choose
 from hybrid_bt.equations.fusion import NOTHING, WHOLE, Line, RiskParams, leg_shares, legs_traded, settle_rows
 from hybrid_bt.equations.guard import guard_step, initial_guard
@@ -148,9 +149,7 @@ class AccountGuard:
         equity, sizes, worth, delivered = books
         return GuardFacts(int(stamp), equity, held_weights(sizes, worth, equity), delivered, failed, killed)
 
-    def settled(
-        self, stamp: float, decision: Decision, facts: GuardFacts, pairs: Sequence[tuple[int, int]]
-    ) -> Decision:
+    def settled(self, stamp: float, decision: Decision, facts: GuardFacts, pairs: Pairs) -> Decision:
         """The decision with the targets that may be sent, and what they were cut by; once on every bar traded."""
         targets, sides = list(withheld(decision.target, decision.waits)), list(decision.sides)
         wanted = Wanted(targets, sides, decision.opinion.layout, decision.together)

@@ -22,7 +22,7 @@ from hybrid_bt.brain.legs import leg_named
 from hybrid_bt.brain.legs.kalman import IdlePairs
 from hybrid_bt.brain.pair_selection import find_pairs
 from hybrid_bt.brain.session import Setup
-from hybrid_bt.config import Config, load_config, overridden
+from hybrid_bt.config import Config, Overrides, load_config, overridden
 from hybrid_bt.config.build import LegMaker, Policies, build, load_policy
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.parameters import validated
@@ -149,10 +149,7 @@ def registered(name: str) -> LegMaker:
 
 
 def own_config(
-    mode: str,
-    file: Config | str | Path | None,
-    overrides: Mapping[str, Mapping[str, object]] | None,
-    switches: Mapping[str, bool | None],
+    mode: str, file: Config | str | Path | None, overrides: Overrides | None, switches: Mapping[str, bool | None]
 ) -> Config:
     """A mode under a file and overrides, or a whole configuration in its place; and parts switched on or off."""
     merged = {section: dict(values) for section, values in (overrides or {}).items()}

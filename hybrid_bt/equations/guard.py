@@ -17,9 +17,9 @@ always allowed. 0 switches a rule off; with all of them off nothing is changed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
+from hybrid_bt.equations import Pairs
 from hybrid_bt.equations.guard_limits import BRAKE, DAY, FAILED, KILLED, GuardFacts, GuardParams, Wanted, keep_limits
 
 
@@ -40,12 +40,7 @@ def initial_guard() -> GuardState:
 
 
 def guard_step(
-    state: GuardState,
-    wanted: Wanted,
-    facts: GuardFacts,
-    pairs: Sequence[tuple[int, int]],
-    params: GuardParams,
-    band: float,
+    state: GuardState, wanted: Wanted, facts: GuardFacts, pairs: Pairs, params: GuardParams, band: float
 ) -> tuple[GuardState, int]:
     """Let a bar's targets pass, or cut them down in place.
 

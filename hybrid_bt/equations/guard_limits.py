@@ -15,7 +15,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from annotated_types import Ge, Lt
 
-from hybrid_bt.equations import Numbers
+from hybrid_bt.equations import Numbers, Pairs
 from hybrid_bt.equations.bundles import PASSES, ROUNDING, Layout, bundles_of, hold_to, layout_of, net_into
 
 #: bit i of a mask says that rule i changed what was wanted
@@ -99,16 +99,14 @@ class Wanted(NamedTuple):
     together: Sequence[int] = ()  #: (N,) symbols of the same label are one decision; empty for nobody
 
 
-def keep_limits(
-    wanted: Wanted, facts: GuardFacts, pairs: Sequence[tuple[int, int]], params: GuardParams, band: float
-) -> int:
+def keep_limits(wanted: Wanted, facts: GuardFacts, pairs: Pairs, params: GuardParams, band: float) -> int:
     """Cut what is wanted down to the limits, and far enough to be ordered; the mask of the rules that did."""
     if not is_active(params):
         return 0
     return _limited(wanted, facts, pairs, params) | _sent(wanted, facts, pairs, params, band)
 
 
-def _limited(wanted: Wanted, facts: GuardFacts, pairs: Sequence[tuple[int, int]], params: GuardParams) -> int:
+def _limited(wanted: Wanted, facts: GuardFacts, pairs: Pairs, params: GuardParams) -> int:
     """Cut what is wanted down to the limits, hedges as a whole.
 
     What is kept (NaN) is cut only where a limit asks for it, as what stands alone. A cut hedge may lay bare what its
@@ -147,7 +145,7 @@ class _Book:
         self.targets = [0.0] * len(facts.held)
         net_into(self.targets, sides, layout)
 
-    def hold_once(self, pairs: Sequence[tuple[int, int]], params: GuardParams) -> int:
+    def hold_once(self, pairs: Pairs, params: GuardParams) -> int:
         """Each limit once; those that were broken."""
         mask = 0
         for rule, bounds in (
@@ -161,7 +159,7 @@ class _Book:
         mask |= GROSS if self._shrink(everyone, self._gross_factor(everyone, params.gross_limit)) else 0
         return mask | (NET if self._shrink(everyone, self._net_factor(params.net_limit)) else 0)
 
-    def factors(self, pairs: Sequence[tuple[int, int]], params: GuardParams) -> list[float]:
+    def factors(self, pairs: Pairs, params: GuardParams) -> list[float]:
         """Each of which keeps a limit, if everything is multiplied by it."""
         bounds = zip(self._most(params.asset_limit), self._room(params.max_order_notional), strict=True)
         singles = [min(two) / abs(target) for two, target in zip(bounds, self.targets, strict=True) if target != 0.0]
@@ -207,7 +205,7 @@ class _Book:
         return min(max((math.copysign(limit, net) - fixed) / movable, 0.0), 1.0)
 
 
-def _sent(wanted: Wanted, facts: GuardFacts, pairs: Sequence[tuple[int, int]], params: GuardParams, band: float) -> int:
+def _sent(wanted: Wanted, facts: GuardFacts, pairs: Pairs, params: GuardParams, band: float) -> int:
     """Where the rebalance band would hold back a reduction and leave a limit broken, reduce by a band.
 
     Symbols that are one decision are cut by one factor, the smallest that the band lets pass.

@@ -15,7 +15,7 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Ge
 
-from hybrid_bt.equations import Cells, Numbers, Row, Table
+from hybrid_bt.equations import Lines, Numbers, Row, Table, Written
 from hybrid_bt.equations.costs import Costs
 
 CLIP = 2.0  #: standard scores count within +-2
@@ -47,7 +47,7 @@ def keep_of(half_life_bars: float) -> float:
     return 0.5 ** (1.0 / half_life_bars) if half_life_bars > 0.0 else 0.0
 
 
-def score_bar(scores: Cells[float], actions: Numbers, warm: Row[bool], keep: float) -> None:
+def score_bar(scores: Written, actions: Numbers, warm: Row[bool], keep: float) -> None:
     """Low-pass the standard scores of a bar's actions, (N,), in place; assets that are not warm have score 0."""
     n, mean, squares = 0, 0.0, 0.0
     for i, action in enumerate(actions):
@@ -66,12 +66,7 @@ def score_bar(scores: Cells[float], actions: Numbers, warm: Row[bool], keep: flo
 
 
 def tilt_bars(
-    shares: Row[Cells[float]],
-    scores: Cells[float],
-    actions: Table,
-    volatility: Table,
-    warm: Row[Row[bool]],
-    params: TiltParams,
+    shares: Lines, scores: Written, actions: Table, volatility: Table, warm: Row[Row[bool]], params: TiltParams
 ) -> None:
     """Shares (T, N) that sum to one, 0 for assets that are not warm, from actions (T, N).
 

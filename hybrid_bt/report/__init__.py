@@ -54,12 +54,7 @@ OUR_FILES = (*TABLES, *PICTURES, TEARSHEET, EXPLORER, "run.json")
 
 
 def write_report(
-    record: RunRecord,
-    out: Path,
-    *,
-    plots: bool = True,
-    claim: str = "",
-    plot_symbols: Sequence[str] = (),
+    record: RunRecord, out: Path, *, plots: bool = True, claim: str = "", plot_symbols: Sequence[str] = ()
 ) -> list[Path]:
     """Write every file of the contract.
 

@@ -124,14 +124,7 @@ class Check:
         self.note("run mode" if cut is None else "future", how, moved, cut)
 
     def futures(
-        self,
-        run: Run,
-        bars: Bars,
-        full: Trace,
-        cuts: Sequence[int],
-        kinds: Kinds,
-        horizon: int,
-        progress: Progress = None,
+        self, run: Run, bars: Bars, full: Trace, cuts: list[int], kinds: Kinds, horizon: int, progress: Progress = None
     ) -> None:
         """Replay copies with another future and compare all that lies before it; look at the fills of the full run.
 

@@ -21,6 +21,7 @@ from hybrid_bt.brain.legs import PairView
 from hybrid_bt.brain.legs.base import Decision, Opinion, View
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies
+from hybrid_bt.config.parts import NewsConfig
 from hybrid_bt.config.task import Task
 from hybrid_bt.equations.advice import Advice
 from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES, WARMUP_BARS, AssetState, MarketState
@@ -179,7 +180,7 @@ def audit_documents(stack: Task, documents: Sequence[Document], scorer: RiskScor
     opinions = [brain.opine(closes) for closes in whole.close.tolist()]
     bars = last_rows(whole, max(whole.n_bars - WARMUP_BARS, 1))
     check = Check("documents", bars.n_bars)
-    run = partial(_trace, stack.config, bars, brain, opinions[-bars.n_bars :], scorer)
+    run = partial(_trace, stack.config.news, bars, brain, opinions[-bars.n_bars :], scorer)
     full = run(documents)
     moments = visible(documents).tolist()
     cutoffs = clock_of(stack.config.news, is_daily(bars.stamps)).cutoffs(bars.stamps)
@@ -192,19 +193,14 @@ def audit_documents(stack: Task, documents: Sequence[Document], scorer: RiskScor
 
 
 def _trace(
-    config: Config,
-    bars: Bars,
-    brain: Hybrid,
-    opinions: Sequence[Opinion],
-    scorer: RiskScorer,
-    documents: Sequence[Document],
+    news: NewsConfig, bars: Bars, brain: Hybrid, said: list[Opinion], scorer: RiskScorer, documents: Sequence[Document]
 ) -> Trace:
     """Everything that the risk manager knows and does on each bar."""
     store = DocumentStore()
     store.add(documents)
-    stage = Desk(store, Answers(scorer), config.news, bars.symbols).stage(bars.stamps, 0)
+    stage = Desk(store, Answers(scorer), news, bars.symbols).stage(bars.stamps, 0)
     rows, held = [], [0.0] * bars.n_symbols
-    for stamp, opinion in zip(bars.stamps.astype("datetime64[us]").tolist(), opinions, strict=True):
+    for stamp, opinion in zip(bars.stamps.astype("datetime64[us]").tolist(), said, strict=True):
         advice = stage.advise(stamp)
         decision = brain.settle(opinion, advice, held)
         held = decision.target

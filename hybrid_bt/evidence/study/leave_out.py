@@ -28,6 +28,7 @@ PLAIN = SETTINGS[0]
 #: columns of markets.csv; `setting` is costs, or how late; `market` may be how they are pooled; with a 95 % interval
 COLUMNS = ("setting", "period", "account", "hurdle", "market", "gain", "low", "high")
 Key = tuple[str, str, str, str, str]  #: setting, period, account, hurdle, market
+Rng = np.random.Generator
 Gains = Iterator[tuple[Key, Interval]]
 
 
@@ -67,7 +68,7 @@ def leave_one_out(
     return LeftOut(jobs, left_out, traded, gains, failures)
 
 
-def _weighed(traded: Mapping[str, Arrays], n_resamples: int, rng: np.random.Generator) -> Gains:
+def _weighed(traded: Mapping[str, Arrays], n_resamples: int, rng: Rng) -> Gains:
     for setting in SETTINGS:
         yield from _of_span(traded, setting, WHOLE, ACCOUNTS if setting == PLAIN else FEW, n_resamples, rng)
     for first, last in itertools.pairwise(PERIODS):
@@ -82,12 +83,7 @@ def _weighed(traded: Mapping[str, Arrays], n_resamples: int, rng: np.random.Gene
 
 
 def _of_span(
-    traded: Mapping[str, Arrays],
-    setting: str,
-    period: str,
-    accounts: Sequence[str],
-    n_resamples: int,
-    rng: np.random.Generator,
+    traded: Mapping[str, Arrays], setting: str, period: str, accounts: Sequence[str], n_resamples: int, rng: Rng
 ) -> Gains:
     """Gains of each market and of all, of accounts that trade the same bars."""
     tables = [np.column_stack([arrays[f"{setting}:{name}"] for name in accounts]) for arrays in traded.values()]
@@ -108,7 +104,7 @@ def _of_span(
                 yield (setting, period, name, hurdle, market), interval
 
 
-def sharpe_draws(returns: FloatArray, n_resamples: int, rng: np.random.Generator) -> FloatArray:
+def sharpe_draws(returns: FloatArray, n_resamples: int, rng: Rng) -> FloatArray:
     """Sharpe ratios of returns (T, K) and of their resamples in blocks of bars, (1 + R, K), the first as they are."""
     n = len(returns)
     counts = np.ones((1 + n_resamples, n))
