@@ -14,11 +14,11 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybrid_bt.brain.foresight import BarsAhead, Decider
 from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.journal import Journal, Row, compare, moment_of
+from hybrid_bt.brain.laid import FloatArray
 from hybrid_bt.brain.legs.base import Decision
 from hybrid_bt.brain.legs.kalman import IdlePairs
 from hybrid_bt.brain.records import Recorder
@@ -28,7 +28,6 @@ from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.equations.guard_limits import GuardFacts, GuardParams
 from hybrid_bt.equations.waiting import withheld
 
-FloatArray = NDArray[np.float64]
 Look = Callable[[bool], GuardFacts | None]  #: at the account, told whether a part failed
 
 

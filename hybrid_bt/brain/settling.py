@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.brain.journal import moment_of
+from hybrid_bt.brain.laid import FloatArray
 from hybrid_bt.brain.legs.base import Decision
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.equations import Pairs
@@ -27,8 +28,6 @@ from hybrid_bt.equations.guard import guard_step, initial_guard
 from hybrid_bt.equations.guard_limits import RULES, GuardFacts, GuardParams, Wanted, held_weights, is_active, rule_names
 from hybrid_bt.equations.waiting import tied_rows, together_rows, waiting_rows, withheld
 from hybrid_bt.errors import ConfigError
-
-FloatArray = NDArray[np.float64]
 
 SECONDS_PER_CELL = 1e-6  # of a bar x side or symbol, interpreted
 MOST_TEXTS = 20  #: a policy that fails with another number each time must not fill the memory

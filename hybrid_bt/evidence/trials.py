@@ -60,7 +60,7 @@ def trial_of(
     from hybrid_bt import __version__
 
     span, tried = end_days(bars.stamps), plain(config)
-    entry: dict[str, Any] = plain(
+    return plain(
         {
             "command": command,
             "version": __version__,
@@ -74,7 +74,6 @@ def trial_of(
             **more,
         }
     )
-    return entry
 
 
 def study_trial(task: Task, summary: Summary, **more: object) -> dict[str, Any]:

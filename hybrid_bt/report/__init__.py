@@ -151,8 +151,7 @@ def run_document(record: RunRecord) -> dict[str, Any]:
     }
     facts = record.facts
     both = {key: {**ours[key], **facts[key]} for key in ours.keys() & facts.keys() if isinstance(facts[key], Mapping)}
-    document: dict[str, Any] = plain({**ours, **facts, **both})
-    return document
+    return plain({**ours, **facts, **both})
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.account.metrics import FloatArray
 from hybrid_bt.bars import FIELDS, Bars, say_stamp
 from hybrid_bt.evidence.audit.trace import Leak, Moved, Trace, first_move
 
@@ -25,7 +26,6 @@ Run: TypeAlias = Callable[[Bars], Trace]
 Kinds: TypeAlias = Sequence[Sequence[str]]  #: alterations of the first, second, ... cut, in turn
 Stamp: TypeAlias = np.datetime64 | None
 Progress: TypeAlias = Callable[[int, int], None] | None
-Floats: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = NDArray[np.int64]
 
 
@@ -39,7 +39,7 @@ def last_rows(bars: Bars, n_bars: int) -> Bars:
     return rows_of(bars, slice(max(bars.n_bars - n_bars, 0), None)) if n_bars > 0 else bars
 
 
-def _changed(bars: Bars, change: Callable[[Floats], Floats], **others: NDArray[Any]) -> Bars:
+def _changed(bars: Bars, change: Callable[[FloatArray], FloatArray], **others: NDArray[Any]) -> Bars:
     return replace(bars, **{field: change(getattr(bars, field)) for field in FIELDS} | others)
 
 
