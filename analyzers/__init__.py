@@ -1,9 +1,7 @@
 """Backtrader analyzers that work alone in any Cerebro: each one class and one line in `ANALYZERS`."""
 
-from hybrid_bt.analyzers.flows import Exposure, PnlByTicker, TurnoverCosts
+from hybrid_bt.analyzers.flows import Drawdown, Exposure, LegAttribution, PnlByTicker, PortfolioReturns, TurnoverCosts
 from hybrid_bt.analyzers.ledger import Ledger
-from hybrid_bt.analyzers.leg_attribution import LegAttribution
-from hybrid_bt.analyzers.returns import Drawdown, PortfolioReturns
 
 __all__ = [
     "ANALYZERS", "Drawdown", "Exposure", "Ledger", "LegAttribution", "PnlByTicker", "PortfolioReturns", "TurnoverCosts",

@@ -1,12 +1,25 @@
-"""What the ledger's cash flows come to: profit by ticker, turnover and its costs, exposure."""
+"""What the ledger's rows come to: profit by ticker, turnover and its costs, exposure, returns, drawdowns, parts by leg.
+
+Backtrader's own PyFolio analyzer names positions by feed but keeps only the last feed's transactions of a bar.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_bt.account.attribution import Contributions, contributions
 from hybrid_bt.account.flows import by_symbol, exposures
-from hybrid_bt.account.metrics import elapsed_years, turnover_per_year
-from hybrid_bt.analyzers.ledger import Ledger
+from hybrid_bt.account.metrics import drawdown, elapsed_years, turnover_per_year
+from hybrid_bt.analyzers.ledger import NO_MARK, Ledger
+from hybrid_bt.bars.market import resolve_pairs
+from hybrid_bt.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class PnlByTicker(Ledger):
@@ -67,3 +80,123 @@ class Exposure(Ledger):
             "mean_net": float(net.mean()) if some else 0.0,
             "bars_invested": float((held != 0.0).any(axis=1).mean()) if some else 0.0,
         }
+
+
+class PyfolioFrames(NamedTuple):
+    """Arguments of `pyfolio.create_full_tear_sheet`, by name; all indexed in UTC."""
+
+    returns: pd.Series  #: one per day, noncumulative
+    positions: pd.DataFrame  #: money in each symbol at the day's last close, and `cash`; their sum is equity
+    transactions: pd.DataFrame  #: one row per fill: amount (signed), price, symbol, commission
+
+
+class PortfolioReturns(Ledger):
+    """Time-weighted returns of the account, net of costs; deposits and withdrawals are no returns.
+
+    `get_analysis()` is `{stamp: return}` of each bar. `series()` goes to quantstats, `frames()` to pyfolio.
+    Money that comes in on a bar is there from the bar's end, as the broker books it.
+    """
+
+    def simple(self) -> NDArray[np.float64]:
+        """(T,) return of each bar; 0 after equity <= 0."""
+        equity = self.path(0).equity
+        before = np.concatenate(([self.start_value], equity[:-1]))
+        earned = equity - self.deposits
+        return np.divide(earned, before, out=np.ones_like(earned), where=before > 0.0) - 1.0
+
+    def get_analysis(self) -> dict[Any, float]:
+        """Return of each bar by its stamp."""
+        return dict(zip(self.stamps.tolist(), self.simple().tolist(), strict=True))
+
+    def series(self, name: str = "returns") -> pd.Series:
+        """Daily returns for quantstats: without time zone, one per day, bars of a day compounded."""
+        import pandas as pd
+
+        bars = pd.Series(1.0 + self.simple(), index=pd.DatetimeIndex(self.stamps), name=name)
+        return bars.groupby(bars.index.normalize()).prod() - 1.0
+
+    def frames(self) -> PyfolioFrames:
+        """Returns, positions and transactions for pyfolio-reloaded."""
+        import pandas as pd
+
+        path, stamps = self.path(0), pd.DatetimeIndex(self.stamps)
+        money = pd.DataFrame(self.flows().exposure, index=stamps, columns=list(self.symbols))
+        money["cash"] = path.equity - money.sum(axis=1)
+        days = money.groupby(stamps.normalize()).last().tz_localize("UTC")
+        rows = [(fill.size, fill.price, self.symbols[fill.symbol], fill.commission) for fill in path.fills]
+        when = stamps[path.fills.bar].tz_localize("UTC")
+        transactions = pd.DataFrame(rows, index=when, columns=["amount", "price", "symbol", "commission"])
+        return PyfolioFrames(self.series().tz_localize("UTC"), days, transactions)
+
+
+class Drawdown(PortfolioReturns):
+    """How far the account was below its peak, a fraction <= 0, in terms of its time-weighted growth.
+
+    `get_analysis()`: `drawdown` (T,) array, `max_drawdown`, `peak` and `trough` (stamps of the deepest one), and
+    `longest_bars`, the longest time below a peak. Backtrader's own DrawDown counts a withdrawal as a loss.
+    """
+
+    def get_analysis(self) -> dict[str, Any]:
+        """Drawdowns of each bar and their summary."""
+        growth = np.concatenate(([1.0], np.cumprod(1.0 + self.simple())))  # the value before the first bar leads
+        below = drawdown(growth)[1:]
+        if not len(below):
+            return {"drawdown": below, "max_drawdown": 0.0, "peak": None, "trough": None, "longest_bars": 0}
+        trough = int(np.argmin(below))
+        peak = int(np.argmax(growth[: trough + 2]))
+        return {
+            "drawdown": below,
+            "max_drawdown": float(below.min()),
+            "peak": self.stamps[max(peak - 1, 0)],
+            "trough": self.stamps[trough],
+            "longest_bars": max((len(list(run)) for under, run in groupby(below < 0.0) if under), default=0),
+        }
+
+
+class LegAttribution(Ledger):
+    """Profit of a `HybridStrategy` split by leg; the parts sum to the change of equity (`account.attribution`).
+
+    For a strategy that runs alone with `record=True` and trades all feeds of its Cerebro. `get_analysis()` is
+    `{part: sum over bars}`, account currency, costs negative; `contributions()` has the bars.
+    """
+
+    def start(self) -> None:
+        super().start()
+        if getattr(self.strategy, "recorder", None) is None:
+            raise ConfigError(
+                f"LegAttribution: {type(self.strategy).__name__} keeps no decisions; it explains a HybridStrategy with "
+                "record=True"
+            )
+        if len(self.strategy.feeds) != len(self.strategy.datas) or len(self.strategy.cerebro.runningstrats) > 1:
+            raise ConfigError("LegAttribution: explains one strategy that trades every feed of its Cerebro alone")
+        if self.strategy.p.equity_share != 1.0:
+            raise ConfigError("LegAttribution: explains a strategy that trades the whole of the equity")
+        self._opens: list[list[float]] = []
+        self._lengths = [0] * len(self._feeds)
+
+    def next(self) -> None:
+        super().next()
+        lengths = [len(feed) for feed in self._feeds]
+        came = zip(self._feeds, lengths, self._lengths, strict=True)
+        self._opens.append([feed.open[0] if now > before else NO_MARK for feed, now, before in came])
+        self._lengths = lengths
+
+    def stop(self) -> None:
+        strategy = self.strategy
+        sides = resolve_pairs(strategy.pair_names, strategy.symbols)
+        self._first = first = strategy.first_traded_row or 0
+        decisions, pairs = strategy.recorder.decisions(first), strategy.recorder.pairs(first)
+        self._decisions = decisions, pairs, sides
+        super().stop()
+
+    def contributions(self) -> Contributions:
+        """Profit of each bar from the first traded one on, by part, (T,) each."""
+        decisions, pairs, sides = self._decisions
+        marks = np.nan_to_num(self.marks)
+        opens = np.array(self._opens).reshape(marks.shape)
+        prices = (part[self._first :] for part in (opens, marks))
+        return contributions(self.path(self._first), decisions, pairs, sides, *prices)
+
+    def get_analysis(self) -> dict[str, Any]:
+        """Profit of the run by part; their sum is the account's."""
+        return {name: float(part.sum()) for name, part in self.contributions().items()}

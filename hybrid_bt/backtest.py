@@ -29,8 +29,8 @@ from hybrid_bt.config.build import Policies
 from hybrid_bt.config.facts import Trading, facts_of, in_sample_rows, notes_of, resolved, wall_clock
 from hybrid_bt.config.task import Configured, LegGiven, PolicyGiven, Task, prepare
 from hybrid_bt.equations.advice import Advice
-from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
-from hybrid_bt.report.result import Run
+from hybrid_bt.errors import BarsError, check_names
+from hybrid_bt.report import Run
 
 if TYPE_CHECKING:
     from hybrid_bt.feeds import Prices
@@ -119,10 +119,7 @@ def run_backtest(
     1,234,235.88
     """
     began = time.perf_counter()
-    for name in more:
-        if name not in More.__annotations__:
-            known = {*More.__annotations__, *(run_backtest.__kwdefaults__ or {})}
-            raise ConfigError(f"run_backtest: there is no {name!r}{did_you_mean(name, known)}")
+    check_names(more, {*More.__annotations__, *(run_backtest.__kwdefaults__ or {})}, "run_backtest: there is no")
     from hybrid_bt.feeds import as_market
 
     chosen, benchmark = as_market(market, pairs, trade_from=start), more.get("benchmark", EQUAL_WEIGHT)

@@ -17,7 +17,10 @@ exit with status 2; anything that is not a `HybridError` is a bug.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -71,10 +74,36 @@ class ReconciliationError(HybridError):
     """An account whose fills do not explain its equity."""
 
 
+@contextmanager
+def os_errors(kind: type[HybridError], what: str, remedy: str = "") -> Iterator[None]:
+    """What the system refuses inside, told as `WHAT: why; REMEDY`."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{what}: {error.strerror or error}{remedy and f'; {remedy}'}") from error
+
+
+def library(name: str, extra: str, what: str, kind: type[HybridError] = ConfigError) -> ModuleType:
+    """A module of an extra; without it an error that says what needs it, and how to have it."""
+    try:
+        return import_module(name)
+    except ImportError:
+        raise kind(f"{what}: pip install 'hybrid_bt[{extra}]'") from None
+
+
 def first_fault(error: ValidationError, whole: str) -> str:
     """The first thing that pydantic found wrong: its field, or `whole` where it is all of them, and why."""
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg']}"
+
+
+def check_names(
+    names: Iterable[object], known: Collection[str], what: str, kind: type[HybridError] = ConfigError
+) -> None:
+    """Refuse the first name that is none of those known, in words that begin with `what`, and offer the nearest."""
+    for name in names:
+        if name not in known:
+            raise kind(f"{what} {name!r}{did_you_mean(str(name), known)}")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 
-from hybrid_bt.errors import BarsError, ConfigError, HybridError, InSampleError, did_you_mean
+from hybrid_bt.errors import BarsError, ConfigError, HybridError, InSampleError, check_names
 from hybrid_bt.feeds.framework import Framework, bt
 
 
@@ -45,9 +45,7 @@ def first_traded_stamp(
 
 def refuse_unknown(strategy: Framework, unknown: Mapping[str, object]) -> None:
     """Backtrader accepts any name for a parameter: name one that is none."""
-    for name in unknown:
-        known = did_you_mean(name, strategy.p._getkeys())
-        raise ConfigError(f"{type(strategy).__name__}: no parameter {name!r}{known}")
+    check_names(unknown, strategy.p._getkeys(), f"{type(strategy).__name__}: no parameter")
 
 
 def nothing_traded(

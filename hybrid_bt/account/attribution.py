@@ -26,10 +26,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_bt.account.flows import fill_arrays
 from hybrid_bt.account.records import AccountPath, FloatArray
 from hybrid_bt.brain.laid import netted
 from hybrid_bt.brain.records import Decisions, PairPaths
+from hybrid_bt.equations import Pairs
 from hybrid_bt.equations.bundles import bundles_of
 
 PAIRS_LEG = "kalman"  #: whose wishes are pairs, if it has any
@@ -43,12 +43,7 @@ Contributions = dict[str, FloatArray]
 
 
 def contributions(
-    account: AccountPath,
-    decisions: Decisions,
-    pairs: PairPaths,
-    sides: Sequence[tuple[int, int]],
-    opens: FloatArray,
-    marks: FloatArray,
+    account: AccountPath, decisions: Decisions, pairs: PairPaths, sides: Pairs, opens: FloatArray, marks: FloatArray
 ) -> Contributions:
     """Split the change of an account's equity, bar by bar.
 
@@ -79,8 +74,7 @@ def contributions(
             profits = zip(OF_ASSETS, _split_market(wanted * per_target, stages), strict=True)
         found |= {f"{name}_{part}": profit for part, profit in profits}
     commissions, borrow = np.zeros(len(account.equity)), -account.borrow.sum(axis=1)
-    fills = fill_arrays(account)
-    np.subtract.at(commissions, fills.bar, fills.commission)
+    np.subtract.at(commissions, account.fills.bar, account.fills.commission)
     earned = np.diff(account.equity, prepend=account.equity[0])
     known = sum(found.values(), np.zeros(len(earned))) + commissions + borrow
     return found | {"execution": earned - known, "commissions": commissions, "borrow": borrow}
@@ -130,12 +124,7 @@ def _split_market(shares: FloatArray, stages: Sequence[_Stage]) -> tuple[FloatAr
 
 
 def _pair_parts(
-    leg: int,
-    decisions: Decisions,
-    pairs: PairPaths,
-    sides: Sequence[tuple[int, int]],
-    per_target: FloatArray,
-    stages: Sequence[_Stage],
+    leg: int, decisions: Decisions, pairs: PairPaths, sides: Pairs, per_target: FloatArray, stages: Sequence[_Stage]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Spread move, hedge-ratio revision and market exposure of all pairs of a leg."""
     spread, revision, market = (np.zeros(len(per_target)) for _ in range(3))

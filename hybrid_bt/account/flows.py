@@ -23,22 +23,6 @@ IntArray = NDArray[np.int64]
 TOLERANCE = 1e-9  # of the larger of equity and gross exposure
 
 
-class FillArrays(NamedTuple):
-    """The K fills of an account, column by column."""
-
-    bar: IntArray
-    decided: IntArray
-    symbol: IntArray
-    size: FloatArray  #: signed shares
-    price: FloatArray
-    commission: FloatArray
-
-    @property
-    def notional(self) -> FloatArray:
-        """Worth of what was bought or sold, >= 0."""
-        return np.abs(self.size * self.price)
-
-
 class Flows(NamedTuple):
     """What each asset did to the account on each bar, (T, N), account currency."""
 
@@ -71,11 +55,6 @@ class Flows(NamedTuple):
         return costs
 
 
-def fill_arrays(path: AccountPath) -> FillArrays:
-    """The fills as arrays of shape (K,)."""
-    return FillArrays(*Fills.of(path.fills).columns)
-
-
 def flows_of(path: AccountPath, marks: FloatArray, multipliers: FloatArray | float = 1.0) -> Flows:
     """Flows from the fills of an account.
 
@@ -88,7 +67,7 @@ def flows_of(path: AccountPath, marks: FloatArray, multipliers: FloatArray | flo
     multipliers : (N,)
     """
     bought, traded, commissions = (np.zeros(path.size.shape) for _ in range(3))
-    fills = fill_arrays(path)
+    fills = path.fills
     value = fills.size * fills.price * np.broadcast_to(multipliers, path.size.shape[1:])[fills.symbol]
     for total, amounts in ((bought, value), (traded, np.abs(value)), (commissions, fills.commission)):
         np.add.at(total, (fills.bar, fills.symbol), amounts)
@@ -139,7 +118,7 @@ def exposures(exposure: FloatArray, equity: FloatArray) -> tuple[FloatArray, Flo
 
 def by_symbol(path: AccountPath, flows: Flows) -> dict[str, NDArray[Any]]:
     """What each symbol earned and how often it was traded, (N,) each, by the names of `per_ticker_pnl.csv`."""
-    fills, n = fill_arrays(path), path.size.shape[1]
+    fills, n = path.fills, path.size.shape[1]
     gross, costs = (total[-1:].sum(axis=0) for total in (flows.gross, flows.costs))
     return {
         "gross_pnl": gross,
@@ -151,7 +130,7 @@ def by_symbol(path: AccountPath, flows: Flows) -> dict[str, NDArray[Any]]:
     }
 
 
-def round_trips(fills: FillArrays, n_symbols: int) -> IntArray:
+def round_trips(fills: Fills, n_symbols: int) -> IntArray:
     """How many positions each symbol opened, from flat or by a flip; one still open at the end counts, (N,)."""
     counts = np.zeros(n_symbols, dtype=np.int64)
     held = [0.0] * n_symbols

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.account.metrics import Summary, summarise
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.records import Decisions, PairPaths
+from hybrid_bt.equations import Pairs
 from hybrid_bt.equations.guard_limits import GuardParams
 
 FloatArray = NDArray[np.float64]
-Sides = Sequence[tuple[int, int]]  #: P columns (y, x)
 
 
 class Fill(NamedTuple):
@@ -37,29 +38,28 @@ FILL_TYPES = (np.int64, np.int64, np.int64, np.float64, np.float64, np.float64)
 
 
 class Fills(Sequence[Fill]):
-    """Fills kept as columns, 48 bytes each; a `Fill` is made when it is looked at.
+    """Fills kept as columns, 56 bytes each; a `Fill` is made when it is looked at.
 
     Parameters
     ----------
     columns : sequence of six (F,) arrays
-        In the order of `Fill`'s fields.
+        In the order of `Fill`'s fields, which are attributes.
     """
 
     def __init__(self, columns: Sequence[NDArray[Any]]) -> None:
         self.columns = tuple(columns)
+        self.bar, self.decided, self.symbol, self.size, self.price, self.commission = self.columns
+        self.notional: FloatArray = np.abs(self.size * self.price)  #: worth of what was bought or sold
 
     @classmethod
     def of(cls, fills: Iterable[Fill]) -> Fills:
         """The same fills as columns."""
-        if isinstance(fills, cls):
-            return fills
         columns = list(zip(*fills, strict=True)) or [()] * len(Fill._fields)
         return cls([np.array(column, dtype=kind) for column, kind in zip(columns, FILL_TYPES, strict=True)])
 
     def later(self, rows: int) -> Fills:
         """The same fills in rows counted from `rows` on."""
-        bar, decided, *others = self.columns
-        return Fills((bar - rows, decided - rows, *others))
+        return Fills((self.bar - rows, self.decided - rows, *self.columns[2:]))
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -96,9 +96,14 @@ class AccountPath:
     equity: FloatArray  #: (T,)
     size: FloatArray  #: (T, N) signed shares held at the close
     borrow: FloatArray  #: (T, N) interest of each position on each bar; negative where it was paid
-    fills: Sequence[Fill]  #: in the order in which they happened
+    fills: Fills  #: in the order in which they happened
     rejected: int = 0  #: orders that the margin check refused, or that the fill cancelled for want of cash
     first_rejected: int | None = None  #: row of the first of them; known of an account at Backtrader's broker
+
+    def summary(self, bars: Bars) -> Summary:
+        """Every measure, net of commissions and interest; `bars` are the T that it traded."""
+        traded, paid = float(self.fills.notional.sum()), float(self.fills.commission.sum() + self.borrow.sum())
+        return summarise(self.equity, bars.stamps, bars.bars_per_year, traded_notional=traded, costs=paid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +123,12 @@ class RunRecord:
     facts: dict[str, Any] = field(default_factory=dict)  #: versions, hashes, spans, counts: goes to run.json
     notes: tuple[str, ...] = ()  #: caveats that every reader of the result must see
 
+    def summary(self) -> dict[str, Summary]:
+        """Account -> its measures, fractions and money as in `summary_pnl.csv`; `hybrid` first."""
+        return {name: path.summary(self.bars) for name, path in self.accounts.items()}
 
-def orphans_closed(traded: NDArray[np.bool_], sides: Sides, position: NDArray[np.float64]) -> list[int]:
+
+def orphans_closed(traded: NDArray[np.bool_], sides: Pairs, position: NDArray[np.float64]) -> list[int]:
     """How often each pair was closed as an orphan, (P,); only a rule for orphans closes a pair without both bars."""
     found = []
     for p, (y, x) in enumerate(sides):
@@ -130,7 +139,7 @@ def orphans_closed(traded: NDArray[np.bool_], sides: Sides, position: NDArray[np
 
 
 def gap_counts(
-    traded: Bars, decisions: Decisions, pairs: PairPaths, sides: Sides, account: AccountPath
+    traded: Bars, decisions: Decisions, pairs: PairPaths, sides: Pairs, account: AccountPath
 ) -> dict[str, Any]:
     """What bars that are missing did to an account, for `run.json`; all over the same T bars.
 

@@ -145,12 +145,8 @@ def _equal_weights(panel: Panel) -> FloatArray:
     return weights
 
 
-def _volatility_target(panel: Panel) -> AccountPath:
-    """Equal weights as the base, under the hybrid's volatility target and limits."""
-    return _base(panel, _equal_weights(panel))
-
-
 def _base(panel: Panel, weights: FloatArray) -> AccountPath:
+    """Weights (T, N) as the base, under the hybrid's volatility target and limits."""
     said = panel.opinions.with_base("weights", weights)
     return mixed(panel, alone(said, "weights"), said)
 
@@ -169,21 +165,12 @@ def _held(panel: Panel, there: NDArray[np.bool_]) -> AccountPath:
     return _invested(panel, weights, panel.terms.rules._replace(eps_trade=0.0, rebalance_band=0.0))
 
 
-def _benchmark(panel: Panel) -> AccountPath:
-    return _held(panel, np.arange(panel.bars.n_symbols) == panel.bars.index_of(panel.benchmark))
-
-
 def _monthly(panel: Panel, weights: FloatArray) -> AccountPath:
     """Fully invested in the weights of each month's first bar."""
     months = panel.bars.stamps.astype("datetime64[M]")
     new = np.concatenate(([True], months[1:] != months[:-1]))
     rules = panel.terms.rules._replace(rebalance_band=0.0)
     return _invested(panel, np.where(new[:, None], weights, np.nan), rules)
-
-
-def _inverse_volatility(panel: Panel) -> AccountPath:
-    """The hybrid's own base without a tilt: the harder hurdle."""
-    return _base(panel, inverse_volatility(panel.opinions.volatility, panel.opinions.warm))
 
 
 def _momentum(panel: Panel) -> AccountPath:
@@ -207,10 +194,11 @@ ACCOUNTS: dict[str, Callable[[Panel], AccountPath]] = {
     "shuffled gate": _shuffled_gate,
     "one bar late": lambda panel: mixed(panel, opinions=late(panel.opinions, 1)),
     EQUAL_WEIGHT: lambda panel: _held(panel, panel.bars.traded[0]),
-    BENCHMARK: _benchmark,
+    BENCHMARK: lambda panel: _held(panel, np.arange(panel.bars.n_symbols) == panel.bars.index_of(panel.benchmark)),
     "rebalanced": lambda panel: _monthly(panel, _equal_weights(panel)),
-    "vol-target": _volatility_target,
-    "inverse-vol": _inverse_volatility,
+    "vol-target": lambda panel: _base(panel, _equal_weights(panel)),
+    # the hybrid's own base without a tilt: the harder hurdle
+    "inverse-vol": lambda panel: _base(panel, inverse_volatility(panel.opinions.volatility, panel.opinions.warm)),
     "12-1 momentum": _momentum,
 }
 _GATES = ("gate r=-1", "gate r=0", "gate r=+1", "shuffled gate", "one bar late")

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from hybrid_bt.account.records import AccountPath, Fills, FloatArray
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.records import Decisions
-from hybrid_bt.equations.accounting import broker_day, run_account, send_orders
+from hybrid_bt.equations import Pairs
+from hybrid_bt.equations.accounting import Terms, broker_day, run_account, send_orders
 from hybrid_bt.equations.book import Account, Capital, Tape, new_book, open_account
 from hybrid_bt.equations.compiled import choose
 from hybrid_bt.equations.costs import Costs
@@ -80,13 +81,8 @@ def replay(
 
 
 def replay_guarded(
-    decisions: Decisions,
-    bars: Bars,
-    pairs: Sequence[tuple[int, int]],
-    params: GuardParams,
-    masks: NDArray[np.float64],
-    terms: tuple[float, Costs, OrderRules],
-) -> tuple[AccountPath, NDArray[np.float64]]:
+    decisions: Decisions, bars: Bars, pairs: Pairs, params: GuardParams, masks: FloatArray, terms: Terms
+) -> tuple[AccountPath, FloatArray]:
     """Trade decisions on `bars` through the guard: it sees the twin's account, and must come to the same targets.
 
     Parameters
@@ -109,14 +105,9 @@ def replay_guarded(
         account, book, guard = open_account(cash), new_book(bars.n_symbols), initial_guard()
         for t, (open_row, close_row) in enumerate(zip(opens, closes, strict=True)):
             account = broker_day(account, book, t, days[t], open_row, close_row, costs, tape)
-            facts = GuardFacts(
-                days[t],
-                account.equity,
-                held_weights(book.size, book.close, account.equity),
-                [close == close for close in close_row],
-                bool(int(masks[t]) & FAILED),
-                bool(int(masks[t]) & KILLED),
-            )
+            held, there = held_weights(book.size, book.close, account.equity), [close == close for close in close_row]
+            mask = int(masks[t])  # of which only what no price tells is read
+            facts = GuardFacts(days[t], account.equity, held, there, bool(mask & FAILED), bool(mask & KILLED))
             targets, sides, together = rows[t]
             wanted = Wanted(list(targets), list(sides), layout, together)
             guard, _ = guard_step(guard, wanted, facts, pairs, params, rules.rebalance_band)
@@ -129,7 +120,7 @@ def replay_guarded(
 
 
 @lru_cache(maxsize=64)  # short replays by the thousand ask for the same ones
-def checked_terms(cash: float, costs: Costs, rules: OrderRules) -> tuple[float, Costs, OrderRules]:
+def checked_terms(cash: float, costs: Costs, rules: OrderRules) -> Terms:
     """Those of one account; ConfigError where they make no sense."""
     start = validated(Capital, [cash], "account")
     return start.cash, validated(Costs, costs, "costs"), validated(OrderRules, rules, "orders")

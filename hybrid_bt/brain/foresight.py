@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybrid_bt.brain.hybrid import Hybrid
+from hybrid_bt.brain.laid import FloatArray
 from hybrid_bt.brain.legs.base import Opinion
 from hybrid_bt.brain.opinions import can_be_foreseen, opinions_in_turn
 from hybrid_bt.brain.reader import READING_SECONDS, read_panel
 from hybrid_bt.equations.compiled import choose
 
-FloatArray = NDArray[np.float64]
 BarsAhead = Callable[[], tuple[FloatArray, FloatArray] | None]  #: stamps (T,) and closes (T, N)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hybrid_bt import __version__
-from hybrid_bt.errors import StateError
+from hybrid_bt.errors import StateError, os_errors
 from hybrid_bt.files import lock
 
 FORMAT, VERSION = "hybrid_bt state", 2
@@ -159,13 +159,9 @@ class Journal:
             os.fsync(self._file.fileno())
 
     def _write(self, data: bytes) -> None:
-        try:
+        with os_errors(StateError, f"state: cannot write {self.path}", "free the disk, then go on with it"):
             if self._file.write(data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            raise StateError(
-                f"state: cannot write {self.path}: {error.strerror or error}; free the disk, then go on with it"
-            ) from None
 
     def close(self) -> None:
         """Bring it to the disk, and let go of the file and its lock."""
@@ -197,10 +193,8 @@ def _row(line: bytes) -> Row:
 
 def _opened(path: Path) -> FileIO:
     """The file, to read and to append to, locked."""
-    try:
+    with os_errors(StateError, f"state: cannot write {path}", "name another file"):
         file = open(path, "ab+", buffering=0)  # noqa: SIM115  (closed by `close`, or with the process)
-    except OSError as error:
-        raise StateError(f"state: cannot write {path}: {error.strerror or error}; name another file") from None
     try:
         lock(file, wait=False)
     except OSError:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.legs.base import View, check_closes
-from hybrid_bt.equations import features, pair
+from hybrid_bt.equations import Pairs, features, pair
 from hybrid_bt.equations.compiled import choose
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.pair import PairView, SpreadParams
@@ -34,7 +34,7 @@ class MarketReader:
     def __init__(
         self,
         n_symbols: int,
-        pairs: Sequence[tuple[int, int]],
+        pairs: Pairs,
         kalman_params: Sequence[KalmanParams],
         spread_params: SpreadParams,
         bars_per_year: float = 252.0,

@@ -15,15 +15,12 @@ from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.hybrid import Hybrid
-from hybrid_bt.brain.laid import SidesRecord, netted
+from hybrid_bt.brain.laid import FloatArray, ManagedPaths, SidesRecord, cut_rows, managed_paths, netted
 from hybrid_bt.brain.legs.base import Decision
-from hybrid_bt.brain.managed import ManagedPaths, cut_rows, managed_paths
 from hybrid_bt.equations.advice import Managed
 from hybrid_bt.equations.bundles import Layout, layout_of
 from hybrid_bt.equations.features import MARKET_FEATURES
 from hybrid_bt.equations.pair import PairView
-
-FloatArray = NDArray[np.float64]
 
 _NUMBERS = ("regime", "scale", "guard", "correlation")  #: one of each bar
 _VECTORS = ("fused", "target", "wanted", "volatility", "warm", "waits", "together")  #: one of each symbol
@@ -129,7 +126,6 @@ class Recorder:
     def __init__(self, n_symbols: int, pair_names: Sequence[str], leg_names: Sequence[str]) -> None:
         self._n_symbols, self._leg_names, self._pair_names = n_symbols, tuple(leg_names), tuple(pair_names)
         self._nobody, self._alone = (False,) * n_symbols, range(n_symbols)
-        self._legs = {name: array("d") for name in leg_names}
         self._weights = {name: array("d") for name in leg_names}
         self._numbers = {name: array("d") for name in _NUMBERS}
         self._vectors: dict[str, array[Any]] = {name: array(_CODES.get(name, "d")) for name in _VECTORS}
@@ -142,7 +138,6 @@ class Recorder:
         view = decision.view
         self._sides.append(decision.opinion, decision.sides)
         for name in self._leg_names:
-            self._legs[name].extend(decision.legs[name])
             self._weights[name].append(decision.weights[name])
         numbers = (decision.regime, decision.scale, decision.guard, view.correlation)
         for column, number in zip(self._numbers.values(), numbers, strict=True):
@@ -159,8 +154,10 @@ class Recorder:
 
     def decisions(self, start: int = 0) -> Decisions:
         """The bars from row `start` on."""
+        shape = len(self._managed), self._n_symbols
+        legs = netted(self._leg_names, self._sides.wishes(), self._sides.layout, shape)
         return Decisions(
-            legs={name: self._matrix(leg)[start:] for name, leg in self._legs.items()},
+            legs={name: leg[start:] for name, leg in legs.items()},
             weights={name: np.array(values)[start:] for name, values in self._weights.items()},
             layout=self._sides.layout,
             sides=self._sides.settled()[start:],

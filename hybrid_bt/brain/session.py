@@ -14,11 +14,11 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybrid_bt.brain.foresight import BarsAhead, Decider
 from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.journal import Journal, Row, compare, moment_of
+from hybrid_bt.brain.laid import FloatArray
 from hybrid_bt.brain.legs.base import Decision
 from hybrid_bt.brain.legs.kalman import IdlePairs
 from hybrid_bt.brain.records import Recorder
@@ -28,7 +28,7 @@ from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.equations.guard_limits import GuardFacts, GuardParams
 from hybrid_bt.equations.waiting import withheld
 
-FloatArray = NDArray[np.float64]
+Look = Callable[[bool], GuardFacts | None]  #: at the account, told whether a part failed
 
 
 class Setup(NamedTuple):
@@ -182,11 +182,7 @@ class Session:
         return dict(zip(self._setup.symbols, map(float, values), strict=False))
 
     def _decide(
-        self,
-        stamp: float,
-        closes: Sequence[float],
-        advice: Advice | None,
-        facts: Callable[[bool], GuardFacts | None] | None,
+        self, stamp: float, closes: Sequence[float], advice: Advice | None, facts: Look | None
     ) -> tuple[GuardFacts | None, Sequence[float] | None]:
         """What the guard saw of the account, told whether a part failed, and what is to be sent."""
         if self.n_bars == 0:

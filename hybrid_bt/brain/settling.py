@@ -18,16 +18,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.brain.journal import moment_of
+from hybrid_bt.brain.laid import FloatArray
 from hybrid_bt.brain.legs.base import Decision
 from hybrid_bt.brain.records import Opinions
+from hybrid_bt.equations import Pairs
 from hybrid_bt.equations.compiled import choose
 from hybrid_bt.equations.fusion import NOTHING, WHOLE, Line, RiskParams, leg_shares, legs_traded, settle_rows
 from hybrid_bt.equations.guard import guard_step, initial_guard
 from hybrid_bt.equations.guard_limits import RULES, GuardFacts, GuardParams, Wanted, held_weights, is_active, rule_names
 from hybrid_bt.equations.waiting import tied_rows, together_rows, waiting_rows, withheld
 from hybrid_bt.errors import ConfigError
-
-FloatArray = NDArray[np.float64]
 
 SECONDS_PER_CELL = 1e-6  # of a bar x side or symbol, interpreted
 MOST_TEXTS = 20  #: a policy that fails with another number each time must not fill the memory
@@ -148,9 +148,7 @@ class AccountGuard:
         equity, sizes, worth, delivered = books
         return GuardFacts(int(stamp), equity, held_weights(sizes, worth, equity), delivered, failed, killed)
 
-    def settled(
-        self, stamp: float, decision: Decision, facts: GuardFacts, pairs: Sequence[tuple[int, int]]
-    ) -> Decision:
+    def settled(self, stamp: float, decision: Decision, facts: GuardFacts, pairs: Pairs) -> Decision:
         """The decision with the targets that may be sent, and what they were cut by; once on every bar traded."""
         targets, sides = list(withheld(decision.target, decision.waits)), list(decision.sides)
         wanted = Wanted(targets, sides, decision.opinion.layout, decision.together)

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from hybrid_bt.errors import Advice, ConfigError, HybridError, did_you_mean
+from hybrid_bt.errors import Advice, ConfigError, HybridError, did_you_mean, os_errors
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 USER_MISTAKE = 2  #: exit status
-TRAINERS = ("torch", "stable_baselines3", "sb3_contrib", "onnx")  #: modules of the extra `train`
 NEAREST = "hybrid_bt.nearest"  #: how characters are written that the output's encoding lacks
 WIDTH = 120  #: columns where the output is no terminal
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -161,15 +160,18 @@ def check_installed(what: str, extra: str, modules: Iterable[str]) -> None:
         raise ConfigError(f"{what} needs {', '.join(missing)}: pip install 'hybrid_bt[{extra}]'")
 
 
+def check_trainers(what: str) -> None:
+    """The same of the extra `train`."""
+    check_installed(what, "train", ("torch", "stable_baselines3", "sb3_contrib", "onnx"))
+
+
 def write_out(path: Path, content: bytes) -> None:
     """Write a file that --out names, and its folder where that is missing."""
     from hybrid_bt.files import write_whole
 
-    try:
+    with os_errors(ConfigError, f"out: cannot write {path}", "give another with --out"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
-    except OSError as error:
-        raise ConfigError(f"out: cannot write {path}: {error.strerror or error}; give another with --out") from None
 
 
 def say(*found: str | Table, width: int = WIDTH) -> None:

@@ -13,7 +13,7 @@ import click
 from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Group, flag, listed, option, say, table, write_out
 from hybrid_bt.commands.options import setup_of, shared, task_of
 from hybrid_bt.errors import ConfigError, NewsError
-from hybrid_bt.news.documents import FIELDS, US_PER_DAY, Document, instant_us, say_us
+from hybrid_bt.news import FIELDS, US_PER_DAY, Document, instant_us, say_us
 from hybrid_bt.news.intake import read_documents
 from hybrid_bt.news.store import DocumentStore, open_store
 

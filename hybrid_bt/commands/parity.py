@@ -7,7 +7,6 @@ and its targets are replayed by the accounting twin. Every number of the two mus
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import click
@@ -24,6 +23,7 @@ from hybrid_bt.commands.console import Flag, command, progress_bar
 from hybrid_bt.commands.options import shared, task_of
 from hybrid_bt.config import Config
 from hybrid_bt.config.task import Task
+from hybrid_bt.equations import Pairs
 from hybrid_bt.equations.guard_limits import is_active
 
 TOLERANCE = 1e-9  #: relative; decisions must be equal to the bit
@@ -61,7 +61,7 @@ def compare(task: Task, progress: Progress | None = None) -> list[Difference]:
 
 
 def _twin(
-    config: Config, pairs: Sequence[tuple[int, int]], streamed: Decisions, recorded: Decisions, traded: Bars
+    config: Config, pairs: Pairs, streamed: Decisions, recorded: Decisions, traded: Bars
 ) -> tuple[AccountPath, NDArray[np.float64]]:
     """The account without Backtrader, and the targets that it was sent; through the guard where one is on."""
     terms = config.terms()

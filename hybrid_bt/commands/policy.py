@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from hybrid_bt.commands.console import DAY, FILE, TRAINERS, Flag, Group, check_installed, flag, listed, option
+from hybrid_bt.commands.console import DAY, FILE, Flag, Group, check_trainers, flag, listed, option
 from hybrid_bt.commands.options import shared
 from hybrid_bt.errors import PolicyError
 
@@ -90,7 +90,7 @@ def import_sb3(model: Path, kind: str, observation: str, out: Path, seed: int | 
     The file is read as data, and nothing in it is run, unless you --trust it. The frozen policy repeats
     model.predict(deterministic=True), VecNormalize included; that is checked before it is written.
     """
-    check_installed("importing", "train", TRAINERS)
+    check_trainers("importing")
     from hybrid_bt.equations.features import OBSERVATIONS
     from hybrid_bt.policies.sb3_model import import_model
 

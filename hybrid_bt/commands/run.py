@@ -22,7 +22,7 @@ from hybrid_bt.evidence.trials import LEDGER, append_trial, check_ledger, others
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from hybrid_bt.report.result import Run
+    from hybrid_bt.report import Run
 
 #: flags of numbers that a mode states, and `section_key` in the configuration
 _SETTINGS: tuple[tuple[str, str, Any, str], ...] = (
@@ -160,7 +160,7 @@ def _document(made: Run, paths: list[Path]) -> dict[str, Any]:
     """The table as plain data: fractions and account currency, as in `summary_pnl.csv`."""
     from hybrid_bt.files.texts import plain
 
-    document: dict[str, Any] = plain(
+    return plain(
         {
             "title": made.title,
             "accounts": {name: summary._asdict() for name, summary in made.summary().items()},
@@ -170,7 +170,6 @@ def _document(made: Run, paths: list[Path]) -> dict[str, Any]:
             "files": paths,
         }
     )
-    return document
 
 
 def result_table(made: Run) -> Table:

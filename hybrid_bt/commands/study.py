@@ -7,23 +7,22 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from hybrid_bt.commands import console
 from hybrid_bt.commands.console import COUNT, FILE, Flag, Flags, command, flag, option, progress_bar
 from hybrid_bt.commands.options import shared, task_of
-from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.trials import LEDGER, append_trial, configuration_key, others_tried, read_trials, trial_of
+from hybrid_bt.errors import ConfigError, os_errors
+from hybrid_bt.evidence.trials import LEDGER, append_trial, others_tried, read_trials, study_key, study_trial
 from hybrid_bt.files import write_whole
 from hybrid_bt.files.texts import end_days
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from hybrid_bt.config.task import Task
-    from hybrid_bt.evidence.study.findings import Findings, Plan
+    from hybrid_bt.evidence.study import Findings, Plan
     from hybrid_bt.evidence.study.jobs import Lessons, Window
 
 FAILED = 1  #: exit status: a cell failed
@@ -101,7 +100,8 @@ def main(**flags: Flag) -> None:
     out = flags["out"]
     found = _studied(_plan(flags, out), flags, out)
     if not flags["no_ledger"]:
-        append_trial(out.absolute().parent / LEDGER, _trial(found))
+        known = {"in_sample": found.plan.in_sample, "accounts": list(found.summaries)}
+        append_trial(out.absolute().parent / LEDGER, study_trial(found.plan.task, found.summaries["hybrid"], **known))
     console.say(claim(found), *(f"- {text}" for text in verdicts(found)), f"study.html, CSV and PNG in {out}")
     if found.failures:
         raise click.exceptions.Exit(FAILED)
@@ -112,7 +112,10 @@ def _renew(flags: Flags, made: Callable[[Flags], dict[str, str]]) -> bool:
 
     They are blocks below HTML comments, written by the commands that they come from and by nothing else.
     """
-    before = {page: _read(page) for page in (flags["readme"], flags["readme"].parent / "docs" / "results.md")}
+    before = {}
+    for page in (flags["readme"], flags["readme"].parent / "docs" / "results.md"):
+        with os_errors(ConfigError, f"readme: cannot read {page}", "name it with --readme"):
+            before[page] = page.read_text(encoding="utf-8")
     after = _replaced(before, made(flags))
     for page, text in after.items():
         if text != before[page] and not flags["check"]:
@@ -148,31 +151,30 @@ RENEWED = {"readme": _readme_blocks, "markets": _market_blocks}  #: preset -> wh
 
 def _studied(plan: Plan, flags: Flags, out: Path) -> Findings:
     """Do the study and write its files."""
-    from hybrid_bt.evidence.study.findings import study
+    from hybrid_bt.evidence.study import study
     from hybrid_bt.evidence.study.page import write_study
+    from hybrid_bt.evidence.study.schedule import Runner
 
     with progress_bar(f"study of {plan.bars.name}, {plan.task.mode}") as bar:
-        found = study(plan, out, backend=flags["backend"], n_jobs=flags["jobs"], progress=bar)
+        found = study(plan, Runner(out / "cells", flags["backend"], flags["jobs"], bar))
     write_study(found, out)
     return found
 
 
 def _plan(flags: Flags, out: Path) -> Plan:
     """What the flags ask for; errors as `hybrid-bt run` has them."""
-    from hybrid_bt.evidence.study.findings import Plan
+    from hybrid_bt.evidence.study import Plan
     from hybrid_bt.evidence.study.jobs import split
 
     n_windows, n_seeds, n_resamples = PRESETS[flags["preset"]]
     task = task_of(flags)
-    bars, policies = task.market.bars, task.policies.loaded()
+    bars, ledger = task.market.bars, out.absolute().parent / LEDGER
     cut = {name: flags[name] for name in ("scheme", "purge_bars", "embargo_bars")}
     windows = split(bars, task.row, flags["windows"] or n_windows, **cut)
-    members = max((policy.manifest.members for policy in policies.values()), default=0)
+    members = max((policy.manifest.members for policy in task.policies.loaded().values()), default=0)
     wanted = n_seeds if flags["seeds"] is None else flags["seeds"]
     if flags["seeds"] is not None and wanted > members:
         raise ConfigError(f"--seeds {wanted}: the policies have {members} members; ask for no more")
-    shas = {name: policy.sha256 for name, policy in policies.items()}
-    key = configuration_key(_configuration(task), shas, str(bars.stamps[task.row])[:10])
     return Plan(
         task=task,
         windows=tuple(windows),
@@ -180,7 +182,7 @@ def _plan(flags: Flags, out: Path) -> Plan:
         n_seeds=0 if flags["retrain"] else min(wanted, members),
         n_resamples=flags["resamples"] or n_resamples,
         seed=flags["seed"],
-        n_trials_before=len(others_tried(read_trials(out.absolute().parent / LEDGER), bars.sha256, key)),
+        n_trials_before=len(others_tried(read_trials(ledger), bars.sha256, study_key(task))),
     )
 
 
@@ -196,26 +198,6 @@ def _lessons(windows: list[Window], flags: Flags) -> tuple[Lessons, ...]:
         err=True,
     )
     return tuple(Lessons(w.train_start, w.train_end, *steps, seeds) for w in windows)
-
-
-def _configuration(task: Task) -> dict[str, Any]:
-    """What makes two studies the same trial."""
-    return {"mode": task.mode, "pairs": list(task.market.pairs), **task.config.numbers()}
-
-
-def _trial(found: Findings) -> dict[str, Any]:
-    """The study's line in the ledger beside its folder."""
-    plan = found.plan
-    shas = {name: policy.sha256 for name, policy in plan.task.policies.loaded().items()}
-    known = {"data_sha256": plan.bars.sha256, "in_sample": plan.in_sample, "accounts": list(found.summaries)}
-    return trial_of("study", found.bars, _configuration(plan.task), shas, found.summaries["hybrid"], **known)
-
-
-def _read(page: Path) -> str:
-    try:
-        return page.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"readme: cannot read {page}: {error.strerror or error}; name it with --readme") from None
 
 
 def _replaced(pages: Mapping[Path, str], blocks: Mapping[str, str]) -> dict[Path, str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hybrid_bt.account.metrics import summarise
+from hybrid_bt.account.metrics import FloatArray, Summary, summarise
 from hybrid_bt.brain.pair_selection import WINDOW_BARS, with_found_pairs
 from hybrid_bt.commands import console
 from hybrid_bt.commands.console import Flags
@@ -20,12 +20,12 @@ from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies, load_policies, load_policy
 from hybrid_bt.config.task import as_config
 from hybrid_bt.errors import ConfigError, InSampleError, did_you_mean
-from hybrid_bt.evidence.bootstrap import N_RESAMPLES
-from hybrid_bt.evidence.study.leave_out import PLAIN, LeftOut, claim, leave_one_out, tables, write_left_out
-from hybrid_bt.evidence.study.markets import MarketJob, task_on
-from hybrid_bt.evidence.study.published import SETS, PublishedJob, published_table
-from hybrid_bt.evidence.study.schedule import Store, execute
-from hybrid_bt.evidence.trials import LEDGER, append_trial, configuration_key, others_tried, read_trials, trial_of
+from hybrid_bt.evidence import N_RESAMPLES
+from hybrid_bt.evidence.study.jobs import Arrays
+from hybrid_bt.evidence.study.leave_out import PLAIN, claim, leave_one_out, tables, write_left_out
+from hybrid_bt.evidence.study.markets import PRINTED, SETS, MarketJob, PublishedJob, task_on
+from hybrid_bt.evidence.study.schedule import Runner
+from hybrid_bt.evidence.trials import LEDGER, append_trial, others_tried, read_trials, study_key, study_trial
 from hybrid_bt.feeds import SOURCES, load_bars
 from hybrid_bt.feeds.olps import DAYS, PREFIX
 from hybrid_bt.files import write_whole
@@ -48,17 +48,18 @@ def left_out_tables(flags: Flags) -> tuple[list[str | Table], list[str]]:
     if flags["retrain"] and folder is not None:
         _train(markets, config, flags, folder)
     jobs = jobs_of(markets, flags["mode"], config, given_policies(folder, config))
-    how = {"n_resamples": flags["resamples"] or N_RESAMPLES, "seed": flags["seed"], "backend": flags["backend"]}
+    how = {"n_resamples": flags["resamples"] or N_RESAMPLES, "seed": flags["seed"]}
     with console.progress_bar(f"{len(jobs)} markets, {flags['mode']}") as bar:
-        found = leave_one_out(jobs, out, left_out=folder is not None, n_jobs=flags["jobs"], progress=bar, **how)
+        found = leave_one_out(jobs, runner_of(flags, out, bar), left_out=folder is not None, **how)
     write_left_out(found, out)
     ledger = out.absolute().parent / LEDGER
     before = read_trials(ledger)
-    tried = {key for job in jobs for key in others_tried(before, job.task.market.bars.sha256, _tried(job))}
+    tried = {key for job in jobs for key in others_tried(before, job.task.market.bars.sha256, study_key(job.task))}
     if not flags["no_ledger"]:
         for job in jobs:
             if job.name in found.traded:
-                append_trial(ledger, _trial(job, found))
+                summary = _summary(job, found.traded[job.name][f"{PLAIN}:hybrid"])
+                append_trial(ledger, study_trial(job.task, summary, left_out=found.left_out))
     failed = [f"{name} FAILED: {why}" for name, why in found.failures.items()]
     told = [f"{1 + len(tried)} configurations were tried on these markets."] if tried else []
     drawn = (console.table(head, rows, left=head[:1], title=title) for title, head, rows in tables(found))
@@ -77,10 +78,9 @@ def published_tables(flags: Flags) -> tuple[list[str | Table], list[str]]:
         market = with_found_pairs(bars, row)
         jobs.append(PublishedJob(bars.name, task_on(market, flags["mode"], config, policies_of(market), row)))
     with console.progress_bar("the literature's table") as bar:
-        results = execute(jobs, Store(out / "cells"), backend=flags["backend"], n_jobs=flags["jobs"], progress=bar)
-    named = {job.name: result for job, result in zip(jobs, results, strict=True)}
-    failed = [f"{name} FAILED: {result.failure}" for name, result in named.items() if result.failure]
-    head, rows = published_table(jobs, {name: result.arrays for name, result in named.items() if result.arrays})
+        found, failures = runner_of(flags, out, bar).run({job.name: job for job in jobs})
+    failed = [f"{name} FAILED: {why}" for name, why in failures.items()]
+    head, rows = published_table(jobs, found)
     write_whole(out / "published.csv", csv_of_rows((head, *rows)).encode())
     seen = (
         ""
@@ -89,6 +89,11 @@ def published_tables(flags: Flags) -> tuple[list[str | Table], list[str]]:
     )
     drawn = console.table(head, rows, left=head[:2], title=f"what 1 became{seen}")
     return [drawn, f"published.csv in {out}"], failed
+
+
+def runner_of(flags: Flags, out: Path, progress: Callable[[int, int], None] | None) -> Runner:
+    """Where the flags say that cells run, and that they are kept."""
+    return Runner(out / "cells", flags["backend"], flags["jobs"], progress)
 
 
 def jobs_of(
@@ -121,7 +126,7 @@ def given_policies(folder: Path | None, config: Config) -> Callable[[Market], Po
 
 def _train(markets: Sequence[Market], config: Config, flags: Flags, folder: Path) -> None:
     """A SAC and a gate for each market that has no file yet, on the others' bars before 2010."""
-    console.check_installed("training", "train", console.TRAINERS)
+    console.check_trainers("training")
     from hybrid_bt.train.logbook import Logbook
     from hybrid_bt.train.members import Practice
     from hybrid_bt.train.pipeline import Lesson, learn
@@ -143,22 +148,27 @@ def _file_of(folder: Path, market: Market, kind: str) -> Path:
     return folder / (f"{market.name}.onnx" if kind == "sac" else f"{market.name}_{kind}.onnx")
 
 
-def _configuration(job: MarketJob) -> dict[str, object]:
-    return {"mode": job.task.mode, "pairs": list(job.task.market.pairs), **job.task.config.numbers()}
+def _summary(job: MarketJob, returns: FloatArray) -> Summary:
+    """Of the hybrid, by its returns."""
+    equity = job.task.config.account.cash * np.cumprod(np.append(1.0, 1.0 + returns))
+    return summarise(equity, job.task.traded.stamps, 252.0, traded_notional=math.nan, costs=math.nan)
 
 
-def _shas(job: MarketJob) -> dict[str, str]:
-    return {name: policy.sha256 for name, policy in job.task.policies.loaded().items()}
+def published_table(
+    jobs: Sequence[PublishedJob], results: Mapping[str, Arrays]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Head and rows: algorithm by set."""
+    head = ("algorithm", "set", "printed", "replayed", "net", "a bar late", "from", "late since", "hybrid since")
+    rows: list[tuple[str, ...]] = []
+    for algorithm, printed in PRINTED.items():
+        for job in jobs:
+            if job.name in results:
+                free, net, late, part, hybrid = (_wealth(value) for value in results[job.name][algorithm].tolist())
+                known = printed[SETS.index(job.name)] if job.name in SETS else None
+                day = str(job.task.traded.stamps[0])[:10]
+                rows.append((algorithm, job.name, _wealth(known), free, net, late, day, part, hybrid))
+    return head, rows
 
 
-def _tried(job: MarketJob) -> str:
-    return configuration_key(_configuration(job), _shas(job), str(job.task.traded.stamps[0])[:10])
-
-
-def _trial(job: MarketJob, found: LeftOut) -> dict[str, object]:
-    """A line of the ledger."""
-    bars, cash = job.task.traded, job.task.config.account.cash
-    equity = cash * np.cumprod(np.append(1.0, 1.0 + found.traded[job.name][f"{PLAIN}:hybrid"]))
-    summary = summarise(equity, bars.stamps, 252.0, traded_notional=math.nan, costs=math.nan)
-    more = {"data_sha256": job.task.market.bars.sha256, "left_out": found.left_out}
-    return trial_of("study", bars, _configuration(job), _shas(job), summary, **more)
+def _wealth(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}" if value < 1e4 else f"{value:.2e}"

@@ -10,21 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_bt.commands.console import (
-    COUNT,
-    DAY,
-    FILE,
-    TRAINERS,
-    Flag,
-    Flags,
-    check_installed,
-    command,
-    flag,
-    listed,
-    option,
-)
+from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, check_trainers, command, flag, listed, option
 from hybrid_bt.commands.options import MARKETS, market_of, markets_of, shared
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.errors import ConfigError, os_errors
 
 if TYPE_CHECKING:
     from hybrid_bt.train.members import Practice
@@ -70,7 +58,7 @@ def main(kind: str, **flags: Flag) -> None:
     controls trains agents that must earn (one is told what will come) and agents that must not (shuffled returns;
     features of noise), within the training span; status 1 if one of them does otherwise.
     """
-    check_installed("training", "train", TRAINERS)
+    check_trainers("training")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from hybrid_bt.train.logbook import Logbook
     from hybrid_bt.train.pipeline import learn
@@ -175,10 +163,8 @@ def _check_writable(out: Path) -> None:
 
 
 def _make_folder(flag: str, folder: Path) -> None:
-    try:
+    with os_errors(ConfigError, f"{flag} {folder}", "name another folder"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{flag} {folder}: {error.strerror}; name another folder") from None
 
 
 def _seeds(words: tuple[str, ...]) -> tuple[int, ...]:

@@ -237,14 +237,10 @@ def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str) -> None:
             raise ConfigError(f"{source}: [{section}] must be a table of keys, got {values!r}")
         for key, value in values.items():
             if section == FURTHER:
-                base[FURTHER][key] = _merged_leg(base[FURTHER].get(key, {}), key, value, source)
+                if not isinstance(value, Mapping):
+                    raise ConfigError(f"{source}: [{FURTHER}.{key}] must be a table of keys, got {value!r}")
+                base[FURTHER][key] = {**base[FURTHER].get(key, {}), **value}
             elif key not in keys_of()[section]:
                 raise ConfigError(f"{source}: unknown key {section}.{key}{did_you_mean(key, keys_of()[section])}")
             else:
                 base[section][key] = value
-
-
-def _merged_leg(base: Mapping[str, Any], name: str, layer: object, source: str) -> dict[str, Any]:
-    if not isinstance(layer, Mapping):
-        raise ConfigError(f"{source}: [{FURTHER}.{name}] must be a table of keys, got {layer!r}")
-    return {**base, **layer}

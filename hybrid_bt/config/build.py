@@ -37,6 +37,10 @@ class Policies(NamedTuple):
         """The policies that take part, by name."""
         return {name: policy for name, policy in self._asdict().items() if policy is not None}
 
+    def sha256s(self) -> dict[str, str]:
+        """Of their files, by name."""
+        return {name: policy.sha256 for name, policy in self.loaded().items()}
+
 
 def policy_path(file: str) -> Traversable:
     """Path of a policy file; `package:NAME` is one that ships with hybrid_bt, which may lie within a zip itself."""
@@ -59,11 +63,6 @@ def load_policy(file: str, kind: str) -> FrozenPolicy:
         raise ConfigError(f"policy {file} is a {policy.manifest.kind}, not a {kind}; check --sac and --gate")
     policy.columns_in(OBSERVATIONS[kind])
     return policy
-
-
-def taking_part(policies: Policies, config: Config) -> Policies:
-    """Without the policies of parts that the configuration switches off."""
-    return Policies(policies.sac if config.sac.enabled else None, policies.gate if config.gate.enabled else None)
 
 
 def training_end(policies: Policies) -> date | None:
@@ -102,7 +101,7 @@ def build(
     columns, names = resolve_pairs(pairs, symbols), tuple(symbols)
     noise = kalman_params or [config.kalman_params] * len(columns)
     reader = MarketReader(len(names), columns, noise, config.spread_params, config.risk.bars_per_year)
-    gate = _fresh(taking_part(policies, config).gate)
+    gate = _fresh(policies.gate if config.gate.enabled else None)
     made = {
         name: _leg(config, name, names, columns, policies, legs or {}) if is_on else None
         for name, is_on in config.legs_enabled().items()

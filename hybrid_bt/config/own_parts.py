@@ -22,11 +22,11 @@ from hybrid_bt.brain.legs import leg_named
 from hybrid_bt.brain.legs.kalman import IdlePairs
 from hybrid_bt.brain.pair_selection import find_pairs
 from hybrid_bt.brain.session import Setup
-from hybrid_bt.config import Config, load_config, overridden
+from hybrid_bt.config import Config, Overrides, load_config, overridden
 from hybrid_bt.config.build import LegMaker, Policies, build, load_policy
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.parameters import validated
-from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.errors import ConfigError, check_names
 
 FloatArray = NDArray[np.float64]
 
@@ -98,19 +98,13 @@ def own_policies(
             f"policies is a {type(given).__name__}; give Policies(sac=..., gate=...), and wrap it in a list for "
             "optstrategy, which takes a tuple apart"
         )
-    for kind in own:
-        if kind not in Policies._fields:
-            raise ConfigError(f"policies: there is no {kind!r}{did_you_mean(kind, Policies._fields)}")
+    check_names(own, Policies._fields, "policies: there is no")
     found: dict[str, Any] = {}
     for kind in Policies._fields:
-        if not getattr(config, kind).enabled or kind in legs:
-            found[kind] = None
-        elif own.get(kind) is not None:
-            found[kind] = _as_policy(kind, own[kind])
-        elif given is not None:
-            found[kind] = _as_policy(kind, getattr(given, kind))
-        else:
-            found[kind] = load_policy(getattr(config, kind).file, kind)
+        part, mine = getattr(config, kind), own.get(kind)
+        if mine is None:
+            mine = part.file if given is None else getattr(given, kind)
+        found[kind] = _as_policy(kind, mine) if part.enabled and kind not in legs else None
     return Policies(**found)
 
 
@@ -139,10 +133,8 @@ def own_legs(config: Config, legs: Mapping[str, Any] | None) -> dict[str, LegMak
         Unknown place or name, or something that cannot be called.
     """
     found: dict[str, LegMaker] = {}
+    check_names(legs or (), config.legs_enabled(), "legs: no place")
     for place, leg in (legs or {}).items():
-        places = tuple(config.legs_enabled())
-        if place not in places:
-            raise ConfigError(f"legs: no place {place!r}{did_you_mean(str(place), places)}")
         found[place] = registered(leg) if isinstance(leg, str) else leg
         if not callable(found[place]):
             raise ConfigError(f"legs: {place} is {leg!r}; give a class or function of (symbols, pairs, config)")
@@ -157,10 +149,7 @@ def registered(name: str) -> LegMaker:
 
 
 def own_config(
-    mode: str,
-    file: Config | str | Path | None,
-    overrides: Mapping[str, Mapping[str, object]] | None,
-    switches: Mapping[str, bool | None],
+    mode: str, file: Config | str | Path | None, overrides: Overrides | None, switches: Mapping[str, bool | None]
 ) -> Config:
     """A mode under a file and overrides, or a whole configuration in its place; and parts switched on or off."""
     merged = {section: dict(values) for section, values in (overrides or {}).items()}

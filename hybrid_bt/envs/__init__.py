@@ -16,42 +16,17 @@ from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.config import Config, load_config
 from hybrid_bt.config.build import build, load_policies
-from hybrid_bt.envs.episodes import (
-    Episode,
-    Span,
-    Track,
-    asset_tracks,
-    history_of,
-    portfolio_track,
-    regime_track,
-)
+from hybrid_bt.envs.episodes import Episode, Span, Track, asset_tracks, history_of, portfolio_track, regime_track
 from hybrid_bt.envs.lanes import ASSET, PORTFOLIO, REGIME, SPECS, Lanes, Spec
 from hybrid_bt.envs.trading import TradingEnv
 from hybrid_bt.equations.env_step import NO_LIMITS, UNLEVERED, Task
-from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.errors import check_names
 from hybrid_bt.feeds import load_bars
 
 __all__ = [
-    "ASSET",
-    "NO_LIMITS",
-    "PORTFOLIO",
-    "REGIME",
-    "SPECS",
-    "UNLEVERED",
-    "Episode",
-    "Lanes",
-    "Span",
-    "Spec",
-    "Task",
-    "Track",
-    "TradingEnv",
-    "asset_tracks",
-    "history_of",
-    "portfolio_track",
-    "ready_env",
-    "regime_track",
-    "task_of",
-]
+    "ASSET", "NO_LIMITS", "PORTFOLIO", "REGIME", "SPECS", "UNLEVERED", "Episode", "Lanes", "Span", "Spec", "Task",
+    "Track", "TradingEnv", "asset_tracks", "history_of", "portfolio_track", "ready_env", "regime_track", "task_of",
+]  # fmt: skip
 
 SAMPLE, SAMPLE_PAIRS = ("KO", "PEP", "JNJ"), ("KO:PEP",)
 SAMPLE_SPAN = "2000-01-01", "2009-12-31"  # bars that the policies learned on
@@ -95,11 +70,8 @@ def ready_env(
     ConfigError
         For a term that there is not, and as `TradingEnv`.
     """
-    if spec not in SPECS:
-        raise ConfigError(f"environment: there is no spec {spec!r}{did_you_mean(spec, SPECS)}")
-    for name in terms:
-        if name not in Task._fields:
-            raise ConfigError(f"environment: there is no setting {name!r}{did_you_mean(name, Task._fields)}")
+    check_names([spec], SPECS, "environment: there is no spec")
+    check_names(terms, Task._fields, "environment: there is no setting")
     config = load_config(mode)
     if bars is None:
         bars = load_bars("us20", symbols=SAMPLE).between(*SAMPLE_SPAN)

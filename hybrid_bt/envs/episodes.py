@@ -17,7 +17,7 @@ from hybrid_bt.config import Config
 from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.equations.fusion import Line, legs_traded
 from hybrid_bt.equations.waiting import tied_rows, together_rows, waiting_rows
-from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
+from hybrid_bt.errors import BarsError, ConfigError, check_names
 
 Day = str | np.datetime64
 FloatArray = NDArray[np.float64]
@@ -184,9 +184,8 @@ def draw_episode(
     ConfigError
         For options that there are not, that are no whole numbers, or that lie outside the tracks or a track's span.
     """
+    check_names(options, OPTIONS, "episode: there is no option")
     for name, value in options.items():
-        if name not in OPTIONS:
-            raise ConfigError(f"episode: there is no option {name!r}{did_you_mean(str(name), OPTIONS)}")
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise ConfigError(f"episode: {name} must be a whole number, not {value!r}; leave it out to have one drawn")
     drawn = int(rng.integers(len(tracks)))

@@ -18,7 +18,6 @@ from hybrid_bt.equations import env_step as step
 from hybrid_bt.equations.book import NO_TAPE, Account, Book, Capital, book_of
 from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.equations.env_step import FLOAT_ROWS, INT_ROWS, LAST, ROW, SCALARS, Task, World
-from hybrid_bt.equations.features import CLIP
 from hybrid_bt.errors import ConfigError
 
 #: observations, rewards, how the steps ended
@@ -31,27 +30,19 @@ class Spec(NamedTuple):
     act: step.Act
     see: step.See
     baseline: step.Baseline
-    bounds: Callable[[int, Task], list[tuple[float, float]]]  #: (N, task) -> of each number that `see` writes
     per_asset: bool = False  #: an action holds a number for each asset; else one
+    sees: int = 0  #: numbers that `see` writes of each asset, within +-`CLIP` as features are
     accounts: int = 1  #: of a lane; 2 with a shadow that keeps `base_action`
 
 
-def _weights(n_assets: int, task: Task) -> list[tuple[float, float]]:
-    return [(-CLIP, CLIP)] * n_assets
-
-
-def _nothing(n_assets: int, task: Task) -> list[tuple[float, float]]:
-    return []
-
-
-ASSET = Spec(step.act_asset, step.see_nothing, step.held_for_nothing, _nothing)
-REGIME = Spec(step.act_regime, step.see_nothing, step.shadow_of, _nothing, accounts=2)
-PORTFOLIO = Spec(step.act_portfolio, step.see_weights, step.no_baseline, _weights, per_asset=True)
+ASSET = Spec(step.act_asset, step.see_nothing, step.held_for_nothing)
+REGIME = Spec(step.act_regime, step.see_nothing, step.shadow_of, accounts=2)
+PORTFOLIO = Spec(step.act_portfolio, step.see_weights, step.no_baseline, per_asset=True, sees=1)
 #: every environment that there is
 SPECS = {"Asset": ASSET, "Regime": REGIME, "Portfolio": PORTFOLIO}
 
 
-class Market(NamedTuple):
+class TrackRows(NamedTuple):
     """All tracks, one behind the other: R rows of N assets."""
 
     features: NDArray[np.float32]  #: (R, F)
@@ -64,7 +55,7 @@ class Market(NamedTuple):
     offsets: NDArray[np.int64]  #: first row of each track
 
     @classmethod
-    def of(cls, tracks: Sequence[Track]) -> Market:
+    def of(cls, tracks: Sequence[Track]) -> TrackRows:
         """The tracks laid out."""
         panels, joins = [], any(len(track.sides) > 0 for track in tracks)
         for track in tracks:
@@ -96,7 +87,7 @@ class Lanes:
     Parameters
     ----------
     spec : Spec
-    market : Market
+    market : TrackRows
     task : Task
     n_lanes : int
     cash : float
@@ -115,7 +106,7 @@ class Lanes:
     def __init__(
         self,
         spec: Spec,
-        market: Market,
+        market: TrackRows,
         task: Task,
         n_lanes: int,
         *,
@@ -126,7 +117,7 @@ class Lanes:
         n_assets, n_accounts = market.panel.shape[2], n_lanes * spec.accounts
         self.n_lanes, self.waiting = n_lanes, set(range(n_lanes))
         self._offsets, self._features = market.offsets.tolist(), market.features
-        self._n_seen = market.features.shape[1] + len(spec.bounds(n_assets, task))
+        self._n_seen = market.features.shape[1] + spec.sees * n_assets
         self._asked = np.zeros((n_lanes, n_assets if spec.per_asset else 1), np.float32)
         self._now: Outcome | None = self._fresh() if reuse else None
         self._next: Outcome | None = self._fresh() if reuse else None

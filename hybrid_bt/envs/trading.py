@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.account.replay import checked_terms
 from hybrid_bt.envs.episodes import Track, draw_episode
-from hybrid_bt.envs.lanes import REGIME, Lanes, Market, Spec
+from hybrid_bt.envs.lanes import REGIME, Lanes, Spec, TrackRows
 from hybrid_bt.equations.book import Account, Capital
 from hybrid_bt.equations.compiled import have_numba
 from hybrid_bt.equations.env_step import GOES_ON, RUINED, Task
@@ -83,15 +83,14 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
         self._cash, self.task = _checked_task(cash, task)
         self.compiled = have_numba() if compiled is None else compiled and have_numba()
         n, low, high = len(self.tracks[0].symbols), self.task.low, self.task.high
+        n_seen = self.tracks[0].features.shape[1] + kind.sees * n
         self.action_space = gym.spaces.Box(low, high, (n if kind.per_asset else 1,), np.float32)
-        features = [(-CLIP, CLIP)] * self.tracks[0].features.shape[1]
-        ends = np.array([*features, *kind.bounds(n, self.task)], np.float32).reshape(-1, 2)
-        self.observation_space = gym.spaces.Box(ends[:, 0], ends[:, 1], dtype=np.float32)
+        self.observation_space = gym.spaces.Box(-CLIP, CLIP, (n_seen,), np.float32)
         self._ready()
 
     def _ready(self) -> None:
         """Room for a lane, which is made anew in a copy."""
-        self._market = Market.of(self.tracks)
+        self._market = TrackRows.of(self.tracks)
         self._lane = self.lanes(1, compiled=self.compiled)
         self._asked = np.zeros(self.action_space.shape or 1, np.float32)
         self._seen = np.zeros(self.observation_space.shape or 1, np.float32)

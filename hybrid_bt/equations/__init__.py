@@ -3,7 +3,7 @@ compiled code."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -28,3 +28,4 @@ Numbers: TypeAlias = Row[float]
 Table: TypeAlias = Row[Row[float]]
 Written: TypeAlias = Cells[float]
 Lines: TypeAlias = Row[Cells[float]]  #: a table that is written
+Pairs: TypeAlias = Sequence[tuple[int, int]]  #: columns (y, x) of each pair, (P,)

@@ -39,18 +39,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from hybrid_bt.equations import Numbers, Row, Table
-from hybrid_bt.equations.book import (
-    Account,
-    Book,
-    Tape,
-    balance,
-    check_submitted,
-    execute,
-    first_bars,
-    mark,
-    open_account,
-    worth,
-)
+from hybrid_bt.equations.book import Account, Book, Tape, balance, check_submitted, execute, mark, open_account, worth
 from hybrid_bt.equations.costs import Costs, commission, interest, interest_rates, reads_cash
 from hybrid_bt.equations.sizing import OrderRules, fit_to_cash, join_orders, order_size, submission_order
 
@@ -117,6 +106,15 @@ def _fill_waiting(
     return cash, kept, rejected, fills, paid
 
 
+def _first_bars(book: Book, seen: int, close_row: Numbers) -> int:
+    """Append the symbols that have their first bar to the order of marking."""
+    for i in range(len(close_row)):
+        if book.close[i] == 0.0 and close_row[i] == close_row[i]:
+            book.marked[seen] = i
+            seen += 1
+    return seen
+
+
 def broker_day(
     account: Account, book: Book, t: int, day: int, open_row: Numbers, close_row: Numbers, costs: Costs, tape: Tape
 ) -> Account:
@@ -147,7 +145,7 @@ def broker_day(
         checked = waiting, rejected
         cash, waiting, rejected, fills, paid = _fill_waiting(account, book, t, checked, cash, open_row, costs, tape)
     if seen < len(close_row):
-        seen = first_bars(book, seen, close_row)
+        seen = _first_bars(book, seen, close_row)
     equity = cash + mark(book, seen, day, close_row, costs.leverage)
     if t < len(tape.cash):
         tape.cash[t] = balance(cash, book, seen, costs.leverage)[0] if costs.leverage > 1.0 else cash

@@ -17,6 +17,8 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Ge, Le
 
+from hybrid_bt.equations.bundles import Bundle
+
 NEUTRAL_RISK = 3.0
 HALF_RANGE = 2.0  #: from neutral to the highest risk, 5
 
@@ -60,11 +62,7 @@ def blend(regime: float, advice: Advice, params: ManagerParams) -> float:
 
 
 def multipliers(
-    proposed: Sequence[float],
-    held: Sequence[float],
-    hedges: Sequence[tuple[int, ...]],
-    advice: Advice,
-    params: ManagerParams,
+    proposed: Sequence[float], held: Sequence[float], hedges: Sequence[Bundle], advice: Advice, params: ManagerParams
 ) -> tuple[list[float], list[int]]:
     """m per symbol, (N,), and the symbols they come from.
 

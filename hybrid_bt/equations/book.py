@@ -166,15 +166,6 @@ def execute(
     return executed, entry, cash, fee
 
 
-def first_bars(book: Book, seen: int, close_row: Numbers) -> int:
-    """Append the symbols that have their first bar to the order of marking."""
-    for i in range(len(close_row)):
-        if book.close[i] == 0.0 and close_row[i] == close_row[i]:
-            book.marked[seen] = i
-            seen += 1
-    return seen
-
-
 def balance(cash: float, book: Book, seen: int, leverage: float) -> tuple[float, float, float]:
     """C, G and S of `hybrid_bt.equations.costs`: cash with longs paid for in full, entry value of longs, of shorts."""
     longs, shorts = 0.0, 0.0

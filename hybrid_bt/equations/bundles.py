@@ -18,7 +18,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from hybrid_bt.equations import Cells, Numbers, Row, Written
+from hybrid_bt.equations import Numbers, Row, Written
 
 ROUNDING = 1e-12  #: relative; what was scaled to a limit meets it only so nearly
 PASSES = 8
@@ -158,8 +158,3 @@ def joined(n_symbols: int, bundles: Iterable[Bundle]) -> list[int]:
             least = min(whole)
             labels = [least if label in whole else label for label in labels]
     return labels
-
-
-def is_open(sides: Cells[float], first: int, end: int) -> bool:
-    """Whether a bundle is wanted at all."""
-    return any(sides[s] != 0.0 for s in range(first, end))

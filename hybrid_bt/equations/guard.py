@@ -17,21 +17,10 @@ always allowed. 0 switches a rule off; with all of them off nothing is changed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from hybrid_bt.equations.guard_limits import (
-    BRAKE,
-    DAY,
-    FAILED,
-    KILLED,
-    GuardFacts,
-    GuardParams,
-    Wanted,
-    is_active,
-    limited,
-    sent,
-)
+from hybrid_bt.equations import Pairs
+from hybrid_bt.equations.guard_limits import BRAKE, DAY, FAILED, KILLED, GuardFacts, GuardParams, Wanted, keep_limits
 
 
 class GuardState(NamedTuple):
@@ -51,12 +40,7 @@ def initial_guard() -> GuardState:
 
 
 def guard_step(
-    state: GuardState,
-    wanted: Wanted,
-    facts: GuardFacts,
-    pairs: Sequence[tuple[int, int]],
-    params: GuardParams,
-    band: float,
+    state: GuardState, wanted: Wanted, facts: GuardFacts, pairs: Pairs, params: GuardParams, band: float
 ) -> tuple[GuardState, int]:
     """Let a bar's targets pass, or cut them down in place.
 
@@ -76,10 +60,7 @@ def guard_step(
     if not facts.equity > 0.0:
         return state, 0
     mask = _wanted_at_all(state, wanted, facts, params)
-    if is_active(params):
-        mask |= limited(wanted, facts, pairs, params)
-        mask |= sent(wanted, facts, pairs, params, band)
-    return state, mask
+    return state, mask | keep_limits(wanted, facts, pairs, params, band)
 
 
 def _remembered(state: GuardState, facts: GuardFacts, params: GuardParams) -> GuardState:

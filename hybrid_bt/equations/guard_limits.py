@@ -15,8 +15,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from annotated_types import Ge, Lt
 
-from hybrid_bt.equations import Numbers
-from hybrid_bt.equations.bundles import PASSES, ROUNDING, Bundle, Layout, bundles_of, hold_to, layout_of, net_into
+from hybrid_bt.equations import Numbers, Pairs
+from hybrid_bt.equations.bundles import PASSES, ROUNDING, Layout, bundles_of, hold_to, layout_of, net_into
 
 #: bit i of a mask says that rule i changed what was wanted
 RULES = (
@@ -99,7 +99,14 @@ class Wanted(NamedTuple):
     together: Sequence[int] = ()  #: (N,) symbols of the same label are one decision; empty for nobody
 
 
-def limited(wanted: Wanted, facts: GuardFacts, pairs: Sequence[tuple[int, int]], params: GuardParams) -> int:
+def keep_limits(wanted: Wanted, facts: GuardFacts, pairs: Pairs, params: GuardParams, band: float) -> int:
+    """Cut what is wanted down to the limits, and far enough to be ordered; the mask of the rules that did."""
+    if not is_active(params):
+        return 0
+    return _limited(wanted, facts, pairs, params) | _sent(wanted, facts, pairs, params, band)
+
+
+def _limited(wanted: Wanted, facts: GuardFacts, pairs: Pairs, params: GuardParams) -> int:
     """Cut what is wanted down to the limits, hedges as a whole.
 
     What is kept (NaN) is cut only where a limit asks for it, as what stands alone. A cut hedge may lay bare what its
@@ -110,7 +117,7 @@ def limited(wanted: Wanted, facts: GuardFacts, pairs: Sequence[tuple[int, int]],
     n, own = len(targets), len(sides)
     keeps = [can and target != target for target, can in zip(targets, facts.delivered, strict=True)]
     inert = [kept or not can for kept, can in zip(keeps, facts.delivered, strict=True)]
-    alone = layout_of([bundles_of_all(layout), [(i,) for i in range(n)]])
+    alone = layout_of([[columns for _, columns in bundles_of(layout)], [(i,) for i in range(n)]])
     work = [0.0 if inert[i] else side for i, side in zip(layout.columns, sides, strict=True)]
     work += [held if kept else 0.0 for held, kept in zip(facts.held, keeps, strict=True)]
     book, mask = _Book(work, alone, facts), 0
@@ -129,11 +136,6 @@ def limited(wanted: Wanted, facts: GuardFacts, pairs: Sequence[tuple[int, int]],
     return mask
 
 
-def bundles_of_all(layout: Layout) -> list[Bundle]:
-    """Columns of each bundle."""
-    return [columns for _, columns in bundles_of(layout)]
-
-
 class _Book:
     """Sides that can be cut, what they come to, and what is held of symbols that cannot be traded."""
 
@@ -143,7 +145,7 @@ class _Book:
         self.targets = [0.0] * len(facts.held)
         net_into(self.targets, sides, layout)
 
-    def hold_once(self, pairs: Sequence[tuple[int, int]], params: GuardParams) -> int:
+    def hold_once(self, pairs: Pairs, params: GuardParams) -> int:
         """Each limit once; those that were broken."""
         mask = 0
         for rule, bounds in (
@@ -157,7 +159,7 @@ class _Book:
         mask |= GROSS if self._shrink(everyone, self._gross_factor(everyone, params.gross_limit)) else 0
         return mask | (NET if self._shrink(everyone, self._net_factor(params.net_limit)) else 0)
 
-    def factors(self, pairs: Sequence[tuple[int, int]], params: GuardParams) -> list[float]:
+    def factors(self, pairs: Pairs, params: GuardParams) -> list[float]:
         """Each of which keeps a limit, if everything is multiplied by it."""
         bounds = zip(self._most(params.asset_limit), self._room(params.max_order_notional), strict=True)
         singles = [min(two) / abs(target) for two, target in zip(bounds, self.targets, strict=True) if target != 0.0]
@@ -203,7 +205,7 @@ class _Book:
         return min(max((math.copysign(limit, net) - fixed) / movable, 0.0), 1.0)
 
 
-def sent(wanted: Wanted, facts: GuardFacts, pairs: Sequence[tuple[int, int]], params: GuardParams, band: float) -> int:
+def _sent(wanted: Wanted, facts: GuardFacts, pairs: Pairs, params: GuardParams, band: float) -> int:
     """Where the rebalance band would hold back a reduction and leave a limit broken, reduce by a band.
 
     Symbols that are one decision are cut by one factor, the smallest that the band lets pass.
@@ -223,7 +225,7 @@ def sent(wanted: Wanted, facts: GuardFacts, pairs: Sequence[tuple[int, int]], pa
     as_held = [held if stuck else target for target, held, stuck in zip(targets, facts.held, held_back, strict=True)]
     alone = layout_of([[(i,) for i in range(len(as_held))]])
     known = [value if value == value else 0.0 for value in as_held]
-    broken = limited(Wanted(as_held, known, alone), facts, pairs, params._replace(max_order_notional=0.0))
+    broken = _limited(Wanted(as_held, known, alone), facts, pairs, params._replace(max_order_notional=0.0))
     for stuck in {label for label, is_stuck in zip(labels, held_back, strict=True) if is_stuck} if broken else ():
         columns = [i for i, label in enumerate(labels) if label == stuck]
         rests = [(abs(facts.held[i]) - band * PAST_BAND) / abs(targets[i]) for i in columns if targets[i] != 0.0]

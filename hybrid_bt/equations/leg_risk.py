@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from hybrid_bt.equations import Cells, Lines, Numbers, Row, Table
+from hybrid_bt.equations import Cells, Lines, Numbers, Row, Table, Written
 from hybrid_bt.equations.bundles import Layout
 
 GAIN = 1.0 - 0.5 ** (1.0 / 120.0)  #: half-life of half a year of daily bars
@@ -73,13 +73,7 @@ def risk_bars(memory: LegMemory, seen: Seen, amounts: Table, layout: Layout, pai
 
 
 def _want(
-    wanted: Row[Cells[float]],
-    seen: Seen,
-    t: int,
-    amounts: Numbers,
-    layout: Layout,
-    pair_of: Row[int],
-    risk: Cells[float],
+    wanted: Row[Cells[float]], seen: Seen, t: int, amounts: Numbers, layout: Layout, pair_of: Row[int], risk: Written
 ) -> None:
     """Net the wishes of a bar into `wanted`, and write w_t^2 of each leg to `risk`."""
     volatility, rho = seen.volatility[t], seen.correlation[t]

@@ -14,7 +14,7 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Ge, Gt
 
-from hybrid_bt.equations import Cells, Row, Table
+from hybrid_bt.equations import Cells, Lines, Table
 
 
 class PairRules(NamedTuple):
@@ -39,6 +39,15 @@ class PairRules(NamedTuple):
         if not self.min_hedge_ratio < self.max_hedge_ratio:
             return f"min_hedge_ratio {self.min_hedge_ratio} must be below max_hedge_ratio {self.max_hedge_ratio}"
         return ""
+
+
+class PairBars(NamedTuple):
+    """What T bars show of P pairs, (T, P) each."""
+
+    fresh: Table
+    zscores: Table
+    spreads: Table
+    ratios: Table  #: hedge ratios as known before each bar
 
 
 class PairPosition(NamedTuple):
@@ -97,17 +106,9 @@ def amounts_of(position: PairPosition, n_pairs: int, rules: PairRules) -> tuple[
     return unit, -(unit * position.hedge_ratio)
 
 
-def hold_bars(
-    held: Cells[PairPosition],
-    fresh: Table,
-    zscores: Table,
-    spreads: Table,
-    ratios: Table,
-    rules: PairRules,
-    amounts: Row[Cells[float]],
-) -> None:
+def hold_bars(held: Cells[PairPosition], seen: PairBars, rules: PairRules, amounts: Lines) -> None:
     """Step what is held (P,) over T bars of (T, P), in place, and write amounts of y and x, pair by pair: (T, 2 P)."""
-    n_pairs = len(held)
+    n_pairs, (fresh, zscores, spreads, ratios) = len(held), seen
     for p in range(n_pairs):
         position = held[p]
         for t in range(len(fresh)):

@@ -15,7 +15,7 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Ge
 
-from hybrid_bt.equations import Cells, Numbers, Row, Table
+from hybrid_bt.equations import Lines, Numbers, Row, Table, Written
 from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.equations.costs import Costs
 
@@ -48,7 +48,7 @@ def keep_of(half_life_bars: float) -> float:
     return 0.5 ** (1.0 / half_life_bars) if half_life_bars > 0.0 else 0.0
 
 
-def score_bar(scores: Cells[float], actions: Numbers, warm: Row[bool], keep: float) -> None:
+def score_bar(scores: Written, actions: Numbers, warm: Row[bool], keep: float) -> None:
     """Low-pass the standard scores of a bar's actions, (N,), in place; assets that are not warm have score 0."""
     n, mean, squares = 0, 0.0, 0.0
     for i, action in enumerate(actions):
@@ -67,12 +67,7 @@ def score_bar(scores: Cells[float], actions: Numbers, warm: Row[bool], keep: flo
 
 
 def tilt_bars(
-    shares: Row[Cells[float]],
-    scores: Cells[float],
-    actions: Table,
-    volatility: Table,
-    warm: Row[Row[bool]],
-    params: TiltParams,
+    shares: Lines, scores: Written, actions: Table, volatility: Table, warm: Row[Row[bool]], params: TiltParams
 ) -> None:
     """Shares (T, N) that sum to one, 0 for assets that are not warm, from actions (T, N).
 
@@ -98,7 +93,7 @@ def tilt_bars(
             shares[t][i] = shares[t][i] / whole if whole > 0.0 else 0.0
 
 
-def lean(sides: Cells[float], amounts: Numbers, volatility: Numbers, layout: Layout, share: float) -> None:
+def lean(sides: Written, amounts: Numbers, volatility: Numbers, layout: Layout, share: float) -> None:
     """Write the sides of the base, its departures from equal risk to the power `share`; 1 keeps it, 0 switches off.
 
     Parameters

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.metrics import measures
+from hybrid_bt.account.metrics import FloatArray, measures
 from hybrid_bt.account.registry import RISK_OFF, Panel, Terms, account, traded_at
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.brain.hybrid import Hybrid
@@ -24,12 +24,11 @@ from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.config.task import Task
 from hybrid_bt.equations.advice import NEUTRAL_RISK, Advice
 from hybrid_bt.equations.waiting import withheld
-from hybrid_bt.evidence.bootstrap import Interval, bootstrap
+from hybrid_bt.evidence import Interval, bootstrap
 from hybrid_bt.files.texts import csv_of_rows, end_days
 from hybrid_bt.news.answers import LEXICON, Recorded, RiskSetup
 from hybrid_bt.news.desk import SAMPLE_NAME, RiskStage, open_desk
 
-FloatArray = NDArray[np.float64]
 WHOLE = "whole span"
 OFF, GIVEN, DELAYED = "off", "on", "delayed"  #: variants: no advice, as it is given, a bar late
 FEWEST_BARS = 40  #: of a side of the cut-off; fewer say nothing

@@ -33,7 +33,7 @@ import numpy as np
 from hybrid_bt.account.metrics import FloatArray, elapsed_years, measures, simple_returns
 from hybrid_bt.account.records import RunRecord
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.bootstrap import FEWEST_BARS, N_RESAMPLES, Draws, bootstrap, figure
+from hybrid_bt.evidence import FEWEST_BARS, N_RESAMPLES, Draws, bootstrap, figure
 from hybrid_bt.files.texts import end_days
 
 ACCOUNT, HURDLE = "hybrid", "vol-target"

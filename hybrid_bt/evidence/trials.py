@@ -16,16 +16,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.errors import ConfigError, os_errors
 from hybrid_bt.files import append_line
-from hybrid_bt.files.texts import end_days, flat, plain
+from hybrid_bt.files.texts import end_days, flat, json_object, plain
 
 if TYPE_CHECKING:
     from hybrid_bt.account.metrics import Summary
     from hybrid_bt.bars import Bars
+    from hybrid_bt.config.task import Task
 
 LEDGER = "runs.jsonl"
 FORMAT = 1
+ELSEWHERE = "pass --no-ledger, or write elsewhere"
 #: keys of a run's configuration that move no order of the hybrid, or that the prices' sha256 stands for already
 NOT_TRIED = ("mode", "data", "symbols", "start", "benchmark", "allow_in_sample", "seed", "kalman_fitted")
 
@@ -58,7 +60,7 @@ def trial_of(
     from hybrid_bt import __version__
 
     span, tried = end_days(bars.stamps), plain(config)
-    entry: dict[str, Any] = plain(
+    return plain(
         {
             "command": command,
             "version": __version__,
@@ -72,7 +74,23 @@ def trial_of(
             **more,
         }
     )
-    return entry
+
+
+def study_trial(task: Task, summary: Summary, **more: object) -> dict[str, Any]:
+    """The line of a study of a task; `more` as in `trial_of`."""
+    config, policies = _tried(task)
+    known = {"data_sha256": task.market.bars.sha256, **more}
+    return trial_of("study", task.traded, config, policies, summary, **known)
+
+
+def study_key(task: Task) -> str:
+    """What makes two studies one trial (`configuration_key`)."""
+    return configuration_key(*_tried(task), end_days(task.traded.stamps)[0])
+
+
+def _tried(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
+    config = {"mode": task.mode, "pairs": list(task.market.pairs), **task.config.numbers()}
+    return config, task.policies.sha256s()
 
 
 def append_trial(path: Path, entry: Mapping[str, Any]) -> None:
@@ -89,10 +107,8 @@ def append_trial(path: Path, entry: Mapping[str, Any]) -> None:
         If the file cannot be written to.
     """
     text = json.dumps({"format": FORMAT, "when": datetime.now(UTC).isoformat(timespec="seconds"), **entry})
-    try:
+    with os_errors(ConfigError, f"ledger: cannot write to {path}", ELSEWHERE):
         append_line(path, text)
-    except OSError as error:
-        raise _cannot_write(path, error.strerror or str(error)) from None
 
 
 def check_ledger(path: Path) -> None:
@@ -103,14 +119,11 @@ def check_ledger(path: Path) -> None:
     ConfigError
     """
     home = next(folder for folder in path.absolute().parents if folder.exists())
-    if path.is_dir():
-        raise _cannot_write(path, os.strerror(errno.EISDIR))
-    if not os.access(path if path.exists() else home, os.W_OK):
-        raise _cannot_write(path, os.strerror(errno.EACCES))
-
-
-def _cannot_write(path: Path, why: str) -> ConfigError:
-    return ConfigError(f"ledger: cannot write to {path}: {why}; pass --no-ledger, or write elsewhere")
+    with os_errors(ConfigError, f"ledger: cannot write to {path}", ELSEWHERE):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not os.access(path if path.exists() else home, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def read_trials(path: Path) -> Ledger:
@@ -121,13 +134,9 @@ def read_trials(path: Path) -> Ledger:
     ConfigError
         If the file cannot be read.
     """
-    try:
-        lines = [line for line in path.read_bytes().splitlines() if line.strip()]
-    except FileNotFoundError:
-        return Ledger([], 0)
-    except OSError as error:
-        raise ConfigError(f"ledger: cannot read {path}: {error.strerror or error}") from None
-    trials = [trial for line in lines if (trial := _parsed(line)) is not None]
+    with os_errors(ConfigError, f"ledger: cannot read {path}"):
+        lines = [line for line in path.read_bytes().splitlines() if line.strip()] if path.exists() else []
+    trials = [trial for line in lines if (trial := json_object(line)) is not None]
     return Ledger(trials, len(lines) - len(trials))
 
 
@@ -155,11 +164,3 @@ def others_tried(ledger: Ledger, data_sha256: str, but: str = "") -> dict[str, A
         if trial.get("data_sha256") == data_sha256 and str(trial.get("config_sha256")) != but:
             found[str(trial.get("config_sha256"))] = flat(trial).get("result.sharpe")
     return found
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        trial = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return trial if isinstance(trial, dict) else None

@@ -7,18 +7,25 @@ is killed leaves what was there before, and perhaps a hidden `.part` or `.hybrid
 from __future__ import annotations
 
 import errno
+import io
 import os
 import secrets
 import shutil
+import struct
 import tempfile
-from collections.abc import Iterator, Sequence
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from hybrid_bt.errors import ConfigError
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["append_line", "lock", "whole_file", "whole_folder", "write_whole"]
+from hybrid_bt.errors import ConfigError, os_errors
+
+__all__ = ["append_line", "lock", "read_arrays", "whole_file", "whole_folder", "write_arrays", "write_whole"]
 
 
 def write_whole(path: Path, *content: bytes | memoryview) -> None:
@@ -71,15 +78,12 @@ def whole_folder(out: Path, ours: Sequence[str] = ()) -> Iterator[Path]:
     home = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     workshop = None
     try:
-        workshop = Path(tempfile.mkdtemp(prefix=".hybrid-bt-", dir=home))  # from there a rename reaches `out`
-        fresh, earlier = workshop / "fresh", workshop / "earlier"
-        fresh.mkdir()
-        yield fresh
-        _move_in(fresh, out, earlier, ours)
-    except OSError as error:
-        raise ConfigError(
-            f"out: cannot write to {out}: {error.strerror or error}; give another folder with --out"
-        ) from error
+        with os_errors(ConfigError, f"out: cannot write to {out}", "give another folder with --out"):
+            workshop = Path(tempfile.mkdtemp(prefix=".hybrid-bt-", dir=home))  # from there a rename reaches `out`
+            fresh, earlier = workshop / "fresh", workshop / "earlier"
+            fresh.mkdir()
+            yield fresh
+            _move_in(fresh, out, earlier, ours)
     finally:
         if workshop is not None:
             shutil.rmtree(workshop, ignore_errors=True)
@@ -110,6 +114,21 @@ def _move_in(fresh: Path, out: Path, earlier: Path, ours: Sequence[str]) -> None
         for source, target in reversed(done):
             os.replace(target, source)
         raise
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Arrays by name as one `.npz`, whole; errors as `write_whole`."""
+    with whole_file(path) as part, part.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
+    """What `write_arrays` wrote; None if there is no such file, or it is damaged."""
+    try:
+        with zipfile.ZipFile(path) as file:  # whose checksums `np.load` passes by where it stops early
+            return {name.removesuffix(".npy"): np.load(io.BytesIO(file.read(name))) for name in file.namelist()}
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error):
+        return None
 
 
 def append_line(path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -82,6 +83,15 @@ def html_row(tag: str, texts: Iterable[str], kinds: Sequence[str] = (), mark: st
 def html_image(path: Path, about: str) -> str:
     """A PNG within the page."""
     return f'<img alt="{about}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
+
+
+def json_object(line: bytes) -> dict[str, Any] | None:
+    """Of a line of a journal; None where it is none, as behind a crash."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

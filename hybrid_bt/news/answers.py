@@ -16,8 +16,9 @@ from typing import Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ValidationError, model_validator
 
-from hybrid_bt.errors import ConfigError, NewsError, first_fault
+from hybrid_bt.errors import ConfigError, NewsError, first_fault, os_errors
 from hybrid_bt.files import append_line
+from hybrid_bt.files.texts import json_object
 from hybrid_bt.news.chat import KEY_VARIABLE, ChatScorer
 from hybrid_bt.news.lexicon import LexiconScorer
 from hybrid_bt.news.store import SAMPLE
@@ -70,23 +71,17 @@ def read_recorded(path: Path, scorer: str) -> Iterator[Recorded]:
     NewsError
         If the file cannot be read, or a line of this scorer is no verdict.
     """
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if one := _line(line, scorer, f"{path}:{number}"):
-                    yield one
-    except OSError as error:
-        why = error.strerror or error
-        raise NewsError(f"verdicts: cannot read {path}: {why}; record them with --risk record") from None
+    remedy = "record them with --risk record"
+    with os_errors(NewsError, f"verdicts: cannot read {path}", remedy), path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if one := _line(line, scorer, f"{path}:{number}"):
+                yield one
 
 
 def _line(line: bytes, scorer: str, where: str) -> Recorded | None:
     """None for another scorer's, and for one that a crash cut off, whose verdict is then a miss."""
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(entry, dict) or entry.get("scorer") != scorer:
+    entry = json_object(line)
+    if entry is None or entry.get("scorer") != scorer:
         return None
     try:
         return Recorded.model_validate(entry)
@@ -183,12 +178,9 @@ class Answers:
         self.counts["asked"] += 1
         self.counts["failed"] += one.verdict is None
         add_up(self.counts, one.usage)
-        if self._path is None:
-            return
-        try:
-            append_line(self._path, json.dumps(one.model_dump(mode="json"), sort_keys=True))
-        except OSError as error:
-            raise NewsError(f"verdicts: cannot write to {self._path}: {error.strerror or error}") from None
+        if self._path is not None:
+            with os_errors(NewsError, f"verdicts: cannot write to {self._path}"):
+                append_line(self._path, json.dumps(one.model_dump(mode="json"), sort_keys=True))
 
 
 class RiskSetup(NamedTuple):

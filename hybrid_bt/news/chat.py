@@ -18,8 +18,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from hybrid_bt.errors import ConfigError
-from hybrid_bt.news.documents import clean
+from hybrid_bt.errors import ConfigError, library
+from hybrid_bt.news import clean
 from hybrid_bt.news.verdicts import MARKET, RiskRequest, RiskVerdict, ScorerError, add_up, checked_verdict
 
 if TYPE_CHECKING:
@@ -97,11 +97,9 @@ class ChatScorer:
     @cached_property
     def _client(self) -> httpx.Client:
         """Made when it is first needed: a replay needs none."""
-        try:
-            import httpx
-        except ImportError:
-            raise ConfigError("a model is asked through httpx: pip install 'hybrid_bt[llm]'") from None
-        return httpx.Client(timeout=self._timeout, follow_redirects=False)
+        module = library("httpx", "llm", "a model is asked through httpx")
+        client: httpx.Client = module.Client(timeout=self._timeout, follow_redirects=False)
+        return client
 
     def _answer(self, talk: list[dict[str, str]]) -> str:
         client = self._client

@@ -24,8 +24,8 @@ from hybrid_bt.config import Config
 from hybrid_bt.config.parts import NewsConfig
 from hybrid_bt.equations.advice import NEUTRAL_RISK, Advice
 from hybrid_bt.errors import NewsError
+from hybrid_bt.news import US_PER_DAY, clock_of, is_daily, say_us
 from hybrid_bt.news.answers import Answers, Asked, Recorded, RiskSetup, answers_of
-from hybrid_bt.news.documents import US_PER_DAY, clock_of, is_daily, say_us
 from hybrid_bt.news.embeddings import EMBEDDINGS, EmbeddingRanker
 from hybrid_bt.news.index import BM25, Selected, index_of
 from hybrid_bt.news.store import SAMPLE, DocumentStore, documents_named
@@ -104,7 +104,7 @@ class Desk:
         return RiskRequest(say_us(cutoff), documents)
 
     def _passage(self, place: int) -> Passage:
-        one = self._store.get(int(self.index.number[place]))
+        one = self._store.get(self.index.ids[place])
         return Passage(one.id, say_us(one.published_at), one.source, one.title, one.text[: self.config.document_chars])
 
 

@@ -84,17 +84,17 @@ class EmbeddingRanker:
     def __init__(self, store: DocumentStore, model: MiniLM | None = None) -> None:
         self._store, self._model = store, model or MiniLM()
         self.name = f"{EMBEDDINGS}:{self._model.name}"
-        self._known: dict[int, FloatArray] = {}
+        self._known: dict[str, FloatArray] = {}
 
-    def scores(self, numbers: Sequence[int]) -> FloatArray:
-        """Cosines of documents, by their numbers in the store, to the query, (C,)."""
-        fresh = [number for number in dict.fromkeys(numbers) if number not in self._known]
+    def scores(self, ids: Sequence[str]) -> FloatArray:
+        """Cosines of documents of the store to the query, (C,)."""
+        fresh = [name for name in dict.fromkeys(ids) if name not in self._known]
         texts = (f"{one.title}\n{one.text}"[:MOST_CHARS] for one in map(self._store.get, fresh))
         vectors = dict(zip(fresh, self._vectors(texts), strict=True))
         if vectors:
             (query,) = self._vectors(iter([" ".join(QUERY)]))
-            self._known |= {number: (vector * query).sum() for number, vector in vectors.items()}
-        return np.array([self._known[number] for number in numbers], dtype=np.float64)
+            self._known |= {name: (vector * query).sum() for name, vector in vectors.items()}
+        return np.array([self._known[name] for name in ids], dtype=np.float64)
 
     def _vectors(self, texts: Iterator[str]) -> Iterator[FloatArray]:
         """One per text: as kept, else made and kept."""

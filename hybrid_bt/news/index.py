@@ -14,10 +14,6 @@ bars is a few array operations.
 
 from __future__ import annotations
 
-import io
-import struct
-import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -28,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.files import write_whole
-from hybrid_bt.news.documents import US_PER_DAY
+from hybrid_bt.files import read_arrays, write_arrays
+from hybrid_bt.news import US_PER_DAY, Document
 from hybrid_bt.news.lexicon import QUERY, word_counts
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import MARKET
@@ -37,7 +33,7 @@ from hybrid_bt.news.verdicts import MARKET
 if TYPE_CHECKING:
     from hybrid_bt.news.embeddings import EmbeddingRanker
 
-FORMAT = "index-4"  #: of what is kept, the query's words among it
+FORMAT = "index-5"  #: of what is kept, the query's words among it
 SUFFIX = ".index.npz"  #: of the file beside a store
 BM25 = "bm25"
 K1, B = 1.5, 0.75
@@ -67,12 +63,17 @@ def visible_at(published_at: NDArray[np.int64], first_seen_at: NDArray[np.int64]
     return np.where(first_seen_at == UNKNOWN, later, np.maximum(first_seen_at, published_at))
 
 
+def visible(documents: Sequence[Document]) -> IntArray:
+    """`visible_at` of documents, (D,)."""
+    seen = [UNKNOWN if one.first_seen_at is None else one.first_seen_at for one in documents]
+    return visible_at(np.array([one.published_at for one in documents], dtype=np.int64), np.array(seen, dtype=np.int64))
+
+
 class DocumentIndex:
     """Moments, symbols and counts of D documents, in the order of their visibility, as `index_of` makes them."""
 
     def __init__(self, arrays: Arrays, ranker: EmbeddingRanker | None = None) -> None:
         self._ranker = ranker
-        self.number: IntArray = arrays["number"]  #: (D,) in the store
         self.visible: IntArray = arrays["visible"]  #: (D,) microseconds, UTC, ascending
         self.length: IntArray = arrays["length"]  #: (D,) words
         #: words in all of the first n documents, (D + 1,)
@@ -91,7 +92,7 @@ class DocumentIndex:
         self._digests = arrays["digests"].tobytes()
 
     def __len__(self) -> int:
-        return len(self.number)
+        return len(self.visible)
 
     def content(self, place: int) -> str:
         """sha256 of a document."""
@@ -141,7 +142,7 @@ class DocumentIndex:
         if self._ranker is None:
             scores = self.bm25(groups // len(names), places, cutoffs)
         else:
-            scores = self._ranker.scores(self.number[places].tolist())
+            scores = self._ranker.scores([self.ids[place] for place in places.tolist()])
         order = np.lexsort((-np.round(scores, DECIMALS), groups))
         groups, best = groups[order], places[order].tolist()
         starts = np.flatnonzero(np.diff(groups, prepend=-1))
@@ -184,52 +185,38 @@ def index_of(store: DocumentStore, ranker: EmbeddingRanker | None = None) -> Doc
     path = Path(f"{store.path}{SUFFIX}")
     with store.snapshot():  # another process may add documents meanwhile: token and documents are of one moment
         key = f"{FORMAT} {store.token()}"
-        arrays = _kept(path, key)
-        if arrays is None:
+        arrays: Arrays | None = read_arrays(path)
+        if arrays is None or str(arrays.get("key")) != key:
             arrays = _built(store)
-            content = io.BytesIO()
-            np.savez(content, key=np.array(key), **arrays)  # type: ignore[arg-type]
             with suppress(OSError):  # where nothing can be written, it is made again next time
-                write_whole(path, content.getvalue())
+                write_arrays(path, {"key": np.array(key), **arrays})
     return DocumentIndex(arrays, ranker)
 
 
-def _kept(path: Path, key: str) -> Arrays | None:
-    """Arrays that were kept under this key; None if there are none, those of other documents, or damaged ones."""
-    try:
-        with zipfile.ZipFile(path) as file:  # whose checksums `np.load` passes by where it stops early
-            kept = {name.removesuffix(".npy"): np.load(io.BytesIO(file.read(name))) for name in file.namelist()}
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error):
-        return None
-    return kept if str(kept.get("key")) == key else None
-
-
 def _built(store: DocumentStore) -> Arrays:
-    known: list[tuple[Any, ...]] = []
+    known: list[Document] = []
     cut: list[tuple[int, list[tuple[int, int]]]] = []
-    rows = store.rows()
-    while batch := list(islice(rows, BATCH)):
-        known += [row[:-2] for row in batch]
-        cut += word_counts([f"{title}\n{text}" for *_, title, text in batch])
-    first_seen = np.array([UNKNOWN if row[5] is None else row[5] for row in known], dtype=np.int64)
-    moments = visible_at(np.array([row[4] for row in known], dtype=np.int64), first_seen)
-    order = np.lexsort((np.array([row[1] for row in known], dtype="S64"), moments)).tolist()
+    documents = store.documents()
+    while batch := list(islice(documents, BATCH)):
+        known += [one._replace(text="") for one in batch]
+        cut += word_counts([f"{one.title}\n{one.text}" for one in batch])
+    moments = visible(known)
+    order = np.lexsort((np.array([one.sha256 for one in known], dtype="S64"), moments)).tolist()
     known, cut = [known[i] for i in order], [cut[i] for i in order]
     found = [pairs for _, pairs in cut]
     of = defaultdict[str, list[int]](list)
-    for place, row in enumerate(known):
-        for name in row[3].split() or (MARKET,):
+    for place, one in enumerate(known):
+        for name in one.symbols or (MARKET,):
             of[name].append(place)
     words, counted = np.array([pair for pairs in found for pair in pairs], dtype=np.int32).reshape(-1, 2).T
     sizes = [len(pairs) for pairs in found]
     return {
         "sha256": np.array(store.sha256()),
-        "n_unseen": np.array((first_seen == UNKNOWN).sum()),
-        "number": np.array([row[0] for row in known], dtype=np.int64),
+        "n_unseen": np.array(sum(one.first_seen_at is None for one in known)),
         "visible": moments[order],
         "length": np.array([length for length, _ in cut], dtype=np.int32),
-        "digests": np.frombuffer(bytes.fromhex("".join(row[1] for row in known)), dtype=np.uint8),
-        "ids": _packed([row[2] for row in known]),
+        "digests": np.frombuffer(bytes.fromhex("".join(one.sha256 for one in known)), dtype=np.uint8),
+        "ids": _packed(one.id for one in known),
         "symbols": _packed(of),
         "symbol_sizes": np.array([len(places) for places in of.values()], dtype=np.int32),
         "symbol_places": np.array([place for places in of.values() for place in places], dtype=np.int32),

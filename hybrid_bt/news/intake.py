@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hybrid_bt.errors import NewsError
-from hybrid_bt.news.documents import MAX_CHARS, Document, checked_document
+from hybrid_bt.errors import NewsError, library
+from hybrid_bt.news import MAX_CHARS, Document, checked_document
 
 MAX_LINE = 4 * MAX_CHARS  #: characters of one line of JSON
 PAGES = (".txt", ".md", ".pdf")  #: one document a file
@@ -118,11 +118,9 @@ def _csv(path: Path) -> Rows:
 
 
 def _parquet(path: Path) -> Rows:
-    try:
-        import pyarrow
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise NewsError(f"{path}: Parquet needs pyarrow: pip install 'hybrid_bt[parquet]'") from None
+    pyarrow, pq = (
+        library(name, "parquet", f"{path}: Parquet needs pyarrow", NewsError) for name in ("pyarrow", "pyarrow.parquet")
+    )
     try:
         with pq.ParquetFile(path) as file:
             _check_columns(path, file.schema_arrow.names)

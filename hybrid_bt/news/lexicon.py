@@ -1,6 +1,6 @@
 """Verdicts from word lists: deterministic, offline, no model. The default scorer.
 
-Sentiment is VADER's (Hutto and Gilbert 2014, ICWSM), its lexicon widened by the words of finance below, or, where the
+Sentiment is VADER's (Hutto and Gilbert 2014, ICWSM), its lexicon widened by words of finance, or, where the
 user has the file, that of Loughran and McDonald (2011, Journal of Finance 66(1)), whose licence forbids to ship it.
 Severity counts words that name a danger to the holder of a position.
 
@@ -12,49 +12,24 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 from hybrid_bt.equations.advice import NEUTRAL_RISK
-from hybrid_bt.errors import NewsError
+from hybrid_bt.errors import NewsError, library
 from hybrid_bt.news.verdicts import MARKET, MAX_REASON, RiskRequest, RiskVerdict, SymbolRisk
 
-_GRAVE = """
-bankruptcy bankrupt insolvency insolvent default defaults defaulted fraud fraudulent crash crashed collapse collapsed
-plunge plunged plummeted panic catastrophe catastrophic meltdown bailout seized halted suspended pandemic emergency
-explosion
-"""
-_BAD = """
-downgrade downgraded lawsuit investigation subpoena restatement impairment recall recalled breach layoffs warning warned
-shortfall selloff sell-off volatility crisis recession war invasion sanctions outbreak outage spill writedown write-down
-resigned contagion slump slumped tumbled
-"""
+_WORDS = tomllib.loads((resources.files("hybrid_bt.news") / "words.toml").read_text(encoding="utf-8"))
 #: danger to the holder of a position, points of risk each
-SEVERE = dict.fromkeys(_GRAVE.split(), 0.75) | dict.fromkeys(_BAD.split(), 0.4)
+SEVERE: dict[str, float] = {word: some["points"] for some in _WORDS["severe"] for word in some["words"].split()}
 MOST_SEVERITY = 2.0
-#: words of finance that VADER does not know or takes otherwise; its scale runs from -4 to 4
-VALENCES = {
-    "beat": 1.2, "beats": 1.2, "upgrade": 1.6, "upgraded": 1.6, "rally": 1.6, "rallied": 1.6, "rebound": 1.4,
-    "rebounded": 1.4, "dividend": 0.8, "buyback": 0.9, "outperform": 1.5, "record": 0.6, "downgrade": -1.9,
-    "downgraded": -1.9, "bankruptcy": -3.2, "default": -2.4, "defaults": -2.4, "plunge": -2.6, "plunged": -2.6,
-    "tumbled": -2.2, "slump": -2.0, "slumped": -2.0, "selloff": -2.2, "recession": -2.4, "impairment": -1.8,
-    "restatement": -2.0, "recall": -1.6, "layoffs": -1.8, "shortfall": -1.7, "lawsuit": -1.6, "volatility": -1.0,
-    "share": 0.0, "shares": 0.0, "gross": 0.0, "interest": 0.0, "vice": 0.0, "treasury": 0.0, "liability": 0.0,
-}  # fmt: skip
-_TREND = "rally rallied trend momentum streak extended accelerated surge surged uptrend downtrend"
-_REVERSAL = "rebound rebounded reversal reversed whipsaw overreaction recovered range-bound choppy overshoot snapback"
-TREND, REVERSAL = frozenset(_TREND.split()), frozenset(_REVERSAL.split())
-_SOUGHT = """
-risk loss losses decline declined fell drop plunge crash crisis default bankruptcy fraud investigation lawsuit recall
-downgrade downgraded warning warned cut cuts layoffs restatement impairment volatility panic selloff war sanctions
-outage breach accident spill explosion shortfall miss missed weak recession inflation outbreak pandemic emergency halt
-halted
-resign resigned suspended delay guidance uncertainty record rally trend reversal rebound
-"""
-QUERY = tuple(_SOUGHT.split())  #: what relevance looks for; a change of it is a change of `index.FORMAT`
+TREND, REVERSAL = (frozenset(_WORDS["regime"][name].split()) for name in ("trend", "reversal"))
+QUERY: tuple[str, ...] = tuple(_WORDS["query"]["words"].split())  #: what relevance looks for
 HALF_SURE = 4.0  #: words about the regime at which half the confidence is reached
 VETO_SENTIMENT = -0.5  #: of the market, at the highest severity
 MEMORY = 50_000  #: readings kept
@@ -64,10 +39,7 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 def word_counts(texts: list[str]) -> Iterator[tuple[int, list[tuple[int, int]]]]:
     """Words in all, and how often each word of the query, of every text."""
-    try:
-        import bm25s
-    except ImportError:
-        raise NewsError("documents are ranked by bm25s: pip install 'hybrid_bt[news]'") from None
+    bm25s = library("bm25s", "news", "documents are ranked by bm25s", NewsError)
     cut = bm25s.tokenize(texts, stopwords="en", return_ids=True, show_progress=False)
     wanted = {cut.vocab[word]: i for i, word in enumerate(QUERY) if word in cut.vocab}
     for ids in cut.ids:
@@ -166,12 +138,9 @@ def _cited(request: RiskRequest, read: dict[str, list[Reading]]) -> tuple[str, .
 
 
 def _vader() -> Callable[[str], float]:
-    try:
-        from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
-    except ImportError:
-        raise NewsError("the lexicon needs vaderSentiment: pip install 'hybrid_bt[news]'") from None
-    analyzer = SentimentIntensityAnalyzer()
-    analyzer.lexicon.update(VALENCES)
+    vader = library("vaderSentiment.vaderSentiment", "news", "the lexicon needs vaderSentiment", NewsError)
+    analyzer = vader.SentimentIntensityAnalyzer()
+    analyzer.lexicon.update(_WORDS["valences"])
 
     def sentiment(text: str) -> float:
         """Mean over the sentences that say anything."""

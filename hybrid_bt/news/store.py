@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_bt.errors import NewsError
-from hybrid_bt.news.documents import Document, say_us
+from hybrid_bt.news import Document, say_us
 from hybrid_bt.news.intake import read_documents
 
 SAMPLE = "sample"  #: the embedded documents, by name
@@ -98,9 +98,9 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
         query = f"SELECT {_COLUMNS} FROM documents WHERE {where} ORDER BY published_at, number"
         yield from map(_document, self._rows(query, arguments))
 
-    def get(self, number: int) -> Document:
-        """A document by its number."""
-        return _document(self._one(f"SELECT {_COLUMNS} FROM documents WHERE number = ?", number))
+    def get(self, name: str) -> Document:
+        """A document by its id."""
+        return _document(self._one(f"SELECT {_COLUMNS} FROM documents WHERE id = ?", name))
 
     def find(self, name: str) -> Document:
         """A document by its id, or by the beginning of its sha256.
@@ -115,11 +115,6 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
         if len(found) != 1:
             raise NewsError(f"documents: {len(found)} documents are called {name!r}; `hybrid-bt news list` shows ids")
         return found[0]
-
-    def rows(self) -> Iterator[tuple[Any, ...]]:
-        """(number, sha256, id, symbols, published_at, first_seen_at, title, text), in the order of addition."""
-        columns = "number, sha256, id, symbols, published_at, first_seen_at, title, text"
-        return self._rows(f"SELECT {columns} FROM documents ORDER BY number")
 
     def sha256(self) -> str:
         """Digest of every document's content and moments; the order in which they were added does not matter."""

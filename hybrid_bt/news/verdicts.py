@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from hybrid_bt.equations.advice import NEUTRAL_RISK
 from hybrid_bt.errors import ConfigError, NewsError, first_fault
-from hybrid_bt.news.documents import clean
+from hybrid_bt.news import clean
 
 MARKET = "*"  #: stands among symbols for documents about the market as a whole
 MAX_REASON = 280

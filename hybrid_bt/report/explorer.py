@@ -24,9 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.flows import fill_arrays
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.brain.managed import ManagedPaths
+from hybrid_bt.brain.laid import ManagedPaths
 from hybrid_bt.equations.advice import NEUTRAL_RISK
 from hybrid_bt.equations.guard_limits import RULES
 from hybrid_bt.report.style import ACCOUNT_LINES, in_sample_spans, run_text, sample_stamp
@@ -112,7 +111,7 @@ def _guard_acted(record: RunRecord) -> bool:
 def _arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
     """Everything that is one per bar, bar and symbol, bar and pair, or fill; row-major."""
     wanted, hybrid, pairs = record.decisions, record.accounts["hybrid"], record.pairs
-    fills = fill_arrays(hybrid)
+    fills = hybrid.fills
     single: dict[str, Any] = {
         "close": record.bars.close,
         **{f"leg:{name}": targets for name, targets in wanted.legs.items()},

@@ -33,6 +33,7 @@ HELD: Look = dict(alpha=0.14, linewidths=0, antialiaseds=False, zorder=1)
 AT_THE_END: Look = dict(
     xycoords="axes fraction", xytext=(5, 0), textcoords="offset points", va="center", size=8.5, annotation_clip=False
 )
+BESIDE: Look = dict(textcoords="offset points", va="center", size=8, color=GREY)
 # Date labels by spacing (years, months, days, hours, minutes, seconds), and those of ticks that begin a larger unit.
 TICKS = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%S.%f"]
 FIRST_TICKS = ["", "%Y", "%d %b", "%d %b", "%H:%M", "%H:%M"]
@@ -186,16 +187,8 @@ def value_bars(axes: Axes, names: list[str], values: FloatArray, colors: list[st
     room = 0.3 * (high - low) or 1.0  # for the figure beside the longest bar
     axes.set_xlim(low - room if low < 0.0 else 0.0, high + room if high > 0.0 or low == 0.0 else 0.0)
     for place, value in zip(places, values, strict=True):
-        axes.annotate(
-            style.money(value),
-            (value, place),
-            xytext=(3 if value >= 0 else -3, 0),
-            textcoords="offset points",
-            va="center",
-            ha="left" if value >= 0 else "right",
-            size=8,
-            color=GREY,
-        )
+        shift, side = (3, "left") if value >= 0 else (-3, "right")
+        axes.annotate(style.money(value), (value, place), xytext=(shift, 0), ha=side, **BESIDE)
     axes.axvline(0.0, color=GREY, linewidth=0.8)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.tick_params(axis="x", labelbottom=False, length=0)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.flows import FillArrays, by_symbol, fill_arrays
-from hybrid_bt.account.records import RunRecord
+from hybrid_bt.account.flows import by_symbol
+from hybrid_bt.account.metrics import FloatArray
+from hybrid_bt.account.records import Fills, RunRecord
 from hybrid_bt.report import marks
 from hybrid_bt.report.style import BLUE, GREY, INK, ORANGE, VERMILLION, Margins, money, panels
 from hybrid_bt.report.tables import hybrid_flows
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
@@ -135,7 +135,7 @@ def trades(record: RunRecord, dates: FloatArray, symbols: Sequence[str] = ()) ->
     symbols : sequence of str
         Up to four are drawn large, with the position below; by default the most traded ones are, in small.
     """
-    fills, flows = fill_arrays(record.accounts["hybrid"]), hybrid_flows(record)
+    fills, flows = record.accounts["hybrid"].fills, hybrid_flows(record)
     chosen = [record.bars.index_of(symbol) for symbol in dict.fromkeys(symbols)]
     draw = _large if 0 < len(chosen) <= MOST_DETAILED else _small
     figure, drawn = draw(record, fills, flows.exposure, chosen, dates)
@@ -147,7 +147,7 @@ def trades(record: RunRecord, dates: FloatArray, symbols: Sequence[str] = ()) ->
 
 
 def _large(
-    record: RunRecord, fills: FillArrays, exposure: FloatArray, chosen: list[int], dates: FloatArray
+    record: RunRecord, fills: Fills, exposure: FloatArray, chosen: list[int], dates: FloatArray
 ) -> tuple[Figure, dict[int, Axes]]:
     figure, grid = panels(
         record,
@@ -171,9 +171,9 @@ def _large(
     return figure, drawn
 
 
-def _shares(record: RunRecord, fills: FillArrays) -> FloatArray:
+def _shares(record: RunRecord, fills: Fills) -> FloatArray:
     """Notional of each fill as a share of that day's equity: comparable over years, as money would not be."""
-    equity = record.accounts["hybrid"].equity[fills.bar]
+    equity: FloatArray = record.accounts["hybrid"].equity[fills.bar]
     return np.divide(fills.notional, equity, out=np.zeros_like(equity), where=equity > 0.0)
 
 
@@ -190,7 +190,7 @@ def _position(axes: Axes, record: RunRecord, held: FloatArray, dates: FloatArray
 
 
 def _small(
-    record: RunRecord, fills: FillArrays, exposure: FloatArray, chosen: list[int], dates: FloatArray
+    record: RunRecord, fills: Fills, exposure: FloatArray, chosen: list[int], dates: FloatArray
 ) -> tuple[Figure, dict[int, Axes]]:
     n = record.bars.n_symbols
     traded = np.bincount(fills.symbol, fills.notional, n)
@@ -233,7 +233,7 @@ def _largest(mine: BoolArray, shares: FloatArray) -> BoolArray:
     return marked
 
 
-def _marks(axes: Axes, fills: FillArrays, mine: BoolArray, dates: FloatArray, areas: FloatArray) -> None:
+def _marks(axes: Axes, fills: Fills, mine: BoolArray, dates: FloatArray, areas: FloatArray) -> None:
     for buys, marker, color in ((fills.size > 0.0, "^", BLUE), (fills.size <= 0.0, "v", VERMILLION)):
         rows = mine & buys
         looks: marks.Look = dict(marker=marker, color=color, linewidths=0, alpha=0.85, zorder=3)

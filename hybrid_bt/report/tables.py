@@ -14,10 +14,10 @@ import numpy as np
 
 from hybrid_bt.account.attribution import Contributions, contributions
 from hybrid_bt.account.conditional import Condition, conditional_rows
-from hybrid_bt.account.flows import Flows, by_symbol, exposures, fill_arrays, flows_of, marked_close
-from hybrid_bt.account.metrics import Summary, drawdown, summarise
+from hybrid_bt.account.flows import Flows, by_symbol, exposures, flows_of, marked_close
+from hybrid_bt.account.metrics import Summary, drawdown
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.brain.managed import ManagedPaths
+from hybrid_bt.brain.laid import ManagedPaths
 from hybrid_bt.brain.records import Decisions
 from hybrid_bt.equations.guard_limits import rule_names
 from hybrid_bt.files.texts import cells, csv_of_columns, stamp_texts
@@ -37,30 +37,12 @@ HEADLINES = {
 BARS_AT_ONCE = 128  #: of `decisions.csv` and `pairs.csv`
 
 
-def account_summary(record: RunRecord, name: str) -> Summary:
-    """Every measure of one account, net of its commissions and borrow interest."""
-    path = record.accounts[name]
-    fills = fill_arrays(path)
-    return summarise(
-        path.equity,
-        record.bars.stamps,
-        record.bars.bars_per_year,
-        traded_notional=float(fills.notional.sum()),
-        costs=float(fills.commission.sum() + path.borrow.sum()),
-    )
-
-
-def summaries(record: RunRecord) -> dict[str, Summary]:
-    """Account name -> its measures, in the record's order (`hybrid` first)."""
-    return {name: account_summary(record, name) for name in record.accounts}
-
-
 def headline_rows(record: RunRecord) -> list[tuple[str, ...]]:
     """The summary as people read it, the same in the terminal and on pages: account, then `HEADLINES`."""
     formats = HEADLINES.values()
     return [
         (account, *(format(getattr(summary, field), how) for field, how in formats))
-        for account, summary in summaries(record).items()
+        for account, summary in record.summary().items()
     ]
 
 
@@ -87,7 +69,7 @@ def write_table(record: RunRecord, name: str, folder: Path) -> Path:
 
 
 def _summary(record: RunRecord) -> Columns:
-    rows = summaries(record)
+    rows = record.summary()
     stamps = stamp_texts(record.bars.stamps)
     dates = {"start_date": stamps[:1] * len(rows), "end_date": stamps[-1:] * len(rows)}
     return {"account": list(rows)} | dates | _fields_of(rows.values(), Summary._fields[2:])
@@ -115,7 +97,7 @@ def _equity(record: RunRecord) -> Columns:
 
 
 def _fills(record: RunRecord) -> Columns:
-    fills = fill_arrays(record.accounts["hybrid"])
+    fills = record.accounts["hybrid"].fills
     stamps = stamp_texts(record.bars.stamps)
     return {
         "datetime": [stamps[row] for row in fills.bar],

@@ -29,7 +29,7 @@ from hybrid_bt.account.records import RunRecord
 from hybrid_bt.files.texts import TEXT, html_image, html_row, html_table, real_minus, stamp_texts
 from hybrid_bt.report import quantstats_page as quantstats
 from hybrid_bt.report.style import in_sample_spans, run_text, sample_stamp
-from hybrid_bt.report.tables import HEADLINES, account_summary, headline_rows
+from hybrid_bt.report.tables import HEADLINES, headline_rows
 
 TEARSHEET = "tearsheet.html"
 ROUNDING = 1e-9  #: relative to the larger value; two orders of summation differ by some 1e-13
@@ -134,7 +134,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
     behind = f"; the policies were trained until {trained}" if trained else ""
     sample = f"IN SAMPLE: {', '.join(spans)}" if spans else "out of sample, all bars"
     checksum = record.facts.get("data", {}).get("sha256", record.bars.sha256)  # of the warm-up too, where it is known
-    paid = account_summary(record, "hybrid").costs
+    paid = record.accounts["hybrid"].summary(record.bars).costs
     policies = record.facts.get("policies", {})
     return [
         ("mode", str(record.config.get("mode", "not named"))),

@@ -9,7 +9,7 @@ import pytest
 from report_cases import make_record
 
 from hybrid_bt.account.attribution import contributions
-from hybrid_bt.account.records import AccountPath
+from hybrid_bt.account.records import AccountPath, Fills
 from hybrid_bt.backtest import run_backtest
 from hybrid_bt.brain.laid import netted
 from hybrid_bt.brain.records import Decisions, PairPaths
@@ -54,7 +54,7 @@ def test_a_pair_by_hand():
     pairs = PairPaths(("Y:X",), blank, beta, blank, blank, blank, blank, blank, np.ones((t, 1)))
     profit = 20 * 0.5 - 10 * 0.1
     equity = np.array([1000.0, 1000.0, 1000.0, 1000.0 + profit])
-    account = AccountPath(equity, equity, np.tile([20.0, -10.0], (t, 1)), flat(t), ())
+    account = AccountPath(equity, equity, np.tile([20.0, -10.0], (t, 1)), flat(t), Fills.of(()))
     # the open of the last bar is its close, so the decision before the last two is what was held
     found = contributions(account, decisions, pairs, [(0, 1)], close, close)
     y, x, m, b = 0.05, 0.01, 0.03, 0.5
@@ -76,7 +76,7 @@ def test_a_pair_keeps_the_ratio_of_its_entry_while_the_filter_moves_on():
     pairs = PairPaths(("Y:X",), blank, beta, blank, blank, blank, blank, blank, position)
     profit = 20 * 0.5 - 10 * 0.1
     equity = np.array([1000.0] * 4 + [1000.0 + profit])
-    account = AccountPath(equity, equity, np.vstack([flat(3), [[20.0, -10.0]] * 2]), flat(t), ())
+    account = AccountPath(equity, equity, np.vstack([flat(3), [[20.0, -10.0]] * 2]), flat(t), Fills.of(()))
     found = contributions(account, decisions, pairs, [(0, 1)], close, close)
     y, x, m, b = 0.05, 0.01, 0.03, 0.8
     assert found["kalman_spread"][-1] == pytest.approx(200 * ((y - m) - b * (x - m)))

@@ -8,7 +8,7 @@ import backtrader as bt
 import numpy as np
 
 from hybrid_bt.account.flows import by_symbol, flows_of, marked_close
-from hybrid_bt.account.records import AccountPath, Fill
+from hybrid_bt.account.records import AccountPath, Fill, Fills
 from hybrid_bt.account.replay import days_of
 from hybrid_bt.analyzers.ledger import Ledger
 from hybrid_bt.envs import NO_LIMITS, PORTFOLIO, Span, Task, Track, TradingEnv
@@ -224,6 +224,6 @@ def hand_account() -> tuple[AccountPath, Panel]:
         equity=np.array([1000.0, 1047.0, 1085.5]),
         size=np.array([[0.0, 0.0], [50.0, -10.0], [0.0, -10.0]]),
         borrow=np.array([[0.0, 0.0], [0.0, 0.0], [0.0, 0.5]]),
-        fills=fills,
+        fills=Fills.of(fills),
     )
     return path, panel

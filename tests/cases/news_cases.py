@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from hybrid_bt.news import checked_document
 from hybrid_bt.news.answers import Asked
 from hybrid_bt.news.chat import CLOSE, ChatScorer
-from hybrid_bt.news.documents import checked_document
 from hybrid_bt.news.index import DocumentIndex
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import MARKET, Passage, RiskRequest
@@ -33,7 +33,7 @@ def store_of(*rows: tuple[str, str, str], unseen: bool = False) -> DocumentStore
 
 
 def text_of(store: DocumentStore, index: DocumentIndex, place: int) -> str:
-    return store.get(int(index.number[place])).text
+    return store.get(index.ids[place]).text
 
 
 SECRET = "sk-very-secret-4711"

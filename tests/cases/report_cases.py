@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hybrid_bt.account.records import AccountPath, Fill, RunRecord
+from hybrid_bt.account.records import AccountPath, Fill, Fills, RunRecord
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.laid import netted
 from hybrid_bt.brain.records import Decisions, PairPaths
@@ -37,7 +37,7 @@ def make_account(bars: Bars, *, every: float, seed: int) -> AccountPath:
     rng = np.random.default_rng(seed)
     t, n = bars.close.shape
     cash, held, mark = START, np.zeros(n), np.zeros(n)
-    path = AccountPath(np.zeros(t), np.zeros(t), np.zeros((t, n)), np.zeros((t, n)), (), 2)
+    path = AccountPath(np.zeros(t), np.zeros(t), np.zeros((t, n)), np.zeros((t, n)), Fills.of(()), 2)
     fills = []
     for row in range(t):
         path.borrow[row] = np.where(held < 0, -held * mark * 0.01 / 365, 0.0)
@@ -51,7 +51,7 @@ def make_account(bars: Bars, *, every: float, seed: int) -> AccountPath:
                 held[symbol] += size
         mark = np.where(np.isnan(bars.close[row]), mark, bars.close[row])
         path.cash[row], path.size[row], path.equity[row] = cash, held, cash + float(held @ mark)
-    return dataclasses.replace(path, fills=tuple(fills))
+    return dataclasses.replace(path, fills=Fills.of(fills))
 
 
 def make_record(

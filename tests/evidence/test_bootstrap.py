@@ -11,8 +11,7 @@ from brain_cases import random_bars
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence import bootstrap_bars
-from hybrid_bt.evidence.bootstrap import stationary_rows
+from hybrid_bt.evidence import bootstrap_bars, stationary_rows
 
 
 def holed() -> Bars:

@@ -31,7 +31,7 @@ from hybrid_bt.config import load_config
 from hybrid_bt.config.build import Policies, load_policies
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.errors import InSampleError
-from hybrid_bt.evidence.study import published
+from hybrid_bt.evidence.study import markets as judged
 from hybrid_bt.evidence.study.leave_out import sharpe_draws
 from hybrid_bt.evidence.study.markets import ACCOUNTS, SETTINGS, MarketJob, task_on
 from hybrid_bt.feeds import load_bars
@@ -212,8 +212,8 @@ def test_wealth_is_the_product_of_what_the_weights_earned(seed: int, n: int) -> 
     relatives = growth / np.vstack([np.ones(n), growth[:-1]])
     days = np.busday_offset("2001-01-15", np.arange(60)).astype("M8[ns]")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(published, "online_weights", lambda algorithm, closes: held)
-        free, net, _ = published.wealth("any", growth, days, Costs(fee_bps=3.0, spread_bps=0.0, leverage=2.0))
+        patch.setattr(judged, "online_weights", lambda algorithm, closes: held)
+        free, net, _ = judged.wealth("any", growth, days, Costs(fee_bps=3.0, spread_bps=0.0, leverage=2.0))
     assert free[-1] / free[0] == pytest.approx(np.prod((held[1:] * relatives).sum(axis=1)), rel=1e-5)
     assert net[-1] < free[-1]
 
@@ -223,14 +223,14 @@ def test_wealth_is_the_product_of_what_the_weights_earned(seed: int, n: int) -> 
     ("algorithm", "name", "printed"),
     [
         (algorithm, name, wealth)
-        for algorithm, row in published.PRINTED.items()
-        for name, wealth in zip(published.SETS, row, strict=True)
+        for algorithm, row in judged.PRINTED.items()
+        for name, wealth in zip(judged.SETS, row, strict=True)
         if wealth is not None and (name not in ("nyse_o", "nyse_n") or algorithm in ("BAH", "CRP"))
     ],
 )
 def test_the_printed_table_is_reproduced(algorithm: str, name: str, printed: float) -> None:
     closes = np.column_stack(list(read_set(name).values()))
-    free, net, _ = published.wealth(algorithm, closes, business_days(name, len(closes)), Costs(leverage=2.0))
+    free, net, _ = judged.wealth(algorithm, closes, business_days(name, len(closes)), Costs(leverage=2.0))
     assert free[-1] / free[0] == pytest.approx(printed, rel=0.011)
     assert net[-1] < free[-1]
 

@@ -28,9 +28,9 @@ from hybrid_bt.config import load_config
 from hybrid_bt.config.build import policy_path
 from hybrid_bt.config.task import prepare
 from hybrid_bt.errors import BarsError, ConfigError, PolicyError
-from hybrid_bt.evidence.study.findings import Plan, _crossing
+from hybrid_bt.evidence.study import Plan, _crossing
 from hybrid_bt.evidence.study.jobs import BAR_BY_BAR, ENSEMBLE, Lessons, VoiceJob, opinions_of, run_job, split
-from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, Store, execute, joined, trade_jobs
+from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, Runner, joined, trade_jobs
 from hybrid_bt.evidence.trials import append_trial, configuration_key, others_tried, read_trials
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.policies.frozen import FrozenPolicy
@@ -159,10 +159,11 @@ def test_a_killed_study_goes_on_to_the_same_tables(studied: Path, tmp_path: Path
 def test_every_backend_gives_the_same_arrays(backend: str, tmp_path: Path):
     jobs = [voice(0), voice(1)]
     here = [run_job(job) for job in jobs]
-    there = execute(jobs, Store(tmp_path / "cells"), backend=backend, n_jobs=2)
-    for mine, theirs in zip(here, there, strict=True):
-        assert mine.key == theirs.key and not theirs.failure
-        assert all(np.array_equal(mine.arrays[name], theirs.arrays[name]) for name in mine.arrays)
+    there, failures = Runner(tmp_path / "cells", backend, 2).run(dict(enumerate(jobs)))
+    assert not failures and list(there) == [0, 1]
+    for mine, theirs in zip(here, there.values(), strict=True):
+        assert (tmp_path / "cells" / f"{mine.key}.npz").exists()
+        assert all(np.array_equal(mine.arrays[name], theirs[name]) for name in mine.arrays)
 
 
 def test_a_failed_cell_is_told_and_not_kept(tmp_path: Path):
@@ -170,8 +171,8 @@ def test_a_failed_cell_is_told_and_not_kept(tmp_path: Path):
         raise ConfigError("legs: no luck")
 
     job = VoiceJob("broken", voice().task._replace(legs={"kalman": broken}))
-    (result,) = execute([job], Store(tmp_path), n_jobs=1)
-    assert "no luck" in result.failure and not list(tmp_path.iterdir())
+    found, failures = Runner(tmp_path).run({"only": job})
+    assert not found and "no luck" in failures["broken"] and not list(tmp_path.iterdir())
 
 
 def test_windows_with_policies_of_their_own_are_joined_bar_by_bar():

@@ -16,10 +16,9 @@ from hybrid_bt.commands.news import main as news
 from hybrid_bt.commands.run import main as run
 from hybrid_bt.config import load_config
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.news import embeddings
+from hybrid_bt.news import clock_of, embeddings
 from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.desk import Desk
-from hybrid_bt.news.documents import clock_of
 from hybrid_bt.news.embeddings import EmbeddingRanker, MiniLM
 from hybrid_bt.news.index import index_of
 from hybrid_bt.news.lexicon import QUERY, LexiconScorer
@@ -69,8 +68,10 @@ def test_meaning_is_found_where_no_word_is_shared(model: MiniLM) -> None:
 
 def test_scores_are_cosines_and_depend_on_the_document_alone(model: MiniLM) -> None:
     store = store_of(*rows())
-    scores = EmbeddingRanker(store, model).scores([1, 2, 3, 4])
-    assert [EmbeddingRanker(store, model).scores([n])[0] for n in (1, 2, 3, 4)] == scores.tolist()
+    by_text = {one.text: one.id for one in store.documents()}
+    ids = [by_text[text] for text in TEXTS]
+    scores = EmbeddingRanker(store, model).scores(ids)
+    assert [EmbeddingRanker(store, model).scores([one])[0] for one in ids] == scores.tolist()
     vectors = model.model.encode([f"\n{text}" for text in TEXTS])  # in one batch, not scaled
     query = model.model.encode(" ".join(QUERY))
     cosines = vectors @ query / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query)

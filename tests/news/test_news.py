@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from hybrid_bt.commands.news import main
 from hybrid_bt.errors import NewsError
-from hybrid_bt.news.documents import Document, checked_document, instant_us, say_us
+from hybrid_bt.news import Document, checked_document, instant_us, say_us
 from hybrid_bt.news.index import visible_at
 from hybrid_bt.news.intake import read_documents
 from hybrid_bt.news.store import DocumentStore, open_store
@@ -86,7 +86,7 @@ def test_same_text_about_the_same_symbols_is_kept_once_and_the_first_stays(tmp_p
         first = document("dividend", id="one", symbols="KO")
         assert store.add([first, document("dividend", "2010-01-01", id="two", symbols=["KO"])]) == (1, 1)
         assert store.add([document("dividend", symbols=["PEP"]), first]) == (1, 1)
-        assert store.get(1) == first and len(store) == 2
+        assert store.get(first.id) == first and len(store) == 2
 
 
 def test_revision_under_the_same_id_is_refused_and_nothing_is_added(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_damaged_store_is_one_clear_line(tmp_path: Path) -> None:
     answer = news("list", "--store", path)
     assert answer.exit_code == 2 and "cannot read" in answer.stderr and "restore the file" in answer.stderr
     with DocumentStore(path, write=True) as store:
-        for use in (store.sha256, lambda: list(store.rows()), lambda: store.add([document("one more")])):
+        for use in (store.sha256, lambda: list(store.documents()), lambda: store.add([document("one more")])):
             with pytest.raises(NewsError, match=r"cannot (read|write)"):
                 use()
 

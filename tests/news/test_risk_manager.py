@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
 
@@ -24,10 +25,10 @@ from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.evidence.audit.replays import last_rows
 from hybrid_bt.evidence.audit.watch import CHANGES, audit_documents
 from hybrid_bt.feeds import load_bars
+from hybrid_bt.news import Document, checked_document, clock_of, closes_early, instant_us, is_daily, say_us
 from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.desk import Desk, RiskStage
-from hybrid_bt.news.documents import checked_document, clock_of, closes_early, instant_us, is_daily, say_us
-from hybrid_bt.news.index import index_of, visible_at
+from hybrid_bt.news.index import index_of, visible
 from hybrid_bt.news.lexicon import QUERY, LexiconScorer
 from hybrid_bt.news.store import DocumentStore, documents_named, open_store
 from hybrid_bt.news.verdicts import MARKET, Masked, Passage, RiskRequest, RiskVerdict, ScorerError
@@ -151,7 +152,7 @@ def test_ranks_are_those_of_bm25s_on_the_documents_known_then() -> None:
     cutoffs = np.array(clock_of(CONFIG, True).cutoffs(DAYS))
     for row in (5, 12, 20):
         known = np.flatnonzero(index.visible <= cutoffs[row])
-        texts = ["\n" + store.get(int(n)).text for n in index.number[known]]
+        texts = ["\n" + store.get(index.ids[place]).text for place in known]
         oracle = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
         oracle.index(bm25s.tokenize(texts, stopwords="en", show_progress=False), show_progress=False)
         expected = oracle.get_scores([word for word in QUERY if word in oracle.vocab_dict])
@@ -363,10 +364,10 @@ def test_audit_of_documents_is_clean_and_finds_a_planted_leak(monkeypatch: pytes
     documents = list(documents_named("sample").documents())
     assert audit_documents(stack, documents, LexiconScorer(), every=30).findings == []
 
-    def two_days_early(published: np.ndarray, seen: np.ndarray) -> np.ndarray:
-        return visible_at(published, seen) - 2 * 86_400_000_000
+    def two_days_early(documents: Sequence[Document]) -> np.ndarray:
+        return visible(documents) - 2 * 86_400_000_000
 
-    monkeypatch.setattr("hybrid_bt.news.index.visible_at", two_days_early)
+    monkeypatch.setattr("hybrid_bt.news.index.visible", two_days_early)
     found = audit_documents(stack, documents, LexiconScorer(), every=2).findings
     assert {finding.how for finding in found} == set(CHANGES)
 

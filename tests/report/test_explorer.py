@@ -14,7 +14,7 @@ import pytest
 from report_cases import make_record
 
 from hybrid_bt.bars import Bars
-from hybrid_bt.brain.managed import ManagedPaths
+from hybrid_bt.brain.laid import ManagedPaths
 from hybrid_bt.config import load_config
 from hybrid_bt.equations.guard_limits import RULES
 from hybrid_bt.report.explorer import page, write_explorer

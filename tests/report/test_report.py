@@ -15,12 +15,12 @@ import pytest
 from places import CASES, ROOT
 from report_cases import ACCOUNTS, START, TABLES, T, column, contents, make_record, rows
 
-from hybrid_bt.account.flows import fill_arrays, marked_close, round_trips
-from hybrid_bt.account.records import AccountPath, Fill, RunRecord
-from hybrid_bt.brain.managed import ManagedPaths
+from hybrid_bt.account.flows import marked_close, round_trips
+from hybrid_bt.account.records import Fill, Fills, RunRecord
+from hybrid_bt.brain.laid import ManagedPaths
 from hybrid_bt.equations.guard_limits import rule_names
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.report import result, write_report
+from hybrid_bt.report import PICTURES, write_report
 from hybrid_bt.report import tables as tables_of_a_run
 from hybrid_bt.report.tables import write_table
 
@@ -123,8 +123,8 @@ def test_a_fill_names_the_bar_of_its_decision(tables):
 
 def test_trades_are_positions_opened():
     sizes = [5.0, 5.0, -10.0, -5.0, 10.0]  # open, add, close, open short, flip
-    path = AccountPath(*np.zeros((4, 1)), tuple(Fill(k, k - 1, 0, size, 1.0, 0.0) for k, size in enumerate(sizes, 1)))
-    assert round_trips(fill_arrays(path), 2).tolist() == [3, 0]
+    fills = Fills.of(Fill(k, k - 1, 0, size, 1.0, 0.0) for k, size in enumerate(sizes, 1))
+    assert round_trips(fills, 2).tolist() == [3, 0]
 
 
 def test_a_missing_bar_is_marked_at_the_last_close():
@@ -191,7 +191,7 @@ def test_a_run_without_plots_takes_the_earlier_pictures_away_and_nothing_else(re
 
 
 def test_a_failing_picture_leaves_nothing_behind(record, tmp_path, monkeypatch):
-    monkeypatch.setitem(result.PICTURES, "pnl_per_ticker.png", lambda *_: 1 / 0)
+    monkeypatch.setitem(PICTURES, "pnl_per_ticker.png", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_report(record, tmp_path / "deep" / "fig")
     assert contents(tmp_path) == {}

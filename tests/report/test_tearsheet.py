@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from report_cases import START, SYMBOLS, contents, make_record, rows
 
+from hybrid_bt import report
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.brain.managed import ManagedPaths
+from hybrid_bt.brain.laid import ManagedPaths
 from hybrid_bt.errors import BarsError
-from hybrid_bt.report import OUR_FILES, curves, quantstats_page, result, tearsheet, write_report
+from hybrid_bt.report import OUR_FILES, curves, quantstats_page, tearsheet, write_report
 from hybrid_bt.report.quantstats_page import daily_returns
 from hybrid_bt.report.style import in_sample_spans
 from hybrid_bt.report.tearsheet import METRICS, Check, alike, cross_check
@@ -59,7 +60,7 @@ def test_same_record_gives_the_same_bytes(record, full, tmp_path):
 def test_pictures_are_1200_wide_and_not_blank(full, record):
     from matplotlib.image import imread
 
-    for name in result.picture_names(record):
+    for name in report.picture_names(record):
         image = imread(full / name)
         assert image.shape[1] == 1200, name
         ink = (image[:, :, :3].min(axis=2) < 0.9).mean(axis=0)
@@ -136,7 +137,7 @@ def without_quantstats(folder: Path, how: str) -> str:
 )
 def test_without_quantstats_the_page_is_ours_and_says_why(record, tmp_path, monkeypatch, how, said):
     monkeypatch.syspath_prepend(without_quantstats(tmp_path, how))
-    result.write_picture(record, "equity_drawdown.png", tmp_path)
+    report.write_picture(record, "equity_drawdown.png", tmp_path)
     with tearsheet.Tearsheet(record, tmp_path, "claim: none") as sheet, pytest.warns(UserWarning) as told:
         page = sheet.finish().read_text(encoding="utf-8")
     assert len(told) == 1 and said in str(told[0].message) and "\n" not in str(told[0].message)
@@ -189,13 +190,13 @@ def test_the_metrics_under_quantstats_conventions_are_worked_out_by_hand():
 
 def test_the_symbols_of_the_picture_of_fills_can_be_chosen(record, tmp_path, monkeypatch):
     drawn: list[list[str]] = []
-    monkeypatch.setattr(result, "save", lambda figure, path: drawn.append(_panel_names(figure)))
+    monkeypatch.setattr(report, "save", lambda figure, path: drawn.append(_panel_names(figure)))
     for chosen in ((), ("PEP",), ("A$B", "KO", "A$B")):
-        result.write_picture(record, "trades.png", tmp_path, chosen)
+        report.write_picture(record, "trades.png", tmp_path, chosen)
     assert [sorted(set(names) & set(SYMBOLS)) for names in drawn] == [sorted(SYMBOLS), ["PEP"], ["A$B", "KO"]]
     assert sum("position" in name for name in drawn[2]) == 2, "a panel of the position below each price"
     with pytest.raises(BarsError, match="did you mean 'PEP'"):
-        result.write_picture(record, "trades.png", tmp_path, ("PEPP",))
+        report.write_picture(record, "trades.png", tmp_path, ("PEPP",))
 
 
 def _panel_names(figure) -> list[str]:

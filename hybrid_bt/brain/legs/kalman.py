@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.brain.legs.base import View, Wish
+from hybrid_bt.equations import Pairs
 from hybrid_bt.equations.compiled import choose
 from hybrid_bt.equations.pair import PairView
-from hybrid_bt.equations.pair_rules import PairPosition, PairRules, hold_bars, pays
+from hybrid_bt.equations.pair_rules import PairBars, PairPosition, PairRules, hold_bars, pays
 
 FloatArray = NDArray[np.float64]
 
@@ -32,7 +33,7 @@ class KalmanLeg:
 
     Params = PairRules
 
-    def __init__(self, symbols: Sequence[str], pairs: Sequence[tuple[int, int]], rules: PairRules) -> None:
+    def __init__(self, symbols: Sequence[str], pairs: Pairs, rules: PairRules) -> None:
         self.rules = rules
         self.positions = [PairPosition()] * len(pairs)
         self._pairs = list(pairs)
@@ -42,20 +43,19 @@ class KalmanLeg:
         seen = [(pair.fresh, pair.zscore, pair.spread, pair.prior_beta) for pair in view.pairs]
         fresh, zscores, spreads, ratios = zip(*seen, strict=True) if seen else ((), (), (), ())
         amounts = [0.0] * (2 * len(self._pairs))
-        hold_bars(self.positions, [fresh], [zscores], [spreads], [ratios], self.rules, [amounts])
+        hold_bars(self.positions, PairBars([fresh], [zscores], [spreads], [ratios]), self.rules, [amounts])
         return [Wish(sides, (amounts[2 * p], amounts[2 * p + 1])) for p, sides in enumerate(self._pairs)]
 
     def wishes_of_bars(self, views: View) -> tuple[list[tuple[int, int]], FloatArray]:
         """The pairs, and what is wanted of their sides, (T, 2 P)."""
         amounts = np.zeros((len(views.traded), 2 * len(self._pairs)))
-        seen: tuple[Any, Any, Any, Any] = tuple(views.pairs[:, :, PairView._fields.index(name)] for name in READ)
+        columns: list[Any] = [views.pairs[:, :, PairView._fields.index(name)] for name in READ]
         if choose(None, amounts.size / 2 * SECONDS_PER_CELL):
             from hybrid_bt.equations.compiled.panel import hold_all
 
-            self.positions = hold_all(self.positions, seen, self.rules, amounts)
+            self.positions = hold_all(self.positions, PairBars(*columns), self.rules, amounts)
         else:
-            fresh, zscores, spreads, ratios = (column.tolist() for column in seen)
-            hold_bars(self.positions, fresh, zscores, spreads, ratios, self.rules, amounts)
+            hold_bars(self.positions, PairBars(*(column.tolist() for column in columns)), self.rules, amounts)
         return self._pairs, amounts
 
 

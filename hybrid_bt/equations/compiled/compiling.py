@@ -47,7 +47,7 @@ def _register_package(package: ModuleType) -> int:
 SOURCES = _register_package(equations)
 
 
-def compile_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+def as_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiled on first call, and kept on disk."""
     try:
         compiled: Callable[..., Any] = njit(cache=True, error_model="numpy")(function)

@@ -17,16 +17,7 @@ from numpy.typing import NDArray
 from hybrid_bt.equations import env_step as step
 from hybrid_bt.equations.book import Tape
 from hybrid_bt.equations.bundles import Layout
-from hybrid_bt.equations.compiled.compiling import (
-    SOURCES,
-    Floats,
-    Ints,
-    Singles,
-    as_tuple,
-    borrowed,
-    compile_kernel,
-    frozen,
-)
+from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, Singles, as_kernel, as_tuple, borrowed, frozen
 from hybrid_bt.equations.env_step import Act, Baseline, See, Task, World
 
 PARTS: tuple[Any, ...] = tuple(type(field) for field in Task() if isinstance(field, tuple))  # the last of its fields
@@ -102,7 +93,7 @@ def _begin_kernel() -> Callable[..., None]:
             _world(floats, ints, scalars, features, panel, said, layout, task), n_lanes, cash, lane, row, last
         )
 
-    return compile_kernel(begin)
+    return as_kernel(begin)
 
 
 @cache
@@ -147,7 +138,7 @@ def _step_kernels(
         world = _world(floats, ints, scalars, features, panel, said, layout, task)
         return step.step_lane(act, see, baseline, world, 0, borrowed(actions), borrowed(seen))
 
-    return compile_kernel(many), compile_kernel(one)
+    return as_kernel(many), as_kernel(one)
 
 
 _begin = _begin_kernel()
@@ -169,7 +160,7 @@ def bound(
         Floats, ints and scalars of `World`, which are written.
     market
         Features (R, F), panel (planes, R, N), said (R, S + K), layout (3, S), whether it has labels, and lines: see
-        `hybrid_bt.envs.lanes.Market`.
+        `hybrid_bt.envs.lanes.TrackRows`.
 
     Returns
     -------

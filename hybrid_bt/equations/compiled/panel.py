@@ -10,20 +10,21 @@ import numpy as np
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from hybrid_bt.equations import features, fusion, pair
+from hybrid_bt.equations import Pairs, features, fusion, pair
 from hybrid_bt.equations.accounting import Terms, run_account
 from hybrid_bt.equations.book import Account, Tape, book_of
 from hybrid_bt.equations.bundles import Layout
-from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, as_tuple, borrowed, compile_kernel, frozen
+from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, as_kernel, as_tuple, borrowed, frozen
 from hybrid_bt.equations.fusion import RiskParams
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.leg_risk import LegMemory, Seen, risk_bars
 from hybrid_bt.equations.pair import SpreadRates
-from hybrid_bt.equations.pair_rules import PairPosition, PairRules, hold_bars
+from hybrid_bt.equations.pair_rules import PairBars, PairPosition, PairRules, hold_bars
 from hybrid_bt.equations.tilt import TiltParams, tilt_bars
 
 Flags: TypeAlias = NDArray[np.bool_]
 Out: TypeAlias = tuple[NDArray[Any], ...]
+Said: TypeAlias = tuple[Floats, Floats, Floats, Floats]  #: amounts, risks, volatility, correlation
 
 N_NOISE, N_POSITION = len(KalmanParams._fields), len(PairPosition._fields)
 
@@ -68,18 +69,10 @@ def _kernels() -> tuple[Callable[..., Any], ...]:
                 for k, value in enumerate(pair.pair_view(one)):
                     out_pairs[t, p, k] = value
 
-    def hold(
-        positions: Floats,
-        fresh: Floats,
-        zscores: Floats,
-        spreads: Floats,
-        ratios: Floats,
-        rules: PairRules,
-        amounts: Floats,
-    ) -> None:
+    def hold(positions: Floats, seen: PairBars, rules: PairRules, amounts: Floats) -> None:
         assert sources >= 0
         held = [PairPosition(*as_tuple(row, N_POSITION)) for row in positions]
-        hold_bars(held, fresh, zscores, spreads, ratios, rules, amounts)
+        hold_bars(held, seen, rules, amounts)
         for p, position in enumerate(held):
             for k, value in enumerate(position):
                 positions[p, k] = value
@@ -101,31 +94,19 @@ def _kernels() -> tuple[Callable[..., Any], ...]:
         assert sources >= 0
         risk_bars(memory, seen, amounts, layout, pair_of, risks)
 
-    def settle(
-        settled: Floats,
-        said: tuple[Floats, Floats, Floats, Floats],
-        layout: Layout,
-        shares: Floats,
-        limits: RiskParams,
-        room: tuple[Floats, ...],
-    ) -> None:
+    def settle(settled: Floats, said: Said, layout: Layout, shares: Floats, limits: RiskParams, room: Out) -> None:
         assert sources >= 0
         fusion.settle_rows(borrowed(settled), said, layout, shares, limits, room)
 
     kernels: tuple[Callable[..., Any], ...] = (read, hold, trade, tilt, weigh, settle)
-    return tuple(compile_kernel(kernel) for kernel in kernels)
+    return tuple(as_kernel(kernel) for kernel in kernels)
 
 
 _read, _hold, _trade, _tilt, _weigh, _settle = _kernels()
 
 
 def read_all(
-    closes: Floats,
-    traded: Flags,
-    sides: Sequence[tuple[int, int]],
-    noise: Sequence[KalmanParams],
-    rates: SpreadRates,
-    out: Out,
+    closes: Floats, traded: Flags, sides: Pairs, noise: Sequence[KalmanParams], rates: SpreadRates, out: Out
 ) -> None:
     """Read all bars of a panel.
 
@@ -144,12 +125,12 @@ def read_all(
 
 
 def hold_all(
-    positions: Sequence[PairPosition], seen: Sequence[Floats], rules: PairRules, amounts: Floats
+    positions: Sequence[PairPosition], seen: PairBars, rules: PairRules, amounts: Floats
 ) -> list[PairPosition]:
     """The positions after T bars; the rest as in `hold_bars`."""
     numbers = np.array(positions, dtype=np.float64).reshape(-1, N_POSITION)
-    given = (np.ascontiguousarray(values) for values in seen)
-    _hold(numbers, *map(frozen, given), PairRules._make(map(float, rules)), amounts)
+    given = PairBars(*(frozen(np.ascontiguousarray(values)) for values in seen))
+    _hold(numbers, given, PairRules._make(map(float, rules)), amounts)
     return [PairPosition(*row) for row in numbers.tolist()]
 
 

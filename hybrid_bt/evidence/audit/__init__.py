@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hybrid_bt.account.metrics import FloatArray
 from hybrid_bt.brain.hybrid import checked_wishes
 from hybrid_bt.brain.legs.base import Leg, View
 from hybrid_bt.brain.reader import MarketReader
@@ -31,8 +31,6 @@ SYMBOLS, PAIRS = ("AA", "BB", "CC", "DD"), [(0, 1), (2, 0)]
 AFTER = 100  #: bars behind the warm-up
 MISSING = 0.05  #: share of bars that a symbol does not have
 CUTS = (1, AFTER // 2, AFTER - 1)  #: bars behind the warm-up from which the future is altered
-
-FloatArray = NDArray[np.float64]
 
 
 def check_leg(maker: str | LegMaker, config: Config | None = None, seed: int = 0) -> None:

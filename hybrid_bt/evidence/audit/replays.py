@@ -14,11 +14,11 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.account.metrics import FloatArray
 from hybrid_bt.bars import FIELDS, Bars, say_stamp
-from hybrid_bt.evidence.audit.trace import Finding, Moved, Trace, first_move
+from hybrid_bt.evidence.audit.trace import Leak, Moved, Trace, first_move
 
 LEAST_FACTOR, LARGEST_FACTOR = 1.3, 2.5  # far outside of what rounding or a clip could swallow
-MODE_TOLERANCE = 1e-9  #: relative; run modes may sum in another order
 MAX_FINDINGS = 5  #: told in full; JSON holds all
 FINDING_KINDS = ("future", "same bar", "run mode")  #: worst first
 Rng: TypeAlias = np.random.Generator
@@ -26,7 +26,6 @@ Run: TypeAlias = Callable[[Bars], Trace]
 Kinds: TypeAlias = Sequence[Sequence[str]]  #: alterations of the first, second, ... cut, in turn
 Stamp: TypeAlias = np.datetime64 | None
 Progress: TypeAlias = Callable[[int, int], None] | None
-Floats: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = NDArray[np.int64]
 
 
@@ -40,7 +39,7 @@ def last_rows(bars: Bars, n_bars: int) -> Bars:
     return rows_of(bars, slice(max(bars.n_bars - n_bars, 0), None)) if n_bars > 0 else bars
 
 
-def _changed(bars: Bars, change: Callable[[Floats], Floats], **others: NDArray[Any]) -> Bars:
+def _changed(bars: Bars, change: Callable[[FloatArray], FloatArray], **others: NDArray[Any]) -> Bars:
     return replace(bars, **{field: change(getattr(bars, field)) for field in FIELDS} | others)
 
 
@@ -106,7 +105,7 @@ class Check:
     replays: int = 0
     values: int = 0  #: numbers compared
     orders: int = 0  #: orders compared
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Leak] = field(default_factory=list)
 
     def compare(
         self, how: str, full: Trace, other: Trace, *, cut: Stamp = None, until: Stamp = None, tolerance: float = 0.0
@@ -124,47 +123,39 @@ class Check:
         moved = first_move(full, other, until, start=start, tolerance=tolerance)
         self.note("run mode" if cut is None else "future", how, moved, cut)
 
+    def futures(
+        self, run: Run, bars: Bars, full: Trace, cuts: list[int], kinds: Kinds, horizon: int, progress: Progress = None
+    ) -> None:
+        """Replay copies with another future and compare all that lies before it; look at the fills of the full run.
+
+        Parameters
+        ----------
+        full : Trace
+            Of `run(bars)`.
+        horizon : int
+            Bars behind the cut that an altered copy keeps.
+        """
+        for moved in full.same_bar[:1]:
+            self.note("same bar", "none", moved)
+        for number, row in enumerate(cuts):
+            for kind in kinds[number % len(kinds)]:
+                copy = alter(bars, row, kind, horizon)
+                # an unfinished weekly bar that is handed out at the end of a cut belongs to its last bar
+                until = bars.stamps[row - 1] if copy.n_bars == row and full.unfinished else None
+                self.compare(kind, full, run(copy), cut=bars.stamps[row], until=until)
+            if progress is not None:
+                progress(number + 1, len(cuts))
+
     def note(self, kind: str, how: str, moved: Moved | None, cut: Stamp = None) -> None:
         """Add a finding, if something moved."""
         if moved is not None:
             said = "" if cut is None else say_stamp(cut)
-            self.findings.append(Finding(self.name, kind, how, said, say_stamp(moved.stamp), *moved[1:]))
+            self.findings.append(Leak(self.name, kind, how, said, say_stamp(moved.stamp), *moved[1:]))
 
 
 def cut_rows(first: int, n_bars: int, every: int) -> list[int]:
     """Every `every`-th row behind `first` that leaves a bar to alter, the last such row first among equals."""
     return list(range(n_bars - 1, first + 1, -every))[::-1]
-
-
-def check_futures(
-    check: Check,
-    run: Run,
-    bars: Bars,
-    full: Trace,
-    cuts: Sequence[int],
-    kinds: Kinds,
-    horizon: int,
-    progress: Progress = None,
-) -> None:
-    """Replay copies with another future and compare all that lies before it; look at the fills of the full run.
-
-    Parameters
-    ----------
-    full : Trace
-        Of `run(bars)`.
-    horizon : int
-        Bars behind the cut that an altered copy keeps.
-    """
-    for moved in full.same_bar[:1]:
-        check.note("same bar", "none", moved)
-    for number, row in enumerate(cuts):
-        for kind in kinds[number % len(kinds)]:
-            copy = alter(bars, row, kind, horizon)
-            # an unfinished weekly bar that is handed out at the end of a cut belongs to its last bar
-            until = bars.stamps[row - 1] if copy.n_bars == row and full.unfinished else None
-            check.compare(kind, full, run(copy), cut=bars.stamps[row], until=until)
-        if progress is not None:
-            progress(number + 1, len(cuts))
 
 
 class Audit(NamedTuple):
@@ -174,7 +165,7 @@ class Audit(NamedTuple):
     checks: Sequence[Check]
 
     @property
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[Leak]:
         """Whatever moved that must not; empty where nothing did."""
         return [finding for check in self.checks for finding in check.findings]
 
@@ -204,9 +195,9 @@ def audit_of(name: str, bars: Bars, checks: Sequence[Check]) -> Audit:
     return Audit(subject, checks)
 
 
-def _told(findings: list[Finding]) -> Iterator[str]:
+def _told(findings: list[Leak]) -> Iterator[str]:
     """The first finding of each kind and quantity, worst kind and earliest bar first."""
-    first: dict[tuple[str, str], Finding] = {}
+    first: dict[tuple[str, str], Leak] = {}
     for finding in sorted(findings, key=lambda finding: (FINDING_KINDS.index(finding.kind), finding.bar)):
         first.setdefault((finding.kind, finding.quantity), finding)
     for finding in list(first.values())[:MAX_FINDINGS]:

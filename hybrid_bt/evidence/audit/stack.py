@@ -20,17 +20,7 @@ from hybrid_bt.config.task import Task
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.errors import BarsError
 from hybrid_bt.evidence.audit.cerebros import DEFAULT, RUN_MODES, RunMode, run
-from hybrid_bt.evidence.audit.replays import (
-    BROKER_FUTURES,
-    FUTURES,
-    Check,
-    Kinds,
-    Progress,
-    Run,
-    check_futures,
-    cut_rows,
-    last_rows,
-)
+from hybrid_bt.evidence.audit.replays import BROKER_FUTURES, FUTURES, Check, Kinds, Progress, Run, cut_rows, last_rows
 from hybrid_bt.evidence.audit.trace import NOBODY, Known, OrderRow, Trace, columns_of, filled_at_once
 from hybrid_bt.evidence.audit.watch import WatchedBrain, fill_with_hybrid, seen
 from hybrid_bt.feeds.framework import quietly
@@ -128,7 +118,7 @@ def _whole_history(stack: Task, every: int | None) -> Check:
     bars, check, run = stack.market.bars, Check("arrays, whole history"), partial(brain_trace, stack, panel=True)
     step = max((bars.n_bars - WARMUP_BARS) // (LONG_CUTS + 1), 1)
     cuts = cut_rows(WARMUP_BARS + step - 1, bars.n_bars - step + 1, step)
-    check_futures(check, run, bars, run(bars), cuts, [("scaled",), ("shuffled",), CUT], LONG_HORIZON)
+    check.futures(run, bars, run(bars), cuts, [("scaled",), ("shuffled",), CUT], LONG_HORIZON)
     return check
 
 
@@ -136,7 +126,7 @@ def _dense(name: str, runner: Callable[[Task], Run], kinds: Kinds, usual: int, s
     bars, run = last_rows(stack.market.bars, WARMUP_BARS + DENSE_BARS), runner(stack)
     check = Check(f"{name}, dense cuts")
     cuts = cut_rows(WARMUP_BARS + 2, bars.n_bars, every or usual)
-    check_futures(check, run, bars, run(bars), cuts, kinds, HORIZON)
+    check.futures(run, bars, run(bars), cuts, kinds, HORIZON)
     return check
 
 
@@ -151,7 +141,7 @@ def _all_modes(feed: str, stack: Task, every: int | None) -> Check:
         check.compare(f"{feed} {mode}", reference, full)
         before = len(check.findings)
         kinds = [CUT, (BROKER_FUTURES[number % len(BROKER_FUTURES)],)]
-        check_futures(check, runner, bars, full, cuts, kinds if number % 2 else kinds[::-1], HORIZON)
+        check.futures(runner, bars, full, cuts, kinds if number % 2 else kinds[::-1], HORIZON)
         check.findings[before:] = [f._replace(how=f"{f.how}, {mode}") for f in check.findings[before:]]
     return check
 

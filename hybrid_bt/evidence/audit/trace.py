@@ -80,7 +80,7 @@ def filled_at_once(decided: np.datetime64, symbol: str, price: float, opened: fl
     return Moved(decided, symbol, "price of a market order", f"{opened!r} (next open)", f"{price!r} (its own close)")
 
 
-class Finding(NamedTuple):
+class Leak(NamedTuple):
     """Something that must not be."""
 
     check: str

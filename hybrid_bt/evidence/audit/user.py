@@ -12,19 +12,9 @@ from types import ModuleType
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
-from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.errors import ConfigError, check_names, did_you_mean
 from hybrid_bt.evidence.audit.cerebros import Fill, RunMode, run
-from hybrid_bt.evidence.audit.replays import (
-    BROKER_FUTURES,
-    MODE_TOLERANCE,
-    Audit,
-    Check,
-    Progress,
-    audit_of,
-    check_futures,
-    cut_rows,
-    last_rows,
-)
+from hybrid_bt.evidence.audit.replays import BROKER_FUTURES, Audit, Check, Progress, audit_of, cut_rows, last_rows
 from hybrid_bt.evidence.audit.trace import Moved, Trace
 from hybrid_bt.feeds import Prices, as_market
 from hybrid_bt.feeds.framework import Framework, bt, quietly
@@ -32,6 +22,7 @@ from hybrid_bt.feeds.framework import Framework, bt, quietly
 LAST_BARS = 750  #: audited by default: the speed of a stranger is unknown
 CUTS = 10  #: cuts by default
 HORIZON = 40  #: altered bars that a copy keeps
+MODE_TOLERANCE = 1e-9  #: relative; run modes may sum in another order
 KINDS = tuple(tuple(dict.fromkeys(("cut", kind, BROKER_FUTURES[0]))) for kind in BROKER_FUTURES)
 MODES = {
     "runonce=False": (RunMode(runonce=False), "ArrayFeed"),
@@ -83,10 +74,7 @@ def _module(name: str) -> ModuleType:
 
 def fill_with(strategy: Framework, params: Mapping[str, object]) -> Fill:
     """Puts a strategy class into a Cerebro."""
-    known = list(strategy.params._getkeys())
-    for name in params:
-        if name not in known:
-            raise ConfigError(f"{strategy.__name__}: no parameter {name!r}{did_you_mean(name, known)}")
+    check_names(params, list(strategy.params._getkeys()), f"{strategy.__name__}: no parameter")
     return lambda cerebro, bars: cerebro.addstrategy(strategy, **params)
 
 
@@ -164,15 +152,15 @@ def check_strategy(
     """
     replay = partial(run, fill, cash=cash)
     full = replay(bars)
-    futures = Check("altered futures")
-    _judge_first_run(name, full, bars, futures)
+    altered = Check("altered futures")
+    _judge_first_run(name, full, bars, altered)
     first = int((bars.stamps < full.stamps[full.first]).sum())
     cuts = cut_rows(first, bars.n_bars, every or max((bars.n_bars - first) // (CUTS + 1), 1))
-    check_futures(futures, replay, bars, full, cuts, KINDS, HORIZON, progress)
+    altered.futures(replay, bars, full, cuts, KINDS, HORIZON, progress)
     modes = Check("run modes and feeds")
     for how, (mode, feed) in MODES.items():
         modes.compare(how, full, replay(bars, mode, feed), tolerance=MODE_TOLERANCE)
-    return [futures, modes]
+    return [altered, modes]
 
 
 def _judge_first_run(name: str, full: Trace, bars: Bars, check: Check) -> None:

@@ -21,6 +21,7 @@ from hybrid_bt.brain.legs import PairView
 from hybrid_bt.brain.legs.base import Decision, Opinion, View
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies
+from hybrid_bt.config.parts import NewsConfig
 from hybrid_bt.config.task import Task
 from hybrid_bt.equations.advice import Advice
 from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES, WARMUP_BARS, AssetState, MarketState
@@ -29,10 +30,10 @@ from hybrid_bt.evidence.audit.cerebros import Fill
 from hybrid_bt.evidence.audit.replays import Check, cut_rows, last_rows
 from hybrid_bt.evidence.audit.trace import NOBODY, Known, Trace, columns_of, numbers_of
 from hybrid_bt.feeds.framework import Framework
+from hybrid_bt.news import Document, clock_of, is_daily
 from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.desk import Desk
-from hybrid_bt.news.documents import Document, clock_of, is_daily
-from hybrid_bt.news.index import UNKNOWN, visible_at
+from hybrid_bt.news.index import visible
 from hybrid_bt.news.store import DocumentStore
 from hybrid_bt.news.verdicts import RiskScorer
 from hybrid_bt.strategies import HybridStrategy, KalmanHedge, SpreadFeeCommission
@@ -186,11 +187,9 @@ def audit_documents(stack: Task, documents: Sequence[Document], scorer: RiskScor
     opinions = [brain.opine(closes) for closes in whole.close.tolist()]
     bars = last_rows(whole, max(whole.n_bars - WARMUP_BARS, 1))
     check = Check("documents", bars.n_bars)
-    run = partial(_trace, stack.config, bars, brain, opinions[-bars.n_bars :], scorer)
+    run = partial(_trace, stack.config.news, bars, brain, opinions[-bars.n_bars :], scorer)
     full = run(documents)
-    published = np.array([one.published_at for one in documents], dtype=np.int64)
-    first_seen = [UNKNOWN if one.first_seen_at is None else one.first_seen_at for one in documents]
-    moments = visible_at(published, np.array(first_seen, dtype=np.int64)).tolist()
+    moments = visible(documents).tolist()
     cutoffs = clock_of(stack.config.news, is_daily(bars.stamps)).cutoffs(bars.stamps)
     for row in cut_rows(1, bars.n_bars, every):
         known = [moment <= cutoffs[row - 1] for moment in moments]
@@ -201,19 +200,14 @@ def audit_documents(stack: Task, documents: Sequence[Document], scorer: RiskScor
 
 
 def _trace(
-    config: Config,
-    bars: Bars,
-    brain: Hybrid,
-    opinions: Sequence[Opinion],
-    scorer: RiskScorer,
-    documents: Sequence[Document],
+    news: NewsConfig, bars: Bars, brain: Hybrid, said: list[Opinion], scorer: RiskScorer, documents: Sequence[Document]
 ) -> Trace:
     """Everything that the risk manager knows and does on each bar."""
     store = DocumentStore()
     store.add(documents)
-    stage = Desk(store, Answers(scorer), config.news, bars.symbols).stage(bars.stamps, 0)
+    stage = Desk(store, Answers(scorer), news, bars.symbols).stage(bars.stamps, 0)
     rows, held = [], [0.0] * bars.n_symbols
-    for stamp, opinion in zip(bars.stamps.astype("datetime64[us]").tolist(), opinions, strict=True):
+    for stamp, opinion in zip(bars.stamps.astype("datetime64[us]").tolist(), said, strict=True):
         advice = stage.advise(stamp)
         decision = brain.settle(opinion, advice, held)
         held = decision.target

@@ -20,20 +20,19 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.flows import fill_arrays
 from hybrid_bt.account.registry import Panel, account
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.brain.records import Opinions
-from hybrid_bt.config.build import Policies, taking_part
+from hybrid_bt.config.build import Policies
 from hybrid_bt.config.task import Task
 from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.errors import BarsError
 
 BAR_BY_BAR = ("amounts", "risks", "regime", "volatility", "correlation", "warm")  #: fields of `Opinions`, (T, ...)
 _PLAIN = (*BAR_BY_BAR, "before")  #: those that are arrays
-FORMAT = 2  #: of results on disk; another one is computed anew
+FORMAT = 3  #: of results on disk; another one is computed anew
 LEAST_BARS = 40  #: of a window; statistics of fewer bars say nothing
 ENSEMBLE = -1  #: instead of the number of a member
 
@@ -116,10 +115,10 @@ class VoiceJob:
     @cached_property
     def key(self) -> str:
         """Of everything that the answer depends on."""
-        market, config, policies = self.task.market, self.task.config, self.task.policies.loaded()
-        taught = None if self.lessons is None else [self.task.mode, *map(str, self.lessons)]
-        files = {name: policy.sha256 for name, policy in policies.items()} if taught is None else {}
-        decided_by = config.without_news(), market.pairs, self.task.fitted
+        task, market = self.task, self.task.market
+        taught = None if self.lessons is None else [task.mode, *map(str, self.lessons)]
+        files = task.policies.sha256s() if taught is None else {}
+        decided_by = task.config.without_news(), market.pairs, task.fitted
         return key_of("voice", market.bars.sha256, *decided_by, files, taught, self.member)
 
     def run(self) -> Arrays:
@@ -150,13 +149,12 @@ class TradeJob:
         return key_of("trade", panel.bars.sha256, said.hexdigest(), panel.terms, panel.seed, self.accounts)
 
     def run(self) -> Arrays:
-        """Equity, (T,), and traded notional, costs, rejected orders, (3,), of each account."""
+        """Equity, (T,), and the numbers of a `Summary` of each account."""
         found: Arrays = {}
         for name in self.accounts:
             path = account(self.panel, name)
-            fills, borrowed = fill_arrays(path), float(path.borrow.sum())
-            found[f"equity:{name}"] = path.equity
-            found[f"totals:{name}"] = np.array([fills.notional.sum(), fills.commission.sum() + borrowed, path.rejected])
+            _, _, *measures = path.summary(self.panel.bars)
+            found[f"equity:{name}"], found[f"summary:{name}"] = path.equity, np.array(measures)
         return found
 
 
@@ -208,8 +206,9 @@ def _learn(task: Task, lessons: Lessons) -> Policies:
     span, steps = (lessons.train_start, lessons.train_end), (lessons.sac_steps, lessons.ppo_steps)
     lesson = Lesson((market,), task.config, *span, lessons.seeds, *steps)
     with tempfile.TemporaryDirectory() as folder:
-        found = {kind: learn(kind, lesson, Path(folder) / f"{kind}.onnx") for kind in Policies._fields}
-    return taking_part(Policies(**found), task.config)
+        kinds = [kind for kind in Policies._fields if getattr(task.config, kind).enabled]
+        found = {kind: learn(kind, lesson, Path(folder) / f"{kind}.onnx") for kind in kinds}
+    return Policies(found.get("sac"), found.get("gate"))
 
 
 def key_of(*parts: object) -> str:

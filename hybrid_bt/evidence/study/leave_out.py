@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from hybrid_bt.account.metrics import FloatArray
 from hybrid_bt.account.registry import HURDLES
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.bootstrap import LEVEL, Interval, figure, percentile_interval, stationary_rows
+from hybrid_bt.evidence import Interval, figure, percentile_interval, stationary_rows
 from hybrid_bt.evidence.study.jobs import Arrays
 from hybrid_bt.evidence.study.markets import ACCOUNTS, BARS_PER_YEAR, LEAST_BARS, SETTINGS, MarketJob
-from hybrid_bt.evidence.study.schedule import Store, execute
+from hybrid_bt.evidence.study.schedule import Runner
 from hybrid_bt.files import write_whole
 from hybrid_bt.files.texts import csv_of_rows, real_minus
 
@@ -26,24 +25,11 @@ BY_YEARS, EQUALLY = "pooled by years", "pooled equally"
 WHOLE = "whole"
 FEW = ("hybrid", "sac", "pairs", "rule and pairs", *HURDLES)  #: accounts whose settings and periods are looked at
 PLAIN = SETTINGS[0]
-
-
-class Gain(NamedTuple):
-    """A line of markets.csv: Sharpe ratio of an account less a hurdle's, and its 95 % interval."""
-
-    setting: str  #: costs, or how late
-    period: str
-    account: str
-    hurdle: str
-    market: str  #: or how they are pooled
-    gain: float
-    low: float
-    high: float
-
-    @property
-    def interval(self) -> Interval:
-        """Without the names."""
-        return Interval(self.gain, self.low, self.high)
+#: columns of markets.csv; `setting` is costs, or how late; `market` may be how they are pooled; with a 95 % interval
+COLUMNS = ("setting", "period", "account", "hurdle", "market", "gain", "low", "high")
+Key = tuple[str, str, str, str, str]  #: setting, period, account, hurdle, market
+Rng = np.random.Generator
+Gains = Iterator[tuple[Key, Interval]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +39,10 @@ class LeftOut:
     jobs: Sequence[MarketJob]
     left_out: bool  #: the policies had no part of the market that they were judged on
     traded: Mapping[str, Arrays]  #: market -> what its job gave
-    gains: Mapping[tuple[str, str, str, str, str], Gain]  #: (setting, period, account, hurdle, market) ->
+    gains: Mapping[Key, Interval]  #: of Sharpe ratio, less a hurdle's
     failures: Mapping[str, str] = field(default_factory=dict)  #: market -> why
 
-    def gain(self, account: str, hurdle: str, market: str, setting: str = PLAIN, period: str = WHOLE) -> Gain:
+    def gain(self, account: str, hurdle: str, market: str, setting: str = PLAIN, period: str = WHOLE) -> Interval:
         """One of them."""
         return self.gains[setting, period, account, hurdle, market]
 
@@ -66,34 +52,23 @@ class LeftOut:
 
 
 def leave_one_out(
-    jobs: Sequence[MarketJob],
-    out: Path,
-    *,
-    left_out: bool,
-    n_resamples: int,
-    seed: int = 0,
-    backend: str = "joblib",
-    n_jobs: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    jobs: Sequence[MarketJob], runner: Runner, *, left_out: bool, n_resamples: int, seed: int = 0
 ) -> LeftOut:
-    """Trade and weigh; what an earlier study has done is found in `out`.
+    """Trade and weigh; what an earlier study has done is found in the runner's folder.
 
     Raises
     ------
     ConfigError
         If every market failed.
     """
-    results = execute(jobs, Store(out / "cells"), backend=backend, n_jobs=n_jobs, progress=progress)
-    named = {job.name: result for job, result in zip(jobs, results, strict=True)}
-    failures = {name: result.failure for name, result in named.items() if result.failure}
-    traded = {name: result.arrays for name, result in named.items() if not result.failure}
+    traded, failures = runner.run({job.name: job for job in jobs})
     if not traded:
         raise ConfigError(f"study: every market failed: {'; '.join(failures.values())}")
-    gains = {gain[:5]: gain for gain in _weighed(traded, n_resamples, np.random.default_rng(seed))}
+    gains = dict(_weighed(traded, n_resamples, np.random.default_rng(seed)))
     return LeftOut(jobs, left_out, traded, gains, failures)
 
 
-def _weighed(traded: Mapping[str, Arrays], n_resamples: int, rng: np.random.Generator) -> Iterator[Gain]:
+def _weighed(traded: Mapping[str, Arrays], n_resamples: int, rng: Rng) -> Gains:
     for setting in SETTINGS:
         yield from _of_span(traded, setting, WHOLE, ACCOUNTS if setting == PLAIN else FEW, n_resamples, rng)
     for first, last in itertools.pairwise(PERIODS):
@@ -108,13 +83,8 @@ def _weighed(traded: Mapping[str, Arrays], n_resamples: int, rng: np.random.Gene
 
 
 def _of_span(
-    traded: Mapping[str, Arrays],
-    setting: str,
-    period: str,
-    accounts: Sequence[str],
-    n_resamples: int,
-    rng: np.random.Generator,
-) -> Iterator[Gain]:
+    traded: Mapping[str, Arrays], setting: str, period: str, accounts: Sequence[str], n_resamples: int, rng: Rng
+) -> Gains:
     """Gains of each market and of all, of accounts that trade the same bars."""
     tables = [np.column_stack([arrays[f"{setting}:{name}"] for name in accounts]) for arrays in traded.values()]
     drawn = np.stack([sharpe_draws(table, n_resamples, rng) for table in tables])
@@ -124,19 +94,17 @@ def _of_span(
     for hurdle in HURDLES:
         for number, name in enumerate(accounts):
             gains = drawn[:, :, number] - drawn[:, :, accounts.index(hurdle)]
-            found = {
-                market: percentile_interval(gain[0], gain[1:], LEVEL)
-                for market, gain in zip(traded, gains, strict=True)
-            }
+            each = zip(traded, gains, strict=True)
+            found = {market: percentile_interval(gain[0], gain[1:]) for market, gain in each}
             for pool, weights in ((BY_YEARS, years), (EQUALLY, np.ones(len(years)))):
                 estimate = float(np.average(gains[:, 0], weights=weights))
                 resampled = np.average(gains[picks, rows], axis=1, weights=weights[picks])
-                found[pool] = percentile_interval(estimate, resampled, LEVEL)
+                found[pool] = percentile_interval(estimate, resampled)
             for market, interval in found.items() if name != hurdle else ():
-                yield Gain(setting, period, name, hurdle, market, *interval)
+                yield (setting, period, name, hurdle, market), interval
 
 
-def sharpe_draws(returns: FloatArray, n_resamples: int, rng: np.random.Generator) -> FloatArray:
+def sharpe_draws(returns: FloatArray, n_resamples: int, rng: Rng) -> FloatArray:
     """Sharpe ratios of returns (T, K) and of their resamples in blocks of bars, (1 + R, K), the first as they are."""
     n = len(returns)
     counts = np.ones((1 + n_resamples, n))
@@ -151,9 +119,9 @@ def claim(found: LeftOut) -> str:
     """One sentence: how much, over what, how sure, and where it ends."""
     costs = found.jobs[0].task.config.costs
     side = costs.spread_bps / 2 + costs.fee_bps
-    over, under = (found.gain("hybrid", hurdle, BY_YEARS).interval.text(plus=True) for hurdle in HURDLES[::-1])
-    alone = [found.gain("hybrid", "inverse-vol", market).gain for market in found.traded]
-    dear = found.gain("hybrid", "inverse-vol", BY_YEARS, SETTINGS[2]).interval.text(plus=True)
+    over, under = (found.gain("hybrid", hurdle, BY_YEARS).text(plus=True) for hurdle in HURDLES[::-1])
+    alone = [found.gain("hybrid", "inverse-vol", market).estimate for market in found.traded]
+    dear = found.gain("hybrid", "inverse-vol", BY_YEARS, SETTINGS[2]).text(plus=True)
     how = (
         "that no policy had a part of"
         if found.left_out
@@ -169,7 +137,7 @@ def claim(found: LeftOut) -> str:
 
 def _end(found: LeftOut) -> str:
     """The last period in which anything is shown."""
-    shown = [found.gain("hybrid", "inverse-vol", BY_YEARS, period=period).interval for period in found.periods()]
+    shown = [found.gain("hybrid", "inverse-vol", BY_YEARS, period=period) for period in found.periods()]
     known = [number for number, interval in enumerate(shown) if interval.low > 0.0]
     last = found.periods()[-1]
     text = shown[-1].text(plus=True)
@@ -204,18 +172,19 @@ def tables(found: LeftOut) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
 def _text(found: LeftOut, account: str, hurdle: str, market: str, setting: str = PLAIN, period: str = WHOLE) -> str:
     if account == hurdle:
         return ""
-    return found.gain(account, hurdle, market, setting, period).interval.text(plus=True)
+    return found.gain(account, hurdle, market, setting, period).text(plus=True)
 
 
 def _short(found: LeftOut, account: str, market: str) -> str:
     if account == "inverse-vol":
         return ""
-    text = figure(found.gain(account, "inverse-vol", market).gain)
+    text = figure(found.gain(account, "inverse-vol", market).estimate)
     return text if text.startswith(real_minus("-")) else f"+{text}"
 
 
 def write_left_out(found: LeftOut, out: Path) -> None:
     """markets.csv: every gain, and failures.csv where a market failed."""
-    write_whole(out / "markets.csv", csv_of_rows((Gain._fields, *found.gains.values())).encode())
+    rows = ((*key, *gain) for key, gain in found.gains.items())
+    write_whole(out / "markets.csv", csv_of_rows((COLUMNS, *rows)).encode())
     if found.failures:
         write_whole(out / "failures.csv", csv_of_rows((("cell", "failure"), *found.failures.items())).encode())

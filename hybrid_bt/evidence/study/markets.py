@@ -5,21 +5,29 @@ tilts of the same base through the same low-pass, rules of one line and a ridge 
 fitted on the other markets: what they gain, no learning was needed for. The pairs a year late are the control of the
 pairs, and of r its own mean and its path a year late, which goes round. What is judged is the Sharpe ratio less a
 hurdle's, market by market and pooled: markets are drawn with replacement, and within each drawn one blocks of bars
-(`evidence.bootstrap`), so an interval knows that there are few markets.
+(`hybrid_bt.evidence`), so an interval knows that there are few markets.
+
+Beside that, the literature's own table, and what costs and a bar leave of it. Online portfolio selection is told in
+total wealth: what 1 becomes if each day's weights are had at the close that they were computed from, at no cost.
+`replay` trades the weights of the package universal-portfolios so, then net of costs, then at the next close: the only
+one that somebody who computes them from closes can have. Beside it stands the hybrid on the same bars, its returns
+scaled to the volatility of that last account.
+
+Source of `PRINTED`: Li, B. and Hoi, S. (2014), Online Portfolio Selection: A Survey, ACM Computing Surveys 46(3).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from hybrid_bt.account.flows import fill_arrays
-from hybrid_bt.account.metrics import FloatArray, simple_returns
+from hybrid_bt.account.metrics import FloatArray, StampArray, simple_returns
 from hybrid_bt.account.records import AccountPath
 from hybrid_bt.account.registry import HURDLES, Panel, account, late, mixed, tilted_base
+from hybrid_bt.account.replay import replay
 from hybrid_bt.account.rules import momentum, moves, standard_scores
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market, may_teach
@@ -31,9 +39,12 @@ from hybrid_bt.brain.settling import alone, mix_of
 from hybrid_bt.config import Config, overridden
 from hybrid_bt.config.build import Policies, build
 from hybrid_bt.config.task import Task, prepare
+from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.features import ASSET_FEATURES
+from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.evidence.study.jobs import Arrays, key_of
+from hybrid_bt.feeds.olps import online_weights, read_set
 
 BARS_PER_YEAR = 252.0  #: of rebuilt calendars too, which know no holidays
 LABEL_BARS, FILL_BARS = 5, 1  #: ridge learns the relative return of a week, from the fill on
@@ -50,6 +61,17 @@ ACCOUNTS = (
     *HURDLES,
 )
 
+SETS = ("nyse_o", "nyse_n", "tse", "sp500", "msci", "djia")
+#: algorithm of the package -> total wealth printed for each of `SETS`; None where another variant was printed
+PRINTED: dict[str, tuple[float | None, ...]] = {
+    "BAH": (14.50, 18.06, 1.61, 1.34, 0.91, 0.76),
+    "CRP": (27.08, 31.55, 1.60, 1.65, 0.93, 0.81),
+    "PAMR": (5.14e15, 1.25e6, 264.9, 5.09, 15.23, 0.68),
+    "OLMAR": (None, None, None, 15.94, None, None),
+}
+FREE = Costs(spread_bps=0.0, fee_bps=0.0, leverage=2.0)  #: room for a gap: no order is lost, and debt costs nothing
+CASH = 100.0  #: small, so that wealth times 1e8 is still counted in shares on the broker's grid
+
 
 @dataclass(frozen=True, eq=False)
 class MarketJob:
@@ -63,8 +85,8 @@ class MarketJob:
     def key(self) -> str:
         """Of everything that the accounts depend on."""
         task, others = self.task, [(m.bars.sha256, m.pairs) for m in self.others]
-        shas = {name: policy.sha256 for name, policy in task.policies.loaded().items()}
-        return key_of("market", task.market.bars.sha256, task.market.pairs, task.config.numbers(), shas, others)
+        decided_by = task.config.numbers(), task.policies.sha256s()
+        return key_of("market", task.market.bars.sha256, task.market.pairs, *decided_by, others)
 
     def run(self) -> Arrays:
         """Returns, (T - 1,), and turnover a year, (), of each account under each setting: `SETTING:ACCOUNT`."""
@@ -80,7 +102,7 @@ class MarketJob:
                 for name, path in _accounts(task, said, scores, bars):
                     found[f"{setting}:{name}"] = simple_returns(path.equity)
                     years = len(path.equity) / BARS_PER_YEAR
-                    found[f"turnover {setting}:{name}"] = fill_arrays(path).notional.sum() / path.equity.mean() / years
+                    found[f"turnover {setting}:{name}"] = path.fills.notional.sum() / path.equity.mean() / years
         return found
 
 
@@ -152,3 +174,54 @@ def _relative(values: FloatArray) -> FloatArray:
     """Less the mean over the assets of each bar, axis 1."""
     found: FloatArray = values - values.mean(axis=1, keepdims=True)
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedJob:
+    """All algorithms on one set."""
+
+    name: str
+    task: Task  #: of the hybrid
+
+    @cached_property
+    def key(self) -> str:
+        """Of everything that the table depends on."""
+        task = self.task
+        decided_by = task.config.numbers(), task.policies.sha256s()
+        return key_of("published", task.market.bars.sha256, task.market.pairs, task.row, *decided_by)
+
+    def run(self) -> Arrays:
+        """Of each algorithm: wealth as printed, net, and net a bar late; that from the hybrid's first row on, and the
+        hybrid's at the same volatility: (5,)."""
+        task, bars, found = self.task, self.task.market.bars, {}
+        brain = task.brain()
+        said = opinions(brain, read_panel(bars.close, brain.reader)).rows(slice(task.row, None))
+        hybrid = simple_returns(mixed(Panel(task.traded, said, task.config.terms())).equity)
+        closes = np.column_stack(list(read_set(self.name).values()))
+        costs = FREE._replace(spread_bps=task.config.costs.spread_bps, fee_bps=task.config.costs.fee_bps)
+        for algorithm in PRINTED:
+            free, net, late = (path / path[0] for path in wealth(algorithm, closes, bars.stamps, costs))
+            returns = simple_returns(late[task.row + 1 :])  # row 0 is the price of 1 before the first day
+            scaled = np.prod(1.0 + hybrid * returns.std() / hybrid.std())
+            found[algorithm] = np.array([free[-1], net[-1], late[-1], late[-1] / late[task.row + 1], scaled])
+        return found
+
+
+def wealth(algorithm: str, growth: FloatArray, stamps: StampArray, costs: Costs) -> Iterator[FloatArray]:
+    """Equity, (T + 1,), as the literature has it, net of costs, and net with fills a close later.
+
+    Parameters
+    ----------
+    growth : (T, N)
+        Since the day before the first, which is row 0 of the accounts.
+    """
+    days, symbols = np.append(stamps[:1] - np.timedelta64(1, "D"), stamps), [f"S{i}" for i in range(growth.shape[1])]
+    closes = np.vstack([np.ones(len(symbols)), growth])
+    held = online_weights(algorithm, closes)
+    targets = np.vstack([held[1:], np.full(len(symbols), np.nan)])
+    late = Bars.checked("published", symbols, days, closes)
+    opens = np.vstack([closes[:1], closes[:-1]])
+    sides = {"open": opens, "high": np.maximum(opens, closes), "low": np.minimum(opens, closes)}
+    at_once = replace(late, **sides)
+    for panel, charged in ((at_once, FREE), (at_once, costs), (late, costs)):
+        yield replay(targets, panel, cash=CASH, costs=charged, rules=OrderRules(lot=0.0)).equity

@@ -12,8 +12,8 @@ from string import Template
 
 from hybrid_bt.account.conditional import Condition
 from hybrid_bt.account.metrics import Summary
-from hybrid_bt.evidence.bootstrap import Interval
-from hybrid_bt.evidence.study.findings import Findings
+from hybrid_bt.evidence import Interval
+from hybrid_bt.evidence.study import Findings
 from hybrid_bt.evidence.study.pictures import write_pictures
 from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, HURDLES
 from hybrid_bt.files import whole_folder

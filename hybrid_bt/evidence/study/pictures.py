@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hybrid_bt.account.conditional import Condition
-from hybrid_bt.evidence.bootstrap import Interval
-from hybrid_bt.evidence.study.findings import Findings
+from hybrid_bt.evidence import Interval
+from hybrid_bt.evidence.study import Findings
 from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS
 from hybrid_bt.report.marks import zero_line
 from hybrid_bt.report.style import BLUE, GREY, INK, ORANGE, PALE, account_line, blank_figure, house_style, percent, save
@@ -102,14 +102,8 @@ def _costs(found: Findings, title: str) -> Figure | None:
     for name, summaries in found.costs.items():
         line = account_line(name, "")
         axis.plot(COST_LEVELS_BPS, [summary.cagr for summary in summaries], **line)
-        axis.annotate(
-            name,
-            (COST_LEVELS_BPS[-1], summaries[-1].cagr),
-            xytext=(-4, 4),
-            textcoords="offset points",
-            ha="right",
-            color=line["color"],
-        )
+        end = COST_LEVELS_BPS[-1], summaries[-1].cagr
+        axis.annotate(name, end, xytext=(-4, 4), textcoords="offset points", ha="right", color=line["color"])
     axis.axvline(side, color=GREY, linestyle=":", linewidth=1.0)
     zero_line(axis)
     axis.yaxis.set_major_formatter(lambda value, _: percent(value))

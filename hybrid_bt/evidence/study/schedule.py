@@ -7,21 +7,16 @@ written when it comes in, whole or not at all; a study that is started again fin
 
 from __future__ import annotations
 
-import io
 import os
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from importlib import import_module
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, TypeVar
 
 from hybrid_bt.account.registry import Panel, learned_accounts, study_accounts
 from hybrid_bt.account.rules import momentum
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.errors import ConfigError, library, os_errors
 from hybrid_bt.evidence.study.jobs import (
     BAR_BY_BAR,
     ENSEMBLE,
@@ -33,12 +28,15 @@ from hybrid_bt.evidence.study.jobs import (
     opinions_of,
     run_job,
 )
-from hybrid_bt.files import write_whole
+from hybrid_bt.files import read_arrays, write_arrays
 
 if TYPE_CHECKING:
-    from hybrid_bt.evidence.study.findings import Plan
+    from hybrid_bt.evidence.study import Plan
+
+Key = TypeVar("Key")
 
 ROUND = 4  #: jobs a worker in one go, where results come when all are there
+NEEDS = "study: --backend needs {}"
 #: name of a backend -> joblib's for it
 BACKENDS = {"joblib": "loky", "dask": "dask", "ray": "ray"}
 #: costs a side at which the sweep trades, bps of notional
@@ -105,65 +103,49 @@ def joined(plan: Plan, heard: dict[tuple[int, int], Arrays]) -> dict[int, Arrays
     return {ENSEMBLE: whole}
 
 
-class Store:
-    """Results by key, one `.npz` each without pickle."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"study: cannot write to {folder}: {error.strerror or error}; give another --out"
-            ) from None
-
-    def get(self, key: str) -> Result | None:
-        """A result of an earlier study; None if there is none, or if it is damaged."""
-        try:
-            with np.load(self._folder / f"{key}.npz", allow_pickle=False) as file:
-                return Result(key, {name: file[name] for name in file.files})
-        except (FileNotFoundError, ValueError, OSError, EOFError, zipfile.BadZipFile):
-            return None
-
-    def put(self, result: Result) -> None:
-        """Keep a result; a failure is not kept, so that the next study tries again."""
-        if result.failure:
-            return
-        packed = io.BytesIO()
-        np.savez(packed, **result.arrays)  # type: ignore[arg-type]
-        write_whole(self._folder / f"{result.key}.npz", packed.getvalue())
-
-
-def execute(
-    jobs: Sequence[Job],
-    store: Store,
-    *,
-    backend: str = "joblib",
-    n_jobs: int = 1,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[Result]:
-    """Results of all jobs in their order, from the store where they are there already.
+@dataclass(frozen=True)
+class Runner:
+    """Where jobs run, and the folder in which results are kept by key: one `.npz` each, without pickle.
 
     Parameters
     ----------
     backend : a key of `BACKENDS`
     progress : callable, optional
         Called as `progress(done, of)`.
-
-    Raises
-    ------
-    ConfigError
-        If the backend's library is missing.
     """
-    found = {job.key: kept for job in jobs if (kept := store.get(job.key)) is not None}
-    todo = {job.key: job for job in jobs if job.key not in found}
-    done, tell = len(jobs) - len(todo), progress or (lambda done, of: None)
-    tell(done, len(jobs))
-    for number, fresh in enumerate(_results(list(todo.values()), backend, n_jobs), done + 1):
-        store.put(fresh)
-        found[fresh.key] = fresh
-        tell(number, len(jobs))
-    return [found[job.key] for job in jobs]
+
+    folder: Path
+    backend: str = "joblib"
+    n_jobs: int = 1
+    progress: Callable[[int, int], None] | None = None
+
+    def run(self, jobs: Mapping[Key, Job]) -> tuple[dict[Key, Arrays], dict[str, str]]:
+        """Arrays of the jobs that succeeded, in their order, from the folder where they are there already; and why the
+        others failed, by their names.
+
+        Raises
+        ------
+        ConfigError
+            If the backend's library is missing, or the folder cannot be written to.
+        """
+        with os_errors(ConfigError, f"study: cannot write to {self.folder}", "give another --out"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        kept = {job.key: read_arrays(self._path(job.key)) for job in jobs.values()}
+        found = {key: Result(key, arrays) for key, arrays in kept.items() if arrays is not None}
+        todo = {job.key: job for job in jobs.values() if job.key not in found}
+        done, tell = len(jobs) - len(todo), self.progress or (lambda done, of: None)
+        tell(done, len(jobs))
+        for number, fresh in enumerate(_results(list(todo.values()), self.backend, self.n_jobs), done + 1):
+            found[fresh.key] = fresh
+            if not fresh.failure:  # a failure is not kept, so that the next study tries again
+                write_arrays(self._path(fresh.key), fresh.arrays)
+            tell(number, len(jobs))
+        results = {key: found[job.key] for key, job in jobs.items()}
+        failures = {jobs[key].name: result.failure for key, result in results.items() if result.failure}
+        return {key: result.arrays for key, result in results.items() if not result.failure}, failures
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.npz"
 
 
 def _results(jobs: list[Job], backend: str, n_jobs: int) -> Iterator[Result]:
@@ -171,10 +153,10 @@ def _results(jobs: list[Job], backend: str, n_jobs: int) -> Iterator[Result]:
     if not jobs or (backend == "joblib" and 1 in (n_jobs, len(jobs))):
         yield from map(run_job, jobs)
         return
-    joblib = _library("joblib", "study")
+    joblib = library("joblib", "study", NEEDS.format("joblib"))
     late = backend == "ray"  # its pool gives results when all are there, so it gets a few at a time
     if late:
-        _library("ray.util.joblib", "ray").register_ray()
+        library("ray.util.joblib", "ray", NEEDS.format("ray")).register_ray()
         n_jobs = -1 if "RAY_ADDRESS" in os.environ else n_jobs
     with _dask_client(n_jobs) if backend == "dask" else nullcontext(), joblib.parallel_config(BACKENDS[backend]):
         pool = joblib.Parallel(n_jobs, return_as="list" if late else "generator_unordered")
@@ -188,12 +170,5 @@ def _dask_client(n_jobs: int) -> AbstractContextManager[object]:
     address = os.environ.get("DASK_SCHEDULER_ADDRESS")
     here = {"n_workers": n_jobs, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
     client: AbstractContextManager[object]
-    client = _library("distributed", "dask").Client(**({"address": address} if address else here))
+    client = library("distributed", "dask", NEEDS.format("dask")).Client(**({"address": address} if address else here))
     return client
-
-
-def _library(name: str, extra: str) -> ModuleType:
-    try:
-        return import_module(name)
-    except ImportError:
-        raise ConfigError(f"study: --backend needs {name}: pip install 'hybrid_bt[{extra}]'") from None
