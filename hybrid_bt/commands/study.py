@@ -140,10 +140,22 @@ def _readme_blocks(flags: Flags) -> dict[str, str]:
     return blocks | {"results study": "\n".join(studies)}
 
 
+IN_SHORT = ("account", "hybrid", "sac", "ridge", "pairs", "vol-target")  #: rows of the table in the README
+
+
 def _market_blocks(flags: Flags) -> dict[str, str]:
+    """The pooled table of the markets left out, and some rows of it in a text of few bytes."""
     from hybrid_bt.commands.study_markets import left_out_tables
 
-    return {"results markets": console.printed(*left_out_tables({**flags, "retrain": True})[0][:2])}
+    said, pooled = left_out_tables({**flags, "retrain": True})[0][:2]
+    assert not isinstance(pooled, str)
+    kept = [column for column in pooled.columns if column.header != "less vol-target"]
+    table = zip(*([str(column.header), *map(str, column.cells)] for column in kept), strict=True)
+    rows = [row for row in table if row[0] in IN_SHORT]
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, wide, strict=True)).rstrip() for row in rows)
+    short = "".join(f"{line}\n" for line in lines)
+    return {"results markets": console.printed(said, pooled), "results markets in short": short}
 
 
 RENEWED = {"readme": _readme_blocks, "markets": _market_blocks}  #: preset -> what it writes into the pages
