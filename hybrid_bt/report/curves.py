@@ -87,12 +87,10 @@ def exposure(record: RunRecord, dates: FloatArray) -> Figure:
     top, middle, low = stack.axes
     stack.line(top, gross, f"gross  mean {percent(_mean(gross))}", BLUE, width=0.9)
     stack.line(top, net, f"net  mean {percent(_mean(net))}", ORANGE, width=0.9)
-    for (leg, weight), risk, color in zip(
-        decisions.weights.items(), decisions.risks.T, _colors(decisions), strict=True
-    ):
-        stack.line(
-            middle, weight * risk * year, f"{leg}  mean {percent(_mean(weight * risk * year))}", color, width=0.9
-        )
+    legs = zip(decisions.weights.items(), decisions.risks.T, _colors(decisions), strict=True)
+    for (leg, weight), risk, color in legs:
+        part = weight * risk * year
+        stack.line(middle, part, f"{leg}  mean {percent(_mean(part))}", color, width=0.9)
     stack.line(low, turnover, f"mean {_mean(turnover):.3g}", GREEN)
     zero_line(top)
     percent_axis(top)
