@@ -41,16 +41,15 @@ class Decisions:
     sides: FloatArray  #: (T, S) what the target is made of, side by side
     risks: FloatArray  #: (T, L) volatility per bar of each leg's wishes
     together: NDArray[np.int64]  #: (T, N) symbols of the same label were one decision
-    wanted: FloatArray | None = None  #: (T, N) target before the guard; NaN in `target` holds what is held
-    guard: FloatArray | None = None  #: (T,) rules of `hybrid_bt.equations.guard` that changed the target, as a mask
-
-    waits: NDArray[np.bool_] | None = None  #: (T, N) not ordered, (`hybrid_bt.equations.waiting`); None: nobody
+    wanted: FloatArray  #: (T, N) target before the guard; NaN in `target` holds what is held
+    guard: FloatArray  #: (T,) rules of `hybrid_bt.equations.guard` that changed the target, as a mask
+    waits: NDArray[np.bool_]  #: (T, N) not ordered (`hybrid_bt.equations.waiting`)
     managed: ManagedPaths | None = None  #: None where no risk manager was asked
 
     @property
     def sent(self) -> FloatArray:
         """(T, N) the targets that orders were made for: NaN, which keeps what is held, where a symbol waits."""
-        return self.target if self.waits is None else np.where(self.waits, np.nan, self.target)
+        return np.where(self.waits, np.nan, self.target)
 
     @property
     def standing_target(self) -> FloatArray:

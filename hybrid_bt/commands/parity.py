@@ -65,7 +65,6 @@ def _twin(
 ) -> tuple[AccountPath, NDArray[np.float64]]:
     """The account without Backtrader, and the targets that it was sent; through the guard where one is on."""
     terms = config.terms()
-    assert streamed.guard is not None  # Backtrader's side records it
     if is_active(config.guard) or streamed.guard.any():
         given = terms.cash, terms.costs, terms.rules
         return replay_guarded(recorded, traded, pairs, config.guard, streamed.guard, given)
