@@ -27,7 +27,7 @@ from hybrid_bt.brain.legs.kalman import IdlePair
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies
 from hybrid_bt.config.facts import Trading, facts_of, in_sample_rows, notes_of, resolved, wall_clock
-from hybrid_bt.config.task import Configured, LegGiven, PolicyGiven, Task, prepare
+from hybrid_bt.config.task import Case, Configured, LegGiven, PolicyGiven, prepare
 from hybrid_bt.equations.advice import Advice
 from hybrid_bt.errors import BarsError, check_names
 from hybrid_bt.report import Run
@@ -136,7 +136,7 @@ def run_backtest(
     return run
 
 
-def _run(task: Task, trading: Trading, benchmark: str, stage: Stage | None, resolved: dict[str, Any]) -> Run:
+def _run(task: Case, trading: Trading, benchmark: str, stage: Stage | None, resolved: dict[str, Any]) -> Run:
     """Everything that stands beside the hybrid's account, and what is to be said of it."""
     traded, config, hybrid, row = task.traded, task.config, trading.account, trading.row
     decisions, pairs = trading.recorder.decisions(row), trading.recorder.pairs(row)
@@ -144,7 +144,7 @@ def _run(task: Task, trading: Trading, benchmark: str, stage: Stage | None, reso
     gap = registry.replay_gap(config.terms(), decisions, traded, hybrid)
     in_sample = in_sample_rows(task, traded)
     gaps = gap_counts(traded, decisions, pairs, task.market.columns, hybrid)
-    gate, seen = task.policies.gate, decisions.market
+    is_gated = task.policies.gate is not None
     return Run(
         bars=traded,
         accounts=accounts,
@@ -161,7 +161,7 @@ def _run(task: Task, trading: Trading, benchmark: str, stage: Stage | None, reso
             "seed": resolved["seed"],
             "replay_difference": gap,
             "gaps": gaps,
-            "regime": None if gate is None or seen is None else read_regime(decisions.regime, seen)._asdict(),
+            "regime": read_regime(decisions.regime, decisions.market)._asdict() if is_gated else None,
             **(stage.facts() if stage else {}),
         },
         notes=(*notes_of(task, trading, in_sample, gaps), *(stage.notes() if stage else ())),
@@ -169,7 +169,7 @@ def _run(task: Task, trading: Trading, benchmark: str, stage: Stage | None, reso
 
 
 def trade(
-    task: Task, progress: Progress | None = None, stage: Stage | None = None, state: Path | None = None
+    task: Case, progress: Progress | None = None, stage: Stage | None = None, state: Path | None = None
 ) -> Trading:
     """Run the strategy through Cerebro, trading from the task's row on.
 
@@ -230,7 +230,7 @@ def trade(
     )
 
 
-def _accounts(task: Task, trading: Trading, benchmark: str, traded: Bars, *, managed: bool) -> dict[str, AccountPath]:
+def _accounts(task: Case, trading: Trading, benchmark: str, traded: Bars, *, managed: bool) -> dict[str, AccountPath]:
     """The hybrid's, and those beside it; each is derived again from its own fills."""
     terms, legs = task.config.terms(), task.config.legs_on()
     panel = registry.Panel(traded, trading.recorder.opinions(trading.row), terms, benchmark=benchmark)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
-class Advice(UserWarning):
+class Hint(UserWarning):
     """Nothing is wrong, but something could be better; a command says it last, and never under --quiet."""
 
 

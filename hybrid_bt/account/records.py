@@ -153,7 +153,7 @@ def gap_counts(
     closed = orphans_closed(traded.traded, sides, pairs.position)
     return {
         "missing_bars": int(np.count_nonzero(~traded.traded)),
-        "withheld": 0 if decisions.waits is None else int(np.count_nonzero(decisions.waits)),
+        "withheld": int(np.count_nonzero(decisions.waits)),
         "orphans_closed": {name: count for name, count in zip(pairs.names, closed, strict=True) if count},
         "stranded": {traded.symbols[i]: float(account.size[-1, i]) for i in np.flatnonzero(ended)},
     }

@@ -28,7 +28,7 @@ FORMAT, VERSION = "hybrid_bt state", 2
 LONGEST = 80  #: characters of a value in an error
 
 
-class Row(NamedTuple):
+class Entry(NamedTuple):
     """What came from outside at the close of a bar, and what was sent."""
 
     stamp: float  #: Backtrader's number
@@ -52,7 +52,7 @@ class Journal:
     ----------
     first : float
         Stamp of the first row that was there; NaN if none was.
-    last : Row or None
+    last : Entry or None
         That was read again last.
     is_over : bool
         Whether all rows that were there have been read again.
@@ -67,7 +67,7 @@ class Journal:
 
     def __init__(self, path: Path, fit: Mapping[str, Any]) -> None:
         self.path, self._file = path, _opened(path)
-        mine = {"format": FORMAT, "version": VERSION, "hybrid_bt": __version__, "columns": Row._fields, "fit": fit}
+        mine = {"format": FORMAT, "version": VERSION, "hybrid_bt": __version__, "columns": Entry._fields, "fit": fit}
         head = json.dumps(mine).encode() + b"\n"
         self._file.seek(0)
         content = self._file.read()
@@ -83,7 +83,7 @@ class Journal:
         self._past.reverse()  # read from the end
         self.first = _row(self._past[-1]).stamp if self._past else math.nan
         self.is_over = not self._past
-        self.last: Row | None = None
+        self.last: Entry | None = None
         self._file.truncate(len(whole))
 
     def _checked_head(self, line: bytes, fit: Mapping[str, Any]) -> str:
@@ -117,7 +117,7 @@ class Journal:
             raise StateError(f"state: {self.path} is damaged in line {number}; restore a copy, or remove it")
         return text
 
-    def due(self, stamp: float, *, begins: bool) -> Row:
+    def due(self, stamp: float, *, begins: bool) -> Entry:
         """The next of the rows that were there, on a bar of this stamp; where data begins, of an earlier bar too."""
         row = _row(self._past.pop())
         if begins and stamp < row.stamp:
@@ -150,7 +150,7 @@ class Journal:
                 f"{said(_row(self._past[0]).stamp)}; give that data again, or more of it"
             )
 
-    def append(self, row: Row, *, lasting: bool) -> None:
+    def append(self, row: Entry, *, lasting: bool) -> None:
         """Write one row; a lasting one is waited for until a power cut cannot take it away either."""
         text = json.dumps(row, separators=(",", ":"), default=float).encode()
         self._seal = zlib.crc32(text, self._seal)
@@ -187,8 +187,8 @@ def said(stamp: float) -> str:
     return f"{moment:%Y-%m-%d}" if moment.time() == time.min else moment.isoformat(sep=" ", timespec="seconds")
 
 
-def _row(line: bytes) -> Row:
-    return Row(*json.loads(line))
+def _row(line: bytes) -> Entry:
+    return Entry(*json.loads(line))
 
 
 def _opened(path: Path) -> FileIO:

@@ -23,7 +23,7 @@ from hybrid_bt.equations.features import MARKET_FEATURES
 from hybrid_bt.equations.pair import PairView
 
 _NUMBERS = ("regime", "scale", "guard", "correlation")  #: one of each bar
-_VECTORS = ("fused", "target", "wanted", "volatility", "warm", "waits", "together")  #: one of each symbol
+_VECTORS = ("base", "fused", "target", "wanted", "volatility", "warm", "waits", "together")  #: one of each symbol
 _CODES = {"warm": "b", "waits": "b", "together": "q"}  #: of those that are no doubles
 _SEEN = PairView._fields[:7]  # of a pair, as `PairPaths` names them
 
@@ -42,16 +42,16 @@ class Decisions:
     sides: FloatArray  #: (T, S) what the target is made of, side by side
     risks: FloatArray  #: (T, L) volatility per bar of each leg's wishes
     together: NDArray[np.int64]  #: (T, N) symbols of the same label were one decision
-    wanted: FloatArray | None = None  #: (T, N) target before the guard; NaN in `target` holds what is held
-    guard: FloatArray | None = None  #: (T,) rules of `hybrid_bt.equations.guard` that changed the target, as a mask
-    market: FloatArray | None = None  #: (T, F) what the gate could see, named in `features.MARKET_FEATURES`
-    waits: NDArray[np.bool_] | None = None  #: (T, N) not ordered, (`hybrid_bt.equations.waiting`); None: nobody
+    wanted: FloatArray  #: (T, N) target before the guard; NaN in `target` holds what is held
+    guard: FloatArray  #: (T,) rules of `hybrid_bt.equations.guard` that changed the target, as a mask
+    waits: NDArray[np.bool_]  #: (T, N) not ordered (`hybrid_bt.equations.waiting`)
+    market: FloatArray  #: (T, F) what the gate could see, named in `features.MARKET_FEATURES`
     managed: ManagedPaths | None = None  #: None where no risk manager was asked
 
     @property
     def sent(self) -> FloatArray:
         """(T, N) the targets that orders were made for: NaN, which keeps what is held, where a symbol waits."""
-        return self.target if self.waits is None else np.where(self.waits, np.nan, self.target)
+        return np.where(self.waits, np.nan, self.target)
 
     @property
     def standing_target(self) -> FloatArray:
@@ -144,7 +144,8 @@ class Recorder:
             column.append(number)
         wanted = decision.target if decision.wanted is None else decision.wanted
         waits, together = decision.waits or self._nobody, decision.together or self._alone
-        vectors = (decision.fused, decision.target, wanted, view.volatility, view.warm, waits, together)
+        base = decision.legs[self._leg_names[0]]
+        vectors = (base, decision.fused, decision.target, wanted, view.volatility, view.warm, waits, together)
         for column, vector in zip(self._vectors.values(), vectors, strict=True):
             column.extend(vector)
         self._managed.append(decision.managed)
@@ -156,6 +157,7 @@ class Recorder:
         """The bars from row `start` on."""
         shape = len(self._managed), self._n_symbols
         legs = netted(self._leg_names, self._sides.wishes(), self._sides.layout, shape)
+        legs[self._leg_names[0]] = self._matrix(self._vectors["base"])
         return Decisions(
             legs={name: leg[start:] for name, leg in legs.items()},
             weights={name: np.array(values)[start:] for name, values in self._weights.items()},

@@ -17,7 +17,7 @@ import numpy as np
 
 from hybrid_bt.brain.foresight import BarsAhead, Decider
 from hybrid_bt.brain.hybrid import Hybrid
-from hybrid_bt.brain.journal import Journal, Row, compare, moment_of
+from hybrid_bt.brain.journal import Entry, Journal, compare, moment_of
 from hybrid_bt.brain.laid import FloatArray
 from hybrid_bt.brain.legs.base import Decision
 from hybrid_bt.brain.legs.kalman import IdlePairs
@@ -140,11 +140,11 @@ class Session:
         A lasting one is waited for until it is on the disk: a bar that could not be had again.
         """
         if self.journal is not None:
-            self.journal.append(Row(*self._kept, account), lasting=lasting)
+            self.journal.append(Entry(*self._kept, account), lasting=lasting)
 
     def recall(
         self, stamp: float, closes: Sequence[float], advise: Callable[[float], object] | None = None
-    ) -> Row | None:
+    ) -> Entry | None:
         """Decide what the journal has up to this bar once more; its row of the bar, None where the bar is new.
 
         `advise` is told each past bar on which documents were read, so that who reads them remembers.
@@ -168,7 +168,7 @@ class Session:
                 return row
         return None
 
-    def _again(self, row: Row, advise: Callable[[float], object] | None) -> None:
+    def _again(self, row: Entry, advise: Callable[[float], object] | None) -> None:
         """Let brain and guard remember a past bar, and compare what they want with what was sent."""
         if row.advice and advise is not None:
             advise(row.stamp)  # what counts is what was said then

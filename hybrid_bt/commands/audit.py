@@ -12,7 +12,7 @@ import click
 from hybrid_bt.bars.market import Market
 from hybrid_bt.commands.console import AMOUNT, COUNT, Flag, Flags, command, flag, option, progress_bar
 from hybrid_bt.commands.options import market_of, markets_of, shared
-from hybrid_bt.config.task import Task, as_config, prepare
+from hybrid_bt.config.task import Case, as_config, prepare
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence.audit.replays import Audit, audit_of, last_rows
@@ -52,7 +52,7 @@ def main(**flags: Flag) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _stack_of(flags: Flags, default: int, market: Market | None = None) -> Task:
+def _stack_of(flags: Flags, default: int, market: Market | None = None) -> Case:
     """The stack on the last bars, which are not traded: their span, and how many a year has, are its own affair."""
     config, market = as_config(flags["mode"], None), market or market_of(flags)
     market = replace(market, bars=last_rows(market.bars, default if flags["bars"] is None else flags["bars"]))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from hybrid_bt.errors import Advice, ConfigError, HybridError, did_you_mean, os_errors
+from hybrid_bt.errors import ConfigError, Hint, HybridError, did_you_mean, os_errors
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -97,7 +97,7 @@ class Command(click.Command):
         advice: list[str] = []
 
         def warn(message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
-            if issubclass(category, Advice):
+            if issubclass(category, Hint):
                 advice.append(str(message))
             else:
                 _tell("warning", message)

@@ -17,7 +17,7 @@ from hybrid_bt.errors import ConfigError
 
 if TYPE_CHECKING:
     from hybrid_bt.bars.market import Market
-    from hybrid_bt.config.task import Task
+    from hybrid_bt.config.task import Case
     from hybrid_bt.news.answers import RiskSetup
 
 #: whose bars lie before 2010: the shipped SAC learned from them, and nothing else is judged on markets left out
@@ -144,7 +144,7 @@ def markets_of(flags: Flags) -> list[Market]:
     return markets
 
 
-def task_of(flags: Flags) -> Task:
+def task_of(flags: Flags) -> Case:
     """What is traded, as the flags of `mode`, `bars`, `pairs`, and whichever else there are, ask for it."""
     from hybrid_bt.config.task import as_config, prepare
 

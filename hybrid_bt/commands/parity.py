@@ -22,7 +22,7 @@ from hybrid_bt.brain.records import Decisions, record
 from hybrid_bt.commands.console import Flag, command, progress_bar
 from hybrid_bt.commands.options import shared, task_of
 from hybrid_bt.config import Config
-from hybrid_bt.config.task import Task
+from hybrid_bt.config.task import Case
 from hybrid_bt.equations import Pairs
 from hybrid_bt.equations.guard_limits import is_active
 
@@ -39,7 +39,7 @@ class Difference(NamedTuple):
     at: str | None = None  #: stamp of that row
 
 
-def compare(task: Task, progress: Progress | None = None) -> list[Difference]:
+def compare(task: Case, progress: Progress | None = None) -> list[Difference]:
     """Differences of every quantity."""
     config, market, traded = task.config, task.market, task.traded
     trading = trade(task, progress)
@@ -65,7 +65,6 @@ def _twin(
 ) -> tuple[AccountPath, NDArray[np.float64]]:
     """The account without Backtrader, and the targets that it was sent; through the guard where one is on."""
     terms = config.terms()
-    assert streamed.guard is not None  # Backtrader's side records it
     if is_active(config.guard) or streamed.guard.any():
         given = terms.cash, terms.costs, terms.rules
         return replay_guarded(recorded, traded, pairs, config.guard, streamed.guard, given)

@@ -16,7 +16,7 @@ from hybrid_bt.bars.findings import counters
 from hybrid_bt.bars.stamps import is_intraday
 from hybrid_bt.brain.legs.kalman import IdlePairs
 from hybrid_bt.brain.records import Recorder
-from hybrid_bt.config.task import Task
+from hybrid_bt.config.task import Case
 
 _VERSIONED = ("pandas", "quantstats")  #: beside those that the report names itself
 
@@ -35,14 +35,14 @@ class Trading(NamedTuple):
     idle: IdlePairs  #: pairs that never opened
 
 
-def in_sample_rows(task: Task, traded: Bars) -> NDArray[np.bool_]:
+def in_sample_rows(task: Case, traded: Bars) -> NDArray[np.bool_]:
     """(T,) whether a policy was trained on the bar's date."""
     if task.trained_until is None:
         return np.zeros(traded.n_bars, dtype=np.bool_)
     return np.asarray(traded.stamps <= instant(task.trained_until, whole=True))
 
 
-def resolved(task: Task, benchmark: str, seed: int, news: Mapping[str, Any] | None) -> Plain:
+def resolved(task: Case, benchmark: str, seed: int, news: Mapping[str, Any] | None) -> Plain:
     """The whole configuration as plain data."""
     market, fitted = task.market, task.fitted
     variances = None if fitted is None else {p: q._asdict() for p, q in zip(market.pairs, fitted, strict=True)}
@@ -61,7 +61,7 @@ def resolved(task: Task, benchmark: str, seed: int, news: Mapping[str, Any] | No
     }
 
 
-def facts_of(task: Task, trading: Trading) -> Plain:
+def facts_of(task: Case, trading: Trading) -> Plain:
     """What `run.json` says of data, policies, spans, and of what happened."""
     bars, trained_until = task.market.bars, task.trained_until
     return {
@@ -92,7 +92,7 @@ def wall_clock(seconds: float, resumed_after: str) -> Plain:
     return known | ({"resumed_after": resumed_after} if resumed_after else {})
 
 
-def notes_of(task: Task, trading: Trading, in_sample: NDArray[np.bool_], gaps: Plain) -> list[str]:
+def notes_of(task: Case, trading: Trading, in_sample: NDArray[np.bool_], gaps: Plain) -> list[str]:
     """Caveats that every reader of the result must see."""
     notes = list(task.market.bars.notes)
     if in_sample.any():

@@ -33,7 +33,7 @@ LegGiven = LegMaker | str  #: a maker, or the name of a registered leg
 PolicyGiven = FrozenPolicy | CallablePolicy | Callable[..., Any] | str | Path
 
 
-class Task(NamedTuple):
+class Case(NamedTuple):
     """What is traded, and from where on."""
 
     market: Market  #: warm-up and trading bars
@@ -67,7 +67,7 @@ def prepare(
     legs: Mapping[str, LegGiven] | None = None,
     start: Moment | None = None,
     allow_in_sample: bool = False,
-) -> Task:
+) -> Case:
     """Load what is asked for, find the first bar that may be traded, and calibrate on those before it.
 
     Parameters are those of `hybrid_bt.run_backtest`.
@@ -88,7 +88,7 @@ def prepare(
     if market.pairs_found:  # from here on the configuration says it
         market, known = replace(market, pairs_found=False), known.with_pairs_found(len(market.pairs))
     fitted = fit_pairs(market, row, known) if known.kalman.fit else None
-    return Task(market, mode, known, loaded, own, day, allow_in_sample, row, trained_until, fitted)
+    return Case(market, mode, known, loaded, own, day, allow_in_sample, row, trained_until, fitted)
 
 
 def as_config(mode: str, given: Configured) -> Config:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.envs.episodes import Episode, Track
 from hybrid_bt.equations import env_step as step
-from hybrid_bt.equations.book import NO_TAPE, Account, Book, Capital, book_of
+from hybrid_bt.equations.book import NO_TAPE, Account, Book, book_of
 from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.equations.env_step import FLOAT_ROWS, INT_ROWS, LAST, ROW, SCALARS, Task, World
 from hybrid_bt.errors import ConfigError
@@ -104,15 +104,7 @@ class Lanes:
     """
 
     def __init__(
-        self,
-        spec: Spec,
-        market: TrackRows,
-        task: Task,
-        n_lanes: int,
-        *,
-        cash: float = Capital().cash,
-        compiled: bool = False,
-        reuse: bool = False,
+        self, spec: Spec, market: TrackRows, task: Task, n_lanes: int, *, cash: float, compiled: bool, reuse: bool
     ) -> None:
         n_assets, n_accounts = market.panel.shape[2], n_lanes * spec.accounts
         self.n_lanes, self.waiting = n_lanes, set(range(n_lanes))

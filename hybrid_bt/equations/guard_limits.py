@@ -20,15 +20,8 @@ from hybrid_bt.equations.bundles import PASSES, ROUNDING, Layout, bundles_of, ho
 
 #: bit i of a mask says that rule i changed what was wanted
 RULES = (
-    "policy_failure",
-    "kill_switch",
-    "daily_loss",
-    "drawdown",
-    "asset_limit",
-    "pair_limit",
-    "gross_limit",
-    "net_limit",
-    "max_order_notional",
+    *("policy_failure", "kill_switch", "daily_loss", "drawdown"),
+    *("asset_limit", "pair_limit", "gross_limit", "net_limit", "max_order_notional"),
 )
 FAILED, KILLED, DAY, BRAKE, ASSET, PAIR, GROSS, NET, NOTIONAL = (1 << i for i in range(len(RULES)))
 PAST_BAND = 1.0 + 1e-9  #: a change by this many bands is an order, whatever the last bit says
@@ -147,11 +140,8 @@ class _Book:
 
     def hold_once(self, pairs: Pairs, params: GuardParams) -> int:
         """Each limit once; those that were broken."""
-        mask = 0
-        for rule, bounds in (
-            (ASSET, self._most(params.asset_limit)),
-            (NOTIONAL, self._room(params.max_order_notional)),
-        ):
+        mask, most, room = 0, self._most(params.asset_limit), self._room(params.max_order_notional)
+        for rule, bounds in ((ASSET, most), (NOTIONAL, room)):
             mask |= rule if hold_to(self.targets, self.sides, self.layout, bounds, math.inf) else 0
         for pair in pairs if params.pair_limit > 0.0 else ():
             mask |= PAIR if self._shrink(pair, self._gross_factor(pair, params.pair_limit)) else 0

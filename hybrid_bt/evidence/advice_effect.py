@@ -21,7 +21,7 @@ from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.legs.base import Opinion
 from hybrid_bt.brain.opinions import opinions, opinions_in_turn
 from hybrid_bt.brain.reader import read_panel
-from hybrid_bt.config.task import Task
+from hybrid_bt.config.task import Case
 from hybrid_bt.equations.advice import NEUTRAL_RISK, Advice
 from hybrid_bt.equations.waiting import withheld
 from hybrid_bt.evidence import Interval, bootstrap
@@ -48,7 +48,7 @@ class Effect(NamedTuple):
     less_off: Interval
 
 
-class Evaluation(NamedTuple):
+class AdviceEffect(NamedTuple):
     """What came of it."""
 
     title: str
@@ -63,8 +63,8 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    task: Task, setup: RiskSetup, *, placebos: int, cutoff: np.datetime64 | None, masked: bool, seed: int
-) -> Evaluation:
+    task: Case, setup: RiskSetup, *, placebos: int, cutoff: np.datetime64 | None, masked: bool, seed: int
+) -> AdviceEffect:
     """Compare the risk manager with none, with placebos, late, before and after the model's cut-off, and masked.
 
     Raises
@@ -99,7 +99,7 @@ def evaluate(
         *_recorded(stage, traded.n_bars),
         *short,
     ]
-    return Evaluation(title, effects, said)
+    return AdviceEffect(title, effects, said)
 
 
 def _setups(setup: RiskSetup, masked: bool) -> dict[str, RiskSetup]:
@@ -119,7 +119,7 @@ def _variants(advice: Mapping[str, Sequence[Advice]], placebos: int, seed: int) 
     return {**advice, DELAYED: delayed, **shuffled}
 
 
-def _returns(task: Task, traded: Bars, variants: Mapping[str, Sequence[Advice]]) -> dict[str, FloatArray]:
+def _returns(task: Case, traded: Bars, variants: Mapping[str, Sequence[Advice]]) -> dict[str, FloatArray]:
     """Variant -> returns of its account, (T - 1,); `off` is the account of that name in a run."""
     brain, fresh, terms, bars = task.brain(), task.brain(), task.config.terms(), task.market.bars
     panel = read_panel(bars.close, fresh.reader)

@@ -23,7 +23,7 @@ from hybrid_bt.files.texts import end_days, flat, json_object, plain
 if TYPE_CHECKING:
     from hybrid_bt.account.metrics import Summary
     from hybrid_bt.bars import Bars
-    from hybrid_bt.config.task import Task
+    from hybrid_bt.config.task import Case
 
 LEDGER = "runs.jsonl"
 FORMAT = 1
@@ -32,7 +32,7 @@ ELSEWHERE = "pass --no-ledger, or write elsewhere"
 NOT_TRIED = ("mode", "data", "symbols", "start", "benchmark", "allow_in_sample", "seed", "kalman_fitted")
 
 
-class Ledger(NamedTuple):
+class TrialLedger(NamedTuple):
     """What a ledger file holds."""
 
     trials: list[dict[str, Any]]  #: in the order in which they were written
@@ -76,19 +76,19 @@ def trial_of(
     )
 
 
-def study_trial(task: Task, summary: Summary, **more: object) -> dict[str, Any]:
+def study_trial(task: Case, summary: Summary, **more: object) -> dict[str, Any]:
     """The line of a study of a task; `more` as in `trial_of`."""
     config, policies = _tried(task)
     known = {"data_sha256": task.market.bars.sha256, **more}
     return trial_of("study", task.traded, config, policies, summary, **known)
 
 
-def study_key(task: Task) -> str:
+def study_key(task: Case) -> str:
     """What makes two studies one trial (`configuration_key`)."""
     return configuration_key(*_tried(task), end_days(task.traded.stamps)[0])
 
 
-def _tried(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
+def _tried(task: Case) -> tuple[dict[str, Any], dict[str, str]]:
     config = {"mode": task.mode, "pairs": list(task.market.pairs), **task.config.numbers()}
     return config, task.policies.sha256s()
 
@@ -126,7 +126,7 @@ def check_ledger(path: Path) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def read_trials(path: Path) -> Ledger:
+def read_trials(path: Path) -> TrialLedger:
     """All trials of a ledger; none if there is no such file.
 
     Raises
@@ -137,7 +137,7 @@ def read_trials(path: Path) -> Ledger:
     with os_errors(ConfigError, f"ledger: cannot read {path}"):
         lines = [line for line in path.read_bytes().splitlines() if line.strip()] if path.exists() else []
     trials = [trial for line in lines if (trial := json_object(line)) is not None]
-    return Ledger(trials, len(lines) - len(trials))
+    return TrialLedger(trials, len(lines) - len(trials))
 
 
 def configuration_key(config: Mapping[str, Any], policies: Mapping[str, str], first_day: str) -> str:
@@ -157,7 +157,7 @@ def configuration_key(config: Mapping[str, Any], policies: Mapping[str, str], fi
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def others_tried(ledger: Ledger, data_sha256: str, but: str = "") -> dict[str, Any]:
+def others_tried(ledger: TrialLedger, data_sha256: str, but: str = "") -> dict[str, Any]:
     """Configurations tried on these prices, that of key `but` aside: key -> the last Sharpe ratio a year, or None."""
     found: dict[str, Any] = {}
     for trial in ledger.trials:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import to_jsonable_python
 
 _QUOTED = re.compile(r'[,"\r\n]')  #: what a cell may hold between quotes only
 TEXT = ' class="text"'  #: of a cell of HTML that holds no number
@@ -110,24 +110,13 @@ def plain(values: Mapping[str, object]) -> dict[str, Any]:
     TypeError
         For a type that has no obvious JSON form.
     """
-    return {str(key): _plain(value) for key, value in values.items()}
+    found: dict[str, Any] = to_jsonable_python(values, inf_nan_mode="null", fallback=_of_numpy)
+    return found
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return plain(value)
+def _of_numpy(value: object) -> object:
     if isinstance(value, np.datetime64):
         return stamp_texts(np.array([value]))[0]
     if isinstance(value, (np.generic, np.ndarray)):
-        return _plain(value.tolist())
-    if isinstance(value, (set, frozenset)):
-        value = sorted(value)
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, (str, int)):
-        return value
-    if isinstance(value, Path):
-        return str(value)
+        return value.tolist()
     raise TypeError(f"run.json: {type(value).__name__} {value!r} has no JSON form")

@@ -88,12 +88,10 @@ def exposure(record: RunRecord, dates: FloatArray) -> Figure:
     top, middle, low = stack.axes
     stack.line(top, gross, f"gross  mean {percent(_mean(gross))}", BLUE, width=0.9)
     stack.line(top, net, f"net  mean {percent(_mean(net))}", ORANGE, width=0.9)
-    for (leg, weight), risk, color in zip(
-        decisions.weights.items(), decisions.risks.T, _colors(decisions), strict=True
-    ):
-        stack.line(
-            middle, weight * risk * year, f"{leg}  mean {percent(_mean(weight * risk * year))}", color, width=0.9
-        )
+    legs = zip(decisions.weights.items(), decisions.risks.T, _colors(decisions), strict=True)
+    for (leg, weight), risk, color in legs:
+        part = weight * risk * year
+        stack.line(middle, part, f"{leg}  mean {percent(_mean(part))}", color, width=0.9)
     stack.line(low, turnover, f"mean {_mean(turnover):.3g}", GREEN)
     zero_line(top)
     percent_axis(top)
@@ -117,8 +115,7 @@ def regime(record: RunRecord, dates: FloatArray) -> Figure:
         ("calm", -1.0, "volatility of the market", INK),
         ("dispersion", 1.0, "dispersion of the assets", GREEN),
     ):
-        if market is not None:
-            stack.line(middle, sign * market[:, MARKET_FEATURES.index(name)], words, color, width=0.8)
+        stack.line(middle, sign * market[:, MARKET_FEATURES.index(name)], words, color, width=0.8)
     zero_line(middle)
     top.plot(dates, score, color=INK, linewidth=0.8)
     for sign, name, color in ((1.0, "trend", BLUE), (-1.0, "mean reversion", ORANGE)):

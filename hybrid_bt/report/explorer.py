@@ -99,13 +99,9 @@ def _facts(record: RunRecord) -> dict[str, Any]:
         "legs": list(record.decisions.legs),
         "config": {name: record.config[name] for name in _QUOTED if name in record.config},
         "notes": record.notes,
-        **({"guardRules": RULES} if _guard_acted(record) else {}),
+        **({"guardRules": RULES} if record.decisions.guard.any() else {}),
         **({"managed": list(_numbers(record.decisions.managed))} if record.decisions.managed else {}),
     }
-
-
-def _guard_acted(record: RunRecord) -> bool:
-    return record.decisions.guard is not None and bool(record.decisions.guard.any())
 
 
 def _arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
@@ -134,9 +130,9 @@ def _arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
         **{f"equity:{name}": account.equity for name, account in record.accounts.items()},
     }
     whole: dict[str, Any] = {"bar": fills.bar, "decided": fills.decided, "symbol": fills.symbol}
-    if _guard_acted(record):
+    if wanted.guard.any():
         single["wanted"], whole["guard"] = wanted.wanted, wanted.guard
-    flags = {} if wanted.waits is None or not wanted.waits.any() else {"waits": wanted.waits}
+    flags = {"waits": wanted.waits} if wanted.waits.any() else {}
     kinds = {"<f4": single, "<f8": exact, "<i4": whole, "u1": flags}
     arrays = {name: np.asarray(values, kind) for kind, some in kinds.items() for name, values in some.items()}
     return arrays | _managed_arrays(record)
@@ -153,9 +149,8 @@ def _managed_arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
     if managed is None:
         return {}
     cell, bar = _cells(managed), np.flatnonzero((managed.confidence > 0.0) | managed.no_new_risk)
-    final = wanted.target if wanted.wanted is None else wanted.wanted
     numbers = _numbers(managed)
-    of_cells = {"proposed": managed.proposed, "final": final, "m": managed.multiplier}
+    of_cells = {"proposed": managed.proposed, "final": wanted.wanted, "m": managed.multiplier}
     of_cells |= {"risk": managed.risk, "sentiment": managed.sentiment}
     of_bars = {"regime": managed.regime, "read": managed.regime_read, "confidence": managed.confidence}
     texts = {"reason": managed.reasons, "documents": managed.documents}

@@ -4,7 +4,7 @@ quantstats drives pyplot, seaborn's global style and the environment, and takes 
 the pictures it leaves the caller's matplotlib untouched, and two runs give the same bytes, because that process has a
 fixed hash seed and clock and matplotlib's own defaults.
 
-`python -c CHILD` reads a `Job` from standard input, writes the page, and prints quantstats' own headline metrics.
+`python -c CHILD` reads a `PageJob` from standard input, writes the page, and prints quantstats' own headline metrics.
 quantstats, pandas and matplotlib are imported there and nowhere else in the tearsheet.
 """
 
@@ -60,7 +60,7 @@ BODY = re.compile(r"<body[^>]*>")
 Metrics = dict[str, dict[str, float]]  #: account -> metric -> value
 
 
-class Job(NamedTuple):
+class PageJob(NamedTuple):
     """What the other process is told, as plain data."""
 
     path: str
@@ -71,12 +71,12 @@ class Job(NamedTuple):
     periods_per_year: int  #: quantstats' m
 
 
-def job_of(record: RunRecord, held: Mapping[str, FloatArray], path: Path, title: str) -> Job:
+def job_of(record: RunRecord, held: Mapping[str, FloatArray], path: Path, title: str) -> PageJob:
     """The page at `path` on accounts `held`, name -> equity (T,): the one reported on and its benchmark."""
     stamps = record.bars.stamps
     days, _ = daily_returns(record.accounts["hybrid"].equity, stamps)
     years = metrics.elapsed_years(days)
-    return Job(
+    return PageJob(
         path=str(path),
         title=" · ".join(filter(None, (sample_stamp(record), title))),
         subtitle=run_text(record),
@@ -122,7 +122,7 @@ def why_not(returns: Mapping[str, list[float]]) -> str:
     return ""
 
 
-def start(job: Job) -> subprocess.Popen[bytes]:
+def start(job: PageJob) -> subprocess.Popen[bytes]:
     """Set it to work."""
     with tempfile.TemporaryFile() as file:  # a pipe would break, and hide why, if the other side failed to start
         file.write(json.dumps(job._asdict()).encode())
@@ -153,7 +153,7 @@ def outcome(process: subprocess.Popen[bytes]) -> tuple[str, Metrics]:
 
 def main() -> None:
     """The other process: read a job from standard input, write its page, print the metrics."""
-    job = Job(**json.load(sys.stdin))
+    job = PageJob(**json.load(sys.stdin))
     gc.disable()  # next to no cycles, and a process of its own
     atexit.register(gc.freeze)
     with contextlib.redirect_stdout(sys.stderr):  # quantstats prints at will
@@ -161,7 +161,7 @@ def main() -> None:
     print(json.dumps(found))
 
 
-def _render(job: Job) -> Metrics:
+def _render(job: PageJob) -> Metrics:
     import matplotlib
     import pandas as pd
 

@@ -114,7 +114,7 @@ def _decisions(record: RunRecord) -> Iterator[Columns]:
     """Some bars at a time."""
     whole, symbols, stamps = record.decisions, record.bars.symbols, stamp_texts(record.bars.stamps)
     n = len(symbols)
-    guarded = whole.guard is not None and ("guard" in record.facts or bool(whole.guard.any()))
+    guarded = "guard" in record.facts or bool(whole.guard.any())
     for rows in _spans(len(stamps)):
         wanted = whole.rows(rows)
         yield {
@@ -132,7 +132,6 @@ def _decisions(record: RunRecord) -> Iterator[Columns]:
 
 def _guarded(wanted: Decisions, n: int) -> Columns:
     """Targets before the guard and the rules that changed them."""
-    assert wanted.wanted is not None and wanted.guard is not None  # the columns are asked for where both are recorded
     rules = [";".join(rule_names(int(mask))) for mask in wanted.guard.tolist()]
     return {"target_before_guard": wanted.wanted, "guard": _each(rules, n)}
 

@@ -84,7 +84,7 @@ class Tearsheet(AbstractContextManager["Tearsheet"]):
         for name, equity in self._held.items():
             own = ours(equity, bars.bars_per_year, metrics.elapsed_years(bars.stamps))
             same = alike(np.array(self._job.returns[name]), self._job.periods_per_year)
-            found += [Check(name, metric, own[metric], same[metric], theirs[name][metric]) for metric in METRICS]
+            found += [Compared(name, metric, own[metric], same[metric], theirs[name][metric]) for metric in METRICS]
         for check in found:
             if not check.agrees:
                 differ = f"{check.theirs!r} to quantstats and {check.alike!r} by our formula under its conventions"
@@ -146,7 +146,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
     ]
 
 
-class Check(NamedTuple):
+class Compared(NamedTuple):
     """One metric of one account."""
 
     account: str
@@ -195,7 +195,7 @@ def alike(returns: FloatArray, periods_per_year: float) -> dict[str, float]:
     return ours(equity, periods_per_year, len(returns) / periods_per_year)
 
 
-def cross_check(found: Sequence[Check], reasons: Mapping[str, str]) -> str:
+def cross_check(found: Sequence[Compared], reasons: Mapping[str, str]) -> str:
     """The table in HTML, and whether the two programs agree; `reasons` say why conventions differ, by metric."""
     kinds = ("", TEXT, "", "", "", "", TEXT)
     rows = [html_row("th", CHECKED, kinds)]

@@ -41,6 +41,10 @@ def pair_alone(kalman: np.ndarray) -> Decisions:
         sides=np.hstack([flat(t), kalman]),
         risks=flat(t),
         together=np.zeros((t, 2), np.int64),
+        wanted=kalman,
+        guard=0.0 * one,
+        market=np.zeros((t, 12)),
+        waits=np.zeros((t, 2), np.bool_),
     )
 
 

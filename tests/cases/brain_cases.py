@@ -11,7 +11,7 @@ from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies
-from hybrid_bt.config.task import Task, prepare
+from hybrid_bt.config.task import Case, prepare
 from hybrid_bt.equations.bundles import layout_of
 from hybrid_bt.equations.features import OBSERVATIONS
 
@@ -129,7 +129,7 @@ def stand_ins() -> Policies:
     return Policies(sac, gate)
 
 
-def stack_of(bars: Bars, config: Config, policies: Policies | None = None) -> Task:
+def stack_of(bars: Bars, config: Config, policies: Policies | None = None) -> Case:
     """What `hybrid-bt audit` looks at: nothing is traded, and the bars per year are not settled yet."""
     market = Market("random", bars, PAIRS)
     task = prepare(market, config=config, allow_in_sample=True)._replace(config=config)

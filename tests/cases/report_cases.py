@@ -14,6 +14,7 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.brain.laid import netted
 from hybrid_bt.brain.records import Decisions, PairPaths
 from hybrid_bt.equations.bundles import layout_of
+from hybrid_bt.equations.features import MARKET_FEATURES
 
 T, SYMBOLS, PAIRS = 90, ("KO", "PEP", "A$B"), ("KO:PEP",)
 START = 1_000_000.0
@@ -74,7 +75,11 @@ def make_record(
         bars=bars,
         accounts={name: make_account(bars, every=every, seed=k) for k, name in enumerate(ACCOUNTS)},
         decisions=Decisions(
-            legs, weights, r, fused, 0.8 * fused, np.full(t, 0.8), layout, 0.8 * sides, risks, together
+            *(legs, weights, r, fused, 0.8 * fused, np.full(t, 0.8), layout, 0.8 * sides, risks, together),
+            wanted=0.8 * fused,
+            guard=np.zeros(t),
+            waits=np.zeros((t, n), np.bool_),
+            market=rng.normal(size=(t, len(MARKET_FEATURES))),
         ),
         pairs=PairPaths(
             pairs, path[0], path[1], path[2] ** 2, path[3], 1 + path[4] ** 2, path[5], 5 * path[6], np.sign(path[7])

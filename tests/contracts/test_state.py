@@ -24,7 +24,7 @@ from price_files import write_prices
 
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
-from hybrid_bt.brain.journal import Journal, Row
+from hybrid_bt.brain.journal import Entry, Journal
 from hybrid_bt.brain.legs.base import Wish
 from hybrid_bt.brain.session import Session
 from hybrid_bt.commands.run import main
@@ -122,7 +122,7 @@ def arm(row: int, stage: str) -> None:
 
         setattr(owner, name, deadly)
 
-    def half_row(journal: Journal, row: Row, **_: Any) -> None:
+    def half_row(journal: Journal, row: Entry, **_: Any) -> None:
         journal._file.write(b"01234567 " + json.dumps(row).encode()[: 20 * len(row.closes)])
 
     before(TargetOrders, "send", "decided")
@@ -368,7 +368,7 @@ def by_version(content: bytes, version: str, factor: float = 1.0) -> bytes:
     head = head.replace(b'"hybrid_bt": "', b'"hybrid_bt": "' + version.encode() + b"+", 1)
     seal, lines = zlib.crc32(head), [head]
     for line in rows:
-        row = Row(*json.loads(line.partition(b" ")[2]))
+        row = Entry(*json.loads(line.partition(b" ")[2]))
         if row.sent is not None:
             row = row._replace(sent=[target * factor for target in row.sent])
         text = json.dumps(row, separators=(",", ":")).encode()
@@ -445,8 +445,8 @@ def test_state_is_plain_and_sealed(state: Path) -> None:
     head, *rows = state.read_text().splitlines()
     said = json.loads(head)
     assert (said["format"], said["version"]) == ("hybrid_bt state", 2)
-    assert said["columns"] == list(Row._fields) and len(rows) == 300
-    last = Row(*json.loads(rows[-1].partition(" ")[2]))
+    assert said["columns"] == list(Entry._fields) and len(rows) == 300
+    last = Entry(*json.loads(rows[-1].partition(" ")[2]))
     assert f"{bt.num2date(last.stamp):%Y-%m-%d}" == "2011-10-29"
     assert last.account["positions"] and isinstance(last.account["cash"], float)
 

@@ -19,7 +19,7 @@ from hybrid_bt.errors import BarsError
 from hybrid_bt.report import OUR_FILES, curves, quantstats_page, tearsheet, write_report
 from hybrid_bt.report.quantstats_page import daily_returns
 from hybrid_bt.report.style import in_sample_spans
-from hybrid_bt.report.tearsheet import METRICS, Check, alike, cross_check
+from hybrid_bt.report.tearsheet import METRICS, Compared, alike, cross_check
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_a_difference_that_conventions_do_not_explain_is_told():
     returns = np.random.default_rng(0).normal(0.0005, 0.01, 500)
     ours = alike(returns, 252)
     wrong = ours | {"Sharpe": ours["Sharpe"] * 1.001}
-    found = [Check("hybrid", metric, ours[metric], ours[metric], wrong[metric]) for metric in METRICS]
+    found = [Compared("hybrid", metric, ours[metric], ours[metric], wrong[metric]) for metric in METRICS]
     assert [check.metric for check in found if not check.agrees] == ["Sharpe"]
     page = cross_check(found, dict.fromkeys(METRICS, ""))
     assert "DISAGREE" in page and page.count('class="bad"') == 1

@@ -13,7 +13,7 @@ import sys
 import warnings
 from functools import cache
 
-from hybrid_bt.errors import Advice
+from hybrid_bt.errors import Hint
 
 SECONDS_TO_LOAD = 1.0  # numba and a kernel that was compiled in an earlier process
 SECONDS_LOADED = 0.05  # a kernel, numba being there already
@@ -26,7 +26,7 @@ def have_numba() -> bool:
     if importlib.util.find_spec("numba") is not None:
         return True
     if multiprocessing.parent_process() is None:
-        warnings.warn("numba is not installed: same numbers, only slower (pip install numba)", Advice, stacklevel=2)
+        warnings.warn("numba is not installed: same numbers, only slower (pip install numba)", Hint, stacklevel=2)
     return False
 
 

@@ -16,7 +16,7 @@ from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.brain.records import Recorder, record
-from hybrid_bt.config.task import Task
+from hybrid_bt.config.task import Case
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.errors import BarsError
 from hybrid_bt.evidence.audit.cerebros import DEFAULT, RUN_MODES, RunMode, run
@@ -36,7 +36,7 @@ ALL = (*CUT, *(kind for kind in FUTURES if kind != "thinned"))
 IN_TURN = tuple((*CUT, kind) for kind in BROKER_FUTURES)
 
 
-def brain_trace(stack: Task, bars: Bars, *, panel: bool = False) -> Trace:
+def brain_trace(stack: Case, bars: Bars, *, panel: bool = False) -> Trace:
     """The stack without a framework: brain, recorder, replay, and with `panel` what reads a whole panel at once."""
     config = stack.config.for_stamps(bars.stamps[: WARMUP_BARS // 2])  # as the strategy does
     stack, symbols, pairs = stack._replace(config=config), bars.symbols, stack.market.pairs
@@ -66,7 +66,7 @@ def _recorded(recorder: Recorder, bars: Bars) -> list[Known]:
     return [*found, Known(["recorded regime r"], NOBODY, decisions.regime)]
 
 
-def _panel(stack: Task, brain: WatchedBrain, bars: Bars) -> list[Known]:
+def _panel(stack: Case, brain: WatchedBrain, bars: Bars) -> list[Known]:
     """What training and studies read: features and opinions over the whole panel at once."""
     panel = read_panel(bars.close, brain.reader)
     said = opinions(stack.brain(), panel)
@@ -77,7 +77,7 @@ def _panel(stack: Task, brain: WatchedBrain, bars: Bars) -> list[Known]:
     ]
 
 
-def audit_stack(stack: Task, every: int | None = None, jobs: int = 1, progress: Progress = None) -> list[Check]:
+def audit_stack(stack: Case, every: int | None = None, jobs: int = 1, progress: Progress = None) -> list[Check]:
     """All checks of the stack.
 
     Parameters
@@ -110,11 +110,11 @@ def audit_stack(stack: Task, every: int | None = None, jobs: int = 1, progress: 
 
 
 @quietly()
-def _carry_out(stack: Task, every: int | None, part: str) -> Check:
+def _carry_out(stack: Case, every: int | None, part: str) -> Check:
     return PARTS[part](stack, every)
 
 
-def _whole_history(stack: Task, every: int | None) -> Check:
+def _whole_history(stack: Case, every: int | None) -> Check:
     bars, check, run = stack.market.bars, Check("arrays, whole history"), partial(brain_trace, stack, panel=True)
     step = max((bars.n_bars - WARMUP_BARS) // (LONG_CUTS + 1), 1)
     cuts = cut_rows(WARMUP_BARS + step - 1, bars.n_bars - step + 1, step)
@@ -122,7 +122,7 @@ def _whole_history(stack: Task, every: int | None) -> Check:
     return check
 
 
-def _dense(name: str, runner: Callable[[Task], Run], kinds: Kinds, usual: int, stack: Task, every: int | None) -> Check:
+def _dense(name: str, runner: Callable[[Case], Run], kinds: Kinds, usual: int, stack: Case, every: int | None) -> Check:
     bars, run = last_rows(stack.market.bars, WARMUP_BARS + DENSE_BARS), runner(stack)
     check = Check(f"{name}, dense cuts")
     cuts = cut_rows(WARMUP_BARS + 2, bars.n_bars, every or usual)
@@ -130,7 +130,7 @@ def _dense(name: str, runner: Callable[[Task], Run], kinds: Kinds, usual: int, s
     return check
 
 
-def _all_modes(feed: str, stack: Task, every: int | None) -> Check:
+def _all_modes(feed: str, stack: Case, every: int | None) -> Check:
     """Every run mode of a feed class: equal to ArrayFeed's first to the bit, and blind to one cut and one future."""
     small = stack._replace(market=_few(stack.market))
     bars, check = small.market.bars, Check(f"Cerebro, {len(RUN_MODES)} run modes, {feed}")
@@ -146,7 +146,7 @@ def _all_modes(feed: str, stack: Task, every: int | None) -> Check:
     return check
 
 
-def _runner(stack: Task, mode: RunMode = DEFAULT, feed: str = "ArrayFeed", *, ahead: bool = False) -> Run:
+def _runner(stack: Case, mode: RunMode = DEFAULT, feed: str = "ArrayFeed", *, ahead: bool = False) -> Run:
     fill = fill_with_hybrid(stack.config, stack.policies, stack.market.pairs, ahead=ahead)
     return lambda bars: run(fill, bars, mode, feed, cash=stack.config.account.cash, own=True)
 
@@ -160,7 +160,7 @@ def _few(market: Market) -> Market:
 
 
 #: the longest first
-PARTS: dict[str, Callable[[Task, int | None], Check]] = {
+PARTS: dict[str, Callable[[Case, int | None], Check]] = {
     "whole history": _whole_history,
     "dense arrays": partial(_dense, "arrays", lambda stack: partial(brain_trace, stack), [ALL], 15),
     "dense Cerebro": partial(_dense, "Cerebro", _runner, IN_TURN, 25),

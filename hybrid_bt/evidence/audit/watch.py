@@ -22,7 +22,7 @@ from hybrid_bt.brain.legs.base import Decision, Opinion, View
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies
 from hybrid_bt.config.parts import NewsConfig
-from hybrid_bt.config.task import Task
+from hybrid_bt.config.task import Case
 from hybrid_bt.equations.advice import Advice
 from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES, WARMUP_BARS, AssetState, MarketState
 from hybrid_bt.equations.history import History
@@ -173,7 +173,7 @@ CHANGES: dict[str, Callable[[Sequence[Document]], list[Document]]] = {
 }
 
 
-def audit_documents(stack: Task, documents: Sequence[Document], scorer: RiskScorer, every: int = EVERY) -> Check:
+def audit_documents(stack: Case, documents: Sequence[Document], scorer: RiskScorer, every: int = EVERY) -> Check:
     """Replay the risk manager on stores with another future.
 
     Parameters

@@ -11,7 +11,7 @@ from hybrid_bt.account.conditional import Condition, conditional_rows
 from hybrid_bt.account.metrics import FloatArray, Summary, elapsed_years, measures, simple_returns
 from hybrid_bt.account.registry import learned_accounts
 from hybrid_bt.bars import Bars
-from hybrid_bt.config.task import Task
+from hybrid_bt.config.task import Case
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence import Draws, Interval, bootstrap, interquartile_mean_interval
 from hybrid_bt.evidence import ratios as ratio
@@ -27,7 +27,7 @@ SCORED = ("sharpe", "cagr", "max_drawdown")
 class Plan:
     """What a study looks at."""
 
-    task: Task
+    task: Case
     windows: tuple[Window, ...]
     n_seeds: int
     n_resamples: int = 1000

@@ -26,7 +26,7 @@ from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config.build import Policies
-from hybrid_bt.config.task import Task
+from hybrid_bt.config.task import Case
 from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.errors import BarsError
 
@@ -108,7 +108,7 @@ class VoiceJob:
     """Ask the legs and the gate about every bar of a panel."""
 
     name: str
-    task: Task
+    task: Case
     member: int = ENSEMBLE
     lessons: Lessons | None = None  #: train policies first, instead of those given
 
@@ -199,7 +199,7 @@ def opinions_of(arrays: Arrays, rows: slice) -> Opinions:
     return Opinions(names=names, layout=layout, **{name: arrays[name] for name in _PLAIN}).rows(rows)
 
 
-def _learn(task: Task, lessons: Lessons) -> Policies:
+def _learn(task: Case, lessons: Lessons) -> Policies:
     from hybrid_bt.train.pipeline import Lesson, learn
 
     market = task.market.until(lessons.train_end)

@@ -38,7 +38,7 @@ from hybrid_bt.brain.records import Opinions
 from hybrid_bt.brain.settling import alone, mix_of
 from hybrid_bt.config import Config, overridden
 from hybrid_bt.config.build import Policies, build
-from hybrid_bt.config.task import Task, prepare
+from hybrid_bt.config.task import Case, prepare
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.features import ASSET_FEATURES
 from hybrid_bt.equations.sizing import OrderRules
@@ -78,7 +78,7 @@ class MarketJob:
     """Trade one market in all accounts under all settings."""
 
     name: str
-    task: Task  #: from row `WINDOW_BARS` on
+    task: Case  #: from row `WINDOW_BARS` on
     others: tuple[Market, ...]  #: that may teach ridge
 
     @cached_property
@@ -106,7 +106,7 @@ class MarketJob:
         return found
 
 
-def task_on(market: Market, mode: str, config: Config, policies: Policies, row: int = WINDOW_BARS) -> Task:
+def task_on(market: Market, mode: str, config: Config, policies: Policies, row: int = WINDOW_BARS) -> Case:
     """A market traded from a row on, at the rate of a real calendar."""
     bars, rate = market.bars, {"risk": {"bars_per_year": BARS_PER_YEAR}}
     if bars.n_bars < row + LEAST_BARS:
@@ -117,7 +117,7 @@ def task_on(market: Market, mode: str, config: Config, policies: Policies, row: 
     return prepare(market, mode, config=asked, policies=policies, start=start, allow_in_sample=True)
 
 
-def _said(task: Task, beta: FloatArray) -> tuple[Opinions, dict[str, FloatArray]]:
+def _said(task: Case, beta: FloatArray) -> tuple[Opinions, dict[str, FloatArray]]:
     """What the brain said from the first row on, and the scores (T, N) of the rules."""
     brain, rows, bars = task.brain(), slice(task.row, None), task.market.bars
     panel = read_panel(bars.close, brain.reader)
@@ -130,7 +130,7 @@ def _said(task: Task, beta: FloatArray) -> tuple[Opinions, dict[str, FloatArray]
 
 
 def _accounts(
-    task: Task, said: Opinions, scores: dict[str, FloatArray], bars: int
+    task: Case, said: Opinions, scores: dict[str, FloatArray], bars: int
 ) -> Iterator[tuple[str, AccountPath]]:
     """Accounts with every decision some bars late; hurdles always act at once."""
     config, base, flat = task.config, said.names[0], np.zeros(said.volatility.shape)
@@ -181,7 +181,7 @@ class PublishedJob:
     """All algorithms on one set."""
 
     name: str
-    task: Task  #: of the hybrid
+    task: Case  #: of the hybrid
 
     @cached_property
     def key(self) -> str:
