@@ -30,6 +30,9 @@ _RISK_HELP = "Risk manager that reads documents: by word lists; by verdicts reco
 _BAD_DATA, _ALIGN = click.Choice(["fail", "mend", "warn"]), click.Choice(["union", "intersection"])
 _BAD_DATA_HELP = "Errors in prices: refuse, repair, or leave out the bars that cannot be traded on."
 _ALIGN_HELP = "Calendar of several symbols: bars of any, untraded where one has none, or bars that all have."
+_STAMPS = click.Choice(["begin", "end"])
+_STAMPS_HELP = "Bars are stamped by their beginning, and are moved to their end.  [default: end]"
+_ZONE_HELP = "The exchange's, as America/New_York, of dates with a zone.  [default: the calendar's, or their own]"
 
 #: of the risk manager, as fields of `RiskSetup` are called
 _RISK_FIELDS: dict[str, dict[str, Any]] = {
@@ -66,6 +69,8 @@ _SHARED: dict[str, tuple[Decorator, ...]] = {
             metavar="XNYS",
             help="Count days that differ from an exchange's (needs the extra `calendars`).",
         ),
+        option("--time-zone", metavar="ZONE", help=_ZONE_HELP),
+        option("--stamps", type=_STAMPS, help=_STAMPS_HELP),
         option(
             "--resample", metavar="1D|60min", help="Make longer bars, session by session; 1D@17:00 ends sessions then."
         ),
@@ -127,7 +132,8 @@ def market_of(flags: Flags, *, end: date | None = None) -> Market:
 
 
 def _how(flags: Flags) -> dict[str, Any]:
-    return {name: flags[name] for name in ("raw_prices", "on_bad_data", "offline", "align", "resample", "calendar")}
+    words = ("raw_prices", "on_bad_data", "offline", "align", "resample", "calendar", "time_zone", "stamps")
+    return {name: flags[name] for name in words}
 
 
 def markets_of(flags: Flags) -> list[Market]:

@@ -47,7 +47,7 @@ class Yahoo:
         days = (index - pd.Timestamp("1990-01-01")).days.to_numpy(dtype=float)
         columns = {}
         for place, symbol in enumerate(sorted(symbols)):
-            close = 50.0 + place + np.sin(days / 50.0)
+            close = 50.0 + place + np.sin(days / (50.0 + ord(symbol[0]) - ord("K")))
             for field, values in {"Adj Close": close / 2, "Close": close, "High": close + 1, "Low": close - 1}.items():
                 columns[field, symbol] = values
             columns["Open", symbol], columns["Volume", symbol] = close, close * 0 + 1000.0
