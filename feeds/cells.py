@@ -66,9 +66,17 @@ def single(frame: pd.DataFrame, symbol: str) -> RawBars:
         for field in (*PRICES, "volume")
         if field in columns
     }
-    unread = (column for column in frame.columns if column not in columns.values())
+    unread = [column for column in frame.columns if column not in columns.values()]
     numeric = (str(column) for column in unread if pd.to_numeric(frame[column], errors="coerce").notna().any())
-    return RawBars(stamps, values, zones, tuple(numeric))
+    return RawBars(stamps, values, zones, tuple(numeric), _telling(frame[unread], stamps))
+
+
+def _telling(unread: pd.DataFrame, stamps: NDArray[np.datetime64]) -> str:
+    """A column of text in which all rows of one date differ; "" for none, and where no date comes twice."""
+    twins = pd.Index(stamps).duplicated(keep=False)
+    texts = unread.select_dtypes(exclude=["number", "bool"]) if twins.any() else ()
+    cells = ((str(name), [stamps[twins], unread[name][twins]]) for name in texts)
+    return next((name for name, pair in cells if not pd.MultiIndex.from_arrays(pair).has_duplicates), "")
 
 
 def rows_of_frames(parts: Iterable[pd.DataFrame], where: str, stem: str) -> dict[str, RawBars]:
@@ -92,6 +100,7 @@ def _split(frame: pd.DataFrame, where: str, stem: str) -> dict[str, RawBars]:
 def _joined(pieces: list[RawBars], symbol: str, where: str) -> RawBars:
     zones = frozenset(zone for piece in pieces for zone in piece.zones)
     unread = tuple(dict.fromkeys(column for piece in pieces for column in piece.unread))
+    apart = next((piece.apart for piece in pieces if piece.apart), "")
     if len(pieces) == 1:
         whole = pieces[0]
     else:
@@ -99,7 +108,7 @@ def _joined(pieces: list[RawBars], symbol: str, where: str) -> RawBars:
         parts = [dict(piece.columns) for piece in pieces]
         pieces.clear()  # each part goes as soon as it stands in the whole
         columns = {field: np.concatenate([part.pop(field) for part in parts]) for field in list(parts[0])}
-        whole = RawBars(stamps, columns, zones, unread)
+        whole = RawBars(stamps, columns, zones, unread, apart)
     if not len(whole.stamps):
         raise BarsError(f"bars: {symbol} has no price at all in {where}; remove the column")
     return whole

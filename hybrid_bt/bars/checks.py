@@ -97,8 +97,7 @@ def _dates(raw: RawBars, mode: OnBadData) -> Looked:
 
 
 def _order(raw: RawBars, mode: OnBadData) -> Looked:
-    bad = np.append(False, raw.stamps[1:] < raw.stamps[:-1])
-    if not bad.any():
+    if not (bad := np.append(False, raw.stamps[1:] < raw.stamps[:-1])).any():
         return raw, []
     after = f"after {say_stamp(raw.stamps[int(np.argmax(bad)) - 1])}"
     said = f"comes {after}; dates must increase; sort the rows by date"
@@ -130,6 +129,9 @@ def _holes(raw: RawBars) -> dict[str, BoolArray]:
 def _empty(raw: RawBars, mode: OnBadData) -> Looked:
     holes = _holes(raw)
     bad = np.logical_and.reduce(list(holes.values()))
+    if bad.any() and not bad.all():  # before the first and behind the last a symbol of a joined table is not listed
+        listed = np.logical_or.accumulate(~bad) & np.logical_or.accumulate(~bad[::-1])[::-1]
+        raw, bad = raw.take(listed), bad[listed]
     said = f"{next(iter(holes))} is nan; prices must be finite and above 0; mend the value or remove the row"
     return _without(raw, bad, "no_price", "", said)
 
@@ -137,8 +139,7 @@ def _empty(raw: RawBars, mode: OnBadData) -> Looked:
 def _signs(raw: RawBars, mode: OnBadData) -> Looked:
     prices = {field: raw.columns[field] for field in PRICES if field in raw.columns}
     wrong = {field: (values < LEAST_PRICE) | (values > GREATEST_PRICE) for field, values in prices.items()}  # not NaN
-    bad = np.logical_or.reduce(list(wrong.values()))
-    if not bad.any():
+    if not (bad := np.logical_or.reduce(list(wrong.values()))).any():
         return raw, []
     row = int(np.argmax(bad))
     field = next(field for field in wrong if wrong[field][row])
@@ -173,8 +174,7 @@ def _ranges(raw: RawBars, mode: OnBadData) -> Looked:
     open, high, low, close = (raw.columns[field] for field in ("open", "high", "low", "close"))
     least, most = np.minimum(open, close), np.maximum(open, close)
     above, below = low > least * (1.0 + ROUNDING), high < most * (1.0 - ROUNDING)
-    outside = above | below
-    if not outside.any():
+    if not (outside := above | below).any():
         return raw, []
     tick = ONE_TICK * 10.0 ** -_decimals(raw.columns)
     small = np.maximum(low - least, most - high) <= np.minimum(tick, SMALL_TICK * least)

@@ -60,8 +60,8 @@ def instant(value: Moment, *, whole: bool = False) -> np.datetime64:
 
 
 def say_stamp(stamp: np.datetime64) -> str:
-    """A stamp as people write it: the date alone at midnight."""
-    return str(np.datetime_as_string(stamp, "D" if stamp == stamp.astype("M8[D]") else "s"))
+    """A stamp as people write it: the date alone at midnight, and no more digits than it takes."""
+    return str(np.datetime_as_string(stamp, next((u for u in ("D", "s") if stamp == stamp.astype(f"M8[{u}]")), "ns")))
 
 
 def nanoseconds(stamps: ArrayLike, owner: str) -> Stamps:

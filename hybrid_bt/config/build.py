@@ -101,7 +101,7 @@ def build(
     """
     columns, names = resolve_pairs(pairs, symbols), tuple(symbols)
     noise = kalman_params or [config.kalman_params] * len(columns)
-    reader = MarketReader(len(names), columns, noise, config.spread_params, config.risk.bars_per_year)
+    reader = MarketReader(len(names), columns, noise, config.spread_params, config.risk.bars_per_year, names)
     gate = _fresh(taking_part(policies, config).gate)
     made = {
         name: _leg(config, name, names, columns, policies, legs or {}) if is_on else None
