@@ -197,7 +197,7 @@ def _refuse_errors(found: Iterable[Finding]) -> None:
             if one.refusal:
                 raise BarsError(f"bars: {refusal(one)}" + ("" if RULES[one.rule].mend == _REFUSED else f", or {_MEND}"))
             remedy = _REMEDY.get(one.rule, f"mend the data, or {_MEND}")
-            raise BarsError(f"bars: {say(one).removeprefix('error: ')}; {remedy}")
+            raise BarsError(f"bars: {say(one._replace(action='none')).removeprefix('error: ')}; {remedy}")
 
 
 _REFUSED = RULES["told_apart"].mend
