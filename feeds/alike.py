@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from hybrid_bt.bars.findings import Finding
-from hybrid_bt.bars.stamps import say_stamp
+from hybrid_bt.bars.stamps import Stamps, say_stamp
 from hybrid_bt.feeds.symbol import SymbolBars
 
 _DAY = r"(?:19|20)\d\d(?:[-_.]?(?:0[1-9]|1[0-2])(?:[-_.]?(?:0[1-9]|[12]\d|3[01]))?|[-_.]?[QH][1-4])?"
 DATED = re.compile(rf"[-_.]*(?<![0-9]){_DAY}(?![0-9])|[-_.]\d{{1,3}}$")  #: a date part, or a counter at the end
 NO_TIME, PIECES_APART = np.timedelta64(0, "ns"), np.timedelta64(10, "D")  #: of two pieces, at most, or two bars
-ANCHORS = 64  #: bars on which returns are compared with those of all other symbols
+ANCHORS = 512  #: bars on which returns are compared with those of all other symbols
 LEAST_EQUAL = 3  #: of them, before all bars are compared
 LEAST_COMMON, LEAST_MOVES = 20, 10  #: bars that two symbols share, and moves among them, before they can be called one
 SAME_RETURN, SAME_RATIO = 2e-5, 1e-5  #: of logarithms; closes are written with 5 digits or more
@@ -28,23 +28,35 @@ def base_of(name: str) -> str:
     return base if re.search(r"[^\W\d_]", base) else name
 
 
-def join_pieces(series: dict[str, SymbolBars]) -> tuple[dict[str, SymbolBars], list[Finding]]:
-    """The series, with those joined whose names differ in a date part or a counter and whose spans follow one
+def lies_apart(stamps: Stamps, spans: list[tuple[np.datetime64, np.datetime64]]) -> bool:
+    """Whether no stamp lies within the spans of the other pieces of a symbol; its own is added to them."""
+    known = stamps[~np.isnat(stamps)]
+    first, last = (known.min(), known.max()) if len(known) else (np.datetime64("NaT"), np.datetime64("NaT"))
+    apart = all(last < other[0] or other[1] < first for other in spans)
+    spans.append((first, last))
+    return apart
+
+
+def join_pieces(series: Sequence[tuple[str, SymbolBars]]) -> tuple[dict[str, SymbolBars], list[Finding]]:
+    """Those of one name as one, and those whose names differ in a date part or a counter and whose spans follow one
     another, all of them; the joined one stands in the first one's place."""
-    groups: dict[str, list[str]] = {}
-    for name in series:
-        groups.setdefault(base_of(name), []).append(name)
+    groups: dict[str, list[tuple[str, SymbolBars]]] = {}
+    for name, bars in series:
+        groups.setdefault(base_of(name), []).append((name, bars))
     whole: dict[str, SymbolBars] = {}
     found = []
-    for base, names in groups.items():
-        parts = sorted((series[name] for name in names), key=lambda one: one.stamps[0])
-        if len(names) < 2 or not all(_follows(one, other) for one, other in pairwise(parts)):
-            whole |= {name: series[name] for name in names}
+    for base, pieces in groups.items():
+        names = [name for name, _ in pieces]
+        parts = sorted((bars for _, bars in pieces), key=lambda one: one.stamps[0])
+        one_name = len(set(names)) == 1
+        if len(parts) < 2 or not (one_name or all(_follows(one, other) for one, other in pairwise(parts))):
+            whole |= dict(pieces)
             continue
-        whole[base] = SymbolBars._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
-        what = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
-        found.append(Finding("pieces", base, 0, say_stamp(parts[0].stamps[0]), what))
-    return whole if found else series, found
+        name = names[0] if one_name else base
+        whole[name] = SymbolBars._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
+        what = f"{len(parts)} files" if one_name else f"{', '.join(names[:2])}{', ...' if len(names) > 2 else ''}"
+        found.append(Finding("pieces", name, 0, say_stamp(parts[0].stamps[0]), what))
+    return whole, found
 
 
 def _follows(one: SymbolBars, other: SymbolBars) -> bool:
@@ -61,7 +73,7 @@ def copies(series: Mapping[str, SymbolBars]) -> Iterator[Finding]:
     stamps = np.unique(np.concatenate([one.stamps for one in series.values()]))
     if len(stamps) < LEAST_COMMON:
         return
-    at = stamps[np.linspace(1, len(stamps) - 1, ANCHORS).astype(int)]
+    at = stamps[np.linspace(1, len(stamps) - 1, min(ANCHORS, len(stamps) - 1)).astype(int)]
     moves = np.full((len(at), len(names)), np.nan)
     for column, one in enumerate(series.values()):
         rows = np.searchsorted(one.stamps, at)

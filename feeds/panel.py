@@ -150,7 +150,7 @@ def inspect(rows: Rows, handling: Handling, *, refusing: bool = True) -> tuple[d
             _refuse_errors(told)
         found.extend(told)
 
-    series: dict[str, SymbolBars] = {}
+    parts: list[tuple[str, SymbolBars]] = []
     zones: dict[str, frozenset[str]] = {}
     unread: dict[str, Sequence[str]] = {}
     for symbol, raw in rows:
@@ -171,12 +171,13 @@ def inspect(rows: Rows, handling: Handling, *, refusing: bool = True) -> tuple[d
                 raise BarsError(f"bars: {symbol} has no bar left after the bad ones are left out; give other prices")
             raw, more = by_end(symbol, raw, handling.stamps, bool(zones[symbol]))
             note(more)
-            series[symbol] = symbol_bars(symbol, raw, raw_prices=handling.raw_prices)
+            parts.append((symbol, symbol_bars(symbol, raw, raw_prices=handling.raw_prices)))
         except BarsError as error:
             if refusing:
                 raise
             found.append(Finding("unreadable", symbol, 0, "", str(error).removeprefix("bars: ")))
-    series, more = join_pieces(series)
+    series, more = join_pieces(parts)
+    del parts
     note(more)
     for symbol, bars in list(series.items()):
         series[symbol], more = inspect_prices(symbol, bars, mode, partial(others_move, series, symbol))

@@ -169,3 +169,16 @@ def test_a_download_that_was_mixed_up_is_told_group_by_group() -> None:
     found = [one for one in load_bars(frames, on_bad_data="warn").findings if one.rule == "copies"]
     assert {one.symbol for one in found} == set(frames) - {f"AA{chr(65 + i)}" for i in range(10)}
     assert len(found) == 30 and all(f" A{one.what.split()[3][1]}{one.symbol[2]} " in f" {one.what} " for one in found)
+
+
+@pytest.mark.parametrize("symbols", [None, ["PEP", "KO"]])
+def test_long_tables_of_several_files_are_one_history_a_symbol(symbols: list[str] | None, tmp_path: Path) -> None:
+    frames = {"KO": walk(500, 1), "PEP": walk(500, 2)}
+    long = pd.concat([frame.rename_axis("date").reset_index().assign(symbol=name) for name, frame in frames.items()])
+    for year, part in long.groupby(long["date"].dt.year):
+        part.to_csv(tmp_path / f"prices_{year}.csv", index=False)
+    bars = load_bars(tmp_path, symbols=symbols)
+    assert bars.sha256 == load_bars(frames, symbols=symbols).sha256
+    long.iloc[:3].to_csv(tmp_path / "prices_more.csv", index=False)
+    with pytest.raises(BarsError, match=r"KO comes from prices_more\.csv and from another file"):
+        load_bars(tmp_path, symbols=symbols)
