@@ -33,6 +33,8 @@ SEASONS: Mapping[tuple[int, ...], str] = {
     (600, 660): "Australia/Sydney",
 }
 NANOSECOND, HOUR, DAY = (np.timedelta64(1, unit) for unit in ("ns", "h", "D"))
+LAST_MINUTE = np.timedelta64(23 * 60 + 59, "m")  #: of a day: its end
+WEEKEND_TRADE = 0.25  #: of the bars; two days of seven are 0.29, the Sundays of FX at most 0.2
 SECOND_PASS = 3600  #: an hour's bars within a second
 SUNDAY, FRIDAY, SUNDAYS_PER_FRIDAY = 6, 4, 5  #: more Sundays than that: nobody trades on Sundays and not on Fridays
 
@@ -79,10 +81,20 @@ def by_end(symbol: str, raw: RawBars, stamped_by: StampedBy | None, had_zone: bo
     found = [Finding(rule, symbol, len(stamps), say_stamp(stamps[0]), what)] if rule else []
     begin = stamped_by == "begin" or rule == "begins"
     ends = stamps + step if begin else stamps
-    dates = (ends - NANOSECOND if begin else ends).astype("M8[D]").astype("M8[ns]")
+    dates = (ends - NANOSECOND).astype("M8[D]").astype("M8[ns]") if begin else dates_of(stamps)
     if step >= DAY and (begin or had_zone) and (np.diff(dates) > 0).all():
         ends = dates
     return raw._replace(stamps=ends), found
+
+
+def dates_of(stamps: Stamps) -> Stamps:
+    """Dates on which daily bars are known: their own, or the next, where a market trades at weekends too and a stamp in
+    the middle of a day may be a beginning."""
+    days: Stamps = stamps.astype("M8[D]").astype("M8[ns]")
+    doubtful = (
+        (stamps > days) & (stamps - days < LAST_MINUTE) & (np.mean(~np.is_busday(days.astype("M8[D]"))) > WEEKEND_TRADE)
+    )
+    return np.where(doubtful, days + DAY, days)
 
 
 def _beginnings(stamps: Stamps, step: np.timedelta64) -> tuple[str, str]:

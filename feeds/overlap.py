@@ -12,6 +12,7 @@ from hybrid_bt.bars import MIN_BARS
 from hybrid_bt.bars.findings import Finding, OnBadData
 from hybrid_bt.bars.stamps import Stamps, is_intraday, say_stamp
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
+from hybrid_bt.feeds.clock import dates_of
 from hybrid_bt.feeds.symbol import SymbolBars
 
 if TYPE_CHECKING:
@@ -41,9 +42,7 @@ def inspect_panel(
     """
     found = list(_clocks(series))
     if found and mode != "fail":
-        series = {
-            symbol: one._replace(stamps=one.stamps.astype("M8[D]").astype("M8[ns]")) for symbol, one in series.items()
-        }
+        series = {symbol: one._replace(stamps=dates_of(one.stamps)) for symbol, one in series.items()}
     stamps = np.unique(np.concatenate([one.stamps for one in series.values()]))
     found += _frequencies(series)
     found += _gaps(stamps)

@@ -55,7 +55,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "pieces": Rule("warning", "pieces that follow one another are one history", "joined"),
         "begins": Rule("error", "bars are stamped by their beginning", "stamped by their end"),
         "begins_of_weeks": Rule("warning", "bars seem stamped by their beginning", "kept; stamps='begin' moves them"),
-        "mixed_clock": Rule("error", "daily bars at different times of day", "stamped at midnight"),
+        "mixed_clock": Rule("error", "daily bars at different times of day", "turned into dates"),
         "mixed_frequency": Rule("error", "bars of different lengths", _REFUSED, _KEPT),
         "too_few_bars": Rule("error", "fewer than 2 bars", _REFUSED),
         "jump": Rule("warning", "a jump that may be an unadjusted split or a bad print", _KEPT),

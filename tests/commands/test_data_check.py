@@ -22,7 +22,7 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.bars.findings import RULES, counters, refusal
 from hybrid_bt.commands.data import check_path, main
 from hybrid_bt.errors import BarsError, ConfigError
-from hybrid_bt.feeds import load_bars, to_feeds
+from hybrid_bt.feeds import SOURCES, load_bars, to_feeds
 
 N = 60
 Change = Callable[[pd.DataFrame], Any]
@@ -325,6 +325,29 @@ def test_one_unreadable_file_does_not_hide_the_others(tmp_path: Path) -> None:
     (path / "ZZZ.csv").write_text("date,close\n2021-01-04,abc\n")
     rules = {(one.symbol, one.rule) for one in check_path(path)}
     assert {("ZZZ", "unreadable"), ("KO", "high_below")} <= rules
+
+
+@pytest.mark.parametrize("source", sorted(SOURCES))
+def test_every_source_that_run_takes_can_be_checked(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    if source.startswith("olps"):
+        pytest.importorskip("universal")
+    if source == "yahoo":
+        index = pd.bdate_range("2021-01-04", periods=30, name="Date")
+        frame = (
+            sound(30).set_index(index).rename(columns=str.title).assign(**{"Adj Close": sound(30)["close"].to_numpy()})
+        )
+        monkeypatch.setattr("yfinance.download", lambda *asked, **how: pd.concat({"KO": frame}, axis=1))
+    asked = ["--symbols", "KO"] if source == "yahoo" else []
+    told = check(source, *asked, "--json")
+    assert told.exit_code in (0, 1) and json.loads(told.output)["path"] == source
+    assert not [one for one in json.loads(told.output)["findings"] if one["severity"] == "error"]
+    result = check(source, *asked, "--mend", "--out", tmp_path / "out")
+    assert f"mended files in {tmp_path / 'out'}" in result.output, result.output
+    result = check(f"{source}s")
+    assert (result.exit_code, f"did you mean '{source}'" in result.output) == (2, True)
 
 
 def test_rules_are_listed() -> None:

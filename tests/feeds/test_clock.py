@@ -145,12 +145,25 @@ def test_no_bar_that_is_stamped_by_its_beginning_moves_to_before_its_end(
     except BarsError as error:
         assert "stamps='begin'" in str(error) or "different lengths" in str(error)
         return
-    moved = bars.stamps - stamps.to_numpy().astype("M8[ns]")
     assert bars.n_bars == len(stamps)
-    end_of_date = bars.stamps.astype("M8[D]") + 1 if (bars.stamps == bars.stamps.astype("M8[D]")).all() else bars.stamps
-    if said == "begin":
-        assert (end_of_date >= stamps.to_numpy() + np.timedelta64(1, "D")).all()
-    assert (moved > -np.timedelta64(1, "D")).all() and (end_of_date >= stamps.to_numpy()).all()
+    dates, begins = bars.stamps == bars.stamps.astype("M8[D]"), stamps.to_numpy().astype("M8[ns]")
+    known = bars.stamps + np.where(dates, np.timedelta64(1, "D"), np.timedelta64(0, "D"))
+    if said == "begin" or (step == 1 and len(days) == 7 and doors and 0 < minutes < 1439):
+        assert (known >= begins + np.timedelta64(1, "D")).all()
+    assert (known >= begins).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(minutes=st.integers(0, 1439), mode=st.sampled_from(["mend", "warn"]))
+def test_days_of_a_market_that_never_closes_are_known_when_they_end_whatever_their_stamp(
+    minutes: int, mode: Any
+) -> None:
+    """Beside a symbol that has dates."""
+    days = pd.date_range("2021-01-04", periods=90)
+    coins = pd.DataFrame(prices(90), index=days + pd.Timedelta(minutes=minutes))
+    bars = load_bars({"SPY": pd.DataFrame(prices(91)).iloc[:90].set_index(days), "BTC": coins}, on_bad_data=mode)
+    known = bars.stamps[bars.traded[:, 1]].astype("M8[D]") + 1
+    assert (known >= coins.index.to_numpy() + np.timedelta64(1 if minutes < 1439 else 0, "D")).all()
 
 
 @pytest.mark.parametrize("minutes", [1, 5, 15, 60])

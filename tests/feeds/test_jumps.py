@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import backtrader as bt
 import numpy as np
 import pandas as pd
 import pytest
@@ -239,6 +240,22 @@ def test_a_symbol_with_fewer_bars_than_the_warm_up_is_named_wherever_bars_come_f
     for source in (tmp_path, {name: pd.read_csv(tmp_path / f"{name}.csv") for name in ("KO", "PEP", "NEW")}):
         (note,) = (note for note in load_bars(source).notes if "warm the features" in note)  # type: ignore[arg-type]
         assert "NEW 2016-" in note and "19 bars" in note
+
+
+@pytest.mark.parametrize("door", ["files", "frames", "long frame", "feeds"])
+def test_empty_rows_around_the_prices_of_a_joined_table_are_no_bars(door: str, tmp_path: Path) -> None:
+    frames = {"KO": market(), "NEW": market(2).iloc[40:-20]}
+    joined = {name: frame.reindex(market().index) for name, frame in frames.items()}
+    if door == "files":
+        for name, frame in joined.items():
+            frame.rename_axis("date").to_csv(tmp_path / f"{name}.csv")
+    long = pd.concat([frame.rename_axis("date").reset_index().assign(symbol=name) for name, frame in joined.items()])
+    feeds = [bt.feeds.PandasData(dataname=frame, name=name) for name, frame in joined.items()]
+    source: Any = {"files": tmp_path, "frames": joined, "long frame": long, "feeds": feeds}[door]
+    assert load_bars(source).sha256 == load_bars(frames).sha256
+    joined["NEW"].iloc[100] = np.nan
+    with pytest.raises(BarsError, match="NEW 2015-05-25 open is nan"):
+        load_bars(joined)
 
 
 @pytest.mark.parametrize("name", ["K\u0000O", "KO\u200b", "Mu\u0308ll", "K\u00adO", "\u202eKO", "KO\u0000"])
