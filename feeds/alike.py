@@ -71,7 +71,7 @@ def copies(series: Mapping[str, SymbolBars]) -> Iterator[Finding]:
     """Symbols whose closes are those of an earlier one, or a multiple of them, on all bars that both have."""
     names = list(series)
     stamps = np.unique(np.concatenate([one.stamps for one in series.values()]))
-    if len(stamps) < LEAST_COMMON:
+    if len(stamps) < LEAST_COMMON or len(names) < 2:
         return
     at = stamps[np.linspace(1, len(stamps) - 1, min(ANCHORS, len(stamps) - 1)).astype(int)]
     moves = np.full((len(at), len(names)), np.nan)

@@ -15,6 +15,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.bars.findings import Finding
@@ -32,7 +33,7 @@ SEASONS: Mapping[tuple[int, ...], str] = {
     (60, 120): "Europe/Berlin",
     (600, 660): "Australia/Sydney",
 }
-NANOSECOND, HOUR, DAY = (np.timedelta64(1, unit) for unit in ("ns", "h", "D"))
+NANOSECOND, SECOND, HOUR, DAY = (np.timedelta64(1, unit) for unit in ("ns", "s", "h", "D"))
 LAST_MINUTE = np.timedelta64(23 * 60 + 59, "m")  #: of a day: its end
 WEEKEND_TRADE = 0.25  #: of the bars; two days of seven are 0.29, the Sundays of FX at most 0.2
 SECOND_PASS = 3600  #: an hour's bars within a second
@@ -76,7 +77,7 @@ def by_end(symbol: str, raw: RawBars, stamped_by: StampedBy | None, had_zone: bo
     stamps = raw.stamps
     if len(stamps) < 2:
         return raw, []
-    step = np.median(np.diff(stamps).astype(np.int64)).astype("m8[ns]")
+    step = np.median(steps_of(stamps).astype(np.int64)).astype("m8[ns]")
     rule, what = ("", "") if stamped_by else _beginnings(stamps, step)
     found = [Finding(rule, symbol, len(stamps), say_stamp(stamps[0]), what)] if rule else []
     begin = stamped_by == "begin" or rule == "begins"
@@ -85,6 +86,12 @@ def by_end(symbol: str, raw: RawBars, stamped_by: StampedBy | None, had_zone: bo
     if step >= DAY and (begin or had_zone) and (np.diff(dates) > 0).all():
         ends = dates
     return raw._replace(stamps=ends), found
+
+
+def steps_of(stamps: Stamps) -> NDArray[np.timedelta64]:
+    """From each bar to the next, but for those within the second into which the hour of autumn is put."""
+    steps = np.diff(stamps)
+    return steps[steps >= SECOND] if (steps >= SECOND).any() else steps
 
 
 def dates_of(stamps: Stamps) -> Stamps:

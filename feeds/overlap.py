@@ -12,7 +12,7 @@ from hybrid_bt.bars import MIN_BARS
 from hybrid_bt.bars.findings import Finding, OnBadData
 from hybrid_bt.bars.stamps import Stamps, is_intraday, say_stamp
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
-from hybrid_bt.feeds.clock import dates_of
+from hybrid_bt.feeds.clock import dates_of, steps_of
 from hybrid_bt.feeds.symbol import SymbolBars
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _frequencies(series: Mapping[str, SymbolBars]) -> list[Finding]:
     for symbol, one in series.items():
         if len(one.stamps) < FEW_STEPS:
             continue
-        between = np.diff(one.stamps).astype(np.float64)
+        between = steps_of(one.stamps).astype(np.float64)
         half = len(between) // 2
         early, late = float(np.median(between[:half])), float(np.median(between[half:]))
         steps[symbol] = float(np.median(between))

@@ -205,6 +205,21 @@ def test_price_that_is_none_is_named(column: str, value: float, message: str) ->
         ran(cerebro_of(frames()), overrides={"account": {"rebalance_band": 0.0}})
 
 
+@pytest.mark.parametrize("n_bars", [19, 200])
+def test_a_feed_with_fewer_bars_than_the_warm_up_is_named(n_bars: int) -> None:
+    def feeds(short: bool) -> Any:
+        for feed, symbol in zip(pandas_feeds(BARS), BARS.symbols, strict=True):
+            frame = feed.p.dataname.iloc[-n_bars:] if short and symbol == "CC" else feed.p.dataname
+            yield bt.feeds.PandasData(dataname=frame, name=symbol)
+
+    with pytest.warns(UserWarning, match="The bars of CC are fewer than the 253 that the features need"):
+        ran(cerebro_of(feeds(True)))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        ran(cerebro_of(feeds(False)))
+    assert not any("features need" in str(one.message) for one in told)
+
+
 @pytest.mark.parametrize("symbols", [None, "DD,BB"])
 @pytest.mark.parametrize("modes", [{}, {"runonce": False}, {"preload": False}, {"exactbars": 1}], ids=str)
 def test_rows_of_joined_frames_that_are_empty_are_bars_that_are_not_there(modes: Any, symbols: str | None) -> None:

@@ -80,9 +80,13 @@ def test_any_zone_gives_the_bars_of_the_exchange_or_a_refusal(
     ("zone", "change"), [("America/New_York", "2021-11-07 06:00"), ("Europe/London", "2021-10-31 01:00")]
 )
 @pytest.mark.parametrize("how", ["own zone", "own offsets", "Z"])
-def test_hour_that_autumn_repeats_keeps_every_bar_in_its_order(zone: str, change: str, minutes: int, how: str) -> None:
+@pytest.mark.parametrize("around_hours", [1, 4, 500])
+def test_hour_that_autumn_repeats_keeps_every_bar_in_its_order(
+    zone: str, change: str, minutes: int, how: str, around_hours: int
+) -> None:
     middle = pd.Timestamp(change, tz="UTC")
-    instants = pd.date_range(middle - pd.Timedelta(hours=4), middle + pd.Timedelta(hours=4), freq=f"{minutes}min")
+    around = pd.Timedelta(hours=around_hours)
+    instants = pd.date_range(middle - around, middle + around, freq=f"{minutes}min", inclusive="left")
     frame = written(instants, how, zone)
     shuffled = frame.sample(frac=1.0, random_state=3)
     for given_frame, mode in ((frame, "fail"), (shuffled, "mend")):
