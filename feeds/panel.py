@@ -33,12 +33,8 @@ class Handling:
     on_bad_data: OnBadData = "fail"
     calendar: str | None = None  #: exchange to compare dates with, as exchange_calendars names it: XNYS
     align: Align = "union"  #: calendar of several symbols: every bar of any, or those that all have
-    time_zone: str | None = (
-        None  #: of the exchange, for dates that carry a zone; by default the calendar's, or their own
-    )
-    stamps: StampedBy | None = (
-        None  #: what of a bar its stamp is; by default the end, and what cannot be one is refused
-    )
+    time_zone: str | None = None  #: of the exchange, for dates with a zone; by default the calendar's, or their own
+    stamps: StampedBy | None = None  #: what of a bar its stamp is; None: the end, and what cannot be one is refused
 
     def __post_init__(self) -> None:
         for word, value, known in (
