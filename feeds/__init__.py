@@ -16,6 +16,7 @@ from hybrid_bt.bars import Bars, Moment
 from hybrid_bt.bars.findings import OnBadData
 from hybrid_bt.bars.market import Market, names_of
 from hybrid_bt.errors import BarsError, did_you_mean
+from hybrid_bt.feeds.clock import StampedBy
 from hybrid_bt.feeds.olps import DAYS, PREFIX, load_olps
 from hybrid_bt.feeds.panel import Align, Handling, Query, build_panel
 
@@ -39,6 +40,8 @@ class HandlingWords(TypedDict, total=False):
     on_bad_data: OnBadData
     calendar: str | None
     align: Align
+    time_zone: str | None
+    stamps: StampedBy | None
 
 
 def _sample(name: str, query: Query) -> Bars:
@@ -97,6 +100,11 @@ def load_bars(
     align : "union" or "intersection", default "union"
         Bars of all symbols, where one that has none is neither traded nor given a price and keeps its last value; or
         only those that all of them have. The embedded samples have every bar.
+    time_zone : str, optional
+        Zone of the exchange, "America/New_York", for dates that carry a zone; by default the calendar's, or their own.
+    stamps : "begin" or "end", optional
+        Whether bars are stamped by their beginning, and are moved to their end. By default by their end; stamps that
+        cannot be ends are refused.
     resample : str, optional
         Make longer bars of shorter ones, session by session: "60min", "1D", "1D@17:00" (`hybrid_bt.feeds.resample`).
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hybrid_bt.bars.checks import FIELDS, PRICES, RawBars
 from hybrid_bt.bars.stamps import nanoseconds, say_stamp
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.panel import NO_ZONE
+from hybrid_bt.feeds.clock import NO_ZONE, offsets_of
 
 MEANINGS = {name: name for name in (*FIELDS, "date", "adj", "symbol")} | {"datetime": "date", "timestamp": "date"}
 _CLOSE = r"(?:clos(?:e|ing)(?:price)?|price|cp)"
@@ -66,9 +66,17 @@ def single(frame: pd.DataFrame, symbol: str) -> RawBars:
         for field in (*PRICES, "volume")
         if field in columns
     }
-    unread = (column for column in frame.columns if column not in columns.values())
+    unread = [column for column in frame.columns if column not in columns.values()]
     numeric = (str(column) for column in unread if pd.to_numeric(frame[column], errors="coerce").notna().any())
-    return RawBars(stamps, values, zones, tuple(numeric))
+    return RawBars(stamps, values, zones, tuple(numeric), _telling(frame[unread], stamps))
+
+
+def _telling(unread: pd.DataFrame, stamps: NDArray[np.datetime64]) -> str:
+    """A column of text in which all rows of one date differ; "" for none, and where no date comes twice."""
+    twins = pd.Index(stamps).duplicated(keep=False)
+    texts = unread.select_dtypes(exclude=["number", "bool"]) if twins.any() else ()
+    cells = ((str(name), [stamps[twins], unread[name][twins]]) for name in texts)
+    return next((name for name, pair in cells if not pd.MultiIndex.from_arrays(pair).has_duplicates), "")
 
 
 def rows_of_frames(parts: Iterable[pd.DataFrame], where: str, stem: str) -> dict[str, RawBars]:
@@ -92,6 +100,7 @@ def _split(frame: pd.DataFrame, where: str, stem: str) -> dict[str, RawBars]:
 def _joined(pieces: list[RawBars], symbol: str, where: str) -> RawBars:
     zones = frozenset(zone for piece in pieces for zone in piece.zones)
     unread = tuple(dict.fromkeys(column for piece in pieces for column in piece.unread))
+    apart = next((piece.apart for piece in pieces if piece.apart), "")
     if len(pieces) == 1:
         whole = pieces[0]
     else:
@@ -99,7 +108,7 @@ def _joined(pieces: list[RawBars], symbol: str, where: str) -> RawBars:
         parts = [dict(piece.columns) for piece in pieces]
         pieces.clear()  # each part goes as soon as it stands in the whole
         columns = {field: np.concatenate([part.pop(field) for part in parts]) for field in list(parts[0])}
-        whole = RawBars(stamps, columns, zones, unread)
+        whole = RawBars(stamps, columns, zones, unread, apart)
     if not len(whole.stamps):
         raise BarsError(f"bars: {symbol} has no price at all in {where}; remove the column")
     return whole
@@ -139,20 +148,23 @@ def found_in(frame: pd.DataFrame) -> str:
 
 
 def stamps_of(column: pd.Series, owner: str) -> tuple[NDArray[np.datetime64], frozenset[str]]:
-    """Dates as datetime64[ns], and the time zones that they carried.
+    """Dates as datetime64[ns], and the time zones that they carried: in UTC where there are any, else as written.
 
-    The clock is taken as written; the panel refuses or drops the zone. Whatever is not plainly an ISO date is refused.
+    Whatever is not plainly an ISO date is refused.
     """
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         zones = frozenset({str(column.dtype.tz)})
-        return nanoseconds(column.dt.tz_localize(None).to_numpy(), owner), zones
+        return nanoseconds(column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), owner), zones
     if column.dtype.kind == "M":
         return nanoseconds(column.to_numpy(), owner), frozenset()
     text = column.astype(str).str.strip().str.replace("/", "-", regex=False)
-    zones = frozenset()
+    zones, shift = frozenset(), np.zeros(len(text), "m8[ns]")
     zoned = text.str.fullmatch(ZONED).to_numpy(dtype=bool)
     if zoned.any():
-        zones = frozenset(text[zoned].str.extract(r"(Z|[+-]\d{2}:?\d{2})$")[0].dropna().unique())
+        suffix = text.where(zoned).str.extract(r"(Z|[+-]\d{2}:?\d{2})$")[0]
+        zones = frozenset(suffix.dropna().unique())
+        for zone in zones:
+            shift[suffix == zone] = np.timedelta64(offsets_of([zone])[0], "ns")
         zones |= frozenset() if zoned.all() else {NO_ZONE}
         text = text.str.replace(r"\s*(?:Z|[+-]\d{2}:?\d{2})$", "", regex=True).where(zoned, text)
     parsed = pd.to_datetime(text.where(text.str.fullmatch(ISO)), format="ISO8601", errors="coerce")
@@ -162,7 +174,7 @@ def stamps_of(column: pd.Series, owner: str) -> tuple[NDArray[np.datetime64], fr
         raise BarsError(
             f"bars: {owner} row {_row(column, row)} date {_short(column.iloc[row])} is no date; write YYYY-MM-DD"
         )
-    return nanoseconds(parsed.to_numpy(), owner), zones
+    return nanoseconds(parsed.to_numpy(), owner) - shift, zones
 
 
 def numbers(column: pd.Series, owner: str, stamps: NDArray[np.datetime64]) -> NDArray[np.float64]:

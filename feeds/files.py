@@ -20,10 +20,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.errors import BarsError
+from hybrid_bt.feeds.alike import lies_apart
 from hybrid_bt.feeds.cells import dated, field_of, refuse_repeats, rows_of_frames
 from hybrid_bt.feeds.panel import Rows, pick
 
@@ -56,12 +58,13 @@ def rows_of_path(path: Path, symbols: Sequence[str] | None, *, refusing: bool = 
     rows = _rows_of_files(paths, path, refusing)
     if symbols is None or alone:
         return rows
-    found = dict(rows)
-    return [(symbol, found[symbol]) for symbol in pick(str(path), found, symbols)]
+    found = list(rows)
+    wanted = pick(str(path), dict.fromkeys(symbol for symbol, _ in found), symbols)
+    return [one for symbol in wanted for one in found if one[0] == symbol]
 
 
 def _rows_of_files(paths: Iterable[Path], place: Path, refusing: bool) -> Rows:
-    seen: set[str] = set()
+    spans: dict[str, list[tuple[np.datetime64, np.datetime64]]] = {}
     for path in paths:
         stem = stem_of(path)
         rows: dict[str, RawBars | BarsError]
@@ -71,11 +74,10 @@ def _rows_of_files(paths: Iterable[Path], place: Path, refusing: bool) -> Rows:
             rows = {stem: error}
         for symbol in list(rows):
             raw = rows.pop(symbol)
-            if symbol in seen:
+            if not isinstance(raw, BarsError) and not lies_apart(raw.stamps, spans.setdefault(symbol, [])):
                 raw = BarsError(f"bars: {symbol} comes from {path.name} and from another file in {place}; keep one")
             if refusing and isinstance(raw, BarsError):
                 raise raw
-            seen.add(symbol)
             yield symbol, raw
 
 

@@ -18,6 +18,7 @@ from hybrid_bt.bars import FIELDS, Bars
 from hybrid_bt.bars.checks import SYMBOL, RawBars
 from hybrid_bt.errors import BarsError, did_you_mean
 from hybrid_bt.feeds.cells import dated, field_of, found_in, numbers, rows_of_frames, single
+from hybrid_bt.feeds.clock import on_exchange_clock
 from hybrid_bt.feeds.lines import Shown
 from hybrid_bt.feeds.panel import Handling, Query, build_panel, pick
 
@@ -103,7 +104,7 @@ def _played(feed: Framework) -> RawBars:
     columns = {line: np.ascontiguousarray(values[:, i]) for i, line in enumerate(FIELDS)}
     unread = tuple(line for line in feed.getlinealiases() if line not in (*FIELDS, "openinterest", "datetime"))
     zone = getattr(getattr(getattr(feed.p, "dataname", None), "index", None), "tz", None)
-    zones = frozenset() if zone is None else frozenset({"UTC, into which Backtrader turns the table's own"})
+    zones = frozenset() if zone is None else frozenset({str(zone)})  # Backtrader turns it into UTC
     return RawBars(np.array(stamps, dtype="M8[us]").astype("M8[ns]"), columns, zones, unread)
 
 
@@ -123,7 +124,7 @@ def frame_lines(frame: pd.DataFrame, name: str, lines: Iterable[str], params: Fr
     BarsError
         For a column that is not there or there twice, text among numbers, and prices that cannot be traded on.
     """
-    handling = Handling(not params.adjusted, params.on_bad_data)
+    handling = Handling(not params.adjusted, params.on_bad_data, stamps="end")
     owner = name if SYMBOL.fullmatch(str(name)) else "data"
     if isinstance(frame.columns, pd.MultiIndex):
         raise BarsError(f"bars: {owner}: the frame has several rows of headers; keep one (frame.droplevel, axis=1)")
@@ -138,6 +139,7 @@ def frame_lines(frame: pd.DataFrame, name: str, lines: Iterable[str], params: Fr
     columns = {line: frame.iloc[:, place].reset_index(drop=True) for line, place in at.items() if line != "datetime"}
     prices = {line: column for line, column in columns.items() if line in (*FIELDS, "adj")}
     raw = single(pd.DataFrame({"date": dates, **prices}), owner)
+    raw, _ = on_exchange_clock(owner, raw)
     raw = _completed(raw, [line for line in FIELDS[:4] if choices[line] is None])
     bars = build_panel(owner, [(owner, raw)], handling)
     rows = _rows_of(bars, raw)

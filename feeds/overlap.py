@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +12,11 @@ from hybrid_bt.bars import MIN_BARS
 from hybrid_bt.bars.findings import Finding, OnBadData
 from hybrid_bt.bars.stamps import Stamps, is_intraday, say_stamp
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
+from hybrid_bt.feeds.clock import dates_of, steps_of
 from hybrid_bt.feeds.symbol import SymbolBars
+
+if TYPE_CHECKING:
+    from exchange_calendars import ExchangeCalendar
 
 DAY = np.timedelta64(1, "D")
 SHORT_BARS = 254  #: 252 returns warm the features up, one bar decides, one fills
@@ -37,9 +42,7 @@ def inspect_panel(
     """
     found = list(_clocks(series))
     if found and mode != "fail":
-        series = {
-            symbol: one._replace(stamps=one.stamps.astype("M8[D]").astype("M8[ns]")) for symbol, one in series.items()
-        }
+        series = {symbol: one._replace(stamps=dates_of(one.stamps)) for symbol, one in series.items()}
     stamps = np.unique(np.concatenate([one.stamps for one in series.values()]))
     found += _frequencies(series)
     found += _gaps(stamps)
@@ -108,7 +111,7 @@ def _frequencies(series: Mapping[str, SymbolBars]) -> list[Finding]:
     for symbol, one in series.items():
         if len(one.stamps) < FEW_STEPS:
             continue
-        between = np.diff(one.stamps).astype(np.float64)
+        between = steps_of(one.stamps).astype(np.float64)
         half = len(between) // 2
         early, late = float(np.median(between[:half])), float(np.median(between[half:]))
         steps[symbol] = float(np.median(between))
@@ -139,11 +142,12 @@ def _gaps(stamps: Stamps) -> list[Finding]:
 
 def _listing(symbol: str, one: SymbolBars, stamps: Stamps) -> Iterator[Finding]:
     first, last = (int(np.searchsorted(stamps, one.stamps[row])) for row in (0, -1))
+    n = len(one.stamps)
     for rule, bars, at in (
         ("late_listing", first, say_stamp(one.stamps[0])),
-        ("missing_bars", last + 1 - first - len(one.stamps), _first_hole(one.stamps, stamps[first : last + 1])),
+        ("missing_bars", last + 1 - first - n, _first_hole(one.stamps, stamps[first : last + 1])),
         ("delisted", len(stamps) - 1 - last, say_stamp(one.stamps[-1])),
-        ("short", len(one.stamps) if len(one.stamps) < SHORT_BARS else 0, say_stamp(one.stamps[0])),
+        ("short" if len(stamps) < SHORT_BARS else "cold", n if n < SHORT_BARS else 0, say_stamp(one.stamps[0])),
     ):
         if bars > (DELISTED_BARS if rule == "delisted" else 0):
             yield Finding(rule, symbol, bars, at, "")
@@ -170,7 +174,7 @@ def _first_hole(own: Stamps, panel: Stamps) -> str:
 
 def _sessions(symbol: str, stamps: Stamps, calendar: str) -> Iterator[Finding]:
     days = np.unique(stamps.astype("M8[D]"))
-    sessions = _sessions_between(calendar, days[0], days[-1])
+    sessions: Stamps = exchange(calendar, days[0], days[-1]).sessions.to_numpy().astype("M8[D]")
     for rule, odd in (
         ("off_calendar", np.setdiff1d(days, sessions, assume_unique=True)),
         ("missing_sessions", np.setdiff1d(sessions, days, assume_unique=True)),
@@ -179,8 +183,8 @@ def _sessions(symbol: str, stamps: Stamps, calendar: str) -> Iterator[Finding]:
             yield Finding(rule, symbol, len(odd), str(odd[0]), calendar)
 
 
-def _sessions_between(calendar: str, first: np.datetime64, last: np.datetime64) -> Stamps:
-    """The exchange's trading days from `first` to `last`, both included, by the package exchange_calendars."""
+def exchange(calendar: str, first: np.datetime64, last: np.datetime64) -> ExchangeCalendar:
+    """An exchange from `first` to `last`, both included, by the package exchange_calendars: its sessions, its zone."""
     try:
         import exchange_calendars
     except ImportError:
@@ -189,10 +193,8 @@ def _sessions_between(calendar: str, first: np.datetime64, last: np.datetime64) 
     if calendar not in known:
         raise ConfigError(f"calendar: {calendar!r} is no exchange{did_you_mean(calendar, known)}")
     try:
-        sessions = exchange_calendars.get_calendar(calendar, start=str(first), end=str(last)).sessions
+        return exchange_calendars.get_calendar(calendar, start=str(first), end=str(last))
     except ValueError as error:
         raise BarsError(
             f"bars: {calendar} has no sessions from {first} to {last}: {error}; leave calendar out"
         ) from None
-    days: Stamps = sessions.to_numpy().astype("M8[D]")
-    return days

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import tzinfo
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from hybrid_bt.bars import MIN_BARS, Bars, Moment, say_stamp
+from hybrid_bt.bars import MIN_BARS, Bars, Moment
 from hybrid_bt.bars.checks import RawBars, check_name, inspect_rows
 from hybrid_bt.bars.findings import ON_BAD_DATA, RULES, Finding, OnBadData, counters, refusal, say
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
-from hybrid_bt.feeds.overlap import inspect_panel, on_common_bars, say_counts
-from hybrid_bt.feeds.symbol import SymbolBars, inspect_prices, symbol_bars
+from hybrid_bt.feeds.alike import base_of, copies, join_pieces
+from hybrid_bt.feeds.clock import NO_ZONE as NO_ZONE
+from hybrid_bt.feeds.clock import STAMPED_BY, StampedBy, by_end, on_exchange_clock, one_clock, zone_named
+from hybrid_bt.feeds.overlap import exchange, inspect_panel, on_common_bars, say_counts
+from hybrid_bt.feeds.symbol import SymbolBars, inspect_prices, others_move, symbol_bars
 
 Align = Literal["union", "intersection"]
 ALIGN: tuple[Align, ...] = ("union", "intersection")
 Rows = Iterable[tuple[str, RawBars | BarsError]]  #: of each symbol, or why they cannot be read
-NO_ZONE = "no zone"  #: among zones, for the dates that carry none
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,27 @@ class Handling:
     on_bad_data: OnBadData = "fail"
     calendar: str | None = None  #: exchange to compare dates with, as exchange_calendars names it: XNYS
     align: Align = "union"  #: calendar of several symbols: every bar of any, or those that all have
+    time_zone: str | None = None  #: of the exchange, for dates with a zone; by default the calendar's, or their own
+    stamps: StampedBy | None = None  #: what of a bar its stamp is; None: the end, and what cannot be one is refused
 
     def __post_init__(self) -> None:
-        for word, value, known in (("on_bad_data", self.on_bad_data, ON_BAD_DATA), ("align", self.align, ALIGN)):
+        for word, value, known in (
+            ("on_bad_data", self.on_bad_data, ON_BAD_DATA),
+            ("align", self.align, ALIGN),
+            ("stamps", self.stamps or "end", STAMPED_BY),
+        ):
             if value not in known:
                 raise ConfigError(f"{word} is {value!r}{did_you_mean(str(value), known)}")
+        if self.time_zone is not None:
+            zone_named(self.time_zone)
+
+    def zone_of(self, raw: RawBars) -> tzinfo | None:
+        """The exchange's zone, as was asked for or as the calendar has it; None for that of the dates."""
+        if self.time_zone is not None or self.calendar is None or not raw.zones or not len(raw.stamps):
+            return None if self.time_zone is None else zone_named(self.time_zone)
+        days = np.unique(raw.stamps[~np.isnat(raw.stamps)].astype("M8[D]"))
+        zone: tzinfo = exchange(self.calendar, days[0], days[-1] + 1).tz
+        return zone
 
 
 class Query(NamedTuple):
@@ -73,6 +92,8 @@ def pick(name: str, found: Iterable[str], symbols: Sequence[str] | None) -> list
     known = list(found)
     if symbols is None:
         return known
+    pieces = {symbol: [one for one in known if base_of(one) == symbol] for symbol in symbols if symbol not in known}
+    symbols = [one for symbol in symbols for one in pieces.get(symbol) or [symbol]]
     for symbol in symbols:
         if symbol not in known:
             raise BarsError(f"bars: {name} has no symbol {symbol!r}{did_you_mean(symbol, known)}")
@@ -125,7 +146,7 @@ def inspect(rows: Rows, handling: Handling, *, refusing: bool = True) -> tuple[d
             _refuse_errors(told)
         found.extend(told)
 
-    series: dict[str, SymbolBars] = {}
+    parts: list[tuple[str, SymbolBars]] = []
     zones: dict[str, frozenset[str]] = {}
     unread: dict[str, Sequence[str]] = {}
     for symbol, raw in rows:
@@ -134,7 +155,8 @@ def inspect(rows: Rows, handling: Handling, *, refusing: bool = True) -> tuple[d
                 raise raw
             check_name(symbol)
             zones[symbol], unread[symbol] = raw.zones, raw.unread
-            note(_zones_of(symbol, raw))
+            raw, more = on_exchange_clock(symbol, raw, handling.zone_of(raw))
+            note(more)
             raw, more = inspect_rows(symbol, raw, mode)
             note(more)
             left = len(raw.stamps)
@@ -143,16 +165,22 @@ def inspect(rows: Rows, handling: Handling, *, refusing: bool = True) -> tuple[d
                 continue
             if not left:
                 raise BarsError(f"bars: {symbol} has no bar left after the bad ones are left out; give other prices")
-            bars = symbol_bars(symbol, raw, raw_prices=handling.raw_prices)
+            raw, more = by_end(symbol, raw, handling.stamps, bool(zones[symbol]))
+            note(more)
+            parts.append((symbol, symbol_bars(symbol, raw, raw_prices=handling.raw_prices)))
         except BarsError as error:
             if refusing:
                 raise
             found.append(Finding("unreadable", symbol, 0, "", str(error).removeprefix("bars: ")))
-            continue
-        series[symbol], more = inspect_prices(symbol, bars, mode)
+    series, more = join_pieces(parts)
+    del parts
+    note(more)
+    for symbol, bars in list(series.items()):
+        series[symbol], more = inspect_prices(symbol, bars, mode, partial(others_move, series, symbol))
         note(more)
     if series:
-        note(_zones_together(zones))
+        note(_zones_together(zones, handling))
+        note(copies(series))
         series, more = inspect_panel(series, mode, handling.calendar)
         note(more)
     note(_unread(unread))
@@ -164,44 +192,29 @@ def _refuse_errors(found: Iterable[Finding]) -> None:
     for one in found:
         if one.severity == "error" and one.action.startswith("none"):
             if one.refusal:
-                raise BarsError(f"bars: {refusal(one)}, or {_MEND}")
+                raise BarsError(f"bars: {refusal(one)}" + ("" if RULES[one.rule].mend == _REFUSED else f", or {_MEND}"))
             remedy = _REMEDY.get(one.rule, f"mend the data, or {_MEND}")
-            raise BarsError(f"bars: {say(one).removeprefix('error: ')}; {remedy}")
+            raise BarsError(f"bars: {say(one._replace(action='none')).removeprefix('error: ')}; {remedy}")
 
 
+_REFUSED = RULES["told_apart"].mend
 _MEND = "give on_bad_data='mend'"  # commands say it as their flag
 _REMEDY = {
     "split": f"{_MEND}, which rescales the earlier prices, or 'warn', which keeps them; or give adjusted ones",
-    "time_zone": f"convert to exchange time and write it without a zone, or {_MEND}",
-    "mixed_zones": "convert all dates to the time of one exchange and write it without a zone",
+    "unit": f"{_MEND}, which rescales the earlier prices, or 'warn', which keeps them",
+    "copies": "remove one of them, or fetch it again",
+    "begins": "give stamps='begin', which moves each to its end, or stamps='end' if the bars end then",
+    "mixed_zones": "say the zone of one exchange with time_zone='America/New_York'; daily bars keep their dates",
     "mixed_frequency": "resample to one length of bar, or leave the other symbols out",
 }
 
 
-def _zones_of(symbol: str, raw: RawBars) -> list[Finding]:
-    """One zone, or those of summer and winter, may be dropped; several mix the clocks of exchanges."""
-    if not raw.zones or not len(raw.stamps):
-        return []
-    rule = "time_zone" if len(raw.zones) == 1 or not _far_apart(raw.zones) else "mixed_zones"
-    first = "" if np.isnat(raw.stamps[0]) else say_stamp(raw.stamps[0])
-    return [Finding(rule, symbol, len(raw.stamps), first, ", ".join(sorted(raw.zones)[:4]))]
-
-
-def _zones_together(zones: Mapping[str, frozenset[str]]) -> list[Finding]:
-    """Symbols of exchanges in different time zones share no calendar; dates without a zone are taken as they are."""
+def _zones_together(zones: Mapping[str, frozenset[str]], handling: Handling) -> list[Finding]:
+    """Symbols of exchanges in several time zones share no calendar, unless one is said; dates without stay."""
     together = frozenset().union(*zones.values())
-    if len(together) < 2 or NO_ZONE in together or not _far_apart(together):
+    if one_clock(together) or handling.time_zone or handling.calendar:
         return []
     return [Finding("mixed_zones", "", 0, "", ", ".join(sorted(together)[:6]))]
-
-
-def _far_apart(zones: frozenset[str]) -> bool:
-    """Whether zones differ by more than daylight saving would explain."""
-    try:
-        midnights = [datetime.strptime(zone, "%z") for zone in zones]
-    except ValueError:  # names: several are several
-        return True
-    return max(midnights) - min(midnights) > timedelta(hours=1)
 
 
 def _unread(unread: Mapping[str, Sequence[str]]) -> list[Finding]:

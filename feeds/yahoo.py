@@ -80,15 +80,12 @@ def load_yahoo(query: Query) -> Bars:
     if wanted and not query.offline:
         there = [kept for symbol in wanted if (kept := held[symbol]) is not None]  # a new one reaches as far as these
         first, until = min([start, *(kept.start for kept in there)]), max([stop, *(kept.stop for kept in there)])
-        try:
-            frame = fetch(wanted, first, until)
-        except NoAnswerError as refusal:
-            if any(held[symbol] is None for symbol in wanted):
-                raise
+        fresh, refusal = fetch(wanted, first, until)
+        notes += _stored(cache, fresh, held, first, min(until, str(today)))
+        if refusal is not None:
+            if any(held[symbol] is None for symbol in wanted if symbol not in fresh):
+                raise refusal
             notes.append(f"yahoo: {refusal}; went on with the snapshots on disk")
-        else:
-            fresh = {symbol: _one(frame, symbol, wanted) for symbol in wanted}
-            notes += _stored(cache, fresh, held, first, min(until, str(today)))
     rows = []
     for symbol in symbols:
         own = fresh.get(symbol) or _kept(symbol, held[symbol], start, whole, notes)
@@ -147,36 +144,51 @@ def _one(frame: pd.DataFrame, symbol: str, symbols: Sequence[str]) -> RawBars:
     return rows.take(present)
 
 
-def fetch(symbols: Sequence[str], start: str, stop: str) -> pd.DataFrame:
-    """Yahoo's frame, unadjusted and with the adjusted close beside it, whatever the installed version's defaults.
+def fetch(symbols: Sequence[str], start: str, stop: str) -> tuple[dict[str, RawBars], NoAnswerError | None]:
+    """Histories, unadjusted and with the adjusted close beside them, whatever the installed version's defaults; and why
+    some are lacking, when every attempt failed or came back empty: it says so if Yahoo limits the rate.
 
     Raises
     ------
-    NoAnswerError
-        When every attempt failed or came back empty; says so if Yahoo limits the rate.
+    BarsError
+        For a symbol that an answer lacks, though the rate was not limited.
     """
     import yfinance
 
     failures = OSError, ValueError, yfinance.exceptions.YFException  # curl's and requests' errors are OSErrors
-    told, cause = "", None
+    got: dict[str, RawBars] = {}
     for pause in (*PAUSES, None):
+        frame, cause, asked = None, None, [symbol for symbol in symbols if symbol not in got]
         with _quiet() as said:
             try:
-                frame = yfinance.download(list(symbols), start=start, end=stop, **PLAINLY)
-                if frame is not None and len(frame):
-                    return frame
-                told = said.getvalue()
+                frame = yfinance.download(asked, start=start, end=stop, **PLAINLY)
             except failures as error:
-                told, cause = f"{said.getvalue()} {str(error) or type(error).__name__}", error
+                cause = error
+        told = " ".join(f"{said.getvalue()} {(str(cause) or type(cause).__name__) if cause else ''}".split())[:200]
+        for symbol in asked if frame is not None and len(frame) else ():
+            try:
+                got[symbol] = _one(frame, symbol, asked)
+            except BarsError:
+                if not _limits(told):
+                    raise
+        if len(got) == len(symbols):
+            return got, None
         if pause is None or not told:  # an empty answer without a word does not change by asking again
             break
         time.sleep(pause)
-    raise NoAnswerError(_say(symbols, start, stop, " ".join(told.split())[:200])) from cause
+    refusal = NoAnswerError(_say([symbol for symbol in symbols if symbol not in got], start, stop, told))
+    refusal.__cause__ = cause
+    return got, refusal
+
+
+def _limits(told: str) -> bool:
+    return any(mark in told.lower() for mark in RATE_MARKS)
 
 
 def _say(symbols: Sequence[str], start: str, stop: str, told: str) -> str:
-    if any(mark in told.lower() for mark in RATE_MARKS):
-        return "bars: yahoo limits the rate of requests from here; wait some minutes, or give your own prices"
+    if _limits(told):
+        named = ", ".join(symbols)
+        return f"bars: yahoo limits the rate of requests from here: {named}; wait some minutes, or give your own prices"
     if told:
         return f"bars: yahoo could not be read ({told}); {REMEDY}"
     return f"bars: yahoo delivered nothing for {', '.join(symbols)} from {start} to before {stop}; {REMEDY}"

@@ -237,9 +237,11 @@ class HybridStrategy(bt.Strategy):
             return
         if self.first_traded_row is None:
             raise nothing_traded(self.p.trade_from, self.n_bars, self.training_end, self.datetime.date(0))
-        if not any(self.decision.view.warm):
+        cold = [symbol for symbol, warm in zip(self.symbols, self.decision.view.warm, strict=True) if not warm]
+        if cold:
+            few = f"{self.n_bars} bars" if len(cold) == len(self.symbols) else f"The bars of {', '.join(cold)}"
+            silent = "nothing was traded" if len(cold) == len(self.symbols) else "only pairs trade them"
             warnings.warn(
-                f"HybridStrategy: {self.n_bars} bars are fewer than the {WARMUP_BARS + 1} that the features need; "
-                "nothing was traded",
+                f"HybridStrategy: {few} are fewer than the {WARMUP_BARS + 1} that the features need; {silent}",
                 stacklevel=1,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from math import inf, nan
+from math import inf, isfinite, nan
 
 from hybrid_bt.brain.settling import Books
 from hybrid_bt.equations.accounting import send_orders
@@ -146,9 +146,11 @@ class TargetOrders:
         value = float(broker.getvalue())
         equity = value * self.equity_share
         if equity != equity:
+            odd = [feed._name for feed in self.feeds if len(feed) and not isfinite(feed.open[0] + feed.close[0])]
+            on = self.strategy.datetime.datetime(0)
             raise BarsError(
-                f"account: equity is not a number on {self.strategy.datetime.datetime(0)}; a feed gave a price that is "
-                "not one, and the broker filled or marked at it; check the prices (hybrid-bt data check)"
+                f"account: equity is not a number on {on}; {', '.join(odd) or 'a feed'} gave a price that is not one, "
+                "and the broker filled or marked at it; check the prices (hybrid-bt data check)"
             )
         self.ruined = self.ruined or not equity > 0.0
         n, labels = len(self._lengths), () if sides is None else sides

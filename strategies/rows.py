@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from array import array
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TypeAlias
@@ -91,7 +92,7 @@ def _close(feed: Framework) -> float:
 def traded_feeds(
     feeds: Sequence[Framework], wanted: str | Sequence[str] | None
 ) -> tuple[tuple[str, ...], list[Framework]]:
-    """Names and feeds to trade; a feed without a name is `data` and its number."""
+    """Names and feeds to trade, rows without a close taken out; a feed without a name is `data` and its number."""
     names = tuple(f"data{i}" if feed._name in (None, "") else str(feed._name) for i, feed in enumerate(feeds))
     for i, name in enumerate(names):
         if name in names[:i]:
@@ -103,7 +104,25 @@ def traded_feeds(
         if symbol not in names or symbol in symbols[:i]:
             rule = "comes twice" if symbol in names else f"is not a feed{did_you_mean(symbol, names)}"
             raise ConfigError(f"symbols: {symbol!r} {rule}")
-    return symbols, [feeds[names.index(symbol)] for symbol in symbols]
+    chosen = [feeds[names.index(symbol)] for symbol in symbols]
+    for feed in chosen:
+        _leave_out_empty(feed)
+    return symbols, chosen
+
+
+def _leave_out_empty(feed: Framework) -> None:
+    """Take out the rows without a close, as a joined frame has them where a symbol is not listed: they are no bars.
+
+    The broker would fill and mark at them, and the account would be worth NaN from there on.
+    """
+    if not feed._env._dopreload:
+        feed.addfilter_simple(lambda data: math.isnan(data.close[0]))
+        return
+    empty = np.isnan(_loaded(feed.lines.close))
+    if empty.any():
+        for line in feed.lines:
+            values = np.array(line.array, dtype=np.float64)
+            line.array = array("d", np.delete(values, np.flatnonzero(empty)).tobytes())
 
 
 def rows_ahead(cerebro: Framework, feeds: Sequence[Framework]) -> tuple[FloatArray, FloatArray] | None:

@@ -1,13 +1,13 @@
 """What bars must hold to be traded on: one walk over the price rules, which finds what breaks them and mends it.
 
 A look is one rule, or a few of a kind: it gives the rows that are left behind it, and what it found. `Bars.checked`
-raises the first finding; the sources of prices refuse, mend or list them (`hybrid_bt.feeds.panel`). The rules
-themselves, with their severity and their mend, are in `hybrid_bt.bars.findings`.
+raises the first finding; the sources of prices refuse, mend or list them. The rules are in `hybrid_bt.bars.findings`.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -26,16 +26,19 @@ FiveArrays = tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]
 
 LEAST_PRICE, GREATEST_PRICE = 1e-12, 1e15  #: in any currency; beyond, sums of money lose their digits
 ROUNDING = 1e-9  #: relative; scaling by an adjusted close moves a price by a few 1e-16, single precision by 6e-8
+ONE_TICK, SMALL_TICK = 1.5, 2e-4  #: what bid and mid of one quote are apart: in units of the last digit, and relative
+MANY_TWINS, TWIN_SHARE = 3, 0.05  #: dates with several rows that differ; more of both are no correction but a clue
 SYMBOL = re.compile(r"""[^\s:,/\\"'*?<>|.][^\s:,/\\"'*?<>|]{0,31}""")
 
 
 class RawBars(NamedTuple):
     """One symbol's rows as they came: arrays of shape (T,), nothing checked but their types."""
 
-    stamps: Stamps  #: datetime64[ns], the clock as written
+    stamps: Stamps  #: datetime64[ns], the clock as written; UTC where there are zones
     columns: Mapping[str, FloatArray]  #: "close"; open, high, low, volume and adj where there are any
     zones: frozenset[str] = frozenset()  #: UTC offsets or names that the dates carried
     unread: tuple[str, ...] = ()  #: columns with numbers whose names mean nothing here
+    apart: str = ""  #: a column that is not read, in which rows of one date differ
 
     def take(self, rows: NDArray[np.intp] | BoolArray) -> RawBars:
         """Those rows alone."""
@@ -62,21 +65,12 @@ def _refuse_first(looked: Looked) -> None:
 
 
 def inspect_rows(symbol: str, raw: RawBars, mode: OnBadData, looks: Sequence[Look] = ()) -> Looked:
-    """Walk all rules over the rows of one symbol, or some looks.
+    """Walk all rules over the rows of one symbol, or some looks; with "fail" they go on as with "mend".
 
-    Parameters
-    ----------
-    mode : "fail", "mend" or "warn"
-        How to go on behind each rule; with "fail" as with "mend".
-
-    Returns
-    -------
-    RawBars
-        What is left: sorted, each date once, every price finite and above 0, ranges whole.
-    list of Finding
+    What is left is sorted, has each date once, every price finite and above 0, and ranges whole.
     """
     found: list[Finding] = []
-    for look in looks or (*DATE_LOOKS, _empty, *CELL_LOOKS):
+    for look in looks or ROW_LOOKS:
         raw, more = look(raw, mode)
         found += more
     return raw, [one._replace(symbol=symbol) for one in found]
@@ -98,15 +92,12 @@ def _without(raw: RawBars, bad: BoolArray, rule: str, what: str, said: str) -> L
 
 def _dates(raw: RawBars, mode: OnBadData) -> Looked:
     bad = np.isnat(raw.stamps)
-    row = int(np.argmax(bad)) + 1 if bad.any() else 0
-    return _without(
-        raw, bad, "no_date", "", f"row {row} has no date; every bar needs one; fill it in or remove the row"
-    )
+    said = f"row {int(np.argmax(bad)) + 1} has no date; every bar needs one; fill it in or remove the row"
+    return _without(raw, bad, "no_date", "", said)
 
 
 def _order(raw: RawBars, mode: OnBadData) -> Looked:
-    bad = np.append(False, raw.stamps[1:] < raw.stamps[:-1])
-    if not bad.any():
+    if not (bad := np.append(False, raw.stamps[1:] < raw.stamps[:-1])).any():
         return raw, []
     after = f"after {say_stamp(raw.stamps[int(np.argmax(bad)) - 1])}"
     said = f"comes {after}; dates must increase; sort the rows by date"
@@ -116,9 +107,18 @@ def _order(raw: RawBars, mode: OnBadData) -> Looked:
 def _repeats(raw: RawBars, mode: OnBadData) -> Looked:
     followed = np.append(raw.stamps[1:] == raw.stamps[:-1], False)
     what, twin = "equal rows", np.flatnonzero(followed)
-    if not all(np.array_equal(v[twin], v[twin + 1], equal_nan=True) for v in raw.columns.values()):
+    unequal = np.zeros(len(twin), np.bool_)
+    for values in raw.columns.values():
+        one, other = values[twin], values[twin + 1]
+        unequal |= (one != other) & ~(np.isnan(one) & np.isnan(other))
+    if unequal.any():
         one, other = raw.columns["close"][twin[0] : twin[0] + 2]
         what = f"close {one:g} and {other:g}"
+    n, n_days = len(np.unique(raw.stamps[twin[unequal]])), len(raw.stamps) - len(twin)
+    if n and (raw.apart or (n >= MANY_TWINS and n > TWIN_SHARE * n_days)):
+        by = f"which the column {raw.apart!r} tells apart" if raw.apart else f"as {n} of {n_days} dates have"
+        said = f"has several rows with other prices, {by}; give the time of day with the date, or one file a symbol"
+        return _without(raw, followed, "told_apart", what, said)
     return _without(raw, followed, "duplicate", what, "appears twice; keep one row per bar")
 
 
@@ -129,6 +129,9 @@ def _holes(raw: RawBars) -> dict[str, BoolArray]:
 def _empty(raw: RawBars, mode: OnBadData) -> Looked:
     holes = _holes(raw)
     bad = np.logical_and.reduce(list(holes.values()))
+    if bad.any() and not bad.all():  # before the first and behind the last a symbol of a joined table is not listed
+        listed = np.logical_or.accumulate(~bad) & np.logical_or.accumulate(~bad[::-1])[::-1]
+        raw, bad = raw.take(listed), bad[listed]
     said = f"{next(iter(holes))} is nan; prices must be finite and above 0; mend the value or remove the row"
     return _without(raw, bad, "no_price", "", said)
 
@@ -136,8 +139,7 @@ def _empty(raw: RawBars, mode: OnBadData) -> Looked:
 def _signs(raw: RawBars, mode: OnBadData) -> Looked:
     prices = {field: raw.columns[field] for field in PRICES if field in raw.columns}
     wrong = {field: (values < LEAST_PRICE) | (values > GREATEST_PRICE) for field, values in prices.items()}  # not NaN
-    bad = np.logical_or.reduce(list(wrong.values()))
-    if not bad.any():
+    if not (bad := np.logical_or.reduce(list(wrong.values()))).any():
         return raw, []
     row = int(np.argmax(bad))
     field = next(field for field in wrong if wrong[field][row])
@@ -150,8 +152,7 @@ def _signs(raw: RawBars, mode: OnBadData) -> Looked:
 def _missing(raw: RawBars, mode: OnBadData) -> Looked:
     holes = _holes(raw)
     some, every = (reach.reduce(list(holes.values())) for reach in (np.logical_or, np.logical_and))
-    bad = some & ~every
-    if not bad.any():
+    if not (bad := some & ~every).any():
         return raw, []
     fields = [field for field in holes if holes[field][int(np.argmax(bad))]]
     said = f"{fields[0]} is nan; a bar has all four prices or none; fill it in or remove the row"
@@ -173,26 +174,35 @@ def _ranges(raw: RawBars, mode: OnBadData) -> Looked:
     open, high, low, close = (raw.columns[field] for field in ("open", "high", "low", "close"))
     least, most = np.minimum(open, close), np.maximum(open, close)
     above, below = low > least * (1.0 + ROUNDING), high < most * (1.0 - ROUNDING)
+    if not (outside := above | below).any():
+        return raw, []
+    tick = ONE_TICK * 10.0 ** -_decimals(raw.columns)
+    small = np.maximum(low - least, most - high) <= np.minimum(tick, SMALL_TICK * least)
     found = []
     for rule, field, bad, values, bound, must in (
-        ("low_above", "low", above, low, least, "must not exceed"),
-        ("high_below", "high", below, high, most, "must not be below"),
+        ("low_above", "low", above & ~small, low, least, "must not exceed"),
+        ("high_below", "high", below & ~small, high, most, "must not be below"),
+        ("one_tick", "low", above & small, low, least, "must not exceed"),
+        ("one_tick", "high", below & ~above & small, high, most, "must not be below"),
     ):
         if bad.any():
             row = int(np.argmax(bad))
             side = "open" if bound[row] == open[row] else "close"
             said = f"{field} is {float(values[row])!r}; {field} {must} the {side}; mend or remove the row"
-            found += first_of(rule, raw.stamps, bad, f"{values[row]:g} against {bound[row]:g}", said)
-    if not found:
-        return raw, []
-    if mode == "warn":
-        return raw.take(~(above | below)), found
+            found += first_of(rule, raw.stamps, bad, f"{values[row]:.10g} against {bound[row]:.10g}", said)
     # greatest and least of all four: a low and a high that were exchanged end up in their places
     mended = {
-        "low": np.where(above | below, np.minimum(np.minimum(low, high), least), low),
-        "high": np.where(above | below, np.maximum(np.maximum(low, high), most), high),
+        "low": np.where(outside, np.minimum(np.minimum(low, high), least), low),
+        "high": np.where(outside, np.maximum(np.maximum(low, high), most), high),
     }
-    return raw._replace(columns={**raw.columns, **mended}), found
+    whole = raw._replace(columns={**raw.columns, **mended})
+    return (whole.take(~outside | small) if mode == "warn" else whole), found
+
+
+def _decimals(columns: Mapping[str, FloatArray]) -> int:
+    """How many decimals the prices are written with; 16 where they are not rounded, so that a tick is nothing."""
+    scaled = (np.concatenate([columns[field] for field in FIELDS[:4]]) * 10.0**n for n in range(9))
+    return next((n for n, prices in enumerate(scaled) if (abs(prices - np.round(prices)) < 1e-6).all()), 16)
 
 
 def _volume(raw: RawBars, mode: OnBadData) -> Looked:
@@ -208,16 +218,12 @@ def _volume(raw: RawBars, mode: OnBadData) -> Looked:
 
 DATE_LOOKS: tuple[Look, ...] = (_dates, _order, _repeats)
 CELL_LOOKS: tuple[Look, ...] = (_signs, _missing, _ranges, _volume)
+ROW_LOOKS = (_dates, _order, _empty, _signs, _missing, _ranges, _repeats, _volume)  #: a bad row hides no good one
 
 
 def completed(owner: str, columns: Mapping[str, FloatArray]) -> FiveArrays:
-    """Open, high, low, close and volume: where there is nothing else they equal the close, and the volume is 0.
-
-    Raises
-    ------
-    BarsError
-        If some of open, high and low are there, but not all.
-    """
+    """Open, high, low, close and volume: where there is nothing else they equal the close, and the volume is 0;
+    BarsError if some of open, high and low are there, but not all."""
     close = columns["close"]
     ranges = [columns[field] for field in ("open", "high", "low") if field in columns]
     if len(ranges) not in (0, 3):
@@ -229,10 +235,11 @@ def completed(owner: str, columns: Mapping[str, FloatArray]) -> FiveArrays:
 
 def check_name(symbol: object) -> None:
     """BarsError for what cannot name a symbol, a file and a pair's side."""
-    if not isinstance(symbol, str) or not SYMBOL.fullmatch(symbol):
+    known = isinstance(symbol, str) and SYMBOL.fullmatch(symbol) and symbol.isprintable()
+    if not known or unicodedata.normalize("NFC", str(symbol)) != symbol:  # else it looks like another
         raise BarsError(
-            f"bars: {str(symbol)[:60]!r} is no symbol name: 1 to 32 characters, no space and none of "
-            ": , / \\ \" ' * ? < > | and no dot in front; rename it"
+            f"bars: {str(symbol)[:60]!a} is no symbol name: 1 to 32 characters that print, composed (NFC), no space "
+            "and none of : , / \\ \" ' * ? < > | and no dot in front; rename it"
         )
 
 

@@ -36,19 +36,26 @@ _REFUSED = "none: refused"
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "unreadable": Rule("error", "the file cannot be read", _REFUSED),
-        "time_zone": Rule("error", "dates carry a time zone", "the clock as written is kept, the zone dropped"),
-        "mixed_zones": Rule("error", "dates come in several time zones", _REFUSED),
+        "time_zone": Rule("info", "dates carry a time zone", "turned into the exchange's clock"),
+        "mixed_zones": Rule("error", "symbols of exchanges in several time zones", _REFUSED),
         "no_date": Rule("error", "a row without a date", _LEFT_OUT),
         "unsorted": Rule("error", "dates do not increase", "sorted by date"),
-        "duplicate": Rule("error", "a date appears more than once", "the last row of a date is kept"),
+        "duplicate": Rule("error", "a date appears more than once", "the last sound row of a date is kept"),
+        "told_apart": Rule("error", "a date has several rows that are not one bar", _REFUSED),
         "no_price": Rule("error", "a row without any price", _LEFT_OUT),
         "nan": Rule("error", "a price is missing", "high and low from open and close, else left out", _LEFT_OUT),
         "not_positive": Rule("error", "a price is zero, negative, infinite or absurd", _LEFT_OUT),
         "low_above": Rule("error", "low above open or close", "low = least of the four", _LEFT_OUT),
         "high_below": Rule("error", "high below open or close", "high = greatest of the four", _LEFT_OUT),
+        "one_tick": Rule("warning", "low or high lies a tick inside", "least and greatest of the four"),
         "volume_bad": Rule("error", "volume is negative or infinite", "0, that is unknown"),
         "split": Rule("error", "a jump that looks like an unadjusted split", "earlier prices rescaled", _KEPT),
-        "mixed_clock": Rule("error", "daily bars at different times of day", "stamped at midnight"),
+        "unit": Rule("error", "the price is given in another unit from here on", "earlier prices rescaled", _KEPT),
+        "copies": Rule("error", "two symbols have one history", _REFUSED, _KEPT),
+        "pieces": Rule("warning", "pieces that follow one another are one history", "joined"),
+        "begins": Rule("error", "bars are stamped by their beginning", "stamped by their end"),
+        "begins_of_weeks": Rule("warning", "bars seem stamped by their beginning", "kept; stamps='begin' moves them"),
+        "mixed_clock": Rule("error", "daily bars at different times of day", "turned into dates"),
         "mixed_frequency": Rule("error", "bars of different lengths", _REFUSED, _KEPT),
         "too_few_bars": Rule("error", "fewer than 2 bars", _REFUSED),
         "jump": Rule("warning", "a jump that may be an unadjusted split or a bad print", _KEPT),
@@ -63,6 +70,11 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "short_session": Rule("info", "fewer bars on a day than usual: a half day, or holes", _KEPT),
         "volume_missing": Rule("info", "no volume", "0, that is unknown"),
         "short": Rule("info", "too few bars to warm the features up", "the features stay silent"),
+        "cold": Rule(
+            "warning",
+            "too few bars to warm the features up, beside symbols that have enough",
+            "the features stay silent",
+        ),
     }
 )
 

@@ -6,11 +6,12 @@ How many bars a year has is what a volatility per bar is multiplied with, from t
     intraday          bars per session times sessions per year
 
 Sessions are days of the clock. Where they span less than 90 days, or come within 5 % of 252 a year as those of stock
-exchanges do, they are taken as 252. The first and the last session may be cut and are left out of the count of bars;
-where there are no others, a session is taken to last 6.5 hours, or as long as the bars show.
+exchanges do, they are taken as 252; but of a market that trades at weekends, as it shows after one or two of them, days
+are counted: 365.25 where it never closes. The first and the last session may be cut and are left out of the count of
+bars; where there are no others, a session is taken to last 6.5 hours, or as long as the bars show.
 
 Reports use the span that was traded. Decisions may not see it, so they use `decision_rate` of the bars before trading,
-which is 252 for daily bars: set `risk.bars_per_year = 365` for a market that never closes.
+which is 252 for daily bars: set `risk.bars_per_year = 365` for days of a market that never closes.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ FEWEST_DAILY = 130.0  #: bars per year, half the days of an exchange; fewer are 
 DAYS_PER_YEAR = 365.25
 SHORT_SESSION = np.timedelta64(390, "m")  #: of a US stock exchange, the shortest in wide use
 FEW_DAYS = 90.0  #: a shorter span says little: one holiday more or less moves it by percents
+WEEKEND_SHARE = 0.5  #: of the Saturdays and Sundays within a span; FX has bars on its Sundays alone
 
 
 def instant(value: Moment, *, whole: bool = False) -> np.datetime64:
@@ -58,8 +60,8 @@ def instant(value: Moment, *, whole: bool = False) -> np.datetime64:
 
 
 def say_stamp(stamp: np.datetime64) -> str:
-    """A stamp as people write it: the date alone at midnight."""
-    return str(np.datetime_as_string(stamp, "D" if stamp == stamp.astype("M8[D]") else "s"))
+    """A stamp as people write it: the date alone at midnight, and no more digits than it takes."""
+    return str(np.datetime_as_string(stamp, next((u for u in ("D", "s") if stamp == stamp.astype(f"M8[{u}]")), "ns")))
 
 
 def nanoseconds(stamps: ArrayLike, owner: str) -> Stamps:
@@ -118,10 +120,17 @@ def _bars_per_session(stamps: Stamps, counts: NDArray[np.intp]) -> float:
 
 def _sessions_per_year(days: Stamps) -> float:
     span = _days_between(days)
-    if span < FEW_DAYS:
+    if span < FEW_DAYS and not _trades_at_weekends(days):
         return EXCHANGE_SESSIONS
     rate = (len(days) - 1) * DAYS_PER_YEAR / span
     return EXCHANGE_SESSIONS if abs(rate / EXCHANGE_SESSIONS - 1.0) <= TOLERANCE else rate
+
+
+def _trades_at_weekends(days: Stamps) -> bool:
+    """Whether two or more weekend days have bars, and enough of all that lie between the first day and the last."""
+    calendar = np.arange(days[0], days[-1] + 1)
+    traded, there = (np.count_nonzero(~np.is_busday(some)) for some in (days, calendar))
+    return bool(traded > 1 and traded >= WEEKEND_SHARE * there)
 
 
 def _days_between(stamps: Stamps) -> float:

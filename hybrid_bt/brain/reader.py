@@ -38,25 +38,27 @@ class MarketReader:
         kalman_params: Sequence[KalmanParams],
         spread_params: SpreadParams,
         bars_per_year: float = 252.0,
+        names: Sequence[str] = (),
     ) -> None:
         self.n_symbols, self.columns = n_symbols, [(int(y), int(x)) for y, x in pairs]
         self.kalman_params, self.spread_params = list(kalman_params), spread_params
         self.rates = pair.rates_of(spread_params)
-        self.bars_per_year = bars_per_year
+        self.bars_per_year, self.names = bars_per_year, names
         self.assets = [features.initial_asset()] * n_symbols
         self.market = features.initial_market()
         self.pairs = [pair.first_pair(y, x, params) for (y, x), params in zip(self.columns, kalman_params, strict=True)]
 
     def anew(self) -> MarketReader:
         """A reader of the same pairs and parameters that has seen nothing."""
-        return MarketReader(self.n_symbols, self.columns, self.kalman_params, self.spread_params, self.bars_per_year)
+        rules = self.kalman_params, self.spread_params, self.bars_per_year
+        return MarketReader(self.n_symbols, self.columns, *rules, self.names)
 
     def read(self, closes: Sequence[float]) -> View:
         """Absorb the closes of one bar, (N,), NaN where a symbol has no bar."""
         logs = [math.log(close) if 0.0 < close < math.inf else math.nan for close in closes]
         traded = [log == log for log in logs]
         if not all(traded):
-            check_closes(closes)
+            check_closes(closes, self.names)
         self.market = market = features.absorb_bar(logs, traded, self.assets, self.market)
         pair.absorb_bar(self.pairs, logs, self.kalman_params, self.rates)
         seen = features.seen_of(self.assets, market, pair.pair_stretch(self.pairs))
@@ -82,7 +84,7 @@ def read_panel(closes: FloatArray, reader: MarketReader, *, compiled: bool | Non
     """
     bad = np.argwhere(~(np.isnan(closes) | ((closes > 0.0) & (closes < math.inf))))
     if bad.size:
-        check_closes(closes[bad[0][0]].tolist())
+        check_closes(closes[bad[0][0]].tolist(), reader.names)
     panel = _blank_panel(closes, reader)
     if choose(compiled, closes.size * READING_SECONDS):
         from hybrid_bt.equations.compiled.panel import read_all

@@ -5,36 +5,49 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import click
 
 from hybrid_bt.bars.findings import ON_BAD_DATA, RULES, Finding, counters, say
 from hybrid_bt.commands.console import FILE, Group, flag, listed, option
 from hybrid_bt.commands.options import shared
-from hybrid_bt.errors import BarsError, ConfigError
+from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 from hybrid_bt.files import whole_folder
 
 if TYPE_CHECKING:
     from hybrid_bt.bars import Bars
+    from hybrid_bt.feeds.clock import StampedBy
 
 FOUND = 1  #: exit status
 _SORTED = {"error": 0, "warning": 1, "info": 2}
 
 
-def check_path(path: Path, symbols: Sequence[str] | None = None, calendar: str | None = None) -> list[Finding]:
-    """All findings of a folder or file, worst first; a file that cannot be read is a finding, too.
+class Clock(TypedDict, total=False):
+    """How stamps are read, as fields of `Handling`."""
+
+    calendar: str | None
+    time_zone: str | None
+    stamps: StampedBy | None
+
+
+def check_path(path: Path, symbols: Sequence[str] | None = None, **clock: Unpack[Clock]) -> list[Finding]:
+    """All findings of a source, folder or file, worst first; a file that cannot be read is a finding, too.
 
     Raises
     ------
     BarsError
-        If there is no such path, no table in it, or no such symbol.
+        If there is no such source or path, no table in it, or no such symbol.
     """
+    from hybrid_bt.feeds import SOURCES, load_bars
     from hybrid_bt.feeds.files import rows_of_path
     from hybrid_bt.feeds.panel import Handling, inspect
 
-    rows = rows_of_path(path, symbols, refusing=False)
-    found = inspect(rows, Handling(calendar=calendar), refusing=False)[1]
+    if str(path) in SOURCES:
+        found = list(load_bars(str(path), symbols=symbols, on_bad_data="warn", **clock).findings)
+    else:
+        rows = rows_of_path(path, symbols, refusing=False, hint=did_you_mean(str(path), SOURCES))
+        found = inspect(rows, Handling(**clock), refusing=False)[1]
     return sorted(found, key=lambda one: (_SORTED[one.severity], one.symbol))
 
 
@@ -69,28 +82,29 @@ def main() -> None:
 
 
 @main.command("check")
-@click.argument("path", type=FILE)
+@click.argument("path", metavar="us20|yahoo|olps:NAME|PATH", type=FILE)
 @listed("--symbols", help="Symbols.  [default: all]")
-@option("--calendar", metavar="XNYS", help="Compare dates with an exchange's (needs the extra `calendars`).")
+@shared("clock")
 @flag("--mend", help="Write mended prices to --out.")
 @option("--out", type=FILE, help="Folder for the mended prices, one CSV per symbol.")
 @shared("json")
 @flag("--rules", expose_value=False, is_eager=True, callback=lambda c, p, v: _rules(c, v),
       help="List what is looked for, and what is done about it.")  # fmt: skip
 def check(
-    path: Path, symbols: tuple[str, ...], calendar: str | None, mend: bool, out: Path | None, as_json: bool
+    path: Path, symbols: tuple[str, ...], mend: bool, out: Path | None, as_json: bool, **clock: Unpack[Clock]
 ) -> None:
-    """Check the prices at PATH: 0 clean, 1 findings, 2 misuse. Infos alone are clean."""
-    from hybrid_bt.feeds import load_bars
+    """Check prices, of any source that `run` takes: 0 clean, 1 findings, 2 misuse. Infos alone are clean."""
+    from hybrid_bt.feeds import SOURCES, load_bars
 
     if mend != (out is not None):
         raise ConfigError("--mend and --out DIR belong together; give both or neither")
-    found = check_path(path, symbols or None, calendar)
+    found = check_path(path, symbols or None, **clock)
     written: list[Path] = []
     refusal = None
     if mend and out is not None:
         try:
-            bars = load_bars(path, symbols=symbols or None, on_bad_data="mend", calendar=calendar)
+            source = str(path) if str(path) in SOURCES else path
+            bars = load_bars(source, symbols=symbols or None, on_bad_data="mend", **clock)
             written = write_bars(bars, out)
         except BarsError as error:
             refusal = str(error)

@@ -30,6 +30,18 @@ _RISK_HELP = "Risk manager that reads documents: by word lists; by verdicts reco
 _BAD_DATA, _ALIGN = click.Choice(["fail", "mend", "warn"]), click.Choice(["union", "intersection"])
 _BAD_DATA_HELP = "Errors in prices: refuse, repair, or leave out the bars that cannot be traded on."
 _ALIGN_HELP = "Calendar of several symbols: bars of any, untraded where one has none, or bars that all have."
+_STAMPS = click.Choice(["begin", "end"])
+_STAMPS_HELP = "Bars are stamped by their beginning, and are moved to their end.  [default: end]"
+_ZONE_HELP = "The exchange's, as America/New_York, of dates with a zone.  [default: the calendar's, or their own]"
+_CLOCK = (
+    option(
+        "--calendar",
+        metavar="XNYS",
+        help="Count days that differ from an exchange's (needs the extra `calendars`).",
+    ),
+    option("--time-zone", metavar="ZONE", help=_ZONE_HELP),
+    option("--stamps", type=_STAMPS, help=_STAMPS_HELP),
+)
 
 #: of the risk manager, as fields of `RiskSetup` are called
 _RISK_FIELDS: dict[str, dict[str, Any]] = {
@@ -61,16 +73,13 @@ _SHARED: dict[str, tuple[Decorator, ...]] = {
         flag("--raw-prices", help="Do not scale prices by adjusted / close."),
         option("--on-bad-data", type=_BAD_DATA, default="fail", help=_BAD_DATA_HELP),
         option("--align", type=_ALIGN, default="union", help=_ALIGN_HELP),
-        option(
-            "--calendar",
-            metavar="XNYS",
-            help="Count days that differ from an exchange's (needs the extra `calendars`).",
-        ),
+        *_CLOCK,
         option(
             "--resample", metavar="1D|60min", help="Make longer bars, session by session; 1D@17:00 ends sessions then."
         ),
         flag("--offline", help="Take yahoo from its snapshots on disk; call nobody."),
     ),
+    "clock": _CLOCK,
     "pairs": (listed("--pairs", metavar="Y:X,...", help="Pairs of the Kalman leg.  [default: the sample's own]"),),
     "markets": (
         listed(
@@ -127,7 +136,8 @@ def market_of(flags: Flags, *, end: date | None = None) -> Market:
 
 
 def _how(flags: Flags) -> dict[str, Any]:
-    return {name: flags[name] for name in ("raw_prices", "on_bad_data", "offline", "align", "resample", "calendar")}
+    words = ("raw_prices", "on_bad_data", "offline", "align", "resample", "calendar", "time_zone", "stamps")
+    return {name: flags[name] for name in words}
 
 
 def markets_of(flags: Flags) -> list[Market]:

@@ -100,7 +100,7 @@ def build(
     """
     columns, names = resolve_pairs(pairs, symbols), tuple(symbols)
     noise = kalman_params or [config.kalman_params] * len(columns)
-    reader = MarketReader(len(names), columns, noise, config.spread_params, config.risk.bars_per_year)
+    reader = MarketReader(len(names), columns, noise, config.spread_params, config.risk.bars_per_year, names)
     gate = _fresh(policies.gate if config.gate.enabled else None)
     made = {
         name: _leg(config, name, names, columns, policies, legs or {}) if is_on else None

@@ -68,7 +68,7 @@ class RiskParams(NamedTuple):
     hedged_gross_limit: Annotated[float, Gt(0), "sum of |side| of all pairs"]
     net_limit: Annotated[float, Gt(0), "|sum of targets|; below 1 it leaves the cash that a gap and the costs need"]
     asset_limit: Annotated[float, Gt(0), "|target| of one asset"]
-    bars_per_year: Annotated[float, Gt(0), 'or "auto": 252 of daily bars, others are counted before trading begins']
+    bars_per_year: Annotated[float, Gt(0), 'bars, not days, or "auto": 252 if daily, else counted before trading']
 
 
 def share_at(r: float, at_reversion: float, at_neutral: float, at_trend: float) -> float:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from pydantic_core import to_jsonable_python
 
 _QUOTED = re.compile(r'[,"\r\n]')  #: what a cell may hold between quotes only
+#: what a spreadsheet would run, and is no number
+_FORMULA = re.compile(r"[=@\t\r]|[+-](?!(?:[\d.,]+(?:e[+-]?\d+)?|inf|nan)%?$)", re.IGNORECASE)
 TEXT = ' class="text"'  #: of a cell of HTML that holds no number
 
 
@@ -36,16 +38,23 @@ def end_days(stamps: NDArray[np.datetime64]) -> tuple[str, str]:
 
 
 def cells(values: Iterable[object]) -> list[str]:
-    """Of a row or column of a CSV file (RFC 4180): floats read back exactly, NaN is empty; arrays row by row."""
+    """Of a row or column of a CSV file (RFC 4180): floats read back exactly, NaN is empty; arrays row by row.
+
+    A text that a spreadsheet would take for a formula stands behind an apostrophe.
+    """
     if isinstance(values, np.ndarray):
         texts = list(map(repr, values.ravel().tolist()))
         for place in np.flatnonzero(np.isnan(values)).tolist():
             texts[place] = ""
         return texts
-    texts = [value if isinstance(value, str) else "" if value != value else str(value) for value in values]
+    texts = [_inert(value) if isinstance(value, str) else "" if value != value else str(value) for value in values]
     if not _QUOTED.search("".join(texts)):
         return texts
     return ['"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text for text in texts]
+
+
+def _inert(text: str) -> str:
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def csv_of_rows(rows: Iterable[Iterable[object]]) -> str:

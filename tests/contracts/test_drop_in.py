@@ -188,9 +188,9 @@ def test_live_feed_that_stays_away_is_waited_for_once() -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("open", np.nan, "equity is not a number on 2011-10-30"),
-        ("close", 0.0, "a close must be positive and finite"),
-        ("close", np.inf, "a close must be positive and finite"),
+        ("open", np.nan, "equity is not a number on 2011-10-30 .*; BB gave a price that is not one"),
+        ("close", 0.0, "the close of BB is 0.0; a close must be positive and finite"),
+        ("close", np.inf, "the close of BB is inf; a close must be positive and finite"),
     ],
 )
 def test_price_that_is_none_is_named(column: str, value: float, message: str) -> None:
@@ -203,6 +203,41 @@ def test_price_that_is_none_is_named(column: str, value: float, message: str) ->
 
     with pytest.raises(BarsError, match=message):
         ran(cerebro_of(frames()), overrides={"account": {"rebalance_band": 0.0}})
+
+
+@pytest.mark.parametrize("n_bars", [19, 200])
+def test_a_feed_with_fewer_bars_than_the_warm_up_is_named(n_bars: int) -> None:
+    def feeds(short: bool) -> Any:
+        for feed, symbol in zip(pandas_feeds(BARS), BARS.symbols, strict=True):
+            frame = feed.p.dataname.iloc[-n_bars:] if short and symbol == "CC" else feed.p.dataname
+            yield bt.feeds.PandasData(dataname=frame, name=symbol)
+
+    with pytest.warns(UserWarning, match="The bars of CC are fewer than the 253 that the features need"):
+        ran(cerebro_of(feeds(True)))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        ran(cerebro_of(feeds(False)))
+    assert not any("features need" in str(one.message) for one in told)
+
+
+@pytest.mark.parametrize("symbols", [None, "DD,BB"])
+@pytest.mark.parametrize("modes", [{}, {"runonce": False}, {"preload": False}, {"exactbars": 1}], ids=str)
+def test_rows_of_joined_frames_that_are_empty_are_bars_that_are_not_there(modes: Any, symbols: str | None) -> None:
+    """Before a listing, in the middle, behind the end: as the same feeds without those rows."""
+    empty = {"BB": slice(0, 40), "CC": slice(280, 284), "DD": slice(315, None)}
+    orders, decisions = [], []
+    for joined in (True, False):
+        feeds = []
+        for i, symbol in enumerate(BARS.symbols):
+            columns = {name: getattr(BARS, name)[:, i].copy() for name in ("open", "high", "low", "close", "volume")}
+            frame = pd.DataFrame(columns, index=pd.DatetimeIndex(BARS.stamps))
+            frame.iloc[empty.get(symbol, slice(0, 0))] = np.nan
+            feeds.append(bt.feeds.PandasData(dataname=frame if joined else frame.dropna(), name=symbol))
+        strategy = ran(cerebro_of(feeds, **modes), symbols=symbols, pairs=["DD:BB"])
+        orders.append([fill[:4] for fill in fills_of(strategy)])
+        decisions.append(strategy.recorder.decisions().target)
+    assert orders[0] == orders[1] and orders[0]
+    assert np.array_equal(decisions[0], decisions[1], equal_nan=True)
 
 
 # --- company ---

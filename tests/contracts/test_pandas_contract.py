@@ -215,6 +215,14 @@ def test_an_adjusted_close_that_is_not_traded_may_be_bad() -> None:
     assert seen(ArrayFeed(dataname=table)) == seen(bt.feeds.PandasData(dataname=table))
 
 
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "UTC"])
+def test_stamps_with_a_zone_stay_on_its_clock(zone: str) -> None:
+    """Where PandasData turns them into UTC, and a day of Tokyo into the one before."""
+    zoned = frame().tz_localize(zone, nonexistent="shift_forward")
+    plain = zoned.tz_localize(None)
+    assert seen(ArrayFeed(dataname=zoned)) == seen(ArrayFeed(dataname=plain))
+
+
 @pytest.mark.parametrize("absent", [("open",), ("high", "low"), ("open", "high", "low"), ("low",)])
 def test_price_that_is_absent_stands_at_the_close(absent: Any) -> None:
     """PandasData leaves it empty, and the broker would fill at it."""
@@ -243,7 +251,6 @@ def test_price_that_is_absent_stands_at_the_close(absent: Any) -> None:
         (lambda: frame().drop(columns="Adj Close"), {"adjusted": True}, "adjusted=True needs one column.*not 0"),
         (lambda: frame().assign(openinterest="much"), {}, "BTC openinterest row 1 .* is 'much', not a number"),
         (lambda: pd.concat({"K": frame()}, axis=1), {}, "several rows of headers; keep one"),
-        (lambda: frame().tz_localize("Asia/Tokyo"), {}, "time zone .*Asia/Tokyo; .* or give on_bad_data='mend'"),
         (lambda: BARS, {"adjusted": True}, "adjusted=True is about a DataFrame, and Bars are given"),
         (lambda: BARS, {"close": "price"}, "close='price' is about a DataFrame"),
     ],

@@ -218,7 +218,7 @@ BAD_FILES = {
     "epoch": (GOOD.replace("2021-03-02", "1614643200"), "KO row 2 date '1614643200' is no date"),
     "zone": (
         GOOD.replace("2021-03-02", "2021-03-02T00:00:00-05:00"),
-        "several time zones .*no zone; convert all dates",
+        "several time zones .*no zone.; say the exchange's with time_zone=",
     ),
     "zulu": (GOOD.replace("2021-03-02", "2021-03-02T00:00:00Z"), "several time zones"),
     "unsorted": (GOOD.replace("2021-03-03", "2021-02-26"), "KO 2021-02-26 comes after 2021-03-02; .*sort"),
@@ -286,11 +286,12 @@ def test_symbol_in_two_files_is_refused(tmp_path: Path) -> None:
         load_bars(folder)
 
 
-def test_zoned_parquet_is_refused(tmp_path: Path) -> None:
+def test_zoned_days_of_a_parquet_are_dates(tmp_path: Path) -> None:
     index = pd.date_range("2021-03-01", periods=3, tz="America/New_York", name="date")
     pd.DataFrame({"close": [1.0, 2.0, 3.0]}, index=index).to_parquet(tmp_path / "KO.parquet")
-    with pytest.raises(BarsError, match=r"time zone .*America/New_York; convert to exchange time"):
-        load_bars(tmp_path / "KO.parquet")
+    assert load_bars(tmp_path / "KO.parquet").stamps.astype("M8[D]").astype(str).tolist() == [
+        *("2021-03-01", "2021-03-02", "2021-03-03"),
+    ]
 
 
 # --- Yahoo, with a recorded frame in place of the network ---

@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 from brain_cases import random_bars
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from places import CASES
 
 from hybrid_bt.backtest import run_backtest
@@ -35,6 +37,10 @@ def session_stamps(days: pd.DatetimeIndex, minutes: int, first: str = "09:30", l
     return np.array([day + time for day in days for time in clock], dtype="M8[ns]")
 
 
+def hours(start: str, days: int) -> np.ndarray:
+    return pd.date_range(start, periods=24 * days, freq="h").to_numpy().astype("M8[ns]")
+
+
 @pytest.mark.parametrize(
     ("what", "stamps", "reports", "decisions"),
     [
@@ -47,6 +53,7 @@ def session_stamps(days: pd.DatetimeIndex, minutes: int, first: str = "09:30", l
             24 * 365.25,
             24 * 365.25,
         ),
+        ("80 days of hours of a market that never closes", hours("2021-03-01", 80), 8766, 8766),
         ("Fridays", pd.date_range("2010-01-01", periods=500, freq="W-FRI").to_numpy().astype("M8[ns]"), 52.18, 52.18),
         ("every day", pd.date_range("2010-01-01", periods=500).to_numpy().astype("M8[ns]"), 365.25, 252),
         ("weekdays", pd.bdate_range("2010-01-01", periods=500).to_numpy().astype("M8[ns]"), 260.9, 252),
@@ -56,6 +63,31 @@ def session_stamps(days: pd.DatetimeIndex, minutes: int, first: str = "09:30", l
 def test_bars_per_year_come_from_the_calendar(what: str, stamps: np.ndarray, reports: float, decisions: float) -> None:
     assert bars_per_year(stamps) == pytest.approx(reports, rel=2e-3), what
     assert decision_rate(stamps) == pytest.approx(decisions, rel=2e-3), what
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    start=st.dates(min_value=date(2015, 1, 1), max_value=date(2022, 1, 1)),
+    days=st.integers(10, 120),
+    minutes=st.sampled_from([60, 240]),
+    kind=st.sampled_from(["never closes", "currencies", "exchange"]),
+)
+def test_two_weekends_say_how_many_days_a_market_trades(start: date, days: int, minutes: int, kind: str) -> None:
+    stamps = pd.date_range(start, periods=days * 1440 // minutes, freq=f"{minutes}min")
+    day, hour = stamps.dayofweek, stamps.hour
+    shut = {
+        "never closes": np.zeros(len(stamps), bool),
+        "currencies": (day == 5) | ((day == 6) & (hour < 20)) | ((day == 4) & (hour >= 20)),
+        "exchange": (day >= 5) | (hour < 8) | (hour >= 16),
+    }[kind]
+    open_ = stamps[~shut].to_numpy().astype("M8[ns]")
+    a_week = {"never closes": 168 * 60, "currencies": 120 * 60, "exchange": 40 * 60}[kind] / minutes
+    sessions = 252.0 / 5.0 if kind == "exchange" else 365.25 / 7.0
+    weekends = len(np.unique(pd.DatetimeIndex(open_)[pd.DatetimeIndex(open_).dayofweek >= 5].normalize()))
+    if kind != "currencies" or weekends >= 2:
+        assert decision_rate(open_) == bars_per_year(open_) == pytest.approx(a_week * sessions, rel=0.12)
+    if kind == "never closes":
+        assert bars_per_year(open_) == pytest.approx(1440 / minutes * 365.25, rel=0.02)
 
 
 def test_half_days_count_for_what_they_are() -> None:

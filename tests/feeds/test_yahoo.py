@@ -46,8 +46,9 @@ class Yahoo:
         index = pd.bdate_range(start, pd.Timestamp(end) - pd.Timedelta(days=1), name="Date")
         days = (index - pd.Timestamp("1990-01-01")).days.to_numpy(dtype=float)
         columns = {}
-        for place, symbol in enumerate(sorted(symbols)):
-            close = 50.0 + place + np.sin(days / 50.0)
+        for symbol in sorted(symbols):
+            place = (ord(symbol[0]) - ord("K")) % 16
+            close = 50.0 + place + np.sin(days / (50.0 + place))
             for field, values in {"Adj Close": close / 2, "Close": close, "High": close + 1, "Low": close - 1}.items():
                 columns[field, symbol] = values
             columns["Open", symbol], columns["Volume", symbol] = close, close * 0 + 1000.0
@@ -146,6 +147,41 @@ def test_rate_limit_is_said_plainly_and_not_hammered(tmp_path: Path) -> None:
     with pytest.raises(BarsError, match="yahoo limits the rate of requests"):
         load(tmp_path, yahoo)
     assert len(yahoo.asked) <= 4
+
+
+LIMITED = "YFRateLimitError('Too Many Requests. Rate limited. Try after a while.')"
+
+
+@pytest.mark.parametrize("shape", ["no columns", "empty columns"])
+@pytest.mark.parametrize("limited", [("KO",), ("PEP",), ("KO", "XOM")])
+@pytest.mark.parametrize("times", [1, 3, 9])
+def test_limited_tickers_are_asked_again_alone_and_named(
+    limited: tuple[str, ...], times: int, shape: str, tmp_path: Path
+) -> None:
+    symbols, yahoo = ("KO", "PEP", "XOM"), Yahoo()
+    wanted = load(tmp_path / "other", yahoo, symbols).sha256
+
+    def some(asked: list[str], **options: Any) -> pd.DataFrame:
+        if len(yahoo.asked) > times:  # the first call was of the bars wanted
+            return yahoo(asked, **options)
+        frame = yahoo(asked, **options)
+        logging.getLogger("yfinance").error(f"{list(limited)}: {LIMITED}")
+        gone = [column for column in frame if column[1] in limited]
+        if shape == "no columns":
+            return frame.drop(columns=gone)
+        frame[gone] = np.nan
+        return frame
+
+    if times > 3:
+        with pytest.raises(BarsError, match=f"limits the rate of requests from here: {', '.join(limited)}; wait"):
+            load(tmp_path, some, symbols)
+        assert {read_latest(tmp_path, symbol) is not None for symbol in symbols if symbol not in limited} == {True}
+        load(tmp_path, Yahoo(), symbols)
+        bars = load(tmp_path, some, symbols, end="2021-04-30")
+        assert any(f"limits the rate of requests from here: {', '.join(limited)}" in note for note in bars.notes)
+    else:
+        assert load(tmp_path, some, symbols).sha256 == wanted
+        assert [asked for asked, *_ in yahoo.asked[1:]] == [symbols, *[limited] * times]
 
 
 def test_silent_empty_answer_is_not_asked_again(tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hybrid_bt.files.texts import TEXT, csv_of_columns, csv_of_rows, html_table, plain, stamp_texts
 
@@ -29,6 +32,24 @@ def test_one_writer_writes_every_csv_file():
     assert csv_of_columns([square, range(4)]) == "1.5,0\n,1\n-0.0,2\ninf,3\n", "arrays in row-major order"
     with pytest.raises(ValueError, match="shorter"):
         csv_of_columns([square, range(3)])
+
+
+@given(st.text(), st.sampled_from(["", "=", "+", "-", "@", "\t=", "\r=", "=HYPERLINK(", "-2+3+cmd|", "+1-"]))
+def test_no_text_is_written_as_a_formula(tail: str, head: str) -> None:
+    """And every text can be had again."""
+    for text in (csv_of_rows([(head + tail, 1.0)]), csv_of_columns([[head + tail], [1.0]])):
+        (read, number), *_ = csv.reader(io.StringIO(text, newline=""))
+        assert number == "1.0" and read.removeprefix("'") in (head + tail, (head + tail).removeprefix("'"))
+        assert not read.startswith(("=", "@", "\t", "\r"))
+        if read.startswith(("+", "-")):
+            assert not set("=(|!@*/&") & set(read), "what calls anything has one of these"
+
+
+@pytest.mark.parametrize(
+    "number", [-0.5, "-0.5", "+1.25", "-3", "-1e-05", "-12%", "-inf", "+nan", "-1,234.5", float("-inf"), -7]
+)
+def test_numbers_are_no_formulas(number: object) -> None:
+    assert csv_of_rows([("KO", number)]).strip("\n").replace('"', "") == f"KO,{number}"
 
 
 def test_plain_refuses_what_has_no_json_form():

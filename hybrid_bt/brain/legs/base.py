@@ -115,10 +115,9 @@ class Decision(NamedTuple):
         return self.opinion.failures
 
 
-def check_closes(closes: Sequence[float]) -> None:
+def check_closes(closes: Sequence[float], names: Sequence[str] = ()) -> None:
     """Refuse a close that is neither NaN nor positive and finite."""
     for column, close in enumerate(closes):
         if not math.isnan(close) and not 0.0 < close < math.inf:
-            raise BarsError(
-                f"bars: the close of symbol number {column} is {close!r}; a close must be positive and finite"
-            )
+            name = names[column] if names else f"symbol number {column}"
+            raise BarsError(f"bars: the close of {name} is {close!r}; a close must be positive and finite")
