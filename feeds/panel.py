@@ -203,7 +203,8 @@ _REMEDY = {
     "split": f"{_MEND}, which rescales the earlier prices, or 'warn', which keeps them; or give adjusted ones",
     "unit": f"{_MEND}, which rescales the earlier prices, or 'warn', which keeps them",
     "copies": "remove one of them, or fetch it again",
-    "begins": "give stamps='begin', which moves each to its end, or stamps='end' if the bars end then",
+    "begins": "give stamps='begin', which moves each to its end, stamps='end' if the bars end then, or, where they are "
+    "days of an exchange, its time_zone",
     "mixed_zones": "say the zone of one exchange with time_zone='America/New_York'; daily bars keep their dates",
     "mixed_frequency": "resample to one length of bar, or leave the other symbols out",
 }

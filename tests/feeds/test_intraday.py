@@ -65,7 +65,7 @@ def test_bars_per_year_come_from_the_calendar(what: str, stamps: np.ndarray, rep
     assert decision_rate(stamps) == pytest.approx(decisions, rel=2e-3), what
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     start=st.dates(min_value=date(2015, 1, 1), max_value=date(2022, 1, 1)),
     days=st.integers(10, 120),
@@ -84,8 +84,9 @@ def test_two_weekends_say_how_many_days_a_market_trades(start: date, days: int, 
     a_week = {"never closes": 168 * 60, "currencies": 120 * 60, "exchange": 40 * 60}[kind] / minutes
     sessions = 252.0 / 5.0 if kind == "exchange" else 365.25 / 7.0
     weekends = len(np.unique(pd.DatetimeIndex(open_)[pd.DatetimeIndex(open_).dayofweek >= 5].normalize()))
-    if kind != "currencies" or weekends >= 2:
-        assert decision_rate(open_) == bars_per_year(open_) == pytest.approx(a_week * sessions, rel=0.12)
+    if kind != "currencies" or weekends >= 2:  # in two weeks one short Sunday more or less moves it by a seventh
+        error = 0.12 if kind != "currencies" or days > 28 else 0.18
+        assert decision_rate(open_) == bars_per_year(open_) == pytest.approx(a_week * sessions, rel=error)
     if kind == "never closes":
         assert bars_per_year(open_) == pytest.approx(1440 / minutes * 365.25, rel=0.02)
 
