@@ -39,6 +39,7 @@ class HandlingWords(TypedDict, total=False):
     on_bad_data: OnBadData
     calendar: str | None
     align: Align
+    date_format: str | None
 
 
 def _sample(name: str, query: Query) -> Bars:
@@ -97,6 +98,8 @@ def load_bars(
     align : "union" or "intersection", default "union"
         Bars of all symbols, where one that has none is neither traded nor given a price and keeps its last value; or
         only those that all of them have. The embedded samples have every bar.
+    date_format : str, optional
+        Of dates that have two readings, as strptime writes it: "%d/%m/%Y".
     resample : str, optional
         Make longer bars of shorter ones, session by session: "60min", "1D", "1D@17:00" (`hybrid_bt.feeds.resample`).
 
@@ -141,9 +144,12 @@ def _load(source: Prices, query: Query) -> Bars:
         if not str(source):
             raise BarsError("bars: the source has no name; give one, or a path")
         from hybrid_bt.feeds.files import rows_of_path, stem_of
+        from hybrid_bt.feeds.reading import Told
 
-        rows = rows_of_path(Path(source), query.symbols, hint=did_you_mean(str(source), SOURCES))
-        bars = build_panel(stem_of(Path(source)), rows, query.handling)
+        name, told = stem_of(Path(source)), Told()
+        hint, date_format = did_you_mean(str(source), SOURCES), query.handling.date_format
+        rows = rows_of_path(Path(source), query.symbols, hint=hint, date_format=date_format, told=told)
+        bars = build_panel(name, rows, query.handling, told.notes(name))
     else:
         from hybrid_bt.feeds.frame import load_objects
 

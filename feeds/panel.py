@@ -30,6 +30,7 @@ class Handling:
     on_bad_data: OnBadData = "fail"
     calendar: str | None = None  #: exchange to compare dates with, as exchange_calendars names it: XNYS
     align: Align = "union"  #: calendar of several symbols: every bar of any, or those that all have
+    date_format: str | None = None  #: of dates that have two readings, as strptime writes it: %d/%m/%Y
 
     def __post_init__(self) -> None:
         for word, value, known in (("on_bad_data", self.on_bad_data, ON_BAD_DATA), ("align", self.align, ALIGN)):

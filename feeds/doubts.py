@@ -1,0 +1,119 @@
+"""What columns hold against what they are taken for: closes of symbols, one bar without names, clocks of 12 hours.
+
+Prices move little and without return; what jumps up and down, stands at or below 0, or is a whole number a hundred
+times the others, is none. Columns that stay within a few percent of each other, one never below the
+other, are one company's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from hybrid_bt.bars.checks import FloatArray
+from hybrid_bt.bars.stamps import Stamps
+from hybrid_bt.errors import BarsError
+
+NEAR, FAR = 0.1, 0.7  #: log of a ratio: the median of one company's columns, and the most
+FEW_ROWS = 20  #: below, two columns say nothing about each other
+FEW_COLUMNS = 30  #: more are no company's
+RESTLESS, RETURNING = 0.08, -0.2  #: median move and autocorrelation of what is no price
+AT_ZERO = 0.05  #: share of values at or below 0
+TIMES = 100.0
+ROUNDING = 1e-9
+REMEDY = "leave out what is no close, or ask for symbols by name"
+
+
+def refuse_no_closes(closes: Mapping[str, FloatArray], where: str) -> None:
+    """BarsError where columns that were taken for closes of symbols hold something else."""
+    strange = [name for name, values in closes.items() if _is_no_price(values)]
+    medians = {name: float(np.nanmedian(v)) for name, v in closes.items() if not np.isnan(v).all()}
+    whole = {name for name in medians if not (closes[name] != np.round(closes[name])).any()}
+    usual = float(np.median([medians[name] for name in medians if name not in whole] or [np.inf]))
+    strange += [name for name in sorted(whole) if medians[name] >= TIMES * usual and name not in strange]
+    if strange:
+        raise BarsError(
+            f"bars: {where} would be read as closes of {_listed(list(closes))}, but {_listed(strange)} "
+            f"{'holds' if len(strange) == 1 else 'hold'} no prices (values at or below 0, that jump up and down, or "
+            f"whole numbers far above the others); {REMEDY}"
+        )
+    for one, other, why in _pairs(closes):
+        raise BarsError(
+            f"bars: {where} would be read as closes of {_listed(list(closes))}, but {one} and {other} look like one "
+            f"company's: {why}; name the columns open, high, low and close, or {REMEDY}"
+        )
+
+
+def _is_no_price(values: FloatArray) -> bool:
+    here = values[~np.isnan(values)]
+    if len(here) < 5:
+        return False
+    if np.mean(here <= 0.0) > AT_ZERO:
+        return True
+    moves = np.diff(np.log(here[here > 0.0]))
+    size = float(np.median(np.abs(moves))) if len(moves) else 0.0
+    if len(moves) < FEW_ROWS:
+        return size > 3.0 * RESTLESS
+    spread = moves - moves.mean()
+    return size > RESTLESS and float(spread[1:] @ spread[:-1]) < RETURNING * float(spread @ spread)
+
+
+def _pairs(closes: Mapping[str, FloatArray]) -> Iterator[tuple[str, str, str]]:
+    """Two columns that may be one company's, and why."""
+    if not 2 <= len(closes) <= FEW_COLUMNS:
+        return
+    names, table = list(closes), np.column_stack(list(closes.values()))
+    for i, one in enumerate(names):
+        for j, other in enumerate(names):
+            rows = (table[:, i] > 0.0) & (table[:, j] > 0.0)
+            if i == j or np.count_nonzero(rows) < 3:
+                continue
+            logs = np.log(table[rows][:, [i, j]])
+            apart = logs[:, 1] - logs[:, 0]
+            if np.median(np.abs(apart)) > NEAR or np.abs(apart).max() > FAR or not apart.any():
+                continue
+            ordered = apart.min() >= -ROUNDING
+            within = (table[rows] >= table[rows][:, [i]]) & (table[rows] <= table[rows][:, [j]])
+            if ordered and (len(apart) >= FEW_ROWS or np.count_nonzero(within.all(axis=0)) >= 4):
+                yield one, other, f"{one} is never above {other}, and near it"
+            moves = np.abs(np.diff(logs, axis=0)).mean(axis=0)
+            if len(apart) >= FEW_ROWS and moves[0] < 0.6 * moves[1]:
+                yield one, other, f"{one} is a smoother {other}"
+
+
+def refuse_no_bar(fields: Mapping[str, FloatArray], others: Sequence[FloatArray], where: str) -> None:
+    """BarsError where columns without names are no open, high, low, close and volume."""
+    remedy = "give a header with the names of the columns"
+    open, high, low, close = (fields[field] for field in ("open", "high", "low", "close"))
+    least, most = np.fmin(open, close), np.fmax(open, close)
+    good = (low <= least * (1.0 + ROUNDING)) & (high >= most * (1.0 - ROUNDING))
+    if good.mean() < 0.95 or not (close > 0.0).any():
+        raise BarsError(
+            f"bars: {where} has no header, and its first four numbers are no open, high, low, close; {remedy}"
+        )
+    forth, back = (np.nanmedian(np.abs(one[1:] - other[:-1])) for one, other in ((open, close), (close, open)))
+    if len(close) >= FEW_ROWS and back < 0.7 * forth:
+        raise BarsError(f"bars: {where} has no header, and open and close may be exchanged; {remedy}")
+    for values in (*([fields["volume"]] if "volume" in fields else []), *others):
+        rows = (values > 0.0) & (close > 0.0)
+        if np.count_nonzero(rows) > 2 and np.median(np.abs(np.log(values[rows] / close[rows]))) < FAR:
+            raise BarsError(f"bars: {where} has no header, and a fifth column of prices, maybe adjusted ones; {remedy}")
+    if (np.nan_to_num(fields.get("volume", close)) < 0.0).any():
+        raise BarsError(f"bars: {where} has no header, and a volume below 0; {remedy}")
+
+
+def refuse_half_days(stamps: Stamps, where: str) -> None:
+    """BarsError for clocks of 12 hours without AM and PM: after 12:59 they begin again."""
+    hours = ((stamps - stamps.astype("M8[D]")) / np.timedelta64(1, "h")).astype(np.int64)
+    if len(hours) < 2 or hours.min() < 1 or hours.max() > 12:
+        return
+    same, steps = np.diff(stamps.astype("M8[D]")) == np.timedelta64(0, "D"), np.diff(stamps)
+    if (same & (steps < np.timedelta64(0, "ns"))).any() and (same & (steps > np.timedelta64(0, "ns"))).any():
+        raise BarsError(
+            f"bars: {where} has times that begin again within a day: 12 hours without AM and PM; write 24 hours"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
