@@ -146,9 +146,9 @@ def _load(source: Prices, query: Query) -> Bars:
         from hybrid_bt.feeds.files import rows_of_path, stem_of
         from hybrid_bt.feeds.reading import Told
 
-        name, told = stem_of(Path(source)), Told()
-        hint, date_format = did_you_mean(str(source), SOURCES), query.handling.date_format
+        told, hint, date_format = Told(), did_you_mean(str(source), SOURCES), query.handling.date_format
         rows = rows_of_path(Path(source), query.symbols, hint=hint, date_format=date_format, told=told)
+        name = stem_of(Path(source))
         bars = build_panel(name, rows, query.handling, told.notes(name))
     else:
         from hybrid_bt.feeds.frame import load_objects

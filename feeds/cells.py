@@ -66,11 +66,14 @@ def rows_of_frame(
 def mark_of(plan: Plan, written: Dialect, where: str) -> str:
     """The decimal mark that the first rows show in the columns that are read."""
     cells = [row[place] for row in written.sample for place in plan.numeric if place < len(row)]
+    foreign = is_foreign(plan.names)
+    if not foreign and not any("," in cell or cell.count(".") > 1 for cell in cells):
+        return "." if any("." in cell for cell in cells) else ""
     try:
         mark, unsure = decimal_mark(cells)
     except ValueError as error:
         raise BarsError(f"bars: {where} has two decimal marks: {error}; keep one") from None
-    if unsure and not mark and is_foreign(plan.names):
+    if unsure and not mark and foreign:
         raise BarsError(
             f"bars: {where} has numbers whose points may part thousands or decimals; write decimals with a comma"
         )

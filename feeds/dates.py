@@ -22,7 +22,7 @@ from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.figures import shown_cell
 from hybrid_bt.feeds.orders import DAY, FOUR_DIGITS, PLAIN, TWO_DIGITS, Dates, counted, in_order, letters
 from hybrid_bt.feeds.panel import NO_ZONE
-from hybrid_bt.feeds.written import FOUR_YEAR, YMD, clock_in, is_count, written_in
+from hybrid_bt.feeds.written import FOUR_YEAR, YMD, clock_in, is_count, written_in, zone_of
 
 ISO = r"\d{4}-?\d{2}-?\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?"
 ISO_ZONED = rf"{ISO}(?:Z|[+-]\d{{2}}:?\d{{2}})"
@@ -78,7 +78,7 @@ class DateColumn:
         if text.str.fullmatch(ISO).all():
             return "dates", self._parsed(column, text)
         if text.str.fullmatch(ISO_ZONED).all():
-            self._zones |= set(text.str.extract(r"(Z|[+-]\d{2}:?\d{2})$")[0].unique())
+            self._zones |= _zones_in(text)
             return "dates", self._parsed(column, text)
         if all(map(is_count, text)):
             whole = not text.str.contains(".", regex=False).any()
@@ -101,7 +101,7 @@ class DateColumn:
         if bad.any():
             self._refuse(column, int(np.argmax(bad)), f"is none as {self.date_format} says")
         if parsed.dt.tz is not None:
-            self._zones.add("UTC offsets")
+            self._zones |= _zones_in(text) or {"UTC"}
             parsed = parsed.dt.tz_convert("UTC").dt.tz_localize(None)
         return nanoseconds(parsed.to_numpy(), self.owner)
 
@@ -155,6 +155,18 @@ class DateColumn:
         return Dates(days.astype("M8[ns]") + whole[:, 3].astype("m8[ns]"), zones, how)
 
 
+def _zones_in(text: pd.Series) -> set[str]:
+    return {zone_of(zone)[0] for zone in text.str.extract(r"(Z|[+-]\d{2}:?\d{2})$")[0].dropna().unique()}
+
+
+def coded(column: pd.Series, seen: dict[str, int]) -> NDArray[np.int32]:
+    """Cells as numbers, new ones added to `seen`; an empty one is ""."""
+    codes, cells = pd.factorize(column.astype(object), use_na_sentinel=False)
+    texts = ["" if pd.isna(cell) else str(cell).strip() for cell in cells]
+    numbers: NDArray[np.int32] = np.array([seen.setdefault(text, len(seen)) for text in texts], np.int32)
+    return numbers[codes]
+
+
 class ClockColumn:
     """A column of times of day beside one of dates: 09:30, 4:00 PM, 093000, 930."""
 
@@ -164,8 +176,7 @@ class ClockColumn:
         self._codes: list[NDArray[np.int32]] = []
 
     def add(self, column: pd.Series) -> None:
-        cells = column.astype(str).str.strip()
-        self._codes.append(np.array([self._seen.setdefault(cell, len(self._seen)) for cell in cells], np.int32))
+        self._codes.append(coded(column, self._seen))
 
     def decided(self) -> NDArray[np.timedelta64]:
         """Time since midnight of each row; BarsError for what is no time of day."""

@@ -20,7 +20,7 @@ from hybrid_bt.feeds.written import is_count, is_stamp
 
 SEPARATORS = (",", ";", "\t", "|")
 BLANKS = r"\s+"  #: runs of spaces part columns where nothing else does
-SAMPLE_LINES, SAMPLE_BYTES = 120, 1 << 16
+SAMPLE_LINES, SCORED_LINES, SAMPLE_BYTES = 60, 12, 1 << 16
 GUESSES = ("cp1252", "gb18030", "cp932", "euc_kr", "cp1251", "cp1250")  #: tried on what is no UTF-8
 
 
@@ -75,12 +75,12 @@ def encoding_of(head: bytes, name: str) -> str:
 def dialect_of(text: str, encoding: str) -> Dialect:
     """The dialect of a text that begins like this; its first line is a header where no row is data."""
     lines = text.splitlines()[:SAMPLE_LINES]
-    split = {separator: [_cells(line, separator) for line in lines] for separator in (*SEPARATORS, BLANKS)}
-    scores = {separator: _score(rows) for separator, rows in split.items()}
+    last = {one: [_cells(line, one) for line in lines[-SCORED_LINES:]] for one in _found(text)}
+    scores = {one: _score(rows) for one, rows in last.items()}
     separator = max(scores, key=lambda one: scores[one])
     if not scores[separator]:
-        separator = max(SEPARATORS, key=lambda one: max((len(row) for row in split[one]), default=0))
-    return arranged(split[separator], encoding, separator)
+        separator = max(last, key=lambda one: max((len(row) for row in last[one]), default=0))
+    return arranged([_cells(line, separator) for line in lines], encoding, separator)
 
 
 def arranged(rows: Sequence[Sequence[str]], encoding: str = "", separator: str = "") -> Dialect:
@@ -97,9 +97,15 @@ def arranged(rows: Sequence[Sequence[str]], encoding: str = "", separator: str =
         if any(rows[place]):
             headers.insert(0, _padded(rows[place], width, rows[first] if data else ()))
         place -= 1
-    sample = [row for row in rows[first:] if any(row)]
+    sample = [[*row, *[""] * (width - len(row))] for row in rows[first:] if any(row)]
     above = tuple(rows[place]) if place >= 0 else ()
     return Dialect(encoding, separator, first, tuple(map(tuple, headers)), tuple(map(tuple, sample)), above)
+
+
+def _found(text: str) -> list[str]:
+    """Separators that occur; runs of spaces where none does."""
+    found = [one for one in SEPARATORS if one in text]
+    return found or [",", BLANKS]
 
 
 def _cells(line: str, separator: str) -> list[str]:

@@ -105,6 +105,7 @@ def refuse_no_bar(fields: Mapping[str, FloatArray], others: Sequence[FloatArray]
 
 def refuse_half_days(stamps: Stamps, where: str) -> None:
     """BarsError for clocks of 12 hours without AM and PM: after 12:59 they begin again."""
+    stamps = stamps[~np.isnat(stamps)]
     hours = ((stamps - stamps.astype("M8[D]")) / np.timedelta64(1, "h")).astype(np.int64)
     if len(hours) < 2 or hours.min() < 1 or hours.max() > 12:
         return

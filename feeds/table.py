@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hybrid_bt.bars.checks import PRICES, FloatArray, RawBars
 from hybrid_bt.bars.stamps import Stamps, say_stamp
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.dates import ClockColumn, DateColumn
+from hybrid_bt.feeds.dates import ClockColumn, DateColumn, coded
 from hybrid_bt.feeds.doubts import refuse_half_days, refuse_no_bar, refuse_no_closes
 from hybrid_bt.feeds.figures import numbers
 from hybrid_bt.feeds.hidden import hidden_symbol
@@ -66,12 +66,11 @@ class Table:
             pieces.append(numbers(part[place], self._said[place], days, self.decimal))
         for place in list(self._codes):
             seen = self._seen[place]
-            column = part[place]
-            cells = column.astype(object).where(column.notna(), "").astype(str).str.strip()
-            if place == self.plan.symbol and (cells == "").any():
-                row = int(part.index[int(np.argmax(cells == ""))]) + 1
+            codes = coded(part[place], seen)
+            if place == self.plan.symbol and (codes == seen.get("", -1)).any():
+                row = int(part.index[int(np.argmax(codes == seen[""]))]) + 1
                 raise BarsError(f"bars: {self.where} row {row} has no symbol; fill it in")
-            self._codes[place].append(np.array([seen.setdefault(cell, len(seen)) for cell in cells], np.int32))
+            self._codes[place].append(codes)
             if len(seen) > MOST_TEXTS and place != self.plan.symbol:
                 del self._codes[place]
         if self._head is None:

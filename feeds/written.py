@@ -61,8 +61,8 @@ def written_in(cell: str) -> Written | None:
     parts, clock = (None, None) if found is None else (_parts_of(found), _clock_of(found))
     if found is None or parts is None or clock is None:
         return None
-    zone = (found["zone"] or "").upper()
-    return Written(parts[:3], parts[3], clock - _offset(zone), zone)
+    zone, ahead = zone_of(found["zone"] or "")
+    return Written(parts[:3], parts[3], clock - ahead, zone)
 
 
 def clock_in(cell: str) -> int | None:
@@ -112,9 +112,11 @@ def _clock_of(found: re.Match[str]) -> int | None:
     return (hour * 3600 + minute * 60 + second) * NANOSECONDS["second"] + fraction
 
 
-def _offset(zone: str) -> int:
-    found = re.fullmatch(r"[A-Z]*([+-])(\d{1,2}):?(\d{2})?", zone)
+def zone_of(text: str) -> tuple[str, int]:
+    """A zone as UTC or +01:00, and its nanoseconds ahead of UTC; "" for none."""
+    found = re.fullmatch(r"[A-Z]*([+-])(\d{1,2}):?(\d{2})?", text.upper())
     if found is None:
-        return 0
-    size = int(found[2]) * NANOSECONDS["hour"] + int(found[3] or 0) * NANOSECONDS["minute"]
-    return size if found[1] == "+" else -size
+        return ("UTC" if text else ""), 0
+    hours, minutes = int(found[2]), int(found[3] or 0)
+    size = hours * NANOSECONDS["hour"] + minutes * NANOSECONDS["minute"]
+    return (f"{found[1]}{hours:02}:{minutes:02}" if size else "UTC"), size if found[1] == "+" else -size
