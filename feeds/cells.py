@@ -10,13 +10,13 @@ import pandas as pd
 from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.dialect import SAMPLE_LINES, Dialect
-from hybrid_bt.feeds.figures import decimal_mark
+from hybrid_bt.feeds.figures import UNSURE, decimal_mark
 from hybrid_bt.feeds.layout import plan_of
 from hybrid_bt.feeds.names import field_of, is_foreign, meaning_of
 from hybrid_bt.feeds.plan import Plan, found_in
 from hybrid_bt.feeds.reading import Reading
 from hybrid_bt.feeds.table import Table
-from hybrid_bt.feeds.written import is_stamp
+from hybrid_bt.feeds.written import is_count, is_stamp
 
 __all__ = ["dated", "field_of", "found_in", "mark_of", "rows_of_frame", "single"]
 
@@ -29,6 +29,7 @@ def dated(frame: pd.DataFrame) -> pd.DataFrame:
     named = [name for name in index.names if meaning_of(name) in ("date", "clock", "symbol")]
     first = index[0] if len(index) else None
     dates = isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex)) or isinstance(first, date) or is_stamp(str(first))
+    dates |= isinstance(first, str) and is_count(first)
     tops = {str(column[0] if isinstance(column, tuple) else column) for column in frame.columns}
     if (named or dates) and not any(field_of(column) == "date" for column in tops):
         names = [name or ("date" if place == 0 else f"level {place}") for place, name in enumerate(index.names)]
@@ -73,6 +74,8 @@ def mark_of(plan: Plan, written: Dialect, where: str) -> str:
         mark, unsure = decimal_mark(cells)
     except ValueError as error:
         raise BarsError(f"bars: {where} has two decimal marks: {error}; keep one") from None
+    if foreign and not mark and not unsure:
+        return UNSURE
     if unsure and not mark and foreign:
         raise BarsError(
             f"bars: {where} has numbers whose points may part thousands or decimals; write decimals with a comma"

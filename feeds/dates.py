@@ -163,8 +163,8 @@ def coded(column: pd.Series, seen: dict[str, int]) -> NDArray[np.int32]:
     """Cells as numbers, new ones added to `seen`; an empty one is ""."""
     codes, cells = pd.factorize(column.astype(object), use_na_sentinel=False)
     texts = ["" if pd.isna(cell) else str(cell).strip() for cell in cells]
-    numbers: NDArray[np.int32] = np.array([seen.setdefault(text, len(seen)) for text in texts], np.int32)
-    return numbers[codes]
+    found: NDArray[np.int32] = np.array([seen.setdefault(text, len(seen)) for text in texts], np.int32)[codes]
+    return found
 
 
 class ClockColumn:

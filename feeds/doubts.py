@@ -49,7 +49,7 @@ def _is_no_price(values: FloatArray) -> bool:
     here = values[~np.isnan(values)]
     if len(here) < 5:
         return False
-    if np.mean(here <= 0.0) > AT_ZERO:
+    if np.mean(here <= 0.0) > AT_ZERO or (np.diff(here) == 1.0).all():  # a count of rows
         return True
     moves = np.diff(np.log(here[here > 0.0]))
     size = float(np.median(np.abs(moves))) if len(moves) else 0.0

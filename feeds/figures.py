@@ -19,6 +19,7 @@ from hybrid_bt.errors import BarsError
 
 EMPTY = ("", "NaN", "nan", "NA", "N/A", "null", "NULL", "None", "#N/A", "n/a", ".", "-", "--")
 BEYOND_DOUBLES = re.compile(r"[+-]?[\d.]+[eE]\+?\d{3,}")  #: infinite for Python, text for pandas before 3
+UNSURE = "?"  #: mark of a table that has shown none, in a language that may write a comma
 MONEY = r"(?:[$€£¥₹]|(?:USD|EUR|GBP|CHF|JPY|US\$|Rs\.?)(?=[\s\d-])|(?<=\d)\s*(?:USD|EUR|GBP|CHF|JPY|zł))"
 UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _LOOKS = re.compile(
@@ -78,7 +79,7 @@ def numbers(column: pd.Series, owner: str, days: pd.Series | None = None, decima
     ----------
     days : Series, optional
         The dates of the rows, as written, for the error.
-    decimal : "." or "," or ""
+    decimal : ".", ",", "" or UNSURE
         The table's mark; "" where no row has shown it.
     """
     if column.dtype.kind in "fiu" and isinstance(column.dtype, np.dtype):
@@ -116,6 +117,8 @@ def _value(cell: object, decimal: str) -> float | None:
     text = str(cell).strip()
     if text in EMPTY:
         return np.nan
+    if decimal == UNSURE:
+        return float(text) if text.isdecimal() else None
     bare = _BARE[decimal or "."]
     if bare.fullmatch(text) and (decimal or "," not in text):
         return float(text.replace(",", "."))

@@ -55,6 +55,8 @@ def two_levels(headers: Sequence[Sequence[str]], kinds: Sequence[str]) -> Plan |
             i for i, kind in enumerate(kinds) if kind == "stamp" and not (labels[i] and meaning_of(fields[i]) in PRICES)
         ]
         places = [i for i in range(len(fields)) if i not in dates and (fields[i] and labels[i])]
+        if {meaning_of(fields[0]), meaning_of(labels[0])} & {"symbol"}:  # names of the levels, above the index
+            places = [i for i in places if i]
         counting = [i for i in range(len(fields)) if i not in (*dates, *places)]
         meanings = {i: meaning_of(fields[i]) for i in places}
         places = [i for i in places if meanings[i] is not None or kinds[i] != "text"]

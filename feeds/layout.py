@@ -15,8 +15,8 @@ from hybrid_bt.feeds.dialect import Dialect
 from hybrid_bt.feeds.figures import EMPTY, looks_numeric
 from hybrid_bt.feeds.formats import recognise
 from hybrid_bt.feeds.labels import labelled, two_levels
-from hybrid_bt.feeds.names import is_aside, key_of, lettered, meaning_of
-from hybrid_bt.feeds.plan import CLOSES, OWN, UNITS, UNNAMED, Columns, Plan, closed_of, found_in
+from hybrid_bt.feeds.names import is_aside, key_of, lettered, meaning_of, says_utc
+from hybrid_bt.feeds.plan import ADJUSTED_RANGE, CLOSES, OWN, UNITS, UNNAMED, Columns, Plan, closed_of, found_in
 from hybrid_bt.feeds.written import is_clock, is_stamp
 
 
@@ -94,9 +94,10 @@ def _dates(columns: Columns, meanings: Sequence[str | None], where: str) -> tupl
     if not named:
         named = [i for i in clocks if columns.kinds[i] == "text"][:1]
     times = [i for i, kind in enumerate(columns.kinds) if kind == "clock"]
-    times = [i for i in clocks if i not in named and columns.kinds[i] in ("clock", "number")] or (
-        times if named else []
-    )
+    beside = {place + step for place in named for step in (-1, 1)}
+    times = [i for i in clocks if i not in named and columns.kinds[i] in ("clock", "number")] or [
+        i for i in times if i in beside
+    ]
     if len(times) > 1:
         raise BarsError(
             f"bars: {where} has several columns of times: {', '.join(columns.names[i] for i in times)}; keep one"
@@ -118,7 +119,7 @@ def _named(columns: Columns, where: str, symbols: Sequence[str] | None) -> Plan:
         tables = {names[i]: {"close": i} for i in free if names[i] in symbols}
         return base._replace(tables=tables, wide=True, rule="a close for each symbol that was asked for")
     told = recognise(names, columns.kinds, columns.sample)
-    zone = "UTC" if told and told.utc else ""
+    zone = "UTC" if any(says_utc(names[i]) for i in dates) else ""
     base = base._replace(format=told.name if told else "", zone=zone)
     fields = _fields(names, meanings, where)
     symbol = _symbol(names, meanings, columns.kinds)
@@ -164,6 +165,9 @@ def _fields(names: Sequence[str], meanings: Sequence[str | None], where: str) ->
             both = f"{names[fields[what]]!r} and {names[place]!r}"
             raise BarsError(f"bars: {where} has more than one column for {what!r}: {both}; keep one")
         fields.setdefault(what, place)
+    if "adj" in fields and not {"open", "close", "last"} & fields.keys():  # all of its prices are adjusted
+        fields |= {key.removeprefix("adj"): i for i, key in enumerate(map(key_of, names)) if key in ADJUSTED_RANGE}
+        fields["close"] = fields.pop("adj")
     return fields
 
 

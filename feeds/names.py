@@ -13,7 +13,7 @@ from hybrid_bt.errors import BarsError
 Key = str  #: a name without case, accents, number in front, and punctuation
 
 _ENGLISH = {
-    "date": "date datetime timestamp dates dt dtyyyymmdd gmttime localtime opentime timeutc timeeet datetimeutc "
+    "date": "date datetime timestamp dates dt dtyyyymmdd localtime opentime timeeet "
     "timeopen windowstart tsevent unix unixtimestamp epoch t ts tradedate tradingday observationdate",
     "clock": "time timeofday",
     "symbol": "symbol ticker tic instrument code secid stockcode sym symbols tickers ric",
@@ -42,6 +42,7 @@ _ABROAD = {
 }
 _CLOSE = r"(?:clos(?:e|ing)(?:price)?|price|cp)"
 _ADJUSTED = re.compile(rf"(?:adj(?:usted)?{_CLOSE}|{_CLOSE}adj(?:usted)?|修正後終値|后复权收盘价)")  # adjcp is FinRL's
+_UTC = re.compile("^(?:utc|gmt)(?=.)|(?<=.)(?:utc|gmt)$")
 _CURRENCY = re.compile(r"(?i)[\s_]*[(\[]?\b(?:usd|eur|gbp|jpy|chf|cad|aud|cny|hkd|inr|usdt|[$€£¥])[)\]]?$")
 #: understood, and not needed for bars
 _ASIDE_WORDS = (
@@ -92,11 +93,16 @@ def meaning_of(name: object) -> str | None:
     key = key_of(name)
     if _ADJUSTED.fullmatch(key):
         return "adj"
-    found = _MEANINGS.get(key)
+    found = _MEANINGS.get(key) or _MEANINGS.get(_UTC.sub("", key))
     if found is None and (bare := _CURRENCY.sub("", str(name))) != str(name):
         found = _MEANINGS.get(key_of(bare))
         return found if found in PRICES or found == "last" else None
     return found
+
+
+def says_utc(name: object) -> bool:
+    """Whether a column of dates is said to be in UTC."""
+    return _UTC.search(key_of(name)) is not None
 
 
 def field_of(name: object) -> str | None:

@@ -56,6 +56,11 @@ def _weekends(days: NDArray[np.datetime64]) -> int:
     return int(np.count_nonzero((days.astype(np.int64) + 3) % 7 >= 5))
 
 
+def _is_sorted(days: NDArray[np.datetime64]) -> bool:
+    steps = np.diff(days)
+    return bool((steps >= np.timedelta64(0, "D")).all() or (steps <= np.timedelta64(0, "D")).all())
+
+
 def in_order(
     parts: NDArray[np.int64], readings: Mapping[str, tuple[int, int, int]], owner: str
 ) -> tuple[NDArray[np.datetime64], str]:
@@ -66,16 +71,22 @@ def in_order(
     how = f"dates as {next(iter(left))}: the only order in which all of them are dates"
     if len(left) > 1:
         unique = {name: np.unique(days) for name, days in left.items()}
-        quiet = [name for name, days in unique.items() if not _weekends(days)]
-        others = [_weekends(days) for name, days in unique.items() if name not in quiet]
-        if len(quiet) != 1 or min(others) < 2 or len(unique[quiet[0]]) < FEWEST_DAYS:
+        weekends = {name: _weekends(days) for name, days in unique.items()}
+        for told, fits, others in (
+            ("no Saturday and no Sunday is among them, as there would be in another order",
+             [name for name in left if not weekends[name]], [name for name in left if weekends[name] > 1]),
+            ("they follow each other, as they would in no other order",
+             [name for name in left if _is_sorted(left[name])], [name for name in left if not _is_sorted(left[name])]),
+        ):  # fmt: skip
+            if len(fits) == 1 and len(fits) + len(others) == len(left) and len(unique[fits[0]]) >= FEWEST_DAYS:
+                left, how = {fits[0]: left[fits[0]]}, f"dates as {fits[0]}: {told}"
+                break
+        else:
             shown = " or ".join(f"{days[0]} to {days[-1]} (as {name})" for name, days in left.items())
             raise BarsError(
                 f"bars: {owner} has dates that may be {shown}; say which: --date-format {next(iter(left))}, "
                 f"date_format={next(iter(left))!r}"
             )
-        left = {quiet[0]: left[quiet[0]]}
-        how = f"dates as {quiet[0]}: no Saturday and no Sunday is among them, as there would be in another order"
     return next(iter(left.values())), "dates whose order is plain" if "" in left else how
 
 

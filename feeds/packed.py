@@ -30,7 +30,7 @@ def _feather(path: Path, most_rows: int) -> Frames:
 
 def _excel(path: Path, most_rows: int) -> Frames:
     """Sheets that hold anything; of several, each is the symbol of its name."""
-    if not zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(path) or "xl/workbook.xml" not in zipfile.ZipFile(path).namelist():
         raise ValueError("it is no workbook")
     sheets = {name: sheet for name, sheet in pd.read_excel(path, sheet_name=None, header=None).items() if len(sheet)}
     for name, sheet in sheets.items():
@@ -47,37 +47,40 @@ def _excel(path: Path, most_rows: int) -> Frames:
 
 
 def _json(path: Path, most_rows: int) -> Frames:
-    found = dict(_frames_of(json.loads(path.read_bytes()), ""))
+    found = dict(_frames_of(json.loads(path.read_bytes())))
     if not found:
         raise ValueError("it holds no table")
     yield from found.items()
 
 
-def _frames_of(value: object, name: str) -> Frames:
+def _frames_of(value: object, name: str = "") -> Frames:
     """Tables of every orientation of pandas, and what services answer, at whatever depth."""
-    if isinstance(value, list) and value and all(isinstance(row, (dict, list)) for row in value):
+    inner = list(value.values()) if isinstance(value, dict) else []
+    columns = [column for column in inner if isinstance(column, list) and column and not _is_table(column)]
+    if _is_table(value):
         yield name, pd.DataFrame(value)
     elif isinstance(value, dict) and {"columns", "data"} <= value.keys():
         yield name, pd.DataFrame(value["data"], index=value.get("index"), columns=value["columns"])
-    elif isinstance(value, dict) and isinstance(value.get("data"), list) and "schema" in value:
+    elif isinstance(value, dict) and {"schema", "data"} <= value.keys():
         yield name, pd.DataFrame(value["data"])
-    elif isinstance(value, dict) and value and all(_is_column(inner) for inner in value.values()):
-        sizes = {len(inner) for inner in value.values()}
-        if len(sizes) == 1:
-            frame = pd.DataFrame({key: inner for key, inner in value.items()})
-            yield name, frame.T if next(iter(value))[:1].isdigit() else frame  # by row: the keys are dates
+    elif isinstance(value, dict) and len(columns) > 1 and len({len(column) for column in columns}) == 1:
+        yield name, pd.DataFrame({key: column for key, column in value.items() if isinstance(column, list)})
+    elif isinstance(value, dict) and inner and all(isinstance(row, dict) and row and not _nested(row) for row in inner):
+        frame = pd.DataFrame(value)
+        yield name, frame.T if next(iter(value))[:1].isdigit() else frame  # by row: the keys are dates
     elif isinstance(value, dict):
-        for key, inner in value.items():
-            if isinstance(inner, (dict, list)):
-                named = isinstance(inner, list) and name != ""
-                yield from _frames_of(
-                    inner, str(key) if named or name == "*" else "*" if isinstance(inner, dict) else ""
-                )
+        symbols = all(map(_is_table, inner))
+        for key, held in value.items():
+            if isinstance(held, (dict, list)):
+                yield from _frames_of(held, str(key) if symbols and len(inner) > 1 else name)
 
 
-def _is_column(value: object) -> bool:
-    cells = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return bool(cells) and not any(isinstance(cell, (dict, list)) for cell in cells)
+def _is_table(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, (dict, list)) for row in value)
+
+
+def _nested(row: dict[str, object]) -> bool:
+    return any(isinstance(cell, (dict, list)) for cell in row.values())
 
 
 #: by the end of a file's name: who reads it, what that needs, what it is called

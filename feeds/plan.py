@@ -11,6 +11,7 @@ CLOSES = ("close", "last", "adj")
 UNITS = frozenset(
     ("", "usd", "eur", "gbp", "gbx", "jpy", "chf", "$", "€", "£", "%", "shares", "units", "price", "date")
 )
+ADJUSTED_RANGE = ("adjopen", "adjhigh", "adjlow")
 UNNAMED = ("", "unnamed0", "index", "level0", "rownames")
 
 
@@ -50,6 +51,8 @@ def closed_of(fields: Mapping[str, int]) -> dict[str, int] | None:
     found = dict(fields)
     last = found.pop("last", None)
     if "close" not in found:
+        if last is None and {"open", "high", "low"} & found.keys():
+            return None  # one adjusted price among others that are not
         close = last if last is not None else found.pop("adj", None)
         if close is None:
             return None

@@ -14,9 +14,20 @@ class Reading(NamedTuple):
     columns: tuple[str, ...]  #: "open = <OPEN>", as understood
     rules: tuple[str, ...]  #: that decided
     symbols: tuple[str, ...]
-    first: str
+    first: str  #: row of the first symbol
     last: str
     zones: tuple[str, ...]
+
+    def lines(self, *, explain: bool = False) -> Iterator[str]:
+        """What a person wants to compare with the file."""
+        names = ", ".join(self.symbols[:6]) + (f" and {len(self.symbols) - 6} more" if len(self.symbols) > 6 else "")
+        yield f"{self.where}: {f'{self.format} export' if self.format else 'table'} of {names}"
+        yield f"  columns: {', '.join(self.columns)}"
+        yield f"  first:   {self.first}"
+        yield f"  last:    {self.last}"
+        yield f"  zone:    {', '.join(self.zones) or 'none: the clock as written'}"
+        if explain:
+            yield from (f"  because: {rule}" for rule in self.rules)
 
 
 class Told(list[Reading]):

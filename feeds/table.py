@@ -6,6 +6,7 @@ tell (the order of day and month, whether symbols repeat dates, whether columns 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -25,6 +26,7 @@ from hybrid_bt.feeds.reading import Reading
 
 MOST_TEXTS = 20_000  #: different cells of a column that may hold symbols
 LEAN_SCALE = 10_000.0
+PAIR = re.compile("[A-Z0-9]{2,10}/[A-Z]{3,5}")  #: of currencies; a slash names no file
 
 
 class Table:
@@ -103,7 +105,12 @@ class Table:
         }
         del values
         self._doubt(tables)
-        found = dict(self._split(tables, stamps, zones, symbol, codes))
+        found: dict[str, RawBars] = {}
+        for name, raw in self._split(tables, stamps, zones, symbol, codes):
+            plain = name.replace("/", "-") if PAIR.fullmatch(name) else name
+            if plain in found:
+                raise BarsError(f"bars: {self.where} has {name} and another symbol of the name {plain}; rename one")
+            found[plain] = raw
         refuse_strange([*found], self.where)
         return found, self._reading(found, rules, zones)
 
@@ -118,7 +125,7 @@ class Table:
                     f"bars: {self.where} has more than one column for 'date': {names} differ in row {row + 1}; keep one"
                 )
         stamps, rules = first.stamps, [self.plan.rule, first.how, *self.rules]
-        if self._clock is not None:
+        if self._clock is not None and (stamps == stamps.astype("M8[D]")).all():
             stamps = stamps + self._clock.decided()
             rules.append(f"dates joined with the times of {self.plan.names[self.plan.clock or 0]}")
         zones = first.zones or frozenset({self.plan.zone} - {""})
@@ -180,7 +187,7 @@ class Table:
                 yield name, _forward(raw.take(order[ends[code] : ends[code + 1]]))
 
     def _scaled(self, columns: dict[str, FloatArray]) -> dict[str, FloatArray]:
-        if self.plan.scale == 1.0:
+        if self.plan.scale == 1.0 or any((columns[field] % 1.0).any() for field in columns if field in PRICES):
             return columns
         return {field: values / self.plan.scale if field in PRICES else values for field, values in columns.items()}
 
@@ -199,15 +206,8 @@ class Table:
             f"date = {names[place]}"
             for place in (*self.plan.dates, *(() if self.plan.clock is None else (self.plan.clock,)))
         ]
-        spans = [(raw.stamps.min(), raw.stamps.max()) for raw in found.values() if len(raw.stamps)]
-        first, last = (
-            (
-                say_stamp(end) if not np.isnat(end) else ""
-                for end in (min(s[0] for s in spans), max(s[1] for s in spans))
-            )
-            if spans
-            else ("", "")
-        )
+        one = next(iter(found.values()))
+        first, last = (_row(one, place) if len(one.stamps) else "" for place in (0, -1))
         return Reading(
             self.where,
             self.plan.format,
@@ -218,6 +218,12 @@ class Table:
             last,
             tuple(sorted(zones)),
         )
+
+
+def _row(raw: RawBars, place: int) -> str:
+    """A bar in a line: its date and what it holds."""
+    day = "no date" if np.isnat(raw.stamps[place]) else say_stamp(raw.stamps[place])
+    return " ".join((day, *(f"{field} {values[place]:.10g}" for field, values in raw.columns.items())))
 
 
 def _forward(raw: RawBars) -> RawBars:

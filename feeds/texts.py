@@ -18,7 +18,7 @@ import pandas as pd
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.cells import mark_of
 from hybrid_bt.feeds.dialect import SAMPLE_BYTES, Dialect, dialect_of, encoding_of
-from hybrid_bt.feeds.figures import EMPTY
+from hybrid_bt.feeds.figures import EMPTY, UNSURE
 from hybrid_bt.feeds.layout import plan_of
 from hybrid_bt.feeds.plan import Plan
 from hybrid_bt.feeds.table import LEAN_SCALE, Table
@@ -115,7 +115,7 @@ def read_text(path: Path, member: str, own: str, asked: Asked) -> Table:
             raise BarsError(f"bars: {path} is empty; give a header and at least 2 bars")
         written = dialect_of(text, encoding)
         plan = plan_of(written, path.name, asked.symbols)
-        if plan.format == "LEAN" and member:
+        if plan.format == "LEAN" and member == f"{own}.csv" and own.islower():
             plan = plan._replace(scale=LEAN_SCALE)
         table = Table(plan, path.name, own, mark_of(plan, written, path.name), asked.date_format)
         rows = 0
@@ -157,7 +157,7 @@ def _parts(path: Path, member: str, written: Dialect, plan: Plan, decimal: str) 
     """Dates and names as text, all else as numbers where every cell is one; nothing is guessed or dropped."""
     width = len(plan.names)
     texts = {*plan.dates, *plan.texts, plan.clock, plan.symbol} - {None}
-    if decimal == ",":
+    if decimal in (",", UNSURE):
         texts |= {*plan.numeric, *plan.others}
     with warnings.catch_warnings(), _binary(path, member) as stream:
         warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header

@@ -1,7 +1,7 @@
 """Exports that are known by their signature: one line each, told in the notes of what is read.
 
 What a column means is told by general rules (`hybrid_bt.feeds.names`, `hybrid_bt.feeds.layout`); an entry gives the
-export its name, and what no rule can tell: that a clock is UTC, which column is the volume, that prices are multiplied.
+export its name, and what no rule can tell: which column is the volume, that prices are multiplied.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ class Format(NamedTuple):
     name: str
     header: str = ""  #: expression for the keys of its names, joined by commas
     shape: str = ""  #: the same, without a header, for its first row: digits as 9, numbers n, words w
-    utc: bool = False  #: its clock is UTC
     volume: int = 4  #: columns behind the open
     scale: float = 1.0  #: prices were multiplied by it
 
@@ -50,10 +49,10 @@ FORMATS: tuple[Format, ...] = (
         "Alpha Vantage", r"timestamp,open,high,low,close(,adjustedclose)?,volume(,dividendamount,splitcoefficient)?"
     ),
     Format("Sharadar", r"ticker,date,open,high,low,close,volume,.*closeadj.*"),
-    Format("Dukascopy", rf"(gmttime|timeutc),{_OHLCV}", utc=True),
+    Format("Dukascopy", rf"(gmttime|timeutc),{_OHLCV}"),
     Format("Dukascopy", rf"(localtime|timeeet),{_OHLCV}"),
     Format("Barchart", r"(symbol,)?time,open,high,low,last,change,%chg,volume.*"),
-    Format("CryptoDataDownload", r"(unix|unixtimestamp),date,symbol,open,high,low,close,.*", utc=True),
+    Format("CryptoDataDownload", r"(unix|unixtimestamp),date,symbol,open,high,low,close,.*"),
     Format("Polygon", r"ticker,volume,open,close,high,low,windowstart,transactions"),
     Format("quantmod", r"(|index|date),\w+open,\w+high,\w+low,\w+close,\w+volume,\w+adjusted"),
 )

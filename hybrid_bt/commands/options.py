@@ -45,6 +45,14 @@ _RISK_FIELDS: dict[str, dict[str, Any]] = {
     "loughran_mcdonald": {"type": FILE, "help": "Your copy of their dictionary (CSV)."},
 }
 
+#: how any file is read, also by `data check`
+_READING = (
+    option(
+        "--calendar", metavar="XNYS", help="Count days that differ from an exchange's (needs the extra `calendars`)."
+    ),
+    option("--date-format", metavar="%d/%m/%Y", help="Of dates that have two readings, as strptime writes it."),
+)
+
 #: flags by what they are about
 _SHARED: dict[str, tuple[Decorator, ...]] = {
     "mode": (
@@ -61,16 +69,13 @@ _SHARED: dict[str, tuple[Decorator, ...]] = {
         flag("--raw-prices", help="Do not scale prices by adjusted / close."),
         option("--on-bad-data", type=_BAD_DATA, default="fail", help=_BAD_DATA_HELP),
         option("--align", type=_ALIGN, default="union", help=_ALIGN_HELP),
-        option(
-            "--calendar",
-            metavar="XNYS",
-            help="Count days that differ from an exchange's (needs the extra `calendars`).",
-        ),
+        *_READING,
         option(
             "--resample", metavar="1D|60min", help="Make longer bars, session by session; 1D@17:00 ends sessions then."
         ),
         flag("--offline", help="Take yahoo from its snapshots on disk; call nobody."),
     ),
+    "reading": _READING,
     "pairs": (listed("--pairs", metavar="Y:X,...", help="Pairs of the Kalman leg.  [default: the sample's own]"),),
     "markets": (
         listed(
@@ -127,7 +132,10 @@ def market_of(flags: Flags, *, end: date | None = None) -> Market:
 
 
 def _how(flags: Flags) -> dict[str, Any]:
-    return {name: flags[name] for name in ("raw_prices", "on_bad_data", "offline", "align", "resample", "calendar")}
+    return {
+        name: flags[name]
+        for name in ("raw_prices", "on_bad_data", "offline", "align", "resample", "calendar", "date_format")
+    }
 
 
 def markets_of(flags: Flags) -> list[Market]:
