@@ -21,6 +21,7 @@ FEW_COLUMNS = 30  #: more are no company's
 RESTLESS, RETURNING = 0.08, -0.2  #: median move and autocorrelation of what is no price
 AT_ZERO = 0.05  #: share of values at or below 0
 TIMES = 100.0
+APART = 0.8  #: of the moves from close to open, and from open to close
 ROUNDING = 1e-9
 REMEDY = "leave out what is no close, or ask for symbols by name"
 
@@ -82,8 +83,14 @@ def _pairs(closes: Mapping[str, FloatArray]) -> Iterator[tuple[str, str, str]]:
                 yield one, other, f"{one} is a smoother {other}"
 
 
-def refuse_no_bar(fields: Mapping[str, FloatArray], others: Sequence[FloatArray], where: str) -> None:
-    """BarsError where columns without names are no open, high, low, close and volume."""
+def refuse_no_bar(fields: Mapping[str, FloatArray], others: Sequence[FloatArray], where: str, *, known: bool) -> None:
+    """BarsError where columns without names are no open, high, low, close and volume.
+
+    Parameters
+    ----------
+    known : bool
+        An export has this order: it is refused only where the rows contradict.
+    """
     remedy = "give a header with the names of the columns"
     open, high, low, close = (fields[field] for field in ("open", "high", "low", "close"))
     least, most = np.fmin(open, close), np.fmax(open, close)
@@ -92,8 +99,11 @@ def refuse_no_bar(fields: Mapping[str, FloatArray], others: Sequence[FloatArray]
         raise BarsError(
             f"bars: {where} has no header, and its first four numbers are no open, high, low, close; {remedy}"
         )
-    forth, back = (np.nanmedian(np.abs(one[1:] - other[:-1])) for one, other in ((open, close), (close, open)))
-    if len(close) >= FEW_ROWS and back < 0.7 * forth:
+    # a bar opens near where the one before closed, and closes further away
+    forth, back = (np.abs(one[1:] - other[:-1]) for one, other in ((open, close), (close, open)))
+    sure = len(close) >= FEW_ROWS and np.nanmedian(forth) < APART * np.nanmedian(back)
+    exchanged = len(close) >= FEW_ROWS and np.nanmedian(back) < APART * np.nanmedian(forth)
+    if exchanged or not (sure or known):
         raise BarsError(f"bars: {where} has no header, and open and close may be exchanged; {remedy}")
     for values in (*([fields["volume"]] if "volume" in fields else []), *others):
         rows = (values > 0.0) & (close > 0.0)

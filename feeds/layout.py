@@ -129,7 +129,10 @@ def _named(columns: Columns, where: str, symbols: Sequence[str] | None) -> Plan:
     numbers = [i for i in rest if columns.kinds[i] == "number" or (columns.kinds[i] == "empty" and names[i])]
     texts = tuple(i for i in rest if columns.kinds[i] in ("text", "stamp"))
     base = base._replace(symbol=symbol, texts=texts, others=tuple(numbers))
-    closed = closed_of(fields)
+    ticker = (
+        set(fields) == {"close"} and names[fields["close"]] == "ADJ" and bool(numbers)
+    )  # no company's other columns
+    closed = None if ticker else closed_of(fields)
     if symbol is not None:
         if closed is None:
             raise BarsError(f"bars: {where} has no close column; {shown}")
@@ -204,7 +207,10 @@ def _headless(columns: Columns, where: str) -> Plan:
     texts = [i for i, kind in enumerate(columns.kinds[:start]) if kind == "text"]
     texts = [i for i in texts if len({r[i] for r in columns.sample}) > 1] or texts[:1]
     numbers = [i for i in range(start, len(columns.kinds)) if columns.kinds[i] in ("number", "empty")]
-    if len(numbers) < 4 or len(texts) > 1 or numbers[:4] != list(range(start, start + 4)):
+    rows = [r[0] for r in columns.sample]
+    counted = date > 0 and all(cell.isdigit() and int(cell) == int(rows[0]) + n for n, cell in enumerate(rows))
+    before = "number" in columns.kinds[int(counted) : date]
+    if before or len(numbers) < 4 or len(texts) > 1 or numbers[:4] != list(range(start, start + 4)):
         raise BarsError(f"bars: {where} has no header, and its columns are no open, high, low and close; give a header")
     fields = dict(zip(FIELDS, numbers, strict=False))
     if told and told.volume:

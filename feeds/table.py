@@ -159,7 +159,9 @@ class Table:
             [] if self._head is None else [numbers(self._head[place], "", None, self.decimal) for place in self._head]
         )
         rows = slice(None) if not others else slice(len(others[0]))
-        refuse_no_bar({field: values[rows] for field, values in fields.items()}, others, self.where)
+        refuse_no_bar(
+            {field: values[rows] for field, values in fields.items()}, others, self.where, known=bool(self.plan.format)
+        )
 
     def _split(
         self,

@@ -31,7 +31,7 @@ def prices(intraday: bool, seed: int = 1) -> pd.DataFrame:
         index = pd.bdate_range("2021-01-25", periods=60).drop("2021-02-15")
     rng = np.random.default_rng(seed)
     close = np.round(1050.0 * np.exp(np.cumsum(rng.normal(0.0, 0.01, len(index)))), 2)
-    open_ = np.round(close * np.exp(rng.normal(0.0, 0.003, len(index))), 2)
+    open_ = np.round(np.append(1050.0, close[:-1]) * np.exp(rng.normal(0.0, 0.003, len(index))), 2)
     high = np.round(np.maximum(open_, close) * 1.002, 2)
     low = np.round(np.minimum(open_, close) * 0.998, 2)
     volume = np.round(rng.uniform(900_000, 1_900_000, len(index)))
