@@ -38,6 +38,10 @@ def _excel(path: Path, most_rows: int) -> Frames:
             ["" if pd.isna(cell) else str(cell) for cell in row]
             for row in sheet.head(SAMPLE_LINES).itertuples(index=False)
         ]
+        for row in rows[:3]:  # of merged cells the first alone is written
+            filled = [row[place] for place in range(1, len(row)) if row[place]]
+            if filled and row[-1] == "" and len(filled) > 1:
+                row[1:] = pd.Series(row[1:]).replace("", None).ffill().fillna("")
         written = arranged(rows)
         frame = sheet.iloc[written.skip :].reset_index(drop=True)
         names: object = (

@@ -35,12 +35,12 @@ class Checked(NamedTuple):
     span: str  #: how many bars there are, and how many a year
 
 
-def check_path(path: Path, symbols: Sequence[str] | None = None, **handling: Flag) -> list[Finding]:
+def check_path(path: Path, symbols: Sequence[str] | None = None, **clock: Flag) -> list[Finding]:
     """All findings of a folder or file, worst first; a file that cannot be read is a finding, too."""
-    return checked(path, symbols, **handling).found
+    return checked(path, symbols, **clock).found
 
 
-def checked(source: Path, symbols: Sequence[str] | None = None, **handling: Flag) -> Checked:
+def checked(source: Path, symbols: Sequence[str] | None = None, **clock: Flag) -> Checked:
     """A folder, a file or a source of `load_bars`, with everything that is wrong with it.
 
     Raises
@@ -55,19 +55,19 @@ def checked(source: Path, symbols: Sequence[str] | None = None, **handling: Flag
 
     told = Told()
     if str(source) in SOURCES:
-        bars = load_bars(str(source), symbols=symbols, on_bad_data="warn", **handling)
+        bars = load_bars(str(source), symbols=symbols, on_bad_data="warn", **clock)
         found, stamps, names = list(bars.findings), bars.stamps, bars.symbols
     else:
         hint = did_you_mean(str(source), SOURCES)
-        date_format = handling.get("date_format")
+        date_format = clock.get("date_format")
         rows = rows_of_path(source, symbols, refusing=False, hint=hint, date_format=date_format, told=told)
-        series, found = inspect(rows, Handling(**handling), refusing=False)
+        series, found = inspect(rows, Handling(**clock), refusing=False)
         names = tuple(series)
         stamps = np.unique(np.concatenate([np.empty(0, "M8[ns]"), *(one.stamps for one in series.values())]))
     span = f"{len(names)} symbols, {len(stamps)} bars"
     if len(stamps) > 1:
         span += f", {say_stamp(stamps[0])} to {say_stamp(stamps[-1])}, {bars_per_year(stamps):.0f} a year"
-    calendar = handling.get("calendar")
+    calendar = clock.get("calendar")
     span += f", compared with {calendar}" if calendar else ""
     return Checked(sorted(found, key=lambda one: (_SORTED[one.severity], one.symbol)), told, span)
 
@@ -105,27 +105,27 @@ def main() -> None:
 @main.command("check")
 @click.argument("source", type=FILE, metavar="PATH|us20|yahoo|...")
 @listed("--symbols", help="Symbols.  [default: all]")
-@shared("reading", "json")
+@shared("clock", "json")
 @flag("--explain", help="Say which rules decided how each file was read.")
 @flag("--mend", help="Write mended prices to --out.")
 @option("--out", type=FILE, help="Folder for the mended prices, one CSV per symbol.")
 @flag("--rules", expose_value=False, is_eager=True, callback=lambda c, p, v: _rules(c, v),
       help="List what is looked for, and what is done about it.")  # fmt: skip
 def check(
-    source: Path, symbols: tuple[str, ...], mend: bool, out: Path | None, explain: bool, as_json: bool, **reading: Flag
+    source: Path, symbols: tuple[str, ...], mend: bool, out: Path | None, explain: bool, as_json: bool, **clock: Flag
 ) -> None:
     """Check the prices at PATH, or of a named source: 0 clean, 1 findings, 2 misuse. Infos alone are clean."""
     from hybrid_bt.feeds import SOURCES, load_bars
 
     if mend != (out is not None):
         raise ConfigError("--mend and --out DIR belong together; give both or neither")
-    seen = checked(source, symbols or None, **reading)
+    seen = checked(source, symbols or None, **clock)
     written: list[Path] = []
     refusal = None
     if mend and out is not None:
         named = str(source) if str(source) in SOURCES else source
         try:
-            written = write_bars(load_bars(named, symbols=symbols or None, on_bad_data="mend", **reading), out)
+            written = write_bars(load_bars(named, symbols=symbols or None, on_bad_data="mend", **clock), out)
         except BarsError as error:
             refusal = str(error)
     if as_json:

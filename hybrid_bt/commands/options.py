@@ -45,8 +45,8 @@ _RISK_FIELDS: dict[str, dict[str, Any]] = {
     "loughran_mcdonald": {"type": FILE, "help": "Your copy of their dictionary (CSV)."},
 }
 
-#: how any file is read, also by `data check`
-_READING = (
+#: how dates are read, also by `data check`
+_CLOCK = (
     option(
         "--calendar", metavar="XNYS", help="Count days that differ from an exchange's (needs the extra `calendars`)."
     ),
@@ -69,13 +69,13 @@ _SHARED: dict[str, tuple[Decorator, ...]] = {
         flag("--raw-prices", help="Do not scale prices by adjusted / close."),
         option("--on-bad-data", type=_BAD_DATA, default="fail", help=_BAD_DATA_HELP),
         option("--align", type=_ALIGN, default="union", help=_ALIGN_HELP),
-        *_READING,
+        *_CLOCK,
         option(
             "--resample", metavar="1D|60min", help="Make longer bars, session by session; 1D@17:00 ends sessions then."
         ),
         flag("--offline", help="Take yahoo from its snapshots on disk; call nobody."),
     ),
-    "reading": _READING,
+    "clock": _CLOCK,
     "pairs": (listed("--pairs", metavar="Y:X,...", help="Pairs of the Kalman leg.  [default: the sample's own]"),),
     "markets": (
         listed(
