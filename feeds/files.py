@@ -62,8 +62,9 @@ def rows_of_path(
     rows = _rows_of_files(paths, path, asked, refusing, Told() if told is None else told)
     if symbols is None or alone:
         return rows
-    found = dict(rows)
-    return [(symbol, found[symbol]) for symbol in pick(str(path), found, symbols)]
+    found = list(rows)
+    wanted = pick(str(path), dict.fromkeys(symbol for symbol, _ in found), symbols)
+    return [one for symbol in wanted for one in found if one[0] == symbol]
 
 
 def _rows_of_files(paths: Iterable[Path], place: Path, asked: Asked, refusing: bool, told: Told) -> Rows:

@@ -20,7 +20,7 @@ from hybrid_bt.errors import BarsError, did_you_mean
 from hybrid_bt.feeds.cells import dated, field_of, found_in, rows_of_frame, single
 from hybrid_bt.feeds.figures import numbers
 from hybrid_bt.feeds.lines import Shown
-from hybrid_bt.feeds.names import refuse_strange
+from hybrid_bt.feeds.names import refuse_mixed
 from hybrid_bt.feeds.panel import Handling, Query, build_panel, pick
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def load_objects(source: object, query: Query) -> Bars:
 def _framed(symbol: object, frame: object, date_format: str | None) -> RawBars:
     if not isinstance(frame, pd.DataFrame):
         raise BarsError(f"bars: {symbol} is {type(frame).__name__}, no DataFrame; {KINDS}")
-    refuse_strange([str(symbol)], "the data")
+    refuse_mixed([str(symbol)], "the data")
     return single(dated(frame), str(symbol), date_format)
 
 

@@ -50,10 +50,10 @@ def hidden_symbol(
     few = [place for place in head if head[place].nunique() <= len(head) / 2]
     ids = [int(place) for place in few if often and _tells(first, pd.factorize(head[place])[0])]
     if telling or ids:
-        told, day = ", ".join(names[place] for place in (*telling, *ids)), say_stamp(unique[int(np.argmax(counts > 1))])
+        told, day = names[[*telling, *ids][0]], say_stamp(unique[int(np.argmax(counts > 1))])
         raise BarsError(
-            f"bars: {where} has several rows for {day}, which {told} tells apart; call the column of symbols symbol, "
-            "or keep one row per bar"
+            f"bars: {where} {day} has several rows with other prices, which the column {told!r} tells apart; call the "
+            "column of symbols symbol, or keep one row per bar"
         )
     return None
 

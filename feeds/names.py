@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from hybrid_bt.bars.checks import FIELDS, PRICES, SYMBOL
 from hybrid_bt.errors import BarsError
 
+ALPHABETS = frozenset(("LATIN", "CYRILLIC", "GREEK"))
 Key = str  #: a name without case, accents, number in front, and punctuation
 
 _ENGLISH = {
@@ -167,17 +168,12 @@ def symbol_of(stem: str) -> str:
     return head if SYMBOL.fullmatch(head) else stem
 
 
-def refuse_strange(names: list[str], where: str) -> None:
-    """BarsError for a name with characters that do not print, or that look like others: no two symbols look alike."""
+def refuse_mixed(names: Iterable[str], where: str) -> None:
+    """BarsError for a name with letters of two alphabets: a Cyrillic O looks as a Latin one, and is another symbol."""
     for name in names:
-        scripts = {unicodedata.name(c, "").split()[0] for c in name if c.isalpha()}
-        what = ""
-        if not name.isprintable():
-            what = "characters that do not print"
-        elif unicodedata.normalize("NFKC", name) != name:
-            what = "letters that are composed in an unusual way"
-        elif len(scripts & {"LATIN", "CYRILLIC", "GREEK"}) > 1:
-            what = "letters of two alphabets, which look alike,"
-        if what:
+        alphabets = {unicodedata.name(c, "").split()[0] for c in name if c.isalpha()} & ALPHABETS
+        if len(alphabets) > 1:
             shown = name.encode("unicode_escape").decode()[:60]
-            raise BarsError(f"bars: {where} has {what} in the name {shown}; rename it")
+            raise BarsError(
+                f"bars: {where} has letters of two alphabets, which look alike, in the name {shown}; rename it"
+            )

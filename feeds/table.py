@@ -20,7 +20,7 @@ from hybrid_bt.feeds.dates import ClockColumn, DateColumn, coded
 from hybrid_bt.feeds.doubts import refuse_half_days, refuse_no_bar, refuse_no_closes
 from hybrid_bt.feeds.figures import numbers
 from hybrid_bt.feeds.hidden import hidden_symbol
-from hybrid_bt.feeds.names import refuse_strange
+from hybrid_bt.feeds.names import refuse_mixed
 from hybrid_bt.feeds.plan import OWN, Plan
 from hybrid_bt.feeds.reading import Reading
 
@@ -111,7 +111,7 @@ class Table:
             if plain in found:
                 raise BarsError(f"bars: {self.where} has {name} and another symbol of the name {plain}; rename one")
             found[plain] = raw
-        refuse_strange([*found], self.where)
+        refuse_mixed([*found], self.where)
         return found, self._reading(found, rules, zones)
 
     def _stamps(self) -> tuple[Stamps, frozenset[str], list[str]]:
