@@ -83,7 +83,20 @@ class DateColumn:
         if all(map(is_count, text)):
             whole = not text.str.contains(".", regex=False).any()
             return "counts", np.array([int(cell) if whole else float(cell) for cell in text])
+        named = text.str.extract(r"^(.*\d)\s+([A-Z]\w+/[A-Z]\w+)$")
+        if named[1].nunique() == 1 and named[1].notna().all():
+            return self._in_zone(column, named[0], str(named[1].iloc[0]))
         return self._written(column, text)
+
+    def _in_zone(self, column: pd.Series, clocks: pd.Series, zone: str) -> tuple[str, Piece]:
+        """Clocks of a zone that each row names, as Interactive Brokers writes them."""
+        kind, piece = self._read(clocks)
+        try:
+            stamps = pd.Series(piece.astype("M8[ns]")).dt.tz_localize(zone, ambiguous="infer")
+        except (ValueError, KeyError):  # no such zone, or an hour that comes twice or never
+            self._refuse(column, 0, f"cannot be turned from {zone} into UTC")
+        self._zones.add(zone)
+        return kind, nanoseconds(stamps.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), self.owner)
 
     def _parsed(self, column: pd.Series, text: pd.Series) -> Stamps:
         parsed = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)

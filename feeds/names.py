@@ -15,9 +15,9 @@ Key = str  #: a name without case, accents, number in front, and punctuation
 
 _ENGLISH = {
     "date": "date datetime timestamp dates dt dtyyyymmdd localtime opentime timeeet "
-    "timeopen windowstart tsevent unix unixtimestamp epoch t ts tradedate tradingday observationdate",
+    "windowstart tsevent unix unixtimestamp epoch t ts tradedate tradingday observationdate",
     "clock": "time timeofday",
-    "symbol": "symbol ticker tic instrument code secid stockcode sym symbols tickers ric",
+    "symbol": "symbol ticker tic instrument code secid stockcode tscode sym symbols tickers ric",
     "open": "open openprice openingprice pxopen openprc o",
     "high": "high highprice pxhigh high1 h",
     "low": "low lowprice pxlow low1 l",
@@ -49,8 +49,8 @@ _CURRENCY = re.compile(r"(?i)[\s_]*[(\[]?\b(?:usd|eur|gbp|jpy|chf|cad|aud|cny|hk
 _ASIDE_WORDS = (
     "per period openint openinterest oi ticks dividends stocksplits capitalgains tradecount trades transactions count "
     "barcount numberoftrades average vwap vw wap n quotevolume quoteassetvolume takerbuyvolume takerbuyquotevolume "
-    "takerbuybaseassetvolume takerbuyquoteassetvolume ignore spread closetime timeclose timehigh timelow series "
-    "lastupdated change change% %chg changepercent day index level0 index0"
+    "takerbuybaseassetvolume takerbuyquoteassetvolume ignore spread closetime timeopen timeclose timehigh timelow "
+    "series lastupdated change change% %chg changepercent day index level0 index0"
 )
 _ASIDE = frozenset(_ASIDE_WORDS.split())
 #: the same where an adjusted close says it all
@@ -73,7 +73,7 @@ def key_of(name: object) -> Key:
     """The letters and digits of a name: `5. Adjusted Close**` is adjustedclose, `<OPEN>` open, `Clôture` cloture."""
     text = "".join(c for c in unicodedata.normalize("NFKD", str(name)).casefold() if not unicodedata.combining(c))
     text = re.sub(r"^\W*\d+[.)]\s*", "", text).rstrip("* ")
-    return re.sub(r"[\s._/'\"<>()\[\]{}:#-]", "", text)
+    return re.sub(r"[\s._/'\"<>()\[\]{}:#$-]", "", text)
 
 
 _MEANINGS = {

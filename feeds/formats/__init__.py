@@ -17,8 +17,9 @@ class Format(NamedTuple):
     """How an export is recognised."""
 
     name: str
-    header: str = ""  #: expression for the keys of its names, joined by commas
+    header: str = ""  #: expression for the keys of its names, joined by commas, the first with # over mere numbers
     shape: str = ""  #: the same, without a header, for its first row: digits as 9, numbers n, words w
+    first: str = ""  #: its first name, as written
     volume: int = 4  #: columns behind the open
     scale: float = 1.0  #: prices were multiplied by it
 
@@ -29,9 +30,9 @@ FORMATS: tuple[Format, ...] = (
     Format("MetaTrader 4", shape=r"9999\.99\.99,99:99,n,n,n,n,n"),
     Format("Stooq", "ticker,per,date,time,open,high,low,close,vol,openint"),
     Format("Finam", "(ticker,per,)?(date|dtyyyymmdd),time,open,high,low,close,vol"),
-    Format("Binance", rf"opentime,{_OHLCV},closetime,.*", r"9{13,16},n,n,n,n,n,9{13,16},n,n,n,n,n"),
+    Format("Binance", rf"opentime#?,{_OHLCV},closetime,.*", r"9{13,16},n,n,n,n,n,9{13,16},n,n,n,n,n"),
     Format("Kraken", shape=r"9{10},n,n,n,n,n,n"),
-    Format("TradingView", "time,open,high,low,close(,.*)?"),
+    Format("TradingView", "time#?,open,high,low,close(,.*)?", first="time"),
     Format("Alpaca", f"symbol,timestamp,{_OHLCV},tradecount,vwap"),
     Format("yfinance", r"date(time)?,open,high,low,close,volume,dividends,stocksplits(,capitalgains)?"),
     Format("Kibot", shape=r"99/99/9999,(99:99,)?n,n,n,n,n"),
@@ -52,7 +53,7 @@ FORMATS: tuple[Format, ...] = (
     Format("Dukascopy", rf"(gmttime|timeutc),{_OHLCV}"),
     Format("Dukascopy", rf"(localtime|timeeet),{_OHLCV}"),
     Format("Barchart", r"(symbol,)?time,open,high,low,last,change,%chg,volume.*"),
-    Format("CryptoDataDownload", r"(unix|unixtimestamp),date,symbol,open,high,low,close,.*"),
+    Format("CryptoDataDownload", r"(unix|unixtimestamp)#,date,symbol,open,high,low,close,.*"),
     Format("Polygon", r"ticker,volume,open,close,high,low,windowstart,transactions"),
     Format("quantmod", r"(|index|date),\w+open,\w+high,\w+low,\w+close,\w+volume,\w+adjusted"),
 )
@@ -61,8 +62,10 @@ FORMATS: tuple[Format, ...] = (
 def recognise(names: Sequence[str], kinds: Sequence[str], sample: Sequence[Sequence[str]]) -> Format | None:
     """The first format whose signature a table bears."""
     if names:
-        signed = ",".join(map(key_of, names))
-        return next((one for one in FORMATS if one.header and re.fullmatch(one.header, signed)), None)
+        counted = bool(sample) and kinds[0] == "number" and len(sample[0][0]) > 8
+        signed = ",".join([key_of(names[0]) + "#" * counted, *map(key_of, names[1:])])
+        found = (one for one in FORMATS if one.header and one.first in ("", names[0]))
+        return next((one for one in found if re.fullmatch(one.header, signed)), None)
     row = sample[0] if sample else ()
     signed = ",".join(_shape(cell, kind, place) for place, (cell, kind) in enumerate(zip(row, kinds, strict=False)))
     return next((one for one in FORMATS if one.shape and re.fullmatch(one.shape, signed)), None)
