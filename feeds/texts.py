@@ -130,11 +130,9 @@ def read_text(path: Path, member: str, own: str, asked: Asked) -> Table:
         raise
     except pd.errors.ParserError as error:
         found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
-        said = (
-            f"line {int(found[2]) + written.skip} has {found[3]} values, where there are {found[1]} names"
-            if found
-            else _said(error)
-        )
+        said = "a quotation mark is opened and never closed"
+        if found:
+            said = f"line {int(found[2]) + written.skip} has {found[3]} values, where there are {found[1]} names"
         raise BarsError(f"bars: {path} cannot be read as CSV: {said}; mend the file") from None
     except pd.errors.ParserWarning:
         width = len(written.sample[0]) if written.sample else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from hybrid_bt.bars.checks import RawBars
+from hybrid_bt.commands.data import main as check
 from hybrid_bt.feeds.files import rows_of_path
 from hybrid_bt.feeds.formats import FORMATS
 from hybrid_bt.feeds.reading import Told
@@ -320,3 +323,20 @@ def test_export_reads_as_the_plain_table_of_the_same_prices(name: str, intraday:
     same(found[written.symbol], table, written.utc)
     assert [one.format for one in told] == [name]
     assert list(told.notes("own")) == [f"own: read as {name} export"]
+
+
+@pytest.mark.parametrize(("name", "intraday"), CASES)
+def test_check_tells_how_each_export_is_understood(name: str, intraday: bool, tmp_path: Path) -> None:
+    written = WRITERS[name][0](prices(intraday), intraday, tmp_path)
+    plain, explained = (CliRunner().invoke(check, ["check", str(written.path), *more]) for more in ([], ["--explain"]))
+    for said in (f"{name} export of {written.symbol}", "columns: date = ", "first:", "last:", "zone:", " a year"):
+        assert said in plain.output, plain.output
+    assert "because" not in plain.output and "because" in explained.output
+    document = json.loads(CliRunner().invoke(check, ["check", str(written.path), "--json"]).output)
+    assert document["read"][0]["format"] == name and document["read"][0]["rules"]
+
+
+def test_check_takes_every_source_that_run_takes() -> None:
+    result = CliRunner().invoke(check, ["check", "tech6"])
+    assert result.exit_code == 0 and "6 symbols" in result.output
+    assert "did you mean 'us20'" in CliRunner().invoke(check, ["check", "us2"]).output
