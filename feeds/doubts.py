@@ -16,6 +16,8 @@ from hybrid_bt.bars.stamps import Stamps
 from hybrid_bt.errors import BarsError
 
 NEAR, FAR = 0.1, 0.7  #: log of a ratio: the median of one company's columns, and the most
+CLOSE_BY = 0.25  #: the same on few rows
+AS_ONE, SMOOTHER, TIED = 0.1, 0.6, 9.5  #: of one column's moves: the ratio's, another's, the range of the ratio
 FEW_ROWS = 20  #: below, two columns say nothing about each other
 FEW_COLUMNS = 30  #: more are no company's
 RESTLESS, RETURNING = 0.08, -0.2  #: median move and autocorrelation of what is no price
@@ -48,12 +50,14 @@ def refuse_no_closes(closes: Mapping[str, FloatArray], where: str) -> None:
 
 def _is_no_price(values: FloatArray) -> bool:
     here = values[~np.isnan(values)]
-    if len(here) < 5:
-        return False
-    if np.mean(here <= 0.0) > AT_ZERO or (np.diff(here) == 1.0).all():  # a count of rows
+    if len(here) and np.mean(here <= 0.0) > AT_ZERO:
         return True
     moves = np.diff(np.log(here[here > 0.0]))
-    size = float(np.median(np.abs(moves))) if len(moves) else 0.0
+    if len(moves) < 4:
+        return False
+    if len(moves) >= FEW_ROWS and (np.diff(here) == 1.0).all():  # a count of rows
+        return True
+    size = float(np.median(np.abs(moves)))
     if len(moves) < FEW_ROWS:
         return size > 3.0 * RESTLESS
     spread = moves - moves.mean()
@@ -65,22 +69,29 @@ def _pairs(closes: Mapping[str, FloatArray]) -> Iterator[tuple[str, str, str]]:
     if not 2 <= len(closes) <= FEW_COLUMNS:
         return
     names, table = list(closes), np.column_stack(list(closes.values()))
-    for i, one in enumerate(names):
-        for j, other in enumerate(names):
-            rows = (table[:, i] > 0.0) & (table[:, j] > 0.0)
-            if i == j or np.count_nonzero(rows) < 3:
-                continue
-            logs = np.log(table[rows][:, [i, j]])
-            apart = logs[:, 1] - logs[:, 0]
-            if np.median(np.abs(apart)) > NEAR or np.abs(apart).max() > FAR or not apart.any():
-                continue
-            ordered = apart.min() >= -ROUNDING
-            within = (table[rows] >= table[rows][:, [i]]) & (table[rows] <= table[rows][:, [j]])
-            if ordered and (len(apart) >= FEW_ROWS or np.count_nonzero(within.all(axis=0)) >= 4):
-                yield one, other, f"{one} is never above {other}, and near it"
-            moves = np.abs(np.diff(logs, axis=0)).mean(axis=0)
-            if len(apart) >= FEW_ROWS and moves[0] < 0.6 * moves[1]:
-                yield one, other, f"{one} is a smoother {other}"
+    for i, j in ((i, j) for i in range(len(names)) for j in range(len(names)) if i != j):
+        rows = (table[:, i] > 0.0) & (table[:, j] > 0.0)
+        if np.count_nonzero(rows) >= 3 and (why := _alike(*np.log(table[rows][:, [i, j]]).T)):
+            yield names[i], names[j], why.format(names[i], names[j])
+
+
+def _alike(one: FloatArray, other: FloatArray) -> str:
+    """Why two rows of logs may be prices of one company; "" where they are not."""
+    apart = other - one
+    moves, own = np.abs(np.diff(one)), float(np.median(np.abs(np.diff(other))))
+    if not apart.any():  # equal to the bit: another check names them
+        return ""
+    if own and float(np.median(np.abs(np.diff(apart)))) < AS_ONE * own:
+        return "{0} and {1} move as one"
+    if np.median(np.abs(apart)) > NEAR or np.abs(apart).max() > FAR:
+        return ""
+    if len(apart) < FEW_ROWS:
+        return "{0} stays near {1} on the few rows there are" if np.abs(apart).max() < CLOSE_BY else ""
+    if apart.min() >= -ROUNDING:
+        return "{0} is never above {1}, and near it"
+    if np.mean(moves) < SMOOTHER * np.abs(np.diff(other)).mean():
+        return "{0} is a smoother {1}"
+    return "{0} always returns to {1}" if np.ptp(apart) < TIED * own else ""
 
 
 def refuse_no_bar(fields: Mapping[str, FloatArray], others: Sequence[FloatArray], where: str, *, known: bool) -> None:

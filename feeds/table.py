@@ -104,6 +104,7 @@ class Table:
             for label, fields in self.plan.tables.items()
         }
         del values
+        refuse_mixed(tables, self.where)
         self._doubt(tables)
         found: dict[str, RawBars] = {}
         for name, raw in self._split(tables, stamps, zones, symbol, codes):

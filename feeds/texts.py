@@ -125,7 +125,8 @@ def read_text(path: Path, member: str, own: str, asked: Asked) -> Table:
                 raise BarsError(
                     f"bars: {path} has more than {asked.most_rows:,} rows; split it, or make longer bars first"
                 )
-            table.add(part)
+            if len(part):
+                table.add(part)
     except BarsError:
         raise
     except pd.errors.ParserError as error:
