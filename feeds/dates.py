@@ -66,7 +66,7 @@ class DateColumn:
             return "dates", nanoseconds(column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), self.owner)
         if column.dtype.kind == "M":
             return "dates", nanoseconds(column.to_numpy(), self.owner)
-        if column.dtype.kind in "iuf" and isinstance(column.dtype, np.dtype):
+        if column.dtype.kind in "iuf" and isinstance(column.dtype, np.dtype) and not self._whole_format:
             values = column.to_numpy()
             if not len(values) or ((values == np.floor(values)).all() and values.max() < 1e8 and values.min() > 1e7):
                 column = column.astype("int64").astype(str)

@@ -129,9 +129,7 @@ def _named(columns: Columns, where: str, symbols: Sequence[str] | None) -> Plan:
     numbers = [i for i in rest if columns.kinds[i] == "number" or (columns.kinds[i] == "empty" and names[i])]
     texts = tuple(i for i in rest if columns.kinds[i] in ("text", "stamp"))
     base = base._replace(symbol=symbol, texts=texts, others=tuple(numbers))
-    ticker = (
-        set(fields) == {"close"} and names[fields["close"]] == "ADJ" and bool(numbers)
-    )  # no company's other columns
+    ticker = set(fields) == {"close"} and names[fields["close"]] == "ADJ" and numbers  # among tickers
     closed = None if ticker else closed_of(fields)
     if symbol is not None:
         if closed is None:
@@ -213,15 +211,12 @@ def _headless(columns: Columns, where: str) -> Plan:
     if before or len(numbers) < 4 or len(texts) > 1 or numbers[:4] != list(range(start, start + 4)):
         raise BarsError(f"bars: {where} has no header, and its columns are no open, high, low and close; give a header")
     fields = dict(zip(FIELDS, numbers, strict=False))
-    if told and told.volume:
-        fields["volume"] = numbers[0] + told.volume
     base = Plan(columns.names, (date,), clocks[0] if clocks else None, texts[0] if texts else None, {OWN: fields}, "")
     return base._replace(
         rule="no header: columns by their shapes, open, high, low, close as their rows bear out",
         format=told.name if told else "",
         others=() if told else tuple(numbers[5:]),
         doubtful=True,
-        scale=told.scale if told else 1.0,
     )
 
 

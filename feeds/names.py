@@ -66,7 +66,7 @@ _LETTERS = {"o": "open", "h": "high", "l": "low", "c": "close", "v": "volume", "
 
 
 #: what follows a symbol in the name of a file: dates and lengths of bars, and words about them
-_FREQUENCY = re.compile(r"(?i)[\s_-]+(?=[^\s_-]*\d)|[\s_-]+(?=daily|weekly|candle|historical|stock|price|etf)|\s*[(\[]")
+_FREQUENCY = re.compile(r"(?i)[\s_-]+(?=[^\s_-]*\d)|[\s_-]+(?=daily|weekly|candle|historical|stock)|\s*[(\[]")
 
 
 def key_of(name: object) -> Key:

@@ -8,9 +8,7 @@ from typing import NamedTuple
 OWN = ""  #: label of the symbol that a file names
 QUOTES = ("mid", "bid", "ask")
 CLOSES = ("close", "last", "adj")
-UNITS = frozenset(
-    ("", "usd", "eur", "gbp", "gbx", "jpy", "chf", "$", "€", "£", "%", "shares", "units", "price", "date")
-)
+UNITS = frozenset(("", "usd", "eur", "gbp", "gbx", "jpy", "chf", "$", "€", "£", "%", "shares", "units", "date"))
 ADJUSTED_RANGE = ("adjopen", "adjhigh", "adjlow")
 UNNAMED = ("", "unnamed0", "index", "level0", "rownames")
 

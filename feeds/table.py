@@ -89,12 +89,10 @@ class Table:
         stamps, zones, rules = self._stamps()
         codes = {place: np.concatenate(pieces) for place, pieces in self._codes.items()}
         symbol = self.plan.symbol
-        if symbol is None:
-            symbol = None if self.plan.wide or set(self.plan.tables) != {OWN} else self._hidden(stamps, codes)
-            rules = [
-                *rules,
-                *([f"symbols from the column {self.plan.names[symbol]}: it tells equal dates apart"] if symbol else []),
-            ]
+        if symbol is None and set(self.plan.tables) == {OWN}:
+            symbol = self._hidden(stamps, codes)
+            if symbol is not None:
+                rules.append(f"symbols from the column {self.plan.names[symbol]}: it tells equal dates apart")
         values = {}
         for place, pieces in self._values.items():
             values[place] = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)

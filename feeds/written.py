@@ -22,12 +22,22 @@ _ZONE = r"(?P<zone>(?:z|utc|gmt)?(?:[+-]\d{1,2}(?::?\d{2})?)?)"
 _STAMP = re.compile(rf"{_WEEKDAY}(?:{_DATE})(?:(?:t|,? +){_CLOCK}\s*{_ZONE}|(?:t| +){_DIGITS})?", re.IGNORECASE)
 _TIME = re.compile(rf"{_CLOCK}\s*{_ZONE}", re.IGNORECASE)
 _COUNT = re.compile(r"\d{9,19}(?:\.\d{1,9})?|\d{5}(?:\.\d{1,12})?")
+#: whole words, because marras is November in Finland; languages in which one word means another month are left out
 _MONTH_NAMES = (
-    "jan ene gen sty янв|feb fev fév lut февр фев|mar mär mrz maerz мар|apr avr abr kwi апр|may mai mag maj май"
-    "|jun juin giu cze июн|jul juil lug lip июл|aug aou aoû ago sie авг|sep set wrz сен|oct okt ott out paź окт"
-    "|nov lis ноя|dec dez déc dic gru дек"
+    "jan january januar jänner janvier janv enero ene gennaio gen januari janeiro янв января",
+    "feb february februar février fevrier févr fév fev febrero febbraio februari fevereiro фев февраля",
+    "mar march märz maerz mär mrz mars marzo maart mrt março marco мар марта",
+    "apr april avril avr abril abr aprile апр апреля",
+    "may mai mayo maggio mag mei maj maio май мая",
+    "jun june juni juin junio giugno giu junho июн июня",
+    "jul july juli juillet juil julio luglio lug julho июл июля",
+    "aug august août aout agosto ago augustus авг августа",
+    "sep sept september septembre septiembre settembre set setembro сен сентября",
+    "oct october okt oktober octobre octubre ottobre ott outubro out окт октября",
+    "nov november novembre noviembre novembro ноя ноября",
+    "dec december dez dezember décembre decembre déc diciembre dic dicembre dezembro дек декабря",
 )
-_MONTHS = {name: month for month, names in enumerate(_MONTH_NAMES.split("|"), 1) for name in names.split()}
+_MONTHS = {name: month for month, names in enumerate(_MONTH_NAMES, 1) for name in names.split()}
 NANOSECONDS = {"hour": 3_600_000_000_000, "minute": 60_000_000_000, "second": 1_000_000_000}
 YMD, MONTH_NAMED, FOUR_YEAR, TWO_YEAR = range(4)  #: how three numbers of a date were written
 
@@ -75,8 +85,7 @@ def _month(word: str) -> int:
     """1 to 12 for a name or number; 0 for another word."""
     if word.isdigit():
         return int(word)
-    name = word.casefold().rstrip(".")
-    return next((month for start, month in _MONTHS.items() if name.startswith(start)), 0)
+    return _MONTHS.get(word.casefold().rstrip("."), 0)
 
 
 def _parts_of(found: re.Match[str]) -> tuple[int, int, int, int] | None:

@@ -1,7 +1,7 @@
 """Exports that are known by their signature: one line each, told in the notes of what is read.
 
 What a column means is told by general rules (`hybrid_bt.feeds.names`, `hybrid_bt.feeds.layout`); an entry gives the
-export its name, and what no rule can tell: which column is the volume, that prices are multiplied.
+export its name, and vouches for the order of columns that have none.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ class Format(NamedTuple):
     header: str = ""  #: expression for the keys of its names, joined by commas, the first with # over mere numbers
     shape: str = ""  #: the same, without a header, for its first row: digits as 9, numbers n, words w
     first: str = ""  #: its first name, as written
-    volume: int = 4  #: columns behind the open
-    scale: float = 1.0  #: prices were multiplied by it
 
 
 _OHLCV = "open,high,low,close,volume"

@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_formats import FIELDS, OHLC, OHLCV, lines, prices, read, rows_of, same
+from test_formats import FIELDS, OHLC, OHLCV, ZONE, lines, prices, read, rows_of, same
 
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds import load_bars
+from hybrid_bt.feeds.names import symbol_of
 
 DAILY, INTRADAY = prices(False), prices(True)
 DATED = DAILY.rename_axis("date")
@@ -295,6 +296,44 @@ def test_order_of_day_and_month_may_be_said(tmp_path: Path) -> None:
     for wrong, reason in (("%d-%m-%Y %H:%M", "is none as"), ("%Q", "is none as|is no date format")):
         with pytest.raises(BarsError, match=reason):
             load_bars(path, date_format=wrong)
+
+
+@pytest.mark.parametrize(
+    ("stem", "symbol"),
+    [
+        ("KO", "KO"),
+        ("BRK.B", "BRK.B"),
+        ("NASDAQ_AAPL, 1D", "AAPL"),
+        ("BINANCE_BTCUSDT, 60_a1b2c", "BTCUSDT"),
+        ("EURUSD_M15_201001040000_202012312359", "EURUSD"),
+        ("EURUSD_Candlestick_15_M_BID_01.01.2020-31.12.2020", "EURUSD"),
+        ("AAPL Historical Data", "AAPL"),
+        ("KO (1)", "KO"),
+        ("SPDR S&P 500", "SPDR S&P 500"),  # none, and refused as such
+    ],
+)
+def test_symbol_is_told_by_the_name_of_the_file(stem: str, symbol: str) -> None:
+    assert symbol_of(stem) == symbol
+
+
+@pytest.mark.parametrize("layout", ["{0.isoformat}", "{0:%Y-%m-%d %H:%M:%S%z}", "{0:%d.%m.%Y %H:%M:%S.000 GMT%z}"])
+def test_stamps_with_a_zone_are_instants_in_utc(layout: str, tmp_path: Path) -> None:
+    local = INTRADAY.index.tz_localize(ZONE)  # through the change to summer time
+    days = [layout.format(stamp) if "iso" not in layout else stamp.isoformat() for stamp in local]
+    rows = zip(days, INTRADAY.itertuples(index=False), strict=True)
+    found, _ = read(put(tmp_path, "\n".join([HEAD, *(f"{day},{','.join(map(repr, row))}" for day, row in rows)])))
+    same(found["KO"], INTRADAY, utc=True)
+    named = [f"{stamp:%Y%m%d %H:%M:%S} US/Eastern" for stamp in INTRADAY.index]
+    found, _ = read(
+        put(
+            tmp_path,
+            "\n".join(
+                ["date,close", *(f"{day},{row.close}" for day, row in zip(named, INTRADAY.itertuples(), strict=True))]
+            ),
+        )
+    )
+    assert found["KO"].zones == {"US/Eastern"}
+    assert np.array_equal(found["KO"].stamps, local.tz_convert("UTC").tz_localize(None).to_numpy().astype("M8[ns]"))
 
 
 # --- frames ---
