@@ -80,14 +80,21 @@ def dialect_of(text: str, encoding: str) -> Dialect:
     separator = max(scores, key=lambda one: scores[one])
     if not scores[separator]:
         separator = max(last, key=lambda one: max((len(row) for row in last[one]), default=0))
-    return arranged([_cells(line, separator) for line in lines], encoding, separator)
+    found = arranged([_cells(line, separator) for line in lines], encoding, separator)
+    for number, line in enumerate(lines[: found.skip], 1):
+        cells = [cell.strip(' "') for cell in re.split(r"[,;\t|]", line)]
+        if any(map(is_stamp, cells)) and sum(map(looks_numeric, cells)) > 1:
+            raise BarsError(
+                f"bars: line {number} holds a date and numbers in another way than those behind it; mend it"
+            )
+    return found
 
 
 def arranged(rows: Sequence[Sequence[str]], encoding: str = "", separator: str = "") -> Dialect:
     """Rows of cells as titles, headers and data."""
     data = [place for place, row in enumerate(rows) if _is_data(row)]
     width = Counter(len(rows[place]) for place in data).most_common(1)[0][0] if data else 0
-    first = next((place for place in data if len(rows[place]) == width), None)
+    first = data[0] if data else None
     if first is None:  # the header is what comes first, and what follows will be refused for what it is
         first = next((place + 1 for place, row in enumerate(rows) if any(row)), 0)
         width = len(rows[first - 1]) if first else 0

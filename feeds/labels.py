@@ -69,6 +69,8 @@ def two_levels(headers: Sequence[Sequence[str]], kinds: Sequence[str]) -> Plan |
         for i in places:
             if meanings[i] in (*FIELDS, *CLOSES):
                 tables.setdefault(labels[i], {})[str(meanings[i])] = i
+        if len(set(map(frozenset, tables.values()))) > 1:  # no symbols: a row of data without a date, say
+            continue
         base = Plan(
             tuple(f"{labels[i]} {fields[i]}" for i in range(len(fields))), tuple(dates), None, None, {}, "", "yfinance"
         )

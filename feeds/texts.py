@@ -192,11 +192,13 @@ def _without_footer(parts: Iterator[pd.DataFrame], plan: Plan, table: Table) -> 
     if held is None:
         return
     kept = len(held)
-    for row in range(len(held) - 1, max(len(held) - 1 - FOOTER_ROWS, -1), -1):
+    lines = 0
+    for row in range(len(held) - 1, -1, -1):
         cells = [str(cell).strip() for cell in held.iloc[row] if not pd.isna(cell)]
         said = [cell for cell in cells if cell]
         date = str(held.iloc[row, plan.dates[0]])
-        if len(said) > 1 or is_stamp(date) or is_count(date):
+        lines += bool(said)
+        if len(said) > 1 or lines > FOOTER_ROWS or is_stamp(date) or is_count(date):
             break
         kept = row
         table.rules += [f"left out behind the last row: {said[0][:60]}"] if said else []

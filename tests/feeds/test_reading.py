@@ -241,6 +241,12 @@ DOUBTS: dict[str, tuple[str, str]] = {
         "prices of LEAN",
     ),
     "two alphabets": (text(body="{d},{close},{open}", header="date,KO,\u041aO"), "of two alphabets"),
+    "rows parted in two ways": (text().replace(",", ";", 30), "line 2 holds a date and numbers in another way"),
+    "a first row without a date": (text().replace("Volume\n", "Volume\n,1,3,1,2,10\n"), "2 rows of headers"),
+    "first rows that are longer": (
+        text().replace("\n2021-02", ",7\n2021-02", 1),
+        "line 6 has 7 values|has a line|7 values",
+    ),
     "NUL": (text(body="{d},{close}", header="date,KO\0X"), "NUL characters"),
     "NUL far down": (text() + "x" * 70_000 + "\0", "NUL characters"),
     "names and values of other counts": (
