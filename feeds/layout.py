@@ -19,6 +19,8 @@ from hybrid_bt.feeds.names import is_aside, key_of, lettered, meaning_of, says_u
 from hybrid_bt.feeds.plan import ADJUSTED_RANGE, CLOSES, OWN, UNITS, UNNAMED, Columns, Plan, closed_of, found_in
 from hybrid_bt.feeds.written import is_clock, is_stamp
 
+MOST = 0.8  #: of the first cells of a column
+
 
 def plan_of(written: Dialect, where: str, symbols: Sequence[str] | None = None) -> Plan:
     """How a table is read.
@@ -54,16 +56,14 @@ def plan_of(written: Dialect, where: str, symbols: Sequence[str] | None = None) 
 
 
 def _kinds(sample: Sequence[Sequence[str]], width: int) -> tuple[str, ...]:
+    """What most cells of each column look like: a single one that does not is refused when it is read."""
+    looks = {"stamp": lambda cell: is_stamp(cell) and not cell.isdigit(), "clock": is_clock, "number": looks_numeric}
     kinds = []
     for place in range(width):
         cells = [row[place] for row in sample if place < len(row) and row[place] not in EMPTY]
-        looks = (
-            ("stamp", lambda cell: is_stamp(cell) and not cell.isdigit()),
-            ("clock", is_clock),
-            ("number", looks_numeric),
-        )
         cells = cells[:-1] if len(cells) > 2 else cells  # the last row may be a source line
-        kinds.append(next((kind for kind, is_so in looks if all(map(is_so, cells))), "text") if cells else "empty")
+        fits = (kind for kind, is_so in looks.items() if sum(map(is_so, cells)) >= MOST * len(cells))
+        kinds.append(next(fits, "text") if cells else "empty")
     return tuple(kinds)
 
 
@@ -95,9 +95,7 @@ def _dates(columns: Columns, meanings: Sequence[str | None], where: str) -> tupl
         named = [i for i in clocks if columns.kinds[i] == "text"][:1]
     times = [i for i, kind in enumerate(columns.kinds) if kind == "clock"]
     beside = {place + step for place in named for step in (-1, 1)}
-    times = [i for i in clocks if i not in named and columns.kinds[i] in ("clock", "number")] or [
-        i for i in times if i in beside
-    ]
+    times = [i for i in clocks if i not in named and columns.kinds[i] != "empty"] or [i for i in times if i in beside]
     if len(times) > 1:
         raise BarsError(
             f"bars: {where} has several columns of times: {', '.join(columns.names[i] for i in times)}; keep one"

@@ -124,9 +124,13 @@ class Table:
                     f"bars: {self.where} has more than one column for 'date': {names} differ in row {row + 1}; keep one"
                 )
         stamps, rules = first.stamps, [self.plan.rule, first.how, *self.rules]
-        if self._clock is not None and (stamps == stamps.astype("M8[D]")).all():
-            stamps = stamps + self._clock.decided()
-            rules.append(f"dates joined with the times of {self.plan.names[self.plan.clock or 0]}")
+        if self._clock is not None:
+            clocks, own = self._clock.decided(), stamps - stamps.astype("M8[D]")
+            name = self.plan.names[self.plan.clock or 0]
+            if own.astype(np.int64).any() and not np.array_equal(own, clocks):
+                raise BarsError(f"bars: {self.where} has dates with times other than those of {name}; keep one")
+            stamps = stamps - own + clocks
+            rules.append(f"dates joined with the times of {name}")
         zones = first.zones or frozenset({self.plan.zone} - {""})
         if not zones:
             refuse_half_days(stamps, self.where)

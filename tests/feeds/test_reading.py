@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_formats import FIELDS, OHLC, OHLCV, ZONE, lines, prices, read, rows_of, same
 
+from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.feeds.names import symbol_of
@@ -450,3 +452,40 @@ def test_any_permutation_gives_the_same_bars_or_a_refusal(
     fields = FIELDS if names or order == list(range(6)) else FIELDS[:4]
     for field in (field for field in fields if field in raw.columns):
         assert np.array_equal(np.nan_to_num(raw.columns[field]), table[field].to_numpy()), field
+
+
+TEXTS = {
+    "ISO": text(),
+    "day first": text(d="%d/%m/%Y"),
+    "German": comma("Datum;Eröffnung;Hoch;Tief;Schluss;Volumen", thousands="."),
+    "no header": text(header=""),
+    "date and time": text("{d},{t}," + OHLCV, "Date,Time,Open,High,Low,Close,Volume", INTRADAY, t="%H:%M:%S"),
+}
+
+
+def rows_in(raw: RawBars, fields: Iterable[str]) -> set[tuple[object, ...]]:
+    columns = [np.nan_to_num(raw.columns[field], nan=-1.0).tolist() for field in fields]
+    return set(zip(raw.stamps.tolist(), *columns, strict=True))
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    way=st.sampled_from(sorted(TEXTS)),
+    place=st.integers(0, 6000),
+    cut=st.integers(0, 2),
+    put_in=st.sampled_from(["", *'0123456789.,;-/ x\t"', "1,234", "1.234", "n/a", "\n", "\na,b\n", "\n,,,,,\n"]),
+)
+def test_one_wrong_character_is_refused_or_changes_its_row_alone(
+    way: str, place: int, cut: int, put_in: str, tmp_path: Path
+) -> None:
+    whole = TEXTS[way]
+    place %= len(whole)
+    right = read(put(tmp_path, whole))[0]["KO"]
+    try:
+        found, _ = read(put(tmp_path, whole[:place] + put_in + whole[place + cut :]))
+    except BarsError:
+        return
+    assert list(found) == ["KO"]
+    fields = [field for field in FIELDS[:4] if field in found["KO"].columns]  # a name may have gone
+    now, before = rows_in(found["KO"], fields), rows_in(right, fields)
+    assert len(now - before) <= 1 and len(before - now) <= 2
