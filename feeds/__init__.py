@@ -42,6 +42,7 @@ class HandlingWords(TypedDict, total=False):
     align: Align
     time_zone: str | None
     stamps: StampedBy | None
+    date_format: str | None
 
 
 def _sample(name: str, query: Query) -> Bars:
@@ -105,6 +106,8 @@ def load_bars(
     stamps : "begin" or "end", optional
         Whether bars are stamped by their beginning, and are moved to their end. By default by their end; stamps that
         cannot be ends are refused.
+    date_format : str, optional
+        Of dates that have two readings, as strptime writes it: "%d/%m/%Y".
     resample : str, optional
         Make longer bars of shorter ones, session by session: "60min", "1D", "1D@17:00" (`hybrid_bt.feeds.resample`).
 
@@ -149,9 +152,12 @@ def _load(source: Prices, query: Query) -> Bars:
         if not str(source):
             raise BarsError("bars: the source has no name; give one, or a path")
         from hybrid_bt.feeds.files import rows_of_path, stem_of
+        from hybrid_bt.feeds.reading import Told
 
-        rows = rows_of_path(Path(source), query.symbols, hint=did_you_mean(str(source), SOURCES))
-        bars = build_panel(stem_of(Path(source)), rows, query.handling)
+        told, hint, date_format = Told(), did_you_mean(str(source), SOURCES), query.handling.date_format
+        rows = rows_of_path(Path(source), query.symbols, hint=hint, date_format=date_format, told=told)
+        name = stem_of(Path(source))
+        bars = build_panel(name, rows, query.handling, told.notes(name))
     else:
         from hybrid_bt.feeds.frame import load_objects
 

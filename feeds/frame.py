@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from hybrid_bt.bars import FIELDS, Bars
 from hybrid_bt.bars.checks import SYMBOL, RawBars
 from hybrid_bt.errors import BarsError, did_you_mean
-from hybrid_bt.feeds.cells import dated, field_of, found_in, numbers, rows_of_frames, single
+from hybrid_bt.feeds.cells import dated, field_of, found_in, rows_of_frame, single
 from hybrid_bt.feeds.clock import on_exchange_clock
+from hybrid_bt.feeds.figures import numbers
 from hybrid_bt.feeds.lines import Shown
+from hybrid_bt.feeds.names import refuse_mixed
 from hybrid_bt.feeds.panel import Handling, Query, build_panel, pick
 
 if TYPE_CHECKING:
@@ -44,9 +46,9 @@ def load_objects(source: object, query: Query) -> Bars:
         Anything else, and whatever is wrong with the prices.
     """
     if isinstance(source, pd.DataFrame):
-        found = rows_of_frames([dated(source)], "the frame", "data")
+        found = rows_of_frame(dated(source), "the frame", "data", query.symbols, query.handling.date_format)[0]
     elif isinstance(source, Mapping):
-        found = {str(symbol): _framed(symbol, frame) for symbol, frame in source.items()}
+        found = {str(symbol): _framed(symbol, frame, query.handling.date_format) for symbol, frame in source.items()}
     else:
         found = dict(_from_feeds(source))
     if not found:
@@ -55,10 +57,11 @@ def load_objects(source: object, query: Query) -> Bars:
     return build_panel("data", rows, query.handling)
 
 
-def _framed(symbol: object, frame: object) -> RawBars:
+def _framed(symbol: object, frame: object, date_format: str | None) -> RawBars:
     if not isinstance(frame, pd.DataFrame):
         raise BarsError(f"bars: {symbol} is {type(frame).__name__}, no DataFrame; {KINDS}")
-    return single(dated(frame), str(symbol))
+    refuse_mixed([str(symbol)], "the data")
+    return single(dated(frame), str(symbol), date_format)
 
 
 def _from_feeds(source: object) -> Iterator[tuple[str, RawBars]]:
@@ -127,15 +130,22 @@ def frame_lines(frame: pd.DataFrame, name: str, lines: Iterable[str], params: Fr
     handling = Handling(not params.adjusted, params.on_bad_data, stamps="end")
     owner = name if SYMBOL.fullmatch(str(name)) else "data"
     if isinstance(frame.columns, pd.MultiIndex):
-        raise BarsError(f"bars: {owner}: the frame has several rows of headers; keep one (frame.droplevel, axis=1)")
+        several = [
+            level for level in range(frame.columns.nlevels) if frame.columns.get_level_values(level).nunique() > 1
+        ]
+        if len(several) != 1:
+            raise BarsError(f"bars: {owner}: the frame has several rows of headers; keep one (frame.droplevel, axis=1)")
+        frame = frame.set_axis(frame.columns.get_level_values(several[0]), axis=1)  # yfinance's, of one symbol
     choices = {line: getattr(params, line, -1) for line in lines}
     places = {line: _place(frame, owner, line, choice, params.nocase) for line, choice in choices.items()}
     dates = _dates(frame, owner, places["datetime"])
+    if len(dates) > 1 and dates.is_monotonic_decreasing and dates.iloc[0] > dates.iloc[-1]:  # newest first
+        frame, dates = frame.iloc[::-1], dates.iloc[::-1].reset_index(drop=True)
     if params.adjusted:
         places["adj"] = _adjusted(frame, owner)
     at = {line: place for line, place in places.items() if place is not None}
     if "close" not in at:
-        raise BarsError(f"bars: {owner} has no close column; {found_in(frame)}; name it with close='COLUMN'")
+        raise BarsError(f"bars: {owner} has no close column; {found_in(frame.columns)}; name it with close='COLUMN'")
     columns = {line: frame.iloc[:, place].reset_index(drop=True) for line, place in at.items() if line != "datetime"}
     prices = {line: column for line, column in columns.items() if line in (*FIELDS, "adj")}
     raw = single(pd.DataFrame({"date": dates, **prices}), owner)
@@ -146,7 +156,7 @@ def frame_lines(frame: pd.DataFrame, name: str, lines: Iterable[str], params: Fr
     others = {"volume": np.full(bars.n_bars, np.nan)}
     for line in [line for line in columns if line in choices and line not in FIELDS[:4]]:
         column = columns[line].astype(object) if columns[line].dtype.kind == "b" else columns[line]  # 1 and 0
-        others[line] = numbers(column, f"{owner} {line}", raw.stamps)[rows]
+        others[line] = numbers(column, f"{owner} {line}", dates)[rows]
     # volume as checked or mended, but an empty cell stays empty
     others["volume"] = np.where(np.isnan(others["volume"]), np.nan, bars.volume[:, 0])
     left = (name for place, name in enumerate(frame.columns) if place not in at.values() and field_of(name) != "date")
@@ -160,18 +170,21 @@ def _place(frame: pd.DataFrame, owner: str, line: str, choice: Hashable, nocase:
     wanted = choice
     if isinstance(choice, (int, np.integer)):
         if choice >= len(frame.columns):
-            raise BarsError(f"bars: {owner}: {line}={choice} is no column; {found_in(frame)}; they count from 0")
+            raise BarsError(
+                f"bars: {owner}: {line}={choice} is no column; {found_in(frame.columns)}; they count from 0"
+            )
         if choice >= 0:
             return int(choice)
         wanted = line
     found = [place for place, name in enumerate(frame.columns) if _folded(name, nocase) == _folded(wanted, nocase)]
     if len(found) > 1:
         raise BarsError(
-            f"bars: {owner} has more than one column for {line!r}; {found_in(frame)}; keep one, or give a number"
+            f"bars: {owner} has more than one column for {line!r}; {found_in(frame.columns)}; keep one, or give a "
+            "number"
         )
     if not found and wanted is choice:
         hint = did_you_mean(str(choice), map(str, frame.columns))
-        raise BarsError(f"bars: {owner}: {line}={choice!r} is no column{hint}; {found_in(frame)}")
+        raise BarsError(f"bars: {owner}: {line}={choice!r} is no column{hint}; {found_in(frame.columns)}")
     return found[0] if found else None
 
 
@@ -183,8 +196,8 @@ def _adjusted(frame: pd.DataFrame, owner: str) -> int:
     found = [place for place, name in enumerate(frame.columns) if field_of(name) == "adj"]
     if len(found) != 1:
         raise BarsError(
-            f"bars: {owner}: adjusted=True needs one column of adjusted closes, not {len(found)}; {found_in(frame)}; "
-            "call it 'Adj Close', or leave out adjusted"
+            f"bars: {owner}: adjusted=True needs one column of adjusted closes, not {len(found)}; "
+            f"{found_in(frame.columns)}; call it 'Adj Close', or leave out adjusted"
         )
     return found[0]
 
@@ -199,7 +212,8 @@ def _dates(frame: pd.DataFrame, owner: str, place: int | None) -> pd.Series:
     named = [name for name in table.columns if field_of(name) == "date"]
     if not named:
         raise BarsError(
-            f"bars: {owner} has dates neither as index nor as a column; {found_in(frame)}; give datetime='COLUMN'"
+            f"bars: {owner} has dates neither as index nor as a column; {found_in(frame.columns)}; give "
+            "datetime='COLUMN'"
         )
     return table[named[0]]
 

@@ -35,6 +35,7 @@ class Handling:
     align: Align = "union"  #: calendar of several symbols: every bar of any, or those that all have
     time_zone: str | None = None  #: of the exchange, for dates with a zone; by default the calendar's, or their own
     stamps: StampedBy | None = None  #: what of a bar its stamp is; None: the end, and what cannot be one is refused
+    date_format: str | None = None  #: of dates that have two readings, as strptime writes it: %d/%m/%Y
 
     def __post_init__(self) -> None:
         for word, value, known in (

@@ -5,50 +5,71 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+import numpy as np
 
+from hybrid_bt.bars import say_stamp
 from hybrid_bt.bars.findings import ON_BAD_DATA, RULES, Finding, counters, say
-from hybrid_bt.commands.console import FILE, Group, flag, listed, option
+from hybrid_bt.bars.stamps import bars_per_year
+from hybrid_bt.commands.console import FILE, Flag, Group, flag, listed, option
 from hybrid_bt.commands.options import shared
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 from hybrid_bt.files import whole_folder
 
 if TYPE_CHECKING:
     from hybrid_bt.bars import Bars
-    from hybrid_bt.feeds.clock import StampedBy
+    from hybrid_bt.feeds.reading import Told
 
 FOUND = 1  #: exit status
+SHOWN = 3  #: files whose reading is told
 _SORTED = {"error": 0, "warning": 1, "info": 2}
 
 
-class Clock(TypedDict, total=False):
-    """How stamps are read, as fields of `Handling`."""
+class Checked(NamedTuple):
+    """What a look at a source told."""
 
-    calendar: str | None
-    time_zone: str | None
-    stamps: StampedBy | None
+    found: list[Finding]  #: worst first
+    read: Told  #: how each file was understood; nothing for a named source
+    span: str  #: how many bars there are, and how many a year
 
 
-def check_path(path: Path, symbols: Sequence[str] | None = None, **clock: Unpack[Clock]) -> list[Finding]:
-    """All findings of a source, folder or file, worst first; a file that cannot be read is a finding, too.
+def check_path(path: Path, symbols: Sequence[str] | None = None, **clock: Flag) -> list[Finding]:
+    """All findings of a folder or file, worst first; a file that cannot be read is a finding, too."""
+    return checked(path, symbols, **clock).found
+
+
+def checked(source: Path, symbols: Sequence[str] | None = None, **clock: Flag) -> Checked:
+    """A folder, a file or a source of `load_bars`, with everything that is wrong with it.
 
     Raises
     ------
     BarsError
-        If there is no such source or path, no table in it, or no such symbol.
+        If there is no such path, no table in it, or no such symbol.
     """
     from hybrid_bt.feeds import SOURCES, load_bars
     from hybrid_bt.feeds.files import rows_of_path
     from hybrid_bt.feeds.panel import Handling, inspect
+    from hybrid_bt.feeds.reading import Told
 
-    if str(path) in SOURCES:
-        found = list(load_bars(str(path), symbols=symbols, on_bad_data="warn", **clock).findings)
+    told = Told()
+    if str(source) in SOURCES:
+        bars = load_bars(str(source), symbols=symbols, on_bad_data="warn", **clock)
+        found, stamps, names = list(bars.findings), bars.stamps, bars.symbols
     else:
-        rows = rows_of_path(path, symbols, refusing=False, hint=did_you_mean(str(path), SOURCES))
-        found = inspect(rows, Handling(**clock), refusing=False)[1]
-    return sorted(found, key=lambda one: (_SORTED[one.severity], one.symbol))
+        hint = did_you_mean(str(source), SOURCES)
+        date_format = clock.get("date_format")
+        rows = rows_of_path(source, symbols, refusing=False, hint=hint, date_format=date_format, told=told)
+        series, found = inspect(rows, Handling(**clock), refusing=False)
+        names = tuple(series)
+        stamps = np.unique(np.concatenate([np.empty(0, "M8[ns]"), *(one.stamps for one in series.values())]))
+    span = f"{len(names)} symbols, {len(stamps)} bars"
+    if len(stamps) > 1:
+        span += f", {say_stamp(stamps[0])} to {say_stamp(stamps[-1])}, {bars_per_year(stamps):.0f} a year"
+    calendar = clock.get("calendar")
+    span += f", compared with {calendar}" if calendar else ""
+    return Checked(sorted(found, key=lambda one: (_SORTED[one.severity], one.symbol)), told, span)
 
 
 def write_bars(bars: Bars, out: Path) -> list[Path]:
@@ -68,7 +89,7 @@ def write_bars(bars: Bars, out: Path) -> list[Path]:
 
 
 def _write_symbol(bars: Bars, column: int, path: Path) -> None:
-    from hybrid_bt.bars import FIELDS, say_stamp
+    from hybrid_bt.bars import FIELDS
     from hybrid_bt.files.texts import csv_of_columns
 
     rows = bars.traded[:, column].nonzero()[0]
@@ -82,56 +103,64 @@ def main() -> None:
 
 
 @main.command("check")
-@click.argument("path", metavar="us20|yahoo|olps:NAME|PATH", type=FILE)
+@click.argument("source", type=FILE, metavar="PATH|us20|yahoo|...")
 @listed("--symbols", help="Symbols.  [default: all]")
-@shared("clock")
+@shared("clock", "json")
+@flag("--explain", help="Say which rules decided how each file was read.")
 @flag("--mend", help="Write mended prices to --out.")
 @option("--out", type=FILE, help="Folder for the mended prices, one CSV per symbol.")
-@shared("json")
 @flag("--rules", expose_value=False, is_eager=True, callback=lambda c, p, v: _rules(c, v),
       help="List what is looked for, and what is done about it.")  # fmt: skip
 def check(
-    path: Path, symbols: tuple[str, ...], mend: bool, out: Path | None, as_json: bool, **clock: Unpack[Clock]
+    source: Path, symbols: tuple[str, ...], mend: bool, out: Path | None, explain: bool, as_json: bool, **clock: Flag
 ) -> None:
-    """Check prices, of any source that `run` takes: 0 clean, 1 findings, 2 misuse. Infos alone are clean."""
+    """Check the prices at PATH, or of a named source: 0 clean, 1 findings, 2 misuse. Infos alone are clean."""
     from hybrid_bt.feeds import SOURCES, load_bars
 
     if mend != (out is not None):
         raise ConfigError("--mend and --out DIR belong together; give both or neither")
-    found = check_path(path, symbols or None, **clock)
+    seen = checked(source, symbols or None, **clock)
     written: list[Path] = []
     refusal = None
     if mend and out is not None:
+        named = str(source) if str(source) in SOURCES else source
         try:
-            source = str(path) if str(path) in SOURCES else path
-            bars = load_bars(source, symbols=symbols or None, on_bad_data="mend", **clock)
-            written = write_bars(bars, out)
+            written = write_bars(load_bars(named, symbols=symbols or None, on_bad_data="mend", **clock), out)
         except BarsError as error:
             refusal = str(error)
     if as_json:
-        click.echo(json.dumps(_document(path, found, written, refusal), indent=2))
+        click.echo(json.dumps(_document(source, seen, written, refusal), indent=2))
     else:
-        _print(path, found, written, refusal)
-    if any(one.severity != "info" for one in found):
+        _print(source, seen, written, refusal, explain=explain)
+    if any(one.severity != "info" for one in seen.found):
         raise click.exceptions.Exit(FOUND)
 
 
-def _document(path: Path, found: list[Finding], written: list[Path], refusal: str | None) -> dict[str, Any]:
+def _document(source: Path, seen: Checked, written: list[Path], refusal: str | None) -> dict[str, Any]:
     return {
-        "path": str(path),
-        "findings": [{"severity": one.severity, **one._asdict(), "mend": RULES[one.rule].mend} for one in found],
-        "counts": counters(found),
+        "path": str(source),
+        "read": [one._asdict() for one in seen.read],
+        "span": seen.span,
+        "findings": [{"severity": one.severity, **one._asdict(), "mend": RULES[one.rule].mend} for one in seen.found],
+        "counts": counters(seen.found),
         "written": [str(one) for one in written],
         "not_mended": refusal,
     }
 
 
-def _print(path: Path, found: list[Finding], written: list[Path], refusal: str | None) -> None:
-    for one in found:
+def _print(source: Path, seen: Checked, written: list[Path], refusal: str | None, *, explain: bool) -> None:
+    for one in seen.found:
         remedy = f"; mend: {RULES[one.rule].mend}" if one.severity == "error" else ""
         click.echo(say(one) + remedy)
-    counts = [sum(one.severity == level for one in found) for level in _SORTED]
-    click.echo(f"{path}: {counts[0]} errors, {counts[1]} warnings, {counts[2]} infos")
+    shown = seen.read if explain else seen.read[:SHOWN]
+    for reading in shown:
+        for line in reading.lines(explain=explain):
+            click.echo(line)
+    if len(shown) < len(seen.read):
+        click.echo(f"and {len(seen.read) - len(shown)} more files; --explain shows all")
+    click.echo(f"{source}: {seen.span}")
+    counts = [sum(one.severity == level for one in seen.found) for level in _SORTED]
+    click.echo(f"{source}: {counts[0]} errors, {counts[1]} warnings, {counts[2]} infos")
     if written:
         click.echo(f"{len(written)} mended files in {written[0].parent}")
     if refusal:

@@ -41,6 +41,7 @@ _CLOCK = (
     ),
     option("--time-zone", metavar="ZONE", help=_ZONE_HELP),
     option("--stamps", type=_STAMPS, help=_STAMPS_HELP),
+    option("--date-format", metavar="%d/%m/%Y", help="Of dates that have two readings, as strptime writes it."),
 )
 
 #: of the risk manager, as fields of `RiskSetup` are called
@@ -136,7 +137,17 @@ def market_of(flags: Flags, *, end: date | None = None) -> Market:
 
 
 def _how(flags: Flags) -> dict[str, Any]:
-    words = ("raw_prices", "on_bad_data", "offline", "align", "resample", "calendar", "time_zone", "stamps")
+    words = (
+        "raw_prices",
+        "on_bad_data",
+        "offline",
+        "align",
+        "resample",
+        "calendar",
+        "time_zone",
+        "stamps",
+        "date_format",
+    )
     return {name: flags[name] for name in words}
 
 

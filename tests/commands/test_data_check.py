@@ -508,7 +508,7 @@ def test_frames_of_every_shape_give_the_same_bars() -> None:
         ({"KO": ohlc().reset_index(drop=True)}, "no date column"),
         ({"KO": ohlc().astype(complex)}, "not a number"),
         ({"K/O": ohlc()}, "is no symbol name"),
-        (pd.concat({"KO": ohlc()}, axis=1), "two rows of headers"),
+        (pd.concat({"x": pd.concat({"KO": ohlc()}, axis=1)}, axis=1), "3 rows of headers"),
         (ohlc().assign(symbol=np.nan), "has no symbol"),
         (ohlc()["close"], "Series is no source"),
         ([1, 2], "list is no source"),

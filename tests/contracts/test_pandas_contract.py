@@ -250,7 +250,7 @@ def test_price_that_is_absent_stands_at_the_close(absent: Any) -> None:
         (lambda: frame().reset_index(drop=True), {}, "dates neither as index nor as a column.*datetime='COLUMN'"),
         (lambda: frame().drop(columns="Adj Close"), {"adjusted": True}, "adjusted=True needs one column.*not 0"),
         (lambda: frame().assign(openinterest="much"), {}, "BTC openinterest row 1 .* is 'much', not a number"),
-        (lambda: pd.concat({"K": frame()}, axis=1), {}, "several rows of headers; keep one"),
+        (lambda: pd.concat({"K": frame(), "P": frame()}, axis=1), {}, "several rows of headers; keep one"),
         (lambda: BARS, {"adjusted": True}, "adjusted=True is about a DataFrame, and Bars are given"),
         (lambda: BARS, {"close": "price"}, "close='price' is about a DataFrame"),
     ],

@@ -1,0 +1,78 @@
+"""Tables in which each column has a field and a label: two rows of headers, AAPL.Open, Close_KO, closeMid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hybrid_bt.bars.checks import FIELDS, PRICES
+from hybrid_bt.errors import BarsError
+from hybrid_bt.feeds.names import is_aside, meaning_of, parted
+from hybrid_bt.feeds.plan import CLOSES, OWN, QUOTES, Plan, closed_of
+
+
+def labelled(base: Plan, places: Sequence[int], where: str) -> Plan | None:
+    """A table for each label, where every column has a field and a label."""
+    tables: dict[str, dict[str, int]] = {}
+    shared: list[int] = []  #: a volume of all quotes
+    for place in places:
+        found = parted(base.names[place])
+        if found is None and meaning_of(base.names[place]) in ("volume", "ticks"):
+            shared.append(place)
+            continue
+        if found is None:
+            return None
+        field, label = found
+        if field in tables.setdefault(label, {}):
+            raise BarsError(f"bars: {where} has more than one column for {label} {field!r}; keep one")
+        tables[label][field] = place
+    if shared and (len(shared) > 1 or not set(tables) <= set(QUOTES)):
+        return None
+    for fields in tables.values():
+        fields |= {"volume": shared[0]} if shared else {}
+    return _of_labels(base, tables, where, "a field and a symbol in each name")
+
+
+def _of_labels(base: Plan, tables: Mapping[str, Mapping[str, int]], where: str, rule: str) -> Plan | None:
+    whole = {label: closed for label, fields in tables.items() if (closed := closed_of(fields)) is not None}
+    if not whole:
+        return None
+    left = tuple(i for label, fields in tables.items() if label not in whole for i in fields.values())
+    quotes = [label for label in whole if label in QUOTES]
+    if quotes:
+        chosen = "mid" if "mid" in quotes else quotes[0]
+        if len(whole) > len(quotes) or (chosen != "mid" and len(quotes) > 1):
+            raise BarsError(f"bars: {where} has prices of {', '.join(whole)}; keep one of them, or their middle")
+        return base._replace(tables={OWN: whole[chosen]}, others=left, rule=f"one symbol: its {chosen} prices")
+    return base._replace(tables=whole, others=left, rule=rule)
+
+
+def two_levels(headers: Sequence[Sequence[str]], kinds: Sequence[str]) -> Plan | None:
+    """Fields in one row of headers, symbols in the other; None where it is not so."""
+    for fields, labels in ((headers[0], headers[1]), (headers[1], headers[0])):
+        if len(headers) > 2:
+            return None
+        dates = [
+            i for i, kind in enumerate(kinds) if kind == "stamp" and not (labels[i] and meaning_of(fields[i]) in PRICES)
+        ]
+        places = [i for i in range(len(fields)) if i not in dates and (fields[i] and labels[i])]
+        if {meaning_of(fields[0]), meaning_of(labels[0])} & {"symbol"}:  # names of the levels, above the index
+            places = [i for i in places if i]
+        counting = [i for i in range(len(fields)) if i not in (*dates, *places)]
+        meanings = {i: meaning_of(fields[i]) for i in places}
+        places = [i for i in places if meanings[i] is not None or kinds[i] != "text"]
+        known = [i for i in places if meanings[i] in (*FIELDS, *CLOSES) or is_aside(fields[i], adjusted=True)]
+        if len(dates) != 1 or len(counting) > 1 or not places or len(known) < len(places):
+            continue
+        if any(meaning_of(labels[i]) in (*FIELDS, *CLOSES) for i in places) and len(set(labels)) > 2:
+            continue
+        tables: dict[str, dict[str, int]] = {}
+        for i in places:
+            if meanings[i] in (*FIELDS, *CLOSES):
+                tables.setdefault(labels[i], {})[str(meanings[i])] = i
+        if len(set(map(frozenset, tables.values()))) > 1:  # no symbols: a row of data without a date, say
+            continue
+        base = Plan(
+            tuple(f"{labels[i]} {fields[i]}" for i in range(len(fields))), tuple(dates), None, None, {}, "", "yfinance"
+        )
+        return _of_labels(base, tables, "the table", "two rows of headers: fields and symbols")
+    return None

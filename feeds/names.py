@@ -1,0 +1,179 @@
+"""What the names of columns mean, in the spellings and languages of exports, and what names a symbol. Strings alone."""
+
+from __future__ import annotations
+
+import ast
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from hybrid_bt.bars.checks import FIELDS, PRICES, SYMBOL
+from hybrid_bt.errors import BarsError
+
+ALPHABETS = frozenset(("LATIN", "CYRILLIC", "GREEK"))
+Key = str  #: a name without case, accents, number in front, and punctuation
+
+_ENGLISH = {
+    "date": "date datetime timestamp dates dt dtyyyymmdd localtime opentime timeeet "
+    "windowstart tsevent unix unixtimestamp epoch t ts tradedate tradingday observationdate",
+    "clock": "time timeofday",
+    "symbol": "symbol ticker tic instrument code secid stockcode tscode sym symbols tickers ric",
+    "open": "open openprice openingprice pxopen openprc o",
+    "high": "high highprice pxhigh high1 h",
+    "low": "low lowprice pxlow low1 l",
+    "close": "close closeprice closingprice closelast c",
+    "last": "last lastprice price settle settlement settleprice pxlast trdprc1 ",
+    "volume": "volume vol totalvolume pxvolume acvoluns totaltradequantity v",
+    "ticks": "tickvol tickvolume",
+    "adj": "adj adjusted",
+}
+_ABROAD = {
+    "date": "datum fecha data tarih дата 日期 交易日期 日付 날짜 일자 时间 日時",
+    "clock": "uhrzeit zeit heure hora ora czas время",
+    "symbol": "titel valor wertpapier symbole символ тикер 代码 股票代码 证券代码 コード 종목코드",
+    "open": "eroffnung erster eroffnungskurs ouverture ouv apertura abertura otwarcie acilis "
+    "открытие откр 开盘 开盘价 始値 시가",
+    "high": "hoch tageshoch hochst plushaut haut maximo maximum massimo maxima najwyzszy yuksek "
+    "максимум макс 最高 最高价 高値 고가",
+    "low": "tief tagestief tiefst plusbas bas minimo minimum minima najnizszy dusuk минимум мин 最低 最低价 安値 저가",
+    "close": "schluss schlusskurs cloture clot cierre chiusura fechamento zamkniecie kapanis "
+    "закрытие закр 收盘 收盘价 終値 종가",
+    "last": "zuletzt kurs dernier cours ultimo simdi цена",
+    "volume": "stuck stucke stuecke volumen umsatz wolumen hacim объем объём 成交量 出来高 거래량",
+}
+_CLOSE = r"(?:clos(?:e|ing)(?:price)?|price|cp)"
+_ADJUSTED = re.compile(rf"(?:adj(?:usted)?{_CLOSE}|{_CLOSE}adj(?:usted)?|修正後終値|后复权收盘价)")  # adjcp is FinRL's
+_UTC = re.compile("^(?:utc|gmt)(?=.)|(?<=.)(?:utc|gmt)$")
+_CURRENCY = re.compile(r"(?i)[\s_]*[(\[]?\b(?:usd|eur|gbp|jpy|chf|cad|aud|cny|hkd|inr|usdt|[$€£¥])[)\]]?$")
+#: understood, and not needed for bars
+_ASIDE_WORDS = (
+    "per period openint openinterest oi ticks dividends stocksplits capitalgains tradecount trades transactions count "
+    "barcount numberoftrades average vwap vw wap n quotevolume quoteassetvolume takerbuyvolume takerbuyquotevolume "
+    "takerbuybaseassetvolume takerbuyquoteassetvolume ignore spread closetime timeopen timeclose timehigh timelow "
+    "series lastupdated change change% %chg changepercent day index level0 index0"
+)
+_ASIDE = frozenset(_ASIDE_WORDS.split())
+#: the same where an adjusted close says it all
+_ADJUSTED_WORDS = (
+    "adjopen adjhigh adjlow adjvolume divcash dividend dividendamount exdividend split splitratio splitfactor "
+    "splitcoefficient closeunadj unadjustedvolume"
+)
+_ASIDE_ADJUSTED = frozenset(_ADJUSTED_WORDS.split())
+_QUOTED = re.compile(
+    r"(?i)(mid|bid|ask)[._ ]?(open|high|low|close|[ohlc])|(open|high|low|close|[ohlc])[._ ]?(mid|bid|ask)"
+)
+_LETTERS = {"o": "open", "h": "high", "l": "low", "c": "close", "v": "volume", "t": "date"}
+
+
+#: what follows a symbol in the name of a file: dates and lengths of bars, and words about them
+_FREQUENCY = re.compile(r"(?i)[\s_-]+(?=[^\s_-]*\d)|[\s_-]+(?=daily|weekly|candle|historical|stock)|\s*[(\[]")
+
+
+def key_of(name: object) -> Key:
+    """The letters and digits of a name: `5. Adjusted Close**` is adjustedclose, `<OPEN>` open, `Clôture` cloture."""
+    text = "".join(c for c in unicodedata.normalize("NFKD", str(name)).casefold() if not unicodedata.combining(c))
+    text = re.sub(r"^\W*\d+[.)]\s*", "", text).rstrip("* ")
+    return re.sub(r"[\s._/'\"<>()\[\]{}:#$-]", "", text)
+
+
+_MEANINGS = {
+    key_of(word): what for words in (_ENGLISH, _ABROAD) for what, said in words.items() for word in said.split()
+}
+_FOREIGN = frozenset(key_of(word) for said in _ABROAD.values() for word in said.split()) - {
+    "data",
+    "maximum",
+    "minimum",
+}
+
+
+def meaning_of(name: object) -> str | None:
+    """date, clock, symbol, open, high, low, close, last, volume, ticks or adj; None for any other name.
+
+    `last` is a close where no column is called so, `ticks` a volume, `clock` a date where the cells are dates.
+    """
+    key = key_of(name)
+    if _ADJUSTED.fullmatch(key):
+        return "adj"
+    found = _MEANINGS.get(key) or _MEANINGS.get(_UTC.sub("", key))
+    if found is None and (bare := _CURRENCY.sub("", str(name))) != str(name):
+        found = _MEANINGS.get(key_of(bare))
+        return found if found in PRICES or found == "last" else None
+    return found
+
+
+def says_utc(name: object) -> bool:
+    """Whether a column of dates is said to be in UTC."""
+    return _UTC.search(key_of(name)) is not None
+
+
+def field_of(name: object) -> str | None:
+    """What a column's name plainly means: date, symbol, open, high, low, close, volume or adj; None for any other."""
+    meaning = meaning_of(name)
+    plain = len(key_of(name)) > 1 and meaning in (*FIELDS, "adj", "date", "symbol")
+    return meaning if plain else None
+
+
+def lettered(names: list[str]) -> bool:
+    """Whether o, h, l and c are all there: alone, each may be somebody's ticker."""
+    return {"o", "h", "l", "c"} <= {key_of(name) for name in names}
+
+
+def is_foreign(names: Iterable[str]) -> bool:
+    """Whether some name is a word of a language that may write decimals with a comma."""
+    return any(key_of(name) in _FOREIGN for name in names)
+
+
+def is_aside(name: object, *, adjusted: bool) -> bool:
+    """Whether a column is understood and not needed, beside an adjusted close or without one."""
+    key = key_of(name)
+    return key in _ASIDE or (adjusted and key in _ASIDE_ADJUSTED)
+
+
+def parted(name: str) -> tuple[str, str] | None:
+    """Field and label of a name that holds both: AAPL.Open, Close_KO, closeMid, ('Close', 'KO'); None for others."""
+    if name.startswith("('"):
+        try:
+            one, other, *_ = map(str, ast.literal_eval(name))
+        except (ValueError, SyntaxError, TypeError):
+            return None
+        cuts = [(one, other)]
+    elif quoted := _QUOTED.fullmatch(name):
+        side, field = (quoted[1], quoted[2]) if quoted[1] else (quoted[4], quoted[3])
+        return _LETTERS.get(field.lower(), field.lower()), side.lower()
+    else:
+        cuts = [(name[: mark.start()], name[mark.end() :]) for mark in re.finditer(r"[\s._:|/~-]+", name)]
+    found = []
+    for left, right in cuts:
+        for part, label in ((left, right), (right, left)):
+            meaning = meaning_of(part)
+            if label and meaning in (*PRICES, "volume", "last") and len(key_of(part)) > 2:
+                found.append((len(part), meaning, label.strip()))
+    if not found:
+        return None
+    _, meaning, label = max(found, key=lambda one: one[0])
+    return meaning, label
+
+
+def symbol_of(stem: str) -> str:
+    """The symbol in a file's name: itself, or what stands before exchange, frequency and dates.
+
+    `NASDAQ_AAPL, 1D` is AAPL, `EURUSD_M15_201001040000_202012312359` EURUSD; what is none stays as it is.
+    """
+    if SYMBOL.fullmatch(stem):
+        return stem
+    head, comma, _ = stem.partition(",")
+    if comma:  # TradingView: EXCHANGE_SYMBOL, frequency
+        head = head.rpartition("_")[2]
+    head = _FREQUENCY.split(head.strip())[0]
+    return head if SYMBOL.fullmatch(head) else stem
+
+
+def refuse_mixed(names: Iterable[str], where: str) -> None:
+    """BarsError for a name with letters of two alphabets: a Cyrillic O looks as a Latin one, and is another symbol."""
+    for name in names:
+        alphabets = {unicodedata.name(c, "").split()[0] for c in name if c.isalpha()} & ALPHABETS
+        if len(alphabets) > 1:
+            shown = name.encode("unicode_escape").decode()[:60]
+            raise BarsError(
+                f"bars: {where} has letters of two alphabets, which look alike, in the name {shown}; rename it"
+            )

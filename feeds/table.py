@@ -1,0 +1,242 @@
+"""A table, taken part by part and told as rows of symbols when all of it is there.
+
+Each part becomes numbers at once: prices as float64, dates as numbers, names as codes. What only the whole column can
+tell (the order of day and month, whether symbols repeat dates, whether columns are one bar) is decided at the end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hybrid_bt.bars.checks import PRICES, FloatArray, RawBars
+from hybrid_bt.bars.stamps import Stamps, say_stamp
+from hybrid_bt.errors import BarsError
+from hybrid_bt.feeds.dates import ClockColumn, DateColumn, coded
+from hybrid_bt.feeds.doubts import refuse_half_days, refuse_no_bar, refuse_no_closes
+from hybrid_bt.feeds.figures import numbers
+from hybrid_bt.feeds.hidden import hidden_symbol
+from hybrid_bt.feeds.names import refuse_mixed
+from hybrid_bt.feeds.plan import OWN, Plan
+from hybrid_bt.feeds.reading import Reading
+
+MOST_TEXTS = 20_000  #: different cells of a column that may hold symbols
+LEAN_SCALE = 10_000.0
+PAIR = re.compile("[A-Z0-9]{2,10}/[A-Z]{3,5}")  #: of currencies; a slash names no file
+
+
+class Table:
+    """The columns of one file.
+
+    Parameters
+    ----------
+    own : str
+        The symbol that the file names, for a table that names none.
+    decimal : "." or "," or ""
+        Mark of the numbers; "" where no row has shown one.
+    """
+
+    def __init__(self, plan: Plan, where: str, own: str, decimal: str, date_format: str | None) -> None:
+        self.plan, self.where, self.own, self.decimal = plan, where, own, decimal
+        owner = where if plan.symbol is not None or plan.wide else own
+        self._dates = [DateColumn(owner, date_format) for _ in plan.dates]
+        self._clock = None if plan.clock is None else ClockColumn(owner)
+        self._values: dict[int, list[FloatArray]] = {place: [] for place in plan.numeric}
+        coded = (*plan.texts, *(() if plan.symbol is None else (plan.symbol,)))
+        self._codes: dict[int, list[NDArray[np.int32]]] = {place: [] for place in coded}
+        self._seen: dict[int, dict[str, int]] = {place: {} for place in coded}
+        self._said = {
+            place: f"{own if label == OWN else label} {field}"
+            for label, fields in plan.tables.items()
+            for field, place in fields.items()
+        }
+        self._head: pd.DataFrame | None = None
+        self.rules: list[str] = []  #: that decided, beside the plan's
+
+    def add(self, part: pd.DataFrame) -> None:
+        """Rows whose columns are counted from 0; BarsError for a cell that is no date or no number."""
+        days = part[self.plan.dates[0]]
+        for column, place in zip(self._dates, self.plan.dates, strict=True):
+            column.add(part[place])
+        if self._clock is not None:
+            self._clock.add(part[self.plan.clock])
+        for place, pieces in self._values.items():
+            pieces.append(numbers(part[place], self._said[place], days, self.decimal))
+        for place in list(self._codes):
+            seen = self._seen[place]
+            codes = coded(part[place], seen)
+            if place == self.plan.symbol and (codes == seen.get("", -1)).any():
+                row = int(part.index[int(np.argmax(codes == seen[""]))]) + 1
+                raise BarsError(f"bars: {self.where} row {row} has no symbol; fill it in")
+            self._codes[place].append(codes)
+            if len(seen) > MOST_TEXTS and place != self.plan.symbol:
+                del self._codes[place]
+        if self._head is None:
+            self._head = part[list(self.plan.others)].copy()
+
+    def finished(self) -> tuple[dict[str, RawBars], Reading]:
+        """Rows of each symbol, and how they were understood.
+
+        Raises
+        ------
+        BarsError
+            If dates have two readings, or columns do not hold what their names or places say.
+        """
+        stamps, zones, rules = self._stamps()
+        codes = {place: np.concatenate(pieces) for place, pieces in self._codes.items()}
+        symbol = self.plan.symbol
+        if symbol is None and set(self.plan.tables) == {OWN}:
+            symbol = self._hidden(stamps, codes)
+            if symbol is not None:
+                rules.append(f"symbols from the column {self.plan.names[symbol]}: it tells equal dates apart")
+        values = {}
+        for place, pieces in self._values.items():
+            values[place] = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+            pieces.clear()
+        tables = {
+            label: {field: values[place] for field, place in self._chosen(fields, values).items()}
+            for label, fields in self.plan.tables.items()
+        }
+        del values
+        refuse_mixed(tables, self.where)
+        self._doubt(tables)
+        found: dict[str, RawBars] = {}
+        for name, raw in self._split(tables, stamps, zones, symbol, codes):
+            plain = name.replace("/", "-") if PAIR.fullmatch(name) else name
+            if plain in found:
+                raise BarsError(f"bars: {self.where} has {name} and another symbol of the name {plain}; rename one")
+            found[plain] = raw
+        refuse_mixed([*found], self.where)
+        return found, self._reading(found, rules, zones)
+
+    def _stamps(self) -> tuple[Stamps, frozenset[str], list[str]]:
+        decided = [column.decided() for column in self._dates]
+        first = max(decided, key=lambda one: bool(one.zones))
+        for one in decided:
+            if one is not first and not np.array_equal(one.stamps, first.stamps):
+                row = int(np.argmax(one.stamps != first.stamps))
+                names = " and ".join(self.plan.names[place] for place in self.plan.dates)
+                raise BarsError(
+                    f"bars: {self.where} has more than one column for 'date': {names} differ in row {row + 1}; keep one"
+                )
+        stamps, rules = first.stamps, [self.plan.rule, first.how, *self.rules]
+        if self._clock is not None:
+            clocks, own = self._clock.decided(), stamps - stamps.astype("M8[D]")
+            name = self.plan.names[self.plan.clock or 0]
+            if own.astype(np.int64).any() and not np.array_equal(own, clocks):
+                raise BarsError(f"bars: {self.where} has dates with times other than those of {name}; keep one")
+            stamps = stamps - own + clocks
+            rules.append(f"dates joined with the times of {name}")
+        zones = first.zones or frozenset({self.plan.zone} - {""})
+        if not zones:
+            refuse_half_days(stamps, self.where)
+        return stamps, zones, rules
+
+    def _chosen(self, fields: Mapping[str, int], values: Mapping[int, FloatArray]) -> dict[str, int]:
+        """Ticks stand for a volume that is missing, or 0 throughout."""
+        chosen = dict(fields)
+        ticks = chosen.pop("ticks", None)
+        if ticks is not None and not ("volume" in chosen and np.nan_to_num(values[chosen["volume"]]).any()):
+            chosen["volume"] = ticks
+        return chosen
+
+    def _hidden(self, stamps: Stamps, codes: Mapping[int, NDArray[np.int32]]) -> int | None:
+        head = pd.DataFrame() if self._head is None else self._head
+        return hidden_symbol(stamps, codes, head, self.plan.names, self.where)
+
+    def _doubt(self, tables: Mapping[str, Mapping[str, FloatArray]]) -> None:
+        if self.plan.format == "LEAN" and self.plan.scale == 1.0 and not (tables[OWN]["close"] % 1.0).any():
+            many = f"prices of LEAN, multiplied by {LEAN_SCALE:,.0f}"
+            raise BarsError(f"bars: {self.where} may hold {many}; leave it in LEAN's zip, or give a header")
+        if not self.plan.doubtful:
+            return
+        if self.plan.wide:
+            refuse_no_closes({label: fields["close"] for label, fields in tables.items()}, self.where)
+            return
+        (fields,) = tables.values()
+        others = (
+            [] if self._head is None else [numbers(self._head[place], "", None, self.decimal) for place in self._head]
+        )
+        rows = slice(None) if not others else slice(len(others[0]))
+        refuse_no_bar(
+            {field: values[rows] for field, values in fields.items()}, others, self.where, known=bool(self.plan.format)
+        )
+
+    def _split(
+        self,
+        tables: dict[str, dict[str, FloatArray]],
+        stamps: Stamps,
+        zones: frozenset[str],
+        symbol: int | None,
+        codes: Mapping[int, NDArray[np.int32]],
+    ) -> Iterator[tuple[str, RawBars]]:
+        for label in list(tables):
+            columns = self._scaled(tables.pop(label))
+            raw = RawBars(stamps, columns, zones, self._unread())
+            if label != OWN or self.plan.wide:  # an empty cell is the only way to say that a symbol has no bar
+                here = ~np.logical_and.reduce([np.isnan(columns[field]) for field in columns if field in PRICES])
+                raw = raw if here.all() else raw.take(here)
+                if not here.any():
+                    raise BarsError(f"bars: {label} has no price at all in {self.where}; remove the column")
+            if symbol is None:
+                yield (self.own if label == OWN else label), _forward(raw)
+                continue
+            names = list(self._seen[symbol])
+            order = np.argsort(codes[symbol], kind="stable")
+            ends = np.searchsorted(codes[symbol][order], np.arange(len(names) + 1))
+            for code, name in enumerate(names):
+                yield name, _forward(raw.take(order[ends[code] : ends[code + 1]]))
+
+    def _scaled(self, columns: dict[str, FloatArray]) -> dict[str, FloatArray]:
+        if self.plan.scale == 1.0 or any((columns[field] % 1.0).any() for field in columns if field in PRICES):
+            return columns
+        return {field: values / self.plan.scale if field in PRICES else values for field, values in columns.items()}
+
+    def _unread(self) -> tuple[str, ...]:
+        """Names of columns with numbers that are not read."""
+        if self._head is None:
+            return ()
+        return tuple(self.plan.names[place] for place in self._head if self._head[place].notna().any())
+
+    def _reading(self, found: Mapping[str, RawBars], rules: Sequence[str], zones: frozenset[str]) -> Reading:
+        names = self.plan.names
+        columns = [
+            f"{field} = {names[p]}" for fields in list(self.plan.tables.values())[:1] for field, p in fields.items()
+        ]
+        dates = [
+            f"date = {names[place]}"
+            for place in (*self.plan.dates, *(() if self.plan.clock is None else (self.plan.clock,)))
+        ]
+        one = next(iter(found.values()))
+        first, last = (_row(one, place) if len(one.stamps) else "" for place in (0, -1))
+        return Reading(
+            self.where,
+            self.plan.format,
+            (*dates, *columns),
+            tuple(rules),
+            tuple(found),
+            first,
+            last,
+            tuple(sorted(zones)),
+        )
+
+
+def _row(raw: RawBars, place: int) -> str:
+    """A bar in a line: its date and what it holds."""
+    day = "no date" if np.isnat(raw.stamps[place]) else say_stamp(raw.stamps[place])
+    return " ".join((day, *(f"{field} {values[place]:.10g}" for field, values in raw.columns.items())))
+
+
+def _forward(raw: RawBars) -> RawBars:
+    """Rows that come newest first, turned round."""
+    steps = np.diff(raw.stamps)
+    zero = np.timedelta64(0, "ns")
+    return (
+        raw.take(np.arange(len(raw.stamps))[::-1])
+        if len(steps) and (steps <= zero).all() and (steps < zero).any()
+        else raw
+    )
