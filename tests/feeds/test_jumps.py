@@ -111,14 +111,14 @@ def test_a_small_ratio_without_shares_to_ask_is_a_warning(ratio: float, volume: 
     seed=st.integers(0, 10_000),
     crash=st.floats(0.12, 0.6),
     rise=st.booleans(),
-    rush=st.floats(2.0, 8.0),
+    rush=st.floats(4.0, 8.0),
     fade=st.floats(1.0, 3.0),
 )
 def test_no_crash_or_rally_is_divided_away(seed: int, crash: float, rise: bool, rush: float, fade: float) -> None:
     """A day of news: more is traded on it than usual, and for a while after it."""
     frame = jumped(market(seed % 50), 1.0 - crash if rise else 1.0 / (1.0 - crash), 1.0, 1.0)
     frame.iloc[AT:, 4] *= 1.0 + (fade - 1.0) * np.exp(-np.arange(N - AT) / 5.0)
-    frame.iloc[AT, 4] *= 4.0 * rush  # money traded, at half the price and more
+    frame.iloc[AT, 4] *= 4.0 * rush  # a halved price leaves 8 times the money: below 3 times it would be a split
     frames = {"KO": frame, "PEP": market(seed % 50 + 1)}
     assert load_bars(frames).sha256 == load_bars(frames, on_bad_data="mend").sha256
 
