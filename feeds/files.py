@@ -21,6 +21,7 @@ from hybrid_bt.feeds.names import symbol_of
 from hybrid_bt.feeds.packed import READERS, frames_of
 from hybrid_bt.feeds.panel import Rows, pick
 from hybrid_bt.feeds.reading import Reading, Told
+from hybrid_bt.feeds.table import without_idle
 from hybrid_bt.feeds.texts import Asked, members, read_text
 
 TABLES = (".csv.gz", ".csv", ".parquet", ".tsv", ".tsv.gz", ".feather")  #: always read
@@ -86,7 +87,7 @@ def _rows_of_files(paths: Iterable[Path], place: Path, asked: Asked, refusing: b
                 if refusing and isinstance(raw, BarsError):
                     raise raw
                 seen.add(symbol)
-                yield symbol, raw
+                yield symbol, raw if isinstance(raw, BarsError) else without_idle(raw)
 
 
 def _tables_of(path: Path, own: str, asked: Asked) -> Iterator[tuple[dict[str, RawBars], Reading]]:
