@@ -24,6 +24,7 @@ from hybrid_bt.feeds.names import symbol_of
 from hybrid_bt.feeds.packed import READERS, frames_of
 from hybrid_bt.feeds.panel import Rows, pick
 from hybrid_bt.feeds.reading import Reading, Told
+from hybrid_bt.feeds.table import without_idle
 from hybrid_bt.feeds.texts import Asked, members, read_text
 
 TABLES = (".csv.gz", ".csv", ".parquet", ".tsv", ".tsv.gz", ".feather")  #: always read
@@ -57,10 +58,11 @@ def rows_of_path(
     if not there:
         raise BarsError(f"bars: {str(path)[:200]} is neither a source nor an existing path{hint}")
     paths = files_of(path)
-    by_symbol = {symbol_of(stem_of(one)): one for one in paths}
-    alone = symbols is not None and path.is_dir() and set(symbols) <= set(by_symbol)
-    if alone:
-        paths = [by_symbol[symbol] for symbol in pick(str(path), by_symbol, symbols)]
+    owners = [symbol_of(stem_of(one)) for one in paths]
+    alone = symbols is not None and path.is_dir() and set(symbols) <= set(owners)
+    if alone:  # pieces of one history may be several files
+        picked = pick(str(path), dict.fromkeys(owners), symbols)
+        paths = [one for symbol in picked for one, own in zip(paths, owners, strict=True) if own == symbol]
     asked = Asked(None if path.is_dir() else symbols, date_format, MOST_ROWS)
     rows = _rows_of_files(paths, path, asked, refusing, Told() if told is None else told)
     if symbols is None or alone:
@@ -88,7 +90,7 @@ def _rows_of_files(paths: Iterable[Path], place: Path, asked: Asked, refusing: b
                     raw = BarsError(f"bars: {symbol} comes from {path.name} and from another file in {place}; keep one")
                 if refusing and isinstance(raw, BarsError):
                     raise raw
-                yield symbol, raw
+                yield symbol, raw if isinstance(raw, BarsError) else without_idle(raw)
 
 
 def _tables_of(path: Path, own: str, asked: Asked) -> Iterator[tuple[dict[str, RawBars], Reading]]:

@@ -23,6 +23,7 @@ from hybrid_bt.feeds.figures import numbers
 from hybrid_bt.feeds.lines import Shown
 from hybrid_bt.feeds.names import refuse_mixed
 from hybrid_bt.feeds.panel import Handling, Query, build_panel, pick
+from hybrid_bt.feeds.table import without_idle
 
 if TYPE_CHECKING:
     from hybrid_bt.feeds.framework import Framework
@@ -53,7 +54,7 @@ def load_objects(source: object, query: Query) -> Bars:
         found = dict(_from_feeds(source))
     if not found:
         raise BarsError(f"bars: nothing to read; {KINDS}")
-    rows = [(symbol, found[symbol]) for symbol in pick("the data", found, query.symbols)]
+    rows = [(symbol, without_idle(found[symbol])) for symbol in pick("the data", found, query.symbols)]
     return build_panel("data", rows, query.handling)
 
 

@@ -240,3 +240,9 @@ def _forward(raw: RawBars) -> RawBars:
         if len(steps) and (steps <= zero).all() and (steps < zero).any()
         else raw
     )
+
+
+def without_idle(raw: RawBars) -> RawBars:
+    """Without an adjusted close that is the close itself: scaling by it would move the last digits."""
+    idle = "adj" in raw.columns and np.array_equal(raw.columns["adj"], raw.columns["close"], equal_nan=True)
+    return raw._replace(columns={f: v for f, v in raw.columns.items() if f != "adj"}) if idle else raw

@@ -38,7 +38,6 @@ class RawBars(NamedTuple):
     columns: Mapping[str, FloatArray]  #: "close"; open, high, low, volume and adj where there are any
     zones: frozenset[str] = frozenset()  #: UTC offsets or names that the dates carried
     unread: tuple[str, ...] = ()  #: columns with numbers whose names mean nothing here
-    apart: str = ""  #: a column that is not read, in which rows of one date differ
 
     def take(self, rows: NDArray[np.intp] | BoolArray) -> RawBars:
         """Those rows alone."""
@@ -115,9 +114,9 @@ def _repeats(raw: RawBars, mode: OnBadData) -> Looked:
         one, other = raw.columns["close"][twin[0] : twin[0] + 2]
         what = f"close {one:g} and {other:g}"
     n, n_days = len(np.unique(raw.stamps[twin[unequal]])), len(raw.stamps) - len(twin)
-    if n and (raw.apart or (n >= MANY_TWINS and n > TWIN_SHARE * n_days)):
-        by = f"which the column {raw.apart!r} tells apart" if raw.apart else f"as {n} of {n_days} dates have"
-        said = f"has several rows with other prices, {by}; give the time of day with the date, or one file a symbol"
+    if n >= MANY_TWINS and n > TWIN_SHARE * n_days:
+        many = f"has several rows with other prices, as {n} of {n_days} dates have"
+        said = f"{many}; give the time of day with the date, or one file a symbol"
         return _without(raw, followed, "told_apart", what, said)
     return _without(raw, followed, "duplicate", what, "appears twice; keep one row per bar")
 

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.commands.data import main as check
+from hybrid_bt.feeds import load_bars
 from hybrid_bt.feeds.files import rows_of_path
 from hybrid_bt.feeds.formats import FORMATS
 from hybrid_bt.feeds.reading import Told
@@ -291,6 +292,11 @@ WRITERS: dict[str, tuple[Writer, bool]] = {
     "Polygon": (polygon, True),
     "quantmod": (quantmod, True),
 }
+#: whose stamps are in UTC, so that their bars are those of another clock
+ZONED = (
+    *("Binance", "Kraken", "TradingView", "Alpaca", "yfinance", "Oanda", "Tiingo", "Dukascopy"),
+    *("CryptoDataDownload", "Polygon"),
+)
 CASES = [(name, intraday) for name, (_, both) in WRITERS.items() for intraday in ((False, True) if both else (False,))]
 
 
@@ -334,6 +340,14 @@ def test_check_tells_how_each_export_is_understood(name: str, intraday: bool, tm
     assert "because" not in plain.output and "because" in explained.output
     document = json.loads(CliRunner().invoke(check, ["check", str(written.path), "--json"]).output)
     assert document["read"][0]["format"] == name and document["read"][0]["rules"]
+
+
+@pytest.mark.parametrize(("name", "intraday"), [case for case in CASES if case[0] not in ZONED])
+def test_export_trades_as_the_plain_table(name: str, intraday: bool, tmp_path: Path) -> None:
+    table = prices(intraday)
+    written = WRITERS[name][0](table, intraday, tmp_path)
+    bars, plain = load_bars(written.path), load_bars({written.symbol: table})
+    assert bars.sha256 == plain.sha256
 
 
 def test_check_takes_every_source_that_run_takes() -> None:
