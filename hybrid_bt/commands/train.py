@@ -87,9 +87,8 @@ def _shipped(flags: Flags) -> None:
     if flags["valid_end"] is not None:
         raise ConfigError("shipped policies are trained to the end and rehearsed, not validated; drop --valid-end")
     _make_folder("--out", folder)
-    lesson = _lesson({**flags, "rehearse_to": flags["rehearse_to"] or REHEARSED_TO, "markets": ()})
-    others = markets_of({**flags, "markets": (flags["markets"] or MARKETS)[1:], "end": flags["train_end"]})
-    lesson = lesson._replace(tell=logbook.hear, markets=(lesson.market, *others))
+    asked = {"rehearse_to": flags["rehearse_to"] or REHEARSED_TO, "markets": flags["markets"] or MARKETS}
+    lesson = _lesson({**flags, **asked})._replace(tell=logbook.hear)
     all_same = True
     with logbook.progress(sys.stderr.isatty()):
         for made, shipped in rebuild(lesson, folder):
