@@ -40,17 +40,18 @@ class TurnoverCosts(Ledger):
     """Turnover and costs of the account.
 
     `get_analysis()`: `traded` (sum of |size| * price), `turnover_per_year` (two-way: 2 is the whole account bought and
-    sold once; NaN over no time), `commissions`, `interest`, `costs`, `costs_bps_of_traded`, `fills`, `rejected`.
+    sold once; without the warm-up; NaN over no time), `commissions`, `interest`, `costs`, `costs_bps_of_traded`,
+    `fills`, `rejected`.
     """
 
     def get_analysis(self) -> dict[str, float]:
         """Sums over the run, account currency."""
         flows, path = self.flows(), self.path(0)
         traded, commissions = float(flows.traded.sum()), float(flows.commissions.sum())
-        interest = float(flows.interest.sum())
+        interest, live = float(flows.interest.sum()), slice(max(self.first_row_at_risk() - 1, 0), None)
         return {
             "traded": traded,
-            "turnover_per_year": turnover_per_year(traded, path.equity, elapsed_years(self.stamps)),
+            "turnover_per_year": turnover_per_year(traded, path.equity[live], elapsed_years(self.stamps[live])),
             "commissions": commissions,
             "interest": interest,
             "costs": commissions + interest,
@@ -63,22 +64,22 @@ class TurnoverCosts(Ledger):
 class Exposure(Ledger):
     """Positions as fractions of equity at each close.
 
-    `get_analysis()`: `gross` and `net` (T,) arrays, `mean_gross`, `max_gross`, `mean_net`, `bars_invested` (fraction of
-    bars with a position). NaN where equity is not positive.
+    `get_analysis()`: `gross` and `net` (T,) arrays; over the bars from the first that could earn something on,
+    `mean_gross`, `max_gross`, `mean_net`, `bars_invested` (fraction with a position). NaN where equity is not positive.
     """
 
     def get_analysis(self) -> dict[str, Any]:
         """Exposures of each bar and their summary."""
         held = self.flows().exposure
         gross, net = exposures(held, self.path(0).equity)
-        some = len(gross) > 0
+        some, live = len(gross) > 0, slice(self.first_row_at_risk(), None)
         return {
             "gross": gross,
             "net": net,
-            "mean_gross": float(gross.mean()) if some else 0.0,
-            "max_gross": float(gross.max()) if some else 0.0,
-            "mean_net": float(net.mean()) if some else 0.0,
-            "bars_invested": float((held != 0.0).any(axis=1).mean()) if some else 0.0,
+            "mean_gross": float(gross[live].mean()) if some else 0.0,
+            "max_gross": float(gross[live].max()) if some else 0.0,
+            "mean_net": float(net[live].mean()) if some else 0.0,
+            "bars_invested": float((held[live] != 0.0).any(axis=1).mean()) if some else 0.0,
         }
 
 
@@ -93,7 +94,8 @@ class PyfolioFrames(NamedTuple):
 class PortfolioReturns(Ledger):
     """Time-weighted returns of the account, net of costs; deposits and withdrawals are no returns.
 
-    `get_analysis()` is `{stamp: return}` of each bar. `series()` goes to quantstats, `frames()` to pyfolio.
+    `get_analysis()` is `{stamp: return}` of each bar. `series()` goes to quantstats, `frames()` to pyfolio: both begin
+    with the first bar that could earn something, or years of warm-up would count as returns of 0.
     Money that comes in on a bar is there from the bar's end, as the broker books it.
     """
 
@@ -112,7 +114,9 @@ class PortfolioReturns(Ledger):
         """Daily returns for quantstats: without time zone, one per day, bars of a day compounded."""
         import pandas as pd
 
-        bars = pd.Series(1.0 + self.simple(), index=pd.DatetimeIndex(self.stamps), name=name)
+        bars = pd.Series(1.0 + self.simple(), index=pd.DatetimeIndex(self.stamps), name=name)[
+            self.first_row_at_risk() :
+        ]
         return bars.groupby(bars.index.normalize()).prod() - 1.0
 
     def frames(self) -> PyfolioFrames:
@@ -122,11 +126,12 @@ class PortfolioReturns(Ledger):
         path, stamps = self.path(0), pd.DatetimeIndex(self.stamps)
         money = pd.DataFrame(self.flows().exposure, index=stamps, columns=list(self.symbols))
         money["cash"] = path.equity - money.sum(axis=1)
-        days = money.groupby(stamps.normalize()).last().tz_localize("UTC")
+        returns = self.series().tz_localize("UTC")
+        days = money.groupby(stamps.normalize()).last().tz_localize("UTC")[returns.index[0] :]
         rows = [(fill.size, fill.price, self.symbols[fill.symbol], fill.commission) for fill in path.fills]
         when = stamps[path.fills.bar].tz_localize("UTC")
         transactions = pd.DataFrame(rows, index=when, columns=["amount", "price", "symbol", "commission"])
-        return PyfolioFrames(self.series().tz_localize("UTC"), days, transactions)
+        return PyfolioFrames(returns, days, transactions)
 
 
 class Drawdown(PortfolioReturns):

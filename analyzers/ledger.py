@@ -219,6 +219,16 @@ class Ledger(bt.Analyzer):
             raise ConfigError(f"Ledger: start {start!r} is not among the {len(self._rows)} bars of the run")
         return row
 
+    def first_row_at_risk(self) -> int:
+        """The first row that could earn something; 0 where nothing was traded.
+
+        It is behind the first decision that was filled later, or has a position from before the run. Rows before it
+        warm up: a rate or a mean that counts them is of years in which nobody traded.
+        """
+        held = next((row for row, sizes in enumerate(self._sizes) if any(sizes)), None)
+        rows = [min(fill.decided + 1, fill.bar) for fill in self._fills] + ([] if held is None else [held])
+        return min(rows, default=0)
+
     def get_analysis(self) -> object:
         """The same as `path()`, as an `AccountPath`."""
         return self.path()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.measure import Bound, Process, Row, at_least, in_process, missing
+from hybrid_bt.errors import how_to_install
 
 __all__ = ["commands"]
 
@@ -55,7 +56,7 @@ def commands(quick: bool) -> list[Row]:
 def _against_obvious(rows: list[Row], repeats: int) -> list[Row]:
     """The same job with SB3, PandasData and quantstats."""
     if importlib.util.find_spec("sb3_contrib") is None:
-        return [missing("run vs the obvious build", "not installed: pip install 'hybrid_bt[train]'")]
+        return [missing("run vs the obvious build", f"not installed: {how_to_install('train')}")]
     ours = next(row.ours for row in rows if row.what == SMALL)
     took = measured(["-m", "benchmarks.obvious_build", "--bars", str(TWO_ASSET_BARS)], repeats)
     note = f"wall {took.wall:.2f} s, peak {took.peak:.0f} MB"

@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.measure import Bound, Row, at_least, medians, missing, spend
 from hybrid_bt.config import load_config
 from hybrid_bt.equations import kalman
+from hybrid_bt.errors import how_to_install
 
 __all__ = ["kalman_step", "policies"]
 
@@ -22,7 +23,7 @@ KALMAN_EQUAL = 1e-9
 def policies(quick: bool) -> list[Row]:
     """SAC for one asset and the gate; then the shipped ensembles for a whole bar of us20."""
     if importlib.util.find_spec("sb3_contrib") is None or importlib.util.find_spec("onnx") is None:
-        return [missing("SAC and gate inference", "not installed: pip install 'hybrid_bt[train]'")]
+        return [missing("SAC and gate inference", f"not installed: {how_to_install('train')}")]
     from benchmarks.models import gate_and_frozen, sac_and_frozen
 
     seconds = 0.05 if quick else 0.3

@@ -23,6 +23,7 @@ from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.sizing import OrderRules
+from hybrid_bt.errors import how_to_install
 
 __all__ = ["event_path", "rivals"]
 
@@ -32,7 +33,7 @@ FREE = Costs(spread_bps=0.0, fee_bps=FEE * 1e4, borrow_bps_per_year=0.0)
 
 def _needs_numba(what: str) -> list[Row]:
     if importlib.util.find_spec("numba") is None:
-        return [missing(what, "not installed: pip install 'hybrid_bt[train]' (numba)")]
+        return [missing(what, f"not installed: {how_to_install('train')} (numba)")]
     return []
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.checks import RawBars
-from hybrid_bt.errors import BarsError, ConfigError
+from hybrid_bt.errors import BarsError, ConfigError, how_to_install
 from hybrid_bt.feeds.panel import Query, build_panel, pick
 
 #: set -> first day and last
@@ -80,7 +80,7 @@ def read_set(name: str) -> dict[str, list[float]]:
     try:
         text = (files("universal") / "data" / f"{name}.csv").read_text(encoding="utf-8")
     except (ModuleNotFoundError, FileNotFoundError):
-        raise BarsError(f"bars: {PREFIX}{name} needs universal-portfolios: pip install 'hybrid_bt[markets]'") from None
+        raise BarsError(f"bars: {PREFIX}{name} needs universal-portfolios: {how_to_install('markets')}") from None
     _, *rows = csv.reader(io.StringIO(text))  # a name in tse.csv is U+0085, which `splitlines` would cut at
     return {f"S{column:02d}": list(map(float, cells)) for column, cells in enumerate(zip(*rows, strict=True), 1)}
 
@@ -103,7 +103,7 @@ def online_weights(algorithm: str, closes: NDArray[np.float64]) -> NDArray[np.fl
         import universal.algos
     except ImportError as error:
         raise ConfigError(
-            f"study: {algorithm} is computed by universal-portfolios ({error}): pip install 'hybrid_bt[markets]'"
+            f"study: {algorithm} is computed by universal-portfolios ({error}): {how_to_install('markets')}"
         ) from None
     with np.errstate(divide="ignore", invalid="ignore"):  # a first day on which nothing moved yet
         run = getattr(universal.algos, algorithm)().run(pd.DataFrame(closes), log_progress=False)

@@ -11,7 +11,7 @@ import numpy as np
 from hybrid_bt.bars import MIN_BARS
 from hybrid_bt.bars.findings import Finding, OnBadData
 from hybrid_bt.bars.stamps import Stamps, is_intraday, say_stamp
-from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
+from hybrid_bt.errors import BarsError, ConfigError, did_you_mean, library
 from hybrid_bt.feeds.clock import dates_of, steps_of
 from hybrid_bt.feeds.symbol import SymbolBars
 
@@ -185,10 +185,7 @@ def _sessions(symbol: str, stamps: Stamps, calendar: str) -> Iterator[Finding]:
 
 def exchange(calendar: str, first: np.datetime64, last: np.datetime64) -> ExchangeCalendar:
     """An exchange from `first` to `last`, both included, by the package exchange_calendars: its sessions, its zone."""
-    try:
-        import exchange_calendars
-    except ImportError:
-        raise ConfigError("calendar: needs exchange_calendars; pip install 'hybrid_bt[calendars]'") from None
+    exchange_calendars = library("exchange_calendars", "calendars", "calendar: needs exchange_calendars")
     known = exchange_calendars.get_calendar_names()
     if calendar not in known:
         raise ConfigError(f"calendar: {calendar!r} is no exchange{did_you_mean(calendar, known)}")

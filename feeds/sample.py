@@ -93,7 +93,7 @@ def sample_bytes(file: str) -> bytes:
     sums = {name: digest for digest, name in (line.split() for line in lines)}
     found = hashlib.sha256(content).hexdigest()
     if sums.get(file) != found:
-        raise BarsError(f"bars: sample {file} has sha256 {found}, expected {sums.get(file)}; reinstall hybrid_bt")
+        raise BarsError(f"bars: sample {file} has sha256 {found}, expected {sums.get(file)}; install the checkout anew")
     return content
 
 

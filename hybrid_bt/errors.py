@@ -88,7 +88,12 @@ def library(name: str, extra: str, what: str, kind: type[HybridError] = ConfigEr
     try:
         return import_module(name)
     except ImportError:
-        raise kind(f"{what}: pip install 'hybrid_bt[{extra}]'") from None
+        raise kind(f"{what}: {how_to_install(extra)}") from None
+
+
+def how_to_install(extra: str) -> str:
+    """How an extra is had: from the checkout, for on the package index the name may be anybody's."""
+    return f"pip install '.[{extra}]' in the checkout of hybrid_bt"
 
 
 def first_fault(error: ValidationError, whole: str) -> str:

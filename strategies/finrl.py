@@ -19,7 +19,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.errors import BarsError, ConfigError, PolicyError
+from hybrid_bt.errors import BarsError, ConfigError, PolicyError, how_to_install
 from hybrid_bt.feeds.framework import Framework, bt
 from hybrid_bt.strategies.honesty import first_traded_stamp, refuse_cheating, refuse_unknown
 from hybrid_bt.strategies.orders import Holdings
@@ -172,7 +172,7 @@ class _Indicators:
         self.known, self.bars = dict.fromkeys(names, math.nan), array("d")
         if self.computed and importlib.util.find_spec("stockstats") is None:
             raise ConfigError(
-                "FinRL: indicators need stockstats: pip install 'hybrid_bt[finrl]', or feeds with a line for each"
+                f"FinRL: indicators need stockstats: {how_to_install('finrl')}, or feeds with a line for each"
             )
 
     def keep(self) -> None:

@@ -197,7 +197,7 @@ def measures(bars_per_year: float, years: float) -> dict[str, Measure]:
 
     def ratio(returns: FloatArray, risk: FloatArray) -> FloatArray:
         none = np.full(risk.shape, np.nan)
-        found: FloatArray = scale * np.divide(returns.mean(axis=0), risk, out=none, where=risk > 0.0)
+        found: FloatArray = scale * np.divide(returns.mean(axis=0), risk, out=none, where=risk >= RETURN_RESOLUTION)
         return found
 
     return {

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from hybrid_bt.errors import ConfigError, Hint, HybridError, did_you_mean, os_errors
+from hybrid_bt.errors import ConfigError, Hint, HybridError, did_you_mean, how_to_install, os_errors
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -157,7 +157,7 @@ def check_installed(what: str, extra: str, modules: Iterable[str]) -> None:
     """Name what is missing before anything is computed."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(f"{what} needs {', '.join(missing)}: pip install 'hybrid_bt[{extra}]'")
+        raise ConfigError(f"{what} needs {', '.join(missing)}: {how_to_install(extra)}")
 
 
 def check_trainers(what: str) -> None:

@@ -14,19 +14,22 @@ from hybrid_bt.errors import ConfigError
 
 @command()
 @shared("mode")
-@option("--out", type=FILE, default=Path("hybrid_bt.toml"), help="File to write; `-` prints it.")
+@click.argument("file", type=FILE, required=False)
+@option("--out", type=FILE, help="The same as FILE.  [default: hybrid_bt.toml]")
 @flag("--force", help="Replace a file that exists.")
-def main(mode: str, out: Path, force: bool) -> None:
-    """Write a commented TOML file for `hybrid-bt run --config`.
+def main(mode: str, file: Path | None, out: Path | None, force: bool) -> None:
+    """Write a commented TOML FILE for `hybrid-bt run --config`; `-` prints it.
 
     Keys that you delete from it keep the mode's value.
     """
-    text = commented_toml(mode)
+    if file and out:
+        raise ConfigError(f"init: writes one file, and got {file} and --out {out}; leave one out")
+    out, text = file or out or Path("hybrid_bt.toml"), commented_toml(mode)
     if str(out) == "-":
         click.echo(text, nl=False)
         return
     if out.exists() and not force:
-        raise ConfigError(f"init: {out} exists; name another file with --out, or pass --force to replace it")
+        raise ConfigError(f"init: {out} exists; name another file, or pass --force to replace it")
     write_out(out, text.encode())
     click.echo(f"wrote {out}; use it with: hybrid-bt run --mode {mode} --config {out}")
 

@@ -14,8 +14,9 @@ Sources: Bailey, D. and Lopez de Prado, M. (2012), The Sharpe Ratio Efficient Fr
 Probability of backtest overfitting, by combinatorially symmetric cross-validation (CSCV).
 
 The bars are cut into S blocks. For every choice of S/2 of them, the configuration with the best Sharpe ratio there is
-looked up in the other half: w is its relative rank, logit = log(w / (1 - w)). PBO is the share of choices whose best
-configuration is below the median elsewhere, logit <= 0.
+looked up in the other half. PBO is the share of choices whose best configuration is below the median elsewhere, logit
+of its relative rank < 0; on the median (logit = 0: the middle one of an odd number) it counts as half a choice, or pure
+noise would be over-fitted more often than not.
 
 Source: Bailey, D., Borwein, J., Lopez de Prado, M. and Zhu, Q. (2017), The Probability of Backtest Overfitting, J. of
 Computational Finance 20(4), section 2.
@@ -24,13 +25,13 @@ Computational Finance 20(4), section 2.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_bt.account.metrics import FloatArray, elapsed_years, measures, simple_returns
+from hybrid_bt.account.metrics import RETURN_RESOLUTION, FloatArray, elapsed_years, measures, simple_returns
 from hybrid_bt.account.records import RunRecord
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence import FEWEST_BARS, N_RESAMPLES, Draws, bootstrap, figure
@@ -56,9 +57,9 @@ class Moments(NamedTuple):
 
 
 def moments_of(returns: FloatArray) -> Moments:
-    """Moments of (T,) returns; NaN where they do not vary."""
+    """Moments of (T,) returns; NaN where they do not vary, beyond the rounding of returns, or are fewer than two."""
     deviation = float(returns.std(ddof=1)) if len(returns) > 1 else 0.0
-    if not deviation > 0.0:
+    if not deviation >= RETURN_RESOLUTION:
         return Moments(math.nan, len(returns), math.nan, math.nan)
     scaled = (returns - returns.mean()) / returns.std()
     return Moments(
@@ -67,9 +68,14 @@ def moments_of(returns: FloatArray) -> Moments:
 
 
 def probabilistic_sharpe(moments: Moments, benchmark_sharpe: float = 0.0) -> float:
-    """Probability that the true Sharpe ratio per bar lies above `benchmark_sharpe`; NaN where returns do not vary."""
+    """Probability that the true Sharpe ratio per bar lies above `benchmark_sharpe`; NaN where returns do not vary.
+
+    NaN too where the formula leaves the estimate no deviation, as two values with g3 SR = 2 do.
+    """
     from scipy.stats import norm
 
+    if moments.n_bars < 2 or not moments.spread > 0.0:
+        return math.nan
     return float(norm.cdf((moments.sharpe - benchmark_sharpe) * math.sqrt(moments.n_bars - 1) / moments.spread))
 
 
@@ -106,9 +112,28 @@ def deflated_sharpe(moments: Moments, n_trials: int, trial_sharpe_std: float) ->
     n_trials : int
         Independent trials, this one included.
     trial_sharpe_std : float
-        Standard deviation of the trials' Sharpe ratios, per bar.
+        Standard deviation of the trials' Sharpe ratios, per bar (`spread_of_trials`).
     """
     return probabilistic_sharpe(moments, expected_maximum_sharpe(n_trials, trial_sharpe_std))
+
+
+def spread_of_trials(sharpes: Iterable[float], n_bars: int) -> float:
+    """Standard deviation of the trials' Sharpe ratios, per bar.
+
+    Parameters
+    ----------
+    sharpes : iterable of float
+        Of the trials that are known, per bar; NaN is not known.
+    n_bars : int
+        Returns of a trial, >= 2.
+
+    Returns
+    -------
+    float
+        Where fewer than two are known, that of the estimates of worthless trials, 1 / sqrt(n_bars - 1).
+    """
+    known = [sharpe for sharpe in sharpes if math.isfinite(sharpe)]
+    return float(np.std(known, ddof=1)) if len(known) > 1 else 1.0 / math.sqrt(n_bars - 1)
 
 
 def backtest_overfitting(returns: FloatArray, n_blocks: int = N_BLOCKS) -> float:
@@ -124,13 +149,20 @@ def backtest_overfitting(returns: FloatArray, n_blocks: int = N_BLOCKS) -> float
     Raises
     ------
     ConfigError
-        For fewer than two configurations, an odd number of blocks, or blocks of less than two bars.
+        For fewer than two configurations, an odd number of blocks, blocks of less than two bars, or a return that is
+        not finite.
     """
     n_bars, n_configurations = returns.shape
     if n_configurations < 2:
         raise ConfigError("overfitting: one configuration cannot be over-fitted by choice; give two or more")
     if n_blocks < 2 or n_blocks % 2 or n_bars < 2 * n_blocks:
         raise ConfigError(f"overfitting: {n_blocks} blocks of {n_bars} bars; give an even number, two bars a block")
+    bad = np.argwhere(~np.isfinite(returns))
+    if len(bad):
+        row, column = bad[0]
+        raise ConfigError(
+            f"overfitting: configuration {column} has the return {returns[row, column]} on bar {row}; leave it out"
+        )
     blocks = returns[n_bars % n_blocks :].reshape(n_blocks, -1, n_configurations)
     sums, squares = blocks.sum(axis=1), (blocks**2).sum(axis=1)
     chosen = np.zeros((math.comb(n_blocks, n_blocks // 2), n_blocks))
@@ -143,8 +175,8 @@ def backtest_overfitting(returns: FloatArray, n_blocks: int = N_BLOCKS) -> float
     found = outside[np.arange(len(best)), best]
     below = (outside < found[:, None]).sum(axis=1)
     ties = (outside == found[:, None]).sum(axis=1)
-    rank = (below + (ties + 1) / 2.0) / (n_configurations + 1.0)
-    return float((np.log(rank / (1.0 - rank)) <= 0.0).mean())
+    above = n_configurations - below - ties
+    return float(np.heaviside(above - below, 0.5).mean())
 
 
 def _sharpe_of_sums(sums: FloatArray, squares: FloatArray, n: int) -> FloatArray:
@@ -206,7 +238,5 @@ def _trials(record: RunRecord, others: Collection[object]) -> str:
     if np.isnan(mine.sharpe):
         return counted
     told = [value / record.bars.bars_per_year**0.5 for value in others if isinstance(value, int | float)]
-    known = [mine.sharpe, *told]
-    spread = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
-    worth = deflated_sharpe(mine, n_trials, spread)
+    worth = deflated_sharpe(mine, n_trials, spread_of_trials([mine.sharpe, *told], mine.n_bars))
     return f"{counted}, after which the probability of a ratio above 0 is {worth:.2f}"

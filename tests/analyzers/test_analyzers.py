@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from brain_cases import PAIRS, random_bars
 
+from hybrid_bt.account.metrics import elapsed_years, simple_returns, turnover_per_year
 from hybrid_bt.analyzers import (
     ANALYZERS,
     Drawdown,
@@ -147,9 +148,10 @@ def test_turnover_counts_both_sides_and_costs_are_those_charged() -> None:
     found = ran(TurnoverCosts, Ledger)
     row, path = found.analyzers.TurnoverCosts.get_analysis(), found.analyzers.Ledger.path()
     traded = sum(abs(fill.size) * fill.price for fill in path.fills)
-    years = (BARS.stamps[-1] - BARS.stamps[0]) / np.timedelta64(1, "s") / (365.25 * 86400)
+    first = path.fills.decided.min()
+    years = (BARS.stamps[-1] - BARS.stamps[first]) / np.timedelta64(1, "s") / (365.25 * 86400)
     assert row["traded"] == pytest.approx(traded, rel=1e-12)
-    assert row["turnover_per_year"] == pytest.approx(traded / path.equity.mean() / years, rel=1e-12)
+    assert row["turnover_per_year"] == pytest.approx(traded / path.equity[first:].mean() / years, rel=1e-12)
     assert row["costs_bps_of_traded"] == pytest.approx(3.0, rel=1e-9)  # half of 4 bps, and 1
     assert row["interest"] > 0.0 and row["costs"] == row["commissions"] + row["interest"]
 
@@ -161,7 +163,9 @@ def test_exposure_is_positions_over_equity() -> None:
     wanted = path.size[200] * last / path.equity[200]
     assert analysis["net"][200] == pytest.approx(wanted.sum(), rel=1e-12)
     assert analysis["gross"][200] == pytest.approx(np.abs(wanted).sum(), rel=1e-12)
-    assert analysis["max_gross"] >= analysis["mean_gross"] > 0.0 and 0.5 < analysis["bars_invested"] < 1.0
+    assert analysis["max_gross"] >= analysis["mean_gross"] > 0.0
+    held = (path.size[path.fills.decided.min() + 1 :] != 0.0).any(axis=1)
+    assert analysis["bars_invested"] == pytest.approx(held.mean())
 
 
 def test_deposits_are_neither_returns_nor_drawdowns() -> None:
@@ -188,8 +192,10 @@ def test_frames_hold_every_asset_in_the_form_that_pyfolio_reads() -> None:
     found = ran(PortfolioReturns, Ledger).analyzers
     frames, path = found.PortfolioReturns.frames(), found.Ledger.path()
     assert list(frames.positions.columns) == [*BARS.symbols, "cash"]
-    assert frames.positions.sum(axis=1).to_numpy() == pytest.approx(path.equity, rel=1e-12)
-    assert frames.positions["cash"].to_numpy() == pytest.approx(path.cash, rel=1e-9)
+    live = slice(path.fills.decided.min() + 1, None)
+    assert frames.positions.sum(axis=1).to_numpy() == pytest.approx(path.equity[live], rel=1e-12)
+    assert frames.positions["cash"].to_numpy() == pytest.approx(path.cash[live], rel=1e-9)
+    assert frames.positions.index.equals(frames.returns.index)
     assert len(frames.transactions) == len(path.fills)
     assert set(frames.transactions["symbol"]) == set(BARS.symbols)
     assert str(frames.returns.index.tz) == "UTC" and frames.returns.index.is_unique
@@ -209,6 +215,49 @@ def test_pyfolio_and_quantstats_read_the_frames() -> None:
     assert turnover.sum() > 0.0 and np.isfinite(turnover).all()
     trips = pyfolio.round_trips.extract_round_trips(frames.transactions)
     assert set(trips["symbol"]) == set(BARS.symbols)
+
+
+class Waits(bt.Strategy):
+    """Buys after some bars; at a limit that fills on a later bar, if asked to."""
+
+    params = (("bars", 0), ("limit", False))
+
+    def prenext(self) -> None:
+        self.next()
+
+    def next(self) -> None:
+        feed = self.datas[0]
+        if len(self) == self.p.bars + 1:
+            price = feed.close[0] * 0.99 if self.p.limit else None
+            self.buy(feed, size=100, price=price, exectype=bt.Order.Limit if price else bt.Order.Market)
+
+
+@pytest.mark.parametrize("limit", [False, True])
+@pytest.mark.parametrize("bars", [40, 120, 252])
+def test_what_is_measured_begins_with_the_first_bar_that_could_earn(bars: int, limit: bool) -> None:
+    kinds = PortfolioReturns, TurnoverCosts, Exposure, Ledger
+    found = ran(*kinds, strategy=Waits, bars=bars, limit=limit).analyzers
+    path, frames = found.Ledger.path(bars), found.PortfolioReturns.frames()
+    assert len(path.fills) == 1
+    series = found.PortfolioReturns.series()
+    assert series.to_numpy() == pytest.approx(simple_returns(path.equity), abs=1e-15)
+    assert frames.returns.to_numpy().tolist() == series.to_numpy().tolist()
+    assert len(frames.positions) == len(series) == BARS.n_bars - bars - 1
+    assert found.PortfolioReturns.simple()[: bars + 1].tolist() == [0.0] * (bars + 1)
+    traded = sum(abs(fill.size) * fill.price for fill in path.fills)
+    wanted = turnover_per_year(traded, path.equity, elapsed_years(BARS.stamps[bars:]))
+    assert found.TurnoverCosts.get_analysis()["turnover_per_year"] == pytest.approx(wanted, rel=1e-12)
+    exposed = found.Exposure.get_analysis()
+    assert exposed["mean_gross"] == pytest.approx(exposed["gross"][bars + 1 :].mean(), rel=1e-12)
+    assert exposed["bars_invested"] == pytest.approx(np.mean((path.size != 0.0).any(axis=1)[1:]), rel=1e-12)
+
+
+def test_the_series_of_a_hybrid_is_that_of_its_traded_span() -> None:
+    begins = BARS.stamps[260].astype("M8[us]").item()
+    found = ran(PortfolioReturns, Ledger, strategy=HybridStrategy, pairs=PAIRS, trade_from=begins)
+    path = found.analyzers.Ledger.path(found.first_traded_row)
+    series = found.analyzers.PortfolioReturns.series()
+    assert series.to_numpy() == pytest.approx(simple_returns(path.equity), abs=1e-15) and found.first_traded_row == 260
 
 
 def test_quantstats_reads_the_series() -> None:

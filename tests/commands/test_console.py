@@ -133,6 +133,17 @@ def test_init_writes_a_file_that_run_takes_and_never_replaces_one(tmp_path: Path
     assert [path.name for path in file.parent.iterdir()] == ["mine.toml"]
 
 
+def test_init_takes_its_file_without_a_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert invoke("init", "my.toml").stdout.startswith("wrote my.toml; use it with: hybrid-bt run")
+    assert invoke("init").exit_code == 0
+    written = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert written == dict.fromkeys(("my.toml", "hybrid_bt.toml"), commented_toml("stable"))
+    assert invoke("init", "-").stdout == commented_toml("stable")
+    both = invoke("init", "a.toml", "--out", "b.toml")
+    assert both.exit_code == 2 and "got a.toml and --out b.toml" in both.stderr
+
+
 def test_json_is_the_summary_and_nothing_else(tmp_path: Path):
     answer = CliRunner().invoke(run, [*SHORT, "--out", str(tmp_path / "fig"), "--json"])
     result = json.loads(answer.stdout)

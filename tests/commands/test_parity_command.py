@@ -75,6 +75,8 @@ def test_a_number_that_is_none_is_a_difference(monkeypatch: pytest.MonkeyPatch) 
         (["--data", "us20", "--symbols", "KO,ZZZ"], "no symbol 'ZZZ'"),
         (["--data", "us20", "--pairs", "KO"], "write Y:X"),
         (["--data", "tech6", "--start", "2099-01-01"], "is after the last bar"),
+        (["--data", "tech6", "--start", "9999-12-31"], "is after the last bar"),
+        (["--data", "tech6", "--start", "1500-01-01", "--allow-in-sample"], "start 1500-01-01 leaves 0 bars"),
         (["--data", "us20", "--end", "1996-12-31"], "lie in the policies' training span"),
     ],
 )

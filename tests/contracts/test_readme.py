@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 RUN = (ROOT / "docs" / "run.md").read_text(encoding="utf-8")
 MOST_BYTES = 10_000
+FOLDERS = ("hybrid_bt", "feeds", "strategies", "analyzers", "benchmarks", "docs", "examples")
 
 
 def block(name: str) -> str:
@@ -106,6 +108,24 @@ def test_every_command_that_is_shown_exists_with_its_flags() -> None:
         known = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)} | {"--help"}
         given = {word.split("=")[0] for word in rest if word.startswith("-")}
         assert given <= known, f"{' '.join(words)}: {given - known}"
+
+
+def test_what_is_to_be_installed_comes_from_the_checkout_and_exists() -> None:
+    """The project's name is not on the package index: whoever takes it would be installed."""
+    texts = {
+        path: path.read_text(encoding="utf-8")
+        for kind in ("md", "py", "html", "toml", "yml", "ipynb")
+        for path in ROOT.rglob(f"*.{kind}")
+        if path.relative_to(ROOT).parts[0] in (*FOLDERS, path.name)
+    }
+    by_name = re.compile(r"install (?:-\S+ )*['\"]?hybrid[-_]bt\b|hybrid[-_]bt\[")
+    assert {str(path): found[0] for path, text in texts.items() if (found := by_name.search(text))} == {}
+    extras = set(tomllib.loads(texts[ROOT / "pyproject.toml"])["project"]["optional-dependencies"])
+    named = re.compile(r"['\"]\.\[([a-z,]+)\]|how_to_install\(['\"](\w+)|library\([^)]*?, \"(\w+)\"")
+    asked = {
+        one for text in texts.values() for found in named.findall(text) for words in found for one in words.split(",")
+    }
+    assert {"train", "study", "markets", "news"} <= asked - {""} <= extras
 
 
 def test_every_linked_file_exists() -> None:

@@ -24,6 +24,7 @@ from hybrid_bt.evidence.ratios import (
     minimum_track_record,
     moments_of,
     probabilistic_sharpe,
+    spread_of_trials,
 )
 
 YEARS, PER_YEAR = 4.0, 250.0
@@ -68,6 +69,31 @@ def test_moments_are_those_of_scipy():
     assert moments.skewness == pytest.approx(skew(series)) and moments.kurtosis == pytest.approx(kurtosis(series) + 3)
     assert deflated_sharpe(moments, 10, 0.02) == probabilistic_sharpe(moments, expected_maximum_sharpe(10, 0.02))
     assert deflated_sharpe(moments, 1, 0.02) == probabilistic_sharpe(moments)
+
+
+def test_an_unknown_spread_of_trials_is_that_of_worthless_ones():
+    """1 / sqrt(n - 1), as many simulated trials without an edge show it; what is known goes before it."""
+    worthless = noise(500, 4000) - 0.0003
+    assert spread_of_trials([], 500) == pytest.approx(np.std(worthless.mean(axis=0) / worthless.std(axis=0)), rel=0.03)
+    assert spread_of_trials([0.03, math.nan], 500) == spread_of_trials([], 500) == 1.0 / math.sqrt(499)
+    assert spread_of_trials([0.01, math.nan, 0.03], 500) == pytest.approx(math.sqrt(2.0) * 0.01)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 9, 1000])
+@pytest.mark.parametrize("value", [0.0, 0.001, 0.1, -0.3])
+def test_returns_that_do_not_vary_have_no_ratio_and_no_probability(n: int, value: float):
+    moments = moments_of(np.full(n, value))
+    assert math.isnan(moments.sharpe) and math.isnan(probabilistic_sharpe(moments))
+    assert math.isnan(deflated_sharpe(moments, 10, 0.02))
+    if n > 1:
+        sharpe = metrics.measures(PER_YEAR, YEARS)["sharpe"]
+        assert np.isnan(sharpe(np.full((n, 1), value)))
+
+
+def test_an_estimate_without_a_deviation_has_no_probability():
+    two_valued = Moments(2.0, 10, 1.0, 2.0)  # kurtosis = skewness^2 + 1, skewness * ratio = 2
+    assert two_valued.spread == 0.0 and math.isnan(probabilistic_sharpe(two_valued))
+    assert math.isnan(probabilistic_sharpe(Moments(0.1, 0))) and math.isnan(probabilistic_sharpe(Moments(0.1, 1)))
 
 
 def test_the_track_record_is_long_enough_where_the_probability_says_so():
@@ -145,11 +171,25 @@ def test_a_rule_that_reverses_is_overfitted_for_sure():
     assert backtest_overfitting(returns, 8) > 0.9
 
 
+@pytest.mark.parametrize("n_configurations", range(2, 8))
+def test_noise_is_over_fitted_in_half_of_the_choices_whatever_the_number_of_configurations(n_configurations: int):
+    rng = np.random.default_rng(n_configurations)
+    found = [backtest_overfitting(rng.normal(0, 0.01, (400, n_configurations)), 8) for _ in range(150)]
+    assert np.mean(found) == pytest.approx(0.5, abs=0.06)
+    alike = np.repeat(rng.normal(0, 0.01, (400, 1)), n_configurations, axis=1)
+    assert backtest_overfitting(alike, 8) == 0.5
+
+
 def test_overfitting_needs_two_configurations_and_even_blocks():
     with pytest.raises(ConfigError, match="two or more"):
         backtest_overfitting(noise(100, 1))
     with pytest.raises(ConfigError, match="even"):
         backtest_overfitting(noise(100, 2), 7)
+    for value in (math.nan, math.inf):
+        holed = noise(100, 3)
+        holed[40, 2] = value
+        with pytest.raises(ConfigError, match=f"configuration 2 has the return {value} on bar 40"):
+            backtest_overfitting(holed)
 
 
 def test_the_interquartile_mean_and_its_interval():
@@ -210,6 +250,8 @@ def test_the_claim_gets_smaller_with_every_trial():
     known = [-1.0, 0.0, 1.0]
     worth = [float(claim(record, [*known, *[None] * n], n_resamples=2)[-4:]) for n in (0, 4, 40, 400)]
     assert worth == sorted(worth, reverse=True) and worth[0] > worth[-1]
+    unknown = [float(claim(record, [None] * n, n_resamples=2)[-4:]) for n in (0, 1, 4, 100)]
+    assert unknown == sorted(unknown, reverse=True) and unknown[0] - unknown[-1] > 0.3
     assert "1 trial on this data" in claim(record, n_resamples=2)
     assert "4 trials" in claim(record, known, n_resamples=2)
 
@@ -217,7 +259,7 @@ def test_the_claim_gets_smaller_with_every_trial():
 def test_without_arch_the_claim_has_no_interval_and_says_why(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "arch.bootstrap", None)
     said = claim(record_of(noise(100, 1)[:, 0], noise(100, 1)[:, 0]))
-    assert "without an interval" in said and "hybrid_bt[study]" in said and "\n" not in said
+    assert "without an interval" in said and ".[study]" in said and "\n" not in said
 
 
 def test_an_account_that_did_not_move_claims_nothing():

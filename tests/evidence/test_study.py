@@ -30,6 +30,7 @@ from hybrid_bt.config.task import prepare
 from hybrid_bt.errors import BarsError, ConfigError, PolicyError
 from hybrid_bt.evidence.study import Plan, _crossing
 from hybrid_bt.evidence.study.jobs import BAR_BY_BAR, ENSEMBLE, Lessons, VoiceJob, opinions_of, run_job, split
+from hybrid_bt.evidence.study.page import said_of_costs
 from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, Runner, joined, trade_jobs
 from hybrid_bt.evidence.trials import append_trial, configuration_key, others_tried, read_trials
 from hybrid_bt.feeds import load_bars
@@ -207,6 +208,14 @@ def test_break_even_lies_between_levels():
     assert _crossing(1.0 + levels) == float("inf")
 
 
+@pytest.mark.parametrize("name", ["hybrid", "sac", "kalman", "momentum"])
+def test_what_pays_at_all_costs_is_said_to_pay(name: str):
+    what = "worth nothing" if name == "kalman" else "grows no faster than vol-target"
+    assert what not in said_of_costs(name, float("inf")) and "at all of the costs tried" in said_of_costs(name, np.inf)
+    assert said_of_costs(name, 0.0).endswith(f"{what} from no costs on.")
+    assert said_of_costs(name, 10.64).endswith(f"{what} from 10.6 bps a side on.")
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -227,7 +236,7 @@ def test_a_missing_library_is_named_first(tmp_path: Path, monkeypatch: pytest.Mo
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "arch" else there(name))
     answer = CliRunner().invoke(main, [*SHORT, "--out", str(tmp_path / "study")])
-    assert answer.exit_code == 2 and "needs arch: pip install 'hybrid_bt[study]'" in answer.stderr
+    assert answer.exit_code == 2 and "needs arch: pip install '.[study]'" in answer.stderr
     assert not (tmp_path / "study").exists()
 
 

@@ -76,7 +76,7 @@ def test_damaged_sample_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     (folder / "a.csv.gz").write_bytes(gzip.compress(GOOD.encode()))
     (folder / "SHA256SUMS").write_text("0" * 64 + "  a.csv.gz\n")
     monkeypatch.setattr(sample_source, "files", lambda package: tmp_path)
-    with pytest.raises(BarsError, match=r"a\.csv\.gz has sha256 .*, expected 0000.*reinstall"):
+    with pytest.raises(BarsError, match=r"a\.csv\.gz has sha256 .*, expected 0000.*install the checkout anew"):
         sample_source.sample_bytes("a.csv.gz")
 
 

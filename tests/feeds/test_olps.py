@@ -64,9 +64,9 @@ def test_a_column_with_an_impossible_move_is_left_out_by_name(package: Path) -> 
 @pytest.mark.parametrize("name", DAYS)
 def test_without_the_package_the_extra_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "universal", None)
-    with pytest.raises(BarsError, match=rf"olps:{name} needs universal-portfolios: pip install 'hybrid_bt\[markets\]'"):
+    with pytest.raises(BarsError, match=rf"olps:{name} needs universal-portfolios: pip install '\.\[markets\]'"):
         load_bars(PREFIX + name)
-    with pytest.raises(ConfigError, match=r"pip install 'hybrid_bt\[markets\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[markets\]'"):
         online_weights("CRP", np.ones((3, 2)))
 
 

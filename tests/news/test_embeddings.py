@@ -42,7 +42,7 @@ def rows(texts: tuple[str, ...] = TEXTS) -> list[tuple[str, str, str]]:
 
 def test_missing_extra_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embeddings.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'hybrid_bt\[embeddings\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[embeddings\]'"):
         Desk(DocumentStore(), Answers(LexiconScorer()), CONFIG._replace(retrieval="embeddings"), ("KO",))
 
 

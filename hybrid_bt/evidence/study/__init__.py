@@ -192,8 +192,10 @@ def _ratios(
     returns: dict[str, FloatArray], learned: Sequence[str], bars_per_year: float, n_trials: int
 ) -> dict[str, dict[str, float]]:
     """Probabilistic and deflated Sharpe ratio, and the record that would be needed, years."""
-    moving = {name: ratio.moments_of(series) for name, series in returns.items() if series.std() > 0.0}
-    spread = float(np.std([moving[name].sharpe for name in learned if name in moving], ddof=1))
+    moving = {name: ratio.moments_of(series) for name, series in returns.items()}
+    moving = {name: moments for name, moments in moving.items() if np.isfinite(moments.sharpe)}
+    n_returns = len(next(iter(returns.values())))
+    spread = ratio.spread_of_trials((moving[name].sharpe for name in learned if name in moving), n_returns)
     return {
         name: {
             "psr": ratio.probabilistic_sharpe(moments),

@@ -66,10 +66,7 @@ def verdicts(found: Findings) -> list[str]:
         for what, account, other in QUESTIONS
         if {account, other} <= set(found.equity)
     ]
-    for name, bps in found.break_even.items():
-        what = "is worth nothing" if name == "kalman" else "grows no faster than vol-target"
-        at = {0.0: "from no costs on", math.inf: "at none of the costs tried"}.get(bps, f"from {bps:.1f} bps a side on")
-        said.append(f"{name} {what} {at}.")
+    said += [said_of_costs(name, bps) for name, bps in found.break_even.items()]
     late = found.draws.difference("sharpe", "one bar late", "hybrid")
     said.append(f"Every decision one bar late changes the Sharpe ratio by {late.text(plus=True)}.")
     if found.overfitting is not None:
@@ -79,6 +76,16 @@ def verdicts(found: Findings) -> list[str]:
         )
     failed = "; ".join(f"{cell}: {why}" for cell, why in found.failures.items())
     return [f"{len(found.failures)} CELLS FAILED: {failed}", *said] if failed else said
+
+
+def said_of_costs(name: str, bps: float) -> str:
+    """From which costs a side on an account no longer pays; it is infinite where it pays at all that were tried."""
+    pays, fails = "grows faster than vol-target", "grows no faster than vol-target"
+    if name == "kalman":
+        pays, fails = "is worth something", "is worth nothing"
+    if math.isinf(bps):
+        return f"{name} {pays} at all of the costs tried, up to {COST_LEVELS_BPS[-1]:g} bps a side."
+    return f"{name} {fails} from {f'{bps:.1f} bps a side' if bps else 'no costs'} on."
 
 
 def _answer(what: str, difference: Interval) -> str:
