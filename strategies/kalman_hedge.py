@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any, TypeVar
 
+from hybrid_bt.brain.journal import said
+from hybrid_bt.brain.legs.base import check_closes
 from hybrid_bt.config import load_config
-from hybrid_bt.equations import kalman
 from hybrid_bt.equations.kalman import KalmanParams
-from hybrid_bt.equations.pair import SpreadParams, initial_spread, rates_of, spread_step
+from hybrid_bt.equations.pair import SpreadParams, first_pair, pair_bar, pair_view, rates_of
 from hybrid_bt.equations.parameters import validated
-from hybrid_bt.feeds.framework import bt
+from hybrid_bt.feeds.framework import Framework, bt
 
 Params = TypeVar("Params", KalmanParams, SpreadParams)
 
@@ -27,7 +28,13 @@ class KalmanHedge(bt.Indicator):
         its scale has seen `warmup_bars`).
 
     Parameters are those of the modes; None takes the stable mode's number. The two data must tick together: the
-    indicator pairs values by index, as all Backtrader indicators do.
+    indicator pairs values by index, as all Backtrader indicators do. A bar on which either has no close (NaN) is a
+    prediction without an update: all lines stay where they were, NaN before the first bar on which both have one.
+
+    Raises
+    ------
+    BarsError
+        At a close that is neither NaN nor positive and finite; feed, bar and value are named.
 
     Examples
     --------
@@ -53,20 +60,24 @@ class KalmanHedge(bt.Indicator):
         return validated(type(usual), known, "KalmanHedge")
 
     def nextstart(self) -> None:
-        self._state = kalman.initial_state(self._params)
-        self._spread = initial_spread()
-        self._last: tuple[float, float] | None = None
+        self._pair = first_pair(0, 1, self._params)
         self.next()
 
     def next(self) -> None:
-        y, x = math.log(self.data0.close[0]), math.log(self.data1.close[0])
-        last_y, last_x = self._last or (y, x)
-        self._state = kalman.follow(self._state, y - last_y, x - last_x, self._params)
-        if self._last:
-            self._spread = spread_step(self._spread, self._state.innovation, self._rates)
-        self._last = y, x
+        y, x = _log_close(self.data0), _log_close(self.data1)
+        self._pair = pair_bar(self._pair, y, x, self._params, self._rates)
+        seen = pair_view(self._pair)
         lines: Any = self.lines
-        lines.alpha[0] = kalman.intercept(self._state, y, x)
-        lines.beta[0] = self._state.beta
-        lines.spread[0] = self._spread.spread
-        lines.zscore[0] = self._spread.zscore
+        lines.alpha[0] = seen.alpha
+        lines.beta[0] = seen.beta
+        lines.spread[0] = seen.spread
+        lines.zscore[0] = seen.zscore
+
+
+def _log_close(feed: Framework) -> float:
+    """Of the feed's last bar, NaN where it has no close."""
+    close = float(feed.close[0])
+    if 0.0 < close < math.inf:
+        return math.log(close)
+    check_closes([close], [feed._name or f"data{feed._id - 1}"], f" on {said(feed.datetime[0])}")
+    return math.nan

@@ -17,9 +17,9 @@ import numpy as np
 
 from hybrid_bt.brain.foresight import BarsAhead, Decider
 from hybrid_bt.brain.hybrid import Hybrid
-from hybrid_bt.brain.journal import Entry, Journal, compare, moment_of
+from hybrid_bt.brain.journal import Entry, Journal, compare, moment_of, said
 from hybrid_bt.brain.laid import FloatArray
-from hybrid_bt.brain.legs.base import Decision
+from hybrid_bt.brain.legs.base import Decision, check_closes
 from hybrid_bt.brain.legs.kalman import IdlePairs
 from hybrid_bt.brain.records import Recorder
 from hybrid_bt.brain.settling import AccountGuard, Books
@@ -27,6 +27,7 @@ from hybrid_bt.equations.advice import Advice
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.equations.guard_limits import GuardFacts, GuardParams
 from hybrid_bt.equations.waiting import withheld
+from hybrid_bt.errors import BarsError
 
 Look = Callable[[bool], GuardFacts | None]  #: at the account, told whether a part failed
 
@@ -84,7 +85,7 @@ class Session:
     ) -> None:
         self._setup, self.pairs, self.journal = setup, setup.pairs, journal
         self._compiled = False if setup.find_pairs else compiled
-        self._bars_ahead, self._records = bars_ahead, record
+        self.n_bars, self._bars_ahead, self._records = 0, bars_ahead, record
         self._history = np.empty((0, len(setup.symbols))) if history is None else history
         self.guard = AccountGuard(setup.guard, setup.band, setup.moment)
         self.decider = Decider(partial(setup.make, self.pairs))
@@ -92,7 +93,6 @@ class Session:
         self.decision: Decision | None = None
         self.together: Sequence[int] = ()  #: (N,) symbols of a label were one decision on the last bar; empty: nobody
         self.idle = IdlePairs()  #: pairs that have not opened on the bars traded so far
-        self.n_bars = 0
         self.first_traded_row: int | None = None
         self._last: Sequence[float] = [0.0] * len(setup.symbols)  # targets of the last traded bar, for what is advised
         self._early: list[float] | None = [] if setup.rate else None  # stamps before trading
@@ -216,7 +216,11 @@ class Session:
             if opinion is not None:
                 return self.decider.current.settle(opinion, advice, self._last)
             self.decider.go_bar_by_bar()
-        return self.decider.current.decide(closes, advice, self._last)
+        try:
+            return self.decider.current.decide(closes, advice, self._last)
+        except BarsError:
+            check_closes(closes, self._setup.symbols, f" on {said(stamp)}")  # the brain does not know which bar it is
+            raise
 
     def _prepare(self, stamp: float, closes: Sequence[float]) -> None:
         """What is settled by the bars before trading, on the first one traded: pairs, and bars per year."""

@@ -26,7 +26,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from hybrid_bt.files.texts import plain
 from hybrid_bt.train.bandits import GroupVecEnv, RegimeVecEnv
 from hybrid_bt.train.ground import Ground, RegimeGround
-from hybrid_bt.train.spec import GateSpec, SacSpec
+from hybrid_bt.train.spec import GateSpec, SacSpec, check_sac_steps
 from hybrid_bt.train.validation import Model
 
 COUNTERS = ("num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining")
@@ -44,7 +44,13 @@ def new_sac(
     ----------
     steps : int
         Environment steps in all, over all groups and their symbols.
+
+    Raises
+    ------
+    ConfigError
+        If these are over before learning begins.
     """
+    check_sac_steps(steps, spec)
     env = GroupVecEnv(grounds, spec)
     batches = env.num_envs * spec.replays / spec.batch_size  # that a step of all lanes is worth
     return SAC(

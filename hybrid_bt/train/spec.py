@@ -9,6 +9,8 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Ge, Gt
 
+from hybrid_bt.errors import ConfigError
+
 
 class SacSpec(NamedTuple):
     """Training of the SAC leg (`hybrid_bt.train.ground`)."""
@@ -24,6 +26,20 @@ class SacSpec(NamedTuple):
     n_groups: Annotated[int, Ge(1), "learned from side by side"] = 16
     n_symbols: Annotated[int, Ge(2), "of a group"] = 16
     window_bars: Annotated[int, Ge(2), "that a group is kept for"] = 126
+
+
+def check_sac_steps(steps: int, spec: SacSpec) -> None:
+    """Refuse a training of SAC that would be over before it learns; PPO learns behind any rollout, the first included.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if steps <= spec.learning_starts:
+        raise ConfigError(
+            f"--sac-steps {steps}: the first {spec.learning_starts} steps are random actions that nothing is learned "
+            f"from, so the network would be frozen untrained; give {spec.learning_starts + 1} or more"
+        )
 
 
 class GateSpec(NamedTuple):

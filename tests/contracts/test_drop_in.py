@@ -189,8 +189,8 @@ def test_live_feed_that_stays_away_is_waited_for_once() -> None:
     ("column", "value", "message"),
     [
         ("open", np.nan, "equity is not a number on 2011-10-30 .*; BB gave a price that is not one"),
-        ("close", 0.0, "the close of BB is 0.0; a close must be positive and finite"),
-        ("close", np.inf, "the close of BB is inf; a close must be positive and finite"),
+        ("close", 0.0, "the close of BB is 0.0 on 2011-10-30; a close must be positive and finite"),
+        ("close", np.inf, "the close of BB is inf on 2011-10-30; a close must be positive and finite"),
     ],
 )
 def test_price_that_is_none_is_named(column: str, value: float, message: str) -> None:

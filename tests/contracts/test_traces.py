@@ -24,7 +24,7 @@ from hybrid_bt.equations.features import OBSERVATIONS
 ROOT = Path(hybrid_bt.__file__).parent
 BARS = ["--data", "us20", "--symbols", "KO,PEP,CVX,XOM"]
 SPAN = [*BARS, "--end", "2011-03-01"]
-LESSON = ["--symbols", "KO,PEP", "--train-start", "2008-01-01", "--train-end", "2009-06-30", "--sac-steps", "150"]
+LESSON = ["--symbols", "KO,PEP", "--train-start", "2008-01-01", "--train-end", "2009-06-30", "--sac-steps", "5001"]
 STATED = ["--kind", "sac", "--observation", ",".join(OBSERVATIONS["sac"][:3]), "--symbols", "KO"]
 STATED += ["--train-start", "2008-01-01", "--train-end", "2009-06-30"]
 

@@ -10,6 +10,7 @@ from typing import Any
 import backtrader as bt
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from brain_cases import PAIRS, SYMBOLS, random_bars
 from strategy_cases import MODES, assert_same_decisions, pandas_feeds
@@ -320,6 +321,48 @@ def hedged(params: Any, spread_params: Any) -> list[tuple[float, ...]]:
         spread = spread_step(spread, state.innovation, rates_of(spread_params)) if t else spread
         found.append((intercept(state, logs[0][t], logs[1][t]), state.beta, spread.spread, spread.zscore))
     return found
+
+
+@pytest.mark.parametrize("modes", [*MODES[:8], {"runonce": False}], ids=str)
+def test_bars_of_the_indicator_without_a_close_are_predictions_without_an_update(modes: dict[str, Any]) -> None:
+    # regression: one NaN made all lines NaN for ever
+    close = BARS.close.copy()
+    close[[0, 100, 101, 200], [0, 0, 1, 1]] = close[300, :2] = math.nan
+    bars = Bars.checked("holed", BARS.symbols, BARS.stamps, close)
+    seen = hedging(close, **modes)
+    pairs = recorded(bars).pairs()
+    assert np.array_equal(
+        seen, np.stack([pairs.alpha, pairs.beta, pairs.spread, pairs.zscore])[..., 0].T, equal_nan=True
+    )
+    assert np.isnan(seen[0]).all() and np.isfinite(seen[1:]).all()
+    for t in (100, 101, 200, 300):
+        assert np.array_equal(seen[t], seen[t - 1])
+
+
+@pytest.mark.parametrize("name", ["BB", ""])
+@pytest.mark.parametrize("value", [0.0, -1.5, math.inf])
+def test_price_that_the_indicator_cannot_take_is_named(value: float, name: str) -> None:
+    close = BARS.close.copy()
+    close[30, 1] = value
+    with pytest.raises(BarsError, match=f"the close of {name or 'data1'} is {value} on 2011-02-02; a close must be"):
+        hedging(close, names=("AA", name))
+
+
+def hedging(close: Any, names: tuple[str, str] = ("AA", "BB"), **modes: Any) -> Any:
+    """Lines of the indicator, (T, 4), over frames with these closes."""
+    seen: list[tuple[float, ...]] = []
+
+    class Reading(Hedging):
+        def next(self) -> None:
+            seen.append(tuple(line[0] for line in self.hedge.lines))
+
+    cerebro = bt.Cerebro(stdstats=False, **modes)
+    for i, name in enumerate(names):
+        frame = pd.DataFrame({"close": close[:, i]}, index=pd.DatetimeIndex(BARS.stamps))
+        cerebro.adddata(bt.feeds.PandasData(dataname=frame, name=name))
+    cerebro.addstrategy(Reading)
+    cerebro.run()
+    return np.array(seen)
 
 
 def test_indicator_takes_parameters() -> None:

@@ -82,7 +82,7 @@ def test_the_same_gate_is_learned_whatever_comes_after_the_span(bars: Bars, tmp_
 
 def test_the_command_freezes_a_loadable_file(tmp_path: Path) -> None:
     out = tmp_path / "sac.onnx"
-    flags = ("--symbols", "KO,PEP", "--train-start", "1996-01-02", "--train-end", "1996-12-31", "--sac-steps", "64")
+    flags = ("--symbols", "KO,PEP", "--train-start", "1996-01-02", "--train-end", "1996-12-31", "--sac-steps", "5001")
     result = CliRunner().invoke(main, ["sac", *flags, "--seeds", "0", "--out", str(out)])
     assert result.exit_code == 0, result.output
     assert FrozenPolicy.load(out).manifest.train_end == date(1996, 12, 31)

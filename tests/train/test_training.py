@@ -27,6 +27,7 @@ from small_specs import GATE, SAC
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.records import record
+from hybrid_bt.commands.study import main as study
 from hybrid_bt.commands.train import main
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import Policies, build
@@ -34,6 +35,7 @@ from hybrid_bt.equations.bundles import bundles_of, layout_of
 from hybrid_bt.errors import ConfigError, HybridError
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.train.members import Event, Member, Practice, Trained, train_member
+from hybrid_bt.train.models import NEW_MODEL
 from hybrid_bt.train.pipeline import Lesson, grounds_of, learn
 from hybrid_bt.train.validation import GateValidation, SacValidation, reversal_legs, rows_after
 from hybrid_bt.train.watch import MAGIC, read_checkpoint
@@ -252,7 +254,7 @@ def test_the_gate_is_watched_as_well(bars: Bars, tmp_path: Path) -> None:
 
 
 def test_jobs_give_the_files_of_one_by_one(tmp_path: Path) -> None:
-    flags = [*SPAN, "--sac-steps", "256", "--valid-end", "1997-06-30", "--valid-every", "128", "--seeds", "0,1"]
+    flags = [*SPAN, "--sac-steps", "5120", "--valid-end", "1997-06-30", "--valid-every", "2560", "--seeds", "0,1"]
     for name, more in (("one", []), ("two", ["--jobs", "2"])):
         result = CliRunner().invoke(main, ["sac", *flags, *more, "--out", str(tmp_path / f"{name}.onnx")])
         assert result.exit_code == 0, result.output
@@ -260,7 +262,7 @@ def test_jobs_give_the_files_of_one_by_one(tmp_path: Path) -> None:
     texts = [(tmp_path / f"{name}.validation.csv").read_text() for name in ("one", "two")]
     assert texts[0] == texts[1]
     rows = list(csv.DictReader(texts[0].splitlines()))
-    assert [(row["seed"], row["step"]) for row in rows] == [("0", "128"), ("0", "256"), ("1", "128"), ("1", "256")]
+    assert [(row["seed"], row["step"]) for row in rows] == [("0", "2560"), ("0", "5120"), ("1", "2560"), ("1", "5120")]
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".csv", ".onnx", ".onnx"]
 
 
@@ -306,6 +308,49 @@ def test_misuse_ends_with_status_2_and_no_file(flags: tuple[str, ...], words: st
     assert result.exit_code == 2, result.output
     assert words in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("replays", [0.25, 8.0, 64.0])
+@pytest.mark.parametrize("starts", [0, 1, 31, 32, 33])
+@pytest.mark.parametrize("kind", NEW_MODEL)
+def test_the_fewest_steps_that_a_trainer_takes_move_its_weights(
+    kind: str, starts: int, replays: float, bars: Bars
+) -> None:
+    # regression: 500 steps of a SAC whose learning starts at 5,000 froze the network that it began with
+    spec = SAC._replace(learning_starts=starts, replays=replays) if kind == "sac" else GATE
+    member = members(bars, Practice())[kind]._replace(spec=spec, steps=starts + 1 if kind == "sac" else 1)
+    fresh = NEW_MODEL[kind](member.grounds, spec, steps=member.steps, seed=member.seed)
+    learned = train_member(member._replace(validation=None), silent)
+    before = weights(Trained(fresh, []))
+    assert len(before) > 4 and not all(map(np.array_equal, before, weights(learned)))
+
+
+@pytest.mark.parametrize("more", [{"seeds": (3, 4), "practice": Practice(jobs=2)}, {"rehearse_to": date(1996, 6, 28)}])
+def test_steps_that_are_over_before_learning_begins_are_refused(
+    more: dict[str, Any], bars: Bars, tmp_path: Path
+) -> None:
+    given = lesson(bars, sac_steps=32)._replace(**more)
+    with pytest.raises(ConfigError, match=r"--sac-steps 32: .* frozen untrained; give 33 or more"):
+        learn("sac", given, tmp_path / "sac.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        (main, ["sac"]),
+        (main, ["controls"]),
+        (main, ["shipped", "--markets", "us20"]),
+        (study, ["--symbols", "KO,PEP", "--retrain", "--no-ledger"]),
+    ],
+)
+def test_every_command_that_trains_refuses_them_with_the_number_needed(
+    command: Any, flags: list[str], tmp_path: Path
+) -> None:
+    result = CliRunner().invoke(command, [*flags, "--sac-steps", "5000", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2, result.output
+    assert "--sac-steps 5000: " in result.stderr and "give 5001 or more" in result.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(

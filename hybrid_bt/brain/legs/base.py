@@ -115,9 +115,9 @@ class Decision(NamedTuple):
         return self.opinion.failures
 
 
-def check_closes(closes: Sequence[float], names: Sequence[str] = ()) -> None:
-    """Refuse a close that is neither NaN nor positive and finite."""
+def check_closes(closes: Sequence[float], names: Sequence[str] = (), when: str = "") -> None:
+    """Refuse a close that is neither NaN nor positive and finite; `when` says on which bar, " on 2011-10-30"."""
     for column, close in enumerate(closes):
         if not math.isnan(close) and not 0.0 < close < math.inf:
             name = names[column] if names else f"symbol number {column}"
-            raise BarsError(f"bars: the close of {name} is {close!r}; a close must be positive and finite")
+            raise BarsError(f"bars: the close of {name} is {close!r}{when}; a close must be positive and finite")
