@@ -83,7 +83,7 @@ def by_end(symbol: str, raw: RawBars, stamped_by: StampedBy | None, had_zone: bo
     begin = stamped_by == "begin" or rule == "begins"
     ends = stamps + step if begin else stamps
     dates = (ends - NANOSECOND).astype("M8[D]").astype("M8[ns]") if begin else dates_of(stamps)
-    if step >= DAY and (begin or had_zone) and (np.diff(dates) > 0).all():
+    if step >= DAY and (begin or had_zone) and (dates[1:] > dates[:-1]).all():
         ends = dates
     return raw._replace(stamps=ends), found
 

@@ -100,7 +100,7 @@ def refuse_no_bar(fields: Mapping[str, FloatArray], others: Sequence[FloatArray]
     Parameters
     ----------
     known : bool
-        An export has this order: it is refused only where the rows contradict.
+        An export has this order: it is refused where the rows contradict, or are too few to.
     """
     remedy = "give a header with the names of the columns"
     open, high, low, close = (fields[field] for field in ("open", "high", "low", "close"))
@@ -112,9 +112,10 @@ def refuse_no_bar(fields: Mapping[str, FloatArray], others: Sequence[FloatArray]
         )
     # a bar opens near where the one before closed, and closes further away
     forth, back = (np.abs(one[1:] - other[:-1]) for one, other in ((open, close), (close, open)))
-    sure = len(close) >= FEW_ROWS and np.nanmedian(forth) < APART * np.nanmedian(back)
-    exchanged = len(close) >= FEW_ROWS and np.nanmedian(back) < APART * np.nanmedian(forth)
-    if exchanged or not (sure or known):
+    enough = len(close) >= FEW_ROWS
+    sure = enough and np.nanmedian(forth) < APART * np.nanmedian(back)
+    exchanged = enough and np.nanmedian(back) < APART * np.nanmedian(forth)
+    if exchanged or not (sure or (known and enough)):
         raise BarsError(f"bars: {where} has no header, and open and close may be exchanged; {remedy}")
     for values in (*([fields["volume"]] if "volume" in fields else []), *others):
         rows = (values > 0.0) & (close > 0.0)

@@ -53,7 +53,7 @@ class Handling:
         if self.time_zone is not None or self.calendar is None or not raw.zones or not len(raw.stamps):
             return None if self.time_zone is None else zone_named(self.time_zone)
         days = np.unique(raw.stamps[~np.isnat(raw.stamps)].astype("M8[D]"))
-        zone: tzinfo = exchange(self.calendar, days[0], days[-1] + 1).tz
+        zone: tzinfo = exchange(self.calendar, days[0], days[-1] + np.timedelta64(1, "D")).tz
         return zone
 
 

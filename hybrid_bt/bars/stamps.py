@@ -128,7 +128,7 @@ def _sessions_per_year(days: Stamps) -> float:
 
 def _trades_at_weekends(days: Stamps) -> bool:
     """Whether two or more weekend days have bars, and enough of all that lie between the first day and the last."""
-    calendar = np.arange(days[0], days[-1] + 1)
+    calendar = np.arange(days[0], days[-1] + np.timedelta64(1, "D"))
     traded, there = (np.count_nonzero(~np.is_busday(some)) for some in (days, calendar))
     return bool(traded > 1 and traded >= WEEKEND_SHARE * there)
 

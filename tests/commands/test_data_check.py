@@ -106,7 +106,7 @@ BREAKS: dict[str, tuple[Change, str, int | None, int | None]] = {
     "unit": (pounds, "2021-02-15", N, N),
     "copies": (lambda f: np.round(sound(seed=2) * 4.0, 4), "2021-01-04", None, N),
     "begins": (
-        renamed(lambda days: [f"{day}T22:00:00" for day in np.array(days, "M8[D]") - 1]),
+        renamed(lambda days: [f"{day}T22:00:00" for day in np.array(days, "M8[D]") - np.timedelta64(1, "D")]),
         "2021-01-03T22:00:00",
         N,
         N,

@@ -94,8 +94,8 @@ def test_hour_that_autumn_repeats_keeps_every_bar_in_its_order(
         assert bars.close[:, 0].tolist() == frame["close"].tolist()
         whole = instants.tz_convert(zone).tz_localize(None).to_numpy()
         late = bars.stamps - whole
-        assert (late >= np.timedelta64(0)).all() and (late < np.timedelta64(1, "h")).all()
-        second = np.flatnonzero(late > np.timedelta64(0))
+        assert (late >= np.timedelta64(0, "ns")).all() and (late < np.timedelta64(1, "h")).all()
+        second = np.flatnonzero(late > np.timedelta64(0, "ns"))
         assert len(second) == 60 // minutes and (instants[second] >= middle).all()
 
 
@@ -166,7 +166,7 @@ def test_days_of_a_market_that_never_closes_are_known_when_they_end_whatever_the
     days = pd.date_range("2021-01-04", periods=90)
     coins = pd.DataFrame(prices(90), index=days + pd.Timedelta(minutes=minutes))
     bars = load_bars({"SPY": pd.DataFrame(prices(91)).iloc[:90].set_index(days), "BTC": coins}, on_bad_data=mode)
-    known = bars.stamps[bars.traded[:, 1]].astype("M8[D]") + 1
+    known = bars.stamps[bars.traded[:, 1]].astype("M8[D]") + np.timedelta64(1, "D")
     assert (known >= coins.index.to_numpy() + np.timedelta64(1 if minutes < 1439 else 0, "D")).all()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from test_formats import FIELDS, OHLC, OHLCV, ZONE, lines, prices, read, rows_of, same
 
@@ -406,6 +406,17 @@ NAMES = (
 )
 
 
+@example(
+    order=[0, 4, 2, 3, 1, 5],
+    layout="%d/%m/%Y",
+    names=(),
+    separator=",",
+    marks=(".", ""),
+    span=(0, 2),
+    encoding="utf-8",
+    around=(False, False, False),
+    digits=0,
+)
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     order=st.permutations(range(6)),
