@@ -147,14 +147,13 @@ class Hybrid:
             risk = risk._replace(bars_per_year=view.bars_per_year)
         n, n_legs = len(view.traded), len(targets)
         out = Settled([0.0] * n, [0.0] * len(opinion.amounts), [0.0] * n_legs)
-        said, shares = (
-            Said(opinion.amounts, opinion.risks, view.volatility, view.correlation),
-            leg_shares(r, self._lines),
-        )
+        amounts, shares = opinion.amounts, leg_shares(r, self._lines)
+        if shares[0] not in (0.0, 1.0):
+            amounts, base = _leaned(opinion, shares[0])
+            shares, targets = (1.0, *shares[1:]), [base, *targets[1:]]
+        said = Said(amounts, opinion.risks, view.volatility, view.correlation)
         scale = settle_bar(out, said, opinion.layout, shares, risk, [0.0] * n)
         target, sides, weights = out
-        if shares[0] not in (0.0, 1.0):
-            targets = [_leaned(opinion, shares[0]), *targets[1:]]
         fused = [0.0] * n
         for weight, wanted in zip(weights, targets, strict=True):
             fused = [mixed + weight * amount for mixed, amount in zip(fused, wanted, strict=True)]
@@ -165,14 +164,18 @@ class Hybrid:
         return Decision(opinion, legs, parts, r, fused, list(target), list(sides), scale, together, waits)
 
 
-def _leaned(opinion: Opinion, share: float) -> list[float]:
-    """What the base wants at a regime score, (N,)."""
+def _leaned(opinion: Opinion, share: float) -> tuple[list[float], list[float]]:
+    """All wishes, (S,), with those of the base as r weighs them, and what the base wants of each symbol, (N,)."""
     volatility, layout = opinion.view.volatility, opinion.layout
-    sides, wanted = [0.0] * len(opinion.amounts), [0.0] * len(volatility)
-    lean(sides, opinion.amounts, volatility, layout, share)
-    for column, amount in zip(layout.columns, sides, strict=True):
-        wanted[column] += amount
-    return wanted
+    amounts, wanted, first = list(opinion.amounts), [0.0] * len(volatility), 0
+    lean(amounts, opinion.amounts, volatility, layout, share)
+    for leg, end in zip(layout.legs, layout.ends, strict=True):
+        if leg > 0:
+            break  # the base comes first
+        for side in range(first, end):
+            wanted[layout.columns[side]] += amounts[side]
+        first = end
+    return amounts, wanted
 
 
 def answer(leg: Leg, view: View, n_symbols: int) -> Sequence[Wish]:

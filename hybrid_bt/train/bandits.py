@@ -6,6 +6,7 @@ Imports Stable-Baselines3: import this module inside functions only.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,15 +29,25 @@ LEAST_SYMBOLS = 2  #: of a group
 class _Windows(AlikeVecEnv):
     """Windows of markets, drawn with equal odds; where one is over another is drawn."""
 
+    window_bars: int
+    _starts: list[NDArray[np.int64]]  #: of each market, the rows at which a window may begin
     _rng: np.random.Generator
     _where: NDArray[np.int64]  #: (W, 3) market, row, bars of the window that are left
     _more: FloatArray | NDArray[np.int64]  #: what else a window is
 
-    def _begin(self, window: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _drawn(self, market: int, row: int) -> float | NDArray[np.int64]:
+        """What else a window is that begins there."""
 
+    @abstractmethod
     def _seen(self) -> NDArray[np.float32]:
-        raise NotImplementedError
+        """(n, F) of each lane."""
+
+    def _begin(self, window: int) -> None:
+        market = int(self._rng.integers(len(self._starts)))
+        row = int(self._rng.choice(self._starts[market]))
+        self._where[window] = market, row, self.window_bars
+        self._more[window] = self._drawn(market, row)
 
     def reset(self) -> NDArray[np.float32]:
         """Draw all windows."""
@@ -99,11 +110,8 @@ class GroupVecEnv(_Windows):
         seen = box(-CLIP, CLIP, grounds[0].features.shape[2])
         super().__init__(spec.n_groups * self.size, seen, box(-1.0, 1.0, 1))
 
-    def _begin(self, window: int) -> None:
-        market = int(self._rng.integers(len(self.grounds)))
-        row = int(self._rng.choice(self._starts[market]))
-        self._where[window] = market, row, self.window_bars
-        self._more[window] = self._rng.permutation(np.flatnonzero(self._whole[market][row]))[: self.size]
+    def _drawn(self, market: int, row: int) -> NDArray[np.int64]:
+        return self._rng.permutation(np.flatnonzero(self._whole[market][row]))[: self.size]
 
     def _of_groups(self, field: str) -> NDArray[Any]:
         """Rows of a field of `Ground`, (G, S, ...)."""
@@ -142,22 +150,20 @@ class RegimeVecEnv(_Windows):
     """
 
     def __init__(self, grounds: Sequence[RegimeGround], spec: GateSpec) -> None:
-        self.grounds, self._spec, n, size = tuple(grounds), spec, spec.n_envs, spec.window_bars
-        self._starts = [ground.starts(size) for ground in grounds]
+        self.grounds, self._spec, n, self.window_bars = tuple(grounds), spec, spec.n_envs, spec.window_bars
+        self._starts = [ground.starts(self.window_bars) for ground in grounds]
         for ground, starts in zip(grounds, self._starts, strict=True):
             if not len(starts):
                 raise BarsError(
-                    f"training: {', '.join(ground.symbols):.60} have no window of {size} warm bars with a year before "
-                    f"it and {REGIME_BARS + 1} bars behind it; choose an earlier start or more data"
+                    f"training: {', '.join(ground.symbols):.60} have no window of {self.window_bars} warm bars with "
+                    f"a year before it and {REGIME_BARS + 1} bars behind it; choose an earlier start or more data"
                 )
         self._rng, self._actions = seeded(None), np.zeros(n)
         self._where, self._more = np.zeros((n, 3), np.int64), np.zeros(n)  # more: r before, NaN on the first bar
         super().__init__(n, box(-CLIP, CLIP, grounds[0].features.shape[1]), box(-1.0, 1.0, 1))
 
-    def _begin(self, window: int) -> None:
-        market = int(self._rng.integers(len(self.grounds)))
-        self._where[window] = market, int(self._rng.choice(self._starts[market])), self._spec.window_bars
-        self._more[window] = np.nan
+    def _drawn(self, market: int, row: int) -> float:
+        return np.nan
 
     def _of_windows(self, field: str) -> NDArray[Any]:
         """Rows of a field of `RegimeGround`, (W, ...)."""

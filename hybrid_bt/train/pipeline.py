@@ -21,7 +21,7 @@ from hybrid_bt.config import Config
 from hybrid_bt.envs import history_of
 from hybrid_bt.equations.features import ASSET_FEATURES, CLIP
 from hybrid_bt.equations.parameters import validated
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.files.texts import plain
 from hybrid_bt.policies.freeze import freeze
 from hybrid_bt.policies.frozen import FrozenPolicy
@@ -121,6 +121,11 @@ def grounds_of(lesson: Lesson, kind: str) -> tuple[Any, ...]:
             ground = ground._replace(usable=(ground.usable.T & teaches).T)
         if lesson.left_out is None or ground.lasts(spec.window_bars):
             found.append(ground)
+    if not found:
+        raise BarsError(
+            f"training: no market has {spec.window_bars} bars in a row that teach nothing about the one left out; name "
+            "markets of other countries or years"
+        )
     return tuple(found)
 
 

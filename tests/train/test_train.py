@@ -169,6 +169,15 @@ def test_a_gate_of_several_markets_says_what_r_was_worth_on_each_by_the_others(b
     assert found["gain"] == pytest.approx(np.mean(gains)) and 0.0 <= found["strength_justified"] <= 1.0
 
 
+@pytest.mark.parametrize("kind", ["sac", "gate"])
+def test_where_every_market_teaches_about_the_one_left_out_nothing_is_learned(
+    kind: str, bars: Bars, tmp_path: Path
+) -> None:
+    with pytest.raises(BarsError, match="name markets of other countries or years"):
+        learn(kind, lesson(bars)._replace(left_out=bars), tmp_path / "none.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_two_markets_are_learned_from_and_named(bars: Bars, tmp_path: Path) -> None:
     other = load_bars("us20", symbols=["CVX", "XOM"], end="1999-12-31").between("1993-01-01")
     given = lesson(bars)._replace(markets=(Market("drinks", bars), Market("oil", other)), start=None)
