@@ -47,12 +47,17 @@ def _register_package(package: ModuleType) -> int:
 SOURCES = _register_package(equations)
 
 
-def as_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled on first call, and kept on disk."""
+def as_kernel(function: Callable[..., Any], *, allocates: bool = True) -> Callable[..., Any]:
+    """Compiled on first call, and kept on disk.
+
+    numba counts references, atomically, for each array of a NamedTuple at each call: most of the time of a bar. Where
+    a kernel allocates nothing it need not: the Python caller holds every array until it returns.
+    """
+    options = {"error_model": "numpy", "_nrt": allocates}
     try:
-        compiled: Callable[..., Any] = njit(cache=True, error_model="numpy")(function)
+        compiled: Callable[..., Any] = njit(cache=True, **options)(function)
     except RuntimeError:  # no place that a cache can be written to
-        compiled = njit(error_model="numpy")(function)
+        compiled = njit(**options)(function)
     return compiled
 
 

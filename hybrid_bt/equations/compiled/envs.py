@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hybrid_bt.equations import env_step as step
 from hybrid_bt.equations.book import Tape
 from hybrid_bt.equations.bundles import Layout
-from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, Singles, as_kernel, as_tuple, borrowed, frozen
+from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, Singles, as_kernel, as_tuple, frozen
 from hybrid_bt.equations.env_step import Act, Baseline, See, Task, World
 
 PARTS: tuple[Any, ...] = tuple(type(field) for field in Task() if isinstance(field, tuple))  # the last of its fields
@@ -39,9 +39,8 @@ _unit, _risk, _costs, _rules = map(_part, range(len(PARTS)))
 
 @register_jitable
 def _task(numbers: Floats) -> Task:
-    n = borrowed(numbers)
-    fields = as_tuple(n[:PLAIN], PLAIN) + (_unit(n), _risk(n), _costs(n), _rules(n))  # noqa: RUF005
-    return Task(*fields)
+    parts = _unit(numbers), _risk(numbers), _costs(numbers), _rules(numbers)
+    return Task(*as_tuple(numbers[:PLAIN], PLAIN), *parts)
 
 
 @register_jitable
@@ -55,19 +54,20 @@ def _world(
     layout: Ints,
     task: Floats,
 ) -> World:
-    f, i, p = borrowed(floats), borrowed(ints), borrowed(panel)
-    table, no_rows = f[0, :0], i[0, 0, :0]
+    table, no_rows = floats[0, :0], ints[0, 0, :0]
     blank = table[0:0, 0]
     tape = Tape(blank, blank, table, no_rows, no_rows, no_rows, blank, blank, blank)
-    lines, joins = borrowed(task)[ENDS[-1] + 1 :], int(task[ENDS[-1]])
-    market = borrowed(features), p[0], p[1], p[2], p[3], p[4], joins * p.shape[2], p[5 * joins], p[5 + joins :]
-    sides, n, m = borrowed(layout), layout.shape[1], len(lines) // 3
-    n_bundles = 0
-    for end in sides[1]:
+    joins, n_assets = int(task[ENDS[-1]]), panel.shape[2]
+    market = features, panel[0], panel[1], panel[2], panel[3], panel[4], joins * n_assets, panel[5 * joins]
+    n_sides = layout.shape[1]
+    n_legs, n_bundles = said.shape[1] - n_sides, 0
+    for end in layout[1]:
         n_bundles += end >= 0
-    whole = Layout(sides[0], sides[1, :n_bundles], sides[2, :n_bundles])
-    room = np.empty(n), np.empty(m), np.empty(m), np.empty(f.shape[2])
-    return World(f, i, borrowed(scalars), *market, borrowed(said), whole, lines, room, _task(task), tape)
+    whole = Layout(layout[0], layout[1, :n_bundles], layout[2, :n_bundles])
+    lines, room = task[ENDS[-1] + 1 :][: 3 * n_legs], task[ENDS[-1] + 1 + 3 * n_legs :]
+    by_leg = room[n_sides:]
+    rooms = room[:n_sides], by_leg[:n_legs], by_leg[n_legs : 2 * n_legs], by_leg[2 * n_legs :]
+    return World(floats, ints, scalars, *market, panel[5 + joins :], said, whole, lines, rooms, _task(task), tape)
 
 
 def _begin_kernel() -> Callable[..., None]:
@@ -93,7 +93,7 @@ def _begin_kernel() -> Callable[..., None]:
             _world(floats, ints, scalars, features, panel, said, layout, task), n_lanes, cash, lane, row, last
         )
 
-    return as_kernel(begin)
+    return as_kernel(begin, allocates=False)
 
 
 @cache
@@ -119,8 +119,7 @@ def _step_kernels(
     ) -> int:
         assert sources >= 0
         world = _world(floats, ints, scalars, features, panel, said, layout, task)
-        given = borrowed(actions), borrowed(seen), borrowed(rewards), borrowed(ended)
-        return step.step_lanes(act, see, baseline, world, *given)
+        return step.step_lanes(act, see, baseline, world, actions, seen, rewards, ended)
 
     def one(
         floats: Floats,
@@ -136,9 +135,9 @@ def _step_kernels(
     ) -> tuple[float, int]:
         assert sources >= 0
         world = _world(floats, ints, scalars, features, panel, said, layout, task)
-        return step.step_lane(act, see, baseline, world, 0, borrowed(actions), borrowed(seen))
+        return step.step_lane(act, see, baseline, world, 0, actions, seen)
 
-    return as_kernel(many), as_kernel(one)
+    return as_kernel(many, allocates=False), as_kernel(one, allocates=False)
 
 
 _begin = _begin_kernel()
@@ -168,7 +167,9 @@ def bound(
     """
     features, panel, said, layout, joins, lines = market
     parts: tuple[Any, ...] = task[PLAIN:]
-    numbers = np.array([*task[:PLAIN], *(number for part in parts for number in part), joins, *lines], dtype=np.float64)
+    room = np.zeros(said.shape[1] + len(lines) // 3 + panel.shape[2])  # kernels allocate nothing
+    settings = *task[:PLAIN], *(number for part in parts for number in part), joins
+    numbers = np.array([*settings, *lines, *room], dtype=np.float64)
     fixed = *state, *map(frozen, (features, panel, said, layout)), numbers
     many, one = _step_kernels(*rules)
     return partial(_begin, *fixed, n_lanes, cash), partial(many, *fixed), partial(one, *fixed)
