@@ -55,8 +55,10 @@ def _against_cerebro(n_symbols: int, quick: bool) -> list[Row]:
     trading = trade(task)  # loads numba
     event = medians({"event": lambda: trade(task)}, 3)["event"]
     account = trading.account
-    targets, traded = trading.recorder.decisions(trading.row).target, bars.between(bars.stamps[first], None)
+    decisions, traded = trading.recorder.decisions(trading.row), bars.between(bars.stamps[first], None)
+    targets = decisions.target
     given: dict[str, Any] = {
+        "sides": decisions.together,
         "cash": config.account.cash,
         "costs": config.costs,
         "rules": config.order_rules,

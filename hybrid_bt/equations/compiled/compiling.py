@@ -12,9 +12,8 @@ from types import ModuleType
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
-from llvmlite import ir
 from numba import njit
-from numba.extending import intrinsic, register_jitable
+from numba.extending import register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple
 from numpy.typing import NDArray
 
@@ -23,7 +22,6 @@ from hybrid_bt import equations
 Floats: TypeAlias = NDArray[np.float64]
 Singles: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int64]
-Numba: TypeAlias = Any  #: of numba's compiler, which has no types
 T = TypeVar("T")
 
 
@@ -53,7 +51,7 @@ def as_kernel(function: Callable[..., Any], *, allocates: bool = True) -> Callab
     numba counts references, atomically, for each array of a NamedTuple at each call: most of the time of a bar. Where
     a kernel allocates nothing it need not: the Python caller holds every array until it returns.
     """
-    options = {"error_model": "numpy", "_nrt": allocates}
+    options: dict[str, Any] = {"error_model": "numpy", "_nrt": allocates}
     try:
         compiled: Callable[..., Any] = njit(cache=True, **options)(function)
     except RuntimeError:  # no place that a cache can be written to
@@ -71,23 +69,3 @@ def frozen(values: T) -> T:
     view = values.view()
     view.flags.writeable = False
     return view
-
-
-@intrinsic
-def _borrowed(typingctx: Numba, array: Numba) -> Numba:
-    """The array without its owner.
-
-    numba counts references, atomically, for each array of a NamedTuple at each call: most of the time of a bar. Safe
-    here because the Python caller holds every array until the kernel returns.
-    """
-
-    def codegen(context: Numba, builder: Numba, signature: Numba, args: Numba) -> Numba:
-        view = context.make_array(signature.args[0])(context, builder, args[0])
-        view.meminfo = ir.Constant(view.meminfo.type, None)
-        view.parent = ir.Constant(view.parent.type, None)
-        return view._getvalue()
-
-    return array(array), codegen
-
-
-borrowed: Any = _borrowed  # called without its typing context

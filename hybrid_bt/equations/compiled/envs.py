@@ -39,8 +39,9 @@ _unit, _risk, _costs, _rules = map(_part, range(len(PARTS)))
 
 @register_jitable
 def _task(numbers: Floats) -> Task:
-    parts = _unit(numbers), _risk(numbers), _costs(numbers), _rules(numbers)
-    return Task(*as_tuple(numbers[:PLAIN], PLAIN), *parts)
+    n = numbers
+    fields = as_tuple(n[:PLAIN], PLAIN) + (_unit(n), _risk(n), _costs(n), _rules(n))  # noqa: RUF005
+    return Task(*fields)
 
 
 @register_jitable

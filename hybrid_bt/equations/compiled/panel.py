@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from hybrid_bt.equations import Pairs, features, fusion, pair
 from hybrid_bt.equations.accounting import Terms, run_account
 from hybrid_bt.equations.book import Account, Tape, book_of
 from hybrid_bt.equations.bundles import Layout
-from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, as_kernel, as_tuple, borrowed, frozen
+from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, as_kernel, as_tuple, frozen
 from hybrid_bt.equations.fusion import RiskParams
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.leg_risk import LegMemory, Seen, risk_bars
@@ -27,15 +26,6 @@ Out: TypeAlias = tuple[NDArray[Any], ...]
 Said: TypeAlias = tuple[Floats, Floats, Floats, Floats]  #: amounts, risks, volatility, correlation
 
 N_NOISE, N_POSITION = len(KalmanParams._fields), len(PairPosition._fields)
-
-
-@register_jitable
-def _tape(t: Tape) -> Tape:
-    """The tape on borrowed arrays."""
-    ints = borrowed(t.bar), borrowed(t.decided), borrowed(t.symbol)
-    floats = borrowed(t.size), borrowed(t.price), borrowed(t.fee)
-    rows = borrowed(t.cash), borrowed(t.equity), borrowed(t.borrow)
-    return Tape(rows[0], rows[1], rows[2], ints[0], ints[1], ints[2], floats[0], floats[1], floats[2])
 
 
 def _kernels() -> tuple[Callable[..., Any], ...]:
@@ -53,8 +43,8 @@ def _kernels() -> tuple[Callable[..., Any], ...]:
         for t in range(len(closes)):
             for i, close in enumerate(closes[t]):
                 logs[i] = math.log(close) if traded[t, i] else math.nan
-            mean = features.absorb_bar(borrowed(logs), borrowed(traded[t]), assets, mean)
-            pair.absorb_bar(pairs, borrowed(logs), params, rates)
+            mean = features.absorb_bar(logs, traded[t], assets, mean)
+            pair.absorb_bar(pairs, logs, params, rates)
             stretch = pair.pair_stretch(pairs)
             for i, asset in enumerate(assets):
                 for k, value in enumerate(features.asset_features(asset, mean)):
@@ -79,16 +69,13 @@ def _kernels() -> tuple[Callable[..., Any], ...]:
 
     def trade(rows: tuple[Floats, Floats, Ints, Floats, Ints], terms: Terms, tape: Tape, state: Out) -> Account:
         assert sources >= 0
-        opens, closes, days, targets = borrowed(rows[0]), borrowed(rows[1]), borrowed(rows[2]), borrowed(rows[3])
-        book = book_of(borrowed(state[0]), borrowed(state[1]))
-        return run_account(opens, closes, days, targets, borrowed(rows[4]), terms, book, _tape(tape))
+        return run_account(*rows, terms, book_of(*state), tape)
 
     def tilt(
         shares: Floats, scores: Floats, actions: Floats, volatility: Floats, warm: Flags, params: TiltParams
     ) -> None:
         assert sources >= 0
-        given = borrowed(actions), borrowed(volatility), borrowed(warm)
-        tilt_bars(borrowed(shares), borrowed(scores), *given, params)
+        tilt_bars(shares, scores, actions, volatility, warm, params)
 
     def weigh(memory: LegMemory, seen: Seen, amounts: Floats, layout: Layout, pair_of: Ints, risks: Floats) -> None:
         assert sources >= 0
@@ -96,10 +83,10 @@ def _kernels() -> tuple[Callable[..., Any], ...]:
 
     def settle(settled: Floats, said: Said, layout: Layout, shares: Floats, limits: RiskParams, room: Out) -> None:
         assert sources >= 0
-        fusion.settle_rows(borrowed(settled), said, layout, shares, limits, room)
+        fusion.settle_rows(settled, said, layout, shares, limits, room)
 
-    kernels: tuple[Callable[..., Any], ...] = (read, hold, trade, tilt, weigh, settle)
-    return tuple(as_kernel(kernel) for kernel in kernels)
+    in_place: tuple[Callable[..., Any], ...] = (trade, tilt, weigh, settle)
+    return as_kernel(read), as_kernel(hold), *(as_kernel(kernel, allocates=False) for kernel in in_place)
 
 
 _read, _hold, _trade, _tilt, _weigh, _settle = _kernels()
