@@ -79,7 +79,12 @@ def html_table(
     """A table of texts; the row whose first cell is `chief` stands out, and `kinds` are the columns' attributes."""
     lines = [html_row("th", head, kinds)] if head else []
     lines += [html_row("td", row, kinds, " class=chief" if chief and row[0] == chief else "") for row in rows]
-    return f"<table>{''.join(lines)}</table>"
+    return html_rows(lines)
+
+
+def html_rows(rows: Iterable[str]) -> str:
+    """A table that scrolls where the page is narrower."""
+    return f'<div style="overflow-x:auto"><table>{"".join(rows)}</table></div>'
 
 
 def html_row(tag: str, texts: Iterable[str], kinds: Sequence[str] = (), mark: str = "") -> str:

@@ -26,7 +26,7 @@ from hybrid_bt.account.records import RunRecord
 from hybrid_bt.errors import check_names
 from hybrid_bt.files import whole_folder
 from hybrid_bt.files.texts import end_days, html_table, plain, stamp_texts
-from hybrid_bt.report import curves, panels
+from hybrid_bt.report import curves, fills, panels
 from hybrid_bt.report.explorer import EXPLORER, write_explorer
 from hybrid_bt.report.style import house_style, in_sample_spans, save
 from hybrid_bt.report.tables import HEADLINES, TABLES, headline_rows, write_table
@@ -41,7 +41,7 @@ Draw = Callable[[RunRecord, NDArray[np.float64]], "Figure"]
 PICTURES: dict[str, Draw] = {
     "equity_drawdown.png": curves.equity_drawdown,
     "pnl_per_ticker.png": panels.pnl_per_ticker,
-    "trades.png": panels.trades,
+    "trades.png": fills.trades,
     "pairs.png": panels.pairs,
     "regime.png": curves.regime,
     "exposures.png": curves.exposure,
@@ -110,7 +110,7 @@ def draw_picture(record: RunRecord, name: str, symbols: Sequence[str] = ()) -> F
 
     with house_style():
         dates = date2num(record.bars.stamps)  # type: ignore[no-untyped-call]
-        draw = partial(panels.trades, symbols=symbols) if name == "trades.png" and symbols else PICTURES[name]
+        draw = partial(fills.trades, symbols=symbols) if name == "trades.png" and symbols else PICTURES[name]
         return draw(record, dates)
 
 

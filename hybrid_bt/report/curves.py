@@ -9,11 +9,22 @@ import numpy as np
 from hybrid_bt.account.flows import exposures
 from hybrid_bt.account.metrics import FloatArray, drawdown
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.brain.records import Decisions
 from hybrid_bt.equations.features import MARKET_FEATURES
-from hybrid_bt.report import style
+from hybrid_bt.report import marks, style
 from hybrid_bt.report.marks import Stack, percent_axis, zero_line
-from hybrid_bt.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION, account_line, money, percent
+from hybrid_bt.report.style import (
+    COLORS,
+    DASHED,
+    DOTTED,
+    GREY,
+    INK,
+    PALE,
+    SOLID,
+    account_line,
+    color_of,
+    money,
+    percent,
+)
 from hybrid_bt.report.tables import hybrid_flows, split_of
 
 if TYPE_CHECKING:
@@ -22,22 +33,22 @@ if TYPE_CHECKING:
 
 REBASED = 100.0
 LOG_ABOVE = 3.0  # ratio of highest to lowest curve from which equal moves look unequal on a linear axis
-LEGS = {"sac": BLUE, "kalman": ORANGE}
-SPARE = (GREEN, PURPLE, VERMILLION, GREY)  # of further legs
-LINES = {
-    "sac_market": ("SAC, market", ORANGE),
-    "sac_selection": ("SAC, selection", VERMILLION),
-    "kalman_spread": ("pairs, spread", GREEN),
-    "kalman_hedge_revision": ("pairs, hedge revision", SKY),
-    "kalman_market": ("pairs, market", PURPLE),
-    "execution": ("execution", GREY),
-    "commissions": ("spread and fees", "#8C510A"),
-    "borrow": ("interest", "#444444"),
+HURDLE = "vol-target"  #: what an account has to beat: the same risk, nothing learnt
+#: caption, and whose colour; parts of one leg are told apart by their dashes
+PARTS = {
+    "sac_market": ("SAC, market", "sac", SOLID),
+    "sac_selection": ("SAC, selection", "sac", DASHED),
+    "kalman_spread": ("pairs, spread", "kalman", SOLID),
+    "kalman_hedge_revision": ("pairs, hedge revision", "kalman", DOTTED),
+    "kalman_market": ("pairs, market", "kalman", DASHED),
+    "execution": ("execution", "vol-target", SOLID),
+    "commissions": ("spread and fees", "costs", SOLID),
+    "borrow": ("interest", "costs", DASHED),
 }
 
 
 def equity_drawdown(record: RunRecord, dates: FloatArray) -> Figure:
-    """Every account rebased to 100, and below it how far hybrid and benchmark lie under their peaks."""
+    """Every account rebased to 100, and below it how far hybrid, benchmark and hurdle lie under their peaks."""
     captions = {"": 3.6, "drawdown, deepest beside the name": 1.5}
     stack = Stack(record, dates, "Equity, start = 100, and drawdown", captions)
     top, low = stack.axes
@@ -47,7 +58,7 @@ def equity_drawdown(record: RunRecord, dates: FloatArray) -> Figure:
         top.plot(dates, curve, **line)
         stack.name(top, curve[-1], f"{name}  {curve[-1]:,.0f}", line["color"])
     _choose_scale(top, list(curves.values()))
-    for name in dict.fromkeys(("hybrid", record.benchmark)):
+    for name in dict.fromkeys(("hybrid", record.benchmark, *({HURDLE} & set(record.accounts)))):
         depth = drawdown(record.accounts[name].equity)
         line = account_line(name, record.benchmark)
         low.plot(dates, depth, **{**line, "linewidth": 1.0})
@@ -86,13 +97,13 @@ def exposure(record: RunRecord, dates: FloatArray) -> Figure:
     }
     stack = Stack(record, dates, "Exposure and turnover of the hybrid", captions)
     top, middle, low = stack.axes
-    stack.line(top, gross, f"gross  mean {percent(_mean(gross))}", BLUE, width=0.9)
-    stack.line(top, net, f"net  mean {percent(_mean(net))}", ORANGE, width=0.9)
-    legs = zip(decisions.weights.items(), decisions.risks.T, _colors(decisions), strict=True)
-    for (leg, weight), risk, color in legs:
+    stack.line(top, gross, f"gross  mean {percent(_mean(gross))}", COLORS["hybrid"], 0.9)
+    stack.line(top, net, f"net  mean {percent(_mean(net))}", GREY, 0.9)
+    for (leg, weight), risk in zip(decisions.weights.items(), decisions.risks.T, strict=True):
         part = weight * risk * year
-        stack.line(middle, part, f"{leg}  mean {percent(_mean(part))}", color, width=0.9)
-    stack.line(low, turnover, f"mean {_mean(turnover):.3g}", GREEN)
+        stack.line(middle, part, f"{leg}  mean {percent(_mean(part))}", color_of(leg), 0.9)
+    whole = record.accounts["hybrid"].summary(record.bars).turnover_per_year
+    stack.line(low, turnover, f"{whole:.2f} over the run", COLORS["hybrid"])
     zero_line(top)
     percent_axis(top)
     percent_axis(middle)
@@ -113,25 +124,19 @@ def regime(record: RunRecord, dates: FloatArray) -> Figure:
     score, weights, market = record.decisions.regime, record.decisions.weights, record.decisions.market
     for name, sign, words, color in (
         ("calm", -1.0, "volatility of the market", INK),
-        ("dispersion", 1.0, "dispersion of the assets", GREEN),
+        ("dispersion", 1.0, "dispersion of the assets", GREY),
     ):
-        stack.line(middle, sign * market[:, MARKET_FEATURES.index(name)], words, color, width=0.8)
+        stack.line(middle, sign * market[:, MARKET_FEATURES.index(name)], words, color, 0.8)
     zero_line(middle)
     top.plot(dates, score, color=INK, linewidth=0.8)
-    for sign, name, color in ((1.0, "trend", BLUE), (-1.0, "mean reversion", ORANGE)):
-        top.fill_between(dates, score, 0.0, where=score * sign > 0.0, color=color, alpha=0.35, linewidth=0)
-        stack.name(top, 0.5 * sign, name, color)
+    for sign, name, color in ((1.0, "trend", GREY), (-1.0, "mean reversion", PALE)):
+        top.fill_between(dates, score, 0.0, where=score * sign > 0.0, color=color, alpha=0.6, linewidth=0)
+        stack.name(top, 0.5 * sign, name, GREY)
     top.set_ylim(-1.05, 1.05)
-    for (leg, weight), color in zip(weights.items(), _colors(record.decisions), strict=True):
-        stack.line(low, weight, f"{leg}  mean {_mean(weight):.2f}", color, width=0.9)
+    for leg, weight in weights.items():
+        stack.line(low, weight, f"{leg}  mean {_mean(weight):.2f}", color_of(leg), 0.9)
     low.set_ylim(bottom=0.0)
     return stack.finish()
-
-
-def _colors(decisions: Decisions) -> list[str]:
-    """Of each leg."""
-    spare = iter(SPARE * len(decisions.weights))
-    return [LEGS.get(leg) or next(spare) for leg in decisions.weights]
 
 
 def risk_manager(record: RunRecord, dates: FloatArray) -> Figure:
@@ -142,7 +147,7 @@ def risk_manager(record: RunRecord, dates: FloatArray) -> Figure:
     stack = Stack(record, dates, "Risk manager: documents, exposure, regime", captions)
     top, middle, low = stack.axes
     for height, name, risk, color in (
-        (4.0, "highest symbol", managed.risk.max(axis=1), VERMILLION),
+        (4.0, "highest symbol", managed.risk.max(axis=1), COLORS["alarm"]),
         (3.0, "mean", managed.risk.mean(axis=1), INK),
     ):
         top.plot(dates, risk, color=color, linewidth=0.8)
@@ -150,8 +155,8 @@ def risk_manager(record: RunRecord, dates: FloatArray) -> Figure:
     top.set_ylim(1.0, 5.0)
     proposed, final = (np.abs(values).sum(axis=1) for values in (managed.proposed, record.decisions.target))
     taken = 1.0 - final.sum() / proposed.sum() if proposed.sum() > 0.0 else 0.0
-    middle.fill_between(dates, proposed, final, color=ORANGE, alpha=0.5, linewidth=0)
-    stack.line(middle, final, f"final  {100 * taken:.1f}% taken", BLUE, width=0.8)
+    middle.fill_between(dates, proposed, final, color=PALE, linewidth=0)
+    stack.line(middle, final, f"final  {100 * taken:.1f}% taken", COLORS["hybrid"], 0.8)
     percent_axis(middle)
     low.plot(dates, managed.regime - record.decisions.regime, color=INK, linewidth=0.8)
     return stack.finish()
@@ -163,15 +168,15 @@ def profit_split(record: RunRecord, dates: FloatArray) -> Figure:
         "accumulated, account currency": 1.8,
         "the smaller parts, on a scale of their own; all parts sum to the profit": 3.2,
     }
-    stack = Stack(record, dates, "What the profit is made of", captions, style.Margins(left=0.65, right=1.95))
+    stack = Stack(record, dates, "What the profit is made of", captions, style.Margins(left=0.65, right=2.1))
     top, low = stack.axes
     parts = {name: values.cumsum() for name, values in split_of(record).items()}
     total = record.accounts["hybrid"].equity - record.start_value
-    stack.line(top, total, f"profit  {money(total[-1])}", BLUE, width=2.0)
-    spare = iter((SKY, GREEN, PURPLE, VERMILLION) * len(parts))
+    stack.line(top, total, f"profit  {money(total[-1])}", COLORS["hybrid"], 2.0)
     for name, values in parts.items():
-        text, color = LINES[name] if name in LINES else (name.replace("_", ", "), next(spare))
-        stack.line(top if name == "sac_market" else low, values, f"{text}  {money(values[-1])}", color)
+        text, whose, dash = PARTS.get(name, (name.replace("_", ", "), "another", SOLID))
+        axes = top if name == "sac_market" else low
+        stack.line(axes, values, f"{text}  {money(values[-1])}", COLORS[whose], dash=dash)
     for axes in stack.axes:
         zero_line(axes)
         axes.yaxis.set_major_formatter(money)
@@ -186,14 +191,15 @@ def costs(record: RunRecord, dates: FloatArray) -> Figure:
     captions = {"accumulated, account currency": 2.6, f"share of equity that costs take in a year, over {window}": 1.6}
     stack = Stack(record, dates, "Costs of the hybrid", captions)
     top, low = stack.axes
-    top.stackplot(dates, commissions.cumsum(), interest.cumsum(), colors=(BLUE, ORANGE), alpha=0.75, linewidth=0)
+    looks: marks.Look = {"colors": (COLORS["costs"], PALE), "alpha": 0.75, "linewidth": 0}
+    top.stackplot(dates, commissions.cumsum(), interest.cumsum(), **looks)
     top.set_ylim(bottom=0.0)
     top.yaxis.set_major_formatter(money)
     paid, owed = commissions.sum(), interest.sum()
-    stack.name(top, paid / 2, f"spread and fee  {money(paid)}", BLUE)
-    stack.name(top, paid + owed / 2, f"interest  {money(owed)}", ORANGE)
+    stack.name(top, paid / 2, f"spread and fee  {money(paid)}", COLORS["costs"])
+    stack.name(top, paid + owed / 2, f"interest  {money(owed)}", GREY)
     stack.name(top, paid + owed, f"{100 * (paid + owed) / record.start_value:.3g}% of the start", INK)
-    stack.line(low, drag, f"mean {percent(_mean(drag), digits=2)}", VERMILLION)
+    stack.line(low, drag, f"mean {percent(_mean(drag), digits=2)}", COLORS["costs"])
     low.set_ylim(bottom=0.0)
     percent_axis(low)
     return stack.finish()

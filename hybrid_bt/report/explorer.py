@@ -28,7 +28,7 @@ from hybrid_bt.account.records import RunRecord
 from hybrid_bt.brain.laid import ManagedPaths
 from hybrid_bt.equations.advice import NEUTRAL_RISK
 from hybrid_bt.equations.guard_limits import RULES
-from hybrid_bt.report.style import ACCOUNT_LINES, in_sample_spans, run_text, sample_stamp
+from hybrid_bt.report.style import COLORS, TEXT_COLORS, color_of, in_sample_spans, run_text, sample_stamp
 
 EXPLORER = "explorer.html"
 #: plotly.js 4.1.1, the basic bundle of its makers (npm: plotly.js-basic-dist-min, MIT): a quarter of the size, and of
@@ -60,6 +60,7 @@ def page(record: RunRecord) -> str:
     parts = {
         "/* managed */": _beside("explorer_managed.js"),
         "{{policy}}": _POLICY,
+        "{{colors}}": " ".join(f"--{name}: {color};" for name, color in (COLORS | TEXT_COLORS).items()),
         "{{title}}": html.escape(f"hybrid_bt: {_title(record)}"),
         "{{facts}}": _inert(json.dumps(_facts(record))),
         "{{arrays}}": _inert(json.dumps(coded)),
@@ -90,13 +91,11 @@ def _facts(record: RunRecord) -> dict[str, Any]:
         "inSample": in_sample_spans(record.in_sample),
         "symbols": record.bars.symbols,
         "pairs": [{"name": name, "sides": [columns[side] for side in name.split(":")]} for name in record.pairs.names],
-        "accounts": [
-            {"name": name, "color": ACCOUNT_LINES.get(name, ("#56B4E9",))[0], "shown": name in shown}
-            for name in record.accounts
-        ],
+        "accounts": [{"name": name, "color": color_of(name), "shown": name in shown} for name in record.accounts],
         "entryZ": record.entry_z,
         "exitZ": record.exit_z,
         "legs": list(record.decisions.legs),
+        "colors": COLORS | {leg: color_of(leg) for leg in record.decisions.legs},
         "config": {name: record.config[name] for name in _QUOTED if name in record.config},
         "notes": record.notes,
         **({"guardRules": RULES} if record.decisions.guard.any() else {}),

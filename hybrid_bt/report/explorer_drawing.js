@@ -1,5 +1,6 @@
 // ---- drawing -----------------------------------------------------------------------------------------------------
-const C = { blue: "#0072B2", sky: "#56B4E9", green: "#009E73", orange: "#E69F00", red: "#D55E00", ink: "#222222", grey: "#767676", pale: "#BBBBBB" };
+const C = { ...facts.colors, ink: "#222222", grey: "#767676", pale: "#BBBBBB" };
+const MOST_MARKS = 120; // fills: more hide the price
 const DRAWN = 900; // stretches across the chart; each gives its lowest and its highest value
 const dates = Array.from(arrays.stamp, (ms) => new Date(ms).toISOString());
 const view = { symbol: 0, pair: 0, first: 0, last: T - 1, bar: T - 1, kept: false };
@@ -28,23 +29,26 @@ function curve(values, axis, name, color, more = {}) {
 }
 
 function fillMarks(i, buys) {
-  const rows = fillsOf[i].filter((f) => (arrays.size[f] > 0) === buys && arrays.bar[f] >= view.first && arrays.bar[f] <= view.last);
+  const inView = fillsOf[i].filter((f) => arrays.bar[f] >= view.first && arrays.bar[f] <= view.last);
+  const share = (f) => Math.abs(arrays.size[f]) * arrays.price[f] / arrays["equity:hybrid"][arrays.bar[f]];
+  const marked = inView.length > MOST_MARKS ? inView.slice().sort((f, g) => share(g) - share(f)).slice(0, MOST_MARKS) : inView;
+  const rows = marked.filter((f) => (arrays.size[f] > 0) === buys);
   return { type: "scatter", mode: "markers", name: buys ? "buy" : "sell", x: rows.map((f) => dates[arrays.bar[f]]), y: rows.map((f) => arrays.price[f]), yaxis: "y", hoverinfo: "skip",
-    marker: { symbol: buys ? "triangle-up" : "triangle-down", size: rows.length > 400 ? 5 : 8, color: buys ? C.blue : C.red, opacity: rows.length > 400 ? 0.55 : 0.9 } };
+    marker: { symbol: buys ? "triangle-up" : "triangle-down", size: 8, color: buys ? C.long : C.short, opacity: 0.9 } };
 }
 
 function traces() {
   const i = view.symbol, p = view.pair, out = [];
   out.push(curve(column("close", N, i), "y", "close", C.ink), fillMarks(i, true), fillMarks(i, false));
-  facts.legs.forEach((leg) => out.push(curve(column("leg:" + leg, N, i), "y2", legName(leg), leg === "sac" ? C.orange : C.green)));
-  out.push(curve(column("fused", N, i), "y2", "mix", C.pale, { line: { width: 1.4 } }), curve(column("target", N, i), "y2", "target", C.blue, { line: { width: 1.8 } }));
-  out.push(curve(arrays.regime, "y3", "r", C.ink), curve(arrays["weight:sac"] || new Float32Array(T), "y3", "w SAC", C.orange));
+  facts.legs.forEach((leg) => out.push(curve(column("leg:" + leg, N, i), "y2", legName(leg), C[leg])));
+  out.push(curve(column("fused", N, i), "y2", "mix", C.pale, { line: { width: 1.4 } }), curve(column("target", N, i), "y2", "target", C.hybrid, { line: { width: 1.8 } }));
+  out.push(curve(arrays.regime, "y3", "r", C.ink), curve(arrays["weight:sac"] || new Float32Array(T), "y3", "w SAC", C.sac));
   if (P && p >= 0) {
     const z = column("z", P, p), beta = column("beta", P, p), sd = column("betaSd", P, p);
-    out.push(curve(z, "y4", "z", C.green));
-    out.push(curve(beta.map((b, t) => b + 1.96 * sd[t]), "y6", "", C.sky, { line: { width: 0 }, showlegend: false }));
-    out.push(curve(beta.map((b, t) => b - 1.96 * sd[t]), "y6", "95 %", C.sky, { line: { width: 0 }, fill: "tonexty", fillcolor: "rgba(86,180,233,0.25)" }));
-    out.push(curve(beta, "y6", "beta", C.sky, { line: { width: 1.4 } }));
+    out.push(curve(z, "y4", "z", C.ink));
+    out.push(curve(beta.map((b, t) => b + 1.96 * sd[t]), "y6", "", C.kalman, { line: { width: 0 }, showlegend: false }));
+    out.push(curve(beta.map((b, t) => b - 1.96 * sd[t]), "y6", "95 %", C.kalman, { line: { width: 0 }, fill: "tonexty", fillcolor: C.kalman + "38" }));
+    out.push(curve(beta, "y6", "beta", C.kalman, { line: { width: 1.4 } }));
   }
   facts.accounts.filter((account) => account.shown).reverse().forEach((account) => {
     const equity = arrays["equity:" + account.name], start = equity[0];
@@ -67,12 +71,12 @@ const PANES = [[0.735, 1], [0.545, 0.7], [0.385, 0.51], [0.2, 0.35], [0, 0.165]]
 function layout() {
   const axis = (pane, more = {}) => ({ domain: PANES[pane], gridcolor: "#eee", zerolinecolor: "#ccc", tickfont: { color: C.grey, size: 11 }, fixedrange: true, automargin: false, ...more });
   const symbol = facts.symbols[view.symbol], pairName = P && view.pair >= 0 ? facts.pairs[view.pair].name : "";
-  const titles = [`${symbol}: close, fills at the open after the decision`, `${symbol}: what the legs want, the mix, the target (fraction of equity)`, "regime r and the weight of SAC",
+  const titles = [`${symbol}: close, fills at the open after the decision (of many the ${MOST_MARKS} largest)`, `${symbol}: what the legs want, the mix, the target (fraction of equity)`, "regime r and the weight of SAC",
     pairName ? `${pairName}: z (left) and hedge ratio beta with its 95 % band (right)` : `no pair holds ${symbol}`, "equity, start = 100, logarithmic"];
   const level = (y) => ({ type: "line", xref: "paper", x0: 0, x1: 1, yref: "y4", y0: y, y1: y, line: { color: C.grey, width: 0.8, dash: "dot" } });
   const shapes = pairName ? [level(facts.entryZ), level(-facts.entryZ), level(facts.exitZ), level(-facts.exitZ)] : [];
   facts.inSample.forEach(([a, b]) => shapes.push({ type: "rect", xref: "x", x0: dates[a], x1: dates[b], yref: "paper", y0: 0, y1: 1, fillcolor: "#F3E9E4", line: { width: 0 }, layer: "below" }));
-  shapes.push({ type: "line", xref: "x", x0: dates[view.bar], x1: dates[view.bar], yref: "paper", y0: 0, y1: 1, line: { color: view.kept ? C.blue : C.grey, width: 1 } });
+  shapes.push({ type: "line", xref: "x", x0: dates[view.bar], x1: dates[view.bar], yref: "paper", y0: 0, y1: 1, line: { color: view.kept ? C.hybrid : C.grey, width: 1 } });
   return {
     margin: { l: 52, r: 52, t: 24, b: 30 }, paper_bgcolor: "#fff", plot_bgcolor: "#fff", font: { color: C.ink, size: 12 }, dragmode: "zoom", hovermode: false,
     legend: { orientation: "h", x: 1, xanchor: "right", y: 1.0, yanchor: "bottom", font: { size: 11 } }, showlegend: false,
@@ -86,15 +90,15 @@ function layout() {
 
 function keys(row) { // the legend of a pane stands in its title
   const key = (color, text) => `<span style="color:${color}">  ▬ ${escaped(text)}</span>`;
-  if (row === 0) return `<span style="color:${C.blue}">  ▲ buy</span><span style="color:${C.red}">  ▼ sell</span>`;
-  if (row === 1) return facts.legs.map((leg) => key(leg === "sac" ? C.orange : C.green, legName(leg))).join("") + key(C.pale, "mix") + key(C.blue, "target");
-  if (row === 2) return key(C.ink, "r") + key(C.orange, "w SAC");
-  if (row === 3) return P && view.pair >= 0 ? key(C.green, "z") + key(C.sky, "beta") : "";
+  if (row === 0) return `<span style="color:${C.long}">  ▲ buy</span><span style="color:${C.short}">  ▼ sell</span>`;
+  if (row === 1) return facts.legs.map((leg) => key(C[leg], legName(leg))).join("") + key(C.pale, "mix") + key(C.hybrid, "target");
+  if (row === 2) return key(C.ink, "r") + key(C.sac, "w SAC");
+  if (row === 3) return P && view.pair >= 0 ? key(C.ink, "z") + key(C.kalman, "beta") : "";
   return facts.accounts.filter((a) => a.shown).map((a) => key(a.color, a.name)).join("");
 }
 
-const chart = el("chart");
-let drawing = false;
+const chart = el("chart"), hovers = matchMedia("(hover: hover)").matches;
+let drawing = false, pointed = false;
 async function draw() {
   drawing = true;
   await Plotly.react(chart, traces(), layout(), { displayModeBar: false, responsive: true, doubleClick: false, showTips: false });
@@ -104,14 +108,14 @@ async function draw() {
 function point(t, keep = view.kept) {
   view.bar = Math.max(0, Math.min(T - 1, t));
   view.kept = keep;
-  el("state").textContent = keep ? "kept; Esc lets go" : "under the pointer";
+  el("state").textContent = keep ? (hovers ? "kept; Esc lets go" : "kept") : pointed ? "under the pointer" : t === T - 1 ? "last bar" : "";
   explain(view.symbol, view.bar);
   const line = Array.from(chart.querySelectorAll(".shapelayer path")).pop();
   const axis = chart._fullLayout && chart._fullLayout.xaxis;
   if (line && axis) { // moving one path is a hundred times quicker than a relayout
     const x = axis._offset + axis.d2p(dates[view.bar]), d = line.getAttribute("d").match(/[-\d.]+/g);
     line.setAttribute("d", `M${x},${d[1]}L${x},${d[3]}`);
-    line.style.stroke = keep ? C.blue : C.grey;
+    line.style.stroke = keep ? C.hybrid : C.grey;
   }
 }
 
@@ -155,7 +159,7 @@ el("title").textContent = `Why each trade happened: ${facts.title}`;
 el("subtitle").textContent = facts.subtitle;
 el("sample").textContent = facts.stamp;
 el("notes").textContent = facts.notes.join(" · ");
-chart.addEventListener("mousemove", (event) => { if (!view.kept && !drawing) { const t = barAt(event); if (t >= 0) point(t, false); } });
+chart.addEventListener("mousemove", (event) => { if (!view.kept && !drawing) { const t = barAt(event); if (t >= 0) { pointed = true; point(t, false); } } });
 chart.addEventListener("click", (event) => { const t = barAt(event); if (t >= 0) point(t, true); }, true);
 document.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];

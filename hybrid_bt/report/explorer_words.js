@@ -111,7 +111,11 @@ function orderWords(i, t) {
   const holds = held === 0 ? "Nothing is held" : `${shares(held)} ${symbol} are held (${signed(held * close / equity, 3)} of equity)`;
   if (held === 0 && at("target", t, i) === 0) return `Nothing is held and nothing wanted: no order.`;
   if (Math.abs(gap) < band) return `${holds}, ${pct(Math.abs(gap), 2)} of equity from the target, inside the band of ${pct(band, 1)}: no order.`;
-  if (t === T - 1) return `${holds}. This is the last bar: its order stays pending.`;
+  if (t === T - 1) {
+    const lot = (cfg.account || {}).lot || 0, wanted = at("target", t, i) * equity / close;
+    const order = (lot > 0 ? Math.trunc(wanted / lot) * lot : wanted) - held;
+    return order === 0 ? `${holds}: no order.` : `${holds}. This is the last bar: an order of <b class="hybrid">${shares(order)} ${symbol}</b> is pending for the next open, as far as cash carries it.`;
+  }
   return `${holds}; no fill came of this bar: less than one lot, or refused for want of cash.`;
 }
 

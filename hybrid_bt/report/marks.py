@@ -11,7 +11,7 @@ from hybrid_bt.account.metrics import FloatArray
 from hybrid_bt.account.records import RunRecord
 from hybrid_bt.files.texts import real_minus
 from hybrid_bt.report import style
-from hybrid_bt.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
+from hybrid_bt.report.style import COLORS, GREY, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,19 +20,18 @@ if TYPE_CHECKING:
 
 Look = dict[str, Any]  #: keywords of matplotlib
 
-# Thin lines carry a light colour, small text on white does not.
-TEXT_COLORS = {ORANGE: "#A86F00", PURPLE: "#A8568A", SKY: "#2A7FAF", GREEN: "#00805C"}
 FEWEST_BARS = 6  # room for as many, so that one symbol is not one giant bar
-BESIDE_NAMES = style.Margins(right=1.55)
+BESIDE_NAMES = style.Margins(right=1.7)
 LABEL_GAP_POINTS = 11.0  # one line of small text
 # How things on a panel look: spans in sample and their name, spans while something is held, names at line ends.
 HATCHED: Look = dict(facecolor="#F3E9E4", edgecolor="#E3CFC5", hatch="///", linewidth=0, zorder=0)
 PAPER = dict(facecolor="white", edgecolor="none", alpha=0.8, pad=1.5)
-IN_SAMPLE: Look = dict(ha="center", va="top", color=VERMILLION, clip_on=True, zorder=6, bbox=PAPER)
-HELD: Look = dict(alpha=0.14, linewidths=0, antialiaseds=False, zorder=1)
+IN_SAMPLE: Look = dict(ha="center", va="top", color=COLORS["alarm"], clip_on=True, zorder=6, bbox=PAPER)
+HELD: Look = dict(alpha=0.28, linewidths=0, antialiaseds=False, zorder=1)
 AT_THE_END: Look = dict(
-    xycoords="axes fraction", xytext=(5, 0), textcoords="offset points", va="center", size=8.5, annotation_clip=False
+    xycoords="axes fraction", textcoords="offset points", va="center", size=8.5, annotation_clip=False
 )
+LEADER: Look = dict(arrowstyle="-", linewidth=0.9, shrinkA=1, shrinkB=0, relpos=(0.0, 0.5))
 BESIDE: Look = dict(textcoords="offset points", va="center", size=8, color=GREY)
 # Date labels by spacing (years, months, days, hours, minutes, seconds), and those of ticks that begin a larger unit.
 TICKS = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%S.%f"]
@@ -80,9 +79,11 @@ class Stack:
         for axes, caption in zip(self.axes, captions, strict=True):
             axes.set_title(caption, color=GREY)
 
-    def line(self, axes: Axes, values: FloatArray, text: str, color: str, *, width: float = 1.1) -> None:
+    def line(
+        self, axes: Axes, values: FloatArray, text: str, color: str, width: float = 1.1, dash: style.Dash = style.SOLID
+    ) -> None:
         """Draw (T,) values, and name them where they end."""
-        axes.plot(self._dates, values, color=color, linewidth=width)
+        axes.plot(self._dates, values, color=color, linewidth=width, linestyle=dash)
         self.name(axes, values[-1], text, color)
 
     def name(self, axes: Axes, height: float, text: str, color: str) -> None:
@@ -126,11 +127,11 @@ def shade_in_sample(axes: Axes, record: RunRecord, dates: FloatArray, *, label: 
 
 
 def shade_positions(axes: Axes, dates: FloatArray, position: FloatArray) -> None:
-    """Blue where long, orange where short, over the panel's whole height."""
+    """Where something is held long or short, over the panel's whole height."""
     from matplotlib.collections import PolyCollection
 
     across = axes.get_xaxis_transform()
-    for color, held in ((BLUE, position > 0.0), (ORANGE, position < 0.0)):
+    for color, held in ((COLORS["long"], position > 0.0), (COLORS["short"], position < 0.0)):
         spans = [(dates[first], dates[min(last + 1, len(dates) - 1)]) for first, last in style.in_sample_spans(held)]
         if spans:  # one collection for all: a patch for each took most of the drawing time
             corners = [((start, 0.0), (start, 1.0), (end, 1.0), (end, 0.0)) for start, end in spans]
@@ -138,7 +139,7 @@ def shade_positions(axes: Axes, dates: FloatArray, position: FloatArray) -> None
 
 
 def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]], *, bold: str = "") -> None:
-    """Write each line's name at its right end, moved apart where they would overlap.
+    """Write each line's name at its right end, moved apart where they would overlap, with a lead to the line.
 
     Parameters
     ----------
@@ -152,10 +153,12 @@ def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]], *, bold: st
     gap = LABEL_GAP_POINTS * axes.figure.dpi / 72.0
     wanted = sorted((float(axes.transData.transform((0.0, y))[1]), text, color) for y, text, color in labels)
     heights = _apart([height for height, _, _ in wanted], gap, float(bottom), float(top))
-    for height, (_, text, color) in zip(heights, wanted, strict=True):
+    for height, (end, text, color) in zip(heights, wanted, strict=True):
         weight = "bold" if bold and text.startswith(f"{bold}  ") else "normal"
-        place = (1.0, (height - bottom) / (top - bottom))
-        axes.annotate(text, place, color=TEXT_COLORS.get(color, color), weight=weight, **AT_THE_END)
+        end = min(max(end, bottom), top)
+        place, shift = (1.0, (end - bottom) / (top - bottom)), (14, (height - end) * 72.0 / axes.figure.dpi)
+        look: Look = {"color": style.text_color(color), "weight": weight, "arrowprops": {**LEADER, "color": color}}
+        axes.annotate(text, place, xytext=shift, **look, **AT_THE_END)
 
 
 def _apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:

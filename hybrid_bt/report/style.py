@@ -2,7 +2,7 @@
 
 Figures are matplotlib objects without pyplot: no global state, no window, nothing left open. Margins are given in
 inches, which costs nothing where a layout engine doubles the time of twenty panels. The Okabe-Ito palette is from Okabe
-and Ito (2008), Color Universal Design.
+and Ito (2008), Color Universal Design, four hues more from Paul Tol's schemes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, GREY, PALE = "#222222", "#767676", "#BBBBBB"
-BLUE, SKY, GREEN, ORANGE, VERMILLION, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
+#: one colour, one meaning, in every picture and page: accounts and the legs they are named after, sides, costs, alarms
+COLORS = {
+    "hybrid": "#0072B2",
+    "sac": "#E69F00",
+    "kalman": "#009E73",
+    "gate-off": "#CC79A7",
+    "inverse-vol": "#56B4E9",
+    "vol-target": GREY,
+    "equal-weight": INK,
+    "benchmark": "#882255",
+    "another": "#44AA99",  # account or leg
+    "long": "#332288",
+    "short": "#999933",
+    "costs": "#8C510A",
+    "alarm": "#D55E00",  # in sample, losses, highest risk
+}
+# thin lines carry a light colour, small text on white does not
+TEXT_COLORS = {"sac": "#A86F00", "gate-off": "#A8568A", "inverse-vol": "#2A7FAF", "kalman": "#00805C"}
+TEXT_COLORS |= {"another": "#2B7F72", "short": "#77772A", "alarm": "#B84A00"}
 WIDTH_INCHES, DPI = 10.0, 120  # 1,200 pixels
 HEADER_INCHES = 0.95  # title and subtitle
 INDENT = 0.02  # of the width, before and behind the header
@@ -32,16 +50,32 @@ INDENT = 0.02  # of the width, before and behind the header
 LONGEST_NAME = 24  # characters of the data's name in the subtitle
 LONGEST_SUBTITLE = 150  # characters on a line
 
-# colour, width, style; the hybrid is the one thick line
-ACCOUNT_LINES: dict[str, tuple[str, float, str]] = {
-    "hybrid": (BLUE, 2.0, "-"),
-    "sac": (ORANGE, 1.0, "-"),
-    "kalman": (GREEN, 1.0, "-"),
-    "gate-off": (PURPLE, 1.0, "-"),
-    "equal-weight": (INK, 1.1, "--"),
-    "vol-target": (GREY, 1.1, "-."),
-    "benchmark": (VERMILLION, 1.1, "-"),
+Dash = str | tuple[int, tuple[float, ...]]  #: as matplotlib has it
+SOLID: Dash = "-"
+DASHED: Dash = (0, (5, 1.2))
+DOTTED: Dash = (0, (1.2, 1))
+# width and dashes, so that lines are told apart without their colours; the hybrid is the one thick line
+ACCOUNT_LINES: dict[str, tuple[float, Dash]] = {
+    "hybrid": (2.0, SOLID),
+    "sac": (1.0, SOLID),
+    "kalman": (1.0, (0, (7, 1.2))),
+    "gate-off": (1.0, DASHED),
+    "inverse-vol": (1.0, DOTTED),
+    "vol-target": (1.1, "-."),
+    "equal-weight": (1.1, "--"),
+    "benchmark": (1.1, (0, (7, 1.2, 1, 1.2))),
+    "another": (1.0, (0, (2, 1.2))),
 }
+
+
+def color_of(name: str) -> str:
+    """Of an account or a leg."""
+    return COLORS.get(name, COLORS["another"])
+
+
+def text_color(color: str) -> str:
+    """Of small text beside a line of this colour."""
+    return next((TEXT_COLORS[name] for name in TEXT_COLORS if COLORS[name] == color), color)
 
 
 class Margins(NamedTuple):
@@ -92,7 +126,7 @@ def panels(
     between = " · " if len(run) + len(note) < LONGEST_SUBTITLE else "\n"
     figure = blank_figure(title, run + (f"{between}{note}" if note else ""), height)
     corner = 1.0 - INDENT, 1.0 - 0.14 / height
-    figure.text(*corner, sample_stamp(record), size=11, weight="bold", color=VERMILLION, va="top", ha="right")
+    figure.text(*corner, sample_stamp(record), size=11, weight="bold", color=COLORS["alarm"], va="top", ha="right")
     inner = WIDTH_INCHES - margins.left - margins.right
     grid = figure.add_gridspec(
         rows,
@@ -155,9 +189,9 @@ def _cost_text(config: Mapping[str, Any]) -> str:
 
 def account_line(name: str, benchmark: str) -> dict[str, Any]:
     """Line properties of an account; a benchmark is never thinner than its role deserves."""
-    color, width, style = ACCOUNT_LINES.get(name, (SKY, 1.0, "-"))
+    width, style = ACCOUNT_LINES.get(name, ACCOUNT_LINES["another"])
     return {
-        "color": color,
+        "color": color_of(name),
         "linewidth": max(width, 1.5) if name == benchmark else width,
         "linestyle": style,
         "zorder": 4 if name == "hybrid" else 3,

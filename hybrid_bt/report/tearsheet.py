@@ -26,9 +26,9 @@ import numpy as np
 from hybrid_bt.account import metrics
 from hybrid_bt.account.metrics import FloatArray
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.files.texts import TEXT, html_image, html_row, html_table, real_minus, stamp_texts
+from hybrid_bt.files.texts import TEXT, html_image, html_row, html_rows, html_table, real_minus, stamp_texts
 from hybrid_bt.report import quantstats_page as quantstats
-from hybrid_bt.report.style import in_sample_spans, run_text, sample_stamp
+from hybrid_bt.report.style import COLORS, in_sample_spans, run_text, sample_stamp
 from hybrid_bt.report.tables import HEADLINES, headline_rows
 
 TEARSHEET = "tearsheet.html"
@@ -101,6 +101,7 @@ def first_page(record: RunRecord, claim: str, checked: str = "") -> str:
     stamp, notes = sample_stamp(record), "".join(f"<li>{escape(note)}</li>" for note in record.notes)
     shell = (resources.files("hybrid_bt.report") / "first_page.html").read_text(encoding="utf-8")
     return Template(shell).substitute(
+        COLORS,
         title=escape(_title(record)),
         run=escape(run_text(record)),
         stamp=f'<p class="stamp">{escape(stamp)}</p>' if stamp else "",
@@ -211,7 +212,7 @@ def cross_check(found: Sequence[Compared], reasons: Mapping[str, str]) -> str:
     return (
         f'<h2>Cross-check</h2><p class="{"grey" if agree else "stamp"}">{said} The first column stands in '
         "summary_pnl.csv, the third in the report below; between them lie conventions only.</p>"
-        f"<table>{''.join(rows)}</table>"
+        f"{html_rows(rows)}"
     )
 
 

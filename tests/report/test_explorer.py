@@ -209,7 +209,7 @@ def managed_record():
     managed = ManagedPaths(
         proposed, multiplier, regime, risk, np.zeros(shape), read, confidence, veto, *map(tuple, texts)
     )
-    decisions = dataclasses.replace(record.decisions, target=target, managed=managed)
+    decisions = dataclasses.replace(record.decisions, target=target, wanted=target, managed=managed)
     return dataclasses.replace(record, decisions=decisions)
 
 

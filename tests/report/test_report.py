@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import colorsys
 import dataclasses
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +17,16 @@ import pytest
 from places import CASES, ROOT
 from report_cases import ACCOUNTS, START, TABLES, T, column, contents, make_record, rows
 
+import hybrid_bt
 from hybrid_bt.account.flows import marked_close, round_trips
 from hybrid_bt.account.records import Fill, Fills, RunRecord
 from hybrid_bt.brain.laid import ManagedPaths
 from hybrid_bt.equations.guard_limits import rule_names
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.report import PICTURES, write_report
+from hybrid_bt.report import PICTURES, draw_picture, write_report
 from hybrid_bt.report import tables as tables_of_a_run
+from hybrid_bt.report.quantstats_page import THEIR_COLORS
+from hybrid_bt.report.style import ACCOUNT_LINES, COLORS, TEXT_COLORS
 from hybrid_bt.report.tables import write_table
 
 
@@ -227,3 +232,30 @@ def test_out_that_is_a_file_or_holds_a_folder_of_our_name_is_refused(record, tmp
     with pytest.raises(ConfigError, match=r"trades\.png is a folder"):
         write_report(record, tmp_path, plots=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fig", "trades.png"]
+
+
+def test_one_colour_has_one_meaning():
+    """All hues stand in one table; the others are greys, tints of paper and text variants of the table's own."""
+    assert len(set(COLORS.values())) == len(COLORS) and set(TEXT_COLORS) < set(COLORS)
+    known = {*COLORS.values(), *TEXT_COLORS.values()}
+    package = Path(hybrid_bt.__file__).parent
+    for path in [*(package / "report").iterdir(), *(package / "evidence" / "study").iterdir()]:
+        if path.suffix in (".py", ".js", ".html", ".mplstyle") and not path.name.startswith("plotly"):
+            hues = {color for color in re.findall(r"#[0-9a-fA-F]{6}\b", path.read_text()) if _saturation(color) > 0.2}
+            allowed = known if path.name == "style.py" else set()
+            assert hues - allowed - set(THEIR_COLORS) == set(), path.name
+
+
+def _saturation(color: str) -> float:
+    return colorsys.rgb_to_hsv(*(int(color[k : k + 2], 16) for k in (1, 3, 5)))[1]
+
+
+def test_lines_of_accounts_are_told_apart_without_their_colours():
+    assert set(ACCOUNT_LINES) <= set(COLORS)
+    assert len({(width, str(dash)) for width, dash in ACCOUNT_LINES.values()}) == len(ACCOUNT_LINES)
+
+
+def test_the_z_score_is_drawn_whole(record):
+    known = record.pairs.zscore[np.isfinite(record.pairs.zscore[:, 0]), 0]
+    low, high = draw_picture(record, "pairs.png").axes[1].get_ylim()
+    assert low <= known.min() and known.max() <= high

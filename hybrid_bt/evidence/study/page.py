@@ -18,6 +18,7 @@ from hybrid_bt.evidence.study.pictures import write_pictures
 from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, HURDLES
 from hybrid_bt.files import whole_folder
 from hybrid_bt.files.texts import csv_of_rows, end_days, html_image, html_table
+from hybrid_bt.report.style import COLORS
 
 Row = tuple[object, ...]
 MEASURES = ("sharpe", "cagr", "max_drawdown", "volatility", "sortino")
@@ -109,6 +110,7 @@ def page(found: Findings, pictures: Sequence[Path]) -> str:
     )
     shell = (resources.files("hybrid_bt.evidence.study") / "study.html").read_text(encoding="utf-8")
     return Template(shell).substitute(
+        COLORS,
         title=html.escape(f"Is it real? {plan.task.mode} on {found.bars.name}"),
         in_sample=" in" if plan.in_sample else "",
         claim=html.escape(claim(found)),

@@ -13,7 +13,7 @@ from hybrid_bt.evidence import Interval
 from hybrid_bt.evidence.study import Findings
 from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS
 from hybrid_bt.report.marks import zero_line
-from hybrid_bt.report.style import BLUE, GREY, INK, ORANGE, PALE, account_line, blank_figure, house_style, percent, save
+from hybrid_bt.report.style import COLORS, GREY, INK, account_line, blank_figure, color_of, house_style, percent, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +48,7 @@ def _intervals(found: Findings, title: str) -> Figure:
     note = f"lines: 95 % intervals, stationary bootstrap, {n} resamples, blocks of {block:.0f} bars on average"
     figure, (left, right) = _figure(found, title, note, 1.6 + 0.28 * len(names), columns=2)
     for row, name in enumerate(reversed(names)):
-        color = BLUE if name == "hybrid" else INK
+        color = COLORS["hybrid"] if name == "hybrid" else INK
         _whisker(left, row, found.draws.interval("sharpe", name), color)
         if name != "vol-target":
             _whisker(right, row, found.draws.difference("sharpe", name, "vol-target"), color)
@@ -83,7 +83,7 @@ def _windows(found: Findings, title: str) -> Figure:
     for k, name in enumerate(WINDOW_ACCOUNTS):
         places = np.arange(len(found.windows)) + (k - 1) * width
         heights = [summaries[name].sharpe for _, summaries in found.windows]
-        axis.bar(places, heights, width * 0.9, color=account_line(name, "")["color"], label=name)
+        axis.bar(places, heights, width * 0.9, color=color_of(name), label=name)
     starts = [window.name.split(" to ")[0][:7] for window, _ in found.windows]
     axis.set_xticks(range(len(starts)), [f"from {start}" for start in starts], size=7.5)
     zero_line(axis)
@@ -116,10 +116,10 @@ def _conditions(found: Findings, title: str) -> Figure:
     by = {(row.condition, row.account): row for row in found.conditions}
     note = "net: mean return a year by tercile (cut in hindsight), total return by year and in named spans"
     figure, (axis,) = _figure(found, title, note, 1.6 + 0.27 * len(names), left=0.19)
-    drawn = {"hybrid": BLUE, "vol-target": PALE, "kalman": ORANGE}
+    drawn = "hybrid", "vol-target", "kalman"
     for k, name in enumerate(name for name in drawn if name in found.equity):
         places = np.arange(len(names))[::-1] + 0.26 * (1 - k)
-        axis.barh(places, [_height(by[condition, name]) for condition in names], 0.24, color=drawn[name], label=name)
+        axis.barh(places, [_height(by[condition, name]) for condition in names], 0.24, color=color_of(name), label=name)
     _name_rows(axis, [f"{name}  ({by[name, 'hybrid'].bars} bars)" for name in names])
     axis.xaxis.set_major_formatter(lambda value, _: percent(value))
     _legend(axis)
