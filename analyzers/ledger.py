@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.account.flows import Flows, check_balance, flows_of
 from hybrid_bt.account.records import AccountPath, Fill, Fills
+from hybrid_bt.bars.stamps import instant
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds.framework import bt
 from hybrid_bt.strategies.commission import balance_of
@@ -214,7 +215,7 @@ class Ledger(bt.Analyzer):
         )
 
     def _first_row(self, start: Start) -> int:
-        row = start if isinstance(start, int) else int(np.searchsorted(self.stamps, np.array(start, "datetime64[us]")))
+        row = start if isinstance(start, int) else int(np.searchsorted(self.stamps, instant(start)))
         if not 0 <= row < max(len(self._rows), 1):
             raise ConfigError(f"Ledger: start {start!r} is not among the {len(self._rows)} bars of the run")
         return row

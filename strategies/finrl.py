@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import warnings
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 
@@ -21,12 +23,14 @@ from numpy.typing import NDArray
 
 from hybrid_bt.errors import BarsError, ConfigError, PolicyError, how_to_install
 from hybrid_bt.feeds.framework import Framework, bt
+from hybrid_bt.strategies.admission import admit
 from hybrid_bt.strategies.honesty import first_traded_stamp, refuse_cheating, refuse_unknown
 from hybrid_bt.strategies.orders import Holdings
-from hybrid_bt.strategies.rows import traded_feeds
+from hybrid_bt.strategies.rows import LateRows, traded_feeds
 
 #: `finrl.config.INDICATORS`, in stockstats' names
 FINRL_INDICATORS = ("macd", "boll_ub", "boll_lb", "rsi_30", "cci_30", "dx_30", "close_30_sma", "close_60_sma")
+MOST_SHARES = 1e15  #: that are counted to the last one
 _COLUMNS = ("open", "high", "low", "close", "volume")
 
 
@@ -96,6 +100,8 @@ class FinRLStrategy(bt.Strategy):
         As `HybridStrategy`; or if stockstats is needed and not installed, or does not know an indicator.
     PolicyError
         If the agent's answer is not one finite action per ticker.
+    BarsError
+        If the agent was asked on no bar. Bars without all tickers are left out, and counted in a warning.
     """
 
     counts_own_fills = True
@@ -107,38 +113,55 @@ class FinRLStrategy(bt.Strategy):
 
     def __init__(self, **unknown: object) -> None:
         refuse_unknown(self, unknown)
+        if not 0 < self.p.hmax <= MOST_SHARES:
+            raise ConfigError(
+                f"FinRLStrategy: hmax is {self.p.hmax!r}; give shares above 0 and at most {MOST_SHARES:g}"
+            )
+        if not all(isinstance(name, str) for name in self.p.indicators):
+            raise ConfigError(f"FinRLStrategy: indicators are {self.p.indicators!r}; give names")
         if not callable(getattr(self.p.agent, "predict", self.p.agent)):
             raise ConfigError(
                 f"FinRLStrategy: agent is {self.p.agent!r}; give a model with predict, or a function of the state"
             )
         self.cheats = refuse_cheating(self, self.p.allow_cheating)
         symbols, feeds = traded_feeds(self.datas, self.p.symbols)
+        self.passed_over = admit(self, symbols, feeds)
         named = zip(symbols, feeds, strict=True)
         ordered = named if self.p.symbols else sorted(named, key=lambda one: one[0])
         self.symbols, self.feeds = zip(*ordered, strict=True)
         self.indicators = [_Indicators(feed, tuple(self.p.indicators)) for feed in self.feeds]
         self.state: NDArray[np.float32] | None = None  #: that the agent saw last
         self._trade_from = first_traded_stamp(self.p.trained_until, self.p.trade_from, self.p.allow_in_sample)
-        self._holdings, self._lengths = Holdings(len(self.feeds)), [0] * len(self.feeds)
+        self._holdings, self._rows = Holdings(len(self.feeds)), LateRows(self.feeds)
+        self._n_rows, self._n_left_out = 0, 0  # that may be traded, and those of them on which a ticker has no bar
+        self._lacking: Counter[str] = Counter()  # rows left out by ticker
+
+    def prenext(self) -> None:
+        self.next()  # bars before a ticker is listed are counted too
 
     def next(self) -> None:
-        before, self._lengths = self._lengths, [len(feed) for feed in self.feeds]
-        if any(now == old for now, old in zip(self._lengths, before, strict=True)):
-            return  # FinRL knows no day on which a ticker is missing
-        for indicators in self.indicators:
-            indicators.keep()
-        if self.datetime[0] >= self._trade_from:
-            values = list(zip(*(indicators.values() for indicators in self.indicators), strict=True))
-            if np.isfinite(values).all():  # FinRL would fill them from the future
-                self._trade(values)
+        may_trade = self.datetime[0] >= self._trade_from
+        for closes in self._rows.rows()[0]:
+            lacking = [symbol for symbol, close in zip(self.symbols, closes, strict=True) if math.isnan(close)]
+            self._n_rows += may_trade
+            if lacking:  # FinRL knows no day on which a ticker is missing
+                self._n_left_out += may_trade
+                self._lacking.update(lacking if may_trade else ())
+                continue
+            for indicators in self.indicators:
+                indicators.keep()
+            if may_trade:
+                values = list(zip(*(indicators.values() for indicators in self.indicators), strict=True))
+                if np.isfinite(values).all():  # FinRL would fill them from the future
+                    self._trade(closes, values)
 
-    def _trade(self, values: Sequence[Sequence[float]]) -> None:
+    def _trade(self, closes: Sequence[float], values: Sequence[Sequence[float]]) -> None:
         alone = len(self.cerebro.runningstrats) == 1  # the account's shares are its own
         held = [
             float(self.broker.getposition(feed).size) if alone else self._holdings.size(i)
             for i, feed in enumerate(self.feeds)
         ]
-        cash, closes = self.broker.getcash(), [feed.close[0] for feed in self.feeds]
+        cash = self.broker.getcash()
         schemes = [self.broker.getcommissioninfo(feed) for feed in self.feeds]
         costs = [scheme.getcommission(1, close) / close for scheme, close in zip(schemes, closes, strict=True)]
         self.state = finrl_state(cash, closes, held, values)
@@ -157,10 +180,17 @@ class FinRLStrategy(bt.Strategy):
         return actions
 
     def stop(self) -> None:
+        lacking = "".join(f", {symbol} has none on {count}" for symbol, count in self._lacking.most_common(3))
         if self.state is None and len(self):
             raise BarsError(
-                f"FinRLStrategy: the agent was asked on none of {len(self)} bars; every ticker needs a bar on a day "
-                "behind the training, and enough of them for its indicators"
+                f"FinRLStrategy: the agent was asked on none of {len(self)} bars{lacking}; every ticker needs a bar on "
+                "a day behind the training, and enough of them for its indicators"
+            )
+        if lacking:
+            warnings.warn(
+                f"FinRLStrategy: {self._n_left_out} of {self._n_rows} bars are left out{lacking}: the agent knows no "
+                "day without all its tickers; leave such a ticker out (symbols), or trade from its listing on",
+                stacklevel=1,
             )
 
 
@@ -169,6 +199,7 @@ class _Indicators:
 
     def __init__(self, feed: Framework, names: Sequence[str]) -> None:
         self.feed, self.computed = feed, [name for name in names if not hasattr(feed.lines, name)]
+        self.ago = -1 if feed.replaying else 0  # of the last bar that is complete
         self.known, self.bars = dict.fromkeys(names, math.nan), array("d")
         if self.computed and importlib.util.find_spec("stockstats") is None:
             raise ConfigError(
@@ -178,13 +209,13 @@ class _Indicators:
     def keep(self) -> None:
         """Remember the feed's bar."""
         if self.computed:
-            self.bars.extend(getattr(self.feed, name)[0] for name in _COLUMNS)
+            self.bars.extend(getattr(self.feed, name)[self.ago] for name in _COLUMNS)
 
     def values(self) -> list[float]:
         """At this bar; a value that is NaN is the last one that was not, as FinRL fills them."""
         computed = self._from_stockstats() if self.computed else {}
         for name in self.known:
-            value = computed[name] if name in computed else getattr(self.feed.lines, name)[0]
+            value = computed[name] if name in computed else getattr(self.feed.lines, name)[self.ago]
             if math.isfinite(value):
                 self.known[name] = value
         return list(self.known.values())

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
+from hybrid_bt.config import Config
 from hybrid_bt.errors import BarsError, ConfigError, HybridError, InSampleError, check_names
 from hybrid_bt.feeds.framework import Framework, bt
+
+#: what parameters may be; None of those that are optional
+KINDS: Mapping[str, Any] = {
+    **dict.fromkeys(("use_kalman", "use_sac", "use_ppo_lstm", "compiled"), int | None),
+    **dict.fromkeys(("allow_in_sample", "allow_cheating", "record", "own_feeds"), int),
+    **{"mode": str, "config": str | Path | Config | None, "state": str | Path | None, "trade_from": str | date | None},
+    **dict.fromkeys(("overrides", "legs"), Mapping | None),
+    **{"on_bar": Callable | None, "equity_share": int | float, "kalman_params": tuple | list | None},
+    **{"indicators": tuple | list, "hmax": int | float},
+}
 
 
 def as_datetime(moment: date | datetime | str) -> datetime:
@@ -44,8 +57,13 @@ def first_traded_stamp(
 
 
 def refuse_unknown(strategy: Framework, unknown: Mapping[str, object]) -> None:
-    """Backtrader accepts any name for a parameter: name one that is none."""
-    check_names(unknown, strategy.p._getkeys(), f"{type(strategy).__name__}: no parameter")
+    """Backtrader accepts any name for a parameter, and any value: name what is none, or cannot be its value."""
+    owner = type(strategy).__name__
+    check_names(unknown, strategy.p._getkeys(), f"{owner}: no parameter")
+    for name, value in strategy.p._getkwargs().items():
+        kind = KINDS.get(name, object)
+        if not isinstance(value, kind):
+            raise ConfigError(f"{owner}: {name} is {value!r}; give {getattr(kind, '__name__', kind)}")
 
 
 def nothing_traded(

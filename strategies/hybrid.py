@@ -18,10 +18,11 @@ from hybrid_bt.equations.advice import Advice
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds.framework import Framework, bt
+from hybrid_bt.strategies.admission import admit
 from hybrid_bt.strategies.broker_state import goes_on, is_lasting, open_journal, read_account
 from hybrid_bt.strategies.honesty import first_traded_stamp, nothing_traded, refuse_cheating, refuse_unknown
 from hybrid_bt.strategies.orders import TargetOrders
-from hybrid_bt.strategies.rows import LateRows, give_room, rows_ahead, take_own_feeds, traded_feeds, warn_of_company
+from hybrid_bt.strategies.rows import LateRows, rows_ahead, take_own_feeds, traded_feeds, warn_of_company
 
 
 class HybridStrategy(bt.Strategy):
@@ -103,6 +104,8 @@ class HybridStrategy(bt.Strategy):
     ----------
     session : Session
         What decides: its `decision`, `guard`, `recorder` and `brain` are this strategy's.
+    passed_over : Counter
+        Bars by symbol that were not later than the last of their feed (`hybrid_bt.strategies.admission`).
     resumed_after : str
         Stamp of the last bar that was taken from the state; empty where nothing was.
     """
@@ -121,8 +124,11 @@ class HybridStrategy(bt.Strategy):
     def __init__(self, **unknown: object) -> None:
         refuse_unknown(self, unknown)
         self._twins = take_own_feeds(self) if self.p.own_feeds else {}
+        if self.p.news is not None and not hasattr(self.p.news, "advise"):
+            raise ConfigError(f"HybridStrategy: news is {self.p.news!r}; give an object with advise(moment)")
         self.cheats = refuse_cheating(self, self.p.allow_cheating)
         self.symbols, self.feeds = traded_feeds(self.datas, self.p.symbols)
+        self.passed_over = admit(self, self.symbols, self.feeds)
         self.symbol_of = dict(zip(self.feeds, self.symbols, strict=True))
         switches = {"kalman": self.p.use_kalman, "sac": self.p.use_sac, "gate": self.p.use_ppo_lstm}
         self.config = own_config(self.p.mode, self.p.config, self.p.overrides, switches)
@@ -152,7 +158,7 @@ class HybridStrategy(bt.Strategy):
         self._late_rows = late if late.are_needed else None
         self._closes = [feed.lines.close for feed in self.feeds]  # found once: a feed's `__getattr__` costs more
         self._lengths = [0] * len(self.feeds)
-        self._clock = self.lines.datetime  # found once: `self.datetime` is looked for on every use
+        self._moments = self.lines.datetime  # found once: `self.datetime` is looked for on every use
         self._on_bar: Callable[[], None] | None = self.p.on_bar
 
     decision = property(attrgetter("session.decision"), doc="The last one; its target is what was sent.")
@@ -174,12 +180,7 @@ class HybridStrategy(bt.Strategy):
 
     def moment(self, stamp: float) -> datetime:
         """Date and time of Backtrader's number, as the feeds have them."""
-        return bt.num2date(stamp, self._clock._tz)  # type: ignore[no-any-return]
-
-    def qbuffer(self, savemem: int = 0, replaying: bool = False) -> None:
-        for feed in self.datas if savemem > 0 else ():
-            give_room(feed)
-        super().qbuffer(savemem, replaying)
+        return bt.num2date(stamp, self._moments._tz)  # type: ignore[no-any-return]
 
     def getdatabyname(self, name: str) -> Framework:
         feed = super().getdatabyname(name)
@@ -204,7 +205,7 @@ class HybridStrategy(bt.Strategy):
             self._bar([close[0] if now > old else math.nan for close, now, old in came], may_trade=True)
 
     def _bar(self, closes: list[float], may_trade: bool) -> None:
-        session, orders, stamp = self.session, self.target_orders, self._clock[0]
+        session, orders, stamp = self.session, self.target_orders, self._moments[0]
         journal, trades = session.journal, stamp >= self.trade_from
         if journal is None or not goes_on(self, journal, stamp, closes):
             advice = self.advise(stamp) if trades and self.p.news is not None else None
@@ -231,7 +232,7 @@ class HybridStrategy(bt.Strategy):
     def stop(self) -> None:
         if self.session.journal is not None:
             if self.n_bars:
-                self.session.journal.end(self._clock[0])
+                self.session.journal.end(self._moments[0])
             self.session.journal.close()
         if self.decision is None:
             return

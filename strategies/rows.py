@@ -15,19 +15,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from array import array
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybrid_bt.bars.market import names_of
 from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.feeds.framework import Framework, bt
+from hybrid_bt.strategies.admission import FloatArray, day_of, loaded
 
-FloatArray = NDArray[np.float64]
 #: rows of (N,) closes, NaN where a feed has no bar, most often one; and whether the last is that of this moment, so
 #: that orders may be sent
 Rows: TypeAlias = tuple[list[list[float]], bool]
@@ -48,8 +46,9 @@ class LateRows:
         self.are_needed = self._is_live or any(feed.replaying for feed in feeds)
         self._lengths = [0] * len(self._feeds)
         self._row = [math.nan] * len(self._feeds)  # of the moment that is being gathered
-        self._stamp = math.nan  # of that moment; NaN while none is
-        self._expected = [False] * len(self._feeds)
+        self._moment = math.nan  # a stamp or, of daily bars, a date; NaN while none is gathered
+        self._are_daily = all(feed._timeframe >= bt.TimeFrame.Days for feed in self._feeds)
+        self._expected = [True] * len(self._feeds)
 
     def rows(self) -> Rows:
         """What may be decided on in this call; look once, in each `next` and `prenext`."""
@@ -61,11 +60,14 @@ class LateRows:
         return self._gathered(closes, new) if self._is_live else ([closes], True)
 
     def _gathered(self, closes: list[float], new: Sequence[bool]) -> Rows:
-        stamp = max(feed.datetime[0] for feed, came in zip(self._feeds, new, strict=True) if came)
+        stamps = [(feed, feed.datetime[0]) for feed, came in zip(self._feeds, new, strict=True) if came]
+        moment = max(day_of(feed, stamp) if self._are_daily else stamp for feed, stamp in stamps)
         done = []
-        if self._stamp < stamp:  # the moment before was waited for in vain
+        is_second = any(came and old == old for came, old in zip(new, self._row, strict=True))  # of its feed
+        if self._moment < moment or is_second:  # the moment before was waited for in vain
+            self._are_daily = self._are_daily and not is_second
             done.append(self._finished())
-        self._stamp = stamp
+        self._moment = moment
         self._row = [close if came else old for close, came, old in zip(closes, new, self._row, strict=True)]
         if any(map(self._is_awaited, range(len(self._feeds)))):
             return done, False
@@ -77,7 +79,7 @@ class LateRows:
 
     def _finished(self) -> list[float]:
         row = self._row
-        self._row, self._stamp = [math.nan] * len(row), math.nan
+        self._row, self._moment = [math.nan] * len(row), math.nan
         self._expected = [not math.isnan(close) for close in row]
         return row
 
@@ -92,7 +94,7 @@ def _close(feed: Framework) -> float:
 def traded_feeds(
     feeds: Sequence[Framework], wanted: str | Sequence[str] | None
 ) -> tuple[tuple[str, ...], list[Framework]]:
-    """Names and feeds to trade, rows without a close taken out; a feed without a name is `data` and its number."""
+    """Names and feeds to trade; a feed without a name is `data` and its number."""
     names = tuple(f"data{i}" if feed._name in (None, "") else str(feed._name) for i, feed in enumerate(feeds))
     for i, name in enumerate(names):
         if name in names[:i]:
@@ -104,25 +106,9 @@ def traded_feeds(
         if symbol not in names or symbol in symbols[:i]:
             rule = "comes twice" if symbol in names else f"is not a feed{did_you_mean(symbol, names)}"
             raise ConfigError(f"symbols: {symbol!r} {rule}")
-    chosen = [feeds[names.index(symbol)] for symbol in symbols]
-    for feed in chosen:
-        _leave_out_empty(feed)
-    return symbols, chosen
-
-
-def _leave_out_empty(feed: Framework) -> None:
-    """Take out the rows without a close, as a joined frame has them where a symbol is not listed: they are no bars.
-
-    The broker would fill and mark at them, and the account would be worth NaN from there on.
-    """
-    if not feed._env._dopreload:
-        feed.addfilter_simple(lambda data: math.isnan(data.close[0]))
-        return
-    empty = np.isnan(_loaded(feed.lines.close))
-    if empty.any():
-        for line in feed.lines:
-            values = np.array(line.array, dtype=np.float64)
-            line.array = array("d", np.delete(values, np.flatnonzero(empty)).tobytes())
+    for feed in feeds if feeds[0]._env._exactbars > 0 else ():
+        give_room(feed)
+    return symbols, [feeds[names.index(symbol)] for symbol in symbols]
 
 
 def rows_ahead(cerebro: Framework, feeds: Sequence[Framework]) -> tuple[FloatArray, FloatArray] | None:
@@ -134,7 +120,7 @@ def rows_ahead(cerebro: Framework, feeds: Sequence[Framework]) -> tuple[FloatArr
     whole = cerebro._dopreload and cerebro._dorunonce and not cerebro.p.oldsync
     if not whole or any(feed.islive() or feed.resampling or feed.replaying for feed in feeds):
         return None
-    stamps, columns = zip(*((_loaded(feed.lines.datetime), _loaded(feed.lines.close)) for feed in feeds), strict=True)
+    stamps, columns = zip(*((loaded(feed.lines.datetime), loaded(feed.lines.close)) for feed in feeds), strict=True)
     if any(not len(own) or not (np.diff(own) > 0.0).all() for own in stamps):
         return None
     rows = np.unique(np.concatenate(stamps))
@@ -142,11 +128,6 @@ def rows_ahead(cerebro: Framework, feeds: Sequence[Framework]) -> tuple[FloatArr
     for i, (own, column) in enumerate(zip(stamps, columns, strict=True)):
         closes[np.searchsorted(rows, own), i] = column
     return rows, closes
-
-
-def _loaded(line: Framework) -> FloatArray:
-    """A line's preloaded values, without the room for what looks ahead."""
-    return np.array(line.array[: line.buflen()], dtype=np.float64)
 
 
 def take_own_feeds(strategy: Framework) -> dict[Framework, Framework]:
@@ -223,4 +204,5 @@ def _bound(feed: Framework, savemem: int = 0, replaying: bool = False) -> None:
 
 
 def _put_back(feed: Framework, size: int = 1) -> None:
-    feed._save2stack(erase=True, force=True)
+    feed._barstack.appendleft([line[0] for line in feed.itersize()])
+    feed.backwards(force=True)

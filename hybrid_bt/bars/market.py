@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,9 +72,25 @@ def may_teach(bars: Bars, left_out: Bars, reach_bars: int) -> NDArray[np.bool_]:
     return rows
 
 
-def names_of(pairs: str | Sequence[str]) -> tuple[str, ...]:
-    """Names out of a sequence of them, or out of a text with commas."""
-    return tuple(name.strip() for name in pairs.split(",") if name.strip()) if isinstance(pairs, str) else tuple(pairs)
+def names_of(pairs: str | Iterable[str | Sequence[str]]) -> tuple[str, ...]:
+    """Names out of several of them, or out of a text with commas; two in a tuple or list are a pair, `Y:X`.
+
+    Raises
+    ------
+    ConfigError
+        For anything else.
+    """
+    if isinstance(pairs, str):
+        return tuple(name.strip() for name in pairs.split(",") if name.strip())
+    if not isinstance(pairs, Iterable):
+        raise ConfigError(f"{pairs!r} is no names; give a text with commas or a list of texts")
+    return tuple(one if isinstance(one, str) else _joined(one) for one in pairs)
+
+
+def _joined(sides: Sequence[str]) -> str:
+    if isinstance(sides, (tuple, list)) and len(sides) == 2 and all(isinstance(side, str) for side in sides):
+        return ":".join(sides)
+    raise ConfigError(f"{sides!r} is no name; give texts, and of a pair 'Y:X' or ('Y', 'X')")
 
 
 def resolve_pairs(pairs: Sequence[str], symbols: Sequence[str]) -> list[tuple[int, int]]:

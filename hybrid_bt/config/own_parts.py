@@ -152,6 +152,9 @@ def own_config(
     mode: str, file: Config | str | Path | None, overrides: Overrides | None, switches: Mapping[str, bool | None]
 ) -> Config:
     """A mode under a file and overrides, or a whole configuration in its place; and parts switched on or off."""
+    for section, values in (overrides or {}).items():
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"overrides: {section!r} is {values!r}; give {{section: {{key: value}}}}")
     merged = {section: dict(values) for section, values in (overrides or {}).items()}
     for section, is_on in switches.items():
         if is_on is not None:
@@ -163,7 +166,10 @@ def own_history(given: ArrayLike | None, n_symbols: int) -> FloatArray | None:
     """Closes before the first bar, checked."""
     if given is None:
         return None
-    closes = np.asarray(given, dtype=np.float64)
+    try:
+        closes = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigError(f"history is {given!r}; give closes of shape (T0, {n_symbols})") from None
     if closes.ndim != 2 or closes.shape[1] != n_symbols:
         raise ConfigError(f"history must be closes of shape (T0, {n_symbols}), not {closes.shape}")
     if (closes <= 0.0).any() or np.isinf(closes).any():
@@ -187,6 +193,8 @@ def setup_of(
         As `build`.
     """
     finds, own = tuple(pairs) == ("auto",), legs or {}
+    if not all(isinstance(one, KalmanParams) for one in kalman_params or ()):
+        raise ConfigError(f"kalman_params are {kalman_params!r}; give a KalmanParams for each pair")
     return Setup(
         symbols,
         partial(build, config, symbols, policies=policies, kalman_params=kalman_params, legs=legs, pairs_found=finds),
