@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from hybrid_bt.errors import BarsError, ConfigError, PolicyError, how_to_install
 from hybrid_bt.feeds.framework import Framework, bt
-from hybrid_bt.strategies.honesty import first_traded_stamp, refuse_cheating, refuse_unknown
-from hybrid_bt.strategies.orders import Holdings
+from hybrid_bt.strategies.honesty import first_traded_stamp, refuse, refuse_cheating, refuse_unknown, will_not_trade
 from hybrid_bt.strategies.rows import traded_feeds
+from hybrid_bt.strategies.underway import Underway
 
 #: `finrl.config.INDICATORS`, in stockstats' names
 FINRL_INDICATORS = ("macd", "boll_ub", "boll_lb", "rsi_30", "cci_30", "dx_30", "close_30_sma", "close_60_sma")
@@ -119,7 +119,10 @@ class FinRLStrategy(bt.Strategy):
         self.indicators = [_Indicators(feed, tuple(self.p.indicators)) for feed in self.feeds]
         self.state: NDArray[np.float32] | None = None  #: that the agent saw last
         self._trade_from = first_traded_stamp(self.p.trained_until, self.p.trade_from, self.p.allow_in_sample)
-        self._holdings, self._lengths = Holdings(len(self.feeds)), [0] * len(self.feeds)
+        self.underway, self._lengths = Underway(self, self.feeds), [0] * len(self.feeds)
+
+    def start(self) -> None:
+        self.underway.is_told = will_not_trade(self, self.feeds, self._trade_from, self.p.trained_until)
 
     def next(self) -> None:
         before, self._lengths = self._lengths, [len(feed) for feed in self.feeds]
@@ -127,24 +130,28 @@ class FinRLStrategy(bt.Strategy):
             return  # FinRL knows no day on which a ticker is missing
         for indicators in self.indicators:
             indicators.keep()
-        if self.datetime[0] >= self._trade_from:
+        if self.datetime[0] >= self._trade_from and self.underway.may_send():
             values = list(zip(*(indicators.values() for indicators in self.indicators), strict=True))
             if np.isfinite(values).all():  # FinRL would fill them from the future
                 self._trade(values)
 
     def _trade(self, values: Sequence[Sequence[float]]) -> None:
-        alone = len(self.cerebro.runningstrats) == 1  # the account's shares are its own
-        held = [
-            float(self.broker.getposition(feed).size) if alone else self._holdings.size(i)
-            for i, feed in enumerate(self.feeds)
-        ]
+        positions = [float(self.broker.getposition(feed).size) for feed in self.feeds]
+        held = [self.underway.size(i, position) for i, position in enumerate(positions)]
         cash, closes = self.broker.getcash(), [feed.close[0] for feed in self.feeds]
         schemes = [self.broker.getcommissioninfo(feed) for feed in self.feeds]
         costs = [scheme.getcommission(1, close) / close for scheme, close in zip(schemes, closes, strict=True)]
         self.state = finrl_state(cash, closes, held, values)
-        shares = (self._actions(self.state) * self.p.hmax).astype(int)
-        for i, size in finrl_trades(shares, cash, closes, held, costs):
-            self._holdings.add(i, (self.buy if size > 0 else self.sell)(self.feeds[i], size=abs(size)))
+        actions = self._actions(self.state)
+        trades = finrl_trades((actions * self.p.hmax).astype(int), cash, closes, held, costs)
+        for i, size in trades:
+            self.underway.add(i, (self.buy if size > 0 else self.sell)(self.feeds[i], size=abs(size)))
+        if not trades and actions.max() > 0.0 and self.underway.is_waiting_for_first:
+            i = int(actions.argmax())
+            self.underway.came_to_nothing(
+                f"{self.symbols[i]} is wanted for an action of {actions[i]:.3g} at a price of {closes[i]:,.2f}; the "
+                f"lot is 1, cash {cash:,.2f}, hmax {self.p.hmax} shares: give more cash, or the training's hmax"
+            )
 
     def _actions(self, state: NDArray[np.float32]) -> NDArray[np.float64]:
         predict = getattr(self.p.agent, "predict", None)
@@ -157,11 +164,10 @@ class FinRLStrategy(bt.Strategy):
         return actions
 
     def stop(self) -> None:
-        if self.state is None and len(self):
-            raise BarsError(
-                f"FinRLStrategy: the agent was asked on none of {len(self)} bars; every ticker needs a bar on a day "
-                "behind the training, and enough of them for its indicators"
-            )
+        self.underway.end()
+        if self.state is None and len(self) and not self.underway.is_told:
+            rule = "every ticker needs a bar on a day behind the training, and enough of them for its indicators"
+            refuse(self, BarsError(f"FinRLStrategy: the agent was asked on none of {len(self)} bars; {rule}"))
 
 
 class _Indicators:

@@ -1,0 +1,177 @@
+"""A strategy's orders from their sending to the broker's last word, and whether any may be sent.
+
+Backtrader's simulated broker answers a market order on the next bar of its feed, and to it the past is as good as the
+present. Others are late, refuse, or never answer; and their feeds hand out history first (DELAYED), after a reconnect
+again, on which an order would be sent long after its price.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property
+
+from hybrid_bt.feeds.framework import Framework, bt
+
+PATIENCE_BARS = 3  #: of its feed, that an order may go without a fill: the next bar fills it at a simulated broker
+FIRST_BARS = 5  #: on which orders that all come to nothing are told of
+
+
+class OrderWarning(UserWarning):
+    """What became of orders, or why there are none."""
+
+
+class _Sent:
+    """An order, what was left of it when the broker last filled some, and the feed's bar of then."""
+
+    __slots__ = ("bar", "is_given_up", "left", "order")
+
+    def __init__(self, order: Framework, bar: int) -> None:
+        self.order, self.left, self.bar, self.is_given_up = order, order.executed.remsize, bar, False
+
+
+class Underway:
+    """What one strategy holds of its feeds, with what it has under way.
+
+    Backtrader keeps one position per feed for the whole account: alone, that is the strategy's. Beside others it would
+    sell what another one has just bought; there each counts its own fills.
+
+    Parameters
+    ----------
+    strategy : bt.Strategy
+    feeds : sequence of feeds
+        That it trades, in order.
+
+    Warns
+    -----
+    OrderWarning
+        Once for each kind, and at the end how often: an order that is refused, in whole or part; one that nothing was
+        filled of on `PATIENCE_BARS` bars, which is cancelled and counted no more; first bars on which every order comes
+        to nothing; a feed that is not LIVE.
+    """
+
+    def __init__(self, strategy: bt.Strategy, feeds: Sequence[Framework]) -> None:
+        self._strategy, self._feeds = strategy, list(feeds)
+        self.open: list[list[_Sent]] = [[] for _ in feeds]  #: of each feed, what the broker may still fill
+        self._settled = [0.0] * len(self._feeds)
+        self._troubles: dict[str, tuple[int, str]] = {}  # kind -> how often, and the first day
+        self._has_sent = False
+        self._to_nothing: list[str] = []  # why, of each bar on which every order came to nothing
+        self.is_told = False  #: why nothing is sent at present
+
+    @cached_property
+    def counts_itself(self) -> bool:
+        """Whether the account's positions are not this strategy's alone; known when the first order may be sent."""
+        return len(self._strategy.cerebro.runningstrats) > 1
+
+    @cached_property
+    def _is_simulated(self) -> bool:
+        return isinstance(self._strategy.broker, bt.brokers.BackBroker)
+
+    def may_send(self) -> bool:
+        """Whether every feed is LIVE, or the broker Backtrader's simulated one; asked on each bar to be traded.
+
+        A feed that is no live one (`islive`) has no status: it is what there is.
+        """
+        if self._is_simulated:
+            return True
+        sources = [_source(feed) for feed in self._feeds]
+        waits = [i for i, source in enumerate(sources) if source.islive() and source._laststatus != source.LIVE]
+        if waits and not self.is_told:
+            status = sources[waits[0]]._getstatusname(sources[waits[0]]._laststatus)
+            self._warn(f"{self.name(waits[0])} is {status}: bars are read, and no order is sent until all are LIVE")
+        self.is_told = bool(waits)
+        return not waits
+
+    def add(self, column: int, order: Framework) -> None:
+        """Count this order from now on; None is a refusal."""
+        self._has_sent = True
+        if order is None:
+            self._trouble("refused", f"{self.name(column)}: an order was refused")
+        else:
+            self.open[column].append(_Sent(order, len(self._feeds[column])))
+
+    def size(self, column: int, position: float) -> float:
+        """Signed shares held and under way; `position` is the account's."""
+        still = [sent for sent in self.open[column] if self._is_open(column, sent)]
+        self.open[column] = still
+        total = self._settled[column] if self.counts_itself else position
+        for sent in still:
+            done = sent.order.executed
+            total += (float(done.size) if self.counts_itself else 0.0) + (
+                0.0 if sent.is_given_up else float(done.remsize)
+            )
+        return total
+
+    def _is_open(self, column: int, sent: _Sent) -> bool:
+        """Look what became of an order; give up one that nothing comes of."""
+        order, bar = sent.order, len(self._feeds[column])
+        if not order.alive():
+            self._settled[column] += float(order.executed.size)
+            if order.status != order.Completed and not sent.is_given_up:
+                said = f"{self.name(column)}: an order of {order.size:+g} was refused ({order.getstatusname()})"
+                self._trouble("refused", f"{said}; what is still wanted is sent again")
+            return False
+        if order.executed.remsize != sent.left:
+            sent.left, sent.bar = order.executed.remsize, bar
+        elif bar - sent.bar >= PATIENCE_BARS and not sent.is_given_up:
+            sent.is_given_up = True
+            said = (
+                f"nothing was filled of an order of {order.size:+g} on {PATIENCE_BARS} bars ({order.getstatusname()})"
+            )
+            self._trouble("given up", f"{self.name(column)}: {said}; it is cancelled, and the broker's position counts")
+            with suppress(NotImplementedError):
+                self._strategy.cancel(order)
+        return True
+
+    @property
+    def is_waiting_for_first(self) -> bool:
+        """Whether no order has been sent yet, and why is not told."""
+        return not self._has_sent and len(self._to_nothing) < FIRST_BARS
+
+    def came_to_nothing(self, why: str) -> None:
+        """Note a bar on which something was wanted, and every order came to nothing."""
+        self._to_nothing.append(why)
+        if len(self._to_nothing) == FIRST_BARS:
+            self._tell_nothing()
+
+    def _tell_nothing(self) -> None:
+        n = len(self._to_nothing)
+        self._warn(f"every order of the first {n} bars to trade comes to nothing: {self._to_nothing[-1]}")
+
+    def end(self) -> None:
+        """Tell what was not told yet; at the end of a run."""
+        for column, sent in enumerate(self.open):
+            if sent:
+                self.size(column, 0.0)
+        for kind, (count, first) in self._troubles.items():
+            if count > 1:
+                self._warn(f"{count} orders were {kind}, the first on {first}")
+        if not self._has_sent and 0 < len(self._to_nothing) < FIRST_BARS:
+            self._tell_nothing()
+
+    def _trouble(self, kind: str, text: str) -> None:
+        now = f"{self._strategy.datetime.datetime(0)}"
+        count, first = self._troubles.get(kind, (0, now))
+        self._troubles[kind] = count + 1, first
+        if not count:
+            self._warn(text)
+
+    def _warn(self, text: str) -> None:
+        on = self._strategy.datetime.datetime(0)
+        warnings.warn(f"{type(self._strategy).__name__}: {on} {text}", OrderWarning, stacklevel=2)
+
+    def name(self, column: int) -> str:
+        """What a feed is called."""
+        feed = self._feeds[column]
+        return str(feed._name or f"data{feed._id - 1}")
+
+
+def _source(feed: Framework) -> Framework:
+    """The feed that a store tells of: behind a copy, or in a chain of contracts."""
+    while True:
+        inner = feed.data if feed._clone else getattr(feed, "_d", None)
+        if inner is None:
+            return feed
+        feed = inner
