@@ -19,9 +19,16 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.errors import BarsError, ConfigError, PolicyError, how_to_install
+from hybrid_bt.errors import BarsError, ConfigError, HybridError, PolicyError, how_to_install
 from hybrid_bt.feeds.framework import Framework, bt
-from hybrid_bt.strategies.honesty import first_traded_stamp, refuse, refuse_cheating, refuse_unknown, will_not_trade
+from hybrid_bt.strategies.honesty import (
+    first_traded_stamp,
+    nothing_traded,
+    refuse,
+    refuse_cheating,
+    refuse_unknown,
+    will_not_trade,
+)
 from hybrid_bt.strategies.rows import traded_feeds
 from hybrid_bt.strategies.underway import Underway
 
@@ -130,7 +137,7 @@ class FinRLStrategy(bt.Strategy):
             return  # FinRL knows no day on which a ticker is missing
         for indicators in self.indicators:
             indicators.keep()
-        if self.datetime[0] >= self._trade_from and self.underway.may_send():
+        if self.datetime[0] >= self._trade_from and (self.underway.is_simulated or self.underway.are_live()):
             values = list(zip(*(indicators.values() for indicators in self.indicators), strict=True))
             if np.isfinite(values).all():  # FinRL would fill them from the future
                 self._trade(values)
@@ -146,7 +153,7 @@ class FinRLStrategy(bt.Strategy):
         trades = finrl_trades((actions * self.p.hmax).astype(int), cash, closes, held, costs)
         for i, size in trades:
             self.underway.add(i, (self.buy if size > 0 else self.sell)(self.feeds[i], size=abs(size)))
-        if not trades and actions.max() > 0.0 and self.underway.is_waiting_for_first:
+        if not trades and actions.max() > 0.0 and self.underway.awaits_first:
             i = int(actions.argmax())
             self.underway.came_to_nothing(
                 f"{self.symbols[i]} is wanted for an action of {actions[i]:.3g} at a price of {closes[i]:,.2f}; the "
@@ -165,9 +172,13 @@ class FinRLStrategy(bt.Strategy):
 
     def stop(self) -> None:
         self.underway.end()
-        if self.state is None and len(self) and not self.underway.is_told:
-            rule = "every ticker needs a bar on a day behind the training, and enough of them for its indicators"
-            refuse(self, BarsError(f"FinRLStrategy: the agent was asked on none of {len(self)} bars; {rule}"))
+        if self.state is not None or not len(self) or self.underway.is_told:
+            return
+        rule = "every ticker needs a bar on a day behind the training, and enough of them for its indicators"
+        error: HybridError = BarsError(f"FinRLStrategy: the agent was asked on none of {len(self)} bars; {rule}")
+        if self.datetime[0] < self._trade_from:
+            error = nothing_traded(self.p.trade_from, len(self), self.p.trained_until, self.datetime.date(0))
+        refuse(self, error)
 
 
 class _Indicators:

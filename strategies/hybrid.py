@@ -146,6 +146,7 @@ class HybridStrategy(bt.Strategy):
         self.guard = self.session.guard
         limit = f", risk.asset_limit {self.config.risk.asset_limit:g} of equity"
         self.target_orders = TargetOrders(self, self.config.order_rules, self.feeds, self.p.equity_share, limit)
+        self._underway = self.target_orders.underway
         self.n_bars = 0  #: that are over
         self.resumed_after = ""
         self.resends = False  #: whether targets of the state's bars go to the broker again
@@ -189,7 +190,7 @@ class HybridStrategy(bt.Strategy):
     def start(self) -> None:
         warn_of_company(self, self.symbols, self.feeds)
         told = honesty.will_not_trade(self, self.feeds, self.trade_from, self.training_end)
-        self.target_orders.underway.is_told = told
+        self._underway.is_told = told
         if self.p.state is not None:
             self.session.journal = open_journal(self)
 
@@ -210,7 +211,7 @@ class HybridStrategy(bt.Strategy):
         session, orders, stamp = self.session, self.target_orders, self._clock[0]
         journal, sent = session.journal, None
         if journal is None or not goes_on(self, journal, stamp, closes):
-            trades = stamp >= self.trade_from and orders.underway.may_send()
+            trades = stamp >= self.trade_from and (self._underway.is_simulated or self._underway.are_live())
             advice = self.advise(stamp) if trades and self.p.news is not None else None
             sent = session.bar(stamp, closes, orders.books if may_trade and trades else None, advice)
             if sent is not None:
@@ -237,9 +238,9 @@ class HybridStrategy(bt.Strategy):
             if self.n_bars:
                 self.session.journal.end(self._clock[0])
             self.session.journal.close()
-        self.target_orders.underway.end()
+        self._underway.end()
         if self.first_traded_row is not None and self.decision is not None:
             honesty.warn_of_cold(self, self.decision.view.warm)
-        elif self.decision is not None and not self.target_orders.underway.is_told:
+        elif self.decision is not None and not self._underway.is_told:
             last = self.datetime.date(0)
             honesty.refuse(self, honesty.nothing_traded(self.p.trade_from, self.n_bars, self.training_end, last))

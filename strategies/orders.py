@@ -116,7 +116,7 @@ class TargetOrders:
             The orders sent, in the order of submission.
         """
         broker, underway = self.strategy.broker, self.underway
-        if not underway.may_send():
+        if not (underway.is_simulated or underway.are_live()):
             self.skip()
             return []
         value = float(broker.getvalue())
@@ -144,7 +144,7 @@ class TargetOrders:
         account = self._account._replace(cash=self._cash(value, costs), equity=equity, ruined=self.ruined)
         sent = send_orders(account, book, 0, wanted, closes, labels, self.rules, costs)
         n_orders = sent.submitted + sent.waiting
-        if n_orders == 0 and underway.is_waiting_for_first:
+        if n_orders == 0 and underway.awaits_first:
             self._explain(account, wanted, closes)
         return [self._order(i, book.order[i]) for i in list(book.queue)[:n_orders]]
 

@@ -56,7 +56,7 @@ class Underway:
         self.open: list[list[_Sent]] = [[] for _ in feeds]  #: of each feed, what the broker may still fill
         self._settled = [0.0] * len(self._feeds)
         self._troubles: dict[str, tuple[int, str]] = {}  # kind -> how often, and the first day
-        self._has_sent = False
+        self.awaits_first = True  #: no order has been sent yet, and why is not told
         self._to_nothing: list[str] = []  # why, of each bar on which every order came to nothing
         self.is_told = False  #: why nothing is sent at present
 
@@ -66,16 +66,15 @@ class Underway:
         return len(self._strategy.cerebro.runningstrats) > 1
 
     @cached_property
-    def _is_simulated(self) -> bool:
+    def is_simulated(self) -> bool:
+        """Whether the broker is Backtrader's simulated one, to which orders may be sent on any bar."""
         return isinstance(self._strategy.broker, bt.brokers.BackBroker)
 
-    def may_send(self) -> bool:
-        """Whether every feed is LIVE, or the broker Backtrader's simulated one; asked on each bar to be traded.
+    def are_live(self) -> bool:
+        """Whether every feed is LIVE; asked on each bar to be traded at a broker that is not simulated.
 
         A feed that is no live one (`islive`) has no status: it is what there is.
         """
-        if self._is_simulated:
-            return True
         sources = [_source(feed) for feed in self._feeds]
         waits = [i for i, source in enumerate(sources) if source.islive() and source._laststatus != source.LIVE]
         if waits and not self.is_told:
@@ -86,7 +85,7 @@ class Underway:
 
     def add(self, column: int, order: Framework) -> None:
         """Count this order from now on; None is a refusal."""
-        self._has_sent = True
+        self.awaits_first = False
         if order is None:
             self._trouble("refused", f"{self.name(column)}: an order was refused")
         else:
@@ -125,15 +124,11 @@ class Underway:
                 self._strategy.cancel(order)
         return True
 
-    @property
-    def is_waiting_for_first(self) -> bool:
-        """Whether no order has been sent yet, and why is not told."""
-        return not self._has_sent and len(self._to_nothing) < FIRST_BARS
-
     def came_to_nothing(self, why: str) -> None:
         """Note a bar on which something was wanted, and every order came to nothing."""
         self._to_nothing.append(why)
         if len(self._to_nothing) == FIRST_BARS:
+            self.awaits_first = False
             self._tell_nothing()
 
     def _tell_nothing(self) -> None:
@@ -148,7 +143,7 @@ class Underway:
         for kind, (count, first) in self._troubles.items():
             if count > 1:
                 self._warn(f"{count} orders were {kind}, the first on {first}")
-        if not self._has_sent and 0 < len(self._to_nothing) < FIRST_BARS:
+        if self.awaits_first and self._to_nothing:
             self._tell_nothing()
 
     def _trouble(self, kind: str, text: str) -> None:
