@@ -36,7 +36,11 @@ class CashSet:
     """Stands before `broker.set_cash` until the run is over, one for all analyzers, and notes its calls."""
 
     def __init__(self, broker: Framework) -> None:
-        self.broker, self.ruin_is_told = broker, False
+        self.broker, self.positions, self.ruin_is_told = (
+            broker,
+            broker.positions,
+            False,
+        )  # positions are new in each run
         self.calls: list[_Call] = []
         broker.set_cash = broker.setcash = self
 
@@ -60,7 +64,8 @@ class Deposits:
     """
 
     def __init__(self, broker: Framework) -> None:
-        self.notes: CashSet = vars(broker).get("set_cash") or CashSet(broker)
+        known = vars(broker).get("set_cash")
+        self.notes: CashSet = known if known and known.positions is broker.positions else CashSet(broker)
         self._n_seen = len(self.notes.calls)
         self._price, self._shares = broker.get_fundvalue(), broker.get_fundshares()
 

@@ -152,7 +152,8 @@ class FinRLStrategy(bt.Strategy):
         actions = self._actions(self.state)
         trades = finrl_trades((actions * self.p.hmax).astype(int), cash, closes, held, costs)
         for i, size in trades:
-            self.underway.add(i, (self.buy if size > 0 else self.sell)(self.feeds[i], size=abs(size)))
+            order = (self.buy if size > 0 else self.sell)(self.feeds[i], size=abs(size))
+            self.underway.add(i, order, positions[i])
         if not trades and actions.max() > 0.0 and self.underway.awaits_first:
             i = int(actions.argmax())
             self.underway.came_to_nothing(

@@ -77,6 +77,7 @@ class TargetOrders:
         self._lengths = [0] * len(self.feeds)
         self._book, self._account = new_book(len(self.feeds)), open_account(0.0)
         self.underway = Underway(strategy, self.feeds)
+        self._positions = [0.0] * len(self.feeds)  # the account's
 
     def skip(self) -> None:
         """Let a bar pass on which nothing is sent."""
@@ -132,13 +133,14 @@ class TargetOrders:
         n, labels = len(self._lengths), () if sides is None else sides
         if len(labels) not in (0, n):
             raise ConfigError(f"orders: sides must be a label for each of {n} feeds, not {len(labels)} of them")
-        book, closes = self._book, [nan] * n
+        book, closes, positions = self._book, [nan] * n, self._positions
         for i, (feed, close) in enumerate(zip(self.feeds, self._closes, strict=True)):
             length = close.lencount
             if length > self._lengths[i]:
                 self._lengths[i] = length
                 # this touches the position, which fixes the order of the broker's sums
                 held, closes[i] = float(broker.getposition(feed).size), close[0] * self._multipliers[i]
+                positions[i] = held
                 book.size[i] = underway.size(i, held) if underway.open[i] or underway.counts_itself else held
         costs, wanted = self._costs(closes), [float(target) for target in targets]
         account = self._account._replace(cash=self._cash(value, costs), equity=equity, ruined=self.ruined)
@@ -218,7 +220,7 @@ class TargetOrders:
         else:
             trade = self.strategy.buy if size > 0.0 else self.strategy.sell
             order = trade(data=self.feeds[i], size=abs(size), **({"_checksubmit": False} if self.ruined else {}))
-        self.underway.add(i, order)
+        self.underway.add(i, order, self._positions[i])
         return order
 
 

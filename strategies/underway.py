@@ -23,12 +23,18 @@ class OrderWarning(UserWarning):
 
 
 class _Sent:
-    """An order, what was left of it when the broker last filled some, and the feed's bar of then."""
+    """An order; shares of it that the broker told of as filled, and others by which the position moved untold."""
 
-    __slots__ = ("bar", "is_given_up", "left", "order")
+    __slots__ = ("bar", "is_given_up", "left", "order", "told", "untold")
 
     def __init__(self, order: Framework, bar: int) -> None:
-        self.order, self.left, self.bar, self.is_given_up = order, order.executed.remsize, bar, False
+        self.order, self.bar, self.left, self.is_given_up = (
+            order,
+            bar,
+            order.size,
+            False,
+        )  # `left` as on its feed's `bar`
+        self.told = self.untold = 0.0
 
 
 class Underway:
@@ -55,6 +61,8 @@ class Underway:
         self._strategy, self._feeds = strategy, list(feeds)
         self.open: list[list[_Sent]] = [[] for _ in feeds]  #: of each feed, what the broker may still fill
         self._settled = [0.0] * len(self._feeds)
+        self._seen = [0.0] * len(self._feeds)  # positions, when they were last looked at
+        self._told = [0.0] * len(self._feeds)  # shares told filled since then, that are not in `untold`
         self._troubles: dict[str, tuple[int, str]] = {}  # kind -> how often, and the first day
         self.awaits_first = True  #: no order has been sent yet, and why is not told
         self._to_nothing: list[str] = []  # why, of each bar on which every order came to nothing
@@ -83,37 +91,53 @@ class Underway:
         self.is_told = bool(waits)
         return not waits
 
-    def add(self, column: int, order: Framework) -> None:
-        """Count this order from now on; None is a refusal."""
+    def add(self, column: int, order: Framework, position: float) -> None:
+        """Count this order from now on; None is a refusal. `position` is the account's before it."""
         self.awaits_first = False
         if order is None:
             self._trouble("refused", f"{self.name(column)}: an order was refused")
         else:
             self.open[column].append(_Sent(order, len(self._feeds[column])))
+            self._seen[column] = position
 
     def size(self, column: int, position: float) -> float:
         """Signed shares held and under way; `position` is the account's."""
         still = [sent for sent in self.open[column] if self._is_open(column, sent)]
+        if not (self.is_simulated or self.counts_itself):
+            still = self._unsettled(column, position, still)
         self.open[column] = still
         total = self._settled[column] if self.counts_itself else position
         for sent in still:
             done = sent.order.executed
-            total += (float(done.size) if self.counts_itself else 0.0) + (
-                0.0 if sent.is_given_up else float(done.remsize)
-            )
+            left = 0.0 if sent.is_given_up else float(done.remsize) - sent.untold
+            total += (float(done.size) if self.counts_itself else 0.0) + left
         return total
+
+    def _unsettled(self, column: int, position: float, still: list[_Sent]) -> list[_Sent]:
+        """Orders without those that the position holds already, though the broker did not say so."""
+        moved = position - self._seen[column] - self._told[column]
+        self._seen[column], self._told[column] = position, 0.0
+        for sent in still:
+            least, most = sorted((-sent.untold, sent.order.executed.remsize - sent.untold))
+            part = min(max(moved, least), most)
+            sent.untold, moved = sent.untold + part, moved - part
+        return [sent for sent in still if sent.order.executed.remsize != sent.untold]
 
     def _is_open(self, column: int, sent: _Sent) -> bool:
         """Look what became of an order; give up one that nothing comes of."""
         order, bar = sent.order, len(self._feeds[column])
+        self._told[column] += float(order.executed.size) - sent.told
+        sent.told = float(order.executed.size)
         if not order.alive():
-            self._settled[column] += float(order.executed.size)
+            self._settled[column] += sent.told
+            self._told[column] -= sent.untold
             if order.status != order.Completed and not sent.is_given_up:
                 said = f"{self.name(column)}: an order of {order.size:+g} was refused ({order.getstatusname()})"
                 self._trouble("refused", f"{said}; what is still wanted is sent again")
             return False
-        if order.executed.remsize != sent.left:
-            sent.left, sent.bar = order.executed.remsize, bar
+        left = order.executed.remsize - sent.untold
+        if left != sent.left:
+            sent.left, sent.bar = left, bar
         elif bar - sent.bar >= PATIENCE_BARS and not sent.is_given_up:
             sent.is_given_up = True
             said = (
@@ -155,7 +179,7 @@ class Underway:
 
     def _warn(self, text: str) -> None:
         on = self._strategy.datetime.datetime(0)
-        warnings.warn(f"{type(self._strategy).__name__}: {on} {text}", OrderWarning, stacklevel=2)
+        warnings.warn(f"{type(self._strategy).__name__}, {on}: {text}", OrderWarning, stacklevel=2)
 
     def name(self, column: int) -> str:
         """What a feed is called."""

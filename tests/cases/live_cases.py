@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable
 from typing import Any
 
@@ -65,4 +66,46 @@ class Elsewhere(bt.broker.BrokerBase):  # type: ignore[misc]
         if self.ear(order):
             order = hand_in(owner, data, size, **how)
         self.sent.append((order, [feed._getstatusname(feed._laststatus) for feed in owner.datas]))
+        return order
+
+
+class Silent(bt.broker.BrokerBase):  # type: ignore[misc]
+    """Fills every order at the close, in the call that sends it; a share is answered, the others stay Submitted."""
+
+    def __init__(self, answers: float) -> None:
+        super().__init__()
+        self.answers, self.startingcash, self.cash = answers, 1_000_000.0, 1_000_000.0
+        self.positions: dict[Any, Any] = collections.defaultdict(bt.Position)
+        self.fills: list[tuple[float, str, float]] = []
+
+    def getcash(self) -> float:
+        return self.cash
+
+    def getvalue(self, datas: Any = None) -> float:
+        return self.cash + sum(held.size * feed.close[0] for feed, held in self.positions.items() if held.size)
+
+    def getposition(self, data: Any) -> Any:
+        return self.positions[data]
+
+    def get_notification(self) -> None:
+        return None
+
+    def cancel(self, order: Any) -> None:
+        order.cancel()
+
+    def buy(self, owner: Any, data: Any, size: float, **how: Any) -> Any:
+        return self._filled(bt.BuyOrder, owner, data, size)
+
+    def sell(self, owner: Any, data: Any, size: float, **how: Any) -> Any:
+        return self._filled(bt.SellOrder, owner, data, size)
+
+    def _filled(self, kind: Any, owner: Any, data: Any, size: float) -> Any:
+        order, price = kind(owner=owner, data=data, size=size, exectype=bt.Order.Market), data.close[0]
+        order.submit(self)
+        self.positions[data].update(order.size, price)
+        self.cash -= order.size * price
+        self.fills.append((data.datetime[0], data._name, order.size))
+        if len(self.fills) * self.answers % 1.0 == 0.0 and self.answers:
+            order.execute(data.datetime[0], order.size, price, *[0.0] * 8, 0, 0.0)
+            order.completed()
         return order

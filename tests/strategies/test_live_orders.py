@@ -10,7 +10,7 @@ import backtrader as bt
 import numpy as np
 import pytest
 from brain_cases import PAIRS, random_bars
-from live_cases import AllAtOnce, Elsewhere
+from live_cases import AllAtOnce, Elsewhere, Silent
 from live_rehearsal import RehearsalStore
 from strategy_cases import assert_same_decisions, cerebro_of
 
@@ -190,6 +190,19 @@ def test_an_order_that_is_never_answered_is_given_up(name: str) -> None:
     assert any(lost < bar <= lost + 12 for bar in bars)  # it is sent again
 
 
+@pytest.mark.parametrize("answers", [0.0, 0.5])
+@pytest.mark.parametrize("name", CASES)
+def test_what_the_position_holds_already_is_not_under_way(name: str, answers: float) -> None:
+    """A broker that fills in the very call, and says so of some orders only."""
+    broker = Silent(answers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OrderWarning)
+        live(name, AllAtOnce(BARS), broker)
+    prompt = Silent(1.0)
+    live(name, AllAtOnce(BARS), prompt)
+    assert len(broker.fills) > 20 and broker.fills == prompt.fills
+
+
 def len_at(order: Any) -> int:
     return int(np.searchsorted(BARS.stamps, np.datetime64(bt.num2date(order.created.dt)))) + 1
 
@@ -230,7 +243,7 @@ def test_orders_that_are_refused_are_told_of_first_and_in_all() -> None:
     class Dear(Swings):
         def next(self) -> None:
             if len(self) in (50, 60, 70):
-                self.underway.add(0, self.buy(self.data0, size=10**6))
+                self.underway.add(0, self.buy(self.data0, size=10**6), 0.0)
             super().next()
 
     cerebro = cerebro_of(to_feeds(BARS))
@@ -239,7 +252,7 @@ def test_orders_that_are_refused_are_told_of_first_and_in_all() -> None:
         cerebro.run()
     texts = [str(one.message) for one in told]
     assert "AA: an order of +1e+06 was refused (Margin); what is still wanted is sent again" in texts[0]
-    assert "Dear: 2011-02-22" in texts[0]
+    assert "Dear, 2011-02-22" in texts[0]
     assert len(texts) == 2 and "3 orders were refused, the first on 2011-02-22" in texts[1]
 
 
