@@ -154,7 +154,7 @@ class FinRLStrategy(bt.Strategy):
         for i, size in trades:
             order = (self.buy if size > 0 else self.sell)(self.feeds[i], size=abs(size))
             self.underway.add(i, order, positions[i])
-        if not trades and actions.max() > 0.0 and self.underway.awaits_first:
+        if self.underway.awaits_first and actions.max() > 0.0 and not any(held):
             i = int(actions.argmax())
             self.underway.came_to_nothing(
                 f"{self.symbols[i]} is wanted for an action of {actions[i]:.3g} at a price of {closes[i]:,.2f}; the "

@@ -146,15 +146,16 @@ class TargetOrders:
         account = self._account._replace(cash=self._cash(value, costs), equity=equity, ruined=self.ruined)
         sent = send_orders(account, book, 0, wanted, closes, labels, self.rules, costs)
         n_orders = sent.submitted + sent.waiting
-        if n_orders == 0 and underway.awaits_first:
+        if n_orders == 0 and underway.awaits_first and not any(book.size):
             self._explain(account, wanted, closes)
         return [self._order(i, book.order[i]) for i in list(book.queue)[:n_orders]]
 
     def _explain(self, account: Account, targets: Sequence[float], closes: Sequence[float]) -> None:
         """Say why there is no order, where there would be one if shares could be divided."""
-        exact, book = self.rules._replace(lot=0.0, eps_trade=0.0), self._book
-        triples = zip(targets, closes, book.size, strict=True)
-        sizes = [order_size(target, account.equity, close, held, exact) for target, close, held in triples]
+        exact = self.rules._replace(lot=0.0, eps_trade=0.0)
+        sizes = [
+            order_size(target, account.equity, close, 0.0, exact) for target, close in zip(targets, closes, strict=True)
+        ]
         i = max(range(len(sizes)), key=lambda i: abs(sizes[i]))  # the nearest to a lot
         if sizes[i] != 0.0:
             size, name, limit = abs(sizes[i]), self.underway.name(i), self._limit

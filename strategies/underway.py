@@ -28,12 +28,8 @@ class _Sent:
     __slots__ = ("bar", "is_given_up", "left", "order", "told", "untold")
 
     def __init__(self, order: Framework, bar: int) -> None:
-        self.order, self.bar, self.left, self.is_given_up = (
-            order,
-            bar,
-            order.size,
-            False,
-        )  # `left` as on its feed's `bar`
+        self.order, self.is_given_up = order, False
+        self.left, self.bar = order.size, bar  #: what is to come, and the bar of its feed on which that last changed
         self.told = self.untold = 0.0
 
 
@@ -140,10 +136,9 @@ class Underway:
             sent.left, sent.bar = left, bar
         elif bar - sent.bar >= PATIENCE_BARS and not sent.is_given_up:
             sent.is_given_up = True
-            said = (
-                f"nothing was filled of an order of {order.size:+g} on {PATIENCE_BARS} bars ({order.getstatusname()})"
-            )
-            self._trouble("given up", f"{self.name(column)}: {said}; it is cancelled, and the broker's position counts")
+            said = f"nothing was filled of an order of {order.size:+g} on {PATIENCE_BARS} bars"
+            then = f"({order.getstatusname()}); it is cancelled, and the broker's position counts"
+            self._trouble("given up", f"{self.name(column)}: {said} {then}")
             with suppress(NotImplementedError):
                 self._strategy.cancel(order)
         return True
@@ -161,9 +156,10 @@ class Underway:
 
     def end(self) -> None:
         """Tell what was not told yet; at the end of a run."""
-        for column, sent in enumerate(self.open):
-            if sent:
-                self.size(column, 0.0)
+        for column, orders in enumerate(self.open):
+            for sent in orders:
+                if not sent.order.alive():
+                    self._is_open(column, sent)
         for kind, (count, first) in self._troubles.items():
             if count > 1:
                 self._warn(f"{count} orders were {kind}, the first on {first}")

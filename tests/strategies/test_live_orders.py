@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import backtrader as bt
@@ -112,6 +113,19 @@ def backtest(**params: Any) -> Any:
     cerebro = cerebro_of(to_feeds(BARS))
     cerebro.addstrategy(HybridStrategy, pairs=PAIRS, record=True, **params)
     return cerebro.run()[0]
+
+
+def test_a_run_that_is_gone_on_from_sends_nothing_on_what_was_missed(tmp_path: Path) -> None:
+    kept, first, second = tmp_path / "state", Elsewhere(), Elsewhere()
+    for store, broker in (
+        (AllAtOnce(BARS.between(end=BARS.stamps[320]), history=300), first),
+        (AllAtOnce(BARS, history=340), second),
+    ):
+        with pytest.warns(OrderWarning, match="is DELAYED"):
+            strategy = live("HybridStrategy", store, broker, record=True, state=kept)
+    assert_same_decisions(strategy, backtest().recorder)
+    assert strategy.resumed_after.startswith(str(BARS.stamps[320])[:10])
+    assert {len_at(order) > 340 for order, _ in second.sent} == {True} and first.sent
 
 
 def test_a_feed_that_never_is_live_is_named_and_no_error() -> None:
@@ -298,6 +312,18 @@ def test_runs_of_few_bars_are_told_of_too_and_runs_that_trade_are_not() -> None:
             warnings.simplefilter("always", OrderWarning)
             cerebro.run()
         assert ["of the first 3 bars" in str(one.message) for one in told] == [True] * expected
+
+
+def test_shares_that_are_held_already_are_not_told_of_as_nothing() -> None:
+    class Holding(Swings):
+        def start(self) -> None:
+            self.broker.positions[self.data0].update(4, 20.0)
+
+    cerebro = cerebro_of(to_feeds(BARS.between(end=BARS.stamps[20])))
+    cerebro.addstrategy(Holding, rules=OrderRules(lot=1e7))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OrderWarning)
+        cerebro.run()
 
 
 def test_what_a_band_holds_back_is_no_matter_of_lots() -> None:
