@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from brain_cases import PAIRS, random_bars
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hybrid_bt.account.metrics import elapsed_years, simple_returns, turnover_per_year
 from hybrid_bt.analyzers import (
@@ -217,6 +219,49 @@ def test_money_that_comes_is_part_of_the_account(how: str, at: str, beside: bool
     assert moves == pytest.approx(ledger.flows().cash.sum(axis=1) + ledger.deposits, abs=1e-6)
     earned = sum(row["pnl_net"] for row in analyses["pnl"].values())
     assert earned == pytest.approx(equity[-1] - CASH - 60_000.0, abs=1e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    calls=st.lists(
+        st.tuples(st.integers(2, 75), st.sampled_from(["add_cash", "set_cash"]), st.floats(-9e3, 9e4)), max_size=8
+    ),
+    at=st.sampled_from(["start", "notify_cashvalue", "before", "next"]),
+    first=st.booleans(),
+)
+def test_any_money_at_any_time_is_explained(calls: Any, at: str, first: bool) -> None:
+    """By a strategy before or behind the one that is analysed; `start` is before the first bar."""
+
+    class Payer(Served):
+        params = (("calls", ()), ("when", ""))
+
+        def start(self) -> None:
+            self.pay("start")
+
+        def next(self) -> None:
+            self.pay("before")
+            super().next()
+
+        def pay(self, at: str) -> None:
+            for bar, how, amount in self.p.calls if at == self.p.when else ():
+                if at == "start" or bar == len(self):
+                    cash = self.broker.getcash()
+                    self.broker.set_cash(cash + amount) if how == "set_cash" else self.broker.add_cash(amount)
+
+    cerebro = bt.Cerebro(stdstats=False)
+    for feed in to_feeds(BARS.between(end=BARS.stamps[80])):
+        cerebro.adddata(feed, name=feed._name)
+    cerebro.broker.setcash(CASH)
+    payer = (Payer, {"calls": tuple(calls), "when": at})
+    for kind, params in (payer, (bt.Strategy, {})) if first else ((bt.Strategy, {}), payer):
+        cerebro.addstrategy(kind, **params)
+    cerebro.addanalyzer(PortfolioReturns, _name="returns")
+    for found in (one.analyzers.returns for one in cerebro.run()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found.flows()
+        assert found.deposits.sum() == pytest.approx(sum(amount for *_, amount in calls), rel=1e-9, abs=1e-6)
+        assert np.abs(found.simple()).max() < 0.25
 
 
 def test_money_set_on_the_same_bar_twice_counts_once() -> None:
