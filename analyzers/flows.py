@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.account.attribution import Contributions, contributions
 from hybrid_bt.account.flows import by_symbol, exposures
-from hybrid_bt.account.metrics import drawdown, elapsed_years, turnover_per_year
+from hybrid_bt.account.metrics import drawdown, elapsed_years, growth_of, turnover_per_year
 from hybrid_bt.analyzers.ledger import NO_MARK, Ledger
 from hybrid_bt.bars.market import resolve_pairs
 from hybrid_bt.errors import ConfigError
@@ -41,10 +41,10 @@ class TurnoverCosts(Ledger):
 
     `get_analysis()`: `traded` (sum of |size| * price), `turnover_per_year` (two-way: 2 is the whole account bought and
     sold once; without the warm-up; NaN over no time), `commissions`, `interest`, `costs`, `costs_bps_of_traded`,
-    `fills`, `rejected`.
+    `fills`, `rejected`, `ruined_on`.
     """
 
-    def get_analysis(self) -> dict[str, float]:
+    def get_analysis(self) -> dict[str, Any]:
         """Sums over the run, account currency."""
         flows, path = self.flows(), self.path(0)
         traded, commissions = float(flows.traded.sum()), float(flows.commissions.sum())
@@ -58,6 +58,7 @@ class TurnoverCosts(Ledger):
             "costs_bps_of_traded": 1e4 * commissions / traded if traded else 0.0,
             "fills": len(path.fills),
             "rejected": path.rejected,
+            "ruined_on": self.ruined_on,
         }
 
 
@@ -65,7 +66,8 @@ class Exposure(Ledger):
     """Positions as fractions of equity at each close.
 
     `get_analysis()`: `gross` and `net` (T,) arrays; over the bars from the first that could earn something on,
-    `mean_gross`, `max_gross`, `mean_net`, `bars_invested` (fraction with a position). NaN where equity is not positive.
+    `mean_gross`, `max_gross`, `mean_net`, `bars_invested` (fraction with a position); `ruined_on`, from where they are
+    fractions of the last positive equity.
     """
 
     def get_analysis(self) -> dict[str, Any]:
@@ -80,6 +82,7 @@ class Exposure(Ledger):
             "max_gross": float(gross[live].max()) if some else 0.0,
             "mean_net": float(net[live].mean()) if some else 0.0,
             "bars_invested": float((held[live] != 0.0).any(axis=1).mean()) if some else 0.0,
+            "ruined_on": self.ruined_on,
         }
 
 
@@ -96,15 +99,12 @@ class PortfolioReturns(Ledger):
 
     `get_analysis()` is `{stamp: return}` of each bar. `series()` goes to quantstats, `frames()` to pyfolio: both begin
     with the first bar that could earn something, or years of warm-up would count as returns of 0.
-    Money that comes in on a bar is there from the bar's end, as the broker books it.
+    Money that comes buys its part of the account at the value before the bar, as in Backtrader's fund mode.
     """
 
     def simple(self) -> NDArray[np.float64]:
-        """(T,) return of each bar; 0 after equity <= 0."""
-        equity = self.path(0).equity
-        before = np.concatenate(([self.start_value], equity[:-1]))
-        earned = equity - self.deposits
-        return np.divide(earned, before, out=np.ones_like(earned), where=before > 0.0) - 1.0
+        """(T,) return of each bar, never below -1; 0 where there was nothing before it."""
+        return growth_of(self.path(0).equity, self._base()) - 1.0
 
     def get_analysis(self) -> dict[Any, float]:
         """Return of each bar by its stamp."""
@@ -137,16 +137,22 @@ class PortfolioReturns(Ledger):
 class Drawdown(PortfolioReturns):
     """How far the account was below its peak, a fraction <= 0, in terms of its time-weighted growth.
 
-    `get_analysis()`: `drawdown` (T,) array, `max_drawdown`, `peak` and `trough` (stamps of the deepest one), and
-    `longest_bars`, the longest time below a peak. Backtrader's own DrawDown counts a withdrawal as a loss.
+    `get_analysis()`: `drawdown` (T,) array, `max_drawdown`, `peak` and `trough` (stamps of the deepest one),
+    `longest_bars`, the longest time below a peak, and `ruined_on`, from where it is of money, below -1 with
+    debt. Backtrader's own DrawDown counts a withdrawal as a loss.
     """
 
     def get_analysis(self) -> dict[str, Any]:
         """Drawdowns of each bar and their summary."""
         growth = np.concatenate(([1.0], np.cumprod(1.0 + self.simple())))  # the value before the first bar leads
+        row, base = self._ruin_row() if len(growth) > 1 else None, self._base()
+        if row is not None and base[row] > 0.0:
+            since = self.path(0).equity[row:] - np.append(0.0, self.deposits[row + 1 :].cumsum())
+            growth[row + 1 :] = growth[row] * since / base[row]
         below = drawdown(growth)[1:]
         if not len(below):
-            return {"drawdown": below, "max_drawdown": 0.0, "peak": None, "trough": None, "longest_bars": 0}
+            nothing = dict.fromkeys(("peak", "trough", "ruined_on"))
+            return {"drawdown": below, "max_drawdown": 0.0, "longest_bars": 0, **nothing}
         trough = int(np.argmin(below))
         peak = int(np.argmax(growth[: trough + 2]))
         return {
@@ -155,11 +161,13 @@ class Drawdown(PortfolioReturns):
             "peak": self.stamps[max(peak - 1, 0)],
             "trough": self.stamps[trough],
             "longest_bars": max((len(list(run)) for under, run in groupby(below < 0.0) if under), default=0),
+            "ruined_on": self.ruined_on,
         }
 
 
 class LegAttribution(Ledger):
-    """Profit of a `HybridStrategy` split by leg; the parts sum to the change of equity (`account.attribution`).
+    """Profit of a `HybridStrategy` split by leg; the parts sum to the change of equity less deposits
+    (`account.attribution`).
 
     For a strategy that runs alone with `record=True` and trades all feeds of its Cerebro. `get_analysis()` is
     `{part: sum over bars}`, account currency, costs negative; `contributions()` has the bars.
@@ -195,12 +203,13 @@ class LegAttribution(Ledger):
         super().stop()
 
     def contributions(self) -> Contributions:
-        """Profit of each bar from the first traded one on, by part, (T,) each."""
+        """Profit of each bar from the first traded one on, by part, (T,) each; deposits are none."""
         decisions, pairs, sides = self._decisions
         marks = np.nan_to_num(self.marks)
         opens = np.array(self._opens).reshape(marks.shape)
         prices = (part[self._first :] for part in (opens, marks))
-        return contributions(self.path(self._first), decisions, pairs, sides, *prices)
+        found = contributions(self.path(self._first), decisions, pairs, sides, *prices)
+        return found | {"execution": found["execution"] - np.append(0.0, self.deposits[self._first + 1 :])}
 
     def get_analysis(self) -> dict[str, Any]:
         """Profit of the run by part; their sum is the account's."""

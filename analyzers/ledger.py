@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from array import array
-from datetime import date, datetime
+from datetime import date
 from itertools import islice
 from typing import TypeAlias
 
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 
 from hybrid_bt.account.flows import Flows, check_balance, flows_of
 from hybrid_bt.account.records import AccountPath, Fill, Fills
+from hybrid_bt.analyzers.money import Deposits, Interest
+from hybrid_bt.bars import say_stamp
 from hybrid_bt.bars.stamps import instant
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.errors import ConfigError, ReconciliationError
 from hybrid_bt.feeds.framework import bt
-from hybrid_bt.strategies.commission import balance_of
 from hybrid_bt.strategies.honesty import cheats_of
 
 NO_MARK = float("nan")
@@ -57,17 +59,17 @@ class Ledger(bt.Analyzer):
         self.symbols = _names(self._feeds)
         self.cheats = cheats_of(self.strategy)
         self.start_value = float(self.broker.getcash())
+        self._is_ours = all(getattr(one, "counts_own_fills", False) for one in every)
+        self._deposits = Deposits(self.broker)
         self._rows: list[tuple[float, float, float, float]] = []  # stamp, cash, value, deposit
-        self._fund = self.broker.get_fundvalue(), self.broker.get_fundshares()
         self._marks = array("d")
         self._sizes: list[list[float]] = []
-        self._interest: list[tuple[int, int, float]] = []
+        self._interest = Interest(self.broker, self._column)
         self._fills: list[Fill] = []
         self._margin_rows: list[int] = []
         self._known = 0  # orders of `broker.orders` already seen
         self._decided: dict[int, int] = {}  # order ref -> row
         self._open: list[tuple[bt.Order, int]] = []  # orders that may still fill, executions already seen
-        self._held: list[tuple[bt.DataBase, float, float, datetime | None]] = []  # what interest will be due on
 
     def notify_cashvalue(self, cash: float, value: float) -> None:
         # Runs before the strategies' next(): an order unseen so far was sent on the row before, by a strategy that
@@ -75,16 +77,13 @@ class Ledger(bt.Analyzer):
         self._find_orders(len(self._rows) - (not self.strategy.cerebro.p.cheat_on_open))
 
     def notify_fund(self, cash: float, value: float, fundvalue: float, shares: float) -> None:
-        # The broker turns money that comes or goes into shares of a fund at the value before it.
-        price, before = self._fund
-        self._now = balance_of(self.broker)[0], value, (shares - before) * price if shares != before else 0.0
-        self._fund = fundvalue, shares
+        self._now = self._deposits.see(value, fundvalue, shares)
 
     def next(self) -> None:
         row = len(self._rows)
         self._rows.append((self.strategy.datetime[0], *self._now))
         self._marks.extend([feed.close[0] if len(feed) else NO_MARK for feed in self._feeds])
-        self._note_interest(row)
+        self._interest.note(row)
         if self._open:
             self._note_fills(row)
         sizes = self._read_sizes()  # not from the fills: a resumed account begins with positions
@@ -104,27 +103,6 @@ class Ledger(bt.Analyzer):
         if order.ref not in self._decided:
             self._decided[order.ref] = row
             self._open.append((order, 0))
-
-    def _note_interest(self, row: int) -> None:
-        """Ask the commission scheme what it told the broker: same positions, same moment."""
-        for feed, size, price, since in self._held:
-            position = bt.Position(size, price)
-            position.datetime = since
-            scheme = self.broker.getcommissioninfo(feed)
-            owed = scheme.get_credit_interest(feed, position, feed.datetime.datetime())
-            if owed:
-                self._interest.append((row, self._column[feed], owed))
-        self._held = [
-            (feed, position.size, position.price, position.datetime)
-            for feed, position in self.broker.positions.items()
-            if position.size and feed in self._column and self._may_owe(feed, position.size)
-        ]
-
-    def _may_owe(self, feed: bt.DataBase, size: float) -> bool:
-        """False for a long under a scheme that, by Backtrader's own rule, charges shorts only."""
-        scheme = self.broker.getcommissioninfo(feed)
-        usual = type(scheme).get_credit_interest is bt.CommInfoBase.get_credit_interest
-        return size < 0 or not usual or scheme.p.interest_long
 
     def _note_fills(self, row: int) -> None:
         """Record what the broker executed and refused on this row."""
@@ -155,12 +133,35 @@ class Ledger(bt.Analyzer):
     def stop(self) -> None:
         schemes = [self.broker.getcommissioninfo(feed) for feed in self._feeds]
         self.multipliers = np.array([1.0 if scheme.stocklike else float(scheme.p.mult) for scheme in schemes])
+        self._deposits.end()
+        row, notes = self._ruin_row(), self._deposits.notes
+        if row is not None and not notes.ruin_is_told:
+            notes.ruin_is_told = True
+            worth = f"its equity {self._rows[row][2]:,.2f}"
+            warnings.warn(f"the account was ruined on {say_stamp(self.stamps[row])}, {worth}", stacklevel=1)
         # What is left can be pickled, as the analyzers of an optimisation are.
-        self.broker, self._feeds, self._column, self._open, self._held = None, [], {}, [], []
+        self._owed = self._interest.owed
+        del self.broker, self._feeds, self._column, self._open, self._interest, self._deposits
+
+    def _base(self) -> NDArray[np.float64]:
+        """(T,) what each row began with: the value before it, and the money that came."""
+        base: NDArray[np.float64] = np.concatenate(([self.start_value], self._noted()[:-1, 2])) + self.deposits
+        return base
+
+    def _ruin_row(self) -> int | None:
+        equity = self._noted()[:, 2]
+        rows = np.flatnonzero((equity < 0.0) | ((equity == 0.0) & (self._base() > 0.0)))
+        return int(rows[0]) if len(rows) else None
+
+    @property
+    def ruined_on(self) -> np.datetime64 | None:
+        """Stamp of the first row on which nothing was left, or money owed; a warning says so, once a run."""
+        row = self._ruin_row()
+        return None if row is None else self.stamps[row]
 
     @property
     def deposits(self) -> NDArray[np.float64]:
-        """(T,) money that came from outside on each row, negative where it was withdrawn (`broker.add_cash`)."""
+        """(T,) money from outside on each row, negative where it was withdrawn (`broker.add_cash`, `set_cash`)."""
         return self._noted()[:, 3]
 
     @property
@@ -174,11 +175,16 @@ class Ledger(bt.Analyzer):
         Raises
         ------
         ReconciliationError
-            Naming the first bar on which cash or profits do not add up.
+            Naming the first bar on which cash or profits do not add up; a warning where a strategy of others ran.
         """
         path = self.path(0)
         flows = flows_of(path, self.marks, self.multipliers)
-        check_balance(path, flows, self.deposits, self.start_value, self.stamps)
+        try:
+            check_balance(path, flows, self.deposits, self.start_value, self.stamps)
+        except ReconciliationError as error:
+            if self._is_ours:
+                raise
+            warnings.warn(str(error), stacklevel=1)
         return flows
 
     @property
@@ -201,7 +207,7 @@ class Ledger(bt.Analyzer):
         if self._fills and self._fills[0].bar < first:
             raise ConfigError(f"Ledger: the account traded on row {self._fills[0].bar}, before start {first}")
         borrow = np.zeros((len(self._rows), len(self.symbols)))
-        for row, column, owed in self._interest:
+        for row, column, owed in self._owed:
             borrow[row, column] = owed
         _, cash, equity, _ = self._noted()[first:].T.copy()
         return AccountPath(

@@ -8,6 +8,7 @@ rehearsal takes no longer than a backtest and two of them are the same.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -30,10 +31,19 @@ class RehearsalStore:
     history : int
         Rows that are there from the beginning, as DELAYED bars.
     seed : int
+    outages : sequence of (first, last)
+        Rows for which the connection was lost: their bars are DELAYED too, and the one behind them is LIVE again.
     """
 
-    def __init__(self, bars: Bars, latency: int = 3, history: int = 0, seed: int = 0) -> None:
-        self.bars, self.history = bars, history
+    def __init__(
+        self,
+        bars: Bars,
+        latency: int = 3,
+        history: int = 0,
+        seed: int = 0,
+        outages: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        self.bars, self.history, self.outages = bars, history, outages
         self._messages: deque[Message] = deque()
         rounds = np.random.default_rng(seed).integers(0, latency + 1, bars.close.shape)
         rows = np.maximum(np.arange(bars.n_bars) - history, 0)[:, None]
@@ -63,6 +73,10 @@ class RehearsalStore:
         """Whether the bar has arrived; every question lets time pass."""
         self._clock += 1
         return bool(self._clock >= self._due[row, column])
+
+    def is_live(self, row: int) -> bool:
+        """Whether a row is neither history nor filled in later."""
+        return row >= self.history and not any(first <= row <= last for first, last in self.outages)
 
     def has_arrived(self, row: int, column: int) -> bool:
         """The same, while time stands still."""
@@ -97,8 +111,11 @@ class RehearsalFeed(bt.feed.DataBase):
         row, column = self._rows[self._next], self.p.column
         if not self.p.store.is_due(row, column):
             return None
-        if row >= self.p.store.history:
+        if self.p.store.is_live(row):
             self.put_notification(self.LIVE)
+        elif self._laststatus == self.LIVE:
+            self.put_notification(self.CONNBROKEN)
+            self.put_notification(self.DELAYED)
         bars, lines = self.p.store.bars, self.lines
         lines.datetime[0] = self._numbers[row]
         for name in FIELDS:

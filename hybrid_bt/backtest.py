@@ -180,6 +180,7 @@ def trade(
     from hybrid_bt.feeds import to_feeds
     from hybrid_bt.feeds.framework import bt
     from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
+    from hybrid_bt.strategies.underway import OrderWarning
 
     bars, config, row = task.market.bars, task.config, task.row
     cerebro = bt.Cerebro(stdstats=False)
@@ -213,7 +214,8 @@ def trade(
     )
     cerebro.addanalyzer(Ledger, start=row - skipped, _name="ledger")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", IdlePair)  # the notes say it
+        warnings.simplefilter("ignore", IdlePair)  # the notes say it, and how many orders were refused
+        warnings.filterwarnings("ignore", ".* refused", OrderWarning)
         (strategy,) = cerebro.run()
     if done != bars.n_bars:
         raise BarsError(

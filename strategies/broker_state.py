@@ -84,8 +84,6 @@ def goes_on(strategy: HybridStrategy, journal: Journal, stamp: float, closes: li
     if row is not None:
         if row.sent is not None and strategy.resends:
             strategy.target_orders.send(row.sent, strategy.session.together)
-        elif row.sent is not None or stamp < strategy.trade_from:
-            strategy.target_orders.skip()
         if strategy.resends:
             remedy = "the broker's cash, costs or settings, or other prices than closes, have changed since"
             compare(stamp, "the account's", row.account, read_account(strategy), remedy)

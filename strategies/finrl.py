@@ -21,12 +21,19 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.errors import BarsError, ConfigError, PolicyError, how_to_install
+from hybrid_bt.errors import BarsError, ConfigError, HybridError, PolicyError, how_to_install
 from hybrid_bt.feeds.framework import Framework, bt
 from hybrid_bt.strategies.admission import admit
-from hybrid_bt.strategies.honesty import first_traded_stamp, refuse_cheating, refuse_unknown
-from hybrid_bt.strategies.orders import Holdings
+from hybrid_bt.strategies.honesty import (
+    first_traded_stamp,
+    nothing_traded,
+    refuse,
+    refuse_cheating,
+    refuse_unknown,
+    will_not_trade,
+)
 from hybrid_bt.strategies.rows import LateRows, traded_feeds
+from hybrid_bt.strategies.underway import Underway
 
 #: `finrl.config.INDICATORS`, in stockstats' names
 FINRL_INDICATORS = ("macd", "boll_ub", "boll_lb", "rsi_30", "cci_30", "dx_30", "close_30_sma", "close_60_sma")
@@ -132,15 +139,19 @@ class FinRLStrategy(bt.Strategy):
         self.indicators = [_Indicators(feed, tuple(self.p.indicators)) for feed in self.feeds]
         self.state: NDArray[np.float32] | None = None  #: that the agent saw last
         self._trade_from = first_traded_stamp(self.p.trained_until, self.p.trade_from, self.p.allow_in_sample)
-        self._holdings, self._rows = Holdings(len(self.feeds)), LateRows(self.feeds)
+        self.underway, self._rows = Underway(self, self.feeds), LateRows(self.feeds)
         self._n_rows, self._n_left_out = 0, 0  # that may be traded, and those of them on which a ticker has no bar
         self._lacking: Counter[str] = Counter()  # rows left out by ticker
+
+    def start(self) -> None:
+        self.underway.is_told = will_not_trade(self, self.feeds, self._trade_from, self.p.trained_until)
 
     def prenext(self) -> None:
         self.next()  # bars before a ticker is listed are counted too
 
     def next(self) -> None:
         may_trade = self.datetime[0] >= self._trade_from
+        may_trade = may_trade and (self.underway.is_simulated or self.underway.are_live())
         for closes in self._rows.rows()[0]:
             lacking = [symbol for symbol, close in zip(self.symbols, closes, strict=True) if math.isnan(close)]
             self._n_rows += may_trade
@@ -156,18 +167,23 @@ class FinRLStrategy(bt.Strategy):
                     self._trade(closes, values)
 
     def _trade(self, closes: Sequence[float], values: Sequence[Sequence[float]]) -> None:
-        alone = len(self.cerebro.runningstrats) == 1  # the account's shares are its own
-        held = [
-            float(self.broker.getposition(feed).size) if alone else self._holdings.size(i)
-            for i, feed in enumerate(self.feeds)
-        ]
+        positions = [float(self.broker.getposition(feed).size) for feed in self.feeds]
+        held = [self.underway.size(i, position) for i, position in enumerate(positions)]
         cash = self.broker.getcash()
         schemes = [self.broker.getcommissioninfo(feed) for feed in self.feeds]
         costs = [scheme.getcommission(1, close) / close for scheme, close in zip(schemes, closes, strict=True)]
         self.state = finrl_state(cash, closes, held, values)
-        shares = (self._actions(self.state) * self.p.hmax).astype(int)
-        for i, size in finrl_trades(shares, cash, closes, held, costs):
-            self._holdings.add(i, (self.buy if size > 0 else self.sell)(self.feeds[i], size=abs(size)))
+        actions = self._actions(self.state)
+        trades = finrl_trades((actions * self.p.hmax).astype(int), cash, closes, held, costs)
+        for i, size in trades:
+            order = (self.buy if size > 0 else self.sell)(self.feeds[i], size=abs(size))
+            self.underway.add(i, order, positions[i])
+        if self.underway.awaits_first and actions.max() > 0.0 and not any(held):
+            i = int(actions.argmax())
+            self.underway.came_to_nothing(
+                f"{self.symbols[i]} is wanted for an action of {actions[i]:.3g} at a price of {closes[i]:,.2f}; the "
+                f"lot is 1, cash {cash:,.2f}, hmax {self.p.hmax} shares: give more cash, or the training's hmax"
+            )
 
     def _actions(self, state: NDArray[np.float32]) -> NDArray[np.float64]:
         predict = getattr(self.p.agent, "predict", None)
@@ -180,18 +196,23 @@ class FinRLStrategy(bt.Strategy):
         return actions
 
     def stop(self) -> None:
+        self.underway.end()
         lacking = "".join(f", {symbol} has none on {count}" for symbol, count in self._lacking.most_common(3))
-        if self.state is None and len(self):
-            raise BarsError(
-                f"FinRLStrategy: the agent was asked on none of {len(self)} bars{lacking}; every ticker needs a bar on "
-                "a day behind the training, and enough of them for its indicators"
-            )
-        if lacking:
+        if lacking and self.state is not None:
             warnings.warn(
                 f"FinRLStrategy: {self._n_left_out} of {self._n_rows} bars are left out{lacking}: the agent knows no "
                 "day without all its tickers; leave such a ticker out (symbols), or trade from its listing on",
                 stacklevel=1,
             )
+        if self.state is not None or not len(self) or self.underway.is_told:
+            return
+        rule = "every ticker needs a bar on a day behind the training, and enough of them for its indicators"
+        error: HybridError = BarsError(
+            f"FinRLStrategy: the agent was asked on none of {len(self)} bars{lacking}; {rule}"
+        )
+        if self.datetime[0] < self._trade_from:
+            error = nothing_traded(self.p.trade_from, len(self), self.p.trained_until, self.datetime.date(0))
+        refuse(self, error)
 
 
 class _Indicators:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from hybrid_bt.config import Config
+from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.errors import BarsError, ConfigError, HybridError, InSampleError, check_names
 from hybrid_bt.feeds.framework import Framework, bt
 
@@ -79,6 +80,33 @@ def nothing_traded(
         f"all {n_bars} bars lie in the policies' training span, which ends {training_end}: "
         "give later bars, or pass allow_in_sample=True and call the result in-sample"
     )
+
+
+def refuse(strategy: Framework, error: HybridError) -> None:
+    """Raise it where the strategy runs alone; a warning beside others, which must not lose their results."""
+    if len(strategy.cerebro.runningstrats) == 1:
+        raise error
+    warnings.warn(f"{type(strategy).__name__} stands idle: {error}", stacklevel=2)
+
+
+def will_not_trade(strategy: Framework, feeds: Sequence[Framework], trade_from: float, end: date | None) -> bool:
+    """Refuse, before the first bar, preloaded feeds that end before the first stamp traded; `end` is the training's."""
+    ends = [feed.lines.datetime.array[feed.buflen() - 1] for feed in feeds if feed.buflen() > 0]
+    if not strategy.cerebro._dopreload or not ends or max(ends) >= trade_from:
+        return False
+    n_bars = len({stamp for feed in feeds for stamp in feed.lines.datetime.array[: feed.buflen()]})
+    refuse(strategy, nothing_traded(strategy.p.trade_from, n_bars, end, bt.num2date(max(ends)).date()))
+    return True
+
+
+def warn_of_cold(strategy: Framework, warm: Sequence[bool]) -> None:
+    """Name the symbols whose features were never ready."""
+    cold = [symbol for symbol, is_warm in zip(strategy.symbols, warm, strict=True) if not is_warm]
+    if cold:
+        few = f"{strategy.n_bars} bars" if len(cold) == len(warm) else f"The bars of {', '.join(cold)}"
+        silent = "nothing was traded" if len(cold) == len(warm) else "only pairs trade them"
+        needed = f"fewer than the {WARMUP_BARS + 1} that the features need"
+        warnings.warn(f"{type(strategy).__name__}: {few} are {needed}; {silent}", stacklevel=1)
 
 
 def cheats_of(strategy: Framework) -> tuple[str, ...]:

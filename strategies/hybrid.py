@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -15,12 +14,11 @@ from hybrid_bt.brain.session import Session
 from hybrid_bt.config.build import Policies, training_end
 from hybrid_bt.config.own_parts import own_config, own_history, own_legs, own_policies, setup_of
 from hybrid_bt.equations.advice import Advice
-from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds.framework import Framework, bt
+from hybrid_bt.strategies import honesty
 from hybrid_bt.strategies.admission import admit
 from hybrid_bt.strategies.broker_state import goes_on, is_lasting, open_journal, read_account
-from hybrid_bt.strategies.honesty import first_traded_stamp, nothing_traded, refuse_cheating, refuse_unknown
 from hybrid_bt.strategies.orders import TargetOrders
 from hybrid_bt.strategies.rows import LateRows, rows_ahead, take_own_feeds, traded_feeds, warn_of_company
 
@@ -66,7 +64,8 @@ class HybridStrategy(bt.Strategy):
         What documents say at a close (`hybrid_bt.news.desk.RiskStage`), asked on every traded bar.
     trade_from : datetime or date, optional
         First bar that is traded; earlier ones warm the recursions up. By default the first bar after the policies'
-        training span (with `allow_in_sample` the first bar of all).
+        training span (with `allow_in_sample` the first bar of all). With a broker that is not Backtrader's simulated
+        one, no bar is traded while a feed is not LIVE either.
     allow_in_sample : bool
         Trade bars that the policies were trained on.
     allow_cheating : bool
@@ -96,7 +95,8 @@ class HybridStrategy(bt.Strategy):
     InSampleError
         If `trade_from` lies in the training span, or no bar lies behind it, unless `allow_in_sample`.
     BarsError
-        If no bar lies behind `trade_from`.
+        If no bar lies behind `trade_from`. Both before the first bar where feeds are preloaded, else at the end; beside
+        other strategies the last two are warnings.
     StateError
         If the state is damaged, newer than the code, in use, or of another run or other data.
 
@@ -122,11 +122,11 @@ class HybridStrategy(bt.Strategy):
     )
 
     def __init__(self, **unknown: object) -> None:
-        refuse_unknown(self, unknown)
+        honesty.refuse_unknown(self, unknown)
         self._twins = take_own_feeds(self) if self.p.own_feeds else {}
         if self.p.news is not None and not hasattr(self.p.news, "advise"):
             raise ConfigError(f"HybridStrategy: news is {self.p.news!r}; give an object with advise(moment)")
-        self.cheats = refuse_cheating(self, self.p.allow_cheating)
+        self.cheats = honesty.refuse_cheating(self, self.p.allow_cheating)
         self.symbols, self.feeds = traded_feeds(self.datas, self.p.symbols)
         self.passed_over = admit(self, self.symbols, self.feeds)
         self.symbol_of = dict(zip(self.feeds, self.symbols, strict=True))
@@ -136,7 +136,7 @@ class HybridStrategy(bt.Strategy):
         own = {"sac": self.p.sac, "gate": self.p.gate}
         self.policies: Policies = own_policies(self.config, self.p.policies, own, legs)
         self.training_end = training_end(self.policies)
-        self.trade_from = first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
+        self.trade_from = honesty.first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
         if self.p.history is not None and (self.p.pairs == "auto" or self.p.state is not None):
             raise ConfigError("history: pairs='auto' and state need every bar as a bar of the feeds; leave history out")
         setup = setup_of(
@@ -150,7 +150,9 @@ class HybridStrategy(bt.Strategy):
             record=self.p.record,
         )
         self.guard = self.session.guard
-        self.target_orders = TargetOrders(self, self.config.order_rules, self.feeds, self.p.equity_share)
+        limit = f", risk.asset_limit {self.config.risk.asset_limit:g} of equity"
+        self.target_orders = TargetOrders(self, self.config.order_rules, self.feeds, self.p.equity_share, limit)
+        self._underway = self.target_orders.underway
         self.n_bars = 0  #: that are over
         self.resumed_after = ""
         self.resends = False  #: whether targets of the state's bars go to the broker again
@@ -188,6 +190,8 @@ class HybridStrategy(bt.Strategy):
 
     def start(self) -> None:
         warn_of_company(self, self.symbols, self.feeds)
+        told = honesty.will_not_trade(self, self.feeds, self.trade_from, self.training_end)
+        self._underway.is_told = told
         if self.p.state is not None:
             self.session.journal = open_journal(self)
 
@@ -206,16 +210,17 @@ class HybridStrategy(bt.Strategy):
 
     def _bar(self, closes: list[float], may_trade: bool) -> None:
         session, orders, stamp = self.session, self.target_orders, self._moments[0]
-        journal, trades = session.journal, stamp >= self.trade_from
+        journal, sent = session.journal, None
         if journal is None or not goes_on(self, journal, stamp, closes):
+            trades = stamp >= self.trade_from and (self._underway.is_simulated or self._underway.are_live())
             advice = self.advise(stamp) if trades and self.p.news is not None else None
-            sent = session.bar(stamp, closes, orders.books if may_trade else None, advice)
+            sent = session.bar(stamp, closes, orders.books if may_trade and trades else None, advice)
             if sent is not None:
                 orders.send(sent, session.together)
-            elif not trades:
-                orders.skip()
             if journal is not None:
                 session.keep(read_account(self), lasting=is_lasting(self))
+        if sent is None and may_trade:
+            orders.skip()
         self.n_bars = session.n_bars
         if self._on_bar is not None:
             self._on_bar()
@@ -234,15 +239,9 @@ class HybridStrategy(bt.Strategy):
             if self.n_bars:
                 self.session.journal.end(self._moments[0])
             self.session.journal.close()
-        if self.decision is None:
-            return
-        if self.first_traded_row is None:
-            raise nothing_traded(self.p.trade_from, self.n_bars, self.training_end, self.datetime.date(0))
-        cold = [symbol for symbol, warm in zip(self.symbols, self.decision.view.warm, strict=True) if not warm]
-        if cold:
-            few = f"{self.n_bars} bars" if len(cold) == len(self.symbols) else f"The bars of {', '.join(cold)}"
-            silent = "nothing was traded" if len(cold) == len(self.symbols) else "only pairs trade them"
-            warnings.warn(
-                f"HybridStrategy: {few} are fewer than the {WARMUP_BARS + 1} that the features need; {silent}",
-                stacklevel=1,
-            )
+        self._underway.end()
+        if self.first_traded_row is not None and self.decision is not None:
+            honesty.warn_of_cold(self, self.decision.view.warm)
+        elif self.decision is not None and not self._underway.is_told:
+            last = self.datetime.date(0)
+            honesty.refuse(self, honesty.nothing_traded(self.p.trade_from, self.n_bars, self.training_end, last))

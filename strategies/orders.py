@@ -8,46 +8,14 @@ from math import inf, isfinite, nan
 
 from hybrid_bt.brain.settling import Books
 from hybrid_bt.equations.accounting import send_orders
-from hybrid_bt.equations.book import margin_check, new_book, open_account
+from hybrid_bt.equations.book import Account, margin_check, new_book, open_account
 from hybrid_bt.equations.costs import BPS, Costs
 from hybrid_bt.equations.parameters import validated
-from hybrid_bt.equations.sizing import OrderRules
+from hybrid_bt.equations.sizing import OrderRules, order_size
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.feeds.framework import Framework, bt
 from hybrid_bt.strategies.market_order import market_order, sends_plainly
-
-
-class Holdings:
-    """What one strategy holds of feeds that others may trade too: signed shares of each, from its own orders.
-
-    Backtrader keeps one position per feed for the whole account. A strategy that took it for its own would sell what
-    another one has just bought. Here each counts its own fills, and what it has under way.
-
-    Parameters
-    ----------
-    n_feeds : int
-    """
-
-    def __init__(self, n_feeds: int) -> None:
-        self._settled = [0.0] * n_feeds
-        self._open: list[list[Framework]] = [[] for _ in range(n_feeds)]
-
-    def add(self, column: int, order: Framework) -> None:
-        """Count this order from now on."""
-        self._open[column].append(order)
-
-    def size(self, column: int) -> float:
-        """Held and under way: filled so far, and what is still to be filled."""
-        total, still = self._settled[column], []
-        for order in self._open[column]:
-            if order.alive():
-                still.append(order)
-            else:
-                total += float(order.executed.size)
-        self._settled[column], self._open[column] = total, still
-        for order in still:
-            total += float(order.executed.size) + float(order.executed.remsize)
-        return total
+from hybrid_bt.strategies.underway import Underway
 
 
 class TargetOrders:
@@ -64,9 +32,12 @@ class TargetOrders:
         The symbols, in order; all of the strategy's by default.
     equity_share : float
         Targets are fractions of this share of the account's equity.
+    limit : str
+        What bounds a target, for the warning that all orders come to nothing.
 
-    Alone in a Cerebro it takes the account's positions for its own. Beside other strategies, or where orders may fill
-    in parts, it counts what it bought and sold itself.
+    Alone in a Cerebro it takes the account's positions, and what is under way, for its own. Beside other strategies it
+    counts what it bought and sold itself. With a broker that is not Backtrader's simulated one, nothing is sent while a
+    feed is not LIVE. What becomes of orders is warned of by `underway`.
 
     Attributes
     ----------
@@ -93,20 +64,23 @@ class TargetOrders:
         rules: OrderRules,
         feeds: Sequence[Framework] | None = None,
         equity_share: float = 1.0,
+        limit: str = "",
     ) -> None:
         if not 0.0 < equity_share <= 1.0:
             raise ConfigError(f"equity_share must lie above 0 and at most at 1, not {equity_share!r}")
         self.strategy = strategy
         self.feeds = list(strategy.datas if feeds is None else feeds)
-        self.equity_share = equity_share
+        self.equity_share, self._limit = equity_share, limit
         self.rules = validated(OrderRules, rules, "orders")
         self.ruined = False
         self._closes = [feed.lines.close for feed in self.feeds]  # found once: a feed's `__getattr__` costs more
         self._lengths = [0] * len(self.feeds)
         self._book, self._account = new_book(len(self.feeds)), open_account(0.0)
+        self.underway = Underway(strategy, self.feeds)
+        self._positions = [0.0] * len(self.feeds)  # the account's
 
     def skip(self) -> None:
-        """Let a bar before the first decision pass."""
+        """Let a bar pass on which nothing is sent."""
         self._lengths = [len(close) for close in self._closes]
 
     def books(self) -> Books:
@@ -115,10 +89,9 @@ class TargetOrders:
         Looking must not make the broker list a position that it does not know yet.
         """
         broker = self.strategy.broker
-        sizes = [
-            _known_size(broker, feed) if self._holdings is None else self._holdings.size(i)
-            for i, feed in enumerate(self.feeds)
-        ]
+        sizes = [_known_size(broker, feed) for feed in self.feeds]
+        if self.counts_itself:
+            sizes = [self.underway.size(i, size) for i, size in enumerate(sizes)]
         worth = [
             close[0] * multiplier if size != 0.0 else 0.0
             for close, multiplier, size in zip(self._closes, self._multipliers, sizes, strict=True)
@@ -126,10 +99,11 @@ class TargetOrders:
         delivered = [len(close) > seen for close, seen in zip(self._closes, self._lengths, strict=True)]
         return Books(float(broker.getvalue()) * self.equity_share, sizes, worth, delivered)
 
-    @property
+    @cached_property
     def counts_itself(self) -> bool:
-        """Whether the account's positions are not this strategy's alone, so that it counts its own."""
-        return self._holdings is not None
+        """Whether the account's positions are not what this strategy has: others trade, or orders fill in parts."""
+        in_parts = getattr(getattr(self.strategy.broker, "p", None), "filler", None) is not None
+        return in_parts or self.underway.counts_itself
 
     def send(self, targets: Sequence[float], sides: Sequence[int] | None = None) -> list[Framework]:
         """Trade toward `targets`, signed fractions of equity per feed (NaN keeps what is held).
@@ -142,7 +116,10 @@ class TargetOrders:
         list of bt.Order
             The orders sent, in the order of submission.
         """
-        broker = self.strategy.broker
+        broker, underway = self.strategy.broker, self.underway
+        if not (underway.is_simulated or underway.are_live()):
+            self.skip()
+            return []
         value = float(broker.getvalue())
         equity = value * self.equity_share
         if equity != equity:
@@ -156,19 +133,37 @@ class TargetOrders:
         n, labels = len(self._lengths), () if sides is None else sides
         if len(labels) not in (0, n):
             raise ConfigError(f"orders: sides must be a label for each of {n} feeds, not {len(labels)} of them")
-        book, closes = self._book, [nan] * n
+        book, closes, positions = self._book, [nan] * n, self._positions
         for i, (feed, close) in enumerate(zip(self.feeds, self._closes, strict=True)):
             length = close.lencount
             if length > self._lengths[i]:
                 self._lengths[i] = length
                 # this touches the position, which fixes the order of the broker's sums
-                book.size[i], closes[i] = float(broker.getposition(feed).size), close[0] * self._multipliers[i]
-                if self._holdings is not None:
-                    book.size[i] = self._holdings.size(i)
+                held, closes[i] = float(broker.getposition(feed).size), close[0] * self._multipliers[i]
+                positions[i] = held
+                book.size[i] = underway.size(i, held) if underway.open[i] or underway.counts_itself else held
         costs, wanted = self._costs(closes), [float(target) for target in targets]
         account = self._account._replace(cash=self._cash(value, costs), equity=equity, ruined=self.ruined)
         sent = send_orders(account, book, 0, wanted, closes, labels, self.rules, costs)
-        return [self._order(i, book.order[i]) for i in list(book.queue)[: sent.submitted + sent.waiting]]
+        n_orders = sent.submitted + sent.waiting
+        if n_orders == 0 and underway.awaits_first and not any(book.size):
+            self._explain(account, wanted, closes)
+        return [self._order(i, book.order[i]) for i in list(book.queue)[:n_orders]]
+
+    def _explain(self, account: Account, targets: Sequence[float], closes: Sequence[float]) -> None:
+        """Say why there is no order, where there would be one if shares could be divided."""
+        exact = self.rules._replace(lot=0.0, eps_trade=0.0)
+        sizes = [
+            order_size(target, account.equity, close, 0.0, exact) for target, close in zip(targets, closes, strict=True)
+        ]
+        i = max(range(len(sizes)), key=lambda i: abs(sizes[i]))  # the nearest to a lot
+        if sizes[i] != 0.0:
+            size, name, limit = abs(sizes[i]), self.underway.name(i), self._limit
+            self.underway.came_to_nothing(
+                f"{name} is wanted for {size * closes[i]:,.2f}, {size:.6g} shares at a price of {closes[i]:,.2f}; the "
+                f"lot is {self.rules.lot:g} (eps_trade {self.rules.eps_trade:g}), cash {account.cash:,.2f}{limit}: "
+                "give more cash, or a lot of 0, which allows fractions"
+            )
 
     def _cash(self, value: float, costs: Costs) -> float:
         """What buys may be paid from: behind the orders that others sent on this bar, less the others' buffer."""
@@ -216,13 +211,6 @@ class TargetOrders:
         return min(float(scheme.get_leverage()) for scheme in self._schemes)
 
     @cached_property
-    def _holdings(self) -> Holdings | None:
-        """This strategy's own count, where the account's positions are not its alone."""
-        in_parts = getattr(getattr(self.strategy.broker, "p", None), "filler", None) is not None
-        shared = in_parts or len(self.strategy.cerebro.runningstrats) > 1
-        return Holdings(len(self.feeds)) if shared else None
-
-    @cached_property
     def _light(self) -> bool:
         """Whether orders may be made without Backtrader's machinery."""
         return sends_plainly(self.strategy)
@@ -233,8 +221,7 @@ class TargetOrders:
         else:
             trade = self.strategy.buy if size > 0.0 else self.strategy.sell
             order = trade(data=self.feeds[i], size=abs(size), **({"_checksubmit": False} if self.ruined else {}))
-        if self._holdings is not None:
-            self._holdings.add(i, order)
+        self.underway.add(i, order, self._positions[i])
         return order
 
 

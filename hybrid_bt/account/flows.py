@@ -87,7 +87,7 @@ def check_balance(
         row = int(np.flatnonzero(wrong)[0])
         raise ReconciliationError(
             f"ledger: on {say_stamp(stamps[row])} equity moved by {float(found[row])!r}, but fills, prices, costs and "
-            f"deposits explain {float(wanted[row])!r}; a price that is not finite, a cash balance set by hand, "
+            f"deposits explain {float(wanted[row])!r}; a price that is not finite, `broker.cash` written by hand, "
             "or a commission scheme whose value of a position moves by itself"
         )
 
@@ -110,10 +110,10 @@ def marked_close(close: FloatArray) -> FloatArray:
 
 
 def exposures(exposure: FloatArray, equity: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Gross and net exposure at each close, fractions of equity, each (T,); NaN where equity is not positive."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        solvent = np.where(equity > 0.0, equity, np.nan)
-        return np.abs(exposure).sum(axis=1) / solvent, exposure.sum(axis=1) / solvent
+    """Gross and net exposure at each close, (T,) each: fractions of equity, the last positive one; NaN before any."""
+    last = np.maximum.accumulate(np.where(equity > 0.0, np.arange(len(equity)), 0))
+    solvent = np.where(equity[last] > 0.0, equity[last], np.nan)
+    return np.abs(exposure).sum(axis=1) / solvent, exposure.sum(axis=1) / solvent
 
 
 def by_symbol(path: AccountPath, flows: Flows) -> dict[str, NDArray[Any]]:

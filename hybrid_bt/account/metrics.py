@@ -8,8 +8,8 @@ of 0. Fractions are fractions (0.02 is two percent).
 times; a test holds the two together.
 
 A measure that has no value is NaN, and never a warning: the Sharpe ratio of an account that did not move, the Sortino
-ratio of one that never lost, a rate per year over no time at all. An account that is ruined (e <= 0) returns 0 on every
-later bar and has a CAGR of -1.
+ratio of one that never lost, a rate per year over no time at all. An account that is ruined (e <= 0) returns -1 on that
+bar, 0 on every later one, and has a CAGR of -1; its drawdown goes on below -1 with what it owes.
 
 Sources: Sharpe, W. (1994), The Sharpe Ratio, J. of Portfolio Management 21(1), eq. 5-6; Sortino, F. and Price, L.
 (1994), Performance Measurement in a Downside Risk Framework, J. of Investing 3(3).
@@ -68,10 +68,14 @@ def simple_returns(equity: FloatArray) -> FloatArray:
     Returns
     -------
     ndarray of shape (T - 1,)
-        0 on a bar that follows ruin (e_(t-1) <= 0).
+        Never below -1, which is all there was; 0 on a bar that follows ruin (e_(t-1) <= 0).
     """
-    before, after = equity[:-1], equity[1:]
-    return np.divide(after, before, out=np.ones_like(before), where=~(before <= 0.0)) - 1.0
+    return growth_of(equity[1:], equity[:-1]) - 1.0
+
+
+def growth_of(after: FloatArray, before: FloatArray) -> FloatArray:
+    """What a unit became, >= 0; 1 where there was nothing before."""
+    return np.maximum(np.divide(after, before, out=np.ones_like(before), where=~(before <= 0.0)), 0.0)
 
 
 def volatility(equity: FloatArray, bars_per_year: float) -> float:
@@ -143,10 +147,11 @@ def max_drawdown(equity: FloatArray) -> float:
 def turnover_per_year(traded_notional: float, equity: FloatArray, years: float) -> float:
     """Sum of |size| * price over all fills, per unit of mean equity, per year.
 
-    Two-way: buys and sells both count, so replacing the whole account by another is 2. NaN where no time passed or the
-    mean equity is not positive.
+    Two-way: buys and sells both count, so replacing the whole account by another is 2. The mean is over bars with
+    positive equity; NaN where there is none or no time passed.
     """
-    mean = float(equity.mean()) if len(equity) else 0.0
+    solvent = equity[~(equity <= 0.0)]
+    mean = float(solvent.mean()) if len(solvent) else 0.0
     return traded_notional / mean / years if years > 0.0 and mean > 0.0 else math.nan
 
 

@@ -89,10 +89,11 @@ def test_a_ruined_account_is_minus_one_and_stays_there():
             traded_notional=1.0,
             costs=0.0,
         )
-    assert metrics.simple_returns(ruined) == pytest.approx([-0.5, -1.2, 0.0])
+    assert metrics.simple_returns(ruined) == pytest.approx([-0.5, -1.0, 0.0])
     assert row.cagr == -1.0
     assert row.max_drawdown == pytest.approx(-1.1)
     assert math.isfinite(row.sharpe)
+    assert row.turnover_per_year == pytest.approx(1.0 / 75.0 / (366 / 365.25))  # of the mean while it had something
 
 
 def test_rates_over_no_time_are_nan():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
+import warnings
 from typing import Any
 
 import backtrader as bt
@@ -11,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from brain_cases import PAIRS, random_bars
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hybrid_bt.account.metrics import elapsed_years, simple_returns, turnover_per_year
 from hybrid_bt.analyzers import (
@@ -121,14 +125,279 @@ def test_interest_of_the_whole_account_is_explained_in_every_run_and_with_feeds_
     assert np.array_equal(first.path().borrow, second.path().borrow)
 
 
-def test_money_set_by_hand_is_found_on_its_bar() -> None:
-    class Careless(bt.Strategy):
-        def next(self) -> None:
-            if len(self) == 50:
-                self.broker.setcash(5.0)
+class Hand:
+    """Money written into the broker, past all its functions."""
 
-    with pytest.raises(ReconciliationError, match="equity moved by -99995"):
-        ran(Ledger, strategy=Careless).flows()
+    def next(self: Any) -> None:
+        super().next()  # type: ignore[misc]
+        if len(self) == 50:
+            self.broker.cash -= 5_000.0
+
+
+def test_a_check_that_fails_is_a_warning_in_runs_of_others_and_an_error_in_ours() -> None:
+    others = ran(Ledger, strategy=type("Careless", (Hand, Stock), {}))
+    with pytest.warns(UserWarning, match="on 2011-02-2. equity moved by -5.* but .* explain"):
+        flows = others.flows()
+    assert np.isfinite(flows.profit).all()
+    ours = ran(Ledger, strategy=type("Ours", (Hand, HybridStrategy), {}), pairs=PAIRS)
+    with pytest.raises(ReconciliationError, match="equity moved by -5"):
+        ours.flows()
+
+
+# --- money that comes and goes ---
+
+
+class Served(bt.Strategy):
+    """Money at some bars, by one of the broker's ways, from one of a strategy's methods."""
+
+    params = (("how", "add_cash"), ("at", "next"), ("amounts", ((60, 30_000.0), (150, -20_000.0), (220, 50_000.0))))
+
+    def prenext(self) -> None:
+        self.next()
+
+    def next(self) -> None:
+        for i, feed in enumerate(self.datas):
+            if len(feed) and (len(self) + i) % 7 == 0:
+                self.order_target_percent(feed, 0.2 * ((len(self) // 7 + i) % 3 - 0.5))
+        self.pay("next")
+
+    def notify_cashvalue(self, cash: float, value: float) -> None:
+        self.pay("notify_cashvalue")
+
+    def pay(self, at: str) -> None:
+        come = dict(self.p.amounts).get(len(self), 0.0) if at == self.p.at else 0.0
+        if come:
+            self.broker.set_cash(self.broker.getcash() + come) if self.p.how == "set_cash" else self.broker.add_cash(
+                come
+            )
+
+
+def served(beside: bool = False, writer: bool = False, kinds: Any = None, **params: Any) -> Any:
+    """The analyzers of the last strategy."""
+    cerebro = bt.Cerebro(stdstats=False, writer=writer)
+    for feed in to_feeds(BARS):
+        cerebro.adddata(feed, name=feed._name)
+    cerebro.broker.setcash(CASH)
+    cerebro.addstrategy(Served, **params)
+    if beside:
+        cerebro.addstrategy(bt.Strategy)
+    for name, kind in (OF_ANY | {"fund": bt.analyzers.TimeReturn} if kinds is None else kinds).items():
+        more = {"timeframe": bt.TimeFrame.NoTimeFrame, "fund": True} if name == "fund" else {}
+        cerebro.addanalyzer(kind, _name=name, **more)
+    cerebro.addanalyzer(bt.analyzers.DrawDown, _name="fund_drawdown", fund=True)
+    found = cerebro.run()
+    assert not {"set_cash", "setcash"} & set(vars(cerebro.broker))  # nothing of ours is left
+    return found[-1].analyzers
+
+
+#: those that explain any strategy
+OF_ANY = {name: kind for name, kind in ANALYZERS.items() if kind is not LegAttribution}
+
+
+def test_returns_are_those_of_backtraders_fund_mode() -> None:
+    found = served()
+    growth = np.prod(1.0 + found.returns.simple()) - 1.0
+    assert growth == pytest.approx(next(iter(found.fund.get_analysis().values())), rel=1e-9)
+    deepest = found.fund_drawdown.get_analysis().max.drawdown
+    assert found.drawdown.get_analysis()["max_drawdown"] == pytest.approx(-deepest / 100.0, rel=1e-9)
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "of another strategy"])
+@pytest.mark.parametrize("at", ["next", "notify_cashvalue"])
+@pytest.mark.parametrize("how", ["add_cash", "set_cash"])
+def test_money_that_comes_is_part_of_the_account(how: str, at: str, beside: bool) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = served(beside, how=how, at=at)
+        analyses = {name: getattr(found, name).get_analysis() for name in OF_ANY}
+    ledger, equity = found.ledger, analyses["ledger"].equity
+    assert ledger.deposits.sum() == pytest.approx(60_000.0, rel=1e-12)
+    before = np.concatenate(([CASH], equity[:-1])) + ledger.deposits
+    assert found.returns.simple() == pytest.approx(equity / before - 1.0, abs=1e-15)
+    assert np.abs(found.returns.simple()).max() < 0.1  # 30,000 of 100,000 are none
+    moves = np.diff(analyses["ledger"].cash, prepend=CASH)
+    assert moves == pytest.approx(ledger.flows().cash.sum(axis=1) + ledger.deposits, abs=1e-6)
+    earned = sum(row["pnl_net"] for row in analyses["pnl"].values())
+    assert earned == pytest.approx(equity[-1] - CASH - 60_000.0, abs=1e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    calls=st.lists(
+        st.tuples(st.integers(2, 75), st.sampled_from(["add_cash", "set_cash"]), st.floats(-9e3, 9e4)), max_size=8
+    ),
+    at=st.sampled_from(["start", "notify_cashvalue", "before", "next"]),
+    first=st.booleans(),
+)
+def test_any_money_at_any_time_is_explained(calls: Any, at: str, first: bool) -> None:
+    """By a strategy before or behind the one that is analysed; `start` is before the first bar."""
+
+    class Payer(Served):
+        params = (("calls", ()), ("when", ""))
+
+        def start(self) -> None:
+            self.pay("start")
+
+        def next(self) -> None:
+            self.pay("before")
+            super().next()
+
+        def pay(self, at: str) -> None:
+            for bar, how, amount in self.p.calls if at == self.p.when else ():
+                if at == "start" or bar == len(self):
+                    cash = self.broker.getcash()
+                    self.broker.set_cash(cash + amount) if how == "set_cash" else self.broker.add_cash(amount)
+
+    cerebro = bt.Cerebro(stdstats=False)
+    for feed in to_feeds(BARS.between(end=BARS.stamps[80])):
+        cerebro.adddata(feed, name=feed._name)
+    cerebro.broker.setcash(CASH)
+    payer = (Payer, {"calls": tuple(calls), "when": at})
+    for kind, params in (payer, (bt.Strategy, {})) if first else ((bt.Strategy, {}), payer):
+        cerebro.addstrategy(kind, **params)
+    cerebro.addanalyzer(PortfolioReturns, _name="returns")
+    for found in (one.analyzers.returns for one in cerebro.run()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found.flows()
+        assert found.deposits.sum() == pytest.approx(sum(amount for *_, amount in calls), rel=1e-9, abs=1e-6)
+        assert np.abs(found.simple()).max() < 0.25
+
+
+def test_money_set_on_the_same_bar_twice_counts_once() -> None:
+    class Twice(Served):
+        def next(self) -> None:
+            if len(self) == 100:
+                self.broker.set_cash(7.0)
+                self.broker.set_cash(150_000.0)
+            super().next()
+
+    cerebro = bt.Cerebro(stdstats=False)
+    cerebro.adddata(to_feeds(BARS)[0])
+    cerebro.broker.setcash(CASH)
+    cerebro.addstrategy(Twice, amounts=())
+    cerebro.addanalyzer(Ledger, _name="ledger")
+    (found,) = cerebro.run()
+    path, ledger = found.analyzers.ledger.path(), found.analyzers.ledger
+    (row,) = np.flatnonzero(ledger.deposits)
+    assert ledger.deposits[row] == pytest.approx(150_000.0 - path.cash[row - 1], rel=1e-12)
+    ledger.flows()
+
+
+@pytest.mark.parametrize("how", ["add_cash", "set_cash", "hand"])
+@pytest.mark.parametrize("name", OF_ANY)
+def test_no_analyzer_ends_a_run_of_others(name: str, how: str) -> None:
+    """Backtrader's writer asks each for its analysis inside of `cerebro.run()`."""
+
+    class Handed(Served):
+        def next(self) -> None:
+            super().next()
+            self.broker.cash += 500.0 * (len(self) == 70)
+
+    class Writer(bt.WriterFile):  # type: ignore[misc]
+        params = (("out", None), ("csv", False))
+
+    cerebro = bt.Cerebro(stdstats=False)
+    for feed in to_feeds(BARS):
+        cerebro.adddata(feed, name=feed._name)
+    cerebro.broker.setcash(CASH)
+    cerebro.addstrategy(Handed if how == "hand" else Served, how=how)
+    cerebro.addanalyzer(ANALYZERS[name], _name="ours")
+    cerebro.addwriter(Writer, out=io.StringIO())
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        (found,) = cerebro.run()
+        assert found.analyzers.ours.get_analysis() is not None
+    checked = how == "hand" and name in ("pnl", "turnover", "exposure")
+    assert ["explain" in str(one.message) for one in told] == [True] * (2 * checked)
+
+
+def test_legs_explain_the_profit_of_a_hybrid_that_money_comes_to() -> None:
+    class Paid(HybridStrategy):
+        def next(self) -> None:
+            super().next()
+            if len(self) == 280:
+                self.broker.add_cash(50_000.0)
+            if len(self) == 290:
+                self.broker.set_cash(self.broker.getcash() - 20_000.0)
+
+    found = ran(LegAttribution, Ledger, strategy=Paid, pairs=PAIRS, record=True).analyzers
+    parts, path = found.LegAttribution.get_analysis(), found.Ledger.path()
+    assert sum(parts.values()) == pytest.approx(path.equity[-1] - CASH - 30_000.0, abs=1e-6)
+    assert abs(parts["execution"]) < 5_000.0
+
+
+# --- an account that is lost ---
+
+PRICES = [100.0] * 5 + [101.0, 102.0, 150.0, 233.0, 300.0, 321.0, 310.0]
+
+
+class Lost(bt.Strategy):
+    """Sells short what it cannot pay for, and goes under on the ninth bar."""
+
+    def next(self) -> None:
+        if len(self) == 2:
+            self.sell(size=1000)
+
+
+def lost(*kinds: Any, prices: Any = PRICES) -> Any:
+    days = np.datetime64("2020-01-01") + np.arange(len(prices))
+    frame = pd.DataFrame(dict.fromkeys(("open", "high", "low", "close"), prices), index=pd.DatetimeIndex(days))
+    cerebro = bt.Cerebro(stdstats=False)
+    cerebro.adddata(bt.feeds.PandasData(dataname=frame, name="X"))
+    cerebro.broker.setcash(CASH)
+    cerebro.addstrategy(Lost)
+    for kind in kinds:
+        cerebro.addanalyzer(kind, _name=kind.__name__)
+    (found,) = cerebro.run()
+    return found.analyzers
+
+
+def numbers_of(found: Any) -> Any:
+    parts = found.values() if isinstance(found, dict) else found if isinstance(found, tuple) else ()
+    if isinstance(found, (float, np.ndarray)):
+        return [np.ravel(found)]
+    return [values for part in parts for values in numbers_of(part)]
+
+
+@pytest.mark.parametrize("name", OF_ANY)
+def test_every_analyzer_says_when_the_account_was_lost(name: str) -> None:
+    with pytest.warns(UserWarning, match=r"the account was ruined on 2020-01-09, its equity -33,000\.00") as told:
+        (analyzer,) = lost(ANALYZERS[name])
+    assert len(told) == 1
+    analysis = analyzer.get_analysis()
+    assert str(analyzer.ruined_on)[:10] == "2020-01-09"
+    if isinstance(analysis, dict) and "max_gross" in analysis | {"max_drawdown": 0} and "ruined_on" in analysis:
+        assert analysis["ruined_on"] == analyzer.ruined_on
+    for values in numbers_of(analysis):
+        assert np.isfinite(values.astype(float)).all()
+    assert pickle.loads(pickle.dumps(analyzer.deposits)).tolist() == [0.0] * len(PRICES)
+
+
+def test_one_warning_tells_of_a_lost_account_and_its_figures_are_right() -> None:
+    with pytest.warns(UserWarning) as told:
+        found = lost(*OF_ANY.values(), bt.analyzers.DrawDown)
+    assert len(told) == 1
+    assert found.PortfolioReturns.simple().tolist() == pytest.approx(
+        [0.0] * 5 + [-0.01, -1.0 / 99.0, -48.0 / 98.0, -1.0, 0.0, 0.0, 0.0]
+    )
+    assert found.PortfolioReturns.series().min() == -1.0
+    below, backtraders = found.Drawdown.get_analysis(), found.DrawDown.get_analysis()
+    assert below["max_drawdown"] == pytest.approx(-2.21) == pytest.approx(-backtraders.max.drawdown / 100.0)
+    assert below["drawdown"][-4:] == pytest.approx([-1.33, -2.0, -2.21, -2.1])
+    exposed = found.Exposure.get_analysis()
+    assert exposed["gross"][-4:] == pytest.approx([4.66, 6.0, 6.42, 6.2])  # of the 50,000 of the last solvent bar
+    years = 10.0 / 365.25  # from the close that decided
+    mean = np.mean([100_000.0] * 4 + [99_000.0, 98_000.0, 50_000.0])
+    assert found.TurnoverCosts.get_analysis()["turnover_per_year"] == pytest.approx(100_000.0 / mean / years)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert lost(Drawdown, prices=PRICES[:8]).Drawdown.get_analysis()["ruined_on"] is None
+
+
+def test_an_account_that_is_emptied_is_not_lost() -> None:
+    found = served(how="set_cash", amounts=((1, -CASH),), kinds={"drawdown": Drawdown, "returns": PortfolioReturns})
+    assert found.drawdown.ruined_on is None and not found.returns.simple().any()
 
 
 def test_profits_by_ticker_add_up_to_the_account() -> None:
@@ -180,7 +449,7 @@ def test_deposits_are_neither_returns_nor_drawdowns() -> None:
     found = ran(PortfolioReturns, Drawdown, Ledger).analyzers
     returns, path = found.PortfolioReturns.simple(), found.Ledger.path()
     assert returns[119] == pytest.approx(path.equity[119] / path.equity[118] - 1.0, rel=1e-9, abs=1e-15)
-    assert returns[120] == pytest.approx((path.equity[120] - 25_000.0) / path.equity[119] - 1.0, rel=1e-9)
+    assert returns[120] == pytest.approx(path.equity[120] / (path.equity[119] + 25_000.0) - 1.0, rel=1e-9)
     growth = np.concatenate(([1.0], np.cumprod(1.0 + returns)))
     deepest = min(growth[b] / growth[a] - 1.0 for b in range(len(growth)) for a in range(b + 1))
     analysis = found.Drawdown.get_analysis()
