@@ -11,10 +11,12 @@ env_stocktrading.py` and `finrl/meta/preprocessor/preprocessors.py` (version 0.3
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import math
 from array import array
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +79,8 @@ class FinRLStrategy(bt.Strategy):
     ----------
     agent : object with `predict`, or callable
         `predict(state, deterministic=True)` as Stable-Baselines3 has it, or a function of the state; one action in
-        [-1, 1] per ticker. Normalisation of observations is the agent's own matter.
+        [-1, 1] per ticker. Normalisation of observations is the agent's own matter. What a recurrent agent remembers
+        is carried from bar to bar, the first of which begins its episode.
     symbols : sequence of str, optional
         Feeds that the agent trades, in the order of its training: alphabetical by default, as FinRL sorts them.
     indicators : sequence of str
@@ -95,7 +98,7 @@ class FinRLStrategy(bt.Strategy):
     ConfigError, InSampleError
         As `HybridStrategy`; or if stockstats is needed and not installed, or does not know an indicator.
     PolicyError
-        If the agent's answer is not one finite action per ticker.
+        If the agent's answer is not one finite action per ticker, or it remembers and takes no `state` back.
     """
 
     counts_own_fills = True
@@ -118,6 +121,7 @@ class FinRLStrategy(bt.Strategy):
         self.symbols, self.feeds = zip(*ordered, strict=True)
         self.indicators = [_Indicators(feed, tuple(self.p.indicators)) for feed in self.feeds]
         self.state: NDArray[np.float32] | None = None  #: that the agent saw last
+        self._memory = _first_memory(self.p.agent)
         self._trade_from = first_traded_stamp(self.p.trained_until, self.p.trade_from, self.p.allow_in_sample)
         self._holdings, self._lengths = Holdings(len(self.feeds)), [0] * len(self.feeds)
 
@@ -147,8 +151,17 @@ class FinRLStrategy(bt.Strategy):
             self._holdings.add(i, (self.buy if size > 0 else self.sell)(self.feeds[i], size=abs(size)))
 
     def _actions(self, state: NDArray[np.float32]) -> NDArray[np.float64]:
-        predict = getattr(self.p.agent, "predict", None)
-        answer = predict(state, deterministic=True)[0] if predict else self.p.agent(state)
+        predict, memory = getattr(self.p.agent, "predict", None), None
+        answer = self.p.agent(state) if predict is None else None
+        if predict is not None:
+            answer, memory, *_ = predict(state, **self._memory, deterministic=True)
+        if self._memory:
+            self._memory = {"state": memory, "episode_start": np.array([False])}
+        elif memory is not None:
+            raise PolicyError(
+                "FinRLStrategy: the agent remembers, but its predict takes no state; give it the parameters of "
+                "Stable-Baselines3, predict(observation, state, episode_start, deterministic)"
+            )
         actions = np.asarray(answer).reshape(-1)
         if len(actions) != len(self.feeds) or not np.isfinite(actions).all():
             raise PolicyError(
@@ -162,6 +175,18 @@ class FinRLStrategy(bt.Strategy):
                 f"FinRLStrategy: the agent was asked on none of {len(self)} bars; every ticker needs a bar on a day "
                 "behind the training, and enough of them for its indicators"
             )
+
+
+def _first_memory(agent: object) -> dict[str, Any]:
+    """What an agent is told of an episode before it, where it takes that: by names, or by any name."""
+    predict = getattr(agent, "predict", None)
+    names = inspect.signature(predict).parameters if predict is not None else {}
+    takes_any = "state" not in names and any(one.kind is one.VAR_KEYWORD for one in names.values())
+    return (
+        {"state": None, "episode_start": np.array([True])}
+        if takes_any or {"episode_start", "state"} <= set(names)
+        else {}
+    )
 
 
 class _Indicators:
