@@ -11,12 +11,14 @@ env_stocktrading.py` and `finrl/meta/preprocessor/preprocessors.py` (version 0.3
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import math
 import warnings
 from array import array
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +90,8 @@ class FinRLStrategy(bt.Strategy):
     ----------
     agent : object with `predict`, or callable
         `predict(state, deterministic=True)` as Stable-Baselines3 has it, or a function of the state; one action in
-        [-1, 1] per ticker. Normalisation of observations is the agent's own matter.
+        [-1, 1] per ticker. Normalisation of observations is the agent's own matter. What a recurrent agent remembers
+        is carried from bar to bar, the first of which begins its episode.
     symbols : sequence of str, optional
         Feeds that the agent trades, in the order of its training: alphabetical by default, as FinRL sorts them.
     indicators : sequence of str
@@ -106,7 +109,7 @@ class FinRLStrategy(bt.Strategy):
     ConfigError, InSampleError
         As `HybridStrategy`; or if stockstats is needed and not installed, or does not know an indicator.
     PolicyError
-        If the agent's answer is not one finite action per ticker.
+        If the agent's answer is not one finite action per ticker, or it remembers and takes no `state` back.
     BarsError
         If the agent was asked on no bar. Bars without all tickers are left out, and counted in a warning.
     """
@@ -138,6 +141,7 @@ class FinRLStrategy(bt.Strategy):
         self.symbols, self.feeds = zip(*ordered, strict=True)
         self.indicators = [_Indicators(feed, tuple(self.p.indicators)) for feed in self.feeds]
         self.state: NDArray[np.float32] | None = None  #: that the agent saw last
+        self._memory = _first_memory(self.p.agent)
         self._trade_from = first_traded_stamp(self.p.trained_until, self.p.trade_from, self.p.allow_in_sample)
         self.underway, self._rows = Underway(self, self.feeds), LateRows(self.feeds)
         self._n_rows, self._n_left_out = 0, 0  # that may be traded, and those of them on which a ticker has no bar
@@ -186,8 +190,17 @@ class FinRLStrategy(bt.Strategy):
             )
 
     def _actions(self, state: NDArray[np.float32]) -> NDArray[np.float64]:
-        predict = getattr(self.p.agent, "predict", None)
-        answer = predict(state, deterministic=True)[0] if predict else self.p.agent(state)
+        predict, memory = getattr(self.p.agent, "predict", None), None
+        answer = self.p.agent(state) if predict is None else None
+        if predict is not None:
+            answer, memory, *_ = predict(state, **self._memory, deterministic=True)
+        if self._memory:
+            self._memory = {"state": memory, "episode_start": np.array([False])}
+        elif memory is not None:
+            raise PolicyError(
+                "FinRLStrategy: the agent remembers, but its predict takes no state; give it the parameters of "
+                "Stable-Baselines3, predict(observation, state, episode_start, deterministic)"
+            )
         actions = np.asarray(answer).reshape(-1)
         if len(actions) != len(self.feeds) or not np.isfinite(actions).all():
             raise PolicyError(
@@ -213,6 +226,18 @@ class FinRLStrategy(bt.Strategy):
         if self.datetime[0] < self._trade_from:
             error = nothing_traded(self.p.trade_from, len(self), self.p.trained_until, self.datetime.date(0))
         refuse(self, error)
+
+
+def _first_memory(agent: object) -> dict[str, Any]:
+    """What an agent is told of an episode before it, where it takes that: by names, or by any name."""
+    predict = getattr(agent, "predict", None)
+    names = inspect.signature(predict).parameters if predict is not None else {}
+    takes_any = "state" not in names and any(one.kind is one.VAR_KEYWORD for one in names.values())
+    return (
+        {"state": None, "episode_start": np.array([True])}
+        if takes_any or {"episode_start", "state"} <= set(names)
+        else {}
+    )
 
 
 class _Indicators:

@@ -43,6 +43,7 @@ def show(file: Path, as_json: bool) -> None:
         return
     results = fields.pop("results")
     shown = fields | (flat(results, "results.") or {"results": results})  # what a reader of a card looks for first
+    shown["gradient_steps"] = shown["gradient_steps"] or "not recorded"
     width = max(map(len, shown))
     for name, value in shown.items():
         click.echo(f"{name:{width}}  {_plain(value)}")
@@ -74,7 +75,8 @@ def _plain(value: object) -> str:
 @option("--valid-end", type=DAY, help="Last such day; runs begin after it.")
 @listed("--symbols", required=True, help="Trained on.")
 @option("--vecnormalize", type=FILE, help="Statistics of VecNormalize.save().")
-@option("--observation-clip", type=click.FloatRange(0, min_open=True), help="Clip.  [default: the model's Box]")
+@flag("--unscaled", help="No VecNormalize scaled observations.")
+@option("--observation-clip", type=click.FloatRange(0, min_open=True), help="Clip.  [default: none, as SB3]")
 @option("--data-sha256", help="Of the training bars, if known (run.json has it).")
 @option("--seed", type=int, help="Of the training.  [default: the zip's]")
 @option("--reward", default="not stated", help="In words.")
@@ -94,7 +96,7 @@ def import_sb3(model: Path, kind: str, observation: str, out: Path, seed: int | 
     from hybrid_bt.equations.features import OBSERVATIONS
     from hybrid_bt.policies.sb3_model import import_model
 
-    ways: dict[str, Any] = {name: flags.pop(name) for name in ("vecnormalize", "trust")}
+    ways: dict[str, Any] = {name: flags.pop(name) for name in ("vecnormalize", "unscaled", "trust")}
     costs = {field: value for flag, field in COSTS.items() if (value := flags.pop(flag)) is not None}
     stated: dict[str, Any] = {
         "kind": kind,

@@ -73,7 +73,11 @@ def facts_of(task: Case, trading: Trading) -> Plain:
             "findings": counters(bars.findings),
         },
         "policies": {
-            name: {"file": getattr(task.config, name).file, "sha256": policy.sha256}
+            name: {
+                "file": getattr(task.config, name).file,
+                "sha256": policy.sha256,
+                "gradient_steps": policy.manifest.gradient_steps,
+            }
             for name, policy in task.policies.loaded().items()
         },
         "span": {
@@ -100,6 +104,8 @@ def notes_of(task: Case, trading: Trading, in_sample: NDArray[np.bool_], gaps: P
             f"IN-SAMPLE: {int(in_sample.sum())} of {len(in_sample)} bars lie in the policies' training span; "
             "this is no out-of-sample result."
         )
+    learned = {name: policy.manifest.gradient_steps for name, policy in task.policies.loaded().items()}
+    notes += [f"The {name} policy learned for {steps:,} gradient steps." for name, steps in learned.items() if steps]
     if is_intraday(task.traded.stamps):
         notes.append(
             f"Intraday bars: decisions take {task.config.risk.bars_per_year:.0f} bars a year, as counted before "

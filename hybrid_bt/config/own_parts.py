@@ -36,6 +36,7 @@ class Training(NamedTuple):
 
     train_end: date | None
     valid_end: date | None = None
+    gradient_steps: int | None = None
 
 
 class CallablePolicy:

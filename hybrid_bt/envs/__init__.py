@@ -16,6 +16,7 @@ from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.config import Config, load_config
 from hybrid_bt.config.build import build, load_policies
+from hybrid_bt.envs.actions import ActionError
 from hybrid_bt.envs.episodes import Episode, Span, Track, asset_tracks, history_of, portfolio_track, regime_track
 from hybrid_bt.envs.lanes import ASSET, PORTFOLIO, REGIME, SPECS, Lanes, Spec
 from hybrid_bt.envs.trading import TradingEnv
@@ -24,8 +25,9 @@ from hybrid_bt.errors import check_names
 from hybrid_bt.feeds import load_bars
 
 __all__ = [
-    "ASSET", "NO_LIMITS", "PORTFOLIO", "REGIME", "SPECS", "UNLEVERED", "Episode", "Lanes", "Span", "Spec", "Task",
-    "Track", "TradingEnv", "asset_tracks", "history_of", "portfolio_track", "ready_env", "regime_track", "task_of",
+    "ASSET", "NO_LIMITS", "PORTFOLIO", "REGIME", "SPECS", "UNLEVERED", "ActionError", "Episode", "Lanes", "Span",
+    "Spec", "Task", "Track", "TradingEnv", "asset_tracks", "history_of", "portfolio_track", "ready_env",
+    "regime_track", "task_of",
 ]  # fmt: skip
 
 SAMPLE, SAMPLE_PAIRS = ("KO", "PEP", "JNJ"), ("KO:PEP",)

@@ -13,11 +13,13 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from hybrid_bt.envs.episodes import Episode, Track
+from hybrid_bt.envs.actions import as_action, refuse
+from hybrid_bt.envs.episodes import Episode, Span, Track
 from hybrid_bt.equations import env_step as step
 from hybrid_bt.equations.book import NO_TAPE, Account, Book, book_of
 from hybrid_bt.equations.bundles import Layout
-from hybrid_bt.equations.env_step import FLOAT_ROWS, INT_ROWS, LAST, ROW, SCALARS, Task, World
+from hybrid_bt.equations.compiled import have_numba
+from hybrid_bt.equations.env_step import BARRED, FLOAT_ROWS, INT_ROWS, LAST, ROW, SCALARS, Task, World
 from hybrid_bt.errors import ConfigError
 
 #: observations, rewards, how the steps ended
@@ -53,6 +55,7 @@ class TrackRows(NamedTuple):
     joins: bool  #: whether a track has `sides`
     lines: NDArray[np.float64]  #: (3 K,) see `World`
     offsets: NDArray[np.int64]  #: first row of each track
+    spans: tuple[Span, ...]  #: of the tracks
 
     @classmethod
     def of(cls, tracks: Sequence[Track]) -> TrackRows:
@@ -78,6 +81,7 @@ class TrackRows(NamedTuple):
             joins,
             np.array(tracks[0].lines, np.float64).ravel(),
             np.cumsum([0, *(len(track.days) for track in tracks)]),
+            tuple(track.span for track in tracks),
         )
 
 
@@ -106,11 +110,12 @@ class Lanes:
     def __init__(
         self, spec: Spec, market: TrackRows, task: Task, n_lanes: int, *, cash: float, compiled: bool, reuse: bool
     ) -> None:
+        self._again = partial(type(self), spec, market, task, n_lanes, cash=cash, compiled=compiled, reuse=reuse)
         n_assets, n_accounts = market.panel.shape[2], n_lanes * spec.accounts
-        self.n_lanes, self.waiting = n_lanes, set(range(n_lanes))
-        self._offsets, self._features = market.offsets.tolist(), market.features
+        self.n_lanes, self.waiting, self.ends = n_lanes, set(range(n_lanes)), (task.low, task.high)
+        self._offsets, self._spans, self._features = market.offsets.tolist(), market.spans, market.features
         self._n_seen = market.features.shape[1] + spec.sees * n_assets
-        self._asked = np.zeros((n_lanes, n_assets if spec.per_asset else 1), np.float32)
+        self._shape = n_lanes, n_assets if spec.per_asset else 1
         self._now: Outcome | None = self._fresh() if reuse else None
         self._next: Outcome | None = self._fresh() if reuse else None
         blank = np.zeros((n_accounts, FLOAT_ROWS, n_assets)), np.zeros((n_accounts, INT_ROWS, n_assets), np.int64)
@@ -119,7 +124,7 @@ class Lanes:
         self._begin: Callable[..., None]  #: (lane, first row, last row)
         self._many: Callable[..., int]  #: (actions, and `Outcome` written)
         self.one: Callable[..., tuple[float, int]]  #: (actions, observation written) of lane 0
-        if compiled:
+        if compiled and have_numba():
             from hybrid_bt.equations.compiled.envs import bound
 
             rules = spec.act, spec.see, spec.baseline
@@ -144,10 +149,22 @@ class Lanes:
         return np.empty((n, self._n_seen), np.float32), np.empty(n, np.float32), np.empty(n, np.int64)
 
     def begin(self, lane: int, episode: Episode) -> NDArray[np.float32]:
-        """Start an episode, in cash; its first observation."""
+        """Start an episode, in cash; its first observation.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such lane or track, or the episode leaves the track's span.
+        """
+        if not (0 <= lane < self.n_lanes and 0 <= episode.track < len(self._spans)):
+            raise ConfigError(
+                f"episode: there is no lane {lane} or track {episode.track}: {self.n_lanes} and {len(self._spans)}, "
+                "counted from 0"
+            )
+        first, last = span = self._spans[episode.track]
+        if not first <= episode.first < episode.last <= last:
+            raise ConfigError(f"episode: {tuple(episode)} is not in its track's span {tuple(span)}, or has no step")
         row = self._offsets[episode.track] + episode.first
-        if row + episode.last - episode.first + 1 >= self._offsets[episode.track + 1]:
-            raise ConfigError(f"episode: {tuple(episode)} ends on its track's last bar; rewards look one bar further")
         self.waiting.discard(lane)
         self._begin(lane, row, row + episode.last - episode.first)
         seen = np.zeros(self._n_seen, np.float32)  # nothing is held
@@ -170,15 +187,18 @@ class Lanes:
         ------
         gymnasium.error.ResetNeeded
             If a lane has not begun since its episode ended.
+        ActionError
+            For actions of another shape or type, NaN, or outside the action space; no lane is stepped then.
         """
         if self.waiting:
             raise ResetNeeded(f"lanes: {sorted(self.waiting)} have ended or not begun; call begin for each")
-        if actions.shape != self._asked.shape:
-            raise ConfigError(f"lanes: actions are lanes x numbers, {self._asked.shape}, not {actions.shape}")
-        self._asked[...] = actions  # one type and layout: numba would compile anew for another
+        asked = as_action(actions, self._shape, self.ends)
         self._now, self._next = self._next, self._now
         out = self._now or self._fresh()
-        if self._many(self._asked, *out):
+        over = self._many(asked, *out)
+        if over == BARRED:
+            refuse(asked, self._shape, self.ends)
+        if over:
             self.waiting = set(np.flatnonzero(out[2]).tolist())
         return out
 
@@ -196,7 +216,24 @@ class Lanes:
         return [np.array(part) for part in self._state]
 
     def restore(self, state: Sequence[NDArray[Any]]) -> None:
-        """Go back to what `state` gave."""
+        """Go back to what `state` gave.
+
+        Raises
+        ------
+        ConfigError
+            If it is of other lanes.
+        """
+        rows = np.asarray(state[2])[..., [ROW, LAST]]
+        if [np.shape(part) for part in state] != [np.shape(part) for part in self._state] or not (
+            (rows >= 0) & (rows < len(self._features) - 1)
+        ).all():
+            raise ConfigError("lanes: the state is of others; give what state() gave, on the same market")
         for mine, saved in zip(self._state, state, strict=True):
             mine[:] = saved if isinstance(mine, np.ndarray) else saved.tolist()
-        self.waiting = {lane for lane, (row, last) in enumerate(state[2][: self.n_lanes, [ROW, LAST]]) if row >= last}
+        self.waiting = {lane for lane, (row, last) in enumerate(rows[: self.n_lanes]) if row >= last}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The same lanes on the same market, and where they stand."""
+        return self._again, (), self.state()
+
+    __setstate__ = restore

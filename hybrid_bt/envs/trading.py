@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -12,11 +12,12 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from hybrid_bt.account.replay import checked_terms
+from hybrid_bt.envs.actions import as_action, refuse
 from hybrid_bt.envs.episodes import Track, draw_episode
 from hybrid_bt.envs.lanes import REGIME, Lanes, Spec, TrackRows
 from hybrid_bt.equations.book import Account, Capital
 from hybrid_bt.equations.compiled import have_numba
-from hybrid_bt.equations.env_step import GOES_ON, RUINED, Task
+from hybrid_bt.equations.env_step import BARRED, GOES_ON, RUINED, Task
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.errors import ConfigError
 
@@ -40,9 +41,6 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
     PORTFOLIO
         Action (N,): signed fractions of equity, limited by `risk`. Observation: all features, the weights held. No
         baseline.
-
-    An action outside the action space is its nearer end. NaN sends no order: what is held is kept, and the action in
-    force (which limits count with) stays the last one.
 
     Parameters
     ----------
@@ -86,19 +84,13 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
         n_seen = self.tracks[0].features.shape[1] + kind.sees * n
         self.action_space = gym.spaces.Box(low, high, (n if kind.per_asset else 1,), np.float32)
         self.observation_space = gym.spaces.Box(-CLIP, CLIP, (n_seen,), np.float32)
-        self._ready()
-
-    def _ready(self) -> None:
-        """Room for a lane, which is made anew in a copy."""
         self._market = TrackRows.of(self.tracks)
-        self._lane = self.lanes(1, compiled=self.compiled)
-        self._asked = np.zeros(self.action_space.shape or 1, np.float32)
-        self._seen = np.zeros(self.observation_space.shape or 1, np.float32)
-        self._step: Callable[..., tuple[float, int]] = self._refuse
+        self._lane = self.lanes(1)
+        self._asked, self._seen = (n if kind.per_asset else 1,), np.zeros(n_seen, np.float32)
 
     def lanes(self, n_lanes: int, *, compiled: bool | None = None, reuse: bool = False) -> Lanes:
         """The same environment many times over, stepped in one call."""
-        fast = self.compiled if compiled is None else compiled and have_numba()
+        fast = self.compiled if compiled is None else compiled
         return Lanes(self.kind, self._market, self.task, n_lanes, cash=self._cash, compiled=fast, reuse=reuse)
 
     @property
@@ -117,8 +109,7 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
         """Start in cash on a track and a bar that are drawn, or on `options["track"]` and `options["row"]` of it."""
         super().reset(seed=seed)
         episode = draw_episode(self.np_random, self.tracks, self.episode_bars, options or {})
-        observation, self._step = self._lane.begin(0, episode), self._lane.one
-        return observation, {"symbol": self.tracks[episode.track].symbol}
+        return self._lane.begin(0, episode), {"symbol": self.tracks[episode.track].symbol}
 
     def step(
         self, action: NDArray[np.float32] | Sequence[float]
@@ -129,33 +120,19 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
         ------
         gymnasium.error.ResetNeeded
             Before `reset`, and after the end of an episode.
+        ActionError
+            For an action that is none of the action space; the environment stands where it was.
         """
-        if len(action) != len(self._asked):
-            raise ConfigError(f"{len(self._asked)} numbers make an action of this environment, not {len(action)}")
-        self._asked[...] = action
-        reward, end = self._step(self._asked, self._seen)
+        seen, lane = self._seen, self._lane
+        reward, end = lane.one(as_action(action, self._asked, lane.ends), seen)
         if end == GOES_ON:
-            return self._seen.copy(), reward, False, False, {}
-        self._lane.waiting.add(0)
-        self._step = self._refuse
-        return self._seen.copy(), reward, end == RUINED, end != RUINED, {}
-
-    def _refuse(self, *given: object) -> tuple[float, int]:
-        raise ResetNeeded("the environment has not begun, or its episode has ended; call reset() before step()")
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Of the lane nothing but where it stands: copies and pickles go on from there."""
-        return {name: value for name, value in vars(self).items() if name not in _ROOM} | {"lanes": self._lane.state()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        lanes = state.pop("lanes")
-        vars(self).update(state)
-        self._ready()
-        self._lane.restore(lanes)
-        self._step = self._refuse if self._lane.waiting else self._lane.one
-
-
-_ROOM = ("_market", "_lane", "_asked", "_seen", "_step")
+            return seen.copy(), reward, False, False, {}
+        if end == BARRED:
+            if lane.waiting:
+                raise ResetNeeded("the environment has not begun, or its episode has ended; call reset() before step()")
+            refuse(action, self._asked, lane.ends)
+        lane.waiting.add(0)
+        return seen.copy(), reward, end == RUINED, end != RUINED, {}
 
 
 def _checked_tracks(kind: Spec, tracks: Sequence[Track]) -> list[Track]:
@@ -168,7 +145,30 @@ def _checked_tracks(kind: Spec, tracks: Sequence[Track]) -> list[Track]:
         )
     if kind == REGIME and not tracks[0].waits:
         raise ConfigError("environment: a regime mixes recorded legs, and the track has none; see regime_track")
+    for track in tracks:
+        n_rows, (first, last) = len(track.days), track.span
+        wrong = _wrong_shape(track)
+        if wrong or not 0 <= first < last < n_rows - 1:
+            raise ConfigError(
+                f"environment: {wrong or f'the span {first, last}'} of {track.symbol} does not fit its {n_rows} rows; "
+                "rewards look one row behind the span"
+            )
     return list(tracks)
+
+
+def _wrong_shape(track: Track) -> str:
+    """The first part of a track that is not as long as its days, or as wide as its symbols, its legs; "" for none."""
+    n_rows = len(track.days)
+    shape = n_rows, len(track.symbols)
+    parts: dict[str, tuple[Any, tuple[int, ...]]] = {
+        name: (getattr(track, name), shape) for name in ("opens", "closes", "volatility")
+    }
+    parts |= {f"waits[{k}]": (waits, shape) for k, waits in enumerate(track.waits)}
+    parts |= {"sides": (track.sides, shape)} if len(track.sides) else {}
+    parts |= {"features": (track.features[:, :0], (n_rows, 0)), "correlation": (track.correlation, (n_rows,))}
+    if track.waits:
+        parts["said"] = track.said, (n_rows, len(track.layout.columns) + len(track.lines))
+    return next((name for name, (part, wanted) in parts.items() if np.shape(part) != wanted), "")
 
 
 def _checked_task(cash: float, task: Task) -> tuple[float, Task]:

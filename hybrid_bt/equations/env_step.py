@@ -30,7 +30,7 @@ NO_LIMITS = RiskParams(math.inf, 1.0, 1.0, math.inf, math.inf, math.inf, math.in
 MOST_HELD = 1.0 - CASH_BUFFER  #: what an action can ask for, also of a short, which no buffer cuts
 UNLEVERED = NO_LIMITS._replace(gross_limit=MOST_HELD)  #: the rest of the cash is for gaps and costs
 
-GOES_ON, TRUNCATED, RUINED = 0, 1, 2  #: how a step ended
+GOES_ON, TRUNCATED, RUINED, BARRED = 0, 1, 2, -1  #: how a step ended; the last was none
 SIZE, CLOSE, WANTED, ASKED, FLOAT_ROWS, INT_ROWS = 0, 2, 6, 7, 8, 4  # rows of `World.floats` and `World.ints`
 EQUITY, ROW, LAST, WORTH, SCALARS = 1, 10, 11, 12, 13  # columns of `World.scalars`
 
@@ -199,32 +199,30 @@ def begin_lane(world: World, n_lanes: int, cash: float, lane: int, row: int, las
         scalars[ROW], scalars[LAST], scalars[WORTH] = row, last, cash
 
 
+def is_barred(world: World, lane: int, actions: Written) -> bool:
+    """Whether a lane has not begun or has ended, or a number is NaN or infinite."""
+    scalars = world.scalars[lane]
+    barred = scalars[ROW] >= scalars[LAST]
+    for action in actions:
+        barred = barred or not -math.inf < action < math.inf
+    return barred
+
+
 def step_lane(
     act: Act, see: See, baseline: Baseline, world: World, lane: int, actions: Written, seen: Written
 ) -> tuple[float, int]:
-    """Take one lane to its next close.
+    """Take one lane to its next close by actions, (1,) or (N,), with `seen` written also after the last step.
 
-    Actions, (1,) or (N,), outside the action space are the nearer end. NaN sends no order: what is held is kept, and
-    the action in force stays the last one. `seen` is written, also after the last step of an episode.
-
-    Returns
-    -------
-    The reward, and GOES_ON, TRUNCATED or RUINED.
+    Actions outside the action space are its nearer end.
+    Its reward and how it ended; nothing is done where that is BARRED.
     """
+    if is_barred(world, lane, actions):
+        return math.nan, BARRED
     floats, scalars, task = world.floats[lane], world.scalars[lane], world.task
     wanted, asked, row = floats[WANTED], floats[ASKED], int(scalars[ROW])
-    silent = False
-    for k, given in enumerate(actions):
-        action = float(given)
-        if action == action:
-            asked[k] = task.low if action < task.low else task.high if action > task.high else action
-        else:
-            silent = True
+    for k, action in enumerate(map(float, actions)):
+        asked[k] = task.low if action < task.low else task.high if action > task.high else action
     act(wanted, asked, row, world)
-    if silent:
-        for i in range(len(wanted)):
-            if math.isnan(actions[i if len(actions) > 1 else 0]):
-                wanted[i] = math.nan
     growth = trade(lane, row, world)
     ruined = not (growth > 0.0 and scalars[EQUITY] > 0.0)
     reward = -REWARD_SCALE if ruined else reward_of(growth, task.risk_aversion) - baseline(lane, row, world)
@@ -239,8 +237,11 @@ def step_lane(
 def step_lanes(
     act: Act, see: See, baseline: Baseline, world: World, actions: Lines, seen: Lines, rewards: Written, ended: Written
 ) -> int:
-    """`step_lane` for every lane, rewards and endings written; how many episodes have ended."""
+    """`step_lane` for every lane, rewards and endings written; how many episodes have ended, or BARRED if one is."""
     over = 0
+    for lane, given in enumerate(actions):
+        if is_barred(world, lane, given):
+            return BARRED
     for lane in range(len(actions)):
         reward, end = step_lane(act, see, baseline, world, lane, actions[lane], seen[lane])
         rewards[lane] = reward

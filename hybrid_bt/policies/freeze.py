@@ -27,6 +27,7 @@ from hybrid_bt.policies.file import pack
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.policies.graph import Activation, Actor, Dense, Lstm, actor_graph
 from hybrid_bt.policies.manifest import FORMAT_VERSION, Manifest
+from hybrid_bt.policies.sb3_archive import gradient_steps
 
 FloatArray = NDArray[np.float64]
 Predict = Callable[[NDArray[np.float32]], FloatArray]
@@ -36,6 +37,7 @@ Torch: TypeAlias = Any  #: a tensor or module of torch, which this file may not 
 
 TOLERANCE = 2e-6  #: largest allowed difference to SB3's own float32 arithmetic, in units of the action
 N_COMPARED = 2_000  #: random observations compared, in one episode for a recurrent policy
+MOST_ACTION = 10.0  #: units of risk that no account can hold
 SPREAD = 2.0  #: their standard deviation; scale-free observations are of order 1
 LAYERS = "use Linear layers with ReLU, Tanh, LeakyReLU, Sigmoid or SiLU"
 LIBRARIES = ("torch", "stable-baselines3", "sb3-contrib", "gymnasium", "onnx", "numpy")
@@ -137,6 +139,8 @@ def _check_policy(policy: SbPolicy) -> None:
 def read_off(policy: SbPolicy, actors: Sequence[Actor]) -> dict[str, Any]:
     """What a manifest says about the network: its action box, its members and its memory."""
     low, high = (float(edge[0]) for edge in (policy.action_space.low, policy.action_space.high))
+    if max(-low, high) > MOST_ACTION:
+        raise _unsupported(f"an action from {low:g} to {high:g}", f"use a Box within +-{MOST_ACTION:g}: no percent")
     lstms = actors[0].lstms
     memory = {"n_lstm": len(lstms), "hidden": len(lstms[0].weight_h)} if lstms else None
     return {"action_low": low, "action_high": high, "members": len(actors), "recurrent": memory}
@@ -189,10 +193,9 @@ def _manifest(models: Sequence[SbModel], given: Mapping[str, Any], derived: Mapp
     for known in sorted(set(given) & set(DERIVED)):
         raise PolicyError(f"freeze: {known!r} is read off the models; leave it out of the manifest")
     found: dict[str, Any] = {"versions": {"hybrid_bt": __version__, **{n: metadata.version(n) for n in LIBRARIES}}}
-    for field, attribute in {"gamma": "gamma", "steps": "num_timesteps"}.items():
-        values = {getattr(model, attribute) for model in models}
-        if len(values) == 1:
-            found[field] = values.pop()
+    counted = zip(*((model.gamma, model.num_timesteps, gradient_steps(vars(model))) for model in models), strict=True)
+    alike = zip(("gamma", "steps", "gradient_steps"), counted, strict=True)
+    found |= {field: values[0] for field, values in alike if len(set(values)) == 1}
     if all(model.seed is not None for model in models):
         found["seeds"] = tuple(model.seed for model in models)
     found["format_version"] = FORMAT_VERSION if given.get("markets") else 1

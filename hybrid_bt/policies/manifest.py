@@ -89,6 +89,7 @@ class Manifest(_Frozen):
     gamma: float = Field(ge=0.0, le=1.0)  #: discount per bar
     seeds: tuple[int | None, ...] = Field(min_length=1)  #: one per member; None (version 2) if not known
     steps: int = Field(ge=0)  #: environment steps per member
+    gradient_steps: int | None = Field(default=None, ge=0)  #: per member; None, and absent from the file: not recorded
     versions: dict[str, str]  #: of the libraries that trained and froze it
     results: dict[str, JsonValue] = {}  #: training and validation results
     mode: Literal["stable", "aggressive"] | None = None  #: None where one policy serves both
@@ -167,4 +168,6 @@ class Manifest(_Frozen):
             del data["scaling"]  # version 1 has no such key
         if not self.markets:
             del data["markets"]  # nor has a file of one market
+        if self.gradient_steps is None:
+            del data["gradient_steps"]
         return canonical_json(data | {"manifest_sha256": hashlib.sha256(canonical_json(data).encode()).hexdigest()})

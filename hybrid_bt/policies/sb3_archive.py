@@ -21,7 +21,7 @@ import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -71,6 +71,13 @@ class Archive(NamedTuple):
             return "RecurrentPPO"
         return next((algorithm for sign, algorithm in SIGNS.items() if sign in self.data), "A2C")
 
+    @property
+    def normalised(self) -> bool | None:
+        """Whether it learned under VecNormalize; None where nobody can know: SAC and TD3 look alike both ways."""
+        if self.algorithm in ("SAC", "TD3") or not self.data.get("num_timesteps"):
+            return None
+        return self.data.get("_last_original_obs") is not None
+
     def box(self, key: str) -> Box:
         """A flat box, from numbers in the words of numpy: to 8 decimals, which float32 seldom needs."""
         from gymnasium.spaces import Box
@@ -91,6 +98,15 @@ class Statistics(NamedTuple):
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
     clip: float
+
+
+def gradient_steps(said: Mapping[str, Any]) -> int | None:
+    """By a model's attributes: SB3 counts the steps of most algorithms, and the epochs of PPO's."""
+    done: int | None = said.get("_n_updates")
+    if done is None or "n_epochs" not in said:
+        return done
+    epoch: int = -(-said["n_steps"] * said["n_envs"] // said["batch_size"])
+    return done * epoch
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from itertools import pairwise
@@ -24,12 +25,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt import __version__
-from hybrid_bt.errors import PolicyError, did_you_mean
+from hybrid_bt.errors import Hint, PolicyError, did_you_mean
 from hybrid_bt.policies.freeze import SbModel, SbPolicy, activations, actor_of, answers, read_off, write
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.policies.graph import Actor
 from hybrid_bt.policies.manifest import Manifest
-from hybrid_bt.policies.sb3_archive import TRUST, Archive, Statistics, damage_said, read_archive, read_statistics
+from hybrid_bt.policies.sb3_archive import (
+    AGAIN,
+    TRUST,
+    Archive,
+    Statistics,
+    damage_said,
+    gradient_steps,
+    read_archive,
+    read_statistics,
+)
 
 MOST_NUMBERS = 256 << 20  #: in a net
 TOLERANCE = 1e-5  #: largest allowed difference to SB3's predict, in units of the action box where that is wider than 1
@@ -55,6 +65,7 @@ def import_model(
     stated: Mapping[str, Any],
     *,
     vecnormalize: Path | None = None,
+    unscaled: bool = False,
     trust: bool = False,
 ) -> FrozenPolicy:
     """Freeze a model.
@@ -65,9 +76,12 @@ def import_model(
         What the model reads, in its order.
     stated : mapping
         Fields of the manifest that the zip does not say, among them the `kind` and, as `observation`, all columns that
-        the running code makes for it. The default of `observation_clip` is the largest bound of the model's Box.
+        the running code makes for it. Without `observation_clip` observations are not clipped: nor does SB3 clip them
+        to the Box of the model.
     vecnormalize : Path, optional
         What `VecNormalize.save` wrote.
+    unscaled : bool
+        No VecNormalize scaled observations: there was none, or it had `norm_obs=False`.
     trust : bool
         Let SB3 load the zip, which runs what is in it.
 
@@ -79,13 +93,13 @@ def import_model(
     _check_names(stated["kind"], names, stated["observation"])
     archive = read_archive(model)
     policy = loaded(archive) if trust else rebuilt(archive)
-    actor, box = actor_of(policy), policy.observation_space
+    actor = actor_of(policy)
     statistics = read_statistics(vecnormalize) if vecnormalize else None
-    _check_fit(stated["kind"], len(names), box.shape[0], statistics, actor)
-    bound = float(np.abs([box.low, box.high]).max())
-    clip = stated.get("observation_clip") or (bound if bound > 0.0 else UNBOUNDED)
+    if vecnormalize is None and not unscaled:
+        _check_unscaled(archive)
+    _check_fit(stated["kind"], len(names), policy.observation_space.shape[0], statistics, actor)
     fields = {**_said(archive, statistics), **read_off(policy, [actor]), **stated}
-    fields["observation_clip"] = float(np.float32(min(clip, UNBOUNDED)))
+    fields["observation_clip"] = float(np.float32(min(stated.get("observation_clip", UNBOUNDED), UNBOUNDED)))
     fields["observation"] = tuple(names)
     if statistics is not None:
         mean, std = statistics.mean.tolist(), statistics.std.tolist()
@@ -112,6 +126,16 @@ def _check_names(kind: str, names: Sequence[str], made: Sequence[str]) -> None:
             raise PolicyError(f"import: observation {name!r} comes twice (column {column}); name each column once")
 
 
+def _check_unscaled(archive: Archive) -> None:
+    """Refuse a model whose inputs VecNormalize may have scaled; a hint where the zip does not say."""
+    ask = "give what its save() wrote as --vecnormalize, or --unscaled if it left observations alone (norm_obs=False)"
+    if archive.normalised:
+        raise PolicyError(f"import: the model learned under VecNormalize; {ask}")
+    if archive.normalised is None:
+        said = f"import: a zip of {archive.algorithm} does not say whether it learned under VecNormalize; if so, {ask}"
+        warnings.warn(said, Hint, stacklevel=3)
+
+
 def _check_fit(kind: str, named: int, read: int, statistics: Statistics | None, actor: Actor) -> None:
     """Refuse a model that does not fit its names, its statistics or its kind."""
     if read != named:
@@ -127,7 +151,10 @@ def _check_fit(kind: str, named: int, read: int, statistics: Statistics | None, 
 
 def _said(archive: Archive, statistics: Statistics | None) -> dict[str, Any]:
     """What the files say about the training."""
+    with damage_said("its counters are no numbers", AGAIN):
+        learned = gradient_steps(archive.data)
     return {
+        "gradient_steps": learned,
         "format_version": 2,
         "data_sha256": None,
         "seeds": [archive.data.get("seed")],

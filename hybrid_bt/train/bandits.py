@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.envs.actions import ResetNeeded, refuse
 from hybrid_bt.envs.episodes import box, seeded
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.equations.tilt import score_bar
@@ -57,6 +58,14 @@ class _Windows(AlikeVecEnv):
         for window in range(len(self._where)):
             self._begin(window)
         return self._seen()
+
+    def _asked(self) -> FloatArray:
+        """The actions, (n,); one outside the action space is its nearer end."""
+        if not self._where[0, 2]:
+            raise ResetNeeded("windows have not begun; call reset() before step()")
+        if not np.isfinite(self._actions).all():
+            refuse(self._actions, self._actions.shape, self.ends)
+        return np.clip(self._actions[:, 0].astype(np.float64), *self.ends)
 
     def _next_bar(self) -> NDArray[np.bool_]:
         """Whether each window is over."""
@@ -106,7 +115,6 @@ class GroupVecEnv(_Windows):
         self._starts = [np.flatnonzero(whole.sum(axis=1) >= self.size) for whole in self._whole]
         self._rng, shape = seeded(None), (spec.n_groups, self.size)
         self._where, self._more = np.zeros((spec.n_groups, 3), np.int64), np.zeros(shape, np.int64)  # more: columns
-        self._actions: FloatArray = np.zeros(shape)
         seen = box(-CLIP, CLIP, grounds[0].features.shape[2])
         super().__init__(spec.n_groups * self.size, seen, box(-1.0, 1.0, 1))
 
@@ -121,14 +129,11 @@ class GroupVecEnv(_Windows):
     def _seen(self) -> NDArray[np.float32]:
         return self._of_groups("features").reshape(self.num_envs, -1)
 
-    def step_async(self, actions: NDArray[np.float32]) -> None:
-        """Keep the actions, (n, 1)."""
-        self._actions = np.asarray(actions, np.float64).reshape(self._more.shape)
-
     def step_wait(self) -> Stepped:
         """Pay for the actions and go on a bar."""
+        asked: FloatArray = self._asked().reshape(self._more.shape)
         gains, z, warm = self._of_groups("gains"), np.zeros(self._more.shape), [True] * self.size
-        for scores, actions in zip(z, self._actions.tolist(), strict=True):
+        for scores, actions in zip(z, asked.tolist(), strict=True):
             score_bar(scores, actions, warm, 0.0)
         paid = z * (gains - gains.mean(axis=1, keepdims=True)) / self._of_groups("risk")
         over = np.repeat(self._next_bar(), self.size)
@@ -158,7 +163,7 @@ class RegimeVecEnv(_Windows):
                     f"training: {', '.join(ground.symbols):.60} have no window of {self.window_bars} warm bars with "
                     f"a year before it and {REGIME_BARS + 1} bars behind it; choose an earlier start or more data"
                 )
-        self._rng, self._actions = seeded(None), np.zeros(n)
+        self._rng = seeded(None)
         self._where, self._more = np.zeros((n, 3), np.int64), np.zeros(n)  # more: r before, NaN on the first bar
         super().__init__(n, box(-CLIP, CLIP, grounds[0].features.shape[1]), box(-1.0, 1.0, 1))
 
@@ -172,13 +177,9 @@ class RegimeVecEnv(_Windows):
     def _seen(self) -> NDArray[np.float32]:
         return self._of_windows("features")
 
-    def step_async(self, actions: NDArray[np.float32]) -> None:
-        """Keep the actions, (n, 1)."""
-        self._actions = np.asarray(actions, np.float64)[:, 0]
-
     def step_wait(self) -> Stepped:
         """Pay for the actions and go on a bar."""
-        r, spec = self._actions, self._spec
+        r, spec = self._asked(), self._spec
         change = np.abs(r - np.where(np.isnan(self._more), r, self._more))
         paid = r * self._of_windows("gains") - spec.price_of_size * r**2 - spec.price_of_change * change
         self._more[...] = r

@@ -212,16 +212,16 @@ def _end_with_parent() -> None:
 
 
 def _train_there(member: Member) -> Trained:
-    """With arrays and steps in place of a model, which cannot go to another process."""
+    """With arrays and counts in place of a model, which cannot go to another process."""
     trained = train_member(member, _events.put)
     weights = {name: tensor.detach().numpy() for name, tensor in trained.model.policy.state_dict().items()}
-    return trained._replace(model=(weights, trained.model.num_timesteps))
+    return trained._replace(model=(weights, trained.model.num_timesteps, trained.model._n_updates))
 
 
 def _rebuilt(member: Member, found: Trained) -> Trained:
     import torch
 
-    model, (weights, steps) = _fresh(member), found.model
+    model, (weights, steps, updates) = _fresh(member), found.model
     model.policy.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
-    model.num_timesteps = steps
+    model.num_timesteps, model._n_updates = steps, updates
     return found._replace(model=model)

@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from hybrid_bt.envs import TradingEnv
+from hybrid_bt.envs.actions import as_action
 from hybrid_bt.envs.episodes import draw_episode, seeded
 from hybrid_bt.equations.env_step import GOES_ON, TRUNCATED
 from hybrid_bt.errors import ConfigError
@@ -26,6 +27,12 @@ class AlikeVecEnv(VecEnv):
     """Lanes that share everything but where they stand."""
 
     render_mode: str | None = None
+    ends = -1.0, 1.0  #: of the action space
+    _actions: NDArray[np.float32]
+
+    def step_async(self, actions: NDArray[np.float32]) -> None:
+        """Keep the actions, (n, 1) or (n, N); ActionError for others, and from `step_wait` for NaN or one outside."""
+        self._actions = as_action(actions, (self.num_envs, *(self.action_space.shape or ())), self.ends)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -61,7 +68,7 @@ class LaneVecEnv(AlikeVecEnv):
         self.env = env
         self._lanes = env.lanes(n_envs)
         self._rngs = [seeded(None) for _ in range(n_envs)]
-        self._actions = np.zeros((n_envs, *(env.action_space.shape or ())), np.float32)
+        self.ends = self._lanes.ends
         super().__init__(n_envs, env.observation_space, env.action_space)
 
     def reset(self) -> NDArray[np.float32]:
@@ -78,10 +85,6 @@ class LaneVecEnv(AlikeVecEnv):
         episode = draw_episode(self._rngs[lane], self.env.tracks, self.env.episode_bars, options)
         self.reset_infos[lane] = {"symbol": self.env.tracks[episode.track].symbol}
         return self._lanes.begin(lane, episode)
-
-    def step_async(self, actions: NDArray[np.float32]) -> None:
-        """Keep the actions, (n, 1) or (n, N)."""
-        self._actions = np.asarray(actions, np.float32).reshape(self._actions.shape)
 
     def step_wait(self) -> Stepped:
         """Step all lanes; those whose episode ends begin another."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import backtrader as bt
@@ -109,8 +110,21 @@ def panel_of(opens: Any, closes: Any, stamps: Any = None, symbols: tuple[str, ..
     return Panel(symbols, np.array(stamps, "datetime64[ns]"), opens, high, low, closes, ~np.isnan(closes))
 
 
+NO_ORDER = 8.0  #: an action that stands for a target of NaN
+
+
+def act_or_hold(wanted: Any, asked: Any, row: int, world: Any) -> None:
+    """Actions are targets, but for one that sends no order."""
+    for i in range(len(wanted)):
+        wanted[i] = math.nan if asked[i] == NO_ORDER else asked[i]
+
+
+def actions_of(targets: Any) -> Any:
+    return np.nan_to_num(np.asarray(targets, np.float32), nan=NO_ORDER)
+
+
 def environment_of(case: Case) -> TradingEnv:
-    """The environment that trades the case: its actions are the targets; rewards look at a bar that opens as the last
+    """The environment that trades the case by `actions_of` its targets; rewards look at a bar that opens as the last
     one closed."""
     n_bars, n = case.panel.close.shape
     nothing = np.zeros((n_bars + 1, 0), np.float32), np.zeros((n_bars + 1, n)), np.zeros(n_bars + 1)
@@ -119,8 +133,11 @@ def environment_of(case: Case) -> TradingEnv:
     track = Track(case.panel.symbols, *nothing, opens, closes, days, Span(0, n_bars - 1))
     if case.sides is not None:
         track = track._replace(sides=np.vstack([case.sides, case.sides[-1:]]))
-    task = Task(low=-6.0, high=6.0, costs=case.costs, rules=case.rules, risk=NO_LIMITS)
-    return TradingEnv(PORTFOLIO, [track], task, episode_bars=None, cash=case.cash)
+    task = Task(low=-NO_ORDER, high=NO_ORDER, costs=case.costs, rules=case.rules, risk=NO_LIMITS)
+    from numba.extending import register_jitable  # some tests look when numba is first imported
+
+    act = register_jitable(act_or_hold)
+    return TradingEnv(PORTFOLIO._replace(act=act), [track], task, episode_bars=None, cash=case.cash)
 
 
 MODES: tuple[dict[str, Any], ...] = (

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from broker_cases import Case, environment_of, net_of_symbols, random_case, run_cerebro
+from broker_cases import Case, actions_of, environment_of, net_of_symbols, random_case, run_cerebro
 
 from hybrid_bt.account.reconcile import reconcile
 from hybrid_bt.account.records import AccountPath
@@ -41,7 +41,7 @@ def assert_environment_same(case: Case, theirs: AccountPath, seed: int) -> None:
         assert np.array_equal(env.sizes, theirs.size[row]), (seed, row)
         if row == len(theirs.cash) - 1 or over:
             break
-        *_, over, cut, _ = env.step(case.targets[row])
+        *_, over, cut, _ = env.step(actions_of(case.targets[row]))
         row += 1
         ruined = min(theirs.equity[row], ahead(case, theirs, row)) <= 0.0
         assert over == ruined and (over or cut == (row == len(theirs.cash) - 1)), (seed, row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from hybrid_bt.account.conditional import read_regime
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
 from hybrid_bt.commands.policy import main as card
+from hybrid_bt.commands.run import main as run
 from hybrid_bt.commands.train import main
 from hybrid_bt.config import load_config
 from hybrid_bt.config.build import policy_path
 from hybrid_bt.config.parts import MODES
 from hybrid_bt.equations.features import MARKET_FEATURES
 from hybrid_bt.feeds import load_bars
+from hybrid_bt.policies.file import pack
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.train.logbook import compare
 from hybrid_bt.train.members import Practice
@@ -81,6 +84,12 @@ def test_a_rebuilt_policy_is_compared_by_bytes_manifest_and_weights(lesson: Less
     for path, seeds in zip(paths, ((3, 4), (3, 4), (5, 6)), strict=True):
         learn("sac", lesson._replace(seeds=seeds, rehearse_to=None), path)
     assert compare(paths[1], paths[0]) == ""
+    data = paths[0].read_bytes()
+    manifest = FrozenPolicy.load(str(paths[0])).manifest
+    unsaid = manifest.model_copy(update={"gradient_steps": None})
+    (tmp_path / "unsaid.onnx").write_bytes(pack(data[: manifest.graph_bytes], unsaid)[0])
+    assert manifest.gradient_steps and compare(paths[0], tmp_path / "unsaid.onnx") == ""
+    assert "gradient_steps" in compare(tmp_path / "unsaid.onnx", paths[0])
     said = compare(paths[2], paths[0])
     assert said.startswith("weights differ by up to ") and "up to 0.0e" not in said
     assert said.endswith("; seeds: [3, 4] -> [5, 6]")
@@ -113,6 +122,23 @@ def test_misuse_ends_with_status_2_and_no_file(flags: tuple[str, ...], words: st
     assert result.exit_code == 2, result.output
     assert words in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_gradient_steps_are_said_by_card_and_run_or_that_nobody_recorded_them(lesson: Lesson, tmp_path: Path) -> None:
+    own = tmp_path / "sac.onnx"
+    steps = learn("sac", lesson._replace(rehearse_to=None), own).manifest.gradient_steps
+    # 200 steps in lanes of 4; learned from behind the first 32: 168 transitions, 8 times each, in batches of 32
+    assert steps == 42
+    for file, said in ((str(own), "42"), ("package:sac.onnx", "not recorded"), ("package:gate.onnx", "not recorded")):
+        lines = CliRunner().invoke(card, ["show", file]).stdout.splitlines()
+        assert [line.split(maxsplit=1)[1] for line in lines if line.startswith("gradient_steps")] == [said]
+    flags = ["--data", "us20", "--symbols", "KO,PEP,JNJ", "--start", "2010-01-04", "--end", "2010-06-30"]
+    result = CliRunner().invoke(run, [*flags, "--sac", str(own), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert "The sac policy learned for 42 gradient steps." in result.stdout
+    assert "The gate policy learned" not in result.stdout
+    facts = json.loads((tmp_path / "out" / "run.json").read_text())["policies"]
+    assert {name: one["gradient_steps"] for name, one in facts.items()} == {"sac": 42, "gate": None}
 
 
 @pytest.mark.parametrize("mode", MODES)

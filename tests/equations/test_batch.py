@@ -222,7 +222,7 @@ def test_lanes_are_environments_side_by_side(compiled: bool, episode_bars: int |
         env.seed(11)
     assert_same_arrays([lanes.reset()], [objects.reset()])
     for _ in range(230):
-        actions = rng.uniform(-1.5, 1.5, (n, 1)).astype(np.float32)
+        actions = rng.uniform(-1.0, 1.0, (n, 1)).astype(np.float32)
         *mine, infos = lanes.step(actions)
         *theirs, expected = objects.step(actions)
         assert_same_arrays(mine, theirs)

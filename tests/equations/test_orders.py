@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import backtrader as bt
 import numpy as np
 import pytest
-from broker_cases import Case, environment_of, feeds, panel_of, random_case, run_cerebro
+from broker_cases import Case, actions_of, environment_of, feeds, panel_of, random_case, run_cerebro
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -161,7 +161,7 @@ def test_a_band_no_longer_breaks_a_hedge(compiled: bool) -> None:
     lanes = environment_of(case).lanes(1, compiled=compiled)
     lanes.begin(0, Episode(0, 0, 3))
     for row in targets[:-1]:
-        lanes.step(np.array([row], np.float32))
+        lanes.step(actions_of([row]))
     assert list(lanes.book().size) == [43.0, -42.0]
 
 

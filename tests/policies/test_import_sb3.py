@@ -211,13 +211,102 @@ def test_columns_may_come_in_any_order(tmp_path: Path) -> None:
     assert policy.manifest.observation == names
 
 
-def test_the_bounds_of_the_model_are_the_clip(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cls", [SAC, TD3, PPO, A2C])
+def test_observations_are_clipped_as_sb3_clips_them_which_it_does_not(tmp_path: Path, cls: Any) -> None:
     env = World()
-    env.observation_space = spaces.Box(-5.0, 5.0, (N,), np.float32)
-    assert imported(made(SAC, env), tmp_path).manifest.observation_clip == 5.0
-    policy = imported(made(SAC), tmp_path)
+    env.observation_space = spaces.Box(-0.5, 0.5, (N,), np.float32)
+    model = made(cls, env)
+    policy, x = imported(model, tmp_path), seen(2_000)
+    expected = model.predict(x, deterministic=True)[0][:, 0]
+    inside = model.predict(x.clip(-0.5, 0.5), deterministic=True)[0][:, 0]
+    assert np.abs(expected - inside).max() > 0.01, "it matters outside the Box"
+    np.testing.assert_allclose(policy.act(x), expected, rtol=0, atol=1e-5)
     assert policy.manifest.observation_clip == float(np.finfo(np.float32).max)
-    assert imported(made(SAC), tmp_path, stated={"observation_clip": 7.5}).manifest.observation_clip == 7.5
+    assert imported(model, tmp_path, stated={"observation_clip": 7.5}).manifest.observation_clip == 7.5
+
+
+OLD = sorted(
+    (ROOT / "tests" / "cases" / "data" / "sb3").glob("*.zip")
+)  # saved by 2.3.2 and 2.6.0, schedules as lambdas
+
+
+@pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
+def test_zips_of_older_versions_with_functions_for_schedules_are_read(tmp_path: Path, path: Path) -> None:
+    recurrent = path.name.startswith("Recurrent")
+    kind, cls = ("gate", RecurrentPPO) if recurrent else ("sac", PPO)
+    said = data_of(path)
+    assert ":serialized:" in said["clip_range"] and ":serialized:" in said["lr_schedule"]
+    model, x = cls.load(path, device="cpu"), seen(300)
+    expected = carried(model, x) if recurrent else model.predict(x, deterministic=True)[0][:, 0]
+    assert np.ptp(expected) > 0.05
+    for trust in (False, True):
+        policy = frozen(path, tmp_path / "old.onnx", kind, trust=trust)
+        np.testing.assert_allclose(policy.run(x), expected, rtol=0, atol=1e-5)
+        assert policy.manifest.versions["stable-baselines3"] == path.stem.split("-")[1]
+        assert policy.manifest.gradient_steps == model._n_updates * 1 == 10  # 32 steps, batches of 64 and more
+
+
+@pytest.mark.parametrize("cls", [PPO, A2C, RecurrentPPO])
+@pytest.mark.parametrize("norm_obs", [True, False])
+def test_a_model_that_learned_under_vecnormalize_is_not_taken_without_it(
+    tmp_path: Path, cls: Any, norm_obs: bool
+) -> None:
+    env = VecNormalize(DummyVecEnv([World]), norm_obs=norm_obs)
+    made(cls, env, {"n_steps": 32}).learn(32).save(tmp_path / "model.zip")
+    env.save(str(tmp_path / "stats.pkl"))
+    out, kind = tmp_path / "model.onnx", "gate" if cls is RecurrentPPO else "sac"
+    for trust in (False, True):
+        with pytest.raises(PolicyError, match="learned under VecNormalize; give what its save"):
+            frozen(tmp_path / "model.zip", out, kind, trust=trust)
+    assert not out.exists()
+    with_it = frozen(tmp_path / "model.zip", out, kind, vecnormalize=tmp_path / "stats.pkl")
+    assert (with_it.manifest.scaling is not None) == norm_obs
+    assert frozen(tmp_path / "model.zip", out, kind, unscaled=True).manifest.scaling is None
+
+
+@pytest.mark.parametrize("cls", [SAC, TD3, PPO, A2C])
+def test_where_a_zip_does_not_say_whether_it_was_scaled_the_command_does(tmp_path: Path, cls: Any) -> None:
+    knows = cls in (PPO, A2C)
+    made(cls, options={"n_steps": 32} if knows else {"learning_starts": 4}).learn(32).save(tmp_path / "model.zip")
+    for flags, said in (((), not knows), (("--unscaled",), False)):
+        result = command(tmp_path / "model.zip", tmp_path / "out.onnx", *flags)
+        assert result.exit_code == 0, result.output
+        assert result.output.count(f"zip of {cls.__name__} does not say whether it learned under VecNormalize") == said
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("cls", [SAC, TD3, PPO, A2C, RecurrentPPO])
+@pytest.mark.parametrize(("low", "high"), [(-100.0, 100.0), (-1.0, 10.5), (-50.0, 0.0)])
+def test_actions_that_are_no_exposures_are_refused(
+    tmp_path: Path, cls: Any, low: float, high: float, trust: bool
+) -> None:
+    kind = "gate" if cls is RecurrentPPO else "sac"
+    with pytest.raises(PolicyError, match=f"an action from {low:g} to {high:g} .* Box within .*10: no percent"):
+        imported(made(cls, World(low, high)), tmp_path, kind, trust=trust)
+    imported(made(cls, World(-10.0, 10.0)), tmp_path, kind, trust=trust)
+
+
+@pytest.mark.parametrize("cls", [SAC, TD3, PPO, A2C, RecurrentPPO])
+def test_the_manifest_holds_the_steps_that_the_optimiser_took(tmp_path: Path, cls: Any) -> None:
+    options = {
+        SAC: {"learning_starts": 10, "gradient_steps": 3},
+        TD3: {"learning_starts": 10, "gradient_steps": 2},
+        PPO: {"n_steps": 40, "batch_size": 16, "n_epochs": 3},
+        RecurrentPPO: {"n_steps": 40, "batch_size": 16, "n_epochs": 3},
+        A2C: {"n_steps": 7},
+    }[cls]
+    model = made(cls, options=options).learn(80)
+    part = model.critic if cls in (SAC, TD3) else model.policy
+    (taken,) = {int(state["step"]) for state in part.optimizer.state.values()}
+    kind = "gate" if cls is RecurrentPPO else "sac"
+    assert imported(model, tmp_path, kind).manifest.gradient_steps == taken > 10
+    for broken in ({"_n_updates": "x"}, {"_n_updates": -1}):
+        bad = with_data(tmp_path / "model.zip", tmp_path / "bad.zip", **broken)
+        with pytest.raises(PolicyError, match=r"gradient_steps|counters"):
+            frozen(bad, tmp_path / "bad.onnx", kind)
+    unsaid = with_data(tmp_path / "model.zip", tmp_path / "unsaid.zip", _n_updates=None)
+    shown = frozen(unsaid, tmp_path / "unsaid.onnx", kind).manifest
+    assert shown.gradient_steps is None and "gradient_steps" not in shown.sealed_json()
 
 
 def test_what_is_not_known_is_said(tmp_path: Path) -> None:

@@ -114,6 +114,73 @@ def test_states_equal_an_account_kept_by_hand() -> None:
     assert held.any()
 
 
+class Kept:
+    """An agent of SB3's behind a face that keeps what it was asked."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.asked = model, []
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        answer, state = self.model.predict(observation, state, episode_start, deterministic)
+        self.asked.append((observation.copy(), answer.copy(), bool(episode_start[0])))
+        return answer, state
+
+
+class Delegating(Kept):
+    def predict(self, observation: Any, **how: Any) -> tuple[Any, Any]:
+        return super().predict(observation, **how)
+
+
+def agent_of_sb3(recurrent: bool) -> Any:
+    """Untrained, on numbers of FinRL's size, its answers far apart."""
+    sb3, contrib = pytest.importorskip("stable_baselines3"), pytest.importorskip("sb3_contrib")
+    import gymnasium as gym
+    import torch
+
+    n = 1 + 3 * (2 + len(FINRL_INDICATORS))
+
+    class Space(gym.Env[Any, Any]):
+        observation_space, action_space = gym.spaces.Box(-np.inf, np.inf, (n,)), gym.spaces.Box(-1.0, 1.0, (3,))
+
+    torch.manual_seed(1)
+    kind, policy = (contrib.RecurrentPPO, "MlpLstmPolicy") if recurrent else (sb3.PPO, "MlpPolicy")
+    model = kind(policy, Space(), seed=0, n_steps=8, batch_size=8, device="cpu")
+    first = model.policy.lstm_actor.weight_ih_l0 if recurrent else model.policy.mlp_extractor.policy_net[0].weight
+    with torch.no_grad():
+        first.mul_(torch.tensor([1e-5, *[0.01] * 3, *[0.001] * (n - 4)]))
+        model.policy.action_net.weight.mul_(100.0)
+    return model
+
+
+@pytest.mark.parametrize("face", [Kept, Delegating])
+@pytest.mark.parametrize("recurrent", [True, False])
+def test_what_an_agent_remembers_is_carried_as_in_its_own_roll_out(face: Any, recurrent: bool) -> None:
+    model = agent_of_sb3(recurrent)
+    agents = [face(model), face(model)]
+    for agent in agents:  # a second run begins anew
+        run(agent)
+        state, start, forgetful = None, np.array([True]), []
+        for observation, answer, said in agent.asked:
+            assert said == start[0]
+            expected, state = model.predict(observation, state, start, deterministic=True)
+            assert np.array_equal(answer, expected)
+            forgetful.append(np.array_equal(answer, model.predict(observation, deterministic=True)[0]))
+            start = np.array([False])
+        assert len(agent.asked) > 20 and all(forgetful[1:]) != recurrent
+    assert all(np.array_equal(a[1], b[1]) for a, b in zip(agents[0].asked, agents[1].asked, strict=True))
+
+
+def test_an_agent_that_remembers_but_takes_no_state_is_refused() -> None:
+    class Forgetful:
+        def predict(self, state: Any, deterministic: bool = False) -> tuple[Any, Any]:
+            return np.zeros(3), (np.zeros(1), np.zeros(1))
+
+    with pytest.raises(PolicyError, match="remembers, but its predict takes no state"):
+        run(Forgetful())
+
+
 def finrl_environment() -> Any:
     """FinRL's module, loaded by its path: importing the package asks for brokers' libraries."""
     found = importlib.util.find_spec("finrl")
