@@ -85,7 +85,7 @@ def checked_document(row: Mapping[str, Any], where: str) -> Document:
     if row.get("published_at") in (None, ""):
         raise NewsError(f"{where}: published_at is missing; give a moment such as 2011-08-05T20:00:00Z")
     symbols = _symbols(row.get("symbols"), where)
-    sha256 = hashlib.sha256(json.dumps([text, symbols]).encode()).hexdigest()
+    sha256 = content_sha256(text, symbols)
     seen = row.get("first_seen_at")
     return Document(
         id=_name(row.get("id"), "id", where) or sha256[:16],
@@ -97,6 +97,11 @@ def checked_document(row: Mapping[str, Any], where: str) -> Document:
         first_seen_at=None if seen in (None, "") else instant_us(seen, f"{where}: first_seen_at"),
         text=text,
     )
+
+
+def content_sha256(text: str, symbols: tuple[str, ...]) -> str:
+    """What makes a document the same, or another."""
+    return hashlib.sha256(json.dumps([text, symbols]).encode()).hexdigest()
 
 
 def clean(text: str) -> str:
