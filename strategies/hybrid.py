@@ -18,7 +18,7 @@ from hybrid_bt.equations.advice import Advice
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds.framework import Framework, bt
-from hybrid_bt.strategies.broker_state import goes_on, is_lasting, open_journal, read_account
+from hybrid_bt.strategies.broker_state import goes_on, is_lasting, open_journal, read_account, read_prices
 from hybrid_bt.strategies.honesty import first_traded_stamp, nothing_traded, refuse_cheating, refuse_unknown
 from hybrid_bt.strategies.orders import TargetOrders
 from hybrid_bt.strategies.rows import LateRows, give_room, rows_ahead, take_own_feeds, traded_feeds, warn_of_company
@@ -214,7 +214,7 @@ class HybridStrategy(bt.Strategy):
             elif not trades:
                 orders.skip()
             if journal is not None:
-                session.keep(read_account(self), lasting=is_lasting(self))
+                session.keep(read_account(self), read_prices(self, closes), lasting=is_lasting(self))
         self.n_bars = session.n_bars
         if self._on_bar is not None:
             self._on_bar()
