@@ -33,7 +33,6 @@ from hybrid_bt.news.store import SAMPLE, DocumentStore, documents_named
 from hybrid_bt.news.verdicts import MARKET, SCHEMA_VERSION, Passage, RiskRequest
 
 SAMPLE_NAME = "the embedded sample"
-MOST_REASONS = 20  #: of failures, in `run.json`
 
 
 @collector_paused()  # a store of many documents is many tuples and no cycles
@@ -131,8 +130,7 @@ class RiskStage:
         self._planned: dict[int, tuple[Selected, Recorded] | None] = {}
         self._standing = dict.fromkeys((MARKET, *desk.symbols), _NOTHING)
         self._regime = (0.0, 0.0, -(10**9))  # r, confidence, row
-        self._veto = (-1, "")  # last row of it, reason
-        self._row = -1
+        self._veto, self._row = (-1, ""), -1  # last row of it, reason; this one
         #: what is left of a verdict by its age in bars
         self._fading = [float(0.5 ** (age / self._config.half_life_bars)) for age in range(self._config.memory_bars)]
         self._last: int | None = None
@@ -168,7 +166,7 @@ class RiskStage:
     def facts(self) -> dict[str, Any]:
         """What `run.json` says of the documents and of what was made of them."""
         desk, index = self.desk, self.desk.index
-        counts = {**self.counts, "failures_by_reason": dict(self.reasons.most_common(MOST_REASONS))}
+        counts = {**self.counts, "failures_by_reason": dict(self.reasons.most_common(20))}
         return {
             "documents": {
                 "store": desk.name,
@@ -194,9 +192,12 @@ class RiskStage:
             notes.append(f"{unseen} and count as known one trading day after their publication.")
         if counts["failures"]:
             did = "took no new risk" if self._config.on_failure == "no_new_risk" else "went on without a verdict"
-            ((why, n),) = self.reasons.most_common(1)
-            notes.append(f"The scorer failed on {counts['failures']} bars, which {did}; on {n} of them: {why}")
+            notes.append(f"The scorer failed on {counts['failures']} bars, which {did}; {self.chief_reason()}")
         return notes
+
+    def chief_reason(self) -> str:
+        """Why most bars failed, of those that did."""
+        return "on {1} of them: {0}".format(*self.reasons.most_common(1)[0])
 
     def _take(self, selected: Selected, answer: Recorded) -> str | None:
         """Let a verdict stand; why it failed, if it did."""
