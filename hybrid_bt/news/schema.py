@@ -21,10 +21,9 @@ SHARE = {"type": "number", "enum": [0, 0.25, 0.5, 0.75, 1]}  #: confidence
 LEVELS = RISK, SIGNED, SHARE
 AGAIN = "That cannot be used. {why}. Answer again, with the JSON object alone and all of it right."
 MOST_BRACES = 1000  #: places of an answer at which an object is looked for
-#: up to the last end of a thought: a chat template may have begun it; and one that has no end
-_THOUGHT = re.compile(
-    r"\A.*</(?:think|thinking|thought|reasoning)>|<(?:think|thinking|thought|reasoning)>.*\Z", re.DOTALL
-)
+_END = r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]|<\|message\|>"
+#: up to the last end of a thought, for a chat template may have begun it; and one that has no end
+_THOUGHT = re.compile(rf"\A.*(?:{_END})|(?:<(?:think|thinking|thought|reasoning)>|\[THINK\]).*\Z", re.DOTALL)
 _NUMBER = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*(%?)")
 NUMBERS = ("risk", "sentiment", "regime", "confidence")
 FEWEST_PERCENT = 11.0  #: a confidence from there on is in percent; one from 1 to 10 may be of ten

@@ -50,7 +50,9 @@ def own_fields(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     low = {str(name).lower(): value for name, value in row.items() if value == value}  # NaN: a missing cell
     if isinstance(low.get("content"), Mapping):  # yfinance, since 0.2.50
         low |= {str(name).lower(): value for name, value in low.pop("content").items()}
-    named = _of_wire(low, where) if is_wire(low) else {ALIASES.get(key, key): value for key, value in row.items()}
+    named = {ALIASES.get(key, key): value for key, value in (low if is_wire(low) else row).items()}
+    if is_wire(low):
+        named = _of_wire(low, where) | {name: named[name] for name in ("first_seen_at", "symbols") if name in named}
     return {name: value for name, value in named.items() if value not in (None, "", [])}
 
 
@@ -109,7 +111,7 @@ def read_feed(path: Path) -> Rows:
         raise NewsError(f"{path}: it defines entities, which may unpack into more than there is; save it without them")
     try:
         root = ElementTree.fromstring(content)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise NewsError(f"{path}: not XML: {error}; give RSS or Atom") from None
     items = [one for one in root.iter() if _local(one) in ("item", "entry")]
     if not items:

@@ -182,6 +182,8 @@ DRAFT = json.dumps({**GOOD, "symbols": {"KO": {"risk": 1, "sentiment": 1}}})
         f"<think>Profit fell. Perhaps {DRAFT}? No.</think>\n\n{TEXT}",
         f"Perhaps {DRAFT}? No.\n</think>\n{TEXT}",  # the template began the thought
         f"<thinking>{DRAFT}</thinking>{TEXT}",
+        f"[THINK]{DRAFT}[/THINK]{TEXT}",
+        f"<|channel|>analysis<|message|>{DRAFT}<|end|><|start|>assistant<|channel|>final<|message|>{TEXT}",
         f"```json\n{TEXT}\n```",
         f"Here is my verdict:\n\n```json\n{TEXT}\n```\nI hope this helps. {{smile}}",
         f"<think>hm</think>Sure! ```\n{TEXT}``` Note: {{}}",
