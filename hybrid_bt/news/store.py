@@ -4,8 +4,8 @@ One `add` is one transaction: after a crash all of it is there or nothing. A doc
 already is a duplicate and counted; the first one stays, so that what comes later moves nothing. A revision is a
 document of its own, with its own id and its own `first_seen_at`.
 
-A store is sealed: `add` keeps a digest of all that is there, and the first read compares. A text is compared with its
-own digest whenever it is read. What another program or a failing disk changed is an error, never another result.
+A store is sealed: `add` keeps a digest of all that is there, and the first read compares; a text is compared with its
+own digest whenever it is read from a file. What a disk or another program changed is an error, never another result.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
 
     def _document(self, row: tuple[Any, ...]) -> Document:
         found = Document(*row)._replace(symbols=tuple(str(row[2]).split()))
-        if not isinstance(found.text, str) or content_sha256(found.text, found.symbols) != found.sha256:
+        if self.path and found.sha256 != content_sha256(str(found.text), found.symbols):
             raise self._damaged()
         return found
 
