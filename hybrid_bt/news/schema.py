@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ _THOUGHT = re.compile(rf"\A.*(?:{_END})|(?:<(?:think|thinking|thought|reasoning)
 _NUMBER = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*(%?)")
 NUMBERS = ("risk", "sentiment", "regime", "confidence")
 FEWEST_PERCENT = 11.0  #: a confidence from there on is in percent; one from 1 to 10 may be of ten
+DEPTH = 3  #: of a verdict's objects
 _SWITCHES = {"true": True, "false": False}
 
 
@@ -98,15 +100,15 @@ def _only_object(said: str) -> dict[str, Any]:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        twice = next(name for n, (name, _) in enumerate(pairs) if name in dict(pairs[:n]))
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
         raise ScorerError(f"verdict: {twice!r} stands twice in one object")
     return found
 
 
-def _mended(value: object, name: str = "") -> object:
+def _mended(value: object, name: str = "", depth: int = 0) -> object:
     """Numbers and switches that stand there as texts, and a confidence in percent."""
     if isinstance(value, dict):
-        return {key: _mended(one, key) for key, one in value.items()}
+        return {key: _mended(one, key, depth + 1) for key, one in value.items()} if depth < DEPTH else value
     if name == "veto":
         return _SWITCHES.get(value.strip().lower(), value) if isinstance(value, str) else value
     number = _NUMBER.fullmatch(str(value).strip()) if name in NUMBERS and type(value) in (int, float, str) else None

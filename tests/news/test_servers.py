@@ -205,6 +205,8 @@ def test_verdict_is_taken_out_of_thoughts_fences_and_words(said: str, serve: Ser
         ('{"symbols": {"KO": {"risk": 1, "risk": 5, "sentiment": 0}}}', "'risk' stands twice"),
         ('{"a":' * 100_000, "no object"),
         ("{" * 100_000, "no object"),
+        ('{"symbols": {"KO": ' + '{"risk": ' * 900 + "1" + "}" * 902, "verdict: "),
+        ('{"symbols": {' + ", ".join(f'"{n}": 1' for n in [*range(50_000), 49_999]) + "}}", "'49999' stands twice"),
         ('{"symbols": {"KO": {"risk": ' + "9" * 5000 + ', "sentiment": 0}}}', "verdict: "),
     ],
 )
