@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from hybrid_bt.brain.journal import Journal, compare, said
+from hybrid_bt.brain.journal import FIELDS, REVISED, Entry, Journal, Prices, compare, said
 from hybrid_bt.errors import StateError
 from hybrid_bt.feeds.framework import Framework, bt
 
@@ -82,6 +82,7 @@ def goes_on(strategy: HybridStrategy, journal: Journal, stamp: float, closes: li
         strategy.resends = stamp == journal.first and is_fresh_simulator(strategy.broker)
     row = strategy.session.recall(stamp, closes, strategy.advise)
     if row is not None:
+        _compare_prices(strategy, row, read_prices(strategy, closes))
         if row.sent is not None and strategy.resends:
             strategy.target_orders.send(row.sent, strategy.session.together)
         if strategy.resends:
@@ -92,6 +93,15 @@ def goes_on(strategy: HybridStrategy, journal: Journal, stamp: float, closes: li
         if not strategy.resends:
             _take_over(strategy, journal, at_its_bar=row is not None)
     return row is not None
+
+
+def _compare_prices(strategy: HybridStrategy, row: Entry, now: Prices) -> None:
+    for place, field in enumerate(FIELDS if row.prices and now and row.prices != now else ()):
+        before, after = (
+            {symbol: one[place] for symbol, one in zip(strategy.symbols, prices, strict=True) if one}
+            for prices in (row.prices or (), now or ())
+        )
+        compare(row.stamp, f"the {field} of", before, after, REVISED)
 
 
 def _take_over(strategy: HybridStrategy, journal: Journal, *, at_its_bar: bool) -> None:
@@ -132,6 +142,14 @@ def read_account(strategy: HybridStrategy) -> dict[str, object]:
     ]
     money = {"cash": float(broker.getcash()), "fund_shares": float(broker.fundshares)}
     return {"ruined": ruined, **money, "positions": positions, "orders": orders}
+
+
+def read_prices(strategy: HybridStrategy, closes: list[float]) -> Prices:
+    """What the bars of these closes hold besides; None where history need not be what a live feed sent, or grows."""
+    if any(feed.islive() or feed.replaying for feed in strategy.feeds):
+        return None
+    came = zip(strategy.feeds, closes, strict=True)
+    return [[float(getattr(feed, name)[0]) for name in FIELDS] if close == close else None for feed, close in came]
 
 
 def _day(position: Framework) -> str | None:

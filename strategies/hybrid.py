@@ -18,7 +18,7 @@ from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds.framework import Framework, bt
 from hybrid_bt.strategies import honesty
 from hybrid_bt.strategies.admission import admit
-from hybrid_bt.strategies.broker_state import goes_on, is_lasting, open_journal, read_account
+from hybrid_bt.strategies.broker_state import goes_on, is_lasting, open_journal, read_account, read_prices
 from hybrid_bt.strategies.orders import TargetOrders
 from hybrid_bt.strategies.rows import LateRows, rows_ahead, take_own_feeds, traded_feeds, warn_of_company
 
@@ -218,7 +218,7 @@ class HybridStrategy(bt.Strategy):
             if sent is not None:
                 orders.send(sent, session.together)
             if journal is not None:
-                session.keep(read_account(self), lasting=is_lasting(self))
+                session.keep(read_account(self), read_prices(self, closes), lasting=is_lasting(self))
         if sent is None and may_trade:
             orders.skip()
         self.n_bars = session.n_bars

@@ -1,7 +1,7 @@
 """An append-only journal: one line that says what it holds for, then one row a bar. It is plain text, and never run.
 
-    {"format": "hybrid_bt state", "version": 2, "hybrid_bt": "0.1.0", "columns": ["stamp", ...], "fit": {...}}
-    5f0d12ab [734138.0, [41.2, NaN], null, null, [0.1, NaN], {"cash": ...}]
+    {"format": "hybrid_bt state", "version": 3, "hybrid_bt": "0.1.0", "columns": ["stamp", ...], "fit": {...}}
+    5f0d12ab [734138.0, [41.2, NaN], null, null, [0.1, NaN], {"cash": ...}, [[41.0, 41.3, 40.9, 1200.0], null]]
 
 Each row is sealed by a checksum of it and of all that stands above. A last line that was cut off, by a process that
 died while writing it, does not count. While a process writes, it holds a lock that ends with it.
@@ -18,14 +18,18 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
 from io import FileIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from hybrid_bt import __version__
 from hybrid_bt.errors import StateError, os_errors
 from hybrid_bt.files import lock
 
-FORMAT, VERSION = "hybrid_bt state", 2
+FORMAT, VERSION = "hybrid_bt state", 3
+FIELDS = ("open", "high", "low", "volume")  #: of a bar, beside its close
+REVISED = "the data has been revised: give the earlier data, or remove the state to begin anew"
 LONGEST = 80  #: characters of a value in an error
+
+Prices: TypeAlias = Sequence[Sequence[float] | None] | None
 
 
 class Entry(NamedTuple):
@@ -37,6 +41,7 @@ class Entry(NamedTuple):
     seen: Sequence[Any] | None  #: fields of `GuardFacts`: the account as the guard saw it; None where it did not look
     sent: Sequence[float] | None  #: (N,) targets, NaN keeps what is held; None where nothing was to be sent
     account: Mapping[str, Any]  #: behind the orders
+    prices: Prices = None  #: (N,) `FIELDS` of each bar; None where they need not be the same when they come again
 
 
 class Journal:

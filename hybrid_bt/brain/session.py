@@ -17,7 +17,7 @@ import numpy as np
 
 from hybrid_bt.brain.foresight import BarsAhead, Decider
 from hybrid_bt.brain.hybrid import Hybrid
-from hybrid_bt.brain.journal import Entry, Journal, compare, moment_of, said
+from hybrid_bt.brain.journal import REVISED, Entry, Journal, Prices, compare, moment_of, said
 from hybrid_bt.brain.laid import FloatArray
 from hybrid_bt.brain.legs.base import Decision, check_closes
 from hybrid_bt.brain.legs.kalman import IdlePairs
@@ -134,13 +134,13 @@ class Session:
             self._kept = stamp, closes, advice, seen, sent
         return sent
 
-    def keep(self, account: Mapping[str, object], *, lasting: bool = True) -> None:
+    def keep(self, account: Mapping[str, object], prices: Prices = None, *, lasting: bool = True) -> None:
         """Write the last bar into the journal, after its orders, with the account behind them: plain data by name.
 
         A lasting one is waited for until it is on the disk: a bar that could not be had again.
         """
         if self.journal is not None:
-            self.journal.append(Entry(*self._kept, account), lasting=lasting)
+            self.journal.append(Entry(*self._kept, account, prices), lasting=lasting)
 
     def recall(
         self, stamp: float, closes: Sequence[float], advise: Callable[[float], object] | None = None
@@ -161,8 +161,7 @@ class Session:
         while not journal.is_over:
             row = journal.due(stamp, begins=begins)
             if row.stamp == stamp:
-                remedy = "the data has been revised: give the earlier data, or remove the state to begin anew"
-                compare(stamp, "the close of", self._named(row.closes), self._named(closes), remedy)
+                compare(stamp, "the close of", self._named(row.closes), self._named(closes), REVISED)
             self._again(row, advise)
             if row.stamp == stamp:
                 return row

@@ -44,7 +44,7 @@ def main() -> None:
 @option("--on-bad-file", type=click.Choice(["fail", "skip"]), default="fail",
         help="A file that cannot be read: add nothing at all, or leave it out and say so.")  # fmt: skip
 def add(paths: tuple[Path, ...], store: Path, symbols: tuple[str, ...], source: str | None, on_bad_file: str) -> None:
-    """Add documents from JSONL, CSV, Parquet, or folders of text and PDF; duplicates are counted."""
+    """Add documents from JSONL, JSON, CSV, Parquet, RSS, Atom, or folders of text and PDF; duplicates are counted."""
     given = {"symbols": list(symbols) or None, "source": source}
     defaults = {key: value for key, value in given.items() if value}
     skipped: list[str] = []

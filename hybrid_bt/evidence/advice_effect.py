@@ -180,7 +180,7 @@ def _doubts(stage: RiskStage) -> list[str]:
     failed, asked = stage.counts["failures"], stage.counts["bars_with_documents"]
     hindsight = "The embedded documents were chosen in hindsight: nothing here is evidence."
     said = [hindsight] if stage.desk.name == SAMPLE_NAME else []
-    return [*said, f"the scorer failed on {failed} of {asked} bars"] if failed else said
+    return [*said, f"the scorer failed on {failed} of {asked} bars, {stage.chief_reason()}"] if failed else said
 
 
 def _gap(advice: Mapping[str, Sequence[Advice]]) -> list[str]:

@@ -131,11 +131,11 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
         return None
 
 
-def append_line(path: Path, text: str) -> None:
+def append_line(path: Path, text: str, *, torn: str = "") -> None:
     """Add a line by a single write, flushed to the disk, making the file and its folder where they are missing.
 
-    A line that a crash cut off stays as it is, and this one begins on a line of its own; what did not fit on a full
-    disk is not tried again.
+    A line that a crash cut off stays as it is, marked by `torn` at its end, and this one begins on a line of its own;
+    what did not fit on a full disk is not tried again.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def append_line(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab+", buffering=0) as file:
         lock(file)
-        line = (("\n" if _ends_within_a_line(file) else "") + text + "\n").encode()
+        line = ((f"{torn}\n" if _ends_within_a_line(file) else "") + text + "\n").encode()
         if file.write(line) != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(file.fileno())

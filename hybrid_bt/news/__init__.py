@@ -20,8 +20,10 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -40,11 +42,14 @@ MAX_SYMBOLS = 500
 EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 END_OF_DAY_ON_EARTH = timedelta(hours=36)  # the day ends last at UTC-12
 US_PER_DAY = 86_400_000_000
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
-#: control, format (as zero width), surrogate, private, unassigned
-_UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn"))
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+_UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn"))  #: control, format (as zero width), surrogate, private, unassigned
+MILLISECONDS = 1e12  #: numbers from there on are in these
+_NUMBER = re.compile(r"\d{9,}(?:\.\d+)?")
+#: with the zones that it names; what other letters mean is nobody's knowledge
+_RFC822 = re.compile(
+    r"(?:[A-Z][a-z]{2}, )?\d{1,2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}(?::\d{2})?(?: (?:[+-]\d{4}|UTC?|GMT|Z|[ECMP][SD]T))?"
+)
 US_PER_MINUTE = 60_000_000
 EARLY_CLOSE = time(13)
 NEW_YORK = frozenset({"America/New_York", "US/Eastern"})  #: names of the exchange's zone
@@ -85,7 +90,7 @@ def checked_document(row: Mapping[str, Any], where: str) -> Document:
     if row.get("published_at") in (None, ""):
         raise NewsError(f"{where}: published_at is missing; give a moment such as 2011-08-05T20:00:00Z")
     symbols = _symbols(row.get("symbols"), where)
-    sha256 = hashlib.sha256(json.dumps([text, symbols]).encode()).hexdigest()
+    sha256 = content_sha256(text, symbols)
     seen = row.get("first_seen_at")
     return Document(
         id=_name(row.get("id"), "id", where) or sha256[:16],
@@ -99,6 +104,11 @@ def checked_document(row: Mapping[str, Any], where: str) -> Document:
     )
 
 
+def content_sha256(text: str, symbols: tuple[str, ...]) -> str:
+    """What makes a document the same, or another."""
+    return hashlib.sha256(json.dumps([text, symbols]).encode()).hexdigest()
+
+
 def clean(text: str) -> str:
     """Composed Unicode (NFC) without characters that are not seen, line ends and tabs apart."""
     if text.isascii() and text.isprintable():
@@ -108,7 +118,7 @@ def clean(text: str) -> str:
 
 
 def instant_us(value: object, what: str) -> int:
-    """Microseconds since 1970, UTC, of an ISO 8601 text, a datetime or a date.
+    """Microseconds since 1970, UTC, of a text (ISO 8601, RFC 822), a datetime, a date, or seconds since 1970.
 
     Raises
     ------
@@ -126,16 +136,26 @@ def instant_us(value: object, what: str) -> int:
 
 def _moment(value: object, what: str) -> datetime:
     if isinstance(value, str):
-        text = value.strip()
-        try:
-            value = date.fromisoformat(text) if _DATE.fullmatch(text) else datetime.fromisoformat(text)
-        except ValueError:
-            raise NewsError(f"{what} is {value!r}, no ISO 8601 moment; write 2011-08-05T20:00:00Z") from None
+        value = _read(value.strip(), what)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = value / 1000.0 if value >= MILLISECONDS else float(value)
+        if not 1e8 <= seconds < 1e10:  # a date as a number, as 20110805, is less
+            raise NewsError(f"{what} is {value!r}, no moment: no seconds since 1970; write ISO 8601")
+        return EPOCH + timedelta(seconds=seconds)
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC) + END_OF_DAY_ON_EARTH
     raise NewsError(f"{what} is {value!r}, no moment; write ISO 8601 such as 2011-08-05T20:00:00Z")
+
+
+def _read(text: str, what: str) -> float | date:
+    read: tuple[Callable[[str], float | date], ...] = (date.fromisoformat, datetime.fromisoformat)
+    read = (float,) if _NUMBER.fullmatch(text) else (parsedate_to_datetime,) if _RFC822.fullmatch(text) else read
+    for one in read:  # a date alone, in any form, is not its midnight
+        with suppress(ValueError):
+            return one(text)
+    raise NewsError(f"{what} is {text!r}, no ISO 8601 moment; write 2011-08-05T20:00:00Z")
 
 
 def say_us(moment: int) -> str:

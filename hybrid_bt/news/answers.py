@@ -3,27 +3,29 @@
 A recorded verdict is one JSON line, appended and never changed, found by the sha256 of what was asked. The key covers
 the moment, the documents' contents, the scorer's name (model, prompt version, settings) and the version of the schema.
 In `replay` nothing else is asked, so two runs give the same bytes; in `record` what is missing is asked and kept,
-failures too, so that a replay of the recording is the recording.
+failures too, so that a replay of the recording is the recording. Each line is sealed: one that was edited or damaged is
+named, whoever's it is, and only one that a crash cut off is passed over.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from hybrid_bt.errors import ConfigError, NewsError, first_fault, os_errors
 from hybrid_bt.files import append_line
-from hybrid_bt.files.texts import json_object
 from hybrid_bt.news.chat import KEY_VARIABLE, ChatScorer
 from hybrid_bt.news.lexicon import LexiconScorer
 from hybrid_bt.news.store import SAMPLE
 from hybrid_bt.news.verdicts import (
     Masked,
+    Number,
     RiskRequest,
     RiskScorer,
     RiskVerdict,
@@ -34,6 +36,9 @@ from hybrid_bt.news.verdicts import (
 )
 
 LEXICON = "lexicon"  #: the scorer, by name
+TORN = "\x18"  #: "cancel", at the end of a line that a crash cut off
+Usage = dict[str, Annotated[Number, Field(ge=0, allow_inf_nan=False)]]
+_USAGE: TypeAdapter[dict[str, float]] = TypeAdapter(Usage)
 
 
 class Asked(NamedTuple):
@@ -47,14 +52,14 @@ class Asked(NamedTuple):
 class Recorded(BaseModel):
     """One line of a recording."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     key: str
     scorer: str
     bar: str = ""
     failed: str | None = None  #: why there is no verdict
     verdict: RiskVerdict | None = None
     calls: tuple[RiskVerdict, ...]  #: single answers that the verdict is the median of
-    usage: dict[str, float]  #: tokens, cost and seconds of all calls
+    usage: Usage  #: tokens, cost and seconds of all calls
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -69,7 +74,7 @@ def read_recorded(path: Path, scorer: str) -> Iterator[Recorded]:
     Raises
     ------
     NewsError
-        If the file cannot be read, or a line of this scorer is no verdict.
+        If the file cannot be read, or a line is not as it was recorded, or is no verdict of this scorer.
     """
     remedy = "record them with --risk record"
     with os_errors(NewsError, f"verdicts: cannot read {path}", remedy), path.open("rb") as file:
@@ -80,14 +85,25 @@ def read_recorded(path: Path, scorer: str) -> Iterator[Recorded]:
 
 def _line(line: bytes, scorer: str, where: str) -> Recorded | None:
     """None for another scorer's, and for one that a crash cut off, whose verdict is then a miss."""
-    entry = json_object(line)
-    if entry is None or entry.get("scorer") != scorer:
-        return None
+    remedy = "restore the file, record anew, or update hybrid_bt"
+    whole = line.removesuffix(b"\n").removesuffix(TORN.encode())
     try:
-        return Recorded.model_validate(entry)
+        entry = json.loads(whole)
+        if entry.pop("seal") != seal_of(entry):
+            raise ValueError("its seal does not fit")
+        return Recorded.model_validate(entry) if entry.get("scorer") == scorer else None
     except ValidationError as error:
-        why = first_fault(error, "line")
-        raise NewsError(f"{where}: no verdict: {why}; restore the file, record anew, or update hybrid_bt") from None
+        raise NewsError(f"{where}: no verdict: {first_fault(error, 'line')}; {remedy}") from None
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+        is_torn = isinstance(error, json.JSONDecodeError) and not error.msg.startswith("Extra data")
+        if is_torn and line != whole + b"\n":
+            return None
+        raise NewsError(f"{where}: no verdict: the line was edited, damaged, or never sealed; {remedy}") from None
+
+
+def seal_of(entry: Mapping[str, object]) -> str:
+    """Digest of a line's other fields."""
+    return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Answers:
@@ -162,7 +178,11 @@ class Answers:
                 answers.append(self._scorer.score(request))
             except ScorerError as error:
                 failed = str(error)
-            add_up(usage, getattr(self._scorer, "usage", dict)())
+            try:
+                add_up(usage, _USAGE.validate_python(getattr(self._scorer, "usage", dict)()))
+            except ValidationError as error:
+                why = first_fault(error, "all of it")
+                raise NewsError(f"{self.scorer}: what it says of its usage cannot be: {why}; count from 0") from None
         enough = failed is None or len(answers) * 2 > self._calls
         return Recorded(
             key=one.key,
@@ -180,7 +200,8 @@ class Answers:
         add_up(self.counts, one.usage)
         if self._path is not None:
             with os_errors(NewsError, f"verdicts: cannot write to {self._path}"):
-                append_line(self._path, json.dumps(one.model_dump(mode="json"), sort_keys=True))
+                entry = one.model_dump(mode="json")
+                append_line(self._path, json.dumps({**entry, "seal": seal_of(entry)}, sort_keys=True), torn=TORN)
 
 
 class RiskSetup(NamedTuple):

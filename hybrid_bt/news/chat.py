@@ -1,9 +1,11 @@
-"""A scorer over any OpenAI-compatible endpoint: vLLM, Ollama, or a hosted one.
+"""A scorer over any OpenAI-compatible endpoint: vLLM, Ollama, llama.cpp, or a hosted one.
 
 Documents are data: they stand in one JSON text between marks that cannot occur in it, without unseen characters, and
 the model has no tools. What comes back is checked against the schema, and bounded numbers are all that is used; an
-answer that breaks it is asked for once more, then it is a failure. The key is read from the environment when a request
-is sent; an answer that holds it is refused, so it reaches neither cache nor report.
+answer that breaks it is asked for once more, with what was wrong, then it is a failure. The key is read from the
+environment when a request is sent; an answer that holds it is refused, so it reaches neither cache nor report.
+
+Servers differ in how they take a schema. The ways are tried in turn, and the first that a server does not refuse stays.
 """
 
 from __future__ import annotations
@@ -13,25 +15,30 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from hybrid_bt.errors import ConfigError, library
 from hybrid_bt.news import clean
-from hybrid_bt.news.verdicts import MARKET, RiskRequest, RiskVerdict, ScorerError, add_up, checked_verdict
+from hybrid_bt.news.schema import AGAIN, LEVELS, forms_of, read_verdict, schema_of, without_thoughts
+from hybrid_bt.news.verdicts import MARKET, RiskRequest, RiskVerdict, ScorerError, add_up
 
 if TYPE_CHECKING:
     import httpx
 
-PROMPT_VERSION = 1
+PROMPT_VERSION = 2
 KEY_VARIABLE = "HYBRID_BT_LLM_KEY"
 MAX_TOKENS, TEMPERATURE = 2000, 0.0  #: of an answer; part of a scorer's name
-MAX_ANSWER_BYTES = 1_000_000
+MAX_ANSWER_BYTES, MOST_TOKENS = 1_000_000, 10**9  #: of an answer
+TOKENS = "prompt_tokens", "completion_tokens"
 MOST_PATIENCE = 20.0  #: seconds that a server's Retry-After is followed
 HERE = ("localhost", "127.0.0.1", "::1")  #: hosts that a key may go to unencrypted
 OPEN, CLOSE = "<documents>", "</documents>"
+OK, BAD_KEY = 200, (401, 403)  #: statuses; what is said with the latter may hold a part of the key
+REFUSALS = (400, 415, 422, 500, 501)  #: statuses of servers that do not know a form
+MOST_QUOTED = 1000  #: characters of a wrong answer that its model is shown
 
 _SYSTEM = f"""You assess how risky it is to hold positions in the named symbols over the next days.
 The user's message holds one JSON object between {OPEN} and {CLOSE}: symbol -> documents; the symbol "{MARKET}" stands
@@ -43,6 +50,13 @@ One entry in "symbols" for every symbol given except "{MARKET}", and no other. r
 regime: -1 prices will revert, +1 they will trend; confidence is how sure you are of it. veto only if no new position
 should be opened at all. reason: one sentence of at most 280 characters. documents: ids of those you relied on. Judge
 from the documents alone, as of the moment given; use no knowledge of what came later."""
+
+
+Talk: TypeAlias = list[dict[str, str]]
+
+
+class _RefusedError(ScorerError):
+    """By a server that does not know the form, or fails in any."""
 
 
 class ChatScorer:
@@ -76,19 +90,25 @@ class ChatScorer:
     ) -> None:
         self._address, self._model = _checked(address, key_variable), model
         self._key_variable, self._timeout, self._price = key_variable, timeout_seconds, usd_per_million
-        digest = hashlib.sha256(json.dumps([_SYSTEM, MAX_TOKENS, TEMPERATURE]).encode()).hexdigest()[:8]
-        self.name = f"{model}@prompt-{PROMPT_VERSION}-{digest}"
+        asked = [_SYSTEM, AGAIN, LEVELS, MAX_TOKENS, TEMPERATURE]
+        self.name = f"{model}@prompt-{PROMPT_VERSION}-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]}"
         self._spent = threading.local()
+        self._form: int | None = None  # of `forms_of`, that this server took
 
     def score(self, request: RiskRequest) -> RiskVerdict:
-        """Ask, and once more if the answer was none; ScorerError after that."""
+        """Ask, and once more, saying why, if the answer was none; ScorerError after that."""
         self._spent.usage = {}
-        talk = messages(request)
+        talk, forms = messages(request), forms_of(schema_of(request))
         try:
-            return checked_verdict(self._answer(talk), request)
-        except ScorerError:
+            return self._verdict(talk, forms, request)
+        except ScorerError as error:
+            if self._form is None and isinstance(error, _RefusedError):
+                raise  # in every form: it was asked often enough
             time.sleep(self._spent.patience)
-        return checked_verdict(self._answer(talk), request)
+            if self._spent.said is not None:
+                talk.append({"role": "assistant", "content": self._spent.said[:MOST_QUOTED] or "{}"})
+                talk.append({"role": "user", "content": AGAIN.format(why=error)})
+        return self._verdict(talk, forms, request)
 
     def usage(self) -> dict[str, float]:
         """Calls, tokens and dollars of this thread's last question."""
@@ -101,17 +121,35 @@ class ChatScorer:
         client: httpx.Client = module.Client(timeout=self._timeout, follow_redirects=False)
         return client
 
-    def _answer(self, talk: list[dict[str, str]]) -> str:
+    def _verdict(self, talk: Talk, forms: Sequence[dict[str, Any]], request: RiskRequest) -> RiskVerdict:
+        said = self._answer(talk, forms)
+        try:
+            return read_verdict(said, request)
+        except ScorerError as error:
+            raise ScorerError(f"{error}{self._spent.cut}") from None
+
+    def _answer(self, talk: Talk, forms: Sequence[dict[str, Any]]) -> str:
+        """What the model said, in the form that this server takes."""
+        refused = []
+        for number in range(len(forms)) if self._form is None else (self._form,):
+            try:
+                answer = self._asked(talk, forms[number])
+            except _RefusedError as error:
+                refused.append(error)
+            else:
+                self._form = number
+                return answer
+        raise refused[0]
+
+    def _asked(self, talk: Talk, form: dict[str, Any]) -> str:
         client = self._client
         import httpx
 
         add_up(self._spent.usage, {"calls": 1})
-        self._spent.patience = 0.0
-        schema = {"name": "verdict", "schema": RiskVerdict.model_json_schema()}
-        form = {"type": "json_schema", "json_schema": schema}
+        self._spent.patience, self._spent.said = 0.0, None
         body = {"model": self._model, "messages": talk, "temperature": TEMPERATURE, "max_tokens": MAX_TOKENS}
         try:
-            content = self._sent(client, body | {"response_format": form})
+            content = self._sent(client, body | form)
         except httpx.TimeoutException:
             raise ScorerError(f"late: no answer within {self._timeout:g} s") from None
         except (httpx.HTTPError, httpx.StreamError) as error:
@@ -125,38 +163,58 @@ class ChatScorer:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         whole = bytearray()
         with client.stream("POST", self._address, json=body, headers=headers) as answer:
-            if answer.status_code != 200:
-                self._spent.patience = _patience(answer.headers.get("Retry-After", ""))
-                raise ScorerError(f"the server answered with status {answer.status_code}")
             for part in answer.iter_bytes():
                 whole += part
                 if len(whole) > MAX_ANSWER_BYTES:
                     raise ScorerError(f"the answer has over {MAX_ANSWER_BYTES:,} bytes")
                 if time.monotonic() > until:
                     raise ScorerError(f"late: no whole answer within {self._timeout:g} s")
+        if answer.status_code != OK:
+            self._spent.patience = _patience(answer.headers.get("Retry-After", ""))
+            why = "" if answer.status_code in BAD_KEY else self._complaint(bytes(whole))
+            kind = _RefusedError if answer.status_code in REFUSALS else ScorerError
+            raise kind(f"the server answered with status {answer.status_code}{why and f': {why}'}")
         return bytes(whole)
+
+    def _complaint(self, content: bytes) -> str:
+        """What a server says of a failure, unless it holds the key."""
+        try:
+            found = json.loads(content)
+        except (ValueError, RecursionError):
+            return ""
+        for name in ("error", "message", "detail"):
+            found = found.get(name, found) if isinstance(found, dict) else found
+        return found if isinstance(found, str) and not self._leaks(content, found) else ""
 
     def _text(self, content: bytes) -> str:
         try:
             answer = json.loads(content)
-            text = answer["choices"][0]["message"]["content"]
+            choice = answer["choices"][0]
+            text = choice["message"]["content"]
         except (ValueError, KeyError, IndexError, TypeError, RecursionError):
             raise ScorerError("the answer is no chat completion") from None
         if not isinstance(text, str):
             raise ScorerError("the answer holds no text")
-        key = os.environ.get(self._key_variable, "")
-        if key and any(key in said for said in (content.decode(errors="replace"), text, _unescaped(text))):
+        if self._leaks(content, text):
             raise ScorerError("the answer holds the key that was sent; do not trust this server")
         usage = answer.get("usage")
-        found = [usage.get(name) if isinstance(usage, dict) else 0 for name in ("prompt_tokens", "completion_tokens")]
-        read, written = (float(n) if isinstance(n, int) and 0 <= n < 10**9 else 0.0 for n in found)
-        price_in, price_out = self._price
-        dollars = (read * price_in + written * price_out) / 1e6
-        add_up(self._spent.usage, {"prompt_tokens": read, "completion_tokens": written, "usd": dollars})
-        return _without_fence(text)
+        told = usage if isinstance(usage, dict) else {}
+        counts = [told.get(name) or 0 for name in TOKENS]
+        if any(type(n) is not int or not 0 <= n < MOST_TOKENS for n in counts):
+            raise ScorerError(f"the answer counts {counts} as {' and '.join(TOKENS)}; tokens are whole and from 0 on")
+        dollars = sum(n * price for n, price in zip(counts, self._price, strict=True)) / 1e6
+        add_up(self._spent.usage, {**dict(zip(TOKENS, map(float, counts), strict=True)), "usd": dollars})
+        is_cut = choice.get("finish_reason") == "length"
+        self._spent.cut = f"; it was cut off after {counts[1] or MAX_TOKENS} tokens" if is_cut else ""
+        self._spent.said = said = without_thoughts(text)
+        return said
+
+    def _leaks(self, content: bytes, text: str) -> bool:
+        key = os.environ.get(self._key_variable, "")
+        return bool(key) and any(key in said for said in (content.decode(errors="replace"), text, _unescaped(text)))
 
 
-def messages(request: RiskRequest) -> list[dict[str, str]]:
+def messages(request: RiskRequest) -> Talk:
     """The prompt: rules, then documents as one JSON text in which no mark can occur."""
     documents = {
         name: [{key: clean(value) for key, value in passage._asdict().items()} for passage in passages]
@@ -164,14 +222,6 @@ def messages(request: RiskRequest) -> list[dict[str, str]]:
     }
     quoted = json.dumps({"as_of": request.as_of, "documents": documents}).replace("<", "\\u003c")
     return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": f"{OPEN}\n{quoted}\n{CLOSE}"}]
-
-
-def _without_fence(text: str) -> str:
-    """The JSON of an answer that stands in a fence, as servers without schemas like to give it."""
-    text = text.strip()
-    if text.startswith("```") and text.endswith("```") and "\n" in text:
-        return text[:-3].partition("\n")[2]
-    return text
 
 
 def _unescaped(text: str) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -129,11 +130,11 @@ class RiskStage:
         self._planned: dict[int, tuple[Selected, Recorded] | None] = {}
         self._standing = dict.fromkeys((MARKET, *desk.symbols), _NOTHING)
         self._regime = (0.0, 0.0, -(10**9))  # r, confidence, row
-        self._veto = (-1, "")  # last row of it, reason
-        self._row = -1
+        self._veto, self._row = (-1, ""), -1  # last row of it, reason; this one
         #: what is left of a verdict by its age in bars
         self._fading = [float(0.5 ** (age / self._config.half_life_bars)) for age in range(self._config.memory_bars)]
         self._last: int | None = None
+        self.reasons = Counter[str]()  #: bars that failed, by why
         self.counts = {"bars": 0, "bars_with_documents": 0, "documents_read": 0, "failures": 0, "vetoes": 0}
 
     def prepare(self, stamps: NDArray[np.datetime64]) -> None:
@@ -165,6 +166,7 @@ class RiskStage:
     def facts(self) -> dict[str, Any]:
         """What `run.json` says of the documents and of what was made of them."""
         desk, index = self.desk, self.desk.index
+        counts = {**self.counts, "failures_by_reason": dict(self.reasons.most_common(20))}
         return {
             "documents": {
                 "store": desk.name,
@@ -175,27 +177,27 @@ class RiskStage:
                 "retrieval": index.retrieval,
                 "symbols_without_documents": sorted(set(desk.symbols) - index.symbols),
             },
-            "risk_manager": {"scorer": desk.answers.scorer, **self.counts, "answers": desk.answers.counts},
+            "risk_manager": {"scorer": desk.answers.scorer, **counts, "answers": desk.answers.counts},
         }
 
     def notes(self) -> list[str]:
         """What every reader of the result must see."""
         counts, desk = self.counts, self.desk
-        notes = [
-            f"Risk manager: {desk.answers.scorer} read {desk.name}, new documents on {counts['bars_with_documents']} "
-            f"of {counts['bars']} bars; the account risk-off is the same hybrid without it."
-        ]
+        read = f"{desk.answers.scorer} read {desk.name}, new documents on {counts['bars_with_documents']}"
+        notes = [f"Risk manager: {read} of {counts['bars']} bars; the account risk-off is the same hybrid without it."]
         if desk.name == SAMPLE_NAME:
             notes.append("The embedded documents were chosen in hindsight: with them the risk manager proves nothing.")
         if desk.index.n_unseen:
-            notes.append(
-                f"{desk.index.n_unseen} of {len(desk.index)} documents have no first_seen_at and count as known one "
-                "trading day after their publication."
-            )
+            unseen = f"{desk.index.n_unseen} of {len(desk.index)} documents have no first_seen_at"
+            notes.append(f"{unseen} and count as known one trading day after their publication.")
         if counts["failures"]:
             did = "took no new risk" if self._config.on_failure == "no_new_risk" else "went on without a verdict"
-            notes.append(f"The scorer failed on {counts['failures']} bars, which {did}.")
+            notes.append(f"The scorer failed on {counts['failures']} bars, which {did}; {self.chief_reason()}")
         return notes
+
+    def chief_reason(self) -> str:
+        """Why most bars failed, of those that did."""
+        return "on {1} of them: {0}".format(*self.reasons.most_common(1)[0])
 
     def _take(self, selected: Selected, answer: Recorded) -> str | None:
         """Let a verdict stand; why it failed, if it did."""
@@ -204,6 +206,7 @@ class RiskStage:
         verdict = answer.verdict
         if verdict is None:
             self.counts["failures"] += 1
+            self.reasons[str(answer.failed)] += 1
             return answer.failed
         cited, ids_of = set(verdict.documents), self.desk.index.ids
         for name, places in selected:

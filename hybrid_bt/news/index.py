@@ -8,7 +8,7 @@ documents move the ranks of earlier bars, so the counts are those of the documen
     score     = sum_w idf(w, t) f / (f + k1 (1 - b + b |d| / L_t))
 
 over the words w of a fixed query about risk, f their frequency in document d of length |d|, L_t the mean length. Words
-are cut by bm25s, once: the counts are kept beside a store of documents as arrays, under the store's token. Ranking all
+are cut by bm25s, once: the counts are kept beside a store of documents as arrays, under the store's digest. Ranking all
 bars is a few array operations.
 """
 
@@ -183,8 +183,8 @@ def index_of(store: DocumentStore, ranker: EmbeddingRanker | None = None) -> Doc
     if store.path is None:
         return DocumentIndex(_built(store), ranker)
     path = Path(f"{store.path}{SUFFIX}")
-    with store.snapshot():  # another process may add documents meanwhile: token and documents are of one moment
-        key = f"{FORMAT} {store.token()}"
+    with store.snapshot():  # another process may add documents meanwhile: key and documents are of one moment
+        key = f"{FORMAT} {store.sha256()}"
         arrays: Arrays | None = read_arrays(path)
         if arrays is None or str(arrays.get("key")) != key:
             arrays = _built(store)

@@ -1,7 +1,8 @@
-"""Documents from files: JSONL, CSV, Parquet, and folders of text and PDF.
+"""Documents from files: JSONL, JSON, CSV, Parquet, RSS and Atom, and folders of text and PDF.
 
 A file of a folder is dated by its name, which begins with YYYY-MM-DD; a folder inside names the symbols its files are
-about (`KO/2015-02-10 results.pdf`, `KO,PEP/...`), and files at the top are about the market.
+about (`KO/2015-02-10 results.pdf`, `KO,PEP/...`), and files at the top are about the market. A link out of the folder
+is refused: what it leads to was not given, and would go to the scorer.
 
 A PDF is a program for a reader: it may loop, or unpack into more memory than there is. So pypdf reads it in a process
 of its own, within limits of size, pages, time and memory; what happens to it is an error message here and nothing else.
@@ -23,20 +24,15 @@ from typing import Any
 
 from hybrid_bt.errors import NewsError, how_to_install, library
 from hybrid_bt.news import MAX_CHARS, Document, checked_document
+from hybrid_bt.news.wires import ALIASES, Rows, is_wire, own_fields, read_feed, read_json
 
 MAX_LINE = 4 * MAX_CHARS  #: characters of one line of JSON
 PAGES = (".txt", ".md", ".pdf")  #: one document a file
 MAX_TEXT_BYTES = 4 * MAX_CHARS
-MAX_PDF_BYTES = 50_000_000
-MAX_PAGES = 500
-MAX_SECONDS = 60
-MAX_MEMORY = 2_000_000_000  #: bytes of address space
-MAX_TEXT = 4_000_000  #: characters that the child hands back
+MAX_PDF_BYTES, MAX_PAGES = 50_000_000, 500
+MAX_SECONDS, MAX_MEMORY = 60, 2_000_000_000  #: of the child, in bytes of address space
+MAX_TEXT = 4_000_000  #: characters that it hands back
 _DATED = re.compile(r"(\d{4}-\d{2}-\d{2})[ _.-]*")
-_ALIASES = {"date": "published_at", "datetime": "published_at", "published": "published_at", "headline": "title",
-            "symbol": "symbols", "ticker": "symbols", "tickers": "symbols", "body": "text",
-            "first_seen": "first_seen_at", "url": "source"}  # fmt: skip
-Rows = Iterator[tuple[str, Mapping[str, Any]]]
 
 
 def read_documents(
@@ -69,8 +65,7 @@ def read_documents(
 def _documents(path: Path, rows: Rows, defaults: Mapping[str, Any]) -> Iterator[Document]:
     try:
         for where, row in rows:
-            named = {_ALIASES.get(key, key): value for key, value in row.items() if value not in (None, "")}
-            yield checked_document({**defaults, **named}, where)
+            yield checked_document({**defaults, **own_fields(row, where)}, where)
     except OSError as error:
         raise NewsError(f"{path}: cannot read: {error.strerror or error}; check the path") from None
     except UnicodeDecodeError as error:
@@ -80,8 +75,7 @@ def _documents(path: Path, rows: Rows, defaults: Mapping[str, Any]) -> Iterator[
 def _rows(path: Path) -> Rows:
     if not path.exists():
         raise NewsError(f"{path} does not exist; give a file of {', '.join(FORMATS)} or a folder of text and PDF")
-    reader = FORMATS.get(path.suffix.lower())
-    if reader is None:
+    if (reader := FORMATS.get(path.suffix.lower())) is None:
         raise NewsError(f"{path}: unknown kind {path.suffix!r}; known: {', '.join(FORMATS)}, and folders")
     return reader(path)
 
@@ -132,7 +126,10 @@ def _parquet(path: Path) -> Rows:
 
 
 def _check_columns(path: Path, names: Sequence[str]) -> None:
-    known = {_ALIASES.get(name.strip().lower(), name.strip().lower()) for name in names if name}
+    low = [name.strip().lower() for name in names if name]
+    if is_wire(low) or "content" in low:  # a column of objects
+        return
+    known = {ALIASES.get(name, name) for name in low}
     for needed in ("text", "published_at"):
         if needed not in known:
             raise NewsError(f"{path}: no column {needed!r} among {', '.join(map(str, names))}; add it")
@@ -144,10 +141,13 @@ def folder_files(path: Path) -> list[Path]:
     Raises
     ------
     NewsError
-        If there is none, or another kind of file among them.
+        If there is none, another kind of file among them, or a link that leads out.
     """
-    files = [file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith(".")]
-    if not files:
+    found, home = [file for file in sorted(path.rglob("*")) if not file.name.startswith(".")], path.resolve()
+    for file in found:
+        if file.is_symlink() and not file.resolve().is_relative_to(home):
+            raise NewsError(f"{file} is a link out of the folder, to {file.resolve()}; put a copy there, or remove it")
+    if not (files := [file for file in found if file.is_file()]):
         raise NewsError(f"{path} holds no files; give a folder of .txt, .md and .pdf")
     for file in files:
         if file.suffix.lower() not in PAGES:
@@ -241,6 +241,8 @@ FORMATS: dict[str, Callable[[Path], Rows]] = {
     ".ndjson": _jsonl,
     ".csv": _csv,
     ".parquet": _parquet,
+    ".json": read_json,
+    **dict.fromkeys((".xml", ".rss", ".atom"), read_feed),
     **dict.fromkeys(PAGES, _page),
 }
 

@@ -3,6 +3,9 @@
 One `add` is one transaction: after a crash all of it is there or nothing. A document whose text and symbols are there
 already is a duplicate and counted; the first one stays, so that what comes later moves nothing. A revision is a
 document of its own, with its own id and its own `first_seen_at`.
+
+A store is sealed: `add` keeps a digest of all that is there, and the first read compares; a text is compared with its
+own digest whenever it is read from a file. What a disk or another program changed is an error, never another result.
 """
 
 from __future__ import annotations
@@ -17,27 +20,24 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_bt.errors import NewsError
-from hybrid_bt.news import Document, say_us
+from hybrid_bt.news import Document, clean, content_sha256, say_us
 from hybrid_bt.news.intake import read_documents
 
 SAMPLE = "sample"  #: the embedded documents, by name
-FORMAT = 2
+FORMAT = 3
 APPLICATION = 0x68627431  #: "hbt1", so that another program's database is not taken for ours
 BUSY_SECONDS = 30.0
+MOST_SAID = 120  #: characters of what SQLite says
 _MAGIC = b"SQLite format 3\x00"
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE documents (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL UNIQUE, symbols TEXT NOT NULL,
     source TEXT NOT NULL, title TEXT NOT NULL, published_at INTEGER NOT NULL, first_seen_at INTEGER, text TEXT NOT NULL
 );
-CREATE TABLE state (token TEXT NOT NULL);
-INSERT INTO state VALUES (hex(randomblob(16)));
+CREATE TABLE state (seal TEXT NOT NULL);
+INSERT INTO state VALUES ('{hashlib.sha256().hexdigest()}');
 """
-_TRIGGERS = tuple(
-    f"CREATE TRIGGER changed_by_{change} AFTER {change} ON documents "
-    "BEGIN UPDATE state SET token = hex(randomblob(16)); END"
-    for change in ("INSERT", "UPDATE", "DELETE")
-)
+_SEALED = "SELECT seal, sha256, id, source, title, published_at, first_seen_at FROM state LEFT JOIN documents"
 _COLUMNS = "id, sha256, symbols, source, title, published_at, first_seen_at, text"
 
 
@@ -60,6 +60,7 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
     def __init__(self, path: Path | None = None, *, write: bool = False) -> None:
         self.path = path
         self._db = _open(path, write)
+        self._is_sound = False  # once it was compared with its seal
 
     def __exit__(self, *_: object) -> None:
         self._db.close()
@@ -78,7 +79,9 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
         try:
             with self._db:
                 self._db.execute("BEGIN IMMEDIATE")
+                self._check()  # what is damaged is not sealed anew
                 fresh = [self._insert(document) for document in documents]
+                self._db.execute("UPDATE state SET seal = ?", [self._digest()[0]])
         except sqlite3.DatabaseError as error:
             raise NewsError(f"documents: cannot write to {self.path}: {error}") from None
         return sum(fresh), len(fresh) - sum(fresh)
@@ -96,11 +99,20 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
     def documents(self, where: str = "1", arguments: Sequence[object] = ()) -> Iterator[Document]:
         """Documents in the order of their publication; `where` is SQL over the columns."""
         query = f"SELECT {_COLUMNS} FROM documents WHERE {where} ORDER BY published_at, number"
-        yield from map(_document, self._rows(query, arguments))
+        yield from map(self._document, self._rows(query, arguments))
 
     def get(self, name: str) -> Document:
-        """A document by its id."""
-        return _document(self._one(f"SELECT {_COLUMNS} FROM documents WHERE id = ?", name))
+        """A document by its id, which is there."""
+        for one in self._called(name):
+            return one
+        raise self._damaged()
+
+    def _called(self, name: str) -> list[Document]:
+        # by its number: of what SQLite takes from its index of ids, nothing says that it belongs to the row
+        found = list(self.documents("number = (SELECT number FROM documents WHERE id = ?)", [name]))
+        if any(one.id != name for one in found):
+            raise self._damaged()
+        return found
 
     def find(self, name: str) -> Document:
         """A document by its id, or by the beginning of its sha256.
@@ -110,23 +122,41 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
         NewsError
             If there is none, or more than one.
         """
-        by_sha256 = "substr(sha256, 1, ?) = ?", [len(name), name]
-        found = list(self.documents("id = ?", [name])) or list(self.documents(*by_sha256))
+        found = self._called(name) or list(self.documents("substr(sha256, 1, ?) = ?", [len(name), name]))
         if len(found) != 1:
             raise NewsError(f"documents: {len(found)} documents are called {name!r}; `hybrid-bt news list` shows ids")
         return found[0]
 
     def sha256(self) -> str:
         """Digest of every document's content and moments; the order in which they were added does not matter."""
-        digest = hashlib.sha256()
-        columns = "sha256, id, source, title, published_at, first_seen_at"
-        for row in self._rows(f"SELECT {columns} FROM documents ORDER BY sha256"):
-            digest.update(repr(row).encode())
-        return digest.hexdigest()
+        return str(self._one("SELECT seal FROM state")[0])
 
-    def token(self) -> str:
-        """Another one after every change of the documents, another program's too: a key for what is derived of them."""
-        return str(self._one("SELECT token FROM state")[0])
+    def _digest(self) -> list[object]:
+        """What its seal should be, and the seal, of one moment; of rows in the table's own order, as they are read."""
+        digest, seals = hashlib.sha256(), set()
+        for seal, *row in self._selected(f"{_SEALED} ORDER BY +sha256"):
+            seals.add(seal)
+            if row[0] is not None:  # of a store without documents
+                digest.update(repr(tuple(row)).encode())
+        return [digest.hexdigest(), *seals]
+
+    def _check(self) -> None:
+        """Compare the documents with their seal, once."""
+        if not self._is_sound:
+            due, *seals = self._digest()
+            if seals != [due]:
+                raise self._damaged()
+            self._is_sound = True
+
+    def _document(self, row: tuple[Any, ...]) -> Document:
+        found = Document(*row)._replace(symbols=tuple(str(row[2]).split()))
+        if self.path and found.sha256 != content_sha256(str(found.text), found.symbols):
+            raise self._damaged()
+        return found
+
+    def _damaged(self) -> NewsError:
+        why = "its seal does not fit: it was damaged, or changed by another program"
+        return NewsError(f"documents: cannot read {self.path}: {why}; restore the file or add anew")
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -139,10 +169,15 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
         return next(self._rows(query, arguments), ())
 
     def _rows(self, query: str, arguments: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        self._check()
+        yield from self._selected(query, arguments)
+
+    def _selected(self, query: str, arguments: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         try:
             yield from self._db.execute(query, arguments)
         except sqlite3.DatabaseError as error:
-            raise NewsError(f"documents: cannot read {self.path}: {error}; restore the file or add anew") from None
+            why = " ".join(clean(str(error)).split())[:MOST_SAID]  # it may quote a whole text
+            raise NewsError(f"documents: cannot read {self.path}: {why}; restore the file or add anew") from None
 
 
 def documents_named(name: str) -> DocumentStore:
@@ -202,7 +237,7 @@ def _prepare(db: sqlite3.Connection) -> None:
         db.execute("BEGIN IMMEDIATE")
         if not db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
             pragmas = f"PRAGMA application_id = {APPLICATION}", f"PRAGMA user_version = {FORMAT}"
-            for statement in (*_SCHEMA.split(";"), *_TRIGGERS, *pragmas):
+            for statement in (*_SCHEMA.split(";"), *pragmas):
                 db.execute(statement)
 
 
@@ -212,9 +247,3 @@ def _check(db: sqlite3.Connection, path: Path | None) -> None:
         raise NewsError(f"documents: {path} is another program's database; give a store of documents or a new name")
     if version != FORMAT:
         raise NewsError(f"documents: {path} has format {version}, and {FORMAT} is known; add the documents anew")
-
-
-def _document(row: tuple[object, ...]) -> Document:
-    values: list[object] = list(row)
-    values[2] = tuple(str(row[2]).split())
-    return Document(*values)  # type: ignore[arg-type]

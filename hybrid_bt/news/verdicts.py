@@ -8,9 +8,10 @@ import re
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Annotated, Any, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from hybrid_bt.equations.advice import NEUTRAL_RISK
 from hybrid_bt.errors import ConfigError, NewsError, first_fault
@@ -43,6 +44,21 @@ class RiskRequest(NamedTuple):
     documents: Mapping[str, tuple[Passage, ...]]
 
 
+def _number(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ValueError("must be a number")
+    return value
+
+
+def _switch(value: object) -> object:
+    if not isinstance(value, bool) and isinstance(value, Real | str | bytes):
+        raise ValueError("must be true or false")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number)]  #: pydantic alone takes true for 1
+
+
 class _Bounded(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -50,8 +66,8 @@ class _Bounded(BaseModel):
 class SymbolRisk(_Bounded):
     """One symbol, or the market."""
 
-    risk: float = Field(ge=1, le=5, description="1 none, 3 neutral, 5 extreme, for holding a position")
-    sentiment: float = Field(ge=-1, le=1, description="-1 bad news, +1 good news")
+    risk: Number = Field(ge=1, le=5, description="1 none, 3 neutral, 5 extreme, for holding a position")
+    sentiment: Number = Field(ge=-1, le=1, description="-1 bad news, +1 good news")
 
 
 NEUTRAL = SymbolRisk(risk=NEUTRAL_RISK, sentiment=0.0)
@@ -62,9 +78,9 @@ class RiskVerdict(_Bounded):
 
     symbols: dict[str, SymbolRisk] = Field(description="one entry for every symbol that was asked about")
     market: SymbolRisk = Field(default=NEUTRAL, description="risk and sentiment of the market as a whole")
-    regime: float = Field(default=0.0, ge=-1, le=1, description="-1 mean reversion, +1 trend")
-    confidence: float = Field(default=0.0, ge=0, le=1, description="in `regime`")
-    veto: bool = Field(default=False, description="no new risk may be taken")
+    regime: Number = Field(default=0.0, ge=-1, le=1, description="-1 mean reversion, +1 trend")
+    confidence: Number = Field(default=0.0, ge=0, le=1, description="in `regime`")
+    veto: Annotated[bool, BeforeValidator(_switch)] = Field(default=False, description="no new risk may be taken")
     reason: Annotated[str, Field(max_length=MAX_REASON)] = Field(default="", description="one sentence")
     documents: tuple[str, ...] = Field(default=(), max_length=1000, description="ids of the documents relied on")
 
@@ -81,7 +97,10 @@ def add_up(total: dict[str, float], more: Mapping[str, float]) -> None:
 
 
 class ScorerError(NewsError):
-    """A scorer that gave no usable verdict: it failed, ran late, or answered something else."""
+    """A scorer that gave no usable verdict: it failed, ran late, or answered something else; why, in one short line."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(" ".join(clean(why[: 10 * MAX_REASON]).split())[:MAX_REASON])
 
 
 class RiskScorer(Protocol):
@@ -114,7 +133,7 @@ def checked_verdict(answer: object, request: RiskRequest) -> RiskVerdict:
         else:
             verdict = RiskVerdict.model_validate(answer.model_dump() if isinstance(answer, RiskVerdict) else answer)
     except ValidationError as error:
-        raise ScorerError(f"verdict: {first_fault(error, 'answer')}") from None
+        raise ScorerError(f"verdict: {first_fault(error, 'answer')}, got {error.errors()[0]['input']!r:.60}") from None
     asked = request.documents.keys() - {MARKET}
     if verdict.symbols.keys() != asked:
         strange = sorted(verdict.symbols.keys() ^ asked)[0]
@@ -165,7 +184,7 @@ class CallableScorer:
         try:
             answer = self._function(request)
         except Exception as error:  # a scorer of somebody else's may raise anything; it is counted and printed
-            raise ScorerError(f"{self.name} raised {type(error).__name__}: {str(error)[:120]}") from error
+            raise ScorerError(f"{self.name} raised {type(error).__name__}: {error}") from error
         return checked_verdict(answer, request)
 
 

@@ -298,9 +298,9 @@ def state(kept: Path, tmp_path: Path) -> Path:
 
 
 def altered(bars: Bars, row: int, factor: float, field: str) -> Bars:
-    prices = {name: getattr(bars, name).copy() for name in ("open", "high", "low", "close")}
-    prices[field][row, 0] *= factor
-    return Bars(bars.name, bars.symbols, bars.stamps, **prices, volume=bars.volume)
+    lines = {name: getattr(bars, name).copy() for name in ("open", "high", "low", "close", "volume")}
+    lines[field][row, 0] = lines[field][row, 0] * factor or 7.0  # they have no volume
+    return Bars(bars.name, bars.symbols, bars.stamps, **lines)
 
 
 @pytest.mark.parametrize(
@@ -323,12 +323,20 @@ def test_state_of_another_run_is_refused_by_what_differs(state: Path, params: An
     ("bars", "message"),
     [
         (altered(BARS, 280, 1.0001, "close"), "the close of AA on 2011-10-10 was"),
+        (
+            altered(BARS, 280, 1.0001, "open"),
+            "the open of AA on 2011-10-10 was .*, now it is .*; the data has been rev",
+        ),
+        (altered(BARS, 280, 1.0001, "high"), "the high of AA on 2011-10-10 was"),
+        (altered(BARS, 280, 0.9999, "low"), "the low of AA on 2011-10-10 was"),
+        (altered(BARS, 280, 0.5, "volume"), "the volume of AA on 2011-10-10 was"),
+        (altered(BARS, 0, 0.5, "volume"), "the volume of AA on 2011-01-03 was"),  # before anything is traded
         (with_rows(BARS, slice(0, 280)), "the data ends on 2011-10-09, before the last bar of .*, 2011-10-29"),
         (with_rows(BARS, [*range(270), *range(271, N)]), "has a bar on 2011-09-30, where the data has 2011-10-01"),
         (replace(BARS, stamps=BARS.stamps - np.timedelta64(400, "D")), "the data begins on 2009-11-29"),
         (BARS.select(("BB", "AA", "CC", "DD")), "was written with symbols"),
     ],
-    ids=["close", "short", "gap", "early", "order"],
+    ids=["close", "open", "high", "low", "volume", "first", "short", "gap", "early", "order"],
 )
 def test_state_of_other_data_is_refused_by_what_differs(state: Path, bars: Bars, message: str) -> None:
     before = state.read_bytes()
@@ -337,11 +345,10 @@ def test_state_of_other_data_is_refused_by_what_differs(state: Path, bars: Bars,
     assert state.read_bytes() == before
 
 
-def test_revised_open_is_told_by_the_account_that_it_gives(state: Path) -> None:
-    path = run(with_rows(BARS, slice(0, 300))).analyzers.ledger.path()
-    row = next(fill.bar for fill in path.fills if fill.symbol == 0)
-    with pytest.raises(StateError, match=f"the account's cash on {str(BARS.stamps[row])[:10]} was"):
-        run(altered(BARS, row, 1.001, "open"), state)
+@pytest.mark.parametrize("field", ["open", "high", "low", "volume"])
+def test_revised_bar_is_told_where_later_data_overlaps(field: str, state: Path) -> None:
+    with pytest.raises(StateError, match=f"the {field} of AA on 2011-10-10 was"):
+        run(with_rows(altered(BARS, 280, 1.001, field), slice(270, N)), state)
 
 
 @pytest.mark.parametrize("other", ["cash", "costs", "filler"])
@@ -398,7 +405,7 @@ def damaged(content: bytes, how: str) -> bytes:
         "empty line": content.replace(b"\n", b"\n\n", 1),
         "other": b"\x80\x04pickle",
         "other text": b"date,close\n2020-01-01,1.0\n",
-        "earlier": content.replace(b'"version": 2', b'"version": 1', 1),
+        "earlier": content.replace(b'"version": 3', b'"version": 1', 1),
         "first line": content.replace(b'"hybrid_bt": "', b'"hybrid_bt": "1', 1),
         "bit": content.replace(b'"cash":', b'"cash":1', 1),
         "lost row": b"".join(lines[:40] + lines[41:]),
@@ -412,7 +419,7 @@ def damaged(content: bytes, how: str) -> bytes:
         ("empty line", "is damaged in line 2"),
         ("other", "does not begin as a state file"),
         ("other text", "does not begin as a state file"),
-        ("earlier", "format version 1, this code reads 2; go on with the hybrid_bt that wrote it"),
+        ("earlier", "format version 1, this code reads 3; go on with the hybrid_bt that wrote it"),
         ("first line", "is damaged in line 2"),
         ("bit", "is damaged in line 2"),
         ("lost row", "is damaged in line 41"),
@@ -429,7 +436,7 @@ def test_damaged_state_is_refused_and_left_alone(state: Path, how: str, message:
 
 def test_state_of_an_earlier_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state").write_text('{"format": "hybrid_bt state", "version": 1, "sha256": "5f"}\n{"fit": {}}\n')
-    with pytest.raises(StateError, match="format version 1, this code reads 2"):
+    with pytest.raises(StateError, match="format version 1, this code reads 3"):
         run(BARS, tmp_path / "state")
 
 
@@ -444,7 +451,7 @@ def test_rows_cut_off_are_decided_again(state: Path, length: int) -> None:
 def test_state_is_plain_and_sealed(state: Path) -> None:
     head, *rows = state.read_text().splitlines()
     said = json.loads(head)
-    assert (said["format"], said["version"]) == ("hybrid_bt state", 2)
+    assert (said["format"], said["version"]) == ("hybrid_bt state", 3)
     assert said["columns"] == list(Entry._fields) and len(rows) == 300
     last = Entry(*json.loads(rows[-1].partition(" ")[2]))
     assert f"{bt.num2date(last.stamp):%Y-%m-%d}" == "2011-10-29"

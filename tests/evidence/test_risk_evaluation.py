@@ -19,6 +19,7 @@ from price_files import read, write_prices
 
 from hybrid_bt.commands.news import evaluate
 from hybrid_bt.commands.run import main as run
+from hybrid_bt.news.answers import seal_of
 from hybrid_bt.news.chat import CLOSE, OPEN
 
 pytest.importorskip("arch")
@@ -153,8 +154,9 @@ def test_flip_rate_tokens_and_dollars_are_those_that_the_server_gave(case: Case,
 
 def test_verdicts_of_other_documents_in_the_same_file_cost_this_evaluation_nothing(case: Case, tmp_path: Path) -> None:
     rows = (case.home / "v.jsonl").read_text().splitlines()
-    other = [json.dumps({**json.loads(row), "key": "0" * 64}) for row in rows[:1]]
-    (tmp_path / "v.jsonl").write_text("\n".join([*rows, *other]))
+    other = {**json.loads(rows[0]), "key": "0" * 64}
+    other["seal"] = seal_of({name: value for name, value in other.items() if name != "seal"})
+    (tmp_path / "v.jsonl").write_text("\n".join([*rows, json.dumps(other)]))
     found = invoke(evaluate, *case.common, *FEW, "--risk", "replay", "--verdicts", tmp_path / "v.jsonl")
     assert found.output == replayed(case, tmp_path / "e").output
 

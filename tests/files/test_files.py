@@ -70,6 +70,10 @@ def test_a_line_begins_on_a_line_of_its_own_after_a_crash(tmp_path: Path) -> Non
     file.write_text(file.read_text() + "cut o")
     append_line(file, "two")
     assert file.read_text() == "one\ncut o\ntwo\n"
+    file.write_text("one\ncut o")
+    append_line(file, "two", torn="!")
+    append_line(file, "three", torn="!")
+    assert file.read_text() == "one\ncut o!\ntwo\nthree\n"
 
 
 def test_a_lock_keeps_another_process_out_until_the_file_is_closed(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from price_files import write_prices
 from hybrid_bt.commands.news import main as news
 from hybrid_bt.commands.run import main as run
 from hybrid_bt.config import load_config
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.errors import ConfigError, NewsError
 from hybrid_bt.news import clock_of, embeddings
 from hybrid_bt.news.answers import Answers
 from hybrid_bt.news.desk import Desk
@@ -124,3 +124,43 @@ def test_run_makes_each_vector_once_and_a_second_run_loads_no_model(
     (tmp_path / "n.db.vectors").write_bytes(b"no database" * 100)
     found = CliRunner().invoke(run, [str(flag) for flag in (*flags, tmp_path / "three")])
     assert found.exit_code == 2 and "is damaged" in found.stderr and len(found.stderr.strip().splitlines()) == 1
+
+
+class Counting:
+    """A model by which a text's own letters are its meaning: what is kept of it, and how, is the same."""
+
+    weights, name = "w" * 64, "letters"
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def vector(self, text: str) -> bytes:
+        self.made += 1
+        found = np.array([text.count(chr(97 + i % 26)) + i / 1000 for i in range(384)])
+        return (found / np.linalg.norm(found)).astype("<f4").tobytes()
+
+
+def test_flipped_bit_of_kept_vectors_moves_no_score(tmp_path: Path) -> None:
+    path, kept = tmp_path / "n.db", tmp_path / "n.db.vectors"
+    with DocumentStore(path, write=True) as store:
+        store.add(store_of(*rows()).documents())
+        ids = [one.id for one in store.documents()]
+
+        def scores() -> tuple[list[float], int]:
+            model = Counting()
+            return EmbeddingRanker(store, model).scores(ids).tolist(), model.made  # type: ignore[arg-type]
+
+        sound, made = scores()
+        assert made == len(ids) + 1 and scores() == (sound, 0)
+        whole, again, named = kept.read_bytes(), 0, 0
+        rng = np.random.default_rng(2)
+        for place, bit in zip(rng.integers(0, len(whole), 300), rng.integers(0, 8, 300), strict=True):
+            kept.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << int(bit)]) + whole[place + 1 :])
+            try:
+                found, made = scores()
+                assert found == sound
+                again += made > 0
+            except NewsError as error:
+                named += 1
+                assert "n.db.vectors is damaged" in str(error)
+        assert again > 30 and named > 0

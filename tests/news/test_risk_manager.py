@@ -22,6 +22,7 @@ from hybrid_bt.config import load_config
 from hybrid_bt.config.task import prepare
 from hybrid_bt.equations.advice import Advice, ManagerParams, blend, multipliers, reduce
 from hybrid_bt.equations.features import WARMUP_BARS
+from hybrid_bt.errors import NewsError
 from hybrid_bt.evidence.audit.replays import last_rows
 from hybrid_bt.evidence.audit.watch import CHANGES, audit_documents
 from hybrid_bt.feeds import load_bars
@@ -452,14 +453,62 @@ def test_index_is_made_once_and_never_outlives_its_documents(tmp_path: Path) -> 
         store.add(documents[-20:])
     assert read_from(reader, desk) == first
     assert kept_texts(path) == fresh_texts(path) != first
-    with sqlite3.connect(path) as other:  # another program's change counts as well
-        other.execute("UPDATE documents SET first_seen_at = first_seen_at + 86400000000 WHERE number % 2")
-    assert kept_texts(path) == fresh_texts(path)
     kept.replace(tmp_path / "of_others.npz")
     with DocumentStore(path, write=True) as store:
         store.add(checked_document({"text": "one more", "published_at": "2015-02-10"}, "test") for _ in "x")
     (tmp_path / "of_others.npz").replace(kept)
     assert kept_texts(path) == fresh_texts(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE documents SET first_seen_at = first_seen_at + 86400000000 WHERE number % 2",
+        "UPDATE documents SET title = 'another' WHERE number = 3",
+        "UPDATE documents SET text = 'another' WHERE number = 3",
+        "UPDATE documents SET symbols = 'KO PEP' WHERE number = 3",
+        "DELETE FROM documents WHERE number = 3",
+        "DELETE FROM state",
+        "INSERT INTO state VALUES ('x')",
+    ],
+)
+def test_what_another_program_changed_is_named_and_no_document_more_is_taken(change: str, tmp_path: Path) -> None:
+    path, documents = tmp_path / "n.db", list(store_of(*many()).documents())
+    with DocumentStore(path, write=True) as store:
+        store.add(documents)
+    kept_texts(path)  # with its index at hand, too
+    other = sqlite3.connect(path)
+    other.execute(change)
+    other.commit()
+    other.close()
+    for use in (kept_texts, fresh_texts):
+        with pytest.raises(NewsError, match="its seal does not fit: it was damaged, or changed by another program"):
+            use(path)
+
+
+def flipped(whole: bytes, count: int, seed: int) -> list[bytes]:
+    rng = np.random.default_rng(seed)
+    places, bits = rng.integers(0, len(whole), count), 1 << rng.integers(0, 8, count)
+    return [whole[:i] + bytes([whole[i] ^ bit]) + whole[i + 1 :] for i, bit in zip(places, bits.tolist(), strict=True)]
+
+
+def test_flipped_bit_of_a_store_is_named_or_changes_nothing(tmp_path: Path) -> None:
+    """Whether its index is at hand or not; by all that a run reads, and by what lists it."""
+    path, kept = tmp_path / "n.db", tmp_path / "n.db.index.npz"
+    with DocumentStore(path, write=True) as store:
+        store.add(store_of(*many()).documents())
+    expected, listed = kept_texts(path), list(open_store(path).documents())
+    whole, index, named = path.read_bytes(), kept.read_bytes(), 0
+    for number, content in enumerate(flipped(whole, 240, seed=1)):
+        path.write_bytes(content)
+        kept.write_bytes(index if number % 2 else b"")
+        for use, sound in ((kept_texts, expected), (lambda path: list(open_store(path).documents()), listed)):
+            try:
+                assert use(path) == sound
+            except NewsError as error:
+                named += 1
+                assert str(path) in str(error) and len(str(error).splitlines()) == 1 and len(str(error)) < 400
+    assert named > 100
 
 
 def test_damaged_index_is_made_anew(tmp_path: Path) -> None:

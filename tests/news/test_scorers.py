@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from news_cases import REQUEST, SECRET, Behaviour, Server, asked, reply
@@ -114,7 +116,7 @@ def test_verdict_tokens_and_cost_of_a_server_that_behaves(serve: Serve) -> None:
     ("first", "why"),
     [
         (failing(429, Retry_After="0"), "status 429"),
-        (failing(500), "status 500"),
+        (failing(503), "status 503"),
         (failing(302, Location="http://127.0.0.1:9/"), "status 302"),
         (truncated, "no chat completion"),
         (endless, "over 1,000,000 bytes"),
@@ -255,9 +257,69 @@ def test_torn_line_is_a_miss_and_a_damaged_one_is_said(tmp_path: Path) -> None:
     assert [one.key for one in read_recorded(path, "scripted")] == ["a"]
     Answers(Scripted(verdict(5)), path).answer([asked("b")])
     assert list(read_recorded(path, "scripted"))[-1].verdict == verdict(5)
-    path.write_bytes(whole.replace(b'"risk": 2.0', b'"risk": 7.0'))
-    with pytest.raises(NewsError, match=r"v.jsonl:1: no verdict"):
+    for edited in (b'"risk": 7.0', b'"risk": 1.5'):  # out of bounds, and within
+        path.write_bytes(whole.replace(b'"risk": 2.0', edited))
+        with pytest.raises(NewsError, match=r"v.jsonl:1: no verdict: the line was edited"):
+            replay(path, "scripted")
+    path.write_bytes(whole.replace(b'"format": 2', b'"format": 1'))
+    with pytest.raises(NewsError, match=r"v.jsonl:1: no verdict: the line was edited"):
         replay(path, "scripted")
+
+
+def test_flipped_bit_of_a_recording_is_named_or_changes_nothing(tmp_path: Path) -> None:
+    """With a failure that was asked for again, another scorer's line, and one that a crash cut off in the midst."""
+    path = tmp_path / "v.jsonl"
+    Answers(Scripted(None, verdict(4)), path).answer([asked("a"), asked("b")])
+    other = Scripted(verdict(1))
+    other.name = "another"
+    Answers(other, path).answer([asked("a")])
+    path.write_bytes(path.read_bytes()[:-40])
+    Answers(Scripted(verdict(2)), path).answer([asked("a")])
+    whole = path.read_bytes()
+    sound = {one.key: one for one in read_recorded(path, "scripted")}
+    assert sound["a"].verdict == verdict(2) and whole.count(b"\n") == 4
+    named = 0
+    for place, byte in enumerate(whole):
+        for bit in range(8) if chr(byte) in '\n\x18{}"' else (place % 8,):
+            path.write_bytes(whole[:place] + bytes([byte ^ 1 << bit]) + whole[place + 1 :])
+            try:
+                assert {one.key: one for one in read_recorded(path, "scripted")} == sound, (place, bit)
+            except NewsError as error:
+                named += 1
+                assert re.search(r"v\.jsonl:\d: no verdict: the line was edited, damaged", str(error))
+    assert named > len(whole) // 2
+    path.write_bytes(whole.rstrip(b"\n"))  # as an editor may leave it
+    assert {one.key: one for one in read_recorded(path, "scripted")} == sound
+
+
+@pytest.mark.parametrize("told", [{"usd": -0.1}, {"calls": True}, {"usd": "1"}, {"usd": float("nan")}, {1: 2.0}, None])
+def test_usage_that_cannot_be_is_named_with_its_scorer(told: Any) -> None:
+    scorer = Scripted(verdict(2))
+    scorer.usage = lambda: told  # type: ignore[attr-defined]
+    with pytest.raises(NewsError, match="scripted: what it says of its usage cannot be"):
+        Answers(scorer).answer([asked()])
+
+
+@pytest.mark.parametrize("field", ["risk", "sentiment", "regime", "confidence", "veto"])
+@pytest.mark.parametrize("wrong", range(4))
+def test_callable_must_give_numbers_for_numbers_and_a_switch_for_a_switch(field: str, wrong: int) -> None:
+    """NumPy's own types are what they are."""
+    fine = {
+        "risk": np.float32(4),
+        "sentiment": np.float64(-0.5),
+        "regime": np.int64(-1),
+        "confidence": 1,
+        "veto": np.bool_(1),
+    }
+
+    def answer(value: Any) -> RiskVerdict:
+        said = fine | {field: value}
+        symbols = {"KO": {name: said.pop(name) for name in ("risk", "sentiment")}}
+        return CallableScorer("m:f", lambda request: {"symbols": symbols, **said}).score(REQUEST)
+
+    assert answer(fine[field]).veto is True
+    with pytest.raises(ScorerError, match=f"{field}: .*got"):
+        answer((("true", 1, 0.0, None) if field == "veto" else ("1", True, np.bool_(1), None))[wrong])
 
 
 def test_callable_may_answer_with_a_dict_and_whatever_it_raises_is_a_failure() -> None:
