@@ -54,7 +54,8 @@ def admit(strategy: Framework, symbols: Sequence[str], feeds: Sequence[Framework
         len(np.unique(np.concatenate([np.empty(0), *values]) % kind.period))
         for values in ([one.stamps for one in daily], [one.days for one in daily])
     )
-    if n_moments > n_dates or (daily and any(len(one.stamps) and not one.is_daily for one in own)):
+    beside_minutes = daily and any(len(one.stamps) and not one.is_daily for one in own)
+    if n_moments > n_dates or beside_minutes or any(one.zones for one in daily):
         zones = list({one.feed._tz: one.feed for one in daily}.values())
         for one in daily:
             one.stamps = np.array([_end_of(day, zones) for day in one.days])
@@ -70,6 +71,8 @@ def admit(strategy: Framework, symbols: Sequence[str], feeds: Sequence[Framework
 
 class _Bars:
     """A feed, and what is known of its bars, all of them or the first: `stamps` and `days` of those that are taken."""
+
+    zones: Sequence[Framework] = ()  #: clocks at whose day's end bars that come are put
 
     def __init__(self, feed: Framework, symbol: str, owner: str, passed_over: Counter[str]) -> None:
         self.feed, self.symbol, self.owner, self.passed_over = feed, symbol, owner, passed_over
@@ -139,14 +142,16 @@ class _Coming(_Bars):
     """
 
     period = 1.0  #: the first bars of two feeds may have no date in common
-    zones: Sequence[Framework] = ()  #: clocks at whose day's end bars are put
 
     def __init__(self, feed: Framework, symbol: str, owner: str, passed_over: Counter[str]) -> None:
         super().__init__(feed, symbol, owner, passed_over)
         self.last = self.last_stamp = -math.inf
         self.first: list[float] = []
         makes_others = feed.resampling or feed.replaying
-        filters = [one for one in feed._filters if not isinstance(one[0], _Coming)]  # of a run before
+        self.run = feed._env.runningstrats  # a new list in each run
+        for gate in [one[0] for one in feed._filters if isinstance(one[0], _Coming) and one[0].run is self.run]:
+            self.zones = gate.zones  # of a strategy before this one, which has aligned the bars read ahead
+        filters = [one for one in feed._filters if not isinstance(one[0], _Coming)]
         feed._filters[:] = [(self, [], {}), *filters] if makes_others else [*filters, (self, [], {})]
         bars: list[list[float]] = []
         is_ours = not (makes_others or feed._clone or feed.islive())

@@ -239,6 +239,22 @@ def test_daily_bars_go_by_their_date(name: str, modes: dict[str, Any]) -> None:
     assert found == clean and clean[0] == BARS.n_bars and clean[4] and not said
 
 
+@pytest.mark.parametrize("modes", MODES, ids=str)
+def test_several_strategies_see_the_same_days(modes: dict[str, Any]) -> None:
+    lengths = []
+    for change in (lambda one: one, at_the_end, resent):
+        cerebro = bt.Cerebro(stdstats=False, **modes)
+        for symbol, one in frames(0, change).items():
+            cerebro.adddata(bt.feeds.PandasData(dataname=one), name=symbol)
+        for _ in range(3):
+            cerebro.addstrategy(Sees)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            lengths.append([len(one.seen) for one in cerebro.run()])
+        assert len(told) == (change is resent)
+    assert lengths == [[BARS.n_bars] * 3] * 3
+
+
 @pytest.mark.parametrize("name", ["hybrid", "finrl"])
 def test_files_of_backtrader_and_frames_are_one_row(tmp_path: Any, name: str) -> None:
     kind, params = STRATEGIES[name]
