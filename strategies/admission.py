@@ -5,8 +5,8 @@ reconnect, and downloads hold a day twice. The broker would fill and mark at suc
 feed itself, for everybody in the Cerebro.
 
 Backtrader stamps a daily bar of a CSV file 23:59:59.999989 and of a frame 00:00. Where the feeds that are traded differ
-so, their daily bars stand at the end of their date, all on one row: later in time, never earlier, since what is known
-by a stamp is all that a decision may see. Live feeds keep their stamps; `LateRows` gathers their dates.
+so, or some are of minutes, daily bars stand at the end of their date, all on one row: later in time, never earlier, as
+what is known by a stamp is all that a decision may see. Live feeds keep their stamps; `LateRows` gathers their dates.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import math
 import warnings
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 
 import numpy as np
@@ -28,9 +28,7 @@ from hybrid_bt.feeds.framework import Framework, bt
 FloatArray = NDArray[np.float64]
 DAY_END = time(23, 59, 59, 999_990)  #: Backtrader's own
 FALLS = 3  #: stamps, each earlier than the one before: nothing was sent again, the order is that of the newest first
-FIRST_BARS = (
-    5  #: that are looked at where feeds are read bar by bar: minutes show on their first day that they are none
-)
+FIRST_BARS = 5  #: looked at where feeds are read bar by bar: minutes show on their first day that they are none
 
 
 def admit(strategy: Framework, symbols: Sequence[str], feeds: Sequence[Framework]) -> Counter[str]:
@@ -49,19 +47,18 @@ def admit(strategy: Framework, symbols: Sequence[str], feeds: Sequence[Framework
         For feeds with different dates under Cerebro's `oldsync`.
     """
     passed_over: Counter[str] = Counter()
-    owner, is_loaded = type(strategy).__name__, bool(strategy.cerebro._dopreload)
-    kind = _Loaded if is_loaded else _Coming
+    owner, kind = type(strategy).__name__, _Loaded if strategy.cerebro._dopreload else _Coming
     own = [kind(feed, symbol, owner, passed_over) for symbol, feed in zip(symbols, feeds, strict=True)]
-    if is_loaded and passed_over:
-        _warn(
-            owner,
-            ", ".join(f"{symbol} {count}" for symbol, count in passed_over.items()),
-            next(one.first_passed for one in own if one.first_passed),
-        )
     daily = [one for one in own if one.is_daily]
-    if _clocks_differ(daily, is_loaded):
+    n_moments, n_dates = (
+        len(np.unique(np.concatenate([np.empty(0), *values]) % kind.period))
+        for values in ([one.stamps for one in daily], [one.days for one in daily])
+    )
+    beside_minutes = daily and any(len(one.stamps) and not one.is_daily for one in own)
+    if n_moments > n_dates or beside_minutes or any(one.zones for one in daily):
         zones = list({one.feed._tz: one.feed for one in daily}.values())
         for one in daily:
+            one.stamps = np.array([_end_of(day, zones) for day in one.days])
             one.align(zones)
     elsewhere = [one.symbol for one in own if not np.array_equal(one.stamps, own[0].stamps)]
     if elsewhere and strategy.cerebro.p.oldsync:
@@ -72,55 +69,34 @@ def admit(strategy: Framework, symbols: Sequence[str], feeds: Sequence[Framework
     return passed_over
 
 
-def _clocks_differ(daily: Sequence[_Bars], is_loaded: bool) -> bool:
-    """Whether a date has several stamps; where only first bars are known, whether times of day differ."""
-    if not is_loaded:
-        return len(_distinct(one.stamps - np.floor(one.stamps) for one in daily)) > 1
-    return len(_distinct(one.stamps for one in daily)) > len(_distinct(one.days for one in daily))
-
-
-def _distinct(values: Iterable[FloatArray]) -> FloatArray:
-    return np.unique(np.concatenate([np.empty(0), *values]))
-
-
-def _warn(owner: str, how_many: str, first: str) -> None:
-    rule = "bars that are not later than the last of their feed are passed over"
-    warnings.warn(f"{owner}: {rule}: {how_many}; the first is {first}", stacklevel=1)
-
-
 class _Bars:
-    """A feed, and what is known of its bars: all of them, or the first.
+    """A feed, and what is known of its bars, all of them or the first: `stamps` and `days` of those that are taken."""
 
-    Attributes
-    ----------
-    stamps, days : (T,)
-        Of those that are taken.
-    is_daily : bool
-        Whether they go by their dates.
-    first_passed : str
-        The first that was passed over, for people.
-    """
+    zones: Sequence[Framework] = ()  #: clocks at whose day's end bars that come are put
 
     def __init__(self, feed: Framework, symbol: str, owner: str, passed_over: Counter[str]) -> None:
         self.feed, self.symbol, self.owner, self.passed_over = feed, symbol, owner, passed_over
-        self.is_daily, self.first_passed = False, ""
+        self.stamps, self.days, self.is_daily = np.empty(0), np.empty(0), False  #: goes by its dates
         #: ticks of one moment follow each other
         self.may_repeat = bt.TimeFrame.Ticks in (feed._timeframe, feed.p.timeframe)
 
     def know(self, stamps: FloatArray) -> None:
         """Stamps that the feed has, in its order."""
-        self.stamps = stamps
-        self.days = (
-            np.floor(stamps) if self.feed._tz is None else np.array([day_of(self.feed, one) for one in stamps.tolist()])
-        )
-        steps = np.diff(np.sort(self.days))
-        is_long = self.feed._timeframe >= bt.TimeFrame.Days
+        is_plain = self.feed._tz is None
+        days = np.floor(stamps) if is_plain else np.array([day_of(self.feed, one) for one in stamps.tolist()])
+        self.stamps, self.days, steps = stamps, days, np.diff(days[np.unique(stamps, return_index=True)[1]])
+        is_long = len(stamps) and self.feed._timeframe >= bt.TimeFrame.Days
         self.is_daily = bool(is_long and (not len(steps) or np.median(steps) >= 1.0))
 
     def pass_over(self, count: int, stamp: float, last: float) -> None:
-        """Count bars of which this stamp is the first."""
+        """Count bars of which this stamp is the first; the first of all are told."""
+        if not self.passed_over:
+            warnings.warn(
+                f"{self.owner}: bars that are not later than the last of their feed are passed over, and counted in "
+                f"passed_over: {self.symbol} {count}, the first {said(stamp)} behind {said(last)}",
+                stacklevel=1,
+            )
         self.passed_over[self.symbol] += count
-        self.first_passed = self.first_passed or f"{self.symbol} {said(stamp)} behind {said(last)}"
 
     def refuse_backwards(self, first: Sequence[float]) -> None:
         """A feed of which the first three stamps fall."""
@@ -133,6 +109,8 @@ class _Bars:
 
 class _Loaded(_Bars):
     """A feed that is preloaded whole: what is no bar is cut out of its lines."""
+
+    period = math.inf  #: days within which stamps are compared
 
     def __init__(self, feed: Framework, symbol: str, owner: str, passed_over: Counter[str]) -> None:
         super().__init__(feed, symbol, owner, passed_over)
@@ -148,15 +126,13 @@ class _Loaded(_Bars):
             self.pass_over(int(late.sum()), self.stamps[first], self.stamps[:first].max())
             is_bar[rows[late]] = False
             self.stamps, self.days = self.stamps[~late], self.days[~late]
-        if not is_bar.all():
-            for line in feed.lines:
-                values = np.array(line.array, dtype=np.float64)
-                line.array = array("d", np.delete(values, np.flatnonzero(~is_bar)).tobytes())
+        for line in feed.lines if not is_bar.all() else ():
+            values = np.array(line.array, dtype=np.float64)
+            line.array = array("d", np.delete(values, np.flatnonzero(~is_bar)).tobytes())
 
     def align(self, zones: Sequence[Framework]) -> None:
-        """Put the bars at the end of their dates."""
-        self.stamps = np.array([_end_of(day, zones) for day in self.days])
-        self.feed.lines.datetime.array[: len(self.days)] = array("d", self.stamps.tobytes())
+        """Give the lines the stamps."""
+        self.feed.lines.datetime.array[: len(self.stamps)] = array("d", self.stamps.tobytes())
 
 
 class _Coming(_Bars):
@@ -165,38 +141,36 @@ class _Coming(_Bars):
     The first bars are read ahead, and put on the feed's stack to be loaded again; not those of a live feed.
     """
 
+    period = 1.0  #: the first bars of two feeds may have no date in common
+
     def __init__(self, feed: Framework, symbol: str, owner: str, passed_over: Counter[str]) -> None:
         super().__init__(feed, symbol, owner, passed_over)
         self.last = self.last_stamp = -math.inf
         self.first: list[float] = []
-        self.zones: Sequence[Framework] = ()
         makes_others = feed.resampling or feed.replaying
-        filters = [one for one in feed._filters if not isinstance(one[0], _Coming)]  # of a run before
+        self.run = feed._env.runningstrats  # a new list in each run
+        for gate in [one[0] for one in feed._filters if isinstance(one[0], _Coming) and one[0].run is self.run]:
+            self.zones = gate.zones  # of a strategy before this one, which has aligned the bars read ahead
+        filters = [one for one in feed._filters if not isinstance(one[0], _Coming)]
         feed._filters[:] = [(self, [], {}), *filters] if makes_others else [*filters, (self, [], {})]
-        bars = [] if makes_others or feed._clone or feed.islive() else self._read_ahead()
-        self.know(np.array([bar[feed.DateTime] for bar in bars]))
-        if self.is_daily and bars:
-            self.last = self.days[-1]
-        self.is_daily = self.is_daily and bool(bars)
-        feed._barstack.extendleft(reversed(bars))
-
-    def _read_ahead(self) -> list[list[float]]:
         bars: list[list[float]] = []
-        while len(bars) < FIRST_BARS and self.feed.load():
-            bars.append([line[0] for line in self.feed.itersize()])
-            self.feed.backwards(force=True)
-        return bars
+        is_ours = not (makes_others or feed._clone or feed.islive())
+        while is_ours and len(bars) < FIRST_BARS and feed.load():
+            bars.append([line[0] for line in feed.itersize()])
+            feed.backwards(force=True)
+        feed._barstack.extendleft(reversed(bars))
+        self.know(np.array([bar[feed.DateTime] for bar in bars]))
+        self.last = self.days[-1] if self.is_daily else self.last
 
     def align(self, zones: Sequence[Framework]) -> None:
-        """Put the bars at the end of their dates, those that were read ahead and those that come."""
-        self.zones, self.stamps = zones, np.array([_end_of(day, zones) for day in self.days])
+        """Give the bars that were read ahead the stamps, and those that come their dates' ends."""
+        self.zones = zones
         for bar, stamp in zip(self.feed._barstack, self.stamps.tolist(), strict=False):
             bar[self.feed.DateTime] = stamp
 
     def __call__(self, feed: Framework) -> bool:
         """Whether the bar that was loaded has been taken back."""
-        stamp = feed.datetime[0]
-        is_bar = not math.isnan(feed.close[0])
+        stamp, is_bar = feed.datetime[0], not math.isnan(feed.close[0])
         key = day_of(feed, stamp) if self.is_daily else stamp
         if is_bar and len(self.first) < FALLS and stamp not in self.first[-1:]:
             self.first.append(stamp)
@@ -207,10 +181,7 @@ class _Coming(_Bars):
                 feed.lines.datetime[0] = _end_of(key, self.zones)
             return False
         if is_bar:
-            is_first = not self.passed_over
             self.pass_over(1, stamp, self.last_stamp)
-            if is_first:
-                _warn(self.owner, "counted in the strategy's passed_over", self.first_passed)
         feed.backwards()
         return True
 
@@ -225,7 +196,7 @@ def day_of(feed: Framework, stamp: float) -> float:
     return float(local.toordinal())
 
 
-def _end_of(day: float, zones: Iterable[Framework]) -> float:
+def _end_of(day: float, zones: Sequence[Framework]) -> float:
     """Stamp of a date's end, the last of any of the clocks."""
     end = datetime.combine(date.fromordinal(int(day)), DAY_END)
     return max(float(feed.date2num(end)) for feed in zones)

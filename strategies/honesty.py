@@ -6,8 +6,11 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
-from pathlib import Path
+from numbers import Real
+from os import PathLike
 from typing import Any
+
+import numpy as np
 
 from hybrid_bt.config import Config
 from hybrid_bt.equations.features import WARMUP_BARS
@@ -16,12 +19,12 @@ from hybrid_bt.feeds.framework import Framework, bt
 
 #: what parameters may be; None of those that are optional
 KINDS: Mapping[str, Any] = {
-    **dict.fromkeys(("use_kalman", "use_sac", "use_ppo_lstm", "compiled"), int | None),
-    **dict.fromkeys(("allow_in_sample", "allow_cheating", "record", "own_feeds"), int),
-    **{"mode": str, "config": str | Path | Config | None, "state": str | Path | None, "trade_from": str | date | None},
+    **dict.fromkeys(("use_kalman", "use_sac", "use_ppo_lstm", "compiled"), int | np.bool_ | None),
+    **dict.fromkeys(("allow_in_sample", "allow_cheating", "record", "own_feeds"), int | np.bool_),
+    **{"mode": str, "config": str | PathLike | Config | None, "state": str | PathLike | None},
     **dict.fromkeys(("overrides", "legs"), Mapping | None),
-    **{"on_bar": Callable | None, "equity_share": int | float, "kalman_params": tuple | list | None},
-    **{"indicators": tuple | list, "hmax": int | float},
+    **{"on_bar": Callable | None, "equity_share": Real, "kalman_params": tuple | list | None},
+    **{"indicators": tuple | list, "hmax": Real},
 }
 
 
@@ -48,7 +51,7 @@ def first_traded_stamp(
     free = datetime.min if training_end is None else as_datetime(training_end) + timedelta(days=1)
     if allow_in_sample:
         free = datetime.min
-    wanted = as_datetime(trade_from) if trade_from else free
+    wanted = free if trade_from is None else as_datetime(trade_from)
     if wanted < free:
         raise InSampleError(
             f"trade_from {wanted:%Y-%m-%d} lies in the policies' training span, which ends {training_end}: "

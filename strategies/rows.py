@@ -3,7 +3,8 @@
 Backtrader calls a strategy when any feed delivers. From files all bars of a moment come in one call. From live feeds
 they come one after another, and a brain that took each call for a bar would see a market of one symbol at a time. Here
 a row waits until every feed has its bar that had one in the row before and is still connected; a bar of a later moment
-ends the waiting. A replayed feed's bar is complete, and read, when its next one begins.
+ends the waiting. Daily bars of one date are one moment, whatever their clocks. A replayed feed's bar is complete, and
+read, when its next one begins.
 
 Backtrader's broker keeps one position for each data *object*. Two strategies on one feed share it: what one has bought,
 the other takes for its own in `self.position`, `close()` and `order_target_*`, and sells. A twin has the feed's
@@ -48,7 +49,7 @@ class LateRows:
         self._row = [math.nan] * len(self._feeds)  # of the moment that is being gathered
         self._moment = math.nan  # a stamp or, of daily bars, a date; NaN while none is gathered
         self._are_daily = all(feed._timeframe >= bt.TimeFrame.Days for feed in self._feeds)
-        self._expected = [True] * len(self._feeds)
+        self._expected = [self._are_daily] * len(self._feeds)  # of a first date all are
 
     def rows(self) -> Rows:
         """What may be decided on in this call; look once, in each `next` and `prenext`."""

@@ -106,7 +106,7 @@ def test_odd_values_of_an_analyzer_run_or_are_refused_in_words(name: str) -> Non
     [
         (HybridStrategy, {"mode": 3}, "HybridStrategy: mode is 3; give str"),
         (HybridStrategy, {"overrides": {"risk": 3}}, "overrides: 'risk' is 3; give {section: {key: value}}"),
-        (HybridStrategy, {"use_sac": "no"}, "use_sac is 'no'; give int | None"),
+        (HybridStrategy, {"use_sac": "no"}, "use_sac is 'no'; give int"),
         (HybridStrategy, {"news": 3}, "news is 3; give an object with advise"),
         (HybridStrategy, {"kalman_params": [3]}, r"kalman_params are \[3\]; give a KalmanParams for each pair"),
         (HybridStrategy, {"pairs": ("AA", "BB")}, "pair 'AA': write Y:X, for example KO:PEP"),

@@ -124,9 +124,9 @@ def test_a_bar_not_later_than_the_last_is_passed_over_and_counted(
     found, strategy, said, _ = shown(frames(1, change), kind, params, modes)
     assert found == clean and clean[4] and not nothing
     assert dict(strategy.passed_over) == {"BB": count}
-    assert len(said) == 1 and said[0].startswith(kind.__name__) and "the first is BB 20" in said[0]
+    assert len(said) == 1 and said[0].startswith(kind.__name__) and ", the first 20" in said[0]
     if modes in ({}, {"runonce": False}, {"exactbars": -1}):
-        assert f"passed over: BB {count};" in said[0]
+        assert f"in passed_over: BB {count}, the" in said[0]
 
 
 @pytest.mark.parametrize("modes", [{}, {"preload": False}], ids=str)
@@ -239,6 +239,22 @@ def test_daily_bars_go_by_their_date(name: str, modes: dict[str, Any]) -> None:
     assert found == clean and clean[0] == BARS.n_bars and clean[4] and not said
 
 
+@pytest.mark.parametrize("modes", MODES, ids=str)
+def test_several_strategies_see_the_same_days(modes: dict[str, Any]) -> None:
+    lengths = []
+    for change in (lambda one: one, at_the_end, resent):
+        cerebro = bt.Cerebro(stdstats=False, **modes)
+        for symbol, one in frames(0, change).items():
+            cerebro.adddata(bt.feeds.PandasData(dataname=one), name=symbol)
+        for _ in range(3):
+            cerebro.addstrategy(Sees)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            lengths.append([len(one.seen) for one in cerebro.run()])
+        assert len(told) == (change is resent)
+    assert lengths == [[BARS.n_bars] * 3] * 3
+
+
 @pytest.mark.parametrize("name", ["hybrid", "finrl"])
 def test_files_of_backtrader_and_frames_are_one_row(tmp_path: Any, name: str) -> None:
     kind, params = STRATEGIES[name]
@@ -259,6 +275,15 @@ def test_bars_are_moved_later_and_never_earlier_and_minutes_not_at_all(modes: di
     assert stamps["A"] == stamps["B"] == [bt.date2num(end) for end in ends]
     assert stamps["M"] == [bt.date2num(minute) for minute in minutes.to_pydatetime()]
     assert len(found) == len(days) * 5
+
+
+@pytest.mark.parametrize("modes", MODES, ids=str)
+def test_a_day_beside_minutes_is_known_at_its_end(modes: dict[str, Any]) -> None:
+    """At midnight, where a frame has it, it would tell of the minutes to come."""
+    days = pd.bdate_range("2020-01-06", periods=6)
+    minutes = pd.DatetimeIndex([day + pd.Timedelta(minutes=570 + 5 * i) for day in days for i in range(4)])
+    found, _ = seen({"A": flat(days), "M": flat(minutes)}, modes)
+    assert [row["M"][0] for row in found if "A" in row and row["A"][0] == 1] == [4, 5, 6, 7, 8]
 
 
 @pytest.mark.parametrize("modes", MODES, ids=str)
