@@ -56,6 +56,7 @@ class Underway:
     def __init__(self, strategy: bt.Strategy, feeds: Sequence[Framework]) -> None:
         self._strategy, self._feeds = strategy, list(feeds)
         self.open: list[list[_Sent]] = [[] for _ in feeds]  #: of each feed, what the broker may still fill
+        self._clocks = [feed.lines.close for feed in self._feeds]  # that count its bars; `len(feed)` costs more
         self._settled = [0.0] * len(self._feeds)
         self._seen = [0.0] * len(self._feeds)  # positions, when they were last looked at
         self._told = [0.0] * len(self._feeds)  # shares told filled since then, that are not in `untold`
@@ -93,7 +94,7 @@ class Underway:
         if order is None:
             self._trouble("refused", f"{self.name(column)}: an order was refused")
         else:
-            self.open[column].append(_Sent(order, len(self._feeds[column])))
+            self.open[column].append(_Sent(order, self._clocks[column].lencount))
             self._seen[column] = position
 
     def size(self, column: int, position: float) -> float:
@@ -121,17 +122,17 @@ class Underway:
 
     def _is_open(self, column: int, sent: _Sent) -> bool:
         """Look what became of an order; give up one that nothing comes of."""
-        order, bar = sent.order, len(self._feeds[column])
-        self._told[column] += float(order.executed.size) - sent.told
-        sent.told = float(order.executed.size)
+        order, done = sent.order, float(sent.order.executed.size)
+        self._told[column] += done - sent.told
+        sent.told = done
         if not order.alive():
-            self._settled[column] += sent.told
+            self._settled[column] += done
             self._told[column] -= sent.untold
             if order.status != order.Completed and not sent.is_given_up:
                 said = f"{self.name(column)}: an order of {order.size:+g} was refused ({order.getstatusname()})"
                 self._trouble("refused", f"{said}; what is still wanted is sent again")
             return False
-        left = order.executed.remsize - sent.untold
+        left, bar = order.executed.remsize - sent.untold, self._clocks[column].lencount
         if left != sent.left:
             sent.left, sent.bar = left, bar
         elif bar - sent.bar >= PATIENCE_BARS and not sent.is_given_up:
