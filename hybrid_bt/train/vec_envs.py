@@ -5,7 +5,6 @@ Imports Stable-Baselines3: import this module inside functions only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -96,13 +95,3 @@ class LaneVecEnv(AlikeVecEnv):
             infos[lane] = {"TimeLimit.truncated": cut, "terminal_observation": last}
             observations[lane] = self._begin(lane, {})
         return observations, rewards, dones, infos
-
-    def state(self) -> dict[str, Any]:
-        """The running episodes and the generators, for `restore`."""
-        return {"lanes": self._lanes.state(), "rngs": [rng.bit_generator.state for rng in self._rngs]}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken."""
-        self._lanes.restore(state["lanes"])
-        for rng, saved in zip(self._rngs, state["rngs"], strict=True):
-            rng.bit_generator.state = dict(saved)
