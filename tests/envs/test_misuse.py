@@ -19,7 +19,7 @@ from small_specs import GATE, SAC
 
 import hybrid_bt.envs as envs
 from hybrid_bt.config import load_config
-from hybrid_bt.envs import SAMPLE, ActionError, Episode, Lanes, Span, Task, Track, TradingEnv, history_of
+from hybrid_bt.envs import SAMPLE, ActionError, Episode, Lanes, LaneVectorEnv, Span, Task, Track, TradingEnv, history_of
 from hybrid_bt.equations.env_step import BARRED, LAST, ROW
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds import load_bars
@@ -89,6 +89,10 @@ def every() -> Iterator[tuple[str, Callable[[], Any]]]:
             yield how, lambda name=name, compiled=compiled: made(name, compiled)
             yield f"{how} by name", lambda name=name, compiled=compiled: by_name(name, compiled)
             yield f"{how} lanes", lambda name=name, compiled=compiled: made(name, compiled).lanes(3)
+            yield (
+                f"{how} gymnasium's vector",
+                lambda name=name, compiled=compiled: LaneVectorEnv(made(name, compiled), 3),
+            )
             yield f"{how} vector", lambda name=name, compiled=compiled: LaneVecEnv(made(name, compiled), 3)
     yield "groups", lambda: GroupVecEnv([ground_of(HISTORY)], SAC)
     yield "windows", lambda: RegimeVecEnv([regime_ground_of(HISTORY)], GATE)
@@ -104,7 +108,7 @@ def test_nothing_that_can_be_stepped_is_left_out() -> None:
 
     tried = {type(getattr(make(), "unwrapped", None) or make()) for make in EVERY.values()}
     mine = {kind for kind in below(AlikeVecEnv) if not kind.__name__.startswith(("_", "Alike"))}
-    assert NAMES and {TradingEnv, Lanes} | mine <= tried
+    assert NAMES and {TradingEnv, Lanes, LaneVectorEnv} | mine <= tried
 
 
 def bad_actions(shape: tuple[int, ...], ends: tuple[float, float]) -> dict[str, Any]:
