@@ -20,14 +20,15 @@ from hybrid_bt.envs.actions import ActionError
 from hybrid_bt.envs.episodes import Episode, Span, Track, asset_tracks, history_of, portfolio_track, regime_track
 from hybrid_bt.envs.lanes import ASSET, PORTFOLIO, REGIME, SPECS, Lanes, Spec
 from hybrid_bt.envs.trading import TradingEnv
+from hybrid_bt.envs.vector import LaneVectorEnv
 from hybrid_bt.equations.env_step import NO_LIMITS, UNLEVERED, Task
 from hybrid_bt.errors import check_names
 from hybrid_bt.feeds import load_bars
 
 __all__ = [
-    "ASSET", "NO_LIMITS", "PORTFOLIO", "REGIME", "SPECS", "UNLEVERED", "ActionError", "Episode", "Lanes", "Span",
-    "Spec", "Task", "Track", "TradingEnv", "asset_tracks", "history_of", "portfolio_track", "ready_env",
-    "regime_track", "task_of",
+    "ASSET", "NO_LIMITS", "PORTFOLIO", "REGIME", "SPECS", "UNLEVERED", "ActionError", "Episode", "LaneVectorEnv",
+    "Lanes", "Span", "Spec", "Task", "Track", "TradingEnv", "asset_tracks", "history_of", "portfolio_track",
+    "ready_env", "ready_lanes", "regime_track", "task_of",
 ]  # fmt: skip
 
 SAMPLE, SAMPLE_PAIRS = ("KO", "PEP", "JNJ"), ("KO:PEP",)
@@ -94,5 +95,16 @@ def ready_env(
     return TradingEnv(SPECS[spec], tracks, task, episode_bars=episode_bars, compiled=compiled)
 
 
+def ready_lanes(num_envs: int, **given: object) -> LaneVectorEnv:
+    """Many of `ready_env`, stepped in one call."""
+    own: dict[str, Any] = given
+    return LaneVectorEnv(ready_env(**own), num_envs)
+
+
 for _name in SPECS:
-    gym.register(f"hybrid_bt/{_name}-v0", entry_point="hybrid_bt.envs:ready_env", kwargs={"spec": _name})
+    gym.register(
+        f"hybrid_bt/{_name}-v0",
+        entry_point="hybrid_bt.envs:ready_env",
+        vector_entry_point="hybrid_bt.envs:ready_lanes",
+        kwargs={"spec": _name},
+    )

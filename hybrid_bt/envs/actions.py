@@ -48,4 +48,4 @@ def as_action(given: object, shape: tuple[int, ...], ends: tuple[float, float]) 
     if action.shape != shape or action.dtype.kind not in "fiu":
         refuse(given, shape, ends)
     with np.errstate(over="ignore"):  # to infinite, which is refused
-        return action.astype(np.float32)
+        return action.astype(np.float32, order="C")

@@ -156,14 +156,12 @@ class Lanes:
         ConfigError
             If there is no such lane or track, or the episode leaves the track's span.
         """
-        if not (0 <= lane < self.n_lanes and 0 <= episode.track < len(self._spans)):
+        span = self._spans[episode.track] if 0 <= episode.track < len(self._spans) else Span(0, 0)
+        if not (0 <= lane < self.n_lanes and span.first <= episode.first < episode.last <= span.last):
             raise ConfigError(
-                f"episode: there is no lane {lane} or track {episode.track}: {self.n_lanes} and {len(self._spans)}, "
-                "counted from 0"
+                f"episode: {tuple(episode)} of lane {lane}: {self.n_lanes} lanes and {len(self._spans)} tracks are "
+                f"counted from 0, and a step or more lies within the track's span {tuple(span)}"
             )
-        first, last = span = self._spans[episode.track]
-        if not first <= episode.first < episode.last <= last:
-            raise ConfigError(f"episode: {tuple(episode)} is not in its track's span {tuple(span)}, or has no step")
         row = self._offsets[episode.track] + episode.first
         self.waiting.discard(lane)
         self._begin(lane, row, row + episode.last - episode.first)

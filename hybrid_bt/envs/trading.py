@@ -146,29 +146,16 @@ def _checked_tracks(kind: Spec, tracks: Sequence[Track]) -> list[Track]:
     if kind == REGIME and not tracks[0].waits:
         raise ConfigError("environment: a regime mixes recorded legs, and the track has none; see regime_track")
     for track in tracks:
-        n_rows, (first, last) = len(track.days), track.span
-        wrong = _wrong_shape(track)
-        if wrong or not 0 <= first < last < n_rows - 1:
+        n, legs = len(track.days), len(track.layout.columns) + len(track.lines)
+        wide = track.opens, track.closes, track.volatility, *track.waits, *([track.sides] if len(track.sides) else [])
+        fits = {np.shape(part) for part in wide} == {(n, len(track.symbols))} and len(track.features) == n
+        fits = fits and len(track.correlation) == n and np.shape(track.said) == ((n, legs) if legs else (0, 0))
+        if not (fits and 0 <= track.span.first < track.span.last < n - 1):
             raise ConfigError(
-                f"environment: {wrong or f'the span {first, last}'} of {track.symbol} does not fit its {n_rows} rows; "
-                "rewards look one row behind the span"
+                f"environment: parts of {track.symbol} are not of one shape, or the span {tuple(track.span)} does not "
+                f"fit {n} rows; rewards look one row behind it"
             )
     return list(tracks)
-
-
-def _wrong_shape(track: Track) -> str:
-    """The first part of a track that is not as long as its days, or as wide as its symbols, its legs; "" for none."""
-    n_rows = len(track.days)
-    shape = n_rows, len(track.symbols)
-    parts: dict[str, tuple[Any, tuple[int, ...]]] = {
-        name: (getattr(track, name), shape) for name in ("opens", "closes", "volatility")
-    }
-    parts |= {f"waits[{k}]": (waits, shape) for k, waits in enumerate(track.waits)}
-    parts |= {"sides": (track.sides, shape)} if len(track.sides) else {}
-    parts |= {"features": (track.features[:, :0], (n_rows, 0)), "correlation": (track.correlation, (n_rows,))}
-    if track.waits:
-        parts["said"] = track.said, (n_rows, len(track.layout.columns) + len(track.lines))
-    return next((name for name, (part, wanted) in parts.items() if np.shape(part) != wanted), "")
 
 
 def _checked_task(cash: float, task: Task) -> tuple[float, Task]:

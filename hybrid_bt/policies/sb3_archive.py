@@ -78,6 +78,12 @@ class Archive(NamedTuple):
             return None
         return self.data.get("_last_original_obs") is not None
 
+    @property
+    def learned(self) -> int | None:
+        """Gradient steps."""
+        with damage_said("its counters are no numbers", AGAIN):
+            return gradient_steps(self.data)
+
     def box(self, key: str) -> Box:
         """A flat box, from numbers in the words of numpy: to 8 decimals, which float32 seldom needs."""
         from gymnasium.spaces import Box

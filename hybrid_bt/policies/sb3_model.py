@@ -30,16 +30,7 @@ from hybrid_bt.policies.freeze import SbModel, SbPolicy, activations, actor_of, 
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.policies.graph import Actor
 from hybrid_bt.policies.manifest import Manifest
-from hybrid_bt.policies.sb3_archive import (
-    AGAIN,
-    TRUST,
-    Archive,
-    Statistics,
-    damage_said,
-    gradient_steps,
-    read_archive,
-    read_statistics,
-)
+from hybrid_bt.policies.sb3_archive import TRUST, Archive, Statistics, damage_said, read_archive, read_statistics
 
 MOST_NUMBERS = 256 << 20  #: in a net
 TOLERANCE = 1e-5  #: largest allowed difference to SB3's predict, in units of the action box where that is wider than 1
@@ -151,10 +142,8 @@ def _check_fit(kind: str, named: int, read: int, statistics: Statistics | None, 
 
 def _said(archive: Archive, statistics: Statistics | None) -> dict[str, Any]:
     """What the files say about the training."""
-    with damage_said("its counters are no numbers", AGAIN):
-        learned = gradient_steps(archive.data)
     return {
-        "gradient_steps": learned,
+        "gradient_steps": archive.learned,
         "format_version": 2,
         "data_sha256": None,
         "seeds": [archive.data.get("seed")],

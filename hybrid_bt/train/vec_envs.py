@@ -5,7 +5,6 @@ Imports Stable-Baselines3: import this module inside functions only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +14,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from hybrid_bt.envs import TradingEnv
 from hybrid_bt.envs.actions import as_action
-from hybrid_bt.envs.episodes import draw_episode, seeded
+from hybrid_bt.envs.vector import LaneVectorEnv
 from hybrid_bt.equations.env_step import GOES_ON, TRUNCATED
 from hybrid_bt.errors import ConfigError
 
@@ -65,44 +64,29 @@ class LaneVecEnv(AlikeVecEnv):
     """
 
     def __init__(self, env: TradingEnv, n_envs: int) -> None:
-        self.env = env
-        self._lanes = env.lanes(n_envs)
-        self._rngs = [seeded(None) for _ in range(n_envs)]
-        self.ends = self._lanes.ends
+        self.env, self._lanes = env, LaneVectorEnv(env, n_envs)
+        self.ends = self._lanes.lanes.ends
         super().__init__(n_envs, env.observation_space, env.action_space)
 
     def reset(self) -> NDArray[np.float32]:
         """Begin an episode in every lane."""
-        for lane, seed in enumerate(self._seeds):
-            if seed is not None:
-                self._rngs[lane] = seeded(seed)
+        self._lanes.seed(self._seeds)
         observations = np.stack([self._begin(lane, self._options[lane]) for lane in range(self.num_envs)])
         self._reset_seeds()
         self._reset_options()
         return observations
 
     def _begin(self, lane: int, options: dict[str, Any]) -> NDArray[np.float32]:
-        episode = draw_episode(self._rngs[lane], self.env.tracks, self.env.episode_bars, options)
-        self.reset_infos[lane] = {"symbol": self.env.tracks[episode.track].symbol}
-        return self._lanes.begin(lane, episode)
+        observation, self.reset_infos[lane] = self._lanes.begin(lane, options)
+        return observation
 
     def step_wait(self) -> Stepped:
         """Step all lanes; those whose episode ends begin another."""
-        observations, rewards, ended = self._lanes.step(self._actions)
+        observations, rewards, ended = self._lanes.lanes.step(self._actions)
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
         dones: NDArray[np.bool_] = ended != GOES_ON
-        for lane in sorted(self._lanes.waiting):
+        for lane in sorted(self._lanes.lanes.waiting):
             cut, last = bool(ended[lane] == TRUNCATED), observations[lane].copy()
             infos[lane] = {"TimeLimit.truncated": cut, "terminal_observation": last}
             observations[lane] = self._begin(lane, {})
         return observations, rewards, dones, infos
-
-    def state(self) -> dict[str, Any]:
-        """The running episodes and the generators, for `restore`."""
-        return {"lanes": self._lanes.state(), "rngs": [rng.bit_generator.state for rng in self._rngs]}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken."""
-        self._lanes.restore(state["lanes"])
-        for rng, saved in zip(self._rngs, state["rngs"], strict=True):
-            rng.bit_generator.state = dict(saved)

@@ -15,7 +15,8 @@ import stable_baselines3.common.env_checker as sb3
 from brain_cases import PAIRS, random_bars, stand_ins, with_rows
 from broker_cases import Case, Panel, run_cerebro
 from gymnasium.error import ResetNeeded
-from gymnasium.utils.env_checker import check_env
+from gymnasium.utils.env_checker import check_env, data_equivalence
+from gymnasium.vector import AutoresetMode
 
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
@@ -30,6 +31,7 @@ from hybrid_bt.envs import (
     SPECS,
     UNLEVERED,
     Episode,
+    LaneVectorEnv,
     Span,
     Task,
     Track,
@@ -170,6 +172,33 @@ def test_it_is_made_by_name(name: str) -> None:
         ready_env(f"{name}s")
     with pytest.raises(ConfigError, match="no setting 'risk_aversoin'; did you mean 'risk_aversion'"):
         gym.make(f"hybrid_bt/{name}-v0", bars=BARS, risk_aversoin=2.0)
+
+
+@ALL
+def test_a_vector_by_name_is_the_environments_side_by_side(name: str) -> None:
+    made, n = f"hybrid_bt/{name}-v0", 5
+    given: dict[str, Any] = {"num_envs": n, "bars": BARS, "pairs": PAIRS, "episode_bars": 7}
+    fast = gym.make_vec(made, **given)
+    alone = {"vectorization_mode": "sync", "vector_kwargs": {"autoreset_mode": AutoresetMode.SAME_STEP}}
+    slow = gym.make_vec(made, **given, **alone, compiled=False)
+    assert isinstance(fast, LaneVectorEnv) and fast.metadata["autoreset_mode"] == slow.metadata["autoreset_mode"]
+    assert fast.observation_space == slow.observation_space and fast.action_space == slow.action_space
+    rng, ended, copied = np.random.default_rng(1), 0, fast
+    for begin in ({"seed": 3}, {"seed": [1, 2, 3, 4, 5]}, {}, {"seed": 4, "options": {"row": ROW}}):
+        mine, theirs = fast.reset(**begin), slow.reset(**begin)
+        assert data_equivalence(mine, theirs)
+        copied = pickle.loads(pickle.dumps(fast))
+        for _ in range(20):
+            action = rng.uniform(-1.0, 1.0, slow.action_space.shape or ()).astype(np.float32)
+            seen, rewards, *ends, infos = fast.step(action)
+            assert data_equivalence(copied.step(action), (seen, rewards, *ends, infos))
+            other_seen, other_rewards, *other_ends, other_infos = slow.step(action)
+            assert data_equivalence((seen, *ends, infos), (other_seen, *other_ends, other_infos))
+            assert np.array_equal(rewards, other_rewards.astype(np.float32)) and rewards.dtype == np.float64
+            ended += int(np.count_nonzero(ends))
+    assert ended > 20
+    again = gym.make_vec(pickle.loads(pickle.dumps(fast.spec)))
+    assert isinstance(again, LaneVectorEnv) and again.num_envs == n
 
 
 BAD_OPTIONS = {

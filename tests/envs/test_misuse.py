@@ -19,7 +19,7 @@ from small_specs import GATE, SAC
 
 import hybrid_bt.envs as envs
 from hybrid_bt.config import load_config
-from hybrid_bt.envs import SAMPLE, ActionError, Episode, Lanes, Span, Task, Track, TradingEnv, history_of
+from hybrid_bt.envs import SAMPLE, ActionError, Episode, Lanes, LaneVectorEnv, Span, Task, Track, TradingEnv, history_of
 from hybrid_bt.equations.env_step import BARRED, LAST, ROW
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds import load_bars
@@ -89,6 +89,10 @@ def every() -> Iterator[tuple[str, Callable[[], Any]]]:
             yield how, lambda name=name, compiled=compiled: made(name, compiled)
             yield f"{how} by name", lambda name=name, compiled=compiled: by_name(name, compiled)
             yield f"{how} lanes", lambda name=name, compiled=compiled: made(name, compiled).lanes(3)
+            yield (
+                f"{how} gymnasium's vector",
+                lambda name=name, compiled=compiled: LaneVectorEnv(made(name, compiled), 3),
+            )
             yield f"{how} vector", lambda name=name, compiled=compiled: LaneVecEnv(made(name, compiled), 3)
     yield "groups", lambda: GroupVecEnv([ground_of(HISTORY)], SAC)
     yield "windows", lambda: RegimeVecEnv([regime_ground_of(HISTORY)], GATE)
@@ -104,7 +108,7 @@ def test_nothing_that_can_be_stepped_is_left_out() -> None:
 
     tried = {type(getattr(make(), "unwrapped", None) or make()) for make in EVERY.values()}
     mine = {kind for kind in below(AlikeVecEnv) if not kind.__name__.startswith(("_", "Alike"))}
-    assert NAMES and {TradingEnv, Lanes} | mine <= tried
+    assert NAMES and {TradingEnv, Lanes, LaneVectorEnv} | mine <= tried
 
 
 def bad_actions(shape: tuple[int, ...], ends: tuple[float, float]) -> dict[str, Any]:
@@ -229,7 +233,7 @@ def test_no_episode_leaves_its_span(name: str, compiled: bool) -> None:
         *((0, Episode(0, *rows)) for rows in ((first - 1, last), (-5, last), (first, last + 1), (last, last))),
         (0, Episode(0, first + 5, first + 4)),
     ):
-        with pytest.raises(ConfigError, match=r"there is no lane|not in its track's span"):
+        with pytest.raises(ConfigError, match=r"lanes and . tracks are counted from 0, and a step or more lies"):
             lanes.begin(lane, bad)
     assert lanes.waiting == {0, 1} and not any(part.any() for part in lanes.state())
     lanes.begin(0, Episode(0, first, last))
@@ -254,13 +258,13 @@ def test_a_span_lies_within_its_track(first: int, last: int) -> None:
         for step in range(last - first):
             assert env.step(np.zeros(1, np.float32))[3] == (step == last - first - 1)
     else:
-        with pytest.raises(ConfigError, match="rewards look one row behind the span"):
+        with pytest.raises(ConfigError, match="does not fit 8 rows; rewards look one row behind it"):
             TradingEnv(envs.PORTFOLIO, [track])
 
 
 @pytest.mark.parametrize("part", ["features", "volatility", "correlation", "opens", "closes", "waits", "sides", "said"])
 @pytest.mark.parametrize("name", ["Regime", "Portfolio"])
-def test_parts_of_a_track_that_are_too_short_or_narrow_are_named(name: str, part: str) -> None:
+def test_parts_of_a_track_that_are_too_short_or_narrow_are_refused(name: str, part: str) -> None:
     track = pattern(f"hybrid_bt/{name}-v0").tracks[0]
     given = getattr(track, part)
     if name == "Portfolio" and part in ("waits", "sides", "said"):
@@ -270,7 +274,7 @@ def test_parts_of_a_track_that_are_too_short_or_narrow_are_named(name: str, part
     for cut in ((given[0][:-1],), (given[0][:, :-1],)) if part == "waits" else (given[:-1], given[..., :-1]):
         if part == "features" and len(cut) == len(given):
             continue  # as many as there are
-        with pytest.raises(ConfigError, match=f"environment: {part}.* does not fit"):
+        with pytest.raises(ConfigError, match=r"environment: parts of .* are not of one shape"):
             TradingEnv(envs.SPECS[name], [track._replace(**{part: cut})])
 
 
