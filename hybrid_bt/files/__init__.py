@@ -11,6 +11,7 @@ import io
 import os
 import secrets
 import shutil
+import stat
 import struct
 import tempfile
 import zipfile
@@ -25,7 +26,16 @@ from numpy.typing import NDArray
 
 from hybrid_bt.errors import ConfigError, os_errors
 
-__all__ = ["append_line", "lock", "read_arrays", "whole_file", "whole_folder", "write_arrays", "write_whole"]
+__all__ = [
+    "append_line",
+    "lock",
+    "read_arrays",
+    "read_regular",
+    "whole_file",
+    "whole_folder",
+    "write_arrays",
+    "write_whole",
+]
 
 
 def write_whole(path: Path, *content: bytes | memoryview) -> None:
@@ -129,6 +139,23 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
             return {name.removesuffix(".npy"): np.load(io.BytesIO(file.read(name))) for name in file.namelist()}
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error):
         return None
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """A file of at most `most` bytes.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, is larger, or is a pipe or a device, which might never end.
+    """
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return data
 
 
 def append_line(path: Path, text: str) -> None:
