@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from hybrid_bt.commands.given import USER_MISTAKE, Given, alone, check_paths, refusal, tell
 from hybrid_bt.errors import ConfigError, Hint, HybridError, did_you_mean, how_to_install, os_errors
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-USER_MISTAKE = 2  #: exit status
 NEAREST = "hybrid_bt.nearest"  #: how characters are written that the output's encoding lacks
 WIDTH = 120  #: columns where the output is no terminal
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -87,11 +87,11 @@ def _split(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     return items
 
 
-class Command(click.Command):
+class Command(Given):
     """A command that answers a user's mistake with one line on stderr and status 2."""
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run it; anything that is not a `HybridError` is our bug and keeps its traceback."""
+        """Run it, alone in what --out names; what is neither a `HybridError` nor the system's refusal is our bug."""
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors=NEAREST)
         advice: list[str] = []
@@ -100,19 +100,23 @@ class Command(click.Command):
             if issubclass(category, Hint):
                 advice.append(str(message))
             else:
-                _tell("warning", message)
+                tell("warning", message)
 
         with warnings.catch_warnings():
             warnings.showwarning = warn  # a user of the command has no use for our line of source
             try:
-                return super().invoke(ctx)
-            except HybridError as error:
+                check_paths(ctx.params.values())
+                with alone(ctx.params.get("out")):
+                    return super().invoke(ctx)
+            except BrokenPipeError:  # nobody reads what is printed
+                raise
+            except (HybridError, OSError) as error:
                 advice.clear()
-                _tell("error", self._in_flags(str(error)))
+                tell("error", self._in_flags(str(error)) if isinstance(error, HybridError) else refusal(error))
                 ctx.exit(USER_MISTAKE)
             finally:
                 for text in () if ctx.params.get("quiet") else advice:
-                    _tell("note", text)
+                    tell("note", text)
 
     def _in_flags(self, text: str) -> str:
         """What a message says in Python's words, in this command's: `on_bad_data='mend'` is `--on-bad-data mend`."""
@@ -136,10 +140,6 @@ class Group(click.Group):
 def command(name: str | None = None) -> Callable[[Callable[..., Any]], Command]:
     """Decorator of a command that can also be started as a module."""
     return click.command(name, cls=Command, context_settings=SETTINGS)
-
-
-def _tell(kind: str, message: object) -> None:
-    click.echo(f"{kind}: {' '.join(str(message).split())}", err=True)
 
 
 def _nearest(error: UnicodeError) -> tuple[str, int]:

@@ -95,7 +95,7 @@ _SHARED: dict[str, tuple[Decorator, ...]] = {
         ),
         option("--end", type=DAY, help="Last day.  [default: the last bar]"),
     ),
-    "config": (option("--config", type=click.Path(), help="TOML file that overrides the mode; flags override both."),),
+    "config": (option("--config", type=FILE, help="TOML file that overrides the mode; flags override both."),),
     "in-sample": (
         flag("--allow-in-sample", help="Trade bars that the policies were trained on; every output is marked."),
     ),

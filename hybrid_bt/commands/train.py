@@ -45,7 +45,14 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @option("--checkpoint-every", type=COUNT, default=10_000, help="Steps between two.")
 @flag("--resume", help="Go on from the checkpoints that are there.")
 @shared("jobs")
-@option("--out", type=FILE, help="File; for shipped a folder.  [default: KIND.onnx, policies]")
+@option(
+    "--out",
+    type=FILE,
+    callback=lambda ctx, param, out: (
+        out or Path("policies" if ctx.params["kind"] == "shipped" else f"{ctx.params['kind']}.onnx")
+    ),
+    help="File; for shipped a folder.  [default: KIND.onnx, policies]",
+)
 def main(kind: str, **flags: Flag) -> None:
     """Train sac (tilts) or gate (regime score) and freeze the ensemble of all seeds to one ONNX file.
 
@@ -66,9 +73,9 @@ def main(kind: str, **flags: Flag) -> None:
     if kind == "shipped":
         _shipped(flags)
         return
-    out = flags["out"] or Path(f"{kind}.onnx")
-    if kind != "controls":
-        _check_writable(out)
+    out = flags["out"]
+    if out.is_dir() and kind != "controls":  # said now, not after hours of training
+        raise ConfigError(f"--out {out} is a folder; name a file, {out / 'policy.onnx'} say")
     logbook = Logbook(out)
     lesson = _lesson(flags)._replace(tell=logbook.hear)
     if kind == "controls":
@@ -82,7 +89,7 @@ def main(kind: str, **flags: Flag) -> None:
 def _shipped(flags: Flags) -> None:
     from hybrid_bt.train.logbook import Logbook, compare, rebuild
 
-    folder = flags["out"] or Path("policies")
+    folder = flags["out"]
     logbook = Logbook(folder / "shipped")
     if flags["valid_end"] is not None:
         raise ConfigError("shipped policies are trained to the end and rehearsed, not validated; drop --valid-end")
@@ -151,14 +158,6 @@ def _practice(flags: Flags) -> Practice:
         if flags[name] is not None:
             _make_folder(f"--{name.replace('_', '-')}", flags[name])
     return Practice(**{name: flags[name] for name in Practice._fields})
-
-
-def _check_writable(out: Path) -> None:
-    """Refuse now what could not be written after hours of training."""
-    if out.is_dir():
-        raise ConfigError(f"--out {out} is a folder; name a file, {out / 'policy.onnx'} say")
-    if not (out.parent.is_dir() and os.access(out.parent, os.W_OK)):
-        raise ConfigError(f"--out {out}: {out.parent} is no folder that can be written to; make it first")
 
 
 def _make_folder(flag: str, folder: Path) -> None:
