@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from hybrid_bt.commands.given import USER_MISTAKE, Given, alone, check_paths, refusal, tell
-from hybrid_bt.errors import ConfigError, Hint, HybridError, did_you_mean, how_to_install, os_errors
+from hybrid_bt.errors import ConfigError, Hint, HybridError, did_you_mean, how_to_install
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -169,9 +169,8 @@ def write_out(path: Path, content: bytes) -> None:
     """Write a file that --out names, and its folder where that is missing."""
     from hybrid_bt.files import write_whole
 
-    with os_errors(ConfigError, f"out: cannot write {path}", "give another with --out"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, content)
 
 
 def say(*found: str | Table, width: int = WIDTH) -> None:

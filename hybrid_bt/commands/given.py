@@ -48,7 +48,7 @@ def alone(out: object) -> AbstractContextManager[None]:
 
 def refusal(error: OSError) -> str:
     """Of the system: a full disk, a limit, a name that is too long."""
-    return f"{error.filename or 'the system'}: {error.strerror or error}; make room, or name another place"
+    return f"{error.filename or 'the system'}: {error.strerror or error}; look at the place, its room and permissions"
 
 
 def tell(kind: str, message: object) -> None:

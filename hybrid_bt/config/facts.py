@@ -120,15 +120,13 @@ def notes_of(task: Case, trading: Trading, in_sample: NDArray[np.bool_], gaps: P
 
 def _why_nothing(task: Case, trading: Trading) -> list[str]:
     """What kept an account from any fill; nothing of one that traded, or whose orders were refused."""
-    path, config = trading.account, task.config
+    path, cash, rules = trading.account, task.config.account.cash, task.config.order_rules
     if len(path.fills) or path.rejected or path.size.any():
         return []
     targets = np.abs(np.nan_to_num(trading.recorder.decisions(trading.row).target))
-    wanted, rules = float(np.nanmax(targets * config.account.cash / task.traded.close, initial=0.0)), config.order_rules
-    if not wanted:
-        return [f"{NOTHING}: nothing was wanted on any of {task.traded.n_bars} bars."]
+    wanted = float(np.nanmax(targets * cash / task.traded.close, initial=0.0))
     return [
-        f"{NOTHING}: every order came to nothing. The largest position wanted was {wanted:.3g} shares, of a cash of "
-        f"{config.account.cash:,g}; orders are multiples of lot {rules.lot:g}, at least eps_trade {rules.eps_trade:g} "
-        f"shares and rebalance_band {rules.rebalance_band:g} of equity. Give more cash, or lower these."
+        f"{NOTHING}: the largest position wanted on {task.traded.n_bars} bars was {wanted:,.6g} shares, by a cash of "
+        f"{cash:,.10g}; orders are multiples of lot {rules.lot:,.10g}, of at least eps_trade {rules.eps_trade:,.10g} "
+        f"shares and rebalance_band {rules.rebalance_band:g} of equity. Give more cash, lower these, or widen limits."
     ]

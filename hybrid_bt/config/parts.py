@@ -16,12 +16,10 @@ from hybrid_bt.brain.legs import leg_named
 from hybrid_bt.equations import Count, InBars, Share
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.errors import ConfigError, did_you_mean, os_errors
-from hybrid_bt.files import read_regular
 
 MODES = ("stable", "aggressive")
 FURTHER = "legs"  #: section of the legs beside `sac` and `kalman`, a table each
 RESERVED = ("hybrid", "rebalanced", "benchmark", "gate")  #: names of accounts and parts that no leg may have
-MOST_BYTES = 1_000_000  #: of a configuration file
 AUTO = "auto"  #: for `risk.bars_per_year`: as the bars before trading say
 
 
@@ -105,7 +103,7 @@ def read_toml(file: str | Path) -> dict[str, Any]:
     """A user's file as it stands."""
     told = f"config file {file}"
     with os_errors(ConfigError, f"{told} cannot be read", "name a TOML file with --config"):
-        text = read_regular(Path(file), MOST_BYTES)
+        text = Path(file).read_bytes()
     if text.startswith(codecs.BOM_UTF8):
         raise ConfigError(f"{told} is not TOML: it begins with a byte order mark; save it as UTF-8 without (BOM)")
     try:

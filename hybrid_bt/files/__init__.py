@@ -12,7 +12,6 @@ import io
 import os
 import secrets
 import shutil
-import stat
 import struct
 import tempfile
 import threading
@@ -174,23 +173,6 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
             return {name.removesuffix(".npy"): np.load(io.BytesIO(file.read(name))) for name in file.namelist()}
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error):
         return None
-
-
-def read_regular(path: Path, most: int) -> bytes:
-    """A file of at most `most` bytes.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read, is larger, or is a pipe or a device, which might never end.
-    """
-    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-    return data
 
 
 def append_line(path: Path, text: str) -> None:

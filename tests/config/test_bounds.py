@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import os
 import re
 import warnings
 from datetime import date
@@ -127,7 +126,6 @@ FILES: dict[str, tuple[bytes, str]] = {
     "a section of 5,000 letters": (b"[" + b"k" * 5000 + b"]", "unknown section"),
     "a text of 5,000 letters": (b"[account]\ncash = '" + b"k" * 5000 + b"'", r"account\.cash: .* number"),
     "NUL": (b"\0" * 9, "is not TOML"),
-    "two megabytes": (b"#" * 2_000_000, "File too large"),
 }
 
 
@@ -142,12 +140,6 @@ def test_a_file_that_is_none_is_one_short_line(name: str, tmp_path: Path) -> Non
 
 
 def test_a_path_that_cannot_be_read_is_said(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    for path, why in (
-        (tmp_path, "Is a directory"),
-        (tmp_path / ("x" * 300), "File name too long"),
-        (tmp_path / "pipe", "no regular file"),  # and nobody waits for a writer
-        (Path("/dev/zero"), "no regular file"),
-    ):
+    for path, why in ((tmp_path, "Is a directory"), (tmp_path / ("x" * 300), "File name too long")):
         with pytest.raises(ConfigError, match=f"^config file .* cannot be read: .*{why}"):
             load_config(file=path)

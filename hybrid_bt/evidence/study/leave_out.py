@@ -188,5 +188,5 @@ def write_left_out(found: LeftOut, out: Path) -> None:
     with whole_folder(out, ("failures.csv", "markets.csv")) as fresh:
         (fresh / "markets.csv").write_bytes(csv_of_rows((COLUMNS, *rows)).encode())
         if found.failures:
-            failed = csv_of_rows((("cell", "failure"), *found.failures.items()))
-            (fresh / "failures.csv").write_bytes(failed.encode())
+            failed = ("cell", "failure"), *found.failures.items()
+            (fresh / "failures.csv").write_bytes(csv_of_rows(failed).encode())
