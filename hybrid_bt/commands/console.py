@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from hybrid_bt.commands.given import USER_MISTAKE, Given, alone, check_paths, refusal, tell
+from hybrid_bt.commands.given import Given, alone, check_paths, refusal
 from hybrid_bt.errors import ConfigError, Hint, HybridError, did_you_mean, how_to_install
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+USER_MISTAKE = 2  #: exit status
 NEAREST = "hybrid_bt.nearest"  #: how characters are written that the output's encoding lacks
 WIDTH = 120  #: columns where the output is no terminal
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -45,20 +46,17 @@ class _Day(click.ParamType):  # type: ignore[type-arg]  # generic in later versi
             self.fail(f"{value!r} is no date; write YYYY-MM-DD, for example 2010-01-04", param, ctx)
 
 
-class _Amount(click.FloatRange):
-    """A finite number above 0; click's own ranges let NaN pass."""
-
-    def __init__(self) -> None:
-        super().__init__(min=0.0, min_open=True)
+class Finite(click.FloatRange):
+    """A number of a range; click's own ranges let NaN pass."""
 
     def convert(self, value: Flag, param: click.Parameter | None, ctx: click.Context | None) -> float:
         amount: float = super().convert(value, param, ctx)
         if not math.isfinite(amount):
-            self.fail(f"{value!r} is no finite number above 0", param, ctx)
+            self.fail(f"{value!r} is no finite number", param, ctx)
         return amount
 
 
-DAY, AMOUNT, COUNT, FILE = _Day(), _Amount(), click.IntRange(min=1), click.Path(path_type=Path)
+DAY, AMOUNT, COUNT, FILE = _Day(), Finite(0.0, min_open=True), click.IntRange(min=1), click.Path(path_type=Path)
 
 
 def option(*names: str, help: str, **how: Flag) -> Decorator:
@@ -100,7 +98,7 @@ class Command(Given):
             if issubclass(category, Hint):
                 advice.append(str(message))
             else:
-                tell("warning", message)
+                _tell("warning", message)
 
         with warnings.catch_warnings():
             warnings.showwarning = warn  # a user of the command has no use for our line of source
@@ -112,11 +110,11 @@ class Command(Given):
                 raise
             except (HybridError, OSError) as error:
                 advice.clear()
-                tell("error", self._in_flags(str(error)) if isinstance(error, HybridError) else refusal(error))
+                _tell("error", self._in_flags(str(error)) if isinstance(error, HybridError) else refusal(error))
                 ctx.exit(USER_MISTAKE)
             finally:
                 for text in () if ctx.params.get("quiet") else advice:
-                    tell("note", text)
+                    _tell("note", text)
 
     def _in_flags(self, text: str) -> str:
         """What a message says in Python's words, in this command's: `on_bad_data='mend'` is `--on-bad-data mend`."""
@@ -140,6 +138,10 @@ class Group(click.Group):
 def command(name: str | None = None) -> Callable[[Callable[..., Any]], Command]:
     """Decorator of a command that can also be started as a module."""
     return click.command(name, cls=Command, context_settings=SETTINGS)
+
+
+def _tell(kind: str, message: object) -> None:
+    click.echo(f"{kind}: {' '.join(str(message).split())}", err=True)
 
 
 def _nearest(error: UnicodeError) -> tuple[str, int]:

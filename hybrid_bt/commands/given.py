@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import IO, Any
 
 import click
 
 from hybrid_bt.errors import ConfigError
 
-USER_MISTAKE = 2  #: exit status
+
+class Refused(click.ClickException):
+    """A mistake of the user's, told as all others are."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """One line."""
+        click.echo(f"error: {self.message}", file=file, err=file is None)
 
 
 class Given(click.Command):
@@ -23,8 +32,7 @@ class Given(click.Command):
             values = given.get(str(param.name))
             for value in values if isinstance(values, list | tuple) else [values]:
                 if isinstance(value, str) and not value.strip():
-                    tell("error", f"{param.opts[-1]} is empty, as an unset variable is; give a value, or leave it out")
-                    ctx.exit(USER_MISTAKE)
+                    raise Refused(f"{param.opts[-1]} is empty, as an unset variable is; give a value, or leave it out")
         return super().parse_args(ctx, args)
 
 
@@ -49,8 +57,3 @@ def alone(out: object) -> AbstractContextManager[None]:
 def refusal(error: OSError) -> str:
     """Of the system: a full disk, a limit, a name that is too long."""
     return f"{error.filename or 'the system'}: {error.strerror or error}; look at the place, its room and permissions"
-
-
-def tell(kind: str, message: object) -> None:
-    """One line on stderr."""
-    click.echo(f"{kind}: {' '.join(str(message).split())}", err=True)

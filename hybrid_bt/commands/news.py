@@ -14,7 +14,7 @@ from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Group, flag, list
 from hybrid_bt.commands.options import setup_of, shared, task_of
 from hybrid_bt.errors import ConfigError, NewsError
 from hybrid_bt.files import whole_folder
-from hybrid_bt.files.texts import shown
+from hybrid_bt.files.texts import cell
 from hybrid_bt.news import FIELDS, US_PER_DAY, Document, instant_us, say_us
 from hybrid_bt.news.intake import read_documents
 from hybrid_bt.news.store import DocumentStore, open_store
@@ -185,4 +185,4 @@ def _effect_cells(effect: Effect) -> tuple[str, str]:
     scale, unit = (1.0, "") if effect.measure == "sharpe" else (100.0, "%")
     value, gap = effect.value, effect.less_off
     difference = f"{scale * gap.estimate:+.2f} [{scale * gap.low:.2f}, {scale * gap.high:.2f}]{unit}"
-    return shown(value.estimate, f".2{unit or 'f'}"), difference if gap.estimate == gap.estimate else ""
+    return cell(value.estimate, f".2{unit or 'f'}"), difference if gap.estimate == gap.estimate else ""

@@ -11,7 +11,7 @@ from hybrid_bt.brain.pair_selection import MOST_DISTANCE, WINDOW_BARS, Candidate
 from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, command, option, say, table, write_out
 from hybrid_bt.commands.options import LAST_TRAINING_DAY, market_of, markets_of, shared
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.files.texts import csv_of_rows, end_days, plain, shown
+from hybrid_bt.files.texts import cell, csv_of_rows, end_days, plain
 
 if TYPE_CHECKING:
     from hybrid_bt.bars import Bars
@@ -71,5 +71,5 @@ def _panel(flags: Flags) -> Bars:
 def _cells(c: Candidate) -> tuple[str, ...]:
     refused = "negative" if c.hedge_ratio < 0.0 else "" if c.distance > MOST_DISTANCE else "no room"
     formats = {"distance": ".3f", "hedge_ratio": ".2f", "p_value": ".4f", "q_value": ".3f", "half_life_bars": ".0f"}
-    numbers = (shown(getattr(c, name), how) for name, how in (formats | {"stability": "+.0%"}).items())
+    numbers = (cell(getattr(c, name), how) for name, how in (formats | {"stability": "+.0%"}).items())
     return c.pair, *numbers, "yes" if c.chosen else refused

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from hybrid_bt.commands.console import DAY, FILE, Flag, Group, check_trainers, flag, listed, option
+from hybrid_bt.commands.console import AMOUNT, DAY, FILE, Flag, Group, check_trainers, flag, listed, option
 from hybrid_bt.commands.options import shared
 from hybrid_bt.errors import PolicyError
 
@@ -74,7 +74,7 @@ def _plain(value: object) -> str:
 @option("--valid-end", type=DAY, help="Last such day; runs begin after it.")
 @listed("--symbols", required=True, help="Trained on.")
 @option("--vecnormalize", type=FILE, help="Statistics of VecNormalize.save().")
-@option("--observation-clip", type=click.FloatRange(0, min_open=True), help="Clip.  [default: the model's Box]")
+@option("--observation-clip", type=AMOUNT, help="Clip.  [default: the model's Box]")
 @option("--data-sha256", help="Of the training bars, if known (run.json has it).")
 @option("--seed", type=int, help="Of the training.  [default: the zip's]")
 @option("--reward", default="not stated", help="In words.")

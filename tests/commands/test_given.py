@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -80,6 +81,30 @@ def test_a_path_that_nothing_can_have_or_that_never_ends_is_refused(
 def test_a_run_says_in_a_line_that_a_name_is_too_long(flag: str, tmp_path: Path) -> None:
     out = [] if flag == "--out" else ["--out", str(tmp_path / "fig")]
     refused(CliRunner().invoke(cli.main, ["run", *out, "--no-ledger", "--no-plots", flag, LONG]))
+
+
+FRACTIONS = [
+    (name, str(param.name))
+    for name, command in LEAVES.items()
+    for param in command.params
+    if "float" in param.type.name and name.split()[0] != "policy"
+]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1"])
+@pytest.mark.parametrize(("name", "param"), FRACTIONS)
+def test_a_number_is_finite_and_not_below_zero(name: str, param: str, value: str) -> None:
+    """Regression: `--scorer-timeout nan` waited, `--scorer-price -1` earned."""
+    words = [*words_for(name, **{param: value}), *(["--no-ledger"] if name == "run" else [])]
+    answer = CliRunner().invoke(cli.main, words)
+    assert answer.exit_code == 2 and isinstance(answer.exception, SystemExit)
+    assert re.search("finite|range|greater than", answer.stderr), answer.stderr
+
+
+def test_a_seed_that_nobody_draws_from_is_refused() -> None:
+    """Regression: `news evaluate --seed -1` ended in numpy's ValueError."""
+    for name in ("news evaluate", "study"):
+        assert "range" in CliRunner().invoke(cli.main, [*name.split(), "--seed", "-1"]).stderr
 
 
 # --- a folder is one run's

@@ -19,7 +19,7 @@ from hybrid_bt.commands.study_markets import _wealth
 from hybrid_bt.evidence import Interval
 from hybrid_bt.evidence.advice_effect import Effect
 from hybrid_bt.evidence.ratios import claim
-from hybrid_bt.files.texts import shown
+from hybrid_bt.files.texts import cell
 
 SHORT = ["run", "--symbols", "KO,PEP", "--no-ledger"]
 NO_VALUE = Interval(math.nan, math.nan, math.nan)
@@ -89,8 +89,8 @@ def test_two_bars_that_were_traded_did_trade(tmp_path: Path) -> None:
 
 
 def test_a_measure_without_a_value_is_left_empty_wherever_a_table_shows_it() -> None:
-    assert shown(math.nan, ".2f") == NO_VALUE.text() == NO_VALUE.text(percent=True, plus=True) == ""
-    assert (shown(-1.234, ".2f"), shown(math.inf, ".0f"), NO_VALUE.said()) == ("-1.23", "inf", "unknown")
+    assert cell(math.nan, ".2f") == NO_VALUE.text() == NO_VALUE.text(percent=True, plus=True) == ""
+    assert (cell(-1.234, ".2f"), cell(math.inf, ".0f"), NO_VALUE.said()) == ("-1.23", "inf", "unknown")
     assert Interval(0.5, 0.25, 1.0).text(plus=True) == Interval(0.5, 0.25, 1.0).said(plus=True) == "+0.50 [0.25, 1.00]"
     for measure in ("sharpe", "cvar"):
         assert _effect_cells(Effect("v", "s", measure, NO_VALUE, NO_VALUE)) == ("", "")

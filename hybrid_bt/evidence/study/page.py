@@ -17,7 +17,7 @@ from hybrid_bt.evidence.study import Findings
 from hybrid_bt.evidence.study.pictures import write_pictures
 from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, HURDLES
 from hybrid_bt.files import whole_folder
-from hybrid_bt.files.texts import csv_of_rows, end_days, html_image, html_table, shown
+from hybrid_bt.files.texts import cell, csv_of_rows, end_days, html_image, html_table
 
 Row = tuple[object, ...]
 MEASURES = ("sharpe", "cagr", "max_drawdown", "volatility", "sortino")
@@ -50,7 +50,7 @@ def claim(found: Findings) -> str:
     costs = plan.task.config.costs
     side = costs.spread_bps / 2 + costs.fee_bps
     sample = "IN SAMPLE" if plan.in_sample else "Out of sample"
-    worth = shown(found.ratios.get("hybrid", {}).get("dsr", math.nan), ".2f", UNKNOWN)
+    worth = cell(found.ratios.get("hybrid", {}).get("dsr", math.nan), ".2f", UNKNOWN)
     return (
         f"{sample} on {bars.name}, {first} to {last}, net of {side:g} bps a side: {plan.task.mode} has a Sharpe ratio "
         f"of {found.draws.interval('sharpe', 'hybrid').said()} and a drawdown of "
@@ -131,11 +131,11 @@ def _account(found: Findings, name: str) -> tuple[str, ...]:
         draws.interval("sharpe", name).text(),
         draws.interval("cagr", name).text(percent=True),
         draws.interval("max_drawdown", name).text(percent=True),
-        shown(summary.volatility, ".1%"),
-        shown(summary.turnover_per_year, ".1f"),
+        cell(summary.volatility, ".1%"),
+        cell(summary.turnover_per_year, ".1f"),
         "" if name == "vol-target" else draws.difference("sharpe", name, "vol-target").text(plus=True),
-        shown(ratios.get("dsr", math.nan), ".2f"),
-        "never" if math.isinf(years) else shown(years, ".1f"),
+        cell(ratios.get("dsr", math.nan), ".2f"),
+        "never" if math.isinf(years) else cell(years, ".1f"),
     )
 
 
@@ -146,8 +146,8 @@ def _seeds_table(found: Findings) -> str:
     rows = []
     for name in dict.fromkeys(account for _, account in found.seeds):
         over = found.interquartile.get((name, "sharpe"))
-        alone = (shown(found.seeds[number, name].sharpe, ".2f") for number in numbers)
-        rows.append((name, *alone, shown(found.summaries[name].sharpe, ".2f"), "" if over is None else over.text()))
+        alone = (cell(found.seeds[number, name].sharpe, ".2f") for number in numbers)
+        rows.append((name, *alone, cell(found.summaries[name].sharpe, ".2f"), "" if over is None else over.text()))
     head = ("Sharpe ratio", *(f"seed {number}" for number in numbers), "ensemble", "IQM over seeds and windows")
     return html_table(head, rows, chief="hybrid") + SEEDS_NOTE
 
