@@ -124,7 +124,7 @@ def run_backtest(
 
     chosen, benchmark = as_market(market, pairs, trade_from=start), more.get("benchmark", EQUAL_WEIGHT)
     if benchmark != EQUAL_WEIGHT:
-        chosen.bars.index_of(benchmark)
+        check_names([benchmark], chosen.bars.symbols, "benchmark: not among the symbols traded:")
     own: dict[str, Any] = {name: more.get(name) for name in ("policies", "legs")}
     task = prepare(chosen, mode, config=config, start=start, allow_in_sample=more.get("allow_in_sample", False), **own)
     desk = more.get("news")

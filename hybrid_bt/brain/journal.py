@@ -9,7 +9,6 @@ died while writing it, does not count. While a process writes, it holds a lock t
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from hybrid_bt import __version__
 from hybrid_bt.errors import StateError, os_errors
-from hybrid_bt.files import lock
+from hybrid_bt.files import append_whole, lock
 
 FORMAT, VERSION = "hybrid_bt state", 3
 FIELDS = ("open", "high", "low", "volume")  #: of a bar, beside its close
@@ -165,8 +164,7 @@ class Journal:
 
     def _write(self, data: bytes) -> None:
         with os_errors(StateError, f"state: cannot write {self.path}", "free the disk, then go on with it"):
-            if self._file.write(data) != len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            append_whole(self._file, data)
 
     def close(self) -> None:
         """Bring it to the disk, and let go of the file and its lock."""

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from hybrid_bt.errors import ConfigError, Hint, HybridError, did_you_mean, how_to_install, os_errors
+from hybrid_bt.commands.given import Given, alone, check_paths, refusal
+from hybrid_bt.errors import ConfigError, Hint, HybridError, did_you_mean, how_to_install
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,20 +46,17 @@ class _Day(click.ParamType):  # type: ignore[type-arg]  # generic in later versi
             self.fail(f"{value!r} is no date; write YYYY-MM-DD, for example 2010-01-04", param, ctx)
 
 
-class _Amount(click.FloatRange):
-    """A finite number above 0; click's own ranges let NaN pass."""
-
-    def __init__(self) -> None:
-        super().__init__(min=0.0, min_open=True)
+class Finite(click.FloatRange):
+    """A number of a range; click's own ranges let NaN pass."""
 
     def convert(self, value: Flag, param: click.Parameter | None, ctx: click.Context | None) -> float:
         amount: float = super().convert(value, param, ctx)
         if not math.isfinite(amount):
-            self.fail(f"{value!r} is no finite number above 0", param, ctx)
+            self.fail(f"{value!r} is no finite number", param, ctx)
         return amount
 
 
-DAY, AMOUNT, COUNT, FILE = _Day(), _Amount(), click.IntRange(min=1), click.Path(path_type=Path)
+DAY, AMOUNT, COUNT, FILE = _Day(), Finite(0.0, min_open=True), click.IntRange(min=1), click.Path(path_type=Path)
 
 
 def option(*names: str, help: str, **how: Flag) -> Decorator:
@@ -87,11 +85,11 @@ def _split(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     return items
 
 
-class Command(click.Command):
+class Command(Given):
     """A command that answers a user's mistake with one line on stderr and status 2."""
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run it; anything that is not a `HybridError` is our bug and keeps its traceback."""
+        """Run it, alone in what --out names; what is neither a `HybridError` nor the system's refusal is our bug."""
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors=NEAREST)
         advice: list[str] = []
@@ -105,10 +103,14 @@ class Command(click.Command):
         with warnings.catch_warnings():
             warnings.showwarning = warn  # a user of the command has no use for our line of source
             try:
-                return super().invoke(ctx)
-            except HybridError as error:
+                check_paths(ctx.params.values())
+                with alone(ctx.params.get("out")):
+                    return super().invoke(ctx)
+            except BrokenPipeError:  # nobody reads what is printed
+                raise
+            except (HybridError, OSError) as error:
                 advice.clear()
-                _tell("error", self._in_flags(str(error)))
+                _tell("error", self._in_flags(str(error)) if isinstance(error, HybridError) else refusal(error))
                 ctx.exit(USER_MISTAKE)
             finally:
                 for text in () if ctx.params.get("quiet") else advice:
@@ -169,9 +171,8 @@ def write_out(path: Path, content: bytes) -> None:
     """Write a file that --out names, and its folder where that is missing."""
     from hybrid_bt.files import write_whole
 
-    with os_errors(ConfigError, f"out: cannot write {path}", "give another with --out"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, content)
 
 
 def say(*found: str | Table, width: int = WIDTH) -> None:

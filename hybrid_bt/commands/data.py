@@ -16,7 +16,7 @@ from hybrid_bt.bars.stamps import bars_per_year
 from hybrid_bt.commands.console import FILE, Flag, Group, flag, listed, option
 from hybrid_bt.commands.options import shared
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
-from hybrid_bt.files import whole_folder
+from hybrid_bt.files import OURS, whole_folder
 
 if TYPE_CHECKING:
     from hybrid_bt.bars import Bars
@@ -80,7 +80,7 @@ def write_bars(bars: Bars, out: Path) -> list[Path]:
     ConfigError
         If the folder exists and holds anything, or cannot be written to.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(not one.name.startswith(OURS) for one in out.iterdir())):
         raise ConfigError(f"out: {out} exists and is not an empty folder; give another with --out")
     with whole_folder(out) as fresh:
         for column, symbol in enumerate(bars.symbols):

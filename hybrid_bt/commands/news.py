@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Group, flag, listed, option, say, table, write_out
+from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Group, flag, listed, option, say, table
 from hybrid_bt.commands.options import setup_of, shared, task_of
 from hybrid_bt.errors import ConfigError, NewsError
+from hybrid_bt.files import whole_folder
+from hybrid_bt.files.texts import cell
 from hybrid_bt.news import FIELDS, US_PER_DAY, Document, instant_us, say_us
 from hybrid_bt.news.intake import read_documents
 from hybrid_bt.news.store import DocumentStore, open_store
@@ -55,8 +57,8 @@ def add(paths: tuple[Path, ...], store: Path, symbols: tuple[str, ...], source: 
             added, duplicates = documents.add(one for path in paths for one in read_documents(path, defaults, bad))
             n = len(documents)
     except NewsError:
-        if fresh:
-            store.unlink(missing_ok=True)  # nothing was added, so no empty store is left either
+        for end in ("", "-wal", "-shm") if fresh else ():
+            store.with_name(store.name + end).unlink(missing_ok=True)  # nothing was added, so nothing is left either
         raise
     for reason in skipped:
         click.echo(f"skipped: {' '.join(reason.split())}", err=True)
@@ -166,7 +168,8 @@ def evaluate(placebos: int, cutoff: date | None, masked: bool, seed: int, out: P
     found = compared(task_of(flags), setup, placebos=placebos, cutoff=after, masked=masked, seed=seed)
     say(found.title, _effects_table(found.effects), *found.said)
     if out is not None:
-        write_out(out / TABLE, found.table)
+        with whole_folder(out) as fresh:
+            (fresh / TABLE).write_bytes(found.table)
 
 
 def _effects_table(effects: list[Effect]) -> Table:
@@ -182,4 +185,4 @@ def _effect_cells(effect: Effect) -> tuple[str, str]:
     scale, unit = (1.0, "") if effect.measure == "sharpe" else (100.0, "%")
     value, gap = effect.value, effect.less_off
     difference = f"{scale * gap.estimate:+.2f} [{scale * gap.low:.2f}, {scale * gap.high:.2f}]{unit}"
-    return f"{scale * value.estimate:.2f}{unit}", difference
+    return cell(value.estimate, f".2{unit or 'f'}"), difference if gap.estimate == gap.estimate else ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.commands.console import COUNT, DAY, FILE, Decorator, Flags, flag, listed, option
+from hybrid_bt.commands.console import COUNT, DAY, FILE, Decorator, Finite, Flags, flag, listed, option
 from hybrid_bt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ _RISK_FIELDS: dict[str, dict[str, Any]] = {
     "scorer": {"metavar": "lexicon|URL|module:callable", "help": "Who scores them.  [default: lexicon]"},
     "scorer_model": {"metavar": "NAME", "help": "Model at that URL."},
     "scorer_key_env": {"metavar": "NAME", "help": "Variable of its key.  [default: HYBRID_BT_LLM_KEY]"},
-    "scorer_timeout": {"type": click.FloatRange(min=0.1), "help": "Seconds for an answer.  [default: 60]"},
-    "scorer_price": {"type": (float, float), "metavar": "IN OUT", "help": "US dollars per million tokens."},
+    "scorer_timeout": {"type": Finite(0.1, 86_400.0), "help": "Seconds for an answer.  [default: 60]"},
+    "scorer_price": {"type": (Finite(0.0), Finite(0.0)), "metavar": "IN OUT", "help": "US dollars per million tokens."},
     "scorer_jobs": {"type": click.IntRange(1, 64), "help": "Questions at once.  [default: 4]"},
     "verdicts": {"type": FILE, "help": "Recorded verdicts.  [default: verdicts.jsonl]"},
     "calls": {"type": click.IntRange(1, 99), "help": "Calls per question in record; their median counts."},
@@ -95,7 +95,7 @@ _SHARED: dict[str, tuple[Decorator, ...]] = {
         ),
         option("--end", type=DAY, help="Last day.  [default: the last bar]"),
     ),
-    "config": (option("--config", type=click.Path(), help="TOML file that overrides the mode; flags override both."),),
+    "config": (option("--config", type=FILE, help="TOML file that overrides the mode; flags override both."),),
     "in-sample": (
         flag("--allow-in-sample", help="Trade bars that the policies were trained on; every output is marked."),
     ),
@@ -104,7 +104,7 @@ _SHARED: dict[str, tuple[Decorator, ...]] = {
         option("--ppo-steps", type=COUNT, default=50_000, help="Environment steps per gate model."),
     ),
     "jobs": (option("--jobs", type=COUNT, default=1, help="Cells or trainings side by side."),),
-    "seed": (option("--seed", type=int, default=0, help="Of shuffles and resamples."),),
+    "seed": (option("--seed", type=click.IntRange(0), default=0, help="Of shuffles and resamples."),),
     "ledger": (flag("--no-ledger", help="Add no line to runs.jsonl, which lies beside --out."),),
     "json": (flag("--json", "as_json", help="Print JSON instead of text."),),
     "risk": (

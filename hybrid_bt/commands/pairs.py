@@ -11,6 +11,7 @@ from hybrid_bt.brain.pair_selection import MOST_DISTANCE, WINDOW_BARS, Candidate
 from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, command, option, say, table, write_out
 from hybrid_bt.commands.options import LAST_TRAINING_DAY, market_of, markets_of, shared
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.files.texts import cell, csv_of_rows, end_days, plain
 
 if TYPE_CHECKING:
     from hybrid_bt.bars import Bars
@@ -33,8 +34,6 @@ def main(**flags: Flag) -> None:
     cointegration inform and choose nothing; they are made for the pairs listed, and q counts all others as p = 1. The
     text for --pairs of `hybrid-bt run` comes last.
     """
-    from hybrid_bt.files.texts import csv_of_rows, end_days, plain
-
     if flags["markets"] and flags["train_start"]:
         raise ConfigError(f"--markets looks at the first {WINDOW_BARS} bars of each; drop --train-start")
     named = markets_of({**flags, "end": flags["train_end"]}) if flags["markets"] else []
@@ -71,5 +70,6 @@ def _panel(flags: Flags) -> Bars:
 
 def _cells(c: Candidate) -> tuple[str, ...]:
     refused = "negative" if c.hedge_ratio < 0.0 else "" if c.distance > MOST_DISTANCE else "no room"
-    numbers = f"{c.distance:.3f}", f"{c.hedge_ratio:.2f}", f"{c.p_value:.4f}", f"{c.q_value:.3f}"
-    return c.pair, *numbers, f"{c.half_life_bars:.0f}", f"{c.stability:+.0%}", "yes" if c.chosen else refused
+    formats = {"distance": ".3f", "hedge_ratio": ".2f", "p_value": ".4f", "q_value": ".3f", "half_life_bars": ".0f"}
+    numbers = (cell(getattr(c, name), how) for name, how in (formats | {"stability": "+.0%"}).items())
+    return c.pair, *numbers, "yes" if c.chosen else refused

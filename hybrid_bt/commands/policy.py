@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from hybrid_bt.commands.console import DAY, FILE, Flag, Group, check_trainers, flag, listed, option
+from hybrid_bt.commands.console import AMOUNT, DAY, FILE, Flag, Group, check_trainers, flag, listed, option
 from hybrid_bt.commands.options import shared
 from hybrid_bt.errors import PolicyError
 
@@ -76,7 +76,7 @@ def _plain(value: object) -> str:
 @listed("--symbols", required=True, help="Trained on.")
 @option("--vecnormalize", type=FILE, help="Statistics of VecNormalize.save().")
 @flag("--unscaled", help="No VecNormalize scaled observations.")
-@option("--observation-clip", type=click.FloatRange(0, min_open=True), help="Clip.  [default: none, as SB3]")
+@option("--observation-clip", type=AMOUNT, help="Clip.  [default: none, as SB3]")
 @option("--data-sha256", help="Of the training bars, if known (run.json has it).")
 @option("--seed", type=int, help="Of the training.  [default: the zip's]")
 @option("--reward", default="not stated", help="In words.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import json
-import os
+import warnings
 import webbrowser
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +16,8 @@ import click
 from hybrid_bt.account import collector_paused
 from hybrid_bt.commands.console import FILE, Flag, Flags, command, flag, listed, option, progress_bar, say, table
 from hybrid_bt.commands.options import market_of, setup_of, shared
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.config.facts import NOTHING
+from hybrid_bt.errors import ConfigError, check_names
 from hybrid_bt.evidence.trials import LEDGER, append_trial, check_ledger, others_tried, read_trials, trial_of
 
 if TYPE_CHECKING:
@@ -97,6 +98,9 @@ def main(**flags: Flag) -> None:
     elif not flags["quiet"]:
         _print(made, paths, said, verbose=flags["verbose"])
         say(f"{len(paths)} files in {out}")
+    else:
+        for note in (note for note in made.notes if note.startswith(NOTHING)):
+            warnings.warn(note, stacklevel=1)
     if flags["open_page"]:
         webbrowser.open((out / "explorer.html").resolve().as_uri())
 
@@ -115,7 +119,7 @@ def _check(flags: Flags) -> None:
         asked = [name for name, given in drawn.items() if given]
         raise ConfigError(f"{asked[0]} needs pictures and pages, and --no-plots makes none; drop one of them")
     out = flags["out"]
-    if any(os.path.exists(path) and not os.path.isdir(path) for path in (out, *out.parents)):
+    if out.exists() and not out.is_dir():
         raise ConfigError(f"out: cannot write to {out}: a file is in the way; give another folder with --out")
 
 
@@ -130,8 +134,7 @@ def _run(flags: Flags) -> Run:
             overrides.setdefault(section, {})[key] = flags[place]
     mode, config = flags["mode"], load_config(flags["mode"], flags["config"], overrides)
     market, setup, news = market_of(flags), setup_of(flags), None
-    for symbol in flags["plot_symbols"]:
-        market.bars.index_of(symbol)
+    check_names(flags["plot_symbols"], market.bars.symbols, "--plot-symbols: not among the symbols traded:")
     if setup is not None:
         from hybrid_bt.news.desk import open_desk
 

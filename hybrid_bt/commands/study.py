@@ -14,7 +14,7 @@ import click
 from hybrid_bt.commands import console
 from hybrid_bt.commands.console import COUNT, FILE, Flag, Flags, command, flag, option, progress_bar
 from hybrid_bt.commands.options import shared, task_of
-from hybrid_bt.errors import ConfigError, os_errors
+from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence.trials import LEDGER, append_trial, others_tried, read_trials, study_key, study_trial
 from hybrid_bt.files import write_whole
 from hybrid_bt.files.texts import end_days
@@ -114,8 +114,7 @@ def _renew(flags: Flags, made: Callable[[Flags], dict[str, str]]) -> bool:
     """
     before = {}
     for page in (flags["readme"], flags["readme"].parent / "docs" / "results.md"):
-        with os_errors(ConfigError, f"readme: cannot read {page}", "name it with --readme"):
-            before[page] = page.read_text(encoding="utf-8")
+        before[page] = page.read_text(encoding="utf-8")
     after = _replaced(before, made(flags))
     for page, text in after.items():
         if text != before[page] and not flags["check"]:

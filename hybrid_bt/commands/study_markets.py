@@ -29,7 +29,7 @@ from hybrid_bt.evidence.trials import LEDGER, append_trial, others_tried, read_t
 from hybrid_bt.feeds import SOURCES, load_bars
 from hybrid_bt.feeds.olps import DAYS, PREFIX
 from hybrid_bt.files import write_whole
-from hybrid_bt.files.texts import csv_of_rows
+from hybrid_bt.files.texts import cell, csv_of_rows
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -171,4 +171,4 @@ def published_table(
 
 
 def _wealth(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}" if value < 1e4 else f"{value:.2e}"
+    return "" if value is None else cell(value, ".2e" if value >= 1e4 else ".2f")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, check_trainers, command, flag, listed, option
+from hybrid_bt.commands.given import alone
 from hybrid_bt.commands.options import MARKETS, market_of, markets_of, shared
-from hybrid_bt.errors import ConfigError, os_errors
+from hybrid_bt.errors import ConfigError
 
 if TYPE_CHECKING:
     from hybrid_bt.train.members import Practice
@@ -63,12 +64,13 @@ def main(kind: str, **flags: Flag) -> None:
     from hybrid_bt.train.logbook import Logbook
     from hybrid_bt.train.pipeline import learn
 
+    out = flags["out"] or Path("policies" if kind == "shipped" else f"{kind}.onnx")
+    click.get_current_context().with_resource(alone(out))
     if kind == "shipped":
-        _shipped(flags)
+        _shipped(flags, out)
         return
-    out = flags["out"] or Path(f"{kind}.onnx")
-    if kind != "controls":
-        _check_writable(out)
+    if out.is_dir() and kind != "controls":  # said now, not after hours of training
+        raise ConfigError(f"--out {out} is a folder; name a file, {out / 'policy.onnx'} say")
     logbook = Logbook(out)
     lesson = _lesson(flags)._replace(tell=logbook.hear)
     if kind == "controls":
@@ -79,14 +81,13 @@ def main(kind: str, **flags: Flag) -> None:
     click.echo(f"{out}: {kind}, {policy.manifest.members} members, sha256 {policy.sha256}")
 
 
-def _shipped(flags: Flags) -> None:
+def _shipped(flags: Flags, folder: Path) -> None:
     from hybrid_bt.train.logbook import Logbook, compare, rebuild
 
-    folder = flags["out"] or Path("policies")
     logbook = Logbook(folder / "shipped")
     if flags["valid_end"] is not None:
         raise ConfigError("shipped policies are trained to the end and rehearsed, not validated; drop --valid-end")
-    _make_folder("--out", folder)
+    folder.mkdir(exist_ok=True)
     asked = {"rehearse_to": flags["rehearse_to"] or REHEARSED_TO, "markets": flags["markets"] or MARKETS}
     lesson = _lesson({**flags, **asked})._replace(tell=logbook.hear)
     all_same = True
@@ -149,21 +150,8 @@ def _practice(flags: Flags) -> Practice:
         raise ConfigError("--resume needs --checkpoint-dir: name the folder that the checkpoints are in")
     for name in ("checkpoint_dir", "tensorboard_log"):
         if flags[name] is not None:
-            _make_folder(f"--{name.replace('_', '-')}", flags[name])
+            flags[name].mkdir(parents=True, exist_ok=True)
     return Practice(**{name: flags[name] for name in Practice._fields})
-
-
-def _check_writable(out: Path) -> None:
-    """Refuse now what could not be written after hours of training."""
-    if out.is_dir():
-        raise ConfigError(f"--out {out} is a folder; name a file, {out / 'policy.onnx'} say")
-    if not (out.parent.is_dir() and os.access(out.parent, os.W_OK)):
-        raise ConfigError(f"--out {out}: {out.parent} is no folder that can be written to; make it first")
-
-
-def _make_folder(flag: str, folder: Path) -> None:
-    with os_errors(ConfigError, f"{flag} {folder}", "name another folder"):
-        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _seeds(words: tuple[str, ...]) -> tuple[int, ...]:

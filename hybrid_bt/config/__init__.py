@@ -232,7 +232,9 @@ def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str) -> None:
     base.setdefault(FURTHER, {})
     for section, values in layer.items():
         if section not in keys_of() and section != FURTHER:
-            raise ConfigError(f"{source}: unknown section [{section}]{did_you_mean(section, (*keys_of(), FURTHER))}")
+            raise ConfigError(
+                f"{source}: unknown section [{section:.60}]{did_you_mean(section, (*keys_of(), FURTHER))}"
+            )
         if not isinstance(values, Mapping):
             raise ConfigError(f"{source}: [{section}] must be a table of keys, got {values!r}")
         for key, value in values.items():
@@ -241,6 +243,6 @@ def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str) -> None:
                     raise ConfigError(f"{source}: [{FURTHER}.{key}] must be a table of keys, got {value!r}")
                 base[FURTHER][key] = {**base[FURTHER].get(key, {}), **value}
             elif key not in keys_of()[section]:
-                raise ConfigError(f"{source}: unknown key {section}.{key}{did_you_mean(key, keys_of()[section])}")
+                raise ConfigError(f"{source}: unknown key {section}.{key:.60}{did_you_mean(key, keys_of()[section])}")
             else:
                 base[section][key] = value

@@ -18,6 +18,7 @@ from hybrid_bt.brain.legs.kalman import IdlePairs
 from hybrid_bt.brain.records import Recorder
 from hybrid_bt.config.task import Case
 
+NOTHING = "NOTHING WAS TRADED"  #: begins the note that is said even where no other is
 _VERSIONED = ("pandas", "quantstats")  #: beside those that the report names itself
 
 Plain = dict[str, Any]
@@ -113,7 +114,7 @@ def notes_of(task: Case, trading: Trading, in_sample: NDArray[np.bool_], gaps: P
         )
     if task.config.kalman.enabled and not task.market.pairs:
         notes.append("No pairs were given, so the Kalman leg is idle; name some with --pairs Y:X.")
-    notes += [*trading.idle.at_start, *trading.idle.at_end()]
+    notes += [*trading.idle.at_start, *trading.idle.at_end(), *_why_nothing(task, trading)]
     if trading.account.rejected:
         first = say_stamp(task.traded.stamps[trading.account.first_rejected or 0])
         notes.append(
@@ -121,3 +122,17 @@ def notes_of(task: Case, trading: Trading, in_sample: NDArray[np.bool_], gaps: P
             "what was still wanted on the next bar was sent again."
         )
     return [*notes, *gap_notes(gaps), *guard_notes(task.config.guard, trading.guard)]
+
+
+def _why_nothing(task: Case, trading: Trading) -> list[str]:
+    """What kept an account from any fill; nothing of one that traded, or whose orders were refused."""
+    path, cash, rules = trading.account, task.config.account.cash, task.config.order_rules
+    if len(path.fills) or path.rejected or path.size.any():
+        return []
+    targets = np.abs(np.nan_to_num(trading.recorder.decisions(trading.row).target))
+    wanted = float(np.nanmax(targets * cash / task.traded.close, initial=0.0))
+    return [
+        f"{NOTHING}: the largest position wanted on {task.traded.n_bars} bars was {wanted:,.6g} shares, by a cash of "
+        f"{cash:,.10g}; orders are multiples of lot {rules.lot:,.10g}, of at least eps_trade {rules.eps_trade:,.10g} "
+        f"shares and rebalance_band {rules.rebalance_band:g} of equity. Give more cash, lower these, or widen limits."
+    ]

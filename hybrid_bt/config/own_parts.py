@@ -159,7 +159,7 @@ def own_config(
     merged = {section: dict(values) for section, values in (overrides or {}).items()}
     for section, is_on in switches.items():
         if is_on is not None:
-            merged.setdefault(section, {})["enabled"] = bool(is_on)
+            merged.setdefault(section, {})["enabled"] = is_on
     return overridden(file, merged) if isinstance(file, Config) else load_config(mode, file, merged)
 
 

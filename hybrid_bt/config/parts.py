@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -12,8 +13,9 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import Field
 
 from hybrid_bt.brain.legs import leg_named
+from hybrid_bt.equations import Count, InBars, Share
 from hybrid_bt.equations.parameters import validated
-from hybrid_bt.errors import ConfigError, did_you_mean
+from hybrid_bt.errors import ConfigError, did_you_mean, os_errors
 
 MODES = ("stable", "aggressive")
 FURTHER = "legs"  #: section of the legs beside `sac` and `kalman`, a table each
@@ -48,9 +50,9 @@ class GateConfig(NamedTuple):
 class LegWeights(NamedTuple):
     """A leg beside `sac` and `kalman`: its share of the account's risk, by regime score."""
 
-    at_reversion: Annotated[float, Ge(0), "share of risk at r = -1"]
-    at_neutral: Annotated[float, Ge(0), "the same at r = 0"]
-    at_trend: Annotated[float, Ge(0), "the same at r = +1"]
+    at_reversion: Annotated[Share, "share of risk at r = -1"]
+    at_neutral: Annotated[Share, "the same at r = 0"]
+    at_trend: Annotated[Share, "the same at r = +1"]
 
 
 class NoParams(NamedTuple):
@@ -68,12 +70,12 @@ class FurtherLeg(NamedTuple):
 class NewsConfig(NamedTuple):
     """Which documents are read, when, and for how long they count."""
 
-    half_life_bars: Annotated[float, Gt(0), "bars after which half of a verdict has faded"]
-    memory_bars: Annotated[int, Ge(1), "bars after which a verdict is forgotten"]
-    veto_bars: Annotated[int, Ge(1), "bars without new risk after a veto"]
+    half_life_bars: Annotated[InBars, "bars after which half of a verdict has faded"]
+    memory_bars: Annotated[Count, "bars after which a verdict is forgotten"]
+    veto_bars: Annotated[Count, "bars without new risk after a veto"]
     on_failure: Annotated[Literal["no_new_risk", "neutral"], "what a bar does whose scorer failed"]
-    latency_minutes: Annotated[float, Ge(0), "minutes before the close after which a document is too late"]
-    window_days: Annotated[float, Gt(0), "days for which a document counts"]
+    latency_minutes: Annotated[float, Ge(0), Le(100_000), "minutes before the close after which a document is too late"]
+    window_days: Annotated[float, Gt(0), Le(36_500), "days for which a document counts"]
     retrieval: Annotated[Literal["bm25", "embeddings"], "relevance: shared words, or meaning (extra `embeddings`)"]
     documents: Annotated[int, Ge(1), Le(50), "most relevant documents read per bar and symbol"]
     document_chars: Annotated[int, Ge(50), Le(20_000), "characters of each document that are read"]
@@ -99,15 +101,18 @@ def further_leg(name: str, given: Mapping[str, Any]) -> FurtherLeg:
 
 def read_toml(file: str | Path) -> dict[str, Any]:
     """A user's file as it stands."""
-    path = Path(file)
-    if path.is_dir():
-        raise ConfigError(f"config file {path} is a folder; name the TOML file in it with --config")
-    if not path.is_file():
-        raise ConfigError(f"config file {path} does not exist; check --config")
+    told = f"config file {file}"
+    with os_errors(ConfigError, f"{told} cannot be read", "name a TOML file with --config"):
+        text = Path(file).read_bytes()
+    if text.startswith(codecs.BOM_UTF8):
+        raise ConfigError(f"{told} is not TOML: it begins with a byte order mark; save it as UTF-8 without (BOM)")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config file {path} is not TOML: {error}") from None
+        raise ConfigError(f"{told} is not TOML: {error}") from None
+    except (ValueError, RecursionError):  # of Python's own numbers and stack
+        why = "it has a number of thousands of digits, or as many brackets within brackets"
+        raise ConfigError(f"{told} cannot be read: {why}; shorten it") from None
 
 
 def mode_text(mode: str) -> str:

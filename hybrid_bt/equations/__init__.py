@@ -4,7 +4,9 @@ compiled code."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Annotated, Protocol, TypeAlias, TypeVar
+
+from annotated_types import Ge, Le
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -29,3 +31,11 @@ Table: TypeAlias = Row[Row[float]]
 Written: TypeAlias = Cells[float]
 Lines: TypeAlias = Row[Cells[float]]  #: a table that is written
 Pairs: TypeAlias = Sequence[tuple[int, int]]  #: columns (y, x) of each pair, (P,)
+
+# what parameters of one kind are: beyond these bounds a value is a slip, and what comes of it no number
+Factor: TypeAlias = Annotated[float, Ge(1e-6), Le(1e3)]  #: also of equity; below the least nothing would ever be traded
+Share: TypeAlias = Annotated[float, Ge(0), Le(1e3)]
+Rate: TypeAlias = Annotated[float, Ge(0), Le(1e5)]  #: bps a year
+InBars: TypeAlias = Annotated[float, Ge(0.01), Le(1e8)]  #: of a memory, or a year
+Count: TypeAlias = Annotated[int, Ge(1), Le(10**8)]  #: of bars
+Shares: TypeAlias = Annotated[float, Ge(0), Le(1e12)]

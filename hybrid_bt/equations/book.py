@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
-from annotated_types import Gt
+from annotated_types import Ge, Le
 
 from hybrid_bt.equations import Cells, Numbers, Row
 from hybrid_bt.equations.costs import Costs, commission
@@ -17,7 +17,7 @@ from hybrid_bt.equations.costs import Costs, commission
 class Capital(NamedTuple):
     """What an account begins with."""
 
-    cash: Annotated[float, Gt(0), "start value, currency"] = 1_000_000.0
+    cash: Annotated[float, Ge(1e-6), Le(1e15), "start value, currency"] = 1_000_000.0
 
 
 class Account(NamedTuple):

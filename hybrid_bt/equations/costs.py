@@ -25,7 +25,9 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Le, Lt
+
+from hybrid_bt.equations import Rate
 
 BPS = 1e-4  # one basis point as a fraction
 DAYS_PER_YEAR = 365.0  # Backtrader's day count
@@ -41,11 +43,11 @@ class Costs(NamedTuple):
 
     spread_bps: Annotated[float, Ge(0), Lt(1e4), "bid-ask spread, bps of price; half of it is paid per side"] = 4.0
     fee_bps: Annotated[float, Ge(0), Lt(1e4), "broker's fee, bps of notional per side"] = 1.0
-    borrow_bps_per_year: Annotated[float, Ge(0), "interest on shorts, bps of their entry value a year"] = 50.0
-    leverage: Annotated[float, Ge(1), "L: position value per unit of own cash that the broker allows"] = 1.0
-    financing_bps_per_year: Annotated[float, Ge(0), "interest on the debit balance, bps a year; longs pay it"] = 0.0
-    rebate_bps_per_year: Annotated[float, Ge(0), "paid on shorts' proceeds that buy no longs, bps a year"] = 0.0
-    idle_cash_bps_per_year: Annotated[float, Ge(0), "paid on other cash while anything is held, bps a year"] = 0.0
+    borrow_bps_per_year: Annotated[Rate, "interest on shorts, bps of their entry value a year"] = 50.0
+    leverage: Annotated[float, Ge(1), Le(1e3), "L: position value per unit of own cash that the broker allows"] = 1.0
+    financing_bps_per_year: Annotated[Rate, "interest on the debit balance, bps a year; longs pay it"] = 0.0
+    rebate_bps_per_year: Annotated[Rate, "paid on shorts' proceeds that buy no longs, bps a year"] = 0.0
+    idle_cash_bps_per_year: Annotated[Rate, "paid on other cash while anything is held, bps a year"] = 0.0
 
 
 def commission(size: float, price: float, costs: Costs) -> float:

@@ -29,9 +29,9 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Le
 
-from hybrid_bt.equations import Cells, Lines, Numbers, Table, Written
+from hybrid_bt.equations import Cells, Factor, InBars, Lines, Numbers, Table, Written
 from hybrid_bt.equations.bundles import ROUNDING, Layout, gross_of, hold_to, net_into, scale_sides
 from hybrid_bt.equations.tilt import lean
 
@@ -61,14 +61,14 @@ class FusionParams(NamedTuple):
 class RiskParams(NamedTuple):
     """Limits as fractions of equity; volatility per year."""
 
-    volatility_target: Annotated[float, Gt(0), "volatility of the portfolio per year that the base is scaled to"]
-    scale_limit: Annotated[float, Gt(0), "the base is never multiplied by more than this"]
-    leg_scale_limit: Annotated[float, Gt(0), "wishes of a leg on top of it are never multiplied by more than this"]
-    gross_limit: Annotated[float, Gt(0), "sum of |target| of what is not hedged"]
-    hedged_gross_limit: Annotated[float, Gt(0), "sum of |side| of all pairs"]
-    net_limit: Annotated[float, Gt(0), "|sum of targets|; below 1 it leaves the cash that a gap and the costs need"]
-    asset_limit: Annotated[float, Gt(0), "|target| of one asset"]
-    bars_per_year: Annotated[float, Gt(0), 'bars, not days, or "auto": 252 if daily, else counted before trading']
+    volatility_target: Annotated[Factor, "volatility of the portfolio per year that the base is scaled to"]
+    scale_limit: Annotated[Factor, "the base is never multiplied by more than this"]
+    leg_scale_limit: Annotated[Factor, "wishes of a leg on top of it are never multiplied by more than this"]
+    gross_limit: Annotated[Factor, "sum of |target| of what is not hedged"]
+    hedged_gross_limit: Annotated[Factor, "sum of |side| of all pairs"]
+    net_limit: Annotated[Factor, "|sum of targets|; below 1 it leaves the cash that a gap and the costs need"]
+    asset_limit: Annotated[Factor, "|target| of one asset"]
+    bars_per_year: Annotated[InBars, 'bars, not days, or "auto": 252 if daily, else counted before trading']
 
 
 def share_at(r: float, at_reversion: float, at_neutral: float, at_trend: float) -> float:
@@ -95,8 +95,8 @@ def legs_traded(lines: Sequence[Line]) -> tuple[bool, ...]:
 class RiskUnit(NamedTuple):
     """How an action becomes exposure, in an account of one asset."""
 
-    risk_unit: Annotated[float, Gt(0), "volatility per year of an action of 1"]
-    exposure_cap: Annotated[float, Gt(0), "largest exposure of an action of 1, times the asset's share of equity"]
+    risk_unit: Annotated[Factor, "volatility per year of an action of 1"]
+    exposure_cap: Annotated[Factor, "largest exposure of an action of 1, times the asset's share of equity"]
     bars_per_year: float
 
 

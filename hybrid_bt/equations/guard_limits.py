@@ -13,9 +13,9 @@ import math
 from collections.abc import Container, Sequence
 from typing import Annotated, Literal, NamedTuple
 
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Le, Lt
 
-from hybrid_bt.equations import Numbers, Pairs
+from hybrid_bt.equations import Numbers, Pairs, Share
 from hybrid_bt.equations.bundles import PASSES, ROUNDING, Layout, bundles_of, hold_to, layout_of, net_into
 
 #: bit i of a mask says that rule i changed what was wanted
@@ -30,16 +30,16 @@ PAST_BAND = 1.0 + 1e-9  #: a change by this many bands is an order, whatever the
 class GuardParams(NamedTuple):
     """Hard limits on the account, after everything else, as fractions of equity; 0 = off."""
 
-    gross_limit: Annotated[float, Ge(0), "sum of |position|; 0 = off"] = 0.0
-    net_limit: Annotated[float, Ge(0), "|sum of positions|; 0 = off"] = 0.0
-    asset_limit: Annotated[float, Ge(0), "|position| of one asset; 0 = off"] = 0.0
-    pair_limit: Annotated[float, Ge(0), "|position| of a pair's two assets together; 0 = off"] = 0.0
-    max_order_notional: Annotated[float, Ge(0), "largest order that opens, currency at the close; 0 = off"] = 0.0
+    gross_limit: Annotated[Share, "sum of |position|; 0 = off"] = 0.0
+    net_limit: Annotated[Share, "|sum of positions|; 0 = off"] = 0.0
+    asset_limit: Annotated[Share, "|position| of one asset; 0 = off"] = 0.0
+    pair_limit: Annotated[Share, "|position| of a pair's two assets together; 0 = off"] = 0.0
+    max_order_notional: Annotated[float, Ge(0), Le(1e15), "largest order that opens, currency at close; 0 = off"] = 0.0
     daily_loss_limit: Annotated[float, Ge(0), Lt(1), "loss since yesterday's last close at which all is sold"] = 0.0
     drawdown_limit: Annotated[float, Ge(0), Lt(1), "loss from the peak at which the brake goes on; 0 = off"] = 0.0
     drawdown_scale: Annotated[float, Ge(0), Lt(1), "targets are multiplied by it while the brake is on"] = 0.5
     drawdown_release: Annotated[float, Ge(0), Lt(1), "loss from the peak at which the brake goes off"] = 0.0
-    drawdown_pause_bars: Annotated[int, Ge(0), "bars after which it does anyway, and the peak is new; 0 = never"] = 0
+    drawdown_pause_bars: Annotated[int, Ge(0), Le(10**8), "bars until it does anyway, from a new peak; 0 = never"] = 0
     kill_file: Annotated[str, "while this file exists, all is sold and nothing is opened; empty = off"] = ""
     on_policy_failure: Annotated[Literal["hold", "flatten"], "when a policy fails or answers out of range"] = "hold"
 

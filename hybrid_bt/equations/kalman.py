@@ -32,20 +32,21 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, NamedTuple, TypeAlias
 
 import numpy as np
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from hybrid_bt.errors import BarsError
 
+Variance: TypeAlias = Annotated[float, Ge(0), Le(1)]
 LogCloses: TypeAlias = Sequence[float] | NDArray[np.float64]  #: (T,)
 
 
 class KalmanParams(NamedTuple):
     """Noise and prior variances, in squared log-price units."""
 
-    alpha_var_per_bar: Annotated[float, Ge(0), "Q_alpha: drift variance of the intercept, squared log price per bar"]
-    beta_var_per_bar: Annotated[float, Ge(0), "Q_beta: drift variance of the hedge ratio, per bar"]
-    noise_var: Annotated[float, Gt(0), "R: variance of the observation noise, squared log price"]
+    alpha_var_per_bar: Annotated[Variance, "Q_alpha: drift variance of the intercept, squared log price per bar"]
+    beta_var_per_bar: Annotated[Variance, "Q_beta: drift variance of the hedge ratio, per bar"]
+    noise_var: Annotated[float, Ge(1e-16), Le(1), "R: variance of the observation noise, squared log price"]
     initial_alpha_var: float = 10.0  #: the prior covers e^3-fold price ratios
     initial_beta_var: float = 1.0  #: the prior covers hedge ratios of -1 to 3 around the prior mean of 1
 

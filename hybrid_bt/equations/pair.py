@@ -20,9 +20,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, NamedTuple
 
-from annotated_types import Gt
-
-from hybrid_bt.equations import Cells, Numbers, Row, kalman
+from hybrid_bt.equations import Cells, InBars, Numbers, Row, kalman
 from hybrid_bt.equations.kalman import KalmanParams, KalmanState
 
 MIN_VARIANCE = 1e-12  #: squared log price; a spread that never moves has z-score 0, not infinity
@@ -31,8 +29,8 @@ MIN_VARIANCE = 1e-12  #: squared log price; a spread that never moves has z-scor
 class SpreadParams(NamedTuple):
     """Memory of the spread and of its scale, in bars."""
 
-    spread_half_life_bars: Annotated[float, Gt(0), "memory of the spread, bars"]
-    scale_half_life_bars: Annotated[float, Gt(0), "memory of the spread's scale, bars"]
+    spread_half_life_bars: Annotated[InBars, "memory of the spread, bars"]
+    scale_half_life_bars: Annotated[InBars, "memory of the spread's scale, bars"]
     warmup_bars: float  #: innovations that the scale must have seen
 
 

@@ -12,23 +12,23 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
-from hybrid_bt.equations import Cells, Lines, Table
+from hybrid_bt.equations import Cells, Count, Factor, Lines, Table
 
 
 class PairRules(NamedTuple):
     """When a pair is held, and how much of the account all pairs together may take."""
 
-    entry_z: Annotated[float, Gt(0), "|z| at which a pair opens, standard deviations"]
-    exit_z: Annotated[float, "z, towards the mean, at which it closes, standard deviations"]
-    stop_z: Annotated[float, Gt(0), "|z| at which it is given up, standard deviations"]
-    max_hold_bars: Annotated[int, Ge(1), "bars after which it is given up"]
-    orphan_bars: Annotated[int, Ge(1), "bars in a row that one side may miss before an open pair is closed"]
-    min_hedge_ratio: Annotated[float, Gt(0), "smallest hedge ratio that opens a pair; a smaller one hedges nothing"]
-    max_hedge_ratio: Annotated[float, Gt(0), "largest that does; a larger one is a filter that has not settled"]
-    gross_exposure: Annotated[float, Gt(0), "sum of |target| with every pair open, before units of risk"]
-    entry_costs: Annotated[float, Ge(0), "round trips of both sides that a pair must expect to earn; 0 = off"]
+    entry_z: Annotated[float, Gt(0), Le(1e6), "|z| at which a pair opens, standard deviations"]
+    exit_z: Annotated[float, Ge(-1e6), Le(1e6), "z, towards the mean, at which it closes, standard deviations"]
+    stop_z: Annotated[float, Gt(0), Le(1e6), "|z| at which it is given up, standard deviations"]
+    max_hold_bars: Annotated[Count, "bars after which it is given up"]
+    orphan_bars: Annotated[Count, "bars in a row that one side may miss before an open pair is closed"]
+    min_hedge_ratio: Annotated[Factor, "smallest hedge ratio that opens a pair; a smaller one hedges nothing"]
+    max_hedge_ratio: Annotated[Factor, "largest that does; a larger one is a filter that has not settled"]
+    gross_exposure: Annotated[Factor, "sum of |target| with every pair open, before units of risk"]
+    entry_costs: Annotated[float, Ge(0), Le(1e6), "round trips of both sides that a pair must expect to earn; 0 = off"]
     cost_per_side: float  #: half a spread and a fee, fraction of notional
 
     def contradiction(self) -> str:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeVar, cast, get_type_hints
+from reprlib import repr as short
+from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
 
+import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from hybrid_bt.errors import ConfigError, did_you_mean
@@ -27,19 +29,37 @@ def meanings(cls: type) -> dict[str, str]:
     return {name: words for name, words in last.items() if isinstance(words, str)}
 
 
+class _Slip(NamedTuple):
+    """What pydantic would take for a number or a truth value, and a reader for a mistake: `cash = true`, `"1"`."""
+
+    given: object
+
+    def __repr__(self) -> str:
+        return short(self.given)
+
+
 @cache
-def _adapter(cls: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(cast(type, cls), config=ConfigDict(allow_inf_nan=False))
+def _adapter(cls: Hashable) -> tuple[TypeAdapter[Any], dict[str, Any]]:
+    named = cast(type, cls)
+    return TypeAdapter(named, config=ConfigDict(allow_inf_nan=False)), get_type_hints(named)
 
 
 def parsed(cls: type[T], given: Mapping[str, Any]) -> tuple[T | None, list[tuple[str, str]]]:
     """The NamedTuple `cls` of these fields, and what is wrong: with which field ("" for several together), and why."""
+    adapter, kinds = _adapter(cast(Hashable, cls))
     try:
-        value: T = _adapter(cast(Hashable, cls)).validate_python(dict(given))
+        meant = {name: _Slip(one) if _is_slip(one, kinds.get(name)) else one for name, one in given.items()}
+        value: T = adapter.validate_python(meant)
     except ValidationError as error:
         return None, [_problem(cls, **found) for found in error.errors()]
     contradiction = getattr(value, "contradiction", str)()
     return value, [("", contradiction)] if contradiction else []
+
+
+def _is_slip(value: object, kind: object) -> bool:
+    if kind is bool:
+        return not isinstance(value, (bool, np.bool_))
+    return kind in (int, float) and isinstance(value, (bool, np.bool_, str, bytes))
 
 
 def _problem(cls: type, type: str, loc: Sequence[Any], msg: str, input: object, **_: object) -> tuple[str, str]:
@@ -47,7 +67,7 @@ def _problem(cls: type, type: str, loc: Sequence[Any], msg: str, input: object, 
     if type == "extra_forbidden":
         return (field, "unknown key" + did_you_mean(field, cls.__annotations__))
     words = f" [{meanings(cls)[field]}]" if field in meanings(cls) else ""
-    return (field, f"{msg}{words}" + ("" if type == "missing" else f" (got {input!r})"))
+    return (field, f"{msg}{words}" + ("" if type == "missing" else f" (got {short(input)})"))
 
 
 def validated(cls: type[T], given: Mapping[str, Any] | Sequence[Any], where: str) -> T:

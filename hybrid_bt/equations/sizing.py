@@ -21,7 +21,7 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Ge, Lt
 
-from hybrid_bt.equations import Cells, Numbers, Written
+from hybrid_bt.equations import Cells, Numbers, Shares, Written
 from hybrid_bt.equations.book import closing_part, margin_check
 from hybrid_bt.equations.costs import Costs
 
@@ -39,8 +39,8 @@ class OrderRules(NamedTuple):
     1.0
     """
 
-    lot: Annotated[float, Ge(0), "shares; positions are multiples of it, 0 allows fractions (multiples of 2^-20)"] = 1.0
-    eps_trade: Annotated[float, Ge(0), "least |change of position| worth an order, shares"] = 0.0
+    lot: Annotated[Shares, "shares; positions are multiples of it, 0 allows fractions (multiples of 2^-20)"] = 1.0
+    eps_trade: Annotated[Shares, "least |change of position| worth an order, shares"] = 0.0
     rebalance_band: Annotated[float, Ge(0), Lt(1), "the same of the position's weight, fraction of equity"] = 0.0
     cash_buffer: Annotated[float, Ge(0), Lt(1), "cash that buys leave untouched, fraction of equity"] = CASH_BUFFER
 

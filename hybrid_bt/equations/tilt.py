@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, NamedTuple
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from hybrid_bt.equations import Lines, Numbers, Row, Table, Written
 from hybrid_bt.equations.bundles import Layout
@@ -28,7 +28,7 @@ HALF_LIVES = ((3.0, 1.0), (6.0, 3.0), (10.0, 3.0), (15.0, 6.0))  #: bps a side, 
 class TiltParams(NamedTuple):
     """How far the policy moves the base."""
 
-    tilt: Annotated[float, Ge(0), "k: an asset one standard score above the others has exp(k) times its share"]
+    tilt: Annotated[float, Ge(0), Le(100), "k: an asset one standard score above the others has exp(k) times its share"]
     half_life_bars: float  #: of the low-pass (`smoothing_bars`)
 
 

@@ -38,6 +38,7 @@ LEVEL = 0.95
 N_RESAMPLES, SEED_RESAMPLES = 1000, 2000
 TRIMMED = 0.25  #: of the scores over seeds, from either end
 RowArray = NDArray[np.int64]
+UNKNOWN = "unknown"  #: what a sentence says where a table leaves a cell empty
 FEWEST_BARS = 20  #: below this no block length can be estimated
 
 
@@ -49,11 +50,17 @@ class Interval(NamedTuple):
     high: float
 
     def text(self, *, percent: bool = False, plus: bool = False) -> str:
-        """`0.89 [0.33, 1.45]`, with a real minus, and none before zero."""
+        """`0.89 [0.33, 1.45]`, with a real minus, and none before zero; empty where there is no value."""
+        if math.isnan(self.estimate):
+            return ""
         scale, unit, digits = (100.0, " %", 1) if percent else (1.0, "", 2)
         estimate, low, high = (figure(scale * value, digits) for value in self)
         sign = "+" if plus and not estimate.startswith(real_minus("-")) else ""
         return f"{sign}{estimate}{unit} [{low}, {high}]"
+
+    def said(self, *, percent: bool = False, plus: bool = False) -> str:
+        """The same within a sentence."""
+        return self.text(percent=percent, plus=plus) or UNKNOWN
 
     def verdict(self, better: str, worse: str) -> str:
         """Of a difference: an interval above 0 shows `better`, one below it `worse`, any other neither."""

@@ -212,7 +212,9 @@ def _result(record: RunRecord, n_resamples: int, seed: int) -> str:
     sharpe = measures(record.bars.bars_per_year, elapsed_years(record.bars.stamps))["sharpe"]
     estimate = float(sharpe(returns[ACCOUNT][:, None])[0]) if len(returns[ACCOUNT]) > 1 else float("nan")
     if not np.isfinite(estimate):
-        return f"{ACCOUNT} did not trade, so that there is nothing to claim"
+        traded = len(record.accounts[ACCOUNT].fills) > 0
+        why = f"traded on {record.bars.n_bars} bars, too few for a ratio" if traded else "did not trade"
+        return f"{ACCOUNT} {why}, so that there is nothing to claim"
     if len(returns[ACCOUNT]) < FEWEST_BARS:
         return f"{ACCOUNT} Sharpe {figure(estimate)}, on too few bars for an interval"
     try:
@@ -227,7 +229,7 @@ def _against(draws: Draws) -> str:
         return ""
     difference = draws.difference("sharpe", ACCOUNT, HURDLE)
     verdict = difference.verdict(f"it beats {HURDLE}", f"that {HURDLE} beats it")
-    return f"; {verdict}: difference {difference.text(plus=True)}"
+    return f"; {verdict}: difference {difference.said(plus=True)}"
 
 
 def _trials(record: RunRecord, others: Collection[object]) -> str:

@@ -1,7 +1,8 @@
 """How everything here is written: whole or not at all, or a line at the end; and how a file is kept to oneself.
 
 What is made gets a name of its own beside the place where it is to be, goes to the disk, and is renamed. A process that
-is killed leaves what was there before, and perhaps a hidden `.part` or `.hybrid-bt-*` that may be deleted.
+is killed leaves what was there before, and perhaps a hidden `.part` or `.hybrid-bt-*` that may be deleted. A folder is
+one run's: while it writes, another one is refused.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import secrets
 import shutil
 import struct
 import tempfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,7 +27,8 @@ from numpy.typing import NDArray
 
 from hybrid_bt.errors import ConfigError, os_errors
 
-__all__ = ["append_line", "lock", "read_arrays", "whole_file", "whole_folder", "write_arrays", "write_whole"]
+OURS = ".hybrid-bt-"  #: begins the names of what is there while something is written
+_WRITTEN: dict[Path, int] = {}  #: what this process is writing (`alone`) -> the thread that does
 
 
 def write_whole(path: Path, *content: bytes | memoryview) -> None:
@@ -48,6 +51,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield part
         _to_disk(part)
         os.replace(part, path)
+    except OSError as error:
+        error.filename = os.fspath(path)  # which a failing write does not say
+        raise
     finally:  # an interrupt, too, leaves nothing half-written
         part.unlink(missing_ok=True)
 
@@ -55,6 +61,47 @@ def whole_file(path: Path) -> Iterator[Path]:
 def _to_disk(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keep other writers of a file or folder out until the block ends: what is in it is of one run.
+
+    Raises
+    ------
+    ConfigError
+        If another process or thread writes there, or the folder around it cannot be written to.
+    """
+    real, me = Path(os.path.realpath(out)), threading.get_ident()
+    busy = ConfigError(f"out: another run is writing to {out}; wait for its end, or give another with --out")
+    if real in _WRITTEN:
+        if _WRITTEN[real] != me:
+            raise busy
+        yield  # the command has it, of which this is a part
+        return
+    made = [folder for folder in real.parents if not folder.exists()]
+    try:
+        with os_errors(ConfigError, f"out: cannot write to {out}", "give another with --out"):
+            real.parent.mkdir(parents=True, exist_ok=True)
+            home = real.parent if os.access(real.parent, os.W_OK) or not real.is_dir() else real
+            file = open(home / f"{OURS}{real.name}.lock", "ab")  # noqa: SIM115  (closed below)
+        with file:
+            try:
+                lock(file, wait=False)
+                os.stat(file.name)
+            except OSError:  # it has the lock, or had it and took the file away just now
+                raise busy from None
+            _WRITTEN[real] = me
+            try:
+                yield
+            finally:
+                del _WRITTEN[real]
+                with suppress(OSError):  # Windows keeps open files
+                    os.unlink(file.name)
+    finally:
+        for folder in made:
+            with suppress(OSError):  # there is something in it now
+                folder.rmdir()
 
 
 @contextmanager
@@ -73,19 +120,17 @@ def whole_folder(out: Path, ours: Sequence[str] = ()) -> Iterator[Path]:
     Raises
     ------
     ConfigError
-        If `out` cannot be written to; it is then as it was.
+        If `out` cannot be written to, or somebody else is writing there; it is then as it was.
     """
-    home = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    workshop = None
-    try:
-        with os_errors(ConfigError, f"out: cannot write to {out}", "give another folder with --out"):
-            workshop = Path(tempfile.mkdtemp(prefix=".hybrid-bt-", dir=home))  # from there a rename reaches `out`
+    with alone(out), os_errors(ConfigError, f"out: cannot write to {out}", "give another folder with --out"):
+        home = out if out.exists() else out.absolute().parent
+        workshop = Path(tempfile.mkdtemp(prefix=OURS, dir=home))  # from there a rename reaches `out`
+        try:
             fresh, earlier = workshop / "fresh", workshop / "earlier"
             fresh.mkdir()
             yield fresh
             _move_in(fresh, out, earlier, ours)
-    finally:
-        if workshop is not None:
+        finally:
             shutil.rmtree(workshop, ignore_errors=True)
 
 
@@ -94,7 +139,6 @@ def _move_in(fresh: Path, out: Path, earlier: Path, ours: Sequence[str]) -> None
     for name in new:
         _to_disk(fresh / name)
     if not out.exists():
-        out.parent.mkdir(parents=True, exist_ok=True)
         os.replace(fresh, out)
         return
     earlier.mkdir()
@@ -132,10 +176,9 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
 
 
 def append_line(path: Path, text: str, *, torn: str = "") -> None:
-    """Add a line by a single write, flushed to the disk, making the file and its folder where they are missing.
+    """Add a line, flushed to the disk, making the file and its folder where they are missing.
 
-    A line that a crash cut off stays as it is, marked by `torn` at its end, and this one begins on a line of its own;
-    what did not fit on a full disk is not tried again.
+    A line that a crash cut off stays as it is, marked by `torn` at its end, and this one begins on a line of its own.
 
     Raises
     ------
@@ -146,9 +189,24 @@ def append_line(path: Path, text: str, *, torn: str = "") -> None:
     with open(path, "ab+", buffering=0) as file:
         lock(file)
         line = ((f"{torn}\n" if _ends_within_a_line(file) else "") + text + "\n").encode()
-        if file.write(line) != len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        append_whole(file, line)
         os.fsync(file.fileno())
+
+
+def append_whole(file: IO[bytes], data: bytes) -> None:
+    """Add bytes to an unbuffered file, all of them or, where the disk is full, none.
+
+    Raises
+    ------
+    OSError
+    """
+    end = file.seek(0, os.SEEK_END)
+    try:
+        while data:
+            data = data[file.write(data) :]
+    except OSError:
+        file.truncate(end)
+        raise
 
 
 def _ends_within_a_line(file: IO[bytes]) -> bool:

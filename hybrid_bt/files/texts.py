@@ -68,6 +68,11 @@ def csv_of_columns(columns: Iterable[Iterable[object]], head: Sequence[str] = ()
     return "\n".join([*lines, *map(",".join, zip(*map(cells, columns), strict=True)), ""])
 
 
+def cell(value: float, how: str, nothing: str = "") -> str:
+    """A figure in a format; a measure without a value is left empty, or called what a sentence needs."""
+    return nothing if value != value else format(value, how)
+
+
 def real_minus(text: str) -> str:
     """The sign of a figure as typography has it."""
     return text.replace("-", "\u2212")

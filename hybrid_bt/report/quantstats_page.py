@@ -115,7 +115,7 @@ def why_not(returns: Mapping[str, list[float]]) -> str:
         if len(moves) < FEWEST_RETURNS:
             return f"the run has {len(moves)} daily return(s), and statistics need at least {FEWEST_RETURNS}."
         if moves.std() < FLAT:
-            return f"the daily returns of {name} never vary, so there is nothing to compare: it did not trade."
+            return f"the daily returns of {name} never vary, so there is nothing to compare."
         if moves.min() <= -1.0:
             return f"the account {name} was ruined: a day's loss exceeded all it had, so ratios mean nothing."
         if moves.min() >= 0.0 and moves.max() > 1.0:

@@ -20,7 +20,7 @@ from hybrid_bt.account.records import RunRecord
 from hybrid_bt.brain.laid import ManagedPaths
 from hybrid_bt.brain.records import Decisions
 from hybrid_bt.equations.guard_limits import rule_names
-from hybrid_bt.files.texts import cells, csv_of_columns, stamp_texts
+from hybrid_bt.files.texts import cell, cells, csv_of_columns, stamp_texts
 
 Columns = dict[str, Iterable[object]]
 #: heading -> measure and its format
@@ -41,7 +41,7 @@ def headline_rows(record: RunRecord) -> list[tuple[str, ...]]:
     """The summary as people read it, the same in the terminal and on pages: account, then `HEADLINES`."""
     formats = HEADLINES.values()
     return [
-        (account, *(format(getattr(summary, field), how) for field, how in formats))
+        (account, *(cell(getattr(summary, field), how) for field, how in formats))
         for account, summary in record.summary().items()
     ]
 

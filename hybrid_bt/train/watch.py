@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.errors import ConfigError, os_errors
 from hybrid_bt.files import write_whole
 from hybrid_bt.train.models import gather, scatter
 from hybrid_bt.train.validation import Evaluation, Score
@@ -155,13 +155,9 @@ def write_checkpoint(path: Path, identity: Mapping[str, Any], state: Mapping[str
     memory = io.BytesIO()
     torch.save({"identity": json.dumps(identity, sort_keys=True), **state}, memory)
     body = memory.getbuffer()
-    try:
+    with os_errors(ConfigError, f"checkpoint: cannot write {path}", "choose another --checkpoint-dir"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, MAGIC, hashlib.sha256(body).digest(), body)
-    except OSError as error:
-        raise ConfigError(
-            f"checkpoint: cannot write {path} ({error.strerror}); choose another --checkpoint-dir"
-        ) from None
 
 
 def read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:

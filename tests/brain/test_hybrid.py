@@ -193,7 +193,7 @@ def test_packaged_policies_are_found_by_name_and_others_by_path() -> None:
         (["AA"], "write Y:X"),
         (["AA:BB:CC"], "write Y:X"),
         (["AA:"], "write Y:X"),
-        (["AA:BX"], "'BX' is not in the data; known: AA, BB"),
+        (["AA:BX"], "'BX' is not among those traded; known: AA, BB"),
         (["AA:AA"], "cannot hedge itself"),
         (["AA:BB", "AA:BB"], "comes twice"),
         (["AA:BB", "BB:AA"], "comes twice"),

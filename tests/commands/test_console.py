@@ -209,10 +209,10 @@ def test_open_shows_the_explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ("words", "said"),
     [
         (["pairs", "--top", "0"], "not in the range"),
-        (["audit", "--cash", "inf"], "no finite number above 0"),
+        (["audit", "--cash", "inf"], "no finite number"),
         (["run", "--out", "FILE"], "a file is in the way"),
-        (["run", "--out", "FILE/deeper/down"], "a file is in the way"),
-        (["run", "--config", "FOLDER"], "is a folder"),
+        (["run", "--out", "FILE/deeper/down"], "Not a directory; give another with --out"),
+        (["run", "--config", "FOLDER"], "Is a directory; name a TOML file"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_read(words: list[str], said: str, tmp_path: Path):

@@ -140,7 +140,7 @@ def test_a_policy_of_one_s_own_is_asked(made: Run) -> None:
         ({"start": "4 January 2021"}, "is no date"),
         ({"benchmrk": "KO"}, "did you mean 'benchmark'"),
         ({"policies": {"sacc": "x"}}, "did you mean 'sac'"),
-        ({"benchmark": "KOO"}, "no symbol 'KOO'"),
+        ({"benchmark": "KOO"}, "not among the symbols traded: 'KOO'; did you mean 'KO'"),
         ({"pairs": "KO:KO"}, "cannot hedge itself"),
         ({"config": {"costs": {"fee_bpss": 1}}}, "did you mean 'fee_bps'"),
     ],

@@ -149,7 +149,7 @@ def test_feed_that_begins_last_holds_nobody_back() -> None:
     [
         ({"moed": "stable"}, "no parameter 'moed'; did you mean 'mode'"),
         ({"mode": "stabel"}, "mode 'stabel' is unknown; did you mean 'stable'"),
-        ({"pairs": ["AA:ZZ"]}, "symbol 'ZZ' is not in the data"),
+        ({"pairs": ["AA:ZZ"]}, "symbol 'ZZ' is not among those traded"),
         ({"overrides": {"risk": {"limit": 1.0}}}, "unknown key risk.limit"),
         ({"config": "nowhere.toml"}, "nowhere.toml does not exist"),
         ({"use_kalman": False, "use_sac": False}, "at least one leg must be on"),

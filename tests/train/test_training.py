@@ -355,7 +355,11 @@ def test_every_command_that_trains_refuses_them_with_the_number_needed(
 
 @pytest.mark.parametrize(
     ("kind", "out", "words"),
-    [("sac", ".", "is a folder"), ("gate", "none/gate.onnx", "make it first"), ("shipped", "file/x", "another folder")],
+    [
+        ("sac", ".", "is a folder"),
+        ("gate", "file/gate.onnx", "another with --out"),
+        ("shipped", "file/x", "another with --out"),
+    ],
 )
 def test_what_could_not_be_written_is_refused_before_anything_is_learned(
     kind: str, out: str, words: str, tmp_path: Path

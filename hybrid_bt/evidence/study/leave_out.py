@@ -16,7 +16,7 @@ from hybrid_bt.evidence import Interval, figure, percentile_interval, stationary
 from hybrid_bt.evidence.study.jobs import Arrays
 from hybrid_bt.evidence.study.markets import ACCOUNTS, BARS_PER_YEAR, LEAST_BARS, SETTINGS, MarketJob
 from hybrid_bt.evidence.study.schedule import Runner
-from hybrid_bt.files import write_whole
+from hybrid_bt.files import whole_folder
 from hybrid_bt.files.texts import csv_of_rows, real_minus
 
 BLOCK_BARS = 42.0  #: mean length of a block
@@ -119,9 +119,9 @@ def claim(found: LeftOut) -> str:
     """One sentence: how much, over what, how sure, and where it ends."""
     costs = found.jobs[0].task.config.costs
     side = costs.spread_bps / 2 + costs.fee_bps
-    over, under = (found.gain("hybrid", hurdle, BY_YEARS).text(plus=True) for hurdle in HURDLES[::-1])
+    over, under = (found.gain("hybrid", hurdle, BY_YEARS).said(plus=True) for hurdle in HURDLES[::-1])
     alone = [found.gain("hybrid", "inverse-vol", market).estimate for market in found.traded]
-    dear = found.gain("hybrid", "inverse-vol", BY_YEARS, SETTINGS[2]).text(plus=True)
+    dear = found.gain("hybrid", "inverse-vol", BY_YEARS, SETTINGS[2]).said(plus=True)
     how = (
         "that no policy had a part of"
         if found.left_out
@@ -140,7 +140,7 @@ def _end(found: LeftOut) -> str:
     shown = [found.gain("hybrid", "inverse-vol", BY_YEARS, period=period) for period in found.periods()]
     known = [number for number, interval in enumerate(shown) if interval.low > 0.0]
     last = found.periods()[-1]
-    text = shown[-1].text(plus=True)
+    text = shown[-1].said(plus=True)
     if not known:
         return f"No period alone shows it; {last} has {text}, and later bars are not read."
     if known[-1] == len(shown) - 1:
@@ -185,6 +185,8 @@ def _short(found: LeftOut, account: str, market: str) -> str:
 def write_left_out(found: LeftOut, out: Path) -> None:
     """markets.csv: every gain, and failures.csv where a market failed."""
     rows = ((*key, *gain) for key, gain in found.gains.items())
-    write_whole(out / "markets.csv", csv_of_rows((COLUMNS, *rows)).encode())
-    if found.failures:
-        write_whole(out / "failures.csv", csv_of_rows((("cell", "failure"), *found.failures.items())).encode())
+    with whole_folder(out, ("failures.csv", "markets.csv")) as fresh:
+        (fresh / "markets.csv").write_bytes(csv_of_rows((COLUMNS, *rows)).encode())
+        if found.failures:
+            failed = ("cell", "failure"), *found.failures.items()
+            (fresh / "failures.csv").write_bytes(csv_of_rows(failed).encode())

@@ -12,12 +12,12 @@ from string import Template
 
 from hybrid_bt.account.conditional import Condition
 from hybrid_bt.account.metrics import Summary
-from hybrid_bt.evidence import Interval
+from hybrid_bt.evidence import UNKNOWN, Interval
 from hybrid_bt.evidence.study import Findings
 from hybrid_bt.evidence.study.pictures import write_pictures
 from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, HURDLES
 from hybrid_bt.files import whole_folder
-from hybrid_bt.files.texts import csv_of_rows, end_days, html_image, html_table
+from hybrid_bt.files.texts import cell, csv_of_rows, end_days, html_image, html_table
 from hybrid_bt.report.style import COLORS
 
 Row = tuple[object, ...]
@@ -51,12 +51,12 @@ def claim(found: Findings) -> str:
     costs = plan.task.config.costs
     side = costs.spread_bps / 2 + costs.fee_bps
     sample = "IN SAMPLE" if plan.in_sample else "Out of sample"
-    dsr = found.ratios.get("hybrid", {}).get("dsr", math.nan)
+    worth = cell(found.ratios.get("hybrid", {}).get("dsr", math.nan), ".2f", UNKNOWN)
     return (
         f"{sample} on {bars.name}, {first} to {last}, net of {side:g} bps a side: {plan.task.mode} has a Sharpe ratio "
-        f"of {found.draws.interval('sharpe', 'hybrid').text()} and a drawdown of "
-        f"{found.draws.interval('max_drawdown', 'hybrid').text(percent=True)} (95 % intervals); "
-        f"{found.n_trials} configurations were tried, and the probability of a ratio above 0 after that is {dsr:.2f}."
+        f"of {found.draws.interval('sharpe', 'hybrid').said()} and a drawdown of "
+        f"{found.draws.interval('max_drawdown', 'hybrid').said(percent=True)} (95 % intervals); "
+        f"{found.n_trials} configurations were tried, and the probability of a ratio above 0 after that is {worth}."
     )
 
 
@@ -69,7 +69,7 @@ def verdicts(found: Findings) -> list[str]:
     ]
     said += [said_of_costs(name, bps) for name, bps in found.break_even.items()]
     late = found.draws.difference("sharpe", "one bar late", "hybrid")
-    said.append(f"Every decision one bar late changes the Sharpe ratio by {late.text(plus=True)}.")
+    said.append(f"Every decision one bar late changes the Sharpe ratio by {late.said(plus=True)}.")
     if found.overfitting is not None:
         said.append(
             f"Choosing the best of these {len(found.equity)} accounts on half of the bars gives one that is below the "
@@ -91,7 +91,7 @@ def said_of_costs(name: str, bps: float) -> str:
 
 def _answer(what: str, difference: Interval) -> str:
     verdict = difference.verdict(what, f"against “{what}”")
-    return f"{verdict[0].upper()}{verdict[1:]}: difference in Sharpe ratio {difference.text(plus=True)}."
+    return f"{verdict[0].upper()}{verdict[1:]}: difference in Sharpe ratio {difference.said(plus=True)}."
 
 
 def page(found: Findings, pictures: Sequence[Path]) -> str:
@@ -133,11 +133,11 @@ def _account(found: Findings, name: str) -> tuple[str, ...]:
         draws.interval("sharpe", name).text(),
         draws.interval("cagr", name).text(percent=True),
         draws.interval("max_drawdown", name).text(percent=True),
-        f"{summary.volatility:.1%}",
-        f"{summary.turnover_per_year:.1f}",
+        cell(summary.volatility, ".1%"),
+        cell(summary.turnover_per_year, ".1f"),
         "" if name == "vol-target" else draws.difference("sharpe", name, "vol-target").text(plus=True),
-        f"{ratios.get('dsr', math.nan):.2f}",
-        "never" if math.isinf(years) else f"{years:.1f}",
+        cell(ratios.get("dsr", math.nan), ".2f"),
+        "never" if math.isinf(years) else cell(years, ".1f"),
     )
 
 
@@ -148,8 +148,8 @@ def _seeds_table(found: Findings) -> str:
     rows = []
     for name in dict.fromkeys(account for _, account in found.seeds):
         over = found.interquartile.get((name, "sharpe"))
-        alone = (f"{found.seeds[number, name].sharpe:.2f}" for number in numbers)
-        rows.append((name, *alone, f"{found.summaries[name].sharpe:.2f}", "" if over is None else over.text()))
+        alone = (cell(found.seeds[number, name].sharpe, ".2f") for number in numbers)
+        rows.append((name, *alone, cell(found.summaries[name].sharpe, ".2f"), "" if over is None else over.text()))
     head = ("Sharpe ratio", *(f"seed {number}" for number in numbers), "ensemble", "IQM over seeds and windows")
     return html_table(head, rows, chief="hybrid") + SEEDS_NOTE
 

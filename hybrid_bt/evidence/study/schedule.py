@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from hybrid_bt.account.registry import Panel, learned_accounts, study_accounts
 from hybrid_bt.account.rules import momentum
-from hybrid_bt.errors import ConfigError, library, os_errors
+from hybrid_bt.errors import library
 from hybrid_bt.evidence.study.jobs import (
     BAR_BY_BAR,
     ENSEMBLE,
@@ -126,10 +126,11 @@ class Runner:
         Raises
         ------
         ConfigError
-            If the backend's library is missing, or the folder cannot be written to.
+            If the backend's library is missing.
+        OSError
+            If the folder cannot be written to.
         """
-        with os_errors(ConfigError, f"study: cannot write to {self.folder}", "give another --out"):
-            self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         kept = {job.key: read_arrays(self._path(job.key)) for job in jobs.values()}
         found = {key: Result(key, arrays) for key, arrays in kept.items() if arrays is not None}
         todo = {job.key: job for job in jobs.values() if job.key not in found}

@@ -1,0 +1,59 @@
+"""What is given to a command, looked at before anything is done: nothing empty, no pipe, no device, a place alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from hybrid_bt.errors import ConfigError
+
+
+class Refused(click.ClickException):
+    """A mistake of the user's, told as all others are."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """One line."""
+        click.echo(f"error: {self.message}", file=file, err=file is None)
+
+
+class Given(click.Command):
+    """A command that refuses what is given and empty, as an unset variable of a shell makes it; no value of ours is."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Options and arguments, as click reads them."""
+        given = {} if ctx.resilient_parsing else self.make_parser(ctx).parse_args(list(args))[0]
+        for param in self.params:
+            values = given.get(str(param.name))
+            for value in values if isinstance(values, list | tuple) else [values]:
+                if isinstance(value, str) and not value.strip():
+                    raise Refused(f"{param.opts[-1]} is empty, as an unset variable is; give a value, or leave it out")
+        return super().parse_args(ctx, args)
+
+
+def check_paths(values: Iterable[object]) -> None:
+    """Refuse what never ends, or would be replaced by a file."""
+    for value in values:
+        if isinstance(value, tuple):
+            check_paths(value)
+        elif isinstance(value, Path) and value.exists() and not (value.is_file() or value.is_dir()):
+            raise ConfigError(f"{value} is a pipe or a device; name a file")
+
+
+def alone(out: object) -> AbstractContextManager[None]:
+    """While a command writes to `out`, no other one does."""
+    if isinstance(out, Path):
+        from hybrid_bt import files
+
+        return files.alone(out)
+    return nullcontext()
+
+
+def refusal(error: OSError) -> str:
+    """Of the system: a full disk, a limit, a name that is too long."""
+    return f"{error.filename or 'the system'}: {error.strerror or error}; look at the place, its room and permissions"
