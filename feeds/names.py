@@ -59,6 +59,12 @@ _ADJUSTED_WORDS = (
     "splitcoefficient closeunadj unadjustedvolume"
 )
 _ASIDE_ADJUSTED = frozenset(_ADJUSTED_WORDS.split())
+#: parts of the names of what is computed from prices, or stands beside them
+_COMPUTED_WORDS = (
+    "rsi atr macd sma ema wma rolling mean median std zscore signal position return returns ret logret cap mktcap vwap bid "
+    "ask mid spread shares turnover amount pe eps upper lower log drawdown momentum factor weight"
+)
+_COMPUTED = frozenset(_COMPUTED_WORDS.split())
 _QUOTED = re.compile(
     r"(?i)(mid|bid|ask)[._ ]?(open|high|low|close|[ohlc])|(open|high|low|close|[ohlc])[._ ]?(mid|bid|ask)"
 )
@@ -127,6 +133,12 @@ def is_aside(name: object, *, adjusted: bool) -> bool:
     """Whether a column is understood and not needed, beside an adjusted close or without one."""
     key = key_of(name)
     return key in _ASIDE or (adjusted and key in _ASIDE_ADJUSTED)
+
+
+def says_computed(name: str) -> bool:
+    """Whether a part of a name, RollingMean or CUR_MKT_CAP, is that of something other than a price."""
+    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+    return bool(_COMPUTED & set(map(str.lower, [*parts, name])))
 
 
 def parted(name: str) -> tuple[str, str] | None:

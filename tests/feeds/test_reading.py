@@ -168,7 +168,7 @@ def closes(**columns: Any) -> str:
 #: names -> a table that one might take for something else, and what is said about it
 DOUBTS: dict[str, tuple[str, str]] = {
     "one bar without names": (text(body="{d}," + OHLC, header="Dates,AA,BB,CC,DD"), "AA and BB look like one company"),
-    "bid and ask": (text(body="{d},{low},{high}", header="date,bid,ask"), "bid is never above ask"),
+    "bid and ask": (text(body="{d},{low},{high}", header="date,bid,ask"), "bid, ask hold no prices"),
     "a price and its volume": (text(body="{d},{close},{volume}", header="Date,Kours,Anzahl"), "Anzahl holds no prices"),
     "names of CRSP": (
         text(body="{d},{low},{high},{close},{volume},{open}", header="date,BIDLO,ASKHI,PRC,SHRS,OPENPRC"),
@@ -180,7 +180,7 @@ DOUBTS: dict[str, tuple[str, str]] = {
     ),
     "a mean beside a price": (
         closes(KO=DAILY.close, Mean=DAILY.close.rolling(5, 1).mean()),
-        "Mean is a smoother KO",
+        "Mean holds no prices",
     ),
     "a close that may be a ticker": (
         text(body="{d},{close},{open}", header="Date,CLOSE,KO"),
@@ -256,6 +256,73 @@ DOUBTS: dict[str, tuple[str, str]] = {
         "header has 6 names, its rows 10 values",
     ),
 }
+
+
+def walk(n: int, sd: float, seed: int) -> Any:
+    return np.exp(np.cumsum(np.random.default_rng(seed).normal(0.0, sd, n)))
+
+
+#: beside a close of one company, what somebody else keeps of it; given the close, open, high and low
+OF_ONE_COMPANY: dict[str, Any] = {
+    "adjusted close": lambda c, o, h, lo: (c * 0.97 ** (np.arange(len(c))[::-1] // 5)).round(4),
+    "adjusted close, whole digits lost": lambda c, o, h, lo: (c * np.where(np.arange(len(c)) < 5, 0.42, 0.43)).round(2),
+    "adjusted for a dividend on each bar": lambda c, o, h, lo: c * 0.996 ** np.arange(len(c))[::-1],
+    "market value": lambda c, o, h, lo: (c * np.where(np.arange(len(c)) < 4, 17.1e9, 16.9e9)).round(0),
+    "market value in millions": lambda c, o, h, lo: (c * 4312.7).round(2),
+    "price before a split": lambda c, o, h, lo: (c * 4.0).round(2),
+    "open": lambda c, o, h, lo: o,
+    "high": lambda c, o, h, lo: h,
+    "low": lambda c, o, h, lo: lo,
+    "middle": lambda c, o, h, lo: (h + lo) / 2.0,
+    "the close before": lambda c, o, h, lo: np.append(c[0], c[:-1]),
+    "an ask": lambda c, o, h, lo: c + 0.02,
+    "mean": lambda c, o, h, lo: pd.Series(c).rolling(8, 1).mean().to_numpy(),
+    "smoothed": lambda c, o, h, lo: pd.Series(c).ewm(span=12).mean().to_numpy(),
+    "highest so far": lambda c, o, h, lo: np.maximum.accumulate(h),
+}
+
+
+@pytest.mark.parametrize("kind", OF_ONE_COMPANY)
+@pytest.mark.parametrize("n", [14, 59, 400])
+@pytest.mark.parametrize("names", [("KO", "XY"), ("Kours", "Anderer")])
+def test_columns_of_one_company_are_no_symbols_whatever_their_names(kind: str, n: int, names: tuple[str, str]) -> None:
+    if n == 14 and kind in ("highest so far", "mean", "smoothed"):
+        pytest.skip("says nothing on so few rows")
+    rng, close = np.random.default_rng(n), (80.0 * walk(n, 0.012, n)).round(2)
+    open_ = (np.append(80.0, close[:-1]) * np.exp(rng.normal(0.0, 0.002, n))).round(2)
+    high, low = (np.maximum(open_, close) * 1.004).round(2), (np.minimum(open_, close) * 0.996).round(2)
+    other = OF_ONE_COMPANY[kind](close, open_, high, low)
+    frame = pd.DataFrame(dict(zip(names, (close, other), strict=True)), index=pd.bdate_range("2015-01-05", periods=n))
+    with pytest.raises(BarsError, match=r"look like one company's|holds no prices|all \d+ bars that both have"):
+        load_bars(frame)
+
+
+#: two symbols that are not one company's columns, though they move together; of n rows
+TWO_SYMBOLS: dict[str, Any] = {
+    "funds of one index": lambda a, n: (a.round(2), (1.006 * a * np.exp(noise(n, 1e-4))).round(2)),
+    "funds of one index, rebased": lambda a, n: rebased(a, 0.1 * a * np.exp(noise(n, 1e-4))),
+    "classes of shares": lambda a, n: (a.round(2), (1.01 * a * walk(n, 0.0015, 7) * np.exp(noise(n, 5e-4))).round(2)),
+    "rebased to 1": lambda a, n: (a / a[0], walk(n, 0.01, 4) / walk(n, 0.01, 4)[0]),
+    "rebased, a bond beside a share": lambda a, n: rebased(a, walk(n, 0.002, 5)),
+    "near each other by chance": lambda a, n: (a.round(2), (1.02 * a[0] * walk(n, 0.01, 9)).round(2)),
+}
+
+
+def noise(n: int, sd: float) -> Any:
+    return np.random.default_rng(11).normal(0.0, sd, n)
+
+
+def rebased(*columns: Any) -> tuple[Any, ...]:
+    return tuple(100.0 * column / column[0] for column in columns)
+
+
+@pytest.mark.parametrize("kind", TWO_SYMBOLS)
+@pytest.mark.parametrize("n", [40, 250, 1500])
+@pytest.mark.parametrize("seed", range(4))
+def test_symbols_that_move_as_one_are_read(kind: str, n: int, seed: int) -> None:
+    one, other = TWO_SYMBOLS[kind](250.0 * walk(n, 0.011, seed), n)
+    frame = pd.DataFrame({"SPY": one, "IVV": other}, index=pd.bdate_range("2015-01-05", periods=n))
+    assert load_bars(frame).symbols == ("SPY", "IVV")
 
 
 @pytest.mark.parametrize("doubt", DOUBTS)
