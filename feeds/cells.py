@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
+import numpy as np
 import pandas as pd
 
 from hybrid_bt.bars.checks import RawBars
@@ -29,7 +30,7 @@ def dated(frame: pd.DataFrame) -> pd.DataFrame:
     named = [name for name in index.names if meaning_of(name) in ("date", "clock", "symbol")]
     first = index[0] if len(index) else None
     dates = isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex)) or isinstance(first, date) or is_stamp(str(first))
-    dates |= isinstance(first, str) and is_count(first)
+    dates |= isinstance(first, (str, int, np.integer)) and len(str(first)) > 8 and is_count(str(first))
     tops = {str(column[0] if isinstance(column, tuple) else column) for column in frame.columns}
     if (named or dates) and not any(field_of(column) == "date" for column in tops):
         names = [name or ("date" if place == 0 else f"level {place}") for place, name in enumerate(index.names)]

@@ -179,7 +179,9 @@ def refuse_no_bar(fields: Mapping[str, FloatArray], others: Sequence[FloatArray]
         raise BarsError(f"bars: {where} has no header, and open and close may be exchanged; {remedy}")
     for values in (*([fields["volume"]] if "volume" in fields else []), *others):
         rows = (values > 0.0) & (close > 0.0)
-        if np.count_nonzero(rows) > 2 and np.median(np.abs(np.log(values[rows] / close[rows]))) < FIFTH:
+        if np.count_nonzero(rows) < 3 or np.median(np.abs(np.diff(np.log(values[rows])))) > RESTLESS:
+            continue
+        if np.median(np.abs(np.log(values[rows] / close[rows]))) < FIFTH:
             raise BarsError(f"bars: {where} has no header, and a fifth column of prices, maybe adjusted ones; {remedy}")
     if (np.nan_to_num(fields.get("volume", close)) < 0.0).any():
         raise BarsError(f"bars: {where} has no header, and a volume below 0; {remedy}")

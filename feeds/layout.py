@@ -15,9 +15,9 @@ from hybrid_bt.feeds.dialect import Dialect
 from hybrid_bt.feeds.figures import EMPTY, looks_numeric
 from hybrid_bt.feeds.formats import recognise
 from hybrid_bt.feeds.labels import labelled, two_levels
-from hybrid_bt.feeds.names import is_aside, key_of, lettered, meaning_of, says_utc
+from hybrid_bt.feeds.names import MONEY, is_aside, key_of, lettered, meaning_of, parted, says_utc
 from hybrid_bt.feeds.plan import ADJUSTED_RANGE, CLOSES, OWN, UNITS, UNNAMED, Columns, Plan, closed_of, found_in
-from hybrid_bt.feeds.written import is_clock, is_stamp
+from hybrid_bt.feeds.written import is_bare_clock, is_clock, is_stamp
 
 MOST = 0.8  #: of the first cells of a column
 
@@ -141,7 +141,10 @@ def _named(columns: Columns, where: str, symbols: Sequence[str] | None) -> Plan:
         )
     if closed is not None:
         return base._replace(tables={OWN: closed}, rule="one symbol: it has a close")
-    split = labelled(base, [i for i in free if i not in aside and columns.kinds[i] != "text"], where)
+    named = [
+        i for i in free if i not in aside and columns.kinds[i] != "text" and (names[i] or columns.kinds[i] != "empty")
+    ]
+    split = labelled(base, named, where)
     if split is not None:
         return split
     numbers += [i for i in aside if columns.kinds[i] == "number" and key_of(names[i]) not in UNNAMED]
@@ -164,6 +167,10 @@ def _fields(names: Sequence[str], meanings: Sequence[str | None], where: str) ->
             both = f"{names[fields[what]]!r} and {names[place]!r}"
             raise BarsError(f"bars: {where} has more than one column for {what!r}: {both}; keep one")
         fields.setdefault(what, place)
+    if "volume" not in fields and "close" in fields:  # of an exchange of coins: Volume BTC, Volume USDT
+        cuts = {i: parted(name) for i, name in enumerate(names)}
+        traded = [i for i, cut in cuts.items() if cut and cut[0] == "volume" and cut[1].lower() not in MONEY]
+        fields |= {"volume": traded[0]} if len(traded) == 1 else {}
     if "adj" in fields and not {"open", "close", "last"} & fields.keys():  # all of its prices are adjusted
         fields |= {key.removeprefix("adj"): i for i, key in enumerate(map(key_of, names)) if key in ADJUSTED_RANGE}
         fields["close"] = fields.pop("adj")
@@ -193,11 +200,8 @@ def _headless(columns: Columns, where: str) -> Plan:
         raise BarsError(f"bars: {where} has no header, and no column of dates; give a header")
     date = dates[0]
     clocks = [i for i, kind in enumerate(columns.kinds) if kind == "clock"]
-    if (
-        not clocks
-        and date + 1 < len(row)
-        and all(r[date + 1].isdigit() and len(r[date + 1]) == 6 for r in columns.sample)
-    ):
+    beside = [r[date + 1] for r in columns.sample if date + 1 < len(r)]
+    if not clocks and ":" not in row[date] and beside and all(map(is_bare_clock, beside)):
         clocks = [date + 1]
     start = (clocks[0] if clocks else date) + 1
     texts = [i for i, kind in enumerate(columns.kinds[:start]) if kind == "text"]

@@ -15,15 +15,16 @@ Key = str  #: a name without case, accents, number in front, and punctuation
 
 _ENGLISH = {
     "date": "date datetime timestamp dates dt dtyyyymmdd localtime opentime timeeet "
-    "windowstart tsevent unix unixtimestamp epoch t ts tradedate tradingday observationdate",
+    "windowstart tsevent unix unixtimestamp epoch t ts tradedate tradingday observationdate datadate snappedat",
     "clock": "time timeofday",
     "symbol": "symbol ticker tic instrument code secid stockcode tscode sym symbols tickers ric",
-    "open": "open openprice openingprice pxopen openprc o",
-    "high": "high highprice pxhigh high1 h",
-    "low": "low lowprice pxlow low1 l",
-    "close": "close closeprice closingprice closelast c",
-    "last": "last lastprice price settle settlement settleprice pxlast trdprc1 ",
-    "volume": "volume vol totalvolume pxvolume acvoluns totaltradequantity v",
+    "open": "open openprice openingprice priceopen pxopen openprc prcod o",
+    "high": "high highprice pricehigh pxhigh high1 askhi prchd h",
+    "low": "low lowprice pricelow pxlow low1 bidlo prcld l",
+    "close": "close closeprice closingprice priceclose closelast settle settlement settleprice prc prccd c",
+    "last": "last lastprice price pxlast trdprc1",
+    "volume": "volume vol pxvolume acvoluns totaltradequantity totaltradedquantity "
+    "numberofshares volumetraded sharestraded volumefrom totalvolume cshtrd v",
     "ticks": "tickvol tickvolume",
     "adj": "adj adjusted",
 }
@@ -31,20 +32,25 @@ _ABROAD = {
     "date": "datum fecha data tarih дата 日期 交易日期 日付 날짜 일자 时间 日時",
     "clock": "uhrzeit zeit heure hora ora czas время",
     "symbol": "titel valor wertpapier symbole символ тикер 代码 股票代码 证券代码 コード 종목코드",
-    "open": "eroffnung erster eroffnungskurs ouverture ouv apertura abertura otwarcie acilis "
+    "open": "eroffnung eroffn erster eroffnungskurs openingskoers oppning apning abning nyito avaus "
+    "ouverture ouv apertura abertura otwarcie acilis "
     "открытие откр 开盘 开盘价 始値 시가",
-    "high": "hoch tageshoch hochst plushaut haut maximo maximum massimo maxima najwyzszy yuksek "
+    "high": "hoog hogst hoyest hojest "
+    "hoch tageshoch hochst plushaut haut maximo maximum massimo maxima najwyzszy yuksek "
     "максимум макс 最高 最高价 高値 고가",
-    "low": "tief tagestief tiefst plusbas bas minimo minimum minima najnizszy dusuk минимум мин 最低 最低价 安値 저가",
-    "close": "schluss schlusskurs cloture clot cierre chiusura fechamento zamkniecie kapanis "
+    "low": "laag lagst lavest "
+    "tief tagestief tiefst plusbas bas minimo minimum minima najnizszy dusuk минимум мин 最低 最低价 安値 저가",
+    "close": "slot slotkoers stangning sluttkurs lukkekurs zaro "
+    "schluss schlusskurs cloture clot cierre chiusura fechamento zamkniecie kapanis "
     "закрытие закр 收盘 收盘价 終値 종가",
-    "last": "zuletzt kurs dernier cours ultimo simdi цена",
-    "volume": "stuck stucke stuecke volumen umsatz wolumen hacim объем объём 成交量 出来高 거래량",
+    "last": "zuletzt senast siste kurs dernier cours ultimo simdi цена",
+    "volume": "stuck stucke stuecke volym volum volumen umsatz wolumen hacim объем объём 成交量 出来高 거래량",
 }
 _CLOSE = r"(?:clos(?:e|ing)(?:price)?|price|cp)"
 _ADJUSTED = re.compile(rf"(?:adj(?:usted)?{_CLOSE}|{_CLOSE}adj(?:usted)?|修正後終値|后复权收盘价)")  # adjcp is FinRL's
 _UTC = re.compile("^(?:utc|gmt)(?=.)|(?<=.)(?:utc|gmt)$")
-_CURRENCY = re.compile(r"(?i)[\s_]*[(\[]?\b(?:usd|eur|gbp|jpy|chf|cad|aud|cny|hkd|inr|usdt|[$€£¥])[)\]]?$")
+MONEY = ("usd", "eur", "gbp", "jpy", "chf", "cad", "aud", "cny", "hkd", "inr", "usdt", "usdc", "busd")
+_CURRENCY = re.compile(rf"(?i)[\s_]*[(\[]?\b(?:{'|'.join(MONEY)}|[$€£¥])[)\]]?$")
 #: understood, and not needed for bars
 _ASIDE_WORDS = (
     "per period openint openinterest oi ticks dividends stocksplits capitalgains tradecount trades transactions count "
@@ -61,8 +67,8 @@ _ADJUSTED_WORDS = (
 _ASIDE_ADJUSTED = frozenset(_ADJUSTED_WORDS.split())
 #: parts of the names of what is computed from prices, or stands beside them
 _COMPUTED_WORDS = (
-    "rsi atr macd sma ema wma rolling mean median std zscore signal position return returns ret logret cap mktcap vwap bid "
-    "ask mid spread shares turnover amount pe eps upper lower log drawdown momentum factor weight"
+    "rsi atr macd sma ema wma rolling mean median std zscore signal position return returns ret logret cap mktcap vwap "
+    "bid ask mid spread shares turnover amount pe eps upper lower log drawdown momentum factor weight"
 )
 _COMPUTED = frozenset(_COMPUTED_WORDS.split())
 _QUOTED = re.compile(
@@ -72,7 +78,9 @@ _LETTERS = {"o": "open", "h": "high", "l": "low", "c": "close", "v": "volume", "
 
 
 #: what follows a symbol in the name of a file: dates and lengths of bars, and words about them
-_FREQUENCY = re.compile(r"(?i)[\s_-]+(?=[^\s_-]*\d)|[\s_-]+(?=daily|weekly|candle|historical|stock)|\s*[(\[]")
+_FREQUENCY = re.compile(
+    r"(?i)[\s_-]+(?=[^\s_-]*\d)|[\s_-]+(?=daily|weekly|candle|histor|stock|donn.?es|datos|dati|dados|-)|\s*[(\[]"
+)
 
 
 def key_of(name: object) -> Key:

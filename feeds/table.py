@@ -26,6 +26,7 @@ from hybrid_bt.feeds.reading import Reading
 
 MOST_TEXTS = 20_000  #: different cells of a column that may hold symbols
 LEAN_SCALE = 10_000.0
+ACTION = r"[\d.:/]+ (?:Dividend|(?:Stock )?Split)s?"
 PAIR = re.compile("[A-Z0-9]{2,10}/[A-Z]{3,5}")  #: of currencies; a slash names no file
 
 
@@ -59,6 +60,7 @@ class Table:
 
     def add(self, part: pd.DataFrame) -> None:
         """Rows whose columns are counted from 0; BarsError for a cell that is no date or no number."""
+        part = self._without_actions(part)
         days = part[self.plan.dates[0]]
         for column, place in zip(self._dates, self.plan.dates, strict=True):
             column.add(part[place])
@@ -77,6 +79,16 @@ class Table:
                 del self._codes[place]
         if self._head is None:
             self._head = part[list(self.plan.others)].copy()
+
+    def _without_actions(self, part: pd.DataFrame) -> pd.DataFrame:
+        """Without rows of one cell that tell a dividend or a split, as a page shows them between the bars."""
+        told = np.zeros(len(part), np.bool_)
+        for place in (place for place in self.plan.numeric if part[place].dtype.kind == "O"):
+            told |= part[place].astype(str).str.fullmatch(ACTION).to_numpy()
+        told &= part[self.plan.numeric].notna().sum(axis=1).to_numpy() == 1
+        if told.any():
+            self.rules.append(f"left out {np.count_nonzero(told)} rows that tell a dividend or a split")
+        return part[~told] if told.any() else part
 
     def finished(self) -> tuple[dict[str, RawBars], Reading]:
         """Rows of each symbol, and how they were understood.
@@ -103,7 +115,7 @@ class Table:
         }
         del values
         refuse_mixed(tables, self.where)
-        self._doubt(tables)
+        self._doubt(tables, stamps)
         found: dict[str, RawBars] = {}
         for name, raw in self._split(tables, stamps, zones, symbol, codes):
             plain = name.replace("/", "-") if PAIR.fullmatch(name) else name
@@ -148,7 +160,7 @@ class Table:
         head = pd.DataFrame() if self._head is None else self._head
         return hidden_symbol(stamps, codes, head, self.plan.names, self.where)
 
-    def _doubt(self, tables: Mapping[str, Mapping[str, FloatArray]]) -> None:
+    def _doubt(self, tables: Mapping[str, Mapping[str, FloatArray]], stamps: Stamps) -> None:
         if self.plan.format == "LEAN" and self.plan.scale == 1.0 and not (tables[OWN]["close"] % 1.0).any():
             many = f"prices of LEAN, multiplied by {LEAN_SCALE:,.0f}"
             raise BarsError(f"bars: {self.where} may hold {many}; leave it in LEAN's zip, or give a header")
@@ -161,10 +173,11 @@ class Table:
         others = (
             [] if self._head is None else [numbers(self._head[place], "", None, self.decimal) for place in self._head]
         )
-        rows = slice(None) if not others else slice(len(others[0]))
-        refuse_no_bar(
-            {field: values[rows] for field, values in fields.items()}, others, self.where, known=bool(self.plan.format)
-        )
+        rows = slice(len(others[0]) if others else None)
+        columns = [values[rows] for values in self._scaled(fields).values()]
+        step = -1 if stamps[0] > stamps[-1] else 1  # oldest first
+        columns, others = ([values[::step] for values in one] for one in (columns, others))
+        refuse_no_bar(dict(zip(fields, columns, strict=True)), others, self.where, known=bool(self.plan.format))
 
     def _split(
         self,
@@ -191,7 +204,7 @@ class Table:
             for code, name in enumerate(names):
                 yield name, _forward(raw.take(order[ends[code] : ends[code + 1]]))
 
-    def _scaled(self, columns: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    def _scaled(self, columns: Mapping[str, FloatArray]) -> Mapping[str, FloatArray]:
         if self.plan.scale == 1.0 or any((columns[field] % 1.0).any() for field in columns if field in PRICES):
             return columns
         return {field: values / self.plan.scale if field in PRICES else values for field, values in columns.items()}

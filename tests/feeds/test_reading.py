@@ -127,6 +127,29 @@ WAYS: dict[str, str | bytes] = {
     + "\n".join(f"{n},{line}" for n, line in enumerate(lines(DAILY, "{d}," + OHLCV, d=DAY))),
     "two rows, the lower lost": text(header="Price,Open,High,Low,Close,Volume"),
     "row names of R": text(body="{volume},{d}," + OHLCV, header="date,open,high,low,close,volume"),
+    "no header, newest first": text(header="", newest_first=True),
+    "Dutch": text(header="Datum,Openingskoers,Hoog,Laag,Slotkoers,Volume"),
+    "Swedish": text(header="Datum,Öppning,Högst,Lägst,Stängning,Volym"),
+    "CRSP": text(body="10107,{d},KO," + OHLCV, header="PERMNO,date,TICKER,OPENPRC,ASKHI,BIDLO,PRC,VOL", d="%Y%m%d"),
+    "Compustat": text(
+        body="1690,{d},KO," + OHLCV, header="gvkey,datadate,tic,prcod,prchd,prcld,prccd,cshtrd", d="%Y%m%d"
+    ),
+    "Eikon": text(body="KO,{d}," + OHLCV, header="Instrument,Date,Price Open,Price High,Price Low,Price Close,Volume"),
+    "settlement of futures": text(
+        body="{d}," + OHLC + ",{close},{volume}", header="Date,Open,High,Low,Last,Settle,Volume"
+    ),
+    "volume of coins and of money": text(
+        body="{d},KO," + OHLCV + ",77.5", header="date,symbol,open,high,low,close,Volume BTC,Volume USDT"
+    ),
+    "shares traded, turnover": text(
+        body="{d}," + OHLCV + ",77.5", header="Date,Open,High,Low,Close,Number of Shares,Turnover"
+    ),
+    "names of a symbol, a comma behind each row": text(
+        body="{d}," + OHLCV + ",", header="Date,KO.Open,KO.High,KO.Low,KO.Close,KO.Volume,"
+    ),
+    "dividends and splits between the bars": text().replace(
+        "\n2021-02", "\n2021-02-01,0.41 Dividend,,,,\n2021-02-01,4:1 Stock Splits,,,,\n2021-02", 1
+    ),
     "a symbol, no header": text(body="KO,{d}," + OHLCV, header="", d="%Y%m%d"),
 }
 PACKED: dict[str, str | bytes] = {
@@ -135,6 +158,21 @@ PACKED: dict[str, str | bytes] = {
     "KO.txt": text(),
     "KO.zip": zipped(whatever=text()),
     "KO.feather": feather(),
+    "lines/KO.json": DATED.reset_index().to_json(orient="records", lines=True, date_format="iso", double_precision=15),
+    "nested/KO.json": json.dumps(
+        {
+            "instrument": "KO",
+            "candles": [
+                {
+                    "complete": True,
+                    "time": f"{r['at']:%Y-%m-%d}",
+                    "volume": r["volume"],
+                    "mid": {f[0]: r[f] for f in FIELDS[:4]},
+                }
+                for r in rows_of(DAILY)
+            ],
+        }
+    ),
     "KO.json": DATED.reset_index().to_json(orient="records", date_format="iso", double_precision=15),
     "a/KO.json": DAILY.to_json(orient="split", date_format="iso", double_precision=15),
     "b/KO.json": DAILY.to_json(orient="index", date_format="iso", double_precision=15),
@@ -171,7 +209,7 @@ DOUBTS: dict[str, tuple[str, str]] = {
     "bid and ask": (text(body="{d},{low},{high}", header="date,bid,ask"), "bid, ask hold no prices"),
     "a price and its volume": (text(body="{d},{close},{volume}", header="Date,Kours,Anzahl"), "Anzahl holds no prices"),
     "names of CRSP": (
-        text(body="{d},{low},{high},{close},{volume},{open}", header="date,BIDLO,ASKHI,PRC,SHRS,OPENPRC"),
+        text(body="{d},{low},{high},{close},{volume},{open}", header="date,BL,AH,PR,SHRS,OP"),
         "SHRS holds no prices",
     ),
     "signals beside prices": (
@@ -231,7 +269,7 @@ DOUBTS: dict[str, tuple[str, str]] = {
         "Date,Close\n" + "".join(f"{43_000 + n},{n + 5}\n" for n in range(20)),
         "days of a spreadsheet .* or a count",
     ),
-    "zone by letters": (text(d="%Y-%m-%d 16:00 EST"), "is no date"),
+    "zone by letters": (text(d="%Y-%m-%d 16:00 EST"), "zone in letters, which stand for several"),
     "two decimal marks": ('Date,Close\n2021-03-01,1.5\n2021-03-02,"2,75"\n', "two decimal marks: '1.5' and '2,75'"),
     "thousands or decimals": ('Date;Close\n2021-03-01;"1,500"\n2021-03-02;"2,750"\n', "is '1,500', not a number"),
     "points of thousands or decimals": (
