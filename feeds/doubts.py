@@ -63,6 +63,21 @@ def refuse_no_closes(closes: Mapping[str, FloatArray], where: str) -> None:
         )
 
 
+def refuse_lone(names: Sequence[str], columns: Sequence[FloatArray], where: str) -> None:
+    """BarsError where a column that is called close, the first, may be a ticker's among others."""
+    for name, values in zip(names[1:], columns[1:], strict=True):
+        if says_computed(name):
+            continue
+        try:
+            refuse_no_closes({names[0]: columns[0], name: values}, where)
+        except BarsError:
+            continue
+        raise BarsError(
+            f"bars: {where} may hold the closes of {names[0]}, {name}, or one symbol's close with other columns beside "
+            "it; ask for symbols by name, or leave the others out"
+        )
+
+
 def _is_no_price(values: FloatArray) -> bool:
     here = values[~np.isnan(values)]
     if len(here) and np.mean(here <= 0.0) > AT_ZERO:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from hybrid_bt.bars.checks import FIELDS, PRICES, SYMBOL
 from hybrid_bt.errors import BarsError
 
 ALPHABETS = frozenset(("LATIN", "CYRILLIC", "GREEK"))
+Cut = tuple[str, str]  #: field and label
 Key = str  #: a name without case, accents, number in front, and punctuation
 
 _ENGLISH = {
@@ -86,7 +87,7 @@ _FREQUENCY = re.compile(
 def key_of(name: object) -> Key:
     """The letters and digits of a name: `5. Adjusted Close**` is adjustedclose, `<OPEN>` open, `Clôture` cloture."""
     text = "".join(c for c in unicodedata.normalize("NFKD", str(name)).casefold() if not unicodedata.combining(c))
-    text = re.sub(r"^\W*\d+[.)]\s*", "", text).rstrip("* ")
+    text = re.sub(r"^\W*\d{1,2}[.)]\s*", "", text).rstrip("* ")
     return re.sub(r"[\s._/'\"<>()\[\]{}:#$-]", "", text)
 
 
@@ -127,9 +128,10 @@ def field_of(name: object) -> str | None:
     return meaning if plain else None
 
 
-def lettered(names: list[str]) -> bool:
-    """Whether o, h, l and c are all there: alone, each may be somebody's ticker."""
-    return {"o", "h", "l", "c"} <= {key_of(name) for name in names}
+def meanings_of(names: Sequence[str]) -> list[str | None]:
+    """What each of several names means: o, h, l and c are fields where all are there, else each may be a ticker."""
+    letters = {"o", "h", "l", "c"} <= set(map(key_of, names))
+    return [meaning_of(name) if letters or len(key_of(name)) > 1 else None for name in names]
 
 
 def is_foreign(names: Iterable[str]) -> bool:
@@ -149,29 +151,28 @@ def says_computed(name: str) -> bool:
     return bool(_COMPUTED & set(map(str.lower, [*parts, name])))
 
 
-def parted(name: str) -> tuple[str, str] | None:
-    """Field and label of a name that holds both: AAPL.Open, Close_KO, closeMid, ('Close', 'KO'); None for others."""
+def parted(name: str) -> tuple[Cut | None, Cut | None]:
+    """Field and label of a name that holds both, the field in front (Close_KO, ('Close', 'KO')) or behind (AAPL.Open);
+    closeMid is both, and None stands where there is no such field."""
+    if quoted := _QUOTED.fullmatch(name):
+        side, field = (quoted[1], quoted[2]) if quoted[1] else (quoted[4], quoted[3])
+        both = _LETTERS.get(field.lower(), field.lower()), side.lower()
+        return both, both
+    cuts = [(name[: mark.start()], name[mark.end() :].strip()) for mark in re.finditer(r"[\s._:|/~-]+", name)]
     if name.startswith("('"):
         try:
             one, other, *_ = map(str, ast.literal_eval(name))
         except (ValueError, SyntaxError, TypeError):
-            return None
+            return None, None
         cuts = [(one, other)]
-    elif quoted := _QUOTED.fullmatch(name):
-        side, field = (quoted[1], quoted[2]) if quoted[1] else (quoted[4], quoted[3])
-        return _LETTERS.get(field.lower(), field.lower()), side.lower()
-    else:
-        cuts = [(name[: mark.start()], name[mark.end() :]) for mark in re.finditer(r"[\s._:|/~-]+", name)]
-    found = []
-    for left, right in cuts:
-        for part, label in ((left, right), (right, left)):
-            meaning = meaning_of(part)
-            if label and meaning in (*PRICES, "volume", "last") and len(key_of(part)) > 2:
-                found.append((len(part), meaning, label.strip()))
-    if not found:
-        return None
-    _, meaning, label = max(found, key=lambda one: one[0])
-    return meaning, label
+    front = [(meaning, label) for part, label in cuts if label and (meaning := _field_in(part))]
+    behind = [(meaning, label) for label, part in cuts if label and (meaning := _field_in(part))]
+    return (front[-1] if front else None), (behind[0] if behind else None)  # the longest field: Adj Close_KO
+
+
+def _field_in(part: str) -> str | None:
+    meaning = meaning_of(part)
+    return meaning if meaning in (*PRICES, "volume", "last") and len(key_of(part)) > 2 else None
 
 
 def symbol_of(stem: str) -> str:

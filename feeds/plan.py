@@ -10,7 +10,7 @@ QUOTES = ("mid", "bid", "ask")
 CLOSES = ("close", "last", "adj")
 UNITS = frozenset(("", "usd", "eur", "gbp", "gbx", "jpy", "chf", "$", "€", "£", "%", "shares", "units", "date"))
 ADJUSTED_RANGE = ("adjopen", "adjhigh", "adjlow")
-UNNAMED = ("", "unnamed0", "index", "level0", "rownames")
+UNNAMED = ("", "unnamed0", "level0", "rownames")
 
 
 class Plan(NamedTuple):
@@ -27,6 +27,7 @@ class Plan(NamedTuple):
     others: tuple[int, ...] = ()  #: columns that are not understood
     wide: bool = False  #: one close a column
     doubtful: bool = False  #: what the columns hold must agree
+    lone: bool = False  #: a close among columns that may be closes of others
     scale: float = 1.0  #: prices are divided by it
     zone: str = ""  #: of the dates, where the header says it
 

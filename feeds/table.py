@@ -17,7 +17,7 @@ from hybrid_bt.bars.checks import PRICES, FloatArray, RawBars
 from hybrid_bt.bars.stamps import Stamps, say_stamp
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.dates import ClockColumn, DateColumn, coded
-from hybrid_bt.feeds.doubts import refuse_half_days, refuse_no_bar, refuse_no_closes
+from hybrid_bt.feeds.doubts import refuse_half_days, refuse_lone, refuse_no_bar, refuse_no_closes
 from hybrid_bt.feeds.figures import numbers
 from hybrid_bt.feeds.hidden import hidden_symbol
 from hybrid_bt.feeds.names import refuse_mixed
@@ -119,6 +119,8 @@ class Table:
         found: dict[str, RawBars] = {}
         for name, raw in self._split(tables, stamps, zones, symbol, codes):
             plain = name.replace("/", "-") if PAIR.fullmatch(name) else name
+            if not zones:
+                refuse_half_days(raw.stamps, self.where)
             if plain in found:
                 raise BarsError(f"bars: {self.where} has {name} and another symbol of the name {plain}; rename one")
             found[plain] = raw
@@ -144,8 +146,6 @@ class Table:
             stamps = stamps - own + clocks
             rules.append(f"dates joined with the times of {name}")
         zones = first.zones or frozenset({self.plan.zone} - {""})
-        if not zones:
-            refuse_half_days(stamps, self.where)
         return stamps, zones, rules
 
     def _chosen(self, fields: Mapping[str, int], values: Mapping[int, FloatArray]) -> dict[str, int]:
@@ -164,15 +164,17 @@ class Table:
         if self.plan.format == "LEAN" and self.plan.scale == 1.0 and not (tables[OWN]["close"] % 1.0).any():
             many = f"prices of LEAN, multiplied by {LEAN_SCALE:,.0f}"
             raise BarsError(f"bars: {self.where} may hold {many}; leave it in LEAN's zip, or give a header")
-        if not self.plan.doubtful:
-            return
-        if self.plan.wide:
+        if self.plan.wide and self.plan.doubtful:
             refuse_no_closes({label: fields["close"] for label, fields in tables.items()}, self.where)
+        if self.plan.wide or not (self.plan.doubtful or self.plan.lone):
             return
         (fields,) = tables.values()
-        others = (
-            [] if self._head is None else [numbers(self._head[place], "", None, self.decimal) for place in self._head]
-        )
+        head = pd.DataFrame() if self._head is None else self._head
+        others = [numbers(head[place], self.plan.names[place], None, self.decimal) for place in head]
+        if self.plan.lone:
+            names = [self.plan.names[place] for place in (self.plan.tables[OWN]["close"], *head)]
+            refuse_lone(names, [fields["close"][: len(head)], *others], self.where)
+            return
         rows = slice(len(others[0]) if others else None)
         columns = [values[rows] for values in self._scaled(fields).values()]
         step = -1 if stamps[0] > stamps[-1] else 1  # oldest first

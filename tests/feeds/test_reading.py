@@ -150,6 +150,30 @@ WAYS: dict[str, str | bytes] = {
     "dividends and splits between the bars": text().replace(
         "\n2021-02", "\n2021-02-01,0.41 Dividend,,,,\n2021-02-01,4:1 Stock Splits,,,,\n2021-02", 1
     ),
+    "names of a symbol beside others": text(
+        body="{d}," + OHLCV + ',{close},x,"{low}",3.5',
+        header="Date,KO.Open,KO.High,KO.Low,KO.Close,KO.Volume,KO.Adjusted,Name,Prev Close,RSI",
+    ),
+    "names of a symbol and an adjusted close": text(
+        body="{d}," + OHLCV + ",{close}", header="Date,Open_KO,High_KO,Low_KO,Close_KO,Volume_KO,Adj Close"
+    ),
+    "decimal commas that look like columns": "\n".join(
+        ["KO.Open;KO.Volume;KO.Close;KO.Low;Time;KO.High"]
+        + [
+            ";".join(
+                cell.replace(".", ",")
+                for cell in (r["open"], r["volume"], r["close"], r["low"], f"{r['at']:%Y/%m/%d}", r["high"])
+            )
+            for r in rows_of(DAILY)
+        ]
+    ),
+    "thousands parted by spaces alone": "\n".join(
+        [HEAD.replace(",", ";")]
+        + [
+            ";".join((f"{r['at']:%Y-%m-%d}", *(r[f] for f in FIELDS[:4]), f"{int(r['volume']):,}".replace(",", " ")))
+            for r in rows_of(DAILY)
+        ]
+    ),
     "a symbol, no header": text(body="KO,{d}," + OHLCV, header="", d="%Y%m%d"),
 }
 PACKED: dict[str, str | bytes] = {
@@ -221,7 +245,7 @@ DOUBTS: dict[str, tuple[str, str]] = {
         "Mean holds no prices",
     ),
     "a close that may be a ticker": (
-        text(body="{d},{close},{open}", header="Date,CLOSE,KO"),
+        closes(CLOSE=DAILY.close, KO=prices(False, 2).close),
         "may hold the closes of CLOSE, KO",
     ),
     "an adjusted close among raw prices": (
@@ -256,6 +280,10 @@ DOUBTS: dict[str, tuple[str, str]] = {
     "two dates that differ": (
         text(body="{d},2020-01-01,{close}", header="date,timestamp,close"),
         "date and timestamp differ in row 1",
+    ),
+    "points of three digits in prices and volumes": (
+        "\n".join(["Date;Close;Volume", *(f"2021-03-{n:02};{n}.2{n:02};41{n % 7}.20{n % 9}" for n in range(1, 28))]),
+        "points may part thousands or decimals",
     ),
     "order of day and month": (
         "Date,Close\n01/02/2021,5\n02/02/2021,6\n03/02/2021,7\n",
@@ -447,6 +475,59 @@ def test_stamps_with_a_zone_are_instants_in_utc(layout: str, tmp_path: Path) -> 
     )
     assert found["KO"].zones == {"US/Eastern"}
     assert np.array_equal(found["KO"].stamps, local.tz_convert("UTC").tz_localize(None).to_numpy().astype("M8[ns]"))
+
+
+def joined(names: Iterable[str], name: str, separator: str = "_") -> pd.DataFrame:
+    """Tables of several symbols beside each other; `name` is a template of symbol (s) and field (f)."""
+    tables = {symbol: prices(False, seed) for seed, symbol in enumerate(names, 1)}
+    return pd.concat([t.set_axis([name.format(s=s, f=f) for f in t], axis=1) for s, t in tables.items()], axis=1)
+
+
+@pytest.mark.parametrize("name", ["{s}_{f}", "{f}_{s}", "{s}.{f}", "{s} {f}", "('{f}', '{s}')", "('{s}', '{f}')"])
+@pytest.mark.parametrize("names", [("KO", "HIGH"), ("OPEN", "PEP"), ("VOLUME", "CLOSE", "KO"), ("600519", "000001")])
+def test_tickers_that_are_words_are_told_by_the_side_on_which_they_stand(
+    name: str, names: tuple[str, ...], tmp_path: Path
+) -> None:
+    bars = load_bars(put(tmp_path, joined(names, name).rename_axis("date").to_csv()))
+    assert bars.symbols == names
+    for seed, symbol in enumerate(names, 1):
+        for field in FIELDS:
+            assert np.array_equal(getattr(bars, field)[:, bars.symbols.index(symbol)], prices(False, seed)[field])
+
+
+def test_names_that_may_be_read_from_both_ends_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BarsError, match="field on either side: the high of open or the open of HIGH"):
+        load_bars(put(tmp_path, joined(["HIGH", "LOW"], "{s}_{f}").rename_axis("date").to_csv()))
+
+
+@pytest.mark.parametrize("beside", ["RSI_14", "PE", "SMA20"])
+def test_close_beside_what_is_no_price_is_one_symbol(beside: str, tmp_path: Path) -> None:
+    """Only a column that behaves as a close of its own makes CLOSE a ticker in doubt."""
+    own = {"PE": DAILY.close / 21.5, "SMA20": DAILY.close.rolling(20, 1).mean()}.get(beside, DAILY.volume)
+    bars = load_bars(put(tmp_path, closes(CLOSE=DAILY.close, **{beside: own})))
+    assert bars.symbols == ("KO",) and np.array_equal(bars.close[:, 0], DAILY.close)
+
+
+@pytest.mark.parametrize("n", [2, 5, 9])
+def test_mornings_of_several_symbols_are_no_clocks_of_twelve_hours(n: int, tmp_path: Path) -> None:
+    tables = {"KO": INTRADAY[:n], "PEP": prices(True, 2)[:n]}
+    rows = [
+        line
+        for symbol, table in tables.items()
+        for line in lines(table, "{d}," + OHLCV + f",{symbol}", d="%Y-%m-%d %H:%M")
+    ]
+    found, _ = read(put(tmp_path, "\n".join([f"{HEAD},symbol", *rows])))
+    for symbol, table in tables.items():
+        same(found[symbol], table, utc=False)
+
+
+@pytest.mark.parametrize("empty", [1, 3, 30])
+def test_rows_of_a_symbol_that_is_not_listed_yet_are_no_header(empty: int, tmp_path: Path) -> None:
+    late = prices(False, 2).iloc[empty:]
+    both = pd.concat({"AA": late, "KO": DAILY}, axis=1, names=["symbol", "field"]).rename_axis("date")
+    bars = load_bars(put(tmp_path, both.stack(level=0, future_stack=True).to_csv()))
+    assert bars.symbols == ("AA", "KO")
+    assert np.array_equal(bars.close[empty:, 0], late.close) and not bars.traded[:empty, 0].any()
 
 
 # --- frames ---
