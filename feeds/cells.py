@@ -15,8 +15,7 @@ from hybrid_bt.feeds.dialect import SAMPLE_LINES, Dialect
 from hybrid_bt.feeds.figures import THOUSANDS, UNSURE, decimal_mark
 from hybrid_bt.feeds.layout import plan_of
 from hybrid_bt.feeds.names import field_of, is_foreign, meaning_of
-from hybrid_bt.feeds.plan import Plan, found_in
-from hybrid_bt.feeds.reading import Reading
+from hybrid_bt.feeds.reading import Plan, Reading, found_in
 from hybrid_bt.feeds.table import Table
 from hybrid_bt.feeds.written import is_count, is_stamp
 

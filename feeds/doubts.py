@@ -63,18 +63,19 @@ def refuse_no_closes(closes: Mapping[str, FloatArray], where: str) -> None:
         )
 
 
-def refuse_lone(names: Sequence[str], columns: Sequence[FloatArray], where: str) -> None:
-    """BarsError where a column that is called close, the first, may be a ticker's among others."""
-    for name, values in zip(names[1:], columns[1:], strict=True):
+def refuse_lone(closes: Mapping[str, FloatArray], where: str) -> None:
+    """BarsError where the first column, which is called close, may be a ticker's among others."""
+    word, *others = closes
+    for name in others:
         if says_computed(name):
             continue
         try:
-            refuse_no_closes({names[0]: columns[0], name: values}, where)
+            refuse_no_closes({word: closes[word], name: closes[name]}, where)
         except BarsError:
             continue
         raise BarsError(
-            f"bars: {where} may hold the closes of {names[0]}, {name}, or one symbol's close with other columns beside "
-            "it; ask for symbols by name, or leave the others out"
+            f"bars: {where} may hold the closes of {word}, {name}, or one symbol's close with other columns beside it; "
+            "ask for symbols by name, or leave the others out"
         )
 
 

@@ -7,21 +7,10 @@ from collections.abc import Mapping, Sequence
 from hybrid_bt.bars.checks import FIELDS, PRICES
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.names import is_aside, meaning_of, meanings_of, parted
-from hybrid_bt.feeds.plan import CLOSES, OWN, QUOTES, Plan, closed_of
+from hybrid_bt.feeds.reading import CLOSES, OWN, QUOTES, Plan, closed_of
 
-NO_SYMBOLS = (
-    "prev",
-    "previous",
-    "pre",
-    "unadj",
-    "unadjusted",
-    "raw",
-    "avg",
-    "average",
-    "typical",
-    "weighted",
-    "official",
-)
+_NO_SYMBOLS = "prev previous pre unadj unadjusted raw avg average typical weighted official"
+NO_SYMBOLS = frozenset(_NO_SYMBOLS.split())
 
 
 def labelled(base: Plan, places: Sequence[int], where: str) -> Plan | None:

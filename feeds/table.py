@@ -7,22 +7,22 @@ tell (the order of day and month, whether symbols repeat dates, whether columns 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from hybrid_bt.bars.checks import PRICES, FloatArray, RawBars
-from hybrid_bt.bars.stamps import Stamps, say_stamp
+from hybrid_bt.bars.stamps import Stamps
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.dates import ClockColumn, DateColumn, coded
 from hybrid_bt.feeds.doubts import refuse_half_days, refuse_lone, refuse_no_bar, refuse_no_closes
 from hybrid_bt.feeds.figures import numbers
 from hybrid_bt.feeds.hidden import hidden_symbol
 from hybrid_bt.feeds.names import refuse_mixed
-from hybrid_bt.feeds.plan import OWN, Plan
-from hybrid_bt.feeds.reading import Reading
+from hybrid_bt.feeds.reading import OWN, Plan, Reading, reading_of
 
 MOST_TEXTS = 20_000  #: different cells of a column that may hold symbols
 LEAN_SCALE = 10_000.0
@@ -55,7 +55,7 @@ class Table:
             for label, fields in plan.tables.items()
             for field, place in fields.items()
         }
-        self._head: pd.DataFrame | None = None
+        self._head = pd.DataFrame()  #: the first rows of columns that are not understood
         self.rules: list[str] = []  #: that decided, beside the plan's
 
     def add(self, part: pd.DataFrame) -> None:
@@ -77,7 +77,7 @@ class Table:
             self._codes[place].append(codes)
             if len(seen) > MOST_TEXTS and place != self.plan.symbol:
                 del self._codes[place]
-        if self._head is None:
+        if not len(self._head):
             self._head = part[list(self.plan.others)].copy()
 
     def _without_actions(self, part: pd.DataFrame) -> pd.DataFrame:
@@ -102,7 +102,7 @@ class Table:
         codes = {place: np.concatenate(pieces) for place, pieces in self._codes.items()}
         symbol = self.plan.symbol
         if symbol is None and set(self.plan.tables) == {OWN}:
-            symbol = self._hidden(stamps, codes)
+            symbol = hidden_symbol(stamps, codes, self._head, self.plan.names, self.where)
             if symbol is not None:
                 rules.append(f"symbols from the column {self.plan.names[symbol]}: it tells equal dates apart")
         values = {}
@@ -125,7 +125,7 @@ class Table:
                 raise BarsError(f"bars: {self.where} has {name} and another symbol of the name {plain}; rename one")
             found[plain] = raw
         refuse_mixed([*found], self.where)
-        return found, self._reading(found, rules, zones)
+        return found, reading_of(self.plan, self.where, found, rules, zones)
 
     def _stamps(self) -> tuple[Stamps, frozenset[str], list[str]]:
         decided = [column.decided() for column in self._dates]
@@ -156,10 +156,6 @@ class Table:
             chosen["volume"] = ticks
         return chosen
 
-    def _hidden(self, stamps: Stamps, codes: Mapping[int, NDArray[np.int32]]) -> int | None:
-        head = pd.DataFrame() if self._head is None else self._head
-        return hidden_symbol(stamps, codes, head, self.plan.names, self.where)
-
     def _doubt(self, tables: Mapping[str, Mapping[str, FloatArray]], stamps: Stamps) -> None:
         if self.plan.format == "LEAN" and self.plan.scale == 1.0 and not (tables[OWN]["close"] % 1.0).any():
             many = f"prices of LEAN, multiplied by {LEAN_SCALE:,.0f}"
@@ -169,17 +165,19 @@ class Table:
         if self.plan.wide or not (self.plan.doubtful or self.plan.lone):
             return
         (fields,) = tables.values()
-        head = pd.DataFrame() if self._head is None else self._head
-        others = [numbers(head[place], self.plan.names[place], None, self.decimal) for place in head]
+        others = {}
+        for place in self._head:
+            with suppress(BarsError):  # text somewhere: no prices
+                others[self.plan.names[place]] = numbers(self._head[place], "", None, self.decimal)
         if self.plan.lone:
-            names = [self.plan.names[place] for place in (self.plan.tables[OWN]["close"], *head)]
-            refuse_lone(names, [fields["close"][: len(head)], *others], self.where)
+            word = self.plan.names[self.plan.tables[OWN]["close"]]
+            refuse_lone({word: fields["close"][: len(self._head)], **others}, self.where)
             return
-        rows = slice(len(others[0]) if others else None)
-        columns = [values[rows] for values in self._scaled(fields).values()]
+        rows = slice(len(self._head) if others else None)
         step = -1 if stamps[0] > stamps[-1] else 1  # oldest first
-        columns, others = ([values[::step] for values in one] for one in (columns, others))
-        refuse_no_bar(dict(zip(fields, columns, strict=True)), others, self.where, known=bool(self.plan.format))
+        bar = {field: values[rows][::step] for field, values in self._scaled(fields).items()}
+        further = [values[::step] for values in others.values()]
+        refuse_no_bar(bar, further, self.where, known=bool(self.plan.format))
 
     def _split(
         self,
@@ -213,37 +211,7 @@ class Table:
 
     def _unread(self) -> tuple[str, ...]:
         """Names of columns with numbers that are not read."""
-        if self._head is None:
-            return ()
         return tuple(self.plan.names[place] for place in self._head if self._head[place].notna().any())
-
-    def _reading(self, found: Mapping[str, RawBars], rules: Sequence[str], zones: frozenset[str]) -> Reading:
-        names = self.plan.names
-        columns = [
-            f"{field} = {names[p]}" for fields in list(self.plan.tables.values())[:1] for field, p in fields.items()
-        ]
-        dates = [
-            f"date = {names[place]}"
-            for place in (*self.plan.dates, *(() if self.plan.clock is None else (self.plan.clock,)))
-        ]
-        one = next(iter(found.values()))
-        first, last = (_row(one, place) if len(one.stamps) else "" for place in (0, -1))
-        return Reading(
-            self.where,
-            self.plan.format,
-            (*dates, *columns),
-            tuple(rules),
-            tuple(found),
-            first,
-            last,
-            tuple(sorted(zones)),
-        )
-
-
-def _row(raw: RawBars, place: int) -> str:
-    """A bar in a line: its date and what it holds."""
-    day = "no date" if np.isnat(raw.stamps[place]) else say_stamp(raw.stamps[place])
-    return " ".join((day, *(f"{field} {values[place]:.10g}" for field, values in raw.columns.items())))
 
 
 def _forward(raw: RawBars) -> RawBars:

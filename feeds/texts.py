@@ -22,7 +22,7 @@ from hybrid_bt.feeds.cells import mark_of
 from hybrid_bt.feeds.dialect import SAMPLE_BYTES, SAMPLE_LINES, Dialect, dialect_of, encoding_of
 from hybrid_bt.feeds.figures import EMPTY, UNSURE
 from hybrid_bt.feeds.layout import plan_of
-from hybrid_bt.feeds.plan import Plan
+from hybrid_bt.feeds.reading import Plan
 from hybrid_bt.feeds.table import LEAN_SCALE, Table
 from hybrid_bt.feeds.written import is_count, is_stamp
 
