@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import io
 import json
 import zipfile
@@ -219,6 +220,52 @@ def test_way_of_writing_changes_no_number(way: str, tmp_path: Path) -> None:
     found, _ = read(put(path.parent, {**WAYS, **PACKED}[way], path.name))
     assert list(found) == ["KO"]
     same(found["KO"]._replace(unread=()), DAILY, utc=False)
+
+
+def workbook(rows: list[list[Any]]) -> bytes:
+    """A workbook of one sheet, written by hand: who reads it may be missing."""
+
+    def cell(value: Any) -> str:
+        return (
+            f"<c><v>{value}</v></c>" if not isinstance(value, str) else f'<c t="inlineStr"><is><t>{value}</t></is></c>'
+        )
+
+    space, kind = "http://schemas.openxmlformats.org", "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    related = f'xmlns="{space}/package/2006/relationships"'
+    sheet = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{space}/package/2006/content-types">'
+        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        f'<Override PartName="/xl/workbook.xml" ContentType="{kind}.sheet.main+xml"/>'
+        f'<Override PartName="/xl/worksheets/sheet1.xml" ContentType="{kind}.worksheet+xml"/></Types>',
+        "_rels/.rels": f'<Relationships {related}><Relationship Id="rId1" Type="{space}/officeDocument/2006/'
+        'relationships/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{space}/spreadsheetml/2006/main" xmlns:r="{space}/officeDocument/2006/'
+        'relationships"><sheets><sheet name="Sheet1" sheetId="1" r:id="rId1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships {related}><Relationship Id="rId1" Type="{space}/officeDocument/'
+        '2006/relationships/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{space}/spreadsheetml/2006/main"><sheetData>{sheet}</sheetData>'
+        "</worksheet>",
+    }
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("titles", [[], [["Coca-Cola"], [""]]])
+@pytest.mark.parametrize("dates", ["%Y-%m-%d", "%d.%m.%Y", ""])
+def test_workbook_is_read_or_says_what_it_needs(titles: list[list[Any]], dates: str, tmp_path: Path) -> None:
+    """Dates as texts, or as days of a spreadsheet without a format."""
+    days = [f"{d:{dates}}" if dates else (d - pd.Timestamp("1899-12-30")).days for d in DAILY.index]
+    rows = [[day, *map(float, row)] for day, row in zip(days, DAILY.itertuples(index=False), strict=True)]
+    path = put(tmp_path, workbook([*titles, HEAD.split(","), *rows]), "KO.xlsx")
+    if importlib.util.find_spec("openpyxl") is None:
+        with pytest.raises(BarsError, match=r"KO\.xlsx needs openpyxl; pip install openpyxl, or give CSV"):
+            read(path)
+        return
+    same(read(path)[0]["KO"], DAILY, utc=False)
 
 
 def closes(**columns: Any) -> str:
