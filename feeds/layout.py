@@ -20,6 +20,7 @@ from hybrid_bt.feeds.reading import ADJUSTED_RANGE, CLOSES, OWN, UNITS, UNNAMED,
 from hybrid_bt.feeds.written import is_bare_clock, is_clock, is_stamp
 
 MOST = 0.8  #: of the first cells of a column
+NAMED = 0.8  #: of the columns behind the first
 
 
 def plan_of(written: Dialect, where: str, symbols: Sequence[str] | None = None) -> Plan:
@@ -36,7 +37,7 @@ def plan_of(written: Dialect, where: str, symbols: Sequence[str] | None = None) 
         If the columns have no reading, or two.
     """
     kinds = _kinds(written.sample, len(written.headers[-1]) if written.headers else len((written.sample or ((),))[0]))
-    headers = [row for row in written.headers if sum(map(bool, row)) > 1 or len(row) < 3]
+    headers = [row for row in written.headers if _is_named(row)]
     headers = [row for row in headers if not UNITS.issuperset(map(str.lower, row))] or headers
     if headers and _counts(headers[-1]):
         headers = []
@@ -53,6 +54,12 @@ def plan_of(written: Dialect, where: str, symbols: Sequence[str] | None = None) 
         if len(headers) > 2 or not {"date", "clock"} & set(map(meaning_of, names)):
             raise BarsError(f"bars: {where} has {len(headers)} rows of headers; keep one ({', '.join(names[:8])})")
     return _named(Columns(names, kinds, written.sample), where, symbols)
+
+
+def _is_named(row: Sequence[str]) -> bool:
+    """Whether a row above the data names most columns, or some by known words: a title of two cells does not."""
+    known = sum(meaning_of(cell) is not None for cell in row)
+    return known > 1 or sum(map(bool, row)) > NAMED * (len(row) - 1)
 
 
 def _kinds(sample: Sequence[Sequence[str]], width: int) -> tuple[str, ...]:

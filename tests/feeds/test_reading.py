@@ -87,6 +87,9 @@ WAYS: dict[str, str | bytes] = {
     "Japanese": text(header="日付,始値,高値,安値,終値,出来高", d="%Y/%m/%d").encode("cp932"),
     "Korean": text(header="날짜,시가,고가,저가,종가,거래량", d="%Y.%m.%d"),
     "titles before, a source behind": "Coca-Cola\nsource: x, y\n\n" + text() + "Source: somebody\n",
+    "titles of several cells, as Bloomberg's": "Start,01/01/2020,,,,\nEnd,31/12/2020,,,,\n,KO US Equity,,,,\n"
+    + ",#N/A,#N/A,#N/A,#N/A,\n"
+    + text(header="Dates,PX_OPEN,PX_HIGH,PX_LOW,PX_LAST,PX_VOLUME"),
     "titles padded by a spreadsheet": "Coca-Cola,,,,,\n,,,,,\n" + text() + "Source: somebody,,,,,\n",
     "comments": "# a comment\n# more, with commas, of 2020\n" + text(),
     "hash before the header": text(header="#" + HEAD),
