@@ -133,10 +133,10 @@ def _named(columns: Columns, where: str, symbols: Sequence[str] | None) -> Plan:
     base = base._replace(symbol=symbol, texts=texts, others=tuple(numbers))
     ticker = set(fields) == {"close"} and names[fields["close"]] == "ADJ" and numbers  # among tickers
     closed = None if ticker else closed_of(fields)
-    bare = [
+    parts = [
         i for i in free if i not in aside and columns.kinds[i] != "text" and (names[i] or columns.kinds[i] != "empty")
     ]
-    split = labelled(base, bare, where) if symbol is None and not {"open", "close"} & set(meanings) else None
+    split = labelled(base, parts, where) if symbol is None and not {"open", "close"} & set(meanings) else None
     if split is not None:
         return split
     if symbol is not None:
@@ -144,8 +144,9 @@ def _named(columns: Columns, where: str, symbols: Sequence[str] | None) -> Plan:
             raise BarsError(f"bars: {where} has no close column; {shown}")
         return base._replace(tables={OWN: closed}, rule=f"symbols from the column {names[symbol]}")
     if closed is not None:
-        word = names[closed["close"]]
-        lone = not {"open", "high", "low"} & fields.keys() and any(_cased_as(word, names[i]) for i in numbers)
+        word = names[closed["close"]]  # CLOSE among KO and PEP may be a ticker too
+        bare = word.isupper() and word.isalpha() and not {"open", "high", "low"} & fields.keys()
+        lone = bare and any(names[i] == names[i].upper() for i in numbers)
         return base._replace(tables={OWN: closed}, lone=lone, rule="one symbol: it has a close")
     named = (i for i in aside if columns.kinds[i] in ("number", "empty") and key_of(names[i]) not in UNNAMED)
     numbers += [i for i in named if not _counts([row[i] for row in columns.sample])]
@@ -176,12 +177,6 @@ def _fields(names: Sequence[str], meanings: Sequence[str | None], where: str) ->
         fields |= {key.removeprefix("adj"): i for i, key in enumerate(map(key_of, names)) if key in ADJUSTED_RANGE}
         fields["close"] = fields.pop("adj")
     return fields
-
-
-def _cased_as(word: str, name: str) -> bool:
-    """Whether a word may be a ticker as the name is one: CLOSE and KO, close and aapl."""
-    same = (word.isupper() and name == name.upper()) or (word.islower() and name == name.lower())
-    return same and key_of(word) == word.casefold()
 
 
 def _symbol(names: Sequence[str], meanings: Sequence[str | None], kinds: Sequence[str]) -> int | None:
