@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import date
 
+import numpy as np
 import pandas as pd
 
 from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.dialect import SAMPLE_LINES, Dialect
-from hybrid_bt.feeds.figures import UNSURE, decimal_mark
+from hybrid_bt.feeds.figures import THOUSANDS, UNSURE, decimal_mark
 from hybrid_bt.feeds.layout import plan_of
 from hybrid_bt.feeds.names import field_of, is_foreign, meaning_of
-from hybrid_bt.feeds.plan import Plan, found_in
-from hybrid_bt.feeds.reading import Reading
+from hybrid_bt.feeds.reading import Plan, Reading, found_in
 from hybrid_bt.feeds.table import Table
 from hybrid_bt.feeds.written import is_count, is_stamp
 
@@ -29,7 +30,7 @@ def dated(frame: pd.DataFrame) -> pd.DataFrame:
     named = [name for name in index.names if meaning_of(name) in ("date", "clock", "symbol")]
     first = index[0] if len(index) else None
     dates = isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex)) or isinstance(first, date) or is_stamp(str(first))
-    dates |= isinstance(first, str) and is_count(first)
+    dates |= isinstance(first, (str, int, np.integer)) and len(str(first)) > 8 and is_count(str(first))
     tops = {str(column[0] if isinstance(column, tuple) else column) for column in frame.columns}
     if (named or dates) and not any(field_of(column) == "date" for column in tops):
         names = [name or ("date" if place == 0 else f"level {place}") for place, name in enumerate(index.names)]
@@ -65,15 +66,21 @@ def rows_of_frame(
 
 
 def mark_of(plan: Plan, written: Dialect, where: str) -> str:
-    """The decimal mark that the first rows show in the columns that are read."""
-    cells = [row[place] for row in written.sample for place in plan.numeric if place < len(row)]
-    foreign = is_foreign(plan.names)
-    if not foreign and not any("," in cell or cell.count(".") > 1 for cell in cells):
-        return "." if any("." in cell for cell in cells) else ""
+    """The decimal mark that the first rows show in the columns that are read, else in the others."""
+    cells, others = (_cells(written, places) for places in (plan.numeric, plan.others))
+    foreign, beside = is_foreign(plan.names), any(re.fullmatch(r"-?[\d.]*\d,(?!\d{3}$)\d+", cell) for cell in others)
+    if not (foreign or beside) and not any("," in cell or cell.count(".") > 1 for cell in cells):
+        pointed = [cell for cell in cells if "." in cell]
+        volumes = _cells(written, [fields["volume"] for fields in plan.tables.values() if "volume" in fields])
+        if not (written.separator and any("." in c for c in volumes) and all(map(THOUSANDS.fullmatch, pointed))):
+            return "." if pointed else ""
+        foreign = True  # prices and volumes, all of three digits behind a point
     try:
         mark, unsure = decimal_mark(cells)
     except ValueError as error:
         raise BarsError(f"bars: {where} has two decimal marks: {error}; keep one") from None
+    if beside and not mark:
+        return ","
     if foreign and not mark and not unsure:
         return UNSURE
     if unsure and not mark and foreign:
@@ -81,6 +88,10 @@ def mark_of(plan: Plan, written: Dialect, where: str) -> str:
             f"bars: {where} has numbers whose points may part thousands or decimals; write decimals with a comma"
         )
     return mark
+
+
+def _cells(written: Dialect, places: Sequence[int]) -> list[str]:
+    return [row[place] for row in written.sample for place in places if place < len(row)]
 
 
 def single(frame: pd.DataFrame, symbol: str, date_format: str | None = None) -> RawBars:

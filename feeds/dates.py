@@ -25,6 +25,7 @@ from hybrid_bt.feeds.panel import NO_ZONE
 from hybrid_bt.feeds.written import FOUR_YEAR, YMD, clock_in, is_count, written_in, zone_of
 
 ISO = r"\d{4}-?\d{2}-?\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?"
+LETTERED = ("has a zone in letters, which stand for several", "write its offset, -05:00, or the exchange's time alone")
 ISO_ZONED = rf"{ISO}(?:Z|[+-]\d{{2}}:?\d{{2}})"
 
 
@@ -125,7 +126,8 @@ class DateColumn:
         for row, cell in enumerate(text):
             found = written_in(cell)
             if found is None:
-                self._refuse(column, row)
+                lettered = re.search(r"\d ?[A-Z]{2,5}$", cell) is not None
+                self._refuse(column, row, *(LETTERED if lettered else ()))
             else:
                 rows[row] = (*found.numbers, found.clock, found.kind)
                 zoned += bool(found.zone)
@@ -141,11 +143,15 @@ class DateColumn:
             return "dates", days.astype("M8[ns]") + rows[:, 3].astype("m8[ns]")
         return f"numbers {kind}", rows[:, :4]
 
-    def _refuse(self, column: pd.Series, row: int, why: str = "is no date") -> NoReturn:
+    def _refuse(
+        self,
+        column: pd.Series,
+        row: int,
+        why: str = "is no date",
+        remedy: str = "write YYYY-MM-DD, or give the date format",
+    ) -> NoReturn:
         cell, at = column.iloc[row], int(column.index[row]) + 1
-        raise BarsError(
-            f"bars: {self.owner} row {at} date {shown_cell(cell)} {why}; write YYYY-MM-DD, or give the date format"
-        )
+        raise BarsError(f"bars: {self.owner} row {at} date {shown_cell(cell)} {why}; {remedy}")
 
     def decided(self) -> Dates:
         """The stamps of all parts.

@@ -77,7 +77,7 @@ def dialect_of(text: str, encoding: str) -> Dialect:
     lines = text.splitlines()[:SAMPLE_LINES]
     last = {one: [_cells(line, one) for line in lines[-SCORED_LINES:]] for one in _found(text)}
     scores = {one: _score(rows) for one, rows in last.items()}
-    separator = max(scores, key=lambda one: scores[one])
+    separator = max(scores, key=lambda one: (scores[one], _known(lines, one)))
     if not scores[separator]:
         separator = max(last, key=lambda one: max((len(row) for row in last[one]), default=0))
     found = arranged([_cells(line, separator) for line in lines], encoding, separator)
@@ -95,6 +95,8 @@ def arranged(rows: Sequence[Sequence[str]], encoding: str = "", separator: str =
     data = [place for place, row in enumerate(rows) if _is_data(row)]
     width = Counter(len(rows[place]) for place in data).most_common(1)[0][0] if data else 0
     first = data[0] if data else None
+    while first and len(rows[first - 1]) == width and any(map(is_stamp, rows[first - 1])):
+        first -= 1  # a bar without a number: its symbol is not listed yet
     if first is None:  # the header is what comes first, and what follows will be refused for what it is
         first = next((place + 1 for place, row in enumerate(rows) if any(row)), 0)
         width = len(rows[first - 1]) if first else 0
@@ -134,6 +136,11 @@ def _score(rows: Sequence[Sequence[str]]) -> int:
     """How many rows are data, all of one length."""
     widths = Counter(len(row) for row in rows if _is_data(row))
     return max(widths.values(), default=0)
+
+
+def _known(lines: Sequence[str], separator: str) -> int:
+    """How many cells are names that are known."""
+    return sum(meaning_of(cell) is not None for line in lines for cell in _cells(line, separator) if not cell.isdigit())
 
 
 def _fits(row: Sequence[str], width: int, data: Sequence[str]) -> bool:

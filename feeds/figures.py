@@ -22,6 +22,7 @@ BEYOND_DOUBLES = re.compile(r"[+-]?[\d.]+[eE]\+?\d{3,}")  #: infinite for Python
 UNSURE = "?"  #: mark of a table that has shown none, in a language that may write a comma
 MONEY = r"(?:[$€£¥₹]|(?:USD|EUR|GBP|CHF|JPY|US\$|Rs\.?)(?=[\s\d-])|(?<=\d)\s*(?:USD|EUR|GBP|CHF|JPY|zł))"
 UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+THOUSANDS = re.compile(r"[+-]?\d{1,3}\.\d{3}")  #: or three decimals
 _LOOKS = re.compile(
     rf"[+-]?\s*{MONEY}?\s*[+-]?[\d.,'\u2019\s\u00a0\u202f]*\d[\d.,]*(?:[eE][+-]?\d+)?\s*{MONEY}?[KMBTkmb]?%?"
 )
@@ -33,6 +34,8 @@ _BARE = {
     ".": re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"),
     ",": re.compile(r"[+-]?(?:\d+,?\d*|,\d+)(?:[eE][+-]?\d+)?"),
 }
+_SPACES = r"[' \u2019\u00a0\u202f]"
+_PARTED = re.compile(rf"[+-]?\d{{1,3}}(?:{_SPACES}\d{{3}})+")
 _INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 
 
@@ -117,6 +120,8 @@ def _value(cell: object, decimal: str) -> float | None:
     text = str(cell).strip()
     if text in EMPTY:
         return np.nan
+    if _PARTED.fullmatch(text):  # by marks that are no decimals
+        text = re.sub(_SPACES, "", text)
     if decimal == UNSURE:
         return float(text) if text.isdecimal() else None
     bare = _BARE[decimal or "."]
@@ -132,7 +137,7 @@ def _value(cell: object, decimal: str) -> float | None:
     if not decimal and re.search("[.,]", text):
         return None  # nothing tells what the mark is
     if _GROUPED[decimal or "."].fullmatch(text):
-        text = re.sub(r"[' \u2019\u00a0\u202f]", "", text).replace("." if decimal == "," else ",", "")
+        text = re.sub(_SPACES, "", text).replace("." if decimal == "," else ",", "")
     elif not bare.fullmatch(text):
         return None
     return float(Decimal(text.replace(",", ".")) * unit)

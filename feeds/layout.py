@@ -7,7 +7,7 @@ names       a column of symbols: long. A field and a label in each (AAPL.Open, c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from hybrid_bt.bars.checks import FIELDS
 from hybrid_bt.errors import BarsError
@@ -15,11 +15,12 @@ from hybrid_bt.feeds.dialect import Dialect
 from hybrid_bt.feeds.figures import EMPTY, looks_numeric
 from hybrid_bt.feeds.formats import recognise
 from hybrid_bt.feeds.labels import labelled, two_levels
-from hybrid_bt.feeds.names import is_aside, key_of, lettered, meaning_of, says_utc
-from hybrid_bt.feeds.plan import ADJUSTED_RANGE, CLOSES, OWN, UNITS, UNNAMED, Columns, Plan, closed_of, found_in
-from hybrid_bt.feeds.written import is_clock, is_stamp
+from hybrid_bt.feeds.names import MONEY, is_aside, key_of, meaning_of, meanings_of, parted, says_utc
+from hybrid_bt.feeds.reading import ADJUSTED_RANGE, CLOSES, OWN, UNITS, UNNAMED, Columns, Plan, closed_of, found_in
+from hybrid_bt.feeds.written import is_bare_clock, is_clock, is_stamp
 
 MOST = 0.8  #: of the first cells of a column
+NAMED = 0.8  #: of the columns behind the first
 
 
 def plan_of(written: Dialect, where: str, symbols: Sequence[str] | None = None) -> Plan:
@@ -36,7 +37,7 @@ def plan_of(written: Dialect, where: str, symbols: Sequence[str] | None = None) 
         If the columns have no reading, or two.
     """
     kinds = _kinds(written.sample, len(written.headers[-1]) if written.headers else len((written.sample or ((),))[0]))
-    headers = [row for row in written.headers if sum(map(bool, row)) > 1 or len(row) < 3]
+    headers = [row for row in written.headers if _is_named(row)]
     headers = [row for row in headers if not UNITS.issuperset(map(str.lower, row))] or headers
     if headers and _counts(headers[-1]):
         headers = []
@@ -53,6 +54,12 @@ def plan_of(written: Dialect, where: str, symbols: Sequence[str] | None = None) 
         if len(headers) > 2 or not {"date", "clock"} & set(map(meaning_of, names)):
             raise BarsError(f"bars: {where} has {len(headers)} rows of headers; keep one ({', '.join(names[:8])})")
     return _named(Columns(names, kinds, written.sample), where, symbols)
+
+
+def _is_named(row: Sequence[str]) -> bool:
+    """Whether a row above the data names most columns, or some by known words: a title of two cells does not."""
+    known = sum(meaning_of(cell) is not None for cell in row)
+    return known > 1 or sum(map(bool, row)) > NAMED * (len(row) - 1)
 
 
 def _kinds(sample: Sequence[Sequence[str]], width: int) -> tuple[str, ...]:
@@ -77,11 +84,6 @@ def _counts(names: Sequence[str]) -> bool:
     )
 
 
-def _meanings(names: Sequence[str]) -> list[str | None]:
-    letters = lettered(list(names))
-    return [meaning_of(name) if letters or len(key_of(name)) > 1 else None for name in names]
-
-
 def _dates(columns: Columns, meanings: Sequence[str | None], where: str) -> tuple[tuple[int, ...], int | None]:
     """Columns of dates, and one of times of day."""
     clocks = [i for i, what in enumerate(meanings) if what == "clock"]
@@ -104,7 +106,7 @@ def _dates(columns: Columns, meanings: Sequence[str | None], where: str) -> tupl
 
 
 def _named(columns: Columns, where: str, symbols: Sequence[str] | None) -> Plan:
-    names, meanings = columns.names, _meanings(columns.names)
+    names, meanings = columns.names, meanings_of(columns.names)
     dates, clock = _dates(columns, meanings, where)
     for place in {*dates, clock} - {None}:
         meanings[place] = "date"  # type: ignore[index]
@@ -122,29 +124,32 @@ def _named(columns: Columns, where: str, symbols: Sequence[str] | None) -> Plan:
     fields = _fields(names, meanings, where)
     symbol = _symbol(names, meanings, columns.kinds)
     adjusted = "adj" in fields
-    aside = [i for i in free if is_aside(names[i], adjusted=adjusted) or (key_of(names[i]) in UNNAMED and i == 0)]
+    aside = [
+        i for i in free if is_aside(names[i], adjusted=adjusted) or (key_of(names[i]) in (*UNNAMED, "index") and i == 0)
+    ]
     rest = [i for i in free if i not in (*aside, *fields.values(), symbol)]
     numbers = [i for i in rest if columns.kinds[i] == "number" or (columns.kinds[i] == "empty" and names[i])]
     texts = tuple(i for i in rest if columns.kinds[i] in ("text", "stamp"))
     base = base._replace(symbol=symbol, texts=texts, others=tuple(numbers))
     ticker = set(fields) == {"close"} and names[fields["close"]] == "ADJ" and numbers  # among tickers
     closed = None if ticker else closed_of(fields)
+    parts = [
+        i for i in free if i not in aside and columns.kinds[i] != "text" and (names[i] or columns.kinds[i] != "empty")
+    ]
+    split = labelled(base, parts, where) if symbol is None and not {"open", "close"} & set(meanings) else None
+    if split is not None:
+        return split
     if symbol is not None:
         if closed is None:
             raise BarsError(f"bars: {where} has no close column; {shown}")
         return base._replace(tables={OWN: closed}, rule=f"symbols from the column {names[symbol]}")
-    if closed is not None and not (_plainly(names, fields, numbers) or len(fields) > 1):
-        both = ", ".join(names[i] for i in (*fields.values(), *numbers))
-        raise BarsError(
-            f"bars: {where} may hold the closes of {both}, or one symbol's close with other columns beside it; ask for "
-            "symbols by name, or leave the others out"
-        )
     if closed is not None:
-        return base._replace(tables={OWN: closed}, rule="one symbol: it has a close")
-    split = labelled(base, [i for i in free if i not in aside and columns.kinds[i] != "text"], where)
-    if split is not None:
-        return split
-    numbers += [i for i in aside if columns.kinds[i] == "number" and key_of(names[i]) not in UNNAMED]
+        word = names[closed["close"]]  # CLOSE among KO and PEP may be a ticker too
+        bare = word.isupper() and word.isalpha() and not {"open", "high", "low"} & fields.keys()
+        lone = bare and any(names[i] == names[i].upper() for i in numbers)
+        return base._replace(tables={OWN: closed}, lone=lone, rule="one symbol: it has a close")
+    named = (i for i in aside if columns.kinds[i] in ("number", "empty") and key_of(names[i]) not in UNNAMED)
+    numbers += [i for i in named if not _counts([row[i] for row in columns.sample])]
     wide = sorted((*fields.values(), *numbers))
     if not numbers or texts:
         what = f", and {names[texts[0]]} holds text" if texts and numbers else ""
@@ -164,16 +169,14 @@ def _fields(names: Sequence[str], meanings: Sequence[str | None], where: str) ->
             both = f"{names[fields[what]]!r} and {names[place]!r}"
             raise BarsError(f"bars: {where} has more than one column for {what!r}: {both}; keep one")
         fields.setdefault(what, place)
+    if "volume" not in fields and "close" in fields:  # of an exchange of coins: Volume BTC, Volume USDT
+        cuts = ((i, cut) for i, name in enumerate(names) for cut in parted(name)[:1] if cut)
+        traded = [i for i, (field, label) in cuts if field == "volume" and label.lower() not in MONEY]
+        fields |= {"volume": traded[0]} if len(traded) == 1 else {}
     if "adj" in fields and not {"open", "close", "last"} & fields.keys():  # all of its prices are adjusted
         fields |= {key.removeprefix("adj"): i for i, key in enumerate(map(key_of, names)) if key in ADJUSTED_RANGE}
         fields["close"] = fields.pop("adj")
     return fields
-
-
-def _plainly(names: Sequence[str], fields: Mapping[str, int], numbers: Sequence[int]) -> bool:
-    """Whether a close alone is no ticker among tickers: CLOSE, KO and PEP may all be."""
-    tickers = [names[i] for i in (*fields.values(), *numbers)]
-    return not numbers or not all(name.isupper() and key_of(name) == name.casefold() for name in tickers)
 
 
 def _symbol(names: Sequence[str], meanings: Sequence[str | None], kinds: Sequence[str]) -> int | None:
@@ -193,11 +196,8 @@ def _headless(columns: Columns, where: str) -> Plan:
         raise BarsError(f"bars: {where} has no header, and no column of dates; give a header")
     date = dates[0]
     clocks = [i for i, kind in enumerate(columns.kinds) if kind == "clock"]
-    if (
-        not clocks
-        and date + 1 < len(row)
-        and all(r[date + 1].isdigit() and len(r[date + 1]) == 6 for r in columns.sample)
-    ):
+    beside = [r[date + 1] for r in columns.sample if date + 1 < len(r)]
+    if not clocks and ":" not in row[date] and beside and all(map(is_bare_clock, beside)):
         clocks = [date + 1]
     start = (clocks[0] if clocks else date) + 1
     texts = [i for i, kind in enumerate(columns.kinds[:start]) if kind == "text"]

@@ -5,25 +5,27 @@ from __future__ import annotations
 import ast
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from hybrid_bt.bars.checks import FIELDS, PRICES, SYMBOL
 from hybrid_bt.errors import BarsError
 
 ALPHABETS = frozenset(("LATIN", "CYRILLIC", "GREEK"))
+Cut = tuple[str, str]  #: field and label
 Key = str  #: a name without case, accents, number in front, and punctuation
 
 _ENGLISH = {
     "date": "date datetime timestamp dates dt dtyyyymmdd localtime opentime timeeet "
-    "windowstart tsevent unix unixtimestamp epoch t ts tradedate tradingday observationdate",
+    "windowstart tsevent unix unixtimestamp epoch t ts tradedate tradingday observationdate datadate snappedat",
     "clock": "time timeofday",
     "symbol": "symbol ticker tic instrument code secid stockcode tscode sym symbols tickers ric",
-    "open": "open openprice openingprice pxopen openprc o",
-    "high": "high highprice pxhigh high1 h",
-    "low": "low lowprice pxlow low1 l",
-    "close": "close closeprice closingprice closelast c",
-    "last": "last lastprice price settle settlement settleprice pxlast trdprc1 ",
-    "volume": "volume vol totalvolume pxvolume acvoluns totaltradequantity v",
+    "open": "open openprice openingprice priceopen pxopen openprc prcod o",
+    "high": "high highprice pricehigh pxhigh high1 askhi prchd h",
+    "low": "low lowprice pricelow pxlow low1 bidlo prcld l",
+    "close": "close closeprice closingprice priceclose closelast settle settlement settleprice prc prccd c",
+    "last": "last lastprice price pxlast trdprc1",
+    "volume": "volume vol pxvolume acvoluns totaltradequantity totaltradedquantity "
+    "numberofshares volumetraded sharestraded volumefrom totalvolume cshtrd v",
     "ticks": "tickvol tickvolume",
     "adj": "adj adjusted",
 }
@@ -31,20 +33,25 @@ _ABROAD = {
     "date": "datum fecha data tarih дата 日期 交易日期 日付 날짜 일자 时间 日時",
     "clock": "uhrzeit zeit heure hora ora czas время",
     "symbol": "titel valor wertpapier symbole символ тикер 代码 股票代码 证券代码 コード 종목코드",
-    "open": "eroffnung erster eroffnungskurs ouverture ouv apertura abertura otwarcie acilis "
+    "open": "eroffnung eroffn erster eroffnungskurs openingskoers oppning apning abning nyito avaus "
+    "ouverture ouv apertura abertura otwarcie acilis "
     "открытие откр 开盘 开盘价 始値 시가",
-    "high": "hoch tageshoch hochst plushaut haut maximo maximum massimo maxima najwyzszy yuksek "
+    "high": "hoog hogst hoyest hojest "
+    "hoch tageshoch hochst plushaut haut maximo maximum massimo maxima najwyzszy yuksek "
     "максимум макс 最高 最高价 高値 고가",
-    "low": "tief tagestief tiefst plusbas bas minimo minimum minima najnizszy dusuk минимум мин 最低 最低价 安値 저가",
-    "close": "schluss schlusskurs cloture clot cierre chiusura fechamento zamkniecie kapanis "
+    "low": "laag lagst lavest "
+    "tief tagestief tiefst plusbas bas minimo minimum minima najnizszy dusuk минимум мин 最低 最低价 安値 저가",
+    "close": "slot slotkoers stangning sluttkurs lukkekurs zaro "
+    "schluss schlusskurs cloture clot cierre chiusura fechamento zamkniecie kapanis "
     "закрытие закр 收盘 收盘价 終値 종가",
-    "last": "zuletzt kurs dernier cours ultimo simdi цена",
-    "volume": "stuck stucke stuecke volumen umsatz wolumen hacim объем объём 成交量 出来高 거래량",
+    "last": "zuletzt senast siste kurs dernier cours ultimo simdi цена",
+    "volume": "stuck stucke stuecke volym volum volumen umsatz wolumen hacim объем объём 成交量 出来高 거래량",
 }
 _CLOSE = r"(?:clos(?:e|ing)(?:price)?|price|cp)"
 _ADJUSTED = re.compile(rf"(?:adj(?:usted)?{_CLOSE}|{_CLOSE}adj(?:usted)?|修正後終値|后复权收盘价)")  # adjcp is FinRL's
 _UTC = re.compile("^(?:utc|gmt)(?=.)|(?<=.)(?:utc|gmt)$")
-_CURRENCY = re.compile(r"(?i)[\s_]*[(\[]?\b(?:usd|eur|gbp|jpy|chf|cad|aud|cny|hkd|inr|usdt|[$€£¥])[)\]]?$")
+MONEY = ("usd", "eur", "gbp", "jpy", "chf", "cad", "aud", "cny", "hkd", "inr", "usdt", "usdc", "busd")
+_CURRENCY = re.compile(rf"(?i)[\s_]*[(\[]?\b(?:{'|'.join(MONEY)}|[$€£¥])[)\]]?$")
 #: understood, and not needed for bars
 _ASIDE_WORDS = (
     "per period openint openinterest oi ticks dividends stocksplits capitalgains tradecount trades transactions count "
@@ -59,6 +66,12 @@ _ADJUSTED_WORDS = (
     "splitcoefficient closeunadj unadjustedvolume"
 )
 _ASIDE_ADJUSTED = frozenset(_ADJUSTED_WORDS.split())
+#: parts of the names of what is computed from prices, or stands beside them
+_COMPUTED_WORDS = (
+    "rsi atr macd sma ema wma rolling mean median std zscore signal position return returns ret logret cap mktcap vwap "
+    "bid ask mid spread shares turnover amount pe eps upper lower log drawdown momentum factor weight"
+)
+_COMPUTED = frozenset(_COMPUTED_WORDS.split())
 _QUOTED = re.compile(
     r"(?i)(mid|bid|ask)[._ ]?(open|high|low|close|[ohlc])|(open|high|low|close|[ohlc])[._ ]?(mid|bid|ask)"
 )
@@ -66,13 +79,15 @@ _LETTERS = {"o": "open", "h": "high", "l": "low", "c": "close", "v": "volume", "
 
 
 #: what follows a symbol in the name of a file: dates and lengths of bars, and words about them
-_FREQUENCY = re.compile(r"(?i)[\s_-]+(?=[^\s_-]*\d)|[\s_-]+(?=daily|weekly|candle|historical|stock)|\s*[(\[]")
+_FREQUENCY = re.compile(
+    r"(?i)[\s_-]+(?=[^\s_-]*\d)|[\s_-]+(?=daily|weekly|candle|histor|stock|donn.?es|datos|dati|dados|-)|\s*[(\[]"
+)
 
 
 def key_of(name: object) -> Key:
     """The letters and digits of a name: `5. Adjusted Close**` is adjustedclose, `<OPEN>` open, `Clôture` cloture."""
     text = "".join(c for c in unicodedata.normalize("NFKD", str(name)).casefold() if not unicodedata.combining(c))
-    text = re.sub(r"^\W*\d+[.)]\s*", "", text).rstrip("* ")
+    text = re.sub(r"^\W*\d{1,2}[.)]\s*", "", text).rstrip("* ")
     return re.sub(r"[\s._/'\"<>()\[\]{}:#$-]", "", text)
 
 
@@ -113,9 +128,10 @@ def field_of(name: object) -> str | None:
     return meaning if plain else None
 
 
-def lettered(names: list[str]) -> bool:
-    """Whether o, h, l and c are all there: alone, each may be somebody's ticker."""
-    return {"o", "h", "l", "c"} <= {key_of(name) for name in names}
+def meanings_of(names: Sequence[str]) -> list[str | None]:
+    """What each of several names means: o, h, l and c are fields where all are there, else each may be a ticker."""
+    letters = {"o", "h", "l", "c"} <= set(map(key_of, names))
+    return [meaning_of(name) if letters or len(key_of(name)) > 1 else None for name in names]
 
 
 def is_foreign(names: Iterable[str]) -> bool:
@@ -129,29 +145,34 @@ def is_aside(name: object, *, adjusted: bool) -> bool:
     return key in _ASIDE or (adjusted and key in _ASIDE_ADJUSTED)
 
 
-def parted(name: str) -> tuple[str, str] | None:
-    """Field and label of a name that holds both: AAPL.Open, Close_KO, closeMid, ('Close', 'KO'); None for others."""
+def says_computed(name: str) -> bool:
+    """Whether a part of a name, RollingMean or CUR_MKT_CAP, is that of something other than a price."""
+    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+    return bool(_COMPUTED & set(map(str.lower, [*parts, name])))
+
+
+def parted(name: str) -> tuple[Cut | None, Cut | None]:
+    """Field and label of a name that holds both, the field in front (Close_KO, ('Close', 'KO')) or behind (AAPL.Open);
+    closeMid is both, and None stands where there is no such field."""
+    if quoted := _QUOTED.fullmatch(name):
+        side, field = (quoted[1], quoted[2]) if quoted[1] else (quoted[4], quoted[3])
+        both = _LETTERS.get(field.lower(), field.lower()), side.lower()
+        return both, both
+    cuts = [(name[: mark.start()], name[mark.end() :].strip()) for mark in re.finditer(r"[\s._:|/~-]+", name)]
     if name.startswith("('"):
         try:
             one, other, *_ = map(str, ast.literal_eval(name))
         except (ValueError, SyntaxError, TypeError):
-            return None
+            return None, None
         cuts = [(one, other)]
-    elif quoted := _QUOTED.fullmatch(name):
-        side, field = (quoted[1], quoted[2]) if quoted[1] else (quoted[4], quoted[3])
-        return _LETTERS.get(field.lower(), field.lower()), side.lower()
-    else:
-        cuts = [(name[: mark.start()], name[mark.end() :]) for mark in re.finditer(r"[\s._:|/~-]+", name)]
-    found = []
-    for left, right in cuts:
-        for part, label in ((left, right), (right, left)):
-            meaning = meaning_of(part)
-            if label and meaning in (*PRICES, "volume", "last") and len(key_of(part)) > 2:
-                found.append((len(part), meaning, label.strip()))
-    if not found:
-        return None
-    _, meaning, label = max(found, key=lambda one: one[0])
-    return meaning, label
+    front = [(meaning, label) for part, label in cuts if label and (meaning := _field_in(part))]
+    behind = [(meaning, label) for label, part in cuts if label and (meaning := _field_in(part))]
+    return (front[-1] if front else None), (behind[0] if behind else None)  # the longest field: Adj Close_KO
+
+
+def _field_in(part: str) -> str | None:
+    meaning = meaning_of(part)
+    return meaning if meaning in (*PRICES, "volume", "last") and len(key_of(part)) > 2 else None
 
 
 def symbol_of(stem: str) -> str:

@@ -18,7 +18,7 @@ from hybrid_bt.feeds.symbol import SymbolBars
 if TYPE_CHECKING:
     from exchange_calendars import ExchangeCalendar
 
-DAY = np.timedelta64(1, "D")
+DAY, HOUR = np.timedelta64(1, "D"), np.timedelta64(1, "h")
 SHORT_BARS = 254  #: 252 returns warm the features up, one bar decides, one fills
 FEW_STEPS = 20  #: below this many bars, the length of a bar is not told
 FREQUENCY_RATIO = 1.5  #: usual steps of two symbols further apart than this are two frequencies
@@ -40,8 +40,9 @@ def inspect_panel(
     calendar : str, optional
         Compare with this exchange's sessions; without, only with the panel's own calendar.
     """
-    found = list(_clocks(series))
-    if found and mode != "fail":
+    apart = _hours_apart(series)
+    found = list(_clocks(series)) if apart > 1.0 else []  # one hour is summer
+    if apart and (mode != "fail" or not found):
         series = {symbol: one._replace(stamps=dates_of(one.stamps)) for symbol, one in series.items()}
     stamps = np.unique(np.concatenate([one.stamps for one in series.values()]))
     found += _frequencies(series)
@@ -88,20 +89,21 @@ def say_counts(counts: Mapping[str, int]) -> str:
 
 def _clocks(series: Mapping[str, SymbolBars]) -> Iterator[Finding]:
     """Daily bars stamped at midnight in one symbol and at 16:00 in another never meet on one row."""
-    clocks = {
-        symbol: np.unique(one.stamps - one.stamps.astype("M8[D]"))
-        for symbol, one in series.items()
-        if not is_intraday(one.stamps)
-    }
-    times = {int(clock.astype(np.int64)) for own in clocks.values() for clock in own}
-    if len(clocks) < len(series) or len(times) < 2:
-        return
+    clocks = {symbol: np.unique(one.stamps - one.stamps.astype("M8[D]")) for symbol, one in series.items()}
     common = next(iter(clocks.values()))
     for symbol, own in clocks.items():
         one = series[symbol]
         if len(own) > 1 or own[0] != common[0]:
             what = f"{say_stamp(one.stamps[0])} beside {say_stamp(next(iter(series.values())).stamps[0])}"
             yield Finding("mixed_clock", symbol, len(one.stamps), say_stamp(one.stamps[0]), what)
+
+
+def _hours_apart(series: Mapping[str, SymbolBars]) -> float:
+    """Between the earliest and the latest time of day of daily bars; 0.0 where there are others."""
+    if any(is_intraday(one.stamps) for one in series.values()):
+        return 0.0
+    times = np.concatenate([one.stamps - one.stamps.astype("M8[D]") for one in series.values()])
+    return float((times.max() - times.min()) / HOUR)
 
 
 def _frequencies(series: Mapping[str, SymbolBars]) -> list[Finding]:

@@ -51,7 +51,12 @@ def _excel(path: Path, most_rows: int) -> Frames:
 
 
 def _json(path: Path, most_rows: int) -> Frames:
-    found = dict(_frames_of(json.loads(path.read_bytes())))
+    text = path.read_text(encoding="utf-8-sig")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = [json.loads(line) for line in text.splitlines() if line.strip()]
+    found = dict(_frames_of(value))
     if not found:
         raise ValueError("it holds no table")
     yield from found.items()
@@ -61,8 +66,8 @@ def _frames_of(value: object, name: str = "") -> Frames:
     """Tables of every orientation of pandas, and what services answer, at whatever depth."""
     inner = list(value.values()) if isinstance(value, dict) else []
     columns = [column for column in inner if isinstance(column, list) and column and not _is_table(column)]
-    if _is_table(value):
-        yield name, pd.DataFrame(value)
+    if isinstance(value, list) and _is_table(value):
+        yield name, pd.json_normalize(value) if isinstance(value[0], dict) else pd.DataFrame(value)
     elif isinstance(value, dict) and {"columns", "data"} <= value.keys():
         yield name, pd.DataFrame(value["data"], index=value.get("index"), columns=value["columns"])
     elif isinstance(value, dict) and {"schema", "data"} <= value.keys():

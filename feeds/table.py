@@ -7,25 +7,26 @@ tell (the order of day and month, whether symbols repeat dates, whether columns 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from hybrid_bt.bars.checks import PRICES, FloatArray, RawBars
-from hybrid_bt.bars.stamps import Stamps, say_stamp
+from hybrid_bt.bars.stamps import Stamps
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.dates import ClockColumn, DateColumn, coded
-from hybrid_bt.feeds.doubts import refuse_half_days, refuse_no_bar, refuse_no_closes
+from hybrid_bt.feeds.doubts import refuse_half_days, refuse_lone, refuse_no_bar, refuse_no_closes
 from hybrid_bt.feeds.figures import numbers
 from hybrid_bt.feeds.hidden import hidden_symbol
 from hybrid_bt.feeds.names import refuse_mixed
-from hybrid_bt.feeds.plan import OWN, Plan
-from hybrid_bt.feeds.reading import Reading
+from hybrid_bt.feeds.reading import OWN, Plan, Reading, reading_of
 
 MOST_TEXTS = 20_000  #: different cells of a column that may hold symbols
 LEAN_SCALE = 10_000.0
+ACTION = r"[\d.:/]+ (?:Dividend|(?:Stock )?Split)s?"
 PAIR = re.compile("[A-Z0-9]{2,10}/[A-Z]{3,5}")  #: of currencies; a slash names no file
 
 
@@ -54,11 +55,12 @@ class Table:
             for label, fields in plan.tables.items()
             for field, place in fields.items()
         }
-        self._head: pd.DataFrame | None = None
+        self._head = pd.DataFrame()  #: the first rows of columns that are not understood
         self.rules: list[str] = []  #: that decided, beside the plan's
 
     def add(self, part: pd.DataFrame) -> None:
         """Rows whose columns are counted from 0; BarsError for a cell that is no date or no number."""
+        part = self._without_actions(part)
         days = part[self.plan.dates[0]]
         for column, place in zip(self._dates, self.plan.dates, strict=True):
             column.add(part[place])
@@ -75,8 +77,18 @@ class Table:
             self._codes[place].append(codes)
             if len(seen) > MOST_TEXTS and place != self.plan.symbol:
                 del self._codes[place]
-        if self._head is None:
+        if not len(self._head):
             self._head = part[list(self.plan.others)].copy()
+
+    def _without_actions(self, part: pd.DataFrame) -> pd.DataFrame:
+        """Without rows of one cell that tell a dividend or a split, as a page shows them between the bars."""
+        told = np.zeros(len(part), np.bool_)
+        for place in (place for place in self.plan.numeric if part[place].dtype.kind == "O"):
+            told |= part[place].astype(str).str.fullmatch(ACTION).to_numpy()
+        told &= part[self.plan.numeric].notna().sum(axis=1).to_numpy() == 1
+        if told.any():
+            self.rules.append(f"left out {np.count_nonzero(told)} rows that tell a dividend or a split")
+        return part[~told] if told.any() else part
 
     def finished(self) -> tuple[dict[str, RawBars], Reading]:
         """Rows of each symbol, and how they were understood.
@@ -90,7 +102,7 @@ class Table:
         codes = {place: np.concatenate(pieces) for place, pieces in self._codes.items()}
         symbol = self.plan.symbol
         if symbol is None and set(self.plan.tables) == {OWN}:
-            symbol = self._hidden(stamps, codes)
+            symbol = hidden_symbol(stamps, codes, self._head, self.plan.names, self.where)
             if symbol is not None:
                 rules.append(f"symbols from the column {self.plan.names[symbol]}: it tells equal dates apart")
         values = {}
@@ -103,15 +115,17 @@ class Table:
         }
         del values
         refuse_mixed(tables, self.where)
-        self._doubt(tables)
+        self._doubt(tables, stamps)
         found: dict[str, RawBars] = {}
         for name, raw in self._split(tables, stamps, zones, symbol, codes):
             plain = name.replace("/", "-") if PAIR.fullmatch(name) else name
+            if not zones:
+                refuse_half_days(raw.stamps, self.where)
             if plain in found:
                 raise BarsError(f"bars: {self.where} has {name} and another symbol of the name {plain}; rename one")
             found[plain] = raw
         refuse_mixed([*found], self.where)
-        return found, self._reading(found, rules, zones)
+        return found, reading_of(self.plan, self.where, found, rules, zones)
 
     def _stamps(self) -> tuple[Stamps, frozenset[str], list[str]]:
         decided = [column.decided() for column in self._dates]
@@ -132,8 +146,6 @@ class Table:
             stamps = stamps - own + clocks
             rules.append(f"dates joined with the times of {name}")
         zones = first.zones or frozenset({self.plan.zone} - {""})
-        if not zones:
-            refuse_half_days(stamps, self.where)
         return stamps, zones, rules
 
     def _chosen(self, fields: Mapping[str, int], values: Mapping[int, FloatArray]) -> dict[str, int]:
@@ -144,27 +156,28 @@ class Table:
             chosen["volume"] = ticks
         return chosen
 
-    def _hidden(self, stamps: Stamps, codes: Mapping[int, NDArray[np.int32]]) -> int | None:
-        head = pd.DataFrame() if self._head is None else self._head
-        return hidden_symbol(stamps, codes, head, self.plan.names, self.where)
-
-    def _doubt(self, tables: Mapping[str, Mapping[str, FloatArray]]) -> None:
+    def _doubt(self, tables: Mapping[str, Mapping[str, FloatArray]], stamps: Stamps) -> None:
         if self.plan.format == "LEAN" and self.plan.scale == 1.0 and not (tables[OWN]["close"] % 1.0).any():
             many = f"prices of LEAN, multiplied by {LEAN_SCALE:,.0f}"
             raise BarsError(f"bars: {self.where} may hold {many}; leave it in LEAN's zip, or give a header")
-        if not self.plan.doubtful:
-            return
-        if self.plan.wide:
+        if self.plan.wide and self.plan.doubtful:
             refuse_no_closes({label: fields["close"] for label, fields in tables.items()}, self.where)
+        if self.plan.wide or not (self.plan.doubtful or self.plan.lone):
             return
         (fields,) = tables.values()
-        others = (
-            [] if self._head is None else [numbers(self._head[place], "", None, self.decimal) for place in self._head]
-        )
-        rows = slice(None) if not others else slice(len(others[0]))
-        refuse_no_bar(
-            {field: values[rows] for field, values in fields.items()}, others, self.where, known=bool(self.plan.format)
-        )
+        others = {}
+        for place in self._head:
+            with suppress(BarsError):  # text somewhere: no prices
+                others[self.plan.names[place]] = numbers(self._head[place], "", None, self.decimal)
+        if self.plan.lone:
+            word = self.plan.names[self.plan.tables[OWN]["close"]]
+            refuse_lone({word: fields["close"][: len(self._head)], **others}, self.where)
+            return
+        rows = slice(len(self._head) if others else None)
+        step = -1 if stamps[0] > stamps[-1] else 1  # oldest first
+        bar = {field: values[rows][::step] for field, values in self._scaled(fields).items()}
+        further = [values[::step] for values in others.values()]
+        refuse_no_bar(bar, further, self.where, known=bool(self.plan.format))
 
     def _split(
         self,
@@ -191,44 +204,14 @@ class Table:
             for code, name in enumerate(names):
                 yield name, _forward(raw.take(order[ends[code] : ends[code + 1]]))
 
-    def _scaled(self, columns: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    def _scaled(self, columns: Mapping[str, FloatArray]) -> Mapping[str, FloatArray]:
         if self.plan.scale == 1.0 or any((columns[field] % 1.0).any() for field in columns if field in PRICES):
             return columns
         return {field: values / self.plan.scale if field in PRICES else values for field, values in columns.items()}
 
     def _unread(self) -> tuple[str, ...]:
         """Names of columns with numbers that are not read."""
-        if self._head is None:
-            return ()
         return tuple(self.plan.names[place] for place in self._head if self._head[place].notna().any())
-
-    def _reading(self, found: Mapping[str, RawBars], rules: Sequence[str], zones: frozenset[str]) -> Reading:
-        names = self.plan.names
-        columns = [
-            f"{field} = {names[p]}" for fields in list(self.plan.tables.values())[:1] for field, p in fields.items()
-        ]
-        dates = [
-            f"date = {names[place]}"
-            for place in (*self.plan.dates, *(() if self.plan.clock is None else (self.plan.clock,)))
-        ]
-        one = next(iter(found.values()))
-        first, last = (_row(one, place) if len(one.stamps) else "" for place in (0, -1))
-        return Reading(
-            self.where,
-            self.plan.format,
-            (*dates, *columns),
-            tuple(rules),
-            tuple(found),
-            first,
-            last,
-            tuple(sorted(zones)),
-        )
-
-
-def _row(raw: RawBars, place: int) -> str:
-    """A bar in a line: its date and what it holds."""
-    day = "no date" if np.isnat(raw.stamps[place]) else say_stamp(raw.stamps[place])
-    return " ".join((day, *(f"{field} {values[place]:.10g}" for field, values in raw.columns.items())))
 
 
 def _forward(raw: RawBars) -> RawBars:

@@ -13,14 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pandas as pd
 
+from hybrid_bt.bars.checks import FIELDS
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.cells import mark_of
-from hybrid_bt.feeds.dialect import SAMPLE_BYTES, Dialect, dialect_of, encoding_of
+from hybrid_bt.feeds.dialect import SAMPLE_BYTES, SAMPLE_LINES, Dialect, dialect_of, encoding_of
 from hybrid_bt.feeds.figures import EMPTY, UNSURE
 from hybrid_bt.feeds.layout import plan_of
-from hybrid_bt.feeds.plan import Plan
+from hybrid_bt.feeds.reading import Plan
 from hybrid_bt.feeds.table import LEAN_SCALE, Table
 from hybrid_bt.feeds.written import is_count, is_stamp
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 PART_ROWS = 65_536  #: rows of CSV that stand in memory as text at a time
 LONGEST_LINE = 1 << 20  #: bytes; a line beyond is no line of prices, and a compressed one could fill the memory
+LEAN_DAY = re.compile(r"(\d{8})_(\w+)_(?:minute|second)_trade\.csv")
 FOOTER_ROWS = 5  #: behind the data, with one cell each
 
 
@@ -113,10 +116,15 @@ def read_text(path: Path, member: str, own: str, asked: Asked) -> Table:
                 raise BarsError(f"bars: {path} cannot be read as CSV: it has a line of more than {SAMPLE_BYTES} bytes")
         if not text.strip():
             raise BarsError(f"bars: {path} is empty; give a header and at least 2 bars")
-        written = dialect_of(text, encoding)
+        lean = LEAN_DAY.fullmatch(member)  # a day of minutes, counted in milliseconds
+        if lean is None:
+            written = dialect_of(text, encoding)
+        else:
+            cells = tuple(tuple(line.split(",")) for line in text.splitlines()[:SAMPLE_LINES])
+            written, own = Dialect(encoding, ",", 0, (("date", *FIELDS),), cells), lean[2]
         plan = plan_of(written, path.name, asked.symbols)
-        if plan.format == "LEAN" and member == f"{own}.csv" and own.islower():
-            plan = plan._replace(scale=LEAN_SCALE)
+        if lean or (plan.format == "LEAN" and member == f"{own}.csv" and own.islower()):
+            plan = plan._replace(format="LEAN", scale=LEAN_SCALE)
         table = Table(plan, path.name, own, mark_of(plan, written, path.name), asked.date_format)
         rows = 0
         for part in _without_footer(_parts(path, member, written, plan, table.decimal), plan, table):
@@ -125,6 +133,9 @@ def read_text(path: Path, member: str, own: str, asked: Asked) -> Table:
                 raise BarsError(
                     f"bars: {path} has more than {asked.most_rows:,} rows; split it, or make longer bars first"
                 )
+            if lean:
+                midnight = np.datetime64(f"{lean[1][:4]}-{lean[1][4:6]}-{lean[1][6:]}", "ns")
+                part[0] = midnight + part[0].astype("int64").to_numpy().astype("m8[ms]")
             if len(part):
                 table.add(part)
     except BarsError:

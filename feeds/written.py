@@ -60,6 +60,11 @@ def is_clock(cell: str) -> bool:
     return _TIME.fullmatch(cell) is not None
 
 
+def is_bare_clock(cell: str) -> bool:
+    """Whether six digits are a time of day: 093000."""
+    return len(cell) == 6 and cell.isdigit() and clock_in(f"{cell[:2]}:{cell[2:4]}:{cell[4:]}") is not None
+
+
 def is_count(cell: str) -> bool:
     """Whether a number may be a date: seconds since 1970, digits without marks, days of a spreadsheet."""
     return _COUNT.fullmatch(cell) is not None

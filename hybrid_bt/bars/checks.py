@@ -175,7 +175,7 @@ def _ranges(raw: RawBars, mode: OnBadData) -> Looked:
     above, below = low > least * (1.0 + ROUNDING), high < most * (1.0 - ROUNDING)
     if not (outside := above | below).any():
         return raw, []
-    tick = ONE_TICK * 10.0 ** -_decimals(raw.columns)
+    tick = ONE_TICK * 10.0 ** -decimals_of([open, high, low, close])
     small = np.maximum(low - least, most - high) <= np.minimum(tick, SMALL_TICK * least)
     found = []
     for rule, field, bad, values, bound, must in (
@@ -198,9 +198,10 @@ def _ranges(raw: RawBars, mode: OnBadData) -> Looked:
     return (whole.take(~outside | small) if mode == "warn" else whole), found
 
 
-def _decimals(columns: Mapping[str, FloatArray]) -> int:
-    """How many decimals the prices are written with; 16 where they are not rounded, so that a tick is nothing."""
-    scaled = (np.concatenate([columns[field] for field in FIELDS[:4]]) * 10.0**n for n in range(9))
+def decimals_of(columns: Sequence[FloatArray]) -> int:
+    """How many decimals prices are written with; 16 where they are not rounded, so that a tick is nothing."""
+    here = np.concatenate(columns)
+    scaled = (here[np.isfinite(here)] * 10.0**n for n in range(9))
     return next((n for n, prices in enumerate(scaled) if (abs(prices - np.round(prices)) < 1e-6).all()), 16)
 
 

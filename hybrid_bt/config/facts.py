@@ -108,9 +108,11 @@ def notes_of(task: Case, trading: Trading, in_sample: NDArray[np.bool_], gaps: P
     learned = {name: policy.manifest.gradient_steps for name, policy in task.policies.loaded().items()}
     notes += [f"The {name} policy learned for {steps:,} gradient steps." for name, steps in learned.items() if steps]
     if is_intraday(task.traded.stamps):
+        taken, traded = task.config.risk.bars_per_year, task.traded.bars_per_year
+        odd = f" (those traded have {traded:.0f}: say it with risk.bars_per_year)" if traded > 1.5 * taken else ""
         notes.append(
-            f"Intraday bars: decisions take {task.config.risk.bars_per_year:.0f} bars a year, as counted before "
-            "trading. Memories and pair rules count in bars; the shipped modes and policies were made for daily ones."
+            f"Intraday bars: decisions take {taken:.0f} bars a year, as counted before trading{odd}. "
+            "Memories and pair rules count in bars; the shipped modes and policies were made for daily ones."
         )
     if task.config.kalman.enabled and not task.market.pairs:
         notes.append("No pairs were given, so the Kalman leg is idle; name some with --pairs Y:X.")

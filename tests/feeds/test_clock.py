@@ -195,6 +195,21 @@ def test_weeks_and_months_that_begin_are_told_and_moved_on_demand(freq: str, wha
     assert not any(what in note for note in load_bars({"KO": frame}, stamps="end").notes)
 
 
+@pytest.mark.parametrize("symbols", [1, 2])
+def test_days_whose_clock_changes_with_summer_are_dates(symbols: int) -> None:
+    """20:00 in summer and 21:00 in winter of UTC, without a zone; another symbol's summer may begin on another day."""
+    days = pd.bdate_range("2020-01-06", periods=250)
+    frames = {}
+    for zone in ("America/New_York", "Europe/Berlin")[:symbols]:
+        shift = [
+            1 if stamp.utcoffset() == days[0].tz_localize(zone).utcoffset() else 0 for stamp in days.tz_localize(zone)
+        ]
+        stamps = days + pd.Timedelta(hours=20) + pd.to_timedelta(shift, unit="h")
+        frames[zone[:7].replace("/", "")] = pd.DataFrame(prices(250 + len(frames))).iloc[:250].set_index(stamps)
+    bars = load_bars(frames)
+    assert bars.traded.all() and np.array_equal(bars.stamps, days.to_numpy().astype("M8[ns]"))
+
+
 def test_symbols_of_several_zones_share_a_calendar_only_where_one_is_said() -> None:
     days = pd.bdate_range("2021-01-04", periods=30)
     frames = {

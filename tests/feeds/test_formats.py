@@ -203,6 +203,19 @@ def lean(table: pd.DataFrame, intraday: bool, to: Path) -> Written:
     return Written(to / "ko.zip", "ko")
 
 
+def lean_minutes(table: pd.DataFrame, to: Path) -> None:
+    """A zip for each day, whose rows count milliseconds."""
+    for day, own in table.groupby(table.index.normalize()):
+        told = []
+        for row in rows_of(own):
+            since = (row["at"] - row["at"].normalize()) // pd.Timedelta("1ms")
+            told.append(
+                ",".join(map(str, (since, *(round(float(row[f]) * 10_000) for f in FIELDS[:4]), row["volume"])))
+            )
+        with zipfile.ZipFile(to / f"{day:%Y%m%d}_trade.zip", "w") as archive:
+            archive.writestr(f"{day:%Y%m%d}_ko_minute_trade.csv", "\n".join(told))
+
+
 def tiingo(table: pd.DataFrame, intraday: bool, to: Path) -> Written:
     head = "date,close,high,low,open,volume,adjClose,adjHigh,adjLow,adjOpen,adjVolume,divCash,splitFactor"
     body = "{d}T00:00:00.000Z,{close},{high},{low},{open},{volume},{close},{high},{low},{open},{volume},0.0,1.0"
@@ -348,6 +361,24 @@ def test_export_trades_as_the_plain_table(name: str, intraday: bool, tmp_path: P
     written = WRITERS[name][0](table, intraday, tmp_path)
     bars, plain = load_bars(written.path), load_bars({written.symbol: table})
     assert bars.sha256 == plain.sha256
+
+
+@pytest.mark.parametrize("price", [0.9, 12.0, 70.0, 400.0, 1050.0, 30_000.0])
+@pytest.mark.parametrize("shares", [5.0, 900.0, 2_000_000.0])
+def test_prices_of_lean_are_of_any_size_and_so_are_volumes(price: float, shares: float, tmp_path: Path) -> None:
+    """Six digits behind a date are no time of day, and a volume that is as large as a price is none."""
+    table = prices(False)
+    table = (table * (price / 1050.0)).round(4).assign(volume=(table.volume * shares / 1.4e6).round())
+    found, _ = read(lean(table, False, tmp_path).path)
+    same(found["ko"], table, utc=False)
+
+
+def test_days_of_minutes_of_lean_are_one_history(tmp_path: Path) -> None:
+    table = prices(True)
+    lean_minutes(table, tmp_path)
+    bars, plain = load_bars(tmp_path), load_bars({"ko": table})
+    assert bars.sha256 == plain.sha256
+    assert f"read as LEAN export ({table.index.normalize().nunique()} files)" in bars.notes[0]
 
 
 def test_check_takes_every_source_that_run_takes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import io
 import json
 import zipfile
@@ -86,6 +87,9 @@ WAYS: dict[str, str | bytes] = {
     "Japanese": text(header="日付,始値,高値,安値,終値,出来高", d="%Y/%m/%d").encode("cp932"),
     "Korean": text(header="날짜,시가,고가,저가,종가,거래량", d="%Y.%m.%d"),
     "titles before, a source behind": "Coca-Cola\nsource: x, y\n\n" + text() + "Source: somebody\n",
+    "titles of several cells, as Bloomberg's": "Start,01/01/2020,,,,\nEnd,31/12/2020,,,,\n,KO US Equity,,,,\n"
+    + ",#N/A,#N/A,#N/A,#N/A,\n"
+    + text(header="Dates,PX_OPEN,PX_HIGH,PX_LOW,PX_LAST,PX_VOLUME"),
     "titles padded by a spreadsheet": "Coca-Cola,,,,,\n,,,,,\n" + text() + "Source: somebody,,,,,\n",
     "comments": "# a comment\n# more, with commas, of 2020\n" + text(),
     "hash before the header": text(header="#" + HEAD),
@@ -127,6 +131,53 @@ WAYS: dict[str, str | bytes] = {
     + "\n".join(f"{n},{line}" for n, line in enumerate(lines(DAILY, "{d}," + OHLCV, d=DAY))),
     "two rows, the lower lost": text(header="Price,Open,High,Low,Close,Volume"),
     "row names of R": text(body="{volume},{d}," + OHLCV, header="date,open,high,low,close,volume"),
+    "no header, newest first": text(header="", newest_first=True),
+    "Dutch": text(header="Datum,Openingskoers,Hoog,Laag,Slotkoers,Volume"),
+    "Swedish": text(header="Datum,Öppning,Högst,Lägst,Stängning,Volym"),
+    "CRSP": text(body="10107,{d},KO," + OHLCV, header="PERMNO,date,TICKER,OPENPRC,ASKHI,BIDLO,PRC,VOL", d="%Y%m%d"),
+    "Compustat": text(
+        body="1690,{d},KO," + OHLCV, header="gvkey,datadate,tic,prcod,prchd,prcld,prccd,cshtrd", d="%Y%m%d"
+    ),
+    "Eikon": text(body="KO,{d}," + OHLCV, header="Instrument,Date,Price Open,Price High,Price Low,Price Close,Volume"),
+    "settlement of futures": text(
+        body="{d}," + OHLC + ",{close},{volume}", header="Date,Open,High,Low,Last,Settle,Volume"
+    ),
+    "volume of coins and of money": text(
+        body="{d},KO," + OHLCV + ",77.5", header="date,symbol,open,high,low,close,Volume BTC,Volume USDT"
+    ),
+    "shares traded, turnover": text(
+        body="{d}," + OHLCV + ",77.5", header="Date,Open,High,Low,Close,Number of Shares,Turnover"
+    ),
+    "names of a symbol, a comma behind each row": text(
+        body="{d}," + OHLCV + ",", header="Date,KO.Open,KO.High,KO.Low,KO.Close,KO.Volume,"
+    ),
+    "dividends and splits between the bars": text().replace(
+        "\n2021-02", "\n2021-02-01,0.41 Dividend,,,,\n2021-02-01,4:1 Stock Splits,,,,\n2021-02", 1
+    ),
+    "names of a symbol beside others": text(
+        body="{d}," + OHLCV + ',{close},x,"{low}",3.5',
+        header="Date,KO.Open,KO.High,KO.Low,KO.Close,KO.Volume,KO.Adjusted,Name,Prev Close,RSI",
+    ),
+    "names of a symbol and an adjusted close": text(
+        body="{d}," + OHLCV + ",{close}", header="Date,Open_KO,High_KO,Low_KO,Close_KO,Volume_KO,Adj Close"
+    ),
+    "decimal commas that look like columns": "\n".join(
+        ["KO.Open;KO.Volume;KO.Close;KO.Low;Time;KO.High"]
+        + [
+            ";".join(
+                cell.replace(".", ",")
+                for cell in (r["open"], r["volume"], r["close"], r["low"], f"{r['at']:%Y/%m/%d}", r["high"])
+            )
+            for r in rows_of(DAILY)
+        ]
+    ),
+    "thousands parted by spaces alone": "\n".join(
+        [HEAD.replace(",", ";")]
+        + [
+            ";".join((f"{r['at']:%Y-%m-%d}", *(r[f] for f in FIELDS[:4]), f"{int(r['volume']):,}".replace(",", " ")))
+            for r in rows_of(DAILY)
+        ]
+    ),
     "a symbol, no header": text(body="KO,{d}," + OHLCV, header="", d="%Y%m%d"),
 }
 PACKED: dict[str, str | bytes] = {
@@ -135,6 +186,21 @@ PACKED: dict[str, str | bytes] = {
     "KO.txt": text(),
     "KO.zip": zipped(whatever=text()),
     "KO.feather": feather(),
+    "lines/KO.json": DATED.reset_index().to_json(orient="records", lines=True, date_format="iso", double_precision=15),
+    "nested/KO.json": json.dumps(
+        {
+            "instrument": "KO",
+            "candles": [
+                {
+                    "complete": True,
+                    "time": f"{r['at']:%Y-%m-%d}",
+                    "volume": r["volume"],
+                    "mid": {f[0]: r[f] for f in FIELDS[:4]},
+                }
+                for r in rows_of(DAILY)
+            ],
+        }
+    ),
     "KO.json": DATED.reset_index().to_json(orient="records", date_format="iso", double_precision=15),
     "a/KO.json": DAILY.to_json(orient="split", date_format="iso", double_precision=15),
     "b/KO.json": DAILY.to_json(orient="index", date_format="iso", double_precision=15),
@@ -159,6 +225,52 @@ def test_way_of_writing_changes_no_number(way: str, tmp_path: Path) -> None:
     same(found["KO"]._replace(unread=()), DAILY, utc=False)
 
 
+def workbook(rows: list[list[Any]]) -> bytes:
+    """A workbook of one sheet, written by hand: who reads it may be missing."""
+
+    def cell(value: Any) -> str:
+        return (
+            f"<c><v>{value}</v></c>" if not isinstance(value, str) else f'<c t="inlineStr"><is><t>{value}</t></is></c>'
+        )
+
+    space, kind = "http://schemas.openxmlformats.org", "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    related = f'xmlns="{space}/package/2006/relationships"'
+    sheet = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{space}/package/2006/content-types">'
+        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        f'<Override PartName="/xl/workbook.xml" ContentType="{kind}.sheet.main+xml"/>'
+        f'<Override PartName="/xl/worksheets/sheet1.xml" ContentType="{kind}.worksheet+xml"/></Types>',
+        "_rels/.rels": f'<Relationships {related}><Relationship Id="rId1" Type="{space}/officeDocument/2006/'
+        'relationships/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{space}/spreadsheetml/2006/main" xmlns:r="{space}/officeDocument/2006/'
+        'relationships"><sheets><sheet name="Sheet1" sheetId="1" r:id="rId1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships {related}><Relationship Id="rId1" Type="{space}/officeDocument/'
+        '2006/relationships/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{space}/spreadsheetml/2006/main"><sheetData>{sheet}</sheetData>'
+        "</worksheet>",
+    }
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("titles", [[], [["Coca-Cola"], [""]]])
+@pytest.mark.parametrize("dates", ["%Y-%m-%d", "%d.%m.%Y", ""])
+def test_workbook_is_read_or_says_what_it_needs(titles: list[list[Any]], dates: str, tmp_path: Path) -> None:
+    """Dates as texts, or as days of a spreadsheet without a format."""
+    days = [f"{d:{dates}}" if dates else (d - pd.Timestamp("1899-12-30")).days for d in DAILY.index]
+    rows = [[day, *map(float, row)] for day, row in zip(days, DAILY.itertuples(index=False), strict=True)]
+    path = put(tmp_path, workbook([*titles, HEAD.split(","), *rows]), "KO.xlsx")
+    if importlib.util.find_spec("openpyxl") is None:
+        with pytest.raises(BarsError, match=r"KO\.xlsx needs openpyxl; pip install openpyxl, or give CSV"):
+            read(path)
+        return
+    same(read(path)[0]["KO"], DAILY, utc=False)
+
+
 def closes(**columns: Any) -> str:
     rows = zip(DAILY.index, *columns.values(), strict=True)
     body = (f"{stamp:%Y-%m-%d},{','.join(map(repr, map(float, row)))}\n" for stamp, *row in rows)
@@ -168,10 +280,10 @@ def closes(**columns: Any) -> str:
 #: names -> a table that one might take for something else, and what is said about it
 DOUBTS: dict[str, tuple[str, str]] = {
     "one bar without names": (text(body="{d}," + OHLC, header="Dates,AA,BB,CC,DD"), "AA and BB look like one company"),
-    "bid and ask": (text(body="{d},{low},{high}", header="date,bid,ask"), "bid is never above ask"),
+    "bid and ask": (text(body="{d},{low},{high}", header="date,bid,ask"), "bid, ask hold no prices"),
     "a price and its volume": (text(body="{d},{close},{volume}", header="Date,Kours,Anzahl"), "Anzahl holds no prices"),
     "names of CRSP": (
-        text(body="{d},{low},{high},{close},{volume},{open}", header="date,BIDLO,ASKHI,PRC,SHRS,OPENPRC"),
+        text(body="{d},{low},{high},{close},{volume},{open}", header="date,BL,AH,PR,SHRS,OP"),
         "SHRS holds no prices",
     ),
     "signals beside prices": (
@@ -180,10 +292,10 @@ DOUBTS: dict[str, tuple[str, str]] = {
     ),
     "a mean beside a price": (
         closes(KO=DAILY.close, Mean=DAILY.close.rolling(5, 1).mean()),
-        "Mean is a smoother KO",
+        "Mean holds no prices",
     ),
     "a close that may be a ticker": (
-        text(body="{d},{close},{open}", header="Date,CLOSE,KO"),
+        closes(CLOSE=DAILY.close, KO=prices(False, 2).close),
         "may hold the closes of CLOSE, KO",
     ),
     "an adjusted close among raw prices": (
@@ -219,6 +331,10 @@ DOUBTS: dict[str, tuple[str, str]] = {
         text(body="{d},2020-01-01,{close}", header="date,timestamp,close"),
         "date and timestamp differ in row 1",
     ),
+    "points of three digits in prices and volumes": (
+        "\n".join(["Date;Close;Volume", *(f"2021-03-{n:02};{n}.2{n:02};41{n % 7}.20{n % 9}" for n in range(1, 28))]),
+        "points may part thousands or decimals",
+    ),
     "order of day and month": (
         "Date,Close\n01/02/2021,5\n02/02/2021,6\n03/02/2021,7\n",
         "2021-02-01 to 2021-02-03 .* or 2021-01-02",
@@ -231,7 +347,7 @@ DOUBTS: dict[str, tuple[str, str]] = {
         "Date,Close\n" + "".join(f"{43_000 + n},{n + 5}\n" for n in range(20)),
         "days of a spreadsheet .* or a count",
     ),
-    "zone by letters": (text(d="%Y-%m-%d 16:00 EST"), "is no date"),
+    "zone by letters": (text(d="%Y-%m-%d 16:00 EST"), "zone in letters, which stand for several"),
     "two decimal marks": ('Date,Close\n2021-03-01,1.5\n2021-03-02,"2,75"\n', "two decimal marks: '1.5' and '2,75'"),
     "thousands or decimals": ('Date;Close\n2021-03-01;"1,500"\n2021-03-02;"2,750"\n', "is '1,500', not a number"),
     "points of thousands or decimals": (
@@ -256,6 +372,73 @@ DOUBTS: dict[str, tuple[str, str]] = {
         "header has 6 names, its rows 10 values",
     ),
 }
+
+
+def walk(n: int, sd: float, seed: int) -> Any:
+    return np.exp(np.cumsum(np.random.default_rng(seed).normal(0.0, sd, n)))
+
+
+#: beside a close of one company, what somebody else keeps of it; given the close, open, high and low
+OF_ONE_COMPANY: dict[str, Any] = {
+    "adjusted close": lambda c, o, h, lo: (c * 0.97 ** (np.arange(len(c))[::-1] // 5)).round(4),
+    "adjusted close, whole digits lost": lambda c, o, h, lo: (c * np.where(np.arange(len(c)) < 5, 0.42, 0.43)).round(2),
+    "adjusted for a dividend on each bar": lambda c, o, h, lo: c * 0.996 ** np.arange(len(c))[::-1],
+    "market value": lambda c, o, h, lo: (c * np.where(np.arange(len(c)) < 4, 17.1e9, 16.9e9)).round(0),
+    "market value in millions": lambda c, o, h, lo: (c * 4312.7).round(2),
+    "price before a split": lambda c, o, h, lo: (c * 4.0).round(2),
+    "open": lambda c, o, h, lo: o,
+    "high": lambda c, o, h, lo: h,
+    "low": lambda c, o, h, lo: lo,
+    "middle": lambda c, o, h, lo: (h + lo) / 2.0,
+    "the close before": lambda c, o, h, lo: np.append(c[0], c[:-1]),
+    "an ask": lambda c, o, h, lo: c + 0.02,
+    "mean": lambda c, o, h, lo: pd.Series(c).rolling(8, 1).mean().to_numpy(),
+    "smoothed": lambda c, o, h, lo: pd.Series(c).ewm(span=12).mean().to_numpy(),
+    "highest so far": lambda c, o, h, lo: np.maximum.accumulate(h),
+}
+
+
+@pytest.mark.parametrize("kind", OF_ONE_COMPANY)
+@pytest.mark.parametrize("n", [14, 59, 400])
+@pytest.mark.parametrize("names", [("KO", "XY"), ("Kours", "Anderer")])
+def test_columns_of_one_company_are_no_symbols_whatever_their_names(kind: str, n: int, names: tuple[str, str]) -> None:
+    if n == 14 and kind in ("highest so far", "mean", "smoothed"):
+        pytest.skip("says nothing on so few rows")
+    rng, close = np.random.default_rng(n), (80.0 * walk(n, 0.012, n)).round(2)
+    open_ = (np.append(80.0, close[:-1]) * np.exp(rng.normal(0.0, 0.002, n))).round(2)
+    high, low = (np.maximum(open_, close) * 1.004).round(2), (np.minimum(open_, close) * 0.996).round(2)
+    other = OF_ONE_COMPANY[kind](close, open_, high, low)
+    frame = pd.DataFrame(dict(zip(names, (close, other), strict=True)), index=pd.bdate_range("2015-01-05", periods=n))
+    with pytest.raises(BarsError, match=r"look like one company's|holds no prices|all \d+ bars that both have"):
+        load_bars(frame)
+
+
+#: two symbols that are not one company's columns, though they move together; of n rows
+TWO_SYMBOLS: dict[str, Any] = {
+    "funds of one index": lambda a, n: (a.round(2), (1.006 * a * np.exp(noise(n, 1e-4))).round(2)),
+    "funds of one index, rebased": lambda a, n: rebased(a, 0.1 * a * np.exp(noise(n, 1e-4))),
+    "classes of shares": lambda a, n: (a.round(2), (1.01 * a * walk(n, 0.0015, 7) * np.exp(noise(n, 5e-4))).round(2)),
+    "rebased to 1": lambda a, n: (a / a[0], walk(n, 0.01, 4) / walk(n, 0.01, 4)[0]),
+    "rebased, a bond beside a share": lambda a, n: rebased(a, walk(n, 0.002, 5)),
+    "near each other by chance": lambda a, n: (a.round(2), (1.02 * a[0] * walk(n, 0.01, 9)).round(2)),
+}
+
+
+def noise(n: int, sd: float) -> Any:
+    return np.random.default_rng(11).normal(0.0, sd, n)
+
+
+def rebased(*columns: Any) -> tuple[Any, ...]:
+    return tuple(100.0 * column / column[0] for column in columns)
+
+
+@pytest.mark.parametrize("kind", TWO_SYMBOLS)
+@pytest.mark.parametrize("n", [40, 250, 1500])
+@pytest.mark.parametrize("seed", range(4))
+def test_symbols_that_move_as_one_are_read(kind: str, n: int, seed: int) -> None:
+    one, other = TWO_SYMBOLS[kind](250.0 * walk(n, 0.011, seed), n)
+    frame = pd.DataFrame({"SPY": one, "IVV": other}, index=pd.bdate_range("2015-01-05", periods=n))
+    assert load_bars(frame).symbols == ("SPY", "IVV")
 
 
 @pytest.mark.parametrize("doubt", DOUBTS)
@@ -342,6 +525,59 @@ def test_stamps_with_a_zone_are_instants_in_utc(layout: str, tmp_path: Path) -> 
     )
     assert found["KO"].zones == {"US/Eastern"}
     assert np.array_equal(found["KO"].stamps, local.tz_convert("UTC").tz_localize(None).to_numpy().astype("M8[ns]"))
+
+
+def joined(names: Iterable[str], name: str, separator: str = "_") -> pd.DataFrame:
+    """Tables of several symbols beside each other; `name` is a template of symbol (s) and field (f)."""
+    tables = {symbol: prices(False, seed) for seed, symbol in enumerate(names, 1)}
+    return pd.concat([t.set_axis([name.format(s=s, f=f) for f in t], axis=1) for s, t in tables.items()], axis=1)
+
+
+@pytest.mark.parametrize("name", ["{s}_{f}", "{f}_{s}", "{s}.{f}", "{s} {f}", "('{f}', '{s}')", "('{s}', '{f}')"])
+@pytest.mark.parametrize("names", [("KO", "HIGH"), ("OPEN", "PEP"), ("VOLUME", "CLOSE", "KO"), ("600519", "000001")])
+def test_tickers_that_are_words_are_told_by_the_side_on_which_they_stand(
+    name: str, names: tuple[str, ...], tmp_path: Path
+) -> None:
+    bars = load_bars(put(tmp_path, joined(names, name).rename_axis("date").to_csv()))
+    assert bars.symbols == names
+    for seed, symbol in enumerate(names, 1):
+        for field in FIELDS:
+            assert np.array_equal(getattr(bars, field)[:, bars.symbols.index(symbol)], prices(False, seed)[field])
+
+
+def test_names_that_may_be_read_from_both_ends_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BarsError, match="field on either side: the high of open or the open of HIGH"):
+        load_bars(put(tmp_path, joined(["HIGH", "LOW"], "{s}_{f}").rename_axis("date").to_csv()))
+
+
+@pytest.mark.parametrize("beside", ["RSI_14", "PE", "SMA20"])
+def test_close_beside_what_is_no_price_is_one_symbol(beside: str, tmp_path: Path) -> None:
+    """Only a column that behaves as a close of its own makes CLOSE a ticker in doubt."""
+    own = {"PE": DAILY.close / 21.5, "SMA20": DAILY.close.rolling(20, 1).mean()}.get(beside, DAILY.volume)
+    bars = load_bars(put(tmp_path, closes(CLOSE=DAILY.close, **{beside: own})))
+    assert bars.symbols == ("KO",) and np.array_equal(bars.close[:, 0], DAILY.close)
+
+
+@pytest.mark.parametrize("n", [2, 5, 9])
+def test_mornings_of_several_symbols_are_no_clocks_of_twelve_hours(n: int, tmp_path: Path) -> None:
+    tables = {"KO": INTRADAY[:n], "PEP": prices(True, 2)[:n]}
+    rows = [
+        line
+        for symbol, table in tables.items()
+        for line in lines(table, "{d}," + OHLCV + f",{symbol}", d="%Y-%m-%d %H:%M")
+    ]
+    found, _ = read(put(tmp_path, "\n".join([f"{HEAD},symbol", *rows])))
+    for symbol, table in tables.items():
+        same(found[symbol], table, utc=False)
+
+
+@pytest.mark.parametrize("empty", [1, 3, 30])
+def test_rows_of_a_symbol_that_is_not_listed_yet_are_no_header(empty: int, tmp_path: Path) -> None:
+    late = prices(False, 2).iloc[empty:]
+    both = pd.concat({"AA": late, "KO": DAILY}, axis=1, names=["symbol", "field"]).rename_axis("date")
+    bars = load_bars(put(tmp_path, both.stack(level=0, future_stack=True).to_csv()))
+    assert bars.symbols == ("AA", "KO")
+    assert np.array_equal(bars.close[empty:, 0], late.close) and not bars.traded[:empty, 0].any()
 
 
 # --- frames ---
