@@ -11,31 +11,17 @@ env_stocktrading.py` and `finrl/meta/preprocessor/preprocessors.py` (version 0.3
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import math
-import warnings
 from array import array
-from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.errors import BarsError, ConfigError, HybridError, PolicyError, how_to_install
-from hybrid_bt.feeds.framework import Framework, bt
-from hybrid_bt.strategies.admission import admit
-from hybrid_bt.strategies.honesty import (
-    first_traded_stamp,
-    nothing_traded,
-    refuse,
-    refuse_cheating,
-    refuse_unknown,
-    will_not_trade,
-)
-from hybrid_bt.strategies.rows import LateRows, traded_feeds
-from hybrid_bt.strategies.underway import Underway
+from hybrid_bt.errors import ConfigError, how_to_install
+from hybrid_bt.feeds.framework import Framework
+from hybrid_bt.strategies.asking import AskingStrategy
 
 #: `finrl.config.INDICATORS`, in stockstats' names
 FINRL_INDICATORS = ("macd", "boll_ub", "boll_lb", "rsi_30", "cci_30", "dx_30", "close_30_sma", "close_60_sma")
@@ -77,7 +63,7 @@ def finrl_trades(
     return trades
 
 
-class FinRLStrategy(bt.Strategy):
+class FinRLStrategy(AskingStrategy):
     """Asks an agent what it would have been asked in FinRL's `StockTradingEnv`, and trades its answer.
 
     >>> cerebro.addstrategy(FinRLStrategy, agent=PPO.load("agent"), hmax=100, trained_until=date(2020, 7, 31))
@@ -114,70 +100,44 @@ class FinRLStrategy(bt.Strategy):
         If the agent was asked on no bar. Bars without all tickers are left out, and counted in a warning.
     """
 
-    counts_own_fills = True
+    needs = "every ticker needs a bar on a day behind the training, and enough of them for its indicators"
 
-    params = (
-        *(("agent", None), ("symbols", None), ("indicators", FINRL_INDICATORS), ("hmax", 100)),
-        *(("trained_until", None), ("trade_from", None), ("allow_in_sample", False), ("allow_cheating", False)),
-    )
+    params = (("indicators", FINRL_INDICATORS), ("hmax", 100))
 
     def __init__(self, **unknown: object) -> None:
-        refuse_unknown(self, unknown)
+        super().__init__(**unknown)
         if not 0 < self.p.hmax <= MOST_SHARES:
             raise ConfigError(
                 f"FinRLStrategy: hmax is {self.p.hmax!r}; give shares above 0 and at most {MOST_SHARES:g}"
             )
         if not all(isinstance(name, str) for name in self.p.indicators):
             raise ConfigError(f"FinRLStrategy: indicators are {self.p.indicators!r}; give names")
-        if not callable(getattr(self.p.agent, "predict", self.p.agent)):
-            raise ConfigError(
-                f"FinRLStrategy: agent is {self.p.agent!r}; give a model with predict, or a function of the state"
-            )
-        self.cheats = refuse_cheating(self, self.p.allow_cheating)
-        symbols, feeds = traded_feeds(self.datas, self.p.symbols)
-        self.passed_over = admit(self, symbols, feeds)
-        named = zip(symbols, feeds, strict=True)
-        ordered = named if self.p.symbols else sorted(named, key=lambda one: one[0])
-        self.symbols, self.feeds = zip(*ordered, strict=True)
         self.indicators = [_Indicators(feed, tuple(self.p.indicators)) for feed in self.feeds]
-        self.state: NDArray[np.float32] | None = None  #: that the agent saw last
-        self._memory = _first_memory(self.p.agent)
-        self._trade_from = first_traded_stamp(self.p.trained_until, self.p.trade_from, self.p.allow_in_sample)
-        self.underway, self._rows = Underway(self, self.feeds), LateRows(self.feeds)
-        self._n_rows, self._n_left_out = 0, 0  # that may be traded, and those of them on which a ticker has no bar
-        self._lacking: Counter[str] = Counter()  # rows left out by ticker
+        self._values: list[tuple[float, ...]] = []  # of each indicator, all tickers
 
-    def start(self) -> None:
-        self.underway.is_told = will_not_trade(self, self.feeds, self._trade_from, self.p.trained_until)
+    def _ordered(self, symbols: tuple[str, ...], feeds: list[Framework]) -> tuple[tuple[str, ...], list[Framework]]:
+        if self.p.symbols:
+            return symbols, feeds
+        names, ordered = zip(*sorted(zip(symbols, feeds, strict=True), key=lambda one: one[0]), strict=True)
+        return names, list(ordered)
 
-    def prenext(self) -> None:
-        self.next()  # bars before a ticker is listed are counted too
+    def _reads(self, closes: Sequence[float]) -> bool:
+        if any(math.isnan(close) for close in closes):  # FinRL knows no day on which a ticker is missing
+            return False
+        for indicators in self.indicators:
+            indicators.keep()
+        if self.datetime[0] >= self._trade_from:
+            self._values = list(zip(*(indicators.values() for indicators in self.indicators), strict=True))
+        return bool(self._values) and bool(np.isfinite(self._values).all())  # FinRL would fill them from the future
 
-    def next(self) -> None:
-        may_trade = self.datetime[0] >= self._trade_from
-        may_trade = may_trade and (self.underway.is_simulated or self.underway.are_live())
-        for closes in self._rows.rows()[0]:
-            lacking = [symbol for symbol, close in zip(self.symbols, closes, strict=True) if math.isnan(close)]
-            self._n_rows += may_trade
-            if lacking:  # FinRL knows no day on which a ticker is missing
-                self._n_left_out += may_trade
-                self._lacking.update(lacking if may_trade else ())
-                continue
-            for indicators in self.indicators:
-                indicators.keep()
-            if may_trade:
-                values = list(zip(*(indicators.values() for indicators in self.indicators), strict=True))
-                if np.isfinite(values).all():  # FinRL would fill them from the future
-                    self._trade(closes, values)
-
-    def _trade(self, closes: Sequence[float], values: Sequence[Sequence[float]]) -> None:
+    def _trade(self, closes: Sequence[float]) -> None:
         positions = [float(self.broker.getposition(feed).size) for feed in self.feeds]
         held = [self.underway.size(i, position) for i, position in enumerate(positions)]
         cash = self.broker.getcash()
         schemes = [self.broker.getcommissioninfo(feed) for feed in self.feeds]
         costs = [scheme.getcommission(1, close) / close for scheme, close in zip(schemes, closes, strict=True)]
-        self.state = finrl_state(cash, closes, held, values)
-        actions = self._actions(self.state)
+        self.state = finrl_state(cash, closes, held, self._values)
+        actions = self.agent.act(self.state, len(self.feeds))
         trades = finrl_trades((actions * self.p.hmax).astype(int), cash, closes, held, costs)
         for i, size in trades:
             order = (self.buy if size > 0 else self.sell)(self.feeds[i], size=abs(size))
@@ -188,56 +148,6 @@ class FinRLStrategy(bt.Strategy):
                 f"{self.symbols[i]} is wanted for an action of {actions[i]:.3g} at a price of {closes[i]:,.2f}; the "
                 f"lot is 1, cash {cash:,.2f}, hmax {self.p.hmax} shares: give more cash, or the training's hmax"
             )
-
-    def _actions(self, state: NDArray[np.float32]) -> NDArray[np.float64]:
-        predict, memory = getattr(self.p.agent, "predict", None), None
-        answer = self.p.agent(state) if predict is None else None
-        if predict is not None:
-            answer, memory, *_ = predict(state, **self._memory, deterministic=True)
-        if self._memory:
-            self._memory = {"state": memory, "episode_start": np.array([False])}
-        elif memory is not None:
-            raise PolicyError(
-                "FinRLStrategy: the agent remembers, but its predict takes no state; give it the parameters of "
-                "Stable-Baselines3, predict(observation, state, episode_start, deterministic)"
-            )
-        actions = np.asarray(answer).reshape(-1)
-        if len(actions) != len(self.feeds) or not np.isfinite(actions).all():
-            raise PolicyError(
-                f"FinRLStrategy: the agent answered {actions!r} to {len(self.feeds)} tickers; one finite action each"
-            )
-        return actions
-
-    def stop(self) -> None:
-        self.underway.end()
-        lacking = "".join(f", {symbol} has none on {count}" for symbol, count in self._lacking.most_common(3))
-        if lacking and self.state is not None:
-            warnings.warn(
-                f"FinRLStrategy: {self._n_left_out} of {self._n_rows} bars are left out{lacking}: the agent knows no "
-                "day without all its tickers; leave such a ticker out (symbols), or trade from its listing on",
-                stacklevel=1,
-            )
-        if self.state is not None or not len(self) or self.underway.is_told:
-            return
-        rule = "every ticker needs a bar on a day behind the training, and enough of them for its indicators"
-        error: HybridError = BarsError(
-            f"FinRLStrategy: the agent was asked on none of {len(self)} bars{lacking}; {rule}"
-        )
-        if self.datetime[0] < self._trade_from:
-            error = nothing_traded(self.p.trade_from, len(self), self.p.trained_until, self.datetime.date(0))
-        refuse(self, error)
-
-
-def _first_memory(agent: object) -> dict[str, Any]:
-    """What an agent is told of an episode before it, where it takes that: by names, or by any name."""
-    predict = getattr(agent, "predict", None)
-    names = inspect.signature(predict).parameters if predict is not None else {}
-    takes_any = "state" not in names and any(one.kind is one.VAR_KEYWORD for one in names.values())
-    return (
-        {"state": None, "episode_start": np.array([True])}
-        if takes_any or {"episode_start", "state"} <= set(names)
-        else {}
-    )
 
 
 class _Indicators:

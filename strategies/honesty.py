@@ -21,8 +21,8 @@ from hybrid_bt.feeds.framework import Framework, bt
 KINDS: Mapping[str, Any] = {
     **dict.fromkeys(("use_kalman", "use_sac", "use_ppo_lstm", "compiled"), int | np.bool_ | None),
     **dict.fromkeys(("allow_in_sample", "allow_cheating", "record", "own_feeds"), int | np.bool_),
-    **{"mode": str, "config": str | PathLike | Config | None, "state": str | PathLike | None},
-    **dict.fromkeys(("overrides", "legs"), Mapping | None),
+    **{"mode": str, "env": str, "config": str | PathLike | Config | None, "state": str | PathLike | None},
+    **dict.fromkeys(("overrides", "legs", "terms"), Mapping | None),
     **{"on_bar": Callable | None, "equity_share": Real, "kalman_params": tuple | list | None},
     **{"indicators": tuple | list, "hmax": Real},
 }

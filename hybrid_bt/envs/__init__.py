@@ -35,10 +35,11 @@ SAMPLE, SAMPLE_PAIRS = ("KO", "PEP", "JNJ"), ("KO:PEP",)
 SAMPLE_SPAN = "2000-01-01", "2009-12-31"  # bars that the policies learned on
 
 
-def task_of(config: Config) -> Task:
-    """A mode's costs, limits and order rules."""
-    unit = Task().unit._replace(bars_per_year=config.risk.bars_per_year)
-    return Task(unit=unit, risk=config.risk, costs=config.costs, rules=config.order_rules)
+def task_of(config: Config, **terms: object) -> Task:
+    """A mode's costs, limits and order rules, or fields of one's own in their place; ConfigError for unknown ones."""
+    check_names(terms, Task._fields, "environment: there is no setting")
+    unit, own = Task().unit._replace(bars_per_year=config.risk.bars_per_year), dict[str, Any](terms)
+    return Task(unit=unit, risk=config.risk, costs=config.costs, rules=config.order_rules)._replace(**own)
 
 
 def ready_env(
@@ -74,8 +75,8 @@ def ready_env(
         For a term that there is not, and as `TradingEnv`.
     """
     check_names([spec], SPECS, "environment: there is no spec")
-    check_names(terms, Task._fields, "environment: there is no setting")
     config = load_config(mode)
+    task = task_of(config, **terms)
     if bars is None:
         bars = load_bars("us20", symbols=SAMPLE).between(*SAMPLE_SPAN)
         pairs = SAMPLE_PAIRS if pairs is None else pairs
@@ -90,8 +91,6 @@ def ready_env(
         brain = build(config, bars.symbols, names, load_policies(config))
         said = opinions(brain, read_panel(bars.close, brain.reader))
         tracks = [regime_track(history, said, config.lines(), *span)]
-    own: dict[str, Any] = terms
-    task = task_of(config)._replace(**own)
     return TradingEnv(SPECS[spec], tracks, task, episode_bars=episode_bars, compiled=compiled)
 
 

@@ -26,11 +26,15 @@ OPTIONS = ("track", "row")  #: of `reset`
 LEAST_BARS = 3  #: of a track: a decision, its fill, and the open up to which it earns
 
 
+def reader_of(symbols: Sequence[str], pairs: Sequence[str], config: Config) -> MarketReader:
+    """What an environment's features are read by, bar by bar; pairs are `Y:X`."""
+    columns = resolve_pairs(pairs, symbols)
+    return MarketReader(len(symbols), columns, [config.kalman_params] * len(columns), config.spread_params)
+
+
 def history_of(bars: Bars, pairs: Sequence[str], config: Config) -> MarketHistory:
-    """Features of all bars under a configuration; pairs are `Y:X`."""
-    columns = resolve_pairs(pairs, bars.symbols)
-    params = [config.kalman_params] * len(columns)
-    return read_history(bars, MarketReader(bars.n_symbols, columns, params, config.spread_params))
+    """Features of all bars under a configuration."""
+    return read_history(bars, reader_of(bars.symbols, pairs, config))
 
 
 class Span(NamedTuple):

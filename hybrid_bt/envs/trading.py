@@ -78,7 +78,7 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
         if episode_bars is not None and episode_bars < 1:
             raise ConfigError(f"episode_bars must be at least 1, or None for the whole span; not {episode_bars}")
         self.kind, self.tracks, self.episode_bars = kind, _checked_tracks(kind, tracks), episode_bars
-        self._cash, self.task = _checked_task(cash, task)
+        self._cash, self.task = checked_task(cash, task)
         self.compiled = have_numba() if compiled is None else compiled and have_numba()
         n, low, high = len(self.tracks[0].symbols), self.task.low, self.task.high
         n_seen = self.tracks[0].features.shape[1] + kind.sees * n
@@ -158,7 +158,8 @@ def _checked_tracks(kind: Spec, tracks: Sequence[Track]) -> list[Track]:
     return list(tracks)
 
 
-def _checked_task(cash: float, task: Task) -> tuple[float, Task]:
+def checked_task(cash: float, task: Task) -> tuple[float, Task]:
+    """Start value and task, in range, the action space as float32 can say it."""
     low, high = float(np.float32(task.low)), float(np.float32(task.high))  # what an action space can say
     if not (low < high and math.isfinite(low) and math.isfinite(high)):
         raise ConfigError(f"action range {task.low, task.high}: two finite ends, the lower below the upper")

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from hybrid_bt.equations import Cells, Lines, Row, Written, fusion
+from hybrid_bt.equations import Cells, Lines, Numbers, Row, Written, fusion
 from hybrid_bt.equations.accounting import broker_day, send_orders, worth_at_open
 from hybrid_bt.equations.book import Account, Tape, book_of, open_account
 from hybrid_bt.equations.bundles import Layout
@@ -208,20 +208,24 @@ def is_barred(world: World, lane: int, actions: Written) -> bool:
     return barred
 
 
+def take_action(asked: Written, actions: Numbers, task: Task) -> None:
+    """Write the action in force; outside the action space it is its nearer end."""
+    for k, given in enumerate(actions):
+        action = float(given)
+        asked[k] = task.low if action < task.low else task.high if action > task.high else action
+
+
 def step_lane(
     act: Act, see: See, baseline: Baseline, world: World, lane: int, actions: Written, seen: Written
 ) -> tuple[float, int]:
     """Take one lane to its next close by actions, (1,) or (N,), with `seen` written also after the last step.
-
-    Actions outside the action space are its nearer end.
     Its reward and how it ended; nothing is done where that is BARRED.
     """
     if is_barred(world, lane, actions):
         return math.nan, BARRED
     floats, scalars, task = world.floats[lane], world.scalars[lane], world.task
     wanted, asked, row = floats[WANTED], floats[ASKED], int(scalars[ROW])
-    for k, action in enumerate(map(float, actions)):
-        asked[k] = task.low if action < task.low else task.high if action > task.high else action
+    take_action(asked, actions, task)
     act(wanted, asked, row, world)
     growth = trade(lane, row, world)
     ruined = not (growth > 0.0 and scalars[EQUITY] > 0.0)
@@ -242,9 +246,7 @@ def step_lanes(
     for lane, given in enumerate(actions):
         if is_barred(world, lane, given):
             return BARRED
-    for lane in range(len(actions)):
-        reward, end = step_lane(act, see, baseline, world, lane, actions[lane], seen[lane])
-        rewards[lane] = reward
-        ended[lane] = end
-        over += end != GOES_ON
+    for lane, given in enumerate(actions):
+        rewards[lane], ended[lane] = step_lane(act, see, baseline, world, lane, given, seen[lane])
+        over += ended[lane] != GOES_ON
     return over

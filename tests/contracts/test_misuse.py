@@ -18,7 +18,7 @@ from hybrid_bt.analyzers import ANALYZERS
 from hybrid_bt.bars.market import Market
 from hybrid_bt.errors import BarsError, ConfigError, HybridError
 from hybrid_bt.feeds import to_feeds
-from hybrid_bt.strategies import FinRLStrategy, HybridStrategy, KalmanHedge, SpreadFeeCommission
+from hybrid_bt.strategies import AgentStrategy, FinRLStrategy, HybridStrategy, KalmanHedge, SpreadFeeCommission
 
 BARS = random_bars(40, 2)
 LONG = random_bars(300, 2)
@@ -28,6 +28,7 @@ ODD: tuple[Any, ...] = (
     *(np.arange(3.0), lambda *_: None),
 )
 STRATEGIES: dict[Any, dict[str, Any]] = {
+    AgentStrategy: {"agent": lambda seen: [0.1, -0.1]},
     HybridStrategy: {"pairs": "AA:BB", "allow_in_sample": True, "compiled": False},
     FinRLStrategy: {"agent": lambda state: [0.1, -0.1], "indicators": ("open",)},
 }

@@ -250,8 +250,8 @@ def test_indicators_come_from_lines_of_the_feed_where_it_has_them() -> None:
     ("params", "error", "message"),
     [
         ({"agent": 3}, ConfigError, "give a model with predict"),
-        ({"agent": lambda state: [0.1]}, PolicyError, "to 3 tickers; one finite action each"),
-        ({"agent": lambda state: [float("nan")] * 3}, PolicyError, "one finite action each"),
+        ({"agent": lambda state: [0.1]}, PolicyError, "to 3 actions; one finite number each"),
+        ({"agent": lambda state: [float("nan")] * 3}, PolicyError, "one finite number each"),
         ({"indicators": ("no_such_thing",)}, ConfigError, "stockstats has no indicator"),
         ({"hmaxx": 1}, ConfigError, "did you mean 'hmax'"),
         ({"trained_until": date(2030, 1, 1), "trade_from": date(2011, 2, 1)}, InSampleError, "training span"),

@@ -1,0 +1,123 @@
+"""An agent of one of our environments under Backtrader: what it sees, does and has is the environment's to the bit."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import backtrader as bt
+import numpy as np
+import pytest
+from brain_cases import random_bars
+
+from hybrid_bt.analyzers import Ledger
+from hybrid_bt.bars import Bars
+from hybrid_bt.envs import ready_env
+from hybrid_bt.equations.costs import Costs
+from hybrid_bt.equations.sizing import OrderRules
+from hybrid_bt.errors import ConfigError, InSampleError, PolicyError
+from hybrid_bt.feeds import to_feeds
+from hybrid_bt.strategies import AgentStrategy, SpreadFeeCommission
+
+
+class Fickle:
+    """Answers by what it sees and by what it remembers, and keeps both."""
+
+    def __init__(self, n_seen: int, n_actions: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.weights = rng.normal(0.0, 1.0, (n_seen, n_actions)).astype(np.float32)
+        self.seen: list[Any] = []
+        self.answers: list[Any] = []
+
+    def predict(self, observation: Any, state: Any, episode_start: Any, deterministic: bool) -> tuple[Any, Any]:
+        before = np.float32(0.0) if episode_start[0] else state
+        answer = np.tanh(observation @ self.weights + before).astype(np.float32)
+        self.seen.append(np.array(observation))
+        self.answers.append(answer)
+        return answer, np.float32(0.5) * before + observation[0]
+
+
+def environment_run(env: Any, agent: Any) -> list[float]:
+    """Equity at each close, the first before any order."""
+    seen, _ = env.reset()
+    state, start, equity, over = None, np.array([True]), [env.account.equity], False
+    while not over:
+        action, state = agent.predict(seen, state, start, True)
+        start = np.array([False])
+        seen, _, ruined, cut, _ = env.step(action)
+        equity.append(env.account.equity)
+        over = ruined or cut
+    return equity
+
+
+def backtrader_run(bars: Bars, agent: Any, costs: Costs, **params: Any) -> Any:
+    cerebro = bt.Cerebro(stdstats=False)
+    for feed in to_feeds(bars):
+        cerebro.adddata(feed, name=feed._name)
+    cerebro.broker.setcash(1_000_000.0)
+    cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(costs))
+    cerebro.addstrategy(AgentStrategy, agent=agent, **params)
+    cerebro.addanalyzer(Ledger, _name="ledger")
+    return cerebro.run()[0]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_observations_actions_and_account_are_the_environment_s(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    asset = seed % 4 == 3
+    bars = random_bars(420, 1 if asset else int(rng.integers(2, 6)), seed=seed)
+    pairs = [":".join(bars.symbols[:2])] if seed % 2 and not asset else []
+    costs = Costs(float(rng.choice([0.0, 6.0])), float(rng.choice([0.0, 2.0])), float(rng.choice([0.0, 400.0])))
+    terms = {"rules": OrderRules(lot=float(rng.choice([0.0, 1.0])), rebalance_band=float(rng.choice([0.0, 0.02])))}
+    name = "Asset" if asset else "Portfolio"
+    env = ready_env(name, bars, pairs=pairs, episode_bars=None, compiled=False, costs=costs, **terms)
+    shape = env.observation_space.shape[0], env.action_space.shape[0]
+    there, here = Fickle(*shape, seed), Fickle(*shape, seed)
+    equity = environment_run(env, there)
+    strategy = backtrader_run(bars, here, costs, env=name, pairs=pairs, terms=terms)
+    n, first = len(there.seen), env.tracks[0].span.first
+    assert n > 100 and len(here.seen) >= n
+    assert np.array_equal(there.seen, here.seen[:n]) and np.array_equal(there.answers, here.answers[:n])
+    assert strategy.analyzers.ledger.path().equity[first : first + len(equity)].tolist() == equity
+    assert len(set(equity)) > 100, "it trades"
+
+
+def test_an_agent_of_stable_baselines_with_its_vecnormalize(tmp_path: Any) -> None:
+    pytest.importorskip("torch")
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+    bars, costs = random_bars(420, 3, seed=1), Costs(2.0, 2.0)
+    env = ready_env("Portfolio", bars, episode_bars=None, costs=costs)
+    scaled = VecNormalize(DummyVecEnv([lambda: env]), training=True)
+    agent = PPO("MlpPolicy", scaled, n_steps=64, batch_size=32, n_epochs=1, seed=0, device="cpu").learn(128)
+    scaled.training = False
+    seen, _ = env.reset()
+    equity, over = [env.account.equity], False
+    while not over:
+        seen, _, ruined, cut, _ = env.step(agent.predict(scaled.normalize_obs(seen), deterministic=True)[0])
+        equity.append(env.account.equity)
+        over = ruined or cut
+    strategy = backtrader_run(bars, agent, costs, vecnormalize=scaled)
+    first = env.tracks[0].span.first
+    assert strategy.analyzers.ledger.path().equity[first : first + len(equity)].tolist() == equity
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "says"),
+    [
+        ({"env": "Portfolo"}, ConfigError, "did you mean 'Portfolio'"),
+        ({"env": "Asset"}, ConfigError, "an agent of Asset takes one feed; here are 2 feeds"),
+        ({"env": "Regime"}, ConfigError, "HybridStrategy's gate"),
+        ({"terms": {"lot": 1}}, ConfigError, "there is no setting"),
+        ({"agent": 3}, ConfigError, "give a model with predict"),
+        ({"agent": lambda seen: [0.1]}, PolicyError, "to 2 actions; one finite number each"),
+        ({"agent": lambda seen: [math.nan] * 2}, PolicyError, "one finite number each"),
+        ({"vecnormalize": 3}, ConfigError, "give SB3's VecNormalize"),
+        ({"trained_until": np.datetime64("2500-01-01").astype(object)}, InSampleError, "training span"),
+        ({"speed": 3}, ConfigError, "no parameter"),
+    ],
+)
+def test_what_cannot_be_traded_is_refused_in_words(params: dict[str, Any], error: Any, says: str) -> None:
+    with pytest.raises(error, match=says):
+        backtrader_run(random_bars(320, 2), **{"agent": lambda seen: [0.1, 0.1], "costs": Costs(), **params})
