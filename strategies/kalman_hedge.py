@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from hybrid_bt.brain.journal import said
 from hybrid_bt.brain.legs.base import check_closes
@@ -16,6 +16,7 @@ from hybrid_bt.feeds.framework import Framework, bt
 from hybrid_bt.strategies.admission import day_of, loaded
 from hybrid_bt.strategies.honesty import refuse_unknown
 
+LINES = ("alpha", "beta", "spread", "zscore")
 Params = TypeVar("Params", KalmanParams, SpreadParams)
 
 
@@ -50,7 +51,7 @@ class KalmanHedge(bt.Indicator):
     """
 
     _mindatas = 2
-    lines = ("alpha", "beta", "spread", "zscore")
+    lines = LINES
     params = tuple((name, None) for cls in (KalmanParams, SpreadParams) for name in cls._fields)
     plotinfo = {"subplot": True, "plotname": "Kalman hedge"}
     plotlines = {"alpha": {"_plotskip": True}, "spread": {"_plotskip": True}}
@@ -58,15 +59,16 @@ class KalmanHedge(bt.Indicator):
     def __init__(self, *others: object, **unknown: object) -> None:
         refuse_unknown(self, unknown)
         self._feeds = [_feed_of(data) for data in self.datas]
-        distinct = {id(data.lines[0]) for data, feed in zip(self.datas, self._feeds, strict=True) if feed is not None}
-        if others or not len(distinct) == len(self.datas) == 2:
+        n_given, n_feeds = len(self.datas) + len(others), len({id(feed) for feed in self._feeds if feed is not None})
+        if not n_given == n_feeds == 2:
             raise ConfigError(
                 "KalmanHedge: give two feeds, or a line of each, the dependent and the hedge, and parameters by name: "
-                f"KalmanHedge(self.data0, self.data1, ...); of {len(self.datas) + len(others)} given {len(distinct)} "
-                "are different feeds"
+                f"KalmanHedge(self.data0, self.data1, ...); of {n_given} given {n_feeds} are different feeds"
             )
+        self._names = [feed._name or f"data{i}" for i, feed in enumerate(self._feeds)]
         config = load_config("stable")
-        self._params = self._given(config.kalman_params)
+        self._params, self._lengths = self._given(config.kalman_params), [0, 0]
+        self._pair = first_pair(0, 1, self._params)
         self._rates = rates_of(self._given(config.spread_params))
 
     def _given(self, usual: Params) -> Params:
@@ -80,8 +82,6 @@ class KalmanHedge(bt.Indicator):
         self._is_ahead = cerebro._dopreload and cerebro._dorunonce
         if self._is_ahead:
             self._refuse_other_dates()
-        self._pair = first_pair(0, 1, self._params)
-        self._lengths = [0, 0]
         self.next()
 
     def next(self) -> None:
@@ -92,23 +92,17 @@ class KalmanHedge(bt.Indicator):
         x = self._log_close(1) if self._lengths[1] > before[1] else math.nan
         self._pair = pair_bar(self._pair, y, x, self._params, self._rates)
         seen = pair_view(self._pair)
-        lines: Any = self.lines
-        lines.alpha[0] = seen.alpha
-        lines.beta[0] = seen.beta
-        lines.spread[0] = seen.spread
-        lines.zscore[0] = seen.zscore
+        for name in LINES:
+            getattr(self.lines, name)[0] = getattr(seen, name)
 
     def _refuse_other_dates(self) -> None:
         y, x = ([day_of(feed, stamp) for stamp in loaded(feed.lines.datetime).tolist()] for feed in self._feeds)
         if y != x:
             first = next((one for one, other in zip(y, x, strict=False) if one != other), max(y[-1], x[-1]))
             raise BarsError(
-                f"KalmanHedge: Backtrader pairs bars by their number, and {' and '.join(self._names())} have other "
+                f"KalmanHedge: Backtrader pairs bars by their number, and {' and '.join(self._names)} have other "
                 f"dates from {said(first)} on: run with runonce=False, or give feeds with the same dates"
             )
-
-    def _names(self) -> list[str]:
-        return [feed._name or f"data{i}" for i, feed in enumerate(self._feeds)]
 
     def _log_close(self, i: int) -> float:
         """Of a data's last bar, NaN where it has no close."""
@@ -117,7 +111,7 @@ class KalmanHedge(bt.Indicator):
             return math.log(close)
         stamps = self._feeds[i].lines.datetime
         stamp = stamps.array[len(self.datas[i]) - 1] if self._is_ahead else stamps[0]
-        check_closes([close], self._names()[i:], f" on {said(stamp)}")
+        check_closes([close], self._names[i:], f" on {said(stamp)}")
         return math.nan
 
 

@@ -136,7 +136,7 @@ def test_two_names_in_a_tuple_are_a_pair(pairs: Any) -> None:
 @pytest.mark.parametrize("modes", [{}, {"runonce": False}, {"exactbars": 1}], ids=str)
 @pytest.mark.parametrize(
     "data",
-    [(0,), (0, 0), (0, lambda s: s.data0.close), (0, 1, 0), (0, 1, 1e-4), (0, 5.0), (0, lambda s: bt.ind.SMA(s.data1))],
+    [(0,), (0, 0), (0, lambda s: s.data0.open), (0, 1, 0), (0, 1, 1e-4), (0, 5.0), (0, lambda s: bt.ind.SMA(s.data1))],
     ids=range(7),
 )
 def test_an_indicator_without_its_two_feeds_says_what_to_give(data: Any, modes: Any) -> None:
@@ -173,6 +173,21 @@ def test_dates_that_backtrader_would_pair_by_their_number_are_refused() -> None:
     assert rows[:40] == whole[:40]
     assert rows[40] == (41, 40, *rows[39][2:]), "a prediction without an update"
     assert rows[41][2:] != whole[41][2:] and len(rows) == LONG.n_bars
+
+
+def test_rows_of_other_feeds_do_not_count_for_the_dependent_one() -> None:
+    """A dependent with fewer bars, its first one alone for long: as if the hedge had no others."""
+    gone = [*range(1, 41), *range(42, 300, 2)]
+    sparse = hedged(watching(1, 0), frames(gone), runonce=False)
+    both = [
+        feed.p.dataname.drop(feed.p.dataname.index[gone]) if i == 0 else feed.p.dataname
+        for i, feed in enumerate(frames(gone))
+    ]
+    short = [bt.feeds.PandasData(dataname=one, name=name) for one, name in zip(both, LONG.symbols, strict=True)]
+    wanted = hedged(watching(1, 0), short, runonce=False)
+    kept = [row for row in range(300) if row not in gone]
+    assert [sparse[row][2:] for row in kept] == [row[2:] for row in wanted]
+    assert all(sparse[row][2:] == sparse[row - 1][2:] for row in gone)
 
 
 @pytest.mark.parametrize("modes", [{}, {"runonce": False}], ids=str)
