@@ -13,7 +13,7 @@ from typing import NamedTuple
 from hybrid_bt.feeds.framework import Framework, bt
 from hybrid_bt.strategies.commission import balance_of
 
-ROUNDING = 1e-9  #: of the account's value
+ROUNDING = 1e-12  #: of the account's value, or of its shares
 
 
 class Seen(NamedTuple):
@@ -72,14 +72,15 @@ class Deposits:
     def see(self, value: float, price: float, shares: float) -> Seen:
         """The account on a bar; value, price and shares are those of the broker's fund."""
         cash, calls = balance_of(self.notes.broker)[0], self.notes.calls[self._n_seen :]
-        is_fresh, was_set, bought = self.notes.is_fresh(), sum(call.came for call in calls), shares - self._shares
+        is_fresh, was_set = self.notes.is_fresh(), sum(call.came for call in calls)
         if is_fresh and calls:
             value, cash, was_set = calls[-1].value, cash - was_set, 0.0
         else:
             self._n_seen += len(calls)
-        if bought and abs(price * shares - value) > ROUNDING * abs(value):  # since this bar's valuation
-            cash, bought, shares = cash - bought * price, 0.0, self._shares
-        came = (bought * self._price if bought else 0.0) + was_set
+        if abs(price * shares - value) > ROUNDING * abs(value):  # some were bought since this bar's valuation
+            cash, shares = cash - (price * shares - value), value / price
+        bought = shares - self._shares
+        came = was_set + (bought * self._price if abs(bought) > ROUNDING * abs(shares) else 0.0)
         self._price, self._shares = price, shares
         return Seen(cash, value, came)
 
