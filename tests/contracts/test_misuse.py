@@ -123,7 +123,11 @@ def test_a_value_that_cannot_be_is_named_with_what_can(kind: Any, params: dict[s
         run(kind, **{**STRATEGIES[kind], **params})
 
 
-@pytest.mark.parametrize("pairs", [[("AA", "BB")], (("AA", "BB"),), [["AA", "BB"]], iter([("AA", "BB")])], ids=str)
+@pytest.mark.parametrize(
+    "pairs",
+    [[("AA", "BB")], (("AA", "BB"),), [["AA", "BB"]], iter([("AA", "BB")])],
+    ids=("list", "tuple", "lists", "iterator"),
+)
 def test_two_names_in_a_tuple_are_a_pair(pairs: Any) -> None:
     pairs = list(pairs)
     targets = [
