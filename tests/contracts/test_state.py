@@ -499,7 +499,7 @@ def test_row_that_the_disk_has_no_room_for_ends_the_run_and_is_decided_again(tmp
     child = multiprocessing.get_context("fork").Process(target=crowded)
     child.start()
     child.join()
-    assert child.exitcode == 0 and state.stat().st_size == 100_000
+    assert child.exitcode == 0 and 99_000 < state.stat().st_size < 100_000 and state.read_bytes().endswith(b"\n")
     assert_same_run(run(BARS, state), run(BARS))
 
 

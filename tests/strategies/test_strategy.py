@@ -151,7 +151,7 @@ def test_feed_that_begins_last_holds_nobody_back() -> None:
         ({"mode": "stabel"}, "mode 'stabel' is unknown; did you mean 'stable'"),
         ({"pairs": ["AA:ZZ"]}, "symbol 'ZZ' is not among those traded"),
         ({"overrides": {"risk": {"limit": 1.0}}}, "unknown key risk.limit"),
-        ({"config": "nowhere.toml"}, "nowhere.toml does not exist"),
+        ({"config": "nowhere.toml"}, "nowhere.toml cannot be read: No such file"),
         ({"use_kalman": False, "use_sac": False}, "at least one leg must be on"),
     ],
 )

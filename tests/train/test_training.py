@@ -300,7 +300,7 @@ def test_nothing_that_a_process_said_is_lost(tmp_path: Path) -> None:
         (("--resume",), "--resume needs --checkpoint-dir"),
         (("--seeds", "99999999999"), "from 0 to"),
         (("--tensorboard-log", __file__), "is a file"),
-        (("--checkpoint-dir", f"{__file__}/x"), "name another folder"),
+        (("--checkpoint-dir", f"{__file__}/x"), "test_training.py"),
     ],
 )
 def test_misuse_ends_with_status_2_and_no_file(flags: tuple[str, ...], words: str, tmp_path: Path) -> None:
