@@ -77,7 +77,8 @@ def dialect_of(text: str, encoding: str) -> Dialect:
     lines = text.splitlines()[:SAMPLE_LINES]
     last = {one: [_cells(line, one) for line in lines[-SCORED_LINES:]] for one in _found(text)}
     scores = {one: _score(rows) for one, rows in last.items()}
-    separator = max(scores, key=lambda one: (scores[one], _known(lines, one)))
+    best = [one for one in scores if scores[one] == max(scores.values())]
+    separator = max(best, key=lambda one: _known(lines, one)) if len(best) > 1 else best[0]
     if not scores[separator]:
         separator = max(last, key=lambda one: max((len(row) for row in last[one]), default=0))
     found = arranged([_cells(line, separator) for line in lines], encoding, separator)

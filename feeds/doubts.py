@@ -9,6 +9,7 @@ moves by far more than the last digit and far less than they do.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
@@ -21,6 +22,7 @@ from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.names import says_computed
 
 FEW_ROWS = 20  #: below, columns say little about each other
+COMPARED = 10_000  #: rows of two columns, at most
 FEW_COLUMNS = 30  #: more are no company's
 NEAR, BESIDE = 0.1, 1.5  #: median distance of two columns, as a logarithm, and in moves of a bar
 SINGLE = 2e-7  #: relative, what single precision loses
@@ -29,6 +31,7 @@ TICKS = 6.0  #: last digits between the two sides of one quote
 APART_MOVES = 0.2  #: of the moves themselves: two funds of one index differ by less, prices of one bar by more
 RETURNS, RETURNS_NEAR, FEW_RETURN = -4.8, -3.5, -7.0  #: t of a distance that comes back to its mean, which no walk does
 FOLLOWS, FOLLOWS_NEAR, FEW_FOLLOW = 5.0, 4.0, 6.0  #: t of a column that goes to where another was
+MANY = 0.55  #: of such a t for ten times as many pairs
 FEWEST_STEPS, FEWEST_NEAR = 7, 11  #: behind such a t
 ONE_WAY = 11  #: moves of a distance all one way, as dividends move it
 LEANS = 0.5  #: the less moves together, the more two symbols may be
@@ -105,16 +108,19 @@ def _pairs(closes: Mapping[str, FloatArray]) -> Iterator[tuple[str, str, str]]:
     start = table[0]
     rebased = bool((start == start[0]).all() and start[0] > 0.0 and float(np.log10(start[0])).is_integer())
     ticks = [10.0 ** -decimals_of([values]) for values in table.T]
+    chance = MANY * math.log10(math.comb(len(names), 2))
     for i, j in combinations(range(len(names)), 2):
-        rows = (table[:, i] > 0.0) & (table[:, j] > 0.0)
-        if np.count_nonzero(rows) >= 3:
+        rows = np.flatnonzero((table[:, i] > 0.0) & (table[:, j] > 0.0))[:COMPARED]
+        if len(rows) >= 3:
             one, other = table[rows][:, [i, j]].T
             bound = ticks[i] / one + ticks[j] / other + SINGLE
-            if why := _alike(np.log(one), np.log(other), bound, near_by_chance=rebased, tickers=tickers):
+            if why := _alike(np.log(one), np.log(other), bound, near_by_chance=rebased, tickers=tickers, chance=chance):
                 yield names[i], names[j], why.format(names[i], names[j])
 
 
-def _alike(one: FloatArray, other: FloatArray, bound: FloatArray, *, near_by_chance: bool, tickers: bool) -> str:
+def _alike(
+    one: FloatArray, other: FloatArray, bound: FloatArray, *, near_by_chance: bool, tickers: bool, chance: float
+) -> str:
     """Why two rows of logs may be prices of one company; "" where they are not.
 
     Parameters
@@ -125,6 +131,8 @@ def _alike(one: FloatArray, other: FloatArray, bound: FloatArray, *, near_by_cha
         All symbols begin at one value.
     tickers : bool
         All names look like symbols': then few rows must show more.
+    chance : float
+        By how much a t must be greater, since of many pairs some come back by chance.
     """
     apart = other - one
     if not np.ptp(apart):  # equal to the bit, or a multiple: another check names them
@@ -149,10 +157,11 @@ def _alike(one: FloatArray, other: FloatArray, bound: FloatArray, *, near_by_cha
             return "{0} moves with {1} on the few rows there are"
     if shift < APART_MOVES * own or n < FEWEST_STEPS:
         return ""
+    chance *= 1.0 + FEW_ROWS / n
     few, near = n + 1 < FEW_ROWS, distance < NEAR and n >= FEWEST_NEAR and not near_by_chance
-    if _slope(moves, apart) < (RETURNS_NEAR if near else FEW_RETURN if few else RETURNS):
+    if _slope(moves, apart) < (RETURNS_NEAR if near else FEW_RETURN if few else RETURNS) - chance:
         return "{0} always returns to {1}"
-    follows = FOLLOWS_NEAR if near else FEW_FOLLOW if few else FOLLOWS
+    follows = (FOLLOWS_NEAR if near else FEW_FOLLOW if few else FOLLOWS) + chance
     if _slope(np.diff(one), apart) > follows:
         return "{0} follows {1}"
     return "{1} follows {0}" if _slope(np.diff(other), -apart) > follows else ""

@@ -82,9 +82,10 @@ class Table:
 
     def _without_actions(self, part: pd.DataFrame) -> pd.DataFrame:
         """Without rows of one cell that tell a dividend or a split, as a page shows them between the bars."""
-        told = np.zeros(len(part), np.bool_)
-        for place in (place for place in self.plan.numeric if part[place].dtype.kind == "O"):
-            told |= part[place].astype(str).str.fullmatch(ACTION).to_numpy()
+        first = part[self.plan.numeric[0]]
+        if first.dtype.kind != "O":
+            return part
+        told = first.astype(str).str.fullmatch(ACTION).to_numpy(dtype=bool)
         told &= part[self.plan.numeric].notna().sum(axis=1).to_numpy() == 1
         if told.any():
             self.rules.append(f"left out {np.count_nonzero(told)} rows that tell a dividend or a split")

@@ -201,6 +201,19 @@ def test_decisions_do_not_see_the_calendar_that_comes_later() -> None:
     assert given.for_stamps(bars.stamps[:300]).risk.bars_per_year == 1000
 
 
+def test_minutes_that_show_no_weekend_before_trading_are_told_beside_what_was_traded() -> None:
+    stamps = pd.date_range("2021-03-03", periods=1440 * 9, freq="min").to_numpy().astype("M8[ns]")
+    closes = 100.0 * np.exp(np.cumsum(np.random.default_rng(1).normal(0.0, 1e-4, (len(stamps), 2)), axis=0))
+    record = run_backtest(Bars.checked("coins", ("AA", "BB"), stamps, closes), pairs="AA:BB")
+    taken, traded = (record.facts["annualisation"][what] for what in ("decisions", "reports"))
+    assert taken == pytest.approx(98_280) and traded == pytest.approx(525_960, rel=0.01)
+    (note,) = (note for note in record.notes if note.startswith("Intraday bars"))
+    assert (
+        "decisions take 98280 bars" in note
+        and f"those traded have {traded:.0f}: say it with risk.bars_per_year" in note
+    )
+
+
 def test_strategy_in_a_cerebro_of_its_own_settles_the_same_rate() -> None:
     bars = load_bars(KO_PEP)
     config = load_config("stable")

@@ -441,6 +441,14 @@ def test_symbols_that_move_as_one_are_read(kind: str, n: int, seed: int) -> None
     assert load_bars(frame).symbols == ("SPY", "IVV")
 
 
+@pytest.mark.parametrize("n", [30, 300, 3000])
+@pytest.mark.parametrize("seed", range(5))
+def test_many_symbols_that_begin_near_each_other_are_read(n: int, seed: int) -> None:
+    """Of 378 pairs some come back by chance."""
+    closes = {f"S{i}Q": (100.0 * walk(n, 0.01, 100 * seed + i)).round(2) for i in range(28)}
+    assert load_bars(pd.DataFrame(closes, index=pd.bdate_range("2005-01-05", periods=n))).n_symbols == 28
+
+
 @pytest.mark.parametrize("doubt", DOUBTS)
 @pytest.mark.parametrize("mode", ["fail", "mend", "warn"])
 def test_doubtful_table_is_refused_with_the_reason_in_the_data(doubt: str, mode: Any, tmp_path: Path) -> None:
