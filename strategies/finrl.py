@@ -151,10 +151,8 @@ class FinRLStrategy(bt.Strategy):
             self._holdings.add(i, (self.buy if size > 0 else self.sell)(self.feeds[i], size=abs(size)))
 
     def _actions(self, state: NDArray[np.float32]) -> NDArray[np.float64]:
-        predict, memory = getattr(self.p.agent, "predict", None), None
-        answer = self.p.agent(state) if predict is None else None
-        if predict is not None:
-            answer, memory, *_ = predict(state, **self._memory, deterministic=True)
+        predict = getattr(self.p.agent, "predict", lambda state, **_: (self.p.agent(state), None))
+        answer, memory, *_ = predict(state, **self._memory, deterministic=True)
         if self._memory:
             self._memory = {"state": memory, "episode_start": np.array([False])}
         elif memory is not None:
