@@ -32,7 +32,7 @@ class Asked:
         Whose errors they are.
     """
 
-    def __init__(self, agent: object, owner: str) -> None:
+    def __init__(self, agent: Any, owner: str) -> None:  # noqa: ANN401  of any library
         self._predict, self._agent, self._owner = getattr(agent, "predict", None), agent, owner
         if not callable(agent if self._predict is None else self._predict):
             raise ConfigError(f"{owner}: agent is {agent!r}; give a model with predict, or a function of what it sees")
@@ -49,11 +49,8 @@ class Asked:
         PolicyError
             If it is not so many finite numbers, or the agent remembers and takes no `state` back.
         """
-        agent, memory = self._agent, None
-        if self._predict is None:
-            answer = agent(observation) if callable(agent) else None
-        else:
-            answer, memory, *_ = self._predict(observation, **self._memory, deterministic=True)
+        predict: Any = self._predict or (lambda seen, **_: (self._agent(seen), None))
+        answer, memory, *_ = predict(observation, **self._memory, deterministic=True)
         if self._memory:
             self._memory = {"state": memory, "episode_start": np.array([False])}
         elif memory is not None:

@@ -36,9 +36,8 @@ class LaneVectorEnv(VectorEnv[Observations, NDArray[np.float32], NDArray[Any]]):
     def __init__(self, env: TradingEnv, num_envs: int) -> None:
         self.env, self.num_envs, self.lanes = env, num_envs, env.lanes(num_envs)
         self.single_observation_space, self.single_action_space = env.observation_space, env.action_space
-        self.observation_space, self.action_space = (
-            batch_space(space, num_envs) for space in (env.observation_space, env.action_space)
-        )
+        self.observation_space = batch_space(env.observation_space, num_envs)
+        self.action_space = batch_space(env.action_space, num_envs)
         self.rngs = [seeded(None) for _ in range(num_envs)]
 
     def seed(self, seeds: Sequence[int | None]) -> None:

@@ -134,8 +134,7 @@ def act_regime(wanted: Written, asked: Written, row: int, world: World) -> None:
         shares[leg] = fusion.share_at(asked[0], world.lines[k], world.lines[k + 1], world.lines[k + 2])
     row_said, n = world.said[row], len(sides)
     said = fusion.Said(row_said[:n], row_said[n:], world.volatility[row], world.correlation[row][0])
-    out = fusion.Settled(wanted, sides, weights)
-    fusion.settle_bar(out, said, world.layout, shares, world.task.risk, bounds)
+    fusion.settle_bar(fusion.Settled(wanted, sides, weights), said, world.layout, shares, world.task.risk, bounds)
     for i in range(len(wanted)):
         if world.waits[0][row][i] > 0.0:
             wanted[i] = math.nan
@@ -179,8 +178,8 @@ def trade(k: int, row: int, world: World) -> float:
     after = broker_day(sent, book, row, day, opens, closes, costs, world.tape)
     store_account(scalars, after)
     row += 1
-    day, opens, closes, was = int(world.days[row][0]), world.opens[row], world.closes[row], scalars[WORTH]
-    scalars[WORTH] = worth_at_open(after, book, row, day, opens, closes, costs, world.tape)
+    day, was = int(world.days[row][0]), scalars[WORTH]
+    scalars[WORTH] = worth_at_open(after, book, row, day, world.opens[row], world.closes[row], costs, world.tape)
     return scalars[WORTH] / was
 
 
@@ -201,8 +200,7 @@ def begin_lane(world: World, n_lanes: int, cash: float, lane: int, row: int, las
 
 def is_barred(world: World, lane: int, actions: Written) -> bool:
     """Whether a lane has not begun or has ended, or a number is NaN or infinite."""
-    scalars = world.scalars[lane]
-    barred = scalars[ROW] >= scalars[LAST]
+    barred = world.scalars[lane][ROW] >= world.scalars[lane][LAST]
     for action in actions:
         barred = barred or not -math.inf < action < math.inf
     return barred

@@ -98,9 +98,8 @@ def compare(made: Path, shipped: Traversable) -> str:
         return ""
     old, new = (unpack(data, "policy").model_dump(mode="json") for data in (a, b))
     changed = [field for field in old if old[field] != new[field] and field not in SEALS]
-    unsaid = changed == ["gradient_steps"] and old["gradient_steps"] is None  # not recorded: nothing to compare with
-    if unsaid and old["graph_sha256"] == new["graph_sha256"]:
-        return ""
+    if changed == ["gradient_steps"] and old["gradient_steps"] is None and old["graph_sha256"] == new["graph_sha256"]:
+        return ""  # the file that ships recorded none
     manifest = "; ".join(f"{field}: {old[field]} -> {new[field]}" for field in changed) or "same manifest"
     return f"{_weight_difference(a, b)}; {manifest}"
 
