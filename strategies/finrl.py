@@ -126,9 +126,10 @@ class FinRLStrategy(AskingStrategy):
             return False
         for indicators in self.indicators:
             indicators.keep()
-        if self.datetime[0] >= self._trade_from:
-            self._values = list(zip(*(indicators.values() for indicators in self.indicators), strict=True))
-        return bool(self._values) and bool(np.isfinite(self._values).all())  # FinRL would fill them from the future
+        if self.datetime[0] < self._trade_from:
+            return False
+        self._values = list(zip(*(indicators.values() for indicators in self.indicators), strict=True))
+        return bool(np.isfinite(self._values).all())  # FinRL would fill them from the future
 
     def _trade(self, closes: Sequence[float]) -> None:
         positions = [float(self.broker.getposition(feed).size) for feed in self.feeds]
