@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import importlib.util
 import io
 import math
+import os
 import re
+import signal
 import sys
 import unicodedata
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 from hybrid_bt.errors import ConfigError, Hint, HybridError, did_you_mean, how_to_install, os_errors
+from hybrid_bt.files.workers import OF_A_SIGNAL, signals_as_exits
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 USER_MISTAKE = 2  #: exit status
+CLOSED_PIPE = 13  #: SIGPIPE, which not every system has a name for
 NEAREST = "hybrid_bt.nearest"  #: how characters are written that the output's encoding lacks
 WIDTH = 120  #: columns where the output is no terminal
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -87,7 +92,75 @@ def _split(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     return items
 
 
-class Command(click.Command):
+class Ending(click.Command):
+    """How a process of ours ends: its status is 0 only where all that it was to print has been written."""
+
+    def main(self, args: Sequence[str] | None = None, **how: Flag) -> Flag:  # type: ignore[override]
+        """As click's, but Ctrl-C is 130, other signals 128 and their number, output that cannot be written 2."""
+        if not how.pop("standalone_mode", True):
+            return super().main(args, standalone_mode=False, **how)
+        os.environ["MPLBACKEND"] = (
+            "Agg"  # no command opens a window, and who names a backend that is none gets his files
+        )
+        output = _opened()
+        with signals_as_exits():
+            try:
+                status = super().main(args, standalone_mode=False, **how) or 0
+                sys.stdout.flush()
+            except click.ClickException as error:
+                status = error.exit_code
+                with suppress(OSError):
+                    error.show()
+            except (click.Abort, KeyboardInterrupt):
+                status = OF_A_SIGNAL + signal.SIGINT
+            except (OSError, SystemExit):  # click's own answer to a closed pipe is among these
+                if output is None or output.lost is None:
+                    raise
+                status = OF_A_SIGNAL + CLOSED_PIPE
+                if output.lost.errno != errno.EPIPE:
+                    _tell("error", f"output: cannot be written ({output.lost.strerror}); free the disk, or name a file")
+                    status = USER_MISTAKE
+                _let_go(output)
+        try:
+            sys.stderr.flush()
+        except OSError:
+            _let_go(sys.stderr)
+        sys.exit(status)
+
+
+class _Output(io.FileIO):
+    """Standard output; it remembers why it could not be written."""
+
+    lost: OSError | None = None
+
+    def write(self, data: Flag) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.lost = error
+            raise
+
+
+def _opened() -> _Output | None:
+    """Standard output, if it is the process's own; where the shell closed one, nothing else may get its number."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    before = sys.__stdout__
+    if before is not sys.stdout:
+        return None
+    output = _Output(before.fileno() if before else os.open(os.devnull, os.O_RDONLY), "w", closefd=False)
+    how = (before.encoding, before.errors, None, before.isatty()) if before else ()
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(output), *how)
+    return output
+
+
+def _let_go(stream: IO[Flag]) -> None:
+    """Of what was not written, or Python would complain of it at its end."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
+class Command(Ending):
     """A command that answers a user's mistake with one line on stderr and status 2."""
 
     def invoke(self, ctx: click.Context) -> object:
@@ -121,7 +194,7 @@ class Command(click.Command):
         return named.sub(lambda said: f"{flags[said[1]]} {said[2] or ''}".rstrip(), text) if named else text
 
 
-class Group(click.Group):
+class Group(Ending, click.Group):
     """Commands under one name; one that is not there gets the nearest."""
 
     command_class = Command
@@ -139,7 +212,8 @@ def command(name: str | None = None) -> Callable[[Callable[..., Any]], Command]:
 
 
 def _tell(kind: str, message: object) -> None:
-    click.echo(f"{kind}: {' '.join(str(message).split())}", err=True)
+    with suppress(OSError):  # where stderr cannot be written, the status says it
+        click.echo(f"{kind}: {' '.join(str(message).split())}", err=True)
 
 
 def _nearest(error: UnicodeError) -> tuple[str, int]:

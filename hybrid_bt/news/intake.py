@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_bt.errors import NewsError, how_to_install, library
+from hybrid_bt.files.workers import end_with_parent
 from hybrid_bt.news import MAX_CHARS, Document, checked_document
 
 MAX_LINE = 4 * MAX_CHARS  #: characters of one line of JSON
@@ -245,4 +246,5 @@ FORMATS: dict[str, Callable[[Path], Rows]] = {
 }
 
 if __name__ == "__main__":
+    end_with_parent()
     sys.stdout.write(json.dumps(pdf_answer(sys.argv[1])))

@@ -33,6 +33,7 @@ from hybrid_bt.account import metrics
 from hybrid_bt.account.metrics import FloatArray, StampArray
 from hybrid_bt.account.records import RunRecord
 from hybrid_bt.files.texts import stamp_texts
+from hybrid_bt.files.workers import end_with_parent
 from hybrid_bt.report.style import run_text, sample_stamp
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def outcome(process: subprocess.Popen[bytes]) -> tuple[str, Metrics]:
 
 def main() -> None:
     """The other process: read a job from standard input, write its page, print the metrics."""
+    end_with_parent()
     job = PageJob(**json.load(sys.stdin))
     gc.disable()  # next to no cycles, and a process of its own
     atexit.register(gc.freeze)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -46,8 +45,7 @@ MODES = {
 def strategy_named(name: str) -> Iterator[Framework]:
     """The class named `module:Class`, searched for in the current folder first, or `file.py:Class`.
 
-    While it is imported and used, `sys.argv` and `sys.path` are those of a script that its author starts, and a
-    picture that it shows opens no window.
+    While it is imported and used, `sys.argv` and `sys.path` are those of a script that its author starts.
 
     Raises
     ------
@@ -60,10 +58,9 @@ def strategy_named(name: str) -> Iterator[Framework]:
     if not class_name or not (file or all(map(str.isidentifier, module_name.split(".")))):
         words = "write module:Class or file.py:Class, for example my_strategies:SmaCross"
         raise ConfigError(f"--strategy {name!r}: {words}")
-    before = sys.argv, sys.path, os.environ.get("MPLBACKEND")
+    before = sys.argv, sys.path
     folders = [str(Path.cwd()), *([str(file.parent.absolute())] if file else [])]
     sys.path = [*(folder for folder in folders[::-1] if folder not in sys.path), *sys.path]
-    os.environ.setdefault("MPLBACKEND", "Agg")
     try:
         module = _module(module_name, file)
         found = getattr(module, class_name, None)
@@ -74,9 +71,7 @@ def strategy_named(name: str) -> Iterator[Framework]:
             raise ConfigError(f"--strategy: module {module_name} {what} {class_name!r}{hint}")
         yield found
     finally:
-        sys.argv, sys.path, backend = before
-        if backend is None:
-            del os.environ["MPLBACKEND"]
+        sys.argv, sys.path = before
 
 
 def _is_strategy(thing: object) -> bool:
