@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from hybrid_bt.bars.market import Market
-from hybrid_bt.commands.console import AMOUNT, COUNT, Flag, Flags, command, flag, option, progress_bar
+from hybrid_bt.commands.console import AMOUNT, COUNT, Flag, Flags, command, echo, flag, option, progress_bar
 from hybrid_bt.commands.options import market_of, markets_of, shared
 from hybrid_bt.config.task import Case, as_config, prepare
 from hybrid_bt.equations.features import WARMUP_BARS
@@ -50,7 +50,7 @@ def main(**flags: Flag) -> None:
     way = _documents if flags["news"] else _strategy if flags["strategy"] else _stack
     audits = [_stack(flags, market) for market in markets_of(flags)] if flags["markets"] else [way(flags)]
     for found in audits:
-        click.echo(found.as_json() if flags["as_json"] else repr(found))
+        echo(*(found.as_json() if flags["as_json"] else repr(found)).splitlines())
     if any(found.findings for found in audits):
         raise click.exceptions.Exit(1)
 

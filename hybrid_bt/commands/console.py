@@ -22,9 +22,11 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 import click
 
 from hybrid_bt.errors import ConfigError, Hint, HybridError, did_you_mean, how_to_install, os_errors
+from hybrid_bt.files.texts import shown
 from hybrid_bt.files.workers import OF_A_SIGNAL, signals_as_exits
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 USER_MISTAKE = 2  #: exit status
@@ -108,9 +110,10 @@ class Ending(click.Command):
                 status = super().main(args, standalone_mode=False, **how) or 0
                 sys.stdout.flush()
             except click.ClickException as error:
-                status = error.exit_code
+                status, said = error.exit_code, io.StringIO()
+                error.show(said)
                 with suppress(OSError):
-                    error.show()
+                    echo(*said.getvalue().splitlines(), err=True)
             except (click.Abort, KeyboardInterrupt):
                 status = OF_A_SIGNAL + signal.SIGINT
             except (OSError, SystemExit):  # click's own answer to a closed pipe is among these
@@ -213,7 +216,13 @@ def command(name: str | None = None) -> Callable[[Callable[..., Any]], Command]:
 
 def _tell(kind: str, message: object) -> None:
     with suppress(OSError):  # where stderr cannot be written, the status says it
-        click.echo(f"{kind}: {' '.join(str(message).split())}", err=True)
+        echo(f"{kind}: {' '.join(str(message).split())}", err=True)
+
+
+def echo(*lines: str, err: bool = False) -> None:
+    """Print lines as they are; a name of somebody else's neither moves the cursor nor begins a line."""
+    for line in lines:  # click's own echo would choose another encoding where this one is ASCII
+        print(shown(line), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def _nearest(error: UnicodeError) -> tuple[str, int]:
@@ -253,8 +262,14 @@ def say(*found: str | Table, width: int = WIDTH) -> None:
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else width)
+    _print(console, found)
+
+
+def _print(console: Console, found: Iterable[str | Table]) -> None:
+    from rich.text import Text
+
     for one in found:
-        console.print(one, highlight=False, markup=False)
+        console.print(Text(shown(one)) if isinstance(one, str) else one, highlight=False)
 
 
 def printed(*found: str | Table) -> str:
@@ -263,8 +278,7 @@ def printed(*found: str | Table) -> str:
 
     text = io.StringIO()
     console = Console(file=text, width=WIDTH, soft_wrap=False, force_terminal=False, color_system=None)
-    for one in found:
-        console.print(one, highlight=False, markup=False)
+    _print(console, found)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
@@ -273,12 +287,13 @@ def table(
 ) -> Table:
     """A table to print; the columns of `left` begin at the left, the others end at the right."""
     from rich.table import Table
+    from rich.text import Text
 
-    drawn = Table(title=title, title_justify="left")
+    drawn = Table(title=title and Text(shown(title), "table.title"), title_justify="left")
     for name in head:
-        drawn.add_column(name, justify="left" if name in left else "right")
+        drawn.add_column(Text(shown(name)), justify="left" if name in left else "right")
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*(Text(shown(cell)) for cell in row))
     return drawn
 
 
@@ -291,7 +306,12 @@ def progress_bar(label: str, *, hidden: bool = False) -> Iterator[Callable[[int,
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn(label), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label)
+        task = bar.add_task(shown(label))
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -64,6 +64,18 @@ def test_names_cannot_break_out_of_the_page():
     assert text.count("* plotly.js") == 1
 
 
+@pytest.mark.parametrize(
+    "name", ["{{facts}}", "{{arrays}}{{title}}", "{{plotly}}", "{{policy}}", "/* managed */", "<b>\x1b"]
+)
+def test_a_name_that_is_a_mark_stays_a_name(name: str):
+    record = make_record()
+    bars = dataclasses.replace(record.bars, name=name)
+    text = page(dataclasses.replace(record, bars=bars, notes=(f"note {name}",)))
+    facts = part(text, "facts")
+    assert facts["title"].endswith(name.replace("\x1b", "\\x1b")) and facts["notes"][0][5:] in facts["title"]
+    assert len(part(text, "arrays")) > 5 and text.count("* plotly.js") == 1
+
+
 @pytest.fixture(scope="module")
 def browser():
     from playwright.sync_api import sync_playwright  # the extra `browser`

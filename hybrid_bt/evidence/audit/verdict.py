@@ -9,6 +9,7 @@ from typing import NamedTuple
 from hybrid_bt.bars import Bars, say_stamp
 from hybrid_bt.evidence.audit.replays import Check
 from hybrid_bt.evidence.audit.trace import Leak
+from hybrid_bt.files.texts import shown
 
 MAX_FINDINGS = 5  #: told in full; JSON holds all
 #: kind of finding, worst first -> what is said of it in the end
@@ -61,7 +62,7 @@ def audit_of(name: str, bars: Bars, checks: Sequence[Check]) -> Audit:
     """What was found in what was audited, on which bars."""
     span = f"{say_stamp(bars.stamps[0])} to {say_stamp(bars.stamps[-1])}"
     subject = f"audit of {name} on {bars.name}, {bars.n_symbols} symbols, {bars.n_bars} bars, {span}"
-    return Audit(subject, checks)
+    return Audit(shown(subject), checks)
 
 
 def _told(findings: list[Leak], what: str = "") -> Iterator[str]:
