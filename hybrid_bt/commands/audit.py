@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from hybrid_bt.bars.market import Market
-from hybrid_bt.commands.console import AMOUNT, COUNT, Flag, Flags, command, echo, flag, option, progress_bar
+from hybrid_bt.commands.console import AMOUNT, COUNT, Flag, Flags, command, flag, option, progress_bar
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import market_of, markets_of, shared
 from hybrid_bt.config.task import Case, as_config, prepare
 from hybrid_bt.equations.features import WARMUP_BARS

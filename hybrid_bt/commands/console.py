@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import codecs
-import errno
 import importlib.util
 import io
 import math
-import os
 import re
-import signal
 import sys
-import unicodedata
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from hybrid_bt.commands.ending import NEAREST, USER_MISTAKE, Ending, tell
 from hybrid_bt.errors import ConfigError, Hint, HybridError, did_you_mean, how_to_install, os_errors
 from hybrid_bt.files.texts import shown
-from hybrid_bt.files.workers import OF_A_SIGNAL, signals_as_exits
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-USER_MISTAKE = 2  #: exit status
-CLOSED_PIPE = 13  #: SIGPIPE, which not every system has a name for
-NEAREST = "hybrid_bt.nearest"  #: how characters are written that the output's encoding lacks
 WIDTH = 120  #: columns where the output is no terminal
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 Flag: TypeAlias = Any  #: what click made of a flag: text, number, date, path, tuple
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 Flags = Mapping[str, Flag]  #: those of a command, by their names
 
 
@@ -94,75 +86,6 @@ def _split(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     return items
 
 
-class Ending(click.Command):
-    """How a process of ours ends: its status is 0 only where all that it was to print has been written."""
-
-    def main(self, args: Sequence[str] | None = None, **how: Flag) -> Flag:  # type: ignore[override]
-        """As click's, but Ctrl-C is 130, other signals 128 and their number, output that cannot be written 2."""
-        if not how.pop("standalone_mode", True):
-            return super().main(args, standalone_mode=False, **how)
-        os.environ["MPLBACKEND"] = (
-            "Agg"  # no command opens a window, and who names a backend that is none gets his files
-        )
-        output = _opened()
-        with signals_as_exits():
-            try:
-                status = super().main(args, standalone_mode=False, **how) or 0
-                sys.stdout.flush()
-            except click.ClickException as error:
-                status, said = error.exit_code, io.StringIO()
-                error.show(said)
-                with suppress(OSError):
-                    echo(*said.getvalue().splitlines(), err=True)
-            except (click.Abort, KeyboardInterrupt):
-                status = OF_A_SIGNAL + signal.SIGINT
-            except (OSError, SystemExit):  # click's own answer to a closed pipe is among these
-                if output is None or output.lost is None:
-                    raise
-                status = OF_A_SIGNAL + CLOSED_PIPE
-                if output.lost.errno != errno.EPIPE:
-                    _tell("error", f"output: cannot be written ({output.lost.strerror}); free the disk, or name a file")
-                    status = USER_MISTAKE
-                _let_go(output)
-        try:
-            sys.stderr.flush()
-        except OSError:
-            _let_go(sys.stderr)
-        sys.exit(status)
-
-
-class _Output(io.FileIO):
-    """Standard output; it remembers why it could not be written."""
-
-    lost: OSError | None = None
-
-    def write(self, data: Flag) -> int:
-        try:
-            return super().write(data)
-        except OSError as error:
-            self.lost = error
-            raise
-
-
-def _opened() -> _Output | None:
-    """Standard output, if it is the process's own; where the shell closed one, nothing else may get its number."""
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    before = sys.__stdout__
-    if before is not sys.stdout:
-        return None
-    output = _Output(before.fileno() if before else os.open(os.devnull, os.O_RDONLY), "w", closefd=False)
-    how = (before.encoding, before.errors, None, before.isatty()) if before else ()
-    sys.stdout = io.TextIOWrapper(io.BufferedWriter(output), *how)
-    return output
-
-
-def _let_go(stream: IO[Flag]) -> None:
-    """Of what was not written, or Python would complain of it at its end."""
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), stream.fileno())
-
-
 class Command(Ending):
     """A command that answers a user's mistake with one line on stderr and status 2."""
 
@@ -176,7 +99,7 @@ class Command(Ending):
             if issubclass(category, Hint):
                 advice.append(str(message))
             else:
-                _tell("warning", message)
+                tell("warning", message)
 
         with warnings.catch_warnings():
             warnings.showwarning = warn  # a user of the command has no use for our line of source
@@ -184,11 +107,11 @@ class Command(Ending):
                 return super().invoke(ctx)
             except HybridError as error:
                 advice.clear()
-                _tell("error", self._in_flags(str(error)))
+                tell("error", self._in_flags(str(error)))
                 ctx.exit(USER_MISTAKE)
             finally:
                 for text in () if ctx.params.get("quiet") else advice:
-                    _tell("note", text)
+                    tell("note", text)
 
     def _in_flags(self, text: str) -> str:
         """What a message says in Python's words, in this command's: `on_bad_data='mend'` is `--on-bad-data mend`."""
@@ -212,28 +135,6 @@ class Group(Ending, click.Group):
 def command(name: str | None = None) -> Callable[[Callable[..., Any]], Command]:
     """Decorator of a command that can also be started as a module."""
     return click.command(name, cls=Command, context_settings=SETTINGS)
-
-
-def _tell(kind: str, message: object) -> None:
-    with suppress(OSError):  # where stderr cannot be written, the status says it
-        echo(f"{kind}: {' '.join(str(message).split())}", err=True)
-
-
-def echo(*lines: str, err: bool = False) -> None:
-    """Print lines as they are; a name of somebody else's neither moves the cursor nor begins a line."""
-    for line in lines:  # click's own echo would choose another encoding where this one is ASCII
-        print(shown(line), file=sys.stderr if err else sys.stdout, flush=True)
-
-
-def _nearest(error: UnicodeError) -> tuple[str, int]:
-    """What is written for characters that the encoding lacks; a minus stays one, or a number would be wrong."""
-    assert isinstance(error, UnicodeEncodeError)
-    wide = error.object[error.start : error.end].replace("\u2212", "-")
-    parts = (c for c in unicodedata.normalize("NFKD", wide) if not unicodedata.combining(c))
-    return "".join(parts).encode("ascii", "replace").decode(), error.end
-
-
-codecs.register_error(NEAREST, _nearest)
 
 
 def check_installed(what: str, extra: str, modules: Iterable[str]) -> None:

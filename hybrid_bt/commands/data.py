@@ -13,7 +13,8 @@ import numpy as np
 from hybrid_bt.bars import say_stamp
 from hybrid_bt.bars.findings import ON_BAD_DATA, RULES, Finding, counters, say
 from hybrid_bt.bars.stamps import bars_per_year
-from hybrid_bt.commands.console import FILE, Flag, Group, echo, flag, listed, option
+from hybrid_bt.commands.console import FILE, Flag, Group, flag, listed, option
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 from hybrid_bt.files import whole_folder

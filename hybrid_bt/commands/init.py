@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from hybrid_bt.commands.console import FILE, command, echo, flag, option, write_out
+from hybrid_bt.commands.console import FILE, command, flag, option, write_out
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared
 from hybrid_bt.errors import ConfigError
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Group, echo, flag, listed, option, say, table, write_out
+from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Group, flag, listed, option, say, table, write_out
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import setup_of, shared, task_of
 from hybrid_bt.errors import ConfigError, NewsError
 from hybrid_bt.news import FIELDS, US_PER_DAY, Document, instant_us, say_us

@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from hybrid_bt.brain.pair_selection import MOST_DISTANCE, WINDOW_BARS, Candidate, find_pairs, judged
-from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, command, echo, option, say, table, write_out
+from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, command, option, say, table, write_out
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import LAST_TRAINING_DAY, market_of, markets_of, shared
 from hybrid_bt.errors import ConfigError
 

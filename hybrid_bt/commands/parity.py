@@ -19,7 +19,8 @@ from hybrid_bt.account.replay import replay_guarded
 from hybrid_bt.backtest import Progress, trade
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.records import Decisions, record
-from hybrid_bt.commands.console import Flag, command, echo, progress_bar
+from hybrid_bt.commands.console import Flag, command, progress_bar
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared, task_of
 from hybrid_bt.config import Config
 from hybrid_bt.config.task import Case

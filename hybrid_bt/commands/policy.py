@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from hybrid_bt.commands.console import DAY, FILE, Flag, Group, check_trainers, echo, flag, listed, option
+from hybrid_bt.commands.console import DAY, FILE, Flag, Group, check_trainers, flag, listed, option
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared
 from hybrid_bt.errors import PolicyError
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybrid_bt.account import collector_paused
-from hybrid_bt.commands.console import FILE, Flag, Flags, command, echo, flag, listed, option, progress_bar, say, table
+from hybrid_bt.commands.console import FILE, Flag, Flags, command, flag, listed, option, progress_bar, say, table
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import market_of, setup_of, shared
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence.trials import LEDGER, append_trial, check_ledger, others_tried, read_trials, trial_of

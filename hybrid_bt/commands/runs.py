@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from hybrid_bt.commands.console import COUNT, FILE, command, echo, option, say, table
+from hybrid_bt.commands.console import COUNT, FILE, command, option, say, table
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence.trials import LEDGER, others_tried, read_trials

@@ -10,19 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_bt.commands.console import (
-    COUNT,
-    DAY,
-    FILE,
-    Flag,
-    Flags,
-    check_trainers,
-    command,
-    echo,
-    flag,
-    listed,
-    option,
-)
+from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, check_trainers, command, flag, listed, option
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import MARKETS, market_of, markets_of, shared
 from hybrid_bt.errors import ConfigError, os_errors
 

@@ -99,6 +99,7 @@ class Check:
     """What one part of the audit did and found."""
 
     name: str
+    doubted: bool = False  #: whether a run may differ from run to run
     bars: int = 0
     replays: int = 0
     values: int = 0  #: numbers compared
@@ -112,28 +113,28 @@ class Check:
         self,
         how: str,
         full: Trace,
-        other: Trace,
+        run: Callable[[], Trace],
         *,
         cut: Stamp = None,
         until: Stamp = None,
-        tolerance: float = 0.0,
-        again: Callable[[], Trace] | None = None,
+        tol: float = 0.0,
     ) -> None:
-        """Count what two runs share up to `until`, by default the cut, and note where they part.
+        """Count what a run shares with the full one up to `until`, by default the cut, and note where they part.
 
-        Without a cut they are run modes, compared from the first `next` on. The first few times that they part, the
-        other run is made `again`, if that is given, and refused where it is not the same.
+        Without a cut they are run modes, compared from the first `next` on. The first few times that they part, a run
+        that is `doubted` is made again, and refused where it is not the same.
         """
+        other = run()
         until, start = cut if until is None else until, full.first if cut is None else 0
         rows = len(full.stamps) if until is None else int((full.stamps < until).sum())
         self.bars = max(self.bars, len(full.stamps))
         self.replays += 1
         self.values += rows * len(full.columns)
         self.orders += int(sum(order.stamp <= full.stamps[rows - 1] for order in full.orders)) if rows else 0
-        moved = first_move(full, other, until, start=start, tolerance=tolerance)
-        if moved and again and len(self.findings + self.lines) < ASKED_AGAIN:
-            check_repeatable(other, again())
-        acted = moved and first_move(full.acted(), other.acted(), until, start=start, tolerance=tolerance)
+        moved = first_move(full, other, until, start=start, tolerance=tol)
+        if moved and self.doubted and len(self.findings + self.lines) < ASKED_AGAIN:
+            check_repeatable(other, run())
+        acted = moved and first_move(full.acted(), other.acted(), until, start=start, tolerance=tol)
         for one in dict.fromkeys((moved, acted)):  # the line that moved an order, if one did, and that order
             self.note("run mode" if cut is None else "future", how, one, cut, self.findings if acted else self.lines)
         if cut is not None and np.array_equal(other.stamps, full.stamps[: len(other.stamps)]):
@@ -141,16 +142,7 @@ class Check:
             self.reacted |= next(sides) != next(sides)
 
     def futures(
-        self,
-        run: Run,
-        bars: Bars,
-        full: Trace,
-        cuts: list[int],
-        kinds: Kinds,
-        horizon: int,
-        progress: Progress = None,
-        *,
-        doubted: bool = False,
+        self, run: Run, bars: Bars, full: Trace, cuts: list[int], kinds: Kinds, horizon: int, progress: Progress = None
     ) -> None:
         """Replay copies with another future and compare all that lies before it; look at the fills of the full run.
 
@@ -160,8 +152,6 @@ class Check:
             Of `run(bars)`.
         horizon : int
             Bars behind the cut that an altered copy keeps.
-        doubted : bool
-            Whether a run may differ from run to run.
         """
         for moved in full.same_bar[:1]:
             self.note("same bar", "none", moved)
@@ -170,8 +160,7 @@ class Check:
                 copy = alter(bars, row, kind, horizon)
                 # an unfinished weekly bar that is handed out at the end of a cut belongs to its last bar
                 until = bars.stamps[row - 1] if copy.n_bars == row and full.unfinished else None
-                again = partial(run, copy) if doubted else None
-                self.compare(kind, full, run(copy), cut=bars.stamps[row], until=until, again=again)
+                self.compare(kind, full, partial(run, copy), cut=bars.stamps[row], until=until)
             if progress is not None:
                 progress(number + 1, len(cuts))
 

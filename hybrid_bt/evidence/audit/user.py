@@ -185,16 +185,15 @@ def check_strategy(
     """
     replay = partial(run, fill, cash=cash)
     full = replay(bars)
-    altered = Check("altered futures")
+    altered = Check("altered futures", doubted=True)
     _judge_first_run(name, full, bars, altered)
     check_repeatable(full, replay(bars))
     first = int((bars.stamps < full.stamps[full.first]).sum())
     cuts = cut_rows(first, bars.n_bars, every or max((bars.n_bars - first) // (CUTS + 1), 1))
-    altered.futures(replay, bars, full, cuts, KINDS, HORIZON, progress, doubted=True)
-    modes = Check("run modes and feeds")
+    altered.futures(replay, bars, full, cuts, KINDS, HORIZON, progress)
+    modes = Check("run modes and feeds", doubted=True)
     for how, (mode, feed) in MODES.items():
-        again = partial(replay, bars, mode, feed)
-        modes.compare(how, full, again(), tolerance=MODE_TOLERANCE, again=again)
+        modes.compare(how, full, partial(replay, bars, mode, feed), tol=MODE_TOLERANCE)
     if any(check.findings or check.lines for check in (altered, modes)):
         check_repeatable(full, replay(bars))
     cut = {int(np.searchsorted(bars.stamps, np.datetime64(one.cut))) for one in altered.findings if one.cut}
