@@ -48,19 +48,19 @@ def _leave(number: int, frame: FrameType | None) -> None:
     raise SystemExit(OF_A_SIGNAL + number)
 
 
-def end_with_parent() -> None:
-    """In a worker: let it end soon after the process that it works for, and not by Ctrl-C. Once is enough."""
-    if any(thread.name == end_with_parent.__name__ for thread in threading.enumerate()):
-        return
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+def end_with_parent(number: int | None = None) -> None:
+    """In a worker: let it end soon after the process that it works for, and not by Ctrl-C.
+
+    Its `number` is needed where `multiprocessing` did not start the worker: it may be gone already.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
-    number = os.getppid() if parent is None or parent.pid is None else parent.pid
+    number = parent.pid if parent and parent.pid else number
     wait = parent.join if parent and os.name != "posix" else None  # on Windows a dead parent keeps its number
-    threading.Thread(target=_outlive, args=(number, wait), name=end_with_parent.__name__, daemon=True).start()
+    threading.Thread(target=_outlive, args=(number, wait), daemon=True).start()
 
 
-def _outlive(parent: int, wait: Callable[[], None] | None) -> None:
+def _outlive(parent: int | None, wait: Callable[[], None] | None) -> None:
     if wait is not None:
         wait()
     else:

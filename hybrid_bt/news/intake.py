@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -186,7 +187,7 @@ def _pdf_text(path: Path) -> str:
     size = path.stat().st_size
     if size > MAX_PDF_BYTES:
         raise NewsError(f"{path}: {size:,} bytes; a PDF may have {MAX_PDF_BYTES:,}: split it")
-    command = [sys.executable, "-m", __name__, str(path.absolute())]
+    command = [sys.executable, "-m", __name__, str(path.absolute()), str(os.getpid())]
     try:
         done = subprocess.run(command, capture_output=True, timeout=MAX_SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -246,5 +247,5 @@ FORMATS: dict[str, Callable[[Path], Rows]] = {
 }
 
 if __name__ == "__main__":
-    end_with_parent()
+    end_with_parent(int(sys.argv[2]))
     sys.stdout.write(json.dumps(pdf_answer(sys.argv[1])))

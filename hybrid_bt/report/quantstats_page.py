@@ -128,7 +128,7 @@ def start(job: PageJob) -> subprocess.Popen[bytes]:
         file.write(json.dumps(job._asdict()).encode())
         file.seek(0)
         return subprocess.Popen(
-            [sys.executable, "-P", "-c", CHILD, json.dumps(sys.path)],
+            [sys.executable, "-P", "-c", CHILD, json.dumps(sys.path), str(os.getpid())],
             stdin=file,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -153,7 +153,7 @@ def outcome(process: subprocess.Popen[bytes]) -> tuple[str, Metrics]:
 
 def main() -> None:
     """The other process: read a job from standard input, write its page, print the metrics."""
-    end_with_parent()
+    end_with_parent(int(sys.argv[2]))
     job = PageJob(**json.load(sys.stdin))
     gc.disable()  # next to no cycles, and a process of its own
     atexit.register(gc.freeze)

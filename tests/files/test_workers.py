@@ -39,6 +39,7 @@ LESSON = ["--symbols", "KO,PEP", "--train-start", "2000-01-03", "--train-end", "
 AT_WORK = {
     "audit": ["audit", *BARS, "--jobs", "2"],
     "study": ["study", *BARS, "--preset", "quick", "--seeds", "3", "--jobs", "2", "--no-ledger"],
+    "run": ["run", *BARS, "--no-ledger"],
     "train": ["train", "gate", *LESSON, "--seeds", "0,1", "--jobs", "2", "--out", "gate.onnx"],
 }
 
@@ -111,14 +112,14 @@ def test_workers_and_folders_go_with_their_process(number: int, tmp_path: Path) 
 def test_no_command_leaves_a_worker_or_a_temporary_folder(name: str, number: int, tmp_path: Path) -> None:
     if name == "train":
         pytest.importorskip("sb3_contrib")
-    process, _ = begun(["-m", "hybrid_bt.commands.cli", *AT_WORK[name]], tmp_path, 2)
-    time.sleep(1.0)
+    process, _ = begun(["-m", "hybrid_bt.commands.cli", *AT_WORK[name]], tmp_path, 1 if name == "run" else 2)
+    time.sleep(0.5)
     os.kill(process.pid, number)
     status, _, said = ended(process)
     assert status == (-number if number == signal.SIGKILL else OF_A_SIGNAL + number)
     assert "Traceback" not in said
     if number != signal.SIGKILL:
-        assert list((tmp_path / "temporary").iterdir()) == []
+        assert list((tmp_path / "temporary").iterdir()) == [] and not list(tmp_path.glob(".hybrid-bt-*"))
 
 
 @pytest.mark.parametrize("name", ["audit", "study"])

@@ -136,9 +136,9 @@ def check_repeatable(one: Trace, other: Trace) -> None:
     moved = first_move(one, other) if one.stamps.size else None
     if moved:
         raise ConfigError(
-            f"audit: two runs on the same bars part on {say_stamp(moved.stamp)} ({moved.symbol}, {moved.quantity}: "
-            f"{moved.before}, then {moved.after}), so nobody can tell what they knew: seed what is random in __init__, "
-            "and keep nothing on the class or its module from run to run"
+            "audit: the strategy is not repeatable, so nobody can tell what it knew: two runs on the same bars part on "
+            f"{say_stamp(moved.stamp)} ({moved.symbol}, {moved.quantity}: {moved.before}, then {moved.after}); seed "
+            "what is random in __init__, and keep nothing on the class or its module from run to run"
         )
 
 
