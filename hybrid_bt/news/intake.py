@@ -6,7 +6,7 @@ about (`KO/2015-02-10 results.pdf`, `KO,PEP/...`), and files at the top are abou
 A PDF is a program for a reader: it may loop, or unpack into more memory than there is. So pypdf reads it in a process
 of its own, within limits of size, pages, time and memory; what happens to it is an error message here and nothing else.
 
-    python -m hybrid_bt.news.intake FILE.pdf  > {"text": ...} or {"error": ...}
+    python -m hybrid_bt.news.intake FILE.pdf PARENT  > {"text": ...} or {"error": ...}
 """
 
 from __future__ import annotations
@@ -184,8 +184,7 @@ def _pdf_text(path: Path) -> str:
     NewsError
         If the file is too large or too long, broken, encrypted, without text, or takes too much time or memory.
     """
-    size = path.stat().st_size
-    if size > MAX_PDF_BYTES:
+    if (size := path.stat().st_size) > MAX_PDF_BYTES:
         raise NewsError(f"{path}: {size:,} bytes; a PDF may have {MAX_PDF_BYTES:,}: split it")
     command = [sys.executable, "-m", __name__, str(path.absolute()), str(os.getpid())]
     try:
