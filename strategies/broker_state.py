@@ -7,11 +7,15 @@ were decided on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from annotated_types import Predicate
+from pydantic import ConfigDict, FiniteFloat, TypeAdapter, create_model
 
 from hybrid_bt.brain.journal import FIELDS, REVISED, Entry, Journal, Prices, compare, said
 from hybrid_bt.errors import StateError
@@ -46,9 +50,22 @@ def open_journal(strategy: HybridStrategy) -> Journal:
     path = Path(strategy.p.state)
     for other in strategy.cerebro.runningstrats:
         theirs = getattr(other.p, "state", None)
-        if other is not strategy and theirs and Path(theirs).absolute() == path.absolute():
+        if other is not strategy and theirs and os.path.realpath(theirs) == os.path.realpath(path):
             raise StateError(f"state: two strategies share {path}; name a file for each")
-    return Journal(path, _fit(strategy))
+    return Journal(path, _fit(strategy), _schema(strategy.symbols))
+
+
+def _schema(symbols: Collection[str]) -> TypeAdapter[object]:
+    """Of what `read_account` gives."""
+    symbol: object = Annotated[str, Predicate(symbols.__contains__)]
+    number, only = (FiniteFloat, ...), ConfigDict(extra="forbid")
+    positions: object = list[tuple[symbol, FiniteFloat, FiniteFloat, FiniteFloat | None, datetime | None, FiniteFloat]]  # type: ignore[valid-type]
+    orders: object = list[tuple[symbol, FiniteFloat, FiniteFloat, FiniteFloat, bool]]  # type: ignore[valid-type]
+    ruin = create_model("Ruin", __config__=only, ruined=(bool, ...))
+    more: dict[str, Framework] = {"positions": (positions, ...), "orders": (orders, ...)}
+    simulated = create_model("Account", __base__=ruin, cash=number, fund_shares=number, **more)
+    either: object = simulated | ruin
+    return TypeAdapter(either)  # type: ignore[arg-type]
 
 
 def _fit(strategy: HybridStrategy) -> dict[str, object]:

@@ -3,29 +3,49 @@
     {"format": "hybrid_bt state", "version": 3, "hybrid_bt": "0.1.0", "columns": ["stamp", ...], "fit": {...}}
     5f0d12ab [734138.0, [41.2, NaN], null, null, [0.1, NaN], {"cash": ...}, [[41.0, 41.3, 40.9, 1200.0], null]]
 
-Each row is sealed by a checksum of it and of all that stands above. A last line that was cut off, by a process that
-died while writing it, does not count. While a process writes, it holds a lock that ends with it.
+Each row is sealed by a checksum of it and of all that stands above, and read by a schema. A last line that was cut off,
+by a process that died while writing it, does not count. While a process writes, it holds a lock that ends with it.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import stat
 import zlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
 from io import FileIO
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
+
+from annotated_types import Ge, Le, Lt, Predicate
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from hybrid_bt import __version__
 from hybrid_bt.errors import StateError, os_errors
 from hybrid_bt.files import append_whole, lock
+from hybrid_bt.files.texts import json_object
 
 FORMAT, VERSION = "hybrid_bt state", 3
 FIELDS = ("open", "high", "low", "volume")  #: of a bar, beside its close
 REVISED = "the data has been revised: give the earlier data, or remove the state to begin anew"
+_Stamp = Annotated[float, Ge(1.0), Lt(datetime.max.toordinal() + 1.0)]
+_Price = Annotated[float, Predicate(lambda price: price != price or 0.0 < price < math.inf)]  # NaN: no bar
+_Number = Annotated[float, Predicate(lambda number: not math.isinf(number))]
+_Unit = Annotated[float, Ge(-1.0), Le(1.0)]
+_Share = Annotated[float, Ge(0.0), Le(1.0)]
+_Risk = Annotated[float, Ge(1.0), Le(5.0)]
+_Advice = tuple[list[_Risk], list[_Unit], _Unit, _Share, bool, list[str], list[str]]
+_Facts = tuple[int, FiniteFloat, list[FiniteFloat], list[bool], bool, bool]
+_Bars = list[tuple[_Price, _Price, _Price, _Number] | None]
+_ANY: TypeAdapter[Any] = TypeAdapter(dict[str, Any])
+#: what a row may be: the fields of `Entry`, `Advice` and `GuardFacts`, in their order
+_ROW = TypeAdapter(
+    tuple[_Stamp, list[_Price], _Advice | None, _Facts | None, list[_Number] | None, dict[str, Any], _Bars | None]
+)
 LONGEST = 80  #: characters of a value in an error
 
 Prices: TypeAlias = Sequence[Sequence[float] | None] | None
@@ -49,8 +69,11 @@ class Journal:
     Parameters
     ----------
     path : Path
+        A regular file, or a link to one.
     fit : mapping of plain data
-        What the rows hold true for, by name.
+        What the rows hold true for, by name; `symbols`, if it has them, are those of every row.
+    account : TypeAdapter
+        Schema of a row's account.
 
     Attributes
     ----------
@@ -69,8 +92,9 @@ class Journal:
         If the file cannot be written to, is no journal, damaged, of another format or fit, or another process has it.
     """
 
-    def __init__(self, path: Path, fit: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, fit: Mapping[str, Any], account: TypeAdapter[Any] = _ANY) -> None:
         self.path, self._file = path, _opened(path)
+        self._n_symbols, self._account = len(fit.get("symbols", ())), account
         mine = {"format": FORMAT, "version": VERSION, "hybrid_bt": __version__, "columns": Entry._fields, "fit": fit}
         head = json.dumps(mine).encode() + b"\n"
         self._file.seek(0)
@@ -91,11 +115,8 @@ class Journal:
         self._file.truncate(len(whole))
 
     def _checked_head(self, line: bytes, fit: Mapping[str, Any]) -> str:
-        try:
-            said = json.loads(line)
-        except ValueError:
-            said = None
-        if not isinstance(said, dict) or said.get("format") != FORMAT:
+        said = json_object(line)
+        if said is None or said.get("format") != FORMAT:
             raise StateError(
                 f"state: {self.path} does not begin as a state file; name another one, or remove it to begin anew"
             )
@@ -104,10 +125,12 @@ class Journal:
                 f"state: {self.path} has format version {said.get('version')!r}, this code reads {VERSION}; "
                 "go on with the hybrid_bt that wrote it, or remove it to begin anew"
             )
-        written = said.get("fit", {})
+        written = said.get("fit")
+        if not isinstance(written, dict) or said.get("columns") != list(Entry._fields):
+            raise self._damaged(1)
         for name in {**fit, **written}:
             before, now = written.get(name), fit.get(name)
-            if before != now:
+            if (before, before is True, before is False) != (now, now is True, now is False):  # 1 is equal to True
                 raise StateError(
                     f"state: {self.path} was written with {name} {_short(before)}, now it is {_short(now)}; "
                     "go on as before, name another state file, or remove this one to begin anew"
@@ -118,8 +141,24 @@ class Journal:
         seal, _, text = line.partition(b" ")
         self._seal = zlib.crc32(text, self._seal)
         if seal != b"%08x" % self._seal:
-            raise StateError(f"state: {self.path} is damaged in line {number}; restore a copy, or remove it")
+            raise self._damaged(number)
+        try:
+            stamp, closes, advice, seen, sent, account, prices = _ROW.validate_json(text, strict=True)
+            self._account.validate_json(json.dumps(account), strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise self._damaged(number, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        vectors = [closes, sent, prices, *(advice or ())[:2], *(seen or ())[2:4]]
+        vectors += [texts for texts in (advice or ())[5:7] if texts]
+        if self._n_symbols and any(len(one) != self._n_symbols for one in vectors if one is not None):
+            raise self._damaged(number, f"{self._n_symbols} symbols have a value each")
+        if seen and seen[0] != int(stamp):
+            raise self._damaged(number, "the guard's day is another than the stamp's")
         return text
+
+    def _damaged(self, number: int, why: str = "") -> StateError:
+        told = f" ({why})" if why else ""
+        return StateError(f"state: {self.path} is damaged in line {number}{told}; restore a copy, or remove it")
 
     def due(self, stamp: float, *, begins: bool) -> Entry:
         """The next of the rows that were there, on a bar of this stamp; where data begins, of an earlier bar too."""
@@ -195,9 +234,15 @@ def _row(line: bytes) -> Entry:
 
 
 def _opened(path: Path) -> FileIO:
-    """The file, to read and to append to, locked."""
+    """The file that a name or a link leads to, to read and to append to, locked."""
     with os_errors(StateError, f"state: cannot write {path}", "name another file"):
-        file = open(path, "ab+", buffering=0)  # noqa: SIM115  (closed by `close`, or with the process)
+        if "\0" in str(path):
+            raise OSError(errno.EINVAL, "no name holds a NUL")
+        how = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        file = FileIO(os.open(os.path.realpath(path), how, 0o666), "ab+")  # closed by `close`, or with the process
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise StateError(f"state: {path} is no regular file; name another file")
     try:
         lock(file, wait=False)
     except OSError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import os
+import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +13,15 @@ import click
 
 from hybrid_bt.bars.market import Market
 from hybrid_bt.commands.console import AMOUNT, COUNT, Flag, Flags, command, flag, option, progress_bar
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import market_of, markets_of, shared
 from hybrid_bt.config.task import Case, as_config, prepare
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.audit.replays import Audit, audit_of, last_rows
+from hybrid_bt.evidence.audit.replays import last_rows
 from hybrid_bt.evidence.audit.stack import audit_stack
 from hybrid_bt.evidence.audit.user import LAST_BARS, audit_strategy
+from hybrid_bt.evidence.audit.verdict import Audit, audit_of
 from hybrid_bt.evidence.audit.watch import EVERY, audit_documents
 from hybrid_bt.news.lexicon import LexiconScorer
 from hybrid_bt.news.store import documents_named
@@ -27,7 +31,7 @@ NEWS_BARS = 600  #: audited of the risk manager
 
 
 @command("audit")
-@option("--strategy", metavar="module:Class", help="A Backtrader strategy of yours.  [default: the own stack]")
+@option("--strategy", metavar="module|file.py:Class", help="A Backtrader strategy of yours.  [default: the own stack]")
 @option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Parameter of that strategy; repeatable.")
 @shared("mode", "bars", "markets", "pairs")
 @option("--bars", type=_BARS, help=f"Last bars; 0 is all.  [default: all; {LAST_BARS} with --strategy]")
@@ -47,7 +51,7 @@ def main(**flags: Flag) -> None:
     way = _documents if flags["news"] else _strategy if flags["strategy"] else _stack
     audits = [_stack(flags, market) for market in markets_of(flags)] if flags["markets"] else [way(flags)]
     for found in audits:
-        click.echo(found.as_json() if flags["as_json"] else repr(found))
+        echo(*(found.as_json() if flags["as_json"] else repr(found)).splitlines())
     if any(found.findings for found in audits):
         raise click.exceptions.Exit(1)
 
@@ -77,7 +81,7 @@ def _documents(flags: Flags) -> Audit:
 def _strategy(flags: Flags) -> Audit:
     params, how = _settings(flags["settings"]), {name: flags[name] for name in ("every", "cash")}
     how["last_bars"] = LAST_BARS if flags["bars"] is None else flags["bars"]
-    with progress_bar("audit") as progress:
+    with progress_bar("audit") as progress, redirect_stdout(sys.stderr):  # it may print; the answer is ours
         return audit_strategy(flags["strategy"], market_of(flags), params=params, progress=progress, **how)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
 import importlib.util
 import io
 import math
 import re
 import sys
-import unicodedata
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,19 +16,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from hybrid_bt.commands.ending import NEAREST, USER_MISTAKE, Ending, is_of_output, tell
 from hybrid_bt.commands.given import Given, alone, check_paths, refusal
 from hybrid_bt.errors import ConfigError, Hint, HybridError, did_you_mean, how_to_install
+from hybrid_bt.files.texts import shown
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
-USER_MISTAKE = 2  #: exit status
-NEAREST = "hybrid_bt.nearest"  #: how characters are written that the output's encoding lacks
 WIDTH = 120  #: columns where the output is no terminal
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 Flag: TypeAlias = Any  #: what click made of a flag: text, number, date, path, tuple
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 Flags = Mapping[str, Flag]  #: those of a command, by their names
 
 
@@ -85,7 +84,7 @@ def _split(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     return items
 
 
-class Command(Given):
+class Command(Given, Ending):
     """A command that answers a user's mistake with one line on stderr and status 2."""
 
     def invoke(self, ctx: click.Context) -> object:
@@ -98,7 +97,7 @@ class Command(Given):
             if issubclass(category, Hint):
                 advice.append(str(message))
             else:
-                _tell("warning", message)
+                tell("warning", message)
 
         with warnings.catch_warnings():
             warnings.showwarning = warn  # a user of the command has no use for our line of source
@@ -106,15 +105,15 @@ class Command(Given):
                 check_paths(ctx.params.values())
                 with alone(ctx.params.get("out")):
                     return super().invoke(ctx)
-            except BrokenPipeError:  # nobody reads what is printed
-                raise
             except (HybridError, OSError) as error:
+                if isinstance(error, OSError) and is_of_output(error):
+                    raise
                 advice.clear()
-                _tell("error", self._in_flags(str(error)) if isinstance(error, HybridError) else refusal(error))
+                tell("error", self._in_flags(str(error)) if isinstance(error, HybridError) else refusal(error))
                 ctx.exit(USER_MISTAKE)
             finally:
                 for text in () if ctx.params.get("quiet") else advice:
-                    _tell("note", text)
+                    tell("note", text)
 
     def _in_flags(self, text: str) -> str:
         """What a message says in Python's words, in this command's: `on_bad_data='mend'` is `--on-bad-data mend`."""
@@ -123,7 +122,7 @@ class Command(Given):
         return named.sub(lambda said: f"{flags[said[1]]} {said[2] or ''}".rstrip(), text) if named else text
 
 
-class Group(click.Group):
+class Group(Ending, click.Group):
     """Commands under one name; one that is not there gets the nearest."""
 
     command_class = Command
@@ -138,21 +137,6 @@ class Group(click.Group):
 def command(name: str | None = None) -> Callable[[Callable[..., Any]], Command]:
     """Decorator of a command that can also be started as a module."""
     return click.command(name, cls=Command, context_settings=SETTINGS)
-
-
-def _tell(kind: str, message: object) -> None:
-    click.echo(f"{kind}: {' '.join(str(message).split())}", err=True)
-
-
-def _nearest(error: UnicodeError) -> tuple[str, int]:
-    """What is written for characters that the encoding lacks; a minus stays one, or a number would be wrong."""
-    assert isinstance(error, UnicodeEncodeError)
-    wide = error.object[error.start : error.end].replace("\u2212", "-")
-    parts = (c for c in unicodedata.normalize("NFKD", wide) if not unicodedata.combining(c))
-    return "".join(parts).encode("ascii", "replace").decode(), error.end
-
-
-codecs.register_error(NEAREST, _nearest)
 
 
 def check_installed(what: str, extra: str, modules: Iterable[str]) -> None:
@@ -180,8 +164,14 @@ def say(*found: str | Table, width: int = WIDTH) -> None:
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else width)
+    _print(console, found)
+
+
+def _print(console: Console, found: Iterable[str | Table]) -> None:
+    from rich.text import Text
+
     for one in found:
-        console.print(one, highlight=False, markup=False)
+        console.print(Text(shown(one)) if isinstance(one, str) else one, highlight=False)
 
 
 def printed(*found: str | Table) -> str:
@@ -190,8 +180,7 @@ def printed(*found: str | Table) -> str:
 
     text = io.StringIO()
     console = Console(file=text, width=WIDTH, soft_wrap=False, force_terminal=False, color_system=None)
-    for one in found:
-        console.print(one, highlight=False, markup=False)
+    _print(console, found)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
@@ -200,12 +189,13 @@ def table(
 ) -> Table:
     """A table to print; the columns of `left` begin at the left, the others end at the right."""
     from rich.table import Table
+    from rich.text import Text
 
-    drawn = Table(title=title, title_justify="left")
+    drawn = Table(title=title and Text(shown(title), "table.title"), title_justify="left")
     for name in head:
-        drawn.add_column(name, justify="left" if name in left else "right")
+        drawn.add_column(Text(shown(name)), justify="left" if name in left else "right")
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*(Text(shown(cell)) for cell in row))
     return drawn
 
 
@@ -218,7 +208,12 @@ def progress_bar(label: str, *, hidden: bool = False) -> Iterator[Callable[[int,
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn(label), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label)
+        task = bar.add_task(shown(label))
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -14,6 +14,7 @@ from hybrid_bt.bars import say_stamp
 from hybrid_bt.bars.findings import ON_BAD_DATA, RULES, Finding, counters, say
 from hybrid_bt.bars.stamps import bars_per_year
 from hybrid_bt.commands.console import FILE, Flag, Group, flag, listed, option
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 from hybrid_bt.files import OURS, whole_folder
@@ -129,7 +130,7 @@ def check(
         except BarsError as error:
             refusal = str(error)
     if as_json:
-        click.echo(json.dumps(_document(source, seen, written, refusal), indent=2))
+        echo(*json.dumps(_document(source, seen, written, refusal), indent=2).splitlines())
     else:
         _print(source, seen, written, refusal, explain=explain)
     if any(one.severity != "info" for one in seen.found):
@@ -151,25 +152,25 @@ def _document(source: Path, seen: Checked, written: list[Path], refusal: str | N
 def _print(source: Path, seen: Checked, written: list[Path], refusal: str | None, *, explain: bool) -> None:
     for one in seen.found:
         remedy = f"; mend: {RULES[one.rule].mend}" if one.severity == "error" else ""
-        click.echo(say(one) + remedy)
+        echo(say(one) + remedy)
     shown = seen.read if explain else seen.read[:SHOWN]
     for reading in shown:
         for line in reading.lines(explain=explain):
-            click.echo(line)
+            echo(line)
     if len(shown) < len(seen.read):
-        click.echo(f"and {len(seen.read) - len(shown)} more files; --explain shows all")
-    click.echo(f"{source}: {seen.span}")
+        echo(f"and {len(seen.read) - len(shown)} more files; --explain shows all")
+    echo(f"{source}: {seen.span}")
     counts = [sum(one.severity == level for one in seen.found) for level in _SORTED]
-    click.echo(f"{source}: {counts[0]} errors, {counts[1]} warnings, {counts[2]} infos")
+    echo(f"{source}: {counts[0]} errors, {counts[1]} warnings, {counts[2]} infos")
     if written:
-        click.echo(f"{len(written)} mended files in {written[0].parent}")
+        echo(f"{len(written)} mended files in {written[0].parent}")
     if refusal:
-        click.echo(f"error: not mended: {refusal}", err=True)
+        echo(f"error: not mended: {refusal}", err=True)
 
 
 def _rules(ctx: click.Context, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
         for name, rule in RULES.items():
             actions = "; ".join(f"{mode}: {rule.action(mode)}" for mode in ON_BAD_DATA[1:])
-            click.echo(f"{rule.severity:8} {name:17} {rule.wrong} ({actions})")
+            echo(f"{rule.severity:8} {name:17} {rule.wrong} ({actions})")
         ctx.exit(0)

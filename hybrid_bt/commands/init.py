@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from hybrid_bt.commands.console import FILE, command, flag, option, write_out
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared
 from hybrid_bt.errors import ConfigError
 
@@ -26,12 +27,12 @@ def main(mode: str, file: Path | None, out: Path | None, force: bool) -> None:
         raise ConfigError(f"init: writes one file, and got {file} and --out {out}; leave one out")
     out, text = file or out or Path("hybrid_bt.toml"), commented_toml(mode)
     if str(out) == "-":
-        click.echo(text, nl=False)
+        echo(*text.splitlines())
         return
     if out.exists() and not force:
         raise ConfigError(f"init: {out} exists; name another file, or pass --force to replace it")
     write_out(out, text.encode())
-    click.echo(f"wrote {out}; use it with: hybrid-bt run --mode {mode} --config {out}")
+    echo(f"wrote {out}; use it with: hybrid-bt run --mode {mode} --config {out}")
 
 
 def commented_toml(mode: str) -> str:

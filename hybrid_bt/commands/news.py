@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Group, flag, listed, option, say, table
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import setup_of, shared, task_of
 from hybrid_bt.errors import ConfigError, NewsError
 from hybrid_bt.files import whole_folder
@@ -61,8 +62,8 @@ def add(paths: tuple[Path, ...], store: Path, symbols: tuple[str, ...], source: 
             store.with_name(store.name + end).unlink(missing_ok=True)  # nothing was added, so nothing is left either
         raise
     for reason in skipped:
-        click.echo(f"skipped: {' '.join(reason.split())}", err=True)
-    click.echo(f"{added} added, {duplicates} duplicates, {len(skipped)} skipped; {store} holds {n} documents")
+        echo(f"skipped: {' '.join(reason.split())}", err=True)
+    echo(f"{added} added, {duplicates} duplicates, {len(skipped)} skipped; {store} holds {n} documents")
 
 
 @main.command("list")
@@ -78,9 +79,9 @@ def list_documents(store: Path, as_json: bool, limit: int, symbols: tuple[str, .
         chosen = (d for d in _between(documents, **bounds) if not symbols or set(symbols) & set(d.symbols))
         for number, document in enumerate(chosen):
             if number == limit:
-                click.echo(f"... more; --limit {2 * limit} shows them", err=True)
+                echo(f"... more; --limit {2 * limit} shows them", err=True)
                 break
-            click.echo(json.dumps(_plain(document)) if as_json else _line(document))
+            echo(json.dumps(_plain(document)) if as_json else _line(document))
 
 
 @main.command("show")
@@ -92,12 +93,12 @@ def show(name: str, store: Path, as_json: bool) -> None:
     with open_store(store) as documents:
         plain = _plain(documents.find(name))
     if as_json:
-        click.echo(json.dumps(plain, indent=2))
+        echo(*json.dumps(plain, indent=2).splitlines())
         return
     for key, value in plain.items():
         if key != "text":
-            click.echo(f"{key:14} {', '.join(value) if isinstance(value, list) else value}")
-    click.echo("\n" + plain["text"])
+            echo(f"{key:14} {', '.join(value) if isinstance(value, list) else value}")
+    echo("", *plain["text"].splitlines())
 
 
 @main.command("check")
@@ -108,10 +109,10 @@ def check(store: Path, as_json: bool) -> None:
     with open_store(store) as documents:
         found = _counts(documents)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        echo(*json.dumps(found, indent=2).splitlines())
     else:
         for key, value in found.items():
-            click.echo(f"{key.replace('_', ' '):40} {value}")
+            echo(f"{key.replace('_', ' '):40} {value}")
     if found["without_first_seen_at"] or found["seen_before_published"] or found["seen_over_a_year_late"]:
         raise click.exceptions.Exit(FOUND)
 

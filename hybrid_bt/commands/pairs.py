@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import click
-
 from hybrid_bt.brain.pair_selection import MOST_DISTANCE, WINDOW_BARS, Candidate, find_pairs, judged
 from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, command, option, say, table, write_out
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import LAST_TRAINING_DAY, market_of, markets_of, shared
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files.texts import cell, csv_of_rows, end_days, plain
@@ -50,12 +49,12 @@ def main(**flags: Flag) -> None:
         title = f"{len(rows)} of {len(found.alike)} pairs of {bars.name}, {first} to {last}, the nearest first"
         say(table(_HEAD, [_cells(c) for c in rows], left=("pair",), title=title), *found.notes())
         if found.pairs:
-            click.echo(f"--pairs {','.join(found.pairs)}")
+            echo(f"--pairs {','.join(found.pairs)}")
     if flags["out"]:
         head = (*(["market"] if named else []), *Candidate._fields)
         write_out(flags["out"], csv_of_rows((head, *(row.values() for row in listed))).encode())
     if flags["as_json"]:
-        click.echo(json.dumps([plain(row) for row in listed]))
+        echo(json.dumps([plain(row) for row in listed]))
 
 
 def _panel(flags: Flags) -> Bars:

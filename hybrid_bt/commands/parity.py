@@ -20,6 +20,7 @@ from hybrid_bt.backtest import Progress, trade
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.records import Decisions, record
 from hybrid_bt.commands.console import Flag, command, progress_bar
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared, task_of
 from hybrid_bt.config import Config
 from hybrid_bt.config.task import Case
@@ -94,11 +95,11 @@ def main(**flags: Flag) -> None:
     title = f"{traded.name}, {task.mode}: {traded.n_bars} bars x {traded.n_symbols} symbols"
     if flags["as_json"]:
         found = [difference._asdict() for difference in differences]
-        click.echo(json.dumps({"title": title, "equal": equal, "differences": found}))
+        echo(json.dumps({"title": title, "equal": equal, "differences": found}))
     else:
-        click.echo(title)
+        echo(title)
         for difference in differences:
             on = f" on {difference.at}" if difference.at else ""
-            click.echo(f"  {difference.quantity:18} largest difference {difference.largest:.3g}{on}")
-        click.echo("equal" if equal else "different")
+            echo(f"  {difference.quantity:18} largest difference {difference.largest:.3g}{on}")
+        echo("equal" if equal else "different")
     raise click.exceptions.Exit(0 if equal else 1)

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from hybrid_bt.commands.console import AMOUNT, DAY, FILE, Flag, Group, check_trainers, flag, listed, option
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared
 from hybrid_bt.errors import PolicyError
 
@@ -39,14 +40,14 @@ def show(file: Path, as_json: bool) -> None:
     policy = FrozenPolicy.load(policy_path(str(file)))
     fields = {"file": str(file), "sha256": policy.sha256, **policy.manifest.model_dump(mode="json")}
     if as_json:
-        click.echo(json.dumps(fields, indent=2, sort_keys=True))
+        echo(*json.dumps(fields, indent=2, sort_keys=True).splitlines())
         return
     results = fields.pop("results")
     shown = fields | (flat(results, "results.") or {"results": results})  # what a reader of a card looks for first
     shown["gradient_steps"] = shown["gradient_steps"] or "not recorded"
     width = max(map(len, shown))
     for name, value in shown.items():
-        click.echo(f"{name:{width}}  {_plain(value)}")
+        echo(f"{name:{width}}  {_plain(value)}")
 
 
 def _plain(value: object) -> str:
@@ -109,10 +110,9 @@ def import_sb3(model: Path, kind: str, observation: str, out: Path, seed: int | 
         stated["seeds"] = [seed]
     try:
         policy = import_model(model, _names(observation), out, stated, **ways)
-    except PolicyError as error:  # names out of a file may be long, or hold what moves a terminal's cursor
-        said = str(error)[:MAX_MESSAGE]
-        raise PolicyError("".join(letter if letter.isprintable() else "?" for letter in said)) from error
-    click.echo(f"{out}: {kind} from {policy.manifest.results['imported_from']}, sha256 {policy.sha256}")
+    except PolicyError as error:  # names out of a file may be long
+        raise PolicyError(str(error)[:MAX_MESSAGE]) from error
+    echo(f"{out}: {kind} from {policy.manifest.results['imported_from']}, sha256 {policy.sha256}")
 
 
 def _names(text: str) -> list[str]:

@@ -15,6 +15,7 @@ import click
 
 from hybrid_bt.account import collector_paused
 from hybrid_bt.commands.console import FILE, Flag, Flags, command, flag, listed, option, progress_bar, say, table
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import market_of, setup_of, shared
 from hybrid_bt.config.facts import NOTHING
 from hybrid_bt.errors import ConfigError, check_names
@@ -94,7 +95,7 @@ def main(**flags: Flag) -> None:
     if not flags["no_ledger"]:
         append_trial(ledger, trial)
     if flags["as_json"]:
-        click.echo(json.dumps(_document(made, paths) | ({"claim": said} if said else {})))
+        echo(json.dumps(_document(made, paths) | ({"claim": said} if said else {})))
     elif not flags["quiet"]:
         _print(made, paths, said, verbose=flags["verbose"])
         say(f"{len(paths)} files in {out}")

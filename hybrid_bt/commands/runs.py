@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from hybrid_bt.commands.console import COUNT, FILE, command, option, say, table
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence.trials import LEDGER, others_tried, read_trials
@@ -39,14 +40,14 @@ def main(compared: tuple[int, ...], ledger: Path, last: int, as_json: bool) -> N
         return
     numbered = list(enumerate(found.trials))[-last:]
     if as_json:
-        click.echo(json.dumps([{"number": number, **trial} for number, trial in numbered]))
+        echo(json.dumps([{"number": number, **trial} for number, trial in numbered]))
         return
     say(table(_COLUMNS, (_row(number, trial) for number, trial in numbered), left=_TEXTS), width=WIDTH)
     names = {str(trial.get("data_sha256")): str(trial.get("data")) for _, trial in reversed(numbered)}
     for data, name in sorted(names.items()):
-        click.echo(f"{len(others_tried(found, data))} different configurations were tried on {name} ({data[:12]})")
+        echo(f"{len(others_tried(found, data))} different configurations were tried on {name} ({data[:12]})")
     if found.damaged:
-        click.echo(f"{found.damaged} damaged line(s) in {ledger} were passed over")
+        echo(f"{found.damaged} damaged line(s) in {ledger} were passed over")
 
 
 def _row(number: int, trial: Mapping[str, Any]) -> tuple[str, ...]:
@@ -69,7 +70,7 @@ def _compare(trials: list[dict[str, Any]], numbers: tuple[int, ...], as_json: bo
     a, b = (flat(trials[number]) for number in numbers)
     differing = {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
     if as_json:
-        click.echo(json.dumps(differing))
+        echo(json.dumps(differing))
         return
     for key, (left, right) in differing.items():
-        click.echo(f"{key:<40}{left!s:>30}{right!s:>30}")
+        echo(f"{key:<40}{left!s:>30}{right!s:>30}")

@@ -13,6 +13,7 @@ import click
 
 from hybrid_bt.commands import console
 from hybrid_bt.commands.console import COUNT, FILE, Flag, Flags, command, flag, option, progress_bar
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared, task_of
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence.trials import LEDGER, append_trial, others_tried, read_trials, study_key, study_trial
@@ -84,7 +85,7 @@ def main(**flags: Flag) -> None:
             raise ConfigError(f"--{name} goes with --leave-one-out, or with --preset markets or published")
     if writes:
         if not _renew(flags, RENEWED[flags["preset"]]) and flags["check"]:
-            click.echo(f"{flags['readme']} does not hold what the commands print; run without --check", err=True)
+            echo(f"{flags['readme']} does not hold what the commands print; run without --check", err=True)
             raise click.exceptions.Exit(FAILED)
         return
     if leaves_out or flags["preset"] == "published":
@@ -119,7 +120,7 @@ def _renew(flags: Flags, made: Callable[[Flags], dict[str, str]]) -> bool:
     for page, text in after.items():
         if text != before[page] and not flags["check"]:
             write_whole(page, text.encode())
-            click.echo(f"wrote the results in {page}")
+            echo(f"wrote the results in {page}")
     return after == before
 
 
@@ -207,7 +208,7 @@ def _lessons(windows: list[Window], flags: Flags) -> tuple[Lessons, ...]:
     seeds, steps = tuple(range(flags["seeds"] or 1)), (flags["sac_steps"], flags["ppo_steps"])
     sac_seconds = steps[0] * (len(seeds) + 2) / SAC_STEPS_PER_SECOND
     seconds = sac_seconds + steps[1] * len(seeds) / PPO_STEPS_PER_SECOND + START_SECONDS
-    click.echo(
+    echo(
         f"about {seconds * len(windows) / flags['jobs'] / 60.0:.0f} minutes for {len(windows)} windows x {len(seeds)} "
         "seeds on cores of 2026; what is done is kept, so it may be interrupted",
         err=True,

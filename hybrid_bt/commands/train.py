@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, check_trainers, command, flag, listed, option
+from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.given import alone
 from hybrid_bt.commands.options import MARKETS, market_of, markets_of, shared
 from hybrid_bt.errors import ConfigError
@@ -78,7 +79,7 @@ def main(kind: str, **flags: Flag) -> None:
         return
     with logbook.progress(sys.stderr.isatty()):
         policy = learn(kind, lesson, out)
-    click.echo(f"{out}: {kind}, {policy.manifest.members} members, sha256 {policy.sha256}")
+    echo(f"{out}: {kind}, {policy.manifest.members} members, sha256 {policy.sha256}")
 
 
 def _shipped(flags: Flags, folder: Path) -> None:
@@ -95,7 +96,7 @@ def _shipped(flags: Flags, folder: Path) -> None:
         for made, shipped in rebuild(lesson, folder):
             differences = compare(made, shipped)
             verdict = f"NOT the shipped bytes, {differences}" if differences else "the same bytes as the shipped file"
-            click.echo(f"{made.name}: {verdict}")
+            echo(f"{made.name}: {verdict}")
             all_same &= not differences
     if not all_same:
         raise click.exceptions.Exit(1)
@@ -107,10 +108,10 @@ def _controls(lesson: Lesson) -> None:
 
     grounds = grounds_of(lesson, "sac")
     rows = run_controls(grounds, lesson.sac, steps=lesson.sac_steps, seeds=lesson.seeds)
-    click.echo(f"{'control':<10}{'seed':>5}{'earned':>10}{'z':>8}")
+    echo(f"{'control':<10}{'seed':>5}{'earned':>10}{'z':>8}")
     for row in rows:
         verdict = "as it must" if row.passed else "NOT AS IT MUST"
-        click.echo(f"{row.name:<10}{row.seed:>5}{row.earned:>10.3f}{row.z:>8.1f}  {verdict}")
+        echo(f"{row.name:<10}{row.seed:>5}{row.earned:>10.3f}{row.z:>8.1f}  {verdict}")
     if not all(row.passed for row in rows):
         raise click.exceptions.Exit(1)
 

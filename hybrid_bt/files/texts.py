@@ -1,12 +1,12 @@
-"""Numbers as texts: stamps, cells of CSV files, rows of HTML, plain data for JSON."""
+"""Numbers and names as texts: stamps, cells of CSV files, rows of HTML, plain data for JSON; nothing obeys them."""
 
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,20 @@ def real_minus(text: str) -> str:
     return text.replace("-", "\u2212")
 
 
+def shown(text: str) -> str:
+    """As a terminal and a page may have it: what they would obey, or no encoding holds, is written out (`\\x1b`)."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _written_out(c) for c in text)
+
+
+def _written_out(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def escape(text: str) -> str:
+    """The same as HTML."""
+    return html.escape(shown(text))
+
+
 def html_table(
     head: Sequence[str], rows: Iterable[Sequence[str]], *, chief: str = "", kinds: Sequence[str] = ()
 ) -> str:
@@ -101,7 +115,7 @@ def html_row(tag: str, texts: Iterable[str], kinds: Sequence[str] = (), mark: st
 
 def html_image(path: Path, about: str) -> str:
     """A PNG within the page."""
-    return f'<img alt="{about}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
+    return f'<img alt="{escape(about)}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
 
 
 def json_object(line: bytes) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ is refused: what it leads to was not given, and would go to the scorer.
 A PDF is a program for a reader: it may loop, or unpack into more memory than there is. So pypdf reads it in a process
 of its own, within limits of size, pages, time and memory; what happens to it is an error message here and nothing else.
 
-    python -m hybrid_bt.news.intake FILE.pdf  > {"text": ...} or {"error": ...}
+    python -m hybrid_bt.news.intake FILE.pdf PARENT  > {"text": ...} or {"error": ...}
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_bt.errors import NewsError, how_to_install, library
+from hybrid_bt.files.workers import end_with_parent
 from hybrid_bt.news import MAX_CHARS, Document, checked_document
 from hybrid_bt.news.wires import ALIASES, Rows, is_wire, own_fields, read_feed, read_json
 
@@ -182,10 +184,9 @@ def _pdf_text(path: Path) -> str:
     NewsError
         If the file is too large or too long, broken, encrypted, without text, or takes too much time or memory.
     """
-    size = path.stat().st_size
-    if size > MAX_PDF_BYTES:
+    if (size := path.stat().st_size) > MAX_PDF_BYTES:
         raise NewsError(f"{path}: {size:,} bytes; a PDF may have {MAX_PDF_BYTES:,}: split it")
-    command = [sys.executable, "-m", __name__, str(path.absolute())]
+    command = [sys.executable, "-m", __name__, str(path.absolute()), str(os.getpid())]
     try:
         done = subprocess.run(command, capture_output=True, timeout=MAX_SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -247,4 +248,5 @@ FORMATS: dict[str, Callable[[Path], Rows]] = {
 }
 
 if __name__ == "__main__":
+    end_with_parent(int(sys.argv[2]))
     sys.stdout.write(json.dumps(pdf_answer(sys.argv[1])))

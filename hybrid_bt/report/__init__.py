@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from html import escape
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ import hybrid_bt
 from hybrid_bt.account.records import RunRecord
 from hybrid_bt.errors import check_names
 from hybrid_bt.files import whole_folder
-from hybrid_bt.files.texts import end_days, html_table, plain, stamp_texts
+from hybrid_bt.files.texts import end_days, escape, html_table, plain, shown, stamp_texts
 from hybrid_bt.report import curves, fills, panels
 from hybrid_bt.report.explorer import EXPLORER, write_explorer
 from hybrid_bt.report.style import house_style, in_sample_spans, save
@@ -94,7 +93,7 @@ def write_report(
             made += [write_table(record, name, fresh) for name in TABLES]
             made += [write_explorer(record, fresh), tearsheet.finish()] if tearsheet else []
         text = json.dumps(run_document(record), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        (fresh / "run.json").write_bytes((text + "\n").encode())
+        (fresh / "run.json").write_bytes((text + "\n").encode(errors="backslashreplace"))
         return [out / name for name in (*(path.name for path in made), "run.json")]
 
 
@@ -187,7 +186,7 @@ class Run(RunRecord):
         """Mode, data, span, in- or out-of-sample, costs."""
         first, last = end_days(self.bars.stamps)
         costs, sample = self.config["costs"], "IN-SAMPLE" if self.in_sample.any() else "out of sample"
-        return (
+        return shown(
             f"{self.config['mode']} on {self.config['data']}, {first} to {last}, {sample}, "
             f"net of {costs['spread_bps']:g} bps spread and {costs['fee_bps']:g} bps fee per side"
         )

@@ -14,7 +14,6 @@ JSON and are escaped by the script that shows them.
 from __future__ import annotations
 
 import base64
-import html
 import json
 import re
 from importlib import resources
@@ -28,6 +27,7 @@ from hybrid_bt.account.records import RunRecord
 from hybrid_bt.brain.laid import ManagedPaths
 from hybrid_bt.equations.advice import NEUTRAL_RISK
 from hybrid_bt.equations.guard_limits import RULES
+from hybrid_bt.files.texts import escape, shown
 from hybrid_bt.report.style import COLORS, TEXT_COLORS, color_of, in_sample_spans, run_text, sample_stamp
 
 EXPLORER = "explorer.html"
@@ -61,14 +61,13 @@ def page(record: RunRecord) -> str:
         "/* managed */": _beside("explorer_managed.js"),
         "{{policy}}": _POLICY,
         "{{colors}}": " ".join(f"--{name}: {color};" for name, color in (COLORS | TEXT_COLORS).items()),
-        "{{title}}": html.escape(f"hybrid_bt: {_title(record)}"),
+        "{{title}}": escape(f"hybrid_bt: {_title(record)}"),
         "{{facts}}": _inert(json.dumps(_facts(record))),
         "{{arrays}}": _inert(json.dumps(coded)),
         "{{plotly}}": _beside(_PLOTLY),
     }
-    for mark, text in parts.items():
-        shell = shell.replace(mark, text, 1)
-    return shell
+    # in one go: what comes from outside may hold a mark
+    return re.sub("|".join(map(re.escape, parts)), lambda mark: parts[mark[0]], shell)
 
 
 def _beside(name: str) -> str:
@@ -77,13 +76,13 @@ def _beside(name: str) -> str:
 
 def _title(record: RunRecord) -> str:
     mode = record.config.get("mode")
-    return f"{mode} on {record.bars.name}" if mode else record.bars.name
+    return shown(f"{mode} on {record.bars.name}" if mode else record.bars.name)
 
 
 def _facts(record: RunRecord) -> dict[str, Any]:
     """Names and numbers that are not one per bar."""
     columns = {symbol: i for i, symbol in enumerate(record.bars.symbols)}
-    shown = "hybrid", record.benchmark, "vol-target"
+    chief = "hybrid", record.benchmark, "vol-target"
     return {
         "title": _title(record),
         "subtitle": run_text(record),
@@ -91,13 +90,13 @@ def _facts(record: RunRecord) -> dict[str, Any]:
         "inSample": in_sample_spans(record.in_sample),
         "symbols": record.bars.symbols,
         "pairs": [{"name": name, "sides": [columns[side] for side in name.split(":")]} for name in record.pairs.names],
-        "accounts": [{"name": name, "color": color_of(name), "shown": name in shown} for name in record.accounts],
+        "accounts": [{"name": name, "color": color_of(name), "shown": name in chief} for name in record.accounts],
         "entryZ": record.entry_z,
         "exitZ": record.exit_z,
         "legs": list(record.decisions.legs),
         "colors": COLORS | {leg: color_of(leg) for leg in record.decisions.legs},
         "config": {name: record.config[name] for name in _QUOTED if name in record.config},
-        "notes": record.notes,
+        "notes": [*map(shown, record.notes)],
         **({"guardRules": RULES} if record.decisions.guard.any() else {}),
         **({"managed": list(_numbers(record.decisions.managed))} if record.decisions.managed else {}),
     }
@@ -139,7 +138,7 @@ def _arrays(record: RunRecord) -> dict[str, NDArray[Any]]:
 
 def _inert(text: str) -> str:
     """JSON that cannot end the script element it stands in."""
-    return text.replace("<", "\\u003c").replace("{{", "{ {")
+    return text.replace("<", "\\u003c")
 
 
 def _managed_arrays(record: RunRecord) -> dict[str, NDArray[Any]]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.files.texts import end_days, real_minus
+from hybrid_bt.files.texts import end_days, real_minus, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -172,6 +172,7 @@ def run_text(record: RunRecord) -> str:
     """Data, span and costs in one line."""
     first, last = end_days(record.bars.stamps)
     name = record.bars.name
+    name = shown(name)
     name = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
     return f"{name} · {first} to {last} · net of costs{_cost_text(record.config)}"
 

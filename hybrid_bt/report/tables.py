@@ -64,7 +64,7 @@ def write_table(record: RunRecord, name: str, folder: Path) -> Path:
     path, found = folder / name, TABLES[name](record)
     with path.open("wb") as file:
         for i, columns in enumerate([found] if isinstance(found, dict) else found):
-            file.write(csv_of_columns(columns.values(), () if i else tuple(columns)).encode())
+            file.write(csv_of_columns(columns.values(), () if i else tuple(columns)).encode(errors="backslashreplace"))
     return path
 
 

@@ -15,7 +15,6 @@ import subprocess
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from html import escape
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -26,7 +25,7 @@ import numpy as np
 from hybrid_bt.account import metrics
 from hybrid_bt.account.metrics import FloatArray
 from hybrid_bt.account.records import RunRecord
-from hybrid_bt.files.texts import TEXT, html_image, html_row, html_rows, html_table, real_minus, stamp_texts
+from hybrid_bt.files.texts import TEXT, escape, html_image, html_row, html_rows, html_table, real_minus, stamp_texts
 from hybrid_bt.report import quantstats_page as quantstats
 from hybrid_bt.report.style import COLORS, in_sample_spans, run_text, sample_stamp
 from hybrid_bt.report.tables import HEADLINES, headline_rows

@@ -8,27 +8,23 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from importlib import metadata
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from hybrid_bt.config import Config
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.files.workers import POLL_SECONDS, end_with_parent, workers
 from hybrid_bt.train.ground import Ground, RegimeGround
 from hybrid_bt.train.spec import GateSpec, SacSpec
 from hybrid_bt.train.validation import Evaluation, Model, Validation
 
 LIBRARIES = ("torch", "stable-baselines3", "sb3-contrib", "numpy")
-POLL_SECONDS = 0.2
 
 
 class Practice(NamedTuple):
@@ -156,35 +152,14 @@ def _fresh(member: Member, log: Path | None = None) -> Model:
 
 
 def _side_by_side(members: Sequence[Member], jobs: int, tell: Tell) -> list[Trained]:
-    spawn = multiprocessing.get_context("spawn")
-    events = spawn.SimpleQueue()  # `put` returns when the event is in the pipe: before its training's result is
-    before = set(multiprocessing.active_children())
-    handler = signal.signal(signal.SIGTERM, _leave) if threading.current_thread() is threading.main_thread() else None
-    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_begin, initargs=(events,))
-    try:
+    # `put` returns when the event is in the pipe: before its training's result is
+    events = multiprocessing.get_context("spawn").SimpleQueue()
+    remedy = "use fewer jobs, and --checkpoint-dir with --resume to keep what was learned"
+    with workers(jobs, "training", remedy, _begin, events) as pool:  # one that is left keeps a checkpoint
         futures = [pool.submit(_train_there, member) for member in members]
         _follow(futures, events, tell)
         found = [future.result() for future in futures]
-    except BaseException as error:
-        for child in set(multiprocessing.active_children()) - before:
-            child.terminate()  # each keeps a checkpoint at the end of its rollout
-        pool.shutdown(wait=True, cancel_futures=True)
-        if isinstance(error, BrokenProcessPool):
-            raise ConfigError(
-                "training: a process of --jobs was killed from outside (memory?); use fewer jobs, and "
-                "--checkpoint-dir with --resume to keep what was learned"
-            ) from None
-        raise
-    finally:
-        if handler is not None:
-            signal.signal(signal.SIGTERM, handler)
-    pool.shutdown()
     return [_rebuilt(member, one) for member, one in zip(members, found, strict=True)]
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    """SIGTERM as an exception here, so that the processes are told too."""
-    raise SystemExit(128 + number)
 
 
 def _follow(futures: Sequence[Future[Trained]], events: Events, tell: Tell) -> None:
@@ -201,14 +176,7 @@ def _begin(events: Events) -> None:
     global _events
     _events = events
     os.environ["OMP_NUM_THREADS"] = "1"
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    end_with_parent()
 
 
 def _train_there(member: Member) -> Trained:

@@ -30,6 +30,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from hybrid_bt.errors import ConfigError, os_errors
 from hybrid_bt.files import write_whole
+from hybrid_bt.files.workers import OF_A_SIGNAL
 from hybrid_bt.train.models import gather, scatter
 from hybrid_bt.train.validation import Evaluation, Score
 
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 MAGIC = b"hybrid_bt checkpoint 4\n"
 HASH_BYTES = 32
-SIGNAL_STATUS = 128  #: exit status of a process that a signal ended, less the signal's number
 
 
 class Watch(BaseCallback):
@@ -128,7 +128,7 @@ class Watch(BaseCallback):
             f"the same command with --resume goes on from {self.practice.checkpoint_dir}",
             file=sys.stderr,
         )
-        raise SystemExit(SIGNAL_STATUS + (self._signal or 0))
+        raise SystemExit(OF_A_SIGNAL + (self._signal or 0))
 
     def _save(self) -> None:
         assert self._path is not None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 from statistics import fmean, pstdev
-from typing import Any
+from typing import Any, ClassVar
 
 import backtrader as bt
 
@@ -185,14 +186,100 @@ class Patient(bt.Strategy):
         bt.indicators.SMA(self.data, period=190)
 
 
+class Cloud(bt.Strategy):
+    """Clean: its indicator draws a line nine bars back, and no order depends on that one."""
+
+    def __init__(self) -> None:
+        lags = {"tenkan": 5, "kijun": 9, "senkou": 12, "senkou_lead": 9, "chikou": 9}
+        self.cloud = bt.indicators.Ichimoku(self.data, **lags)
+
+    def next(self) -> None:
+        self.order_target_size(target=10 if self.cloud.tenkan_sen[0] > self.cloud.kijun_sen[0] else 0)
+
+
+class CloudSeenEarly(Cloud):
+    def next(self) -> None:
+        self.order_target_size(target=10 if self.cloud.chikou_span[0] > self.data.close[0] else 0)
+
+
+class Unseeded(bt.Strategy):
+    """Draws once in a while: most runs agree."""
+
+    params = (("often", 0.5),)
+
+    def next(self) -> None:
+        if random.random() < self.p.often:
+            self.order_target_size(target=random.choice((0, 10)))
+
+
+class OnItsClass(bt.Strategy):
+    """Remembers the run before."""
+
+    seen: ClassVar[list[float]] = []
+
+    def next(self) -> None:
+        self.seen.append(self.data.close[0])
+        self.order_target_size(target=10 if self.data.close[0] > fmean(self.seen) else 0)
+
+
+class OtherFromThirdRun(bt.Strategy):
+    runs = 0
+
+    def start(self) -> None:
+        type(self).runs += 1
+
+    def next(self) -> None:
+        self.order_target_size(target=len(self) // (1 if self.runs > 2 else 2) % 2)
+
+
+class LeavesAtTheEnd(SmaCross):
+    def next(self) -> None:
+        self.close() if len(self.data) >= self.data.buflen() - 1 else super().next()
+
+
+class MonthEnds(SmaCross):
+    """Reads tomorrow's date."""
+
+    def next(self) -> None:
+        last = (
+            len(self.data) < self.data.buflen() and self.data.datetime.date(1).month != self.data.datetime.date().month
+        )
+        self.order_target_size(target=10 if last else 0)
+
+
+class NakedMonthEnds(bt.Strategy):
+    def next(self) -> None:
+        self.order_target_size(target=10 * (self.data.datetime.date(1).month != self.data.datetime.date().month))
+
+
+class MadeBeforehand(bt.Strategy):
+    """Signals of a file, say: by date."""
+
+    def next(self) -> None:
+        print("a strategy may print")
+        self.order_target_size(target=10 if self.data.datetime.date().toordinal() % 7 == 3 else 0)
+
+
+class Leaves(SmaCross):
+    def next(self) -> None:
+        raise SystemExit(0)
+
+
 CLEAN = ("SmaCross", "ManyClean", "Idle")
 LEAKS = {
     "CentredWindow": "mid (Centred).mid",
-    "HiddenCentredWindow": "side (Wrapped)/",
+    "CloudSeenEarly": "order",
     "ScalerFittedOnAll": "order",
     "PosteriorResidual": "price of a market order",
     "ShiftedIndex": "order",
     "NakedShiftedIndex": "the last bar",
-    "ShiftedOnce": "ahead (Ahead).ahead",
     "WeeklySeenEarly": "order",
 }
+#: lines that know later bars, and no order that depends on them
+LINES = {
+    "Cloud": "cloud (Ichimoku).chikou_span",
+    "HiddenCentredWindow": "side (Wrapped)/",
+    "ShiftedOnce": "ahead (Ahead).ahead",
+}
+ENDS = ("LeavesAtTheEnd", "MonthEnds", "NakedMonthEnds")
+UNREPEATABLE = {"Unseeded": (), "Unseeded often": ("often=0.002",), "OnItsClass": (), "OtherFromThirdRun": ()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import os
@@ -371,17 +372,145 @@ def test_another_account_is_told_by_the_bar_on_which_it_differs(other: str, stat
 
 def by_version(content: bytes, version: str, factor: float = 1.0) -> bytes:
     """The state as another version of the library would have written it, sealed by it; first targets times a factor."""
+    head, *rows = unsealed(content)
+    for row in rows:
+        if row[4] is not None:
+            row[4] = [target * factor for target in row[4]]
+    return sealed(head | {"hybrid_bt": version + "+" + head["hybrid_bt"]}, *rows)
+
+
+def unsealed(content: bytes) -> Any:
+    """The first line, and rows as lists."""
     head, *rows = content.splitlines()
-    head = head.replace(b'"hybrid_bt": "', b'"hybrid_bt": "' + version.encode() + b"+", 1)
-    seal, lines = zlib.crc32(head), [head]
-    for line in rows:
-        row = Entry(*json.loads(line.partition(b" ")[2]))
-        if row.sent is not None:
-            row = row._replace(sent=[target * factor for target in row.sent])
+    return json.loads(head), *(json.loads(line.partition(b" ")[2]) for line in rows)
+
+
+def sealed(head: Any, *rows: Any) -> bytes:
+    """Whatever they hold, under the right seal."""
+    lines = [json.dumps(head).encode()]
+    seal = zlib.crc32(lines[0])
+    for row in rows:
         text = json.dumps(row, separators=(",", ":")).encode()
         seal = zlib.crc32(text, seal)
         lines.append(b"%08x %s" % (seal, text))
     return b"\n".join(lines) + b"\n"
+
+
+#: what no place of a row may hold, if it is not there already
+ODD = [None, True, "x", "1.0", -3.5, float("inf"), float("nan"), [], [1.0], {}, {"x": 1.0}, 10**400]
+
+
+def places_of(part: Any, place: tuple[Any, ...] = ()) -> Any:
+    """Ways to everything in it; of a list of alike, to the last."""
+    yield place
+    if isinstance(part, dict):
+        for key, value in part.items():
+            yield from places_of(value, (*place, key))
+    elif isinstance(part, list) and part:
+        chosen = range(len(part)) if len({type(one) for one in part}) > 1 else [len(part) - 1]
+        for i in chosen:
+            yield from places_of(part[i], (*place, i))
+
+
+def value_at(whole: Any, place: tuple[Any, ...]) -> Any:
+    return functools.reduce(lambda part, key: part[key], place, whole)
+
+
+def with_odd(whole: Any, place: tuple[Any, ...], odd: Any) -> Any:
+    """A copy that holds something odd at one place."""
+    copy = json.loads(json.dumps(whole))
+    if not place:
+        return odd
+    part = copy
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = odd
+    return copy
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A state of which each field holds something."""
+    path = tmp_path_factory.mktemp("full") / "state"
+    run(with_rows(BARS, slice(0, 300)), path, news=Moods(), overrides=COSTS | GUARD)
+    return path.read_bytes()
+
+
+def taken_in_silence(whole: Any, write: Any) -> list[tuple[Any, Any]]:
+    """Of odd values, four at each place, what a run goes on from; the others are refused in one line."""
+    taken = []
+    for number, place in enumerate(places_of(whole)):
+        for odd in (ODD * 2)[number % 3 * 4 : number % 3 * 4 + 4]:
+            path = write(with_odd(whole, place, odd))
+            try:
+                run(BARS, path, news=Moods(), overrides=COSTS | GUARD)
+            except StateError as error:
+                assert str(error).startswith("state: ") and "\n" not in str(error)
+            else:
+                taken.append((place, odd))
+    return [(place, odd) for place, odd in taken if odd is not value_at(whole, place)]
+
+
+def test_content_that_is_wrong_under_a_right_seal_is_refused(full: bytes, tmp_path: Path) -> None:
+    head, *rows = unsealed(full)
+    assert rows[-1][2] and rows[-1][3] and rows[-1][4] and rows[-1][5]["positions"] and rows[-1][5]["orders"]
+
+    def write(row: Any) -> Path:
+        (tmp_path / "state").write_bytes(sealed(head, *rows[:-1], row))
+        return tmp_path / "state"
+
+    words = (2, 5), (2, 6)  # reasons and ids, which nothing hangs on
+    assert [one for one in taken_in_silence(rows[-1], write) if one[0][:2] not in words] == []
+
+
+def test_first_line_that_is_wrong_is_refused(full: bytes, tmp_path: Path) -> None:
+    head, *rows = unsealed(full)
+
+    def write(line: Any) -> Path:
+        (tmp_path / "state").write_bytes(sealed(line, *rows))
+        return tmp_path / "state"
+
+    assert [one for one in taken_in_silence(head, write) if one[0] != ("hybrid_bt",)] == []
+
+
+def test_state_is_the_file_that_its_name_leads_to(state: Path, tmp_path: Path) -> None:
+    link, other = tmp_path / "link", tmp_path / "other" / "link"
+    other.parent.mkdir()
+    link.symlink_to(state)
+    other.symlink_to("../link")
+    assert_same_run(run(BARS, other), run(BARS))
+    assert other.is_symlink() and link.is_symlink() and len(state.read_bytes().splitlines()) == N + 1
+    cerebro = cerebro_of(BARS, link)
+    cerebro.addstrategy(HybridStrategy, pairs=PAIRS, state=other)
+    with pytest.raises(StateError, match="two strategies share"):
+        cerebro.run()
+
+
+def make_loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "refusal"),
+    [
+        (os.mkfifo, "is no regular file"),
+        (lambda path: path.symlink_to("/dev/null"), "is no regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "is no regular file"),
+        (make_loop, "cannot write"),
+        (lambda path: path.symlink_to("nowhere/state"), "cannot write"),
+        (Path.mkdir, "cannot write"),
+    ],
+)
+def test_what_is_no_regular_file_is_refused_at_once(make: Any, refusal: str, tmp_path: Path) -> None:
+    make(tmp_path / "state")
+    with pytest.raises(StateError, match=refusal):
+        run(BARS, tmp_path / "state")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "/".join(["x" * 200] * 30), "a\0b"])
+def test_name_that_the_system_does_not_take_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="cannot write"):
+        run(BARS, tmp_path / name)
 
 
 def test_older_version_is_gone_on_from_where_it_wanted_the_same(state: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +58,96 @@ def test_planted_leak_is_caught(name: str) -> None:
     assert all(finding["bar"] < finding["cut"] for finding in leaks if finding["cut"])
 
 
+@pytest.mark.parametrize("name", planted_leaks.LINES)
+def test_line_that_no_order_depends_on_is_named_and_no_leak(name: str) -> None:
+    result = audit(name)
+    assert result.exit_code == 0, result.output
+    assert "line, future: first on 2022-" in result.output and planted_leaks.LINES[name] in result.output
+    assert result.output.splitlines()[-1] == "clean: lines moved, and no order with them"
+    answer = json.loads(audit(name, "--json").stdout)
+    assert answer["clean"] and [check["findings"] for check in answer["checks"]] == [[], []]
+    assert {line["kind"] for check in answer["checks"] for line in check["lines"]} >= {"future"}
+
+
+@pytest.mark.parametrize("name", planted_leaks.UNREPEATABLE)
+def test_strategy_that_differs_on_the_same_bars_is_not_judged(name: str) -> None:
+    more = [word for setting in planted_leaks.UNREPEATABLE[name] for word in ("--set", setting)]
+    result = audit(name.split()[0], *more)
+    assert result.exit_code == 2, result.output
+    assert "two runs on the same bars part on 20" in result.stderr and "LEAK" not in result.output
+
+
+@pytest.mark.parametrize("name", planted_leaks.ENDS)
+def test_who_knows_where_the_data_end_is_told_from_who_knows_prices(name: str) -> None:
+    result = audit(name)
+    assert result.exit_code == 1, result.output
+    assert result.output.splitlines()[-1].startswith("KNOWS WHERE THE DATA END")
+    assert "  end: first on 2022-" in result.output and "future: " not in result.output
+
+
+def test_what_the_audit_cannot_see_is_said() -> None:
+    """Orders that no price moves; none at all. A strategy's prints are not in the answer."""
+    answer = json.loads(audit("MadeBeforehand", "--json").stdout)
+    assert ["do not react to prices" in note for note in answer["checks"][0]["notes"]] == [True]
+    text = audit("MadeBeforehand").stdout
+    assert "do not react to prices behind a cut" in text and "may print" not in text
+    assert "no order was sent" in audit("Idle").stdout and "note" not in audit("SmaCross").stdout
+
+
 def test_text_names_bar_symbol_quantity_and_both_values() -> None:
-    result = audit("ShiftedOnce", "--every", "40")
+    result = audit("CloudSeenEarly", "--every", "40")
     assert result.exit_code == 1
     line = next(line for line in result.output.splitlines() if "future:" in line)
-    assert "KO, ahead (Ahead).ahead: " in line and " became " in line and "first on 2022-" in line
-    assert "when the bars from 2022-" in result.output
-    assert "run mode: first on" in result.output  # its `next` is empty, so runonce=False shows another line
+    assert "KO, cloud (Ichimoku).chikou_span: " in line and " became " in line and "first on 2022-" in line
+    assert "when the bars from 2022-" in result.output and "KO, order: buy market 10" in result.output
+    assert "run mode: first on" in result.output  # bar by bar, the line is not there yet
     assert result.output.splitlines()[-1].startswith("LEAK FOUND")
+
+
+SCRIPT = """
+import argparse, os, sys
+import backtrader as bt
+import beside
+
+here = os.path.dirname(os.path.abspath(sys.argv[0]))
+threshold = float(open(os.path.join(here, "threshold.txt")).read())
+
+
+class Mine(bt.Strategy):
+    def __init__(self):
+        assert os.path.samefile(os.path.dirname(os.path.abspath(sys.argv[0])), here)
+        self.mean = bt.indicators.SMA(self.data, period=5)
+
+    def next(self):
+        self.order_target_size(target=10 if self.data.close[0] > self.mean[0] + threshold else 5)
+
+
+assert argparse.ArgumentParser().parse_args() == argparse.Namespace()
+print("a script may print")
+cerebro = bt.Cerebro()
+cerebro.addstrategy(Mine)
+sys.exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    "named", ["scripts/mine.py", "./scripts/mine.py", "{}/scripts/mine.py", "inside/mine.py", "inside.mine"]
+)
+def test_script_is_imported_as_its_author_runs_it(named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / ("inside" if "inside" in named else "scripts")
+    folder.mkdir()
+    (folder / "mine.py").write_text(SCRIPT)
+    (folder / "threshold.txt").write_text("0.1")
+    (tmp_path if named == "inside.mine" else folder).joinpath("beside.py").touch()
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.argv), list(sys.path), dict(os.environ)
+    result = CliRunner().invoke(main, ["--strategy", f"{named.format(tmp_path)}:Mine", *SPAN, "--json"])
+    for module in ("beside", "inside", "inside.mine"):
+        sys.modules.pop(module, None)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["checks"][0]["orders"] > 100
+    assert "a script may print" in result.stderr
+    assert before == (sys.argv, sys.path, os.environ)
 
 
 def weekly_frame(bars: Bars, label: str) -> pd.DataFrame:
@@ -122,6 +206,11 @@ def test_module_is_found_in_the_current_folder(tmp_path: Path, monkeypatch: pyte
     ("strategy", "message"),
     [
         ("planted_leaks", "write module:Class"),
+        ("./nowhere.py:X", "no module './nowhere.py'"),
+        ("..planted_leaks:SmaCross", "write module:Class or file.py:Class"),
+        ("a/b:X", "write module:Class or file.py:Class"),
+        (":X", "write module:Class"),
+        ("planted_leaks:Leaves", "raised SystemExit: 0"),
         ("planted_leaks:SmaCros", "did you mean 'SmaCross'"),
         ("planted_leaks:Centred", "not as a Backtrader strategy"),
         ("planted_leaks:Broken", "raised ValueError: no such thing"),

@@ -660,7 +660,7 @@ def test_a_run_trades_the_imported_policy(by_command: Path, tmp_path: Path) -> N
 def test_errors_of_the_command_are_one_line(saved: Path, tmp_path: Path) -> None:
     for make, says in (
         (lambda: text(saved, tmp_path), "no zip"),
-        (lambda: with_weights(saved, tmp_path, **{"actor__\x1b[2J" + "long" * 1_000: torch.ones(3)}), "?[2J"),
+        (lambda: with_weights(saved, tmp_path, **{"actor__\x1b[2J" + "long" * 1_000: torch.ones(3)}), "\\x1b[2J"),
     ):
         result = command(make(), tmp_path / "out.onnx")
         assert result.exit_code == 2 and says in result.stderr and len(result.stderr.splitlines()) == 1

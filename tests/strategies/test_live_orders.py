@@ -19,7 +19,7 @@ from hybrid_bt import strategies
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import BarsError, InSampleError
 from hybrid_bt.feeds import to_feeds
-from hybrid_bt.strategies import FinRLStrategy, HybridStrategy, TargetOrders
+from hybrid_bt.strategies import AgentStrategy, FinRLStrategy, HybridStrategy, TargetOrders
 from hybrid_bt.strategies.underway import FIRST_BARS, PATIENCE_BARS, OrderWarning
 
 BARS = random_bars(400)
@@ -54,13 +54,19 @@ def agent(state: Any) -> Any:
     return np.sin(np.arange(4) + state[1:5] * 3.0)
 
 
+def swings(seen: Any) -> Any:
+    return 0.15 * np.sin(np.arange(4) + 3.0 * seen[:4])
+
+
 #: strategy -> its parameters; one for each that the package has, and one that uses its orders
 CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "HybridStrategy": (HybridStrategy, {"pairs": PAIRS}),
     "FinRLStrategy": (FinRLStrategy, {"agent": agent, "indicators": (), "hmax": 500}),
+    "AgentStrategy": (AgentStrategy, {"agent": swings}),
     "TargetOrders": (Swings, {}),
 }
-TAUGHT = {"HybridStrategy": {}, "FinRLStrategy": {"trained_until": date(2009, 12, 31)}}  #: that learnt until then
+LEARNT = {"trained_until": date(2009, 12, 31)}
+TAUGHT = {"HybridStrategy": {}, "FinRLStrategy": LEARNT, "AgentStrategy": LEARNT}  #: that learnt until then
 
 
 def test_every_strategy_that_sends_orders_is_here() -> None:
@@ -299,7 +305,7 @@ def test_lots_that_are_too_large_are_told_of_once(name: str, cash: float) -> Non
     assert not strategy.broker.orders
     (text,) = [str(one.message) for one in told]
     assert f"every order of the first {FIRST_BARS} bars to trade comes to nothing" in text
-    limit = {"HybridStrategy": "risk.asset_limit 0.2", "FinRLStrategy": "hmax 500 shares", "TargetOrders": ""}[name]
+    limit = {"HybridStrategy": "risk.asset_limit 0.2", "FinRLStrategy": "hmax 500 shares"}.get(name, "")
     assert f"cash {cash:,.2f}" in text and "at a price of " in text and " lot is 1" in text and limit in text
 
 

@@ -65,12 +65,12 @@ def run(
     for data in FEEDS[feed](bars):
         cerebro.adddata(data, name=data._name)
     sink: list[Probe] = []
-    cerebro.addanalyzer(Probe, sink=sink)
+    cerebro.addanalyzer(Probe, sink=sink, own=own)
     fill(cerebro, bars)
     error = ""
     try:
         cerebro.run()
-    except Exception as raised:  # a stranger's strategy may raise anything, and where it does is evidence
+    except (Exception, SystemExit) as raised:  # a stranger's strategy may raise anything, and where it does is evidence
         if own:
             raise
         error = f"raised {type(raised).__name__}: {raised}"
@@ -84,7 +84,7 @@ class Probe(bt.Analyzer):
     appends itself to `sink`, a list, so that what it saw survives an exception.
     """
 
-    params = (("sink", None),)
+    params = (("sink", None), ("own", False))
 
     def start(self) -> None:
         self.p.sink.append(self)
@@ -128,20 +128,30 @@ class Probe(bt.Analyzer):
         known = self._laid_open()
         if not self._columns:
             found = list(self._reachable())
-            self._columns = (*(Column(name, owner) for name, owner, _ in found), *columns_of(known))
-            self._readers = [read for _, _, read in found]
+            self._columns = (*(column for column, _ in found), *columns_of(known))
+            self._readers = [read for _, read in found]
         self._stamps.append(np.datetime64(bt.num2date(self.strategy.datetime[0]), "ns"))
         self._values.extend(float(read()) for read in self._readers)
         self._values.extend(numbers_of(known))
         self._note_fills()
         self._note_orders()
 
-    def _reachable(self) -> Iterator[tuple[str, str, Read]]:
-        """(quantity, symbol, reader) of every number."""
+    def _reachable(self) -> Iterator[tuple[Column, Read]]:
+        """Every number and its reader."""
         strategy, broker = self.strategy, self.strategy.broker
         for feed in strategy.datas:
             for name in FIELDS:
-                yield f"data {name}", self._name(feed), partial(_now, getattr(feed.lines, name))
+                yield Column(f"data {name}", self._name(feed)), partial(_now, getattr(feed.lines, name))
+        for name, owner, read in self._reachable_lines():
+            yield Column(name, owner, not self.p.own), read
+        for feed in strategy.datas:
+            yield Column("position", self._name(feed)), partial(self._position, feed)
+        yield Column("cash", "-"), broker.getcash
+        yield Column("value", "-"), broker.getvalue
+
+    def _reachable_lines(self) -> Iterator[tuple[str, str, Read]]:
+        """(quantity, symbol, reader) of the strategy's own lines, its indicators' and its observers'."""
+        strategy = self.strategy
         for alias, line in _lines(strategy):
             if alias != "datetime":
                 yield f"line {alias}", "-", partial(_now, line)
@@ -155,10 +165,6 @@ class Probe(bt.Analyzer):
         for observer in strategy.getobservers():
             for alias, line in _lines(observer):
                 yield f"observer {type(observer).__name__}.{alias}", "-", partial(_now, line)
-        for feed in strategy.datas:
-            yield "position", self._name(feed), partial(self._position, feed)
-        yield "cash", "-", broker.getcash
-        yield "value", "-", broker.getvalue
 
     def _name(self, feed: Framework) -> str:
         return self._names.get(id(feed), "data")

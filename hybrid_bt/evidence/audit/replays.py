@@ -1,26 +1,24 @@
-"""One run against many futures and in other run modes, and how what that found is said: a short table, or JSON.
+"""One run against many futures and in other run modes.
 
 A future is a copy of a panel that shares its past: cut off behind some bar, or altered from there on.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.account.metrics import FloatArray
 from hybrid_bt.bars import FIELDS, Bars, say_stamp
-from hybrid_bt.evidence.audit.trace import Leak, Moved, Trace, first_move
+from hybrid_bt.evidence.audit.trace import Leak, Moved, Trace, check_repeatable, first_move
 
 LEAST_FACTOR, LARGEST_FACTOR = 1.3, 2.5  # far outside of what rounding or a clip could swallow
-MAX_FINDINGS = 5  #: told in full; JSON holds all
-FINDING_KINDS = ("future", "same bar", "run mode")  #: worst first
+ASKED_AGAIN = 5  #: findings of a strategy that are made again
 Rng: TypeAlias = np.random.Generator
 Run: TypeAlias = Callable[[Bars], Trace]
 Kinds: TypeAlias = Sequence[Sequence[str]]  #: alterations of the first, second, ... cut, in turn
@@ -81,7 +79,7 @@ FUTURES: dict[str, Callable[[Bars, int, Rng], Bars]] = {
 BROKER_FUTURES = ("scaled", "shuffled", "reversed", "thinned")
 
 
-def alter(bars: Bars, row: int, kind: str, horizon: int) -> Bars:
+def alter(bars: Bars, row: int, kind: str, horizon: int, seed: int = 0) -> Bars:
     """The panel up to `row`, then at most `horizon` bars of another future.
 
     Parameters
@@ -93,7 +91,7 @@ def alter(bars: Bars, row: int, kind: str, horizon: int) -> Bars:
     """
     if kind == "cut":
         return rows_of(bars, slice(0, row))
-    return FUTURES[kind](rows_of(bars, slice(0, row + horizon)), row, np.random.default_rng(row))
+    return FUTURES[kind](rows_of(bars, slice(0, row + horizon)), row, np.random.default_rng(row + seed))
 
 
 @dataclass
@@ -101,27 +99,47 @@ class Check:
     """What one part of the audit did and found."""
 
     name: str
+    doubted: bool = False  #: whether a run may differ from run to run
     bars: int = 0
     replays: int = 0
     values: int = 0  #: numbers compared
     orders: int = 0  #: orders compared
     findings: list[Leak] = field(default_factory=list)
+    lines: list[Leak] = field(default_factory=list)  #: the like of indicators and observers, where nothing else moved
+    notes: list[str] = field(default_factory=list)
+    reacted: bool = False  #: whether orders behind a cut came on other bars or sides where prices there were others
 
     def compare(
-        self, how: str, full: Trace, other: Trace, *, cut: Stamp = None, until: Stamp = None, tolerance: float = 0.0
+        self,
+        how: str,
+        full: Trace,
+        run: Callable[[], Trace],
+        *,
+        cut: Stamp = None,
+        until: Stamp = None,
+        tol: float = 0.0,
     ) -> None:
-        """Count what two runs share up to `until`, by default the cut, and note where they part.
+        """Count what a run shares with the full one up to `until`, by default the cut, and note where they part.
 
-        Without a cut they are run modes, compared from the first `next` on.
+        Without a cut they are run modes, compared from the first `next` on. The first few times that they part, a run
+        that is `doubted` is made again, and refused where it is not the same.
         """
+        other = run()
         until, start = cut if until is None else until, full.first if cut is None else 0
         rows = len(full.stamps) if until is None else int((full.stamps < until).sum())
         self.bars = max(self.bars, len(full.stamps))
         self.replays += 1
         self.values += rows * len(full.columns)
         self.orders += int(sum(order.stamp <= full.stamps[rows - 1] for order in full.orders)) if rows else 0
-        moved = first_move(full, other, until, start=start, tolerance=tolerance)
-        self.note("run mode" if cut is None else "future", how, moved, cut)
+        moved = first_move(full, other, until, start=start, tolerance=tol)
+        if moved and self.doubted and len(self.findings + self.lines) < ASKED_AGAIN:
+            check_repeatable(other, run())
+        acted = moved and first_move(full.acted(), other.acted(), until, start=start, tolerance=tol)
+        for one in dict.fromkeys((moved, acted)):  # the line that moved an order, if one did, and that order
+            self.note("run mode" if cut is None else "future", how, one, cut, self.findings if acted else self.lines)
+        if cut is not None and np.array_equal(other.stamps, full.stamps[: len(other.stamps)]):
+            sides = ([o[:3] for o in t.orders if cut <= o.stamp <= other.stamps[-1]] for t in (full, other))
+            self.reacted |= next(sides) != next(sides)
 
     def futures(
         self, run: Run, bars: Bars, full: Trace, cuts: list[int], kinds: Kinds, horizon: int, progress: Progress = None
@@ -142,71 +160,20 @@ class Check:
                 copy = alter(bars, row, kind, horizon)
                 # an unfinished weekly bar that is handed out at the end of a cut belongs to its last bar
                 until = bars.stamps[row - 1] if copy.n_bars == row and full.unfinished else None
-                self.compare(kind, full, run(copy), cut=bars.stamps[row], until=until)
+                self.compare(kind, full, partial(run, copy), cut=bars.stamps[row], until=until)
             if progress is not None:
                 progress(number + 1, len(cuts))
 
-    def note(self, kind: str, how: str, moved: Moved | None, cut: Stamp = None) -> None:
+    def note(
+        self, kind: str, how: str, moved: Moved | None, cut: Stamp = None, where: list[Leak] | None = None
+    ) -> None:
         """Add a finding, if something moved."""
         if moved is not None:
             said = "" if cut is None else say_stamp(cut)
-            self.findings.append(Leak(self.name, kind, how, said, say_stamp(moved.stamp), *moved[1:]))
+            found = Leak(self.name, kind, how, said, say_stamp(moved.stamp), *moved[1:])
+            (self.findings if where is None else where).append(found)
 
 
 def cut_rows(first: int, n_bars: int, every: int) -> list[int]:
     """Every `every`-th row behind `first` that leaves a bar to alter, the last such row first among equals."""
     return list(range(n_bars - 1, first + 1, -every))[::-1]
-
-
-class Audit(NamedTuple):
-    """What an audit looked at and found; it shows itself as a table."""
-
-    subject: str
-    checks: Sequence[Check]
-
-    @property
-    def findings(self) -> list[Leak]:
-        """Whatever moved that must not; empty where nothing did."""
-        return [finding for check in self.checks for finding in check.findings]
-
-    def __repr__(self) -> str:
-        width = max(len(check.name) for check in self.checks)
-        head = f"  {'check':{width}}  {'bars':>6} {'replays':>8} {'numbers compared':>17} {'orders':>8}  result"
-        lines = [self.subject, head]
-        for check in self.checks:
-            result = "clean" if not check.findings else f"found {len(check.findings)}"
-            counts = f"{check.bars:6} {check.replays:8} {check.values:17,} {check.orders:8,}"
-            lines.append(f"  {check.name:{width}}  {counts}  {result}")
-        kinds = {finding.kind for finding in self.findings}
-        verdict = "LEAK FOUND" if kinds - {"run mode"} else "RUN MODES DIFFER" if kinds else "clean"
-        return "\n".join([*lines, *_told(self.findings), verdict])
-
-    def as_json(self) -> str:
-        """The same with every finding."""
-        told = [{**vars(check), "findings": [one._asdict() for one in check.findings]} for check in self.checks]
-        answer = {"subject": self.subject, "clean": not self.findings}
-        return json.dumps(answer | {"checks": told}, indent=2)
-
-
-def audit_of(name: str, bars: Bars, checks: Sequence[Check]) -> Audit:
-    """What was found in what was audited, on which bars."""
-    span = f"{say_stamp(bars.stamps[0])} to {say_stamp(bars.stamps[-1])}"
-    subject = f"audit of {name} on {bars.name}, {bars.n_symbols} symbols, {bars.n_bars} bars, {span}"
-    return Audit(subject, checks)
-
-
-def _told(findings: list[Leak]) -> Iterator[str]:
-    """The first finding of each kind and quantity, worst kind and earliest bar first."""
-    first: dict[tuple[str, str], Leak] = {}
-    for finding in sorted(findings, key=lambda finding: (FINDING_KINDS.index(finding.kind), finding.bar)):
-        first.setdefault((finding.kind, finding.quantity), finding)
-    for finding in list(first.values())[:MAX_FINDINGS]:
-        before, after = finding.before, finding.after
-        values = f"{after} instead of {before}" if finding.kind == "same bar" else f"{before} became {after}"
-        yield f"  {finding.kind}: first on {finding.bar}, {finding.symbol}, {finding.quantity}: {values}"
-        if finding.cut:
-            yield f"      when the bars from {finding.cut} on were {finding.how.replace('cut', 'cut off', 1)}"
-        elif finding.kind == "run mode":
-            yield f"      the second one under {finding.how}"
-    if len(first) > MAX_FINDINGS:
-        yield f"  and {len(first) - MAX_FINDINGS} more quantities (--json lists all findings)"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.bars import say_stamp
+from hybrid_bt.errors import ConfigError
 
 NOBODY = ("-",)  #: owner of what belongs to no single symbol
 
@@ -20,6 +21,9 @@ class Column(NamedTuple):
 
     quantity: str
     symbol: str  #: "-" for what belongs to no single symbol
+    line: bool = (
+        False  #: of an indicator or observer: it may be drawn ahead or behind, and hurts only whoever trades on it
+    )
 
 
 class Known(NamedTuple):
@@ -64,6 +68,11 @@ class Trace:
     unfinished: bool = False  #: a resampled or replayed feed hands out its unfinished bar where the data end
     error: str = ""  #: type and text of the exception that ended the run
 
+    def acted(self) -> Trace:
+        """What the run did, and what it did it on: all but lines."""
+        kept = [i for i, column in enumerate(self.columns) if not column.line]
+        return replace(self, columns=tuple(self.columns[i] for i in kept), values=self.values[:, kept])
+
 
 class Moved(NamedTuple):
     """The first number that differs between two runs."""
@@ -84,7 +93,7 @@ class Leak(NamedTuple):
     """Something that must not be."""
 
     check: str
-    kind: str  #: future, run mode or same bar
+    kind: str  #: future, same bar, end or run mode
     how: str  #: what was altered
     cut: str  #: first altered bar, "" where none was
     bar: str  #: bar of the first number that moved
@@ -122,6 +131,17 @@ def first_move(
     return Moved((full if n > m else other).stamps[rows], "-", "the bar itself", *said)
 
 
+def check_repeatable(one: Trace, other: Trace) -> None:
+    """Whoever differs on the same bars differs on others, too, and shows nothing by it."""
+    moved = first_move(one, other) if one.stamps.size else None
+    if moved:
+        raise ConfigError(
+            "audit: the strategy is not repeatable, so nobody can tell what it knew: two runs on the same bars part on "
+            f"{say_stamp(moved.stamp)} ({moved.symbol}, {moved.quantity}: {moved.before}, then {moved.after}); seed "
+            "what is random in __init__, and keep nothing on the class or its module from run to run"
+        )
+
+
 def _first_value(full: Trace, other: Trace, start: int, rows: int, tolerance: float) -> Moved | None:
     if rows <= start or not full.columns:
         return None
@@ -131,7 +151,7 @@ def _first_value(full: Trace, other: Trace, start: int, rows: int, tolerance: fl
         return None
     row = int(np.argmax(moved.any(axis=1)))
     column = int(np.argmax(moved[row]))
-    quantity, symbol = full.columns[column]
+    quantity, symbol, _ = full.columns[column]
     return Moved(full.stamps[start + row], symbol, quantity, repr(float(a[row, column])), repr(float(b[row, column])))
 
 

@@ -186,7 +186,7 @@ def audit_documents(stack: Case, documents: Sequence[Document], scorer: RiskScor
     brain, whole = stack.brain(), stack.market.bars
     opinions = [brain.opine(closes) for closes in whole.close.tolist()]
     bars = last_rows(whole, max(whole.n_bars - WARMUP_BARS, 1))
-    check = Check("documents", bars.n_bars)
+    check = Check("documents", bars=bars.n_bars)
     run = partial(_trace, stack.config.news, bars, brain, opinions[-bars.n_bars :], scorer)
     full = run(documents)
     moments = visible(documents).tolist()
@@ -195,7 +195,7 @@ def audit_documents(stack: Case, documents: Sequence[Document], scorer: RiskScor
         known = [moment <= cutoffs[row - 1] for moment in moments]
         earlier, later = list(compress(documents, known)), list(compress(documents, map(not_, known)))
         for how, change in CHANGES.items():
-            check.compare(how, full, run([*change(later), *earlier]), cut=bars.stamps[row])
+            check.compare(how, full, partial(run, [*change(later), *earlier]), cut=bars.stamps[row])
     return check
 
 

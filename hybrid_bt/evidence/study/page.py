@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ from hybrid_bt.evidence.study import Findings
 from hybrid_bt.evidence.study.pictures import write_pictures
 from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, HURDLES
 from hybrid_bt.files import whole_folder
-from hybrid_bt.files.texts import cell, csv_of_rows, end_days, html_image, html_table
+from hybrid_bt.files.texts import cell, csv_of_rows, end_days, escape, html_image, html_table
 from hybrid_bt.report.style import COLORS
 
 Row = tuple[object, ...]
@@ -111,17 +110,17 @@ def page(found: Findings, pictures: Sequence[Path]) -> str:
     shell = (resources.files("hybrid_bt.evidence.study") / "study.html").read_text(encoding="utf-8")
     return Template(shell).substitute(
         COLORS,
-        title=html.escape(f"Is it real? {plan.task.mode} on {found.bars.name}"),
+        title=escape(f"Is it real? {plan.task.mode} on {found.bars.name}"),
         in_sample=" in" if plan.in_sample else "",
-        claim=html.escape(claim(found)),
-        verdicts="".join(f"<li>{html.escape(text)}</li>" for text in verdicts(found)),
+        claim=escape(claim(found)),
+        verdicts="".join(f"<li>{escape(text)}</li>" for text in verdicts(found)),
         accounts=html_table(ACCOUNT_HEAD, (_account(found, name) for name in found.summaries), chief="hybrid"),
         resamples=plan.n_resamples,
         block=f"{found.draws.block_bars:.0f}",
         trials=found.n_trials,
         pictures="".join(f"<p>{html_image(path, path.stem)}</p>" for path in pictures),
         seeds=_seeds_table(found),
-        method=html.escape(method),
+        method=escape(method),
     )
 
 

@@ -12,6 +12,7 @@ from hybrid_bt.account.conditional import Condition
 from hybrid_bt.evidence import Interval
 from hybrid_bt.evidence.study import Findings
 from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS
+from hybrid_bt.files.texts import shown
 from hybrid_bt.report.marks import zero_line
 from hybrid_bt.report.style import COLORS, GREY, INK, account_line, blank_figure, color_of, house_style, percent, save
 
@@ -37,7 +38,7 @@ def write_pictures(found: Findings, folder: Path) -> list[Path]:
 def _figure(
     found: Findings, title: str, note: str, height: float, columns: int = 1, left: float = 0.16
 ) -> tuple[Figure, list[Axes]]:
-    figure = blank_figure(title, f"{found.plan.task.mode} on {found.bars.name} · {note}", height)
+    figure = blank_figure(title, f"{found.plan.task.mode} on {shown(found.bars.name)} · {note}", height)
     grid = {"left": left, "right": 0.96, "top": 1 - 1.0 / height, "bottom": 0.5 / height, "wspace": 0.12}
     return figure, list(figure.subplots(1, columns, squeeze=False, gridspec_kw=grid)[0])
 

@@ -8,15 +8,18 @@ written when it comes in, whole or not at all; a study that is started again fin
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import re
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from hybrid_bt.account.registry import Panel, learned_accounts, study_accounts
 from hybrid_bt.account.rules import momentum
-from hybrid_bt.errors import library
+from hybrid_bt.errors import ConfigError, library
 from hybrid_bt.evidence.study.jobs import (
     BAR_BY_BAR,
     ENSEMBLE,
@@ -29,6 +32,7 @@ from hybrid_bt.evidence.study.jobs import (
     run_job,
 )
 from hybrid_bt.files import read_arrays, write_arrays
+from hybrid_bt.files.workers import end_with_parent, signals_as_exits
 
 if TYPE_CHECKING:
     from hybrid_bt.evidence.study import Plan
@@ -126,7 +130,7 @@ class Runner:
         Raises
         ------
         ConfigError
-            If the backend's library is missing.
+            If the backend's library is missing, or a worker was killed.
         OSError
             If the folder cannot be written to.
         """
@@ -136,20 +140,21 @@ class Runner:
         todo = {job.key: job for job in jobs.values() if job.key not in found}
         done, tell = len(jobs) - len(todo), self.progress or (lambda done, of: None)
         tell(done, len(jobs))
-        for number, fresh in enumerate(_results(list(todo.values()), self.backend, self.n_jobs), done + 1):
-            found[fresh.key] = fresh
-            if not fresh.failure:  # a failure is not kept, so that the next study tries again
-                write_arrays(self._path(fresh.key), fresh.arrays)
-            tell(number, len(jobs))
-        results = {key: found[job.key] for key, job in jobs.items()}
-        failures = {jobs[key].name: result.failure for key, result in results.items() if result.failure}
-        return {key: result.arrays for key, result in results.items() if not result.failure}, failures
+        with closing(_results(list(todo.values()), self.backend, self.n_jobs)) as results:
+            for number, fresh in enumerate(results, done + 1):
+                found[fresh.key] = fresh
+                if not fresh.failure:  # a failure is not kept, so that the next study tries again
+                    write_arrays(self._path(fresh.key), fresh.arrays)
+                tell(number, len(jobs))
+        each = {key: found[job.key] for key, job in jobs.items()}
+        failures = {jobs[key].name: result.failure for key, result in each.items() if result.failure}
+        return {key: result.arrays for key, result in each.items() if not result.failure}, failures
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.npz"
 
 
-def _results(jobs: list[Job], backend: str, n_jobs: int) -> Iterator[Result]:
+def _results(jobs: list[Job], backend: str, n_jobs: int) -> Generator[Result]:
     """In any order, as they come in."""
     if not jobs or (backend == "joblib" and 1 in (n_jobs, len(jobs))):
         yield from map(run_job, jobs)
@@ -159,11 +164,39 @@ def _results(jobs: list[Job], backend: str, n_jobs: int) -> Iterator[Result]:
     if late:
         library("ray.util.joblib", "ray", NEEDS.format("ray")).register_ray()
         n_jobs = -1 if "RAY_ADDRESS" in os.environ else n_jobs
-    with _dask_client(n_jobs) if backend == "dask" else nullcontext(), joblib.parallel_config(BACKENDS[backend]):
+    # arrays go by pipe, for files in memory outlive a kill
+    here = {"max_nbytes": None, "initializer": end_with_parent} if backend == "joblib" else {}
+    with (
+        signals_as_exits(),
+        _temporary_of_workers(),
+        _dask_client(n_jobs) if backend == "dask" else nullcontext(),
+        joblib.parallel_config(BACKENDS[backend], **here),
+    ):
         pool = joblib.Parallel(n_jobs, return_as="list" if late else "generator_unordered")
         step = ROUND * joblib.effective_n_jobs(n_jobs) if late else len(jobs)
-        for start in range(0, len(jobs), step):
-            yield from pool(joblib.delayed(run_job)(job) for job in jobs[start : start + step])
+        try:
+            for start in range(0, len(jobs), step):
+                yield from pool(joblib.delayed(run_job)(job) for job in jobs[start : start + step])
+        except BrokenProcessPool as error:
+            how = re.search(r"SIG[A-Z]+", str(error))
+            raise ConfigError(
+                f"study: a worker was killed{f' by {how[0]}' if how else ''} from outside; free memory, or use fewer "
+                "--jobs, and the same command goes on from what is done"
+            ) from None
+
+
+@contextmanager
+def _temporary_of_workers() -> Iterator[None]:
+    """Their temporary folders lie in one of ours: they are killed, and clear nothing away."""
+    before = os.environ.get("TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="hybrid-bt-") as folder:
+        os.environ["TMPDIR"] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop("TMPDIR")
+            if before is not None:
+                os.environ["TMPDIR"] = before
 
 
 def _dask_client(n_jobs: int) -> AbstractContextManager[object]:
