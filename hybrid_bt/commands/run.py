@@ -20,6 +20,7 @@ from hybrid_bt.commands.options import market_of, setup_of, shared
 from hybrid_bt.config.facts import NOTHING
 from hybrid_bt.errors import ConfigError, check_names
 from hybrid_bt.evidence.trials import LEDGER, append_trial, check_ledger, others_tried, read_trials, trial_of
+from hybrid_bt.files.texts import json_object
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -90,7 +91,7 @@ def main(**flags: Flag) -> None:
     with collector_paused():
         made = _run(flags)
         trial = _trial(made)
-        said = _claim(made, trial, ledger) if plots else ""
+        said, before = _claim(made, trial, ledger) if plots else "", _written(out)
         paths = write_report(made, out, plots=plots, claim=said, plot_symbols=flags["plot_symbols"])
     if not flags["no_ledger"]:
         append_trial(ledger, trial)
@@ -98,12 +99,22 @@ def main(**flags: Flag) -> None:
         echo(json.dumps(_document(made, paths) | ({"claim": said} if said else {})))
     elif not flags["quiet"]:
         _print(made, paths, said, verbose=flags["verbose"])
-        say(f"{len(paths)} files in {out}")
+        other = before and before != _written(out)
+        say(f"{len(paths)} files in {out}{f', in the place of those of {before}' if other else ''}")
     else:
         for note in (note for note in made.notes if note.startswith(NOTHING)):
             warnings.warn(note, stacklevel=1)
     if flags["open_page"]:
         webbrowser.open((out / "explorer.html").resolve().as_uri())
+
+
+def _written(out: Path) -> str:
+    """Whose report lies there."""
+    try:
+        document = json_object((out / "run.json").read_bytes()) or {}
+        return f"{document['config']['mode']} on {document['data']['name']}"
+    except (OSError, LookupError, TypeError):
+        return ""
 
 
 def _check(flags: Flags) -> None:

@@ -55,6 +55,13 @@ def test_summary_per_ticker_equity_and_fills_agree_to_a_cent(report: Path) -> No
     assert cash - borrow == pytest.approx(float(equity[-1]["cash"]), abs=0.01)
 
 
+def test_a_run_that_takes_another_s_place_says_so(prices: Path, tmp_path: Path) -> None:
+    flags = "--data", prices, "--out", tmp_path / "fig", "--no-plots"
+    printed = [run(*flags, "--mode", mode).output for mode in ("stable", "stable", "aggressive")]
+    assert ["in the place of those of" in text for text in printed] == [False, False, True]
+    assert "in the place of those of stable on four" in " ".join(printed[2].split())
+
+
 RATES = "[costs]\nfinancing_bps_per_year = 900.0\nrebate_bps_per_year = 200.0\nidle_cash_bps_per_year = 400.0\n"
 
 
