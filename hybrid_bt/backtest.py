@@ -214,8 +214,8 @@ def trade(
     )
     cerebro.addanalyzer(Ledger, start=row - skipped, _name="ledger")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", IdlePair)  # the notes say it, and how many orders were refused
-        warnings.filterwarnings("ignore", ".* refused", OrderWarning)
+        warnings.simplefilter("ignore", IdlePair)  # the notes say it, how many orders were refused, and why none came
+        warnings.filterwarnings("ignore", ".* (refused|comes to nothing)", OrderWarning)
         (strategy,) = cerebro.run()
     if done != bars.n_bars:
         raise BarsError(

@@ -40,11 +40,11 @@ _Share = Annotated[float, Ge(0.0), Le(1.0)]
 _Risk = Annotated[float, Ge(1.0), Le(5.0)]
 _Advice = tuple[list[_Risk], list[_Unit], _Unit, _Share, bool, list[str], list[str]]
 _Facts = tuple[int, FiniteFloat, list[FiniteFloat], list[bool], bool, bool]
-_Bars = list[tuple[_Price, _Price, _Price, _Number] | None]
+_Bars = list[tuple[_Price, _Price, _Price, _Number] | None] | None
 _ANY: TypeAdapter[Any] = TypeAdapter(dict[str, Any])
 #: what a row may be: the fields of `Entry`, `Advice` and `GuardFacts`, in their order
 _ROW = TypeAdapter(
-    tuple[_Stamp, list[_Price], _Advice | None, _Facts | None, list[_Number] | None, dict[str, Any], _Bars | None]
+    tuple[_Stamp, list[_Price], _Advice | None, _Facts | None, _Sent | None, dict[str, Any], _Bars | None]
 )
 LONGEST = 80  #: characters of a value in an error
 
@@ -80,9 +80,7 @@ class Journal:
     first : float
         Stamp of the first row that was there; NaN if none was.
     last : Entry or None
-        That was read again last.
-    is_over : bool
-        Whether all rows that were there have been read again.
+        That was read again last; with `is_over` all rows that were there.
     written_by : str
         Version of hybrid_bt that began it.
 
@@ -117,9 +115,8 @@ class Journal:
     def _checked_head(self, line: bytes, fit: Mapping[str, Any]) -> str:
         said = json_object(line)
         if said is None or said.get("format") != FORMAT:
-            raise StateError(
-                f"state: {self.path} does not begin as a state file; name another one, or remove it to begin anew"
-            )
+            rule = "does not begin as a state file; name another one, or remove it to begin anew"
+            raise StateError(f"state: {self.path} {rule}")
         if said.get("version") != VERSION:
             raise StateError(
                 f"state: {self.path} has format version {said.get('version')!r}, this code reads {VERSION}; "
@@ -149,7 +146,7 @@ class Journal:
             first = error.errors()[0]
             raise self._damaged(number, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
         vectors = [closes, sent, prices, *(advice or ())[:2], *(seen or ())[2:4]]
-        vectors += [texts for texts in (advice or ())[5:7] if texts]
+        vectors += filter(None, (advice or ())[5:7])
         if self._n_symbols and any(len(one) != self._n_symbols for one in vectors if one is not None):
             raise self._damaged(number, f"{self._n_symbols} symbols have a value each")
         if seen and seen[0] != int(stamp):
@@ -164,15 +161,11 @@ class Journal:
         """The next of the rows that were there, on a bar of this stamp; where data begins, of an earlier bar too."""
         row = _row(self._past.pop())
         if begins and stamp < row.stamp:
-            raise StateError(
-                f"state: the data begins on {said(stamp)}, {self.path} on {said(row.stamp)}; "
-                "begin both on the same bar, or the data later"
-            )
+            rule = "begin both on the same bar, or the data later"
+            raise StateError(f"state: the data begins on {said(stamp)}, {self.path} on {said(row.stamp)}; {rule}")
         if row.stamp > stamp or (row.stamp < stamp and not begins):
-            raise StateError(
-                f"state: {self.path} has a bar on {said(row.stamp)}, where the data has {said(stamp)}; "
-                "give the data that it was written on"
-            )
+            rule = f"where the data has {said(stamp)}; give the data that it was written on"
+            raise StateError(f"state: {self.path} has a bar on {said(row.stamp)}, {rule}")
         self.last, self.is_over = row, not self._past
         return row
 

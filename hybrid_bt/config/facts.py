@@ -77,7 +77,7 @@ def facts_of(task: Case, trading: Trading) -> Plain:
             name: {
                 "file": getattr(task.config, name).file,
                 "sha256": policy.sha256,
-                "gradient_steps": policy.manifest.gradient_steps,
+                "gradient_steps": _steps_of(policy),
             }
             for name, policy in task.policies.loaded().items()
         },
@@ -89,6 +89,11 @@ def facts_of(task: Case, trading: Trading) -> Plain:
         "clipped_observations": trading.clipped,
         **({"guard": trading.guard} if trading.guard else {}),
     }
+
+
+def _steps_of(policy: object) -> int | None:
+    """Gradient steps that it learned for; None where nobody recorded them."""
+    return getattr(getattr(policy, "manifest", None), "gradient_steps", None)
 
 
 def wall_clock(seconds: float, resumed_after: str) -> Plain:
@@ -105,7 +110,7 @@ def notes_of(task: Case, trading: Trading, in_sample: NDArray[np.bool_], gaps: P
             f"IN-SAMPLE: {int(in_sample.sum())} of {len(in_sample)} bars lie in the policies' training span; "
             "this is no out-of-sample result."
         )
-    learned = {name: policy.manifest.gradient_steps for name, policy in task.policies.loaded().items()}
+    learned = {name: _steps_of(policy) for name, policy in task.policies.loaded().items()}
     notes += [f"The {name} policy learned for {steps:,} gradient steps." for name, steps in learned.items() if steps]
     if is_intraday(task.traded.stamps):
         taken, traded = task.config.risk.bars_per_year, task.traded.bars_per_year

@@ -5,9 +5,8 @@ about (`KO/2015-02-10 results.pdf`, `KO,PEP/...`), and files at the top are abou
 is refused: what it leads to was not given, and would go to the scorer.
 
 A PDF is a program for a reader: it may loop, or unpack into more memory than there is. So pypdf reads it in a process
-of its own, within limits of size, pages, time and memory; what happens to it is an error message here and nothing else.
-
-    python -m hybrid_bt.news.intake FILE.pdf PARENT  > {"text": ...} or {"error": ...}
+of its own, within limits of size, pages, time and memory; what happens to it is an error message here and nothing else:
+`python -m hybrid_bt.news.intake FILE.pdf PARENT` prints {"text": ...} or {"error": ...}.
 """
 
 from __future__ import annotations
@@ -30,8 +29,7 @@ from hybrid_bt.news.wires import ALIASES, Rows, is_wire, own_fields, read_feed, 
 
 MAX_LINE = 4 * MAX_CHARS  #: characters of one line of JSON
 PAGES = (".txt", ".md", ".pdf")  #: one document a file
-MAX_TEXT_BYTES = 4 * MAX_CHARS
-MAX_PDF_BYTES, MAX_PAGES = 50_000_000, 500
+MAX_TEXT_BYTES, MAX_PDF_BYTES, MAX_PAGES = 4 * MAX_CHARS, 50_000_000, 500
 MAX_SECONDS, MAX_MEMORY = 60, 2_000_000_000  #: of the child, in bytes of address space
 MAX_TEXT = 4_000_000  #: characters that it hands back
 _DATED = re.compile(r"(\d{4}-\d{2}-\d{2})[ _.-]*")

@@ -63,5 +63,5 @@ def test_a_table_of_html_is_escaped_and_its_figures_have_a_real_minus():
     head = '<tr><th class="text">a</th><th>b</th></tr>'
     rows = '<tr><td class="text">x&lt;y</td><td>\u22121.5</td></tr>'
     chief = '<tr class=chief><td class="text">hybrid</td><td>R&amp;D -2</td></tr>'
-    assert table == f"<table>{head}{rows}{chief}</table>"
-    assert html_table((), [("x",)]) == "<table><tr><td>x</td></tr></table>"
+    assert table == f'<div style="overflow-x:auto"><table>{head}{rows}{chief}</table></div>'
+    assert "<table><tr><td>x</td></tr></table>" in html_table((), [("x",)])
