@@ -234,9 +234,10 @@ def trade(
 
 def _accounts(task: Case, trading: Trading, benchmark: str, traded: Bars, *, managed: bool) -> dict[str, AccountPath]:
     """The hybrid's, and those beside it; each is derived again from its own fills."""
-    terms, legs = task.config.terms(), task.config.legs_on()
-    panel = registry.Panel(traded, trading.recorder.opinions(trading.row), terms, benchmark=benchmark)
-    beside = [*registry.run_accounts(legs, benchmark), *([RISK_OFF] if managed else [])]
+    terms, names = task.config.terms(), task.leg_accounts()
+    said = trading.recorder.opinions(trading.row).called(names)
+    panel = registry.Panel(traded, said, terms, benchmark=benchmark)
+    beside = [*registry.run_accounts(list(names.values()), benchmark), *([RISK_OFF] if managed else [])]
     accounts = {"hybrid": trading.account} | {name: registry.account(panel, name) for name in beside}
     for name, path in accounts.items():
         if not np.isfinite(path.equity).all():

@@ -207,11 +207,17 @@ def measures(bars_per_year: float, years: float) -> dict[str, Measure]:
 
     return {
         "sharpe": lambda returns: ratio(returns, returns.std(axis=0, ddof=1)),
-        "cagr": lambda returns: np.expm1(np.log1p(np.maximum(returns, -1.0 + 1e-12)).sum(axis=0) / years),
+        "cagr": lambda returns: _compounded(returns, years),
         "max_drawdown": _deepest,
         "volatility": lambda returns: returns.std(axis=0, ddof=1) * scale,
         "sortino": lambda returns: ratio(returns, np.sqrt(np.mean(np.minimum(returns, 0.0) ** 2, axis=0))),
     }
+
+
+def _compounded(returns: FloatArray, years: float) -> FloatArray:
+    with np.errstate(divide="ignore"):  # the logarithm of an account that is lost: its growth is -1
+        grown: FloatArray = np.expm1(np.log1p(np.maximum(returns, -1.0)).sum(axis=0) / years)
+    return grown
 
 
 def _deepest(returns: FloatArray) -> FloatArray:

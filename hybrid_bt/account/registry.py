@@ -205,12 +205,12 @@ _GATES = ("gate r=-1", "gate r=0", "gate r=+1", "shuffled gate", "one bar late")
 _UNLEARNED = (EQUAL_WEIGHT, "rebalanced", "vol-target", "inverse-vol", "12-1 momentum")
 
 
-def learned_accounts(legs: Sequence[str]) -> tuple[str, ...]:
-    """Of a study, those that differ from seed to seed: policies have a part in them; `legs` are on."""
-    return ("hybrid", *(name for name in legs if name == "sac"), *_GATES)
+def learned_accounts(legs: Sequence[str], learner: str = "sac") -> tuple[str, ...]:
+    """Of a study, those that differ from seed to seed: policies have a part in them; `legs` are on, one is learned."""
+    return ("hybrid", *(name for name in legs if name == learner), *_GATES)
 
 
-def study_accounts(legs: Sequence[str]) -> tuple[str, ...]:
+def study_accounts(legs: Sequence[str], learner: str = "sac") -> tuple[str, ...]:
     """All accounts of a study, `hybrid` first; `legs` are on."""
-    learned = learned_accounts(legs)
+    learned = learned_accounts(legs, learner)
     return (*learned, *(name for name in legs if name not in learned), *_UNLEARNED)

@@ -43,9 +43,8 @@ _Facts = tuple[int, FiniteFloat, list[FiniteFloat], list[bool], bool, bool]
 _Bars = list[tuple[_Price, _Price, _Price, _Number] | None] | None
 _ANY: TypeAdapter[Any] = TypeAdapter(dict[str, Any])
 #: what a row may be: the fields of `Entry`, `Advice` and `GuardFacts`, in their order
-_ROW = TypeAdapter(
-    tuple[_Stamp, list[_Price], _Advice | None, _Facts | None, _Sent | None, dict[str, Any], _Bars | None]
-)
+_Row = tuple[_Stamp, list[_Price], _Advice | None, _Facts | None, list[_Number] | None, dict[str, Any], _Bars]
+_ROW = TypeAdapter(_Row)
 LONGEST = 80  #: characters of a value in an error
 
 Prices: TypeAlias = Sequence[Sequence[float] | None] | None

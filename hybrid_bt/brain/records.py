@@ -6,7 +6,7 @@ A record grows as flat doubles: 8 bytes a number, whatever the number of bars.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,6 +86,10 @@ class Opinions:
     def legs(self) -> dict[str, FloatArray]:
         """Leg -> (T, N) targets, netted."""
         return netted(self.names, self.amounts, self.layout, self.volatility.shape)
+
+    def called(self, names: Mapping[str, str]) -> Opinions:
+        """The same with legs under the names of their accounts, those that have others."""
+        return replace(self, names=tuple(names.get(leg, leg) for leg in self.names))
 
     def with_base(self, name: str, targets: FloatArray) -> Opinions:
         """The same bars with one leg alone, that wishes (T, N) of the symbols."""

@@ -90,7 +90,7 @@ def main(**flags: Flag) -> None:
     atexit.register(gc.freeze)  # what is there when the process ends is left to the operating system: a second less
     with collector_paused():
         made = _run(flags)
-        trial = _trial(made)
+        trial = _trial(made, out)
         said, before = _claim(made, trial, ledger) if plots else "", _written(out)
         paths = write_report(made, out, plots=plots, claim=said, plot_symbols=flags["plot_symbols"])
     if not flags["no_ledger"]:
@@ -156,10 +156,11 @@ def _run(flags: Flags) -> Run:
         return run_backtest(market, mode=mode, config=config, progress=progress, news=news, **more)
 
 
-def _trial(made: Run) -> dict[str, Any]:
+def _trial(made: Run, out: Path) -> dict[str, Any]:
     """The run's line in the ledger beside the report's folder."""
     policies = {name: policy["sha256"] for name, policy in made.facts["policies"].items()}
-    known = {"in_sample": bool(made.in_sample.any()), "data_sha256": made.facts["data"]["sha256"]}
+    known: dict[str, Any] = {"in_sample": bool(made.in_sample.any()), "data_sha256": made.facts["data"]["sha256"]}
+    known["out"] = out.absolute().name  # the ledger lies beside it
     return trial_of("run", made.bars, made.config, policies, made.summary()["hybrid"], **known)
 
 

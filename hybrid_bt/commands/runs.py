@@ -1,43 +1,49 @@
-"""`hybrid-bt runs`: what was tried, from the ledger."""
+"""`hybrid-bt runs`: what was tried, from the ledger; and two runs on the same bars held against each other."""
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
+import numpy as np
 
+from hybrid_bt.account import metrics
 from hybrid_bt.commands.console import COUNT, FILE, command, option, say, table
 from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared
-from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.trials import LEDGER, others_tried, read_trials
-from hybrid_bt.files.texts import flat
+from hybrid_bt.errors import ConfigError, os_errors
+from hybrid_bt.evidence import Draws, bootstrap
+from hybrid_bt.evidence.trials import LEDGER, TrialLedger, configuration_key, others_tried, read_trials, result_of
+from hybrid_bt.files.texts import end_days, flat, json_object, plain
 
 WIDTH = 140  #: of a row with its span
 _TEXTS = ("when", "command", "mode", "data", "span", "in sample")  #: columns
 _FIGURES = {"cagr": ".2%", "sharpe": ".2f", "max_drawdown": ".2%"}
 _COLUMNS = ("number", *_TEXTS[:-1], "CAGR", "Sharpe", "max drawdown", "in sample")
+_SETTINGS = ("command", "version", "span", "in_sample", "policies", "config", "result")  #: of a trial, to compare
+_RATES = ("sharpe", "cagr")  #: whose differences get an interval
 
 
 @command()
-@click.argument("compared", nargs=-1, type=int, metavar="[A B]")
+@click.argument("compared", nargs=-1, metavar="[A B]")
 @option("--ledger", type=FILE, default=Path(LEDGER), help="File that runs and studies append to.")
 @option("--last", type=COUNT, default=20, help="How many to list.")
 @shared("json")
-def main(compared: tuple[int, ...], ledger: Path, last: int, as_json: bool) -> None:
-    """List the runs and studies of a ledger, or compare the settings and results of numbers A and B of the list."""
-    found = read_trials(ledger)
-    if not found.trials:
-        damaged = f" but {found.damaged} damaged line(s)" if found.damaged else ""
-        raise ConfigError(
-            f"ledger: {ledger} holds no trial{damaged}; run something first, or name another with --ledger"
-        )
+def main(compared: tuple[str, ...], ledger: Path, last: int, as_json: bool) -> None:
+    """List the runs and studies of a ledger, or compare two on the same bars, A less B.
+
+    A and B are folders of reports, or numbers of the list (./3 is a folder of that name). The differences of Sharpe
+    ratio and yearly growth stand in 95 % intervals by the block bootstrap of a study (extra `study`), beside whatever
+    differs in the settings. A number whose report is gone, or that is a study, is compared without intervals.
+    """
     if compared:
-        _compare(found.trials, compared, as_json)
+        _compare([_side(name, ledger) for name in compared], as_json)
         return
+    found = _trials(ledger)
     numbered = list(enumerate(found.trials))[-last:]
     if as_json:
         echo(json.dumps([{"number": number, **trial} for number, trial in numbered]))
@@ -48,6 +54,16 @@ def main(compared: tuple[int, ...], ledger: Path, last: int, as_json: bool) -> N
         echo(f"{len(others_tried(found, data))} different configurations were tried on {name} ({data[:12]})")
     if found.damaged:
         echo(f"{found.damaged} damaged line(s) in {ledger} were passed over")
+
+
+def _trials(ledger: Path) -> TrialLedger:
+    found = read_trials(ledger)
+    if not found.trials:
+        damaged = f" but {found.damaged} damaged line(s)" if found.damaged else ""
+        raise ConfigError(
+            f"ledger: {ledger} holds no trial{damaged}; run something first, or name another with --ledger"
+        )
+    return found
 
 
 def _row(number: int, trial: Mapping[str, Any]) -> tuple[str, ...]:
@@ -64,13 +80,119 @@ def _row(number: int, trial: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _compare(trials: list[dict[str, Any]], numbers: tuple[int, ...], as_json: bool) -> None:
-    if len(numbers) != 2 or not all(0 <= number < len(trials) for number in numbers):
-        raise ConfigError(f"runs: name two numbers between 0 and {len(trials) - 1}, got {list(numbers)}")
-    a, b = (flat(trials[number]) for number in numbers)
-    differing = {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
+class Side(NamedTuple):
+    """One of two that are compared."""
+
+    name: str
+    trial: Mapping[str, Any]  #: as the ledger has it
+    bars_per_year: float = 0.0
+    stamps: metrics.StampArray | None = None  #: (T,); None where no report is left of it
+    equity: metrics.FloatArray = np.empty(0)  #: (T,)
+    why: str = ""  #: there is none
+
+    @property
+    def bars(self) -> tuple[str, list[str]]:
+        """Hash of all prices and span of those traded: what two must have in common."""
+        span = self.trial.get("span")
+        return str(self.trial.get("data_sha256")), list(map(str, span)) if isinstance(span, list) else []
+
+
+def _side(name: str, ledger: Path) -> Side:
+    """A folder, or a number of the ledger and, where it is still the same run's, the folder that it wrote."""
+    if not name.isdecimal():
+        return _kept(Path(name))
+    trials = _trials(ledger).trials
+    if int(name) >= len(trials):
+        raise ConfigError(f"runs: {ledger} has no number {name}; name two between 0 and {len(trials) - 1}, or folders")
+    trial = trials[int(name)]
+    without = Side(name, trial, why=f"{name} is no run of which the ledger knows the folder")
+    if trial.get("command") != "run" or not isinstance(trial.get("out"), str):
+        return without
+    folder = ledger.absolute().parent / trial["out"]
+    try:
+        kept = _kept(folder)
+    except ConfigError as error:
+        return without._replace(why=str(error))
+    same = all(kept.trial[key] == trial.get(key) for key in ("config_sha256", "data_sha256", "span"))
+    return kept._replace(name=name) if same else without._replace(why=f"{folder} holds another run than {name} by now")
+
+
+def _kept(folder: Path) -> Side:
+    """What a report's folder says of its run."""
+    with os_errors(ConfigError, f"runs: cannot read {folder}", "name the folder of a run's report, or a number"):
+        facts = json_object((folder / "run.json").read_bytes())
+        raw = (folder / "equity.csv").read_bytes()
+    try:
+        rows = list(csv.DictReader(raw.decode().splitlines()))
+        stamps = np.array([row["datetime"] for row in rows], dtype="M8[us]")
+        equity = np.array([float(row["equity"]) for row in rows])
+        if facts is None or not np.isfinite(equity).all():
+            raise ValueError
+        policies = {name: policy["sha256"] for name, policy in facts["policies"].items()}
+        rate, span = float(facts["annualisation"]["reports"]), end_days(stamps)
+        result = metrics.summarise(equity, stamps, rate, traded_notional=0.0, costs=0.0)
+        trial = {
+            "command": "run",
+            "version": facts["versions"]["hybrid_bt"],
+            "data": facts["data"]["name"],
+            "data_sha256": facts["data"]["sha256"],
+            "span": list(span),
+            "in_sample": facts["span"]["in_sample_bars"] > 0,
+            "policies": policies,
+            "config": dict(facts["config"]),
+            "config_sha256": configuration_key(facts["config"], policies, span[0]),
+            "result": result_of(result),
+        }
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise ConfigError(f"runs: run.json or equity.csv in {folder} is damaged; run it again") from None
+    return Side(str(folder), trial, rate, stamps, equity)
+
+
+def _compare(sides: list[Side], as_json: bool) -> None:
+    if len(sides) != 2:
+        raise ConfigError(f"runs: a comparison takes two, A and B, not {', '.join(side.name for side in sides)}")
+    a, b = sides
+    if a.bars != b.bars or not (a.stamps is None or b.stamps is None or np.array_equal(a.stamps, b.stamps)):
+        raise ConfigError(
+            f"runs: {_bars_said(a)}, {_bars_said(b)}; a difference means something on the same bars only: run one of "
+            "them again with the other's --data, --symbols, --start and --end"
+        )
+    known = [flat({key: side.trial.get(key) for key in _SETTINGS}) for side in sides]
+    keys = dict.fromkeys(key for each in known for key in each)
+    differing = {key: (known[0].get(key), known[1].get(key)) for key in keys if known[0].get(key) != known[1].get(key)}
+    why = a.why or b.why
+    draws = None if why else _drawn(a, b)
+    rates = {name: draws.difference(name, "A", "B") for name in _RATES} if draws else {}
     if as_json:
-        echo(json.dumps(differing))
+        found = {"a": a.name, "b": b.name, "a_less_b": {name: rate._asdict() for name, rate in rates.items()}}
+        echo(json.dumps(plain({**found, "without_interval": why, "differing": differing})))
         return
-    for key, (left, right) in differing.items():
-        echo(f"{key:<40}{left!s:>30}{right!s:>30}")
+    say(f"A: {a.name}", f"B: {b.name}")
+    if differing:
+        rows = ((key, *("" if value is None else str(value) for value in pair)) for key, pair in differing.items())
+        say(table(("differs", "A", "B"), rows, left=("differs", "A", "B")), width=WIDTH)
+    else:
+        say("no setting and no result differs")
+    if draws is None:
+        say(f"no interval: {why}")
+        return
+    sharpe, growth = rates["sharpe"], rates["cagr"]
+    verdict = sharpe.verdict("A has the higher Sharpe ratio", "that B has the higher Sharpe ratio")
+    sample = "IN SAMPLE: " if a.trial["in_sample"] or b.trial["in_sample"] else ""
+    say(
+        f"{sample}{verdict}: A less B {sharpe.said(plus=True)}; growth a year {growth.said(percent=True, plus=True)} "
+        f"(95 % intervals, {len(a.equity) - 1} returns in blocks of {draws.block_bars:.0f} bars)"
+    )
+
+
+def _bars_said(side: Side) -> str:
+    data, span = side.bars
+    return f"{side.name} traded {side.trial.get('data')} {' to '.join(span)} (prices {str(data)[:12]})"
+
+
+def _drawn(a: Side, b: Side) -> Draws:
+    """Both accounts on the same resampled bars."""
+    assert a.stamps is not None
+    known = metrics.measures(a.bars_per_year, metrics.elapsed_years(a.stamps))
+    returns = {"A": metrics.simple_returns(a.equity), "B": metrics.simple_returns(b.equity)}
+    return bootstrap(returns, {name: known[name] for name in _RATES})

@@ -74,10 +74,10 @@ def main(kind: str, **flags: Flag) -> None:
         raise ConfigError(f"--out {out} is a folder; name a file, {out / 'policy.onnx'} say")
     logbook = Logbook(out)
     lesson = _lesson(flags)._replace(tell=logbook.hear)
-    if kind == "controls":
-        _controls(lesson)
-        return
     with logbook.progress(sys.stderr.isatty()):
+        if kind == "controls":
+            _controls(lesson)
+            return
         policy = learn(kind, lesson, out)
     echo(f"{out}: {kind}, {policy.manifest.members} members, sha256 {policy.sha256}")
 
@@ -107,7 +107,7 @@ def _controls(lesson: Lesson) -> None:
     from hybrid_bt.train.pipeline import grounds_of
 
     grounds = grounds_of(lesson, "sac")
-    rows = run_controls(grounds, lesson.sac, steps=lesson.sac_steps, seeds=lesson.seeds)
+    rows = run_controls(grounds, lesson.sac, steps=lesson.sac_steps, seeds=lesson.seeds, tell=lesson.tell)
     echo(f"{'control':<10}{'seed':>5}{'earned':>10}{'z':>8}")
     for row in rows:
         verdict = "as it must" if row.passed else "NOT AS IT MUST"

@@ -37,6 +37,10 @@ class Policies(NamedTuple):
         """The policies that take part, by name."""
         return {name: policy for name, policy in self._asdict().items() if policy is not None}
 
+    def learner(self) -> str:
+        """The algorithm that answers for the leg `sac`, which gives that leg's account its name; `sac` if unknown."""
+        return str(getattr(getattr(self.sac, "manifest", None), "algorithm", "sac"))
+
     def sha256s(self) -> dict[str, str]:
         """Of their files, by name."""
         return {name: policy.sha256 for name, policy in self.loaded().items()}

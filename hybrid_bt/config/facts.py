@@ -112,6 +112,9 @@ def notes_of(task: Case, trading: Trading, in_sample: NDArray[np.bool_], gaps: P
         )
     learned = {name: _steps_of(policy) for name, policy in task.policies.loaded().items()}
     notes += [f"The {name} policy learned for {steps:,} gradient steps." for name, steps in learned.items() if steps]
+    called = task.leg_accounts().get("sac", "sac")
+    if called != "sac":
+        notes.append(f"The policy of the leg sac is a {task.policies.learner().upper()}: its account is `{called}`.")
     if is_intraday(task.traded.stamps):
         taken, traded = task.config.risk.bars_per_year, task.traded.bars_per_year
         odd = f" (those traded have {traded:.0f}: say it with risk.bars_per_year)" if traded > 1.5 * taken else ""

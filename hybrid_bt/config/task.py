@@ -52,6 +52,13 @@ class Case(NamedTuple):
         """The bars from the first decision on."""
         return self.market.bars.between(self.market.bars.stamps[self.row], None)
 
+    def leg_accounts(self) -> dict[str, str]:
+        """Leg that is on -> its account: of the same name, and of `sac` that of what learned (a PPO is no `sac`)."""
+        names, learner = {leg: leg for leg in self.config.legs_on()}, self.policies.learner()
+        if "sac" in names:
+            names["sac"] = learner if learner == "sac" or learner not in names else f"{learner} in sac"
+        return names
+
     def brain(self) -> Hybrid:
         """A fresh one."""
         market = self.market

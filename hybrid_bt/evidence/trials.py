@@ -68,10 +68,15 @@ def trial_of(
             "config": tried,
             "config_sha256": configuration_key(tried, policies, span[0]),
             "span": span,
-            "result": {name: getattr(summary, name) for name in ("cagr", "sharpe", "max_drawdown", "volatility")},
+            "result": result_of(summary),
             **more,
         }
     )
+
+
+def result_of(summary: Summary) -> dict[str, Any]:
+    """What a line holds of an account."""
+    return plain({name: getattr(summary, name) for name in ("cagr", "sharpe", "max_drawdown", "volatility")})
 
 
 def study_trial(task: Case, summary: Summary, **more: object) -> dict[str, Any]:

@@ -2,9 +2,8 @@
 
     freeze([model, ...], manifest, "sac.onnx")
 
-Only weights leave the model; the network is written anew by `policies.graph`, so no source path, no date and nothing of
-the exporter's version gets into the file: the same weights and manifest give the same bytes. Before a file appears it
-is read back and compared with `model.predict(deterministic=True)`.
+Only weights leave the model; `policies.graph` writes the network anew, so no path, date or exporter's version gets into
+the file: the same weights and manifest give the same bytes. Before it appears it is compared with `model.predict`.
 
 What SB3 computes, and the file repeats: SAC's action is tanh(mu), unscaled from [-1, 1] to the action box.
 RecurrentPPO's is the mean of its Gaussian, clipped to the box; its LSTM is torch's, gates i, f, g, o with two biases.
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt import __version__
 from hybrid_bt.errors import PolicyError
-from hybrid_bt.files import whole_file
+from hybrid_bt.files import write_whole
 from hybrid_bt.policies.file import pack
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.policies.graph import Activation, Actor, Dense, Lstm, actor_graph
@@ -45,7 +44,7 @@ DERIVED = ("format_version", "kind", "action_low", "action_high", "recurrent", "
 
 
 def freeze(
-    models: Sequence[SbModel], manifest: Mapping[str, Any], path: str | Path, *, tolerance: float = TOLERANCE
+    models: Sequence[SbModel], manifest: Mapping[str, Any], path: str | Path | None, *, tolerance: float = TOLERANCE
 ) -> FrozenPolicy:
     """Freeze one model, or an ensemble, to one file.
 
@@ -57,8 +56,8 @@ def freeze(
     manifest : mapping
         Fields of `Manifest`, without those read off the models (`DERIVED`). `gamma`, `steps`, `seeds` and `versions`
         are read off the models and the installation where they are not given.
-    path : str or Path
-        The file appears whole or not at all.
+    path : str or Path, optional
+        The file appears whole or not at all; None writes none.
     tolerance : float
         Largest allowed difference to `model.predict`.
 
@@ -72,7 +71,7 @@ def freeze(
     policies = [model.policy for model in models]
     actors = [actor_of(policy) for policy in policies]
     sealed = _manifest(models, manifest, {"kind": kind} | read_off(policies[0], actors))
-    return write(actors, sealed, Path(path), lambda x: answers(policies, x), tolerance)
+    return write(actors, sealed, None if path is None else Path(path), lambda x: answers(policies, x), tolerance)
 
 
 def _unsupported(what: str, instead: str) -> PolicyError:
@@ -206,16 +205,18 @@ def _manifest(models: Sequence[SbModel], given: Mapping[str, Any], derived: Mapp
     return sealed
 
 
-def write(actors: Sequence[Actor], manifest: Manifest, path: Path, predict: Predict, tolerance: float) -> FrozenPolicy:
-    """Write beside, read back, compare with `predict` on random observations, then move into place."""
-    if not path.parent.is_dir():
+def write(
+    actors: Sequence[Actor], manifest: Manifest, path: Path | None, predict: Predict, tolerance: float
+) -> FrozenPolicy:
+    """Compare with `predict` on random observations, then write, where there is a path."""
+    if path is not None and not path.parent.is_dir():
         raise PolicyError(f"freeze: there is no folder {path.parent}; make it first")
-    box = {"low": manifest.action_low, "high": manifest.action_high}
-    graph = actor_graph(actors, **box, scaling=manifest.scaling)
-    with whole_file(path) as beside:
-        beside.write_bytes(pack(graph, manifest)[0])
-        _compare(FrozenPolicy.load(beside), predict, tolerance)
-    return FrozenPolicy.load(path)
+    graph = actor_graph(actors, low=manifest.action_low, high=manifest.action_high, scaling=manifest.scaling)
+    data, name = pack(graph, manifest)[0], path.name if path else f"{manifest.kind}.onnx"
+    _compare(FrozenPolicy(data, name), predict, tolerance)
+    if path is not None:
+        write_whole(path, data)
+    return FrozenPolicy(data, name)
 
 
 def _compare(policy: FrozenPolicy, predict: Predict, tolerance: float) -> None:
@@ -229,8 +230,7 @@ def _compare(policy: FrozenPolicy, predict: Predict, tolerance: float) -> None:
     if not gap <= tolerance:
         raise PolicyError(
             f"freeze: the frozen policy differs from model.predict by {gap:.2g} (at most {tolerance:.2g} allowed): "
-            "weights so large that float32 noise shows, or a part that the freezer misreads; "
-            "check the training, or raise `tolerance`"
+            "weights so large that float32 noise shows, or a part is misread; check the training, or raise `tolerance`"
         )
 
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from hybrid_bt.errors import PolicyError, first_fault
 
 FORMAT_VERSION = 2  #: newest that is read
+ALGORITHMS = ("SAC", "TD3", "PPO", "A2C", "RecurrentPPO")  #: whose models are imported
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(min_length=1)]
@@ -142,6 +143,12 @@ class Manifest(_Frozen):
             return cls.model_validate(fields)
         except ValidationError as error:
             raise PolicyError(f"{words} {first_fault(error, 'manifest')}; {remedy}") from error
+
+    @property
+    def algorithm(self) -> str:
+        """What learned, in lower case: as an import said it, else what this house trains for the kind."""
+        said = self.results.get("imported_from")
+        return str(said).lower() if said in ALGORITHMS else {"sac": "sac", "gate": "recurrentppo"}[self.kind]
 
     def in_sample(self, stamps: NDArray[np.datetime64]) -> NDArray[np.bool_]:
         """Which of the bars were seen in training or validation.

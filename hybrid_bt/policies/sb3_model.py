@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt import __version__
 from hybrid_bt.errors import Hint, PolicyError, did_you_mean
+from hybrid_bt.policies import import_compiler
 from hybrid_bt.policies.freeze import SbModel, SbPolicy, activations, actor_of, answers, read_off, write
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.policies.graph import Actor
@@ -159,6 +160,7 @@ def _said(archive: Archive, statistics: Statistics | None) -> dict[str, Any]:
 
 
 def _class_of(algorithm: str) -> SbModel:
+    import_compiler()
     import sb3_contrib
     import stable_baselines3
 

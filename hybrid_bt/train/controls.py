@@ -12,6 +12,7 @@ error, of every sixth bar: labels of neighbours overlap. It looks at nothing beh
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.equations.tilt import score_bar
 from hybrid_bt.train.ground import LABEL_BARS, Ground
+from hybrid_bt.train.members import Event, Tell
 from hybrid_bt.train.spec import SacSpec
 from hybrid_bt.train.validation import Model
 
@@ -40,9 +42,17 @@ class Control(NamedTuple):
     passed: bool
 
 
-def run_controls(grounds: Sequence[Ground], spec: SacSpec, *, steps: int, seeds: Sequence[int]) -> list[Control]:
+def run_controls(
+    grounds: Sequence[Ground], spec: SacSpec, *, steps: int, seeds: Sequence[int], tell: Tell = lambda event: None
+) -> list[Control]:
     """All controls, a row for each seed."""
-    return [_control(name, grounds, spec, steps, seed) for name in CONTROLS for seed in seeds]
+    rows, asked = [], list(itertools.product(CONTROLS, seeds))
+    for number, (name, seed) in enumerate(asked, 1):
+        event = Event(f"control_seed{seed} {name}", seed, 0, steps, None, number, len(asked))
+        tell(event)
+        rows.append(_control(name, grounds, spec, steps, seed))
+        tell(event._replace(step=steps))
+    return rows
 
 
 def tomorrow(ground: Ground, rng: np.random.Generator) -> Ground:

@@ -46,9 +46,18 @@ class Event(NamedTuple):
     step: int
     steps: int
     evaluation: Evaluation | None = None
+    number: int = 1  #: of the trainings that it is one of, from 1 on
+    of: int = 1  #: these trainings
 
 
 Tell: TypeAlias = Callable[[Event], None]
+
+
+def named(tell: Tell, name: str) -> Tell:
+    """The same for trainings whose names begin with another."""
+    return lambda event: tell(event._replace(name=f"{name} {event.name}"))
+
+
 Events: TypeAlias = "SimpleQueue[Event]"
 _events: Events  #: of a process of its own
 
@@ -65,6 +74,8 @@ class Member(NamedTuple):
     seed: int
     validation: Validation | None = None
     practice: Practice = Practice()
+    number: int = 1  #: of the ensemble's members, from 1 on
+    of: int = 1  #: members
 
     @property
     def valid_every(self) -> int:
@@ -79,7 +90,7 @@ class Member(NamedTuple):
 
     def event(self, step: int, evaluation: Evaluation | None) -> Event:
         """What it says at a step."""
-        return Event(self.name, self.seed, step, self.steps, evaluation)
+        return Event(self.name, self.seed, step, self.steps, evaluation, self.number, self.of)
 
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must agree with before a training goes on from it; JSON data."""

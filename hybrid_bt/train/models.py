@@ -21,9 +21,11 @@ import numpy as np
 import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import SAC
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from hybrid_bt.files.texts import plain
+from hybrid_bt.policies import import_compiler
 from hybrid_bt.train.bandits import GroupVecEnv, RegimeVecEnv
 from hybrid_bt.train.ground import Ground, RegimeGround
 from hybrid_bt.train.spec import GateSpec, SacSpec, check_sac_steps
@@ -51,9 +53,10 @@ def new_sac(
         If these are over before learning begins.
     """
     check_sac_steps(steps, spec)
+    import_compiler()
     env = GroupVecEnv(grounds, spec)
     batches = env.num_envs * spec.replays / spec.batch_size  # that a step of all lanes is worth
-    return SAC(
+    model = SAC(
         "MlpPolicy",
         buffer_size=max(steps, spec.batch_size),
         learning_starts=spec.learning_starts,
@@ -64,6 +67,8 @@ def new_sac(
         policy_kwargs={"net_arch": list(spec.net)},
         **_common(env, spec, seed, tensorboard_log),
     )
+    _log(model)
+    return model
 
 
 def new_gate(
@@ -71,7 +76,8 @@ def new_gate(
 ) -> RecurrentPPO:
     """A RecurrentPPO model of bars of the training span; parameters as in `new_sac`."""
     net, sd = list(spec.net), math.log(spec.first_sd)
-    return RecurrentPPO(
+    import_compiler()
+    model = RecurrentPPO(
         "MlpLstmPolicy",
         n_steps=spec.n_steps,
         n_epochs=spec.n_epochs,
@@ -80,6 +86,14 @@ def new_gate(
         policy_kwargs={"lstm_hidden_size": spec.lstm_hidden, "net_arch": net, "log_std_init": sd},
         **_common(RegimeVecEnv(grounds, spec), spec, seed, tensorboard_log),
     )
+    _log(model)
+    return model
+
+
+def _log(model: Model) -> None:
+    """A logger of our own where nothing is logged: SB3's makes a folder for it, and leaves it."""
+    if model.tensorboard_log is None:
+        model.set_logger(Logger(None, []))
 
 
 def _common(env: VecEnv, spec: SacSpec | GateSpec, seed: int, log: Path | None) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from hybrid_bt.files.texts import plain
 from hybrid_bt.policies.freeze import freeze
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.train.ground import LABEL_BARS, REGIME_BARS, REGIME_SEES, ground_of, regime_ground_of
-from hybrid_bt.train.members import Member, Practice, Tell, Trained, train_all
+from hybrid_bt.train.members import Member, Practice, Tell, Trained, named, train_all
 from hybrid_bt.train.spec import GateSpec, SacSpec
 from hybrid_bt.train.validation import GateValidation, SacValidation, Validation, reversal_legs, rows_after
 
@@ -68,8 +68,8 @@ class Lesson(NamedTuple):
         return history_of(market.bars, market.pairs, self.config)
 
 
-def learn(kind: str, lesson: Lesson, out: Path) -> FrozenPolicy:
-    """Train one model per seed on the training span, and freeze them into one ensemble."""
+def learn(kind: str, lesson: Lesson, out: Path | None) -> FrozenPolicy:
+    """Train one model per seed on the training span, and freeze them into one ensemble; None writes no file."""
     if lesson.valid_end is not None:  # refused before anything is learned
         if lesson.valid_end <= lesson.end:
             raise ConfigError(
@@ -105,7 +105,10 @@ MEMBERS: dict[str, Callable[[Lesson], list[Member]]] = {"sac": _sac_members, "ga
 
 def _for_seeds(lesson: Lesson, first: Member, validation: Validation) -> list[Member]:
     first = first._replace(practice=lesson.practice, validation=validation if lesson.valid_end else None)
-    return [first._replace(name=f"{first.kind}_seed{seed}", seed=seed) for seed in lesson.seeds]
+    n, kind = len(lesson.seeds), first.kind
+    return [
+        first._replace(name=f"{kind}_seed{seed}", seed=seed, number=k, of=n) for k, seed in enumerate(lesson.seeds, 1)
+    ]
 
 
 def grounds_of(lesson: Lesson, kind: str) -> tuple[Any, ...]:
@@ -176,7 +179,7 @@ def _rehearse(kind: str, lesson: Lesson) -> dict[str, Any]:
     validation = members[0].validation
     assert validation is not None
     unwatched = [member._replace(validation=None) for member in members]  # nothing is chosen on the way
-    models = [one.model for one in train_all(unwatched, lesson.tell)]
+    models = [one.model for one in train_all(unwatched, named(lesson.tell, "rehearsal"))]
     found = {
         "train_end": str(lesson.rehearse_to),
         "valid_end": str(lesson.end),
@@ -197,10 +200,11 @@ def _left_out(lesson: Lesson) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     gains = []
-    for market in lesson.markets:
+    for number, market in enumerate(lesson.markets, 1):
         others = tuple(other for other in lesson.markets if other is not market)
         apart = lesson._replace(markets=others, left_out=market.bars, seeds=lesson.seeds[:REHEARSED_SEEDS])
-        member = _gate_members(apart)[0]._replace(name=f"gate_without_{market.name.replace(':', '_')}")
+        name, of = f"gate_without_{market.name.replace(':', '_')}", len(lesson.markets)
+        member = _gate_members(apart)[0]._replace(name=name, number=number, of=of)
         model = train_all([member], lesson.tell)[0].model
         history = history_of(market.bars, market.pairs, lesson.config)
         legs = reversal_legs(history, market.pairs, lesson.config)

@@ -188,6 +188,7 @@ def test_no_command_leaves_a_file_where_it_was_not_told_to(tried: Any) -> None:
     left = [path.relative_to(work).as_posix() for path in work.rglob("*") if path.is_file()]
     ours = ("at/out/", "at/said/", "at/told/", "at/given/", "hooks/", "calls", *(f"home/{place}" for place in OTHERS))
     assert [path for path in left if not path.startswith(ours)] == []
+    assert list((work / "temp").iterdir()) == []
 
 
 def test_every_command_ends_well_whatever_its_output_can_hold(tried: Any) -> None:

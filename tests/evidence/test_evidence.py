@@ -36,6 +36,7 @@ def noise(t: int = 1000, k: int = 3, seed: int = 0) -> np.ndarray:
 
 def test_the_columns_measures_are_those_of_the_summary():
     returns = noise()
+    returns[400:, 2] = -1.0, *[0.0] * 599  # an account that is lost
     for name, measure in metrics.measures(PER_YEAR, YEARS).items():
         for column, value in enumerate(measure(returns)):
             equity = np.concatenate(([1.0], np.cumprod(1.0 + returns[:, column])))

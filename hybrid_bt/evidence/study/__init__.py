@@ -40,6 +40,15 @@ class Plan:
         """All of them, those that warm up first."""
         return self.task.market.bars
 
+    def leg_accounts(self) -> dict[str, str]:
+        """As of the task; what is trained anew is a SAC."""
+        return {leg: leg if self.lessons else name for leg, name in self.task.leg_accounts().items()}
+
+    def learned(self) -> tuple[str, ...]:
+        """The accounts that policies have a part in."""
+        names = self.leg_accounts()
+        return learned_accounts(list(names.values()), names.get("sac", "sac"))
+
     @property
     def in_sample(self) -> bool:
         """Whether the first decision lies in the policies' training span."""
@@ -103,7 +112,7 @@ def _equities(arrays: Arrays) -> dict[str, FloatArray]:
 def _weigh(plan: Plan, heard: dict[tuple[int, int], Arrays], traded: Traded, failures: dict[str, str]) -> Findings:
     bars = plan.task.traded
     whole = traded["whole", ENSEMBLE]
-    equity, learned = _equities(whole), learned_accounts(plan.task.config.legs_on())
+    equity, learned = _equities(whole), plan.learned()
     returns = {name: simple_returns(path) for name, path in equity.items()}
     wanted = measures(bars.bars_per_year, elapsed_years(bars.stamps))
     regime = joined(plan, heard)[ENSEMBLE]["regime"][plan.task.row :]
@@ -147,7 +156,7 @@ def _over_seeds(plan: Plan, traded: Traded) -> dict[tuple[str, str], Interval]:
         return {}
     rows = [[_summaries(bars, traded[name, member]) for name, bars in cuts.items()] for member in members]
     found: dict[tuple[str, str], Interval] = {}
-    for name in learned_accounts(plan.task.config.legs_on()):
+    for name in plan.learned():
         for measure in SCORED:
             table = np.array([[getattr(summaries[name], measure) for summaries in row] for row in rows])
             if np.isfinite(table).all():

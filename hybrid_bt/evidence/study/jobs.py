@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import traceback
 from dataclasses import dataclass
 from datetime import date
@@ -205,9 +204,8 @@ def _learn(task: Case, lessons: Lessons) -> Policies:
     market = task.market.until(lessons.train_end)
     span, steps = (lessons.train_start, lessons.train_end), (lessons.sac_steps, lessons.ppo_steps)
     lesson = Lesson((market,), task.config, *span, lessons.seeds, *steps)
-    with tempfile.TemporaryDirectory() as folder:
-        kinds = [kind for kind in Policies._fields if getattr(task.config, kind).enabled]
-        found = {kind: learn(kind, lesson, Path(folder) / f"{kind}.onnx") for kind in kinds}
+    kinds = [kind for kind in Policies._fields if getattr(task.config, kind).enabled]
+    found = {kind: learn(kind, lesson, None) for kind in kinds}
     return Policies(found.get("sac"), found.get("gate"))
 
 

@@ -61,9 +61,12 @@ def claim(found: Findings) -> str:
 
 def verdicts(found: Findings) -> list[str]:
     """Answers, one sentence each."""
+    called = found.plan.leg_accounts()
+    sac = called.get("sac", "sac").upper()
     said = [
-        _answer(what, found.draws.difference("sharpe", account, other))
-        for what, account, other in QUESTIONS
+        _answer(what.replace("SAC", sac), found.draws.difference("sharpe", account, other))
+        for what, *pair in QUESTIONS
+        for account, other in [[called.get(name, name) for name in pair]]
         if {account, other} <= set(found.equity)
     ]
     said += [said_of_costs(name, bps) for name, bps in found.break_even.items()]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hybrid_bt.account.registry import Panel, learned_accounts, study_accounts
+from hybrid_bt.account.registry import Panel, study_accounts
 from hybrid_bt.account.rules import momentum
 from hybrid_bt.errors import ConfigError, library
 from hybrid_bt.evidence.study.jobs import (
@@ -65,14 +65,15 @@ def _member(number: int) -> str:
 
 def trade_jobs(plan: Plan, heard: dict[tuple[int, int], Arrays]) -> dict[tuple[str, int], TradeJob]:
     """(window's name, `whole` or cost level; member) -> job."""
-    terms, legs = plan.task.config.terms(), plan.task.config.legs_on()
-    moves, names = momentum(plan.bars), study_accounts(legs)
-    learned, swept = learned_accounts(legs), ("hybrid", *legs, *HURDLES)
+    terms, called, moves = plan.task.config.terms(), plan.leg_accounts(), momentum(plan.bars)
+    legs = list(called.values())
+    names, learned = study_accounts(legs, called.get("sac", "sac")), plan.learned()
+    swept = ("hybrid", *legs, *HURDLES)
     jobs: dict[tuple[str, int], TradeJob] = {}
 
     def panel(arrays: Arrays, first: int, last: int, member: int) -> Panel:
         rows = slice(first, last + 1)
-        said, seed = opinions_of(arrays, rows), plan.seed + max(member, 0)
+        said, seed = opinions_of(arrays, rows).called(called), plan.seed + max(member, 0)
         return Panel(plan.cut(first, last), said, terms, momentum=moves[rows], seed=seed)
 
     for (window, member), arrays in heard.items():
