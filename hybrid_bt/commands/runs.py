@@ -114,7 +114,11 @@ def _side(name: str, ledger: Path) -> Side:
     except ConfigError as error:
         return without._replace(why=str(error))
     same = all(kept.trial[key] == trial.get(key) for key in ("config_sha256", "data_sha256", "span"))
-    return kept._replace(name=name) if same else without._replace(why=f"{folder} holds another run than {name} by now")
+    return (
+        kept._replace(name=name)
+        if same
+        else without._replace(why=f"{folder} holds another run than {name} by now; give each its own --out")
+    )
 
 
 def _kept(folder: Path) -> Side:

@@ -334,8 +334,9 @@ def test_runs_lists_and_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for fee in ("2", "9"):
         assert CliRunner().invoke(run, [*short, "--fee-bps", fee]).exit_code == 0
     assert "2 different configurations" in CliRunner().invoke(runs, []).stdout
-    differing = json.loads(CliRunner().invoke(runs, ["0", "1", "--json"]).stdout)
-    assert differing["config.costs.fee_bps"] == [2.0, 9.0]
+    found = json.loads(CliRunner().invoke(runs, ["0", "1", "--json"]).stdout)
+    assert found["differing"]["config.costs.fee_bps"] == [2.0, 9.0]
+    assert found["a_less_b"] == {} and "another run than 0" in found["without_interval"], "both wrote to fig"
     assert CliRunner().invoke(runs, ["0", "7"]).exit_code == 2
 
 
