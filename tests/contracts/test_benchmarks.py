@@ -14,12 +14,12 @@ def checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
 
 
-LONGER = [
-    pytest.param(part, marks=pytest.mark.slow) for part in ("policies", "env", "replay")
-]  # they compile or freeze
+LONGER = [  # they compile or freeze; .ci/run makes the whole quick table
+    pytest.param(part, marks=pytest.mark.slow) for part in ("feeds", "rivals", "policies", "env", "replay")
+]
 
 
-@pytest.mark.parametrize("part", ["feeds", "kalman", "rivals", *LONGER])
+@pytest.mark.parametrize("part", ["kalman", *LONGER])
 def test_a_part_of_the_quick_table(part: str) -> None:
     from benchmarks.__main__ import groups, line
 
