@@ -40,7 +40,7 @@ class AgentStrategy(AskingStrategy):
     agent, symbols, trained_until, trade_from, allow_in_sample, allow_cheating
         As `AskingStrategy`. The order of the feeds is that of the training's symbols.
     env : str
-        `Portfolio`, or `Asset` with one feed. An agent of `Regime` is `HybridStrategy`'s `gate`.
+        `Portfolio`, or `Asset` with one feed; `Regime` gives no positions.
     mode, pairs, terms
         As `gymnasium.make` was given them; `terms` are fields of `Task` by name. Costs are the broker's.
     vecnormalize : object with `normalize_obs`, optional
@@ -63,7 +63,7 @@ class AgentStrategy(AskingStrategy):
         check_names([self.p.env], SPECS, "AgentStrategy: there is no environment")
         self._spec, n = SPECS[self.p.env], len(self.feeds)
         if self._spec.accounts > 1 or not (self._spec.per_asset or n == 1):
-            rule = "takes one feed" if self._spec.accounts == 1 else "gives r: pass the agent as HybridStrategy's gate"
+            rule = "takes one feed" if self._spec.accounts == 1 else "gives r, which is no position: it is a gate's"
             raise ConfigError(f"AgentStrategy: an agent of {self.p.env} {rule}; here are {n} feeds")
         if self.p.vecnormalize is not None and not hasattr(self.p.vecnormalize, "normalize_obs"):
             raise ConfigError(f"AgentStrategy: vecnormalize is {self.p.vecnormalize!r}; give SB3's VecNormalize")

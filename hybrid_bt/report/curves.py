@@ -146,11 +146,11 @@ def risk_manager(record: RunRecord, dates: FloatArray) -> Figure:
     captions = {"risk read, 1 to 5, 3 is neutral": 1.7, "gross target, and what was taken away": 1.9, "r' less r": 1.5}
     stack = Stack(record, dates, "Risk manager: documents, exposure, regime", captions)
     top, middle, low = stack.axes
-    for height, name, risk, color in (
-        (4.0, "highest symbol", managed.risk.max(axis=1), COLORS["alarm"]),
-        (3.0, "mean", managed.risk.mean(axis=1), INK),
+    for height, name, risk, color, dash in (
+        (4.0, "highest symbol", managed.risk.max(axis=1), COLORS["alarm"], SOLID),
+        (3.0, "mean", managed.risk.mean(axis=1), INK, DOTTED),  # where both are one, both are seen
     ):
-        top.plot(dates, risk, color=color, linewidth=0.8)
+        top.plot(dates, risk, color=color, linewidth=0.8, linestyle=dash)
         stack.name(top, height, name, color)
     top.set_ylim(1.0, 5.0)
     proposed, final = (np.abs(values).sum(axis=1) for values in (managed.proposed, record.decisions.target))
