@@ -85,8 +85,8 @@ class Table:
         first = part[self.plan.numeric[0]]
         if first.dtype.kind != "O":
             return part
-        told = first.astype(str).str.fullmatch(ACTION).to_numpy(dtype=bool)
-        told &= part[self.plan.numeric].notna().sum(axis=1).to_numpy() == 1
+        is_alone = part[self.plan.numeric].notna().sum(axis=1).to_numpy() == 1
+        told = is_alone & first.astype(str).str.fullmatch(ACTION).to_numpy(dtype=bool)
         if told.any():
             self.rules.append(f"left out {np.count_nonzero(told)} rows that tell a dividend or a split")
         return part[~told] if told.any() else part

@@ -142,7 +142,7 @@ def test_no_bar_that_is_stamped_by_its_beginning_moves_to_before_its_end(
     minutes: int, days: set[int], step: int, mode: Any, said: Any, doors: str
 ) -> None:
     stamps = pd.date_range("2020-01-06", periods=140, freq="D") + pd.Timedelta(minutes=minutes)
-    stamps = stamps[[stamp.dayofweek in (days if step == 1 else {min(days)}) for stamp in stamps]]
+    stamps = stamps[[stamp.day_of_week in (days if step == 1 else {min(days)}) for stamp in stamps]]
     frame = pd.DataFrame(prices(len(stamps))).assign(date=[f"{stamp:%Y-%m-%dT%H:%M:%S}{doors}" for stamp in stamps])
     try:
         bars = load_bars({"KO": frame}, on_bad_data=mode, stamps=said)

@@ -74,7 +74,7 @@ def test_bars_per_year_come_from_the_calendar(what: str, stamps: np.ndarray, rep
 )
 def test_two_weekends_say_how_many_days_a_market_trades(start: date, days: int, minutes: int, kind: str) -> None:
     stamps = pd.date_range(start, periods=days * 1440 // minutes, freq=f"{minutes}min")
-    day, hour = stamps.dayofweek, stamps.hour
+    day, hour = stamps.day_of_week, stamps.hour
     shut = {
         "never closes": np.zeros(len(stamps), bool),
         "currencies": (day == 5) | ((day == 6) & (hour < 20)) | ((day == 4) & (hour >= 20)),
@@ -83,7 +83,7 @@ def test_two_weekends_say_how_many_days_a_market_trades(start: date, days: int, 
     open_ = stamps[~shut].to_numpy().astype("M8[ns]")
     a_week = {"never closes": 168 * 60, "currencies": 120 * 60, "exchange": 40 * 60}[kind] / minutes
     sessions = 252.0 / 5.0 if kind == "exchange" else 365.25 / 7.0
-    weekends = len(np.unique(pd.DatetimeIndex(open_)[pd.DatetimeIndex(open_).dayofweek >= 5].normalize()))
+    weekends = len(np.unique(pd.DatetimeIndex(open_)[pd.DatetimeIndex(open_).day_of_week >= 5].normalize()))
     if kind != "currencies" or weekends >= 2:  # in two weeks one short Sunday more or less moves it by a seventh
         error = 0.12 if kind != "currencies" or days > 28 else 0.18
         assert decision_rate(open_) == bars_per_year(open_) == pytest.approx(a_week * sessions, rel=error)

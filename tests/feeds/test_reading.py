@@ -582,7 +582,7 @@ def test_mornings_of_several_symbols_are_no_clocks_of_twelve_hours(n: int, tmp_p
 @pytest.mark.parametrize("empty", [1, 3, 30])
 def test_rows_of_a_symbol_that_is_not_listed_yet_are_no_header(empty: int, tmp_path: Path) -> None:
     late = prices(False, 2).iloc[empty:]
-    both = pd.concat({"AA": late, "KO": DAILY}, axis=1, names=["symbol", "field"]).rename_axis("date")
+    both = pd.concat({"AA": late, "KO": DAILY}, axis=1, names=["symbol", "field"], sort=True).rename_axis("date")
     bars = load_bars(put(tmp_path, both.stack(level=0, future_stack=True).to_csv()))
     assert bars.symbols == ("AA", "KO")
     assert np.array_equal(bars.close[empty:, 0], late.close) and not bars.traded[:empty, 0].any()
