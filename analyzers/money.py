@@ -36,11 +36,8 @@ class CashSet:
     """Stands before `broker.set_cash` until the run is over, one for all analyzers, and notes its calls."""
 
     def __init__(self, broker: Framework) -> None:
-        self.broker, self.positions, self.ruin_is_told = (
-            broker,
-            broker.positions,
-            False,
-        )  # positions are new in each run
+        self.broker, self.ruin_is_told = broker, False
+        self.positions = broker.positions  # new in each run
         self.calls: list[_Call] = []
         broker.set_cash = broker.setcash = self
 
@@ -72,11 +69,13 @@ class Deposits:
     def see(self, value: float, price: float, shares: float) -> Seen:
         """The account on a bar; value, price and shares are those of the broker's fund."""
         cash, calls = balance_of(self.notes.broker)[0], self.notes.calls[self._n_seen :]
-        is_fresh, was_set = self.notes.is_fresh(), sum(call.came for call in calls)
-        if is_fresh and calls:
-            value, cash, was_set = calls[-1].value, cash - was_set, 0.0
-        else:
-            self._n_seen += len(calls)
+        is_fresh = self.notes.is_fresh()
+        fresh = [call for call in calls if is_fresh and call.value is calls[-1].value]  # since the broker's last bar
+        if fresh:
+            value, cash = fresh[-1].value, cash - sum(call.came for call in fresh)
+        settled = calls[: len(calls) - len(fresh)]
+        was_set = sum(call.came for call in settled)
+        self._n_seen += len(settled)
         if abs(price * shares - value) > ROUNDING * abs(value):  # some were bought since this bar's valuation
             cash, shares = cash - (price * shares - value), value / price
         bought = shares - self._shares

@@ -222,6 +222,7 @@ def test_money_that_comes_is_part_of_the_account(how: str, at: str, beside: bool
 
 
 @example(calls=[(52, "add_cash", 1.0), (53, "add_cash", 1.0)], at="notify_cashvalue", first=True)
+@example(calls=[(41, "set_cash", 1.0), (42, "set_cash", 0.0)], at="notify_cashvalue", first=False)
 @settings(max_examples=40, deadline=None)
 @given(
     calls=st.lists(
