@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cached_property
 
 from hybrid_bt.feeds.framework import Framework, bt
@@ -137,11 +136,15 @@ class Underway:
             sent.left, sent.bar = left, bar
         elif bar - sent.bar >= PATIENCE_BARS and not sent.is_given_up:
             sent.is_given_up = True
-            said = f"nothing was filled of an order of {order.size:+g} on {PATIENCE_BARS} bars"
-            then = f"({order.getstatusname()}); it is cancelled, and the broker's position counts"
-            self._trouble("given up", f"{self.name(column)}: {said} {then}")
-            with suppress(NotImplementedError):
+            said = (
+                f"nothing was filled of an order of {order.size:+g} on {PATIENCE_BARS} bars ({order.getstatusname()})"
+            )
+            fate = "cancelled"
+            try:
                 self._strategy.cancel(order)
+            except NotImplementedError:  # Backtrader's base class, of a broker that has no cancelling
+                fate = "left, for the broker cannot cancel it"
+            self._trouble("given up", f"{self.name(column)}: {said}; it is {fate}, and the broker's position counts")
         return True
 
     def came_to_nothing(self, why: str) -> None:

@@ -189,8 +189,13 @@ def test_statuses_are_read_behind_copies_and_chains() -> None:
 # --- orders that the broker does not answer ---
 
 
+class NoCancelling(Elsewhere):
+    cancel = bt.broker.BrokerBase.cancel  # raises NotImplementedError
+
+
+@pytest.mark.parametrize(("kind", "fate"), [(Elsewhere, "is cancelled"), (NoCancelling, "is left, for the broker")])
 @pytest.mark.parametrize("name", CASES)
-def test_an_order_that_is_never_answered_is_given_up(name: str) -> None:
+def test_an_order_that_is_never_answered_is_given_up(name: str, kind: Any, fate: str) -> None:
     swallowed: list[Any] = []
 
     def ear(order: Any) -> bool:
@@ -199,8 +204,9 @@ def test_an_order_that_is_never_answered_is_given_up(name: str) -> None:
             return False
         return True
 
-    broker = Elsewhere(ear=ear)
-    with pytest.warns(OrderWarning, match=f"BB: nothing was filled of an order of .* on {PATIENCE_BARS} bars") as told:
+    broker = kind(ear=ear)
+    said = f"BB: nothing was filled of an order of .* on {PATIENCE_BARS} bars .*; it {fate}"
+    with pytest.warns(OrderWarning, match=said) as told:
         live(name, AllAtOnce(BARS), broker)
     assert len(swallowed) == 2
     told_of = [str(one.message) for one in told if "filled" in str(one.message) or "given up" in str(one.message)]
