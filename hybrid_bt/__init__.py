@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from hybrid_bt.feeds import ArrayFeed, load_bars
     from hybrid_bt.policies.frozen import FrozenPolicy
     from hybrid_bt.report import Run
-    from hybrid_bt.strategies import HybridStrategy, KalmanHedge, SpreadFeeCommission, TargetOrders
+    from hybrid_bt.strategies import AgentStrategy, HybridStrategy, KalmanHedge, SpreadFeeCommission, TargetOrders
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "ArrayFeed", "Bars", "Config", "Costs", "FrozenPolicy", "HybridError", "HybridStrategy", "KalmanHedge", "Leg",
-    "Market", "OrderRules", "Run", "SpreadFeeCommission", "TargetOrders", "View", "Wish", "__version__",
-    "audit_strategy", "load_bars", "load_config", "replay", "run_backtest",
+    "AgentStrategy", "ArrayFeed", "Bars", "Config", "Costs", "FrozenPolicy", "HybridError", "HybridStrategy",
+    "KalmanHedge", "Leg", "Market", "OrderRules", "Run", "SpreadFeeCommission", "TargetOrders", "View", "Wish",
+    "__version__", "audit_strategy", "load_bars", "load_config", "replay", "run_backtest",
 ]  # fmt: skip
 
 # Nothing of ours reports on its user. onnxruntime (an id kept under the home folder, a server called) and Ray do unless
@@ -47,8 +47,9 @@ if (_checkout / "pyproject.toml").exists() and (_checkout / "strategies").is_dir
 
 #: public name -> its module
 _HOMES = {
-    "ArrayFeed": "feeds", "Bars": "bars", "Config": "config", "Costs": "equations.costs", "HybridError": "errors",
-    "FrozenPolicy": "policies.frozen", "HybridStrategy": "strategies", "KalmanHedge": "strategies", "Leg": "brain.legs",
+    "AgentStrategy": "strategies", "ArrayFeed": "feeds", "Bars": "bars", "Config": "config", "Costs": "equations.costs",
+    "FrozenPolicy": "policies.frozen", "HybridError": "errors", "HybridStrategy": "strategies",
+    "KalmanHedge": "strategies", "Leg": "brain.legs",
     "Market": "bars.market", "OrderRules": "equations.sizing", "Run": "report", "SpreadFeeCommission": "strategies",
     "TargetOrders": "strategies", "View": "brain.legs", "Wish": "brain.legs", "load_bars": "feeds",
     "audit_strategy": "evidence.audit.user", "load_config": "config", "replay": "account.replay",

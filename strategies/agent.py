@@ -29,7 +29,9 @@ from hybrid_bt.strategies.underway import Underway
 class AgentStrategy(AskingStrategy):
     """Asks an agent what it would have been asked in `hybrid_bt/Portfolio-v0` or `hybrid_bt/Asset-v0`, and trades it.
 
-    >>> cerebro.addstrategy(AgentStrategy, agent=PPO.load("agent"), trained_until=date(2009, 12, 31))
+    >>> cerebro, agent = bt.Cerebro(), lambda seen: np.zeros(2)  # or PPO.load("agent")
+    >>> cerebro.addstrategy(AgentStrategy, agent=agent, trained_until=date(2009, 12, 31))
+    0
 
     Under the same bars, cash, costs (`SpreadFeeCommission`) and terms its observations, actions and equity are those of
     the environment to the last bit. The agent is first asked on the first bar to be traded on which all features are
