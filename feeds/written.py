@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from hybrid_bt.feeds.names import WORDS
+
 _WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? +)?"
 _DATE = (
     r"(?P<y>\d{4})(?P<s>[-./ ])(?P<m>\d{1,2}|[^\W\d_]{3,9}\.?)(?P=s)(?P<d>\d{1,2})"
@@ -22,22 +24,7 @@ _ZONE = r"(?P<zone>(?:z|utc|gmt)?(?:[+-]\d{1,2}(?::?\d{2})?)?)"
 _STAMP = re.compile(rf"{_WEEKDAY}(?:{_DATE})(?:(?:t|,? +){_CLOCK}\s*{_ZONE}|(?:t| +){_DIGITS})?", re.IGNORECASE)
 _TIME = re.compile(rf"{_CLOCK}\s*{_ZONE}", re.IGNORECASE)
 _COUNT = re.compile(r"\d{9,19}(?:\.\d{1,9})?|\d{5}(?:\.\d{1,12})?")
-#: whole words, because marras is November in Finland; languages in which one word means another month are left out
-_MONTH_NAMES = (
-    "jan january januar jänner janvier janv enero ene gennaio gen januari janeiro янв января",
-    "feb february februar février fevrier févr fév fev febrero febbraio februari fevereiro фев февраля",
-    "mar march märz maerz mär mrz mars marzo maart mrt março marco мар марта",
-    "apr april avril avr abril abr aprile апр апреля",
-    "may mai mayo maggio mag mei maj maio май мая",
-    "jun june juni juin junio giugno giu junho июн июня",
-    "jul july juli juillet juil julio luglio lug julho июл июля",
-    "aug august août aout agosto ago augustus авг августа",
-    "sep sept september septembre septiembre settembre set setembro сен сентября",
-    "oct october okt oktober octobre octubre ottobre ott outubro out окт октября",
-    "nov november novembre noviembre novembro ноя ноября",
-    "dec december dez dezember décembre decembre déc diciembre dic dicembre dezembro дек декабря",
-)
-_MONTHS = {name: month for month, names in enumerate(_MONTH_NAMES, 1) for name in names.split()}
+_MONTHS = {name: month for month, names in enumerate(WORDS["months"], 1) for name in names.split()}
 NANOSECONDS = {"hour": 3_600_000_000_000, "minute": 60_000_000_000, "second": 1_000_000_000}
 YMD, MONTH_NAMED, FOUR_YEAR, TWO_YEAR = range(4)  #: how three numbers of a date were written
 
