@@ -20,9 +20,23 @@ from numpy.typing import NDArray
 from hybrid_bt.bars.stamps import Stamps, nanoseconds
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.figures import shown_cell
-from hybrid_bt.feeds.orders import DAY, FOUR_DIGITS, PLAIN, TWO_DIGITS, Dates, counted, in_order, letters
 from hybrid_bt.feeds.panel import NO_ZONE
-from hybrid_bt.feeds.written import FOUR_YEAR, YMD, clock_in, is_count, written_in, zone_of
+from hybrid_bt.feeds.written import (
+    DAY,
+    FOUR_DIGITS,
+    FOUR_YEAR,
+    PLAIN,
+    TWO_DIGITS,
+    YMD,
+    Dates,
+    clock_in,
+    counted,
+    in_order,
+    is_count,
+    letters,
+    written_in,
+    zone_of,
+)
 
 ISO = r"\d{4}-?\d{2}-?\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?"
 LETTERED = ("has a zone in letters, which stand for several", "write its offset, -05:00, or the exchange's time alone")

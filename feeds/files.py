@@ -19,9 +19,8 @@ import numpy as np
 from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.alike import lies_apart
-from hybrid_bt.feeds.cells import dated, rows_of_frame
+from hybrid_bt.feeds.cells import READERS, dated, frames_of, rows_of_frame
 from hybrid_bt.feeds.names import symbol_of
-from hybrid_bt.feeds.packed import READERS, frames_of
 from hybrid_bt.feeds.panel import Rows, pick
 from hybrid_bt.feeds.reading import Reading, Told
 from hybrid_bt.feeds.table import without_idle

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from hybrid_bt.bars import FIELDS, Bars
 from hybrid_bt.bars.checks import SYMBOL, RawBars
 from hybrid_bt.errors import BarsError, did_you_mean
-from hybrid_bt.feeds.cells import dated, field_of, found_in, rows_of_frame, single
+from hybrid_bt.feeds.cells import dated, rows_of_frame, single
 from hybrid_bt.feeds.clock import on_exchange_clock
 from hybrid_bt.feeds.figures import numbers
 from hybrid_bt.feeds.lines import Shown
-from hybrid_bt.feeds.names import refuse_mixed
+from hybrid_bt.feeds.names import field_of, refuse_mixed
 from hybrid_bt.feeds.panel import Handling, Query, build_panel, pick
+from hybrid_bt.feeds.reading import found_in
 from hybrid_bt.feeds.table import without_idle
 
 if TYPE_CHECKING:

@@ -13,9 +13,20 @@ from hybrid_bt.bars.checks import FIELDS
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.dialect import Dialect
 from hybrid_bt.feeds.figures import EMPTY, looks_numeric
-from hybrid_bt.feeds.labels import labelled, two_levels
 from hybrid_bt.feeds.names import MONEY, is_aside, key_of, meaning_of, meanings_of, parted, recognise, says_utc
-from hybrid_bt.feeds.reading import ADJUSTED_RANGE, CLOSES, OWN, UNITS, UNNAMED, Columns, Plan, closed_of, found_in
+from hybrid_bt.feeds.reading import (
+    ADJUSTED_RANGE,
+    CLOSES,
+    OWN,
+    UNITS,
+    UNNAMED,
+    Columns,
+    Plan,
+    closed_of,
+    found_in,
+    labelled,
+    two_levels,
+)
 from hybrid_bt.feeds.written import is_bare_clock, is_clock, is_stamp
 
 MOST = 0.8  #: of the first cells of a column

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from hybrid_bt.bars.checks import PRICES, FloatArray, RawBars
 from hybrid_bt.bars.stamps import Stamps
 from hybrid_bt.errors import BarsError
+from hybrid_bt.feeds.alike import hidden_symbol
 from hybrid_bt.feeds.dates import ClockColumn, DateColumn, coded
 from hybrid_bt.feeds.doubts import refuse_half_days, refuse_lone, refuse_no_bar, refuse_no_closes
 from hybrid_bt.feeds.figures import numbers
-from hybrid_bt.feeds.hidden import hidden_symbol
 from hybrid_bt.feeds.names import refuse_mixed
 from hybrid_bt.feeds.reading import OWN, Plan, Reading, reading_of
 

@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.rules import momentum, moves, standard_scores
+from hybrid_bt.account.registry import momentum, moves, standard_scores
 from hybrid_bt.brain.reader import MarketHistory
 from hybrid_bt.equations.features import MARKET_FEATURES, MIN_VARIANCE
 

@@ -17,9 +17,19 @@ from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
 from hybrid_bt.errors import ConfigError, check_names, did_you_mean
 from hybrid_bt.evidence.audit.cerebros import Fill, RunMode, run
-from hybrid_bt.evidence.audit.replays import BROKER_FUTURES, Check, Progress, Run, alter, cut_rows, last_rows, rows_of
+from hybrid_bt.evidence.audit.replays import (
+    BROKER_FUTURES,
+    Audit,
+    Check,
+    Progress,
+    Run,
+    alter,
+    audit_of,
+    cut_rows,
+    last_rows,
+    rows_of,
+)
 from hybrid_bt.evidence.audit.trace import Moved, Trace, check_repeatable, first_move
-from hybrid_bt.evidence.audit.verdict import Audit, audit_of
 from hybrid_bt.feeds import Prices, as_market
 from hybrid_bt.feeds.framework import Framework, bt, quietly
 

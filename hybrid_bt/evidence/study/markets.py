@@ -26,9 +26,18 @@ import numpy as np
 
 from hybrid_bt.account.metrics import FloatArray, StampArray, simple_returns
 from hybrid_bt.account.records import AccountPath
-from hybrid_bt.account.registry import HURDLES, Panel, account, late, mixed, tilted_base
+from hybrid_bt.account.registry import (
+    HURDLES,
+    Panel,
+    account,
+    late,
+    mixed,
+    momentum,
+    moves,
+    standard_scores,
+    tilted_base,
+)
 from hybrid_bt.account.replay import replay
-from hybrid_bt.account.rules import momentum, moves, standard_scores
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market, may_teach
 from hybrid_bt.brain.opinions import opinions
@@ -44,7 +53,7 @@ from hybrid_bt.equations.features import ASSET_FEATURES
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.evidence.study.jobs import Arrays, key_of
-from hybrid_bt.feeds.olps import online_weights, read_set
+from hybrid_bt.feeds.sample import online_weights, read_set
 
 BARS_PER_YEAR = 252.0  #: of rebuilt calendars too, which know no holidays
 LABEL_BARS, FILL_BARS = 5, 1  #: ridge learns the relative return of a week, from the fill on

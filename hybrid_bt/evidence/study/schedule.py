@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hybrid_bt.account.registry import Panel, study_accounts
-from hybrid_bt.account.rules import momentum
+from hybrid_bt.account.registry import Panel, momentum, study_accounts
 from hybrid_bt.errors import ConfigError, library
 from hybrid_bt.evidence.study.jobs import (
     BAR_BY_BAR,
