@@ -68,10 +68,8 @@ def join_pieces(series: Sequence[tuple[str, SymbolBars]]) -> tuple[dict[str, Sym
 
 
 def _follows(one: SymbolBars, other: SymbolBars) -> bool:
-    gap, step = (
-        other.stamps[0] - one.stamps[-1],
-        np.median(np.diff(one.stamps[-20:])) if len(one.stamps) > 1 else NO_TIME,
-    )
+    gap = other.stamps[0] - one.stamps[-1]
+    step = np.median(np.diff(one.stamps[-20:])) if len(one.stamps) > 1 else NO_TIME
     return bool(NO_TIME < gap <= max(PIECES_APART, 2 * step))
 
 

@@ -98,10 +98,8 @@ def dates_of(stamps: Stamps) -> Stamps:
     """Dates on which daily bars are known: their own, or the next, where a market trades at weekends too and a stamp in
     the middle of a day may be a beginning."""
     days: Stamps = stamps.astype("M8[D]").astype("M8[ns]")
-    doubtful = (
-        (stamps > days) & (stamps - days < LAST_MINUTE) & (np.mean(~np.is_busday(days.astype("M8[D]"))) > WEEKEND_TRADE)
-    )
-    return np.where(doubtful, days + DAY, days)
+    share = np.mean(~np.is_busday(days.astype("M8[D]")))
+    return np.where((stamps > days) & (stamps - days < LAST_MINUTE) & (share > WEEKEND_TRADE), days + DAY, days)
 
 
 def _beginnings(stamps: Stamps, step: np.timedelta64) -> tuple[str, str]:

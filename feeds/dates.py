@@ -89,7 +89,8 @@ class DateColumn:
                 return "counts", values
         text = column.astype(str).str.strip()
         if self._whole_format:
-            return "dates", self._by_format(column, text)
+            self._zones |= (_zones_in(text) or {"UTC"}) if "z" in letters(self.date_format or "") else set()
+            return "dates", self._parsed(column, text, str(self.date_format), f"is none as {self.date_format} says")
         if text.str.fullmatch(ISO).all():
             return "dates", self._parsed(column, text)
         if text.str.fullmatch(ISO_ZONED).all():
@@ -113,25 +114,17 @@ class DateColumn:
         self._zones.add(zone)
         return kind, nanoseconds(stamps.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), self.owner)
 
-    def _parsed(self, column: pd.Series, text: pd.Series) -> Stamps:
-        parsed = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)
-        bad = parsed.isna().to_numpy()
-        if bad.any():
-            self._refuse(column, int(np.argmax(bad)))
-        return nanoseconds(parsed.dt.tz_localize(None).to_numpy(), self.owner)
-
-    def _by_format(self, column: pd.Series, text: pd.Series) -> Stamps:
+    def _parsed(
+        self, column: pd.Series, text: pd.Series, date_format: str = "ISO8601", why: str = "is no date"
+    ) -> Stamps:
         try:
-            parsed = pd.to_datetime(text, format=self.date_format, errors="coerce", utc="%z" in str(self.date_format))
+            parsed = pd.to_datetime(text, format=date_format, errors="coerce", utc=True)
         except ValueError:
-            raise BarsError(f"bars: {self.date_format!r} is no date format; write one as %d/%m/%Y %H:%M") from None
+            raise BarsError(f"bars: {date_format!r} is no date format; write one as %d/%m/%Y %H:%M") from None
         bad = parsed.isna().to_numpy()
         if bad.any():
-            self._refuse(column, int(np.argmax(bad)), f"is none as {self.date_format} says")
-        if parsed.dt.tz is not None:
-            self._zones |= _zones_in(text) or {"UTC"}
-            parsed = parsed.dt.tz_convert("UTC").dt.tz_localize(None)
-        return nanoseconds(parsed.to_numpy(), self.owner)
+            self._refuse(column, int(np.argmax(bad)), why)
+        return nanoseconds(parsed.dt.tz_localize(None).to_numpy(), self.owner)
 
     def _written(self, column: pd.Series, text: pd.Series) -> tuple[str, Piece]:
         """Each row's three numbers, the clock in nanoseconds less its zone, and whether their order is plain."""

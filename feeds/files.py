@@ -11,6 +11,7 @@ Numbers are read to the last digit. A text is read in parts, so that a long one 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -50,11 +51,7 @@ def rows_of_path(
     told : Told, optional
         How each file was understood is added to it, as the files are read.
     """
-    try:
-        there = path.exists()
-    except (OSError, ValueError):  # too long a name, say
-        there = False
-    if not there:
+    if not os.path.exists(path):  # which is no error where a name is too long
         raise BarsError(f"bars: {str(path)[:200]} is neither a source nor an existing path{hint}")
     paths = files_of(path)
     owners = [symbol_of(stem_of(one)) for one in paths]

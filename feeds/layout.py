@@ -58,8 +58,7 @@ def plan_of(written: Dialect, where: str, symbols: Sequence[str] | None = None) 
         return _headless(Columns(tuple(f"column {i + 1}" for i in range(len(kinds))), kinds, written.sample), where)
     names = headers[-1]
     if len(headers) > 1:
-        two = two_levels(headers, kinds)
-        if two is not None:
+        if len(headers) == 2 and (two := two_levels(headers, kinds)) is not None:
             return two
         if len(headers) > 2 or not {"date", "clock"} & set(map(meaning_of, names)):
             raise BarsError(f"bars: {where} has {len(headers)} rows of headers; keep one ({', '.join(names[:8])})")
@@ -87,11 +86,8 @@ def _kinds(sample: Sequence[Sequence[str]], width: int) -> tuple[str, ...]:
 def _counts(names: Sequence[str]) -> bool:
     """Whether names are numbers in order, as a table without names is written by pandas."""
     bare = [name for place, name in enumerate(names) if name or place]
-    return (
-        bool(bare)
-        and all(name.isdigit() and len(name) < 5 for name in bare)
-        and [int(n) for n in bare] == list(range(int(bare[0]), int(bare[0]) + len(bare)))
-    )
+    counts = [int(name) for name in bare if name.isdigit() and len(name) < 5]
+    return 0 < len(counts) == len(bare) and counts == list(range(counts[0], counts[0] + len(bare)))
 
 
 def _dates(columns: Columns, meanings: Sequence[str | None], where: str) -> tuple[tuple[int, ...], int | None]:

@@ -37,7 +37,8 @@ class Shown(NamedTuple):
         values = {name: getattr(self.bars, name)[rows, self.column] for name in FIELDS}
         values |= {name: line[rows] for name, line in self.others.items()} | {"datetime": numbers}
         empty = np.full(len(rows), math.nan)  # as Backtrader leaves a line that the source does not fill
-        return tuple(_packed(values.get(line, empty)) for line in lines)
+        columns = (np.ascontiguousarray(values.get(line, empty), dtype=np.float64) for line in lines)
+        return tuple(array.array("d", column.tobytes()) for column in columns)
 
 
 def date_numbers(stamps: NDArray[np.datetime64]) -> NDArray[np.float64]:
@@ -71,13 +72,6 @@ def _day_fraction(clock_us: int) -> float:
     hour, minute = divmod(minutes, 60)
     parts = (BINADE, hour / 24.0, minute / (24.0 * 60.0), second / 86_400.0, microsecond / (86_400.0 * 1e6))
     return math.fsum(parts) - BINADE
-
-
-def _packed(values: NDArray[np.float64]) -> array.array[float]:
-    """The same doubles as an `array.array`, by one copy."""
-    packed = array.array("d")
-    packed.frombytes(np.ascontiguousarray(values, dtype=np.float64).tobytes())
-    return packed
 
 
 class Tick:

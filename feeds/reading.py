@@ -12,7 +12,7 @@ import numpy as np
 
 from hybrid_bt.bars.checks import FIELDS, PRICES, RawBars
 from hybrid_bt.bars.stamps import say_stamp
-from hybrid_bt.errors import BarsError
+from hybrid_bt.errors import BarsError, listed
 from hybrid_bt.feeds.names import WORDS, is_aside, meaning_of, meanings_of, parted
 
 OWN = ""  #: label of the symbol that a file names
@@ -89,8 +89,7 @@ class Reading(NamedTuple):
 
     def lines(self, *, explain: bool = False) -> Iterator[str]:
         """What a person wants to compare with the file."""
-        names = ", ".join(self.symbols[:6]) + (f" and {len(self.symbols) - 6} more" if len(self.symbols) > 6 else "")
-        yield f"{self.where}: {f'{self.format} export' if self.format else 'table'} of {names}"
+        yield f"{self.where}: {f'{self.format} export' if self.format else 'table'} of {listed(self.symbols)}"
         yield f"  columns: {', '.join(self.columns)}"
         yield f"  first:   {self.first}"
         yield f"  last:    {self.last}"
@@ -177,10 +176,8 @@ def _of_labels(base: Plan, tables: Mapping[str, Mapping[str, int]], where: str, 
 
 
 def two_levels(headers: Sequence[Sequence[str]], kinds: Sequence[str]) -> Plan | None:
-    """Fields in one row of headers, symbols in the other; None where it is not so."""
-    for fields, labels in ((headers[0], headers[1]), (headers[1], headers[0])):
-        if len(headers) > 2:
-            return None
+    """Fields in one of two rows of headers, symbols in the other; None where it is not so."""
+    for fields, labels in (headers, headers[::-1]):
         dates = [
             i for i, kind in enumerate(kinds) if kind == "stamp" and not (labels[i] and meaning_of(fields[i]) in PRICES)
         ]
@@ -193,10 +190,7 @@ def two_levels(headers: Sequence[Sequence[str]], kinds: Sequence[str]) -> Plan |
         known = [i for i in places if meanings[i] in (*FIELDS, *CLOSES) or is_aside(fields[i], adjusted=True)]
         if len(dates) != 1 or len(counting) > 1 or not places or len(known) < len(places):
             continue
-        if (
-            all(what in (*FIELDS, *CLOSES) for what in meanings_of([labels[i] for i in places]))
-            and len(set(labels)) > 2
-        ):
+        if len(set(labels)) > 2 and {*FIELDS, *CLOSES}.issuperset(meanings_of([labels[i] for i in places])):
             continue
         tables: dict[str, dict[str, int]] = {}
         for i in places:

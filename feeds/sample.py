@@ -99,23 +99,21 @@ def sample_bytes(file: str) -> bytes:
     return content
 
 
+def _columns(names: list[str], rows: list[list[str]]) -> RawBars:
+    stamps, values = np.array([row[0] for row in rows], "M8[ns]"), np.array([row[1:] for row in rows], np.float64)
+    return RawBars(stamps, {name: values[:, i].copy() for i, name in enumerate(names)})
+
+
 def _wide(header: list[str], body: list[list[str]]) -> dict[str, RawBars]:
-    stamps = np.array([row[0] for row in body], dtype="M8[ns]")
-    closes = np.array([[float(cell) for cell in row[1:]] for row in body])
-    return {symbol: RawBars(stamps, {"close": closes[:, i].copy()}) for i, symbol in enumerate(header[1:])}
+    closes = _columns(header[1:], body)
+    return {symbol: RawBars(closes.stamps, {"close": own}) for symbol, own in closes.columns.items()}
 
 
 def _long(header: list[str], body: list[list[str]]) -> dict[str, RawBars]:
-    fields = header[2:]
     by_symbol: dict[str, list[list[str]]] = {}
-    for row in body:
-        by_symbol.setdefault(row[1], []).append(row)
-    series = {}
-    for symbol, rows in by_symbol.items():
-        values = np.array([[float(cell) for cell in row[2:]] for row in rows])
-        stamps = np.array([row[0] for row in rows], dtype="M8[ns]")
-        series[symbol] = RawBars(stamps, {field: values[:, i].copy() for i, field in enumerate(fields)})
-    return series
+    for day, symbol, *values in body:
+        by_symbol.setdefault(symbol, []).append([day, *values])
+    return {symbol: _columns(header[2:], rows) for symbol, rows in by_symbol.items()}
 
 
 def load_olps(name: str, query: Query) -> Bars:

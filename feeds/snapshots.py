@@ -13,7 +13,7 @@ import hashlib
 import io
 import os
 import urllib.parse
-import zipfile
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +23,7 @@ import numpy as np
 from hybrid_bt.bars import say_stamp
 from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.errors import BarsError
-from hybrid_bt.files import write_whole
+from hybrid_bt.files import read_arrays, write_whole
 
 SAME = 1e-6  #: relative; Yahoo sends single precision
 
@@ -50,16 +50,12 @@ def cache_folder() -> Path:
 def read_latest(cache: Path, symbol: str) -> Snapshot | None:
     """The newest snapshot that is whole, or None; damaged ones are passed over."""
     for path in sorted(_folder(cache, symbol).glob("*.npz"), reverse=True):
-        try:
+        with suppress(OSError, KeyError, TypeError):  # it is gone, or holds something else
             content = path.read_bytes()
-            if not path.stem.endswith(_digest(content)):
-                continue
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                found = dict(arrays)
-            stamps, asked = found.pop("stamps"), found.pop("asked")
-            return Snapshot(RawBars(stamps, found), *map(str, asked))
-        except (OSError, KeyError, TypeError, ValueError, MemoryError, zipfile.BadZipFile):
-            continue
+            found = read_arrays(io.BytesIO(content)) if path.stem.endswith(_digest(content)) else None
+            if found is not None:
+                stamps, asked = found.pop("stamps"), found.pop("asked")
+                return Snapshot(RawBars(stamps, found), *map(str, asked))
     return None
 
 

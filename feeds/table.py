@@ -217,13 +217,9 @@ class Table:
 
 def _forward(raw: RawBars) -> RawBars:
     """Rows that come newest first, turned round."""
-    steps = np.diff(raw.stamps)
-    zero = np.timedelta64(0, "ns")
-    return (
-        raw.take(np.arange(len(raw.stamps))[::-1])
-        if len(steps) and (steps <= zero).all() and (steps < zero).any()
-        else raw
-    )
+    steps, zero = np.diff(raw.stamps), np.timedelta64(0, "ns")
+    is_newest_first = (steps <= zero).all() and (steps < zero).any()
+    return raw.take(np.arange(len(raw.stamps))[::-1]) if is_newest_first else raw
 
 
 def without_idle(raw: RawBars) -> RawBars:

@@ -89,11 +89,8 @@ def _binary(path: Path, member: str) -> Iterator[io.BufferedIOBase]:
     if member:
         with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
             yield stream  # type: ignore[misc]
-    elif path.name.lower().endswith(".gz"):
-        with gzip.GzipFile(path) as stream:
-            yield stream
     else:
-        with path.open("rb") as stream:
+        with gzip.GzipFile(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
             yield stream
 
 

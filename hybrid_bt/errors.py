@@ -17,7 +17,7 @@ exit with status 2; anything that is not a `HybridError` is a bug.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
@@ -109,6 +109,11 @@ def check_names(
     for name in names:
         if name not in known:
             raise kind(f"{what} {name!r}{did_you_mean(str(name), known)}")
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """The first of several names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
