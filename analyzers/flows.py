@@ -114,10 +114,9 @@ class PortfolioReturns(Ledger):
         """Daily returns for quantstats: without time zone, one per day, bars of a day compounded."""
         import pandas as pd
 
-        bars = pd.Series(1.0 + self.simple(), index=pd.DatetimeIndex(self.stamps), name=name)[
-            self.first_row_at_risk() :
-        ]
-        return bars.groupby(bars.index.normalize()).prod() - 1.0
+        bars = pd.Series(1.0 + self.simple(), index=pd.DatetimeIndex(self.stamps), name=name)
+        live = bars[self.first_row_at_risk() :]
+        return live.groupby(live.index.normalize()).prod() - 1.0
 
     def frames(self) -> PyfolioFrames:
         """Returns, positions and transactions for pyfolio-reloaded."""

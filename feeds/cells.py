@@ -60,9 +60,8 @@ def rows_of_frame(
     headers = tuple(tuple(str(name) for name in level) for level in levels)
     frame = frame.set_axis(range(len(frame.columns)), axis=1)
     head = frame.head(SAMPLE_LINES)
-    shown = [
-        head[place].dt.end_time if isinstance(head[place].dtype, pd.PeriodDtype) else head[place] for place in head
-    ]
+    columns = (head[place] for place in head)
+    shown = (column.dt.end_time if isinstance(column.dtype, pd.PeriodDtype) else column for column in columns)
     sample = tuple(zip(*([str(cell) for cell in column] for column in shown), strict=True))
     written = Dialect("", "", 0, headers, sample)
     plan = plan_of(written, where, symbols)
@@ -90,9 +89,8 @@ def mark_of(plan: Plan, written: Dialect, where: str) -> str:
     if foreign and not mark and not unsure:
         return UNSURE
     if unsure and not mark and foreign:
-        raise BarsError(
-            f"bars: {where} has numbers whose points may part thousands or decimals; write decimals with a comma"
-        )
+        what = "numbers whose points may part thousands or decimals"
+        raise BarsError(f"bars: {where} has {what}; write decimals with a comma")
     return mark
 
 
@@ -104,9 +102,8 @@ def single(frame: pd.DataFrame, symbol: str, date_format: str | None = None) -> 
     """One symbol's rows of a frame that holds no other. An empty price stays NaN."""
     found, _ = rows_of_frame(frame, symbol, symbol, None, date_format)
     if len(found) > 1:
-        raise BarsError(
-            f"bars: the frame of {symbol} holds {len(found)} symbols ({', '.join(list(found)[:4])}); give one each"
-        )
+        shown = ", ".join(list(found)[:4])
+        raise BarsError(f"bars: the frame of {symbol} holds {len(found)} symbols ({shown}); give one each")
     return next(iter(found.values()))
 
 
@@ -129,20 +126,17 @@ def _excel(path: Path, most_rows: int) -> Frames:
         raise ValueError("it is no workbook")
     sheets = {name: sheet for name, sheet in pd.read_excel(path, sheet_name=None, header=None).items() if len(sheet)}
     for name, sheet in sheets.items():
-        rows = [
-            ["" if pd.isna(cell) else str(cell) for cell in row]
-            for row in sheet.head(SAMPLE_LINES).itertuples(index=False)
-        ]
+        head = sheet.head(SAMPLE_LINES).itertuples(index=False)
+        rows = [["" if pd.isna(cell) else str(cell) for cell in row] for row in head]
         for row in rows[:3]:  # of merged cells the first alone is written
             filled = [row[place] for place in range(1, len(row)) if row[place]]
             if filled and row[-1] == "" and len(filled) > 1:
                 row[1:] = pd.Series(row[1:]).replace("", None).ffill().fillna("")
         written = arranged(rows)
         frame = sheet.iloc[written.skip :].reset_index(drop=True)
-        names: object = (
-            pd.MultiIndex.from_arrays(written.headers) if len(written.headers) > 1 else list(*written.headers)
-        )
-        yield (name if len(sheets) > 1 else ""), frame.set_axis(names, axis=1) if written.headers else frame
+        if headers := written.headers:
+            frame.columns = pd.MultiIndex.from_arrays(headers) if len(headers) > 1 else list(*headers)
+        yield (name if len(sheets) > 1 else ""), frame
 
 
 def _json(path: Path, most_rows: int) -> Frames:

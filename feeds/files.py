@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from hybrid_bt.bars.checks import RawBars
-from hybrid_bt.errors import BarsError
+from hybrid_bt.errors import BarsError, os_errors
 from hybrid_bt.feeds.alike import lies_apart
 from hybrid_bt.feeds.cells import READERS, dated, frames_of, rows_of_frame
 from hybrid_bt.feeds.names import symbol_of
@@ -104,14 +104,12 @@ def _tables_of(path: Path, own: str, asked: Asked) -> Iterator[tuple[dict[str, R
 
 def files_of(path: Path) -> list[Path]:
     """The table at a path, or the tables of a folder in alphabetical order."""
-    try:
+    with os_errors(BarsError, f"bars: {path} cannot be read", "give another path"):
         if path.is_file():
             if not path.name.lower().endswith(SUFFIXES):
                 raise BarsError(f"bars: {path} is no table; give one of {', '.join(SUFFIXES)} or a folder of them")
             return [path]
         seen = [one for one in sorted(path.iterdir()) if one.name[0] != "."]
-    except OSError as error:
-        raise BarsError(f"bars: {path} cannot be read: {error.strerror or error}; give another path") from error
     found = [one for one in seen if one.name.lower().endswith(TABLES)]
     found = found or [one for one in seen if one.name.lower().endswith(OTHERS)]
     if not found:

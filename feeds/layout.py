@@ -8,29 +8,29 @@ names       a column of symbols: long. A field and a label in each (AAPL.Open, c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from hybrid_bt.bars.checks import FIELDS
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.dialect import Dialect
 from hybrid_bt.feeds.figures import EMPTY, looks_numeric
 from hybrid_bt.feeds.names import MONEY, is_aside, key_of, meaning_of, meanings_of, parted, recognise, says_utc
-from hybrid_bt.feeds.reading import (
-    ADJUSTED_RANGE,
-    CLOSES,
-    OWN,
-    UNITS,
-    UNNAMED,
-    Columns,
-    Plan,
-    closed_of,
-    found_in,
-    labelled,
-    two_levels,
-)
+from hybrid_bt.feeds.reading import CLOSES, OWN, Plan, closed_of, found_in, labelled, two_levels
 from hybrid_bt.feeds.written import is_bare_clock, is_clock, is_stamp
 
 MOST = 0.8  #: of the first cells of a column
 NAMED = 0.8  #: of the columns behind the first
+UNITS = frozenset(("", "usd", "eur", "gbp", "gbx", "jpy", "chf", "$", "€", "£", "%", "shares", "units", "date"))
+ADJUSTED_RANGE = ("adjopen", "adjhigh", "adjlow")
+UNNAMED = ("", "unnamed0", "level0", "rownames")
+
+
+class Columns(NamedTuple):
+    """Names, and what the first cells of each column look like."""
+
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]  #: stamp, clock, number, text or empty
+    sample: tuple[tuple[str, ...], ...]
 
 
 def plan_of(written: Dialect, where: str, symbols: Sequence[str] | None = None) -> Plan:
@@ -105,9 +105,8 @@ def _dates(columns: Columns, meanings: Sequence[str | None], where: str) -> tupl
     beside = {place + step for place in named for step in (-1, 1)}
     times = [i for i in clocks if i not in named and columns.kinds[i] != "empty"] or [i for i in times if i in beside]
     if len(times) > 1:
-        raise BarsError(
-            f"bars: {where} has several columns of times: {', '.join(columns.names[i] for i in times)}; keep one"
-        )
+        several = ", ".join(columns.names[i] for i in times)
+        raise BarsError(f"bars: {where} has several columns of times: {several}; keep one")
     return tuple(dict.fromkeys(named)), times[0] if times else None
 
 

@@ -18,9 +18,6 @@ from hybrid_bt.feeds.names import WORDS, is_aside, meaning_of, meanings_of, part
 OWN = ""  #: label of the symbol that a file names
 QUOTES = ("mid", "bid", "ask")
 CLOSES = ("close", "last", "adj")
-UNITS = frozenset(("", "usd", "eur", "gbp", "gbx", "jpy", "chf", "$", "€", "£", "%", "shares", "units", "date"))
-ADJUSTED_RANGE = ("adjopen", "adjhigh", "adjlow")
-UNNAMED = ("", "unnamed0", "level0", "rownames")
 NO_SYMBOLS = frozenset(WORDS["aside"]["labels"].split())
 
 
@@ -46,14 +43,6 @@ class Plan(NamedTuple):
     def numeric(self) -> list[int]:
         """Positions of numbers that are read."""
         return sorted({place for fields in self.tables.values() for place in fields.values()})
-
-
-class Columns(NamedTuple):
-    """Names, and what the first cells of each column look like."""
-
-    names: tuple[str, ...]
-    kinds: tuple[str, ...]  #: stamp, clock, number, text or empty
-    sample: tuple[tuple[str, ...], ...]
 
 
 def closed_of(fields: Mapping[str, int]) -> dict[str, int] | None:

@@ -22,7 +22,7 @@ import numpy as np
 
 from hybrid_bt.bars import say_stamp
 from hybrid_bt.bars.checks import RawBars
-from hybrid_bt.errors import BarsError
+from hybrid_bt.errors import BarsError, os_errors
 from hybrid_bt.files import read_arrays, write_whole
 
 SAME = 1e-6  #: relative; Yahoo sends single precision
@@ -71,14 +71,10 @@ def store(cache: Path, symbol: str, rows: RawBars, start: str, stop: str) -> Non
     asked = np.array([start, stop, now.isoformat(timespec="seconds")])
     np.savez(buffer, stamps=rows.stamps, asked=asked, **rows.columns)  # type: ignore[arg-type]
     content = buffer.getvalue()
-    try:
+    remedy = "free the disk, or point XDG_CACHE_HOME to a folder that can be written to"
+    with os_errors(BarsError, f"bars: yahoo's snapshot cannot be kept in {folder}", remedy):
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / f"{now:%Y%m%dT%H%M%S%fZ}-{_digest(content)}.npz", content)
-    except OSError as error:
-        raise BarsError(
-            f"bars: yahoo's snapshot cannot be kept in {folder}: {error.strerror or error}; free the disk, or point "
-            "XDG_CACHE_HOME to a folder that can be written to"
-        ) from error
 
 
 def _digest(content: bytes) -> str:

@@ -75,12 +75,14 @@ class ReconciliationError(HybridError):
 
 
 @contextmanager
-def os_errors(kind: type[HybridError], what: str, remedy: str = "") -> Iterator[None]:
-    """What the system refuses inside, told as `WHAT: why; REMEDY`."""
+def os_errors(
+    kind: type[HybridError], what: str, remedy: str = "", *, of: tuple[type[Exception], ...] = (OSError,)
+) -> Iterator[None]:
+    """What the system refuses inside, or a library by errors `of` its own, told as `WHAT: why; REMEDY`."""
     try:
         yield
-    except OSError as error:
-        raise kind(f"{what}: {error.strerror or error}{remedy and f'; {remedy}'}") from error
+    except of as error:
+        raise kind(f"{what}: {getattr(error, 'strerror', None) or error}{remedy and f'; {remedy}'}") from error
 
 
 def library(name: str, extra: str, what: str, kind: type[HybridError] = ConfigError) -> ModuleType:

@@ -117,10 +117,9 @@ class Config(NamedTuple):
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """Section -> key -> value, plain data; `load_config` takes it for a file's."""
-        found = {
-            section: {key: getattr(getattr(self, part), key) for key, part in keys.items()}
-            for section, keys in keys_of().items()
-        }
+        found: dict[str, dict[str, Any]] = {}
+        for section, keys in keys_of().items():
+            found[section] = {key: getattr(getattr(self, part), key) for key, part in keys.items()}
         if self.auto_rate:
             found["risk"]["bars_per_year"] = AUTO
         for name, leg in self.legs.items():
@@ -141,11 +140,8 @@ class Config(NamedTuple):
         return numbers
 
 
-_PARTS = {
-    name: hint
-    for name, hint in get_type_hints(Config, include_extras=True).items()
-    if name not in ("auto_rate", FURTHER)
-}
+_HINTS = get_type_hints(Config, include_extras=True)
+_PARTS = {name: hint for name, hint in _HINTS.items() if name not in ("auto_rate", FURTHER)}
 
 
 def _section(part: str, key: str) -> str:
@@ -232,9 +228,8 @@ def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str) -> None:
     base.setdefault(FURTHER, {})
     for section, values in layer.items():
         if section not in keys_of() and section != FURTHER:
-            raise ConfigError(
-                f"{source}: unknown section [{section:.60}]{did_you_mean(section, (*keys_of(), FURTHER))}"
-            )
+            hint = did_you_mean(section, (*keys_of(), FURTHER))
+            raise ConfigError(f"{source}: unknown section [{section:.60}]{hint}")
         if not isinstance(values, Mapping):
             raise ConfigError(f"{source}: [{section}] must be a table of keys, got {values!r}")
         for key, value in values.items():

@@ -218,10 +218,8 @@ class Audit(NamedTuple):
     def as_json(self) -> str:
         """The same with every finding."""
         leaks = ("findings", "lines")
-        told = [
-            vars(check) | {name: [one._asdict() for one in getattr(check, name)] for name in leaks}
-            for check in self.checks
-        ]
+        found = ({name: [one._asdict() for one in getattr(check, name)] for name in leaks} for check in self.checks)
+        told = [vars(check) | plain for check, plain in zip(self.checks, found, strict=True)]
         answer = {"subject": self.subject, "clean": not self.findings}
         return json.dumps(answer | {"checks": told}, indent=2)
 
