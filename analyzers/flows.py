@@ -175,10 +175,8 @@ class LegAttribution(Ledger):
     def start(self) -> None:
         super().start()
         if getattr(self.strategy, "recorder", None) is None:
-            raise ConfigError(
-                f"LegAttribution: {type(self.strategy).__name__} keeps no decisions; it explains a HybridStrategy with "
-                "record=True"
-            )
+            what = f"{type(self.strategy).__name__} keeps no decisions"
+            raise ConfigError(f"LegAttribution: {what}; it explains a HybridStrategy with record=True")
         if len(self.strategy.feeds) != len(self.strategy.datas) or len(self.strategy.cerebro.runningstrats) > 1:
             raise ConfigError("LegAttribution: explains one strategy that trades every feed of its Cerebro alone")
         if self.strategy.p.equity_share != 1.0:

@@ -65,10 +65,8 @@ def encoding_of(head: bytes, name: str) -> str:
         known[encoding] = sum(meaning_of(word) is not None for word in words)
     best = known.most_common(1)
     if not best or not best[0][1]:
-        raise BarsError(
-            f"bars: {name} cannot be read as CSV in UTF-8: its header is in another encoding, in which no word is "
-            "known; save the file as UTF-8"
-        )
+        why = "its header is in another encoding, in which no word is known"
+        raise BarsError(f"bars: {name} cannot be read as CSV in UTF-8: {why}; save the file as UTF-8")
     return best[0][0]
 
 
@@ -87,9 +85,8 @@ def dialect_of(text: str, encoding: str) -> Dialect:
     for number, line in enumerate(lines[: written.skip], 1):
         cells = [cell.strip(' "') for cell in re.split(r"[,;\t|]", line)]
         if any(map(is_stamp, cells)) and sum(map(looks_numeric, cells)) > 1:
-            raise BarsError(
-                f"bars: line {number} holds a date and numbers in another way than those behind it; mend it"
-            )
+            what = "holds a date and numbers in another way than those behind it"
+            raise BarsError(f"bars: line {number} {what}; mend it")
     return written
 
 

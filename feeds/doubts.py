@@ -190,9 +190,8 @@ def refuse_no_bar(fields: Mapping[str, FloatArray], others: Sequence[FloatArray]
     least, most = np.fmin(open, close), np.fmax(open, close)
     good = (low <= least * (1.0 + ROUNDING)) & (high >= most * (1.0 - ROUNDING))
     if good.mean() < 0.95 or not (close > 0.0).any():
-        raise BarsError(
-            f"bars: {where} has no header, and its first four numbers are no open, high, low, close; {remedy}"
-        )
+        what = "its first four numbers are no open, high, low, close"
+        raise BarsError(f"bars: {where} has no header, and {what}; {remedy}")
     # a bar opens near where the one before closed, and closes further away
     forth, back = (np.abs(one[1:] - other[:-1]) for one, other in ((open, close), (close, open)))
     enough = len(close) >= FEW_ROWS
@@ -218,6 +217,5 @@ def refuse_half_days(stamps: Stamps, where: str) -> None:
         return
     same, steps = np.diff(stamps.astype("M8[D]")) == np.timedelta64(0, "D"), np.diff(stamps)
     if (same & (steps < np.timedelta64(0, "ns"))).any() and (same & (steps > np.timedelta64(0, "ns"))).any():
-        raise BarsError(
-            f"bars: {where} has times that begin again within a day: 12 hours without AM and PM; write 24 hours"
-        )
+        what = "times that begin again within a day: 12 hours without AM and PM"
+        raise BarsError(f"bars: {where} has {what}; write 24 hours")

@@ -183,6 +183,5 @@ def refuse_mixed(names: Iterable[str], where: str) -> None:
         alphabets = {unicodedata.name(c, "").split()[0] for c in name if c.isalpha()} & ALPHABETS
         if len(alphabets) > 1:
             shown = name.encode("unicode_escape").decode()[:60]
-            raise BarsError(
-                f"bars: {where} has letters of two alphabets, which look alike, in the name {shown}; rename it"
-            )
+            what = f"letters of two alphabets, which look alike, in the name {shown}"
+            raise BarsError(f"bars: {where} has {what}; rename it")

@@ -184,9 +184,8 @@ def online_weights(algorithm: str, closes: NDArray[np.float64]) -> NDArray[np.fl
         import pandas as pd
         import universal.algos
     except ImportError as error:
-        raise ConfigError(
-            f"study: {algorithm} is computed by universal-portfolios ({error}): {how_to_install('markets')}"
-        ) from None
+        what = f"{algorithm} is computed by universal-portfolios ({error})"
+        raise ConfigError(f"study: {what}: {how_to_install('markets')}") from None
     with np.errstate(divide="ignore", invalid="ignore"):  # a first day on which nothing moved yet
         run = getattr(universal.algos, algorithm)().run(pd.DataFrame(closes), log_progress=False)
     held: NDArray[np.float64] = run.B.to_numpy(dtype=np.float64)[:, : closes.shape[1]]

@@ -135,9 +135,8 @@ class Table:
             if one is not first and not np.array_equal(one.stamps, first.stamps):
                 row = int(np.argmax(one.stamps != first.stamps))
                 names = " and ".join(self.plan.names[place] for place in self.plan.dates)
-                raise BarsError(
-                    f"bars: {self.where} has more than one column for 'date': {names} differ in row {row + 1}; keep one"
-                )
+                what = f"more than one column for 'date': {names} differ in row {row + 1}"
+                raise BarsError(f"bars: {self.where} has {what}; keep one")
         stamps, rules = first.stamps, [self.plan.rule, first.how, *self.rules]
         if self._clock is not None:
             clocks, own = self._clock.decided(), stamps - stamps.astype("M8[D]")

@@ -184,10 +184,9 @@ def in_order(
                 break
         else:
             shown = " or ".join(f"{days[0]} to {days[-1]} (as {name})" for name, days in left.items())
-            raise BarsError(
-                f"bars: {owner} has dates that may be {shown}; say which: --date-format {next(iter(left))}, "
-                f"date_format={next(iter(left))!r}"
-            )
+            one = next(iter(left))
+            remedy = f"say which: --date-format {one}, date_format={one!r}"
+            raise BarsError(f"bars: {owner} has dates that may be {shown}; {remedy}")
     return next(iter(left.values())), "dates whose order is plain" if "" in left else how
 
 
@@ -200,10 +199,8 @@ def counted(counts: NDArray[np.int64] | NDArray[np.float64], owner: str) -> Date
     if SERIAL[0] <= low and high <= SERIAL[1]:
         days = np.datetime64("1899-12-30", "D") + np.floor(floats).astype(np.int64)
         if _weekends(np.unique(days)) or len(np.unique(days)) < FEWEST_DAYS:
-            raise BarsError(
-                f"bars: {owner} has dates like {low:g}, which may be days of a spreadsheet ({days[0]}) or a count; "
-                "write YYYY-MM-DD"
-            )
+            what = f"dates like {low:g}, which may be days of a spreadsheet ({days[0]}) or a count"
+            raise BarsError(f"bars: {owner} has {what}; write YYYY-MM-DD")
         clock = np.round((floats - np.floor(floats)) * 86_400).astype("m8[s]").astype("m8[ns]")
         return Dates(days.astype("M8[ns]") + clock, frozenset(), "dates as days of a spreadsheet, none on a weekend")
     written = _as_written(counts) if low == np.floor(low) else None
@@ -220,10 +217,8 @@ def counted(counts: NDArray[np.int64] | NDArray[np.float64], owner: str) -> Date
     if written is not None and len(str(int(high))) > 10:
         return Dates(written, frozenset(), "dates as digits, year first")
     if written is not None and known.all():
-        raise BarsError(
-            f"bars: {owner} has dates that may be {written[0]} (as digits) or {stamps[0]} (as seconds since 1970); "
-            "write YYYY-MM-DD"
-        )
+        both = f"{written[0]} (as digits) or {stamps[0]} (as seconds since 1970)"
+        raise BarsError(f"bars: {owner} has dates that may be {both}; write YYYY-MM-DD")
     if not known.all():
         bad = counts[~known][0]
         raise BarsError(f"bars: {owner} date {bad!s} is no date; write YYYY-MM-DD")
@@ -236,10 +231,9 @@ def _as_written(counts: NDArray[np.int64] | NDArray[np.float64]) -> Stamps | Non
     lengths = {len(cell) for cell in text}
     if len(lengths) != 1 or not lengths <= {10, 12, 14, 17}:
         return None
+    clocks = [f"{t[8:10]}:{t[10:12] or '00'}:{t[12:14] or '00'}" for t in text]
     try:
-        found = [
-            np.datetime64(f"{t[:4]}-{t[4:6]}-{t[6:8]}T{t[8:10]}:{t[10:12] or '00'}:{t[12:14] or '00'}") for t in text
-        ]
+        found = [np.datetime64(f"{t[:4]}-{t[4:6]}-{t[6:8]}T{clock}") for t, clock in zip(text, clocks, strict=True)]
     except ValueError:
         return None
     stamps = np.array(found, "M8[ns]") + np.array([int(t[14:17] or 0) for t in text], "m8[ms]")

@@ -71,13 +71,9 @@ def load_policy(file: str, kind: str) -> FrozenPolicy:
 
 def training_end(policies: Policies) -> date | None:
     """Last day that any of the policies was trained on or chosen by; None without policies."""
-    days = [
-        day
-        for policy in policies.loaded().values()
-        for day in (policy.manifest.train_end, policy.manifest.valid_end)
-        if day is not None
-    ]
-    return max(days, default=None)
+    told = [policy.manifest for policy in policies.loaded().values()]
+    days = [day for manifest in told for day in (manifest.train_end, manifest.valid_end)]
+    return max(filter(None, days), default=None)
 
 
 def build(

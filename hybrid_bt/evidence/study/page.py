@@ -99,13 +99,11 @@ def _answer(what: str, difference: Interval) -> str:
 def page(found: Findings, pictures: Sequence[Path]) -> str:
     """The whole page; the same findings give the same text."""
     plan = found.plan
-    taught = (
-        "Policies were trained anew for each window."
-        if plan.lessons
-        else "The frozen policies were trained on these bars."
-        if plan.in_sample
-        else "The frozen policies were not retrained; every window lies behind their training span."
-    )
+    taught = "The frozen policies were not retrained; every window lies behind their training span."
+    if plan.lessons:
+        taught = "Policies were trained anew for each window."
+    elif plan.in_sample:
+        taught = "The frozen policies were trained on these bars."
     method = (
         f"{len(plan.windows)} windows, {plan.n_seeds} seeds, {len(found.summaries)} accounts, "
         f"pairs {', '.join(plan.task.market.pairs) or 'none'}. {taught}"
