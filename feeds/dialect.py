@@ -11,6 +11,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from hybrid_bt.errors import BarsError
@@ -21,6 +22,7 @@ from hybrid_bt.feeds.written import is_count, is_stamp
 SEPARATORS = (",", ";", "\t", "|")
 BLANKS = r"\s+"  #: runs of spaces part columns where nothing else does
 SAMPLE_LINES, SCORED_LINES, SAMPLE_BYTES = 60, 12, 1 << 16
+MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 GUESSES = ("cp1252", "gb18030", "cp932", "euc_kr", "cp1251", "cp1250")  #: tried on what is no UTF-8
 
 
@@ -37,11 +39,7 @@ class Dialect(NamedTuple):
 
 def encoding_of(head: bytes, name: str) -> str:
     """By its mark, else UTF-8 if it is that, else the encoding in which the header's words are known."""
-    for mark, encoding in (
-        (codecs.BOM_UTF8, "utf-8-sig"),
-        (codecs.BOM_UTF16_LE, "utf-16"),
-        (codecs.BOM_UTF16_BE, "utf-16"),
-    ):
+    for mark, encoding in MARKS.items():
         if head.startswith(mark):
             return encoding
     for start, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
@@ -50,11 +48,9 @@ def encoding_of(head: bytes, name: str) -> str:
             return encoding
     if b"\0" in head:
         raise BarsError(f"bars: {name} cannot be read as CSV in UTF-8: it holds NUL characters; mend the file")
-    try:
+    with suppress(UnicodeDecodeError):
         codecs.getincrementaldecoder("utf-8")("strict").decode(head)
         return "utf-8-sig"
-    except UnicodeDecodeError:
-        pass
     known = Counter[str]()
     for encoding in GUESSES:
         try:

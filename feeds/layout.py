@@ -23,6 +23,7 @@ NAMED = 0.8  #: of the columns behind the first
 UNITS = frozenset(("", "usd", "eur", "gbp", "gbx", "jpy", "chf", "$", "€", "£", "%", "shares", "units", "date"))
 ADJUSTED_RANGE = ("adjopen", "adjhigh", "adjlow")
 UNNAMED = ("", "unnamed0", "level0", "rownames")
+COUNTS = (*UNNAMED, "index")  #: keys of a first column that counts rows
 
 
 class Columns(NamedTuple):
@@ -129,18 +130,15 @@ def _named(columns: Columns, where: str, symbols: Sequence[str] | None) -> Plan:
     fields = _fields(names, meanings, where)
     symbol = _symbol(names, meanings, columns.kinds)
     adjusted = "adj" in fields
-    aside = [
-        i for i in free if is_aside(names[i], adjusted=adjusted) or (key_of(names[i]) in (*UNNAMED, "index") and i == 0)
-    ]
+    aside = [i for i in free if is_aside(names[i], adjusted=adjusted) or (not i and key_of(names[0]) in COUNTS)]
     rest = [i for i in free if i not in (*aside, *fields.values(), symbol)]
     numbers = [i for i in rest if columns.kinds[i] == "number" or (columns.kinds[i] == "empty" and names[i])]
     texts = tuple(i for i in rest if columns.kinds[i] in ("text", "stamp"))
     base = base._replace(symbol=symbol, texts=texts, others=tuple(numbers))
     ticker = set(fields) == {"close"} and names[fields["close"]] == "ADJ" and numbers  # among tickers
     closed = None if ticker else closed_of(fields)
-    parts = [
-        i for i in free if i not in aside and columns.kinds[i] != "text" and (names[i] or columns.kinds[i] != "empty")
-    ]
+    void = [i for i in free if columns.kinds[i] == "text" or (columns.kinds[i] == "empty" and not names[i])]
+    parts = [i for i in free if i not in (*aside, *void)]
     split = labelled(base, parts, where) if symbol is None and not {"open", "close"} & set(meanings) else None
     if split is not None:
         return split
@@ -194,9 +192,8 @@ def _headless(columns: Columns, where: str) -> Plan:
     told = recognise((), columns.kinds, columns.sample)
     row = columns.sample[0] if columns.sample else ()
     dates = [i for i, kind in enumerate(columns.kinds) if kind == "stamp"]
-    dates = dates or [
-        i for i, cell in enumerate(row[:3]) if columns.kinds[i] == "number" and len(cell) >= 8 and cell.isdigit()
-    ]
+    counts = [i for i, cell in enumerate(row[:3]) if len(cell) >= 8 and cell.isdigit()]
+    dates = dates or [i for i in counts if columns.kinds[i] == "number"]
     if not dates:
         raise BarsError(f"bars: {where} has no header, and no column of dates; give a header")
     date = dates[0]

@@ -13,7 +13,7 @@ import numpy as np
 from hybrid_bt.bars import MIN_BARS, Bars, Moment
 from hybrid_bt.bars.checks import RawBars, check_name, inspect_rows
 from hybrid_bt.bars.findings import ON_BAD_DATA, RULES, Finding, OnBadData, counters, refusal, say
-from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
+from hybrid_bt.errors import BarsError, ConfigError, did_you_mean, listed
 from hybrid_bt.feeds.alike import base_of, copies, join_pieces
 from hybrid_bt.feeds.clock import NO_ZONE as NO_ZONE
 from hybrid_bt.feeds.clock import STAMPED_BY, StampedBy, by_end, on_exchange_clock, one_clock, zone_named
@@ -225,10 +225,7 @@ def _unread(unread: Mapping[str, Sequence[str]]) -> list[Finding]:
     for symbol, columns in unread.items():
         for column in columns:
             owners.setdefault(column, []).append(symbol)
-    told = [
-        f"{column or '(no name)'} ({symbols[0]}{f' and {len(symbols) - 1} more' if len(symbols) > 1 else ''})"
-        for column, symbols in owners.items()
-    ]
+    told = [f"{column or '(no name)'} ({listed(symbols, 1)})" for column, symbols in owners.items()]
     return [Finding("unread", "", 0, "", ", ".join(told))] if told else []
 
 

@@ -167,9 +167,8 @@ def _of_labels(base: Plan, tables: Mapping[str, Mapping[str, int]], where: str, 
 def two_levels(headers: Sequence[Sequence[str]], kinds: Sequence[str]) -> Plan | None:
     """Fields in one of two rows of headers, symbols in the other; None where it is not so."""
     for fields, labels in (headers, headers[::-1]):
-        dates = [
-            i for i, kind in enumerate(kinds) if kind == "stamp" and not (labels[i] and meaning_of(fields[i]) in PRICES)
-        ]
+        stamps = [i for i, kind in enumerate(kinds) if kind == "stamp"]
+        dates = [i for i in stamps if not (labels[i] and meaning_of(fields[i]) in PRICES)]
         places = [i for i in range(len(fields)) if i not in dates and (fields[i] and labels[i])]
         if {meaning_of(fields[0]), meaning_of(labels[0])} & {"symbol"}:  # names of the levels, above the index
             places = [i for i in places if i]
@@ -187,8 +186,7 @@ def two_levels(headers: Sequence[Sequence[str]], kinds: Sequence[str]) -> Plan |
                 tables.setdefault(labels[i], {})[str(meanings[i])] = i
         if len(set(map(frozenset, tables.values()))) > 1:  # no symbols: a row of data without a date, say
             continue
-        base = Plan(
-            tuple(f"{labels[i]} {fields[i]}" for i in range(len(fields))), tuple(dates), None, None, {}, "", "yfinance"
-        )
+        names = tuple(f"{label} {field}" for label, field in zip(labels, fields, strict=True))
+        base = Plan(names, tuple(dates), None, None, {}, "", "yfinance")
         return _of_labels(base, tables, "the table", "two rows of headers: fields and symbols")
     return None

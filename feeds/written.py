@@ -154,7 +154,7 @@ def _days(parts: NDArray[np.int64], order: Sequence[int]) -> NDArray[np.datetime
 
 
 def _weekends(days: NDArray[np.datetime64]) -> int:
-    return int(np.count_nonzero((days.astype(np.int64) + 3) % 7 >= 5))
+    return int(np.count_nonzero(~np.is_busday(days)))
 
 
 def _is_sorted(days: NDArray[np.datetime64]) -> bool:

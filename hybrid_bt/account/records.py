@@ -180,10 +180,8 @@ def guard_notes(params: GuardParams, report: dict[str, Any]) -> list[str]:
     failed = triggers.get("policy_failure", 0)
     if report["failures"]:
         more = "" if len(report["failures"]) == 1 else f" (and {len(report['failures']) - 1} other texts in run.json)"
-        notes.append(
-            f"POLICY FAILURE on {failed} traded bars: {report['failures'][0]}{more}; "
-            f"the account was moved to its safe rule, {params.on_policy_failure}."
-        )
+        moved = f"the account was moved to its safe rule, {params.on_policy_failure}"
+        notes.append(f"POLICY FAILURE on {failed} traded bars: {report['failures'][0]}{more}; {moved}.")
     seen = [name for name in triggers if name != "policy_failure"]
     hits = [f"{name} on {triggers[name]} bars from {first[name][:10]} on" for name in seen]
     if params != GuardParams():

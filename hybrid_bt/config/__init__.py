@@ -78,10 +78,8 @@ class Config(NamedTuple):
         if not any(self.legs_enabled().values()):
             return "at least one leg must be on; drop --no-sac or --no-kalman"
         if self.risk.net_limit >= self.costs.leverage:
-            return (
-                f"risk.net_limit {self.risk.net_limit} must stay below account.leverage {self.costs.leverage}: "
-                "a gap and the costs need cash, or the broker rejects orders"
-            )
+            rule = f"risk.net_limit {self.risk.net_limit} must stay below account.leverage {self.costs.leverage}"
+            return f"{rule}: a gap and the costs need cash, or the broker rejects orders"
         return ""
 
     def legs_enabled(self) -> dict[str, bool]:

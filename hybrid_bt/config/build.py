@@ -102,10 +102,8 @@ def build(
     noise = kalman_params or [config.kalman_params] * len(columns)
     reader = MarketReader(len(names), columns, noise, config.spread_params, config.risk.bars_per_year, names)
     gate = _fresh(policies.gate if config.gate.enabled else None)
-    made = {
-        name: _leg(config, name, names, columns, policies, legs or {}) if is_on else None
-        for name, is_on in config.legs_enabled().items()
-    }
+    parts = config.legs_enabled().items()
+    made = {name: _leg(config, name, names, columns, policies, legs or {}) if is_on else None for name, is_on in parts}
     lines = (config.with_pairs_found(len(columns)) if pairs_found else config).lines()
     return Hybrid(reader, made, Gate(gate) if gate else None, lines, config.risk, config.manager)
 

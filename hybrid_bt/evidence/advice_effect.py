@@ -87,10 +87,7 @@ def evaluate(
             short.append(f"too few bars {span.split()[0]} the cut-off {cutoff} for a row of their own")
     stage = stages[GIVEN]
     first, last = end_days(traded.stamps)
-    title = (
-        f"{task.mode} on {task.market.name}, {first} to {last}, {stage.desk.answers.scorer} on {stage.desk.name}; "
-        "differences to off, 95 % intervals"
-    )
+    subject = f"{task.mode} on {task.market.name}, {first} to {last}, {stage.desk.answers.scorer} on {stage.desk.name}"
     beaten = _placebos_beaten(returns, traded)
     said = [
         f"better Sharpe ratio than {beaten:.0%} of {placebos} placebos on shuffled days",
@@ -99,7 +96,7 @@ def evaluate(
         *_recorded(stage, traded.n_bars),
         *short,
     ]
-    return AdviceEffect(title, effects, said)
+    return AdviceEffect(f"{subject}; differences to off, 95 % intervals", effects, said)
 
 
 def _setups(setup: RiskSetup, masked: bool) -> dict[str, RiskSetup]:

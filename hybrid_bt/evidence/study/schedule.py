@@ -52,10 +52,8 @@ def voice_jobs(plan: Plan) -> dict[tuple[int, int], VoiceJob]:
     if not plan.lessons:
         members = (ENSEMBLE, *range(plan.n_seeds))
         return {(-1, m): VoiceJob(f"record, {_member(m)}", plan.task, m) for m in members}
-    return {
-        (w, ENSEMBLE): VoiceJob(f"train and record, {plan.windows[w].name}", plan.task, ENSEMBLE, lessons)
-        for w, lessons in enumerate(plan.lessons)
-    }
+    names = [f"train and record, {window.name}" for window in plan.windows]
+    return {(w, ENSEMBLE): VoiceJob(names[w], plan.task, ENSEMBLE, lessons) for w, lessons in enumerate(plan.lessons)}
 
 
 def _member(number: int) -> str:
