@@ -11,6 +11,7 @@ refused, showing both. Stamps with a zone, and seconds since 1970, become UTC, a
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import numpy as np
@@ -179,25 +180,16 @@ def coded(column: pd.Series, seen: dict[str, int]) -> NDArray[np.int32]:
     return found
 
 
-class ClockColumn:
-    """A column of times of day beside one of dates: 09:30, 4:00 PM, 093000, 930."""
+def clocks_of(cells: Iterable[str], owner: str) -> NDArray[np.timedelta64]:
+    """Times since midnight: 09:30, 4:00 PM, 093000, 930; BarsError for what is no time of day."""
+    cells = list(cells)
+    width = 6 if max((len(cell) for cell in cells if cell.isdigit()), default=0) > 4 else 4
+    return np.array([_clock_of(cell, width, owner) for cell in cells], "m8[ns]")
 
-    def __init__(self, owner: str) -> None:
-        self.owner = owner
-        self._seen: dict[str, int] = {}
-        self._codes: list[NDArray[np.int32]] = []
 
-    def add(self, column: pd.Series) -> None:
-        self._codes.append(coded(column, self._seen))
-
-    def decided(self) -> NDArray[np.timedelta64]:
-        """Time since midnight of each row; BarsError for what is no time of day."""
-        width = 6 if max((len(cell) for cell in self._seen if cell.isdigit()), default=0) > 4 else 4
-        return np.array([self._clock(cell, width) for cell in self._seen], "m8[ns]")[np.concatenate(self._codes)]
-
-    def _clock(self, cell: str, width: int) -> int:
-        text = re.sub(r"(?<=\d)(?=(?:\d\d)+$)", ":", cell.zfill(width)) if cell.isdigit() else cell
-        clock = written.clock_in(text)
-        if clock is None:
-            raise BarsError(f"bars: {self.owner} has the time {cell[:40]!r}, which is no time of day; write HH:MM")
-        return clock
+def _clock_of(cell: str, width: int, owner: str) -> int:
+    text = re.sub(r"(?<=\d)(?=(?:\d\d)+$)", ":", cell.zfill(width)) if cell.isdigit() else cell
+    clock = written.clock_in(text)
+    if clock is None:
+        raise BarsError(f"bars: {owner} has the time {cell[:40]!r}, which is no time of day; write HH:MM")
+    return clock
