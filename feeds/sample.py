@@ -40,16 +40,9 @@ class Sample(NamedTuple):
 
 
 _TOLD = tomllib.loads((files("hybrid_bt.feeds") / "embedded" / "samples.toml").read_text(encoding="utf-8"))
-SAMPLES = {name: Sample(**told) for name, told in _TOLD.items()}
 #: set of online portfolio selection -> first day and last
-DAYS = {
-    "nyse_o": ("1962-07-03", "1984-12-31"),
-    "nyse_n": ("1985-01-02", "2010-06-30"),
-    "tse": ("1994-01-04", "1998-12-31"),
-    "sp500": ("1998-01-02", "2003-01-31"),
-    "djia": ("2001-01-15", "2003-01-14"),
-    "msci": ("2006-04-03", "2010-03-31"),
-}
+DAYS: dict[str, list[str]] = _TOLD.pop("olps")
+SAMPLES = {name: Sample(**told) for name, told in _TOLD.items()}
 PREFIX = "olps:"
 MOST_MOVE = 0.9  #: in a day: beyond it a column holds a fault and not a price
 
