@@ -147,11 +147,15 @@ def first_trading_row(
             f"{day(max(free, warm))} or later, or give --allow-in-sample, which marks every output"
         )
     if row < warm:
-        remedy = f"start on {day(warm)} or later, or give an earlier history"
-        raise BarsError(f"start {start} leaves {row} bars to warm up, {WARMUP_BARS} are needed; {remedy}")
+        raise BarsError(
+            f"start {start} leaves {row} bars to warm up, {WARMUP_BARS} are needed; start on {day(warm)} "
+            "or later, or give an earlier history"
+        )
     if row > bars.n_bars - 2:
-        rule = "a decision needs one more bar to fill on; give later bars or an earlier start"
-        raise BarsError(f"bars: {bars.name} has {bars.n_bars - row} bar(s) from {day(row)} on; {rule}")
+        raise BarsError(
+            f"bars: {bars.name} has {bars.n_bars - row} bar(s) from {day(row)} on; a decision needs one more "
+            "bar to fill on; give later bars or an earlier start"
+        )
     return row
 
 

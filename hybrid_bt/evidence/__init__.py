@@ -122,10 +122,12 @@ def bootstrap(
         Without the library arch (extra `study`), or with fewer than `FEWEST_BARS` bars.
     """
     table = np.column_stack(list(returns.values()))
-    if (n := len(table)) < FEWEST_BARS:
-        raise ConfigError(f"bootstrap: {n} returns are too few for an interval; give at least {FEWEST_BARS} bars")
+    if len(table) < FEWEST_BARS:
+        raise ConfigError(
+            f"bootstrap: {len(table)} returns are too few for an interval; give at least {FEWEST_BARS} bars"
+        )
     length = block_length(table)
-    sampler = _arch().StationaryBootstrap(max(round(length), 1), np.arange(n), seed=seed)
+    sampler = _arch().StationaryBootstrap(max(round(length), 1), np.arange(len(table)), seed=seed)
     found = {name: np.empty((n_resamples, table.shape[1])) for name in measures}
     for row in range(n_resamples):
         drawn = table[sampler.update_indices()]
