@@ -23,7 +23,7 @@ from typing import TypeAlias
 import numpy as np
 
 from hybrid_bt.bars.market import names_of
-from hybrid_bt.errors import ConfigError, did_you_mean, listed
+from hybrid_bt.errors import ConfigError, did_you_mean
 from hybrid_bt.feeds.framework import Framework, bt
 from hybrid_bt.strategies.admission import FloatArray, day_of, loaded
 
@@ -174,9 +174,10 @@ def warn_of_company(strategy: Framework, symbols: Iterable[str], feeds: Iterable
         shared = [named[feed] for feed in other.datas if feed in named]
         if other is strategy or not shared or getattr(other, "counts_own_fills", False):
             continue
+        listed = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
         mine, theirs = type(strategy).__name__, type(other).__name__
         warnings.warn(
-            f"{mine} and {theirs} share the feeds {listed(shared, 5)}: Backtrader has one position a feed, so what {mine} holds "
+            f"{mine} and {theirs} share the feeds {listed}: Backtrader has one position a feed, so what {mine} holds "
             f"stands in {theirs}'s self.position, and its close() and order_target_* sell it; give {mine} "
             "own_feeds=True, or each its own feeds",
             stacklevel=1,

@@ -78,8 +78,10 @@ class Config(NamedTuple):
         if not any(self.legs_enabled().values()):
             return "at least one leg must be on; drop --no-sac or --no-kalman"
         if self.risk.net_limit >= self.costs.leverage:
-            rule = f"risk.net_limit {self.risk.net_limit} must stay below account.leverage {self.costs.leverage}"
-            return f"{rule}: a gap and the costs need cash, or the broker rejects orders"
+            return (
+                f"risk.net_limit {self.risk.net_limit} must stay below account.leverage {self.costs.leverage}: "
+                "a gap and the costs need cash, or the broker rejects orders"
+            )
         return ""
 
     def legs_enabled(self) -> dict[str, bool]:
@@ -115,9 +117,10 @@ class Config(NamedTuple):
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """Section -> key -> value, plain data; `load_config` takes it for a file's."""
-        found: dict[str, dict[str, Any]] = {}
-        for section, keys in keys_of().items():
-            found[section] = {key: getattr(getattr(self, part), key) for key, part in keys.items()}
+        found = {
+            section: {key: getattr(getattr(self, part), key) for key, part in keys.items()}
+            for section, keys in keys_of().items()
+        }
         if self.auto_rate:
             found["risk"]["bars_per_year"] = AUTO
         for name, leg in self.legs.items():
@@ -138,8 +141,11 @@ class Config(NamedTuple):
         return numbers
 
 
-_HINTS = get_type_hints(Config, include_extras=True)
-_PARTS = {name: hint for name, hint in _HINTS.items() if name not in ("auto_rate", FURTHER)}
+_PARTS = {
+    name: hint
+    for name, hint in get_type_hints(Config, include_extras=True).items()
+    if name not in ("auto_rate", FURTHER)
+}
 
 
 def _section(part: str, key: str) -> str:
@@ -226,8 +232,9 @@ def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str) -> None:
     base.setdefault(FURTHER, {})
     for section, values in layer.items():
         if section not in keys_of() and section != FURTHER:
-            hint = did_you_mean(section, (*keys_of(), FURTHER))
-            raise ConfigError(f"{source}: unknown section [{section:.60}]{hint}")
+            raise ConfigError(
+                f"{source}: unknown section [{section:.60}]{did_you_mean(section, (*keys_of(), FURTHER))}"
+            )
         if not isinstance(values, Mapping):
             raise ConfigError(f"{source}: [{section}] must be a table of keys, got {values!r}")
         for key, value in values.items():

@@ -71,9 +71,13 @@ def load_policy(file: str, kind: str) -> FrozenPolicy:
 
 def training_end(policies: Policies) -> date | None:
     """Last day that any of the policies was trained on or chosen by; None without policies."""
-    told = [policy.manifest for policy in policies.loaded().values()]
-    days = [day for manifest in told for day in (manifest.train_end, manifest.valid_end)]
-    return max(filter(None, days), default=None)
+    days = [
+        day
+        for policy in policies.loaded().values()
+        for day in (policy.manifest.train_end, policy.manifest.valid_end)
+        if day is not None
+    ]
+    return max(days, default=None)
 
 
 def build(
@@ -102,8 +106,10 @@ def build(
     noise = kalman_params or [config.kalman_params] * len(columns)
     reader = MarketReader(len(names), columns, noise, config.spread_params, config.risk.bars_per_year, names)
     gate = _fresh(policies.gate if config.gate.enabled else None)
-    parts = config.legs_enabled().items()
-    made = {name: _leg(config, name, names, columns, policies, legs or {}) if is_on else None for name, is_on in parts}
+    made = {
+        name: _leg(config, name, names, columns, policies, legs or {}) if is_on else None
+        for name, is_on in config.legs_enabled().items()
+    }
     lines = (config.with_pairs_found(len(columns)) if pairs_found else config).lines()
     return Hybrid(reader, made, Gate(gate) if gate else None, lines, config.risk, config.manager)
 

@@ -129,8 +129,10 @@ def first_trading_row(
         return say_stamp(bars.stamps[at])
 
     if bars.n_bars <= WARMUP_BARS + 1:
-        rule = f"the features need {WARMUP_BARS + 1} to warm up and one more to trade"
-        raise BarsError(f"bars: {bars.name} has {bars.n_bars} bars up to {day(-1)}; {rule}; give a longer history")
+        raise BarsError(
+            f"bars: {bars.name} has {bars.n_bars} bars up to {day(-1)}; the features need {WARMUP_BARS + 1} "
+            "to warm up and one more to trade; give a longer history"
+        )
     warm = WARMUP_BARS  # row 252 has seen 252 returns
     free = 0
     if trained_until is not None and not allow_in_sample:
@@ -162,8 +164,9 @@ def first_trading_row(
 def _row_of(bars: Bars, start: date) -> int:
     row = int(np.searchsorted(bars.stamps, instant(start)))
     if row >= bars.n_bars:
-        last = f"the last bar of {bars.name}, {say_stamp(bars.stamps[-1])}"
-        raise BarsError(f"start {start} is after {last}; choose an earlier start")
+        raise BarsError(
+            f"start {start} is after the last bar of {bars.name}, {say_stamp(bars.stamps[-1])}; choose an earlier start"
+        )
     return row
 
 
@@ -179,8 +182,10 @@ def fit_pairs(market: Market, row: int, config: Config) -> list[KalmanParams]:
     for name, (y, x) in zip(market.pairs, market.columns, strict=True):
         both = np.flatnonzero(bars.traded[:row, y] & bars.traded[:row, x])
         if both.size < WARMUP_BARS:
-            what = f"{both.size} common bars before the trading start, {WARMUP_BARS} are needed to fit"
-            raise BarsError(f"pair {name}: {what}; drop --fit-kalman or start later")
+            raise BarsError(
+                f"pair {name}: {both.size} common bars before the trading start, {WARMUP_BARS} are needed to fit; "
+                "drop --fit-kalman or start later"
+            )
         logs = np.log(bars.close[both, y]), np.log(bars.close[both, x])
         found.append(fit(*logs, config.kalman_params, follow_pair))
     return found
