@@ -113,11 +113,7 @@ def _copy(name: str, other: str, one: SymbolBars, two: SymbolBars) -> Iterator[F
 
 
 def hidden_symbol(
-    stamps: Stamps,
-    codes: Mapping[int, NDArray[np.int32]],
-    head: pd.DataFrame,
-    names: Sequence[str],
-    where: str,
+    stamps: Stamps, codes: Mapping[int, NDArray[np.int32]], head: pd.DataFrame, names: Sequence[str], where: str
 ) -> int | None:
     """Position of the column of text that tells equal dates apart; None where every row has a date of its own.
 
