@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypedDict, Unpack
 
-from hybrid_bt.bars import Bars, Moment
-from hybrid_bt.bars.findings import OnBadData
+from hybrid_bt.bars import Bars, Moment, OnBadData
 from hybrid_bt.bars.market import Market, names_of
 from hybrid_bt.errors import BarsError, did_you_mean
 from hybrid_bt.feeds.clock import StampedBy

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bars.findings import Finding
-from hybrid_bt.bars.stamps import Stamps, say_stamp
+from hybrid_bt.bars import Finding, Stamps, say_stamp
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.symbol import SymbolBars
 

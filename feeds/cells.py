@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hybrid_bt.bars.checks import RawBars
+from hybrid_bt.bars import RawBars
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.dialect import SAMPLE_LINES, Dialect, arranged
 from hybrid_bt.feeds.figures import THOUSANDS, UNSURE, decimal_mark

@@ -17,9 +17,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bars.checks import RawBars
-from hybrid_bt.bars.findings import Finding
-from hybrid_bt.bars.stamps import Stamps, say_stamp
+from hybrid_bt.bars import Finding, RawBars, Stamps, say_stamp
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 
 StampedBy = Literal["begin", "end"]

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from hybrid_bt.bars.stamps import Stamps, nanoseconds
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds import written
+from hybrid_bt.feeds.clock import NO_ZONE
 from hybrid_bt.feeds.figures import shown_cell
-from hybrid_bt.feeds.panel import NO_ZONE
 
 ISO = r"\d{4}-?\d{2}-?\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?"
 LETTERED = ("has a zone in letters, which stand for several", "write its offset, -05:00, or the exchange's time alone")

@@ -16,8 +16,8 @@ from itertools import combinations
 
 import numpy as np
 
+from hybrid_bt.bars import Stamps
 from hybrid_bt.bars.checks import FloatArray, decimals_of
-from hybrid_bt.bars.stamps import Stamps
 from hybrid_bt.errors import BarsError, listed
 from hybrid_bt.feeds.names import says_computed
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hybrid_bt.bars.checks import RawBars
+from hybrid_bt.bars import RawBars
 from hybrid_bt.errors import BarsError, os_errors
 from hybrid_bt.feeds.alike import lies_apart
 from hybrid_bt.feeds.cells import READERS, dated, frames_of, rows_of_frame

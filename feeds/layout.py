@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hybrid_bt.bars.checks import FIELDS
+from hybrid_bt.bars import FIELDS
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.dialect import Dialect
 from hybrid_bt.feeds.figures import EMPTY, looks_numeric

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hybrid_bt.bars import MIN_BARS
-from hybrid_bt.bars.findings import Finding, OnBadData
-from hybrid_bt.bars.stamps import Stamps, is_intraday, say_stamp
+from hybrid_bt.bars import MIN_BARS, Finding, OnBadData, Stamps, say_stamp
+from hybrid_bt.bars.stamps import is_intraday
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean, library, listed, os_errors
 from hybrid_bt.feeds.clock import dates_of, steps_of
 from hybrid_bt.feeds.symbol import SymbolBars

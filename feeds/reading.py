@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_bt.bars.checks import FIELDS, PRICES, RawBars
-from hybrid_bt.bars.stamps import say_stamp
+from hybrid_bt.bars import FIELDS, PRICES, RawBars, say_stamp
 from hybrid_bt.errors import BarsError, listed
 from hybrid_bt.feeds.names import WORDS, is_aside, meaning_of, meanings_of, parted
 

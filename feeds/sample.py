@@ -24,8 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bars import Bars
-from hybrid_bt.bars.checks import RawBars
+from hybrid_bt.bars import Bars, RawBars
 from hybrid_bt.errors import BarsError, ConfigError, how_to_install
 from hybrid_bt.feeds.panel import Query, align, build_panel, pick
 from hybrid_bt.feeds.symbol import symbol_bars

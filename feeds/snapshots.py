@@ -20,8 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_bt.bars import say_stamp
-from hybrid_bt.bars.checks import RawBars
+from hybrid_bt.bars import RawBars, say_stamp
 from hybrid_bt.errors import BarsError, os_errors
 from hybrid_bt.files import read_arrays, write_whole
 

@@ -14,9 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_bt.bars.checks import ROUNDING, BoolArray, FloatArray, RawBars, completed, first_of
-from hybrid_bt.bars.findings import Finding, OnBadData
-from hybrid_bt.bars.stamps import Stamps, say_stamp
+from hybrid_bt.bars import Finding, FloatArray, OnBadData, RawBars, Stamps, say_stamp
+from hybrid_bt.bars.checks import ROUNDING, BoolArray, completed, first_of
 
 RATIOS = (1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 50.0, 100.0, 1000.0)
 UNITS = (50.0, 100.0, 1000.0)  #: that prices are confused in

@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hybrid_bt.bars.checks import PRICES, FloatArray, RawBars
-from hybrid_bt.bars.stamps import Stamps
+from hybrid_bt.bars import PRICES, FloatArray, RawBars, Stamps
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.alike import hidden_symbol
 from hybrid_bt.feeds.dates import DateColumn, clocks_of, coded

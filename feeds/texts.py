@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from hybrid_bt.bars.checks import FIELDS
+from hybrid_bt.bars import FIELDS
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.cells import mark_of
 from hybrid_bt.feeds.dialect import SAMPLE_BYTES, SAMPLE_LINES, Dialect, dialect_of, encoding_of

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bars.stamps import Stamps
+from hybrid_bt.bars import Stamps
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.names import WORDS
 

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hybrid_bt.bars import Bars, Moment, instant
-from hybrid_bt.bars.checks import RawBars
+from hybrid_bt.bars import Bars, Moment, RawBars, instant
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.cells import dated, single
 from hybrid_bt.feeds.names import field_of

@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hybrid_bt.bars.checks import FIELDS, FloatArray, check_name, check_panel, completed, floats
-from hybrid_bt.bars.findings import Finding
+from hybrid_bt.bars.checks import FIELDS, PRICES, FloatArray, RawBars, check_name, check_panel, completed, floats
+from hybrid_bt.bars.findings import Finding, OnBadData
 from hybrid_bt.bars.stamps import Moment, Stamps, bars_per_year, instant, nanoseconds, say_stamp
 from hybrid_bt.errors import BarsError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FIELDS", "MIN_BARS", "Bars", "Moment", "instant", "say_stamp"]
+__all__ = [
+    "FIELDS", "MIN_BARS", "PRICES", "Bars", "Finding", "FloatArray", "Moment", "OnBadData", "RawBars", "Stamps",
+    "instant", "say_stamp",
+]  # fmt: skip
 
 SHOWN = 6  #: symbols that a representation names
 MIN_BARS = 2  # one decision and one fill
