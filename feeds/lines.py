@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hybrid_bt.bars import FIELDS, Bars
+from hybrid_bt.bars import FIELDS, Bars, FloatArray, Stamps
 
 if TYPE_CHECKING:
     from hybrid_bt.feeds.framework import Framework
@@ -25,7 +24,7 @@ class Shown(NamedTuple):
 
     bars: Bars
     column: int = 0  #: the symbol's
-    others: Mapping[str, NDArray[np.float64]] = {}  #: lines that hold no price, (T,) each, NaN where there is nothing
+    others: Mapping[str, FloatArray] = {}  #: lines that hold no price, (T,) each, NaN where there is nothing
     unread: tuple[str, ...] = ()  #: columns of a frame that became no line
 
     def packed(self, lines: Iterable[str], first: float, last: float) -> tuple[array.array[float], ...]:
@@ -41,7 +40,7 @@ class Shown(NamedTuple):
         return tuple(array.array("d", column.tobytes()) for column in columns)
 
 
-def date_numbers(stamps: NDArray[np.datetime64]) -> NDArray[np.float64]:
+def date_numbers(stamps: Stamps) -> FloatArray:
     """Backtrader's `date2num` of each stamp, bit for bit.
 
     `date2num` is the correctly rounded sum of the day's ordinal and four fractions. All ordinals in question share one
@@ -61,7 +60,7 @@ def date_numbers(stamps: NDArray[np.datetime64]) -> NDArray[np.float64]:
     days, clock = np.divmod(microseconds, DAY_US)
     times, which = np.unique(clock, return_inverse=True)
     fractions = np.array([_day_fraction(int(time)) for time in times])
-    numbers: NDArray[np.float64] = (days + UNIX_EPOCH_ORDINAL).astype(np.float64) + fractions[which]
+    numbers: FloatArray = (days + UNIX_EPOCH_ORDINAL).astype(np.float64) + fractions[which]
     return numbers
 
 

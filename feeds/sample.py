@@ -22,9 +22,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hybrid_bt.bars import Bars, RawBars
+from hybrid_bt.bars import Bars, FloatArray, RawBars, Stamps
 from hybrid_bt.errors import BarsError, ConfigError, how_to_install
 from hybrid_bt.feeds.panel import Query, align, build_panel, pick
 from hybrid_bt.feeds.symbol import symbol_bars
@@ -136,7 +135,7 @@ def load_olps(name: str, query: Query) -> Bars:
     return build_panel(name, raw, query.handling, notes)
 
 
-def business_days(name: str, n: int) -> NDArray[np.datetime64]:
+def business_days(name: str, n: int) -> Stamps:
     """(n,) from the first day of a set to its last; holidays are unknown, so days are left out in even steps."""
     first, last = (np.datetime64(day) for day in DAYS[name])
     steps = np.round(np.linspace(0.0, float(np.busday_count(first, last)), n)).astype(np.int64)
@@ -159,7 +158,7 @@ def read_set(name: str) -> dict[str, list[float]]:
     return {f"S{column:02d}": list(map(float, cells)) for column, cells in enumerate(zip(*rows, strict=True), 1)}
 
 
-def online_weights(algorithm: str, closes: NDArray[np.float64]) -> NDArray[np.float64]:
+def online_weights(algorithm: str, closes: FloatArray) -> FloatArray:
     """What an algorithm of the package held over each day, (T, N), knowing the closes (T, N) before it.
 
     Parameters
@@ -180,7 +179,7 @@ def online_weights(algorithm: str, closes: NDArray[np.float64]) -> NDArray[np.fl
         raise ConfigError(f"study: {what}: {how_to_install('markets')}") from None
     with np.errstate(divide="ignore", invalid="ignore"):  # a first day on which nothing moved yet
         run = getattr(universal.algos, algorithm)().run(pd.DataFrame(closes), log_progress=False)
-    held: NDArray[np.float64] = run.B.to_numpy(dtype=np.float64)[:, : closes.shape[1]]
+    held: FloatArray = run.B.to_numpy(dtype=np.float64)[:, : closes.shape[1]]
     return held
 
 

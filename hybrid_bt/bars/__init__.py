@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hybrid_bt.bars.checks import FIELDS, PRICES, FloatArray, RawBars, check_name, check_panel, completed, floats
+from hybrid_bt.bars.checks import (
+    FIELDS,
+    PRICES,
+    BoolArray,
+    FloatArray,
+    RawBars,
+    check_name,
+    check_panel,
+    completed,
+    floats,
+)
 from hybrid_bt.bars.findings import Finding, OnBadData
 from hybrid_bt.bars.stamps import Moment, Stamps, bars_per_year, instant, nanoseconds, say_stamp
 from hybrid_bt.errors import BarsError, did_you_mean
@@ -25,8 +35,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "FIELDS", "MIN_BARS", "PRICES", "Bars", "Finding", "FloatArray", "Moment", "OnBadData", "RawBars", "Stamps",
-    "instant", "say_stamp",
+    "FIELDS", "MIN_BARS", "PRICES", "Bars", "BoolArray", "Finding", "FloatArray", "Moment", "OnBadData", "RawBars",
+    "Stamps", "instant", "say_stamp",
 ]  # fmt: skip
 
 SHOWN = 6  #: symbols that a representation names

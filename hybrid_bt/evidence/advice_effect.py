@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybrid_bt.account.metrics import FloatArray, measures
 from hybrid_bt.account.registry import RISK_OFF, Panel, Terms, account, traded_at
-from hybrid_bt.bars import Bars, instant
+from hybrid_bt.bars import Bars, BoolArray, Stamps, instant
 from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.legs.base import Opinion
 from hybrid_bt.brain.opinions import opinions, opinions_in_turn
@@ -139,7 +138,7 @@ def _equity(
     return traded_at(terms, np.array(wanted), traded).equity
 
 
-def _spans(stamps: NDArray[np.datetime64], cutoff: np.datetime64 | None) -> dict[str, NDArray[np.bool_]]:
+def _spans(stamps: Stamps, cutoff: np.datetime64 | None) -> dict[str, BoolArray]:
     """Name -> its rows."""
     whole = {WHOLE: np.ones(len(stamps), dtype=np.bool_)}
     if cutoff is None:
