@@ -114,10 +114,9 @@ class PortfolioReturns(Ledger):
         """Daily returns for quantstats: without time zone, one per day, bars of a day compounded."""
         import pandas as pd
 
-        bars = pd.Series(1.0 + self.simple(), index=pd.DatetimeIndex(self.stamps), name=name)[
-            self.first_row_at_risk() :
-        ]
-        return bars.groupby(bars.index.normalize()).prod() - 1.0
+        bars = pd.Series(1.0 + self.simple(), index=pd.DatetimeIndex(self.stamps), name=name)
+        live = bars[self.first_row_at_risk() :]
+        return live.groupby(live.index.normalize()).prod() - 1.0
 
     def frames(self) -> PyfolioFrames:
         """Returns, positions and transactions for pyfolio-reloaded."""
@@ -176,10 +175,8 @@ class LegAttribution(Ledger):
     def start(self) -> None:
         super().start()
         if getattr(self.strategy, "recorder", None) is None:
-            raise ConfigError(
-                f"LegAttribution: {type(self.strategy).__name__} keeps no decisions; it explains a HybridStrategy with "
-                "record=True"
-            )
+            what = f"{type(self.strategy).__name__} keeps no decisions"
+            raise ConfigError(f"LegAttribution: {what}; it explains a HybridStrategy with record=True")
         if len(self.strategy.feeds) != len(self.strategy.datas) or len(self.strategy.cerebro.runningstrats) > 1:
             raise ConfigError("LegAttribution: explains one strategy that trades every feed of its Cerebro alone")
         if self.strategy.p.equity_share != 1.0:

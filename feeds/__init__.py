@@ -12,13 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypedDict, Unpack
 
-from hybrid_bt.bars import Bars, Moment
-from hybrid_bt.bars.findings import OnBadData
+from hybrid_bt.bars import Bars, Moment, OnBadData
 from hybrid_bt.bars.market import Market, names_of
 from hybrid_bt.errors import BarsError, did_you_mean
 from hybrid_bt.feeds.clock import StampedBy
-from hybrid_bt.feeds.olps import DAYS, PREFIX, load_olps
 from hybrid_bt.feeds.panel import Align, Handling, Query, build_panel
+from hybrid_bt.feeds.sample import DAYS, PREFIX, SAMPLES, load_olps, load_sample, sample_pairs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,12 +44,6 @@ class HandlingWords(TypedDict, total=False):
     date_format: str | None
 
 
-def _sample(name: str, query: Query) -> Bars:
-    from hybrid_bt.feeds.sample import load_sample
-
-    return load_sample(name, query)
-
-
 def _yahoo(query: Query) -> Bars:
     from hybrid_bt.feeds.yahoo import load_yahoo
 
@@ -58,8 +51,7 @@ def _yahoo(query: Query) -> Bars:
 
 
 SOURCES: dict[str, Callable[[Query], Bars]] = {
-    "us20": partial(_sample, "us20"),
-    "tech6": partial(_sample, "tech6"),
+    **{name: partial(load_sample, name) for name in SAMPLES},
     "yahoo": _yahoo,
     **{f"{PREFIX}{name}": partial(load_olps, name) for name in DAYS},
 }
@@ -139,8 +131,6 @@ def as_market(
     """A market of whatever `load_bars` takes, of bars, or a market itself; a sample brings pairs if none are named."""
     if isinstance(source, Market):
         return source if pairs is None else Market(source.name, source.bars, names_of(pairs))
-    from hybrid_bt.feeds.sample import sample_pairs
-
     bars = source if isinstance(source, Bars) else load_bars(source, trade_from=trade_from)
     return Market(bars.name, bars, sample_pairs(bars) if pairs is None else names_of(pairs))
 

@@ -1,4 +1,5 @@
-"""Symbols that are one history: pieces of it that follow one another, and copies of it under several names."""
+"""Which rows are one symbol's: pieces of a history that follow one another, copies of it under several names, and
+several symbols in one table that does not say so: a column tells rows of one date apart."""
 
 from __future__ import annotations
 
@@ -6,12 +7,17 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hybrid_bt.bars.findings import Finding
-from hybrid_bt.bars.stamps import Stamps, say_stamp
+from hybrid_bt.bars import Finding, Stamps, say_stamp
+from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.symbol import SymbolBars
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _DAY = r"(?:19|20)\d\d(?:[-_.]?(?:0[1-9]|1[0-2])(?:[-_.]?(?:0[1-9]|[12]\d|3[01]))?|[-_.]?[QH][1-4])?"
 DATED = re.compile(rf"[-_.]*(?<![0-9]){_DAY}(?![0-9])|[-_.]\d{{1,3}}$")  #: a date part, or a counter at the end
@@ -19,6 +25,7 @@ NO_TIME, PIECES_APART = np.timedelta64(0, "ns"), np.timedelta64(10, "D")  #: of 
 ANCHORS = 512  #: bars on which returns are compared with those of all other symbols
 LEAST_EQUAL = 3  #: of them, before all bars are compared
 LEAST_COMMON, LEAST_MOVES = 20, 10  #: bars that two symbols share, and moves among them, before they can be called one
+REPEATED = 0.3  #: share of rows that have a date in common, from which on a column of text is one of symbols
 SAME_RETURN, SAME_RATIO = 2e-5, 1e-5  #: of logarithms; closes are written with 5 digits or more
 
 
@@ -60,10 +67,8 @@ def join_pieces(series: Sequence[tuple[str, SymbolBars]]) -> tuple[dict[str, Sym
 
 
 def _follows(one: SymbolBars, other: SymbolBars) -> bool:
-    gap, step = (
-        other.stamps[0] - one.stamps[-1],
-        np.median(np.diff(one.stamps[-20:])) if len(one.stamps) > 1 else NO_TIME,
-    )
+    gap = other.stamps[0] - one.stamps[-1]
+    step = np.median(np.diff(one.stamps[-20:])) if len(one.stamps) > 1 else NO_TIME
     return bool(NO_TIME < gap <= max(PIECES_APART, 2 * step))
 
 
@@ -104,3 +109,49 @@ def _copy(name: str, other: str, one: SymbolBars, two: SymbolBars) -> Iterator[F
         times = "" if abs(ratio - 1.0) < SAME_RATIO else f", times {ratio:.6g}"
         what = f"the closes of {name} on all {len(common)} bars that both have{times}"
         yield Finding("copies", other, len(common), say_stamp(common[0]), what)
+
+
+def hidden_symbol(
+    stamps: Stamps, codes: Mapping[int, NDArray[np.int32]], head: pd.DataFrame, names: Sequence[str], where: str
+) -> int | None:
+    """Position of the column of text that tells equal dates apart; None where every row has a date of its own.
+
+    Parameters
+    ----------
+    codes : mapping of position to array of int, shape (T,)
+        Columns of text.
+    head : DataFrame
+        The first rows of columns of numbers that are not read: identifiers, hours.
+
+    Raises
+    ------
+    BarsError
+        If something tells rows apart, and it is no plain column of symbols: they are no history of one.
+    """
+    steps, zero = np.diff(stamps), np.timedelta64(0, "ns")
+    if (steps > zero).all() or (steps < zero).all():
+        return None
+    unique, which, counts = np.unique(stamps, return_inverse=True, return_counts=True)
+    shared = counts[which] > 1
+    if not shared.any():
+        return None
+    often = float(shared.mean()) >= REPEATED
+    telling = [place for place, code in codes.items() if _tells(which, code)]
+    if len(telling) == 1 and often:
+        return telling[0]
+    first = which[: len(head)]
+    few = [place for place in head if head[place].nunique() <= len(head) / 2]
+    ids = [int(place) for place in few if often and _tells(first, head[place].factorize()[0])]
+    if telling or ids:
+        told, day = names[[*telling, *ids][0]], say_stamp(unique[int(np.argmax(counts > 1))])
+        raise BarsError(
+            f"bars: {where} {day} has several rows with other prices, which the column {told!r} tells apart; call the "
+            "column of symbols symbol, or keep one row per bar"
+        )
+    return None
+
+
+def _tells(which: NDArray[np.intp], code: NDArray[np.integer]) -> bool:
+    """Whether no two rows of one date have the same value."""
+    both = which.astype(np.int64) * (int(code.max(initial=0)) + 2) + code
+    return len(np.unique(both)) == len(both) and len(np.unique(which)) < len(which)

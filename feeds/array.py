@@ -185,9 +185,8 @@ class ArrayFeed(bt.feed.DataBase):
     def _plain(self) -> bool:
         """Whether nothing has to see, change or drop single bars while they load."""
         asked = self._filters or self._ffilters or self._barstack or self._barstash or self._tzinput
-        ours = all(
-            getattr(type(self), name) is getattr(ArrayFeed, name) for name in ("_load", "load", "_last", "start")
-        )
+        own, read_by = type(self), ("_load", "load", "_last", "start")
+        ours = all(getattr(own, name) is getattr(ArrayFeed, name) for name in read_by)
         bound = any(line.bindings for line in self._cursors)
         return ours and not (asked or bound or self.resampling or self.replaying)
 

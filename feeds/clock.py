@@ -17,9 +17,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bars.checks import RawBars
-from hybrid_bt.bars.findings import Finding
-from hybrid_bt.bars.stamps import Stamps, say_stamp
+from hybrid_bt.bars import Finding, RawBars, Stamps, say_stamp
 from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
 
 StampedBy = Literal["begin", "end"]
@@ -98,10 +96,8 @@ def dates_of(stamps: Stamps) -> Stamps:
     """Dates on which daily bars are known: their own, or the next, where a market trades at weekends too and a stamp in
     the middle of a day may be a beginning."""
     days: Stamps = stamps.astype("M8[D]").astype("M8[ns]")
-    doubtful = (
-        (stamps > days) & (stamps - days < LAST_MINUTE) & (np.mean(~np.is_busday(days.astype("M8[D]"))) > WEEKEND_TRADE)
-    )
-    return np.where(doubtful, days + DAY, days)
+    share = np.mean(~np.is_busday(days.astype("M8[D]")))
+    return np.where((stamps > days) & (stamps - days < LAST_MINUTE) & (share > WEEKEND_TRADE), days + DAY, days)
 
 
 def _beginnings(stamps: Stamps, step: np.timedelta64) -> tuple[str, str]:

@@ -11,6 +11,7 @@ refused, showing both. Stamps with a zone, and seconds since 1970, become UTC, a
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import numpy as np
@@ -19,10 +20,9 @@ from numpy.typing import NDArray
 
 from hybrid_bt.bars.stamps import Stamps, nanoseconds
 from hybrid_bt.errors import BarsError
+from hybrid_bt.feeds import written
+from hybrid_bt.feeds.clock import NO_ZONE
 from hybrid_bt.feeds.figures import shown_cell
-from hybrid_bt.feeds.orders import DAY, FOUR_DIGITS, PLAIN, TWO_DIGITS, Dates, counted, in_order, letters
-from hybrid_bt.feeds.panel import NO_ZONE
-from hybrid_bt.feeds.written import FOUR_YEAR, YMD, clock_in, is_count, written_in, zone_of
 
 ISO = r"\d{4}-?\d{2}-?\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?"
 LETTERED = ("has a zone in letters, which stand for several", "write its offset, -05:00, or the exchange's time alone")
@@ -46,7 +46,7 @@ class DateColumn:
     @property
     def _whole_format(self) -> bool:
         """Whether the format says all, and not merely which of three numbers is the day."""
-        return self.date_format is not None and sorted(letters(self.date_format)) != ["d", "m", "y"]
+        return self.date_format is not None and sorted(written.letters(self.date_format)) != ["d", "m", "y"]
 
     def add(self, column: pd.Series) -> None:
         """BarsError at the first cell that is no date."""
@@ -58,10 +58,10 @@ class DateColumn:
 
     def _read(self, column: pd.Series) -> tuple[str, Piece]:
         if isinstance(column.dtype, pd.PeriodDtype):  # a bar is known when its period is over
-            ends, short = column.dt.end_time, column.dt.end_time - column.dt.start_time < pd.Timedelta(DAY) * 0.9
-            return "dates", nanoseconds(
-                (ends + pd.Timedelta(1, "ns")).where(short, ends.dt.normalize()).to_numpy(), self.owner
-            )
+            ends = column.dt.end_time
+            short = ends - column.dt.start_time < pd.Timedelta(written.DAY) * 0.9
+            stamps = (ends + pd.Timedelta(1, "ns")).where(short, ends.dt.normalize())
+            return "dates", nanoseconds(stamps.to_numpy(), self.owner)
         if isinstance(column.dtype, pd.DatetimeTZDtype):
             self._zones.add(str(column.dtype.tz))
             return "dates", nanoseconds(column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), self.owner)
@@ -75,13 +75,14 @@ class DateColumn:
                 return "counts", values
         text = column.astype(str).str.strip()
         if self._whole_format:
-            return "dates", self._by_format(column, text)
+            self._zones |= (_zones_in(text) or {"UTC"}) if "z" in written.letters(self.date_format or "") else set()
+            return "dates", self._parsed(column, text, str(self.date_format), f"is none as {self.date_format} says")
         if text.str.fullmatch(ISO).all():
             return "dates", self._parsed(column, text)
         if text.str.fullmatch(ISO_ZONED).all():
             self._zones |= _zones_in(text)
             return "dates", self._parsed(column, text)
-        if all(map(is_count, text)):
+        if all(map(written.is_count, text)):
             whole = not text.str.contains(".", regex=False).any()
             return "counts", np.array([int(cell) if whole else float(cell) for cell in text])
         named = text.str.extract(r"^(.*\d)\s+([A-Z]\w+/[A-Z]\w+)$")
@@ -99,32 +100,24 @@ class DateColumn:
         self._zones.add(zone)
         return kind, nanoseconds(stamps.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), self.owner)
 
-    def _parsed(self, column: pd.Series, text: pd.Series) -> Stamps:
-        parsed = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)
-        bad = parsed.isna().to_numpy()
-        if bad.any():
-            self._refuse(column, int(np.argmax(bad)))
-        return nanoseconds(parsed.dt.tz_localize(None).to_numpy(), self.owner)
-
-    def _by_format(self, column: pd.Series, text: pd.Series) -> Stamps:
+    def _parsed(
+        self, column: pd.Series, text: pd.Series, date_format: str = "ISO8601", why: str = "is no date"
+    ) -> Stamps:
         try:
-            parsed = pd.to_datetime(text, format=self.date_format, errors="coerce", utc="%z" in str(self.date_format))
+            parsed = pd.to_datetime(text, format=date_format, errors="coerce", utc=True)
         except ValueError:
-            raise BarsError(f"bars: {self.date_format!r} is no date format; write one as %d/%m/%Y %H:%M") from None
+            raise BarsError(f"bars: {date_format!r} is no date format; write one as %d/%m/%Y %H:%M") from None
         bad = parsed.isna().to_numpy()
         if bad.any():
-            self._refuse(column, int(np.argmax(bad)), f"is none as {self.date_format} says")
-        if parsed.dt.tz is not None:
-            self._zones |= _zones_in(text) or {"UTC"}
-            parsed = parsed.dt.tz_convert("UTC").dt.tz_localize(None)
-        return nanoseconds(parsed.to_numpy(), self.owner)
+            self._refuse(column, int(np.argmax(bad)), why)
+        return nanoseconds(parsed.dt.tz_localize(None).to_numpy(), self.owner)
 
     def _written(self, column: pd.Series, text: pd.Series) -> tuple[str, Piece]:
         """Each row's three numbers, the clock in nanoseconds less its zone, and whether their order is plain."""
         rows = np.zeros((len(text), 5), np.int64)
         zoned = 0
         for row, cell in enumerate(text):
-            found = written_in(cell)
+            found = written.written_in(cell)
             if found is None:
                 lettered = re.search(r"\d ?[A-Z]{2,5}$", cell) is not None
                 self._refuse(column, row, *(LETTERED if lettered else ()))
@@ -137,9 +130,9 @@ class DateColumn:
         orders = np.unique(rows[:, 4])
         if len(orders) > 1:
             self._refuse(column, int(np.argmax(rows[:, 4] != rows[0, 4])), "is written in another way than the first")
-        kind = int(orders[0]) if len(orders) else YMD
-        if kind in PLAIN:
-            days, self._how = in_order(rows, {"": PLAIN[kind]}, self.owner)
+        kind = int(orders[0]) if len(orders) else written.YMD
+        if kind in written.PLAIN:
+            days, self._how = written.in_order(rows, {"": written.PLAIN[kind]}, self.owner)
             return "dates", days.astype("M8[ns]") + rows[:, 3].astype("m8[ns]")
         return f"numbers {kind}", rows[:, :4]
 
@@ -153,7 +146,7 @@ class DateColumn:
         cell, at = column.iloc[row], int(column.index[row]) + 1
         raise BarsError(f"bars: {self.owner} row {at} date {shown_cell(cell)} {why}; {remedy}")
 
-    def decided(self) -> Dates:
+    def decided(self) -> written.Dates:
         """The stamps of all parts.
 
         Raises
@@ -165,17 +158,18 @@ class DateColumn:
         self._pieces.clear()
         zones = frozenset(self._zones)
         if self._kind == "dates":
-            return Dates(whole.astype("M8[ns]", copy=False), zones, self._how)
+            return written.Dates(whole.astype("M8[ns]", copy=False), zones, self._how)
         if self._kind == "counts":
-            return counted(whole, self.owner)
-        readings = FOUR_DIGITS if self._kind == f"numbers {FOUR_YEAR}" else TWO_DIGITS
-        asked = {name: order for name, order in readings.items() if letters(name) == letters(self.date_format or "")}
-        days, how = in_order(whole, asked or readings, self.owner)
-        return Dates(days.astype("M8[ns]") + whole[:, 3].astype("m8[ns]"), zones, how)
+            return written.counted(whole, self.owner)
+        readings = written.FOUR_DIGITS if self._kind == f"numbers {written.FOUR_YEAR}" else written.TWO_DIGITS
+        order = written.letters(self.date_format or "")
+        asked = {name: places for name, places in readings.items() if written.letters(name) == order}
+        days, how = written.in_order(whole, asked or readings, self.owner)
+        return written.Dates(days.astype("M8[ns]") + whole[:, 3].astype("m8[ns]"), zones, how)
 
 
 def _zones_in(text: pd.Series) -> set[str]:
-    return {zone_of(zone)[0] for zone in text.str.extract(r"(Z|[+-]\d{2}:?\d{2})$")[0].dropna().unique()}
+    return {written.zone_of(zone)[0] for zone in text.str.extract(r"(Z|[+-]\d{2}:?\d{2})$")[0].dropna().unique()}
 
 
 def coded(column: pd.Series, seen: dict[str, int]) -> NDArray[np.int32]:
@@ -186,25 +180,16 @@ def coded(column: pd.Series, seen: dict[str, int]) -> NDArray[np.int32]:
     return found
 
 
-class ClockColumn:
-    """A column of times of day beside one of dates: 09:30, 4:00 PM, 093000, 930."""
+def clocks_of(cells: Iterable[str], owner: str) -> NDArray[np.timedelta64]:
+    """Times since midnight: 09:30, 4:00 PM, 093000, 930; BarsError for what is no time of day."""
+    cells = list(cells)
+    width = 6 if max((len(cell) for cell in cells if cell.isdigit()), default=0) > 4 else 4
+    return np.array([_clock_of(cell, width, owner) for cell in cells], "m8[ns]")
 
-    def __init__(self, owner: str) -> None:
-        self.owner = owner
-        self._seen: dict[str, int] = {}
-        self._codes: list[NDArray[np.int32]] = []
 
-    def add(self, column: pd.Series) -> None:
-        self._codes.append(coded(column, self._seen))
-
-    def decided(self) -> NDArray[np.timedelta64]:
-        """Time since midnight of each row; BarsError for what is no time of day."""
-        width = 6 if max((len(cell) for cell in self._seen if cell.isdigit()), default=0) > 4 else 4
-        return np.array([self._clock(cell, width) for cell in self._seen], "m8[ns]")[np.concatenate(self._codes)]
-
-    def _clock(self, cell: str, width: int) -> int:
-        text = re.sub(r"(?<=\d)(?=(?:\d\d)+$)", ":", cell.zfill(width)) if cell.isdigit() else cell
-        clock = clock_in(text)
-        if clock is None:
-            raise BarsError(f"bars: {self.owner} has the time {cell[:40]!r}, which is no time of day; write HH:MM")
-        return clock
+def _clock_of(cell: str, width: int, owner: str) -> int:
+    text = re.sub(r"(?<=\d)(?=(?:\d\d)+$)", ":", cell.zfill(width)) if cell.isdigit() else cell
+    clock = written.clock_in(text)
+    if clock is None:
+        raise BarsError(f"bars: {owner} has the time {cell[:40]!r}, which is no time of day; write HH:MM")
+    return clock

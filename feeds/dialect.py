@@ -11,6 +11,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from hybrid_bt.errors import BarsError
@@ -21,6 +22,7 @@ from hybrid_bt.feeds.written import is_count, is_stamp
 SEPARATORS = (",", ";", "\t", "|")
 BLANKS = r"\s+"  #: runs of spaces part columns where nothing else does
 SAMPLE_LINES, SCORED_LINES, SAMPLE_BYTES = 60, 12, 1 << 16
+MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 GUESSES = ("cp1252", "gb18030", "cp932", "euc_kr", "cp1251", "cp1250")  #: tried on what is no UTF-8
 
 
@@ -37,11 +39,7 @@ class Dialect(NamedTuple):
 
 def encoding_of(head: bytes, name: str) -> str:
     """By its mark, else UTF-8 if it is that, else the encoding in which the header's words are known."""
-    for mark, encoding in (
-        (codecs.BOM_UTF8, "utf-8-sig"),
-        (codecs.BOM_UTF16_LE, "utf-16"),
-        (codecs.BOM_UTF16_BE, "utf-16"),
-    ):
+    for mark, encoding in MARKS.items():
         if head.startswith(mark):
             return encoding
     for start, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
@@ -50,11 +48,9 @@ def encoding_of(head: bytes, name: str) -> str:
             return encoding
     if b"\0" in head:
         raise BarsError(f"bars: {name} cannot be read as CSV in UTF-8: it holds NUL characters; mend the file")
-    try:
+    with suppress(UnicodeDecodeError):
         codecs.getincrementaldecoder("utf-8")("strict").decode(head)
         return "utf-8-sig"
-    except UnicodeDecodeError:
-        pass
     known = Counter[str]()
     for encoding in GUESSES:
         try:
@@ -65,30 +61,29 @@ def encoding_of(head: bytes, name: str) -> str:
         known[encoding] = sum(meaning_of(word) is not None for word in words)
     best = known.most_common(1)
     if not best or not best[0][1]:
-        raise BarsError(
-            f"bars: {name} cannot be read as CSV in UTF-8: its header is in another encoding, in which no word is "
-            "known; save the file as UTF-8"
-        )
+        why = "its header is in another encoding, in which no word is known"
+        raise BarsError(f"bars: {name} cannot be read as CSV in UTF-8: {why}; save the file as UTF-8")
     return best[0][0]
 
 
 def dialect_of(text: str, encoding: str) -> Dialect:
     """The dialect of a text that begins like this; its first line is a header where no row is data."""
     lines = text.splitlines()[:SAMPLE_LINES]
-    last = {one: [_cells(line, one) for line in lines[-SCORED_LINES:]] for one in _found(text)}
-    scores = {one: _score(rows) for one, rows in last.items()}
+    found = [one for one in SEPARATORS if one in text] or [",", BLANKS]
+    last = {one: [_cells(line, one) for line in lines[-SCORED_LINES:]] for one in found}
+    widths = {one: Counter(len(row) for row in rows if _is_data(row)) for one, rows in last.items()}
+    scores = {one: max(counted.values(), default=0) for one, counted in widths.items()}  # rows of data of one length
     best = [one for one in scores if scores[one] == max(scores.values())]
     separator = max(best, key=lambda one: _known(lines, one)) if len(best) > 1 else best[0]
     if not scores[separator]:
         separator = max(last, key=lambda one: max((len(row) for row in last[one]), default=0))
-    found = arranged([_cells(line, separator) for line in lines], encoding, separator)
-    for number, line in enumerate(lines[: found.skip], 1):
+    written = arranged([_cells(line, separator) for line in lines], encoding, separator)
+    for number, line in enumerate(lines[: written.skip], 1):
         cells = [cell.strip(' "') for cell in re.split(r"[,;\t|]", line)]
         if any(map(is_stamp, cells)) and sum(map(looks_numeric, cells)) > 1:
-            raise BarsError(
-                f"bars: line {number} holds a date and numbers in another way than those behind it; mend it"
-            )
-    return found
+            what = "holds a date and numbers in another way than those behind it"
+            raise BarsError(f"bars: line {number} {what}; mend it")
+    return written
 
 
 def arranged(rows: Sequence[Sequence[str]], encoding: str = "", separator: str = "") -> Dialect:
@@ -112,12 +107,6 @@ def arranged(rows: Sequence[Sequence[str]], encoding: str = "", separator: str =
     return Dialect(encoding, separator, first, tuple(map(tuple, headers)), tuple(map(tuple, sample)), above)
 
 
-def _found(text: str) -> list[str]:
-    """Separators that occur; runs of spaces where none does."""
-    found = [one for one in SEPARATORS if one in text]
-    return found or [",", BLANKS]
-
-
 def _cells(line: str, separator: str) -> list[str]:
     if separator == BLANKS:
         return line.split()
@@ -133,12 +122,6 @@ def _is_data(row: Sequence[str]) -> bool:
     return bool(stamps) and any(looks_numeric(cell) for place, cell in enumerate(row) if place != stamps[0])
 
 
-def _score(rows: Sequence[Sequence[str]]) -> int:
-    """How many rows are data, all of one length."""
-    widths = Counter(len(row) for row in rows if _is_data(row))
-    return max(widths.values(), default=0)
-
-
 def _known(lines: Sequence[str], separator: str) -> int:
     """How many cells are names that are known."""
     return sum(meaning_of(cell) is not None for line in lines for cell in _cells(line, separator) if not cell.isdigit())
@@ -150,12 +133,9 @@ def _fits(row: Sequence[str], width: int, data: Sequence[str]) -> bool:
         return len(row) == width and width > 1 and meaning_of(row[0].lstrip("# ")) is not None
     bare = [cell for cell in row if cell]
     if len(row) == width - 1:  # of a table with names of rows, or a separator behind each row
-        return len(bare) > 1 and bool(data) and (not data[-1] or data[0].isdigit() or not _names_dates(row))
+        dated = "date" in map(meaning_of, row)
+        return len(bare) > 1 and bool(data) and (not data[-1] or data[0].isdigit() or not dated)
     return len(row) == width or (len(row) > width and not any(row[width:]))
-
-
-def _names_dates(row: Sequence[str]) -> bool:
-    return any(meaning_of(cell) == "date" for cell in row)
 
 
 def _padded(row: Sequence[str], width: int, data: Sequence[str]) -> list[str]:

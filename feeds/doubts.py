@@ -16,9 +16,9 @@ from itertools import combinations
 
 import numpy as np
 
+from hybrid_bt.bars import Stamps
 from hybrid_bt.bars.checks import FloatArray, decimals_of
-from hybrid_bt.bars.stamps import Stamps
-from hybrid_bt.errors import BarsError
+from hybrid_bt.errors import BarsError, listed
 from hybrid_bt.feeds.names import says_computed
 
 FEW_ROWS = 20  #: below, columns say little about each other
@@ -55,13 +55,13 @@ def refuse_no_closes(closes: Mapping[str, FloatArray], where: str) -> None:
     strange += [name for name in sorted(whole) if medians[name] >= TIMES * usual and name not in strange]
     if strange:
         raise BarsError(
-            f"bars: {where} would be read as closes of {_listed(list(closes))}, but {_listed(strange)} "
+            f"bars: {where} would be read as closes of {listed(list(closes))}, but {listed(strange)} "
             f"{'holds' if len(strange) == 1 else 'hold'} no prices (values at or below 0, that jump up and down or go "
             f"one way in steps, whole numbers far above the others, or a name of what is computed); {REMEDY}"
         )
     for one, other, why in _pairs(closes):
         raise BarsError(
-            f"bars: {where} would be read as closes of {_listed(list(closes))}, but {one} and {other} look like one "
+            f"bars: {where} would be read as closes of {listed(list(closes))}, but {one} and {other} look like one "
             f"company's: {why}; name the columns open, high, low and close, or {REMEDY}"
         )
 
@@ -138,10 +138,8 @@ def _alike(
     if not np.ptp(apart):  # equal to the bit, or a multiple: another check names them
         return ""
     moves = np.diff(apart)
-    shift, own = (
-        float(np.median(np.abs(moves))),
-        float(max(np.median(np.abs(np.diff(one))), np.median(np.abs(np.diff(other))))),
-    )
+    shift = float(np.median(np.abs(moves)))
+    own = float(max(np.median(np.abs(np.diff(logs))) for logs in (one, other)))
     rounding, n = float(np.median(bound)), len(moves)
     if own > TOLD * rounding and np.median(np.abs(moves) / bound[1:]) <= SAME:
         return "{0} and {1} move as one, but for the last digit"
@@ -192,9 +190,8 @@ def refuse_no_bar(fields: Mapping[str, FloatArray], others: Sequence[FloatArray]
     least, most = np.fmin(open, close), np.fmax(open, close)
     good = (low <= least * (1.0 + ROUNDING)) & (high >= most * (1.0 - ROUNDING))
     if good.mean() < 0.95 or not (close > 0.0).any():
-        raise BarsError(
-            f"bars: {where} has no header, and its first four numbers are no open, high, low, close; {remedy}"
-        )
+        what = "its first four numbers are no open, high, low, close"
+        raise BarsError(f"bars: {where} has no header, and {what}; {remedy}")
     # a bar opens near where the one before closed, and closes further away
     forth, back = (np.abs(one[1:] - other[:-1]) for one, other in ((open, close), (close, open)))
     enough = len(close) >= FEW_ROWS
@@ -220,10 +217,5 @@ def refuse_half_days(stamps: Stamps, where: str) -> None:
         return
     same, steps = np.diff(stamps.astype("M8[D]")) == np.timedelta64(0, "D"), np.diff(stamps)
     if (same & (steps < np.timedelta64(0, "ns"))).any() and (same & (steps > np.timedelta64(0, "ns"))).any():
-        raise BarsError(
-            f"bars: {where} has times that begin again within a day: 12 hours without AM and PM; write 24 hours"
-        )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        what = "times that begin again within a day: 12 hours without AM and PM"
+        raise BarsError(f"bars: {where} has {what}; write 24 hours")

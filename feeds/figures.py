@@ -97,13 +97,10 @@ def numbers(column: pd.Series, owner: str, days: pd.Series | None = None, decima
             values[row] = value
         else:
             return values
-    cell = column.iloc[row]
+    cell, place = column.iloc[row], int(column.index[row]) + 1
     comma = "; write decimals with a point and thousands without a mark" if "," in str(cell) else ""
-    day = "" if days is None else f" ({str(days.iloc[row])[:40]})"
-    raise BarsError(
-        f"bars: {owner} row {int(column.index[row]) + 1}{day} is {shown_cell(cell)}, not a number{comma}; mend the "
-        "value or remove the row"
-    )
+    what = f"row {place}{'' if days is None else f' ({str(days.iloc[row])[:40]})'} is {shown_cell(cell)}, not a number"
+    raise BarsError(f"bars: {owner} {what}{comma}; mend the value or remove the row")
 
 
 def shown_cell(cell: object) -> str:

@@ -11,17 +11,17 @@ Numbers are read to the last digit. A text is read in parts, so that a long one 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from hybrid_bt.bars.checks import RawBars
-from hybrid_bt.errors import BarsError
+from hybrid_bt.bars import RawBars
+from hybrid_bt.errors import BarsError, os_errors
 from hybrid_bt.feeds.alike import lies_apart
-from hybrid_bt.feeds.cells import dated, rows_of_frame
+from hybrid_bt.feeds.cells import READERS, dated, frames_of, rows_of_frame
 from hybrid_bt.feeds.names import symbol_of
-from hybrid_bt.feeds.packed import READERS, frames_of
 from hybrid_bt.feeds.panel import Rows, pick
 from hybrid_bt.feeds.reading import Reading, Told
 from hybrid_bt.feeds.table import without_idle
@@ -51,11 +51,7 @@ def rows_of_path(
     told : Told, optional
         How each file was understood is added to it, as the files are read.
     """
-    try:
-        there = path.exists()
-    except (OSError, ValueError):  # too long a name, say
-        there = False
-    if not there:
+    if not os.path.exists(path):  # which is no error where a name is too long
         raise BarsError(f"bars: {str(path)[:200]} is neither a source nor an existing path{hint}")
     paths = files_of(path)
     owners = [symbol_of(stem_of(one)) for one in paths]
@@ -108,14 +104,12 @@ def _tables_of(path: Path, own: str, asked: Asked) -> Iterator[tuple[dict[str, R
 
 def files_of(path: Path) -> list[Path]:
     """The table at a path, or the tables of a folder in alphabetical order."""
-    try:
+    with os_errors(BarsError, f"bars: {path} cannot be read", "give another path"):
         if path.is_file():
             if not path.name.lower().endswith(SUFFIXES):
                 raise BarsError(f"bars: {path} is no table; give one of {', '.join(SUFFIXES)} or a folder of them")
             return [path]
         seen = [one for one in sorted(path.iterdir()) if one.name[0] != "."]
-    except OSError as error:
-        raise BarsError(f"bars: {path} cannot be read: {error.strerror or error}; give another path") from error
     found = [one for one in seen if one.name.lower().endswith(TABLES)]
     found = found or [one for one in seen if one.name.lower().endswith(OTHERS)]
     if not found:

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from hybrid_bt.bars import FIELDS, Bars
 from hybrid_bt.bars.checks import SYMBOL, RawBars
 from hybrid_bt.errors import BarsError, did_you_mean
-from hybrid_bt.feeds.cells import dated, field_of, found_in, rows_of_frame, single
+from hybrid_bt.feeds.cells import dated, rows_of_frame, single
 from hybrid_bt.feeds.clock import on_exchange_clock
 from hybrid_bt.feeds.figures import numbers
 from hybrid_bt.feeds.lines import Shown
-from hybrid_bt.feeds.names import refuse_mixed
+from hybrid_bt.feeds.names import field_of, refuse_mixed
 from hybrid_bt.feeds.panel import Handling, Query, build_panel, pick
+from hybrid_bt.feeds.reading import found_in
 from hybrid_bt.feeds.table import without_idle
 
 if TYPE_CHECKING:
@@ -131,12 +132,11 @@ def frame_lines(frame: pd.DataFrame, name: str, lines: Iterable[str], params: Fr
     handling = Handling(not params.adjusted, params.on_bad_data, stamps="end")
     owner = name if SYMBOL.fullmatch(str(name)) else "data"
     if isinstance(frame.columns, pd.MultiIndex):
-        several = [
-            level for level in range(frame.columns.nlevels) if frame.columns.get_level_values(level).nunique() > 1
-        ]
+        levels = [frame.columns.get_level_values(level) for level in range(frame.columns.nlevels)]
+        several = [level for level in levels if level.nunique() > 1]
         if len(several) != 1:
             raise BarsError(f"bars: {owner}: the frame has several rows of headers; keep one (frame.droplevel, axis=1)")
-        frame = frame.set_axis(frame.columns.get_level_values(several[0]), axis=1)  # yfinance's, of one symbol
+        frame = frame.set_axis(several[0], axis=1)  # yfinance's, of one symbol
     choices = {line: getattr(params, line, -1) for line in lines}
     places = {line: _place(frame, owner, line, choice, params.nocase) for line, choice in choices.items()}
     dates = _dates(frame, owner, places["datetime"])
@@ -168,24 +168,19 @@ def _place(frame: pd.DataFrame, owner: str, line: str, choice: Hashable, nocase:
     """Position of a line's column; None where it has none."""
     if choice is None:
         return None
-    wanted = choice
+    wanted, shown = choice, found_in(frame.columns)
     if isinstance(choice, (int, np.integer)):
         if choice >= len(frame.columns):
-            raise BarsError(
-                f"bars: {owner}: {line}={choice} is no column; {found_in(frame.columns)}; they count from 0"
-            )
+            raise BarsError(f"bars: {owner}: {line}={choice} is no column; {shown}; they count from 0")
         if choice >= 0:
             return int(choice)
         wanted = line
     found = [place for place, name in enumerate(frame.columns) if _folded(name, nocase) == _folded(wanted, nocase)]
     if len(found) > 1:
-        raise BarsError(
-            f"bars: {owner} has more than one column for {line!r}; {found_in(frame.columns)}; keep one, or give a "
-            "number"
-        )
+        raise BarsError(f"bars: {owner} has more than one column for {line!r}; {shown}; keep one, or give a number")
     if not found and wanted is choice:
         hint = did_you_mean(str(choice), map(str, frame.columns))
-        raise BarsError(f"bars: {owner}: {line}={choice!r} is no column{hint}; {found_in(frame.columns)}")
+        raise BarsError(f"bars: {owner}: {line}={choice!r} is no column{hint}; {shown}")
     return found[0] if found else None
 
 
@@ -212,10 +207,8 @@ def _dates(frame: pd.DataFrame, owner: str, place: int | None) -> pd.Series:
     table = dated(frame)
     named = [name for name in table.columns if field_of(name) == "date"]
     if not named:
-        raise BarsError(
-            f"bars: {owner} has dates neither as index nor as a column; {found_in(frame.columns)}; give "
-            "datetime='COLUMN'"
-        )
+        what = f"has dates neither as index nor as a column; {found_in(frame.columns)}"
+        raise BarsError(f"bars: {owner} {what}; give datetime='COLUMN'")
     return table[named[0]]
 
 

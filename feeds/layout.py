@@ -8,19 +8,30 @@ names       a column of symbols: long. A field and a label in each (AAPL.Open, c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from hybrid_bt.bars.checks import FIELDS
+from hybrid_bt.bars import FIELDS
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.dialect import Dialect
 from hybrid_bt.feeds.figures import EMPTY, looks_numeric
-from hybrid_bt.feeds.formats import recognise
-from hybrid_bt.feeds.labels import labelled, two_levels
-from hybrid_bt.feeds.names import MONEY, is_aside, key_of, meaning_of, meanings_of, parted, says_utc
-from hybrid_bt.feeds.reading import ADJUSTED_RANGE, CLOSES, OWN, UNITS, UNNAMED, Columns, Plan, closed_of, found_in
+from hybrid_bt.feeds.names import MONEY, is_aside, key_of, meaning_of, meanings_of, parted, recognise, says_utc
+from hybrid_bt.feeds.reading import CLOSES, OWN, Plan, closed_of, found_in, labelled, two_levels
 from hybrid_bt.feeds.written import is_bare_clock, is_clock, is_stamp
 
 MOST = 0.8  #: of the first cells of a column
 NAMED = 0.8  #: of the columns behind the first
+UNITS = frozenset(("", "usd", "eur", "gbp", "gbx", "jpy", "chf", "$", "€", "£", "%", "shares", "units", "date"))
+ADJUSTED_RANGE = ("adjopen", "adjhigh", "adjlow")
+UNNAMED = ("", "unnamed0", "level0", "rownames")
+COUNTS = (*UNNAMED, "index")  #: keys of a first column that counts rows
+
+
+class Columns(NamedTuple):
+    """Names, and what the first cells of each column look like."""
+
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]  #: stamp, clock, number, text or empty
+    sample: tuple[tuple[str, ...], ...]
 
 
 def plan_of(written: Dialect, where: str, symbols: Sequence[str] | None = None) -> Plan:
@@ -48,8 +59,7 @@ def plan_of(written: Dialect, where: str, symbols: Sequence[str] | None = None) 
         return _headless(Columns(tuple(f"column {i + 1}" for i in range(len(kinds))), kinds, written.sample), where)
     names = headers[-1]
     if len(headers) > 1:
-        two = two_levels(headers, kinds)
-        if two is not None:
+        if len(headers) == 2 and (two := two_levels(headers, kinds)) is not None:
             return two
         if len(headers) > 2 or not {"date", "clock"} & set(map(meaning_of, names)):
             raise BarsError(f"bars: {where} has {len(headers)} rows of headers; keep one ({', '.join(names[:8])})")
@@ -77,11 +87,8 @@ def _kinds(sample: Sequence[Sequence[str]], width: int) -> tuple[str, ...]:
 def _counts(names: Sequence[str]) -> bool:
     """Whether names are numbers in order, as a table without names is written by pandas."""
     bare = [name for place, name in enumerate(names) if name or place]
-    return (
-        bool(bare)
-        and all(name.isdigit() and len(name) < 5 for name in bare)
-        and [int(n) for n in bare] == list(range(int(bare[0]), int(bare[0]) + len(bare)))
-    )
+    counts = [int(name) for name in bare if name.isdigit() and len(name) < 5]
+    return 0 < len(counts) == len(bare) and counts == list(range(counts[0], counts[0] + len(bare)))
 
 
 def _dates(columns: Columns, meanings: Sequence[str | None], where: str) -> tuple[tuple[int, ...], int | None]:
@@ -99,9 +106,8 @@ def _dates(columns: Columns, meanings: Sequence[str | None], where: str) -> tupl
     beside = {place + step for place in named for step in (-1, 1)}
     times = [i for i in clocks if i not in named and columns.kinds[i] != "empty"] or [i for i in times if i in beside]
     if len(times) > 1:
-        raise BarsError(
-            f"bars: {where} has several columns of times: {', '.join(columns.names[i] for i in times)}; keep one"
-        )
+        several = ", ".join(columns.names[i] for i in times)
+        raise BarsError(f"bars: {where} has several columns of times: {several}; keep one")
     return tuple(dict.fromkeys(named)), times[0] if times else None
 
 
@@ -124,18 +130,15 @@ def _named(columns: Columns, where: str, symbols: Sequence[str] | None) -> Plan:
     fields = _fields(names, meanings, where)
     symbol = _symbol(names, meanings, columns.kinds)
     adjusted = "adj" in fields
-    aside = [
-        i for i in free if is_aside(names[i], adjusted=adjusted) or (key_of(names[i]) in (*UNNAMED, "index") and i == 0)
-    ]
+    aside = [i for i in free if is_aside(names[i], adjusted=adjusted) or (not i and key_of(names[0]) in COUNTS)]
     rest = [i for i in free if i not in (*aside, *fields.values(), symbol)]
     numbers = [i for i in rest if columns.kinds[i] == "number" or (columns.kinds[i] == "empty" and names[i])]
     texts = tuple(i for i in rest if columns.kinds[i] in ("text", "stamp"))
     base = base._replace(symbol=symbol, texts=texts, others=tuple(numbers))
     ticker = set(fields) == {"close"} and names[fields["close"]] == "ADJ" and numbers  # among tickers
     closed = None if ticker else closed_of(fields)
-    parts = [
-        i for i in free if i not in aside and columns.kinds[i] != "text" and (names[i] or columns.kinds[i] != "empty")
-    ]
+    void = [i for i in free if columns.kinds[i] == "text" or (columns.kinds[i] == "empty" and not names[i])]
+    parts = [i for i in free if i not in (*aside, *void)]
     split = labelled(base, parts, where) if symbol is None and not {"open", "close"} & set(meanings) else None
     if split is not None:
         return split
@@ -189,9 +192,8 @@ def _headless(columns: Columns, where: str) -> Plan:
     told = recognise((), columns.kinds, columns.sample)
     row = columns.sample[0] if columns.sample else ()
     dates = [i for i, kind in enumerate(columns.kinds) if kind == "stamp"]
-    dates = dates or [
-        i for i, cell in enumerate(row[:3]) if columns.kinds[i] == "number" and len(cell) >= 8 and cell.isdigit()
-    ]
+    counts = [i for i, cell in enumerate(row[:3]) if len(cell) >= 8 and cell.isdigit()]
+    dates = dates or [i for i in counts if columns.kinds[i] == "number"]
     if not dates:
         raise BarsError(f"bars: {where} has no header, and no column of dates; give a header")
     date = dates[0]

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hybrid_bt.bars import FIELDS, Bars
+from hybrid_bt.bars import FIELDS, Bars, FloatArray, Stamps
 
 if TYPE_CHECKING:
     from hybrid_bt.feeds.framework import Framework
@@ -25,7 +24,7 @@ class Shown(NamedTuple):
 
     bars: Bars
     column: int = 0  #: the symbol's
-    others: Mapping[str, NDArray[np.float64]] = {}  #: lines that hold no price, (T,) each, NaN where there is nothing
+    others: Mapping[str, FloatArray] = {}  #: lines that hold no price, (T,) each, NaN where there is nothing
     unread: tuple[str, ...] = ()  #: columns of a frame that became no line
 
     def packed(self, lines: Iterable[str], first: float, last: float) -> tuple[array.array[float], ...]:
@@ -37,10 +36,11 @@ class Shown(NamedTuple):
         values = {name: getattr(self.bars, name)[rows, self.column] for name in FIELDS}
         values |= {name: line[rows] for name, line in self.others.items()} | {"datetime": numbers}
         empty = np.full(len(rows), math.nan)  # as Backtrader leaves a line that the source does not fill
-        return tuple(_packed(values.get(line, empty)) for line in lines)
+        columns = (np.ascontiguousarray(values.get(line, empty), dtype=np.float64) for line in lines)
+        return tuple(array.array("d", column.tobytes()) for column in columns)
 
 
-def date_numbers(stamps: NDArray[np.datetime64]) -> NDArray[np.float64]:
+def date_numbers(stamps: Stamps) -> FloatArray:
     """Backtrader's `date2num` of each stamp, bit for bit.
 
     `date2num` is the correctly rounded sum of the day's ordinal and four fractions. All ordinals in question share one
@@ -60,7 +60,7 @@ def date_numbers(stamps: NDArray[np.datetime64]) -> NDArray[np.float64]:
     days, clock = np.divmod(microseconds, DAY_US)
     times, which = np.unique(clock, return_inverse=True)
     fractions = np.array([_day_fraction(int(time)) for time in times])
-    numbers: NDArray[np.float64] = (days + UNIX_EPOCH_ORDINAL).astype(np.float64) + fractions[which]
+    numbers: FloatArray = (days + UNIX_EPOCH_ORDINAL).astype(np.float64) + fractions[which]
     return numbers
 
 
@@ -71,13 +71,6 @@ def _day_fraction(clock_us: int) -> float:
     hour, minute = divmod(minutes, 60)
     parts = (BINADE, hour / 24.0, minute / (24.0 * 60.0), second / 86_400.0, microsecond / (86_400.0 * 1e6))
     return math.fsum(parts) - BINADE
-
-
-def _packed(values: NDArray[np.float64]) -> array.array[float]:
-    """The same doubles as an `array.array`, by one copy."""
-    packed = array.array("d")
-    packed.frombytes(np.ascontiguousarray(values, dtype=np.float64).tobytes())
-    return packed
 
 
 class Tick:

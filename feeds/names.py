@@ -1,11 +1,19 @@
-"""What the names of columns mean, in the spellings and languages of exports, and what names a symbol. Strings alone."""
+"""What the names of columns mean, in the spellings and languages of exports, whose export a table is, and what names a
+symbol. Strings alone.
+
+What a column means is told by general rules; a format gives the export its name, which the notes of what is read tell,
+and vouches for the order of columns that have none.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
+import tomllib
 import unicodedata
 from collections.abc import Iterable, Sequence
+from importlib import resources
+from typing import Any, NamedTuple
 
 from hybrid_bt.bars.checks import FIELDS, PRICES, SYMBOL
 from hybrid_bt.errors import BarsError
@@ -14,64 +22,27 @@ ALPHABETS = frozenset(("LATIN", "CYRILLIC", "GREEK"))
 Cut = tuple[str, str]  #: field and label
 Key = str  #: a name without case, accents, number in front, and punctuation
 
-_ENGLISH = {
-    "date": "date datetime timestamp dates dt dtyyyymmdd localtime opentime timeeet "
-    "windowstart tsevent unix unixtimestamp epoch t ts tradedate tradingday observationdate datadate snappedat",
-    "clock": "time timeofday",
-    "symbol": "symbol ticker tic instrument code secid stockcode tscode sym symbols tickers ric",
-    "open": "open openprice openingprice priceopen pxopen openprc prcod o",
-    "high": "high highprice pricehigh pxhigh high1 askhi prchd h",
-    "low": "low lowprice pricelow pxlow low1 bidlo prcld l",
-    "close": "close closeprice closingprice priceclose closelast settle settlement settleprice prc prccd c",
-    "last": "last lastprice price pxlast trdprc1",
-    "volume": "volume vol pxvolume acvoluns totaltradequantity totaltradedquantity "
-    "numberofshares volumetraded sharestraded volumefrom totalvolume cshtrd v",
-    "ticks": "tickvol tickvolume",
-    "adj": "adj adjusted",
-}
-_ABROAD = {
-    "date": "datum fecha data tarih дата 日期 交易日期 日付 날짜 일자 时间 日時",
-    "clock": "uhrzeit zeit heure hora ora czas время",
-    "symbol": "titel valor wertpapier symbole символ тикер 代码 股票代码 证券代码 コード 종목코드",
-    "open": "eroffnung eroffn erster eroffnungskurs openingskoers oppning apning abning nyito avaus "
-    "ouverture ouv apertura abertura otwarcie acilis "
-    "открытие откр 开盘 开盘价 始値 시가",
-    "high": "hoog hogst hoyest hojest "
-    "hoch tageshoch hochst plushaut haut maximo maximum massimo maxima najwyzszy yuksek "
-    "максимум макс 最高 最高价 高値 고가",
-    "low": "laag lagst lavest "
-    "tief tagestief tiefst plusbas bas minimo minimum minima najnizszy dusuk минимум мин 最低 最低价 安値 저가",
-    "close": "slot slotkoers stangning sluttkurs lukkekurs zaro "
-    "schluss schlusskurs cloture clot cierre chiusura fechamento zamkniecie kapanis "
-    "закрытие закр 收盘 收盘价 終値 종가",
-    "last": "zuletzt senast siste kurs dernier cours ultimo simdi цена",
-    "volume": "stuck stucke stuecke volym volum volumen umsatz wolumen hacim объем объём 成交量 出来高 거래량",
-}
+
+class Format(NamedTuple):
+    """How an export is recognised; its signatures are in `words.toml`."""
+
+    name: str
+    header: str = ""
+    shape: str = ""
+    first: str = ""
+
+
+#: spellings of columns, months, and exports
+WORDS: dict[str, Any] = tomllib.loads((resources.files("hybrid_bt.feeds") / "words.toml").read_text(encoding="utf-8"))
+FORMATS = tuple(Format(**one) for one in WORDS["formats"])
 _CLOSE = r"(?:clos(?:e|ing)(?:price)?|price|cp)"
 _ADJUSTED = re.compile(rf"(?:adj(?:usted)?{_CLOSE}|{_CLOSE}adj(?:usted)?|修正後終値|后复权收盘价)")  # adjcp is FinRL's
 _UTC = re.compile("^(?:utc|gmt)(?=.)|(?<=.)(?:utc|gmt)$")
 MONEY = ("usd", "eur", "gbp", "jpy", "chf", "cad", "aud", "cny", "hkd", "inr", "usdt", "usdc", "busd")
 _CURRENCY = re.compile(rf"(?i)[\s_]*[(\[]?\b(?:{'|'.join(MONEY)}|[$€£¥])[)\]]?$")
-#: understood, and not needed for bars
-_ASIDE_WORDS = (
-    "per period openint openinterest oi ticks dividends stocksplits capitalgains tradecount trades transactions count "
-    "barcount numberoftrades average vwap vw wap n quotevolume quoteassetvolume takerbuyvolume takerbuyquotevolume "
-    "takerbuybaseassetvolume takerbuyquoteassetvolume ignore spread closetime timeopen timeclose timehigh timelow "
-    "series lastupdated change change% %chg changepercent day index level0 index0"
+_ASIDE, _ASIDE_ADJUSTED, _COMPUTED = (
+    frozenset(WORDS["aside"][kind].split()) for kind in ("always", "adjusted", "computed")
 )
-_ASIDE = frozenset(_ASIDE_WORDS.split())
-#: the same where an adjusted close says it all
-_ADJUSTED_WORDS = (
-    "adjopen adjhigh adjlow adjvolume divcash dividend dividendamount exdividend split splitratio splitfactor "
-    "splitcoefficient closeunadj unadjustedvolume"
-)
-_ASIDE_ADJUSTED = frozenset(_ADJUSTED_WORDS.split())
-#: parts of the names of what is computed from prices, or stands beside them
-_COMPUTED_WORDS = (
-    "rsi atr macd sma ema wma rolling mean median std zscore signal position return returns ret logret cap mktcap vwap "
-    "bid ask mid spread shares turnover amount pe eps upper lower log drawdown momentum factor weight"
-)
-_COMPUTED = frozenset(_COMPUTED_WORDS.split())
 _QUOTED = re.compile(
     r"(?i)(mid|bid|ask)[._ ]?(open|high|low|close|[ohlc])|(open|high|low|close|[ohlc])[._ ]?(mid|bid|ask)"
 )
@@ -92,13 +63,12 @@ def key_of(name: object) -> Key:
 
 
 _MEANINGS = {
-    key_of(word): what for words in (_ENGLISH, _ABROAD) for what, said in words.items() for word in said.split()
+    key_of(word): what
+    for tongue in ("english", "abroad")
+    for what, said in WORDS[tongue].items()
+    for word in said.split()
 }
-_FOREIGN = frozenset(key_of(word) for said in _ABROAD.values() for word in said.split()) - {
-    "data",
-    "maximum",
-    "minimum",
-}
+_FOREIGN = {key_of(word) for said in WORDS["abroad"].values() for word in said.split()} - {"data", "maximum", "minimum"}
 
 
 def meaning_of(name: object) -> str | None:
@@ -175,6 +145,24 @@ def _field_in(part: str) -> str | None:
     return meaning if meaning in (*PRICES, "volume", "last") and len(key_of(part)) > 2 else None
 
 
+def recognise(names: Sequence[str], kinds: Sequence[str], sample: Sequence[Sequence[str]]) -> Format | None:
+    """The first format whose signature a table bears."""
+    if names:
+        counted = bool(sample) and kinds[0] == "number" and len(sample[0][0]) > 8
+        signed = ",".join([key_of(names[0]) + "#" * counted, *map(key_of, names[1:])])
+        found = (one for one in FORMATS if one.header and one.first in ("", names[0]))
+        return next((one for one in found if re.fullmatch(one.header, signed)), None)
+    row = sample[0] if sample else ()
+    signed = ",".join(_shape(cell, kind, place) for place, (cell, kind) in enumerate(zip(row, kinds, strict=False)))
+    return next((one for one in FORMATS if one.shape and re.fullmatch(one.shape, signed)), None)
+
+
+def _shape(cell: str, kind: str, place: int) -> str:
+    if kind in ("stamp", "clock") or (cell.isdigit() and (len(cell) >= 10 or not place)):
+        return re.sub(r"\d", "9", cell)
+    return "n" if kind in ("number", "empty") else "w"
+
+
 def symbol_of(stem: str) -> str:
     """The symbol in a file's name: itself, or what stands before exchange, frequency and dates.
 
@@ -195,6 +183,5 @@ def refuse_mixed(names: Iterable[str], where: str) -> None:
         alphabets = {unicodedata.name(c, "").split()[0] for c in name if c.isalpha()} & ALPHABETS
         if len(alphabets) > 1:
             shown = name.encode("unicode_escape").decode()[:60]
-            raise BarsError(
-                f"bars: {where} has letters of two alphabets, which look alike, in the name {shown}; rename it"
-            )
+            what = f"letters of two alphabets, which look alike, in the name {shown}"
+            raise BarsError(f"bars: {where} has {what}; rename it")

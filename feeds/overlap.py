@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hybrid_bt.bars import MIN_BARS
-from hybrid_bt.bars.findings import Finding, OnBadData
-from hybrid_bt.bars.stamps import Stamps, is_intraday, say_stamp
-from hybrid_bt.errors import BarsError, ConfigError, did_you_mean, library
+from hybrid_bt.bars import MIN_BARS, Finding, OnBadData, Stamps, say_stamp
+from hybrid_bt.bars.stamps import is_intraday
+from hybrid_bt.errors import BarsError, ConfigError, did_you_mean, library, listed, os_errors
 from hybrid_bt.feeds.clock import dates_of, steps_of
 from hybrid_bt.feeds.symbol import SymbolBars
 
@@ -71,20 +70,15 @@ def on_common_bars(
             "some symbols out, check times and zones, or give align='union'"
         )
     gone = {symbol: len(one.stamps) - len(common) for symbol, one in series.items() if len(one.stamps) > len(common)}
-    cut = {
-        symbol: SymbolBars._make(values[np.searchsorted(one.stamps, common)] for values in one)
-        for symbol, one in series.items()
-    }
+    rows = {symbol: np.searchsorted(one.stamps, common) for symbol, one in series.items()}
+    cut = {symbol: SymbolBars._make(values[rows[symbol]] for values in one) for symbol, one in series.items()}
     said = [one._replace(action="left out of all symbols") if one.rule in UNEVEN else one for one in found]
-    listed = say_counts(gone)
-    notes = [f"{name}: on the {len(common)} bars that all symbols have; left out: {listed}"] if gone else []
+    notes = [f"{name}: on the {len(common)} bars that all symbols have; left out: {say_counts(gone)}"] if gone else []
     return cut, said, notes
 
 
 def say_counts(counts: Mapping[str, int]) -> str:
-    named = [f"{symbol} {count}" for symbol, count in counts.items()]
-    more = f" and {len(named) - 10} more" if len(named) > 10 else ""
-    return ", ".join(named[:10]) + more
+    return listed([f"{symbol} {count}" for symbol, count in counts.items()], 10)
 
 
 def _clocks(series: Mapping[str, SymbolBars]) -> Iterator[Finding]:
@@ -163,8 +157,7 @@ def _short_sessions(symbol: str, stamps: Stamps) -> list[Finding]:
     if usual < FEWEST_INTRADAY or not len(short):
         return []
     missing = int(usual * len(short) - counts[short].sum())
-    days_in_all = f" on the first of {len(short)} days" if len(short) > 1 else ""
-    what = f"{counts[short[0]]} instead of {usual:g}{days_in_all}"
+    what = f"{counts[short[0]]} instead of {usual:g}{f' on the first of {len(short)} days' if len(short) > 1 else ''}"
     return [Finding("short_session", symbol, missing, str(days[short[0]]), what)]
 
 
@@ -191,9 +184,6 @@ def exchange(calendar: str, first: np.datetime64, last: np.datetime64) -> Exchan
     known = exchange_calendars.get_calendar_names()
     if calendar not in known:
         raise ConfigError(f"calendar: {calendar!r} is no exchange{did_you_mean(calendar, known)}")
-    try:
+    what = f"bars: {calendar} has no sessions from {first} to {last}"
+    with os_errors(BarsError, what, "leave calendar out", of=(ValueError,)):
         return exchange_calendars.get_calendar(calendar, start=str(first), end=str(last))
-    except ValueError as error:
-        raise BarsError(
-            f"bars: {calendar} has no sessions from {first} to {last}: {error}; leave calendar out"
-        ) from None

@@ -10,12 +10,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from hybrid_bt.bars import MIN_BARS, Bars, Moment
-from hybrid_bt.bars.checks import RawBars, check_name, inspect_rows
-from hybrid_bt.bars.findings import ON_BAD_DATA, RULES, Finding, OnBadData, counters, refusal, say
-from hybrid_bt.errors import BarsError, ConfigError, did_you_mean
+from hybrid_bt.bars import MIN_BARS, Bars, Finding, Moment, OnBadData, RawBars
+from hybrid_bt.bars.checks import check_name, inspect_rows
+from hybrid_bt.bars.findings import ON_BAD_DATA, RULES, counters, refusal, say
+from hybrid_bt.errors import BarsError, ConfigError, did_you_mean, listed
 from hybrid_bt.feeds.alike import base_of, copies, join_pieces
-from hybrid_bt.feeds.clock import NO_ZONE as NO_ZONE
 from hybrid_bt.feeds.clock import STAMPED_BY, StampedBy, by_end, on_exchange_clock, one_clock, zone_named
 from hybrid_bt.feeds.overlap import exchange, inspect_panel, on_common_bars, say_counts
 from hybrid_bt.feeds.symbol import SymbolBars, inspect_prices, others_move, symbol_bars
@@ -225,10 +224,7 @@ def _unread(unread: Mapping[str, Sequence[str]]) -> list[Finding]:
     for symbol, columns in unread.items():
         for column in columns:
             owners.setdefault(column, []).append(symbol)
-    told = [
-        f"{column or '(no name)'} ({symbols[0]}{f' and {len(symbols) - 1} more' if len(symbols) > 1 else ''})"
-        for column, symbols in owners.items()
-    ]
+    told = [f"{column or '(no name)'} ({listed(symbols, 1)})" for column, symbols in owners.items()]
     return [Finding("unread", "", 0, "", ", ".join(told))] if told else []
 
 

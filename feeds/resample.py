@@ -17,9 +17,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.bars import Bars
-from hybrid_bt.bars.checks import FloatArray
-from hybrid_bt.bars.stamps import Stamps
+from hybrid_bt.bars import Bars, FloatArray, Stamps
 from hybrid_bt.errors import ConfigError
 
 STEP = re.compile(r"(\d{1,4})(min|h|D)(?:@([01]\d|2[0-3]):([0-5]\d))?")

@@ -1,19 +1,31 @@
-"""The embedded price samples. Where they come from, and what they are good for: `feeds/embedded/PROVENANCE.md`."""
+"""Prices that have a name: the embedded samples, and the classic markets of online portfolio selection.
+
+Where the samples come from, and what they are good for: `feeds/embedded/PROVENANCE.md`.
+
+The markets lie in the package universal-portfolios (extra `markets`). Nothing of it is shipped and none of its code is
+run to read them: each file holds the growth of 1 put into each stock the day before, one row a day, and no dates.
+Source: Li, B. and Hoi, S. (2014), Online Portfolio Selection: A Survey, ACM Computing Surveys 46(3), table 2, which
+also has the days on which the sets begin and end.
+"""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import hashlib
+import io
+import math
+import tomllib
+from collections.abc import Sequence
 from importlib.resources import files
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_bt.bars import Bars
-from hybrid_bt.bars.checks import RawBars
-from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.panel import Query, align, pick
+from hybrid_bt.bars import Bars, FloatArray, RawBars, Stamps
+from hybrid_bt.errors import BarsError, ConfigError, how_to_install
+from hybrid_bt.feeds.panel import Query, align, build_panel, pick
 from hybrid_bt.feeds.symbol import symbol_bars
 
 
@@ -21,35 +33,16 @@ class Sample(NamedTuple):
     """One embedded file and what every reader of a result on it must know."""
 
     file: str
-    notes: tuple[str, ...]
-    pairs: tuple[str, ...]  #: `Y:X`, companies of one trade; chosen by what they sell, not by their prices
+    notes: Sequence[str]
+    pairs: Sequence[str]  #: `Y:X`, companies of one trade; chosen by what they sell, not by their prices
 
 
-_EXAMPLES_ONLY = "for examples and testing, not for investment"
-
-SAMPLES = {
-    "us20": Sample(
-        "us20_close_1990_2022.csv.gz",
-        (
-            "us20: survivorship: the 20 companies were chosen with hindsight, which flatters any long position",
-            "us20: close only: open, high and low equal the close, so a fill at the next open is the next close",
-            "us20: early prices are rounded to 3 decimals, up to 28 bps in 1990 and below 2 bps from 2010 on",
-            f"us20: {_EXAMPLES_ONLY}",
-        ),
-        (
-            *("KO:PEP", "CVX:XOM", "BAC:JPM", "MRK:PFE", "HD:WMT"),
-            *("PG:JNJ", "LLY:MRK", "AAPL:MSFT", "PG:KO", "BBY:HD"),
-        ),
-    ),
-    "tech6": Sample(
-        "tech6_ohlcv_2013_2023.csv.gz",
-        (
-            "tech6: survivorship: the 6 companies were chosen with hindsight, which flatters any long position",
-            f"tech6: {_EXAMPLES_ONLY}",
-        ),
-        ("GOOG:META", "AMZN:NFLX", "AAPL:GOOG"),
-    ),
-}
+_TOLD = tomllib.loads((files("hybrid_bt.feeds") / "embedded" / "samples.toml").read_text(encoding="utf-8"))
+#: set of online portfolio selection -> first day and last
+DAYS: dict[str, list[str]] = _TOLD.pop("olps")
+SAMPLES = {name: Sample(**told) for name, told in _TOLD.items()}
+PREFIX = "olps:"
+MOST_MOVE = 0.9  #: in a day: beyond it a column holds a fault and not a price
 
 
 def load_sample(name: str, query: Query) -> Bars:
@@ -97,20 +90,101 @@ def sample_bytes(file: str) -> bytes:
     return content
 
 
+def _columns(names: list[str], rows: list[list[str]]) -> RawBars:
+    stamps, values = np.array([row[0] for row in rows], "M8[ns]"), np.array([row[1:] for row in rows], np.float64)
+    return RawBars(stamps, {name: values[:, i].copy() for i, name in enumerate(names)})
+
+
 def _wide(header: list[str], body: list[list[str]]) -> dict[str, RawBars]:
-    stamps = np.array([row[0] for row in body], dtype="M8[ns]")
-    closes = np.array([[float(cell) for cell in row[1:]] for row in body])
-    return {symbol: RawBars(stamps, {"close": closes[:, i].copy()}) for i, symbol in enumerate(header[1:])}
+    closes = _columns(header[1:], body)
+    return {symbol: RawBars(closes.stamps, {"close": own}) for symbol, own in closes.columns.items()}
 
 
 def _long(header: list[str], body: list[list[str]]) -> dict[str, RawBars]:
-    fields = header[2:]
     by_symbol: dict[str, list[list[str]]] = {}
-    for row in body:
-        by_symbol.setdefault(row[1], []).append(row)
-    series = {}
-    for symbol, rows in by_symbol.items():
-        values = np.array([[float(cell) for cell in row[2:]] for row in rows])
-        stamps = np.array([row[0] for row in rows], dtype="M8[ns]")
-        series[symbol] = RawBars(stamps, {field: values[:, i].copy() for i, field in enumerate(fields)})
-    return series
+    for day, symbol, *values in body:
+        by_symbol.setdefault(symbol, []).append([day, *values])
+    return {symbol: _columns(header[2:], rows) for symbol, rows in by_symbol.items()}
+
+
+def load_olps(name: str, query: Query) -> Bars:
+    """One set, its symbols numbered as the columns of the file are: S01, S02 and so on.
+
+    Parameters
+    ----------
+    name : str
+        A key of `DAYS`.
+
+    Raises
+    ------
+    BarsError
+        If the package is not installed or has no such file, or a symbol is unknown or left out.
+    """
+    series = read_set(name)
+    first, last = DAYS[name]
+    stamps = business_days(name, len(next(iter(series.values()))))
+    wild = {symbol: move for symbol, closes in series.items() if (move := _largest(closes)) > MOST_MOVE}
+    notes = [
+        f"{name}: dates are rebuilt: business days from {first} to {last}, less some in even steps for holidays",
+        f"{name}: survivorship: the stocks were chosen with hindsight, which flatters reversal and any long position",
+        f"{name}: close only: open, high and low equal the close, so a fill at the next open is the next close",
+        *(f"{name}: {symbol} is left out: it moves by {move:.0%} in a day" for symbol, move in wild.items()),
+    ]
+    chosen = pick(name, [symbol for symbol in series if symbol not in wild], query.symbols)
+    raw = ((symbol, RawBars(stamps, {"close": np.array(series[symbol])})) for symbol in chosen)
+    return build_panel(name, raw, query.handling, notes)
+
+
+def business_days(name: str, n: int) -> Stamps:
+    """(n,) from the first day of a set to its last; holidays are unknown, so days are left out in even steps."""
+    first, last = (np.datetime64(day) for day in DAYS[name])
+    steps = np.round(np.linspace(0.0, float(np.busday_count(first, last)), n)).astype(np.int64)
+    return np.busday_offset(first, steps).astype("M8[ns]")
+
+
+def read_set(name: str) -> dict[str, list[float]]:
+    """Symbol -> growth of 1 since the day before the first, (T,), as the file has it, faults too.
+
+    Raises
+    ------
+    BarsError
+        If the package is not installed, or has no such file.
+    """
+    try:
+        text = (files("universal") / "data" / f"{name}.csv").read_text(encoding="utf-8")
+    except (ModuleNotFoundError, FileNotFoundError):
+        raise BarsError(f"bars: {PREFIX}{name} needs universal-portfolios: {how_to_install('markets')}") from None
+    _, *rows = csv.reader(io.StringIO(text))  # a name in tse.csv is U+0085, which `splitlines` would cut at
+    return {f"S{column:02d}": list(map(float, cells)) for column, cells in enumerate(zip(*rows, strict=True), 1)}
+
+
+def online_weights(algorithm: str, closes: FloatArray) -> FloatArray:
+    """What an algorithm of the package held over each day, (T, N), knowing the closes (T, N) before it.
+
+    Parameters
+    ----------
+    algorithm : str
+        A class of `universal.algos` with its own parameters: BAH, CRP, PAMR, OLMAR.
+
+    Raises
+    ------
+    ConfigError
+        If the package or one that it needs is not installed.
+    """
+    try:
+        import pandas as pd
+        import universal.algos
+    except ImportError as error:
+        what = f"{algorithm} is computed by universal-portfolios ({error})"
+        raise ConfigError(f"study: {what}: {how_to_install('markets')}") from None
+    with np.errstate(divide="ignore", invalid="ignore"):  # a first day on which nothing moved yet
+        run = getattr(universal.algos, algorithm)().run(pd.DataFrame(closes), log_progress=False)
+    held: FloatArray = run.B.to_numpy(dtype=np.float64)[:, : closes.shape[1]]
+    return held
+
+
+def _largest(closes: list[float]) -> float:
+    """Largest move from one close to the next, relative; infinite where a price is none."""
+    if not all(math.isfinite(close) and close > 0.0 for close in closes):
+        return math.inf
+    return max((abs(after / before - 1.0) for before, after in pairwise(closes)), default=0.0)

@@ -13,17 +13,16 @@ import hashlib
 import io
 import os
 import urllib.parse
-import zipfile
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_bt.bars import say_stamp
-from hybrid_bt.bars.checks import RawBars
-from hybrid_bt.errors import BarsError
-from hybrid_bt.files import write_whole
+from hybrid_bt.bars import RawBars, say_stamp
+from hybrid_bt.errors import BarsError, os_errors
+from hybrid_bt.files import read_arrays, write_whole
 
 SAME = 1e-6  #: relative; Yahoo sends single precision
 
@@ -50,16 +49,12 @@ def cache_folder() -> Path:
 def read_latest(cache: Path, symbol: str) -> Snapshot | None:
     """The newest snapshot that is whole, or None; damaged ones are passed over."""
     for path in sorted(_folder(cache, symbol).glob("*.npz"), reverse=True):
-        try:
+        with suppress(OSError, KeyError, TypeError):  # it is gone, or holds something else
             content = path.read_bytes()
-            if not path.stem.endswith(_digest(content)):
-                continue
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                found = dict(arrays)
-            stamps, asked = found.pop("stamps"), found.pop("asked")
-            return Snapshot(RawBars(stamps, found), *map(str, asked))
-        except (OSError, KeyError, TypeError, ValueError, MemoryError, zipfile.BadZipFile):
-            continue
+            found = read_arrays(io.BytesIO(content)) if path.stem.endswith(_digest(content)) else None
+            if found is not None:
+                stamps, asked = found.pop("stamps"), found.pop("asked")
+                return Snapshot(RawBars(stamps, found), *map(str, asked))
     return None
 
 
@@ -75,14 +70,10 @@ def store(cache: Path, symbol: str, rows: RawBars, start: str, stop: str) -> Non
     asked = np.array([start, stop, now.isoformat(timespec="seconds")])
     np.savez(buffer, stamps=rows.stamps, asked=asked, **rows.columns)  # type: ignore[arg-type]
     content = buffer.getvalue()
-    try:
+    remedy = "free the disk, or point XDG_CACHE_HOME to a folder that can be written to"
+    with os_errors(BarsError, f"bars: yahoo's snapshot cannot be kept in {folder}", remedy):
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / f"{now:%Y%m%dT%H%M%S%fZ}-{_digest(content)}.npz", content)
-    except OSError as error:
-        raise BarsError(
-            f"bars: yahoo's snapshot cannot be kept in {folder}: {error.strerror or error}; free the disk, or point "
-            "XDG_CACHE_HOME to a folder that can be written to"
-        ) from error
 
 
 def _digest(content: bytes) -> str:

@@ -14,9 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_bt.bars.checks import ROUNDING, BoolArray, FloatArray, RawBars, completed, first_of
-from hybrid_bt.bars.findings import Finding, OnBadData
-from hybrid_bt.bars.stamps import Stamps, say_stamp
+from hybrid_bt.bars import Finding, FloatArray, OnBadData, RawBars, Stamps, say_stamp
+from hybrid_bt.bars.checks import ROUNDING, BoolArray, completed, first_of
 
 RATIOS = (1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 50.0, 100.0, 1000.0)
 UNITS = (50.0, 100.0, 1000.0)  #: that prices are confused in
@@ -30,6 +29,7 @@ QUIET = 0.02  #: |log|; a median move of the other symbols above this is a day o
 VOLUME_BARS = 20  #: bars before the jump, and from it on, whose median trading is compared
 MONEY_RISE = 3.0  #: at a split, money traded stays below this multiple of that median
 STALE_BARS = 10  #: bars without any movement
+Others = Callable[[np.datetime64], float]  #: stamp -> move of the other symbols into that bar
 
 
 class SymbolBars(NamedTuple):
@@ -63,9 +63,7 @@ def others_move(series: Mapping[str, SymbolBars], symbol: str, stamp: np.datetim
     return float(np.median(moves)) if moves else 0.0
 
 
-def inspect_prices(
-    symbol: str, bars: SymbolBars, mode: OnBadData, others: Callable[[np.datetime64], float] = lambda stamp: 0.0
-) -> tuple[SymbolBars, list[Finding]]:
+def inspect_prices(symbol: str, bars: SymbolBars, mode: OnBadData, others: Others) -> tuple[SymbolBars, list[Finding]]:
     """Findings about one symbol's prices, and the bars with splits and units taken out where `mode` is "mend".
 
     `others` gives the move of the other symbols into a bar, as `others_move` does.
@@ -105,7 +103,7 @@ def _candidates(bars: SymbolBars) -> list[tuple[int, float, bool]]:
     return [(int(row) + 1, float(r), bool(n and s)) for row, r, n, s in zip(large, ratios, near, stayed, strict=True)]
 
 
-def _kind(bars: SymbolBars, row: int, ratio: float, others: Callable[[np.datetime64], float]) -> str:
+def _kind(bars: SymbolBars, row: int, ratio: float, others: Others) -> str:
     """Of a jump by a usual ratio: split, unit, or nothing that is shown."""
     before, after = bars.volume[max(row - VOLUME_BARS, 0) : row], bars.volume[row : row + VOLUME_BARS]
     usual, later = float(np.median(before)), float(np.median(after))

@@ -14,13 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hybrid_bt.bars.checks import PRICES, FloatArray, RawBars
-from hybrid_bt.bars.stamps import Stamps
+from hybrid_bt.bars import PRICES, FloatArray, RawBars, Stamps
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.dates import ClockColumn, DateColumn, coded
+from hybrid_bt.feeds.alike import hidden_symbol
+from hybrid_bt.feeds.dates import DateColumn, clocks_of, coded
 from hybrid_bt.feeds.doubts import refuse_half_days, refuse_lone, refuse_no_bar, refuse_no_closes
 from hybrid_bt.feeds.figures import numbers
-from hybrid_bt.feeds.hidden import hidden_symbol
 from hybrid_bt.feeds.names import refuse_mixed
 from hybrid_bt.feeds.reading import OWN, Plan, Reading, reading_of
 
@@ -43,11 +42,10 @@ class Table:
 
     def __init__(self, plan: Plan, where: str, own: str, decimal: str, date_format: str | None) -> None:
         self.plan, self.where, self.own, self.decimal = plan, where, own, decimal
-        owner = where if plan.symbol is not None or plan.wide else own
-        self._dates = [DateColumn(owner, date_format) for _ in plan.dates]
-        self._clock = None if plan.clock is None else ClockColumn(owner)
+        self._owner = where if plan.symbol is not None or plan.wide else own
+        self._dates = [DateColumn(self._owner, date_format) for _ in plan.dates]
         self._values: dict[int, list[FloatArray]] = {place: [] for place in plan.numeric}
-        coded = (*plan.texts, *(() if plan.symbol is None else (plan.symbol,)))
+        coded = (*plan.texts, *(place for place in (plan.symbol, plan.clock) if place is not None))
         self._codes: dict[int, list[NDArray[np.int32]]] = {place: [] for place in coded}
         self._seen: dict[int, dict[str, int]] = {place: {} for place in coded}
         self._said = {
@@ -64,8 +62,6 @@ class Table:
         days = part[self.plan.dates[0]]
         for column, place in zip(self._dates, self.plan.dates, strict=True):
             column.add(part[place])
-        if self._clock is not None:
-            self._clock.add(part[self.plan.clock])
         for place, pieces in self._values.items():
             pieces.append(numbers(part[place], self._said[place], days, self.decimal))
         for place in list(self._codes):
@@ -75,7 +71,7 @@ class Table:
                 row = int(part.index[int(np.argmax(codes == seen[""]))]) + 1
                 raise BarsError(f"bars: {self.where} row {row} has no symbol; fill it in")
             self._codes[place].append(codes)
-            if len(seen) > MOST_TEXTS and place != self.plan.symbol:
+            if len(seen) > MOST_TEXTS and place in self.plan.texts:
                 del self._codes[place]
         if not len(self._head):
             self._head = part[list(self.plan.others)].copy()
@@ -99,11 +95,12 @@ class Table:
         BarsError
             If dates have two readings, or columns do not hold what their names or places say.
         """
-        stamps, zones, rules = self._stamps()
         codes = {place: np.concatenate(pieces) for place, pieces in self._codes.items()}
+        stamps, zones, rules = self._stamps(codes)
         symbol = self.plan.symbol
         if symbol is None and set(self.plan.tables) == {OWN}:
-            symbol = hidden_symbol(stamps, codes, self._head, self.plan.names, self.where)
+            texts = {place: codes[place] for place in self.plan.texts if place in codes}
+            symbol = hidden_symbol(stamps, texts, self._head, self.plan.names, self.where)
             if symbol is not None:
                 rules.append(f"symbols from the column {self.plan.names[symbol]}: it tells equal dates apart")
         values = {}
@@ -128,20 +125,19 @@ class Table:
         refuse_mixed([*found], self.where)
         return found, reading_of(self.plan, self.where, found, rules, zones)
 
-    def _stamps(self) -> tuple[Stamps, frozenset[str], list[str]]:
+    def _stamps(self, codes: Mapping[int, NDArray[np.int32]]) -> tuple[Stamps, frozenset[str], list[str]]:
         decided = [column.decided() for column in self._dates]
         first = max(decided, key=lambda one: bool(one.zones))
         for one in decided:
             if one is not first and not np.array_equal(one.stamps, first.stamps):
                 row = int(np.argmax(one.stamps != first.stamps))
                 names = " and ".join(self.plan.names[place] for place in self.plan.dates)
-                raise BarsError(
-                    f"bars: {self.where} has more than one column for 'date': {names} differ in row {row + 1}; keep one"
-                )
+                what = f"more than one column for 'date': {names} differ in row {row + 1}"
+                raise BarsError(f"bars: {self.where} has {what}; keep one")
         stamps, rules = first.stamps, [self.plan.rule, first.how, *self.rules]
-        if self._clock is not None:
-            clocks, own = self._clock.decided(), stamps - stamps.astype("M8[D]")
-            name = self.plan.names[self.plan.clock or 0]
+        if (clock := self.plan.clock) is not None:
+            clocks, own = clocks_of(self._seen[clock], self._owner)[codes[clock]], stamps - stamps.astype("M8[D]")
+            name = self.plan.names[clock]
             if own.astype(np.int64).any() and not np.array_equal(own, clocks):
                 raise BarsError(f"bars: {self.where} has dates with times other than those of {name}; keep one")
             stamps = stamps - own + clocks
@@ -217,13 +213,9 @@ class Table:
 
 def _forward(raw: RawBars) -> RawBars:
     """Rows that come newest first, turned round."""
-    steps = np.diff(raw.stamps)
-    zero = np.timedelta64(0, "ns")
-    return (
-        raw.take(np.arange(len(raw.stamps))[::-1])
-        if len(steps) and (steps <= zero).all() and (steps < zero).any()
-        else raw
-    )
+    steps, zero = np.diff(raw.stamps), np.timedelta64(0, "ns")
+    is_newest_first = (steps <= zero).all() and (steps < zero).any()
+    return raw.take(np.arange(len(raw.stamps))[::-1]) if is_newest_first else raw
 
 
 def without_idle(raw: RawBars) -> RawBars:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from hybrid_bt.bars.checks import FIELDS
+from hybrid_bt.bars import FIELDS
 from hybrid_bt.errors import BarsError
 from hybrid_bt.feeds.cells import mark_of
 from hybrid_bt.feeds.dialect import SAMPLE_BYTES, SAMPLE_LINES, Dialect, dialect_of, encoding_of
@@ -89,11 +89,8 @@ def _binary(path: Path, member: str) -> Iterator[io.BufferedIOBase]:
     if member:
         with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
             yield stream  # type: ignore[misc]
-    elif path.name.lower().endswith(".gz"):
-        with gzip.GzipFile(path) as stream:
-            yield stream
     else:
-        with path.open("rb") as stream:
+        with gzip.GzipFile(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
             yield stream
 
 
@@ -130,9 +127,8 @@ def read_text(path: Path, member: str, own: str, asked: Asked) -> Table:
         for part in _without_footer(_parts(path, member, written, plan, table.decimal), plan, table):
             rows += len(part)
             if rows > asked.most_rows:
-                raise BarsError(
-                    f"bars: {path} has more than {asked.most_rows:,} rows; split it, or make longer bars first"
-                )
+                most = f"{asked.most_rows:,} rows"
+                raise BarsError(f"bars: {path} has more than {most}; split it, or make longer bars first")
             if lean:
                 midnight = np.datetime64(f"{lean[1][:4]}-{lean[1][4:6]}-{lean[1][6:]}", "ns")
                 part[0] = midnight + part[0].astype("int64").to_numpy().astype("m8[ms]")
@@ -147,11 +143,8 @@ def read_text(path: Path, member: str, own: str, asked: Asked) -> Table:
             said = f"line {int(found[2]) + written.skip} has {found[3]} values, where there are {found[1]} names"
         raise BarsError(f"bars: {path} cannot be read as CSV: {said}; mend the file") from None
     except pd.errors.ParserWarning:
-        width = len(written.sample[0]) if written.sample else 0
-        raise BarsError(
-            f"bars: {path} cannot be read as CSV: its rows have more values than the {width} names of the header; mend "
-            "it"
-        ) from None
+        said = f"its rows have more values than the {len(plan.names)} names of the header"
+        raise BarsError(f"bars: {path} cannot be read as CSV: {said}; mend it") from None
     except (OSError, EOFError, ValueError, OverflowError, zlib.error, zipfile.BadZipFile) as error:
         raise BarsError(f"bars: {path} cannot be read as CSV in UTF-8: {_said(error)}; mend the file") from error
     if not rows:

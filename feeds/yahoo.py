@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hybrid_bt.bars import Bars, Moment, instant
-from hybrid_bt.bars.checks import RawBars
+from hybrid_bt.bars import Bars, Moment, RawBars, instant
 from hybrid_bt.errors import BarsError
-from hybrid_bt.feeds.cells import dated, field_of, single
+from hybrid_bt.feeds.cells import dated, single
+from hybrid_bt.feeds.names import field_of
 from hybrid_bt.feeds.panel import Query, build_panel, pick
 from hybrid_bt.feeds.snapshots import Snapshot, cache_folder, difference, read_latest, store
 

@@ -17,7 +17,7 @@ exit with status 2; anything that is not a `HybridError` is a bug.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
@@ -75,12 +75,14 @@ class ReconciliationError(HybridError):
 
 
 @contextmanager
-def os_errors(kind: type[HybridError], what: str, remedy: str = "") -> Iterator[None]:
-    """What the system refuses inside, told as `WHAT: why; REMEDY`."""
+def os_errors(
+    kind: type[HybridError], what: str, remedy: str = "", *, of: tuple[type[Exception], ...] = (OSError,)
+) -> Iterator[None]:
+    """What the system refuses inside, or a library by errors `of` its own, told as `WHAT: why; REMEDY`."""
     try:
         yield
-    except OSError as error:
-        raise kind(f"{what}: {error.strerror or error}{remedy and f'; {remedy}'}") from error
+    except of as error:
+        raise kind(f"{what}: {getattr(error, 'strerror', None) or error}{remedy and f'; {remedy}'}") from error
 
 
 def library(name: str, extra: str, what: str, kind: type[HybridError] = ConfigError) -> ModuleType:
@@ -109,6 +111,11 @@ def check_names(
     for name in names:
         if name not in known:
             raise kind(f"{what} {name!r}{did_you_mean(str(name), known)}")
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """The first of several names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -62,7 +62,8 @@ def contributions(
     Contributions
         Their sum over parts is the change of equity on each bar, to rounding.
     """
-    per_target = _per_close(account.equity, marks)
+    #: shares that all of equity would buy, (T, N); 0 where a symbol has no price yet
+    per_target = np.divide(account.equity[:, None], marks, out=np.zeros_like(marks), where=marks > 0.0)
     stages, bundles = _stages(opens, marks), bundles_of(decisions.layout)
     found: Contributions = {}
     parts = netted(decisions.legs, decisions.sides, decisions.layout, decisions.target.shape)
@@ -78,11 +79,6 @@ def contributions(
     earned = np.diff(account.equity, prepend=account.equity[0])
     known = sum(found.values(), np.zeros(len(earned))) + commissions + borrow
     return found | {"execution": earned - known, "commissions": commissions, "borrow": borrow}
-
-
-def _per_close(equity: FloatArray, mark: FloatArray) -> FloatArray:
-    """Shares that all of equity would buy, (T, N); 0 where a symbol has no price yet."""
-    return np.divide(equity[:, None], mark, out=np.zeros_like(mark), where=mark > 0.0)
 
 
 class _Stage(NamedTuple):

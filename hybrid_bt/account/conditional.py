@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybrid_bt.account.metrics import FloatArray, max_drawdown, simple_returns
-from hybrid_bt.bars import Bars
+from hybrid_bt.bars import Bars, BoolArray
 from hybrid_bt.equations.features import MARKET_FEATURES
 
 VOLATILITY_BARS = 63  #: a quarter of daily bars
@@ -55,7 +54,7 @@ class RegimeReading(NamedTuple):
     correlation_with_dispersion: float  #: with that of the assets around the market, among its own last three years
 
 
-def conditions(bars: Bars, regime: FloatArray) -> dict[str, NDArray[np.bool_]]:
+def conditions(bars: Bars, regime: FloatArray) -> dict[str, BoolArray]:
     """Condition -> which of the T - 1 returns it holds; those without a bar are left out.
 
     Parameters
@@ -101,7 +100,7 @@ def _row(condition: str, account: str, returns: FloatArray, bars_per_year: float
     )
 
 
-def _terciles(name: str, values: FloatArray) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def _terciles(name: str, values: FloatArray) -> Iterator[tuple[str, BoolArray]]:
     known = values[np.isfinite(values)]
     if not len(known) or known.min() == known.max():
         return

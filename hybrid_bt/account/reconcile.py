@@ -53,10 +53,8 @@ def reconcile(path: AccountPath, bars: Bars, start_value: float) -> float:
 def _check_shapes(path: AccountPath, bars: Bars) -> None:
     shape = bars.close.shape
     if path.size.shape != shape or path.borrow.shape != shape or path.equity.shape != shape[:1]:
-        raise ReconciliationError(
-            f"reconcile: the account has {path.size.shape} bars x symbols, the bars {shape}; "
-            "pass the bars that the account traded on, cut to its rows"
-        )
+        what = f"the account has {path.size.shape} bars x symbols, the bars {shape}"
+        raise ReconciliationError(f"reconcile: {what}; pass the bars that the account traded on, cut to its rows")
 
 
 def _flows(path: AccountPath) -> tuple[FloatArray, FloatArray]:

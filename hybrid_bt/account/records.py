@@ -180,16 +180,12 @@ def guard_notes(params: GuardParams, report: dict[str, Any]) -> list[str]:
     failed = triggers.get("policy_failure", 0)
     if report["failures"]:
         more = "" if len(report["failures"]) == 1 else f" (and {len(report['failures']) - 1} other texts in run.json)"
-        notes.append(
-            f"POLICY FAILURE on {failed} traded bars: {report['failures'][0]}{more}; "
-            f"the account was moved to its safe rule, {params.on_policy_failure}."
-        )
-    hits = [
-        f"{name} on {n} bars from {first[name][:10]} on" for name, n in triggers.items() if name != "policy_failure"
-    ]
+        moved = f"the account was moved to its safe rule, {params.on_policy_failure}"
+        notes.append(f"POLICY FAILURE on {failed} traded bars: {report['failures'][0]}{more}; {moved}.")
+    seen = [name for name in triggers if name != "policy_failure"]
+    hits = [f"{name} on {triggers[name]} bars from {first[name][:10]} on" for name in seen]
     if params != GuardParams():
-        notes.append(
-            f"The guard changed targets: {', '.join(hits)}." if hits else "The guard is on and changed no target."
-        )
+        changed = f"changed targets: {', '.join(hits)}" if hits else "is on and changed no target"
+        notes.append(f"The guard {changed}.")
         notes.append("The accounts beside the hybrid are replayed without the guard.")
     return notes

@@ -2,6 +2,10 @@
 
 Every account trades the same bars under the same costs. Those that are a mix of what legs said run under the hybrid's
 own volatility target and limits; the others are fully invested and unlevered, and know nothing of it.
+
+`moves`, `momentum` and `standard_scores` say of every asset whether it will earn more than the others, without
+learning: what a policy is held against. Lehmann, Fads, Martingales, and Market Efficiency, QJE 105(1), 1990 (reversal);
+Jegadeesh & Titman, Returns to Buying Winners and Selling Losers, J. of Finance 48(1), 1993 (momentum).
 """
 
 from __future__ import annotations
@@ -13,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.account.flows import marked_close
 from hybrid_bt.account.records import AccountPath, FloatArray
 from hybrid_bt.account.replay import replay
-from hybrid_bt.account.rules import momentum
 from hybrid_bt.bars import Bars, say_stamp
 from hybrid_bt.brain.legs.sac import inverse_volatility, tilted
 from hybrid_bt.brain.records import Decisions, Opinions
@@ -23,7 +27,7 @@ from hybrid_bt.brain.settling import Mix, alone, mix_of, settle_panel
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.fusion import Line, RiskParams
 from hybrid_bt.equations.sizing import OrderRules
-from hybrid_bt.equations.tilt import TiltParams
+from hybrid_bt.equations.tilt import CLIP, LEAST_SD, TiltParams
 from hybrid_bt.errors import ConfigError, ReconciliationError, did_you_mean
 
 EQUAL_WEIGHT = "equal-weight"
@@ -32,6 +36,7 @@ RISK_OFF = "risk-off"
 HURDLES = ("vol-target", "inverse-vol")  #: at the hybrid's volatility, and without learning
 PARITY_TOLERANCE = 1e-9  #: relative difference allowed between Backtrader's equity and its replay
 SHUFFLED_BLOCK_BARS = 21  #: r is cut into months that change places, so that its own persistence stays
+MOMENTUM_BARS, SKIPPED_BARS = 252, 21  #: twelve months without the last
 
 
 class Terms(NamedTuple):
@@ -181,6 +186,30 @@ def _momentum(panel: Panel) -> AccountPath:
     rank = np.argsort(np.argsort(-score, axis=1, kind="stable"), axis=1, kind="stable")
     held = known & (rank < np.ceil(known.sum(axis=1, keepdims=True) / 2))
     return _monthly(panel, held / np.maximum(held.sum(axis=1, keepdims=True), 1))
+
+
+def moves(bars: Bars, since: int, until: int = 0) -> FloatArray:
+    """log(c[t - until] / c[t - since]) of last known closes, (T, N); NaN where there is none so long ago."""
+    closes = marked_close(bars.close)
+    logs, found = np.log(np.where(closes > 0.0, closes, np.nan)), np.full(closes.shape, np.nan)
+    if bars.n_bars > since:
+        found[since:] = logs[since - until : bars.n_bars - until] - logs[:-since]
+    return found
+
+
+def momentum(bars: Bars) -> FloatArray:
+    """Of twelve months without the last, (T, N)."""
+    return moves(bars, MOMENTUM_BARS, SKIPPED_BARS)
+
+
+def standard_scores(values: FloatArray) -> FloatArray:
+    """(T, N) less the mean over the assets of each bar, in their standard deviation, within +-2; 0 where NaN."""
+    there = np.isfinite(values)
+    n, known = np.maximum(there.sum(axis=1, keepdims=True), 1), np.where(there, values, 0.0)
+    away = np.where(there, known - known.sum(axis=1, keepdims=True) / n, 0.0)
+    sd = np.sqrt((away**2).sum(axis=1, keepdims=True) / n)
+    scores: FloatArray = np.clip(away / np.where(sd > LEAST_SD, sd, np.inf), -CLIP, CLIP)
+    return scores
 
 
 #: account -> how it is traded; beside these, each leg alone by its own name

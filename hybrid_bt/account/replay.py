@@ -160,9 +160,8 @@ def _checked_sides(sides: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[n
         return np.empty((shape[0], 0), np.int64)
     labels = np.asarray(sides)
     if labels.shape not in (shape, shape[1:]) or labels.dtype.kind not in "iu":
-        raise ConfigError(
-            f"replay: sides must be whole numbers, bars x symbols {shape} or one row, not {labels.dtype} {labels.shape}"
-        )
+        wanted = f"whole numbers, bars x symbols {shape} or one row"
+        raise ConfigError(f"replay: sides must be {wanted}, not {labels.dtype} {labels.shape}")
     return np.ascontiguousarray(np.broadcast_to(labels, shape), dtype=np.int64)
 
 

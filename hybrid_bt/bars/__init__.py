@@ -16,15 +16,19 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hybrid_bt.bars.checks import FIELDS, FloatArray, check_name, check_panel, completed, floats
-from hybrid_bt.bars.findings import Finding
+from hybrid_bt.bars import checks
+from hybrid_bt.bars.checks import FIELDS, PRICES, BoolArray, FloatArray, RawBars
+from hybrid_bt.bars.findings import Finding, OnBadData
 from hybrid_bt.bars.stamps import Moment, Stamps, bars_per_year, instant, nanoseconds, say_stamp
 from hybrid_bt.errors import BarsError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FIELDS", "MIN_BARS", "Bars", "Moment", "instant", "say_stamp"]
+__all__ = [
+    "FIELDS", "MIN_BARS", "PRICES", "Bars", "BoolArray", "Finding", "FloatArray", "Moment", "OnBadData", "RawBars",
+    "Stamps", "instant", "say_stamp",
+]  # fmt: skip
 
 SHOWN = 6  #: symbols that a representation names
 MIN_BARS = 2  # one decision and one fill
@@ -87,7 +91,7 @@ class Bars:
             values = getattr(self, field)
             if np.shape(values) != shape:
                 raise BarsError(f"bars: {field} has shape {np.shape(values)}; expected (bars, symbols) = {shape}")
-            array = frozen.setdefault(id(values), _frozen(floats(field, values)))
+            array = frozen.setdefault(id(values), _frozen(checks.floats(field, values)))
             object.__setattr__(self, field, array)
 
     @classmethod
@@ -119,12 +123,12 @@ class Bars:
             without a name, or twice.
         """
         given = {"close": close, **{field: array for field, array in others.items() if array is not None}}
-        columns = completed(name, {field: floats(field, array) for field, array in given.items()})
+        columns = checks.completed(name, {field: checks.floats(field, array) for field, array in given.items()})
         bars = cls(name, tuple(symbols), nanoseconds(stamps, name), *columns, tuple(notes), tuple(findings))
         bars._check_symbols()
         if bars.n_bars < MIN_BARS:
             raise BarsError(f"bars: {name} holds {bars.n_bars} bar(s); at least {MIN_BARS} are needed; give more data")
-        check_panel(name, bars.symbols, bars.stamps, {field: getattr(bars, field) for field in FIELDS})
+        checks.check_panel(name, bars.symbols, bars.stamps, {field: getattr(bars, field) for field in FIELDS})
         bars._check_presence()
         return bars
 
@@ -132,7 +136,7 @@ class Bars:
         if not self.symbols:
             raise BarsError(f"bars: {self.name} has no symbols; give at least one")
         for position, symbol in enumerate(self.symbols):
-            check_name(symbol)
+            checks.check_name(symbol)
             if symbol in self.symbols[:position]:
                 raise BarsError(f"bars: {self.name} holds symbol {symbol!r} twice; rename or remove one")
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.bars.findings import Finding, OnBadData, refusal
 from hybrid_bt.bars.stamps import Stamps, say_stamp
-from hybrid_bt.errors import BarsError
+from hybrid_bt.errors import BarsError, os_errors
 
 BoolArray = NDArray[np.bool_]
 FIELDS = ("open", "high", "low", "close", "volume")
@@ -41,9 +41,8 @@ class RawBars(NamedTuple):
 
     def take(self, rows: NDArray[np.intp] | BoolArray) -> RawBars:
         """Those rows alone."""
-        return self._replace(
-            stamps=self.stamps[rows], columns={field: values[rows] for field, values in self.columns.items()}
-        )
+        columns = {field: values[rows] for field, values in self.columns.items()}
+        return self._replace(stamps=self.stamps[rows], columns=columns)
 
 
 Looked = tuple[RawBars, list[Finding]]
@@ -244,7 +243,5 @@ def check_name(symbol: object) -> None:
 
 
 def floats(field: str, values: object) -> FloatArray:
-    try:
+    with os_errors(BarsError, f"bars: {field} must hold numbers", of=(TypeError, ValueError)):
         return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise BarsError(f"bars: {field} must hold numbers: {error}") from None

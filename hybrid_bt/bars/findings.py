@@ -109,9 +109,8 @@ def counters(findings: Iterable[Finding]) -> dict[str, Count]:
     """Findings by their rules, for `run.json`."""
     found: dict[str, Count] = {}
     for one in findings:
-        entry = found.setdefault(
-            one.rule, {"severity": one.severity, "bars": 0, "symbols": [], "action": one.action or "none"}
-        )
+        fresh: Count = {"severity": one.severity, "bars": 0, "symbols": [], "action": one.action or "none"}
+        entry = found.setdefault(one.rule, fresh)
         entry["bars"] += one.bars
         if one.symbol and one.symbol not in entry["symbols"]:
             entry["symbols"].append(one.symbol)

@@ -107,9 +107,8 @@ def resolve_pairs(pairs: Sequence[str], symbols: Sequence[str]) -> list[tuple[in
         sides = _sides(name, columns)
         for side in sides:
             if side not in columns:
-                raise ConfigError(
-                    f"pair {name!r}: symbol {side!r} is not among those traded{did_you_mean(side, symbols)}"
-                )
+                hint = did_you_mean(side, symbols)
+                raise ConfigError(f"pair {name!r}: symbol {side!r} is not among those traded{hint}")
         pair = columns[sides[0]], columns[sides[1]]
         if pair[0] == pair[1]:
             raise ConfigError(f"pair {name!r}: a symbol cannot hedge itself; name two symbols")

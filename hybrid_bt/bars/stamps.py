@@ -68,10 +68,8 @@ def nanoseconds(stamps: ArrayLike, owner: str) -> Stamps:
     """As datetime64[ns]; a date beyond `FIRST_DAY` and `LAST_DAY` is refused, before a cast would wrap it around."""
     array = np.asarray(stamps)
     if array.ndim != 1 or array.dtype.kind != "M":
-        raise BarsError(
-            f"bars: stamps must be one row of datetime64 without time zone, got {array.dtype} of shape {array.shape}; "
-            "convert to exchange time and drop the zone"
-        )
+        rule, got = "one row of datetime64 without time zone", f"{array.dtype} of shape {array.shape}"
+        raise BarsError(f"bars: stamps must be {rule}, got {got}; convert to exchange time and drop the zone")
     days = array.astype("M8[D]")
     far = (days < FIRST_DAY) | (days > LAST_DAY)
     if far.any():

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
 from hybrid_bt.equations.pair import MIN_VARIANCE
-from hybrid_bt.errors import BarsError
+from hybrid_bt.errors import BarsError, listed
 
 FloatArray = NDArray[np.float64]
 
@@ -72,9 +72,8 @@ class Found(NamedTuple):
 
     def notes(self) -> list[str]:
         """What somebody who trades the chosen pairs must know."""
-        more = f" and {len(self.copies) - 5} more" if len(self.copies) > 5 else ""
         nearest = f"; the nearest, {self.alike[0].pair}, are {self.alike[0].distance:.2f} apart" if self.alike else ""
-        copies = [f"copies of one series are no pair: {', '.join(self.copies[:5])}{more}"] if self.copies else []
+        copies = [f"copies of one series are no pair: {listed(self.copies, 5)}"] if self.copies else []
         return copies + ([] if self.pairs else [f"no two symbols are within a distance of {MOST_DISTANCE}{nearest}"])
 
 

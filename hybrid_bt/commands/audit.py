@@ -18,10 +18,9 @@ from hybrid_bt.commands.options import market_of, markets_of, shared
 from hybrid_bt.config.task import Case, as_config, prepare
 from hybrid_bt.equations.features import WARMUP_BARS
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence.audit.replays import last_rows
+from hybrid_bt.evidence.audit.replays import Audit, audit_of, last_rows
 from hybrid_bt.evidence.audit.stack import audit_stack
 from hybrid_bt.evidence.audit.user import LAST_BARS, audit_strategy
-from hybrid_bt.evidence.audit.verdict import Audit, audit_of
 from hybrid_bt.evidence.audit.watch import EVERY, audit_documents
 from hybrid_bt.news.lexicon import LexiconScorer
 from hybrid_bt.news.store import documents_named

@@ -27,7 +27,7 @@ from hybrid_bt.evidence.study.markets import PRINTED, SETS, MarketJob, Published
 from hybrid_bt.evidence.study.schedule import Runner
 from hybrid_bt.evidence.trials import LEDGER, append_trial, others_tried, read_trials, study_key, study_trial
 from hybrid_bt.feeds import SOURCES, load_bars
-from hybrid_bt.feeds.olps import DAYS, PREFIX
+from hybrid_bt.feeds.sample import DAYS, PREFIX
 from hybrid_bt.files import write_whole
 from hybrid_bt.files.texts import cell, csv_of_rows
 

@@ -106,10 +106,8 @@ def notes_of(task: Case, trading: Trading, in_sample: NDArray[np.bool_], gaps: P
     """Caveats that every reader of the result must see."""
     notes = list(task.market.bars.notes)
     if in_sample.any():
-        notes.append(
-            f"IN-SAMPLE: {int(in_sample.sum())} of {len(in_sample)} bars lie in the policies' training span; "
-            "this is no out-of-sample result."
-        )
+        lie = f"{int(in_sample.sum())} of {len(in_sample)} bars lie in the policies' training span"
+        notes.append(f"IN-SAMPLE: {lie}; this is no out-of-sample result.")
     learned = {name: _steps_of(policy) for name, policy in task.policies.loaded().items()}
     notes += [f"The {name} policy learned for {steps:,} gradient steps." for name, steps in learned.items() if steps]
     called = task.leg_accounts().get("sac", "sac")
@@ -118,19 +116,16 @@ def notes_of(task: Case, trading: Trading, in_sample: NDArray[np.bool_], gaps: P
     if is_intraday(task.traded.stamps):
         taken, traded = task.config.risk.bars_per_year, task.traded.bars_per_year
         odd = f" (those traded have {traded:.0f}: say it with risk.bars_per_year)" if traded > 1.5 * taken else ""
-        notes.append(
-            f"Intraday bars: decisions take {taken:.0f} bars a year, as counted before trading{odd}. "
-            "Memories and pair rules count in bars; the shipped modes and policies were made for daily ones."
-        )
+        rate = f"decisions take {taken:.0f} bars a year, as counted before trading{odd}"
+        made = "Memories and pair rules count in bars; the shipped modes and policies were made for daily ones."
+        notes.append(f"Intraday bars: {rate}. {made}")
     if task.config.kalman.enabled and not task.market.pairs:
         notes.append("No pairs were given, so the Kalman leg is idle; name some with --pairs Y:X.")
     notes += [*trading.idle.at_start, *trading.idle.at_end(), *_why_nothing(task, trading)]
     if trading.account.rejected:
         first = say_stamp(task.traded.stamps[trading.account.first_rejected or 0])
-        notes.append(
-            f"{trading.account.rejected} orders of the hybrid were rejected for want of cash, the first on {first}; "
-            "what was still wanted on the next bar was sent again."
-        )
+        what = f"{trading.account.rejected} orders of the hybrid were rejected for want of cash, the first on {first}"
+        notes.append(f"{what}; what was still wanted on the next bar was sent again.")
     return [*notes, *gap_notes(gaps), *guard_notes(task.config.guard, trading.guard)]
 
 

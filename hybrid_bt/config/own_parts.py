@@ -95,10 +95,8 @@ def own_policies(
     ConfigError, PolicyError
     """
     if given is not None and not isinstance(given, Policies):
-        raise ConfigError(
-            f"policies is a {type(given).__name__}; give Policies(sac=..., gate=...), and wrap it in a list for "
-            "optstrategy, which takes a tuple apart"
-        )
+        remedy = "give Policies(sac=..., gate=...), and wrap it in a list for optstrategy, which takes a tuple apart"
+        raise ConfigError(f"policies is a {type(given).__name__}; {remedy}")
     check_names(own, Policies._fields, "policies: there is no")
     found: dict[str, Any] = {}
     for kind in Policies._fields:

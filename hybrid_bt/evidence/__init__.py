@@ -213,11 +213,9 @@ def bootstrap_bars(bars: Bars, n_scenarios: int, *, seed: int = 0, block_bars: f
     if not length >= 1.0:
         raise ConfigError(f"bootstrap: a block lasts at least one bar, not {block_bars}")
     shapes = {field: getattr(bars, field)[1:] / bars.close[1:] for field in ("open", "high", "low")}
-    seeds = np.random.SeedSequence(seed).spawn(n_scenarios)
-    return [
-        _scenario(bars, returns, shapes, stationary_rows(np.random.default_rng(one), len(returns), length), number)
-        for number, one in enumerate(seeds)
-    ]
+    rngs = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(n_scenarios))
+    drawn = (stationary_rows(rng, len(returns), length) for rng in rngs)
+    return [_scenario(bars, returns, shapes, rows, number) for number, rows in enumerate(drawn)]
 
 
 def stationary_rows(rng: np.random.Generator, n_rows: int, block_bars: float) -> RowArray:

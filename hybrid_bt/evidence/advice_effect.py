@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybrid_bt.account.metrics import FloatArray, measures
 from hybrid_bt.account.registry import RISK_OFF, Panel, Terms, account, traded_at
-from hybrid_bt.bars import Bars, instant
+from hybrid_bt.bars import Bars, BoolArray, Stamps, instant
 from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.legs.base import Opinion
 from hybrid_bt.brain.opinions import opinions, opinions_in_turn
@@ -87,10 +86,7 @@ def evaluate(
             short.append(f"too few bars {span.split()[0]} the cut-off {cutoff} for a row of their own")
     stage = stages[GIVEN]
     first, last = end_days(traded.stamps)
-    title = (
-        f"{task.mode} on {task.market.name}, {first} to {last}, {stage.desk.answers.scorer} on {stage.desk.name}; "
-        "differences to off, 95 % intervals"
-    )
+    subject = f"{task.mode} on {task.market.name}, {first} to {last}, {stage.desk.answers.scorer} on {stage.desk.name}"
     beaten = _placebos_beaten(returns, traded)
     said = [
         f"better Sharpe ratio than {beaten:.0%} of {placebos} placebos on shuffled days",
@@ -99,7 +95,7 @@ def evaluate(
         *_recorded(stage, traded.n_bars),
         *short,
     ]
-    return AdviceEffect(title, effects, said)
+    return AdviceEffect(f"{subject}; differences to off, 95 % intervals", effects, said)
 
 
 def _setups(setup: RiskSetup, masked: bool) -> dict[str, RiskSetup]:
@@ -142,7 +138,7 @@ def _equity(
     return traded_at(terms, np.array(wanted), traded).equity
 
 
-def _spans(stamps: NDArray[np.datetime64], cutoff: np.datetime64 | None) -> dict[str, NDArray[np.bool_]]:
+def _spans(stamps: Stamps, cutoff: np.datetime64 | None) -> dict[str, BoolArray]:
     """Name -> its rows."""
     whole = {WHOLE: np.ones(len(stamps), dtype=np.bool_)}
     if cutoff is None:

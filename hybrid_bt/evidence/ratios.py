@@ -62,9 +62,8 @@ def moments_of(returns: FloatArray) -> Moments:
     if not deviation >= RETURN_RESOLUTION:
         return Moments(math.nan, len(returns), math.nan, math.nan)
     scaled = (returns - returns.mean()) / returns.std()
-    return Moments(
-        float(returns.mean()) / deviation, len(returns), float(np.mean(scaled**3)), float(np.mean(scaled**4))
-    )
+    skewness, kurtosis = (float(np.mean(scaled**power)) for power in (3, 4))
+    return Moments(float(returns.mean()) / deviation, len(returns), skewness, kurtosis)
 
 
 def probabilistic_sharpe(moments: Moments, benchmark_sharpe: float = 0.0) -> float:
@@ -160,9 +159,8 @@ def backtest_overfitting(returns: FloatArray, n_blocks: int = N_BLOCKS) -> float
     bad = np.argwhere(~np.isfinite(returns))
     if len(bad):
         row, column = bad[0]
-        raise ConfigError(
-            f"overfitting: configuration {column} has the return {returns[row, column]} on bar {row}; leave it out"
-        )
+        what = f"configuration {column} has the return {returns[row, column]} on bar {row}"
+        raise ConfigError(f"overfitting: {what}; leave it out")
     blocks = returns[n_bars % n_blocks :].reshape(n_blocks, -1, n_configurations)
     sums, squares = blocks.sum(axis=1), (blocks**2).sum(axis=1)
     chosen = np.zeros((math.comb(n_blocks, n_blocks // 2), n_blocks))

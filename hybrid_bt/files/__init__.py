@@ -166,7 +166,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
+def read_arrays(path: Path | IO[bytes]) -> dict[str, NDArray[Any]] | None:
     """What `write_arrays` wrote; None if there is no such file, or it is damaged."""
     try:
         with zipfile.ZipFile(path) as file:  # whose checksums `np.load` passes by where it stops early

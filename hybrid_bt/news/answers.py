@@ -142,7 +142,8 @@ class Answers:
             For the first bar that has none, where the scorer is not asked.
         """
         fresh = {one.key: one for one in asked if one.key not in self._asked_for}
-        missing = [one for one in fresh.values() if self._lacks(one.key)]
+        known = self._known
+        missing = [one for one in fresh.values() if one.key not in known or (self._asks and not known[one.key].verdict)]
         if missing and not self._asks:
             bar = f"the bar whose documents end at {missing[0].bar} (key {missing[0].key[:12]})"
             remedy = "record it with --risk record, with these documents and settings"
@@ -151,17 +152,13 @@ class Answers:
         if "hits" in self.counts:
             self.counts["hits"] += len(fresh) - len(missing)
         for one in self._asked(missing):
-            self._known[one.key] = one
+            known[one.key] = one
             self._keep(one)
-        return [self._known[one.key] for one in asked]
+        return [known[one.key] for one in asked]
 
     def recorded(self) -> list[Recorded]:
         """What was asked for, for evaluation; the file may hold verdicts of other spans and documents."""
         return [self._known[key] for key in self._asked_for]
-
-    def _lacks(self, key: str) -> bool:
-        known = self._known.get(key)
-        return known is None or (self._asks and known.verdict is None)
 
     def _asked(self, missing: Sequence[Asked]) -> Iterator[Recorded]:
         if self._concurrency == 1 or len(missing) < 2:

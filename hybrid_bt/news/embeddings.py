@@ -14,7 +14,7 @@ import importlib.util
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.errors import ConfigError, NewsError, how_to_install
+from hybrid_bt.errors import ConfigError, NewsError, how_to_install, os_errors
 from hybrid_bt.news.lexicon import QUERY
 from hybrid_bt.news.store import DocumentStore
 
@@ -100,7 +100,8 @@ class EmbeddingRanker:
 
     def _vectors(self, texts: Iterator[str]) -> Iterator[FloatArray]:
         """One per text: as kept, else made and kept."""
-        with _whole(self._store.path), closing(_kept(self._store.path)) as kept:
+        what, remedy = f"vectors: {self._store.path}{SUFFIX} is damaged", "delete it, and it is made anew"
+        with os_errors(NewsError, what, remedy, of=(sqlite3.DatabaseError,)), closing(_kept(self._store.path)) as kept:
             for done, text in enumerate(texts, 1):
                 key = self._model.weights, hashlib.sha256(text.encode()).hexdigest()
                 row = kept.execute("SELECT vector FROM vectors WHERE weights = ? AND text = ?", key).fetchone()
@@ -120,14 +121,6 @@ class EmbeddingRanker:
 
 def _sealed(vector: bytes, key: tuple[str, str]) -> bytes:
     return vector + zlib.crc32("".join(key).encode() + vector).to_bytes(4, "little")
-
-
-@contextmanager
-def _whole(store: Path | None) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise NewsError(f"vectors: {store}{SUFFIX} is damaged ({error}); delete it, and it is made anew") from None
 
 
 def _kept(store: Path | None) -> sqlite3.Connection:

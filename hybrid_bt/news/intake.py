@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hybrid_bt.errors import NewsError, how_to_install, library
+from hybrid_bt.errors import NewsError, how_to_install, library, os_errors
 from hybrid_bt.files.workers import end_with_parent
 from hybrid_bt.news import MAX_CHARS, Document, checked_document
 from hybrid_bt.news.wires import ALIASES, Rows, is_wire, own_fields, read_feed, read_json
@@ -64,10 +64,9 @@ def read_documents(
 
 def _documents(path: Path, rows: Rows, defaults: Mapping[str, Any]) -> Iterator[Document]:
     try:
-        for where, row in rows:
-            yield checked_document({**defaults, **own_fields(row, where)}, where)
-    except OSError as error:
-        raise NewsError(f"{path}: cannot read: {error.strerror or error}; check the path") from None
+        with os_errors(NewsError, f"{path}: cannot read", "check the path"):
+            for where, row in rows:
+                yield checked_document({**defaults, **own_fields(row, where)}, where)
     except UnicodeDecodeError as error:
         raise NewsError(f"{path}: not UTF-8 (byte {error.start}); convert the file to UTF-8") from None
 
@@ -88,10 +87,8 @@ def _jsonl(path: Path) -> Rows:
                 raise NewsError(f"{where}: the line has over {MAX_LINE:,} characters; split the document")
             if not line.strip():
                 continue
-            try:
+            with os_errors(NewsError, f"{where}: not JSON", "write one object a line", of=(ValueError, RecursionError)):
                 row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise NewsError(f"{where}: not JSON: {error}; write one object a line") from None
             if not isinstance(row, dict):
                 raise NewsError(f"{where}: {type(row).__name__} is no object; write one object a line")
             yield where, row
@@ -112,9 +109,8 @@ def _csv(path: Path) -> Rows:
 
 
 def _parquet(path: Path) -> Rows:
-    pyarrow, pq = (
-        library(name, "parquet", f"{path}: Parquet needs pyarrow", NewsError) for name in ("pyarrow", "pyarrow.parquet")
-    )
+    named = "pyarrow", "pyarrow.parquet"
+    pyarrow, pq = (library(name, "parquet", f"{path}: Parquet needs pyarrow", NewsError) for name in named)
     try:
         with pq.ParquetFile(path) as file:
             _check_columns(path, file.schema_arrow.names)

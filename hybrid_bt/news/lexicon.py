@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hybrid_bt.equations.advice import NEUTRAL_RISK
-from hybrid_bt.errors import NewsError, library
+from hybrid_bt.errors import NewsError, library, os_errors
 from hybrid_bt.news.verdicts import MARKET, MAX_REASON, RiskRequest, RiskVerdict, SymbolRisk
 
 _WORDS = tomllib.loads((resources.files("hybrid_bt.news") / "words.toml").read_text(encoding="utf-8"))
@@ -82,10 +82,8 @@ class LexiconScorer:
 
     def score(self, request: RiskRequest) -> RiskVerdict:
         """Verdict on every symbol; the same request gives the same one."""
-        read = {
-            name: [self._read(f"{one.title}. {one.text}") for one in passages]
-            for name, passages in request.documents.items()
-        }
+        given = request.documents.items()
+        read = {name: [self._read(f"{one.title}. {one.text}") for one in passages] for name, passages in given}
         risks = {name: _risk(readings) for name, readings in read.items()}
         market = risks.pop(MARKET, SymbolRisk(risk=NEUTRAL_RISK, sentiment=0.0))
         everything = [reading for readings in read.values() for reading in readings]
@@ -159,14 +157,13 @@ def _balance(text: str, positive: frozenset[str], negative: frozenset[str]) -> f
 
 def _dictionary(path: Path) -> tuple[str, frozenset[str], frozenset[str]]:
     """sha256, positive and negative words. A word is in a list where its cell holds a year above 0."""
-    try:
+    remedy, of = "give Loughran and McDonald's CSV", (OSError, UnicodeDecodeError, csv.Error)
+    with os_errors(NewsError, f"{path}: cannot read the dictionary", remedy, of=of):
         content = path.read_bytes()
         rows = list(csv.DictReader(content.decode("utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise NewsError(f"{path}: cannot read the dictionary: {error}; give Loughran and McDonald's CSV") from None
     positive, negative = (frozenset(_members(rows, column)) for column in ("Positive", "Negative"))
     if not (positive and negative):
-        raise NewsError(f"{path}: no words under Word, Positive and Negative; give Loughran and McDonald's CSV")
+        raise NewsError(f"{path}: no words under Word, Positive and Negative; {remedy}")
     return hashlib.sha256(content).hexdigest(), positive, negative
 
 

@@ -19,7 +19,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from hybrid_bt.errors import NewsError
+from hybrid_bt.errors import NewsError, os_errors
 from hybrid_bt.news import Document, clean, content_sha256, say_us
 from hybrid_bt.news.intake import read_documents
 
@@ -76,14 +76,11 @@ class DocumentStore(AbstractContextManager["DocumentStore"]):
         NewsError
             If an id is there already with another text.
         """
-        try:
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._check()  # what is damaged is not sealed anew
-                fresh = [self._insert(document) for document in documents]
-                self._db.execute("UPDATE state SET seal = ?", [self._digest()[0]])
-        except sqlite3.DatabaseError as error:
-            raise NewsError(f"documents: cannot write to {self.path}: {error}") from None
+        with os_errors(NewsError, f"documents: cannot write to {self.path}", of=(sqlite3.DatabaseError,)), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._check()  # what is damaged is not sealed anew
+            fresh = [self._insert(document) for document in documents]
+            self._db.execute("UPDATE state SET seal = ?", [self._digest()[0]])
         return sum(fresh), len(fresh) - sum(fresh)
 
     def _insert(self, document: Document) -> bool:
@@ -208,13 +205,12 @@ def _is_database(path: Path) -> bool:
 def _open(path: Path | None, write: bool) -> sqlite3.Connection:
     if path is not None and not write and not path.is_file():
         raise NewsError(f"documents: {path} does not exist; make it with: hybrid-bt news add FILES --store {path}")
-    try:
+    remedy, of = "give a store of documents or a new name", (sqlite3.DatabaseError, OSError)
+    with os_errors(NewsError, f"documents: cannot open {path}", remedy, of=of):
         db = _connect(path, write)
         if path is None or write:
             _prepare(db)
         _check(db, path)
-    except (sqlite3.DatabaseError, OSError) as error:
-        raise NewsError(f"documents: cannot open {path}: {error}; give a store of documents or a new name") from None
     return db
 
 

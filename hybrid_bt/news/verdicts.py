@@ -219,10 +219,8 @@ class Masked:
         """The verdict on the masked request, in the request's own names."""
         hidden = {name: MARKET if name == MARKET else f"S{i}" for i, name in enumerate(request.documents)}
         ids: dict[str, str] = {}
-        documents = {
-            hidden[name]: tuple(_hidden(one, name, ids) for one in passages)
-            for name, passages in request.documents.items()
-        }
+        given = request.documents.items()
+        documents = {hidden[name]: tuple(_hidden(one, name, ids) for one in passages) for name, passages in given}
         verdict = self._scorer.score(RiskRequest("DATE", documents))
         back = {other: name for name, other in hidden.items()}
         shown = {other: real for real, other in ids.items()}

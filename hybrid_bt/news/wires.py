@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
-from hybrid_bt.errors import NewsError
+from hybrid_bt.errors import NewsError, os_errors
 from hybrid_bt.news import instant_us, say_us
 
 MAX_BYTES = 50_000_000  #: of a file
@@ -92,10 +92,9 @@ def _tickers(value: object) -> list[str]:
 
 def read_json(path: Path) -> Rows:
     """Items of a JSON file: a list of objects, an object that holds one, or one object."""
-    try:
-        found = json.loads(_content(path))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise NewsError(f"{path}: not JSON: {error}; write one list of objects, or JSONL") from None
+    content, of = _content(path), (json.JSONDecodeError, RecursionError)
+    with os_errors(NewsError, f"{path}: not JSON", "write one list of objects, or JSONL", of=of):
+        found = json.loads(content)
     if isinstance(found, dict):
         found = next((found[name] for name in LISTS if isinstance(found.get(name), list)), [found])
     for number, row in enumerate(found if isinstance(found, list) else [found], 1):
@@ -109,10 +108,9 @@ def read_feed(path: Path) -> Rows:
     content = _content(path)
     if b"<!ENTITY" in content.replace(b"\0", b""):
         raise NewsError(f"{path}: it defines entities, which may unpack into more than there is; save it without them")
-    try:
+    of = ElementTree.ParseError, LookupError, ValueError
+    with os_errors(NewsError, f"{path}: not XML", "give RSS or Atom", of=of):
         root = ElementTree.fromstring(content)
-    except (ElementTree.ParseError, LookupError, ValueError) as error:
-        raise NewsError(f"{path}: not XML: {error}; give RSS or Atom") from None
     items = [one for one in root.iter() if _local(one) in ("item", "entry")]
     if not items:
         raise NewsError(f"{path}: no <item> and no <entry> in it; give RSS or Atom")

@@ -15,7 +15,7 @@ only what an asset is beside others can be learned, and it must hold for any oth
 of the low-pass that stands behind the policy.
 
 The gate: whether trends will pay or their reversal. With m and v what the standard scores of two rules earn on a bar
-(`account.rules`: twelve months' momentum, five bars' reversal) in relative risk, net of nothing,
+(`account.registry`: twelve months' momentum, five bars' reversal) in relative risk, net of nothing,
 
     reward = r d - p r^2 - q |r - r before|,     d = sum over the next `REGIME_BARS` bars of m - v, standardised
 
@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.account.rules import momentum, moves, standard_scores
+from hybrid_bt.account.registry import momentum, moves, standard_scores
 from hybrid_bt.brain.reader import MarketHistory
 from hybrid_bt.equations.features import MARKET_FEATURES, MIN_VARIANCE
 

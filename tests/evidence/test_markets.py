@@ -35,7 +35,7 @@ from hybrid_bt.evidence.study import markets as judged
 from hybrid_bt.evidence.study.leave_out import sharpe_draws
 from hybrid_bt.evidence.study.markets import ACCOUNTS, SETTINGS, MarketJob, task_on
 from hybrid_bt.feeds import load_bars
-from hybrid_bt.feeds.olps import business_days, read_set
+from hybrid_bt.feeds.sample import business_days, read_set
 
 CONFIG = load_config("stable")
 POLICIES = load_policies(CONFIG)

@@ -19,8 +19,7 @@ import pytest
 from click.testing import CliRunner
 from places import ROOT
 
-from hybrid_bt.account.registry import learned_accounts, study_accounts
-from hybrid_bt.account.rules import momentum
+from hybrid_bt.account.registry import learned_accounts, momentum, study_accounts
 from hybrid_bt.backtest import run_backtest
 from hybrid_bt.bars.market import Market
 from hybrid_bt.commands.study import main

@@ -17,7 +17,7 @@ from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.commands.data import main as check
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.feeds.files import rows_of_path
-from hybrid_bt.feeds.formats import FORMATS
+from hybrid_bt.feeds.names import FORMATS
 from hybrid_bt.feeds.reading import Told
 
 FIELDS = ("open", "high", "low", "close", "volume")

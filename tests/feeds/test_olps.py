@@ -11,7 +11,7 @@ import pytest
 
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.feeds import SOURCES, load_bars
-from hybrid_bt.feeds.olps import DAYS, PREFIX, online_weights
+from hybrid_bt.feeds.sample import DAYS, PREFIX, online_weights
 
 SHAPES = {
     "nyse_o": (5651, 36),

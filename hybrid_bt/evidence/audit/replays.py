@@ -1,14 +1,15 @@
-"""One run against many futures and in other run modes.
+"""One run against many futures and in other run modes, and what was found, as it is said: a short table, or JSON.
 
 A future is a copy of a panel that shares its past: cut off behind some bar, or altered from there on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,18 @@ from numpy.typing import NDArray
 from hybrid_bt.account.metrics import FloatArray
 from hybrid_bt.bars import FIELDS, Bars, say_stamp
 from hybrid_bt.evidence.audit.trace import Leak, Moved, Trace, check_repeatable, first_move
+from hybrid_bt.files.texts import shown
 
 LEAST_FACTOR, LARGEST_FACTOR = 1.3, 2.5  # far outside of what rounding or a clip could swallow
 ASKED_AGAIN = 5  #: findings of a strategy that are made again
+MAX_FINDINGS = 5  #: told in full; JSON holds all
+#: kind of finding, worst first -> what is said of it in the end
+FINDING_KINDS = {
+    "future": "LEAK FOUND",
+    "same bar": "LEAK FOUND",
+    "end": "KNOWS WHERE THE DATA END: no price behind it, but how many bars there are, or their dates, moved orders",
+    "run mode": "RUN MODES DIFFER",
+}
 Rng: TypeAlias = np.random.Generator
 Run: TypeAlias = Callable[[Bars], Trace]
 Kinds: TypeAlias = Sequence[Sequence[str]]  #: alterations of the first, second, ... cut, in turn
@@ -177,3 +187,62 @@ class Check:
 def cut_rows(first: int, n_bars: int, every: int) -> list[int]:
     """Every `every`-th row behind `first` that leaves a bar to alter, the last such row first among equals."""
     return list(range(n_bars - 1, first + 1, -every))[::-1]
+
+
+class Audit(NamedTuple):
+    """What an audit looked at and found; it shows itself as a table."""
+
+    subject: str
+    checks: Sequence[Check]
+
+    @property
+    def findings(self) -> list[Leak]:
+        """Whatever moved that must not; empty where nothing did. What moved no order stands in the checks' `lines`."""
+        return [finding for check in self.checks for finding in check.findings]
+
+    def __repr__(self) -> str:
+        width = max(len(check.name) for check in self.checks)
+        head = f"  {'check':{width}}  {'bars':>6} {'replays':>8} {'numbers compared':>17} {'orders':>8}  result"
+        lines = [self.subject, head]
+        for check in self.checks:
+            result = "clean" if not check.findings else f"found {len(check.findings)}"
+            counts = f"{check.bars:6} {check.replays:8} {check.values:17,} {check.orders:8,}"
+            lines.append(f"  {check.name:{width}}  {counts}  {result}")
+        named = _told([line for check in self.checks for line in check.lines], "line, ")
+        notes = [f"  note: {note}" for check in self.checks for note in check.notes]
+        kinds = {finding.kind for finding in self.findings}
+        clean = "clean: lines moved, and no order with them" if any(check.lines for check in self.checks) else "clean"
+        verdict = next((said for kind, said in FINDING_KINDS.items() if kind in kinds), clean)
+        return "\n".join([*lines, *_told(self.findings), *named, *notes, verdict])
+
+    def as_json(self) -> str:
+        """The same with every finding."""
+        leaks = ("findings", "lines")
+        found = ({name: [one._asdict() for one in getattr(check, name)] for name in leaks} for check in self.checks)
+        told = [vars(check) | plain for check, plain in zip(self.checks, found, strict=True)]
+        answer = {"subject": self.subject, "clean": not self.findings}
+        return json.dumps(answer | {"checks": told}, indent=2)
+
+
+def audit_of(name: str, bars: Bars, checks: Sequence[Check]) -> Audit:
+    """What was found in what was audited, on which bars."""
+    span = f"{say_stamp(bars.stamps[0])} to {say_stamp(bars.stamps[-1])}"
+    subject = f"audit of {name} on {bars.name}, {bars.n_symbols} symbols, {bars.n_bars} bars, {span}"
+    return Audit(shown(subject), checks)
+
+
+def _told(findings: list[Leak], what: str = "") -> Iterator[str]:
+    """The first finding of each kind and quantity, worst kind and earliest bar first."""
+    first: dict[tuple[str, str], Leak] = {}
+    for finding in sorted(findings, key=lambda finding: ([*FINDING_KINDS].index(finding.kind), finding.bar)):
+        first.setdefault((finding.kind, finding.quantity), finding)
+    for finding in list(first.values())[:MAX_FINDINGS]:
+        before, after = finding.before, finding.after
+        values = f"{after} instead of {before}" if finding.kind == "same bar" else f"{before} became {after}"
+        yield f"  {what}{finding.kind}: first on {finding.bar}, {finding.symbol}, {finding.quantity}: {values}"
+        if finding.cut:
+            yield f"      when the bars from {finding.cut} on were {finding.how.replace('cut', 'cut off', 1)}"
+        elif finding.kind == "run mode":
+            yield f"      the second one under {finding.how}"
+    if len(first) > MAX_FINDINGS:
+        yield f"  and {len(first) - MAX_FINDINGS} more quantities (--json lists all findings)"

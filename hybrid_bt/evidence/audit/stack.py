@@ -96,10 +96,8 @@ def audit_stack(stack: Case, every: int | None = None, jobs: int = 1, progress: 
     """
     bars, least = stack.market.bars, WARMUP_BARS + MODE_BARS
     if bars.n_bars < least:
-        raise BarsError(
-            f"bars: {bars.name} has {bars.n_bars} bars; the audit needs {least}: {WARMUP_BARS} to warm up "
-            "and some to compare; give a longer history"
-        )
+        rule = f"the audit needs {least}: {WARMUP_BARS} to warm up and some to compare"
+        raise BarsError(f"bars: {bars.name} has {bars.n_bars} bars; {rule}; give a longer history")
     checks: list[Check] = []
     # a spawned worker shares no memory with onnxruntime's threads here; there is none until something is submitted
     with workers(jobs, "audit", "free memory, or use fewer --jobs") as pool:

@@ -21,9 +21,8 @@ class Column(NamedTuple):
 
     quantity: str
     symbol: str  #: "-" for what belongs to no single symbol
-    line: bool = (
-        False  #: of an indicator or observer: it may be drawn ahead or behind, and hurts only whoever trades on it
-    )
+    #: of an indicator or observer: it may be drawn ahead or behind, and hurts only whoever trades on it
+    line: bool = False
 
 
 class Known(NamedTuple):

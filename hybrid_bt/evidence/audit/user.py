@@ -16,10 +16,9 @@ import numpy as np
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
 from hybrid_bt.errors import ConfigError, check_names, did_you_mean
+from hybrid_bt.evidence.audit import replays
 from hybrid_bt.evidence.audit.cerebros import Fill, RunMode, run
-from hybrid_bt.evidence.audit.replays import BROKER_FUTURES, Check, Progress, Run, alter, cut_rows, last_rows, rows_of
 from hybrid_bt.evidence.audit.trace import Moved, Trace, check_repeatable, first_move
-from hybrid_bt.evidence.audit.verdict import Audit, audit_of
 from hybrid_bt.feeds import Prices, as_market
 from hybrid_bt.feeds.framework import Framework, bt, quietly
 
@@ -27,7 +26,7 @@ LAST_BARS = 750  #: audited by default: the speed of a stranger is unknown
 CUTS = 10  #: cuts by default
 HORIZON = 40  #: altered bars that a copy keeps
 MODE_TOLERANCE = 1e-9  #: relative; run modes may sum in another order
-KINDS = tuple(tuple(dict.fromkeys(("cut", kind, BROKER_FUTURES[0]))) for kind in BROKER_FUTURES)
+KINDS = tuple(tuple(dict.fromkeys(("cut", kind, replays.BROKER_FUTURES[0]))) for kind in replays.BROKER_FUTURES)
 #: futures of the same calendar, with seeds
 OTHER_PRICES = (("scaled", 0), ("scaled", 1), ("scaled", 2), ("shuffled", 0), ("reversed", 0))
 UNMOVED = (
@@ -119,8 +118,8 @@ def audit_strategy(
     last_bars: int = LAST_BARS,
     every: int | None = None,
     cash: float = 1e6,
-    progress: Progress = None,
-) -> Audit:
+    progress: replays.Progress = None,
+) -> replays.Audit:
     """Look for look-ahead in a Backtrader strategy: it is run on bars whose future was cut off or altered.
 
     Parameters
@@ -155,18 +154,19 @@ def audit_strategy(
     >>> audit_strategy(bt.strategies.MA_CrossOver, last_bars=150, every=40).findings
     []
     """
-    bars = last_rows(as_market(market).bars, last_bars)
+    bars = replays.last_rows(as_market(market).bars, last_bars)
     with strategy_named(strategy) if isinstance(strategy, str) else nullcontext(strategy) as cls:
         if not _is_strategy(cls):
             raise ConfigError(f"audit: {cls!r} is no Backtrader strategy; give a class, or its name as module:Class")
         name = strategy if isinstance(strategy, str) else f"{cls.__module__}:{cls.__name__}"
-        return audit_of(name, bars, check_strategy(name, fill_with(cls, params or {}), bars, every, cash, progress))
+        checks = check_strategy(name, fill_with(cls, params or {}), bars, every, cash, progress)
+        return replays.audit_of(name, bars, checks)
 
 
 @quietly()
 def check_strategy(
-    name: str, fill: Fill, bars: Bars, every: int | None = None, cash: float = 1e6, progress: Progress = None
-) -> list[Check]:
+    name: str, fill: Fill, bars: Bars, every: int | None = None, cash: float = 1e6, progress: replays.Progress = None
+) -> list[replays.Check]:
     """All checks of a strategy.
 
     Parameters
@@ -185,13 +185,13 @@ def check_strategy(
     """
     replay = partial(run, fill, cash=cash)
     full = replay(bars)
-    altered = Check("altered futures", doubted=True)
+    altered = replays.Check("altered futures", doubted=True)
     _judge_first_run(name, full, bars, altered)
     check_repeatable(full, replay(bars))
     first = int((bars.stamps < full.stamps[full.first]).sum())
-    cuts = cut_rows(first, bars.n_bars, every or max((bars.n_bars - first) // (CUTS + 1), 1))
+    cuts = replays.cut_rows(first, bars.n_bars, every or max((bars.n_bars - first) // (CUTS + 1), 1))
     altered.futures(replay, bars, full, cuts, KINDS, HORIZON, progress)
-    modes = Check("run modes and feeds", doubted=True)
+    modes = replays.Check("run modes and feeds", doubted=True)
     for how, (mode, feed) in MODES.items():
         modes.compare(how, full, partial(replay, bars, mode, feed), tol=MODE_TOLERANCE)
     if any(check.findings or check.lines for check in (altered, modes)):
@@ -206,14 +206,14 @@ def check_strategy(
     return [altered, modes]
 
 
-def _read_prices(run: Run, bars: Bars, row: int) -> bool:
+def _read_prices(run: replays.Run, bars: Bars, row: int) -> bool:
     """Whether prices from a row on move anything before it that acts, where the calendar stays."""
-    plain, until = run(rows_of(bars, slice(0, row + HORIZON))).acted(), bars.stamps[row]
-    futures = (alter(bars, row, kind, HORIZON, seed) for kind, seed in OTHER_PRICES)
+    plain, until = run(replays.rows_of(bars, slice(0, row + HORIZON))).acted(), bars.stamps[row]
+    futures = (replays.alter(bars, row, kind, HORIZON, seed) for kind, seed in OTHER_PRICES)
     return any(first_move(plain, run(other).acted(), until) for other in futures)
 
 
-def _judge_first_run(name: str, full: Trace, bars: Bars, check: Check) -> None:
+def _judge_first_run(name: str, full: Trace, bars: Bars, check: replays.Check) -> None:
     """A strategy that fails on its last bar, by index, reads past the end; any other failure is its own affair."""
     rows = len(full.stamps)
     if full.error and "IndexError" in full.error and 0 < rows == bars.n_bars - 1 and full.first < rows:

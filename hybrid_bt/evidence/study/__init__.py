@@ -116,11 +116,8 @@ def _weigh(plan: Plan, heard: dict[tuple[int, int], Arrays], traded: Traded, fai
     returns = {name: simple_returns(path) for name, path in equity.items()}
     wanted = measures(bars.bars_per_year, elapsed_years(bars.stamps))
     regime = joined(plan, heard)[ENSEMBLE]["regime"][plan.task.row :]
-    windows = [
-        (cut, _summaries(plan.cut(cut.first, cut.last), traded[cut.name, ENSEMBLE]))
-        for cut in plan.windows
-        if (cut.name, ENSEMBLE) in traded
-    ]
+    there = [cut for cut in plan.windows if (cut.name, ENSEMBLE) in traded]
+    windows = [(cut, _summaries(plan.cut(cut.first, cut.last), traded[cut.name, ENSEMBLE])) for cut in there]
     costs = _cost_sweep(bars, traded)
     n_trials = plan.n_trials_before + len(learned)
     table = np.column_stack(list(returns.values()))
@@ -174,14 +171,9 @@ def _cost_sweep(bars: Bars, traded: Traded) -> dict[str, list[Summary]]:
 
 def _break_even(costs: dict[str, list[Summary]]) -> dict[str, float]:
     """Costs a side, bps, at which growth falls to vol-target's (the hybrid, sac) or to nothing (kalman)."""
-    if not costs:
-        return {}
-    hurdle = np.array([summary.cagr for summary in costs["vol-target"]])
-    return {
-        name: _crossing(np.array([summary.cagr for summary in costs[name]]) - (0.0 if name == "kalman" else hurdle))
-        for name in costs
-        if name not in HURDLES
-    }
+    growth = {name: np.array([summary.cagr for summary in summaries]) for name, summaries in costs.items()}
+    excess = {name: curve - (0.0 if name == "kalman" else growth["vol-target"]) for name, curve in growth.items()}
+    return {name: _crossing(curve) for name, curve in excess.items() if name not in HURDLES}
 
 
 def _crossing(excess: FloatArray) -> float:

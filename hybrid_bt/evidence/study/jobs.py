@@ -14,7 +14,7 @@ from datetime import date
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,22 +103,42 @@ class Lessons(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class VoiceJob:
-    """Ask the legs and the gate about every bar of a panel."""
+class Job:
+    """Work that any process can do."""
 
     name: str
+
+    def depends_on(self) -> tuple[object, ...]:
+        """Everything that the answer depends on."""
+        raise NotImplementedError
+
+    def run(self) -> Arrays:
+        """The answer."""
+        raise NotImplementedError
+
+    @cached_property
+    def key(self) -> str:
+        """sha256 of what the answer depends on."""
+        return hashlib.sha256(
+            json.dumps((FORMAT, *self.depends_on()), sort_keys=True, default=str).encode()
+        ).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class VoiceJob(Job):
+    """Ask the legs and the gate about every bar of a panel."""
+
     task: Case
     member: int = ENSEMBLE
     lessons: Lessons | None = None  #: train policies first, instead of those given
 
-    @cached_property
-    def key(self) -> str:
-        """Of everything that the answer depends on."""
+    def depends_on(self) -> tuple[object, ...]:
+        """As `Job.depends_on`."""
         task, market = self.task, self.task.market
         taught = None if self.lessons is None else [task.mode, *map(str, self.lessons)]
         files = task.policies.sha256s() if taught is None else {}
         decided_by = task.config.without_news(), market.pairs, task.fitted
-        return key_of("voice", market.bars.sha256, *decided_by, files, taught, self.member)
+        return "voice", market.bars.sha256, *decided_by, files, taught, self.member
 
     def run(self) -> Arrays:
         """`arrays_of` what is said of all bars."""
@@ -131,21 +151,19 @@ class VoiceJob:
 
 
 @dataclass(frozen=True, eq=False)
-class TradeJob:
+class TradeJob(Job):
     """Trade what was said of one window, in some accounts (`hybrid_bt.account.registry`)."""
 
-    name: str
     panel: Panel
     accounts: tuple[str, ...]
 
-    @cached_property
-    def key(self) -> str:
-        """Of everything that the accounts depend on."""
+    def depends_on(self) -> tuple[object, ...]:
+        """As `Job.depends_on`."""
         panel = self.panel
         said = hashlib.sha256()
         for array in (*arrays_of(panel.opinions).values(), panel.momentum):
             said.update(np.ascontiguousarray(array).tobytes())
-        return key_of("trade", panel.bars.sha256, said.hexdigest(), panel.terms, panel.seed, self.accounts)
+        return "trade", panel.bars.sha256, said.hexdigest(), panel.terms, panel.seed, self.accounts
 
     def run(self) -> Arrays:
         """Equity, (T,), and the numbers of a `Summary` of each account."""
@@ -163,16 +181,6 @@ class Result(NamedTuple):
     key: str
     arrays: Arrays
     failure: str = ""
-
-
-class Job(Protocol):
-    """Work that any process can do."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def key(self) -> str: ...
-    def run(self) -> Arrays: ...
 
 
 def run_job(job: Job) -> Result:
@@ -207,8 +215,3 @@ def _learn(task: Case, lessons: Lessons) -> Policies:
     kinds = [kind for kind in Policies._fields if getattr(task.config, kind).enabled]
     found = {kind: learn(kind, lesson, None) for kind in kinds}
     return Policies(found.get("sac"), found.get("gate"))
-
-
-def key_of(*parts: object) -> str:
-    """sha256 of what a result depends on."""
-    return hashlib.sha256(json.dumps((FORMAT, *parts), sort_keys=True, default=str).encode()).hexdigest()

@@ -122,11 +122,8 @@ def claim(found: LeftOut) -> str:
     over, under = (found.gain("hybrid", hurdle, BY_YEARS).said(plus=True) for hurdle in HURDLES[::-1])
     alone = [found.gain("hybrid", "inverse-vol", market).estimate for market in found.traded]
     dear = found.gain("hybrid", "inverse-vol", BY_YEARS, SETTINGS[2]).said(plus=True)
-    how = (
-        "that no policy had a part of"
-        if found.left_out
-        else "with the configuration's OWN policies, which may have learnt on them,"
-    )
+    own = "with the configuration's OWN policies, which may have learnt on them,"
+    how = "that no policy had a part of" if found.left_out else own
     return (
         f"On {len(alone)} markets before 2010 {how} net of {side:g} bps a side: the hybrid's Sharpe ratio less that of "
         f"inverse volatility at the same target is {over}, less that of equal weight at it {under} (pooled by years, "

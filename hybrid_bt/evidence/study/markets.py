@@ -20,15 +20,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
 from hybrid_bt.account.metrics import FloatArray, StampArray, simple_returns
 from hybrid_bt.account.records import AccountPath
-from hybrid_bt.account.registry import HURDLES, Panel, account, late, mixed, tilted_base
+from hybrid_bt.account.registry import (
+    HURDLES,
+    Panel,
+    account,
+    late,
+    mixed,
+    momentum,
+    moves,
+    standard_scores,
+    tilted_base,
+)
 from hybrid_bt.account.replay import replay
-from hybrid_bt.account.rules import momentum, moves, standard_scores
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market, may_teach
 from hybrid_bt.brain.opinions import opinions
@@ -43,8 +51,8 @@ from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.features import ASSET_FEATURES
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import BarsError, ConfigError
-from hybrid_bt.evidence.study.jobs import Arrays, key_of
-from hybrid_bt.feeds.olps import online_weights, read_set
+from hybrid_bt.evidence.study.jobs import Arrays, Job
+from hybrid_bt.feeds.sample import online_weights, read_set
 
 BARS_PER_YEAR = 252.0  #: of rebuilt calendars too, which know no holidays
 LABEL_BARS, FILL_BARS = 5, 1  #: ridge learns the relative return of a week, from the fill on
@@ -74,19 +82,17 @@ CASH = 100.0  #: small, so that wealth times 1e8 is still counted in shares on t
 
 
 @dataclass(frozen=True, eq=False)
-class MarketJob:
+class MarketJob(Job):
     """Trade one market in all accounts under all settings."""
 
-    name: str
     task: Case  #: from row `WINDOW_BARS` on
     others: tuple[Market, ...]  #: that may teach ridge
 
-    @cached_property
-    def key(self) -> str:
-        """Of everything that the accounts depend on."""
+    def depends_on(self) -> tuple[object, ...]:
+        """As `Job.depends_on`."""
         task, others = self.task, [(m.bars.sha256, m.pairs) for m in self.others]
         decided_by = task.config.numbers(), task.policies.sha256s()
-        return key_of("market", task.market.bars.sha256, task.market.pairs, *decided_by, others)
+        return "market", task.market.bars.sha256, task.market.pairs, *decided_by, others
 
     def run(self) -> Arrays:
         """Returns, (T - 1,), and turnover a year, (), of each account under each setting: `SETTING:ACCOUNT`."""
@@ -177,18 +183,16 @@ def _relative(values: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True, eq=False)
-class PublishedJob:
+class PublishedJob(Job):
     """All algorithms on one set."""
 
-    name: str
     task: Case  #: of the hybrid
 
-    @cached_property
-    def key(self) -> str:
-        """Of everything that the table depends on."""
+    def depends_on(self) -> tuple[object, ...]:
+        """As `Job.depends_on`."""
         task = self.task
         decided_by = task.config.numbers(), task.policies.sha256s()
-        return key_of("published", task.market.bars.sha256, task.market.pairs, task.row, *decided_by)
+        return "published", task.market.bars.sha256, task.market.pairs, task.row, *decided_by
 
     def run(self) -> Arrays:
         """Of each algorithm: wealth as printed, net, and net a bar late; that from the hybrid's first row on, and the

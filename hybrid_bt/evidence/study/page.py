@@ -99,17 +99,12 @@ def _answer(what: str, difference: Interval) -> str:
 def page(found: Findings, pictures: Sequence[Path]) -> str:
     """The whole page; the same findings give the same text."""
     plan = found.plan
-    taught = (
-        "Policies were trained anew for each window."
-        if plan.lessons
-        else "The frozen policies were trained on these bars."
-        if plan.in_sample
-        else "The frozen policies were not retrained; every window lies behind their training span."
-    )
-    method = (
-        f"{len(plan.windows)} windows, {plan.n_seeds} seeds, {len(found.summaries)} accounts, "
-        f"pairs {', '.join(plan.task.market.pairs) or 'none'}. {taught}"
-    )
+    taught = "The frozen policies were not retrained; every window lies behind their training span."
+    if plan.lessons:
+        taught = "Policies were trained anew for each window."
+    elif plan.in_sample:
+        taught = "The frozen policies were trained on these bars."
+    counts = f"{len(plan.windows)} windows, {plan.n_seeds} seeds, {len(found.summaries)} accounts"
     shell = (resources.files("hybrid_bt.evidence.study") / "study.html").read_text(encoding="utf-8")
     return Template(shell).substitute(
         COLORS,
@@ -123,7 +118,7 @@ def page(found: Findings, pictures: Sequence[Path]) -> str:
         trials=found.n_trials,
         pictures="".join(f"<p>{html_image(path, path.stem)}</p>" for path in pictures),
         seeds=_seeds_table(found),
-        method=escape(method),
+        method=escape(f"{counts}, pairs {', '.join(plan.task.market.pairs) or 'none'}. {taught}"),
     )
 
 

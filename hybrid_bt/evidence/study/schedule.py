@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hybrid_bt.account.registry import Panel, study_accounts
-from hybrid_bt.account.rules import momentum
+from hybrid_bt.account.registry import Panel, momentum, study_accounts
 from hybrid_bt.errors import ConfigError, library
 from hybrid_bt.evidence.study.jobs import (
     BAR_BY_BAR,
@@ -53,10 +52,8 @@ def voice_jobs(plan: Plan) -> dict[tuple[int, int], VoiceJob]:
     if not plan.lessons:
         members = (ENSEMBLE, *range(plan.n_seeds))
         return {(-1, m): VoiceJob(f"record, {_member(m)}", plan.task, m) for m in members}
-    return {
-        (w, ENSEMBLE): VoiceJob(f"train and record, {plan.windows[w].name}", plan.task, ENSEMBLE, lessons)
-        for w, lessons in enumerate(plan.lessons)
-    }
+    names = [f"train and record, {window.name}" for window in plan.windows]
+    return {(w, ENSEMBLE): VoiceJob(names[w], plan.task, ENSEMBLE, lessons) for w, lessons in enumerate(plan.lessons)}
 
 
 def _member(number: int) -> str:
