@@ -31,7 +31,8 @@ def block(name: str) -> str:
 
 
 @pytest.mark.parametrize("mode", ["stable", "aggressive"])
-def test_results_are_what_the_command_prints(mode: str, tmp_path: Path) -> None:
+def test_results_are_what_the_command_prints(mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     result = CliRunner().invoke(main, ["--mode", mode, "--no-plots", "--out", str(tmp_path / "fig")])
     assert result.exit_code == 0, result.output
     printed = [line.rstrip() for line in result.output.splitlines()]
