@@ -137,11 +137,24 @@ def test_init_takes_its_file_without_a_flag(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     assert invoke("init", "my.toml").stdout.startswith("wrote my.toml; use it with: hybrid-bt run")
     assert invoke("init").exit_code == 0
-    written = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert (tmp_path / "my_strategy.py").exists()
+    written = {path.name: path.read_text() for path in tmp_path.glob("*.toml")}
     assert written == dict.fromkeys(("my.toml", "hybrid_bt.toml"), commented_toml("stable"))
     assert invoke("init", "-").stdout == commented_toml("stable")
     both = invoke("init", "a.toml", "--out", "b.toml")
     assert both.exit_code == 2 and "got a.toml and --out b.toml" in both.stderr
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_init_writes_a_script_that_runs(mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    said = invoke("init", "mine.py", "--mode", mode).stdout
+    assert said == "wrote mine.py; run it with: python mine.py\n"
+    done = subprocess.run([sys.executable, "mine.py", "tech6"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "end value" in done.stdout and Path("tearsheet.html").stat().st_size > 100_000
+    config = invoke("init", "mine.toml", "--mode", mode)
+    assert config.exit_code == 0 and load_config(mode, Path("mine.toml")) == load_config(mode)
 
 
 def test_json_is_the_summary_and_nothing_else(tmp_path: Path):
