@@ -1,8 +1,8 @@
 """What mkdocs is told before it builds the site.
 
-The front page is README.md, with its links turned to where they lead from there; CHANGELOG, CONTRIBUTING and the
-provenance of the samples become pages. Every Markdown file in docs/ is in the navigation: those named below in that
-order, and any other under "Guides", so that a new guide needs no line anywhere.
+The front page is docs/index.md; README.md, with its links turned to where they lead from there, CHANGELOG,
+CONTRIBUTING and the provenance of the samples become pages. Every Markdown file in docs/ is in the navigation: those
+named below in that order, and any other under "Guides", so that a new guide needs no line anywhere.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SHIM = "https://unpkg.com/iframe-worker/shim"
 
 #: page -> file outside docs/ that it is made of
 BORROWED = {
-    "index.md": "README.md",
+    "readme.md": "README.md",
     "changelog.md": "CHANGELOG.md",
     "contributing.md": "CONTRIBUTING.md",
     "provenance.md": "feeds/embedded/PROVENANCE.md",
@@ -58,8 +58,8 @@ def on_config(config: Any) -> Any:
     if not all((ROOT / "hybrid_bt" / name).is_dir() for name in ADAPTERS):
         config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [_whole_package()]
     pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} | {*BORROWED, f"{EXAMPLES}.md"}
-    placed = {page for names in ORDER.values() for page in names} | {"index.md"}
-    nav: list[Any] = [{"hybrid_bt": "index.md"}]
+    placed = {page for names in ORDER.values() for page in names} | {"index.md", "readme.md"}
+    nav: list[Any] = [{"Three ways in": "index.md"}, {"README": "readme.md"}]
     for heading, names in ORDER.items():
         others = sorted(pages - placed) if heading == "Guides" else []
         nav.append({heading: [page for page in (*names, *others) if page in pages]})

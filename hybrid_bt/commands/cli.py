@@ -13,7 +13,7 @@ from hybrid_bt.commands.console import SETTINGS, Group
 HEADINGS = {
     "Trade": {
         "run": "Backtest the hybrid and write its report.",
-        "init": "Write a commented configuration file to begin with.",
+        "init": "Write a script that runs, and a commented configuration, to begin with.",
     },
     "Prices and pairs": {
         "data": "Check prices before they are traded.",

@@ -1,4 +1,4 @@
-"""What the commands share: errors in one line, exit status 2, kinds of options, tables, a progress bar on terminals."""
+"""What the commands share: errors in one line, exit status 2, kinds of options, a progress bar on terminals."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import math
 import re
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import click
 
@@ -21,11 +21,6 @@ from hybrid_bt.commands.given import Given, alone, check_paths, refusal
 from hybrid_bt.errors import ConfigError, Hint, HybridError, did_you_mean, how_to_install
 from hybrid_bt.files.texts import shown
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-WIDTH = 120  #: columns where the output is no terminal
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 Flag: TypeAlias = Any  #: what click made of a flag: text, number, date, path, tuple
@@ -91,11 +86,11 @@ class Command(Given, Ending):
         """Run it, alone in what --out names; what is neither a `HybridError` nor the system's refusal is our bug."""
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors=NEAREST)
-        advice: list[str] = []
+        advice: list[Warning | str] = []
 
         def warn(message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
             if issubclass(category, Hint):
-                advice.append(str(message))
+                advice.append(message)  # whose words may know more when all is done
             else:
                 tell("warning", message)
 
@@ -157,46 +152,6 @@ def write_out(path: Path, content: bytes) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, content)
-
-
-def say(*found: str | Table, width: int = WIDTH) -> None:
-    """Print tables, and lines as they are, broken at a terminal's own width, at `width` elsewhere."""
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else width)
-    _print(console, found)
-
-
-def _print(console: Console, found: Iterable[str | Table]) -> None:
-    from rich.text import Text
-
-    for one in found:
-        console.print(Text(shown(one)) if isinstance(one, str) else one, highlight=False)
-
-
-def printed(*found: str | Table) -> str:
-    """Lines and tables as pages hold them."""
-    from rich.console import Console
-
-    text = io.StringIO()
-    console = Console(file=text, width=WIDTH, soft_wrap=False, force_terminal=False, color_system=None)
-    _print(console, found)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
-
-
-def table(
-    head: Sequence[str], rows: Iterable[Sequence[str]], *, left: Collection[str], title: str | None = None
-) -> Table:
-    """A table to print; the columns of `left` begin at the left, the others end at the right."""
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(title=title and Text(shown(title), "table.title"), title_justify="left")
-    for name in head:
-        drawn.add_column(Text(shown(name)), justify="left" if name in left else "right")
-    for row in rows:
-        drawn.add_row(*(Text(shown(cell)) for cell in row))
-    return drawn
 
 
 @contextmanager

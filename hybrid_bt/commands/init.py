@@ -1,8 +1,9 @@
-"""`hybrid-bt init`: a configuration file to begin with, every key with its meaning, unit and value in a mode."""
+"""`hybrid-bt init`: files to begin with, a Backtrader script that runs and a configuration with every key's meaning."""
 
 from __future__ import annotations
 
 import json
+from importlib import resources
 from pathlib import Path
 
 import click
@@ -16,23 +17,36 @@ from hybrid_bt.errors import ConfigError
 @command()
 @shared("mode")
 @click.argument("file", type=FILE, required=False)
-@option("--out", type=FILE, help="The same as FILE.  [default: hybrid_bt.toml]")
+@option("--out", type=FILE, help="The same as FILE.  [default: hybrid_bt.toml and my_strategy.py]")
 @flag("--force", help="Replace a file that exists.")
 def main(mode: str, file: Path | None, out: Path | None, force: bool) -> None:
-    """Write a commented TOML FILE for `hybrid-bt run --config`; `-` prints it.
+    """Write a Backtrader script that runs (FILE.py), or a commented configuration for `hybrid-bt run --config`.
 
-    Keys that you delete from it keep the mode's value.
+    Without FILE both; `-` prints the configuration. Keys that you delete from it keep the mode's value.
     """
     if file and out:
         raise ConfigError(f"init: writes one file, and got {file} and --out {out}; leave one out")
-    out, text = file or out or Path("hybrid_bt.toml"), commented_toml(mode)
-    if str(out) == "-":
-        echo(*text.splitlines())
+    named = file or out
+    if str(named) == "-":
+        echo(*commented_toml(mode).splitlines())
         return
-    if out.exists() and not force:
-        raise ConfigError(f"init: {out} exists; name another file, or pass --force to replace it")
-    write_out(out, text.encode())
-    echo(f"wrote {out}; use it with: hybrid-bt run --mode {mode} --config {out}")
+    files = (named,) if named else (Path("hybrid_bt.toml"), Path("my_strategy.py"))
+    for path in files:
+        if path.exists() and not force:
+            raise ConfigError(f"init: {path} exists; name another file, or pass --force to replace it")
+    for path in files:
+        is_script = path.suffix == ".py"
+        write_out(path, (strategy_script(mode, path) if is_script else commented_toml(mode)).encode())
+        how = (
+            f"run it with: python {path}" if is_script else f"use it with: hybrid-bt run --mode {mode} --config {path}"
+        )
+        echo(f"wrote {path}; {how}")
+
+
+def strategy_script(mode: str, path: Path) -> str:
+    """A program that trades the hybrid and weighs it."""
+    text = (resources.files("hybrid_bt.commands") / "strategy.txt").read_text(encoding="utf-8")
+    return text.replace("python FILE", f"python {path.name}").replace("MODE", mode)
 
 
 def commented_toml(mode: str) -> str:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Group, flag, listed, option, say, table
+from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Group, flag, listed, option
 from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import setup_of, shared, task_of
+from hybrid_bt.commands.tables import Table, say
 from hybrid_bt.errors import ConfigError, NewsError
 from hybrid_bt.files import whole_folder
 from hybrid_bt.files.texts import cell
@@ -21,8 +22,6 @@ from hybrid_bt.news.intake import read_documents
 from hybrid_bt.news.store import DocumentStore, open_store
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from hybrid_bt.evidence.advice_effect import Effect
 
 Option: TypeAlias = Any  #: what click made of a flag
@@ -178,8 +177,8 @@ def _effects_table(effects: list[Effect]) -> Table:
     rows: dict[tuple[str, str], dict[str, Effect]] = {}
     for one in effects:
         rows.setdefault((one.span, one.variant), {})[one.measure] = one
-    cells = ((*both, *(cell for name in SHOWN for cell in _effect_cells(found[name]))) for both, found in rows.items())
-    return table(("span", "variant", *head), cells, left=("span", "variant"))
+    cells = [(*both, *(cell for name in SHOWN for cell in _effect_cells(found[name]))) for both, found in rows.items()]
+    return Table(("span", "variant", *head), cells, left=("span", "variant"), keys=2)
 
 
 def _effect_cells(effect: Effect) -> tuple[str, str]:

@@ -6,9 +6,10 @@ import json
 from typing import TYPE_CHECKING
 
 from hybrid_bt.brain.pair_selection import MOST_DISTANCE, WINDOW_BARS, Candidate, find_pairs, judged
-from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, command, option, say, table, write_out
+from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, command, option, write_out
 from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import LAST_TRAINING_DAY, market_of, markets_of, shared
+from hybrid_bt.commands.tables import Table, say
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files.texts import cell, csv_of_rows, end_days, plain
 
@@ -47,7 +48,7 @@ def main(**flags: Flag) -> None:
             continue
         first, last = end_days(bars.stamps)
         title = f"{len(rows)} of {len(found.alike)} pairs of {bars.name}, {first} to {last}, the nearest first"
-        say(table(_HEAD, [_cells(c) for c in rows], left=("pair",), title=title), *found.notes())
+        say(Table(_HEAD, [_cells(c) for c in rows], left=("pair",), title=title), *found.notes())
         if found.pairs:
             echo(f"--pairs {','.join(found.pairs)}")
     if flags["out"]:

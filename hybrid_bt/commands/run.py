@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybrid_bt.account import collector_paused
-from hybrid_bt.commands.console import FILE, Flag, Flags, command, flag, listed, option, progress_bar, say, table
+from hybrid_bt.commands.console import FILE, Flag, Flags, command, flag, listed, option, progress_bar
 from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import market_of, setup_of, shared
+from hybrid_bt.commands.tables import Table, say
 from hybrid_bt.config.facts import NOTHING
 from hybrid_bt.errors import ConfigError, check_names
 from hybrid_bt.evidence.trials import LEDGER, append_trial, check_ledger, others_tried, read_trials, trial_of
 from hybrid_bt.files.texts import json_object
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from hybrid_bt.report import Run
 
 #: flags of numbers that a mode states, and `section_key` in the configuration
@@ -189,9 +188,9 @@ def _document(made: Run, paths: list[Path]) -> dict[str, Any]:
 
 
 def result_table(made: Run) -> Table:
-    """The summary, one row an account, as rich draws it."""
+    """The summary, one row an account."""
     head, *rows = made.table()
-    return table(head, rows, left=("account",), title=made.title)
+    return Table(head, rows, left=("account",), title=made.title, spare=("Sortino",))
 
 
 def _print(made: Run, paths: list[Path], claim: str, *, verbose: bool) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,19 +13,25 @@ import click
 import numpy as np
 
 from hybrid_bt.account import metrics
-from hybrid_bt.commands.console import COUNT, FILE, command, option, say, table
+from hybrid_bt.commands.console import COUNT, FILE, command, option
 from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared
+from hybrid_bt.commands.tables import Table, say
+from hybrid_bt.config import load_config
+from hybrid_bt.config.parts import AUTO, MODES
 from hybrid_bt.errors import ConfigError, os_errors
 from hybrid_bt.evidence import Draws, bootstrap
 from hybrid_bt.evidence.trials import LEDGER, TrialLedger, configuration_key, others_tried, read_trials, result_of
 from hybrid_bt.files.texts import end_days, flat, json_object, plain
 
-WIDTH = 140  #: of a row with its span
-_TEXTS = ("when", "command", "mode", "data", "span", "in sample")  #: columns
+_TEXTS = ("when", "command", "mode", "data", "span", "differs")  #: columns
 _FIGURES = {"cagr": ".2%", "sharpe": ".2f", "max_drawdown": ".2%"}
-_COLUMNS = ("number", *_TEXTS[:-1], "CAGR", "Sharpe", "max drawdown", "in sample")
+_COLUMNS = ("number", *_TEXTS[:-1], "CAGR", "Sharpe", "max drawdown", "in sample", "differs")
+_SPARE = ("when", "command", "span")  #: columns, where there is no room
+#: of a trial's settings, what columns of the list, or the span, say already
+_TOLD = ("command", "in_sample", "result", "config.mode", "config.data", "config.start", "config.allow_in_sample")
 _SETTINGS = ("command", "version", "span", "in_sample", "policies", "config", "result")  #: of a trial, to compare
+CHECKSUM, SHORT = re.compile("[0-9a-f]{64}"), 12  #: a checksum, and the digits of it that are told
 _RATES = ("sharpe", "cagr")  #: whose differences get an interval
 
 
@@ -37,7 +44,7 @@ def main(compared: tuple[str, ...], ledger: Path, last: int, as_json: bool) -> N
     """List the runs and studies of a ledger, or compare two on the same bars, A less B.
 
     A and B are folders of reports, or numbers of the list (./3 is a folder of that name). The differences of Sharpe
-    ratio and yearly growth stand in 95 % intervals by the block bootstrap of a study (extra `study`), beside whatever
+    ratio and yearly growth stand in 95 % intervals by the block bootstrap of a study, beside whatever
     differs in the settings. A number whose report is gone, or that is a study, is compared without intervals.
     """
     if compared:
@@ -48,7 +55,9 @@ def main(compared: tuple[str, ...], ledger: Path, last: int, as_json: bool) -> N
     if as_json:
         echo(json.dumps([{"number": number, **trial} for number, trial in numbered]))
         return
-    say(table(_COLUMNS, (_row(number, trial) for number, trial in numbered), left=_TEXTS), width=WIDTH)
+    differing = _differing([trial for _, trial in numbered])
+    rows = [(*_row(number, trial), text) for (number, trial), text in zip(numbered, differing, strict=True)]
+    say(Table(_COLUMNS, rows, left=_TEXTS, spare=_SPARE))
     names = {str(trial.get("data_sha256")): str(trial.get("data")) for _, trial in reversed(numbered)}
     for data, name in sorted(names.items()):
         echo(f"{len(others_tried(found, data))} different configurations were tried on {name} ({data[:12]})")
@@ -78,6 +87,39 @@ def _row(number: int, trial: Mapping[str, Any]) -> tuple[str, ...]:
         *(format(float(value), form) if isinstance(value, int | float) else "" for value, form in figures),
         "yes" if trial.get("in_sample") else "",
     )
+
+
+def _differing(trials: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of each, the numbers that are not its mode's, and what else the others of its command, mode and data have not."""
+    known = [_settings(trial) for trial in trials]
+    kinds = [tuple(str(trial.get(name)) for name in ("command", "mode", "data")) for trial in trials]
+    found = []
+    for kind, settings in zip(kinds, known, strict=True):
+        modes = flat(load_config(kind[1]).numbers()) if kind[1] in MODES else {}
+        others = [one for other, one in zip(kinds, known, strict=True) if other == kind]
+        usual = {
+            key: {_text(modes[key])}
+            if modes.get(key, AUTO) not in (None, AUTO)
+            else {*(one.get(key) for one in others)} - {text}
+            for key, text in settings.items()
+        }
+        found.append(", ".join(f"{key} {text}" for key, text in settings.items() if usual[key] - {text}))
+    return found
+
+
+def _settings(trial: Mapping[str, Any]) -> dict[str, str]:
+    """As they are told in the list."""
+    known = flat({key: trial.get(key) for key in _SETTINGS})
+    span = known.pop("span")
+    known |= dict(zip(("start", "end"), span, strict=False)) if isinstance(span, list) else {}
+    told = {key: _text(value) for key, value in known.items() if not key.startswith((*_TOLD, "config.kalman_fitted"))}
+    return {key.removeprefix("config."): text for key, text in told.items()}
+
+
+def _text(value: object) -> str:
+    """Of a setting; of a checksum, its first digits."""
+    text = ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+    return text[:SHORT] if CHECKSUM.fullmatch(text) else text
 
 
 class Side(NamedTuple):
@@ -173,8 +215,8 @@ def _compare(sides: list[Side], as_json: bool) -> None:
         return
     say(f"A: {a.name}", f"B: {b.name}")
     if differing:
-        rows = ((key, *("" if value is None else str(value) for value in pair)) for key, pair in differing.items())
-        say(table(("differs", "A", "B"), rows, left=("differs", "A", "B")), width=WIDTH)
+        rows = [(key, *map(_text, pair)) for key, pair in differing.items()]
+        say(Table(("differs", "A", "B"), rows, left=("differs", "A", "B")))
     else:
         say("no setting and no result differs")
     if draws is None:

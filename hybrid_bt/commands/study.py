@@ -15,14 +15,13 @@ from hybrid_bt.commands import console
 from hybrid_bt.commands.console import COUNT, FILE, Flag, Flags, command, flag, option, progress_bar
 from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared, task_of
+from hybrid_bt.commands.tables import RUN_WIDTH, Table, printed, say
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.evidence.trials import LEDGER, append_trial, others_tried, read_trials, study_key, study_trial
 from hybrid_bt.files import write_whole
 from hybrid_bt.files.texts import end_days
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from hybrid_bt.evidence.study import Findings, Plan
     from hybrid_bt.evidence.study.jobs import Lessons, Window
 
@@ -74,8 +73,8 @@ def main(**flags: Flag) -> None:
 
     Writes study.html, CSV and PNG under --out. Status 1 if a cell failed.
     """
-    extra = ["joblib"] if flags["backend"] != "joblib" or flags["jobs"] > 1 else []
-    console.check_installed("a study", "study", ["arch", *extra])
+    if flags["backend"] != "joblib" or flags["jobs"] > 1:
+        console.check_installed("a study side by side", "study", ["joblib"])
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     writes, leaves_out = flags["preset"] in RENEWED, flags["leave_one_out"] or flags["preset"] == "markets"
     if flags["check"] and not writes:
@@ -92,7 +91,7 @@ def main(**flags: Flag) -> None:
         from hybrid_bt.commands import study_markets
 
         said, failed = (study_markets.left_out_tables if leaves_out else study_markets.published_tables)(flags)
-        console.say(*failed, *said)
+        say(*failed, *said)
         if failed:
             raise click.exceptions.Exit(FAILED)
         return
@@ -103,7 +102,7 @@ def main(**flags: Flag) -> None:
     if not flags["no_ledger"]:
         known = {"in_sample": found.plan.in_sample, "accounts": list(found.summaries)}
         append_trial(out.absolute().parent / LEDGER, study_trial(found.plan.task, found.summaries["hybrid"], **known))
-    console.say(claim(found), *(f"- {text}" for text in verdicts(found)), f"study.html, CSV and PNG in {out}")
+    say(claim(found), *(f"- {text}" for text in verdicts(found)), f"study.html, CSV and PNG in {out}")
     if found.failures:
         raise click.exceptions.Exit(FAILED)
 
@@ -135,8 +134,8 @@ def _readme_blocks(flags: Flags) -> dict[str, str]:
         with tempfile.TemporaryDirectory() as nowhere:  # the trials of a ledger that happens to lie here do not count
             plan = _plan({**flags, "mode": mode}, Path(nowhere) / "study")
         made = run_backtest(plan.task.market, mode=mode, config=plan.task.config)
-        blocks[f"results {mode}"] = console.printed(result_table(made))
-        studies.append(console.printed(_study_table(_studied(plan, flags, flags["out"] / mode))))
+        blocks[f"results {mode}"] = printed(result_table(made), width=RUN_WIDTH)
+        studies.append(printed(_study_table(_studied(plan, flags, flags["out"] / mode))))
     return blocks | {"results study": "\n".join(studies)}
 
 
@@ -149,13 +148,12 @@ def _market_blocks(flags: Flags) -> dict[str, str]:
 
     said, pooled = left_out_tables({**flags, "retrain": True})[0][:2]
     assert not isinstance(pooled, str)
-    kept = [column for column in pooled.columns if column.header != "less vol-target"]
-    table = zip(*([str(column.header), *map(str, column.cells)] for column in kept), strict=True)
-    rows = [row for row in table if row[0] in IN_SHORT]
+    kept = [i for i, name in enumerate(pooled.head) if name != "less vol-target"]
+    rows = [[row[i] for i in kept] for row in (pooled.head, *pooled.rows) if row[0] in IN_SHORT]
     wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, wide, strict=True)).rstrip() for row in rows)
     short = "".join(f"{line}\n" for line in lines)
-    return {"results markets": console.printed(said, pooled), "results markets in short": short}
+    return {"results markets": printed(said, pooled), "results markets in short": short}
 
 
 RENEWED = {"readme": _readme_blocks, "markets": _market_blocks}  #: preset -> what it writes into the pages
@@ -242,4 +240,4 @@ def _study_table(found: Findings) -> Table:
             for other in ("vol-target", "equal-weight")
         )
         rows.append((name, found.draws.interval("sharpe", name).text(), *less, "" if seeds is None else seeds.text()))
-    return console.table(head, rows, left=("account",), title=title)
+    return Table(head, rows, left=("account",), title=title)

@@ -16,6 +16,7 @@ from hybrid_bt.brain.pair_selection import WINDOW_BARS, with_found_pairs
 from hybrid_bt.commands import console
 from hybrid_bt.commands.console import Flags
 from hybrid_bt.commands.options import LAST_TRAINING_DAY, MARKETS, markets_of
+from hybrid_bt.commands.tables import Table
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies, load_policies, load_policy
 from hybrid_bt.config.task import as_config
@@ -32,8 +33,6 @@ from hybrid_bt.files import write_whole
 from hybrid_bt.files.texts import cell, csv_of_rows
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from hybrid_bt.bars.market import Market
 
 SEEDS = (0, 1, 2, 3, 4)  #: of the members of a policy of `--retrain`
@@ -62,7 +61,7 @@ def left_out_tables(flags: Flags) -> tuple[list[str | Table], list[str]]:
                 append_trial(ledger, study_trial(job.task, summary, left_out=found.left_out))
     failed = [f"{name} FAILED: {why}" for name, why in found.failures.items()]
     told = [f"{1 + len(tried)} configurations were tried on these markets."] if tried else []
-    drawn = (console.table(head, rows, left=head[:1], title=title) for title, head, rows in tables(found))
+    drawn = (Table(head, rows, left=head[:1], title=title) for title, head, rows in tables(found))
     return [claim(found), *drawn, *told, f"markets.csv in {out}"], failed
 
 
@@ -87,7 +86,7 @@ def published_tables(flags: Flags) -> tuple[list[str | Table], list[str]]:
         if flags["policies"]
         else "; the hybrid has the configuration's OWN policies, which may have learnt on these sets"
     )
-    drawn = console.table(head, rows, left=head[:2], title=f"what 1 became{seen}")
+    drawn = Table(head, rows, left=head[:2], keys=2, title=f"what 1 became{seen}")
     return [drawn, f"published.csv in {out}"], failed
 
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +30,7 @@ from numpy.typing import NDArray
 from hybrid_bt.account.flows import marked_close
 from hybrid_bt.account.metrics import FloatArray, Measure
 from hybrid_bt.bars import Bars
-from hybrid_bt.errors import ConfigError, library
+from hybrid_bt.errors import ConfigError
 from hybrid_bt.files.texts import real_minus
 
 LEVEL = 0.95
@@ -119,15 +118,17 @@ def bootstrap(
     Raises
     ------
     ConfigError
-        Without the library arch (extra `study`), or with fewer than `FEWEST_BARS` bars.
+        With fewer than `FEWEST_BARS` bars.
     """
+    from arch.bootstrap import StationaryBootstrap
+
     table = np.column_stack(list(returns.values()))
     if len(table) < FEWEST_BARS:
         raise ConfigError(
             f"bootstrap: {len(table)} returns are too few for an interval; give at least {FEWEST_BARS} bars"
         )
     length = block_length(table)
-    sampler = _arch().StationaryBootstrap(max(round(length), 1), np.arange(len(table)), seed=seed)
+    sampler = StationaryBootstrap(max(round(length), 1), np.arange(len(table)), seed=seed)
     found = {name: np.empty((n_resamples, table.shape[1])) for name in measures}
     for row in range(n_resamples):
         drawn = table[sampler.update_indices()]
@@ -166,13 +167,10 @@ def block_length(returns: FloatArray) -> float:
     moving = returns[:, returns.std(axis=0) > 0.0]
     if not moving.size:
         return 1.0
-    optimal = _arch().optimal_block_length
-    lengths = [optimal(table)["stationary"].max() for table in (moving, moving**2)]
+    from arch.bootstrap import optimal_block_length
+
+    lengths = [optimal_block_length(table)["stationary"].max() for table in (moving, moving**2)]
     return float(np.clip(max(lengths), 1.0, len(returns) / 3.0))
-
-
-def _arch() -> ModuleType:
-    return library("arch.bootstrap", "study", "intervals need the library arch")
 
 
 def bootstrap_bars(bars: Bars, n_scenarios: int, *, seed: int = 0, block_bars: float | None = None) -> list[Bars]:
@@ -187,7 +185,7 @@ def bootstrap_bars(bars: Bars, n_scenarios: int, *, seed: int = 0, block_bars: f
     seed : int
         The same seed gives the same panels; the first ones do not depend on how many are drawn.
     block_bars : float, optional
-        Mean length of a block; by default `block_length` of the returns (library arch, extra `study`).
+        Mean length of a block; by default `block_length` of the returns.
 
     Returns
     -------

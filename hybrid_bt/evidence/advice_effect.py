@@ -69,7 +69,7 @@ def evaluate(
     Raises
     ------
     HybridError
-        If documents, scorer or verdicts cannot be used, or the library arch (extra `study`) is missing.
+        If documents, scorer or verdicts cannot be used.
     """
     bars, config, row, traded = task.market.bars, task.config, task.row, task.traded
     setups = _setups(setup, masked)

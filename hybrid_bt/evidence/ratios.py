@@ -33,11 +33,14 @@ import numpy as np
 
 from hybrid_bt.account.metrics import RETURN_RESOLUTION, FloatArray, elapsed_years, measures, simple_returns
 from hybrid_bt.account.records import RunRecord
+from hybrid_bt.account.registry import EQUAL_WEIGHT, HURDLES
 from hybrid_bt.errors import ConfigError
-from hybrid_bt.evidence import FEWEST_BARS, N_RESAMPLES, Draws, bootstrap, figure
-from hybrid_bt.files.texts import end_days
+from hybrid_bt.evidence import FEWEST_BARS, N_RESAMPLES, UNKNOWN, Draws, bootstrap, figure
+from hybrid_bt.files.texts import cell, end_days
 
 ACCOUNT, HURDLE = "hybrid", "vol-target"
+UNLEARNED = (EQUAL_WEIGHT, *HURDLES)
+NO_GAIN, PASSED = "no evidence of a gain", f"after which the probability of a ratio above that of {HURDLE} is"
 N_BLOCKS = 16  #: of CSCV
 
 
@@ -101,8 +104,8 @@ def expected_maximum_sharpe(n_trials: int, trial_sharpe_std: float) -> float:
     return float(trial_sharpe_std * luck)
 
 
-def deflated_sharpe(moments: Moments, n_trials: int, trial_sharpe_std: float) -> float:
-    """Probability that the true Sharpe ratio is above 0 after the best of `n_trials` was picked.
+def deflated_sharpe(moments: Moments, n_trials: int, trial_sharpe_std: float, hurdle_sharpe: float = 0.0) -> float:
+    """Probability that the true Sharpe ratio is above the hurdle after the best of `n_trials` was picked.
 
     Parameters
     ----------
@@ -112,8 +115,10 @@ def deflated_sharpe(moments: Moments, n_trials: int, trial_sharpe_std: float) ->
         Independent trials, this one included.
     trial_sharpe_std : float
         Standard deviation of the trials' Sharpe ratios, per bar (`spread_of_trials`).
+    hurdle_sharpe : float
+        What has to be beaten, per bar, taken as known.
     """
-    return probabilistic_sharpe(moments, expected_maximum_sharpe(n_trials, trial_sharpe_std))
+    return probabilistic_sharpe(moments, hurdle_sharpe + expected_maximum_sharpe(n_trials, trial_sharpe_std))
 
 
 def spread_of_trials(sharpes: Iterable[float], n_bars: int) -> float:
@@ -197,7 +202,7 @@ def claim(record: RunRecord, others: Collection[object] = (), *, n_resamples: in
     Returns
     -------
     str
-        With 95 % intervals; where arch is missing or the bars are too few it says so and goes without.
+        With 95 % intervals; where the bars are too few it says so and goes without.
     """
     first, last = end_days(record.bars.stamps)
     sample = "IN SAMPLE" if record.in_sample.any() else "out of sample"
@@ -215,19 +220,20 @@ def _result(record: RunRecord, n_resamples: int, seed: int) -> str:
         return f"{ACCOUNT} {why}, so that there is nothing to claim"
     if len(returns[ACCOUNT]) < FEWEST_BARS:
         return f"{ACCOUNT} Sharpe {figure(estimate)}, on too few bars for an interval"
-    try:
-        draws = bootstrap(returns, {"sharpe": sharpe}, n_resamples=n_resamples, seed=seed)
-    except ConfigError as missing:
-        return f"{ACCOUNT} Sharpe {figure(estimate)}, without an interval ({missing})"
+    draws = bootstrap(returns, {"sharpe": sharpe}, n_resamples=n_resamples, seed=seed)
     return f"{ACCOUNT} Sharpe {draws.interval('sharpe', ACCOUNT).text()}{_against(draws)}"
 
 
 def _against(draws: Draws) -> str:
+    """The hurdle, whether it is passed, and who else of those that learn nothing does better than it."""
     if HURDLE not in draws.names:
         return ""
-    difference = draws.difference("sharpe", ACCOUNT, HURDLE)
-    verdict = difference.verdict(f"it beats {HURDLE}", f"that {HURDLE} beats it")
-    return f"; {verdict}: difference {difference.said(plus=True)}"
+    unlearned = {name: draws.interval("sharpe", name).estimate for name in UNLEARNED if name in draws.names}
+    gain = draws.difference("sharpe", ACCOUNT, HURDLE)
+    verdict = "evidence of a gain" if gain.low > 0.0 else "evidence of a loss" if gain.high < 0.0 else NO_GAIN
+    best = max(unlearned, key=lambda name: unlearned[name])
+    more = "" if best == HURDLE else f"; of those without learning {best} is best, {figure(unlearned[best])}"
+    return f", {HURDLE} {figure(unlearned[HURDLE])}: {verdict}, {gain.said(plus=True)}{more}"
 
 
 def _trials(record: RunRecord, others: Collection[object]) -> str:
@@ -237,6 +243,7 @@ def _trials(record: RunRecord, others: Collection[object]) -> str:
     mine = moments_of(simple_returns(record.accounts[ACCOUNT].equity))
     if np.isnan(mine.sharpe):
         return counted
+    hurdle = moments_of(simple_returns(record.accounts[HURDLE].equity)).sharpe if HURDLE in record.accounts else 0.0
     told = [value / record.bars.bars_per_year**0.5 for value in others if isinstance(value, int | float)]
-    worth = deflated_sharpe(mine, n_trials, spread_of_trials([mine.sharpe, *told], mine.n_bars))
-    return f"{counted}, after which the probability of a ratio above 0 is {worth:.2f}"
+    worth = deflated_sharpe(mine, n_trials, spread_of_trials([mine.sharpe, *told], mine.n_bars), hurdle)
+    return f"{counted}, {PASSED} {cell(worth, '.2f', UNKNOWN)}"

@@ -31,7 +31,7 @@ HEADLINES = {
     "Sortino": ("sortino", ".2f"),
     "max drawdown": ("max_drawdown", ".2%"),
     "volatility": ("volatility", ".2%"),
-    "turnover/y": ("turnover_per_year", ".2f"),
+    "turnover a year": ("turnover_per_year", ".2f"),
     "costs": ("costs", ",.0f"),
 }
 BARS_AT_ONCE = 128  #: of `decisions.csv` and `pairs.csv`

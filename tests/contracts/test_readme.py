@@ -31,7 +31,8 @@ def block(name: str) -> str:
 
 
 @pytest.mark.parametrize("mode", ["stable", "aggressive"])
-def test_results_are_what_the_command_prints(mode: str, tmp_path: Path) -> None:
+def test_results_are_what_the_command_prints(mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     result = CliRunner().invoke(main, ["--mode", mode, "--no-plots", "--out", str(tmp_path / "fig")])
     assert result.exit_code == 0, result.output
     printed = [line.rstrip() for line in result.output.splitlines()]
@@ -68,23 +69,29 @@ def test_every_flag_of_the_command_is_in_its_guide() -> None:
     assert {flag for flag in flags if flag not in RUN} == set()
 
 
-def test_the_python_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import backtrader as bt
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCKS = [
+    pytest.param(code, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
+]
+EXTRAS = ("stable_baselines3", "vaderSentiment")  #: libraries of extras that blocks say they need
 
-    from hybrid_bt.feeds import load_bars, to_feeds
 
+@pytest.mark.parametrize("code", BLOCKS)
+def test_every_block_of_python_runs_as_it_is_pasted(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in EXTRAS:
+        if name in code:
+            pytest.importorskip(name)
     monkeypatch.chdir(tmp_path)
-    bars = load_bars("us20", symbols=("KO", "PEP"), end="2010-03-01")
-    cerebro = bt.Cerebro()
-    for feed in to_feeds(bars):
-        cerebro.adddata(feed, name=feed._name)
-    names = {"cerebro": cerebro, "my_feeds": []}
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) >= 2
-    for code in blocks:
-        exec(compile(code, "README.md", "exec"), names)
-    (strategy,) = cerebro.run()
-    assert strategy.broker.getvalue() != strategy.broker.startingcash, "it traded"
+    exec(compile(code, "block", "exec"), {"__name__": "__main__"})
+
+
+def test_no_page_hides_its_python_from_the_test_above() -> None:
+    fences = {
+        found for page in PAGES for found in re.findall(r"^```(\w+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert fences == {"bash", "python", "text", "toml"} and len(BLOCKS) > 15
 
 
 def commands_in(text: str) -> Iterator[list[str]]:

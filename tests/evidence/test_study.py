@@ -233,9 +233,9 @@ def test_mistakes_end_in_one_line(flags: list[str], said: str, tmp_path: Path, m
 
 def test_a_missing_library_is_named_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     there = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "arch" else there(name))
-    answer = CliRunner().invoke(main, [*SHORT, "--out", str(tmp_path / "study")])
-    assert answer.exit_code == 2 and "needs arch: pip install '.[study]'" in answer.stderr
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "joblib" else there(name))
+    answer = CliRunner().invoke(main, [*SHORT, "--jobs", "2", "--out", str(tmp_path / "study")])
+    assert answer.exit_code == 2 and "needs joblib: pip install '.[study]'" in answer.stderr
     assert not (tmp_path / "study").exists()
 
 

@@ -20,13 +20,22 @@ SECONDS_LOADED = 0.05  # a kernel, numba being there already
 _interpreted_so_far = [0.0]  # seconds, as estimated: many short replays are as long as one long one
 
 
+class WithoutNumba(Hint):
+    """Says what numba would have saved until then; told as soon as it is missed, or once more when all is done."""
+
+    def __str__(self) -> str:
+        saved = _interpreted_so_far[0] - SECONDS_TO_LOAD
+        told = f", some {saved:.0f} s slower so far" if saved >= 1.0 else ", only slower"
+        return f"numba is not installed: same numbers{told} (pip install numba)"
+
+
 @cache
 def have_numba() -> bool:
     """Whether numba can be imported; says so the first time it cannot, unless a worker process asks."""
     if importlib.util.find_spec("numba") is not None:
         return True
     if multiprocessing.parent_process() is None:
-        warnings.warn("numba is not installed: same numbers, only slower (pip install numba)", Hint, stacklevel=2)
+        warnings.warn(WithoutNumba(), stacklevel=2)
     return False
 
 

@@ -77,7 +77,7 @@ class Findings:
     break_even: dict[str, float]  #: account -> bps a side at which it no longer beats vol-target, or is worth nothing
     conditions: list[Condition]
     overfitting: float | None  #: probability of backtest overfitting
-    ratios: dict[str, dict[str, float]]  #: account -> psr, dsr, track record in years
+    ratios: dict[str, dict[str, float]]  #: account -> psr, dsr, the same against the hurdle, track record in years
     n_trials: int
     failures: dict[str, str] = field(default_factory=dict)  #: cell -> why
 
@@ -201,6 +201,9 @@ def _ratios(
         name: {
             "psr": ratio.probabilistic_sharpe(moments),
             "dsr": ratio.deflated_sharpe(moments, n_trials, spread),
+            "passed": ratio.deflated_sharpe(
+                moments, n_trials, spread, moving[ratio.HURDLE].sharpe if ratio.HURDLE in moving else 0.0
+            ),
             "track_record_years": ratio.minimum_track_record(moments) / bars_per_year,
         }
         for name, moments in moving.items()

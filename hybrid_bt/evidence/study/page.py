@@ -12,6 +12,7 @@ from string import Template
 from hybrid_bt.account.conditional import Condition
 from hybrid_bt.account.metrics import Summary
 from hybrid_bt.evidence import UNKNOWN, Interval
+from hybrid_bt.evidence.ratios import PASSED
 from hybrid_bt.evidence.study import Findings
 from hybrid_bt.evidence.study.pictures import write_pictures
 from hybrid_bt.evidence.study.schedule import COST_LEVELS_BPS, HURDLES
@@ -50,12 +51,12 @@ def claim(found: Findings) -> str:
     costs = plan.task.config.costs
     side = costs.spread_bps / 2 + costs.fee_bps
     sample = "IN SAMPLE" if plan.in_sample else "Out of sample"
-    worth = cell(found.ratios.get("hybrid", {}).get("dsr", math.nan), ".2f", UNKNOWN)
+    worth = cell(found.ratios.get("hybrid", {}).get("passed", math.nan), ".2f", UNKNOWN)
     return (
         f"{sample} on {bars.name}, {first} to {last}, net of {side:g} bps a side: {plan.task.mode} has a Sharpe ratio "
         f"of {found.draws.interval('sharpe', 'hybrid').said()} and a drawdown of "
         f"{found.draws.interval('max_drawdown', 'hybrid').said(percent=True)} (95 % intervals); "
-        f"{found.n_trials} configurations were tried, and the probability of a ratio above 0 after that is {worth}."
+        f"{found.n_trials} configurations were tried, {PASSED} {worth}."
     )
 
 
