@@ -7,7 +7,7 @@ stand beside the equations (`equations.parameters`); unknown keys are refused; `
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_type_hints
@@ -162,7 +162,12 @@ def keys_of() -> dict[str, dict[str, str]]:
     return found
 
 
-def load_config(mode: str = "stable", file: str | Path | None = None, overrides: Overrides | None = None) -> Config:
+def load_config(
+    mode: str = "stable",
+    file: str | Path | None = None,
+    overrides: Overrides | None = None,
+    apart: Collection[str] = (),
+) -> Config:
     """A mode's numbers, under those of a TOML file, under `overrides`.
 
     Parameters
@@ -172,6 +177,8 @@ def load_config(mode: str = "stable", file: str | Path | None = None, overrides:
         As `hybrid-bt init` writes one.
     overrides : mapping, optional
         `{section: {key: value}}`.
+    apart : collection of str
+        Sections of the file that somebody else reads.
 
     Raises
     ------
@@ -183,9 +190,9 @@ def load_config(mode: str = "stable", file: str | Path | None = None, overrides:
     >>> load_config("stable", overrides={"risk": {"volatility_target": 0.08}}).risk.volatility_target
     0.08
     """
-    merged = tomllib.loads(mode_text(mode))
-    for source, layer in (("file", read_toml(file) if file else {}), ("flag", overrides or {})):
-        _merge(merged, layer, str(file) if source == "file" else source)
+    merged, given = tomllib.loads(mode_text(mode)), read_toml(file) if file else {}
+    _merge(merged, {section: given[section] for section in given if section not in apart}, str(file))
+    _merge(merged, overrides or {}, "flag")
     return _validated(merged)
 
 

@@ -37,15 +37,14 @@ def terms_of(spec: AgentSpec) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        For a term that there is not, with the nearest.
+        For a key that such a table does not have, with the nearest.
     """
     given, modes = dict(spec.terms), task_of(load_config(spec.mode))
     for name, value in given.items():
         part: Any = getattr(modes, name, None)
         if isinstance(value, Mapping) and hasattr(part, "_fields"):
-            check_names(value, part._fields, f"env: {name} has no")
+            check_names(value, part._fields, f"[env]: {name} has no")
             given[name] = part._replace(**value)
-    task_of(load_config(spec.mode), **given)
     return given
 
 
@@ -170,7 +169,11 @@ class AgentValidation(NamedTuple):
 
     def score(self, models: Sequence[Model]) -> Score:
         """Of deterministic answers."""
-        return _score(self.account(Ensemble([(model, model.get_vec_normalize_env()) for model in models])))
+        return _score(self.summary(models))
+
+    def summary(self, models: Sequence[Model]) -> Summary:
+        """The same, with all measures; turnover and costs are not known."""
+        return self.account(Ensemble([(model, model.get_vec_normalize_env()) for model in models]))
 
     def reference(self) -> Score:
         """Of an action without learning that is held throughout."""

@@ -21,7 +21,7 @@ from typing import Any
 
 from hybrid_bt import __version__
 from hybrid_bt.config import load_config
-from hybrid_bt.envs import SPECS, task_of
+from hybrid_bt.envs import SPECS, Task
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.errors import ConfigError, PolicyError, os_errors
 from hybrid_bt.files import whole_folder
@@ -35,28 +35,46 @@ FORMAT, MANIFEST = 1, "manifest.json"
 LIBRARIES = ("torch", "stable-baselines3", "sb3-contrib", "gymnasium", "numpy")
 
 
-def learn_agent(lesson: Lesson, out: Path) -> dict[str, Any]:
-    """Train one model per seed on the training span, and keep them in a folder; its manifest."""
+def learn_agent(lesson: Lesson, out: Path, **results: object) -> dict[str, Any]:
+    """Train one model per seed on the training span, and keep them in a folder; its manifest, with `results` in it."""
     spec = dealing(lesson)
     trained, fields = taught("agent", lesson._replace(agent=spec))
-    task, symbols = task_of(load_config(spec.mode), **terms_of(spec)), fields.pop("symbols")
-    whole = len(lesson.markets) == 1 and spec.n_assets in (0, len(symbols))
-    own = {
-        "pairs": lesson.market.pairs if whole else (),
-        "symbols": symbols,
-        "in_order": whole and SPECS[spec.env].per_asset,  # else it knows no names
-        "costs": task.costs._asdict(),
-    }
+    whole = len(lesson.markets) == 1 and spec.n_assets in (0, len(fields["symbols"]))
+    terms = {name: _table(value) if name in Task._fields else value for name, value in spec.terms.items()}
+    own = [name for name, value in terms.items() if not isinstance(value, Mapping | str | float | int)]
     del fields["reward"]  # which is the spec
-    return write_agent(out, [one.model for one in trained], plain({**spec._asdict(), **fields, **own}))
+    said = {
+        **spec._asdict(),
+        **fields,
+        "terms": {name: value for name, value in terms.items() if name not in own},
+        "own_terms": own,  # which no file holds
+        "pairs": lesson.market.pairs if whole else (),
+        "in_order": whole and SPECS[spec.env].per_asset,  # else it knows no names
+        "costs": terms_of(spec).get("costs", load_config(spec.mode).costs)._asdict(),
+        "results": {**fields["results"], **results},
+    }
+    return write_agent(out, [one.model for one in trained], plain(said))
+
+
+def _table(value: object) -> object:
+    """A NamedTuple as a table in a file."""
+    return dict(zip(value._fields, value, strict=True)) if isinstance(value, tuple) else value  # type: ignore[attr-defined]
 
 
 def dealing(lesson: Lesson) -> AgentSpec:
-    """The spec, with as many symbols of a portfolio as the smallest of several markets has; ConfigError for more."""
+    """The spec, with as many symbols of a portfolio as the smallest of several markets has.
+
+    Raises
+    ------
+    ConfigError
+        For more symbols, numbers out of range, or checkpoints of ars.
+    """
     spec = validated(AgentSpec, lesson.agent, "training of an agent")
+    if spec.algo == "ars" and lesson.practice.checkpoint_dir:
+        raise ConfigError("ars is never between two rollouts, where checkpoints are kept; drop --checkpoint-dir")
     most = min(market.bars.n_symbols for market in lesson.markets)
     if spec.n_assets > most:
-        raise ConfigError(f"env: n_assets {spec.n_assets}, but a market has {most} symbols; give {most} or fewer")
+        raise ConfigError(f"[env] n_assets {spec.n_assets}, but a market has {most} symbols; give {most} or fewer")
     return spec if spec.n_assets or len(lesson.markets) == 1 else spec._replace(n_assets=most)
 
 
@@ -83,7 +101,7 @@ def write_agent(folder: Path, models: Sequence[Model], fields: Mapping[str, Any]
     return said
 
 
-def load_agent(folder: str | Path) -> dict[str, Any]:
+def load_agent(folder: str | Path, **own: object) -> dict[str, Any]:
     """What `hybrid-bt train --env` wrote, as parameters of `AgentStrategy`.
 
     >>> cerebro.addstrategy(AgentStrategy, **load_agent("agent"))
@@ -91,10 +109,15 @@ def load_agent(folder: str | Path) -> dict[str, Any]:
     Stable-Baselines3's files are pickles, which run code: load your own alone. `trained_until` is the last day that the
     agent learned from or was validated on; `symbols` are those of its training, where it knows them.
 
+    Parameters
+    ----------
+    **own
+        Terms of its environment that no file holds, such as a function.
+
     Raises
     ------
     PolicyError
-        If a file is missing, or another than was written.
+        If a file is missing, or another than was written, or an own term is.
     """
     folder = Path(folder)
     with os_errors(PolicyError, f"agent: cannot read {folder}", "name a folder that `hybrid-bt train --env` wrote"):
@@ -103,12 +126,14 @@ def load_agent(folder: str | Path) -> dict[str, Any]:
     for name, content in files.items():
         if hashlib.sha256(content).hexdigest() != said["files"][name]:
             raise PolicyError(f"agent: {folder / name} is damaged or another file; train it again")
+    for name in {*own} ^ {*said["own_terms"]}:
+        raise PolicyError(f"agent: {folder} learned with {said['own_terms']} of your own, not {name}; give it by name")
     members = []
     for seed in said["seeds"]:
         scaling = files.get(f"seed{seed}.vecnormalize.pkl")
         model = algorithm(said["algo"]).load(io.BytesIO(files[f"seed{seed}.zip"]), device="cpu")
         members.append((model, None if scaling is None else pickle.loads(scaling)))
-    spec = AgentSpec(said["env"], said["algo"], said["mode"], terms=said["terms"])
+    spec = AgentSpec(said["env"], said["algo"], said["mode"], terms={**said["terms"], **own})
     days = [date.fromisoformat(said[name]) for name in ("train_end", "valid_end") if said[name]]
     return {
         "agent": Ensemble(members),

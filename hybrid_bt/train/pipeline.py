@@ -36,7 +36,7 @@ from hybrid_bt.train.ground import (
 )
 from hybrid_bt.train.members import Member, Practice, Tell, Trained, named, train_all
 from hybrid_bt.train.spec import AgentSpec, GateSpec, SacSpec
-from hybrid_bt.train.validation import GateValidation, SacValidation, Validation
+from hybrid_bt.train.validation import GateValidation, Model, SacValidation, Validation
 
 Judge: TypeAlias = Validation | AgentValidation
 
@@ -222,10 +222,8 @@ def _rehearse(kind: str, lesson: Lesson) -> dict[str, Any]:
     return results
 
 
-def left_out(kind: str, lesson: Lesson) -> Iterator[tuple[str, dict[str, Any], float]]:
-    """Each market up to the end, what the first seed's training on the others was worth there, and its gain: Sharpe
-    ratio less that of the constant with r's own mean, or of the action that is held; 0 for an account that never moves.
-    """
+def left_out(kind: str, lesson: Lesson) -> Iterator[tuple[Market, Judge, Model]]:
+    """Each market up to the end, how it is judged, and what the first seed learned on the others."""
     markets, label = [market.until(lesson.end) for market in lesson.markets], lesson.label(kind)
     alone = lesson._replace(seeds=lesson.seeds[:REHEARSED_SEEDS], valid_end=None)
     for number, market in enumerate(markets, 1):
@@ -233,16 +231,19 @@ def left_out(kind: str, lesson: Lesson) -> Iterator[tuple[str, dict[str, Any], f
         name = f"{label}_without_{market.name.replace(':', '_')}"
         member = members_of(kind, alone._replace(markets=others, left_out=market.bars))[0]
         model = train_all([member._replace(name=name, number=number, of=len(markets))], lesson.tell)[0].model
-        judge = KINDS[kind].judge(market, lesson.config, lesson.spec(kind), None)
-        reading = judge.reading([model])
-        yield market.name, reading, float(np.nan_to_num(reading["sharpe"]) - np.nan_to_num(reading[judge.against]))
+        yield market, KINDS[kind].judge(market, lesson.config, lesson.spec(kind), None), model
 
 
 def _left_out(kind: str, lesson: Lesson) -> dict[str, Any]:
-    """Readings and gains of all, and the part of the answers' strength that this evidence justifies,
-    max(0, 1 - (SE / gain)^2)."""
-    names, readings, gains = zip(*left_out(kind, lesson), strict=True)
+    """What an answer was worth on each market, by the first seed's training on the others: Sharpe ratio less that of
+    the constant with r's own mean, or of an action that is held (0 for an account that never moves); and the part of
+    its strength that this evidence justifies, max(0, 1 - (SE / gain)^2).
+    """
+    found: dict[str, Any] = {}
+    gains = []
+    for market, judge, model in left_out(kind, lesson):
+        reading = found[market.name] = judge.reading([model])
+        gains.append(np.nan_to_num(reading["sharpe"]) - np.nan_to_num(reading[judge.against]))
     gain, error = float(np.mean(gains)), float(np.std(gains, ddof=1)) / len(gains) ** 0.5
     justified = max(0.0, 1.0 - (error / gain) ** 2) if gain > 0.0 else 0.0
-    found = dict(zip(names, readings, strict=True))
     return plain({**found, "gain": gain, "standard_error": error, "strength_justified": justified})

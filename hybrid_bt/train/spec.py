@@ -90,6 +90,13 @@ def algorithm(name: str) -> Any:  # noqa: ANN401  a class of a library that is n
     return getattr(import_module(ALGOS[name][0]), ALGOS[name][1])
 
 
+def settable(algo: str) -> dict[str, Any]:
+    """Settings that an algorithm has, and of what kind they are."""
+    cls = algorithm(algo)
+    said = {k: hint for k, hint in cls.__init__.__annotations__.items() if k not in OWN and not k.endswith("_class")}
+    return get_type_hints(SimpleNamespace(__annotations__=said), vars(import_module(cls.__module__)))
+
+
 def algo_settings(spec: AgentSpec, n_actions: int) -> dict[str, Any]:
     """`spec.settings` as the algorithm takes them: `action_noise` is a standard deviation, `activation_fn` a class of
     torch by its name.
@@ -101,16 +108,14 @@ def algo_settings(spec: AgentSpec, n_actions: int) -> dict[str, Any]:
     """
     from torch import nn
 
-    cls, given = algorithm(spec.algo), dict(spec.settings)
-    said = {k: hint for k, hint in cls.__init__.__annotations__.items() if k not in OWN and not k.endswith("_class")}
-    hints = get_type_hints(SimpleNamespace(__annotations__=said), vars(import_module(cls.__module__)))
-    check_names(given, hints, f"algo: {spec.algo} has no setting")
-    policy, net = next(iter(cls.policy_aliases.values())), given.get("policy_kwargs", {})
+    hints, given = settable(spec.algo), dict(spec.settings)
+    check_names(given, hints, f"[algo]: {spec.algo} has no setting")
+    policy, net = next(iter(algorithm(spec.algo).policy_aliases.values())), given.get("policy_kwargs", {})
     if isinstance(net, Mapping):
         words = [name for name in inspect.signature(policy).parameters if name not in ("self", "lr_schedule")]
-        check_names(net, [w for w in words if not w.endswith(("_space", "_class"))], "algo: policy_kwargs has no")
+        check_names(net, [w for w in words if not w.endswith(("_space", "_class"))], "[algo]: policy_kwargs has no")
         if isinstance(name := net.get("activation_fn"), str):
-            check_names([name], nn.modules.activation.__all__, "algo: torch has no activation_fn")
+            check_names([name], nn.modules.activation.__all__, "[algo]: torch has no activation_fn")
             given["policy_kwargs"] = {**net, "activation_fn": getattr(nn, name)}
     if isinstance(noise := given.get("action_noise"), int | float):
         from stable_baselines3.common.noise import NormalActionNoise
@@ -121,7 +126,7 @@ def algo_settings(spec: AgentSpec, n_actions: int) -> dict[str, Any]:
         try:
             given[name] = TypeAdapter(hints[name], config=loose).validate_python(value)
         except ValidationError as error:
-            raise ConfigError(f"algo: {name} = {value!r}: {error.errors()[0]['msg']}") from None
+            raise ConfigError(f"[algo] {name} = {value!r}: {error.errors()[0]['msg']}") from None
     return given
 
 
@@ -134,7 +139,7 @@ def refusals(spec: AgentSpec) -> Iterator[None]:
         raise
     except (ValueError, TypeError, AssertionError) as error:
         told = (str(error) or type(error).__name__).partition("\n")[0]
-        raise ConfigError(f"algo: {spec.algo} with {dict(spec.settings)}: {told}; change [algo]") from error
+        raise ConfigError(f"[algo]: {spec.algo} with {dict(spec.settings)}: {told}; change them") from error
 
 
 def check_sac_steps(steps: int, spec: SacSpec) -> None:
