@@ -190,8 +190,8 @@ def load_config(
     >>> load_config("stable", overrides={"risk": {"volatility_target": 0.08}}).risk.volatility_target
     0.08
     """
-    merged, given = tomllib.loads(mode_text(mode)), read_toml(file) if file else {}
-    _merge(merged, {section: given[section] for section in given if section not in apart}, str(file))
+    merged = tomllib.loads(mode_text(mode))
+    _merge(merged, read_toml(file) if file else {}, str(file), apart)
     _merge(merged, overrides or {}, "flag")
     return _validated(merged)
 
@@ -235,13 +235,14 @@ def _given(merged: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]
     return found
 
 
-def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str) -> None:
+def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str, apart: Collection[str] = ()) -> None:
     base.setdefault(FURTHER, {})
     for section, values in layer.items():
+        if section in apart:
+            continue
         if section not in keys_of() and section != FURTHER:
-            raise ConfigError(
-                f"{source}: unknown section [{section:.60}]{did_you_mean(section, (*keys_of(), FURTHER))}"
-            )
+            known = (*keys_of(), FURTHER, *apart)
+            raise ConfigError(f"{source}: unknown section [{section:.60}]{did_you_mean(section, known)}")
         if not isinstance(values, Mapping):
             raise ConfigError(f"{source}: [{section}] must be a table of keys, got {values!r}")
         for key, value in values.items():

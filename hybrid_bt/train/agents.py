@@ -104,9 +104,9 @@ def world_taught(
 
 
 def _dealt(spec: AgentSpec, market: Market) -> list[Market]:
-    """Portfolios of as many symbols as a spec asks for; the market as it stands where it asks for all."""
+    """Portfolios of as many symbols as a spec asks for; the market as it stands where it asks for none."""
     n, symbols = spec.n_assets, market.bars.symbols
-    if not SPECS[spec.env].per_asset or n in (0, len(symbols)):
+    if not n:
         return [market]
     order = np.random.default_rng(DEALT).permutation(len(symbols))
     hands = [order[k : k + n] for k in range(0, len(symbols) - n + 1, n)]
@@ -224,7 +224,6 @@ def observation_of(spec: AgentSpec, symbols: Sequence[str]) -> tuple[str, ...]:
     """Names of what an agent sees; of a portfolio that is dealt, symbols are numbers."""
     if not SPECS[spec.env].per_asset:
         return ASSET_FEATURES if spec.env == "Asset" else MARKET_FEATURES
-    n = spec.n_assets or len(symbols)
-    names = symbols if n == len(symbols) else [str(number) for number in range(n)]
+    names = [str(number) for number in range(spec.n_assets)] or symbols
     assets = [f"{name} {feature}" for name in names for feature in ASSET_FEATURES]
     return (*assets, *MARKET_FEATURES, *(f"{name} weight" for name in names))

@@ -39,21 +39,21 @@ def learn_agent(lesson: Lesson, out: Path, **results: object) -> dict[str, Any]:
     """Train one model per seed on the training span, and keep them in a folder; its manifest, with `results` in it."""
     spec = dealing(lesson)
     trained, fields = taught("agent", lesson._replace(agent=spec))
-    whole = len(lesson.markets) == 1 and spec.n_assets in (0, len(fields["symbols"]))
+    whole = len(lesson.markets) == 1 and not spec.n_assets
     terms = {name: _table(value) if name in Task._fields else value for name, value in spec.terms.items()}
     own = [name for name, value in terms.items() if not isinstance(value, Mapping | str | float | int)]
     del fields["reward"]  # which is the spec
     said = {
-        **spec._asdict(),
+        **spec._replace(terms={}, settings={})._asdict(),
         **fields,
-        "terms": {name: value for name, value in terms.items() if name not in own},
         "own_terms": own,  # which no file holds
         "pairs": lesson.market.pairs if whole else (),
         "in_order": whole and SPECS[spec.env].per_asset,  # else it knows no names
         "costs": terms_of(spec).get("costs", load_config(spec.mode).costs)._asdict(),
         "results": {**fields["results"], **results},
     }
-    return write_agent(out, [one.model for one in trained], plain(said))
+    given = {"terms": {name: value for name, value in terms.items() if name not in own}, "settings": spec.settings}
+    return write_agent(out, [one.model for one in trained], {**plain(said), **given})
 
 
 def _table(value: object) -> object:
@@ -72,9 +72,10 @@ def dealing(lesson: Lesson) -> AgentSpec:
     spec = validated(AgentSpec, lesson.agent, "training of an agent")
     if spec.algo == "ars" and lesson.practice.checkpoint_dir:
         raise ConfigError("ars is never between two rollouts, where checkpoints are kept; drop --checkpoint-dir")
-    most = min(market.bars.n_symbols for market in lesson.markets)
+    most = min(market.bars.n_symbols for market in lesson.markets) if SPECS[spec.env].per_asset else 0
     if spec.n_assets > most:
-        raise ConfigError(f"[env] n_assets {spec.n_assets}, but a market has {most} symbols; give {most} or fewer")
+        rule = f"a market has {most} symbols; give {most} or fewer" if most else "it is of Portfolio-v0; leave it out"
+        raise ConfigError(f"[env] n_assets = {spec.n_assets}: {rule}")
     return spec if spec.n_assets or len(lesson.markets) == 1 else spec._replace(n_assets=most)
 
 

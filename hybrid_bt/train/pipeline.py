@@ -176,7 +176,7 @@ def manifest(lesson: Lesson, members: Sequence[Member]) -> dict[str, Any]:
         "data_sha256": markets[0]["sha256"],
         "markets": markets if len(markets) > 1 else (),
         "costs": {},  # what a change costs is the business of what stands behind the policies
-        "reward": plain(first.spec._asdict()),
+        "reward": {} if first.kind == "agent" else plain(first.spec._asdict()),
         "seeds": tuple(member.seed for member in members),
     }
 

@@ -34,9 +34,8 @@ class Range(NamedTuple):
 
     def contradiction(self) -> str:
         """What does not fit together, or ""."""
-        return (
-            "" if (0 if self.log else -np.inf) < self.low < self.high else "0 < low < high where log, else low < high"
-        )
+        fits = (0.0 if self.log else -np.inf) < self.low < self.high
+        return "" if fits else f"low {self.low} must be below high {self.high}, and above 0 where log"
 
 
 Space: TypeAlias = Mapping[str, Range | Sequence[Any]]  #: setting -> a range, or choices
@@ -131,7 +130,8 @@ def tune(lesson: Lesson, space: Space, n_trials: int) -> Iterator[Trial]:
 
     def judged(number: int, settings: dict[str, Any]) -> Iterator[tuple[Market, Summary, float]]:
         spec = lesson.agent._replace(settings={**lesson.agent.settings, **settings})
-        tried = lesson._replace(agent=spec, tell=named(lesson.tell, f"trial {number}"))
+        practice, tell = lesson.practice._replace(checkpoint_dir=None), named(lesson.tell, f"trial {number}")
+        tried = lesson._replace(agent=spec, practice=practice, tell=tell)
         for market, judge, model in left_out("agent", tried):
             assert isinstance(judge, AgentValidation)
             summary, held = judge.summary([model]), judge.reference().sharpe
