@@ -1,4 +1,4 @@
-"""`hybrid-bt train sac|gate|shipped|controls`: train policies, freeze them to inert files, check the learner."""
+"""`hybrid-bt train`: train policies and freeze them to inert files, or agents of an environment; check the learner."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, check_trai
 from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.given import alone
 from hybrid_bt.commands.options import MARKETS, market_of, markets_of, shared
+from hybrid_bt.commands.train_agent import parts_of, train_agent, with_settings
 from hybrid_bt.errors import ConfigError
+from hybrid_bt.train.spec import ALGOS
 
 if TYPE_CHECKING:
     from hybrid_bt.train.members import Practice
@@ -22,11 +24,17 @@ if TYPE_CHECKING:
 
 REHEARSED_TO = date(2004, 12, 31)  #: where the shipped policies' rehearsal ends: the bars that settings learned on
 MOST_SEED = 2**31 - 1  #: environments count on from it, and numpy's seeds end at 2**32
+AGENT_STEPS = 100_000
+OF_AGENT = ("algo", "steps", "tune")  #: flags
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @command("train")
-@click.argument("kind", type=click.Choice(["sac", "gate", "shipped", "controls"]))
+@click.argument("kind", required=False, type=click.Choice(["sac", "gate", "shipped", "controls"]))
+@option("--env", metavar="Asset-v0|Portfolio-v0|Regime-v0", help="Train an agent of this environment instead.")
+@option("--algo", type=click.Choice(list(ALGOS)), help="By this algorithm.  [default: ppo]")
+@option("--steps", type=COUNT, help=f"Environment steps per agent.  [default: {AGENT_STEPS}]")
+@option("--tune", type=COUNT, metavar="TRIALS", help="Seek its settings on markets left out, by Optuna (extra `tune`).")
 @shared("mode", "bars", "pairs", "markets")
 @option("--train-start", type=DAY, help="First training day.  [default: the first warm bar]")
 @option("--train-end", type=DAY, default="2009-12-31", help="Last training day; later bars are not read.")
@@ -46,9 +54,9 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @option("--checkpoint-dir", type=FOLDER, help="Folder for checkpoints.")
 @option("--checkpoint-every", type=COUNT, default=10_000, help="Steps between two.")
 @flag("--resume", help="Go on from the checkpoints that are there.")
-@shared("jobs")
-@option("--out", type=FILE, help="File; for shipped a folder.  [default: KIND.onnx, policies]")
-def main(kind: str, **flags: Flag) -> None:
+@shared("jobs", "ledger")
+@option("--out", type=FILE, help="File; of shipped and --env a folder.  [default: KIND.onnx, policies, ENV-ALGO]")
+def main(kind: str | None, **flags: Flag) -> None:
     """Train sac (tilts) or gate (regime score) and freeze the ensemble of all seeds to one ONNX file.
 
     The same seeds on one thread give the same file, whatever --jobs and however often a training with --checkpoint-dir
@@ -56,6 +64,11 @@ def main(kind: str, **flags: Flag) -> None:
 
     shipped makes all shipped policies again, in the folder --out, and compares them with the files that ship; status 1
     if one is not the same.
+
+    --env trains an agent by any algorithm of Stable-Baselines3 or sb3-contrib that answers numbers, and keeps zips,
+    VecNormalize and a manifest in the folder --out, which `load_agent` makes parameters of AgentStrategy from. Sections
+    of --config: [algo] arguments of the algorithm, [env] those of gym.make and of the training, [tune] what is sought
+    and where. With several --markets it is judged on each by what it learns on the others.
 
     controls trains agents that must earn (one is told what will come) and agents that must not (shuffled returns;
     features of noise), within the training span; status 1 if one of them does otherwise.
@@ -65,21 +78,36 @@ def main(kind: str, **flags: Flag) -> None:
     from hybrid_bt.train.logbook import Logbook
     from hybrid_bt.train.pipeline import learn
 
-    out = flags["out"] or Path("policies" if kind == "shipped" else f"{kind}.onnx")
+    if (kind is None) == (flags["env"] is None):
+        raise ConfigError("name sac, gate, shipped or controls, or an environment: --env Portfolio-v0 --algo ppo")
+    for name in OF_AGENT if kind else ():
+        if flags[name] is not None:
+            raise ConfigError(f"--{name} belongs to an agent; name its environment with --env, or drop --{name}")
+    out = flags["out"] or _default_out(kind, flags)
     click.get_current_context().with_resource(alone(out))
     if kind == "shipped":
         _shipped(flags, out)
         return
-    if out.is_dir() and kind != "controls":  # said now, not after hours of training
+    if out.is_dir() and kind in ("sac", "gate"):  # said now, not after hours of training
         raise ConfigError(f"--out {out} is a folder; name a file, {out / 'policy.onnx'} say")
+    if out.is_file() and kind is None:
+        raise ConfigError(f"--out {out} is a file; an agent is kept in a folder")
     logbook = Logbook(out)
-    lesson = _lesson(flags)._replace(tell=logbook.hear)
+    lesson = _lesson({**flags, "kind": kind})._replace(tell=logbook.hear)
     with logbook.progress(sys.stderr.isatty()):
         if kind == "controls":
             _controls(lesson)
             return
+        if kind is None:
+            train_agent(lesson, flags, out)
+            return
         policy = learn(kind, lesson, out)
     echo(f"{out}: {kind}, {policy.manifest.members} members, sha256 {policy.sha256}")
+
+
+def _default_out(kind: str | None, flags: Flags) -> Path:
+    names = {None: f"{flags['env']}-{flags['algo'] or 'ppo'}", "shipped": "policies"}
+    return Path(names.get(kind, f"{kind}.onnx").replace("/", "-"))
 
 
 def _shipped(flags: Flags, folder: Path) -> None:
@@ -88,8 +116,16 @@ def _shipped(flags: Flags, folder: Path) -> None:
     logbook = Logbook(folder / "shipped")
     if flags["valid_end"] is not None:
         raise ConfigError("shipped policies are trained to the end and rehearsed, not validated; drop --valid-end")
+    if any(parts_of(flags["config"]).values()):
+        raise ConfigError(
+            "shipped policies are trained by their own numbers; drop [algo], [env] and [tune] of --config"
+        )
     folder.mkdir(exist_ok=True)
-    asked = {"rehearse_to": flags["rehearse_to"] or REHEARSED_TO, "markets": flags["markets"] or MARKETS}
+    asked = {
+        "kind": "shipped",
+        "rehearse_to": flags["rehearse_to"] or REHEARSED_TO,
+        "markets": flags["markets"] or MARKETS,
+    }
     lesson = _lesson({**flags, **asked})._replace(tell=logbook.hear)
     all_same = True
     with logbook.progress(sys.stderr.isatty()):
@@ -127,10 +163,11 @@ def _lesson(flags: Flags) -> Lesson:
         raise ConfigError(f"--rehearse-to {rehearse_to} is not between --train-start {start} and --train-end {end}")
     until = flags["valid_end"] or end
     markets = markets_of({**flags, "end": until}) if flags["markets"] else [market_of(flags, end=until)]
-    market = markets[0]
-    return Lesson(
+    market, parts = markets[0], parts_of(flags["config"])
+    config = load_config(flags["mode"], flags["config"], apart=parts)
+    lesson = Lesson(
         markets=tuple(markets),
-        config=load_config(flags["mode"], flags["config"]).for_stamps(market.until(end).bars.stamps),
+        config=config.for_stamps(market.until(end).bars.stamps),
         start=start,
         end=end,
         seeds=_seeds(flags["seeds"]),
@@ -139,7 +176,9 @@ def _lesson(flags: Flags) -> Lesson:
         valid_end=flags["valid_end"],
         rehearse_to=rehearse_to,
         practice=_practice(flags),
+        steps=flags["steps"] or AGENT_STEPS,
     )
+    return with_settings(lesson, flags, parts)
 
 
 def _practice(flags: Flags) -> Practice:

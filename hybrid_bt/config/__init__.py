@@ -7,7 +7,7 @@ stand beside the equations (`equations.parameters`); unknown keys are refused; `
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_type_hints
@@ -162,7 +162,12 @@ def keys_of() -> dict[str, dict[str, str]]:
     return found
 
 
-def load_config(mode: str = "stable", file: str | Path | None = None, overrides: Overrides | None = None) -> Config:
+def load_config(
+    mode: str = "stable",
+    file: str | Path | None = None,
+    overrides: Overrides | None = None,
+    apart: Collection[str] = (),
+) -> Config:
     """A mode's numbers, under those of a TOML file, under `overrides`.
 
     Parameters
@@ -172,6 +177,8 @@ def load_config(mode: str = "stable", file: str | Path | None = None, overrides:
         As `hybrid-bt init` writes one.
     overrides : mapping, optional
         `{section: {key: value}}`.
+    apart : collection of str
+        Sections of the file that somebody else reads.
 
     Raises
     ------
@@ -184,8 +191,8 @@ def load_config(mode: str = "stable", file: str | Path | None = None, overrides:
     0.08
     """
     merged = tomllib.loads(mode_text(mode))
-    for source, layer in (("file", read_toml(file) if file else {}), ("flag", overrides or {})):
-        _merge(merged, layer, str(file) if source == "file" else source)
+    _merge(merged, read_toml(file) if file else {}, str(file), apart)
+    _merge(merged, overrides or {}, "flag")
     return _validated(merged)
 
 
@@ -228,13 +235,14 @@ def _given(merged: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]
     return found
 
 
-def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str) -> None:
+def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str, apart: Collection[str] = ()) -> None:
     base.setdefault(FURTHER, {})
     for section, values in layer.items():
+        if section in apart:
+            continue
         if section not in keys_of() and section != FURTHER:
-            raise ConfigError(
-                f"{source}: unknown section [{section:.60}]{did_you_mean(section, (*keys_of(), FURTHER))}"
-            )
+            known = (*keys_of(), FURTHER, *apart)
+            raise ConfigError(f"{source}: unknown section [{section:.60}]{did_you_mean(section, known)}")
         if not isinstance(values, Mapping):
             raise ConfigError(f"{source}: [{section}] must be a table of keys, got {values!r}")
         for key, value in values.items():

@@ -25,14 +25,21 @@ d is standardised in each market, so r is about 0 on average and says when, not 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from datetime import date
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.account.registry import momentum, moves, standard_scores
+from hybrid_bt.bars import instant
+from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.reader import MarketHistory
+from hybrid_bt.config import Config
+from hybrid_bt.envs import history_of
 from hybrid_bt.equations.features import MARKET_FEATURES, MIN_VARIANCE
+from hybrid_bt.train.spec import GateSpec, SacSpec
 
 FloatArray = NDArray[np.float64]
 
@@ -75,6 +82,9 @@ class RegimeGround(NamedTuple):
         return len(self.starts(n_bars)) > 0
 
 
+AnyGround = TypeVar("AnyGround", Ground, RegimeGround)
+
+
 def ground_of(history: MarketHistory, start: np.datetime64 | None = None) -> Ground:
     """Of the bars from a moment on whose labels lie within the history."""
     bars, gains = history.bars, _coming(history, LABEL_BARS)
@@ -108,6 +118,22 @@ def regime_ground_of(history: MarketHistory, start: np.datetime64 | None = None)
         gains = (gains - gains[usable].mean()) / max(float(gains[usable].std()), math.sqrt(MIN_VARIANCE))
     columns = [MARKET_FEATURES.index(name) for name in REGIME_SEES]
     return RegimeGround(bars.symbols, history.market[:, columns], gains, usable)
+
+
+def ground_on(
+    of: Callable[..., AnyGround],
+    market: Market,
+    config: Config,
+    spec: SacSpec | GateSpec,
+    start: date | None,
+    teaches: NDArray[np.bool_] | None,
+) -> AnyGround | None:
+    """A market's, from a day on; of a mask (T,) what it leaves, and None where that is shorter than a window."""
+    found = of(history_of(market.bars, (), config), None if start is None else instant(start))
+    if teaches is None:
+        return found
+    found = found._replace(usable=(found.usable.T & teaches).T)
+    return found if found.lasts(spec.window_bars) else None
 
 
 def _inside(history: MarketHistory, start: np.datetime64 | None) -> NDArray[np.bool_]:

@@ -6,22 +6,26 @@ What a training is and how it is watched is plain data, so that it can go to ano
 from __future__ import annotations
 
 import hashlib
+import io
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from contextlib import nullcontext
 from importlib import metadata
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from hybrid_bt.config import Config
+from hybrid_bt.envs import TradingEnv
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.files.workers import POLL_SECONDS, end_with_parent, workers
+from hybrid_bt.train.agents import AgentValidation
 from hybrid_bt.train.ground import Ground, RegimeGround
-from hybrid_bt.train.spec import GateSpec, SacSpec
+from hybrid_bt.train.spec import AgentSpec, GateSpec, SacSpec, refusals
 from hybrid_bt.train.validation import Evaluation, Model, Validation
 
 LIBRARIES = ("torch", "stable-baselines3", "sb3-contrib", "numpy")
@@ -62,17 +66,21 @@ Events: TypeAlias = "SimpleQueue[Event]"
 _events: Events  #: of a process of its own
 
 
+#: what is learned from: of SAC, of a gate, of an agent
+Grounds: TypeAlias = tuple[Ground, ...] | tuple[RegimeGround, ...] | tuple[TradingEnv, ...]
+
+
 class Member(NamedTuple):
     """One training."""
 
     name: str  #: of its checkpoint and its progress bar, e.g. `sac_seed0`
-    kind: Literal["sac", "gate"]
-    grounds: tuple[Ground, ...] | tuple[RegimeGround, ...]  #: of SAC, or of a gate; on bars of the training span only
+    kind: str  #: a key of `models.NEW_MODEL`
+    grounds: Grounds  #: on bars of the training span only
     config: Config
-    spec: SacSpec | GateSpec
+    spec: SacSpec | GateSpec | AgentSpec
     steps: int
     seed: int
-    validation: Validation | None = None
+    validation: Validation | AgentValidation | None = None
     practice: Practice = Practice()
     number: int = 1  #: of the ensemble's members, from 1 on
     of: int = 1  #: members
@@ -102,7 +110,7 @@ class Member(NamedTuple):
             "spec": self.spec._asdict(),
             "config": self.config.without_news(),
             "training bars": _fingerprint(self.grounds),
-            "validation bars": seen.history.bars.sha256 if seen else None,
+            "validation bars": seen.bars.sha256 if seen else None,
             "valid_every": self.valid_every if seen else None,
             "versions": {name: metadata.version(name) for name in LIBRARIES},
         }
@@ -115,11 +123,12 @@ class Trained(NamedTuple):
     evaluations: list[Evaluation]  #: the last is that of the weights
 
 
-def _fingerprint(parts: Sequence[Ground | RegimeGround]) -> str:
+def _fingerprint(parts: Grounds) -> str:
     """Over everything that the environments read."""
     digest = hashlib.sha256()
     for part in parts:
-        for array in map(np.ascontiguousarray, part):
+        whole = part if isinstance(part, tuple) else (array for track in part.tracks for array in track[1:9])
+        for array in map(np.ascontiguousarray, whole):
             digest.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
     return digest.hexdigest()
 
@@ -149,8 +158,9 @@ def train_member(member: Member, tell: Tell) -> Trained:
     from hybrid_bt.train.watch import Watch
 
     model, watch = _fresh(member, member.practice.tensorboard_log), Watch(member, tell)
-    with watch.signals():
-        model.learn(member.steps, callback=watch, tb_log_name=f"{member.kind}_{member.seed}")
+    label = getattr(member.spec, "algo", member.kind)
+    with watch.signals(), refusals(member.spec) if isinstance(member.spec, AgentSpec) else nullcontext():
+        model.learn(member.steps, callback=watch, tb_log_name=f"{label}_{member.seed}")
     return Trained(model, watch.evaluations)
 
 
@@ -191,16 +201,21 @@ def _begin(events: Events) -> None:
 
 
 def _train_there(member: Member) -> Trained:
-    """With arrays and counts in place of a model, which cannot go to another process."""
-    trained = train_member(member, _events.put)
-    weights = {name: tensor.detach().numpy() for name, tensor in trained.model.policy.state_dict().items()}
-    return trained._replace(model=(weights, trained.model.num_timesteps, trained.model._n_updates))
+    """With bytes in place of a model, which cannot go to another process."""
+    import torch
+
+    from hybrid_bt.train.models import learned
+
+    trained, memory = train_member(member, _events.put), io.BytesIO()
+    torch.save(learned(trained.model), memory)
+    return trained._replace(model=memory.getvalue())
 
 
 def _rebuilt(member: Member, found: Trained) -> Trained:
     import torch
 
-    model, (weights, steps, updates) = _fresh(member), found.model
-    model.policy.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
-    model.num_timesteps, model._n_updates = steps, updates
+    from hybrid_bt.train.models import teach
+
+    model = _fresh(member)
+    teach(torch.load(io.BytesIO(found.model), weights_only=True), model)
     return found._replace(model=model)

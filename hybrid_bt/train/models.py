@@ -14,6 +14,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,31 @@ import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import SAC
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.vec_env import VecEnv, VecMonitor
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
+from hybrid_bt.envs import TradingEnv
 from hybrid_bt.files.texts import plain
 from hybrid_bt.policies import import_compiler
 from hybrid_bt.train.bandits import GroupVecEnv, RegimeVecEnv
 from hybrid_bt.train.ground import Ground, RegimeGround
-from hybrid_bt.train.spec import GateSpec, SacSpec, check_sac_steps
+from hybrid_bt.train.spec import (
+    AgentSpec,
+    GateSpec,
+    SacSpec,
+    algo_settings,
+    algorithm,
+    check_sac_steps,
+    check_steps,
+    refusals,
+)
 from hybrid_bt.train.validation import Model
+from hybrid_bt.train.vec_envs import LaneVecEnv
 
 COUNTERS = ("num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining")
 LAST = ("_last_obs", "_last_episode_starts")  #: arrays of the model
+ORIGINAL = "_last_original_obs"  #: one more of an off-policy model under `VecNormalize`
 RUNNING = ("episode_returns", "episode_lengths")  #: of `VecMonitor`
+SCALES = ("obs_rms", "ret_rms")  #: of `VecNormalize`
 BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
@@ -98,33 +112,87 @@ def _log(model: Model) -> None:
 
 def _common(env: VecEnv, spec: SacSpec | GateSpec, seed: int, log: Path | None) -> dict[str, Any]:
     torch.set_num_threads(1)
+    numbers = {"learning_rate": spec.learning_rate, "batch_size": spec.batch_size}
     return {
         "env": VecMonitor(env),
-        "learning_rate": spec.learning_rate,
-        "batch_size": spec.batch_size,
         "seed": seed,
         "device": "cpu",
         "tensorboard_log": str(log) if log else None,
+        **numbers,
     }
 
 
+def new_agent(
+    grounds: Sequence[TradingEnv], spec: AgentSpec, *, steps: int, seed: int, tensorboard_log: Path | None = None
+) -> Model:
+    """A model of the algorithm that a spec names, on environments of bars of the training span; as in `new_sac`.
+
+    Raises
+    ------
+    ConfigError
+        If Stable-Baselines3 refuses a setting, or the steps are over before learning begins.
+    """
+    import_compiler()
+    torch.set_num_threads(1)
+    env: VecEnv = VecMonitor(LaneVecEnv(grounds[0], spec.n_envs, *grounds[1:]))
+    cls, given = algorithm(spec.algo), algo_settings(spec, len(env.action_space.sample()))
+    own = {"seed": seed, "device": "cpu", "tensorboard_log": str(tensorboard_log) if tensorboard_log else None}
+    with refusals(spec):
+        if spec.normalize:
+            defaults = signature(cls).parameters
+            env = VecNormalize(env, gamma=given.get("gamma", defaults["gamma"].default if "gamma" in defaults else 1.0))
+        model = cls("MlpLstmPolicy" if "MlpLstmPolicy" in cls.policy_aliases else "MlpPolicy", env, **own, **given)
+    check_steps("--steps", steps, getattr(model, "learning_starts", 0))
+    _log(model)
+    return model
+
+
 #: kind -> how its model is made
-NEW_MODEL: dict[str, Any] = {"sac": new_sac, "gate": new_gate}
+NEW_MODEL: dict[str, Any] = {"sac": new_sac, "gate": new_gate, "agent": new_agent}
+
+
+def learned(model: Model) -> dict[str, Any]:
+    """What a model has learned, and the counts of it."""
+    state = {"parameters": model.get_parameters(), "counters": {name: getattr(model, name) for name in COUNTERS}}
+    if getattr(model, "ent_coef_optimizer", None) is not None:
+        state["log_ent_coef"] = model.log_ent_coef.detach()
+    if scaling := model.get_vec_normalize_env():
+        moments = {name: getattr(scaling, name) for name in SCALES}
+        state["scaling"] = {k: [*map(torch.as_tensor, (m.mean, m.var)), float(m.count)] for k, m in moments.items()}
+    return state
+
+
+def teach(state: Mapping[str, Any], model: Model) -> None:
+    """Give a fresh model, made with the same settings, what another has `learned`."""
+    model.set_parameters(state["parameters"], exact_match=True)
+    for name, value in state["counters"].items():
+        setattr(model, name, value)
+    if "log_ent_coef" in state:
+        with torch.no_grad():
+            model.log_ent_coef.copy_(state["log_ent_coef"])
+    for name, (mean, var, count) in state.get("scaling", {}).items():
+        moments = getattr(model.get_vec_normalize_env(), name)
+        moments.mean, moments.var, moments.count = mean.numpy().copy(), var.numpy().copy(), count
+
+
+def _layers(model: Model) -> tuple[Model, Model]:
+    """The `VecMonitor` over lanes, and the `VecNormalize` over it, if there is one."""
+    scaling = model.get_vec_normalize_env()
+    return (scaling.venv if scaling else model.env), scaling
 
 
 def gather(model: Model) -> dict[str, Any]:
-    """State of a SAC or RecurrentPPO model, its `VecMonitor` over lanes and all generators, between two rollouts."""
-    env, lanes, buffer = model.env, model.env.venv.state(), getattr(model, "replay_buffer", None)
+    """All state of a model, its environment's layers and all generators, between two rollouts."""
+    env, scaling = _layers(model)
+    lanes, buffer = env.venv.state(), getattr(model, "replay_buffer", None)
     generators = {
         "numpy": plain(np.random.get_state(legacy=False)),
         "python": random.getstate(),
         "actions": model.action_space.np_random.bit_generator.state,
         "lanes": lanes["rngs"],
     }
-    state = {
-        "parameters": model.get_parameters(),
-        "counters": {name: getattr(model, name) for name in COUNTERS},
-        "last": _tensors(model, LAST),
+    state = learned(model) | {
+        "last": _tensors(model, LAST if getattr(model, ORIGINAL, None) is None else (*LAST, ORIGINAL)),
         "episodes": [[float(info["r"]), int(info["l"]), float(info["t"])] for info in model.ep_info_buffer],
         "running": _tensors(env, RUNNING),
         "episode_count": env.episode_count,
@@ -132,8 +200,8 @@ def gather(model: Model) -> dict[str, Any]:
         "torch": torch.get_rng_state(),
         "generators": json.dumps(generators),
     }
-    if getattr(model, "ent_coef_optimizer", None) is not None:
-        state["log_ent_coef"] = model.log_ent_coef.detach()
+    if scaling:
+        state["returns"] = torch.from_numpy(scaling.returns.copy())
     if buffer is not None:
         used = buffer.buffer_size if buffer.full else buffer.pos
         state["buffer"] = {"pos": buffer.pos, "full": buffer.full, "rows": _tensors(buffer, BUFFER, used)}
@@ -149,18 +217,16 @@ def _tensors(owner: Model, names: Sequence[str], rows: int | None = None) -> dic
 
 def scatter(state: Mapping[str, Any], model: Model) -> None:
     """Give a fresh model, made with the same settings and about to learn, the state of `gather`."""
-    env, generators = model.env, json.loads(state["generators"])
-    model.set_parameters(state["parameters"], exact_match=True)
-    copies = {name: tensor.numpy().copy() for name, tensor in state["last"].items()}
-    for name, value in (state["counters"] | copies).items():
-        setattr(model, name, value)
+    (env, scaling), generators = _layers(model), json.loads(state["generators"])
+    teach(state, model)
+    for name, tensor in state["last"].items():
+        setattr(model, name, tensor.numpy().copy())
     model._num_timesteps_at_start = model.num_timesteps
     infos = [{"r": r, "l": length, "t": t} for r, length, t in state["episodes"]]
     model.ep_info_buffer = deque(infos, maxlen=model.ep_info_buffer.maxlen)
     arrays = [(getattr(env, name), tensor) for name, tensor in state["running"].items()]
-    if "log_ent_coef" in state:
-        with torch.no_grad():
-            model.log_ent_coef.copy_(state["log_ent_coef"])
+    if scaling:
+        scaling.returns = state["returns"].numpy().copy()
     if "buffer" in state:
         buffer, saved = model.replay_buffer, state["buffer"]
         buffer.pos, buffer.full = saved["pos"], saved["full"]

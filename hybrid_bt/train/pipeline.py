@@ -7,36 +7,40 @@ for the manifest. Its weights are dropped, and its span lies inside the training
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hybrid_bt.bars import Bars, instant
+from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market, may_teach
-from hybrid_bt.brain.reader import MarketHistory
 from hybrid_bt.config import Config
-from hybrid_bt.envs import history_of
 from hybrid_bt.equations.features import ASSET_FEATURES, CLIP
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.errors import BarsError, ConfigError
 from hybrid_bt.files.texts import plain
 from hybrid_bt.policies.freeze import freeze
 from hybrid_bt.policies.frozen import FrozenPolicy
-from hybrid_bt.train.ground import LABEL_BARS, REGIME_BARS, REGIME_SEES, ground_of, regime_ground_of
+from hybrid_bt.train.agents import AgentValidation, observation_of, world_taught
+from hybrid_bt.train.ground import (
+    LABEL_BARS,
+    REGIME_BARS,
+    REGIME_SEES,
+    ground_of,
+    ground_on,
+    regime_ground_of,
+)
 from hybrid_bt.train.members import Member, Practice, Tell, Trained, named, train_all
-from hybrid_bt.train.spec import GateSpec, SacSpec
-from hybrid_bt.train.validation import GateValidation, SacValidation, Validation, reversal_legs, rows_after
+from hybrid_bt.train.spec import AgentSpec, GateSpec, SacSpec
+from hybrid_bt.train.validation import GateValidation, Model, SacValidation, Validation
+
+Judge: TypeAlias = Validation | AgentValidation
 
 REHEARSED_SEEDS = 1  #: the first so many: enough to see whether a recipe works, at a fair part of the time
-
-MEANINGS = {
-    "sac": "what an asset will earn beside the others on the next bars: its standard score tilts the base",
-    "gate": "regime score r: -1 mean reversion, +1 trend; a SAC that learnt reversal has less weight at +1",
-}  #: of an action
-SEES = {"sac": ASSET_FEATURES, "gate": REGIME_SEES}
 
 
 class Lesson(NamedTuple):
@@ -56,20 +60,62 @@ class Lesson(NamedTuple):
     tell: Tell = lambda event: None
     sac: SacSpec = SacSpec()
     gate: GateSpec = GateSpec()
+    agent: AgentSpec = AgentSpec()
+    steps: int = 0  #: environment steps of an agent
 
     @property
     def market(self) -> Market:
         """The first: that of validation, whose bars are behind those of training; nothing later is looked at."""
         return self.markets[0]
 
-    def history(self) -> MarketHistory:
-        """Features of all bars up to the end of validation, or of training where there is none."""
-        market = self.market.until(self.valid_end or self.end)
-        return history_of(market.bars, market.pairs, self.config)
+    def spec(self, kind: str) -> SacSpec | GateSpec | AgentSpec:
+        """The numbers of a kind."""
+        found: SacSpec | GateSpec | AgentSpec = getattr(self, kind)
+        return found
+
+    def label(self, kind: str) -> str:
+        """What trainings of a kind are called: an agent's by its algorithm."""
+        return self.agent.algo if kind == "agent" else kind
+
+
+class Kind(NamedTuple):
+    """What is trained: by what numbers, what is learned from, and how it is judged."""
+
+    steps: str  #: field of a lesson
+    spec: type[SacSpec | GateSpec | AgentSpec]
+    #: of a market from a day on, of those of its bars that teach; None where nothing is left
+    ground: Callable[[Market, Config, Any, date | None, NDArray[np.bool_] | None], Any]
+    label_bars: int  #: that a reward looks ahead
+    judge: Callable[[Market, Config, Any, date | None], Judge]  #: on a market from behind a day on, or where it is warm
+    sees: Callable[[Any, Sequence[str]], Sequence[str]]  #: by the names of the symbols
+    meaning: str  #: of an action
+
+
+KINDS = {
+    "sac": Kind(
+        *("sac_steps", SacSpec, partial(ground_on, ground_of), LABEL_BARS, SacValidation.on),
+        lambda spec, symbols: ASSET_FEATURES,
+        "what an asset will earn beside the others on the next bars: its standard score tilts the base",
+    ),
+    "gate": Kind(
+        *("ppo_steps", GateSpec, partial(ground_on, regime_ground_of), REGIME_BARS, GateValidation.on),
+        lambda spec, symbols: REGIME_SEES,
+        "regime score r: -1 mean reversion, +1 trend; a SAC that learnt reversal has less weight at +1",
+    ),
+    "agent": Kind(
+        *("steps", AgentSpec, world_taught, 1, AgentValidation.on, observation_of), "what the environment takes"
+    ),
+}
 
 
 def learn(kind: str, lesson: Lesson, out: Path | None) -> FrozenPolicy:
     """Train one model per seed on the training span, and freeze them into one ensemble; None writes no file."""
+    trained, fields = taught(kind, lesson)
+    return freeze([one.model for one in trained], fields, out)
+
+
+def taught(kind: str, lesson: Lesson) -> tuple[list[Trained], dict[str, Any]]:
+    """One trained model per seed, and fields of a manifest."""
     if lesson.valid_end is not None:  # refused before anything is learned
         if lesson.valid_end <= lesson.end:
             raise ConfigError(
@@ -77,59 +123,41 @@ def learn(kind: str, lesson: Lesson, out: Path | None) -> FrozenPolicy:
             )
         lesson.market.bars.between(lesson.end + timedelta(days=1), lesson.valid_end)
     results = _rehearse(kind, lesson) if lesson.rehearse_to else {}
-    members = MEMBERS[kind](lesson)
+    members = members_of(kind, lesson)
     trained = train_all(members, lesson.tell)
-    fields = manifest(lesson, members) | {"results": results}
     if lesson.valid_end:
         results["validation"] = _validated(members, trained)
-    return freeze([one.model for one in trained], fields, out)
+    if kind == "agent" and len(lesson.markets) > 1:
+        results["left_out"] = _left_out(kind, lesson)
+    return trained, manifest(lesson, members) | {"results": results}
 
 
-def _sac_members(lesson: Lesson) -> list[Member]:
-    history, spec = lesson.history(), validated(SacSpec, lesson.sac, "training of sac")
-    validation = SacValidation(history, rows_after(history.bars, lesson.end), lesson.config)
-    first = Member("", "sac", grounds_of(lesson, "sac"), lesson.config, spec, lesson.sac_steps, 0)
-    return _for_seeds(lesson, first, validation)
-
-
-def _gate_members(lesson: Lesson) -> list[Member]:
-    history, spec = lesson.history(), validated(GateSpec, lesson.gate, "training of gate")
-    legs = reversal_legs(history, lesson.market.pairs, lesson.config)
-    validation = GateValidation(history, rows_after(history.bars, lesson.end), lesson.config, legs)
-    first = Member("", "gate", grounds_of(lesson, "gate"), lesson.config, spec, lesson.ppo_steps, 0)
-    return _for_seeds(lesson, first, validation)
-
-
-MEMBERS: dict[str, Callable[[Lesson], list[Member]]] = {"sac": _sac_members, "gate": _gate_members}
-
-
-def _for_seeds(lesson: Lesson, first: Member, validation: Validation) -> list[Member]:
-    first = first._replace(practice=lesson.practice, validation=validation if lesson.valid_end else None)
-    n, kind = len(lesson.seeds), first.kind
-    return [
-        first._replace(name=f"{kind}_seed{seed}", seed=seed, number=k, of=n) for k, seed in enumerate(lesson.seeds, 1)
-    ]
+def members_of(kind: str, lesson: Lesson) -> list[Member]:
+    """One a seed."""
+    row, n, config = KINDS[kind], len(lesson.seeds), lesson.config
+    spec = validated(row.spec, lesson.spec(kind), f"training of {kind}")
+    watched = row.judge(lesson.market.until(lesson.valid_end), config, spec, lesson.end) if lesson.valid_end else None
+    grounds, steps = grounds_of(lesson, kind), getattr(lesson, row.steps)
+    first = Member("", kind, grounds, config, spec, steps, 0, watched, lesson.practice)
+    named = f"{lesson.label(kind)}_seed"
+    return [first._replace(name=f"{named}{seed}", seed=seed, number=k, of=n) for k, seed in enumerate(lesson.seeds, 1)]
 
 
 def grounds_of(lesson: Lesson, kind: str) -> tuple[Any, ...]:
-    """`Ground` of each market for SAC, `RegimeGround` for a gate; without markets that are too short for those left."""
-    of_sac = kind == "sac"
-    spec, label_bars = (lesson.sac, LABEL_BARS) if of_sac else (lesson.gate, REGIME_BARS)
-    start, found = instant(lesson.start) if lesson.start else None, []
+    """What each market gives to learn from; without markets that are too short for those left."""
+    row, spec, found = KINDS[kind], lesson.spec(kind), []
     for market in (market.until(lesson.end) for market in lesson.markets):
-        history = history_of(market.bars, (), lesson.config)
-        ground: Any = ground_of(history, start) if of_sac else regime_ground_of(history, start)
-        if lesson.left_out is not None:
-            teaches = may_teach(market.bars, lesson.left_out, label_bars + 1)
-            ground = ground._replace(usable=(ground.usable.T & teaches).T)
-        if lesson.left_out is None or ground.lasts(spec.window_bars):
-            found.append(ground)
-    if not found:
+        left_out = lesson.left_out
+        teaches = None if left_out is None else may_teach(market.bars, left_out, row.label_bars + 1)
+        found.append(row.ground(market, lesson.config, spec, lesson.start, teaches))
+    grounds = tuple(ground for ground in found if ground is not None)
+    if not grounds:
+        bars = getattr(spec, "window_bars", 3)
         raise BarsError(
-            f"training: no market has {spec.window_bars} bars in a row that teach nothing about the one left out; name "
+            f"training: no market has {bars} bars in a row that teach nothing about the one left out; name "
             "markets of other countries or years"
         )
-    return tuple(found)
+    return grounds
 
 
 def manifest(lesson: Lesson, members: Sequence[Member]) -> dict[str, Any]:
@@ -137,8 +165,8 @@ def manifest(lesson: Lesson, members: Sequence[Member]) -> dict[str, Any]:
     first = members[0]
     markets = [_market_read(market.name, market.until(lesson.end).bars) for market in lesson.markets]
     return {
-        "observation": SEES[first.kind],
-        "action_meaning": MEANINGS[first.kind],
+        "observation": tuple(KINDS[first.kind].sees(first.spec, lesson.market.bars.symbols)),
+        "action_meaning": KINDS[first.kind].meaning,
         "observation_clip": CLIP,
         "train_start": lesson.start or min(market["start"] for market in markets),
         "train_end": lesson.end,
@@ -148,7 +176,7 @@ def manifest(lesson: Lesson, members: Sequence[Member]) -> dict[str, Any]:
         "data_sha256": markets[0]["sha256"],
         "markets": markets if len(markets) > 1 else (),
         "costs": {},  # what a change costs is the business of what stands behind the policies
-        "reward": plain(first.spec._asdict()),
+        "reward": {} if first.kind == "agent" else plain(first.spec._asdict()),
         "seeds": tuple(member.seed for member in members),
     }
 
@@ -175,7 +203,7 @@ def _rehearse(kind: str, lesson: Lesson) -> dict[str, Any]:
     practice = lesson.practice._replace(checkpoint_dir=folder and folder / "rehearsal")
     markets, end = tuple(market.until(lesson.end) for market in lesson.markets), lesson.rehearse_to
     shorter = lesson._replace(end=end, valid_end=lesson.end, markets=markets, seeds=seeds, practice=practice)
-    members = MEMBERS[kind](shorter)
+    members = members_of(kind, shorter)
     validation = members[0].validation
     assert validation is not None
     unwatched = [member._replace(validation=None) for member in members]  # nothing is chosen on the way
@@ -190,28 +218,32 @@ def _rehearse(kind: str, lesson: Lesson) -> dict[str, Any]:
     }
     results = {"rehearsal": plain(found)}
     if kind == "gate" and len(markets) > 1:
-        results["left_out"] = _left_out(lesson._replace(markets=markets, rehearse_to=None))
+        results["left_out"] = _left_out(kind, lesson._replace(markets=markets, rehearse_to=None))
     return results
 
 
-def _left_out(lesson: Lesson) -> dict[str, Any]:
-    """What r was worth on each market, by the first seed's training on the others: Sharpe ratio less that of the
-    constant with its own mean; and the part of its strength that this evidence justifies, max(0, 1 - (SE / gain)^2).
+def left_out(kind: str, lesson: Lesson) -> Iterator[tuple[Market, Judge, Model]]:
+    """Each market up to the end, how it is judged, and what the first seed learned on the others."""
+    markets, label = [market.until(lesson.end) for market in lesson.markets], lesson.label(kind)
+    alone = lesson._replace(seeds=lesson.seeds[:REHEARSED_SEEDS], valid_end=None)
+    for number, market in enumerate(markets, 1):
+        others = tuple(other for other in markets if other is not market)
+        name = f"{label}_without_{market.name.replace(':', '_')}"
+        member = members_of(kind, alone._replace(markets=others, left_out=market.bars))[0]
+        model = train_all([member._replace(name=name, number=number, of=len(markets))], lesson.tell)[0].model
+        yield market, KINDS[kind].judge(market, lesson.config, lesson.spec(kind), None), model
+
+
+def _left_out(kind: str, lesson: Lesson) -> dict[str, Any]:
+    """What an answer was worth on each market, by the first seed's training on the others: Sharpe ratio less that of
+    the constant with r's own mean, or of an action that is held (0 for an account that never moves); and the part of
+    its strength that this evidence justifies, max(0, 1 - (SE / gain)^2).
     """
     found: dict[str, Any] = {}
     gains = []
-    for number, market in enumerate(lesson.markets, 1):
-        others = tuple(other for other in lesson.markets if other is not market)
-        apart = lesson._replace(markets=others, left_out=market.bars, seeds=lesson.seeds[:REHEARSED_SEEDS])
-        name, of = f"gate_without_{market.name.replace(':', '_')}", len(lesson.markets)
-        member = _gate_members(apart)[0]._replace(name=name, number=number, of=of)
-        model = train_all([member], lesson.tell)[0].model
-        history = history_of(market.bars, market.pairs, lesson.config)
-        legs = reversal_legs(history, market.pairs, lesson.config)
-        first = int(np.argmax(history.market_warm))
-        reading = GateValidation(history, first, lesson.config, legs).reading([model])
-        gains.append(reading["sharpe"] - reading["sharpe_of_own_mean"])
-        found[market.name] = reading
+    for market, judge, model in left_out(kind, lesson):
+        reading = found[market.name] = judge.reading([model])
+        gains.append(np.nan_to_num(reading["sharpe"]) - np.nan_to_num(reading[judge.against]))
     gain, error = float(np.mean(gains)), float(np.std(gains, ddof=1)) / len(gains) ** 0.5
     justified = max(0.0, 1.0 - (error / gain) ** 2) if gain > 0.0 else 0.0
     return plain({**found, "gain": gain, "standard_error": error, "strength_justified": justified})

@@ -5,11 +5,18 @@ How each was chosen, on training and validation spans only: docs/research-log.md
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
+import numpy as np
 from annotated_types import Ge, Gt
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from hybrid_bt.errors import ConfigError
+from hybrid_bt.errors import ConfigError, HybridError, check_names
 
 
 class SacSpec(NamedTuple):
@@ -28,20 +35,6 @@ class SacSpec(NamedTuple):
     window_bars: Annotated[int, Ge(2), "that a group is kept for"] = 126
 
 
-def check_sac_steps(steps: int, spec: SacSpec) -> None:
-    """Refuse a training of SAC that would be over before it learns; PPO learns behind any rollout, the first included.
-
-    Raises
-    ------
-    ConfigError
-    """
-    if steps <= spec.learning_starts:
-        raise ConfigError(
-            f"--sac-steps {steps}: the first {spec.learning_starts} steps are random actions that nothing is learned "
-            f"from, so the network would be frozen untrained; give {spec.learning_starts + 1} or more"
-        )
-
-
 class GateSpec(NamedTuple):
     """Training of the regime gate (`hybrid_bt.train.ground`)."""
 
@@ -57,3 +50,112 @@ class GateSpec(NamedTuple):
     n_epochs: Annotated[int, Ge(1)] = 4
     n_envs: Annotated[int, Ge(1), "windows side by side"] = 16
     window_bars: Annotated[int, Ge(2), "that a market is kept for"] = 252
+
+
+#: algorithms for continuous actions, by name: the module and the class in it
+ALGOS = {
+    "a2c": ("stable_baselines3", "A2C"),
+    "ars": ("sb3_contrib", "ARS"),
+    "crossq": ("sb3_contrib", "CrossQ"),
+    "ddpg": ("stable_baselines3", "DDPG"),
+    "ppo": ("stable_baselines3", "PPO"),
+    "recurrent-ppo": ("sb3_contrib", "RecurrentPPO"),
+    "sac": ("stable_baselines3", "SAC"),
+    "td3": ("stable_baselines3", "TD3"),
+    "tqc": ("sb3_contrib", "TQC"),
+    "trpo": ("sb3_contrib", "TRPO"),
+}
+
+
+#: arguments of an algorithm that a training gives itself
+OWN = ("return", "policy", "env", "tensorboard_log", "verbose", "seed", "device", "_init_setup_model")
+
+
+class AgentSpec(NamedTuple):
+    """Training of an agent on a registered environment (`hybrid_bt.train.agents`)."""
+
+    env: str = "Portfolio"  #: a key of `envs.SPECS`
+    algo: str = "ppo"  #: a key of `ALGOS`
+    mode: str = "stable"  #: whose costs, limits and order rules the environment has
+    n_envs: Annotated[int, Ge(1), "episodes side by side"] = 8
+    n_assets: Annotated[int, Ge(0), "of a portfolio; 0 for all of the smallest market's"] = 0
+    episode_bars: Annotated[int, Ge(1), "length of an episode"] = 252
+    normalize: Annotated[bool, "learn under VecNormalize"] = True
+    terms: Mapping[str, Any] = {}  #: fields of the environment's `Task` in the place of the mode's
+    settings: Mapping[str, Any] = {}  #: arguments of the algorithm in the place of its own defaults
+
+
+def algorithm(name: str) -> Any:  # noqa: ANN401  a class of a library that is not imported to be read
+    """The class of an algorithm."""
+    return getattr(import_module(ALGOS[name][0]), ALGOS[name][1])
+
+
+def settable(algo: str) -> dict[str, Any]:
+    """Settings that an algorithm has, and of what kind they are."""
+    cls = algorithm(algo)
+    said = {k: hint for k, hint in cls.__init__.__annotations__.items() if k not in OWN and not k.endswith("_class")}
+    return get_type_hints(SimpleNamespace(__annotations__=said), vars(import_module(cls.__module__)))
+
+
+def algo_settings(spec: AgentSpec, n_actions: int) -> dict[str, Any]:
+    """`spec.settings` as the algorithm takes them: `action_noise` is a standard deviation, `activation_fn` a class of
+    torch by its name.
+
+    Raises
+    ------
+    ConfigError
+        For a setting that the algorithm or its policy does not have (with the nearest), or of another kind.
+    """
+    from torch import nn
+
+    hints, given = settable(spec.algo), dict(spec.settings)
+    check_names(given, hints, f"[algo]: {spec.algo} has no setting")
+    policy, net = next(iter(algorithm(spec.algo).policy_aliases.values())), given.get("policy_kwargs", {})
+    if isinstance(net, Mapping):
+        words = [name for name in inspect.signature(policy).parameters if name not in ("self", "lr_schedule")]
+        check_names(net, [w for w in words if not w.endswith(("_space", "_class"))], "[algo]: policy_kwargs has no")
+        if isinstance(name := net.get("activation_fn"), str):
+            check_names([name], nn.modules.activation.__all__, "[algo]: torch has no activation_fn")
+            given["policy_kwargs"] = {**net, "activation_fn": getattr(nn, name)}
+    if isinstance(noise := given.get("action_noise"), int | float):
+        from stable_baselines3.common.noise import NormalActionNoise
+
+        given["action_noise"] = NormalActionNoise(np.zeros(n_actions), np.full(n_actions, noise))
+    loose = ConfigDict(arbitrary_types_allowed=True)
+    for name, value in given.items():
+        try:
+            given[name] = TypeAdapter(hints[name], config=loose).validate_python(value)
+        except ValidationError as error:
+            raise ConfigError(f"[algo] {name} = {value!r}: {error.errors()[0]['msg']}") from None
+    return given
+
+
+@contextmanager
+def refusals(spec: AgentSpec) -> Iterator[None]:
+    """What Stable-Baselines3 refuses inside, told as a mistake in the settings, which it is."""
+    try:
+        yield
+    except HybridError:
+        raise
+    except (ValueError, TypeError, AssertionError) as error:
+        told = (str(error) or type(error).__name__).partition("\n")[0]
+        raise ConfigError(f"[algo]: {spec.algo} with {dict(spec.settings)}: {told}; change them") from error
+
+
+def check_sac_steps(steps: int, spec: SacSpec) -> None:
+    """Refuse a training of SAC that would be over before it learns; ConfigError."""
+    check_steps("--sac-steps", steps, spec.learning_starts)
+
+
+def check_steps(flag: str, steps: int, learning_starts: int) -> None:
+    """The same of any algorithm that begins with random actions; PPO learns behind any rollout, the first included.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if steps <= learning_starts:
+        raise ConfigError(
+            f"{flag} {steps}: the first {learning_starts} steps are random actions that nothing is learned "
+            f"from, so the network would be frozen untrained; give {learning_starts + 1} or more"
+        )

@@ -22,12 +22,14 @@ from hybrid_bt.account.conditional import read_regime
 from hybrid_bt.account.metrics import max_drawdown, sharpe
 from hybrid_bt.account.registry import Panel, account
 from hybrid_bt.bars import Bars, instant
+from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.legs.sac import inverse_volatility, tilted
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import MarketHistory, read_panel
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies, build
+from hybrid_bt.envs import history_of
 from hybrid_bt.equations.bundles import layout_of
 from hybrid_bt.equations.features import ASSET_FEATURES, CLIP, MARKET_FEATURES
 from hybrid_bt.files.texts import plain
@@ -63,6 +65,12 @@ class Validation(ABC):
     config: Config
 
     account: ClassVar[str]  #: its name in a run
+    against: ClassVar[str] = ""  #: in a reading, the Sharpe ratio that the account's own is to be held against
+
+    @property
+    def bars(self) -> Bars:
+        """Of the whole market."""
+        return self.history.bars
 
     @abstractmethod
     def answers(self, models: Sequence[Model]) -> FloatArray:
@@ -99,6 +107,12 @@ class SacValidation(Validation):
 
     account = "sac"
 
+    @classmethod
+    def on(cls, market: Market, config: Config, spec: object, after: date | None) -> SacValidation:
+        """A market, from behind a day on or from where it is warm."""
+        history = history_of(market.bars, market.pairs, config)
+        return cls(history, first_row(history, after), config)
+
     def answers(self, models: Sequence[Model]) -> FloatArray:
         history, params = self.history, self.config.tilt_params
         rows = history.assets.reshape(-1, history.assets.shape[-1])
@@ -122,7 +136,13 @@ class GateValidation(Validation):
 
     legs: Opinions  #: on all bars
 
-    account = "hybrid"
+    account, against = "hybrid", "sharpe_of_own_mean"
+
+    @classmethod
+    def on(cls, market: Market, config: Config, spec: object, after: date | None) -> GateValidation:
+        """As `SacValidation.on`."""
+        history = history_of(market.bars, market.pairs, config)
+        return cls(history, first_row(history, after), config, reversal_legs(history, market.pairs, config))
 
     def answers(self, models: Sequence[Model]) -> FloatArray:
         return np.asarray(np.mean([self._path(model) for model in models], axis=0))
@@ -184,6 +204,11 @@ def reversal_legs(history: MarketHistory, pairs: Sequence[str], config: Config) 
     sac: Any = Reversal()
     brain = build(config, history.bars.symbols, pairs, Policies(sac, None))
     return opinions(brain, read_panel(history.bars.close, brain.reader))
+
+
+def first_row(history: MarketHistory, after: date | None) -> int:
+    """Row of the first bar behind a day, or of the first warm one."""
+    return int(np.argmax(history.market_warm)) if after is None else rows_after(history.bars, after)
 
 
 def rows_after(bars: Bars, day: date) -> int:

@@ -5,6 +5,7 @@ Imports Stable-Baselines3: import this module inside functions only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -61,32 +62,55 @@ class LaneVecEnv(AlikeVecEnv):
     env : TradingEnv
         Says what an episode is; it is not stepped itself.
     n_envs : int
+    *more : TradingEnv
+        Others with the same spaces, which the lanes are dealt to as evenly as can be, one each at least.
     """
 
-    def __init__(self, env: TradingEnv, n_envs: int) -> None:
-        self.env, self._lanes = env, LaneVectorEnv(env, n_envs)
-        self.ends = self._lanes.lanes.ends
+    def __init__(self, env: TradingEnv, n_envs: int, *more: TradingEnv) -> None:
+        envs, n_envs = (env, *more), max(n_envs, 1 + len(more))
+        shares = np.array_split(np.arange(n_envs), len(envs))
+        self.env, self._parts = env, [LaneVectorEnv(one, len(part)) for one, part in zip(envs, shares, strict=True)]
+        self._edges = [int(part[0]) for part in shares[1:]]
+        self._places = [(part, lane) for part in self._parts for lane in range(part.num_envs)]
+        self.ends = self._parts[0].lanes.ends
         super().__init__(n_envs, env.observation_space, env.action_space)
 
     def reset(self) -> NDArray[np.float32]:
         """Begin an episode in every lane."""
-        self._lanes.seed(self._seeds)
+        for part, first in zip(self._parts, (0, *self._edges), strict=True):
+            part.seed(self._seeds[first : first + part.num_envs])
         observations = np.stack([self._begin(lane, self._options[lane]) for lane in range(self.num_envs)])
         self._reset_seeds()
         self._reset_options()
         return observations
 
     def _begin(self, lane: int, options: dict[str, Any]) -> NDArray[np.float32]:
-        observation, self.reset_infos[lane] = self._lanes.begin(lane, options)
+        part, place = self._places[lane]
+        observation, self.reset_infos[lane] = part.begin(place, options)
         return observation
 
     def step_wait(self) -> Stepped:
         """Step all lanes; those whose episode ends begin another."""
-        observations, rewards, ended = self._lanes.lanes.step(self._actions)
+        dealt = np.split(self._actions, self._edges)
+        outcomes = zip(*(part.lanes.step(asked) for part, asked in zip(self._parts, dealt, strict=True)), strict=True)
+        observations, rewards, ended = map(np.concatenate, outcomes)
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
         dones: NDArray[np.bool_] = ended != GOES_ON
-        for lane in sorted(self._lanes.lanes.waiting):
+        for lane in np.flatnonzero(dones).tolist():
             cut, last = bool(ended[lane] == TRUNCATED), observations[lane].copy()
             infos[lane] = {"TimeLimit.truncated": cut, "terminal_observation": last}
             observations[lane] = self._begin(lane, {})
         return observations, rewards, dones, infos
+
+    def state(self) -> dict[str, Any]:
+        """The running episodes and the generators, for `restore`."""
+        lanes = [array for part in self._parts for array in part.lanes.state()]
+        return {"lanes": lanes, "rngs": [rng.bit_generator.state for part in self._parts for rng in part.rngs]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        lanes, states = iter(state["lanes"]), iter(state["rngs"])
+        for part in self._parts:
+            part.lanes.restore([next(lanes) for _ in part.lanes.state()])
+            for rng in part.rngs:
+                rng.bit_generator.state = next(states)

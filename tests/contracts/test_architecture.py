@@ -48,6 +48,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
     "torch": ("train", "policies", "news"),
     "stable_baselines3": ("train", "policies"),
     "sb3_contrib": ("train", "policies"),
+    "optuna": ("train.tune",),
     "onnx": ("train", "policies"),
     "onnxruntime": ("policies.session",),
     "pandas": ("bars", "feeds", "report", "evidence.audit", "analyzers", "strategies"),
