@@ -25,6 +25,8 @@ from hybrid_bt.files.texts import json_object
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from hybrid_bt.config import Config
+    from hybrid_bt.policies.sb3_policy import TrustedPolicy
     from hybrid_bt.report import Run
 
 #: flags of numbers that a mode states, and `section_key` in the configuration
@@ -54,6 +56,7 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @command()
 @shared("mode", "bars", "pairs", "span", "in-sample")
 @_setting_options
+@flag("--trust", help="Let Stable-Baselines3 load a --sac or --gate that is a .zip, which runs what is in it.")
 @shared("config", "risk")
 @option("--benchmark", default="equal-weight", metavar="SYMBOL|equal-weight", help="Buy and hold of what.")
 @option(
@@ -145,6 +148,7 @@ def _run(flags: Flags) -> Run:
         if flags[place] is not None:
             overrides.setdefault(section, {})[key] = flags[place]
     mode, config = flags["mode"], load_config(flags["mode"], flags["config"], overrides)
+    policies = _trusted(config) if flags["trust"] else None
     market, setup, news = market_of(flags), setup_of(flags), None
     check_names(flags["plot_symbols"], market.bars.symbols, "--plot-symbols: not among the symbols traded:")
     if setup is not None:
@@ -153,7 +157,17 @@ def _run(flags: Flags) -> Run:
         news = open_desk(setup, config.news, market.bars.symbols)
     more = {name: flags[name] for name in ("start", "benchmark", "allow_in_sample", "seed", "state")}
     with progress_bar(f"{market.name}, {mode}", hidden=flags["quiet"]) as progress:
-        return run_backtest(market, mode=mode, config=config, progress=progress, news=news, **more)
+        return run_backtest(market, mode=mode, config=config, policies=policies, progress=progress, news=news, **more)
+
+
+def _trusted(config: Config) -> dict[str, TrustedPolicy]:
+    """Policies that are objects, by name; the files that are none are read as ever."""
+    from hybrid_bt.commands.console import check_trainers
+    from hybrid_bt.policies.sb3_policy import TrustedPolicy
+
+    check_trainers("running a model of Stable-Baselines3")
+    files = {"sac": config.sac.file, "gate": config.gate.file}
+    return {name: TrustedPolicy.load(file) for name, file in files.items() if file.endswith(".zip")}
 
 
 def _trial(made: Run, out: Path) -> dict[str, Any]:

@@ -39,7 +39,12 @@ class Policies(NamedTuple):
 
     def learner(self) -> str:
         """The algorithm that answers for the leg `sac`, which gives that leg's account its name; `sac` if unknown."""
-        return str(getattr(getattr(self.sac, "manifest", None), "algorithm", "sac"))
+        learner = str(getattr(getattr(self.sac, "manifest", None), "algorithm", "sac"))
+        return f"{learner} object" if "sac" in self.objects() else learner
+
+    def objects(self) -> dict[str, str]:
+        """Policies that are no frozen files -> what they are instead (`policies.sb3_policy.TrustedPolicy`)."""
+        return {name: policy.is_object for name, policy in self.loaded().items() if hasattr(policy, "is_object")}
 
     def sha256s(self) -> dict[str, str]:
         """Of their files, by name."""

@@ -64,7 +64,7 @@ def resolved(task: Case, benchmark: str, seed: int, news: Mapping[str, Any] | No
 
 def facts_of(task: Case, trading: Trading) -> Plain:
     """What `run.json` says of data, policies, spans, and of what happened."""
-    bars, trained_until = task.market.bars, task.trained_until
+    bars, trained_until, objects = task.market.bars, task.trained_until, task.policies.objects()
     return {
         "versions": {name: metadata.version(name) for name in _VERSIONED},
         "data": {
@@ -78,6 +78,7 @@ def facts_of(task: Case, trading: Trading) -> Plain:
                 "file": getattr(task.config, name).file,
                 "sha256": policy.sha256,
                 "gradient_steps": _steps_of(policy),
+                **({"object": objects[name]} if name in objects else {}),
             }
             for name, policy in task.policies.loaded().items()
         },
@@ -112,6 +113,10 @@ def notes_of(task: Case, trading: Trading, in_sample: NDArray[np.bool_], gaps: P
         )
     learned = {name: _steps_of(policy) for name, policy in task.policies.loaded().items()}
     notes += [f"The {name} policy learned for {steps:,} gradient steps." for name, steps in learned.items() if steps]
+    notes += [
+        f"OBJECT: the {name} policy is no frozen file but {what}, trusted."
+        for name, what in task.policies.objects().items()
+    ]
     called = task.leg_accounts().get("sac", "sac")
     if called != "sac":
         notes.append(f"The policy of the leg sac is a {task.policies.learner().upper()}: its account is `{called}`.")

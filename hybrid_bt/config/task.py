@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -26,11 +26,12 @@ from hybrid_bt.policies.frozen import FrozenPolicy
 
 if TYPE_CHECKING:
     from hybrid_bt.brain.hybrid import Hybrid
+    from hybrid_bt.policies.sb3_policy import TrustedPolicy
 
 Configured = Config | Overrides | str | Path | None  #: whole, or what is laid over the mode: keys, or a TOML file
 LegGiven = LegMaker | str  #: a maker, or the name of a registered leg
 #: whole, a function of observations, or a file
-PolicyGiven = FrozenPolicy | CallablePolicy | Callable[..., Any] | str | Path
+PolicyGiven: TypeAlias = "FrozenPolicy | TrustedPolicy | CallablePolicy | Callable[..., Any] | str | Path"
 
 
 class Case(NamedTuple):
