@@ -9,16 +9,19 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hybrid_bt.strategies.agent import AgentStrategy
+    from hybrid_bt.strategies.agent import Agent, AgentStrategy
     from hybrid_bt.strategies.commission import SpreadFeeCommission
     from hybrid_bt.strategies.finrl import FinRLStrategy
     from hybrid_bt.strategies.hybrid import HybridStrategy
     from hybrid_bt.strategies.kalman_hedge import KalmanHedge
     from hybrid_bt.strategies.orders import TargetOrders
 
-__all__ = ["AgentStrategy", "FinRLStrategy", "HybridStrategy", "KalmanHedge", "SpreadFeeCommission", "TargetOrders"]
+__all__ = [
+    "Agent", "AgentStrategy", "FinRLStrategy", "HybridStrategy", "KalmanHedge", "SpreadFeeCommission", "TargetOrders",
+]  # fmt: skip
 
 _HOMES = {
+    "Agent": "agent",
     "AgentStrategy": "agent",
     "FinRLStrategy": "finrl",
     "HybridStrategy": "hybrid",

@@ -6,12 +6,13 @@ import inspect
 import math
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.config.build import learned_until
 from hybrid_bt.errors import BarsError, ConfigError, HybridError, PolicyError
 from hybrid_bt.feeds.framework import bt
 from hybrid_bt.strategies import honesty
@@ -66,6 +67,17 @@ class Asked:
         return actions
 
 
+def seated(legs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The same legs, with an `Agent` in the place of a bare object that has `predict`."""
+    found = dict(legs or {})
+    for place, leg in found.items():
+        if hasattr(leg, "predict") and not callable(leg):
+            from hybrid_bt.strategies.agent import Agent
+
+            found[place] = Agent(leg)
+    return found
+
+
 class AskingStrategy(bt.Strategy):
     """Asks `agent` on every bar on which there is something to see; what it sees and trades is the subclass's.
 
@@ -77,7 +89,7 @@ class AskingStrategy(bt.Strategy):
     symbols : sequence of str, optional
         Feeds that the agent trades, in the order of its training; all by default.
     trained_until, trade_from, allow_in_sample
-        Trading begins on the first bar after the training, or later.
+        Trading begins on the first bar after the training, or later; a frozen policy says itself when that ended.
     allow_cheating : bool
         Trade although cheat-on-open or cheat-on-close is on.
     """
@@ -92,12 +104,12 @@ class AskingStrategy(bt.Strategy):
 
     def __init__(self, **unknown: object) -> None:
         honesty.refuse_unknown(self, unknown)
-        self.agent = Asked(self.p.agent, type(self).__name__)
+        self.trained_until = self.p.trained_until or learned_until(self.p.agent)
         self.cheats = honesty.refuse_cheating(self, self.p.allow_cheating)
         self.symbols, self.feeds = self._ordered(*traded_feeds(self.datas, self.p.symbols))
         self.passed_over = admit(self, self.symbols, self.feeds)
         self.state: NDArray[np.float32] | None = None  #: that the agent saw last
-        self._trade_from = honesty.first_traded_stamp(self.p.trained_until, self.p.trade_from, self.p.allow_in_sample)
+        self._trade_from = honesty.first_traded_stamp(self.trained_until, self.p.trade_from, self.p.allow_in_sample)
         self.underway, self._rows = self._under_way(), LateRows(self.feeds)
         self._n_rows, self._n_left_out = 0, 0  # that may be traded, and those of them on which nothing can be seen
         self._lacking: Counter[str] = Counter()  # rows left out by symbol
@@ -120,7 +132,7 @@ class AskingStrategy(bt.Strategy):
         """A bar on which nothing is sent."""
 
     def start(self) -> None:
-        self.underway.is_told = honesty.will_not_trade(self, self.feeds, self._trade_from, self.p.trained_until)
+        self.underway.is_told = honesty.will_not_trade(self, self.feeds, self._trade_from, self.trained_until)
 
     def prenext(self) -> None:
         self.next()  # bars before a symbol is listed are counted too
@@ -157,5 +169,5 @@ class AskingStrategy(bt.Strategy):
             f"{owner}: the agent was asked on none of {len(self)} bars{lacking}; {self.needs}"
         )
         if self.datetime[0] < self._trade_from:
-            error = honesty.nothing_traded(self.p.trade_from, len(self), self.p.trained_until, self.datetime.date(0))
+            error = honesty.nothing_traded(self.p.trade_from, len(self), self.trained_until, self.datetime.date(0))
         honesty.refuse(self, error)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.errors import ConfigError, how_to_install
 from hybrid_bt.feeds.framework import Framework
-from hybrid_bt.strategies.asking import AskingStrategy
+from hybrid_bt.strategies.asking import Asked, AskingStrategy
 
 #: `finrl.config.INDICATORS`, in stockstats' names
 FINRL_INDICATORS = ("macd", "boll_ub", "boll_lb", "rsi_30", "cci_30", "dx_30", "close_30_sma", "close_60_sma")
@@ -106,6 +106,7 @@ class FinRLStrategy(AskingStrategy):
 
     def __init__(self, **unknown: object) -> None:
         super().__init__(**unknown)
+        self.agent = Asked(self.p.agent, "FinRLStrategy")
         if not 0 < self.p.hmax <= MOST_SHARES:
             raise ConfigError(
                 f"FinRLStrategy: hmax is {self.p.hmax!r}; give shares above 0 and at most {MOST_SHARES:g}"

@@ -18,6 +18,7 @@ from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds.framework import Framework, bt
 from hybrid_bt.strategies import honesty
 from hybrid_bt.strategies.admission import admit
+from hybrid_bt.strategies.asking import seated
 from hybrid_bt.strategies.broker_state import goes_on, is_lasting, open_journal, read_account, read_prices
 from hybrid_bt.strategies.orders import TargetOrders
 from hybrid_bt.strategies.rows import LateRows, rows_ahead, take_own_feeds, traded_feeds, warn_of_company
@@ -57,7 +58,8 @@ class HybridStrategy(bt.Strategy):
     sac, gate : path, FrozenPolicy or callable, optional
         One of the two instead: a file, a loaded policy, or a function of observations (`own_parts.CallablePolicy`).
     legs : mapping, optional
-        Legs of your own in the place of `sac` or `kalman`: `{"sac": MyLeg}` (`hybrid_bt.config.own_parts`).
+        Legs of your own in the place of `sac` or `kalman`: `{"sac": MyLeg}` (`hybrid_bt.config.own_parts`), or an agent
+        that learned in an environment: `{"sac": model}` (`hybrid_bt.strategies.Agent`).
     kalman_params : sequence of KalmanParams, optional
         Fitted noise variances, one per pair.
     news : object with `advise(moment) -> Advice`, optional
@@ -132,10 +134,10 @@ class HybridStrategy(bt.Strategy):
         self.symbol_of = dict(zip(self.feeds, self.symbols, strict=True))
         switches = {"kalman": self.p.use_kalman, "sac": self.p.use_sac, "gate": self.p.use_ppo_lstm}
         self.config = own_config(self.p.mode, self.p.config, self.p.overrides, switches)
-        legs = own_legs(self.config, self.p.legs)
+        legs = own_legs(self.config, seated(self.p.legs))
         own = {"sac": self.p.sac, "gate": self.p.gate}
         self.policies: Policies = own_policies(self.config, self.p.policies, own, legs)
-        self.training_end = training_end(self.policies)
+        self.training_end = training_end(self.policies, legs)
         self.trade_from = honesty.first_traded_stamp(self.training_end, self.p.trade_from, self.p.allow_in_sample)
         if self.p.history is not None and (self.p.pairs == "auto" or self.p.state is not None):
             raise ConfigError("history: pairs='auto' and state need every bar as a bar of the feeds; leave history out")

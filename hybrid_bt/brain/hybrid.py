@@ -20,6 +20,7 @@ from hybrid_bt.brain.reader import MarketReader
 from hybrid_bt.equations.advice import Advice, Managed, ManagerParams, blend, multipliers, reduce
 from hybrid_bt.equations.bundles import Bundle, Layout, joined, layout_of
 from hybrid_bt.equations.fusion import Line, RiskParams, Said, Settled, leg_shares, legs_traded, settle_bar
+from hybrid_bt.equations.guard_limits import GuardFacts
 from hybrid_bt.equations.leg_risk import LegMemory, Seen, new_memory, risk_bars
 from hybrid_bt.equations.tilt import lean
 from hybrid_bt.equations.waiting import waiting_symbols
@@ -90,6 +91,12 @@ class Hybrid:
     ) -> Decision:
         """Decision at the close of a bar; closes (N,), NaN where a symbol has no bar; the rest as in `settle`."""
         return self.settle(self.opine(closes), advice, held)
+
+    def tell(self, facts: GuardFacts | None) -> None:
+        """Show the account at a close that is to be traded to the legs that look at it; None where it is not."""
+        for leg in self.legs.values():
+            if looks_at_account(leg):
+                leg.told(facts)  # type: ignore[union-attr]
 
     def opine(self, closes: Sequence[float]) -> Opinion:
         """Step every memory over the close of a bar and ask each part."""
@@ -176,6 +183,11 @@ def _leaned(opinion: Opinion, share: float) -> tuple[list[float], list[float]]:
             wanted[layout.columns[side]] += amounts[side]
         first = end
     return amounts, wanted
+
+
+def looks_at_account(leg: object) -> bool:
+    """Whether what a leg wants is no matter of bars alone."""
+    return hasattr(leg, "told")
 
 
 def answer(leg: Leg, view: View, n_symbols: int) -> Sequence[Wish]:

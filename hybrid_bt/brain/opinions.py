@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.brain.hybrid import Hybrid, answer, asked
+from hybrid_bt.brain.hybrid import Hybrid, answer, asked, looks_at_account
 from hybrid_bt.brain.laid import Sides, padded
 from hybrid_bt.brain.legs.base import Leg, Opinion, View, Wish
 from hybrid_bt.brain.legs.sac import Gate
@@ -24,6 +24,7 @@ from hybrid_bt.equations.compiled import choose
 from hybrid_bt.equations.leg_risk import Seen, risk_bars
 from hybrid_bt.equations.pair import PairView
 from hybrid_bt.equations.waiting import tied_rows
+from hybrid_bt.errors import LegError
 
 FloatArray = NDArray[np.float64]
 
@@ -88,7 +89,18 @@ def _answers_many(leg: object) -> bool:
 
 
 def opinions(brain: Hybrid, panel: View) -> Opinions:
-    """What a brain says of a whole panel (`reader.read_panel` of its reader); its reader is not driven."""
+    """What a brain says of a whole panel (`reader.read_panel` of its reader); its reader is not driven.
+
+    Raises
+    ------
+    LegError
+        If a leg looks at the account, so that bars alone do not say what it wants.
+    """
+    for name, leg in brain.legs.items():
+        if looks_at_account(leg):
+            raise LegError(
+                f"legs: {name} looks at the account, and here is none; trade it (HybridStrategy, run_backtest)"
+            )
     return _said(brain, panel)[0]
 
 

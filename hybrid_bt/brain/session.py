@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hybrid_bt.brain.foresight import BarsAhead, Decider
-from hybrid_bt.brain.hybrid import Hybrid
+from hybrid_bt.brain.hybrid import Hybrid, looks_at_account
 from hybrid_bt.brain.journal import REVISED, Entry, Journal, Prices, compare, moment_of, said
 from hybrid_bt.brain.laid import FloatArray
 from hybrid_bt.brain.legs.base import Decision, check_closes
@@ -89,6 +89,7 @@ class Session:
         self._history = np.empty((0, len(setup.symbols))) if history is None else history
         self.guard = AccountGuard(setup.guard, setup.band, setup.moment)
         self.decider = Decider(partial(setup.make, self.pairs))
+        self._tells = any(map(looks_at_account, self.decider.current.legs.values()))
         self.recorder = self._new_recorder() if record else None
         self.decision: Decision | None = None
         self.together: Sequence[int] = ()  #: (N,) symbols of a label were one decision on the last bar; empty: nobody
@@ -123,15 +124,15 @@ class Session:
         -------
         (N,) signed fractions of equity to be held, NaN for what is held already; None where nothing is to be sent.
         """
-        guard, facts = self.guard, None
+        facts = None
         if books is not None and stamp >= self._setup.trade_from:
 
             def facts(failed: bool) -> GuardFacts | None:
-                return guard.facts(stamp, books(), failed) if failed or guard.is_active else None
+                looks = failed or self._tells or self.guard.is_active
+                return self.guard.facts(stamp, books(), failed) if looks else None
 
         seen, sent = self._decide(stamp, closes, advice, facts)
-        if self.journal is not None:
-            self._kept = stamp, closes, advice, seen, sent
+        self._kept = stamp, closes, advice, seen, sent
         return sent
 
     def keep(self, account: Mapping[str, object], prices: Prices = None, *, lasting: bool = True) -> None:
@@ -162,20 +163,19 @@ class Session:
             row = journal.due(stamp, begins=begins)
             if row.stamp == stamp:
                 compare(stamp, "the close of", self._named(row.closes), self._named(closes), REVISED)
-            self._again(row, advise)
+            self._again(journal, row, advise)
             if row.stamp == stamp:
                 return row
         return None
 
-    def _again(self, row: Entry, advise: Callable[[float], object] | None) -> None:
+    def _again(self, journal: Journal, row: Entry, advise: Callable[[float], object] | None) -> None:
         """Let brain and guard remember a past bar, and compare what they want with what was sent."""
         if row.advice and advise is not None:
             advise(row.stamp)  # what counts is what was said then
         advice = None if row.advice is None else Advice(*row.advice)
         seen = None if row.seen is None else GuardFacts(*row.seen)
         _, sent = self._decide(row.stamp, row.closes, advice, None if row.sent is None else lambda _: seen)
-        assert self.journal is not None
-        self.journal.check_sent(row.stamp, self._named(row.sent or ()), self._named(sent or ()))
+        journal.check_sent(row.stamp, self._named(row.sent or ()), self._named(sent or ()))
 
     def _named(self, values: Sequence[float]) -> dict[str, float]:
         return dict(zip(self._setup.symbols, map(float, values), strict=False))
@@ -188,13 +188,14 @@ class Session:
             self.guard.told(stamp, self.decider.begin(self._bars_ahead, self._history, self._compiled))
         if self._early is not None or self._finding is not None:
             self._prepare(stamp, closes)
+        seen, sent = facts(False) if self._tells and facts is not None else None, None
+        if self._tells:
+            self.decider.current.tell(seen)
         decision = self._decided(stamp, closes, advice)
-        if decision.failures:
-            self.guard.told(stamp, decision.failures)
-        seen, sent = None, None
+        self.guard.told(stamp, decision.failures)
         if facts is not None:
-            seen = facts(bool(decision.failures))
-            if seen is not None:
+            seen = facts(bool(decision.failures)) if seen is None else seen._replace(failed=bool(decision.failures))
+            if seen is not None and (seen.failed or self.guard.is_active):
                 decision = self.guard.settled(stamp, decision, seen, self.decider.current.reader.columns)
             sent = withheld(decision.target, decision.waits) if decision.waits else decision.target
             if self.first_traded_row is None:

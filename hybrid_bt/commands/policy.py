@@ -20,7 +20,6 @@ from hybrid_bt.errors import PolicyError
 COSTS = {"spread_bps": "spread_bps", "fee_bps": "fee_bps", "borrow_bps": "borrow_bps_per_year"}  #: flag -> in manifests
 MAX_NAMES_BYTES = 65_536
 MAX_MESSAGE = 1_000  # letters
-MEANINGS = {"sac": "exposure to one asset in units of risk", "gate": "regime score r: -1 mean reversion, +1 trend"}
 
 
 @click.group("policy", cls=Group)
@@ -62,19 +61,22 @@ def _plain(value: object) -> str:
 
 @main.command("import-sb3")
 @click.argument("model", type=FILE)
-@option("--kind", type=click.Choice(["sac", "gate"]), required=True, help="Leg of exposures, or regime gate.")
+@option(
+    "--kind",
+    type=click.Choice(["sac", "gate", "portfolio"]),
+    help="Trained as on Asset-v0, Regime-v0 or Portfolio-v0.  [default: as many numbers as it reads and answers say]",
+)
 @option(
     "--observation",
-    required=True,
     metavar="A,B,C|FILE",
-    help="What the model reads, in its order: names, or a file with one per line.",
+    help="What the model reads, in its order: names, or a file with one per line.  [default: all that is shown there]",
 )
-@option("--out", type=FILE, required=True, help="File to write (.onnx).")
+@option("--out", type=FILE, required=True, help="File to write: .onnx, or with --trust .zip, kept as an object.")
 @option("--train-start", type=DAY, required=True, help="First training day.")
 @option("--train-end", type=DAY, required=True, help="Last training day; runs begin after it.")
 @option("--valid-start", type=DAY, help="First day used to choose the model, if any.")
 @option("--valid-end", type=DAY, help="Last such day; runs begin after it.")
-@listed("--symbols", required=True, help="Trained on.")
+@listed("--symbols", required=True, help="Trained on; of a portfolio in the order of its actions.")
 @option("--vecnormalize", type=FILE, help="Statistics of VecNormalize.save().")
 @flag("--unscaled", help="No VecNormalize scaled observations.")
 @option("--observation-clip", type=AMOUNT, help="Clip.  [default: none, as SB3]")
@@ -87,32 +89,28 @@ def _plain(value: object) -> str:
 @option("--borrow-bps", type=float, help="Borrowing fee charged in training, bps per year.")
 @option("--mode", type=click.Choice(["stable", "aggressive"]), help="If meant for one mode only.")
 @flag("--trust", help="Let SB3 load MODEL, which runs code in it: you know who made it.")
-def import_sb3(model: Path, kind: str, observation: str, out: Path, seed: int | None, **flags: Flag) -> None:
-    """Freeze a MODEL.zip of SAC, TD3, DDPG, PPO, A2C or RecurrentPPO that you trained with Stable-Baselines3.
+def import_sb3(model: Path, observation: str | None, out: Path, seed: int | None, **flags: Flag) -> None:
+    """Freeze a MODEL.zip that you trained with Stable-Baselines3 or sb3-contrib.
 
-    The file is read as data, and nothing in it is run, unless you --trust it. The frozen policy repeats
-    model.predict(deterministic=True), VecNormalize included; that is checked before it is written.
+    SAC, TD3, DDPG, TQC, CrossQ, PPO, A2C, TRPO, RecurrentPPO and ARS. The file is read as data, and nothing in it is
+    run, unless you --trust it. The frozen policy repeats model.predict(deterministic=True), VecNormalize included;
+    that is checked before it is written. What cannot be frozen is kept as an object (--trust --out NAME.zip), which
+    hybrid-bt run --trust runs.
     """
     check_trainers("importing")
-    from hybrid_bt.equations.features import OBSERVATIONS
     from hybrid_bt.policies.sb3_model import import_model
 
     ways: dict[str, Any] = {name: flags.pop(name) for name in ("vecnormalize", "unscaled", "trust")}
     costs = {field: value for flag, field in COSTS.items() if (value := flags.pop(flag)) is not None}
-    stated: dict[str, Any] = {
-        "kind": kind,
-        "observation": OBSERVATIONS[kind],
-        "action_meaning": MEANINGS[kind],
-        "costs": costs,
-    }
+    stated: dict[str, Any] = {"costs": costs}
     stated |= {name: value for name, value in flags.items() if value is not None}
     if seed is not None:
         stated["seeds"] = [seed]
     try:
-        policy = import_model(model, _names(observation), out, stated, **ways)
+        policy = import_model(model, _names(observation) if observation else None, out, stated, **ways)
     except PolicyError as error:  # names out of a file may be long
         raise PolicyError(str(error)[:MAX_MESSAGE]) from error
-    echo(f"{out}: {kind} from {policy.manifest.results['imported_from']}, sha256 {policy.sha256}")
+    echo(f"{out}: {policy.manifest.kind} from {policy.manifest.results['imported_from']}, sha256 {policy.sha256}")
 
 
 def _names(text: str) -> list[str]:

@@ -14,16 +14,30 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybrid_bt.account import collector_paused
-from hybrid_bt.commands.console import FILE, Flag, Flags, command, flag, listed, option, progress_bar
+from hybrid_bt.commands.console import (
+    FILE,
+    Flag,
+    Flags,
+    check_trainers,
+    command,
+    flag,
+    listed,
+    option,
+    progress_bar,
+)
 from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import market_of, setup_of, shared
 from hybrid_bt.commands.tables import Table, say
+from hybrid_bt.config.build import PACKAGED
 from hybrid_bt.config.facts import NOTHING
 from hybrid_bt.errors import ConfigError, check_names
 from hybrid_bt.evidence.trials import LEDGER, append_trial, check_ledger, others_tried, read_trials, trial_of
 from hybrid_bt.files.texts import json_object
+from hybrid_bt.policies.frozen import FrozenPolicy
 
 if TYPE_CHECKING:
+    from hybrid_bt.config import Config
+    from hybrid_bt.policies.sb3_policy import TrustedPolicy
     from hybrid_bt.report import Run
 
 #: flags of numbers that a mode states, and `section_key` in the configuration
@@ -38,7 +52,7 @@ _SETTINGS: tuple[tuple[str, str, Any, str], ...] = (
     ("--eps-trade", "account_eps_trade", float, "Least change of position worth an order, shares."),
     ("--lot", "account_lot", float, "Smallest number of shares; 0 allows fractions."),
     ("--fit-kalman", "kalman_fit", bool, "Fit each pair's noise variances before the trading start."),
-    ("--sac", "sac_file", click.Path(), "Frozen SAC policy of your own (.onnx)."),
+    ("--sac", "sac_file", click.Path(), "Frozen policy of your own (.onnx), of assets or of a portfolio."),
     ("--gate", "gate_file", click.Path(), "Frozen gate of your own (.onnx)."),
 )
 
@@ -53,6 +67,7 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @command()
 @shared("mode", "bars", "pairs", "span", "in-sample")
 @_setting_options
+@flag("--trust", help="Let Stable-Baselines3 load a --sac or --gate that is a .zip, which runs what is in it.")
 @shared("config", "risk")
 @option("--benchmark", default="equal-weight", metavar="SYMBOL|equal-weight", help="Buy and hold of what.")
 @option(
@@ -144,6 +159,7 @@ def _run(flags: Flags) -> Run:
         if flags[place] is not None:
             overrides.setdefault(section, {})[key] = flags[place]
     mode, config = flags["mode"], load_config(flags["mode"], flags["config"], overrides)
+    own: dict[str, Any] = _own(config, trust=flags["trust"])
     market, setup, news = market_of(flags), setup_of(flags), None
     check_names(flags["plot_symbols"], market.bars.symbols, "--plot-symbols: not among the symbols traded:")
     if setup is not None:
@@ -152,12 +168,34 @@ def _run(flags: Flags) -> Run:
         news = open_desk(setup, config.news, market.bars.symbols)
     more = {name: flags[name] for name in ("start", "benchmark", "allow_in_sample", "seed", "state")}
     with progress_bar(f"{market.name}, {mode}", hidden=flags["quiet"]) as progress:
-        return run_backtest(market, mode=mode, config=config, progress=progress, news=news, **more)
+        return run_backtest(market, mode=mode, config=config, progress=progress, news=news, **more, **own)
+
+
+def _own(config: Config, *, trust: bool) -> dict[str, dict[str, FrozenPolicy | TrustedPolicy]]:
+    """Files of one's own that need more than to be named: objects, by kind, and portfolios, which are a whole leg."""
+    found: dict[str, dict[str, FrozenPolicy | TrustedPolicy]] = {"policies": {}, "legs": {}}
+    for name, part in (("sac", config.sac), ("gate", config.gate)):
+        is_object = trust and part.file.endswith(".zip")
+        if part.enabled and not part.file.startswith(PACKAGED):
+            policy = _object(part.file) if is_object else FrozenPolicy.load(part.file)
+            if name == "sac" and policy.manifest.kind == "portfolio":
+                found["legs"][name] = policy
+            elif is_object:
+                found["policies"][name] = policy
+    return found
+
+
+def _object(file: str) -> TrustedPolicy:
+    from hybrid_bt.policies.sb3_policy import TrustedPolicy
+
+    check_trainers("running a model of Stable-Baselines3")
+    return TrustedPolicy.load(file)
 
 
 def _trial(made: Run, out: Path) -> dict[str, Any]:
     """The run's line in the ledger beside the report's folder."""
-    policies = {name: policy["sha256"] for name, policy in made.facts["policies"].items()}
+    parts = {**made.facts["policies"], **made.facts.get("legs", {})}
+    policies = {name: part["sha256"] for name, part in parts.items()}
     known: dict[str, Any] = {"in_sample": bool(made.in_sample.any()), "data_sha256": made.facts["data"]["sha256"]}
     known["out"] = out.absolute().name  # the ledger lies beside it
     return trial_of("run", made.bars, made.config, policies, made.summary()["hybrid"], **known)

@@ -39,7 +39,8 @@ class Policies(NamedTuple):
 
     def learner(self) -> str:
         """The algorithm that answers for the leg `sac`, which gives that leg's account its name; `sac` if unknown."""
-        return str(getattr(getattr(self.sac, "manifest", None), "algorithm", "sac"))
+        learner = str(getattr(getattr(self.sac, "manifest", None), "algorithm", "sac"))
+        return f"{learner} object" if hasattr(self.sac, "is_object") else learner
 
     def sha256s(self) -> dict[str, str]:
         """Of their files, by name."""
@@ -69,15 +70,18 @@ def load_policy(file: str, kind: str) -> FrozenPolicy:
     return policy
 
 
-def training_end(policies: Policies) -> date | None:
-    """Last day that any of the policies was trained on or chosen by; None without policies."""
-    days = [
-        day
-        for policy in policies.loaded().values()
-        for day in (policy.manifest.train_end, policy.manifest.valid_end)
-        if day is not None
-    ]
-    return max(days, default=None)
+def training_end(policies: Policies, legs: Mapping[str, LegMaker] | None = None) -> date | None:
+    """Last day that any of the policies, or an agent in the place of a leg, was trained on or chosen by, if any was."""
+    days = [learned_until(policy) for policy in policies.loaded().values()]
+    days += [getattr(maker, "learned_until", None) for maker in (legs or {}).values()]
+    return max((day for day in days if day is not None), default=None)
+
+
+def learned_until(policy: object) -> date | None:
+    """Last day that a policy was trained on or chosen by; None where it does not say."""
+    manifest = getattr(policy, "manifest", None)
+    days = getattr(manifest, "train_end", None), getattr(manifest, "valid_end", None)
+    return max((day for day in days if day is not None), default=None)
 
 
 def build(

@@ -64,7 +64,8 @@ def resolved(task: Case, benchmark: str, seed: int, news: Mapping[str, Any] | No
 
 def facts_of(task: Case, trading: Trading) -> Plain:
     """What `run.json` says of data, policies, spans, and of what happened."""
-    bars, trained_until = task.market.bars, task.trained_until
+    bars, trained_until, objects = task.market.bars, task.trained_until, task.objects()
+    agents = {place: maker.facts() for place, maker in task.legs.items() if hasattr(maker, "facts")}
     return {
         "versions": {name: metadata.version(name) for name in _VERSIONED},
         "data": {
@@ -78,9 +79,11 @@ def facts_of(task: Case, trading: Trading) -> Plain:
                 "file": getattr(task.config, name).file,
                 "sha256": policy.sha256,
                 "gradient_steps": _steps_of(policy),
+                **({"object": objects[name]} if name in objects else {}),
             }
             for name, policy in task.policies.loaded().items()
         },
+        **({"legs": agents} if agents else {}),
         "span": {
             "warm_up_bars": task.row,
             "policies_trained_until": None if trained_until is None else trained_until.isoformat(),
@@ -110,9 +113,10 @@ def notes_of(task: Case, trading: Trading, in_sample: NDArray[np.bool_], gaps: P
         notes.append(f"IN-SAMPLE: {lie}; this is no out-of-sample result.")
     learned = {name: _steps_of(policy) for name, policy in task.policies.loaded().items()}
     notes += [f"The {name} policy learned for {steps:,} gradient steps." for name, steps in learned.items() if steps]
+    notes += [f"OBJECT: {name} is no frozen file but {what}, trusted." for name, what in task.objects().items()]
     called = task.leg_accounts().get("sac", "sac")
     if called != "sac":
-        notes.append(f"The policy of the leg sac is a {task.policies.learner().upper()}: its account is `{called}`.")
+        notes.append(f"The policy of the leg sac is a {task.learner.upper()}: its account is `{called}`.")
     if is_intraday(task.traded.stamps):
         taken, traded = task.config.risk.bars_per_year, task.traded.bars_per_year
         odd = f" (those traded have {traded:.0f}: say it with risk.bars_per_year)" if traded > 1.5 * taken else ""

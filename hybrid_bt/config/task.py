@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -26,11 +26,12 @@ from hybrid_bt.policies.frozen import FrozenPolicy
 
 if TYPE_CHECKING:
     from hybrid_bt.brain.hybrid import Hybrid
+    from hybrid_bt.policies.sb3_policy import TrustedPolicy
 
 Configured = Config | Overrides | str | Path | None  #: whole, or what is laid over the mode: keys, or a TOML file
 LegGiven = LegMaker | str  #: a maker, or the name of a registered leg
 #: whole, a function of observations, or a file
-PolicyGiven = FrozenPolicy | CallablePolicy | Callable[..., Any] | str | Path
+PolicyGiven: TypeAlias = "FrozenPolicy | TrustedPolicy | CallablePolicy | Callable[..., Any] | str | Path"
 
 
 class Case(NamedTuple):
@@ -52,9 +53,19 @@ class Case(NamedTuple):
         """The bars from the first decision on."""
         return self.market.bars.between(self.market.bars.stamps[self.row], None)
 
+    @property
+    def learner(self) -> str:
+        """The algorithm that answers for the leg `sac`: of a policy, or of an agent in its place."""
+        return str(getattr(self.legs.get("sac"), "learner", "") or self.policies.learner())
+
+    def objects(self) -> dict[str, str]:
+        """Policies and legs that are no frozen files -> what they are instead."""
+        parts: dict[str, Any] = {**self.policies.loaded(), **self.legs}
+        return {name: part.is_object for name, part in parts.items() if getattr(part, "is_object", "")}
+
     def leg_accounts(self) -> dict[str, str]:
         """Leg that is on -> its account: of the same name, and of `sac` that of what learned (a PPO is no `sac`)."""
-        names, learner = {leg: leg for leg in self.config.legs_on()}, self.policies.learner()
+        names, learner = {leg: leg for leg in self.config.legs_on()}, self.learner
         if "sac" in names:
             names["sac"] = learner if learner == "sac" or learner not in names else f"{learner} in sac"
         return names
@@ -88,7 +99,7 @@ def prepare(
     own = own_legs(asked, legs)
     loose = policies if isinstance(policies, Mapping) else {}
     loaded = own_policies(asked, None if isinstance(policies, Mapping) else policies, loose, own)
-    trained_until = training_end(loaded)
+    trained_until = training_end(loaded, own)
     day = start if start is None or isinstance(start, date) else instant(start).astype("M8[us]").item().date()
     row = first_trading_row(market.bars, trained_until, day, allow_in_sample)
     known = asked.for_stamps(market.bars.stamps[:row])

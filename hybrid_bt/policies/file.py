@@ -31,6 +31,7 @@ MAX_BYTES = 64 * 2**20  #: a policy of this house has some 10 KB to 2 MB
 OPERATORS = frozenset({"Add", "Cast", "Clip", "Gemm", "MatMul", "Mul", "ReduceMean", "Relu", "Slice", "Split", "Tanh"})
 METADATA_KEY = b"hybrid_bt"
 REFETCH = "fetch or freeze the file again"
+TRUST = "if you know who made the file, --trust lets SB3 load it"
 
 # Field numbers of onnx.proto3.
 MODEL_GRAPH, MODEL_METADATA = 7, 14
@@ -146,7 +147,7 @@ def unpack(data: bytes, name: str) -> Manifest:
         If the file is no ONNX model, has no manifest, is damaged or newer, or holds what no frozen policy holds.
     """
     last, text = _last_field(data, name)
-    manifest = _manifest(text, name)
+    manifest = checked_manifest(text, name)
     if last != _metadata(text.decode()) or manifest.sealed_json().encode() != text:
         raise refused(name, "has a manifest that was altered")
     graph = data[: -len(last)]
@@ -167,7 +168,8 @@ def _metadata(text: str) -> bytes:
 def _last_field(data: bytes, name: str) -> tuple[bytes, bytes]:
     """The field that the manifest is in, and its text."""
     if data[:2] == b"PK":
-        raise refused(name, "is a zip, such as SB3 saves, not a frozen policy", "freeze the model first")
+        why = "is a zip, such as SB3 saves, not a frozen policy"
+        raise refused(name, why, f"freeze it (hybrid-bt policy import-sb3); or, {TRUST}, in hybrid-bt run")
     try:
         *_, last = fields(data)
         key, text = fields(last.value)
@@ -179,7 +181,8 @@ def _last_field(data: bytes, name: str) -> tuple[bytes, bytes]:
     return last.raw, text.value
 
 
-def _manifest(text: bytes, name: str) -> Manifest:
+def checked_manifest(text: bytes, name: str) -> Manifest:
+    """The manifest in a text that `Manifest.sealed_json` wrote; PolicyError if it was altered, or is newer."""
     try:
         raw: dict[str, Any] = dict(json.loads(text))
         claimed = raw.pop("manifest_sha256", None)

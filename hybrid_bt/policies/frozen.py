@@ -1,6 +1,6 @@
 """Frozen policies at run time: onnxruntime and numpy, neither torch nor pickle.
 
-    a = FrozenPolicy.load("sac.onnx").act(x)      x (rows, features) -> a (rows,)
+    a = FrozenPolicy.load("sac.onnx").act(x)      x (rows, features) -> a (rows,), of a portfolio (rows, actions)
 
 What happens to an observation is the same in training and here: clip to +-`observation_clip`, round to float32 (SB3
 learns from float32 observations), then compute in float64. A network of float32 weights evaluated in float64
@@ -21,7 +21,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hybrid_bt.errors import did_you_mean
 from hybrid_bt.policies.file import read_bytes, refused, unpack
 from hybrid_bt.policies.session import Network
 
@@ -87,21 +86,25 @@ class FrozenPolicy(Network):
         self.restore(memory)
 
     def columns_in(self, names: Sequence[str]) -> list[int]:
-        """Where the columns that the policy observes stand among those that the running code makes.
+        """As `Manifest.columns_in`."""
+        return self.manifest.columns_in(names, self._name)
 
-        Raises
-        ------
-        PolicyError
-            Naming the first column that is not made.
-        """
-        for column, name in enumerate(self._names):
-            if name not in names:
-                why = f"reads {name!r} (column {column}), which this code does not make"
-                raise refused(self._name, why, f"train and freeze the policy again{did_you_mean(name, names)}")
-        return [names.index(name) for name in self._names]
+    def predict(
+        self,
+        observation: ArrayLike,
+        state: Mapping[str, FloatArray] | None = None,
+        episode_start: ArrayLike | None = None,
+        deterministic: bool = True,
+    ) -> tuple[FloatArray, Mapping[str, FloatArray] | None]:
+        """Answer as a model of Stable-Baselines3 does, that has no memory of its own: (features,) to (actions,)."""
+        if state is None or np.any(episode_start or False):
+            self.reset()
+        else:
+            self.restore(state)
+        return self.act(np.atleast_2d(observation)).reshape(-1), self.state() or None
 
     def run(self, sequence: ArrayLike) -> FloatArray:
-        """Answer T bars of one row, (T, features) to (T,), carrying the memory: the same bits as one `act` per bar.
+        """Answer T bars of one row, (T, features) to (T,) or (T, actions), carrying the memory: the bits of `act`.
 
         Raises
         ------

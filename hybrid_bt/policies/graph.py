@@ -60,7 +60,7 @@ class Actor(NamedTuple):
     """What answers in one model."""
 
     lstms: list[Lstm]  #: stacked; none for a network without memory
-    layers: list[Dense]  #: behind them; the last has one output and no activation
+    layers: list[Dense]  #: behind them; the last has an output for each action, and no activation
     head: Head  #: how the last layer's output becomes an action
 
 
@@ -70,10 +70,9 @@ def actor_graph(members: Sequence[Actor], *, low: float, high: float, scaling: S
     Returns
     -------
     bytes
-        Serialised ONNX model: `observation` (rows, in) float32 -> `action` (rows, 1) float64, the members' mean within
-        `low` and `high`, and `each` (k, rows, 1) where there are several. With LSTMs, `h0`, `c0`, `h1`, ... are further
-        inputs and `h0_next`, `c0_next`, ... further outputs, of shape (k, rows, hidden), or (rows, hidden) for one
-        member.
+        Serialised ONNX model: `observation` (rows, in) float32 -> `action` (rows, actions) float64, the members' mean
+        within `low` and `high`, and of several members `each` (k, rows, actions). With LSTMs, `h0`, `c0`, ... are
+        further inputs and `h0_next`, ... further outputs: (k, rows, hidden), or (rows, hidden) for one member.
 
     Raises
     ------
@@ -85,9 +84,9 @@ def actor_graph(members: Sequence[Actor], *, low: float, high: float, scaling: S
     x = graph.observation(scaling)
     for index, stacked in enumerate(_transposed([member.lstms for member in members])):
         x = graph.lstm(x, index, stacked)
-    graph.head(graph.dense(x, [member.layers for member in members], head), low, high, head)
-    features = len(lstms[0].weight_x if lstms else layers[0].weight)
-    return graph.serialise(features, len(lstms), len(lstms[0].weight_h) if lstms else 0)
+    graph.head(graph.dense(x, [member.layers for member in members], head), low, high, members[0])
+    shape = len(lstms[0].weight_x if lstms else layers[0].weight), layers[-1].weight.shape[1]
+    return graph.serialise(shape, len(lstms), len(lstms[0].weight_h) if lstms else 0)
 
 
 class _Graph:
@@ -142,7 +141,7 @@ class _Graph:
         return rows[0] if self.members == 1 else np.stack(rows)
 
     def dense(self, x: str, members: Sequence[Sequence[Dense]], head: Head) -> str:
-        """The layers; the last is linear, and its unpadded width is 1."""
+        """The layers; the last is linear, its unpadded width the number of actions."""
         for layers in _transposed([_padded(member, head) for member in members]):
             weight, bias = self.stack([d.weight for d in layers]), self.stack([d.bias for d in layers])
             x = self.affine(x, self.constant(weight), self.constant(bias))
@@ -189,13 +188,15 @@ class _Graph:
         c = self.op("Add", [kept, fresh], f"c{index}_next")
         return self.op("Mul", [o, self.op("Tanh", [c])], f"h{index}_next")
 
-    def head(self, mu: str, low: float, high: float, head: Head) -> None:
+    def head(self, mu: str, low: float, high: float, actor: Actor) -> None:
         """From the members' last layer to their actions and the mean."""
         box = [self.constant(low), self.constant(high)]
-        if head == "clip":
+        if actor.head == "clip":
             x = self.op("Clip", [mu, *box])
         else:
-            first = [self.integers(one) for one in (0, 1, -1)]  # start, end, axis: the rest is padding
+            first = [
+                self.integers(one) for one in (0, actor.layers[-1].weight.shape[1], -1)
+            ]  # start, end, axis: the rest is padding
             x = self.op("Slice", [self.op("Tanh", [mu]), *first])
             half, middle = 0.5 * (high - low), 0.5 * (high + low)
             if (half, middle) != (1.0, 0.0):
@@ -207,15 +208,14 @@ class _Graph:
             self.op("Clip", [self.op("ReduceMean", ["each"], axes=[0], keepdims=0), *box])  # rounding again
         self.nodes[-1].output[0] = "action"
 
-    def serialise(self, features: int, n_lstm: int, hidden: int) -> bytes:
-        helper, proto = self._onnx.helper, self._onnx.TensorProto
-        info = helper.make_tensor_value_info
-        memory = ["rows", hidden] if self.members == 1 else [self.members, "rows", hidden]
+    def serialise(self, shape: tuple[int, int], n_lstm: int, hidden: int) -> bytes:
+        helper, proto, info = self._onnx.helper, self._onnx.TensorProto, self._onnx.helper.make_tensor_value_info
+        memory: list[Any] = ["rows", hidden] if self.members == 1 else [self.members, "rows", hidden]
         gates = [f"{gate}{layer}" for layer in range(n_lstm) for gate in "hc"]
-        inputs = [info("observation", proto.FLOAT, ["rows", features]), *(info(g, proto.DOUBLE, memory) for g in gates)]
+        inputs = [info("observation", proto.FLOAT, ["rows", shape[0]]), *(info(g, proto.DOUBLE, memory) for g in gates)]
         after = [info(f"{gate}_next", proto.DOUBLE, memory) for gate in gates]
-        each = [info("each", proto.DOUBLE, [self.members, "rows", 1])] if self.members > 1 else []
-        outputs = [info("action", proto.DOUBLE, ["rows", 1]), *each, *after]
+        each = [info("each", proto.DOUBLE, [self.members, "rows", shape[1]])] if self.members > 1 else []
+        outputs = [info("action", proto.DOUBLE, ["rows", shape[1]]), *each, *after]
         graph = helper.make_graph(self.nodes, "policy", inputs, outputs, self.weights)
         opset = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="hybrid_bt")
@@ -245,6 +245,6 @@ def _padded(member: Sequence[Dense], head: Head) -> list[Dense]:
         weight = np.pad(layer.weight, ((0, extra), (0, 0)))
         extra = -layer.weight.shape[1] % PACKET if ends_in_tanh else 0
         layers.append(Dense(np.pad(weight, ((0, 0), (0, extra))), np.pad(layer.bias, (0, extra)), layer.activation))
-    if member[-1].weight.shape[1] != 1 or member[-1].activation != "none":
-        raise PolicyError("freeze: the last layer must be linear with one output; one action per row is supported")
+    if member[-1].activation != "none":
+        raise PolicyError("freeze: the last layer must be linear; use an MlpPolicy")
     return layers

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
@@ -20,10 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from hybrid_bt.errors import PolicyError, first_fault
+from hybrid_bt.errors import PolicyError, did_you_mean, first_fault
 
 FORMAT_VERSION = 2  #: newest that is read
-ALGORITHMS = ("SAC", "TD3", "PPO", "A2C", "RecurrentPPO")  #: whose models are imported
+#: whose models are imported
+ALGORITHMS = ("SAC", "TD3", "TQC", "CrossQ", "PPO", "A2C", "TRPO", "RecurrentPPO", "ARS")
+LEARNERS = {"sac": "sac", "gate": "recurrentppo"}  #: what this house trains for a kind
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(min_length=1)]
@@ -52,6 +54,11 @@ class Scaling(_Frozen):
     std: tuple[Annotated[float, Field(gt=0.0)], ...] = Field(min_length=1)  #: one per observation
     clip: float = Field(gt=0.0)  #: of the scaled value
 
+    def scaled(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As VecNormalize does it outside of a network."""
+        scaled = np.clip((x - np.array(self.mean)) / np.array(self.std), -self.clip, self.clip)
+        return scaled.astype(np.float32)  # type: ignore[no-any-return]
+
 
 class MarketRead(_Frozen):
     """One of several markets that a policy was trained on."""
@@ -66,12 +73,12 @@ class MarketRead(_Frozen):
 class Manifest(_Frozen):
     """Manifest of a frozen policy.
 
-    A policy answers each row of a float32 observation matrix with one action. Observations are clipped to
-    +-`observation_clip`; where `scaling` is given, the network then scales them.
+    A policy answers each row of a float32 observation matrix with one action, of a portfolio with one for each symbol.
+    Observations are clipped to +-`observation_clip`; where `scaling` is given, the network then scales them.
     """
 
     format_version: Literal[1, 2] = 1  #: of the file layout and of this model
-    kind: Literal["sac", "gate"]  #: what the action is for
+    kind: Literal["sac", "gate", "portfolio"]  #: what the action is for
     observation: tuple[Name, ...] = Field(min_length=1)  #: column names, in order
     observation_clip: float = Field(gt=0.0)  #: observations are clipped to +- this
     action_low: float  #: least action
@@ -95,6 +102,7 @@ class Manifest(_Frozen):
     results: dict[str, JsonValue] = {}  #: training and validation results
     mode: Literal["stable", "aggressive"] | None = None  #: None where one policy serves both
     scaling: Scaling | None = None  #: version 2: part of the network, and said here
+    actions: int = Field(default=1, ge=1)  #: version 2 where there are several: numbers in an answer
     markets: tuple[MarketRead, ...] = ()  #: version 2: where there were several, all; `data_sha256` is of the first
     graph_sha256: Sha256 | None = None  #: of the ONNX bytes before the manifest; set when packed
     graph_bytes: int | None = Field(default=None, ge=1)  #: their number; set when packed
@@ -105,6 +113,7 @@ class Manifest(_Frozen):
         scaled = scaling is None or len(scaling.mean) == len(scaling.std) == n
         valid = self.valid_start or date.min, self.valid_end or date.max
         new = scaling is not None or self.data_sha256 is None or None in self.seeds or bool(self.markets)
+        new = new or self.actions > 1 or self.kind == "portfolio"
         rules = {
             "observation names must be unique": len(set(self.observation)) == n,
             "observation_clip must be a float32 number (10.0, not 0.1)": float(np.float32(clip)) == clip,
@@ -115,9 +124,10 @@ class Manifest(_Frozen):
             "valid_end must not lie before valid_start": valid[0] <= valid[1],
             "seeds must hold one seed per member": len(self.seeds) == self.members,
             "scaling must hold one mean and one std per observation": scaled,
-            "version 1 knows no scaling and one market, and needs data_sha256 and seeds; this is 2": self.format_version
-            > 1
-            or not new,
+            "a portfolio has one action for each of its symbols, any other policy one": self.actions
+            == (len(self.symbols) if self.kind == "portfolio" else 1),
+            "version 1 knows no scaling, one market and one action, and needs data_sha256 and seeds; this is 2": not new
+            or self.format_version > 1,
         }
         for rule, holds in rules.items():
             if not holds:
@@ -144,11 +154,26 @@ class Manifest(_Frozen):
         except ValidationError as error:
             raise PolicyError(f"{words} {first_fault(error, 'manifest')}; {remedy}") from error
 
+    def columns_in(self, names: Sequence[str], file: str) -> list[int]:
+        """Where the columns that the policy observes stand among those that the running code makes.
+
+        Raises
+        ------
+        PolicyError
+            Naming the first column that is not made.
+        """
+        for column, name in enumerate(self.observation):
+            if name not in names:
+                why = f"reads {name!r} (column {column}), which this code does not make"
+                remedy = f"train and freeze the policy again{did_you_mean(name, names)}"
+                raise PolicyError(f"policy: {file} {why}; {remedy}")
+        return [names.index(name) for name in self.observation]
+
     @property
     def algorithm(self) -> str:
         """What learned, in lower case: as an import said it, else what this house trains for the kind."""
         said = self.results.get("imported_from")
-        return str(said).lower() if said in ALGORITHMS else {"sac": "sac", "gate": "recurrentppo"}[self.kind]
+        return str(said).lower() if said in ALGORITHMS else LEARNERS.get(self.kind, self.kind)
 
     def in_sample(self, stamps: NDArray[np.datetime64]) -> NDArray[np.bool_]:
         """Which of the bars were seen in training or validation.
@@ -175,6 +200,8 @@ class Manifest(_Frozen):
             del data["scaling"]  # version 1 has no such key
         if not self.markets:
             del data["markets"]  # nor has a file of one market
+        if self.actions == 1:
+            del data["actions"]  # nor one of one action
         if self.gradient_steps is None:
             del data["gradient_steps"]
         return canonical_json(data | {"manifest_sha256": hashlib.sha256(canonical_json(data).encode()).hexdigest()})

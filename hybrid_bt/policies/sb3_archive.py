@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt.errors import PolicyError
-from hybrid_bt.policies.file import read_bytes
+from hybrid_bt.policies.file import TRUST, read_bytes
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Box
@@ -44,9 +44,12 @@ MAX_VERSION = 64
 VERSION = "_stable_baselines3_version"
 VECNORMALIZE = "stable_baselines3.common.vec_env.vec_normalize.VecNormalize"
 MAX_SAID = 300  #: letters of a library's message
-TRUST = "if you know who made the file, --trust lets SB3 load it"
-#: attributes that only models of one algorithm have; A2C has none
-SIGNS = {"target_entropy": "SAC", "target_policy_noise": "TD3", "clip_range": "PPO"}
+#: attribute -> algorithm: the first that a model has says what it is; A2C has none
+SIGNS = {
+    **{"top_quantiles_to_drop_per_net": "TQC", "n_delta": "ARS", "cg_max_steps": "TRPO", "target_policy_noise": "TD3"},
+    **{"policy_delay": "CrossQ", "target_entropy": "SAC", "exploration_fraction": "DQN", "clip_range": "PPO"},
+}
+ON_POLICY = ("PPO", "A2C", "TRPO", "RecurrentPPO")  #: whose zips tell whether VecNormalize scaled observations
 BOXES = ("<class 'gymnasium.spaces.box.Box'>", "<class 'gym.spaces.box.Box'>")
 AGAIN = "save the model again with model.save()"
 #: what zipfile, zlib, pickle and torch raise on damaged input
@@ -62,19 +65,19 @@ class Archive(NamedTuple):
     raw: bytes  #: of the zip
     version: str  #: of the SB3 that saved it
     data: dict[str, Any]  #: attributes as JSON
-    weights: dict[str, Any]  #: torch tensors by name
+    weights: bytes  #: `policy.pth`
 
     @property
     def algorithm(self) -> str:
-        """SAC, TD3 (which DDPG is too), PPO, A2C or RecurrentPPO."""
-        if any(key.startswith("lstm_actor.") for key in self.weights):
+        """A value of `SIGNS`, RecurrentPPO or A2C; DDPG is a TD3."""
+        if b"lstm_actor." in self.weights:  # their names are not packed
             return "RecurrentPPO"
         return next((algorithm for sign, algorithm in SIGNS.items() if sign in self.data), "A2C")
 
     @property
     def normalised(self) -> bool | None:
-        """Whether it learned under VecNormalize; None where nobody can know: SAC and TD3 look alike both ways."""
-        if self.algorithm in ("SAC", "TD3") or not self.data.get("num_timesteps"):
+        """Whether it learned under VecNormalize; None where nobody can know: SAC and its like look alike both ways."""
+        if self.algorithm not in ON_POLICY or not self.data.get("num_timesteps"):
             return None
         return self.data.get("_last_original_obs") is not None
 
@@ -127,15 +130,14 @@ def damage_said(words: str, remedy: str) -> Iterator[None]:
         raise PolicyError(f"import: {words} ({said}); {remedy}") from error
 
 
-def read_archive(path: Path) -> Archive:
-    """Read a model that SB3 saved.
+def archive_of(raw: bytes, name: str) -> Archive:
+    """Read the bytes of a model that SB3 saved.
 
     Raises
     ------
     PolicyError
-        If the file is no zip of SB3, is damaged, or is larger than any policy of this house.
+        If it is no zip of SB3, or damaged.
     """
-    name, raw = path.name, read_bytes(path, MAX_ZIP, "a model that SB3 saved")
     with damage_said(f"{name} is no zip, or a damaged one", AGAIN), zipfile.ZipFile(io.BytesIO(raw)) as archive:
         names = archive.namelist()
         _check_members(names, name)
@@ -146,7 +148,7 @@ def read_archive(path: Path) -> Archive:
         data = json.loads(text)
     if not isinstance(data, dict):
         raise PolicyError(f"import: 'data' in {name} is a {type(data).__name__}, not an object; {AGAIN}")
-    return Archive(raw, version, data, _tensors(weights))
+    return Archive(raw, version, data, weights)
 
 
 def _check_members(names: list[str], name: str) -> None:
@@ -167,8 +169,8 @@ def _member(archive: zipfile.ZipFile, member: str, limit: int, name: str) -> byt
     raise PolicyError(f"import: {member!r} in {name} unpacks to {declared} bytes, at most {limit} are read; {AGAIN}")
 
 
-def _tensors(raw: bytes) -> dict[str, Any]:
-    """Tensors of `policy.pth`, which is a zip itself."""
+def tensors(raw: bytes) -> dict[str, Any]:
+    """Torch tensors by name of `policy.pth`, which is a zip itself."""
     import torch
 
     with damage_said("policy.pth is damaged, or holds more than weights", AGAIN):

@@ -1,23 +1,18 @@
-"""From a model that SB3 saved to a frozen policy.
+"""From a model that SB3 saved to a frozen policy, or to an object that runs where it is trusted.
 
-By default nothing in the file is run. Next to each pickle SB3 writes in words what it holds: the policy class, its
-options, the spaces. From these words and the weights the installed SB3 builds the policy anew (`rebuilt`); no name in
-the file is imported, it is only compared with the names that are known. With `--trust` SB3 loads the file itself
-(`loaded`). Either way the answer is that of `model.predict(deterministic=True)`.
+Either way its answer is that of `model.predict(deterministic=True)`.
 
 The model may read the columns that the running code makes in any order, and need not read all: the weights of the
-first layer are put in the code's order, and columns that the model does not know get the weight 0.
+first layer are put in the code's order, and columns that the model does not know get the weight 0. A portfolio reads
+all that its environment shows.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib import metadata
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,51 +20,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt import __version__
+from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES, OBSERVATIONS
 from hybrid_bt.errors import Hint, PolicyError, did_you_mean
-from hybrid_bt.policies import import_compiler
-from hybrid_bt.policies.freeze import SbModel, SbPolicy, activations, actor_of, answers, read_off, write
+from hybrid_bt.policies.actors import SbPolicy, actor_of, check_spaces
+from hybrid_bt.policies.file import read_bytes
+from hybrid_bt.policies.freeze import answers, read_off, write
 from hybrid_bt.policies.frozen import FrozenPolicy
-from hybrid_bt.policies.graph import Actor
 from hybrid_bt.policies.manifest import Manifest
-from hybrid_bt.policies.sb3_archive import TRUST, Archive, Statistics, damage_said, read_archive, read_statistics
+from hybrid_bt.policies.sb3_archive import MAX_ZIP, Archive, Statistics, archive_of, read_statistics
+from hybrid_bt.policies.sb3_policy import TrustedPolicy, keep, loaded, rebuilt
 
-MOST_NUMBERS = 256 << 20  #: in a net
 TOLERANCE = 1e-5  #: largest allowed difference to SB3's predict, in units of the action box where that is wider than 1
 UNBOUNDED = float(np.finfo(np.float32).max)
-#: policy_kwargs that do not change what the actor computes, or whose effect shows in the weights
-HARMLESS = {
-    *("clip_mean", "enable_critic_lstm", "features_extractor_kwargs", "full_std", "log_std_init", "lstm_hidden_size"),
-    *("lstm_kwargs", "n_critics", "n_lstm_layers", "net_arch", "normalize_images", "optimizer_class"),
-    *("optimizer_kwargs", "ortho_init", "share_features_extractor", "shared_lstm", "use_expln", "use_sde"),
-    *(":type:", ":serialized:"),
+#: what a policy is -> what its actions mean
+MEANINGS = {
+    "sac": "exposure to one asset in units of risk",
+    "gate": "regime score r: -1 mean reversion, +1 trend",
+    "portfolio": "of each asset a signed fraction of equity, before limits",
 }
-#: weights that only training needs
-CRITICS = ("critic.", "critic_target.", "actor_target.", "value_net.", "mlp_extractor.value_net.", "lstm_critic.")
-SUPPORTED = "SAC, TD3, DDPG, PPO, A2C and RecurrentPPO with an MlpPolicy or MlpLstmPolicy are supported"
 
 FloatArray = NDArray[np.float64]
 
 
 def import_model(
     model: Path,
-    names: Sequence[str],
+    names: Sequence[str] | None,
     out: Path,
     stated: Mapping[str, Any],
     *,
     vecnormalize: Path | None = None,
     unscaled: bool = False,
     trust: bool = False,
-) -> FrozenPolicy:
+) -> FrozenPolicy | TrustedPolicy:
     """Freeze a model.
 
     Parameters
     ----------
-    names : sequence of str
-        What the model reads, in its order.
+    names : sequence of str, optional
+        What the model reads, in its order; by default all that its environment shows.
+    out : Path
+        A frozen policy; with the suffix .zip, an object.
     stated : mapping
-        Fields of the manifest that the zip does not say, among them the `kind` and, as `observation`, all columns that
-        the running code makes for it. Without `observation_clip` observations are not clipped: nor does SB3 clip them
-        to the Box of the model.
+        Fields of the manifest that the zip does not say. The `kind` is by default that of the environment which shows
+        and asks as many numbers as the model reads and answers. Without `observation_clip` observations are not
+        clipped: nor does SB3 clip them to the Box of the model.
     vecnormalize : Path, optional
         What `VecNormalize.save` wrote.
     unscaled : bool
@@ -82,30 +76,71 @@ def import_model(
     PolicyError
         If the model cannot be read or frozen. Nothing is written then.
     """
-    _check_names(stated["kind"], names, stated["observation"])
-    archive = read_archive(model)
-    policy = loaded(archive) if trust else rebuilt(archive)
-    actor = actor_of(policy)
+    as_object = out.suffix == ".zip"
+    if as_object and not trust:
+        raise PolicyError(f"import: {out} would be an object, which SB3 loads and runs; give --trust, or an .onnx")
+    archive = archive_of(read_bytes(model, MAX_ZIP, "a model that SB3 saved"), model.name)
+    policy = loaded(archive).policy if trust else rebuilt(archive)
     statistics = read_statistics(vecnormalize) if vecnormalize else None
     if vecnormalize is None and not unscaled:
         _check_unscaled(archive)
-    _check_fit(stated["kind"], len(names), policy.observation_space.shape[0], statistics, actor)
-    fields = {**_said(archive, statistics), **read_off(policy, [actor]), **stated}
+    fields = {**_said(archive, statistics), **_shape(policy, None if as_object else trust), **stated}
+    fields["kind"] = kind = _kind(policy, stated)
+    made = columns_of(kind, stated["symbols"])
+    fields["observation"] = names = tuple(names or made)
+    _check_names(kind, names, made)
+    _check_fit(kind, len(names), policy, statistics)
     fields["observation_clip"] = float(np.float32(min(stated.get("observation_clip", UNBOUNDED), UNBOUNDED)))
-    fields["observation"] = tuple(names)
+    fields.setdefault("action_meaning", MEANINGS[kind])
     if statistics is not None:
         mean, std = statistics.mean.tolist(), statistics.std.tolist()
         fields["scaling"] = {"mean": mean, "std": std, "clip": statistics.clip}
     manifest = Manifest.checked(fields, "import: manifest field", "state it, or correct it")
+    if as_object:
+        return keep(archive, manifest, out)
+    scaling, tolerance = manifest.scaling, TOLERANCE * max(1.0, manifest.action_high - manifest.action_low)
 
     def predict(x: NDArray[np.float32]) -> FloatArray:
-        if statistics is not None:  # VecNormalize's arithmetic
-            scaled = (x - statistics.mean) / statistics.std
-            x = np.clip(scaled, -statistics.clip, statistics.clip).astype(np.float32)
-        return answers([policy], x)
+        return answers([policy], x if scaling is None else scaling.scaled(x))
 
-    tolerance = TOLERANCE * max(1.0, manifest.action_high - manifest.action_low)
-    return write([actor], manifest, out, predict, tolerance)
+    return write([actor_of(policy)], manifest, out, predict, tolerance)
+
+
+def columns_of(kind: str, symbols: Sequence[str]) -> tuple[str, ...]:
+    """What an environment shows: of a portfolio each symbol's features, the market's, and the weights held."""
+    if kind != "portfolio":
+        return OBSERVATIONS[kind]
+    features = (f"{symbol}.{name}" for symbol in symbols for name in ASSET_FEATURES)
+    return (*features, *MARKET_FEATURES, *(f"{symbol}.weight" for symbol in symbols))
+
+
+def _kind(policy: SbPolicy, stated: Mapping[str, Any]) -> str:
+    """As stated, or that of the environment which shows and asks as many numbers."""
+    (read,), (n_actions,), symbols = policy.observation_space.shape, policy.action_space.shape, stated["symbols"]
+    shapes = {kind: (len(columns_of(kind, symbols)), len(symbols) if kind == "portfolio" else 1) for kind in MEANINGS}
+    if "kind" in stated:
+        return str(stated["kind"])
+    for kind, shape in shapes.items():
+        if shape == (read, n_actions):
+            return kind
+    known = ", ".join(f"{kind} {shape[0]} and {shape[1]}" for kind, shape in shapes.items())
+    raise PolicyError(
+        f"import: the model reads {read} numbers and answers {n_actions}, as no environment for {len(symbols)} "
+        f"symbol(s) does ({known}); give --kind and --observation, or --symbols as in its training"
+    )
+
+
+def _shape(policy: SbPolicy, trusted: bool | None) -> dict[str, Any]:
+    """What a manifest says about the network; `trusted` None for an object."""
+    if trusted is None:
+        check_spaces(policy)
+        return read_off(policy, [])
+    try:
+        return read_off(policy, [actor_of(policy)])
+    except PolicyError as error:
+        if trusted:
+            raise PolicyError(f"{error}; or keep it as an object, --out NAME.zip") from error
+        raise
 
 
 def _check_names(kind: str, names: Sequence[str], made: Sequence[str]) -> None:
@@ -116,6 +151,8 @@ def _check_names(kind: str, names: Sequence[str], made: Sequence[str]) -> None:
             raise PolicyError(f"import: observation {name!r} {why}")
         if name in names[:column]:
             raise PolicyError(f"import: observation {name!r} comes twice (column {column}); name each column once")
+    if kind == "portfolio" and tuple(names) != tuple(made):
+        raise PolicyError("import: a portfolio reads all that its environment shows, in order; leave out --observation")
 
 
 def _check_unscaled(archive: Archive) -> None:
@@ -128,12 +165,13 @@ def _check_unscaled(archive: Archive) -> None:
         warnings.warn(said, Hint, stacklevel=3)
 
 
-def _check_fit(kind: str, named: int, read: int, statistics: Statistics | None, actor: Actor) -> None:
+def _check_fit(kind: str, named: int, policy: SbPolicy, statistics: Statistics | None) -> None:
     """Refuse a model that does not fit its names, its statistics or its kind."""
+    read = policy.observation_space.shape[0]
     if read != named:
         rule = f"{named} observation names for a model that reads {read} numbers"
         raise PolicyError(f"import: {rule}; name its columns, in its order")
-    if actor.lstms and kind == "sac":
+    if hasattr(policy, "lstm_actor") and kind == "sac":
         rule = "a RecurrentPPO remembers one series, and the sac leg asks about many assets at once"
         raise PolicyError(f"import: {rule}; import it with --kind gate")
     if statistics is not None and len(statistics.mean) != read:
@@ -148,7 +186,7 @@ def _said(archive: Archive, statistics: Statistics | None) -> dict[str, Any]:
         "format_version": 2,
         "data_sha256": None,
         "seeds": [archive.data.get("seed")],
-        "gamma": archive.data.get("gamma"),
+        "gamma": archive.data.get("gamma", 1.0),  # ARS adds up whole episodes
         "steps": archive.data.get("num_timesteps"),
         "versions": {"stable-baselines3": archive.version, "hybrid_bt": __version__, "onnx": metadata.version("onnx")},
         "results": {
@@ -157,82 +195,3 @@ def _said(archive: Archive, statistics: Statistics | None) -> dict[str, Any]:
             "vecnormalize_sha256": statistics.sha256 if statistics else None,
         },
     }
-
-
-def _class_of(algorithm: str) -> SbModel:
-    import_compiler()
-    import sb3_contrib
-    import stable_baselines3
-
-    return getattr(sb3_contrib if algorithm == "RecurrentPPO" else stable_baselines3, algorithm)
-
-
-def loaded(archive: Archive) -> SbPolicy:
-    """The policy of a model that SB3 loads, running what is in the file."""
-    with damage_said(f"SB3 cannot load this {archive.algorithm}", SUPPORTED):
-        return _class_of(archive.algorithm).load(io.BytesIO(archive.raw), device="cpu").policy
-
-
-def rebuilt(archive: Archive) -> SbPolicy:
-    """A policy of SB3's own class, in the sizes that the weights have, and filled with them."""
-    algorithm, data = archive.algorithm, archive.data
-    observation, action = archive.box("observation_space"), archive.box("action_space")
-    policy_class, *_ = _class_of(algorithm).policy_aliases.values()
-    _check_class(data.get("policy_class"), policy_class)
-    if algorithm == "SAC" and data.get("use_sde"):
-        raise PolicyError("import: SAC with use_sde=True is not supported; train with use_sde=False")
-    options = _options(data.get("policy_kwargs") or {})
-    weights = {key: value for key, value in archive.weights.items() if not key.startswith(CRITICS) and key != "log_std"}
-    with damage_said(f"the weights are not those of a plain {algorithm} actor", "save the model again"):
-        sizes = _sizes(algorithm, weights, observation.shape[0])
-        policy = policy_class(observation, action, lambda _: 1e-3, **sizes, **options)
-        # All weights of the actor, no more and no fewer; log_std serves exploration only.
-        unused = {k: v for k, v in policy.state_dict().items() if k.startswith(CRITICS) or k == "log_std"}
-        policy.load_state_dict(weights | unused)
-    return policy
-
-
-def _check_class(said: object, policy_class: type) -> None:
-    """Refuse a policy class that is not SB3's own."""
-    words = said if isinstance(said, dict) else {}
-    made = re.match(r"<function (\w+)\.__init__ at ", str(words.get("__init__")))
-    found = (words.get("__module__"), made and made[1])
-    if found != (policy_class.__module__, policy_class.__name__):
-        name = ".".join(str(part) for part in found if part) or "missing"
-        raise PolicyError(f"import: the policy class is {name}; {SUPPORTED}; {TRUST}")
-
-
-def _options(said: object) -> dict[str, Any]:
-    """The activation class, if one was chosen, after all other options were found harmless."""
-    from stable_baselines3.common.torch_layers import FlattenExtractor
-
-    if not isinstance(said, dict) or said.get(":type:") not in (None, str(dict)):
-        raise PolicyError(f"import: policy_kwargs are {said!r}, not a dict; {TRUST}")
-    known = {str(kind): kind for kind in activations()}
-    plain = {"features_extractor_class": (str(FlattenExtractor),), "squash_output": (False, None)}
-    for key, value in said.items():
-        if key != "activation_fn" and not (key in HARMLESS or value in plain.get(key, ())):
-            raise PolicyError(f"import: policy_kwargs[{key!r}] = {value!r} is not supported; {TRUST}")
-    chosen = said.get("activation_fn")
-    if "activation_fn" in said and str(chosen) not in known:
-        raise PolicyError(f"import: the activation is {chosen}; supported: {', '.join(known)}")
-    return {"activation_fn": known[str(chosen)]} if "activation_fn" in said else {}
-
-
-def _sizes(algorithm: str, weights: Mapping[str, Any], features: int) -> dict[str, Any]:
-    """Options that give SB3's class the sizes of the weights; linear layers are the parts 0, 2, 4, ... of a net."""
-    prefix = {"SAC": "actor.latent_pi.", "TD3": "actor.mu."}.get(algorithm, "mlp_extractor.policy_net.")
-    part = re.compile(rf"{re.escape(prefix)}\d{{1,4}}\.weight")
-    units = [len(weight) for key, weight in weights.items() if part.fullmatch(key)]
-    options: dict[str, Any] = {"net_arch": {"pi": units[:-1] if algorithm == "TD3" else units, "qf": [], "vf": []}}
-    options |= {"n_critics": 1} if algorithm in ("SAC", "TD3") else {}
-    room = sum(a * b for a, b in pairwise([features, *units]))
-    if algorithm == "RecurrentPPO":
-        hidden = weights["lstm_actor.weight_hh_l0"].shape[1]
-        layers = sum(key.startswith("lstm_actor.weight_hh_l") for key in weights)
-        options |= {"lstm_hidden_size": hidden, "n_lstm_layers": layers, "enable_critic_lstm": False}
-        options["lstm_kwargs"] = {"bias": "lstm_actor.bias_hh_l0" in weights}
-        room += 4 * layers * hidden * (hidden + features)
-    if room > MOST_NUMBERS:  # SB3 would make it
-        raise PolicyError(f"import: the weights claim a net of {room} numbers; no policy is that large")
-    return options

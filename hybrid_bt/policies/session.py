@@ -51,6 +51,7 @@ class Network:
         self.manifest, self.is_recurrent, self.clipped_count = manifest, manifest.recurrent is not None, 0
         self._only, self._name, self._names = only, name, manifest.observation
         self._clip = manifest.observation_clip
+        self._answer = slice(None) if manifest.actions > 1 else 0  # of the columns of an action
         self._surely_within = 0.999 * self._clip * self._clip  # of a sum of squares: no value is beyond the clip
         self._session = _started(graph, name)
         _check_session(self._session, manifest, name, only is not None)
@@ -71,7 +72,7 @@ class Network:
 
         Returns
         -------
-        ndarray of float64, shape (rows,)
+        ndarray of float64, shape (rows,), or (rows, actions) where there are several
             Deterministic actions within [`action_low`, `action_high`]; of an ensemble, the mean over its members.
             A row's action does not depend on the rows beside it, to the last bit.
 
@@ -85,14 +86,14 @@ class Network:
         if self.is_recurrent and rows != 1:
             raise refused(self._name, f"remembers one row, got {rows}", "load one policy a row")
         if not rows:
-            return np.empty(0)
+            return np.empty((0, self.manifest.actions))[:, self._answer]
         # a few rows pass at once; NaN fails both
         if not np.vdot(x, x) < self._surely_within and not np.abs(x).max() <= self._clip:
             x = self._clipped(x)
         return self.step(x)
 
     def step(self, x: Observations) -> FloatArray:
-        """Answer one bar, (rows, features) to (rows,); what is bound allocates nothing."""
+        """Answer one bar, (rows, features) to (rows,) or (rows, actions); what is bound allocates nothing."""
         binding, observation, action = self._calls.get(len(x)) or self._bound(len(x))
         observation[...] = x  # rounds to float32
         self._session.run_with_iobinding(binding)
@@ -109,7 +110,8 @@ class Network:
         binding, shape = self._session.io_binding(), _memory_shape(self.manifest, 1)
         observation = np.zeros((rows, len(self.manifest.observation)), np.float32)
         one = self._only is None
-        answer = np.zeros((rows, 1) if one else (self.manifest.members, rows, 1))
+        shape_of = rows, self.manifest.actions
+        answer = np.zeros(shape_of if one else (self.manifest.members, *shape_of))
         tensors: list[tuple[Ort, str, NDArray[Any]]] = [
             (binding.bind_input, "observation", observation),
             (binding.bind_output, "action" if one else "each", answer),
@@ -119,7 +121,7 @@ class Network:
             tensors.append((binding.bind_output, f"{name}_next", self._memory_next[i, layer].reshape(shape)))
         for bind, name, array in tensors:
             bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-        self._calls[rows] = binding, observation, (answer if one else answer[self._only])[:, 0]
+        self._calls[rows] = binding, observation, (answer if one else answer[self._only])[:, self._answer]
         return self._calls[rows]
 
     def _matrix(self, observations: ArrayLike) -> FloatArray:
@@ -176,9 +178,9 @@ def _check_session(session: Ort, manifest: Manifest, name: str, apart: bool) -> 
     memory = "tensor(double)", list(_memory_shape(manifest, "rows"))
     names = [one for one, *_ in _memories(manifest)]
     inputs = {"observation": ("tensor(float)", ["rows", len(manifest.observation)]), **dict.fromkeys(names, memory)}
-    outputs = {"action": ("tensor(double)", ["rows", 1]), **{f"{one}_next": memory for one in names}}
+    outputs = {"action": ("tensor(double)", ["rows", manifest.actions]), **{f"{one}_next": memory for one in names}}
     if apart or any(node.name == "each" for node in session.get_outputs()):
-        outputs["each"] = "tensor(double)", [manifest.members, "rows", 1]
+        outputs["each"] = "tensor(double)", [manifest.members, "rows", manifest.actions]
     for wanted, nodes in ((inputs, session.get_inputs()), (outputs, session.get_outputs())):
         found = {node.name: (node.type, node.shape) for node in nodes}
         for key in [*wanted, *found]:

@@ -186,6 +186,9 @@ class Run(RunRecord):
         """Mode, data, span, in- or out-of-sample, costs."""
         first, last = end_days(self.bars.stamps)
         costs, sample = self.config["costs"], "IN-SAMPLE" if self.in_sample.any() else "out of sample"
+        parts = {**self.facts.get("policies", {}), **self.facts.get("legs", {})}
+        objects = [name for name, part in parts.items() if "object" in part]
+        sample += f", {' and '.join(objects)} AS AN OBJECT" if objects else ""
         return shown(
             f"{self.config['mode']} on {self.config['data']}, {first} to {last}, {sample}, "
             f"net of {costs['spread_bps']:g} bps spread and {costs['fee_bps']:g} bps fee per side"

@@ -13,7 +13,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
-from stable_baselines3 import SAC, TD3
+from stable_baselines3 import DQN, SAC
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -182,10 +182,16 @@ class Doubled(BaseFeaturesExtractor):
         return 2.0 * x
 
 
-class TwoActions(Follow):
+class Uneven(Follow):
     def __init__(self) -> None:
         super().__init__()
-        self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+        self.action_space = spaces.Box(np.float32([-1.0, -0.5]), np.float32(1.0), dtype=np.float32)
+
+
+class Choice(Follow):
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = spaces.Discrete(3)
 
 
 @pytest.mark.parametrize(
@@ -194,10 +200,10 @@ class TwoActions(Follow):
         (lambda: SAC("MlpPolicy", Follow(), use_sde=True, device="cpu"), "use_sde"),
         (lambda: sac(activation_fn=torch.nn.ELU), "layer ELU"),
         (lambda: sac(features_extractor_class=Doubled), "features extractor Doubled"),
-        (lambda: sac(env=TwoActions()), "action space"),
+        (lambda: sac(env=Uneven()), "action space .* the same two ends for all actions"),
         (lambda: sac(env=Follow(observation=spaces.Box(-1.0, 1.0, (2, 2), np.float32))), "observation space"),
         (lambda: sac(env=VecNormalize(DummyVecEnv([Follow]))), "VecNormalize"),
-        (lambda: TD3("MlpPolicy", Follow(), device="cpu"), "a TD3"),
+        (lambda: DQN("MlpPolicy", Choice(), device="cpu", buffer_size=10), "action space Discrete"),
         (lambda: diverged(sac()), "NaN or infinite"),
     ],
 )
@@ -227,8 +233,8 @@ def test_what_is_not_covered_is_named_for_the_gate(tmp_path: Path, make: Any, sa
         (lambda: [sac(), sac(net_arch=[8])], "the same layers"),
         (lambda: [sac(), sac(activation_fn=torch.nn.Tanh)], "activation"),
         (lambda: [sac(), sac(env=Follow(0.0, 1.0))], "different spaces"),
-        (lambda: [sac(), recurrent_ppo()], "a RecurrentPPO there"),
-        (lambda: [recurrent_ppo(), sac()], "a SAC there"),
+        (lambda: [sac(), recurrent_ppo()], "a RecurrentPPO beside a SAC"),
+        (lambda: [recurrent_ppo(), sac()], "a SAC beside a RecurrentPPO"),
     ],
 )
 def test_members_must_be_of_a_kind(tmp_path: Path, models: Any, says: str) -> None:

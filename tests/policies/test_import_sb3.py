@@ -86,7 +86,7 @@ def made(cls: Any, env: Any = None, options: dict[str, Any] | None = None, **pol
 
 def frozen(model: Path, out: Path, kind: str = "sac", names: Any = None, **changes: Any) -> FrozenPolicy:
     stated = STATED | changes.pop("stated", {})
-    stated = {"kind": kind, "observation": OBSERVATIONS[kind], "action_meaning": "exposure", **stated}
+    stated = {"kind": kind, "action_meaning": "exposure", **stated}
     return import_model(model, names or READ[kind], out, stated, **changes)
 
 
@@ -580,7 +580,7 @@ class Doubled(BaseFeaturesExtractor):
     [
         (lambda: made(DQN, World(actions=spaces.Discrete(3))), {}, "action_space is .*Discrete"),
         (lambda: made(PPO, World(actions=spaces.Discrete(3))), {}, "action_space is .*Discrete"),
-        (lambda: made(SAC, World(actions=spaces.Box(-1, 1, (2,), np.float32))), {}, r"bounded Box of shape \(1,\)"),
+        (lambda: made(SAC, World(actions=spaces.Box(-1, 1, (2,), np.float32))), {}, "any other policy one"),
         (lambda: made(SAC, activation_fn=nn.ELU), {}, "activation is .*ELU"),
         (lambda: made(SAC, features_extractor_class=Doubled), {}, "features_extractor_class"),
         (lambda: made(SAC, options={"use_sde": True}), {}, "use_sde"),

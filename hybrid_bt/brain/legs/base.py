@@ -48,7 +48,8 @@ class Leg(Protocol):
 
     A leg that can answer for many bars at once has a method `wishes_of_bars(views)` as well: a view of T bars in, the
     columns of each wish and their amounts (T, sides) out, the same bits as `wishes` bar by bar; where it raises, its
-    memory is as it was before.
+    memory is as it was before. A leg that looks at the account has a method `told(facts)`, which is called before
+    `wishes` on every bar, with `GuardFacts` where the bar is traded and None where it is not.
 
     >>> class Half:
     ...     def __init__(self, symbols, pairs, config):
