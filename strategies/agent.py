@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.bars import FIELDS
 from hybrid_bt.bars.market import names_of
 from hybrid_bt.brain.legs.base import View
+from hybrid_bt.brain.observing import Observer
 from hybrid_bt.config import load_config
-from hybrid_bt.envs import SPECS, task_of
+from hybrid_bt.envs import declared
 from hybrid_bt.envs.episodes import reader_of
-from hybrid_bt.envs.trading import checked_task
+from hybrid_bt.envs.specs import checked_task
 from hybrid_bt.equations.env_step import CLOSE, FLOAT_ROWS, SIZE, World, take_action
-from hybrid_bt.equations.features import CLIP
-from hybrid_bt.errors import ConfigError, check_names
+from hybrid_bt.errors import ConfigError
 from hybrid_bt.strategies.asking import AskingStrategy
 from hybrid_bt.strategies.orders import TargetOrders
 from hybrid_bt.strategies.underway import Underway
@@ -42,7 +43,8 @@ class AgentStrategy(AskingStrategy):
     env : str
         `Portfolio`, or `Asset` with one feed; `Regime` gives no positions.
     mode, pairs, terms
-        As `gymnasium.make` was given them; `terms` are fields of `Task` by name. Costs are the broker's.
+        As `gymnasium.make` was given them; `terms` are fields of `Task`, `observation` and `reward` by name. Costs are
+        the broker's.
     vecnormalize : object with `normalize_obs`, optional
         Stable-Baselines3's `VecNormalize` that the agent learned under.
 
@@ -60,8 +62,7 @@ class AgentStrategy(AskingStrategy):
 
     def __init__(self, **unknown: object) -> None:
         super().__init__(**unknown)
-        check_names([self.p.env], SPECS, "AgentStrategy: there is no environment")
-        self._spec, n = SPECS[self.p.env], len(self.feeds)
+        n = len(self.feeds)
         if self._spec.accounts > 1 or not (self._spec.per_asset or n == 1):
             rule = "takes one feed" if self._spec.accounts == 1 else "gives r, which is no position: it is a gate's"
             raise ConfigError(f"AgentStrategy: an agent of {self.p.env} {rule}; here are {n} feeds")
@@ -69,6 +70,7 @@ class AgentStrategy(AskingStrategy):
             raise ConfigError(f"AgentStrategy: vecnormalize is {self.p.vecnormalize!r}; give SB3's VecNormalize")
         self._reader = reader_of(self.symbols, names_of(self.p.pairs), self._config)
         self._view: View | None = None
+        self._observer = Observer(self._spec.observation, self.symbols)
         self._volatility, self._correlation = [[0.0] * n], [[0.0]]  # of the one row of the world
         nothing: tuple[Any, ...] = ((),) * len(World._fields)
         here: dict[str, Any] = {"volatility": self._volatility, "correlation": self._correlation, "task": self._task}
@@ -77,14 +79,15 @@ class AgentStrategy(AskingStrategy):
 
     def _under_way(self) -> Underway:
         self._config = load_config(self.p.mode)
-        terms = {} if self.p.terms is None else dict(self.p.terms)
-        _, self._task = checked_task(1.0, task_of(self._config, **terms))
+        self._spec, task = declared(self.p.env, self._config, self.p.terms or {})
+        _, self._task = checked_task(1.0, task)
         self.target_orders = TargetOrders(self, self._task.rules, self.feeds)
         return self.target_orders.underway
 
     def _reads(self, closes: Sequence[float]) -> bool:
         self._view = self._reader.read(closes)
-        return all(self._view.warm)
+        is_ready = self._observer.read(np.array(self._prices(*FIELDS))) if self._observer.has_own else True
+        return is_ready and all(self._view.warm)
 
     def _trade(self, closes: Sequence[float]) -> None:
         assert self._view is not None
@@ -100,10 +103,8 @@ class AgentStrategy(AskingStrategy):
         self.target_orders.skip()
 
     def _observation(self, view: View) -> NDArray[np.float32]:
-        """As the environment's: features as they were clipped and rounded, then what is seen of the account."""
-        spec, n = self._spec, len(self.feeds)
-        features = [*view.features, view.market] if spec.per_asset else [view.features[0]]
-        known = np.clip(np.concatenate(features), -CLIP, CLIP).astype(np.float32)
+        """As the environment's: features, then what is seen of the account."""
+        spec, n, known = self._spec, len(self.feeds), self._observer.see(view)
         seen = np.append(known, np.zeros(spec.sees * n, np.float32))
         equity, sizes, worth, _ = self.target_orders.books()
         floats: list[Any] = [()] * FLOAT_ROWS
