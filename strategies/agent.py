@@ -7,6 +7,7 @@ functions that the environment steps with (`equations.env_step`), from the featu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,12 @@ class AgentStrategy(AskingStrategy):
 
     def _pass(self) -> None:
         self.target_orders.skip()
+
+    def laid_open(self) -> list[Any]:
+        """What an audit reads at the end of a bar: what the agent saw last, by name."""
+        names = self._spec.observation.names(self.symbols)
+        values = np.zeros(len(names)) if self.state is None else self.state
+        return [SimpleNamespace(names=names, owners=("-",), values=values)]
 
     def _observation(self, view: View) -> NDArray[np.float32]:
         """As the environment's: features, then what is seen of the account."""

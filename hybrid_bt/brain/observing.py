@@ -158,12 +158,23 @@ class Observer:
             is_ready = is_ready and all(self._bars[i] >= feature.warmup_bars for feature in mine)
         return is_ready
 
-    def see(self, view: View) -> Singles:
-        """Features as an environment's: clipped, rounded, in the order of `Observation.names`."""
+    def values(self) -> list[float]:
+        """Of features of one's own, once all are ready: those of each symbol, then those of the market.
+
+        Raises
+        ------
+        BarsError
+            If one is not finite.
+        """
         for owner, mine, values in zip(self._owners, self._own, self._values, strict=True):
             for feature, value in zip(mine, values, strict=True):
                 if not math.isfinite(value):
                     raise _no_number(feature, owner, value)
+        return [value for values in self._values for value in values]
+
+    def see(self, view: View) -> Singles:
+        """Features as an environment's: clipped, rounded, in the order of `Observation.names`; errors as `values`."""
+        self.values()
         (asset_block, market_block, _), (*assets, market) = self.observation, self._values
         return np.append(
             _seen(asset_block, ASSET_FEATURES, rounded(view.features), np.array(assets)),
@@ -203,8 +214,8 @@ def _values(
 
 def _no_number(feature: Feature, owner: str, value: float, when: str = "") -> BarsError:
     return BarsError(
-        f"feature {feature} of {owner} is {value!r}{when}, ready after {feature.warmup_bars} bars; give a finite "
-        "number, or more warmup_bars"
+        f"feature {feature} of {owner} is {float(value)!r}{when}, ready after {feature.warmup_bars} bars; give a "
+        "finite number, or more warmup_bars"
     )
 
 

@@ -107,10 +107,10 @@ def terms_of(reward: object) -> Terms:
     ------
     ConfigError
     """
-    given: Mapping[Any, Any] = reward if isinstance(reward, Mapping) else {reward: 1.0}
-    check_names([one for one in given if isinstance(one, str)], REWARDS, "environment: there is no reward")
+    given: list[tuple[Any, Any]] = [*reward.items()] if isinstance(reward, Mapping) else [(reward, 1.0)]
+    check_names([one for one, _ in given if isinstance(one, str)], REWARDS, "environment: there is no reward")
     terms = []
-    for one, weight in given.items():
+    for one, weight in given:
         step, start = REWARDS[one] if isinstance(one, str) else one if isinstance(one, Reward) else Reward(one)
         numbers = (weight, *start) if isinstance(start, tuple) else (math.nan,)
         if not callable(step) or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numba import njit
-from numba.core.errors import NumbaError
+from numba.core.errors import NumbaError, UnsupportedBytecodeError
 from numba.extending import register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple
 from numpy.typing import NDArray
@@ -72,7 +72,7 @@ def takes(name: str, kernel: Callable[..., Any], *given: object) -> bool:
     """Run a kernel that holds somebody else's step; whether numba could, and a hint that says why where not."""
     try:
         kernel(*given)
-    except NumbaError as error:
+    except (NumbaError, UnsupportedBytecodeError, NotImplementedError) as error:
         why = str(error).strip().splitlines()[0]
         warnings.warn(f"{name} runs as plain Python, same numbers, only slower: numba says {why}", Hint, stacklevel=2)
         return False
