@@ -9,22 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_bt.bars import FIELDS
 from hybrid_bt.bars.market import names_of
 from hybrid_bt.brain.legs.base import View, Wish, each_asset
+from hybrid_bt.brain.observing import Observer
 from hybrid_bt.config import Config, load_config
 from hybrid_bt.config.build import learned_until
-from hybrid_bt.envs import SPECS, task_of
+from hybrid_bt.envs import declared
 from hybrid_bt.envs.episodes import reader_of
-from hybrid_bt.envs.trading import checked_task
+from hybrid_bt.envs.specs import Spec, checked_task
 from hybrid_bt.equations.env_step import CLOSE, FLOAT_ROWS, NO_LIMITS, SIZE, Task, World, take_action
-from hybrid_bt.equations.features import ASSET_FEATURES, CLIP, MARKET_FEATURES
 from hybrid_bt.equations.guard_limits import GuardFacts
-from hybrid_bt.errors import ConfigError, check_names
+from hybrid_bt.errors import ConfigError
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.strategies.asking import Asked, AskingStrategy
 from hybrid_bt.strategies.orders import TargetOrders
@@ -45,7 +47,8 @@ class Agent(NamedTuple):
     agent: Any  #: with `predict` as Stable-Baselines3 has it, or a function of the observation
     env: str = ""  #: `Portfolio`, or `Asset` with one symbol; by default a frozen policy's own, else `Portfolio`
     vecnormalize: Any = None  #: Stable-Baselines3's, that it learned under
-    terms: Mapping[str, Any] = {}  #: fields of `Task` by name; limits, costs and orders are the hybrid's
+    #: fields of `Task`, and `observation`, by name; limits, costs and orders are the hybrid's
+    terms: Mapping[str, Any] = {}
     trained_until: date | None = None  #: by default what a frozen policy says
 
     def __call__(self, symbols: Sequence[str], pairs: Sequence[tuple[int, int]], config: Config) -> AgentLeg:
@@ -76,6 +79,11 @@ class Agent(NamedTuple):
         known = getattr(getattr(self.agent, "manifest", None), "algorithm", type(self.agent).__name__.lower())
         return f"{known} object" if self.is_object else known
 
+    def declared(self, config: Config) -> tuple[Spec, Task]:
+        """What makes its environment, under a configuration; ConfigError for what there is not."""
+        spec, task = declared(self.learned_in, config, self.terms)
+        return spec, checked_task(1.0, task)[1]
+
     def facts(self) -> dict[str, str | None]:
         """For `run.json`."""
         said = {"env": self.learned_in, "learner": self.learner, "sha256": getattr(self.agent, "sha256", None)}
@@ -86,8 +94,10 @@ class AgentLeg:
     """A wish for each asset: the agent's action, before limits."""
 
     def __init__(self, given: Agent, symbols: Sequence[str], config: Config) -> None:
-        task = checked_task(1.0, task_of(config, **given.terms))[1]._replace(risk=NO_LIMITS)
-        self._seat = Seat("legs", given, symbols, task)
+        spec, task = given.declared(config)
+        self._seat = Seat("legs", given, symbols, spec, task._replace(risk=NO_LIMITS))
+        if self._seat.observer.has_own:
+            raise ConfigError("legs: a leg sees no bars, so no features of one's own; trade it as AgentStrategy")
         self._told: GuardFacts | None = None
         self._wanted = [0.0] * len(symbols)
 
@@ -113,35 +123,34 @@ class Seat:
         Whose errors they are.
     symbols : sequence of str
         In the order of the training's.
+    spec : Spec
+        Of the environment, as it was declared.
     task : Task
         With the limits that are laid on its answers.
 
     Raises
     ------
     ConfigError
-        For an environment that there is not, or that gives no positions, or an agent that learned another.
+        For an environment that gives no positions, or an agent that learned another.
     """
 
-    def __init__(self, owner: str, given: Agent, symbols: Sequence[str], task: Task) -> None:
-        env, n = given.learned_in, len(symbols)
-        check_names([env], SPECS, f"{owner}: there is no environment")
-        self._spec = spec = SPECS[env]
+    def __init__(self, owner: str, given: Agent, symbols: Sequence[str], spec: Spec, task: Task) -> None:
+        env, n, self._spec = given.learned_in, len(symbols), spec
         if spec.accounts > 1 or not (spec.per_asset or n == 1):
             rule = "takes one feed" if spec.accounts == 1 else "gives r, which is no position: it is a gate's"
             raise ConfigError(f"{owner}: an agent of {env} {rule}; here are {n} feeds")
         self._scaler = given.vecnormalize
         if self._scaler is not None and not hasattr(self._scaler, "normalize_obs"):
             raise ConfigError(f"{owner}: vecnormalize is {self._scaler!r}; give SB3's VecNormalize")
-        shown = (
-            n * len(ASSET_FEATURES) + len(MARKET_FEATURES) if spec.per_asset else len(ASSET_FEATURES)
-        ) + spec.sees * n
+        self.names = spec.observation.names(symbols)  #: of what it sees
+        shown = len(self.names)
         read = getattr(getattr(given.agent, "observation_space", None), "shape", (shown,))
         if read != (shown,):
             raise ConfigError(f"{owner}: {env} shows {shown} numbers for {n} feeds, and the agent reads {read}")
         known = getattr(getattr(given.agent, "manifest", None), "symbols", ())
         if spec.per_asset and sorted(known) == sorted(symbols) and tuple(known) != tuple(symbols):
             raise ConfigError(f"{owner}: the agent learned {', '.join(known)}, in this order; give the feeds in it")
-        self._agent = Asked(given.agent, owner)
+        self._agent, self.observer = Asked(given.agent, owner), Observer(spec.observation, symbols)
         self._volatility, self._correlation = [[0.0] * n], [[0.0]]  # of the one row of the world
         nothing: tuple[Any, ...] = ((),) * len(World._fields)
         here: dict[str, Any] = {"volatility": self._volatility, "correlation": self._correlation, "task": task}
@@ -155,6 +164,8 @@ class Seat:
 
         Raises
         ------
+        BarsError
+            If a feature of one's own is not finite.
         PolicyError
             If the answer is not one finite number for each action.
         """
@@ -169,8 +180,7 @@ class Seat:
         self, view: View, equity: float, sizes: Sequence[float], worth: Sequence[float]
     ) -> NDArray[np.float32]:
         """As the environment's: features as they were clipped and rounded, then what is seen of the account."""
-        features = [*view.features, view.market] if self._spec.per_asset else [view.features[0]]
-        known = np.clip(np.concatenate(features), -CLIP, CLIP).astype(np.float32)
+        known = self.observer.see(view)
         seen = np.append(known, np.zeros(self._spec.sees * len(sizes), np.float32))
         floats: list[Any] = [()] * FLOAT_ROWS
         floats[SIZE], floats[CLOSE] = sizes, worth
@@ -202,7 +212,8 @@ class AgentStrategy(AskingStrategy):
         `Portfolio`, or `Asset` with one feed; `Regime` gives no positions. By default a frozen policy's own, else
         `Portfolio`.
     mode, pairs, terms
-        As `gymnasium.make` was given them; `terms` are fields of `Task` by name. Costs are the broker's.
+        As `gymnasium.make` was given them; `terms` are fields of `Task`, `observation` and `reward` by name. Costs are
+        the broker's.
     vecnormalize : object with `normalize_obs`, optional
         Stable-Baselines3's `VecNormalize` that the agent learned under.
 
@@ -220,21 +231,21 @@ class AgentStrategy(AskingStrategy):
 
     def __init__(self, **unknown: object) -> None:
         super().__init__(**unknown)
-        given = Agent(self.p.agent, self.p.env, self.p.vecnormalize)
-        self._seat = Seat("AgentStrategy", given, self.symbols, self._task)
+        self._seat = Seat("AgentStrategy", self._given, self.symbols, self._spec, self._task)
         self._reader = reader_of(self.symbols, names_of(self.p.pairs), self._config)
         self._view: View | None = None
 
     def _under_way(self) -> Underway:
         self._config = load_config(self.p.mode)
-        terms = {} if self.p.terms is None else dict(self.p.terms)
-        _, self._task = checked_task(1.0, task_of(self._config, **terms))
+        self._given = Agent(self.p.agent, self.p.env, self.p.vecnormalize, self.p.terms or {})
+        self._spec, self._task = self._given.declared(self._config)
         self.target_orders = TargetOrders(self, self._task.rules, self.feeds)
         return self.target_orders.underway
 
     def _reads(self, closes: Sequence[float]) -> bool:
-        self._view = self._reader.read(closes)
-        return all(self._view.warm)
+        self._view, observer = self._reader.read(closes), self._seat.observer
+        is_ready = observer.read(np.array(self._prices(*FIELDS))) if observer.has_own else True
+        return is_ready and all(self._view.warm)
 
     def _trade(self, closes: Sequence[float]) -> None:
         assert self._view is not None
@@ -244,3 +255,9 @@ class AgentStrategy(AskingStrategy):
 
     def _pass(self) -> None:
         self.target_orders.skip()
+
+    def laid_open(self) -> list[Any]:
+        """What an audit reads at the end of a bar: what the agent saw last, by name."""
+        names = self._seat.names
+        values = np.zeros(len(names)) if self.state is None else self.state
+        return [SimpleNamespace(names=names, owners=("-",), values=values)]

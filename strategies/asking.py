@@ -17,7 +17,7 @@ from hybrid_bt.errors import BarsError, ConfigError, HybridError, PolicyError
 from hybrid_bt.feeds.framework import bt
 from hybrid_bt.strategies import honesty
 from hybrid_bt.strategies.admission import admit
-from hybrid_bt.strategies.rows import LateRows, traded_feeds
+from hybrid_bt.strategies.rows import LateRows, bar_number, traded_feeds
 from hybrid_bt.strategies.underway import Underway
 
 
@@ -110,7 +110,7 @@ class AskingStrategy(bt.Strategy):
         self.passed_over = admit(self, self.symbols, self.feeds)
         self.state: NDArray[np.float32] | None = None  #: that the agent saw last
         self._trade_from = honesty.first_traded_stamp(self.trained_until, self.p.trade_from, self.p.allow_in_sample)
-        self.underway, self._rows = self._under_way(), LateRows(self.feeds)
+        self.underway, self._rows = self._under_way(), LateRows(self.feeds, bar_number)
         self._n_rows, self._n_left_out = 0, 0  # that may be traded, and those of them on which nothing can be seen
         self._lacking: Counter[str] = Counter()  # rows left out by symbol
 
@@ -128,6 +128,14 @@ class AskingStrategy(bt.Strategy):
     def _trade(self, closes: Sequence[float]) -> None:
         """Ask, and send orders."""
 
+    def _prices(self, *fields: str) -> list[list[float]]:
+        """Of the row that is read: of each field (N,), NaN where a feed has no bar."""
+        at = [(feed, bar) for feed, bar in zip(self.feeds, self._row, strict=True)]
+        return [
+            [math.nan if bar != bar else getattr(feed, name)[int(bar) - len(feed)] for feed, bar in at]
+            for name in fields
+        ]
+
     def _pass(self) -> None:
         """A bar on which nothing is sent."""
 
@@ -141,7 +149,8 @@ class AskingStrategy(bt.Strategy):
         may_trade = self.datetime[0] >= self._trade_from
         may_trade = may_trade and (self.underway.is_simulated or self.underway.are_live())
         rows, is_complete = self._rows.rows()
-        for number, closes in enumerate(rows, 1):
+        for number, self._row in enumerate(rows, 1):
+            (closes,) = self._prices("close")
             is_ready = self._reads(closes)
             self._n_rows += may_trade
             if not is_ready:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -38,10 +38,12 @@ class LateRows:
     Parameters
     ----------
     feeds : sequence of feeds
+    read : callable
+        What rows hold of a feed's bar: its close by default.
     """
 
-    def __init__(self, feeds: Sequence[Framework]) -> None:
-        self._feeds = list(feeds)
+    def __init__(self, feeds: Sequence[Framework], read: Callable[[Framework], float] | None = None) -> None:
+        self._feeds, self._read = list(feeds), read or _close
         self._is_live = len(feeds) > 1 and any(feed.islive() for feed in feeds)
         #: whether a call is more, or less, than the row of a moment
         self.are_needed = self._is_live or any(feed.replaying for feed in feeds)
@@ -57,7 +59,7 @@ class LateRows:
         if self._lengths == before:
             return [], False  # a bar of a feed that is not traded, or one more tick of a replayed bar
         new = [now > old for now, old in zip(self._lengths, before, strict=True)]
-        closes = [_close(feed) if came else math.nan for feed, came in zip(self._feeds, new, strict=True)]
+        closes = [self._read(feed) if came else math.nan for feed, came in zip(self._feeds, new, strict=True)]
         return self._gathered(closes, new) if self._is_live else ([closes], True)
 
     def _gathered(self, closes: list[float], new: Sequence[bool]) -> Rows:
@@ -90,6 +92,11 @@ def _close(feed: Framework) -> float:
     if not feed.replaying:
         return float(feed.close[0])
     return float(feed.close[-1]) if len(feed) > 1 else math.nan
+
+
+def bar_number(feed: Framework) -> float:
+    """Which bar of a feed it is whose close a row would hold, counted from 1; NaN where there is none."""
+    return math.nan if math.isnan(_close(feed)) else float(len(feed) - bool(feed.replaying))
 
 
 def traded_feeds(

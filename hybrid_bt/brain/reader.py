@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.legs.base import View, check_closes
@@ -139,8 +139,10 @@ class MarketHistory(NamedTuple):
 def read_history(bars: Bars, reader: MarketReader, *, compiled: bool | None = None) -> MarketHistory:
     """Features of all bars; parameters and errors as `read_panel`."""
     panel = read_panel(bars.close, reader, compiled=compiled)
-    # as a frozen policy sees them: clipped, then rounded to float32
-    assets, market = (
-        np.clip(values, -features.CLIP, features.CLIP).astype(np.float32) for values in (panel.features, panel.market)
-    )
-    return MarketHistory(bars, assets, market, panel.volatility, panel.correlation, panel.warm, panel.market_warm)
+    seen = rounded(panel.features), rounded(panel.market)
+    return MarketHistory(bars, *seen, panel.volatility, panel.correlation, panel.warm, panel.market_warm)
+
+
+def rounded(values: ArrayLike) -> NDArray[np.float32]:
+    """As a frozen policy sees them: clipped, then rounded to float32."""
+    return np.clip(values, -features.CLIP, features.CLIP).astype(np.float32)

@@ -6,32 +6,34 @@ them: `gymnasium.make("hybrid_bt/Portfolio-v0", bars=bars)`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 
 from hybrid_bt.bars import Bars
+from hybrid_bt.brain.observing import Candle, Feature, Observation
 from hybrid_bt.brain.opinions import opinions
 from hybrid_bt.brain.reader import read_panel
 from hybrid_bt.config import Config, load_config
 from hybrid_bt.config.build import build, load_policies
-from hybrid_bt.envs.actions import ActionError
 from hybrid_bt.envs.episodes import Episode, Span, Track, asset_tracks, history_of, portfolio_track, regime_track
-from hybrid_bt.envs.lanes import ASSET, PORTFOLIO, REGIME, SPECS, Lanes, Spec
-from hybrid_bt.envs.trading import TradingEnv
-from hybrid_bt.envs.vector import LaneVectorEnv
+from hybrid_bt.envs.lanes import Lanes
+from hybrid_bt.envs.specs import ASSET, PORTFOLIO, REGIME, SPECS, ActionError, Spec
+from hybrid_bt.envs.trading import LaneVectorEnv, TradingEnv
 from hybrid_bt.equations.env_step import NO_LIMITS, UNLEVERED, Task
-from hybrid_bt.errors import check_names
+from hybrid_bt.equations.rewards import Outcome, Reward, terms_of
+from hybrid_bt.errors import ConfigError, check_names
 from hybrid_bt.feeds import load_bars
 
 __all__ = [
-    "ASSET", "NO_LIMITS", "PORTFOLIO", "REGIME", "SPECS", "UNLEVERED", "ActionError", "Episode", "LaneVectorEnv",
-    "Lanes", "Span", "Spec", "Task", "Track", "TradingEnv", "asset_tracks", "history_of", "portfolio_track",
-    "ready_env", "ready_lanes", "regime_track", "task_of",
+    "ASSET", "NO_LIMITS", "PORTFOLIO", "REGIME", "SPECS", "UNLEVERED", "ActionError", "Candle", "Episode", "Feature",
+    "LaneVectorEnv", "Lanes", "Observation", "Outcome", "Reward", "Span", "Spec", "Task", "Track", "TradingEnv",
+    "asset_tracks", "declared", "history_of", "portfolio_track", "ready_env", "ready_lanes", "regime_track", "task_of",
 ]  # fmt: skip
 
 SAMPLE, SAMPLE_PAIRS = ("KO", "PEP", "JNJ"), ("KO:PEP",)
+DECLARED = "observation", "reward"  #: words of `ready_env` that are no field of `Task`
 SAMPLE_SPAN = "2000-01-01", "2009-12-31"  # bars that the policies learned on
 
 
@@ -40,6 +42,18 @@ def task_of(config: Config, **terms: object) -> Task:
     check_names(terms, Task._fields, "environment: there is no setting")
     unit, own = Task().unit._replace(bars_per_year=config.risk.bars_per_year), dict[str, Any](terms)
     return Task(unit=unit, risk=config.risk, costs=config.costs, rules=config.order_rules)._replace(**own)
+
+
+def declared(spec: str, config: Config, terms: Mapping[str, Any]) -> tuple[Spec, Task]:
+    """What makes an environment, out of a key of `SPECS` and the words of `ready_env`; ConfigError for others."""
+    check_names([spec], SPECS, "environment: there is no spec")
+    check_names(terms, (*Task._fields, *DECLARED), "environment: there is no setting")
+    observation, reward = map(terms.get, DECLARED)
+    seen = SPECS[spec].observation if observation is None else observation.checked()
+    kind, task = SPECS[spec], task_of(config, **{name: terms[name] for name in terms if name not in DECLARED})
+    if reward is not None and (task.risk_aversion, task.base_action) != (0.0, 0.0):
+        raise ConfigError("environment: risk_aversion and base_action belong to the default reward; leave out reward")
+    return kind._replace(observation=seen, reward=kind.reward if reward is None else terms_of(reward)), task
 
 
 def ready_env(
@@ -52,7 +66,7 @@ def ready_env(
     end: str | None = None,
     episode_bars: int | None = 252,
     compiled: bool | None = None,
-    **terms: object,
+    **terms: Any,  # noqa: ANN401  of many kinds
 ) -> TradingEnv:
     """An environment on bars, under a mode's costs, limits and order rules.
 
@@ -66,17 +80,23 @@ def ready_env(
         Of the features and the Kalman leg, `Y:X`; by default none on bars of one's own.
     start, end : str, optional
         First and last day of the episodes; by default all bars, once they are warm.
+    observation : Observation
+        What the agent sees, in the place of `SPECS[spec].observation`.
+    reward : str, function, Reward, or mapping of these to their weights
+        What steps pay, by a name of `equations.rewards.REWARDS` or of one's own, in the place of growth over a
+        baseline.
+    render_mode : str
+        "rgb_array", for `render`.
     terms
         Fields of `Task` in the place of the mode's, e.g. `risk_aversion=1.0`.
 
     Raises
     ------
     ConfigError
-        For a term that there is not, and as `TradingEnv`.
+        For a term, feature or reward that there is not, and as `TradingEnv`.
     """
-    check_names([spec], SPECS, "environment: there is no spec")
-    config = load_config(mode)
-    task = task_of(config, **terms)
+    config, shown = load_config(mode), terms.pop("render_mode", None)
+    kind, task = declared(spec, config, terms)
     if bars is None:
         bars = load_bars("us20", symbols=SAMPLE).between(*SAMPLE_SPAN)
         pairs = SAMPLE_PAIRS if pairs is None else pairs
@@ -84,14 +104,14 @@ def ready_env(
     history = history_of(bars, names, config)
     span = start or bars.stamps[0], end or bars.stamps[-1]
     if spec == "Asset":
-        tracks = asset_tracks(history, *span)
+        tracks = asset_tracks(history, *span, seen=kind.observation)
     elif spec == "Portfolio":
-        tracks = [portfolio_track(history, *span)]
+        tracks = [portfolio_track(history, *span, seen=kind.observation)]
     else:
         brain = build(config, bars.symbols, names, load_policies(config))
         said = opinions(brain, read_panel(bars.close, brain.reader))
-        tracks = [regime_track(history, said, config.lines(), *span)]
-    return TradingEnv(SPECS[spec], tracks, task, episode_bars=episode_bars, compiled=compiled)
+        tracks = [regime_track(history, said, config.lines(), *span, seen=kind.observation)]
+    return TradingEnv(kind, tracks, task, episode_bars=episode_bars, compiled=compiled, render_mode=shown)
 
 
 def ready_lanes(num_envs: int, **given: object) -> LaneVectorEnv:
@@ -100,6 +120,7 @@ def ready_lanes(num_envs: int, **given: object) -> LaneVectorEnv:
     return LaneVectorEnv(ready_env(**own), num_envs)
 
 
+ready_env.metadata = ready_lanes.metadata = TradingEnv.metadata  # type: ignore[attr-defined]  # gymnasium looks there
 for _name in SPECS:
     gym.register(
         f"hybrid_bt/{_name}-v0",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars, instant
 from hybrid_bt.bars.market import resolve_pairs
+from hybrid_bt.brain.observing import OF_ASSET, OF_PORTFOLIO, OF_REGIME, Observation, observed
 from hybrid_bt.brain.reader import MarketHistory, MarketReader, read_history
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.config import Config
@@ -67,27 +68,30 @@ class Track(NamedTuple):
         return ", ".join(self.symbols)
 
 
-def asset_tracks(history: MarketHistory, start: Day, end: Day, least_close: float = 0.0) -> list[Track]:
+def asset_tracks(
+    history: MarketHistory, start: Day, end: Day, least_close: float = 0.0, seen: Observation = OF_ASSET
+) -> list[Track]:
     """One track per symbol that has warm bars between two dates, both included; on the bars on which it traded.
-
-    Features are those of `features.OBSERVATIONS["sac"]`.
 
     Parameters
     ----------
+    seen : Observation
+        Features in the order of its names, here and in the other tracks.
     least_close : float
         A symbol is used from the bar after its last close below this price: prices that were rounded to some decimals
         are coarse while they are small.
     """
-    bars, between = history.bars, _between(history, start, end)
+    bars, between, (assets, market, ready) = history.bars, _between(history, start, end), observed(history, seen)
     tracks = []
     for i, symbol in enumerate(bars.symbols):
         traded = np.flatnonzero(bars.traded[:, i])
-        inside = between[traded] & history.warm[traded, i]
+        inside = between[traded] & history.warm[traded, i] & ready[traded, i]
         coarse = np.flatnonzero(inside & (bars.close[traded, i] < least_close))
         if coarse.size:
             inside[: coarse[-1] + 1] = False
         if np.count_nonzero(inside) >= LEAST_BARS:
-            tracks.append(_track(history, (symbol,), history.assets[traded, i], inside, traded[:, None], [i]))
+            features = np.hstack([assets[traded, i], market[traded]])
+            tracks.append(_track(history, (symbol,), features, inside, traded[:, None], [i]))
     if not tracks:
         raise BarsError(
             f"training: no symbol has warm bars between {start} and {end}; choose an earlier start or more data"
@@ -95,27 +99,27 @@ def asset_tracks(history: MarketHistory, start: Day, end: Day, least_close: floa
     return tracks
 
 
-def portfolio_track(history: MarketHistory, start: Day, end: Day) -> Track:
-    """All symbols of a panel, with episodes on bars between two dates, both included, from where all symbols are warm.
-
-    Features are `features.ASSET_FEATURES` of each symbol in turn, then `features.MARKET_FEATURES`.
-    """
-    bars = history.bars
-    inside = _warm(
-        f"portfolio: all of {', '.join(bars.symbols)} are", history, np.all(history.warm, axis=1), start, end
+def portfolio_track(history: MarketHistory, start: Day, end: Day, seen: Observation = OF_PORTFOLIO) -> Track:
+    """All symbols of a panel, with episodes on bars between two dates, both included, from where all are warm."""
+    symbols = history.bars.symbols
+    return _whole(
+        f"portfolio: all of {', '.join(symbols)} are", history, np.all(history.warm, axis=1), start, end, seen
     )
-    features = np.hstack([history.assets.reshape(bars.n_bars, -1), history.market])
-    return _track(history, bars.symbols, features, inside)
 
 
-def regime_track(history: MarketHistory, said: Opinions, lines: tuple[Line, ...], start: Day, end: Day) -> Track:
+def regime_track(
+    history: MarketHistory,
+    said: Opinions,
+    lines: tuple[Line, ...],
+    start: Day,
+    end: Day,
+    seen: Observation = OF_REGIME,
+) -> Track:
     """The market and what all legs said, with episodes between two dates, both included.
 
-    Features are `MARKET_FEATURES`. `lines` are the legs' shares of risk, which say who waits for the other side of a
-    pair as well.
+    `lines` are the legs' shares of risk, which say who waits for the other side of a pair as well.
     """
-    inside = _warm("regime: the market is", history, history.market_warm, start, end)
-    track = _track(history, history.bars.symbols, history.market, inside)
+    track = _whole("regime: the market is", history, history.market_warm, start, end, seen)
     traded, layout = history.bars.traded, said.layout
     tied = tied_rows(said.amounts, said.before, layout, traded)
     together = together_rows(tied, layout, legs_traded(lines), history.bars.n_symbols)
@@ -123,14 +127,16 @@ def regime_track(history: MarketHistory, said: Opinions, lines: tuple[Line, ...]
     return track._replace(said=said_rows, layout=layout, waits=(waits,), lines=lines, sides=together)
 
 
-def _warm(who: str, history: MarketHistory, warm: NDArray[np.bool_], start: Day, end: Day) -> NDArray[np.bool_]:
-    """Rows between two dates on which somebody is warm."""
-    inside = _between(history, start, end) & warm
+def _whole(who: str, history: MarketHistory, warm: NDArray[np.bool_], start: Day, end: Day, seen: Observation) -> Track:
+    """All symbols, with episodes on rows between two dates on which somebody is warm."""
+    assets, market, ready = observed(history, seen)
+    inside = _between(history, start, end) & warm & np.all(ready, axis=1)
     if (n := np.count_nonzero(inside)) < LEAST_BARS:
         raise BarsError(
             f"{who} warm on {n} bars between {start} and {end}; choose an earlier start, more data or fewer symbols"
         )
-    return inside
+    features = np.hstack([*assets.swapaxes(0, 1), market])
+    return _track(history, history.bars.symbols, features, inside)
 
 
 def _between(history: MarketHistory, start: Day, end: Day) -> NDArray[np.bool_]:
@@ -158,6 +164,30 @@ def _track(
         bars.stamps[rows].reshape(-1).astype("datetime64[D]").astype(np.int64),
         Span(int(within[0]), int(within[-1]) - 1),
     )
+
+
+def checked_tracks(tracks: Sequence[Track], mixes: bool) -> list[Track]:
+    """Tracks of one shape, with recorded legs where an action mixes them; ConfigError for others."""
+    if not tracks:
+        raise ConfigError("environment: no track to trade on; give at least one")
+    shapes = {(len(track.symbols), track.features.shape[1], str(track.layout), track.lines) for track in tracks}
+    if len(shapes) > 1:
+        raise ConfigError(
+            f"environment: tracks differ in their assets, features or legs {sorted(shapes)}; make several"
+        )
+    if mixes and not tracks[0].waits:
+        raise ConfigError("environment: a regime mixes recorded legs, and the track has none; see regime_track")
+    for track in tracks:
+        n, legs = len(track.days), len(track.layout.columns) + len(track.lines)
+        wide = track.opens, track.closes, track.volatility, *track.waits, *([track.sides] if len(track.sides) else [])
+        fits = {np.shape(part) for part in wide} == {(n, len(track.symbols))} and len(track.features) == n
+        fits = fits and len(track.correlation) == n and np.shape(track.said) == ((n, legs) if legs else (0, 0))
+        if not (fits and 0 <= track.span.first < track.span.last < n - 1):
+            raise ConfigError(
+                f"environment: parts of {track.symbol} are not of one shape, or the span {tuple(track.span)} does not "
+                f"fit {n} rows; rewards look one row behind it"
+            )
+    return list(tracks)
 
 
 class Episode(NamedTuple):

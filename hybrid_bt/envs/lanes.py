@@ -1,4 +1,4 @@
-"""What makes a market an environment, and many episodes of one stepped in one call, compiled or not.
+"""Many episodes of an environment stepped in one call, compiled or not.
 
 `hybrid_bt.train.models` makes a `VecEnv` of lanes, and `TradingEnv` is one of them alone.
 """
@@ -13,35 +13,18 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from hybrid_bt.envs.actions import as_action, refuse
 from hybrid_bt.envs.episodes import Episode, Span, Track
+from hybrid_bt.envs.specs import Spec, as_action, refuse
 from hybrid_bt.equations import env_step as step
 from hybrid_bt.equations.book import NO_TAPE, Account, Book, book_of
 from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.equations.compiled import have_numba
 from hybrid_bt.equations.env_step import BARRED, FLOAT_ROWS, INT_ROWS, LAST, ROW, SCALARS, Task, World
+from hybrid_bt.equations.rewards import Terms, paying
 from hybrid_bt.errors import ConfigError
 
 #: observations, rewards, how the steps ended
 Outcome = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
-
-
-class Spec(NamedTuple):
-    """What makes a market an environment."""
-
-    act: step.Act
-    see: step.See
-    baseline: step.Baseline
-    per_asset: bool = False  #: an action holds a number for each asset; else one
-    sees: int = 0  #: numbers that `see` writes of each asset, within +-`CLIP` as features are
-    accounts: int = 1  #: of a lane; 2 with a shadow that keeps `base_action`
-
-
-ASSET = Spec(step.act_asset, step.see_nothing, step.held_for_nothing)
-REGIME = Spec(step.act_regime, step.see_nothing, step.shadow_of, accounts=2)
-PORTFOLIO = Spec(step.act_portfolio, step.see_weights, step.no_baseline, per_asset=True, sees=1)
-#: every environment that there is
-SPECS = {"Asset": ASSET, "Regime": REGIME, "Portfolio": PORTFOLIO}
 
 
 class TrackRows(NamedTuple):
@@ -118,16 +101,19 @@ class Lanes:
         self._shape = n_lanes, n_assets if spec.per_asset else 1
         self._now: Outcome | None = self._fresh() if reuse else None
         self._next: Outcome | None = self._fresh() if reuse else None
-        blank = np.zeros((n_accounts, FLOAT_ROWS, n_assets)), np.zeros((n_accounts, INT_ROWS, n_assets), np.int64)
-        scalars = np.zeros((n_accounts, SCALARS))
+        terms = () if callable(spec.reward) else spec.reward
+        self._fresh_memory = [number for reward, _ in terms for number in reward.start]
+        n_rows = FLOAT_ROWS + bool(terms)
+        blank = np.zeros((n_accounts, n_rows, n_assets)), np.zeros((n_accounts, INT_ROWS, n_assets), np.int64)
+        scalars = np.zeros((n_accounts, SCALARS + len(self._fresh_memory)))
         self._state: tuple[Any, Any, Any] = *blank, scalars
         self._begin: Callable[..., None]  #: (lane, first row, last row)
         self._many: Callable[..., int]  #: (actions, and `Outcome` written)
         self.one: Callable[..., tuple[float, int]]  #: (actions, observation written) of lane 0
-        if compiled and have_numba():
+        if compiled and have_numba() and _takes_all(terms):
             from hybrid_bt.equations.compiled.envs import bound
 
-            rules = spec.act, spec.see, spec.baseline
+            rules = spec.act, spec.see, spec.reward
             self._begin, self._many, self.one = bound(rules, task, n_lanes, cash, self._state, market[:6])
             return
         # lists, which CPython reads faster than arrays
@@ -140,8 +126,9 @@ class Lanes:
         rows: tuple[Any, ...] = market.features.tolist(), *panel[:5], *labels, panel[marks_from:], market.said.tolist()
         world = World._make((*self._state, *rows, layout, market.lines.tolist(), room, task, NO_TAPE))
         self._begin = partial(step.begin_lane, world, n_lanes, cash)
-        self._many = partial(step.step_lanes, spec.act, spec.see, spec.baseline, world)
-        self.one = partial(step.step_lane, spec.act, spec.see, spec.baseline, world, 0)
+        rules = spec.act, spec.see, spec.reward if callable(spec.reward) else paying(spec.reward)
+        self._many = partial(step.step_lanes, *rules, world)
+        self.one = partial(step.step_lane, *rules, world, 0)
 
     def _fresh(self) -> Outcome:
         """Room for what a step writes."""
@@ -165,6 +152,7 @@ class Lanes:
         row = self._offsets[episode.track] + episode.first
         self.waiting.discard(lane)
         self._begin(lane, row, row + episode.last - episode.first)
+        self._state[2][lane][SCALARS:] = self._fresh_memory
         seen = np.zeros(self._n_seen, np.float32)  # nothing is held
         features = self._features[row]
         seen[: len(features)] = features
@@ -235,3 +223,12 @@ class Lanes:
         return self._again, (), self.state()
 
     __setstate__ = restore
+
+
+def _takes_all(terms: Terms) -> bool:
+    """Whether numba compiles every reward; loaded where there is one."""
+    if not terms:
+        return True
+    from hybrid_bt.equations.compiled.envs import take
+
+    return all(take(reward) for reward, _ in terms)

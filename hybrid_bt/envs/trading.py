@@ -1,30 +1,68 @@
-"""The gymnasium environment: the fast backtester with a reward, for one asset, a regime or a whole portfolio."""
+"""The gymnasium environment: the fast backtester with a reward, for one asset, a regime or a whole portfolio; and many
+in one call, `gymnasium.make_vec("hybrid_bt/Asset-v0", num_envs=64)`.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from hybrid_bt.account.replay import checked_terms
-from hybrid_bt.envs.actions import as_action, refuse
-from hybrid_bt.envs.episodes import Track, draw_episode
-from hybrid_bt.envs.lanes import REGIME, Lanes, Spec, TrackRows
+from hybrid_bt.envs.episodes import Track, checked_tracks, draw_episode, seeded
+from hybrid_bt.envs.lanes import Lanes, TrackRows
+from hybrid_bt.envs.specs import Spec, as_action, checked_task, refuse
 from hybrid_bt.equations.book import Account, Capital
 from hybrid_bt.equations.compiled import have_numba
-from hybrid_bt.equations.env_step import BARRED, GOES_ON, RUINED, Task
+from hybrid_bt.equations.env_step import BARRED, GOES_ON, RUINED, TRUNCATED, Task
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.errors import ConfigError
 
-Observation = NDArray[np.float32]
+Singles: TypeAlias = NDArray[np.float32]
+#: observations, rewards (float64), terminations, truncations, infos
+Stepped: TypeAlias = tuple[Singles, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]
 
 
-class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
+MODES = ["rgb_array"]
+WIDTH, ABOVE, BELOW, MARGIN = 480, 200, 120, 8  #: of a picture, the account above the positions, in pixels
+GREY, LINE, LONG, SHORT = (190, 190, 190), (0, 0, 0), (0, 114, 178), (213, 94, 0)
+Shot: TypeAlias = tuple[float, NDArray[np.float64]]  #: equity at a close, and the value held of each asset, (N,) signed
+
+
+def shot(lanes: Lanes, lane: int = 0) -> Shot:
+    """What a lane has."""
+    book = lanes.book(lane)
+    return lanes.account(lane).equity, np.asarray(book.size) * np.asarray(book.close)
+
+
+def frame(film: Sequence[Shot]) -> NDArray[np.uint8]:
+    """Account and positions of an episode, (320, 480, 3): above, equity at each close between its lowest and highest,
+    with a grey line where it began; below, what is held of each asset now, blue and upward what is long, orange and
+    downward what is short, as a fraction of equity that is cut at 1.
+    """
+    picture = np.full((ABOVE + BELOW, WIDTH, 3), 255, np.uint8)
+    equity, (now, held) = np.array([one for one, _ in film]), film[-1]
+    share = (equity - equity.min()) / max(np.ptp(equity), 1e-9 * abs(now))
+    heights = np.round(ABOVE - MARGIN - (ABOVE - 2 * MARGIN) * share)
+    middle, room = ABOVE + BELOW // 2, BELOW // 2 - MARGIN
+    picture[[int(heights[0]), middle]] = GREY
+    across = np.interp(np.arange(WIDTH), np.linspace(0, WIDTH - 1, len(film)), heights).astype(int)
+    for x, (y, before) in enumerate(zip(across, [across[0], *across], strict=False)):
+        picture[min(y, before) : max(y, before) + 2, x] = LINE
+    edges = np.linspace(MARGIN, WIDTH - MARGIN, len(held) + 1).astype(int)
+    for left, right, worth in zip(edges, edges[1:], held, strict=False):
+        size = round(room * min(abs(worth) / max(now, 1e-9), 1.0))
+        rows = slice(middle - size, middle) if worth > 0.0 else slice(middle + 1, middle + 1 + size)
+        picture[rows, left : right - 1] = LONG if worth > 0.0 else SHORT
+    return picture
+
+
+class TradingEnv(gym.Env[Singles, Singles]):
     """Accounts as Backtrader's broker keeps them, to the bit, on a track and from a bar that are drawn at each reset.
 
     The action of a close fills at the next open, pays spread, fee and interest, and is marked at the next close. The
@@ -63,7 +101,7 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
         For ranges, costs, rules, cash, lengths or tracks that make no sense.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012  gymnasium's own declaration
+    metadata = {"render_modes": MODES, "render_fps": 25}  # noqa: RUF012  gymnasium's own declaration
 
     def __init__(
         self,
@@ -74,11 +112,15 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
         episode_bars: int | None = 252,
         cash: float = Capital().cash,
         compiled: bool | None = None,
+        render_mode: str | None = None,
     ) -> None:
+        if render_mode not in (None, *MODES):
+            raise ConfigError(f"environment: render_mode is {render_mode!r}; give 'rgb_array', or leave it out")
         if episode_bars is not None and episode_bars < 1:
             raise ConfigError(f"episode_bars must be at least 1, or None for the whole span; not {episode_bars}")
-        self.kind, self.tracks, self.episode_bars = kind, _checked_tracks(kind, tracks), episode_bars
+        self.kind, self.tracks, self.episode_bars = kind, checked_tracks(tracks, kind.mixes), episode_bars
         self._cash, self.task = checked_task(cash, task)
+        self.render_mode, self._film = render_mode, list[Shot]()
         self.compiled = have_numba() if compiled is None else compiled and have_numba()
         n, low, high = len(self.tracks[0].symbols), self.task.low, self.task.high
         n_seen = self.tracks[0].features.shape[1] + kind.sees * n
@@ -105,15 +147,25 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
+    ) -> tuple[Singles, dict[str, Any]]:
         """Start in cash on a track and a bar that are drawn, or on `options["track"]` and `options["row"]` of it."""
         super().reset(seed=seed)
-        episode = draw_episode(self.np_random, self.tracks, self.episode_bars, options or {})
-        return self._lane.begin(0, episode), {"symbol": self.tracks[episode.track].symbol}
+        seen, info = self.begin(self._lane, 0, self.np_random, options or {})
+        self._film = [shot(self._lane)] if self.render_mode else []
+        return seen, info
 
-    def step(
-        self, action: NDArray[np.float32] | Sequence[float]
-    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    def begin(
+        self, lanes: Lanes, lane: int, rng: np.random.Generator, options: dict[str, Any]
+    ) -> tuple[Singles, dict[str, Any]]:
+        """An episode in one of some lanes: its first observation, and its info."""
+        episode = draw_episode(rng, self.tracks, self.episode_bars, options)
+        return lanes.begin(lane, episode), {"symbol": self.tracks[episode.track].symbol}
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """The episode so far as a picture, see `frame`; None without a `render_mode`."""
+        return frame(self._film) if self.render_mode and self._film else None
+
+    def step(self, action: NDArray[np.float32] | Sequence[float]) -> tuple[Singles, float, bool, bool, dict[str, Any]]:
         """Trade what the action asks for, and go to the next close.
 
         Raises
@@ -125,6 +177,8 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
         """
         seen, lane = self._seen, self._lane
         reward, end = lane.one(as_action(action, self._asked, lane.ends), seen)
+        if self.render_mode and end != BARRED:
+            self._film.append(shot(lane))
         if end == GOES_ON:
             return seen.copy(), reward, False, False, {}
         if end == BARRED:
@@ -135,33 +189,62 @@ class TradingEnv(gym.Env[Observation, NDArray[np.float32]]):
         return seen.copy(), reward, end == RUINED, end != RUINED, {}
 
 
-def _checked_tracks(kind: Spec, tracks: Sequence[Track]) -> list[Track]:
-    if not tracks:
-        raise ConfigError("environment: no track to trade on; give at least one")
-    shapes = {(len(track.symbols), track.features.shape[1], str(track.layout), track.lines) for track in tracks}
-    if len(shapes) > 1:
-        raise ConfigError(
-            f"environment: tracks differ in their assets, features or legs {sorted(shapes)}; make several"
+class LaneVectorEnv(VectorEnv[Singles, Singles, NDArray[Any]]):
+    """Numbers, episodes and draws of a `SyncVectorEnv` of as many `TradingEnv`, begun again in the step they end in.
+
+    Rewards are rounded to float32.
+
+    Parameters
+    ----------
+    env : TradingEnv
+        Says what an episode is; it is not stepped itself.
+    num_envs : int
+    """
+
+    metadata = {**TradingEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012  gymnasium's own declaration
+
+    def __init__(self, env: TradingEnv, num_envs: int) -> None:
+        self.env, self.num_envs, self.lanes, self.render_mode = env, num_envs, env.lanes(num_envs), env.render_mode
+        self.single_observation_space, self.single_action_space = env.observation_space, env.action_space
+        self.observation_space = batch_space(env.observation_space, num_envs)
+        self.action_space = batch_space(env.action_space, num_envs)
+        self.rngs, self._films = [seeded(None) for _ in range(num_envs)], [list[Shot]() for _ in range(num_envs)]
+
+    def seed(self, seeds: Sequence[int | None]) -> None:
+        """Of each lane; None goes on with the randomness that it has."""
+        self.rngs = [rng if seed is None else seeded(seed) for rng, seed in zip(self.rngs, seeds, strict=True)]
+
+    def begin(self, lane: int, options: dict[str, Any]) -> tuple[Singles, dict[str, Any]]:
+        """An episode in one lane: its first observation, and its info."""
+        seen, info = self.env.begin(self.lanes, lane, self.rngs[lane], options)
+        self._films[lane] = [shot(self.lanes, lane)] if self.render_mode else []
+        return seen, info
+
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
+        """A picture of each lane; None without a `render_mode`."""
+        return tuple(map(frame, self._films)) if self.render_mode and all(self._films) else None
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Singles, dict[str, Any]]:
+        """Begin an episode in every lane; a number seeds the first, and the others with those behind it."""
+        self.seed(
+            [seed + lane for lane in range(self.num_envs)] if isinstance(seed, int) else seed or [None] * self.num_envs
         )
-    if kind == REGIME and not tracks[0].waits:
-        raise ConfigError("environment: a regime mixes recorded legs, and the track has none; see regime_track")
-    for track in tracks:
-        n, legs = len(track.days), len(track.layout.columns) + len(track.lines)
-        wide = track.opens, track.closes, track.volatility, *track.waits, *([track.sides] if len(track.sides) else [])
-        fits = {np.shape(part) for part in wide} == {(n, len(track.symbols))} and len(track.features) == n
-        fits = fits and len(track.correlation) == n and np.shape(track.said) == ((n, legs) if legs else (0, 0))
-        if not (fits and 0 <= track.span.first < track.span.last < n - 1):
-            raise ConfigError(
-                f"environment: parts of {track.symbol} are not of one shape, or the span {tuple(track.span)} does not "
-                f"fit {n} rows; rewards look one row behind it"
-            )
-    return list(tracks)
+        seen, infos = np.empty(self.observation_space.shape or 1, np.float32), dict[str, Any]()
+        for lane in range(self.num_envs):
+            seen[lane], info = self.begin(lane, options or {})
+            infos = self._add_info(infos, info, lane)
+        return seen, infos
 
-
-def checked_task(cash: float, task: Task) -> tuple[float, Task]:
-    """Start value and task, in range, the action space as float32 can say it."""
-    low, high = float(np.float32(task.low)), float(np.float32(task.high))  # what an action space can say
-    if not (low < high and math.isfinite(low) and math.isfinite(high)):
-        raise ConfigError(f"action range {task.low, task.high}: two finite ends, the lower below the upper")
-    cash, costs, rules = checked_terms(cash, task.costs, task.rules)
-    return cash, task._replace(low=low, high=high, costs=costs, rules=rules)
+    def step(self, actions: NDArray[np.float32]) -> Stepped:
+        """Step every lane; those that end begin another episode, and `final_obs` of the infos is what they saw last."""
+        seen, rewards, ended = self.lanes.step(actions)
+        infos: dict[str, Any] = {}
+        for lane, film in enumerate(self._films if self.render_mode else ()):
+            film.append(shot(self.lanes, lane))
+        for lane in sorted(self.lanes.waiting):
+            infos = self._add_info(infos, {"final_obs": seen[lane].copy(), "final_info": {}}, lane)
+            seen[lane], info = self.begin(lane, {})
+            infos = self._add_info(infos, info, lane)
+        return seen, rewards.astype(np.float64), ended == RUINED, ended == TRUNCATED, infos

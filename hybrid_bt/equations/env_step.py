@@ -1,11 +1,11 @@
 """One bar of an environment: pure functions that CPython runs on lists and numba compiles on arrays as they stand.
 
 An environment is a market and three rules: what targets an action asks for, what an observation holds behind the
-market's features, and a baseline's reward, which is subtracted. The account is the broker's (`equations.accounting`):
-the action of the close of a row fills at the next open, pays spread, fee and interest, and is marked at the next close.
+features, and what a step pays. The account is the broker's (`equations.accounting`): the action of the close of a row
+fills at the next open, pays spread, fee and interest, and is marked at the next close.
 
-The reward of an action is what it earned: growth of equity from the open at which it fills, costs included, to the next
-open; on closes alone, to the close after. It looks one bar further than the observation beside it, and adds up to the
+The reward is of what the action earned: growth of equity from the open at which it fills, costs included, to the next
+(on closes alone, to the close after). It looks one bar further than the observation beside it, and adds up to the
 account. A lane is one episode; L of them are stepped in one call.
 """
 
@@ -31,7 +31,7 @@ MOST_HELD = 1.0 - CASH_BUFFER  #: what an action can ask for, also of a short, w
 UNLEVERED = NO_LIMITS._replace(gross_limit=MOST_HELD)  #: the rest of the cash is for gaps and costs
 
 GOES_ON, TRUNCATED, RUINED, BARRED = 0, 1, 2, -1  #: how a step ended; the last was none
-SIZE, CLOSE, WANTED, ASKED, FLOAT_ROWS, INT_ROWS = 0, 2, 6, 7, 8, 4  # rows of `World.floats` and `World.ints`
+SIZE, CLOSE, WANTED, ASKED, HELD, FLOAT_ROWS, INT_ROWS = 0, 2, 6, 7, 8, 8, 4  # rows of `World.floats` and `World.ints`
 EQUITY, ROW, LAST, WORTH, SCALARS = 1, 10, 11, 12, 13  # columns of `World.scalars`
 
 
@@ -41,7 +41,7 @@ class Task(NamedTuple):
     low: float = -1.0  #: ends of the action space
     high: float = 1.0
     risk_aversion: float = 0.0  #: of the reward, 100 (g - aversion / 2 g^2) of a bar's net log return g
-    base_action: float = 0.0  #: its reward is subtracted (`Spec.baseline`)
+    base_action: float = 0.0  #: its reward is subtracted
     reward_unit: float = 1.0  #: rewards are divided by it
     unit: RiskUnit = RiskUnit(0.20, 1.0, 252.0)  #: of an asset's action
     risk: RiskParams = UNLEVERED  #: limits of a portfolio and of a mix of legs
@@ -55,9 +55,9 @@ class World(NamedTuple):
     R rows of N assets, all tracks one behind the other. A accounts: L, or 2 L where each lane has a shadow.
     """
 
-    floats: Row[Lines]  #: (A, 8, N) of `Book`; targets; the action in force
+    floats: Row[Lines]  #: (A, 8, N) of `Book`; targets; the action in force; where rewards ask, sizes before the step
     ints: Row[Row[Cells[int]]]  #: (A, 4, N) of `Book`
-    scalars: Lines  #: (A, 13) of `Account`; row of the next decision; row of the cut; equity at the next open
+    scalars: Lines  #: (A, 13 or more) of `Account`; rows of the next decision and of the cut; equity at the next open
     features: Lines  #: (R, F) float32
     opens: Lines  #: (R, N), NaN where a symbol has no bar
     closes: Lines  #: (R, N), likewise
@@ -77,7 +77,7 @@ class World(NamedTuple):
 
 Act: TypeAlias = Callable[[Written, Written, int, World], None]  #: (targets written, action in force, row, world)
 See: TypeAlias = Callable[[Written, int, Lines, float], None]  #: (observation written, from where on, floats, equity)
-Baseline: TypeAlias = Callable[[int, int, World], float]  #: (lane, row, world)
+Pay: TypeAlias = Callable[[int, int, float, World], float]  #: (lane, row, factor by which equity grew, world)
 
 
 def reward_of(growth: float, risk_aversion: float) -> float:
@@ -86,9 +86,9 @@ def reward_of(growth: float, risk_aversion: float) -> float:
     return REWARD_SCALE * (g - 0.5 * risk_aversion * g * g)
 
 
-def no_baseline(lane: int, row: int, world: World) -> float:
-    """Rewards stand as they are."""
-    return 0.0
+def pay_growth(lane: int, row: int, growth: float, world: World) -> float:
+    """What the account earned."""
+    return reward_of(growth, world.task.risk_aversion)
 
 
 def asset_target(action: float, volatility: float, unit: RiskUnit) -> float:
@@ -101,14 +101,14 @@ def act_asset(wanted: Written, asked: Written, row: int, world: World) -> None:
     wanted[0] = asset_target(asked[0], world.volatility[row][0], world.task.unit)
 
 
-def held_for_nothing(lane: int, row: int, world: World) -> float:
-    """Reward of holding `base_action` without costs: no action can change it, and it takes out the market's noise."""
-    task = world.task
+def pay_over_asset(lane: int, row: int, growth: float, world: World) -> float:
+    """Less what holding `base_action` for nothing earned: no action changes it, and it takes out the market's noise."""
+    task, reward = world.task, reward_of(growth, world.task.risk_aversion)
     if task.base_action == 0.0:
-        return 0.0
+        return reward
     held = asset_target(task.base_action, world.volatility[row][0], task.unit)
     move = world.opens[row + 2][0] / world.opens[row + 1][0] - 1.0
-    return reward_of(1.0 + held * move, task.risk_aversion)
+    return reward - reward_of(1.0 + held * move, task.risk_aversion)
 
 
 def act_portfolio(wanted: Written, asked: Written, row: int, world: World) -> None:
@@ -116,6 +116,10 @@ def act_portfolio(wanted: Written, asked: Written, row: int, world: World) -> No
     for i in range(len(wanted)):
         wanted[i] = asked[i]
     fusion.limit_in_place(wanted, world.volatility[row], world.correlation[row][0], world.task.risk)
+
+
+def see_nothing(seen: Written, n: int, floats: Lines, equity: float) -> None:
+    """Features are all there is."""
 
 
 def see_weights(seen: Written, n: int, floats: Lines, equity: float) -> None:
@@ -140,18 +144,14 @@ def act_regime(wanted: Written, asked: Written, row: int, world: World) -> None:
             wanted[i] = math.nan
 
 
-def see_nothing(seen: Written, n: int, floats: Lines, equity: float) -> None:
-    """Features are all there is."""
-
-
-def shadow_of(lane: int, row: int, world: World) -> float:
-    """Reward of the lane's second account, which keeps `base_action` throughout."""
-    shadow = lane + len(world.scalars) // 2
+def pay_over_shadow(lane: int, row: int, growth: float, world: World) -> float:
+    """Less what the lane's second account earned, which keeps `base_action` throughout."""
+    reward, shadow = reward_of(growth, world.task.risk_aversion), lane + len(world.scalars) // 2
     floats = world.floats[shadow]
     floats[ASKED][0] = world.task.base_action
     act_regime(floats[WANTED], floats[ASKED], row, world)
-    growth = trade(shadow, row, world)
-    return reward_of(growth, world.task.risk_aversion) if growth > 0.0 else 0.0
+    grown = trade(shadow, row, world)
+    return reward - (reward_of(grown, world.task.risk_aversion) if grown > 0.0 else 0.0)
 
 
 def load_account(v: Written) -> Account:
@@ -214,7 +214,7 @@ def take_action(asked: Written, actions: Numbers, task: Task) -> None:
 
 
 def step_lane(
-    act: Act, see: See, baseline: Baseline, world: World, lane: int, actions: Written, seen: Written
+    act: Act, see: See, pay: Pay, world: World, lane: int, actions: Written, seen: Written
 ) -> tuple[float, int]:
     """Take one lane to its next close by actions, (1,) or (N,), with `seen` written also after the last step.
     Its reward and how it ended; nothing is done where that is BARRED.
@@ -227,7 +227,7 @@ def step_lane(
     act(wanted, asked, row, world)
     growth = trade(lane, row, world)
     ruined = not (growth > 0.0 and scalars[EQUITY] > 0.0)
-    reward = -REWARD_SCALE if ruined else reward_of(growth, task.risk_aversion) - baseline(lane, row, world)
+    reward = -REWARD_SCALE if ruined else pay(lane, row, growth, world)
     row += 1
     scalars[ROW], scalars[LAST] = row, row if ruined else scalars[LAST]
     for k, feature in enumerate(world.features[row]):
@@ -237,7 +237,7 @@ def step_lane(
 
 
 def step_lanes(
-    act: Act, see: See, baseline: Baseline, world: World, actions: Lines, seen: Lines, rewards: Written, ended: Written
+    act: Act, see: See, pay: Pay, world: World, actions: Lines, seen: Lines, rewards: Written, ended: Written
 ) -> int:
     """`step_lane` for every lane, rewards and endings written; how many episodes have ended, or BARRED if one is."""
     over = 0
@@ -245,6 +245,6 @@ def step_lanes(
         if is_barred(world, lane, given):
             return BARRED
     for lane, given in enumerate(actions):
-        rewards[lane], ended[lane] = step_lane(act, see, baseline, world, lane, given, seen[lane])
+        rewards[lane], ended[lane] = step_lane(act, see, pay, world, lane, given, seen[lane])
         over += ended[lane] != GOES_ON
     return over

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_bt.envs.actions import ResetNeeded, refuse
 from hybrid_bt.envs.episodes import box, seeded
+from hybrid_bt.envs.specs import ResetNeeded, refuse
 from hybrid_bt.equations.features import CLIP
 from hybrid_bt.equations.tilt import score_bar
 from hybrid_bt.errors import BarsError

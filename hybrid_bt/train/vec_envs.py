@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
-from hybrid_bt.envs import TradingEnv
-from hybrid_bt.envs.actions import as_action
-from hybrid_bt.envs.vector import LaneVectorEnv
+from hybrid_bt.envs import LaneVectorEnv, TradingEnv
+from hybrid_bt.envs.specs import as_action
 from hybrid_bt.equations.env_step import GOES_ON, TRUNCATED
 from hybrid_bt.errors import ConfigError
 

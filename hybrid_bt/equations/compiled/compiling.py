@@ -7,17 +7,20 @@ import importlib
 import inspect
 import pkgutil
 import sys
+import warnings
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numba import njit
+from numba.core.errors import NumbaError, UnsupportedBytecodeError
 from numba.extending import register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple
 from numpy.typing import NDArray
 
 from hybrid_bt import equations
+from hybrid_bt.errors import Hint
 
 Floats: TypeAlias = NDArray[np.float64]
 Singles: TypeAlias = NDArray[np.float32]
@@ -45,18 +48,35 @@ def _register_package(package: ModuleType) -> int:
 SOURCES = _register_package(equations)
 
 
-def as_kernel(function: Callable[..., Any], *, allocates: bool = True) -> Callable[..., Any]:
-    """Compiled on first call, and kept on disk.
+def as_kernel(function: Callable[..., Any], *, allocates: bool = True, kept: bool = True) -> Callable[..., Any]:
+    """Compiled on first call, and kept on disk; not what holds functions of others, whose changes nobody would see.
 
     numba counts references, atomically, for each array of a NamedTuple at each call: most of the time of a bar. Where
     a kernel allocates nothing it need not: the Python caller holds every array until it returns.
     """
     options: dict[str, Any] = {"error_model": "numpy", "_nrt": allocates}
     try:
-        compiled: Callable[..., Any] = njit(cache=True, **options)(function)
+        compiled: Callable[..., Any] = njit(cache=kept, **options)(function)
     except RuntimeError:  # no place that a cache can be written to
         compiled = njit(**options)(function)
     return compiled
+
+
+def jitable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Somebody's function, for compiled code to call; what numba compiled already stays as it is."""
+    called: Callable[..., Any] = function if hasattr(function, "py_func") else register_jitable(function)
+    return called
+
+
+def takes(name: str, kernel: Callable[..., Any], *given: object) -> bool:
+    """Run a kernel that holds somebody else's step; whether numba could, and a hint that says why where not."""
+    try:
+        kernel(*given)
+    except (NumbaError, UnsupportedBytecodeError, NotImplementedError) as error:
+        why = str(error).strip().splitlines()[0]
+        warnings.warn(f"{name} runs as plain Python, same numbers, only slower: numba says {why}", Hint, stacklevel=2)
+        return False
+    return True
 
 
 def frozen(values: T) -> T:

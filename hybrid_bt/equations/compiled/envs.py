@@ -17,8 +17,19 @@ from numpy.typing import NDArray
 from hybrid_bt.equations import env_step as step
 from hybrid_bt.equations.book import Tape
 from hybrid_bt.equations.bundles import Layout
-from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, Singles, as_kernel, as_tuple, frozen
-from hybrid_bt.equations.env_step import Act, Baseline, See, Task, World
+from hybrid_bt.equations.compiled.compiling import (
+    SOURCES,
+    Floats,
+    Ints,
+    Singles,
+    as_kernel,
+    as_tuple,
+    frozen,
+    jitable,
+    takes,
+)
+from hybrid_bt.equations.env_step import Act, Pay, See, Task, World
+from hybrid_bt.equations.rewards import Outcome, Reward, Terms, paying
 
 PARTS: tuple[Any, ...] = tuple(type(field) for field in Task() if isinstance(field, tuple))  # the last of its fields
 PLAIN = len(Task._fields) - len(PARTS)
@@ -98,11 +109,20 @@ def _begin_kernel() -> Callable[..., None]:
 
 
 @cache
+def take(reward: Reward) -> bool:
+    """Whether numba compiles a reward; a hint says why it does not."""
+    step = jitable(reward.step)
+    kernel = as_kernel(lambda state, outcome: step(state, outcome), allocates=False, kept=False)
+    return takes(getattr(reward.step, "__name__", "reward"), kernel, reward.start, Outcome(1.0, 1.0, 0.0))
+
+
+@cache
 def _step_kernels(
-    act: Act, see: See, baseline: Baseline
+    act: Act, see: See, reward: Pay | Terms
 ) -> tuple[Callable[..., int], Callable[..., tuple[float, int]]]:
-    """All lanes, and lane 0 alone; numba compiles and keeps one of each for three rules."""
-    sources = SOURCES
+    """All lanes, and lane 0 alone; numba compiles one of each for three rules, and keeps those without terms."""
+    sources, kept = SOURCES, callable(reward)
+    pay = reward if callable(reward) else paying(reward, jitable, as_tuple)
 
     def many(
         floats: Floats,
@@ -120,7 +140,7 @@ def _step_kernels(
     ) -> int:
         assert sources >= 0
         world = _world(floats, ints, scalars, features, panel, said, layout, task)
-        return step.step_lanes(act, see, baseline, world, actions, seen, rewards, ended)
+        return step.step_lanes(act, see, pay, world, actions, seen, rewards, ended)
 
     def one(
         floats: Floats,
@@ -136,16 +156,16 @@ def _step_kernels(
     ) -> tuple[float, int]:
         assert sources >= 0
         world = _world(floats, ints, scalars, features, panel, said, layout, task)
-        return step.step_lane(act, see, baseline, world, 0, actions, seen)
+        return step.step_lane(act, see, pay, world, 0, actions, seen)
 
-    return as_kernel(many, allocates=False), as_kernel(one, allocates=False)
+    return as_kernel(many, allocates=False, kept=kept), as_kernel(one, allocates=False, kept=kept)
 
 
 _begin = _begin_kernel()
 
 
 def bound(
-    rules: tuple[Act, See, Baseline],
+    rules: tuple[Act, See, Pay | Terms],
     task: Task,
     n_lanes: int,
     cash: float,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,7 +14,7 @@ from hybrid_bt.equations import Pairs, features, fusion, pair
 from hybrid_bt.equations.accounting import Terms, run_account
 from hybrid_bt.equations.book import Account, Tape, book_of
 from hybrid_bt.equations.bundles import Layout
-from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, as_kernel, as_tuple, frozen
+from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, as_kernel, as_tuple, frozen, jitable, takes
 from hybrid_bt.equations.fusion import RiskParams
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.leg_risk import LegMemory, Seen, risk_bars
@@ -109,6 +110,17 @@ def read_all(
     numbers = np.array(noise, dtype=np.float64).reshape(-1, N_NOISE)
     given = frozen(np.ascontiguousarray(closes)), frozen(traded), frozen(columns), frozen(numbers)
     _read(*given, SpreadRates._make(map(float, rates)), np.empty(closes.shape[1]), out)
+
+
+@cache
+def _driven(loop: Callable[..., Any], step: Callable[..., Any]) -> Callable[..., Any]:
+    drive, one = jitable(loop), jitable(step)
+    return as_kernel(lambda state, bars, values: drive(one, state, bars, values), kept=False)
+
+
+def observe_all(loop: Callable[..., Any], step: Callable[..., Any], who: str, *given: Any) -> bool:  # noqa: ANN401
+    """Run a loop over bars (state, bars, values) on a step of somebody else's; whether numba takes it."""
+    return takes(who, _driven(loop, step), *given)
 
 
 def hold_all(

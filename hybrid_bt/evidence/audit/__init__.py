@@ -7,11 +7,13 @@ watch         brain and risk manager under watch: recursions, features, LSTM sta
 stack         this package's own stack, with Backtrader and without it
 user          anybody's strategy
 
-`check_leg`, here, is the audit of a leg alone: the checks that this package's own legs are tested by.
+`check_leg` and `check_feature`, here, are the audit of a leg or a feature alone.
 """
 
 from __future__ import annotations
 
+import inspect
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,13 +21,14 @@ import numpy as np
 from hybrid_bt.account.metrics import FloatArray
 from hybrid_bt.brain.hybrid import checked_wishes
 from hybrid_bt.brain.legs.base import Leg, View
+from hybrid_bt.brain.observing import Feature, Observation, Observer
 from hybrid_bt.brain.reader import MarketReader
 from hybrid_bt.config import Config, load_config
 from hybrid_bt.config.build import LegMaker
 from hybrid_bt.config.own_parts import registered
 from hybrid_bt.equations.bundles import layout_of, net_into
 from hybrid_bt.equations.features import WARMUP_BARS
-from hybrid_bt.errors import LegError
+from hybrid_bt.errors import ConfigError, HybridError, LegError
 
 SYMBOLS, PAIRS = ("AA", "BB", "CC", "DD"), [(0, 1), (2, 0)]
 AFTER = 100  #: bars behind the warm-up
@@ -56,12 +59,71 @@ def check_leg(maker: str | LegMaker, config: Config | None = None, seed: int = 0
     maker = registered(maker) if isinstance(maker, str) else maker
     closes = _closes(seed)
     whole, again = _answers(maker, config, closes), _answers(maker, config, closes, beside=True)
-    _check_alike("differs from run to run: let nothing random or shared decide", whole, again)
+    _check_alike("leg: the answer", "differs from run to run: let nothing random or shared decide", whole, again)
     for cut in CUTS:
-        row, altered = WARMUP_BARS + cut, closes.copy()
-        altered[row:] = 3.0 * altered[row:] ** 1.3
-        seen = _answers(maker, config, altered)[:row]
-        _check_alike(f"depends on prices from bar {row} on: read this and earlier views only", whole[:row], seen)
+        row = WARMUP_BARS + cut
+        seen = _answers(maker, config, _altered(closes, row))[:row]
+        why = f"depends on prices from bar {row} on: read this and earlier views only"
+        _check_alike("leg: the answer", why, whole[:row], seen)
+
+
+def check_feature(feature: Feature, *, of_market: bool = False, seed: int = 0) -> None:
+    """Drive a feature of one's own over random bars with gaps and a late listing, and refuse it where it is not causal.
+
+    It reads nothing but its arguments; two runs are alike; nothing before a bar moves when prices from that bar on do,
+    and something behind it does.
+
+    Parameters
+    ----------
+    of_market : bool
+        Whether it reads all symbols, as in `Observation.market`.
+
+    Raises
+    ------
+    ConfigError
+        What is wrong, with the first number that moves. What the feature itself raises is not caught.
+    BarsError
+        If it is not finite where it is ready.
+    """
+    step: Any = getattr(feature.step, "py_func", getattr(feature.step, "func", feature.step))  # numba's, a partial's
+    outside = inspect.getclosurevars(step if inspect.isfunction(step) else type(step).__call__)
+    for name, value in {**outside.nonlocals, **outside.globals}.items():
+        if not (isinstance(value, ModuleType | int | float | str | tuple) or callable(value)):
+            raise ConfigError(
+                f"feature {feature} reads {name}, a {type(value).__name__}, from outside of its arguments, and what "
+                "that was made of nobody can tell; keep what it remembers in its state, and numbers in constants"
+            )
+    who, closes = f"feature {feature}: the value", _closes(seed)
+    whole, again = _values(feature, of_market, closes), _values(feature, of_market, closes)
+    _check_alike(who, "differs from run to run: keep what it remembers in its state", whole, again, ConfigError)
+    reads = False
+    for cut in CUTS:
+        row = WARMUP_BARS + cut
+        seen = _values(feature, of_market, _altered(closes, row))
+        why = f"depends on prices from bar {row} on: read this and earlier bars only"
+        _check_alike(who, why, whole[:row], seen[:row], ConfigError)
+        reads = reads or not np.array_equal(whole[row:], seen[row:])
+    if not reads:
+        raise ConfigError(f"{who} is the same whatever the prices: what else it was made of is not audited")
+
+
+def _altered(closes: FloatArray, row: int) -> FloatArray:
+    """Another future from a bar on."""
+    altered = closes.copy()
+    altered[row:] = 3.0 * altered[row:] ** 1.3
+    return altered
+
+
+def _values(feature: Feature, of_market: bool, closes: FloatArray) -> FloatArray:
+    """(T, N) or (T, 1) values of bars around closes; NaN where it is not ready."""
+    seen = Observer(Observation((), (feature,)) if of_market else Observation((feature,)), SYMBOLS)
+    found, before = [], closes[0]
+    for close in closes:
+        opened = np.where(np.isnan(before), close, np.sqrt(before * close))
+        panel = np.stack([opened, 1.01 * np.fmax(opened, close), 0.99 * np.fmin(opened, close), close, 1e4 / close])
+        is_ready, before = seen.read(panel), close
+        found.append(seen.values() if is_ready else [np.nan] * (1 if of_market else len(SYMBOLS)))
+    return np.array(found)
 
 
 def _closes(seed: int) -> FloatArray:
@@ -101,7 +163,8 @@ def _targets(leg: Leg, view: View, t: int) -> list[float]:
         raise LegError(f"leg: bar {t}: {error}") from None
 
 
-def _check_alike(what: str, one: FloatArray, other: FloatArray) -> None:
-    rows = np.flatnonzero((one != other).any(axis=1))
-    if rows.size:
-        raise LegError(f"leg: the answer on bar {rows[0]} {what}")
+def _check_alike(who: str, why: str, one: FloatArray, other: FloatArray, kind: type[HybridError] = LegError) -> None:
+    moved = np.argwhere((one != other) & ~(np.isnan(one) & np.isnan(other)))
+    if moved.size:
+        at = tuple(moved[0])
+        raise kind(f"{who} on bar {at[0]} {why} ({float(one[at])!r}, then {float(other[at])!r})")

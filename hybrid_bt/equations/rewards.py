@@ -1,0 +1,198 @@
+"""What a step pays: pure steps (state, outcome) -> (state, value), by name or somebody's own, and their sum.
+
+===================  ================================================================================================
+log_growth           100 g, g = log growth of equity from one open to the next, costs included
+differential_sharpe  (B dA - A dB / 2) / (B - A^2)^(3/2), dA = g - A, dB = g^2 - B, with A and B as they were before:
+                     what the step does to an exponential Sharpe ratio (Moody & Saffell, IEEE TNN 12(4), 2001)
+drawdown             100 times what the step adds to the deepest drawdown of the episode, <= 0: the sum is 100 times it
+turnover             -100 times the value traded over equity
+===================  ================================================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from hybrid_bt.equations import Lines, Written
+from hybrid_bt.equations.env_step import EQUITY, HELD, REWARD_SCALE, SCALARS, SIZE, WORTH, Pay, World
+from hybrid_bt.errors import ConfigError, check_names
+
+F = TypeVar("F")
+
+SPAN = 1.0 / 252.0  #: gain of A and B
+FLAT = 1e-12  #: variance of g below which there is no Sharpe ratio to move
+
+
+class Outcome(NamedTuple):
+    """What a step of an environment brought."""
+
+    growth: float  #: factor of equity, above 0, from the open that it filled at to the next, costs included
+    equity: float  #: at the close between them
+    turnover: float  #: value traded at the open, over equity there
+
+
+class Reward(NamedTuple):
+    """A reward of one's own.
+
+    >>> def cautious(state, outcome):
+    ...     g = math.log(outcome.growth)
+    ...     return state, 100.0 * (g - 2.0 * g * g)
+    >>> Reward(cautious).step((), Outcome(1.01, 101.0, 0.0))
+    ((), 0.975231...)
+    """
+
+    step: Callable[[Any, Outcome], tuple[Any, float]]
+    start: tuple[float, ...] = ()  #: state at the beginning of an episode: numbers, as a plain or a named tuple
+
+
+def log_growth(state: tuple[()], outcome: Outcome) -> tuple[tuple[()], float]:
+    """What the account earned."""
+    return state, REWARD_SCALE * math.log(outcome.growth)
+
+
+class Moments(NamedTuple):
+    """Of log growth."""
+
+    n: float = 0.0
+    mean: float = 0.0
+    square: float = 0.0
+
+
+def differential_sharpe(m: Moments, outcome: Outcome) -> tuple[Moments, float]:
+    """What the step does for the Sharpe ratio; 0 while nothing has moved."""
+    g = math.log(outcome.growth)
+    d_mean, d_square, variance = g - m.mean, g * g - m.square, m.square - m.mean * m.mean
+    gain = max(SPAN, 1.0 / (m.n + 1.0))  # plain averages at first
+    after = Moments(m.n + 1.0, m.mean + gain * d_mean, m.square + gain * d_square)
+    if variance <= FLAT:
+        return after, 0.0
+    return after, (m.square * d_mean - 0.5 * m.mean * d_square) / (variance * math.sqrt(variance))
+
+
+class Depth(NamedTuple):
+    """Of the account below its peak."""
+
+    below: float = 0.0  #: log equity less its peak
+    deepest: float = 0.0  #: drawdown so far, <= 0
+
+
+def drawdown(depth: Depth, outcome: Outcome) -> tuple[Depth, float]:
+    """What the step adds to the deepest drawdown."""
+    below = min(depth.below + math.log(outcome.growth), 0.0)
+    deepest = min(depth.deepest, math.exp(below) - 1.0)
+    return Depth(below, deepest), REWARD_SCALE * (deepest - depth.deepest)
+
+
+def turnover(state: tuple[()], outcome: Outcome) -> tuple[tuple[()], float]:
+    """Value traded, as a cost."""
+    return state, -REWARD_SCALE * outcome.turnover
+
+
+#: every reward that has a name
+REWARDS = {
+    "log_growth": Reward(log_growth),
+    "differential_sharpe": Reward(differential_sharpe, Moments()),
+    "drawdown": Reward(drawdown, Depth()),
+    "turnover": Reward(turnover),
+}
+Terms: TypeAlias = tuple[tuple[Reward, float], ...]  #: rewards and their weights, which are added up
+
+
+def terms_of(reward: object) -> Terms:
+    """A name, a `Reward`, a function without a state, or a mapping of such to their weights.
+
+    Raises
+    ------
+    ConfigError
+    """
+    given: list[tuple[Any, Any]] = [*reward.items()] if isinstance(reward, Mapping) else [(reward, 1.0)]
+    check_names([one for one, _ in given if isinstance(one, str)], REWARDS, "environment: there is no reward")
+    terms = []
+    for one, weight in given:
+        step, start = REWARDS[one] if isinstance(one, str) else one if isinstance(one, Reward) else Reward(one)
+        numbers = (weight, *start) if isinstance(start, tuple) else (math.nan,)
+        if not callable(step) or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+            raise ConfigError(
+                f"environment: reward {step!r} with start {start!r} and weight {weight!r}; give a name, a function, or "
+                "Reward(function, start) with a tuple of numbers to start from, and finite weights"
+            )
+        numbers = tuple(map(float, start))
+        terms.append((Reward(step, numbers if type(start) is tuple else type(start)(*numbers)), float(weight)))
+    if not terms:
+        raise ConfigError("environment: reward has no term; leave it out for the one that there is by default")
+    return tuple(terms)
+
+
+def _listed(values: Sequence[float], n: int) -> tuple[float, ...]:
+    return tuple(values)
+
+
+def _as_it_is(function: F) -> F:
+    return function
+
+
+def paying(terms: Terms, ready: Callable[[Any], Any] = _as_it_is, as_tuple: Callable[..., Any] = _listed) -> Pay:
+    """The rule that pays the sum of terms.
+
+    Parameters
+    ----------
+    ready, as_tuple
+        How compiled code is told of a function, and has a tuple of the first numbers of a row.
+    """
+    total, first = None, SCALARS
+    for reward, weight in terms:
+        term = ready(_term(reward, weight, first, ready, as_tuple))
+        total = term if total is None else ready(_both(total, term))
+        first += len(reward.start)
+    whole: Any = total
+
+    def pay(lane: int, row: int, growth: float, world: World) -> float:
+        floats, scalars, opens = world.floats[lane], world.scalars[lane], world.opens[row + 1]
+        turned_over = _traded(floats, opens) * growth / scalars[WORTH]
+        paid: float = whole(scalars, Outcome(growth, scalars[EQUITY], turned_over))
+        return paid
+
+    rule: Pay = ready(pay)
+    return rule
+
+
+def _traded(floats: Lines, opens: Written) -> float:
+    """Value that was traded at an open since the last step."""
+    sizes, held, value = floats[SIZE], floats[HELD], 0.0
+    for i in range(len(sizes)):
+        if sizes[i] != held[i]:
+            value += abs(sizes[i] - held[i]) * opens[i]
+            held[i] = sizes[i]
+    return value
+
+
+def _term(
+    reward: Reward, weight: float, first: int, ready: Callable[[Any], Any], as_tuple: Callable[..., Any]
+) -> Callable[[Written, Outcome], float]:
+    """One reward, with its memory in the account's scalars."""
+    step, kind, n = ready(reward.step), type(reward.start), len(reward.start)
+
+    def plain(scalars: Any) -> Any:  # noqa: ANN401  a list here, an array compiled
+        return as_tuple(scalars[first : first + n], n)
+
+    def named(scalars: Any) -> Any:  # noqa: ANN401
+        return kind(*as_tuple(scalars[first : first + n], n))
+
+    recalled = ready(plain if kind is tuple else named)
+
+    def term(scalars: Written, outcome: Outcome) -> float:
+        state, value = step(recalled(scalars), outcome)
+        for k in range(n):
+            scalars[first + k] = state[k]
+        paid: float = weight * value
+        return paid
+
+    return term
+
+
+def _both(
+    one: Callable[[Written, Outcome], float], other: Callable[[Written, Outcome], float]
+) -> Callable[[Written, Outcome], float]:
+    return lambda scalars, outcome: one(scalars, outcome) + other(scalars, outcome)

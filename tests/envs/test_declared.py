@@ -1,0 +1,405 @@
+"""Features and rewards of one's own: one pure step, the same numbers in environments, under numba and in Backtrader."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import stable_baselines3.common.env_checker as sb3
+from brain_cases import PAIRS, random_bars
+from gymnasium.utils.env_checker import check_env
+
+from hybrid_bt.bars import Bars
+from hybrid_bt.brain.observing import FIELDS, Observer, observed
+from hybrid_bt.brain.reader import MarketReader
+from hybrid_bt.config import load_config
+from hybrid_bt.envs import (
+    SPECS,
+    Candle,
+    Episode,
+    Feature,
+    Observation,
+    Outcome,
+    Reward,
+    TradingEnv,
+    history_of,
+    ready_env,
+)
+from hybrid_bt.equations.costs import Costs
+from hybrid_bt.equations.features import ASSET_FEATURES, CLIP, MARKET_FEATURES
+from hybrid_bt.equations.rewards import REWARDS, Depth, Moments
+from hybrid_bt.errors import BarsError, ConfigError, Hint
+from hybrid_bt.evidence.audit import check_feature
+
+ALL = pytest.mark.parametrize("name", SPECS)
+CONFIG = load_config("stable")
+
+
+class Ranged(NamedTuple):
+    mean: float = 0.0
+    bars: float = 0.0
+
+
+def spread_of(state: Ranged, bar: Candle) -> tuple[Ranged, float]:
+    """Mean log range, in percent."""
+    mean = state.mean + (math.log(bar.high / bar.low) - state.mean) / (state.bars + 1.0)
+    return Ranged(mean, min(state.bars + 1.0, 20.0)), 100.0 * mean
+
+
+def gap(before: float, bar: Candle) -> tuple[float, float]:
+    return bar.close, 100.0 * (bar.open / before - 1.0)
+
+
+def thinly(mean: float, bar: Candle) -> tuple[float, float]:
+    mean += 0.1 * (bar.volume - mean)
+    return mean, bar.volume / mean - 1.0
+
+
+def breadth(before: Any, bars: Candle) -> tuple[Any, float]:
+    up = there = 0.0
+    for now, was in zip(bars.close, before):  # noqa: B905  numba knows no strict zip
+        if now == now and was == was:
+            up, there = up + (now > was), there + 1.0
+    return bars.close, up / max(there, 1.0)
+
+
+def breadth_of(n: int) -> Feature:
+    return Feature(breadth, np.full(n, math.nan), warmup_bars=2)
+
+
+OWN = Feature(spread_of, Ranged(), warmup_bars=20), Feature(gap, math.inf, warmup_bars=2, name="gap")
+
+
+def seen_by(n: int) -> Observation:
+    asset = ("relative_21", OWN[0], "volatility_ratio", OWN[1], Feature(thinly, 1.0))
+    return Observation(asset, (breadth_of(n), "calm"), ("weight",))
+
+
+def world(n: int = 3, n_bars: int = 330, **how: Any) -> Bars:
+    bars = random_bars(n_bars, n, **how)
+    rng = np.random.default_rng(n_bars)
+    return replace(bars, volume=np.where(bars.traded, rng.uniform(1.0, 9.0, bars.close.shape), 0.0))
+
+
+# --- features
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_panel_is_what_is_seen_bar_by_bar_compiled_or_not(seed: int) -> None:
+    bars = world(seed=seed, missing=0.1, late=40)
+    history, seen = history_of(bars, PAIRS[:1], CONFIG), seen_by(3)
+    plain, fast = (observed(history, seen, compiled=compiled) for compiled in (False, True))
+    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(plain, fast, strict=True))
+    observer = Observer(seen, bars.symbols)
+    reader = MarketReader(3, [(0, 1)], [CONFIG.kalman_params], CONFIG.spread_params)
+    for t, closes in enumerate(bars.close.tolist()):
+        is_ready = observer.read(np.array([getattr(bars, field)[t] for field in FIELDS]))
+        view = reader.read(closes)
+        assert is_ready == plain.ready[t].all()
+        if is_ready:
+            assert np.array_equal(observer.see(view), [*plain.assets[t].ravel(), *plain.market[t]])
+
+
+def test_values_are_those_worked_out_by_hand_at_the_places_that_the_names_say() -> None:
+    bars = world()
+    history, seen = history_of(bars, (), CONFIG), seen_by(3)
+    env = ready_env("Portfolio", bars, observation=seen, episode_bars=None, compiled=False)
+    row, names = 300, seen.names(bars.symbols)
+    first, _ = env.reset(options={"row": row})
+    at = dict(zip(names, first, strict=True))
+    assert env.observation_space.shape == (len(names),) == (3 * 5 + 2 + 3,)
+    for i, symbol in enumerate(bars.symbols):
+        for name in ("relative_21", "volatility_ratio"):
+            assert at[f"{symbol} {name}"] == history.assets[row, i, ASSET_FEATURES.index(name)]
+        wanted = 100.0 * (bars.open[row, i] / bars.close[row - 1, i] - 1.0)
+        assert at[f"{symbol} gap"] == pytest.approx(np.clip(wanted, -CLIP, CLIP), rel=1e-6)
+        assert at[f"{symbol} weight"] == 0.0
+    assert at["calm"] == history.market[row, MARKET_FEATURES.index("calm")]
+    assert at["breadth"] == np.float32(np.mean(bars.close[row] > bars.close[row - 1]))
+
+
+@ALL
+def test_an_environment_sees_from_where_all_features_are_ready(name: str) -> None:
+    bars, late = world(n_bars=400), Feature(gap, math.inf, warmup_bars=310)
+    before, after = (
+        ready_env(name, bars, observation=Observation((*ASSET_FEATURES, one), MARKET_FEATURES), compiled=False)
+        for one in (OWN[1], late)
+    )
+    assert before.tracks[0].span.first < 309 == after.tracks[0].span.first
+
+
+def test_what_is_never_named_is_refused_with_the_nearest() -> None:
+    for seen, says in (
+        (Observation(("relative_20",)), "asset has no feature 'relative_20'; did you mean 'relative_2"),
+        (Observation((), ("calmn",)), "market has no feature 'calmn'; did you mean 'calm'"),
+        (Observation(account=("weights",)), "account has no feature 'weights'; did you mean 'weight'"),
+        (Observation(account=(OWN[1],)), "account has no feature"),  # type: ignore[arg-type]
+        (Observation(("relative_1", "relative_1")), "names a feature twice: relative_1, relative_1"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            ready_env("Portfolio", world(), observation=seen)
+
+
+def test_a_number_that_is_none_is_refused_where_it_would_be_seen() -> None:
+    ill = Feature(lambda before, bar: (bar.close, math.log(before / bar.close)), math.nan)
+    with pytest.raises(BarsError, match=r"of AA is nan on 2011-01-03.*ready after 0 bars; give .* more warmup_bars"):
+        ready_env("Portfolio", world(), observation=Observation((ill,)))
+    ready_env("Portfolio", world(), observation=Observation((ill._replace(warmup_bars=2),)))
+
+
+def test_what_numba_does_not_take_or_rounds_otherwise_runs_as_python() -> None:
+    text = Feature(lambda state, bar: (state, float(f"{bar.close:.3f}") / 100.0), name="text")
+    power = Feature(lambda state, bar: (state, (bar.close / 60.0) ** 3.1 * math.sin(bar.close) ** 5), name="power")
+    history = history_of(world(), (), CONFIG)
+    with pytest.warns(Hint, match="feature text runs as plain Python"):
+        assert observed(history, Observation((text,)), compiled=True).assets.any()
+    for one in (text, power):
+        plain, fast = (observed(history, Observation((one,)), compiled=compiled).assets for compiled in (False, True))
+        assert np.array_equal(plain, fast)
+
+
+TABLE, SEEN = np.arange(1000.0), [0.0]
+
+
+def from_a_table(t: float, bar: Candle) -> tuple[float, float]:
+    return t + 1.0, bar.close - TABLE[int(t)]
+
+
+def by_the_clock(t: float, bar: Candle) -> tuple[float, float]:
+    return t + 1.0, math.sin(t)
+
+
+class Peeking:
+    """Remembers what it saw in the run before."""
+
+    def __init__(self) -> None:
+        self.closes: list[float] = []
+        self.before: list[float] = []
+
+    def __call__(self, t: float, bar: Candle) -> tuple[float, float]:
+        if t == 0.0:
+            self.before, self.closes = self.closes, []
+        self.closes.append(bar.close)
+        return t + 1.0, self.before[int(t) + 1] if int(t) + 1 < len(self.before) else bar.close
+
+
+def test_the_audit_of_a_feature_names_the_first_number_that_moves() -> None:
+    for one in (*OWN, Feature(thinly, 1.0)):
+        check_feature(one)
+    check_feature(breadth_of(4), of_market=True)
+    with pytest.raises(ConfigError, match="reads TABLE, a ndarray, from outside of its arguments"):
+        check_feature(Feature(from_a_table, 0.0))
+    with pytest.raises(
+        ConfigError, match="by_the_clock: the value is the same whatever the prices: what else it was made of"
+    ):
+        check_feature(Feature(by_the_clock, 0.0))
+    with pytest.raises(ConfigError, match=r"on bar \d+ differs from run to run.*\(\S+, then \S+\)"):
+        check_feature(Feature(Peeking(), 0.0))
+
+
+# --- rewards
+
+
+def test_named_rewards_are_their_formulas() -> None:
+    rng = np.random.default_rng(0)
+    growths = np.exp(rng.normal(0.0, 0.02, 300))
+    moments, depth = Moments(), Depth()
+    mean = square = fell = 0.0
+    for t, growth in enumerate(growths.tolist()):
+        outcome = Outcome(growth, 1.0, 0.25)
+        assert REWARDS["log_growth"].step((), outcome)[1] == 100.0 * math.log(growth)
+        assert REWARDS["turnover"].step((), outcome)[1] == -25.0
+        moments, moved = REWARDS["differential_sharpe"].step(moments, outcome)
+        if t > 1:  # the derivative of A / sqrt(B - A^2) by the gain at 0
+            g, tiny = math.log(growth), 1e-7
+            sharpe = [
+                (mean + e * (g - mean)) / math.sqrt(square + e * (g * g - square) - (mean + e * (g - mean)) ** 2)
+                for e in (-tiny, tiny)
+            ]
+            assert moved == pytest.approx((sharpe[1] - sharpe[0]) / (2.0 * tiny), rel=1e-4, abs=1e-6)
+        mean, square = moments.mean, moments.square
+        depth, deeper = REWARDS["drawdown"].step(depth, outcome)
+        assert deeper <= 0.0
+        fell += deeper
+    path = np.cumprod([1.0, *growths])
+    assert fell == pytest.approx(100.0 * np.min(path / np.maximum.accumulate(path) - 1.0), rel=1e-9)
+
+
+class Kept(NamedTuple):
+    steps: float
+    peak: float
+
+
+def own(state: Kept, outcome: Outcome) -> tuple[Kept, float]:
+    peak = max(state.peak, outcome.equity)
+    return Kept(state.steps + 1.0, peak), 100.0 * (outcome.equity / peak - 1.0) - state.steps
+
+
+SUM = {
+    "log_growth": 1.0,
+    "differential_sharpe": 0.5,
+    "drawdown": 2.0,
+    "turnover": 0.1,
+    Reward(own, Kept(0.0, 1e6)): 0.3,
+}
+COSTS = Costs(spread_bps=8.0, fee_bps=2.0, borrow_bps_per_year=0.0)
+
+
+def made(name: str, reward: Any, compiled: bool = False, **terms: Any) -> TradingEnv:
+    return ready_env(name, world(), reward=reward, compiled=compiled, episode_bars=40, costs=COSTS, **terms)
+
+
+def steps(env: TradingEnv, n: int = 40, seed: int = 1) -> list[float]:
+    rng = np.random.default_rng(seed)
+    shape = env.action_space.shape
+    return [env.step(rng.uniform(-1.0, 1.0, shape).astype(np.float32))[1] for _ in range(n)]
+
+
+@ALL
+def test_turnover_is_what_the_fees_were_paid_on_and_growth_adds_up_to_the_account(name: str) -> None:
+    traded, grown = made(name, "turnover"), made(name, "log_growth")
+    traded.reset(seed=0)
+    paid = worth = 0.0
+    for action in np.random.default_rng(1).uniform(-1.0, 1.0, (40, *(traded.action_space.shape or ()))):
+        before = traded.account.commission
+        worth = traded._lane.state()[2][0, 12]  # at the open that it fills at
+        reward = traded.step(action.astype(np.float32))[1]
+        paid += traded.account.commission - before
+        assert -reward / 100.0 * worth * 6e-4 == pytest.approx(traded.account.commission - before, rel=1e-9, abs=1e-9)
+    assert paid > 0.0
+    grown.reset(seed=0)
+    rewards = steps(grown)
+    worth = grown._lane.state()[2][0, 12]
+    assert sum(rewards) == pytest.approx(100.0 * math.log(worth / 1e6), rel=1e-9)
+
+
+def test_a_sum_is_its_weighted_terms_compiled_or_not_alone_or_in_lanes() -> None:
+    each = []
+    for reward, weight in SUM.items():
+        env = made("Portfolio", reward)
+        env.reset(seed=0)
+        each.append(weight * np.array(steps(env)))
+    plain, fast = (made("Portfolio", SUM, compiled) for compiled in (False, True))
+    for env in (plain, fast):
+        env.reset(seed=0)
+    rewards = steps(plain)
+    assert np.allclose(rewards, np.sum(each, axis=0), rtol=1e-12) and rewards == steps(fast)
+    lanes = fast.lanes(2)
+    first = fast.tracks[0].span.first
+    for _ in range(2):  # the memory of an episode ends with it
+        for lane in range(2):
+            lanes.begin(lane, Episode(0, first + 5 * lane, first + 5 * lane + 20))
+        plain.reset(options={"row": first + 5})
+        for t in range(20):
+            action = np.full((2, 3), 0.3 * (-1) ** t, np.float32)
+            assert lanes.step(action)[1][1] == np.float32(plain.step(action[1])[1])
+
+
+@ALL
+def test_what_a_reward_remembers_is_copied_pickled_and_begins_anew(name: str) -> None:
+    env = made(name, SUM)
+    env.reset(seed=3)
+    whole = steps(env)
+    env.reset(seed=3)
+    begun = steps(env, 15)
+    others = copy.deepcopy(env), pickle.loads(pickle.dumps(env))
+    rng = np.random.default_rng(1)
+    shape = (40, *(env.action_space.shape or ()))
+    rest = rng.uniform(-1.0, 1.0, shape).astype(np.float32)[15:]
+    ahead = [[other.step(action)[1] for action in rest] for other in (*others, env)]
+    assert begun == whole[:15] and ahead == [whole[15:]] * 3
+
+
+@ALL
+def test_growth_by_name_is_the_reward_that_there_is_without_a_baseline(name: str) -> None:
+    usual, named = made(name, None), made(name, "log_growth")
+    usual.reset(seed=0)
+    named.reset(seed=0)
+    assert name == "Regime" or steps(usual) == steps(named)
+    assert named.kind.accounts == 1 and usual._lane.state()[2].shape[1] == 13
+
+
+@pytest.mark.parametrize(
+    ("reward", "says"),
+    [
+        ("log_grow", "no reward 'log_grow'; did you mean 'log_growth'"),
+        ({"sharpe": 1.0}, "no reward 'sharpe'"),
+        ({}, "has no term"),
+        ({"turnover": math.nan}, "finite weights"),
+        (Reward(own, [1.0]), "a tuple of numbers"),  # type: ignore[arg-type]
+        (Reward(own, ("a",)), "a tuple of numbers"),  # type: ignore[arg-type]
+        (3, "give a name, a function"),
+    ],
+)
+def test_a_reward_that_is_none_is_refused(reward: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        made("Portfolio", reward)
+    with pytest.raises(ConfigError, match="belong to the default reward"):
+        made("Portfolio", "log_growth", risk_aversion=1.0)
+
+
+def test_a_reward_that_numba_does_not_take_is_paid_by_python() -> None:
+    def worded(state: tuple[()], outcome: Outcome) -> tuple[tuple[()], float]:
+        return state, float(f"{outcome.growth:.6f}")
+
+    with pytest.warns(Hint, match="worded runs as plain Python"):
+        env = made("Asset", worded, compiled=True)
+    env.reset(seed=0)
+    assert all(reward == round(reward, 6) for reward in steps(env, 5))
+
+
+# --- gymnasium
+
+
+@ALL
+def test_with_features_and_rewards_of_ones_own_it_is_an_environment_by_name_that_pickles_and_draws(name: str) -> None:
+    seen = Observation(("relative_5", *OWN), ("calm",), ("weight",))
+    given: dict[str, Any] = {
+        "bars": world(),
+        "observation": seen,
+        "reward": {"log_growth": 1.0, Reward(own, Kept(0.0, 1e6)): 0.1},
+    }
+    made = gym.make(f"hybrid_bt/{name}-v0", **given, episode_bars=9, render_mode="rgb_array", compiled=False)
+    check_env(made.unwrapped)
+    sb3.check_env(made.unwrapped, warn=True)
+    spec = pickle.loads(pickle.dumps(made.spec))
+    again = gym.make(spec)
+    for env in (made, again):
+        env.reset(seed=5)
+    blank = made.render()
+    frames = []
+    for seed in range(9):
+        action = np.random.default_rng(seed).uniform(-1.0, 1.0, made.action_space.shape or ()).astype(np.float32)
+        mine, theirs = made.step(action), again.step(action)
+        assert np.array_equal(mine[0], theirs[0]) and mine[1:] == theirs[1:]
+        frames.append((made.render(), again.render()))
+    assert all(a.shape == (320, 480, 3) and a.dtype == np.uint8 and np.array_equal(a, b) for a, b in frames)
+    assert len({a.tobytes() for a, _ in [(blank, blank), *frames]}) > 5
+    many = gym.make_vec(f"hybrid_bt/{name}-v0", num_envs=2, **given, render_mode="rgb_array", compiled=False)
+    many.reset(seed=5)
+    assert [picture.shape for picture in many.render() or ()] == [(320, 480, 3)] * 2
+    assert gym.make(f"hybrid_bt/{name}-v0", bars=world()).render_mode is None
+    with pytest.raises(ConfigError, match="give 'rgb_array'"):
+        ready_env(name, world(), render_mode="ansi")
+
+
+def test_a_picture_shows_account_and_positions() -> None:
+    env = ready_env("Portfolio", world(2), render_mode="rgb_array", compiled=False, costs=Costs(0.0, 0.0))
+    env.reset(seed=0)
+    for _ in range(30):
+        env.step(np.array([0.5, -0.4], np.float32))
+    picture = env.render()
+    assert picture is not None
+    long, short = (np.argwhere((picture == colour).all(axis=2)) for colour in ((0, 114, 178), (213, 94, 0)))
+    assert long[:, 0].max() < 260 < short[:, 0].min() and long[:, 1].max() < short[:, 1].min()
+    weights = env.sizes * env.tracks[0].closes[env._lane._state[2][0][10].__int__()] / env.account.equity
+    tall = np.ptp(long[:, 0]) + 1, np.ptp(short[:, 0]) + 1
+    assert tall == pytest.approx(52 * np.abs(weights), abs=1.0)
+    line = np.argwhere((picture[:200] == 0).all(axis=2))
+    assert line[:, 1].min() == 0 and line[:, 1].max() == 479
