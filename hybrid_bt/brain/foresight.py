@@ -125,9 +125,7 @@ class Decider:
 
     def clipped(self) -> dict[str, int]:
         """Observations that each policy clipped so far; where they are asked ahead, of the bars they were asked for."""
-        parts = {**self.current.legs, "gate": self.current.gate}
-        policies = {name: getattr(part, "policy", None) for name, part in parts.items()}
-        return {name: int(policy.clipped_count) for name, policy in policies.items() if policy is not None}
+        return clipped_by(self.current)
 
     def begin(self, bars_ahead: BarsAhead | None, history: FloatArray, compiled: bool | None) -> list[str]:
         """Look ahead where that is certain, and read the history; what failed on it."""
@@ -154,3 +152,9 @@ class Decider:
             self.current.reader.bars_per_year = rate
             for closes in seen:
                 self.current.opine(closes)
+
+
+def clipped_by(brain: Hybrid) -> dict[str, int]:
+    """Observations that each policy of a brain clipped so far."""
+    policies = {name: getattr(part, "policy", None) for name, part in {**brain.legs, "gate": brain.gate}.items()}
+    return {name: int(policy.clipped_count) for name, policy in policies.items() if policy is not None}
