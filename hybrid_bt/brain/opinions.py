@@ -24,7 +24,7 @@ from hybrid_bt.equations.leg_risk import Seen, risk_bars
 from hybrid_bt.equations.pair import PairView
 from hybrid_bt.equations.waiting import tied_rows
 
-CELLS_A_CALL = 16_384  #: bars x symbols that a part answers at once
+CELLS_A_CALL = 4_096  #: bars x symbols that a part answers at once
 FEWEST_A_CALL = 16  #: bars
 BARS_LISTED = 32  #: made lists of at once; more would keep Python's cycle collector busy
 SECONDS_PER_CELL = 1e-6  # of a bar x side, interpreted
