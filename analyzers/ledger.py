@@ -61,9 +61,8 @@ class Ledger(bt.Analyzer):
         self.start_value = float(self.broker.getcash())
         self._is_ours = all(getattr(one, "counts_own_fills", False) for one in every)
         self._deposits = Deposits(self.broker)
-        self._rows: list[tuple[float, float, float, float]] = []  # stamp, cash, value, deposit
-        self._marks = array("d")
-        self._sizes: list[list[float]] = []
+        self._rows = array("d")  # stamp, cash, value, deposit of each
+        self._marks, self._sizes, self._n_rows = array("d"), array("d"), 0
         self._interest = Interest(self.broker, self._column)
         self._fills: list[Fill] = []
         self._margin_rows: list[int] = []
@@ -74,20 +73,19 @@ class Ledger(bt.Analyzer):
     def notify_cashvalue(self, cash: float, value: float) -> None:
         # Runs before the strategies' next(): an order unseen so far was sent on the row before, by a strategy that
         # runs after this one, or on this row in next_open.
-        self._find_orders(len(self._rows) - (not self.strategy.cerebro.p.cheat_on_open))
+        self._find_orders(self._n_rows - (not self.strategy.cerebro.p.cheat_on_open))
 
     def notify_fund(self, cash: float, value: float, fundvalue: float, shares: float) -> None:
         self._now = self._deposits.see(value, fundvalue, shares)
 
     def next(self) -> None:
-        row = len(self._rows)
-        self._rows.append((self.strategy.datetime[0], *self._now))
+        row, self._n_rows = self._n_rows, self._n_rows + 1
+        self._rows.extend((self.strategy.datetime[0], *self._now))
         self._marks.extend([feed.close[0] if len(feed) else NO_MARK for feed in self._feeds])
         self._interest.note(row)
         if self._open:
             self._note_fills(row)
-        sizes = self._read_sizes()  # not from the fills: a resumed account begins with positions
-        self._sizes.append(self._sizes[-1] if self._sizes and self._sizes[-1] == sizes else sizes)
+        self._sizes.extend(self._read_sizes())  # not from the fills: a resumed account begins with positions
         self._find_orders(row)
 
     def _find_orders(self, row: int) -> None:
@@ -137,7 +135,7 @@ class Ledger(bt.Analyzer):
         row, notes = self._ruin_row(), self._deposits.notes
         if row is not None and not notes.ruin_is_told:
             notes.ruin_is_told = True
-            worth = f"its equity {self._rows[row][2]:,.2f}"
+            worth = f"its equity {self._noted()[row, 2]:,.2f}"
             warnings.warn(f"the account was ruined on {say_stamp(self.stamps[row])}, {worth}", stacklevel=1)
         # What is left can be pickled, as the analyzers of an optimisation are.
         self._owed = self._interest.owed
@@ -190,7 +188,7 @@ class Ledger(bt.Analyzer):
     @property
     def stamps(self) -> NDArray[np.datetime64]:
         """(T,) datetime64[us] of all rows, the first one included."""
-        return np.array([bt.num2date(row[0]) for row in self._rows], dtype="datetime64[us]")
+        return np.array([bt.num2date(stamp) for stamp in self._rows[::4]], dtype="datetime64[us]")
 
     def _noted(self) -> NDArray[np.float64]:
         return np.array(self._rows, dtype=np.float64).reshape(-1, 4)
@@ -206,14 +204,14 @@ class Ledger(bt.Analyzer):
         first = self._first_row(self.p.start if start is None else start)
         if self._fills and self._fills[0].bar < first:
             raise ConfigError(f"Ledger: the account traded on row {self._fills[0].bar}, before start {first}")
-        borrow = np.zeros((len(self._rows), len(self.symbols)))
+        borrow = np.zeros((self._n_rows, len(self.symbols)))
         for row, column, owed in self._owed:
             borrow[row, column] = owed
         _, cash, equity, _ = self._noted()[first:].T.copy()
         return AccountPath(
             cash=cash,
             equity=equity,
-            size=np.array(self._sizes, dtype=np.float64).reshape(borrow.shape)[first:],
+            size=np.array(self._sizes).reshape(borrow.shape)[first:],
             borrow=borrow[first:],
             fills=Fills.of(self._fills).later(first),
             rejected=len(self._margin_rows),
@@ -222,8 +220,8 @@ class Ledger(bt.Analyzer):
 
     def _first_row(self, start: Start) -> int:
         row = start if isinstance(start, int) else int(np.searchsorted(self.stamps, instant(start)))
-        if not 0 <= row < max(len(self._rows), 1):
-            raise ConfigError(f"Ledger: start {start!r} is not among the {len(self._rows)} bars of the run")
+        if not 0 <= row < max(self._n_rows, 1):
+            raise ConfigError(f"Ledger: start {start!r} is not among the {self._n_rows} bars of the run")
         return row
 
     def first_row_at_risk(self) -> int:
@@ -232,8 +230,8 @@ class Ledger(bt.Analyzer):
         It is behind the first decision that was filled later, or has a position from before the run. Rows before it
         warm up: a rate or a mean that counts them is of years in which nobody traded.
         """
-        held = next((row for row, sizes in enumerate(self._sizes) if any(sizes)), None)
-        rows = [min(fill.decided + 1, fill.bar) for fill in self._fills] + ([] if held is None else [held])
+        held = np.flatnonzero(self._sizes)[:1] // max(len(self.symbols), 1)
+        rows = [*(min(fill.decided + 1, fill.bar) for fill in self._fills), *held.tolist()]
         return min(rows, default=0)
 
     def get_analysis(self) -> object:

@@ -93,7 +93,7 @@ def hybrid(quick: bool) -> list[Row]:
     from hybrid_bt.feeds import to_feeds
 
     policies = load_policies(load_config("stable"))
-    ahead = importlib.util.find_spec("numba") is not None
+    loaded = "numba loaded" if importlib.util.find_spec("numba") is not None else "no numba"
     rows = []
     for n_symbols in (2, 20):
         bars, pairs = stretch(n_symbols, quick)
@@ -102,12 +102,12 @@ def hybrid(quick: bool) -> list[Row]:
         def traded(name: str, make: Any, early: bool, bars: Bars = bars, pairs: Any = pairs) -> None:
             equity[name] = run_hybrid(make(bars), pairs, policies, early)  # noqa: B023  used within the round only
 
-        traded("ours", to_feeds, ahead)  # loads numba and its kernels
+        traded("ours", to_feeds, True)  # loads numba and its kernels
         cost = medians(
             {
                 "stock": lambda b=bars: run_idle(pandas_feeds(b)),
-                "ours": lambda run=traded: run("ours", to_feeds, ahead),
-                "pandas": lambda run=traded: run("pandas", pandas_feeds, ahead),
+                "ours": lambda run=traded: run("ours", to_feeds, True),
+                "pandas": lambda run=traded: run("pandas", pandas_feeds, True),
                 "by bar": lambda run=traded: run("by bar", to_feeds, False),
             },
             3,
@@ -118,6 +118,6 @@ def hybrid(quick: bool) -> list[Row]:
         for name, feed, limit in (("ours", "our feed", 1.0), ("pandas", "PandasData", 2.0)):
             what = f"HybridStrategy, {feed}, {n_symbols} feeds"
             idle = "PandasData, empty next"
-            note = f"numba loaded; bar by bar {cost['by bar'] * micro:.0f} us" if ahead and name == "ours" else ""
+            note = f"{loaded}; bar by bar {cost['by bar'] * micro:.0f} us" if name == "ours" else ""
             rows.append(Row(what, "us/bar", cost[name] * micro, idle, cost["stock"] * micro, at_most(limit), note))
     return rows

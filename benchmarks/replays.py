@@ -44,18 +44,18 @@ def event_path(quick: bool) -> list[Row]:
 
 
 def _against_cerebro(n_symbols: int, quick: bool) -> list[Row]:
-    from hybrid_bt.backtest import trade
     from hybrid_bt.bars.market import Market
     from hybrid_bt.config.task import prepare
+    from hybrid_bt.trading import by_backtrader
 
     bars, pairs = stretch(n_symbols, quick)
     first = 300
     task = prepare(Market(bars.name, bars, pairs), allow_in_sample=True)._replace(row=first)
     config = task.config
-    trading = trade(task)  # loads numba
-    event = medians({"event": lambda: trade(task)}, 3)["event"]
+    trading = by_backtrader(task)  # loads numba
+    event = medians({"event": lambda: by_backtrader(task)}, 3)["event"]
     account = trading.account
-    decisions, traded = trading.recorder.decisions(trading.row), bars.between(bars.stamps[first], None)
+    decisions, traded = trading.decisions, bars.between(bars.stamps[first], None)
     targets = decisions.target
     given: dict[str, Any] = {
         "sides": decisions.together,

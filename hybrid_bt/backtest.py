@@ -1,16 +1,15 @@
-"""A whole backtest: a market in, a `Run` out. The one place outside the adapters that builds a Cerebro.
+"""A whole backtest: a market in, a `Run` out.
 
-The hybrid is traded by Backtrader's broker. Its own equity is re-derived from its fills (`reconcile`) and its targets
-are replayed by the accounting twin, which must give the same equity. The accounts that it is compared with (each leg
-alone, no gate, no learning) are replayed on the same bars under the same costs, limits and order rules.
+The hybrid is traded by Backtrader's broker, or another engine (`hybrid_bt.trading`). Its own equity is re-derived from
+its fills (`reconcile`) and its targets are replayed by the accounting twin, which must give the same equity. The
+accounts that it is compared with (each leg alone, no gate, no learning) are replayed on the same bars under the same
+costs, limits and order rules.
 """
 
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
@@ -23,25 +22,21 @@ from hybrid_bt.account.records import AccountPath, gap_counts
 from hybrid_bt.account.registry import BENCHMARK, EQUAL_WEIGHT, RISK_OFF
 from hybrid_bt.bars import Bars, Moment, say_stamp
 from hybrid_bt.bars.stamps import Stamps
-from hybrid_bt.brain.legs.kalman import IdlePair
 from hybrid_bt.config import Config
 from hybrid_bt.config.build import Policies
 from hybrid_bt.config.facts import Trading, facts_of, in_sample_rows, notes_of, resolved, wall_clock
 from hybrid_bt.config.task import Case, Configured, LegGiven, PolicyGiven, prepare
-from hybrid_bt.equations.advice import Advice
 from hybrid_bt.errors import BarsError, check_names
 from hybrid_bt.report import Run
+from hybrid_bt.trading import ENGINES, Progress, Reader, Words
 
 if TYPE_CHECKING:
     from hybrid_bt.feeds import Prices
 
-Progress = Callable[[int, int], None]  #: called as `progress(bars_done, bars_in_all)`
 
-
-class Stage(Protocol):
+class Stage(Reader, Protocol):
     """Documents read along the bars, such as `hybrid_bt.news.desk.RiskStage`."""
 
-    def advise(self, moment: datetime) -> Advice: ...
     def facts(self) -> dict[str, Any]: ...
     def notes(self) -> Sequence[str]: ...
 
@@ -63,6 +58,7 @@ class More(TypedDict, total=False):
     seed: int
     news: Documents | None
     state: Path | None
+    engine: str
 
 
 @collector_paused()
@@ -106,6 +102,9 @@ def run_backtest(
         Documents and their scorer; without, there is no risk manager.
     state : Path
         File that the strategy's state is kept in, and gone on from if it is there.
+    engine : "backtrader", "replay" or "both"
+        Whose account: that at Backtrader's broker; its twin on arrays, the same to the byte and sooner; or Backtrader's
+        after a comparison of the two, bar by bar.
 
     Raises
     ------
@@ -122,6 +121,8 @@ def run_backtest(
     check_names(more, {*More.__annotations__, *(run_backtest.__kwdefaults__ or {})}, "run_backtest: there is no")
     from hybrid_bt.feeds import as_market
 
+    engine = more.get("engine", "backtrader")
+    check_names([engine], ENGINES, "engine: there is no")
     chosen, benchmark = as_market(market, pairs, trade_from=start), more.get("benchmark", EQUAL_WEIGHT)
     if benchmark != EQUAL_WEIGHT:
         check_names([benchmark], chosen.bars.symbols, "benchmark: not among the symbols traded:")
@@ -131,19 +132,21 @@ def run_backtest(
     task = prepare(chosen, mode, config=config, start=start, allow_in_sample=more.get("allow_in_sample", False), **own)
     desk = more.get("news")
     stage = None if desk is None else desk.stage(chosen.bars.stamps, task.row)
-    trading = trade(task, progress, stage, more.get("state"))
+    trading = ENGINES[engine](task, Words(progress, stage, more.get("state")))
     said = resolved(task, benchmark, more.get("seed", 0), None if desk is None else desk.trial(task.config))
-    run = _run(task, trading, benchmark, stage, said)
+    run = _run(task, trading, benchmark, stage, said, engine)
     run.facts["wall_clock"] = wall_clock(time.perf_counter() - began, trading.resumed_after)
     return run
 
 
-def _run(task: Case, trading: Trading, benchmark: str, stage: Stage | None, resolved: dict[str, Any]) -> Run:
+def _run(
+    task: Case, trading: Trading, benchmark: str, stage: Stage | None, resolved: dict[str, Any], engine: str
+) -> Run:
     """Everything that stands beside the hybrid's account, and what is to be said of it."""
-    traded, config, hybrid, row = task.traded, task.config, trading.account, trading.row
-    decisions, pairs = trading.recorder.decisions(row), trading.recorder.pairs(row)
+    traded, config, hybrid = task.traded, task.config, trading.account
+    decisions, pairs = trading.decisions, trading.pairs
     accounts = _accounts(task, trading, benchmark, traded, managed=stage is not None)
-    gap = registry.replay_gap(config.terms(), decisions, traded, hybrid)
+    gap = 0.0 if engine == "replay" else registry.replay_gap(config.terms(), decisions, traded, hybrid)
     in_sample = in_sample_rows(task, traded)
     gaps = gap_counts(traded, decisions, pairs, task.market.columns, hybrid)
     is_gated = task.policies.gate is not None
@@ -160,6 +163,7 @@ def _run(task: Case, trading: Trading, benchmark: str, stage: Stage | None, reso
         config=resolved,
         facts={
             **facts_of(task, trading),
+            "engine": engine,
             "seed": resolved["seed"],
             "replay_difference": gap,
             "gaps": gaps,
@@ -170,74 +174,10 @@ def _run(task: Case, trading: Trading, benchmark: str, stage: Stage | None, reso
     )
 
 
-def trade(
-    task: Case, progress: Progress | None = None, stage: Stage | None = None, state: Path | None = None
-) -> Trading:
-    """Run the strategy through Cerebro, trading from the task's row on.
-
-    Where every symbol has a bar on that row, earlier bars reach the strategy as an array: its recursions read them,
-    and there was nothing in them for a broker to do. A state keeps all of its bars, so it needs them as bars.
-    """
-    from hybrid_bt.analyzers import Ledger
-    from hybrid_bt.feeds import to_feeds
-    from hybrid_bt.feeds.framework import bt
-    from hybrid_bt.strategies import HybridStrategy, SpreadFeeCommission
-    from hybrid_bt.strategies.underway import OrderWarning
-
-    bars, config, row = task.market.bars, task.config, task.row
-    cerebro = bt.Cerebro(stdstats=False)
-    cerebro.broker.setcash(config.account.cash)
-    cerebro.broker.addcommissioninfo(SpreadFeeCommission.from_costs(config.costs))
-    skipped = row if state is None and bars.traded[row].all() else 0
-    for feed in to_feeds(bars.between(bars.stamps[skipped], None)):
-        cerebro.adddata(feed, name=feed._name)
-    done = skipped
-
-    def on_bar() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None and done % 64 == 0:
-            progress(done, bars.n_bars)
-
-    cerebro.addstrategy(
-        HybridStrategy,
-        config=config,
-        pairs=task.market.pairs,
-        policies=task.policies,
-        legs=task.legs,
-        kalman_params=task.fitted,
-        trade_from=bars.stamps[row].astype("datetime64[us]").item(),
-        allow_in_sample=task.allow_in_sample,
-        history=bars.close[:skipped] if skipped else None,
-        news=stage,
-        record=True,
-        state=state,
-        on_bar=on_bar,
-    )
-    cerebro.addanalyzer(Ledger, start=row - skipped, _name="ledger")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", IdlePair)  # the notes say it, how many orders were refused, and why none came
-        warnings.filterwarnings("ignore", ".* (refused|comes to nothing)", OrderWarning)
-        (strategy,) = cerebro.run()
-    if done != bars.n_bars:
-        raise BarsError(
-            f"bars: Backtrader ran {done} of {bars.n_bars} bars of {bars.name}; check the calendar of the data"
-        )
-    return Trading(
-        strategy.recorder,
-        row - skipped,
-        strategy.analyzers.ledger.path(),
-        strategy.clipped_observations,
-        strategy.guard.report(),
-        strategy.resumed_after,
-        strategy.session.idle,
-    )
-
-
 def _accounts(task: Case, trading: Trading, benchmark: str, traded: Bars, *, managed: bool) -> dict[str, AccountPath]:
     """The hybrid's, and those beside it; each is derived again from its own fills."""
     terms, names = task.config.terms(), task.leg_accounts()
-    said = trading.recorder.opinions(trading.row).called(names)
+    said = trading.opinions.called(names)
     panel = registry.Panel(traded, said, terms, benchmark=benchmark)
     beside = [*registry.run_accounts(list(names.values()), benchmark), *([RISK_OFF] if managed else [])]
     accounts = {"hybrid": trading.account} | {name: registry.account(panel, name) for name in beside}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybrid_bt.account.records import AccountPath, Fills, FloatArray
 from hybrid_bt.bars import Bars
-from hybrid_bt.brain.records import Decisions
-from hybrid_bt.equations import Pairs
+from hybrid_bt.brain.session import Session
+from hybrid_bt.brain.settling import Books
 from hybrid_bt.equations.accounting import Terms, broker_day, run_account, send_orders
-from hybrid_bt.equations.book import Account, Capital, Tape, new_book, open_account
+from hybrid_bt.equations.advice import Advice
+from hybrid_bt.equations.book import Account, Book, Capital, Tape, new_book, open_account
 from hybrid_bt.equations.compiled import choose
 from hybrid_bt.equations.costs import Costs
-from hybrid_bt.equations.guard import guard_step, initial_guard
-from hybrid_bt.equations.guard_limits import FAILED, KILLED, GuardFacts, GuardParams, Wanted, held_weights
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.errors import ConfigError
@@ -80,43 +80,48 @@ def replay(
     return one_path(lambda tape: run_account(*given, new_book(wanted.shape[1]), tape), wanted.shape)
 
 
-def replay_guarded(
-    decisions: Decisions, bars: Bars, pairs: Pairs, params: GuardParams, masks: FloatArray, terms: Terms
-) -> tuple[AccountPath, FloatArray]:
-    """Trade decisions on `bars` through the guard: it sees the twin's account, and must come to the same targets.
+def trade_session(
+    session: Session,
+    bars: Bars,
+    stamps: Sequence[float],
+    terms: Terms,
+    advise: Callable[[float], Advice] | None = None,
+    on_bar: Callable[[], None] = lambda: None,
+) -> AccountPath:
+    """Let a session trade `bars`, bar by bar, its guard looking into the twin's account.
 
     Parameters
     ----------
-    decisions : Decisions
-        Before any guard.
-    masks : (T,)
-        Of the run that is replayed; only what no price tells is read from it: failures and the kill switch.
-
-    Returns
-    -------
-    The account, and the targets (T, N) that were sent.
+    session : Session
+        Fresh, or with a history alone.
+    stamps : (T,)
+        Of the bars, as a session takes them.
+    advise : callable, optional
+        What documents say at the close of a stamp.
     """
     cash, costs, rules = terms
-    sent, layout = np.empty(decisions.sent.shape), decisions.layout
     opens, closes, days = bars.open.tolist(), bars.close.tolist(), days_of(bars).tolist()
-    rows = [*zip(decisions.sent.tolist(), decisions.sides.tolist(), decisions.together.tolist(), strict=True)]
+    refused: list[int] = []
 
     def drive(tape: Tape) -> Account:
-        account, book, guard = open_account(cash), new_book(bars.n_symbols), initial_guard()
-        for t, (open_row, close_row) in enumerate(zip(opens, closes, strict=True)):
-            account = broker_day(account, book, t, days[t], open_row, close_row, costs, tape)
-            held, there = held_weights(book.size, book.close, account.equity), [close == close for close in close_row]
-            mask = int(masks[t])  # of which only what no price tells is read
-            facts = GuardFacts(days[t], account.equity, held, there, bool(mask & FAILED), bool(mask & KILLED))
-            targets, sides, together = rows[t]
-            wanted = Wanted(list(targets), list(sides), layout, together)
-            guard, _ = guard_step(guard, wanted, facts, pairs, params, rules.rebalance_band)
-            sent[t] = wanted.targets
-            account = send_orders(account, book, t, wanted.targets, close_row, together, rules, costs)
+        account, book = open_account(cash), new_book(bars.n_symbols)
+        for t, (stamp, open_row, close_row) in enumerate(zip(stamps, opens, closes, strict=True)):
+            before, account = account, broker_day(account, book, t, days[t], open_row, close_row, costs, tape)
+            if account.rejected > before.rejected:
+                refused.append(t)
+            look, advice = partial(_books, account, book, close_row), advise(stamp) if advise else None
+            sent = session.bar(stamp, close_row, look, advice)
+            if sent is not None:
+                account = send_orders(account, book, t, sent, close_row, session.together, rules, costs)
+            on_bar()
         return account
 
-    path = one_path(drive, sent.shape)
-    return path, sent
+    path = one_path(drive, bars.close.shape, bars.close.size)  # a session is driven once
+    return replace(path, first_rejected=refused[0] if refused else None)
+
+
+def _books(account: Account, book: Book, closes: Sequence[float]) -> Books:
+    return Books(account.equity, list(book.size), list(book.close), [close == close for close in closes])
 
 
 @lru_cache(maxsize=64)  # short replays by the thousand ask for the same ones
@@ -131,9 +136,9 @@ def days_of(bars: Bars) -> NDArray[np.int64]:
     return bars.stamps.astype("datetime64[D]").astype(np.int64)
 
 
-def one_path(drive: Callable[[Tape], Account], shape: tuple[int, ...]) -> AccountPath:
+def one_path(drive: Callable[[Tape], Account], shape: tuple[int, ...], most: int = FIRST_FILLS) -> AccountPath:
     """Run one account on a tape of (T, N), and once more with more room if its fills did not fit."""
-    room = min(shape[0] * shape[1], FIRST_FILLS)
+    room = min(shape[0] * shape[1], most)
     while True:
         rows = np.empty(shape[0]), np.empty(shape[0]), np.zeros(shape)
         fills = (*(np.empty(room, np.int64) for _ in range(3)), *(np.empty(room) for _ in range(3)))

@@ -16,8 +16,7 @@ from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.laid import FloatArray
 from hybrid_bt.brain.legs.base import Opinion
 from hybrid_bt.brain.opinions import can_be_foreseen, opinions_in_turn
-from hybrid_bt.brain.reader import READING_SECONDS, read_panel
-from hybrid_bt.equations.compiled import choose
+from hybrid_bt.brain.reader import read_panel
 
 BarsAhead = Callable[[], tuple[FloatArray, FloatArray] | None]  #: stamps (T,) and closes (T, N)
 
@@ -34,11 +33,15 @@ class Foresight:
     closes : (T, N)
     n_past : int
         Rows of the history.
+    compiled : bool, optional
+        Read the market under numba (same bits). By default where the work is worth loading it.
     """
 
-    def __init__(self, brain: Hybrid, stamps: FloatArray, closes: FloatArray, n_past: int) -> None:
+    def __init__(
+        self, brain: Hybrid, stamps: FloatArray, closes: FloatArray, n_past: int, compiled: bool | None = None
+    ) -> None:
         self._n_past, self._row = n_past, 0
-        self._panel = read_panel(closes, brain.reader, compiled=True)
+        self._panel = read_panel(closes, brain.reader, compiled=compiled)
         self._rows = zip(stamps.tolist(), map(np.ndarray.tolist, closes), strict=True)
         self._coming: Iterator[Opinion] | None = opinions_in_turn(brain, self._panel)
 
@@ -50,16 +53,16 @@ class Foresight:
     def of_bars(
         cls, brain: Hybrid, bars_ahead: BarsAhead, history: FloatArray, compiled: bool | None
     ) -> Foresight | None:
-        """Where all bars are certain and good, and enough to be worth it (or `compiled`)."""
+        """Where all bars are certain and good; read under numba where that is worth it (or `compiled`)."""
         found = bars_ahead() if can_be_foreseen(brain) else None
         if found is None:
             return None
         stamps = np.concatenate([np.full(len(history), math.nan), found[0]])
         closes = np.concatenate([history, found[1]])
         good = np.isnan(closes) | ((closes > 0.0) & (closes < math.inf))  # a bad close is refused on its own bar
-        if not good.all() or not choose(compiled, closes.size * READING_SECONDS):
+        if not good.all():
             return None
-        return cls(brain, stamps, closes, len(history))
+        return cls(brain, stamps, closes, len(history), compiled)
 
     def past(self) -> Iterator[Opinion]:
         """Those of the history, which come first."""
@@ -125,9 +128,7 @@ class Decider:
 
     def clipped(self) -> dict[str, int]:
         """Observations that each policy clipped so far; where they are asked ahead, of the bars they were asked for."""
-        parts = {**self.current.legs, "gate": self.current.gate}
-        policies = {name: getattr(part, "policy", None) for name, part in parts.items()}
-        return {name: int(policy.clipped_count) for name, policy in policies.items() if policy is not None}
+        return clipped_by(self.current)
 
     def begin(self, bars_ahead: BarsAhead | None, history: FloatArray, compiled: bool | None) -> list[str]:
         """Look ahead where that is certain, and read the history; what failed on it."""
@@ -154,3 +155,9 @@ class Decider:
             self.current.reader.bars_per_year = rate
             for closes in seen:
                 self.current.opine(closes)
+
+
+def clipped_by(brain: Hybrid) -> dict[str, int]:
+    """Observations that each policy of a brain clipped so far."""
+    policies = {name: getattr(part, "policy", None) for name, part in {**brain.legs, "gate": brain.gate}.items()}
+    return {name: int(policy.clipped_count) for name, policy in policies.items() if policy is not None}

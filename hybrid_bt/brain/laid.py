@@ -70,18 +70,22 @@ class SidesRecord:
         return self._in_last_layout(1)
 
     def _in_last_layout(self, which: int) -> FloatArray:
-        places, values, at = _places(self.layout), np.array(self._rows), 0
-        found = []
+        values, at, found = np.frombuffer(self._rows), 0, []
         for n_bars, layout in self._laid:
             n = len(layout.columns)
             rows = values[at : at + 2 * n_bars * n].reshape(n_bars, 2, n)[:, which]
-            wide = np.zeros((n_bars, len(self.layout.columns)))
-            for key, first in _places(layout).items():
-                end, last = first + len(key[1]), places[key]
-                wide[:, last : last + len(key[1])] = rows[:, first:end]
-            found.append(wide)
+            found.append(widened(rows, layout, self.layout))
             at += 2 * n_bars * n
         return np.concatenate(found) if found else np.zeros((0, 0))
+
+
+def widened(rows: FloatArray, layout: Layout, last: Layout) -> FloatArray:
+    """What lies side by side in one layout, (T, S), in a later one that has all of its bundles."""
+    wide, places = np.zeros((len(rows), len(last.columns))), places_of(last)
+    for key, first in places_of(layout).items():
+        n = len(key[1])
+        wide[:, places[key] : places[key] + n] = rows[:, first : first + n]
+    return wide
 
 
 def netted(names: Iterable[str], amounts: FloatArray, layout: Layout, shape: tuple[int, ...]) -> dict[str, FloatArray]:
@@ -93,7 +97,7 @@ def netted(names: Iterable[str], amounts: FloatArray, layout: Layout, shape: tup
     return found
 
 
-def _places(layout: Layout) -> dict[tuple[int, Bundle], int]:
+def places_of(layout: Layout) -> dict[tuple[int, Bundle], int]:
     """Where each bundle begins."""
     return dict(zip(bundles_of(layout), (0, *layout.ends), strict=False))
 

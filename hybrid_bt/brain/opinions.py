@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybrid_bt.brain.hybrid import Hybrid, answer, asked, looks_at_account
-from hybrid_bt.brain.laid import Sides, padded
+from hybrid_bt.brain.laid import FloatArray, Sides, padded, widened
 from hybrid_bt.brain.legs.base import Leg, Opinion, View, Wish
 from hybrid_bt.brain.legs.sac import Gate
 from hybrid_bt.brain.reader import cut, panel_rows
@@ -26,9 +25,8 @@ from hybrid_bt.equations.pair import PairView
 from hybrid_bt.equations.waiting import tied_rows
 from hybrid_bt.errors import LegError
 
-FloatArray = NDArray[np.float64]
-
-BARS_A_CALL = 512  #: that a part answers at once
+CELLS_A_CALL = 4_096  #: bars x symbols that a part answers at once
+FEWEST_A_CALL = 16  #: bars
 BARS_LISTED = 32  #: made lists of at once; more would keep Python's cycle collector busy
 SECONDS_PER_CELL = 1e-6  # of a bar x side, interpreted
 
@@ -96,22 +94,40 @@ def opinions(brain: Hybrid, panel: View) -> Opinions:
     LegError
         If a leg looks at the account, so that bars alone do not say what it wants.
     """
+    return opinions_and_positions(brain, panel)[0]
+
+
+def opinions_and_positions(brain: Hybrid, panel: View) -> tuple[Opinions, FloatArray, bool]:
+    """The same, the direction of each pair, (T, P), and whether some part failed."""
     for name, leg in brain.legs.items():
         if looks_at_account(leg):
             raise LegError(
                 f"legs: {name} looks at the account, and here is none; trade it (HybridStrategy, run_backtest)"
             )
-    return _said(brain, panel)[0]
+    pieces = [(said, positions, any(failures)) for _, said, positions, failures in _in_pieces(brain, panel)]
+    (first, *_), last = pieces[0], pieces[-1][0]
+    amounts = [widened(said.amounts, said.layout, last.layout) for said, *_ in pieces]
+    risks, regime = (np.concatenate([getattr(said, name) for said, *_ in pieces]) for name in ("risks", "regime"))
+    before = widened(first.before[None], first.layout, last.layout)[0]
+    seen = panel.volatility, panel.correlation, panel.warm
+    whole = Opinions(last.names, last.layout, np.concatenate(amounts), before, risks, regime, *seen)
+    return whole, np.concatenate([positions for _, positions, _ in pieces]), any(failed for *_, failed in pieces)
 
 
 def opinions_in_turn(brain: Hybrid, panel: View) -> Iterator[Opinion]:
-    """The same bar by bar, as `Hybrid.opine` has them: parts are asked `BARS_A_CALL` bars ahead, when one is wanted."""
-    for first in range(0, len(panel.traded), BARS_A_CALL):
-        views = cut(panel, slice(first, first + BARS_A_CALL))
-        said, positions, failures = _said(brain, views)
+    """The same bar by bar, as `Hybrid.opine` has them: parts are asked some hundred bars ahead, when one is wanted."""
+    for views, said, positions, failures in _in_pieces(brain, panel):
         for few in range(0, len(failures), BARS_LISTED):
             rows = slice(few, few + BARS_LISTED)
             yield from _listed(cut(views, rows), said.rows(rows), positions[rows], failures[rows])
+
+
+def _in_pieces(brain: Hybrid, panel: View) -> Iterator[tuple[View, Opinions, FloatArray, list[list[str]]]]:
+    n_bars, n = panel.traded.shape
+    step = max(CELLS_A_CALL // n, FEWEST_A_CALL)
+    for first in range(0, n_bars, step):
+        views = cut(panel, slice(first, first + step))
+        yield views, *_said(brain, views)
 
 
 def _listed(views: View, said: Opinions, positions: FloatArray, failures: list[list[str]]) -> Iterator[Opinion]:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.hybrid import Hybrid
-from hybrid_bt.brain.laid import FloatArray, ManagedPaths, SidesRecord, cut_rows, managed_paths, netted
+from hybrid_bt.brain.laid import FloatArray, ManagedPaths, SidesRecord, cut_rows, managed_paths, netted, places_of
 from hybrid_bt.brain.legs.base import Decision
 from hybrid_bt.equations.advice import Managed
-from hybrid_bt.equations.bundles import Layout, layout_of
+from hybrid_bt.equations.bundles import Bundle, Layout, layout_of
 from hybrid_bt.equations.features import MARKET_FEATURES
 from hybrid_bt.equations.pair import PairView
 
@@ -75,7 +75,7 @@ class Opinions:
     names: tuple[str, ...]  #: of the L legs, the base first
     layout: Layout  #: of what they wished
     amounts: FloatArray  #: (T, S) side by side, signed fractions of equity
-    before: FloatArray  #: (S,) of the bar before the first
+    before: FloatArray  #: (S,) of the bar before the first; only what is 0 is looked at
     risks: FloatArray  #: (T, L) volatility per bar of each leg's wishes
     regime: FloatArray  #: (T,) r in [-1, 1]
     volatility: FloatArray  #: (T, N) per bar, as known at the decision
@@ -119,6 +119,12 @@ class PairPaths:
     zscore: FloatArray  #: (T, P) spread in its own standard deviations: what the leg trades
     position: FloatArray  #: (T, P) -1, 0 or +1 (+1 is long Y, short X)
 
+    @classmethod
+    def of(cls, names: Sequence[str], seen: FloatArray, positions: FloatArray) -> PairPaths:
+        """From fields of `PairView`, (T, P, 7 or more), and the directions in which pairs are held."""
+        paths = (*np.moveaxis(seen, 2, 0)[: len(_SEEN)], positions)
+        return cls(tuple(names), *(np.ascontiguousarray(path) for path in paths))
+
     def rows(self, rows: slice) -> PairPaths:
         """Bars in a row alone; the arrays are views."""
         return cut_rows(self, rows)
@@ -134,12 +140,14 @@ class Recorder:
         self._numbers = {name: array("d") for name in _NUMBERS}
         self._vectors: dict[str, array[Any]] = {name: array(_CODES.get(name, "d")) for name in _VECTORS}
         self._market, self._pairs = array("d"), array("d")
-        self._sides = SidesRecord()
+        self._sides, self._tied = SidesRecord(), list[tuple[int, Bundle]]()
         self._managed: list[Managed | None] = []
 
     def append(self, decision: Decision) -> None:
         """Append one bar."""
         view = decision.view
+        if not self._managed:
+            self._tied = list(decision.opinion.ties)
         self._sides.append(decision.opinion, decision.sides)
         for name in self._leg_names:
             self._weights[name].append(decision.weights[name])
@@ -177,6 +185,9 @@ class Recorder:
         """What can be mixed, limited and traded again (`hybrid_bt.brain.settling`), from row `start` on."""
         amounts, risks = self._sides.wishes(), self._sides.risks(len(self._leg_names))
         before, seen = np.zeros(amounts.shape[1]), self._paths(0, "regime", "volatility", "correlation", "warm")
+        places = places_of(self._sides.layout)
+        for key in self._tied:  # a bundle that closes on the first bar was open before it
+            before[places[key] : places[key] + len(key[1])] = 1.0
         return Opinions(self._leg_names, self._sides.layout, amounts, before, risks, **seen).rows(slice(start, None))
 
     def _paths(self, start: int, *names: str) -> dict[str, Any]:
@@ -190,8 +201,8 @@ class Recorder:
 
     def pairs(self, start: int = 0) -> PairPaths:
         """The pairs of the bars from row `start` on."""
-        cube = np.array(self._pairs).reshape(len(self._managed), len(self._pair_names), len(_SEEN) + 1)[start:]
-        return PairPaths(self._pair_names, *(np.ascontiguousarray(path) for path in np.moveaxis(cube, 2, 0)))
+        cube = np.frombuffer(self._pairs).reshape(len(self._managed), len(self._pair_names), len(_SEEN) + 1)[start:]
+        return PairPaths.of(self._pair_names, cube, cube[:, :, -1])
 
 
 def record(brain: Hybrid, bars: Bars, pair_names: Sequence[str]) -> Recorder:

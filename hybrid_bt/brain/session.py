@@ -54,8 +54,8 @@ class Session:
     ----------
     setup : Setup
     compiled : bool, optional
-        Make the opinions of all bars ahead, under numba, where `bars_ahead` are known: same bits, sooner. By default
-        where the work is worth loading numba.
+        Where `bars_ahead` are known, opinions are made ahead: same bits, sooner; under numba by default where the work
+        is worth loading it. False makes each on its own bar.
     bars_ahead : callable, optional
         Stamps and closes of all bars to come, asked for on the first one; None where they are not certain.
     history : (T0, N) array, optional

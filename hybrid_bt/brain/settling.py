@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,12 +21,13 @@ from numpy.typing import ArrayLike, NDArray
 from hybrid_bt.brain.journal import moment_of
 from hybrid_bt.brain.laid import FloatArray
 from hybrid_bt.brain.legs.base import Decision
-from hybrid_bt.brain.records import Opinions
+from hybrid_bt.brain.records import Decisions, Opinions
 from hybrid_bt.equations import Pairs
 from hybrid_bt.equations.compiled import choose
-from hybrid_bt.equations.fusion import NOTHING, WHOLE, Line, RiskParams, leg_shares, legs_traded, settle_rows
+from hybrid_bt.equations.fusion import NOTHING, WHOLE, Line, RiskParams, Rows, legs_traded, settle_rows
 from hybrid_bt.equations.guard import guard_step, initial_guard
 from hybrid_bt.equations.guard_limits import RULES, GuardFacts, GuardParams, Wanted, held_weights, is_active, rule_names
+from hybrid_bt.equations.tilt import lean_rows
 from hybrid_bt.equations.waiting import tied_rows, together_rows, waiting_rows, withheld
 from hybrid_bt.errors import ConfigError
 
@@ -49,8 +51,14 @@ class Targets(NamedTuple):
 
 def mix_of(regime: ArrayLike, lines: Sequence[Line]) -> Mix:
     """The shares of all legs along a path of r, (T,)."""
-    path = np.asarray(regime, dtype=np.float64).tolist()
-    return Mix(np.array([leg_shares(r, lines) for r in path]), legs_traded(lines))
+    path = np.asarray(regime, dtype=np.float64)
+    return Mix(np.stack([_along(path, *line) for line in lines], axis=1), legs_traded(lines))
+
+
+def _along(r: FloatArray, at_reversion: float, at_neutral: float, at_trend: float) -> FloatArray:
+    """`fusion.share_at` of a path."""
+    slope = np.where(r < 0.0, at_neutral - at_reversion, at_trend - at_neutral)
+    return np.where(r <= -1.0, at_reversion, np.where(r >= 1.0, at_trend, at_neutral + r * slope))
 
 
 def alone(opinions: Opinions, name: str) -> Mix:
@@ -77,6 +85,17 @@ def settle_panel(
     ConfigError
         For arrays of another shape or with values that are not finite.
     """
+    settled = _rows_of(opinions, traded, mix, risk, compiled, 1)[0]
+    tied = tied_rows(opinions.amounts, opinions.before, opinions.layout, traded)
+    together = together_rows(tied, opinions.layout, mix.traded, traded.shape[1])
+    settled[waiting_rows(traded, together)] = np.nan
+    return Targets(settled, together)
+
+
+def _rows_of(
+    opinions: Opinions, traded: NDArray[np.bool_], mix: Mix, risk: RiskParams, compiled: bool | None, n_kept: int
+) -> tuple[FloatArray, ...]:
+    """Arrays of the fields of `Rows`, what stands beside the targets of T bars or of one."""
     (n_bars, n), layout = traded.shape, opinions.layout
     given = (
         _checked("what legs wish", opinions.amounts, (n_bars, len(layout.columns))),
@@ -84,21 +103,62 @@ def settle_panel(
         _checked("volatility", opinions.volatility, traded.shape),
         _checked("correlation", opinions.correlation, (n_bars,)),
     )
-    shares, settled = _checked("the mix", mix.shares, (n_bars, len(opinions.names))), np.empty(traded.shape)
+    shares, beside = _checked("the mix", mix.shares, (n_bars, len(opinions.names))), (n_kept, len(layout.columns))
+    shapes = traded.shape, beside, (n_kept, len(opinions.names)), (n_kept,)
+    blank = tuple(np.empty(shape) for shape in shapes)
     if choose(compiled, (given[0].size + traded.size) * SECONDS_PER_CELL):
         from hybrid_bt.equations.compiled.panel import settle_all
 
-        settle_all(settled, given, layout, shares, risk)
-    else:
-        rows = [[0.0] * n for _ in range(n_bars)]
-        room = [[0.0] * size for size in (len(layout.columns), len(opinions.names), n)]
-        amounts, risks, volatility, correlation = (values.tolist() for values in given)
-        settle_rows(rows, (amounts, risks, volatility, correlation), layout, shares.tolist(), risk, room)
-        settled[...] = rows
+        settle_all(Rows(*blank), given, layout, shares, risk)
+        return blank
+    lists: Any = [column.tolist() for column in blank]
+    amounts, risks, volatility, correlation = (values.tolist() for values in given)
+    settle_rows(Rows(*lists), (amounts, risks, volatility, correlation), layout, shares.tolist(), risk, [0.0] * n)
+    return tuple(np.array(column).reshape(room.shape) for column, room in zip(lists, blank, strict=True))
+
+
+def decided(
+    opinions: Opinions, traded: NDArray[np.bool_], market: FloatArray, lines: Sequence[Line], risk: RiskParams
+) -> Decisions:
+    """What `Hybrid.settle` decides on each bar, from opinions of all of them; `market` as the gate could see it."""
+    mix, layout, names = mix_of(opinions.regime, lines), opinions.layout, opinions.names
+    targets, sides, weights, scales = _rows_of(opinions, traded, mix, risk, None, len(traded))
+    legs = opinions.legs
+    legs[names[0]] = replace(opinions, amounts=_leaned(opinions, mix.shares[:, 0])).legs[names[0]]
+    fused = np.zeros(traded.shape)
+    for leg, wanted in enumerate(legs.values()):
+        fused += weights[:, leg, None] * wanted
     tied = tied_rows(opinions.amounts, opinions.before, layout, traded)
-    together = together_rows(tied, layout, mix.traded, n)
-    settled[waiting_rows(traded, together)] = np.nan
-    return Targets(settled, together)
+    together = together_rows(tied, layout, mix.traded, traded.shape[1])
+    return Decisions(
+        legs=legs,
+        weights={name: np.ascontiguousarray(weights[:, leg]) for leg, name in enumerate(names)},
+        regime=opinions.regime,
+        fused=fused,
+        target=targets,
+        scale=scales,
+        layout=layout,
+        sides=sides,
+        risks=opinions.risks,
+        together=together,
+        wanted=targets,
+        guard=np.zeros(len(traded)),
+        waits=waiting_rows(traded, together),
+        market=market,
+    )
+
+
+def _leaned(opinions: Opinions, shares: FloatArray) -> FloatArray:
+    """(T, S) wishes of the base as r weighs them; others are 0. A base that is off stands as it wished."""
+    by, leaned = np.where(shares == 0.0, 1.0, shares), np.zeros(opinions.amounts.shape)
+    if choose(None, leaned.size * SECONDS_PER_CELL):
+        from hybrid_bt.equations.compiled.panel import lean_all
+
+        lean_all(leaned, opinions.amounts, opinions.volatility, opinions.layout, by)
+        return leaned
+    rows: Any = leaned.tolist()
+    lean_rows(rows, opinions.amounts.tolist(), opinions.volatility.tolist(), opinions.layout, by.tolist())
+    return np.array(rows).reshape(leaned.shape)
 
 
 def _checked(name: str, values: ArrayLike, shape: tuple[int, ...]) -> FloatArray:

@@ -1,7 +1,7 @@
 """`hybrid-bt parity`: Backtrader against arrays, the whole stack, on the user's own data.
 
-One side is Cerebro: feeds, strategy, broker. The other has neither: the brain is asked about every row of the panel
-and its targets are replayed by the accounting twin. Every number of the two must be equal.
+One side is Cerebro: feeds, strategy, broker. The other has neither: a session decides on every row of the panel, and
+the accounting twin trades. Every number of the two must be equal.
 """
 
 from __future__ import annotations
@@ -11,23 +11,14 @@ from typing import NamedTuple
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
-from hybrid_bt.account.records import AccountPath
-from hybrid_bt.account.registry import traded_at
-from hybrid_bt.account.replay import replay_guarded
-from hybrid_bt.backtest import Progress, trade
 from hybrid_bt.bars import Bars
-from hybrid_bt.brain.records import Decisions, record
 from hybrid_bt.commands.console import Flag, command, progress_bar
 from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import shared, task_of
-from hybrid_bt.config import Config
+from hybrid_bt.config.facts import Quantity, quantities
 from hybrid_bt.config.task import Case
-from hybrid_bt.equations import Pairs
-from hybrid_bt.equations.guard_limits import is_active
-
-TOLERANCE = 1e-9  #: relative; decisions must be equal to the bit
+from hybrid_bt.trading import Progress, Words, by_backtrader, by_replay
 
 
 class Difference(NamedTuple):
@@ -41,46 +32,21 @@ class Difference(NamedTuple):
 
 
 def compare(task: Case, progress: Progress | None = None) -> list[Difference]:
-    """Differences of every quantity."""
-    config, market, traded = task.config, task.market, task.traded
-    trading = trade(task, progress)
-    recorder, broker = trading.recorder, trading.account
-    brain = task.brain()
-    streamed, recorded = recorder.decisions(trading.row), record(brain, market.bars, market.pairs).decisions(task.row)
-    twin, sent = _twin(config, brain.reader.columns, streamed, recorded, traded)
-    pairs = [(f"target of {leg}", streamed.legs[leg], recorded.legs[leg], 1.0, 0.0) for leg in streamed.legs] + [
-        ("regime score r", streamed.regime, recorded.regime, 1.0, 0.0),
-        ("final target", streamed.target, sent, 1.0, 0.0),
-        ("cash", broker.cash, twin.cash, config.account.cash, TOLERANCE),
-        ("position, shares", broker.size, twin.size, 1.0, TOLERANCE),
-        ("equity", broker.equity, twin.equity, config.account.cash, TOLERANCE),
-    ]
-    found = [_largest(traded, *pair) for pair in pairs]
-    for name, a, b in (("fills", len(broker.fills), len(twin.fills)), ("rejections", broker.rejected, twin.rejected)):
-        found.append(Difference(name, float(abs(a - b)), -1, 0.0))
+    """Differences of every quantity; on arrays each bar is decided when it comes, nothing ahead of it."""
+    one, other = by_backtrader(task, Words(progress)), by_replay(task, compiled=False)
+    found = [_largest(task.traded, said) for said in quantities(task.config.account.cash, one, other)]
+    a, b = one.account, other.account
+    for name, n, m in (("fills", len(a.fills), len(b.fills)), ("rejections", a.rejected, b.rejected)):
+        found.append(Difference(name, float(abs(n - m)), -1, 0.0))
     return found
 
 
-def _twin(
-    config: Config, pairs: Pairs, streamed: Decisions, recorded: Decisions, traded: Bars
-) -> tuple[AccountPath, NDArray[np.float64]]:
-    """The account without Backtrader, and the targets that it was sent; through the guard where one is on."""
-    terms = config.terms()
-    if is_active(config.guard) or streamed.guard.any():
-        given = terms.cash, terms.costs, terms.rules
-        return replay_guarded(recorded, traded, pairs, config.guard, streamed.guard, given)
-    return traded_at(terms, recorded.sent, traded, recorded.together), recorded.target
-
-
-def _largest(
-    bars: Bars, name: str, a: NDArray[np.float64], b: NDArray[np.float64], unit: float, allowed: float
-) -> Difference:
-    gaps = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b)).reshape(len(a), -1)
-    gaps = np.nan_to_num(gaps, nan=np.inf).max(axis=1, initial=0.0) / unit  # NaN on one side only is no agreement
+def _largest(bars: Bars, said: Quantity) -> Difference:
+    gaps = said.gaps()
     row = int(np.argmax(gaps))
     if gaps[row] == 0.0:
-        return Difference(name, 0.0, -1, allowed)
-    return Difference(name, float(gaps[row]), row, allowed, str(bars.stamps[row].astype("datetime64[s]")))
+        return Difference(said.name, 0.0, -1, said.allowed)
+    return Difference(said.name, float(gaps[row]), row, said.allowed, str(bars.stamps[row].astype("datetime64[s]")))
 
 
 @command("parity")

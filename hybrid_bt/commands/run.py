@@ -71,6 +71,12 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @shared("config", "risk")
 @option("--benchmark", default="equal-weight", metavar="SYMBOL|equal-weight", help="Buy and hold of what.")
 @option(
+    "--engine",
+    type=click.Choice(["backtrader", "replay", "both"]),
+    default="backtrader",
+    help="Whose account: Backtrader's broker, its twin on arrays (same files, sooner), or both, compared bar by bar.",
+)
+@option(
     "--state",
     type=FILE,
     metavar="FILE",
@@ -166,7 +172,7 @@ def _run(flags: Flags) -> Run:
         from hybrid_bt.news.desk import open_desk
 
         news = open_desk(setup, config.news, market.bars.symbols)
-    more = {name: flags[name] for name in ("start", "benchmark", "allow_in_sample", "seed", "state")}
+    more = {name: flags[name] for name in ("start", "benchmark", "allow_in_sample", "seed", "state", "engine")}
     with progress_bar(f"{market.name}, {mode}", hidden=flags["quiet"]) as progress:
         return run_backtest(market, mode=mode, config=config, progress=progress, news=news, **more, **own)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any, NamedTuple
@@ -14,10 +14,12 @@ from hybrid_bt.account.records import AccountPath, gap_notes, guard_notes
 from hybrid_bt.bars import Bars, instant, say_stamp
 from hybrid_bt.bars.findings import counters
 from hybrid_bt.bars.stamps import is_intraday
+from hybrid_bt.brain.laid import FloatArray
 from hybrid_bt.brain.legs.kalman import IdlePairs
-from hybrid_bt.brain.records import Recorder
+from hybrid_bt.brain.records import Decisions, Opinions, PairPaths
 from hybrid_bt.config.task import Case
 
+TOLERANCE = 1e-9  #: of money, relative to the start value; decisions must be equal to the bit
 NOTHING = "NOTHING WAS TRADED"  #: begins the note that is said even where no other is
 _VERSIONED = ("pandas", "quantstats")  #: beside those that the report names itself
 
@@ -25,15 +27,47 @@ Plain = dict[str, Any]
 
 
 class Trading(NamedTuple):
-    """What comes out of a Cerebro."""
+    """What comes of trading a case, by whatever engine; rows from the first bar traded on."""
 
-    recorder: Recorder
-    row: int  #: in the recorder, of the first bar traded
+    decisions: Decisions
+    opinions: Opinions
+    pairs: PairPaths
     account: AccountPath
     clipped: dict[str, int]  #: policy -> observation values out of range
     guard: dict[str, Any]  #: triggers, their first bars, failures; empty if nothing stood in the way
     resumed_after: str  #: stamp of the last bar that came from the state; empty if none did
     idle: IdlePairs  #: pairs that never opened
+
+
+class Quantity(NamedTuple):
+    """Bar by bar, of two accounts that should be one."""
+
+    name: str
+    one: FloatArray  #: (T,) or (T, N)
+    other: FloatArray
+    unit: float = 1.0  #: of what differs: the start value for money
+    allowed: float = 0.0
+
+    def gaps(self) -> FloatArray:
+        """(T,) the largest difference on each bar; NaN on one side only is no agreement."""
+        a, b = self.one, self.other
+        gaps = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b)).reshape(len(a), -1)
+        found: FloatArray = np.nan_to_num(gaps, nan=np.inf).max(axis=1, initial=0.0) / self.unit
+        return found
+
+
+def quantities(cash: float, one: Trading, other: Trading) -> Iterator[Quantity]:
+    """What two engines must agree on, decisions first."""
+    (mine, theirs), (a, b) = (
+        (one.decisions, other.decisions),
+        (one.account, other.account),
+    )
+    yield from (Quantity(f"target of {leg}", mine.legs[leg], theirs.legs[leg]) for leg in mine.legs)
+    yield Quantity("regime score r", mine.regime, theirs.regime)
+    yield Quantity("final target", mine.target, theirs.target)
+    yield Quantity("cash", a.cash, b.cash, cash, TOLERANCE)
+    yield Quantity("position, shares", a.size, b.size, 1.0, TOLERANCE)
+    yield Quantity("equity", a.equity, b.equity, cash, TOLERANCE)
 
 
 def in_sample_rows(task: Case, traded: Bars) -> NDArray[np.bool_]:
@@ -138,7 +172,7 @@ def _why_nothing(task: Case, trading: Trading) -> list[str]:
     path, cash, rules = trading.account, task.config.account.cash, task.config.order_rules
     if len(path.fills) or path.rejected or path.size.any():
         return []
-    targets = np.abs(np.nan_to_num(trading.recorder.decisions(trading.row).target))
+    targets = np.abs(np.nan_to_num(trading.decisions.target))
     wanted = float(np.nanmax(targets * cash / task.traded.close, initial=0.0))
     return [
         f"{NOTHING}: the largest position wanted on {task.traded.n_bars} bars was {wanted:,.6g} shares, by a cash of "

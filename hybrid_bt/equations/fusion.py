@@ -110,12 +110,10 @@ def exposure(action: float, volatility: float, unit: RiskUnit) -> float:
 
 def portfolio_volatility(targets: Numbers, volatilities: Numbers, correlation: float) -> float:
     """Volatility per bar of targets (N,) given volatilities per bar (N,) under one correlation."""
-    own = 0.0
-    together = 0.0
+    own, together = 0.0, 0.0
     for target, volatility in zip(targets, volatilities):  # noqa: B905  numba knows no strict zip
         risk = target * volatility
-        own += risk * risk
-        together += risk
+        own, together = own + risk * risk, together + risk
     return math.sqrt((1.0 - correlation) * own + correlation * together * together)
 
 
@@ -123,8 +121,7 @@ def scale_of(targets: Numbers, volatilities: Numbers, correlation: float, params
     """The factor, at most `most`, that brings targets to the volatility target, within gross and net limits."""
     gross, net, scale = 0.0, 0.0, most
     for target in targets:
-        gross += abs(target)
-        net += target
+        gross, net = gross + abs(target), net + target
     if gross == 0.0:
         return scale
     if params.volatility_target < math.inf:  # what has no limit need not be known
@@ -177,11 +174,8 @@ def weight_of(share: float, risk: float, params: RiskParams) -> float:
 
 
 def settle_bar(out: Settled, said: Said, layout: Layout, shares: Numbers, params: RiskParams, bounds: Written) -> float:
-    """Mix what the legs said at one close, and hold it to the limits; `bounds` is room, (N,).
-
-    Returns
-    -------
-    The factor that brought the base to the volatility target.
+    """Mix what the legs said at one close, and hold it to the limits; the factor that brought the base to the
+    volatility target. `bounds` is room, (N,).
     """
     targets, sides, weights = out
     amounts, columns, legs, first, lies_on_top = said.amounts, layout.columns, layout.legs, 0, False
@@ -231,19 +225,26 @@ def _lay_on_top(sides: Written, weights: Numbers, said: Said, layout: Layout, pa
             scale_sides(sides, layout, hedges, most / gross)
 
 
+class Rows(NamedTuple):
+    """What T closes come to, written in place; R is T, or 1 where what stands beside the targets is not wanted."""
+
+    targets: Lines  #: (T, N)
+    sides: Lines  #: (R, S)
+    weights: Lines  #: (R, L)
+    scales: Written  #: (R,) of the base
+
+
 def settle_rows(
-    settled: Lines,
+    out: Rows,
     said: tuple[Table, Table, Table, Numbers],
     layout: Layout,
     shares: Table,
     risk: RiskParams,
-    room: Lines,
+    bounds: Written,
 ) -> None:
-    """`settle_bar` of T closes: `said` is (T, ...) of the fields of `Said`; targets into `settled`, (T, N).
-
-    `room` is sides (S,), weights (L,) and bounds (N,).
-    """
+    """`settle_bar` of T closes: `said` is (T, ...) of the fields of `Said`; `bounds` is room, (N,)."""
     amounts, risks, volatility, correlation = said
-    for t in range(len(settled)):
-        one = Said(amounts[t], risks[t], volatility[t], correlation[t])
-        settle_bar(Settled(settled[t], room[0], room[1]), one, layout, shares[t], risk, room[2])
+    for t in range(len(out.targets)):
+        k, one = t % len(out.scales), Said(amounts[t], risks[t], volatility[t], correlation[t])
+        settled = Settled(out.targets[t], out.sides[k], out.weights[k])
+        out.scales[k] = settle_bar(settled, one, layout, shares[t], risk, bounds)

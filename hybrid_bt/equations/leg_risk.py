@@ -51,12 +51,12 @@ def risk_bars(memory: LegMemory, seen: Seen, amounts: Table, layout: Layout, pai
     amounts : (T, S) wishes at these closes
     pair_of : (B,) number of the pair that a bundle is, -1 where it is none
     """
-    variance, n_bars, wanted, last = memory
+    variance, n_bars, wanted, last = memory  # `last` is 0 before a first bar, and a leg may wish for it all the same
     for t, row in enumerate(seen.closes):
         for leg in range(len(variance)):
             profit = 0.0
             for i, close in enumerate(row):
-                if wanted[leg][i] != 0.0 and close == close:
+                if wanted[leg][i] != 0.0 and close == close and last[i] > 0.0:
                     profit += wanted[leg][i] * (close / last[i] - 1.0)
             if profit != 0.0 or n_bars[leg] > 0.0:
                 n_bars[leg] += 1.0

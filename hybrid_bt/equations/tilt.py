@@ -121,3 +121,9 @@ def lean(sides: Written, amounts: Numbers, volatility: Numbers, layout: Layout, 
                 for s in range(first, end):
                     sides[s] *= by
             first = end
+
+
+def lean_rows(leaned: Lines, amounts: Table, volatility: Table, layout: Layout, shares: Numbers) -> None:
+    """`lean` of T closes."""
+    for t in range(len(leaned)):
+        lean(leaned[t], amounts[t], volatility[t], layout, shares[t])

@@ -21,15 +21,19 @@ _FORMULA = re.compile(r"[=@\t\r]|[+-](?!(?:[\d.,]+(?:e[+-]?\d+)?|inf|nan)%?$)", 
 TEXT = ' class="text"'  #: of a cell of HTML that holds no number
 
 
+class Cells(list[str]):
+    """Cells of a CSV file that are made already."""
+
+
+def coarse(stamps: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
+    """The same stamps in one unit for all: days if all lie at midnight, else seconds or as fine as it takes."""
+    units = ("datetime64[D]", "datetime64[s]", stamps.dtype)
+    return next(found for unit in units if ((found := stamps.astype(unit)) == stamps).all())
+
+
 def stamp_texts(stamps: NDArray[np.datetime64]) -> list[str]:
-    """One text per stamp, all of one form: dates if all lie at midnight, else seconds or as fine as it takes."""
-    for unit in ("D", "s"):
-        coarse = stamps.astype(f"datetime64[{unit}]")
-        if (coarse == stamps).all():
-            stamps = coarse
-            break
-    texts: list[str] = np.datetime_as_string(stamps).tolist()
-    return texts
+    """One text per stamp, all of one form."""
+    return cells(coarse(stamps))
 
 
 def end_days(stamps: NDArray[np.datetime64]) -> tuple[str, str]:
@@ -38,11 +42,14 @@ def end_days(stamps: NDArray[np.datetime64]) -> tuple[str, str]:
 
 
 def cells(values: Iterable[object]) -> list[str]:
-    """Of a row or column of a CSV file (RFC 4180): floats read back exactly, NaN is empty; arrays row by row.
-
-    A text that a spreadsheet would take for a formula stands behind an apostrophe.
+    """Of a row or column of a CSV file (RFC 4180): floats read back exactly, NaN is empty; arrays row by row, of stamps
+    in their own unit. A text that a spreadsheet would take for a formula stands behind an apostrophe.
     """
+    if isinstance(values, Cells):
+        return values
     if isinstance(values, np.ndarray):
+        if values.dtype.kind == "M":
+            return Cells(np.datetime_as_string(values).tolist())
         texts = list(map(repr, values.ravel().tolist()))
         for place in np.flatnonzero(np.isnan(values)).tolist():
             texts[place] = ""

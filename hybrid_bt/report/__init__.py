@@ -24,7 +24,7 @@ import hybrid_bt
 from hybrid_bt.account.records import RunRecord
 from hybrid_bt.errors import check_names
 from hybrid_bt.files import whole_folder
-from hybrid_bt.files.texts import end_days, escape, html_table, plain, shown, stamp_texts
+from hybrid_bt.files.texts import coarse, end_days, escape, html_table, plain, shown
 from hybrid_bt.report import curves, fills, panels
 from hybrid_bt.report.explorer import EXPLORER, write_explorer
 from hybrid_bt.report.style import house_style, in_sample_spans, save
@@ -124,18 +124,18 @@ def write_picture(record: RunRecord, name: str, folder: Path, symbols: Sequence[
 def run_document(record: RunRecord) -> dict[str, Any]:
     """The document as plain data. Keys of `record.facts` stand at the top level and add to or replace ours."""
     bars = record.bars
-    stamps = stamp_texts(bars.stamps)
+    stamps = coarse(bars.stamps)
     spans = in_sample_spans(record.in_sample)
     versions = {name: next((d.version for d in metadata.distributions(name=name)), "absent") for name in VERSIONED}
     ours: dict[str, Any] = {
         "config": record.config,
         "data": {"name": bars.name, "symbols": bars.symbols, "sha256": bars.sha256},
         "span": {
-            "start": stamps[0],
-            "end": stamps[-1],
+            "start": str(stamps[0]),
+            "end": str(stamps[-1]),
             "bars": bars.n_bars,
             "bars_per_year": bars.bars_per_year,
-            "in_sample": [{"start": stamps[first], "end": stamps[last]} for first, last in spans],
+            "in_sample": [{"start": str(stamps[first]), "end": str(stamps[last])} for first, last in spans],
             "in_sample_bars": int(record.in_sample.sum()),
             "out_of_sample": not record.in_sample.any(),
         },

@@ -2,15 +2,17 @@
 
 Columns become texts and are joined (`files.texts`), which writes the 65,000 rows of a twenty-symbol decade in a
 third of a second. Dates are `YYYY-MM-DD` where every bar lies at midnight, ISO 8601 with the time otherwise. Texts take
-ten times the memory of their numbers, so the longest tables are written some hundred bars at a time.
+ten times the memory of their numbers, so tables are written some hundred rows at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hybrid_bt.account.attribution import Contributions, contributions
 from hybrid_bt.account.conditional import Condition, conditional_rows
@@ -20,9 +22,9 @@ from hybrid_bt.account.records import RunRecord
 from hybrid_bt.brain.laid import ManagedPaths
 from hybrid_bt.brain.records import Decisions
 from hybrid_bt.equations.guard_limits import rule_names
-from hybrid_bt.files.texts import cell, cells, csv_of_columns, stamp_texts
+from hybrid_bt.files.texts import Cells, cell, cells, coarse, csv_of_columns
 
-Columns = dict[str, Iterable[object]]
+Columns = dict[str, Sequence[object] | NDArray[Any]]
 #: heading -> measure and its format
 HEADLINES = {
     "end value": ("end_value", ",.0f"),
@@ -34,7 +36,7 @@ HEADLINES = {
     "turnover a year": ("turnover_per_year", ".2f"),
     "costs": ("costs", ",.0f"),
 }
-BARS_AT_ONCE = 128  #: of `decisions.csv` and `pairs.csv`
+ROWS_AT_ONCE = 512  #: or bars, of `decisions.csv` and `pairs.csv`
 
 
 def headline_rows(record: RunRecord) -> list[tuple[str, ...]]:
@@ -63,15 +65,15 @@ def write_table(record: RunRecord, name: str, folder: Path) -> Path:
     """Write one of `TABLES` into an existing folder."""
     path, found = folder / name, TABLES[name](record)
     with path.open("wb") as file:
-        for i, columns in enumerate([found] if isinstance(found, dict) else found):
+        for i, columns in enumerate(_pieces(found) if isinstance(found, dict) else found):
             file.write(csv_of_columns(columns.values(), () if i else tuple(columns)).encode(errors="backslashreplace"))
     return path
 
 
 def _summary(record: RunRecord) -> Columns:
     rows = record.summary()
-    stamps = stamp_texts(record.bars.stamps)
-    dates = {"start_date": stamps[:1] * len(rows), "end_date": stamps[-1:] * len(rows)}
+    first, last = cells(coarse(record.bars.stamps)[[0, -1]])
+    dates = {"start_date": [first] * len(rows), "end_date": [last] * len(rows)}
     return {"account": list(rows)} | dates | _fields_of(rows.values(), Summary._fields[2:])
 
 
@@ -83,7 +85,7 @@ def _equity(record: RunRecord) -> Columns:
     path, held = record.accounts["hybrid"], record.accounts[record.benchmark]
     gross, net = exposures(hybrid_flows(record).exposure, path.equity)
     return {
-        "datetime": stamp_texts(record.bars.stamps),
+        "datetime": coarse(record.bars.stamps),
         "cash": path.cash,
         "interest": path.borrow.sum(axis=1),
         "equity": path.equity,
@@ -98,28 +100,28 @@ def _equity(record: RunRecord) -> Columns:
 
 def _fills(record: RunRecord) -> Columns:
     fills = record.accounts["hybrid"].fills
-    stamps = stamp_texts(record.bars.stamps)
+    stamps, symbols = coarse(record.bars.stamps), cells(record.bars.symbols)
     return {
-        "datetime": [stamps[row] for row in fills.bar],
-        "symbol": [record.bars.symbols[column] for column in fills.symbol],
+        "datetime": stamps[fills.bar],
+        "symbol": Cells(symbols[column] for column in fills.symbol.tolist()),
         "size": fills.size,
         "price": fills.price,
         "notional": fills.notional,
         "commission": fills.commission,
-        "decided": [stamps[row] for row in fills.decided],
+        "decided": stamps[fills.decided],
     }
 
 
 def _decisions(record: RunRecord) -> Iterator[Columns]:
     """Some bars at a time."""
-    whole, symbols, stamps = record.decisions, record.bars.symbols, stamp_texts(record.bars.stamps)
+    whole, symbols, stamps = record.decisions, cells(record.bars.symbols), coarse(record.bars.stamps)
     n = len(symbols)
     guarded = "guard" in record.facts or bool(whole.guard.any())
     for rows in _spans(len(stamps)):
         wanted = whole.rows(rows)
         yield {
-            "datetime": _each(stamps[rows], n),
-            "symbol": [*symbols] * len(stamps[rows]),
+            "datetime": _each(cells(stamps[rows]), n),
+            "symbol": Cells(symbols * len(stamps[rows])),
             **{f"target_{leg}": target for leg, target in wanted.legs.items()},
             "r": _each(cells(wanted.regime), n),
             **{f"w_{leg}": _each(cells(weight), n) for leg, weight in wanted.weights.items()},
@@ -156,14 +158,14 @@ def _managed(managed: ManagedPaths | None, n: int) -> Columns:
 
 def _pairs(record: RunRecord) -> Iterator[Columns]:
     """Some bars at a time."""
-    stamps = stamp_texts(record.bars.stamps)
+    names, stamps = cells(record.pairs.names), coarse(record.bars.stamps)
     for rows in _spans(len(stamps)):
         pairs = record.pairs.rows(rows)
         with np.errstate(invalid="ignore", divide="ignore"):
             z = pairs.innovation / np.sqrt(pairs.innovation_var)
         yield {
-            "datetime": _each(stamps[rows], len(pairs.names)),
-            "pair": [*pairs.names] * len(stamps[rows]),
+            "datetime": _each(cells(stamps[rows]), len(names)),
+            "pair": Cells(names * len(stamps[rows])),
             "alpha": pairs.alpha,
             "beta": pairs.beta,
             "innovation": pairs.innovation,
@@ -176,7 +178,7 @@ def _pairs(record: RunRecord) -> Iterator[Columns]:
 
 
 def _attribution(record: RunRecord) -> Columns:
-    return {"datetime": stamp_texts(record.bars.stamps), **split_of(record)}
+    return {"datetime": coarse(record.bars.stamps), **split_of(record)}
 
 
 def _conditional(record: RunRecord) -> Columns:
@@ -198,14 +200,19 @@ TABLES: dict[str, Callable[[RunRecord], Columns | Iterator[Columns]]] = {
 }
 
 
+def _pieces(columns: Columns) -> Iterator[Columns]:
+    for rows in _spans(len(next(iter(columns.values())))):
+        yield {name: column[rows] for name, column in columns.items()}
+
+
 def _spans(n_bars: int) -> Iterator[slice]:
     """Of the bars that are written at once; one even of none, for the head."""
-    for start in range(0, max(n_bars, 1), BARS_AT_ONCE):
-        yield slice(start, start + BARS_AT_ONCE)
+    for start in range(0, max(n_bars, 1), ROWS_AT_ONCE):
+        yield slice(start, start + ROWS_AT_ONCE)
 
 
-def _each(texts: Sequence[str], times: int) -> list[str]:
-    return [text for text in texts for _ in range(times)]
+def _each(texts: Sequence[str], times: int) -> Cells:
+    return Cells(text for text in texts for _ in range(times))
 
 
 def _fields_of(rows: Iterable[tuple[object, ...]], names: Sequence[str]) -> Columns:

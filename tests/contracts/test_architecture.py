@@ -32,6 +32,7 @@ PACKAGES = (
     ("envs", "strategies"),
     ("analyzers",),
     ("report",),
+    ("trading",),
     ("backtest",),
     ("news",),
     ("train",),

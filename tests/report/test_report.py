@@ -150,7 +150,7 @@ def test_decisions_are_the_same_however_many_bars_are_written_at_once(record, tm
     )
     decisions.guard[-1] = 1.0  # the first bars alone do not show that there is a guard
     whole = dataclasses.replace(record, decisions=decisions)
-    monkeypatch.setattr(tables_of_a_run, "BARS_AT_ONCE", at_once)
+    monkeypatch.setattr(tables_of_a_run, "ROWS_AT_ONCE", at_once)
     write_table(whole, "decisions.csv", tmp_path)
     found = rows(tmp_path, "decisions")
     assert [row["reason"] for row in found] == [*reasons]

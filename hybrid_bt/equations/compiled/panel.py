@@ -15,12 +15,12 @@ from hybrid_bt.equations.accounting import Terms, run_account
 from hybrid_bt.equations.book import Account, Tape, book_of
 from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.equations.compiled.compiling import SOURCES, Floats, Ints, as_kernel, as_tuple, frozen, jitable, takes
-from hybrid_bt.equations.fusion import RiskParams
+from hybrid_bt.equations.fusion import RiskParams, Rows
 from hybrid_bt.equations.kalman import KalmanParams
 from hybrid_bt.equations.leg_risk import LegMemory, Seen, risk_bars
 from hybrid_bt.equations.pair import SpreadRates
 from hybrid_bt.equations.pair_rules import PairBars, PairPosition, PairRules, hold_bars
-from hybrid_bt.equations.tilt import TiltParams, tilt_bars
+from hybrid_bt.equations.tilt import TiltParams, lean_rows, tilt_bars
 
 Flags: TypeAlias = NDArray[np.bool_]
 Out: TypeAlias = tuple[NDArray[Any], ...]
@@ -82,15 +82,19 @@ def _kernels() -> tuple[Callable[..., Any], ...]:
         assert sources >= 0
         risk_bars(memory, seen, amounts, layout, pair_of, risks)
 
-    def settle(settled: Floats, said: Said, layout: Layout, shares: Floats, limits: RiskParams, room: Out) -> None:
+    def settle(out: Rows, said: Said, layout: Layout, shares: Floats, limits: RiskParams, bounds: Floats) -> None:
         assert sources >= 0
-        fusion.settle_rows(settled, said, layout, shares, limits, room)
+        fusion.settle_rows(out, said, layout, shares, limits, bounds)
 
-    in_place: tuple[Callable[..., Any], ...] = (trade, tilt, weigh, settle)
+    def lean(leaned: Floats, amounts: Floats, volatility: Floats, layout: Layout, shares: Floats) -> None:
+        assert sources >= 0
+        lean_rows(leaned, amounts, volatility, layout, shares)
+
+    in_place: tuple[Callable[..., Any], ...] = (trade, tilt, weigh, settle, lean)
     return as_kernel(read), as_kernel(hold), *(as_kernel(kernel, allocates=False) for kernel in in_place)
 
 
-_read, _hold, _trade, _tilt, _weigh, _settle = _kernels()
+_read, _hold, _trade, _tilt, _weigh, _settle, _lean = _kernels()
 
 
 def read_all(
@@ -166,8 +170,13 @@ def one_account(terms: Terms, tape: Tape, *rows: NDArray[Any]) -> Account:
     return account
 
 
-def settle_all(settled: Floats, said: Sequence[Floats], layout: Layout, shares: Floats, risk: RiskParams) -> None:
+def settle_all(out: Rows, said: Sequence[Floats], layout: Layout, shares: Floats, risk: RiskParams) -> None:
     """`fusion.settle_rows` of C-contiguous arrays."""
-    room = np.empty(said[0].shape[1]), np.empty(said[1].shape[1]), np.empty(settled.shape[1])
     limits, arrays = RiskParams(*map(float, risk)), Layout(*map(_ints, layout))
-    _settle(settled, tuple(map(frozen, said)), arrays, frozen(shares), limits, room)
+    _settle(out, tuple(map(frozen, said)), arrays, frozen(shares), limits, np.empty(said[2].shape[1]))
+
+
+def lean_all(leaned: Floats, amounts: Floats, volatility: Floats, layout: Layout, shares: Floats) -> None:
+    """`tilt.lean_rows` of arrays."""
+    given = (frozen(np.ascontiguousarray(values)) for values in (amounts, volatility))
+    _lean(leaned, *given, Layout(*map(_ints, layout)), frozen(shares))
