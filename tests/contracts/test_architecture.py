@@ -36,6 +36,7 @@ PACKAGES = (
     ("news",),
     ("train",),
     ("evidence",),
+    ("trade",),
     ("commands",),
     ("run",),
 )
