@@ -93,6 +93,7 @@ class Abilities(NamedTuple):
 
     fractions: bool  #: of a share
     shorts: bool
+    crosses: bool = True  #: whether one order goes from long to short; False: it is closed first, and a later bar opens
 
 
 @runtime_checkable
