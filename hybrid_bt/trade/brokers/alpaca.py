@@ -73,9 +73,6 @@ class Alpaca:
             raise BrokerError(f"alpaca: the account may not trade ({', '.join(blocked)}); ask Alpaca to lift it")
         self.name = f"alpaca-{'live' if live else 'paper'}-{str(account.get('account_number')).lower()}"
 
-    def __repr__(self) -> str:
-        return f"<{self.name}>"
-
     def clock(self) -> Clock:
         def read() -> Clock:
             raw = self._trading.get_clock()
@@ -149,7 +146,7 @@ class Alpaca:
             found |= new
             if not new or len(page) < MOST:
                 return list(found.values())[::-1]
-            until = page[-1][2] + timedelta(milliseconds=1)
+            until = page[-1][2] + timedelta(microseconds=1)  # than which `_moment` knows no less
 
     def submit(self, order: Order) -> Answer:
         """Send it for the next open; BrokerError, to be asked again after the close, while the market is open."""
@@ -159,7 +156,7 @@ class Alpaca:
                 return known[1]
             why = "the market is open, so that it would be filled now and not at an open; ask again after the close"
             raise BrokerError(f"alpaca: the order {order.id}: {why}", again=True)
-        quantity = round(abs(order.size), DECIMALS)
+        quantity = round(float(abs(order.size)), DECIMALS)
         if not quantity:
             return Answer(order, Status.REJECTED, (), f"{order.size!r} shares are less than Alpaca's least")
         asked = part("alpaca.trading.requests").MarketOrderRequest(

@@ -50,14 +50,16 @@ class Connection:
     """
 
     def __init__(self, live: bool) -> None:
-        url, keys = _server(live), [_key(name) for name in KEYS]
         self._api_error = part("alpaca.common.exceptions").APIError
         self._request_error = part("requests").RequestException
+        trading, data = part("alpaca.trading.client"), part("alpaca.data.historical.stock")
+        url = _server(live)
+        keys = [_key(name) for name in KEYS]  # last, so that no error of the above has them in its frames
         hidden = re.compile("|".join(re.escape(key) for key in keys))
         self._without_keys: Callable[[str], str] = lambda words: hidden.sub("***", words)  # `vars` shows no key
         given = {"raw_data": True, "url_override": url}
-        self.trading: Any = part("alpaca.trading.client").TradingClient(*keys, paper=not live, **given)
-        self.data: Any = part("alpaca.data.historical.stock").StockHistoricalDataClient(*keys, **given)
+        self.trading: Any = trading.TradingClient(*keys, paper=not live, **given)
+        self.data: Any = data.StockHistoricalDataClient(*keys, **given)
         for client in (self.trading, self.data):  # neither a time-out nor retries can be given to their constructors
             client._retry, client._retry_wait = RETRIES, RETRY_SECONDS
             session = client._session
@@ -98,7 +100,6 @@ def _server(live: bool) -> str | None:
 
 
 def _key(name: str) -> str:
-    key = os.environ.get(name, "").strip()
-    if not re.fullmatch(r"[!-~]+", key):
-        raise BrokerError(f"alpaca: needs {' and '.join(KEYS)} in the environment, and {name} holds no key; set it")
-    return key
+    if re.fullmatch(r"[!-~]+", os.environ.get(name, "").strip()):
+        return os.environ[name].strip()
+    raise BrokerError(f"alpaca: needs {' and '.join(KEYS)} in the environment, and {name} holds no key; set it")
