@@ -66,7 +66,8 @@ def sized(
     decided
         Targets (N,), NaN keeps what is held, and labels of symbols that are one decision, (N,) or empty.
     abilities : mapping
-        A symbol that may not be sold short is not; with it waits what is one decision with it.
+        A symbol that may not be sold short is not; with it waits what is one decision with it. Where an order may not
+        go through zero it closes, and a later bar opens the other side; where shorts are whole, they are cut to that.
     """
     targets, together = list(map(float, decided[0])), decided[1]
     held_back: list[str] = []
@@ -85,18 +86,25 @@ def sized(
             if i in short or (together and together[i] in labels):
                 targets[i] = math.nan
                 held_back.append(symbol)
+    carried = {i: _carried(standing.sizes[i], book.order[i], abilities[symbols[i]]) for i in columns}
     orders = [
-        Order(
-            order_id(broker, stamp, symbols[i], targets[i]),
-            symbols[i],
-            book.order[i],
-            closes[i],
-            checked=not sent.ruined,
-        )
-        for i in columns
+        Order(order_id(broker, stamp, symbols[i], targets[i]), symbols[i], size, closes[i], checked=not sent.ruined)
+        for i, size in carried.items()
+        if size
     ]
     return Sized(orders, sent.ruined, tuple(dict.fromkeys(held_back)))
 
 
 def _goes_short(held: float, order: float) -> bool:
     return order < 0.0 and held + order < 0.0
+
+
+def _carried(held: float, order: float, can: Abilities) -> float:
+    after = held + order
+    if after * held < 0.0 and not can.crosses:
+        after = 0.0
+    elif after < 0.0 and not can.fractional_shorts:
+        after = float(math.trunc(after))
+    else:
+        return order
+    return after - held

@@ -48,7 +48,10 @@ class Place(NamedTuple):
 Opener = Callable[[Place], Broker]
 
 #: name -> module and function of a `Place`; the module is imported when the broker is asked for
-BROKERS: dict[str, str] = {"paper": "hybrid_bt.trade.brokers.paper:open_paper"}
+BROKERS: dict[str, str] = {
+    "paper": "hybrid_bt.trade.brokers.paper:open_paper",
+    "alpaca": "hybrid_bt.trade.brokers.alpaca:open_alpaca",
+}
 
 
 def open_broker(name: str, place: Place) -> Broker:

@@ -25,6 +25,7 @@ from hybrid_bt.bars.checks import RawBars, inspect_rows
 from hybrid_bt.bars.findings import Finding
 from hybrid_bt.feeds.panel import align
 from hybrid_bt.feeds.symbol import SymbolBars, symbol_bars
+from hybrid_bt.trade.brokers import Place
 from hybrid_bt.trade.brokers.alpaca_rest import NOT_FOUND, NOT_TAKEN, Connection, RefusedError, part
 from hybrid_bt.trade.brokers.base import Abilities, Answer, BrokerError, Clock, Fill, Holdings, Order, Status
 
@@ -38,6 +39,7 @@ DECIMALS = 9  #: of a quantity
 CLOCK_SECONDS = 60.0  #: for which the orders of one bar take the clock as read
 MOST = 500  #: orders on a page
 BLOCKS = ("account_blocked", "trading_blocked", "trade_suspended_by_user")
+SIDES = {"buy": 1.0, "long": 1.0, "sell": -1.0, "short": -1.0}
 CLOSED = {
     "filled": Status.FILLED,
     "rejected": Status.REJECTED,
@@ -117,13 +119,13 @@ class Alpaca:
             if not asset.get("tradable"):
                 raise BrokerError(f"alpaca: {symbol} is not traded there ({asset.get('status')}); leave it out")
             shorts = bool(may_short and asset.get("shortable") and asset.get("easy_to_borrow"))
-            found[symbol] = Abilities(bool(asset.get("fractionable")), shorts, crosses=False)
+            found[symbol] = Abilities(bool(asset.get("fractionable")), shorts, crosses=False, fractional_shorts=False)
         return found
 
     def account(self) -> Holdings:
         def read() -> Holdings:
             money, held = self._trading.get_account(), self._trading.get_all_positions()
-            sizes = {one["symbol"]: _signed(abs(float(one["qty"])), one["side"] == "short") for one in held}
+            sizes = {one["symbol"]: math.copysign(float(one["qty"]), SIDES[one["side"]]) for one in held}
             return Holdings(float(money["cash"]), float(money["equity"]), sizes)
 
         return self._ask("the account", read)
@@ -209,20 +211,23 @@ class Alpaca:
         return self._ask(what, lambda: dict(call()))
 
 
+def open_alpaca(place: Place) -> Alpaca:
+    """The account whose keys are in the environment; it knows its market and its money."""
+    return Alpaca(live=place.live)
+
+
 def _answer(raw: Raw) -> Answer:
     """Alpaca tells sums: one fill, with the average price; fees are booked apart, at the end of the day."""
-    sold = raw["side"] == "sell"
-    size = float(raw["qty"] or math.nan)  # null where it was asked for by money, by other hands
-    order = Order(raw["client_order_id"], raw["symbol"], _signed(size, sold), math.nan)
+    sign = SIDES[raw["side"]]
+    size = sign * float(raw["qty"] or math.nan)  # null where it was asked for by money, by other hands
+    order = Order(raw["client_order_id"], raw["symbol"], size, math.nan)
     status = CLOSED.get(raw["status"], Status.OPEN)
     reason = f"refused by the exchange or by Alpaca ({raw['failed_at']})" if status is Status.REJECTED else ""
-    if not (filled := float(raw["filled_qty"] or 0.0)):
+    if not (filled := sign * float(raw["filled_qty"] or 0.0)):
         return Answer(order, status, (), reason)
     moment = _moment(raw["filled_at"] or raw["updated_at"])
-    price = float(raw["filled_avg_price"])
-    return Answer(
-        order, status, (Fill(order.id, order.symbol, _signed(filled, sold), price, math.nan, moment),), reason
-    )
+    fill = Fill(order.id, order.symbol, filled, float(raw["filled_avg_price"]), math.nan, moment)
+    return Answer(order, status, (fill,), reason)
 
 
 def _rows(bars: Sequence[Raw]) -> RawBars:
@@ -241,7 +246,3 @@ def _time_in_force(quantity: float, now: datetime) -> str:
 
 def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
-
-
-def _signed(size: float, negative: bool) -> float:
-    return -size if negative else size

@@ -93,7 +93,8 @@ class Abilities(NamedTuple):
 
     fractions: bool  #: of a share
     shorts: bool
-    crosses: bool = True  #: whether one order goes from long to short; False: it is closed first, and a later bar opens
+    crosses: bool = True  #: whether one order may go from long to short or back
+    fractional_shorts: bool = True  #: whether a short may end in a fraction of a share
 
 
 @runtime_checkable
