@@ -8,6 +8,7 @@ import random
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from datetime import time as clock_time
 from itertools import pairwise
@@ -43,10 +44,9 @@ def order(name: str = "one", symbol: str = "KO", size: float = 10.0) -> Order:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(alpaca_rest, "TIMEOUT_SECONDS", 0.15)
     monkeypatch.setattr(alpaca_rest, "RETRY_SECONDS", 0)
     with Server(BARS, row=1) as running:
-        running.patience_seconds = 0.3
+        running.patience_seconds = 0.5
         for name, value in running.environment.items():
             monkeypatch.setenv(name, value)
         yield running
@@ -57,26 +57,43 @@ def broker(server: Server) -> Alpaca:
     return Alpaca(start=FIRST)
 
 
+@contextmanager
+def impatience() -> Iterator[None]:
+    """Connections that are made inside wait less than a slow answer takes; on a busy machine that may be any."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alpaca_rest, "TIMEOUT_SECONDS", 0.2)
+        yield
+
+
+def connected(fault: str) -> Alpaca:
+    """One that gives up waiting, where the fault is to be slow."""
+    while fault.startswith("slow"):
+        with impatience(), suppress(BrokerError):
+            return Alpaca(start=FIRST)
+    return Alpaca(start=FIRST)
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "twice"])
 def test_every_failure_is_one_error_that_may_be_asked_again(server: Server, broker: Alpaca, method: str, fault: str):
     broker.submit(order())
-    broker.clock()
+    broker = connected(fault)
     server.faults = [fault] * (1 + alpaca_rest.RETRIES)
     began, asked = datetime.now(), len(server.log)
     with pytest.raises(BrokerError) as caught:
         METHODS[method](broker)
     assert caught.value.again and str(caught.value).startswith("alpaca: ")
-    assert datetime.now() - began < timedelta(seconds=2) and len(server.log) - asked <= 1 + alpaca_rest.RETRIES
+    assert datetime.now() - began < timedelta(seconds=5) and len(server.log) - asked <= 1 + alpaca_rest.RETRIES
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_an_order_whose_answer_was_lost_is_found_by_its_id_and_sent_once(server: Server, broker: Alpaca, fault: str):
+    asker = connected(fault)
     server.faults = ["", fault]  # the clock, the order
     answers = []
     while not answers:
         try:
-            answers.append(broker.submit(order()))
+            answers.append(asker.submit(order()))
         except BrokerError as error:
             assert error.again
             if fault.endswith("-after"):
@@ -121,7 +138,8 @@ def test_no_order_is_lost_or_doubled_in_200_random_faults(server: Server):
     server.draw = draw
     while drawn[0] < FAILURES:
         name, size = f"{server.row}", -30.0 if len(evenings) % 4 == 3 else 10.0
-        insist(name, size)
+        with impatience():
+            insist(name, size)
         evenings[name] = size
         server.draw = lambda: ""
         server.advance()
@@ -298,6 +316,7 @@ def test_no_key_is_in_any_word(server: Server, monkeypatch, caplog, capsys):
     broker = Alpaca(start=FIRST)
     said = [repr(broker), broker.name, repr(vars(broker)), repr(vars(broker._connection))]
     errors: list[BaseException] = []
+    broker = connected("slow")
     for fault in FAULTS:
         for method in METHODS.values():
             server.faults = [fault] * 3
