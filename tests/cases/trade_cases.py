@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -14,7 +14,7 @@ from hybrid_bt import Bars, load_bars, load_config
 from hybrid_bt.bars.market import Market
 from hybrid_bt.config import Config, Overrides
 from hybrid_bt.config.task import prepare
-from hybrid_bt.trade.brokers import Answer, BrokerError, Clock, Holdings, Order, Place, open_broker
+from hybrid_bt.trade.brokers import Place, open_broker
 from hybrid_bt.trade.brokers.paper import PaperBroker
 from hybrid_bt.trade.log import Log
 from hybrid_bt.trade.trader import Plan, Step, Trader
@@ -63,6 +63,7 @@ class Desk:
     def __init__(self, home: Path, market: Market, mode: str = "stable", overrides: Overrides | None = None) -> None:
         self.home, self.market, self.mode = home, market, mode
         self.config: Config = load_config(mode, None, overrides)
+        self.terms = self.config.account.cash, self.config.costs
         self.log = Log(None)
         self.prepared: Callable[[Odd], None] = lambda odd: None
 
@@ -76,7 +77,7 @@ class Desk:
         if walks:
             case = prepare(market, self.mode, config=self.config, start=START, fills_later=True)
             first = bars.stamps[case.row]
-        place = Place(self.home / "s", lambda: bars, self.config.account.cash, self.config.costs, first, walks=walks)
+        place = Place(self.home / "s", lambda: bars, *self.terms, first, walks=walks)
         odd = Odd(open_broker("paper", place))  # type: ignore[arg-type]
         self.prepared(odd)
         self.log = Log(self.home / "s.log", pauses=(0.0, 0.0))
@@ -109,6 +110,3 @@ class Desk:
     def events(self) -> list[str]:
         """Alarms of the last process."""
         return [one["event"] for one in self.log.alarms]
-
-
-__all__ = ["Answer", "BrokerError", "Clock", "Collection", "Desk", "Holdings", "Mapping", "Odd", "Order", "Sequence"]
