@@ -17,7 +17,7 @@ from hybrid_bt.brain.hybrid import Hybrid, answer, asked
 from hybrid_bt.brain.laid import Sides, padded
 from hybrid_bt.brain.legs.base import Leg, Opinion, View, Wish
 from hybrid_bt.brain.legs.sac import Gate
-from hybrid_bt.brain.reader import cut, panel_rows
+from hybrid_bt.brain.reader import cut, panel_rows, read_on
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.equations.bundles import Bundle, bundles_of
 from hybrid_bt.equations.compiled import choose
@@ -100,6 +100,15 @@ def opinions_in_turn(brain: Hybrid, panel: View) -> Iterator[Opinion]:
         for few in range(0, len(failures), BARS_LISTED):
             rows = slice(few, few + BARS_LISTED)
             yield from _listed(cut(views, rows), said.rows(rows), positions[rows], failures[rows])
+
+
+def absorb(brain: Hybrid, closes: FloatArray) -> list[str]:
+    """Let a brain that `can_be_foreseen` read bars that nobody decides on, (T, N); what parts did wrong on them."""
+    wrong: list[str] = []
+    for first in range(0, len(closes), BARS_A_CALL):
+        failures = _said(brain, read_on(closes[first : first + BARS_A_CALL], brain.reader))[2]
+        wrong += [failure for of_bar in failures for failure in of_bar]
+    return wrong
 
 
 def _listed(views: View, said: Opinions, positions: FloatArray, failures: list[list[str]]) -> Iterator[Opinion]:

@@ -18,13 +18,14 @@ from hybrid_bt.account.replay import days_of, one_path
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.journal import Entry
 from hybrid_bt.equations.accounting import broker_day, run_account
-from hybrid_bt.equations.book import NO_TAPE, Account, Tape, new_book, open_account
+from hybrid_bt.equations.book import NO_TAPE, Account, Tape, new_book, open_account, worth
 from hybrid_bt.equations.costs import BPS, Costs
 from hybrid_bt.equations.sizing import OrderRules
 from hybrid_bt.trade.brokers.base import Order
 from hybrid_bt.trade.rows import LAPSED, NOTHING, Seen, Told, seen
 
 SHARES_APART = 1e-6  #: of a position: not the same
+ROUNDED_BPS = 1e-6  #: of equity: the same
 ALWAYS = ("position", "by hand")  #: kinds that matter whatever they are worth
 
 
@@ -51,11 +52,12 @@ class Difference(NamedTuple):
         )
 
 
-class _Bought(NamedTuple):
+class Bought(NamedTuple):
     """What one order brought since the row before."""
 
     size: float
     price: float  #: on average
+    fee: float  #: NaN where the broker does not say
 
 
 def beside(
@@ -73,13 +75,12 @@ def beside(
         That were not over at the row before, oldest first.
     """
     was, answers = seen(before), now["answers"]
-    bought = {id: _bought(was["answers"].get(id, NOTHING), answer) for id, answer in answers.items()}
+    bought = {id: bought_since(was["answers"].get(id, NOTHING), answer) for id, answer in answers.items()}
     found, held, divided = [], dict[str, float](), dict[str, float]()
-    for id, (size, price) in bought.items():
+    for id, (size, price, _) in bought.items():
         if size:
             assumed = float(bars.open[row, bars.index_of(orders[id].symbol)])
-            apart = math.copysign(1.0, size) * (price / assumed - 1.0) / BPS
-            found.append(Difference("fill", orders[id].symbol, assumed, price, apart))
+            found.append(Difference("fill", orders[id].symbol, assumed, price, against_us(size, price, assumed)))
     for symbol in bars.symbols:
         held[symbol], size = was["positions"].get(symbol, 0.0), now["positions"].get(symbol, 0.0)
         scale = now["scales"].get(symbol, 1.0)
@@ -96,37 +97,54 @@ def beside(
             done = sum(fill[0] for fill in was["answers"].get(id, NOTHING)[1])
             left[id] = order._replace(size=(order.size - done) / divided.get(order.symbol, 1.0))
     fresh = {order[0] for order in was["orders"]}
-    equity, sizes = _assumed(bars, row, was["cash"], held, [(order, id in fresh) for id, order in left.items()], costs)
+    equity, sizes = _assumed(
+        bars, row, was["equity"], held, [(order, id in fresh) for id, order in left.items()], costs
+    )
     for symbol, assumed in zip(bars.symbols, sizes, strict=True):
         size = now["positions"].get(symbol, 0.0)
         if _apart(assumed, size):
             said = [answer[2] or answer[0] for id, answer in answers.items() if orders[id].symbol == symbol]
             found.append(Difference("position", symbol, assumed, size, math.nan, ", ".join(said)))
-    if now["equity"] != equity:
-        apart = (now["equity"] / equity - 1.0) / BPS if equity > 0.0 else math.inf
+    apart = (now["equity"] / equity - 1.0) / BPS if equity > 0.0 else 0.0
+    if abs(apart) > ROUNDED_BPS:
         found.append(Difference("equity", "", equity, now["equity"], apart))
     return found
+
+
+def against_us(size: float, price: float, assumed: float) -> float:
+    """Slippage, bps: above 0 for buying dearer or selling cheaper than assumed."""
+    return math.copysign(1.0, size) * (price / assumed - 1.0) / BPS + 0.0
 
 
 def _apart(one: float, other: float) -> bool:
     return abs(one - other) > SHARES_APART * max(1.0, abs(one))
 
 
-def _bought(before: Told, now: Told) -> _Bought:
+def bought_since(before: Told, now: Told) -> Bought:
     """The difference of two answers; a broker that tells sums has one fill that grows."""
-    sums = [(sum(fill[0] for fill in fills), sum(fill[0] * fill[1] for fill in fills)) for _, fills, _ in (before, now)]
-    (size_before, value_before), (size, value) = sums
-    if size == size_before:
-        return _Bought(0.0, math.nan)
     if not before[1] and len(now[1]) == 1:
-        return _Bought(*now[1][0][:2])  # to the bit
-    return _Bought(size - size_before, (value - value_before) / (size - size_before))
+        size, price, fee, _ = now[1][0]
+        return Bought(size, price, math.nan if fee is None else fee)  # to the bit
+    sums = []
+    for _, fills, _ in (before, now):
+        fees = [math.nan if fee is None else fee for _, _, fee, _ in fills]
+        sums.append((sum(fill[0] for fill in fills), sum(fill[0] * fill[1] for fill in fills), sum(fees)))
+    size, value, fee = (b - a for a, b in zip(*sums, strict=True))
+    return Bought(size, value / size if size else math.nan, fee)
 
 
 def _assumed(
-    bars: Bars, row: int, cash: float, held: Mapping[str, float], orders: Sequence[tuple[Order, bool]], costs: Costs
+    bars: Bars,
+    row: int,
+    worth_before: float,
+    held: Mapping[str, float],
+    orders: Sequence[tuple[Order, bool]],
+    costs: Costs,
 ) -> tuple[float, list[float]]:
-    """Equity and shares behind one bar, from an account at the close before; (order, whether it is fresh)."""
+    """Equity and shares behind one bar, from an account at the close before; (order, whether it is fresh).
+
+    What longs were bought at, and so what of them is borrowed, is not known: they count as bought at that close.
+    """
     n, days = bars.n_symbols, days_of(bars)
     rows = row - 1 - np.argmax(bars.traded[row - 1 :: -1], axis=0)  # of each symbol's last bar
     closes = np.nan_to_num(bars.close[rows, np.arange(n)]).tolist()  # 0: no bar yet
@@ -142,6 +160,7 @@ def _assumed(
     queue, room = waiting + submitted, [0] * n
     book = new_book(n)._replace(size=shares, entry=closes[:], close=closes, day=days[rows].tolist(), order=wanted)
     book = book._replace(order_close=decided, queue=[*queue, *room], marked=[*marked, *room])
+    cash = worth_before - worth(book, len(marked), closes, costs.leverage)
     account = open_account(cash)._replace(seen=len(marked), waiting=len(waiting), submitted=len(submitted))
     prices = bars.open[row].tolist(), bars.close[row].tolist()
     return broker_day(account, book, 0, int(days[row]), *prices, costs, NO_TAPE).equity, shares

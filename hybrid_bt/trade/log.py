@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
-from hybrid_bt.errors import ConfigError, os_errors
-from hybrid_bt.files import append_whole
+from hybrid_bt.errors import ConfigError, StateError, os_errors
+from hybrid_bt.files import append_whole, lock
 from hybrid_bt.files.texts import plain
 from hybrid_bt.trade.brokers.base import BrokerError
 
@@ -24,7 +24,7 @@ ALARM_SECONDS = 60.0  #: that a command may take
 
 
 class Log:
-    """Lines of one file, or of none.
+    """Lines of one file, or of none; the one process that has it open trades its account.
 
     Parameters
     ----------
@@ -33,6 +33,11 @@ class Log:
         Told each alarm: the line on its standard input.
     pauses : seconds between attempts at a broker
 
+    Raises
+    ------
+    StateError
+        If another process has it open.
+
     Attributes
     ----------
     alarms : list
@@ -40,7 +45,7 @@ class Log:
     """
 
     def __init__(self, path: Path | None, command: str = "", pauses: tuple[float, ...] = PAUSES) -> None:
-        self._file = None if path is None else path.open("ab", buffering=0)
+        self._file = None if path is None else _alone(path)
         self._command, self._pauses = shlex.split(command), pauses
         self.alarms: list[dict[str, Any]] = []
 
@@ -84,3 +89,14 @@ class Log:
         if self._file is not None:
             os.fsync(self._file.fileno())
             self._file.close()
+
+
+def _alone(path: Path) -> IO[bytes]:
+    with os_errors(ConfigError, f"trade: cannot write {path}", "name another state"):
+        file = path.open("ab", buffering=0)
+    try:
+        lock(file, wait=False)
+    except OSError:
+        file.close()
+        raise StateError(f"state: another process trades with {path.with_suffix('')}; wait for its end") from None
+    return file

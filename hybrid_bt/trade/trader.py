@@ -221,10 +221,11 @@ class Trader:
         found = beside(state.bars, row, state.rows[-1], account, state.pending, self.case.config.costs)
         bar = said(state.numbers[row])
         for one in found:
+            facts = {"bar": bar, "symbol": one.symbol, "assumed": one.assumed, "found": one.found, "bps": one.bps}
             if one.matters(self.plan.tolerance_bps):
-                self.log.alarm(one.kind, one.words(), bar=bar, **one._asdict())
+                self.log.alarm(one.kind, one.words(), **facts)
             else:
-                self.log.line(one.kind, bar=bar, **one._asdict())
+                self.log.line(one.kind, **facts)
         return found
 
     def _submit(self, orders: Sequence[Order]) -> dict[str, Told]:
@@ -244,10 +245,8 @@ class Trader:
         return answers
 
     def close(self) -> None:
-        """Let go of state, broker and log."""
+        """Let go of the state; broker and log are the caller's."""
         self.state.journal.close()
-        self.broker.close()
-        self.log.close()
 
 
 def _last_closes(bars: Bars, row: int) -> list[float]:

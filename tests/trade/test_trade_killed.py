@@ -1,0 +1,85 @@
+"""kill -9 at any moment of a replay, submit and answer included: no order twice, none lost, and every bit the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from places import CASES
+
+SCRIPT = """
+import os, random, select, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from trade_cases import Desk, small
+
+home, kills, longest, last = Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), sys.argv[5]
+market = small(last)
+random.seed(kills)
+
+def walking(place, opened):
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        desk = Desk(home / place, market)
+        with desk.opened(walks=True) as trader:
+            os.write(opened, b".")
+            trader.step()
+            while trader.broker.walk():
+                trader.step()
+        assert desk.events() == [], desk.log.alarms
+        status = 0
+    finally:
+        os._exit(status)
+
+for place in ("whole", "killed"):
+    (home / place).mkdir()
+came, opened = os.pipe()
+assert os.waitpid(walking("whole", opened), 0)[1] == 0
+os.read(came, 1)
+os.set_blocking(came, False)
+done = 0
+while done < kills:
+    pid = walking("killed", opened)
+    if random.random() < 0.8:  # while it trades; else while it opens and comes back
+        while select.select([came], [], [], 10.0)[0] and not os.read(came, 1):
+            pass
+    time.sleep(random.uniform(0.0, longest))
+    os.kill(pid, signal.SIGKILL)
+    ended = os.waitpid(pid, 0)[1]
+    if not os.WIFSIGNALED(ended):  # it came to its end before: nothing is left to be killed
+        assert ended == 0
+        break
+    done += 1
+assert os.waitpid(walking("killed", opened), 0)[1] == 0
+print(done)
+"""
+
+
+def _killed(tmp_path: Path, kills: int, longest: float, last: str) -> int:
+    from test_replay import fills_of
+
+    from hybrid_bt.trade.status import read_standing
+
+    command = [sys.executable, "-c", SCRIPT, str(CASES), str(tmp_path), str(kills), str(longest), last]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=3600)
+    assert done.returncode == 0, done.stderr
+    places = [tmp_path / name for name in ("whole", "killed")]
+    fills = [fills_of(place / "s.paper") for place in places]
+    assert fills[0] == fills[1] and len(fills[0]) > 100
+    rows = [read_standing(place / "s").rows for place in places]
+    assert repr(rows[0]) == repr(rows[1])
+    return int(done.stdout)
+
+
+def test_killed_at_ten_moments(tmp_path: Path) -> None:
+    assert _killed(tmp_path, 10, 0.25, "2020-04-30") >= 5
+
+
+@pytest.mark.slow
+def test_killed_at_two_hundred_moments(tmp_path: Path) -> None:
+    assert _killed(tmp_path, 200, 0.3, "2022-12-28") >= 150
