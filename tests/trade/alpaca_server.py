@@ -56,6 +56,7 @@ class Server:
         self.positions: dict[str, float] = {}
         self.orders: dict[str, Json] = {}  #: by Alpaca's id, in order of submission
         self.fractionable, self.shortable = set(bars.symbols), set(bars.symbols)
+        self.closes: dict[str, str] = {}  #: of half days
         self.rules: dict[str, float | str] = {}
         self.splits: dict[
             str, tuple[int, float]
@@ -214,7 +215,8 @@ class Server:
         if path in plain:
             return plain[path]()
         if path == "calendar":
-            return [{"date": str(day), "open": "09:30", "close": "16:00"} for day in self.bars.stamps.astype("M8[D]")]
+            days = [str(day) for day in self.bars.stamps.astype("M8[D]") if asked["start"] <= str(day) <= asked["end"]]
+            return [{"date": day, "open": "09:30", "close": self.closes.get(day, "16:00")} for day in days]
         if path == "stocks/bars":
             return self._history(asked)
         raise RefusalError(404, 40410000, f"endpoint not found: {path}")

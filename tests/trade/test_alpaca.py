@@ -253,12 +253,22 @@ def test_history_comes_in_pages_from_the_day_that_was_asked_for(server: Server, 
 
 
 @pytest.mark.parametrize(
-    ("when", "complete"), [((9, 31), 2), ((16, 5), 2), ((20, 10), 2), ((20, 17), 3), ((23, 59), 3)]
+    ("close", "when", "complete"),
+    [
+        ("16:00", (9, 31), 2),
+        ("16:00", (16, 0), 2),
+        ("16:00", (16, 15), 2),
+        ("16:00", (16, 16), 3),
+        ("16:00", (23, 59), 3),
+        ("13:00", (13, 15), 2),
+        ("13:00", (13, 16), 3),
+    ],
 )
-def test_a_day_is_told_when_nothing_is_traded_on_it_any_more(server: Server, when: tuple[int, int], complete: int):
+def test_a_day_is_told_when_its_session_is_over(server: Server, close: str, when: tuple[int, int], complete: int):
     server.open()
+    server.closes = {str(server.now.date()): close}
     server.now = datetime.combine(server.now.date(), clock_time(*when), server.now.tzinfo)
-    server.is_open = when < (16, 0)
+    server.is_open = when < (int(close[:2]), 0)
     assert Alpaca(start=FIRST).bars(["KO"]).n_bars == complete
 
 

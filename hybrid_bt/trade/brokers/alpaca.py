@@ -12,13 +12,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import partial
 from time import monotonic
-from typing import Any
-from zoneinfo import ZoneInfo
-
-import numpy as np
 
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.checks import RawBars, inspect_rows
@@ -26,27 +22,30 @@ from hybrid_bt.bars.findings import Finding
 from hybrid_bt.feeds.panel import align
 from hybrid_bt.feeds.symbol import SymbolBars, symbol_bars
 from hybrid_bt.trade.brokers import Place
-from hybrid_bt.trade.brokers.alpaca_rest import NOT_FOUND, NOT_TAKEN, Connection, RefusedError, part
-from hybrid_bt.trade.brokers.base import Abilities, Answer, BrokerError, Clock, Fill, Holdings, Order, Status
+from hybrid_bt.trade.brokers.alpaca_rest import (
+    NEW_YORK,
+    NOT_FOUND,
+    NOT_TAKEN,
+    SIDES,
+    Connection,
+    Raw,
+    RefusedError,
+    answer_of,
+    moment_of,
+    part,
+    rows_of,
+)
+from hybrid_bt.trade.brokers.base import Abilities, Answer, BrokerError, Clock, Holdings, Order, Status
 
 OPEN = "HYBRID_BT_ALPACA_OPEN"
-NEW_YORK = ZoneInfo("America/New_York")
 START = date(2016, 1, 1)  #: the first year that Alpaca has
-LAST_TRADE = time(20)  #: of a day, after hours: volumes grow until then
 DELAY = timedelta(minutes=16)  #: without a subscription all exchanges are told 15 minutes late
+HOLIDAYS = timedelta(days=10)  #: more than any that follow one another
 AUCTION = (time(19), time(9, 28))  #: from, and to before; `opg` is refused at other times
 DECIMALS = 9  #: of a quantity
 CLOCK_SECONDS = 60.0  #: for which the orders of one bar take the clock as read
 MOST = 500  #: orders on a page
 BLOCKS = ("account_blocked", "trading_blocked", "trade_suspended_by_user")
-SIDES = {"buy": 1.0, "long": 1.0, "sell": -1.0, "short": -1.0}
-CLOSED = {
-    "filled": Status.FILLED,
-    "rejected": Status.REJECTED,
-    **dict.fromkeys(("canceled", "expired", "replaced"), Status.CANCELLED),
-}
-
-Raw = dict[str, Any]  #: JSON as it came
 
 
 class Alpaca:
@@ -78,37 +77,48 @@ class Alpaca:
     def clock(self) -> Clock:
         def read() -> Clock:
             raw = self._trading.get_clock()
-            return Clock(_moment(raw["timestamp"]), bool(raw["is_open"]), _moment(raw["next_open"]))
+            return Clock(moment_of(raw["timestamp"]), bool(raw["is_open"]), moment_of(raw["next_open"]))
 
         self._clock, self._read_at = self._ask("the clock", read), monotonic()
         return self._clock
 
     def bars(self, symbols: Sequence[str]) -> Bars:
-        """Daily bars, from `start` to the last day that nothing is traded on any more: 20:16 in New York."""
-        day = part("alpaca.data.timeframe").TimeFrame.Day
-        last = (self.clock().now.astimezone(NEW_YORK) - timedelta(hours=LAST_TRADE.hour) - DELAY).date()
+        """Daily bars, from `start` to the last session that closed 16 minutes ago."""
+        end = self._last_close()
         asked = part("alpaca.data.requests").StockBarsRequest(
             symbol_or_symbols=list(symbols),
-            timeframe=day,
+            timeframe=part("alpaca.data.timeframe").TimeFrame.Day,
             start=datetime.combine(self._start, time(), NEW_YORK),
-            end=datetime.combine(last, LAST_TRADE, NEW_YORK),
+            end=end,
             adjustment="split",
             feed="sip",
         )
 
         def read() -> dict[str, RawBars]:
             found = self._connection.data.get_stock_bars(asked)
-            return {symbol: _rows(found.get(symbol, [])) for symbol in symbols}
+            return {symbol: rows_of(found.get(symbol, [])) for symbol in symbols}
 
         series: dict[str, SymbolBars] = {}
         findings: list[Finding] = []
         for symbol, rows in self._ask("bars", read).items():
             if not len(rows.stamps):
-                raise BrokerError(f"alpaca: {symbol} has no bar from {self._start} to {last}; leave it out")
+                raise BrokerError(f"alpaca: {symbol} has no bar from {self._start} to {end.date()}; leave it out")
             sound, found = inspect_rows(symbol, rows, "mend")
             findings += found
             series[symbol] = symbol_bars(symbol, sound, raw_prices=True)
         return align("alpaca", series, findings=findings)
+
+    def _last_close(self) -> datetime:
+        now = self.clock().now
+        today = now.astimezone(NEW_YORK).date()
+        asked = part("alpaca.trading.requests").GetCalendarRequest(start=today - HOLIDAYS, end=today)
+
+        def read() -> datetime:
+            days = [f"{day['date']}T{day['close']}" for day in self._trading.get_calendar(asked)]
+            closes = [datetime.fromisoformat(day).replace(tzinfo=NEW_YORK) for day in days]
+            return max(close for close in closes if close + DELAY <= now)
+
+        return self._ask("the calendar", read)
 
     def abilities(self, symbols: Sequence[str]) -> Mapping[str, Abilities]:
         """Shorts are of whole shares and borrowed easily; no order goes from long to short or back."""
@@ -140,7 +150,7 @@ class Alpaca:
 
         def read() -> list[tuple[str, Answer, datetime]]:
             page = self._trading.get_orders(request(status="open", limit=MOST, until=until))
-            return [(raw["id"], _answer(raw), _moment(raw["submitted_at"])) for raw in page]
+            return [(raw["id"], answer_of(raw), moment_of(raw["submitted_at"])) for raw in page]
 
         while True:  # newest first
             page = self._ask("open orders", read)
@@ -202,7 +212,7 @@ class Alpaca:
 
     def _said(self, raw: Raw, order: Order | None) -> Answer:
         """Of an order; the price that it was decided on is known to who submits it alone."""
-        answer = self._ask(f"the order {raw.get('client_order_id')}", partial(_answer, raw))
+        answer = self._ask(f"the order {raw.get('client_order_id')}", partial(answer_of, raw))
         if order is None:
             return answer
         return answer._replace(order=answer.order._replace(close=order.close, checked=order.checked))
@@ -216,33 +226,7 @@ def open_alpaca(place: Place) -> Alpaca:
     return Alpaca(live=place.live)
 
 
-def _answer(raw: Raw) -> Answer:
-    """Alpaca tells sums: one fill, with the average price; fees are booked apart, at the end of the day."""
-    sign = SIDES[raw["side"]]
-    size = sign * float(raw["qty"] or math.nan)  # null where it was asked for by money, by other hands
-    order = Order(raw["client_order_id"], raw["symbol"], size, math.nan)
-    status = CLOSED.get(raw["status"], Status.OPEN)
-    reason = f"refused by the exchange or by Alpaca ({raw['failed_at']})" if status is Status.REJECTED else ""
-    if not (filled := sign * float(raw["filled_qty"] or 0.0)):
-        return Answer(order, status, (), reason)
-    moment = _moment(raw["filled_at"] or raw["updated_at"])
-    fill = Fill(order.id, order.symbol, filled, float(raw["filled_avg_price"]), math.nan, moment)
-    return Answer(order, status, (fill,), reason)
-
-
-def _rows(bars: Sequence[Raw]) -> RawBars:
-    """A symbol's bars; Alpaca stamps a day by its midnight in New York."""
-    days = [_moment(bar["t"]).astimezone(NEW_YORK).date() for bar in bars]
-    fields = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v"}
-    columns = {field: np.array([float(bar[key]) for bar in bars]) for field, key in fields.items()}
-    return RawBars(np.array(days, "M8[ns]"), columns)
-
-
 def _time_in_force(quantity: float, now: datetime) -> str:
     here, (first, end) = now.astimezone(NEW_YORK).time(), AUCTION
     in_time = here >= first or here < end
     return "opg" if in_time and quantity.is_integer() and os.environ.get(OPEN) != "day" else "day"
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)

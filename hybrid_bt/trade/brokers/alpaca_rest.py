@@ -1,17 +1,23 @@
-"""The way to Alpaca: which server, which keys, how long to wait, and one kind of error for all that goes wrong."""
+"""The way to Alpaca: its servers, keys, how long to wait, one kind of error for all that goes wrong; and its JSON."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
+import numpy as np
+
+from hybrid_bt.bars.checks import RawBars
 from hybrid_bt.errors import library
-from hybrid_bt.trade.brokers.base import BrokerError
+from hybrid_bt.trade.brokers.base import Answer, BrokerError, Fill, Order, Status
 
 KEYS = ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY")
 LIVE, URL = "HYBRID_BT_LIVE", "HYBRID_BT_ALPACA_URL"
@@ -22,7 +28,16 @@ NOT_FOUND, NOT_TAKEN, BUSY, BROKEN = 404, 422, 429, 500
 ORDER_CODES = "4031"  #: first digits of Alpaca's codes for an order that the account cannot carry
 MOST_QUOTED = 200  #: characters of an answer that is no JSON
 
+NEW_YORK = ZoneInfo("America/New_York")
+SIDES = {"buy": 1.0, "long": 1.0, "sell": -1.0, "short": -1.0}
+CLOSED = {
+    "filled": Status.FILLED,
+    "rejected": Status.REJECTED,
+    **dict.fromkeys(("canceled", "expired", "replaced"), Status.CANCELLED),
+}
+
 T = TypeVar("T")
+Raw = dict[str, Any]  #: JSON as it came
 part = partial(library, extra="alpaca", what="the broker alpaca")  #: a module of alpaca-py
 
 
@@ -103,3 +118,29 @@ def _key(name: str) -> str:
     if re.fullmatch(r"[!-~]+", os.environ.get(name, "").strip()):
         return os.environ[name].strip()
     raise BrokerError(f"alpaca: needs {' and '.join(KEYS)} in the environment, and {name} holds no key; set it")
+
+
+def answer_of(raw: Raw) -> Answer:
+    """Alpaca tells sums: one fill, with the average price; fees are booked apart, at the end of the day."""
+    sign = SIDES[raw["side"]]
+    size = sign * float(raw["qty"] or math.nan)  # null where it was asked for by money, by other hands
+    order = Order(raw["client_order_id"], raw["symbol"], size, math.nan)
+    status = CLOSED.get(raw["status"], Status.OPEN)
+    reason = f"refused by the exchange or by Alpaca ({raw['failed_at']})" if status is Status.REJECTED else ""
+    if not (filled := sign * float(raw["filled_qty"] or 0.0)):
+        return Answer(order, status, (), reason)
+    moment = moment_of(raw["filled_at"] or raw["updated_at"])
+    fill = Fill(order.id, order.symbol, filled, float(raw["filled_avg_price"]), math.nan, moment)
+    return Answer(order, status, (fill,), reason)
+
+
+def rows_of(bars: Sequence[Raw]) -> RawBars:
+    """A symbol's bars; Alpaca stamps a day by its midnight in New York."""
+    days = [moment_of(bar["t"]).astimezone(NEW_YORK).date() for bar in bars]
+    fields = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v"}
+    columns = {field: np.array([float(bar[key]) for bar in bars]) for field, key in fields.items()}
+    return RawBars(np.array(days, "M8[ns]"), columns)
+
+
+def moment_of(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
