@@ -14,14 +14,25 @@ import numpy as np
 import pytest
 from alpaca_server import Server
 
-from hybrid_bt import load_bars
+from hybrid_bt import Bars, load_bars
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.errors import HybridError
 from hybrid_bt.trade.brokers import BROKERS, Broker, BrokerError, Order, Status
 from hybrid_bt.trade.brokers.alpaca import Alpaca
 from hybrid_bt.trade.brokers.paper import PaperBroker
 
-BARS = load_bars("us20").select(["KO", "PEP", "XOM"]).between("2015-01-02", "2015-03-31")
+SAMPLE = load_bars("us20").select(["KO", "PEP", "XOM"]).between("2015-01-02", "2015-03-31")
+OPEN = np.vstack([SAMPLE.close[:1], SAMPLE.close[:-1] * 1.003])  # the sample has closes alone
+BARS = Bars.checked(
+    "with opens",
+    SAMPLE.symbols,
+    SAMPLE.stamps,
+    SAMPLE.close,
+    open=OPEN,
+    high=np.maximum(OPEN, SAMPLE.close) + 0.25,
+    low=np.minimum(OPEN, SAMPLE.close) - 0.25,
+    volume=np.arange(1.0, SAMPLE.close.size + 1.0).reshape(SAMPLE.close.shape),
+)
 CASH = 100_000.0
 FREE = Costs()._replace(**{name: 0.0 for name in Costs._fields if name.endswith(("_bps", "_per_year"))})
 
