@@ -230,10 +230,17 @@ def test_money_that_the_first_order_has_reserved_does_not_hide_it(server: Server
     assert len(server.orders) == 1
 
 
-def test_less_than_a_billionth_of_a_share_is_refused_here(server: Server, broker: Alpaca):
-    assert broker.submit(order(size=1e-10)).status is Status.REJECTED
-    broker.submit(order("small", size=-0.0))
-    assert not server.orders
+@pytest.mark.parametrize("size", [1e-10, -1e-10, 0.0, -0.0, np.nan, np.inf, -np.inf])
+def test_what_is_no_number_of_shares_is_refused_here(server: Server, broker: Alpaca, size: float):
+    answer = broker.submit(order(size=size))
+    assert answer.status is Status.REJECTED and "shares" in answer.reason
+    assert not server.orders and "POST" not in [method for method, *_ in server.log]
+
+
+@pytest.mark.parametrize("size", [7, np.int64(7), np.float64(7.0)])
+def test_sizes_of_any_type_are_numbers(server: Server, broker: Alpaca, size: float):
+    assert broker.submit(order(size=size)).order.size == 7.0
+    assert server.all_orders()[0]["time_in_force"] == "opg"
 
 
 def test_a_long_list_of_open_orders_is_read_to_its_end(server: Server, broker: Alpaca):

@@ -158,7 +158,7 @@ class Alpaca:
             found |= new
             if not new or len(page) < MOST:
                 return list(found.values())[::-1]
-            until = page[-1][2] + timedelta(microseconds=1)  # than which `_moment` knows no less
+            until = page[-1][2] + timedelta(microseconds=1)  # than which `moment_of` knows no less
 
     def submit(self, order: Order) -> Answer:
         """Send it for the next open; BrokerError, to be asked again after the close, while the market is open."""
@@ -169,8 +169,10 @@ class Alpaca:
             why = "the market is open, so that it would be filled now and not at an open; ask again after the close"
             raise BrokerError(f"alpaca: the order {order.id}: {why}", again=True)
         quantity = round(float(abs(order.size)), DECIMALS)
-        if not quantity:
-            return Answer(order, Status.REJECTED, (), f"{order.size!r} shares are less than Alpaca's least")
+        if not 0.0 < quantity < math.inf:
+            return Answer(
+                order, Status.REJECTED, (), f"{order.size!r} shares are no order, or less than Alpaca's least"
+            )
         asked = part("alpaca.trading.requests").MarketOrderRequest(
             symbol=order.symbol,
             qty=quantity,
