@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,7 @@ def test_evenings_status_and_page(tmp_path: Path) -> None:
     text = CliRunner().invoke(main, ["status", "--state", str(state)]).output
     assert "0 alarms" in text and columns(text) <= 80
     page = (tmp_path / "fig" / "live.html").read_text()
-    assert "<svg" in page and "http" not in page and "2022-12-21" in page
+    assert "<svg" in page and not re.search("https?:|src=", page) and "2022-12-21" in page
 
 
 def test_an_alarm_is_a_status_a_line_and_a_command(tmp_path: Path) -> None:
@@ -218,3 +219,18 @@ def test_a_package_may_offer_a_broker(monkeypatch: pytest.MonkeyPatch, tmp_path:
     point = SimpleNamespace(name="theirs", load=lambda: open_paper)
     monkeypatch.setattr(brokers, "entry_points", lambda group: [point] if group == "hybrid_bt.brokers" else [])
     assert trade("--broker", "theirs", "--until", "2022-12-20", "--no-plots", "-q", state=tmp_path / "s").exit_code == 0
+
+
+def test_five_commands_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hybrid_bt.commands.cli import main as every
+
+    monkeypatch.chdir(tmp_path)
+    guide = (ROOT / "docs" / "trade.md").read_text(encoding="utf-8")
+    block = guide[guide.index("in five commands") :].split("\n\n")[1]
+    commands = [line.split()[1:] for line in block.splitlines()]
+    assert [words[0] for words in commands] == ["run", "trade", "trade", "trade", "trade"]
+    done = [CliRunner().invoke(every, words, catch_exceptions=False) for words in commands]
+    assert [one.exit_code for one in done] == [0] * 5, [one.output for one in done]
+    assert "2022-12-01" in done[4].output and "(+0.00 bps)" in done[4].output and "0 alarms" in done[4].output
+    dry, sent = (one.output.splitlines() for one in done[2:4])
+    assert "to send" in dry[0] and "sent" in sent[0] and dry[1:] == sent[1:]
