@@ -52,7 +52,7 @@ class Exchange(Protocol):
 @option("--tolerance-bps", type=Finite(0.0), default=25.0, help="Of equity and prices, broker against backtest.")
 @flag("--live", help=f"Trade money, if {LIVE}=yes is set as well.")
 @shared("settings", "config", "risk")
-@option("--out", type=FILE, default=Path("fig"), help="Folder of live.html.")
+@option("--out", "folder", type=FILE, default=Path("fig"), help="Folder of live.html.")
 @flag("--no-plots", help="Write no live.html.")
 @flag("--quiet", "-q", help="Print nothing but errors.")
 @shared("json")
@@ -156,8 +156,8 @@ def _write_page(state: Path, flags: Flags) -> None:
     from hybrid_bt.trade.page import write_page
     from hybrid_bt.trade.status import read_standing
 
-    flags["out"].mkdir(parents=True, exist_ok=True)
-    write_page(read_standing(state), f"{flags['broker']}: {state.name}", flags["out"])
+    flags["folder"].mkdir(parents=True, exist_ok=True)
+    write_page(read_standing(state), f"{flags['broker']}: {state.name}", flags["folder"])
 
 
 def _closes(calendar: str) -> Callable[[], float]:

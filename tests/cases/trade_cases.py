@@ -66,6 +66,7 @@ class Desk:
         self.terms = self.config.account.cash, self.config.costs
         self.log = Log(None)
         self.prepared: Callable[[Odd], None] = lambda odd: None
+        self.documents: Any = None  #: a `hybrid_bt.news.desk.Desk`
 
     @contextmanager
     def opened(self, until: str | None = None, *, walks: bool = False, bars: Bars | None = None) -> Iterator[Trader]:
@@ -83,7 +84,9 @@ class Desk:
         self.log = Log(self.home / "s.log", pauses=(0.0, 0.0))
         try:
             plan = Plan(self.mode, self.config, market.bars.symbols, market.pairs)
-            trader = Trader(odd, plan, self.home / "s", self.log, walks=walks)  # type: ignore[arg-type]
+            documents = self.documents
+            reads = None if documents is None else lambda bars: documents.stage(bars.stamps, bars.n_bars)
+            trader = Trader(odd, plan, self.home / "s", self.log, reads=reads, walks=walks)  # type: ignore[arg-type]
             try:
                 yield trader
             finally:

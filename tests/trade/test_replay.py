@@ -76,3 +76,22 @@ def test_replay_of_us20_is_the_run(tmp_path: Path, mode: str) -> None:
     flags = ["--state", str(tmp_path / "s"), "--mode", mode, "--replay", "--start", "2015-01-02", "--no-plots", "-q"]
     assert CliRunner().invoke(main, flags).exit_code == 0
     check_equal(run_backtest("us20", mode=mode, start="2015-01-02"), tmp_path)
+
+
+def test_documents_are_read_once_and_stand_in_the_state(tmp_path: Path) -> None:
+    """Evening by evening with a risk manager is the run with it; what a row has is not asked again."""
+    from hybrid_bt.config import load_config
+    from hybrid_bt.news.answers import RiskSetup
+    from hybrid_bt.news.desk import open_desk
+
+    market = small("2020-02-14")
+    config = load_config("stable")
+    desk = Desk(tmp_path, market)
+    desk.documents = open_desk(RiskSetup("lexicon"), config.news, market.bars.symbols)
+    desk.walk("2020-01-02")
+    for stamp in market.bars.stamps[market.bars.stamps > np.datetime64("2020-01-02")]:
+        assert desk.step(str(stamp)[:10]) is not None
+    run = run_backtest(market, start=START, news=open_desk(RiskSetup("lexicon"), config.news, market.bars.symbols))
+    check_equal(run, tmp_path)
+    advice = [row.advice for row in read_standing(tmp_path / "s").rows]
+    assert None not in advice and any(any(one[5]) for one in advice)  # reasons
