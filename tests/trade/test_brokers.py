@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, timedelta
@@ -13,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from alpaca_server import Server
+from places import ROOT
 
 from hybrid_bt import Bars, load_bars
 from hybrid_bt.equations.costs import Costs
@@ -74,6 +77,12 @@ VENUES: dict[str, Callable[[Path, pytest.MonkeyPatch], AbstractContextManager[Ve
 
 def test_every_registered_broker_is_under_these_tests():
     assert set(VENUES) == set(BROKERS)
+
+
+def test_what_reaches_a_network_is_imported_when_it_is_named():
+    code = "import sys, hybrid_bt.trade.trader, hybrid_bt.trade.brokers.paper; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {"alpaca", "requests", "urllib3", "httpx", "yfinance"} & set(done.stdout.split()) == set()
 
 
 @pytest.fixture(params=VENUES)
