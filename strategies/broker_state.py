@@ -18,13 +18,12 @@ from annotated_types import Predicate
 from pydantic import ConfigDict, FiniteFloat, TypeAdapter, create_model
 
 from hybrid_bt.brain.journal import FIELDS, REVISED, Entry, Journal, Prices, compare, said
+from hybrid_bt.config.own_parts import state_fit
 from hybrid_bt.errors import StateError
 from hybrid_bt.feeds.framework import Framework, bt
 
 if TYPE_CHECKING:
     from hybrid_bt.strategies.hybrid import HybridStrategy
-
-PATHS = ("sac.file", "gate.file", "guard.kill_file")  #: names of files; their content is what counts
 
 
 def is_fresh_simulator(broker: Framework) -> bool:
@@ -70,19 +69,11 @@ def _schema(symbols: Collection[str]) -> TypeAdapter[object]:
 
 def _fit(strategy: HybridStrategy) -> dict[str, object]:
     """What a state holds true for, by name."""
-    config, p = strategy.config, strategy.p
-    sections = config.without_news() if p.news is None else config.sections()
-    numbers = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
-    return {
-        "symbols": strategy.symbols,
-        "pairs": p.pairs if p.pairs == "auto" else strategy.pair_names,
-        **{
-            f"policies.{name}": policy and str(getattr(policy, "sha256", None) or type(policy).__name__)
-            for name, policy in strategy.policies._asdict().items()
-        },
-        "kalman_params": p.kalman_params,
-        "trade_from": strategy.trade_from,
-        **{name: value for name, value in numbers.items() if name not in PATHS},
+    p = strategy.p
+    pairs = p.pairs if p.pairs == "auto" else strategy.pair_names
+    with_news = p.news is not None
+    return state_fit(strategy.config, strategy.policies, strategy.symbols, pairs, p.kalman_params, with_news) | {
+        "trade_from": strategy.trade_from
     }
 
 

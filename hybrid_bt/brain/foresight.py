@@ -15,8 +15,9 @@ import numpy as np
 from hybrid_bt.brain.hybrid import Hybrid
 from hybrid_bt.brain.laid import FloatArray
 from hybrid_bt.brain.legs.base import Opinion
-from hybrid_bt.brain.opinions import can_be_foreseen, opinions_in_turn
+from hybrid_bt.brain.opinions import absorb, can_be_foreseen, opinions_in_turn
 from hybrid_bt.brain.reader import read_panel
+from hybrid_bt.equations.compiled import interpreted
 
 BarsAhead = Callable[[], tuple[FloatArray, FloatArray] | None]  #: stamps (T,) and closes (T, N)
 
@@ -134,6 +135,9 @@ class Decider:
         """Look ahead where that is certain, and read the history; what failed on it."""
         if not self._is_taken and compiled is not False and bars_ahead is not None:
             self.ahead = Foresight.of_bars(self.current, bars_ahead, history, compiled)
+        if self.ahead is None and can_be_foreseen(self.current):
+            with interpreted(compiled is False):
+                return absorb(self.current, history)
         opinions = self.ahead.past() if self.ahead else map(self.current.opine, history.tolist())
         return [failure for opinion in opinions for failure in opinion.failures]
 

@@ -90,8 +90,12 @@ class Journal:
     """
 
     def __init__(self, path: Path, fit: Mapping[str, Any], account: TypeAdapter[Any] = _ANY) -> None:
-        self.path, self._file = path, _opened(path)
-        self._n_symbols, self._account = len(fit.get("symbols", ())), account
+        self.path, self._file, self._n_symbols, self._account = (
+            path,
+            _opened(path),
+            len(fit.get("symbols", ())),
+            account,
+        )
         mine = {"format": FORMAT, "version": VERSION, "hybrid_bt": __version__, "columns": Entry._fields, "fit": fit}
         head = json.dumps(mine).encode() + b"\n"
         self._file.seek(0)
@@ -104,8 +108,7 @@ class Journal:
         first, *lines = whole.split(b"\n")
         self.written_by = self._checked_head(first, json.loads(head)["fit"])
         self._seal = zlib.crc32(first)
-        self._past = [self._checked(line, number) for number, line in enumerate(lines[:-1], 2)]
-        self._past.reverse()  # read from the end
+        self._past = [self._checked(line, number) for number, line in enumerate(lines[:-1], 2)][::-1]  # popped
         self.first = _row(self._past[-1]).stamp if self._past else math.nan
         self.is_over = not self._past
         self.last: Entry | None = None
@@ -155,6 +158,10 @@ class Journal:
     def _damaged(self, number: int, why: str = "") -> StateError:
         told = f" ({why})" if why else ""
         return StateError(f"state: {self.path} is damaged in line {number}{told}; restore a copy, or remove it")
+
+    def rows(self) -> list[Entry]:
+        """Those that were there and have not been read again yet, oldest first."""
+        return [*map(_row, reversed(self._past))]
 
     def due(self, stamp: float, *, begins: bool) -> Entry:
         """The next of the rows that were there, on a bar of this stamp; where data begins, of an earlier bar too."""

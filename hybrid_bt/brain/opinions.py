@@ -16,7 +16,7 @@ from hybrid_bt.brain.hybrid import Hybrid, answer, asked, looks_at_account
 from hybrid_bt.brain.laid import FloatArray, Sides, padded, widened
 from hybrid_bt.brain.legs.base import Leg, Opinion, View, Wish
 from hybrid_bt.brain.legs.sac import Gate
-from hybrid_bt.brain.reader import cut, panel_rows
+from hybrid_bt.brain.reader import cut, panel_rows, read_on
 from hybrid_bt.brain.records import Opinions
 from hybrid_bt.equations.bundles import Bundle, bundles_of
 from hybrid_bt.equations.compiled import choose
@@ -123,11 +123,24 @@ def opinions_in_turn(brain: Hybrid, panel: View) -> Iterator[Opinion]:
 
 
 def _in_pieces(brain: Hybrid, panel: View) -> Iterator[tuple[View, Opinions, FloatArray, list[list[str]]]]:
-    n_bars, n = panel.traded.shape
-    step = max(CELLS_A_CALL // n, FEWEST_A_CALL)
-    for first in range(0, n_bars, step):
-        views = cut(panel, slice(first, first + step))
+    for rows in _pieces(*panel.traded.shape):
+        views = cut(panel, rows)
         yield views, *_said(brain, views)
+
+
+def absorb(brain: Hybrid, closes: FloatArray) -> list[str]:
+    """Let a brain that `can_be_foreseen` read bars that nobody decides on, (T, N); what parts did wrong on them."""
+    wrong: list[str] = []
+    for rows in _pieces(*closes.shape):
+        failures = _said(brain, read_on(closes[rows], brain.reader))[2]
+        wrong += [failure for of_bar in failures for failure in of_bar]
+    return wrong
+
+
+def _pieces(n_bars: int, n_symbols: int) -> Iterator[slice]:
+    """Rows of a panel that parts are asked about in one call."""
+    step = max(CELLS_A_CALL // max(n_symbols, 1), FEWEST_A_CALL)
+    return (slice(first, first + step) for first in range(0, n_bars, step))
 
 
 def _listed(views: View, said: Opinions, positions: FloatArray, failures: list[list[str]]) -> Iterator[Opinion]:

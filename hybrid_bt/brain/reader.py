@@ -85,16 +85,23 @@ def read_panel(closes: FloatArray, reader: MarketReader, *, compiled: bool | Non
     bad = np.argwhere(~(np.isnan(closes) | ((closes > 0.0) & (closes < math.inf))))
     if bad.size:
         check_closes(closes[bad[0][0]].tolist(), reader.names)
-    panel = _blank_panel(closes, reader)
     if choose(compiled, closes.size * READING_SECONDS):
         from hybrid_bt.equations.compiled.panel import read_all
 
+        panel = _blank_panel(closes, reader)
         pairs = reader.columns, reader.kalman_params, reader.rates
         read_all(closes, panel.traded, *pairs, panel[2:9])
         return panel
-    fresh = reader.anew()
+    return read_on(closes, reader.anew())
+
+
+def read_on(closes: FloatArray, reader: MarketReader) -> View:
+    """The same, of bars behind those that the reader has seen: it is driven."""
+    panel = _blank_panel(closes, reader)
     for t, row in enumerate(closes.tolist()):
-        for column, value in zip(panel[2:9], fresh.read(row)[2:9], strict=True):  # what is not of the closes themselves
+        for column, value in zip(
+            panel[2:9], reader.read(row)[2:9], strict=True
+        ):  # what is not of the closes themselves
             if column.size:
                 column[t] = value
     return panel

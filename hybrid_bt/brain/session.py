@@ -30,6 +30,7 @@ from hybrid_bt.equations.waiting import withheld
 from hybrid_bt.errors import BarsError
 
 Look = Callable[[bool], GuardFacts | None]  #: at the account, told whether a part failed
+Advise = Callable[[float], object]  #: what documents say at a close
 
 
 class Setup(NamedTuple):
@@ -136,19 +137,17 @@ class Session:
         return sent
 
     def keep(self, account: Mapping[str, object], prices: Prices = None, *, lasting: bool = True) -> None:
-        """Write the last bar into the journal, after its orders, with the account behind them: plain data by name.
-
-        A lasting one is waited for until it is on the disk: a bar that could not be had again.
-        """
+        """Write the last bar, with the account behind its orders: plain data by name; if `lasting`, to the disk."""
         if self.journal is not None:
             self.journal.append(Entry(*self._kept, account, prices), lasting=lasting)
 
     def recall(
-        self, stamp: float, closes: Sequence[float], advise: Callable[[float], object] | None = None
+        self, stamp: float, closes: Sequence[float], advise: Advise | None = None, rescaled: bool = False
     ) -> Entry | None:
         """Decide what the journal has up to this bar once more; its row of the bar, None where the bar is new.
 
-        `advise` is told each past bar on which documents were read, so that who reads them remembers.
+        `advise` is told each past bar on which documents were read, so that who reads them remembers. Where prices were
+        `rescaled` since, by a factor for each symbol, these closes are read, and what was sent then stays as it was.
 
         Raises
         ------
@@ -161,21 +160,24 @@ class Session:
         begins = self.n_bars == 0
         while not journal.is_over:
             row = journal.due(stamp, begins=begins)
-            if row.stamp == stamp:
+            if rescaled:
+                row = row._replace(closes=closes)
+            elif row.stamp == stamp:
                 compare(stamp, "the close of", self._named(row.closes), self._named(closes), REVISED)
-            self._again(journal, row, advise)
+            self._again(journal, row, advise, compares=not rescaled)
             if row.stamp == stamp:
                 return row
         return None
 
-    def _again(self, journal: Journal, row: Entry, advise: Callable[[float], object] | None) -> None:
-        """Let brain and guard remember a past bar, and compare what they want with what was sent."""
+    def _again(self, journal: Journal, row: Entry, advise: Advise | None, compares: bool) -> None:
+        """Let brain and guard remember a past bar, and compare what they want with what was sent, or trust it."""
         if row.advice and advise is not None:
             advise(row.stamp)  # what counts is what was said then
         advice = None if row.advice is None else Advice(*row.advice)
         seen = None if row.seen is None else GuardFacts(*row.seen)
         _, sent = self._decide(row.stamp, row.closes, advice, None if row.sent is None else lambda _: seen)
-        journal.check_sent(row.stamp, self._named(row.sent or ()), self._named(sent or ()))
+        if compares:
+            journal.check_sent(row.stamp, self._named(row.sent or ()), self._named(sent or ()))
 
     def _named(self, values: Sequence[float]) -> dict[str, float]:
         return dict(zip(self._setup.symbols, map(float, values), strict=False))

@@ -13,6 +13,8 @@ from hybrid_bt.commands.console import SETTINGS, Group
 HEADINGS = {
     "Trade": {
         "run": "Backtest the hybrid and write its report.",
+        "trade": "Trade it with a broker, a bar at a time, beside its backtest.",
+        "advise": "Say what to hold tomorrow, and the orders that lead there.",
         "init": "Write a script that runs, and a commented configuration, to begin with.",
     },
     "Prices and pairs": {

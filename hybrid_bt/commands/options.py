@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_bt.commands.console import COUNT, DAY, FILE, Decorator, Finite, Flags, flag, listed, option
+from hybrid_bt.commands.console import COUNT, DAY, FILE, Decorator, Finite, Flag, Flags, flag, listed, option
 from hybrid_bt.errors import ConfigError
 
 if TYPE_CHECKING:
     from hybrid_bt.bars.market import Market
+    from hybrid_bt.config import Config
     from hybrid_bt.config.task import Case
     from hybrid_bt.news.answers import RiskSetup
 
@@ -58,6 +59,28 @@ _RISK_FIELDS: dict[str, dict[str, Any]] = {
     "loughran_mcdonald": {"type": FILE, "help": "Your copy of their dictionary (CSV)."},
 }
 
+#: flags of numbers that a mode states, and `section_key` in the configuration
+_SETTINGS: tuple[tuple[str, str, Any, str], ...] = (
+    ("--cash", "account_cash", float, "Start value, currency."),
+    ("--use-kalman/--no-kalman", "kalman_enabled", bool, "Kalman leg on or off."),
+    ("--use-sac/--no-sac", "sac_enabled", bool, "SAC leg on or off."),
+    ("--use-ppo-lstm/--no-ppo-lstm", "gate_enabled", bool, "Regime gate on or off (off: r = 0)."),
+    ("--spread-bps", "costs_spread_bps", float, "Bid-ask spread, bps; half is paid per side."),
+    ("--fee-bps", "costs_fee_bps", float, "Fee per side, bps of notional."),
+    ("--borrow-bps", "costs_borrow_bps_per_year", float, "Interest on shorts, bps per year."),
+    ("--eps-trade", "account_eps_trade", float, "Least change of position worth an order, shares."),
+    ("--lot", "account_lot", float, "Smallest number of shares; 0 allows fractions."),
+    ("--fit-kalman", "kalman_fit", bool, "Fit each pair's noise variances before the trading start."),
+    ("--sac", "sac_file", click.Path(), "Frozen policy of your own (.onnx), of assets or of a portfolio."),
+    ("--gate", "gate_file", click.Path(), "Frozen gate of your own (.onnx)."),
+)
+
+
+def _setting(name: str, key: str, kind: Flag, words: str) -> Decorator:
+    said = {"type": kind, "is_flag": kind is bool, "default": None, "help": f"{words}  [default: the mode's]"}
+    return click.option(name, key, **said)
+
+
 #: flags by what they are about
 _SHARED: dict[str, tuple[Decorator, ...]] = {
     "mode": (
@@ -96,6 +119,7 @@ _SHARED: dict[str, tuple[Decorator, ...]] = {
         option("--end", type=DAY, help="Last day.  [default: the last bar]"),
     ),
     "config": (option("--config", type=FILE, help="TOML file that overrides the mode; flags override both."),),
+    "settings": tuple(_setting(*one) for one in _SETTINGS),
     "in-sample": (
         flag("--allow-in-sample", help="Trade bars that the policies were trained on; every output is marked."),
     ),
@@ -123,6 +147,18 @@ def shared(*topics: str) -> Decorator:
         return function
 
     return decorated
+
+
+def config_of(flags: Flags) -> Config:
+    """The mode under the file of `config` and the flags of `settings`."""
+    from hybrid_bt.config import load_config
+
+    overrides: dict[str, dict[str, Any]] = {}
+    for _, place, *_ in _SETTINGS:
+        section, _, key = place.partition("_")
+        if flags[place] is not None:
+            overrides.setdefault(section, {})[key] = flags[place]
+    return load_config(flags["mode"], flags["config"], overrides)
 
 
 def market_of(flags: Flags, *, end: date | None = None) -> Market:

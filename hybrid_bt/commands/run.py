@@ -7,7 +7,7 @@ import gc
 import json
 import warnings
 import webbrowser
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from hybrid_bt.commands.console import (
     progress_bar,
 )
 from hybrid_bt.commands.ending import echo
-from hybrid_bt.commands.options import market_of, setup_of, shared
+from hybrid_bt.commands.options import config_of, market_of, setup_of, shared
 from hybrid_bt.commands.tables import Table, say
 from hybrid_bt.config.build import PACKAGED
 from hybrid_bt.config.facts import NOTHING
@@ -40,35 +40,11 @@ if TYPE_CHECKING:
     from hybrid_bt.policies.sb3_policy import TrustedPolicy
     from hybrid_bt.report import Run
 
-#: flags of numbers that a mode states, and `section_key` in the configuration
-_SETTINGS: tuple[tuple[str, str, Any, str], ...] = (
-    ("--cash", "account_cash", float, "Start value, currency."),
-    ("--use-kalman/--no-kalman", "kalman_enabled", bool, "Kalman leg on or off."),
-    ("--use-sac/--no-sac", "sac_enabled", bool, "SAC leg on or off."),
-    ("--use-ppo-lstm/--no-ppo-lstm", "gate_enabled", bool, "Regime gate on or off (off: r = 0)."),
-    ("--spread-bps", "costs_spread_bps", float, "Bid-ask spread, bps; half is paid per side."),
-    ("--fee-bps", "costs_fee_bps", float, "Fee per side, bps of notional."),
-    ("--borrow-bps", "costs_borrow_bps_per_year", float, "Interest on shorts, bps per year."),
-    ("--eps-trade", "account_eps_trade", float, "Least change of position worth an order, shares."),
-    ("--lot", "account_lot", float, "Smallest number of shares; 0 allows fractions."),
-    ("--fit-kalman", "kalman_fit", bool, "Fit each pair's noise variances before the trading start."),
-    ("--sac", "sac_file", click.Path(), "Frozen policy of your own (.onnx), of assets or of a portfolio."),
-    ("--gate", "gate_file", click.Path(), "Frozen gate of your own (.onnx)."),
-)
-
-
-def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    for name, key, kind, words in reversed(_SETTINGS):
-        said = {"type": kind, "is_flag": kind is bool, "default": None, "help": f"{words}  [default: the mode's]"}
-        function = click.option(name, key, **said)(function)
-    return function
-
 
 @command()
 @shared("mode", "bars", "pairs", "span", "in-sample")
-@_setting_options
+@shared("settings", "config", "risk")
 @flag("--trust", help="Let Stable-Baselines3 load a --sac or --gate that is a .zip, which runs what is in it.")
-@shared("config", "risk")
 @option("--benchmark", default="equal-weight", metavar="SYMBOL|equal-weight", help="Buy and hold of what.")
 @option(
     "--engine",
@@ -157,14 +133,8 @@ def _check(flags: Flags) -> None:
 
 def _run(flags: Flags) -> Run:
     from hybrid_bt.backtest import run_backtest
-    from hybrid_bt.config import load_config
 
-    overrides: dict[str, dict[str, Any]] = {}
-    for _, place, *_ in _SETTINGS:
-        section, _, key = place.partition("_")
-        if flags[place] is not None:
-            overrides.setdefault(section, {})[key] = flags[place]
-    mode, config = flags["mode"], load_config(flags["mode"], flags["config"], overrides)
+    mode, config = flags["mode"], config_of(flags)
     own: dict[str, Any] = _own(config, trust=flags["trust"])
     market, setup, news = market_of(flags), setup_of(flags), None
     check_names(flags["plot_symbols"], market.bars.symbols, "--plot-symbols: not among the symbols traded:")

@@ -29,6 +29,7 @@ from hybrid_bt.equations.parameters import validated
 from hybrid_bt.errors import ConfigError, check_names
 
 FloatArray = NDArray[np.float64]
+PATHS = ("sac.file", "gate.file", "guard.kill_file")  #: names of files; their content is what counts
 
 
 class Training(NamedTuple):
@@ -204,6 +205,29 @@ def setup_of(
         rate=partial(_rate, config) if config.auto_rate else None,
         idle=partial(IdlePairs, rules=config.pair_rules if config.kalman.enabled and "kalman" not in own else None),
     )
+
+
+def state_fit(
+    config: Config,
+    policies: Policies,
+    symbols: Sequence[str],
+    pairs: Sequence[str],
+    kalman_params: Sequence[KalmanParams] | None,
+    with_news: bool,
+) -> dict[str, object]:
+    """What the rows of a state hold true for, by name (`brain.journal.Journal`)."""
+    sections = config.sections() if with_news else config.without_news()
+    numbers = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
+    return {
+        "symbols": symbols,
+        "pairs": pairs,
+        **{
+            f"policies.{name}": policy and str(getattr(policy, "sha256", None) or type(policy).__name__)
+            for name, policy in policies._asdict().items()
+        },
+        "kalman_params": kalman_params,
+        **{name: value for name, value in numbers.items() if name not in PATHS},
+    }
 
 
 def _pairs_found(symbols: Sequence[str], closes: FloatArray) -> tuple[str, ...]:

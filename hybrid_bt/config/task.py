@@ -85,10 +85,12 @@ def prepare(
     legs: Mapping[str, LegGiven] | None = None,
     start: Moment | None = None,
     allow_in_sample: bool = False,
+    fills_later: bool = False,
 ) -> Case:
     """Load what is asked for, find the first bar that may be traded, and calibrate on those before it.
 
-    Parameters are those of `hybrid_bt.run_backtest`.
+    Parameters are those of `hybrid_bt.run_backtest`; with `fills_later` the last bar may be the first decided on, for
+    the bar that its orders fill on is still to come.
 
     Raises
     ------
@@ -101,7 +103,7 @@ def prepare(
     loaded = own_policies(asked, None if isinstance(policies, Mapping) else policies, loose, own)
     trained_until = training_end(loaded, own)
     day = start if start is None or isinstance(start, date) else instant(start).astype("M8[us]").item().date()
-    row = first_trading_row(market.bars, trained_until, day, allow_in_sample)
+    row = first_trading_row(market.bars, trained_until, day, allow_in_sample, fills_later)
     known = asked.for_stamps(market.bars.stamps[:row])
     if market.pairs_found:  # from here on the configuration says it
         market, known = replace(market, pairs_found=False), known.with_pairs_found(len(market.pairs))
@@ -117,7 +119,11 @@ def as_config(mode: str, given: Configured) -> Config:
 
 
 def first_trading_row(
-    bars: Bars, trained_until: date | None, start: date | None = None, allow_in_sample: bool = False
+    bars: Bars,
+    trained_until: date | None,
+    start: date | None = None,
+    allow_in_sample: bool = False,
+    fills_later: bool = False,
 ) -> int:
     """Row of the first decision.
 
@@ -164,7 +170,7 @@ def first_trading_row(
             f"start {start} leaves {row} bars to warm up, {WARMUP_BARS} are needed; start on {day(warm)} "
             "or later, or give an earlier history"
         )
-    if row > bars.n_bars - 2:
+    if row > bars.n_bars - (1 if fills_later else 2):
         raise BarsError(
             f"bars: {bars.name} has {bars.n_bars - row} bar(s) from {day(row)} on; a decision needs one more "
             "bar to fill on; give later bars or an earlier start"

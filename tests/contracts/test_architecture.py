@@ -37,6 +37,7 @@ PACKAGES = (
     ("news",),
     ("train",),
     ("evidence",),
+    ("trade",),
     ("commands",),
     ("run",),
 )

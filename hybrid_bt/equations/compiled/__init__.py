@@ -11,6 +11,8 @@ import importlib.util
 import multiprocessing
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 from hybrid_bt.errors import Hint
@@ -18,6 +20,7 @@ from hybrid_bt.errors import Hint
 SECONDS_TO_LOAD = 1.0  # numba and a kernel that was compiled in an earlier process
 SECONDS_LOADED = 0.05  # a kernel, numba being there already
 _interpreted_so_far = [0.0]  # seconds, as estimated: many short replays are as long as one long one
+_kept_off: list[bool] = []
 
 
 class WithoutNumba(Hint):
@@ -39,8 +42,20 @@ def have_numba() -> bool:
     return False
 
 
+@contextmanager
+def interpreted(always: bool = True) -> Iterator[None]:
+    """Inside, numba is not loaded for what nobody asked to be compiled."""
+    _kept_off.append(always)
+    try:
+        yield
+    finally:
+        _kept_off.pop()
+
+
 def choose(compiled: bool | None, interpreted_seconds: float) -> bool:
     """Whether to run compiled: as asked, or once a process would have interpreted for as long as it takes to load."""
+    if compiled is None and any(_kept_off):
+        return False
     if compiled is None:
         _interpreted_so_far[0] += interpreted_seconds
         compiled = _interpreted_so_far[0] >= (SECONDS_LOADED if "numba" in sys.modules else SECONDS_TO_LOAD)

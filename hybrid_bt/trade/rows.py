@@ -1,0 +1,74 @@
+"""What a row of the state says of an account: what is meant to be sent, before it is, and what became of the rest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypedDict, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, create_model
+
+from hybrid_bt.brain.journal import Entry
+from hybrid_bt.trade.brokers.base import Answer, Order, Status
+
+LAPSED = "lapsed"  #: in the place of a status: never sent, and too late for it
+
+Written = tuple[str, str, float, float, bool]  #: an order, field by field
+Told = tuple[str, list[tuple[float, float, float | None, str]], str]  #: status; fills: size, price, fee, moment; reason
+NOTHING: Told = "", [], ""  #: of an order that nobody was asked about
+
+
+class Seen(TypedDict):
+    """The account of one row."""
+
+    ruined: bool
+    cash: float
+    equity: float
+    positions: dict[str, float]
+    orders: list[Written]  #: meant to be sent at this close
+    answers: dict[str, Told]  #: of earlier orders that were not over before
+    next_open: str  #: that the orders are for; empty on a bar that was missed
+    together: list[int]  #: (N,) symbols of a label were one decision, or empty
+    scales: dict[str, float]  #: what all earlier prices of a symbol were multiplied by since the row before
+
+
+_FIELDS: dict[str, Any] = {name: (kind, ...) for name, kind in get_type_hints(Seen).items()}
+SEEN: TypeAdapter[object] = TypeAdapter(create_model("Seen", __config__=ConfigDict(extra="forbid"), **_FIELDS))
+
+
+def seen(entry: Entry) -> Seen:
+    """Of a row that was read or written."""
+    account: Mapping[str, object] = entry.account
+    return account  # type: ignore[return-value]
+
+
+def order_of(written: Sequence[object]) -> Order:
+    """As it was meant."""
+    return Order(*written)  # type: ignore[arg-type]
+
+
+def written(order: Order) -> Written:
+    """As plain data."""
+    return order.id, order.symbol, order.size, order.close, order.checked
+
+
+def told(answer: Answer) -> Told:
+    """As plain data."""
+    fills = [
+        (one.size, one.price, None if math.isnan(one.fee) else one.fee, one.moment.isoformat()) for one in answer.fills
+    ]
+    return answer.status.value, fills, answer.reason
+
+
+def follow(pending: dict[str, Order], row: Entry) -> None:
+    """Bring orders that are not over, by id and oldest first, from one row to the next."""
+    for id, (status, *_) in seen(row)["answers"].items():
+        if status != Status.OPEN.value:
+            pending.pop(id, None)
+    pending.update({order.id: order for order in map(order_of, seen(row)["orders"])})
+
+
+def moment_text(moment: datetime) -> str:
+    """UTC, to the second."""
+    return moment.isoformat(timespec="seconds")

@@ -1,0 +1,75 @@
+"""What is to be held and ordered, symbol by symbol, and why, in the words of the decision explorer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from hybrid_bt.bars.market import Market
+from hybrid_bt.brain.legs.base import Decision
+from hybrid_bt.equations.guard_limits import rule_names
+from hybrid_bt.trade.trader import Step, Trader
+
+TREND = 0.33  #: of r: beyond it, a trend or a mean reversion
+_NAMES = {"sac": "SAC", "kalman": "Kalman"}
+
+
+class Line(NamedTuple):
+    """Of one symbol."""
+
+    symbol: str
+    held: float  #: signed shares
+    target_pct: float  #: of equity; NaN keeps what is held
+    target_shares: float  #: behind the order
+    order: float  #: signed shares
+    value: float  #: of the order at the close, currency
+    reason: str
+
+
+def lines_of(trader: Trader, step: Step) -> list[Line]:
+    """Every symbol that is held, wanted or ordered."""
+    orders = {order.symbol: order.size for order in step.sized.orders}
+    market, band = trader.case.market, trader.case.config.order_rules.rebalance_band
+    found = []
+    for i, symbol in enumerate(market.bars.symbols):
+        held, order, target, close = step.sizes[i], orders.get(symbol, 0.0), step.targets[i], step.closes[i]
+        if held or order or target:
+            why = reason(i, step.decision, market)
+            apart = target - held * close / step.holdings.equity
+            if symbol in step.sized.held_back:
+                why += "; it, or what is one decision with it, may not be short here: no order"
+            elif not order and 0.0 < abs(apart) < band:
+                why += f"; inside the band of {band:.1%}: no order"
+            elif not order and target == target and apart:
+                why += "; less than one lot, or more than cash carries: no order"
+            value = order * close if order else 0.0
+            found.append(Line(symbol, held, 100.0 * target, held + order, order, value, why))
+    return found
+
+
+def regime_words(decision: Decision) -> str:
+    """What the gate says of the market, and how the legs weigh."""
+    r = decision.regime
+    kind = "trend" if r > TREND else "mean reversion" if r < -TREND else "between trend and mean reversion"
+    legs = ", ".join(f"{_NAMES.get(leg, leg)} weighs {weight:.2f}" for leg, weight in decision.weights.items())
+    guard = f" Guard: {', '.join(rule_names(decision.guard))}." if decision.guard else ""
+    return f"r = {r:+.2f}, {kind}: {legs}. All targets x {decision.scale:.2f}.{guard}"
+
+
+def reason(i: int, decision: Decision, market: Market) -> str:
+    """Of one symbol: what legs want, what its pairs do, and what stood in the way."""
+    if not decision.view.traded[i]:
+        return "no bar here: no order"
+    said = [f"{_NAMES.get(leg, leg)} wants {wanted[i]:+.3f}" for leg, wanted in decision.legs.items()]
+    pairs = zip(market.pairs, market.columns, decision.view.pairs, decision.positions, strict=True)
+    symbols: Sequence[str] = market.bars.symbols
+    for name, (y, x), view, position in pairs:
+        if i in (y, x) and view.zscore == view.zscore:
+            long, short = (y, x) if position > 0.0 else (x, y)
+            does = f"long {symbols[long]}, short {symbols[short]}" if position else "flat"
+            said.append(f"{name} z = {view.zscore:+.1f}: {does}")
+    if decision.waits and decision.waits[i]:
+        said.append("waits: the other side of its pair has no bar")
+    if decision.managed is not None and decision.managed.multipliers[i] < 1.0:
+        said.append(f"documents x {decision.managed.multipliers[i]:.2f}: {decision.managed.advice.reasons[i]}")
+    return "; ".join(said)
