@@ -48,7 +48,7 @@ class Place(NamedTuple):
 Opener = Callable[[Place], Broker]
 
 #: name -> module and function of a `Place`; the module is imported when the broker is asked for
-BROKERS: dict[str, str] = {"paper": "hybrid_bt.trade.brokers.paper:open_paper"}
+BROKERS: dict[str, str] = {"paper": "hybrid_bt.trade.brokers.paper:PaperBroker"}
 
 
 def open_broker(name: str, place: Place) -> Broker:
