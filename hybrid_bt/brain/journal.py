@@ -90,12 +90,8 @@ class Journal:
     """
 
     def __init__(self, path: Path, fit: Mapping[str, Any], account: TypeAdapter[Any] = _ANY) -> None:
-        self.path, self._file, self._n_symbols, self._account = (
-            path,
-            _opened(path),
-            len(fit.get("symbols", ())),
-            account,
-        )
+        self.path, self._file = path, _opened(path)
+        self._n_symbols, self._account = len(fit.get("symbols", ())), account
         mine = {"format": FORMAT, "version": VERSION, "hybrid_bt": __version__, "columns": Entry._fields, "fit": fit}
         head = json.dumps(mine).encode() + b"\n"
         self._file.seek(0)
@@ -146,18 +142,17 @@ class Journal:
             self._account.validate_json(json.dumps(account), strict=True)
         except ValidationError as error:
             first = error.errors()[0]
-            raise self._damaged(number, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+            raise self._damaged(number, f" ({'.'.join(map(str, first['loc']))}: {first['msg']})") from None
         vectors = [closes, sent, prices, *(advice or ())[:2], *(seen or ())[2:4]]
         vectors += filter(None, (advice or ())[5:7])
         if self._n_symbols and any(len(one) != self._n_symbols for one in vectors if one is not None):
-            raise self._damaged(number, f"{self._n_symbols} symbols have a value each")
+            raise self._damaged(number, f" ({self._n_symbols} symbols have a value each)")
         if seen and seen[0] != int(stamp):
-            raise self._damaged(number, "the guard's day is another than the stamp's")
+            raise self._damaged(number, " (the guard's day is another than the stamp's)")
         return text
 
     def _damaged(self, number: int, why: str = "") -> StateError:
-        told = f" ({why})" if why else ""
-        return StateError(f"state: {self.path} is damaged in line {number}{told}; restore a copy, or remove it")
+        return StateError(f"state: {self.path} is damaged in line {number}{why}; restore a copy, or remove it")
 
     def rows(self) -> list[Entry]:
         """Those that were there and have not been read again yet, oldest first."""

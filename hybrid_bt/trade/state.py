@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from hybrid_bt.bars import Bars
 from hybrid_bt.brain.journal import REVISED, Entry, Journal, Prices, said
 from hybrid_bt.brain.session import Advise, Session
@@ -105,6 +107,11 @@ class State:
         self.bars = bars
         if bars.n_bars > len(self.numbers):
             self.numbers += date_numbers(bars.stamps[len(self.numbers) :]).tolist()
+
+    def last_closes(self, row: int) -> list[float]:
+        """(N,) of each symbol's last bar; NaN before its first."""
+        rows = row - np.argmax(self.bars.traded[row::-1], axis=0)
+        return self.bars.close[rows, np.arange(self.bars.n_symbols)].tolist()  # type: ignore[no-any-return]
 
     def _remember(self, row: int, entry: Entry) -> None:
         self.rows.append(entry)

@@ -14,8 +14,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import numpy as np
-
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
 from hybrid_bt.brain.journal import Journal, moment_of, said
@@ -182,7 +180,7 @@ class Trader:
         holdings: Holdings = self.log.ask(self.broker.account)
         account = state.seen(self.broker, holdings)
         sizes = [account["positions"].get(symbol, 0.0) for symbol in symbols]
-        worth = [close if size else 0.0 for close, size in zip(_last_closes(state.bars, row), sizes, strict=True)]
+        worth = [close if size else 0.0 for close, size in zip(state.last_closes(row), sizes, strict=True)]
         books = Books(account["equity"], sizes, worth, [close == close for close in closes])
         targets = self.session.bar(stamp, closes, lambda: books, self._advise(stamp))
         decision = self.session.decision
@@ -247,9 +245,3 @@ class Trader:
     def close(self) -> None:
         """Let go of the state; broker and log are the caller's."""
         self.state.journal.close()
-
-
-def _last_closes(bars: Bars, row: int) -> list[float]:
-    """(N,) of each symbol's last bar; NaN before its first."""
-    rows = row - np.argmax(bars.traded[row::-1], axis=0)
-    return bars.close[rows, np.arange(bars.n_symbols)].tolist()  # type: ignore[no-any-return]

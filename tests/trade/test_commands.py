@@ -214,9 +214,9 @@ def test_seconds_to_the_close() -> None:
 
 def test_a_package_may_offer_a_broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from hybrid_bt.trade import brokers
-    from hybrid_bt.trade.brokers.paper import open_paper
+    from hybrid_bt.trade.brokers.paper import PaperBroker
 
-    point = SimpleNamespace(name="theirs", load=lambda: open_paper)
+    point = SimpleNamespace(name="theirs", load=lambda: PaperBroker)
     monkeypatch.setattr(brokers, "entry_points", lambda group: [point] if group == "hybrid_bt.brokers" else [])
     assert trade("--broker", "theirs", "--until", "2022-12-20", "--no-plots", "-q", state=tmp_path / "s").exit_code == 0
 

@@ -19,7 +19,7 @@ def fills_of(path: Path) -> list[tuple[str, float, float, float]]:
     import sqlite3
 
     with sqlite3.connect(path) as db:
-        asked = "select o.place, f.size, f.price, f.fee from fills f join orders o on o.id = f.id order by f.number"
+        asked = "select o.symbol, f.size, f.price, f.fee from fills f join orders o on o.id = f.id order by f.number"
         return db.execute(asked).fetchall()
 
 
@@ -29,7 +29,7 @@ def check_equal(run: Run, home: Path) -> None:
     assert np.array_equal([row.sent for row in standing.rows], run.decisions.sent, equal_nan=True)
     assert np.array_equal(standing.twin.live, hybrid.equity)
     assert np.array_equal(standing.twin.path.equity, hybrid.equity)
-    assert fills_of(home / "s.paper") == [(one.symbol, *one[3:]) for one in hybrid.fills]
+    assert fills_of(home / "s.paper") == [(run.bars.symbols[one.symbol], *one[3:]) for one in hybrid.fills]
     ordered = sum(len(row.account["orders"]) for row in standing.rows)
     assert ordered == len(hybrid.fills) + hybrid.rejected + len(standing.pending)
 

@@ -49,7 +49,7 @@ Opener = Callable[[Place], Broker]
 
 #: name -> module and function of a `Place`; the module is imported when the broker is asked for
 BROKERS: dict[str, str] = {
-    "paper": "hybrid_bt.trade.brokers.paper:open_paper",
+    "paper": "hybrid_bt.trade.brokers.paper:PaperBroker",
     "alpaca": "hybrid_bt.trade.brokers.alpaca:open_alpaca",
 }
 

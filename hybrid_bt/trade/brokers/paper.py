@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,7 @@ import numpy as np
 from hybrid_bt.account.replay import days_of
 from hybrid_bt.bars import Bars
 from hybrid_bt.equations.accounting import broker_day
-from hybrid_bt.equations.book import Account, Tape, new_book, open_account
-from hybrid_bt.equations.costs import Costs
+from hybrid_bt.equations.book import Account, Book, Tape, new_book, open_account
 from hybrid_bt.equations.sizing import SIZE_GRID
 from hybrid_bt.errors import StateError
 from hybrid_bt.trade.brokers import Place
@@ -31,33 +30,22 @@ from hybrid_bt.trade.brokers.base import Abilities, Answer, BrokerError, Clock, 
 from hybrid_bt.trade.scales import LOOKED_AT, scale_of
 
 _SCHEMA = """
-create table if not exists account (fit text, bar integer, state text);
-create table if not exists book (place integer primary key, size real, entry real, close real, day integer,
-    mark integer);
-create table if not exists orders (number integer primary key, id text unique, place integer, size real, close real,
-    checked integer, rest real, decided real, status text, reason text);
+create table if not exists account (fit text, state text);
+create table if not exists orders (number integer primary key, id text unique, symbol text, size real, close real,
+    checked integer, status text, reason text);
 create table if not exists fills (number integer primary key, id text, size real, price real, fee real, bar integer);
-create table if not exists closes (bar integer primary key, row text);
 """
 _NO_CASH = "cash does not carry it"
 
 
 class PaperBroker:
-    """An account on bars at hand.
+    """An account on bars at hand, in a file beside the trader's state.
 
     Parameters
     ----------
-    path : Path
-        Made where it is missing.
-    bars : Bars
-        All that are known, or (`walks`) that are to be walked through.
-    cash, costs
-        Of a new account.
-    first : stamp, optional
-        Bar on which a new account begins; by default the last one.
-    walks : bool
-        Stand still at the last bar gone through, until `walk`; by default every bar that is there is gone through at
-        once. A walk can be had again, so it does not wait for the disk.
+    place : Place
+        With `walks` it stands still at the last bar gone through, until `walk`, and does not wait for the disk: a walk
+        can be had again. Without, every bar that is there is gone through at once.
 
     Raises
     ------
@@ -67,83 +55,62 @@ class PaperBroker:
 
     name = "paper"
 
-    def __init__(
-        self,
-        path: Path,
-        bars: Bars,
-        cash: float,
-        costs: Costs,
-        *,
-        first: np.datetime64 | None = None,
-        walks: bool = False,
-    ) -> None:
-        self.path, self._all, self._costs = path, bars, costs
+    def __init__(self, place: Place) -> None:
+        self.path = path = place.state.with_name(f"{place.state.name}.paper")
+        self._all, self._costs, cash, walks = place.bars(), place.costs, place.cash, place.walks
+        bars, costs = self._all, self._costs
         self._stamps, self._days = bars.stamps.astype(np.int64).tolist(), days_of(bars).tolist()
-        self._columns = {symbol: i for i, symbol in enumerate(bars.symbols)}
-        self._book, self._waiting = new_book(bars.n_symbols), dict[int, str]()  # column -> id of what is under way
+        self._account, self._book = open_account(cash), new_book(bars.n_symbols)
+        self._waiting: dict[str, str] = {}  # symbol -> id of what is under way
+        self._closes: list[tuple[int, list[float]]] = []  # of the last bars gone through, with their stamps
         fit = json.dumps({"symbols": bars.symbols, "cash": cash, "costs": costs})
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("pragma journal_mode=wal")
             self._db.execute(f"pragma synchronous={'normal' if walks else 'full'}")
             self._db.executescript(_SCHEMA)
-            found = self._db.execute("select fit, bar, state from account").fetchone()
+            found = self._db.execute("select fit, state from account").fetchone()
         except sqlite3.DatabaseError as error:
             raise StateError(f"paper: {path} is no paper account ({error}); name another state") from None
         if found is None:
-            self._row = -1
-            self._account = open_account(cash)
-            row = bars.n_bars - 1 if first is None else int(np.searchsorted(bars.stamps, first))
             with self._change():
-                self._db.execute("insert into account values (?, 0, '')", (fit,))
-                self._db.executemany(
-                    "insert into book values (?, 0, 0, 0, 0, 0)", [(i,) for i in range(bars.n_symbols)]
+                self._db.execute("insert into account values (?, '')", (fit,))
+                self._go_through(
+                    bars.n_bars - 1 if place.first is None else int(np.searchsorted(bars.stamps, place.first))
                 )
-                self._go_through(row)
+        elif found[0] != fit:
+            raise StateError(f"paper: {path} was begun with {found[0]}, now it is {fit}; name another state")
         else:
-            self._take_up(fit, *found)
+            self._take_up(*json.loads(found[1]))
         while not walks and self.walk():
             pass
 
-    def _take_up(self, fit: str, written: str, bar: int, state: str) -> None:
-        if fit != written:
-            raise StateError(f"paper: {self.path} was begun with {written}, now it is {fit}; name another state")
+    def _take_up(
+        self, account: list[Any], book: list[list[Any]], waiting: dict[str, str], closes: list[tuple[int, list[float]]]
+    ) -> None:
+        bar = closes[-1][0]
         if bar not in self._stamps:
             raise StateError(f"paper: the data has no bar on {_moment(bar)}, which {self.path} went through last")
-        scalars, queue = json.loads(state)
-        self._row, self._account = self._stamps.index(bar), Account(*scalars)
-        queue += [0] * (self._all.n_symbols - len(queue))
-        columns = zip(*self._db.execute("select size, entry, close, day, mark from book order by place"), strict=True)
-        names = ("size", "entry", "close", "day", "marked")
-        self._book = self._book._replace(queue=queue, **dict(zip(names, map(list, columns), strict=True)))
-        for i, id, rest, decided in self._db.execute(
-            "select place, id, rest, decided from orders where status = 'open'"
-        ):
-            self._book.order[i], self._book.order_close[i], self._waiting[i] = rest, decided, id
-        self._rescale()
-
-    def _rescale(self) -> None:
-        """Divide shares by what prices were multiplied by since."""
-        kept = self._db.execute("select bar, row from closes order by bar desc limit ?", (LOOKED_AT,)).fetchall()
-        kept = [(bar, json.loads(row)) for bar, row in reversed(kept) if bar in self._stamps]
-        now = self._all.close[[self._stamps.index(bar) for bar, _ in kept]]
-        book, changed = self._book, False
-        for i, factor in enumerate(map(scale_of, zip(*(row for _, row in kept), strict=True), now.T.tolist())):
-            if factor is None or factor == 1.0:
-                continue
-            changed = True
-            book.size[i] = round(book.size[i] / factor * SIZE_GRID) / SIZE_GRID
-            book.order[i] = round(book.order[i] / factor * SIZE_GRID) / SIZE_GRID
-            book.entry[i], book.close[i] = book.entry[i] * factor, book.close[i] * factor
-            book.order_close[i] *= factor
-        if changed:
+        self._row, self._account, self._book = self._stamps.index(bar), Account(*account), Book(*book)
+        self._waiting, self._closes = waiting, [one for one in closes if one[0] in self._stamps]
+        now = self._all.close[[self._stamps.index(bar) for bar, _ in self._closes]]
+        before = zip(*(row for _, row in self._closes), strict=True)
+        scales = [scale_of(*both) or 1.0 for both in zip(before, now.T.tolist(), strict=True)]
+        if any(scale != 1.0 for scale in scales):
+            self._rescale(scales)
+            self._closes = [(bar, row) for (bar, _), row in zip(self._closes, now.tolist(), strict=True)]
             with self._change():
-                for (bar, _), row in zip(kept, now.tolist(), strict=True):
-                    self._db.execute("update closes set row = ? where bar = ?", (json.dumps(row), bar))
-                for i, id in self._waiting.items():
-                    given = book.order[i], book.order_close[i], id
-                    self._db.execute("update orders set rest = ?, decided = ? where id = ?", given)
                 self._write()
+
+    def _rescale(self, scales: Sequence[float]) -> None:
+        """Divide shares by what prices were multiplied by."""
+        book = self._book
+        for i, scale in enumerate(scales):
+            if scale != 1.0:
+                book.size[i] = round(book.size[i] / scale * SIZE_GRID) / SIZE_GRID
+                book.order[i] = round(book.order[i] / scale * SIZE_GRID) / SIZE_GRID
+                for prices in (book.entry, book.close, book.order_close):
+                    prices[i] *= scale
 
     def walk(self) -> bool:
         """Go through the next bar; False where there is none."""
@@ -156,49 +123,39 @@ class PaperBroker:
     def _go_through(self, row: int) -> None:
         self._row = row
         bar, opens, closes = self._stamps[row], self._all.open[row].tolist(), self._all.close[row].tolist()
-        n, book, before = len(closes), self._book, self._account
+        n, book, before, symbols = len(closes), self._book, self._account, self._all.symbols
         tape = Tape([], [], [], [0] * n, [0] * n, [0] * n, [0.0] * n, [0.0] * n, [0.0] * n)
         given = before._replace(fills=0), book, 0, self._days[row], opens, closes
         now = broker_day(*given, self._costs, tape)
         for i, size, price, fee in list(zip(tape.symbol, tape.size, tape.price, tape.fee, strict=True))[: now.fills]:
-            id = self._waiting.pop(i)
+            id = self._waiting.pop(symbols[i])
             self._db.execute("insert into fills values (null, ?, ?, ?, ?, ?)", (id, size, price, fee, bar))
             self._end(id, *((Status.FILLED, "") if size == book.order[i] else (Status.CANCELLED, _NO_CASH)))
-        still = set(list(book.queue)[: now.waiting])
-        for i in [i for i in self._waiting if i not in still]:
-            self._end(self._waiting.pop(i), Status.REJECTED, _NO_CASH)
+        still = {symbols[i] for i in list(book.queue)[: now.waiting]}
+        for symbol in self._waiting.keys() - still:
+            self._end(self._waiting.pop(symbol), Status.REJECTED, _NO_CASH)
         self._account = now._replace(fills=before.fills + now.fills)
-        self._db.execute("insert into closes values (?, ?)", (bar, json.dumps(closes)))
+        self._closes = [*self._closes, (bar, closes)][-LOOKED_AT:]
         self._write()
 
     def _end(self, id: str, status: Status, reason: str) -> None:
         self._db.execute("update orders set status = ?, reason = ? where id = ?", (status.value, reason, id))
 
     def _write(self) -> None:
-        """Keep the account and its positions."""
-        book = self._book
-        rows = zip(book.size, book.entry, book.close, book.day, book.marked, range(len(book.size)), strict=True)
-        self._db.executemany("update book set size=?, entry=?, close=?, day=?, mark=? where place=?", rows)
-        self._write_state()
-
-    def _write_state(self) -> None:
-        """Keep the account's scalars, and the queue."""
-        account = self._account
-        state = json.dumps([account, list(self._book.queue)[: account.waiting + account.submitted]])
-        self._db.execute("update account set bar = ?, state = ?", (self._stamps[self._row], state))
+        state = json.dumps([self._account, self._book, self._waiting, self._closes])
+        self._db.execute("update account set state = ?", (state,))
 
     @contextmanager
     def _change(self) -> Iterator[None]:
         """One transaction."""
         try:
-            self._db.execute("begin immediate")
-            try:
+            with self._db:
+                self._db.execute("begin immediate")
                 yield
-                self._db.execute("commit")
-            except BaseException:
-                self._db.execute("rollback")
-                raise
-        except sqlite3.OperationalError as error:
+        except sqlite3.OperationalError as error:  # a full disk, or somebody else's lock
+            (state,) = self._db.execute("select state from account").fetchone() or ("",)
+            if state:
+                self._take_up(*json.loads(state))
             raise BrokerError(f"paper: {self.path}: {error}", again=True) from error
 
     def clock(self) -> Clock:
@@ -222,77 +179,68 @@ class PaperBroker:
 
     def orders(self, ids: Collection[str]) -> Mapping[str, Answer]:
         """Those known, with their fills."""
-        return {id: self._answer(row) for id in ids for row in self._of("id = ?", id)}
+        return {id: answer for id in ids for answer in self._answers("id", id)}
 
     def waiting(self) -> Sequence[Answer]:
         """First in first out."""
-        return [self._answer(row) for row in self._of("status = ?", "open")]
+        return self._answers("status", "open")
 
-    def _of(self, where: str, value: str) -> list[tuple[Any, ...]]:
-        what = "id, place, size, close, checked, status, reason"
-        return self._db.execute(f"select {what} from orders where {where} order by number", (value,)).fetchall()
-
-    def _answer(self, row: tuple[Any, ...]) -> Answer:
-        id, place, size, close, checked, status, reason = row
-        symbol = self._all.symbols[place]
-        kept = self._db.execute("select size, price, fee, bar from fills where id = ? order by number", (id,))
-        fills = [Fill(id, symbol, size, price, fee, _moment(bar)) for size, price, fee, bar in kept]
-        return Answer(Order(id, symbol, size, close, bool(checked)), Status(status), fills, reason)
+    def _answers(self, column: str, value: str) -> list[Answer]:
+        what = f"select id, symbol, size, close, checked, status, reason from orders where {column} = ? order by number"
+        found = []
+        for id, symbol, wanted, close, checked, status, reason in self._db.execute(what, (value,)).fetchall():
+            asked = "select size, price, fee, bar from fills where id = ? order by number"
+            kept = self._db.execute(asked, (id,))
+            fills = [Fill(id, symbol, size, price, fee, _moment(bar)) for size, price, fee, bar in kept]
+            found.append(Answer(Order(id, symbol, wanted, close, bool(checked)), Status(status), fills, reason))
+        return found
 
     def submit(self, order: Order) -> Answer:
         """Queued for the symbol's next open; the margin is looked at when that comes, as Backtrader does."""
         known = self.orders([order.id])
         if known:
             return known[order.id]
-        i, book, account = self._columns.get(order.symbol), self._book, self._account
-        wrong = f"{order.symbol} is not traded here" if i is None else ""
-        if i in self._waiting:
-            wrong = f"an order for {order.symbol} is under way"
-        if order.size == 0.0 or not np.isfinite(order.size):
-            wrong = f"{order.size} shares are no order"
-        if i is None or wrong:
-            raise BrokerError(f"paper: {wrong}")
+        book, account = self._book, self._account
+        if order.symbol not in self._all.symbols or order.symbol in self._waiting:
+            why = "has an order under way" if order.symbol in self._waiting else "is not traded here"
+            raise BrokerError(f"paper: {order.symbol} {why}")
+        if order.size == 0.0 or not isfinite(order.size):
+            raise BrokerError(f"paper: {order.size} shares of {order.symbol} are no order")
+        i = self._all.index_of(order.symbol)
         # unchecked: behind those that were accepted, before those that are still to be checked
         place = account.waiting + (account.submitted if order.checked else 0)
-        more = "submitted" if order.checked else "waiting"
+        more = (0, 1) if order.checked else (1, 0)
         with self._change():
-            given = order.id, i, order.size, order.close, order.checked, order.size, order.close
-            self._db.execute("insert into orders values (null, ?, ?, ?, ?, ?, ?, ?, 'open', '')", given)
-            self._queue(place, i)
-            self._account = account._replace(**{more: getattr(account, more) + 1})
-            self._write_state()
-        book.order[i], book.order_close[i], self._waiting[i] = order.size, order.close, order.id
+            self._db.execute("insert into orders values (null, ?, ?, ?, ?, ?, 'open', '')", order)
+            queue = list(book.queue)
+            self._book = book._replace(queue=[*queue[:place], i, *queue[place:-1]])
+            self._account, self._waiting[order.symbol] = _with(account, *more), order.id
+            book.order[i], book.order_close[i] = order.size, order.close
+            self._write()
         return self.orders([order.id])[order.id]
 
     def cancel(self, id: str) -> None:
         """It leaves the queue."""
-        place = next((k for k, i in enumerate(self._book.queue) if self._waiting.get(i) == id), None)
-        account = self._account
-        if place is None or place >= account.waiting + account.submitted:
+        symbol = next((symbol for symbol, waiting in self._waiting.items() if waiting == id), None)
+        if symbol is None:
             return
+        account, queue = self._account, list(self._book.queue)
+        place = queue.index(self._all.index_of(symbol))
         with self._change():
+            self._book = self._book._replace(queue=[*queue[:place], *queue[place + 1 :], 0])
+            self._account = _with(account, *((-1, 0) if place < account.waiting else (0, -1)))
+            del self._waiting[symbol]
             self._end(id, Status.CANCELLED, "")
-            less = "waiting" if place < account.waiting else "submitted"
-            self._queue(place)
-            self._account = account._replace(**{less: getattr(account, less) - 1})
-            self._write_state()
-        self._waiting = {i: one for i, one in self._waiting.items() if one != id}
-
-    def _queue(self, place: int, *column: int) -> None:
-        """Put a symbol's order in this place, or take the one there out."""
-        queue = list(self._book.queue)
-        after = queue[place:-1] if column else [*queue[place + 1 :], 0]
-        self._book = self._book._replace(queue=[*queue[:place], *column, *after])
+            self._write()
 
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
 
 
-def open_paper(place: Place) -> PaperBroker:
-    """The account beside the trader's state."""
-    path = place.state.with_name(f"{place.state.name}.paper")
-    return PaperBroker(path, place.bars(), place.cash, place.costs, first=place.first, walks=place.walks)
+def _with(account: Account, waiting: int, submitted: int) -> Account:
+    """With so many more orders that were accepted, and that are to be checked."""
+    return account._replace(waiting=account.waiting + waiting, submitted=account.submitted + submitted)
 
 
 def _moment(bar: int) -> datetime:
