@@ -75,7 +75,8 @@ class DateColumn:
                 return "counts", values
         text = column.astype(str).str.strip()
         if self._whole_format:
-            self._zones |= (_zones_in(text) or {"UTC"}) if "z" in written.letters(self.date_format or "") else set()
+            if "z" in written.letters(str(self.date_format)):
+                self._zones |= _zones_in(text) or {"UTC"}
             return "dates", self._parsed(column, text, str(self.date_format), f"is none as {self.date_format} says")
         if text.str.fullmatch(ISO).all():
             return "dates", self._parsed(column, text)

@@ -99,8 +99,9 @@ def numbers(column: pd.Series, owner: str, days: pd.Series | None = None, decima
             return values
     cell, place = column.iloc[row], int(column.index[row]) + 1
     comma = "; write decimals with a point and thousands without a mark" if "," in str(cell) else ""
-    what = f"row {place}{'' if days is None else f' ({str(days.iloc[row])[:40]})'} is {shown_cell(cell)}, not a number"
-    raise BarsError(f"bars: {owner} {what}{comma}; mend the value or remove the row")
+    day = "" if days is None else f" ({str(days.iloc[row])[:40]})"
+    what = f"{shown_cell(cell)}, not a number{comma}"
+    raise BarsError(f"bars: {owner} row {place}{day} is {what}; mend the value or remove the row")
 
 
 def shown_cell(cell: object) -> str:

@@ -157,7 +157,8 @@ def _short_sessions(symbol: str, stamps: Stamps) -> list[Finding]:
     if usual < FEWEST_INTRADAY or not len(short):
         return []
     missing = int(usual * len(short) - counts[short].sum())
-    what = f"{counts[short[0]]} instead of {usual:g}{f' on the first of {len(short)} days' if len(short) > 1 else ''}"
+    days_in_all = f" on the first of {len(short)} days" if len(short) > 1 else ""
+    what = f"{counts[short[0]]} instead of {usual:g}{days_in_all}"
     return [Finding("short_session", symbol, missing, str(days[short[0]]), what)]
 
 

@@ -20,24 +20,15 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_valid
 
 from hybrid_bt.errors import ConfigError, NewsError, first_fault, os_errors
 from hybrid_bt.files import append_line
+from hybrid_bt.news import verdicts
 from hybrid_bt.news.chat import KEY_VARIABLE, ChatScorer
 from hybrid_bt.news.lexicon import LexiconScorer
 from hybrid_bt.news.store import SAMPLE
-from hybrid_bt.news.verdicts import (
-    Masked,
-    Number,
-    RiskRequest,
-    RiskScorer,
-    RiskVerdict,
-    ScorerError,
-    add_up,
-    median_verdict,
-    named_scorer,
-)
+from hybrid_bt.news.verdicts import RiskRequest, RiskScorer, RiskVerdict, ScorerError, add_up
 
 LEXICON = "lexicon"  #: the scorer, by name
 TORN = "\x18"  #: "cancel", at the end of a line that a crash cut off
-Usage = dict[str, Annotated[Number, Field(ge=0, allow_inf_nan=False)]]
+Usage = dict[str, Annotated[verdicts.Number, Field(ge=0, allow_inf_nan=False)]]
 _USAGE: TypeAdapter[dict[str, float]] = TypeAdapter(Usage)
 
 
@@ -186,7 +177,7 @@ class Answers:
             scorer=self.scorer,
             bar=one.bar,
             failed=None if enough else failed,
-            verdict=median_verdict(answers) if enough else None,
+            verdict=verdicts.median_verdict(answers) if enough else None,
             calls=tuple(answers),
             usage=usage,
         )
@@ -223,7 +214,7 @@ def answers_of(setup: RiskSetup) -> Answers:
     if setup.risk == LEXICON and setup.scorer != LEXICON:
         raise ConfigError(f"--risk lexicon reads word lists; for {setup.scorer} say --risk record, replay or live")
     plain = _scorer(setup)
-    scorer = Masked(plain) if setup.masked else plain
+    scorer = verdicts.Masked(plain) if setup.masked else plain
     concurrency = setup.scorer_jobs if isinstance(plain, ChatScorer) else 1
     if setup.risk in (LEXICON, "live"):
         return Answers(scorer, concurrency=concurrency)
@@ -239,5 +230,5 @@ def _scorer(setup: RiskSetup) -> RiskScorer:
         how = setup.scorer_key_env, setup.scorer_timeout, setup.scorer_price
         return ChatScorer(setup.scorer, setup.scorer_model, *how)
     if ":" in setup.scorer:
-        return named_scorer(setup.scorer)
+        return verdicts.named_scorer(setup.scorer)
     raise ConfigError(f"--scorer {setup.scorer!r}: give lexicon, an http(s) address, or module:callable")

@@ -23,19 +23,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hybrid_bt.account import registry
 from hybrid_bt.account.metrics import FloatArray, StampArray, simple_returns
 from hybrid_bt.account.records import AccountPath
-from hybrid_bt.account.registry import (
-    HURDLES,
-    Panel,
-    account,
-    late,
-    mixed,
-    momentum,
-    moves,
-    standard_scores,
-    tilted_base,
-)
+from hybrid_bt.account.registry import HURDLES, Panel, account, late, mixed, momentum, moves, standard_scores
 from hybrid_bt.account.replay import replay
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market, may_teach
@@ -140,8 +131,8 @@ def _accounts(
 ) -> Iterator[tuple[str, AccountPath]]:
     """Accounts with every decision some bars late; hurdles always act at once."""
     config, base, flat = task.config, said.names[0], np.zeros(said.volatility.shape)
-    plain = tilted_base(said, flat, config.tilt_params)
-    rules = {name: tilted_base(said, score, config.tilt_params) for name, score in scores.items()}
+    plain = registry.tilted_base(said, flat, config.tilt_params)
+    rules = {name: registry.tilted_base(said, score, config.tilt_params) for name, score in scores.items()}
     both = {"pairs": plain, "rule and pairs": rules["reversal and momentum"]}
     both["pairs a year late"] = late(plain, YEAR_BARS, slice(1, None))
     panel = Panel(task.traded, late(said, bars), config.terms())
