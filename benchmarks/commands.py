@@ -38,9 +38,11 @@ def commands(quick: bool) -> list[Row]:
         cases = [
             ("hybrid-bt --help", ["-m", "hybrid_bt.commands.cli", "--help"], 0.4),
             (SMALL, [*RUN, *pair, "--no-plots"], 1.5),
+            (f"{SMALL} --engine replay", [*RUN, *pair, "--no-plots", "--engine", "replay"], 1.2),
         ]
         if not quick:
             cases.append(("run us20, --no-plots", [*RUN, "--no-plots"], 4.0))
+            cases.append(("run us20, --no-plots --engine replay", [*RUN, "--no-plots", "--engine", "replay"], 1.2))
             cases.append(("run us20, plots and tearsheet", RUN, 12.0))
         rows = []
         for what, arguments, limit in cases:

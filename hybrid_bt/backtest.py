@@ -8,6 +8,7 @@ costs, limits and order rules.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,9 @@ from hybrid_bt.trading import ENGINES, Progress, Reader, Words
 
 if TYPE_CHECKING:
     from hybrid_bt.feeds import Prices
+
+
+CELLS_TO_COLLECT = 250_000  #: bars x symbols of which a Cerebro that is over, all cycles, is worth looking for
 
 
 class Stage(Reader, Protocol):
@@ -133,6 +137,8 @@ def run_backtest(
     desk = more.get("news")
     stage = None if desk is None else desk.stage(chosen.bars.stamps, task.row)
     trading = ENGINES[engine](task, Words(progress, stage, more.get("state")))
+    if task.traded.close.size > CELLS_TO_COLLECT:
+        gc.collect()
     said = resolved(task, benchmark, more.get("seed", 0), None if desk is None else desk.trial(task.config))
     run = _run(task, trading, benchmark, stage, said, engine)
     run.facts["wall_clock"] = wall_clock(time.perf_counter() - began, trading.resumed_after)

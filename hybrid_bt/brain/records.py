@@ -142,6 +142,7 @@ class Recorder:
         self._market, self._pairs = array("d"), array("d")
         self._sides, self._tied = SidesRecord(), list[tuple[int, Bundle]]()
         self._managed: list[Managed | None] = []
+        self._read: Any = np.array
 
     def append(self, decision: Decision) -> None:
         """Append one bar."""
@@ -165,6 +166,10 @@ class Recorder:
         for pair, position in zip(view.pairs, decision.positions, strict=True):
             self._pairs.extend((*pair[:7], position))
 
+    def close(self) -> None:
+        """No more bars come: from here on what is read are views of the record, no copies."""
+        self._read = np.frombuffer
+
     def decisions(self, start: int = 0) -> Decisions:
         """The bars from row `start` on."""
         shape = len(self._managed), self._n_symbols
@@ -172,12 +177,12 @@ class Recorder:
         legs[self._leg_names[0]] = self._matrix(self._vectors["base"])
         return Decisions(
             legs={name: leg[start:] for name, leg in legs.items()},
-            weights={name: np.array(values)[start:] for name, values in self._weights.items()},
+            weights={name: self._read(values)[start:] for name, values in self._weights.items()},
             layout=self._sides.layout,
             sides=self._sides.settled()[start:],
             risks=self._sides.risks(len(self._leg_names))[start:],
             managed=managed_paths(self._managed[start:]),
-            market=np.array(self._market).reshape(-1, len(MARKET_FEATURES))[start:],
+            market=self._read(self._market).reshape(-1, len(MARKET_FEATURES))[start:],
             **self._paths(start, "regime", "fused", "target", "scale", "wanted", "guard", "waits", "together"),
         )
 
@@ -193,15 +198,16 @@ class Recorder:
     def _paths(self, start: int, *names: str) -> dict[str, Any]:
         """Those numbers (T,) and vectors (T, N)."""
         vectors = {name: self._matrix(values)[start:] for name, values in self._vectors.items() if name in names}
-        return vectors | {name: np.array(values)[start:] for name, values in self._numbers.items() if name in names}
+        return vectors | {name: self._read(values)[start:] for name, values in self._numbers.items() if name in names}
 
     def _matrix(self, values: array[Any]) -> NDArray[Any]:
         kind = {"b": np.bool_, "q": np.int64}.get(values.typecode, np.float64)
-        return np.array(values, kind).reshape(-1, self._n_symbols)
+        found: NDArray[Any] = self._read(values, kind).reshape(-1, self._n_symbols)
+        return found
 
     def pairs(self, start: int = 0) -> PairPaths:
         """The pairs of the bars from row `start` on."""
-        cube = np.frombuffer(self._pairs).reshape(len(self._managed), len(self._pair_names), len(_SEEN) + 1)[start:]
+        cube = self._read(self._pairs).reshape(len(self._managed), len(self._pair_names), len(_SEEN) + 1)[start:]
         return PairPaths.of(self._pair_names, cube, cube[:, :, -1])
 
 
