@@ -46,7 +46,16 @@ BORROWED = {
 }
 ORDER = {
     "Concepts": ("fusion.md", "kalman.md", "checks.md", "out-of-sample.md", "metrics.md"),
-    "Guides": ("drop-in.md", "examples.md", "data.md", "study.md", "evidence.md", "training.md", "import-sb3.md"),
+    "Guides": (
+        "drop-in.md",
+        "examples.md",
+        "data.md",
+        "study.md",
+        "evidence.md",
+        "training.md",
+        "train-your-own.md",
+        "import-sb3.md",
+    ),
     "Reference": ("commands.md", "api.md", "benchmarks.md"),
     "Record": ("research-log.md", "faq.md", "changelog.md", "contributing.md", "provenance.md"),
 }
