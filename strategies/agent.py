@@ -64,8 +64,8 @@ class AgentStrategy(AskingStrategy):
     def __init__(self, **unknown: object) -> None:
         super().__init__(**unknown)
         n = len(self.feeds)
-        if self._spec.accounts > 1 or not (self._spec.per_asset or n == 1):
-            rule = "takes one feed" if self._spec.accounts == 1 else "gives r, which is no position: it is a gate's"
+        if self._spec.mixes or not (self._spec.per_asset or n == 1):
+            rule = "gives r, which is no position: it is a gate's" if self._spec.mixes else "takes one feed"
             raise ConfigError(f"AgentStrategy: an agent of {self.p.env} {rule}; here are {n} feeds")
         if self.p.vecnormalize is not None and not hasattr(self.p.vecnormalize, "normalize_obs"):
             raise ConfigError(f"AgentStrategy: vecnormalize is {self.p.vecnormalize!r}; give SB3's VecNormalize")

@@ -14,7 +14,6 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from hybrid_bt.envs import LaneVectorEnv, TradingEnv
 from hybrid_bt.envs.specs import as_action
-from hybrid_bt.equations.env_step import GOES_ON, TRUNCATED
 from hybrid_bt.errors import ConfigError
 
 #: observations, rewards, whether episodes ended, infos
@@ -70,22 +69,18 @@ class LaneVecEnv(AlikeVecEnv):
     def reset(self) -> NDArray[np.float32]:
         """Begin an episode in every lane."""
         self._lanes.seed(self._seeds)
-        observations = np.stack([self._begin(lane, self._options[lane]) for lane in range(self.num_envs)])
+        begun = [self._lanes.begin(lane, options) for lane, options in enumerate(self._options)]
+        self.reset_infos = [info for _, info in begun]
         self._reset_seeds()
         self._reset_options()
-        return observations
-
-    def _begin(self, lane: int, options: dict[str, Any]) -> NDArray[np.float32]:
-        observation, self.reset_infos[lane] = self._lanes.begin(lane, options)
-        return observation
+        return np.stack([observation for observation, _ in begun])
 
     def step_wait(self) -> Stepped:
         """Step all lanes; those whose episode ends begin another."""
-        observations, rewards, ended = self._lanes.lanes.step(self._actions)
-        infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
-        dones: NDArray[np.bool_] = ended != GOES_ON
-        for lane in sorted(self._lanes.lanes.waiting):
-            cut, last = bool(ended[lane] == TRUNCATED), observations[lane].copy()
-            infos[lane] = {"TimeLimit.truncated": cut, "terminal_observation": last}
-            observations[lane] = self._begin(lane, {})
-        return observations, rewards, dones, infos
+        observations, rewards, ruined, cut, said = self._lanes.step(self._actions)
+        dones: NDArray[np.bool_] = ruined | cut
+        infos: list[dict[str, Any]] = [{"TimeLimit.truncated": bool(one)} for one in cut]
+        for lane in np.flatnonzero(dones):
+            infos[lane]["terminal_observation"] = said["final_obs"][lane]
+            self.reset_infos[lane] = {"symbol": said["symbol"][lane]}
+        return observations, rewards.astype(np.float32), dones, infos
