@@ -54,6 +54,7 @@ ORDER = {
         "study.md",
         "evidence.md",
         "training.md",
+        "train-your-own.md",
         "import-sb3.md",
     ),
     "Reference": ("commands.md", "api.md", "benchmarks.md"),

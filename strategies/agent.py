@@ -136,8 +136,8 @@ class Seat:
 
     def __init__(self, owner: str, given: Agent, symbols: Sequence[str], spec: Spec, task: Task) -> None:
         env, n, self._spec = given.learned_in, len(symbols), spec
-        if spec.accounts > 1 or not (spec.per_asset or n == 1):
-            rule = "takes one feed" if spec.accounts == 1 else "gives r, which is no position: it is a gate's"
+        if spec.mixes or not (spec.per_asset or n == 1):
+            rule = "gives r, which is no position: it is a gate's" if spec.mixes else "takes one feed"
             raise ConfigError(f"{owner}: an agent of {env} {rule}; here are {n} feeds")
         self._scaler = given.vecnormalize
         if self._scaler is not None and not hasattr(self._scaler, "normalize_obs"):

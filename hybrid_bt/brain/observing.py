@@ -49,8 +49,8 @@ class Feature(NamedTuple):
 
     >>> def gap(before, bar):  # of the open, over the close before
     ...     return bar.close, 100.0 * (bar.open / before - 1.0)
-    >>> Feature(gap, start=math.inf, warmup_bars=2).step(10.0, Candle(10.2, 11.0, 9.0, 10.5, 7.0))
-    (10.5, 1.9999999999999574)
+    >>> Feature(gap, start=math.inf, warmup_bars=2).step(8.0, Candle(10.0, 11.0, 9.0, 10.5, 7.0))
+    (10.5, 25.0)
     """
 
     step: Callable[[Any, Candle], tuple[Any, float]]  #: reads its arguments alone, and changes neither

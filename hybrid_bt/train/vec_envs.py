@@ -15,7 +15,6 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from hybrid_bt.envs import LaneVectorEnv, TradingEnv
 from hybrid_bt.envs.specs import as_action
-from hybrid_bt.equations.env_step import GOES_ON, TRUNCATED
 from hybrid_bt.errors import ConfigError
 
 #: observations, rewards, whether episodes ended, infos
@@ -70,7 +69,6 @@ class LaneVecEnv(AlikeVecEnv):
         shares = np.array_split(np.arange(n_envs), len(envs))
         self.env, self._parts = env, [LaneVectorEnv(one, len(part)) for one, part in zip(envs, shares, strict=True)]
         self._edges = [int(part[0]) for part in shares[1:]]
-        self._places = [(part, lane) for part in self._parts for lane in range(part.num_envs)]
         self.ends = self._parts[0].lanes.ends
         super().__init__(n_envs, env.observation_space, env.action_space)
 
@@ -78,28 +76,26 @@ class LaneVecEnv(AlikeVecEnv):
         """Begin an episode in every lane."""
         for part, first in zip(self._parts, (0, *self._edges), strict=True):
             part.seed(self._seeds[first : first + part.num_envs])
-        observations = np.stack([self._begin(lane, self._options[lane]) for lane in range(self.num_envs)])
+        places = [(part, lane) for part in self._parts for lane in range(part.num_envs)]
+        begun = [part.begin(lane, options) for (part, lane), options in zip(places, self._options, strict=True)]
+        self.reset_infos = [info for _, info in begun]
         self._reset_seeds()
         self._reset_options()
-        return observations
-
-    def _begin(self, lane: int, options: dict[str, Any]) -> NDArray[np.float32]:
-        part, place = self._places[lane]
-        observation, self.reset_infos[lane] = part.begin(place, options)
-        return observation
+        return np.stack([observation for observation, _ in begun])
 
     def step_wait(self) -> Stepped:
         """Step all lanes; those whose episode ends begin another."""
-        dealt = np.split(self._actions, self._edges)
-        outcomes = zip(*(part.lanes.step(asked) for part, asked in zip(self._parts, dealt, strict=True)), strict=True)
-        observations, rewards, ended = map(np.concatenate, outcomes)
-        infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
-        dones: NDArray[np.bool_] = ended != GOES_ON
-        for lane in np.flatnonzero(dones).tolist():
-            cut, last = bool(ended[lane] == TRUNCATED), observations[lane].copy()
-            infos[lane] = {"TimeLimit.truncated": cut, "terminal_observation": last}
-            observations[lane] = self._begin(lane, {})
-        return observations, rewards, dones, infos
+        stepped = [
+            part.step(asked) for part, asked in zip(self._parts, np.split(self._actions, self._edges), strict=True)
+        ]
+        observations, rewards, ruined, cut = (np.concatenate([one[k] for one in stepped]) for k in range(4))
+        dones: NDArray[np.bool_] = ruined | cut
+        infos: list[dict[str, Any]] = [{"TimeLimit.truncated": bool(one)} for one in cut]
+        for first, (*_, said) in zip((0, *self._edges), stepped, strict=True):
+            for lane in np.flatnonzero(said.get("_final_obs", ())):
+                infos[first + lane]["terminal_observation"] = said["final_obs"][lane]
+                self.reset_infos[first + lane] = {"symbol": said["symbol"][lane]}
+        return observations, rewards.astype(np.float32), dones, infos
 
     def state(self) -> dict[str, Any]:
         """The running episodes and the generators, for `restore`."""

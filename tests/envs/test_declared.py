@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import doctest
 import math
 import pickle
 from dataclasses import replace
@@ -16,6 +17,7 @@ from brain_cases import PAIRS, random_bars
 from gymnasium.utils.env_checker import check_env
 
 from hybrid_bt.bars import Bars
+from hybrid_bt.brain import observing
 from hybrid_bt.brain.observing import FIELDS, Observer, observed
 from hybrid_bt.brain.reader import MarketReader
 from hybrid_bt.config import load_config
@@ -31,6 +33,7 @@ from hybrid_bt.envs import (
     history_of,
     ready_env,
 )
+from hybrid_bt.equations import rewards
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.equations.features import ASSET_FEATURES, CLIP, MARKET_FEATURES
 from hybrid_bt.equations.rewards import REWARDS, Depth, Moments
@@ -85,6 +88,11 @@ def world(n: int = 3, n_bars: int = 330, **how: Any) -> Bars:
     bars = random_bars(n_bars, n, **how)
     rng = np.random.default_rng(n_bars)
     return replace(bars, volume=np.where(bars.traded, rng.uniform(1.0, 9.0, bars.close.shape), 0.0))
+
+
+def test_the_examples_of_their_documents_hold() -> None:
+    for module in (observing, rewards):
+        assert doctest.testmod(module)[0] == 0
 
 
 # --- features
@@ -274,9 +282,9 @@ def test_turnover_is_what_the_fees_were_paid_on_and_growth_adds_up_to_the_accoun
         assert -reward / 100.0 * worth * 6e-4 == pytest.approx(traded.account.commission - before, rel=1e-9, abs=1e-9)
     assert paid > 0.0
     grown.reset(seed=0)
-    rewards = steps(grown)
+    gained = steps(grown)
     worth = grown._lane.state()[2][0, 12]
-    assert sum(rewards) == pytest.approx(100.0 * math.log(worth / 1e6), rel=1e-9)
+    assert sum(gained) == pytest.approx(100.0 * math.log(worth / 1e6), rel=1e-9)
 
 
 def test_a_sum_is_its_weighted_terms_compiled_or_not_alone_or_in_lanes() -> None:
@@ -288,8 +296,8 @@ def test_a_sum_is_its_weighted_terms_compiled_or_not_alone_or_in_lanes() -> None
     plain, fast = (made("Portfolio", SUM, compiled) for compiled in (False, True))
     for env in (plain, fast):
         env.reset(seed=0)
-    rewards = steps(plain)
-    assert np.allclose(rewards, np.sum(each, axis=0), rtol=1e-12) and rewards == steps(fast)
+    paid = steps(plain)
+    assert np.allclose(paid, np.sum(each, axis=0), rtol=1e-12) and paid == steps(fast)
     lanes = fast.lanes(2)
     first = fast.tracks[0].span.first
     for _ in range(2):  # the memory of an episode ends with it

@@ -112,6 +112,8 @@ def test_an_agent_of_stable_baselines_with_its_vecnormalize(tmp_path: Any) -> No
         ({"env": "Portfolo"}, ConfigError, "did you mean 'Portfolio'"),
         ({"env": "Asset"}, ConfigError, "an agent of Asset takes one feed; here are 2 feeds"),
         ({"env": "Regime"}, ConfigError, "gives r, which is no position"),
+        ({"env": "Regime", "terms": {"reward": "turnover"}}, ConfigError, "gives r, which is no position"),
+        ({"terms": {"observation": Observation(("relative",))}}, ConfigError, "no feature 'relative'; did you mean"),
         ({"terms": {"lot": 1}}, ConfigError, "there is no setting"),
         ({"agent": 3}, ConfigError, "give a model with predict"),
         ({"agent": lambda seen: [0.1]}, PolicyError, "to 2 actions; one finite number each"),
