@@ -6,7 +6,7 @@ import inspect
 import math
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -65,17 +65,6 @@ class Asked:
                 f"{self._owner}: the agent answered {actions!r} to {n_actions} actions; one finite number each"
             )
         return actions
-
-
-def seated(legs: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The same legs, with an `Agent` in the place of a bare object that has `predict`."""
-    found = dict(legs or {})
-    for place, leg in found.items():
-        if hasattr(leg, "predict") and not callable(leg):
-            from hybrid_bt.strategies.agent import Agent
-
-            found[place] = Agent(leg)
-    return found
 
 
 class AskingStrategy(bt.Strategy):
