@@ -93,7 +93,8 @@ class AskingStrategy(bt.Strategy):
 
     def __init__(self, **unknown: object) -> None:
         honesty.refuse_unknown(self, unknown)
-        self.trained_until = self.p.trained_until or learned_until(self.p.agent)
+        stated = self.p.trained_until
+        self.trained_until = learned_until(self.p.agent) if stated is None else stated
         self.cheats = honesty.refuse_cheating(self, self.p.allow_cheating)
         self.symbols, self.feeds = self._ordered(*traded_feeds(self.datas, self.p.symbols))
         self.passed_over = admit(self, self.symbols, self.feeds)

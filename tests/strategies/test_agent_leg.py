@@ -136,6 +136,21 @@ def test_a_model_that_reads_other_numbers_is_refused_at_once() -> None:
             traded(random_bars(320, 2), strategy, **params)
 
 
+def test_a_recurrent_agent_of_stable_baselines_with_its_vecnormalize_is_a_leg() -> None:
+    contrib = pytest.importorskip("sb3_contrib")
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+    bars = random_bars(400, 3, seed=6)
+    scaled = VecNormalize(DummyVecEnv([lambda: ready_env("Portfolio", bars, episode_bars=40)]))
+    net = {"net_arch": [8], "lstm_hidden_size": 6}
+    agent = contrib.RecurrentPPO("MlpLstmPolicy", scaled, n_steps=32, policy_kwargs=net, seed=0, device="cpu").learn(64)
+    scaled.training = False
+    _, equity = traded(bars, AgentStrategy, agent=agent, vecnormalize=scaled)
+    _, account = traded(bars, HybridStrategy, legs={"sac": Agent(agent, vecnormalize=scaled)}, **ALONE)
+    _, other = traded(bars, HybridStrategy, legs={"sac": agent}, **ALONE)
+    assert account == equity != other and len(set(equity)) > 50
+
+
 @pytest.fixture(scope="module")
 def frozen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A TQC of `Portfolio-v0` under VecNormalize, frozen."""
