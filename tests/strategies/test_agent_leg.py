@@ -26,6 +26,7 @@ from hybrid_bt.envs import ready_env
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.errors import ConfigError, InSampleError, LegError
 from hybrid_bt.feeds import load_bars, to_feeds
+from hybrid_bt.report.style import sample_stamp
 from hybrid_bt.strategies import Agent, AgentStrategy, HybridStrategy, SpreadFeeCommission
 
 ALONE = {"use_kalman": False, "use_ppo_lstm": False}
@@ -211,7 +212,8 @@ def test_an_object_at_hand_is_marked_in_every_output(tmp_path: Path) -> None:
     bars = random_bars(420, 2, seed=3)
     config = load_config("stable", overrides={"gate": {"enabled": False}})
     run = run_backtest(bars, legs={"sac": Fickle(28, 2, 3)}, config=config)
-    assert "sac AS AN OBJECT" in run.title and "fickle object" in run.accounts
+    assert "SAC AS AN OBJECT" in run.title and sample_stamp(run) == "SAC AS AN OBJECT"
+    assert "fickle object" in run.accounts
     assert any(note.startswith("OBJECT: sac is no frozen file but Fickle, as it was given") for note in run.notes)
     run.write(tmp_path / "fig", plots=False)
     facts = json.loads((tmp_path / "fig" / "run.json").read_text())
