@@ -63,7 +63,7 @@ class Agent(NamedTuple):
     @property
     def learned_until(self) -> date | None:
         """Last day that it learned from."""
-        return self.trained_until or learned_until(self.agent)
+        return learned_until(self.agent) if self.trained_until is None else self.trained_until
 
     @property
     def is_object(self) -> str:

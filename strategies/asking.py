@@ -6,7 +6,7 @@ import inspect
 import math
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -67,17 +67,6 @@ class Asked:
         return actions
 
 
-def seated(legs: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The same legs, with an `Agent` in the place of a bare object that has `predict`."""
-    found = dict(legs or {})
-    for place, leg in found.items():
-        if hasattr(leg, "predict") and not callable(leg):
-            from hybrid_bt.strategies.agent import Agent
-
-            found[place] = Agent(leg)
-    return found
-
-
 class AskingStrategy(bt.Strategy):
     """Asks `agent` on every bar on which there is something to see; what it sees and trades is the subclass's.
 
@@ -104,7 +93,8 @@ class AskingStrategy(bt.Strategy):
 
     def __init__(self, **unknown: object) -> None:
         honesty.refuse_unknown(self, unknown)
-        self.trained_until = self.p.trained_until or learned_until(self.p.agent)
+        stated = self.p.trained_until
+        self.trained_until = learned_until(self.p.agent) if stated is None else stated
         self.cheats = honesty.refuse_cheating(self, self.p.allow_cheating)
         self.symbols, self.feeds = self._ordered(*traded_feeds(self.datas, self.p.symbols))
         self.passed_over = admit(self, self.symbols, self.feeds)

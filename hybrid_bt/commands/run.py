@@ -14,17 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybrid_bt.account import collector_paused
-from hybrid_bt.commands.console import (
-    FILE,
-    Flag,
-    Flags,
-    check_trainers,
-    command,
-    flag,
-    listed,
-    option,
-    progress_bar,
-)
+from hybrid_bt.commands.console import FILE, Flag, Flags, command, flag, listed, option, progress_bar
 from hybrid_bt.commands.ending import echo
 from hybrid_bt.commands.options import config_of, market_of, setup_of, shared
 from hybrid_bt.commands.tables import Table, say
@@ -162,6 +152,7 @@ def _own(config: Config, *, trust: bool) -> dict[str, dict[str, FrozenPolicy | T
 
 
 def _object(file: str) -> TrustedPolicy:
+    from hybrid_bt.commands.console import check_trainers
     from hybrid_bt.policies.sb3_policy import TrustedPolicy
 
     check_trainers("running a model of Stable-Baselines3")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hybrid_bt import __version__
 from hybrid_bt.errors import PolicyError
 from hybrid_bt.files import write_whole
-from hybrid_bt.policies.actors import SbPolicy, actor_of, unsupported
+from hybrid_bt.policies.actors import SbPolicy, actor_of, check_spaces, unsupported
 from hybrid_bt.policies.file import pack
 from hybrid_bt.policies.frozen import FrozenPolicy
 from hybrid_bt.policies.graph import Actor, actor_graph
@@ -91,6 +91,7 @@ def _check_models(models: Sequence[SbModel]) -> None:
 
 def read_off(policy: SbPolicy, actors: Sequence[Actor]) -> dict[str, Any]:
     """What a manifest says about the network: its action box, its members and its memory."""
+    check_spaces(policy)
     low, high = (float(edge[0]) for edge in (policy.action_space.low, policy.action_space.high))
     if max(-low, high) > MOST_ACTION:
         raise unsupported(f"an action from {low:g} to {high:g}", f"use a Box within +-{MOST_ACTION:g}: no percent")
@@ -110,7 +111,7 @@ def _manifest(models: Sequence[SbModel], given: Mapping[str, Any], derived: Mapp
     found |= {field: values[0] for field, values in alike if len(set(values)) == 1}
     if all(model.seed is not None for model in models):
         found["seeds"] = tuple(model.seed for model in models)
-    is_new = given.get("markets") or derived["actions"] > 1
+    is_new = given.get("markets") or "portfolio" in (given.get("kind"), derived["kind"])
     found |= {"kind": derived["kind"], "format_version": FORMAT_VERSION if is_new else 1}
     sealed = Manifest.checked({**derived, **found, **given}, "freeze: manifest field", "correct it")
     features = models[0].observation_space.shape[0]

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from hybrid_bt import __version__
 from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES, OBSERVATIONS
 from hybrid_bt.errors import Hint, PolicyError, did_you_mean
-from hybrid_bt.policies.actors import SbPolicy, actor_of, check_spaces
+from hybrid_bt.policies.actors import SbPolicy, actor_of
 from hybrid_bt.policies.file import read_bytes
 from hybrid_bt.policies.freeze import answers, read_off, write
 from hybrid_bt.policies.frozen import FrozenPolicy
+from hybrid_bt.policies.graph import Actor
 from hybrid_bt.policies.manifest import Manifest
 from hybrid_bt.policies.sb3_archive import MAX_ZIP, Archive, Statistics, archive_of, read_statistics
 from hybrid_bt.policies.sb3_policy import TrustedPolicy, keep, loaded, rebuilt
@@ -84,9 +85,10 @@ def import_model(
     statistics = read_statistics(vecnormalize) if vecnormalize else None
     if vecnormalize is None and not unscaled:
         _check_unscaled(archive)
-    fields = {**_said(archive, statistics), **_shape(policy, None if as_object else trust), **stated}
-    fields["kind"] = kind = _kind(policy, stated)
-    made = columns_of(kind, stated["symbols"])
+    actors = [] if as_object else [_actor(policy, trust)]
+    fields = {**_said(archive, statistics), **read_off(policy, actors), **stated}
+    fields["kind"] = kind = stated["kind"] if "kind" in stated else _kind(policy, stated.get("symbols", ()))
+    made = columns_of(kind, stated.get("symbols", ()))
     fields["observation"] = names = tuple(names or made)
     _check_names(kind, names, made)
     _check_fit(kind, len(names), policy, statistics)
@@ -103,7 +105,7 @@ def import_model(
     def predict(x: NDArray[np.float32]) -> FloatArray:
         return answers([policy], x if scaling is None else scaling.scaled(x))
 
-    return write([actor_of(policy)], manifest, out, predict, tolerance)
+    return write(actors, manifest, out, predict, tolerance)
 
 
 def columns_of(kind: str, symbols: Sequence[str]) -> tuple[str, ...]:
@@ -114,12 +116,10 @@ def columns_of(kind: str, symbols: Sequence[str]) -> tuple[str, ...]:
     return (*features, *MARKET_FEATURES, *(f"{symbol}.weight" for symbol in symbols))
 
 
-def _kind(policy: SbPolicy, stated: Mapping[str, Any]) -> str:
-    """As stated, or that of the environment which shows and asks as many numbers."""
-    (read,), (n_actions,), symbols = policy.observation_space.shape, policy.action_space.shape, stated["symbols"]
+def _kind(policy: SbPolicy, symbols: Sequence[str]) -> str:
+    """That of the environment which shows and asks as many numbers."""
+    (read,), (n_actions,) = policy.observation_space.shape, policy.action_space.shape
     shapes = {kind: (len(columns_of(kind, symbols)), len(symbols) if kind == "portfolio" else 1) for kind in MEANINGS}
-    if "kind" in stated:
-        return str(stated["kind"])
     for kind, shape in shapes.items():
         if shape == (read, n_actions):
             return kind
@@ -130,17 +130,11 @@ def _kind(policy: SbPolicy, stated: Mapping[str, Any]) -> str:
     )
 
 
-def _shape(policy: SbPolicy, trusted: bool | None) -> dict[str, Any]:
-    """What a manifest says about the network; `trusted` None for an object."""
-    if trusted is None:
-        check_spaces(policy)
-        return read_off(policy, [])
+def _actor(policy: SbPolicy, trust: bool) -> Actor:
     try:
-        return read_off(policy, [actor_of(policy)])
+        return actor_of(policy)
     except PolicyError as error:
-        if trusted:
-            raise PolicyError(f"{error}; or keep it as an object, --out NAME.zip") from error
-        raise
+        raise PolicyError(f"{error}{'; or keep it as an object, --out NAME.zip' if trust else ''}") from error
 
 
 def _check_names(kind: str, names: Sequence[str], made: Sequence[str]) -> None:

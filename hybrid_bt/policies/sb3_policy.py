@@ -180,16 +180,6 @@ def _checked_class(said: object, known: Sequence[SbPolicy]) -> SbPolicy:
     raise PolicyError(f"import: the policy class is {name}; {SUPPORTED}; {TRUST}")
 
 
-def _check_class(said: object, policy_class: type) -> None:
-    """Refuse a policy class that is not SB3's own."""
-    words = said if isinstance(said, dict) else {}
-    made = re.match(r"<function (\w+)\.__init__ at ", str(words.get("__init__")))
-    found = (words.get("__module__"), made and made[1])
-    if found != (policy_class.__module__, policy_class.__name__):
-        name = ".".join(str(part) for part in found if part) or "missing"
-        raise PolicyError(f"import: the policy class is {name}; {SUPPORTED}; {TRUST}")
-
-
 def _options(algorithm: str, said: object) -> dict[str, Any]:
     """What was chosen of what shows in no weight, after all other options were found harmless."""
     from stable_baselines3.common.torch_layers import FlattenExtractor

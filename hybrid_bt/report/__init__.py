@@ -27,7 +27,7 @@ from hybrid_bt.files import whole_folder
 from hybrid_bt.files.texts import coarse, end_days, escape, html_table, plain, shown
 from hybrid_bt.report import curves, fills, panels
 from hybrid_bt.report.explorer import EXPLORER, write_explorer
-from hybrid_bt.report.style import house_style, in_sample_spans, save
+from hybrid_bt.report.style import house_style, in_sample_spans, object_stamp, save
 from hybrid_bt.report.tables import HEADLINES, TABLES, headline_rows, write_table
 from hybrid_bt.report.tearsheet import TEARSHEET, Tearsheet
 
@@ -186,9 +186,7 @@ class Run(RunRecord):
         """Mode, data, span, in- or out-of-sample, costs."""
         first, last = end_days(self.bars.stamps)
         costs, sample = self.config["costs"], "IN-SAMPLE" if self.in_sample.any() else "out of sample"
-        parts = {**self.facts.get("policies", {}), **self.facts.get("legs", {})}
-        objects = [name for name, part in parts.items() if "object" in part]
-        sample += f", {' and '.join(objects)} AS AN OBJECT" if objects else ""
+        sample = ", ".join(filter(None, (sample, object_stamp(self))))
         return shown(
             f"{self.config['mode']} on {self.config['data']}, {first} to {last}, {sample}, "
             f"net of {costs['spread_bps']:g} bps spread and {costs['fee_bps']:g} bps fee per side"

@@ -162,10 +162,16 @@ def in_sample_spans(in_sample: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def sample_stamp(record: RunRecord) -> str:
-    """What every page and picture of a run on training bars bears; empty for one without."""
-    if not record.in_sample.any():
-        return ""
-    return "IN SAMPLE" if record.in_sample.all() else "PARTLY IN SAMPLE"
+    """What every page and picture of a run on training bars bears, or of one by an object; empty for any other."""
+    sample = "IN SAMPLE" if record.in_sample.all() else "PARTLY IN SAMPLE" if record.in_sample.any() else ""
+    return " · ".join(filter(None, (sample, object_stamp(record))))
+
+
+def object_stamp(record: RunRecord) -> str:
+    """Which policies and legs are no frozen files; empty if all are."""
+    parts = {**record.facts.get("policies", {}), **record.facts.get("legs", {})}
+    objects = [name.upper() for name, part in parts.items() if "object" in part]
+    return f"{' AND '.join(objects)} AS AN OBJECT" if objects else ""
 
 
 def run_text(record: RunRecord) -> str:

@@ -273,7 +273,7 @@ def test_a_run_of_an_object_is_trusted_and_marked(odd: Any, tmp_path: Path) -> N
     assert done.exit_code == 2 and "--trust lets SB3 load it" in done.output
     done = CliRunner().invoke(run_main, [*flags, "--trust"])
     assert done.exit_code == 0, done.output
-    assert "sac AS AN OBJECT" in done.output and "OBJECT: the sac policy is no frozen file" in done.output
+    assert "SAC AS AN OBJECT" in done.output and "OBJECT: sac is no frozen file" in done.output
     assert "sac object" in done.output, "the account that it trades alone"
     facts = json.loads((tmp_path / "fig" / "run.json").read_text())
     policy = TrustedPolicy.load(tmp_path / "own.zip")
@@ -283,3 +283,16 @@ def test_a_run_of_an_object_is_trusted_and_marked(odd: Any, tmp_path: Path) -> N
     assert (tmp_path / "fig" / "fills.csv").read_text().count("\n") > 1
     done = CliRunner().invoke(run_main, ["--start", "2009-06-01", *flags, "--trust"])
     assert done.exit_code == 2, "the stated training span guards an object too"
+
+
+def test_an_object_of_a_portfolio_is_a_leg(tmp_path: Path) -> None:
+    net = {"features_extractor_class": Doubled, "lstm_hidden_size": 6}
+    learned("RecurrentPPO", environment("portfolio"), policy_kwargs=net).save(tmp_path / "model.zip")
+    done = command(tmp_path / "model.zip", tmp_path / "own.zip", "--trust", "--unscaled")
+    assert done.exit_code == 0 and "portfolio from RecurrentPPO" in done.output
+    flags = ["--sac", str(tmp_path / "own.zip"), "--symbols", ",".join(SYMBOLS), "--end", "2010-03-31", "--trust"]
+    done = CliRunner().invoke(run_main, [*flags, "--no-kalman", "--no-plots", "--out", str(tmp_path / "fig")])
+    assert done.exit_code == 0 and "SAC AS AN OBJECT" in done.output, done.output
+    facts = json.loads((tmp_path / "fig" / "run.json").read_text())
+    assert facts["legs"]["sac"]["object"] == "a RecurrentPPO that Stable-Baselines3 runs"
+    assert facts["accounts"]["recurrentppo object"]["fills"] and facts["legs"]["sac"]["env"] == "Portfolio"

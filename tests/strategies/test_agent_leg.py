@@ -26,6 +26,7 @@ from hybrid_bt.envs import ready_env
 from hybrid_bt.equations.costs import Costs
 from hybrid_bt.errors import ConfigError, InSampleError, LegError
 from hybrid_bt.feeds import load_bars, to_feeds
+from hybrid_bt.report.style import sample_stamp
 from hybrid_bt.strategies import Agent, AgentStrategy, HybridStrategy, SpreadFeeCommission
 
 ALONE = {"use_kalman": False, "use_ppo_lstm": False}
@@ -136,6 +137,21 @@ def test_a_model_that_reads_other_numbers_is_refused_at_once() -> None:
             traded(random_bars(320, 2), strategy, **params)
 
 
+def test_a_recurrent_agent_of_stable_baselines_with_its_vecnormalize_is_a_leg() -> None:
+    contrib = pytest.importorskip("sb3_contrib")
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+    bars = random_bars(400, 3, seed=6)
+    scaled = VecNormalize(DummyVecEnv([lambda: ready_env("Portfolio", bars, episode_bars=40)]))
+    net = {"net_arch": [8], "lstm_hidden_size": 6}
+    agent = contrib.RecurrentPPO("MlpLstmPolicy", scaled, n_steps=32, policy_kwargs=net, seed=0, device="cpu").learn(64)
+    scaled.training = False
+    _, equity = traded(bars, AgentStrategy, agent=agent, vecnormalize=scaled)
+    _, account = traded(bars, HybridStrategy, legs={"sac": Agent(agent, vecnormalize=scaled)}, **ALONE)
+    _, other = traded(bars, HybridStrategy, legs={"sac": agent}, **ALONE)
+    assert account == equity != other and len(set(equity)) > 50
+
+
 @pytest.fixture(scope="module")
 def frozen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A TQC of `Portfolio-v0` under VecNormalize, frozen."""
@@ -196,7 +212,8 @@ def test_an_object_at_hand_is_marked_in_every_output(tmp_path: Path) -> None:
     bars = random_bars(420, 2, seed=3)
     config = load_config("stable", overrides={"gate": {"enabled": False}})
     run = run_backtest(bars, legs={"sac": Fickle(28, 2, 3)}, config=config)
-    assert "sac AS AN OBJECT" in run.title and "fickle object" in run.accounts
+    assert "SAC AS AN OBJECT" in run.title and sample_stamp(run) == "SAC AS AN OBJECT"
+    assert "fickle object" in run.accounts
     assert any(note.startswith("OBJECT: sac is no frozen file but Fickle, as it was given") for note in run.notes)
     run.write(tmp_path / "fig", plots=False)
     facts = json.loads((tmp_path / "fig" / "run.json").read_text())
