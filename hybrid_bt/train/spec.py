@@ -53,17 +53,8 @@ class GateSpec(NamedTuple):
 
 
 #: algorithms for continuous actions, by name: the module and the class in it
-ALGOS = {
-    "a2c": ("stable_baselines3", "A2C"),
-    "ars": ("sb3_contrib", "ARS"),
-    "crossq": ("sb3_contrib", "CrossQ"),
-    "ddpg": ("stable_baselines3", "DDPG"),
-    "ppo": ("stable_baselines3", "PPO"),
-    "recurrent-ppo": ("sb3_contrib", "RecurrentPPO"),
-    "sac": ("stable_baselines3", "SAC"),
-    "td3": ("stable_baselines3", "TD3"),
-    "tqc": ("sb3_contrib", "TQC"),
-    "trpo": ("sb3_contrib", "TRPO"),
+ALGOS = {name: ("stable_baselines3", name.upper()) for name in ("a2c", "ddpg", "ppo", "sac", "td3")} | {
+    name.lower(): ("sb3_contrib", name.replace("-", "")) for name in ("ARS", "CrossQ", "Recurrent-PPO", "TQC", "TRPO")
 }
 
 
@@ -131,7 +122,7 @@ def algo_settings(spec: AgentSpec, n_actions: int) -> dict[str, Any]:
 
 
 @contextmanager
-def refusals(spec: AgentSpec) -> Iterator[None]:
+def refusals(algo: str, settings: Mapping[str, Any]) -> Iterator[None]:
     """What Stable-Baselines3 refuses inside, told as a mistake in the settings, which it is."""
     try:
         yield
@@ -139,7 +130,7 @@ def refusals(spec: AgentSpec) -> Iterator[None]:
         raise
     except (ValueError, TypeError, AssertionError) as error:
         told = (str(error) or type(error).__name__).partition("\n")[0]
-        raise ConfigError(f"[algo]: {spec.algo} with {dict(spec.settings)}: {told}; change them") from error
+        raise ConfigError(f"[algo]: {algo} with {dict(settings)}: {told}; change them") from error
 
 
 def check_sac_steps(steps: int, spec: SacSpec) -> None:
