@@ -164,7 +164,7 @@ def _lesson(flags: Flags) -> Lesson:
     until = flags["valid_end"] or end
     markets = markets_of({**flags, "end": until}) if flags["markets"] else [market_of(flags, end=until)]
     market, parts = markets[0], parts_of(flags["config"])
-    config = load_config(flags["mode"], flags["config"], apart=parts)
+    config = load_config(flags["mode"], flags["config"], apart=tuple(parts))
     lesson = Lesson(
         markets=tuple(markets),
         config=config.for_stamps(market.until(end).bars.stamps),

@@ -24,7 +24,7 @@ from hybrid_bt.errors import ConfigError
 from hybrid_bt.files.workers import POLL_SECONDS, end_with_parent, workers
 from hybrid_bt.train.agents import AgentValidation
 from hybrid_bt.train.ground import Ground, RegimeGround
-from hybrid_bt.train.spec import AgentSpec, GateSpec, SacSpec, refusals
+from hybrid_bt.train.spec import Spec, refusals
 from hybrid_bt.train.validation import Evaluation, Model, Validation
 
 LIBRARIES = ("torch", "stable-baselines3", "sb3-contrib", "numpy")
@@ -66,7 +66,6 @@ _events: Events  #: of a process of its own
 
 
 #: what is learned from: of SAC, of a gate, of an agent
-Spec: TypeAlias = SacSpec | GateSpec | AgentSpec
 Grounds: TypeAlias = tuple[Ground, ...] | tuple[RegimeGround, ...] | tuple[TradingEnv, ...]
 
 

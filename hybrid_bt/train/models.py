@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,10 +28,12 @@ from hybrid_bt.files.texts import plain
 from hybrid_bt.policies import import_compiler
 from hybrid_bt.train.bandits import GroupVecEnv, RegimeVecEnv
 from hybrid_bt.train.ground import Ground, RegimeGround
-from hybrid_bt.train.members import Grounds, Spec
-from hybrid_bt.train.spec import AgentSpec, GateSpec, SacSpec, algo_settings, algorithm, check_steps, refusals
+from hybrid_bt.train.spec import AgentSpec, GateSpec, SacSpec, Spec, algo_settings, algorithm, check_steps, refusals
 from hybrid_bt.train.validation import Model
 from hybrid_bt.train.vec_envs import LaneVecEnv
+
+if TYPE_CHECKING:
+    from hybrid_bt.train.members import Grounds
 
 COUNTERS = ("num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining")
 LAST = ("_last_obs", "_last_episode_starts")  #: arrays of the model

@@ -34,8 +34,8 @@ from hybrid_bt.train.ground import (
     ground_on,
     regime_ground_of,
 )
-from hybrid_bt.train.members import Member, Practice, Spec, Tell, Trained, named, train_all
-from hybrid_bt.train.spec import AgentSpec, GateSpec, SacSpec
+from hybrid_bt.train.members import Member, Practice, Tell, Trained, named, train_all
+from hybrid_bt.train.spec import AgentSpec, GateSpec, SacSpec, Spec
 from hybrid_bt.train.validation import GateValidation, Model, SacValidation, Validation
 
 Judge: TypeAlias = Validation | AgentValidation

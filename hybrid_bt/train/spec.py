@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from types import SimpleNamespace
-from typing import Annotated, Any, NamedTuple, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
 
 import numpy as np
 from annotated_types import Ge, Gt
@@ -74,6 +74,9 @@ class AgentSpec(NamedTuple):
     normalize: Annotated[bool, "learn under VecNormalize"] = True
     terms: Mapping[str, Any] = {}  #: fields of the environment's `Task` in the place of the mode's
     settings: Mapping[str, Any] = {}  #: arguments of the algorithm in the place of its own defaults
+
+
+Spec: TypeAlias = SacSpec | GateSpec | AgentSpec
 
 
 def algorithm(name: str) -> Any:  # noqa: ANN401  a class of a library that is not imported to be read
