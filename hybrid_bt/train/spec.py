@@ -16,7 +16,7 @@ import numpy as np
 from annotated_types import Ge, Gt
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from hybrid_bt.errors import ConfigError, HybridError, check_names
+from hybrid_bt.errors import ConfigError, HybridError, check_names, library
 
 
 class SacSpec(NamedTuple):
@@ -80,8 +80,8 @@ Spec: TypeAlias = SacSpec | GateSpec | AgentSpec
 
 
 def algorithm(name: str) -> Any:  # noqa: ANN401  a class of a library that is not imported to be read
-    """The class of an algorithm."""
-    return getattr(import_module(ALGOS[name][0]), ALGOS[name][1])
+    """The class of an algorithm; ConfigError where its library is missing."""
+    return getattr(library(ALGOS[name][0], "train", f"{name} needs {ALGOS[name][0]}"), ALGOS[name][1])
 
 
 def settable(algo: str) -> dict[str, Any]:
