@@ -16,7 +16,7 @@ from typing import Any
 
 from hybrid_bt.config import load_config
 from hybrid_bt.feeds import as_market, load_bars
-from hybrid_bt.train.models import new_gate, new_sac
+from hybrid_bt.train.models import new_model
 from hybrid_bt.train.pipeline import Lesson, grounds_of
 
 START, END = date(1995, 1, 1), date(2009, 12, 31)
@@ -68,8 +68,8 @@ def main() -> None:
 
 def _sac(lesson: Lesson) -> float:
     grounds = grounds_of(lesson, "sac")
-    new_sac(grounds, lesson.sac, steps=6_000, seed=0).learn(6_000)  # warm
-    model, stopwatch = new_sac(grounds, lesson.sac, steps=lesson.sac_steps, seed=0), Stopwatch()
+    new_model("sac", grounds, lesson.sac, steps=6_000, seed=0).learn(6_000)  # warm
+    model, stopwatch = new_model("sac", grounds, lesson.sac, steps=lesson.sac_steps, seed=0), Stopwatch()
     stopwatch.watch(model.env.venv, "step_wait", "environment, 16 groups of 16")
     stopwatch.watch(model, "train", "gradient steps")
     stopwatch.watch(model, "_sample_action", "actor and random actions")
@@ -78,7 +78,7 @@ def _sac(lesson: Lesson) -> float:
 
 
 def _gate(lesson: Lesson) -> float:
-    model = new_gate(grounds_of(lesson, "gate"), lesson.gate, steps=lesson.ppo_steps, seed=0)
+    model = new_model("gate", grounds_of(lesson, "gate"), lesson.gate, steps=lesson.ppo_steps, seed=0)
     stopwatch = Stopwatch()
     stopwatch.watch(model.env.venv, "step_wait", "environment, 16 windows")
     stopwatch.watch(model, "train", "gradient steps")

@@ -32,7 +32,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @command("train")
 @click.argument("kind", required=False, type=click.Choice(["sac", "gate", "shipped", "controls"]))
 @option("--env", metavar="Asset-v0|Portfolio-v0|Regime-v0", help="Train an agent of this environment instead.")
-@option("--algo", type=click.Choice(list(ALGOS)), help="By this algorithm.  [default: ppo]")
+@option("--algo", type=click.Choice(sorted(ALGOS)), help="By this algorithm.  [default: ppo]")
 @option("--steps", type=COUNT, help=f"Environment steps per agent.  [default: {AGENT_STEPS}]")
 @option("--tune", type=COUNT, metavar="TRIALS", help="Seek its settings on markets left out, by Optuna (extra `tune`).")
 @shared("mode", "bars", "pairs", "markets")
@@ -164,7 +164,7 @@ def _lesson(flags: Flags) -> Lesson:
     until = flags["valid_end"] or end
     markets = markets_of({**flags, "end": until}) if flags["markets"] else [market_of(flags, end=until)]
     market, parts = markets[0], parts_of(flags["config"])
-    config = load_config(flags["mode"], flags["config"], apart=parts)
+    config = load_config(flags["mode"], flags["config"], apart=tuple(parts))
     lesson = Lesson(
         markets=tuple(markets),
         config=config.for_stamps(market.until(end).bars.stamps),

@@ -7,7 +7,7 @@ stand beside the equations (`equations.parameters`); unknown keys are refused; `
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_type_hints
@@ -163,10 +163,7 @@ def keys_of() -> dict[str, dict[str, str]]:
 
 
 def load_config(
-    mode: str = "stable",
-    file: str | Path | None = None,
-    overrides: Overrides | None = None,
-    apart: Collection[str] = (),
+    mode: str = "stable", file: str | Path | None = None, overrides: Overrides | None = None, apart: Sequence[str] = ()
 ) -> Config:
     """A mode's numbers, under those of a TOML file, under `overrides`.
 
@@ -174,11 +171,9 @@ def load_config(
     ----------
     mode : "stable" or "aggressive"
     file : str or Path, optional
-        As `hybrid-bt init` writes one.
+        As `hybrid-bt init` writes one; sections named in `apart` are somebody else's.
     overrides : mapping, optional
         `{section: {key: value}}`.
-    apart : collection of str
-        Sections of the file that somebody else reads.
 
     Raises
     ------
@@ -235,13 +230,11 @@ def _given(merged: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]
     return found
 
 
-def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str, apart: Collection[str] = ()) -> None:
+def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str, apart: Sequence[str] = ()) -> None:
     base.setdefault(FURTHER, {})
-    for section, values in layer.items():
-        if section in apart:
-            continue
-        if section not in keys_of() and section != FURTHER:
-            known = (*keys_of(), FURTHER, *apart)
+    known = (*keys_of(), FURTHER, *apart)
+    for section, values in ((name, layer[name]) for name in layer if name not in apart):
+        if section not in known:
             raise ConfigError(f"{source}: unknown section [{section:.60}]{did_you_mean(section, known)}")
         if not isinstance(values, Mapping):
             raise ConfigError(f"{source}: [{section}] must be a table of keys, got {values!r}")

@@ -87,13 +87,13 @@ CONTROLS: dict[str, tuple[Callable[[Ground, np.random.Generator], Ground], bool]
 
 
 def _control(name: str, grounds: Sequence[Ground], spec: SacSpec, steps: int, seed: int) -> Control:
-    from hybrid_bt.train.models import new_sac
+    from hybrid_bt.train.models import new_model
 
     alter, must_earn = CONTROLS[name]
     rng = np.random.default_rng(SEED)
     altered = [alter(ground, rng) for ground in grounds]
     parts = [_parts(ground) for ground in altered]
-    model = new_sac([learned for learned, _ in parts], spec, steps=steps, seed=seed).learn(steps)
+    model = new_model("sac", tuple(learned for learned, _ in parts), spec, steps=steps, seed=seed).learn(steps)
     paid = np.concatenate([_paid(model, judged) for _, judged in parts])
     z = float(paid.mean() / paid.std(ddof=1)) * math.sqrt(len(paid))
     return Control(name, seed, float(paid.mean()), z, z > EARNS_FROM if must_earn else z < LUCK_UP_TO)

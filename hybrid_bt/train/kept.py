@@ -25,7 +25,7 @@ from hybrid_bt.envs import SPECS, Task
 from hybrid_bt.equations.parameters import validated
 from hybrid_bt.errors import ConfigError, PolicyError, os_errors
 from hybrid_bt.files import whole_folder
-from hybrid_bt.files.texts import plain
+from hybrid_bt.files.texts import json_object, plain
 from hybrid_bt.train.agents import Ensemble, terms_of
 from hybrid_bt.train.pipeline import Lesson, taught
 from hybrid_bt.train.spec import AgentSpec, algorithm
@@ -96,7 +96,8 @@ def write_agent(folder: Path, models: Sequence[Model], fields: Mapping[str, Any]
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
     files[MANIFEST] = (json.dumps(said, indent=1, default=str) + "\n").encode()
-    with whole_folder(folder) as fresh:
+    earlier = (json_object((folder / MANIFEST).read_bytes()) or {}) if (folder / MANIFEST).exists() else {}
+    with whole_folder(folder, (*earlier.get("files", ()), MANIFEST)) as fresh:
         for name, content in files.items():
             (fresh / name).write_bytes(content)
     return said
@@ -122,7 +123,9 @@ def load_agent(folder: str | Path, **own: object) -> dict[str, Any]:
     """
     folder = Path(folder)
     with os_errors(PolicyError, f"agent: cannot read {folder}", "name a folder that `hybrid-bt train --env` wrote"):
-        said = json.loads((folder / MANIFEST).read_bytes())
+        said = json_object((folder / MANIFEST).read_bytes())
+        if said is None or said.get("format") != FORMAT:
+            raise PolicyError(f"agent: {folder / MANIFEST} is damaged or of another version; train it again")
         files = {name: (folder / name).read_bytes() for name in said["files"]}
     for name, content in files.items():
         if hashlib.sha256(content).hexdigest() != said["files"][name]:

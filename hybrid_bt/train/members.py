@@ -11,7 +11,6 @@ import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from contextlib import nullcontext
 from importlib import metadata
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -25,7 +24,7 @@ from hybrid_bt.errors import ConfigError
 from hybrid_bt.files.workers import POLL_SECONDS, end_with_parent, workers
 from hybrid_bt.train.agents import AgentValidation
 from hybrid_bt.train.ground import Ground, RegimeGround
-from hybrid_bt.train.spec import AgentSpec, GateSpec, SacSpec, refusals
+from hybrid_bt.train.spec import Spec, refusals
 from hybrid_bt.train.validation import Evaluation, Model, Validation
 
 LIBRARIES = ("torch", "stable-baselines3", "sb3-contrib", "numpy")
@@ -74,10 +73,10 @@ class Member(NamedTuple):
     """One training."""
 
     name: str  #: of its checkpoint and its progress bar, e.g. `sac_seed0`
-    kind: str  #: a key of `models.NEW_MODEL`
+    kind: str  #: a key of `models.RECIPES`
     grounds: Grounds  #: on bars of the training span only
     config: Config
-    spec: SacSpec | GateSpec | AgentSpec
+    spec: Spec
     steps: int
     seed: int
     validation: Validation | AgentValidation | None = None
@@ -159,17 +158,16 @@ def train_member(member: Member, tell: Tell) -> Trained:
 
     model, watch = _fresh(member, member.practice.tensorboard_log), Watch(member, tell)
     label = getattr(member.spec, "algo", member.kind)
-    with watch.signals(), refusals(member.spec) if isinstance(member.spec, AgentSpec) else nullcontext():
+    with watch.signals(), refusals(label, getattr(member.spec, "settings", {})):
         model.learn(member.steps, callback=watch, tb_log_name=f"{label}_{member.seed}")
     return Trained(model, watch.evaluations)
 
 
 def _fresh(member: Member, log: Path | None = None) -> Model:
-    from hybrid_bt.train.models import NEW_MODEL
+    from hybrid_bt.train.models import new_model
 
-    return NEW_MODEL[member.kind](
-        member.grounds, member.spec, steps=member.steps, seed=member.seed, tensorboard_log=log
-    )
+    of = member.kind, member.grounds, member.spec
+    return new_model(*of, steps=member.steps, seed=member.seed, tensorboard_log=log)
 
 
 def _side_by_side(members: Sequence[Member], jobs: int, tell: Tell) -> list[Trained]:

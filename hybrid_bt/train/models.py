@@ -13,15 +13,13 @@ import json
 import math
 import random
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from sb3_contrib import RecurrentPPO
-from stable_baselines3 import SAC
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
@@ -30,18 +28,12 @@ from hybrid_bt.files.texts import plain
 from hybrid_bt.policies import import_compiler
 from hybrid_bt.train.bandits import GroupVecEnv, RegimeVecEnv
 from hybrid_bt.train.ground import Ground, RegimeGround
-from hybrid_bt.train.spec import (
-    AgentSpec,
-    GateSpec,
-    SacSpec,
-    algo_settings,
-    algorithm,
-    check_sac_steps,
-    check_steps,
-    refusals,
-)
+from hybrid_bt.train.spec import AgentSpec, GateSpec, SacSpec, Spec, algo_settings, algorithm, check_steps, refusals
 from hybrid_bt.train.validation import Model
 from hybrid_bt.train.vec_envs import LaneVecEnv
+
+if TYPE_CHECKING:
+    from hybrid_bt.train.members import Grounds
 
 COUNTERS = ("num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining")
 LAST = ("_last_obs", "_last_episode_starts")  #: arrays of the model
@@ -51,104 +43,84 @@ SCALES = ("obs_rms", "ret_rms")  #: of `VecNormalize`
 BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
-def new_sac(
-    grounds: Sequence[Ground], spec: SacSpec, *, steps: int, seed: int, tensorboard_log: Path | None = None
-) -> SAC:
-    """A SAC model of bars of the training span; the same seed learns the same weights on one thread.
+class Recipe(NamedTuple):
+    """What a model is made of."""
+
+    flag: str  #: that says its steps
+    env: VecEnv
+    algo: str
+    settings: dict[str, Any]
+    scaled: bool = False  #: learns under `VecNormalize`
+
+
+def _sac(grounds: Sequence[Ground], spec: SacSpec, steps: int) -> Recipe:
+    env = GroupVecEnv(grounds, spec)
+    batches = env.num_envs * spec.replays / spec.batch_size  # that a step of all lanes is worth
+    settings = {
+        "buffer_size": max(steps, spec.batch_size),
+        "learning_starts": spec.learning_starts,
+        "ent_coef": spec.temperature,
+        "train_freq": max(round(1.0 / batches), 1),
+        "gradient_steps": max(round(batches), 1),
+        "policy_kwargs": {"net_arch": list(spec.net)},
+        **_bandit(spec),
+    }
+    return Recipe("--sac-steps", env, "sac", settings)
+
+
+def _gate(grounds: Sequence[RegimeGround], spec: GateSpec, steps: int) -> Recipe:
+    net, sd = list(spec.net), math.log(spec.first_sd)
+    settings = {
+        "n_steps": spec.n_steps,
+        "n_epochs": spec.n_epochs,
+        "ent_coef": spec.entropy,
+        "policy_kwargs": {"lstm_hidden_size": spec.lstm_hidden, "net_arch": net, "log_std_init": sd},
+        **_bandit(spec),
+    }
+    return Recipe("--ppo-steps", RegimeVecEnv(grounds, spec), "recurrent-ppo", settings)
+
+
+def _bandit(spec: SacSpec | GateSpec) -> dict[str, Any]:
+    return {"gamma": 0.0, "learning_rate": spec.learning_rate, "batch_size": spec.batch_size}
+
+
+def _agent(grounds: Sequence[TradingEnv], spec: AgentSpec, steps: int) -> Recipe:
+    env = LaneVecEnv(grounds[0], spec.n_envs, *grounds[1:])
+    return Recipe("--steps", env, spec.algo, algo_settings(spec, len(env.action_space.sample())), spec.normalize)
+
+
+#: kind -> what its model is made of, by what is learned from, its numbers and its steps
+RECIPES: dict[str, Callable[[Any, Any, int], Recipe]] = {"sac": _sac, "gate": _gate, "agent": _agent}
+
+
+def new_model(
+    kind: str, grounds: Grounds, spec: Spec, *, steps: int, seed: int, tensorboard_log: Path | None = None
+) -> Model:
+    """A model that learns on bars of the training span; the same seed learns the same weights on one thread.
 
     Parameters
     ----------
     steps : int
-        Environment steps in all, over all groups and their symbols.
+        Environment steps in all, over all episodes side by side.
 
     Raises
     ------
     ConfigError
-        If these are over before learning begins.
+        If these are over before learning begins, or Stable-Baselines3 refuses a setting.
     """
-    check_sac_steps(steps, spec)
     import_compiler()
-    env = GroupVecEnv(grounds, spec)
-    batches = env.num_envs * spec.replays / spec.batch_size  # that a step of all lanes is worth
-    model = SAC(
-        "MlpPolicy",
-        buffer_size=max(steps, spec.batch_size),
-        learning_starts=spec.learning_starts,
-        ent_coef=spec.temperature,
-        train_freq=max(round(1.0 / batches), 1),
-        gradient_steps=max(round(batches), 1),
-        gamma=0.0,
-        policy_kwargs={"net_arch": list(spec.net)},
-        **_common(env, spec, seed, tensorboard_log),
-    )
-    _log(model)
-    return model
-
-
-def new_gate(
-    grounds: Sequence[RegimeGround], spec: GateSpec, *, steps: int, seed: int, tensorboard_log: Path | None = None
-) -> RecurrentPPO:
-    """A RecurrentPPO model of bars of the training span; parameters as in `new_sac`."""
-    net, sd = list(spec.net), math.log(spec.first_sd)
-    import_compiler()
-    model = RecurrentPPO(
-        "MlpLstmPolicy",
-        n_steps=spec.n_steps,
-        n_epochs=spec.n_epochs,
-        ent_coef=spec.entropy,
-        gamma=0.0,
-        policy_kwargs={"lstm_hidden_size": spec.lstm_hidden, "net_arch": net, "log_std_init": sd},
-        **_common(RegimeVecEnv(grounds, spec), spec, seed, tensorboard_log),
-    )
-    _log(model)
-    return model
-
-
-def _log(model: Model) -> None:
-    """A logger of our own where nothing is logged: SB3's makes a folder for it, and leaves it."""
-    if model.tensorboard_log is None:
+    torch.set_num_threads(1)
+    flag, env, algo, settings, scaled = RECIPES[kind](grounds, spec, steps)
+    cls, layers = algorithm(algo), VecMonitor(env)
+    known = {name: parameter.default for name, parameter in signature(cls).parameters.items()} | settings
+    check_steps(flag, steps, known.get("learning_starts", 0))
+    policy, log = next(iter(cls.policy_aliases)), None if tensorboard_log is None else str(tensorboard_log)
+    with refusals(algo, settings):
+        top = VecNormalize(layers, gamma=known.get("gamma", 1.0)) if scaled else layers
+        model = cls(policy, top, seed=seed, device="cpu", tensorboard_log=log, **settings)
+    if log is None:  # a logger of our own: SB3's makes a folder for it, and leaves it
         model.set_logger(Logger(None, []))
-
-
-def _common(env: VecEnv, spec: SacSpec | GateSpec, seed: int, log: Path | None) -> dict[str, Any]:
-    torch.set_num_threads(1)
-    numbers = {"learning_rate": spec.learning_rate, "batch_size": spec.batch_size}
-    return {
-        "env": VecMonitor(env),
-        "seed": seed,
-        "device": "cpu",
-        "tensorboard_log": str(log) if log else None,
-        **numbers,
-    }
-
-
-def new_agent(
-    grounds: Sequence[TradingEnv], spec: AgentSpec, *, steps: int, seed: int, tensorboard_log: Path | None = None
-) -> Model:
-    """A model of the algorithm that a spec names, on environments of bars of the training span; as in `new_sac`.
-
-    Raises
-    ------
-    ConfigError
-        If Stable-Baselines3 refuses a setting, or the steps are over before learning begins.
-    """
-    import_compiler()
-    torch.set_num_threads(1)
-    env: VecEnv = VecMonitor(LaneVecEnv(grounds[0], spec.n_envs, *grounds[1:]))
-    cls, given = algorithm(spec.algo), algo_settings(spec, len(env.action_space.sample()))
-    own = {"seed": seed, "device": "cpu", "tensorboard_log": str(tensorboard_log) if tensorboard_log else None}
-    with refusals(spec):
-        if spec.normalize:
-            defaults = signature(cls).parameters
-            env = VecNormalize(env, gamma=given.get("gamma", defaults["gamma"].default if "gamma" in defaults else 1.0))
-        model = cls("MlpLstmPolicy" if "MlpLstmPolicy" in cls.policy_aliases else "MlpPolicy", env, **own, **given)
-    check_steps("--steps", steps, getattr(model, "learning_starts", 0))
-    _log(model)
     return model
-
-
-#: kind -> how its model is made
-NEW_MODEL: dict[str, Any] = {"sac": new_sac, "gate": new_gate, "agent": new_agent}
 
 
 def learned(model: Model) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from hybrid_bt.train.ground import (
     regime_ground_of,
 )
 from hybrid_bt.train.members import Member, Practice, Tell, Trained, named, train_all
-from hybrid_bt.train.spec import AgentSpec, GateSpec, SacSpec
+from hybrid_bt.train.spec import AgentSpec, GateSpec, SacSpec, Spec
 from hybrid_bt.train.validation import GateValidation, Model, SacValidation, Validation
 
 Judge: TypeAlias = Validation | AgentValidation
@@ -68,9 +68,9 @@ class Lesson(NamedTuple):
         """The first: that of validation, whose bars are behind those of training; nothing later is looked at."""
         return self.markets[0]
 
-    def spec(self, kind: str) -> SacSpec | GateSpec | AgentSpec:
+    def spec(self, kind: str) -> Spec:
         """The numbers of a kind."""
-        found: SacSpec | GateSpec | AgentSpec = getattr(self, kind)
+        found: Spec = getattr(self, kind)
         return found
 
     def label(self, kind: str) -> str:
@@ -82,7 +82,7 @@ class Kind(NamedTuple):
     """What is trained: by what numbers, what is learned from, and how it is judged."""
 
     steps: str  #: field of a lesson
-    spec: type[SacSpec | GateSpec | AgentSpec]
+    spec: type[Spec]
     #: of a market from a day on, of those of its bars that teach; None where nothing is left
     ground: Callable[[Market, Config, Any, date | None, NDArray[np.bool_] | None], Any]
     label_bars: int  #: that a reward looks ahead

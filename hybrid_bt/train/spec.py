@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from types import SimpleNamespace
-from typing import Annotated, Any, NamedTuple, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
 
 import numpy as np
 from annotated_types import Ge, Gt
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from hybrid_bt.errors import ConfigError, HybridError, check_names
+from hybrid_bt.errors import ConfigError, HybridError, check_names, library
 
 
 class SacSpec(NamedTuple):
@@ -53,17 +53,8 @@ class GateSpec(NamedTuple):
 
 
 #: algorithms for continuous actions, by name: the module and the class in it
-ALGOS = {
-    "a2c": ("stable_baselines3", "A2C"),
-    "ars": ("sb3_contrib", "ARS"),
-    "crossq": ("sb3_contrib", "CrossQ"),
-    "ddpg": ("stable_baselines3", "DDPG"),
-    "ppo": ("stable_baselines3", "PPO"),
-    "recurrent-ppo": ("sb3_contrib", "RecurrentPPO"),
-    "sac": ("stable_baselines3", "SAC"),
-    "td3": ("stable_baselines3", "TD3"),
-    "tqc": ("sb3_contrib", "TQC"),
-    "trpo": ("sb3_contrib", "TRPO"),
+ALGOS = {name: ("stable_baselines3", name.upper()) for name in ("a2c", "ddpg", "ppo", "sac", "td3")} | {
+    name.lower(): ("sb3_contrib", name.replace("-", "")) for name in ("ARS", "CrossQ", "Recurrent-PPO", "TQC", "TRPO")
 }
 
 
@@ -85,9 +76,12 @@ class AgentSpec(NamedTuple):
     settings: Mapping[str, Any] = {}  #: arguments of the algorithm in the place of its own defaults
 
 
+Spec: TypeAlias = SacSpec | GateSpec | AgentSpec
+
+
 def algorithm(name: str) -> Any:  # noqa: ANN401  a class of a library that is not imported to be read
-    """The class of an algorithm."""
-    return getattr(import_module(ALGOS[name][0]), ALGOS[name][1])
+    """The class of an algorithm; ConfigError where its library is missing."""
+    return getattr(library(ALGOS[name][0], "train", f"{name} needs {ALGOS[name][0]}"), ALGOS[name][1])
 
 
 def settable(algo: str) -> dict[str, Any]:
@@ -131,7 +125,7 @@ def algo_settings(spec: AgentSpec, n_actions: int) -> dict[str, Any]:
 
 
 @contextmanager
-def refusals(spec: AgentSpec) -> Iterator[None]:
+def refusals(algo: str, settings: Mapping[str, Any]) -> Iterator[None]:
     """What Stable-Baselines3 refuses inside, told as a mistake in the settings, which it is."""
     try:
         yield
@@ -139,7 +133,7 @@ def refusals(spec: AgentSpec) -> Iterator[None]:
         raise
     except (ValueError, TypeError, AssertionError) as error:
         told = (str(error) or type(error).__name__).partition("\n")[0]
-        raise ConfigError(f"[algo]: {spec.algo} with {dict(spec.settings)}: {told}; change them") from error
+        raise ConfigError(f"[algo]: {algo} with {dict(settings)}: {told}; change them") from error
 
 
 def check_sac_steps(steps: int, spec: SacSpec) -> None:

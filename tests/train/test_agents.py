@@ -197,6 +197,16 @@ def test_an_agent_of_several_markets_is_judged_on_each_by_the_others(env: str, t
     assert said["n_assets"] == (3 if env == "Portfolio" else 0) and not said["in_order"] and said["pairs"] == []
 
 
+def test_an_agent_of_several_markets_trades_any_as_many_symbols_as_its_environment_does(tmp_path: Path) -> None:
+    learn_agent(of_markets(small("recurrent-ppo")), tmp_path / "agent")
+    loaded, fresh = load_agent(tmp_path / "agent"), random_bars(420, 3, seed=9, start="2011-01-03")
+    env = ready_env("Portfolio", fresh, episode_bars=None)
+    wanted = environment_equity(env, loaded["agent"])
+    loaded = load_agent(tmp_path / "agent")  # that remembers nothing
+    found = backtrader_equity(fresh, load_config("stable").costs, **loaded)[env.tracks[0].span.first :]
+    assert found[: len(wanted)].tolist() == wanted and len(set(wanted)) > 100
+
+
 def test_what_shares_days_with_the_market_left_out_teaches_nothing() -> None:
     given = of_markets(small("ppo"))
     given = given._replace(agent=dealing(given), left_out=given.markets[0].bars)
@@ -251,7 +261,10 @@ def test_a_model_of_assets_has_the_mean_of_their_accounts(bars: Bars) -> None:
 
 
 def test_a_file_that_is_missing_or_another_is_refused(bars: Bars, tmp_path: Path) -> None:
+    learn_agent(lesson(bars, small("ppo"), seeds=(3, 4)), tmp_path / "agent")
     learn_agent(lesson(bars, small("ppo")), tmp_path / "agent")
+    files = {"manifest.json", "seed3.zip", "seed3.vecnormalize.pkl"}
+    assert {path.name for path in (tmp_path / "agent").iterdir()} == files, "nothing of the agent before is left"
     with pytest.raises(InSampleError, match="training span"):
         backtrader_equity(bars.between(None, "1996-06-28"), Costs(), **load_agent(tmp_path / "agent"))
     path = tmp_path / "agent" / "seed3.zip"
@@ -265,6 +278,9 @@ def test_a_file_that_is_missing_or_another_is_refused(bars: Bars, tmp_path: Path
     path.write_bytes(whole)
     with pytest.raises(PolicyError, match="learned with"):
         load_agent(tmp_path / "agent", reward=len)
+    (tmp_path / "agent" / "manifest.json").write_text('{"format": 0}')
+    with pytest.raises(PolicyError, match="of another version"):
+        load_agent(tmp_path / "agent")
 
 
 def test_stable_baselines_reads_its_own_files(bars: Bars, tmp_path: Path) -> None:

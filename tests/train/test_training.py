@@ -36,7 +36,7 @@ from hybrid_bt.equations.bundles import bundles_of, layout_of
 from hybrid_bt.errors import ConfigError, HybridError
 from hybrid_bt.feeds import load_bars
 from hybrid_bt.train.members import Event, Member, Practice, Trained, train_member
-from hybrid_bt.train.models import NEW_MODEL
+from hybrid_bt.train.models import new_model
 from hybrid_bt.train.pipeline import Lesson, grounds_of, learn
 from hybrid_bt.train.validation import GateValidation, SacValidation, reversal_legs, rows_after
 from hybrid_bt.train.watch import MAGIC, read_checkpoint
@@ -321,7 +321,7 @@ def test_the_fewest_steps_that_a_trainer_takes_move_its_weights(
     # regression: 500 steps of a SAC whose learning starts at 5,000 froze the network that it began with
     spec = SAC._replace(learning_starts=starts, replays=replays) if kind == "sac" else GATE
     member = members(bars, Practice())[kind]._replace(spec=spec, steps=starts + 1 if kind == "sac" else 1)
-    fresh = NEW_MODEL[kind](member.grounds, spec, steps=member.steps, seed=member.seed)
+    fresh = new_model(kind, member.grounds, spec, steps=member.steps, seed=member.seed)
     learned = train_member(member._replace(validation=None), silent)
     before = weights(Trained(fresh, []))
     assert len(before) > 4 and not all(map(np.array_equal, before, weights(learned)))
