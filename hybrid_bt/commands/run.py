@@ -50,7 +50,7 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@command()
+@command(example="run --mode stable --data us20 --start 2018-01-02 --out fig/late")
 @shared("mode", "bars", "pairs", "span", "in-sample")
 @_setting_options
 @shared("config", "risk")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, check_trainers, command, flag, listed, option
-from hybrid_bt.commands.ending import echo
+from hybrid_bt.commands.ending import echo, unclocked
 from hybrid_bt.commands.given import alone
 from hybrid_bt.commands.options import MARKETS, market_of, markets_of, shared
 from hybrid_bt.errors import ConfigError
@@ -25,7 +25,7 @@ MOST_SEED = 2**31 - 1  #: environments count on from it, and numpy's seeds end a
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
-@command("train")
+@command("train", example="train sac --data us20 --sac-steps 400000 --out my_sac.onnx")
 @click.argument("kind", type=click.Choice(["sac", "gate", "shipped", "controls"]))
 @shared("mode", "bars", "pairs", "markets")
 @option("--train-start", type=DAY, help="First training day.  [default: the first warm bar]")
@@ -74,7 +74,7 @@ def main(kind: str, **flags: Flag) -> None:
         raise ConfigError(f"--out {out} is a folder; name a file, {out / 'policy.onnx'} say")
     logbook = Logbook(out)
     lesson = _lesson(flags)._replace(tell=logbook.hear)
-    with logbook.progress(sys.stderr.isatty()):
+    with unclocked(), logbook.progress(sys.stderr.isatty()):
         if kind == "controls":
             _controls(lesson)
             return
@@ -92,7 +92,7 @@ def _shipped(flags: Flags, folder: Path) -> None:
     asked = {"rehearse_to": flags["rehearse_to"] or REHEARSED_TO, "markets": flags["markets"] or MARKETS}
     lesson = _lesson({**flags, **asked})._replace(tell=logbook.hear)
     all_same = True
-    with logbook.progress(sys.stderr.isatty()):
+    with unclocked(), logbook.progress(sys.stderr.isatty()):
         for made, shipped in rebuild(lesson, folder):
             differences = compare(made, shipped)
             verdict = f"NOT the shipped bytes, {differences}" if differences else "the same bytes as the shipped file"
