@@ -29,6 +29,7 @@ from hybrid_bt.config.facts import Trading, facts_of, in_sample_rows, notes_of, 
 from hybrid_bt.config.task import Case, Configured, LegGiven, PolicyGiven, prepare
 from hybrid_bt.errors import BarsError, check_names
 from hybrid_bt.report import Run
+from hybrid_bt.report.notebook import shown_progress
 from hybrid_bt.trading import ENGINES, Progress, Reader, Words
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def run_backtest(
     start : date, or text "YYYY-MM-DD"
         First day traded; earlier bars warm up. By default the first one out of sample.
     progress : callable
-        Called as `progress(bars_done, bars_in_all)`.
+        Called as `progress(bars_done, bars_in_all)`; by default a notebook draws a bar.
     legs : mapping
         Place ("sac", "kalman", or a leg of the configuration) -> a leg of your own, as `HybridStrategy` takes it.
     policies : mapping
@@ -136,7 +137,8 @@ def run_backtest(
     task = prepare(chosen, mode, config=config, start=start, allow_in_sample=more.get("allow_in_sample", False), **own)
     desk = more.get("news")
     stage = None if desk is None else desk.stage(chosen.bars.stamps, task.row)
-    trading = ENGINES[engine](task, Words(progress, stage, more.get("state")))
+    with shown_progress(f"{chosen.name}, {mode}", progress) as told:
+        trading = ENGINES[engine](task, Words(told, stage, more.get("state")))
     if task.traded.close.size > CELLS_TO_COLLECT:
         gc.collect()
     said = resolved(task, benchmark, more.get("seed", 0), None if desk is None else desk.trial(task.config))

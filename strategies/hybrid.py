@@ -19,6 +19,7 @@ from hybrid_bt.feeds.framework import Framework, bt
 from hybrid_bt.strategies import honesty, seated
 from hybrid_bt.strategies.admission import admit
 from hybrid_bt.strategies.broker_state import goes_on, is_lasting, open_journal, read_account, read_prices
+from hybrid_bt.strategies.observers import thoughts_of
 from hybrid_bt.strategies.orders import TargetOrders
 from hybrid_bt.strategies.rows import LateRows, rows_ahead, take_own_feeds, traded_feeds, warn_of_company
 
@@ -30,12 +31,11 @@ class HybridStrategy(bt.Strategy):
     >>> cerebro.addstrategy(HybridStrategy, mode="stable", pairs=["KO:PEP"])
     0
 
-    Decisions are made at the close of a bar and fill at the next open of their feed. A feed that begins later, ends
-    early or misses bars is traded only on bars that it delivers, and so is the other side of a pair that is open with
-    it. Costs are those of the broker: give it a `SpreadFeeCommission`, or keep your own scheme.
+    Decisions are made at the close of a bar and fill at the next open of their feed. A feed is traded only on bars that
+    it delivers, and so is the other side of a pair that is open with it. Costs are those of the broker: give it a
+    `SpreadFeeCommission`, or keep your own scheme. `cerebro.plot()` shows r, weights, z and targets as observers.
 
-    The parameters stand in four groups: what is traded, with what (from `policies` on), when (from `trade_from` on),
-    and how (from `record` on).
+    Parameters: what is traded, with what (from `policies` on), when (from `trade_from` on), how (from `record` on).
 
     Parameters
     ----------
@@ -154,15 +154,14 @@ class HybridStrategy(bt.Strategy):
         limit = f", risk.asset_limit {self.config.risk.asset_limit:g} of equity"
         self.target_orders = TargetOrders(self, self.config.order_rules, self.feeds, self.p.equity_share, limit)
         self._underway = self.target_orders.underway
-        self.n_bars = 0  #: that are over
-        self.resumed_after = ""
+        self.n_bars, self.resumed_after = 0, ""  #: bars that are over
         self.resends = False  #: whether targets of the state's bars go to the broker again
-        late = LateRows(self.feeds)
-        self._late_rows = late if late.are_needed else None
+        self._late_rows = late if (late := LateRows(self.feeds)).are_needed else None
         self._closes = [feed.lines.close for feed in self.feeds]  # found once: a feed's `__getattr__` costs more
         self._lengths = [0] * len(self.feeds)
         self._moments = self.lines.datetime  # found once: `self.datetime` is looked for on every use
         self._on_bar: Callable[[], None] | None = self.p.on_bar
+        self._thoughts = thoughts_of(self)
 
     decision = property(attrgetter("session.decision"), doc="The last one; its target is what was sent.")
     recorder = property(attrgetter("session.recorder"), doc="All decisions, where they are recorded.")
@@ -208,6 +207,8 @@ class HybridStrategy(bt.Strategy):
         elif self._lengths != before:  # else a bar of a feed that is not traded
             came = zip(self._closes, self._lengths, before, strict=True)
             self._bar([close[0] if now > old else math.nan for close, now, old in came], may_trade=True)
+        if self._thoughts is not None:
+            self._thoughts.see()
 
     def _bar(self, closes: list[float], may_trade: bool) -> None:
         session, orders, stamp = self.session, self.target_orders, self._moments[0]
@@ -241,6 +242,8 @@ class HybridStrategy(bt.Strategy):
                 self.session.journal.end(self._moments[0])
             self.session.journal.close()
         self._underway.end()
+        if self._thoughts is not None:
+            self._thoughts.show()
         if self.first_traded_row is not None and self.decision is not None:
             honesty.warn_of_cold(self, self.decision.view.warm)
         elif self.decision is not None and not self._underway.is_told:

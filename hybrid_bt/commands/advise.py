@@ -12,7 +12,7 @@ from hybrid_bt.commands.trading import Words, print_step
 from hybrid_bt.errors import ConfigError
 
 
-@command()
+@command(example="advise --data us20 --cash 100000")
 @shared("mode", "bars", "pairs", "in-sample")
 @option("--holdings", type=FILE, metavar="H.csv", help="What is held: symbol,shares; the cash as a row `cash,10000`.")
 @option("--until", type=DAY, help="Look at no bar after this day.  [default: the last bar]")

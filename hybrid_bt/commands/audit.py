@@ -29,7 +29,7 @@ _BARS = click.IntRange(min=0)
 NEWS_BARS = 600  #: audited of the risk manager
 
 
-@command("audit")
+@command("audit", example="audit --strategy my_strategy.py:MyStrategy --symbols KO,PEP")
 @option("--strategy", metavar="module|file.py:Class", help="A Backtrader strategy of yours.  [default: the own stack]")
 @option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Parameter of that strategy; repeatable.")
 @shared("mode", "bars", "markets", "pairs")

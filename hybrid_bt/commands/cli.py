@@ -53,7 +53,7 @@ class _LazyGroup(Group):
                 formatter.write_dl(list(commands.items()))
 
 
-@click.group(cls=_LazyGroup, context_settings=SETTINGS)
+@click.group(cls=_LazyGroup, context_settings=SETTINGS, epilog="Example: hybrid-bt run --mode stable")
 @click.version_option(__version__, prog_name="hybrid-bt")
 def main() -> None:
     """Kalman pairs, frozen SAC and an LSTM regime gate, fused and traded through Backtrader."""

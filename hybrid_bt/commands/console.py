@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 
 import click
 
-from hybrid_bt.commands.ending import NEAREST, USER_MISTAKE, Ending, is_of_output, tell
-from hybrid_bt.commands.given import Given, alone, check_paths, refusal
+from hybrid_bt.commands.ending import NEAREST, USER_MISTAKE, Ending, at_work, is_of_output, tell, unclocked
+from hybrid_bt.commands.given import Given, alone, check_paths, nearest_file, refusal
 from hybrid_bt.errors import ConfigError, Hint, HybridError, did_you_mean, how_to_install
 from hybrid_bt.files.texts import shown
 
@@ -98,13 +98,14 @@ class Command(Given, Ending):
             warnings.showwarning = warn  # a user of the command has no use for our line of source
             try:
                 check_paths(ctx.params.values())
-                with alone(ctx.params.get("out")):
+                with at_work(ctx.command_path, ctx.params.get("quiet")), alone(ctx.params.get("out")):
                     return super().invoke(ctx)
             except (HybridError, OSError) as error:
                 if isinstance(error, OSError) and is_of_output(error):
                     raise
                 advice.clear()
-                tell("error", self._in_flags(str(error)) if isinstance(error, HybridError) else refusal(error))
+                said = self._in_flags(str(error)) if isinstance(error, HybridError) else refusal(error)
+                tell("error", said + nearest_file(said, ctx.params.values()))
                 ctx.exit(USER_MISTAKE)
             finally:
                 for text in () if ctx.params.get("quiet") else advice:
@@ -129,9 +130,9 @@ class Group(Ending, click.Group):
         return found
 
 
-def command(name: str | None = None) -> Callable[[Callable[..., Any]], Command]:
-    """Decorator of a command that can also be started as a module."""
-    return click.command(name, cls=Command, context_settings=SETTINGS)
+def command(name: str | None = None, *, example: str) -> Callable[[Callable[..., Any]], Command]:
+    """Decorator of a command that can also be started as a module; `example` ends its help."""
+    return click.command(name, cls=Command, context_settings=SETTINGS, epilog=f"Example: hybrid-bt {example}")
 
 
 def check_installed(what: str, extra: str, modules: Iterable[str]) -> None:
@@ -169,6 +170,6 @@ def progress_bar(label: str, *, hidden: bool = False) -> Iterator[Callable[[int,
         TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with unclocked(), Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(shown(label))
         yield lambda done, total: bar.update(task, completed=done, total=total)

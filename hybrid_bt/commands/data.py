@@ -98,12 +98,12 @@ def _write_symbol(bars: Bars, column: int, path: Path) -> None:
     path.write_text(csv_of_columns(columns, ("date", *FIELDS)), encoding="utf-8", newline="")
 
 
-@click.group("data", cls=Group)
+@click.group("data", cls=Group, epilog="Example: hybrid-bt data check my_prices.csv --mend --out mended")
 def main() -> None:
     """Look into prices before they are traded."""
 
 
-@main.command("check")
+@main.command("check", epilog="Example: hybrid-bt data check my_prices.csv --mend --out mended")
 @click.argument("source", type=FILE, metavar="PATH|us20|yahoo|...")
 @listed("--symbols", help="Symbols.  [default: all]")
 @shared("clock", "json")

@@ -8,9 +8,11 @@ import io
 import os
 import signal
 import sys
+import threading
+import time
 import unicodedata
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import IO, Any, TypeAlias
 
 import click
@@ -20,6 +22,7 @@ from hybrid_bt.files.workers import OF_A_SIGNAL, signals_as_exits
 
 USER_MISTAKE = 2  #: exit status
 CLOSED_PIPE = 13  #: SIGPIPE, which not every system has a name for
+PATIENCE = 2.0  #: seconds of silence on a terminal
 NEAREST = "hybrid_bt.nearest"  #: how characters are written that the output's encoding lacks
 
 _Thing: TypeAlias = Any  #: what click hands on
@@ -98,6 +101,72 @@ def _let_go(stream: IO[_Thing]) -> None:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
+class _Clock:
+    """`hybrid-bt news evaluate: 12 s`, while a command draws and prints nothing for `PATIENCE` on a terminal."""
+
+    def __init__(self, label: str) -> None:
+        self._label, self._began, self._heard, self._drawn = label, time.monotonic(), time.monotonic(), False
+        self._lock, self._over, self.others = threading.RLock(), threading.Event(), 0
+        threading.Thread(target=self._tick, daemon=True).start()
+
+    def _tick(self) -> None:
+        while not self._over.wait(PATIENCE / 4):
+            with self._lock:
+                now = time.monotonic()
+                if not self.others and now - self._heard >= PATIENCE and not self._over.is_set():
+                    self._write(f"\r{self._label}: {now - self._began:.0f} s")
+                    self._drawn = True
+
+    def clear(self) -> None:
+        with self._lock:
+            if self._drawn:
+                self._write("\r\x1b[K")
+            self._heard, self._drawn = time.monotonic(), False
+
+    def end(self) -> None:
+        self._over.set()
+        self.clear()
+
+    @staticmethod
+    def _write(text: str) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+_clocks: list[_Clock] = []
+
+
+@contextmanager
+def at_work(label: str, hidden: bool | None) -> Iterator[None]:
+    """Show on a terminal for how long a command has been at work, wherever it has nothing else to show."""
+    if hidden or not sys.stderr.isatty():
+        yield
+        return
+    clock = _Clock(label)
+    _clocks.append(clock)
+    try:
+        yield
+    finally:
+        _clocks.remove(clock)
+        clock.end()
+
+
+@contextmanager
+def unclocked() -> Iterator[None]:
+    """While something else is drawn."""
+    heard = [*_clocks]
+    for clock in heard:
+        clock.others += 1
+        clock.clear()
+    try:
+        yield
+    finally:
+        for clock in heard:
+            clock.others -= 1
+            clock.clear()
+
+
 def tell(kind: str, message: object) -> None:
     with suppress(OSError):  # where stderr cannot be written, the status says it
         echo(f"{kind}: {' '.join(str(message).split())}", err=True)
@@ -105,6 +174,8 @@ def tell(kind: str, message: object) -> None:
 
 def echo(*lines: str, err: bool = False) -> None:
     """Print lines as they are; a name of somebody else's neither moves the cursor nor begins a line."""
+    for clock in _clocks:
+        clock.clear()
     for line in lines:  # click's own echo would choose another encoding where this one is ASCII
         print(shown(line), file=sys.stderr if err else sys.stdout, flush=True)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,6 +44,26 @@ def check_paths(values: Iterable[object]) -> None:
             check_paths(value)
         elif isinstance(value, Path) and value.exists() and not (value.is_file() or value.is_dir()):
             raise ConfigError(f"{value} is a pipe or a device; name a file")
+
+
+def nearest_file(text: str, values: Iterable[object]) -> str:
+    """`; did you mean PATH?` for a path among those given that a message names, is not there, and is nearly another."""
+    for value in values:
+        if isinstance(value, tuple):
+            found = nearest_file(text, value)
+        else:
+            found = _neighbour(Path(str(value))) if str(value) in text and "did you mean" not in text else ""
+        if found:
+            return found
+    return ""
+
+
+def _neighbour(path: Path) -> str:
+    with suppress(OSError, ValueError):
+        if not path.exists():
+            near = difflib.get_close_matches(path.name, [one.name for one in path.parent.iterdir()], n=1)
+            return f"; did you mean {path.parent / near[0]}?" if near else ""
+    return ""
 
 
 def alone(out: object) -> AbstractContextManager[None]:

@@ -14,7 +14,7 @@ from hybrid_bt.commands.options import shared
 from hybrid_bt.errors import ConfigError
 
 
-@command()
+@command(example="init my_strategy.py")
 @shared("mode")
 @click.argument("file", type=FILE, required=False)
 @option("--out", type=FILE, help="The same as FILE.  [default: hybrid_bt.toml and my_strategy.py]")

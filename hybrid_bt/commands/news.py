@@ -33,12 +33,12 @@ SHOWN = ("sharpe", "cvar", "max_drawdown")
 store_option = option("--store", type=FILE, default=Path("news.db"), help="Store of documents.")
 
 
-@click.group("news", cls=Group)
+@click.group("news", cls=Group, epilog="Example: hybrid-bt news add archive.jsonl --store news.db")
 def main() -> None:
     """Keep documents for the risk manager: news, filings, notes, with the moment at which each was known."""
 
 
-@main.command("add")
+@main.command("add", epilog="Example: hybrid-bt news add archive.jsonl --store news.db")
 @click.argument("paths", nargs=-1, required=True, type=FILE)
 @store_option
 @listed("--symbols", help="Symbols of documents that name none.")
@@ -65,7 +65,7 @@ def add(paths: tuple[Path, ...], store: Path, symbols: tuple[str, ...], source: 
     echo(f"{added} added, {duplicates} duplicates, {len(skipped)} skipped; {store} holds {n} documents")
 
 
-@main.command("list")
+@main.command("list", epilog="Example: hybrid-bt news list --symbols KO --since 2020-01-01")
 @store_option
 @listed("--symbols", help="About these symbols.")
 @option("--since", type=DAY, help="Published on this day or later.")
@@ -83,7 +83,7 @@ def list_documents(store: Path, as_json: bool, limit: int, symbols: tuple[str, .
             echo(json.dumps(_plain(document)) if as_json else _line(document))
 
 
-@main.command("show")
+@main.command("show", epilog="Example: hybrid-bt news show 3f2a9c --store news.db")
 @click.argument("name")
 @store_option
 @shared("json")
@@ -100,7 +100,7 @@ def show(name: str, store: Path, as_json: bool) -> None:
     echo("", *plain["text"].splitlines())
 
 
-@main.command("check")
+@main.command("check", epilog="Example: hybrid-bt news check --store news.db")
 @store_option
 @shared("json")
 def check(store: Path, as_json: bool) -> None:
@@ -148,7 +148,7 @@ def _line(document: Document) -> str:
     return f"{say_us(document.published_at)}  {document.id:20} {','.join(document.symbols) or 'market':12} {said}"
 
 
-@main.command("evaluate")
+@main.command("evaluate", epilog="Example: hybrid-bt news evaluate --risk lexicon --start 2021-01-04")
 @shared("mode", "bars", "pairs", "span", "in-sample", "config", "risk")
 @option("--placebos", type=click.IntRange(1, 1000), default=20, help="Shuffles of the advice.")
 @option("--cutoff", type=DAY, help="The model's knowledge cut-off: effects before and after are told apart.")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _HEAD = ("pair", "distance", "hedge ratio", "p", "q", "half-life, bars", "drift of ratio", "chosen")
 
 
-@command()
+@command(example="pairs --data us20 --train-end 2009-12-31 --top 10")
 @shared("bars", "markets")
 @option("--train-start", type=DAY, help=f"First day looked at.  [default: {WINDOW_BARS} bars before the last]")
 @option("--train-end", type=DAY, default=LAST_TRAINING_DAY, help="Last day looked at; nothing behind it is read.")

@@ -49,7 +49,7 @@ def _largest(bars: Bars, said: Quantity) -> Difference:
     return Difference(said.name, float(gaps[row]), row, said.allowed, str(bars.stamps[row].astype("datetime64[s]")))
 
 
-@command("parity")
+@command("parity", example="parity --data us20 --start 2020-01-02")
 @shared("mode", "bars", "pairs", "span", "config", "in-sample", "json")
 def main(**flags: Flag) -> None:
     """Compare Backtrader's account with its replay on arrays, bar by bar: 0 equal, 1 a difference, 2 misuse."""

@@ -22,12 +22,12 @@ MAX_NAMES_BYTES = 65_536
 MAX_MESSAGE = 1_000  # letters
 
 
-@click.group("policy", cls=Group)
+@click.group("policy", cls=Group, epilog="Example: hybrid-bt policy show package:sac.onnx")
 def main() -> None:
     """Look into frozen policies, and make them from models of Stable-Baselines3."""
 
 
-@main.command("show")
+@main.command("show", epilog="Example: hybrid-bt policy show package:sac.onnx")
 @click.argument("file", type=FILE)
 @shared("json")
 def show(file: Path, as_json: bool) -> None:
@@ -59,7 +59,11 @@ def _plain(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-@main.command("import-sb3")
+@main.command(
+    "import-sb3",
+    epilog="Example: hybrid-bt policy import-sb3 model.zip --kind sac --observation names.txt --symbols KO"
+    ",PEP --train-start 1990-01-02 --train-end 2009-12-31 --out my_sac.onnx",
+)
 @click.argument("model", type=FILE)
 @option(
     "--kind",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hybrid_bt.report import Run
 
 
-@command()
+@command(example="run --mode stable --data us20 --start 2018-01-02 --out fig/late")
 @shared("mode", "bars", "pairs", "span", "in-sample")
 @shared("settings", "config", "risk")
 @flag("--trust", help="Let Stable-Baselines3 load a --sac or --gate that is a .zip, which runs what is in it.")

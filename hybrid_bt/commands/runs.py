@@ -35,7 +35,7 @@ CHECKSUM, SHORT = re.compile("[0-9a-f]{64}"), 12  #: a checksum, and the digits 
 _RATES = ("sharpe", "cagr")  #: whose differences get an interval
 
 
-@command()
+@command(example="runs fig other/fig")
 @click.argument("compared", nargs=-1, metavar="[A B]")
 @option("--ledger", type=FILE, default=Path(LEDGER), help="File that runs and studies append to.")
 @option("--last", type=COUNT, default=20, help="How many to list.")

@@ -39,7 +39,7 @@ _SHOWN = ("hybrid", "sac", "kalman", "gate r=0", "equal-weight", "vol-target", "
 START_SECONDS = 8.0  #: of a window: imports, features, freezing, recording
 
 
-@command()
+@command(example="study --preset quick --jobs 2 --out study")
 @shared("mode")
 @option("--preset", type=click.Choice(list(PRESETS)), default="full", help=_PRESETS_HELP)
 @shared("bars", "pairs", "markets", "span")

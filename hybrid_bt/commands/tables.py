@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from hybrid_bt.commands.ending import unclocked
 from hybrid_bt.files.texts import shown
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def say(*found: str | Table) -> None:
     """Print lines and tables."""
     from rich.console import Console
 
-    _print(Console(width=shutil.get_terminal_size().columns), found)
+    with unclocked():
+        _print(Console(width=shutil.get_terminal_size().columns), found)
 
 
 def printed(*found: str | Table, width: int = PAGE_WIDTH) -> str:

@@ -38,7 +38,7 @@ class Exchange(Protocol):
     def next_close(self, moment: datetime) -> datetime: ...
 
 
-@command()
+@command(example="trade --broker paper --state my.state --data us20")
 @click.argument("what", type=click.Choice(["status"]), required=False)
 @shared("mode", "bars", "pairs", "in-sample")
 @option("--broker", default="paper", metavar="paper|NAME", help="Who trades; paper is embedded and needs no network.")

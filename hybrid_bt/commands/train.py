@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hybrid_bt.commands.console import COUNT, DAY, FILE, Flag, Flags, check_trainers, command, flag, listed, option
-from hybrid_bt.commands.ending import echo
+from hybrid_bt.commands.ending import echo, unclocked
 from hybrid_bt.commands.given import alone
 from hybrid_bt.commands.options import MARKETS, market_of, markets_of, shared
 from hybrid_bt.commands.train_agent import parts_of, train_agent, with_settings
@@ -29,7 +29,7 @@ OF_AGENT = ("algo", "steps", "tune")  #: flags
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
-@command("train")
+@command("train", example="train sac --data us20 --sac-steps 400000 --out my_sac.onnx")
 @click.argument("kind", required=False, type=click.Choice(["sac", "gate", "shipped", "controls"]))
 @option("--env", metavar="Asset-v0|Portfolio-v0|Regime-v0", help="Train an agent of this environment instead.")
 @option("--algo", type=click.Choice(sorted(ALGOS)), help="By this algorithm.  [default: ppo]")
@@ -94,7 +94,7 @@ def main(kind: str | None, **flags: Flag) -> None:
         raise ConfigError(f"--out {out} is a file; an agent is kept in a folder")
     logbook = Logbook(out)
     lesson = _lesson({**flags, "kind": kind})._replace(tell=logbook.hear)
-    with logbook.progress(sys.stderr.isatty()):
+    with unclocked(), logbook.progress(sys.stderr.isatty()):
         if kind == "controls":
             _controls(lesson)
             return
@@ -128,7 +128,7 @@ def _shipped(flags: Flags, folder: Path) -> None:
     }
     lesson = _lesson({**flags, **asked})._replace(tell=logbook.hear)
     all_same = True
-    with logbook.progress(sys.stderr.isatty()):
+    with unclocked(), logbook.progress(sys.stderr.isatty()):
         for made, shipped in rebuild(lesson, folder):
             differences = compare(made, shipped)
             verdict = f"NOT the shipped bytes, {differences}" if differences else "the same bytes as the shipped file"

@@ -24,7 +24,7 @@ import hybrid_bt
 from hybrid_bt.account.records import RunRecord
 from hybrid_bt.errors import check_names
 from hybrid_bt.files import whole_folder
-from hybrid_bt.files.texts import coarse, end_days, escape, html_table, plain, shown
+from hybrid_bt.files.texts import coarse, end_days, plain, shown
 from hybrid_bt.report import curves, fills, panels
 from hybrid_bt.report.explorer import EXPLORER, write_explorer
 from hybrid_bt.report.style import house_style, in_sample_spans, object_stamp, save
@@ -157,8 +157,9 @@ def run_document(record: RunRecord) -> dict[str, Any]:
 class Run(RunRecord):
     """What `run_backtest` gives: accounts and decisions, bar by bar, and what people read of them.
 
-    It shows itself as the table that `hybrid-bt run` prints; its fields are those of `account.records.RunRecord`.
-    Row 0 is the bar of the first decision; money is in the currency of the account, net of costs.
+    It shows itself as the table that `hybrid-bt run` prints, in a notebook with pictures; its fields are those of
+    `account.records.RunRecord`. Row 0 is the bar of the first decision; money is in the currency of the account, net of
+    costs.
 
     Attributes
     ----------
@@ -220,5 +221,6 @@ class Run(RunRecord):
         return "\n".join((self.title, *lines))
 
     def _repr_html_(self) -> str:
-        head, *rows = self.table()
-        return f"<p>{escape(self.title)}</p>{html_table(head, rows)}"
+        from hybrid_bt.report.notebook import cell_of
+
+        return cell_of(self)

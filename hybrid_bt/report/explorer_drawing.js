@@ -1,6 +1,6 @@
 // ---- drawing -----------------------------------------------------------------------------------------------------
 const C = { ...facts.colors, ink: "#222222", grey: "#767676", pale: "#BBBBBB" };
-const MOST_MARKS = 120; // fills: more hide the price
+const MARK_PIXELS = 20; // of the chart for a mark: more hide the price
 const DRAWN = 900; // stretches across the chart; each gives its lowest and its highest value
 const dates = Array.from(arrays.stamp, (ms) => new Date(ms).toISOString());
 const view = { symbol: 0, pair: 0, first: 0, last: T - 1, bar: T - 1, kept: false };
@@ -28,13 +28,24 @@ function curve(values, axis, name, color, more = {}) {
   return { type: "scatter", mode: "lines", name, ...thinned(values, first, last), yaxis: axis, hoverinfo: "skip", connectgaps: false, line: { color, width: 1.2, ...line }, ...rest };
 }
 
+const share = (f) => Math.abs(arrays.size[f]) * arrays.price[f] / arrays["equity:hybrid"][arrays.bar[f]];
+const width = () => chart.clientWidth || 800;
+const isNarrow = () => width() < 640;
+
+function inView(i) { return fillsOf[i].filter((f) => arrays.bar[f] >= view.first && arrays.bar[f] <= view.last); }
+function marked(i) { // the largest of each stretch of the chart, so that they neither hide the price nor one another
+  const best = new Map(), wide = (view.last - view.first + 1) * MARK_PIXELS / width();
+  for (const f of inView(i)) {
+    const place = (arrays.size[f] > 0 ? 1 : -1) * (1 + Math.floor((arrays.bar[f] - view.first) / Math.max(wide, 1)));
+    if (!best.has(place) || share(f) > share(best.get(place))) best.set(place, f);
+  }
+  return [...best.values()];
+}
+
 function fillMarks(i, buys) {
-  const inView = fillsOf[i].filter((f) => arrays.bar[f] >= view.first && arrays.bar[f] <= view.last);
-  const share = (f) => Math.abs(arrays.size[f]) * arrays.price[f] / arrays["equity:hybrid"][arrays.bar[f]];
-  const marked = inView.length > MOST_MARKS ? inView.slice().sort((f, g) => share(g) - share(f)).slice(0, MOST_MARKS) : inView;
-  const rows = marked.filter((f) => (arrays.size[f] > 0) === buys);
+  const rows = marked(i).filter((f) => (arrays.size[f] > 0) === buys);
   return { type: "scatter", mode: "markers", name: buys ? "buy" : "sell", x: rows.map((f) => dates[arrays.bar[f]]), y: rows.map((f) => arrays.price[f]), yaxis: "y", hoverinfo: "skip",
-    marker: { symbol: buys ? "triangle-up" : "triangle-down", size: 8, color: buys ? C.long : C.short, opacity: 0.9 } };
+    marker: { symbol: buys ? "triangle-up" : "triangle-down", size: isNarrow() ? 6 : 8, color: buys ? C.long : C.short, opacity: 0.9 } };
 }
 
 function traces() {
@@ -69,27 +80,30 @@ function equityTicks() { // plotly's own suit a short span, round numbers a long
 
 const PANES = [[0.735, 1], [0.545, 0.7], [0.385, 0.51], [0.2, 0.35], [0, 0.165]];
 function layout() {
-  const axis = (pane, more = {}) => ({ domain: PANES[pane], gridcolor: "#eee", zerolinecolor: "#ccc", tickfont: { color: C.grey, size: 11 }, fixedrange: true, automargin: false, ...more });
+  const narrow = isNarrow(), marks = marked(view.symbol).length, fills = inView(view.symbol).length;
+  const axis = (pane, more = {}) => ({ domain: PANES[pane], nticks: 5, gridcolor: "#eee", zerolinecolor: "#ccc", tickfont: { color: C.grey, size: 11 }, fixedrange: true, automargin: false, ...more });
   const symbol = facts.symbols[view.symbol], pairName = P && view.pair >= 0 ? facts.pairs[view.pair].name : "";
-  const titles = [`${symbol}: close, fills at the open after the decision (of many the ${MOST_MARKS} largest)`, `${symbol}: what the legs want, the mix, the target (fraction of equity)`, "regime r and the weight of SAC",
-    pairName ? `${pairName}: z (left) and hedge ratio beta with its 95 % band (right)` : `no pair holds ${symbol}`, "equity, start = 100, logarithmic"];
+  const few = marks < fills ? `, the ${marks} largest of ${fills} in view` : "";
+  const titles = narrow ? [`${symbol}: close${marks < fills ? `, ${marks} of ${fills} fills` : ""}`, `${symbol}: of equity`, "regime", pairName || `no pair holds ${symbol}`, "equity"] :
+    [`${symbol}: close, fills at the open after the decision${few}`, `${symbol}: what the legs want, the mix, the target (fraction of equity)`, "regime r and the weight of SAC",
+      pairName ? `${pairName}: z (left) and hedge ratio beta with its 95 % band (right)` : `no pair holds ${symbol}`, "equity, start = 100, logarithmic"];
   const level = (y) => ({ type: "line", xref: "paper", x0: 0, x1: 1, yref: "y4", y0: y, y1: y, line: { color: C.grey, width: 0.8, dash: "dot" } });
   const shapes = pairName ? [level(facts.entryZ), level(-facts.entryZ), level(facts.exitZ), level(-facts.exitZ)] : [];
   facts.inSample.forEach(([a, b]) => shapes.push({ type: "rect", xref: "x", x0: dates[a], x1: dates[b], yref: "paper", y0: 0, y1: 1, fillcolor: "#F3E9E4", line: { width: 0 }, layer: "below" }));
   shapes.push({ type: "line", xref: "x", x0: dates[view.bar], x1: dates[view.bar], yref: "paper", y0: 0, y1: 1, line: { color: view.kept ? C.hybrid : C.grey, width: 1 } });
   return {
-    margin: { l: 52, r: 52, t: 24, b: 30 }, paper_bgcolor: "#fff", plot_bgcolor: "#fff", font: { color: C.ink, size: 12 }, dragmode: "zoom", hovermode: false,
+    margin: { l: narrow ? 40 : 52, r: narrow ? 40 : 52, t: 24, b: 30 }, paper_bgcolor: "#fff", plot_bgcolor: "#fff", font: { color: C.ink, size: 12 }, dragmode: "zoom", hovermode: false,
     legend: { orientation: "h", x: 1, xanchor: "right", y: 1.0, yanchor: "bottom", font: { size: 11 } }, showlegend: false,
-    xaxis: { anchor: "y5", range: [dates[view.first], dates[view.last]], gridcolor: "#eee", tickfont: { color: C.grey, size: 11 }, type: "date" },
+    xaxis: { anchor: "y5", range: [dates[view.first], dates[view.last]], nticks: Math.max(4, Math.floor(width() / 90)), gridcolor: "#eee", tickfont: { color: C.grey, size: 11 }, type: "date" },
     yaxis: axis(0), yaxis2: axis(1), yaxis3: axis(2, { range: [-1.05, 1.05] }), yaxis4: axis(3), yaxis5: axis(4, { type: "log", ...equityTicks() }),
-    yaxis6: axis(3, { overlaying: "y4", side: "right", showgrid: false, zeroline: false }),
-    annotations: titles.map((text, row) => ({ text: escaped(text) + " " + keys(row), xref: "paper", yref: "paper", x: 0, y: PANES[row][1], xanchor: "left", yanchor: "bottom", showarrow: false, font: { size: 12, color: C.ink } })),
+    yaxis6: axis(3, { overlaying: "y4", side: "right", tickmode: "auto", showgrid: false, zeroline: false }),
+    annotations: titles.map((text, row) => ({ text: escaped(text) + " " + keys(row), xref: "paper", yref: "paper", x: 0, y: PANES[row][1], xanchor: "left", yanchor: "bottom", showarrow: false, font: { size: narrow ? 11 : 12, color: C.ink } })),
     shapes,
   };
 }
 
 function keys(row) { // the legend of a pane stands in its title
-  const key = (color, text) => `<span style="color:${color}">  ▬ ${escaped(text)}</span>`;
+  const key = (color, text) => `<span style="color:${color}"> ${isNarrow() ? "" : " "}▬ ${escaped(text)}</span>`;
   if (row === 0) return `<span style="color:${C.long}">  ▲ buy</span><span style="color:${C.short}">  ▼ sell</span>`;
   if (row === 1) return facts.legs.map((leg) => key(C[leg], legName(leg))).join("") + key(C.pale, "mix") + key(C.hybrid, "target");
   if (row === 2) return key(C.ink, "r") + key(C.sac, "w SAC");
@@ -110,6 +124,9 @@ function point(t, keep = view.kept) {
   view.kept = keep;
   el("state").textContent = keep ? (hovers ? "kept; Esc lets go" : "kept") : pointed ? "under the pointer" : t === T - 1 ? "last bar" : "";
   explain(view.symbol, view.bar);
+  chart.setAttribute("aria-valuemax", T - 1);
+  chart.setAttribute("aria-valuenow", view.bar);
+  chart.setAttribute("aria-valuetext", `${el("when").textContent}. ${el("why").lastElementChild.previousElementSibling.textContent}`);
   const line = Array.from(chart.querySelectorAll(".shapelayer path")).pop();
   const axis = chart._fullLayout && chart._fullLayout.xaxis;
   if (line && axis) { // moving one path is a hundred times quicker than a relayout
@@ -150,6 +167,71 @@ function buttons(id, names, chosen, act) {
   });
 }
 
+// ---- the story: where the account lost most, which pair earned most, the largest order ------------------------------
+function deepest() { // of the hybrid: [top, bottom, recovered]
+  const equity = arrays["equity:hybrid"];
+  let top = 0, found = [0, 0, T - 1], worst = 0;
+  for (let t = 0; t < T; t++) {
+    if (equity[t] > equity[top]) top = t;
+    if (equity[t] / equity[top] - 1 < worst) { worst = equity[t] / equity[top] - 1; found = [top, t]; }
+  }
+  let back = found[1];
+  while (back < T - 1 && equity[back] < equity[found[0]]) back++;
+  return { top: found[0], bottom: found[1], back, depth: worst };
+}
+
+function loser(first, last) { // symbol whose holdings lost most between two closes
+  let most = 0, chosen = busiest;
+  for (let i = 0; i < N; i++) {
+    let gain = 0, before = NaN;
+    for (let t = first; t <= last; t++) {
+      const close = at("close", t, i);
+      if (!Number.isFinite(close)) continue;
+      if (Number.isFinite(before)) gain += at("held", t, i) * (close - before);
+      before = close;
+    }
+    if (gain < most) { most = gain; chosen = i; }
+  }
+  return chosen;
+}
+
+function bestPair() { // by what its spread, the log price of y less beta times that of x, moved its way while it was held
+  let best = null;
+  for (let p = 0; p < P; p++) {
+    const [y, x] = facts.pairs[p].sides;
+    let sum = 0, since = -1, trade = 0, top = { gain: 0, first: 0, last: 0 };
+    for (let t = 1; t < T; t++) {
+      const side = ofPair("position", t - 1, p);
+      if (side !== 0) {
+        const moved = side * (Math.log(at("close", t, y) / at("close", t - 1, y)) - ofPair("beta", t - 1, p) * Math.log(at("close", t, x) / at("close", t - 1, x)));
+        if (since < 0) { since = t - 1; trade = 0; }
+        if (Number.isFinite(moved)) { sum += moved; trade += moved; }
+      }
+      if (since >= 0 && (ofPair("position", t, p) !== side || t === T - 1)) { if (trade > top.gain) top = { gain: trade, first: since, last: t }; since = -1; }
+    }
+    if (!best || sum > best.sum) best = { p, sum, ...top };
+  }
+  return best && best.sum > 0 ? best : null;
+}
+
+function look(symbol, pair, first, last, bar) {
+  const room = Math.max(10, Math.round(0.3 * (last - first)));
+  view.first = Math.max(0, first - room); view.last = Math.min(T - 1, last + room);
+  view.pair = pair >= 0 ? pair : view.pair; view.bar = bar; view.kept = false; pointed = false;
+  choose(symbol);
+}
+
+const scenes = [];
+function story() {
+  const down = deepest(), pair = bestPair(), largest = arrays.size.reduce((best, _, f) => (best < 0 || share(f) > share(best) ? f : best), -1);
+  scenes.push({ text: "everything", act: () => { view.first = 0; view.last = T - 1; choose(view.symbol); } });
+  if (down.depth < 0) scenes.push({ text: `worst drawdown ${pct(down.depth)}, ${moment(down.top)} to ${moment(down.bottom)}`, act: () => look(loser(down.top, down.bottom), -1, down.top, down.back, down.bottom) });
+  if (pair) scenes.push({ text: `best pair ${facts.pairs[pair.p].name}, spread +${fixed(100 * pair.sum, 0)} % while held`, act: () => look(facts.pairs[pair.p].sides[0], pair.p, pair.first, pair.last, pair.first) });
+  if (largest >= 0) scenes.push({ text: `largest order ${shares(arrays.size[largest])} ${facts.symbols[arrays.symbol[largest]]}, ${pct(share(largest), 0)} of equity`,
+    act: () => look(arrays.symbol[largest], -1, Math.max(0, arrays.decided[largest] - 30), Math.min(T - 1, arrays.decided[largest] + 30), arrays.decided[largest]) });
+}
+function tell(n) { buttons("story", scenes.map((scene) => scene.text), n, (m) => tell(m)); scenes[n].act(); }
+
 function nextOrder(step) {
   for (let t = view.bar + step; t >= 0 && t < T; t += step) if (byDecision.has(t * N + view.symbol)) return t;
   return view.bar;
@@ -165,13 +247,24 @@ document.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (step) { event.preventDefault(); point(event.shiftKey ? nextOrder(step) : view.bar + step, true); }
   if (event.key === "Escape") point(view.bar, false);
+  const end = { Home: view.first, End: view.last }[event.key], factor = { "+": 0.5, "=": 0.5, "-": 2, "0": Infinity }[event.key];
+  if (end !== undefined && document.activeElement === chart) { event.preventDefault(); point(end, true); }
+  if (factor && !event.ctrlKey && !event.metaKey) {
+    const half = Math.round(factor * (view.last - view.first) / 2);
+    if (half < T) zoom(view.bar - half, view.bar + half); else zoom(0, T - 1);
+  }
 });
 const busiest = fillsOf.reduce((best, fills, i) => (fills.length > fillsOf[best].length ? i : best), 0);
 const asked = new URLSearchParams(location.hash.slice(1)); // explorer.html#symbol=KO&bar=2015-06-01
 const wanted = facts.symbols.indexOf(asked.get("symbol"));
 const when = asked.get("bar") ? arrays.stamp.findIndex((ms) => ms >= Date.parse(asked.get("bar") + (daily ? "" : "Z"))) : -1;
 if (when >= 0) { view.bar = when; view.kept = true; }
-choose(wanted >= 0 ? wanted : busiest);
+view.symbol = wanted >= 0 ? wanted : busiest;
+const fit = () => { chart.style.height = `${Math.max(540, innerHeight - chart.getBoundingClientRect().top - scrollY - 6)}px`; };
+story();
+tell(wanted >= 0 || when >= 0 || scenes.length < 2 ? 0 : 1);
+fit();
+addEventListener("resize", () => { fit(); draw().then(() => point(view.bar)); });
 chart.on("plotly_relayout", (change) => {
   if (drawing || change["xaxis.range[0]"] === undefined) return;
   const row = (text) => { const ms = Date.parse(text.replace(" ", "T") + (text.length > 10 ? "Z" : "")); return arrays.stamp.findIndex((s) => s >= ms); };

@@ -25,6 +25,7 @@ import numpy as np
 from hybrid_bt.account import metrics
 from hybrid_bt.account.metrics import FloatArray
 from hybrid_bt.account.records import RunRecord
+from hybrid_bt.account.registry import HURDLES
 from hybrid_bt.files.texts import TEXT, escape, html_image, html_row, html_rows, html_table, real_minus, stamp_texts
 from hybrid_bt.report import quantstats_page as quantstats
 from hybrid_bt.report.style import COLORS, in_sample_spans, run_text, sample_stamp
@@ -106,10 +107,15 @@ def first_page(record: RunRecord, claim: str, checked: str = "") -> str:
         stamp=f'<p class="stamp">{escape(stamp)}</p>' if stamp else "",
         claim=f'<p class="claim">{escape(claim)}</p>' if claim else "",
         facts=html_table((), _facts(record), kinds=(TEXT, TEXT)),
-        accounts=html_table(("account", *HEADLINES), headline_rows(record), chief="hybrid"),
+        accounts=html_table(("account", *HEADLINES), hurdle_first(headline_rows(record)), chief="hybrid"),
         checked=checked,
         notes=f"<h2>Notes</h2><ul>{notes}</ul>" if notes else "",
     )
+
+
+def hurdle_first(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The hybrid, then what it has to beat, then the others."""
+    return sorted(rows, key=lambda row: (row[0] != "hybrid", row[0] not in HURDLES))
 
 
 def _alone(record: RunRecord, claim: str, why: str, picture: Path) -> str:

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from hybrid_bt.commands import cli
+from hybrid_bt.commands.console import Command
 from hybrid_bt.commands.init import commented_toml
 from hybrid_bt.commands.run import main as run
 from hybrid_bt.config import load_config
@@ -55,6 +56,74 @@ def test_every_option_says_what_it_is_and_what_its_default_is(name: str):
         silent = not (option.is_flag or option.required or option.hidden or option.show_default)
         assert not silent or "[default:" in option.help, f"{name} {option.opts}"
     assert "[%Y" not in invoke(*name.split(), "--help").stdout
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_help_of_every_command_ends_with_an_example_that_it_takes(name: str):
+    text = " ".join(invoke(*name.split(), "--help").stdout.split())
+    *words, last = re.findall(r"Example: hybrid-bt (.*)", text)[0].split()
+    words = [*words, last]
+    assert " ".join(words).startswith(name), "its own"
+    context, command = click.Context(cli.main), cli.main
+    while isinstance(command, click.Group):
+        command = command.get_command(context, words.pop(0))
+    command.make_context("example", words)
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("run --data my_price.csv", "my_prices.csv"),
+        ("run --no-plots --config mien.toml", "mine.toml"),
+        ("run --no-plots --sac mien.onnx", "mine.onnx"),
+        ("runs --ledger run.jsonl", "runs.jsonl"),
+        ("runs fgi figs", "fig"),
+        ("data check my_price.csv", "my_prices.csv"),
+        ("pairs --data my_price.csv", "my_prices.csv"),
+        ("policy show mien.onnx", "mine.onnx"),
+        ("news add dox.jsonl", "docs.jsonl"),
+        ("news check --store new.db", "news.db"),
+        ("audit --strategy my_strateg.py:Mine", "'my_strategy'"),
+    ],
+)
+def test_a_file_that_is_not_there_gets_the_nearest_that_is(
+    words: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("my_prices.csv", "mine.toml", "mine.onnx", "runs.jsonl", "docs.jsonl", "news.db", "my_strategy.py"):
+        (tmp_path / name).touch()
+    (tmp_path / "fig").mkdir()
+    answer = invoke(*words.split())
+    assert answer.exit_code == 2 and answer.stderr.rstrip().endswith(f"; did you mean {meant}?"), answer.output
+    assert len(answer.stderr.splitlines()) == 1
+
+
+def test_a_flag_that_is_not_there_gets_the_nearest_that_is():
+    assert "--no-plots" in invoke("run", "--no-plts").stderr
+
+
+def test_every_silent_wait_is_counted_on_a_terminal(monkeypatch: pytest.MonkeyPatch):
+    """Of whichever command, while it draws no bar of its own; nothing of it is left, and a pipe sees nothing."""
+    groups = (cli.main, *(found for found in COMMANDS.values() if isinstance(found, click.Group)))
+    assert all(isinstance(found, (Command, *map(type, groups))) for found in COMMANDS.values())
+    code = """
+import time
+from hybrid_bt.commands import ending
+from hybrid_bt.commands.console import command, progress_bar
+ending.PATIENCE = 0.2
+@command("slow", example="slow")
+def main():
+    time.sleep(1.0)
+    ending.echo("said")
+    with progress_bar("bar"):
+        time.sleep(1.0)
+main(prog_name='slow')
+"""
+    terminal = {k: v for k, v in os.environ.items() if k != "NO_COLOR"} | {"TERM": "xterm-256color"}
+    before, _, after = in_terminal([sys.executable, "-c", code], terminal).partition("said")
+    assert re.findall(r"\rslow: \d s", before) and before.endswith("\r\x1b[K") and "slow:" not in after
+    piped = subprocess.run([sys.executable, "-c", code], env=terminal, capture_output=True, text=True, check=True)
+    assert (piped.stdout, piped.stderr) == ("said\n", "")
 
 
 def test_a_date_of_another_form_is_told_the_form(tmp_path: Path):

@@ -127,6 +127,83 @@ def test_clicks_and_keys_tell_why(browser, tmp_path: Path):
     assert said == [address], "no error, no warning, no request but the page itself"
 
 
+def opened(browser, record, tmp_path: Path, width: int = 1200, height: int = 800):
+    tab = browser.new_page(viewport={"width": width, "height": height})
+    tab.goto(write_explorer(record, tmp_path).as_uri())
+    tab.wait_for_selector("body[data-ready=yes]")
+    tab.wait_for_function("!drawing")
+    return tab
+
+
+@pytest.mark.browser
+def test_the_first_view_is_the_worst_drawdown_and_others_are_one_click_away(browser, tmp_path: Path):
+    record = make_record(t=3000, every=0.05)
+    equity = record.accounts["hybrid"].equity
+    tab = opened(browser, record, tmp_path)
+    below = equity / np.maximum.accumulate(equity) - 1.0
+    bottom = int(below.argmin())
+    top = int(equity[: bottom + 1].argmax())
+    chosen = tab.inner_text("#story button[aria-pressed=true]").replace("\u2212", "-")
+    days = np.datetime_as_string(record.bars.stamps, "D")
+    assert chosen == f"worst drawdown {below[bottom]:.1%}, {days[top]} to {days[bottom]}".replace("%", "\u00a0%")
+    assert tab.evaluate("view.bar") == bottom and tab.evaluate("view.first") <= top
+    fills = record.accounts["hybrid"].fills
+    shares = fills.notional / equity[fills.bar]
+    tab.click("#story >> text=largest order")
+    assert tab.evaluate("[view.bar, view.symbol]") == [
+        int(fills.decided[shares.argmax()]),
+        int(fills.symbol[shares.argmax()]),
+    ]
+    tab.click("#story >> text=everything")
+    assert tab.evaluate("view.last - view.first") == 2999
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "height"), [(500, 900), (1200, 800), (1280, 1080)])
+def test_marks_are_few_dates_are_in_view_and_legends_are_whole(browser, tmp_path: Path, width: int, height: int):
+    tab = opened(browser, make_record(t=3000, every=0.9), tmp_path, width, height)
+    tab.click("#story >> text=everything")
+    tab.wait_for_function("!drawing")
+    chart = tab.locator("#chart").bounding_box()
+    assert tab.evaluate("Math.max(...[0, 1, 2].map((i) => marked(i).length))") <= 2 * (width / 20 + 1)
+    assert tab.evaluate("Math.max(...[0, 1, 2].map((i) => inView(i).length))") > 1000
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    for mark in [*tab.locator("#chart .annotation-text").all(), *tab.locator("#chart .xtick text").all()]:
+        box = mark.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= chart["x"] + chart["width"], mark.text_content()
+    ticks = tab.locator("#chart .xtick text").all()
+    assert len(ticks) >= 3 and all(tick.bounding_box()["y"] + 10 < height for tick in ticks)
+    for axis in ("y", "y2", "y3", "y4", "y5", "y6"):
+        assert all(len(text) <= 5 for text in tab.locator(f"#chart .{axis}tick text").all_text_contents()), (
+            "round ticks"
+        )
+
+
+@pytest.mark.browser
+def test_the_chart_is_walked_and_zoomed_by_keys_and_says_where_it_is(browser, tmp_path: Path):
+    tab = opened(browser, make_record(t=3000, every=0.05), tmp_path)
+    for _ in range(40):
+        tab.keyboard.press("Tab")
+        if tab.evaluate("document.activeElement.id") == "chart":
+            break
+    assert tab.evaluate("document.activeElement.id") == "chart", "reached by Tab"
+    chart = tab.locator("#chart")
+    before = int(chart.get_attribute("aria-valuenow"))
+    tab.keyboard.press("ArrowRight")
+    assert int(chart.get_attribute("aria-valuenow")) == before + 1 == tab.evaluate("view.bar")
+    assert chart.get_attribute("role") == "slider" and chart.get_attribute("aria-valuemax") == "2999"
+    assert chart.get_attribute("aria-valuetext").startswith(tab.inner_text("#when") + ". order")
+    wide = tab.evaluate("view.last - view.first")
+    tab.keyboard.press("+")
+    assert tab.evaluate("view.last - view.first") < wide
+    tab.keyboard.press("0")
+    assert tab.evaluate("view.last - view.first") == 2999
+    tab.keyboard.press("Home")
+    assert tab.evaluate("view.bar") == 0
+    names = tab.eval_on_selector_all("nav", "all => all.map((nav) => nav.getAttribute('aria-label'))")
+    assert len(names) == 3 and all(names)
+
+
 @pytest.mark.browser
 def test_a_symbol_that_waits_and_a_pair_that_is_orphaned_are_told(browser, tmp_path: Path):
     record = make_record(every=0.0)

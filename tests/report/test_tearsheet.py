@@ -14,12 +14,13 @@ from report_cases import START, SYMBOLS, contents, make_record, rows
 
 from hybrid_bt import report
 from hybrid_bt.account.records import RunRecord
+from hybrid_bt.account.registry import HURDLES
 from hybrid_bt.brain.laid import ManagedPaths
 from hybrid_bt.errors import BarsError
 from hybrid_bt.report import OUR_FILES, curves, quantstats_page, tearsheet, write_report
 from hybrid_bt.report.quantstats_page import daily_returns
 from hybrid_bt.report.style import in_sample_spans
-from hybrid_bt.report.tearsheet import METRICS, Compared, alike, cross_check
+from hybrid_bt.report.tearsheet import METRICS, Compared, alike, cross_check, first_page
 
 
 @pytest.fixture(scope="module")
@@ -201,3 +202,11 @@ def test_the_symbols_of_the_picture_of_fills_can_be_chosen(record, tmp_path, mon
 
 def _panel_names(figure) -> list[str]:
     return [axes.get_title(loc="left") for axes in figure.axes]
+
+
+def test_the_hurdle_stands_right_behind_the_hybrid() -> None:
+    record = make_record()
+    page = first_page(record, "claim: so and so")
+    order = [page.index(f">{name}</td>") for name in ("hybrid", *(name for name in HURDLES if name in record.accounts))]
+    others = [page.index(f">{name}</td>") for name in record.accounts if name not in ("hybrid", *HURDLES)]
+    assert order == sorted(order) and max(order) < min(others) and page.index("claim: so and so") < order[0]
