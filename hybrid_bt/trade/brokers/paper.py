@@ -4,7 +4,7 @@ The file is SQLite, written ahead (WAL); every order and every bar is one transa
 moment. The broker's time is the last bar that it has gone through: what waits fills when it goes through the next one.
 
 Prices that were multiplied by a factor since (a split, or a dividend in adjusted prices) leave the account worth what
-it was: shares are divided by it. A single close that was corrected is no such thing, and moves nothing.
+it was: shares are divided by it. A single price that was corrected is no such thing, and moves nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from hybrid_bt.trade.brokers.base import Abilities, Answer, BrokerError, Clock, 
 from hybrid_bt.trade.scales import LOOKED_AT, scale_of
 
 _SCHEMA = """
-create table if not exists account (fit text, state text, closes text);
+create table if not exists account (fit text, state text, prices text);
 create table if not exists orders (number integer primary key, id text unique, symbol text, size real, close real,
     checked integer, status text, reason text);
 create table if not exists fills (number integer primary key, id text, size real, price real, fee real, bar integer);
@@ -62,14 +62,14 @@ class PaperBroker:
         self._stamps, self._days = bars.stamps.astype(np.int64).tolist(), days_of(bars).tolist()
         self._account, self._book = open_account(cash), new_book(bars.n_symbols)
         self._waiting: dict[str, str] = {}  # symbol -> id of what is under way
-        self._closes: list[tuple[int, list[float]]] = []  # of the last bars gone through, with their stamps
+        self._kept: list[tuple[int, list[float]]] = []  # closes and opens of the last bars gone through, by stamp
         fit = json.dumps({"symbols": bars.symbols, "cash": cash, "costs": costs})
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("pragma journal_mode=wal")
             self._db.execute(f"pragma synchronous={'normal' if walks else 'full'}")
             self._db.executescript(_SCHEMA)
-            found = self._db.execute("select fit, state, closes from account").fetchone()
+            found = self._db.execute("select fit, state, prices from account").fetchone()
         except sqlite3.DatabaseError as error:
             raise StateError(f"paper: {path} is no paper account ({error}); name another state") from None
         if found is None:
@@ -85,21 +85,21 @@ class PaperBroker:
         while not walks and self.walk():
             pass
 
-    def _take_up(self, state: str, kept: str) -> None:
-        (account, book, self._waiting), closes = json.loads(state), json.loads(kept)
-        bar = closes[-1][0]
+    def _take_up(self, state: str, prices: str) -> None:
+        account, book, self._waiting = json.loads(state)
+        bar = json.loads(prices)[-1][0]
         if bar not in self._stamps:
             raise StateError(f"paper: the data has no bar on {_moment(bar)}, which {self.path} went through last")
         self._row, self._account, self._book = self._stamps.index(bar), Account(*account), Book(*book)
-        self._closes = [(bar, row) for bar, row in closes if bar in self._stamps]
-        now = self._all.close[[self._stamps.index(bar) for bar, _ in self._closes]]
-        before = zip(*(row for _, row in self._closes), strict=True)
-        scales = [scale_of(*both) or 1.0 for both in zip(before, now.T.tolist(), strict=True)]
+        kept = [(bar, row) for bar, row in json.loads(prices) if bar in self._stamps]
+        self._kept = [(bar, self._prices(self._stamps.index(bar))) for bar, _ in kept]
+        n = self._all.n_symbols
+        both = [[np.reshape([row for _, row in rows], (-1, n)).T.tolist() for rows in (kept, self._kept)]]
+        scales = [scale_of(*prices) or 1.0 for before, now in both for prices in zip(before, now, strict=True)]
         if any(scale != 1.0 for scale in scales):
             self._rescale(scales)
-            self._closes = [(bar, row) for (bar, _), row in zip(self._closes, now.tolist(), strict=True)]
             with self._change():
-                self._write(closes=True)
+                self._write(prices=True)
 
     def _rescale(self, scales: Sequence[float]) -> None:
         """Divide shares by what prices were multiplied by."""
@@ -134,16 +134,19 @@ class PaperBroker:
         for symbol in self._waiting.keys() - still:
             self._end(self._waiting.pop(symbol), Status.REJECTED, _NO_CASH)
         self._account = now._replace(fills=before.fills + now.fills)
-        self._closes = [*self._closes, (bar, closes)][-LOOKED_AT:]
-        self._write(closes=True)
+        self._kept = [*self._kept, (bar, self._prices(row))][-LOOKED_AT:]
+        self._write(prices=True)
+
+    def _prices(self, row: int) -> list[float]:
+        return [*self._all.open[row].tolist(), *self._all.close[row].tolist()]
 
     def _end(self, id: str, status: Status, reason: str) -> None:
         self._db.execute("update orders set status = ?, reason = ? where id = ?", (status.value, reason, id))
 
-    def _write(self, closes: bool = False) -> None:
+    def _write(self, prices: bool = False) -> None:
         self._db.execute("update account set state = ?", (json.dumps([self._account, self._book, self._waiting]),))
-        if closes:
-            self._db.execute("update account set closes = ?", (json.dumps(self._closes),))
+        if prices:
+            self._db.execute("update account set prices = ?", (json.dumps(self._kept),))
 
     @contextmanager
     def _change(self) -> Iterator[None]:
@@ -153,7 +156,7 @@ class PaperBroker:
                 self._db.execute("begin immediate")
                 yield
         except sqlite3.OperationalError as error:  # a full disk, or somebody else's lock
-            found = self._db.execute("select state, closes from account").fetchone()
+            found = self._db.execute("select state, prices from account").fetchone()
             if found:
                 self._take_up(*found)
             raise BrokerError(f"paper: {self.path}: {error}", again=True) from error
