@@ -54,6 +54,7 @@ class Exchange(Protocol):
 @shared("settings", "config", "risk")
 @option("--out", "folder", type=FILE, default=Path("fig"), help="Folder of live.html.")
 @flag("--no-plots", help="Write no live.html.")
+@flag("--tearsheet", help="With status: write live_tearsheet.html as well, quantstats' report beside the backtest.")
 @flag("--quiet", "-q", help="Print nothing but errors.")
 @shared("json")
 @click.pass_context
@@ -66,6 +67,8 @@ def main(ctx: click.Context, /, **flags: Flag) -> None:
     """
     if flags["what"] == "status":
         print_status(flags["state"], as_json=flags["as_json"])
+        if flags["tearsheet"]:
+            _write_page(flags["state"], flags)
         return
     _check(flags)
     if flags["every"] is None:
@@ -79,6 +82,8 @@ def main(ctx: click.Context, /, **flags: Flag) -> None:
 def _check(flags: Flags) -> None:
     if flags["replay"] and flags["broker"] != "paper":
         raise ConfigError("--replay walks through past bars, which only --broker paper can; leave it out")
+    if flags["tearsheet"]:
+        raise ConfigError("--tearsheet belongs to `hybrid-bt trade status`; leave it out")
     if flags["start"] and not flags["replay"]:
         raise ConfigError("--start belongs to --replay: otherwise an account begins on the newest bar; leave it out")
     if flags["replay"] and flags["dry_run"]:
@@ -153,11 +158,14 @@ def _print_nothing(bar: str, flags: Flags) -> None:
 
 
 def _write_page(state: Path, flags: Flags) -> None:
-    from hybrid_bt.trade.page import write_page
+    from hybrid_bt.trade.page import write_page, write_tearsheet
     from hybrid_bt.trade.status import read_standing
 
-    flags["folder"].mkdir(parents=True, exist_ok=True)
-    write_page(read_standing(state), f"{flags['broker']}: {state.name}", flags["folder"])
+    folder, name, standing = flags["folder"], state.name, read_standing(state)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_page(standing, name, folder)
+    if flags["tearsheet"]:
+        write_tearsheet(standing, name, folder)
 
 
 def _closes(calendar: str) -> Callable[[], float]:

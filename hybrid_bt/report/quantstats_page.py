@@ -74,17 +74,18 @@ class PageJob(NamedTuple):
 
 def job_of(record: RunRecord, held: Mapping[str, FloatArray], path: Path, title: str) -> PageJob:
     """The page at `path` on accounts `held`, name -> equity (T,): the one reported on and its benchmark."""
-    stamps = record.bars.stamps
-    days, _ = daily_returns(record.accounts["hybrid"].equity, stamps)
+    whole = " · ".join(filter(None, (sample_stamp(record), title)))
+    return job_on(record.bars.stamps, held, path, whole, run_text(record))
+
+
+def job_on(stamps: StampArray, held: Mapping[str, FloatArray], path: Path, title: str, subtitle: str) -> PageJob:
+    """The same of accounts on bars with these stamps (T,)."""
+    daily = {name: daily_returns(equity, stamps) for name, equity in held.items()}
+    days = next(iter(daily.values()))[0]
     years = metrics.elapsed_years(days)
-    return PageJob(
-        path=str(path),
-        title=" · ".join(filter(None, (sample_stamp(record), title))),
-        subtitle=run_text(record),
-        days=stamp_texts(days),
-        returns={name: daily_returns(equity, stamps)[1].tolist() for name, equity in held.items()},
-        periods_per_year=max(round((len(days) - 1) / years), 2) if years > 0.0 else 252,
-    )
+    returns = {name: moves.tolist() for name, (_, moves) in daily.items()}
+    periods = max(round((len(days) - 1) / years), 2) if years > 0.0 else 252
+    return PageJob(str(path), title, subtitle, stamp_texts(days), returns, periods)
 
 
 def daily_returns(equity: FloatArray, stamps: StampArray) -> tuple[StampArray, FloatArray]:

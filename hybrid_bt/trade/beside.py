@@ -60,6 +60,9 @@ class Bought(NamedTuple):
     fee: float  #: NaN where the broker does not say
 
 
+NO_SHARES = Bought(0.0, math.nan, 0.0)
+
+
 def beside(
     bars: Bars, row: int, before: Entry, now: Seen, orders: Mapping[str, Order], costs: Costs
 ) -> list[Difference]:
@@ -76,7 +79,7 @@ def beside(
     """
     was, answers = seen(before), now["answers"]
     bought = {id: bought_since(was["answers"].get(id, NOTHING), answer) for id, answer in answers.items()}
-    found, held, divided = [], dict[str, float](), dict[str, float]()
+    found, held = [], dict[str, float]()
     for id, (size, price, _) in bought.items():
         if size:
             assumed = float(bars.open[row, bars.index_of(orders[id].symbol)])
@@ -87,15 +90,16 @@ def beside(
         moved = size - sum(one.size for id, one in bought.items() if orders[id].symbol == symbol)
         if scale != 1.0 and abs(held[symbol] / scale - moved) < abs(held[symbol] - moved):
             found.append(Difference("split", symbol, held[symbol], held[symbol] / scale, math.nan))
-            held[symbol], divided[symbol] = held[symbol] / scale, scale
+            held[symbol] /= scale
         if _apart(held[symbol], moved):
             found.append(Difference("by hand", symbol, held[symbol], moved, math.nan, "no order of ours did it"))
             held[symbol] = moved  # and the rest is looked at as if it had been so
     left = {}
     for id, order in orders.items():
         if answers.get(id, NOTHING)[0] != LAPSED:
-            done = sum(fill[0] for fill in was["answers"].get(id, NOTHING)[1])
-            left[id] = order._replace(size=(order.size - done) / divided.get(order.symbol, 1.0))
+            rest = order.size - sum(fill[0] for fill in was["answers"].get(id, NOTHING)[1])
+            done, divided = bought.get(id, NO_SHARES).size, rest / now["scales"].get(order.symbol, 1.0)
+            left[id] = order._replace(size=divided if abs(divided - done) < abs(rest - done) else rest)
     fresh = {order[0] for order in was["orders"]}
     equity, sizes = _assumed(
         bars, row, was["equity"], held, [(order, id in fresh) for id, order in left.items()], costs

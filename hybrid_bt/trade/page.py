@@ -6,13 +6,17 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from hybrid_bt.brain.journal import said
+import numpy as np
+
+from hybrid_bt.brain.journal import moment_of, said
+from hybrid_bt.errors import ConfigError
+from hybrid_bt.files import whole_file, write_whole
 from hybrid_bt.files.texts import escape, html_table, shown
 from hybrid_bt.report.style import COLORS
 from hybrid_bt.trade.rows import seen
 from hybrid_bt.trade.status import Standing, document
 
-PAGE = "live.html"
+PAGE, TEARSHEET = "live.html", "live_tearsheet.html"
 WIDTH, HEIGHT, LEFT, FOOT = 920, 300, 70, 24  #: of the chart, pixels
 LINES_SHOWN = 200  #: of fills and of alarms, the latest
 POINTS_SHOWN = 1840  #: of a line: two a pixel
@@ -47,10 +51,32 @@ def page(standing: Standing, name: str) -> str:
 
 def write_page(standing: Standing, name: str, folder: Path) -> Path:
     """Into an existing folder."""
-    from hybrid_bt.files import write_whole
-
     path = folder / PAGE
     write_whole(path, page(standing, name).encode())
+    return path
+
+
+def write_tearsheet(standing: Standing, name: str, folder: Path) -> Path:
+    """quantstats' report on the live account, with its backtest as the benchmark.
+
+    Raises
+    ------
+    ConfigError
+        If there are too few returns, or quantstats cannot report on them.
+    """
+    from hybrid_bt.report import quantstats_page as quantstats
+
+    path, live = folder / TEARSHEET, np.array(standing.twin.live)
+    known = np.isfinite(live)
+    stamps = np.array([moment_of(row.stamp) for row in standing.rows], "M8[ns]")[known]
+    held = {"live": live[known], "backtest": standing.twin.path.equity[known]}
+    with whole_file(path) as part:
+        job = quantstats.job_on(
+            stamps, held, part, name, f"{said(standing.rows[0].stamp)} on, net, as the broker has it"
+        )
+        why = quantstats.why_not(job.returns) or quantstats.outcome(quantstats.start(job))[0]
+        if why:
+            raise ConfigError(f"tearsheet: {why}")
     return path
 
 

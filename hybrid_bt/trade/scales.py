@@ -9,9 +9,9 @@ APART = 0.1  #: of a factor's distance from 1: what rounding to cents may make o
 
 
 def scale_of(before: Sequence[float], now: Sequence[float]) -> float | None:
-    """What the closes of one symbol were multiplied by; 1.0 where they are the same, None where by no one factor.
+    """What the prices of one symbol were multiplied by; 1.0 where they are the same, None where by no one factor.
 
-    NaN is a bar that is missing. A factor needs two closes at least; it is that of the last one.
+    NaN is a bar that is missing. A factor needs two prices at least; it is that of the last one.
     """
     ratios = [b / a for a, b in zip(before, now, strict=True) if a == a or b == b]
     if all(ratio == 1.0 for ratio in ratios):

@@ -85,22 +85,31 @@ class State:
 
     def _rescaled(self, rows: Sequence[Entry]) -> dict[str, float]:
         """Symbol -> what its prices were multiplied by since the last row."""
-        places = {number: row for row, number in enumerate(self.numbers)}
-        kept = [row for row in rows if row.stamp in places]
-        now = self.bars.close[[places[row.stamp] for row in kept]].T.tolist()
         found = {}
         for i, symbol in enumerate(self.bars.symbols):
-            factor, before = 1.0, []
-            for row in reversed(kept):
-                before.append(row.closes[i] * factor)
-                factor *= seen(row)["scales"].get(symbol, 1.0)
-            scale = scale_of(before[::-1], now[i])
+            scale = scale_of(*self._both(rows, i, symbol))
             if scale is None:
                 self._log.alarm("data revised", f"closes of {symbol} are not those of before", symbol=symbol)
                 raise StateError(f"state: closes of {symbol} are not those that {self.journal.path} has; {REVISED}")
             if scale != 1.0:
                 found[symbol] = scale
         return found
+
+    def _both(self, rows: Sequence[Entry], i: int, symbol: str) -> tuple[list[float], list[float]]:
+        """Prices as the rows have them, since they were rescaled last, and as the data has them."""
+        before: list[float] = []
+        now: list[float] = []
+        places = {number: row for row, number in enumerate(self.numbers)}
+        for row in reversed([row for row in rows if row.stamp in places]):
+            before.insert(0, row.closes[i])
+            now.insert(0, float(self.bars.close[places[row.stamp], i]))
+            if symbol in seen(row)["scales"]:
+                break
+        bar = rows[-1].prices[i] if rows[-1].prices else None
+        if len(before) == 1 and bar is not None and rows[-1].stamp in places:  # one close does not tell
+            before.append(bar[0])
+            now.append(float(self.bars.open[places[rows[-1].stamp], i]))
+        return before, now
 
     def look(self, bars: Bars) -> None:
         """At the bars there are now."""

@@ -234,3 +234,17 @@ def test_five_commands_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "2022-12-01" in done[4].output and "(+0.00 bps)" in done[4].output and "0 alarms" in done[4].output
     dry, sent = (one.output.splitlines() for one in done[2:4])
     assert "to send" in dry[0] and "sent" in sent[0] and dry[1:] == sent[1:]
+
+
+def test_tearsheet_of_the_live_account(tmp_path: Path) -> None:
+    state, folder = tmp_path / "my.state", tmp_path / "fig"
+    trade("--replay", "--start", "2022-10-03", "--until", "2022-11-30", "--no-plots", "-q", state=state)
+    assert not folder.exists()
+    asked = ["status", "--state", str(state), "--tearsheet", "--out", str(folder)]
+    assert CliRunner().invoke(main, asked, catch_exceptions=False).exit_code == 0
+    text = (folder / "live_tearsheet.html").read_text()
+    assert "Sharpe" in text and "backtest" in text and "live" in text
+    few = tmp_path / "few.state"
+    trade("--until", "2022-12-20", "--no-plots", "-q", state=few)
+    done = CliRunner().invoke(main, ["status", "--state", str(few), "--tearsheet", "--out", str(folder)])
+    assert done.exit_code == 2 and "daily return" in done.output

@@ -286,6 +286,28 @@ def test_a_split_over_night_changes_shares_and_nothing_else(desk: Desk, factor: 
         assert [seen(row)["scales"].get("KO") for row in trader.state.rows][2] == pytest.approx(factor)
 
 
+@pytest.mark.parametrize("evenings", [1, 2, 3])
+def test_a_dividend_in_adjusted_and_rounded_prices(tmp_path: Path, evenings: int) -> None:
+    """On the first evenings too, and in every process after it; another one later."""
+    market = small("2020-01-31")
+    desk, plain = Desk(tmp_path, market), Desk(tmp_path / "plain", market)
+    plain.home.mkdir()
+    days = [str(stamp)[:10] for stamp in market.bars.stamps[market.bars.stamps >= np.datetime64(DAYS[0])]]
+    for day in days[:evenings]:
+        desk.step(day)
+        plain.step(day)
+    bars = market.bars
+    for at, factor in ((evenings, 0.9931), (evenings + 3, 0.9875)):
+        row = int(np.searchsorted(bars.stamps, np.datetime64(days[at])))
+        bars = scaled(bars, "KO", factor, before=row)
+        prices = {name: np.round(getattr(bars, name), 3) for name in ("open", "high", "low", "close")}
+        bars = type(bars)(bars.name, bars.symbols, bars.stamps, volume=bars.volume, **prices)
+        for day in days[at : at + 3]:
+            assert desk.step(day, bars) is not None and desk.events() == []
+    told = [line["scales"] for line in lines(desk) if line["event"] == "prices rescaled"]
+    assert told == [{"KO": pytest.approx(factor, rel=1e-4)} for factor in (0.9931, 0.9875)]
+
+
 def test_prices_adjusted_for_a_dividend_move_no_share_of_a_broker_that_pays_it(desk: Desk) -> None:
     """Its shares stay, and the account is sized from what it has."""
     desk.step(DAYS[1])

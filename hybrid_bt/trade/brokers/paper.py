@@ -4,7 +4,7 @@ The file is SQLite, written ahead (WAL); every order and every bar is one transa
 moment. The broker's time is the last bar that it has gone through: what waits fills when it goes through the next one.
 
 Prices that were multiplied by a factor since (a split, or a dividend in adjusted prices) leave the account worth what
-it was: shares are divided by it. A single close that was corrected is no such thing, and moves nothing.
+it was: shares are divided by it. A single price that was corrected is no such thing, and moves nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from math import isfinite
-from typing import Any
 
 import numpy as np
 
@@ -30,10 +29,11 @@ from hybrid_bt.trade.brokers.base import Abilities, Answer, BrokerError, Clock, 
 from hybrid_bt.trade.scales import LOOKED_AT, scale_of
 
 _SCHEMA = """
-create table if not exists account (fit text, state text);
+create table if not exists account (fit text, state text, prices text);
 create table if not exists orders (number integer primary key, id text unique, symbol text, size real, close real,
     checked integer, status text, reason text);
 create table if not exists fills (number integer primary key, id text, size real, price real, fee real, bar integer);
+create index if not exists of_order on fills (id);
 """
 _NO_CASH = "cash does not carry it"
 
@@ -62,45 +62,44 @@ class PaperBroker:
         self._stamps, self._days = bars.stamps.astype(np.int64).tolist(), days_of(bars).tolist()
         self._account, self._book = open_account(cash), new_book(bars.n_symbols)
         self._waiting: dict[str, str] = {}  # symbol -> id of what is under way
-        self._closes: list[tuple[int, list[float]]] = []  # of the last bars gone through, with their stamps
+        self._kept: list[tuple[int, list[float]]] = []  # closes and opens of the last bars gone through, by stamp
         fit = json.dumps({"symbols": bars.symbols, "cash": cash, "costs": costs})
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("pragma journal_mode=wal")
             self._db.execute(f"pragma synchronous={'normal' if walks else 'full'}")
             self._db.executescript(_SCHEMA)
-            found = self._db.execute("select fit, state from account").fetchone()
+            found = self._db.execute("select fit, state, prices from account").fetchone()
         except sqlite3.DatabaseError as error:
             raise StateError(f"paper: {path} is no paper account ({error}); name another state") from None
         if found is None:
             with self._change():
-                self._db.execute("insert into account values (?, '')", (fit,))
+                self._db.execute("insert into account values (?, '', '')", (fit,))
                 self._go_through(
                     bars.n_bars - 1 if place.first is None else int(np.searchsorted(bars.stamps, place.first))
                 )
         elif found[0] != fit:
             raise StateError(f"paper: {path} was begun with {found[0]}, now it is {fit}; name another state")
         else:
-            self._take_up(*json.loads(found[1]))
+            self._take_up(*found[1:])
         while not walks and self.walk():
             pass
 
-    def _take_up(
-        self, account: list[Any], book: list[list[Any]], waiting: dict[str, str], closes: list[tuple[int, list[float]]]
-    ) -> None:
-        bar = closes[-1][0]
+    def _take_up(self, state: str, prices: str) -> None:
+        account, book, self._waiting = json.loads(state)
+        bar = json.loads(prices)[-1][0]
         if bar not in self._stamps:
             raise StateError(f"paper: the data has no bar on {_moment(bar)}, which {self.path} went through last")
         self._row, self._account, self._book = self._stamps.index(bar), Account(*account), Book(*book)
-        self._waiting, self._closes = waiting, [one for one in closes if one[0] in self._stamps]
-        now = self._all.close[[self._stamps.index(bar) for bar, _ in self._closes]]
-        before = zip(*(row for _, row in self._closes), strict=True)
-        scales = [scale_of(*both) or 1.0 for both in zip(before, now.T.tolist(), strict=True)]
+        kept = [(bar, row) for bar, row in json.loads(prices) if bar in self._stamps]
+        self._kept = [(bar, self._prices(self._stamps.index(bar))) for bar, _ in kept]
+        n = self._all.n_symbols
+        both = [[np.reshape([row for _, row in rows], (-1, n)).T.tolist() for rows in (kept, self._kept)]]
+        scales = [scale_of(*prices) or 1.0 for before, now in both for prices in zip(before, now, strict=True)]
         if any(scale != 1.0 for scale in scales):
             self._rescale(scales)
-            self._closes = [(bar, row) for (bar, _), row in zip(self._closes, now.tolist(), strict=True)]
             with self._change():
-                self._write()
+                self._write(prices=True)
 
     def _rescale(self, scales: Sequence[float]) -> None:
         """Divide shares by what prices were multiplied by."""
@@ -135,15 +134,19 @@ class PaperBroker:
         for symbol in self._waiting.keys() - still:
             self._end(self._waiting.pop(symbol), Status.REJECTED, _NO_CASH)
         self._account = now._replace(fills=before.fills + now.fills)
-        self._closes = [*self._closes, (bar, closes)][-LOOKED_AT:]
-        self._write()
+        self._kept = [*self._kept, (bar, self._prices(row))][-LOOKED_AT:]
+        self._write(prices=True)
+
+    def _prices(self, row: int) -> list[float]:
+        return [*self._all.open[row].tolist(), *self._all.close[row].tolist()]
 
     def _end(self, id: str, status: Status, reason: str) -> None:
         self._db.execute("update orders set status = ?, reason = ? where id = ?", (status.value, reason, id))
 
-    def _write(self) -> None:
-        state = json.dumps([self._account, self._book, self._waiting, self._closes])
-        self._db.execute("update account set state = ?", (state,))
+    def _write(self, prices: bool = False) -> None:
+        self._db.execute("update account set state = ?", (json.dumps([self._account, self._book, self._waiting]),))
+        if prices:
+            self._db.execute("update account set prices = ?", (json.dumps(self._kept),))
 
     @contextmanager
     def _change(self) -> Iterator[None]:
@@ -153,9 +156,9 @@ class PaperBroker:
                 self._db.execute("begin immediate")
                 yield
         except sqlite3.OperationalError as error:  # a full disk, or somebody else's lock
-            (state,) = self._db.execute("select state from account").fetchone() or ("",)
-            if state:
-                self._take_up(*json.loads(state))
+            found = self._db.execute("select state, prices from account").fetchone()
+            if found:
+                self._take_up(*found)
             raise BrokerError(f"paper: {self.path}: {error}", again=True) from error
 
     def clock(self) -> Clock:
