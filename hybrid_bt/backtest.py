@@ -131,7 +131,7 @@ def run_backtest(
     chosen, benchmark = as_market(market, pairs, trade_from=start), more.get("benchmark", EQUAL_WEIGHT)
     if benchmark != EQUAL_WEIGHT:
         check_names([benchmark], chosen.bars.symbols, "benchmark: not among the symbols traded:")
-    from hybrid_bt.strategies import seated
+    from hybrid_bt.strategies.asking import seated
 
     own: dict[str, Any] = {"policies": more.get("policies"), "legs": seated(more.get("legs"))}
     task = prepare(chosen, mode, config=config, start=start, allow_in_sample=more.get("allow_in_sample", False), **own)

@@ -16,8 +16,9 @@ from hybrid_bt.config.own_parts import own_config, own_history, own_legs, own_po
 from hybrid_bt.equations.advice import Advice
 from hybrid_bt.errors import ConfigError
 from hybrid_bt.feeds.framework import Framework, bt
-from hybrid_bt.strategies import honesty, seated
+from hybrid_bt.strategies import honesty
 from hybrid_bt.strategies.admission import admit
+from hybrid_bt.strategies.asking import seated
 from hybrid_bt.strategies.broker_state import goes_on, is_lasting, open_journal, read_account, read_prices
 from hybrid_bt.strategies.observers import thoughts_of
 from hybrid_bt.strategies.orders import TargetOrders
@@ -72,8 +73,7 @@ class HybridStrategy(bt.Strategy):
     allow_cheating : bool
         Trade although cheat-on-open or cheat-on-close is on; `self.cheats` names it.
     history : (T0, N) array, optional
-        Closes before the feeds' first bar, oldest first, NaN where a symbol has none: the recursions read them, and
-        nothing of them is traded, recorded or counted.
+        Closes before the feeds' first bar, oldest first, NaN where a symbol has none; the recursions alone read them.
     record : bool
         Keep every decision in `self.recorder`.
     state : str or Path, optional
@@ -84,8 +84,7 @@ class HybridStrategy(bt.Strategy):
     equity_share : float
         Targets are fractions of this share of the account, (0, 1]; for several strategies in one Cerebro.
     own_feeds : bool
-        Trade on twins of the feeds, so that strategies beside this one neither see nor sell what it holds
-        (`hybrid_bt.strategies.rows`). Backtrader's simulated broker only.
+        Trade on twins of the feeds, which other strategies neither see nor sell (`strategies.rows`); simulated broker.
     on_bar : callable, optional
         Called with no argument after each bar, for progress.
 
