@@ -65,7 +65,9 @@ def load_policy(file: str, kind: str) -> FrozenPolicy:
     """One policy, `sac` or `gate`, checked to be that and to read what the code produces."""
     policy = FrozenPolicy.load(policy_path(file))
     if policy.manifest.kind != kind:
-        raise ConfigError(f"policy {file} is a {policy.manifest.kind}, not a {kind}; check --sac and --gate")
+        leg = f"it is a leg: hybrid-bt run --sac, or legs={{'sac': FrozenPolicy.load({file!r})}}"
+        remedy = leg if policy.manifest.kind == "portfolio" else "check --sac and --gate"
+        raise ConfigError(f"policy {file} is a {policy.manifest.kind}, not a {kind}; {remedy}")
     policy.columns_in(OBSERVATIONS[kind])
     return policy
 

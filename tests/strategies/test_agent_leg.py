@@ -189,6 +189,8 @@ def test_a_frozen_portfolio_is_an_agent_that_knows_its_training(frozen: Path, tm
     assert moved[0] > "2009-12-31", "it trades nothing that it learned from"
     with pytest.raises(ConfigError, match="the agent learned KO, PEP, JNJ, in this order"):
         traded(load_bars("us20", symbols=("PEP", "KO", "JNJ")), AgentStrategy, agent=policy)
+    with pytest.raises(ConfigError, match=r"is a portfolio, not a sac; it is a leg: hybrid-bt run --sac, or legs="):
+        traded(bars, HybridStrategy, sac=str(frozen), **ALONE)
     config = {"kalman": {"enabled": False}, "gate": {"enabled": False}}
     run = run_backtest(bars, legs={"sac": policy}, config=config)
     assert list(run.accounts)[:2] == ["hybrid", "tqc"] and "OBJECT" not in str(run)
