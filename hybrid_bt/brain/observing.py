@@ -221,22 +221,16 @@ def _no_number(feature: Feature, owner: str, value: float, when: str = "") -> Ba
 
 def _run(feature: Feature, rows: FloatArray, compiled: bool) -> FloatArray:
     """A feature over bars, (T, 5) or (T, 5, N)."""
-    first = rows[:TRIED_BARS]
+    values, tried = np.empty(len(rows)), np.empty(min(len(rows), TRIED_BARS))
+    listed = rows.tolist() if rows.ndim == ASSET_AXES else list(rows)  # numbers, which CPython reads faster, or arrays
     if len(rows) and compiled and have_numba():
         from hybrid_bt.equations.compiled.panel import observe_all
 
-        values, tried = np.empty(len(rows)), np.empty(len(first))
         bars = np.ascontiguousarray(rows)
         if observe_all(features_of, feature.step, f"feature {feature}", feature.start, bars, values):
-            features_of(feature.step, deepcopy(feature.start), _listed(first), tried)
+            features_of(feature.step, deepcopy(feature.start), listed[:TRIED_BARS], tried)
             if np.array_equal(tried, values[:TRIED_BARS], equal_nan=True):
                 return values
             warnings.warn(f"feature {feature}: numba rounds otherwise, so it runs as plain Python", Hint, stacklevel=2)
-    plain = np.empty(len(rows))
-    features_of(feature.step, deepcopy(feature.start), _listed(rows), plain)
-    return plain
-
-
-def _listed(rows: FloatArray) -> Sequence[Any]:
-    """Bars of an asset as lists, which CPython reads faster."""
-    return rows.tolist() if rows.ndim == ASSET_AXES else list(rows)
+    features_of(feature.step, deepcopy(feature.start), listed, values)
+    return values

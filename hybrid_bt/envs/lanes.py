@@ -20,7 +20,7 @@ from hybrid_bt.equations.book import NO_TAPE, Account, Book, book_of
 from hybrid_bt.equations.bundles import Layout
 from hybrid_bt.equations.compiled import have_numba
 from hybrid_bt.equations.env_step import BARRED, FLOAT_ROWS, INT_ROWS, LAST, ROW, SCALARS, Task, World
-from hybrid_bt.equations.rewards import Terms, paying
+from hybrid_bt.equations.rewards import paying
 from hybrid_bt.errors import ConfigError
 
 #: observations, rewards, how the steps ended
@@ -110,12 +110,13 @@ class Lanes:
         self._begin: Callable[..., None]  #: (lane, first row, last row)
         self._many: Callable[..., int]  #: (actions, and `Outcome` written)
         self.one: Callable[..., tuple[float, int]]  #: (actions, observation written) of lane 0
-        if compiled and have_numba() and _takes_all(terms):
-            from hybrid_bt.equations.compiled.envs import bound
+        if compiled and have_numba():
+            from hybrid_bt.equations.compiled.envs import bound, take
 
-            rules = spec.act, spec.see, spec.reward
-            self._begin, self._many, self.one = bound(rules, task, n_lanes, cash, self._state, market[:6])
-            return
+            if all(take(reward) for reward, _ in terms):
+                declared = spec.act, spec.see, spec.reward
+                self._begin, self._many, self.one = bound(declared, task, n_lanes, cash, self._state, market[:6])
+                return
         # lists, which CPython reads faster than arrays
         self._state = blank[0].tolist(), blank[1].tolist(), scalars.tolist()
         panel, marks_from = market.panel.tolist(), 5 + market.joins
@@ -223,12 +224,3 @@ class Lanes:
         return self._again, (), self.state()
 
     __setstate__ = restore
-
-
-def _takes_all(terms: Terms) -> bool:
-    """Whether numba compiles every reward; loaded where there is one."""
-    if not terms:
-        return True
-    from hybrid_bt.equations.compiled.envs import take
-
-    return all(take(reward) for reward, _ in terms)

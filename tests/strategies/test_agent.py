@@ -11,6 +11,7 @@ import backtrader as bt
 import numpy as np
 import pytest
 from brain_cases import random_bars
+from live_rehearsal import RehearsalStore
 
 from hybrid_bt.analyzers import Ledger
 from hybrid_bt.bars import Bars
@@ -234,3 +235,45 @@ class Ahead(AgentStrategy):
             if len(fields) > 1 and len(feed) < feed.buflen():
                 prices[fields.index("close")][i] = feed.close[1]
         return prices
+
+
+def test_an_own_feature_reads_whole_bars_also_where_a_feed_replays_them() -> None:
+    """A replayed week is read when the next one begins: the bars of the resampled feed, without the last."""
+    bars, read = random_bars(2400, 1), []
+
+    def noted(n: float, bar: Candle) -> tuple[float, float]:
+        read.append(tuple(bar))
+        return n + 1.0, bar.close / bar.open
+
+    found = []
+    for way in ("resampledata", "replaydata"):
+        cerebro = bt.Cerebro(stdstats=False)
+        (feed,) = to_feeds(bars)
+        getattr(cerebro, way)(feed, name="AA", timeframe=bt.TimeFrame.Weeks)
+        terms = {"observation": Observation((Feature(noted, 0.0),))}
+        cerebro.addstrategy(AgentStrategy, agent=lambda seen: [0.3], env="Asset", terms=terms)
+        read.clear()
+        cerebro.run()
+        found.append(list(read))
+    assert len(found[0]) == 343 and found[0][:-1] == found[1]
+
+
+@pytest.mark.parametrize("exactbars", [0, 1])
+def test_an_own_feature_reads_the_bars_of_a_row_however_late_they_come(exactbars: int) -> None:
+    bars, read = random_bars(330, 3, late=40), []
+
+    def noted(n: float, bar: Candle) -> tuple[float, float]:
+        read.append((bar.close.tolist(), bar.open.tolist(), bar.volume.tolist()))
+        return n + 1.0, n
+
+    found = []
+    for feeds in (to_feeds(bars), RehearsalStore(bars, latency=3, history=100).feeds()):
+        cerebro = bt.Cerebro(stdstats=False, exactbars=exactbars)
+        for feed in feeds:
+            cerebro.adddata(feed, name=feed._name)
+        terms = {"observation": Observation((), (Feature(noted, 0.0),))}
+        cerebro.addstrategy(AgentStrategy, agent=lambda seen: [0.1] * 3, terms=terms)
+        read.clear()
+        cerebro.run()
+        found.append(repr(read))
+    assert found[0] == found[1] and len(read) == 330
