@@ -92,7 +92,7 @@ def train_agent(lesson: Lesson, flags: Flags, out: Path) -> None:
         raise ConfigError("[tune] says what is sought, and nothing is; give --tune TRIALS, or drop the section")
     said = learn_agent(lesson, out, **results)
     left_out = said["results"].get("left_out")
-    echo(f"{out}: {said['algo']} of {said['env']}-v0, {len(said['seeds'])} members, trained until {said['train_end']}")
+    echo(f"{out}: {said['algo']} of {said['env']}-v0, {len(said['seeds'])} members, learned until {said['train_end']}")
     if left_out:
         gain, error = left_out["gain"], left_out["standard_error"]
         echo(f"on markets left out: Sharpe {gain:+.3f} over an action that is held, standard error {error:.3f}")

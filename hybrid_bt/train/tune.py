@@ -40,7 +40,7 @@ class Range(NamedTuple):
 
 Space: TypeAlias = Mapping[str, Range | Sequence[Any]]  #: setting -> a range, or choices
 
-#: where nothing is asked for, of those settings that the algorithm has
+#: where nothing is asked for, of those settings that the algorithm has and that are not given
 SPACE: Space = {
     "learning_rate": Range(1e-5, 1e-2, log=True),
     "gamma": [0.0, 0.5, 0.9, 0.99],
@@ -68,7 +68,8 @@ Judged: TypeAlias = Callable[[int, dict[str, Any]], Iterator[tuple[Market, Summa
 
 
 def space_of(given: Mapping[str, Any], lesson: Lesson) -> Space:
-    """Of a `[tune]` table: lists of choices, or tables of `low`, `high` and `log`; `SPACE` where there is none.
+    """Of a `[tune]` table: lists of choices, or tables of `low`, `high` and `log`; where there is none, what of
+    `SPACE` is not set already.
 
     Raises
     ------
@@ -77,7 +78,10 @@ def space_of(given: Mapping[str, Any], lesson: Lesson) -> Space:
     """
     algo = lesson.agent.algo
     if not given:
-        return {name: choices for name, choices in SPACE.items() if name in settable(algo)}
+        free = {*settable(algo)} - {*lesson.agent.settings}
+        if not free & {*SPACE}:
+            raise ConfigError("[tune]: whatever is sought by default is set in [algo]; say there what is to be sought")
+        return {name: choices for name, choices in SPACE.items() if name in free}
     check_names(given, settable(algo), f"[tune]: {algo} has no setting")
     space: dict[str, Range | Sequence[Any]] = {}
     for name, value in given.items():
@@ -107,7 +111,7 @@ def search(space: Space, n_trials: int, seed: int, judged: Judged) -> Iterator[T
                     ended = "pruned"
                     break
         except ConfigError as error:
-            found, ended = [], str(error)
+            ended = str(error)
         states = {"complete": optuna.trial.TrialState.COMPLETE, "pruned": optuna.trial.TrialState.PRUNED}
         trial, state = Trial(number, settings, tuple(found), ended), states.get(ended, optuna.trial.TrialState.FAIL)
         study.tell(asked, trial.gain if ended == "complete" else None, state=state)

@@ -35,7 +35,7 @@ from hybrid_bt.train.kept import dealing, learn_agent, load_agent
 from hybrid_bt.train.members import Event, Practice, Trained, train_all, train_member
 from hybrid_bt.train.pipeline import Lesson, grounds_of, members_of
 from hybrid_bt.train.spec import ALGOS, AgentSpec, algorithm, settable
-from hybrid_bt.train.tune import Range, best, search, space_of
+from hybrid_bt.train.tune import SPACE, Range, best, search, space_of
 
 END = date(1996, 12, 31)
 SMALL = {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "n_delta": 2, "n_top": 2, "buffer_size": 1000}
@@ -453,17 +453,22 @@ def test_a_search_in_which_nothing_is_completed_says_why() -> None:
     pytest.importorskip("optuna")
 
     def judged(number: int, settings: dict[str, Any]) -> Iterator[tuple[Market, Summary, float]]:
+        yield three_markets()[0], account(0.0), 1.0
         raise ConfigError("too few steps")
-        yield
 
+    trials = list(search({"x": [1, 2]}, 3, 0, judged))
+    assert [len(trial.judged) for trial in trials] == [1, 1, 1], "what was looked at is counted"
     with pytest.raises(ConfigError, match="none of 3 trials was completed; the last: too few steps"):
-        best(list(search({"x": [1, 2]}, 3, 0, judged)))
+        best(trials)
 
 
 @pytest.mark.parametrize("algo", ALGOS)
 def test_every_algorithm_has_something_to_seek_where_nothing_is_asked_for(algo: str) -> None:
-    space = space_of({}, of_markets(small(algo)))
-    assert "learning_rate" in space and set(space) <= set(settable(algo))
+    given = of_markets(small(algo))
+    space = space_of({}, given)
+    assert "learning_rate" in space and set(space) <= set(settable(algo)) - set(given.agent.settings)
+    with pytest.raises(ConfigError, match="say there what is to be sought"):
+        space_of({}, given._replace(agent=small(algo, settings=dict.fromkeys(SPACE, 0))))
 
 
 def test_trials_are_lines_of_the_ledger_and_the_best_is_trained(tmp_path: Path) -> None:
