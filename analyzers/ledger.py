@@ -36,6 +36,8 @@ class Ledger(bt.Analyzer):
     ----------
     start : int or datetime-like, optional
         Row or stamp that `path` begins with; the first row by default.
+    keep_orders : bool
+        False empties `broker.orders` of what is noted (only `broker.orderstatus` reads it): 5 kB an order.
 
     Attributes
     ----------
@@ -47,7 +49,7 @@ class Ledger(bt.Analyzer):
         Which of Backtrader's cheats the account was traded with.
     """
 
-    params = (("start", 0),)
+    params = (("start", 0), ("keep_orders", True))
 
     def start(self) -> None:
         self.broker = self.strategy.broker
@@ -93,6 +95,8 @@ class Ledger(bt.Analyzer):
         orders = self.broker.orders
         for order in orders[self._known :] if len(orders) > self._known else ():
             self._follow(order, row)
+        if not self.p.keep_orders:
+            orders.clear()
         self._known = len(orders)
         for order in self.broker.pending:  # an order sent without a margin check is listed here only
             self._follow(order, row)

@@ -90,7 +90,7 @@ def by_backtrader(task: Case, words: Words = Words()) -> Trading:  # noqa: B008 
         state=words.state,
         on_bar=told.on_bar,
     )
-    cerebro.addanalyzer(Ledger, start=row - skipped, _name="ledger")
+    cerebro.addanalyzer(Ledger, start=row - skipped, keep_orders=False, _name="ledger")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IdlePair)  # the notes say it, how many orders were refused, and why none came
         warnings.filterwarnings("ignore", ".* (refused|comes to nothing)", OrderWarning)
