@@ -31,17 +31,17 @@ def main(**flags: Flag) -> None:
 
     if flags["as_csv"] and flags["as_json"]:
         raise ConfigError("--csv and --json contradict each other; give one of them")
+    words = Words(flags)
     cash, held = (None, {}) if flags["holdings"] is None else read_holdings(flags["holdings"])
     if flags["holdings"] is None and flags["account_cash"] is None:
         raise ConfigError("advise needs what is held: --holdings H.csv, --cash AMOUNT, or both")
     if cash is not None and flags["account_cash"] is not None:
         raise ConfigError(f"the cash is said twice, {cash:,.2f} in the file and --cash; leave one out")
-    words = Words(flags)
     at_hand = flags["account_cash"] if cash is None else cash
     broker = HeldBroker(words.market.bars, at_hand or 0.0, held)
     with tempfile.TemporaryDirectory() as folder, collector_paused():
-        plan = words.plan()
-        trader = Trader(broker, plan, Path(folder) / "state", Log(None), reads=words.reads(plan.symbols), is_dry=True)
+        reads = words.reads(words.plan.symbols)
+        trader = Trader(broker, words.plan, Path(folder) / "state", Log(None), reads=reads, is_dry=True)
         step = trader.step()
         assert step is not None  # a new account has not traded the last bar
         print_step(trader, step, "csv" if flags["as_csv"] else "json" if flags["as_json"] else "text", is_dry=True)

@@ -115,11 +115,12 @@ def _session(flags: Flags) -> int:
     from hybrid_bt.trade.log import Log
     from hybrid_bt.trade.status import log_of
 
+    words = Words(flags)  # what cannot be read is refused before anything is made
     with _home(flags) as state:
         state.parent.mkdir(parents=True, exist_ok=True)
         log = Log(None if flags["dry_run"] else log_of(state), flags["on_alarm"] or "")
         try:
-            _step(flags, state, log)
+            _step(words, state, log)
         except BrokerError as error:
             log.alarm("broker", str(error))
             echo(f"error: {error}", err=True)
@@ -131,16 +132,16 @@ def _session(flags: Flags) -> int:
     return ALARM if log.alarms else 0
 
 
-def _step(flags: Flags, state: Path, log: Log) -> None:
+def _step(words: Words, state: Path, log: Log) -> None:
     from hybrid_bt.trade.brokers import Place, open_broker
     from hybrid_bt.trade.trader import Trader
 
-    words, walks, is_dry = Words(flags), flags["replay"], flags["dry_run"]
+    flags, plan = words.flags, words.plan
+    walks, is_dry = flags["replay"], flags["dry_run"]
     account = words.config.account.cash, words.config.costs
     first = words.first() if walks else None
     place = Place(state, lambda: words.market.bars, *account, first, walks=walks, live=flags["live"])
     with closing(open_broker(flags["broker"], place)) as broker:
-        plan = words.plan()
         reads = words.reads(plan.symbols)
         with closing(Trader(broker, plan, state, log, reads=reads, walks=walks, is_dry=is_dry)) as trader:
             step = trader.step()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from hybrid_bt.bars import Bars
     from hybrid_bt.bars.market import Market
-    from hybrid_bt.trade.trader import Plan, Reads, Step, Trader
+    from hybrid_bt.trade.trader import Reads, Step, Trader
     from hybrid_bt.trade.words import Line
 
 COLUMNS = 80
@@ -29,26 +29,22 @@ MOST_ALARMS = 5  #: printed, the latest; the log has them all
 
 
 class Words:
-    """What the flags name, read when it is asked for."""
+    """What the flags name; an account and bars that the broker has itself are not read."""
 
     def __init__(self, flags: Flags) -> None:
+        from hybrid_bt.config.build import load_policies
+        from hybrid_bt.trade.trader import Plan
+
         self.flags, self.config = flags, config_of(flags)
+        own = flags.get("broker", "paper") != "paper" and bool(flags["symbols"])
+        symbols = tuple(flags["symbols"]) if own else self.market.bars.symbols
+        pairs = tuple(flags["pairs"]) if own else self.market.pairs
+        more = flags["allow_in_sample"], flags.get("tolerance_bps", 0.0), load_policies(self.config)
+        self.plan = Plan(flags["mode"], self.config, symbols, pairs, *more)
 
     @cached_property
     def market(self) -> Market:
         return market_of(self.flags, end=self.flags["until"])
-
-    def plan(self) -> Plan:
-        """Symbols and pairs named, else those of the market."""
-        from hybrid_bt.trade.trader import Plan
-
-        flags = self.flags
-        own = flags.get("broker", "paper") != "paper" and bool(flags["symbols"])
-        symbols = tuple(flags["symbols"]) if own else self.market.bars.symbols
-        pairs = tuple(flags["pairs"]) if own else self.market.pairs
-        return Plan(
-            flags["mode"], self.config, symbols, pairs, flags["allow_in_sample"], flags.get("tolerance_bps", 0.0)
-        )
 
     def first(self) -> np.datetime64:
         """The bar that a replay begins on."""

@@ -111,7 +111,9 @@ def beside(
             found.append(Difference("position", symbol, assumed, size, math.nan, ", ".join(said)))
     apart = (now["equity"] / equity - 1.0) / BPS if equity > 0.0 else 0.0
     if abs(apart) > ROUNDED_BPS:
-        found.append(Difference("equity", "", equity, now["equity"], apart))
+        others = [symbol for symbol in now["positions"] if symbol not in bars.symbols]
+        why = f"the account holds {', '.join(others[:3])} as well" if others else ""
+        found.append(Difference("equity", "", equity, now["equity"], apart, why))
     return found
 
 

@@ -21,7 +21,7 @@ from hybrid_bt.brain.legs.base import Decision
 from hybrid_bt.brain.session import Session
 from hybrid_bt.brain.settling import Books
 from hybrid_bt.config import Config
-from hybrid_bt.config.build import load_policies
+from hybrid_bt.config.build import Policies, load_policies
 from hybrid_bt.config.own_parts import setup_of, state_fit
 from hybrid_bt.config.task import prepare
 from hybrid_bt.equations.advice import Advice
@@ -42,6 +42,7 @@ class Plan(NamedTuple):
     pairs: tuple[str, ...]
     allow_in_sample: bool = False
     tolerance_bps: float = 25.0  #: of equity a bar, and of the price of a fill, between broker and backtest
+    policies: Policies | None = None  #: by default the configuration's
 
 
 class Reads(Protocol):
@@ -103,7 +104,7 @@ class Trader:
         is_dry: bool = False,
     ) -> None:
         self.broker, self.plan, self.log, self._walks, self._is_dry = broker, plan, log, walks, is_dry
-        policies = load_policies(plan.config)
+        policies = plan.policies or load_policies(plan.config)
         fit = state_fit(plan.config, policies, plan.symbols, plan.pairs, None, reads is not None)
         journal = Journal(path, fit | {"broker": broker.name}, SEEN)
         self.abilities = log.ask(broker.abilities, plan.symbols)

@@ -213,6 +213,7 @@ WRITING = {
     "run with pages": [*SHORT],
     "run with a state": [*SHORT, "--no-plots", "--no-ledger", "--state", "state"],
     "run with verdicts": [*SHORT, "--no-plots", "--no-ledger", "--risk", "record", "--verdicts", "verdicts"],
+    "trade": ["--until", "2022-12-20", "--state", "state"],
     "init": [],
     "data check": ["KO.csv", "--mend", "--out", "mended"],
     "pairs": ["--out", "pairs.csv"],
@@ -221,7 +222,7 @@ WRITING = {
     "study": ["--symbols", "KO,PEP", "--end", "2012-03-01", "--preset", "quick"],
     "train": ["gate", "--symbols", "KO,PEP", "--ppo-steps", "128", "--seeds", "0", "--train-end", "1993-12-31"],
 }
-READING = ["audit", "parity", "runs", "data check", "news list", "news show", "news check", "policy show"]
+READING = ["advise", "audit", "parity", "runs", "data check", "news list", "news show", "news check", "policy show"]
 
 
 def test_every_command_writes_or_reads() -> None:

@@ -449,3 +449,13 @@ def test_where_shorts_are_not_allowed_the_whole_decision_waits() -> None:
     decided = [0.0, 0.0, 0.0], [0, 1, 2]
     found = sized("x", 1.0, tuple("ABC"), [10.0] * 3, decided, closing, (config.order_rules, config.costs), can)
     assert [(order.symbol, order.size) for order in found.orders] == [("B", -5.0)]
+
+
+def test_other_holdings_of_the_account_are_named(desk: Desk) -> None:
+    def account(paper: object) -> object:
+        found = paper.account()  # type: ignore[attr-defined]
+        return found._replace(positions={**found.positions, "TSLA": 7.0}, equity=found.equity + 7000.0)
+
+    prepared(desk, account=account)
+    assert desk.step(DAYS[1]) is not None and desk.events() == ["equity"]
+    assert "holds TSLA as well" in desk.log.alarms[0]["why"]

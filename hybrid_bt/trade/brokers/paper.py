@@ -71,7 +71,9 @@ class PaperBroker:
             self._db.executescript(_SCHEMA)
             found = self._db.execute("select fit, state, prices from account").fetchone()
         except sqlite3.DatabaseError as error:
-            raise StateError(f"paper: {path} is no paper account ({error}); name another state") from None
+            raise StateError(
+                f"paper: {path} cannot be used: {error}; look at the disk, or name another state"
+            ) from None
         if found is None:
             with self._change():
                 self._db.execute("insert into account values (?, '', '')", (fit,))
