@@ -21,12 +21,11 @@ from hybrid_bt.brain.legs.base import View
 from hybrid_bt.brain.reader import FloatArray, MarketHistory, rounded
 from hybrid_bt.equations import Written
 from hybrid_bt.equations.compiled import have_numba
-from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES
+from hybrid_bt.equations.features import ACCOUNT_FEATURES, ASSET_FEATURES, MARKET_FEATURES, portfolio_names
 from hybrid_bt.errors import BarsError, ConfigError, Hint, check_names
 
 Singles = NDArray[np.float32]
 
-ACCOUNT_FEATURES = ("weight",)  #: of each asset: the fraction of equity that is held in it
 OWN_SECONDS = 1.5e-6  # of a bar of a feature of one's own, interpreted
 COMPILING_SECONDS = 1.0  # of one
 ASSET_AXES = 2  #: of the bars of an asset
@@ -75,8 +74,7 @@ class Observation(NamedTuple):
 
     def names(self, symbols: Sequence[str]) -> list[str]:
         """Of each number, in order."""
-        each = [[f"{symbol} {one}" for symbol in symbols for one in block] for block in (self.asset, self.account)]
-        return [*each[0], *map(str, self.market), *each[1]]
+        return [*portfolio_names(symbols, *self)]
 
     def checked(self) -> Observation:
         """Itself, of tuples; ConfigError for a feature that there is not, or that comes twice."""

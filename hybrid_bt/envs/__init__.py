@@ -49,6 +49,9 @@ def declared(spec: str, config: Config, terms: Mapping[str, Any]) -> tuple[Spec,
     check_names([spec], SPECS, "environment: there is no spec")
     check_names(terms, (*Task._fields, *DECLARED), "environment: there is no setting")
     observation, reward = map(terms.get, DECLARED)
+    if isinstance(observation, Mapping):
+        check_names(observation, Observation._fields, "observation: there is no part")
+        observation = Observation(**observation)
     seen = SPECS[spec].observation if observation is None else observation.checked()
     kind, task = SPECS[spec], task_of(config, **{name: terms[name] for name in terms if name not in DECLARED})
     if reward is not None and (task.risk_aversion, task.base_action) != (0.0, 0.0):
@@ -80,7 +83,7 @@ def ready_env(
         Of the features and the Kalman leg, `Y:X`; by default none on bars of one's own.
     start, end : str, optional
         First and last day of the episodes; by default all bars, once they are warm.
-    observation : Observation
+    observation : Observation, or mapping of its parts
         What the agent sees, in the place of `SPECS[spec].observation`.
     reward : str, function, Reward, or mapping of these to their weights
         What steps pay, by a name of `equations.rewards.REWARDS` or of one's own, in the place of growth over a

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_bt import __version__
-from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES, OBSERVATIONS
+from hybrid_bt.equations.features import OBSERVATIONS, portfolio_names
 from hybrid_bt.errors import Hint, PolicyError, did_you_mean
 from hybrid_bt.policies.actors import SbPolicy, actor_of
 from hybrid_bt.policies.file import read_bytes
@@ -110,10 +110,7 @@ def import_model(
 
 def columns_of(kind: str, symbols: Sequence[str]) -> tuple[str, ...]:
     """What an environment shows: of a portfolio each symbol's features, the market's, and the weights held."""
-    if kind != "portfolio":
-        return OBSERVATIONS[kind]
-    features = (f"{symbol}.{name}" for symbol in symbols for name in ASSET_FEATURES)
-    return (*features, *MARKET_FEATURES, *(f"{symbol}.weight" for symbol in symbols))
+    return portfolio_names(symbols) if kind == "portfolio" else OBSERVATIONS[kind]
 
 
 def _kind(policy: SbPolicy, symbols: Sequence[str]) -> str:

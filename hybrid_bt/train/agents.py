@@ -17,15 +17,13 @@ from hybrid_bt.account.metrics import Summary, summarise
 from hybrid_bt.bars import Bars
 from hybrid_bt.bars.market import Market
 from hybrid_bt.config import Config, load_config
-from hybrid_bt.envs import SPECS, Episode, Span, TradingEnv, ready_env, task_of
-from hybrid_bt.equations.features import ASSET_FEATURES, MARKET_FEATURES
+from hybrid_bt.envs import Episode, Span, TradingEnv, declared, ready_env, task_of
 from hybrid_bt.errors import check_names
 from hybrid_bt.train.spec import AgentSpec
 from hybrid_bt.train.validation import Model, Score
 
 FloatArray = NDArray[np.float64]
 
-FORMAT, MANIFEST = 1, "manifest.json"
 DEALT = 2_009  #: seed of the dealing of symbols
 #: an action without learning: all assets alike, an asset at its full risk, a neutral regime
 HELD = {"Asset": 1.0, "Regime": 0.0}
@@ -222,8 +220,6 @@ def _score(of: Summary) -> Score:
 
 def observation_of(spec: AgentSpec, symbols: Sequence[str]) -> tuple[str, ...]:
     """Names of what an agent sees; of a portfolio that is dealt, symbols are numbers."""
-    if not SPECS[spec.env].per_asset:
-        return ASSET_FEATURES if spec.env == "Asset" else MARKET_FEATURES
+    kind, _ = declared(spec.env, load_config(spec.mode), terms_of(spec))
     names = [str(number) for number in range(spec.n_assets)] or symbols
-    assets = [f"{name} {feature}" for name in names for feature in ASSET_FEATURES]
-    return (*assets, *MARKET_FEATURES, *(f"{name} weight" for name in names))
+    return tuple(kind.observation.names(names) if kind.per_asset else map(str, sum(kind.observation, ())))

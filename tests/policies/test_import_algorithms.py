@@ -157,14 +157,14 @@ def test_what_a_model_reads_is_that_of_the_environment_with_its_shape(tmp_path: 
     names = import_model(tmp_path / "model.zip", None, out, STATED).manifest.observation
     features, market = OBSERVATIONS["sac"], OBSERVATIONS["gate"]
     assert names[: len(features)] == tuple(f"KO.{name}" for name in features)
-    assert names[-len(market) - 3 :] == (*market, "KO.weight", "PEP.weight", "JNJ.weight")
+    assert names[-len(market) - 3 :] == (*market, "KO weight", "PEP weight", "JNJ weight")
     out.unlink()
     for stated, given, says in (
         ({"symbols": ["KO", "PEP"]}, None, r"answers 3, as no environment for 2 symbol.*portfolio 28 and 2"),
         ({"kind": "sac"}, None, "7 observation names for a model that reads"),
-        ({}, ["KO.weight"], "reads all that its environment shows, in order"),
+        ({}, ["KO weight"], "reads all that its environment shows, in order"),
         ({}, list(reversed(names)), "reads all that its environment shows, in order"),
-        ({}, ["KO.wait"], "did you mean 'KO.weight'"),
+        ({}, ["KO wait"], "did you mean 'KO weight'"),
     ):
         with pytest.raises(PolicyError, match=says):
             import_model(tmp_path / "model.zip", given, out, STATED | stated)
