@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from hybrid_bt.feeds import Prices
 
 
-CELLS_TO_COLLECT = 250_000  #: bars x symbols of which a Cerebro that is over, all cycles, is worth looking for
+CELLS_TO_COLLECT = 100_000  #: bars x symbols of which a Cerebro that is over, all cycles, is worth looking for
 
 
 class Stage(Reader, Protocol):
