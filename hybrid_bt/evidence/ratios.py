@@ -116,8 +116,7 @@ def deflated_sharpe(moments: Moments, n_trials: int, trial_sharpe_std: float, hu
         Independent trials, this one included.
     trial_sharpe_std : float
         Standard deviation of the trials' Sharpe ratios, per bar (`spread_of_trials`).
-    hurdle_sharpe : float
-        What has to be beaten, per bar, taken as known.
+    hurdle_sharpe : float, per bar, taken as known
     """
     return probabilistic_sharpe(moments, hurdle_sharpe + expected_maximum_sharpe(n_trials, trial_sharpe_std))
 
