@@ -242,9 +242,9 @@ def _trials(record: RunRecord, others: Collection[object]) -> str:
     n_trials = 1 + len(others)
     counted = f"{n_trials} trial{'' if n_trials == 1 else 's'} on this data"
     mine = moments_of(simple_returns(record.accounts[ACCOUNT].equity))
-    if np.isnan(mine.sharpe):
+    if np.isnan(mine.sharpe) or HURDLE not in record.accounts:
         return counted
-    hurdle = moments_of(simple_returns(record.accounts[HURDLE].equity)).sharpe if HURDLE in record.accounts else 0.0
+    hurdle = moments_of(simple_returns(record.accounts[HURDLE].equity)).sharpe
     told = [value / record.bars.bars_per_year**0.5 for value in others if isinstance(value, int | float)]
     worth = deflated_sharpe(mine, n_trials, spread_of_trials([mine.sharpe, *told], mine.n_bars), hurdle)
     return f"{counted}, {PASSED} {cell(worth, '.2f', UNKNOWN)}"
