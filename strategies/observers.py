@@ -49,10 +49,9 @@ class Thoughts:
         """What Backtrader's plot asks for before it draws; it wants a window, and does without where there is none."""
         no_screen = sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}
         if no_screen and "backtrader.plot" in sys.modules:
-            import matplotlib
-
-            if str(matplotlib.rcParams._get("backend")).lower() == "tkagg":
-                matplotlib.use("Agg")
+            drawing = sys.modules["matplotlib"]  # which that has imported
+            if str(drawing.rcParams._get("backend")).lower() == "tkagg":
+                drawing.use("Agg")
         return type(self._strategy).getobservers(self._strategy)
 
 

@@ -115,8 +115,7 @@ def deflated_sharpe(moments: Moments, n_trials: int, trial_sharpe_std: float, hu
         Independent trials, this one included.
     trial_sharpe_std : float
         Standard deviation of the trials' Sharpe ratios, per bar (`spread_of_trials`).
-    hurdle_sharpe : float
-        What has to be beaten, per bar, taken as known.
+    hurdle_sharpe : float, per bar, taken as known
     """
     return probabilistic_sharpe(moments, hurdle_sharpe + expected_maximum_sharpe(n_trials, trial_sharpe_std))
 
@@ -241,9 +240,9 @@ def _trials(record: RunRecord, others: Collection[object]) -> str:
     n_trials = 1 + len(others)
     counted = f"{n_trials} trial{'' if n_trials == 1 else 's'} on this data"
     mine = moments_of(simple_returns(record.accounts[ACCOUNT].equity))
-    if np.isnan(mine.sharpe):
+    if np.isnan(mine.sharpe) or HURDLE not in record.accounts:
         return counted
-    hurdle = moments_of(simple_returns(record.accounts[HURDLE].equity)).sharpe if HURDLE in record.accounts else 0.0
+    hurdle = moments_of(simple_returns(record.accounts[HURDLE].equity)).sharpe
     told = [value / record.bars.bars_per_year**0.5 for value in others if isinstance(value, int | float)]
     worth = deflated_sharpe(mine, n_trials, spread_of_trials([mine.sharpe, *told], mine.n_bars), hurdle)
     return f"{counted}, {PASSED} {cell(worth, '.2f', UNKNOWN)}"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from hybrid_bt.files import whole_folder
 from hybrid_bt.files.texts import coarse, end_days, plain, shown
 from hybrid_bt.report import curves, fills, panels
 from hybrid_bt.report.explorer import EXPLORER, write_explorer
+from hybrid_bt.report.notebook import INLINE, cell_of
 from hybrid_bt.report.style import house_style, in_sample_spans, object_stamp, save
 from hybrid_bt.report.tables import HEADLINES, TABLES, headline_rows, write_table
 from hybrid_bt.report.tearsheet import TEARSHEET, Tearsheet
@@ -221,6 +223,7 @@ class Run(RunRecord):
         return "\n".join((self.title, *lines))
 
     def _repr_html_(self) -> str:
-        from hybrid_bt.report.notebook import cell_of
-
-        return cell_of(self)
+        with TemporaryDirectory() as folder:
+            shown = [name for name in INLINE if name in picture_names(self)]
+            drawn = [write_picture(self, name, Path(folder)) for name in shown]
+            return cell_of(self.title, self.table(), self.notes, drawn)

@@ -115,6 +115,7 @@ const chart = el("chart"), hovers = matchMedia("(hover: hover)").matches;
 let drawing = false, pointed = false;
 async function draw() {
   drawing = true;
+  chart.style.height = `${Math.max(540, innerHeight - chart.getBoundingClientRect().top - scrollY - 6)}px`; // dates in view
   await Plotly.react(chart, traces(), layout(), { displayModeBar: false, responsive: true, doubleClick: false, showTips: false });
   drawing = false;
 }
@@ -145,7 +146,7 @@ function barAt(event) {
   return low > 0 && ms - arrays.stamp[low - 1] < arrays.stamp[low] - ms ? low - 1 : low;
 }
 
-function zoom(first, last) { view.first = Math.max(0, first); view.last = Math.min(T - 1, Math.max(last, first + 2)); draw().then(() => point(view.bar)); }
+function zoom(first, last) { buttons("story", scenes.map((scene) => scene.text), -1, tell); view.first = Math.max(0, first); view.last = Math.min(T - 1, Math.max(last, first + 2)); draw().then(() => point(view.bar)); }
 
 function choose(symbol) {
   view.symbol = symbol;
@@ -230,7 +231,7 @@ function story() {
   if (largest >= 0) scenes.push({ text: `largest order ${shares(arrays.size[largest])} ${facts.symbols[arrays.symbol[largest]]}, ${pct(share(largest), 0)} of equity`,
     act: () => look(arrays.symbol[largest], -1, Math.max(0, arrays.decided[largest] - 30), Math.min(T - 1, arrays.decided[largest] + 30), arrays.decided[largest]) });
 }
-function tell(n) { buttons("story", scenes.map((scene) => scene.text), n, (m) => tell(m)); scenes[n].act(); }
+function tell(n) { buttons("story", scenes.map((scene) => scene.text), n, tell); scenes[n].act(); }
 
 function nextOrder(step) {
   for (let t = view.bar + step; t >= 0 && t < T; t += step) if (byDecision.has(t * N + view.symbol)) return t;
@@ -260,11 +261,9 @@ const wanted = facts.symbols.indexOf(asked.get("symbol"));
 const when = asked.get("bar") ? arrays.stamp.findIndex((ms) => ms >= Date.parse(asked.get("bar") + (daily ? "" : "Z"))) : -1;
 if (when >= 0) { view.bar = when; view.kept = true; }
 view.symbol = wanted >= 0 ? wanted : busiest;
-const fit = () => { chart.style.height = `${Math.max(540, innerHeight - chart.getBoundingClientRect().top - scrollY - 6)}px`; };
 story();
 tell(wanted >= 0 || when >= 0 || scenes.length < 2 ? 0 : 1);
-fit();
-addEventListener("resize", () => { fit(); draw().then(() => point(view.bar)); });
+addEventListener("resize", () => { draw().then(() => point(view.bar)); });
 chart.on("plotly_relayout", (change) => {
   if (drawing || change["xaxis.range[0]"] === undefined) return;
   const row = (text) => { const ms = Date.parse(text.replace(" ", "T") + (text.length > 10 ? "Z" : "")); return arrays.stamp.findIndex((s) => s >= ms); };

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hybrid_bt.files.texts import escape, html_image, html_table
-
-if TYPE_CHECKING:
-    from hybrid_bt.report import Run
 
 #: that stand in the cell; `run.plot(NAME)` draws the others
 INLINE = ("equity_drawdown.png", "attribution.png")
@@ -40,13 +35,8 @@ def shown_progress(label: str, given: Progress | None) -> Iterator[Progress | No
         cell.update(HTML(""))
 
 
-def cell_of(run: Run) -> str:
-    """The HTML of a run: title, table, notes, pictures."""
-    from hybrid_bt.report import picture_names, write_picture
-
-    head, *rows = run.table()
-    notes = "".join(f"<li>{escape(note)}</li>" for note in run.notes)
-    with tempfile.TemporaryDirectory() as folder:
-        drawn = [write_picture(run, name, Path(folder)) for name in INLINE if name in picture_names(run)]
-        images = "".join(html_image(path, path.stem.replace("_", " ")) for path in drawn)
-    return f"<p>{escape(run.title)}</p>{html_table(head, rows, chief='hybrid')}<ul>{notes}</ul>{images}"
+def cell_of(title: str, table: Sequence[Sequence[str]], notes: Iterable[str], pictures: Iterable[Path]) -> str:
+    """The HTML of a run; the first row of its table is the head."""
+    said = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    images = "".join(html_image(path, path.stem.replace("_", " ")) for path in pictures)
+    return f"<p>{escape(title)}</p>{html_table(table[0], table[1:], chief='hybrid')}<ul>{said}</ul>{images}"

@@ -253,6 +253,8 @@ def test_the_claim_is_against_the_hurdle_and_names_a_stronger_one():
     per_year = metrics.sharpe(record.accounts["hybrid"].equity, record.bars.bars_per_year)
     assert f"], vol-target {per_year:.2f}: no evidence of a gain, +0.00 [0.00, 0.00]" in said
     assert said.endswith("the probability of a ratio above that of vol-target is 0.50") and "above 0 " not in said
+    alone = {name: path for name, path in record.accounts.items() if name != "vol-target"}
+    assert claim(dataclasses.replace(record, accounts=alone), n_resamples=50).endswith("]; 1 trial on this data")
     held = dataclasses.replace(record.accounts["vol-target"], equity=record.accounts["vol-target"].equity)
     steady = dataclasses.replace(held, equity=1e6 * np.cumprod(np.concatenate(([1.0], 1.001 + market))))
     stronger = dataclasses.replace(record, accounts=record.accounts | {"inverse-vol": steady})

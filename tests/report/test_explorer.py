@@ -172,6 +172,7 @@ def test_marks_are_few_dates_are_in_view_and_legends_are_whole(browser, tmp_path
         box = mark.bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= chart["x"] + chart["width"], mark.text_content()
     ticks = tab.locator("#chart .xtick text").all()
+    assert width < 900 or chart["height"] > height - 200, "it fills the screen"
     assert len(ticks) >= 3 and all(tick.bounding_box()["y"] + 10 < height for tick in ticks)
     for axis in ("y", "y2", "y3", "y4", "y5", "y6"):
         assert all(len(text) <= 5 for text in tab.locator(f"#chart .{axis}tick text").all_text_contents()), (
@@ -195,6 +196,7 @@ def test_the_chart_is_walked_and_zoomed_by_keys_and_says_where_it_is(browser, tm
     assert chart.get_attribute("aria-valuetext").startswith(tab.inner_text("#when") + ". order")
     wide = tab.evaluate("view.last - view.first")
     tab.keyboard.press("+")
+    assert tab.locator("#story button[aria-pressed=true]").count() == 0
     assert tab.evaluate("view.last - view.first") < wide
     tab.keyboard.press("0")
     assert tab.evaluate("view.last - view.first") == 2999
