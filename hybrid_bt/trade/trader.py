@@ -173,9 +173,8 @@ class Trader:
         return self._trade(newest, clock)
 
     def _pass_over(self, row: int) -> None:
-        state, stamp = self.state, self.state.numbers[row]
+        state, stamp, bar = self.state, self.state.numbers[row], said(self.state.numbers[row])
         self.session.bar(stamp, state.bars.close[row].tolist(), None)
-        bar = said(stamp)
         self.log.alarm("missed", f"nobody traded on {bar}: decided on now, and nothing sent", bar=bar)
         state.keep(self.session, row, state.seen(self.broker, None), None, lasting=not self._walks)
 
