@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -28,6 +29,7 @@ from hybrid_bt.equations.advice import Advice
 from hybrid_bt.trade.beside import Difference, beside
 from hybrid_bt.trade.brokers.base import Broker, BrokerError, Clock, Holdings, Order, Status
 from hybrid_bt.trade.log import Log
+from hybrid_bt.trade.memory import remember
 from hybrid_bt.trade.orders import Sized, Standing, check_abilities, sized
 from hybrid_bt.trade.rows import LAPSED, SEEN, Seen, Told, moment_text, order_of, seen, told, written
 from hybrid_bt.trade.state import State
@@ -121,7 +123,9 @@ class Trader:
             fills_later=True,
         )
         setup = setup_of(self.case.config, plan.symbols, plan.pairs, policies, self.case.legs, self.case.fitted)
-        self.session = Session(setup, compiled=False, history=bars.close[: state.first], journal=journal)
+        self.session = Session(setup, compiled=False, journal=journal)
+        make, memory = partial(setup.make, setup.pairs), path.with_name(f"{path.name}.memory")
+        self.session.decider = remember(memory, fit, bars.close[: state.first], make)
         self._reads = None if reads is None else reads(bars)
         self._looked = False  # whether bars were asked for since the last step
         if not journal.is_over:
@@ -169,9 +173,8 @@ class Trader:
         return self._trade(newest, clock)
 
     def _pass_over(self, row: int) -> None:
-        state, stamp = self.state, self.state.numbers[row]
+        state, stamp, bar = self.state, self.state.numbers[row], said(self.state.numbers[row])
         self.session.bar(stamp, state.bars.close[row].tolist(), None)
-        bar = said(stamp)
         self.log.alarm("missed", f"nobody traded on {bar}: decided on now, and nothing sent", bar=bar)
         state.keep(self.session, row, state.seen(self.broker, None), None, lasting=not self._walks)
 
@@ -197,9 +200,8 @@ class Trader:
         answers: Mapping[str, Told] = {}
         if not self._is_dry:
             state.keep(self.session, row, account, targets, lasting=not self._walks)
-            self.log.line("intent", bar=said(stamp), orders=len(found.orders), equity=account["equity"])
-            if found.held_back:
-                self.log.line("held back", symbols=found.held_back, why="no shorts of one of these at this broker")
+            facts = {"orders": len(found.orders), "held_back": found.held_back, "equity": account["equity"]}
+            self.log.line("intent", bar=said(stamp), **facts)
             answers = self._submit(found.orders)
         return Step(stamp, closes, holdings, sizes, targets, decision, found, answers, differences)
 

@@ -95,3 +95,51 @@ def test_documents_are_read_once_and_stand_in_the_state(tmp_path: Path) -> None:
     check_equal(run, tmp_path)
     advice = [row.advice for row in read_standing(tmp_path / "s").rows]
     assert None not in advice and any(any(one[5]) for one in advice)  # reasons
+
+
+def test_bars_before_trading_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hybrid_bt.brain import foresight
+
+    read, absorb = [], foresight.absorb
+    monkeypatch.setattr(foresight, "absorb", lambda brain, closes: read.append(len(closes)) or absorb(brain, closes))
+    market, memory = small("2020-01-31"), tmp_path / "s.memory"
+    desk = Desk(tmp_path, market)
+    desk.step("2020-01-02")
+    n = int(np.searchsorted(market.bars.stamps, np.datetime64("2020-01-02")))
+    assert sum(read) == n - 1  # and the last of them as a bar
+    for damage in (None, b"{", b"", memory.read_bytes().replace(b"key", b"kex")):
+        read.clear()
+        if damage is not None:
+            memory.write_bytes(damage)
+        with desk.opened("2020-01-02") as trader:
+            assert trader.step() is None
+        assert sum(read) == (0 if damage is None else n - 1)
+    other = small("2020-01-31")
+    close = other.bars.close.copy()
+    close[3, 0] *= 1.01  # of the past
+    bars = type(other.bars)(*("small", other.bars.symbols, other.bars.stamps, *[close] * 4, other.bars.volume))
+    fresh = Desk(tmp_path / "fresh", other)
+    fresh.home.mkdir()
+    (fresh.home / "s.memory").write_bytes(memory.read_bytes())
+    read.clear()
+    fresh.step("2020-01-02", bars)
+    assert sum(read) == n - 1
+
+
+@pytest.mark.parametrize("mode", ["stable", "aggressive"])
+def test_a_brain_from_its_memory_is_the_brain_that_read_everything(tmp_path: Path, mode: str) -> None:
+    from functools import partial
+
+    from hybrid_bt.config.task import prepare
+    from hybrid_bt.trade.memory import remember
+
+    case = prepare(small(gaps=True), mode, start=START)
+    make, closes = case.brain, case.market.bars.close
+    ask = partial(remember, tmp_path / "memory", {}, closes[: case.row], make)
+    read, kept = ask(), ask()
+    whole = make()
+    for row in closes[: case.row].tolist():
+        whole.opine(row)
+    for row in closes[case.row :].tolist():
+        said = {repr(brain.decide(row)) for brain in (whole, read.current, kept.current)}
+        assert len(said) == 1

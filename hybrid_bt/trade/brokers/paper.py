@@ -95,9 +95,8 @@ class PaperBroker:
         self._row, self._account, self._book = self._stamps.index(bar), Account(*account), Book(*book)
         kept = [(bar, row) for bar, row in json.loads(prices) if bar in self._stamps]
         self._kept = [(bar, self._prices(self._stamps.index(bar))) for bar, _ in kept]
-        n = self._all.n_symbols
-        both = [[np.reshape([row for _, row in rows], (-1, n)).T.tolist() for rows in (kept, self._kept)]]
-        scales = [scale_of(*prices) or 1.0 for before, now in both for prices in zip(before, now, strict=True)]
+        before, now = (np.reshape([row for _, row in rows], (-1, len(book[0]))).T for rows in (kept, self._kept))
+        scales = [scale_of(*prices) or 1.0 for prices in zip(before.tolist(), now.tolist(), strict=True)]
         if any(scale != 1.0 for scale in scales):
             self._rescale(scales)
             with self._change():
@@ -132,8 +131,7 @@ class PaperBroker:
             id = self._waiting.pop(symbols[i])
             self._db.execute("insert into fills values (null, ?, ?, ?, ?, ?)", (id, size, price, fee, bar))
             self._end(id, *((Status.FILLED, "") if size == book.order[i] else (Status.CANCELLED, _NO_CASH)))
-        still = {symbols[i] for i in list(book.queue)[: now.waiting]}
-        for symbol in self._waiting.keys() - still:
+        for symbol in self._waiting.keys() - {symbols[i] for i in list(book.queue)[: now.waiting]}:
             self._end(self._waiting.pop(symbol), Status.REJECTED, _NO_CASH)
         self._account = now._replace(fills=before.fills + now.fills)
         self._kept = [*self._kept, (bar, self._prices(row))][-LOOKED_AT:]
